@@ -1,0 +1,47 @@
+"""What the log keeps of a request: one row, whatever happened. Never a secret, never what a guardrail masked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from attrs import field, frozen
+
+
+@frozen(slots=True)
+class AttemptRow:
+    """One candidate's try. Offsets are milliseconds from the request's head; `outcome` is `won` or `failed: <why>`."""
+
+    provider: str
+    model: str
+    credential: str
+    started_ms: float
+    ended_ms: float
+    outcome: str
+
+
+@frozen(slots=True)
+class LogRow:
+    """One request. `at` is Unix seconds of the head's arrival; money is billionths of a US dollar, as an integer.
+
+    Fields are None (or empty) for what the request did not get to: an unknown token has no project, a refused
+    request no provider. `endpoint_slug` is what was asked for, also where no such endpoint exists.
+    """
+
+    request_id: UUID
+    at: float
+    status: int
+    latency_ms: float
+    project_uuid: UUID | None = None
+    endpoint_uuid: UUID | None = None
+    endpoint_slug: str | None = None
+    token_id: int | None = None
+    provider: str | None = None
+    model: str | None = None
+    error_code: str | None = None
+    error: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cost_nano_usd: int | None = None
+    stages_ms: Mapping[str, float] = field(factory=dict)
+    attempts: tuple[AttemptRow, ...] = ()

@@ -1,0 +1,119 @@
+"""What is configured: credentials, candidates, endpoints, projects; and the tokens that reach them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Literal, TypeAlias
+from uuid import UUID
+
+from attrs import field, frozen
+
+from pg_trio.domain.chat import JsonObject
+from pg_trio.domain.guardrails import GuardrailRules
+from pg_trio.domain.secret import Secret
+
+ProjectType: TypeAlias = Literal["ai_gateway", "ai_wrapper", "api_gateway", "mcp_gateway"]
+TokenEnv: TypeAlias = Literal["live", "test"]
+
+# Words that the routes use: no endpoint may be named so (contract, "Routes").
+RESERVED_SLUGS: frozenset[str] = frozenset(
+    {"chat", "v1", "mcp", "proxy", "info", "endpoints", "tokens", "models", "admin", "control", "ws"}
+)
+SLUG_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$"
+SCOPES: tuple[str, ...] = ("chat", "models", "admin", "proxy", "mcp")
+
+
+@frozen(slots=True)
+class Credential:
+    """A named key to a provider. `base_url` has no trailing slash; `api_key` is None only where none is needed.
+
+    `transport` names the implementation that carries its calls. `allow_private_addresses` lets it reach loopback and
+    private networks; the configuration turns it on by itself where `base_url` names such an address literally.
+    """
+
+    name: str
+    provider: str
+    base_url: str
+    api_key: Secret | None = None
+    transport: Literal["direct", "httpx"] = "direct"
+    allow_private_addresses: bool = False
+
+
+@frozen(slots=True)
+class Candidate:
+    """One place to ask: a model behind a credential."""
+
+    credential: Credential
+    model: str
+
+    @property
+    def provider(self) -> str:
+        return self.credential.provider
+
+
+@frozen(slots=True, eq=False)
+class Endpoint:
+    """One endpoint of a project, with the contract's field names. `candidates`: its own first, then its failover.
+
+    Money is exact decimals in US dollars; limits None mean no limit.
+    """
+
+    uuid: UUID
+    slug: str
+    name: str
+    candidates: tuple[Candidate, ...]
+    description: str = ""
+    is_active: bool = True
+    temperature: float | None = None
+    top_p: float | None = None
+    max_output_tokens: int | None = None
+    usage_hard_limit_tokens: int | None = None
+    monthly_budget_usd: Decimal | None = None
+    estimated_cost_per_1k_tokens_usd: Decimal | None = None
+    rate_limit_per_minute: int | None = None
+    rate_limit_per_hour: int | None = None
+    prompt: str | None = None
+    user_prompt_template: str | None = None
+    input_schema: JsonObject | bool | None = None
+    output_schema: JsonObject | bool | None = None
+    guardrails: GuardrailRules = field(factory=GuardrailRules)
+    deadline_ms: int = 120_000
+    attempt_timeout_ms: int = 60_000
+
+
+@frozen(slots=True, eq=False)
+class Project:
+    """A project and its endpoints by slug."""
+
+    uuid: UUID
+    name: str
+    slug: str
+    project_type: ProjectType = "ai_gateway"
+    env: Literal["dev", "staging", "prod"] = "prod"
+    is_active: bool = True
+    metadata: JsonObject = field(factory=dict)
+    endpoints: dict[str, Endpoint] = field(factory=dict)
+
+
+@frozen(slots=True)
+class Token:
+    """A token as it is stored: the SHA-256 of its plaintext, never the plaintext. Times are Unix seconds."""
+
+    id: int
+    project_uuid: UUID
+    name: str
+    prefix: str
+    digest: bytes = field(repr=False)
+    env: TokenEnv
+    scopes: tuple[str, ...]
+    is_active: bool
+    created_at: float
+    last_used_at: float | None = None
+
+
+@frozen(slots=True)
+class Caller:
+    """Who calls, proved: an active token of an active gateway project."""
+
+    token: Token
+    project: Project

@@ -1,0 +1,32 @@
+"""The providers we know, as data: where they are and which wire they speak.
+
+A new provider of a known wire is one line here; a new wire is an adapter in `providers/` besides.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+
+@frozen(slots=True)
+class Provider:
+    """A provider's public facts. `base_url` has no trailing slash. Sources: each provider's API reference, 2026-11."""
+
+    name: str
+    base_url: str
+    wire: str
+    needs_key: bool = True
+    output_limit_field: str = "max_tokens"
+
+
+PROVIDERS: dict[str, Provider] = {
+    provider.name: provider
+    for provider in (
+        Provider("openai", "https://api.openai.com/v1", "openai", output_limit_field="max_completion_tokens"),
+        Provider("mistral", "https://api.mistral.ai/v1", "openai"),
+        Provider("groq", "https://api.groq.com/openai/v1", "openai"),
+        Provider("together", "https://api.together.xyz/v1", "openai"),
+        # $OLLAMA_BASE_URL replaces this address where it is set (config).
+        Provider("ollama", "http://localhost:11434/v1", "openai", needs_key=False),
+    )
+}

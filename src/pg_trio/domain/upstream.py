@@ -1,0 +1,61 @@
+"""The seam between provider calls and the network: what is sent, what comes back, and who carries it.
+
+Adapters (providers/) make `WireRequest`s and read bytes; transports (transport/) carry them and know nothing of AI.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeAlias
+
+from attrs import field, frozen
+
+Headers: TypeAlias = Sequence[tuple[str, str]]
+
+
+@frozen(slots=True)
+class WireRequest:
+    """One HTTP request to a provider. `url` is absolute; `headers` hold the credential, so they never show in a repr.
+
+    Unless `allow_private_addresses`, a transport refuses to connect to loopback, private and link-local addresses.
+    """
+
+    url: str
+    headers: Headers = field(repr=False)
+    body: bytes = field(repr=False)
+    method: str = "POST"
+    allow_private_addresses: bool = False
+
+
+class UpstreamResponse(Protocol):
+    """An answer whose head has arrived. Whoever holds it calls `aclose()`, whatever happens."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Names in lower case; of a repeated name the last one."""
+
+    async def receive_some(self) -> bytes:
+        """The next bytes of the body, transfer coding removed; `b""` once it ended as it should.
+
+        Raises: UpstreamBroken if it ended early or broke HTTP; UpstreamNonsense over the transport's size limit.
+        """
+
+    async def aclose(self) -> None:
+        """Let go: back to the pool where the body was read to its end, closed otherwise. Never waits for the peer,
+        and does its work when called under cancellation too."""
+
+
+class Transport(Protocol):
+    """Carries requests to providers. Cancelling any await frees exactly what that call held."""
+
+    async def open_response(self, request: WireRequest) -> UpstreamResponse:
+        """Send the request and wait for the answer's head; any status is an answer.
+
+        Raises: UpstreamUnreachable if no connection came about; UpstreamBroken if it died before a head arrived.
+        """
+
+    async def aclose(self) -> None:
+        """Close every connection, idle or busy; open responses end with UpstreamBroken."""

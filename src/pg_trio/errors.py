@@ -1,0 +1,502 @@
+"""Every deliberate error of the gateway: its status, its exact text, its extra fields.
+
+Rules:
+1. One base, three children: the caller's mistake (`CallerError`), the provider's failure (`UpstreamError`), and our own
+   state (`OwnStateError`). A class says when you get it; its fields are typed; its text is made from its fields.
+2. The texts are the contract's, byte for byte (docs/api.md, "Failures"). Whoever changes one breaks clients.
+3. No text carries a credential, a token, a trace or another project's data. What a provider said arrives here already
+   masked and cut (`domain.secret.mask_secrets`).
+4. Whatever is not a `GatewayError` is a bug: the web layer answers `InternalError` and logs the traceback.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import ClassVar
+
+from attrs import define, field
+
+# 200: an endpoint's name in the message is the client's own text; a slug has at most 64, the rest is noise in a log.
+SLUG_ECHO_CHARS = 200
+
+
+@define(slots=False, eq=False)
+class GatewayError(Exception):
+    """Base of all deliberate errors. Catch it at the boundary, never raise it itself."""
+
+    status: ClassVar[int] = 500
+
+    @property
+    def text(self) -> str:
+        """The `error` field of the answer's body."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def code(self) -> str:
+        """Stable name for logs and metrics: the class's name."""
+        return type(self).__name__
+
+    def fields(self) -> dict[str, object]:
+        """More fields of the answer's body, after `ok` and `error`."""
+        return {}
+
+    def headers(self) -> dict[str, str]:
+        """More headers of the answer."""
+        return {}
+
+
+class CallerError(GatewayError):
+    """The caller's mistake: sending the same again fails again."""
+
+
+class UpstreamError(GatewayError):
+    """The provider's failure, after every candidate was tried."""
+
+
+class OwnStateError(GatewayError):
+    """Our own state: overloaded, switched off, out of time, or a bug."""
+
+
+# ── authentication ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@define(slots=False, eq=False)
+class MissingToken(CallerError):
+    """No `Authorization: Bearer …` at all. A bearer of the wrong shape is `MalformedToken`."""
+
+    status = 401
+    text = "Missing Bearer token."
+
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": "Bearer"}
+
+
+@define(slots=False, eq=False)
+class MalformedToken(CallerError):
+    """A bearer that is not `pg_live_…` or `pg_test_…`; it was looked up nowhere."""
+
+    status = 401
+    text = "Invalid token format."
+
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+
+
+@define(slots=False, eq=False)
+class UnknownToken(CallerError):
+    """A well-formed token that does not exist or was revoked; the answer does not say which."""
+
+    status = 401
+    text = "Invalid or revoked token."
+
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+
+
+@define(slots=False, eq=False)
+class ForeignToken(CallerError):
+    """A good token, another project's URL (or a URL of no project: the answer does not say which)."""
+
+    status = 403
+    text = "Token does not belong to this project."
+
+
+@define(slots=False, eq=False)
+class MissingScope(CallerError):
+    """A good token of this project that may not do this."""
+
+    status = 403
+    scope: str
+    held: Sequence[str]
+
+    @property
+    def text(self) -> str:
+        return f"Missing required scope: '{self.scope}'. Token has: {', '.join(self.held)}."
+
+
+@define(slots=False, eq=False)
+class ProjectInactive(CallerError):
+    """The token's project is switched off in the configuration."""
+
+    status = 403
+    text = "Project is inactive."
+
+
+@define(slots=False, eq=False)
+class WrongProjectType(CallerError):
+    """The project is of a type that has no gateway endpoints."""
+
+    status = 400
+    text = "This project is not an AI Gateway. Use /api/{uuid}/v1/chat/completions for AI Wrapper projects."
+
+
+@define(slots=False, eq=False)
+class EndpointNotFound(CallerError):
+    """No active endpoint of that slug in the token's own project."""
+
+    status = 404
+    slug: str
+
+    @property
+    def text(self) -> str:
+        return f"Endpoint '{self.slug[:SLUG_ECHO_CHARS]}' not found or inactive."
+
+
+# ── the request itself ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@define(slots=False, eq=False)
+class BadRequest(CallerError):
+    """The request cannot be understood: its headers, its JSON, or a field's type. Says which."""
+
+    status = 400
+    reason: str
+
+    @property
+    def text(self) -> str:
+        return self.reason
+
+
+@define(slots=False, eq=False)
+class RouteNotFound(CallerError):
+    """No route of ours has this path."""
+
+    status = 404
+    text = "Not found."
+
+
+@define(slots=False, eq=False)
+class MethodNotAllowed(CallerError):
+    """The path is a route of ours, the method is not."""
+
+    status = 405
+    allowed: Sequence[str]
+    text = "Method not allowed."
+
+    def headers(self) -> dict[str, str]:
+        return {"Allow": ", ".join(self.allowed)}
+
+
+@define(slots=False, eq=False)
+class BodyTooLarge(CallerError):
+    """The body is over `gateway.max_body_bytes`, by its declared length or by what arrived."""
+
+    status = 413
+    limit_bytes: int
+
+    @property
+    def text(self) -> str:
+        return f"Request body exceeds {self.limit_bytes} bytes."
+
+
+@define(slots=False, eq=False)
+class BodyTooSlow(CallerError):
+    """The body did not arrive within `gateway.body_timeout_ms`, and no endpoint's deadline was known yet."""
+
+    status = 408
+    limit_ms: int
+
+    @property
+    def text(self) -> str:
+        return f"Request body not received within {self.limit_ms} ms."
+
+
+@define(slots=False, eq=False)
+class InputInvalid(CallerError):
+    """The body does not match the endpoint's `input_schema`. `where` is a JSON path, `why` holds no client data."""
+
+    status = 422
+    where: str
+    why: str
+
+    @property
+    def text(self) -> str:
+        return f"Validation failed: {self.where}: {self.why}"
+
+
+# ── limits and budgets ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@define(slots=False, eq=False)
+class RateLimited(CallerError):
+    """The endpoint's minute or hour limit is used up; `retry_after_s` is the time to the next token, rounded up."""
+
+    status = 429
+    scope: str
+    retry_after_s: int
+    text = "Rate limit exceeded."
+
+    def fields(self) -> dict[str, object]:
+        return {"scope": self.scope, "retry_after": self.retry_after_s}
+
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": str(self.retry_after_s)}
+
+
+@define(slots=False, eq=False)
+class TokenCapExceeded(CallerError):
+    """The request's estimated input is over the endpoint's `usage_hard_limit_tokens`."""
+
+    status = 422
+    estimated_tokens: int
+    cap_tokens: int
+
+    @property
+    def text(self) -> str:
+        return (
+            f"Request exceeds endpoint per-request token limit: ~{self.estimated_tokens} tokens estimated,"
+            f" cap is {self.cap_tokens}."
+        )
+
+
+@define(slots=False, eq=False)
+class BudgetExhausted(CallerError):
+    """What this request may cost does not fit into what is left of the month's budget."""
+
+    status = 422
+    spent_usd: Decimal
+    budget_usd: Decimal
+
+    @property
+    def text(self) -> str:
+        return (
+            f"Endpoint monthly budget exhausted: ~${self.spent_usd:.4f} spent, budget ${self.budget_usd:.2f}."
+            " Resets at the start of next month."
+        )
+
+
+# ── guardrails ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@define(slots=False, eq=False)
+class PiiBlocked(CallerError):
+    """Personal data in the input, and the rule's mode is `block`. `label` is the kind, never the match."""
+
+    status = 422
+    label: str
+
+    @property
+    def text(self) -> str:
+        return f"Request blocked: {self.label} detected in input."
+
+
+@define(slots=False, eq=False)
+class InjectionBlocked(CallerError):
+    """A known prompt-injection phrase in the input."""
+
+    status = 422
+    text = "Request blocked: prompt injection pattern detected."
+
+
+@define(slots=False, eq=False)
+class KeywordBlocked(CallerError):
+    """A configured word in the input; `word` is the configured spelling."""
+
+    status = 422
+    word: str
+
+    @property
+    def text(self) -> str:
+        return f"Request blocked: keyword '{self.word}' detected in input."
+
+
+@define(slots=False, eq=False)
+class InputTooLong(CallerError):
+    """The input has more characters than `content_length.max`."""
+
+    status = 422
+    length_chars: int
+    maximum_chars: int
+
+    @property
+    def text(self) -> str:
+        return f"Request blocked: content length {self.length_chars} exceeds maximum {self.maximum_chars}."
+
+
+@define(slots=False, eq=False)
+class InputTooShort(CallerError):
+    """The input has fewer characters than `content_length.min`."""
+
+    status = 422
+    length_chars: int
+    minimum_chars: int
+
+    @property
+    def text(self) -> str:
+        return f"Request blocked: content length {self.length_chars} is below minimum {self.minimum_chars}."
+
+
+# ── sessions ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@define(slots=False, eq=False)
+class SessionsNotEnabled(CallerError):
+    """`session_id` was sent to an endpoint without sessions."""
+
+    status = 400
+    text = "Sessions are not enabled for this endpoint."
+
+
+@define(slots=False, eq=False)
+class SessionIdInvalid(CallerError):
+    """`session_id` is not a UUID."""
+
+    status = 400
+    text = "Invalid session_id."
+
+
+# ── the provider's failures ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@define(slots=False, eq=False)
+class ProviderCallFailed(UpstreamError):
+    """Every candidate failed; `said` is the last one's word, masked and cut."""
+
+    status = 502
+    said: str
+
+    @property
+    def text(self) -> str:
+        return f"Provider call failed: {self.said}"
+
+
+@define(slots=False, eq=False)
+class OutputInvalid(UpstreamError):
+    """The answer is not JSON, or does not match the endpoint's `output_schema`."""
+
+    status = 502
+    where: str
+    why: str
+
+    @property
+    def text(self) -> str:
+        return f"Validation failed: {self.where}: {self.why}"
+
+
+# ── our own state ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@define(slots=False, eq=False)
+class ProviderDisabled(OwnStateError):
+    """Every candidate's provider is switched off in this gateway; names the endpoint's own."""
+
+    status = 503
+    provider: str
+
+    @property
+    def text(self) -> str:
+        return f"Provider '{self.provider}' is disabled in this gateway."
+
+
+@define(slots=False, eq=False)
+class Overloaded(OwnStateError):
+    """More requests under way than `gateway.max_concurrent_requests`; nothing was done for this one."""
+
+    status = 503
+    retry_after_s: int
+    text = "Gateway is overloaded."
+
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": str(self.retry_after_s)}
+
+
+@define(slots=False, eq=False)
+class DeadlineExceeded(OwnStateError):
+    """The request's own deadline passed. A candidate's own limit is an `AttemptFailed` and starts the next one."""
+
+    status = 504
+    limit_ms: int
+
+    @property
+    def text(self) -> str:
+        return f"Deadline exceeded: no answer within {self.limit_ms} ms."
+
+
+@define(slots=False, eq=False)
+class InternalError(OwnStateError):
+    """Anything unexpected: a bug of ours. The log has the traceback under the request's id; the client gets nothing."""
+
+    status = 500
+    text = "Internal error."
+
+
+# ── one candidate's failure: never leaves the race ───────────────────────────────────────────────────────────────────
+
+
+@define(slots=False, eq=False)
+class AttemptFailed(Exception):
+    """One candidate failed. `said` is for people, masked by whoever shows it; `fails_over` says if the next is tried.
+
+    Source: the contract's section "Failover"; the classes below are its list.
+    """
+
+    fails_over: ClassVar[bool] = True
+    said: str
+
+    def __str__(self) -> str:
+        return self.said
+
+
+class UpstreamUnreachable(AttemptFailed):
+    """No connection: refused, no route, no such name, TLS refused, or our own limit on connecting."""
+
+
+class UpstreamBroken(AttemptFailed):
+    """The connection ended or broke HTTP before the answer was whole."""
+
+
+class UpstreamNonsense(AttemptFailed):
+    """A whole answer that is none: not JSON, no choices, neither content nor a tool call, over a size limit."""
+
+
+class AttemptTimedOut(AttemptFailed):
+    """The candidate's own limit passed (connect, attempt); the request's deadline has not."""
+
+
+@define(slots=False, eq=False)
+class UpstreamRefused(AttemptFailed):
+    """The provider answered with a failure status. 400, 413 and 422 would be refused everywhere: no failover."""
+
+    upstream_status: int
+    retry_after_s: float | None = None
+
+    @property
+    def fails_over(self) -> bool:  # type: ignore[override]
+        return self.upstream_status not in (400, 413, 422)
+
+
+# ── configuration ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@define(slots=False, eq=False)
+class ConfigError(Exception):
+    """A configuration that cannot be used. `mistakes` has every one at once, each `path: what is wrong`."""
+
+    source: str
+    mistakes: Sequence[str] = field(converter=tuple)
+
+    def __str__(self) -> str:
+        count = len(self.mistakes)
+        head = f"{self.source}: {count} mistake{'s' if count != 1 else ''}"
+        return "\n".join([head, *(f"  {mistake}" for mistake in self.mistakes)])
+
+
+@define(slots=False, eq=False)
+class StoreError(Exception):
+    """A file of the data directory cannot be used: says which, why, and what to do."""
+
+    said: str
+
+    def __str__(self) -> str:
+        return self.said
+
+
+def error_body(error: GatewayError) -> bytes:
+    """The answer's body for an error: `{"ok":false,"error":…}` plus the error's own fields, UTF-8 JSON."""
+    body = {"ok": False, "error": error.text, **error.fields()}
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
