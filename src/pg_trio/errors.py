@@ -425,6 +425,10 @@ class InternalError(OwnStateError):
     text = "Internal error."
 
 
+class ClientLeft(Exception):
+    """The client closed the connection before it was answered. There is nobody to tell; the log keeps a row (499)."""
+
+
 # ── one candidate's failure: never leaves the race ───────────────────────────────────────────────────────────────────
 
 

@@ -7,10 +7,13 @@ from uuid import UUID
 
 from attrs import field, frozen
 
+from pg_trio.domain.project import Candidate
+
 
 @frozen(slots=True)
 class AttemptRow:
-    """One candidate's try. Offsets are milliseconds from the request's head; `outcome` is `won` or `failed: <why>`."""
+    """One candidate's try. Offsets are milliseconds from the request's head; `outcome` is `won`,
+    `failed: <why>`, or `cancelled` where the deadline or the client's leaving cut it short."""
 
     provider: str
     model: str
@@ -18,6 +21,29 @@ class AttemptRow:
     started_ms: float
     ended_ms: float
     outcome: str
+
+
+class Attempts:
+    """The tries of one request so far. Times are Trio's clock; rows hold offsets from the request's head."""
+
+    __slots__ = ("_head_at", "rows")
+
+    def __init__(self, head_at: float) -> None:
+        self._head_at = head_at
+        self.rows: list[AttemptRow] = []
+
+    def add(self, candidate: Candidate, started_at: float, ended_at: float, outcome: str) -> None:
+        """Note a try that has ended."""
+        self.rows.append(
+            AttemptRow(
+                provider=candidate.provider,
+                model=candidate.model,
+                credential=candidate.credential.name,
+                started_ms=round((started_at - self._head_at) * 1000, 3),
+                ended_ms=round((ended_at - self._head_at) * 1000, 3),
+                outcome=outcome,
+            )
+        )
 
 
 @frozen(slots=True)

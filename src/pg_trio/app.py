@@ -1,0 +1,159 @@
+"""The composition root: settings in, the ASGI application out.
+
+`create_app(settings)` is a Quart-Trio application whose ASGI callable first serves the gateway's own routes (web/asgi)
+and owns the gateway's background tasks: they live in one nursery, opened around the server's lifespan call and closed
+before the server is told that shutdown is complete. Under stock Hypercorn:
+
+    PG_TRIO_CONFIG=gateway.toml hypercorn -k trio 'pg_trio.app:create_app()'
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from uuid import UUID
+
+import trio
+from attrs import frozen
+from quart_trio import QuartTrio
+
+from pg_trio.config import load_settings
+from pg_trio.config.settings import Settings
+from pg_trio.domain.call import Answer, Call
+from pg_trio.domain.project import Caller, Token
+from pg_trio.domain.upstream import Transport
+from pg_trio.errors import ConfigError, StoreError
+from pg_trio.pipeline import Pipeline
+from pg_trio.providers import adapter_for
+from pg_trio.shared_memory.spend import LocalSpend
+from pg_trio.shared_memory.token_bucket import LocalBuckets
+from pg_trio.stages.admission import Admission
+from pg_trio.stages.authenticate import Authenticate
+from pg_trio.stages.budget import Budget, month_of, month_start
+from pg_trio.stages.guardrails import Guardrails
+from pg_trio.stages.log import Log
+from pg_trio.stages.provider_call import ProviderCall
+from pg_trio.stages.rate_limit import RateLimit
+from pg_trio.store.log import LogStore
+from pg_trio.store.tokens import TokenStore
+from pg_trio.transport import DirectTransport, HttpxTransport
+from pg_trio.web.asgi import Event, GatewayRoutes, Receive, Scope, Send
+from pg_trio.web.introspection import make_web_app
+
+CONFIG_VARIABLE = "PG_TRIO_CONFIG"
+
+
+def create_app(settings: Settings | None = None) -> QuartTrio:
+    """The application, ready for any ASGI server that runs on Trio and has a lifespan.
+
+    Without settings, the file that $PG_TRIO_CONFIG names is loaded. Raises ConfigError.
+    """
+    if settings is None:
+        settings = load_settings(config_path())
+    app = make_web_app(lambda: routes.gateway)
+    routes = GatewayRoutes(app.asgi_app)
+    app.asgi_app = GatewayLifespan(settings, routes)  # type: ignore[method-assign]
+    return app
+
+
+def config_path() -> Path:
+    """The configuration file that the environment names. Raises ConfigError where it names none."""
+    path = os.environ.get(CONFIG_VARIABLE)
+    if not path:
+        raise ConfigError("environment", [f"{CONFIG_VARIABLE} is not set: it names the configuration file (TOML)"])
+    return Path(path)
+
+
+@frozen
+class RunningGateway:
+    """One worker's gateway while it runs: the pipeline, and what introspection reads."""
+
+    pipeline: Pipeline
+    tokens: TokenStore
+    disabled_providers: frozenset[str]
+
+    async def answer(self, call: Call) -> Answer:
+        """See Pipeline.answer."""
+        return await self.pipeline.answer(call)
+
+    async def find_caller(self, authorization: Sequence[str], project: str, scope: str, at: float) -> Caller:
+        """See Authenticate.find_caller."""
+        return await self.pipeline.authenticate.find_caller(authorization, project, scope, at)
+
+    async def list_tokens(self, project_uuid: UUID) -> Sequence[Token]:
+        """A project's tokens, revoked ones included."""
+        return await self.tokens.list_tokens(project_uuid)
+
+
+class GatewayLifespan:
+    """Wraps an ASGI application: opens the gateway before the server starts it, closes it before shutdown completes."""
+
+    def __init__(self, settings: Settings, routes: GatewayRoutes) -> None:
+        self._settings = settings
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope."""
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+        else:
+            await self._routes(scope, receive, send)
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The server's lifespan: what it is told last, that shutdown is complete, is true when it is told."""
+        last: list[Event] = []
+
+        async def hold_last(event: Event) -> None:
+            if event["type"].startswith("lifespan.shutdown."):
+                last.append(event)
+            else:
+                await send(event)
+
+        async with AsyncExitStack() as stack:
+            try:
+                gateway, tasks = await open_gateway(self._settings, stack)
+            except StoreError as error:
+                await receive()
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
+            async with trio.open_nursery() as nursery:
+                for task in tasks:
+                    nursery.start_soon(task, name=task.__qualname__)
+                self._routes.gateway = gateway
+                await self._routes(scope, receive, hold_last)
+                self._routes.gateway = None
+                nursery.cancel_scope.cancel()
+        for event in last:
+            await send(event)
+
+
+async def open_gateway(
+    settings: Settings, stack: AsyncExitStack
+) -> tuple[RunningGateway, list[Callable[[], Awaitable[None]]]]:
+    """A gateway, opened, and the background tasks that it needs; `stack` closes what it holds. Raises StoreError."""
+    tokens = await TokenStore.open(settings.gateway)
+    stack.push_async_callback(tokens.aclose)
+    log = await LogStore.open(settings.gateway)
+    stack.push_async_callback(log.aclose)
+    transports: dict[str, Transport] = {
+        "direct": DirectTransport(settings.upstream),
+        "httpx": HttpxTransport(settings.upstream),
+    }
+    for transport in transports.values():
+        stack.push_async_callback(transport.aclose)
+    now_s = time.time()
+    spent = {uuid.bytes: nano_usd for uuid, nano_usd in (await log.spend_since(month_start(now_s))).items()}
+    pipeline = Pipeline(
+        settings=settings.gateway,
+        admission=Admission(settings.gateway.max_concurrent_requests),
+        authenticate=Authenticate(tokens, settings.projects),
+        rate_limit=RateLimit(LocalBuckets(), trio.current_time),
+        budget=Budget(LocalSpend(month_of(now_s), spent), time.time, settings.gateway.default_output_tokens),
+        guardrails=Guardrails(),
+        provider_call=ProviderCall(adapter_for, transports, settings.disabled_providers, time.time),
+        log=Log(log),
+    )
+    return RunningGateway(pipeline, tokens, settings.disabled_providers), [tokens.watch, log.write]

@@ -1,0 +1,118 @@
+"""THE STORY: one request through every stage, in the contract's order.
+
+auth → rate limit → budget → guardrails → input schema → prompt apply → provider call (with failover) → output schema →
+log → response. A request that fails an early stage never pays for a later one, and every failure is logged.
+
+The body is read and understood once the caller is known, and before the request counts against a limit: what is not a
+request takes nothing from anybody's quota. Whatever must be given back is held by a `with` block here.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from pg_trio.config.settings import GatewaySettings
+from pg_trio.domain.call import Answer, Call
+from pg_trio.domain.chat import ChatRequest, Reply, Usage, count_characters, estimate_tokens
+from pg_trio.domain.project import Caller, Endpoint
+from pg_trio.errors import SessionsNotEnabled
+from pg_trio.stages.admission import Admission
+from pg_trio.stages.authenticate import Authenticate, find_endpoint
+from pg_trio.stages.budget import Budget
+from pg_trio.stages.deadline import RequestDeadline
+from pg_trio.stages.guardrails import Guardrails
+from pg_trio.stages.log import Log, LogEntry
+from pg_trio.stages.prompt import apply_prompt
+from pg_trio.stages.provider_call import ProviderCall
+from pg_trio.stages.rate_limit import RateLimit
+from pg_trio.stages.read_request import check_content_type, read_chat_request
+from pg_trio.stages.schemas import check_input, check_output
+
+
+@frozen
+class Pipeline:
+    """The stages of one worker. `answer` takes a call through all of them."""
+
+    settings: GatewaySettings
+    admission: Admission
+    authenticate: Authenticate
+    rate_limit: RateLimit
+    budget: Budget
+    guardrails: Guardrails
+    provider_call: ProviderCall
+    log: Log
+
+    async def answer(self, call: Call) -> Answer:
+        """The answer to a call. Raises GatewayError for every deliberate failure; the row is written either way."""
+        head = call.head
+        with (
+            self.log.open(head) as entry,
+            self.admission,
+            RequestDeadline(head, self.settings.body_timeout_ms) as deadline,
+        ):
+            entry.begin("auth")
+            caller = await self.authenticate.find_caller(head.authorization, head.project, "chat", head.at)
+            entry.caller = caller
+            if head.slug is not None:
+                entry.endpoint = endpoint = find_endpoint(caller, head.slug)
+                deadline.start(endpoint)
+
+            entry.begin("read")
+            request = await self._read(call)
+            if head.slug is None:
+                entry.endpoint = endpoint = self._dispatch(caller, request, entry)
+                deadline.start(endpoint)
+            if request.session_id is not None:
+                raise SessionsNotEnabled
+
+            entry.begin("rate_limit")
+            self.rate_limit.take(endpoint)
+
+            entry.begin("budget")
+            with self.budget.reserve(endpoint, request) as reservation:
+                entry.begin("guardrails")
+                request = self.guardrails.apply(endpoint, request)
+
+                entry.begin("input_schema")
+                check_input(endpoint, request)
+
+                entry.begin("prompt")
+                prompt = apply_prompt(endpoint, request.messages, request)
+
+                entry.begin("provider")
+                answered = await self.provider_call.ask(endpoint, prompt, entry.attempts)
+                reply = answered.reply
+                usage = reply.usage or estimate_usage(request, endpoint, reply)
+                reservation.settle(usage)
+                entry.won(answered, usage, reservation.spent_nano_usd)
+
+                entry.begin("output_schema")
+                check_output(endpoint, reply)
+
+            entry.end()
+            return Answer(
+                reply=reply,
+                usage=usage,
+                request_id=head.request_id,
+                provider=answered.candidate.provider,
+                attempts=entry.attempts.rows,
+                stages_ms=entry.stages_ms,
+            )
+
+    async def _read(self, call: Call) -> ChatRequest:
+        check_content_type(call.head.content_type)
+        body = await call.receive_body(self.settings.max_body_bytes)
+        return read_chat_request(body, limits=self.settings, endpoint_required=call.head.slug is None)
+
+    def _dispatch(self, caller: Caller, request: ChatRequest, entry: LogEntry) -> Endpoint:
+        """The endpoint that the body names (the dispatcher route)."""
+        assert request.endpoint is not None  # read_chat_request demands it there
+        entry.slug = request.endpoint
+        return find_endpoint(caller, request.endpoint)
+
+
+def estimate_usage(request: ChatRequest, endpoint: Endpoint, reply: Reply) -> Usage:
+    """Usage of an answer whose provider sent none, so that a budget is never spent unseen."""
+    asked = count_characters(request.messages) + len(endpoint.prompt or "")
+    answered = len(reply.content or "") + sum(len(call.arguments) for call in reply.tool_calls)
+    return Usage(estimate_tokens(asked), estimate_tokens(answered), estimated=True)

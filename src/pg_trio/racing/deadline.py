@@ -1,0 +1,46 @@
+"""One absolute deadline for everything below it."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import trio
+
+
+class DeadlinePassed(Exception):
+    """The deadline passed before the block ended by itself."""
+
+
+class Deadline:
+    """A block that is cancelled at an absolute time of Trio's clock: `with Deadline(at) as deadline: …`.
+
+    `move(at)` sets another time while the block runs; once the time came it changes nothing. When the time came,
+    leaving the block raises DeadlinePassed in place of the cancellation. A result that was ready in the same tick is
+    kept: what counts is whether the block was cut.
+    """
+
+    __slots__ = ("_scope",)
+
+    def __init__(self, at: float) -> None:
+        self._scope = trio.CancelScope(deadline=at)
+
+    @property
+    def at(self) -> float:
+        """Trio's clock at which the block ends."""
+        return self._scope.deadline
+
+    def move(self, at: float) -> None:
+        """Let the block end at `at` instead."""
+        self._scope.deadline = at
+
+    def __enter__(self) -> Deadline:
+        self._scope.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        swallowed = bool(self._scope.__exit__(kind, error, trace))
+        if self._scope.cancelled_caught:
+            raise DeadlinePassed
+        return swallowed

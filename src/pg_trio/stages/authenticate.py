@@ -1,0 +1,92 @@
+"""Who calls, and may they? The checks and their order are the contract's (section "Order of the stages").
+
+Bearer present → token format → known and active → project matches the URL → scope → project active → project type →
+endpoint exists and is active. No answer tells whether another project, or a revoked token, exists.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+from uuid import UUID
+
+from pg_trio.domain.project import Caller, Endpoint, Project, Token
+from pg_trio.errors import (
+    EndpointNotFound,
+    ForeignToken,
+    MalformedToken,
+    MissingScope,
+    MissingToken,
+    ProjectInactive,
+    UnknownToken,
+    WrongProjectType,
+)
+
+# 256 characters are five times a token of ours; longer ones are not worth a hash.
+_TOKEN_SHAPE = re.compile(r"pg_(?:live|test)_[A-Za-z0-9_-]{1,248}")
+
+
+class TokenDirectory(Protocol):
+    """Where tokens are found by the SHA-256 of their plaintext."""
+
+    async def find(self, digest: bytes) -> Token | None: ...
+
+    def note_used(self, token_id: int, at: float) -> None:
+        """Remember for `last_used_at`; never waits."""
+
+
+class Authenticate:
+    """Proves who calls, and finds what they call, in their own project only."""
+
+    def __init__(self, tokens: TokenDirectory, projects: Mapping[UUID, Project]) -> None:
+        self._tokens = tokens
+        self._projects = projects
+
+    async def find_caller(self, authorization: Sequence[str], project: str, scope: str, at: float) -> Caller:
+        """The caller, proved. `project` is the URL's segment as it arrived; `at` is Unix seconds.
+
+        Raises the contract's 401, 403 and 400 errors.
+        """
+        plaintext = read_bearer(authorization)
+        # The same work for a token that exists, was revoked or never was: one hash, one look-up by that hash.
+        token = await self._tokens.find(hashlib.sha256(plaintext.encode("ascii")).digest())
+        if token is None or not token.is_active:
+            raise UnknownToken
+        if project.lower() != str(token.project_uuid):
+            raise ForeignToken
+        if scope not in token.scopes:
+            raise MissingScope(scope, token.scopes)
+        found = self._projects.get(token.project_uuid)
+        # A token outlives its project's entry in the configuration; then there is nothing left to call.
+        if found is None or not found.is_active:
+            raise ProjectInactive
+        if found.project_type != "ai_gateway":
+            raise WrongProjectType
+        self._tokens.note_used(token.id, at)
+        return Caller(token, found)
+
+
+def find_endpoint(caller: Caller, slug: str) -> Endpoint:
+    """The caller's own active endpoint of that slug. Raises EndpointNotFound."""
+    endpoint = caller.project.endpoints.get(slug)
+    if endpoint is None or not endpoint.is_active:
+        raise EndpointNotFound(slug)
+    return endpoint
+
+
+def read_bearer(authorization: Sequence[str]) -> str:
+    """The token in the values of `Authorization`. Raises MissingToken or MalformedToken.
+
+    Two such headers are refused: one proxy would take the first, another the last.
+    """
+    if len(authorization) > 1:
+        raise MalformedToken
+    scheme, _, credentials = (authorization[0] if authorization else "").partition(" ")
+    plaintext = credentials.strip(" ")
+    if scheme.lower() != "bearer" or not plaintext:
+        raise MissingToken
+    if not _TOKEN_SHAPE.fullmatch(plaintext):
+        raise MalformedToken
+    return plaintext

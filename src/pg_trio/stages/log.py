@@ -1,0 +1,115 @@
+"""One row for each request, whatever happened to it, and the time that each stage took."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Protocol
+
+import trio
+
+from pg_trio.domain.call import Answered, RequestHead
+from pg_trio.domain.chat import Usage
+from pg_trio.domain.log_row import Attempts, LogRow
+from pg_trio.domain.project import Caller, Candidate, Endpoint
+from pg_trio.errors import ClientLeft, GatewayError, InternalError
+
+# nginx's status for a client that closed the connection before it was answered.
+CLIENT_LEFT = 499
+
+
+class LogSink(Protocol):
+    """Where rows go. `record` never waits; False means that the row was dropped (and counted)."""
+
+    def record(self, row: LogRow) -> bool: ...
+
+
+class LogEntry:
+    """What is known of one request so far: `with LogEntry(…) as entry:` writes its row on the way out.
+
+    The stages' results are noted here as they come, so that a request that fails leaves what it got to.
+    """
+
+    def __init__(self, sink: LogSink, head: RequestHead) -> None:
+        self._sink = sink
+        self._head = head
+        self._stage: str | None = None
+        self._stage_at = self._started = time.perf_counter()
+        self.stages_ms: dict[str, float] = {}
+        self.attempts = Attempts(head.head_at)
+        self.slug = head.slug
+        self.caller: Caller | None = None
+        self.endpoint: Endpoint | None = None
+        self.winner: Candidate | None = None
+        self.model: str | None = None
+        self.usage: Usage | None = None
+        self.cost_nano_usd: int | None = None
+
+    def begin(self, stage: str) -> None:
+        """The stage of that name begins; the one before it, if any, has ended."""
+        now = time.perf_counter()
+        if self._stage is not None:
+            self.stages_ms[self._stage] = round((now - self._stage_at) * 1000, 3)
+        self._stage, self._stage_at = stage, now
+
+    def end(self) -> None:
+        """The last stage has ended."""
+        self.begin("")
+        self._stage = None
+
+    def won(self, answered: Answered, usage: Usage, cost_nano_usd: int | None) -> None:
+        """A candidate answered, and this is what it cost."""
+        self.winner = answered.candidate
+        self.model = answered.reply.model
+        self.usage = usage
+        self.cost_nano_usd = cost_nano_usd
+
+    def __enter__(self) -> LogEntry:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stage is not None:
+            self.end()
+        status, code, text = 200, None, None
+        if isinstance(error, GatewayError):
+            status, code, text = error.status, error.code, error.text
+        elif isinstance(error, trio.Cancelled | ClientLeft):
+            status, code, text = CLIENT_LEFT, "ClientLeft", "The client closed the connection."
+        elif error is not None:
+            status, code, text = InternalError.status, InternalError.__name__, InternalError.text
+        self._sink.record(self._row(status, code, text))
+
+    def _row(self, status: int, code: str | None, text: str | None) -> LogRow:
+        caller, endpoint, winner, usage = self.caller, self.endpoint, self.winner, self.usage
+        return LogRow(
+            request_id=self._head.request_id,
+            at=self._head.at,
+            status=status,
+            latency_ms=round((trio.current_time() - self._head.head_at) * 1000, 3),
+            project_uuid=caller.project.uuid if caller else None,
+            endpoint_uuid=endpoint.uuid if endpoint else None,
+            endpoint_slug=self.slug,
+            token_id=caller.token.id if caller else None,
+            provider=winner.provider if winner else None,
+            model=self.model,
+            error_code=code,
+            error=text,
+            prompt_tokens=usage.prompt_tokens if usage else None,
+            completion_tokens=usage.completion_tokens if usage else None,
+            cost_nano_usd=self.cost_nano_usd,
+            stages_ms=self.stages_ms,
+            attempts=tuple(self.attempts.rows),
+        )
+
+
+class Log:
+    """Opens an entry for each request."""
+
+    def __init__(self, sink: LogSink) -> None:
+        self._sink = sink
+
+    def open(self, head: RequestHead) -> LogEntry:
+        """An entry for the request of that head."""
+        return LogEntry(self._sink, head)

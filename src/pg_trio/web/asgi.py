@@ -1,0 +1,260 @@
+"""The gateway's own two routes, handled at the ASGI level: no framework between the server and the pipeline.
+
+`POST /api/{uuid}/{slug}` and `POST /api/{uuid}/chat/completions` are ours; everything else goes to the wrapped
+application (Quart). Paths are matched as they were sent: an encoded slash, a dot segment or a double slash is no
+route, rather than one that a proxy in front of us might have understood differently.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Protocol, TypeAlias
+from uuid import UUID, uuid4
+
+import orjson
+import trio
+from attrs import define, frozen
+
+from pg_trio.domain.call import Answer, Call, RequestHead
+from pg_trio.domain.chat import Reply
+from pg_trio.domain.project import RESERVED_SLUGS
+from pg_trio.errors import BodyTooLarge, ClientLeft, GatewayError, InternalError, error_body
+
+logger = logging.getLogger("pg_trio")
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Event: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Event]]
+Send: TypeAlias = Callable[[Event], Awaitable[None]]
+AsgiApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+HeaderList: TypeAlias = list[tuple[bytes, bytes]]
+
+DISPATCHER = "chat/completions"
+
+
+class Gateway(Protocol):
+    """What answers a call: the pipeline."""
+
+    async def answer(self, call: Call) -> Answer: ...
+
+
+@frozen(slots=True)
+class HttpAnswer:
+    """An answer ready to send."""
+
+    status: int
+    headers: HeaderList
+    body: bytes
+
+
+@define(slots=True)
+class AsgiCall:
+    """A call whose body comes over ASGI."""
+
+    head: RequestHead
+    content_length: bytes | None
+    receive: Receive
+
+    async def receive_body(self, limit_bytes: int) -> bytes:
+        """The whole body. Raises BodyTooLarge on its declared or real length, ClientLeft if the client went away."""
+        declared = self.content_length
+        # Nine digits are a gigabyte: more is over any limit, and not worth turning into a number.
+        if declared is not None and (len(declared) > 9 or not declared.isdigit() or int(declared) > limit_bytes):
+            raise BodyTooLarge(limit_bytes)
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            event = await self.receive()
+            if event["type"] == "http.disconnect":
+                raise ClientLeft
+            chunk = event.get("body", b"")
+            size += len(chunk)
+            if size > limit_bytes:
+                raise BodyTooLarge(limit_bytes)
+            chunks.append(chunk)
+            if not event.get("more_body", False):
+                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+class GatewayRoutes:
+    """An ASGI application: our own routes, and `inner` for the rest. `gateway` is set while the application runs."""
+
+    def __init__(self, inner: AsgiApp) -> None:
+        self._inner = inner
+        self.gateway: Gateway | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope."""
+        route = match_route(scope) if scope["type"] == "http" else None
+        if route is None:
+            await self._inner(scope, receive, send)
+            return
+        call = read_call(scope, receive, *route)
+        extension = scope.get("extensions", {}).get("pg_trio")
+        if extension is not None and extension["cancels_on_disconnect"]:
+            answer = await self._answer(call)
+        else:
+            answer = await self._answer_while_connected(call)
+        if answer is not None:
+            await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+            await send({"type": "http.response.body", "body": answer.body})
+
+    async def _answer(self, call: AsgiCall) -> HttpAnswer | None:
+        """The answer to send, or None if the client left. Only cancellation leaves as an exception."""
+        request_id = call.head.request_id
+        try:
+            assert self.gateway is not None, "the application was called before its lifespan started"
+            return render_answer(await self.gateway.answer(call))
+        except GatewayError as error:
+            return render_error(error, request_id)
+        except ClientLeft:
+            return None
+        except Exception:
+            logger.exception("request %s: unexpected error", request_id)
+            return render_error(InternalError(), request_id)
+
+    async def _answer_while_connected(self, call: AsgiCall) -> HttpAnswer | None:
+        """The same for a server that does not cancel us when the client leaves: watch for it once the body is in."""
+        answer: HttpAnswer | None = None
+        watched = WatchedCall(call)
+
+        async def watch() -> None:
+            await watched.body_received.wait()
+            while (await call.receive())["type"] != "http.disconnect":
+                pass
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch)
+            answer = await self._answer(watched)  # type: ignore[arg-type]
+            nursery.cancel_scope.cancel()
+        return answer
+
+
+class WatchedCall:
+    """A call that says when its body is in, so that only one task at a time receives from the server."""
+
+    __slots__ = ("_call", "body_received", "head")
+
+    def __init__(self, call: AsgiCall) -> None:
+        self._call = call
+        self.head = call.head
+        self.body_received = trio.Event()
+
+    async def receive_body(self, limit_bytes: int) -> bytes:
+        """The whole body; see AsgiCall."""
+        body = await self._call.receive_body(limit_bytes)
+        self.body_received.set()
+        return body
+
+
+def match_route(scope: Scope) -> tuple[str, str | None] | None:
+    """(project, slug) of a request to one of our own routes, slug None for the dispatcher; None for all others.
+
+    Segments are as sent. What no slug can be (an encoded byte, an empty segment, a reserved word) is not ours.
+    """
+    if scope["method"] != "POST":
+        return None
+    path = (scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")).partition(b"?")[0]
+    if not path.startswith(b"/api/") or not path.isascii():
+        return None
+    project, _, rest = path[5:].decode("ascii").partition("/")
+    if not project or not rest:
+        return None
+    if rest == DISPATCHER:
+        return project, None
+    if "/" in rest or rest in RESERVED_SLUGS:
+        return None
+    return project, rest
+
+
+def read_call(scope: Scope, receive: Receive, project: str, slug: str | None) -> AsgiCall:
+    """The call of an ASGI scope; headers are noted, not yet judged."""
+    authorization: list[str] = []
+    content_type: list[str] = []
+    timeout_ms: list[str] = []
+    content_length: bytes | None = None
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            authorization.append(value.decode("latin-1"))
+        elif name == b"content-type":
+            content_type.append(value.decode("latin-1"))
+        elif name == b"content-length":
+            content_length = value
+        elif name == b"x-pg-timeout-ms":
+            timeout_ms.append(value.decode("latin-1"))
+    extension = scope.get("extensions", {}).get("pg_trio")
+    head_at = extension["head_at"] if extension is not None else trio.current_time()
+    head = RequestHead(
+        request_id=uuid4(),
+        project=project,
+        slug=slug,
+        authorization=authorization,
+        content_type=content_type,
+        timeout_ms=timeout_ms,
+        head_at=head_at,
+        at=time.time() - (trio.current_time() - head_at),
+    )
+    return AsgiCall(head, content_length, receive)
+
+
+def render_answer(answer: Answer) -> HttpAnswer:
+    """The contract's success body and headers."""
+    reply = answer.reply
+    body: dict[str, object] = {
+        "ok": True,
+        "id": reply.id,
+        "model": reply.model,
+        "content": reply.content,
+    }
+    if reply.tool_calls:
+        body["tool_calls"] = render_tool_calls(reply)
+    body["finish_reason"] = reply.finish_reason
+    usage = answer.usage
+    body["usage"] = {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+    }
+    if usage.estimated:
+        body["usage"] |= {"estimated": True}  # type: ignore[operator]
+    request_id = str(answer.request_id)
+    body["meta"] = {"request_id": request_id}
+    payload = orjson.dumps(body)
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(payload)),
+        (b"x-request-id", request_id.encode("ascii")),
+        (b"x-pg-provider", answer.provider.encode("ascii")),
+        (b"x-pg-model", header_text(reply.model)),
+        (b"x-pg-attempts", b"%d" % len(answer.attempts)),
+        (b"server-timing", ", ".join(f"{stage};dur={ms}" for stage, ms in answer.stages_ms.items()).encode("ascii")),
+    ]
+    return HttpAnswer(200, headers, payload)
+
+
+def render_tool_calls(reply: Reply) -> list[dict[str, object]]:
+    """Tool calls in OpenAI's shape."""
+    return [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for call in reply.tool_calls
+    ]
+
+
+def render_error(error: GatewayError, request_id: UUID) -> HttpAnswer:
+    """The contract's failure body and headers."""
+    payload = error_body(error)
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(payload)),
+        (b"x-request-id", str(request_id).encode("ascii")),
+    ]
+    headers += [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in error.headers().items()]
+    return HttpAnswer(error.status, headers, payload)
+
+
+def header_text(text: str) -> bytes:
+    """A provider's text as a header value: printable ASCII, at most 200 characters, `?` for the rest."""
+    return bytes(byte if 0x20 <= byte < 0x7F else 0x3F for byte in text[:200].encode("ascii", "replace"))

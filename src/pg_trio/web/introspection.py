@@ -1,0 +1,183 @@
+"""What Quart serves: introspection of a project, health, and a JSON answer for whatever is no route.
+
+`GET /api/{uuid}/info`, `/endpoints` and `/tokens` need the scope `admin`, `/models` the scope `models`. No answer
+holds a key, a token or a digest. `/healthz` says that the process serves, `/readyz` that it takes requests.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+from uuid import UUID, uuid4
+
+import attrs
+from quart import Response, request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException, MethodNotAllowed as WerkzeugMethodNotAllowed, NotFound
+
+from pg_trio.domain.project import Caller, Endpoint, Project, Token
+from pg_trio.errors import BadRequest, GatewayError, InternalError, MethodNotAllowed, RouteNotFound
+from pg_trio.web.asgi import render_error
+
+logger = logging.getLogger("pg_trio")
+
+
+class Inspected(Protocol):
+    """What introspection reads of the running gateway."""
+
+    async def find_caller(self, authorization: Sequence[str], project: str, scope: str, at: float) -> Caller: ...
+
+    async def list_tokens(self, project_uuid: UUID) -> Sequence[Token]: ...
+
+    @property
+    def disabled_providers(self) -> frozenset[str]: ...
+
+
+def make_web_app(find_inspected: Any) -> QuartTrio:
+    """The Quart application. `find_inspected()` gives the running gateway, or None before it runs."""
+    app = QuartTrio("pg_trio", static_folder=None)
+    # Quart cuts every response after 60 s unless told otherwise; our limits are our own.
+    app.config["RESPONSE_TIMEOUT"] = None
+    app.config["BODY_TIMEOUT"] = 30
+    app.config["MAX_CONTENT_LENGTH"] = 64 * 1024
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+
+    async def caller_with(scope: str, project: str) -> tuple[Inspected, Caller]:
+        inspected: Inspected = find_inspected()
+        authorization = request.headers.getlist("Authorization")
+        return inspected, await inspected.find_caller(authorization, project, scope, time.time())
+
+    @app.get("/api/<project>/info")
+    async def info(project: str) -> dict[str, Any]:
+        _, caller = await caller_with("admin", project)
+        return {"ok": True, "project": describe_project(caller.project)}
+
+    @app.get("/api/<project>/endpoints")
+    async def endpoints(project: str) -> dict[str, Any]:
+        _, caller = await caller_with("admin", project)
+        return {"ok": True, "endpoints": [describe_endpoint(e) for e in caller.project.endpoints.values()]}
+
+    @app.get("/api/<project>/tokens")
+    async def tokens(project: str) -> dict[str, Any]:
+        inspected, caller = await caller_with("admin", project)
+        return {"ok": True, "tokens": [describe_token(t) for t in await inspected.list_tokens(caller.project.uuid)]}
+
+    @app.get("/api/<project>/models")
+    async def models(project: str) -> dict[str, Any]:
+        inspected, caller = await caller_with("models", project)
+        return list_models(caller.project, inspected.disabled_providers)
+
+    @app.post("/api/<project>/<slug>", defaults={"dispatcher": ""})
+    @app.route("/api/<project>/chat/completions", methods=["GET"], defaults={"slug": "", "dispatcher": "yes"})
+    async def not_here(project: str, slug: str, dispatcher: str) -> Response:
+        raise MethodNotAllowed(["POST"]) if dispatcher else RouteNotFound()
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, Any]:
+        return {"ok": True}
+
+    @app.get("/readyz")
+    async def readyz() -> tuple[dict[str, Any], int]:
+        ready = find_inspected() is not None
+        return {"ok": ready}, 200 if ready else 503
+
+    @app.errorhandler(Exception)
+    async def failed(error: Exception) -> Response:
+        return _respond(as_gateway_error(error))
+
+    @app.after_request
+    async def name_request(response: Response) -> Response:
+        response.headers.setdefault("X-Request-Id", str(uuid4()))
+        return response
+
+    return app
+
+
+def as_gateway_error(error: Exception) -> GatewayError:
+    """Whatever Quart or a view raised, as an error of ours; a bug is logged and becomes InternalError."""
+    if isinstance(error, GatewayError):
+        return error
+    if isinstance(error, NotFound):
+        return RouteNotFound()
+    if isinstance(error, WerkzeugMethodNotAllowed):
+        return MethodNotAllowed(sorted(error.valid_methods or ()))
+    if isinstance(error, HTTPException) and error.code is not None and 400 <= error.code < 500:
+        return BadRequest(f"{error.name}.")
+    logger.error("unexpected error", exc_info=error)
+    return InternalError()
+
+
+def describe_project(project: Project) -> dict[str, Any]:
+    """A project for its own admin."""
+    return {
+        "uuid": str(project.uuid),
+        "name": project.name,
+        "slug": project.slug,
+        "project_type": project.project_type,
+        "env": project.env,
+        "is_active": project.is_active,
+        "metadata": project.metadata,
+        "endpoint_count": len(project.endpoints),
+    }
+
+
+def describe_endpoint(endpoint: Endpoint) -> dict[str, Any]:
+    """An endpoint with the contract's field names; credentials by name only."""
+    own, *failover = endpoint.candidates
+    described: dict[str, Any] = {
+        "uuid": str(endpoint.uuid),
+        "slug": endpoint.slug,
+        "name": endpoint.name,
+        "description": endpoint.description,
+        "is_active": endpoint.is_active,
+        "credential": own.credential.name,
+        "provider": own.provider,
+        "model": own.model,
+        "failover": [
+            {"credential": candidate.credential.name, "provider": candidate.provider, "model": candidate.model}
+            for candidate in failover
+        ],
+    }
+    for field in attrs.fields(Endpoint):
+        if field.name not in described and field.name not in ("candidates", "guardrails"):
+            value = getattr(endpoint, field.name)
+            described[field.name] = str(value) if field.name.endswith("_usd") and value is not None else value
+    described["guardrails"] = attrs.asdict(endpoint.guardrails, filter=lambda _, value: value is not None)
+    return described
+
+
+def describe_token(token: Token) -> dict[str, Any]:
+    """A token without what it is made of."""
+    return {
+        "name": token.name,
+        "prefix": token.prefix,
+        "env": token.env,
+        "scopes": list(token.scopes),
+        "is_active": token.is_active,
+        "created_at": token.created_at,
+        "last_used_at": token.last_used_at,
+    }
+
+
+def list_models(project: Project, disabled_providers: frozenset[str]) -> Mapping[str, Any]:
+    """The provider/model pairs that the project's active endpoints may ask, in OpenAI's list shape."""
+    pairs = {
+        (candidate.provider, candidate.model): None
+        for endpoint in project.endpoints.values()
+        if endpoint.is_active
+        for candidate in endpoint.candidates
+        if candidate.provider not in disabled_providers
+    }
+    data = [
+        {"id": f"{provider}/{model}", "object": "model", "created": 0, "owned_by": provider}
+        for provider, model in pairs
+    ]
+    return {"object": "list", "data": data}
+
+
+def _respond(error: GatewayError) -> Response:
+    answer = render_error(error, uuid4())
+    headers = [(name.decode("ascii"), value.decode("ascii")) for name, value in answer.headers]
+    return Response(answer.body, status=answer.status, headers=dict(headers))
