@@ -6,7 +6,8 @@ up to its capacity. It starts full.
 
 from __future__ import annotations
 
-# A wait is rounded up to whole seconds by whoever shows it; what float arithmetic loses is far below this.
+# A token short by less than this is a whole one: refilling for exactly the wait that was told must be enough, and
+# float arithmetic loses some 1e-15 on the way.
 EPSILON_TOKENS = 1e-9
 
 
@@ -17,9 +18,9 @@ def refill(level: float, since_s: float, capacity: int, window_s: float) -> floa
 
 def wait_for_token(level: float, capacity: int, window_s: float) -> float:
     """Seconds until the bucket holds one whole token; 0 if it does."""
-    if capacity == 0:
-        return window_s
-    return max(0.0, (1.0 - EPSILON_TOKENS - level) * window_s / capacity)
+    if level >= 1.0 - EPSILON_TOKENS:
+        return 0.0
+    return (1.0 - level) * window_s / capacity if capacity else window_s
 
 
 class LocalBuckets:

@@ -15,7 +15,8 @@ from uuid import UUID, uuid4
 import attrs
 from quart import Response, request
 from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException, MethodNotAllowed as WerkzeugMethodNotAllowed, NotFound
+from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 
 from pg_trio.domain.project import Caller, Endpoint, Project, Token
 from pg_trio.errors import BadRequest, GatewayError, InternalError, MethodNotAllowed, RouteNotFound

@@ -1,0 +1,183 @@
+"""Authentication: every refusal in the contract's order, and nothing told about other projects."""
+
+from __future__ import annotations
+
+import hashlib
+from uuid import UUID
+
+import pytest
+from attrs import evolve
+
+from pg_trio.domain.project import Candidate, Credential, Endpoint, Project, Token
+from pg_trio.errors import (
+    EndpointNotFound,
+    ForeignToken,
+    MalformedToken,
+    MissingScope,
+    MissingToken,
+    ProjectInactive,
+    UnknownToken,
+    WrongProjectType,
+)
+from pg_trio.stages.authenticate import Authenticate, find_endpoint, read_bearer
+
+PLAINTEXT = "pg_live_good"
+PROJECT_UUID = UUID("6f1c0000-0000-4000-8000-000000000001")
+ENDPOINT = Endpoint(
+    uuid=UUID(int=2),
+    slug="ask",
+    name="ask",
+    candidates=(Candidate(Credential("c", "openai", "http://127.0.0.1:1"), "m"),),
+)
+PROJECT = Project(
+    uuid=PROJECT_UUID,
+    name="P",
+    slug="p",
+    endpoints={"ask": ENDPOINT, "off": evolve(ENDPOINT, slug="off", is_active=False)},
+)
+TOKEN = Token(
+    id=7,
+    project_uuid=PROJECT_UUID,
+    name="t",
+    prefix="pg_live_go",
+    digest=hashlib.sha256(PLAINTEXT.encode()).digest(),
+    env="live",
+    scopes=("chat", "models"),
+    is_active=True,
+    created_at=0.0,
+)
+
+
+class Directory:
+    """Tokens in memory; remembers what was asked of it."""
+
+    def __init__(self, *tokens: Token) -> None:
+        self.tokens = {token.digest: token for token in tokens}
+        self.asked: list[bytes] = []
+        self.used: list[tuple[int, float]] = []
+
+    async def find(self, digest: bytes) -> Token | None:
+        self.asked.append(digest)
+        return self.tokens.get(digest)
+
+    def note_used(self, token_id: int, at: float) -> None:
+        self.used.append((token_id, at))
+
+
+def authenticate(token: Token = TOKEN, project: Project = PROJECT) -> tuple[Authenticate, Directory]:
+    directory = Directory(token)
+    return Authenticate(directory, {project.uuid: project}), directory
+
+
+async def test_good_token_is_caller() -> None:
+    stage, directory = authenticate()
+
+    caller = await stage.find_caller([f"Bearer {PLAINTEXT}"], str(PROJECT_UUID), "chat", at=5.0)
+
+    assert (TOKEN, PROJECT) == (caller.token, caller.project)
+    assert [(7, 5.0)] == directory.used
+
+
+@pytest.mark.parametrize("values", [[], [""], ["Basic abc"], ["Bearer"], ["Bearer "], ["pg_live_good"]])
+def test_no_bearer_is_missing(values: list[str]) -> None:
+    with pytest.raises(MissingToken):
+        read_bearer(values)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "sk-abc",
+        "pg_live_",
+        "pg_dev_x",
+        "PG_LIVE_x",
+        "pg_live_a b",
+        "pg_live_é",
+        "pg_live_" + "a" * 300,
+        "pg_live_a\x00",
+    ],
+)
+def test_wrong_shape_is_malformed(token: str) -> None:
+    with pytest.raises(MalformedToken):
+        read_bearer([f"Bearer {token}"])
+
+
+def test_two_authorization_headers_are_refused() -> None:
+    with pytest.raises(MalformedToken):
+        read_bearer([f"Bearer {PLAINTEXT}", f"Bearer {PLAINTEXT}"])
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_scheme_is_case_insensitive(scheme: str) -> None:
+    assert PLAINTEXT == read_bearer([f"{scheme} {PLAINTEXT}"])
+
+
+async def test_malformed_token_is_looked_up_nowhere() -> None:
+    stage, directory = authenticate()
+
+    with pytest.raises(MalformedToken):
+        await stage.find_caller(["Bearer sk-1"], str(PROJECT_UUID), "chat", at=0.0)
+
+    assert [] == directory.asked
+
+
+async def test_unknown_and_revoked_look_alike() -> None:
+    unknown, _ = authenticate()
+    revoked, _ = authenticate(evolve(TOKEN, is_active=False))
+
+    with pytest.raises(UnknownToken) as first:
+        await unknown.find_caller(["Bearer pg_live_other"], str(PROJECT_UUID), "chat", at=0.0)
+    with pytest.raises(UnknownToken) as second:
+        await revoked.find_caller([f"Bearer {PLAINTEXT}"], str(PROJECT_UUID), "chat", at=0.0)
+
+    assert first.value.text == second.value.text
+
+
+@pytest.mark.parametrize("project", [str(UUID(int=9)), "p", "", PROJECT_UUID.hex, str(PROJECT_UUID) + "/"])
+async def test_other_project_is_foreign(project: str) -> None:
+    stage, _ = authenticate()
+
+    with pytest.raises(ForeignToken):
+        await stage.find_caller([f"Bearer {PLAINTEXT}"], project, "chat", at=0.0)
+
+
+async def test_scope_is_named() -> None:
+    stage, directory = authenticate(evolve(TOKEN, scopes=("models", "admin")))
+
+    with pytest.raises(MissingScope) as caught:
+        await stage.find_caller([f"Bearer {PLAINTEXT}"], str(PROJECT_UUID), "chat", at=0.0)
+
+    assert "Missing required scope: 'chat'. Token has: models, admin." == caught.value.text
+    assert [] == directory.used
+
+
+async def test_scope_comes_before_inactive_project() -> None:
+    stage, _ = authenticate(evolve(TOKEN, scopes=()), evolve(PROJECT, is_active=False))
+
+    with pytest.raises(MissingScope):
+        await stage.find_caller([f"Bearer {PLAINTEXT}"], str(PROJECT_UUID), "chat", at=0.0)
+
+
+async def test_inactive_project_comes_before_its_type() -> None:
+    stage, _ = authenticate(project=evolve(PROJECT, is_active=False, project_type="ai_wrapper"))
+
+    with pytest.raises(ProjectInactive):
+        await stage.find_caller([f"Bearer {PLAINTEXT}"], str(PROJECT_UUID), "chat", at=0.0)
+
+
+async def test_other_project_type_is_refused() -> None:
+    stage, _ = authenticate(project=evolve(PROJECT, project_type="ai_wrapper"))
+
+    with pytest.raises(WrongProjectType):
+        await stage.find_caller([f"Bearer {PLAINTEXT}"], str(PROJECT_UUID), "chat", at=0.0)
+
+
+@pytest.mark.parametrize("slug", ["off", "nope", "", "ASK", "ask%2f"])
+async def test_unknown_or_inactive_endpoint(slug: str) -> None:
+    stage, _ = authenticate()
+    caller = await stage.find_caller([f"Bearer {PLAINTEXT}"], str(PROJECT_UUID), "chat", at=0.0)
+
+    with pytest.raises(EndpointNotFound) as caught:
+        find_endpoint(caller, slug)
+
+    assert f"Endpoint '{slug}' not found or inactive." == caught.value.text

@@ -1,0 +1,134 @@
+"""The budget stage: estimates, reservations, and months."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+
+from pg_trio.domain.chat import ChatRequest, Message, Usage
+from pg_trio.domain.project import Candidate, Credential, Endpoint
+from pg_trio.errors import BudgetExhausted, TokenCapExceeded
+from pg_trio.shared_memory.spend import LocalSpend
+from pg_trio.stages.budget import NANO, Budget, cost_nano_usd, month_of, month_start
+
+NOVEMBER = 1_763_800_000.0  # 2025-11-22
+
+
+def endpoint(
+    *, budget: str | None = None, rate: str | None = "1", output: int | None = 100, cap: int | None = None
+) -> Endpoint:
+    return Endpoint(
+        uuid=UUID(int=2),
+        slug="a",
+        name="a",
+        candidates=(Candidate(Credential("c", "openai", "http://127.0.0.1:1"), "m"),),
+        monthly_budget_usd=None if budget is None else Decimal(budget),
+        estimated_cost_per_1k_tokens_usd=None if rate is None else Decimal(rate),
+        max_output_tokens=output,
+        usage_hard_limit_tokens=cap,
+    )
+
+
+def request(characters: int) -> ChatRequest:
+    return ChatRequest(messages=(Message("user", "x" * characters),), body={})
+
+
+def budget(book: LocalSpend) -> Budget:
+    return Budget(book, lambda: NOVEMBER, default_output_tokens=1_000)
+
+
+def read(book: LocalSpend) -> tuple[int, int]:
+    return book.read(UUID(int=2).bytes, month_of(NOVEMBER))
+
+
+def test_cap_looks_at_estimated_input() -> None:
+    stage = budget(LocalSpend())
+    stage.reserve(endpoint(cap=8000), request(32_000))
+
+    with pytest.raises(TokenCapExceeded) as caught:
+        stage.reserve(endpoint(cap=8000), request(49_997))
+
+    expected = "Request exceeds endpoint per-request token limit: ~12500 tokens estimated, cap is 8000."
+    assert expected == caught.value.text
+
+
+def test_reservation_is_input_and_output_at_rate() -> None:
+    book = LocalSpend()
+
+    with budget(book).reserve(endpoint(budget="25"), request(400)):
+        reserved = read(book)
+
+    assert (0, NANO * 200 // 1000) == reserved
+    assert (0, 0) == read(book)
+
+
+def test_real_usage_is_settled() -> None:
+    book = LocalSpend()
+
+    with budget(book).reserve(endpoint(budget="25"), request(400)) as reservation:
+        reservation.settle(Usage(90, 10))
+
+    assert (NANO // 10, 0) == read(book)
+    assert NANO // 10 == reservation.spent_nano_usd
+
+
+def test_failure_gives_everything_back() -> None:
+    book = LocalSpend()
+    reservation = budget(book).reserve(endpoint(budget="25"), request(400))
+
+    with pytest.raises(RuntimeError), reservation:
+        raise RuntimeError
+
+    assert (0, 0) == read(book)
+
+
+def test_requests_at_once_never_pass_budget() -> None:
+    book = LocalSpend()
+    stage = budget(book)
+    limited = endpoint(budget="0.50")  # 0.20 each
+    held = [stage.reserve(limited, request(400)) for _ in range(2)]
+
+    with pytest.raises(BudgetExhausted):
+        stage.reserve(limited, request(400))
+
+    assert 2 == len(held)
+
+
+def test_refusal_says_what_was_spent() -> None:
+    book = LocalSpend(month_of(NOVEMBER), {UUID(int=2).bytes: 24_987_600_000})
+
+    with pytest.raises(BudgetExhausted) as caught:
+        budget(book).reserve(endpoint(budget="25"), request(400))
+
+    expected = "Endpoint monthly budget exhausted: ~$24.9876 spent, budget $25.00. Resets at the start of next month."
+    assert expected == caught.value.text
+
+
+def test_default_output_is_reserved_without_maximum() -> None:
+    book = LocalSpend()
+
+    with budget(book).reserve(endpoint(budget="25", output=None), request(0)):
+        assert (0, NANO) == read(book)
+
+
+@pytest.mark.parametrize("unchecked", [endpoint(budget=None), endpoint(budget="0.0001", rate=None)])
+def test_check_needs_both_settings(unchecked: Endpoint) -> None:
+    book = LocalSpend()
+
+    with budget(book).reserve(unchecked, request(400_000)):
+        assert (0, 0) == read(book)
+
+
+def test_cost_is_rounded_up_never_lost() -> None:
+    assert 1 == cost_nano_usd(1, Decimal("0.0000000001"))
+    assert 150_000 == cost_nano_usd(1, Decimal("0.15"))
+    assert 0 == cost_nano_usd(0, Decimal("0.15"))
+
+
+def test_months_are_utc() -> None:
+    last, first = 1_764_547_199.0, 1_764_547_200.0  # 2025-11-30 23:59:59 and a second later
+
+    assert 1 == month_of(first) - month_of(last)
+    assert first == month_start(first + 86_400)

@@ -1,0 +1,101 @@
+"""The request's deadline: which limit holds, and what its passing is called."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from pg_trio.domain.call import RequestHead
+from pg_trio.domain.project import Candidate, Credential, Endpoint
+from pg_trio.errors import BadRequest, BodyTooSlow, DeadlineExceeded
+from pg_trio.stages.deadline import RequestDeadline, read_timeout_ms
+
+
+def head(*timeout_ms: str) -> RequestHead:
+    return RequestHead(
+        request_id=UUID(int=1),
+        project="p",
+        slug=None,
+        authorization=[],
+        content_type=[],
+        timeout_ms=timeout_ms,
+        head_at=trio.current_time(),
+        at=0.0,
+    )
+
+
+def endpoint(deadline_ms: int) -> Endpoint:
+    candidate = Candidate(Credential("c", "openai", "http://127.0.0.1:1"), "m")
+    return Endpoint(uuid=UUID(int=2), slug="a", name="a", candidates=(candidate,), deadline_ms=deadline_ms)
+
+
+async def run(deadline: RequestDeadline, endpoint: Endpoint | None) -> None:
+    with deadline:
+        await trio.sleep(0.25)  # the body, the endpoint's name
+        if endpoint is not None:
+            deadline.start(endpoint)
+        await trio.sleep_forever()
+
+
+async def test_endpoint_deadline_counts_from_head(autojump_clock: MockClock) -> None:
+    started = trio.current_time()
+
+    with pytest.raises(DeadlineExceeded) as caught:
+        await run(RequestDeadline(head(), body_timeout_ms=500), endpoint(800))
+
+    assert "Deadline exceeded: no answer within 800 ms." == caught.value.text
+    assert 0.8 == pytest.approx(trio.current_time() - started)
+
+
+async def test_client_may_shorten(autojump_clock: MockClock) -> None:
+    started = trio.current_time()
+
+    with pytest.raises(DeadlineExceeded) as caught:
+        await run(RequestDeadline(head("300"), body_timeout_ms=500), endpoint(800))
+
+    assert 300 == caught.value.limit_ms
+    assert 0.3 == pytest.approx(trio.current_time() - started)
+
+
+async def test_client_never_lengthens(autojump_clock: MockClock) -> None:
+    with pytest.raises(DeadlineExceeded) as caught:
+        await run(RequestDeadline(head("99999"), body_timeout_ms=500), endpoint(800))
+
+    assert 800 == caught.value.limit_ms
+
+
+async def test_body_limit_until_endpoint_known(autojump_clock: MockClock) -> None:
+    started = trio.current_time()
+
+    with pytest.raises(BodyTooSlow) as caught:
+        await run(RequestDeadline(head(), body_timeout_ms=500), None)
+
+    assert "Request body not received within 500 ms." == caught.value.text
+    assert 0.5 == pytest.approx(trio.current_time() - started)
+
+
+async def test_deadline_already_past_cuts_at_once(autojump_clock: MockClock) -> None:
+    started = trio.current_time()
+
+    with pytest.raises(DeadlineExceeded):
+        await run(RequestDeadline(head("100"), body_timeout_ms=500), endpoint(800))
+
+    assert 0.25 == pytest.approx(trio.current_time() - started)
+
+
+@pytest.mark.parametrize("value", ["", "0", "-1", "1.5", "1e3", "abc", "999999999", "٣", "0x10", "+5", "5 5", "inf"])
+def test_bad_timeout_is_bad_request(value: str) -> None:
+    with pytest.raises(BadRequest, match="X-PG-Timeout-Ms"):
+        read_timeout_ms([value])
+
+
+def test_two_timeouts_are_bad_request() -> None:
+    with pytest.raises(BadRequest):
+        read_timeout_ms(["100", "100"])
+
+
+def test_good_timeout_is_read() -> None:
+    assert 250 == read_timeout_ms([" 250 "])

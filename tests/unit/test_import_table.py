@@ -1,0 +1,117 @@
+"""Who may import whom: reads every import of the package and holds the table of docs/design.md."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "src" / "pg_trio"
+
+EVERYTHING = None
+# room: (rooms of ours it may import, packages of others beyond the standard library)
+TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
+    "errors": (set(), {"attrs"}),
+    "domain": ({"errors"}, {"attrs"}),
+    "racing": (set(), {"trio", "attrs"}),
+    "config": ({"domain", "errors"}, {"attrs", "cattrs", "jsonschema", "jsonschema_rs", "re2", "orjson"}),
+    "providers": ({"domain", "errors"}, {"attrs", "orjson"}),
+    "shared_memory": ({"errors"}, {"attrs"}),
+    "transport": ({"domain", "errors", "config", "racing"}, {"attrs", "trio", "httptools", "httpx"}),
+    "store": ({"domain", "errors", "config"}, {"attrs", "trio"}),
+    "stages": (
+        {"errors", "domain", "racing", "config"},
+        {"attrs", "trio", "jsonschema", "jsonschema_rs", "re2", "orjson"},
+    ),
+    "pipeline": ({"stages", "domain", "errors", "config"}, {"attrs"}),
+    "web": (
+        {"pipeline", "domain", "errors", "config", "observe"},
+        {"attrs", "trio", "quart", "quart_trio", "werkzeug", "orjson"},
+    ),
+    "server": (
+        {"pipeline", "domain", "errors", "config", "observe"},
+        {"attrs", "trio", "hypercorn", "httptools", "h2"},
+    ),
+    "simulator": ({"domain", "errors"}, {"attrs", "trio", "httptools", "orjson"}),
+    "observe": ({"domain", "errors"}, {"attrs"}),
+    "app": (EVERYTHING, EVERYTHING),
+    "cli": (EVERYTHING, EVERYTHING),
+    "__main__": (EVERYTHING, EVERYTHING),
+    "__init__": (set(), set()),
+}
+# Only these rooms may use these modules of the standard library.
+STANDARD_LIBRARY_OWNERS = {
+    "sqlite3": {"store"},
+    "ssl": {"transport", "server"},
+    "socket": {"transport", "server", "simulator"},
+}
+
+
+def room_of(path: Path) -> str:
+    parts = path.relative_to(SOURCE).parts
+    return parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Absolute names of all modules that the file imports, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            yield from (
+                f"{node.module}.{alias.name}" if node.module == "pg_trio" else node.module for alias in node.names
+            )
+
+
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+def complaint(path: Path, name: str) -> str | None:
+    """What is wrong with `path` importing `name`, or None."""
+    import sys
+
+    room = room_of(path)
+    ours, others = TABLE[room]
+    top, *rest = name.split(".")
+    if top == "pg_trio":
+        target = rest[0] if rest else "__init__"
+        allowed = ours is EVERYTHING or target in ours or target in (room, "__version__", "__init__")
+        return None if allowed else f"{room} imports {target}"
+    if top in sys.stdlib_module_names:
+        owners = STANDARD_LIBRARY_OWNERS.get(top)
+        allowed = owners is None or room in owners or others is EVERYTHING
+        return None if allowed else f"{room} imports {top}"
+    return None if others is EVERYTHING or top in others else f"{room} imports {top}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_hold_table(path: Path) -> None:
+    complaints = [found for name in imports_of(path) if (found := complaint(path, name))]
+
+    assert [] == complaints
+
+
+def test_stages_never_import_each_other() -> None:
+    stages = {
+        path.stem if path.parent.name == "stages" else path.parent.name for path in (SOURCE / "stages").rglob("*.py")
+    }
+    crossing = [
+        (str(path.relative_to(SOURCE)), name)
+        for path in (SOURCE / "stages").rglob("*.py")
+        for name in imports_of(path)
+        if name.startswith("pg_trio.stages.")
+        and name.split(".")[2] in stages
+        and name.split(".")[2] != (path.stem if path.parent.name == "stages" else path.parent.name)
+    ]
+
+    assert [] == crossing
+
+
+def test_table_can_fail() -> None:
+    assert "providers imports trio" == complaint(SOURCE / "providers" / "openai.py", "trio")
+    assert "domain imports config" == complaint(SOURCE / "domain" / "chat.py", "pg_trio.config.settings")
+    assert "stages imports sqlite3" == complaint(SOURCE / "stages" / "log.py", "sqlite3")
