@@ -1,0 +1,7 @@
+"""What is kept in files: tokens and the log. The only room that imports sqlite3.
+
+tokens.TokenStore       what workers ask: who is this token? Answers from memory, follows revocations by itself.
+token_admin.TokenAdmin  what the command line does: create, list, rotate, revoke. Synchronous.
+log.LogStore            one row a request: `record` never waits, one writer saves batches.
+database, migrations    one connection, used by one thread at a time; the schema in numbered steps.
+"""

@@ -1,0 +1,152 @@
+"""One SQLite connection, used by one thread at a time; and what SQLite's errors mean to whoever runs the gateway.
+
+Rules:
+1. Every connection waits at most its busy limit for a lock, so no thread stays away for good.
+2. A `SerialConnection` has its own limiter of one thread. An abandoned call keeps that one until it is done, so the
+   connection is never used by two threads, and a cancelled reader never has to wait for the disk.
+3. `sqlite3`'s exceptions become `StoreError` here and nowhere else. Misuse (ProgrammingError, …) is a bug and stays.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import trio
+
+from pg_trio.errors import StoreError
+from pg_trio.store.migrations import Schema, migrate
+
+T = TypeVar("T")
+
+# 2 s: our own transactions take milliseconds; who holds a lock longer is a shell or a backup, and requests have
+# deadlines.
+BUSY_LIMIT_S = 2.0
+# SQLite does not wait for a lock while it changes the journal mode, so we do.
+_WAL_RETRY_S = 0.01
+
+# Result codes (sqlite.org/rescode.html) by their low byte, and what to do about each.
+_EXPLANATIONS = {
+    sqlite3.SQLITE_BUSY: "locked by another process for too long; find it (lsof) or try again",
+    sqlite3.SQLITE_LOCKED: "locked by another connection for too long; try again",
+    sqlite3.SQLITE_FULL: "the disk is full; free some space",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged; move it away with its -wal and -shm files, and restore a backup",
+    sqlite3.SQLITE_NOTADB: "not a database of ours, or damaged; move it away, or choose another data_dir",
+    sqlite3.SQLITE_READONLY: "not writable; the gateway's user must own the file and its directory",
+    sqlite3.SQLITE_PERM: "access denied; the gateway's user must own the file and its directory",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened; the gateway's user must own the file and its directory",
+    sqlite3.SQLITE_IOERR: "the disk failed to read or write; see the system's log",
+}
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Whatever SQLite says inside becomes a StoreError with the file, the reason and what to do."""
+    try:
+        yield
+    except sqlite3.DatabaseError as exc:
+        if type(exc) not in (sqlite3.DatabaseError, sqlite3.OperationalError):
+            raise
+        # An extended code (SQLITE_IOERR_WRITE, …) carries its primary one in the low byte.
+        code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        advice = _EXPLANATIONS.get(code, "cannot be used")
+        raise StoreError(f"{path}: {advice} (SQLite: {exc}).") from exc
+
+
+def make_data_dir(data_dir: Path) -> None:
+    """The directory is there and ours to write; a new one is for its owner alone.
+
+    Raises: StoreError if it cannot be made, is no directory, or cannot be written.
+    """
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError as exc:
+        raise StoreError(f"{data_dir}: data_dir is a file, not a directory; choose another data_dir.") from exc
+    except OSError as exc:
+        raise StoreError(
+            f"{data_dir}: data_dir cannot be created ({exc.strerror}); create it for the gateway's user,"
+            " or choose another data_dir."
+        ) from exc
+    if not os.access(data_dir, os.W_OK | os.X_OK):
+        raise StoreError(f"{data_dir}: data_dir is not writable; the gateway's user must own it.")
+
+
+def open_database(
+    path: Path, schema: Schema, *, synchronous: Literal["FULL", "NORMAL"], busy_limit_s: float = BUSY_LIMIT_S
+) -> sqlite3.Connection:
+    """An open connection to a file of the newest schema, made if it was not there. Transactions are explicit.
+
+    Raises: StoreError if the file or its directory cannot be used.
+    """
+    make_data_dir(path.parent)
+    _make_private_file(path)
+    with explained(path):
+        connection = sqlite3.connect(path, timeout=busy_limit_s, isolation_level=None, check_same_thread=False)
+        try:
+            _use_wal(connection, busy_limit_s)
+            connection.execute(f"PRAGMA synchronous = {synchronous}")
+            migrate(connection, schema, str(path))
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _make_private_file(path: Path) -> None:
+    try:
+        # Only a file that nobody has open yet: closing any descriptor of a file drops every POSIX lock that this
+        # process holds on it, SQLite's included. -wal and -shm take the mode of this file.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        return
+    except OSError as exc:
+        raise StoreError(f"{path}: cannot be created ({exc.strerror}); the gateway's user must own data_dir.") from exc
+
+
+def _use_wal(connection: sqlite3.Connection, busy_limit_s: float) -> None:
+    # WAL: readers never wait for a writer, so a look-up is not held up by the flush of another worker.
+    limit = time.monotonic() + busy_limit_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > limit:
+                raise
+            time.sleep(_WAL_RETRY_S)
+
+
+class SerialConnection:
+    """A connection whose work runs on a thread, one piece at a time, in the order it was asked for."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self._path = path
+        self._connection = connection
+        self._limiter = trio.CapacityLimiter(1)
+
+    @property
+    def busy_threads(self) -> int:
+        """Threads at work for this connection: 0 or 1."""
+        return int(self._limiter.borrowed_tokens)
+
+    async def run(self, work: Callable[[sqlite3.Connection], T], *, abandon_on_cancel: bool = False) -> T:
+        """What `work` returns. With `abandon_on_cancel` a cancelled caller leaves at once and the thread ends alone.
+
+        Raises: StoreError for whatever SQLite says about the file.
+        """
+        return await trio.to_thread.run_sync(
+            self._work, work, limiter=self._limiter, abandon_on_cancel=abandon_on_cancel
+        )
+
+    async def aclose(self) -> None:
+        """Closed, after the work under way. Closing twice is fine."""
+        await self.run(sqlite3.Connection.close, abandon_on_cancel=True)
+
+    def _work(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with explained(self._path):
+            return work(self._connection)

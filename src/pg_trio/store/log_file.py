@@ -1,0 +1,178 @@
+"""`log.db`: its schema, and a `LogRow` as a row of it.
+
+Rules:
+1. UUIDs are 16-byte blobs (`hex(project_uuid)` shows one): a third of the text's size in every row and index.
+2. Stages and attempts are JSON text: read as a whole, never searched.
+3. Text that is no valid Unicode (half a surrogate pair in a slug) is stored with `?` in its place: a row is never lost
+   to what a client sent.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from pg_trio.domain.log_row import AttemptRow, LogRow
+from pg_trio.store.database import open_database
+from pg_trio.store.migrations import Schema
+from pg_trio.store.transaction import transaction
+
+FILE_NAME = "log.db"
+
+SCHEMA = Schema(
+    application_id=0x70676C01,  # "pgl" and 1
+    steps=(
+        (
+            """
+            CREATE TABLE gateway_logs (
+                id INTEGER PRIMARY KEY,
+                request_id BLOB NOT NULL,
+                at REAL NOT NULL,
+                status INTEGER NOT NULL,
+                latency_ms REAL NOT NULL,
+                project_uuid BLOB,
+                endpoint_uuid BLOB,
+                endpoint_slug TEXT,
+                token_id INTEGER,
+                provider TEXT,
+                model TEXT,
+                error_code TEXT,
+                error TEXT,
+                prompt_tokens INTEGER,
+                completion_tokens INTEGER,
+                cost_nano_usd INTEGER,
+                stages_ms TEXT NOT NULL,  -- {"stage": milliseconds}
+                attempts TEXT NOT NULL    -- [[provider, model, credential, started_ms, ended_ms, outcome]]
+            ) STRICT
+            """,
+            # Holds all that `sum_spend` reads, so that a month of rows is summed without touching the table.
+            "CREATE INDEX gateway_logs_by_time ON gateway_logs (at, endpoint_uuid, cost_nano_usd)",
+            "CREATE INDEX gateway_logs_by_project ON gateway_logs (project_uuid, at)",
+        ),
+    ),
+)
+
+_COLUMNS = (
+    "request_id, at, status, latency_ms, project_uuid, endpoint_uuid, endpoint_slug, token_id, provider, model,"
+    " error_code, error, prompt_tokens, completion_tokens, cost_nano_usd, stages_ms, attempts"
+)
+_PLACES = "(" + ", ".join("?" * (_COLUMNS.count(",") + 1)) + ")"
+_INSERT = f"INSERT INTO gateway_logs ({_COLUMNS}) VALUES {_PLACES}"  # noqa: S608
+
+_Values: TypeAlias = tuple[Any, ...]  # in the order of _COLUMNS
+# What a row of wrong values makes of itself. One such row must not keep all others from being written.
+_UNSTORABLE = (
+    OverflowError,
+    TypeError,
+    ValueError,
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+)
+# An encoder of our own: `json.dumps` with separators makes a new one each time. ASCII, so any text can be stored.
+_encode_json = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def open_log(data_dir: Path, busy_limit_s: float) -> sqlite3.Connection:
+    """A connection to the data directory's log, made if there was none.
+
+    `synchronous=NORMAL`: a batch then costs no wait for the disk, twenty times a second. The killing of a process loses
+    nothing that was written; the machine's losing power may lose the seconds since the last checkpoint, never the file.
+    """
+    return open_database(data_dir / FILE_NAME, SCHEMA, synchronous="NORMAL", busy_limit_s=busy_limit_s)
+
+
+def write_rows(rows: Sequence[LogRow], connection: sqlite3.Connection) -> list[LogRow]:
+    """The rows are in the file, in one transaction. Gives back those that cannot be stored (a number over 64 bits)."""
+    with transaction(connection):
+        refused = []
+        for row in rows:
+            try:
+                connection.execute(_INSERT, _values_of(row))
+            except _UNSTORABLE:
+                refused.append(row)
+        return refused
+
+
+def read_recent(limit: int, connection: sqlite3.Connection) -> list[LogRow]:
+    """The last `limit` rows written, newest first."""
+    query = f"SELECT {_COLUMNS} FROM gateway_logs ORDER BY id DESC LIMIT ?"  # noqa: S608
+    return [_row_of(values) for values in connection.execute(query, (limit,))]
+
+
+def sum_spend(at: float, connection: sqlite3.Connection) -> dict[UUID, int]:
+    """What each endpoint's requests since `at` (inclusive) cost, in billionths of a dollar."""
+    query = """
+        SELECT endpoint_uuid, sum(cost_nano_usd) FROM gateway_logs
+        WHERE at >= ? AND endpoint_uuid IS NOT NULL AND cost_nano_usd IS NOT NULL
+        GROUP BY endpoint_uuid
+    """
+    return {UUID(bytes=endpoint): nano_usd for endpoint, nano_usd in connection.execute(query, (at,))}
+
+
+def _values_of(row: LogRow) -> _Values:
+    return (
+        row.request_id.bytes,
+        row.at,
+        row.status,
+        row.latency_ms,
+        row.project_uuid and row.project_uuid.bytes,
+        row.endpoint_uuid and row.endpoint_uuid.bytes,
+        _storable(row.endpoint_slug),
+        row.token_id,
+        _storable(row.provider),
+        _storable(row.model),
+        _storable(row.error_code),
+        _storable(row.error),
+        row.prompt_tokens,
+        row.completion_tokens,
+        row.cost_nano_usd,
+        _encode_json(dict(row.stages_ms)),
+        _encode_json([_attempt_values(attempt) for attempt in row.attempts]),
+    )
+
+
+def _attempt_values(attempt: AttemptRow) -> _Values:
+    # Written out: attrs.astuple walks into every value and costs as much as the rest of the row.
+    return (
+        attempt.provider,
+        attempt.model,
+        attempt.credential,
+        attempt.started_ms,
+        attempt.ended_ms,
+        attempt.outcome,
+    )
+
+
+def _storable(text: str | None) -> str | None:
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _row_of(values: _Values) -> LogRow:
+    request_id, at, status, latency_ms, project, endpoint, slug, token_id, provider, model, *rest = values
+    error_code, error, prompt_tokens, completion_tokens, cost, stages, attempts = rest
+    return LogRow(
+        request_id=UUID(bytes=request_id),
+        at=at,
+        status=status,
+        latency_ms=latency_ms,
+        project_uuid=project and UUID(bytes=project),
+        endpoint_uuid=endpoint and UUID(bytes=endpoint),
+        endpoint_slug=slug,
+        token_id=token_id,
+        provider=provider,
+        model=model,
+        error_code=error_code,
+        error=error,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        cost_nano_usd=cost,
+        stages_ms=json.loads(stages),
+        attempts=tuple(AttemptRow(*attempt) for attempt in json.loads(attempts)),
+    )

@@ -1,0 +1,26 @@
+"""A background task's failure, said once and not ten times a second."""
+
+from __future__ import annotations
+
+import logging
+
+
+class Outage:
+    """Logs the first failure in a row, and the first success after it."""
+
+    def __init__(self, logger: logging.Logger, what: str) -> None:
+        self._logger = logger
+        self._what = what
+        self._is_on = False
+
+    def failed(self, error: Exception) -> None:
+        """Call at every failure."""
+        if not self._is_on:
+            self._logger.error("%s: %s Trying again until it works.", self._what, error)
+        self._is_on = True
+
+    def succeeded(self) -> None:
+        """Call at every success."""
+        if self._is_on:
+            self._logger.warning("%s: works again.", self._what)
+        self._is_on = False

@@ -1,0 +1,151 @@
+"""Making and ending tokens: what `pg-trio token` does. Synchronous; workers see changes through the file's revision."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+from pg_trio.domain.project import SCOPES, Token, TokenEnv
+from pg_trio.errors import StoreError
+from pg_trio.store.database import BUSY_LIMIT_S, explained
+from pg_trio.store.token_file import FILE_NAME, PREFIX_CHARS, hash_token, open_tokens, read_tokens
+from pg_trio.store.transaction import transaction
+
+# 32 bytes: 256 bits, as many as the digest has; 43 characters.
+RANDOM_BYTES = 32
+NAME_CHARS = 200
+
+
+class TokenAdmin:
+    """The tokens, as their administrator sees them. Use it in a `with` block."""
+
+    def __init__(self, data_dir: Path, *, busy_limit_s: float = BUSY_LIMIT_S, create: bool = True) -> None:
+        """Opens `tokens.db`. With `create=False` a missing file is an error and nothing is made.
+
+        Raises: StoreError if the directory or the file cannot be used.
+        """
+        self._path = data_dir / FILE_NAME
+        if not create and not self._path.exists():
+            raise StoreError(f"{self._path}: not there, so no token was ever created here; is data_dir the right one?")
+        self._connection = open_tokens(data_dir, busy_limit_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The file is closed; closing twice is fine."""
+        self._connection.close()
+
+    def create(
+        self, project_uuid: UUID, name: str, env: TokenEnv = "live", scopes: Sequence[str] = ("chat", "models")
+    ) -> tuple[Token, str]:
+        """A new active token and its plaintext, which exists nowhere else.
+
+        Raises: ValueError for a name or scopes that no token can have; StoreError if the file cannot be written.
+        """
+        check_name(name)
+        ordered = _order_scopes(scopes)
+        plaintext = _invent_plaintext(env)
+        with explained(self._path), transaction(self._connection):
+            cursor = self._connection.execute(
+                "INSERT INTO tokens (project_uuid, name, prefix, digest, env, scopes, created_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    project_uuid.bytes,
+                    name,
+                    plaintext[:PREFIX_CHARS],
+                    hash_token(plaintext),
+                    env,
+                    " ".join(ordered),
+                    time.time(),
+                ),
+            )
+            return self._read_one("id = ?", cursor.lastrowid), plaintext
+
+    def list_tokens(self, project_uuid: UUID | None = None) -> list[Token]:
+        """The tokens of a project, or all, by id; revoked ones included."""
+        with explained(self._path):
+            if project_uuid is None:
+                return read_tokens(self._connection, "true")
+            return read_tokens(self._connection, "project_uuid = ?", project_uuid.bytes)
+
+    def rotate(self, reference: str) -> tuple[Token, str]:
+        """The token with a new plaintext, and that plaintext; the old one is dead. `reference`: see `revoke`.
+
+        Raises: StoreError if there is no such token or it is revoked.
+        """
+        with explained(self._path), transaction(self._connection):
+            token = self._resolve(reference)
+            if not token.is_active:
+                raise StoreError(f"Token {token.id} ({token.prefix}…) is revoked and stays so; create a new one.")
+            plaintext = _invent_plaintext(token.env)
+            self._connection.execute(
+                "UPDATE tokens SET prefix = ?, digest = ? WHERE id = ?",
+                (plaintext[:PREFIX_CHARS], hash_token(plaintext), token.id),
+            )
+            return self._read_one("id = ?", token.id), plaintext
+
+    def revoke(self, reference: str) -> Token:
+        """The token, dead for good. Revoking again changes nothing.
+
+        `reference` is the token's id, its prefix, or its whole text (all one has of a leaked one).
+        Raises: StoreError if there is no such token, or several.
+        """
+        with explained(self._path), transaction(self._connection):
+            token = self._resolve(reference)
+            self._connection.execute("UPDATE tokens SET is_active = 0 WHERE id = ? AND is_active", (token.id,))
+            return self._read_one("id = ?", token.id)
+
+    def _resolve(self, reference: str) -> Token:
+        matches = self._read_matches(reference)
+        if len(matches) == 1:
+            return matches[0]
+        # Cut: the reference may be a whole token.
+        shown = reference[:PREFIX_CHARS] + ("…" if len(reference) > PREFIX_CHARS else "")
+        if not matches:
+            raise StoreError(f"No token {shown!r} in {self._path}; `pg-trio token list` shows ids and prefixes.")
+        ids = ", ".join(str(token.id) for token in matches)
+        raise StoreError(f"Several tokens begin with {shown!r}; use an id: {ids}.")
+
+    def _read_matches(self, reference: str) -> list[Token]:
+        # 18 digits fit into SQLite's integers; a longer number is nobody's id.
+        if reference.isascii() and reference.isdigit() and len(reference) <= 18:
+            return read_tokens(self._connection, "id = ?", int(reference))
+        if len(reference) > PREFIX_CHARS:
+            return read_tokens(self._connection, "digest = ?", hash_token(reference))
+        return read_tokens(self._connection, "prefix = ?", reference)
+
+    def _read_one(self, condition: str, *parameters: object) -> Token:
+        (token,) = read_tokens(self._connection, condition, *parameters)
+        return token
+
+
+def check_name(name: str) -> str:
+    """The name itself, if a token may have it: 1 to 200 characters that a terminal can show.
+
+    Raises: ValueError if not.
+    """
+    if not 0 < len(name) <= NAME_CHARS or not name.isprintable() or not name.strip():
+        raise ValueError(f"a token's name has 1 to {NAME_CHARS} printable characters, not all spaces")
+    return name
+
+
+def _order_scopes(scopes: Sequence[str]) -> list[str]:
+    unknown = sorted(set(scopes) - set(SCOPES))
+    if unknown or not scopes:
+        raise ValueError(f"scopes are one or more of {', '.join(SCOPES)}; got {', '.join(unknown) or 'none'}")
+    return [scope for scope in SCOPES if scope in scopes]
+
+
+def _invent_plaintext(env: TokenEnv) -> str:
+    return f"pg_{env}_{secrets.token_urlsafe(RANDOM_BYTES)}"

@@ -1,0 +1,63 @@
+"""What a worker remembers of tokens: known ones, and digests known to be nobody's. Synchronous, no I/O.
+
+Rules:
+1. Both kinds are bounded apart, so that a flood of invented tokens pushes out invented tokens only.
+2. Of known tokens the one unused for longest goes first; of unknown digests the oldest.
+3. Whatever was read from the file before `clear` is stale: `generation` tells, and `keep` refuses it.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections import OrderedDict
+from typing import Final
+
+from pg_trio.domain.project import Token
+
+# Compared with where nothing was found, so that an unknown token costs what a known one does.
+_NO_DIGEST = bytes(32)
+
+
+class Unseen:
+    """The type of UNSEEN: the file has to be asked."""
+
+
+UNSEEN: Final = Unseen()
+
+
+class TokenCache:
+    """At most `entries` known tokens and as many unknown digests."""
+
+    def __init__(self, entries: int) -> None:
+        self._entries = entries
+        self._known: OrderedDict[bytes, Token] = OrderedDict()
+        self._unknown: dict[bytes, None] = {}
+        self.generation = 0
+
+    def get(self, digest: bytes) -> Token | Unseen | None:
+        """The token, None for a digest that is nobody's, or UNSEEN."""
+        token = self._known.get(digest)
+        is_unknown = digest in self._unknown
+        if hmac.compare_digest(digest, _NO_DIGEST if token is None else token.digest) and token is not None:
+            self._known.move_to_end(digest)
+            return token
+        return None if is_unknown else UNSEEN
+
+    def keep(self, digest: bytes, token: Token | None, generation: int) -> None:
+        """Remember what the file said, unless the cache was cleared since `generation`."""
+        if generation != self.generation:
+            return
+        if token is None:
+            self._unknown[digest] = None
+            if len(self._unknown) > self._entries:
+                del self._unknown[next(iter(self._unknown))]
+        else:
+            self._known[digest] = token
+            if len(self._known) > self._entries:
+                self._known.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget everything, and whatever is being read right now."""
+        self.generation += 1
+        self._known.clear()
+        self._unknown.clear()

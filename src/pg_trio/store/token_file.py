@@ -1,0 +1,98 @@
+"""`tokens.db`: its schema, and a row of it as a `Token`.
+
+Rules:
+1. The plaintext is never stored: its SHA-256 is, and its first 16 characters, which tell tokens apart for people.
+   A plain SHA-256 is enough, where passwords need a slow hash: 256 random bits cannot be guessed.
+2. `token_revision` counts every change but `last_used_at`; by triggers, so that no writer forgets it. Workers watch it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from pathlib import Path
+from uuid import UUID
+
+from pg_trio.domain.project import Token
+from pg_trio.store.database import open_database
+from pg_trio.store.migrations import Schema
+
+FILE_NAME = "tokens.db"
+# 16: `pg_live_` and 8 of the 43 random characters; 208 random bits stay unknown to whoever sees a list.
+PREFIX_CHARS = 16
+
+_BUMP = "UPDATE token_revision SET revision = revision + 1"
+
+SCHEMA = Schema(
+    application_id=0x70677401,  # "pgt" and 1
+    steps=(
+        (
+            """
+            CREATE TABLE tokens (
+                id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never reused: the log keeps ids of deleted tokens
+                project_uuid BLOB NOT NULL CHECK (length(project_uuid) = 16),
+                name TEXT NOT NULL,
+                prefix TEXT NOT NULL,
+                digest BLOB NOT NULL UNIQUE CHECK (length(digest) = 32),
+                env TEXT NOT NULL CHECK (env IN ('live', 'test')),
+                scopes TEXT NOT NULL,  -- separated by single spaces
+                is_active INTEGER NOT NULL DEFAULT 1 CHECK (is_active IN (0, 1)),
+                created_at REAL NOT NULL,
+                last_used_at REAL
+            ) STRICT
+            """,
+            "CREATE INDEX tokens_by_project ON tokens (project_uuid, id)",
+            "CREATE TABLE token_revision (id INTEGER PRIMARY KEY CHECK (id = 1), revision INTEGER NOT NULL) STRICT",
+            "INSERT INTO token_revision VALUES (1, 0)",
+            f"CREATE TRIGGER tokens_inserted AFTER INSERT ON tokens BEGIN {_BUMP}; END",
+            f"CREATE TRIGGER tokens_deleted AFTER DELETE ON tokens BEGIN {_BUMP}; END",
+            f"""
+            CREATE TRIGGER tokens_changed
+            AFTER UPDATE OF id, project_uuid, name, prefix, digest, env, scopes, is_active, created_at ON tokens
+            BEGIN {_BUMP}; END
+            """,
+        ),
+    ),
+)
+
+COLUMNS = "id, project_uuid, name, prefix, digest, env, scopes, is_active, created_at, last_used_at"
+
+
+def open_tokens(data_dir: Path, busy_limit_s: float) -> sqlite3.Connection:
+    """A connection to the data directory's tokens, made if there were none.
+
+    `synchronous=FULL`: a revocation that was acknowledged must still hold after the machine lost its power.
+    """
+    return open_database(data_dir / FILE_NAME, SCHEMA, synchronous="FULL", busy_limit_s=busy_limit_s)
+
+
+def hash_token(plaintext: str) -> bytes:
+    """The digest under which a token is found: SHA-256 of its text, 32 bytes. Any text has one."""
+    return hashlib.sha256(plaintext.encode("utf-8", "surrogatepass")).digest()
+
+
+def read_tokens(connection: sqlite3.Connection, condition: str, *parameters: object) -> list[Token]:
+    """Tokens for which the SQL `condition` holds, by id. The condition is ours, the parameters are anyone's."""
+    query = f"SELECT {COLUMNS} FROM tokens WHERE {condition} ORDER BY id"  # noqa: S608
+    return [_token_of(row) for row in connection.execute(query, parameters)]
+
+
+def read_revision(connection: sqlite3.Connection) -> int:
+    """The count of changes to tokens so far."""
+    return int(connection.execute("SELECT revision FROM token_revision").fetchone()[0])
+
+
+def _token_of(row: tuple[int, bytes, str, str, bytes, str, str, int, float, float | None]) -> Token:
+    token_id, project, name, prefix, digest, env, scopes, is_active, created_at, last_used_at = row
+    return Token(
+        id=token_id,
+        project_uuid=UUID(bytes=project),
+        name=name,
+        prefix=prefix,
+        digest=digest,
+        env="live" if env == "live" else "test",
+        scopes=tuple(scopes.split(" ")) if scopes else (),
+        is_active=bool(is_active),
+        created_at=created_at,
+        last_used_at=last_used_at,
+    )

@@ -1,0 +1,178 @@
+"""Who is this token? Answered from memory where it can be, from `tokens.db` where not, and never stale for long.
+
+Rules:
+1. A hit touches no thread and no checkpoint. A miss reads the file on the store's own reading thread.
+2. `watch` polls the file's revision; when it moved, everything remembered is forgotten, what is being read included.
+   So a revocation holds in every worker one poll after it was committed.
+3. `last_used_at` is collected in memory and written for all tokens at once, by a connection of its own: waiting for
+   another writer must not hold up look-ups and polls.
+4. While the file cannot be read, remembered tokens stay good: a full disk must not stop the traffic.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from contextlib import ExitStack, closing
+from functools import partial
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+import trio
+
+from pg_trio.config.settings import GatewaySettings
+from pg_trio.domain.project import Token
+from pg_trio.errors import StoreError
+from pg_trio.store.database import BUSY_LIMIT_S, SerialConnection, explained
+from pg_trio.store.outage import Outage
+from pg_trio.store.token_cache import TokenCache, Unseen
+from pg_trio.store.token_file import FILE_NAME, open_tokens, read_revision, read_tokens
+from pg_trio.store.transaction import transaction
+
+_log = logging.getLogger(__name__)
+
+# 5 s: two waits for a lock and some; a drain (`server.drain_ms`) is longer.
+CLOSE_LIMIT_S = 5.0
+
+
+class TokenStore:
+    """The tokens, as a worker sees them. Open with `await TokenStore.open(…)`, run `watch`, close with `aclose`."""
+
+    def __init__(
+        self, settings: GatewaySettings, reading: SerialConnection, writing: SerialConnection, revision: int
+    ) -> None:
+        self._poll_s = settings.token_poll_ms / 1000
+        self._flush_s = settings.token_used_flush_ms / 1000
+        self._reading = reading
+        self._writing = writing
+        self._revision = revision
+        self._cache = TokenCache(settings.token_cache_entries)
+        self._miss_lock = trio.Lock()
+        self._used: dict[int, float] = {}
+        self._polls = Outage(_log, "cannot look for revoked tokens, remembered ones stay good")
+        self._flushes = Outage(_log, "cannot write when tokens were last used")
+
+    @classmethod
+    async def open(cls, settings: GatewaySettings, *, busy_limit_s: float = BUSY_LIMIT_S) -> Self:
+        """An open store; `data_dir` and `tokens.db` are made if they were not there.
+
+        Raises: StoreError if either cannot be used.
+        """
+        return await trio.to_thread.run_sync(
+            partial(cls._open, settings, busy_limit_s), limiter=trio.CapacityLimiter(1)
+        )
+
+    @classmethod
+    def _open(cls, settings: GatewaySettings, busy_limit_s: float) -> Self:
+        path = settings.data_dir / FILE_NAME
+        with ExitStack() as opened:
+            reading = opened.enter_context(closing(open_tokens(settings.data_dir, busy_limit_s)))
+            writing = opened.enter_context(closing(open_tokens(settings.data_dir, busy_limit_s)))
+            with explained(path):
+                revision = read_revision(reading)
+            opened.pop_all()
+        return cls(settings, SerialConnection(path, reading), SerialConnection(path, writing), revision)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def find(self, digest: bytes) -> Token | None:
+        """The token of this digest (`hash_token`), active or not; None if there is none.
+
+        Not a checkpoint when the answer is remembered.
+        Raises: StoreError if the file must be read and cannot be.
+        """
+        found = self._cache.get(digest)
+        return await self._find_in_file(digest) if isinstance(found, Unseen) else found
+
+    async def _find_in_file(self, digest: bytes) -> Token | None:
+        # One at a time, as the connection works anyway: whoever waited here for the same token finds it remembered.
+        async with self._miss_lock:
+            found = self._cache.get(digest)
+            if not isinstance(found, Unseen):
+                return found
+            generation = self._cache.generation
+            tokens = await self._reading.run(
+                lambda connection: read_tokens(connection, "digest = ?", digest), abandon_on_cancel=True
+            )
+            token = tokens[0] if tokens else None
+            self._cache.keep(digest, token, generation)
+            return token
+
+    def note_used(self, token_id: int, at: float) -> None:
+        """The token was used at `at` (Unix seconds); the file knows within `token_used_flush_ms`."""
+        self._used[token_id] = at
+
+    async def list_tokens(self, project_uuid: UUID) -> list[Token]:
+        """A project's tokens by id, inactive ones included. `last_used_at` lags by up to `token_used_flush_ms`."""
+        return await self._reading.run(
+            lambda connection: read_tokens(connection, "project_uuid = ?", project_uuid.bytes), abandon_on_cancel=True
+        )
+
+    async def watch(self) -> None:
+        """Follow revocations and write `last_used_at`, until cancelled. Failures are logged and tried again."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._poll_forever)
+            nursery.start_soon(self._flush_forever)
+
+    async def aclose(self) -> None:
+        """What was noted is in the file, the file is closed. Under cancellation too, for at most CLOSE_LIMIT_S."""
+        with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
+            try:
+                await self._flush_used(abandon_on_cancel=True)
+            except StoreError as exc:
+                self._flushes.failed(exc)
+            await self._writing.aclose()
+            await self._reading.aclose()
+
+    async def _poll_forever(self) -> None:
+        while True:
+            await trio.sleep(self._poll_s)
+            try:
+                await self._poll_once()
+            except StoreError as exc:
+                self._polls.failed(exc)
+            else:
+                self._polls.succeeded()
+
+    async def _poll_once(self) -> None:
+        revision = await self._reading.run(read_revision, abandon_on_cancel=True)
+        if revision != self._revision:
+            self._revision = revision
+            self._cache.clear()
+
+    async def _flush_forever(self) -> None:
+        while True:
+            await trio.sleep(self._flush_s)
+            try:
+                await self._flush_used()
+            except StoreError as exc:
+                self._flushes.failed(exc)
+            else:
+                self._flushes.succeeded()
+
+    async def _flush_used(self, *, abandon_on_cancel: bool = False) -> None:
+        used, self._used = self._used, {}
+        if not used:
+            return
+        try:
+            await self._writing.run(partial(_write_used, used), abandon_on_cancel=abandon_on_cancel)
+        except BaseException:
+            # Also when cancelled: writing the same again changes nothing. What was noted meanwhile is newer.
+            self._used = used | self._used
+            raise
+
+
+def _write_used(used: dict[int, float], connection: sqlite3.Connection) -> None:
+    # `max`: another worker may have written a later time.
+    with transaction(connection):
+        connection.executemany(
+            "UPDATE tokens SET last_used_at = max(coalesce(last_used_at, 0), ?) WHERE id = ?",
+            [(at, token_id) for token_id, at in used.items()],
+        )

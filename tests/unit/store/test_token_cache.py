@@ -1,0 +1,77 @@
+"""What is remembered, what is forgotten, and in which order."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from pg_trio.domain.project import Token
+from pg_trio.store.token_cache import UNSEEN, TokenCache
+
+
+def make_token(number: int) -> Token:
+    return Token(
+        id=number,
+        project_uuid=UUID(int=1),
+        name="ci",
+        prefix="pg_live_AAAAAAAA",
+        digest=digest_of(number),
+        env="live",
+        scopes=("chat",),
+        is_active=True,
+        created_at=0.0,
+    )
+
+
+def digest_of(number: int) -> bytes:
+    return number.to_bytes(32, "big")
+
+
+def remember(cache: TokenCache, *numbers: int) -> None:
+    for number in numbers:
+        cache.keep(digest_of(number), make_token(number), cache.generation)
+
+
+def test_unseen_known_and_unknown() -> None:
+    cache = TokenCache(entries=10)
+    remember(cache, 1)
+    cache.keep(digest_of(2), None, cache.generation)
+
+    answers = [cache.get(digest_of(number)) for number in (1, 2, 3)]
+
+    assert [make_token(1), None, UNSEEN] == answers
+
+
+def test_empty_digest_is_unseen() -> None:
+    assert [UNSEEN, UNSEEN] == [TokenCache(entries=1).get(digest) for digest in (b"", bytes(32))]
+
+
+def test_flood_evicts_no_known_token() -> None:
+    cache = TokenCache(entries=10)
+    remember(cache, *range(10))
+
+    for number in range(1_000, 101_000):
+        cache.keep(digest_of(number), None, cache.generation)
+
+    assert [make_token(number) for number in range(10)] == [cache.get(digest_of(number)) for number in range(10)]
+    assert [UNSEEN, None] == [cache.get(digest_of(100_989)), cache.get(digest_of(100_990))]
+
+
+def test_longest_unused_goes_first() -> None:
+    cache = TokenCache(entries=2)
+    remember(cache, 1, 2)
+    cache.get(digest_of(1))
+
+    remember(cache, 3)
+
+    assert [make_token(1), UNSEEN, make_token(3)] == [cache.get(digest_of(number)) for number in (1, 2, 3)]
+
+
+def test_stale_read_is_not_kept() -> None:
+    cache = TokenCache(entries=2)
+    generation = cache.generation
+    remember(cache, 1)
+
+    cache.clear()
+    cache.keep(digest_of(1), make_token(1), generation)
+
+    assert UNSEEN is cache.get(digest_of(1))
