@@ -1,0 +1,259 @@
+"""The provider call: failover, limits, what is put aside, and what every try leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from uuid import UUID
+
+import pytest
+import trio
+from attrs import define, field
+from trio.testing import MockClock
+
+from pg_trio.domain.chat import Message, Prompt, Reply
+from pg_trio.domain.log_row import Attempts
+from pg_trio.domain.project import Candidate, Credential, Endpoint
+from pg_trio.domain.secret import Secret
+from pg_trio.domain.upstream import WireRequest
+from pg_trio.errors import (
+    AttemptFailed,
+    ProviderCallFailed,
+    ProviderDisabled,
+    UpstreamNonsense,
+    UpstreamRefused,
+    UpstreamUnreachable,
+)
+from pg_trio.stages.provider_call import ProviderCall
+
+PROMPT = Prompt(messages=(Message("user", "Hi"),))
+
+
+@define
+class FakeResponse:
+    """A head with a body of several pieces; remembers that it was let go."""
+
+    pieces: list[bytes]
+    status: int = 200
+    headers: Mapping[str, str] = field(factory=dict)
+    stalls: bool = False
+    closed: bool = False
+
+    async def receive_some(self) -> bytes:
+        await trio.lowlevel.checkpoint()
+        if self.stalls:
+            await trio.sleep_forever()
+        return self.pieces.pop(0) if self.pieces else b""
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+@define
+class FakeTransport:
+    """Answers by the host in the URL: a response, a failure, or silence for so many seconds first."""
+
+    script: dict[str, FakeResponse | AttemptFailed]
+    after_s: dict[str, float] = field(factory=dict)
+    asked: list[str] = field(factory=list)
+
+    async def open_response(self, request: WireRequest) -> FakeResponse:
+        self.asked.append(request.url)
+        await trio.sleep(self.after_s.get(request.url, 0))
+        answer = self.script[request.url]
+        if isinstance(answer, AttemptFailed):
+            raise answer
+        return answer
+
+    async def aclose(self) -> None:
+        pass
+
+
+class FakeAdapter:
+    """The URL is the credential's name; the reply's content is the body."""
+
+    def build_request(self, prompt: Prompt, candidate: Candidate) -> WireRequest:
+        return WireRequest(candidate.credential.name, [], b"")
+
+    def read_reply(
+        self, status: int, headers: Mapping[str, str], body: bytes, candidate: Candidate, *, now_s: float
+    ) -> Reply:
+        if status != 200:
+            retry_after = headers.get("retry-after")
+            raise UpstreamRefused(f"HTTP {status}", status, float(retry_after) if retry_after else None)
+        if not body:
+            raise UpstreamNonsense("empty body")
+        return Reply("chatcmpl-1", candidate.model, body.decode(), "stop")
+
+
+def candidate(name: str, provider: str = "openai") -> Candidate:
+    return Candidate(
+        Credential(name, provider, "http://127.0.0.1:1", api_key=Secret(f"key-of-{name}")), f"model-{name}"
+    )
+
+
+def endpoint(*names: str, attempt_timeout_ms: int = 1_000) -> Endpoint:
+    return Endpoint(
+        uuid=UUID(int=2),
+        slug="a",
+        name="a",
+        candidates=tuple(candidate(name) for name in names),
+        attempt_timeout_ms=attempt_timeout_ms,
+    )
+
+
+def provider_call(transport: FakeTransport, disabled: frozenset[str] = frozenset()) -> ProviderCall:
+    adapters: Callable[[str], FakeAdapter] = lambda _: FakeAdapter()  # noqa: E731
+    return ProviderCall(adapters, {"direct": transport}, disabled, lambda: 0.0)
+
+
+def good(text: str = "Hello") -> FakeResponse:
+    return FakeResponse([text.encode()])
+
+
+def refused(status: int, retry_after: str | None = None) -> FakeResponse:
+    return FakeResponse([b"no"], status, {"retry-after": retry_after} if retry_after else {})
+
+
+async def test_first_good_answer_wins(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": good(), "b": good()})
+    attempts = Attempts(trio.current_time())
+
+    answered = await provider_call(transport).ask(endpoint("a", "b"), PROMPT, attempts)
+
+    assert ("Hello", "model-a") == (answered.reply.content, answered.candidate.model)
+    assert ["a"] == transport.asked
+    assert ["won"] == [row.outcome for row in attempts.rows]
+
+
+async def test_body_in_pieces_is_joined(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": FakeResponse([b"Hel", b"l", b"o"])})
+
+    answered = await provider_call(transport).ask(endpoint("a"), PROMPT, Attempts(0))
+
+    assert "Hello" == answered.reply.content
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 404, 408, 409, 425, 429, 500, 502, 503, 504, 529])
+async def test_status_fails_over(autojump_clock: MockClock, status: int) -> None:
+    transport = FakeTransport({"a": refused(status), "b": good()})
+    attempts = Attempts(trio.current_time())
+
+    answered = await provider_call(transport).ask(endpoint("a", "b"), PROMPT, attempts)
+
+    assert "model-b" == answered.candidate.model
+    assert [f"failed: HTTP {status}", "won"] == [row.outcome for row in attempts.rows]
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+async def test_malformed_is_refused_everywhere(autojump_clock: MockClock, status: int) -> None:
+    transport = FakeTransport({"a": refused(status), "b": good()})
+
+    with pytest.raises(ProviderCallFailed) as caught:
+        await provider_call(transport).ask(endpoint("a", "b"), PROMPT, Attempts(0))
+
+    assert f"Provider call failed: HTTP {status}" == caught.value.text
+    assert ["a"] == transport.asked
+
+
+async def test_last_candidate_is_quoted(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": refused(500), "b": UpstreamUnreachable("connection refused")})
+
+    with pytest.raises(ProviderCallFailed) as caught:
+        await provider_call(transport).ask(endpoint("a", "b"), PROMPT, Attempts(0))
+
+    assert "Provider call failed: connection refused" == caught.value.text
+
+
+async def test_secrets_are_masked_in_error_and_row(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": UpstreamUnreachable("your key-of-a is bad")})
+    attempts = Attempts(0)
+
+    with pytest.raises(ProviderCallFailed) as caught:
+        await provider_call(transport).ask(endpoint("a"), PROMPT, attempts)
+
+    assert "key-of-a" not in caught.value.text
+    assert "key-of-a" not in attempts.rows[0].outcome
+
+
+async def test_attempt_limit_starts_next(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": good(), "b": good()}, after_s={"a": 9})
+    attempts = Attempts(trio.current_time())
+
+    answered = await provider_call(transport).ask(endpoint("a", "b"), PROMPT, attempts)
+
+    assert "model-b" == answered.candidate.model
+    assert ("failed: no answer from openai within 1 s", 1000.0) == (attempts.rows[0].outcome, attempts.rows[0].ended_ms)
+
+
+async def test_last_attempt_has_all_that_remains(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": refused(500), "b": good()}, after_s={"b": 50})
+    started = trio.current_time()
+
+    answered = await provider_call(transport).ask(endpoint("a", "b"), PROMPT, Attempts(started))
+
+    assert "model-b" == answered.candidate.model
+    assert 50 == pytest.approx(trio.current_time() - started)
+
+
+async def test_retry_after_puts_candidate_last(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": refused(429, "2"), "b": good()})
+    call = provider_call(transport)
+    await call.ask(endpoint("a", "b"), PROMPT, Attempts(0))
+
+    transport.script["b"] = good()
+    await call.ask(endpoint("a", "b"), PROMPT, Attempts(0))
+    await trio.sleep(2)
+    transport.script["b"] = good()
+    await call.ask(endpoint("a", "b"), PROMPT, Attempts(0))
+
+    assert ["a", "b", "b", "a", "b"] == transport.asked
+
+
+async def test_lone_candidate_is_asked_though_aside(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": refused(429, "60")})
+    call = provider_call(transport)
+    with pytest.raises(ProviderCallFailed):
+        await call.ask(endpoint("a"), PROMPT, Attempts(0))
+
+    transport.script["a"] = good()
+    answered = await call.ask(endpoint("a"), PROMPT, Attempts(0))
+
+    assert "Hello" == answered.reply.content
+
+
+async def test_disabled_providers_are_not_there(autojump_clock: MockClock) -> None:
+    mixed = Endpoint(uuid=UUID(int=2), slug="a", name="a", candidates=(candidate("a", "groq"), candidate("b")))
+    transport = FakeTransport({"a": good(), "b": good()})
+
+    answered = await provider_call(transport, frozenset({"groq"})).ask(mixed, PROMPT, Attempts(0))
+
+    assert "model-b" == answered.candidate.model
+
+
+async def test_all_disabled_names_first(autojump_clock: MockClock) -> None:
+    with pytest.raises(ProviderDisabled) as caught:
+        await provider_call(FakeTransport({}), frozenset({"openai"})).ask(endpoint("a"), PROMPT, Attempts(0))
+
+    assert "Provider 'openai' is disabled in this gateway." == caught.value.text
+
+
+@pytest.mark.parametrize("stalls", [False, True])
+async def test_cancelled_try_lets_go_and_leaves_row(autojump_clock: MockClock, stalls: bool) -> None:
+    response = FakeResponse([], stalls=stalls)
+    transport = FakeTransport({"a": response}, after_s={} if stalls else {"a": 99})
+    attempts = Attempts(trio.current_time())
+
+    with trio.move_on_after(3):
+        await provider_call(transport).ask(endpoint("a"), PROMPT, attempts)
+
+    assert ("cancelled", 3000.0) == (attempts.rows[0].outcome, attempts.rows[0].ended_ms)
+    assert stalls == response.closed
+
+
+async def test_response_is_let_go_after_failure(autojump_clock: MockClock) -> None:
+    response = refused(500)
+
+    with pytest.raises(ProviderCallFailed):
+        await provider_call(FakeTransport({"a": response})).ask(endpoint("a"), PROMPT, Attempts(0))
+
+    assert response.closed
