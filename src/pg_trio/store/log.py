@@ -134,13 +134,16 @@ class LogStore:
             self._wake = trio.Event()
             # They stay in the queue until they are in the file: the bound counts them, and a cancellation loses none.
             rows = list(self._waiting)
+            if not rows:  # woken by closing, or `aclose` wrote them first
+                return
             try:
                 refused = await self._connection.run(partial(write_rows, rows), abandon_on_cancel=abandon_on_cancel)
             except StoreError as exc:
                 self._wake.set()
                 self._outage.failed(exc)
                 raise
-            for _ in rows:
+            # Fewer where `aclose` gave up on them meanwhile.
+            for _ in range(min(len(rows), len(self._waiting))):
                 self._waiting.popleft()
         self._outage.succeeded()
         if refused:

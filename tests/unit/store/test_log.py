@@ -1,0 +1,262 @@
+"""The log: recorded without waiting, in the file after closing, whatever happened between. Real files and threads."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+import trio
+import trio.testing
+from attrs import evolve
+
+from pg_trio.config.settings import GatewaySettings
+from pg_trio.domain.log_row import AttemptRow, LogRow
+from pg_trio.errors import StoreError
+from pg_trio.store.log import LogStore
+
+PATIENCE_S = 10
+FULL_ROW = LogRow(
+    request_id=UUID(int=1),
+    at=1_700_000_000.25,
+    status=200,
+    latency_ms=12.5,
+    project_uuid=UUID(int=2),
+    endpoint_uuid=UUID(int=3),
+    endpoint_slug="summarize",
+    token_id=4,
+    provider="openai",
+    model="gpt-4o-mini",
+    error_code="ProviderCallFailed",
+    error="Provider call failed: Grüße 🙂",
+    prompt_tokens=5,
+    completion_tokens=6,
+    cost_nano_usd=7,
+    stages_ms={"budget": 0.25, "provider_call": 10.5},
+    attempts=(
+        AttemptRow("openai", "gpt-4o-mini", "main", 0.5, 4.0, "failed: 500"),
+        AttemptRow("groq", "llama", "spare", 4.0, 11.0, "won"),
+    ),
+)
+
+
+def make_row(number: int) -> LogRow:
+    return LogRow(request_id=UUID(int=number), at=float(number), status=200, latency_ms=1.0)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> GatewaySettings:
+    return GatewaySettings(data_dir=tmp_path / "data", log_queue_rows=100, log_batch_ms=5)
+
+
+@pytest.fixture
+async def store(settings: GatewaySettings) -> AsyncIterator[LogStore]:
+    store = await LogStore.open(settings, busy_limit_s=0.02)
+    yield store
+    await store.aclose()
+
+
+async def eventually(is_so: Callable[[], bool]) -> None:
+    """Returns once `is_so`; what is waited for happens on a thread, so it is asked again."""
+    with trio.fail_after(PATIENCE_S):
+        while not is_so():  # noqa: ASYNC110 - nothing here could set an event
+            await trio.sleep(0.001)
+
+
+async def read_all(settings: GatewaySettings) -> list[LogRow]:
+    async with await LogStore.open(settings) as reader:
+        return list(reversed(await reader.recent(100_000)))
+
+
+def lock_file(settings: GatewaySettings) -> closing[sqlite3.Connection]:
+    holder = sqlite3.connect(settings.data_dir / "log.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    return closing(holder)
+
+
+async def test_rows_come_back_whole(store: LogStore, settings: GatewaySettings) -> None:
+    bare = make_row(9)
+
+    store.record(FULL_ROW)
+    store.record(bare)
+    await store.aclose()
+
+    assert [FULL_ROW, bare] == await read_all(settings)
+
+
+async def test_writer_writes_in_background(store: LogStore, nursery: trio.Nursery) -> None:
+    nursery.start_soon(store.write)
+    for batch in range(3):
+        store.record(make_row(batch))
+        await eventually(lambda: store.waiting == 0)
+
+    assert [make_row(2), make_row(1)] == await store.recent(2)
+
+
+async def test_batch_is_one_transaction(store: LogStore) -> None:
+    statements: list[str] = []
+    store._connection._connection.set_trace_callback(statements.append)
+    for number in range(100):
+        store.record(make_row(number))
+
+    await store.aclose()
+
+    assert 1 == statements.count("BEGIN IMMEDIATE")
+    assert 1 == statements.count("COMMIT")
+
+
+async def test_recording_never_waits(store: LogStore) -> None:
+    with trio.testing.assert_no_checkpoints():
+        assert store.record(make_row(1))
+
+
+async def test_overflow_is_counted(store: LogStore, settings: GatewaySettings) -> None:
+    recorded = [store.record(make_row(number)) for number in range(103)]
+
+    await store.aclose()
+
+    assert [True] * 100 + [False] * 3 == recorded
+    assert 3 == store.dropped
+    assert [make_row(number) for number in range(100)] == await read_all(settings)
+
+
+async def test_closed_store_drops(store: LogStore) -> None:
+    await store.aclose()
+
+    assert not store.record(make_row(1))
+    assert 1 == store.dropped
+
+
+async def test_writer_returns_at_closing(store: LogStore) -> None:
+    with trio.fail_after(PATIENCE_S):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store.write)
+            await trio.testing.wait_all_tasks_blocked()
+            await store.aclose()
+
+
+async def test_closing_under_cancellation_flushes(settings: GatewaySettings) -> None:
+    with trio.CancelScope() as scope:
+        async with await LogStore.open(settings) as store, trio.open_nursery() as nursery:
+            nursery.start_soon(store.write)
+            for number in range(50):
+                store.record(make_row(number))
+            scope.cancel()
+
+    assert [make_row(number) for number in range(50)] == await read_all(settings)
+
+
+@pytest.mark.parametrize("checkpoints", range(8))
+async def test_cancelled_writer_neither_loses_nor_doubles(settings: GatewaySettings, checkpoints: int) -> None:
+    async with await LogStore.open(settings) as store:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store.write)
+            for number in range(20):
+                store.record(make_row(number))
+            for _ in range(checkpoints):
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+        store.record(make_row(20))
+
+    assert [make_row(number) for number in range(21)] == await read_all(settings)
+
+
+async def test_failing_writer_keeps_rows(
+    store: LogStore, settings: GatewaySettings, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    with lock_file(settings) as holder:
+        nursery.start_soon(store.write)
+        store.record(make_row(1))
+        await eventually(lambda: bool(caplog.records))
+        # One more failure, to see that it is not said twice.
+        with pytest.raises(StoreError, match="locked"):
+            await store._write_batch()
+        for number in range(2, 104):
+            store.record(make_row(number))
+        holder.execute("ROLLBACK")
+    await eventually(lambda: store.waiting == 0)
+
+    await store.aclose()
+
+    assert [make_row(number) for number in range(1, 101)] == await read_all(settings)
+    assert 3 == store.dropped
+    first, second = [record.getMessage() for record in caplog.records]
+    assert "log.db: locked by another process for too long" in first
+    assert "cannot write the log: works again." == second
+
+
+async def test_closing_gives_up_in_time(
+    store: LogStore, settings: GatewaySettings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pg_trio.store.log.CLOSE_LIMIT_S", 0.1)
+    with lock_file(settings):
+        store.record(make_row(1))
+
+        with trio.fail_after(PATIENCE_S):
+            await store.aclose()
+
+    assert (1, 0) == (store.dropped, store.waiting)
+    assert "1 log rows were lost at closing." == caplog.records[-1].getMessage()
+
+
+async def test_unstorable_row_stops_no_other(
+    store: LogStore, settings: GatewaySettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.record(make_row(1))
+    store.record(evolve(make_row(2), prompt_tokens=2**63))
+    store.record(evolve(make_row(3), prompt_tokens="many"))  # type: ignore[arg-type]
+    store.record(make_row(4))
+
+    await store.aclose()
+
+    assert [make_row(1), make_row(4)] == await read_all(settings)
+    assert 2 == store.dropped
+    assert caplog.records[0].getMessage().startswith("2 log rows cannot be stored, first: LogRow(")
+
+
+async def test_broken_unicode_is_stored(store: LogStore, settings: GatewaySettings) -> None:
+    broken = evolve(make_row(1), endpoint_slug="a\ud800b", error="nul \0 and é", stages_ms={"\udfff": 1.0})
+
+    store.record(broken)
+    await store.aclose()
+
+    assert [evolve(broken, endpoint_slug="a?b")] == await read_all(settings)
+
+
+async def test_spend_is_summed_by_endpoint(store: LogStore, settings: GatewaySettings) -> None:
+    for number, (at, endpoint, cost) in enumerate(
+        [(10.0, 1, 5), (20.0, 1, 7), (20.0, 2, 11), (30.0, 1, 13), (30.0, 2, None), (30.0, 3, None), (30.0, None, 17)]
+    ):
+        endpoint_uuid = None if endpoint is None else UUID(int=endpoint)
+        store.record(evolve(make_row(number), at=at, endpoint_uuid=endpoint_uuid, cost_nano_usd=cost))
+    await store.aclose()
+
+    async with await LogStore.open(settings) as reader:
+        spend = await reader.spend_since(20.0)
+
+    assert {UUID(int=1): 20, UUID(int=2): 11} == spend
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        ("SELECT endpoint_uuid, sum(cost_nano_usd) FROM gateway_logs WHERE at >= 1 GROUP BY 1", "COVERING INDEX"),
+        ("SELECT * FROM gateway_logs WHERE at >= 1 ORDER BY at", "gateway_logs_by_time"),
+        ("SELECT * FROM gateway_logs WHERE project_uuid = x'00' ORDER BY at DESC", "gateway_logs_by_project"),
+    ],
+)
+async def test_questions_have_an_index(store: LogStore, settings: GatewaySettings, query: str, index: str) -> None:
+    with closing(sqlite3.connect(settings.data_dir / "log.db")) as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
+
+    assert index in plan[0][-1]
+
+
+async def test_closing_twice_is_fine(store: LogStore) -> None:
+    await store.aclose()
+    await store.aclose()
