@@ -482,7 +482,7 @@ class ConfigError(Exception):
     """A configuration that cannot be used. `mistakes` has every one at once, each `path: what is wrong`."""
 
     source: str
-    mistakes: Sequence[str] = field(converter=tuple)
+    mistakes: Sequence[str] = field(converter=tuple[str, ...])
 
     def __str__(self) -> str:
         count = len(self.mistakes)
