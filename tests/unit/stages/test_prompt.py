@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pg_trio.domain.chat import ChatRequest, JsonObject, Message, Prompt
+from pg_trio.domain.project import Candidate, Credential, Endpoint
+from pg_trio.stages.prompt import apply_prompt
+
+IMAGE = {"type": "image_url", "image_url": {"url": "https://example.org/cat.png"}}
+
+
+def make_endpoint(prompt: str | None = None, template: str | None = None) -> Endpoint:
+    candidate = Candidate(Credential("main", "openai", "https://api.openai.com/v1"), "gpt-4o-mini")
+    return Endpoint(
+        uuid=UUID(int=1),
+        slug="summarize",
+        name="summarize",
+        candidates=(candidate,),
+        temperature=0.5,
+        top_p=0.9,
+        max_output_tokens=64,
+        prompt=prompt,
+        user_prompt_template=template,
+    )
+
+
+def applied(endpoint: Endpoint, *messages: Message) -> tuple[Message, ...]:
+    return apply_prompt(endpoint, messages, ChatRequest(messages, {})).messages
+
+
+def parts_of(*parts: JsonObject) -> Message:
+    return Message("user", parts)
+
+
+def text_part(text: str) -> JsonObject:
+    return {"type": "text", "text": text}
+
+
+def test_sampling_comes_from_the_endpoint() -> None:
+    request = ChatRequest((Message("user", "hi"),), {})
+
+    prompt = apply_prompt(make_endpoint(), request.messages, request)
+
+    assert Prompt((Message("user", "hi"),), temperature=0.5, top_p=0.9, max_output_tokens=64) == prompt
+
+
+def test_tools_come_from_the_request() -> None:
+    tool = {"type": "function", "function": {"name": "look_up"}}
+    request = ChatRequest((Message("user", "hi"),), {}, tools=(tool,), tool_choice="auto")
+
+    prompt = apply_prompt(make_endpoint(), request.messages, request)
+
+    assert ((tool,), "auto") == (prompt.tools, prompt.tool_choice)
+
+
+def test_messages_beside_the_request_win() -> None:
+    history = (Message("user", "before"), Message("assistant", "yes"), Message("user", "hi"))
+
+    prompt = apply_prompt(make_endpoint(), history, ChatRequest((Message("user", "hi"),), {}))
+
+    assert history == prompt.messages
+
+
+def test_endpoint_prompt_goes_first() -> None:
+    client_system = Message("system", "Answer in verse.")
+
+    messages = applied(make_endpoint(prompt="Be brief."), client_system, Message("user", "hi"))
+
+    assert (Message("system", "Be brief."), client_system, Message("user", "hi")) == messages
+
+
+def test_template_wraps_last_user_message() -> None:
+    first, reply = Message("user", "one"), Message("assistant", "two")
+
+    messages = applied(make_endpoint(template="<{{input}}>"), first, reply, Message("user", "three"))
+
+    assert (first, reply, Message("user", "<three>")) == messages
+
+
+def test_template_passes_over_later_roles() -> None:
+    result = Message("tool", "12°", tool_call_id="call_1")
+
+    messages = applied(make_endpoint(template="<{{input}}>"), Message("user", "hi"), result)
+
+    assert (Message("user", "<hi>"), result) == messages
+
+
+def test_template_keeps_name() -> None:
+    messages = applied(make_endpoint(template="<{{input}}>"), Message("user", "hi", name="ann"))
+
+    assert (Message("user", "<hi>", name="ann"),) == messages
+
+
+def test_template_without_user_message() -> None:
+    only = Message("assistant", "hi")
+
+    messages = applied(make_endpoint(template="<{{input}}>"), only)
+
+    assert (only,) == messages
+
+
+def test_every_placeholder_is_filled() -> None:
+    messages = applied(make_endpoint(template="{{input}} or {{input}}"), Message("user", "a"))
+
+    assert "a or a" == messages[0].content
+
+
+def test_input_is_not_scanned_again() -> None:
+    messages = applied(make_endpoint(template="<{{input}}>"), Message("user", "{{input}} {{{{input}}}}"))
+
+    assert "<{{input}} {{{{input}}}}>" == messages[0].content
+
+
+def test_endpoint_prompt_is_no_template() -> None:
+    messages = applied(make_endpoint(prompt="Say {{input}}.", template="{{input}}"), Message("user", "hi"))
+
+    assert "Say {{input}}." == messages[0].content
+
+
+@given(st.text(), st.text(alphabet="{}input \\1"), st.text())
+def test_input_arrives_as_written(head: str, text: str, tail: str) -> None:
+    messages = applied(make_endpoint(template=head + "|{{input}}|" + tail), Message("user", text))
+
+    assert f"{head}|{text}|{tail}" == messages[0].content
+
+
+def test_text_parts_become_one() -> None:
+    message = parts_of(IMAGE, text_part("one"), IMAGE, text_part("two"))
+
+    messages = applied(make_endpoint(template="<{{input}}>"), message)
+
+    assert (parts_of(IMAGE, text_part("<one\ntwo>"), IMAGE),) == messages
+
+
+def test_message_without_text_is_left_alone() -> None:
+    messages = applied(make_endpoint(template="<{{input}}>"), Message("user", "one"), parts_of(IMAGE))
+
+    assert (Message("user", "one"), parts_of(IMAGE)) == messages
