@@ -7,9 +7,14 @@ import logging
 import os
 from pathlib import Path
 
-from pg_trio.app import CONFIG_VARIABLE
+import trio
+from attrs import evolve
+
+from pg_trio.app import CONFIG_VARIABLE, create_app
 from pg_trio.config import load_settings
+from pg_trio.config.settings import Settings
 from pg_trio.errors import ConfigError
+from pg_trio.server.stock import serve_stock
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -28,8 +33,6 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM."""
-    from pg_trio.server.serve import serve_settings
-
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
     # httpx logs every call's URL at INFO: noise at best.
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -40,4 +43,15 @@ def run(arguments: argparse.Namespace) -> int:
     path = arguments.config or os.environ.get(CONFIG_VARIABLE)
     if not path:
         raise ConfigError("serve", [f"no configuration: give --config FILE or --demo, or set ${CONFIG_VARIABLE}"])
-    return serve_settings(load_settings(Path(path)), arguments.bind)
+    settings = load_settings(Path(path))
+    if arguments.bind is not None:
+        settings = evolve(settings, server=evolve(settings.server, bind=arguments.bind))
+    trio.run(_serve, settings)
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    async with trio.open_nursery() as nursery:
+        binds: list[str] = await nursery.start(serve_stock, create_app(settings), settings.server)
+        endpoints = sum(len(project.endpoints) for project in settings.projects.values())
+        print(f"pg_trio · {', '.join(binds)} · projects: {len(settings.projects)} · endpoints: {endpoints}", flush=True)

@@ -1,0 +1,158 @@
+"""`pg-trio serve --demo`: a whole gateway with no key and no file.
+
+A simulated provider on a loopback port answers; whatever real provider can be reached without asking (a key in the
+environment, an Ollama on its usual port) is asked first, and the simulator is its failover. The data lives in a
+temporary folder that is gone afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from uuid import UUID
+
+import httpx
+import trio
+from attrs import frozen
+
+from pg_trio.app import create_app
+from pg_trio.config import parse_settings
+from pg_trio.config.settings import Settings
+from pg_trio.server.stock import serve_stock
+from pg_trio.simulator import Simulator, serve_simulator
+from pg_trio.store.token_admin import TokenAdmin
+
+PROJECT = UUID("6f1c6e2d-5d0c-4f3b-9c7e-0d2f5a3b9e10")
+SIMULATED = "simulated"
+SIMULATED_MODEL = "simulated-chat"
+# A local Ollama answers this in a few milliseconds; nobody waits for one that is not there.
+OLLAMA_PROBE_S = 0.3
+
+# A key in this variable means that this provider's small model can be asked.
+KEYS = {
+    "OPENAI_API_KEY": ("openai", "gpt-4o-mini"),
+    "MISTRAL_API_KEY": ("mistral", "mistral-small-latest"),
+    "GROQ_API_KEY": ("groq", "llama-3.1-8b-instant"),
+    "TOGETHER_API_KEY": ("together", "meta-llama/Llama-3.3-70B-Instruct-Turbo"),
+}
+
+
+@frozen
+class FoundProvider:
+    """A real provider that can be asked without being configured; `key_variable` is None where none is needed."""
+
+    name: str
+    model: str
+    key_variable: str | None
+
+
+def run_demo(bind: str | None) -> int:
+    """Serve the demonstration until SIGINT or SIGTERM."""
+    with tempfile.TemporaryDirectory(prefix="pg-trio-demo-") as folder:
+        trio.run(_serve, Path(folder), bind)
+    return 0
+
+
+async def _serve(folder: Path, bind: str | None) -> None:
+    async with trio.open_nursery() as nursery:
+        simulator: Simulator = await nursery.start(serve_simulator)
+        found = find_keys(os.environ) + await find_ollama(os.environ)
+        text = write_configuration(simulator.base_url, found, folder / "data", bind)
+        settings = parse_settings(text, "demo", folder, os.environ)
+        with TokenAdmin(settings.gateway.data_dir) as admin:
+            _, plaintext = admin.create(PROJECT, "demo", "test", ("chat", "models", "admin"))
+        serve = partial(serve_stock, create_app(settings), settings.server)
+        async with trio.open_nursery() as serving:
+            binds: list[str] = await serving.start(serve)
+            print(describe(binds[0], plaintext, found, settings), flush=True)
+        nursery.cancel_scope.cancel()
+
+
+def find_keys(environ: Mapping[str, str]) -> list[FoundProvider]:
+    """The providers whose usual key variable is set."""
+    return [FoundProvider(name, model, key) for key, (name, model) in KEYS.items() if environ.get(key)]
+
+
+async def find_ollama(environ: Mapping[str, str]) -> list[FoundProvider]:
+    """An Ollama on its usual port (or $OLLAMA_BASE_URL) with its first model; nothing if there is none."""
+    base_url = environ.get("OLLAMA_BASE_URL") or "http://localhost:11434/v1"
+    try:
+        async with httpx.AsyncClient(timeout=OLLAMA_PROBE_S, trust_env=False) as client:
+            models = (await client.get(f"{base_url}/models")).raise_for_status().json()["data"]
+        return [FoundProvider("ollama", str(models[0]["id"]), None)]
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError):
+        return []
+
+
+def write_configuration(base_url: str, found: list[FoundProvider], data_dir: Path, bind: str | None) -> str:
+    """The demonstration's configuration, as a user would write it."""
+    lines = ["[gateway]", f"data_dir = {json.dumps(str(data_dir))}", ""]
+    if bind is not None:
+        lines += ["[server]", f"bind = {json.dumps(bind)}", ""]
+    lines += _credential(SIMULATED, "openai", base_url=base_url, api_key="sk-simulated")
+    for provider in found:
+        key = {"api_key": f"env:{provider.key_variable}"} if provider.key_variable else {}
+        lines += _credential(provider.name, provider.name, **key)
+    candidates = [(provider.name, provider.model) for provider in found] + [(SIMULATED, SIMULATED_MODEL)]
+    lines += ["[[projects]]", f'uuid = "{PROJECT}"', 'name = "Demo"', 'env = "dev"', ""]
+    lines += _endpoint("assistant", candidates, prompt="You are a helpful assistant. Answer in one short paragraph.")
+    lines += _endpoint(
+        "guarded",
+        candidates,
+        prompt="You are a careful support agent.",
+        rate_limit_per_minute=60,
+        guardrails={"pii_filter": {"enabled": True}, "prompt_injection": {"enabled": True}},
+    )
+    return "\n".join(lines)
+
+
+def _credential(name: str, provider: str, **settings: str) -> list[str]:
+    rows = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
+    return ["[[credentials]]", f'name = "{name}"', f'provider = "{provider}"', *rows, ""]
+
+
+def _endpoint(
+    slug: str,
+    candidates: list[tuple[str, str]],
+    *,
+    prompt: str,
+    rate_limit_per_minute: int | None = None,
+    guardrails: Mapping[str, Mapping[str, bool]] | None = None,
+) -> list[str]:
+    (credential, model), *rest = candidates
+    failover = ", ".join(f"{{ credential = {json.dumps(c)}, model = {json.dumps(m)} }}" for c, m in rest)
+    rows = [
+        "[[projects.endpoints]]",
+        f'slug = "{slug}"',
+        f"credential = {json.dumps(credential)}",
+        f"model = {json.dumps(model)}",
+        f"failover = [{failover}]",
+        f"prompt = {json.dumps(prompt)}",
+    ]
+    if rate_limit_per_minute is not None:
+        rows.append(f"rate_limit_per_minute = {rate_limit_per_minute}")
+    for name, rule in (guardrails or {}).items():
+        rows += [f"[projects.endpoints.guardrails.{name}]", *(f"{k} = {json.dumps(v)}" for k, v in rule.items())]
+    return [*rows, ""]
+
+
+def describe(address: str, token: str, found: list[FoundProvider], settings: Settings) -> str:
+    """What the terminal shows once the gateway listens."""
+    asked = ", ".join(f"{provider.name} ({provider.model})" for provider in found)
+    who = f"{asked}; the simulator if they fail" if found else "a simulated provider (no key was found)"
+    slugs = ", ".join(settings.projects[PROJECT].endpoints)
+    return f"""
+pg_trio demo · {address} · endpoints: {slugs}
+Answers come from {who}.
+
+Try it in another terminal:
+
+curl -s {address}/api/{PROJECT}/assistant -H 'Authorization: Bearer {token}' \\
+  -H 'Content-Type: application/json' -d '{{"message": "Hello! What can you do?"}}'
+
+Ctrl-C stops it; nothing is kept.
+"""

@@ -1,0 +1,117 @@
+"""A whole gateway in the test's own process: real sockets, real SQLite, the simulator as its provider."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import trio
+from attrs import define, field
+from hypercorn.trio import serve
+from quart_trio import QuartTrio
+
+from pg_trio.app import create_app
+from pg_trio.config import parse_settings
+from pg_trio.config.settings import Settings
+from pg_trio.server.stock import make_hypercorn_config
+from pg_trio.simulator import Simulator, serve_simulator
+from pg_trio.store.token_admin import TokenAdmin
+
+from tests.support.wire import HttpResponse, bearer, post, send_raw
+
+PROJECT = UUID("6f1c0000-0000-4000-8000-000000000001")
+OTHER_PROJECT = UUID("6f1c0000-0000-4000-8000-000000000002")
+STOP_LIMIT_S = 20
+
+CREDENTIALS = """
+[[credentials]]
+name = "sim"
+provider = "openai"
+api_key = "sk-simulated-key-0000"
+base_url = "{base_url}"
+"""
+
+Server = Callable[..., Awaitable[None]]
+
+
+@define
+class Gateway:
+    """A running gateway and what a test needs of it."""
+
+    app: QuartTrio
+    settings: Settings
+    simulator: Simulator
+    port: int = 0
+    token: str = ""
+    stopping: trio.Event = field(factory=trio.Event)
+    stopped: trio.Event = field(factory=trio.Event)
+
+    def make_token(self, project: UUID = PROJECT, scopes: tuple[str, ...] = ("chat", "models", "admin")) -> str:
+        """The plaintext of a new token."""
+        with TokenAdmin(self.settings.gateway.data_dir) as admin:
+            _, plaintext = admin.create(project, "test", "live", scopes)
+        return plaintext
+
+    async def call(self, slug: str, body: object = None, *headers: tuple[str, str]) -> HttpResponse:
+        """POST to an endpoint of the project with the gateway's token."""
+        body = {"message": "Hello there"} if body is None else body
+        return await send_raw(self.port, post(f"/api/{PROJECT}/{slug}", body, bearer(self.token), *headers))
+
+    async def stop(self) -> None:
+        """Stop as SIGTERM would, and wait until everything is closed: the log is on disk then."""
+        self.stopping.set()
+        with trio.fail_after(STOP_LIMIT_S):
+            await self.stopped.wait()
+
+    def log_rows(self) -> list[dict[str, Any]]:
+        """The rows of the log file, oldest first (after `stop`)."""
+        with sqlite3.connect(self.settings.gateway.data_dir / "log.db") as file:
+            file.row_factory = sqlite3.Row
+            return [dict(row) for row in file.execute("SELECT * FROM gateway_logs ORDER BY rowid")]
+
+
+async def start_gateway(nursery: trio.Nursery, folder: Path, configuration: str) -> Gateway:
+    """A gateway with this configuration (TOML; credential `sim` is the simulator), ready for requests."""
+    simulator: Simulator = await nursery.start(serve_simulator)
+    text = CREDENTIALS.format(base_url=simulator.base_url) + configuration
+    settings = parse_settings(text, "test.toml", folder, {})
+    gateway = Gateway(create_app(settings), settings, simulator)
+    gateway.token = gateway.make_token()
+    binds: list[str] = await nursery.start(_serve, gateway)
+    gateway.port = int(binds[0].rpartition(":")[2])
+    return gateway
+
+
+async def _serve(gateway: Gateway, *, task_status: trio.TaskStatus[list[str]]) -> None:
+    config = make_hypercorn_config(gateway.settings.server)
+    config.bind = ["127.0.0.1:0"]
+    try:
+        await serve(gateway.app, config, shutdown_trigger=gateway.stopping.wait, task_status=task_status)
+    finally:
+        gateway.stopped.set()
+
+
+def endpoint(slug: str, model: str = "", **settings: object) -> str:
+    """TOML of an endpoint of the project above it; its model is its slug unless given."""
+    lines = [f"{name} = {toml_value(value)}" for name, value in settings.items()]
+    head = ["[[projects.endpoints]]", f'slug = "{slug}"', 'credential = "sim"', f'model = "{model or slug}"']
+    return "\n".join([*head, *lines, ""])
+
+
+def project(uuid: UUID = PROJECT, *, name: str = "Test", **settings: object) -> str:
+    """TOML of a project; its endpoints follow."""
+    lines = [f"{key} = {toml_value(value)}" for key, value in settings.items()]
+    return "\n".join(["[[projects]]", f'uuid = "{uuid}"', f'name = "{name}"', *lines, ""])
+
+
+def toml_value(value: object) -> str:
+    """A Python value as inline TOML."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {toml_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(toml_value(item) for item in value) + "]"
+    return json.dumps(value)

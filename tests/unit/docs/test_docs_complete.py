@@ -1,0 +1,56 @@
+"""What exists is documented: errors, routes, commands, providers. (Settings: tests/unit/config.)"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pg_trio import errors
+from pg_trio.cli import make_parser
+from pg_trio.domain.provider import PROVIDERS
+from pg_trio.web.introspection import make_web_app
+
+ROOT = Path(__file__).parents[3]
+API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+
+
+def deliberate_errors(base: type[errors.GatewayError] = errors.GatewayError) -> Iterator[str]:
+    for child in base.__subclasses__():
+        yield from deliberate_errors(child)
+        if child.__subclasses__() == []:
+            yield child.__name__
+
+
+@pytest.mark.parametrize("name", sorted(set(deliberate_errors())))
+def test_error_is_documented(name: str) -> None:
+    assert f"| {name}" in API
+
+
+def test_routes_are_documented() -> None:
+    rules = {str(rule).replace("<project>", "{uuid}") for rule in make_web_app(lambda: None).url_map.iter_rules()}
+
+    missing = [rule for rule in rules if rule.replace("<slug>", "{slug}") not in API]
+
+    assert [] == missing
+
+
+def test_commands_are_documented() -> None:
+    commands = next(
+        action.choices for action in make_parser()._actions if isinstance(action, argparse._SubParsersAction)
+    )
+
+    assert [] == [name for name in commands if f"`pg-trio {name}`" not in OPERATIONS]
+
+
+def test_providers_are_documented() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    assert [] == [name for name in PROVIDERS if name not in readme]
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
