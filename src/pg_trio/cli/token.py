@@ -1,0 +1,221 @@
+"""`pg-trio token create|list|rotate|revoke`: who may call which project.
+
+A new plaintext is the only thing on standard output, so that `TOKEN=$(pg-trio token create …)` works; what people
+read goes to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from attrs import frozen
+
+from pg_trio.domain.project import SCOPES, Project, Token
+from pg_trio.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pg_trio.store.token_admin import TokenAdmin
+
+DEFAULT_SCOPES = ("chat", "models")
+
+
+@frozen(slots=True)
+class Place:
+    """Where tokens are kept. `projects` is None where no configuration was read; `source` names it otherwise."""
+
+    data_dir: Path
+    projects: tuple[Project, ...] | None
+    source: str
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`pg-trio token` and its four commands are among the commands."""
+    parser = commands.add_parser("token", help="create, list, rotate and revoke tokens", description=__doc__)
+    actions = parser.add_subparsers(title="commands", metavar="COMMAND", dest="action", required=True)
+
+    create = _add_action(actions, "create", "make a token; its plaintext is printed once and never stored")
+    create.add_argument("--project", required=True, metavar="PROJECT", help="its uuid, slug or name")
+    create.add_argument("--name", required=True, type=_parse_name, help="for people: who uses it")
+    create.add_argument(
+        "--scope",
+        action="append",
+        choices=SCOPES,
+        dest="scopes",
+        help=f"what it may do; may be repeated (default: {' '.join(DEFAULT_SCOPES)})",
+    )
+    create.add_argument("--env", choices=("live", "test"), default="live")
+
+    listing = _add_action(actions, "list", "show tokens, revoked ones included; never their text")
+    listing.add_argument("--project", metavar="PROJECT", help="only this one's: uuid, slug or name")
+    listing.add_argument("--json", action="store_true", help="one JSON object a line; times are Unix seconds")
+
+    rotate = _add_action(actions, "rotate", "give a token a new plaintext; the old one dies within a second")
+    revoke = _add_action(actions, "revoke", "end a token within a second, for good")
+    for action in (rotate, revoke):
+        action.add_argument("token", metavar="TOKEN", help="its id, its prefix, or the whole token")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """The exit status of one command.
+
+    Raises: ConfigError, StoreError with what to do about it.
+    """
+    from pg_trio.store.token_admin import TokenAdmin
+
+    place = _locate(arguments)
+    # Only `create` makes a directory: the others would hide a mistyped one behind an empty list.
+    with TokenAdmin(place.data_dir, create=arguments.action == "create") as admin:
+        _ACTIONS[arguments.action](admin, place, arguments)
+    return 0
+
+
+def _create(admin: TokenAdmin, place: Place, arguments: argparse.Namespace) -> None:
+    project_uuid = _find_project(place, arguments.project)
+    scopes = arguments.scopes or DEFAULT_SCOPES
+    token, plaintext = admin.create(project_uuid, arguments.name, arguments.env, scopes)
+    print(plaintext)
+    _tell(f"Token {token.id} ({token.name}) of project {project_uuid}, scopes: {', '.join(token.scopes)}.")
+    _tell("It is not stored and will not be shown again.")
+
+
+def _list(admin: TokenAdmin, place: Place, arguments: argparse.Namespace) -> None:
+    tokens = admin.list_tokens(_find_project(place, arguments.project) if arguments.project else None)
+    if arguments.json:
+        for token in tokens:
+            print(json.dumps(_describe(token)))
+    elif tokens:
+        print(_format_table(tokens))
+    else:
+        _tell("No tokens; `pg-trio token create` makes one.")
+
+
+def _rotate(admin: TokenAdmin, _: Place, arguments: argparse.Namespace) -> None:
+    token, plaintext = admin.rotate(arguments.token)
+    print(plaintext)
+    _tell(f"Token {token.id} ({token.name}) has this new text; every worker refuses the old one within a second.")
+    _tell("It is not stored and will not be shown again.")
+
+
+def _revoke(admin: TokenAdmin, _: Place, arguments: argparse.Namespace) -> None:
+    token = admin.revoke(arguments.token)
+    _tell(f"Token {token.id} ({token.name}, {token.prefix}…) is revoked; every worker refuses it within a second.")
+
+
+_ACTIONS = {"create": _create, "list": _list, "rotate": _rotate, "revoke": _revoke}
+
+
+# ── where, and which project ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _locate(arguments: argparse.Namespace) -> Place:
+    if arguments.data_dir is not None:
+        return Place(arguments.data_dir, None, "--data-dir")
+    config = arguments.config or os.environ.get("PG_TRIO_CONFIG")
+    if not config:
+        raise ConfigError(
+            "pg-trio token", ["no configuration: give --config FILE, set PG_TRIO_CONFIG, or --data-dir DIR"]
+        )
+    from pg_trio.config import load_settings
+
+    settings = load_settings(Path(config))
+    return Place(settings.gateway.data_dir, tuple(settings.projects.values()), str(config))
+
+
+def _find_project(place: Place, wanted: str) -> UUID:
+    if place.projects is None:
+        try:
+            return UUID(wanted)
+        except ValueError as exc:
+            mistake = f"--project: {wanted!r} is not a UUID; slugs and names need --config FILE in place of --data-dir"
+            raise ConfigError("pg-trio token", [mistake]) from exc
+    matches = [project for project in place.projects if _is_meant(project, wanted)]
+    if len(matches) == 1:
+        return matches[0].uuid
+    if matches:
+        listed = _list_projects(matches)
+        raise ConfigError(place.source, [f"--project: several projects are named {wanted!r}; use a uuid: {listed}"])
+    listed = _list_projects(place.projects)
+    raise ConfigError(
+        place.source, [f"--project: no project has the uuid, slug or name {wanted!r}; there are: {listed}"]
+    )
+
+
+def _is_meant(project: Project, wanted: str) -> bool:
+    return wanted in (project.slug, project.name) or wanted.lower() == str(project.uuid)
+
+
+def _list_projects(projects: Iterable[Project]) -> str:
+    return ", ".join(f"{project.slug} ({project.uuid})" for project in projects) or "none"
+
+
+# ── arguments in, text out ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _add_action(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str
+) -> argparse.ArgumentParser:
+    parser = actions.add_parser(name, help=what, description=what)
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--config", type=Path, metavar="FILE", help="the configuration (default: $PG_TRIO_CONFIG)")
+    place.add_argument("--data-dir", type=Path, metavar="DIR", help="where the tokens are, without a configuration")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _parse_name(name: str) -> str:
+    from pg_trio.store.token_admin import check_name
+
+    try:
+        return check_name(name)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
+
+
+def _describe(token: Token) -> dict[str, object]:
+    # Written out, so that a new field of Token (its digest is one) never shows by itself.
+    return {
+        "id": token.id,
+        "project_uuid": str(token.project_uuid),
+        "name": token.name,
+        "prefix": token.prefix,
+        "env": token.env,
+        "scopes": list(token.scopes),
+        "is_active": token.is_active,
+        "created_at": token.created_at,
+        "last_used_at": token.last_used_at,
+    }
+
+
+def _format_table(tokens: Iterable[Token]) -> str:
+    rows = [("ID", "PREFIX", "STATE", "SCOPES", "CREATED", "LAST USED", "PROJECT", "NAME")]
+    rows += [
+        (
+            str(token.id),
+            token.prefix,
+            "active" if token.is_active else "revoked",
+            ",".join(token.scopes),
+            _format_time(token.created_at),
+            _format_time(token.last_used_at),
+            str(token.project_uuid),
+            token.name,
+        )
+        for token in tokens
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def _format_time(at: float | None) -> str:
+    return "never" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr)
