@@ -1,0 +1,65 @@
+"""The stage `guardrails`: the four guardrails in the contract's order, each on the text as the earlier ones left it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from attrs import frozen
+
+from pg_trio.domain.chat import ChatRequest
+from pg_trio.domain.guardrails import ContentLength, GuardrailRules, PiiFilter
+from pg_trio.stages.guardrails.content_length import check_length
+from pg_trio.stages.guardrails.keyword_blocklist import KeywordScanner
+from pg_trio.stages.guardrails.pii import PiiScanner
+from pg_trio.stages.guardrails.prompt_injection import InjectionScanner, injection_scanner
+
+
+@frozen(slots=True, eq=False)
+class Chain:
+    """The guardrails of an endpoint, compiled; None for those that are not in force."""
+
+    _pii: PiiScanner | None
+    _injection: InjectionScanner | None
+    _keywords: KeywordScanner | None
+    _length: ContentLength | None
+
+    def apply(self, request: ChatRequest) -> ChatRequest:
+        """The request with personal data masked in its messages; the same object if nothing was.
+
+        `body` stays as it was sent, for `input_schema`: it must not be stored or logged.
+
+        Raises: PiiBlocked, InjectionBlocked, KeywordBlocked, InputTooLong, InputTooShort.
+        """
+        if self._pii is not None:
+            request = self._pii.apply(request)
+        if self._injection is None and self._keywords is None and self._length is None:
+            return request
+        text = request.text()
+        if self._injection is not None:
+            self._injection.check(text)
+        if self._keywords is not None:
+            self._keywords.check(text)
+        if self._length is not None:
+            check_length(self._length, len(text))
+        return request
+
+
+# 1,024: more distinct rules than any configuration seen; endpoints with equal rules share one chain.
+@lru_cache(maxsize=1024)
+def compile_chain(rules: GuardrailRules) -> Chain:
+    """The rules, ready to apply. Raises: ValueError for what cannot be used, naming the rule and the field."""
+    pii, injection = rules.pii_filter, rules.prompt_injection
+    keywords, length = rules.keyword_blocklist, rules.content_length
+    return Chain(
+        pii=_compile_pii(pii) if pii is not None and pii.enabled else None,
+        injection=injection_scanner() if injection is not None and injection.enabled else None,
+        keywords=KeywordScanner.compile(keywords) if keywords is not None and keywords.enabled else None,
+        length=length if length is not None and length.enabled else None,
+    )
+
+
+def _compile_pii(rule: PiiFilter) -> PiiScanner:
+    try:
+        return PiiScanner.compile(rule)
+    except ValueError as error:
+        raise ValueError(f"pii_filter.{error}") from None

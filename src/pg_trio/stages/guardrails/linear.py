@@ -1,0 +1,61 @@
+"""Patterns in linear time: RE2 over UTF-8 bytes.
+
+Bytes, because the library encodes a str again at every search and counts characters back; with bytes one encoding
+serves every pattern. `$`, `\\b` and `\\d` are RE2's: ASCII, and without look-around.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+import re2
+
+
+class Match(Protocol):
+    """What a search found: byte offsets."""
+
+    def span(self) -> tuple[int, int]: ...
+
+
+class Pattern(Protocol):
+    """A compiled pattern."""
+
+    def search(self, text: bytes, pos: int = 0) -> Match | None:
+        """The leftmost match that starts at `pos` or later; what is before `pos` still counts for `\\b`."""
+
+
+def compile_pattern(pattern: str, *, ignore_case: bool = False, max_mem_bytes: int | None = None) -> Pattern:
+    """A pattern to search UTF-8 bytes with. Raises: ValueError saying what is wrong with it."""
+    options = _options()
+    options.case_sensitive = not ignore_case
+    if max_mem_bytes is not None:
+        options.max_mem = max_mem_bytes
+    try:
+        return cast(Pattern, re2.compile(pattern, options))
+    except re2.error as error:
+        said = error.args[0] if error.args else ""
+        raise ValueError(said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)) from None
+
+
+class PatternSet:
+    """Several patterns in one scan: which of them match somewhere."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self._set: Any = re2.Set.SearchSet(_options())
+        for pattern in patterns:
+            self._set.Add(pattern)
+        self._set.Compile()
+
+    def find_first(self, text: bytes) -> int | None:
+        """The lowest index of a pattern that matches somewhere, or None."""
+        found = self._set.Match(text)
+        return min(found) if found else None
+
+
+def _options() -> Any:
+    options = re2.Options()
+    # Groups are for grouping only; with captures RE2 would run a slower engine to find them.
+    options.never_capture = True
+    options.log_errors = False
+    return options
