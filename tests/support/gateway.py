@@ -20,7 +20,6 @@ from pg_trio.config.settings import Settings
 from pg_trio.server.stock import make_hypercorn_config
 from pg_trio.simulator import Simulator, serve_simulator
 from pg_trio.store.token_admin import TokenAdmin
-
 from tests.support.wire import HttpResponse, bearer, post, send_raw
 
 PROJECT = UUID("6f1c0000-0000-4000-8000-000000000001")
