@@ -10,15 +10,23 @@ MASK = "[redacted]"
 # 500 characters: the contract's limit on what a provider said.
 SAID_CHARS = 500
 
-# Shapes of credentials as their issuers document them; all are linear (no nested repetition).
+# What is looked at of a text that may be megabytes: the limit four times over, for masking and collapsing shorten it.
+_SCANNED_CHARS = SAID_CHARS * 4
+
+# Shapes of credentials as their issuers document them. `*` belongs to them: providers quote keys half starred out.
+# Repetitions are possessive (`++`): they never give back what they took, so none can go quadratic.
 _SECRET_SHAPES = re.compile(
-    r"(?i:bearer\s+)[\w.~+/=-]{8,}"
-    r"|\bpg_(?:live|test)_[\w-]{4,}"
-    r"|\b(?:sk|pk|rk|gsk|key|xai|tgp_v1|hf)[-_][\w-]{8,}"
-    r"|\bAIza[\w-]{16,}"
-    r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"
-    r"|\bAKIA[0-9A-Z]{12,}"
+    r"(?i:bearer\s++)[\w.~+/=*-]{8,}+"
+    r"|pg_(?:live|test)_[\w*-]{4,}+"
+    r"|(?:gsk|tgp_v1)_[\w*-]{8,}+"
+    r"|\b(?:sk|pk|rk|key|xai|hf)[-_][\w*-]{8,}+"
+    r"|AIza[\w-]{16,}+"
+    r"|eyJ[\w-]{8,}+\.[\w-]{8,}+\.[\w-]*+"
+    r"|AKIA[0-9A-Z]{12,}+"
 )
+
+# Control characters (C0 and C1): in a log or a terminal they could write what they like.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Secret:
@@ -51,21 +59,16 @@ class Secret:
 
 def mask_secrets(said: str, known: Iterable[Secret] = ()) -> str:
     """`said` with known secrets and anything shaped like a credential masked, on one line, at most 500 characters."""
-    # Four times the limit is enough: masking only shortens what matters, and the input may be megabytes.
-    said = said[: SAID_CHARS * 4]
-    for secret in known:
-        value = secret.reveal()
+    was_cut = len(said) > _SCANNED_CHARS
+    said = said[:_SCANNED_CHARS]
+    # The longest first: masking a secret that another one begins with would leave the other one's tail.
+    for value in sorted((secret.reveal() for secret in known), key=len, reverse=True):
         if value:
             said = said.replace(value, MASK)
-            # A secret cut by the line above must not leave its head behind.
-            said = _mask_cut_tail(said, value)
     said = _SECRET_SHAPES.sub(MASK, said)
-    said = " ".join(said.split())
+    words = _CONTROLS.sub(" ", said).split()
+    if was_cut and words:
+        # The last word may be the head of a secret that the cut left too short to be known as one.
+        words[-1] = "…"
+    said = " ".join(words)
     return said if len(said) <= SAID_CHARS else said[: SAID_CHARS - 1] + "…"
-
-
-def _mask_cut_tail(said: str, value: str) -> str:
-    for length in range(min(len(value) - 1, len(said)), 7, -1):
-        if said.endswith(value[:length]):
-            return said[:-length] + MASK
-    return said
