@@ -10,20 +10,28 @@ from attrs import frozen
 
 @frozen(slots=True)
 class Provider:
-    """A provider's public facts. `base_url` has no trailing slash. Sources: each provider's API reference, 2026-11."""
+    """A provider's public facts. `base_url` has no trailing slash. Sources: each provider's API reference, 2026-11.
+
+    `names_every_role`: messages of any role may have a `name`; otherwise only tool messages, and others are refused.
+    `nine_character_call_ids`: ids of tool calls must be nine letters and digits, or the request is refused.
+    """
 
     name: str
     base_url: str
     wire: str
     needs_key: bool = True
     output_limit_field: str = "max_tokens"
+    names_every_role: bool = True
+    nine_character_call_ids: bool = False
 
 
 PROVIDERS: dict[str, Provider] = {
     provider.name: provider
     for provider in (
         Provider("openai", "https://api.openai.com/v1", "openai", output_limit_field="max_completion_tokens"),
-        Provider("mistral", "https://api.mistral.ai/v1", "openai"),
+        Provider(
+            "mistral", "https://api.mistral.ai/v1", "openai", names_every_role=False, nine_character_call_ids=True
+        ),
         Provider("groq", "https://api.groq.com/openai/v1", "openai"),
         Provider("together", "https://api.together.xyz/v1", "openai"),
         # $OLLAMA_BASE_URL replaces this address where it is set (config).
