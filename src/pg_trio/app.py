@@ -33,10 +33,11 @@ from pg_trio.shared_memory.token_bucket import LocalBuckets
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate
 from pg_trio.stages.budget import Budget, month_of, month_start
-from pg_trio.stages.guardrails import Guardrails
+from pg_trio.stages.guardrails.stage import Guardrails
 from pg_trio.stages.log import Log
 from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.rate_limit import RateLimit
+from pg_trio.stages.schemas.stage import Schemas
 from pg_trio.store.log import LogStore
 from pg_trio.store.tokens import TokenStore
 from pg_trio.transport import DirectTransport, HttpxTransport
@@ -144,6 +145,7 @@ async def open_gateway(
     }
     for transport in transports.values():
         stack.push_async_callback(transport.aclose)
+    endpoints = [endpoint for project in settings.projects.values() for endpoint in project.endpoints.values()]
     now_s = time.time()
     spent = {uuid.bytes: nano_usd for uuid, nano_usd in (await log.spend_since(month_start(now_s))).items()}
     pipeline = Pipeline(
@@ -152,7 +154,8 @@ async def open_gateway(
         authenticate=Authenticate(tokens, settings.projects),
         rate_limit=RateLimit(LocalBuckets(), trio.current_time),
         budget=Budget(LocalSpend(month_of(now_s), spent), time.time, settings.gateway.default_output_tokens),
-        guardrails=Guardrails(),
+        guardrails=Guardrails(endpoints),
+        schemas=Schemas(endpoints),
         provider_call=ProviderCall(adapter_for, transports, settings.disabled_providers, time.time),
         log=Log(log),
     )

@@ -20,13 +20,13 @@ from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate, find_endpoint
 from pg_trio.stages.budget import Budget
 from pg_trio.stages.deadline import RequestDeadline
-from pg_trio.stages.guardrails import Guardrails
+from pg_trio.stages.guardrails.stage import Guardrails
 from pg_trio.stages.log import Log, LogEntry
 from pg_trio.stages.prompt import apply_prompt
 from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.rate_limit import RateLimit
 from pg_trio.stages.read_request import check_content_type, read_chat_request
-from pg_trio.stages.schemas import check_input, check_output
+from pg_trio.stages.schemas.stage import Schemas
 
 
 @frozen
@@ -39,6 +39,7 @@ class Pipeline:
     rate_limit: RateLimit
     budget: Budget
     guardrails: Guardrails
+    schemas: Schemas
     provider_call: ProviderCall
     log: Log
 
@@ -74,7 +75,7 @@ class Pipeline:
                 request = self.guardrails.apply(endpoint, request)
 
                 entry.begin("input_schema")
-                check_input(endpoint, request)
+                self.schemas.check_input(endpoint, request)
 
                 entry.begin("prompt")
                 prompt = apply_prompt(endpoint, request.messages, request)
@@ -87,7 +88,7 @@ class Pipeline:
                 entry.won(answered, usage, reservation.spent_nano_usd)
 
                 entry.begin("output_schema")
-                check_output(endpoint, reply)
+                self.schemas.check_output(endpoint, reply)
 
             entry.end()
             return Answer(

@@ -18,7 +18,7 @@ class RequestHead:
     """The head of a request to one of the gateway's own two routes.
 
     `project` and `slug` are path segments as they arrived, nothing decoded; `slug` is None on the dispatcher route.
-    `authorization`, `content_type` and `timeout_ms` hold every value of their header, unread. `head_at` is Trio's
+    `authorization` and `timeout_ms` hold every value of their header, unread; `content_type` is all of them, joined. `head_at` is Trio's
     clock when the head was read: every deadline counts from it. `at` is the same moment in Unix seconds.
     """
 
@@ -26,7 +26,7 @@ class RequestHead:
     project: str
     slug: str | None
     authorization: Sequence[str] = field(repr=False)
-    content_type: Sequence[str]
+    content_type: str | None
     timeout_ms: Sequence[str]
     head_at: float
     at: float

@@ -173,14 +173,16 @@ def match_route(scope: Scope) -> tuple[str, str | None] | None:
 def read_call(scope: Scope, receive: Receive, project: str, slug: str | None) -> AsgiCall:
     """The call of an ASGI scope; headers are noted, not yet judged."""
     authorization: list[str] = []
-    content_type: list[str] = []
+    content_type: str | None = None
     timeout_ms: list[str] = []
     content_length: bytes | None = None
     for name, value in scope["headers"]:
         if name == b"authorization":
             authorization.append(value.decode("latin-1"))
         elif name == b"content-type":
-            content_type.append(value.decode("latin-1"))
+            # Two of them are joined as RFC 9110 says, and then are no media type that anybody takes.
+            text = value.decode("latin-1")
+            content_type = text if content_type is None else f"{content_type}, {text}"
         elif name == b"content-length":
             content_length = value
         elif name == b"x-pg-timeout-ms":

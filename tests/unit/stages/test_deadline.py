@@ -20,7 +20,7 @@ def head(*timeout_ms: str) -> RequestHead:
         project="p",
         slug=None,
         authorization=[],
-        content_type=[],
+        content_type=None,
         timeout_ms=timeout_ms,
         head_at=trio.current_time(),
         at=0.0,
