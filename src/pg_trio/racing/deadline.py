@@ -39,8 +39,8 @@ class Deadline:
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        swallowed = bool(self._scope.__exit__(kind, error, trace))
+    ) -> None:
+        # The scope swallows only its own cancellation, and then we raise.
+        self._scope.__exit__(kind, error, trace)
         if self._scope.cancelled_caught:
             raise DeadlinePassed
-        return swallowed

@@ -52,9 +52,9 @@ class RequestDeadline:
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
+    ) -> None:
         try:
-            return self._deadline.__exit__(kind, error, trace)
+            self._deadline.__exit__(kind, error, trace)
         except DeadlinePassed:
             if self._limit_ms is None:
                 raise BodyTooSlow(self._body_timeout_ms) from None

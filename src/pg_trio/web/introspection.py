@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
@@ -162,7 +162,7 @@ def describe_token(token: Token) -> dict[str, Any]:
     }
 
 
-def list_models(project: Project, disabled_providers: frozenset[str]) -> Mapping[str, Any]:
+def list_models(project: Project, disabled_providers: frozenset[str]) -> dict[str, Any]:
     """The provider/model pairs that the project's active endpoints may ask, in OpenAI's list shape."""
     pairs = {
         (candidate.provider, candidate.model): None
