@@ -1,0 +1,19 @@
+"""Settings as frozen values: a TOML file and the environment in, `Settings` or every mistake at once out."""
+
+from pg_trio.config.loading import (
+    Configuration,
+    load_settings,
+    parse_configuration,
+    parse_settings,
+    read_configuration,
+)
+from pg_trio.config.settings import Settings
+
+__all__ = [
+    "Configuration",
+    "Settings",
+    "load_settings",
+    "parse_configuration",
+    "parse_settings",
+    "read_configuration",
+]

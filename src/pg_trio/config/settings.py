@@ -1,18 +1,19 @@
 """Settings: everything that can be set, frozen, with its default and the precedent of that default.
 
-Times are integer milliseconds (`_ms`), sizes bytes (`_bytes`). docs/configuration.md describes each for users.
+Times are integer milliseconds (`_ms`), sizes bytes (`_bytes`), each with its range beside it (`bounds`).
+docs/configuration.md describes each for users.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 from uuid import UUID
 
 from attrs import field, frozen
 
+from pg_trio.config.bounds import MIB, Between, BodyBytes, HeadBytes, HostPort, Milliseconds
 from pg_trio.domain.project import Credential, Project
-
-MIB = 1024 * 1024
 
 
 @frozen(slots=True)
@@ -21,27 +22,27 @@ class GatewaySettings:
 
     data_dir: Path = Path("data")
     # 4 MiB: the contract's default.
-    max_body_bytes: int = 4 * MIB
+    max_body_bytes: BodyBytes = 4 * MIB
     # 30 s for a body whose endpoint is not known yet: Go's common ReadTimeout; nginx waits 60 s between two reads.
-    body_timeout_ms: int = 30_000
+    body_timeout_ms: Milliseconds = 30_000
     # 1,000: Envoy's circuit breaker stops at 1,024 requests; past that a worker only makes everybody late.
-    max_concurrent_requests: int = 1_000
+    max_concurrent_requests: Annotated[int, Between(1, 1_000_000)] = 1_000
     # OpenAI takes 2,048 messages in an assistants thread's request; a chat longer than that is a mistake.
-    max_messages: int = 2_048
+    max_messages: Annotated[int, Between(1, 1_000_000)] = 2_048
     # Levels of nesting in a request body. 64: PHP's json_decode stops at 512, MongoDB documents at 100.
-    max_json_depth: int = 64
+    max_json_depth: Annotated[int, Between(2, 500)] = 64
     # What a budget reserves for an answer where the endpoint sets no `max_output_tokens`.
-    default_output_tokens: int = 1_024
+    default_output_tokens: Annotated[int, Between(1, 200_000)] = 1_024
     # How often a worker looks for revoked tokens; the promise is one second.
-    token_poll_ms: int = 250
+    token_poll_ms: Milliseconds = 250
     # `last_used_at` is written at most this often, for all tokens at once.
-    token_used_flush_ms: int = 10_000
+    token_used_flush_ms: Milliseconds = 10_000
     # Tokens remembered per worker (about 500 bytes each); more of them are looked up in the file each time.
-    token_cache_entries: int = 10_000
+    token_cache_entries: Annotated[int, Between(1, 10_000_000)] = 10_000
     # Rows waiting for the log's writer before new ones are dropped and counted.
-    log_queue_rows: int = 10_000
+    log_queue_rows: Annotated[int, Between(1, 10_000_000)] = 10_000
     # At most this long from an answer to its row in the file.
-    log_batch_ms: int = 50
+    log_batch_ms: Milliseconds = 50
 
 
 @frozen(slots=True)
@@ -49,36 +50,36 @@ class UpstreamSettings:
     """`[upstream]`: limits of every connection to a provider."""
 
     # 5 s: httpx's default for connecting.
-    connect_timeout_ms: int = 5_000
-    tls_timeout_ms: int = 5_000
+    connect_timeout_ms: Milliseconds = 5_000
+    tls_timeout_ms: Milliseconds = 5_000
     # 64 KiB: curl allows 100 KiB of one header, node 16 KiB of a head; some providers send long cookies.
-    max_head_bytes: int = 64 * 1024
+    max_head_bytes: HeadBytes = 64 * 1024
     # 16 MiB: four times what a client may send; an answer of 200,000 tokens is about 1 MiB.
-    max_body_bytes: int = 16 * MIB
+    max_body_bytes: BodyBytes = 16 * MIB
     # 30 s: most providers' load balancers keep an idle connection for 60 s or more (AWS: 60 s).
-    pool_idle_ms: int = 30_000
+    pool_idle_ms: Milliseconds = 30_000
     # Idle connections kept per origin; busy ones are bounded by the requests under way.
-    pool_idle_connections: int = 100
+    pool_idle_connections: Annotated[int, Between(0, 100_000)] = 100
 
 
 @frozen(slots=True)
 class ServerSettings:
     """`[server]`: limits of every connection from a client, in our own HTTP/1.1 lane."""
 
-    bind: str = "127.0.0.1:8080"
-    workers: int = 1
+    bind: Annotated[str, HostPort()] = "127.0.0.1:8080"
+    workers: Annotated[int, Between(1, 1024)] = 1
     # 10 s from the first byte to the end of the head: Apache's mod_reqtimeout gives 20 s, nginx 60 s.
-    head_timeout_ms: int = 10_000
+    head_timeout_ms: Milliseconds = 10_000
     # 75 s between requests: nginx's keepalive_timeout; longer than the 60 s of common load balancers.
-    idle_timeout_ms: int = 75_000
+    idle_timeout_ms: Milliseconds = 75_000
     # 30 s for a client to take what was written: Apache and nginx give 60 s.
-    write_timeout_ms: int = 30_000
+    write_timeout_ms: Milliseconds = 30_000
     # 32 KiB: nginx's 4 × 8 KiB for a whole head.
-    max_head_bytes: int = 32 * 1024
+    max_head_bytes: HeadBytes = 32 * 1024
     # 100: Apache's LimitRequestFields.
-    max_header_count: int = 100
+    max_header_count: Annotated[int, Between(1, 10_000)] = 100
     # Running requests get this long after SIGTERM: Kubernetes' default grace is 30 s.
-    drain_ms: int = 25_000
+    drain_ms: Milliseconds = 25_000
 
 
 @frozen(slots=True)

@@ -1,0 +1,134 @@
+"""Bounds of settings, declared beside each field as `Annotated[type, bound]`.
+
+A bound checks one value that already has its type; it raises ValueError with the text of the mistake. Its `str()` is
+how docs/configuration.md writes it, and a test compares the two.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Annotated, Protocol, TypeAlias
+
+from attrs import frozen
+
+from pg_trio.domain.secret import mask_secrets
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+# 60 characters: enough to recognise a value in a report line, too few for a pasted document.
+SHOWN_CHARS = 60
+
+
+class Bound(Protocol):
+    """What stands beside a type in `Annotated`."""
+
+    def check(self, value: object) -> None:
+        """Raise ValueError with the mistake's text if the value is out of bounds."""
+
+
+@frozen(slots=True)
+class Between:
+    """A number from `low` to `high`, both included."""
+
+    low: int
+    high: int
+
+    def check(self, value: object) -> None:
+        assert isinstance(value, int | float | Decimal)
+        if value < self.low:
+            raise ValueError(f"{show_number(value)} is below {self.low}")
+        if value > self.high:
+            raise ValueError(f"{show_number(value)} is above {self.high}")
+
+    def __str__(self) -> str:
+        return f"{self.low}–{self.high}"
+
+
+@frozen(slots=True)
+class Length:
+    """Text of `low` to `high` characters that are not all white space."""
+
+    low: int
+    high: int
+
+    def check(self, value: object) -> None:
+        assert isinstance(value, str)
+        if len(value) > self.high:
+            raise ValueError(f"{len(value)} characters are above {self.high}")
+        if len(value.strip()) < self.low:
+            raise ValueError("is empty")
+
+    def __str__(self) -> str:
+        return f"{self.low}–{self.high} characters"
+
+
+@frozen(slots=True)
+class Shape:
+    """Text of a certain shape; `called` says which, for the mistake and the documentation."""
+
+    pattern: re.Pattern[str]
+    called: str
+
+    def check(self, value: object) -> None:
+        assert isinstance(value, str)
+        if not self.pattern.fullmatch(value):
+            raise ValueError(f"{show(value)} is not {self.called}")
+
+    def __str__(self) -> str:
+        return self.called
+
+
+@frozen(slots=True)
+class HostPort:
+    """`HOST:PORT`, an IPv6 host in brackets."""
+
+    def check(self, value: object) -> None:
+        assert isinstance(value, str)
+        host, _, port = value.rpartition(":")
+        if not _HOST.fullmatch(host) or not _PORT.fullmatch(port) or int(port) > 65_535:
+            raise ValueError(f"{show(value)} is not {self}")
+
+    def __str__(self) -> str:
+        return "HOST:PORT"
+
+
+_HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+")
+_PORT = re.compile(r"[0-9]{1,5}")
+
+
+def show(value: object) -> str:
+    """A value for a report line: on one line, cut, and masked where it looks like a credential."""
+    text = value if isinstance(value, str) else str(value)
+    text = mask_secrets(text[: SHOWN_CHARS * 4])
+    return f'"{text}"' if len(text) <= SHOWN_CHARS else f'"{text[: SHOWN_CHARS - 1]}…"'
+
+
+def show_number(number: int | float | Decimal) -> str:
+    """A number for a report line; TOML's hexadecimals can be longer than Python is willing to print."""
+    try:
+        text = str(number)
+    except ValueError:
+        return "a number of thousands of digits"
+    # 3 in the file is 3.0 for a float setting; the report says what the file says.
+    text = text.removesuffix(".0")
+    return text if len(text) <= SHOWN_CHARS else f"{text[: SHOWN_CHARS - 1]}…"
+
+
+# ── the bounds that several settings share ───────────────────────────────────────────────────────────────────────────
+
+# A day: the longest wait that is not a mistake of units.
+DAY_MS = 24 * 3600 * 1000
+
+Milliseconds: TypeAlias = Annotated[int, Between(1, DAY_MS)]
+# 1 GiB: a body is kept in memory whole.
+BodyBytes: TypeAlias = Annotated[int, Between(KIB, GIB)]
+HeadBytes: TypeAlias = Annotated[int, Between(KIB, MIB)]
+# A billion: far above any limit that limits, far below what would overflow a 64-bit counter.
+Count: TypeAlias = Annotated[int, Between(1, 1_000_000_000)]
+Money: TypeAlias = Annotated[Decimal, Between(0, 1_000_000_000)]
+Name: TypeAlias = Annotated[str, Length(1, 200)]
+# 1 MiB of characters: a prompt longer than any model's context is a mistake.
+Text: TypeAlias = Annotated[str, Length(0, MIB)]

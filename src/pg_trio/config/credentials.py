@@ -1,0 +1,158 @@
+"""`[[credentials]]` -> `Credential`s by name: provider, key, address and what the address may be."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path as FilePath
+from urllib.parse import SplitResult, urlsplit
+
+from attrs import frozen
+
+from pg_trio.config.bounds import show
+from pg_trio.config.mistakes import Mistakes, Path, suggest
+from pg_trio.config.reading import read_secret
+from pg_trio.config.tables import CredentialTable
+from pg_trio.domain.project import Credential
+from pg_trio.domain.provider import PROVIDERS, Provider
+from pg_trio.domain.secret import Secret
+
+OLLAMA_VARIABLE = "OLLAMA_BASE_URL"
+
+# RFC 1918, RFC 4193 and loopback: what "my own network" means. Link-local addresses are left out on purpose: clouds
+# serve machine credentials there, so they need `allow_private_addresses = true` in so many words.
+_PRIVATE_NETWORKS = tuple(
+    ipaddress.ip_network(network)
+    for network in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7")
+)
+# AWS serves the same credentials inside fc00::/7 (EC2 user guide, "Instance metadata", read 2026-11).
+_METADATA_NETWORKS = (ipaddress.ip_network("fd00:ec2::/32"),)
+
+# A name or an IPv4 address, or (between brackets, which urlsplit has checked and taken off) an IPv6 address.
+_HOST = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
+
+
+@frozen(slots=True)
+class Outside:
+    """Where secrets come from: files relative to `folder`, variables of `environ`."""
+
+    folder: FilePath
+    environ: Mapping[str, str]
+
+
+def resolve_credentials(
+    tables: Sequence[CredentialTable | None], outside: Outside, mistakes: Mistakes
+) -> dict[str, Credential | None]:
+    """Every named credential; None for one with a mistake, so that references to it are not reported as unknown."""
+    credentials: dict[str, Credential | None] = {}
+    places: dict[str, Path] = {}
+    for index, table in enumerate(tables):
+        if table is None:
+            continue
+        path: Path = ("credentials", index)
+        credential = _resolve(table, path, outside, mistakes)
+        if table.name is None:
+            continue
+        if table.name in places:
+            first = places[table.name][1]
+            mistakes.add((*path, "name"), f"{show(table.name)} is the name of credentials[{first}] already")
+            continue
+        places[table.name] = path
+        credentials[table.name] = credential
+    return credentials
+
+
+def find_provider(name: str, path: Path, mistakes: Mistakes) -> Provider | None:
+    """The provider of that name, or a mistake that lists the known ones."""
+    provider = PROVIDERS.get(name)
+    if provider is None:
+        known = ", ".join(PROVIDERS)
+        mistakes.add(path, f"unknown provider {show(name)}{suggest(name, PROVIDERS)}; known are {known}")
+    return provider
+
+
+def _resolve(table: CredentialTable, path: Path, outside: Outside, mistakes: Mistakes) -> Credential | None:
+    provider = find_provider(table.provider, (*path, "provider"), mistakes) if table.provider is not None else None
+    key = _resolve_key(table, provider, (*path, "api_key"), outside, mistakes)
+    url = _resolve_url(table, provider, (*path, "base_url"), outside, mistakes)
+    if table.name is None or provider is None or url is None:
+        return None
+    allows = table.allow_private_addresses
+    return Credential(
+        name=table.name,
+        provider=provider.name,
+        base_url=url.geturl(),
+        api_key=key,
+        transport=table.transport or "direct",
+        allow_private_addresses=_is_private(url.hostname or "") if allows is None else allows,
+    )
+
+
+def _resolve_key(
+    table: CredentialTable, provider: Provider | None, path: Path, outside: Outside, mistakes: Mistakes
+) -> Secret | None:
+    if table.api_key is None:
+        if provider is not None and provider.needs_key and not mistakes.has(path):
+            mistakes.add(path, f"missing: {provider.name} needs one (env:NAME, file:PATH or the key itself)")
+        return None
+    try:
+        key = read_secret(table.api_key, outside.folder, outside.environ)
+    except ValueError as error:
+        mistakes.add(path, str(error))
+        return None
+    mistakes.secrets.append(key)
+    return key
+
+
+def _resolve_url(
+    table: CredentialTable, provider: Provider | None, path: Path, outside: Outside, mistakes: Mistakes
+) -> SplitResult | None:
+    if table.base_url is not None:
+        text, said = table.base_url, ""
+    elif provider is not None and provider.name == "ollama" and outside.environ.get(OLLAMA_VARIABLE):
+        text, said = outside.environ[OLLAMA_VARIABLE], f"${OLLAMA_VARIABLE}: "
+    elif provider is not None:
+        text, said = provider.base_url, ""
+    else:
+        return None
+    try:
+        return check_base_url(text)
+    except ValueError as error:
+        mistakes.add(path, f"{said}{error}")
+        return None
+
+
+def check_base_url(text: str) -> SplitResult:
+    """The address without a trailing slash. Raises: ValueError, which quotes nothing of it: it may hold a password."""
+    # urlsplit drops tabs and line ends silently and lets everything else pass.
+    if not all("!" <= character <= "~" for character in text):
+        raise ValueError("a URL is visible ASCII without spaces (write an international name in its xn-- form)")
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:
+        raise ValueError("not a URL: its host or port cannot be read") from None
+    if url.scheme not in ("http", "https"):
+        raise ValueError("a base URL starts with http:// or https://")
+    if "@" in url.netloc:
+        raise ValueError("a base URL holds no user or password: use api_key")
+    if not _HOST.fullmatch(url.hostname or "") or port == 0:
+        raise ValueError("a base URL has a host, and no port 0")
+    if "?" in text or "#" in text or "\\" in text:
+        raise ValueError("a base URL has no query, fragment or backslash")
+    return url._replace(path=url.path.rstrip("/"))
+
+
+def _is_private(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    address = mapped or address
+    return any(address in network for network in _PRIVATE_NETWORKS) and not any(
+        address in network for network in _METADATA_NETWORKS
+    )

@@ -1,0 +1,57 @@
+"""`PG_TRIO_GATEWAY__MAX_BODY_BYTES=…`: the plain sections' settings from the environment, over those of the file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, get_args
+
+import attrs
+
+from pg_trio.config.mistakes import Mistakes, Path, suggest
+from pg_trio.config.settings import GatewaySettings, ServerSettings, UpstreamSettings
+
+PREFIX = "PG_TRIO_"
+SEPARATOR = "__"
+
+SECTIONS: dict[str, type[attrs.AttrsInstance]] = {
+    "gateway": GatewaySettings,
+    "upstream": UpstreamSettings,
+    "server": ServerSettings,
+}
+
+# 18 digits: whatever is longer is above every bound; Python refuses to read 4,300.
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+
+
+def overlay_environment(sections: dict[str, dict[str, Any]], environ: Mapping[str, str], mistakes: Mistakes) -> None:
+    """Put each `PG_TRIO_SECTION__KEY` into its section; from here on its mistakes name the variable."""
+    for variable in sorted(environ):
+        if variable.startswith(PREFIX) and SEPARATOR in variable:
+            section, _, key = variable.removeprefix(PREFIX).lower().partition(SEPARATOR)
+            path: Path = (section, key)
+            mistakes.labels[path] = variable
+            if _exists(section, key, path, mistakes):
+                sections[section][key] = _read(environ[variable], attrs.fields_dict(SECTIONS[section])[key])
+
+
+def _exists(section: str, key: str, path: Path, mistakes: Mistakes) -> bool:
+    if section not in SECTIONS:
+        mistakes.add(path, f"no section of that name is set from the environment{suggest(section, SECTIONS)}")
+        return False
+    known = attrs.fields_dict(SECTIONS[section])
+    if key not in known:
+        mistakes.add(path, f"unknown setting{suggest(key, known)}")
+        return False
+    return True
+
+
+def _read(text: str, setting: attrs.Attribute[Any]) -> int | str:
+    """The value as TOML would have held it: structuring says what is wrong with one that is neither."""
+    plain = get_args(setting.type)[0] if get_args(setting.type) else setting.type
+    return int(text) if plain is int and _INTEGER.fullmatch(text) else text
+
+
+# The annotations of the settings are strings until somebody asks.
+for _section in SECTIONS.values():
+    attrs.resolve_types(_section, include_extras=True)

@@ -1,0 +1,101 @@
+"""Guardrail tables of three levels -> the rules in force, and the checks that one table needs."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import attrs
+import re2
+
+from pg_trio.config.mistakes import Mistakes, Path
+from pg_trio.config.tables import (
+    ContentLengthTable,
+    CustomPatternTable,
+    GuardrailTables,
+    KeywordBlocklistTable,
+    PiiFilterTable,
+    PromptInjectionTable,
+)
+from pg_trio.domain.guardrails import (
+    ContentLength,
+    CustomPattern,
+    GuardrailRules,
+    KeywordBlocklist,
+    PiiFilter,
+    PromptInjection,
+)
+
+
+def narrow_rules(
+    wider: GuardrailRules, tables: GuardrailTables | None, path: Path, mistakes: Mistakes
+) -> GuardrailRules:
+    """The rules of a level: what it names replaces the wider level's whole rule, the rest is inherited."""
+    if tables is None:
+        return wider
+    own: dict[str, Any] = {}
+    if tables.pii_filter is not None:
+        own["pii_filter"] = _pii_filter(tables.pii_filter, (*path, "pii_filter"), mistakes)
+    if tables.prompt_injection is not None:
+        own["prompt_injection"] = _prompt_injection(tables.prompt_injection)
+    if tables.keyword_blocklist is not None:
+        own["keyword_blocklist"] = _keyword_blocklist(tables.keyword_blocklist)
+    if tables.content_length is not None:
+        own["content_length"] = _content_length(tables.content_length, (*path, "content_length"), mistakes)
+    return attrs.evolve(wider, **own) if own else wider
+
+
+def _pii_filter(table: PiiFilterTable, path: Path, mistakes: Mistakes) -> PiiFilter:
+    patterns: list[CustomPattern] = []
+    for index, item in enumerate(table.custom_patterns or ()):
+        pattern = _custom_pattern(item, (*path, "custom_patterns", index, "pattern"), mistakes)
+        if pattern is not None:
+            patterns.append(pattern)
+    types = None if table.types is None else tuple(name for name in table.types if name is not None)
+    return PiiFilter(types=types, custom_patterns=tuple(patterns), **_given(table, "enabled", "mode"))
+
+
+def _custom_pattern(table: CustomPatternTable | None, path: Path, mistakes: Mistakes) -> CustomPattern | None:
+    if table is None or table.pattern is None:
+        return None
+    wrong = find_pattern_mistake(table.pattern)
+    if wrong is not None:
+        mistakes.add(path, wrong)
+    if wrong is not None or table.label is None:
+        return None
+    return CustomPattern(table.label, table.pattern)
+
+
+@lru_cache(maxsize=4096)
+def find_pattern_mistake(pattern: str) -> str | None:
+    """What is wrong with a custom pattern, or None. RE2's syntax: linear time, no look-around, no back-references."""
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        compiled = re2.compile(pattern, options)
+    except re2.error as error:
+        said = error.args[0] if error.args else "cannot be compiled"
+        return f"not a pattern in RE2 syntax: {said.decode('utf-8', 'replace') if isinstance(said, bytes) else said}"
+    if compiled.search("") is not None:
+        return "the pattern matches empty text, so it would match everywhere"
+    return None
+
+
+def _prompt_injection(table: PromptInjectionTable) -> PromptInjection:
+    return PromptInjection(**_given(table, "enabled", "mode"))
+
+
+def _keyword_blocklist(table: KeywordBlocklistTable) -> KeywordBlocklist:
+    words = tuple(word for word in table.words or () if word is not None)
+    return KeywordBlocklist(words=words, **_given(table, "enabled", "mode"))
+
+
+def _content_length(table: ContentLengthTable, path: Path, mistakes: Mistakes) -> ContentLength:
+    if table.min is not None and table.max is not None and table.min > table.max:
+        mistakes.add((*path, "min"), f"{table.min} is above max ({table.max})")
+    return ContentLength(**_given(table, "enabled", "min", "max"))
+
+
+def _given(table: object, *names: str) -> dict[str, Any]:
+    """The named settings that the file has; the rule's own defaults hold for the rest."""
+    return {name: getattr(table, name) for name in names if getattr(table, name) is not None}

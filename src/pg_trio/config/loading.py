@@ -1,0 +1,105 @@
+"""A configuration file -> `Settings`, or every mistake at once: the story of this room, in order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from attrs import evolve, frozen
+
+from pg_trio.config.credentials import Outside, find_provider, resolve_credentials
+from pg_trio.config.environment import overlay_environment
+from pg_trio.config.guardrails import narrow_rules
+from pg_trio.config.mistakes import Mistakes
+from pg_trio.config.projects import Resolver
+from pg_trio.config.reading import MAX_CONFIG_BYTES, parse_toml, read_text
+from pg_trio.config.schemas import SchemaReader
+from pg_trio.config.settings import GatewaySettings, ServerSettings, Settings, UpstreamSettings
+from pg_trio.config.structuring import structure_sound
+from pg_trio.config.tables import FileTable, ProviderTable
+from pg_trio.domain.guardrails import GuardrailRules
+from pg_trio.domain.project import Project
+from pg_trio.errors import ConfigError
+
+
+@frozen(slots=True)
+class Configuration:
+    """Settings, and what their owner should know: settings accepted that this version does not act on yet."""
+
+    settings: Settings
+    notes: tuple[str, ...] = ()
+
+
+def load_settings(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of a configuration file. Raises: ConfigError with every mistake in it."""
+    return read_configuration(path, environ).settings
+
+
+def parse_settings(text: str, source: str, folder: Path, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of a configuration text; `source` names it in errors, `folder` is what its paths are relative to.
+
+    Raises: ConfigError with every mistake in it.
+    """
+    return parse_configuration(text, source, folder, environ).settings
+
+
+def read_configuration(path: Path, environ: Mapping[str, str] = os.environ) -> Configuration:
+    """The settings of a configuration file with their notes. Raises: ConfigError with every mistake in it."""
+    try:
+        text = read_text(path, MAX_CONFIG_BYTES)
+    except ValueError as error:
+        raise ConfigError(str(path), [str(error)]) from None
+    # Absolute: the paths in it must mean the same after somebody changed the working directory.
+    return parse_configuration(text, str(path), path.absolute().parent, environ)
+
+
+def parse_configuration(text: str, source: str, folder: Path, environ: Mapping[str, str] = os.environ) -> Configuration:
+    """The settings of a configuration text with their notes. Raises: ConfigError with every mistake in it."""
+    try:
+        raw = parse_toml(text)
+    except ValueError as error:
+        raise ConfigError(source, [str(error)]) from None
+    mistakes = Mistakes()
+    configuration = _resolve(raw, Outside(folder, environ), mistakes)
+    lines = mistakes.lines()
+    if lines:
+        raise ConfigError(source, lines)
+    return configuration
+
+
+def _resolve(raw: dict[str, Any], outside: Outside, mistakes: Mistakes) -> Configuration:
+    file = structure_sound(raw, FileTable, (), mistakes)
+    sections = {"gateway": file.gateway or {}, "upstream": file.upstream or {}, "server": file.server or {}}
+    overlay_environment(sections, outside.environ, mistakes)
+    gateway = structure_sound(sections["gateway"], GatewaySettings, ("gateway",), mistakes)
+    credentials = resolve_credentials(file.credentials or (), outside, mistakes)
+    resolver = Resolver(credentials, SchemaReader(outside.folder, mistakes), mistakes)
+    settings = Settings(
+        gateway=evolve(gateway, data_dir=outside.folder / gateway.data_dir),
+        upstream=structure_sound(sections["upstream"], UpstreamSettings, ("upstream",), mistakes),
+        server=structure_sound(sections["server"], ServerSettings, ("server",), mistakes),
+        credentials={name: credential for name, credential in credentials.items() if credential is not None},
+        disabled_providers=_resolve_providers(file.providers or {}, mistakes),
+        projects=_resolve_projects(file, resolver),
+    )
+    return Configuration(settings, tuple(resolver.notes))
+
+
+def _resolve_providers(tables: Mapping[str, ProviderTable | None], mistakes: Mistakes) -> frozenset[str]:
+    known = {
+        name: table for name, table in tables.items() if find_provider(name, ("providers", name), mistakes) is not None
+    }
+    return frozenset(name for name, table in known.items() if table is not None and table.enabled is False)
+
+
+def _resolve_projects(file: FileTable, resolver: Resolver) -> dict[UUID, Project]:
+    rules = narrow_rules(GuardrailRules(), file.guardrails, ("guardrails",), resolver.mistakes)
+    projects = {}
+    for index, table in enumerate(file.projects or ()):
+        project = resolver.resolve_project(table, ("projects", index), rules) if table is not None else None
+        if project is not None:
+            projects[project.uuid] = project
+    return projects

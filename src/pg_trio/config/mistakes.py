@@ -1,0 +1,114 @@
+"""Mistakes: collected with their paths, told in the order of the file, without secrets."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from typing import TypeAlias
+
+import attrs
+from attrs import define, field
+from cattrs.errors import BaseValidationError, ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
+
+from pg_trio.config.bounds import show
+from pg_trio.domain.secret import MASK, Secret
+
+Path: TypeAlias = tuple[str | int, ...]
+
+# 8 characters: what is shorter is no key of any provider, and masking it would eat the report's own words.
+MASKED_SECRET_CHARS = 8
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,60}")
+
+
+@define
+class Mistakes:
+    """Everything wrong with one configuration. `labels` replaces the path of what did not come from the file."""
+
+    labels: dict[Path, str] = field(factory=dict)
+    secrets: list[Secret] = field(factory=list)
+    _found: dict[Path, list[str]] = field(factory=dict)
+
+    def add(self, path: Path, text: str) -> None:
+        """One mistake more; the same one at the same place counts once."""
+        texts = self._found.setdefault(path, [])
+        if text not in texts:
+            texts.append(text)
+
+    def has(self, path: Path) -> bool:
+        """Whether this very place was found wrong already."""
+        return path in self._found
+
+    def lines(self) -> list[str]:
+        """One line each, sorted by place; list items by number."""
+        places = sorted(self._found, key=_sort_key)
+        return [self._mask(f"{self._place(path)}{text}") for path in places for text in self._found[path]]
+
+    def _place(self, path: Path) -> str:
+        label = self.labels.get(path) or show_path(path)
+        return f"{label}: " if label else ""
+
+    def _mask(self, line: str) -> str:
+        """The last net: no text above quotes a secret, but a key pasted into a second field would be."""
+        for secret in self.secrets:
+            if len(secret.reveal()) >= MASKED_SECRET_CHARS:
+                line = line.replace(secret.reveal(), MASK)
+        return line
+
+
+def _sort_key(path: Path) -> list[tuple[int, str]]:
+    return [(step, "") if isinstance(step, int) else (-1, step) for step in path]
+
+
+def show_path(path: Path) -> str:
+    """`projects[0].endpoints[2].temperature`."""
+    shown = "".join(f"[{step}]" if isinstance(step, int) else f".{show_key(step)}" for step in path)
+    return shown.removeprefix(".")
+
+
+def show_key(key: str) -> str:
+    """A key as TOML would spell it; what is not a bare key is quoted, cut and masked."""
+    if _BARE_KEY.fullmatch(key) and show(key) == f'"{key}"':
+        return key
+    return json.dumps(show(key)[1:-1], ensure_ascii=False)
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean "…"?`, or nothing if no known word is close."""
+    # 100 characters: difflib's cost grows with the square of the length, and no name of ours is longer.
+    close = get_close_matches(word[:100], list(known), n=1)
+    return f"; did you mean {show(close[0])}?" if close else ""
+
+
+def walk_validation(error: BaseValidationError, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Each mistake of a cattrs error with its path: unknown keys, missing keys, values."""
+    if not isinstance(error, ClassValidationError | IterableValidationError):
+        raise error
+    placed: list[tuple[Exception, str | int]]
+    if isinstance(error, ClassValidationError):
+        noted, others = error.group_exceptions()
+        placed = [(inner, note.name) for inner, note in noted]
+    else:
+        listed, others = error.group_exceptions()
+        placed = [(inner, note.index) for inner, note in listed]
+    for inner, step in placed:
+        yield from _walk_one(inner, (*path, step))
+    for inner in others:
+        if not isinstance(inner, ForbiddenExtraKeysError):
+            raise inner
+        known = [attribute.name for attribute in attrs.fields(inner.cl)]
+        for key in sorted(inner.extra_fields):
+            yield (*path, key), f"unknown key{suggest(key, known)}"
+
+
+def _walk_one(error: Exception, path: Path) -> Iterator[tuple[Path, str]]:
+    if isinstance(error, BaseValidationError):
+        yield from walk_validation(error, path)
+    elif isinstance(error, KeyError):
+        yield path, "missing"
+    elif isinstance(error, ValueError):
+        yield path, str(error)
+    else:
+        raise error

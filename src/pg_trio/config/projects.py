@@ -1,0 +1,158 @@
+"""`[[projects]]` and their endpoints -> domain values: references, slugs, identifiers, templates, schemas."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping
+from typing import Any
+from uuid import UUID, uuid5
+
+import attrs
+from attrs import define, field
+
+from pg_trio.config.bounds import show
+from pg_trio.config.guardrails import narrow_rules
+from pg_trio.config.mistakes import Mistakes, Path, show_path, suggest
+from pg_trio.config.schemas import SchemaReader, as_json
+from pg_trio.config.tables import EndpointTable, FailoverTable, ProjectTable
+from pg_trio.domain.guardrails import GuardrailRules
+from pg_trio.domain.project import RESERVED_SLUGS, Candidate, Credential, Endpoint, Project
+
+PLACEHOLDER = "{{input}}"
+
+# What the contract has and this version does not do: accepted, checked, and said aloud. Lifting one is its line.
+NOT_YET: dict[str, str] = {
+    "streaming_enabled": "this version answers with JSON only; streaming is not available yet",
+    "sessions_enabled": "this version keeps no sessions yet; a session_id is refused",
+    "hedge_after_ms": "this version tries candidates one after the other; hedging is not available yet",
+}
+
+# Settings that Endpoint has under the same name and that need nothing but their own check.
+_COPIED = tuple(
+    attribute.name
+    for attribute in attrs.fields(Endpoint)
+    if attribute.name in {setting.name for setting in attrs.fields(EndpointTable)}
+    and attribute.name not in {"uuid", "slug", "name", "input_schema", "output_schema", "guardrails"}
+)
+
+
+@define
+class Resolver:
+    """Resolves the projects of one configuration."""
+
+    credentials: Mapping[str, Credential | None]
+    schemas: SchemaReader
+    mistakes: Mistakes
+    notes: list[str] = field(factory=list)
+    _owners: dict[Hashable, Path] = field(factory=dict)
+
+    def resolve_project(self, table: ProjectTable, path: Path, wider: GuardrailRules) -> Project | None:
+        """The project with its endpoints, or None if it has a mistake that leaves it without a name or identifier."""
+        rules = narrow_rules(wider, table.guardrails, (*path, "guardrails"), self.mistakes)
+        metadata = as_json(table.metadata or {}, (*path, "metadata"), self.mistakes)
+        slug = table.slug
+        if slug is None and table.name is not None and not self.mistakes.has((*path, "slug")):
+            slug = derive_slug(table.name, table.uuid)
+        self._claim("uuid", table.uuid, (*path, "uuid"))
+        self._claim("slug", slug, (*path, "slug"))
+        endpoints: dict[str, Endpoint] = {}
+        for index, item in enumerate(table.endpoints or ()):
+            place: Path = (*path, "endpoints", index)
+            endpoint = self._resolve_endpoint(item, place, rules, table.uuid) if item is not None else None
+            if endpoint is not None:
+                endpoints[endpoint.slug] = endpoint
+        if table.uuid is None or table.name is None or slug is None:
+            return None
+        given = {name: getattr(table, name) for name in ("project_type", "env", "is_active")}
+        return Project(
+            uuid=table.uuid,
+            name=table.name,
+            slug=slug,
+            metadata=metadata,
+            endpoints=endpoints,
+            **{name: value for name, value in given.items() if value is not None},
+        )
+
+    def _resolve_endpoint(
+        self, table: EndpointTable, path: Path, wider: GuardrailRules, project: UUID | None
+    ) -> Endpoint | None:
+        self._check_slug(table, path)
+        self._check_template(table, path)
+        self._note_what_is_not_yet(table, path)
+        candidates = self._resolve_candidates(table, path)
+        rules = narrow_rules(wider, table.guardrails, (*path, "guardrails"), self.mistakes)
+        schemas = {name: self._read_schema(table, name, path) for name in ("input_schema", "output_schema")}
+        uuid = table.uuid
+        if uuid is None and project is not None and table.slug is not None:
+            uuid = uuid5(project, table.slug)
+        # A derived one repeats where the slug or the project does, and that is reported there.
+        if table.uuid is not None or not (self.mistakes.has((*path, "slug")) or self.mistakes.has((*path[:2], "uuid"))):
+            self._claim("endpoint", uuid, (*path, "uuid"))
+        if uuid is None or table.slug is None:
+            return None
+        given = {name: getattr(table, name) for name in _COPIED}
+        return Endpoint(
+            uuid=uuid,
+            slug=table.slug,
+            name=table.name or table.slug,
+            candidates=candidates,
+            guardrails=rules,
+            **schemas,
+            **{name: value for name, value in given.items() if value is not None},
+        )
+
+    def _resolve_candidates(self, table: EndpointTable, path: Path) -> tuple[Candidate, ...]:
+        """The endpoint's own candidate, then its failover; those with a mistake are left out and reported."""
+        places: list[tuple[EndpointTable | FailoverTable | None, Path]] = [(table, path)]
+        places += [(item, (*path, "failover", index)) for index, item in enumerate(table.failover or ())]
+        candidates = []
+        for item, place in places:
+            if item is None or item.credential is None:
+                continue
+            if item.credential not in self.credentials:
+                close = suggest(item.credential, self.credentials)
+                self.mistakes.add((*place, "credential"), f"no credential is named {show(item.credential)}{close}")
+                continue
+            credential = self.credentials[item.credential]
+            if credential is not None and item.model is not None:
+                candidates.append(Candidate(credential, item.model))
+        return tuple(candidates)
+
+    def _check_slug(self, table: EndpointTable, path: Path) -> None:
+        if table.slug in RESERVED_SLUGS:
+            self.mistakes.add((*path, "slug"), f'"{table.slug}" is a word that the routes use')
+        # Slugs are unique within their project, and the path names it.
+        self._claim(("endpoint slug", path[:-1]), table.slug, (*path, "slug"))
+
+    def _check_template(self, table: EndpointTable, path: Path) -> None:
+        template = table.user_prompt_template
+        if template is not None and PLACEHOLDER not in template:
+            self.mistakes.add(
+                (*path, "user_prompt_template"), f"has no {PLACEHOLDER}, so the user's text would be lost"
+            )
+        if table.streaming_enabled and table.output_schema is not None:
+            self.mistakes.add((*path, "streaming_enabled"), "not together with output_schema")
+
+    def _note_what_is_not_yet(self, table: EndpointTable, path: Path) -> None:
+        for name, text in NOT_YET.items():
+            value = getattr(table, name)
+            if value is not None and value is not False:
+                self.notes.append(f"{show_path((*path, name))}: {text}")
+
+    def _read_schema(self, table: EndpointTable, name: str, path: Path) -> Any:
+        value = getattr(table, name)
+        return None if value is None else self.schemas.read(value, (*path, name))
+
+    def _claim(self, kind: Hashable, value: Hashable | None, path: Path) -> None:
+        """Note whose the value is; a mistake if somebody has it already."""
+        if value is None:
+            return
+        owner = self._owners.setdefault((kind, value), path)
+        if owner != path:
+            self.mistakes.add(path, f"{show(value)} belongs to {show_path(owner[:-1])} already")
+
+
+def derive_slug(name: str, uuid: UUID | None) -> str | None:
+    """A project's slug from its name: lower case, everything else hyphens; from its UUID where nothing is left."""
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower())[:64].strip("-")
+    return slug or (f"project-{str(uuid)[:8]}" if uuid is not None else None)

@@ -1,0 +1,88 @@
+"""Bytes from outside: the configuration file, files it names, secrets. Every failure is a ValueError with its text."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from pg_trio.config.bounds import KIB, MIB, show
+from pg_trio.domain.secret import Secret
+
+# 10 MiB: ten thousand endpoints are about 3 MiB.
+MAX_CONFIG_BYTES = 10 * MIB
+# 1 MiB: the largest schemas in public registries are half of it.
+MAX_SCHEMA_BYTES = MIB
+# 64 KiB: service-account documents are 2–4 KiB.
+MAX_SECRET_BYTES = 64 * KIB
+
+FILE_PREFIX = "file:"
+ENV_PREFIX = "env:"
+
+
+def read_text(path: Path, limit_bytes: int) -> str:
+    """The text of a UTF-8 file; a byte order mark is dropped.
+
+    Raises: ValueError if it is missing, not readable, over the limit or not UTF-8; the text never quotes the content.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(limit_bytes + 1)
+    except FileNotFoundError:
+        raise ValueError(f"file {show(path)} does not exist") from None
+    except OSError as error:
+        raise ValueError(f"file {show(path)} cannot be read: {error.strerror or 'failed'}") from None
+    except ValueError:
+        raise ValueError(f"{show(path)} is not a path") from None
+    if len(content) > limit_bytes:
+        raise ValueError(f"file {show(path)} is over {limit_bytes} bytes")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"file {show(path)} is not UTF-8 (byte {error.start})") from None
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The document; fractions are exact decimals. Raises: ValueError naming line and column of a syntax error."""
+    try:
+        return tomllib.loads(text, parse_float=_parse_fraction)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"not TOML: {error}") from None
+    except RecursionError:
+        raise ValueError("not usable: nested too deeply") from None
+    except ValueError:
+        # What Python itself refuses: integers of thousands of digits.
+        raise ValueError("not usable: a number is too long") from None
+
+
+def _parse_fraction(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError("exponent out of range") from None
+
+
+def read_secret(reference: str, folder: Path, environ: Mapping[str, str]) -> Secret:
+    """The secret that `env:NAME`, `file:PATH` or the text itself means, white space around it removed.
+
+    Raises: ValueError if there is none or if it fits into no HTTP header; the text never quotes the value.
+    """
+    if reference.startswith(ENV_PREFIX):
+        name = reference.removeprefix(ENV_PREFIX)
+        if name not in environ:
+            raise ValueError(f"environment variable {show(name)} is not set")
+        source, value = f"environment variable {show(name)}", environ[name]
+    elif reference.startswith(FILE_PREFIX):
+        path = folder / reference.removeprefix(FILE_PREFIX)
+        source, value = f"file {show(path)}", read_text(path, MAX_SECRET_BYTES)
+    else:
+        source, value = "the key", reference
+    value = value.strip()
+    if not value:
+        raise ValueError(f"{source} is empty")
+    # RFC 9110, 5.5: visible ASCII; anything else ends as a broken or injected header.
+    if not all("!" <= character <= "~" for character in value):
+        raise ValueError(f"{source} holds characters that an HTTP header cannot carry")
+    return Secret(value)

@@ -1,0 +1,170 @@
+"""JSON Schemas of the configuration: read from a table, a boolean, JSON text or a file, and checked once each.
+
+Rules:
+1. Draft 7 unless `$schema` names another draft that we know.
+2. The draft's own meta-schema says what is wrong and where; then the compiler that requests will meet has the last
+   word, with the same options as there: linear-time patterns, nothing fetched.
+3. Equal schemas are one object, checked once: ten thousand endpoints often share a handful.
+"""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jsonschema
+import jsonschema_rs
+from attrs import define, field, frozen
+
+from pg_trio.config import mistakes as at
+from pg_trio.config.bounds import MIB, show
+from pg_trio.config.mistakes import Mistakes
+from pg_trio.config.reading import FILE_PREFIX, MAX_SCHEMA_BYTES, read_text
+from pg_trio.config.structuring import describe
+from pg_trio.domain.chat import Json, JsonObject
+
+# 200 characters: jsonschema quotes the whole offending value.
+WHY_CHARS = 200
+# 64 levels: the gateway's default for request bodies; a deeper schema could match none of them.
+MAX_DEPTH = 64
+
+_DRAFTS: dict[str, tuple[Any, Any]] = {
+    "http://json-schema.org/draft-04/schema": (jsonschema.Draft4Validator, jsonschema_rs.Draft4Validator),
+    "http://json-schema.org/draft-06/schema": (jsonschema.Draft6Validator, jsonschema_rs.Draft6Validator),
+    "http://json-schema.org/draft-07/schema": (jsonschema.Draft7Validator, jsonschema_rs.Draft7Validator),
+    "https://json-schema.org/draft/2019-09/schema": (
+        jsonschema.Draft201909Validator,
+        jsonschema_rs.Draft201909Validator,
+    ),
+    "https://json-schema.org/draft/2020-12/schema": (
+        jsonschema.Draft202012Validator,
+        jsonschema_rs.Draft202012Validator,
+    ),
+}
+_DRAFT_7 = "http://json-schema.org/draft-07/schema"
+
+
+@frozen(slots=True)
+class _Checked:
+    schema: JsonObject | bool
+    wrong: tuple[tuple[at.Path, str], ...]
+
+
+@define
+class SchemaReader:
+    """Reads the schemas of one configuration; `folder` is what `file:` paths are relative to."""
+
+    folder: Path
+    mistakes: Mistakes
+    _checked: dict[str, _Checked] = field(factory=dict)
+    _files: dict[Path, str] = field(factory=dict)
+
+    def read(self, value: object, path: at.Path) -> JsonObject | bool | None:
+        """The schema that the setting means, shared between equal ones; None if it has a mistake."""
+        try:
+            document = self._load(value, path)
+            text = json.dumps(document)
+        except ValueError as error:
+            self.mistakes.add(path, str(error))
+            return None
+        except RecursionError:
+            self.mistakes.add(path, "nested too deeply")
+            return None
+        if text not in self._checked:
+            self._checked[text] = _Checked(document, tuple(_find_wrong(document)))
+        checked = self._checked[text]
+        for place, why in checked.wrong:
+            self.mistakes.add((*path, *place), why)
+        return None if checked.wrong else checked.schema
+
+    def _load(self, value: object, path: at.Path) -> Any:
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, dict):
+            return as_json(value, path, self.mistakes)
+        if isinstance(value, str):
+            document = _parse_json(self._read_file(value) if value.startswith(FILE_PREFIX) else value)
+            if not isinstance(document, dict | bool):
+                raise ValueError("a JSON Schema is an object or a boolean")
+            return document
+        raise ValueError(f'expected a table, a boolean, JSON text or "file:PATH", found {describe(value)}')
+
+    def _read_file(self, reference: str) -> str:
+        file = self.folder / reference.removeprefix(FILE_PREFIX)
+        if file not in self._files:
+            self._files[file] = read_text(file, MAX_SCHEMA_BYTES)
+        return self._files[file]
+
+
+def as_json(value: object, path: at.Path, mistakes: Mistakes) -> Json:
+    """A TOML value as JSON has it: decimals as floats; dates, infinities and what is too deep are mistakes."""
+    if isinstance(value, dict | list) and len(path) > MAX_DEPTH:
+        mistakes.add(path[:MAX_DEPTH], "nested too deeply")
+    elif isinstance(value, dict):
+        return {key: as_json(item, (*path, key), mistakes) for key, item in value.items()}
+    elif isinstance(value, list):
+        return [as_json(item, (*path, index), mistakes) for index, item in enumerate(value)]
+    elif isinstance(value, Decimal):
+        number = float(value) if value.is_finite() else None
+        if number is not None and abs(number) != float("inf"):
+            return number
+        mistakes.add(path, "JSON has no such number")
+    elif isinstance(value, int) and value.bit_length() > 1024:
+        # Beyond a double's range; Python would refuse to print the longest of them.
+        mistakes.add(path, "JSON has no such number")
+    elif isinstance(value, bool | int | str):
+        return value
+    else:
+        mistakes.add(path, f"JSON has no type for {describe(value)}")
+    return None
+
+
+def _parse_json(text: str) -> Any:
+    if len(text) > MIB:
+        raise ValueError(f"{len(text)} characters are above {MIB}")
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error.msg} (at line {error.lineno}, column {error.colno})") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"not JSON: {name}")
+
+
+def _find_wrong(schema: Any) -> list[tuple[at.Path, str]]:
+    named = schema.get("$schema", _DRAFT_7) if isinstance(schema, dict) else _DRAFT_7
+    draft = _DRAFTS.get(named.removesuffix("#")) if isinstance(named, str) else None
+    if draft is None:
+        shown = show(named) if isinstance(named, str) else describe(named)
+        return [(("$schema",), f"{shown} is no draft we know: {', '.join(_DRAFTS)}")]
+    explain, compile_schema = draft
+    try:
+        errors = list(explain(explain.META_SCHEMA).iter_errors(schema))
+        if errors:
+            return [(tuple(error.absolute_path), _why(error.message)) for error in errors]
+        # The same options as in stages/schemas: what compiles here compiles there.
+        compile_schema(schema, offline=True, pattern_options=jsonschema_rs.RegexOptions())
+    except jsonschema_rs.ValidationError as error:
+        return [(tuple(error.instance_path), _compiler_said(error))]
+    except jsonschema_rs.ReferencingError as error:
+        return [((), _why(str(error)))]
+    except (RecursionError, ValueError):
+        return [((), "nested too deeply or beyond JSON's numbers")]
+    return []
+
+
+def _compiler_said(error: jsonschema_rs.ValidationError) -> str:
+    if error.message.endswith('"regex"'):
+        return "not a regular expression, or one that linear-time matching cannot do (look-around, back-references)"
+    if "is not present in a registry" in error.message:
+        missing = error.message.removeprefix("Resource '").partition("'")[0]
+        return f"the reference to {show(missing)} leaves the schema, and nothing is ever fetched"
+    return _why(error.message)
+
+
+def _why(message: str) -> str:
+    line = " ".join(message.split())
+    return line if len(line) <= WHY_CHARS else f"{line[: WHY_CHARS - 1]}…"

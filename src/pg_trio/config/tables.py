@@ -1,0 +1,185 @@
+"""What the TOML file holds, table by table, before references are resolved and levels merged.
+
+None means: not in the file, or wrong and already reported. So the defaults live once, in `domain` and `settings`, and
+everything after structuring takes None for an answer. A field without a default here is required. An item of a list
+is None where it was wrong, so that the ones after it keep their number.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from attrs import field, frozen
+
+from pg_trio.config.bounds import DAY_MS, Between, Count, Length, Milliseconds, Money, Name, Shape, Text
+from pg_trio.domain.guardrails import PiiType
+from pg_trio.domain.project import SLUG_PATTERN, ProjectType
+
+Slug = Annotated[
+    str, Shape(re.compile(SLUG_PATTERN), "a slug: 1–64 of a-z, 0-9 and -, starting and ending with a letter or digit")
+]
+Characters = Annotated[int, Between(0, 1_000_000_000)]
+
+
+# ── guardrails ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@frozen(slots=True)
+class CustomPatternTable:
+    """One item of `pii_filter.custom_patterns`."""
+
+    label: Annotated[str, Length(1, 100)] | None
+    pattern: Annotated[str, Length(1, 10_000)] | None
+
+
+@frozen(slots=True)
+class PiiFilterTable:
+    """`[….guardrails.pii_filter]`."""
+
+    enabled: bool | None = None
+    mode: Literal["mask", "block"] | None = None
+    types: list[PiiType | None] | None = None
+    custom_patterns: list[CustomPatternTable | None] | None = None
+
+
+@frozen(slots=True)
+class PromptInjectionTable:
+    """`[….guardrails.prompt_injection]`."""
+
+    enabled: bool | None = None
+    mode: Literal["block"] | None = None
+
+
+@frozen(slots=True)
+class KeywordBlocklistTable:
+    """`[….guardrails.keyword_blocklist]`."""
+
+    enabled: bool | None = None
+    mode: Literal["block"] | None = None
+    words: list[Annotated[str, Length(1, 1000)] | None] | None = None
+
+
+@frozen(slots=True)
+class ContentLengthTable:
+    """`[….guardrails.content_length]`."""
+
+    enabled: bool | None = None
+    min: Characters | None = None
+    max: Characters | None = None
+
+
+@frozen(slots=True)
+class GuardrailTables:
+    """One level's guardrails; a narrower level that names one replaces its whole rule."""
+
+    pii_filter: PiiFilterTable | None = None
+    prompt_injection: PromptInjectionTable | None = None
+    keyword_blocklist: KeywordBlocklistTable | None = None
+    content_length: ContentLengthTable | None = None
+
+
+# ── credentials and providers ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@frozen(slots=True)
+class CredentialTable:
+    """One `[[credentials]]`. `api_key` is `env:NAME`, `file:PATH` or the key itself: never shown."""
+
+    name: Name | None
+    provider: Name | None
+    api_key: str | None = field(default=None, repr=False)
+    # A user and password in it are a mistake, but one that must not be shown either.
+    base_url: Annotated[str, Length(1, 2000)] | None = field(default=None, repr=False)
+    transport: Literal["direct", "httpx"] | None = None
+    allow_private_addresses: bool | None = None
+
+
+@frozen(slots=True)
+class ProviderTable:
+    """`[providers.NAME]`."""
+
+    enabled: bool | None = None
+
+
+# ── projects and endpoints ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@frozen(slots=True)
+class FailoverTable:
+    """One item of an endpoint's `failover`."""
+
+    credential: Name | None
+    model: Name | None
+
+
+@frozen(slots=True)
+class EndpointTable:
+    """One `[[projects.endpoints]]`, with the contract's field names, ranges and nothing else.
+
+    What `domain.project.Endpoint` has under the same name is copied as it is.
+    """
+
+    slug: Slug | None
+    credential: Name | None
+    model: Name | None
+    uuid: UUID | None = None
+    name: Name | None = None
+    description: Text | None = None
+    is_active: bool | None = None
+    failover: list[FailoverTable | None] | None = None
+    temperature: Annotated[float, Between(0, 2)] | None = None
+    top_p: Annotated[float, Between(0, 1)] | None = None
+    max_output_tokens: Annotated[int, Between(1, 200_000)] | None = None
+    usage_hard_limit_tokens: Count | None = None
+    monthly_budget_usd: Money | None = None
+    estimated_cost_per_1k_tokens_usd: Money | None = None
+    rate_limit_per_minute: Count | None = None
+    rate_limit_per_hour: Count | None = None
+    streaming_enabled: bool | None = None
+    sessions_enabled: bool | None = None
+    session_ttl_seconds: Annotated[int, Between(60, 604_800)] | None = None
+    session_max_messages: Annotated[int, Between(1, 500)] | None = None
+    session_max_tokens: Count | None = None
+    prompt: Text | None = None
+    user_prompt_template: Text | None = None
+    # A table, a boolean, JSON text or `file:PATH`: `schemas` reads and checks it.
+    input_schema: Any = None
+    output_schema: Any = None
+    guardrails: GuardrailTables | None = None
+    deadline_ms: Milliseconds | None = None
+    stream_deadline_ms: Milliseconds | None = None
+    attempt_timeout_ms: Milliseconds | None = None
+    first_token_timeout_ms: Milliseconds | None = None
+    idle_timeout_ms: Milliseconds | None = None
+    # 0: all candidates at once.
+    hedge_after_ms: Annotated[int, Between(0, DAY_MS)] | None = None
+
+
+@frozen(slots=True)
+class ProjectTable:
+    """One `[[projects]]`."""
+
+    uuid: UUID | None
+    name: Name | None
+    slug: Slug | None = None
+    project_type: ProjectType | None = None
+    env: Literal["dev", "staging", "prod"] | None = None
+    is_active: bool | None = None
+    metadata: dict[str, Any] | None = None
+    guardrails: GuardrailTables | None = None
+    endpoints: list[EndpointTable | None] | None = None
+
+
+@frozen(slots=True)
+class FileTable:
+    """The whole file. The three plain sections stay as they are read: the environment is laid over them first."""
+
+    gateway: dict[str, Any] | None = None
+    upstream: dict[str, Any] | None = None
+    server: dict[str, Any] | None = None
+    credentials: list[CredentialTable | None] | None = None
+    providers: dict[str, ProviderTable | None] | None = None
+    guardrails: GuardrailTables | None = None
+    projects: list[ProjectTable | None] | None = None
