@@ -1,0 +1,220 @@
+"""The hot path's edges: which requests are ours, how bodies are received, what is rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import orjson
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from pg_trio.domain.call import Answer, Call
+from pg_trio.domain.chat import Reply, ToolCall, Usage
+from pg_trio.errors import BodyTooLarge, ClientLeft, RateLimited
+from pg_trio.web.asgi import GatewayRoutes, Scope, header_text, match_route, read_call, render_answer, render_error
+
+PROJECT = "6f1c0000-0000-4000-8000-000000000001"
+
+
+def scope(path: str, method: str = "POST", headers: Sequence[tuple[bytes, bytes]] = ()) -> Scope:
+    return {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "headers": list(headers),
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (f"/api/{PROJECT}/ask", (PROJECT, "ask")),
+        (f"/api/{PROJECT}/ask?x=1", (PROJECT, "ask")),
+        (f"/api/{PROJECT}/chat/completions", (PROJECT, None)),
+        (f"/api/{PROJECT}/ask%2Fme", (PROJECT, "ask%2Fme")),
+        (f"/api/{PROJECT}/..", (PROJECT, "..")),
+    ],
+)
+def test_own_routes_match(path: str, expected: tuple[str, str | None]) -> None:
+    assert expected == match_route(scope(path))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/api",
+        "/api/",
+        f"/api/{PROJECT}",
+        f"/api/{PROJECT}/",
+        f"/api//{PROJECT}/ask",
+        f"//api/{PROJECT}/ask",
+        f"/api/{PROJECT}/ask/",
+        f"/api/{PROJECT}/a/b",
+        f"/api/{PROJECT}/chat",
+        f"/api/{PROJECT}/info",
+        f"/api/{PROJECT}/chat/completions/",
+        f"/API/{PROJECT}/ask",
+        f"/api/{PROJECT}/é",
+    ],
+)
+def test_other_paths_do_not(path: str) -> None:
+    assert match_route(scope(path)) is None
+
+
+def test_other_methods_do_not() -> None:
+    assert match_route(scope(f"/api/{PROJECT}/ask", method="GET")) is None
+
+
+class Body:
+    """An ASGI receive that gives these events, then waits for ever; counts how often it was asked."""
+
+    def __init__(self, *events: dict[str, Any]) -> None:
+        self.events = list(events)
+        self.asked = 0
+
+    async def __call__(self) -> dict[str, Any]:
+        self.asked += 1
+        await trio.lowlevel.checkpoint()
+        if not self.events:
+            await trio.sleep_forever()
+        return self.events.pop(0)
+
+
+def piece(data: bytes, more: bool = False) -> dict[str, Any]:
+    return {"type": "http.request", "body": data, "more_body": more}
+
+
+DISCONNECT = {"type": "http.disconnect"}
+
+
+def call(receive: Body, *headers: tuple[bytes, bytes]) -> Any:
+    return read_call(scope("/", headers=headers), receive, PROJECT, "ask")
+
+
+async def test_body_in_pieces_is_joined(autojump_clock: MockClock) -> None:
+    received = await call(Body(piece(b"ab", True), piece(b"", True), piece(b"c"))).receive_body(3)
+
+    assert b"abc" == received
+
+
+async def test_declared_length_over_limit_reads_nothing(autojump_clock: MockClock) -> None:
+    body = Body(piece(b"x"))
+
+    for declared in (b"4", b"99999999999999999999", b"-1", b"1e3"):
+        with pytest.raises(BodyTooLarge):
+            await call(body, (b"content-length", declared)).receive_body(3)
+
+    assert 0 == body.asked
+
+
+async def test_real_length_over_limit_stops(autojump_clock: MockClock) -> None:
+    body = Body(piece(b"xxxx", True), piece(b"x"))
+
+    with pytest.raises(BodyTooLarge):
+        await call(body).receive_body(3)
+
+    assert 1 == body.asked
+
+
+async def test_leaving_in_mid_body_is_noticed(autojump_clock: MockClock) -> None:
+    with pytest.raises(ClientLeft):
+        await call(Body(piece(b"x", True), DISCONNECT)).receive_body(3)
+
+
+class Asker:
+    """A gateway that receives the body and then waits; notes how it ended."""
+
+    def __init__(self) -> None:
+        self.received = trio.Event()
+        self.cancelled = False
+
+    async def answer(self, call: Call) -> Answer:
+        await call.receive_body(100)
+        self.received.set()
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled:
+            self.cancelled = True
+            raise
+
+
+async def test_leaving_cancels_the_work(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    left = trio.Event()
+    asker = Asker()
+    events = [piece(b"{}")]
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        if events:
+            return events.pop(0)
+        await left.wait()
+        return DISCONNECT
+
+    async def send(event: Any) -> None:
+        sent.append(event)
+
+    routes = GatewayRoutes(lambda *_: trio.sleep_forever())
+    routes.gateway = asker
+    nursery.start_soon(routes, scope(f"/api/{PROJECT}/ask"), receive, send)
+    await asker.received.wait()
+
+    left.set()
+    await wait_all_tasks_blocked()
+
+    assert asker.cancelled
+    assert [] == sent
+
+
+ANSWER = Answer(
+    reply=Reply("chatcmpl-1", "gpt-4o-mini", "Hi", "stop"),
+    usage=Usage(38, 87),
+    request_id=UUID(int=1),
+    provider="openai",
+    attempts=[],
+    stages_ms={"auth": 0.1, "provider": 12.5},
+)
+
+
+def test_success_body_is_the_contracts() -> None:
+    rendered = render_answer(ANSWER)
+
+    expected = {
+        "ok": True,
+        "id": "chatcmpl-1",
+        "model": "gpt-4o-mini",
+        "content": "Hi",
+        "finish_reason": "stop",
+        "usage": {"prompt_tokens": 38, "completion_tokens": 87, "total_tokens": 125},
+        "meta": {"request_id": str(UUID(int=1))},
+    }
+    assert expected == orjson.loads(rendered.body)
+    assert list(expected) == list(orjson.loads(rendered.body))
+    assert b"auth;dur=0.1, provider;dur=12.5" == dict(rendered.headers)[b"server-timing"]
+
+
+def test_tool_calls_come_back() -> None:
+    reply = Reply("chatcmpl-1", "m", None, "tool_calls", tool_calls=(ToolCall("c1", "add", '{"a":1}'),))
+    answer = Answer(reply, Usage(1, 1, estimated=True), UUID(int=1), "openai", [], {})
+
+    body = orjson.loads(render_answer(answer).body)
+
+    assert [{"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a":1}'}}] == body["tool_calls"]
+    assert (None, True) == (body["content"], body["usage"]["estimated"])
+
+
+def test_error_has_its_headers() -> None:
+    rendered = render_error(RateLimited("minute", 7), UUID(int=1))
+
+    assert (429, b"7") == (rendered.status, dict(rendered.headers)[b"retry-after"])
+    assert b'{"ok":false,"error":"Rate limit exceeded.","scope":"minute","retry_after":7}' == rendered.body
+
+
+def test_header_text_is_printable_and_short() -> None:
+    assert b"gpt??Set-Cookie: a" == header_text("gpt\r\nSet-Cookie: a")
+    assert b"mod?le" == header_text("modèle")
+    assert 200 == len(header_text("x" * 999))
