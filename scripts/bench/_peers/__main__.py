@@ -1,0 +1,186 @@
+"""Start here: read the options, install the peers, visit each in turn, print the table, keep the raw figures.
+
+Rounds are interleaved (A B C, A B C …), so that a slow minute of the machine hits everybody. Everything that was
+started is stopped whichever way this ends: processes live in `with` blocks, and SIGTERM unwinds them as Ctrl-C does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from attrs import asdict, evolve, frozen
+
+from scripts.bench._peers.catalogue import PEERS, Peer
+from scripts.bench._peers.errors import BenchError, PeerUnavailableError
+from scripts.bench._peers.machine import check_tools, choose_cores, describe_machine
+from scripts.bench._peers.measure import Bench, Visit, open_bench
+from scripts.bench._peers.plan import FULL, QUICK, Plan
+from scripts.bench._peers.report import BASELINE, format_table, judge, summarise
+
+_ROOT = Path(__file__).resolve().parents[3]
+_NAMES = [peer.name for peer in PEERS]
+
+
+@frozen(slots=True)
+class Findings:
+    """All visits, and why the peers that are missing from them are."""
+
+    visits: tuple[Visit, ...]
+    left_out: dict[str, str]
+
+
+def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options; usage errors and --help end the program."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench/peers",
+        description="Compare the gateway with its peers: the same load, the same upstream, one core each.",
+    )
+    parser.add_argument("--quick", action="store_true", help="two short rounds: under two minutes once installed")
+    parser.add_argument("--rounds", type=int, metavar="N", help=f"rounds (default {FULL.rounds}, quick {QUICK.rounds})")
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", choices=_NAMES, help=f"of {', '.join(_NAMES)}; {BASELINE} always runs"
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="raw figures (default: results-TIME.json in the cache)"
+    )
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", default=_ROOT / "build/peers", help="installed peers (default build/peers)"
+    )
+    parsed = parser.parse_args(arguments)
+    if parsed.rounds is not None and parsed.rounds < 1:
+        parser.error("--rounds must be at least 1")
+    return parsed
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure and report; the exit status: 0, or 1 if not even one peer besides the upstream could be measured."""
+    plan = QUICK if options.quick else FULL
+    plan = evolve(plan, rounds=options.rounds or plan.rounds)
+    check_tools()
+    cores = choose_cores()
+    cache = options.cache.resolve()
+    cache.mkdir(parents=True, exist_ok=True)
+    chosen = [peer for peer in PEERS if not options.only or peer.name in (*options.only, BASELINE)]
+    machine = describe_machine()
+
+    installed, left_out = install_peers(chosen, cache)
+    with (
+        tempfile.TemporaryDirectory(prefix="run-", dir=cache) as folder,
+        open_bench(plan, cores, Path(folder), cache) as bench,
+    ):
+        findings = visit_peers(bench, installed, left_out)
+
+    file = options.json or cache / f"results-{datetime.now().astimezone():%Y%m%d-%H%M%S}.json"
+    write_raw(file, findings, plan, machine)
+    print_report(findings, plan, machine)
+    print(f"\nRaw figures: {file}")
+    return 0 if any(visit.peer != BASELINE for visit in findings.visits) else 1
+
+
+def install_peers(chosen: Sequence[Peer], cache: Path) -> tuple[list[Peer], dict[str, str]]:
+    """The peers that can be started, and why the others cannot."""
+    installed, left_out = [], {}
+    for peer in chosen:
+        try:
+            if peer.install:
+                peer.install(cache)
+        except PeerUnavailableError as error:
+            left_out[peer.name] = str(error)
+            say(f"left out: {peer.name}: {error}")
+        else:
+            installed.append(peer)
+    return installed, left_out
+
+
+def visit_peers(bench: Bench, peers: Sequence[Peer], left_out: dict[str, str]) -> Findings:
+    """Visit everybody once a round. A peer that fails is not started again: its other rounds are kept."""
+    visits: list[Visit] = []
+    failed = dict(left_out)
+    for number in range(1, bench.plan.rounds + 1):
+        for peer in peers:
+            if peer.name in failed:
+                continue
+            started_at = time.monotonic()
+            try:
+                visit = bench.visit(peer, number)
+            except (PeerUnavailableError, TimeoutError) as error:
+                failed[peer.name] = str(error)
+                say(f"round {number}: {peer.name} failed: {error}")
+            else:
+                visits.append(visit)
+                taken_s = time.monotonic() - started_at
+                say(
+                    f"round {number} of {bench.plan.rounds}: {peer.title}: {visit.throughput.per_s:,.0f} req/s, "
+                    f"{visit.errors} errors ({taken_s:.0f} s)"
+                )
+    return Findings(tuple(visits), failed)
+
+
+def write_raw(file: Path, findings: Findings, plan: Plan, machine: dict[str, str]) -> None:
+    """Every figure of every visit is in `file`, with what is needed to read it."""
+    raw = {
+        "command": shlex.join(["scripts/bench/peers", *sys.argv[1:]]),
+        "machine": machine,
+        "plan": asdict(plan),
+        "switched_on": {peer.name: peer.switched_on for peer in PEERS},
+        "left_out": findings.left_out,
+        "visits": [asdict(visit) for visit in findings.visits],
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(raw, indent=1, ensure_ascii=False) + "\n")
+
+
+def print_report(findings: Findings, plan: Plan, machine: dict[str, str]) -> None:
+    """The table, what it was measured on, what everybody had switched on, and the bars."""
+    rows = summarise(findings.visits)
+    titles = {peer.name: peer.title for peer in PEERS}
+    print("\n" + format_table(rows, titles, plan))
+    print(
+        f"\nMedians of {plan.rounds} interleaved rounds; – means past what it can answer. Paced load waits for nobody: "
+        "latencies count from when a request was due. The row of the direct upstream is the load side's own limit."
+    )
+    print("Machine: " + ", ".join(f"{name} {value}" for name, value in machine.items()))
+    print("\nSwitched on:")
+    for peer in PEERS:
+        if peer.name in titles and any(row.name == peer.name for row in rows):
+            print(f"- {peer.title}: {peer.switched_on}")
+    for name, reason in findings.left_out.items():
+        print(f"- {titles[name]}: LEFT OUT: {reason}")
+    if marked := [titles[row.name] for row in rows if row.errors]:
+        print(f"\n(!) answered something other than 200, or not at all: {', '.join(marked)}. Do not trust these rows.")
+    bars = judge(rows)
+    if bars:
+        print("\nBars:")
+    for bar in bars:
+        print(f"- {bar.wanted}: {bar.shown} – {'met' if bar.is_met else 'NOT met'}")
+
+
+def say(text: str) -> None:
+    """Progress, beside the table."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    # A terminated comparison unwinds its `with` blocks as an interrupted one does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        return run(read_arguments(sys.argv[1:]))
+    except BenchError as error:
+        say(f"peers: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("peers: interrupted; everything that was started has been stopped")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
