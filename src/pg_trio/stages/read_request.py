@@ -166,7 +166,7 @@ def _read_message(message: Json, index: int) -> Message:
     role, content = message.get("role"), message.get("content")
     if type(role) is not str or role not in ROLES:
         raise BadRequest(f"messages[{index}].role: must be one of system, user, assistant, tool.")
-    if len(message) == 2 and type(content) is str:
+    if len(message) == 2 and type(content) is str and role != "tool":
         return Message(cast(Role, role), content)
     return _read_full_message(message, cast(Role, role), f"messages[{index}]")
 

@@ -28,7 +28,7 @@ _DIGITS = b"0123456789"
 _NOT_DIGITS = bytes(byte for byte in range(256) if byte not in _DIGITS)
 _NOT_ALNUM = bytes(byte for byte in range(256) if not chr(byte).isascii() or not chr(byte).isalnum())
 _WORD = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")
-_JOINTS = frozenset(b".-/")
+_JOINTS = frozenset(b".-")
 # Luhn: every second digit doubled, and 9 taken off where that has two digits.
 _DOUBLED = bytes.maketrans(b"0123456789", bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)))
 
@@ -46,10 +46,12 @@ _IBAN_LENGTHS = (
 )
 _IBAN_CHARS = {entry[:2].encode(): int(entry[2:]) for entry in _IBAN_LENGTHS.split()}
 
-Check = Callable[[bytes, int, int], int]
+# The text, the candidate's start and end, and the end of the match before it: what lies before that counts for nothing,
+# since it is going to be replaced.
+Check = Callable[[bytes, int, int, int], int]
 
 
-def _take(_buffer: bytes, _start: int, end: int) -> int:
+def _take(_buffer: bytes, _start: int, end: int, _floor: int) -> int:
     return end
 
 
@@ -69,13 +71,13 @@ class Detector:
         return compile_pattern(self.source)
 
     def find(self, buffer: bytes, start: int) -> tuple[int, int] | None:
-        """Byte offsets of the first match at `start` or later."""
+        """Byte offsets of the first match at `start` or later; `start` is the end of the match before, or 0."""
         search, check = self._pattern.search, self.check
         found = search(buffer, start)
         while found is not None:
             begin, end = found.span()
             # An empty match (`\\b` in a custom pattern) masks nothing and would be found for ever.
-            taken = check(buffer, begin, end) if end > begin else NO
+            taken = check(buffer, begin, end, start) if end > begin else NO
             if taken != NO:
                 return begin, taken
             found = search(buffer, end if self.takes_runs and end > begin else begin + 1)
@@ -107,35 +109,35 @@ def custom_detector(label: str, pattern: str) -> Detector:
 # ── checks ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _stands_alone(buffer: bytes, start: int, end: int) -> bool:
-    """No letter or digit touches it, and no digit across a dot, hyphen or slash: not a piece of something longer."""
-    if start and (buffer[start - 1] in _WORD or buffer[start - 1] == 0x2B):  # 0x2B is "+"
+def _stands_alone(buffer: bytes, start: int, end: int, floor: int) -> bool:
+    """No letter or digit touches it, and no digit across a dot or hyphen: not a piece of something longer."""
+    if start > floor and (buffer[start - 1] in _WORD or buffer[start - 1] == 0x2B):  # 0x2B is "+"
         return False
-    if start > 1 and buffer[start - 1] in _JOINTS and buffer[start - 2] in _DIGITS:
+    if start > floor + 1 and buffer[start - 1] in _JOINTS and buffer[start - 2] in _DIGITS:
         return False
     if end < len(buffer) and buffer[end] in _WORD:
         return False
     return not (end + 1 < len(buffer) and buffer[end] in _JOINTS and buffer[end + 1] in _DIGITS)
 
 
-def _if_alone(buffer: bytes, start: int, end: int) -> int:
-    return end if _stands_alone(buffer, start, end) else NO
+def _if_alone(buffer: bytes, start: int, end: int, floor: int) -> int:
+    return end if _stands_alone(buffer, start, end, floor) else NO
 
 
-def _check_address(buffer: bytes, start: int, end: int) -> int:
+def _check_address(buffer: bytes, start: int, end: int, floor: int) -> int:
     candidate = buffer[start:end]
-    return _check_ipv6(buffer, start, end) if b":" in candidate else _check_ipv4(buffer, start, end)
+    return _check_ipv6(buffer, start, end, floor) if b":" in candidate else _check_ipv4(buffer, start, end)
 
 
 def _check_ipv4(buffer: bytes, start: int, end: int) -> int:
     octets = buffer[start:end].split(b".")
     # Five numbers with dots are a version or a section, not an address.
     is_address = len(octets) == 4 and all(int(octet) <= 255 for octet in octets)
-    return end if is_address and _stands_alone(buffer, start, end) else NO
+    return end if is_address else NO
 
 
-def _check_ipv6(buffer: bytes, start: int, end: int) -> int:
-    if (start and buffer[start - 1] in _WORD) or (end < len(buffer) and buffer[end] in _WORD):
+def _check_ipv6(buffer: bytes, start: int, end: int, floor: int) -> int:
+    if (start > floor and buffer[start - 1] in _WORD) or (end < len(buffer) and buffer[end] in _WORD):
         return NO
     # A colon after an address is the sentence's.
     if buffer.endswith(b":", start, end) and not buffer.endswith(b"::", start, end):
@@ -153,8 +155,8 @@ def _check_ipv6(buffer: bytes, start: int, end: int) -> int:
     return end
 
 
-def _check_iban(buffer: bytes, start: int, end: int) -> int:
-    chars = buffer[start:end].translate(None, _NOT_ALNUM).upper()
+def _check_iban(buffer: bytes, start: int, found_end: int, _floor: int) -> int:
+    chars = buffer[start:found_end].translate(None, _NOT_ALNUM).upper()
     length = _IBAN_CHARS.get(chars[:2])
     if length is None or len(chars) < length:
         return NO
@@ -174,30 +176,32 @@ def _offset_after(buffer: bytes, start: int, chars: int) -> int:
     return offset
 
 
-def _check_card(buffer: bytes, start: int, end: int) -> int:
+def _check_card(buffer: bytes, start: int, end: int, floor: int) -> int:
     digits = buffer[start:end].translate(None, _NOT_DIGITS)
-    if not 13 <= len(digits) <= 19 or not _stands_alone(buffer, start, end):
+    if not 13 <= len(digits) <= 19 or not _stands_alone(buffer, start, end, floor):
         return NO
     plain, doubled = digits[-1::-2], digits[-2::-2].translate(_DOUBLED)
     return end if (sum(plain) - 48 * len(plain) + sum(doubled)) % 10 == 0 else NO
 
 
-def _check_national_phone(buffer: bytes, start: int, end: int) -> int:
+def _check_german_phone(buffer: bytes, start: int, end: int, floor: int) -> int:
+    # Twelve digits with the leading 0 are the longest, fifteen with the country's code. A date that follows after a
+    # space is not part of it.
+    longest = 15 if buffer.startswith((b"+", b"00"), start) else 12
     digits = _count_digits(buffer, start, end)
-    # Twelve digits with the leading 0 are the longest; a date that follows after a space is not part of it.
-    while digits > 12:
+    while digits > longest:
         end = start + len(buffer[start:end].rstrip(_DIGITS).rstrip(_NOT_DIGITS))
         digits = _count_digits(buffer, start, end)
     # Nine: what is shorter is a part number more often than a telephone.
-    return end if digits >= 9 and _stands_alone(buffer, start, end) else NO
+    return end if digits >= 9 and _stands_alone(buffer, start, end, floor) else NO
 
 
 def _count_digits(buffer: bytes, start: int, end: int) -> int:
     return len(buffer[start:end].translate(None, _NOT_DIGITS))
 
 
-def _check_international_phone(buffer: bytes, start: int, end: int) -> int:
-    return end if 8 <= _count_digits(buffer, start, end) <= 15 and _stands_alone(buffer, start, end) else NO
+def _check_international_phone(buffer: bytes, start: int, end: int, floor: int) -> int:
+    return end if 8 <= _count_digits(buffer, start, end) <= 15 and _stands_alone(buffer, start, end, floor) else NO
 
 
 # ── patterns ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -233,7 +237,7 @@ _SOURCES: dict[str, tuple[str, Check]] = {
     "credit_card": (_CARD, _check_card),
     "ssn_us": (_SSN, _if_alone),
     "phone_us": (_PHONE_US, _if_alone),
-    "phone_de": (_PHONE_DE, _check_national_phone),
+    "phone_de": (_PHONE_DE, _check_german_phone),
     "phone_generic": (_PHONE_GENERIC, _check_international_phone),
 }
 

@@ -33,9 +33,9 @@ PHRASES: tuple[str, ...] = (
     rf"\b(?:ignore|disregard|forget|override|bypass|overlook|neglect){_S}{_QUALIFIER}{{0,5}}"
     rf"{_EARLIER}{_S}(?:\w+{_S})?{_RULES}\b",
     rf"\b(?:ignore|disregard|forget|override|bypass){_S}(?:all{_S})?(?:of{_S})?your{_S}(?:\w+{_S})?{_RULES}\b",
-    rf"\b(?:ignore|disregard|forget){_S}(?:everything|anything|all|what){_S}(?:that{_S}|of{_S})?(?:the{_S})?"
-    rf"(?:(?:you|i|we){_S}(?:were|was|have{_S}been|had{_S}been|'ve{_S}been|are|have|had)?{_S}?(?:told|said|instructed)"
-    rf"|above|before{_S}this){_S}?(?:you|to{_S}you)?",
+    rf"\b(?:ignore|disregard|forget){_S}(?:everything|anything|all|what){_S}(?:of{_S}|that{_S})?"
+    rf"(?:(?:you|i|we){_S}(?:were|was|have{_S}been|had{_S}been){_S}(?:told|instructed|taught)"
+    rf"|(?:the{_S})?above|before{_S}this)\b",
     rf"\b(?:do{_S}not|don'?t){_S}(?:follow|obey){_S}(?:the{_S}|your{_S}|any{_S}){{0,3}}{_EARLIER}{_S}{_RULES}\b",
     # reveal your system prompt
     rf"\b(?:reveal|show|print|repeat|output|display|leak|expose|disclose|dump|tell{_S}me|give{_S}me|what{_S}is"
@@ -60,7 +60,7 @@ PHRASES: tuple[str, ...] = (
     rf"\b(?:you{_S}have|there{_S}are){_S}(?:been{_S}freed{_S}from|no{_S}longer{_S}bound{_S}by){_S}",
     rf"\byou{_S}are{_S}no{_S}longer{_S}(?:bound{_S}by|restricted{_S}by|an?{_S}(?:ai|assistant))\b",
     rf"\bnew{_S}(?:system{_S}(?:prompt|instructions?)|instructions?{_S}from{_S}(?:the{_S})?(?:system|developer|admin)\w*)"
-    rf"{_S}?:",
+    r"\s*:",
     # German
     rf"\b(?:ignorier\w*|missacht\w*|vergiss|vergesst|vergessen{_S}sie|umgeh\w*|{_UMLAUT_U}bergeh\w*){_S}"
     rf"(?:(?:sie|bitte|jetzt|nun|alle\w*|s{_UMLAUT_A}mtliche\w*|deine\w*|ihre\w*|die|eure\w*|meine\w*){_S}){{0,5}}"

@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pg_trio.domain.chat import ChatRequest, Message, ToolCall
+from pg_trio.domain.guardrails import PII_LABELS, CustomPattern, PiiFilter
+from pg_trio.errors import PiiBlocked
+from pg_trio.stages.guardrails.detectors import DETECTORS
+from pg_trio.stages.guardrails.pii import PiiScanner
+
+ALL = PiiScanner.compile(PiiFilter())
+
+FOUND = [
+    ("email", "max@example.com"),
+    ("email", "max.mustermann+news@mail.example.co.uk"),
+    ("email", "müller@exämple.de"),
+    ("email", "o'brien@example.ie"),
+    ("email", "user@xn--exmple-cua.xn--p1ai"),
+    ("ip_address", "10.0.0.1"),
+    ("ip_address", "255.255.255.255"),
+    ("ip_address", "fe80::1"),
+    ("ip_address", "::1"),
+    ("ip_address", "2001:0db8:0000:0000:0000:8a2e:0370:7334"),
+    ("ip_address", "::ffff:192.0.2.1"),
+    ("iban", "DE89370400440532013000"),
+    ("iban", "DE89 3704 0044 0532 0130 00"),
+    ("iban", "GB82 WEST 1234 5698 7654 32"),
+    ("iban", "nl91abna0417164300"),
+    ("credit_card", "4111111111111111"),
+    ("credit_card", "4111 1111 1111 1111"),
+    ("credit_card", "5555-5555-5555-4444"),
+    ("credit_card", "3782 822463 10005"),
+    ("credit_card", "6304000000000000"),
+    ("credit_card", "4222222222222"),
+    ("ssn_us", "078-05-1120"),
+    ("ssn_us", "123 45 6789"),
+    ("phone_us", "(212) 555-2368"),
+    ("phone_us", "212-555-2368"),
+    ("phone_us", "212.555.2368"),
+    ("phone_us", "+1 212 555 2368"),
+    ("phone_us", "2125552368"),
+    ("phone_de", "+49 171 1234567"),
+    ("phone_de", "+49\u00a0171\u00a01234567"),
+    ("phone_de", "+49 (0)30 12345678"),
+    ("phone_de", "0049 30 12345678"),
+    ("phone_de", "0171/1234567"),
+    ("phone_de", "(030) 1234 5678"),
+    ("phone_de", "017112345678"),
+    ("phone_generic", "+44 20 7946 0958"),
+    ("phone_generic", "+33 1 23 45 67 89"),
+    ("phone_generic", "+41446681800"),
+]
+
+LEFT_ALONE = [
+    "The order 12345678 of 2024-03-04 at 10:30:45 costs 1,234,567.89 EUR.",
+    "Version 3.11.4 and 1.2.3.4.5 and v1.2.3.4",
+    "256.1.1.1 is no address",
+    "std::cout << a::b << fe::ad;",
+    "ISBN 978-3-16-148410-0",
+    "The timestamp 1763800000 and the id 0815-4711",
+    "01.02.2024 to 03.04.2025",
+    "4111 1111 1111 1112 fails the check",
+    "DE88 3704 0044 1532 1130 00 fails the check",
+    "666-12-3456, 900-12-3456, 000-12-3456, 123-00-4567, 123-45-0000",
+    "name@localhost and @handle and a@b",
+    "2+2 is +4, and +3 points",
+    "0123456789012345678901234567890",
+    "550e8400-e29b-41d4-a716-446655440000",
+    "Zero-padded 00012345 and 007",
+    "",
+]
+
+
+def request_of(*messages: Message) -> ChatRequest:
+    return ChatRequest(messages=messages, body={})
+
+
+@pytest.mark.parametrize(("name", "value"), FOUND)
+def test_value_is_masked(name: str, value: str) -> None:
+    only_this = PiiScanner.compile(PiiFilter(types=(name,)))
+
+    masked = only_this.mask(f"before {value}, after")
+
+    assert f"before [{PII_LABELS[name]} REDACTED], after" == masked
+
+
+@pytest.mark.parametrize("text", LEFT_ALONE)
+def test_clean_text_is_the_same_object(text: str) -> None:
+    assert text is ALL.mask(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("10.0.0.0/24", "[IP address REDACTED]/24"),
+        ("10.0.0.1-10.0.0.9", "[IP address REDACTED]-[IP address REDACTED]"),
+        ("fe80::1: up", "[IP address REDACTED]: up"),
+        ("10.0.0.1:8080", "[IP address REDACTED]:8080"),
+        ("year 2024 4111 1111 1111 1111", "year 2024 [Credit card REDACTED]"),
+        ("DE89 3704 0044 0532 0130 00 COBADEFF", "[IBAN REDACTED] COBADEFF"),
+        ("foo@bar.com谢谢", "[E-Mail REDACTED]谢谢"),
+        ("a@b.co.", "[E-Mail REDACTED]."),
+        ("0171 1234567 01.02.2024", "[Phone number REDACTED] 01.02.2024"),
+    ],
+)
+def test_mask_ends_where_the_value_does(text: str, masked: str) -> None:
+    assert masked == ALL.mask(text)
+
+
+def test_earlier_type_wins() -> None:
+    masked = ALL.mask("mail 4111111111111111@example.com")
+
+    assert "mail [E-Mail REDACTED]" == masked
+
+
+def test_inserted_text_is_not_masked_again() -> None:
+    custom = CustomPattern("Word", "REDACTED|Mail")
+    scanner = PiiScanner.compile(PiiFilter(custom_patterns=(custom,)))
+
+    masked = scanner.mask("a@b.co Mail")
+
+    assert "[E-Mail REDACTED] [Word REDACTED]" == masked
+
+
+def test_empty_types_find_nothing() -> None:
+    scanner = PiiScanner.compile(PiiFilter(types=()))
+    request = request_of(Message("user", "a@b.co"))
+
+    assert request is scanner.apply(request)
+
+
+def test_custom_pattern_alone() -> None:
+    scanner = PiiScanner.compile(PiiFilter(types=(), custom_patterns=(CustomPattern("Badge", r"\bB-\d{4}\b"),)))
+
+    assert "a@b.co [Badge REDACTED]" == scanner.mask("a@b.co B-1234")
+
+
+@pytest.mark.parametrize("pattern", ["(", r"(?=a)", r"(a)\1", r"\d*", ""])
+def test_unusable_custom_pattern_is_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match=r"^custom_patterns\[0\]\.pattern: "):
+        PiiScanner.compile(PiiFilter(custom_patterns=(CustomPattern("X", pattern),)))
+
+
+def test_unknown_type_is_refused() -> None:
+    with pytest.raises(ValueError, match="types: unknown type 'shoe_size'"):
+        PiiScanner.compile(PiiFilter(types=("shoe_size",)))
+
+
+def test_masks_message_it_came_from() -> None:
+    request = request_of(Message("user", "clean"), Message("user", "a@b.co"))
+
+    masked = ALL.apply(request)
+
+    assert (Message("user", "clean"), Message("user", "[E-Mail REDACTED]")) == masked.messages
+    assert masked.messages[0] is request.messages[0]
+    assert masked.body is request.body
+
+
+def test_clean_request_is_the_same_object() -> None:
+    call = ToolCall("1", "f", '{"x": 1}')
+    parts = ({"type": "text", "text": "hello"}, {"type": "image_url", "image_url": {"url": "https://x"}})
+    request = request_of(Message("user", parts), Message("assistant", None, tool_calls=(call,)))
+
+    assert request is ALL.apply(request)
+
+
+def test_masks_text_parts_only() -> None:
+    image = {"type": "image_url", "image_url": {"url": "https://example.com/a@b.co"}}
+    request = request_of(Message("user", ({"type": "text", "text": "a@b.co", "more": 1}, image)))
+
+    masked = ALL.apply(request)
+
+    assert ({"type": "text", "text": "[E-Mail REDACTED]", "more": 1}, image) == masked.messages[0].content
+
+
+@pytest.mark.parametrize(
+    ("arguments", "masked"),
+    [
+        ('{"to": "a@b.co"}', {"to": "[E-Mail REDACTED]"}),
+        ('{"to": "line\\na@b.co"}', {"to": "line\n[E-Mail REDACTED]"}),
+        ('{"to": "a\\u0040b.co"}', {"to": "[E-Mail REDACTED]"}),
+        ('{"cards": [4111111111111111, true, null]}', {"cards": ["[Credit card REDACTED]", True, None]}),
+        ('{"a@b.co": {"x": 1}}', {"[E-Mail REDACTED]": {"x": 1}}),
+    ],
+)
+def test_tool_arguments_stay_json(arguments: str, masked: object) -> None:
+    request = request_of(Message("assistant", None, tool_calls=(ToolCall("1", "f", arguments),)))
+
+    (message,) = ALL.apply(request).messages
+
+    assert masked == json.loads(message.tool_calls[0].arguments)
+
+
+def test_arguments_that_are_no_json() -> None:
+    request = request_of(Message("assistant", None, tool_calls=(ToolCall("1", "f", "to a@b.co {"),)))
+
+    (message,) = ALL.apply(request).messages
+
+    assert "to [E-Mail REDACTED] {" == message.tool_calls[0].arguments
+
+
+def test_match_across_messages_is_none() -> None:
+    scanner = PiiScanner.compile(PiiFilter(custom_patterns=(CustomPattern("Pair", r"left\sright"),)))
+    request = request_of(Message("user", "left"), Message("user", "right"))
+
+    assert request is scanner.apply(request)
+
+
+@pytest.mark.parametrize("pieces", [("078-05-1120", "a@b.co"), ("a@b.co 078-05-1120", "clean")])
+def test_block_names_first_type_in_order(pieces: tuple[str, str]) -> None:
+    scanner = PiiScanner.compile(PiiFilter(mode="block"))
+
+    with pytest.raises(PiiBlocked) as blocked:
+        scanner.apply(request_of(*(Message("user", piece) for piece in pieces)))
+
+    assert "Request blocked: E-Mail detected in input." == blocked.value.text
+
+
+@pytest.mark.parametrize("arguments", ['{"to": "a\\u0040b.co"}', '{"cards": [4111111111111111]}'])
+def test_block_looks_into_tool_arguments(arguments: str) -> None:
+    scanner = PiiScanner.compile(PiiFilter(mode="block"))
+
+    with pytest.raises(PiiBlocked):
+        scanner.apply(request_of(Message("assistant", None, tool_calls=(ToolCall("1", "f", arguments),))))
+
+
+def test_block_lets_clean_text_pass() -> None:
+    scanner = PiiScanner.compile(PiiFilter(mode="block"))
+    request = request_of(Message("user", "at 10:30:45, order 4111 1111 1111 1112"))
+
+    assert request is scanner.apply(request)
+
+
+PIECES = st.one_of(
+    st.sampled_from([value for _, value in FOUND]),
+    st.text(max_size=8),
+    st.text("0123456789 .-/:+()@abcDE", max_size=24),
+)
+
+
+@given(st.lists(PIECES, max_size=6), st.sampled_from(["", " ", ",", "\n", "-", "."]))
+def test_masked_text_has_nothing_more(pieces: list[str], joint: str) -> None:
+    text = joint.join(pieces)
+
+    masked = ALL.mask(text)
+
+    assert masked is ALL.mask(masked)
+
+
+@given(st.sampled_from(FOUND), st.text("äß漢 xyz!?", max_size=20), st.text("äß漢 xyz!?", max_size=20))
+def test_masked_value_is_gone(found: tuple[str, str], before: str, after: str) -> None:
+    _, value = found
+
+    masked = ALL.mask(f"{before} {value} {after}")
+
+    assert value not in masked
+
+
+@given(st.text())
+def test_any_text_is_masked_or_the_same(text: str) -> None:
+    masked = ALL.mask(text)
+
+    assert (masked is text) == (masked == text)
+
+
+@given(st.text("0123456789.:abcdef@+- ", max_size=60))
+def test_match_lies_in_the_text(text: str) -> None:
+    buffer = text.encode()
+
+    for detector in DETECTORS.values():
+        found = detector.find(buffer, 0)
+        if found is not None:
+            assert 0 <= found[0] < found[1] <= len(buffer)

@@ -1,0 +1,336 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pg_trio.config.settings import GatewaySettings
+from pg_trio.domain.chat import ChatRequest, Message, ToolCall
+from pg_trio.errors import BadRequest, SessionIdInvalid
+from pg_trio.stages.read_request import check_content_type, read_chat_request
+
+LIMITS = GatewaySettings()
+ID = "6f1c0a3e-9d2b-4c5e-8f7a-1b2c3d4e5f60"
+CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+def read(body: Any, *, endpoint_required: bool = False, limits: GatewaySettings = LIMITS) -> ChatRequest:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return read_chat_request(raw, limits=limits, endpoint_required=endpoint_required)
+
+
+def refusal(body: Any, *, endpoint_required: bool = False, limits: GatewaySettings = LIMITS) -> str:
+    with pytest.raises(BadRequest) as refused:
+        read(body, endpoint_required=endpoint_required, limits=limits)
+    return refused.value.text
+
+
+def user(content: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": content}]}
+
+
+def test_message_is_a_user_message() -> None:
+    assert ChatRequest((Message("user", "hi"),), {"message": "hi"}) == read({"message": "hi"})
+
+
+def test_every_field_is_read() -> None:
+    parts: list[Any] = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "u"}}]
+    body = {
+        "messages": [
+            {"role": "system", "content": "s"},
+            {"role": "user", "content": parts, "name": "n"},
+            {"role": "assistant", "content": None, "tool_calls": [CALL], "refusal": None},
+            {"role": "tool", "content": "t", "tool_call_id": "c1"},
+            {"role": "assistant", "content": "b", "tool_calls": None, "name": None},
+        ],
+        "endpoint": "e",
+        "stream": True,
+        "session_id": ID.upper(),
+        "tools": [{"type": "function", "function": {}}],
+        "tool_choice": "auto",
+        "unknown": {"x": 1},
+    }
+
+    request = read(body, endpoint_required=True)
+
+    assert (
+        Message("system", "s"),
+        Message("user", tuple(parts), "n"),
+        Message("assistant", None, tool_calls=(ToolCall("c1", "f", "{}"),)),
+        Message("tool", "t", tool_call_id="c1"),
+        Message("assistant", "b"),
+    ) == request.messages
+    assert ("e", True, UUID(ID), "auto") == (request.endpoint, request.stream, request.session_id, request.tool_choice)
+    assert ({"type": "function", "function": {}},) == request.tools
+    assert body == request.body
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b"", "Body is not valid JSON: Input is a zero-length, empty document: line 1 column 1 (char 0)."),
+        (b'{"message":', "Body is not valid JSON: unexpected end of data: line 1 column 12 (char 11)."),
+        (b'{"message":"\xff"}', "Body is not valid JSON: invalid UTF-8."),
+        (b'{"message":"\\ud800"}', "Body is not valid JSON: no low surrogate in string: line 1 column 13 (char 12)."),
+        (b"[1]", "Body must be a JSON object."),
+        (b'"x"', "Body must be a JSON object."),
+        ({}, "Body must have message or messages."),
+        ({"message": "a", "messages": []}, "Body must have message or messages, not both."),
+        ({"message": None, "messages": []}, "Body must have message or messages, not both."),
+        ({"message": None}, "message: must be a string."),
+        ({"message": ["a"]}, "message: must be a string."),
+        ({"messages": []}, "messages: must not be empty."),
+        ({"messages": {}}, "messages: must be a list."),
+        ({"messages": ["a"]}, "messages[0]: must be an object."),
+        ({"messages": [{"content": "a"}]}, "messages[0].role: must be one of system, user, assistant, tool."),
+        (
+            {"messages": [{"role": ["user"], "content": "a"}]},
+            "messages[0].role: must be one of system, user, assistant, tool.",
+        ),
+        (
+            {"messages": [{"role": "function", "content": "a"}]},
+            "messages[0].role: must be one of system, user, assistant, tool.",
+        ),
+        ({"messages": [{"role": "user"}]}, "messages[0].content: must be a string or a list of parts."),
+        (user(None), "messages[0].content: must be a string or a list of parts."),
+        (user(5), "messages[0].content: must be a string or a list of parts."),
+        (user([]), "messages[0].content: must not be an empty list."),
+        (user(["a"]), "messages[0].content[0]: must be an object."),
+        (user([{"text": "a"}]), "messages[0].content[0].type: must be a string."),
+        (user([{"type": "text"}]), "messages[0].content[0].text: must be a string."),
+        (user([{"type": "text", "text": 1}]), "messages[0].content[0].text: must be a string."),
+        (
+            {"messages": [{"role": "user", "content": "a", "name": 1}]},
+            "messages[0].name: must be a string.",
+        ),
+        (
+            {"messages": [{"role": "tool", "content": "a"}]},
+            "messages[0].tool_call_id: is required in a tool message.",
+        ),
+        (
+            {"messages": [{"role": "tool", "content": "a", "tool_call_id": 1}]},
+            "messages[0].tool_call_id: must be a string.",
+        ),
+        (
+            {"messages": [{"role": "user", "content": "a", "tool_calls": [CALL]}]},
+            "messages[0].tool_calls: only an assistant message calls tools.",
+        ),
+        ({"message": "a", "stream": "true"}, "stream: must be true or false."),
+        ({"message": "a", "stream": 1}, "stream: must be true or false."),
+        ({"message": "a", "stream": None}, "stream: must be true or false."),
+        ({"message": "a", "endpoint": 1}, "endpoint: must be a string."),
+        ({"message": "a", "tools": {}}, "tools: must be a list."),
+        ({"message": "a", "tools": []}, "tools: must not be empty."),
+        ({"message": "a", "tools": [1]}, "tools[0]: must be an object."),
+        ({"message": "a", "tools": [{}]}, "tools[0].type: must be a string."),
+        ({"message": "a", "tool_choice": 1}, "tool_choice: must be a string or an object."),
+    ],
+)
+def test_mistake_is_named(body: Any, text: str) -> None:
+    assert text == refusal(body)
+
+
+@pytest.mark.parametrize(
+    ("calls", "text"),
+    [
+        ({}, ": must be a list."),
+        ([1], "[0]: must be an object."),
+        ([{**CALL, "id": 1}], "[0].id: must be a string."),
+        ([{**CALL, "type": "x"}], '[0].type: must be "function".'),
+        ([{**CALL, "function": "f"}], "[0].function: must be an object."),
+        ([{**CALL, "function": {"arguments": "{}"}}], "[0].function.name: must be a string."),
+        ([{**CALL, "function": {"name": "f", "arguments": {}}}], "[0].function.arguments: must be a string."),
+    ],
+)
+def test_tool_call_mistake_is_named(calls: Any, text: str) -> None:
+    body = {"messages": [{"role": "assistant", "content": None, "tool_calls": calls}]}
+
+    assert f"messages[0].tool_calls{text}" == refusal(body)
+
+
+def test_dispatcher_needs_an_endpoint() -> None:
+    assert "endpoint: is required on this route." == refusal({"message": "a"}, endpoint_required=True)
+
+
+@pytest.mark.parametrize("session_id", [None, 1, "", "x", ID[:-1], f"{{{ID}}}", f"urn:uuid:{ID}", ID.replace("-", "")])
+def test_session_id_must_be_a_uuid(session_id: Any) -> None:
+    with pytest.raises(SessionIdInvalid):
+        read({"message": "a", "session_id": session_id})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"message":"a","message":"b"}',
+        b'{"message":"a","m\\u0065ssage":"b"}',
+        b'{"\\u006dessage":"a","message":"b"}',
+    ],
+)
+def test_duplicate_field_is_refused(body: bytes) -> None:
+    assert "message: is there more than once." == refusal(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"message":"message"}',
+        b'{"message":"\\u0041","other":1,"other":2}',
+        b'{"message":"a","x":{"message":1,"message":2}}',
+        b'{"message":"message","big":' + b"1" * 300 + b"}",
+    ],
+)
+def test_lookalike_of_a_duplicate_passes(body: bytes) -> None:
+    assert 1 == len(read(body).messages)
+
+
+def test_too_many_messages() -> None:
+    body = {"messages": [{"role": "user", "content": "a"}] * 4}
+
+    assert "messages: has 4 messages, the limit is 3." == refusal(body, limits=GatewaySettings(max_messages=3))
+
+
+@pytest.mark.parametrize("field", ["tools", "unknown"])
+@pytest.mark.parametrize(("depth", "passes"), [(61, True), (900, False), (100_000, False)])
+def test_nesting_is_bounded(field: str, depth: int, passes: bool) -> None:
+    nested = b"[" * depth + b"]" * depth
+    tools = b'{"message":"a","%s":[{"type":"function","x":%s}]}' % (field.encode(), nested)
+
+    if passes:
+        read(tools)
+    else:
+        assert "Body is n" == refusal(tools)[:9]
+
+
+def test_nesting_limit_is_exact() -> None:
+    limits = GatewaySettings(max_json_depth=3)
+    read({"message": "a", "x": [[1]], "y": [[2]]}, limits=limits)
+
+    assert "Body is nested deeper than 3 levels." == refusal({"message": "a", "x": [[[1]]], "y": []}, limits=limits)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "application/json",
+        "Application/JSON",
+        "application/json; charset=utf-8",
+        'application/json;charset="UTF-8"',
+        "application/json ; profile=x;",
+    ],
+)
+def test_json_content_type_passes(value: str) -> None:
+    check_content_type(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "",
+        "text/plain",
+        "application/jsonx",
+        "application/json, text/plain",
+        "application/problem+json",
+        "application/json; charset=latin-1",
+        "application/json; charset",
+        "multipart/form-data",
+    ],
+)
+def test_other_content_type_is_refused(value: str | None) -> None:
+    with pytest.raises(BadRequest, match=r"^Content-Type"):
+        check_content_type(value)
+
+
+TEXT = st.text(max_size=5)
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=10,
+)
+MESSAGES = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "system", "assistant"]), "content": TEXT}, optional={"name": TEXT}
+)
+VALID = st.fixed_dictionaries(
+    {"messages": st.lists(MESSAGES, min_size=1, max_size=3)},
+    optional={
+        "stream": st.booleans(),
+        "endpoint": TEXT,
+        "session_id": st.uuids().map(str),
+        "tool_choice": TEXT,
+        "more": JSON_VALUES.filter(
+            lambda value: "NaN" not in json.dumps(value) and "Infinity" not in json.dumps(value)
+        ),
+    },
+)
+PATHS = st.sampled_from(
+    [
+        ("messages",),
+        ("messages", 0),
+        ("messages", 0, "role"),
+        ("messages", 0, "content"),
+        ("messages", 0, "name"),
+        ("messages", 0, "tool_calls"),
+        ("messages", 0, "tool_call_id"),
+        ("stream",),
+        ("endpoint",),
+        ("session_id",),
+        ("tools",),
+        ("tool_choice",),
+        ("message",),
+    ]
+)
+
+
+def read_or_refuse(body: bytes) -> None:
+    said = ""
+    try:
+        assert isinstance(read(body), ChatRequest)
+    except (BadRequest, SessionIdInvalid) as refused:
+        said = refused.text
+
+    assert len(said) < 200
+
+
+@given(st.binary())
+def test_any_bytes_are_read_or_refused(body: bytes) -> None:
+    read_or_refuse(body)
+
+
+@given(JSON_VALUES)
+def test_any_json_is_read_or_refused(value: Any) -> None:
+    read_or_refuse(json.dumps(value).encode())
+
+
+@given(VALID, PATHS, JSON_VALUES)
+def test_any_wrong_value_is_read_or_refused(body: dict[str, Any], path: tuple[Any, ...], value: Any) -> None:
+    *parents, last = path
+    place: Any = body
+    for step in parents:
+        place = place[step]
+
+    place[last] = value
+
+    read_or_refuse(json.dumps(body).encode())
+
+
+@given(VALID, st.integers(0, 400), st.binary(max_size=3))
+def test_any_damage_is_read_or_refused(body: dict[str, Any], at: int, damage: bytes) -> None:
+    raw = json.dumps(body).encode()
+
+    read_or_refuse(raw[:at] + damage + raw[at + 1 :])
+
+
+@given(VALID)
+def test_valid_body_comes_back(body: dict[str, Any]) -> None:
+    request = read(body)
+
+    assert body["messages"] == [
+        {"role": message.role, "content": message.content} | ({} if message.name is None else {"name": message.name})
+        for message in request.messages
+    ]
+    assert body.get("stream", False) == request.stream
+    assert body.get("session_id") == (request.session_id and str(request.session_id))
