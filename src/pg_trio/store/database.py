@@ -77,7 +77,12 @@ def make_data_dir(data_dir: Path) -> None:
 
 
 def open_database(
-    path: Path, schema: Schema, *, synchronous: Literal["FULL", "NORMAL"], busy_limit_s: float = BUSY_LIMIT_S
+    path: Path,
+    schema: Schema,
+    *,
+    synchronous: Literal["FULL", "NORMAL"],
+    busy_limit_s: float = BUSY_LIMIT_S,
+    cached_statements: int = 128,
 ) -> sqlite3.Connection:
     """An open connection to a file of the newest schema, made if it was not there. Transactions are explicit.
 
@@ -86,7 +91,13 @@ def open_database(
     make_data_dir(path.parent)
     _make_private_file(path)
     with explained(path):
-        connection = sqlite3.connect(path, timeout=busy_limit_s, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            path,
+            timeout=busy_limit_s,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=cached_statements,
+        )
         try:
             _use_wal(connection, busy_limit_s)
             connection.execute(f"PRAGMA synchronous = {synchronous}")

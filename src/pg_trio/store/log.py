@@ -3,7 +3,7 @@
 Rules:
 1. `record` never waits and never fails: past `log_queue_rows` unwritten rows, and after closing, it drops and counts.
 2. One writer a process. A batch starts at most `log_batch_ms` after its first row was recorded, or when the batch
-   before it is in the file. A batch is one transaction on the store's own thread.
+   before it is in the file. A batch is one statement, so one transaction, on the store's own thread.
 3. A batch that cannot be written is kept and tried again, slower and slower; the bound of rule 1 counts it too.
 4. Closing writes what is left, not the writer task's end: rows may be recorded until then, and after `aclose` every
    recorded row is in the file, unless the file could not be written for CLOSE_LIMIT_S.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from functools import partial
+from itertools import islice
 from types import TracebackType
 from typing import Self
 from uuid import UUID
@@ -24,7 +25,7 @@ from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.log_row import LogRow
 from pg_trio.errors import StoreError
 from pg_trio.store.database import BUSY_LIMIT_S, SerialConnection
-from pg_trio.store.log_file import FILE_NAME, open_log, read_recent, sum_spend, write_rows
+from pg_trio.store.log_file import BATCH_ROWS, FILE_NAME, open_log, read_recent, sum_spend, write_rows
 from pg_trio.store.outage import Outage
 
 _log = logging.getLogger(__name__)
@@ -96,8 +97,9 @@ class LogStore:
                 retry_s = min(2 * retry_s, LAST_RETRY_S)
             else:
                 retry_s = FIRST_RETRY_S
-                # Not before: a thread's switch costs as much as 20 rows, and the requests pay for it.
-                await self._pause(started + self._batch_s - trio.current_time())
+                if len(self._waiting) < BATCH_ROWS:
+                    # Not before: a thread's switch costs as much as 20 rows, and the requests pay for it.
+                    await self._pause(started + self._batch_s - trio.current_time())
 
     async def spend_since(self, at: float) -> dict[UUID, int]:
         """Each endpoint's cost in billionths of a dollar over the rows in the file from `at` on (Unix seconds)."""
@@ -133,7 +135,7 @@ class LogStore:
         async with self._batch_lock:
             self._wake = trio.Event()
             # They stay in the queue until they are in the file: the bound counts them, and a cancellation loses none.
-            rows = list(self._waiting)
+            rows = list(islice(self._waiting, BATCH_ROWS))
             if not rows:  # woken by closing, or `aclose` wrote them first
                 return
             try:
@@ -145,6 +147,8 @@ class LogStore:
             # Fewer where `aclose` gave up on them meanwhile.
             for _ in range(min(len(rows), len(self._waiting))):
                 self._waiting.popleft()
+            if self._waiting:
+                self._wake.set()
         self._outage.succeeded()
         if refused:
             self.dropped += len(refused)

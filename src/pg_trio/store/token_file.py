@@ -39,10 +39,10 @@ SCHEMA = Schema(
                 is_active INTEGER NOT NULL DEFAULT 1 CHECK (is_active IN (0, 1)),
                 created_at REAL NOT NULL,
                 last_used_at REAL
-            ) STRICT
+            )
             """,
             "CREATE INDEX tokens_by_project ON tokens (project_uuid, id)",
-            "CREATE TABLE token_revision (id INTEGER PRIMARY KEY CHECK (id = 1), revision INTEGER NOT NULL) STRICT",
+            "CREATE TABLE token_revision (id INTEGER PRIMARY KEY CHECK (id = 1), revision INTEGER NOT NULL)",
             "INSERT INTO token_revision VALUES (1, 0)",
             f"CREATE TRIGGER tokens_inserted AFTER INSERT ON tokens BEGIN {_BUMP}; END",
             f"CREATE TRIGGER tokens_deleted AFTER DELETE ON tokens BEGIN {_BUMP}; END",

@@ -1,16 +1,17 @@
 """Who is this token? Answered from memory where it can be, from `tokens.db` where not, and never stale for long.
 
 Rules:
-1. A hit touches no thread and no checkpoint. A miss reads the file on the store's own reading thread.
+1. A hit touches no thread and no checkpoint. A miss reads the file, one miss at a time.
 2. `watch` polls the file's revision; when it moved, everything remembered is forgotten, what is being read included.
    So a revocation holds in every worker one poll after it was committed.
-3. `last_used_at` is collected in memory and written for all tokens at once, by a connection of its own: waiting for
-   another writer must not hold up look-ups and polls.
+3. `last_used_at` is collected in memory and written for all tokens at once. That, and listing, have a connection of
+   their own: waiting for another writer, or reading a thousand rows, must not hold up look-ups and polls.
 4. While the file cannot be read, remembered tokens stay good: a full disk must not stop the traffic.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import sqlite3
 from contextlib import ExitStack, closing
@@ -28,7 +29,6 @@ from pg_trio.store.database import BUSY_LIMIT_S, SerialConnection, explained
 from pg_trio.store.outage import Outage
 from pg_trio.store.token_cache import TokenCache, Unseen
 from pg_trio.store.token_file import FILE_NAME, open_tokens, read_revision, read_tokens
-from pg_trio.store.transaction import transaction
 
 _log = logging.getLogger(__name__)
 
@@ -40,12 +40,12 @@ class TokenStore:
     """The tokens, as a worker sees them. Open with `await TokenStore.open(…)`, run `watch`, close with `aclose`."""
 
     def __init__(
-        self, settings: GatewaySettings, reading: SerialConnection, writing: SerialConnection, revision: int
+        self, settings: GatewaySettings, lookups: SerialConnection, chores: SerialConnection, revision: int
     ) -> None:
         self._poll_s = settings.token_poll_ms / 1000
         self._flush_s = settings.token_used_flush_ms / 1000
-        self._reading = reading
-        self._writing = writing
+        self._lookups = lookups
+        self._chores = chores
         self._revision = revision
         self._cache = TokenCache(settings.token_cache_entries)
         self._miss_lock = trio.Lock()
@@ -67,12 +67,12 @@ class TokenStore:
     def _open(cls, settings: GatewaySettings, busy_limit_s: float) -> Self:
         path = settings.data_dir / FILE_NAME
         with ExitStack() as opened:
-            reading = opened.enter_context(closing(open_tokens(settings.data_dir, busy_limit_s)))
-            writing = opened.enter_context(closing(open_tokens(settings.data_dir, busy_limit_s)))
+            lookups = opened.enter_context(closing(open_tokens(settings.data_dir, busy_limit_s)))
+            chores = opened.enter_context(closing(open_tokens(settings.data_dir, busy_limit_s)))
             with explained(path):
-                revision = read_revision(reading)
+                revision = read_revision(lookups)
             opened.pop_all()
-        return cls(settings, SerialConnection(path, reading), SerialConnection(path, writing), revision)
+        return cls(settings, SerialConnection(path, lookups), SerialConnection(path, chores), revision)
 
     async def __aenter__(self) -> Self:
         return self
@@ -98,7 +98,7 @@ class TokenStore:
             if not isinstance(found, Unseen):
                 return found
             generation = self._cache.generation
-            tokens = await self._reading.run(
+            tokens = await self._lookups.run(
                 lambda connection: read_tokens(connection, "digest = ?", digest), abandon_on_cancel=True
             )
             token = tokens[0] if tokens else None
@@ -111,7 +111,7 @@ class TokenStore:
 
     async def list_tokens(self, project_uuid: UUID) -> list[Token]:
         """A project's tokens by id, inactive ones included. `last_used_at` lags by up to `token_used_flush_ms`."""
-        return await self._reading.run(
+        return await self._chores.run(
             lambda connection: read_tokens(connection, "project_uuid = ?", project_uuid.bytes), abandon_on_cancel=True
         )
 
@@ -128,8 +128,8 @@ class TokenStore:
                 await self._flush_used(abandon_on_cancel=True)
             except StoreError as exc:
                 self._flushes.failed(exc)
-            await self._writing.aclose()
-            await self._reading.aclose()
+            await self._chores.aclose()
+            await self._lookups.aclose()
 
     async def _poll_forever(self) -> None:
         while True:
@@ -142,7 +142,7 @@ class TokenStore:
                 self._polls.succeeded()
 
     async def _poll_once(self) -> None:
-        revision = await self._reading.run(read_revision, abandon_on_cancel=True)
+        revision = await self._lookups.run(read_revision, abandon_on_cancel=True)
         if revision != self._revision:
             self._revision = revision
             self._cache.clear()
@@ -162,7 +162,7 @@ class TokenStore:
         if not used:
             return
         try:
-            await self._writing.run(partial(_write_used, used), abandon_on_cancel=abandon_on_cancel)
+            await self._chores.run(partial(_write_used, used), abandon_on_cancel=abandon_on_cancel)
         except BaseException:
             # Also when cancelled: writing the same again changes nothing. What was noted meanwhile is newer.
             self._used = used | self._used
@@ -170,9 +170,10 @@ class TokenStore:
 
 
 def _write_used(used: dict[int, float], connection: sqlite3.Connection) -> None:
-    # `max`: another worker may have written a later time.
-    with transaction(connection):
-        connection.executemany(
-            "UPDATE tokens SET last_used_at = max(coalesce(last_used_at, 0), ?) WHERE id = ?",
-            [(at, token_id) for token_id, at in used.items()],
-        )
+    # One statement: it holds the write lock for milliseconds, also when a busy event loop leaves this thread no time
+    # between two statements. `max`: another worker may have written a later time.
+    connection.execute(
+        "UPDATE tokens SET last_used_at = max(coalesce(last_used_at, 0), used.value)"
+        " FROM json_each(?) AS used WHERE tokens.id = CAST(used.key AS INTEGER)",
+        (json.dumps(used),),
+    )

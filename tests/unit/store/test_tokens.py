@@ -81,7 +81,7 @@ async def test_hit_is_no_checkpoint(store: TokenStore, admin: TokenAdmin) -> Non
 async def test_simultaneous_misses_read_once(store: TokenStore, admin: TokenAdmin) -> None:
     _, plaintext = admin.create(SUPPORT, "ci")
     statements: list[str] = []
-    store._reading._connection.set_trace_callback(statements.append)
+    store._lookups._connection.set_trace_callback(statements.append)
 
     async with trio.open_nursery() as nursery:
         for _ in range(100):
@@ -131,7 +131,7 @@ async def test_read_before_revocation_is_not_kept(
     store: TokenStore, admin: TokenAdmin, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, plaintext = admin.create(SUPPORT, "ci")
-    run, has_read, go_on = store._reading.run, trio.Event(), trio.Event()
+    run, has_read, go_on = store._lookups.run, trio.Event(), trio.Event()
 
     async def run_late(work: Callable[[sqlite3.Connection], T], *, abandon_on_cancel: bool = False) -> T:
         result = await run(work, abandon_on_cancel=abandon_on_cancel)
@@ -139,10 +139,10 @@ async def test_read_before_revocation_is_not_kept(
         await go_on.wait()
         return result
 
-    monkeypatch.setattr(store._reading, "run", run_late)
+    monkeypatch.setattr(store._lookups, "run", run_late)
     nursery.start_soon(store.find, hash_token(plaintext))
     await has_read.wait()
-    monkeypatch.setattr(store._reading, "run", run)
+    monkeypatch.setattr(store._lookups, "run", run)
     admin.revoke("1")
     nursery.start_soon(store.watch)
     generation = store._cache.generation
@@ -168,13 +168,13 @@ async def test_cancelled_find_leaves_at_once(store: TokenStore, admin: TokenAdmi
         is_reading.set()
         go_on.wait(PATIENCE_S)
 
-    store._reading._connection.set_trace_callback(hold)
+    store._lookups._connection.set_trace_callback(hold)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store.find, hash_token(plaintext))
         await trio.to_thread.run_sync(is_reading.wait, PATIENCE_S)
         nursery.cancel_scope.cancel()
 
-    assert 1 == store._reading.busy_threads
+    assert 1 == store._lookups.busy_threads
     go_on.set()
     assert token == await store.find(hash_token(plaintext))
 
@@ -234,7 +234,7 @@ async def test_locked_file_is_logged_once(
     caplog.set_level(logging.WARNING)
     token, plaintext = admin.create(SUPPORT, "a")
     store.note_used(1, 5.0)
-    path = store._writing._path
+    path = store._chores._path
     with closing(sqlite3.connect(path, isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")
         nursery.start_soon(store.watch)
@@ -264,7 +264,7 @@ async def test_failing_poll_keeps_watching(
 ) -> None:
     token, plaintext = admin.create(SUPPORT, "a")
     assert token == await store.find(hash_token(plaintext))
-    with closing(sqlite3.connect(store._reading._path, isolation_level=None)) as saboteur:
+    with closing(sqlite3.connect(store._lookups._path, isolation_level=None)) as saboteur:
         saboteur.execute("ALTER TABLE token_revision RENAME TO hidden")
         nursery.start_soon(store.watch)
 
