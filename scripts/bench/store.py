@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import sqlite3
 import statistics
 import tempfile
 import time
@@ -82,6 +83,8 @@ async def measure_log(data_dir: Path) -> None:
             write_rows(rows, connection)
 
         await report(f"log, write a row in a batch of {BATCH_ROWS}", 1, write, share=BATCH_ROWS)
+        what = f"log, the same beside a busy loop ({BATCH_ROWS} rows)"
+        await report(what, 1, lambda: write_beside_busy_loop(rows, connection), share=BATCH_ROWS)
 
 
 async def report(what: str, times: int, act: Callable[[], Awaitable[object]], share: int = 1) -> None:
@@ -98,6 +101,21 @@ async def report(what: str, times: int, act: Callable[[], Awaitable[object]], sh
 async def find_next(store: TokenStore, numbers: Iterator[int]) -> None:
     """A look-up that the store has not seen yet."""
     await store.find(digest_of(next(numbers)))
+
+
+async def write_beside_busy_loop(rows: list[LogRow], connection: sqlite3.Connection) -> None:
+    """One batch on a thread, as the store writes it, while the loop works and makes system calls without a pause."""
+    written = trio.Event()
+
+    async def write() -> None:
+        await trio.to_thread.run_sync(write_rows, rows, connection)
+        written.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(write)
+        while not written.is_set():
+            sum(range(3_000))
+            await trio.lowlevel.checkpoint()
 
 
 def add_tokens(data_dir: Path, numbers: range) -> None:

@@ -135,6 +135,23 @@ async def test_long_queue_is_written_in_parts(settings: GatewaySettings) -> None
     assert [make_row(number) for number in range(2_500)] == await read_all(settings)
 
 
+async def test_workers_share_the_file(settings: GatewaySettings) -> None:
+    async with (
+        await LogStore.open(settings) as first,
+        await LogStore.open(settings) as second,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(first.write)
+        nursery.start_soon(second.write)
+        for number in range(200):
+            (first if number % 2 else second).record(make_row(number))
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+
+    rows = await read_all(settings)
+    assert [make_row(number) for number in range(200)] == sorted(rows, key=lambda row: row.at)
+
+
 async def test_closed_store_drops(store: LogStore) -> None:
     await store.aclose()
 
