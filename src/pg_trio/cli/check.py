@@ -1,0 +1,52 @@
+"""`pg-trio check`: is this configuration usable?"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from pg_trio.app import CONFIG_VARIABLE
+from pg_trio.config import Configuration, read_configuration
+from pg_trio.errors import ConfigError
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "check",
+        help="check a configuration file",
+        description="Check a configuration: exit status 0 and a summary, or 1 and every mistake on standard error.",
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help=f"configuration file (default: ${CONFIG_VARIABLE})")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check the file and say what was found; nothing is opened, created or sent."""
+    path = arguments.config or os.environ.get(CONFIG_VARIABLE)
+    if not path:
+        print(f"pg-trio check: give --config FILE or set ${CONFIG_VARIABLE}", file=sys.stderr)
+        return 1
+    try:
+        configuration = read_configuration(Path(path))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(summarize(str(path), configuration))
+    return 0
+
+
+def summarize(source: str, configuration: Configuration) -> str:
+    """What the configuration holds, in a few lines, and its notes."""
+    settings = configuration.settings
+    endpoints = sum(len(project.endpoints) for project in settings.projects.values())
+    lines = [
+        f"{source}: no mistakes",
+        f"  projects: {len(settings.projects)} · endpoints: {endpoints} · credentials: {len(settings.credentials)}",
+    ]
+    if settings.disabled_providers:
+        lines.append(f"  providers switched off: {', '.join(sorted(settings.disabled_providers))}")
+    lines += [f"  note: {note}" for note in configuration.notes]
+    return "\n".join(lines)
