@@ -1,0 +1,81 @@
+"""Which addresses a provider may have: the public ones.
+
+Rules:
+1. A transport connects to an address only after asking here, unless the credential allows private addresses.
+2. Whatever is not known to be public is refused: IPv4 minus the special blocks, IPv6 only inside 2000::/3.
+3. An address that carries another (IPv4-mapped, NAT64, 6to4) is what it carries; Teredo is refused whole.
+
+The table is ours and not `ipaddress`' `is_global`, which changed its mind between Python patch releases (3.11.10).
+Source: IANA IPv4 and IPv6 Special-Purpose Address Registries, read 2026-11.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import TypeAlias
+
+_Address: TypeAlias = IPv4Address | IPv6Address
+
+_SPECIAL_IPV4 = tuple(
+    IPv4Network(block)
+    for block in (
+        "0.0.0.0/8",  # this host
+        "10.0.0.0/8",  # private
+        "100.64.0.0/10",  # carriers' NAT; Alibaba's metadata service
+        "127.0.0.0/8",  # loopback
+        "169.254.0.0/16",  # link-local; the metadata service of AWS, Azure, Google
+        "172.16.0.0/12",  # private
+        "192.0.0.0/24",  # protocol assignments; Oracle's metadata service
+        "192.0.2.0/24",  # documentation
+        "192.88.99.0/24",  # 6to4 relays
+        "192.168.0.0/16",  # private
+        "198.18.0.0/15",  # benchmarks
+        "198.51.100.0/24",  # documentation
+        "203.0.113.0/24",  # documentation
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved, broadcast
+    )
+)
+_GLOBAL_IPV6 = IPv6Network("2000::/3")
+_SPECIAL_IPV6 = tuple(
+    IPv6Network(block)
+    for block in (
+        "2001::/23",  # protocol assignments; Teredo, ORCHID
+        "2001:db8::/32",  # documentation
+        "3fff::/20",  # documentation
+    )
+)
+_IPV4_MAPPED = IPv6Network("::ffff:0:0/96")
+_NAT64 = IPv6Network("64:ff9b::/96")
+_SIX_TO_FOUR = IPv6Network("2002::/16")
+
+
+def is_public(address: str) -> bool:
+    """Whether the address literal is one that a provider on the public internet may have.
+
+    Raises: ValueError if it is not an address literal.
+    """
+    carried = _carried(ip_address(address))
+    if isinstance(carried, IPv4Address):
+        return not any(carried in block for block in _SPECIAL_IPV4)
+    return carried in _GLOBAL_IPV6 and not any(carried in block for block in _SPECIAL_IPV6)
+
+
+def is_literal(host: str) -> bool:
+    """Whether the host is an address and not a name."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _carried(address: _Address) -> _Address:
+    if isinstance(address, IPv4Address):
+        return address
+    number = int(address)
+    if address in _IPV4_MAPPED or address in _NAT64:
+        return IPv4Address(number & 0xFFFF_FFFF)
+    if address in _SIX_TO_FOUR:
+        return IPv4Address(number >> 80 & 0xFFFF_FFFF)
+    return address

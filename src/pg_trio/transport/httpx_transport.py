@@ -1,0 +1,214 @@
+"""The transport over httpx: for proxies from the environment, HTTP/2 and client certificates.
+
+Rules:
+1. The pool never queues: a bounded httpx pool under cancellation ends in PoolTimeout for ever (encode/httpcore #1093).
+   It has no limits; a limiter of our own, which is sound under cancellation, bounds the calls under way.
+2. The address check sits between connecting and the first byte sent: httpx resolves names itself, so what counts is
+   the address it did connect to. A proxy's own address is the operator's business and is not checked.
+3. Errors are translated here, once.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from typing import Any
+
+import httpx
+import trio
+
+from pg_trio.config.settings import UpstreamSettings
+from pg_trio.domain.upstream import WireRequest
+from pg_trio.errors import UpstreamBroken, UpstreamNonsense, UpstreamUnreachable
+from pg_trio.transport.addresses import is_literal, is_public
+from pg_trio.transport.content_coding import decoder_for
+from pg_trio.transport.tls import client_context
+
+# 1,000 calls under way: as many as a worker takes requests (`gateway.max_concurrent_requests`).
+SLOTS = 1_000
+
+# 1 s to close a connection that is not reused: closing sends at most a TLS alert, and the peer need not answer.
+CLOSE_LIMIT_S = 1.0
+
+
+class HttpxTransport:
+    """Carries requests over one `httpx.AsyncClient`; at most `slots` at once, the next wait their turn in order.
+
+    A connection that was idle is not retried when it turns out dead, other than in `DirectTransport`: httpx does not
+    say whether a byte of the answer had come.
+    """
+
+    def __init__(
+        self, settings: UpstreamSettings, slots: int = SLOTS, tls_context: ssl.SSLContext | None = None
+    ) -> None:
+        self._settings = settings
+        self._slots = trio.CapacityLimiter(slots)
+        tls_context = tls_context or client_context()
+        # Two pools, so that a call which may not reach a private address never finds a connection to one.
+        self._public = _open_client(settings, tls_context)
+        self._private = _open_client(settings, tls_context)
+
+    async def open_response(self, request: WireRequest) -> HttpxResponse:
+        """Send the request and wait for the answer's head; see `domain.upstream.Transport`."""
+        if not request.allow_private_addresses:
+            _refuse_private_literal(request.url)
+        holder = object()  # the slot's owner: the response, which may be closed by another task
+        await self._slots.acquire_on_behalf_of(holder)
+        try:
+            with _translated():
+                response = await self._send(request)
+            return HttpxResponse(response, self._slots, holder, self._settings.max_body_bytes)
+        except BaseException:
+            self._slots.release_on_behalf_of(holder)
+            raise
+
+    async def aclose(self) -> None:
+        """Close every connection; see `domain.upstream.Transport`."""
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_LIMIT_S):
+            await self._public.aclose()
+            await self._private.aclose()
+
+    def describe(self) -> str:
+        """What is under way, in one line; httpx does not tell more."""
+        return f"httpx busy {self._slots.borrowed_tokens} waiting {self._slots.statistics().tasks_waiting}"
+
+    async def _send(self, request: WireRequest) -> httpx.Response:
+        if request.allow_private_addresses:
+            client, extensions = self._private, {}
+        else:
+            client, extensions = self._public, {"trace": _AddressCheck(request.url)}
+        wired = client.build_request(
+            request.method, request.url, headers=list(request.headers), content=request.body, extensions=extensions
+        )
+        return await client.send(wired, stream=True)
+
+
+class HttpxResponse:
+    """An answer whose head has arrived; holds one slot until `aclose()`."""
+
+    def __init__(self, response: httpx.Response, slots: trio.CapacityLimiter, holder: object, limit_bytes: int) -> None:
+        self._response = response
+        self._slots = slots
+        self._holder: object | None = holder
+        self._room_bytes = limit_bytes
+        self._pieces: AsyncGenerator[bytes] = response.aiter_raw()  # type: ignore[assignment]
+        self._ended = False
+        self._decoder = decoder_for(response.headers.get("content-encoding"), limit_bytes)
+
+    @property
+    def status(self) -> int:
+        return self._response.status_code
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        # Of a repeated name the last one, as the seam has it; httpx itself would join them with commas.
+        return {name.lower(): value for name, value in self._response.headers.multi_items()}
+
+    async def receive_some(self) -> bytes:
+        """The next bytes of the body; see `domain.upstream.UpstreamResponse`."""
+        while not self._ended:
+            with _translated():
+                piece = await anext(self._pieces, b"")
+            if not piece:
+                self._end()
+                break
+            self._room_bytes -= len(piece)
+            if self._room_bytes < 0:
+                raise UpstreamNonsense("answer's body is over the size limit")
+            if self._decoder is not None:
+                piece = self._decoder.feed(piece)
+            if piece:
+                return piece
+        return b""
+
+    async def aclose(self) -> None:
+        """Let go of the connection and the slot, under cancellation too."""
+        if self._holder is None:
+            return
+        holder, self._holder = self._holder, None
+        try:
+            await self._abandon_body()
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_LIMIT_S):
+                await self._response.aclose()
+        finally:
+            self._slots.release_on_behalf_of(holder)
+
+    def _end(self) -> None:
+        self._ended = True
+        if self._decoder is not None:
+            self._decoder.finish()
+
+    async def _abandon_body(self) -> None:
+        """Unwind the half-read body.
+
+        httpx reads through five nested async generators; left suspended, each would be finished by the garbage
+        collector with a ResourceWarning. A cancellation runs through all of them and closes the connection.
+        """
+        with trio.CancelScope() as scope, suppress(httpx.HTTPError, httpx.StreamError):
+            scope.cancel()
+            while await anext(self._pieces, b""):
+                # Bytes that had already been read need no wait and so notice no cancellation: at most one buffer's.
+                pass
+
+
+def _open_client(settings: UpstreamSettings, tls_context: ssl.SSLContext) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        verify=tls_context,
+        http2=find_spec("h2") is not None,
+        follow_redirects=False,
+        trust_env=True,
+        headers={"accept-encoding": "identity"},
+        timeout=httpx.Timeout(None, connect=settings.connect_timeout_ms / 1000),
+        limits=httpx.Limits(
+            max_connections=None,
+            max_keepalive_connections=settings.pool_idle_connections,
+            keepalive_expiry=settings.pool_idle_ms / 1000,
+        ),
+    )
+
+
+class _AddressCheck:
+    """httpx's `trace` hook: ends a call that connected to a private address, before anything is sent on it."""
+
+    def __init__(self, url: str) -> None:
+        self._host = httpx.URL(url).raw_host.decode("ascii")
+        self._connects_to_host = False
+
+    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        if event == "connection.connect_tcp.started":
+            self._connects_to_host = info["host"] == self._host
+        elif event == "connection.connect_tcp.complete" and self._connects_to_host:
+            stream = info["return_value"]
+            address = stream.get_extra_info("server_addr")[0]
+            if not is_public(address):
+                # TCP alone, no TLS yet: closing does not wait.
+                await stream.aclose()
+                raise _refusal(self._host)
+
+
+def _refuse_private_literal(url: str) -> None:
+    host = httpx.URL(url).host
+    if is_literal(host) and not is_public(host):
+        raise _refusal(host)
+
+
+def _refusal(host: str) -> UpstreamUnreachable:
+    return UpstreamUnreachable(f"connection to {host} refused: its address is not public")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as exc:
+        raise UpstreamUnreachable(_said("no connection", exc)) from exc
+    except httpx.DecodingError as exc:
+        raise UpstreamNonsense(_said("answer cannot be decoded", exc)) from exc
+    except (httpx.TransportError, httpx.StreamError, trio.ClosedResourceError) as exc:
+        raise UpstreamBroken(_said("connection ended before the answer was whole", exc)) from exc
+
+
+def _said(what: str, exc: Exception) -> str:
+    return f"{what}: {exc}" if str(exc) else what
