@@ -201,7 +201,12 @@ def _read_object(headers: Mapping[str, str], body: bytes, candidate: Candidate) 
 
 def _why_not(error: orjson.JSONDecodeError, headers: Mapping[str, str], body: bytes) -> str:
     # Not the parser's own text where it would quote; position and size tell a cut body from a foreign one.
-    why = f"error at character {error.pos} of {len(body)} bytes" if body else "its body is empty"
+    if not body:
+        why = "its body is empty"
+    elif "UTF-8: " in error.msg:
+        why = f"invalid UTF-8 in {len(body)} bytes"
+    else:
+        why = f"error at character {error.pos} of {len(body)} bytes"
     content_type = headers.get("content-type")
     if content_type is None:
         return f"{why}, no content type"

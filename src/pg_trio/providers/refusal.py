@@ -77,7 +77,8 @@ def read_error_message(answer: Json) -> str | None:
             return _read_validation_error(answer)
         if not isinstance(answer, dict):
             return None
-        answer = answer.get("error") or answer.get("message") or answer.get("detail")
+        fields = (answer.get("error"), answer.get("message"), answer.get("detail"))
+        answer = next((said for said in fields if said and isinstance(said, str | dict | list)), None)
     return None
 
 

@@ -1,0 +1,206 @@
+"""What providers of the OpenAI wire sent, byte for byte, and what becomes of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from pg_trio.domain.chat import Reply, ToolCall, Usage
+from pg_trio.domain.project import Candidate, Credential
+from pg_trio.domain.secret import Secret
+from pg_trio.errors import AttemptFailed, UpstreamNonsense, UpstreamRefused
+from pg_trio.providers import adapter_for
+from tests.support.recordings import RECORDINGS, Recording, load_recording
+
+
+def candidate_of(provider: str) -> Candidate:
+    return Candidate(Credential("main", provider, "https://api.test/v1", Secret("the-key-of-this-test")), "asked-for")
+
+
+def read(name: str, change: Callable[[bytes], bytes] = lambda body: body) -> Reply:
+    provider = name.partition("/")[0]
+    recorded: Recording = load_recording(name)
+    return adapter_for(provider).read_reply(
+        recorded.status, recorded.headers, change(recorded.body), candidate_of(provider), now_s=0.0
+    )
+
+
+ANSWERS = {
+    "openai/chat": Reply(
+        "chatcmpl-123",
+        "gpt-4o-mini-2024-07-18",
+        "\n\nHello there, how may I assist you today? Ça va? 🙂",
+        "stop",
+        Usage(9, 12),
+    ),
+    "openai/tool_calls": Reply(
+        "chatcmpl-abc123",
+        "gpt-4o-mini",
+        None,
+        "tool_calls",
+        Usage(82, 17),
+        (ToolCall("call_abc123", "get_current_weather", '{\n"location": "Boston, MA"\n}'),),
+    ),
+    "openai/forced_tool": Reply(
+        "chatcmpl-AbC",
+        "gpt-4o-2024-08-06",
+        None,
+        "tool_calls",
+        Usage(60, 11),
+        (ToolCall("call_1", "generate_simple_list", '{"items":["apple","banana","cherry"]}'),),
+    ),
+    "openai/refusal": Reply(
+        "chatcmpl-9nYAG9LPNonX8DAyrkwYfemr3C8HC",
+        "gpt-4o-2024-08-06",
+        "I'm sorry, I cannot assist with that request.",
+        "content_filter",
+        Usage(81, 11),
+    ),
+    "openai/content_filter": Reply("chatcmpl-cf1", "gpt-4o-mini", "", "content_filter", Usage(14, 0)),
+    "openai/thought_away": Reply("chatcmpl-r1", "o3-mini-2025-01-31", "", "length", Usage(20, 64)),
+    "mistral/chat": Reply(
+        "chatcmpl-b5899875951449e9a2997246a3a54d21",
+        "mistral-large-latest",
+        "Coca-Cola is a carbonated soft drink. The exact formula is a closely guarded trade secret. However, it",
+        "length",
+        Usage(34, 100),
+    ),
+    "mistral/thinking": Reply(
+        "chatcmpl-cmpl-e5cc70bb28c444948073e77776eb30ef",
+        "magistral-medium-2509",
+        "17 × 23 = 391.",
+        "stop",
+        Usage(12, 48),
+    ),
+    "mistral/tool_calls": Reply(
+        "chatcmpl-cmpl-f1",
+        "mistral-small-latest",
+        None,
+        "tool_calls",
+        Usage(92, 38),
+        (
+            ToolCall("D681PevKs", "get_weather", '{"city": "Paris"}'),
+            ToolCall("a1B2c3D4e", "get_weather", '{"city":"Lyon"}'),
+        ),
+    ),
+    "mistral/model_length": Reply("chatcmpl-cmpl-f2", "open-mistral-7b", "and so on and", "length", Usage(32700, 68)),
+    "groq/chat": Reply(
+        "chatcmpl-34a9110d-c39d-423b-9ab9-9c748747b204",
+        "mixtral-8x7b-32768",
+        "Low latency LLMs are essential for real-time applications.",
+        "stop",
+        Usage(24, 377),
+    ),
+    "together/chat": Reply(
+        "chatcmpl-8b61924aa9de82dc-ARN",
+        "meta-llama/meta-llama-3.1-8b-instruct-turbo",
+        "There once was a GPU so fine,\nIt computed with speed and design.",
+        "stop",
+        Usage(22, 44),
+    ),
+    "ollama/chat": Reply("chatcmpl-768", "qwen2.5-coder:7b", "This is a test.", "stop", Usage(13, 6)),
+    "ollama/no_finish_reason": Reply("chatcmpl-769", "qwen2.5-coder:7b", "This is a test.", "stop", Usage(13, 6)),
+    "ollama/tool_calls": Reply(
+        "chatcmpl-838",
+        "qwen2.5-coder:7b",
+        None,
+        "tool_calls",
+        Usage(190, 24),
+        (ToolCall("call_hk81qg8b", "run_command", '{"command":"ls -la"}'),),
+    ),
+}
+
+# What is said, the wait in seconds, and whether the next candidate is asked.
+REFUSALS: dict[str, tuple[str, float | None, bool]] = {
+    "openai/error_400": (
+        "HTTP 400: Unsupported value: 'temperature' does not support 0.2 with this model."
+        " Only the default (1) value is supported.",
+        None,
+        False,
+    ),
+    "openai/error_401": (
+        "HTTP 401: Incorrect API key provided: [redacted]."
+        " You can find your API key at https://platform.openai.com/account/api-keys.",
+        None,
+        True,
+    ),
+    "openai/error_429": (
+        "HTTP 429: Rate limit reached for gpt-4o-mini in organization org-abc on tokens per min (TPM):"
+        " Limit 200000, Used 199500, Requested 2200. Please try again in 6.521s.",
+        6.521,
+        True,
+    ),
+    "openai/html_502": ("HTTP 502: HTML page", None, True),
+    "mistral/error_401": ("HTTP 401: Unauthorized", None, True),
+    "mistral/error_422": ("HTTP 422: body.messages.0.user.name: Extra inputs are not permitted", None, False),
+    "groq/error_429": (
+        "HTTP 429: Rate limit reached for model gemma2-9b-it in organization ... service tier on_demand on tokens per"
+        " minute (TPM): Limit 15000, Used 11972, Requested 4351. Please try again in 5.289s. Visit"
+        " https://console.groq.com/docs/rate-limits for more information.",
+        5.0,
+        True,
+    ),
+    "together/error_401": (
+        "HTTP 401: Invalid API key provided. You can find your API key at https://api.together.xyz/settings/api-keys.",
+        None,
+        True,
+    ),
+    "ollama/error_404": ("HTTP 404: model 'llama3.2' not found", None, True),
+}
+
+NONSENSE = {"openai/cut_short": "the answer is not JSON: error at character 172 of 172 bytes"}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_answer_becomes_reply(name: str) -> None:
+    assert ANSWERS[name] == read(name)
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_refusal_says_why(name: str) -> None:
+    with pytest.raises(UpstreamRefused) as caught:
+        read(name)
+
+    refused = caught.value
+    assert REFUSALS[name] == (refused.said, refused.retry_after_s, refused.fails_over)
+
+
+@pytest.mark.parametrize("name", NONSENSE)
+def test_nonsense_says_where(name: str) -> None:
+    with pytest.raises(UpstreamNonsense, match=f"^{re.escape(NONSENSE[name])}$"):
+        read(name)
+
+
+def test_every_recording_is_used() -> None:
+    recorded = {str(path.relative_to(RECORDINGS).with_suffix("")) for path in RECORDINGS.glob("*/*.http")}
+    wire = {name for name in recorded if adapter_for(name.partition("/")[0]) is adapter_for("openai")}
+
+    assert wire == {*ANSWERS, *REFUSALS, *NONSENSE}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_every_cut_is_nonsense(name: str) -> None:
+    whole = load_recording(name).body
+    taken = []
+    for length in range(len(whole)):
+        try:
+            read(name, lambda body, length=length: body[:length])  # type: ignore[misc]
+        except UpstreamNonsense:
+            continue
+        taken.append(length)
+
+    assert [] == taken
+
+
+@pytest.mark.parametrize("name", ["openai/chat", "mistral/tool_calls"])
+def test_damaged_byte_is_reply_or_failure(name: str) -> None:
+    whole = load_recording(name).body
+    for position in range(len(whole)):
+        for byte in (b"\xff", b"\x00", b'"', b"}", b"0", b"-"):
+            try:
+                reply = read(name, lambda body, at=position, byte=byte: body[:at] + byte + body[at + 1 :])  # type: ignore[misc]
+            except AttemptFailed:
+                continue
+            assert isinstance(reply, Reply)

@@ -1,0 +1,184 @@
+"""What goes to a provider of the OpenAI wire, byte for byte."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from attrs import evolve
+
+from pg_trio import __version__
+from pg_trio.domain.chat import Message, Prompt, ToolCall
+from pg_trio.domain.project import Candidate, Credential
+from pg_trio.domain.provider import PROVIDERS
+from pg_trio.domain.secret import Secret
+from pg_trio.domain.upstream import WireRequest
+from pg_trio.providers import adapter_for
+
+HI = Prompt((Message("user", "Hi"),))
+CALL = ToolCall("call_abc123", "look_up", '{"city": "Ulm"}')
+
+
+def candidate_of(provider: str, key: str | None = "the-key") -> Candidate:
+    secret = None if key is None else Secret(key)
+    return Candidate(Credential("main", provider, PROVIDERS[provider].base_url, secret), "some-model")
+
+
+def build(prompt: Prompt, provider: str = "openai") -> WireRequest:
+    return adapter_for(provider).build_request(prompt, candidate_of(provider))
+
+
+def body_of(prompt: Prompt, provider: str = "openai") -> Any:
+    return orjson.loads(build(prompt, provider).body)
+
+
+def test_smallest_request() -> None:
+    request = build(HI)
+
+    assert b'{"model":"some-model","messages":[{"role":"user","content":"Hi"}]}' == request.body
+    assert ("POST", "https://api.openai.com/v1/chat/completions") == (request.method, request.url)
+    assert [
+        ("Content-Type", "application/json"),
+        ("Accept", "application/json"),
+        ("Accept-Encoding", "identity"),
+        ("User-Agent", f"pg-trio/{__version__}"),
+        ("Authorization", "Bearer the-key"),
+    ] == list(request.headers)
+
+
+@pytest.mark.parametrize(
+    ("provider", "url"),
+    [
+        ("openai", "https://api.openai.com/v1/chat/completions"),
+        ("mistral", "https://api.mistral.ai/v1/chat/completions"),
+        ("groq", "https://api.groq.com/openai/v1/chat/completions"),
+        ("together", "https://api.together.xyz/v1/chat/completions"),
+        ("ollama", "http://localhost:11434/v1/chat/completions"),
+    ],
+)
+def test_provider_is_reached_at_its_address(provider: str, url: str) -> None:
+    assert url == build(HI, provider).url
+
+
+def test_no_key_no_authorization() -> None:
+    request = adapter_for("ollama").build_request(HI, candidate_of("ollama", key=None))
+
+    assert "Authorization" not in dict(request.headers)
+
+
+def test_key_never_shows_in_a_repr() -> None:
+    assert "the-key" not in repr(build(HI))
+
+
+def test_candidates_do_not_share_a_route() -> None:
+    adapter = adapter_for("openai")
+    first, second = candidate_of("openai", "key-one"), candidate_of("openai", "key-two")
+
+    headers = [dict(adapter.build_request(HI, candidate).headers) for candidate in (first, second, first)]
+
+    assert ["Bearer key-one", "Bearer key-two", "Bearer key-one"] == [each["Authorization"] for each in headers]
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_private_addresses_are_the_credentials_matter(allowed: bool) -> None:
+    candidate = candidate_of("openai")
+    candidate = evolve(candidate, credential=evolve(candidate.credential, allow_private_addresses=allowed))
+
+    request = adapter_for("openai").build_request(HI, candidate)
+
+    assert allowed == request.allow_private_addresses
+
+
+@pytest.mark.parametrize(
+    ("provider", "field"),
+    [
+        ("openai", "max_completion_tokens"),
+        ("mistral", "max_tokens"),
+        ("groq", "max_tokens"),
+        ("together", "max_tokens"),
+        ("ollama", "max_tokens"),
+    ],
+)
+def test_sampling_settings(provider: str, field: str) -> None:
+    body = body_of(evolve(HI, temperature=0.0, top_p=0.5, max_output_tokens=64), provider)
+
+    assert {
+        "model": "some-model",
+        "messages": [{"role": "user", "content": "Hi"}],
+        "temperature": 0.0,
+        "top_p": 0.5,
+        field: 64,
+    } == body
+
+
+def test_tools_pass_through() -> None:
+    tool = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}
+
+    body = body_of(evolve(HI, tools=(tool,), tool_choice={"type": "function", "function": {"name": "look_up"}}))
+
+    assert [tool] == body["tools"]
+    assert {"type": "function", "function": {"name": "look_up"}} == body["tool_choice"]
+
+
+def test_conversation_with_tools() -> None:
+    parts = ({"type": "text", "text": "Look"}, {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}})
+    prompt = Prompt(
+        (
+            Message("system", "Be brief."),
+            Message("user", parts, name="ann"),
+            Message("assistant", None, tool_calls=(CALL,)),
+            Message("tool", "12°", tool_call_id="call_abc123"),
+            Message("assistant", "", tool_calls=(CALL,)),
+        )
+    )
+    wire_call = {
+        "id": "call_abc123",
+        "type": "function",
+        "function": {"name": "look_up", "arguments": '{"city": "Ulm"}'},
+    }
+
+    assert [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": list(parts), "name": "ann"},
+        {"role": "assistant", "tool_calls": [wire_call]},
+        {"role": "tool", "content": "12°", "tool_call_id": "call_abc123"},
+        {"role": "assistant", "content": "", "tool_calls": [wire_call]},
+    ] == body_of(prompt)["messages"]
+
+
+def test_mistral_names_tools_only() -> None:
+    prompt = Prompt((Message("user", "Hi", name="ann"), Message("tool", "12°", name="f", tool_call_id="a1B2c3D4e")))
+
+    assert [
+        {"role": "user", "content": "Hi"},
+        {"role": "tool", "content": "12°", "name": "f", "tool_call_id": "a1B2c3D4e"},
+    ] == body_of(prompt, "mistral")["messages"]
+
+
+def test_mistral_gets_ids_it_takes() -> None:
+    prompt = Prompt(
+        (
+            Message("assistant", None, tool_calls=(CALL, evolve(CALL, id="call_other"), evolve(CALL, id="a1B2c3D4e"))),
+            Message("tool", "12°", tool_call_id="call_abc123"),
+        )
+    )
+
+    calls, result = body_of(prompt, "mistral")["messages"]
+    first, second, own = [call["id"] for call in calls["tool_calls"]]
+
+    assert first == result["tool_call_id"]
+    assert first != second
+    assert "a1B2c3D4e" == own
+    assert all(len(call_id) == 9 and call_id.isalnum() for call_id in (first, second))
+
+
+def test_text_goes_as_utf8() -> None:
+    body = build(Prompt((Message("user", '🙂 "\n\x00'),))).body
+
+    assert '🙂 \\"\\n\\u0000'.encode() in body
+
+
+def test_unknown_provider_is_a_bug() -> None:
+    with pytest.raises(KeyError):
+        adapter_for("nobody")
