@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import cast
 from uuid import UUID
 
 import trio
@@ -40,8 +41,8 @@ from pg_trio.stages.rate_limit import RateLimit
 from pg_trio.stages.schemas.stage import Schemas
 from pg_trio.store.log import LogStore
 from pg_trio.store.tokens import TokenStore
-from pg_trio.transport import DirectTransport, HttpxTransport
-from pg_trio.web.asgi import Event, GatewayRoutes, Receive, Scope, Send
+from pg_trio.transport.httpx_transport import HttpxTransport
+from pg_trio.web.asgi import AsgiApp, Event, GatewayRoutes, Receive, Scope, Send
 from pg_trio.web.introspection import make_web_app
 
 CONFIG_VARIABLE = "PG_TRIO_CONFIG"
@@ -55,8 +56,9 @@ def create_app(settings: Settings | None = None) -> QuartTrio:
     if settings is None:
         settings = load_settings(config_path())
     app = make_web_app(lambda: routes.gateway)
-    routes = GatewayRoutes(app.asgi_app)
-    app.asgi_app = GatewayLifespan(settings, routes)  # type: ignore[method-assign]
+    # Hypercorn types ASGI events as one class each, we as mappings.
+    routes: GatewayRoutes = GatewayRoutes(cast(AsgiApp, app.asgi_app))
+    app.asgi_app = GatewayLifespan(settings, routes)  # type: ignore[method-assign, assignment]
     return app
 
 
@@ -140,7 +142,7 @@ async def open_gateway(
     log = await LogStore.open(settings.gateway)
     stack.push_async_callback(log.aclose)
     transports: dict[str, Transport] = {
-        "direct": DirectTransport(settings.upstream),
+        "direct": HttpxTransport(settings.upstream),
         "httpx": HttpxTransport(settings.upstream),
     }
     for transport in transports.values():

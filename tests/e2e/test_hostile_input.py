@@ -17,9 +17,7 @@ OK = f"/api/{PROJECT}/ok"
 
 @pytest.fixture
 async def gateway(nursery: trio.Nursery, tmp_path: Path) -> Gateway:
-    return await start_gateway(
-        nursery, tmp_path, project() + endpoint("ok") + endpoint("free", rate_limit_per_minute=100)
-    )
+    return await start_gateway(nursery, tmp_path, project() + endpoint("ok"))
 
 
 def assert_clean(response: HttpResponse, *statuses: int) -> None:
@@ -209,15 +207,6 @@ async def test_slug_cannot_inject_headers(gateway: Gateway) -> None:
     response = await gateway.call("chat/completions", {"message": "Hi", "endpoint": "x\r\nSet-Cookie: a=b\x00é"})
 
     assert_clean(response, 400, 404)
-    assert "set-cookie" not in response.headers
-
-
-async def test_model_cannot_inject_headers(gateway: Gateway) -> None:
-    gateway.simulator.behave("ok", model="gpt\r\nSet-Cookie: a=b")
-
-    response = await gateway.call("ok")
-
-    assert 200 == response.status
     assert "set-cookie" not in response.headers
 
 

@@ -70,7 +70,8 @@ class Gateway:
         """The rows of the log file, oldest first (after `stop`)."""
         with sqlite3.connect(self.settings.gateway.data_dir / "log.db") as file:
             file.row_factory = sqlite3.Row
-            return [dict(row) for row in file.execute("SELECT * FROM gateway_logs ORDER BY rowid")]
+            rows = [dict(row) for row in file.execute("SELECT * FROM gateway_logs ORDER BY rowid")]
+        return [{**row, "request_id": str(UUID(bytes=row["request_id"]))} for row in rows]
 
 
 async def start_gateway(nursery: trio.Nursery, folder: Path, configuration: str) -> Gateway:

@@ -31,11 +31,17 @@ async def send_raw(port: int, data: bytes) -> HttpResponse:
     """Send the bytes on a new connection, read one answer to its end, close."""
     with trio.fail_after(READ_LIMIT_S):
         stream = await trio.open_tcp_stream("127.0.0.1", port)
-        async with stream:
-            # The server may answer and close before it has read everything.
-            with contextlib.suppress(trio.BrokenResourceError):
-                await stream.send_all(data)
-            return await read_response(stream)
+        async with stream, trio.open_nursery() as nursery:
+            nursery.start_soon(_send_what_is_taken, stream, data)
+            response = await read_response(stream)
+            nursery.cancel_scope.cancel()
+        return response
+
+
+async def _send_what_is_taken(stream: trio.SocketStream, data: bytes) -> None:
+    """Send while the answer is read: the server may answer and close before it has read everything."""
+    with contextlib.suppress(trio.BrokenResourceError):
+        await stream.send_all(data)
 
 
 async def read_response(stream: trio.SocketStream, method: str = "POST") -> HttpResponse:

@@ -43,6 +43,9 @@ def make_web_app(find_inspected: Any) -> QuartTrio:
     app.config["RESPONSE_TIMEOUT"] = None
     app.config["BODY_TIMEOUT"] = 30
     app.config["MAX_CONTENT_LENGTH"] = 64 * 1024
+    # Paths mean what they say: none is mended by a redirect.
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = True
     app.json.sort_keys = False  # type: ignore[attr-defined]
 
     async def caller_with(scope: str, project: str) -> tuple[Inspected, Caller]:
