@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hmac
 from uuid import UUID
+
+import pytest
 
 from pg_trio.domain.project import Token
 from pg_trio.store.token_cache import UNSEEN, TokenCache
@@ -75,3 +78,21 @@ def test_stale_read_is_not_kept() -> None:
     cache.keep(digest_of(1), make_token(1), generation)
 
     assert UNSEEN is cache.get(digest_of(1))
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_every_answer_compares_once(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    cache = TokenCache(entries=10)
+    remember(cache, 1)
+    cache.keep(digest_of(2), None, cache.generation)
+    compare = hmac.compare_digest
+    compared: list[tuple[int, int]] = []
+
+    def compare_and_note(left: bytes, right: bytes) -> bool:
+        compared.append((len(left), len(right)))
+        return compare(left, right)
+
+    monkeypatch.setattr(hmac, "compare_digest", compare_and_note)
+    cache.get(digest_of(number))
+
+    assert [(32, 32)] == compared
