@@ -104,7 +104,7 @@ class Pacer:
         self._not_ok = 0
 
     def run(self) -> PacedResult:
-        """Send everything when it is due and wait for the last answer."""
+        """Send everything when it is due, wait for the last answer, close all connections."""
         count = int(self._load.rate_per_s * self._load.duration_s)
         start_at = time.perf_counter()
         due_times = deque(start_at + n / self._load.rate_per_s for n in range(count))
@@ -112,6 +112,8 @@ class Pacer:
         while (due_times or self._busy) and (now := time.perf_counter()) < give_up_at:
             self._send_due(due_times, now)
             self._collect(min(self._wait_s(due_times), give_up_at - now))
+        for connection in (*self._idle, *self._busy):
+            connection.socket.close()
         return self._summarise(count)
 
     def _send_due(self, due_times: deque[float], now: float) -> None:

@@ -20,14 +20,16 @@ from attrs import field, frozen
 
 # Long enough for a gateway with nothing running to drain; the worst peer needs about a second.
 STOP_LIMIT_S = 5.0
+_KILL_LIMIT_S = 2.0
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 @frozen(slots=True)
 class Stat:
-    """The fields of `/proc/PID/stat` that are used here (proc(5), fields 4, 14–17 and 22)."""
+    """The fields of `/proc/PID/stat` that are used here (proc(5), fields 3, 4, 14–17 and 22)."""
 
+    state: str
     parent: int
     cpu_ticks: int
     started_at_ticks: int
@@ -104,18 +106,32 @@ def find_tree(root: int) -> list[int]:
 def _stop_tree(leader: subprocess.Popen[bytes]) -> None:
     # A leader that dies first would leave its children to init, where the tree is no longer seen: look before.
     tree = {pid: stat.started_at_ticks for pid in find_tree(leader.pid) if (stat := _read_stat(pid))}
-    if leader.poll() is None:
-        leader.terminate()
+    try:
+        leader.terminate()  # does nothing if it has ended
         with contextlib.suppress(subprocess.TimeoutExpired):
             leader.wait(STOP_LIMIT_S)
+    finally:  # a second Ctrl-C ends the wait, not the clean-up
+        _kill_tree(leader.pid, tree)
+        leader.wait()
+
+
+def _kill_tree(leader_pid: int, tree: Mapping[int, int]) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(leader.pid, signal.SIGKILL)
-    for pid, started_at_ticks in tree.items():
-        stat = _read_stat(pid)
-        if stat and stat.started_at_ticks == started_at_ticks:  # the same process, not one that took over its number
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-    leader.wait()
+        os.killpg(leader_pid, signal.SIGKILL)
+    left = [pid for pid, started_at_ticks in tree.items() if _is_running(pid, started_at_ticks)]
+    for pid in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    # A kill is only a request: who is in the kernel ends a moment later.
+    give_up_at = time.monotonic() + _KILL_LIMIT_S
+    while time.monotonic() < give_up_at and any(_is_running(pid, tree[pid]) for pid in left):
+        time.sleep(0.01)
+
+
+def _is_running(pid: int, started_at_ticks: int) -> bool:
+    """Whether it is the same process still, not one that took over its number, and not one waiting to be collected."""
+    stat = _read_stat(pid)
+    return stat is not None and stat.started_at_ticks == started_at_ticks and stat.state != "Z"
 
 
 def wait_finished(process: Pinned, limit_s: float) -> None:
@@ -141,7 +157,7 @@ def _read_stat(pid: int) -> Stat | None:
         return None
     # The name in parentheses may hold spaces and parentheses itself: count from the last one.
     fields = text.rpartition(")")[2].split()
-    return Stat(int(fields[1]), sum(map(int, fields[11:15])), int(fields[19]))
+    return Stat(fields[0], int(fields[1]), sum(map(int, fields[11:15])), int(fields[19]))
 
 
 def _read_memory_bytes(pid: int) -> int:

@@ -1,0 +1,177 @@
+"""The moving parts of scripts/bench/peers, with real processes and sockets: what they do to the other side."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from attrs import asdict
+
+from scripts.bench._peers import floor, paced, wrk
+from scripts.bench._peers.errors import BenchError, PeerUnavailableError
+from scripts.bench._peers.install import install_portkey
+from scripts.bench._peers.paced import PacedLoad, Pacer
+from scripts.bench._peers.ports import HOST, find_free_ports
+from scripts.bench._peers.processes import Pinned, find_tree, run_pinned, wait_finished
+from scripts.bench._peers.target import Target, wait_ready
+
+CORE = min(os.sched_getaffinity(0))
+REQUEST = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+# Prints its child's number, and neither of the two ends when asked to.
+STUBBORN = "trap '' TERM; sh -c \"trap '' TERM; while :; do sleep 1; done\" & echo $!; while :; do sleep 1; done"
+
+
+class Upstream(ThreadingHTTPServer):
+    """Answers every POST with its own body, and every third one with 500 if asked to."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__((HOST, 0), Echo)
+        self.bodies: list[bytes] = []
+        self.fails_every_third = False
+
+
+class Echo(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Upstream
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.bodies.append(body)
+        fails = self.server.fails_every_third and len(self.server.bodies) % 3 == 0
+        head = f"HTTP/1.1 {500 if fails else 200} X\r\nContent-Length: {len(body)}\r\n\r\n"
+        self.wfile.write(head.encode() + body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    with Upstream() as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def make_load(upstream: Upstream, count: int) -> PacedLoad:
+    return PacedLoad(HOST, upstream.server_port, REQUEST, rate_per_s=count * 10, duration_s=0.1, connections=4)
+
+
+def wait_for_log(process: Pinned) -> str:
+    give_up_at = time.monotonic() + 10
+    while not process.read_log().endswith("\n") and time.monotonic() < give_up_at:
+        time.sleep(0.01)
+    return process.read_log()
+
+
+def test_stubborn_tree_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scripts.bench._peers.processes.STOP_LIMIT_S", 0.1)
+
+    with run_pinned("stubborn", ["sh", "-c", STUBBORN], core=CORE, log=tmp_path / "log") as process:
+        child = int(wait_for_log(process))
+        tree = find_tree(process.leader.pid)
+
+    assert child in tree
+    assert not any(_is_running(pid) for pid in tree)
+
+
+def test_tree_runs_on_its_core(tmp_path: Path) -> None:
+    show = "import os; print(sorted(os.sched_getaffinity(0)))"
+
+    with run_pinned("show", [sys.executable, "-c", show], core=CORE, log=tmp_path / "log") as process:
+        wait_finished(process, 10)
+
+    assert f"[{CORE}]\n" == process.read_log()
+
+
+def test_cpu_of_ended_children_counts(tmp_path: Path) -> None:
+    burn = f"{sys.executable} -c 'import time\nwhile time.process_time() < 0.3: pass'; echo; exec sleep 60"
+
+    with run_pinned("burn", ["sh", "-c", burn], core=CORE, log=tmp_path / "log") as process:
+        wait_for_log(process)
+        cpu_s = process.measure_cpu_s()
+
+    assert cpu_s >= 0.25
+
+
+def test_dead_peer_says_why(tmp_path: Path) -> None:
+    (port,) = find_free_ports(1)
+    command = ["sh", "-c", "echo no such model; exit 3"]
+
+    with (
+        run_pinned("dead", command, core=CORE, log=tmp_path / "log") as process,
+        pytest.raises(PeerUnavailableError, match=r"(?s)ended with status 3.*no such model"),
+    ):
+        wait_ready(process, Target(port))
+
+
+def test_floor_passes_json_both_ways(upstream: Upstream, tmp_path: Path) -> None:
+    (port,) = find_free_ports(1)
+    ports = ["--port", str(port), "--upstream-port", str(upstream.server_port)]
+    target = Target(port, body='{"messages": [ ]}')
+
+    with run_pinned("floor", [sys.executable, floor.__file__, *ports], core=CORE, log=tmp_path / "log") as process:
+        wait_ready(process, target)
+
+    assert [b'{"messages":[]}'] == upstream.bodies
+
+
+def test_every_request_is_sent(upstream: Upstream) -> None:
+    result = Pacer(make_load(upstream, 20)).run()
+
+    assert 20 == len(upstream.bodies)
+    assert (20, 0) == (result.requests, result.errors)
+
+
+def test_other_statuses_are_errors(upstream: Upstream) -> None:
+    upstream.fails_every_third = True
+
+    result = Pacer(make_load(upstream, 20)).run()
+
+    assert (6, 0) == (result.not_ok, result.missing)
+
+
+def test_paced_command_prints_json(upstream: Upstream, tmp_path: Path) -> None:
+    load = tmp_path / "load.json"
+    load.write_text(json.dumps(asdict(make_load(upstream, 10))))
+
+    with run_pinned("paced", [sys.executable, paced.__file__, str(load)], core=CORE, log=tmp_path / "log") as process:
+        wait_finished(process, 10)
+
+    assert 10 == json.loads(process.read_log())["requests"]
+
+
+def test_missing_wrk_says_how(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(BenchError, match="apt-get install wrk"):
+        wrk.find_wrk()
+
+
+def test_failed_installation_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for tool in ("node", "npm"):
+        (tmp_path / tool).write_text("#!/bin/sh\necho no network; exit 1\n")
+        (tmp_path / tool).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    with pytest.raises(PeerUnavailableError, match=r"(?s)Portkey .* failed.*no network"):
+        install_portkey(tmp_path / "cache")
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"  # an orphan that init has not collected yet runs no more

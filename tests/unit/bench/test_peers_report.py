@@ -1,0 +1,93 @@
+"""The table of scripts/bench/peers: what is made of the raw figures."""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from scripts.bench._peers.measure import Visit
+from scripts.bench._peers.paced import PacedResult, find_percentile
+from scripts.bench._peers.plan import QUICK
+from scripts.bench._peers.report import format_table, judge, summarise
+from scripts.bench._peers.wrk import WrkResult
+
+PACED = PacedResult(
+    rate_per_s=40, requests=40, p50_us=900.0, p99_us=2_000.0, not_ok=0, missing=0, generator_cpu_us=50.0
+)
+LOADED = WrkResult(requests=1_000, duration_us=1_000_000, p50_us=900.0, p99_us=2_000.0, not_ok=0, broken=0)
+
+
+def make_visit(
+    peer: str, number: int = 1, *, per_s: int = 1_000, single_p50_us: float = 100.0, not_ok: int = 0
+) -> Visit:
+    return Visit(
+        peer=peer,
+        round=number,
+        idle_bytes=50_000_000,
+        load_bytes=60_000_000,
+        cpu_us=100.0,
+        throughput=evolve(LOADED, requests=per_s, not_ok=not_ok),
+        single=evolve(LOADED, p50_us=single_p50_us, p99_us=single_p50_us * 2),
+        paced=(PACED, None),
+    )
+
+
+def test_rounds_give_their_median() -> None:
+    visits = [make_visit("floor", number, per_s=per_s) for number, per_s in ((1, 100), (2, 900), (3, 120))]
+
+    (row,) = summarise(visits)
+
+    assert 120 == row.per_s
+
+
+def test_ratio_is_ours_over_theirs() -> None:
+    visits = [make_visit("lane", per_s=6_000), make_visit("portkey", per_s=500)]
+
+    ours, portkey = summarise(visits)
+
+    assert (1.0, 12.0) == (ours.us_over_it, portkey.us_over_it)
+
+
+def test_no_ratio_without_us() -> None:
+    (row,) = summarise([make_visit("portkey")])
+
+    assert row.us_over_it is None
+
+
+def test_added_latency_pairs_rounds() -> None:
+    quiet = [make_visit("direct", 1, single_p50_us=50), make_visit("lane", 1, single_p50_us=250)]
+    busy = [make_visit("direct", 2, single_p50_us=500), make_visit("lane", 2, single_p50_us=700)]
+
+    direct, lane = summarise([*quiet, *busy])
+
+    assert direct.added_ms is None
+    assert (0.2, 0.4) == lane.added_ms
+
+
+def test_unsustainable_rate_shows_a_dash() -> None:
+    (row,) = summarise([make_visit("litellm")])
+
+    assert ((0.9, 2.0), None) == row.paced_ms
+
+
+def test_rows_with_errors_are_marked() -> None:
+    rows = summarise([make_visit("floor"), make_visit("litellm", not_ok=3)])
+
+    table = format_table(rows, {"floor": "Floor", "litellm": "LiteLLM"}, QUICK)
+
+    assert [False, True] == ["(!)" in line for line in table.splitlines()[2:]]
+    assert 3 == rows[1].errors
+
+
+def test_bars_need_both_rows() -> None:
+    rows = summarise([make_visit("lane", per_s=6_000), make_visit("portkey", per_s=1_000)])
+
+    bars = {bar.wanted: bar.is_met for bar in judge(rows)}
+
+    assert {"lane at least 8 × portkey": False, "lane under 70 MB idle": True} == bars
+
+
+def test_percentile_is_nearest_rank() -> None:
+    ordered = [float(n) for n in range(1, 201)]
+
+    assert (100.0, 198.0) == (find_percentile(ordered, 0.50), find_percentile(ordered, 0.99))
+    assert 1.0 == find_percentile([1.0], 0.99)
