@@ -98,6 +98,7 @@ def test_clean_text_is_the_same_object(text: str) -> None:
     [
         ("10.0.0.0/24", "[IP address REDACTED]/24"),
         ("10.0.0.1-10.0.0.9", "[IP address REDACTED]-[IP address REDACTED]"),
+        ("at 12:30:45:10.0.0.1", "at 12:30:45:[IP address REDACTED]"),
         ("fe80::1: up", "[IP address REDACTED]: up"),
         ("10.0.0.1:8080", "[IP address REDACTED]:8080"),
         ("year 2024 4111 1111 1111 1111", "year 2024 [Credit card REDACTED]"),

@@ -2,7 +2,7 @@
 
 A pattern alone cannot say "a valid IBAN" or "not inside a longer number" (RE2 has no look-around), so a check sees the
 candidate with its surroundings and answers where the match ends, or `NO`. After a `NO` the search goes on one byte
-further where candidates are of bounded length, and after the candidate where it is a whole run (`takes_runs`): either
+further where candidates are of bounded length, and at its last part where it is a whole run (`takes_runs`): either
 way all of it stays linear.
 
 Sources: IBAN lengths, SWIFT IBAN registry; card numbers, ISO/IEC 7812 (Luhn); SSN, SSA's randomisation rules (no area
@@ -80,7 +80,7 @@ class Detector:
             taken = check(buffer, begin, end, start) if end > begin else NO
             if taken != NO:
                 return begin, taken
-            found = search(buffer, end if self.takes_runs and end > begin else begin + 1)
+            found = search(buffer, _rest_of_run(buffer, begin, end) if self.takes_runs else begin + 1)
         return None
 
     def replace_all(self, buffer: bytes) -> bytes:
@@ -96,6 +96,12 @@ class Detector:
             found = self.find(buffer, end)
         pieces.append(buffer[done:])
         return self.placeholder.join(pieces)
+
+
+def _rest_of_run(buffer: bytes, start: int, end: int) -> int:
+    """Where to go on after a run that is no address: at what follows its last colon (`12:30:45:10.0.0.1`)."""
+    colon = buffer.rfind(b":", start, end)
+    return colon + 1 if colon > start else end
 
 
 def custom_detector(label: str, pattern: str) -> Detector:
