@@ -358,7 +358,7 @@ def test_id_has_our_shape(theirs: str, ours: str) -> None:
     assert ours == read_json(answer_with(id=theirs)).id
 
 
-@pytest.mark.parametrize("theirs", [None, "", "chatcmpl-", "üöä", "///"])
+@pytest.mark.parametrize("theirs", [None, "", "chatcmpl-", "üöä", "///", "/" * 300 + "too-far-in"])
 def test_missing_id_is_made(theirs: str | None) -> None:
     first, second = read_json(answer_with(id=theirs)).id, read_json(answer_with(id=theirs)).id
 
