@@ -14,7 +14,7 @@ import sqlite3
 from attrs import frozen
 
 from pg_trio.errors import StoreError
-from pg_trio.store.transaction import transaction
+from pg_trio.store.transaction import snapshot, transaction
 
 
 @frozen(slots=True)
@@ -30,12 +30,18 @@ def migrate(connection: sqlite3.Connection, schema: Schema, path: str) -> None:
 
     Raises: StoreError if the file is another program's, of another kind, or newer than this release.
     """
-    while _missing_step(connection, schema, path) is not None:
+    while _is_old(connection, schema, path):
         with transaction(connection):
             # Read again under the write lock: of several workers that start at once, one takes the step.
             step = _missing_step(connection, schema, path)
             if step is not None:
                 _take_step(connection, schema, step)
+
+
+def _is_old(connection: sqlite3.Connection, schema: Schema, path: str) -> bool:
+    # One moment's view: between two reads another worker may have taken a step, and half of each looks foreign.
+    with snapshot(connection):
+        return _missing_step(connection, schema, path) is not None
 
 
 def _take_step(connection: sqlite3.Connection, schema: Schema, step: int) -> None:

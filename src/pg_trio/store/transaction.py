@@ -1,4 +1,4 @@
-"""Write transactions: all of a change or nothing of it."""
+"""Transactions: all of a change or nothing of it; all reads of one moment."""
 
 from __future__ import annotations
 
@@ -23,3 +23,14 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+@contextmanager
+def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """All reads inside see the file as it is at the first of them, whatever others commit meanwhile."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")

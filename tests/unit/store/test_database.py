@@ -97,6 +97,22 @@ def test_simultaneous_opening_migrates_once(tmp_path: Path) -> None:
     assert [2] * 16 == versions
 
 
+def test_step_taken_by_another_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "things.db"
+    with open_file(path, Schema(0, ())) as slow, open_file(path, Schema(0, ())) as quick:
+
+        def migrate_the_other(statement: str) -> None:
+            if "sqlite_master" in statement:
+                slow.set_trace_callback(None)
+                migrate(quick, NEW, "quick")
+
+        slow.set_trace_callback(migrate_the_other)
+
+        migrate(slow, NEW, "slow")
+
+        assert [2, 2] == [read_one(connection, "PRAGMA user_version") for connection in (slow, quick)]
+
+
 @pytest.mark.parametrize("existing", [OTHER, None])
 def test_foreign_database_is_untouched(tmp_path: Path, existing: Schema | None) -> None:
     path = tmp_path / "things.db"
