@@ -13,29 +13,22 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from attrs import asdict, evolve, frozen
+from attrs import asdict, evolve
 
 from scripts.bench._peers.catalogue import PEERS, Peer
 from scripts.bench._peers.errors import BenchError, PeerUnavailableError
 from scripts.bench._peers.machine import check_tools, choose_cores, describe_machine
 from scripts.bench._peers.measure import Bench, Visit, open_bench
-from scripts.bench._peers.plan import FULL, QUICK, Plan
-from scripts.bench._peers.report import BASELINE, format_table, judge, summarise
+from scripts.bench._peers.plan import FULL, QUICK
+from scripts.bench._peers.report import Findings, format_report
+from scripts.bench._peers.summary import BASELINE
 
 _ROOT = Path(__file__).resolve().parents[3]
 _NAMES = [peer.name for peer in PEERS]
-
-
-@frozen(slots=True)
-class Findings:
-    """All visits, and why the peers that are missing from them are."""
-
-    visits: tuple[Visit, ...]
-    left_out: dict[str, str]
 
 
 def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -77,13 +70,14 @@ def run(options: argparse.Namespace) -> int:
         tempfile.TemporaryDirectory(prefix="run-", dir=cache) as folder,
         open_bench(plan, cores, Path(folder), cache) as bench,
     ):
-        findings = visit_peers(bench, installed, left_out)
+        visits, left_out = visit_peers(bench, installed, left_out)
+    findings = Findings(visits, left_out, plan, machine)
 
     file = options.json or cache / f"results-{datetime.now().astimezone():%Y%m%d-%H%M%S}.json"
-    write_raw(file, findings, plan, machine)
-    print_report(findings, plan, machine)
+    write_raw(file, findings)
+    print(f"\n{format_report(findings)}")
     print(f"\nRaw figures: {file}")
-    return 0 if any(visit.peer != BASELINE for visit in findings.visits) else 1
+    return 0 if any(visit.peer != BASELINE for visit in visits) else 1
 
 
 def install_peers(chosen: Sequence[Peer], cache: Path) -> tuple[list[Peer], dict[str, str]]:
@@ -101,8 +95,10 @@ def install_peers(chosen: Sequence[Peer], cache: Path) -> tuple[list[Peer], dict
     return installed, left_out
 
 
-def visit_peers(bench: Bench, peers: Sequence[Peer], left_out: dict[str, str]) -> Findings:
-    """Visit everybody once a round. A peer that fails is not started again: its other rounds are kept."""
+def visit_peers(
+    bench: Bench, peers: Sequence[Peer], left_out: Mapping[str, str]
+) -> tuple[tuple[Visit, ...], dict[str, str]]:
+    """Visit everybody once a round; the visits, and who failed. A peer that fails is not started again."""
     visits: list[Visit] = []
     failed = dict(left_out)
     for number in range(1, bench.plan.rounds + 1):
@@ -122,46 +118,18 @@ def visit_peers(bench: Bench, peers: Sequence[Peer], left_out: dict[str, str]) -
                     f"round {number} of {bench.plan.rounds}: {peer.title}: {visit.throughput.per_s:,.0f} req/s, "
                     f"{visit.errors} errors ({taken_s:.0f} s)"
                 )
-    return Findings(tuple(visits), failed)
+    return tuple(visits), failed
 
 
-def write_raw(file: Path, findings: Findings, plan: Plan, machine: dict[str, str]) -> None:
+def write_raw(file: Path, findings: Findings) -> None:
     """Every figure of every visit is in `file`, with what is needed to read it."""
     raw = {
         "command": shlex.join(["scripts/bench/peers", *sys.argv[1:]]),
-        "machine": machine,
-        "plan": asdict(plan),
         "switched_on": {peer.name: peer.switched_on for peer in PEERS},
-        "left_out": findings.left_out,
-        "visits": [asdict(visit) for visit in findings.visits],
+        **asdict(findings),
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(raw, indent=1, ensure_ascii=False) + "\n")
-
-
-def print_report(findings: Findings, plan: Plan, machine: dict[str, str]) -> None:
-    """The table, what it was measured on, what everybody had switched on, and the bars."""
-    rows = summarise(findings.visits)
-    titles = {peer.name: peer.title for peer in PEERS}
-    print("\n" + format_table(rows, titles, plan))
-    print(
-        f"\nMedians of {plan.rounds} interleaved rounds; – means past what it can answer. Paced load waits for nobody: "
-        "latencies count from when a request was due. The row of the direct upstream is the load side's own limit."
-    )
-    print("Machine: " + ", ".join(f"{name} {value}" for name, value in machine.items()))
-    print("\nSwitched on:")
-    for peer in PEERS:
-        if peer.name in titles and any(row.name == peer.name for row in rows):
-            print(f"- {peer.title}: {peer.switched_on}")
-    for name, reason in findings.left_out.items():
-        print(f"- {titles[name]}: LEFT OUT: {reason}")
-    if marked := [titles[row.name] for row in rows if row.errors]:
-        print(f"\n(!) answered something other than 200, or not at all: {', '.join(marked)}. Do not trust these rows.")
-    bars = judge(rows)
-    if bars:
-        print("\nBars:")
-    for bar in bars:
-        print(f"- {bar.wanted}: {bar.shown} – {'met' if bar.is_met else 'NOT met'}")
 
 
 def say(text: str) -> None:

@@ -38,11 +38,15 @@ class Site:
 
 @frozen(slots=True)
 class Launch:
-    """How to start a peer that is set up, and how to call it. No command: the target is the upstream itself."""
+    """How to start a peer that is set up, and how to call it. No command: the target is the upstream itself.
+
+    `count_logged`: how many calls it has written down, asked once it has stopped.
+    """
 
     target: Target
     command: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(factory=dict)
+    count_logged: Callable[[], int] | None = None
 
 
 @frozen(slots=True)
@@ -72,12 +76,14 @@ def _set_up_floor(site: Site) -> Launch:
 
 def _set_up_lane(site: Site) -> Launch:
     gateway = ours.set_up(site.folder, site.upstream_url)
-    return Launch(gateway.make_target(site.port), gateway.make_lane_command(site.port))
+    command = gateway.make_lane_command(site.port)
+    return Launch(gateway.make_target(site.port), command, count_logged=gateway.count_logged)
 
 
 def _set_up_hypercorn(site: Site) -> Launch:
     gateway = ours.set_up(site.folder, site.upstream_url)
-    return Launch(gateway.make_target(site.port), gateway.make_hypercorn_command(site.port), gateway.environment)
+    command = gateway.make_hypercorn_command(site.port)
+    return Launch(gateway.make_target(site.port), command, gateway.environment, gateway.count_logged)
 
 
 def _set_up_portkey(site: Site) -> Launch:

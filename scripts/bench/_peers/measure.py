@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 
 from scripts.bench._peers.catalogue import Launch, Peer, Site
 from scripts.bench._peers.errors import BenchError, PeerUnavailableError
@@ -36,7 +36,10 @@ class Cores:
 
 @frozen(slots=True)
 class Visit:
-    """What one peer did in one round. `paced` has None for a rate that is past what it can answer."""
+    """What one peer did in one round. `paced` has None for a rate that is past what it can answer.
+
+    `calls`: answered in all, the warm-up included. `logged`: how many of them it wrote down, where it keeps a log.
+    """
 
     peer: str
     round: int
@@ -46,6 +49,13 @@ class Visit:
     throughput: WrkResult
     single: WrkResult
     paced: tuple[PacedResult | None, ...]
+    calls: int
+    logged: int | None = None
+
+    @property
+    def lost_rows(self) -> int:
+        """Calls that were answered and never logged: work that was not done."""
+        return max(0, self.calls - self.logged) if self.logged is not None else 0
 
     @property
     def errors(self) -> int:
@@ -75,7 +85,7 @@ class Bench:
             wait_ready(process, launch.target)
             visit = _Measurement(self, process, launch.target, folder).take(peer.name, number)
             _expect_answer(process, launch.target)
-        return visit
+        return evolve(visit, logged=launch.count_logged()) if launch.count_logged else visit
 
     def _start(self, peer: Peer, launch: Launch, folder: Path) -> contextlib.AbstractContextManager[Pinned]:
         if not launch.command:
@@ -107,7 +117,7 @@ class _Measurement:
     def take(self, peer: str, number: int) -> Visit:
         plan = self.bench.plan
         idle_bytes = self.process.measure_memory_bytes()
-        self._run_wrk(plan.connections, plan.warm_s)
+        warm, _ = self._run_wrk(plan.connections, plan.warm_s)
         cpu_before_s = self.process.measure_cpu_s()
         throughput, load_bytes = self._run_wrk(plan.connections, plan.throughput_s)
         cpu_s = self.process.measure_cpu_s() - cpu_before_s
@@ -117,7 +127,9 @@ class _Measurement:
         sustainable = throughput.per_s * SUSTAINABLE_SHARE
         paced = tuple(self._run_paced(rate) if rate <= sustainable else None for rate in plan.rates)
         cpu_us = cpu_s / throughput.requests * 1e6
-        return Visit(peer, number, idle_bytes, load_bytes, cpu_us, throughput, single, paced)
+        calls = warm.requests + throughput.requests + single.requests
+        calls += sum(result.requests - result.missing for result in paced if result)
+        return Visit(peer, number, idle_bytes, load_bytes, cpu_us, throughput, single, paced, calls)
 
     def _run_wrk(self, connections: int, duration_s: int) -> tuple[WrkResult, int]:
         """The result, and the peer's memory halfway through."""

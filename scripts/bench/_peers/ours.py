@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 from attrs import frozen
@@ -109,6 +111,12 @@ class Gateway:
         """Hypercorn as anybody would start it; the configuration's path comes from the environment."""
         bind = ("--bind", f"{HOST}:{port}")
         return (str(_BINARIES / "hypercorn"), "-k", "trio", *bind, "pg_trio.app:create_app()")
+
+    def count_logged(self) -> int:
+        """Rows in the log's file: after the gateway has stopped, one for every call that it answered."""
+        with closing(sqlite3.connect(self.configuration.with_name("data") / "log.db")) as log:
+            (count,) = log.execute("SELECT count(*) FROM gateway_logs").fetchone()
+        return int(count)
 
 
 def set_up(folder: Path, upstream_url: str) -> Gateway:

@@ -7,7 +7,8 @@ from attrs import evolve
 from scripts.bench._peers.measure import Visit
 from scripts.bench._peers.paced import PacedResult, find_percentile
 from scripts.bench._peers.plan import QUICK
-from scripts.bench._peers.report import format_table, judge, summarise
+from scripts.bench._peers.report import format_table
+from scripts.bench._peers.summary import judge, summarise
 from scripts.bench._peers.wrk import WrkResult
 
 PACED = PacedResult(
@@ -28,6 +29,7 @@ def make_visit(
         throughput=evolve(LOADED, requests=per_s, not_ok=not_ok),
         single=evolve(LOADED, p50_us=single_p50_us, p99_us=single_p50_us * 2),
         paced=(PACED, None),
+        calls=per_s + 40,
     )
 
 
@@ -72,7 +74,7 @@ def test_unsustainable_rate_shows_a_dash() -> None:
 def test_rows_with_errors_are_marked() -> None:
     rows = summarise([make_visit("floor"), make_visit("litellm", not_ok=3)])
 
-    table = format_table(rows, {"floor": "Floor", "litellm": "LiteLLM"}, QUICK)
+    table = format_table(rows, QUICK)
 
     assert [False, True] == ["(!)" in line for line in table.splitlines()[2:]]
     assert 3 == rows[1].errors
@@ -91,3 +93,9 @@ def test_percentile_is_nearest_rank() -> None:
 
     assert (100.0, 198.0) == (find_percentile(ordered, 0.50), find_percentile(ordered, 0.99))
     assert 1.0 == find_percentile([1.0], 0.99)
+
+
+def test_unlogged_calls_are_lost_work() -> None:
+    visit = make_visit("lane", per_s=960)
+
+    assert [0, 10, 0] == [evolve(visit, logged=logged).lost_rows for logged in (None, 990, 1_003)]
