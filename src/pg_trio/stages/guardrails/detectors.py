@@ -117,13 +117,15 @@ def custom_detector(label: str, pattern: str) -> Detector:
 
 def _stands_alone(buffer: bytes, start: int, end: int, floor: int) -> bool:
     """No letter or digit touches it, and no digit across a dot or hyphen: not a piece of something longer."""
-    if start > floor and (buffer[start - 1] in _WORD or buffer[start - 1] == 0x2B):  # 0x2B is "+"
-        return False
-    if start > floor + 1 and buffer[start - 1] in _JOINTS and buffer[start - 2] in _DIGITS:
-        return False
-    if end < len(buffer) and buffer[end] in _WORD:
+    if not _starts_afresh(buffer, start, floor) or (end < len(buffer) and buffer[end] in _WORD):
         return False
     return not (end + 1 < len(buffer) and buffer[end] in _JOINTS and buffer[end + 1] in _DIGITS)
+
+
+def _starts_afresh(buffer: bytes, start: int, floor: int) -> bool:
+    if start > floor and (buffer[start - 1] in _WORD or buffer[start - 1] == 0x2B):  # 0x2B is "+"
+        return False
+    return not (start > floor + 1 and buffer[start - 1] in _JOINTS and buffer[start - 2] in _DIGITS)
 
 
 def _if_alone(buffer: bytes, start: int, end: int, floor: int) -> int:
@@ -183,11 +185,25 @@ def _offset_after(buffer: bytes, start: int, chars: int) -> int:
 
 
 def _check_card(buffer: bytes, start: int, end: int, floor: int) -> int:
-    digits = buffer[start:end].translate(None, _NOT_DIGITS)
-    if not 13 <= len(digits) <= 19 or not _stands_alone(buffer, start, end, floor):
+    if not _starts_afresh(buffer, start, floor):
         return NO
+    digits = buffer[start:end].translate(None, _NOT_DIGITS)
+    while len(digits) >= 13:
+        if len(digits) <= 19 and _fits_luhn(digits):
+            return end
+        # What follows a card is often its three-digit code, which reads like a last group.
+        end = _without_last_group(buffer, start, end)
+        digits = buffer[start:end].translate(None, _NOT_DIGITS)
+    return NO
+
+
+def _fits_luhn(digits: bytes) -> bool:
     plain, doubled = digits[-1::-2], digits[-2::-2].translate(_DOUBLED)
-    return end if (sum(plain) - 48 * len(plain) + sum(doubled)) % 10 == 0 else NO
+    return (sum(plain) - 48 * len(plain) + sum(doubled)) % 10 == 0
+
+
+def _without_last_group(buffer: bytes, start: int, end: int) -> int:
+    return start + len(buffer[start:end].rstrip(_DIGITS).rstrip(_NOT_DIGITS))
 
 
 def _check_german_phone(buffer: bytes, start: int, end: int, floor: int) -> int:
@@ -196,7 +212,7 @@ def _check_german_phone(buffer: bytes, start: int, end: int, floor: int) -> int:
     longest = 15 if buffer.startswith((b"+", b"00"), start) else 12
     digits = _count_digits(buffer, start, end)
     while digits > longest:
-        end = start + len(buffer[start:end].rstrip(_DIGITS).rstrip(_NOT_DIGITS))
+        end = _without_last_group(buffer, start, end)
         digits = _count_digits(buffer, start, end)
     # Nine: what is shorter is a part number more often than a telephone.
     return end if digits >= 9 and _stands_alone(buffer, start, end, floor) else NO
@@ -217,7 +233,7 @@ _EMAIL = (
     rf"[{_LETTERS}0-9!#$%&'*+/=?^_`{{|}}~.-]+@"
     rf"(?:[{_LETTERS}0-9](?:[{_LETTERS}0-9-]*[{_LETTERS}0-9])?\.)+(?:xn--[A-Za-z0-9-]{{2,59}}|[{_LETTERS}]{{2,24}})"
 )
-_IPV6 = r"(?:[0-9A-Fa-f]*:){2,}[0-9A-Fa-f]*(?:\.\d+)*"
+_IPV6 = r"(?:[0-9A-Fa-f]*:){2,}[0-9A-Fa-f]*(?:(?:\.\d{1,3}){3})?"
 _IPV4 = r"\b\d{1,3}(?:\.\d{1,3}){3,}\b"
 _IBAN = rf"\b[A-Za-z]{{2}}\d{{2}}(?:{_GAP}?[A-Za-z0-9]){{11,30}}"
 _CARD = (

@@ -3,7 +3,7 @@
 Rules:
 1. Types are looked for in the contract's order, then the custom patterns; what an earlier one took, no later one sees.
 2. Each piece of text is scanned by itself: a match never spans two messages.
-3. Masked text that is scanned again gives nothing more.
+3. Masked text that is scanned again for a type gives nothing more of that type.
 """
 
 from __future__ import annotations
