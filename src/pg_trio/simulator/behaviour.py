@@ -345,6 +345,10 @@ PRESETS: Mapping[str, str] = MappingProxyType(
 )
 
 
+# A text with a fault replaces its base's fault with all that narrowed it: those options belonged to the old one.
+_WITHOUT_OLD_FAULT: dict[str, object] = {"retry_after_s": None, "fail_first": None, "fail_rate": None, "flap": None}
+
+
 @lru_cache(maxsize=1024)
 def parse_behaviour(text: str, base: Behaviour = GOOD) -> Behaviour:
     """`base` with the text's options laid over it.
@@ -359,6 +363,8 @@ def parse_behaviour(text: str, base: Behaviour = GOOD) -> Behaviour:
             raise ValueError(f"{name}: given twice")
         seen.add(name)
         changes |= _parse_option(name, value) if equals else _parse_preset(name)
+    if "fault" in changes:
+        changes = _WITHOUT_OLD_FAULT | changes
     # attrs' evolve takes any field by name; _OPTIONS holds only real ones.
     return evolve(base, **changes)  # type: ignore[arg-type]
 
@@ -381,12 +387,6 @@ def _parse_option(name: str, value: str) -> dict[str, object]:
         return _OPTIONS[name](value)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
-
-
-def _fault_changes(value: str) -> dict[str, object]:
-    # A fault replaces a base's fault with everything that narrowed it: those options belonged to the old one.
-    fresh: dict[str, object] = {"retry_after_s": None, "fail_first": None, "fail_rate": None, "flap": None}
-    return {"fault": None if value == "none" else parse_fault(value)} | fresh
 
 
 def _parse_usage(value: str) -> bool | ReportedUsage:
@@ -439,7 +439,7 @@ _OPTIONS: Mapping[str, Callable[[str], dict[str, object]]] = MappingProxyType(
         "head": lambda value: {"early_head": _parse_head(value)},
         "pings": lambda value: {"pings": _parse_count(value, 0, MAX_TOKENS)},
         "reasoning": lambda value: {"reasoning": _parse_count(value, 0, MAX_TOKENS)},
-        "fault": _fault_changes,
+        "fault": lambda value: {"fault": None if value == "none" else parse_fault(value)},
         "retry_after": lambda value: {"retry_after_s": _parse_count(value, 0, 10**9)},
         "fail_first": lambda value: {"fail_first": _parse_count(value, 0, 10**9)},
         "fail_rate": lambda value: {"fail_rate": parse_share(value)},

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 import orjson
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pg_trio.domain.chat import Json
 from pg_trio.simulator.behaviour import Behaviour, Fault
@@ -145,6 +145,8 @@ def _steps(behaviour: Behaviour, call: ChatCall, completion: Completion, random:
         return _delayed(behaviour, random, _INSTEAD[fault.kind](behaviour, fault))
     if fault is not None and fault.kind == "stall" and fault.variant == "head":
         return (Stall(),)
+    if fault is not None and fault.kind == "empty":
+        completion = evolve(completion, pieces=(), tool=None)
     answer = _stream if call.stream else _plain
     steps: Plan = answer(behaviour, call, completion, random, fault)
     if fault is None:
@@ -326,8 +328,6 @@ def _stream_tokens(completion: Completion, fault: Fault | None) -> Iterable[byte
         return events[: fault.count]
     if fault.kind in ("reset", "stall", "truncate", "malformed_chunk"):
         return events[: (len(events) + 1) // 2]
-    if fault.kind == "empty":
-        return ()
     if fault.kind == "nochoices":
         return (choiceless_event(completion),)
     return _huge_events(fault.count, events[:1]) if fault.kind == "huge" else events
