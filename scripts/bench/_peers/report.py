@@ -32,15 +32,21 @@ def format_report(findings: Findings) -> str:
     sections = [
         [format_table(rows, findings.plan)],
         [
-            f"Medians of {findings.plan.rounds} interleaved rounds; – means past what it can answer. At a fixed rate, "
-            "latencies count from when a request was due. The first row is the load side's own limit.",
+            f"Rounds: {findings.plan.rounds}, interleaved; medians. – means past what it can answer. At a fixed rate, "
+            "latencies count from when a request was due; what our generator adds itself is in the first row too"
+            f"{_tell_generator_cost(findings.visits)}. The first row is the load side's own limit.",
             f"Machine: {facts}",
         ],
         ["Switched on:", *_tell_switched_on(rows, findings.left_out)],
         list(_tell_warnings(rows, findings.visits)),
-        [f"Bar: {bar.wanted}: {bar.shown} – {'met' if bar.is_met else 'NOT met'}" for bar in judge(rows)],
+        [f"Bar: {bar.wanted}: {bar.shown} – {'met' if bar.is_met else 'NOT met'}" for bar in judge(findings.visits)],
     ]
     return "\n\n".join("\n".join(lines) for lines in sections if lines)
+
+
+def _tell_generator_cost(visits: Sequence[Visit]) -> str:
+    costs_us = [result.generator_cpu_us for visit in visits for result in visit.paced if result]
+    return f" ({min(costs_us):.0f}–{max(costs_us):.0f} µs of its core's time a request)" if costs_us else ""
 
 
 def _tell_switched_on(rows: Sequence[Row], left_out: Mapping[str, str]) -> Iterator[str]:

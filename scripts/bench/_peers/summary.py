@@ -32,23 +32,29 @@ class Row:
 
 def summarise(visits: Sequence[Visit]) -> list[Row]:
     """A row for every peer that was measured, in the order of the first round."""
-    names = list(dict.fromkeys(visit.peer for visit in visits))
-    ours = [visit.throughput.per_s for visit in visits if visit.peer == US]
-    ours_per_s = median(ours) if ours else None
-    return [_summarise_peer(name, visits, ours_per_s) for name in names]
+    return [_summarise_peer(name, visits) for name in dict.fromkeys(visit.peer for visit in visits)]
 
 
-def _summarise_peer(name: str, visits: Sequence[Visit], ours_per_s: float | None) -> Row:
+def compare(visits: Sequence[Visit], name: str, other: str) -> float | None:
+    """How many times the other's throughput this one has: in each round, for a slow minute hits both; then the median.
+
+    None if they have no round in common.
+    """
+    by_round = {visit.round: visit.throughput.per_s for visit in visits if visit.peer == name}
+    others = [visit for visit in visits if visit.peer == other and visit.round in by_round]
+    return median(by_round[visit.round] / visit.throughput.per_s for visit in others) if others else None
+
+
+def _summarise_peer(name: str, visits: Sequence[Visit]) -> Row:
     own = [visit for visit in visits if visit.peer == name]
 
     def middle(read: Callable[[Visit], float]) -> float:
         return median(map(read, own))
 
-    per_s = middle(lambda visit: visit.throughput.per_s)
     return Row(
         name=name,
-        per_s=per_s,
-        us_over_it=ours_per_s / per_s if ours_per_s else None,
+        per_s=middle(lambda visit: visit.throughput.per_s),
+        us_over_it=compare(visits, US, name),
         paced_ms=tuple(_summarise_rate(results) for results in zip(*(visit.paced for visit in own), strict=True)),
         added_ms=_summarise_added(own, visits),
         cpu_us=middle(lambda visit: visit.cpu_us),
@@ -89,27 +95,30 @@ class Bar:
     is_met: bool
 
 
-def judge(rows: Sequence[Row]) -> list[Bar]:
+def judge(visits: Sequence[Visit]) -> list[Bar]:
     """The bars whose rows were measured."""
-    by_name = {row.name: row for row in rows}
-    bars = [
-        _judge_ratio(by_name, US, "portkey", 8.0),
-        _judge_ratio(by_name, US, "litellm", 60.0),
-        _judge_ratio(by_name, US, "floor", 0.35),
-        _judge_ratio(by_name, "hypercorn", "portkey", 1.0),
-    ]
-    ours = by_name.get(US)
-    if ours and ours.added_ms:
-        p50_ms, p99_ms = ours.added_ms
+    ratios = (
+        _judge_ratio(visits, US, "portkey", 8.0),
+        _judge_ratio(visits, US, "litellm", 60.0),
+        _judge_ratio(visits, US, "floor", 0.35),
+        _judge_ratio(visits, "hypercorn", "portkey", 1.0),
+    )
+    bars = [bar for bar in ratios if bar]
+    for row in summarise(visits):
+        if row.name == US:
+            bars += _judge_ours(row)
+    return bars
+
+
+def _judge_ratio(visits: Sequence[Visit], name: str, other: str, least: float) -> Bar | None:
+    ratio = compare(visits, name, other)
+    return None if ratio is None else Bar(f"{name} at least {least:g} × {other}", f"{ratio:.2f} ×", ratio >= least)
+
+
+def _judge_ours(row: Row) -> list[Bar]:
+    bars = [Bar("lane under 70 MB idle", f"{row.idle_mb:.0f} MB", row.idle_mb < 70.0)]
+    if row.added_ms:
+        p50_ms, p99_ms = row.added_ms
         bars.append(Bar("lane adds under 0.5 ms (p50)", f"{p50_ms:.2f} ms", p50_ms < 0.5))
         bars.append(Bar("lane adds under 3 ms (p99)", f"{p99_ms:.2f} ms", p99_ms < 3.0))
-    if ours:
-        bars.append(Bar("lane under 70 MB idle", f"{ours.idle_mb:.0f} MB", ours.idle_mb < 70.0))
-    return [bar for bar in bars if bar]
-
-
-def _judge_ratio(rows: dict[str, Row], name: str, other: str, least: float) -> Bar | None:
-    if name not in rows or other not in rows:
-        return None
-    ratio = rows[name].per_s / rows[other].per_s
-    return Bar(f"{name} at least {least:g} × {other}", f"{ratio:.2f} ×", ratio >= least)
+    return bars

@@ -8,7 +8,7 @@ from scripts.bench._peers.measure import Visit
 from scripts.bench._peers.paced import PacedResult, find_percentile
 from scripts.bench._peers.plan import QUICK
 from scripts.bench._peers.report import format_table
-from scripts.bench._peers.summary import judge, summarise
+from scripts.bench._peers.summary import compare, judge, summarise
 from scripts.bench._peers.wrk import WrkResult
 
 PACED = PacedResult(
@@ -49,6 +49,14 @@ def test_ratio_is_ours_over_theirs() -> None:
     assert (1.0, 12.0) == (ours.us_over_it, portkey.us_over_it)
 
 
+def test_ratio_pairs_rounds() -> None:
+    fast = [make_visit("lane", 1, per_s=8_000), make_visit("portkey", 1, per_s=800)]
+    slow = [make_visit("lane", 2, per_s=2_000), make_visit("portkey", 2, per_s=200)]
+    alone = [make_visit("lane", 3, per_s=9_000)]
+
+    assert 10.0 == compare([*fast, *slow, *alone], "lane", "portkey")
+
+
 def test_no_ratio_without_us() -> None:
     (row,) = summarise([make_visit("portkey")])
 
@@ -81,9 +89,9 @@ def test_rows_with_errors_are_marked() -> None:
 
 
 def test_bars_need_both_rows() -> None:
-    rows = summarise([make_visit("lane", per_s=6_000), make_visit("portkey", per_s=1_000)])
+    visits = [make_visit("lane", per_s=6_000), make_visit("portkey", per_s=1_000)]
 
-    bars = {bar.wanted: bar.is_met for bar in judge(rows)}
+    bars = {bar.wanted: bar.is_met for bar in judge(visits)}
 
     assert {"lane at least 8 × portkey": False, "lane under 70 MB idle": True} == bars
 
