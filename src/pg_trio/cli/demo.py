@@ -151,7 +151,7 @@ Answers come from {who}.
 
 Try it in another terminal:
 
-curl -s {address}/api/{PROJECT}/assistant -H 'Authorization: Bearer {token}' \\
+curl -sw '\\n' {address}/api/{PROJECT}/assistant -H 'Authorization: Bearer {token}' \\
   -H 'Content-Type: application/json' -d '{{"message": "Hello! What can you do?"}}'
 
 Ctrl-C stops it; nothing is kept.
