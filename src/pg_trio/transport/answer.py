@@ -1,0 +1,158 @@
+"""One HTTP/1.1 answer, fed bytes in pieces of any size. No I/O.
+
+Rules:
+1. llhttp in its strict mode decides what is HTTP: both lengths, two lengths, bare LF, folded headers and bad chunk
+   sizes are errors here, because a laxer reader would disagree with somebody about where the answer ends.
+2. Interim answers (1xx) are skipped; 101 is an error, since nobody asks for an upgrade.
+3. Whatever follows a whole answer marks the connection as not reusable and is never part of the next answer.
+4. An answer with neither a length nor chunks ends with the connection (RFC 9112, 6.3): HTTP/1.0 servers do so. One cut
+   short there looks whole to us and fails where its JSON or its event stream is read.
+5. Memory is bounded by two numbers: the body that was handed on, and everything that is not body (heads, chunk sizes,
+   trailers), which may be `max_head_bytes` plus eight bytes for each byte of body (a one-byte chunk costs five).
+"""
+
+from __future__ import annotations
+
+import httptools
+
+from pg_trio.errors import UpstreamBroken, UpstreamNonsense
+
+# Five is what a chunk of one byte costs ("1\r\n…\r\n"); eight leaves room for a longer size.
+_FRAMING_BYTES_PER_BODY_BYTE = 8
+
+
+class Answer:
+    """Reads one answer. `status` and `headers()` hold from `has_head` on; `is_whole` once nothing more will come."""
+
+    __slots__ = (
+        "_body",
+        "_body_bytes",
+        "_is_interim",
+        "_keeps_alive",
+        "_max_head_bytes",
+        "_parser",
+        "_raw_headers",
+        "_wire_bytes",
+        "has_excess",
+        "has_head",
+        "is_whole",
+        "max_body_bytes",
+        "status",
+    )
+
+    def __init__(self, max_head_bytes: int, max_body_bytes: int) -> None:
+        self._max_head_bytes = max_head_bytes
+        self.max_body_bytes = max_body_bytes
+        self._wire_bytes = 0
+        self._body_bytes = 0
+        self._body: list[bytes] = []
+        self._raw_headers: list[tuple[bytes, bytes]] = []
+        self._is_interim = False
+        self._keeps_alive = False
+        self.status = 0
+        self.has_head = False
+        self.is_whole = False
+        self.has_excess = False
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a byte of it has arrived."""
+        return self._wire_bytes > 0
+
+    @property
+    def allows_reuse(self) -> bool:
+        """Whether its connection can carry another exchange."""
+        return self.is_whole and self._keeps_alive and not self.has_excess
+
+    def headers(self) -> dict[str, str]:
+        """Names in lower case; of a repeated name the last one."""
+        return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self._raw_headers}
+
+    def has_header(self, name: bytes) -> bool:
+        """Whether a header of that (lower-case) name is there; cheaper than `headers()` for the usual no."""
+        length = len(name)
+        return any(len(known) == length and known.lower() == name for known, _ in self._raw_headers)
+
+    def take_body(self) -> bytes:
+        """What arrived of the body since the last call."""
+        pieces = self._body
+        if not pieces:
+            return b""
+        taken = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self._body = []
+        return taken
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next bytes from the connection; none (`b""`) if the peer has closed it.
+
+        Raises: UpstreamBroken if this is not HTTP or ended early; UpstreamNonsense over a size limit.
+        """
+        if not piece:
+            self._end_with_connection()
+            return
+        self._wire_bytes += len(piece)
+        assert self._parser is not None, "fed after let_go()"
+        try:
+            self._parser.feed_data(piece)
+        except httptools.HttpParserError as exc:
+            self._judge(exc)
+        if self._body_bytes > self.max_body_bytes:
+            raise UpstreamNonsense(f"answer's body is over {self.max_body_bytes} bytes")
+        framing_bytes = self._wire_bytes - self._body_bytes
+        if framing_bytes > self._max_head_bytes + _FRAMING_BYTES_PER_BODY_BYTE * self._body_bytes:
+            what = "framing" if self.has_head else "head"
+            raise UpstreamNonsense(f"answer's {what} is over {self._max_head_bytes} bytes")
+
+    def let_go(self) -> None:
+        """Drop the parser: it and this object hold each other, which only the garbage collector would undo."""
+        self._parser = None
+
+    def _judge(self, exc: httptools.HttpParserError) -> None:
+        if self.is_whole:
+            self.has_excess = True
+            return
+        if isinstance(exc, httptools.HttpParserUpgrade) or self.status == 101:
+            raise UpstreamBroken("answer switches to a protocol that was not asked for") from exc
+        raise UpstreamBroken(f"answer is not HTTP: {exc}") from exc
+
+    def _end_with_connection(self) -> None:
+        if not self.has_head:
+            raise UpstreamBroken("connection closed before an answer came")
+        if self.has_header(b"content-length") or self.has_header(b"transfer-encoding"):
+            raise UpstreamBroken("connection closed before the answer was whole")
+        self.is_whole = True
+
+    # llhttp's callbacks.
+
+    def on_message_begin(self) -> None:
+        if self.is_whole:
+            raise _ExcessFound
+        self._is_interim = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # Trailers come here too, and nobody reads them.
+        if not self.has_head:
+            self._raw_headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        assert self._parser is not None
+        self.status = self._parser.get_status_code()
+        if self.status < 200:
+            self._is_interim = True
+            self._raw_headers = []
+            return
+        self.has_head = True
+        self._keeps_alive = self._parser.should_keep_alive()
+
+    def on_body(self, piece: bytes) -> None:
+        self._body_bytes += len(piece)
+        self._body.append(piece)
+
+    def on_message_complete(self) -> None:
+        if not self._is_interim:
+            self.is_whole = True
+
+
+class _ExcessFound(Exception):
+    """Stops the parser where a second answer begins."""

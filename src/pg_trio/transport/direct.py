@@ -1,0 +1,134 @@
+"""The transport that is ours: HTTP/1.1 with llhttp over non-blocking sockets, keep-alive, no limits that queue.
+
+Rules:
+1. A connection belongs to exactly one of: the pool, the call that opens a response, an open response. Each hands it on
+   or closes it; what is cancelled closes it.
+2. A reused connection that dies before a byte of the answer came is replaced by a fresh one, once. The provider may
+   have had the request and may do it twice; RFC 9112 (9.3.1) allows this for idempotent requests only, browsers do it
+   for all. A peer that closes an idle connection just as it is used again is the common case by far, and an error for
+   it would be ours to the client. A fresh connection that dies is an error.
+3. An answer that comes before the request was sent whole is taken; the rest is not sent, the connection not reused.
+4. The caller brings the deadline. Connecting and TLS have limits of their own, nothing else here has.
+"""
+
+from __future__ import annotations
+
+import ssl
+
+import trio
+
+from pg_trio.config.settings import UpstreamSettings
+from pg_trio.domain.upstream import WireRequest
+from pg_trio.errors import UpstreamBroken, UpstreamUnreachable
+from pg_trio.transport.answer import Answer
+from pg_trio.transport.connect import Connector, Resolve
+from pg_trio.transport.connection import Connection
+from pg_trio.transport.pool import Pool
+from pg_trio.transport.response import DirectResponse, read_on
+from pg_trio.transport.tls import client_context
+from pg_trio.transport.wire import Origin, encode_request, find_route
+
+
+class DirectTransport:
+    """Carries requests over its own pool of connections; see `domain.upstream.Transport`."""
+
+    def __init__(
+        self,
+        settings: UpstreamSettings,
+        tls_context: ssl.SSLContext | None = None,
+        resolve: Resolve | None = None,
+    ) -> None:
+        self._settings = settings
+        self._connector = Connector(settings, tls_context or client_context(), resolve)
+        self._pool = Pool(settings.pool_idle_connections, settings.pool_idle_ms / 1000)
+
+    async def open_response(self, request: WireRequest) -> DirectResponse:
+        """Send the request and wait for the answer's head; see `domain.upstream.Transport`."""
+        # With a connection at hand and its socket ready, the first wait would be after the request was sent.
+        await trio.lowlevel.checkpoint_if_cancelled()
+        route = find_route(request.url, request.allow_private_addresses)
+        message = encode_request(request, route)
+        connection = self._pool.take(route.origin, trio.current_time())
+        if connection is not None:
+            answer = self._expect_answer()
+            try:
+                return await self._exchange(connection, message, answer)
+            except UpstreamBroken:
+                if answer.has_begun:
+                    raise
+        return await self._exchange(await self._connect(route.origin), message, self._expect_answer())
+
+    async def prewarm(self, url: str, count: int, allow_private: bool = False) -> int:
+        """Open connections until `count` are idle for the URL's origin; how many are. One that fails is missing."""
+        origin = find_route(url, allow_private).origin
+
+        async def open_one() -> None:
+            try:
+                connection = await self._connect(origin)
+            except UpstreamUnreachable:
+                return
+            self._pool.give_back(connection, trio.current_time())
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(count - self._pool.count_idle(origin)):
+                nursery.start_soon(open_one)
+        return self._pool.count_idle(origin)
+
+    async def run(self) -> None:
+        """Close idle connections in time where no call comes to do it; for a background task, until cancelled."""
+        while True:
+            await trio.sleep(self._settings.pool_idle_ms / 1000)
+            self._pool.prune(trio.current_time())
+
+    async def aclose(self) -> None:
+        """Close every connection; see `domain.upstream.Transport`. Does its work without waiting."""
+        self._pool.close()
+
+    def describe(self) -> str:
+        """The pool's state in one line: `api.openai.com:443 idle 3 busy 2; …`; empty without connections."""
+        return self._pool.describe()
+
+    async def _connect(self, origin: Origin) -> Connection:
+        connection = await self._connector.connect(origin)
+        self._pool.adopt(connection)
+        return connection
+
+    def _expect_answer(self) -> Answer:
+        return Answer(self._settings.max_head_bytes, self._settings.max_body_bytes)
+
+    async def _exchange(self, connection: Connection, message: bytes, answer: Answer) -> DirectResponse:
+        """Owns the connection: it ends up in the response, in the pool, or closed."""
+        try:
+            was_sent = await _send(connection, answer, message)
+            while not answer.has_head:
+                await read_on(connection, answer)
+        except BaseException:
+            connection.close()
+            answer.let_go()
+            raise
+        return DirectResponse(connection, answer, self._pool, may_reuse=was_sent)
+
+
+async def _send(connection: Connection, answer: Answer, message: bytes) -> bool:
+    """Send the message; whether all of it went out. If not, an answer is there, or reading tells why there is none.
+
+    Raises: UpstreamBroken, UpstreamNonsense for what came back meanwhile.
+    """
+    try:
+        sent = connection.send_nowait(message)
+        # Nearly always all of it goes into the socket's buffer at once; the wait below costs a nursery.
+        if sent == len(message):
+            return True
+        rest = memoryview(message)[sent:]
+        while rest:
+            await connection.wait_ready()
+            received = connection.receive_nowait()
+            if received is not None:
+                answer.feed(received)
+                if answer.has_head:
+                    return False
+            rest = rest[connection.send_nowait(rest) :]
+    except (OSError, trio.ClosedResourceError):
+        # A peer that takes no more may have said why: reading tells, or fails for the same reason.
+        return False
+    return True

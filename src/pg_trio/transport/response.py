@@ -1,0 +1,95 @@
+"""An answer of the direct transport whose head has arrived."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import trio
+
+from pg_trio.errors import UpstreamBroken
+from pg_trio.transport.answer import Answer
+from pg_trio.transport.connection import Connection
+from pg_trio.transport.content_coding import BodyDecoder, decoder_for
+from pg_trio.transport.pool import Pool
+
+
+class DirectResponse:
+    """Holds its connection until the answer is whole (most are when their head is), or until it is closed.
+
+    A cancelled `receive_some` loses nothing: the next one goes on where it was.
+    """
+
+    __slots__ = ("_answer", "_connection", "_decoder", "_headers", "_may_reuse", "_pool")
+
+    def __init__(self, connection: Connection, answer: Answer, pool: Pool, *, may_reuse: bool) -> None:
+        self._connection: Connection | None = connection
+        self._answer = answer
+        self._pool = pool
+        self._may_reuse = may_reuse
+        self._headers: Mapping[str, str] | None = None
+        self._decoder: BodyDecoder | None = None
+        if answer.has_header(b"content-encoding"):
+            self._decoder = decoder_for(self.headers["content-encoding"], answer.max_body_bytes)
+        if answer.is_whole:
+            self._let_go()
+
+    @property
+    def status(self) -> int:
+        return self._answer.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        if self._headers is None:
+            self._headers = self._answer.headers()
+        return self._headers
+
+    async def receive_some(self) -> bytes:
+        """The next bytes of the body; see `domain.upstream.UpstreamResponse`."""
+        while True:
+            piece = self._answer.take_body()
+            if piece and self._decoder is not None:
+                piece = self._decoder.feed(piece)
+            if piece:
+                return piece
+            if self._answer.is_whole:
+                if self._decoder is not None:
+                    self._decoder.finish()
+                return b""
+            await self._read_on()
+
+    async def aclose(self) -> None:
+        """Let go of the connection; see `domain.upstream.UpstreamResponse`. Does its work without waiting."""
+        self._let_go()
+
+    async def _read_on(self) -> None:
+        if self._connection is None:
+            raise UpstreamBroken("response was closed before the answer was whole")
+        try:
+            await read_on(self._connection, self._answer)
+        except Exception:
+            self._let_go()
+            raise
+        if self._answer.is_whole:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        self._answer.let_go()
+        if self._may_reuse and self._answer.allows_reuse:
+            self._pool.give_back(connection, trio.current_time())
+        else:
+            connection.close()
+
+
+async def read_on(connection: Connection, answer: Answer) -> None:
+    """Feed the answer the next bytes of its connection.
+
+    Raises: UpstreamBroken, UpstreamNonsense; the connection is of no more use then.
+    """
+    try:
+        piece = await connection.receive()
+    except (OSError, trio.ClosedResourceError) as exc:
+        raise UpstreamBroken("connection broke before the answer was whole") from exc
+    answer.feed(piece)

@@ -1,0 +1,100 @@
+"""What goes out: where a URL leads, and the bytes of a request.
+
+Both are asked on every call with the same few inputs, so both remember: a route by its URL, a header's line by its
+text.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from pg_trio.domain.upstream import WireRequest
+
+# RFC 9110, 5.6.2 (token) and 5.5 (field value: no CR, LF or NUL; other controls are of no use either).
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+_TARGET = re.compile(r"[!-~]+")
+_HOST = re.compile(r"[0-9A-Za-z._:-]+")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+# Set by us, from the body and the connection: a second one would make two readings of one request.
+_OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "expect", "upgrade"})
+
+
+class Origin(NamedTuple):
+    """Connections are shared between calls with the same one. `host` is in lower case, IPv6 without brackets."""
+
+    scheme: str
+    host: str
+    port: int
+    allow_private: bool
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Route(NamedTuple):
+    """Where a URL leads: the connection's origin, and the head's first lines as text."""
+
+    origin: Origin
+    target: str
+    host_header: str
+
+
+@lru_cache(maxsize=1024)
+def find_route(url: str, allow_private: bool) -> Route:
+    """The route to an absolute http or https URL; its fragment is dropped.
+
+    Raises: ValueError if the URL is not one, names a user, or has characters that belong percent-encoded.
+    """
+    parts = urlsplit(url)
+    port = parts.port
+    host = (parts.hostname or "").encode("idna").decode("ascii")
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    is_usable = (
+        parts.scheme in _DEFAULT_PORTS
+        and parts.username is None
+        and _HOST.fullmatch(host)
+        and _TARGET.fullmatch(target)
+    )
+    if not is_usable:
+        # The URL itself is not shown: what it got wrong may be a key in the place of the user.
+        raise ValueError("not an absolute http or https URL without a user, with path and query percent-encoded")
+    origin = Origin(parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme], allow_private)
+    bracketed = f"[{host}]" if ":" in host else host
+    host_header = bracketed if origin.port == _DEFAULT_PORTS[parts.scheme] else f"{bracketed}:{origin.port}"
+    return Route(origin, target, host_header)
+
+
+def encode_request(request: WireRequest, route: Route) -> bytes:
+    """The request's head and body as they go on the wire, in one piece for one write.
+
+    Raises: ValueError if a header cannot stand in a head, or is one of those that only the transport sets.
+    """
+    lines = [_first_lines(request.method, route)]
+    lines.extend(_header_line(name, value) for name, value in request.headers)
+    lines.append(b"content-length: %d\r\n\r\n" % len(request.body))
+    lines.append(request.body)
+    return b"".join(lines)
+
+
+@lru_cache(maxsize=1024)
+def _first_lines(method: str, route: Route) -> bytes:
+    if not _HEADER_NAME.fullmatch(method):
+        raise ValueError("method is not a token")
+    lines = f"{method} {route.target} HTTP/1.1\r\nhost: {route.host_header}\r\naccept-encoding: identity\r\n"
+    return lines.encode("ascii")
+
+
+@lru_cache(maxsize=1024)
+def _header_line(name: str, value: str) -> bytes:
+    # Neither text is shown in an error: the value may be a credential.
+    if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+        raise ValueError("header has a character that cannot stand in a head")
+    if name.lower() in _OURS:
+        raise ValueError(f"header {name.lower()} is set by the transport")
+    if name.lower() == "accept-encoding":
+        return b""
+    return f"{name}: {value}\r\n".encode("latin-1")
