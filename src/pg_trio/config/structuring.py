@@ -20,7 +20,7 @@ from uuid import UUID
 
 import attrs
 import cattrs
-from cattrs.cols import list_structure_factory
+from cattrs.cols import list_structure_factory, mapping_structure_factory
 from cattrs.errors import BaseValidationError
 from cattrs.gen import make_dict_structure_fn
 
@@ -189,7 +189,7 @@ def _list_hook(listed: Any, converter: cattrs.Converter) -> Hook:
 
 
 def _mapping_hook(mapping: Any, converter: cattrs.Converter) -> Hook:
-    return _only(dict, "a table", converter.gen_structure_mapping(mapping))
+    return _only(dict, "a table", mapping_structure_factory(mapping, converter))
 
 
 def _only(python_type: type, wanted: str, structure: Callable[..., Any]) -> Hook:

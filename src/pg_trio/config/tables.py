@@ -88,7 +88,7 @@ class CredentialTable:
     """One `[[credentials]]`. `api_key` is `env:NAME`, `file:PATH` or the key itself: never shown."""
 
     name: Name | None
-    provider: Name | None
+    provider: str | None
     api_key: str | None = field(default=None, repr=False)
     # A user and password in it are a mistake, but one that must not be shown either.
     base_url: Annotated[str, Length(1, 2000)] | None = field(default=None, repr=False)
