@@ -206,6 +206,16 @@ def test_arguments_that_are_no_json() -> None:
     assert "to [E-Mail REDACTED] {" == message.tool_calls[0].arguments
 
 
+@pytest.mark.parametrize("depth", [300, 1000])
+def test_deep_arguments_are_masked(depth: int) -> None:
+    arguments = "[" * depth + '"a@b.co"' + "]" * depth
+    request = request_of(Message("assistant", None, tool_calls=(ToolCall("1", "f", arguments),)))
+
+    (message,) = ALL.apply(request).messages
+
+    assert arguments.replace("a@b.co", "[E-Mail REDACTED]") == message.tool_calls[0].arguments
+
+
 def test_match_across_messages_is_none() -> None:
     scanner = PiiScanner.compile(PiiFilter(custom_patterns=(CustomPattern("Pair", r"left\sright"),)))
     request = request_of(Message("user", "left"), Message("user", "right"))

@@ -154,6 +154,20 @@ def test_content_that_does_not_match() -> None:
     assert 'Validation failed: $.a: value is not of type "string"' == refused.value.text
 
 
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [
+        ({"type": "string"}, "$: value is nested too deeply to be checked"),
+        ({"items": {"$ref": "#"}, "minItems": 1}, "$" + "[0]" * 99 + "[…: value has less than 1 item"),
+    ],
+)
+def test_deep_content_is_refused(schema: Any, text: str) -> None:
+    with pytest.raises(OutputInvalid) as refused:
+        OutputSchema.compile(schema).check("[" * 1000 + "]" * 1000)
+
+    assert f"Validation failed: {text}" == refused.value.text
+
+
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.just(CANARY),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.just(CANARY) | st.just("a"), inner, max_size=3),

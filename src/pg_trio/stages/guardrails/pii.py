@@ -124,8 +124,8 @@ class PiiScanner:
             value = orjson.loads(arguments)
             masked = self._mask_json(value)
             return arguments if masked is value else orjson.dumps(masked).decode()
-        except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-            # Not JSON, or nested past what orjson writes (254 levels).
+        except (orjson.JSONDecodeError, orjson.JSONEncodeError, RecursionError):
+            # Not JSON, or nested past what orjson writes (254 levels) or Python follows (some 480).
             return self.mask(arguments)
 
     def _mask_json(self, value: Json) -> Json:

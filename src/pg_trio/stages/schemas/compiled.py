@@ -24,7 +24,7 @@ from attrs import frozen
 from pg_trio.domain.chat import Json, JsonObject
 
 # 300 characters: an `enum` of a thousand words is the schema author's business, not the client's reading.
-WHY_CHARS = 300
+MAX_CHARS = 300
 MASK = "value"
 
 _BRANCHES = ("anyOf", "oneOf")
@@ -66,7 +66,11 @@ class CompiledSchema:
 
     def find_failure(self, value: Json) -> Failure | None:
         """None if the value matches, else the first reason it does not."""
-        return None if self._judge.is_valid(value) else self._explain(value)
+        try:
+            return None if self._judge.is_valid(value) else self._explain(value)
+        except ValueError:
+            # "Recursion limit reached": the library stops at 255 levels. A model's answer may be deeper.
+            return Failure("$", "value is nested too deeply to be checked")
 
     def _explain(self, value: Json) -> Failure:
         try:
@@ -138,7 +142,7 @@ def _spelled_names(schema: Json) -> Iterator[str]:
 
 
 def _path(steps: list[str | int], names: frozenset[str]) -> str:
-    return "$" + "".join(_step(step, names) for step in steps)
+    return _cut("$" + "".join(_step(step, names) for step in steps))
 
 
 def _step(step: str | int, names: frozenset[str]) -> str:
@@ -156,7 +160,11 @@ def _reason(error: jsonschema_rs.ValidationError) -> str:
     elif "propertyNames" in error.schema_path:
         keyword = "propertyNames"
     why = _OWN_TEXTS.get(keyword) or error.message
-    return why if len(why) <= WHY_CHARS else why[: WHY_CHARS - 1] + "…"
+    return _cut(why)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_CHARS else text[: MAX_CHARS - 1] + "…"
 
 
 def _rewritten_keyword(forbidden: object) -> str | None:
