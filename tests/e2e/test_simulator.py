@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
@@ -224,7 +227,7 @@ async def test_key_is_demanded(nursery: trio.Nursery) -> None:
     assert [200, 401] == statuses
 
 
-SMALL = Behaviours(limits=Limits(head_bytes=1_000, body_bytes=100_000, idle_s=0.05))
+SMALL = Behaviours(limits=Limits(head_bytes=1_000, body_bytes=100_000))
 
 
 @pytest.mark.parametrize(
@@ -247,7 +250,7 @@ async def test_size_limits(nursery: trio.Nursery, request_bytes: bytes, status: 
 
 
 async def test_idle_connection_is_closed(nursery: trio.Nursery) -> None:
-    simulator = await nursery.start(serve_simulator, SMALL)
+    simulator = await nursery.start(serve_simulator, Behaviours(limits=Limits(idle_s=0.05)))
 
     async with await connect(simulator) as stream:
         received = await receive_end(stream)
@@ -434,6 +437,62 @@ async def test_error_in_stream(simulator: Simulator) -> None:
     last_event = content.decode().removesuffix("\n\n").split("\n\n")[-1]
     assert ["You", " said:"] == texts(content)
     assert "server_error" == json.loads(last_event.removeprefix("data: "))["error"]["type"]
+
+
+# ── the command ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+COMMAND = [sys.executable, "-m", "pg_trio", "simulate"]
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+async def test_command_serves_until_stopped(stop: signal.Signals) -> None:
+    arguments = ["--bind", "127.0.0.1:0", "--default", "fault=status:503", "--api-key", "sk-mine", "--verbose"]
+    async with trio.open_nursery() as nursery:
+        start = partial(trio.run_process, [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process: trio.Process = await nursery.start(partial(start, check=False))
+        assert process.stdout is not None
+        assert process.stderr is not None
+        greeting = b""
+        while greeting.count(b"\n") < 2:
+            greeting += await process.stdout.receive_some()
+        base_url, curl = greeting.decode().splitlines()[:2]
+        port = int(base_url.rpartition(":")[2].removesuffix("/v1"))
+
+        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+            await stream.send_all(chat(headers=CLOSE + "Authorization: Bearer sk-mine\r\n"))
+            answer, _ = await receive_end(stream)
+        line = await process.stderr.receive_some()
+        process.send_signal(stop)
+
+    assert 503 == split(answer)[0]
+    assert b"1 POST /v1/chat/completions model=sim fault=status done\n" == line
+    assert f"curl -s {base_url}/chat/completions" in curl
+    assert "sk-mine" not in greeting.decode()
+    assert 0 == process.returncode
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["--default", "speed=1"], 2, "--default: 'speed' is no option"),
+        (["--bind", "example.org:1"], 2, "HOST must be an IP address"),
+        (["--bind", "127.0.0.1:70000"], 2, "PORT must be a number"),
+    ],
+)
+async def test_command_says_what_is_wrong(arguments: list[str], status: int, words: str) -> None:
+    ended = await trio.run_process([*COMMAND, *arguments], capture_stdout=True, capture_stderr=True, check=False)
+
+    assert status == ended.returncode
+    assert words in ended.stderr.decode()
+
+
+async def test_command_names_a_taken_port(simulator: Simulator) -> None:
+    taken = simulator.base_url.removeprefix("http://").removesuffix("/v1")
+
+    ended = await trio.run_process([*COMMAND, "--bind", taken], capture_stderr=True, check=False)
+
+    assert 1 == ended.returncode
+    assert f"pg-trio simulate: cannot listen on {taken}: Address already in use\n" == ended.stderr.decode()
 
 
 # ── the client leaves ────────────────────────────────────────────────────────────────────────────────────────────────

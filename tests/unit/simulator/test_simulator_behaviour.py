@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -135,6 +136,24 @@ def test_new_fault_forgets_the_old_ones_options() -> None:
 
     assert Behaviour(fault=Fault("reset", variant="head")) == parse_behaviour("fault=reset", base)
     assert GOOD == parse_behaviour("fault=none", base)
+
+
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "simulator.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", OPTION_NAMES)
+def test_option_is_documented(name: str) -> None:
+    assert f"\n| `{name}` |" in DOCUMENT
+
+
+@pytest.mark.parametrize("kind", FAULT_ARGUMENTS)
+def test_fault_is_documented(kind: str) -> None:
+    assert f"\n| `{kind}" in DOCUMENT
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_is_documented(name: str) -> None:
+    assert f"| `{name}` | `{PRESETS[name]}` |" in DOCUMENT
 
 
 @pytest.mark.parametrize("name", PRESETS)
