@@ -1,0 +1,202 @@
+"""A sound configuration becomes exactly these values."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from uuid import UUID, uuid5
+
+import pytest
+
+from pg_trio.config import load_settings, parse_configuration
+from pg_trio.config.settings import GatewaySettings, ServerSettings, UpstreamSettings
+from pg_trio.domain.guardrails import (
+    ContentLength,
+    CustomPattern,
+    GuardrailRules,
+    KeywordBlocklist,
+    PiiFilter,
+    PromptInjection,
+)
+from pg_trio.domain.project import Endpoint, Project
+from tests.support.config import CREDENTIAL, ENDPOINT, NOWHERE, PROJECT, PROJECT_HEAD, SOUND, mistakes_in, read
+
+
+def project(text: str) -> Project:
+    return read(text).projects[UUID(PROJECT)]
+
+
+def endpoint(lines: str = "", folder: Path = NOWHERE) -> Endpoint:
+    return read(f"{SOUND}{lines}\n", folder=folder).projects[UUID(PROJECT)].endpoints["a"]
+
+
+def test_empty_file_has_every_default() -> None:
+    settings = read("")
+
+    assert GatewaySettings(data_dir=NOWHERE / "data") == settings.gateway
+    assert (UpstreamSettings(), ServerSettings()) == (settings.upstream, settings.server)
+    assert ({}, {}, frozenset()) == (settings.credentials, settings.projects, settings.disabled_providers)
+
+
+def test_data_dir_is_beside_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "pg.toml"
+    path.write_text('[gateway]\ndata_dir = "state"\n')
+
+    assert tmp_path / "state" == load_settings(path, {}).gateway.data_dir
+
+
+def test_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "pg.toml"
+    path.write_bytes(b"\xef\xbb\xbf[server]\r\nworkers = 2\r\n")
+
+    assert 2 == load_settings(path, {}).server.workers
+
+
+def test_endpoint_s_own_defaults() -> None:
+    found = endpoint()
+
+    assert ("a", "a", True, 120_000) == (found.slug, found.name, found.is_active, found.deadline_ms)
+    assert uuid5(UUID(PROJECT), "a") == found.uuid
+    assert [("main", "gpt")] == [(candidate.credential.name, candidate.model) for candidate in found.candidates]
+
+
+def test_failover_follows_in_order() -> None:
+    found = endpoint('failover = [{ credential = "main", model = "x" }, { credential = "main", model = "y" }]')
+
+    assert ["gpt", "x", "y"] == [candidate.model for candidate in found.candidates]
+
+
+def test_given_settings_are_kept() -> None:
+    found = endpoint('name = "A"\ntemperature = 1\ntop_p = 0.5\ndeadline_ms = 800\nis_active = false\nprompt = ""')
+
+    assert ("A", 1.0, 0.5, 800, False, "") == (
+        found.name,
+        found.temperature,
+        found.top_p,
+        found.deadline_ms,
+        found.is_active,
+        found.prompt,
+    )
+    assert isinstance(found.temperature, float)
+
+
+@pytest.mark.parametrize("written", ["0.1", '"0.1"'])
+def test_money_is_exact(written: str) -> None:
+    assert Decimal("0.1") == endpoint(f"monthly_budget_usd = {written}").monthly_budget_usd
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [("Support", "support"), ("  A & B  ", "a-b"), ("支援", "project-6f1c0000"), ("x" * 63 + " y", "x" * 63)],
+)
+def test_project_slug_from_its_name(name: str, slug: str) -> None:
+    assert slug == project(PROJECT_HEAD.replace("Support", name)).slug
+
+
+def test_metadata_is_json() -> None:
+    found = project(f"{PROJECT_HEAD}metadata = {{ a = 0.5, b = [1, {{ c = true }}] }}")
+
+    assert {"a": 0.5, "b": [1, {"c": True}]} == found.metadata
+    assert isinstance(found.metadata["a"], float)
+
+
+def test_metadata_without_dates() -> None:
+    assert ["projects[0].metadata.a[0]: JSON has no type for a date"] == mistakes_in(
+        f"{PROJECT_HEAD}metadata = {{ a = [2026-11-23] }}"
+    )
+
+
+def test_narrowest_rule_replaces_whole_rule() -> None:
+    text = (
+        CREDENTIAL
+        + '[guardrails.pii_filter]\nmode = "block"\ntypes = ["email"]\n'
+        + '[guardrails.prompt_injection]\n[guardrails.keyword_blocklist]\nwords = ["x"]\n'
+        + PROJECT_HEAD
+        + '[projects.guardrails.keyword_blocklist]\nwords = ["Y"]\n'
+        + '[projects.guardrails.pii_filter]\ncustom_patterns = [{ label = "T", pattern = "T-[0-9]+" }]\n'
+        + ENDPOINT
+        + "[projects.endpoints.guardrails.keyword_blocklist]\nenabled = false\n"
+        + "[projects.endpoints.guardrails.content_length]\nmax = 5\n"
+    )
+
+    rules = project(text).endpoints["a"].guardrails
+
+    assert (
+        GuardrailRules(
+            pii_filter=PiiFilter(custom_patterns=(CustomPattern("T", "T-[0-9]+"),)),
+            prompt_injection=PromptInjection(),
+            keyword_blocklist=KeywordBlocklist(enabled=False),
+            content_length=ContentLength(max=5),
+        )
+        == rules
+    )
+
+
+def test_no_types_is_not_all_types() -> None:
+    rules = endpoint("guardrails.pii_filter.types = []").guardrails
+
+    assert rules.pii_filter is not None
+    assert () == rules.pii_filter.types
+
+
+@pytest.mark.parametrize(
+    ("rule", "mistake"),
+    [
+        ("content_length = { min = 5, max = 4 }", "content_length.min: 5 is above max (4)"),
+        ("content_length = { min = -1 }", "content_length.min: -1 is below 0"),
+        ("keyword_blocklist = { words = [' '] }", "keyword_blocklist.words[0]: is empty"),
+        ("keyword_blocklist = { words = 'abc' }", "keyword_blocklist.words: expected a list, found a string"),
+        ("prompt_injection = { mode = 'mask' }", 'prompt_injection.mode: "mask" is none of "block"'),
+        ("pii = {}", "pii: unknown key"),
+        ("pii_filtr = {}", 'pii_filtr: unknown key; did you mean "pii_filter"?'),
+        ("pii_filter.custom_patterns = [{ label = 'x', pattern = '(?=a)' }]",
+         "pii_filter.custom_patterns[0].pattern: not a pattern in RE2 syntax: invalid perl operator: (?="),
+        ("pii_filter.custom_patterns = [{ label = 'x', pattern = 'a*' }]",
+         "pii_filter.custom_patterns[0].pattern: the pattern matches empty text, so it would match everywhere"),
+        ("pii_filter.custom_patterns = [{ label = '', pattern = 'a' }]",
+         "pii_filter.custom_patterns[0].label: is empty"),
+    ],
+)  # fmt: skip
+def test_rule_is_checked(rule: str, mistake: str) -> None:
+    assert [f"projects[0].endpoints[0].guardrails.{mistake}"] == mistakes_in(f"{SOUND}guardrails.{rule}\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "noted"),
+    [
+        ("streaming_enabled = true", ["projects[0].endpoints[0].streaming_enabled"]),
+        ("sessions_enabled = true", ["projects[0].endpoints[0].sessions_enabled"]),
+        ("hedge_after_ms = 0", ["projects[0].endpoints[0].hedge_after_ms"]),
+        ("streaming_enabled = false\nsessions_enabled = false\nsession_ttl_seconds = 60", []),
+    ],
+)
+def test_what_is_not_yet_is_said(line: str, noted: list[str]) -> None:
+    notes = parse_configuration(f"{SOUND}{line}\n", "pg.toml", NOWHERE, {}).notes
+
+    assert noted == [note.partition(":")[0] for note in notes]
+
+
+def test_environment_wins_over_the_file() -> None:
+    settings = read("[server]\nworkers = 2\n", {"PG_TRIO_SERVER__WORKERS": "3", "PG_TRIO_GATEWAY__DATA_DIR": "/var/x"})
+
+    assert (3, Path("/var/x")) == (settings.server.workers, settings.gateway.data_dir)
+
+
+def test_environment_is_checked_like_the_file() -> None:
+    environ = {
+        "PG_TRIO_SERVER__WORKERS": "0",
+        "PG_TRIO_SERVER__WORKER": "1",
+        "PG_TRIO_SERVER__BIND": "x:99999",
+        "PG_TRIO_GATEWAY__MAX_MESSAGES": "1_0",
+        "PG_TRIO_PROJECTS__X": "1",
+        "PG_TRIO_CONFIG": "no section, no setting",
+        "OTHER__THING": "not ours",
+    }
+
+    assert [
+        "PG_TRIO_GATEWAY__MAX_MESSAGES: expected an integer, found a string",
+        "PG_TRIO_PROJECTS__X: no section of that name is set from the environment",
+        'PG_TRIO_SERVER__BIND: "x:99999" is not HOST:PORT',
+        'PG_TRIO_SERVER__WORKER: unknown setting; did you mean "workers"?',
+        "PG_TRIO_SERVER__WORKERS: 0 is below 1",
+    ] == mistakes_in("", environ)
