@@ -38,6 +38,7 @@ class Cores:
 class Visit:
     """What one peer did in one round. `paced` has None for a rate that is past what it can answer.
 
+    `core_share`: CPU time over wall time under full load; under 1 the load side was the limit, or others used the core.
     `calls`: answered in all, the warm-up included. `logged`: how many of them it wrote down, where it keeps a log.
     """
 
@@ -46,6 +47,7 @@ class Visit:
     idle_bytes: int
     load_bytes: int
     cpu_us: float
+    core_share: float
     throughput: WrkResult
     single: WrkResult
     paced: tuple[PacedResult | None, ...]
@@ -127,9 +129,10 @@ class _Measurement:
         sustainable = throughput.per_s * SUSTAINABLE_SHARE
         paced = tuple(self._run_paced(rate) if rate <= sustainable else None for rate in plan.rates)
         cpu_us = cpu_s / throughput.requests * 1e6
+        core_share = cpu_s / throughput.duration_us * 1e6
         calls = warm.requests + throughput.requests + single.requests
         calls += sum(result.requests - result.missing for result in paced if result)
-        return Visit(peer, number, idle_bytes, load_bytes, cpu_us, throughput, single, paced, calls)
+        return Visit(peer, number, idle_bytes, load_bytes, cpu_us, core_share, throughput, single, paced, calls)
 
     def _run_wrk(self, connections: int, duration_s: int) -> tuple[WrkResult, int]:
         """The result, and the peer's memory halfway through."""

@@ -72,7 +72,7 @@ def format_table(rows: Sequence[Row], plan: Plan) -> str:
     """A Markdown table, padded so that a terminal shows it as well."""
     head = ["", f"req/s ({plan.connections} conn.)", "ours ÷ it"]
     head += [f"ms at {rate}/s, p50 / p99" for rate in plan.rates]
-    head += ["added ms (1 conn.), p50 / p99", "CPU µs/req", "MB idle / load", "errors"]
+    head += ["added ms (1 conn.), p50 / p99", "CPU µs/req", "% of core", "MB idle / load", "errors"]
     cells = [head, *(_format_row(row) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     rule = ["-" * width if number == 0 else "-" * (width - 1) + ":" for number, width in enumerate(widths)]
@@ -88,6 +88,7 @@ def _format_row(row: Row) -> list[str]:
         *(_format_pair(pair) for pair in row.paced_ms),
         _format_pair(row.added_ms),
         f"{row.cpu_us:,.0f}",
+        f"{row.core_share:.0%}",
         f"{row.idle_mb:,.0f} / {row.load_mb:,.0f}",
         f"{row.errors:,}",
     ]

@@ -25,6 +25,7 @@ class Row:
     paced_ms: tuple[tuple[float, float] | None, ...]
     added_ms: tuple[float, float] | None
     cpu_us: float
+    core_share: float
     idle_mb: float
     load_mb: float
     errors: int
@@ -58,6 +59,7 @@ def _summarise_peer(name: str, visits: Sequence[Visit]) -> Row:
         paced_ms=tuple(_summarise_rate(results) for results in zip(*(visit.paced for visit in own), strict=True)),
         added_ms=_summarise_added(own, visits),
         cpu_us=middle(lambda visit: visit.cpu_us),
+        core_share=middle(lambda visit: visit.core_share),
         idle_mb=middle(lambda visit: visit.idle_bytes) / _MB,
         load_mb=middle(lambda visit: visit.load_bytes) / _MB,
         errors=sum(visit.errors for visit in own),

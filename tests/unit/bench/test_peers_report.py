@@ -26,6 +26,7 @@ def make_visit(
         idle_bytes=50_000_000,
         load_bytes=60_000_000,
         cpu_us=100.0,
+        core_share=0.98,
         throughput=evolve(LOADED, requests=per_s, not_ok=not_ok),
         single=evolve(LOADED, p50_us=single_p50_us, p99_us=single_p50_us * 2),
         paced=(PACED, None),
