@@ -9,11 +9,9 @@ before the server is told that shutdown is complete. Under stock Hypercorn:
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import cast
 from uuid import UUID
 
@@ -22,11 +20,12 @@ from attrs import frozen
 from quart_trio import QuartTrio
 
 from pg_trio.config import load_settings
+from pg_trio.config.location import find_configuration
 from pg_trio.config.settings import Settings
 from pg_trio.domain.call import Answer, Call
 from pg_trio.domain.project import Caller, Token
 from pg_trio.domain.upstream import Transport
-from pg_trio.errors import ConfigError, StoreError
+from pg_trio.errors import StoreError
 from pg_trio.pipeline import Pipeline
 from pg_trio.providers import adapter_for
 from pg_trio.shared_memory.spend import LocalSpend
@@ -41,11 +40,10 @@ from pg_trio.stages.rate_limit import RateLimit
 from pg_trio.stages.schemas.stage import Schemas
 from pg_trio.store.log import LogStore
 from pg_trio.store.tokens import TokenStore
+from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.httpx_transport import HttpxTransport
 from pg_trio.web.asgi import AsgiApp, Event, GatewayRoutes, Receive, Scope, Send
 from pg_trio.web.introspection import make_web_app
-
-CONFIG_VARIABLE = "PG_TRIO_CONFIG"
 
 
 def create_app(settings: Settings | None = None) -> QuartTrio:
@@ -54,20 +52,12 @@ def create_app(settings: Settings | None = None) -> QuartTrio:
     Without settings, the file that $PG_TRIO_CONFIG names is loaded. Raises ConfigError.
     """
     if settings is None:
-        settings = load_settings(config_path())
+        settings = load_settings(find_configuration())
     app = make_web_app(lambda: routes.gateway)
     # Hypercorn types ASGI events as one class each, we as mappings.
     routes: GatewayRoutes = GatewayRoutes(cast(AsgiApp, app.asgi_app))
     app.asgi_app = GatewayLifespan(settings, routes)  # type: ignore[method-assign, assignment]
     return app
-
-
-def config_path() -> Path:
-    """The configuration file that the environment names. Raises ConfigError where it names none."""
-    path = os.environ.get(CONFIG_VARIABLE)
-    if not path:
-        raise ConfigError("environment", [f"{CONFIG_VARIABLE} is not set: it names the configuration file (TOML)"])
-    return Path(path)
 
 
 @frozen
@@ -142,7 +132,7 @@ async def open_gateway(
     log = await LogStore.open(settings.gateway)
     stack.push_async_callback(log.aclose)
     transports: dict[str, Transport] = {
-        "direct": HttpxTransport(settings.upstream),
+        "direct": DirectTransport(settings.upstream),
         "httpx": HttpxTransport(settings.upstream),
     }
     for transport in transports.values():

@@ -500,6 +500,16 @@ class StoreError(Exception):
         return self.said
 
 
+@define(slots=False, eq=False)
+class WorkersFailed(Exception):
+    """The workers of `pg-trio serve` cannot be kept alive: says why."""
+
+    said: str
+
+    def __str__(self) -> str:
+        return self.said
+
+
 def error_body(error: GatewayError) -> bytes:
     """The answer's body for an error: `{"ok":false,"error":…}` plus the error's own fields, UTF-8 JSON."""
     body = {"ok": False, "error": error.text, **error.fields()}

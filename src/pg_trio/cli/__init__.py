@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from pg_trio import __version__
-from pg_trio.cli import check, serve, simulate, token
-from pg_trio.errors import ConfigError, StoreError
+from pg_trio.cli import check, reload, serve, simulate, token, worker
+from pg_trio.errors import ConfigError, StoreError, WorkersFailed
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -16,7 +16,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="pg-trio", description="An AI gateway with deadlines that hold.")
     parser.add_argument("--version", action="version", version=f"pg-trio {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (serve, check, token, simulate):
+    for command in (serve, reload, check, token, simulate, worker):
         command.register(commands)
     return parser
 
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = make_parser().parse_args(arguments)
     try:
         status: int = parsed.run(parsed)
-    except (ConfigError, StoreError) as error:
+    except (ConfigError, StoreError, WorkersFailed) as error:
         print(f"pg-trio: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-from pg_trio.app import CONFIG_VARIABLE
 from pg_trio.config import Configuration, read_configuration
+from pg_trio.config.location import CONFIG_VARIABLE, find_configuration
 from pg_trio.errors import ConfigError
 
 
@@ -25,12 +24,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def run(arguments: argparse.Namespace) -> int:
     """Check the file and say what was found; nothing is opened, created or sent."""
-    path = arguments.config or os.environ.get(CONFIG_VARIABLE)
-    if not path:
-        print(f"pg-trio check: give --config FILE or set ${CONFIG_VARIABLE}", file=sys.stderr)
-        return 1
     try:
-        configuration = read_configuration(Path(path))
+        path = find_configuration(arguments.config)
+        configuration = read_configuration(path)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1

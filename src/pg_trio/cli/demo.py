@@ -11,7 +11,6 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -19,10 +18,9 @@ import httpx
 import trio
 from attrs import frozen
 
-from pg_trio.app import create_app
-from pg_trio.config import parse_settings
+from pg_trio.cli.supervise import supervise
+from pg_trio.config import load_settings
 from pg_trio.config.settings import Settings
-from pg_trio.server.stock import serve_stock
 from pg_trio.simulator import Simulator, serve_simulator
 from pg_trio.store.token_admin import TokenAdmin
 
@@ -50,26 +48,30 @@ class FoundProvider:
     key_variable: str | None
 
 
-def run_demo(bind: str | None) -> int:
+def run_demo(bind: str | None, workers: int | None) -> int:
     """Serve the demonstration until SIGINT or SIGTERM."""
     with tempfile.TemporaryDirectory(prefix="pg-trio-demo-") as folder:
-        trio.run(_serve, Path(folder), bind)
+        trio.run(_serve, Path(folder), bind, workers)
     return 0
 
 
-async def _serve(folder: Path, bind: str | None) -> None:
+async def _serve(folder: Path, bind: str | None, workers: int | None) -> None:
+    # Settings in the environment are for the real gateway, not for this one.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PG_TRIO_")}
     async with trio.open_nursery() as nursery:
         simulator: Simulator = await nursery.start(serve_simulator)
-        found = find_keys(os.environ) + await find_ollama(os.environ)
-        text = write_configuration(simulator.base_url, found, folder / "data", bind)
-        settings = parse_settings(text, "demo", folder, os.environ)
+        found = find_keys(environ) + await find_ollama(environ)
+        path = folder / "gateway.toml"
+        path.write_text(write_configuration(simulator.base_url, found, bind, workers or 1), encoding="utf-8")
+        settings = load_settings(path, environ)
         with TokenAdmin(settings.gateway.data_dir) as admin:
             _, plaintext = admin.create(PROJECT, "demo", "test", ("chat", "models", "admin"))
-        serve = partial(serve_stock, create_app(settings), settings.server)
-        async with trio.open_nursery() as serving:
-            binds: list[str] = await serving.start(serve)
-            print(describe(binds[0], plaintext, found, settings), flush=True)
-        nursery.cancel_scope.cancel()
+
+        def announce(addresses: list[str]) -> None:
+            print(describe(addresses[0], plaintext, found, settings), flush=True)
+
+        await supervise(path, settings, announce)
+        nursery.cancel_scope.cancel(reason="served")
 
 
 def find_keys(environ: Mapping[str, str]) -> list[FoundProvider]:
@@ -88,11 +90,12 @@ async def find_ollama(environ: Mapping[str, str]) -> list[FoundProvider]:
         return []
 
 
-def write_configuration(base_url: str, found: list[FoundProvider], data_dir: Path, bind: str | None) -> str:
+def write_configuration(base_url: str, found: list[FoundProvider], bind: str | None, workers: int) -> str:
     """The demonstration's configuration, as a user would write it."""
-    lines = ["[gateway]", f"data_dir = {json.dumps(str(data_dir))}", ""]
+    lines = ["[server]", f"workers = {workers}"]
     if bind is not None:
-        lines += ["[server]", f"bind = {json.dumps(bind)}", ""]
+        lines.append(f"bind = {json.dumps(bind)}")
+    lines.append("")
     lines += _credential(SIMULATED, "openai", base_url=base_url, api_key="sk-simulated")
     for provider in found:
         key = {"api_key": f"env:{provider.key_variable}"} if provider.key_variable else {}

@@ -20,7 +20,7 @@ def make_hypercorn_config(settings: ServerSettings) -> Config:
     config = Config()
     config.bind = [settings.bind]
     config.keep_alive_timeout = settings.idle_timeout_ms / 1000
-    config.read_timeout = None  # type: ignore[assignment]  # Hypercorn's default; ours are the deadline and body limits
+    config.read_timeout = None  # Hypercorn's default; ours are the deadline and body limits
     config.graceful_timeout = settings.drain_ms / 1000
     config.h11_max_incomplete_size = settings.max_head_bytes
     config.include_server_header = False

@@ -43,7 +43,7 @@ def test_commands_are_documented() -> None:
         action.choices for action in make_parser()._actions if isinstance(action, argparse._SubParsersAction)
     )
 
-    assert [] == [name for name in commands if f"`pg-trio {name}`" not in OPERATIONS]
+    assert [] == [name for name in commands if f"`pg-trio {name}" not in OPERATIONS]
 
 
 def test_providers_are_documented() -> None:

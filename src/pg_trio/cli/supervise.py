@@ -1,0 +1,50 @@
+"""What `serve` and `serve --demo` share: sockets, the supervisor, and its worker command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import trio
+from hypercorn.utils import repr_socket_addr
+
+from pg_trio.config import load_settings
+from pg_trio.config.settings import Settings
+from pg_trio.server.serving import listen
+from pg_trio.server.status_file import StatusFile
+from pg_trio.server.stock import make_hypercorn_config
+from pg_trio.server.supervisor import Supervisor
+from pg_trio.store.database import make_data_dir
+
+
+async def supervise(path: Path, settings: Settings, announce: Callable[[list[str]], None]) -> None:
+    """Serve the configuration in `path` (absolute) until told to stop.
+
+    `announce` gets the addresses (`http://host:port`) once every worker is ready.
+    Raises StoreError, OSError (the address cannot be used) or WorkersFailed.
+    """
+    make_data_dir(settings.gateway.data_dir)
+    sockets = listen(make_hypercorn_config(settings.server)).insecure_sockets
+    addresses = [f"http://{repr_socket_addr(sock.family, sock.getsockname())}" for sock in sockets]
+    supervisor = Supervisor(
+        command=[sys.executable, "-m", "pg_trio", "worker", "--config", str(path)],
+        settings=settings.server,
+        sockets=sockets,
+        check=partial(load_settings, path),
+        status_file=StatusFile.inside(settings.gateway.data_dir),
+    )
+    async with trio.open_nursery() as nursery:
+        await nursery.start(supervisor.run)
+        announce(addresses)
+
+
+def announce(settings: Settings, addresses: list[str]) -> None:
+    """Say that the gateway serves, and what."""
+    endpoints = sum(len(project.endpoints) for project in settings.projects.values())
+    print(
+        f"pg_trio serves on {', '.join(addresses)} · workers: {settings.server.workers}"
+        f" · projects: {len(settings.projects)} · endpoints: {endpoints}",
+        flush=True,
+    )

@@ -1,0 +1,42 @@
+"""`pg-trio worker`: one worker process; started by `pg-trio serve`, never by hand."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the parser, without a line in the help."""
+    parser = commands.add_parser("worker", description="One worker of `pg-trio serve`, which starts it.")
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--sockets", type=_descriptors, required=True, help="inherited listening sockets")
+    parser.add_argument("--control", type=int, required=True, help="inherited socket to the supervisor")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until SIGTERM, or until the supervisor is gone."""
+    import trio
+
+    from pg_trio.app import create_app
+    from pg_trio.cli.logs import configure_logging
+    from pg_trio.config import load_settings
+    from pg_trio.server.http1 import ASGIApplication
+    from pg_trio.server.worker import run_worker
+
+    configure_logging()
+    settings = load_settings(arguments.config)
+    sockets = [socket.socket(fileno=descriptor) for descriptor in arguments.sockets]
+    control = socket.socket(fileno=arguments.control)
+    # Quart-Trio types ASGI events as one class each, the lane as mappings.
+    app = cast(ASGIApplication, create_app(settings))
+    trio.run(partial(run_worker, app, settings.server, sockets, control))
+    return 0
+
+
+def _descriptors(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]

@@ -1,0 +1,234 @@
+"""The parent of all workers: one process each, on the same listening sockets, kept alive until told to stop.
+
+Rules:
+1. The parent opens the sockets and never closes them while it runs, so no restart refuses a connection. It serves none.
+2. A worker says over its control socket that it is ready; it learns from the same socket's end that its parent is
+   gone. Nothing else is said between them: SIGTERM means "finish what you have and go".
+3. A worker that dies is started again, after a pause that doubles while it keeps dying. Too many deaths in a minute end
+   everything with a clear message: a gateway that cannot live must not look like one that runs.
+4. SIGHUP replaces the workers one by one, after the configuration was checked: the new one is ready before the old one
+   is told to go. A bad file, or a new worker that does not get ready, leaves the old ones and says why.
+5. SIGTERM and SIGINT let the workers drain; a second one ends them at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import subprocess
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+import trio
+from attrs import define, field
+
+from pg_trio.config.settings import ServerSettings
+from pg_trio.errors import ConfigError, WorkersFailed
+from pg_trio.server.status_file import StatusFile
+
+logger = logging.getLogger("pg_trio.supervisor")
+
+FIRST_PAUSE_S = 0.1
+LAST_PAUSE_S = 10.0
+# systemd's start limit is 5 starts in 10 s; ours must survive a killer that takes a worker every second for a while.
+DEATHS_PER_MINUTE = 120
+# A worker has its own limit for draining; one that overstays it by this much is killed.
+KILL_AFTER_DRAIN_S = 5.0
+READY = b"ready"
+
+
+@define(eq=False)
+class Worker:
+    """One worker process. `ready` and `exited` are set once each; `status` is its exit status then."""
+
+    process: trio.Process
+    control: trio.SocketStream
+    ready: trio.Event = field(factory=trio.Event)
+    exited: trio.Event = field(factory=trio.Event)
+    retired: bool = False
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def retire(self) -> None:
+        """Tell it to finish what it has and go; its going is not a death then."""
+        self.retired = True
+        self.process.terminate()
+
+
+@define(eq=False)
+class Supervisor:
+    """Keeps `settings.workers` processes of `command` alive on the sockets; see the rules above.
+
+    `command` is started with `--sockets FD,FD… --control FD` behind it. `check` raises ConfigError where the
+    configuration cannot be used; it runs in a thread, before each reload.
+    """
+
+    command: Sequence[str]
+    settings: ServerSettings
+    sockets: Sequence[socket.socket]
+    check: Callable[[], object]
+    status_file: StatusFile
+    start_limit_s: float = 60.0
+    _workers: list[Worker] = field(factory=list, init=False)
+    _deaths: deque[float] = field(factory=deque, init=False)
+    _stopping: bool = field(default=False, init=False)
+    _reload: trio.Lock = field(factory=trio.Lock, init=False)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run until a signal says stop; `started` once every worker is ready. Raises WorkersFailed."""
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        with trio.open_signal_receiver(*numbers) as signals, ExitStack() as stack:
+            stack.callback(self.status_file.remove)
+            try:
+                async with trio.open_nursery() as nursery:
+                    await self._start_all(nursery)
+                    self.status_file.write(workers=[worker.pid for worker in self._workers])
+                    task_status.started()
+                    async for number in signals:
+                        if number == signal.SIGHUP:
+                            nursery.start_soon(self._replace_all, nursery)
+                        elif self._stopping:
+                            self._kill_all()
+                        else:
+                            nursery.start_soon(self._stop, nursery.cancel_scope)
+            finally:
+                self._kill_all()
+
+    # ── starting ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _start_all(self, nursery: trio.Nursery) -> None:
+        self._workers = [await self._start(nursery) for _ in range(self.settings.workers)]
+        for worker in self._workers:
+            if not await self._wait_ready(worker):
+                raise WorkersFailed("a worker ended before it was ready; what it said is above")
+        for slot in range(len(self._workers)):
+            nursery.start_soon(self._keep_alive, nursery, slot)
+
+    async def _start(self, nursery: trio.Nursery) -> Worker:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            descriptors = [sock.fileno() for sock in self.sockets]
+            arguments = ["--sockets", ",".join(map(str, descriptors)), "--control", str(theirs.fileno())]
+            process = await trio.lowlevel.open_process(
+                [*self.command, *arguments], stdin=subprocess.DEVNULL, pass_fds=[*descriptors, theirs.fileno()]
+            )
+        worker = Worker(process, trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
+        nursery.start_soon(self._watch, worker)
+        nursery.start_soon(self._listen, worker)
+        return worker
+
+    async def _watch(self, worker: Worker) -> None:
+        await worker.process.wait()
+        worker.exited.set()
+        worker.control.socket.close()
+
+    async def _listen(self, worker: Worker) -> None:
+        try:
+            if await worker.control.receive_some(len(READY)) == READY:
+                worker.ready.set()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return
+
+    async def _wait_ready(self, worker: Worker) -> bool:
+        """True once the worker is ready; False if it ended first, or took too long and was killed."""
+        with trio.move_on_after(self.start_limit_s):
+            async with trio.open_nursery() as nursery:
+
+                async def wait(event: trio.Event) -> None:
+                    await event.wait()
+                    nursery.cancel_scope.cancel(reason="one of both happened")
+
+                nursery.start_soon(wait, worker.ready)
+                nursery.start_soon(wait, worker.exited)
+        if worker.ready.is_set() and not worker.exited.is_set():
+            return True
+        worker.retired = True
+        worker.process.kill()
+        return False
+
+    # ── keeping alive ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _keep_alive(self, nursery: trio.Nursery, slot: int) -> None:
+        pause_s = FIRST_PAUSE_S
+        while True:
+            worker = self._workers[slot]
+            started_at = trio.current_time()
+            await worker.exited.wait()
+            if self._stopping:
+                return
+            if worker is not self._workers[slot]:
+                continue
+            self._count_death(worker)
+            if trio.current_time() - started_at > LAST_PAUSE_S:
+                pause_s = FIRST_PAUSE_S
+            await trio.sleep(pause_s)
+            pause_s = min(pause_s * 2, LAST_PAUSE_S)
+            # A reload may have filled the place meanwhile.
+            if worker is self._workers[slot] and not self._stopping:
+                self._workers[slot] = await self._start(nursery)
+                self.status_file.write(workers=[worker.pid for worker in self._workers])
+
+    def _count_death(self, worker: Worker) -> None:
+        now = trio.current_time()
+        self._deaths.append(now)
+        while self._deaths[0] < now - 60:
+            self._deaths.popleft()
+        logger.error("worker %d ended with status %s; starting another", worker.pid, worker.process.returncode)
+        if len(self._deaths) > DEATHS_PER_MINUTE:
+            raise WorkersFailed(f"workers died {len(self._deaths)} times within a minute; giving up")
+
+    # ── reloading ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _replace_all(self, nursery: trio.Nursery) -> None:
+        async with self._reload:
+            if self._stopping:
+                return
+            try:
+                await trio.to_thread.run_sync(self.check)
+                for slot in range(len(self._workers)):
+                    await self._replace(nursery, slot)
+            except (ConfigError, WorkersFailed) as error:
+                logger.error("reload refused, the old configuration stays: %s", error)
+                self.status_file.count("refusals", said=str(error))
+                return
+            logger.info("reloaded: every worker is new")
+            self.status_file.count("reloads", workers=[worker.pid for worker in self._workers])
+
+    async def _replace(self, nursery: trio.Nursery, slot: int) -> None:
+        new = await self._start(nursery)
+        if not await self._wait_ready(new):
+            raise WorkersFailed("a new worker did not get ready; what it said is above")
+        old, self._workers[slot] = self._workers[slot], new
+        if not old.exited.is_set():
+            old.retire()
+            await self._wait_gone([old])
+
+    # ── stopping ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _stop(self, scope: trio.CancelScope) -> None:
+        self._stopping = True
+        logger.info("finishing running requests, at most %g s", self.settings.drain_ms / 1000)
+        for worker in self._workers:
+            if not worker.exited.is_set():
+                worker.retire()
+        await self._wait_gone(self._workers)
+        scope.cancel(reason="every worker is gone")
+
+    async def _wait_gone(self, workers: Sequence[Worker]) -> None:
+        """Wait for retired workers' end, at most their drain time and a little; then kill."""
+        with trio.move_on_after(self.settings.drain_ms / 1000 + KILL_AFTER_DRAIN_S):
+            for worker in workers:
+                await worker.exited.wait()
+        for worker in workers:
+            if not worker.exited.is_set():
+                logger.error("worker %d overstayed its drain time; killed", worker.pid)
+                worker.process.kill()
+
+    def _kill_all(self) -> None:
+        for worker in self._workers:
+            if not worker.exited.is_set():
+                worker.process.kill()
