@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -22,6 +24,12 @@ from scripts.bench._peers.ports import HOST, find_free_ports
 from scripts.bench._peers.processes import Pinned, find_tree, run_pinned, wait_finished
 from scripts.bench._peers.target import Target, wait_ready
 
+ROOT = Path(__file__).resolve().parents[2]
+HAS_TOOLS = bool(
+    shutil.which("wrk")
+    and shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    and len(os.sched_getaffinity(0)) > 1
+)
 CORE = min(os.sched_getaffinity(0))
 REQUEST = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 # Prints its child's number, and neither of the two ends when asked to.
@@ -160,13 +168,35 @@ def test_missing_wrk_says_how(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 
 def test_failed_installation_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for tool in ("node", "npm"):
-        (tmp_path / tool).write_text("#!/bin/sh\necho no network; exit 1\n")
-        (tmp_path / tool).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    break_npm(tmp_path, monkeypatch)
 
     with pytest.raises(PeerUnavailableError, match=r"(?s)Portkey .* failed.*no network"):
         install_portkey(tmp_path / "cache")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_TOOLS, reason="needs nginx, wrk and two cores")
+def test_failing_peer_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    break_npm(tmp_path, monkeypatch)
+    options = ["--quick", "--rounds", "1", "--only", "portkey", "floor", "--cache", str(tmp_path / "cache")]
+
+    done = subprocess.run(
+        [ROOT / "scripts/bench/peers", *options], capture_output=True, text=True, check=False, timeout=120
+    )
+
+    assert 0 == done.returncode, done.stderr
+    assert "| the floor (Trio + llhttp) " in done.stdout
+    assert "LEFT OUT: installing Portkey" in done.stdout
+    (raw,) = (tmp_path / "cache").glob("results-*.json")
+    visits = json.loads(raw.read_text())["visits"]
+    assert [("direct", 0), ("floor", 0)] == [(visit["peer"], visit["throughput"]["not_ok"]) for visit in visits]
+
+
+def break_npm(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for tool in ("node", "npm"):
+        (folder / tool).write_text("#!/bin/sh\necho no network; exit 1\n")
+        (folder / tool).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
 def _is_running(pid: int) -> bool:

@@ -7,13 +7,15 @@ started is stopped whichever way this ends: processes live in `with` blocks, and
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import json
 import shlex
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -65,12 +67,13 @@ def run(options: argparse.Namespace) -> int:
     chosen = [peer for peer in PEERS if not options.only or peer.name in (*options.only, BASELINE)]
     machine = describe_machine()
 
-    installed, left_out = install_peers(chosen, cache)
-    with (
-        tempfile.TemporaryDirectory(prefix="run-", dir=cache) as folder,
-        open_bench(plan, cores, Path(folder), cache) as bench,
-    ):
-        visits, left_out = visit_peers(bench, installed, left_out)
+    with hold_machine(cache):
+        installed, left_out = install_peers(chosen, cache)
+        with (
+            tempfile.TemporaryDirectory(prefix="run-", dir=cache) as folder,
+            open_bench(plan, cores, Path(folder), cache) as bench,
+        ):
+            visits, left_out = visit_peers(bench, installed, left_out)
     findings = Findings(visits, left_out, plan, machine)
 
     file = options.json or cache / f"results-{datetime.now().astimezone():%Y%m%d-%H%M%S}.json"
@@ -78,6 +81,17 @@ def run(options: argparse.Namespace) -> int:
     print(f"\n{format_report(findings)}")
     print(f"\nRaw figures: {file}")
     return 0 if any(visit.peer != BASELINE for visit in visits) else 1
+
+
+@contextlib.contextmanager
+def hold_machine(cache: Path) -> Iterator[None]:
+    """No second comparison with this cache runs meanwhile: each would measure the other. Raises: BenchError."""
+    with (cache / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise BenchError("another comparison is running; two at once would measure each other") from exc
+        yield
 
 
 def install_peers(chosen: Sequence[Peer], cache: Path) -> tuple[list[Peer], dict[str, str]]:
