@@ -1,0 +1,503 @@
+"""One connection: read a request, run the application, write what it says, again.
+
+Rules:
+1. One task a connection. It reads only when a head is awaited or when the application asks for its body, so what a
+   client sends ahead stays in the kernel's buffers: pipelined requests are answered in order, and nothing grows.
+2. One cancel scope a connection, cancelled when the client leaves (departures.py), when a limit passes (lane.py
+   looks at `deadline` a few times a second) or when the server drains. All three end the connection, so no request
+   needs its own.
+3. Once an answer is wholly written, its application is left to finish: what it still does (a row in the log, a
+   settlement) is owed whether or not the client hangs up.
+4. System calls are tried before anything waits; most never do.
+5. Whatever the application does ends here: a crash is a 500 if nothing was sent, and a connection cut short if
+   something was, so that a cut answer never looks like a finished one.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import unquote
+
+import trio
+
+from pg_trio.server.http1.body import ChunkedBody, LengthBody, open_body
+from pg_trio.server.http1.head import (
+    HEAD_END,
+    HTTP2_PREFACE,
+    Refused,
+    RequestHead,
+    read_head,
+    refuse_hopeless_start,
+)
+from pg_trio.server.http1.response import CONTINUE, Response, ResponseMisuse, internal_error, refusal
+from pg_trio.server.http1.types import Message, Scope
+
+if TYPE_CHECKING:
+    from pg_trio.server.http1.lane import Lane
+
+logger = logging.getLogger("pg_trio.server")
+
+# 64 KiB: Hypercorn's and Trio's own; a request of the gateway fits in one read.
+RECV_BYTES = 64 * 1024
+# 64 KiB of a body nobody read are thrown away to keep the connection; more is not worth it. Go drains 256 KiB.
+DISCARD_BYTES = 64 * 1024
+# 2 s for a client to take the last answer before the socket closes under what it still sends (RFC 9112 section 9.6:
+# closing with unread data resets the connection and may destroy the answer). nginx: lingering_timeout, 5 s.
+LINGER_S = 2.0
+
+_ASGI = {"version": "3.0", "spec_version": "2.4"}
+_DISCONNECT = "http.disconnect"
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class Connection:
+    """One client's connection. `run` it once; it closes the socket, or hands it over."""
+
+    __slots__ = (
+        "_buffer",
+        "_client",
+        "_exchange",
+        "_hand_over",
+        "_lane",
+        "_over",
+        "_parting",
+        "_receiving",
+        "_scope",
+        "_server",
+        "_socket",
+        "_timeout_text",
+        "deadline",
+        "idle",
+        "left",
+    )
+
+    def __init__(self, sock: socket.socket, lane: Lane) -> None:
+        self._socket = sock
+        self._lane = lane
+        self._client = _address(sock, sock.getpeername())
+        self._server = _address(sock, sock.getsockname())
+        self._scope = trio.CancelScope()
+        self._buffer = b""
+        self._exchange: Exchange | None = None
+        self._hand_over = False
+        # Nothing of the application may be sent any more.
+        self._over = False
+        self._parting = b""
+        self._receiving = False
+        self._timeout_text = ""
+        # Trio's clock; math.inf while nothing of the client's is awaited.
+        self.deadline = math.inf
+        # Served at least one request and has begun no other: closing it costs the client nothing.
+        self.idle = False
+        self.left = False
+
+    # ── what others tell it ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def note_left(self) -> None:
+        """The client is gone: cancel what runs for it, unless its answer is already written."""
+        self.left = True
+        if self._exchange is None or not self._exchange.answered:
+            self._end("the client left")
+
+    def note_timeout(self) -> None:
+        """The deadline passed: the client waits too long to send, or to read."""
+        self.deadline = math.inf
+        if self._timeout_text:
+            self._parting = refusal(408, self._timeout_text)
+        elif self._exchange is not None and not self._exchange.answered:
+            # It has stopped reading: what the kernel still holds for it is dropped with it.
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self._end("a limit of the connection passed")
+
+    def note_draining(self) -> None:
+        """Close if idle. A request that has just arrived is served first: refusing it would be losing it."""
+        if not self.idle:
+            return
+        try:
+            self._socket.recv(1, socket.MSG_PEEK)
+        except OSError:
+            self._end("the server is draining")
+
+    def _end(self, reason: str) -> None:
+        self._over = True
+        if self._exchange is not None:
+            self._exchange.note_over()
+        self._scope.cancel(reason=reason)
+
+    # ── its life ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self) -> None:
+        """Serve until either side ends it. Raises nothing but cancellation from outside."""
+        try:
+            with self._scope, _bugs_logged():
+                await self._serve_requests()
+            if self._hand_over:
+                await self._lane.hand_over(self._detach(), self._buffer)
+            elif self._parting and not self.left:
+                await self._part()
+        finally:
+            self._close()
+
+    def _detach(self) -> socket.socket:
+        self._lane.forget(self, self._socket)
+        return socket.socket(fileno=self._socket.detach())
+
+    def _close(self) -> None:
+        if self._socket.fileno() < 0:
+            return
+        self._lane.forget(self, self._socket)
+        trio.lowlevel.notify_closing(self._socket)
+        self._socket.close()
+
+    async def _serve_requests(self) -> None:
+        while not self.left:
+            try:
+                head = await self._receive_head()
+            except Refused as refused:
+                self._parting = refusal(refused.status, refused.text)
+                return
+            if head is None:
+                return
+            if head.wants_websocket:
+                self._hand_over = True
+                return
+            if not await self._serve(head):
+                return
+            self._exchange = None
+            if not self._buffer:
+                self.idle = True
+                if self._lane.draining:
+                    self.note_draining()
+            else:
+                # The next request came with this one: others first.
+                await trio.lowlevel.checkpoint()
+
+    async def _receive_head(self) -> RequestHead | None:
+        """The next request's head, or None if there is none: the client closed, or speaks HTTP/2."""
+        lane, settings = self._lane, self._lane.settings
+        self.deadline = trio.current_time() + lane.idle_s
+        started = False
+        self._timeout_text = ""
+        while True:
+            data = self._buffer
+            if data and not started:
+                started = True
+                self.idle = False
+                self.deadline = trio.current_time() + lane.head_s
+                self._timeout_text = "Request head not received in time."
+            # One empty line before a request: RFC 9112 section 2.2 (old clients end a body with one).
+            if data[:2] == b"\r\n":
+                data = self._buffer = data[2:]
+            if data[:4] == b"PRI " and HTTP2_PREFACE.startswith(data[: len(HTTP2_PREFACE)]):
+                if len(data) >= len(HTTP2_PREFACE):
+                    self.deadline = math.inf
+                    self._hand_over = True
+                    return None
+            else:
+                end = data.find(HEAD_END)
+                if end >= 0:
+                    self.deadline = math.inf
+                    self._timeout_text = ""
+                    break
+                if data:
+                    refuse_hopeless_start(data, settings.max_head_bytes)
+            more = await self._recv()
+            if not more:
+                return None
+            self._buffer += more
+        # Raw request bytes: everything that matters about them is decided in read_head.
+        head = read_head(
+            data[: end + 4], max_head_bytes=settings.max_head_bytes, max_header_count=settings.max_header_count
+        )
+        if not head.wants_websocket:
+            self._buffer = data[end + 4 :]
+        return head
+
+    async def _serve(self, head: RequestHead) -> bool:
+        """Run the application for one request; whether the connection can take another."""
+        self._exchange = exchange = Exchange(self, head)
+        try:
+            await self._lane.mount.app(self._make_scope(head), exchange.receive, exchange.send)
+        except Exception:
+            if self._over:
+                logger.debug("application error after its request was over", exc_info=True)
+                return False
+            logger.exception("application error in %s %r", head.method, head.path)
+            return self._give_up(exchange)
+        if self._over or self.left:
+            return False
+        if not exchange.answered:
+            logger.error("application ended %s %r without a whole answer", head.method, head.path)
+            return self._give_up(exchange)
+        if exchange.response.closes:
+            await self._part()
+            return False
+        return not self._receiving and await self._discard_body(exchange)
+
+    def _give_up(self, exchange: Exchange) -> bool:
+        if not exchange.response.head_made:
+            self._parting = internal_error()
+        return False
+
+    def _make_scope(self, head: RequestHead) -> Scope:
+        path = head.path.decode("ascii")
+        mount = self._lane.mount
+        return {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": head.version,
+            "method": head.method,
+            "scheme": "http",
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": head.path,
+            "query_string": head.query,
+            "root_path": mount.root_path,
+            "headers": head.headers,
+            "client": self._client,
+            "server": self._server,
+            "state": mount.state.copy(),
+            "extensions": {"pg_trio": {"cancels_on_disconnect": True, "head_at": trio.current_time()}},
+        }
+
+    async def _discard_body(self, exchange: Exchange) -> bool:
+        """Read what the application left of the body; whether its end was found within DISCARD_BYTES."""
+        discarded = 0
+        try:
+            while not exchange.body.ended:
+                if discarded > DISCARD_BYTES:
+                    return False
+                if not self._buffer:
+                    self.deadline = trio.current_time() + self._lane.head_s
+                    self._buffer = await self._recv()
+                    if not self._buffer:
+                        return False
+                discarded += len(self._buffer)
+                _, self._buffer = exchange.body.feed(self._buffer)
+        except Refused:
+            return False
+        return True
+
+    async def _part(self) -> None:
+        """Send the last answer, and let the client read it before the socket closes."""
+        with trio.move_on_after(LINGER_S):
+            try:
+                if self._parting:
+                    self._socket.send(self._parting)
+                self._socket.shutdown(socket.SHUT_WR)
+            except OSError:
+                return
+            while await self._recv():
+                pass
+
+    # ── bytes ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _recv(self) -> bytes:
+        """The next bytes, or b"" once the client is gone."""
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            try:
+                return self._socket.recv(RECV_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError:
+                return b""
+
+    async def receive_body_bytes(self) -> bytes:
+        """Bytes for the request's body: those read with its head, or the next ones. b"" once the client is gone."""
+        if self._buffer:
+            data, self._buffer = self._buffer, b""
+            return data
+        self._receiving = True
+        try:
+            return await self._recv()
+        except trio.ClosedResourceError:
+            # The connection ended under a task that the application left behind.
+            return b""
+        finally:
+            self._receiving = False
+
+    def unread(self, data: bytes) -> None:
+        """Put back what was not the body's."""
+        self._buffer = data
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether bytes behind the head are here already."""
+        return bool(self._buffer)
+
+    def refuse_body(self, refused: Refused) -> None:
+        """The body is malformed: end the request with it. The answer is sent if the application has sent none."""
+        exchange = self._exchange
+        assert exchange is not None
+        if not exchange.response.head_made:
+            self._parting = refusal(refused.status, refused.text)
+        self._end("the request's body is malformed")
+
+    @property
+    def keeps_alive(self) -> bool:
+        """Whether the server, for its part, would take another request."""
+        return not self._lane.draining
+
+    async def write(self, data: bytes) -> None:
+        """Hand all of `data` to the kernel. A client that takes nothing for the write limit is dropped.
+
+        Raises: Cancelled, or BrokenPipeError in a task that the connection's scope does not reach, if it is over.
+        """
+        if self._over:
+            await self._fail_write()
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.note_left()
+            await self._fail_write()
+        if sent < len(data):
+            await self._write_rest(memoryview(data)[sent:])
+
+    async def _write_rest(self, rest: memoryview) -> None:
+        try:
+            while rest:
+                self.deadline = trio.current_time() + self._lane.write_s
+                await trio.lowlevel.wait_writable(self._socket)
+                try:
+                    rest = rest[self._socket.send(rest) :]
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    self.note_left()
+                    await self._fail_write()
+        finally:
+            self.deadline = math.inf
+
+    async def _fail_write(self) -> NoReturn:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        raise BrokenPipeError("the connection is over")
+
+
+class Exchange:
+    """One request and its answer, as the application sees them: `receive` and `send`.
+
+    `answered` once the whole answer is with the kernel.
+    """
+
+    __slots__ = ("_connection", "_continue_owed", "_head", "_over", "_received", "answered", "body", "response")
+
+    def __init__(self, connection: Connection, head: RequestHead) -> None:
+        self._connection = connection
+        self._head = head
+        self.body: LengthBody | ChunkedBody = open_body(head.length)
+        self._continue_owed = head.expects_continue and not self.body.ended
+        self._received = False
+        # Made for the first task that waits for it: most applications never do.
+        self._over: trio.Event | None = None
+        self.answered = False
+        self.response = Response(head.method, head.version)
+
+    async def receive(self) -> Message:
+        """ASGI's receive: the body as it comes, then `http.disconnect` once the client left or the answer is out."""
+        body, connection = self.body, self._connection
+        if body.ended:
+            if not self._received:
+                self._received = True
+                return {"type": "http.request", "body": b"", "more_body": False}
+            await self._wait_over()
+            return {"type": _DISCONNECT}
+        if self.answered or connection.left:
+            return {"type": _DISCONNECT}
+        await self._send_continue()
+        return await self._receive_part()
+
+    async def _receive_part(self) -> Message:
+        connection = self._connection
+        part = b""
+        # A chunked body may come without a byte of content in what was read: its size line, its end.
+        while not part and not self.body.ended:
+            data = await connection.receive_body_bytes()
+            if not data:
+                connection.note_left()
+                return {"type": _DISCONNECT}
+            try:
+                part, rest = self.body.feed(data)
+            except Refused as refused:
+                connection.refuse_body(refused)
+                return {"type": _DISCONNECT}
+            connection.unread(rest)
+        self._received = True
+        return {"type": "http.request", "body": part, "more_body": not self.body.ended}
+
+    async def _send_continue(self) -> None:
+        """Tell a client that waits to be asked for its body to send it, unless it did not wait."""
+        if not self._continue_owed:
+            return
+        self._continue_owed = False
+        if not self._connection.has_unread:
+            await self._connection.write(CONTINUE)
+
+    async def send(self, message: Message) -> None:
+        """ASGI's send. Raises ResponseMisuse for what ASGI or HTTP forbid, and see Connection.write."""
+        kind = message["type"]
+        if kind == "http.response.start":
+            self.response.start(message)
+        elif kind == "http.response.body":
+            await self._send_part(message.get("body", b""), message.get("more_body", False))
+        else:
+            raise ResponseMisuse(f"unknown message {kind!r}")
+
+    async def _send_part(self, body: bytes, more: bool) -> None:
+        data = self.response.part(body, more=more, keep_alive=self._keeps_alive())
+        await self._connection.write(data)
+        if more:
+            # A stream must not keep others waiting while its client takes every byte at once.
+            await trio.lowlevel.checkpoint()
+        else:
+            self.answered = True
+            self.note_over()
+
+    def note_over(self) -> None:
+        """Wake whoever waits for the disconnect."""
+        if self._over is not None:
+            self._over.set()
+
+    async def _wait_over(self) -> None:
+        if self.answered or self._connection.left:
+            return
+        if self._over is None:
+            self._over = trio.Event()
+        await self._over.wait()
+
+    def _keeps_alive(self) -> bool:
+        """Whether the connection lives on, as far as the request, the server and the unread body say."""
+        if not self._head.keep_alive or not self._connection.keeps_alive or self._continue_owed:
+            return False
+        left = self.body.left
+        return left is None or left <= DISCARD_BYTES
+
+
+@contextmanager
+def _bugs_logged() -> Iterator[None]:
+    """Log what escapes, apart from cancellation: one connection's bug must not end the others."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        bugs, rest = group.split(Exception)
+        if bugs is not None:
+            logger.error("error in a connection", exc_info=bugs)
+        if rest is not None:
+            raise rest from None
+    except Exception:
+        logger.exception("error in a connection")
+
+
+def _address(sock: socket.socket, address: object) -> tuple[str, int] | None:
+    """A socket's address as ASGI has it: IPv6 without its scope, None for what has no port."""
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        assert isinstance(address, tuple)
+        return address[0], address[1]
+    return None

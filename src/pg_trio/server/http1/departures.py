@@ -1,0 +1,63 @@
+"""Which clients left, told by the kernel: one epoll set for all connections, for EPOLLRDHUP alone.
+
+A connection is registered once, when it is accepted; from then on this costs nothing until its client closes or
+resets. A reader task per connection, the usual way, costs two task switches and an epoll_ctl a request
+(docs/decisions/003), and sees the end of the stream only behind whatever is unread before it: a pipelined request,
+a body that the application has not asked for. nginx looks for the same event for the same reason
+(`ngx_http_upstream_check_broken_connection`).
+
+A client that shuts down only its sending side looks the same and is taken for gone, as in nginx's proxy by default.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import trio
+
+# EPOLLERR and EPOLLHUP (a reset) come without being asked for.
+_EVENTS = getattr(select, "EPOLLRDHUP", 0) | getattr(select, "EPOLLET", 0)
+
+
+def departures_supported() -> bool:
+    """Whether this system has epoll; without it stock Hypercorn serves everything."""
+    return hasattr(select, "epoll")
+
+
+class Departures:
+    """A set of sockets; `watch` calls a socket's function once its peer is gone. Closed when its `with` block ends."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._on_left: dict[int, Callable[[], None]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._epoll.close()
+
+    def add(self, sock: socket.socket, on_left: Callable[[], None]) -> None:
+        """Call `on_left` when the peer of `sock` leaves; at once, from `watch`, if it has left already."""
+        self._on_left[sock.fileno()] = on_left
+        self._epoll.register(sock, _EVENTS)
+
+    def discard(self, sock: socket.socket) -> None:
+        """Forget `sock`; to be called before it is closed, as its number will be another's."""
+        if self._on_left.pop(sock.fileno(), None) is not None:
+            self._epoll.unregister(sock)
+
+    async def watch(self) -> None:
+        """Call the functions of those that leave, for ever."""
+        while True:
+            await trio.lowlevel.wait_readable(self._epoll.fileno())
+            for number, _ in self._epoll.poll(0):
+                on_left = self._on_left.get(number)
+                if on_left is not None:
+                    on_left()

@@ -1,0 +1,116 @@
+"""All connections of a worker: accepting, the clock of their limits, and draining.
+
+Limits are looked at by one task that walks over the connections a few times a second, not by a cancel scope each: a
+scope costs 14 µs, moving its deadline twice a request some more; an attribute nothing. So a limit of one second or
+more is kept to within a quarter of itself, never early.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Sequence
+from functools import partial
+
+import trio
+
+from pg_trio.config.settings import ServerSettings
+from pg_trio.server.http1.connection import Connection
+from pg_trio.server.http1.departures import Departures
+from pg_trio.server.http1.types import HandOver, Mount
+
+logger = logging.getLogger("pg_trio.server")
+
+# The clock's tick: a quarter of the shortest limit, but no more often than 100 times and no less than once a second.
+MIN_TICK_S, MAX_TICK_S = 0.01, 1.0
+
+
+class Lane:
+    """What the connections of one worker share."""
+
+    def __init__(
+        self,
+        mount: Mount,
+        settings: ServerSettings,
+        departures: Departures,
+        hand_over: HandOver,
+    ) -> None:
+        self.mount = mount
+        self.settings = settings
+        self.hand_over = hand_over
+        self.head_s = settings.head_timeout_ms / 1000
+        self.idle_s = settings.idle_timeout_ms / 1000
+        self.write_s = settings.write_timeout_ms / 1000
+        self.draining = False
+        self._departures = departures
+        self._connections: set[Connection] = set()
+
+    async def serve_stream(self, stream: trio.SocketStream) -> None:
+        """Serve one accepted connection to its end."""
+        # Trio's socket and stream wrappers cost more than the system calls; Trio's waiting does not need them.
+        sock = socket.socket(fileno=stream.socket.detach())
+        sock.setblocking(False)
+        try:
+            connection = Connection(sock, self)
+        except OSError:
+            # Reset before it was accepted: no peer, no address.
+            sock.close()
+            return
+        self._connections.add(connection)
+        self._departures.add(sock, connection.note_left)
+        await connection.run()
+
+    def forget(self, connection: Connection, sock: socket.socket) -> None:
+        """The connection ends, or is handed over: its client's leaving and its limits are no more of interest."""
+        self._connections.discard(connection)
+        self._departures.discard(sock)
+
+    async def keep_limits(self) -> None:
+        """End the connections whose deadline passed, for ever."""
+        tick_s = min(max(min(self.head_s, self.idle_s, self.write_s) / 4, MIN_TICK_S), MAX_TICK_S)
+        while True:
+            await trio.sleep(tick_s)
+            now = trio.current_time()
+            for connection in self._connections:
+                if connection.deadline <= now:
+                    connection.note_timeout()
+
+    def drain(self) -> None:
+        """From now on answers say `connection: close`; connections without a request close at once."""
+        self.draining = True
+        for connection in self._connections:
+            connection.note_draining()
+
+
+async def serve_lane(
+    mount: Mount,
+    listeners: Sequence[trio.SocketListener],
+    settings: ServerSettings,
+    *,
+    hand_over: HandOver,
+    shutdown: trio.Event,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve the application on `listeners` until `shutdown`, then drain.
+
+    Running requests get `drain_ms`, then are cancelled. The listeners are closed at the drain's beginning.
+    `hand_over` takes the connections that are HTTP/2 or WebSocket; it runs within the drain's limit too, and is told
+    of the drain by whoever gave it.
+    """
+    with Departures() as departures:
+        lane = Lane(mount, settings, departures, hand_over)
+        async with trio.open_nursery() as clocks:
+            clocks.start_soon(departures.watch)
+            clocks.start_soon(lane.keep_limits)
+            async with trio.open_nursery() as connections:
+                async with trio.open_nursery() as accepting:
+                    accept = partial(trio.serve_listeners, handler_nursery=connections)
+                    await accepting.start(accept, lane.serve_stream, list(listeners))
+                    task_status.started()
+                    await shutdown.wait()
+                    accepting.cancel_scope.cancel(reason="draining")
+                lane.drain()
+                connections.cancel_scope.deadline = trio.current_time() + settings.drain_ms / 1000
+            if connections.cancel_scope.cancelled_caught:
+                logger.warning("requests still running after %d ms were cancelled", settings.drain_ms)
+            clocks.cancel_scope.cancel(reason="drained")

@@ -1,0 +1,182 @@
+"""Responses: ASGI messages in, the bytes to send out. No I/O.
+
+Rules:
+1. The head waits for the first part of the body, so that both leave in one write, and so that whatever is wrong with
+   either can still be answered with a clean 500.
+2. Framing is ours: an application's `transfer-encoding` is dropped. Its `content-length` is held: one byte more or
+   less is a bug (ResponseMisuse), and the connection must not be used again.
+3. Without a length: the body's own if it came whole; chunked in HTTP/1.1; until the connection closes in HTTP/1.0.
+4. HEAD, 204 and 304 have a head as if, and no body.
+5. A name or value that is not one (CR, LF, NUL …) never reaches the wire.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from email.utils import formatdate
+from http import HTTPStatus
+
+from pg_trio.errors import InternalError, error_body
+from pg_trio.server.http1.types import Message
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_FIELDS = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++: [\t\x20-\x7e\x80-\xff]*+\r\n)*+")
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus if status >= 200
+}
+_FRAMING = frozenset({b"connection", b"content-length", b"date", b"transfer-encoding", b"keep-alive"})
+_LAST_CHUNK = b"0\r\n\r\n"
+
+
+class ResponseMisuse(RuntimeError):
+    """The application broke ASGI or HTTP: a bug of its own, logged with its traceback."""
+
+
+class Response:
+    """One response under way. `head_made` once its head is in what was returned, `ended` once all of it is."""
+
+    __slots__ = ("_chunked", "_connection", "_left", "_start", "bodiless", "closes", "ended", "head_made", "version")
+
+    def __init__(self, method: str, version: str) -> None:
+        self.version = version
+        self.bodiless = method == "HEAD"
+        self.closes = False
+        self.ended = False
+        self.head_made = False
+        self._start: Message | None = None
+        self._chunked = False
+        self._left: int | None = None
+
+    def start(self, message: Message) -> None:
+        """Keep `http.response.start` for the first part of the body."""
+        if self._start is not None:
+            raise ResponseMisuse("http.response.start was sent twice")
+        self._start = message
+
+    def part(self, body: bytes, *, more: bool, keep_alive: bool) -> bytes:
+        """What to send for one `http.response.body`. `keep_alive` counts where the head is made: in the first call.
+
+        Raises: ResponseMisuse, before any byte of the mistake was returned.
+        """
+        if self._start is None or self.ended:
+            raise ResponseMisuse("http.response.body was sent before http.response.start, or after the last one")
+        head = b"" if self.head_made else self._make_head(self._start, None if more else len(body), keep_alive)
+        self._count(len(body), more)
+        self.head_made = True
+        self.ended = not more
+        if self.bodiless:
+            return head
+        if not self._chunked:
+            return head + body
+        chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+        return head + chunk + (b"" if more else _LAST_CHUNK)
+
+    def _count(self, size: int, more: bool) -> None:
+        if self._left is None or self.bodiless:
+            return
+        left = self._left - size
+        if left < 0 or (left > 0 and not more):
+            raise ResponseMisuse(f"body is {-left} bytes longer than its content-length (shorter if negative)")
+        self._left = left
+
+    def _make_head(self, start: Message, whole_body_bytes: int | None, keep_alive: bool) -> bytes:
+        """The head's bytes; sets how the body is framed and whether the connection closes behind it."""
+        status = start["status"]
+        status_line = _STATUS_LINES.get(status) or _make_status_line(status)
+        block, ours = _join_headers(start.get("headers", ()))
+        date = b"date: %b\r\n" % ours[b"date"] if b"date" in ours else http_date()
+        self.closes = not keep_alive or b"close" in ours.get(b"connection", b"").lower()
+        framing = self._frame(status, ours.get(b"content-length"), whole_body_bytes)
+        if self.closes:
+            connection = b"connection: close\r\n\r\n"
+        elif self.version == "1.0":
+            connection = b"connection: keep-alive\r\n\r\n"
+        else:
+            connection = b"\r\n"
+        return b"".join((status_line, block, date, framing, connection))
+
+    def _frame(self, status: int, declared: bytes | None, whole_body_bytes: int | None) -> bytes:
+        if status in (204, 304):
+            self.bodiless = True
+            # A 304 may say what a 200 would have; a 204 must not (RFC 9110 section 8.6).
+            return b"content-length: %d\r\n" % _read_length(declared) if declared is not None and status == 304 else b""
+        if declared is not None:
+            self._left = _read_length(declared)
+            return b"content-length: %d\r\n" % self._left
+        if whole_body_bytes is not None:
+            return b"content-length: %d\r\n" % whole_body_bytes
+        if self.version == "1.1":
+            self._chunked = not self.bodiless
+            return b"transfer-encoding: chunked\r\n"
+        self.closes = True
+        return b""
+
+
+def _join_headers(headers: object) -> tuple[bytes, dict[bytes, bytes]]:
+    """The header block of what the application may decide, and its values of what we decide."""
+    lines: list[bytes] = []
+    ours: dict[bytes, bytes] = {}
+    for name, value in headers:  # type: ignore[attr-defined]  # ASGI: any iterable of pairs
+        lower = name.lower()
+        if lower in _FRAMING:
+            if lower == b"content-length" and lower in ours:
+                raise ResponseMisuse("content-length was sent twice")
+            ours[lower] = value
+        else:
+            lines.append(b"%b: %b\r\n" % (lower, value))
+    block = b"".join(lines)
+    # The grammar alone would take `a\r\nb: c` for two headers; the count of lines would not.
+    if not _FIELDS.fullmatch(block) or block.count(b"\n") != len(lines):
+        raise ResponseMisuse("a response header holds characters that HTTP forbids")
+    if b"date" in ours and not _FIELDS.fullmatch(b"date: %b\r\n" % ours[b"date"]):
+        raise ResponseMisuse("a response header holds characters that HTTP forbids")
+    return block, ours
+
+
+def _read_length(declared: bytes) -> int:
+    if not declared.isdigit():
+        raise ResponseMisuse("content-length is not a number")
+    return int(declared)
+
+
+def _make_status_line(status: object) -> bytes:
+    if not isinstance(status, int) or not 200 <= status <= 599:
+        raise ResponseMisuse("status is not an integer from 200 to 599")
+    return b"HTTP/1.1 %d \r\n" % status
+
+
+_date_second = 0
+_date_line = b""
+
+
+def http_date() -> bytes:
+    """The `date` header's line for now, made once a second."""
+    global _date_second, _date_line  # noqa: PLW0603  # a cache for the whole process; Trio's one thread writes it
+    now = int(time.time())
+    if now != _date_second:
+        _date_second = now
+        _date_line = f"date: {formatdate(now, usegmt=True)}\r\n".encode("ascii")
+    return _date_line
+
+
+def refusal(status: int, text: str) -> bytes:
+    """A whole answer that ends the connection: the body has the shape of all the gateway's errors."""
+    return _closing_answer(status, json.dumps({"ok": False, "error": text}).encode("ascii"))
+
+
+def internal_error() -> bytes:
+    """The answer where the application failed before it gave one."""
+    return _closing_answer(500, error_body(InternalError()))
+
+
+def _closing_answer(status: int, body: bytes) -> bytes:
+    return (
+        _STATUS_LINES[status]
+        + b"content-type: application/json\r\n"
+        + http_date()
+        + b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        + body
+    )

@@ -1,0 +1,390 @@
+"""HTTP/1.1 and ASGI as both servers must speak them; where they differ the test says which does what."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+import trio
+
+from pg_trio.server.http1.types import Message, Receive, Scope, Send
+from tests.support.http_servers import (
+    SERVERS,
+    ProbeApp,
+    answer,
+    ask,
+    connected,
+    echo,
+    read_body,
+    request,
+    serving,
+)
+
+both_servers = pytest.mark.parametrize("server", SERVERS)
+
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+HTTP2_SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+
+
+async def say_hello(scope: Scope, receive: Receive, send: Send) -> None:
+    await answer(send, b"hello")
+
+
+@both_servers
+async def test_body_is_echoed(server: str) -> None:
+    async with serving(server, ProbeApp(echo)) as port:
+        reply = await ask(port, request(method="POST", body=b"abc"))
+
+    assert (200, b"abc", "3") == (reply.status, reply.body, reply.headers["content-length"])
+
+
+@both_servers
+async def test_connection_is_kept(server: str) -> None:
+    async with serving(server, ProbeApp(echo)) as port, connected(port) as client:
+        for body in (b"one", b"two", b"three"):
+            await client.send(request(method="POST", body=body))
+            reply = await client.read_answer()
+
+            assert (200, body) == (reply.status, reply.body)
+
+
+@both_servers
+async def test_pipelined_in_order(server: str) -> None:
+    bodies = [b"%d" % number for number in range(20)]
+
+    async with serving(server, ProbeApp(echo)) as port, connected(port) as client:
+        await client.send(b"".join(request(method="POST", body=body) for body in bodies))
+        replies = [await client.read_answer() for _ in bodies]
+
+    assert bodies == [reply.body for reply in replies]
+
+
+@both_servers
+async def test_chunks_are_joined(server: str) -> None:
+    data = request("/", "Transfer-Encoding: chunked", method="POST") + b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nA: b\r\n\r\n"
+
+    async with serving(server, ProbeApp(echo)) as port, connected(port) as client:
+        await client.send(data + request(method="POST", body=b"next"))
+        replies = [await client.read_answer(), await client.read_answer()]
+
+    assert [b"abcde", b"next"] == [reply.body for reply in replies]
+
+
+@both_servers
+async def test_single_bytes_suffice(server: str) -> None:
+    async with serving(server, ProbeApp(echo)) as port, connected(port) as client:
+        for byte in request(method="POST", body=b"abc"):
+            await client.send(bytes([byte]))
+        reply = await client.read_answer()
+
+    assert (200, b"abc") == (reply.status, reply.body)
+
+
+@both_servers
+async def test_large_body_arrives(server: str) -> None:
+    body = b"0123456789abcdef" * 65536 * 4
+
+    async with serving(server, ProbeApp(echo)) as port, connected(port) as client, trio.open_nursery() as nursery:
+        nursery.start_soon(client.send, request(method="POST", body=body))
+        reply = await client.read_answer()
+
+    assert body == reply.body
+
+
+@both_servers
+async def test_head_has_no_body(server: str) -> None:
+    async with serving(server, ProbeApp(say_hello)) as port, connected(port) as client:
+        await client.send(request(method="HEAD") + request())
+        head_reply = await client.read_answer(to="HEAD")
+        get_reply = await client.read_answer()
+
+    assert ("5", b"hello") == (head_reply.headers["content-length"], get_reply.body)
+
+
+@both_servers
+async def test_close_is_honoured(server: str) -> None:
+    async with serving(server, ProbeApp(say_hello)) as port, connected(port) as client:
+        await client.send(request("/", "Connection: close"))
+        reply = await client.read_answer()
+        rest = await client.read_to_end()
+
+    assert (b"hello", "close", b"") == (reply.body, reply.headers["connection"], rest)
+
+
+@both_servers
+async def test_http10_closes(server: str) -> None:
+    async with serving(server, ProbeApp(say_hello)) as port, connected(port) as client:
+        await client.send(request(version="1.0"))
+        reply = await client.read_answer()
+        rest = await client.read_to_end()
+
+    assert (200, b"hello", b"") == (reply.status, reply.body, rest)
+
+
+async def test_http10_keeps_on_demand() -> None:
+    """The lane's alone: h11 closes after every HTTP/1.0 request."""
+    async with serving("lane", ProbeApp(say_hello)) as port, connected(port) as client:
+        for _ in range(2):
+            await client.send(request("/", "Connection: Keep-Alive", version="1.0"))
+            reply = await client.read_answer()
+
+            assert (b"hello", "keep-alive") == (reply.body, reply.headers["connection"])
+
+
+async def stream_parts(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for part in (b"one", b"", b"two"):
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+    await send({"type": "http.response.body"})
+
+
+@both_servers
+async def test_unknown_length_is_chunked(server: str) -> None:
+    async with serving(server, ProbeApp(stream_parts)) as port:
+        reply = await ask(port, request())
+
+    assert ("chunked", b"onetwo") == (reply.headers["transfer-encoding"], reply.body)
+
+
+@both_servers
+async def test_http10_gets_no_chunks(server: str) -> None:
+    async with serving(server, ProbeApp(stream_parts)) as port:
+        reply = await ask(port, request(version="1.0"))
+
+    assert b"onetwo" == reply.body
+    assert "transfer-encoding" not in reply.headers
+
+
+@both_servers
+@pytest.mark.parametrize("status", [204, 304])
+async def test_bodiless_status_has_none(server: str, status: int) -> None:
+    async def answer_empty(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async with serving(server, ProbeApp(answer_empty)) as port, connected(port) as client:
+        await client.send(request() * 2)
+        replies = [await client.read_answer(), await client.read_answer()]
+
+    assert [status, status] == [reply.status for reply in replies]
+    assert "content-length" not in replies[0].headers
+
+
+@both_servers
+async def test_continue_before_body(server: str) -> None:
+    async with serving(server, ProbeApp(echo)) as port, connected(port) as client:
+        await client.send(request("/", "Expect: 100-continue", "Content-Length: 3", method="POST"))
+        interim = await client.read_answer()
+        await client.send(b"abc")
+        reply = await client.read_answer()
+
+    assert (100, 200, b"abc") == (interim.status, reply.status, reply.body)
+
+
+async def test_no_continue_unless_asked_for_body() -> None:
+    """The lane's alone: Hypercorn says 100 to every such request, so the client sends a body that is refused anyway."""
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send, b"too large", status=413)
+
+    async with serving("lane", ProbeApp(refuse)) as port, connected(port) as client:
+        await client.send(request("/", "Expect: 100-continue", "Content-Length: 3", method="POST"))
+        reply = await client.read_answer()
+        rest = await client.read_to_end()
+
+    assert (413, "close", b"") == (reply.status, reply.headers["connection"], rest)
+
+
+@both_servers
+async def test_scope_says_everything(server: str) -> None:
+    app = ProbeApp(say_hello)
+
+    async with serving(server, app) as port:
+        await ask(port, request("/a%20b/%C3%BC?x=%20y&z", "X-Twice: 1", "X-Twice:  2 ", host="gateway"))
+
+    scope = app.scopes[0]
+    client = scope["client"]
+    assert {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": "/a b/ü",
+        "query_string": b"x=%20y&z",
+        "root_path": "",
+        "headers": [(b"host", b"gateway"), (b"x-twice", b"1"), (b"x-twice", b"2")],
+        "server": ("127.0.0.1", port),
+        "state": {"from_lifespan": "here"},
+    } == {
+        name: scope[name]
+        for name in (
+            *("type", "http_version", "method", "scheme", "path", "query_string", "root_path", "headers", "server"),
+            "state",
+        )
+    }
+    assert ("127.0.0.1", "3.0") == (client[0], scope["asgi"]["version"])
+    assert b"/a%20b/%C3%BC" == scope["raw_path"].partition(b"?")[0]
+
+
+async def test_scope_promises_cancellation() -> None:
+    app = ProbeApp(say_hello)
+
+    async with serving("lane", app) as port:
+        before = trio.current_time()
+        await ask(port, request())
+        after = trio.current_time()
+
+    extension = app.scopes[0]["extensions"]["pg_trio"]
+    assert extension["cancels_on_disconnect"] is True
+    assert before <= extension["head_at"] <= after
+
+
+async def test_absolute_target_of_own_host() -> None:
+    """The lane makes it a path; Hypercorn passes it on as one (`http://x/a?b` as the path)."""
+    app = ProbeApp(say_hello)
+
+    async with serving("lane", app) as port:
+        await ask(port, request("http://X/a?b"))
+
+    assert ("/a", b"b") == (app.scopes[0]["path"], app.scopes[0]["query_string"])
+
+
+@both_servers
+async def test_receive_after_body_waits(server: str) -> None:
+    """It gives `http.disconnect` once the answer is out, not before and not another body."""
+    events: list[Message] = []
+    received = trio.Event()
+
+    async def receive_beside(scope: Scope, receive: Receive, send: Send) -> None:
+        await read_body(receive)
+
+        async def receive_more() -> None:
+            events.append(await receive())
+            received.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive_more)
+            await trio.testing.wait_all_tasks_blocked()
+            events.append({"type": "answered"})
+            await answer(send, b"hello")
+
+    async with serving(server, ProbeApp(receive_beside)) as port, connected(port) as client:
+        await client.send(request(method="POST", body=b"abc"))
+        await client.read_answer()
+        if server == "hypercorn":
+            # Hypercorn says so only when the connection closes or the application returns.
+            await client.stream.aclose()
+        await received.wait()
+
+    assert ["answered", "http.disconnect"] == [event["type"] for event in events]
+
+
+@both_servers
+async def test_crash_is_500(server: str) -> None:
+    async def crash(scope: Scope, receive: Receive, send: Send) -> None:
+        raise ValueError("a bug of the application")
+
+    async with serving(server, ProbeApp(crash)) as port:
+        reply = await ask(port, request())
+
+    body = b'{"ok":false,"error":"Internal error."}' if server == "lane" else b""
+    assert (500, body) == (reply.status, reply.body)
+
+
+@both_servers
+async def test_crash_cuts_stream(server: str) -> None:
+    async def crash_late(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"one", "more_body": True})
+        raise ValueError("a bug of the application")
+
+    async with serving(server, ProbeApp(crash_late)) as port, connected(port) as client:
+        await client.send(request())
+        data = await client.read_to_end()
+
+    assert data.endswith(b"\r\n\r\n3\r\none\r\n")
+
+
+@both_servers
+@pytest.mark.parametrize("length", [b"2", b"9"], ids=["too much", "too little"])
+async def test_wrong_length_is_never_whole(server: str, length: bytes) -> None:
+    async def answer_wrongly(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
+        await send({"type": "http.response.body", "body": b"hello"})
+
+    async with serving(server, ProbeApp(answer_wrongly)) as port, connected(port) as client:
+        await client.send(request())
+        data = await client.read_to_end()
+
+    head, _, body = data.partition(b"\r\n\r\n")
+    if server == "lane":
+        assert head.startswith(b"HTTP/1.1 500 ")
+    else:
+        assert len(body) != int(length)
+
+
+@both_servers
+@pytest.mark.parametrize(
+    "header",
+    [(b"x-evil", b"a\r\nset-cookie: b"), (b"x-evil", b"a\nb: c"), (b"x\r\ny", b"a"), (b"x y", b"a"), (b"x", b"\x00")],
+    ids=["CRLF", "LF", "name", "space", "NUL"],
+)
+async def test_header_injection_is_500(server: str, header: tuple[bytes, bytes]) -> None:
+    async def inject(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send, b"hello", header)
+
+    async with serving(server, ProbeApp(inject)) as port, connected(port) as client:
+        await client.send(request())
+        data = await client.read_to_end()
+
+    assert data.startswith(b"HTTP/1.1 500 ") or (server == "hypercorn" and data == b"")
+    assert b"cookie" not in data
+
+
+@both_servers
+async def test_websocket_is_spoken(server: str) -> None:
+    async def accept_and_echo(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        message = await receive()
+        await send({"type": "websocket.send", "text": message["text"].upper()})
+        await receive()
+
+    key = base64.b64encode(bytes(16)).decode()
+    upgrade = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key}"]
+    masked_hi = b"\x81\x82\x00\x00\x00\x00hi"
+
+    async with serving(server, ProbeApp(accept_and_echo)) as port, connected(port) as client:
+        await client.send(request("/chat", *upgrade))
+        reply = await client.read_answer()
+        await client.send(masked_hi)
+        while len(client.unread) < 4:
+            client.unread += await client.stream.receive_some()
+        frame = client.unread
+
+    assert (101, b"\x81\x02HI") == (reply.status, frame)
+
+
+@both_servers
+@pytest.mark.parametrize("cut", [0, 3, 4, 17, 23])
+async def test_http2_is_spoken(server: str, cut: int) -> None:
+    data = HTTP2_PREFACE + HTTP2_SETTINGS
+
+    async with serving(server, ProbeApp(say_hello)) as port, connected(port) as client:
+        await client.send(data[:cut])
+        await trio.testing.wait_all_tasks_blocked()
+        await client.send(data[cut:])
+        frame = await client.stream.receive_some()
+
+    assert 0x04 == frame[3], "the first frame is SETTINGS"
+
+
+@both_servers
+async def test_lifespan_surrounds_requests(server: str) -> None:
+    app = ProbeApp(say_hello)
+
+    async with serving(server, app) as port:
+        await ask(port, request())
+        before = list(app.lifespan)
+
+    assert (["lifespan.startup"], ["lifespan.startup", "lifespan.shutdown"]) == (before, app.lifespan)
