@@ -38,6 +38,7 @@ class Cores:
 class Visit:
     """What one peer did in one round. `paced` has None for a rate that is past what it can answer.
 
+    Memory is the whole tree's, but for `idle_largest_bytes`: its largest process, the worker where there is one.
     `core_share`: CPU time over wall time under full load; under 1 the load side was the limit, or others used the core.
     `calls`: answered in all, the warm-up included. `logged`: how many of them it wrote down, where it keeps a log.
     """
@@ -45,6 +46,7 @@ class Visit:
     peer: str
     round: int
     idle_bytes: int
+    idle_largest_bytes: int
     load_bytes: int
     cpu_us: float
     core_share: float
@@ -118,7 +120,7 @@ class _Measurement:
 
     def take(self, peer: str, number: int) -> Visit:
         plan = self.bench.plan
-        idle_bytes = self.process.measure_memory_bytes()
+        idle = self.process.measure_memory_bytes()
         warm, _ = self._run_wrk(plan.connections, plan.warm_s)
         cpu_before_s = self.process.measure_cpu_s()
         throughput, load_bytes = self._run_wrk(plan.connections, plan.throughput_s)
@@ -128,11 +130,21 @@ class _Measurement:
         single, _ = self._run_wrk(1, plan.single_s)
         sustainable = throughput.per_s * SUSTAINABLE_SHARE
         paced = tuple(self._run_paced(rate) if rate <= sustainable else None for rate in plan.rates)
-        cpu_us = cpu_s / throughput.requests * 1e6
-        core_share = cpu_s / throughput.duration_us * 1e6
         calls = warm.requests + throughput.requests + single.requests
         calls += sum(result.requests - result.missing for result in paced if result)
-        return Visit(peer, number, idle_bytes, load_bytes, cpu_us, core_share, throughput, single, paced, calls)
+        return Visit(
+            peer=peer,
+            round=number,
+            idle_bytes=sum(idle),
+            idle_largest_bytes=max(idle),
+            load_bytes=load_bytes,
+            cpu_us=cpu_s / throughput.requests * 1e6,
+            core_share=cpu_s / throughput.duration_us * 1e6,
+            throughput=throughput,
+            single=single,
+            paced=paced,
+            calls=calls,
+        )
 
     def _run_wrk(self, connections: int, duration_s: int) -> tuple[WrkResult, int]:
         """The result, and the peer's memory halfway through."""
@@ -140,7 +152,7 @@ class _Measurement:
         with self._start_load("wrk", command) as wrk:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 wrk.leader.wait(duration_s / 2)
-            load_bytes = self.process.measure_memory_bytes()
+            load_bytes = sum(self.process.measure_memory_bytes())
             wait_finished(wrk, duration_s / 2 + SLACK_S)
             return read_result(wrk), load_bytes
 

@@ -63,9 +63,9 @@ class Pinned:
         stats = (_read_stat(pid) for pid in find_tree(self.leader.pid))
         return sum(stat.cpu_ticks for stat in stats if stat) / _TICKS_PER_S
 
-    def measure_memory_bytes(self) -> int:
-        """Memory of the whole tree now: proportional set size, so that shared pages count once."""
-        return sum(_read_memory_bytes(pid) for pid in find_tree(self.leader.pid))
+    def measure_memory_bytes(self) -> list[int]:
+        """Memory of every process of the tree now: proportional set size, so that shared pages count once."""
+        return [_read_memory_bytes(pid) for pid in find_tree(self.leader.pid)]
 
 
 @contextlib.contextmanager

@@ -23,7 +23,8 @@ def make_visit(
     return Visit(
         peer=peer,
         round=number,
-        idle_bytes=50_000_000,
+        idle_bytes=90_000_000,
+        idle_largest_bytes=50_000_000,
         load_bytes=60_000_000,
         cpu_us=100.0,
         core_share=0.98,
@@ -94,7 +95,7 @@ def test_bars_need_both_rows() -> None:
 
     bars = {bar.wanted: bar.is_met for bar in judge(visits)}
 
-    assert {"lane at least 8 × portkey": False, "lane under 70 MB idle": True} == bars
+    assert {"lane at least 8 × portkey": False, "lane's idle worker under 70 MB": True} == bars
 
 
 def test_percentile_is_nearest_rank() -> None:
