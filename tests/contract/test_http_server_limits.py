@@ -1,0 +1,511 @@
+"""What the lane promises beyond stock Hypercorn: limits, clients that leave, drain, and what it does with broken
+applications. Limits are small here and real time passes, but every test waits for an event, never for a time.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+import struct
+
+import pytest
+import trio
+import trio.testing
+
+from pg_trio.config.settings import ServerSettings
+from pg_trio.server.http1.types import Receive, Scope, Send
+from tests.support.http_servers import ProbeApp, answer, ask, connected, echo, read_body, request, serving
+
+# Longer than any test runs.
+NEVER_MS = 3_600_000
+
+
+def limits(**chosen_ms: int) -> ServerSettings:
+    """Settings with limits that never pass, but for the chosen ones."""
+    unlimited = dict.fromkeys(("head_timeout_ms", "idle_timeout_ms", "write_timeout_ms", "drain_ms"), NEVER_MS)
+    return ServerSettings(**{**unlimited, **chosen_ms})  # type: ignore[arg-type]
+
+
+class WaitingApp:
+    """Reads the body, then waits until told to answer; remembers what became of it."""
+
+    def __init__(self) -> None:
+        self.running = trio.Event()
+        self.may_answer = trio.Event()
+        self.ended = trio.Event()
+        self.outcome = ""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await read_body(receive)
+            self.running.set()
+            await self.may_answer.wait()
+            await answer(send, b"done")
+            self.outcome = "answered"
+        except trio.Cancelled:
+            self.outcome = "cancelled"
+            raise
+        finally:
+            self.ended.set()
+
+
+# ── clients that leave ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_leaving_cancels_application() -> None:
+    app = WaitingApp()
+
+    async with serving("lane", ProbeApp(app)) as port, connected(port) as client:
+        await client.send(request())
+        await app.running.wait()
+        await client.stream.aclose()
+        await app.ended.wait()
+
+    assert "cancelled" == app.outcome
+
+
+async def test_hypercorn_only_tells() -> None:
+    """Why the lane offers an extension: under Hypercorn the application must watch `receive` itself."""
+    told: list[str] = []
+    app_ended = trio.Event()
+
+    async def watch(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        told.append((await receive())["type"])
+        await trio.lowlevel.checkpoint()
+        app_ended.set()
+
+    probe = ProbeApp(watch)
+    async with serving("hypercorn", probe) as port:
+        async with connected(port) as client:
+            await client.send(request())
+        await app_ended.wait()
+
+    assert ["http.disconnect"] == told
+    assert "pg_trio" not in probe.scopes[0]["extensions"]
+
+
+async def test_reset_cancels_application() -> None:
+    app = WaitingApp()
+
+    async with serving("lane", ProbeApp(app)) as port, connected(port) as client:
+        await client.send(request())
+        await app.running.wait()
+        client.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await client.stream.aclose()
+        await app.ended.wait()
+
+    assert "cancelled" == app.outcome
+
+
+async def test_half_close_counts_as_leaving() -> None:
+    app = WaitingApp()
+
+    async with serving("lane", ProbeApp(app)) as port, connected(port) as client:
+        await client.send(request())
+        await app.running.wait()
+        await client.stream.send_eof()
+        rest = await client.read_to_end()
+
+    assert (b"", "cancelled") == (rest, app.outcome)
+
+
+async def test_leaving_behind_pipelined_request() -> None:
+    """Unread bytes do not hide that the client left; the second request never runs."""
+    app = WaitingApp()
+    probe = ProbeApp(app)
+
+    async with serving("lane", probe) as port, connected(port) as client:
+        await client.send(request() + request("/second"))
+        await app.running.wait()
+        await client.stream.aclose()
+        await app.ended.wait()
+
+    assert ("cancelled", ["/"]) == (app.outcome, [scope["path"] for scope in probe.scopes])
+
+
+async def test_leaving_within_body() -> None:
+    received: list[object] = []
+    ended = trio.Event()
+
+    async def read(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            received.append(await read_body(receive))
+            await trio.sleep_forever()
+        finally:
+            ended.set()
+
+    async with serving("lane", ProbeApp(read)) as port:
+        async with connected(port) as client:
+            await client.send(request("/", "Content-Length: 10", method="POST") + b"half")
+        await ended.wait()
+
+    assert not any(received), "half a body never looks whole"
+
+
+async def test_answered_application_finishes() -> None:
+    """The client has its answer and leaves: what the application still owes (its log row) is not cancelled."""
+    client_left = trio.Event()
+    finished = trio.Event()
+
+    async def log_afterwards(scope: Scope, receive: Receive, send: Send) -> None:
+        await read_body(receive)
+        await answer(send, b"done")
+        assert "http.disconnect" == (await receive())["type"]
+        await client_left.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        finished.set()
+
+    async with serving("lane", ProbeApp(log_afterwards)) as port:
+        async with connected(port) as client:
+            await client.send(request())
+            await client.read_answer()
+        client_left.set()
+        await finished.wait()
+
+
+async def test_shielded_cleanup_runs() -> None:
+    cleaned = trio.Event()
+    running = trio.Event()
+
+    async def clean_up(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            running.set()
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.lowlevel.checkpoint()
+                cleaned.set()
+
+    async with serving("lane", ProbeApp(clean_up)) as port:
+        async with connected(port) as client:
+            await client.send(request())
+            await running.wait()
+        await cleaned.wait()
+
+
+async def test_groups_with_cancellation_stay_inside(caplog: pytest.LogCaptureFixture) -> None:
+    """An application that fails in several tasks while it is cancelled: logged, and the server lives on."""
+    running = trio.Event()
+
+    async def fail_when_cancelled() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ValueError("while being cancelled")
+
+    async def run_several(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/fine":
+            await answer(send, b"fine")
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail_when_cancelled)
+            nursery.start_soon(trio.sleep_forever)
+            await trio.testing.wait_all_tasks_blocked()
+            running.set()
+
+    with caplog.at_level(logging.CRITICAL, "pg_trio.server"):
+        async with serving("lane", ProbeApp(run_several)) as port:
+            async with connected(port) as client:
+                await client.send(request())
+                await running.wait()
+            reply = await ask(port, request("/fine"))
+
+    assert b"fine" == reply.body
+
+
+# ── clients that are slow ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("start", [b"G", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nA: "])
+async def test_slow_head_is_408(start: bytes) -> None:
+    async with serving("lane", ProbeApp(echo), limits(head_timeout_ms=50)) as port, connected(port) as client:
+        await client.send(start)
+        reply = await client.read_answer()
+        rest = await client.read_to_end()
+
+    assert (408, b'{"ok": false, "error": "Request head not received in time."}', b"") == (
+        reply.status,
+        reply.body,
+        rest,
+    )
+
+
+async def test_dripping_head_is_408() -> None:
+    """Each byte is on time, the head is not."""
+    async with serving("lane", ProbeApp(echo), limits(head_timeout_ms=50)) as port, connected(port) as client:
+        await client.send(b"GET / HTTP/1.1\r\nHost: x\r\nA: ")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_drip, client.stream)
+            reply = await client.read_answer()
+            nursery.cancel_scope.cancel()
+
+    assert 408 == reply.status
+
+
+async def _drip(stream: trio.SocketStream) -> None:
+    while True:
+        try:
+            await stream.send_all(b"a")
+        except trio.BrokenResourceError:
+            return
+        await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_idle_connection_is_closed() -> None:
+    async with serving("lane", ProbeApp(echo), limits(idle_timeout_ms=50)) as port, connected(port) as client:
+        await client.send(request(method="POST", body=b"abc"))
+        reply = await client.read_answer()
+        rest = await client.read_to_end()
+
+    assert (b"abc", b"") == (reply.body, rest)
+
+
+async def test_slow_application_outlives_limits() -> None:
+    """No limit of the connection runs while the application works."""
+    app = WaitingApp()
+    settings = limits(head_timeout_ms=20, idle_timeout_ms=20, write_timeout_ms=20)
+
+    async with serving("lane", ProbeApp(app), settings) as port, connected(port) as client:
+        await client.send(request())
+        await app.running.wait()
+        await _wait_for_idle_close(port)
+        app.may_answer.set()
+        reply = await client.read_answer()
+
+    assert b"done" == reply.body
+
+
+async def _wait_for_idle_close(port: int) -> None:
+    """Until the server's clock has ticked past a whole idle limit."""
+    async with connected(port) as other:
+        await other.read_to_end()
+
+
+async def test_client_that_stops_reading_is_dropped() -> None:
+    ended = trio.Event()
+    outcome: list[str] = []
+
+    async def send_without_end(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": bytes(65536), "more_body": True})
+        except trio.Cancelled:
+            outcome.append("cancelled")
+            raise
+        finally:
+            ended.set()
+
+    settings = limits(write_timeout_ms=50)
+    async with serving("lane", ProbeApp(send_without_end), settings) as port, connected(port) as client:
+        await client.send(request())
+        await ended.wait()
+        error = await _read_to_error(client.stream)
+
+    assert (["cancelled"], errno.ECONNRESET) == (outcome, error)
+
+
+async def _read_to_error(stream: trio.SocketStream) -> int | None:
+    """Read until the connection breaks: the error's number, or None if it ended as if all were well."""
+    try:
+        while await stream.receive_some():
+            pass
+    except trio.BrokenResourceError as error:
+        return error.__cause__.errno if isinstance(error.__cause__, OSError) else None
+    return None
+
+
+# ── bodies nobody reads ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    await answer(send, b"no", status=413)
+
+
+@pytest.mark.parametrize(
+    "post",
+    [
+        request(method="POST", body=b"x" * 60_000),
+        request("/", "Transfer-Encoding: chunked", method="POST") + b"3\r\nabc\r\n" * 1000 + b"0\r\n\r\n",
+    ],
+    ids=["by length", "chunked"],
+)
+async def test_small_unread_body_keeps_connection(post: bytes) -> None:
+    async with serving("lane", ProbeApp(refuse)) as port, connected(port) as client:
+        for _ in range(3):
+            await client.send(post)
+            reply = await client.read_answer()
+
+            assert (413, b"no") == (reply.status, reply.body)
+
+
+async def test_large_unread_body_closes() -> None:
+    """And the client can read the answer, though it was still sending."""
+    async with serving("lane", ProbeApp(refuse)) as port, connected(port) as client, trio.open_nursery() as nursery:
+        nursery.start_soon(_send_what_is_taken, client.stream, request(method="POST", body=bytes(8_000_000)))
+        reply = await client.read_answer()
+        nursery.cancel_scope.cancel()
+
+    assert (413, "close", b"no") == (reply.status, reply.headers["connection"], reply.body)
+
+
+async def _send_what_is_taken(stream: trio.SocketStream, data: bytes) -> None:
+    try:
+        await stream.send_all(data)
+    except trio.BrokenResourceError:
+        return
+
+
+async def test_unasked_body_stays_outside() -> None:
+    """What the application does not ask for is not read: the client's sending stops."""
+    app = WaitingApp()
+    may_read = trio.Event()
+
+    async def wait_then_read(scope: Scope, receive: Receive, send: Send) -> None:
+        app.running.set()
+        await may_read.wait()
+        await answer(send, b"%d" % len(await read_body(receive) or b""))
+
+    sent_all = trio.Event()
+    body = bytes(32_000_000)
+
+    async def send_all(stream: trio.SocketStream) -> None:
+        await stream.send_all(request(method="POST", body=body))
+        sent_all.set()
+
+    async with (
+        serving("lane", ProbeApp(wait_then_read)) as port,
+        connected(port) as client,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(send_all, client.stream)
+        await app.running.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        was_sent = sent_all.is_set()
+        may_read.set()
+        reply = await client.read_answer()
+
+    assert (False, b"32000000") == (was_sent, reply.body)
+
+
+# ── drain ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_drain_closes_idle_at_once() -> None:
+    shutdown = trio.Event()
+
+    async with serving("lane", ProbeApp(echo), limits(), shutdown=shutdown) as port, connected(port) as client:
+        await client.send(request(method="POST", body=b"abc"))
+        await client.read_answer()
+        shutdown.set()
+        rest = await client.read_to_end()
+
+    assert b"" == rest
+
+
+async def test_drain_finishes_running() -> None:
+    app = WaitingApp()
+    shutdown = trio.Event()
+
+    async with serving("lane", ProbeApp(app), limits(), shutdown=shutdown) as port, connected(port) as client:
+        await client.send(request())
+        await app.running.wait()
+        shutdown.set()
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(OSError, match="failed"):
+            await trio.open_tcp_stream("127.0.0.1", port)
+        app.may_answer.set()
+        reply = await client.read_answer()
+        rest = await client.read_to_end()
+
+    assert (b"done", "close", b"") == (reply.body, reply.headers["connection"], rest)
+
+
+async def test_drain_cancels_after_limit() -> None:
+    app = WaitingApp()
+    shutdown = trio.Event()
+
+    async with (
+        serving("lane", ProbeApp(app), limits(drain_ms=50), shutdown=shutdown) as port,
+        connected(port) as client,
+    ):
+        await client.send(request())
+        await app.running.wait()
+        shutdown.set()
+        rest = await client.read_to_end()
+
+    assert (b"", "cancelled") == (rest, app.outcome)
+
+
+async def test_drain_serves_fresh_connection() -> None:
+    """Accepted, its request still under way: it gets its answer."""
+    shutdown = trio.Event()
+    app = ProbeApp(echo)
+
+    async with serving("lane", app, limits(), shutdown=shutdown) as port, connected(port) as client:
+        await client.send(b"POST / HTTP/1.1\r\n")
+        await trio.testing.wait_all_tasks_blocked()
+        shutdown.set()
+        await trio.testing.wait_all_tasks_blocked()
+        await client.send(b"Host: x\r\nContent-Length: 3\r\n\r\nabc")
+        reply = await client.read_answer()
+
+    assert (b"abc", "close") == (reply.body, reply.headers["connection"])
+
+
+# ── applications that are wrong ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [],
+        [{"type": "http.response.start", "status": 200}],
+        [{"type": "http.response.body", "body": b"x"}],
+        [{"type": "http.response.start", "status": 200}] * 2,
+        [{"type": "http.response.start", "status": 101}, {"type": "http.response.body"}],
+        [{"type": "http.response.start", "status": "200"}, {"type": "http.response.body"}],
+        [{"type": "http.response.trailers"}],
+    ],
+    ids=["nothing", "no body", "no start", "two starts", "status 101", "status text", "unknown"],
+)
+async def test_misuse_is_500(messages: list[dict[str, object]]) -> None:
+    async def misuse(scope: Scope, receive: Receive, send: Send) -> None:
+        for message in messages:
+            await send(message)
+
+    async with serving("lane", ProbeApp(misuse)) as port, connected(port) as client:
+        await client.send(request())
+        reply = await client.read_answer()
+        rest = await client.read_to_end()
+
+    assert (500, b'{"ok":false,"error":"Internal error."}', b"") == (reply.status, reply.body, rest)
+
+
+async def test_stream_with_wrong_length_is_cut() -> None:
+    async def send_too_much(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+        await send({"type": "http.response.body", "body": b"one", "more_body": True})
+        await send({"type": "http.response.body", "body": b"two"})
+
+    async with serving("lane", ProbeApp(send_too_much)) as port, connected(port) as client:
+        await client.send(request())
+        data = await client.read_to_end()
+
+    assert data.endswith(b"\r\n\r\none")
+
+
+async def test_one_crash_harms_no_other() -> None:
+    async def crash_sometimes(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/crash":
+            raise ValueError("a bug of the application")
+        await echo(scope, receive, send)
+
+    async with serving("lane", ProbeApp(crash_sometimes)) as port, connected(port) as client:
+        await ask(port, request("/crash"))
+        await client.send(request(method="POST", body=b"abc"))
+        reply = await client.read_answer()
+
+    assert b"abc" == reply.body

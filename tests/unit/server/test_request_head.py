@@ -1,0 +1,196 @@
+"""Heads: what is understood, and that nothing is understood otherwise than by h11."""
+
+from __future__ import annotations
+
+import h11
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from pg_trio.server.http1.head import MAX_TARGET_BYTES, Refused, RequestHead, read_head, refuse_hopeless_start
+
+
+def understand(head: bytes) -> RequestHead:
+    return read_head(head, max_head_bytes=32_768, max_header_count=100)
+
+
+def status_of(head: bytes) -> int:
+    with pytest.raises(Refused) as caught:
+        understand(head)
+    return caught.value.status
+
+
+def test_all_fields() -> None:
+    head = understand(
+        b"POST /a?b=c HTTP/1.1\r\nHost: x:80\r\nContent-LENGTH:  12 \r\nEmpty:\r\nExpect: 100-Continue\r\n\r\n"
+    )
+
+    assert (
+        RequestHead(
+            method="POST",
+            path=b"/a",
+            query=b"b=c",
+            version="1.1",
+            headers=[(b"host", b"x:80"), (b"content-length", b"12"), (b"empty", b""), (b"expect", b"100-Continue")],
+            length=12,
+            keep_alive=True,
+            expects_continue=True,
+            wants_websocket=False,
+        )
+        == head
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "options", "kept"),
+    [
+        ("1.1", [], True),
+        ("1.1", ["close"], False),
+        ("1.1", ["Keep-Alive, CLOSE"], False),
+        ("1.1", ["x", "close"], False),
+        ("1.1", ["closed"], True),
+        ("1.0", [], False),
+        ("1.0", ["Keep-Alive"], True),
+        ("1.0", ["keep-alive", "close"], False),
+    ],
+)
+def test_keep_alive(version: str, options: list[str], kept: bool) -> None:
+    lines = "".join(f"Connection: {option}\r\n" for option in options)
+
+    head = understand(f"GET / HTTP/{version}\r\nHost: x\r\n{lines}\r\n".encode())
+
+    assert kept == head.keep_alive
+
+
+@pytest.mark.parametrize(
+    ("target", "path"), [(b"http://x", b"/"), (b"HTTP://X/a", b"/a"), (b"http://x?b", b"/"), (b"https://x/a", b"/a")]
+)
+def test_absolute_target(target: bytes, path: bytes) -> None:
+    assert path == understand(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n").path
+
+
+def test_asterisk_to_options() -> None:
+    assert b"*" == understand(b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n").path
+
+
+def test_host_optional_in_http10() -> None:
+    assert "1.0" == understand(b"GET / HTTP/1.0\r\n\r\n").version
+
+
+@pytest.mark.parametrize("host", [b"x", b"x:80", b"[::1]", b"[::1]:80", b"a-b.example", b""])
+def test_host_is_taken(host: bytes) -> None:
+    assert (b"host", host) == understand(b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n").headers[0]
+
+
+@pytest.mark.parametrize("host", [b"x y", b"x/y", b"a@b", b"[x]", b"x:y", b"x:123456", b"[::1", b"\xff"])
+def test_host_is_refused(host: bytes) -> None:
+    assert 400 == status_of(b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
+
+
+def _understood(head: bytes) -> bool:
+    try:
+        understand(head)
+    except Refused:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("lines", "wanted"),
+    [
+        ("Connection: upgrade\r\nUpgrade: websocket\r\n", True),
+        ("Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n", True),
+        ("Upgrade: websocket\r\n", False),
+        ("Connection: upgrade\r\nUpgrade: h2c\r\n", False),
+    ],
+)
+def test_websocket(lines: str, wanted: bool) -> None:
+    assert wanted == understand(f"GET / HTTP/1.1\r\nHost: x\r\n{lines}\r\n".encode()).wants_websocket
+
+
+def test_limits_are_exact() -> None:
+    def with_headers(count: int) -> bytes:
+        return b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * (count - 1) + b"\r\n"
+
+    def with_target(size: int) -> bytes:
+        return b"GET /" + b"a" * (size - 1) + b" HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    assert 100 == len(understand(with_headers(100)).headers)
+    assert 431 == status_of(with_headers(101))
+    assert MAX_TARGET_BYTES == len(understand(with_target(MAX_TARGET_BYTES)).path)
+    assert 414 == status_of(with_target(MAX_TARGET_BYTES + 1))
+
+
+@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\nHost", b"GET /", b"\xff", b"P"])
+def test_hopeful_start(data: bytes) -> None:
+    refuse_hopeless_start(data, 32_768)
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"GET /\r\n", 400),
+        (b"GET / HTTP/1.1\nHost", 400),
+        (b"GET / HTTP/3.0\r\n", 505),
+        (b"GET /" + b"a" * 9_000, 414),
+        (b"GET / HTTP/1.1\r\nA: " + b"a" * 33_000, 431),
+    ],
+)
+def test_hopeless_start(data: bytes, status: int) -> None:
+    with pytest.raises(Refused) as caught:
+        refuse_hopeless_start(data, 32_768)
+
+    assert status == caught.value.status
+
+
+# ── properties ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+PIECES = [
+    *(
+        b"GET",
+        b"POST",
+        b"get",
+        b" ",
+        b"/",
+        b"/a?b",
+        b"*",
+        b"http://x/",
+        b"HTTP/1.1",
+        b"HTTP/1.0",
+        b"\r\n",
+        b"\n",
+        b"\r",
+    ),
+    *(b"Host: x", b"Host", b":", b": ", b"Content-Length: 5", b"Content-Length:", b"5", b"+5", b"Transfer-Encoding: "),
+    *(b"chunked", b"gzip", b",", b"Connection: close", b"Upgrade: x", b"A: b", b"\t", b"\x00", b"\x7f", b"\xff", b"a"),
+]
+heads = st.lists(st.sampled_from(PIECES) | st.binary(max_size=3), max_size=16).map(
+    lambda pieces: b"GET / HTTP/1.1\r\nHost: x\r\n" + b"".join(pieces) + b"\r\n\r\n"
+)
+any_heads = heads | st.lists(st.sampled_from(PIECES), max_size=24).map(lambda pieces: b"".join(pieces) + b"\r\n\r\n")
+
+
+@given(any_heads)
+@example(b"\r\n\r\n")
+def test_understood_or_refused(head: bytes) -> None:
+    _understood(head)
+
+
+@given(any_heads)
+@example(b"GET / HTTP/1.1\r\nHost: x\r\nA:\t\xff \r\nContent-Length: 007\r\n\r\n")
+def test_h11_understands_same(head: bytes) -> None:
+    """What we accept, a second strict reader accepts as well, and to it means the same."""
+    end = head.index(b"\r\n\r\n") + 4
+    try:
+        ours = understand(head[:end])
+    except Refused:
+        return
+
+    reader = h11.Connection(h11.SERVER)
+    reader.receive_data(head[:end])
+    theirs = reader.next_event()
+
+    assert isinstance(theirs, h11.Request)
+    assert (ours.method.encode(), ours.version.encode()) == (theirs.method, theirs.http_version)
+    assert ours.headers == list(theirs.headers)
+    assert (ours.length == 0) == isinstance(reader.next_event(), h11.EndOfMessage)
