@@ -95,7 +95,7 @@ class Answer:
         assert self._parser is not None, "fed after let_go()"
         try:
             self._parser.feed_data(piece)
-        except httptools.HttpParserError as exc:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
             self._judge(exc)
         if self._body_bytes > self.max_body_bytes:
             raise UpstreamNonsense(f"answer's body is over {self.max_body_bytes} bytes")
@@ -108,11 +108,11 @@ class Answer:
         """Drop the parser: it and this object hold each other, which only the garbage collector would undo."""
         self._parser = None
 
-    def _judge(self, exc: httptools.HttpParserError) -> None:
+    def _judge(self, exc: Exception) -> None:
         if self.is_whole:
             self.has_excess = True
             return
-        if isinstance(exc, httptools.HttpParserUpgrade) or self.status == 101:
+        if isinstance(exc, httptools.HttpParserUpgrade):
             raise UpstreamBroken("answer switches to a protocol that was not asked for") from exc
         raise UpstreamBroken(f"answer is not HTTP: {exc}") from exc
 

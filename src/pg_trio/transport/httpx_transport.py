@@ -75,14 +75,22 @@ class HttpxTransport:
         return f"httpx busy {self._slots.borrowed_tokens} waiting {self._slots.statistics().tasks_waiting}"
 
     async def _send(self, request: WireRequest) -> httpx.Response:
-        if request.allow_private_addresses:
-            client, extensions = self._private, {}
-        else:
-            client, extensions = self._public, {"trace": _AddressCheck(request.url)}
+        client = self._private if request.allow_private_addresses else self._public
+        connecting = _Connecting(request)
         wired = client.build_request(
-            request.method, request.url, headers=list(request.headers), content=request.body, extensions=extensions
+            request.method,
+            request.url,
+            headers=list(request.headers),
+            content=request.body,
+            extensions={"trace": connecting},
         )
-        return await client.send(wired, stream=True)
+        # What client.send() iterates over; httpx's own stream is a generator (see _OneWrite).
+        wired.stream = _OneWrite(request.body)
+        try:
+            return await client.send(wired, stream=True)
+        except BaseException:
+            await connecting.abandon()
+            raise
 
 
 class HttpxResponse:
@@ -153,6 +161,22 @@ class HttpxResponse:
                 pass
 
 
+class _OneWrite(httpx.AsyncByteStream):
+    """A request body that is no generator: a half-sent one is not left to the garbage collector, with a warning."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def __aiter__(self) -> _OneWrite:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._body:
+            raise StopAsyncIteration
+        body, self._body = self._body, b""
+        return body
+
+
 def _open_client(settings: UpstreamSettings, tls_context: ssl.SSLContext) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         verify=tls_context,
@@ -169,23 +193,44 @@ def _open_client(settings: UpstreamSettings, tls_context: ssl.SSLContext) -> htt
     )
 
 
-class _AddressCheck:
-    """httpx's `trace` hook: ends a call that connected to a private address, before anything is sent on it."""
+class _Connecting:
+    """httpx's `trace` hook: sees a call connect, and holds its socket until TLS, or else the request, takes over.
 
-    def __init__(self, url: str) -> None:
-        self._host = httpx.URL(url).raw_host.decode("ascii")
-        self._connects_to_host = False
+    It ends a call that connected to a private address before anything is sent, and closes the socket of a call that
+    ends meanwhile: httpcore 1.0.9 leaves it to the garbage collector where a TLS handshake is cancelled.
+    """
+
+    def __init__(self, request: WireRequest) -> None:
+        self._host = httpx.URL(request.url).raw_host.decode("ascii")
+        self._allow_private = request.allow_private_addresses
+        self._is_proxy = False
+        self._stream: Any = None
 
     async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
         if event == "connection.connect_tcp.started":
-            self._connects_to_host = info["host"] == self._host
-        elif event == "connection.connect_tcp.complete" and self._connects_to_host:
-            stream = info["return_value"]
-            address = stream.get_extra_info("server_addr")[0]
-            if not is_public(address):
-                # TCP alone, no TLS yet: closing does not wait.
-                await stream.aclose()
-                raise _refusal(self._host)
+            self._is_proxy = info["host"] != self._host
+        elif event == "connection.connect_tcp.complete":
+            self._stream = info["return_value"]
+            if not (self._allow_private or self._is_proxy):
+                self._check_address()
+        elif event.endswith((".start_tls.complete", "send_request_headers.started")):
+            self._stream = None
+
+    async def abandon(self) -> None:
+        """Close the socket if nobody else has it."""
+        if self._stream is not None:
+            # TCP alone, no TLS yet: closing does not wait, and works under cancellation.
+            with suppress(trio.Cancelled):
+                await self._stream.aclose()
+
+    def _check_address(self) -> None:
+        try:
+            address = self._stream.get_extra_info("server_addr")[0]
+        except OSError as exc:
+            # Reset before we got here: the socket has no peer any more.
+            raise UpstreamUnreachable(f"no connection to {self._host}: {exc.strerror}") from exc
+        if not is_public(address):
+            raise _refusal(self._host)
 
 
 def _refuse_private_literal(url: str) -> None:
@@ -210,5 +255,9 @@ def _translated() -> Iterator[None]:
         raise UpstreamBroken(_said("connection ended before the answer was whole", exc)) from exc
 
 
-def _said(what: str, exc: Exception) -> str:
-    return f"{what}: {exc}" if str(exc) else what
+def _said(what: str, exc: BaseException) -> str:
+    # Where Trio wrapped a TLS error, httpx's own text is empty and the reason further down.
+    reason: BaseException | None = exc
+    while reason is not None and not str(reason):
+        reason = reason.__cause__ or reason.__context__
+    return f"{what}: {reason}" if reason is not None else what

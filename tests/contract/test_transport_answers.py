@@ -1,0 +1,150 @@
+"""What both transports make of answers that are in order, however they are cut."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+
+import pytest
+
+from pg_trio.errors import UpstreamBroken, UpstreamNonsense
+from tests.contract.conftest import Caller, Serve
+from tests.contract.fault_server import answer_with, answers, answers_once, closes_after
+
+BODY = b'{"choices":[]}'
+CHUNKED = (
+    b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n5;name=value\r\ndefgh\r\n0\r\nx-t: 1\r\n\r\n"
+)
+
+
+async def test_plain_answer_comes_whole(caller: Caller, serve: Serve) -> None:
+    server = await serve(answers(answer_with(BODY, headers=b"X-Request-Id: r1\r\n")))
+
+    fetched = await caller.fetch(server.url)
+
+    assert (200, BODY) == (fetched.status, fetched.body)
+    assert "r1" == fetched.headers["x-request-id"]
+
+
+async def test_request_arrives_as_given(caller: Caller, serve: Serve) -> None:
+    server = await serve(answers(answer_with(BODY)))
+
+    await caller.fetch(server.url + "?alt=sse", b'{"model":"m"}', [("authorization", "Bearer k")])
+
+    [request] = server.peers[0].requests
+    head, _, body = request.partition(b"\r\n\r\n")
+    lines = {line.lower() for line in head.split(b"\r\n")[1:]}
+    assert head.startswith(b"POST /v1/chat/completions?alt=sse HTTP/1.1\r\n")
+    assert b'{"model":"m"}' == body
+    assert {b"host: localhost:%d" % server.port, b"content-length: 13", b"authorization: bearer k"} <= lines
+    assert b"accept-encoding: identity" in lines
+
+
+async def test_chunked_answer_loses_its_coding(caller: Caller, serve: Serve) -> None:
+    server = await serve(answers(CHUNKED))
+
+    fetched = await caller.fetch(server.url)
+
+    assert b"abcdefgh" == fetched.body
+
+
+async def test_one_byte_segments_change_nothing(caller: Caller, serve: Serve) -> None:
+    server = await serve(answers(*(bytes([byte]) for byte in CHUNKED)))
+
+    bodies = [(await caller.fetch(server.url)).body for _ in range(2)]
+
+    assert [b"abcdefgh", b"abcdefgh"] == bodies
+    assert 1 == len(server.peers)
+
+
+async def test_connection_carries_many_calls(caller: Caller, serve: Serve) -> None:
+    server = await serve(answers(answer_with(BODY)))
+
+    for _ in range(3):
+        await caller.fetch(server.url)
+
+    assert [3] == [len(peer.requests) for peer in server.peers]
+
+
+async def test_answer_without_body_ends(caller: Caller, serve: Serve) -> None:
+    server = await serve(answers(b"HTTP/1.1 204 No Content\r\n\r\n"))
+
+    fetched = [await caller.fetch(server.url) for _ in range(2)]
+
+    assert [(204, b"")] * 2 == [(one.status, one.body) for one in fetched]
+    assert 1 == len(server.peers)
+
+
+async def test_interim_answers_are_skipped(caller: Caller, serve: Serve) -> None:
+    interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\nx-hint: 1\r\n\r\n"
+    server = await serve(answers(interim + answer_with(BODY)))
+
+    fetched = await caller.fetch(server.url)
+
+    assert (200, BODY) == (fetched.status, fetched.body)
+    assert "x-hint" not in fetched.headers
+
+
+async def test_redirect_is_returned_as_is(caller: Caller, serve: Serve) -> None:
+    server = await serve(answers(answer_with(b"", status="307 Moved", headers=b"location: http://localhost:1/\r\n")))
+
+    fetched = await caller.fetch(server.url)
+
+    assert (307, "http://localhost:1/") == (fetched.status, fetched.headers["location"])
+
+
+async def test_repeated_header_keeps_last(caller: Caller, serve: Serve) -> None:
+    server = await serve(answers(answer_with(b"", headers=b"x-a: first\r\nX-A: last\r\n")))
+
+    fetched = await caller.fetch(server.url)
+
+    assert "last" == fetched.headers["x-a"]
+
+
+async def test_closing_answer_costs_its_connection(caller: Caller, serve: Serve) -> None:
+    server = await serve(closes_after(answer_with(BODY, headers=b"connection: close\r\n")))
+
+    bodies = [(await caller.fetch(server.url)).body for _ in range(2)]
+
+    assert [BODY, BODY] == bodies
+    assert 2 == len(server.peers)
+
+
+async def test_http_1_0_answer_ends_with_connection(caller: Caller, serve: Serve) -> None:
+    server = await serve(closes_after(b"HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n", BODY))
+
+    bodies = [(await caller.fetch(server.url)).body for _ in range(2)]
+
+    assert [BODY, BODY] == bodies
+    assert 2 == len(server.peers)
+
+
+@pytest.mark.parametrize(("coding", "body"), [("gzip", gzip.compress(BODY)), ("deflate", zlib.compress(BODY))])
+async def test_unasked_compression_is_undone(coding: str, body: bytes, caller: Caller, serve: Serve) -> None:
+    server = await serve(answers(answer_with(body, headers=f"content-encoding: {coding}\r\n".encode())))
+
+    fetched = await caller.fetch(server.url)
+
+    assert BODY == fetched.body
+
+
+async def test_unknown_compression_is_nonsense(caller: Caller, serve: Serve) -> None:
+    server = await serve(answers(answer_with(BODY, headers=b"content-encoding: br\r\n")))
+
+    with pytest.raises(UpstreamNonsense):
+        await caller.fetch(server.url)
+
+
+async def test_compression_bomb_is_nonsense(caller: Caller, serve: Serve) -> None:
+    bomb = gzip.compress(bytes(8 * 1024 * 1024))
+    server = await serve(answers(answer_with(bomb, headers=b"content-encoding: gzip\r\n")))
+
+    with pytest.raises(UpstreamNonsense):
+        await caller.fetch(server.url)
+
+
+async def test_cut_compression_is_broken(caller: Caller, serve: Serve) -> None:
+    server = await serve(answers_once(answer_with(gzip.compress(BODY)[:-9], headers=b"content-encoding: gzip\r\n")))
+
+    with pytest.raises(UpstreamBroken):
+        await caller.fetch(server.url)
