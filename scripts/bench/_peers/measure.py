@@ -41,6 +41,7 @@ class Visit:
     Memory is the whole tree's, but for `idle_largest_bytes`: its largest process, the worker where there is one.
     `core_share`: CPU time over wall time under full load; under 1 the load side was the limit, or others used the core.
     `calls`: answered in all, the warm-up included. `logged`: how many of them it wrote down, where it keeps a log.
+    `said`: the last lines that it printed, where something went wrong.
     """
 
     peer: str
@@ -55,6 +56,7 @@ class Visit:
     paced: tuple[PacedResult | None, ...]
     calls: int
     logged: int | None = None
+    said: str = ""
 
     @property
     def lost_rows(self) -> int:
@@ -89,7 +91,9 @@ class Bench:
             wait_ready(process, launch.target)
             visit = _Measurement(self, process, launch.target, folder).take(peer.name, number)
             _expect_answer(process, launch.target)
-        return evolve(visit, logged=launch.count_logged()) if launch.count_logged else visit
+        if launch.count_logged:
+            visit = evolve(visit, logged=launch.count_logged())
+        return evolve(visit, said=process.read_log_end()) if visit.errors or visit.lost_rows else visit
 
     def _start(self, peer: Peer, launch: Launch, folder: Path) -> contextlib.AbstractContextManager[Pinned]:
         if not launch.command:

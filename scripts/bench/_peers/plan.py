@@ -31,4 +31,4 @@ class Plan:
 
 FULL = Plan(rounds=3, warm_s=2, throughput_s=6, single_s=4, paced_s=5.0, rates=(40, 250, 1000))
 # Seven peers, two rounds, about six seconds each, plus their starts: under two minutes.
-QUICK = Plan(rounds=2, warm_s=1, throughput_s=2, single_s=1, paced_s=0.8, rates=(40, 500))
+QUICK = Plan(rounds=2, warm_s=1, throughput_s=2, single_s=1, paced_s=0.6, rates=(40, 500))

@@ -66,6 +66,8 @@ def _tell_warnings(rows: Sequence[Row], visits: Sequence[Visit]) -> Iterator[str
         if visit.lost_rows:
             lost = f"{visit.lost_rows:,} of {visit.calls:,} calls were not logged"
             yield f"(!) {_TITLES[visit.peer]}, round {visit.round}: {lost}. It did not do all of its work."
+        if visit.said:
+            yield f"    {_TITLES[visit.peer]} said, last: {visit.said}"
 
 
 def format_table(rows: Sequence[Row], plan: Plan) -> str:
