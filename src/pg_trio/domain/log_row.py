@@ -39,8 +39,8 @@ class Attempts:
                 provider=candidate.provider,
                 model=candidate.model,
                 credential=candidate.credential.name,
-                started_ms=round((started_at - self._head_at) * 1000, 3),
-                ended_ms=round((ended_at - self._head_at) * 1000, 3),
+                started_ms=int((started_at - self._head_at) * 1e6) / 1000,
+                ended_ms=int((ended_at - self._head_at) * 1e6) / 1000,
                 outcome=outcome,
             )
         )

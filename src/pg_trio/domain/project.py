@@ -53,7 +53,7 @@ class Candidate:
 
 @frozen(slots=True, eq=False)
 class Endpoint:
-    """One endpoint of a project, with the contract's field names. `candidates`: its own first, then its failover.
+    """One endpoint of a project, with the contract's field names. Compared and hashed by identity. `candidates`: its own first, then its failover.
 
     Money is exact decimals in US dollars; limits None mean no limit.
     """

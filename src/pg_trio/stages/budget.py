@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from decimal import ROUND_CEILING, Decimal
-from functools import partial
+from decimal import Decimal
 from types import TracebackType
 from typing import Protocol
+
+from attrs import frozen
 
 from pg_trio.domain.chat import ChatRequest, Usage, count_characters, estimate_tokens
 from pg_trio.domain.project import Endpoint
@@ -35,17 +36,19 @@ class SpendBook(Protocol):
 class Reservation:
     """What one request has set aside: `with reservation: …` gives it back on the way out, less what was settled."""
 
-    __slots__ = ("_cost_per_1k", "_give_back", "spent_nano_usd")
+    __slots__ = ("_amount", "_book", "_month", "_plan", "spent_nano_usd")
 
-    def __init__(self, cost_per_1k: Decimal | None, give_back: Callable[[int], None] | None) -> None:
-        self._cost_per_1k = cost_per_1k
-        self._give_back = give_back
+    def __init__(self, plan: SpendPlan, book: SpendBook | None, month: int, amount: int) -> None:
+        self._plan = plan
+        self._book = book
+        self._month = month
+        self._amount = amount
         self.spent_nano_usd: int | None = None
 
     def settle(self, usage: Usage) -> None:
         """Count the real usage; the rest goes back when the block ends."""
-        if self._cost_per_1k is not None:
-            self.spent_nano_usd = cost_nano_usd(usage.total_tokens, self._cost_per_1k)
+        if self._plan.price is not None:
+            self.spent_nano_usd = self._plan.price.cost_nano_usd(usage.total_tokens)
 
     def __enter__(self) -> Reservation:
         return self
@@ -53,8 +56,44 @@ class Reservation:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._give_back is not None:
-            self._give_back(self.spent_nano_usd or 0)
+        if self._book is not None:
+            self._book.settle(self._plan.key, self._month, self._amount, self.spent_nano_usd or 0)
+
+
+class Price:
+    """A price per thousand tokens, as a ratio of integers: exact, and a hundred times faster than decimals."""
+
+    __slots__ = ("_denominator", "_numerator")
+
+    def __init__(self, usd_per_1k: Decimal) -> None:
+        numerator, denominator = usd_per_1k.as_integer_ratio()
+        self._numerator = numerator * NANO
+        self._denominator = denominator * 1000
+
+    def cost_nano_usd(self, tokens: int) -> int:
+        """Price of so many tokens in billionths of a US dollar, rounded up."""
+        return -(-tokens * self._numerator // self._denominator)
+
+
+@frozen(slots=True)
+class SpendPlan:
+    """An endpoint's price and budget, ready to reckon with; `price` or `budget` None where it has none."""
+
+    key: bytes
+    price: Price | None
+    budget_nano_usd: int | None
+    prompt_chars: int
+
+    @classmethod
+    def of(cls, endpoint: Endpoint) -> SpendPlan:
+        """The endpoint's plan."""
+        usd_per_1k, budget_usd = endpoint.estimated_cost_per_1k_tokens_usd, endpoint.monthly_budget_usd
+        return cls(
+            key=endpoint.uuid.bytes,
+            price=None if usd_per_1k is None else Price(usd_per_1k),
+            budget_nano_usd=None if budget_usd is None else int(budget_usd * NANO),
+            prompt_chars=len(endpoint.prompt or ""),
+        )
 
 
 class Budget:
@@ -64,29 +103,46 @@ class Budget:
         self._book = book
         self._now_s = now_s
         self._default_output_tokens = default_output_tokens
+        self._plans: dict[Endpoint, SpendPlan] = {}
+        self._months = Months()
 
     def reserve(self, endpoint: Endpoint, request: ChatRequest) -> Reservation:
         """Set aside what the request may cost at most. Raises TokenCapExceeded or BudgetExhausted."""
+        plan = self._plans.get(endpoint)
+        if plan is None:
+            plan = self._plans[endpoint] = SpendPlan.of(endpoint)
         characters = count_characters(request.messages)
-        input_tokens = estimate_tokens(characters)
         cap = endpoint.usage_hard_limit_tokens
-        if cap is not None and input_tokens > cap:
+        if cap is not None and (input_tokens := estimate_tokens(characters)) > cap:
             raise TokenCapExceeded(input_tokens, cap)
-        cost_per_1k, budget_usd = endpoint.estimated_cost_per_1k_tokens_usd, endpoint.monthly_budget_usd
-        if cost_per_1k is None or budget_usd is None:
-            return Reservation(cost_per_1k, None)
-        tokens = estimate_tokens(characters + len(endpoint.prompt or ""))
+        if plan.price is None or plan.budget_nano_usd is None:
+            return Reservation(plan, None, 0, 0)
+        tokens = estimate_tokens(characters + plan.prompt_chars)
         tokens += endpoint.max_output_tokens or self._default_output_tokens
-        key, month, amount = endpoint.uuid.bytes, month_of(self._now_s()), cost_nano_usd(tokens, cost_per_1k)
-        settled = self._book.reserve(key, month, amount, int(budget_usd * NANO))
+        month, amount = self._months.find(self._now_s()), plan.price.cost_nano_usd(tokens)
+        settled = self._book.reserve(plan.key, month, amount, plan.budget_nano_usd)
         if settled is not None:
-            raise BudgetExhausted(Decimal(settled) / NANO, budget_usd)
-        return Reservation(cost_per_1k, partial(self._book.settle, key, month, amount))
+            raise BudgetExhausted(Decimal(settled) / NANO, Decimal(plan.budget_nano_usd) / NANO)
+        return Reservation(plan, self._book, month, amount)
 
 
-def cost_nano_usd(tokens: int, cost_per_1k_usd: Decimal) -> int:
-    """Price of so many tokens in billionths of a US dollar, rounded up."""
-    return int((cost_per_1k_usd * tokens * (NANO // 1000)).to_integral_value(ROUND_CEILING))
+class Months:
+    """The UTC month of a time, remembered: a calendar is asked once a month, not once a request."""
+
+    __slots__ = ("_end", "_month", "_start")
+
+    def __init__(self) -> None:
+        self._start = self._end = 0.0
+        self._month = 0
+
+    def find(self, unix_s: float) -> int:
+        """Year × 12 + (month - 1) of the time."""
+        if not self._start <= unix_s < self._end:
+            self._month = month_of(unix_s)
+            self._start = month_start(unix_s)
+            # 32 days after a month's start is in the next one, whichever month it is.
+            self._end = month_start(self._start + 32 * 86_400)
+        return self._month
 
 
 def month_of(unix_s: float) -> int:

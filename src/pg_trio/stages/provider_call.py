@@ -12,7 +12,7 @@ Rules (the contract's section "Provider call"):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import trio
@@ -72,15 +72,17 @@ class ProviderCall:
         assert failure is not None
         raise ProviderCallFailed(mask_secrets(failure.said, _known_secrets(candidates))) from failure
 
-    def _order(self, endpoint: Endpoint) -> list[Candidate]:
+    def _order(self, endpoint: Endpoint) -> Sequence[Candidate]:
         """The candidates that are there, those that are put aside at the end."""
-        enabled = [candidate for candidate in endpoint.candidates if candidate.provider not in self._disabled]
-        if not enabled:
-            raise ProviderDisabled(endpoint.candidates[0].provider)
+        candidates = endpoint.candidates
+        if self._disabled:
+            candidates = tuple(candidate for candidate in candidates if candidate.provider not in self._disabled)
+            if not candidates:
+                raise ProviderDisabled(endpoint.candidates[0].provider)
         if self._aside_until:
             now = trio.current_time()
-            enabled.sort(key=lambda candidate: self._aside_until.get(_key(candidate), 0.0) > now)
-        return enabled
+            return sorted(candidates, key=lambda candidate: self._aside_until.get(_key(candidate), 0.0) > now)
+        return candidates
 
     async def _try(self, candidate: Candidate, prompt: Prompt, limit_s: float | None, attempts: Attempts) -> Reply:
         """One try, noted whatever becomes of it."""
@@ -135,5 +137,5 @@ def _key(candidate: Candidate) -> tuple[str, str]:
     return candidate.credential.name, candidate.model
 
 
-def _known_secrets(candidates: list[Candidate]) -> list[Secret]:
+def _known_secrets(candidates: Sequence[Candidate]) -> list[Secret]:
     return [candidate.credential.api_key for candidate in candidates if candidate.credential.api_key is not None]

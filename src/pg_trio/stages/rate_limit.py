@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from typing import Protocol
-from uuid import UUID
 
 from pg_trio.domain.project import Endpoint
 from pg_trio.errors import RateLimited
@@ -32,15 +31,15 @@ class RateLimit:
     def __init__(self, buckets: Buckets, clock: Callable[[], float]) -> None:
         self._buckets = buckets
         self._clock = clock
-        self._plans: dict[UUID, tuple[bytes, tuple[str, ...], tuple[tuple[int, float], ...]]] = {}
+        self._plans: dict[Endpoint, tuple[bytes, tuple[str, ...], tuple[tuple[int, float], ...]]] = {}
 
     def take(self, endpoint: Endpoint) -> None:
         """Count one request on the endpoint. Raises RateLimited."""
         if endpoint.rate_limit_per_minute is None and endpoint.rate_limit_per_hour is None:
             return
-        plan = self._plans.get(endpoint.uuid)
+        plan = self._plans.get(endpoint)
         if plan is None:
-            plan = self._plans[endpoint.uuid] = _plan(endpoint)
+            plan = self._plans[endpoint] = _plan(endpoint)
         key, scopes, limits = plan
         refused = self._buckets.take(key, limits, self._clock())
         if refused is not None:

@@ -259,4 +259,6 @@ def render_error(error: GatewayError, request_id: UUID) -> HttpAnswer:
 
 def header_text(text: str) -> bytes:
     """A provider's text as a header value: printable ASCII, at most 200 characters, `?` for the rest."""
+    if text.isascii() and text.isprintable():
+        return text[:200].encode("ascii")
     return bytes(byte if 0x20 <= byte < 0x7F else 0x3F for byte in text[:200].encode("ascii", "replace"))

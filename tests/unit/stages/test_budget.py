@@ -11,7 +11,7 @@ from pg_trio.domain.chat import ChatRequest, Message, Usage
 from pg_trio.domain.project import Candidate, Credential, Endpoint
 from pg_trio.errors import BudgetExhausted, TokenCapExceeded
 from pg_trio.shared_memory.spend import LocalSpend
-from pg_trio.stages.budget import NANO, Budget, cost_nano_usd, month_of, month_start
+from pg_trio.stages.budget import NANO, Budget, Months, Price, month_of, month_start
 
 NOVEMBER = 1_763_800_000.0  # 2025-11-22
 
@@ -122,9 +122,17 @@ def test_check_needs_both_settings(unchecked: Endpoint) -> None:
 
 
 def test_cost_is_rounded_up_never_lost() -> None:
-    assert 1 == cost_nano_usd(1, Decimal("0.0000000001"))
-    assert 150_000 == cost_nano_usd(1, Decimal("0.15"))
-    assert 0 == cost_nano_usd(0, Decimal("0.15"))
+    assert 1 == Price(Decimal("0.0000000001")).cost_nano_usd(1)
+    assert 150_000 == Price(Decimal("0.15")).cost_nano_usd(1)
+    assert 0 == Price(Decimal("0.15")).cost_nano_usd(0)
+
+
+def test_month_changes_on_the_second() -> None:
+    months, last, first = Months(), 1_764_547_199.0, 1_764_547_200.0  # 2025-11-30 23:59:59 and a second later
+
+    found = [months.find(at) for at in (last, first, first + 40 * 86_400, last)]
+
+    assert [month_of(last), month_of(first), month_of(first + 40 * 86_400), month_of(last)] == found
 
 
 def test_months_are_utc() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from uuid import UUID
 
 from pg_trio.domain.chat import ChatRequest
 from pg_trio.domain.project import Endpoint
@@ -14,8 +13,8 @@ class Guardrails:
     """Applies an endpoint's own guardrails to a request."""
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
-        self._chains: dict[UUID, Chain] = {endpoint.uuid: compile_chain(endpoint.guardrails) for endpoint in endpoints}
+        self._chains: dict[Endpoint, Chain] = {endpoint: compile_chain(endpoint.guardrails) for endpoint in endpoints}
 
     def apply(self, endpoint: Endpoint, request: ChatRequest) -> ChatRequest:
         """The request, masked where a rule says so. Raises the contract's `Request blocked: …` errors."""
-        return self._chains[endpoint.uuid].apply(request)
+        return self._chains[endpoint].apply(request)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from uuid import UUID
 
 from pg_trio.domain.chat import ChatRequest, Reply
 from pg_trio.domain.project import Endpoint
@@ -15,20 +14,20 @@ class Schemas:
     """Checks what comes in and what goes out against an endpoint's own schemas, where it has them."""
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
-        self._inputs: dict[UUID, InputSchema] = {}
-        self._outputs: dict[UUID, OutputSchema] = {}
+        self._inputs: dict[Endpoint, InputSchema] = {}
+        self._outputs: dict[Endpoint, OutputSchema] = {}
         for endpoint in endpoints:
             if endpoint.input_schema is not None:
-                self._inputs[endpoint.uuid] = InputSchema.compile(endpoint.input_schema)
+                self._inputs[endpoint] = InputSchema.compile(endpoint.input_schema)
             if endpoint.output_schema is not None:
-                self._outputs[endpoint.uuid] = OutputSchema.compile(endpoint.output_schema)
+                self._outputs[endpoint] = OutputSchema.compile(endpoint.output_schema)
 
     def check_input(self, endpoint: Endpoint, request: ChatRequest) -> None:
         """Check the body as it was sent. Raises InputInvalid."""
-        if (schema := self._inputs.get(endpoint.uuid)) is not None:
+        if (schema := self._inputs.get(endpoint)) is not None:
             schema.check(request.body)
 
     def check_output(self, endpoint: Endpoint, reply: Reply) -> None:
         """Check the answer's content as JSON. Raises OutputInvalid."""
-        if (schema := self._outputs.get(endpoint.uuid)) is not None:
+        if (schema := self._outputs.get(endpoint)) is not None:
             schema.check(reply.content)
