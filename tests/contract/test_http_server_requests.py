@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import ssl
+import subprocess
+from pathlib import Path
 
 import pytest
 import trio
@@ -365,6 +368,25 @@ async def test_websocket_is_spoken(server: str) -> None:
     assert (101, b"\x81\x02HI") == (reply.status, frame)
 
 
+async def test_nothing_behind_refused_upgrade() -> None:
+    """Handed over, a connection never comes back to HTTP/1.1: Hypercorn's laxer reader gets one request at most."""
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.close"})
+
+    app = ProbeApp(refuse)
+    options = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAA"]
+
+    async with serving("lane", app) as port, connected(port) as client:
+        await client.send(request("/", *options) + b"GET /smuggled HTTP/1.1\nHost: x\n\n")
+        reply = await client.read_answer()
+        rest = await client.read_to_end()
+
+    assert (400, b"") == (reply.status, rest)
+    assert "/smuggled" not in [scope["path"] for scope in app.scopes]
+
+
 @both_servers
 @pytest.mark.parametrize("cut", [0, 3, 4, 17, 23])
 async def test_http2_is_spoken(server: str, cut: int) -> None:
@@ -377,6 +399,34 @@ async def test_http2_is_spoken(server: str, cut: int) -> None:
         frame = await client.stream.receive_some()
 
     assert 0x04 == frame[3], "the first frame is SETTINGS"
+
+
+@both_servers
+@pytest.mark.parametrize(("offered", "agreed"), [(["http/1.1"], "http/1.1"), (["h2"], "h2")])
+async def test_tls_is_spoken(server: str, offered: list[str], agreed: str, tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    context = ssl.create_default_context(cafile=certificate)
+    context.set_alpn_protocols(offered)
+    app = ProbeApp(echo)
+
+    async with serving(server, app, certfile=certificate, keyfile=key) as port, connected(port) as client:
+        stream = trio.SSLStream(client.stream, context, server_hostname="localhost", https_compatible=True)
+        await stream.send_all(request(method="POST", body=b"abc") if agreed == "http/1.1" else HTTP2_PREFACE)
+        data = await stream.receive_some()
+
+        assert agreed == stream.selected_alpn_protocol()
+        assert data.startswith(b"HTTP/1.1 200") if agreed == "http/1.1" else data[3] == 0x04
+        await stream.aclose()
+
+
+def make_certificate(folder: Path) -> tuple[str, str]:
+    """A certificate of localhost that vouches for itself, and its key: paths."""
+    certificate, key = str(folder / "certificate.pem"), str(folder / "key.pem")
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    command += [*subject, "-days", "1", "-out", certificate, "-keyout", key]
+    subprocess.run(command, check=True, capture_output=True)
+    return certificate, key
 
 
 @both_servers

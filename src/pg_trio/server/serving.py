@@ -73,7 +73,8 @@ class HypercornProtocol:
         try:
             await TCPServer(self._app, self._config, self._context, ConnectionState(self._state.copy()), stream)
         except Exception:
-            logger.exception("error in a connection of Hypercorn's")
+            # What a client sends can make its WebSocket state raise: stock Hypercorn ends with it.
+            logger.warning("error in a connection of Hypercorn's", exc_info=True)
         finally:
             # Cancelled, Hypercorn leaves it open: it waits for a checkpoint first.
             await trio.aclose_forcefully(stream)

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from pg_trio.server.http1.head import MAX_TARGET_BYTES, Refused, RequestHead, read_head, refuse_hopeless_start
 
+KEY = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAA\r\n"
+
 
 def understand(head: bytes) -> RequestHead:
     return read_head(head, max_head_bytes=32_768, max_header_count=100)
@@ -98,10 +100,12 @@ def _understood(head: bytes) -> bool:
 @pytest.mark.parametrize(
     ("lines", "wanted"),
     [
-        ("Connection: upgrade\r\nUpgrade: websocket\r\n", True),
-        ("Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n", True),
-        ("Upgrade: websocket\r\n", False),
-        ("Connection: upgrade\r\nUpgrade: h2c\r\n", False),
+        ("Connection: upgrade\r\nUpgrade: websocket\r\n" + KEY, True),
+        ("Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n" + KEY, True),
+        ("Connection: upgrade\r\nUpgrade: websocket\r\n", False),
+        ("Connection: upgrade\r\nUpgrade: websocket\r\n" + KEY.replace("13", "8"), False),
+        ("Upgrade: websocket\r\n" + KEY, False),
+        ("Connection: upgrade\r\nUpgrade: h2c\r\n" + KEY, False),
     ],
 )
 def test_websocket(lines: str, wanted: bool) -> None:

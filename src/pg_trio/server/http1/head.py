@@ -30,8 +30,9 @@ _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 # Visible ASCII but `#`: a fragment never travels. Wider than RFC 3986 (`|`, `{`, `"` …): curl and browsers send those.
 _TARGET = rb"[!\"$-~]++"
 _VALUE = rb"[\t\x20-\x7e\x80-\xff]*+"
-_REQUEST_LINE = re.compile(rb"([A-Z][A-Z-]{0,31}+) (" + _TARGET + rb") HTTP/([0-9]\.[0-9])\r\n")
-_FIELDS = re.compile(rb"(?:" + _TOKEN + rb":" + _VALUE + rb"\r\n)*+")
+_LINE = rb"([A-Z][A-Z-]{0,31}+) (" + _TARGET + rb") HTTP/([0-9]\.[0-9])\r\n"
+_REQUEST_LINE = re.compile(_LINE)
+_HEAD = re.compile(_LINE + rb"(?:" + _TOKEN + rb":" + _VALUE + rb"\r\n)*+\r\n")
 _HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*+|\[[0-9A-Fa-f:.]++\])(?::[0-9]{0,5}+)?")
 _ABSOLUTE = re.compile(rb"https?://([^/?]++)([/?].*+)?", re.IGNORECASE)
 # 18 digits fit a signed 64-bit integer: no reader overflows.
@@ -87,7 +88,7 @@ def refuse_hopeless_start(data: bytes, max_head_bytes: int) -> None:
     if _BARE_LF.search(data):
         raise Refused(400, "Bare line feed in the request head.")
     if line_end >= 0:
-        _split_request_line(data)
+        _check_request_line(_REQUEST_LINE.match(data))
     elif len(data) > MAX_TARGET_BYTES + 64:  # 64: a method and a version
         raise Refused(414, "Request target is too long.")
     if len(data) > max_head_bytes:
@@ -100,20 +101,20 @@ def read_head(head: bytes, *, max_head_bytes: int, max_header_count: int) -> Req
     Raises: Refused.
     Source: RFC 9112 sections 2 to 7 and 11.2; RFC 9110 sections 5.5, 7.2 and 10.1.1.
     """
-    method, target, version, fields_at = _split_request_line(head)
+    match = _HEAD.fullmatch(head)
+    if match is None:
+        _check_request_line(_REQUEST_LINE.match(head))
+        raise Refused(400, "Malformed header field.")
+    method, target, version = _check_request_line(match)
     if len(head) > max_head_bytes:
         raise Refused(431, "Request head is too large.")
-    fields_match = _FIELDS.match(head, fields_at)
-    if fields_match is None or fields_match.end() != len(head) - 2:
-        raise Refused(400, "Malformed header field.")
     headers = _split_fields(head, target)
     if len(headers) > max_header_count:
         raise Refused(431, "Too many header fields.")
     return _understand(method, target, version, headers)
 
 
-def _split_request_line(data: bytes) -> tuple[bytes, bytes, bytes, int]:
-    match = _REQUEST_LINE.match(data)
+def _check_request_line(match: re.Match[bytes] | None) -> tuple[bytes, bytes, bytes]:
     if match is None:
         raise Refused(400, "Malformed request line.")
     method, target, version = match.groups()
@@ -121,7 +122,7 @@ def _split_request_line(data: bytes) -> tuple[bytes, bytes, bytes, int]:
         raise Refused(414, "Request target is too long.")
     if version not in (b"1.1", b"1.0"):
         raise Refused(505, "HTTP version is not supported.")
-    return method, target, version, match.end()
+    return method, target, version
 
 
 def _split_fields(head: bytes, target: bytes) -> HeaderList:
@@ -161,12 +162,7 @@ def _understand(method: bytes, target: bytes, version: bytes, headers: HeaderLis
         length=length,
         keep_alive=b"close" not in connection and (version == b"1.1" or b"keep-alive" in connection),
         expects_continue=b"expect" in one_of_each and _expects_continue(one_of_each[b"expect"], version),
-        wants_websocket=(
-            b"upgrade" in connection
-            and method == b"GET"
-            and version == b"1.1"
-            and one_of_each.get(b"upgrade", b"").lower() == b"websocket"
-        ),
+        wants_websocket=b"upgrade" in connection and _wants_websocket(method, version, one_of_each),
     )
 
 
@@ -213,6 +209,18 @@ def _other_target(method: bytes, target: bytes, host: bytes | None) -> bytes:
         raise Refused(400, "Request target and Host header differ.")
     path = match[2] or b"/"
     return path if path[:1] == b"/" else b"/" + path
+
+
+def _wants_websocket(method: bytes, version: bytes, headers: dict[bytes, bytes]) -> bool:
+    """Whether it is a whole opening handshake (RFC 6455 section 4.2.1); an Upgrade that is none is ignored, as any
+    server may. Hypercorn answers half a handshake with 400 and then keeps the connection without a limit."""
+    return (
+        method == b"GET"
+        and version == b"1.1"
+        and headers.get(b"upgrade", b"").lower() == b"websocket"
+        and headers.get(b"sec-websocket-version") == b"13"
+        and b"sec-websocket-key" in headers
+    )
 
 
 def _expects_continue(expectation: bytes, version: bytes) -> bool:

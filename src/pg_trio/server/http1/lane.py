@@ -104,8 +104,9 @@ async def serve_lane(
             clocks.start_soon(lane.keep_limits)
             async with trio.open_nursery() as connections:
                 async with trio.open_nursery() as accepting:
-                    accept = partial(trio.serve_listeners, handler_nursery=connections)
-                    await accepting.start(accept, lane.serve_stream, list(listeners))
+                    if listeners:
+                        accept = partial(trio.serve_listeners, handler_nursery=connections)
+                        await accepting.start(accept, lane.serve_stream, list(listeners))
                     task_status.started()
                     await shutdown.wait()
                     accepting.cancel_scope.cancel(reason="draining")
