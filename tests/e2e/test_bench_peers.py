@@ -37,7 +37,7 @@ STUBBORN = "trap '' TERM; sh -c \"trap '' TERM; while :; do sleep 1; done\" & ec
 
 
 class Upstream(ThreadingHTTPServer):
-    """Answers every POST with its own body, and every third one with 500 if asked to."""
+    """Answers every POST with its own body; every third one, or all, with 500 if asked to."""
 
     daemon_threads = True
 
@@ -45,6 +45,7 @@ class Upstream(ThreadingHTTPServer):
         super().__init__((HOST, 0), Echo)
         self.bodies: list[bytes] = []
         self.fails_every_third = False
+        self.fails_always = False
 
 
 class Echo(BaseHTTPRequestHandler):
@@ -54,7 +55,8 @@ class Echo(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.bodies.append(body)
-        fails = self.server.fails_every_third and len(self.server.bodies) % 3 == 0
+        is_third = len(self.server.bodies) % 3 == 0
+        fails = self.server.fails_always or (self.server.fails_every_third and is_third)
         head = f"HTTP/1.1 {500 if fails else 200} X\r\nContent-Length: {len(body)}\r\n\r\n"
         self.wfile.write(head.encode() + body)
 
@@ -122,6 +124,17 @@ def test_dead_peer_says_why(tmp_path: Path) -> None:
         pytest.raises(PeerUnavailableError, match=r"(?s)ended with status 3.*no such model"),
     ):
         wait_ready(process, Target(port))
+
+
+def test_wrong_answers_end_the_wait(upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scripts.bench._peers.target.WRONG_LIMIT_S", 0.1)
+    upstream.fails_always = True
+
+    with (
+        run_pinned("wrong", ["sleep", "60"], core=CORE, log=tmp_path / "log") as process,
+        pytest.raises(PeerUnavailableError, match="not ready in time .500"),
+    ):
+        wait_ready(process, Target(upstream.server_port))
 
 
 def test_floor_passes_json_both_ways(upstream: Upstream, tmp_path: Path) -> None:

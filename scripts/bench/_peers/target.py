@@ -17,6 +17,8 @@ from scripts.bench._peers.processes import Pinned
 CHAT_PATH = "/v1/chat/completions"
 # LiteLLM imports for about ten seconds on a quiet core, and its core is not always quiet.
 READY_LIMIT_S = 120.0
+# A peer that answers, but wrongly, is still loading or set up badly: it gets this much longer.
+WRONG_LIMIT_S = 15.0
 _TRY_EVERY_S = 0.05
 _CALL_LIMIT_S = 10.0
 
@@ -58,6 +60,7 @@ def wait_ready(process: Pinned, target: Target) -> None:
             if status == 200:
                 return
             said = f"{status}: {said[:300]}"
+            give_up_at = min(give_up_at, time.monotonic() + WRONG_LIMIT_S)
         time.sleep(_TRY_EVERY_S)
     ended = "was not ready in time" if process.is_alive() else f"ended with status {process.leader.returncode}"
     raise PeerUnavailableError(f"{process.name} {ended} ({said})\n{process.read_log_end()}")
