@@ -1,0 +1,127 @@
+"""What a race is about: an attempt, how it ended, who won, which limits hold, and what the caller brings along."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from enum import Enum
+from typing import Generic, Protocol, TypeVar
+
+from attrs import frozen
+
+C = TypeVar("C")
+T = TypeVar("T")
+
+# Reasons of cancellations that the race itself is the author of.
+HEDGE_LOST = "hedge lost"
+ATTEMPT_LIMIT = "attempt limit"
+REFUSED_ELSEWHERE = "refused elsewhere"
+
+
+class Outcome(Enum):
+    """What became of an attempt."""
+
+    WON = "won"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    CRASHED = "crashed"
+
+
+@frozen(slots=True, eq=False)
+class Attempt(Generic[C]):
+    """One try of one candidate. Times are Trio's clock; `number` counts from 0, in the order of starting.
+
+    `ends_at` is when this try is ended at the latest, as known at its start (others' failures may extend it).
+    """
+
+    candidate: C
+    number: int
+    is_hedge: bool
+    started_at: float
+    ends_at: float
+
+
+@frozen(slots=True, eq=False)
+class AttemptEnd(Generic[C]):
+    """How an attempt ended; as text: `won`, `failed: <error>`, `cancelled: <reason>`, `crashed: <class>`.
+
+    `reason` of a cancellation is one of the constants above, or what the outer scope's `cancel(reason=…)` gave, or
+    `deadline` where an outer scope's time was up.
+    """
+
+    attempt: Attempt[C]
+    ended_at: float
+    outcome: Outcome
+    error: BaseException | None = None
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.outcome.value}: {self.reason}" if self.reason else self.outcome.value
+
+
+@frozen(slots=True, eq=False)
+class Won(Generic[C, T]):
+    """The answer, which is the caller's to close from here on, and the attempt that got it."""
+
+    value: T
+    attempt: Attempt[C]
+
+
+class AllFailed(Exception, Generic[C]):
+    """Nobody answered. `ends` are the failed attempts, in the order of failing; never empty."""
+
+    def __init__(self, ends: Sequence[AttemptEnd[C]]) -> None:
+        super().__init__("; ".join(str(end) for end in ends))
+        self.ends = ends
+
+
+class AttemptLimitPassed(Exception):
+    """The error of an attempt that its own limit ended, while the race went on."""
+
+
+@frozen(slots=True)
+class Limits:
+    """Times of one race. `ends_at` is Trio's clock; the caller's own scope ends the race then, not the race itself.
+
+    `reserve_s` is kept back for each candidate not yet tried, so that a rescue has time to finish; where less than
+    that is left, the candidates get equal shares of it.
+    """
+
+    ends_at: float = math.inf
+    attempt_limit_s: float = math.inf
+    reserve_s: float = 0.0
+    # 1 s: closing a connection waits for nobody; what takes longer than that is stuck.
+    discard_limit_s: float = 1.0
+
+
+class Runner(Protocol[C, T]):
+    """What is raced: how an attempt is made, judged and let go. Everything but `start` and `discard` is synchronous."""
+
+    @property
+    def expected(self) -> tuple[type[Exception], ...]:
+        """Errors that are one candidate's failure; everything else is a bug."""
+
+    async def start(self, attempt: Attempt[C]) -> T:
+        """The winning value: a whole answer, or an open stream whose first token has come.
+
+        Owns what it opened until it returns. When it returns, the race owns the value, and then the caller or
+        `discard`.
+        """
+
+    async def discard(self, value: T) -> None:
+        """Close a value that was ready too late. Expected errors are ignored here."""
+
+    def hedge_after_s(self, candidate: C) -> float:
+        """How long this candidate may be silent before the next is started beside it; `math.inf` for ever."""
+
+    def may_hedge(self, candidate: C) -> bool:
+        """Whether a hedge may go to this candidate now. True is acted upon: whatever a hedge costs is paid here.
+
+        Asked in order of the candidates not yet tried, until one is True; asked once for each silent attempt.
+        """
+
+    def is_final(self, error: Exception) -> bool:
+        """Whether this expected error is everybody's: the race ends without trying anyone else."""
+
+    def record(self, end: AttemptEnd[C]) -> None:
+        """Note how an attempt ended."""

@@ -1,0 +1,276 @@
+"""Ask candidates in order, one beside another where one is slow, until one answers.
+
+Rules:
+1. Attempt n+1 starts when attempt n fails, or when the `hedge_after_s` of n's candidate has passed and a hedge is
+   allowed, whichever is first. One mechanism: infinity is failover, 0 a parallel start, anything between a hedge. So
+   never more attempts run at once than one and the hedges that were allowed.
+2. The first success wins, and everything else is cancelled with a reason. Of several successes in one tick one is
+   kept; the others are handed to `discard`, which is shielded, with a time limit.
+3. Expected errors are collected and come back in `AllFailed`. A final one (nobody would answer differently) ends the
+   race at once, unless somebody has won already. Whatever else an attempt raises is a bug: it ends the race and leaves
+   it, without a group where it is alone.
+4. An attempt limit and the reserve end an attempt only for the sake of another: the last one left has all the time.
+5. Every attempt is reported exactly once, whatever becomes of it: failures and losses when they happen, the win when
+   the race hands it over.
+6. A nursery is opened only around attempts that may overlap: it costs 50 µs, and most races have one attempt.
+
+The shape is that of `trio.open_tcp_stream`; what differs is that a winner can be lost there without harm, and that
+its attempts cannot fail for good.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Generic
+
+import trio
+from attrs import define, field
+
+from pg_trio.racing.attempt import (
+    ATTEMPT_LIMIT,
+    HEDGE_LOST,
+    REFUSED_ELSEWHERE,
+    AllFailed,
+    Attempt,
+    AttemptEnd,
+    AttemptLimitPassed,
+    C,
+    Limits,
+    Outcome,
+    Runner,
+    T,
+    Won,
+)
+
+
+async def race(candidates: Sequence[C], runner: Runner[C, T], limits: Limits) -> Won[C, T]:
+    """The first success; the caller owns its value. Nothing of the race is running any more.
+
+    Raises: AllFailed; whatever unexpected an attempt raised. `candidates` is never empty.
+    """
+    return await _Race(candidates, runner, limits).run()
+
+
+@define(slots=True, eq=False)
+class _Running(Generic[C]):
+    """An attempt under way. `scope` is None where no limit can come to hold."""
+
+    attempt: Attempt[C]
+    scope: trio.CancelScope | None
+    failed: trio.Event = field(factory=trio.Event)
+
+
+class _Race(Generic[C, T]):
+    def __init__(self, candidates: Sequence[C], runner: Runner[C, T], limits: Limits) -> None:
+        assert candidates, "a race needs a candidate"
+        self._untried = list(candidates)
+        self._runner = runner
+        self._limits = limits
+        self._running: list[_Running[C]] = []
+        self._failures: list[AttemptEnd[C]] = []
+        self._started = 0
+        self._is_final = False
+        self._won: Won[C, T] | None = None
+        self._won_at = 0.0
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self) -> Won[C, T]:
+        while self._untried and not self._is_over():
+            if self._may_overlap():
+                await self._run_beside()
+            else:
+                await self._run(self._begin(0))
+        if self._won is None:
+            raise AllFailed(self._failures)
+        self._runner.record(AttemptEnd(self._won.attempt, self._won_at, Outcome.WON))
+        return self._won
+
+    def _is_over(self) -> bool:
+        return self._won is not None or self._is_final
+
+    def _may_overlap(self) -> bool:
+        return len(self._untried) > 1 and self._runner.hedge_after_s(self._untried[0]) < math.inf
+
+    # ── several attempts ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _run_beside(self) -> None:
+        """Run attempts beside each other until one has won or none is running."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                await self._start_in_turn(nursery)
+        except BaseExceptionGroup as group:
+            error = _ungroup(group)
+        else:
+            return
+        finally:
+            self._nursery = None
+        # Outside the handler, or the error would carry the group that it was taken from as its context.
+        if self._won is not None:
+            if isinstance(error, trio.Cancelled):
+                # Cancelled from outside while the losers left: what is won stays won, as if we had been quicker.
+                return
+            await self._drop(self._won)
+        raise error
+
+    async def _start_in_turn(self, nursery: trio.Nursery) -> None:
+        newest = self._start_beside(nursery, 0, is_hedge=False)
+        while self._untried:
+            index = await self._wait_for_turn(newest)
+            # Between the event and this task's turn another attempt may have won.
+            if self._is_over() or not self._running:
+                return
+            newest = self._start_beside(nursery, index, is_hedge=not newest.failed.is_set())
+
+    async def _wait_for_turn(self, newest: _Running[C]) -> int:
+        """Wait until somebody else's turn has come; whose, as an index into those not yet tried."""
+        with trio.move_on_after(self._runner.hedge_after_s(newest.attempt.candidate)):
+            await newest.failed.wait()
+        if not newest.failed.is_set():
+            for index, candidate in enumerate(self._untried):
+                if self._runner.may_hedge(candidate):
+                    return index
+            await newest.failed.wait()
+        return 0
+
+    def _start_beside(self, nursery: trio.Nursery, index: int, *, is_hedge: bool) -> _Running[C]:
+        running = self._begin(index, is_hedge=is_hedge, is_beside=True)
+        nursery.start_soon(self._run, running)
+        return running
+
+    # ── one attempt ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _begin(self, index: int, *, is_hedge: bool = False, is_beside: bool = False) -> _Running[C]:
+        candidate = self._untried.pop(index)
+        now = trio.current_time()
+        cut_at = self._cut_at(now, is_last=not self._untried)
+        attempt = Attempt(candidate, self._started, is_hedge, now, min(cut_at, self._limits.ends_at))
+        # Alone, nothing can change the limit: without one there is no scope to pay for.
+        needs_scope = is_beside or cut_at < math.inf
+        running = _Running(attempt, trio.CancelScope(deadline=cut_at) if needs_scope else None)
+        self._started += 1
+        self._running.append(running)
+        self._extend_limits()
+        return running
+
+    async def _run(self, running: _Running[C]) -> None:
+        """One attempt to its end, noted whatever becomes of it."""
+        if self._is_over():
+            # Won or refused between our start and our first step: nothing was sent.
+            self._end(running, Outcome.CANCELLED, reason=HEDGE_LOST if self._won else REFUSED_ELSEWHERE)
+            return
+        try:
+            value = await self._run_within(running)
+        except AttemptLimitPassed as exc:
+            self._fail(running, self._end(running, Outcome.CANCELLED, exc, ATTEMPT_LIMIT))
+        except self._runner.expected as exc:
+            self._fail(running, self._end(running, Outcome.FAILED, exc, str(exc)), is_final=self._runner.is_final(exc))
+        except BaseException as exc:
+            self._note_crash(running, exc)
+            raise
+        else:
+            await self._take(running, value)
+
+    async def _run_within(self, running: _Running[C]) -> T:
+        if running.scope is None:
+            return await self._runner.start(running.attempt)
+        with running.scope:
+            return await self._runner.start(running.attempt)
+        limit_s = trio.current_time() - running.attempt.started_at
+        raise AttemptLimitPassed(f"no answer within {limit_s:.3g} s")
+
+    async def _take(self, running: _Running[C], value: T) -> None:
+        """The value wins, or is let go. Nothing is awaited before it has an owner."""
+        if self._won is None:
+            self._running.remove(running)
+            self._won = Won(value, running.attempt)
+            self._won_at = trio.current_time()
+            self._cancel_others(HEDGE_LOST)
+        else:
+            self._end(running, Outcome.CANCELLED, reason=HEDGE_LOST)
+            await self._discard(value)
+
+    def _fail(self, running: _Running[C], end: AttemptEnd[C], *, is_final: bool = False) -> None:
+        self._failures.append(end)
+        running.failed.set()
+        if is_final:
+            self._is_final = True
+            self._cancel_others(REFUSED_ELSEWHERE)
+        self._extend_limits()
+
+    def _note_crash(self, running: _Running[C], error: BaseException) -> None:
+        cancelled = _as_cancelled(error)
+        if cancelled is None:
+            self._end(running, Outcome.CRASHED, error, type(error).__name__)
+        else:
+            self._end(running, Outcome.CANCELLED, reason=_reason_of(cancelled))
+
+    def _end(
+        self, running: _Running[C], outcome: Outcome, error: BaseException | None = None, reason: str = ""
+    ) -> AttemptEnd[C]:
+        self._running.remove(running)
+        end = AttemptEnd(running.attempt, trio.current_time(), outcome, error, reason)
+        self._runner.record(end)
+        return end
+
+    def _cancel_others(self, reason: str) -> None:
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel(reason=reason)
+
+    # ── limits ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _cut_at(self, started_at: float, *, is_last: bool) -> float:
+        """When an attempt is ended for another's sake; infinity where only the request's own deadline ends it."""
+        if is_last:
+            return math.inf
+        limits, left = self._limits, len(self._untried)
+        equal_share_s = (limits.ends_at - started_at) / (left + 1)
+        for_others_at = max(limits.ends_at - left * limits.reserve_s, started_at + equal_share_s)
+        cut_at = min(started_at + limits.attempt_limit_s, for_others_at)
+        # At the deadline itself the caller's scope acts: a scope of ours would turn it into a candidate's failure.
+        return cut_at if cut_at < limits.ends_at else math.inf
+
+    def _extend_limits(self) -> None:
+        """Fewer are left to wait for: give the running ones what was kept back, and the last of all no limit."""
+        for running in self._running:
+            if running.scope is not None:
+                is_last = not self._untried and running is self._running[-1]
+                running.scope.deadline = self._cut_at(running.attempt.started_at, is_last=is_last)
+
+    # ── letting go ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _discard(self, value: T) -> None:
+        with trio.move_on_after(self._limits.discard_limit_s, shield=True), suppress(*self._runner.expected):
+            await self._runner.discard(value)
+
+    async def _drop(self, won: Won[C, T]) -> None:
+        """A bug in a loser ended the race after it was won: nobody will own the winner."""
+        self._won = None
+        end = AttemptEnd(won.attempt, self._won_at, Outcome.CANCELLED, reason="another attempt crashed")
+        self._runner.record(end)
+        await self._discard(won.value)
+
+
+def _as_cancelled(error: BaseException) -> trio.Cancelled | None:
+    """The cancellation that the error is, also where nurseries of the attempt put it into groups."""
+    if isinstance(error, trio.Cancelled):
+        return error
+    if isinstance(error, BaseExceptionGroup) and error.split(trio.Cancelled)[1] is None:
+        return _as_cancelled(error.exceptions[0])
+    return None
+
+
+def _reason_of(cancelled: trio.Cancelled) -> str:
+    # A nursery's reason quotes the exception that ended it: nothing to be shown to a client or kept in a log.
+    return cancelled.reason if cancelled.source == "explicit" and cancelled.reason else cancelled.source
+
+
+def _ungroup(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one error beside cancellations, where there is one; one cancellation, where there are only those."""
+    _, rest = group.split(trio.Cancelled)
+    error: BaseException = group if rest is None else rest
+    while isinstance(error, BaseExceptionGroup) and (rest is None or len(error.exceptions) == 1):
+        error = error.exceptions[0]
+    return error
