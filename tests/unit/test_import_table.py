@@ -20,7 +20,7 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "providers": ({"domain", "errors"}, {"attrs", "orjson"}),
     "shared_memory": ({"errors"}, {"attrs"}),
     "transport": ({"domain", "errors", "config", "racing"}, {"attrs", "trio", "httptools", "httpx"}),
-    "store": ({"domain", "errors", "config"}, {"attrs", "trio"}),
+    "store": ({"domain", "errors", "config"}, {"attrs", "trio", "orjson"}),
     "stages": (
         {"errors", "domain", "racing", "config"},
         {"attrs", "trio", "jsonschema", "jsonschema_rs", "re2", "orjson"},

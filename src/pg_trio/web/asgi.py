@@ -232,7 +232,7 @@ def render_answer(answer: Answer) -> HttpAnswer:
         (b"x-pg-provider", answer.provider.encode("ascii")),
         (b"x-pg-model", header_text(reply.model)),
         (b"x-pg-attempts", b"%d" % len(answer.attempts)),
-        (b"server-timing", ", ".join(f"{stage};dur={ms}" for stage, ms in answer.stages_ms.items()).encode("ascii")),
+        (b"server-timing", ", ".join([f"{stage};dur={ms}" for stage, ms in answer.stages_ms.items()]).encode("ascii")),
     ]
     return HttpAnswer(200, headers, payload)
 
