@@ -9,6 +9,7 @@ import tracemalloc
 
 import pytest
 import trio
+import trio.testing
 
 from pg_trio.domain.upstream import WireRequest
 from pg_trio.errors import AttemptFailed, UpstreamBroken, UpstreamNonsense, UpstreamUnreachable
@@ -408,6 +409,23 @@ async def test_closed_transport_breaks_open_answers(caller: Caller, serve: Serve
         await response.aclose()
 
     await server.wait_all_gone()
+
+
+async def test_closed_transport_breaks_a_call_that_sends(caller: Caller, serve: Serve) -> None:
+    async def read_nothing(peer: Peer) -> None:
+        await trio.sleep_forever()
+
+    server = await serve(read_nothing)
+
+    async def close_soon() -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        await caller.transport.aclose()
+
+    with trio.fail_after(LIMIT_S):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(close_soon)
+            with pytest.raises(UpstreamBroken):
+                await caller.fetch(server.url, bytes(16 * 1024 * 1024))
 
 
 # ── connecting ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -72,7 +72,11 @@ class Answer:
     def has_header(self, name: bytes) -> bool:
         """Whether a header of that (lower-case) name is there; cheaper than `headers()` for the usual no."""
         length = len(name)
-        return any(len(known) == length and known.lower() == name for known, _ in self._raw_headers)
+        # A plain loop: asked on every answer, and `any()` over a generator costs twice as much.
+        for known, _ in self._raw_headers:  # noqa: SIM110
+            if len(known) == length and known.lower() == name:
+                return True
+        return False
 
     def take_body(self) -> bytes:
         """What arrived of the body since the last call."""

@@ -73,7 +73,7 @@ class Connector:
         sock = None
         try:
             with trio.move_on_after(self._connect_limit_s):
-                addresses = _allowed(await self._resolve(origin.host, origin.port), origin)
+                addresses = allowed_addresses(await self._resolve(origin.host, origin.port), origin)
                 sock = await connect_first(addresses)
         except OSError as exc:
             raise UpstreamUnreachable(f"no connection to {origin}: {_reason(exc)}") from exc
@@ -183,8 +183,11 @@ def _resolver() -> Resolve:
     return resolve
 
 
-def _allowed(addresses: Sequence[Address], origin: Origin) -> list[Address]:
-    """The addresses that this origin may be reached at, the second of another family than the first."""
+def allowed_addresses(addresses: Sequence[Address], origin: Origin) -> list[Address]:
+    """The addresses that this origin may be reached at, the second of another family than the first if there is one.
+
+    Raises: UpstreamUnreachable if none may.
+    """
     allowed = [address for address in addresses if origin.allow_private or is_public(address.sockaddr[0])]
     if not allowed:
         # Which address it was is not said: the text may reach a client, whom our network is no business of.
