@@ -12,6 +12,10 @@ from scripts.bench._peers.measure import Visit
 from scripts.bench._peers.plan import Plan
 from scripts.bench._peers.summary import Row, judge, summarise
 
+# These are faster than the load side, which shares one core with the upstream.
+LIMITED_BY_LOAD = ("direct", "nginx")
+# A process that has its core to itself shows 95 % and more.
+UNDISTURBED_SHARE = 0.85
 _TITLES = {peer.name: peer.title for peer in PEERS}
 
 
@@ -63,6 +67,9 @@ def _tell_warnings(rows: Sequence[Row], visits: Sequence[Visit]) -> Iterator[str
         if row.errors:
             yield f"(!) {_TITLES[row.name]}: {row.errors:,} answers other than 200, or none. Do not trust its row."
     for visit in visits:
+        if visit.peer not in LIMITED_BY_LOAD and visit.core_share < UNDISTURBED_SHARE:
+            share = f"got {visit.core_share:.0%} of its core under full load"
+            yield f"(!) {_TITLES[visit.peer]}, round {visit.round}: {share}. Its throughput is too low: others used it."
         if visit.lost_rows:
             lost = f"{visit.lost_rows:,} of {visit.calls:,} calls were not logged"
             yield f"(!) {_TITLES[visit.peer]}, round {visit.round}: {lost}. It did not do all of its work."
@@ -72,7 +79,7 @@ def _tell_warnings(rows: Sequence[Row], visits: Sequence[Visit]) -> Iterator[str
 
 def format_table(rows: Sequence[Row], plan: Plan) -> str:
     """A Markdown table, padded so that a terminal shows it as well."""
-    head = ["", f"req/s ({plan.connections} conn.)", "ours ÷ it"]
+    head = ["", f"req/s ({plan.connections} conn.)", "ours ÷ it, req/s / CPU"]
     head += [f"ms at {rate}/s, p50 / p99" for rate in plan.rates]
     head += ["added ms (1 conn.), p50 / p99", "CPU µs/req", "% of core", "MB idle / load", "errors"]
     cells = [head, *(_format_row(row) for row in rows)]
@@ -86,7 +93,7 @@ def _format_row(row: Row) -> list[str]:
     return [
         _TITLES[row.name] + (" (!)" if row.errors else ""),
         f"{row.per_s:,.0f}",
-        "–" if row.us_over_it is None else f"{row.us_over_it:.2f}",
+        "–" if row.us_over_it is None else f"{row.us_over_it.per_s:.2f} / {row.us_over_it.cpu:.2f}",
         *(_format_pair(pair) for pair in row.paced_ms),
         _format_pair(row.added_ms),
         f"{row.cpu_us:,.0f}",

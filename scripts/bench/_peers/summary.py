@@ -16,12 +16,28 @@ _MB = 1e6
 
 
 @frozen(slots=True)
+class Ratio:
+    """How many times another's work one does: by throughput, and by CPU time a request.
+
+    On a quiet machine the two agree where the core is the limit. Where others used the core, throughput lies.
+    """
+
+    per_s: float
+    cpu: float
+
+    @property
+    def cautious(self) -> float:
+        """The one that flatters less."""
+        return min(self.per_s, self.cpu)
+
+
+@frozen(slots=True)
 class Row:
-    """One peer over all rounds. Latencies in milliseconds as (p50, p99); `us_over_it` is our throughput over its."""
+    """One peer over all rounds. Latencies in milliseconds as (p50, p99)."""
 
     name: str
     per_s: float
-    us_over_it: float | None
+    us_over_it: Ratio | None
     paced_ms: tuple[tuple[float, float] | None, ...]
     added_ms: tuple[float, float] | None
     cpu_us: float
@@ -37,14 +53,16 @@ def summarise(visits: Sequence[Visit]) -> list[Row]:
     return [_summarise_peer(name, visits) for name in dict.fromkeys(visit.peer for visit in visits)]
 
 
-def compare(visits: Sequence[Visit], name: str, other: str) -> float | None:
-    """How many times the other's throughput this one has: in each round, for a slow minute hits both; then the median.
-
-    None if they have no round in common.
-    """
-    by_round = {visit.round: visit.throughput.per_s for visit in visits if visit.peer == name}
-    others = [visit for visit in visits if visit.peer == other and visit.round in by_round]
-    return median(by_round[visit.round] / visit.throughput.per_s for visit in others) if others else None
+def compare(visits: Sequence[Visit], name: str, other: str) -> Ratio | None:
+    """One over the other: in each round, for a slow minute hits both; then the median. None without a common round."""
+    by_round = {visit.round: visit for visit in visits if visit.peer == name}
+    pairs = [(by_round[visit.round], visit) for visit in visits if visit.peer == other and visit.round in by_round]
+    if not pairs:
+        return None
+    return Ratio(
+        per_s=median(one.throughput.per_s / two.throughput.per_s for one, two in pairs),
+        cpu=median(two.cpu_us / one.cpu_us for one, two in pairs),
+    )
 
 
 def _summarise_peer(name: str, visits: Sequence[Visit]) -> Row:
@@ -116,7 +134,10 @@ def judge(visits: Sequence[Visit]) -> list[Bar]:
 
 def _judge_ratio(visits: Sequence[Visit], name: str, other: str, least: float) -> Bar | None:
     ratio = compare(visits, name, other)
-    return None if ratio is None else Bar(f"{name} at least {least:g} × {other}", f"{ratio:.2f} ×", ratio >= least)
+    if ratio is None:
+        return None
+    shown = f"{ratio.per_s:.2f} × by throughput, {ratio.cpu:.2f} × by CPU time"
+    return Bar(f"{name} at least {least:g} × {other}", shown, ratio.cautious >= least)
 
 
 def _judge_ours(row: Row) -> list[Bar]:

@@ -8,7 +8,7 @@ from scripts.bench._peers.measure import Visit
 from scripts.bench._peers.paced import PacedResult, find_percentile
 from scripts.bench._peers.plan import QUICK
 from scripts.bench._peers.report import format_table
-from scripts.bench._peers.summary import compare, judge, summarise
+from scripts.bench._peers.summary import Ratio, compare, judge, summarise
 from scripts.bench._peers.wrk import WrkResult
 
 PACED = PacedResult(
@@ -48,7 +48,7 @@ def test_ratio_is_ours_over_theirs() -> None:
 
     ours, portkey = summarise(visits)
 
-    assert (1.0, 12.0) == (ours.us_over_it, portkey.us_over_it)
+    assert (Ratio(1.0, 1.0), Ratio(12.0, 1.0)) == (ours.us_over_it, portkey.us_over_it)
 
 
 def test_ratio_pairs_rounds() -> None:
@@ -56,7 +56,9 @@ def test_ratio_pairs_rounds() -> None:
     slow = [make_visit("lane", 2, per_s=2_000), make_visit("portkey", 2, per_s=200)]
     alone = [make_visit("lane", 3, per_s=9_000)]
 
-    assert 10.0 == compare([*fast, *slow, *alone], "lane", "portkey")
+    ratio = compare([*fast, *slow, *alone], "lane", "portkey")
+
+    assert Ratio(per_s=10.0, cpu=1.0) == ratio
 
 
 def test_no_ratio_without_us() -> None:
@@ -91,11 +93,20 @@ def test_rows_with_errors_are_marked() -> None:
 
 
 def test_bars_need_both_rows() -> None:
-    visits = [make_visit("lane", per_s=6_000), make_visit("portkey", per_s=1_000)]
+    visits = [make_visit("lane", per_s=6_000), make_visit("floor", per_s=10_000)]
 
     bars = {bar.wanted: bar.is_met for bar in judge(visits)}
 
-    assert {"lane at least 8 × portkey": False, "lane's idle worker under 70 MB": True} == bars
+    assert {"lane at least 0.35 × floor": True, "lane's idle worker under 70 MB": True} == bars
+
+
+def test_bar_needs_throughput_and_cpu() -> None:
+    disturbed = make_visit("portkey", per_s=100)
+    ours = make_visit("lane", per_s=6_000)
+
+    met = [judge([evolve(ours, cpu_us=cpu_us), disturbed])[0].is_met for cpu_us in (100.0, 10.0)]
+
+    assert [False, True] == met
 
 
 def test_percentile_is_nearest_rank() -> None:
