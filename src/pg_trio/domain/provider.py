@@ -14,6 +14,7 @@ class Provider:
 
     `names_every_role`: messages of any role may have a `name`; otherwise only tool messages, and others are refused.
     `nine_character_call_ids`: ids of tool calls must be nine letters and digits, or the request is refused.
+    `asks_for_stream_usage`: a stream has usage only if `stream_options` asks for it; otherwise that field is not sent.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Provider:
     output_limit_field: str = "max_tokens"
     names_every_role: bool = True
     nine_character_call_ids: bool = False
+    asks_for_stream_usage: bool = True
 
 
 PROVIDERS: dict[str, Provider] = {
@@ -30,9 +32,17 @@ PROVIDERS: dict[str, Provider] = {
     for provider in (
         Provider("openai", "https://api.openai.com/v1", "openai", output_limit_field="max_completion_tokens"),
         Provider(
-            "mistral", "https://api.mistral.ai/v1", "openai", names_every_role=False, nine_character_call_ids=True
+            "mistral",
+            "https://api.mistral.ai/v1",
+            "openai",
+            names_every_role=False,
+            nine_character_call_ids=True,
+            # Usage comes unasked in the last chunk; `stream_options` is a 422, "Extra inputs are not permitted"
+            # (avante-corp/avante.nvim#2347).
+            asks_for_stream_usage=False,
         ),
         Provider("groq", "https://api.groq.com/openai/v1", "openai"),
+        # Some of its models report no usage unless asked (vercel/ai#17986).
         Provider("together", "https://api.together.xyz/v1", "openai"),
         # $OLLAMA_BASE_URL replaces this address where it is set (config).
         Provider("ollama", "http://localhost:11434/v1", "openai", needs_key=False),

@@ -1,9 +1,10 @@
 """Adapters: what is asked, to a provider's bytes; a provider's bytes, to what was answered. No I/O.
 
 Rules:
-1. An adapter has few steps and no state of a call. One adapter serves every provider of its wire; what differs
-   between them is data (`domain.provider`).
-2. Whatever a provider sends, an adapter raises nothing but `AttemptFailed`.
+1. An adapter has few steps and no state of a call; what a stream has said so far is in its reader. One adapter serves
+   every provider of its wire; what differs between them is data (`domain.provider`).
+2. Whatever a provider sends, an adapter raises nothing but `AttemptFailed`. A reader raises nothing at all: its
+   failure is the last event (`domain.events`).
 3. Nothing is guessed: an answer with a field of the wrong type is no answer, and says where.
 
 A new wire is one module here and one line in `_ADAPTERS`.
@@ -15,17 +16,47 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from pg_trio.domain.chat import Prompt, Reply
+from pg_trio.domain.events import Event
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.provider import PROVIDERS
 from pg_trio.domain.upstream import WireRequest
+from pg_trio.errors import AttemptFailed
 from pg_trio.providers.openai import OpenAIAdapter
+
+
+class StreamReader(Protocol):
+    """Reads the body of one streamed answer. Once it gave `Finished` or `Broken`, it gives nothing more."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the last event was given: the connection is of no more use to this answer."""
+
+    def feed(self, data: bytes) -> list[Event]:
+        """The events that these bytes complete; however bytes are split, they are the same."""
+
+    def close(self, failure: AttemptFailed | None = None) -> list[Event]:
+        """The last event, where the bytes did not bring it: the body has ended, or will not be read to its end.
+
+        `failure` is why, where it did not end as it should (a broken connection, a time limit). Where the answer was
+        whole already and only its trailer is missing, it is `Finished` all the same.
+        """
 
 
 class Adapter(Protocol):
     """One provider's wire, in the order in which its steps are taken."""
 
-    def build_request(self, prompt: Prompt, candidate: Candidate) -> WireRequest:
-        """The HTTP request that asks this candidate."""
+    def build_request(self, prompt: Prompt, candidate: Candidate, *, stream: bool = False) -> WireRequest:
+        """The HTTP request that asks this candidate, for a whole answer or a streamed one."""
+
+    def is_stream(self, status: int, headers: Mapping[str, str], candidate: Candidate) -> bool:
+        """Whether the body of this answer is for `open_stream`; otherwise it is for `read_reply`, once it is whole: a
+        failure status, or a provider that does not stream (`domain.events.events_of` makes a stream of its reply).
+
+        Raises: UpstreamNonsense for a 2xx whose content type is neither.
+        """
+
+    def open_stream(self, candidate: Candidate) -> StreamReader:
+        """A reader for the body of one streamed answer."""
 
     def read_reply(
         self, status: int, headers: Mapping[str, str], body: bytes, candidate: Candidate, *, now_s: float

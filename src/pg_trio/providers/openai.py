@@ -24,61 +24,59 @@ import re
 import secrets
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import NoReturn
 
 import orjson
 from attrs import frozen
 
 from pg_trio import __version__
-from pg_trio.domain.chat import FinishReason, Json, Message, Prompt, Reply, ToolCall, Usage
+from pg_trio.domain.chat import Json, Message, Prompt, Reply, ToolCall
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.provider import PROVIDERS, Provider
 from pg_trio.domain.upstream import Headers, WireRequest
 from pg_trio.errors import UpstreamNonsense
+from pg_trio.providers.openai_fields import (
+    dump_arguments,
+    read_finish_reason,
+    read_model,
+    read_text_part,
+    read_usage,
+    refuse,
+    reply_id,
+)
+from pg_trio.providers.openai_stream import OpenAIStreamReader, is_event_stream
 from pg_trio.providers.refusal import mask_for, read_error_message, read_refusal
-
-FINISH_REASONS: dict[str, FinishReason] = {
-    "stop": "stop",
-    "eos": "stop",  # Together, older models
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "length": "length",
-    "model_length": "length",  # Mistral: the context is full, not the output limit
-    "max_tokens": "length",
-    "tool_calls": "tool_calls",
-    "tool_use": "tool_calls",
-    "function_call": "tool_calls",  # OpenAI, before `tool_calls`
-    "content_filter": "content_filter",
-    "error": "error",
-}
-
-# A billion tokens in one answer is a mistake, and would overflow the 64-bit sums of the log and the budget.
-MAX_TOKEN_COUNT = 1_000_000_000
-
-# Longer model names are none; they end up in a header of ours.
-MODEL_NAME_CHARS = 256
 
 # Endpoints of a configuration, times their candidates, are far fewer. Each entry is about 1 KiB.
 ROUTES_KEPT = 4096
 
-_REPLY_ID = re.compile(r"chatcmpl-[A-Za-z0-9_-]{1,64}")
-_UNSAFE_IN_ID = re.compile(r"[^A-Za-z0-9_-]+")
-_ID_CHARS = 64
 _MISTRAL_CALL_ID = re.compile(r"[A-Za-z0-9]{9}")
 
 
 class OpenAIAdapter:
     """Speaks the OpenAI wire to any provider of it."""
 
-    def build_request(self, prompt: Prompt, candidate: Candidate) -> WireRequest:
+    def build_request(self, prompt: Prompt, candidate: Candidate, *, stream: bool = False) -> WireRequest:
         """The HTTP request that asks this candidate; what the prompt leaves open is not in its body."""
         route = _route_to(candidate)
+        body = _request_body(prompt, candidate.model, route.provider)
+        if stream:
+            body["stream"] = True
+            if route.provider.asks_for_stream_usage:
+                body["stream_options"] = {"include_usage": True}
         return WireRequest(
             route.url,
             route.headers,
-            orjson.dumps(_request_body(prompt, candidate.model, route.provider)),
+            orjson.dumps(body),
             allow_private_addresses=candidate.credential.allow_private_addresses,
         )
+
+    def is_stream(self, status: int, headers: Mapping[str, str], candidate: Candidate) -> bool:
+        """Whether the body of this answer is for `open_stream`; otherwise it is for `read_reply`, once it is whole."""
+        return is_event_stream(status, headers, candidate)
+
+    def open_stream(self, candidate: Candidate) -> OpenAIStreamReader:
+        """A reader for the body of one streamed answer."""
+        return OpenAIStreamReader(candidate)
 
     def read_reply(
         self, status: int, headers: Mapping[str, str], body: bytes, candidate: Candidate, *, now_s: float
@@ -90,15 +88,15 @@ class OpenAIAdapter:
         choice = _first_choice(answer)
         message = choice.get("message")
         if type(message) is not dict:
-            _refuse("choices[0].message", message, "an object")
+            refuse("choices[0].message", message, "an object")
         tool_calls = _read_tool_calls(message["tool_calls"]) if message.get("tool_calls") is not None else ()
         content, refused = _read_content(message)
         finish_reason = read_finish_reason(choice.get("finish_reason"), bool(tool_calls), refused)
         if not content and not tool_calls and finish_reason not in ("length", "content_filter"):
             raise UpstreamNonsense("choices[0].message has neither content nor tool calls")
         return Reply(
-            id=_reply_id(answer.get("id")),
-            model=_read_model(answer.get("model"), candidate),
+            id=reply_id(answer.get("id")),
+            model=read_model(answer.get("model"), candidate),
             content=None if tool_calls and not content else content,
             finish_reason=finish_reason,
             usage=read_usage(answer.get("usage")),
@@ -192,7 +190,7 @@ def _read_object(headers: Mapping[str, str], body: bytes, candidate: Candidate) 
     except orjson.JSONDecodeError as exc:
         raise UpstreamNonsense(mask_for(candidate, f"the answer is not JSON: {_why_not(exc, headers, body)}")) from None
     if type(answer) is not dict:
-        _refuse("the answer", answer, "an object")
+        refuse("the answer", answer, "an object")
     if answer.get("error") is not None:
         said = read_error_message(answer["error"]) or "no message"
         raise UpstreamNonsense(mask_for(candidate, f"an error in an answer with status 200: {said}"))
@@ -216,12 +214,12 @@ def _why_not(error: orjson.JSONDecodeError, headers: Mapping[str, str], body: by
 def _first_choice(answer: dict[str, Json]) -> dict[str, Json]:
     choices = answer.get("choices")
     if type(choices) is not list:
-        _refuse("choices", choices, "a list")
+        refuse("choices", choices, "a list")
     if not choices:
         raise UpstreamNonsense("choices is empty")
     choice = choices[0]
     if type(choice) is not dict:
-        _refuse("choices[0]", choice, "an object")
+        refuse("choices[0]", choice, "an object")
     return choice
 
 
@@ -235,147 +233,42 @@ def _read_content(message: dict[str, Json]) -> tuple[str, bool]:
     if content is None:
         content = ""
     elif type(content) is list:
-        content = "".join([_read_part(part, index) for index, part in enumerate(content)])
+        content = "".join(
+            [read_text_part(part, f"choices[0].message.content[{index}]") for index, part in enumerate(content)]
+        )
     elif type(content) is not str:
-        _refuse("choices[0].message.content", content, "a string")
+        refuse("choices[0].message.content", content, "a string")
     if content:
         return content, False
     refusal = message.get("refusal")
     if refusal is None:
         return "", False
     if type(refusal) is not str:
-        _refuse("choices[0].message.refusal", refusal, "a string")
+        refuse("choices[0].message.refusal", refusal, "a string")
     return refusal, bool(refusal)
-
-
-def _read_part(part: Json, index: int) -> str:
-    where = f"choices[0].message.content[{index}]"
-    if type(part) is not dict:
-        _refuse(where, part, "an object")
-    if part.get("type", "text") != "text":
-        return ""
-    text = part.get("text")
-    if type(text) is not str:
-        _refuse(f"{where}.text", text, "a string")
-    return text
 
 
 def _read_tool_calls(calls: Json) -> tuple[ToolCall, ...]:
     if type(calls) is not list:
-        _refuse("choices[0].message.tool_calls", calls, "a list")
+        refuse("choices[0].message.tool_calls", calls, "a list")
     return tuple([_read_tool_call(call, f"choices[0].message.tool_calls[{index}]") for index, call in enumerate(calls)])
 
 
 def _read_tool_call(call: Json, where: str) -> ToolCall:
     if type(call) is not dict:
-        _refuse(where, call, "an object")
+        refuse(where, call, "an object")
     function = call.get("function")
     if type(function) is not dict:
-        _refuse(f"{where}.function", function, "an object")
+        refuse(f"{where}.function", function, "an object")
     call_id, name, arguments = call.get("id"), function.get("name"), function.get("arguments")
     if call_id is not None and type(call_id) is not str:
-        _refuse(f"{where}.id", call_id, "a string")
+        refuse(f"{where}.id", call_id, "a string")
     if type(name) is not str:
-        _refuse(f"{where}.function.name", name, "a string")
+        refuse(f"{where}.function.name", name, "a string")
     if type(arguments) is dict:
         # Mistral's schema allows the object itself in place of its text.
-        arguments = _dump_arguments(arguments, f"{where}.function.arguments")
+        arguments = dump_arguments(arguments, f"{where}.function.arguments")
     elif type(arguments) is not str:
-        _refuse(f"{where}.function.arguments", arguments, "a string")
+        refuse(f"{where}.function.arguments", arguments, "a string")
     # Without an id the client could not send the result back.
     return ToolCall(call_id or f"call_{secrets.token_hex(12)}", name, arguments)
-
-
-def _dump_arguments(arguments: dict[str, Json], where: str) -> str:
-    try:
-        return orjson.dumps(arguments).decode()
-    except orjson.JSONEncodeError:
-        # orjson reads 1,024 levels and writes 254.
-        raise UpstreamNonsense(f"{where} is nested too deeply") from None
-
-
-def _reply_id(reply_id: Json) -> str:
-    """An id of our shape, `chatcmpl-` and at most 64 safe characters: the provider's own as far as it has them."""
-    if reply_id is None:
-        return f"chatcmpl-{secrets.token_hex(12)}"
-    if type(reply_id) is not str:
-        _refuse("id", reply_id, "a string")
-    if _REPLY_ID.fullmatch(reply_id):
-        return reply_id
-    # Cut first: what is left of megabytes is not worth cleaning all of it.
-    safe = _UNSAFE_IN_ID.sub("", reply_id.removeprefix("chatcmpl-")[: 4 * _ID_CHARS])[:_ID_CHARS]
-    return f"chatcmpl-{safe or secrets.token_hex(12)}"
-
-
-def _read_model(model: Json, candidate: Candidate) -> str:
-    """What the provider says answered; the model asked for where that is missing or could not stand in a header."""
-    if model is None:
-        return candidate.model
-    if type(model) is not str:
-        _refuse("model", model, "a string")
-    usable = 0 < len(model) <= MODEL_NAME_CHARS and model.isascii() and model.isprintable()
-    return model if usable else candidate.model
-
-
-# ── what a whole answer and a streamed one have in common ────────────────────────────────────────────────────────────
-
-
-def read_finish_reason(reason: Json, calls_tools: bool, refused: bool) -> FinishReason:
-    """The contract's word for a provider's finish reason (rules 3 to 5 above)."""
-    if reason is None:
-        known: FinishReason = "stop"
-    elif type(reason) is str:
-        known = FINISH_REASONS.get(reason, "error")
-    else:
-        _refuse("choices[0].finish_reason", reason, "a string")
-    if calls_tools:
-        return "tool_calls" if known == "stop" else known
-    if refused and known == "stop":
-        return "content_filter"
-    return "error" if known == "tool_calls" else known
-
-
-def read_usage(usage: Json) -> Usage | None:
-    """Token counts of an answer, or None where the provider sent none or only one of the two.
-
-    Shape:  {"prompt_tokens": int, "completion_tokens": int, "total_tokens": int}; tokens, never characters.
-    Raises: UpstreamNonsense for a count that is negative, absurd or not an integer.
-    """
-    if usage is None:
-        return None
-    if type(usage) is not dict:
-        _refuse("usage", usage, "an object")
-    prompt_tokens = _read_count(usage, "prompt_tokens")
-    completion_tokens = _read_count(usage, "completion_tokens")
-    _read_count(usage, "total_tokens")
-    if prompt_tokens is None or completion_tokens is None:
-        return None
-    return Usage(prompt_tokens, completion_tokens)
-
-
-def _read_count(usage: dict[str, Json], name: str) -> int | None:
-    count = usage.get(name)
-    if count is None:
-        return None
-    # `type(…) is`, here and above: a bool is an int to isinstance.
-    if type(count) is not int:
-        _refuse(f"usage.{name}", count, "an integer")
-    if not 0 <= count <= MAX_TOKEN_COUNT:
-        raise UpstreamNonsense(f"usage.{name} is out of range")
-    return count
-
-
-_KINDS: dict[type, str] = {
-    dict: "an object",
-    list: "a list",
-    str: "a string",
-    bool: "true or false",
-    int: "a number",
-    float: "a number",
-}
-
-
-def _refuse(where: str, value: Json, expected: str) -> NoReturn:
-    if value is None:
-        raise UpstreamNonsense(f"{where} is missing")
-    raise UpstreamNonsense(f"{where} is {_KINDS[type(value)]}, not {expected}")

@@ -1,0 +1,88 @@
+"""Puts a streamed answer together again: a reply for the session and the log, a usage for the budget."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+from pg_trio.domain.chat import FinishReason, Reply, ToolCall, Usage, estimate_tokens
+from pg_trio.domain.events import ContentDelta, Event, Finished, Opened, ReasoningDelta, ToolCallDelta
+
+
+class _Call:
+    """A tool call so far."""
+
+    __slots__ = ("arguments", "id", "name")
+
+    def __init__(self, call_id: str, name: str) -> None:
+        self.id = call_id
+        self.name = name
+        self.arguments = StringIO()
+
+
+class Assembler:
+    """Collects a stream's events.
+
+    Without `keeps_text` it only counts, in constant memory: enough for the usage of an answer that nobody stores. With
+    it, it holds the answer's own text and nothing besides, which the transport's limit on a body bounds.
+    """
+
+    __slots__ = ("_calls", "_keeps_text", "_text", "characters", "finish_reason", "id", "model", "reported")
+
+    def __init__(self, *, keeps_text: bool = True) -> None:
+        self._keeps_text = keeps_text
+        self._text = StringIO()
+        self._calls: list[_Call] = []
+        # Everything the model wrote, reasoning included: providers count that as completion, too.
+        self.characters = 0
+        self.id: str | None = None
+        self.model: str | None = None
+        self.finish_reason: FinishReason | None = None
+        self.reported: Usage | None = None
+
+    def add(self, event: Event) -> None:
+        """Take the stream's next event. Of several `Opened` (a stream carried on elsewhere) the first id stays."""
+        # The most frequent first: this runs once a token.
+        if isinstance(event, ContentDelta):
+            self.characters += len(event.text)
+            if self._keeps_text:
+                self._text.write(event.text)
+        elif isinstance(event, ToolCallDelta):
+            self._add_to_call(event)
+        elif isinstance(event, ReasoningDelta):
+            self.characters += event.characters
+        elif isinstance(event, Opened):
+            self.id = self.id or event.id
+            self.model = event.model
+        elif isinstance(event, Finished):
+            self.finish_reason = event.finish_reason
+            self.reported = event.usage
+
+    def reply(self) -> Reply:
+        """The whole answer, as `read_reply` would have given it. Only after `Finished`, and only with `keeps_text`."""
+        assert self.id is not None
+        assert self.model is not None
+        assert self.finish_reason is not None, "an answer that is not whole is no reply"
+        assert self._keeps_text, "nothing was kept to make a reply of"
+        content = self._text.getvalue()
+        return Reply(
+            id=self.id,
+            model=self.model,
+            content=None if self._calls and not content else content,
+            finish_reason=self.finish_reason,
+            usage=self.reported,
+            tool_calls=tuple([ToolCall(call.id, call.name, call.arguments.getvalue()) for call in self._calls]),
+        )
+
+    def usage(self, prompt_characters: int) -> Usage:
+        """What the answer cost so far: the provider's counts, or an estimate. Also of a stream that was cut."""
+        if self.reported is not None:
+            return self.reported
+        return Usage(estimate_tokens(prompt_characters), estimate_tokens(self.characters), estimated=True)
+
+    def _add_to_call(self, delta: ToolCallDelta) -> None:
+        self.characters += len(delta.arguments)
+        if not self._keeps_text:
+            return
+        if delta.id is not None and delta.name is not None:
+            self._calls.append(_Call(delta.id, delta.name))
+        self._calls[delta.index].arguments.write(delta.arguments)

@@ -1,0 +1,96 @@
+"""What a streamed answer is made of, in the contract's terms whichever wire it came over. Frozen values.
+
+Rules:
+1. A stream is `Opened`, then deltas, then one last event: `Finished`, or `Broken` (which may also come first or alone).
+   Nothing follows the last one.
+2. Only content counts as a token (`is_token`): text, and whatever says something of a tool call. It wins a race and
+   resets a clock. Heads, role-only chunks, pings and usage make no event that does.
+3. A model's reasoning wins nothing but shows that it lives (`shows_life`): it resets the idle clock. Its text is kept
+   nowhere, as in whole answers.
+4. After the first byte failure is data: `Broken` carries what an attempt would have raised before it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, TypeAlias
+
+from attrs import frozen
+
+from pg_trio.domain.chat import FinishReason, Reply, Usage
+from pg_trio.errors import AttemptFailed
+
+
+@frozen(slots=True)
+class Opened:
+    """The provider's first chunk of an answer: its id and the model that answers. No token yet."""
+
+    is_token: ClassVar[bool] = False
+    shows_life: ClassVar[bool] = False
+    id: str
+    model: str
+
+
+@frozen(slots=True)
+class ContentDelta:
+    """More text of the answer; never empty."""
+
+    is_token: ClassVar[bool] = True
+    shows_life: ClassVar[bool] = True
+    text: str
+
+
+@frozen(slots=True)
+class ReasoningDelta:
+    """The model thought on, in so many characters; at least one."""
+
+    is_token: ClassVar[bool] = False
+    shows_life: ClassVar[bool] = True
+    characters: int
+
+
+@frozen(slots=True)
+class ToolCallDelta:
+    """More of one tool call. `index` counts the answer's calls from 0.
+
+    The first delta of a call has its `id` and `name`, the others have neither; `arguments` is the next piece of its
+    JSON text, empty only in the first.
+    """
+
+    is_token: ClassVar[bool] = True
+    shows_life: ClassVar[bool] = True
+    index: int
+    id: str | None
+    name: str | None
+    arguments: str
+
+
+@frozen(slots=True)
+class Finished:
+    """The answer is whole. `usage` is None where the provider sent none that could be understood."""
+
+    is_token: ClassVar[bool] = False
+    shows_life: ClassVar[bool] = True
+    finish_reason: FinishReason
+    usage: Usage | None = None
+
+
+@frozen(slots=True)
+class Broken:
+    """The answer will not become whole. The failure says why, masked; `fails_over` and its class are for the race."""
+
+    is_token: ClassVar[bool] = False
+    shows_life: ClassVar[bool] = False
+    failure: AttemptFailed
+
+
+Event: TypeAlias = Opened | ContentDelta | ReasoningDelta | ToolCallDelta | Finished | Broken
+
+
+def events_of(reply: Reply) -> list[Event]:
+    """The events of a stream that would have said the same: for a provider that answers whole when asked to stream."""
+    events: list[Event] = [Opened(reply.id, reply.model)]
+    if reply.content:
+        events.append(ContentDelta(reply.content))
+    events += [ToolCallDelta(index, call.id, call.name, call.arguments) for index, call in enumerate(reply.tool_calls)]
+    events.append(Finished(reply.finish_reason, reply.usage))
+    return events

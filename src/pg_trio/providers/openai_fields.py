@@ -1,0 +1,147 @@
+"""Fields that whole answers and streamed ones of the OpenAI wire have in common, checked.
+
+Every reader raises UpstreamNonsense for a value of the wrong type, and says where it stands; null means absent.
+Sources: `openai`.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import NoReturn
+
+import orjson
+
+from pg_trio.domain.chat import FinishReason, Json, Usage
+from pg_trio.domain.project import Candidate
+from pg_trio.errors import UpstreamNonsense
+
+FINISH_REASONS: dict[str, FinishReason] = {
+    "stop": "stop",
+    "eos": "stop",  # Together, older models
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "length": "length",
+    "model_length": "length",  # Mistral: the context is full, not the output limit
+    "max_tokens": "length",
+    "tool_calls": "tool_calls",
+    "tool_use": "tool_calls",
+    "function_call": "tool_calls",  # OpenAI, before `tool_calls`
+    "content_filter": "content_filter",
+    "error": "error",
+}
+
+# A billion tokens in one answer is a mistake, and would overflow the 64-bit sums of the log and the budget.
+MAX_TOKEN_COUNT = 1_000_000_000
+
+# Longer model names are none; they end up in a header of ours.
+MODEL_NAME_CHARS = 256
+
+_REPLY_ID = re.compile(r"chatcmpl-[A-Za-z0-9_-]{1,64}")
+_UNSAFE_IN_ID = re.compile(r"[^A-Za-z0-9_-]+")
+_ID_CHARS = 64
+
+
+def reply_id(given: Json) -> str:
+    """An id of our shape, `chatcmpl-` and at most 64 safe characters: the provider's own as far as it has them."""
+    if given is None:
+        return f"chatcmpl-{secrets.token_hex(12)}"
+    if type(given) is not str:
+        refuse("id", given, "a string")
+    if _REPLY_ID.fullmatch(given):
+        return given
+    # Cut first: what is left of megabytes is not worth cleaning all of it.
+    safe = _UNSAFE_IN_ID.sub("", given.removeprefix("chatcmpl-")[: 4 * _ID_CHARS])[:_ID_CHARS]
+    return f"chatcmpl-{safe or secrets.token_hex(12)}"
+
+
+def read_model(model: Json, candidate: Candidate) -> str:
+    """What the provider says answered; the model asked for where that is missing or could not stand in a header."""
+    if model is None:
+        return candidate.model
+    if type(model) is not str:
+        refuse("model", model, "a string")
+    usable = 0 < len(model) <= MODEL_NAME_CHARS and model.isascii() and model.isprintable()
+    return model if usable else candidate.model
+
+
+def read_finish_reason(reason: Json, calls_tools: bool, refused: bool) -> FinishReason:
+    """The contract's word for a provider's finish reason (rules 3 to 5 of `openai`)."""
+    if reason is None:
+        known: FinishReason = "stop"
+    elif type(reason) is str:
+        known = FINISH_REASONS.get(reason, "error")
+    else:
+        refuse("choices[0].finish_reason", reason, "a string")
+    if calls_tools:
+        return "tool_calls" if known == "stop" else known
+    if refused and known == "stop":
+        return "content_filter"
+    return "error" if known == "tool_calls" else known
+
+
+def read_usage(usage: Json) -> Usage | None:
+    """Token counts of an answer, or None where the provider sent none or only one of the two.
+
+    Shape:  {"prompt_tokens": int, "completion_tokens": int, "total_tokens": int}; tokens, never characters.
+    Raises: UpstreamNonsense for a count that is negative, absurd or not an integer.
+    """
+    if usage is None:
+        return None
+    if type(usage) is not dict:
+        refuse("usage", usage, "an object")
+    prompt_tokens = _read_count(usage, "prompt_tokens")
+    completion_tokens = _read_count(usage, "completion_tokens")
+    _read_count(usage, "total_tokens")
+    if prompt_tokens is None or completion_tokens is None:
+        return None
+    return Usage(prompt_tokens, completion_tokens)
+
+
+def _read_count(usage: dict[str, Json], name: str) -> int | None:
+    count = usage.get(name)
+    if count is None:
+        return None
+    # `type(…) is`, here and above: a bool is an int to isinstance.
+    if type(count) is not int:
+        refuse(f"usage.{name}", count, "an integer")
+    if not 0 <= count <= MAX_TOKEN_COUNT:
+        raise UpstreamNonsense(f"usage.{name} is out of range")
+    return count
+
+
+def read_text_part(part: Json, where: str) -> str:
+    """The text of a content part, "" where it is of another type (Mistral: `thinking`, `reference`)."""
+    if type(part) is not dict:
+        refuse(where, part, "an object")
+    if part.get("type", "text") != "text":
+        return ""
+    text = part.get("text")
+    if type(text) is not str:
+        refuse(f"{where}.text", text, "a string")
+    return text
+
+
+def dump_arguments(arguments: dict[str, Json], where: str) -> str:
+    """A tool call's arguments as JSON text, where a provider sends the object itself."""
+    try:
+        return orjson.dumps(arguments).decode()
+    except orjson.JSONEncodeError:
+        # orjson reads 1,024 levels and writes 254.
+        raise UpstreamNonsense(f"{where} is nested too deeply") from None
+
+
+_KINDS: dict[type, str] = {
+    dict: "an object",
+    list: "a list",
+    str: "a string",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+}
+
+
+def refuse(where: str, value: Json, expected: str) -> NoReturn:
+    if value is None:
+        raise UpstreamNonsense(f"{where} is missing")
+    raise UpstreamNonsense(f"{where} is {_KINDS[type(value)]}, not {expected}")
