@@ -67,10 +67,10 @@ class HypercornProtocol:
     async def serve_stream(self, stream: Any) -> None:
         """Serve one connection to its end. Raises nothing but cancellation from outside."""
         sock = getattr(stream, "transport_stream", stream).socket
-        # Hypercorn shields its writes without a limit: only the kernel can drop a client that stops reading.
-        if sock.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_USER_TIMEOUT"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._write_timeout_ms)
         try:
+            # Hypercorn shields its writes without a limit: only the kernel can drop a client that stops reading.
+            if sock.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_USER_TIMEOUT"):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._write_timeout_ms)
             await TCPServer(self._app, self._config, self._context, ConnectionState(self._state.copy()), stream)
         except Exception:
             # What a client sends can make its WebSocket state raise: stock Hypercorn ends with it.

@@ -53,6 +53,7 @@ LINGER_S = 2.0
 
 _ASGI = {"version": "3.0", "spec_version": "2.4"}
 _DISCONNECT = "http.disconnect"
+_UNUSUAL_STARTS = (b"\r\n", b"PRI ")
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -137,7 +138,7 @@ class Connection:
         try:
             with self._scope, _bugs_logged():
                 await self._serve_requests()
-            if self._hand_over:
+            if self._hand_over and not self._scope.cancelled_caught:
                 await self._lane.hand_over(self._detach(), self._buffer)
             elif self._parting and not self.left:
                 await self._part()
@@ -180,44 +181,49 @@ class Connection:
 
     async def _receive_head(self) -> RequestHead | None:
         """The next request's head, or None if there is none: the client closed, or speaks HTTP/2."""
-        lane, settings = self._lane, self._lane.settings
-        self.deadline = trio.current_time() + lane.idle_s
-        started = False
-        self._timeout_text = ""
-        while True:
-            data = self._buffer
-            if data and not started:
-                started = True
-                self.idle = False
-                self.deadline = trio.current_time() + lane.head_s
-                self._timeout_text = "Request head not received in time."
-            # One empty line before a request: RFC 9112 section 2.2 (old clients end a body with one).
-            if data[:2] == b"\r\n":
-                data = self._buffer = data[2:]
-            if data[:4] == b"PRI " and HTTP2_PREFACE.startswith(data[: len(HTTP2_PREFACE)]):
-                if len(data) >= len(HTTP2_PREFACE):
-                    self.deadline = math.inf
-                    self._hand_over = True
-                    return None
-            else:
-                end = data.find(HEAD_END)
-                if end >= 0:
-                    self.deadline = math.inf
-                    self._timeout_text = ""
-                    break
-                if data:
-                    refuse_hopeless_start(data, settings.max_head_bytes)
-            more = await self._recv()
-            if not more:
+        settings = self._lane.settings
+        self.deadline = trio.current_time() + self._lane.idle_s
+        while (end := self._find_head_end()) == 0:
+            if self._hand_over:
                 return None
-            self._buffer += more
-        # Raw request bytes: everything that matters about them is decided in read_head.
-        head = read_head(
-            data[: end + 4], max_head_bytes=settings.max_head_bytes, max_header_count=settings.max_header_count
-        )
+            data = await self._recv()
+            if not data:
+                return None
+            self._buffer += data
+        self.deadline = math.inf
+        self._timeout_text = ""
+        self.idle = False
+        data = self._buffer
+        head = read_head(data[:end], max_head_bytes=settings.max_head_bytes, max_header_count=settings.max_header_count)
         if not head.wants_websocket:
-            self._buffer = data[end + 4 :]
+            self._buffer = data[end:]
         return head
+
+    def _find_head_end(self) -> int:
+        """The length of the whole head in the buffer, 0 if more must come. Raises Refused if none can become of it."""
+        data = self._buffer
+        if not data:
+            return 0
+        if data.startswith(_UNUSUAL_STARTS):
+            # One empty line before a request: RFC 9112 section 2.2 (old clients end a body with one).
+            data = self._buffer = data.removeprefix(b"\r\n")
+            if HTTP2_PREFACE.startswith(data[: len(HTTP2_PREFACE)]):
+                self._hand_over = len(data) >= len(HTTP2_PREFACE)
+                self._start_head_clock()
+                return 0
+        end = data.find(HEAD_END)
+        if end >= 0:
+            return end + len(HEAD_END)
+        refuse_hopeless_start(data, self._lane.settings.max_head_bytes)
+        self._start_head_clock()
+        return 0
+
+    def _start_head_clock(self) -> None:
+        """From a head's first byte on, another limit holds: for all of it, however busily it drips."""
+        if not self._timeout_text:
+            self._timeout_text = "Request head not received in time."
+            self.deadline = trio.current_time() + self._lane.head_s
+            self.idle = False
 
     async def _serve(self, head: RequestHead) -> bool:
         """Run the application for one request; whether the connection can take another."""

@@ -45,8 +45,8 @@ class Departures:
 
     def add(self, sock: socket.socket, on_left: Callable[[], None]) -> None:
         """Call `on_left` when the peer of `sock` leaves; at once, from `watch`, if it has left already."""
-        self._on_left[sock.fileno()] = on_left
         self._epoll.register(sock, _EVENTS)
+        self._on_left[sock.fileno()] = on_left
 
     def discard(self, sock: socket.socket) -> None:
         """Forget `sock`; to be called before it is closed, as its number will be another's."""

@@ -52,12 +52,12 @@ class Lane:
         sock.setblocking(False)
         try:
             connection = Connection(sock, self)
+            self._departures.add(sock, connection.note_left)
         except OSError:
-            # Reset before it was accepted: no peer, no address.
+            # Reset before it was accepted (no peer, no address), or no memory for another watch.
             sock.close()
             return
         self._connections.add(connection)
-        self._departures.add(sock, connection.note_left)
         await connection.run()
 
     def forget(self, connection: Connection, sock: socket.socket) -> None:
