@@ -1,45 +1,171 @@
-"""Token buckets: the arithmetic, and the buckets of one process.
+"""Token buckets: the arithmetic, the buckets of one process, and the buckets that all workers share.
 
-A bucket is two numbers: its level in tokens, and when that was. It refills evenly, `capacity / window` tokens a second,
-up to its capacity. It starts full.
+A bucket of capacity n over a window starts full and refills evenly, one token every window / n. It is one number, the
+moment at which it will be full again (the generic cell rate algorithm, ITU-T I.371): taking a token moves that moment
+one token's time further, and time alone refills it. So a caller whose clock reading is a little old is refused rather
+than served twice, and a limit that is changed keeps the share that is left: half full stays half full.
+
+All is integer nanoseconds. A token's time is rounded up, so never more is admitted than the limit says.
 """
 
 from __future__ import annotations
 
-# A token short by less than this is a whole one: refilling for exactly the wait that was told must be enough, and
-# float arithmetic loses some 1e-15 on the way.
-EPSILON_TOKENS = 1e-9
+import struct
+from collections.abc import Sequence
+from functools import lru_cache
+
+from attrs import frozen
+
+from pg_trio.shared_memory.guard import Guard
+from pg_trio.shared_memory.segment import BUCKET, BUCKET_SPARE, Segment
+
+# (capacity, window in seconds) of each bucket of a key.
+Limits = tuple[tuple[int, float], ...]
+
+NANO = 1_000_000_000
+# A slot has room for two buckets: the minute's and the hour's.
+MAX_BUCKETS = 2
+MAX_WINDOW_S = 0xFFFF
+
+# Full again at (ns, two buckets), windows (s, two buckets), generation of the guard that wrote it.
+_VALUE = struct.Struct("=qqHHBx")
 
 
-def refill(level: float, since_s: float, capacity: int, window_s: float) -> float:
-    """The level after `since_s` seconds. A clock that went backwards refills nothing."""
-    return min(float(capacity), level + max(0.0, since_s) * capacity / window_s)
+@frozen
+class Rate:
+    """One limit, in nanoseconds: what a token takes to come, and what an empty bucket takes to be full."""
+
+    window_s: int
+    token_ns: int
+    full_ns: int
+
+    @classmethod
+    def of(cls, capacity: int, window_s: float) -> Rate:
+        """The rate of a limit. A capacity of 0 admits nothing, ever."""
+        if not 1 <= window_s <= MAX_WINDOW_S or window_s != int(window_s):
+            raise ValueError(f"a window is 1 to {MAX_WINDOW_S} whole seconds, not {window_s}")
+        window_ns = int(window_s) * NANO
+        token_ns = -(-window_ns // capacity) if capacity else window_ns
+        return cls(int(window_s), token_ns, token_ns * capacity)
 
 
-def wait_for_token(level: float, capacity: int, window_s: float) -> float:
-    """Seconds until the bucket holds one whole token; 0 if it does."""
-    if level >= 1.0 - EPSILON_TOKENS:
-        return 0.0
-    return (1.0 - level) * window_s / capacity if capacity else window_s
+@frozen
+class BucketState:
+    """What a bucket holds at a moment: whole tokens, and seconds until the next one and until it is full."""
+
+    remaining: int
+    next_s: float
+    full_s: float
+
+
+def take_tokens(full_at: Sequence[int], rates: Sequence[Rate], now_ns: int) -> tuple[list[int], int, int]:
+    """One token from each bucket, or from none: (full again at, longest wait in ns, its index).
+
+    A wait of 0 means taken. Otherwise nothing was, and the first value says nothing.
+    """
+    taken, longest_ns, longest = [], 0, 0
+    for index, (moment, rate) in enumerate(zip(full_at, rates, strict=True)):
+        # More than empty: of a clock that was ahead, or of a capacity since lowered. It heals in one window.
+        missing_ns = min(moment - now_ns, rate.full_ns) if moment > now_ns else 0
+        after_ns = missing_ns + rate.token_ns
+        if after_ns - rate.full_ns > longest_ns:
+            longest_ns, longest = after_ns - rate.full_ns, index
+        taken.append(now_ns + after_ns)
+    return taken, longest_ns, longest
+
+
+def look(moment: int, rate: Rate, now_ns: int) -> BucketState:
+    """The state of the bucket that will be full again at `moment`."""
+    missing_ns = min(max(0, moment - now_ns), rate.full_ns)
+    remaining = (rate.full_ns - missing_ns) // rate.token_ns
+    next_ns = missing_ns % rate.token_ns or (rate.token_ns if missing_ns else 0)
+    return BucketState(remaining, next_ns / NANO, missing_ns / NANO)
+
+
+@lru_cache(maxsize=10_000)
+def _rates(limits: Limits) -> tuple[Rate, ...]:
+    """The rates of a key's limits."""
+    if not 1 <= len(limits) <= MAX_BUCKETS:
+        raise ValueError(f"a key has 1 to {MAX_BUCKETS} buckets, not {len(limits)}")
+    return tuple(Rate.of(capacity, window_s) for capacity, window_s in limits)
 
 
 class LocalBuckets:
-    """Buckets of one process, by key. Synchronous, so that under Trio a take is atomic without a lock."""
+    """Buckets of one process, by key and window. Synchronous, so that under Trio a take is atomic without a lock."""
 
     def __init__(self) -> None:
-        self._levels: dict[bytes, list[tuple[float, float]]] = {}
+        self._full_at: dict[tuple[bytes, int], int] = {}
 
-    def take(self, key: bytes, limits: tuple[tuple[int, float], ...], now: float) -> tuple[int, float] | None:
+    def take(self, key: bytes, limits: Limits, now: float) -> tuple[int, float] | None:
         """Take one token from each bucket of the key, or from none: (index, wait in seconds) of the longest wait."""
-        stored = self._levels.get(key)
-        if stored is None or len(stored) != len(limits):
-            stored = [(float(capacity), now) for capacity, _ in limits]
-        levels = [
-            refill(level, now - at, capacity, window_s)
-            for (level, at), (capacity, window_s) in zip(stored, limits, strict=True)
-        ]
-        waits = [wait_for_token(level, *limit) for level, limit in zip(levels, limits, strict=True)]
-        longest = max(waits)
-        taken = 1.0 if longest == 0.0 else 0.0
-        self._levels[key] = [(level - taken, now) for level in levels]
-        return None if longest == 0.0 else (waits.index(longest), longest)
+        rates = _rates(limits)
+        full_at = [self._full_at.get((key, rate.window_s), 0) for rate in rates]
+        taken, wait_ns, longest = take_tokens(full_at, rates, round(now * NANO))
+        if wait_ns:
+            return longest, wait_ns / NANO
+        for rate, moment in zip(rates, taken, strict=True):
+            self._full_at[key, rate.window_s] = moment
+        return None
+
+    def peek(self, key: bytes, limits: Limits, now: float) -> list[BucketState]:
+        """What each bucket of the key holds, in the order of `limits`."""
+        now_ns = round(now * NANO)
+        return [look(self._full_at.get((key, rate.window_s), 0), rate, now_ns) for rate in _rates(limits)]
+
+
+class SharedBuckets:
+    """Buckets that all workers share. `now` is `time.monotonic()`, which is one clock for all processes of a machine.
+
+    Where a worker was stopped in the middle of a take and another took the key over, the first takes again: at most one
+    token is lost by that, and none is given twice.
+    """
+
+    def __init__(self, segment: Segment) -> None:
+        self._segment = segment
+        self._guards: dict[bytes, Guard] = {}
+
+    def take(self, key: bytes, limits: Limits, now: float) -> tuple[int, float] | None:
+        """See LocalBuckets.take. Raises Overloaded if the key has no slot or cannot be held."""
+        rates, now_ns = _rates(limits), round(now * NANO)
+        guard = self._guards.get(key) or self._open_guard(key)
+        while True:
+            generation = guard.enter()
+            full_at = self._full_at(guard, generation, rates)
+            taken, wait_ns, longest = take_tokens(full_at, rates, now_ns)
+            if not wait_ns:
+                self._write(guard.offsets[generation & 1], taken, rates, generation)
+            undisturbed = guard.leave(generation)
+            if wait_ns:
+                return longest, wait_ns / NANO
+            if undisturbed:
+                return None
+
+    def peek(self, key: bytes, limits: Limits, now: float) -> list[BucketState]:
+        """See LocalBuckets.peek. Takes no lock. Raises Overloaded if the key has no slot."""
+        rates, now_ns = _rates(limits), round(now * NANO)
+        guard = self._guards.get(key) or self._open_guard(key)
+        full_at = self._full_at(guard, guard.generation, rates)
+        return [look(moment, rate, now_ns) for moment, rate in zip(full_at, rates, strict=True)]
+
+    def _open_guard(self, key: bytes) -> Guard:
+        guard = self._guards[key] = Guard(self._segment, (BUCKET, BUCKET_SPARE), key)
+        return guard
+
+    def _full_at(self, guard: Guard, generation: int, rates: tuple[Rate, ...]) -> Sequence[int]:
+        """When each bucket will be full again, by its window; 0, which is full, for one that was not limited before."""
+        first, second, first_s, second_s, written_in = self._segment.read(guard.offsets[generation & 1], _VALUE)
+        if written_in != generation:
+            first, second, first_s, second_s, _ = self._newest(guard, generation)
+        by_window = {first_s: first, second_s: second}
+        return [by_window.get(rate.window_s, 0) for rate in rates]
+
+    def _newest(self, guard: Guard, generation: int) -> tuple[int, ...]:
+        """The younger value of the key's two places: the generation that is on now has written none yet."""
+        values = [self._segment.read(offset, _VALUE) for offset in guard.offsets]
+        # The second place begins with generation 0, an even one, which only the first place can have written.
+        written = [value for place, value in enumerate(values) if value[-1] & 1 == place]
+        return min(written, key=lambda value: (generation - value[-1]) & 0xFF)
+
+    def _write(self, offset: int, full_at: Sequence[int], rates: tuple[Rate, ...], generation: int) -> None:
+        second, second_s = (full_at[1], rates[1].window_s) if len(rates) == MAX_BUCKETS else (0, 0)
+        self._segment.write(offset, _VALUE, full_at[0], second, rates[0].window_s, second_s, generation)

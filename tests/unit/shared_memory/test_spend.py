@@ -1,21 +1,52 @@
-"""A month's spend: what is reserved counts against the budget until it is settled."""
+"""A month's spend: what is reserved counts against the budget until it is settled. Held by both implementations."""
 
 from __future__ import annotations
 
-from pg_trio.shared_memory.spend import LocalSpend
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from pg_trio.errors import StoreError
+from pg_trio.shared_memory.seats import SEATS
+from pg_trio.shared_memory.segment_file import open_segment
+from pg_trio.shared_memory.spend import MAX_NANO_USD, LocalSpend, SharedSpend, fill_spend
+
+Spend = LocalSpend | SharedSpend
+OpenSpend = Callable[[int, Mapping[bytes, int]], Spend]
 
 
-def test_reservations_count_against_budget() -> None:
-    spend = LocalSpend()
+@pytest.fixture(params=["local", "shared"])
+def open_spend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenSpend]:
+    """Opens spend that knows what was settled in a month."""
+    if request.param == "local":
+        yield LocalSpend
+        return
+    with ExitStack() as stack:
 
+        def open_shared(month: int, settled: Mapping[bytes, int]) -> SharedSpend:
+            fill = partial(fill_spend, month=month, settled=settled)
+            segment = stack.enter_context(closing(open_segment(tmp_path / "shared.mem", slots=1024, fill=fill)))
+            return SharedSpend(segment)
+
+        yield open_shared
+
+
+@pytest.fixture
+def spend(open_spend: OpenSpend) -> Spend:
+    return open_spend(0, {})
+
+
+def test_reservations_count_against_budget(spend: Spend) -> None:
     answers = [spend.reserve(b"k", 1, 40, budget=100) for _ in range(3)]
 
     assert [None, None, 0] == answers
     assert (0, 80) == spend.read(b"k", 1)
 
 
-def test_settling_gives_rest_back() -> None:
-    spend = LocalSpend()
+def test_settling_gives_rest_back(spend: Spend) -> None:
     spend.reserve(b"k", 1, 40, budget=100)
 
     spend.settle(b"k", 1, 40, spent=25)
@@ -23,14 +54,12 @@ def test_settling_gives_rest_back() -> None:
     assert (25, 0) == spend.read(b"k", 1)
 
 
-def test_exactly_the_budget_fits() -> None:
-    spend = LocalSpend()
-
+def test_exactly_the_budget_fits(spend: Spend) -> None:
     assert spend.reserve(b"k", 1, 100, budget=100) is None
 
 
-def test_new_month_starts_at_nothing() -> None:
-    spend = LocalSpend(1, {b"k": 100})
+def test_new_month_starts_at_nothing(open_spend: OpenSpend) -> None:
+    spend = open_spend(1, {b"k": 100})
 
     refused = spend.reserve(b"k", 1, 1, budget=100)
     allowed = spend.reserve(b"k", 2, 1, budget=100)
@@ -39,11 +68,111 @@ def test_new_month_starts_at_nothing() -> None:
     assert (0, 1) == spend.read(b"k", 2)
 
 
-def test_settling_past_month_changes_nothing() -> None:
-    spend = LocalSpend()
+def test_settling_past_month_changes_nothing(spend: Spend) -> None:
     spend.reserve(b"k", 1, 40, budget=100)
     spend.reserve(b"k", 2, 10, budget=100)
 
     spend.settle(b"k", 1, 40, spent=40)
 
     assert (0, 10) == spend.read(b"k", 2)
+
+
+def test_settling_unknown_key_changes_nothing(spend: Spend) -> None:
+    spend.settle(b"k", 1, 40, spent=40)
+
+    assert (0, 0) == spend.read(b"k", 1)
+
+
+def test_keys_have_their_own_spend(spend: Spend) -> None:
+    spend.reserve(b"a", 1, 40, budget=100)
+
+    assert (0, 0) == spend.read(b"b", 1)
+
+
+# ── shared alone ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def open_worker(tmp_path: Path) -> Iterator[Callable[[], SharedSpend]]:
+    """Opens spend as one more worker does: with its own open file, so with its own locks."""
+    with ExitStack() as stack:
+        yield lambda: SharedSpend(stack.enter_context(closing(open_segment(tmp_path / "shared.mem", slots=1024))))
+
+
+def test_workers_share_one_budget(open_worker: Callable[[], SharedSpend]) -> None:
+    one, other = open_worker(), open_worker()
+    one.reserve(b"k", 1, 60, budget=100)
+    one.settle(b"k", 1, 60, spent=50)
+
+    answers = [other.reserve(b"k", 1, 30, budget=100), one.reserve(b"k", 1, 30, budget=100)]
+
+    assert [None, 50] == answers
+    assert [(50, 30)] * 2 == [worker.read(b"k", 1) for worker in (one, other)]
+
+
+def test_leaving_gives_reservations_back(open_worker: Callable[[], SharedSpend]) -> None:
+    one, other = open_worker(), open_worker()
+    one.reserve(b"k", 1, 60, budget=100)
+    one.settle(b"k", 1, 20, spent=7)
+
+    one.close()
+
+    assert (7, 0) == other.read(b"k", 1)
+
+
+def test_freed_seat_is_taken_again(open_worker: Callable[[], SharedSpend]) -> None:
+    one, other = open_worker(), open_worker()
+    one.reserve(b"k", 1, 60, budget=100)
+    one.settle(b"k", 1, 60, spent=7)
+    one.close()
+    heir = open_worker()
+
+    heir.reserve(b"k", 1, 10, budget=100)
+
+    assert [(7, 10)] * 2 == [worker.read(b"k", 1) for worker in (heir, other)]
+
+
+def test_living_worker_is_not_reaped(open_worker: Callable[[], SharedSpend]) -> None:
+    one, other = open_worker(), open_worker()
+    one.reserve(b"k", 1, 60, budget=100)
+
+    reaped = other.reap()
+
+    assert (0, (0, 60)) == (reaped, other.read(b"k", 1))
+
+
+def test_dead_worker_is_reaped_once(tmp_path: Path, open_worker: Callable[[], SharedSpend]) -> None:
+    segment = open_segment(tmp_path / "shared.mem", slots=1024)
+    one, other = SharedSpend(segment), open_worker()
+    one.reserve(b"k", 1, 60, budget=100)
+    segment.close()  # as the kernel does for a process that died: without giving anything back
+
+    reaped = [other.reap(), other.reap()]
+
+    assert ([1, 0], (0, 0)) == (reaped, other.read(b"k", 1))
+
+
+def test_too_many_workers_are_refused(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        segments = [
+            stack.enter_context(closing(open_segment(tmp_path / "shared.mem", slots=1024))) for _ in range(SEATS + 1)
+        ]
+        workers = [SharedSpend(segment) for segment in segments[:SEATS]]
+
+        with pytest.raises(StoreError, match=f"{SEATS} workers have it open"):
+            SharedSpend(segments[SEATS])
+
+    assert SEATS == len(workers)
+
+
+def test_sum_beyond_a_row_is_kept_at_most(
+    open_worker: Callable[[], SharedSpend], caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = open_worker()
+    worker.reserve(b"k", 1, 1, budget=MAX_NANO_USD)
+
+    worker.settle(b"k", 1, 1, spent=MAX_NANO_USD + 5)
+    refused = worker.reserve(b"k", 1, 1, budget=MAX_NANO_USD * 2)
+
+    assert MAX_NANO_USD == refused
+    assert ["more than a row holds" in message for message in caplog.messages] == [True]

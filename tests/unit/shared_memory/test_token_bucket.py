@@ -1,99 +1,182 @@
-"""Token buckets: capacity, even refill, both or neither."""
+"""Token buckets: capacity, even refill, both or neither. One contract, held by both implementations."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import count
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pg_trio.shared_memory.token_bucket import LocalBuckets
+from pg_trio.shared_memory.segment_file import open_segment
+from pg_trio.shared_memory.token_bucket import BucketState, LocalBuckets, SharedBuckets
 
 MINUTE = (3, 60.0)
 HOUR = (5, 3600.0)
 
+Buckets = LocalBuckets | SharedBuckets
 
-def test_starts_full_then_refuses() -> None:
-    buckets = LocalBuckets()
-
-    taken = [buckets.take(b"k", (MINUTE,), now=0.0) for _ in range(4)]
-
-    assert [None, None, None, (0, 20.0)] == [row if row is None else (row[0], round(row[1], 6)) for row in taken]
+_numbers = count()
 
 
-def test_refills_evenly() -> None:
-    buckets = LocalBuckets()
+def fresh_key() -> bytes:
+    """A key that no test had yet: the buckets are shared by all tests here."""
+    return next(_numbers).to_bytes(16, "big")
+
+
+@pytest.fixture(scope="module", params=["local", "shared"])
+def buckets(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buckets]:
+    if request.param == "local":
+        yield LocalBuckets()
+        return
+    with closing(open_segment(tmp_path_factory.mktemp("buckets") / "shared.mem")) as segment:
+        yield SharedBuckets(segment)
+
+
+def test_starts_full_then_refuses(buckets: Buckets) -> None:
+    key = fresh_key()
+
+    taken = [buckets.take(key, (MINUTE,), now=0.0) for _ in range(4)]
+
+    assert [None, None, None, (0, 20.0)] == taken
+
+
+def test_refills_evenly(buckets: Buckets) -> None:
+    key = fresh_key()
     for _ in range(3):
-        buckets.take(b"k", (MINUTE,), now=0.0)
+        buckets.take(key, (MINUTE,), now=0.0)
 
-    assert buckets.take(b"k", (MINUTE,), now=19.9) is not None
-    assert buckets.take(b"k", (MINUTE,), now=20.0) is None
-    assert buckets.take(b"k", (MINUTE,), now=20.0) is not None
-
-
-def test_refused_takes_from_neither() -> None:
-    buckets = LocalBuckets()
-    limits = (MINUTE, (1, 3600.0))
-    buckets.take(b"k", limits, now=0.0)
-
-    refused = buckets.take(b"k", limits, now=0.0)
-    hour_later = [buckets.take(b"k", limits, now=3600.0) for _ in range(2)]
-
-    assert refused is not None
-    assert (1, 3600) == (refused[0], round(refused[1]))
-    assert [True, False] == [row is None for row in hour_later]
+    assert buckets.take(key, (MINUTE,), now=19.9) is not None
+    assert buckets.take(key, (MINUTE,), now=20.0) is None
+    assert buckets.take(key, (MINUTE,), now=20.0) is not None
 
 
-def test_longest_wait_is_named() -> None:
-    buckets = LocalBuckets()
-    limits = ((1, 60.0), (1, 3600.0))
-    buckets.take(b"k", limits, now=0.0)
+def test_refused_takes_from_neither(buckets: Buckets) -> None:
+    key, limits = fresh_key(), (MINUTE, (1, 3600.0))
+    buckets.take(key, limits, now=0.0)
 
-    refused = buckets.take(b"k", limits, now=0.0)
+    refused = buckets.take(key, limits, now=0.0)
+    hour_later = [buckets.take(key, limits, now=3600.0) for _ in range(2)]
 
-    assert refused is not None
-    assert 1 == refused[0]
+    assert (1, 3600.0) == refused
+    assert [None, (1, 3600.0)] == hour_later
 
 
-def test_keys_are_independent() -> None:
-    buckets = LocalBuckets()
+def test_longest_wait_is_named(buckets: Buckets) -> None:
+    key, limits = fresh_key(), ((1, 3600.0), (1, 60.0))
+    buckets.take(key, limits, now=0.0)
+
+    assert (0, 3600.0) == buckets.take(key, limits, now=0.0)
+
+
+def test_keys_are_independent(buckets: Buckets) -> None:
+    one, other = fresh_key(), fresh_key()
     for _ in range(3):
-        buckets.take(b"a", (MINUTE,), now=0.0)
+        buckets.take(one, (MINUTE,), now=0.0)
 
-    assert buckets.take(b"b", (MINUTE,), now=0.0) is None
+    assert buckets.take(other, (MINUTE,), now=0.0) is None
 
 
-def test_backward_clock_refills_nothing() -> None:
-    buckets = LocalBuckets()
+def test_backward_clock_refills_nothing(buckets: Buckets) -> None:
+    key = fresh_key()
     for _ in range(3):
-        buckets.take(b"k", (MINUTE,), now=100.0)
+        buckets.take(key, (MINUTE,), now=100.0)
 
-    assert buckets.take(b"k", (MINUTE,), now=0.0) is not None
+    assert buckets.take(key, (MINUTE,), now=0.0) is not None
+
+
+def test_old_reading_gives_nothing_twice(buckets: Buckets) -> None:
+    key = fresh_key()
+    for _ in range(3):
+        buckets.take(key, (MINUTE,), now=0.0)
+    buckets.take(key, (MINUTE,), now=20.0)
+    buckets.take(key, (MINUTE,), now=10.0)
+
+    assert (0, 20.0) == buckets.take(key, (MINUTE,), now=20.0)
+
+
+def test_clock_of_another_boot_heals_in_one_window(buckets: Buckets) -> None:
+    key = fresh_key()
+    for _ in range(3):
+        buckets.take(key, (MINUTE,), now=1e6)
+
+    assert (0, 20.0) == buckets.take(key, (MINUTE,), now=5.0)
+
+
+def test_changed_limit_keeps_share(buckets: Buckets) -> None:
+    key = fresh_key()
+    for _ in range(5):
+        buckets.take(key, ((10, 60.0),), now=0.0)
+
+    [raised] = buckets.peek(key, ((100, 60.0),), now=0.0)
+    [lowered] = buckets.peek(key, ((2, 60.0),), now=0.0)
+
+    assert (50, 1) == (raised.remaining, lowered.remaining)
+
+
+def test_added_limit_starts_full(buckets: Buckets) -> None:
+    key = fresh_key()
+    for _ in range(3):
+        buckets.take(key, (HOUR,), now=0.0)
+
+    states = buckets.peek(key, (MINUTE, HOUR), now=0.0)
+
+    assert [3, 2] == [state.remaining for state in states]
+
+
+def test_capacity_of_none_admits_nothing(buckets: Buckets) -> None:
+    key = fresh_key()
+
+    assert (0, 60.0) == buckets.take(key, ((0, 60.0),), now=0.0)
+    assert (0, 60.0) == buckets.take(key, ((0, 60.0),), now=1000.0)
+
+
+def test_peek_tells_what_is_left(buckets: Buckets) -> None:
+    key = fresh_key()
+    full = buckets.peek(key, (MINUTE,), now=0.0)
+    for _ in range(2):
+        buckets.take(key, (MINUTE,), now=0.0)
+
+    assert [BucketState(3, 0.0, 0.0)] == full
+    assert [BucketState(1, 15.0, 35.0)] == buckets.peek(key, (MINUTE,), now=5.0)
+
+
+def test_three_limits_are_refused(buckets: Buckets) -> None:
+    with pytest.raises(ValueError, match="1 to 2 buckets, not 3"):
+        buckets.take(fresh_key(), (MINUTE, HOUR, HOUR), now=0.0)
+
+
+@pytest.mark.parametrize("window_s", [0.0, 1.5, 86_400.0])
+def test_odd_window_is_refused(buckets: Buckets, window_s: float) -> None:
+    with pytest.raises(ValueError, match="whole seconds"):
+        buckets.take(fresh_key(), ((1, window_s),), now=0.0)
 
 
 @given(
     capacity=st.integers(1, 50),
     steps=st.lists(st.floats(0, 30, allow_nan=False), max_size=200),
 )
-def test_never_admits_more_than_capacity_and_refill(capacity: int, steps: list[float]) -> None:
-    buckets = LocalBuckets()
-    now, admitted = 0.0, 0
+def test_never_admits_more_than_capacity_and_refill(buckets: Buckets, capacity: int, steps: list[float]) -> None:
+    key, now, admitted = fresh_key(), 0.0, 0
 
     for step in steps:
         now += step
-        admitted += buckets.take(b"k", ((capacity, 60.0),), now) is None
+        admitted += buckets.take(key, ((capacity, 60.0),), now) is None
 
     assert admitted <= capacity + now * capacity / 60.0 + 1e-6
 
 
 @given(capacity=st.integers(1, 1000), window=st.sampled_from([60.0, 3600.0]))
-def test_wait_is_enough_and_not_too_long(capacity: int, window: float) -> None:
-    buckets = LocalBuckets()
-    limits = ((capacity, window),)
+def test_wait_is_enough_and_not_too_long(buckets: Buckets, capacity: int, window: float) -> None:
+    key, limits = fresh_key(), ((capacity, window),)
     for _ in range(capacity):
-        buckets.take(b"k", limits, 0.0)
+        assert buckets.take(key, limits, 0.0) is None
 
-    refused = buckets.take(b"k", limits, 0.0)
+    refused = buckets.take(key, limits, 0.0)
     assert refused is not None
     wait_s = refused[1]
 
-    assert buckets.take(b"k", limits, wait_s * 0.99) is not None
-    assert buckets.take(b"k", limits, wait_s) is None
+    assert buckets.take(key, limits, wait_s * 0.99) is not None
+    assert buckets.take(key, limits, wait_s) is None

@@ -1,0 +1,78 @@
+"""Kernel locks on single bytes of the shared file: gone with their owner, however it dies.
+
+Linux has locks of the open file description (fcntl_locking(2), "Open file description locks"): each opened segment is
+its own owner, even two in one process. Elsewhere, the classic locks of a process stand in, for development only: they
+vanish when any descriptor of the file is closed. Neither keeps threads of one process apart: one thread makes all
+calls. A process that forks shares its locks with the child until that closes the segment, too; workers are not forked.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import struct
+import sys
+import time
+
+# linux/fcntl.h; the fcntl module has the names only where Python was built with them.
+_F_OFD_SETLK = 37
+# struct flock of 64-bit Linux: type, whence, start, length, pid (0 for these locks), padding.
+_FLOCK = struct.Struct("hhqqi4x")
+
+# A holder works for some microseconds: tries at once succeed unless the kernel took its processor away.
+QUICK_TRIES = 20
+# Then it needs a time slice of its own (3 ms at most on Linux by default): get out of its way, in short pauses.
+PAUSE_S = 50e-6
+# One worker's event loop stands still for so long at most. Whoever holds a lock longer counts as stopped.
+LOCK_LIMIT_S = 2e-3
+
+
+class ByteLock:
+    """The exclusive lock on one byte. Taking it again by the same owner succeeds; one release gives it back."""
+
+    __slots__ = ("_descriptor", "_offset", "_take_request", "_yield_request")
+
+    def __init__(self, descriptor: int, offset: int) -> None:
+        self._descriptor = descriptor
+        self._offset = offset
+        self._take_request = _FLOCK.pack(fcntl.F_WRLCK, 0, offset, 1, 0)
+        self._yield_request = _FLOCK.pack(fcntl.F_UNLCK, 0, offset, 1, 0)
+
+    if sys.platform == "linux":
+
+        def acquire_nowait(self) -> bool:
+            """Take it, if nobody else has it."""
+            try:
+                fcntl.fcntl(self._descriptor, _F_OFD_SETLK, self._take_request)
+            except (BlockingIOError, PermissionError):
+                return False
+            return True
+
+        def release(self) -> None:
+            """Give it back."""
+            fcntl.fcntl(self._descriptor, _F_OFD_SETLK, self._yield_request)
+
+    else:
+
+        def acquire_nowait(self) -> bool:
+            """Take it, if no other process has it."""
+            try:
+                fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, self._offset)
+            except (BlockingIOError, PermissionError):
+                return False
+            return True
+
+        def release(self) -> None:
+            """Give it back."""
+            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, self._offset)
+
+    def acquire_within_limit(self) -> bool:
+        """Take it, trying for LOCK_LIMIT_S at most. False: its holder is stopped, or as good as."""
+        for _ in range(QUICK_TRIES):
+            if self.acquire_nowait():
+                return True
+        limit = time.monotonic() + LOCK_LIMIT_S
+        while time.monotonic() < limit:
+            time.sleep(PAUSE_S)
+            if self.acquire_nowait():
+                return True
+        return False

@@ -1,0 +1,64 @@
+"""Seats: one number a worker process, held by a lock for as long as it lives.
+
+A seat's byte in the header says whether it has been taken since the file was made; its lock, whether somebody sits
+there now. Nobody needs to look for dead processes by pid: the kernel releases the lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pg_trio.errors import StoreError
+from pg_trio.shared_memory.byte_lock import ByteLock
+from pg_trio.shared_memory.segment import Segment
+
+# Behind the header proper. Two sets of 64 workers fit, as a rolling reload has them.
+SEATS_AT = 64
+SEATS = 128
+
+NEVER_TAKEN = 0
+TAKEN = 1
+CLEARED = 2
+
+
+class Seat:
+    """A worker's place among the workers. `number` is its own as long as the segment is open."""
+
+    def __init__(self, segment: Segment) -> None:
+        """Take the first free seat. Raises StoreError if all are taken."""
+        for number in range(SEATS):
+            self._lock = ByteLock(segment.descriptor, SEATS_AT + number)
+            if self._lock.acquire_nowait():
+                self.number = number
+                segment.memory[SEATS_AT + number] = TAKEN
+                return
+        raise StoreError(f"{segment.path}: {SEATS} workers have it open already; stop some of them.")
+
+    def leave(self) -> None:
+        """Free the seat. Without it, the end of the process does."""
+        self._lock.release()
+
+
+def count_seats(segment: Segment) -> int:
+    """One more than the highest seat that was ever taken."""
+    return len(segment.memory[SEATS_AT : SEATS_AT + SEATS].rstrip(b"\0"))
+
+
+@contextmanager
+def abandoned_seat(segment: Segment, number: int) -> Iterator[bool]:
+    """Whether the seat's worker is gone and its things were not cleared yet; if so, they are ours inside the block.
+
+    They count as cleared when the block ends without an error.
+    """
+    lock = ByteLock(segment.descriptor, SEATS_AT + number)
+    if segment.memory[SEATS_AT + number] != TAKEN or not lock.acquire_nowait():
+        yield False
+        return
+    try:
+        # Somebody else may have cleared them between the look and the lock.
+        ours = segment.memory[SEATS_AT + number] == TAKEN
+        yield ours
+        segment.memory[SEATS_AT + number] = CLEARED
+    finally:
+        lock.release()

@@ -1,0 +1,136 @@
+"""The table of 64-byte slots that all workers of a gateway have mapped. segment_file.py opens it.
+
+Rules:
+1. A key has one slot, found by its hash, claimed under the slot's lock, never freed and never moved: an offset found
+   once is good while the segment is open. A full table is an error, never somebody else's slot.
+2. A slot's value lies in one of two copies. A writer fills the other one and then turns the selector, a single byte. So
+   one that is killed at any instruction leaves the old value or the new one, never a mixture; nothing is repaired.
+3. Who may write a slot is not settled here: a bucket's is written under its guard (guard.py), a worker's row of spend
+   by that worker alone (spend.py). Reading needs no lock.
+4. One thread makes all calls. Nothing here waits for anybody longer than LOCK_LIMIT_S (byte_lock.py).
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+import struct
+from hashlib import blake2b
+from pathlib import Path
+
+from attrs import define
+
+from pg_trio.errors import Overloaded
+from pg_trio.shared_memory.byte_lock import ByteLock
+
+logger = logging.getLogger("pg_trio.shared_memory")
+
+# One page: the header proper, then one byte a worker's seat (seats.py); the rest is zero.
+HEADER_BYTES = 4096
+SLOT_BYTES = 64
+
+# A slot: kind, selector, generation, seat (one byte each), 16 bytes of key hash, two copies of the value.
+# The kind is written last when a slot is claimed, and its byte is the one that locks the slot.
+SELECTOR = 1
+GENERATION = 2
+SEAT = 3
+KEY = 4
+KEY_BYTES = 16
+COPIES = 20
+COPY_BYTES = 22
+
+FREE = 0
+BUCKET = 1
+BUCKET_SPARE = 2
+SPEND_GUARD = 3
+SPEND_GUARD_SPARE = 4
+SPEND_ROW = 5
+
+# Slots looked at before the table counts as full. At half full, linear probing needs 2.5 on average.
+PROBES = 64
+# A client that is told "overloaded" because of the table may as well wait this long.
+RETRY_AFTER_S = 1
+
+
+@define
+class Counters:
+    """What this process has seen go wrong in the segment, since it opened it."""
+
+    table_full: int = 0  # keys that found no slot
+    takeovers: int = 0  # places taken over from a holder that stood still
+    stuck: int = 0  # calls given up because both places of a key were held
+
+
+class Segment:
+    """An open segment. `is_new` for whoever created the file."""
+
+    def __init__(self, descriptor: int, path: Path, *, is_new: bool) -> None:
+        self.descriptor = descriptor
+        self.path = path
+        self.is_new = is_new
+        self.counters = Counters()
+        self.memory = mmap.mmap(descriptor, 0)
+        self.slots = (len(self.memory) - HEADER_BYTES) // SLOT_BYTES
+
+    def close(self) -> None:
+        """Unmap and close; every lock that this segment holds is released. Closing again changes nothing."""
+        if not self.memory.closed:
+            self.memory.close()
+            os.close(self.descriptor)
+
+    def is_current(self) -> bool:
+        """Whether the path still names this file. If not, it was set aside, and newer workers share another one."""
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self.descriptor))
+        except FileNotFoundError:
+            return False
+
+    def find_slot(self, kind: int, key: bytes, seat: int = 0) -> int:
+        """The offset of the key's slot, claimed if it had none. Raises Overloaded if the table is full."""
+        digest = blake2b(bytes((kind, seat)) + key, digest_size=KEY_BYTES).digest()
+        first = int.from_bytes(digest[:8], "little")
+        for step in range(min(PROBES, self.slots)):
+            offset = HEADER_BYTES + (first + step) % self.slots * SLOT_BYTES
+            if self.memory[offset] == FREE:
+                self._claim(offset, kind, seat, digest)
+            if self.memory[offset + KEY : offset + KEY + KEY_BYTES] == digest:
+                return offset
+        if self.counters.table_full == 0:
+            logger.error(
+                "%s: no free slot near a key's place among %d; stop the gateway and delete the file to start over",
+                self.path,
+                self.slots,
+            )
+        self.counters.table_full += 1
+        raise Overloaded(RETRY_AFTER_S)
+
+    def _claim(self, offset: int, kind: int, seat: int, digest: bytes) -> None:
+        """Make the slot this key's, unless another key came first. A claimer that dies half-way leaves it free."""
+        lock = ByteLock(self.descriptor, offset)
+        if not lock.acquire_within_limit():
+            # Going on to the next slot could give one key two slots, for good.
+            self.counters.stuck += 1
+            raise Overloaded(RETRY_AFTER_S)
+        if self.memory[offset] == FREE:
+            self.memory[offset + SEAT] = seat
+            self.memory[offset + KEY : offset + KEY + KEY_BYTES] = digest
+            self.memory[offset] = kind
+        lock.release()
+
+    def read(self, offset: int, form: struct.Struct) -> tuple[int, ...]:
+        """The slot's value as of one moment."""
+        memory = self.memory
+        while True:
+            selector = memory[offset + SELECTOR]
+            value = form.unpack_from(memory, offset + COPIES + COPY_BYTES * (selector & 1))
+            # A writer that turned the selector meanwhile may be filling the copy just read.
+            if memory[offset + SELECTOR] == selector:
+                return value
+
+    def write(self, offset: int, form: struct.Struct, *value: int) -> None:
+        """Replace the slot's value, all of it or nothing. For whoever may write the slot (rule 3)."""
+        memory = self.memory
+        selector = (memory[offset + SELECTOR] + 1) & 0xFF
+        form.pack_into(memory, offset + COPIES + COPY_BYTES * (selector & 1), *value)
+        memory[offset + SELECTOR] = selector

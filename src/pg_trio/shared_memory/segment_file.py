@@ -1,0 +1,176 @@
+"""Opening the shared file: made once, whole, by whoever comes first; set aside when it cannot be used.
+
+Rules:
+1. Starters take turns (a lock file beside it). A new file is filled under another name and then renamed: nobody ever
+   sees half of one, and what rebuilds it (the month's spend from the log) is part of making it.
+2. A file belongs to one boot of the machine: after a crash nobody knows which of its pages reached the disk, and its
+   times mean nothing. A file of an earlier boot is replaced.
+3. A damaged, foreign, truncated or older file is renamed to `NAME.bad-SECONDS`, which the log says, and made anew.
+   Workers that have it mapped keep it: `Segment.is_current` tells them.
+4. Its space is allocated when it is made. A hole in a mapped file on a full disk would be a SIGBUS in mid-request.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import mmap
+import os
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+from uuid import UUID
+
+from attrs import frozen
+
+from pg_trio.errors import StoreError
+from pg_trio.shared_memory.segment import HEADER_BYTES, SLOT_BYTES, Segment
+
+logger = logging.getLogger("pg_trio.shared_memory")
+
+MAGIC = b"PGTRIOSM"
+VERSION = 1
+# 4 MiB: an endpoint with limits and a budget takes 5 slots and one more per worker, so some thousand endpoints.
+DEFAULT_SLOTS = 65_536
+# Making the file takes milliseconds; a starter that needs longer is stopped, and an operator should know.
+START_LIMIT_S = 10.0
+START_PAUSE_S = 0.005
+
+# Magic, version, bytes a slot, slots, Unix seconds of creation, boot id; then a hash of these.
+_FIELDS = struct.Struct("=8sIIQQ16s")
+_HASH_BYTES = 16
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@frozen
+class Header:
+    """What the file says about itself."""
+
+    slots: int
+    boot_id: bytes
+    created_s: int = 0
+    version: int = VERSION
+    slot_bytes: int = SLOT_BYTES
+
+    def to_bytes(self) -> bytes:
+        """As it stands at the beginning of the file."""
+        fields = _FIELDS.pack(MAGIC, self.version, self.slot_bytes, self.slots, self.created_s, self.boot_id)
+        return fields + blake2b(fields, digest_size=_HASH_BYTES).digest()
+
+
+def open_segment(path: Path, *, slots: int = DEFAULT_SLOTS, fill: Callable[[Segment], object] | None = None) -> Segment:
+    """The gateway's segment, mapped; made if there is none that can be used, and then `fill` wrote what it begins with.
+
+    A file that is there keeps its number of slots.
+    Raises: StoreError if the file cannot be made, opened or locked.
+    """
+    try:
+        with _taking_turns(path):
+            descriptor = _open_usable(path)
+            if descriptor is not None:
+                return Segment(descriptor, path, is_new=False)
+            return _make(path, slots, fill)
+    except OSError as exc:
+        raise StoreError(
+            f"{path}: the shared memory file cannot be used ({exc.strerror}); the gateway's user must own data_dir,"
+            " and its disk must have some space."
+        ) from exc
+
+
+def read_boot_id() -> bytes:
+    """16 bytes that differ after a reboot. Zeros where the system has none: times of another boot are then clamped."""
+    try:
+        return UUID(_BOOT_ID.read_text().strip()).bytes
+    except FileNotFoundError:
+        return bytes(16)
+
+
+@contextmanager
+def _taking_turns(path: Path) -> Iterator[None]:
+    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        limit = time.monotonic() + START_LIMIT_S
+        while not _flock_nowait(descriptor):
+            if time.monotonic() > limit:
+                raise StoreError(f"{path}: another process has been opening it for {START_LIMIT_S:.0f} s; find it.")
+            time.sleep(START_PAUSE_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _flock_nowait(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _open_usable(path: Path) -> int | None:
+    """A descriptor of the file, or None if one has to be made; what was in the way is set aside then."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    head = os.pread(descriptor, _FIELDS.size + _HASH_BYTES, 0)
+    complaint = _complaint(head, os.fstat(descriptor).st_size)
+    if complaint is None and _FIELDS.unpack_from(head)[-1] == read_boot_id():
+        return descriptor
+    os.close(descriptor)
+    if complaint is None:
+        logger.info("%s: of an earlier boot; made anew", path)
+    else:
+        aside = path.with_name(f"{path.name}.bad-{int(time.time())}")
+        path.rename(aside)
+        logger.error("%s: %s; set aside as %s and made anew", path, complaint, aside.name)
+    return None
+
+
+def _complaint(head: bytes, size: int) -> str | None:
+    """Why a file that begins like this cannot be used."""
+    if not head.startswith(MAGIC):
+        return "not a shared memory file of this gateway"
+    if len(head) < _FIELDS.size + _HASH_BYTES:
+        return f"truncated to {size} bytes"
+    fields, digest = head[: _FIELDS.size], head[_FIELDS.size :]
+    _, version, slot_bytes, slots, _, _ = _FIELDS.unpack(fields)
+    if blake2b(fields, digest_size=_HASH_BYTES).digest() != digest:
+        return "its header is damaged"
+    if (version, slot_bytes) != (VERSION, SLOT_BYTES):
+        return f"of version {version}, and this gateway writes version {VERSION}"
+    expected = HEADER_BYTES + slots * SLOT_BYTES
+    return None if size == expected else f"{size} bytes long instead of {expected}"
+
+
+def _make(path: Path, slots: int, fill: Callable[[Segment], object] | None) -> Segment:
+    unfinished = path.with_name(path.name + ".new")
+    unfinished.unlink(missing_ok=True)
+    descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        _allocate(descriptor, HEADER_BYTES + slots * SLOT_BYTES)
+        header = Header(slots, read_boot_id(), created_s=int(time.time()))
+        os.pwrite(descriptor, header.to_bytes(), 0)
+        segment = Segment(descriptor, path, is_new=True)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    try:
+        if fill is not None:
+            fill(segment)
+        unfinished.rename(path)
+    except BaseException:
+        segment.close()
+        raise
+    return segment
+
+
+def _allocate(descriptor: int, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+    else:
+        # macOS has no such call: written zeros have the same effect.
+        os.pwrite(descriptor, bytes(-(-size // mmap.PAGESIZE) * mmap.PAGESIZE)[:size], 0)

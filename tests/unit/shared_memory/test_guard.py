@@ -1,0 +1,144 @@
+"""Guards: who holds a key, and what happens when they stand still. Each open segment is an owner of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from pg_trio.errors import Overloaded
+from pg_trio.shared_memory import byte_lock
+from pg_trio.shared_memory.guard import Guard
+from pg_trio.shared_memory.segment import BUCKET, BUCKET_SPARE, SPEND_GUARD, SPEND_GUARD_SPARE, Segment
+from pg_trio.shared_memory.segment_file import open_segment
+from pg_trio.shared_memory.spend import SharedSpend
+from pg_trio.shared_memory.token_bucket import SharedBuckets
+
+BUCKET_KINDS = (BUCKET, BUCKET_SPARE)
+SPEND_KINDS = (SPEND_GUARD, SPEND_GUARD_SPARE)
+LIMITS = ((5, 60.0),)
+
+OpenOwner = Callable[[], Segment]
+
+
+@pytest.fixture
+def open_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenOwner]:
+    """Opens the segment once more; nobody waits for a holder, who is always one that stands still here."""
+    monkeypatch.setattr(byte_lock, "LOCK_LIMIT_S", 0.0)
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(closing(open_segment(tmp_path / "shared.mem", slots=1024)))
+
+
+def test_undisturbed_holder_is_told_so(open_owner: OpenOwner) -> None:
+    guard = Guard(open_owner(), BUCKET_KINDS, b"k")
+
+    generation = guard.enter()
+
+    assert (0, True) == (generation, guard.leave(generation))
+
+
+def test_stopped_holder_is_passed_and_told(open_owner: OpenOwner) -> None:
+    stopped = Guard(open_owner(), BUCKET_KINDS, b"k")
+    segment = open_owner()
+    other = Guard(segment, BUCKET_KINDS, b"k")
+    held = stopped.enter()
+
+    generation = other.enter()
+    undisturbed = other.leave(generation)
+
+    assert (1, True, 1) == (generation, undisturbed, segment.counters.takeovers)
+    assert not stopped.leave(held)
+    assert 1 == stopped.enter()
+
+
+def test_two_stopped_holders_give_up_clearly(open_owner: OpenOwner) -> None:
+    first, second = (Guard(open_owner(), BUCKET_KINDS, b"k") for _ in range(2))
+    segment = open_owner()
+    third = Guard(segment, BUCKET_KINDS, b"k")
+    first.enter()
+    second.enter()
+
+    with pytest.raises(Overloaded):
+        third.enter()
+
+    assert 1 == segment.counters.stuck
+
+
+def test_place_given_up_can_be_taken_over_again(open_owner: OpenOwner) -> None:
+    first, second, third = (Guard(open_owner(), BUCKET_KINDS, b"k") for _ in range(3))
+    first.leave(first.enter())
+    held = first.enter()
+    second.enter()
+    first.leave(held)
+
+    assert 2 == third.enter()
+
+
+def test_generation_turns_round(open_owner: OpenOwner) -> None:
+    # Holders stand still 600 times, each in the place that the generation names; every take must still count.
+    owners = [open_owner() for _ in range(2)]
+    guards = [Guard(owner, BUCKET_KINDS, b"k") for owner in owners]
+    buckets = [SharedBuckets(owner) for owner in owners]
+    limits = ((1000, 3600.0),)
+
+    for number in range(600):
+        stopped, taker = number % 2, 1 - number % 2
+        held = guards[stopped].enter()
+        buckets[taker].take(b"k", limits, now=0.0)
+        guards[stopped].leave(held)
+
+    assert [400, 400] == [each.peek(b"k", limits, now=0.0)[0].remaining for each in buckets]
+
+
+def test_takes_go_on_from_stopped_holders_value(open_owner: OpenOwner) -> None:
+    stopped = open_owner()
+    taker = SharedBuckets(open_owner())
+    for _ in range(3):
+        taker.take(b"k", LIMITS, now=0.0)
+    Guard(stopped, BUCKET_KINDS, b"k").enter()
+
+    taken = [taker.take(b"k", LIMITS, now=0.0) for _ in range(3)]
+
+    assert [None, None, (0, 12.0)] == taken
+
+
+def test_take_by_stopped_holder_counts_after_takeover(open_owner: OpenOwner, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The holder "stops" after it has written and before it lets go: another takes over and takes 4 of 5 meanwhile.
+    slow_segment = open_owner()
+    slow, quick = SharedBuckets(slow_segment), SharedBuckets(open_owner())
+    write = slow_segment.write
+    meanwhile: list[tuple[int, float] | None] = []
+
+    def write_and_stop(*arguments: object) -> None:
+        write(*arguments)  # type: ignore[arg-type]
+        monkeypatch.setattr(slow_segment, "write", write)
+        meanwhile.extend(quick.take(b"k", LIMITS, now=0.0) for _ in range(4))
+
+    monkeypatch.setattr(slow_segment, "write", write_and_stop)
+
+    taken = slow.take(b"k", LIMITS, now=0.0)
+
+    # The quick one saw the slow one's token as taken; the slow one could not know that and asked again, in vain.
+    assert ([None] * 4, (0, 12.0)) == (meanwhile, taken)
+
+
+def test_reservation_unseen_by_other_is_undone(open_owner: OpenOwner, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The holder "stops" between looking at the sum and writing its row: both would fit alone, together they do not.
+    slow_segment = open_owner()
+    slow, quick = SharedSpend(slow_segment), SharedSpend(open_owner())
+    write = slow_segment.write
+    meanwhile: list[int | None] = []
+
+    def stop_and_write(*arguments: object) -> None:
+        monkeypatch.setattr(slow_segment, "write", write)
+        meanwhile.append(quick.reserve(b"k", 1, 60, budget=100))
+        write(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(slow_segment, "write", stop_and_write)
+
+    refused = slow.reserve(b"k", 1, 60, budget=100)
+
+    assert ([None], 0) == (meanwhile, refused)
+    assert (0, 60) == slow.read(b"k", 1)
