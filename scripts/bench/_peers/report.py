@@ -66,10 +66,10 @@ def _tell_warnings(rows: Sequence[Row], visits: Sequence[Visit]) -> Iterator[str
     for row in rows:
         if row.errors:
             yield f"(!) {_TITLES[row.name]}: {row.errors:,} answers other than 200, or none. Do not trust its row."
+        if row.name not in LIMITED_BY_LOAD and row.core_share < UNDISTURBED_SHARE:
+            share = f"got {row.core_share:.0%} of its core under full load"
+            yield f"(!) {_TITLES[row.name]}: {share}: others used it, and its throughput is too low. Read its CPU time."
     for visit in visits:
-        if visit.peer not in LIMITED_BY_LOAD and visit.core_share < UNDISTURBED_SHARE:
-            share = f"got {visit.core_share:.0%} of its core under full load"
-            yield f"(!) {_TITLES[visit.peer]}, round {visit.round}: {share}. Its throughput is too low: others used it."
         if visit.lost_rows:
             lost = f"{visit.lost_rows:,} of {visit.calls:,} calls were not logged"
             yield f"(!) {_TITLES[visit.peer]}, round {visit.round}: {lost}. It did not do all of its work."
