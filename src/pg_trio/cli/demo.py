@@ -21,6 +21,7 @@ from attrs import frozen
 from pg_trio.cli.supervise import supervise
 from pg_trio.config import load_settings
 from pg_trio.config.settings import Settings
+from pg_trio.errors import ConfigError, StoreError, WorkersFailed
 from pg_trio.simulator import Simulator, serve_simulator
 from pg_trio.store.token_admin import TokenAdmin
 
@@ -70,8 +71,14 @@ async def _serve(folder: Path, bind: str | None, workers: int | None) -> None:
         def announce(addresses: list[str]) -> None:
             print(describe(addresses[0], plaintext, found, settings), flush=True)
 
-        await supervise(path, settings, announce)
+        failure: Exception | None = None
+        try:
+            await supervise(path, settings, announce)
+        except (ConfigError, StoreError, WorkersFailed) as error:
+            failure = error
         nursery.cancel_scope.cancel(reason="served")
+    if failure is not None:
+        raise failure
 
 
 def find_keys(environ: Mapping[str, str]) -> list[FoundProvider]:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import trio
 from hypercorn.utils import repr_socket_addr
 
 from pg_trio.config import load_settings
 from pg_trio.config.settings import Settings
+from pg_trio.errors import ConfigError
 from pg_trio.server.serving import listen
 from pg_trio.server.status_file import StatusFile
 from pg_trio.server.stock import make_hypercorn_config
@@ -23,10 +23,13 @@ async def supervise(path: Path, settings: Settings, announce: Callable[[list[str
     """Serve the configuration in `path` (absolute) until told to stop.
 
     `announce` gets the addresses (`http://host:port`) once every worker is ready.
-    Raises StoreError, OSError (the address cannot be used) or WorkersFailed.
+    Raises StoreError, ConfigError (the address cannot be used) or WorkersFailed.
     """
     make_data_dir(settings.gateway.data_dir)
-    sockets = listen(make_hypercorn_config(settings.server)).insecure_sockets
+    try:
+        sockets = listen(make_hypercorn_config(settings.server)).insecure_sockets
+    except OSError as error:
+        raise ConfigError("server.bind", [f"cannot listen on {settings.server.bind}: {error.strerror}"]) from error
     addresses = [f"http://{repr_socket_addr(sock.family, sock.getsockname())}" for sock in sockets]
     supervisor = Supervisor(
         command=[sys.executable, "-m", "pg_trio", "worker", "--config", str(path)],
@@ -34,10 +37,9 @@ async def supervise(path: Path, settings: Settings, announce: Callable[[list[str
         sockets=sockets,
         check=partial(load_settings, path),
         status_file=StatusFile.inside(settings.gateway.data_dir),
+        announce=partial(announce, addresses),
     )
-    async with trio.open_nursery() as nursery:
-        await nursery.start(supervisor.run)
-        announce(addresses)
+    await supervisor.run()
 
 
 def announce(settings: Settings, addresses: list[str]) -> None:

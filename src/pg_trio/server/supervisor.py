@@ -64,7 +64,8 @@ class Supervisor:
     """Keeps `settings.workers` processes of `command` alive on the sockets; see the rules above.
 
     `command` is started with `--sockets FD,FD… --control FD` behind it. `check` raises ConfigError where the
-    configuration cannot be used; it runs in a thread, before each reload.
+    configuration cannot be used; it runs in a thread, before each reload. `announce` is called once every worker is
+    ready.
     """
 
     command: Sequence[str]
@@ -72,22 +73,25 @@ class Supervisor:
     sockets: Sequence[socket.socket]
     check: Callable[[], object]
     status_file: StatusFile
+    announce: Callable[[], None]
     start_limit_s: float = 60.0
     _workers: list[Worker] = field(factory=list, init=False)
     _deaths: deque[float] = field(factory=deque, init=False)
     _stopping: bool = field(default=False, init=False)
+    _failure: str | None = field(default=None, init=False)
     _reload: trio.Lock = field(factory=trio.Lock, init=False)
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run until a signal says stop; `started` once every worker is ready. Raises WorkersFailed."""
+    async def run(self) -> None:
+        """Run until a signal says stop. Raises WorkersFailed."""
         numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         with trio.open_signal_receiver(*numbers) as signals, ExitStack() as stack:
             stack.callback(self.status_file.remove)
             try:
                 async with trio.open_nursery() as nursery:
                     await self._start_all(nursery)
-                    self.status_file.write(workers=[worker.pid for worker in self._workers])
-                    task_status.started()
+                    if not self._failure:
+                        self.status_file.write(workers=[worker.pid for worker in self._workers])
+                        self.announce()
                     async for number in signals:
                         if number == signal.SIGHUP:
                             nursery.start_soon(self._replace_all, nursery)
@@ -97,6 +101,13 @@ class Supervisor:
                             nursery.start_soon(self._stop, nursery.cancel_scope)
             finally:
                 self._kill_all()
+        if self._failure:
+            raise WorkersFailed(self._failure)
+
+    def _give_up(self, nursery: trio.Nursery, said: str) -> None:
+        # Raised once the nursery is closed: raised inside, it would arrive as an exception group.
+        self._failure = said
+        nursery.cancel_scope.cancel(reason=said)
 
     # ── starting ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -104,7 +115,8 @@ class Supervisor:
         self._workers = [await self._start(nursery) for _ in range(self.settings.workers)]
         for worker in self._workers:
             if not await self._wait_ready(worker):
-                raise WorkersFailed("a worker ended before it was ready; what it said is above")
+                self._give_up(nursery, "a worker ended before it was ready; what it said is above")
+                return
         for slot in range(len(self._workers)):
             nursery.start_soon(self._keep_alive, nursery, slot)
 
@@ -162,7 +174,7 @@ class Supervisor:
                 return
             if worker is not self._workers[slot]:
                 continue
-            self._count_death(worker)
+            self._count_death(nursery, worker)
             if trio.current_time() - started_at > LAST_PAUSE_S:
                 pause_s = FIRST_PAUSE_S
             await trio.sleep(pause_s)
@@ -172,14 +184,14 @@ class Supervisor:
                 self._workers[slot] = await self._start(nursery)
                 self.status_file.write(workers=[worker.pid for worker in self._workers])
 
-    def _count_death(self, worker: Worker) -> None:
+    def _count_death(self, nursery: trio.Nursery, worker: Worker) -> None:
         now = trio.current_time()
         self._deaths.append(now)
         while self._deaths[0] < now - 60:
             self._deaths.popleft()
         logger.error("worker %d ended with status %s; starting another", worker.pid, worker.process.returncode)
         if len(self._deaths) > DEATHS_PER_MINUTE:
-            raise WorkersFailed(f"workers died {len(self._deaths)} times within a minute; giving up")
+            self._give_up(nursery, f"workers died {len(self._deaths)} times within a minute; giving up")
 
     # ── reloading ────────────────────────────────────────────────────────────────────────────────────────────────────
 

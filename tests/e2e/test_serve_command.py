@@ -1,0 +1,236 @@
+"""`pg-trio serve` as a user runs it: real processes, signals, reloads, deaths."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+from attrs import define
+
+from pg_trio.simulator import Simulator, serve_simulator
+from tests.support.gateway import PROJECT, endpoint, project
+from tests.support.processes import PG_TRIO, Served, is_running, run_command, start, wait_until
+from tests.support.wire import HttpResponse, bearer, get, post, send_raw
+
+
+@define
+class Setup:
+    """A configuration on disk with the simulator as its provider, and a token."""
+
+    folder: Path
+    simulator: Simulator
+    token: str = ""
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "gateway.toml"
+
+    def write(self, endpoints: str) -> None:
+        """Replace the configuration."""
+        credential = (
+            f'[server]\nbind = "127.0.0.1:0"\n[[credentials]]\nname = "sim"\nprovider = "openai"\n'
+            f'api_key = "sk-test"\nbase_url = "{self.simulator.base_url}"\n'
+        )
+        self.config.write_text(credential + project() + endpoints, encoding="utf-8")
+
+    async def serve(self, nursery: trio.Nursery, *options: str) -> Served:
+        """A running gateway."""
+        return await start(nursery, [*PG_TRIO, "serve", "--config", str(self.config), *options])
+
+    async def ask(self, served: Served, slug: str = "ok") -> HttpResponse:
+        """One call."""
+        return await send_raw(served.port, post(f"/api/{PROJECT}/{slug}", {"message": "Hi"}, bearer(self.token)))
+
+    def workers(self) -> list[int]:
+        """Pids of the running workers."""
+        pids: list[int] = json.loads((self.folder / "data" / "serve.json").read_text())["workers"]
+        return pids
+
+
+@pytest.fixture
+async def setup(nursery: trio.Nursery, tmp_path: Path) -> Setup:
+    made = Setup(tmp_path, await nursery.start(serve_simulator))
+    made.write(endpoint("ok"))
+    status, made.token, _ = await run_command(
+        "token", "create", "--config", str(made.config), "--project", str(PROJECT), "--name", "t"
+    )
+    made.token = made.token.strip()
+    assert 0 == status
+    return made
+
+
+async def test_demo_prints_working_curl_line(nursery: trio.Nursery) -> None:
+    served = await start(nursery, [*PG_TRIO, "serve", "--demo", "--bind", "127.0.0.1:0"])
+    match = await served.wait_output(r"http://127\.0\.0\.1:\d+(\S+) -H 'Authorization: (Bearer \S+)'")
+
+    response = await send_raw(served.port, post(match[1], {"message": "Hello!"}, ("authorization", match[2])))
+    status = await served.stop()
+
+    assert (200, "You said: Hello!") == (response.status, response.json()["content"])
+    assert 0 == status
+
+
+async def test_sigterm_finishes_what_runs(nursery: trio.Nursery, setup: Setup) -> None:
+    setup.simulator.behave("ok", "latency=600ms")
+    served = await setup.serve(nursery)
+    answers: list[HttpResponse] = []
+
+    async def ask() -> None:
+        answers.append(await setup.ask(served))
+
+    async with trio.open_nursery() as asking:
+        asking.start_soon(ask)
+        await setup.simulator.wait_request(1)
+        status = await served.stop(signal.SIGTERM)
+
+    assert 0 == status
+    assert [200] == [answer.status for answer in answers]
+    with sqlite3.connect(setup.folder / "data" / "log.db") as log:
+        assert [(200,)] == log.execute("SELECT status FROM gateway_logs").fetchall()
+    assert not (setup.folder / "data" / "serve.json").exists()
+
+
+async def test_killed_worker_is_replaced(nursery: trio.Nursery, setup: Setup) -> None:
+    served = await setup.serve(nursery, "--workers", "2")
+    before = setup.workers()
+
+    os.kill(before[0], signal.SIGKILL)
+    await wait_until(lambda: setup.workers() != before)
+    answers = [await setup.ask(served) for _ in range(10)]
+    await served.stop()
+
+    assert [200] * 10 == [answer.status for answer in answers]
+    assert "ended with status -9" in served.output
+    assert [False, False] == [is_running(pid) for pid in before]
+
+
+async def test_killed_parent_leaves_no_orphans(nursery: trio.Nursery, setup: Setup) -> None:
+    served = await setup.serve(nursery, "--workers", "2")
+    workers = setup.workers()
+
+    await served.stop(signal.SIGKILL)
+
+    await wait_until(lambda: not any(is_running(pid) for pid in workers))
+
+
+async def test_reload_takes_new_configuration(nursery: trio.Nursery, setup: Setup) -> None:
+    served = await setup.serve(nursery, "--workers", "2")
+    before = setup.workers()
+
+    setup.write(endpoint("ok") + endpoint("new"))
+    status, _, said = await run_command("reload", "--config", str(setup.config))
+    answer = await setup.ask(served, "new")
+    after = setup.workers()
+    await served.stop()
+
+    assert (0, "reloaded: 2 new workers\n") == (status, said)
+    assert 200 == answer.status
+    assert set() == set(before) & set(after)
+
+
+async def test_bad_configuration_changes_nothing(nursery: trio.Nursery, setup: Setup) -> None:
+    served = await setup.serve(nursery)
+    before = setup.workers()
+
+    setup.write(endpoint("ok", temperature=3))
+    status, _, said = await run_command("reload", "--config", str(setup.config))
+    served.process.send_signal(signal.SIGHUP)
+    await served.wait_output("reload refused")
+    answer = await setup.ask(served)
+    after = setup.workers()
+    await served.stop()
+
+    assert 1 == status
+    assert "temperature: 3 is above 2" in said
+    assert "temperature: 3 is above 2" in served.output
+    assert (200, before) == (answer.status, after)
+
+
+async def test_reload_cuts_no_answer(nursery: trio.Nursery, setup: Setup) -> None:
+    setup.simulator.behave("ok", "latency=700ms")
+    served = await setup.serve(nursery, "--workers", "2")
+    statuses: list[int] = []
+
+    async def ask() -> None:
+        statuses.extend([(await setup.ask(served)).status for _ in range(3)])
+
+    async with trio.open_nursery() as asking:
+        for _ in range(64):
+            asking.start_soon(ask)
+        await setup.simulator.wait_request(64)
+        status, _, _ = await run_command("reload", "--config", str(setup.config))
+    await served.stop()
+
+    assert 0 == status
+    assert [200] * 192 == statuses
+
+
+async def test_reload_without_gateway_says_so(setup: Setup) -> None:
+    status, _, said = await run_command("reload", "--config", str(setup.config))
+
+    assert 1 == status
+    assert "no gateway runs" in said
+
+
+async def test_start_fails_with_reason(nursery: trio.Nursery, setup: Setup) -> None:
+    setup.config.write_text("[gateway]\nmax_body_bites = 3\n", encoding="utf-8")
+
+    status, _, said = await run_command("serve", "--config", str(setup.config))
+
+    assert 1 == status
+    assert "gateway.max_body_bites" in said
+    assert "Traceback" not in said
+
+
+async def test_taken_address_is_said(nursery: trio.Nursery, setup: Setup) -> None:
+    served = await setup.serve(nursery)
+
+    status, _, said = await run_command("serve", "--config", str(setup.config), "--bind", f"127.0.0.1:{served.port}")
+    await served.stop()
+
+    assert 1 == status
+    assert f"127.0.0.1:{served.port}" in said
+    assert "Traceback" not in said
+
+
+async def test_unusable_data_dir_is_said(nursery: trio.Nursery, setup: Setup) -> None:
+    (setup.folder / "data" / "tokens.db").write_bytes(b"not a database, whatever its name says" * 100)
+
+    status, _, said = await run_command("serve", "--config", str(setup.config))
+
+    assert 1 == status
+    assert "tokens.db" in said
+    assert "Traceback" not in said
+
+
+async def test_revocation_holds_within_a_second(nursery: trio.Nursery, setup: Setup) -> None:
+    served = await setup.serve(nursery, "--workers", "2")
+    allowed = [(await setup.ask(served)).status for _ in range(8)]
+
+    status, _, said = await run_command("token", "revoke", "--config", str(setup.config), setup.token[:16])
+    await trio.sleep(1)  # the promise itself
+    refused = [(await setup.ask(served)).status for _ in range(8)]
+    await served.stop()
+
+    assert 0 == status, said
+    assert [200] * 8 == allowed
+    assert [401] * 8 == refused
+
+
+async def test_stock_hypercorn_serves_the_same(nursery: trio.Nursery, setup: Setup) -> None:
+    command = [sys.executable, "-m", "hypercorn", "-k", "trio", "-b", "127.0.0.1:0", "pg_trio.app:create_app()"]
+    served = await start(nursery, command, {"PG_TRIO_CONFIG": str(setup.config)})
+
+    answer = await setup.ask(served)
+    health = await send_raw(served.port, get("/healthz"))
+    status = await served.stop(signal.SIGTERM)
+
+    assert (200, 200, 0) == (answer.status, health.status, status)
+    assert re.search(r"Running on http://127\.0\.0\.1", served.output)
