@@ -7,7 +7,7 @@ Rules:
    one that is killed at any instruction leaves the old value or the new one, never a mixture; nothing is repaired.
 3. Who may write a slot is not settled here: a bucket's is written under its guard (guard.py), a worker's row of spend
    by that worker alone (spend.py). Reading needs no lock.
-4. One thread makes all calls. Nothing here waits for anybody longer than LOCK_LIMIT_S (byte_lock.py).
+4. One thread makes all calls. Waiting is bounded by byte_lock.py's limit.
 """
 
 from __future__ import annotations

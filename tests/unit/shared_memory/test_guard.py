@@ -66,6 +66,18 @@ def test_two_stopped_holders_give_up_clearly(open_owner: OpenOwner) -> None:
     assert 1 == segment.counters.stuck
 
 
+def test_key_given_up_recovers_by_itself(open_owner: OpenOwner) -> None:
+    first, second, third = (Guard(open_owner(), BUCKET_KINDS, b"k") for _ in range(3))
+    held = [first.enter(), second.enter()]
+    for _ in range(2):
+        with pytest.raises(Overloaded):
+            third.enter()
+
+    second.leave(held[1])
+
+    assert 1 == third.enter()
+
+
 def test_place_given_up_can_be_taken_over_again(open_owner: OpenOwner) -> None:
     first, second, third = (Guard(open_owner(), BUCKET_KINDS, b"k") for _ in range(3))
     first.leave(first.enter())

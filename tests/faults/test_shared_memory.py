@@ -1,0 +1,198 @@
+"""Shared memory under real processes: at once, killed, stopped. The numbers are read from the file they shared."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from pg_trio.shared_memory.byte_lock import ByteLock
+from pg_trio.shared_memory.segment import HEADER_BYTES, SLOT_BYTES
+from pg_trio.shared_memory.spend import SharedSpend
+from pg_trio.shared_memory.token_bucket import SharedBuckets
+from tests.support import shared_memory_process as work
+
+ROOT = Path(__file__).parents[2]
+EXIT_LIMIT_S = 30
+KILLS = 12
+
+Process = subprocess.Popen[bytes]
+Start = Callable[[Callable[[Path], None]], Process]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "shared.mem"
+
+
+@pytest.fixture
+def start(path: Path) -> Iterator[Start]:
+    """Starts a process that does the action once it is told to; all are gone after the test."""
+    with ExitStack() as stack:
+
+        def start_process(action: Callable[[Path], None]) -> Process:
+            process = subprocess.Popen(
+                [sys.executable, "-m", work.__name__, action.__name__, str(path)],
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            return process
+
+        yield start_process
+
+
+def go(*processes: Process) -> None:
+    """Let them begin, or go on, all at once."""
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+
+
+def hear(process: Process, count: int = 64) -> bytes:
+    """What it said, as soon as it says something."""
+    assert process.stdout is not None
+    return os.read(process.stdout.fileno(), count)
+
+
+def kill_after(process: Process, done: int) -> int:
+    """Kill it once it has done so many things; how many it had done in the end."""
+    heard = 0
+    while heard < done:
+        heard += len(hear(process, 4096))
+    process.kill()
+    while rest := hear(process, 65_536):
+        heard += len(rest)
+    assert -signal.SIGKILL == process.wait(EXIT_LIMIT_S)
+    return heard
+
+
+def held_locks(path: Path) -> list[int]:
+    """Offsets of all lock bytes that anybody holds."""
+    with closing(work.open_here(path)) as segment:
+        locks = {offset: ByteLock(segment.descriptor, offset) for offset in range(HEADER_BYTES)}
+        locks |= {
+            offset: ByteLock(segment.descriptor, offset)
+            for offset in range(HEADER_BYTES, len(segment.memory), SLOT_BYTES)
+        }
+        return [offset for offset, lock in locks.items() if not lock.acquire_nowait()]
+
+
+def test_processes_at_once_share_one_bucket(start: Start, path: Path) -> None:
+    takers = [start(work.take_until_refused) for _ in range(4)]
+    go(*takers)
+
+    answers = [[int(number) for number in taker.communicate(timeout=EXIT_LIMIT_S)[0].split()] for taker in takers]
+    admitted, takeovers = (sum(column) for column in zip(*answers, strict=True))
+
+    # Each takeover may cost a token, and none is ever given twice.
+    assert 600 - takeovers <= admitted <= 600
+    with closing(work.open_here(path)) as segment:
+        assert SharedBuckets(segment).take(work.KEY, work.FEW, work.NOW) is not None
+
+
+def test_processes_at_once_share_one_budget(start: Start, path: Path) -> None:
+    spenders = [start(work.reserve_until_refused) for _ in range(4)]
+    go(*spenders)
+    answers = [[int(number) for number in hear(spender).split()] for spender in spenders]
+
+    with closing(work.open_here(path)) as segment:
+        spend = SharedSpend(segment)
+        while_standing = spend.read(work.KEY, work.MONTH)
+        go(*spenders)
+        assert [0] * 4 == [spender.wait(EXIT_LIMIT_S) for spender in spenders]
+        spend.reap()
+        after = spend.read(work.KEY, work.MONTH)
+
+    settled, reserved = (sum(column) for column in zip(*answers, strict=True))
+    assert (settled, reserved) == while_standing
+    assert work.BUDGET - work.RESERVED < settled + reserved <= work.BUDGET
+    assert (settled, 0) == after
+
+
+def test_killed_takers_leave_no_lock_and_right_sum(start: Start, path: Path) -> None:
+    takers = [start(work.take_for_ever) for _ in range(KILLS)]
+    for first, second in zip(takers[::2], takers[1::2], strict=True):
+        go(first, second)  # two at a time, so that one is killed while another takes
+
+    done = sum(kill_after(taker, done=50 + 37 * number) for number, taker in enumerate(takers))
+
+    assert [] == held_locks(path)
+    with closing(work.open_here(path)) as segment:
+        hour, minute = SharedBuckets(segment).peek(work.KEY, work.MANY, work.NOW)
+    taken = work.MANY[0][0] - hour.remaining
+    assert hour.remaining == minute.remaining
+    # A taker may have been killed after a take and before it said so, and a takeover may cost a token.
+    assert done <= taken <= done + 2 * KILLS
+
+
+def test_killed_spenders_leave_nothing_reserved(start: Start, path: Path) -> None:
+    spenders = [start(work.spend_for_ever) for _ in range(KILLS)]
+    for first, second in zip(spenders[::2], spenders[1::2], strict=True):
+        go(first, second)
+
+    done = sum(kill_after(spender, done=50 + 37 * number) for number, spender in enumerate(spenders))
+
+    assert [] == held_locks(path)
+    with closing(work.open_here(path)) as segment:
+        spend = SharedSpend(segment)
+        spend.reap()
+        settled, reserved = spend.read(work.KEY, work.MONTH)
+    assert 0 == reserved
+    assert done * work.SPENT <= settled <= (done + KILLS) * work.SPENT
+
+
+def test_stopped_holder_stops_nobody(start: Start, path: Path) -> None:
+    stopped = start(work.stop_in_take)
+    go(stopped)
+    _, status = os.waitpid(stopped.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+
+    with closing(work.open_here(path)) as segment:
+        buckets, admitted = SharedBuckets(segment), 0
+        while buckets.take(work.KEY, work.FEW, work.NOW) is None:
+            admitted += 1
+        stopped.send_signal(signal.SIGCONT)
+        by_stopped = int(stopped.communicate(timeout=EXIT_LIMIT_S)[0])
+
+        # What the stopped one was about to take was not taken; continued, it finds the bucket empty.
+        assert (600, 0, 1) == (admitted, by_stopped, segment.counters.takeovers)
+        assert 0 == buckets.peek(work.KEY, work.FEW, work.NOW)[0].remaining
+
+
+def test_stopped_holder_may_be_killed(start: Start, path: Path) -> None:
+    stopped = start(work.stop_in_take)
+    go(stopped)
+    os.waitpid(stopped.pid, os.WUNTRACED)
+
+    stopped.kill()
+    stopped.wait(EXIT_LIMIT_S)
+
+    assert [] == held_locks(path)
+    with closing(work.open_here(path)) as segment:
+        assert SharedBuckets(segment).take(work.KEY, work.FEW, work.NOW) is None
+        assert 0 == segment.counters.takeovers
+
+
+@pytest.mark.parametrize("before", ["nothing", "garbage"])
+def test_starters_at_once_make_one_file(start: Start, path: Path, before: str) -> None:
+    if before == "garbage":
+        path.write_bytes(b"garbage" * 1000)
+    starters = [start(work.open_and_reserve) for _ in range(6)]
+
+    go(*starters)
+    made = [int(hear(starter)) for starter in starters]
+
+    assert [0, 0, 0, 0, 0, 1] == sorted(made)
+    with closing(work.open_here(path)) as segment:
+        assert (0, 6 * work.RESERVED) == SharedSpend(segment).read(work.KEY, work.MONTH)
+    assert (before == "garbage") == bool(list(path.parent.glob("shared.mem.bad-*")))

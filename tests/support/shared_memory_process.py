@@ -1,0 +1,121 @@
+"""A process that works on a shared memory file, for tests that kill and stop it: `python -m … ACTION FILE`.
+
+It writes one byte for each thing done, after it is done, and what it found at the end. It begins when a line arrives.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from pg_trio.shared_memory.segment import Segment
+from pg_trio.shared_memory.segment_file import open_segment
+from pg_trio.shared_memory.spend import SharedSpend
+from pg_trio.shared_memory.token_bucket import SharedBuckets
+
+KEY = b"endpoint"
+# Tests read the clock as 0 for ever, so that nothing is refilled and every token can be counted.
+NOW = 0.0
+FEW = ((600, 60.0),)
+MANY = ((10_000_000, 3600.0), (10_000_000, 60.0))
+MONTH = 5
+SLOTS = 1024
+RESERVED = 10
+SPENT = 7
+BUDGET = 6_000
+HUGE_BUDGET = 10**15
+
+DONE = b"."
+
+
+def open_here(path: Path) -> Segment:
+    """The segment as all processes of these tests open it."""
+    return open_segment(path, slots=SLOTS)
+
+
+def say(what: bytes) -> None:
+    os.write(sys.stdout.fileno(), what)
+
+
+def take_until_refused(path: Path) -> None:
+    """Take from one bucket with few tokens, and say how many were ours and what was taken over."""
+    with closing(open_here(path)) as segment:
+        buckets, admitted = SharedBuckets(segment), 0
+        while buckets.take(KEY, FEW, NOW) is None:
+            admitted += 1
+        say(b"%d %d" % (admitted, segment.counters.takeovers))
+
+
+def reserve_until_refused(path: Path) -> None:
+    """Reserve from one budget, settle every second reservation with less, and say how much was settled."""
+    with closing(open_here(path)) as segment:
+        spend, settled, number = SharedSpend(segment), 0, 0
+        while spend.reserve(KEY, MONTH, RESERVED, BUDGET) is None:
+            number += 1
+            if number % 2:
+                spend.settle(KEY, MONTH, RESERVED, SPENT)
+                settled += SPENT
+        reserved = number // 2 * RESERVED
+        say(b"%d %d" % (settled, reserved))
+        # The parent looks while these reservations stand.
+        sys.stdin.readline()
+
+
+def take_for_ever(path: Path) -> None:
+    """One byte for each token taken."""
+    buckets = SharedBuckets(open_here(path))
+    while buckets.take(KEY, MANY, NOW) is None:
+        say(DONE)
+
+
+def spend_for_ever(path: Path) -> None:
+    """One byte for each reservation that was settled."""
+    spend = SharedSpend(open_here(path))
+    while spend.reserve(KEY, MONTH, RESERVED, HUGE_BUDGET) is None:
+        spend.settle(KEY, MONTH, RESERVED, SPENT)
+        say(DONE)
+
+
+def stop_in_take(path: Path) -> None:
+    """Stop with the bucket held, in the middle of writing it; take once more when continued."""
+    with closing(open_here(path)) as segment:
+        buckets = SharedBuckets(segment)
+        write = segment.write
+
+        def stop_and_write(*arguments: object) -> None:
+            segment.write = write  # type: ignore[method-assign]
+            os.kill(os.getpid(), signal.SIGSTOP)
+            write(*arguments)  # type: ignore[arg-type]
+
+        segment.write = stop_and_write  # type: ignore[assignment, method-assign]
+        admitted = sum(buckets.take(KEY, FEW, NOW) is None for _ in range(2))
+        say(b"%d" % admitted)
+
+
+def open_and_reserve(path: Path) -> None:
+    """Open the file, as one of several at once; say whether it was new to us, and leave a mark in it."""
+    with closing(open_here(path)) as segment:
+        SharedSpend(segment).reserve(KEY, MONTH, RESERVED, HUGE_BUDGET)
+        say(b"%d" % segment.is_new)
+        sys.stdin.readline()
+
+
+ACTIONS: dict[str, Callable[[Path], None]] = {
+    action.__name__: action
+    for action in (
+        take_until_refused,
+        reserve_until_refused,
+        take_for_ever,
+        spend_for_ever,
+        stop_in_take,
+        open_and_reserve,
+    )
+}
+
+if __name__ == "__main__":
+    sys.stdin.readline()
+    ACTIONS[sys.argv[1]](Path(sys.argv[2]))
