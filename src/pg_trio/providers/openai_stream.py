@@ -95,7 +95,8 @@ class OpenAIStreamReader:
             return events
         try:
             for sent in self._parser.feed(data):
-                if sent.data == _DONE:
+                # As openai-python looks for it: what follows it on its line is nobody's.
+                if sent.data.startswith(_DONE):
                     events.append(self._end(UpstreamNonsense("the stream ended without a finish reason")))
                     return events
                 self._read_event(sent, events)

@@ -182,3 +182,27 @@ def test_text_goes_as_utf8() -> None:
 def test_unknown_provider_is_a_bug() -> None:
     with pytest.raises(KeyError):
         adapter_for("nobody")
+
+
+# ── a streamed answer ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("provider", ["openai", "groq", "together", "ollama"])
+def test_stream_is_asked_for_with_usage(provider: str) -> None:
+    body = orjson.loads(adapter_for(provider).build_request(HI, candidate_of(provider), stream=True).body)
+
+    assert (True, {"include_usage": True}) == (body["stream"], body["stream_options"])
+
+
+def test_mistral_is_not_asked_for_usage() -> None:
+    body = orjson.loads(adapter_for("mistral").build_request(HI, candidate_of("mistral"), stream=True).body)
+
+    assert True is body["stream"]
+    assert "stream_options" not in body
+
+
+def test_stream_differs_in_its_body_only() -> None:
+    whole = build(HI)
+    streamed = adapter_for("openai").build_request(HI, candidate_of("openai"), stream=True)
+
+    assert whole == evolve(streamed, body=whole.body)

@@ -101,8 +101,9 @@ ERRORS = {
 
 def test_every_recording_is_read() -> None:
     recorded = {f"{path.parent.name}/{path.stem}" for path in RECORDINGS.glob("*/stream*.http")}
+    wire = {name for name in recorded if adapter_for(name.partition("/")[0]) is adapter_for("openai")}
 
-    assert recorded == {*ANSWERS, *ERRORS}
+    assert wire == {*ANSWERS, *ERRORS}
 
 
 @pytest.mark.parametrize(("name", "expected"), ANSWERS.items(), ids=ANSWERS)

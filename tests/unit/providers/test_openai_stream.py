@@ -1,0 +1,442 @@
+"""Streams of the OpenAI wire that only look odd, and those that are no answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pg_trio.domain.chat import FinishReason, Usage
+from pg_trio.domain.events import Broken, ContentDelta, Event, Finished, Opened, ReasoningDelta, ToolCallDelta
+from pg_trio.domain.project import Candidate, Credential
+from pg_trio.domain.secret import Secret
+from pg_trio.errors import AttemptFailed, AttemptTimedOut, UpstreamBroken, UpstreamNonsense
+from pg_trio.providers import adapter_for
+from pg_trio.providers.openai_stream import MAX_TOOL_CALLS, OpenAIStreamReader
+
+KEY = "0a1b2c3d4e5f60718293"
+CANDIDATE = Candidate(Credential("main", "openai", "https://api.openai.com/v1", Secret(KEY)), "gpt-4o-mini")
+OPENED = Opened("chatcmpl-1", "gpt-4o-mini")
+DONE = b"data: [DONE]\n\n"
+
+
+def event(data: Any) -> bytes:
+    return b"data: " + orjson.dumps(data) + b"\n\n"
+
+
+def chunk(delta: Any, finish_reason: Any = None, **fields: Any) -> bytes:
+    return event({"id": "chatcmpl-1", "choices": [{"delta": delta, "finish_reason": finish_reason}], **fields})
+
+
+TEXT = chunk({"content": "Hi"})
+STOP = chunk({}, "stop")
+
+
+def read(*pieces: bytes) -> list[Event]:
+    reader = OpenAIStreamReader(CANDIDATE)
+    return [event for piece in pieces for event in reader.feed(piece)] + reader.close()
+
+
+def deltas_of(*pieces: bytes) -> list[Event]:
+    """What lies between the first event and the last of a good stream."""
+    first, *deltas, last = read(*pieces, STOP, DONE)
+    assert isinstance(first, Opened)
+    assert isinstance(last, Finished)
+    return deltas
+
+
+def failure_of(*pieces: bytes) -> AttemptFailed:
+    last = read(*pieces)[-1]
+    assert isinstance(last, Broken), last
+    return last.failure
+
+
+# ── the head ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("status", "content_type", "expected"),
+    [
+        (200, "text/event-stream", True),
+        (200, "Text/Event-Stream; charset=utf-8", True),
+        (201, "text/event-stream", True),
+        (200, None, True),
+        (200, "application/json", False),
+        (200, "application/problem+json", False),
+        (429, "application/json", False),
+        (502, "text/html", False),
+        (500, "text/event-stream", False),
+    ],
+)
+def test_head_tells_what_the_body_is(status: int, content_type: str | None, expected: bool) -> None:
+    headers = {} if content_type is None else {"content-type": content_type}
+
+    assert expected is adapter_for("openai").is_stream(status, headers, CANDIDATE)
+
+
+def test_page_is_no_stream() -> None:
+    with pytest.raises(UpstreamNonsense) as caught:
+        adapter_for("openai").is_stream(200, {"content-type": f"text/html; {KEY}"}, CANDIDATE)
+
+    assert "the answer is not an event stream: content type text/html; [redacted]" == caught.value.said
+
+
+# ── text ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_events_of_a_plain_stream() -> None:
+    usage = event({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}})
+
+    events = read(chunk({"role": "assistant", "content": ""}), b": ping\n\n", TEXT, TEXT, STOP, usage, DONE)
+
+    assert [OPENED, ContentDelta("Hi"), ContentDelta("Hi"), Finished("stop", Usage(1, 2))] == events
+
+
+def test_first_token_is_the_only_winner() -> None:
+    events = read(chunk({"role": "assistant"}), chunk({"reasoning_content": "Hm."}), TEXT, STOP, DONE)
+
+    assert [False, False, True, False] == [event.is_token for event in events]
+    assert [False, True, True, True] == [event.shows_life for event in events]
+
+
+@pytest.mark.parametrize(
+    "quiet",
+    [
+        b": ping\n\n",
+        b"data:\n\n",
+        b"data: \n\n",
+        chunk({"role": "assistant"}),
+        chunk({"role": "assistant", "content": None}),
+        chunk({"content": ""}),
+        chunk({"content": []}),
+        chunk({"content": "", "tool_calls": []}),
+        chunk({"content": "", "tool_calls": None, "refusal": "", "reasoning": None}),
+        chunk({"reasoning": 7, "reasoning_details": []}),
+        chunk(None),
+        chunk({}, ""),
+        chunk({}, "", error=None, usage=None),
+        event({"choices": None}),
+        event({"choices": []}),
+        event({"usage": None}),
+        event({}),
+        event({"choices": [{}]}),
+        event({"choices": [{"index": 1, "delta": {"content": "another choice"}, "finish_reason": "length"}]}),
+    ],
+)
+def test_quiet_chunk_is_no_token(quiet: bytes) -> None:
+    assert [ContentDelta("Hi")] == deltas_of(quiet, TEXT, quiet)
+
+
+@pytest.mark.parametrize(
+    ("delta", "expected"),
+    [
+        ({"role": "assistant", "content": "Hi"}, [ContentDelta("Hi")]),
+        ({"reasoning_content": "Hm."}, [ReasoningDelta(3)]),
+        ({"reasoning": "Hm", "reasoning_content": ""}, [ReasoningDelta(2)]),
+        ({"reasoning": "Hm", "content": "Hi"}, [ReasoningDelta(2), ContentDelta("Hi")]),
+        ({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}]}, [ReasoningDelta(2)]),
+        ({"content": [{"type": "thinking", "thinking": "Hm."}]}, [ReasoningDelta(3)]),
+        ({"content": [{"type": "thinking", "thinking": {"odd": 1}}]}, [ReasoningDelta(1)]),
+        ({"content": [{"text": "a"}, {"type": "reference"}, {"text": "b"}]}, [ContentDelta("a"), ContentDelta("b")]),
+        ({"content": None, "refusal": "No."}, [ContentDelta("No.")]),
+    ],
+)
+def test_what_a_delta_says(delta: Any, expected: list[Event]) -> None:
+    assert [*expected, ContentDelta("Hi")] == deltas_of(chunk(delta), TEXT)
+
+
+def test_several_choices_in_one_chunk() -> None:
+    other, own = ({"index": index, "delta": {"content": str(index)}} for index in (1, 0))
+
+    assert [ContentDelta("0")] == deltas_of(event({"choices": [other, own]}))
+
+
+def test_model_and_id_are_the_first_chunks() -> None:
+    events = read(chunk({}, model="gpt-x"), event({"id": "z", "model": "y", "choices": [{"delta": {"content": "a"}}]}))
+
+    assert Opened("chatcmpl-1", "gpt-x") == events[0]
+    assert ContentDelta("a") == events[1]
+
+
+# ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("stop", "stop"),
+        ("eos", "stop"),
+        ("length", "length"),
+        ("model_length", "length"),
+        ("content_filter", "content_filter"),
+        ("tool_calls", "error"),
+        ("unheard_of", "error"),
+    ],
+)
+def test_finish_reason_is_the_contracts(said: str, expected: FinishReason) -> None:
+    assert Finished(expected) == read(TEXT, chunk({}, said), DONE)[-1]
+
+
+def test_tool_calls_outdo_stop() -> None:
+    call = {"index": 0, "id": "call_1", "function": {"name": "look_up", "arguments": "{}"}}
+
+    assert Finished("tool_calls") == read(chunk({"tool_calls": [call]}), STOP, DONE)[-1]
+
+
+def test_refusal_ends_as_content_filter() -> None:
+    assert Finished("content_filter") == read(chunk({"refusal": "No."}), STOP, DONE)[-1]
+
+
+@pytest.mark.parametrize("reason", ["length", "content_filter"])
+def test_silence_that_is_explained_is_an_answer(reason: FinishReason) -> None:
+    assert [OPENED, Finished(reason)] == read(chunk({}, reason), DONE)
+
+
+@pytest.mark.parametrize("reason", ["stop", "tool_calls", "error", "unheard_of"])
+def test_silence_is_nonsense(reason: str) -> None:
+    failure = failure_of(chunk({"role": "assistant", "content": ""}), chunk({"reasoning": "Hm"}), chunk({}, reason))
+
+    assert (UpstreamNonsense, "the stream has neither content nor tool calls") == (type(failure), failure.said)
+
+
+def test_done_is_not_needed() -> None:
+    assert [OPENED, ContentDelta("Hi"), Finished("stop")] == read(TEXT, STOP)
+
+
+def test_done_is_not_enough() -> None:
+    failure = failure_of(TEXT, DONE)
+
+    assert (UpstreamNonsense, "the stream ended without a finish reason") == (type(failure), failure.said)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "said"),
+    [
+        ([TEXT], "the stream was cut: it ended without a finish reason"),
+        ([TEXT, TEXT[:20]], "the stream was cut: it ended without a finish reason, 20 bytes into an event"),
+        ([], "the stream was cut: it ended without a finish reason"),
+    ],
+)
+def test_cut_stream_is_broken(pieces: list[bytes], said: str) -> None:
+    failure = failure_of(*pieces)
+
+    assert (UpstreamBroken, said) == (type(failure), failure.said)
+
+
+def test_text_after_the_reason_is_text() -> None:
+    assert [ContentDelta("Hi"), ContentDelta(" there")] == deltas_of(
+        chunk({"content": "Hi"}, "stop"), chunk({"content": " there"}, "stop")
+    )
+
+
+def test_failure_given_is_the_one_told() -> None:
+    reader = OpenAIStreamReader(CANDIDATE)
+    reader.feed(TEXT)
+
+    failure = AttemptTimedOut("no token for 30 s")
+
+    assert [Broken(failure)] == reader.close(failure)
+
+
+def test_failure_after_the_reason_is_forgiven() -> None:
+    reader = OpenAIStreamReader(CANDIDATE)
+    reader.feed(TEXT + STOP)
+
+    assert [Finished("stop")] == reader.close(AttemptTimedOut("no end for 30 s"))
+
+
+@pytest.mark.parametrize("end", [DONE, b"data:[DONE]\n\n", b"data: [DONE] \r\n\r\n", event({"error": "gone"})])
+def test_nothing_follows_the_last_event(end: bytes) -> None:
+    reader = OpenAIStreamReader(CANDIDATE)
+    last = reader.feed(TEXT + STOP + end + TEXT)[-1]
+
+    assert isinstance(last, Finished | Broken)
+    assert reader.is_over
+    assert ([], []) == (reader.feed(TEXT), reader.close())
+
+
+# ── usage ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def counts(prompt: Any, completion: Any) -> dict[str, Any]:
+    return {"prompt_tokens": prompt, "completion_tokens": completion}
+
+
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        ([STOP, event({"choices": [], "usage": counts(1, 2)})], Usage(1, 2)),
+        ([STOP, event({"choices": None, "usage": counts(1, 2)})], Usage(1, 2)),
+        ([STOP, event({"usage": counts(1, 2)})], Usage(1, 2)),
+        ([chunk({}, "stop", usage=counts(1, 2))], Usage(1, 2)),
+        ([chunk({"content": "a"}, usage=counts(1, 1)), chunk({}, "stop", usage=counts(1, 2))], Usage(1, 2)),
+        ([chunk({}, "stop", x_groq={"usage": counts(1, 2)})], Usage(1, 2)),
+        ([chunk({}, "stop", x_groq={"usage": counts(8, 9)}, usage=counts(1, 2))], Usage(1, 2)),
+        ([chunk({}, "stop", x_groq="odd")], None),
+        ([chunk({}, "stop", usage=counts(1, None))], None),
+        ([chunk({}, "stop", usage=counts(-1, 2))], None),
+        ([chunk({}, "stop", usage=counts(True, 2))], None),
+        ([chunk({}, "stop", usage="many")], None),
+        ([STOP], None),
+    ],
+)
+def test_usage_wherever_it_stands(pieces: list[bytes], expected: Usage | None) -> None:
+    assert Finished("stop", expected) == read(TEXT, *pieces, DONE)[-1]
+
+
+# ── tool calls ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def call(index: int | None = None, call_id: str | None = None, name: str | None = None, arguments: Any = None) -> Any:
+    fields = {"index": index, "id": call_id, "function": {"name": name, "arguments": arguments}}
+    return {field: value for field, value in fields.items() if value is not None}
+
+
+def calls_of(*deltas: Any) -> list[Event]:
+    return deltas_of(*[chunk({"tool_calls": [delta]}) for delta in deltas])
+
+
+@pytest.mark.parametrize(
+    "deltas",
+    [
+        [call(0, "a", "f", ""), call(0, arguments="{"), call(0, arguments="}"), call(1, "b", "g", "{}")],
+        [call(3, "a", "f"), call(3, arguments="{"), call(3, arguments="}"), call(1, "b", "g", "{}")],
+        [call(None, "a", "f"), call(arguments="{"), call(arguments="}"), call(None, "b", "g", "{}")],
+        [call(0, "a", "f"), call(0, "a", "f", "{"), call(0, "a", "", "}"), call(1, "b", "g", "{}")],
+        [call(0, "a", "f"), call(0, "made_up", None, "{"), call(0, "", None, "}"), call(0, "b", "g", "{}")],
+        [call(None, "a", "f"), call(None, "a", None, "{"), call(None, "a", "f", "}"), call(None, "b", "g", {})],
+    ],
+    ids=["plain", "any index", "no index", "repeated", "ids made up, one index", "ids only"],
+)
+def test_tool_calls_are_told_apart(deltas: list[Any]) -> None:
+    assert [
+        ToolCallDelta(0, "a", "f", ""),
+        ToolCallDelta(0, None, None, "{"),
+        ToolCallDelta(0, None, None, "}"),
+        ToolCallDelta(1, "b", "g", "{}"),
+    ] == calls_of(*deltas)
+
+
+def test_interleaved_calls_keep_their_numbers() -> None:
+    assert [
+        ToolCallDelta(0, "a", "f", ""),
+        ToolCallDelta(1, "b", "g", ""),
+        ToolCallDelta(0, None, None, "1"),
+        ToolCallDelta(1, None, None, "2"),
+    ] == calls_of(call(0, "a", "f"), call(1, "b", "g"), call(0, arguments="1"), call(1, arguments="2"))
+
+
+def test_call_without_id_is_given_one() -> None:
+    first, second = calls_of(call(0, None, "f", "{"), call(0, arguments="}"))
+
+    assert isinstance(first, ToolCallDelta)
+    assert first.id is not None
+    assert first.id.startswith("call_")
+    assert ToolCallDelta(0, None, None, "}") == second
+
+
+@pytest.mark.parametrize(
+    ("delta", "why"),
+    [
+        (7, " is a number, not an object"),
+        (call(0, "a"), ".function.name is missing"),
+        (call(0, "a", ""), ".function.name is missing"),
+        ({"arguments": "{}"}, ".function.name is missing"),
+        ({"index": True}, ".index is true or false, not an integer"),
+        ({"index": "0"}, ".index is a string, not an integer"),
+        ({"id": 1}, ".id is a number, not a string"),
+        ({"function": [1]}, ".function is a list, not an object"),
+        ({"function": {"name": 1}}, ".function.name is a number, not a string"),
+        ({"function": {"name": "f", "arguments": []}}, ".function.arguments is a list, not a string"),
+    ],
+)
+def test_tool_call_defect_says_where(delta: Any, why: str) -> None:
+    assert f"choices[0].delta.tool_calls[0]{why}" == failure_of(chunk({"tool_calls": [delta]})).said
+
+
+def test_calls_are_bounded() -> None:
+    calls = [call(index, str(index), "f") for index in range(MAX_TOOL_CALLS + 1)]
+
+    events = read(chunk({"tool_calls": calls}))
+
+    assert MAX_TOOL_CALLS == sum(event.is_token for event in events)
+    assert isinstance(events[-1], Broken)
+
+
+# ── no answer ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        (b"data: {\n\n", "a chunk of the stream is not JSON: error at character 1 of 1 bytes"),
+        (b'data: {"a": "\xff"}\n\n', "a chunk of the stream is not JSON: invalid UTF-8 in 10 bytes"),
+        (b"data: <html>\n\n", "a chunk of the stream is not JSON: error at character 0 of 6 bytes"),
+        (b"data: [DONE\n\n", "a chunk of the stream is not JSON: error at character 1 of 5 bytes"),
+        (b"data: []\n\n", "a chunk of the stream is a list, not an object"),
+        (b"data: null\n\n", "a chunk of the stream is missing"),
+        (event({"choices": {"a": 1}}), "choices is an object, not a list"),
+        (event({"choices": ["a"]}), "choices[0] is a string, not an object"),
+        (event({"choices": [{"delta": "a"}]}), "choices[0].delta is a string, not an object"),
+        (chunk({"content": 7}), "choices[0].delta.content is a number, not a string"),
+        (chunk({"content": ["a"]}), "choices[0].delta.content[0] is a string, not an object"),
+        (chunk({"content": [{"text": 1}]}), "choices[0].delta.content[0].text is a number, not a string"),
+        (chunk({"refusal": 7}), "choices[0].delta.refusal is a number, not a string"),
+        (chunk({"tool_calls": "a"}), "choices[0].delta.tool_calls is a string, not a list"),
+        (chunk({}, 7), "choices[0].finish_reason is a number, not a string"),
+        (event({"error": {"message": "Overloaded", "code": 503}}), "an error in the stream: Overloaded"),
+        (event({"error": "Overloaded"}), "an error in the stream: Overloaded"),
+        (event({"error": {}}), "an error in the stream: no message"),
+        (b'event: error\ndata: {"message":"Overloaded"}\n\n', "an error in the stream: Overloaded"),
+        (b"event: error\ndata: Overloaded\n\n", "an error in the stream: Overloaded"),
+        (event({"error": f"key {KEY}"}), "an error in the stream: key [redacted]"),
+        (b"data: " + b"[" * 100_000 + b"\n\n", "a chunk of the stream is not JSON: error at character"),
+        (b"data: " + b"x" * 1_100_000, "an event of the stream is larger than 1048576 bytes"),
+    ],
+)
+def test_nonsense_breaks_the_stream(broken: bytes, why: str) -> None:
+    first, token, last = read(TEXT + broken + TEXT + STOP + DONE)
+
+    assert [OPENED, ContentDelta("Hi")] == [first, token]
+    assert isinstance(last, Broken)
+    assert type(last.failure) is UpstreamNonsense
+    assert last.failure.said.startswith(why)
+
+
+def test_nonsense_after_the_reason_breaks_it_too() -> None:
+    assert "an error in the stream: gone" == failure_of(TEXT, STOP, event({"error": "gone"}), DONE).said
+
+
+@given(st.lists(st.binary() | st.sampled_from([TEXT, STOP, DONE, b"data: ", b"\n\n", b"data: {}\n\n"])))
+def test_garbage_ends_as_an_event(pieces: list[bytes]) -> None:
+    events = read(*pieces)
+
+    assert isinstance(events[-1], Finished | Broken)
+    assert not any(isinstance(event, Finished | Broken) for event in events[:-1])
+
+
+NAMES = "choices delta content tool_calls function index id name arguments finish_reason usage x_groq error refusal"
+FIELDS = st.sampled_from([*NAMES.split(), "reasoning", "type", "text", "thinking", "model"])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 2) | st.sampled_from(["", "a", "stop"]),
+    lambda values: st.lists(values, max_size=2) | st.dictionaries(FIELDS, values, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(st.lists(JSON, max_size=5))
+def test_any_json_ends_as_an_event(chunks: list[Any]) -> None:
+    events = read(*[event(value) for value in chunks])
+
+    assert isinstance(events[-1], Finished | Broken)
+
+
+@given(st.lists(JSON, min_size=1, max_size=5))
+def test_any_choice_ends_as_an_event(choices: list[Any]) -> None:
+    events = read(*[event({"choices": [{"delta": choice, "finish_reason": "stop"}]}) for choice in choices], DONE)
+
+    assert isinstance(events[-1], Finished | Broken)
+    assert all(event.text for event in events if isinstance(event, ContentDelta))

@@ -1,0 +1,172 @@
+"""What a streaming client gets, read as a strict client reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import orjson
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from pg_trio.domain.chat import FinishReason, Usage
+from pg_trio.domain.events import Broken, ContentDelta, Event, Finished, Opened, ReasoningDelta, ToolCallDelta
+from pg_trio.errors import DeadlineExceeded, ProviderCallFailed, UpstreamBroken
+from pg_trio.web.sse import KEEP_ALIVE, STREAM_HEADERS, StreamRenderer
+
+OPENED = Opened("chatcmpl-1", "gpt-4o-mini")
+META = {"request_id": "r-1"}
+
+
+def open_renderer(*events: Event) -> StreamRenderer:
+    renderer = StreamRenderer(1763800000)
+    assert b"" == renderer.render(OPENED)
+    renderer.render_all(events)
+    return renderer
+
+
+def stream_of(events: Sequence[Event], finish_reason: FinishReason = "stop") -> bytes:
+    renderer = open_renderer()
+    return renderer.render_all(events) + renderer.finish(finish_reason, Usage(1, 2), META)
+
+
+def chunks_of(stream: bytes) -> list[Any]:
+    """The chunks of a good stream. Nothing is forgiven: no other field than data, one line each, `[DONE]` last."""
+    *chunks, done, nothing = stream.decode("utf-8").split("\n\n")
+    assert ("data: [DONE]", "") == (done, nothing)
+    for chunk in chunks:
+        assert [chunk] == chunk.splitlines()
+        assert chunk.startswith("data: ")
+    parsed = [orjson.loads(chunk.removeprefix("data: ")) for chunk in chunks]
+    for chunk in parsed:
+        assert ["id", "object", "created", "model", "choices"] == list(chunk)[:5]
+        assert ("chatcmpl-1", "chat.completion.chunk") == (chunk["id"], chunk["object"])
+        assert 1763800000 == chunk["created"]
+    return parsed
+
+
+def test_bytes_of_the_contract() -> None:
+    assert (
+        b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1763800000,"model":"gpt-4o-mini",'
+        b'"choices":[{"index":0,"delta":{"role":"assistant","content":"Hi"},"finish_reason":null}]}\n\n'
+        b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1763800000,"model":"gpt-4o-mini",'
+        b'"choices":[{"index":0,"delta":{"content":"!"},"finish_reason":null}]}\n\n'
+        b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1763800000,"model":"gpt-4o-mini",'
+        b'"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+        b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1763800000,"model":"gpt-4o-mini",'
+        b'"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3},'
+        b'"meta":{"request_id":"r-1"}}\n\n'
+        b"data: [DONE]\n\n"
+    ) == stream_of([ContentDelta("Hi"), ContentDelta("!")])
+
+
+def test_head_and_keep_alive() -> None:
+    assert {
+        b"content-type": b"text/event-stream",
+        b"cache-control": b"no-cache",
+        b"x-accel-buffering": b"no",
+    } == dict(STREAM_HEADERS)
+    assert b": keep-alive\n\n" == KEEP_ALIVE
+
+
+@given(st.lists(st.text(min_size=1)))
+@example(["\u2028", "\u2029", "\x85", "\r\n\n", "🙂", "\x00", '"\\', "data: [DONE]\n\n", "\ufeff"])
+def test_text_arrives_as_it_was(texts: list[str]) -> None:
+    *chunks, last, trailer = chunks_of(stream_of([ContentDelta(text) for text in texts]))
+
+    assert texts == [chunk["choices"][0]["delta"]["content"] for chunk in chunks]
+    assert ("stop", []) == (last["choices"][0]["finish_reason"], trailer["choices"])
+
+
+def test_first_chunk_alone_has_the_role() -> None:
+    first, second, last, _ = chunks_of(stream_of([ContentDelta("a"), ContentDelta("b")]))
+
+    assert {"role": "assistant", "content": "a"} == first["choices"][0]["delta"]
+    assert {"content": "b"} == second["choices"][0]["delta"]
+    assert {} == last["choices"][0]["delta"]
+
+
+def test_silent_answer_has_the_role_too() -> None:
+    last, _ = chunks_of(stream_of([], "length"))
+
+    assert {"role": "assistant", "content": ""} == last["choices"][0]["delta"]
+    assert "length" == last["choices"][0]["finish_reason"]
+
+
+def test_tool_calls_have_openais_shape() -> None:
+    events = [
+        ToolCallDelta(0, "call_1", "look_up", ""),
+        ToolCallDelta(0, None, None, '{"a":\u2028}'),
+        ToolCallDelta(1, "call_2", "other", "{}"),
+    ]
+
+    first, second, third, _, _ = chunks_of(stream_of(events, "tool_calls"))
+
+    begin = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": ""}}
+    assert {"role": "assistant", "content": None, "tool_calls": [begin]} == first["choices"][0]["delta"]
+    more = {"index": 0, "function": {"arguments": '{"a":\u2028}'}}
+    assert {"tool_calls": [more]} == second["choices"][0]["delta"]
+    other = {"index": 1, "id": "call_2", "type": "function", "function": {"name": "other", "arguments": "{}"}}
+    assert {"tool_calls": [other]} == third["choices"][0]["delta"]
+
+
+def test_text_before_a_call_takes_the_role() -> None:
+    first, second, _, _ = chunks_of(stream_of([ContentDelta("Wait"), ToolCallDelta(0, "call_1", "look_up", "")]))
+
+    assert {"role": "assistant", "content": "Wait"} == first["choices"][0]["delta"]
+    assert ["tool_calls"] == list(second["choices"][0]["delta"])
+
+
+@pytest.mark.parametrize("event", [ReasoningDelta(3), Finished("stop"), Broken(UpstreamBroken("gone"))])
+def test_event_that_is_not_the_clients(event: Event) -> None:
+    assert b"" == open_renderer().render(event)
+
+
+def test_trailer_tells_usage_and_meta() -> None:
+    session_id = UUID("6f1c0000-0000-4000-8000-000000000001")
+    meta = {"request_id": "r-1", "session_id": session_id, "attempts": [{"model": "gpt\u2028x"}]}
+
+    stream = open_renderer().finish("stop", Usage(5, 7, estimated=True), meta)
+
+    trailer = chunks_of(stream)[-1]
+    usage = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12, "estimated": True}
+    assert usage == trailer["usage"]
+    assert {**meta, "session_id": str(session_id)} == trailer["meta"]
+
+
+def test_failure_is_no_end() -> None:
+    failed = open_renderer(ContentDelta("Hi")).fail(ProviderCallFailed("it said \u2028\n no"))
+
+    chunk, error, done, nothing = failed.decode("utf-8").split("\n\n")
+    assert [{"index": 0, "delta": {}, "finish_reason": "error"}] == orjson.loads(chunk[6:])["choices"]
+    name, data = error.splitlines()
+    assert "event: error" == name
+    body = {"ok": False, "error": "Provider call failed: it said \u2028\n no"}
+    assert body == orjson.loads(data.removeprefix("data: "))
+    assert ("data: [DONE]", "") == (done, nothing)
+
+
+def test_failure_has_the_contracts_text() -> None:
+    failed = open_renderer(ContentDelta("Hi")).fail(DeadlineExceeded(800))
+
+    assert b'\n\nevent: error\ndata: {"ok":false,"error":"Deadline exceeded: no answer within 800 ms."}\n\n' in failed
+
+
+def test_stream_carried_on_has_one_id_and_role() -> None:
+    events: list[Event] = [ContentDelta("a"), Opened("chatcmpl-2", "claude"), ContentDelta("b")]
+
+    first, second, last, trailer = chunks_of(stream_of(events))
+
+    assert ["gpt-4o-mini", "claude", "claude", "claude"] == [chunk["model"] for chunk in (first, second, last, trailer)]
+    assert {"content": "b"} == second["choices"][0]["delta"]
+
+
+def test_model_name_cannot_leave_its_place() -> None:
+    renderer = StreamRenderer(1763800000)
+    renderer.render(Opened("chatcmpl-1", 'x","choices":[%b]\n\n'))
+
+    chunk = chunks_of(renderer.finish("stop", Usage(1, 2), META))[0]
+
+    assert 'x","choices":[%b]\n\n' == chunk["model"]
