@@ -109,6 +109,14 @@ def test_bar_needs_throughput_and_cpu() -> None:
     assert [False, True] == met
 
 
+def test_negative_added_latency_meets_nothing() -> None:
+    visits = [make_visit("direct", single_p50_us=500), make_visit("lane", single_p50_us=100)]
+
+    met = {bar.wanted: bar.is_met for bar in judge(visits)}
+
+    assert not met["lane adds under 0.5 ms (p50)"]
+
+
 def test_percentile_is_nearest_rank() -> None:
     ordered = [float(n) for n in range(1, 201)]
 
