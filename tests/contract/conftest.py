@@ -112,8 +112,16 @@ async def caller(make_caller: Callable[..., Caller]) -> AsyncIterator[Caller]:
 
 @pytest.fixture
 async def tls_caller(make_caller: Callable[..., Caller], certificates: Certificates) -> AsyncIterator[Caller]:
-    """A caller that trusts the tests' own certificate, with a TLS limit that a test can wait for."""
-    made = make_caller(evolve(SMALL, tls_timeout_ms=300, connect_timeout_ms=300), certificates.client_context())
+    """A caller that trusts the tests' own certificate."""
+    made = make_caller(SMALL, certificates.client_context())
+    yield made
+    await made.transport.aclose()
+
+
+@pytest.fixture
+async def impatient_caller(make_caller: Callable[..., Caller]) -> AsyncIterator[Caller]:
+    """A caller whose limits on connecting a test can wait for."""
+    made = make_caller(evolve(SMALL, tls_timeout_ms=200, connect_timeout_ms=200))
     yield made
     await made.transport.aclose()
 

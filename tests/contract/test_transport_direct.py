@@ -14,7 +14,10 @@ from pg_trio.config.settings import UpstreamSettings
 from pg_trio.domain.upstream import WireRequest
 from pg_trio.errors import UpstreamBroken
 from pg_trio.transport.connect import Address, connect_first
+from pg_trio.transport.connection import Connection
 from pg_trio.transport.direct import DirectTransport
+from pg_trio.transport.pool import Pool
+from pg_trio.transport.wire import Origin
 from tests.contract.conftest import SMALL, Caller, Certificates, Serve
 from tests.contract.fault_server import LIMIT_S, Peer, answer_with, answers, answers_once
 
@@ -86,6 +89,24 @@ async def test_expired_connection_is_replaced(make_direct: MakeDirect, serve: Se
         await caller.fetch(server.url)
 
     assert [1, 1] == [len(peer.requests) for peer in server.peers]
+
+
+async def test_pool_gives_the_youngest_within_its_time() -> None:
+    pool = Pool(limit=3, idle_limit_s=10.0)
+    origin = Origin("http", "api.example", 80, True)
+    pairs = [socket.socketpair() for _ in range(3)]
+    oldest, middle, youngest = connections = [Connection(near, origin) for near, _ in pairs]
+    for age, connection in enumerate(connections):
+        pool.adopt(connection)
+        pool.give_back(connection, now=float(age))
+
+    taken = [pool.take(origin, now=11.0), pool.take(origin, now=11.5)]
+
+    assert [youngest, None] == taken
+    assert [True, True, False] == [oldest.is_closed, middle.is_closed, youngest.is_closed]
+    pool.close()
+    for _, far in pairs:
+        far.close()
 
 
 async def test_reaper_closes_without_calls(make_direct: MakeDirect, serve: Serve, nursery: trio.Nursery) -> None:

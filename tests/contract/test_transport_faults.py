@@ -496,22 +496,22 @@ async def test_other_host_name_is_unreachable(tls_caller: Caller, serve: Serve, 
     assert [] == server.peers[0].requests
 
 
-async def test_plain_server_is_no_tls(tls_caller: Caller, serve: Serve) -> None:
+async def test_plain_server_is_no_tls(impatient_caller: Caller, serve: Serve) -> None:
     server = await serve(answers_once(GOOD))
 
     with pytest.raises(UpstreamUnreachable):
-        await tls_caller.fetch(server.url.replace("http:", "https:"))
+        await impatient_caller.fetch(server.url.replace("http:", "https:"))
     await server.wait_all_gone()
 
 
-async def test_silent_handshake_is_unreachable(tls_caller: Caller, serve: Serve) -> None:
+async def test_silent_handshake_is_unreachable(impatient_caller: Caller, serve: Serve) -> None:
     async def stay_silent(peer: Peer) -> None:
         await peer.wait_gone()
 
     server = await serve(stay_silent)
 
     with pytest.raises(UpstreamUnreachable):
-        await tls_caller.fetch(server.url.replace("http:", "https:"))
+        await impatient_caller.fetch(server.url.replace("http:", "https:"))
     await server.wait_all_gone()
 
 

@@ -57,7 +57,7 @@ class Connection:
 
     async def receive(self) -> bytes:
         """The next bytes, at least one; none (`b""`) if the peer has closed. Always a checkpoint."""
-        # Waiting comes first here: right after a send nothing has come yet, and the failed try costs 7 % of a call.
+        # Waiting comes first here: right after a send nothing has come yet, and the failed try costs 9 % of a call.
         # TLS holds nothing back that the socket does not show: a read takes at least the whole rest of a record.
         received = None
         if self.is_closed:

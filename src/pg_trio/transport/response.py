@@ -64,11 +64,7 @@ class DirectResponse:
     async def _read_on(self) -> None:
         if self._connection is None:
             raise UpstreamBroken("response was closed before the answer was whole")
-        try:
-            await read_on(self._connection, self._answer)
-        except Exception:
-            self._let_go()
-            raise
+        await read_on(self._connection, self._answer)
         if self._answer.is_whole:
             self._let_go()
 
