@@ -1,0 +1,255 @@
+"""One circuit breaker: whether a key (a target, a credential) is worth asking. Synchronous; `now` is passed in.
+
+Rules:
+1. Closed, it counts. Three target faults in a row open it, or half of the window's calls failing (three at least), or
+   half of them failing or slow (ten at least). A refused credential opens it at once: it will be refused again.
+2. Open, it is not asked. How long: `open_s`, growing with each trip that follows closely on the one before, up to a
+   limit; what is set aside by its own word (`Retry-After`) stays so for that long, and counts as no failure.
+3. After that it is half-open: one probe at a time. Success closes it, a fault opens it for longer, and a cancelled
+   probe gives its place back.
+4. Calls that began before the last change of state say nothing about the present one and are ignored. A call that was
+   made though it is open (there was nobody else to ask) closes it by succeeding, and changes nothing by failing.
+
+The arithmetic of a primary that flaps (down and up again, down first) for 60 s: three calls open it, or two of
+three, or two of four; the next one is the probe `open_s` = 60 s later. So at most four calls reach it, whatever the
+period. Calls already under way when it opens come on top; a breaker cannot call them back.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+
+from attrs import define, frozen
+
+
+class Fault(Enum):
+    """Who is to blame for a failed call. What blames nobody (a malformed request) proves that the target answers."""
+
+    TARGET = "target"  # 5xx, a timeout, a broken connection, nonsense
+    SLOW = "slow"  # beaten by a hedge
+    ASIDE = "aside"  # 429: set aside for its Retry-After
+    CREDENTIAL = "credential"  # the key is refused
+    NOBODY = "nobody"
+
+
+class State(Enum):
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half-open"
+
+
+@frozen(slots=True)
+class BreakerRules:
+    """When a breaker opens and for how long. Envoy's outlier detection opens after 5 in a row for 30 s, resilience4j
+    at half of 100 for 60 s; both for hosts with many calls a second, where ours may see one a minute."""
+
+    failures_in_row: int = 3
+    failure_rate: float = 0.5
+    failing_min_calls: int = 3
+    slow_min_calls: int = 10
+    window_s: float = 30.0
+    open_s: float = 60.0
+    # With nobody else to ask, being closed to a target that is well again costs more than a call every few seconds.
+    open_alone_s: float = 5.0
+    open_growth: float = 2.0
+    open_limit_s: float = 600.0
+    # For a 429 without `Retry-After`: the first wait of the common client libraries is 0.5 to 2 s.
+    aside_s: float = 2.0
+    # Providers have sent days by mistake.
+    aside_limit_s: float = 3600.0
+
+
+@frozen(slots=True, eq=False)
+class Pass:
+    """A call that a breaker knows of; `generation` tells whether its state has changed since."""
+
+    generation: int
+    is_probe: bool
+
+
+class Breaker:
+    """The state of one key. `begin` a call, then tell exactly one of `succeed`, `fail`, `cancel` what became of it."""
+
+    def __init__(self, rules: BreakerRules) -> None:
+        self._rules = rules
+        self._window = _Window(rules.window_s / 2)
+        self._is_open = False
+        self._why = Fault.NOBODY
+        self._opened_at = -math.inf
+        self._open_for_s = 0.0
+        self._closed_at = -math.inf
+        self._in_row = 0
+        self._level = 0
+        self._generation = 0
+        self._has_probe = False
+
+    def state(self, now: float) -> State:
+        if not self._is_open:
+            return State.CLOSED
+        return State.OPEN if now < self._opened_at + self._open_for_s else State.HALF_OPEN
+
+    @property
+    def why(self) -> Fault:
+        """What opened it; NOBODY while it is closed."""
+        return self._why
+
+    def may_ask(self, now: float, *, is_alone: bool = False) -> bool:
+        """Whether a call may go there now: it is closed, or a probe is due and its place is free."""
+        return self.wait_s(now, is_alone=is_alone) == 0.0
+
+    def wait_s(self, now: float, *, is_alone: bool = False) -> float:
+        """Seconds until a call may go there; 0 if one may now. While a probe is out, until it may be sent again."""
+        if not self._is_open:
+            return 0.0
+        open_for_s = self._open_for_s
+        if is_alone and self._why is not Fault.ASIDE:
+            open_for_s = min(open_for_s, self._rules.open_alone_s)
+        wait_s = max(0.0, self._opened_at + open_for_s - now)
+        # Nobody knows when the probe will be back: a second is what clients wait at least.
+        return max(wait_s, 1.0) if self._has_probe else wait_s
+
+    def begin(self, now: float, *, is_alone: bool = False) -> Pass:
+        """Count a call in: a probe if one is due. Refuses nobody; `may_ask` is what asks."""
+        is_probe = self._is_open and self.may_ask(now, is_alone=is_alone)
+        if is_probe:
+            self._has_probe = True
+        return Pass(self._generation, is_probe)
+
+    def begin_unasked(self) -> Pass:
+        """Count in a call that is made though none may be: never a probe."""
+        return Pass(self._generation, is_probe=False)
+
+    def succeed(self, passed: Pass, now: float) -> None:
+        """The call was answered (or refused in a way that blames nobody)."""
+        if passed.generation != self._generation:
+            return
+        if self._is_open:
+            self._close(now)
+        self._in_row = 0
+        self._window.count(now)
+
+    def fail(self, passed: Pass, fault: Fault, now: float, retry_after_s: float | None = None) -> None:
+        """The call failed by a fault of this key's."""
+        if passed.generation != self._generation:
+            return
+        if fault is Fault.NOBODY:
+            self.succeed(passed, now)
+        elif self._is_open and not passed.is_probe:
+            return
+        elif fault is Fault.ASIDE:
+            self._open(fault, now, self._aside_for_s(retry_after_s, now))
+        elif self._is_open or self._is_enough(fault, now):
+            self._open(fault, now, self._grown(self._rules.open_s, self._rules.open_limit_s, now))
+
+    def cancel(self, passed: Pass) -> None:
+        """The call was ended before anybody knew; a probe's place is free again."""
+        if passed.is_probe and passed.generation == self._generation:
+            self._has_probe = False
+
+    def as_dict(self, now: float) -> dict[str, object]:
+        """For people and machines: state, why, how long still, and what the window holds."""
+        window = self._window
+        window.turn(now)
+        return {
+            "state": self.state(now).value,
+            "why": self._why.value if self._is_open else None,
+            "asked_again_in_s": round(self.wait_s(now), 3),
+            "probing": self._has_probe,
+            "trips_in_row": self._level,
+            "failures_in_row": self._in_row,
+            "window": {"calls": window.calls, "failed": window.failed, "slow": window.slow},
+        }
+
+    def as_line(self, now: float) -> str:
+        """The same in one line, for a terminal."""
+        state = self.state(now)
+        counts = f"{self._window.failed} failed and {self._window.slow} slow of {self._window.calls}"
+        if state is State.CLOSED:
+            return f"closed, {counts}"
+        probing = ", probing" if self._has_probe else ""
+        return f"{state.value} by {self._why.value}, next in {self.wait_s(now):.1f} s{probing}, {counts}"
+
+    def _is_enough(self, fault: Fault, now: float) -> bool:
+        rules, window = self._rules, self._window
+        window.count(now, fault)
+        if fault is Fault.CREDENTIAL:
+            return True
+        if fault is Fault.SLOW:
+            return window.calls >= rules.slow_min_calls and window.bad >= rules.failure_rate * window.calls
+        self._in_row += 1
+        is_failing = window.calls >= rules.failing_min_calls and window.failed >= rules.failure_rate * window.calls
+        return self._in_row >= rules.failures_in_row or is_failing
+
+    def _aside_for_s(self, retry_after_s: float | None, now: float) -> float:
+        if retry_after_s is None:
+            return self._grown(self._rules.aside_s, self._rules.open_limit_s, now)
+        return min(retry_after_s, self._rules.aside_limit_s)
+
+    def _grown(self, first_s: float, limit_s: float, now: float) -> float:
+        """`first_s`, longer by each trip before it that was not followed by a quiet time as long as the trip."""
+        is_calm = not self._is_open and now - self._closed_at >= self._open_for_s
+        self._level = 0 if is_calm else self._level + 1
+        # The exponent is bounded, or a target that is down for a year would overflow a float.
+        return float(min(limit_s, first_s * self._rules.open_growth ** min(self._level, 64)))
+
+    def _open(self, fault: Fault, now: float, for_s: float) -> None:
+        self._is_open = True
+        self._why = fault
+        self._opened_at = now
+        self._open_for_s = for_s
+        self._change()
+
+    def _close(self, now: float) -> None:
+        self._is_open = False
+        self._why = Fault.NOBODY
+        self._closed_at = now
+        self._window.clear()
+        self._change()
+
+    def _change(self) -> None:
+        self._generation += 1
+        self._has_probe = False
+        self._in_row = 0
+
+
+@define(slots=True, eq=False)
+class _Window:
+    """Counts of the last one to two `half_s`: two halves that take turns, whatever the number of calls."""
+
+    half_s: float
+    _began_at: float = -math.inf
+    _now: tuple[int, int, int] = (0, 0, 0)
+    _before: tuple[int, int, int] = (0, 0, 0)
+
+    @property
+    def calls(self) -> int:
+        return self._now[0] + self._before[0]
+
+    @property
+    def failed(self) -> int:
+        return self._now[1] + self._before[1]
+
+    @property
+    def slow(self) -> int:
+        return self._now[2] + self._before[2]
+
+    @property
+    def bad(self) -> int:
+        return self.failed + self.slow
+
+    def count(self, now: float, fault: Fault | None = None) -> None:
+        self.turn(now)
+        calls, failed, slow = self._now
+        self._now = (calls + 1, failed + (fault not in (None, Fault.SLOW)), slow + (fault is Fault.SLOW))
+
+    def turn(self, now: float) -> None:
+        """Forget what is too old."""
+        if now < self._began_at + self.half_s:
+            return
+        self._before = self._now if now < self._began_at + 2 * self.half_s else (0, 0, 0)
+        self._now = (0, 0, 0)
+        self._began_at = now
+
+    def clear(self) -> None:
+        self._now = self._before = (0, 0, 0)
