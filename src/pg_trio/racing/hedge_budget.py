@@ -1,0 +1,60 @@
+"""How many hedges there may be: a share of the requests. Synchronous; `now` is passed in.
+
+A bucket as in gRPC's retry throttling and linkerd's retry budgets: each request puts `share` of a hedge into it, each
+hedge takes one out, and it holds `reserve` at most. So in any stretch of time, however it is chosen,
+
+    hedges <= reserve + share * requests + min_per_s * seconds
+
+whatever bursts come and however slow a provider becomes. What was saved up long ago is worth `reserve`, never more.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+# A balance short by less than this is a whole hedge: 20 deposits of 0.05 are to be one, and float sums lose some 1e-15.
+EPSILON_HEDGES = 1e-9
+
+
+@frozen(slots=True)
+class HedgeRules:
+    """How large a share. Linkerd allows retries for 20 % of requests, gRPC about 10 %; a hedge is wasted more often."""
+
+    share: float = 0.05
+    reserve: float = 5.0
+    # One a minute, so that an endpoint with a request now and then can hedge at all; never saved up beyond one.
+    min_per_s: float = 1 / 60
+
+
+class HedgeBudget:
+    """The hedges that may be sent. Under Trio a withdrawal is atomic without a lock."""
+
+    __slots__ = ("_at", "_balance", "_rules")
+
+    def __init__(self, rules: HedgeRules, now: float) -> None:
+        self._rules = rules
+        self._balance = rules.reserve
+        self._at = now
+
+    def deposit(self) -> None:
+        """Count a request."""
+        self._balance = min(self._rules.reserve, self._balance + self._rules.share)
+
+    def withdraw(self, now: float) -> bool:
+        """Take one hedge out, if there is one."""
+        self._refill(now)
+        if self._balance < 1.0 - EPSILON_HEDGES:
+            return False
+        self._balance -= 1.0
+        return True
+
+    def balance(self, now: float) -> float:
+        """How many hedges are left."""
+        self._refill(now)
+        return self._balance
+
+    def _refill(self, now: float) -> None:
+        earned = max(0.0, now - self._at) * self._rules.min_per_s
+        self._at = now
+        # Time fills up to one hedge, and to no more than fits; what requests have put in beyond that stays.
+        self._balance = max(self._balance, min(1.0, self._rules.reserve, self._balance + earned))
