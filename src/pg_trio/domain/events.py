@@ -66,10 +66,13 @@ class ToolCallDelta:
 
 @frozen(slots=True)
 class Finished:
-    """The answer is whole. `usage` is None where the provider sent none that could be understood."""
+    """The answer is whole. `usage` is None where the provider sent none that could be understood.
+
+    An answer may be whole without a token: a limit spent on reasoning, a content filter. Then this is what wins.
+    """
 
     is_token: ClassVar[bool] = False
-    shows_life: ClassVar[bool] = True
+    shows_life: ClassVar[bool] = False
     finish_reason: FinishReason
     usage: Usage | None = None
 

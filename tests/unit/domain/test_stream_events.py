@@ -38,7 +38,7 @@ def assemble(*events: Event, keeps_text: bool = True) -> Assembler:
         (ContentDelta("a"), True, True),
         (ToolCallDelta(0, "call_1", "look_up", ""), True, True),
         (ReasoningDelta(1), False, True),
-        (Finished("stop"), False, True),
+        (Finished("stop"), False, False),
         (Broken(UpstreamBroken("gone")), False, False),
     ],
 )

@@ -99,7 +99,7 @@ def test_first_token_is_the_only_winner() -> None:
     events = read(chunk({"role": "assistant"}), chunk({"reasoning_content": "Hm."}), TEXT, STOP, DONE)
 
     assert [False, False, True, False] == [event.is_token for event in events]
-    assert [False, True, True, True] == [event.shows_life for event in events]
+    assert [False, True, True, False] == [event.shows_life for event in events]
 
 
 @pytest.mark.parametrize(
