@@ -23,7 +23,7 @@ class Assembler:
     """Collects a stream's events.
 
     Without `keeps_text` it only counts, in constant memory: enough for the usage of an answer that nobody stores. With
-    it, it holds the answer's own text and nothing besides, which the transport's limit on a body bounds.
+    it, it holds the answer's own text and nothing besides; the readers bound how much that can be.
     """
 
     __slots__ = ("_calls", "_keeps_text", "_text", "characters", "finish_reason", "id", "model", "reported")

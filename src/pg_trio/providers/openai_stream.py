@@ -42,6 +42,10 @@ from pg_trio.providers.openai_fields import (
 from pg_trio.providers.refusal import mask_for, read_error_message
 from pg_trio.providers.sse import EventStreamParser, ServerSentEvent
 
+# 4 Mi characters of text and arguments: an answer of 200,000 tokens (the most an endpoint may ask for), 20 characters
+# each. A body's own limit does not bound what is kept of it: its JSON is a hundred times the text.
+MAX_ANSWER_CHARACTERS = 4 * 1024 * 1024
+
 # 128: as many tools as OpenAI takes in a request.
 MAX_TOOL_CALLS = 128
 
@@ -68,11 +72,11 @@ class OpenAIStreamReader:
     __slots__ = (
         "_calls",
         "_candidate",
+        "_characters",
         "_finish_reason",
         "_opened",
         "_parser",
         "_refused",
-        "_said",
         "_usage",
         "is_over",
     )
@@ -82,7 +86,7 @@ class OpenAIStreamReader:
         self._parser = EventStreamParser()
         self._calls = _ToolCalls()
         self._opened = False
-        self._said = False
+        self._characters = 0
         self._refused = False
         self._finish_reason: str | None = None
         self._usage: Usage | None = None
@@ -103,7 +107,8 @@ class OpenAIStreamReader:
             if self._parser.failure is not None:
                 raise self._parser.failure
         except UpstreamNonsense as exc:
-            events.append(self._break(exc))
+            # Its traceback would hold this frame, and the frame the events, until the collector comes by.
+            events.append(self._break(exc.with_traceback(None)))
         return events
 
     def close(self, failure: AttemptFailed | None = None) -> list[Event]:
@@ -121,7 +126,7 @@ class OpenAIStreamReader:
         if self._finish_reason is None:
             return self._break(failure)
         finish_reason = read_finish_reason(self._finish_reason, self._calls.count > 0, self._refused)
-        if not self._said and finish_reason not in ("length", "content_filter"):
+        if not self._characters and not self._calls.count and finish_reason not in ("length", "content_filter"):
             return self._break(UpstreamNonsense("the stream has neither content nor tool calls"))
         self.is_over = True
         return Finished(finish_reason, self._usage)
@@ -165,6 +170,8 @@ class OpenAIStreamReader:
             if type(delta) is not dict:
                 refuse(_DELTA, delta, "an object")
             self._read_delta(delta, events)
+            if self._characters > MAX_ANSWER_CHARACTERS:
+                raise UpstreamNonsense(f"the answer is over {MAX_ANSWER_CHARACTERS} characters")
         reason = choice.get("finish_reason")
         if reason:
             if type(reason) is not str:
@@ -179,7 +186,7 @@ class OpenAIStreamReader:
         if content:
             if type(content) is str:
                 events.append(ContentDelta(content))
-                self._said = True
+                self._characters += len(content)
             elif type(content) is list:
                 self._read_parts(content, events)
             else:
@@ -196,7 +203,8 @@ class OpenAIStreamReader:
             if type(refusal) is not str:
                 refuse(f"{_DELTA}.refusal", refusal, "a string")
             events.append(ContentDelta(refusal))
-            self._said = self._refused = True
+            self._characters += len(refusal)
+            self._refused = True
 
     def _read_parts(self, parts: list[Json], events: list[Event]) -> None:
         """Content as a list of parts (Mistral); `thinking` holds parts in turn, or is text."""
@@ -204,7 +212,7 @@ class OpenAIStreamReader:
             text = read_text_part(part, f"{_DELTA}.content[{number}]")
             if text:
                 events.append(ContentDelta(text))
-                self._said = True
+                self._characters += len(text)
             elif part.get("thinking"):
                 events.append(ReasoningDelta(_count_thinking(part["thinking"])))
 
@@ -217,7 +225,7 @@ class OpenAIStreamReader:
             event = self._calls.read_delta(delta, f"{_DELTA}.tool_calls[{number}]")
             if event is not None:
                 events.append(event)
-                self._said = True
+                self._characters += len(event.arguments)
 
     # ── beside the answer ────────────────────────────────────────────────────────────────────────────────────────────
 

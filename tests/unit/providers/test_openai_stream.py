@@ -15,7 +15,7 @@ from pg_trio.domain.project import Candidate, Credential
 from pg_trio.domain.secret import Secret
 from pg_trio.errors import AttemptFailed, AttemptTimedOut, UpstreamBroken, UpstreamNonsense
 from pg_trio.providers import adapter_for
-from pg_trio.providers.openai_stream import MAX_TOOL_CALLS, OpenAIStreamReader
+from pg_trio.providers.openai_stream import MAX_ANSWER_CHARACTERS, MAX_TOOL_CALLS, OpenAIStreamReader
 
 KEY = "0a1b2c3d4e5f60718293"
 CANDIDATE = Candidate(Credential("main", "openai", "https://api.openai.com/v1", Secret(KEY)), "gpt-4o-mini")
@@ -404,6 +404,16 @@ def test_nonsense_breaks_the_stream(broken: bytes, why: str) -> None:
     assert isinstance(last, Broken)
     assert type(last.failure) is UpstreamNonsense
     assert last.failure.said.startswith(why)
+
+
+def test_answer_is_bounded() -> None:
+    eighth = chunk({"content": "x" * (MAX_ANSWER_CHARACTERS // 8)})
+
+    events = read(*[eighth] * 8, chunk({"content": "x"}), STOP, DONE)
+
+    assert 9 == sum(event.is_token for event in events)
+    assert isinstance(events[-1], Broken)
+    assert "the answer is over 4194304 characters" == events[-1].failure.said
 
 
 def test_nonsense_after_the_reason_breaks_it_too() -> None:
