@@ -412,12 +412,17 @@ async def test_closed_transport_breaks_open_answers(caller: Caller, serve: Serve
 
 
 async def test_closed_transport_breaks_a_call_that_sends(caller: Caller, serve: Serve) -> None:
-    async def read_nothing(peer: Peer) -> None:
+    is_sending = trio.Event()
+
+    async def read_one_byte(peer: Peer) -> None:
+        await peer.stream.receive_some(1)
+        is_sending.set()
         await trio.sleep_forever()
 
-    server = await serve(read_nothing)
+    server = await serve(read_one_byte)
 
     async def close_soon() -> None:
+        await is_sending.wait()
         await trio.testing.wait_all_tasks_blocked()
         await caller.transport.aclose()
 
