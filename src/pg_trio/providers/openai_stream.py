@@ -43,7 +43,7 @@ from pg_trio.providers.refusal import mask_for, read_error_message
 from pg_trio.providers.sse import EventStreamParser, ServerSentEvent
 
 # 4 Mi characters of text and arguments: an answer of 200,000 tokens (the most an endpoint may ask for), 20 characters
-# each. A body's own limit does not bound what is kept of it: its JSON is a hundred times the text.
+# each. A body's own limit does not bound what is kept of it: its JSON is fifty times the text.
 MAX_ANSWER_CHARACTERS = 4 * 1024 * 1024
 
 # 128: as many tools as OpenAI takes in a request.
