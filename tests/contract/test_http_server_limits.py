@@ -509,3 +509,46 @@ async def test_one_crash_harms_no_other() -> None:
         reply = await client.read_answer()
 
     assert b"abc" == reply.body
+
+
+async def test_interrupted_write_ends_answer() -> None:
+    """An application that gives up on a write in its middle cannot send anything behind it."""
+    outcome: list[str] = []
+
+    async def interrupt(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_when_blocked, nursery.cancel_scope)
+            await send({"type": "http.response.body", "body": bytes(32_000_000), "more_body": True})
+        try:
+            await send({"type": "http.response.body", "body": b"behind"})
+        except BrokenPipeError:
+            outcome.append("refused")
+
+    async with serving("lane", ProbeApp(interrupt), limits()) as port, connected(port) as client:
+        await client.send(request())
+        while not outcome:
+            await trio.testing.wait_all_tasks_blocked()
+        data = await client.read_to_end()
+
+    assert (True, ["refused"]) == (data.endswith(b"\x00"), outcome)
+
+
+async def _cancel_when_blocked(scope: trio.CancelScope) -> None:
+    await trio.testing.wait_all_tasks_blocked()
+    scope.cancel()
+
+
+async def test_cut_http10_stream_is_reset() -> None:
+    """Only the connection's end ends such an answer: a clean end would make the half look whole."""
+
+    async def crash_late(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"one", "more_body": True})
+        raise ValueError("a bug of the application")
+
+    async with serving("lane", ProbeApp(crash_late)) as port, connected(port) as client:
+        await client.send(request(version="1.0"))
+        error = await _read_to_error(client.stream)
+
+    assert errno.ECONNRESET == error

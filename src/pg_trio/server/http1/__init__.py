@@ -6,6 +6,7 @@ Rooms, from the bytes inwards; the first three do no I/O:
     body.py        request bodies: by length, or chunked
     response.py    responses: ASGI messages in, the bytes to send out
     departures.py  which clients left, told by the kernel
+    exchange.py    one request and its answer: the application's `receive` and `send`
     connection.py  one connection: read, run the application, write; every limit
     lane.py        all connections of a worker: accept, limits' clock, drain
 

@@ -26,7 +26,7 @@ from urllib.parse import unquote
 
 import trio
 
-from pg_trio.server.http1.body import ChunkedBody, LengthBody, open_body
+from pg_trio.server.http1.exchange import DISCARD_BYTES, Exchange
 from pg_trio.server.http1.head import (
     HEAD_END,
     HTTP2_PREFACE,
@@ -35,8 +35,8 @@ from pg_trio.server.http1.head import (
     read_head,
     refuse_hopeless_start,
 )
-from pg_trio.server.http1.response import CONTINUE, Response, ResponseMisuse, internal_error, refusal
-from pg_trio.server.http1.types import Message, Scope
+from pg_trio.server.http1.response import internal_error, refusal
+from pg_trio.server.http1.types import Scope
 
 if TYPE_CHECKING:
     from pg_trio.server.http1.lane import Lane
@@ -45,14 +45,11 @@ logger = logging.getLogger("pg_trio.server")
 
 # 64 KiB: Hypercorn's and Trio's own; a request of the gateway fits in one read.
 RECV_BYTES = 64 * 1024
-# 64 KiB of a body nobody read are thrown away to keep the connection; more is not worth it. Go drains 256 KiB.
-DISCARD_BYTES = 64 * 1024
 # 2 s for a client to take the last answer before the socket closes under what it still sends (RFC 9112 section 9.6:
 # closing with unread data resets the connection and may destroy the answer). nginx: lingering_timeout, 5 s.
 LINGER_S = 2.0
 
 _ASGI = {"version": "3.0", "spec_version": "2.4"}
-_DISCONNECT = "http.disconnect"
 _UNUSUAL_STARTS = (b"\r\n", b"PRI ")
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -152,6 +149,8 @@ class Connection:
     def _close(self) -> None:
         if self._socket.fileno() < 0:
             return
+        if self._exchange is not None and self._exchange.response.cut_looks_whole:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._lane.forget(self, self._socket)
         trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
@@ -207,6 +206,8 @@ class Connection:
         if data.startswith(_UNUSUAL_STARTS):
             # One empty line before a request: RFC 9112 section 2.2 (old clients end a body with one).
             data = self._buffer = data.removeprefix(b"\r\n")
+            if not data:
+                return 0
             if HTTP2_PREFACE.startswith(data[: len(HTTP2_PREFACE)]):
                 self._hand_over = len(data) >= len(HTTP2_PREFACE)
                 self._start_head_clock()
@@ -379,111 +380,16 @@ class Connection:
                 except OSError:
                     self.note_left()
                     await self._fail_write()
+        except BaseException:
+            # Cut in the middle, perhaps by a limit of the application's own: nothing that follows would make sense.
+            self._over = True
+            raise
         finally:
             self.deadline = math.inf
 
     async def _fail_write(self) -> NoReturn:
         await trio.lowlevel.checkpoint_if_cancelled()
         raise BrokenPipeError("the connection is over")
-
-
-class Exchange:
-    """One request and its answer, as the application sees them: `receive` and `send`.
-
-    `answered` once the whole answer is with the kernel.
-    """
-
-    __slots__ = ("_connection", "_continue_owed", "_head", "_over", "_received", "answered", "body", "response")
-
-    def __init__(self, connection: Connection, head: RequestHead) -> None:
-        self._connection = connection
-        self._head = head
-        self.body: LengthBody | ChunkedBody = open_body(head.length)
-        self._continue_owed = head.expects_continue and not self.body.ended
-        self._received = False
-        # Made for the first task that waits for it: most applications never do.
-        self._over: trio.Event | None = None
-        self.answered = False
-        self.response = Response(head.method, head.version)
-
-    async def receive(self) -> Message:
-        """ASGI's receive: the body as it comes, then `http.disconnect` once the client left or the answer is out."""
-        body, connection = self.body, self._connection
-        if body.ended:
-            if not self._received:
-                self._received = True
-                return {"type": "http.request", "body": b"", "more_body": False}
-            await self._wait_over()
-            return {"type": _DISCONNECT}
-        if self.answered or connection.left:
-            return {"type": _DISCONNECT}
-        await self._send_continue()
-        return await self._receive_part()
-
-    async def _receive_part(self) -> Message:
-        connection = self._connection
-        part = b""
-        # A chunked body may come without a byte of content in what was read: its size line, its end.
-        while not part and not self.body.ended:
-            data = await connection.receive_body_bytes()
-            if not data:
-                connection.note_left()
-                return {"type": _DISCONNECT}
-            try:
-                part, rest = self.body.feed(data)
-            except Refused as refused:
-                connection.refuse_body(refused)
-                return {"type": _DISCONNECT}
-            connection.unread(rest)
-        self._received = True
-        return {"type": "http.request", "body": part, "more_body": not self.body.ended}
-
-    async def _send_continue(self) -> None:
-        """Tell a client that waits to be asked for its body to send it, unless it did not wait."""
-        if not self._continue_owed:
-            return
-        self._continue_owed = False
-        if not self._connection.has_unread:
-            await self._connection.write(CONTINUE)
-
-    async def send(self, message: Message) -> None:
-        """ASGI's send. Raises ResponseMisuse for what ASGI or HTTP forbid, and see Connection.write."""
-        kind = message["type"]
-        if kind == "http.response.start":
-            self.response.start(message)
-        elif kind == "http.response.body":
-            await self._send_part(message.get("body", b""), message.get("more_body", False))
-        else:
-            raise ResponseMisuse(f"unknown message {kind!r}")
-
-    async def _send_part(self, body: bytes, more: bool) -> None:
-        data = self.response.part(body, more=more, keep_alive=self._keeps_alive())
-        await self._connection.write(data)
-        if more:
-            # A stream must not keep others waiting while its client takes every byte at once.
-            await trio.lowlevel.checkpoint()
-        else:
-            self.answered = True
-            self.note_over()
-
-    def note_over(self) -> None:
-        """Wake whoever waits for the disconnect."""
-        if self._over is not None:
-            self._over.set()
-
-    async def _wait_over(self) -> None:
-        if self.answered or self._connection.left:
-            return
-        if self._over is None:
-            self._over = trio.Event()
-        await self._over.wait()
-
-    def _keeps_alive(self) -> bool:
-        """Whether the connection lives on, as far as the request, the server and the unread body say."""
-        if not self._head.keep_alive or not self._connection.keeps_alive or self._continue_owed:
-            return False
-        left = self.body.left
-        return left is None or left <= DISCARD_BYTES
 
 
 @contextmanager

@@ -50,6 +50,12 @@ class Response:
         self._chunked = False
         self._left: int | None = None
 
+    @property
+    def cut_looks_whole(self) -> bool:
+        """Whether the answer is under way and only the connection's end will end it: a reset alone tells it was cut."""
+        framed = self._chunked or self.bodiless or self._left is not None
+        return self.head_made and not self.ended and not framed
+
     def start(self, message: Message) -> None:
         """Keep `http.response.start` for the first part of the body."""
         if self._start is not None:

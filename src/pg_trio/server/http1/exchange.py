@@ -1,0 +1,119 @@
+"""One request and its answer, as ASGI has them; the connection below does the reading and writing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from pg_trio.server.http1.body import ChunkedBody, LengthBody, open_body
+from pg_trio.server.http1.head import Refused, RequestHead
+from pg_trio.server.http1.response import CONTINUE, Response, ResponseMisuse
+from pg_trio.server.http1.types import Message
+
+if TYPE_CHECKING:
+    from pg_trio.server.http1.connection import Connection
+
+# 64 KiB of a body nobody read are thrown away to keep the connection; more is not worth it. Go drains 256 KiB.
+DISCARD_BYTES = 64 * 1024
+
+_DISCONNECT = "http.disconnect"
+
+
+class Exchange:
+    """One request and its answer, as the application sees them: `receive` and `send`.
+
+    `answered` once the whole answer is with the kernel.
+    """
+
+    __slots__ = ("_connection", "_continue_owed", "_head", "_over", "_received", "answered", "body", "response")
+
+    def __init__(self, connection: Connection, head: RequestHead) -> None:
+        self._connection = connection
+        self._head = head
+        self.body: LengthBody | ChunkedBody = open_body(head.length)
+        self._continue_owed = head.expects_continue and not self.body.ended
+        self._received = False
+        # Made for the first task that waits for it: most applications never do.
+        self._over: trio.Event | None = None
+        self.answered = False
+        self.response = Response(head.method, head.version)
+
+    async def receive(self) -> Message:
+        """ASGI's receive: the body as it comes, then `http.disconnect` once the client left or the answer is out."""
+        body, connection = self.body, self._connection
+        if body.ended:
+            if not self._received:
+                self._received = True
+                return {"type": "http.request", "body": b"", "more_body": False}
+            await self._wait_over()
+            return {"type": _DISCONNECT}
+        if self.answered or connection.left:
+            return {"type": _DISCONNECT}
+        await self._send_continue()
+        return await self._receive_part()
+
+    async def _receive_part(self) -> Message:
+        connection = self._connection
+        part = b""
+        # A chunked body may come without a byte of content in what was read: its size line, its end.
+        while not part and not self.body.ended:
+            data = await connection.receive_body_bytes()
+            if not data:
+                connection.note_left()
+                return {"type": _DISCONNECT}
+            try:
+                part, rest = self.body.feed(data)
+            except Refused as refused:
+                connection.refuse_body(refused)
+                return {"type": _DISCONNECT}
+            connection.unread(rest)
+        self._received = True
+        return {"type": "http.request", "body": part, "more_body": not self.body.ended}
+
+    async def _send_continue(self) -> None:
+        """Tell a client that waits to be asked for its body to send it, unless it did not wait."""
+        if not self._continue_owed:
+            return
+        self._continue_owed = False
+        if not self._connection.has_unread:
+            await self._connection.write(CONTINUE)
+
+    async def send(self, message: Message) -> None:
+        """ASGI's send. Raises ResponseMisuse for what ASGI or HTTP forbid, and see Connection.write."""
+        kind = message["type"]
+        if kind == "http.response.start":
+            self.response.start(message)
+        elif kind == "http.response.body":
+            await self._send_part(message.get("body", b""), message.get("more_body", False))
+        else:
+            raise ResponseMisuse(f"unknown message {kind!r}")
+
+    async def _send_part(self, body: bytes, more: bool) -> None:
+        data = self.response.part(body, more=more, keep_alive=self._keeps_alive())
+        await self._connection.write(data)
+        if more:
+            # A stream must not keep others waiting while its client takes every byte at once.
+            await trio.lowlevel.checkpoint()
+        else:
+            self.answered = True
+            self.note_over()
+
+    def note_over(self) -> None:
+        """Wake whoever waits for the disconnect."""
+        if self._over is not None:
+            self._over.set()
+
+    async def _wait_over(self) -> None:
+        if self.answered or self._connection.left:
+            return
+        if self._over is None:
+            self._over = trio.Event()
+        await self._over.wait()
+
+    def _keeps_alive(self) -> bool:
+        """Whether the connection lives on, as far as the request, the server and the unread body say."""
+        if not self._head.keep_alive or not self._connection.keeps_alive or self._continue_owed:
+            return False
+        left = self.body.left
+        return left is None or left <= DISCARD_BYTES
