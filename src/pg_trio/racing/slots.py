@@ -1,0 +1,108 @@
+"""Bounded concurrency: so many at once, a short line in front, and whoever would wait too long is turned away.
+
+Rules:
+1. First come, first served; a slot that is given back goes to the head of the line in the same step, so nobody
+   overtakes and the count is exact whoever is cancelled when.
+2. The line is bounded three times: by its length, by each one's own wait, and by its age. While its head has waited for
+   `shed_age_s`, newcomers are turned away at once: they would only wait longer and be served later, and a line that
+   stands helps nobody (the idea of CoDel: not how long the line is, but how long it has been standing).
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import trio
+from attrs import frozen
+
+
+class NoSlot(Exception):
+    """No slot within the wait. `line_age_s` is how long the head of the line has been waiting (0: nobody waits)."""
+
+    def __init__(self, line_age_s: float) -> None:
+        super().__init__(f"no slot free, the line is {line_age_s:.3g} s old")
+        self.line_age_s = line_age_s
+
+
+@frozen(slots=True)
+class SlotRules:
+    """How many at once, and how long a line."""
+
+    limit: int
+    line_limit: int
+    # 100 ms: CoDel's interval, and a tenth of the time of a quick answer.
+    shed_age_s: float = 0.1
+
+
+class Slots:
+    """`async with slots.hold(wait_s): …` holds one slot, or raises NoSlot after `wait_s` at the latest."""
+
+    __slots__ = ("_joined_at", "_line", "_rules", "in_use")
+
+    def __init__(self, rules: SlotRules) -> None:
+        self._rules = rules
+        self._line = trio.lowlevel.ParkingLot()
+        self._joined_at: dict[object, float] = {}
+        self.in_use = 0
+
+    @property
+    def free(self) -> int:
+        """Slots that could be held at once."""
+        return self._rules.limit - self.in_use
+
+    @property
+    def waiting(self) -> int:
+        """Length of the line."""
+        return len(self._joined_at)
+
+    def line_age_s(self) -> float:
+        """How long the head of the line has been waiting."""
+        head_at = next(iter(self._joined_at.values()), None)
+        return 0.0 if head_at is None else trio.current_time() - head_at
+
+    def hold(self, wait_s: float) -> Hold:
+        """A block that holds one slot. `wait_s` 0 or less: now or never, with no checkpoint."""
+        return Hold(self, wait_s)
+
+    async def _take(self, wait_s: float) -> None:
+        if self.in_use < self._rules.limit:
+            self.in_use += 1
+            return
+        age_s = self.line_age_s()
+        if wait_s <= 0 or self.waiting >= self._rules.line_limit or (self.waiting and age_s >= self._rules.shed_age_s):
+            raise NoSlot(age_s)
+        await self._stand_in_line(wait_s)
+
+    async def _stand_in_line(self, wait_s: float) -> None:
+        me = object()
+        self._joined_at[me] = trio.current_time()
+        try:
+            with trio.move_on_after(wait_s):
+                await self._line.park()
+                # Unparked is served: whoever gave the slot back has left it counted for us.
+                return
+        finally:
+            joined_at = self._joined_at.pop(me)
+        raise NoSlot(trio.current_time() - joined_at)
+
+    def _give_back(self) -> None:
+        if not self._line.unpark(count=1):
+            self.in_use -= 1
+
+
+class Hold:
+    """One slot, from entering the block to leaving it."""
+
+    __slots__ = ("_slots", "_wait_s")
+
+    def __init__(self, slots: Slots, wait_s: float) -> None:
+        self._slots = slots
+        self._wait_s = wait_s
+
+    async def __aenter__(self) -> None:
+        await self._slots._take(self._wait_s)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._slots._give_back()
