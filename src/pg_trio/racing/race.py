@@ -229,7 +229,7 @@ class _Race(Generic[C, T]):
         equal_share_s = (limits.ends_at - started_at) / (left + 1)
         for_others_at = max(limits.ends_at - left * limits.reserve_s, started_at + equal_share_s)
         cut_at = min(started_at + limits.attempt_limit_s, for_others_at)
-        # At the deadline itself the caller's scope acts: a scope of ours would turn it into a candidate's failure.
+        # At the deadline itself the caller's scope acts: one of ours would cost and change nothing.
         return cut_at if cut_at < limits.ends_at else math.inf
 
     def _extend_limits(self) -> None:

@@ -178,6 +178,32 @@ def test_cancelled_probe_gives_place_back() -> None:
     assert breaker.begin(60.0).is_probe
 
 
+def test_late_cancellation_frees_no_later_probe() -> None:
+    breaker = opened()
+    early_probe = breaker.begin(60.0)
+    breaker.succeed(breaker.begin_unasked(), 61.0)
+    for _ in range(3):
+        fail(breaker, 62.0)
+    now = 62.0 + breaker.wait_s(62.0)
+    later_probe = breaker.begin(now)
+
+    breaker.cancel(early_probe)
+
+    assert later_probe.is_probe
+    assert not breaker.may_ask(now)
+
+
+def test_closing_forgets_the_failures_before() -> None:
+    breaker = make_breaker(BreakerRules(open_s=1.0))
+    for _ in range(3):
+        fail(breaker, 0.0)
+    succeed(breaker, 1.0)
+
+    fail(breaker, 1.5)
+
+    assert State.CLOSED == breaker.state(1.5)
+
+
 def test_trip_soon_after_closing_is_longer() -> None:
     breaker = opened()
     succeed(breaker, 60.0)

@@ -126,6 +126,25 @@ def test_cancelled_probe_gives_both_places_back() -> None:
     assert board.begin(A, 60.0).is_probe
 
 
+def test_refused_key_says_nothing_of_its_target() -> None:
+    board = make_board()
+    fail(board, A, 0.0)
+    board.begin(A, 60.0).failed(Fault.CREDENTIAL, 60.0)
+
+    board.begin(A2, 120.0).succeeded(120.0)
+
+    assert board.begin(A, 120.0).is_probe
+
+
+def test_failed_target_says_nothing_of_its_key() -> None:
+    board = make_board()
+    fail(board, A, 0.0, Fault.CREDENTIAL, times=1)
+
+    board.begin(A, 60.0).failed(Fault.TARGET, 60.0)
+
+    assert board.begin(A2, 60.0).is_probe
+
+
 def test_first_word_counts() -> None:
     board = make_board()
     permits = [board.begin(A, 0.0) for _ in range(3)]

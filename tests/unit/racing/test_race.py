@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import trio
 from trio.testing import MockClock
 
-from pg_trio.racing.attempt import AllFailed, Attempt, AttemptEnd, Outcome, Won
+from pg_trio.racing.attempt import AllFailed, Attempt, Outcome, Won
 from tests.support.racing import FakeAttempt, FakeRunner, FinalRefusal, Refusal, run_race
 
 # ── failover ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -45,25 +47,48 @@ async def test_failures_come_back_in_order(autojump_clock: MockClock) -> None:
 
 async def test_final_error_tries_nobody_else(autojump_clock: MockClock) -> None:
     malformed, other = FakeAttempt("malformed", 1, FinalRefusal("400")), FakeAttempt("other", 1)
+    runner = FakeRunner()
 
     with pytest.raises(AllFailed):
-        await run_race([malformed, other], FakeRunner())
+        await run_race([malformed, other], runner)
 
     assert [] == other.starts
-    assert 1 == trio.current_time()
+    assert [("malformed", 0, 1, "failed: 400")] == runner.story
 
 
-async def test_failover_opens_no_nursery(autojump_clock: MockClock) -> None:
-    nurseries: list[int] = []
-    around = len(trio.lowlevel.current_task().child_nurseries)
+class TaskRunner(FakeRunner):
+    """Notes whether attempts run in the race's own task: a nursery's child would be another."""
 
-    class WatchfulRunner(FakeRunner):
-        def record(self, end: AttemptEnd[FakeAttempt]) -> None:
-            nurseries.append(len(trio.lowlevel.current_task().child_nurseries))
+    own: trio.lowlevel.Task
+    in_own_task: list[bool]
 
-    await run_race([FakeAttempt("a", 1, Refusal("no")), FakeAttempt("b", 1)], WatchfulRunner())
+    async def start(self, attempt: Attempt[FakeAttempt]) -> str:
+        self.in_own_task.append(trio.lowlevel.current_task() is self.own)
+        return await super().start(attempt)
 
-    assert [around, around] == nurseries
+
+def make_task_runner(hedging_after_s: float) -> TaskRunner:
+    runner = TaskRunner(hedging_after_s=hedging_after_s)
+    runner.own, runner.in_own_task = trio.lowlevel.current_task(), []
+    return runner
+
+
+@pytest.mark.parametrize(
+    ("hedging_after_s", "errors", "in_own_task"),
+    [
+        pytest.param(math.inf, [Refusal("a"), None], [True, True], id="failover"),
+        pytest.param(2, [None], [True], id="lone candidate"),
+        pytest.param(2, [Refusal("a"), None], [False, True], id="last one after a failure"),
+    ],
+)
+async def test_nursery_only_where_attempts_may_overlap(
+    autojump_clock: MockClock, hedging_after_s: float, errors: list[Exception | None], in_own_task: list[bool]
+) -> None:
+    runner = make_task_runner(hedging_after_s)
+
+    await run_race([FakeAttempt("a", 1, error) for error in errors], runner)
+
+    assert in_own_task == runner.in_own_task
 
 
 # ── hedging ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -228,16 +253,45 @@ async def test_two_winners_keep_one(autojump_clock: MockClock) -> None:
     assert ["cancelled: hedge lost", "won"] == [str(end) for end in runner.ends]
 
 
-async def test_hedge_due_as_first_wins_sends_nothing(autojump_clock: MockClock) -> None:
-    first, second = FakeAttempt("first", 1), FakeAttempt("second", 1)
-    runner = FakeRunner(hedging_after_s=1)
+# Within one tick Trio runs tasks in either order, at random: twenty tries see both.
+BOTH_ORDERS = range(20)
 
-    won = await run_race([first, second], runner)
 
-    assert 1 == trio.current_time()
-    assert won.value == "first"
-    assert [] == second.starts or 1 == second.cancelled_at
-    assert 0 == runner.alive
+async def test_win_in_tick_of_hedge_starts_nobody_after_it(autojump_clock: MockClock) -> None:
+    for _ in BOTH_ORDERS:
+        gate = trio.Event()
+        order: list[str] = []
+
+        class OrderRunner(FakeRunner):
+            async def start(self, attempt: Attempt[FakeAttempt], order: list[str] = order) -> str:
+                order.append(f"start {attempt.candidate.name}")
+                answer = await super().start(attempt)
+                order.append(f"answer {answer}")
+                return answer
+
+            def may_hedge(self, candidate: FakeAttempt, gate: trio.Event = gate) -> bool:
+                gate.set()
+                return True
+
+        won = await run_race([FakeAttempt("a", gate=gate), FakeAttempt("b")], OrderRunner(hedging_after_s=1))
+
+        assert "a" == won.value
+        assert order in (["start a", "answer a"], ["start a", "start b", "answer a"])
+
+
+async def test_win_in_tick_of_failure_starts_nobody_else(autojump_clock: MockClock) -> None:
+    for _ in BOTH_ORDERS:
+        gate = trio.Event()
+        runner = FakeRunner(hedging_after_s=1)
+        good, failing = FakeAttempt("good", gate=gate), FakeAttempt("failing", error=Refusal("no"), gate=gate)
+        silent, never = FakeAttempt("silent"), FakeAttempt("never")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(open_after, gate, 2.5)
+            won = await run_race([good, silent, failing, never], runner)
+
+        assert "good" == won.value
+        assert {"good", "silent", "failing"} == {end.attempt.candidate.name for end in runner.ends}
 
 
 async def test_answer_beats_final_error_of_same_tick(autojump_clock: MockClock) -> None:
