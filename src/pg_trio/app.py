@@ -28,6 +28,7 @@ from pg_trio.domain.upstream import Transport
 from pg_trio.errors import StoreError
 from pg_trio.pipeline import Pipeline
 from pg_trio.providers import adapter_for
+from pg_trio.racing.large_work import LargeWork
 from pg_trio.shared_memory.spend import LocalSpend
 from pg_trio.shared_memory.token_bucket import LocalBuckets
 from pg_trio.stages.admission import Admission
@@ -131,13 +132,15 @@ async def open_gateway(
     stack.push_async_callback(tokens.aclose)
     log = await LogStore.open(settings.gateway)
     stack.push_async_callback(log.aclose)
+    direct = DirectTransport(settings.upstream)
     transports: dict[str, Transport] = {
-        "direct": DirectTransport(settings.upstream),
+        "direct": direct,
         "httpx": HttpxTransport(settings.upstream),
     }
     for transport in transports.values():
         stack.push_async_callback(transport.aclose)
     endpoints = [endpoint for project in settings.projects.values() for endpoint in project.endpoints.values()]
+    large_work = LargeWork()
     now_s = time.time()
     spent = {uuid.bytes: nano_usd for uuid, nano_usd in (await log.spend_since(month_start(now_s))).items()}
     pipeline = Pipeline(
@@ -148,7 +151,8 @@ async def open_gateway(
         budget=Budget(LocalSpend(month_of(now_s), spent), time.time, settings.gateway.default_output_tokens),
         guardrails=Guardrails(endpoints),
         schemas=Schemas(endpoints),
-        provider_call=ProviderCall(adapter_for, transports, settings.disabled_providers, time.time),
+        provider_call=ProviderCall(adapter_for, transports, settings.disabled_providers, time.time, large_work),
+        large_work=large_work,
         log=Log(log),
     )
-    return RunningGateway(pipeline, tokens, settings.disabled_providers), [tokens.watch, log.write]
+    return RunningGateway(pipeline, tokens, settings.disabled_providers), [tokens.watch, log.write, direct.run]

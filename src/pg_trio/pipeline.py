@@ -15,7 +15,9 @@ from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.call import Answer, Call
 from pg_trio.domain.chat import ChatRequest, Reply, Usage, count_characters, estimate_tokens
 from pg_trio.domain.project import Caller, Endpoint
+from pg_trio.domain.secret import mask_client_text
 from pg_trio.errors import SessionsNotEnabled
+from pg_trio.racing.large_work import LargeWork
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate, find_endpoint
 from pg_trio.stages.budget import Budget
@@ -41,6 +43,7 @@ class Pipeline:
     guardrails: Guardrails
     schemas: Schemas
     provider_call: ProviderCall
+    large_work: LargeWork
     log: Log
 
     async def answer(self, call: Call) -> Answer:
@@ -59,7 +62,12 @@ class Pipeline:
                 deadline.start(endpoint)
 
             entry.begin("read")
-            request = await self._read(call)
+            body = await self._receive(call)
+            deadline.note_body()
+            size = len(body)
+            request = await self.large_work.call(
+                size, read_chat_request, body, limits=self.settings, endpoint_required=head.slug is None
+            )
             if head.slug is None:
                 entry.endpoint = endpoint = self._dispatch(caller, request, entry)
                 deadline.start(endpoint)
@@ -72,13 +80,13 @@ class Pipeline:
             entry.begin("budget")
             with self.budget.reserve(endpoint, request) as reservation:
                 entry.begin("guardrails")
-                request = self.guardrails.apply(endpoint, request)
+                request = await self.large_work.call(size, self.guardrails.apply, endpoint, request)
 
                 entry.begin("input_schema")
-                self.schemas.check_input(endpoint, request)
+                await self.large_work.call(size, self.schemas.check_input, endpoint, request)
 
                 entry.begin("prompt")
-                prompt = apply_prompt(endpoint, request.messages, request)
+                prompt = apply_prompt(endpoint, request.messages, request, reservation.output_limit_tokens)
 
                 entry.begin("provider")
                 answered = await self.provider_call.ask(endpoint, prompt, entry.attempts)
@@ -88,7 +96,7 @@ class Pipeline:
                 entry.won(answered, usage, reservation.spent_nano_usd)
 
                 entry.begin("output_schema")
-                self.schemas.check_output(endpoint, reply)
+                await self.large_work.call(len(reply.content or ""), self.schemas.check_output, endpoint, reply)
 
             entry.end()
             return Answer(
@@ -100,15 +108,14 @@ class Pipeline:
                 stages_ms=entry.stages_ms,
             )
 
-    async def _read(self, call: Call) -> ChatRequest:
+    async def _receive(self, call: Call) -> bytes:
         check_content_type(call.head.content_type)
-        body = await call.receive_body(self.settings.max_body_bytes)
-        return read_chat_request(body, limits=self.settings, endpoint_required=call.head.slug is None)
+        return await call.receive_body(self.settings.max_body_bytes)
 
     def _dispatch(self, caller: Caller, request: ChatRequest, entry: LogEntry) -> Endpoint:
         """The endpoint that the body names (the dispatcher route)."""
         assert request.endpoint is not None  # read_chat_request demands it there
-        entry.slug = request.endpoint
+        entry.slug = mask_client_text(request.endpoint)
         return find_endpoint(caller, request.endpoint)
 
 

@@ -25,7 +25,7 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
         {"errors", "domain", "racing", "config"},
         {"attrs", "trio", "jsonschema", "jsonschema_rs", "re2", "orjson"},
     ),
-    "pipeline": ({"stages", "domain", "errors", "config"}, {"attrs"}),
+    "pipeline": ({"stages", "domain", "errors", "config", "racing"}, {"attrs"}),
     "web": (
         {"pipeline", "domain", "errors", "config", "observe"},
         {"attrs", "trio", "quart", "quart_trio", "werkzeug", "orjson"},

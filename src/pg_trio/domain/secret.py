@@ -72,3 +72,9 @@ def mask_secrets(said: str, known: Iterable[Secret] = ()) -> str:
         words[-1] = "…"
     said = " ".join(words)
     return said if len(said) <= SAID_CHARS else said[: SAID_CHARS - 1] + "…"
+
+
+def mask_client_text(text: str, limit: int = 64) -> str:
+    """A client's own text for an error or a log row: one line, credentials masked, at most `limit` characters."""
+    masked = mask_secrets(text[: limit * 4])
+    return masked if len(masked) <= limit else masked[: limit - 1] + "…"

@@ -15,8 +15,8 @@ class Deadline:
     """A block that is cancelled at an absolute time of Trio's clock: `with Deadline(at) as deadline: …`.
 
     `move(at)` sets another time while the block runs; once the time came it changes nothing. When the time came,
-    leaving the block raises DeadlinePassed in place of the cancellation. A result that was ready in the same tick is
-    kept: what counts is whether the block was cut.
+    leaving the block raises DeadlinePassed in place of the cancellation, and in place of a result or an error that
+    came too late: work that never waits is not cut, but late is late.
     """
 
     __slots__ = ("_scope",)
@@ -44,3 +44,6 @@ class Deadline:
         self._scope.__exit__(kind, error, trace)
         if self._scope.cancelled_caught:
             raise DeadlinePassed
+        late = trio.current_time() > self._scope.deadline
+        if late and (error is None or isinstance(error, Exception)):
+            raise DeadlinePassed from error

@@ -13,6 +13,7 @@ from typing import Protocol
 from uuid import UUID
 
 from pg_trio.domain.project import Caller, Endpoint, Project, Token
+from pg_trio.domain.secret import mask_client_text
 from pg_trio.errors import (
     EndpointNotFound,
     ForeignToken,
@@ -75,7 +76,7 @@ def find_endpoint(caller: Caller, slug: str) -> Endpoint:
     """The caller's own active endpoint of that slug. Raises EndpointNotFound."""
     endpoint = caller.project.endpoints.get(slug)
     if endpoint is None or not endpoint.is_active:
-        raise EndpointNotFound(slug)
+        raise EndpointNotFound(mask_client_text(slug))
     return endpoint
 
 

@@ -3,8 +3,9 @@
 Rules:
 1. Both look at an estimate of the input: the characters of all message text, four to a token, rounded up.
 2. The budget is checked where the endpoint has both `monthly_budget_usd` and `estimated_cost_per_1k_tokens_usd`.
-3. Before the call, what it may cost at most is reserved: input (the endpoint's own prompt included) plus
-   `max_output_tokens`, or the gateway's `default_output_tokens`. So requests at once cannot pass the budget together.
+3. Before the call, what it may cost at most is reserved: input (the endpoint's own prompt and template included) plus
+   `max_output_tokens`, or the gateway's `default_output_tokens`; and that many output tokens is what the provider is
+   told (`Reservation.output_limit_tokens`). So requests at once cannot pass the budget together.
 4. After it, the reservation is settled with the real usage, or given back whole: always, whatever happened.
 """
 
@@ -36,9 +37,12 @@ class SpendBook(Protocol):
 class Reservation:
     """What one request has set aside: `with reservation: …` gives it back on the way out, less what was settled."""
 
-    __slots__ = ("_amount", "_book", "_month", "_plan", "spent_nano_usd")
+    __slots__ = ("_amount", "_book", "_month", "_plan", "output_limit_tokens", "spent_nano_usd")
 
-    def __init__(self, plan: SpendPlan, book: SpendBook | None, month: int, amount: int) -> None:
+    def __init__(
+        self, plan: SpendPlan, book: SpendBook | None = None, month: int = 0, amount: int = 0, output: int | None = None
+    ) -> None:
+        self.output_limit_tokens = output
         self._plan = plan
         self._book = book
         self._month = month
@@ -92,7 +96,7 @@ class SpendPlan:
             key=endpoint.uuid.bytes,
             price=None if usd_per_1k is None else Price(usd_per_1k),
             budget_nano_usd=None if budget_usd is None else int(budget_usd * NANO),
-            prompt_chars=len(endpoint.prompt or ""),
+            prompt_chars=len(endpoint.prompt or "") + len(endpoint.user_prompt_template or ""),
         )
 
 
@@ -116,14 +120,14 @@ class Budget:
         if cap is not None and (input_tokens := estimate_tokens(characters)) > cap:
             raise TokenCapExceeded(input_tokens, cap)
         if plan.price is None or plan.budget_nano_usd is None:
-            return Reservation(plan, None, 0, 0)
-        tokens = estimate_tokens(characters + plan.prompt_chars)
-        tokens += endpoint.max_output_tokens or self._default_output_tokens
+            return Reservation(plan, output=endpoint.max_output_tokens)
+        output = endpoint.max_output_tokens or self._default_output_tokens
+        tokens = estimate_tokens(characters + plan.prompt_chars) + output
         month, amount = self._months.find(self._now_s()), plan.price.cost_nano_usd(tokens)
         settled = self._book.reserve(plan.key, month, amount, plan.budget_nano_usd)
         if settled is not None:
             raise BudgetExhausted(Decimal(settled) / NANO, Decimal(plan.budget_nano_usd) / NANO)
-        return Reservation(plan, self._book, month, amount)
+        return Reservation(plan, self._book, month, amount, output)
 
 
 class Months:

@@ -2,7 +2,7 @@
 
 Rules:
 1. It counts from the moment the head was read, and every stage runs inside it.
-2. Until the endpoint is known (the dispatcher names it in the body), the limit is that of receiving a body.
+2. Until the body is in, the limit for receiving one holds as well: whoever sends slowly holds a place of the gateway's.
 3. The client may shorten it with `X-PG-Timeout-Ms`, never lengthen it. A value that is no whole number of
    milliseconds from 1 on is a mistake of the client's (400): guessing would move a deadline silently.
 """
@@ -24,13 +24,14 @@ TIMEOUT_DIGITS = 8
 class RequestDeadline:
     """A `with` block around all stages of one request; raises BodyTooSlow or DeadlineExceeded when time is up."""
 
-    __slots__ = ("_body_timeout_ms", "_deadline", "_head", "_limit_ms")
+    __slots__ = ("_body_ms", "_client_ms", "_deadline", "_head", "_limit_ms")
 
     def __init__(self, head: RequestHead, body_timeout_ms: int) -> None:
         self._head = head
-        self._body_timeout_ms = body_timeout_ms
-        self._limit_ms: int | None = None
-        self._deadline = Deadline(head.head_at + body_timeout_ms / 1000)
+        # A value that is no limit is the caller's mistake, but not before we know who calls: `start` says it.
+        self._client_ms = self._limit_ms = parse_timeout_ms(head.timeout_ms)
+        self._body_ms: int | None = body_timeout_ms
+        self._deadline = Deadline(head.head_at + min(self._limit_ms or body_timeout_ms, body_timeout_ms) / 1000)
 
     @property
     def at(self) -> float:
@@ -38,13 +39,24 @@ class RequestDeadline:
         return self._deadline.at
 
     def start(self, endpoint: Endpoint) -> None:
-        """Hold the endpoint's own deadline from here on, in place of the limit for receiving a body.
+        """The endpoint is known: its own deadline holds from here on. Raises BadRequest where the client's is none."""
+        self._limit_ms = endpoint.deadline_ms
+        if self._head.timeout_ms:
+            if self._client_ms is None:
+                raise BadRequest("X-PG-Timeout-Ms must be one whole number of milliseconds, 1 or more.")
+            self._limit_ms = min(endpoint.deadline_ms, self._client_ms)
+        self._arm()
 
-        Raises BadRequest where the client's own limit is none.
-        """
-        client_ms = read_timeout_ms(self._head.timeout_ms) if self._head.timeout_ms else endpoint.deadline_ms
-        self._limit_ms = min(endpoint.deadline_ms, client_ms)
-        self._deadline.move(self._head.head_at + self._limit_ms / 1000)
+    def note_body(self) -> None:
+        """The body is in: the limit for receiving it holds no longer."""
+        self._body_ms = None
+        if self._limit_ms is not None:
+            self._arm()
+
+    def _arm(self) -> None:
+        assert self._limit_ms is not None
+        limit_ms = self._limit_ms if self._body_ms is None else min(self._limit_ms, self._body_ms)
+        self._deadline.move(self._head.head_at + limit_ms / 1000)
 
     def __enter__(self) -> RequestDeadline:
         self._deadline.__enter__()
@@ -56,14 +68,16 @@ class RequestDeadline:
         try:
             self._deadline.__exit__(kind, error, trace)
         except DeadlinePassed:
-            if self._limit_ms is None:
-                raise BodyTooSlow(self._body_timeout_ms) from None
-            raise DeadlineExceeded(self._limit_ms) from None
+            limit_ms, body_ms = self._limit_ms, self._body_ms
+            if body_ms is not None and (limit_ms is None or body_ms < limit_ms):
+                raise BodyTooSlow(body_ms) from None
+            assert limit_ms is not None  # without one, the body's limit was all there was
+            raise DeadlineExceeded(limit_ms) from None
 
 
-def read_timeout_ms(values: Sequence[str]) -> int:
-    """The client's own limit from the values of `X-PG-Timeout-Ms`. Raises BadRequest where that is no limit."""
+def parse_timeout_ms(values: Sequence[str]) -> int | None:
+    """The client's own limit from the values of `X-PG-Timeout-Ms`; None where there is none, or it is no limit."""
+    if len(values) != 1:
+        return None
     value = values[0].strip()
-    if len(values) == 1 and value.isascii() and value.isdigit() and len(value) <= TIMEOUT_DIGITS and int(value) >= 1:
-        return int(value)
-    raise BadRequest("X-PG-Timeout-Ms must be one whole number of milliseconds, 1 or more.")
+    return int(value) or None if value.isascii() and value.isdigit() and len(value) <= TIMEOUT_DIGITS else None

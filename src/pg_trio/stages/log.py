@@ -13,6 +13,7 @@ from pg_trio.domain.call import Answered, RequestHead
 from pg_trio.domain.chat import Usage
 from pg_trio.domain.log_row import Attempts, LogRow
 from pg_trio.domain.project import Caller, Candidate, Endpoint
+from pg_trio.domain.secret import mask_client_text
 from pg_trio.errors import ClientLeft, GatewayError, InternalError
 
 # nginx's status for a client that closed the connection before it was answered.
@@ -37,7 +38,7 @@ class LogEntry:
         self._marks: list[tuple[str, float]] = []
         self.stages_ms: dict[str, float] = {}
         self.attempts = Attempts(head.head_at)
-        self.slug = head.slug
+        self.slug = mask_client_text(head.slug) if head.slug is not None else None
         self.caller: Caller | None = None
         self.endpoint: Endpoint | None = None
         self.winner: Candidate | None = None

@@ -19,10 +19,13 @@ from pg_trio.domain.project import Endpoint
 PLACEHOLDER = "{{input}}"
 
 
-def apply_prompt(endpoint: Endpoint, messages: tuple[Message, ...], request: ChatRequest) -> Prompt:
+def apply_prompt(
+    endpoint: Endpoint, messages: tuple[Message, ...], request: ChatRequest, output_limit_tokens: int | None = None
+) -> Prompt:
     """The prompt of this endpoint: `messages` (history, then the client's) in its frame, and its sampling settings.
 
-    `messages` stands beside `request` because a session's stored turns are not in the request.
+    `messages` stands beside `request` because a session's stored turns are not in the request. `output_limit_tokens` is
+    what was reserved for the answer, where something was; else the endpoint's own maximum holds.
     """
     if endpoint.user_prompt_template is not None:
         messages = _wrap_last_user_message(endpoint.user_prompt_template, messages)
@@ -32,7 +35,7 @@ def apply_prompt(endpoint: Endpoint, messages: tuple[Message, ...], request: Cha
         messages=messages,
         temperature=endpoint.temperature,
         top_p=endpoint.top_p,
-        max_output_tokens=endpoint.max_output_tokens,
+        max_output_tokens=output_limit_tokens or endpoint.max_output_tokens,
         tools=request.tools,
         tool_choice=request.tool_choice,
     )

@@ -4,8 +4,8 @@ Rules (the contract's section "Provider call"):
 1. A candidate that fails in a way another might not starts the next at once; a request that is refused as malformed
    would be refused everywhere, so it ends the call.
 2. `attempt_timeout_ms` ends one candidate's try where another is left; the last one has all the time that remains.
-3. A `Retry-After` puts its candidate aside for that long: it is asked last, never left out, for a request must have
-   somebody to ask.
+3. A `Retry-After` puts its candidate aside for that long (adapters read a day at most): it is asked last, never left
+   out, for a request must have somebody to ask.
 4. A candidate whose provider is switched off is not there; with none left, the answer says so.
 5. Every try leaves a row, also the one that the deadline or the client's leaving cut short.
 """
@@ -24,9 +24,7 @@ from pg_trio.domain.project import Candidate, Endpoint
 from pg_trio.domain.secret import Secret, mask_secrets
 from pg_trio.domain.upstream import Transport, UpstreamResponse, WireRequest
 from pg_trio.errors import AttemptFailed, AttemptTimedOut, ProviderCallFailed, ProviderDisabled, UpstreamRefused
-
-# A candidate is put aside for an hour at most, whatever its `Retry-After` says: providers have sent days by mistake.
-ASIDE_LIMIT_S = 3600.0
+from pg_trio.racing.large_work import LargeWork
 
 
 class Adapter(Protocol):
@@ -49,11 +47,13 @@ class ProviderCall:
         transports: Mapping[str, Transport],
         disabled_providers: frozenset[str],
         now_s: Callable[[], float],
+        large_work: LargeWork,
     ) -> None:
         self._adapters = adapters
         self._transports = transports
         self._disabled = disabled_providers
         self._now_s = now_s
+        self._large_work = large_work
         self._aside_until: dict[tuple[str, str], float] = {}
 
     async def ask(self, endpoint: Endpoint, prompt: Prompt, attempts: Attempts) -> Answered:
@@ -95,8 +95,7 @@ class ProviderCall:
         except AttemptFailed as exc:
             outcome = f"failed: {mask_secrets(exc.said, _known_secrets([candidate]))}"
             if isinstance(exc, UpstreamRefused) and exc.retry_after_s is not None:
-                aside_s = min(exc.retry_after_s, ASIDE_LIMIT_S)
-                self._aside_until[_key(candidate)] = trio.current_time() + aside_s
+                self._aside_until[_key(candidate)] = trio.current_time() + exc.retry_after_s
             raise
         finally:
             attempts.add(candidate, started_at, trio.current_time(), outcome)
@@ -116,7 +115,9 @@ class ProviderCall:
             body = await read_whole(response)
         finally:
             await response.aclose()
-        return adapter.read_reply(response.status, response.headers, body, candidate, now_s=self._now_s())
+        return await self._large_work.call(
+            len(body), adapter.read_reply, response.status, response.headers, body, candidate, now_s=self._now_s()
+        )
 
 
 async def read_whole(response: UpstreamResponse) -> bytes:

@@ -39,6 +39,20 @@ async def test_finished_block_is_kept(autojump_clock: MockClock) -> None:
     assert "done" == result
 
 
+async def test_late_result_is_late(mock_clock: MockClock) -> None:
+    with pytest.raises(DeadlinePassed), Deadline(trio.current_time() + 1):
+        mock_clock.jump(2)  # as work does that never waits
+
+
+async def test_late_error_is_late(mock_clock: MockClock) -> None:
+    def fail_late() -> None:
+        mock_clock.jump(2)
+        raise ValueError("too late to matter")
+
+    with pytest.raises(DeadlinePassed), Deadline(trio.current_time() + 1):
+        fail_late()
+
+
 async def test_outer_cancellation_is_not_deadline(autojump_clock: MockClock) -> None:
     with trio.move_on_after(1) as outer, Deadline(trio.current_time() + 5):
         await trio.sleep(9)

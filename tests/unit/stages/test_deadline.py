@@ -11,7 +11,7 @@ from trio.testing import MockClock
 from pg_trio.domain.call import RequestHead
 from pg_trio.domain.project import Candidate, Credential, Endpoint
 from pg_trio.errors import BadRequest, BodyTooSlow, DeadlineExceeded
-from pg_trio.stages.deadline import RequestDeadline, read_timeout_ms
+from pg_trio.stages.deadline import RequestDeadline, parse_timeout_ms
 
 
 def head(*timeout_ms: str) -> RequestHead:
@@ -36,8 +36,34 @@ async def run(deadline: RequestDeadline, endpoint: Endpoint | None) -> None:
     with deadline:
         await trio.sleep(0.25)  # the body, the endpoint's name
         if endpoint is not None:
+            deadline.note_body()
             deadline.start(endpoint)
         await trio.sleep_forever()
+
+
+async def test_endpoint_deadline_holds_while_body_is_awaited(autojump_clock: MockClock) -> None:
+    started = trio.current_time()
+
+    async def wait_for_body(deadline: RequestDeadline) -> None:
+        deadline.start(endpoint(300))
+        await trio.sleep_forever()
+
+    with pytest.raises(DeadlineExceeded) as caught, RequestDeadline(head(), body_timeout_ms=500) as deadline:
+        await wait_for_body(deadline)
+
+    assert 300 == caught.value.limit_ms
+    assert 0.3 == pytest.approx(trio.current_time() - started)
+
+
+async def test_body_limit_holds_below_a_longer_deadline(autojump_clock: MockClock) -> None:
+    async def wait_for_body(deadline: RequestDeadline) -> None:
+        deadline.start(endpoint(9_000))
+        await trio.sleep_forever()
+
+    with pytest.raises(BodyTooSlow) as caught, RequestDeadline(head(), body_timeout_ms=500) as deadline:
+        await wait_for_body(deadline)
+
+    assert 500 == caught.value.limit_ms
 
 
 async def test_endpoint_deadline_counts_from_head(autojump_clock: MockClock) -> None:
@@ -81,21 +107,36 @@ async def test_deadline_already_past_cuts_at_once(autojump_clock: MockClock) -> 
     started = trio.current_time()
 
     with pytest.raises(DeadlineExceeded):
-        await run(RequestDeadline(head("100"), body_timeout_ms=500), endpoint(800))
+        await run(RequestDeadline(head(), body_timeout_ms=500), endpoint(100))
 
     assert 0.25 == pytest.approx(trio.current_time() - started)
 
 
-@pytest.mark.parametrize("value", ["", "0", "-1", "1.5", "1e3", "abc", "999999999", "٣", "0x10", "+5", "5 5", "inf"])
-def test_bad_timeout_is_bad_request(value: str) -> None:
+async def test_client_limit_holds_while_body_is_awaited(autojump_clock: MockClock) -> None:
+    started = trio.current_time()
+
+    with pytest.raises(DeadlineExceeded) as caught:
+        await run(RequestDeadline(head("100"), body_timeout_ms=500), None)
+
+    assert 100 == caught.value.limit_ms
+    assert 0.1 == pytest.approx(trio.current_time() - started)
+
+
+async def test_bad_timeout_is_said_once_caller_is_known(autojump_clock: MockClock) -> None:
+    deadline = RequestDeadline(head("soon"), body_timeout_ms=500)
+
     with pytest.raises(BadRequest, match="X-PG-Timeout-Ms"):
-        read_timeout_ms([value])
+        deadline.start(endpoint(800))
 
 
-def test_two_timeouts_are_bad_request() -> None:
-    with pytest.raises(BadRequest):
-        read_timeout_ms(["100", "100"])
+@pytest.mark.parametrize("value", ["", "0", "-1", "1.5", "1e3", "abc", "999999999", "٣", "0x10", "+5", "5 5", "inf"])
+def test_bad_timeout_is_no_limit(value: str) -> None:
+    assert parse_timeout_ms([value]) is None
+
+
+def test_two_timeouts_are_no_limit() -> None:
+    assert parse_timeout_ms(["100", "100"]) is None
 
 
 def test_good_timeout_is_read() -> None:
-    assert 250 == read_timeout_ms([" 250 "])
+    assert 250 == parse_timeout_ms([" 250 "])

@@ -23,6 +23,7 @@ from pg_trio.errors import (
     UpstreamRefused,
     UpstreamUnreachable,
 )
+from pg_trio.racing.large_work import LargeWork
 from pg_trio.stages.provider_call import ProviderCall
 
 PROMPT = Prompt(messages=(Message("user", "Hi"),))
@@ -103,7 +104,7 @@ def endpoint(*names: str, attempt_timeout_ms: int = 1_000) -> Endpoint:
 
 def provider_call(transport: FakeTransport, disabled: frozenset[str] = frozenset()) -> ProviderCall:
     adapters: Callable[[str], FakeAdapter] = lambda _: FakeAdapter()  # noqa: E731
-    return ProviderCall(adapters, {"direct": transport}, disabled, lambda: 0.0)
+    return ProviderCall(adapters, {"direct": transport}, disabled, lambda: 0.0, LargeWork())
 
 
 def good(text: str = "Hello") -> FakeResponse:

@@ -1,0 +1,48 @@
+"""Large work leaves the event loop; small work does not."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import trio
+
+from pg_trio.racing.large_work import LARGE_BYTES, LargeWork
+
+
+async def test_small_work_stays_here() -> None:
+    assert threading.get_ident() == await LargeWork().call(LARGE_BYTES, threading.get_ident)
+
+
+async def test_large_work_is_done_elsewhere() -> None:
+    assert threading.get_ident() != await LargeWork().call(LARGE_BYTES + 1, threading.get_ident)
+
+
+@pytest.mark.parametrize("size", [1, LARGE_BYTES + 1])
+async def test_errors_come_back(size: int) -> None:
+    with pytest.raises(ValueError, match="no number"):
+        await LargeWork().call(size, int, "no number")
+
+
+async def test_loop_lives_while_large_work_runs(nursery: trio.Nursery) -> None:
+    lived = threading.Event()
+
+    async def live() -> None:
+        await trio.lowlevel.checkpoint()
+        lived.set()
+
+    nursery.start_soon(live)
+
+    assert await LargeWork().call(LARGE_BYTES + 1, lived.wait, 20)
+
+
+async def test_cancelled_caller_leaves_at_once() -> None:
+    release = threading.Event()
+    work = LargeWork()
+
+    with trio.move_on_after(0.01) as scope:
+        await work.call(LARGE_BYTES + 1, release.wait, 20)
+    release.set()
+
+    assert scope.cancelled_caught
+    assert 7 == await work.call(LARGE_BYTES + 1, int, "7")
