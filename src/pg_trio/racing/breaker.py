@@ -10,9 +10,10 @@ Rules:
 4. Calls that began before the last change of state say nothing about the present one and are ignored. A call that was
    made though it is open (there was nobody else to ask) closes it by succeeding, and changes nothing by failing.
 
-The arithmetic of a primary that flaps (down and up again, down first) for 60 s: three calls open it, or two of
-three, or two of four; the next one is the probe `open_s` = 60 s later. So at most four calls reach it, whatever the
-period. Calls already under way when it opens come on top; a breaker cannot call them back.
+The arithmetic of a primary that flaps (down and up by turns, down first) for 60 s: where a down phase lasts three calls
+or more, the third call opens it (`fff`); where calls alternate, the third or fourth (`f.f`, `ff.f`, `f..f`). The next call
+is the probe, `open_s` = 60 s later: at most four calls reach it. Calls already under way when it opens come on top; a
+breaker cannot call them back. docs/decisions/005-race.md has what it costs.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ class Breaker:
     def __init__(self, rules: BreakerRules) -> None:
         self._rules = rules
         self._window = _Window(rules.window_s / 2)
-        self._is_open = False
+        # Open or half-open: which of the two is a matter of the time (`state`).
+        self.is_open = False
         self._why = Fault.NOBODY
         self._opened_at = -math.inf
         self._open_for_s = 0.0
@@ -85,7 +87,7 @@ class Breaker:
         self._has_probe = False
 
     def state(self, now: float) -> State:
-        if not self._is_open:
+        if not self.is_open:
             return State.CLOSED
         return State.OPEN if now < self._opened_at + self._open_for_s else State.HALF_OPEN
 
@@ -100,7 +102,7 @@ class Breaker:
 
     def wait_s(self, now: float, *, is_alone: bool = False) -> float:
         """Seconds until a call may go there; 0 if one may now. While a probe is out, until it may be sent again."""
-        if not self._is_open:
+        if not self.is_open:
             return 0.0
         open_for_s = self._open_for_s
         if is_alone and self._why is not Fault.ASIDE:
@@ -111,7 +113,7 @@ class Breaker:
 
     def begin(self, now: float, *, is_alone: bool = False) -> Pass:
         """Count a call in: a probe if one is due. Refuses nobody; `may_ask` is what asks."""
-        is_probe = self._is_open and self.may_ask(now, is_alone=is_alone)
+        is_probe = self.is_open and self.may_ask(now, is_alone=is_alone)
         if is_probe:
             self._has_probe = True
         return Pass(self._generation, is_probe)
@@ -124,7 +126,7 @@ class Breaker:
         """The call was answered (or refused in a way that blames nobody)."""
         if passed.generation != self._generation:
             return
-        if self._is_open:
+        if self.is_open:
             self._close(now)
         self._in_row = 0
         self._window.count(now)
@@ -135,11 +137,11 @@ class Breaker:
             return
         if fault is Fault.NOBODY:
             self.succeed(passed, now)
-        elif self._is_open and not passed.is_probe:
+        elif self.is_open and not passed.is_probe:
             return
         elif fault is Fault.ASIDE:
             self._open(fault, now, self._aside_for_s(retry_after_s, now))
-        elif self._is_open or self._is_enough(fault, now):
+        elif self.is_open or self._is_enough(fault, now):
             self._open(fault, now, self._grown(self._rules.open_s, self._rules.open_limit_s, now))
 
     def cancel(self, passed: Pass) -> None:
@@ -153,7 +155,7 @@ class Breaker:
         window.turn(now)
         return {
             "state": self.state(now).value,
-            "why": self._why.value if self._is_open else None,
+            "why": self._why.value if self.is_open else None,
             "asked_again_in_s": round(self.wait_s(now), 3),
             "probing": self._has_probe,
             "trips_in_row": self._level,
@@ -188,20 +190,20 @@ class Breaker:
 
     def _grown(self, first_s: float, limit_s: float, now: float) -> float:
         """`first_s`, longer by each trip before it that was not followed by a quiet time as long as the trip."""
-        is_calm = not self._is_open and now - self._closed_at >= self._open_for_s
+        is_calm = not self.is_open and now - self._closed_at >= self._open_for_s
         self._level = 0 if is_calm else self._level + 1
         # The exponent is bounded, or a target that is down for a year would overflow a float.
         return float(min(limit_s, first_s * self._rules.open_growth ** min(self._level, 64)))
 
     def _open(self, fault: Fault, now: float, for_s: float) -> None:
-        self._is_open = True
+        self.is_open = True
         self._why = fault
         self._opened_at = now
         self._open_for_s = for_s
         self._change()
 
     def _close(self, now: float) -> None:
-        self._is_open = False
+        self.is_open = False
         self._why = Fault.NOBODY
         self._closed_at = now
         self._window.clear()

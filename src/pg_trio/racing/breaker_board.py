@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 
 from attrs import frozen
 
-from pg_trio.racing.breaker import Breaker, BreakerRules, Fault, Pass, State
+from pg_trio.racing.breaker import Breaker, BreakerRules, Fault, Pass
 
 C = TypeVar("C")
 
@@ -87,15 +87,15 @@ class BreakerBoard(Generic[C]):
 
     def order(self, candidates: Sequence[C], now: float) -> list[C]:
         """Who is asked, in order; never empty. Raises BreakerOpen for a lone candidate that is not to be asked."""
+        if not any(breaker.is_open for candidate in candidates for breaker in self._of(candidate)):
+            return list(candidates)
         if len(candidates) == 1:
             wait_s = self.wait_s(candidates[0], now, is_alone=True)
             if wait_s > 0.0:
                 raise BreakerOpen(wait_s)
             return list(candidates)
         askable = [candidate for candidate in candidates if self.may_ask(candidate, now)]
-        if len(askable) == len(candidates) and all(self._is_closed(candidate, now) for candidate in askable):
-            return askable
-        probes = [candidate for candidate in askable if not self._is_closed(candidate, now)]
+        probes = [candidate for candidate in askable if not self._is_closed(candidate)]
         first = [candidate for candidate in askable if candidate not in probes[1:]]
         resort = [candidate for candidate in candidates if candidate not in askable and self._may_be_well(candidate)]
         ordered = first + probes[1:] + self._by_wait(resort, now)
@@ -138,8 +138,8 @@ class BreakerBoard(Generic[C]):
             breaker = breakers[key] = Breaker(self._rules)
         return breaker
 
-    def _is_closed(self, candidate: C, now: float) -> bool:
-        return all(breaker.state(now) is State.CLOSED for breaker in self._of(candidate))
+    def _is_closed(self, candidate: C) -> bool:
+        return not any(breaker.is_open for breaker in self._of(candidate))
 
     def _may_be_well(self, candidate: C) -> bool:
         return all(breaker.why in (Fault.TARGET, Fault.SLOW, Fault.NOBODY) for breaker in self._of(candidate))
