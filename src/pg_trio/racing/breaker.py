@@ -11,9 +11,9 @@ Rules:
    made though it is open (there was nobody else to ask) closes it by succeeding, and changes nothing by failing.
 
 The arithmetic of a primary that flaps (down and up by turns, down first) for 60 s: where a down phase lasts three calls
-or more, the third call opens it (`fff`); where calls alternate, the third or fourth (`f.f`, `ff.f`, `f..f`). The next call
-is the probe, `open_s` = 60 s later: at most four calls reach it. Calls already under way when it opens come on top; a
-breaker cannot call them back. docs/decisions/005-race.md has what it costs.
+or more, the third call opens it (`fff`); where calls alternate, the third or fourth (`f.f`, `ff.f`, `f..f`). The next
+call is the probe, `open_s` = 60 s later: at most four calls reach it. Calls already under way when it opens come on
+top; a breaker cannot call them back. docs/decisions/005-race.md has what it costs.
 """
 
 from __future__ import annotations

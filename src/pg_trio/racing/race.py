@@ -77,13 +77,17 @@ class _Race(Generic[C, T]):
         self._nursery: trio.Nursery | None = None
 
     async def run(self) -> Won[C, T]:
-        while self._untried and not self._is_over():
-            if self._may_overlap():
-                await self._run_beside()
-            else:
-                await self._run(self._begin(0))
-        if self._won is None:
-            raise AllFailed(self._failures)
+        try:
+            while self._untried and not self._is_over():
+                if self._may_overlap():
+                    await self._run_beside()
+                else:
+                    await self._run(self._begin(0))
+            if self._won is None:
+                raise AllFailed(self._failures)
+        finally:
+            # Errors hold their frames, and those this race: a cycle for the garbage collector, one for each failure.
+            self._failures = []
         self._runner.record(AttemptEnd(self._won.attempt, self._won_at, Outcome.WON))
         return self._won
 
@@ -113,7 +117,11 @@ class _Race(Generic[C, T]):
                 # Cancelled from outside while the losers left: what is won stays won, as if we had been quicker.
                 return
             await self._drop(self._won)
-        raise error
+        try:
+            raise error
+        finally:
+            # The same cycle, by way of this frame.
+            del error
 
     async def _start_in_turn(self, nursery: trio.Nursery) -> None:
         newest = self._start_beside(nursery, 0, is_hedge=False)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
+from contextlib import suppress
 
 import pytest
 import trio
@@ -405,6 +408,41 @@ async def test_cancellation_leaves_ungrouped(autojump_clock: MockClock) -> None:
             raise
 
     assert [trio.Cancelled] == [type(error) for error in seen]
+
+
+@pytest.mark.parametrize("hedging_after_s", [0.5, math.inf])
+@pytest.mark.parametrize("last_error", [None, Refusal("no")])
+async def test_race_leaves_no_cycle(
+    autojump_clock: MockClock, hedging_after_s: float, last_error: Exception | None
+) -> None:
+    class Marked(Refusal):
+        """Exceptions of a class of our own can be referred to weakly."""
+
+    errors: list[weakref.ref[Marked]] = []
+
+    class MarkingRunner(FakeRunner):
+        async def start(self, attempt: Attempt[FakeAttempt]) -> str:
+            if attempt.number > 0:
+                return await super().start(attempt)
+            await trio.sleep(1)
+            error = Marked("no")
+            errors.append(weakref.ref(error))
+            try:
+                raise error
+            finally:
+                del error
+
+        def record(self, end: object) -> None:
+            pass
+
+    gc.collect()
+    gc.disable()
+    try:
+        with suppress(AllFailed):
+            await run_race([FakeAttempt("a"), FakeAttempt("b", 9, last_error)], MarkingRunner(hedging_after_s))
+        assert [None] == [error() for error in errors]
+    finally:
+        gc.enable()
 
 
 async def test_reason_is_found_in_groups(autojump_clock: MockClock) -> None:
