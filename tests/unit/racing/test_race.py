@@ -445,6 +445,23 @@ async def test_race_leaves_no_cycle(
         gc.enable()
 
 
+async def test_cancelled_race_leaves_no_cycle(autojump_clock: MockClock) -> None:
+    cancellations: list[weakref.ref[BaseException]] = []
+
+    gc.collect()
+    gc.disable()
+    try:
+        with trio.move_on_after(3):
+            try:
+                await run_race([FakeAttempt("a"), FakeAttempt("b")], FakeRunner(hedging_after_s=1))
+            except trio.Cancelled as error:
+                cancellations.append(weakref.ref(error))
+                raise
+        assert [None] == [cancelled() for cancelled in cancellations]
+    finally:
+        gc.enable()
+
+
 async def test_reason_is_found_in_groups(autojump_clock: MockClock) -> None:
     class NestedRunner(FakeRunner):
         async def start(self, attempt: Attempt[FakeAttempt]) -> str:
