@@ -44,6 +44,7 @@ http {{
     access_log off;
     keepalive_requests 1000000000;
     keepalive_timeout 1h;
+    client_max_body_size 0;
     client_body_buffer_size 64k;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;

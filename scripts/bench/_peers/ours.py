@@ -22,7 +22,7 @@ SWITCHED_ON = (
     "token, both rate limits, monthly budget, four guardrails (eight kinds of personal data, prompt injection, three "
     "keywords, length), input schema, system prompt, deadline, every call logged to SQLite"
 )
-_PROJECT = "6f1c2a54-0d3e-4b7a-9c68-2f5b8e1d7a90"
+PROJECT = "6f1c2a54-0d3e-4b7a-9c68-2f5b8e1d7a90"
 _SLUG = "support"
 _TOKEN_LIMIT_S = 60.0
 _BINARIES = Path(sys.executable).parent
@@ -94,7 +94,7 @@ class Gateway:
     def make_target(self, port: int) -> Target:
         """The endpoint's own route with the question as its message."""
         headers = {"Authorization": f"Bearer {self.token}"}
-        return Target(port, f"/api/{_PROJECT}/{_SLUG}", headers, json.dumps({"message": QUESTION}))
+        return Target(port, f"/api/{PROJECT}/{_SLUG}", headers, json.dumps({"message": QUESTION}))
 
     def make_lane_command(self, port: int) -> tuple[str, ...]:
         """`pg-trio serve` with one worker."""
@@ -126,7 +126,7 @@ def set_up(folder: Path, upstream_url: str) -> Gateway:
     configuration.write_text(
         _CONFIGURATION.format(
             upstream_url=upstream_url,
-            project=_PROJECT,
+            project=PROJECT,
             slug=_SLUG,
             model=MODEL,
             prompt=json.dumps(SYSTEM_PROMPT),
@@ -137,7 +137,7 @@ def set_up(folder: Path, upstream_url: str) -> Gateway:
 
 
 def _create_token(configuration: Path) -> str:
-    choice = ["--config", str(configuration), "--project", _PROJECT, "--name", "bench", "--scope", "chat"]
+    choice = ["--config", str(configuration), "--project", PROJECT, "--name", "bench", "--scope", "chat"]
     try:
         made = subprocess.run(
             [str(_BINARIES / "pg-trio"), "token", "create", *choice],
