@@ -192,12 +192,61 @@ async def test_start_fails_with_reason(nursery: trio.Nursery, setup: Setup) -> N
 async def test_taken_address_is_said(nursery: trio.Nursery, setup: Setup) -> None:
     served = await setup.serve(nursery)
 
-    status, _, said = await run_command("serve", "--config", str(setup.config), "--bind", f"127.0.0.1:{served.port}")
+    arguments = ("serve", "--config", str(setup.config), "--bind", f"127.0.0.1:{served.port}")
+    status, _, said = await run_command(*arguments, environ={"PG_TRIO_GATEWAY__DATA_DIR": "elsewhere"})
     await served.stop()
 
     assert 1 == status
     assert f"127.0.0.1:{served.port}" in said
     assert "Traceback" not in said
+
+
+async def test_second_gateway_on_same_data_is_refused(nursery: trio.Nursery, setup: Setup) -> None:
+    served = await setup.serve(nursery)
+
+    status, _, said = await run_command("serve", "--config", str(setup.config))
+    await served.stop()
+
+    assert 1 == status
+    assert f"another pg-trio serve (process {served.process.pid}) uses this data directory" in said
+
+
+async def test_broken_file_on_disk_hurts_nobody(nursery: trio.Nursery, setup: Setup) -> None:
+    served = await setup.serve(nursery, "--workers", "2")
+    before = setup.workers()
+
+    setup.config.write_text("garbage =", encoding="utf-8")
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    await wait_until(lambda: not set(before) & set(setup.workers()))
+    answer = await setup.ask(served)
+    await served.stop()
+
+    assert 200 == answer.status
+
+
+async def test_workers_that_cannot_start_end_everything(nursery: trio.Nursery, setup: Setup) -> None:
+    served = await setup.serve(nursery)
+    pid = setup.workers()[0]
+
+    (setup.folder / "data" / "tokens.db").write_bytes(b"damaged" * 1000)
+    os.kill(pid, signal.SIGKILL)
+    with trio.fail_after(60):
+        status = await served.process.wait()
+
+    assert 1 == status
+    assert "workers in a row died before they were ready; giving up" in served.output
+    assert "tokens.db" in served.output
+    assert "Traceback" not in served.output
+
+
+async def test_leftover_status_file_names_nobody(setup: Setup) -> None:
+    (setup.folder / "data" / "serve.json").write_text(f'{{"pid": {os.getpid()}, "reloads": 0, "refusals": 0}}')
+
+    status, _, said = await run_command("reload", "--config", str(setup.config))
+
+    assert 1 == status
+    assert "no gateway runs" in said
 
 
 async def test_unusable_data_dir_is_said(nursery: trio.Nursery, setup: Setup) -> None:

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pg_trio.server.status_file import StatusFile
 
     settings = load_settings(find_configuration(arguments.config))
-    status_file = StatusFile.inside(settings.gateway.data_dir)
+    status_file = StatusFile(settings.gateway.data_dir)
     before = status_file.read()
     if before is None:
         print(f"pg-trio reload: no gateway runs with the data directory {settings.gateway.data_dir}", file=sys.stderr)
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"reloaded: {len(now['workers'])} new workers", file=sys.stderr)
             return 0
         if now.get("refusals", 0) > before.get("refusals", 0):
-            print(f"pg-trio reload: refused, the old configuration stays: {now['said']}", file=sys.stderr)
+            print(f"pg-trio reload: {now['said']}", file=sys.stderr)
             return 1
         time.sleep(LOOK_EVERY_S)
     print(f"pg-trio reload: not finished after {PATIENCE_S:g} s; see the gateway's own log", file=sys.stderr)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hypercorn.utils import repr_socket_addr
 
-from pg_trio.config import load_settings
+from pg_trio.config.loading import read_checked_text
 from pg_trio.config.settings import Settings
 from pg_trio.errors import ConfigError
 from pg_trio.server.serving import listen
@@ -26,6 +26,8 @@ async def supervise(path: Path, settings: Settings, announce: Callable[[list[str
     Raises StoreError, ConfigError (the address cannot be used) or WorkersFailed.
     """
     make_data_dir(settings.gateway.data_dir)
+    status_file = StatusFile(settings.gateway.data_dir)
+    status_file.hold()
     try:
         sockets = listen(make_hypercorn_config(settings.server)).insecure_sockets
     except OSError as error:
@@ -35,8 +37,9 @@ async def supervise(path: Path, settings: Settings, announce: Callable[[list[str
         command=[sys.executable, "-m", "pg_trio", "worker", "--config", str(path)],
         settings=settings.server,
         sockets=sockets,
-        check=partial(load_settings, path),
-        status_file=StatusFile.inside(settings.gateway.data_dir),
+        configuration=read_checked_text(path),
+        check=partial(read_checked_text, path),
+        status_file=status_file,
         announce=partial(announce, addresses),
     )
     await supervisor.run()

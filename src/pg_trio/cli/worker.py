@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import socket
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser = commands.add_parser("worker", description="One worker of `pg-trio serve`, which starts it.")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--sockets", type=_descriptors, required=True, help="inherited listening sockets")
+    parser.add_argument("--text", type=int, required=True, help="inherited file with the configuration's text")
     parser.add_argument("--control", type=int, required=True, help="inherited socket to the supervisor")
     parser.set_defaults(run=run)
 
@@ -23,13 +25,18 @@ def run(arguments: argparse.Namespace) -> int:
     import trio
 
     from pg_trio.app import create_app
+    from pg_trio.cli.descriptors import raise_descriptor_limit
     from pg_trio.cli.logs import configure_logging
-    from pg_trio.config import load_settings
+    from pg_trio.config import parse_settings
     from pg_trio.server.http1 import ASGIApplication
     from pg_trio.server.worker import run_worker
 
     configure_logging()
-    settings = load_settings(arguments.config)
+    raise_descriptor_limit()
+    with os.fdopen(arguments.text, "rb") as file:
+        file.seek(0)
+        text = file.read().decode("utf-8")
+    settings = parse_settings(text, str(arguments.config), arguments.config.parent)
     sockets = [socket.socket(fileno=descriptor) for descriptor in arguments.sockets]
     control = socket.socket(fileno=arguments.control)
     # Quart-Trio types ASGI events as one class each, the lane as mappings.

@@ -56,6 +56,16 @@ def read_configuration(path: Path, environ: Mapping[str, str] = os.environ) -> C
     return parse_configuration(text, str(path), path.absolute().parent, environ)
 
 
+def read_checked_text(path: Path, environ: Mapping[str, str] = os.environ) -> str:
+    """The text of a configuration file that is sound. Raises: ConfigError with every mistake in it."""
+    try:
+        text = read_text(path, MAX_CONFIG_BYTES)
+    except ValueError as error:
+        raise ConfigError(str(path), [str(error)]) from None
+    parse_configuration(text, str(path), path.absolute().parent, environ)
+    return text
+
+
 def parse_configuration(text: str, source: str, folder: Path, environ: Mapping[str, str] = os.environ) -> Configuration:
     """The settings of a configuration text with their notes. Raises: ConfigError with every mistake in it."""
     try:

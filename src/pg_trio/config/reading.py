@@ -28,6 +28,13 @@ def read_text(path: Path, limit_bytes: int) -> str:
     Raises: ValueError if it is missing, not readable, over the limit or not UTF-8; the text never quotes the content.
     """
     try:
+        is_special = path.exists() and not path.is_file()
+    except (OSError, ValueError):
+        is_special = False  # opening it says what is wrong
+    if is_special:
+        # Opening a pipe would wait for whoever writes into it.
+        raise ValueError(f"{show(path)} is not a regular file")
+    try:
         with path.open("rb") as file:
             content = file.read(limit_bytes + 1)
     except FileNotFoundError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.run import worker_serve
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import AppWrapper, ConnectionState
+from hypercorn.typing import AppWrapper, ASGISendEvent, ConnectionState
 from hypercorn.utils import repr_socket_addr, wrap_app
 
 from pg_trio.config.settings import ServerSettings
@@ -89,31 +90,53 @@ class HypercornProtocol:
         await self._context.terminated.set()
 
 
-async def serve_app(
+class NotedLifespan(Lifespan):
+    """Hypercorn's lifespan, which lets nobody wait past a failed start: its own wait ends either way."""
+
+    has_started = False
+
+    async def asgi_send(self, message: ASGISendEvent) -> None:
+        self.has_started = self.has_started or message["type"] == "lifespan.startup.complete"
+        await super().asgi_send(message)
+
+    async def wait_for_startup(self) -> None:
+        await super().wait_for_startup()
+        if self.supported and not self.has_started:
+            # The failure is on its way out of the lifespan's task, and cancels us.
+            await trio.sleep_forever()
+
+
+async def serve_app(  # noqa: PLR0913  # what a server needs, each by name
     app: ASGIApplication,
     config: Config,
     settings: ServerSettings,
     *,
     shutdown: trio.Event,
     sockets: Sockets | None = None,
+    ready: Callable[[], Awaitable[None]] | None = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until `shutdown`, then drain (see serve_lane). Tells the addresses (`http://host:port`) once it listens.
 
     `sockets` are listening already, else they are made from `config`. The lifespan starts before the first
-    connection is accepted and ends after the last one; a lifespan that fails is Hypercorn's LifespanFailureError.
+    connection is accepted and ends after the last one; once it has started, `ready` is awaited where it is given. A
+    lifespan that fails is Hypercorn's LifespanFailureError.
     Without epoll stock Hypercorn serves everything.
     """
     wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]  # ASGI, in other words
     sockets = sockets or listen(config)
     if not departures_supported():
+        if ready is not None:
+            await ready()
         await worker_serve(wrapped, config, sockets=sockets, shutdown_trigger=shutdown.wait, task_status=task_status)
         return
     state: dict[str, Any] = {}
-    lifespan = Lifespan(wrapped, config, state)
+    lifespan = NotedLifespan(wrapped, config, state)
     async with trio.open_nursery() as lifespan_nursery:
         await lifespan_nursery.start(lifespan.handle_lifespan)
         await lifespan.wait_for_startup()
+        if ready is not None:
+            await ready()
         protocol = HypercornProtocol(wrapped, config, settings, state)
         async with trio.open_nursery() as servers:
             servers.start_soon(_serve_tls, protocol, config, settings, sockets, shutdown)

@@ -2,10 +2,12 @@
 
 Rules:
 1. The parent opens the sockets and never closes them while it runs, so no restart refuses a connection. It serves none.
-2. A worker says over its control socket that it is ready; it learns from the same socket's end that its parent is
-   gone. Nothing else is said between them: SIGTERM means "finish what you have and go".
-3. A worker that dies is started again, after a pause that doubles while it keeps dying. Too many deaths in a minute end
-   everything with a clear message: a gateway that cannot live must not look like one that runs.
+2. A worker says over its control socket that it is ready, and accepts once it is told so: at the start that is when
+   all are ready. From the same socket's end it learns that its parent is gone. SIGTERM means "finish what you have and
+   go".
+3. A worker that dies is started again, with the configuration that was checked last (not with what is on disk by then),
+   after a pause that doubles while it keeps dying. Where none gets ready any more, or too many die in a minute,
+   everything ends with a clear message: a gateway that cannot live must not look like one that runs.
 4. SIGHUP replaces the workers one by one, after the configuration was checked: the new one is ready before the old one
    is told to go. A bad file, or a new worker that does not get ready, leaves the old ones and says why.
 5. SIGTERM and SIGINT let the workers drain; a second one ends them at once.
@@ -17,6 +19,7 @@ import logging
 import signal
 import socket
 import subprocess
+import tempfile
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -34,9 +37,12 @@ FIRST_PAUSE_S = 0.1
 LAST_PAUSE_S = 10.0
 # systemd's start limit is 5 starts in 10 s; ours must survive a killer that takes a worker every second for a while.
 DEATHS_PER_MINUTE = 120
+# So many deaths in a row before being ready, with no worker left that serves, are no accident.
+STILLBIRTHS = 5
 # A worker has its own limit for draining; one that overstays it by this much is killed.
 KILL_AFTER_DRAIN_S = 5.0
 READY = b"ready"
+GO = b"go"
 
 
 @define(eq=False)
@@ -63,20 +69,22 @@ class Worker:
 class Supervisor:
     """Keeps `settings.workers` processes of `command` alive on the sockets; see the rules above.
 
-    `command` is started with `--sockets FD,FD… --control FD` behind it. `check` raises ConfigError where the
-    configuration cannot be used; it runs in a thread, before each reload. `announce` is called once every worker is
-    ready.
+    `command` is started with `--sockets FD,FD… --control FD --text FD` behind it; the last is a file that holds
+    `configuration`. `check` gives the configuration's text, or raises ConfigError where it cannot be used; it runs in a
+    thread, before each reload. `announce` is called once every worker is ready.
     """
 
     command: Sequence[str]
     settings: ServerSettings
     sockets: Sequence[socket.socket]
-    check: Callable[[], object]
+    configuration: str
+    check: Callable[[], str]
     status_file: StatusFile
     announce: Callable[[], None]
     start_limit_s: float = 60.0
     _workers: list[Worker] = field(factory=list, init=False)
     _deaths: deque[float] = field(factory=deque, init=False)
+    _stillbirths: int = field(default=0, init=False)
     _stopping: bool = field(default=False, init=False)
     _failure: str | None = field(default=None, init=False)
     _reload: trio.Lock = field(factory=trio.Lock, init=False)
@@ -117,16 +125,29 @@ class Supervisor:
             if not await self._wait_ready(worker):
                 self._give_up(nursery, "a worker ended before it was ready; what it said is above")
                 return
-        for slot in range(len(self._workers)):
+        for slot, worker in enumerate(self._workers):
+            await self._let_go(worker)
             nursery.start_soon(self._keep_alive, nursery, slot)
+
+    async def _let_go(self, worker: Worker) -> None:
+        """Let a ready worker accept."""
+        try:
+            await worker.control.send_all(GO)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return  # it died meanwhile; whoever watches it knows
 
     async def _start(self, nursery: trio.Nursery) -> Worker:
         ours, theirs = socket.socketpair()
-        with theirs:
-            descriptors = [sock.fileno() for sock in self.sockets]
-            arguments = ["--sockets", ",".join(map(str, descriptors)), "--control", str(theirs.fileno())]
+        with theirs, tempfile.TemporaryFile() as text:
+            text.write(self.configuration.encode("utf-8"))
+            text.flush()
+            sockets = [sock.fileno() for sock in self.sockets]
+            inherited = {"--control": theirs.fileno(), "--text": text.fileno()}
+            options = [str(part) for option in inherited.items() for part in option]
             process = await trio.lowlevel.open_process(
-                [*self.command, *arguments], stdin=subprocess.DEVNULL, pass_fds=[*descriptors, theirs.fileno()]
+                [*self.command, "--sockets", ",".join(map(str, sockets)), *options],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[*sockets, *inherited.values()],
             )
         worker = Worker(process, trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
         nursery.start_soon(self._watch, worker)
@@ -142,6 +163,7 @@ class Supervisor:
         try:
             if await worker.control.receive_some(len(READY)) == READY:
                 worker.ready.set()
+                self._stillbirths = 0
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return
 
@@ -181,8 +203,10 @@ class Supervisor:
             pause_s = min(pause_s * 2, LAST_PAUSE_S)
             # A reload may have filled the place meanwhile.
             if worker is self._workers[slot] and not self._stopping:
-                self._workers[slot] = await self._start(nursery)
+                self._workers[slot] = new = await self._start(nursery)
                 self.status_file.write(workers=[worker.pid for worker in self._workers])
+                if await self._wait_ready(new):
+                    await self._let_go(new)
 
     def _count_death(self, nursery: trio.Nursery, worker: Worker) -> None:
         now = trio.current_time()
@@ -190,7 +214,12 @@ class Supervisor:
         while self._deaths[0] < now - 60:
             self._deaths.popleft()
         logger.error("worker %d ended with status %s; starting another", worker.pid, worker.process.returncode)
-        if len(self._deaths) > DEATHS_PER_MINUTE:
+        if not worker.ready.is_set():
+            self._stillbirths += 1
+        serving = any(other.ready.is_set() and not other.exited.is_set() for other in self._workers)
+        if self._stillbirths >= STILLBIRTHS and not serving:
+            self._give_up(nursery, f"{self._stillbirths} workers in a row died before they were ready; giving up")
+        elif len(self._deaths) > DEATHS_PER_MINUTE:
             self._give_up(nursery, f"workers died {len(self._deaths)} times within a minute; giving up")
 
     # ── reloading ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -200,24 +229,34 @@ class Supervisor:
             if self._stopping:
                 return
             try:
-                await trio.to_thread.run_sync(self.check)
-                for slot in range(len(self._workers)):
-                    await self._replace(nursery, slot)
-            except (ConfigError, WorkersFailed) as error:
-                logger.error("reload refused, the old configuration stays: %s", error)
-                self.status_file.count("refusals", said=str(error))
+                self.configuration = await trio.to_thread.run_sync(self.check)
+            except ConfigError as error:
+                self._refuse_reload(f"the old configuration stays: {error}")
                 return
+            for slot in range(len(self._workers)):
+                if not await self._replace(nursery, slot):
+                    self._refuse_reload(
+                        f"new worker {slot + 1} of {len(self._workers)} did not get ready (what it said is above); the"
+                        " workers from there on still serve the old configuration"
+                    )
+                    return
             logger.info("reloaded: every worker is new")
             self.status_file.count("reloads", workers=[worker.pid for worker in self._workers])
 
-    async def _replace(self, nursery: trio.Nursery, slot: int) -> None:
+    def _refuse_reload(self, said: str) -> None:
+        logger.error("reload refused: %s", said)
+        self.status_file.count("refusals", said=said)
+
+    async def _replace(self, nursery: trio.Nursery, slot: int) -> bool:
         new = await self._start(nursery)
         if not await self._wait_ready(new):
-            raise WorkersFailed("a new worker did not get ready; what it said is above")
+            return False
+        await self._let_go(new)
         old, self._workers[slot] = self._workers[slot], new
         if not old.exited.is_set():
             old.retire()
             await self._wait_gone([old])
+        return True
 
     # ── stopping ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import trio
 from hypercorn.config import Sockets
@@ -16,7 +17,7 @@ from pg_trio.errors import WorkersFailed
 from pg_trio.server.http1.types import ASGIApplication
 from pg_trio.server.serving import serve_app
 from pg_trio.server.stock import make_hypercorn_config
-from pg_trio.server.supervisor import READY
+from pg_trio.server.supervisor import GO, READY
 
 logger = logging.getLogger("pg_trio.worker")
 
@@ -24,23 +25,22 @@ logger = logging.getLogger("pg_trio.worker")
 async def run_worker(
     app: ASGIApplication, settings: ServerSettings, sockets: Sequence[socket.socket], control: socket.socket
 ) -> None:
-    """Serve; say `ready` on the control socket once it accepts. Ends on SIGTERM, or when the control socket ends.
+    """Serve: say `ready` on the control socket, accept once told to. Ends on SIGTERM, or when the control socket ends.
 
     Raises WorkersFailed where the application refuses to start; its text is the application's.
     """
     # Ctrl-C reaches the whole process group; the supervisor decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = trio.SocketStream(trio.socket.from_stdlib_socket(control))
-    shutdown = trio.Event()
+    shutdown, go = trio.Event(), trio.Event()
     refused: list[str] = []
     try:
         with trio.open_signal_receiver(signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_wait_for_signal, signals, shutdown)
-                nursery.start_soon(_wait_for_orphanhood, parent, shutdown)
-                async with trio.open_nursery() as serving:
-                    await serving.start(_serve, app, settings, sockets, shutdown)
-                    await parent.send_all(READY)
+                ready = partial(_report_ready, parent, go)
+                nursery.start_soon(_wait_for_orphanhood, parent, go, shutdown)
+                await _serve(app, settings, sockets, shutdown, ready)
                 nursery.cancel_scope.cancel(reason="served")
     except* LifespanFailureError as group:
         refused += [str(error) for error in leaves(group)]
@@ -61,12 +61,11 @@ async def _serve(
     settings: ServerSettings,
     sockets: Sequence[socket.socket],
     shutdown: trio.Event,
-    *,
-    task_status: trio.TaskStatus[list[str]],
+    ready: Callable[[], Awaitable[None]],
 ) -> None:
     config = make_hypercorn_config(settings)
     inherited = Sockets(secure_sockets=[], insecure_sockets=list(sockets), quic_sockets=[])
-    await serve_app(app, config, settings, shutdown=shutdown, sockets=inherited, task_status=task_status)
+    await serve_app(app, config, settings, shutdown=shutdown, sockets=inherited, ready=ready)
 
 
 async def _wait_for_signal(signals: object, shutdown: trio.Event) -> None:
@@ -75,11 +74,19 @@ async def _wait_for_signal(signals: object, shutdown: trio.Event) -> None:
         return
 
 
-async def _wait_for_orphanhood(parent: trio.SocketStream, shutdown: trio.Event) -> None:
+async def _report_ready(parent: trio.SocketStream, go: trio.Event) -> None:
+    """Tell the supervisor, and wait until it lets us accept."""
+    await parent.send_all(READY)
+    await go.wait()
+
+
+async def _wait_for_orphanhood(parent: trio.SocketStream, go: trio.Event, shutdown: trio.Event) -> None:
     try:
-        while await parent.receive_some():
-            pass
+        while said := await parent.receive_some(len(GO)):
+            if said == GO:
+                go.set()
     except trio.BrokenResourceError:
         pass
     logger.warning("the supervisor is gone; finishing running requests")
+    go.set()
     shutdown.set()

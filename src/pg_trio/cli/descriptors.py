@@ -1,0 +1,20 @@
+"""File descriptors: a gateway holds two a request, and the usual soft limit of 1,024 is soon reached."""
+
+from __future__ import annotations
+
+import logging
+import resource
+
+# More than any worker serves at once; systems without a hard limit would make some libraries loop over billions.
+WANTED = 65_536
+
+
+def raise_descriptor_limit() -> None:
+    """Raise the soft limit to the hard one, at most WANTED. Whoever may not is told."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = WANTED if hard == resource.RLIM_INFINITY else min(WANTED, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (OSError, ValueError) as error:
+            logging.getLogger("pg_trio").warning("the limit of open files stays at %d (%s)", soft, error)
