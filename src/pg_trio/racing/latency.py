@@ -4,9 +4,10 @@ Rules:
 1. Times are counted in buckets whose bounds grow by a twelfth octave (6 %), as in an HDR or DDSketch histogram: the
    answer is the upper bound of its bucket, so it is never below the exact quantile and at most 6 % above it.
 2. The recent past is the last one to two half windows, which take turns; nothing is ever moved or sorted.
-3. A hedge's loser was cancelled before it had answered. It counts with the time that it was given (`record` takes it
-   as it is): that is beyond the quantile that set off the hedge, and so on the right side of it. Leaving losers out
-   would lower the quantile, and with it the next hedge, without end.
+3. A hedge's loser was cancelled before it had answered; `record_beaten` counts it in the bucket after the estimate that
+   it had passed: all that is known is that it was slower. Leaving losers out would lower the quantile, and with it the
+   next hedge, without end; so would counting them at the estimate. Counting the time they were given raises it without
+   end: they come after the estimate by the winner's time, and the next losers later still. (docs/decisions/005-race.md)
 4. Silent until it has seen enough; the answer lies between floor and ceiling.
 """
 
@@ -18,6 +19,7 @@ from array import array
 from attrs import frozen
 
 BUCKETS_PER_OCTAVE = 12
+BUCKET_GROWTH = math.pow(2.0, 1 / BUCKETS_PER_OCTAVE)
 # 1 ms to 70 min: 22 octaves. What is quicker or slower counts in the outermost bucket.
 SHORTEST_S = 0.001
 BUCKETS = 22 * BUCKETS_PER_OCTAVE + 1
@@ -63,10 +65,16 @@ class LatencyEstimate:
         self._estimated_at = -math.inf
 
     def record(self, took_s: float, now: float) -> None:
-        """Count a call that took, or was given, this long."""
+        """Count a call that was answered after this long."""
         self._turn(now)
         self._now[_bucket(took_s)] += 1
         self._count_now += 1
+
+    def record_beaten(self, given_s: float, now: float) -> None:
+        """Count a call that was cancelled after this long, for another had won; one that was not late says nothing."""
+        estimate_s = self.estimate_s(now)
+        if estimate_s is not None and given_s >= estimate_s:
+            self.record(estimate_s * BUCKET_GROWTH, now)
 
     def estimate_s(self, now: float) -> float | None:
         """The quantile, at most `refresh_s` old; None while too little is known."""
@@ -107,7 +115,8 @@ def _empty() -> array[int]:
 def _bucket(took_s: float) -> int:
     if took_s <= SHORTEST_S:
         return 0
-    return min(BUCKETS - 1, math.ceil(math.log2(took_s / SHORTEST_S) * BUCKETS_PER_OCTAVE))
+    # A bucket's own bound belongs to it: rounding up would move an estimate that is counted again, step by step.
+    return min(BUCKETS - 1, math.ceil(math.log2(took_s / SHORTEST_S) * BUCKETS_PER_OCTAVE - 1e-9))
 
 
 def _upper_bound_s(bucket: int) -> float:

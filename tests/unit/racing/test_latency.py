@@ -93,17 +93,38 @@ def test_estimate_is_refreshed_now_and_then() -> None:
     assert pytest.approx(5.0, rel=WIDTH - 1) == estimate.estimate_s(0.25)
 
 
-def test_losers_keep_estimate_up() -> None:
-    """5 % of calls take 3 s; each that passes the estimate is cancelled there, and counts with what it was given."""
-    random = Random(7)
-    estimate = LatencyEstimate(LatencyRules())
-    hedges = 0
+def test_loser_counts_just_after_estimate() -> None:
+    estimate = make_estimate([0.1] * 20)
 
-    for step in range(20_000):
-        now = step * 0.01
-        took_s = 3.0 if random.random() < 0.05 else random.lognormvariate(math.log(0.2), 0.3)
-        hedge_after_s = estimate.estimate_s(now) or math.inf
-        hedges += took_s > hedge_after_s
-        estimate.record(min(took_s, hedge_after_s + 0.2), now)
+    for _ in range(100):
+        estimate.record_beaten(3.0, 0.1)
 
-    assert 0.02 <= hedges / 20_000 <= 0.06
+    assert pytest.approx(0.1 * WIDTH, rel=WIDTH - 1) == estimate.estimate_s(1.0)
+
+
+def test_loser_that_was_not_late_says_nothing() -> None:
+    estimate = make_estimate([0.1] * 20)
+
+    for _ in range(100):
+        estimate.record_beaten(0.02, 0.1)
+
+    assert estimate.estimate_s(0.0) == estimate.estimate_s(1.0)
+
+
+def test_loser_says_nothing_while_little_is_known() -> None:
+    estimate = make_estimate([0.1] * 19)
+
+    estimate.record_beaten(3.0, 0.0)
+
+    assert None is estimate.estimate_s(1.0)
+
+
+def test_estimate_counted_again_stays() -> None:
+    estimate = make_estimate([0.1] * 20)
+    first_s = estimate.estimate_s(0.0)
+    assert first_s is not None
+
+    for step in range(1, 50):
+        estimate.record(estimate.estimate_s(float(step)) or 0.0, float(step))
+
+    assert first_s == estimate.estimate_s(50.0)
