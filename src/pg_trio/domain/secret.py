@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 MASK = "[redacted]"
 
@@ -25,8 +27,15 @@ _SECRET_SHAPES = re.compile(
     r"|AKIA[0-9A-Z]{12,}+"
 )
 
-# Control characters (C0 and C1): in a log or a terminal they could write what they like.
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Control characters (C0 and C1), which in a log or a terminal could write what they like, and invisible ones, which cut
+# a secret in two for everyone but its reader. White space is left to `split`.
+_UNSEEN = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
+
+# Shorter keys are none worth the name, and their encoded forms would be found in everyday words.
+_ENCODED_FROM_CHARS = 8
+
+# 64: a client's name for something of ours, such as an endpoint's slug, has at most as many.
+CLIENT_TEXT_CHARS = 64
 
 
 class Secret:
@@ -58,23 +67,59 @@ class Secret:
 
 
 def mask_secrets(said: str, known: Iterable[Secret] = ()) -> str:
-    """`said` with known secrets and anything shaped like a credential masked, on one line, at most 500 characters."""
+    """`said` with known secrets and anything shaped like a credential masked, on one line, at most 500 characters.
+
+    A known secret is also found with white space between its characters, percent-encoded, and in base64 (alone, or
+    after `Bearer `).
+    """
     was_cut = len(said) > _SCANNED_CHARS
-    said = said[:_SCANNED_CHARS]
+    said = _UNSEEN.sub("", said[:_SCANNED_CHARS])
     # The longest first: masking a secret that another one begins with would leave the other one's tail.
-    for value in sorted((secret.reveal() for secret in known), key=len, reverse=True):
-        if value:
-            said = said.replace(value, MASK)
+    for secret in sorted(known, key=lambda secret: len(secret.reveal()), reverse=True):
+        if secret.reveal():
+            said = _forms_of(secret).sub(MASK, said)
     said = _SECRET_SHAPES.sub(MASK, said)
-    words = _CONTROLS.sub(" ", said).split()
+    words = said.split()
     if was_cut and words:
         # The last word may be the head of a secret that the cut left too short to be known as one.
         words[-1] = "…"
-    said = " ".join(words)
-    return said if len(said) <= SAID_CHARS else said[: SAID_CHARS - 1] + "…"
+    return _cut(" ".join(words), SAID_CHARS)
 
 
-def mask_client_text(text: str, limit: int = 64) -> str:
-    """A client's own text for an error or a log row: one line, credentials masked, at most `limit` characters."""
-    masked = mask_secrets(text[: limit * 4])
-    return masked if len(masked) <= limit else masked[: limit - 1] + "…"
+def mask_client_text(text: str, limit: int = CLIENT_TEXT_CHARS) -> str:
+    """A client's own text, safe in an answer or a log: credentials masked, on one line, at most `limit` characters.
+
+    Masked before it is cut: the head of a token that a cut leaves would be too short to be known as one.
+    """
+    return _cut(mask_secrets(text), limit)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+# 1,024: more keys than a configuration has; one more compiles its forms again each time.
+@lru_cache(maxsize=1024)
+def _forms_of(secret: Secret) -> re.Pattern[str]:
+    """Every way to write the secret that is looked for, the longest first."""
+    value = secret.reveal()
+    forms = [_spaced_out([_plain_or_percent(character) for character in value])]
+    if len(value) >= _ENCODED_FROM_CHARS:
+        for text in (f"Bearer {value}", value):
+            encoded = base64.b64encode(text.encode()).decode().rstrip("=")
+            forms.append(_spaced_out([_BASE64_TWINS.get(character, character) for character in encoded]) + "=*+")
+    return re.compile("|".join(forms))
+
+
+# The last two digits of base64, as either of its alphabets writes them (RFC 4648).
+_BASE64_TWINS = {"+": "[+-]", "/": "[/_]"}
+
+
+def _spaced_out(characters: list[str]) -> str:
+    # Possessive: no white space is ever given back, so a text of nothing but spaces costs no more than its length.
+    return r"\s*+".join(characters)
+
+
+def _plain_or_percent(character: str) -> str:
+    percent = "".join([f"%{byte:02X}" for byte in character.encode()])
+    return f"(?:{re.escape(character)}|(?i:{percent}))"

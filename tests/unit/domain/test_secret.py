@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import pickle
+from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pg_trio.domain.secret import MASK, SAID_CHARS, Secret, mask_secrets
+from pg_trio.domain.secret import MASK, SAID_CHARS, Secret, mask_client_text, mask_secrets
 
 KEY = "5fJx0Qm7Zr2Wk9LbVt4Ny8Hc1Pd6Sg3A"
 
@@ -58,6 +61,67 @@ def test_longer_known_key_goes_first() -> None:
 
 def test_empty_known_key_masks_nothing() -> None:
     assert "fine" == mask_secrets("fine", [Secret("")])
+
+
+ODD_KEY = "k3y/with+odd=signs~?>"
+
+
+@pytest.mark.parametrize("key", [KEY, ODD_KEY])
+@pytest.mark.parametrize(
+    "write",
+    [
+        "\x00".join,
+        lambda key: f"{key[:7]}\r\n {key[7:]}",
+        lambda key: f"{key[:7]}\u200b{key[7:9]}\xad{key[9:]}",
+        lambda key: quote(key, safe=""),
+        lambda key: quote(key, safe="").lower() if key == ODD_KEY else key,
+        lambda key: "".join(f"%{ord(character):02x}" for character in key),
+        lambda key: base64.b64encode(key.encode()).decode(),
+        lambda key: base64.b64encode(f"Bearer {key}".encode()).decode(),
+        lambda key: base64.urlsafe_b64encode(key.encode()).decode().rstrip("="),
+        lambda key: base64.encodebytes(f"Bearer {key}".encode()).decode(),
+    ],
+)
+def test_known_key_in_disguise_is_masked(key: str, write: Callable[[str], str]) -> None:
+    assert f"You sent {MASK} ." == mask_secrets(f"You sent {write(key)} .", [Secret(key)])
+
+
+def test_short_key_has_no_encoded_forms() -> None:
+    # base64 of "no" is "bm8=".
+    assert f"bm8 and {MASK}" == mask_secrets("bm8 and no", [Secret("no")])
+
+
+def test_shape_with_controls_is_masked() -> None:
+    assert f"key: {MASK}" == mask_secrets("key: sk-proj-\x00abcd\x00efgh\x1bijkl")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("summarize", "summarize"),
+        ("pg_live_abcdefgh1234", MASK),
+        ("pg_live_" + "a" * 300, MASK),
+        ("x" * 60 + "pg_live_abcdefgh1234", "x" * 60 + MASK[:3] + "…"),
+        ("a\r\nX-Injected: 1\x1b[31m", "a X-Injected: 1[31m"),
+        ("x" * 64, "x" * 64),
+        ("x" * 65, "x" * 63 + "…"),
+        ("", ""),
+    ],
+)
+def test_client_text_is_masked_and_cut(text: str, shown: str) -> None:
+    assert shown == mask_client_text(text)
+
+
+def test_client_text_has_its_own_limit() -> None:
+    assert "abc…" == mask_client_text("abcdefgh", 4)
+
+
+@given(st.text(max_size=300), st.integers(1, 80))
+def test_any_client_text_fits(text: str, limit: int) -> None:
+    shown = mask_client_text(text, limit)
+
+    assert len(shown) <= limit
+    assert not any(ord(character) < 0x20 for character in shown)
 
 
 @pytest.mark.parametrize(
