@@ -95,7 +95,7 @@ class OpenAIAdapter:
         if not content and not tool_calls and finish_reason not in ("length", "content_filter"):
             raise UpstreamNonsense("choices[0].message has neither content nor tool calls")
         return Reply(
-            id=reply_id(answer.get("id")),
+            id=reply_id(answer.get("id"), candidate),
             model=read_model(answer.get("model"), candidate),
             content=None if tool_calls and not content else content,
             finish_reason=finish_reason,

@@ -14,7 +14,9 @@ import orjson
 
 from pg_trio.domain.chat import FinishReason, Json, Usage
 from pg_trio.domain.project import Candidate
+from pg_trio.domain.secret import MASK
 from pg_trio.errors import UpstreamNonsense
+from pg_trio.providers.refusal import mask_for
 
 FINISH_REASONS: dict[str, FinishReason] = {
     "stop": "stop",
@@ -37,32 +39,45 @@ MAX_TOKEN_COUNT = 1_000_000_000
 # Longer model names are none; they end up in a header of ours.
 MODEL_NAME_CHARS = 256
 
-_REPLY_ID = re.compile(r"chatcmpl-[A-Za-z0-9_-]{1,64}")
+_MODEL_NAME = re.compile(rf"[A-Za-z0-9._:/@+-]{{1,{MODEL_NAME_CHARS}}}")
 _UNSAFE_IN_ID = re.compile(r"[^A-Za-z0-9_-]+")
 _ID_CHARS = 64
 
 
-def reply_id(given: Json) -> str:
-    """An id of our shape, `chatcmpl-` and at most 64 safe characters: the provider's own as far as it has them."""
+def reply_id(given: Json, candidate: Candidate) -> str:
+    """An id of our shape, `chatcmpl-` and at most 64 safe characters: the provider's own as far as it has them.
+
+    One that a secret shows in is replaced whole.
+    """
     if given is None:
-        return f"chatcmpl-{secrets.token_hex(12)}"
+        return _new_reply_id()
     if type(given) is not str:
         refuse("id", given, "a string")
-    if _REPLY_ID.fullmatch(given):
-        return given
     # Cut first: what is left of megabytes is not worth cleaning all of it.
-    safe = _UNSAFE_IN_ID.sub("", given.removeprefix("chatcmpl-")[: 4 * _ID_CHARS])[:_ID_CHARS]
-    return f"chatcmpl-{safe or secrets.token_hex(12)}"
+    given = given.removeprefix("chatcmpl-")[: 16 * _ID_CHARS]
+    safe = _UNSAFE_IN_ID.sub("", given)
+    # Before the cut and after the cleaning: neither may hide a key from the mask, or uncover one.
+    if not safe or _shows_secret(given, candidate) or (safe != given and _shows_secret(safe, candidate)):
+        return _new_reply_id()
+    return f"chatcmpl-{safe[:_ID_CHARS]}"
+
+
+def _new_reply_id() -> str:
+    return f"chatcmpl-{secrets.token_hex(12)}"
 
 
 def read_model(model: Json, candidate: Candidate) -> str:
-    """What the provider says answered; the model asked for where that is missing or could not stand in a header."""
-    if model is None:
+    """What the provider says answered; the model asked for where that is missing, unfit for a name, or has a secret."""
+    if model is None or model == candidate.model:
         return candidate.model
     if type(model) is not str:
         refuse("model", model, "a string")
-    usable = 0 < len(model) <= MODEL_NAME_CHARS and model.isascii() and model.isprintable()
+    usable = _MODEL_NAME.fullmatch(model) is not None and not _shows_secret(model, candidate)
     return model if usable else candidate.model
+
+
+def _shows_secret(text: str, candidate: Candidate) -> bool:
+    return MASK in mask_for(candidate, text)
 
 
 def read_finish_reason(reason: Json, calls_tools: bool, refused: bool) -> FinishReason:

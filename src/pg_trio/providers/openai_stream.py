@@ -163,7 +163,8 @@ class OpenAIStreamReader:
         if choice is None:
             return
         if not self._opened:
-            events.append(Opened(reply_id(chunk.get("id")), read_model(chunk.get("model"), self._candidate)))
+            reply = reply_id(chunk.get("id"), self._candidate)
+            events.append(Opened(reply, read_model(chunk.get("model"), self._candidate)))
             self._opened = True
         delta = choice.get("delta")
         if delta:

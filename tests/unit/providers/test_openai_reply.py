@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -16,10 +17,10 @@ from pg_trio.domain.project import Candidate, Credential
 from pg_trio.domain.secret import Secret
 from pg_trio.errors import AttemptFailed, UpstreamNonsense
 from pg_trio.providers import adapter_for
+from pg_trio.providers.openai_fields import reply_id
 
-CANDIDATE = Candidate(
-    Credential("main", "openai", "https://api.openai.com/v1", Secret("0a1b2c3d4e5f60718293")), "gpt-4o-mini"
-)
+KEY = "0a1b2c3d4e5f60718293"
+CANDIDATE = Candidate(Credential("main", "openai", "https://api.openai.com/v1", Secret(KEY)), "gpt-4o-mini")
 JSON = {"content-type": "application/json"}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": "{}"}}
 
@@ -358,7 +359,7 @@ def test_id_has_our_shape(theirs: str, ours: str) -> None:
     assert ours == read_json(answer_with(id=theirs)).id
 
 
-@pytest.mark.parametrize("theirs", [None, "", "chatcmpl-", "üöä", "///", "/" * 300 + "too-far-in"])
+@pytest.mark.parametrize("theirs", [None, "", "chatcmpl-", "üöä", "///", "/" * 2000 + "too-far-in"])
 def test_missing_id_is_made(theirs: str | None) -> None:
     first, second = read_json(answer_with(id=theirs)).id, read_json(answer_with(id=theirs)).id
 
@@ -370,7 +371,30 @@ def test_model_is_what_answered() -> None:
     assert "gpt-4o-mini-2024-07-18" == read_json(answer_with(model="gpt-4o-mini-2024-07-18")).model
 
 
-@pytest.mark.parametrize("theirs", [None, "", "a\r\nSet-Cookie: b", "модель", "x" * 257])
+@pytest.mark.parametrize("theirs", [KEY, f"chatcmpl-{KEY}", f"x-{KEY}-y", ".".join(KEY), "sk-proj-abcdef123456"])
+def test_id_with_a_secret_is_replaced(theirs: str) -> None:
+    assert re.fullmatch(r"chatcmpl-[0-9a-f]{24}", read_json(answer_with(id=theirs)).id)
+
+
+@pytest.mark.parametrize("key", ["Zq" * 300, "a.b+c/" * 6])
+def test_id_with_a_long_or_odd_key_is_replaced(key: str) -> None:
+    candidate = Candidate(Credential("main", "openai", "https://api.openai.com/v1", Secret(key)), "gpt-4o-mini")
+
+    assert re.fullmatch(r"chatcmpl-[0-9a-f]{24}", reply_id(f"chatcmpl-{key}", candidate))
+
+
+@pytest.mark.parametrize("theirs", ["meta-llama/Llama-3.3-70B", "llama3.2:1b", "ft:gpt-4o:org::id", "a@b+c_d"])
+def test_models_of_all_providers_pass(theirs: str) -> None:
+    assert theirs == read_json(answer_with(model=theirs)).model
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        *(None, "", "a\r\nSet-Cookie: b", "модель", "x" * 257, "a b", "<b>", 'a"b'),
+        *(KEY, f"gpt/{KEY}", "sk-proj-abcdef123456", base64.b64encode(KEY.encode()).decode().rstrip("=")),
+    ],
+)
 def test_unusable_model_is_the_one_asked_for(theirs: str | None) -> None:
     assert "gpt-4o-mini" == read_json(answer_with(model=theirs)).model
 
