@@ -27,6 +27,7 @@ class Seat:
 
     def __init__(self, segment: Segment) -> None:
         """Take the first free seat. Raises StoreError if all are taken."""
+        self._memory = segment.memory
         for number in range(SEATS):
             self._lock = ByteLock(segment.descriptor, SEATS_AT + number)
             if self._lock.acquire_nowait():
@@ -36,7 +37,8 @@ class Seat:
         raise StoreError(f"{segment.path}: {SEATS} workers have it open already; stop some of them.")
 
     def leave(self) -> None:
-        """Free the seat. Without it, the end of the process does."""
+        """Free the seat, whose things are cleared. Without it, the end of the process frees it, uncleared."""
+        self._memory[SEATS_AT + self.number] = CLEARED
         self._lock.release()
 
 

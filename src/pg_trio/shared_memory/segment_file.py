@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import mmap
 import os
 import struct
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from uuid import UUID
@@ -149,22 +148,20 @@ def _complaint(head: bytes, size: int) -> str | None:
 def _make(path: Path, slots: int, fill: Callable[[Segment], object] | None) -> Segment:
     unfinished = path.with_name(path.name + ".new")
     unfinished.unlink(missing_ok=True)
-    descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        _allocate(descriptor, HEADER_BYTES + slots * SLOT_BYTES)
-        header = Header(slots, read_boot_id(), created_s=int(time.time()))
-        os.pwrite(descriptor, header.to_bytes(), 0)
-        segment = Segment(descriptor, path, is_new=True)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    try:
+    with ExitStack() as undo:
+        descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        undo.callback(unfinished.unlink)
+        with ExitStack() as undo_open:
+            undo_open.callback(os.close, descriptor)
+            _allocate(descriptor, HEADER_BYTES + slots * SLOT_BYTES)
+            os.pwrite(descriptor, Header(slots, read_boot_id(), created_s=int(time.time())).to_bytes(), 0)
+            segment = Segment(descriptor, path, is_new=True)
+            undo_open.pop_all()
+        undo.callback(segment.close)
         if fill is not None:
             fill(segment)
         unfinished.rename(path)
-    except BaseException:
-        segment.close()
-        raise
+        undo.pop_all()
     return segment
 
 
@@ -173,4 +170,4 @@ def _allocate(descriptor: int, size: int) -> None:
         os.posix_fallocate(descriptor, 0, size)
     else:
         # macOS has no such call: written zeros have the same effect.
-        os.pwrite(descriptor, bytes(-(-size // mmap.PAGESIZE) * mmap.PAGESIZE)[:size], 0)
+        os.pwrite(descriptor, bytes(size), 0)

@@ -95,7 +95,7 @@ class SharedSpend:
         _give_back(segment, self._seat.number)
 
     def close(self) -> None:
-        """Give back what is still reserved, and leave the seat."""
+        """Give back what is still reserved, and leave the seat: after the last request, before the segment closes."""
         _give_back(self._segment, self._seat.number)
         self._seat.leave()
 

@@ -104,6 +104,22 @@ def test_generation_turns_round(open_owner: OpenOwner) -> None:
     assert [400, 400] == [each.peek(b"k", limits, now=0.0)[0].remaining for each in buckets]
 
 
+def test_place_never_written_is_never_read(open_owner: OpenOwner) -> None:
+    # Every odd generation's holder stops before it writes, until generations have turned round.
+    first_owner, second_owner = open_owner(), open_owner()
+    first, second = (Guard(owner, BUCKET_KINDS, b"k") for owner in (first_owner, second_owner))
+    buckets, limits = SharedBuckets(first_owner), ((1000, 3600.0),)
+
+    for _ in range(200):
+        held = first.enter()
+        held_odd = second.enter()
+        first.leave(held)
+        buckets.take(b"k", limits, now=0.0)
+        second.leave(held_odd)
+
+    assert 800 == buckets.peek(b"k", limits, now=0.0)[0].remaining
+
+
 def test_takes_go_on_from_stopped_holders_value(open_owner: OpenOwner) -> None:
     stopped = open_owner()
     taker = SharedBuckets(open_owner())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
 import struct
 from collections.abc import Callable
@@ -66,6 +67,18 @@ def test_file_appears_only_when_filled(path: Path) -> None:
         open_segment(path, slots=16, fill=fail)
     with closing(open_segment(path, slots=16)) as segment:
         assert segment.is_new
+
+
+def test_file_without_space_is_explained(path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (HEADER_BYTES, hard))
+    try:
+        with pytest.raises(StoreError, match="its disk must have some space"):
+            open_segment(path, slots=16)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert ["shared.mem.lock"] == [file.name for file in path.parent.iterdir()]
 
 
 def test_existing_file_is_not_filled_again(path: Path) -> None:

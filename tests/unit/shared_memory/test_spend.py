@@ -117,7 +117,7 @@ def test_leaving_gives_reservations_back(open_worker: Callable[[], SharedSpend])
 
     one.close()
 
-    assert (7, 0) == other.read(b"k", 1)
+    assert ((7, 0), 0) == (other.read(b"k", 1), other.reap())
 
 
 def test_freed_seat_is_taken_again(open_worker: Callable[[], SharedSpend]) -> None:
