@@ -355,14 +355,21 @@ class SessionIdInvalid(CallerError):
 
 @define(slots=False, eq=False)
 class ProviderCallFailed(UpstreamError):
-    """Every candidate failed; `said` is the last one's word, masked and cut."""
+    """Every candidate failed; `said` is the last one's word, masked and cut.
+
+    `retry_after_s` where nobody was asked: the only candidate keeps failing, or asked for a pause.
+    """
 
     status = 502
     said: str
+    retry_after_s: int | None = None
 
     @property
     def text(self) -> str:
         return f"Provider call failed: {self.said}"
+
+    def headers(self) -> dict[str, str]:
+        return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
 
 
 @define(slots=False, eq=False)
@@ -403,6 +410,17 @@ class Overloaded(OwnStateError):
 
     def headers(self) -> dict[str, str]:
         return {"Retry-After": str(self.retry_after_s)}
+
+
+@define(slots=False, eq=False)
+class ShuttingDown(OwnStateError):
+    """The server is going away, and `server.drain_ms` ended before the answer began. Another one may take it now."""
+
+    status = 503
+    text = "Gateway is shutting down."
+
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "1"}
 
 
 @define(slots=False, eq=False)

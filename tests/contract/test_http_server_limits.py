@@ -8,6 +8,7 @@ import errno
 import logging
 import socket
 import struct
+from uuid import UUID
 
 import pytest
 import trio
@@ -19,6 +20,8 @@ from tests.support.http_servers import ProbeApp, answer, ask, connected, echo, r
 
 # Longer than any test runs.
 NEVER_MS = 3_600_000
+
+SHUTTING_DOWN = b'{"ok":false,"error":"Gateway is shutting down."}'
 
 
 def limits(**chosen_ms: int) -> ServerSettings:
@@ -225,7 +228,7 @@ async def test_slow_head_is_408(start: bytes) -> None:
         reply = await client.read_answer()
         rest = await client.read_to_end()
 
-    assert (408, b'{"ok": false, "error": "Request head not received in time."}', b"") == (
+    assert (408, b'{"ok":false,"error":"Request head not received in time."}', b"") == (
         reply.status,
         reply.body,
         rest,
@@ -423,20 +426,56 @@ async def test_drain_finishes_running() -> None:
     assert (b"done", "close", b"") == (reply.body, reply.headers["connection"], rest)
 
 
-async def test_drain_cancels_after_limit() -> None:
+async def test_drain_tells_application_and_client() -> None:
+    """Cut by the drain's end, before a byte of the answer: the client may come back, and the log can say the truth."""
     app = WaitingApp()
+    probe = ProbeApp(app)
     shutdown = trio.Event()
 
-    async with (
-        serving("lane", ProbeApp(app), limits(drain_ms=50), shutdown=shutdown) as port,
-        connected(port) as client,
-    ):
+    async with serving("lane", probe, limits(drain_ms=50), shutdown=shutdown) as port, connected(port) as client:
         await client.send(request())
         await app.running.wait()
         shutdown.set()
-        rest = await client.read_to_end()
+        reply = await client.read_answer()
 
-    assert (b"", "cancelled") == (rest, app.outcome)
+    assert (503, SHUTTING_DOWN, "1") == (reply.status, reply.body, reply.headers["retry-after"])
+    assert 4 == UUID(reply.headers["x-request-id"]).version
+    assert ("cancelled", "drain") == (app.outcome, probe.scopes[0]["extensions"]["pg_trio"]["cut"])
+
+
+async def test_drain_answers_half_sent_request() -> None:
+    shutdown = trio.Event()
+
+    async with (
+        serving("lane", ProbeApp(echo), limits(drain_ms=50), shutdown=shutdown) as port,
+        connected(port) as client,
+    ):
+        await client.send(b"POST / HTTP/1.1\r\n")
+        await trio.testing.wait_all_tasks_blocked()
+        shutdown.set()
+        reply = await client.read_answer()
+
+    assert (503, SHUTTING_DOWN) == (reply.status, reply.body)
+
+
+async def test_drain_cuts_stream_short() -> None:
+    """Nothing goes behind half an answer: the missing last chunk is what tells that it was cut."""
+    shutdown = trio.Event()
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"one", "more_body": True})
+        await trio.sleep_forever()
+
+    async with (
+        serving("lane", ProbeApp(stream), limits(drain_ms=50), shutdown=shutdown) as port,
+        connected(port) as client,
+    ):
+        await client.send(request())
+        shutdown.set()
+        data = await client.read_to_end()
+
+    assert data.endswith(b"\r\n\r\n3\r\none\r\n")
 
 
 async def test_drain_serves_fresh_connection() -> None:

@@ -23,9 +23,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import unquote
+from uuid import UUID, uuid4
 
 import trio
 
+from pg_trio.errors import InternalError, ShuttingDown
 from pg_trio.server.http1.exchange import DISCARD_BYTES, Exchange
 from pg_trio.server.http1.head import (
     HEAD_END,
@@ -35,8 +37,8 @@ from pg_trio.server.http1.head import (
     read_head,
     refuse_hopeless_start,
 )
-from pg_trio.server.http1.response import internal_error, refusal
-from pg_trio.server.http1.types import Scope
+from pg_trio.server.http1.response import closing_error, refusal
+from pg_trio.server.http1.types import Extension, Scope
 
 if TYPE_CHECKING:
     from pg_trio.server.http1.lane import Lane
@@ -107,9 +109,10 @@ class Connection:
         """The deadline passed: the client waits too long to send, or to read."""
         self.deadline = math.inf
         if self._timeout_text:
-            self._parting = refusal(408, self._timeout_text)
+            self._refuse(Refused(408, self._timeout_text))
         elif self._exchange is not None and not self._exchange.answered:
             # It has stopped reading: what the kernel still holds for it is dropped with it.
+            self._exchange.extension["cut"] = "write limit"
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._end("a limit of the connection passed")
 
@@ -121,6 +124,19 @@ class Connection:
             self._socket.recv(1, socket.MSG_PEEK)
         except OSError:
             self._end("the server is draining")
+
+    def note_cut(self) -> None:
+        """The drain's time is over: an answer that has not begun never will."""
+        exchange = self._exchange
+        if self._over or (exchange is not None and exchange.answered):
+            return
+        if exchange is not None:
+            exchange.extension["cut"] = "drain"
+            if not exchange.response.head_made:
+                self._parting = closing_error(ShuttingDown(), exchange.request_id())
+        elif self._buffer:
+            self._parting = closing_error(ShuttingDown(), uuid4())
+        self._end("the drain's time is over")
 
     def _end(self, reason: str) -> None:
         self._over = True
@@ -160,7 +176,7 @@ class Connection:
             try:
                 head = await self._receive_head()
             except Refused as refused:
-                self._parting = refusal(refused.status, refused.text)
+                self._refuse(refused)
                 return
             if head is None:
                 return
@@ -226,33 +242,41 @@ class Connection:
             self.deadline = trio.current_time() + self._lane.head_s
             self.idle = False
 
+    def _refuse(self, refused: Refused) -> None:
+        """Part with a refusal: no application gets to see this request, so the lane's line is all there is of it."""
+        request_id = uuid4()
+        self._lane.log_refusal(request_id, refused)
+        self._parting = refusal(refused.status, refused.text, request_id)
+
     async def _serve(self, head: RequestHead) -> bool:
         """Run the application for one request; whether the connection can take another."""
         self._exchange = exchange = Exchange(self, head)
         try:
-            await self._lane.mount.app(self._make_scope(head), exchange.receive, exchange.send)
+            await self._lane.mount.app(self._make_scope(head, exchange.extension), exchange.receive, exchange.send)
         except Exception:
             if self._over:
                 logger.debug("application error after its request was over", exc_info=True)
                 return False
-            logger.exception("application error in %s %r", head.method, head.path)
-            return self._give_up(exchange)
+            request_id = exchange.request_id()
+            logger.exception("request %s: application error in %s %r", request_id, head.method, head.path)
+            return self._give_up(exchange, request_id)
         if self._over or self.left:
             return False
         if not exchange.answered:
-            logger.error("application ended %s %r without a whole answer", head.method, head.path)
-            return self._give_up(exchange)
+            request_id = exchange.request_id()
+            logger.error("request %s: application gave %s %r no whole answer", request_id, head.method, head.path)
+            return self._give_up(exchange, request_id)
         if exchange.response.closes:
             await self._part()
             return False
         return not self._receiving and await self._discard_body(exchange)
 
-    def _give_up(self, exchange: Exchange) -> bool:
+    def _give_up(self, exchange: Exchange, request_id: UUID) -> bool:
         if not exchange.response.head_made:
-            self._parting = internal_error()
+            self._parting = closing_error(InternalError(), request_id)
         return False
 
-    def _make_scope(self, head: RequestHead) -> Scope:
+    def _make_scope(self, head: RequestHead, extension: Extension) -> Scope:
         path = head.path.decode("ascii")
         mount = self._lane.mount
         return {
@@ -269,7 +293,7 @@ class Connection:
             "client": self._client,
             "server": self._server,
             "state": mount.state.copy(),
-            "extensions": {"pg_trio": {"cancels_on_disconnect": True, "head_at": trio.current_time()}},
+            "extensions": {"pg_trio": extension},
         }
 
     async def _discard_body(self, exchange: Exchange) -> bool:
@@ -342,8 +366,9 @@ class Connection:
         """The body is malformed: end the request with it. The answer is sent if the application has sent none."""
         exchange = self._exchange
         assert exchange is not None
+        exchange.extension["refused"] = (refused.status, refused.text)
         if not exchange.response.head_made:
-            self._parting = refusal(refused.status, refused.text)
+            self._parting = refusal(refused.status, refused.text, exchange.request_id())
         self._end("the request's body is malformed")
 
     @property

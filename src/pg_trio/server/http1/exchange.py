@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
 
 import trio
 
 from pg_trio.server.http1.body import ChunkedBody, LengthBody, open_body
 from pg_trio.server.http1.head import Refused, RequestHead
 from pg_trio.server.http1.response import CONTINUE, Response, ResponseMisuse
-from pg_trio.server.http1.types import Message
+from pg_trio.server.http1.types import Extension, Message
 
 if TYPE_CHECKING:
     from pg_trio.server.http1.connection import Connection
@@ -23,10 +24,29 @@ _DISCONNECT = "http.disconnect"
 class Exchange:
     """One request and its answer, as the application sees them: `receive` and `send`.
 
-    `answered` once the whole answer is with the kernel.
+    `answered` once the whole answer is with the kernel. `extension` is what the application finds in its scope under
+    `pg_trio`:
+
+    - `cancels_on_disconnect`: True; no need to watch `receive`.
+    - `head_at`: Trio's time when the head was read.
+    - `refused`: (status, text), there once the body proved malformed; the lane gives that answer itself, and `receive`
+      says `http.disconnect`.
+    - `cut`: why the server ends the request before it is answered, there before the cancellation: `drain`, or
+      `write limit` for a client that takes nothing. Without it, a cancelled request's client has left.
+    - `request_id`: the application may put its own UUID here, for the answers that the lane gives in its stead.
     """
 
-    __slots__ = ("_connection", "_continue_owed", "_head", "_over", "_received", "answered", "body", "response")
+    __slots__ = (
+        "_connection",
+        "_continue_owed",
+        "_head",
+        "_over",
+        "_received",
+        "answered",
+        "body",
+        "extension",
+        "response",
+    )
 
     def __init__(self, connection: Connection, head: RequestHead) -> None:
         self._connection = connection
@@ -37,6 +57,7 @@ class Exchange:
         # Made for the first task that waits for it: most applications never do.
         self._over: trio.Event | None = None
         self.answered = False
+        self.extension: Extension = {"cancels_on_disconnect": True, "head_at": trio.current_time()}
         self.response = Response(head.method, head.version)
 
     async def receive(self) -> Message:
@@ -98,6 +119,11 @@ class Exchange:
         else:
             self.answered = True
             self.note_over()
+
+    def request_id(self) -> UUID:
+        """The application's id of the request, if it gave one; a new one otherwise."""
+        given = self.extension.get("request_id")
+        return given if isinstance(given, UUID) else uuid4()
 
     def note_over(self) -> None:
         """Wake whoever waits for the disconnect."""

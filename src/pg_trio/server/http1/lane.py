@@ -11,18 +11,23 @@ import logging
 import socket
 from collections.abc import Sequence
 from functools import partial
+from uuid import UUID
 
 import trio
 
 from pg_trio.config.settings import ServerSettings
-from pg_trio.server.http1.connection import Connection
+from pg_trio.server.http1.connection import LINGER_S, Connection
 from pg_trio.server.http1.departures import Departures
+from pg_trio.server.http1.head import Refused
+from pg_trio.server.http1.line_budget import LineBudget
 from pg_trio.server.http1.types import HandOver, Mount
 
 logger = logging.getLogger("pg_trio.server")
 
 # The clock's tick: a quarter of the shortest limit, but no more often than 100 times and no less than once a second.
 MIN_TICK_S, MAX_TICK_S = 0.01, 1.0
+# A line for each refusal, until a scanner or a flood comes: the kernel's printk_ratelimit is 10 in 5 s too.
+REFUSAL_LINES, REFUSAL_WINDOW_S = 10, 5.0
 
 
 class Lane:
@@ -44,6 +49,7 @@ class Lane:
         self.draining = False
         self._departures = departures
         self._connections: set[Connection] = set()
+        self._refusal_lines = LineBudget(REFUSAL_LINES, REFUSAL_WINDOW_S)
 
     async def serve_stream(self, stream: trio.SocketStream) -> None:
         """Serve one accepted connection to its end."""
@@ -75,11 +81,25 @@ class Lane:
                 if connection.deadline <= now:
                     connection.note_timeout()
 
+    def log_refusal(self, request_id: UUID, refused: Refused) -> None:
+        """One line without a word of the client's; few of them where many come."""
+        silent = self._refusal_lines.take(trio.current_time())
+        if silent is not None:
+            more = f" (and {silent} more before it)" if silent else ""
+            logger.info("request %s refused: %d %s%s", request_id, refused.status, refused.text, more)
+
     def drain(self) -> None:
         """From now on answers say `connection: close`; connections without a request close at once."""
         self.draining = True
         for connection in self._connections:
             connection.note_draining()
+
+    async def cut_after(self, limit_s: float) -> None:
+        """End what still runs when the drain's time is over."""
+        await trio.sleep(limit_s)
+        logger.warning("requests still running after %g s were cut: %d", limit_s, len(self._connections))
+        for connection in list(self._connections):
+            connection.note_cut()
 
 
 async def serve_lane(
@@ -93,7 +113,8 @@ async def serve_lane(
 ) -> None:
     """Serve the application on `listeners` until `shutdown`, then drain.
 
-    Running requests get `drain_ms`, then are cancelled. The listeners are closed at the drain's beginning.
+    Running requests get `drain_ms`; then they are cancelled and, where the answer has not begun, answered with 503. The
+    listeners are closed at the drain's beginning.
     `hand_over` takes the connections that are HTTP/2 or WebSocket; it runs within the drain's limit too, and is told
     of the drain by whoever gave it.
     """
@@ -111,7 +132,8 @@ async def serve_lane(
                     await shutdown.wait()
                     accepting.cancel_scope.cancel(reason="draining")
                 lane.drain()
-                connections.cancel_scope.deadline = trio.current_time() + settings.drain_ms / 1000
-            if connections.cancel_scope.cancelled_caught:
-                logger.warning("requests still running after %d ms were cancelled", settings.drain_ms)
+                drain_s = settings.drain_ms / 1000
+                clocks.start_soon(lane.cut_after, drain_s)
+                # What is cut still says so to its client, and writes its row.
+                connections.cancel_scope.deadline = trio.current_time() + drain_s + LINGER_S
             clocks.cancel_scope.cancel(reason="drained")

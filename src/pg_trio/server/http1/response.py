@@ -15,10 +15,12 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Mapping
 from email.utils import formatdate
 from http import HTTPStatus
+from uuid import UUID
 
-from pg_trio.errors import InternalError, error_body
+from pg_trio.errors import GatewayError, error_body
 from pg_trio.server.http1.types import Message
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -168,20 +170,23 @@ def http_date() -> bytes:
     return _date_line
 
 
-def refusal(status: int, text: str) -> bytes:
+def refusal(status: int, text: str, request_id: UUID) -> bytes:
     """A whole answer that ends the connection: the body has the shape of all the gateway's errors."""
-    return _closing_answer(status, json.dumps({"ok": False, "error": text}).encode("ascii"))
+    body = json.dumps({"ok": False, "error": text}, separators=(",", ":")).encode("ascii")
+    return _closing_answer(status, {}, body, request_id)
 
 
-def internal_error() -> bytes:
-    """The answer where the application failed before it gave one."""
-    return _closing_answer(500, error_body(InternalError()))
+def closing_error(error: GatewayError, request_id: UUID) -> bytes:
+    """The same for a deliberate error."""
+    return _closing_answer(error.status, error.headers(), error_body(error), request_id)
 
 
-def _closing_answer(status: int, body: bytes) -> bytes:
+def _closing_answer(status: int, headers: Mapping[str, str], body: bytes, request_id: UUID) -> bytes:
+    more = "".join([f"{name.lower()}: {value}\r\n" for name, value in headers.items()])
     return (
         _STATUS_LINES[status]
         + b"content-type: application/json\r\n"
+        + f"x-request-id: {request_id}\r\n{more}".encode("ascii")
         + http_date()
         + b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         + body

@@ -14,6 +14,9 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApplication: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+# What `scope["extensions"]["pg_trio"]` holds; `Exchange` and docs/decisions/003 name its keys.
+Extension: TypeAlias = dict[str, Any]
+
 HeaderList: TypeAlias = list[tuple[bytes, bytes]]
 
 
