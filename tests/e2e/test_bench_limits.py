@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -86,11 +87,14 @@ def test_flood_without_free_connection_is_unsent(upstream: Upstream) -> None:
 def test_values_take_turns(upstream: Upstream, tmp_path: Path) -> None:
     target = Target(upstream.server_port, f"/{VALUE}", {}, "{}")
 
-    result = run_load(Load(target, 1, 10, values=("a", "b", "c"), stop_after=5), tmp_path / "load", CORE)
+    started_at = time.monotonic()
+    result = run_load(Load(target, 1, 30, values=("a", "b", "c"), stop_after=5), tmp_path / "load", CORE)
 
     # wrk asks for one request at its start and does not send it.
     assert ["/b", "/c", "/a", "/b", "/c"] == upstream.paths[:5]
-    assert (5, 0) == (result.requests, result.errors)
+    assert 5 <= result.requests <= len(upstream.paths)
+    assert 0 == result.errors
+    assert time.monotonic() - started_at < 20
 
 
 def test_inserted_tokens_and_endpoints_work(upstream: Upstream, tmp_path: Path) -> None:

@@ -30,18 +30,20 @@ request = function()
     return before .. values[turn] .. after
 end
 """
+# Its thread could be told to stop, but wrk itself would sleep on until its duration is over: only a signal wakes it, and
+# that a moment later, because system(3) ignores this one until its own command is done.
 _STOP = """
 local answered = 0
 response = function()
     answered = answered + 1
-    if answered == {count} then wrk.thread:stop() end
+    if answered == {count} then os.execute("(sleep 0.05; kill -INT $PPID) &") end
 end
 """
 
 
 @frozen(slots=True)
 class Load:
-    """What to send: with `values`, VALUE in path or headers is each of them in turn. `stop_after`: 0 for never."""
+    """What to send: with `values`, VALUE in path or headers is each of them in turn. `stop_after` (or few more): 0 for never."""
 
     target: Target
     connections: int
