@@ -30,8 +30,8 @@ request = function()
     return before .. values[turn] .. after
 end
 """
-# Its thread could be told to stop, but wrk itself would sleep on until its duration is over: only a signal wakes it, and
-# that a moment later, because system(3) ignores this one until its own command is done.
+# Its thread could be told to stop, but wrk itself would sleep on until its duration is over: only a signal wakes it,
+# and that a moment later, because system(3) ignores this one until its own command is done.
 _STOP = """
 local answered = 0
 response = function()
@@ -43,7 +43,10 @@ end
 
 @frozen(slots=True)
 class Load:
-    """What to send: with `values`, VALUE in path or headers is each of them in turn. `stop_after` (or few more): 0 for never."""
+    """What to send: with `values`, VALUE in path or headers is each of them in turn.
+
+    `stop_after` so many answers, or some more: those of the next 50 ms. 0: never.
+    """
 
     target: Target
     connections: int
