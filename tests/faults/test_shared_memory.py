@@ -68,12 +68,22 @@ def kill_after(process: Process, done: int) -> int:
     """Kill it once it has done so many things; how many it had done in the end."""
     heard = 0
     while heard < done:
-        heard += len(hear(process, 4096))
+        said = hear(process, 4096)
+        assert said, "it ended by itself"
+        heard += len(said)
     process.kill()
     while rest := hear(process, 65_536):
         heard += len(rest)
     assert -signal.SIGKILL == process.wait(EXIT_LIMIT_S)
     return heard
+
+
+def kill_in_turn(processes: list[Process]) -> Iterator[int]:
+    """Kill each while the next one is at work, too; how many things each had done. Never more than two are busy."""
+    go(processes[0])
+    for number, process in enumerate(processes):
+        go(*processes[number + 1 : number + 2])
+        yield kill_after(process, done=50 + 37 * number)
 
 
 def held_locks(path: Path) -> list[int]:
@@ -121,10 +131,8 @@ def test_processes_at_once_share_one_budget(start: Start, path: Path) -> None:
 
 def test_killed_takers_leave_no_lock_and_right_sum(start: Start, path: Path) -> None:
     takers = [start(work.take_for_ever) for _ in range(KILLS)]
-    for first, second in zip(takers[::2], takers[1::2], strict=True):
-        go(first, second)  # two at a time, so that one is killed while another takes
 
-    done = sum(kill_after(taker, done=50 + 37 * number) for number, taker in enumerate(takers))
+    done = sum(kill_in_turn(takers))
 
     assert [] == held_locks(path)
     with closing(work.open_here(path)) as segment:
@@ -137,10 +145,8 @@ def test_killed_takers_leave_no_lock_and_right_sum(start: Start, path: Path) -> 
 
 def test_killed_spenders_leave_nothing_reserved(start: Start, path: Path) -> None:
     spenders = [start(work.spend_for_ever) for _ in range(KILLS)]
-    for first, second in zip(spenders[::2], spenders[1::2], strict=True):
-        go(first, second)
 
-    done = sum(kill_after(spender, done=50 + 37 * number) for number, spender in enumerate(spenders))
+    done = sum(kill_in_turn(spenders))
 
     assert [] == held_locks(path)
     with closing(work.open_here(path)) as segment:

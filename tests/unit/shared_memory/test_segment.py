@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from pg_trio.errors import Overloaded, StoreError
-from pg_trio.shared_memory.segment import BUCKET, COPIES, HEADER_BYTES, SELECTOR, SLOT_BYTES, SPEND_ROW, Segment
+from pg_trio.shared_memory import byte_lock
+from pg_trio.shared_memory.byte_lock import ByteLock
+from pg_trio.shared_memory.segment import BUCKET, COPIES, FREE, HEADER_BYTES, SELECTOR, SLOT_BYTES, SPEND_ROW, Segment
 from pg_trio.shared_memory.segment_file import Header, open_segment, read_boot_id
 
 FORM = struct.Struct("=qqIxx")
@@ -206,6 +208,21 @@ def test_claim_left_half_way_is_made_again(path: Path) -> None:
         offset = segment.find_slot(SPEND_ROW, b"k")
 
         assert (HEADER_BYTES, (0, 0, 0)) == (offset, segment.read(offset, FORM))
+
+
+def test_claim_of_stopped_worker_is_given_up(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(byte_lock, "LOCK_LIMIT_S", 0.0)
+    with closing(open_segment(path, slots=64)) as stopped, closing(open_segment(path)) as segment:
+        offset = segment.find_slot(BUCKET, b"k")
+        segment.memory[offset] = FREE  # as before its claim was complete
+        lock = ByteLock(stopped.descriptor, offset)
+        lock.acquire_nowait()
+
+        with pytest.raises(Overloaded):
+            segment.find_slot(BUCKET, b"k")
+        lock.release()
+
+        assert (offset, 1) == (segment.find_slot(BUCKET, b"k"), segment.counters.stuck)
 
 
 @pytest.mark.parametrize("written_bytes", range(FORM.size + 1))
