@@ -15,6 +15,19 @@ FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filte
 
 ROLES: frozenset[str] = frozenset({"system", "user", "assistant", "tool"})
 
+# The field of a content part that is its text, by the part's type. (A file has a name, one level further down.)
+TEXT_FIELDS: dict[str, str] = {"text": "text", "refusal": "refusal"}
+
+# Words of OpenAI's tools and of JSON Schema: what every tool is made of says nothing, and masking it would break it.
+# fmt: off
+TOOL_WORDS: frozenset[str] = frozenset({
+    "type", "function", "name", "description", "parameters", "strict", "auto", "none", "object", "properties",
+    "required", "additionalProperties", "items", "array", "string", "number", "integer", "boolean", "null", "enum",
+    "const", "default", "anyOf", "oneOf", "allOf", "not", "$ref", "$defs", "$schema", "definitions", "title", "format",
+    "pattern", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "uniqueItems",
+})
+# fmt: on
+
 
 @frozen(slots=True)
 class ToolCall:
@@ -37,17 +50,27 @@ class Message:
     tool_call_id: str | None = None
 
     def texts(self) -> list[str]:
-        """Every piece of text in it, in order: the content's (text parts only) and the tool calls' arguments."""
+        """Every piece of free text in it that a provider is sent: the name, what the content's parts say (refusals and
+        file names included), and the tool calls' names and arguments."""
         content = self.content
+        texts = [] if self.name is None else [self.name]
         if isinstance(content, str):
-            texts = [content]
-        elif content is None:
-            texts = []
-        else:
-            texts = [part["text"] for part in content if part["type"] == "text"]
-        if self.tool_calls:
-            texts.extend(call.arguments for call in self.tool_calls)
+            texts.append(content)
+        elif content is not None:
+            for part in content:
+                field = TEXT_FIELDS.get(part["type"])
+                if field is not None:
+                    texts.append(part[field])
+                elif "filename" in part.get("file", ()):
+                    texts.append(part["file"]["filename"])
+        for call in self.tool_calls:
+            texts += (call.name, call.arguments)
         return texts
+
+    def ids(self) -> list[str]:
+        """The ids that tie tool calls to their results. No text: machines write them."""
+        ids = [call.id for call in self.tool_calls]
+        return ids if self.tool_call_id is None else [*ids, self.tool_call_id]
 
 
 @frozen(slots=True)
@@ -62,12 +85,27 @@ class ChatRequest:
     tools: tuple[JsonObject, ...] = ()
     tool_choice: Json = None
 
+    def texts(self) -> list[str]:
+        """Every piece of free text in it that a provider is sent: the messages', then the tools'."""
+        texts = [text for message in self.messages for text in message.texts()]
+        return texts + self.tool_texts() if self.tools or self.tool_choice is not None else texts
+
+    def tool_texts(self) -> list[str]:
+        """What `tools` and `tool_choice` say: strings, keys and numbers, without the words of their own format."""
+        return [text for text in json_texts([self.tools, self.tool_choice]) if text not in TOOL_WORDS]
+
     def text(self) -> str:
-        """All message text joined with newlines: what guardrails and the token estimate look at."""
-        messages = self.messages
-        if len(messages) == 1 and isinstance(messages[0].content, str) and not messages[0].tool_calls:
-            return messages[0].content
-        return "\n".join(text for message in messages for text in message.texts())
+        """All of `texts` joined with newlines: what guardrails look at."""
+        texts = self.texts()
+        return texts[0] if len(texts) == 1 else "\n".join(texts)
+
+    def characters(self) -> int:
+        """Characters of everything that a provider is sent for it: texts, ids, and tools whole; joints not counted."""
+        characters = count_characters(self.messages)
+        characters += sum(len(call_id) for message in self.messages for call_id in message.ids())
+        if self.tools or self.tool_choice is not None:
+            characters += sum(map(len, json_texts([self.tools, self.tool_choice])))
+        return characters
 
 
 @frozen(slots=True)
@@ -122,3 +160,21 @@ def estimate_tokens(characters: int) -> int:
 def count_characters(messages: Sequence[Message]) -> int:
     """Characters in all text of the messages; what joins them is not counted."""
     return sum(len(text) for message in messages for text in message.texts())
+
+
+def json_texts(value: Json) -> list[str]:
+    """Every string, key and number in a JSON value, in no particular order; numbers as they are written."""
+    texts: list[str] = []
+    rest = [value]
+    while rest:
+        node = rest.pop()
+        if isinstance(node, str):
+            texts.append(node)
+        elif isinstance(node, dict):
+            texts.extend(node)
+            rest.extend(node.values())
+        elif isinstance(node, list | tuple):
+            rest.extend(node)
+        elif node is not None and not isinstance(node, bool):
+            texts.append(str(node))
+    return texts

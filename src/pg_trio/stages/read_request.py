@@ -6,20 +6,27 @@ Rules:
    "absent" when they send an assistant's message back.
 2. JSON is what orjson takes: UTF-8 without a byte order mark, no NaN, no number past a double, no lone surrogate.
 3. Texts name the field by its path and never repeat what the client sent.
-4. Unknown fields of the body stay in `ChatRequest.body`; unknown fields of a message are dropped.
+4. Unknown fields of the body stay in `ChatRequest.body`; those of a message, a part or a tool call are dropped, and
+   parts of unknown types refused: what no guardrail understands is not sent on.
+5. Parts of text that follow each other become one, joined without anything: a model reads them in one go, and so must
+   the guardrails. Names and ids are short and ASCII, so that nobody writes letters in them.
+
+Sources: OpenAI's openapi.yaml, ChatCompletionRequestMessageContentPart…, read 2026-11; the limits of names and ids: see
+`_NAME` and those below it.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any, cast
 from uuid import UUID
 
 import orjson
 
 from pg_trio.config.settings import GatewaySettings
-from pg_trio.domain.chat import ROLES, ChatRequest, Json, JsonObject, Message, Role, ToolCall
+from pg_trio.domain.chat import ROLES, TEXT_FIELDS, ChatRequest, Json, JsonObject, Message, Role, ToolCall
 from pg_trio.errors import BadRequest, SessionIdInvalid
 
 KNOWN_FIELDS = ("message", "messages", "endpoint", "stream", "session_id", "tools", "tool_choice")
@@ -28,6 +35,26 @@ KNOWN_FIELDS = ("message", "messages", "endpoint", "stream", "session_id", "tool
 _LITERAL_KEYS = {field: f'"{field}"'.encode() for field in KNOWN_FIELDS}
 # \u0041-\u007a: the only escapes that can spell the letters of a key. Clients escape ", \, controls and non-ASCII.
 _ESCAPED_LETTERS = (b"\\u004", b"\\u005", b"\\u006", b"\\u007")
+
+# OpenAI's own pattern for names of participants (its 400 quotes it: openai/openai-python#309).
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# OpenAI takes 64 letters, digits, _ and -; Anthropic 128, Gemini dots and colons too.
+_FUNCTION_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+# OpenAI makes 29 characters, vLLM 46; Kimi's are `functions.<name>:<number>`.
+_ID = re.compile(r"[A-Za-z0-9_.:-]{1,256}")
+# A word of a small vocabulary: `high`, `wav`.
+_WORD = re.compile(r"[a-z0-9]{1,16}")
+# 2,048 characters of an address: what search engines and old browsers go by.
+_URL = re.compile(r"https?://[!-~]{1,2040}")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
+_DATA_URL = re.compile(r"data:[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64};base64,[A-Za-z0-9+/]*={0,2}")
+_WORDS_FOR = {
+    _NAME: "1 to 64 letters, digits, _ and -",
+    _FUNCTION_NAME: "1 to 128 letters, digits, _ . : and -",
+    _ID: "1 to 256 letters, digits, _ . : and -",
+    _WORD: "a word",
+    _BASE64: "base64",
+}
 
 _JSON_TYPE = "application/json"
 _PARAMETER = re.compile(r'\s*([a-z0-9!#$&^_.+-]+)=("[^"\\]*"|[a-z0-9!#$&^_.+-]+)\s*', re.ASCII)
@@ -173,34 +200,126 @@ def _read_message(message: Json, index: int) -> Message:
 
 def _read_full_message(message: JsonObject, role: Role, path: str) -> Message:
     name, tool_call_id = message.get("name"), message.get("tool_call_id")
-    if name is not None and not isinstance(name, str):
-        raise BadRequest(f"{path}.name: must be a string.")
-    if tool_call_id is not None and not isinstance(tool_call_id, str):
-        raise BadRequest(f"{path}.tool_call_id: must be a string.")
+    if name is not None:
+        _check_string(name, _NAME, f"{path}.name")
+    if tool_call_id is not None:
+        _check_string(tool_call_id, _ID, f"{path}.tool_call_id")
     if role == "tool" and tool_call_id is None:
         raise BadRequest(f"{path}.tool_call_id: is required in a tool message.")
     tool_calls = _read_tool_calls(message.get("tool_calls"), role, f"{path}.tool_calls")
     content = message.get("content")
     if content is None and not tool_calls:
         raise BadRequest(f"{path}.content: must be a string or a list of parts.")
-    return Message(role, _read_content(content, f"{path}.content"), name, tool_calls, tool_call_id)
+    return Message(role, _read_content(content, role, f"{path}.content"), name, tool_calls, tool_call_id)
 
 
-def _read_content(content: Json, path: str) -> str | tuple[JsonObject, ...] | None:
+def _check_string(value: Json, pattern: re.Pattern[str], path: str) -> None:
+    if not isinstance(value, str):
+        raise BadRequest(f"{path}: must be a string.")
+    if pattern.fullmatch(value) is None:
+        raise BadRequest(f"{path}: must be {_WORDS_FOR[pattern]}.")
+
+
+def _check_object(value: Json, path: str) -> dict[str, Json]:
+    if not isinstance(value, dict):
+        raise BadRequest(f"{path}: must be an object.")
+    return value
+
+
+# ── content parts ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _read_content(content: Json, role: Role, path: str) -> str | tuple[JsonObject, ...] | None:
     if content is None or isinstance(content, str):
         return content
     if not isinstance(content, list):
         raise BadRequest(f"{path}: must be a string or a list of parts.")
     if not content:
         raise BadRequest(f"{path}: must not be an empty list.")
+    parts: list[JsonObject] = []
+    # Texts of one type that follow each other, until something else does.
+    run_type, run = "", list[str]()
     for index, part in enumerate(content):
-        if not isinstance(part, dict):
-            raise BadRequest(f"{path}[{index}]: must be an object.")
-        if not isinstance(part.get("type"), str):
-            raise BadRequest(f"{path}[{index}].type: must be a string.")
-        if part["type"] == "text" and not isinstance(part.get("text"), str):
-            raise BadRequest(f"{path}[{index}].text: must be a string.")
-    return tuple(content)
+        part_type = _read_part_type(part, role, path, index)
+        if run and part_type != run_type:
+            parts.append(_text_part(run_type, run))
+            run = []
+        field = TEXT_FIELDS.get(part_type)
+        if field is None:
+            parts.append({"type": part_type, part_type: _read_media(part, part_type, f"{path}[{index}].{part_type}")})
+            continue
+        text = part.get(field)
+        if type(text) is not str:
+            raise BadRequest(f"{path}[{index}].{field}: must be a string.")
+        run_type = part_type
+        run.append(text)
+    if run:
+        parts.append(_text_part(run_type, run))
+    return tuple(parts)
+
+
+def _text_part(part_type: str, texts: list[str]) -> JsonObject:
+    return {"type": part_type, TEXT_FIELDS[part_type]: "".join(texts)}
+
+
+def _read_part_type(part: Json, role: Role, path: str, index: int) -> str:
+    if type(part) is not dict:
+        raise BadRequest(f"{path}[{index}]: must be an object.")
+    part_type = part.get("type")
+    if type(part_type) is not str:
+        raise BadRequest(f"{path}[{index}].type: must be a string.")
+    if part_type == "text" or part_type in _MEDIA or (part_type == "refusal" and role == "assistant"):
+        return part_type
+    known = ["text", *_MEDIA, *(["refusal"] if role == "assistant" else [])]
+    raise BadRequest(f"{path}[{index}].type: must be one of {', '.join(known)}.")
+
+
+def _read_media(part: dict[str, Json], part_type: str, path: str) -> JsonObject:
+    return _MEDIA[part_type](_check_object(part.get(part_type), path), path)
+
+
+def _read_image_url(image: dict[str, Json], path: str) -> JsonObject:
+    url = image.get("url")
+    if not isinstance(url, str):
+        raise BadRequest(f"{path}.url: must be a string.")
+    if _URL.fullmatch(url) is None and _DATA_URL.fullmatch(url) is None:
+        raise BadRequest(f"{path}.url: must be an http or https address, or a data address in base64.")
+    detail = image.get("detail")
+    if detail is None:
+        return {"url": url}
+    _check_string(detail, _WORD, f"{path}.detail")
+    return {"url": url, "detail": detail}
+
+
+def _read_input_audio(audio: dict[str, Json], path: str) -> JsonObject:
+    _check_string(audio.get("data"), _BASE64, f"{path}.data")
+    _check_string(audio.get("format"), _WORD, f"{path}.format")
+    return {"data": audio["data"], "format": audio["format"]}
+
+
+def _read_file(file: dict[str, Json], path: str) -> JsonObject:
+    given = {field: file[field] for field in ("file_id", "file_data", "filename") if file.get(field) is not None}
+    if "file_id" not in given and "file_data" not in given:
+        raise BadRequest(f"{path}: must have file_id or file_data.")
+    if "file_id" in given:
+        _check_string(given["file_id"], _ID, f"{path}.file_id")
+    data = given.get("file_data", "")
+    if not isinstance(data, str) or (_DATA_URL.fullmatch(data) is None and _BASE64.fullmatch(data) is None):
+        raise BadRequest(f"{path}.file_data: must be base64, or a data address in base64.")
+    if not isinstance(given.get("filename", ""), str):
+        raise BadRequest(f"{path}.filename: must be a string.")
+    return given
+
+
+# The parts that are no text, by type: their own object, with the fields that OpenAI documents and no other.
+_MEDIA: dict[str, Callable[[dict[str, Json], str], JsonObject]] = {
+    "image_url": _read_image_url,
+    "input_audio": _read_input_audio,
+    "file": _read_file,
+}
+
+
+# ── tools, session ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _read_tool_calls(calls: Json, role: Role, path: str) -> tuple[ToolCall, ...]:
@@ -216,16 +335,13 @@ def _read_tool_calls(calls: Json, role: Role, path: str) -> tuple[ToolCall, ...]
 def _read_tool_call(call: Json, path: str) -> ToolCall:
     if not isinstance(call, dict):
         raise BadRequest(f"{path}: must be an object.")
-    if not isinstance(call.get("id"), str):
-        raise BadRequest(f"{path}.id: must be a string.")
+    _check_string(call.get("id"), _ID, f"{path}.id")
     if call.get("type") != "function":
         raise BadRequest(f'{path}.type: must be "function".')
-    function = call.get("function")
-    if not isinstance(function, dict):
-        raise BadRequest(f"{path}.function: must be an object.")
-    for field in ("name", "arguments"):
-        if not isinstance(function.get(field), str):
-            raise BadRequest(f"{path}.function.{field}: must be a string.")
+    function = _check_object(call.get("function"), f"{path}.function")
+    _check_string(function.get("name"), _FUNCTION_NAME, f"{path}.function.name")
+    if not isinstance(function.get("arguments"), str):
+        raise BadRequest(f"{path}.function.arguments: must be a string.")
     return ToolCall(call["id"], function["name"], function["arguments"])
 
 

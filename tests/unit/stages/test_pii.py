@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -171,13 +172,117 @@ def test_clean_request_is_the_same_object() -> None:
     assert request is ALL.apply(request)
 
 
-def test_masks_text_parts_only() -> None:
+def test_masks_text_of_parts() -> None:
     image = {"type": "image_url", "image_url": {"url": "https://example.com/a@b.co"}}
-    request = request_of(Message("user", ({"type": "text", "text": "a@b.co", "more": 1}, image)))
+    file = {"type": "file", "file": {"file_id": "f", "filename": "a@b.co.pdf"}}
+    refused = {"type": "refusal", "refusal": "not to a@b.co"}
+    request = request_of(Message("assistant", ({"type": "text", "text": "a@b.co"}, image, file, refused)))
 
     masked = ALL.apply(request)
 
-    assert ({"type": "text", "text": "[E-Mail REDACTED]", "more": 1}, image) == masked.messages[0].content
+    assert (
+        {"type": "text", "text": "[E-Mail REDACTED]"},
+        image,
+        {"type": "file", "file": {"file_id": "f", "filename": "[E-Mail REDACTED]"}},
+        {"type": "refusal", "refusal": "not to [E-Mail REDACTED]"},
+    ) == masked.messages[0].content
+
+
+def tool_of(**parameters: object) -> dict[str, object]:
+    return {"type": "function", "function": {"name": "send", "description": "Sends.", "parameters": parameters}}
+
+
+def test_masks_inside_tools() -> None:
+    found = tool_of(enum=["a@b.co", 4111111111111111, 5], properties={"to a@b.co": {"type": "string"}}, default=True)
+    clean = tool_of(type="object")
+    choice = {"type": "function", "function": {"name": "a@b.co"}}
+    request = ChatRequest((Message("user", "hi"),), {}, tools=(found, clean), tool_choice=choice)
+
+    masked = ALL.apply(request)
+
+    mail, card = "[E-Mail REDACTED]", "[Credit card REDACTED]"
+    assert (
+        tool_of(enum=[mail, card, 5], properties={f"to {mail}": {"type": "string"}}, default=True),
+        clean,
+    ) == masked.tools
+    assert {"type": "function", "function": {"name": mail}} == masked.tool_choice
+    assert masked.messages[0] is request.messages[0]
+
+
+def test_words_of_tools_stay() -> None:
+    scanner = PiiScanner.compile(PiiFilter(types=(), custom_patterns=(CustomPattern("Word", "string|name"),)))
+    tool = tool_of(type="string", title="a string")
+    request = ChatRequest((Message("user", "string"),), {}, tools=(tool,))
+
+    masked = scanner.apply(request)
+
+    assert (tool_of(type="string", title="a [Word REDACTED]"),) == masked.tools
+    assert (Message("user", "[Word REDACTED]"),) == masked.messages
+
+
+def test_deep_tools_are_masked() -> None:
+    nested: object = "a@b.co"
+    for _ in range(490):
+        nested = [nested]
+    request = ChatRequest((Message("user", "hi"),), {}, tools=({"type": "function", "x": nested},))
+
+    found = ALL.apply(request).tools[0]["x"]
+    while isinstance(found, list):
+        (found,) = found
+
+    assert "[E-Mail REDACTED]" == found
+
+
+@pytest.mark.parametrize("mode", ["mask", "block"])
+@pytest.mark.parametrize(
+    "message",
+    [
+        Message("user", "hi", name="4111111111111111"),
+        Message("tool", "hi", tool_call_id="10.0.0.1"),
+        Message("assistant", None, tool_calls=(ToolCall("078-05-1120", "f", "{}"),)),
+        Message("assistant", None, tool_calls=(ToolCall("c", "10.0.0.1", "{}"),)),
+    ],
+    ids=["name", "tool_call_id", "id", "function"],
+)
+def test_names_and_ids_are_refused(mode: Literal["mask", "block"], message: Message) -> None:
+    scanner = PiiScanner.compile(PiiFilter(mode=mode))
+
+    with pytest.raises(PiiBlocked, match=r"^Request blocked: (Credit card|IP address|SSN) detected in input\.$"):
+        scanner.apply(request_of(message))
+
+
+def test_block_looks_into_tools() -> None:
+    scanner = PiiScanner.compile(PiiFilter(mode="block"))
+    request = ChatRequest((Message("user", "hi"),), {}, tools=(tool_of(enum=["a@b.co"]),))
+
+    with pytest.raises(PiiBlocked):
+        scanner.apply(request)
+
+
+@pytest.mark.parametrize("arguments", ['{"a": "a@b.co", "a": 1}', '{"a": "a\\u0040b.co", "a": 1}'])
+def test_overwritten_key_hides_nothing(arguments: str) -> None:
+    request = request_of(Message("assistant", None, tool_calls=(ToolCall("1", "f", arguments),)))
+
+    (message,) = ALL.apply(request).messages
+
+    assert '{"a":1}' == message.tool_calls[0].arguments
+
+
+@pytest.mark.parametrize("pattern", ["^left$", r"\Aleft\z"])
+def test_anchors_are_a_pieces_own(pattern: str) -> None:
+    scanner = PiiScanner.compile(PiiFilter(custom_patterns=(CustomPattern("Word", pattern),)))
+    request = request_of(Message("user", "right"), Message("user", "left"), Message("user", "left right"))
+
+    texts = [message.content for message in scanner.apply(request).messages]
+
+    assert ["right", "[Word REDACTED]", "left right"] == texts
+
+
+@given(st.lists(st.one_of(st.sampled_from([value for _, value in FOUND]), st.text(max_size=8)), max_size=6))
+def test_pieces_at_once_are_as_one_by_one(pieces: list[str]) -> None:
+    texts = [message.content for message in ALL.apply(request_of(*(Message("user", text) for text in pieces))).messages]
+
+    assert [ALL.mask(text) for text in pieces] == texts
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_message_is_a_user_message() -> None:
 
 
 def test_every_field_is_read() -> None:
-    parts: list[Any] = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "u"}}]
+    parts: list[Any] = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "https://u"}}]
     body = {
         "messages": [
             {"role": "system", "content": "s"},
@@ -132,6 +132,121 @@ def test_every_field_is_read() -> None:
 )
 def test_mistake_is_named(body: Any, text: str) -> None:
     assert text == refusal(body)
+
+
+PICTURE = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+DATA = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk=", "detail": "low"}}
+AUDIO = {"type": "input_audio", "input_audio": {"data": "aGk=", "format": "wav"}}
+FILE = {"type": "file", "file": {"file_data": "data:application/pdf;base64,aGk=", "filename": "Müller 1.pdf"}}
+STORED = {"type": "file", "file": {"file_id": "file-abc123"}}
+
+
+def text_part(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}
+
+
+@pytest.mark.parametrize("part", [PICTURE, DATA, AUDIO, FILE, STORED], ids=lambda part: str(part)[:40])
+def test_documented_part_passes(part: dict[str, Any]) -> None:
+    assert (part,) == read(user([part])).messages[0].content
+
+
+@pytest.mark.parametrize("part", [text_part("a"), PICTURE, AUDIO, FILE], ids=lambda part: part["type"])
+def test_part_keeps_documented_fields_only(part: dict[str, Any]) -> None:
+    media = part[part["type"]]
+    inner = {**media, "note": "x"} if isinstance(media, dict) else media
+
+    assert (part,) == read(user([{**part, part["type"]: inner, "cache_control": "x"}])).messages[0].content
+
+
+def test_refusal_part_is_an_assistants() -> None:
+    parts = [{"type": "refusal", "refusal": "I can't.", "more": 1}]
+
+    (message,) = read({"messages": [{"role": "assistant", "content": parts}]}).messages
+
+    assert ({"type": "refusal", "refusal": "I can't."},) == message.content
+    assert ["I can't."] == message.texts()
+
+
+@pytest.mark.parametrize(
+    ("parts", "read_as"),
+    [
+        ([text_part("max@exam"), text_part("ple.com")], [text_part("max@example.com")]),
+        ([text_part("a"), PICTURE, text_part("b")], [text_part("a"), PICTURE, text_part("b")]),
+        ([PICTURE, text_part("a"), text_part(""), text_part("b"), FILE], [PICTURE, text_part("ab"), FILE]),
+    ],
+)
+def test_texts_in_a_row_become_one(parts: list[Any], read_as: list[Any]) -> None:
+    assert tuple(read_as) == read(user(parts)).messages[0].content
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        ({"type": "input_text", "text": "a"}, ".type: must be one of text, image_url, input_audio, file."),
+        ({"type": "refusal", "refusal": "a"}, ".type: must be one of text, image_url, input_audio, file."),
+        ({"type": "image_url", "image_url": "https://u"}, ".image_url: must be an object."),
+        ({"type": "image_url"}, ".image_url: must be an object."),
+        ({"type": "image_url", "image_url": {}}, ".image_url.url: must be a string."),
+        (
+            {"type": "image_url", "image_url": {"url": "mail max@example.com"}},
+            ".image_url.url: must be an http or https address, or a data address in base64.",
+        ),
+        (
+            {"type": "image_url", "image_url": {"url": "data:text/plain,max@example.com"}},
+            ".image_url.url: must be an http or https address, or a data address in base64.",
+        ),
+        (
+            {"type": "image_url", "image_url": {"url": "https://u", "detail": "a b"}},
+            ".image_url.detail: must be a word.",
+        ),
+        (
+            {"type": "input_audio", "input_audio": {"data": "a b", "format": "wav"}},
+            ".input_audio.data: must be base64.",
+        ),
+        ({"type": "input_audio", "input_audio": {"data": "aGk="}}, ".input_audio.format: must be a string."),
+        ({"type": "file", "file": {"filename": "a"}}, ".file: must have file_id or file_data."),
+        ({"type": "file", "file": {"file_data": 1}}, ".file.file_data: must be base64, or a data address in base64."),
+        ({"type": "file", "file": {"file_data": "aGk=", "filename": 1}}, ".file.filename: must be a string."),
+        (
+            {"type": "file", "file": {"file_id": "a@b"}},
+            ".file.file_id: must be 1 to 256 letters, digits, _ . : and -.",
+        ),
+    ],
+)
+def test_part_mistake_is_named(part: Any, text: str) -> None:
+    assert f"messages[0].content[1]{text}" == refusal(user([text_part("a"), part]))
+
+
+@pytest.mark.parametrize("name", ["", "Max Muster", "max@example.com", "müller", "n" * 65, "a\n"])
+def test_name_is_short_ascii(name: str) -> None:
+    body = {"messages": [{"role": "user", "content": "a", "name": name}]}
+
+    assert "messages[0].name: must be 1 to 64 letters, digits, _ and -." == refusal(body)
+
+
+@pytest.mark.parametrize("call_id", ["", "a b", "max@example.com", "c" * 257])
+def test_ids_are_short_ascii(call_id: str) -> None:
+    result = {"messages": [{"role": "tool", "content": "a", "tool_call_id": call_id}]}
+    call = {"messages": [{"role": "assistant", "content": None, "tool_calls": [{**CALL, "id": call_id}]}]}
+    must_be = "must be 1 to 256 letters, digits, _ . : and -."
+
+    assert f"messages[0].tool_call_id: {must_be}" == refusal(result)
+    assert f"messages[0].tool_calls[0].id: {must_be}" == refusal(call)
+
+
+def test_name_of_a_called_function_is_short_ascii() -> None:
+    call = {**CALL, "function": {"name": "send to max", "arguments": "{}"}}
+    body = {"messages": [{"role": "assistant", "content": None, "tool_calls": [call]}]}
+
+    text = "messages[0].tool_calls[0].function.name: must be 1 to 128 letters, digits, _ . : and -."
+    assert text == refusal(body)
+
+
+@pytest.mark.parametrize("call_id", ["call_9XkTq1LmNo", "chatcmpl-tool-0a1b2c", "functions.get_weather:0", "toolu_01A"])
+def test_ids_of_all_providers_pass(call_id: str) -> None:
+    body = {"messages": [{"role": "tool", "content": "a", "tool_call_id": call_id}]}
+
+    assert call_id == read(body).messages[0].tool_call_id
 
 
 @pytest.mark.parametrize(
@@ -252,7 +367,8 @@ JSON_VALUES = st.recursive(
     max_leaves=10,
 )
 MESSAGES = st.fixed_dictionaries(
-    {"role": st.sampled_from(["user", "system", "assistant"]), "content": TEXT}, optional={"name": TEXT}
+    {"role": st.sampled_from(["user", "system", "assistant"]), "content": TEXT},
+    optional={"name": st.text("aZ0_-", min_size=1)},
 )
 VALID = st.fixed_dictionaries(
     {"messages": st.lists(MESSAGES, min_size=1, max_size=3)},

@@ -32,6 +32,9 @@ _JOINTS = frozenset(b".-")
 # Luhn: every second digit doubled, and 9 taken off where that has two digits.
 _DOUBLED = bytes.maketrans(b"0123456789", bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)))
 
+# Every way to write 0 to 255 in at most three digits, leading zeros included.
+_OCTETS = frozenset(f"{number:0{width}}".encode() for number in range(256) for width in (1, 2, 3))
+
 # Six groups of four and an IPv4 address: the longest way to write an address.
 _IPV6_CHARS = 45
 
@@ -75,7 +78,7 @@ class Detector:
         search, check = self._pattern.search, self.check
         found = search(buffer, start)
         while found is not None:
-            begin, end = found.span()
+            begin, end = found
             # An empty match (`\\b` in a custom pattern) masks nothing and would be found for ever.
             taken = check(buffer, begin, end, start) if end > begin else NO
             if taken != NO:
@@ -140,8 +143,7 @@ def _check_address(buffer: bytes, start: int, end: int, floor: int) -> int:
 def _check_ipv4(buffer: bytes, start: int, end: int) -> int:
     octets = buffer[start:end].split(b".")
     # Five numbers with dots are a version or a section, not an address.
-    is_address = len(octets) == 4 and all(int(octet) <= 255 for octet in octets)
-    return end if is_address else NO
+    return end if len(octets) == 4 and _OCTETS.issuperset(octets) else NO
 
 
 def _check_ipv6(buffer: bytes, start: int, end: int, floor: int) -> int:

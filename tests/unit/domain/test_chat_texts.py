@@ -1,0 +1,64 @@
+"""What of a request counts as text: for guardrails, and for the estimate of tokens."""
+
+from __future__ import annotations
+
+from pg_trio.domain.chat import ChatRequest, Message, ToolCall, json_texts
+
+CALL = ToolCall("call_1", "send", '{"to":"x"}')
+FILE = {"type": "file", "file": {"file_data": "aGk=", "filename": "plan.pdf"}}
+IMAGE = {"type": "image_url", "image_url": {"url": "https://example.com/long/path"}}
+TOOL = {"type": "function", "function": {"name": "send", "parameters": {"enum": ["letter", 42, True, None, 1.5]}}}
+
+
+def test_message_tells_all_its_texts() -> None:
+    parts = ({"type": "text", "text": "hi"}, IMAGE, FILE, {"type": "refusal", "refusal": "no"})
+    message = Message("assistant", parts, name="ann", tool_calls=(CALL,))
+
+    assert ["ann", "hi", "plan.pdf", "no", "send", '{"to":"x"}'] == message.texts()
+
+
+def test_ids_are_no_text() -> None:
+    result = Message("tool", "done", tool_call_id="call_1")
+
+    assert ["done"] == result.texts()
+    assert ["call_1"] == result.ids()
+    assert ["call_1"] == Message("assistant", None, tool_calls=(CALL,)).ids()
+
+
+def test_plain_request_is_its_message() -> None:
+    request = ChatRequest((Message("user", "hello"),), {})
+
+    assert ("hello", 5) == (request.text(), request.characters())
+
+
+def test_messages_are_joined_with_lines() -> None:
+    request = ChatRequest((Message("system", "a"), Message("user", "b", name="n")), {})
+
+    assert ("a\nn\nb", 3) == (request.text(), request.characters())
+
+
+def test_tools_say_something_too() -> None:
+    request = ChatRequest((Message("user", "hi"),), {}, tools=(TOOL,), tool_choice="required")
+
+    assert ["1.5", "42", "hi", "letter", "send"] == sorted(request.texts())
+
+
+def test_tools_count_whole() -> None:
+    # The words of the format too: as values of an enum they cost what others cost.
+    request = ChatRequest((Message("user", "hi"),), {}, tools=({"enum": ["string"] * 1000},))
+
+    assert 2 + len("enum") + 1000 * len("string") == request.characters()
+
+
+def test_ids_count() -> None:
+    request = ChatRequest((Message("tool", "done", tool_call_id="call_1"),), {})
+
+    assert len("done") + len("call_1") == request.characters()
+
+
+def test_json_texts_of_deep_values() -> None:
+    value: object = "leaf"
+    for _ in range(5000):
+        value = {"k": [value]}
+
+    assert 5001 == len(json_texts(value))
