@@ -37,13 +37,14 @@ from pg_trio.stages.budget import Budget, month_of, month_start
 from pg_trio.stages.guardrails.stage import Guardrails
 from pg_trio.stages.log import Log
 from pg_trio.stages.provider_call import ProviderCall
+from pg_trio.stages.provider_call.exchange import Exchange
 from pg_trio.stages.rate_limit import RateLimit
 from pg_trio.stages.schemas.stage import Schemas
 from pg_trio.store.log import LogStore
 from pg_trio.store.tokens import TokenStore
 from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.httpx_transport import HttpxTransport
-from pg_trio.web.asgi import AsgiApp, Event, GatewayRoutes, Receive, Scope, Send
+from pg_trio.web.asgi import AsgiApp, AsgiEvent, GatewayRoutes, Receive, Scope, Send
 from pg_trio.web.introspection import make_web_app
 
 
@@ -69,7 +70,7 @@ class RunningGateway:
     tokens: TokenStore
     disabled_providers: frozenset[str]
 
-    async def answer(self, call: Call) -> Answer:
+    async def answer(self, call: Call) -> Answer | None:
         """See Pipeline.answer."""
         return await self.pipeline.answer(call)
 
@@ -98,9 +99,9 @@ class GatewayLifespan:
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The server's lifespan: what it is told last, that shutdown is complete, is true when it is told."""
-        last: list[Event] = []
+        last: list[AsgiEvent] = []
 
-        async def hold_last(event: Event) -> None:
+        async def hold_last(event: AsgiEvent) -> None:
             if event["type"].startswith("lifespan.shutdown."):
                 last.append(event)
             else:
@@ -151,7 +152,11 @@ async def open_gateway(
         budget=Budget(LocalSpend(month_of(now_s), spent), time.time, settings.gateway.default_output_tokens),
         guardrails=Guardrails(endpoints),
         schemas=Schemas(endpoints),
-        provider_call=ProviderCall(adapter_for, transports, settings.disabled_providers, time.time, large_work),
+        provider_call=ProviderCall(
+            Exchange(adapter_for, transports, time.time, large_work),
+            settings.disabled_providers,
+            settings.gateway.hedge_budget_percent / 100,
+        ),
         large_work=large_work,
         log=Log(log),
     )

@@ -13,14 +13,14 @@ from attrs import frozen
 
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.call import Answer, Call
-from pg_trio.domain.chat import ChatRequest, Reply, Usage, count_characters, estimate_tokens
+from pg_trio.domain.chat import ChatRequest, Prompt, Reply, Usage, count_characters, estimate_tokens
 from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.domain.secret import mask_client_text
 from pg_trio.errors import SessionsNotEnabled
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate, find_endpoint
-from pg_trio.stages.budget import Budget
+from pg_trio.stages.budget import Budget, Reservation
 from pg_trio.stages.deadline import RequestDeadline
 from pg_trio.stages.guardrails.stage import Guardrails
 from pg_trio.stages.log import Log, LogEntry
@@ -28,6 +28,7 @@ from pg_trio.stages.prompt import apply_prompt
 from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.rate_limit import RateLimit
 from pg_trio.stages.read_request import check_content_type, read_chat_request
+from pg_trio.stages.relay import Relay
 from pg_trio.stages.schemas.stage import Schemas
 
 
@@ -46,8 +47,11 @@ class Pipeline:
     large_work: LargeWork
     log: Log
 
-    async def answer(self, call: Call) -> Answer:
-        """The answer to a call. Raises GatewayError for every deliberate failure; the row is written either way."""
+    async def answer(self, call: Call) -> Answer | None:
+        """The answer to a call, or None where it was streamed to the client already.
+
+        Raises GatewayError for every deliberate failure before the first byte; the row is written either way.
+        """
         head = call.head
         with (
             self.log.open(head) as entry,
@@ -89,11 +93,15 @@ class Pipeline:
                 prompt = apply_prompt(endpoint, request.messages, request, reservation.output_limit_tokens)
 
                 entry.begin("provider")
-                answered = await self.provider_call.ask(endpoint, prompt, entry.attempts)
+                if request.stream and endpoint.streaming_enabled:
+                    deadline.start_stream(endpoint)
+                    await self._stream(call, endpoint, prompt, deadline, reservation, entry)
+                    return None
+                answered = await self.provider_call.ask(endpoint, prompt, deadline.at, entry.attempts)
                 reply = answered.reply
                 usage = reply.usage or estimate_usage(request, endpoint, reply)
                 reservation.settle(usage)
-                entry.won(answered, usage, reservation.spent_nano_usd)
+                entry.won(answered.candidate, reply.model, usage, reservation.spent_nano_usd)
 
                 entry.begin("output_schema")
                 await self.large_work.call(len(reply.content or ""), self.schemas.check_output, endpoint, reply)
@@ -107,6 +115,38 @@ class Pipeline:
                 attempts=entry.attempts.rows,
                 stages_ms=entry.stages_ms,
             )
+
+    async def _stream(  # the whole state of a request that is half answered
+        self,
+        call: Call,
+        endpoint: Endpoint,
+        prompt: Prompt,
+        deadline: RequestDeadline,
+        reservation: Reservation,
+        entry: LogEntry,
+    ) -> None:
+        """Relay the stream that wins. What was relayed is settled, also where the client left in the middle."""
+        stream = await self.provider_call.open_stream(endpoint, prompt, deadline.at, entry.attempts)
+        try:
+            entry.begin("stream")
+            ends_at, limit_ms = deadline.hand_over()
+            candidate = stream.candidate
+            relay = Relay(
+                source=stream,
+                client=call.open_stream(candidate.provider, candidate.model, entry.attempts.rows),
+                idle_s=endpoint.idle_timeout_ms / 1000,
+                ends_at=ends_at,
+                limit_ms=limit_ms,
+                prompt_chars=count_characters(prompt.messages),
+            )
+            try:
+                await relay.run()
+            finally:
+                reservation.settle(relay.usage)
+                entry.won(candidate, relay.model or candidate.model, relay.usage, reservation.spent_nano_usd)
+            entry.failure = relay.failure
+        finally:
+            await stream.aclose()
 
     async def _receive(self, call: Call) -> bytes:
         check_content_type(call.head.content_type)

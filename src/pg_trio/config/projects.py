@@ -22,9 +22,7 @@ PLACEHOLDER = "{{input}}"
 
 # What the contract has and this version does not do: accepted, checked, and said aloud. Lifting one is its line.
 NOT_YET: dict[str, str] = {
-    "streaming_enabled": "this version answers with JSON only; streaming is not available yet",
     "sessions_enabled": "this version keeps no sessions yet; a session_id is refused",
-    "hedge_after_ms": "this version tries candidates one after the other; hedging is not available yet",
 }
 
 # Settings that Endpoint has under the same name and that need nothing but their own check.

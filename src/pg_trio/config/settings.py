@@ -35,6 +35,8 @@ class GatewaySettings:
     default_output_tokens: Annotated[int, Between(1, 200_000)] = 1_024
     # How often a worker looks for revoked tokens; the promise is one second.
     token_poll_ms: Milliseconds = 250
+    # 5 %: hedges over requests, for each worker; tower and gRPC's retry budgets allow 10 to 20 %.
+    hedge_budget_percent: Annotated[int, Between(0, 100)] = 5
     # `last_used_at` is written at most this often, for all tokens at once.
     token_used_flush_ms: Milliseconds = 10_000
     # Tokens remembered per worker (about 500 bytes each); more of them are looked up in the file each time.
@@ -56,6 +58,8 @@ class UpstreamSettings:
     max_head_bytes: HeadBytes = 64 * 1024
     # 16 MiB: four times what a client may send; an answer of 200,000 tokens is about 1 MiB.
     max_body_bytes: BodyBytes = 16 * MIB
+    # 256 MiB: a streamed token is some 300 bytes, and 200,000 of them are 60 MiB.
+    max_stream_bytes: Annotated[int, Between(MIB, 1024 * 1024 * MIB)] = 256 * MIB
     # 30 s: most providers' load balancers keep an idle connection for 60 s or more (AWS: 60 s).
     pool_idle_ms: Milliseconds = 30_000
     # Idle connections kept per origin; busy ones are bounded by the requests under way.
@@ -78,6 +82,9 @@ class ServerSettings:
     max_head_bytes: HeadBytes = 32 * 1024
     # 100: Apache's LimitRequestFields.
     max_header_count: Annotated[int, Between(1, 10_000)] = 100
+    # Per worker, and no more than half of the open files allowed (ulimit -n): half of 20,000, what others recommend for
+    # nginx's worker_connections (default 512) on a busy machine. An idle one costs about 10 KiB.
+    max_connections: Annotated[int, Between(1, 1_000_000)] = 10_000
     # Running requests get this long after SIGTERM: Kubernetes' default grace is 30 s.
     drain_ms: Milliseconds = 25_000
 

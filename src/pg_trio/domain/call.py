@@ -8,9 +8,11 @@ from uuid import UUID
 
 from attrs import field, frozen
 
-from pg_trio.domain.chat import Reply, Usage
+from pg_trio.domain.chat import FinishReason, Reply, Usage
+from pg_trio.domain.events import Event
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.domain.project import Candidate
+from pg_trio.errors import GatewayError
 
 
 @frozen(slots=True)
@@ -18,8 +20,9 @@ class RequestHead:
     """The head of a request to one of the gateway's own two routes.
 
     `project` and `slug` are path segments as they arrived, nothing decoded; `slug` is None on the dispatcher route.
-    `authorization` and `timeout_ms` hold every value of their header, unread; `content_type` is all of them, joined. `head_at` is Trio's
-    clock when the head was read: every deadline counts from it. `at` is the same moment in Unix seconds.
+    `authorization` and `timeout_ms` hold every value of their header, unread; `content_type` is all of them, joined.
+    `head_at` is Trio's clock when the head was read: every deadline counts from it. `at` is the same moment in Unix
+    seconds.
     """
 
     request_id: UUID
@@ -32,6 +35,22 @@ class RequestHead:
     at: float
 
 
+class StreamClient(Protocol):
+    """The client's end of a stream; what is sent first opens it (status 200), and then there is no going back."""
+
+    async def send_events(self, events: Sequence[Event]) -> None:
+        """Pass events on. Waits until the client's side has taken them."""
+
+    async def send_keep_alive(self) -> None:
+        """Show that the stream lives."""
+
+    async def finish(self, finish_reason: FinishReason, usage: Usage) -> None:
+        """End a whole answer."""
+
+    async def fail(self, error: GatewayError) -> None:
+        """End one that broke after its first token."""
+
+
 class Call(Protocol):
     """A request whose body may still be on its way."""
 
@@ -40,6 +59,9 @@ class Call(Protocol):
 
     async def receive_body(self, limit_bytes: int) -> bytes:
         """The whole body. Raises BodyTooLarge as soon as its length is known to be over the limit."""
+
+    def open_stream(self, provider: str, model: str, attempts: Sequence[AttemptRow]) -> StreamClient:
+        """The client's end for a streamed answer; nothing is sent yet."""
 
 
 @frozen(slots=True)

@@ -53,9 +53,9 @@ class Candidate:
 
 @frozen(slots=True, eq=False)
 class Endpoint:
-    """One endpoint of a project, with the contract's field names. Compared and hashed by identity. `candidates`: its own first, then its failover.
+    """One endpoint of a project, with the contract's field names. Compared and hashed by identity.
 
-    Money is exact decimals in US dollars; limits None mean no limit.
+    `candidates`: its own first, then its failover. Money is exact decimals in US dollars; limits None mean no limit.
     """
 
     uuid: UUID
@@ -77,8 +77,13 @@ class Endpoint:
     input_schema: JsonObject | bool | None = None
     output_schema: JsonObject | bool | None = None
     guardrails: GuardrailRules = field(factory=GuardrailRules)
+    streaming_enabled: bool = False
     deadline_ms: int = 120_000
+    stream_deadline_ms: int = 600_000
     attempt_timeout_ms: int = 60_000
+    first_token_timeout_ms: int = 30_000
+    idle_timeout_ms: int = 30_000
+    hedge_after_ms: int | None = None
 
 
 @frozen(slots=True, eq=False)

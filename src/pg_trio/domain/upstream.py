@@ -25,6 +25,8 @@ class WireRequest:
     body: bytes = field(repr=False)
     method: str = "POST"
     allow_private_addresses: bool = False
+    # A stream's bytes are passed on, not kept: it may be longer than an answer that is read whole.
+    is_stream: bool = False
 
 
 class UpstreamResponse(Protocol):

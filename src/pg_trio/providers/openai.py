@@ -68,6 +68,7 @@ class OpenAIAdapter:
             route.headers,
             orjson.dumps(body),
             allow_private_addresses=candidate.credential.allow_private_addresses,
+            is_stream=stream,
         )
 
     def is_stream(self, status: int, headers: Mapping[str, str], candidate: Candidate) -> bool:

@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -46,6 +47,21 @@ class RequestDeadline:
                 raise BadRequest("X-PG-Timeout-Ms must be one whole number of milliseconds, 1 or more.")
             self._limit_ms = min(endpoint.deadline_ms, self._client_ms)
         self._arm()
+
+    def start_stream(self, endpoint: Endpoint) -> None:
+        """The answer is streamed: its own, usually longer deadline holds in place of the endpoint's."""
+        self._limit_ms = min(endpoint.stream_deadline_ms, self._client_ms or endpoint.stream_deadline_ms)
+        self._arm()
+
+    def hand_over(self) -> tuple[float, int]:
+        """Whoever relays the stream holds the deadline from here on: its time (Trio's clock) and its milliseconds.
+
+        After the first byte the client is told of it in the stream, which a cancelled block could not do.
+        """
+        assert self._limit_ms is not None
+        ends_at = self._deadline.at
+        self._deadline.move(math.inf)
+        return ends_at, self._limit_ms
 
     def note_body(self) -> None:
         """The body is in: the limit for receiving it holds no longer."""

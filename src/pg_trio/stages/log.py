@@ -9,7 +9,7 @@ from typing import Protocol
 
 import trio
 
-from pg_trio.domain.call import Answered, RequestHead
+from pg_trio.domain.call import RequestHead
 from pg_trio.domain.chat import Usage
 from pg_trio.domain.log_row import Attempts, LogRow
 from pg_trio.domain.project import Caller, Candidate, Endpoint
@@ -45,6 +45,8 @@ class LogEntry:
         self.model: str | None = None
         self.usage: Usage | None = None
         self.cost_nano_usd: int | None = None
+        # What broke a stream after its first byte: the client got a 200, the row says what became of it.
+        self.failure: GatewayError | None = None
 
     def begin(self, stage: str) -> None:
         """The stage of that name begins; the one before it, if any, has ended."""
@@ -58,10 +60,10 @@ class LogEntry:
         self.stages_ms = {stage: int((end - at) * 1e6) / 1000 for (stage, at), (_, end) in pairwise(marks)}
         marks.clear()
 
-    def won(self, answered: Answered, usage: Usage, cost_nano_usd: int | None) -> None:
+    def won(self, candidate: Candidate, model: str, usage: Usage, cost_nano_usd: int | None) -> None:
         """A candidate answered, and this is what it cost."""
-        self.winner = answered.candidate
-        self.model = answered.reply.model
+        self.winner = candidate
+        self.model = model
         self.usage = usage
         self.cost_nano_usd = cost_nano_usd
 
@@ -74,6 +76,7 @@ class LogEntry:
         if self._marks:
             self.end()
         status, code, text = 200, None, None
+        error = error or self.failure
         if isinstance(error, GatewayError):
             status, code, text = error.status, error.code, error.text
         elif isinstance(error, trio.Cancelled | ClientLeft):

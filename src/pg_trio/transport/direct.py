@@ -50,13 +50,13 @@ class DirectTransport:
         message = encode_request(request, route)
         connection = self._pool.take(route.origin, trio.current_time())
         if connection is not None:
-            answer = self._expect_answer()
+            answer = self._expect_answer(request.is_stream)
             try:
                 return await self._exchange(connection, message, answer)
             except UpstreamBroken:
                 if answer.has_begun:
                     raise
-        return await self._exchange(await self._connect(route.origin), message, self._expect_answer())
+        return await self._exchange(await self._connect(route.origin), message, self._expect_answer(request.is_stream))
 
     async def prewarm(self, url: str, count: int, allow_private: bool = False) -> int:
         """Open connections until `count` are idle for the URL's origin; how many are. One that fails is missing."""
@@ -93,8 +93,9 @@ class DirectTransport:
         self._pool.adopt(connection)
         return connection
 
-    def _expect_answer(self) -> Answer:
-        return Answer(self._settings.max_head_bytes, self._settings.max_body_bytes)
+    def _expect_answer(self, is_stream: bool) -> Answer:
+        limit = self._settings.max_stream_bytes if is_stream else self._settings.max_body_bytes
+        return Answer(self._settings.max_head_bytes, limit)
 
     async def _exchange(self, connection: Connection, message: bytes, answer: Answer) -> DirectResponse:
         """Owns the connection: it ends up in the response, in the pool, or closed."""

@@ -59,7 +59,8 @@ class HttpxTransport:
         try:
             with _translated():
                 response = await self._send(request)
-            return HttpxResponse(response, self._slots, holder, self._settings.max_body_bytes)
+            limit = self._settings.max_stream_bytes if request.is_stream else self._settings.max_body_bytes
+            return HttpxResponse(response, self._slots, holder, limit)
         except BaseException:
             self._slots.release_on_behalf_of(holder)
             raise

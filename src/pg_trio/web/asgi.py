@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Protocol, TypeAlias
 from uuid import UUID, uuid4
 
@@ -18,16 +18,19 @@ import trio
 from attrs import define, frozen
 
 from pg_trio.domain.call import Answer, Call, RequestHead
-from pg_trio.domain.chat import Reply
+from pg_trio.domain.chat import FinishReason, Reply, Usage
+from pg_trio.domain.events import Event
+from pg_trio.domain.log_row import AttemptRow
 from pg_trio.domain.project import RESERVED_SLUGS
 from pg_trio.errors import BodyTooLarge, ClientLeft, GatewayError, InternalError, error_body
+from pg_trio.web.sse import KEEP_ALIVE, STREAM_HEADERS, StreamRenderer
 
 logger = logging.getLogger("pg_trio")
 
 Scope: TypeAlias = MutableMapping[str, Any]
-Event: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Event]]
-Send: TypeAlias = Callable[[Event], Awaitable[None]]
+AsgiEvent: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[AsgiEvent]]
+Send: TypeAlias = Callable[[AsgiEvent], Awaitable[None]]
 AsgiApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 HeaderList: TypeAlias = list[tuple[bytes, bytes]]
 
@@ -37,7 +40,8 @@ DISPATCHER = "chat/completions"
 class Gateway(Protocol):
     """What answers a call: the pipeline."""
 
-    async def answer(self, call: Call) -> Answer: ...
+    async def answer(self, call: Call) -> Answer | None:
+        """None where the answer was streamed already."""
 
 
 @frozen(slots=True)
@@ -56,6 +60,14 @@ class AsgiCall:
     head: RequestHead
     content_length: bytes | None
     receive: Receive
+    send: Send
+    has_started: bool = False
+    # The last byte is handed to the server: whoever leaves now leaves content.
+    has_ended: bool = False
+
+    def open_stream(self, provider: str, model: str, attempts: Sequence[AttemptRow]) -> SseClient:
+        """The client's end of a streamed answer."""
+        return SseClient(self, provider, model, attempts)
 
     async def receive_body(self, limit_bytes: int) -> bytes:
         """The whole body. Raises BodyTooLarge on its declared or real length, ClientLeft if the client went away."""
@@ -91,7 +103,7 @@ class GatewayRoutes:
         if route is None:
             await self._inner(scope, receive, send)
             return
-        call = read_call(scope, receive, *route)
+        call = read_call(scope, receive, send, *route)
         extension = scope.get("extensions", {}).get("pg_trio")
         if extension is not None and extension["cancels_on_disconnect"]:
             answer = await self._answer(call)
@@ -106,12 +118,16 @@ class GatewayRoutes:
         request_id = call.head.request_id
         try:
             assert self.gateway is not None, "the application was called before its lifespan started"
-            return render_answer(await self.gateway.answer(call))
+            answer = await self.gateway.answer(call)
+            return None if answer is None else render_answer(answer)
         except GatewayError as error:
             return render_error(error, request_id)
         except ClientLeft:
             return None
         except Exception:
+            if call.has_started:
+                # Half a stream is out: the server closes the connection, and the client sees that it was cut.
+                raise
             logger.exception("request %s: unexpected error", request_id)
             return render_error(InternalError(), request_id)
 
@@ -124,7 +140,8 @@ class GatewayRoutes:
             await watched.body_received.wait()
             while (await call.receive())["type"] != "http.disconnect":
                 pass
-            nursery.cancel_scope.cancel()
+            if not call.has_ended:
+                nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch)
@@ -143,11 +160,62 @@ class WatchedCall:
         self.head = call.head
         self.body_received = trio.Event()
 
+    @property
+    def has_started(self) -> bool:
+        return self._call.has_started
+
+    def open_stream(self, provider: str, model: str, attempts: Sequence[AttemptRow]) -> SseClient:
+        """The client's end of a streamed answer."""
+        return self._call.open_stream(provider, model, attempts)
+
     async def receive_body(self, limit_bytes: int) -> bytes:
         """The whole body; see AsgiCall."""
         body = await self._call.receive_body(limit_bytes)
         self.body_received.set()
         return body
+
+
+class SseClient:
+    """A client that reads a stream of server-sent events; see domain.call.StreamClient."""
+
+    def __init__(self, call: AsgiCall, provider: str, model: str, attempts: Sequence[AttemptRow]) -> None:
+        self._call = call
+        self._attempts = attempts
+        self._provider = provider
+        self._model = model
+        self._renderer = StreamRenderer(int(call.head.at))
+
+    async def send_events(self, events: Sequence[Event]) -> None:
+        """Pass events on, those that came together in one write."""
+        if rendered := self._renderer.render_all(events):
+            await self._send(rendered)
+
+    async def send_keep_alive(self) -> None:
+        """Send a comment."""
+        await self._send(KEEP_ALIVE)
+
+    async def finish(self, finish_reason: FinishReason, usage: Usage) -> None:
+        """End a whole answer."""
+        meta = {"request_id": str(self._call.head.request_id), "attempts": len(self._attempts)}
+        await self._send(self._renderer.finish(finish_reason, usage, meta), more=False)
+
+    async def fail(self, error: GatewayError) -> None:
+        """End one that broke."""
+        await self._send(self._renderer.fail(error), more=False)
+
+    async def _send(self, data: bytes, *, more: bool = True) -> None:
+        if not self._call.has_started:
+            self._call.has_started = True
+            headers = [
+                *STREAM_HEADERS,
+                (b"x-request-id", str(self._call.head.request_id).encode("ascii")),
+                (b"x-pg-provider", self._provider.encode("ascii")),
+                (b"x-pg-model", header_text(self._model)),
+                (b"x-pg-attempts", b"%d" % len(self._attempts)),
+            ]
+            await self._call.send({"type": "http.response.start", "status": 200, "headers": headers})
+        self._call.has_ended = not more
+        await self._call.send({"type": "http.response.body", "body": data, "more_body": more})
 
 
 def match_route(scope: Scope) -> tuple[str, str | None] | None:
@@ -170,7 +238,7 @@ def match_route(scope: Scope) -> tuple[str, str | None] | None:
     return project, rest
 
 
-def read_call(scope: Scope, receive: Receive, project: str, slug: str | None) -> AsgiCall:
+def read_call(scope: Scope, receive: Receive, send: Send, project: str, slug: str | None) -> AsgiCall:
     """The call of an ASGI scope; headers are noted, not yet judged."""
     authorization: list[str] = []
     content_type: str | None = None
@@ -199,7 +267,7 @@ def read_call(scope: Scope, receive: Receive, project: str, slug: str | None) ->
         head_at=head_at,
         at=time.time() - (trio.current_time() - head_at),
     )
-    return AsgiCall(head, content_length, receive)
+    return AsgiCall(head, content_length, receive, send)
 
 
 def render_answer(answer: Answer) -> HttpAnswer:

@@ -201,7 +201,7 @@ def test_file_that_cannot_be_used(tmp_path: Path, content: bytes | None, said: s
 
 
 def test_folder_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+    with pytest.raises(ConfigError, match="is not a regular file"):
         load_settings(tmp_path, {})
 
 

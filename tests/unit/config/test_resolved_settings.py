@@ -164,10 +164,8 @@ def test_rule_is_checked(rule: str, mistake: str) -> None:
 @pytest.mark.parametrize(
     ("line", "noted"),
     [
-        ("streaming_enabled = true", ["projects[0].endpoints[0].streaming_enabled"]),
         ("sessions_enabled = true", ["projects[0].endpoints[0].sessions_enabled"]),
-        ("hedge_after_ms = 0", ["projects[0].endpoints[0].hedge_after_ms"]),
-        ("streaming_enabled = false\nsessions_enabled = false\nsession_ttl_seconds = 60", []),
+        ("streaming_enabled = true\nhedge_after_ms = 0\nsessions_enabled = false\nsession_ttl_seconds = 60", []),
     ],
 )
 def test_what_is_not_yet_is_said(line: str, noted: list[str]) -> None:

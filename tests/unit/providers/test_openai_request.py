@@ -201,8 +201,8 @@ def test_mistral_is_not_asked_for_usage() -> None:
     assert "stream_options" not in body
 
 
-def test_stream_differs_in_its_body_only() -> None:
+def test_stream_differs_in_body_and_mark_only() -> None:
     whole = build(HI)
     streamed = adapter_for("openai").build_request(HI, candidate_of("openai"), stream=True)
 
-    assert whole == evolve(streamed, body=whole.body)
+    assert whole == evolve(streamed, body=whole.body, is_stream=False)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from uuid import UUID
 
 import pytest
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 from trio.testing import MockClock
 
 from pg_trio.domain.chat import Message, Prompt, Reply
@@ -25,6 +26,8 @@ from pg_trio.errors import (
 )
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.stages.provider_call import ProviderCall
+from pg_trio.stages.provider_call.exchange import Exchange
+from pg_trio.stages.provider_call.stream import StreamReader
 
 PROMPT = Prompt(messages=(Message("user", "Hi"),))
 
@@ -72,8 +75,14 @@ class FakeTransport:
 class FakeAdapter:
     """The URL is the credential's name; the reply's content is the body."""
 
-    def build_request(self, prompt: Prompt, candidate: Candidate) -> WireRequest:
-        return WireRequest(candidate.credential.name, [], b"")
+    def build_request(self, prompt: Prompt, candidate: Candidate, *, stream: bool = False) -> WireRequest:
+        return WireRequest(candidate.credential.name, [], b"", is_stream=stream)
+
+    def is_stream(self, status: int, headers: Mapping[str, str], candidate: Candidate) -> bool:
+        return False
+
+    def open_stream(self, candidate: Candidate) -> StreamReader:
+        raise AssertionError("nothing here streams")
 
     def read_reply(
         self, status: int, headers: Mapping[str, str], body: bytes, candidate: Candidate, *, now_s: float
@@ -104,7 +113,7 @@ def endpoint(*names: str, attempt_timeout_ms: int = 1_000) -> Endpoint:
 
 def provider_call(transport: FakeTransport, disabled: frozenset[str] = frozenset()) -> ProviderCall:
     adapters: Callable[[str], FakeAdapter] = lambda _: FakeAdapter()  # noqa: E731
-    return ProviderCall(adapters, {"direct": transport}, disabled, lambda: 0.0, LargeWork())
+    return ProviderCall(Exchange(adapters, {"direct": transport}, lambda: 0.0, LargeWork()), disabled, 0.05)
 
 
 def good(text: str = "Hello") -> FakeResponse:
@@ -119,7 +128,7 @@ async def test_first_good_answer_wins(autojump_clock: MockClock) -> None:
     transport = FakeTransport({"a": good(), "b": good()})
     attempts = Attempts(trio.current_time())
 
-    answered = await provider_call(transport).ask(endpoint("a", "b"), PROMPT, attempts)
+    answered = await provider_call(transport).ask(endpoint("a", "b"), PROMPT, math.inf, attempts)
 
     assert ("Hello", "model-a") == (answered.reply.content, answered.candidate.model)
     assert ["a"] == transport.asked
@@ -129,7 +138,7 @@ async def test_first_good_answer_wins(autojump_clock: MockClock) -> None:
 async def test_body_in_pieces_is_joined(autojump_clock: MockClock) -> None:
     transport = FakeTransport({"a": FakeResponse([b"Hel", b"l", b"o"])})
 
-    answered = await provider_call(transport).ask(endpoint("a"), PROMPT, Attempts(0))
+    answered = await provider_call(transport).ask(endpoint("a"), PROMPT, math.inf, Attempts(0))
 
     assert "Hello" == answered.reply.content
 
@@ -139,7 +148,7 @@ async def test_status_fails_over(autojump_clock: MockClock, status: int) -> None
     transport = FakeTransport({"a": refused(status), "b": good()})
     attempts = Attempts(trio.current_time())
 
-    answered = await provider_call(transport).ask(endpoint("a", "b"), PROMPT, attempts)
+    answered = await provider_call(transport).ask(endpoint("a", "b"), PROMPT, math.inf, attempts)
 
     assert "model-b" == answered.candidate.model
     assert [f"failed: HTTP {status}", "won"] == [row.outcome for row in attempts.rows]
@@ -150,7 +159,7 @@ async def test_malformed_is_refused_everywhere(autojump_clock: MockClock, status
     transport = FakeTransport({"a": refused(status), "b": good()})
 
     with pytest.raises(ProviderCallFailed) as caught:
-        await provider_call(transport).ask(endpoint("a", "b"), PROMPT, Attempts(0))
+        await provider_call(transport).ask(endpoint("a", "b"), PROMPT, math.inf, Attempts(0))
 
     assert f"Provider call failed: HTTP {status}" == caught.value.text
     assert ["a"] == transport.asked
@@ -160,7 +169,7 @@ async def test_last_candidate_is_quoted(autojump_clock: MockClock) -> None:
     transport = FakeTransport({"a": refused(500), "b": UpstreamUnreachable("connection refused")})
 
     with pytest.raises(ProviderCallFailed) as caught:
-        await provider_call(transport).ask(endpoint("a", "b"), PROMPT, Attempts(0))
+        await provider_call(transport).ask(endpoint("a", "b"), PROMPT, math.inf, Attempts(0))
 
     assert "Provider call failed: connection refused" == caught.value.text
 
@@ -170,7 +179,7 @@ async def test_secrets_are_masked_in_error_and_row(autojump_clock: MockClock) ->
     attempts = Attempts(0)
 
     with pytest.raises(ProviderCallFailed) as caught:
-        await provider_call(transport).ask(endpoint("a"), PROMPT, attempts)
+        await provider_call(transport).ask(endpoint("a"), PROMPT, math.inf, attempts)
 
     assert "key-of-a" not in caught.value.text
     assert "key-of-a" not in attempts.rows[0].outcome
@@ -180,17 +189,17 @@ async def test_attempt_limit_starts_next(autojump_clock: MockClock) -> None:
     transport = FakeTransport({"a": good(), "b": good()}, after_s={"a": 9})
     attempts = Attempts(trio.current_time())
 
-    answered = await provider_call(transport).ask(endpoint("a", "b"), PROMPT, attempts)
+    answered = await provider_call(transport).ask(endpoint("a", "b"), PROMPT, math.inf, attempts)
 
     assert "model-b" == answered.candidate.model
-    assert ("failed: no answer from openai within 1 s", 1000.0) == (attempts.rows[0].outcome, attempts.rows[0].ended_ms)
+    assert ("cancelled: attempt limit", 1000.0) == (attempts.rows[0].outcome, attempts.rows[0].ended_ms)
 
 
 async def test_last_attempt_has_all_that_remains(autojump_clock: MockClock) -> None:
     transport = FakeTransport({"a": refused(500), "b": good()}, after_s={"b": 50})
     started = trio.current_time()
 
-    answered = await provider_call(transport).ask(endpoint("a", "b"), PROMPT, Attempts(started))
+    answered = await provider_call(transport).ask(endpoint("a", "b"), PROMPT, math.inf, Attempts(started))
 
     assert "model-b" == answered.candidate.model
     assert 50 == pytest.approx(trio.current_time() - started)
@@ -199,41 +208,78 @@ async def test_last_attempt_has_all_that_remains(autojump_clock: MockClock) -> N
 async def test_retry_after_puts_candidate_last(autojump_clock: MockClock) -> None:
     transport = FakeTransport({"a": refused(429, "2"), "b": good()})
     call = provider_call(transport)
-    await call.ask(endpoint("a", "b"), PROMPT, Attempts(0))
+    await call.ask(endpoint("a", "b"), PROMPT, math.inf, Attempts(0))
 
     transport.script["b"] = good()
-    await call.ask(endpoint("a", "b"), PROMPT, Attempts(0))
+    await call.ask(endpoint("a", "b"), PROMPT, math.inf, Attempts(0))
     await trio.sleep(2)
     transport.script["b"] = good()
-    await call.ask(endpoint("a", "b"), PROMPT, Attempts(0))
+    await call.ask(endpoint("a", "b"), PROMPT, math.inf, Attempts(0))
 
     assert ["a", "b", "b", "a", "b"] == transport.asked
 
 
-async def test_lone_candidate_is_asked_though_aside(autojump_clock: MockClock) -> None:
+async def test_lone_candidate_put_aside_says_when_to_come_back(autojump_clock: MockClock) -> None:
     transport = FakeTransport({"a": refused(429, "60")})
     call = provider_call(transport)
     with pytest.raises(ProviderCallFailed):
-        await call.ask(endpoint("a"), PROMPT, Attempts(0))
+        await call.ask(endpoint("a"), PROMPT, math.inf, Attempts(0))
 
+    await trio.sleep(10)
+    with pytest.raises(ProviderCallFailed) as caught:
+        await call.ask(endpoint("a"), PROMPT, math.inf, Attempts(0))
+    await trio.sleep(50)
     transport.script["a"] = good()
-    answered = await call.ask(endpoint("a"), PROMPT, Attempts(0))
+    answered = await call.ask(endpoint("a"), PROMPT, math.inf, Attempts(0))
 
+    assert {"Retry-After": "50"} == caught.value.headers()
+    assert ["a", "a"] == transport.asked
     assert "Hello" == answered.reply.content
+
+
+async def test_silent_candidate_is_hedged(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": good("slow"), "b": good("quick")}, after_s={"a": 9})
+    attempts = Attempts(trio.current_time())
+    hedged = evolve(endpoint("a", "b", attempt_timeout_ms=60_000), hedge_after_ms=500)
+
+    answered = await provider_call(transport).ask(hedged, PROMPT, math.inf, attempts)
+
+    assert "quick" == answered.reply.content
+    rows = [(row.model, row.started_ms, row.ended_ms, row.outcome) for row in attempts.rows]
+    assert [("model-a", 0.0, 500.0, "cancelled: hedge lost"), ("model-b", 500.0, 500.0, "won")] == rows
+
+
+async def test_request_with_tools_is_not_hedged(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": good(), "b": good()}, after_s={"a": 9})
+    hedged = evolve(endpoint("a", "b", attempt_timeout_ms=60_000), hedge_after_ms=500)
+
+    await provider_call(transport).ask(hedged, evolve(PROMPT, tools=({"type": "function"},)), math.inf, Attempts(0))
+
+    assert ["a"] == transport.asked
+
+
+async def test_failing_candidate_is_asked_last(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": UpstreamUnreachable("refused"), "b": good()})
+    call = provider_call(transport)
+    for _ in range(5):
+        transport.script["b"] = good()
+        await call.ask(endpoint("a", "b"), PROMPT, math.inf, Attempts(0))
+
+    assert ["a", "b"] * 3 + ["b", "b"] == transport.asked
 
 
 async def test_disabled_providers_are_not_there(autojump_clock: MockClock) -> None:
     mixed = Endpoint(uuid=UUID(int=2), slug="a", name="a", candidates=(candidate("a", "groq"), candidate("b")))
     transport = FakeTransport({"a": good(), "b": good()})
 
-    answered = await provider_call(transport, frozenset({"groq"})).ask(mixed, PROMPT, Attempts(0))
+    answered = await provider_call(transport, frozenset({"groq"})).ask(mixed, PROMPT, math.inf, Attempts(0))
 
     assert "model-b" == answered.candidate.model
 
 
 async def test_all_disabled_names_first(autojump_clock: MockClock) -> None:
     with pytest.raises(ProviderDisabled) as caught:
-        await provider_call(FakeTransport({}), frozenset({"openai"})).ask(endpoint("a"), PROMPT, Attempts(0))
+        await provider_call(FakeTransport({}), frozenset({"openai"})).ask(endpoint("a"), PROMPT, math.inf, Attempts(0))
 
     assert "Provider 'openai' is disabled in this gateway." == caught.value.text
 
@@ -245,9 +291,9 @@ async def test_cancelled_try_lets_go_and_leaves_row(autojump_clock: MockClock, s
     attempts = Attempts(trio.current_time())
 
     with trio.move_on_after(3):
-        await provider_call(transport).ask(endpoint("a"), PROMPT, attempts)
+        await provider_call(transport).ask(endpoint("a"), PROMPT, math.inf, attempts)
 
-    assert ("cancelled", 3000.0) == (attempts.rows[0].outcome, attempts.rows[0].ended_ms)
+    assert ("cancelled: deadline", 3000.0) == (attempts.rows[0].outcome, attempts.rows[0].ended_ms)
     assert stalls == response.closed
 
 
@@ -255,6 +301,6 @@ async def test_response_is_let_go_after_failure(autojump_clock: MockClock) -> No
     response = refused(500)
 
     with pytest.raises(ProviderCallFailed):
-        await provider_call(FakeTransport({"a": response})).ask(endpoint("a"), PROMPT, Attempts(0))
+        await provider_call(FakeTransport({"a": response})).ask(endpoint("a"), PROMPT, math.inf, Attempts(0))
 
     assert response.closed

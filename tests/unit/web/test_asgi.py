@@ -93,7 +93,10 @@ DISCONNECT = {"type": "http.disconnect"}
 
 
 def call(receive: Body, *headers: tuple[bytes, bytes]) -> Any:
-    return read_call(scope("/", headers=headers), receive, PROJECT, "ask")
+    async def send(event: Any) -> None:
+        raise AssertionError("nothing is sent here")
+
+    return read_call(scope("/", headers=headers), receive, send, PROJECT, "ask")
 
 
 async def test_body_in_pieces_is_joined(autojump_clock: MockClock) -> None:
@@ -126,6 +129,10 @@ async def test_leaving_in_mid_body_is_noticed(autojump_clock: MockClock) -> None
         await call(Body(piece(b"x", True), DISCONNECT)).receive_body(3)
 
 
+async def never(*_: Any) -> None:
+    raise AssertionError("not this application's route")
+
+
 class Asker:
     """A gateway that receives the body and then waits; notes how it ended."""
 
@@ -133,7 +140,7 @@ class Asker:
         self.received = trio.Event()
         self.cancelled = False
 
-    async def answer(self, call: Call) -> Answer:
+    async def answer(self, call: Call) -> Answer | None:
         await call.receive_body(100)
         self.received.set()
         try:
@@ -158,7 +165,7 @@ async def test_leaving_cancels_the_work(nursery: trio.Nursery, autojump_clock: M
     async def send(event: Any) -> None:
         sent.append(event)
 
-    routes = GatewayRoutes(lambda *_: trio.sleep_forever())
+    routes = GatewayRoutes(never)
     routes.gateway = asker
     nursery.start_soon(routes, scope(f"/api/{PROJECT}/ask"), receive, send)
     await asker.received.wait()

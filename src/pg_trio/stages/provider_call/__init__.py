@@ -1,0 +1,12 @@
+"""The stage `provider_call`: race the candidates under the request's deadline, for a whole answer or an open stream.
+
+call.py       who is asked, in which order; what the client is told where nobody answered
+exchange.py   one candidate's try: a whole answer read, or a stream opened up to its first token
+runner.py     what the race needs to know of a try: its limits, its hedges, its faults, its row
+stream.py     a stream that won
+"""
+
+from pg_trio.stages.provider_call.call import ProviderCall
+from pg_trio.stages.provider_call.stream import OpenStream
+
+__all__ = ["OpenStream", "ProviderCall"]

@@ -1,0 +1,132 @@
+"""Ask an endpoint's candidates until one answers.
+
+Rules (the contract's section "Provider call"):
+1. A candidate that fails in a way another might not starts the next at once; a request that is refused as malformed
+   would be refused everywhere, so it ends the call. With `hedge_after_ms` a silent candidate keeps running, and the
+   next starts beside it; the first to answer wins, the others are cancelled and their connections closed.
+2. `attempt_timeout_ms` ends one candidate's try where another is left; the last one has all the time that remains. A
+   stream's try wins with its first token, and is ended after `first_token_timeout_ms` in any case.
+3. A candidate that keeps failing, or sent a `Retry-After`, is asked last, or not at all while others are left. A lone
+   one is not asked in vain: the answer says when to come back.
+4. A request that calls tools is never hedged: asking twice could mean acting twice.
+5. A candidate whose provider is switched off is not there; with none left, the answer says so.
+6. Every try leaves a row, also the one that the deadline or the client's leaving cut short.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+import trio
+
+from pg_trio.domain.call import Answered
+from pg_trio.domain.chat import Prompt, Reply
+from pg_trio.domain.log_row import Attempts
+from pg_trio.domain.project import Candidate, Endpoint
+from pg_trio.domain.secret import Secret, mask_secrets
+from pg_trio.errors import ProviderCallFailed, ProviderDisabled
+from pg_trio.racing.attempt import AllFailed, AttemptLimitPassed, Limits, Won
+from pg_trio.racing.breaker import BreakerRules
+from pg_trio.racing.breaker_board import BreakerBoard, BreakerOpen
+from pg_trio.racing.hedge_budget import HedgeBudget, HedgeRules
+from pg_trio.racing.race import race
+from pg_trio.stages.provider_call.exchange import Exchange
+from pg_trio.stages.provider_call.runner import CallRunner
+from pg_trio.stages.provider_call.stream import OpenStream
+
+T = TypeVar("T")
+
+
+class ProviderCall:
+    """Asks candidates, and remembers how they fared. One for each worker."""
+
+    def __init__(self, exchange: Exchange, disabled_providers: frozenset[str], hedge_share: float) -> None:
+        self._exchange = exchange
+        self._disabled = disabled_providers
+        self._hedge_share = hedge_share
+        self._hedges: HedgeBudget | None = None
+        self.board: BreakerBoard[Candidate] = BreakerBoard(
+            target_of=lambda candidate: (candidate.credential.name, candidate.model),
+            credential_of=lambda candidate: candidate.credential.name,
+            rules=BreakerRules(),
+        )
+
+    async def ask(self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts) -> Answered:
+        """The first whole answer. `ends_at` (Trio's clock) is the deadline that the caller holds.
+
+        Raises ProviderCallFailed or ProviderDisabled.
+        """
+        exchange = partial(self._exchange.fetch_reply, prompt=prompt)
+        won = await self._race(endpoint, prompt, ends_at, attempts, exchange, _let_go_reply)
+        return Answered(won.value, won.attempt.candidate)
+
+    async def open_stream(self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts) -> OpenStream:
+        """The first stream whose first token has come; the caller closes it. Raises as `ask` does."""
+        limit_s = endpoint.first_token_timeout_ms / 1000
+        exchange = partial(self._exchange.open_stream, prompt=prompt, first_token_limit_s=limit_s)
+        won = await self._race(endpoint, prompt, ends_at, attempts, exchange, OpenStream.aclose)
+        return won.value
+
+    async def _race(  # one race, for two kinds of answers
+        self,
+        endpoint: Endpoint,
+        prompt: Prompt,
+        ends_at: float,
+        attempts: Attempts,
+        exchange: Callable[[Candidate], Awaitable[T]],
+        let_go: Callable[[T], Awaitable[None]],
+    ) -> Won[Candidate, T]:
+        hedges = self._hedges
+        if hedges is None:
+            hedges = self._hedges = HedgeBudget(HedgeRules(share=self._hedge_share), trio.current_time())
+        hedges.deposit()
+        candidates = self._order(endpoint)
+        can_hedge = endpoint.hedge_after_ms is not None and not prompt.tools
+        runner = CallRunner(
+            exchange=exchange,
+            let_go=let_go,
+            board=self.board,
+            hedges=hedges,
+            attempts=attempts,
+            is_alone=len(candidates) == 1,
+            hedge_s=(endpoint.hedge_after_ms or 0) / 1000 if can_hedge else None,
+        )
+        # A lone candidate has all the time there is.
+        limit_s = endpoint.attempt_timeout_ms / 1000 if len(candidates) > 1 else math.inf
+        try:
+            return await race(candidates, runner, Limits(ends_at=ends_at, attempt_limit_s=limit_s))
+        except AllFailed as failed:
+            raise ProviderCallFailed(_last_word(failed, candidates)) from None
+
+    def _order(self, endpoint: Endpoint) -> Sequence[Candidate]:
+        """The candidates to ask, in order. Raises ProviderDisabled, or ProviderCallFailed for a lone one in trouble."""
+        candidates: Sequence[Candidate] = endpoint.candidates
+        if self._disabled:
+            candidates = [candidate for candidate in candidates if candidate.provider not in self._disabled]
+            if not candidates:
+                raise ProviderDisabled(endpoint.candidates[0].provider)
+        try:
+            return self.board.order(candidates, trio.current_time())
+        except BreakerOpen as exc:
+            said = f"{candidates[0].provider} keeps failing, or asked for a pause; it is not asked for now."
+            raise ProviderCallFailed(said, retry_after_s=max(1, math.ceil(exc.retry_after_s))) from None
+
+
+async def _let_go_reply(reply: Reply) -> None:
+    """A whole answer holds nothing."""
+
+
+def _last_word(failed: AllFailed[Candidate], candidates: Sequence[Candidate]) -> str:
+    """What the last candidate that failed said."""
+    end = failed.ends[-1]
+    said = str(end.error)
+    if isinstance(end.error, AttemptLimitPassed):
+        said = f"{end.attempt.candidate.provider}: {said}"
+    return mask_secrets(said, _known_secrets(candidates))
+
+
+def _known_secrets(candidates: Sequence[Candidate]) -> list[Secret]:
+    return [candidate.credential.api_key for candidate in candidates if candidate.credential.api_key is not None]

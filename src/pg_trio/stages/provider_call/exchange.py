@@ -1,0 +1,110 @@
+"""One candidate's try over the network: a whole answer, or a stream opened up to its first token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import trio
+from attrs import frozen
+
+from pg_trio.domain.chat import Prompt, Reply
+from pg_trio.domain.events import Broken, Event, Finished, events_of
+from pg_trio.domain.project import Candidate
+from pg_trio.domain.upstream import Transport, UpstreamResponse, WireRequest
+from pg_trio.errors import AttemptTimedOut
+from pg_trio.racing.large_work import LargeWork
+from pg_trio.stages.provider_call.stream import OpenStream, StreamReader
+
+
+class Adapter(Protocol):
+    """Speaks one provider's wire: a prompt to bytes, and bytes to a reply or to events. No I/O."""
+
+    def build_request(self, prompt: Prompt, candidate: Candidate, *, stream: bool = False) -> WireRequest: ...
+
+    def is_stream(self, status: int, headers: Mapping[str, str], candidate: Candidate) -> bool: ...
+
+    def open_stream(self, candidate: Candidate) -> StreamReader: ...
+
+    def read_reply(
+        self, status: int, headers: Mapping[str, str], body: bytes, candidate: Candidate, *, now_s: float
+    ) -> Reply:
+        """Raises AttemptFailed. `now_s` is Unix seconds, for a `Retry-After` that is a date."""
+
+
+@frozen
+class Exchange:
+    """Makes tries. `adapters` finds a provider's adapter; `now_s` is Unix seconds."""
+
+    adapters: Callable[[str], Adapter]
+    transports: Mapping[str, Transport]
+    now_s: Callable[[], float]
+    large_work: LargeWork
+
+    async def fetch_reply(self, candidate: Candidate, prompt: Prompt) -> Reply:
+        """The candidate's whole answer. Raises AttemptFailed."""
+        adapter = self.adapters(candidate.provider)
+        transport = self.transports[candidate.credential.transport]
+        response = await transport.open_response(adapter.build_request(prompt, candidate))
+        try:
+            return await self._read_reply(adapter, response, candidate)
+        finally:
+            await response.aclose()
+
+    async def open_stream(self, candidate: Candidate, prompt: Prompt, first_token_limit_s: float) -> OpenStream:
+        """The candidate's stream, its first token come. Raises AttemptFailed, also where the token took too long."""
+        with trio.move_on_after(first_token_limit_s):
+            return await self._open_stream(candidate, prompt)
+        raise AttemptTimedOut(f"no first token from {candidate.provider} within {first_token_limit_s:g} s")
+
+    async def _open_stream(self, candidate: Candidate, prompt: Prompt) -> OpenStream:
+        adapter = self.adapters(candidate.provider)
+        transport = self.transports[candidate.credential.transport]
+        response = await transport.open_response(adapter.build_request(prompt, candidate, stream=True))
+        try:
+            if not adapter.is_stream(response.status, response.headers, candidate):
+                # A failure, or a provider that answers whole all the same.
+                events = events_of(await self._read_reply(adapter, response, candidate))
+                await response.aclose()
+                return OpenStream(candidate, None, None, events)
+            reader = adapter.open_stream(candidate)
+            return OpenStream(candidate, response, reader, await read_to_first_token(response, reader))
+        except BaseException:
+            await response.aclose()
+            raise
+
+    async def _read_reply(self, adapter: Adapter, response: UpstreamResponse, candidate: Candidate) -> Reply:
+        body = await read_whole(response)
+        return await self.large_work.call(
+            len(body), adapter.read_reply, response.status, response.headers, body, candidate, now_s=self.now_s()
+        )
+
+
+async def read_to_first_token(response: UpstreamResponse, reader: StreamReader) -> list[Event]:
+    """The events up to and with those that came with the first token, or a whole answer without one.
+
+    Raises the attempt's failure where the stream breaks before that.
+    """
+    events: list[Event] = []
+    while True:
+        data = await response.receive_some()
+        for event in reader.feed(data) if data else reader.close():
+            if isinstance(event, Broken) and not any(seen.is_token for seen in events):
+                raise event.failure
+            events.append(event)
+        if any(event.is_token or isinstance(event, Finished) for event in events):
+            return events
+
+
+async def read_whole(response: UpstreamResponse) -> bytes:
+    """The whole body. The transport limits its size; the caller's deadline its time."""
+    body = await response.receive_some()
+    if not body:
+        return body
+    rest = await response.receive_some()
+    if not rest:
+        return body
+    chunks = [body, rest]
+    while chunk := await response.receive_some():
+        chunks.append(chunk)
+    return b"".join(chunks)

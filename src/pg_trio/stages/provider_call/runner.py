@@ -1,0 +1,99 @@
+"""What the race needs to know of a try: how it is made and let go, when it may be hedged, whom a failure blames."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+import trio
+from attrs import define, field
+
+from pg_trio.domain.log_row import Attempts
+from pg_trio.domain.project import Candidate
+from pg_trio.domain.secret import mask_secrets
+from pg_trio.errors import AttemptFailed, UpstreamRefused
+from pg_trio.racing.attempt import ATTEMPT_LIMIT, Attempt, AttemptEnd, Outcome
+from pg_trio.racing.breaker import Fault
+from pg_trio.racing.breaker_board import BreakerBoard, Permit
+from pg_trio.racing.hedge_budget import HedgeBudget
+
+T = TypeVar("T")
+
+# What a status says of whom it blames (contract, "Failover"); other 4xx are the caller's own mistake.
+CREDENTIAL_STATUSES = frozenset({401, 402})
+TARGET_STATUSES = frozenset({403, 404, 408, 409, 425})
+# An attempt that the deadline ended says something against its target only if it had at least this long.
+PATIENCE_S = 1.0
+
+
+@define(eq=False)
+class CallRunner(Generic[T]):
+    """The tries of one request; see racing.attempt.Runner. `hedge_s` None: one candidate after the other."""
+
+    exchange: Callable[[Candidate], Awaitable[T]]
+    let_go: Callable[[T], Awaitable[None]]
+    board: BreakerBoard[Candidate]
+    hedges: HedgeBudget
+    attempts: Attempts
+    is_alone: bool
+    hedge_s: float | None
+    _permits: dict[int, Permit] = field(factory=dict, init=False)
+
+    expected: tuple[type[Exception], ...] = (AttemptFailed,)
+
+    async def start(self, attempt: Attempt[Candidate]) -> T:
+        """The candidate's answer. Raises AttemptFailed."""
+        now = trio.current_time()
+        self._permits[attempt.number] = self.board.begin(attempt.candidate, now, is_alone=self.is_alone)
+        return await self.exchange(attempt.candidate)
+
+    async def discard(self, value: T) -> None:
+        """Close an answer that came too late."""
+        await self.let_go(value)
+
+    def hedge_after_s(self, candidate: Candidate) -> float:
+        """How long the candidate may be silent before the next is started beside it."""
+        return math.inf if self.hedge_s is None else self.hedge_s
+
+    def may_hedge(self, candidate: Candidate) -> bool:
+        """Whether a hedge may go there now; if so, it is paid."""
+        now = trio.current_time()
+        return self.board.may_ask(candidate, now) and self.hedges.withdraw(now)
+
+    def is_final(self, error: Exception) -> bool:
+        """Whether everybody would refuse this request."""
+        return isinstance(error, AttemptFailed) and not error.fails_over
+
+    def record(self, end: AttemptEnd[Candidate]) -> None:
+        """Leave a row, and tell the breakers."""
+        candidate, secret = end.attempt.candidate, end.attempt.candidate.credential.api_key
+        outcome = mask_secrets(str(end), [secret] if secret is not None else [])
+        self.attempts.add(candidate, end.attempt.started_at, end.ended_at, outcome)
+        permit = self._permits.pop(end.attempt.number, None)
+        if permit is not None:
+            tell(permit, end)
+
+
+def tell(permit: Permit, end: AttemptEnd[Candidate]) -> None:
+    """Tell the breakers how a try ended: what blames whom."""
+    now = end.ended_at
+    if end.outcome is Outcome.WON:
+        permit.succeeded(now)
+    elif isinstance(end.error, UpstreamRefused):
+        permit.failed(blame(end.error), now, end.error.retry_after_s)
+    elif end.outcome is Outcome.FAILED or end.reason == ATTEMPT_LIMIT:
+        permit.failed(Fault.TARGET, now)
+    elif end.reason == "deadline" and now - end.attempt.started_at >= PATIENCE_S:
+        permit.failed(Fault.SLOW, now)
+    permit.cancelled()
+
+
+def blame(refused: UpstreamRefused) -> Fault:
+    """Whom a refusal blames."""
+    status = refused.upstream_status
+    if status == 429 or (status >= 500 and refused.retry_after_s is not None):
+        return Fault.ASIDE
+    if status in CREDENTIAL_STATUSES:
+        return Fault.CREDENTIAL
+    return Fault.TARGET if status >= 500 or status in TARGET_STATUSES else Fault.NOBODY
