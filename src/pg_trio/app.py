@@ -9,9 +9,11 @@ before the server is told that shutdown is complete. Under stock Hypercorn:
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import cast
 from uuid import UUID
 
@@ -29,8 +31,10 @@ from pg_trio.errors import StoreError
 from pg_trio.pipeline import Pipeline
 from pg_trio.providers import adapter_for
 from pg_trio.racing.large_work import LargeWork
-from pg_trio.shared_memory.spend import LocalSpend
-from pg_trio.shared_memory.token_bucket import LocalBuckets
+from pg_trio.shared_memory.segment import Segment
+from pg_trio.shared_memory.segment_file import open_segment
+from pg_trio.shared_memory.spend import SharedSpend, fill_spend
+from pg_trio.shared_memory.token_bucket import SharedBuckets
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate
 from pg_trio.stages.budget import Budget, month_of, month_start
@@ -46,6 +50,12 @@ from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.httpx_transport import HttpxTransport
 from pg_trio.web.asgi import AsgiApp, AsgiEvent, GatewayRoutes, Receive, Scope, Send
 from pg_trio.web.introspection import make_web_app
+
+logger = logging.getLogger("pg_trio")
+
+SEGMENT_NAME = "shared.mem"
+# What a killed worker had reserved blocks its endpoints' budgets for at most this long.
+REAP_EVERY_S = 1.0
 
 
 def create_app(settings: Settings | None = None) -> QuartTrio:
@@ -116,7 +126,7 @@ class GatewayLifespan:
                 return
             async with trio.open_nursery() as nursery:
                 for task in tasks:
-                    nursery.start_soon(task, name=task.__qualname__)
+                    nursery.start_soon(task)
                 self._routes.gateway = gateway
                 await self._routes(scope, receive, hold_last)
                 self._routes.gateway = None
@@ -144,12 +154,17 @@ async def open_gateway(
     large_work = LargeWork()
     now_s = time.time()
     spent = {uuid.bytes: nano_usd for uuid, nano_usd in (await log.spend_since(month_start(now_s))).items()}
+    fill = partial(fill_spend, month=month_of(now_s), settled=spent)
+    segment = open_segment(settings.gateway.data_dir / SEGMENT_NAME, fill=fill)
+    stack.callback(segment.close)
+    spend = SharedSpend(segment)
+    stack.callback(spend.close)
     pipeline = Pipeline(
         settings=settings.gateway,
         admission=Admission(settings.gateway.max_concurrent_requests),
         authenticate=Authenticate(tokens, settings.projects),
-        rate_limit=RateLimit(LocalBuckets(), trio.current_time),
-        budget=Budget(LocalSpend(month_of(now_s), spent), time.time, settings.gateway.default_output_tokens),
+        rate_limit=RateLimit(SharedBuckets(segment), time.monotonic),
+        budget=Budget(spend, time.time, settings.gateway.default_output_tokens),
         guardrails=Guardrails(endpoints),
         schemas=Schemas(endpoints),
         provider_call=ProviderCall(
@@ -160,4 +175,16 @@ async def open_gateway(
         large_work=large_work,
         log=Log(log),
     )
-    return RunningGateway(pipeline, tokens, settings.disabled_providers), [tokens.watch, log.write, direct.run]
+    gateway = RunningGateway(pipeline, tokens, settings.disabled_providers)
+    return gateway, [tokens.watch, log.write, direct.run, partial(watch_shared_memory, segment, spend)]
+
+
+async def watch_shared_memory(segment: Segment, spend: SharedSpend) -> None:
+    """Take back what dead workers had reserved, and say it when somebody took the file away."""
+    is_current = True
+    while True:
+        await trio.sleep(REAP_EVERY_S)
+        spend.reap()
+        if is_current and not segment.is_current():
+            is_current = False
+            logger.error("the shared file of limits was replaced: this worker counts apart until it is reloaded")

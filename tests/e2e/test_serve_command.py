@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -109,6 +110,49 @@ async def test_killed_worker_is_replaced(nursery: trio.Nursery, setup: Setup) ->
     assert [200] * 10 == [answer.status for answer in answers]
     assert "ended with status -9" in served.output
     assert [False, False] == [is_running(pid) for pid in before]
+
+
+async def test_rate_limit_holds_for_all_workers(nursery: trio.Nursery, setup: Setup) -> None:
+    setup.write(endpoint("ok", rate_limit_per_hour=20))
+    served = await setup.serve(nursery, "--workers", "2")
+    statuses: list[int] = []
+
+    async def ask() -> None:
+        statuses.append((await setup.ask(served)).status)
+
+    async with trio.open_nursery() as asking:
+        for _ in range(40):
+            asking.start_soon(ask)
+    await served.stop()
+
+    assert (20, 20) == (statuses.count(200), statuses.count(429))
+
+
+async def test_killed_workers_reservations_are_taken_back(nursery: trio.Nursery, setup: Setup) -> None:
+    # Room for one request at a time: 1,000 output tokens and a few of input, at a cent a token.
+    budget: dict[str, Any] = {
+        "monthly_budget_usd": "10.5",
+        "estimated_cost_per_1k_tokens_usd": "10",
+        "max_output_tokens": 1000,
+    }
+    setup.write(endpoint("ok", **budget))
+    setup.simulator.behave("ok", "fault=stall")
+    served = await setup.serve(nursery)
+    request = post(f"/api/{PROJECT}/ok", {"message": "Hi"}, bearer(setup.token))
+    cut = await trio.open_tcp_stream("127.0.0.1", served.port)
+    await cut.send_all(request)
+    await setup.simulator.wait_request(1)
+    setup.simulator.behave("ok", "")
+
+    refused = await setup.ask(served)
+    os.kill(setup.workers()[0], signal.SIGKILL)
+    with trio.fail_after(20):
+        while (allowed := await setup.ask(served)).status == 422:
+            await trio.lowlevel.checkpoint()
+    await cut.aclose()
+    await served.stop()
+
+    assert (422, 200) == (refused.status, allowed.status)
 
 
 async def test_killed_parent_leaves_no_orphans(nursery: trio.Nursery, setup: Setup) -> None:
