@@ -47,7 +47,6 @@ from pg_trio.stages.schemas.stage import Schemas
 from pg_trio.store.log import LogStore
 from pg_trio.store.tokens import TokenStore
 from pg_trio.transport.direct import DirectTransport
-from pg_trio.transport.httpx_transport import HttpxTransport
 from pg_trio.web.asgi import AsgiApp, AsgiEvent, GatewayRoutes, Receive, Scope, Send
 from pg_trio.web.introspection import make_web_app
 
@@ -144,10 +143,12 @@ async def open_gateway(
     log = await LogStore.open(settings.gateway)
     stack.push_async_callback(log.aclose)
     direct = DirectTransport(settings.upstream)
-    transports: dict[str, Transport] = {
-        "direct": direct,
-        "httpx": HttpxTransport(settings.upstream),
-    }
+    transports: dict[str, Transport] = {"direct": direct}
+    if any(credential.transport == "httpx" for credential in settings.credentials.values()):
+        # Loaded only where somebody uses it: it is 4 MB of every worker.
+        from pg_trio.transport.httpx_transport import HttpxTransport
+
+        transports["httpx"] = HttpxTransport(settings.upstream)
     for transport in transports.values():
         stack.push_async_callback(transport.aclose)
     endpoints = [endpoint for project in settings.projects.values() for endpoint in project.endpoints.values()]
