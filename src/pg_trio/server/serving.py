@@ -6,7 +6,6 @@ WebSocket, are Hypercorn's own protocol's, bytes read so far included.
 
 from __future__ import annotations
 
-import logging
 import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -16,78 +15,16 @@ import trio
 from hypercorn.config import Config, Sockets
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.run import worker_serve
-from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import AppWrapper, ASGISendEvent, ConnectionState
+from hypercorn.typing import ASGISendEvent
 from hypercorn.utils import repr_socket_addr, wrap_app
 
 from pg_trio.config.settings import ServerSettings
+from pg_trio.server.http1.accepting import accept_connections
 from pg_trio.server.http1.departures import departures_supported
-from pg_trio.server.http1.lane import serve_lane
+from pg_trio.server.http1.lane import PARTING_S, serve_lane
+from pg_trio.server.http1.open_connections import OpenConnections
 from pg_trio.server.http1.types import ASGIApplication, Mount
-
-logger = logging.getLogger("pg_trio.server")
-
-
-class ReplayStream:
-    """A socket's stream whose first bytes were read already. What Hypercorn's TCPServer uses of a stream, no more."""
-
-    def __init__(self, stream: trio.SocketStream, data: bytes) -> None:
-        self._stream = stream
-        self._data = data
-        self.socket = stream.socket
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """The bytes read already, then the stream's."""
-        if self._data:
-            data, self._data = self._data, b""
-            await trio.lowlevel.checkpoint()
-            return data
-        return await self._stream.receive_some(max_bytes)
-
-    async def send_all(self, data: bytes) -> None:
-        await self._stream.send_all(data)
-
-    async def send_eof(self) -> None:
-        await self._stream.send_eof()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
-class HypercornProtocol:
-    """Hypercorn's protocol for single connections: those of TLS listeners, and those handed over by the lane."""
-
-    def __init__(self, app: AppWrapper, config: Config, settings: ServerSettings, state: dict[str, Any]) -> None:
-        self._app = app
-        self._config = config
-        self._write_timeout_ms = settings.write_timeout_ms
-        self._state = state
-        self._context = WorkerContext(None)
-
-    async def serve_stream(self, stream: Any) -> None:
-        """Serve one connection to its end. Raises nothing but cancellation from outside."""
-        sock = getattr(stream, "transport_stream", stream).socket
-        try:
-            # Hypercorn shields its writes without a limit: only the kernel can drop a client that stops reading.
-            if sock.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_USER_TIMEOUT"):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._write_timeout_ms)
-            await TCPServer(self._app, self._config, self._context, ConnectionState(self._state.copy()), stream)
-        except Exception:
-            # What a client sends can make its WebSocket state raise: stock Hypercorn ends with it.
-            logger.warning("error in a connection of Hypercorn's", exc_info=True)
-        finally:
-            # Cancelled, Hypercorn leaves it open: it waits for a checkpoint first.
-            await trio.aclose_forcefully(stream)
-
-    async def take_over(self, sock: socket.socket, data: bytes) -> None:
-        """Serve a plain connection from which `data` was read."""
-        stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
-        await self.serve_stream(ReplayStream(stream, data))
-
-    async def drain(self) -> None:
-        """Close idle connections, and let no busy one live on."""
-        await self._context.terminated.set()
+from pg_trio.server.hypercorn_protocol import HypercornProtocol
 
 
 class NotedLifespan(Lifespan):
@@ -137,22 +74,28 @@ async def serve_app(  # noqa: PLR0913  # what a server needs, each by name
         await lifespan.wait_for_startup()
         if ready is not None:
             await ready()
-        protocol = HypercornProtocol(wrapped, config, settings, state)
-        async with trio.open_nursery() as servers:
-            servers.start_soon(_serve_tls, protocol, config, settings, sockets, shutdown)
-            await servers.start(
-                partial(
-                    serve_lane,
-                    Mount(app, state, config.root_path),
-                    [_listener(sock) for sock in sockets.insecure_sockets],
-                    settings,
-                    hand_over=protocol.take_over,
-                    shutdown=shutdown,
+        connections = OpenConnections(settings)
+        protocol = HypercornProtocol(wrapped, config, settings, state, connections)
+        async with trio.open_nursery() as clocks:
+            clocks.start_soon(connections.keep_limits)
+            async with trio.open_nursery() as servers:
+                servers.start_soon(_serve_tls, protocol, connections, config, settings, sockets, shutdown)
+                await servers.start(
+                    partial(
+                        serve_lane,
+                        Mount(app, state, config.root_path),
+                        [_listener(sock) for sock in sockets.insecure_sockets],
+                        settings,
+                        connections,
+                        hand_over=protocol.take_over,
+                        shutdown=shutdown,
+                    )
                 )
-            )
-            task_status.started(_addresses(sockets))
-            await shutdown.wait()
-            await protocol.drain()
+                task_status.started(_addresses(sockets))
+                await shutdown.wait()
+                clocks.start_soon(connections.cut_after, settings.drain_ms / 1000)
+                await protocol.drain()
+            clocks.cancel_scope.cancel(reason="drained")
         await lifespan.wait_for_shutdown()
         lifespan_nursery.cancel_scope.cancel(reason="the lifespan ended")
 
@@ -166,20 +109,24 @@ def listen(config: Config) -> Sockets:
 
 
 async def _serve_tls(
-    protocol: HypercornProtocol, config: Config, settings: ServerSettings, sockets: Sockets, shutdown: trio.Event
+    protocol: HypercornProtocol,
+    connections: OpenConnections,
+    config: Config,
+    settings: ServerSettings,
+    sockets: Sockets,
+    shutdown: trio.Event,
 ) -> None:
     context = config.create_ssl_context()
     if not sockets.secure_sockets or context is None:
         return
-    listeners = [trio.SSLListener(_listener(sock), context, https_compatible=True) for sock in sockets.secure_sockets]
-    async with trio.open_nursery() as connections:
+    async with trio.open_nursery() as serving:
         async with trio.open_nursery() as accepting:
-            accepting.start_soon(
-                partial(trio.serve_listeners, protocol.serve_stream, listeners, handler_nursery=connections)
-            )
+            for sock in sockets.secure_sockets:
+                listener = trio.SSLListener(_listener(sock), context, https_compatible=True)
+                accepting.start_soon(accept_connections, listener, connections, protocol.serve_stream, serving)
             await shutdown.wait()
             accepting.cancel_scope.cancel(reason="draining")
-        connections.cancel_scope.deadline = trio.current_time() + settings.drain_ms / 1000
+        serving.cancel_scope.deadline = trio.current_time() + settings.drain_ms / 1000 + PARTING_S
 
 
 def _listener(sock: socket.socket) -> trio.SocketListener:

@@ -8,12 +8,15 @@ Rooms, from the bytes inwards; the first three do no I/O:
     departures.py  which clients left, told by the kernel
     exchange.py    one request and its answer: the application's `receive` and `send`
     connection.py  one connection: read, run the application, write; every limit
-    lane.py        all connections of a worker: accept, limits' clock, drain
+    accepting.py   accept, with a limit
+    open_connections.py  all connections of a worker: their number, the clock of their limits
+    lane.py        what the lane's connections share; drain
 
 Nothing here knows Hypercorn: what is not plain HTTP/1.1 goes to a `HandOver` that the caller gives.
 """
 
 from pg_trio.server.http1.lane import serve_lane
+from pg_trio.server.http1.open_connections import OpenConnections
 from pg_trio.server.http1.types import ASGIApplication, HandOver, Mount
 
-__all__ = ["ASGIApplication", "HandOver", "Mount", "serve_lane"]
+__all__ = ["ASGIApplication", "HandOver", "Mount", "OpenConnections", "serve_lane"]

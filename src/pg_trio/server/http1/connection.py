@@ -3,9 +3,9 @@
 Rules:
 1. One task a connection. It reads only when a head is awaited or when the application asks for its body, so what a
    client sends ahead stays in the kernel's buffers: pipelined requests are answered in order, and nothing grows.
-2. One cancel scope a connection, cancelled when the client leaves (departures.py), when a limit passes (lane.py
-   looks at `deadline` a few times a second) or when the server drains. All three end the connection, so no request
-   needs its own.
+2. One cancel scope a connection, cancelled when the client leaves (departures.py), when a limit passes
+   (open_connections.py looks at `deadline` a few times a second) or when the server drains or has no room. All of
+   them end the connection, so no request needs its own.
 3. Once an answer is wholly written, its application is left to finish: what it still does (a row in the log, a
    settlement) is owed whether or not the client hangs up.
 4. System calls are tried before anything waits; most never do.
@@ -116,14 +116,28 @@ class Connection:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._end("a limit of the connection passed")
 
+    @property
+    def waits(self) -> bool:
+        """No byte of a request was read, be it the first or another."""
+        return self._exchange is None and not self._buffer and not self._over and self.deadline < math.inf
+
+    def note_crowded(self) -> None:
+        """Close to make room for others, unless a request has just arrived."""
+        if not self._has_arrived():
+            self._end("too many connections")
+
     def note_draining(self) -> None:
         """Close if idle. A request that has just arrived is served first: refusing it would be losing it."""
-        if not self.idle:
-            return
+        if self.idle and not self._has_arrived():
+            self._end("the server is draining")
+
+    def _has_arrived(self) -> bool:
+        """Whether bytes that nobody has read yet are with the kernel, or the client's end."""
         try:
             self._socket.recv(1, socket.MSG_PEEK)
         except OSError:
-            self._end("the server is draining")
+            return False
+        return True
 
     def note_cut(self) -> None:
         """The drain's time is over: an answer that has not begun never will."""

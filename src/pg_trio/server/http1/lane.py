@@ -1,31 +1,27 @@
-"""All connections of a worker: accepting, the clock of their limits, and draining.
-
-Limits are looked at by one task that walks over the connections a few times a second, not by a cancel scope each: a
-scope costs 14 µs, moving its deadline twice a request some more; an attribute nothing. So a limit of one second or
-more is kept to within a quarter of itself, never early.
-"""
+"""The lane's connections: what they share, accepting them, and draining. Their limits: open_connections.py."""
 
 from __future__ import annotations
 
 import logging
 import socket
 from collections.abc import Sequence
-from functools import partial
 from uuid import UUID
 
 import trio
 
 from pg_trio.config.settings import ServerSettings
+from pg_trio.server.http1.accepting import accept_connections
 from pg_trio.server.http1.connection import LINGER_S, Connection
 from pg_trio.server.http1.departures import Departures
 from pg_trio.server.http1.head import Refused
 from pg_trio.server.http1.line_budget import LineBudget
+from pg_trio.server.http1.open_connections import OpenConnections
 from pg_trio.server.http1.types import HandOver, Mount
 
 logger = logging.getLogger("pg_trio.server")
 
-# The clock's tick: a quarter of the shortest limit, but no more often than 100 times and no less than once a second.
-MIN_TICK_S, MAX_TICK_S = 0.01, 1.0
+# After the drain's time, what is cut still says so to its client, and writes its row.
+PARTING_S = LINGER_S
 # A line for each refusal, until a scanner or a flood comes: the kernel's printk_ratelimit is 10 in 5 s too.
 REFUSAL_LINES, REFUSAL_WINDOW_S = 10, 5.0
 
@@ -37,6 +33,7 @@ class Lane:
         self,
         mount: Mount,
         settings: ServerSettings,
+        connections: OpenConnections,
         departures: Departures,
         hand_over: HandOver,
     ) -> None:
@@ -48,7 +45,7 @@ class Lane:
         self.write_s = settings.write_timeout_ms / 1000
         self.draining = False
         self._departures = departures
-        self._connections: set[Connection] = set()
+        self._connections = connections
         self._refusal_lines = LineBudget(REFUSAL_LINES, REFUSAL_WINDOW_S)
 
     async def serve_stream(self, stream: trio.SocketStream) -> None:
@@ -71,16 +68,6 @@ class Lane:
         self._connections.discard(connection)
         self._departures.discard(sock)
 
-    async def keep_limits(self) -> None:
-        """End the connections whose deadline passed, for ever."""
-        tick_s = min(max(min(self.head_s, self.idle_s, self.write_s) / 4, MIN_TICK_S), MAX_TICK_S)
-        while True:
-            await trio.sleep(tick_s)
-            now = trio.current_time()
-            for connection in self._connections:
-                if connection.deadline <= now:
-                    connection.note_timeout()
-
     def log_refusal(self, request_id: UUID, refused: Refused) -> None:
         """One line without a word of the client's; few of them where many come."""
         silent = self._refusal_lines.take(trio.current_time())
@@ -91,21 +78,14 @@ class Lane:
     def drain(self) -> None:
         """From now on answers say `connection: close`; connections without a request close at once."""
         self.draining = True
-        for connection in self._connections:
-            connection.note_draining()
-
-    async def cut_after(self, limit_s: float) -> None:
-        """End what still runs when the drain's time is over."""
-        await trio.sleep(limit_s)
-        logger.warning("requests still running after %g s were cut: %d", limit_s, len(self._connections))
-        for connection in list(self._connections):
-            connection.note_cut()
+        self._connections.drain()
 
 
-async def serve_lane(
+async def serve_lane(  # noqa: PLR0913  # what a lane needs, each by name
     mount: Mount,
     listeners: Sequence[trio.SocketListener],
     settings: ServerSettings,
+    connections: OpenConnections,
     *,
     hand_over: HandOver,
     shutdown: trio.Event,
@@ -113,27 +93,21 @@ async def serve_lane(
 ) -> None:
     """Serve the application on `listeners` until `shutdown`, then drain.
 
-    Running requests get `drain_ms`; then they are cancelled and, where the answer has not begun, answered with 503. The
-    listeners are closed at the drain's beginning.
-    `hand_over` takes the connections that are HTTP/2 or WebSocket; it runs within the drain's limit too, and is told
-    of the drain by whoever gave it.
+    Running requests get `drain_ms`; whoever owns `connections` cuts them then, and keeps their limits. The listeners
+    are closed at the drain's beginning. `hand_over` takes the connections that are HTTP/2 or WebSocket; it runs within
+    the drain's limit too, and is told of the drain by whoever gave it.
     """
     with Departures() as departures:
-        lane = Lane(mount, settings, departures, hand_over)
-        async with trio.open_nursery() as clocks:
-            clocks.start_soon(departures.watch)
-            clocks.start_soon(lane.keep_limits)
-            async with trio.open_nursery() as connections:
+        lane = Lane(mount, settings, connections, departures, hand_over)
+        async with trio.open_nursery() as watching:
+            watching.start_soon(departures.watch)
+            async with trio.open_nursery() as serving:
                 async with trio.open_nursery() as accepting:
-                    if listeners:
-                        accept = partial(trio.serve_listeners, handler_nursery=connections)
-                        await accepting.start(accept, lane.serve_stream, list(listeners))
+                    for listener in listeners:
+                        accepting.start_soon(accept_connections, listener, connections, lane.serve_stream, serving)
                     task_status.started()
                     await shutdown.wait()
                     accepting.cancel_scope.cancel(reason="draining")
                 lane.drain()
-                drain_s = settings.drain_ms / 1000
-                clocks.start_soon(lane.cut_after, drain_s)
-                # What is cut still says so to its client, and writes its row.
-                connections.cancel_scope.deadline = trio.current_time() + drain_s + LINGER_S
-            clocks.cancel_scope.cancel(reason="drained")
+                serving.cancel_scope.deadline = trio.current_time() + settings.drain_ms / 1000 + PARTING_S
+            watching.cancel_scope.cancel(reason="drained")

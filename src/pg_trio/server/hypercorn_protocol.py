@@ -1,0 +1,221 @@
+"""Single connections for Hypercorn's own protocol (TLS, HTTP/2, WebSocket), with the limits that it lacks.
+
+Hypercorn times out a connection without a request, and nothing else: a client of HTTP/2 that grants no window holds
+a task for each of its streams, for ever, and so does one that leaves with such streams open. So, a connection:
+
+1. A request that waits for its client to take the answer: closed when none of it went out for `write_timeout_ms`.
+   Of HTTP/2 only DATA frames count; otherwise a PING now and then would do.
+2. A request that works, or waits for its body: no limit here. Its deadline and its body's limit are the application's.
+3. No request: closed when no byte came or went for `idle_timeout_ms`. A WebSocket counts as no request: one that is
+   quiet must be pinged, by either side.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import trio
+from hypercorn.config import Config
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import AppWrapper, ConnectionState
+
+from pg_trio.config.settings import ServerSettings
+from pg_trio.server.http1.open_connections import OpenConnections
+from pg_trio.server.http1.types import Extension, Message, Receive, Scope, Send
+
+logger = logging.getLogger("pg_trio.server")
+
+_HTTP2_START = b"PRI * HTTP/2.0"
+# RFC 9113 section 4.1: length (3 bytes), then the type; section 6.1: 0 is DATA.
+_TYPE_AT, _DATA = 3, 0
+
+
+class HypercornProtocol:
+    """Hypercorn's protocol for single connections: those of TLS listeners, and those handed over by the lane."""
+
+    def __init__(
+        self,
+        app: AppWrapper,
+        config: Config,
+        settings: ServerSettings,
+        state: dict[str, Any],
+        connections: OpenConnections,
+    ) -> None:
+        self._app = app
+        self._config = config
+        self._settings = settings
+        self._state = state
+        self._connections = connections
+        self._context = WorkerContext(None)
+
+    async def serve_stream(self, stream: Any, read_already: bytes = b"") -> None:
+        """Serve one connection to its end. Raises nothing but cancellation from outside."""
+        sock = getattr(stream, "transport_stream", stream).socket
+        watched = WatchedConnection(sock, self._app, self._settings)
+        self._connections.add(watched)
+        try:
+            # Hypercorn shields its writes without a limit: the kernel drops a client that stops reading, even where
+            # no request waits for it.
+            if sock.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_USER_TIMEOUT"):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._settings.write_timeout_ms)
+            state = ConnectionState(self._state.copy())
+            seen: Any = WatchedStream(stream, read_already, watched)
+            with watched.scope:
+                await TCPServer(watched.run_app, self._config, self._context, state, seen)
+        except Exception:
+            # What a client sends can make its WebSocket state raise: stock Hypercorn ends with it.
+            logger.warning("error in a connection of Hypercorn's", exc_info=True)
+        finally:
+            self._connections.discard(watched)
+            # Cancelled, Hypercorn leaves it open: it waits for a checkpoint first.
+            await trio.aclose_forcefully(stream)
+
+    async def take_over(self, sock: socket.socket, data: bytes) -> None:
+        """Serve a plain connection from which `data` was read."""
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+        await self.serve_stream(stream, data)
+
+    async def drain(self) -> None:
+        """Close idle connections, and let no busy one live on."""
+        await self._context.terminated.set()
+
+
+class WatchedConnection:
+    """One connection's requests and its limits. `run_app` is the application for it; `scope` ends it."""
+
+    def __init__(self, sock: trio.socket.SocketType, app: AppWrapper, settings: ServerSettings) -> None:
+        self.scope = trio.CancelScope()
+        self._socket = sock
+        self._app = app
+        self._idle_s = settings.idle_timeout_ms / 1000
+        self._write_s = settings.write_timeout_ms / 1000
+        # The extensions of the requests under way.
+        self._running: list[Extension] = []
+        self._sends = 0
+        self._is_http2 = False
+        self.deadline = trio.current_time() + self._idle_s
+
+    # ── what the application does ────────────────────────────────────────────────────────────────────────────────────
+
+    async def run_app(
+        self, scope: Any, receive: Any, send: Any, sync_spawn: Callable[..., Any], call_soon: Callable[..., Any]
+    ) -> None:
+        """Run the application for one scope; a request's has the same extension as in the lane."""
+
+        async def run(scope: Scope, receive: Receive, send: Send) -> None:
+            await self._app(scope, receive, send, sync_spawn, call_soon)  # type: ignore[arg-type]  # ASGI, in other words
+
+        if scope["type"] == "http":
+            await self._run_request(run, scope, receive, send)
+        else:
+            await run(scope, receive, send)
+
+    async def _run_request(self, run: Callable[..., Any], scope: Scope, receive: Receive, send: Send) -> None:
+        extension: Extension = {"cancels_on_disconnect": False, "head_at": trio.current_time()}
+        extensions = scope.get("extensions") or {}
+        scope["extensions"] = {**extensions, "pg_trio": extension}
+        self._running.append(extension)
+        if not self._sends:
+            self.deadline = math.inf
+
+        async def watched_send(message: Message) -> None:
+            self._begin_send()
+            try:
+                await send(message)
+            finally:
+                self._end_send()
+
+        try:
+            await run(scope, receive, watched_send)
+        finally:
+            # By identity: two requests' extensions may be equal.
+            self._running = [other for other in self._running if other is not extension]
+            if not self._running:
+                self.deadline = trio.current_time() + self._idle_s
+
+    def _begin_send(self) -> None:
+        self._sends += 1
+        if self._sends == 1:
+            self.deadline = trio.current_time() + self._write_s
+
+    def _end_send(self) -> None:
+        self._sends -= 1
+        if not self._sends:
+            self.deadline = math.inf
+
+    # ── what the stream does ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def note_received(self, data: bytes) -> None:
+        """Bytes of the client's are here."""
+        self._is_http2 = self._is_http2 or data.startswith(_HTTP2_START)
+        if not self._running:
+            self.deadline = trio.current_time() + self._idle_s
+
+    def note_sent(self, data: bytes) -> None:
+        """Hypercorn writes one or more whole frames at a time."""
+        if not self._running:
+            self.deadline = trio.current_time() + self._idle_s
+        elif self._sends and (not self._is_http2 or data[_TYPE_AT : _TYPE_AT + 1] == bytes([_DATA])):
+            self.deadline = trio.current_time() + self._write_s
+
+    # ── what others tell it: see OpenConnection ──────────────────────────────────────────────────────────────────────
+
+    @property
+    def waits(self) -> bool:
+        """No request is under way."""
+        return not self._running
+
+    def note_timeout(self) -> None:
+        for extension in self._running:
+            extension["cut"] = "write limit"
+        self._end("a limit of the connection passed")
+
+    def note_crowded(self) -> None:
+        self._end("too many connections")
+
+    def note_draining(self) -> None:
+        """Hypercorn is told by HypercornProtocol.drain."""
+
+    def note_cut(self) -> None:
+        for extension in self._running:
+            extension["cut"] = "drain"
+        self._end("the drain's time is over")
+
+    def _end(self, reason: str) -> None:
+        self.deadline = math.inf
+        self.scope.cancel(reason=reason)
+        # No cancellation reaches Hypercorn's shielded writes; the socket's end does.
+        self._socket.close()
+
+
+class WatchedStream:
+    """A stream whose first bytes may have been read already, and that tells its connection what moves."""
+
+    def __init__(self, stream: Any, read_already: bytes, watched: WatchedConnection) -> None:
+        self._stream = stream
+        self._read_already = read_already
+        self._watched = watched
+
+    def __getattr__(self, name: str) -> Any:
+        # The rest: Hypercorn takes what has no `do_handshake` for a plain stream.
+        return getattr(self._stream, name)
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """The bytes read already, then the stream's."""
+        if self._read_already:
+            data, self._read_already = self._read_already, b""
+            await trio.lowlevel.checkpoint()
+        else:
+            data = bytes(await self._stream.receive_some(max_bytes))
+        self._watched.note_received(data)
+        return data
+
+    async def send_all(self, data: bytes) -> None:
+        """The stream's own, told once all is with the kernel."""
+        await self._stream.send_all(data)
+        self._watched.note_sent(data)
