@@ -12,7 +12,7 @@ Sources: IBAN lengths, SWIFT IBAN registry; card numbers, ISO/IEC 7812 (Luhn); S
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from attrs import field, frozen
 
@@ -73,30 +73,34 @@ class Detector:
     def _compile(self) -> Pattern:
         return compile_pattern(self.source)
 
-    def find(self, buffer: bytes, start: int) -> tuple[int, int] | None:
-        """Byte offsets of the first match at `start` or later; `start` is the end of the match before, or 0."""
+    def find(self, buffer: bytes) -> tuple[int, int] | None:
+        """Byte offsets of the first match."""
+        return next(self.find_all(buffer), None)
+
+    def find_all(self, buffer: bytes) -> Iterator[tuple[int, int]]:
+        """Byte offsets of every match, in order."""
         search, check = self._pattern.search, self.check
-        found = search(buffer, start)
+        done = 0
+        found = search(buffer)
         while found is not None:
             begin, end = found
-            # An empty match (`\\b` in a custom pattern) masks nothing and would be found for ever.
-            taken = check(buffer, begin, end, start) if end > begin else NO
-            if taken != NO:
-                return begin, taken
-            found = search(buffer, _rest_of_run(buffer, begin, end) if self.takes_runs else begin + 1)
-        return None
+            # An empty match (`\b` in a custom pattern) masks nothing and would be found for ever.
+            taken = check(buffer, begin, end, done) if end > begin else NO
+            if taken == NO:
+                found = search(buffer, _rest_of_run(buffer, begin, end) if self.takes_runs else begin + 1)
+                continue
+            yield begin, taken
+            done = taken
+            found = search(buffer, taken)
 
     def replace_all(self, buffer: bytes) -> bytes:
         """The text with the placeholder for every match; the same object if there was none."""
-        found = self.find(buffer, 0)
-        if found is None:
-            return buffer
         pieces, done = [], 0
-        while found is not None:
-            begin, end = found
+        for begin, end in self.find_all(buffer):
             pieces.append(buffer[done:begin])
             done = end
-            found = self.find(buffer, end)
+        if not pieces:
+            return buffer
         pieces.append(buffer[done:])
         return self.placeholder.join(pieces)
 

@@ -125,7 +125,7 @@ class PiiScanner:
             buffers = [_SEPARATOR.join(buffers)]
         suspects = [buffer for buffer in buffers if self._prefilter.find_first(buffer) is not None]
         for detector in self._detectors:
-            if any(detector.find(buffer, 0) for buffer in suspects):
+            if any(detector.find(buffer) is not None for buffer in suspects):
                 raise PiiBlocked(detector.label)
 
 
