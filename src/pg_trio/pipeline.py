@@ -33,6 +33,19 @@ from pg_trio.stages.schemas.stage import Schemas
 
 
 @frozen
+class Asked:
+    """A request that passed every check, on its way to the providers, and who must be told how it went."""
+
+    call: Call
+    endpoint: Endpoint
+    request: ChatRequest
+    prompt: Prompt
+    deadline: RequestDeadline
+    reservation: Reservation
+    entry: LogEntry
+
+
+@frozen
 class Pipeline:
     """The stages of one worker. `answer` takes a call through all of them."""
 
@@ -92,48 +105,47 @@ class Pipeline:
                 entry.begin("prompt")
                 prompt = apply_prompt(endpoint, request.messages, request, reservation.output_limit_tokens)
 
+                asked = Asked(call, endpoint, request, prompt, deadline, reservation, entry)
                 entry.begin("provider")
                 if request.stream and endpoint.streaming_enabled:
-                    deadline.start_stream(endpoint)
-                    await self._stream(call, endpoint, prompt, deadline, reservation, entry)
+                    await self._stream(asked)
                     return None
-                answered = await self.provider_call.ask(endpoint, prompt, deadline.at, entry.attempts)
-                reply = answered.reply
-                usage = reply.usage or estimate_usage(request, endpoint, reply)
-                reservation.settle(usage)
-                entry.won(answered.candidate, reply.model, usage, reservation.spent_nano_usd)
+                return await self._reply(asked)
 
-                entry.begin("output_schema")
-                await self.large_work.call(len(reply.content or ""), self.schemas.check_output, endpoint, reply)
+    async def _reply(self, asked: Asked) -> Answer:
+        """The whole answer that wins, checked and settled."""
+        endpoint, entry = asked.endpoint, asked.entry
+        answered = await self.provider_call.ask(endpoint, asked.prompt, asked.deadline.at, entry.attempts)
+        reply = answered.reply
+        usage = reply.usage or estimate_usage(asked.prompt, reply)
+        asked.reservation.settle(usage)
+        entry.won(answered.candidate, reply.model, usage, asked.reservation.spent_nano_usd)
 
-            entry.end()
-            return Answer(
-                reply=reply,
-                usage=usage,
-                request_id=head.request_id,
-                provider=answered.candidate.provider,
-                attempts=entry.attempts.rows,
-                stages_ms=entry.stages_ms,
-            )
+        entry.begin("output_schema")
+        await self.large_work.call(len(reply.content or ""), self.schemas.check_output, endpoint, reply)
 
-    async def _stream(  # the whole state of a request that is half answered
-        self,
-        call: Call,
-        endpoint: Endpoint,
-        prompt: Prompt,
-        deadline: RequestDeadline,
-        reservation: Reservation,
-        entry: LogEntry,
-    ) -> None:
+        entry.end()
+        return Answer(
+            reply=reply,
+            usage=usage,
+            request_id=asked.call.head.request_id,
+            provider=answered.candidate.provider,
+            attempts=entry.attempts.rows,
+            stages_ms=entry.stages_ms,
+        )
+
+    async def _stream(self, asked: Asked) -> None:
         """Relay the stream that wins. What was relayed is settled, also where the client left in the middle."""
-        stream = await self.provider_call.open_stream(endpoint, prompt, deadline.at, entry.attempts)
+        endpoint, prompt, entry = asked.endpoint, asked.prompt, asked.entry
+        asked.deadline.start_stream(endpoint)
+        stream = await self.provider_call.open_stream(endpoint, prompt, asked.deadline.at, entry.attempts)
         try:
             entry.begin("stream")
-            ends_at, limit_ms = deadline.hand_over()
+            ends_at, limit_ms = asked.deadline.hand_over()
             candidate = stream.candidate
             relay = Relay(
                 source=stream,
-                client=call.open_stream(candidate.provider, candidate.model, entry.attempts.rows),
+                client=asked.call.open_stream(candidate.provider, candidate.model, entry.attempts.rows),
                 idle_s=endpoint.idle_timeout_ms / 1000,
                 ends_at=ends_at,
                 limit_ms=limit_ms,
@@ -142,8 +154,8 @@ class Pipeline:
             try:
                 await relay.run()
             finally:
-                reservation.settle(relay.usage)
-                entry.won(candidate, relay.model or candidate.model, relay.usage, reservation.spent_nano_usd)
+                asked.reservation.settle(relay.usage)
+                entry.won(candidate, relay.model or candidate.model, relay.usage, asked.reservation.spent_nano_usd)
             entry.failure = relay.failure
         finally:
             await stream.aclose()
@@ -159,8 +171,7 @@ class Pipeline:
         return find_endpoint(caller, request.endpoint)
 
 
-def estimate_usage(request: ChatRequest, endpoint: Endpoint, reply: Reply) -> Usage:
+def estimate_usage(prompt: Prompt, reply: Reply) -> Usage:
     """Usage of an answer whose provider sent none, so that a budget is never spent unseen."""
-    asked = count_characters(request.messages) + len(endpoint.prompt or "")
     answered = len(reply.content or "") + sum(len(call.arguments) for call in reply.tool_calls)
-    return Usage(estimate_tokens(asked), estimate_tokens(answered), estimated=True)
+    return Usage(estimate_tokens(count_characters(prompt.messages)), estimate_tokens(answered), estimated=True)

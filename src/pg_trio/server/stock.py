@@ -24,6 +24,8 @@ def make_hypercorn_config(settings: ServerSettings) -> Config:
     config.graceful_timeout = settings.drain_ms / 1000
     config.h11_max_incomplete_size = settings.max_head_bytes
     config.include_server_header = False
+    # 2,048: a burst of connections waits in the kernel's line instead of being dropped for a second (nginx: 511).
+    config.backlog = 2_048
     config.errorlog = logger
     return config
 

@@ -23,7 +23,7 @@ from pg_trio.domain.events import Event
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.domain.project import RESERVED_SLUGS
 from pg_trio.errors import BodyTooLarge, ClientLeft, GatewayError, InternalError, error_body
-from pg_trio.web.sse import KEEP_ALIVE, STREAM_HEADERS, StreamRenderer
+from pg_trio.web.sse import KEEP_ALIVE, STREAM_HEADERS, StreamRenderer, usage_object
 
 logger = logging.getLogger("pg_trio")
 
@@ -282,14 +282,7 @@ def render_answer(answer: Answer) -> HttpAnswer:
     if reply.tool_calls:
         body["tool_calls"] = render_tool_calls(reply)
     body["finish_reason"] = reply.finish_reason
-    usage = answer.usage
-    body["usage"] = {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.total_tokens,
-    }
-    if usage.estimated:
-        body["usage"] |= {"estimated": True}  # type: ignore[operator]
+    body["usage"] = usage_object(answer.usage)
     request_id = str(answer.request_id)
     body["meta"] = {"request_id": request_id}
     payload = orjson.dumps(body)

@@ -74,7 +74,7 @@ class StreamRenderer:
 
     def finish(self, finish_reason: FinishReason, usage: Usage, meta: Mapping[str, object]) -> bytes:
         """The end of a whole answer. `meta` goes out as it is: `request_id`, `session_id`, what else there is."""
-        trailer = _dump({"usage": _usage_object(usage), "meta": meta})
+        trailer = _dump({"usage": usage_object(usage), "meta": meta})
         return (
             self._render_finish_reason(finish_reason)
             + self._of_choices
@@ -141,7 +141,8 @@ def _dump_call(delta: ToolCallDelta) -> bytes:
     return _dump(call)
 
 
-def _usage_object(usage: Usage) -> dict[str, object]:
+def usage_object(usage: Usage) -> dict[str, object]:
+    """The contract's `usage`; says where we counted because the provider did not."""
     shape: dict[str, object] = {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,

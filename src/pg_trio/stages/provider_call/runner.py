@@ -67,8 +67,10 @@ class CallRunner(Generic[T]):
 
     def record(self, end: AttemptEnd[Candidate]) -> None:
         """Leave a row, and tell the breakers."""
-        candidate, secret = end.attempt.candidate, end.attempt.candidate.credential.api_key
-        outcome = mask_secrets(str(end), [secret] if secret is not None else [])
+        candidate, outcome = end.attempt.candidate, end.outcome.value
+        if end.reason:
+            secret = candidate.credential.api_key
+            outcome = mask_secrets(str(end), [secret] if secret is not None else [])
         self.attempts.add(candidate, end.attempt.started_at, end.ended_at, outcome)
         permit = self._permits.pop(end.attempt.number, None)
         if permit is not None:
