@@ -94,13 +94,24 @@ class ChatRequest:
         """What `tools` and `tool_choice` say: strings, keys and numbers, without the words of their own format."""
         return [text for text in json_texts([self.tools, self.tool_choice]) if text not in TOOL_WORDS]
 
+    def plain_text(self) -> str | None:
+        """The text, where one message of text alone is all that is sent, as nearly always; None for anything else."""
+        if len(self.messages) != 1 or self.tools or self.tool_choice is not None:
+            return None
+        message = self.messages[0]
+        is_plain = message.name is None and not message.tool_calls and message.tool_call_id is None
+        return message.content if is_plain and isinstance(message.content, str) else None
+
     def text(self) -> str:
         """All of `texts` joined with newlines: what guardrails look at."""
-        texts = self.texts()
-        return texts[0] if len(texts) == 1 else "\n".join(texts)
+        plain = self.plain_text()
+        return "\n".join(self.texts()) if plain is None else plain
 
     def characters(self) -> int:
         """Characters of everything that a provider is sent for it: texts, ids, and tools whole; joints not counted."""
+        plain = self.plain_text()
+        if plain is not None:
+            return len(plain)
         characters = count_characters(self.messages)
         characters += sum(len(call_id) for message in self.messages for call_id in message.ids())
         if self.tools or self.tool_choice is not None:

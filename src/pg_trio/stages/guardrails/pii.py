@@ -133,14 +133,11 @@ class PiiScanner:
 
 
 def _pieces(request: ChatRequest) -> Iterable[str]:
-    messages = request.messages
-    if len(messages) == 1 and isinstance(messages[0].content, str) and not request.tools:
-        # Nearly every request. What follows is right for it too, only slower.
-        message = messages[0]
-        if message.name is None and not message.tool_calls and not message.tool_call_id and not request.tool_choice:
-            return (messages[0].content,)
+    plain = request.plain_text()
+    if plain is not None:
+        return (plain,)
     pieces = request.texts()
-    for message in messages:
+    for message in request.messages:
         pieces += message.ids()
         for call in message.tool_calls:
             # Both as they are written and as they read: a provider may see either.
