@@ -1,7 +1,8 @@
 """What a request may cost: the per-request token cap, and the month's budget of its endpoint.
 
 Rules:
-1. Both look at an estimate of the input: the characters of all message text, four to a token, rounded up.
+1. Both look at an estimate of the input: the characters of all that the client sends to the provider (message text,
+   tools), four to a token, rounded up.
 2. The budget is checked where the endpoint has both `monthly_budget_usd` and `estimated_cost_per_1k_tokens_usd`.
 3. Before the call, what it may cost at most is reserved: input (the endpoint's own prompt and template included) plus
    `max_output_tokens`, or the gateway's `default_output_tokens`; and that many output tokens is what the provider is
@@ -19,7 +20,7 @@ from typing import Protocol
 
 from attrs import frozen
 
-from pg_trio.domain.chat import ChatRequest, Usage, count_characters, estimate_tokens
+from pg_trio.domain.chat import ChatRequest, Usage, estimate_tokens
 from pg_trio.domain.project import Endpoint
 from pg_trio.errors import BudgetExhausted, TokenCapExceeded
 
@@ -115,7 +116,7 @@ class Budget:
         plan = self._plans.get(endpoint)
         if plan is None:
             plan = self._plans[endpoint] = SpendPlan.of(endpoint)
-        characters = count_characters(request.messages)
+        characters = request.characters()
         cap = endpoint.usage_hard_limit_tokens
         if cap is not None and (input_tokens := estimate_tokens(characters)) > cap:
             raise TokenCapExceeded(input_tokens, cap)
