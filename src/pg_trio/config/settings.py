@@ -82,8 +82,8 @@ class ServerSettings:
     max_head_bytes: HeadBytes = 32 * 1024
     # 100: Apache's LimitRequestFields.
     max_header_count: Annotated[int, Between(1, 10_000)] = 100
-    # Per worker, and no more than half of the open files allowed (ulimit -n): half of 20,000, what others recommend for
-    # nginx's worker_connections (default 512) on a busy machine. An idle one costs about 10 KiB.
+    # Per worker, and never more than half of the files it may open (ulimit -n). nginx: 512; Node and Go have no limit.
+    # What it protects is memory: 7 KiB an idle connection, beside the kernel's buffers.
     max_connections: Annotated[int, Between(1, 1_000_000)] = 10_000
     # Running requests get this long after SIGTERM: Kubernetes' default grace is 30 s.
     drain_ms: Milliseconds = 25_000
