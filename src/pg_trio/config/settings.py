@@ -30,7 +30,7 @@ class GatewaySettings:
     # OpenAI takes 2,048 messages in an assistants thread's request; a chat longer than that is a mistake.
     max_messages: Annotated[int, Between(1, 1_000_000)] = 2_048
     # Levels of nesting in a request body. 64: PHP's json_decode stops at 512, MongoDB documents at 100.
-    max_json_depth: Annotated[int, Between(2, 500)] = 64
+    max_json_depth: Annotated[int, Between(2, 200)] = 64
     # What a budget reserves for an answer where the endpoint sets no `max_output_tokens`.
     default_output_tokens: Annotated[int, Between(1, 200_000)] = 1_024
     # How often a worker looks for revoked tokens; the promise is one second.
