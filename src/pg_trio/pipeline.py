@@ -67,7 +67,7 @@ class Pipeline:
         """
         head = call.head
         with (
-            self.log.open(head) as entry,
+            self.log.open(call) as entry,
             self.admission,
             RequestDeadline(head, self.settings.body_timeout_ms) as deadline,
         ):

@@ -56,9 +56,9 @@ CONFIGURATION = "\n".join(
 )
 
 
-@pytest.fixture
-async def gateway(nursery: trio.Nursery, tmp_path: Path) -> Gateway:
-    started = await start_gateway(nursery, tmp_path, CONFIGURATION)
+@pytest.fixture(params=["lane", "hypercorn"])
+async def gateway(nursery: trio.Nursery, tmp_path: Path, request: pytest.FixtureRequest) -> Gateway:
+    started = await start_gateway(nursery, tmp_path, CONFIGURATION, request.param)
     simulator = started.simulator
     simulator.behave("down", "fault=status:503")
     simulator.behave("down-too", "fault=status:500")
@@ -306,3 +306,53 @@ async def test_every_failure_is_logged(gateway: Gateway) -> None:
 
     logged = [(row["request_id"], row["status"]) for row in gateway.log_rows()]
     assert [(response.headers["x-request-id"], response.status) for response in responses] == logged
+
+
+async def test_malformed_chunk_is_400_and_logged_as_such(nursery: trio.Nursery, tmp_path: Path) -> None:
+    gateway = await start_gateway(nursery, tmp_path, project() + endpoint("ok"))
+    head = (
+        f"POST /api/{PROJECT}/ok HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        f"authorization: Bearer {gateway.token}\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
+
+    response = await send_raw(gateway.port, head.encode() + b"zz\r\n")
+    await gateway.stop()
+
+    [row] = gateway.log_rows()
+    assert (400, response.headers["x-request-id"]) == (response.status, row["request_id"])
+    assert (400, "BadRequest") == (row["status"], row["error_code"])
+
+
+async def test_drain_cuts_with_503_and_says_so(nursery: trio.Nursery, tmp_path: Path) -> None:
+    configuration = "[server]\ndrain_ms = 100\n" + project() + endpoint("ok")
+    gateway = await start_gateway(nursery, tmp_path, configuration)
+    gateway.simulator.behave("ok", "fault=stall")
+    answers: list[HttpResponse] = []
+
+    async def ask() -> None:
+        answers.append(await gateway.call("ok"))
+
+    async with trio.open_nursery() as asking:
+        asking.start_soon(ask)
+        await gateway.simulator.wait_request(1)
+        await gateway.stop()
+
+    [row] = gateway.log_rows()
+    assert_failure(answers[0], 503, "Gateway is shutting down.")
+    assert (503, "ShuttingDown") == (row["status"], row["error_code"])
+
+
+async def test_leaving_client_is_499_and_cancels_upstream(gateway: Gateway) -> None:
+    client = await trio.open_tcp_stream("127.0.0.1", gateway.port)
+    await client.send_all(post(f"/api/{PROJECT}/busy", {"message": "Hi"}, bearer(gateway.token)))
+    with trio.fail_after(10):
+        received = await gateway.simulator.wait_request(1)
+
+    await client.aclose()
+    with trio.fail_after(10):
+        await gateway.simulator.wait_closed(received)
+    await gateway.stop()
+
+    [row] = gateway.log_rows()
+    assert received.closed_early
+    assert (499, "ClientLeft") == (row["status"], row["error_code"])

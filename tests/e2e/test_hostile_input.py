@@ -15,9 +15,9 @@ from tests.support.wire import HttpResponse, bearer, get, post, send_raw
 OK = f"/api/{PROJECT}/ok"
 
 
-@pytest.fixture
-async def gateway(nursery: trio.Nursery, tmp_path: Path) -> Gateway:
-    return await start_gateway(nursery, tmp_path, project() + endpoint("ok"))
+@pytest.fixture(params=["lane", "hypercorn"])
+async def gateway(nursery: trio.Nursery, tmp_path: Path, request: pytest.FixtureRequest) -> Gateway:
+    return await start_gateway(nursery, tmp_path, project() + endpoint("ok"), request.param)
 
 
 def assert_clean(response: HttpResponse, *statuses: int) -> None:

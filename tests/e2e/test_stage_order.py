@@ -15,7 +15,11 @@ EMAIL = "Write to jane.doe@example.com"
 SCHEMA = {"type": "object", "required": ["n"]}
 BLOCK_PII = {"pii_filter": {"enabled": True, "mode": "block"}}
 # Fits one request with a short message exactly: 250 output tokens and at most 50 of input, at 0.01 a token.
-ONE_REQUEST: dict[str, Any] = {"monthly_budget_usd": "3.40", "estimated_cost_per_1k_tokens_usd": "10", "max_output_tokens": 250}
+ONE_REQUEST: dict[str, Any] = {
+    "monthly_budget_usd": "3.40",
+    "estimated_cost_per_1k_tokens_usd": "10",
+    "max_output_tokens": 250,
+}
 
 CONFIGURATION = "\n".join(
     [

@@ -28,9 +28,9 @@ CONFIGURATION = "\n".join(
 )
 
 
-@pytest.fixture
-async def gateway(nursery: trio.Nursery, tmp_path: Path) -> Gateway:
-    return await start_gateway(nursery, tmp_path, CONFIGURATION)
+@pytest.fixture(params=["lane", "hypercorn"])
+async def gateway(nursery: trio.Nursery, tmp_path: Path, request: pytest.FixtureRequest) -> Gateway:
+    return await start_gateway(nursery, tmp_path, CONFIGURATION, request.param)
 
 
 async def stream(gateway: Gateway, slug: str, **fields: object) -> HttpResponse:

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import trio
@@ -17,6 +17,8 @@ from quart_trio import QuartTrio
 from pg_trio.app import create_app
 from pg_trio.config import parse_settings
 from pg_trio.config.settings import Settings
+from pg_trio.server.http1 import ASGIApplication
+from pg_trio.server.serving import serve_app
 from pg_trio.server.stock import make_hypercorn_config
 from pg_trio.simulator import Simulator, serve_simulator
 from pg_trio.store.token_admin import TokenAdmin
@@ -74,23 +76,31 @@ class Gateway:
         return [{**row, "request_id": str(UUID(bytes=row["request_id"]))} for row in rows]
 
 
-async def start_gateway(nursery: trio.Nursery, folder: Path, configuration: str) -> Gateway:
-    """A gateway with this configuration (TOML; credential `sim` is the simulator), ready for requests."""
+async def start_gateway(nursery: trio.Nursery, folder: Path, configuration: str, server: str = "lane") -> Gateway:
+    """A gateway with this configuration (TOML; credential `sim` is the simulator), ready for requests.
+
+    `server` is `lane` (what `pg-trio serve` uses) or `hypercorn` (the stock server).
+    """
     simulator: Simulator = await nursery.start(serve_simulator)
     text = CREDENTIALS.format(base_url=simulator.base_url) + configuration
     settings = parse_settings(text, "test.toml", folder, {})
     gateway = Gateway(create_app(settings), settings, simulator)
     gateway.token = gateway.make_token()
-    binds: list[str] = await nursery.start(_serve, gateway)
+    binds: list[str] = await nursery.start(_serve, gateway, server)
     gateway.port = int(binds[0].rpartition(":")[2])
     return gateway
 
 
-async def _serve(gateway: Gateway, *, task_status: trio.TaskStatus[list[str]]) -> None:
+async def _serve(gateway: Gateway, server: str, *, task_status: trio.TaskStatus[list[str]]) -> None:
     config = make_hypercorn_config(gateway.settings.server)
     config.bind = ["127.0.0.1:0"]
     try:
-        await serve(gateway.app, config, shutdown_trigger=gateway.stopping.wait, task_status=task_status)
+        if server == "hypercorn":
+            await serve(gateway.app, config, shutdown_trigger=gateway.stopping.wait, task_status=task_status)
+        else:
+            app = cast(ASGIApplication, gateway.app)
+            limits = gateway.settings.server
+            await serve_app(app, config, limits, shutdown=gateway.stopping, task_status=task_status)
     finally:
         gateway.stopped.set()
 

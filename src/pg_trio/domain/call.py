@@ -60,6 +60,9 @@ class Call(Protocol):
     async def receive_body(self, limit_bytes: int) -> bytes:
         """The whole body. Raises BodyTooLarge as soon as its length is known to be over the limit."""
 
+    def why_cut(self) -> GatewayError | None:
+        """Why the server cut the request short; None where the client left."""
+
     def open_stream(self, provider: str, model: str, attempts: Sequence[AttemptRow]) -> StreamClient:
         """The client's end for a streamed answer; nothing is sent yet."""
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import trio
 
-from pg_trio.domain.call import RequestHead
+from pg_trio.domain.call import Call
 from pg_trio.domain.chat import Usage
 from pg_trio.domain.log_row import Attempts, LogRow
 from pg_trio.domain.project import Caller, Candidate, Endpoint
@@ -32,8 +32,10 @@ class LogEntry:
     The stages' results are noted here as they come, so that a request that fails leaves what it got to.
     """
 
-    def __init__(self, sink: LogSink, head: RequestHead) -> None:
+    def __init__(self, sink: LogSink, call: Call) -> None:
+        head = call.head
         self._sink = sink
+        self._call = call
         self._head = head
         self._marks: list[tuple[str, float]] = []
         self.stages_ms: dict[str, float] = {}
@@ -77,6 +79,8 @@ class LogEntry:
             self.end()
         status, code, text = 200, None, None
         error = error or self.failure
+        if isinstance(error, trio.Cancelled):
+            error = self._call.why_cut() or error
         if isinstance(error, GatewayError):
             status, code, text = error.status, error.code, error.text
         elif isinstance(error, trio.Cancelled | ClientLeft):
@@ -114,6 +118,6 @@ class Log:
     def __init__(self, sink: LogSink) -> None:
         self._sink = sink
 
-    def open(self, head: RequestHead) -> LogEntry:
-        """An entry for the request of that head."""
-        return LogEntry(self._sink, head)
+    def open(self, call: Call) -> LogEntry:
+        """An entry for the call."""
+        return LogEntry(self._sink, call)

@@ -15,14 +15,14 @@ from uuid import UUID, uuid4
 
 import orjson
 import trio
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from pg_trio.domain.call import Answer, Call, RequestHead
 from pg_trio.domain.chat import FinishReason, Reply, Usage
 from pg_trio.domain.events import Event
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.domain.project import RESERVED_SLUGS
-from pg_trio.errors import BodyTooLarge, ClientLeft, GatewayError, InternalError, error_body
+from pg_trio.errors import BadRequest, BodyTooLarge, ClientLeft, GatewayError, InternalError, ShuttingDown, error_body
 from pg_trio.web.sse import KEEP_ALIVE, STREAM_HEADERS, StreamRenderer, usage_object
 
 logger = logging.getLogger("pg_trio")
@@ -61,9 +61,15 @@ class AsgiCall:
     content_length: bytes | None
     receive: Receive
     send: Send
+    # What our own server and we tell each other of this request; empty under others.
+    extension: MutableMapping[str, Any] = field(factory=dict)
     has_started: bool = False
     # The last byte is handed to the server: whoever leaves now leaves content.
     has_ended: bool = False
+
+    def why_cut(self) -> GatewayError | None:
+        """Why our own server cut the request short, where it was not the client who left."""
+        return ShuttingDown() if self.extension.get("cut") == "drain" else None
 
     def open_stream(self, provider: str, model: str, attempts: Sequence[AttemptRow]) -> SseClient:
         """The client's end of a streamed answer."""
@@ -80,6 +86,9 @@ class AsgiCall:
         while True:
             event = await self.receive()
             if event["type"] == "http.disconnect":
+                # Our own server says why where it refused the body: then it has answered, and the row is to say so too.
+                if (refused := self.extension.get("refused")) is not None:
+                    raise BadRequest(refused[1])
                 raise ClientLeft
             chunk = event.get("body", b"")
             size += len(chunk)
@@ -163,6 +172,10 @@ class WatchedCall:
     @property
     def has_started(self) -> bool:
         return self._call.has_started
+
+    def why_cut(self) -> GatewayError | None:
+        """See AsgiCall."""
+        return self._call.why_cut()
 
     def open_stream(self, provider: str, model: str, attempts: Sequence[AttemptRow]) -> SseClient:
         """The client's end of a streamed answer."""
@@ -255,8 +268,8 @@ def read_call(scope: Scope, receive: Receive, send: Send, project: str, slug: st
             content_length = value
         elif name == b"x-pg-timeout-ms":
             timeout_ms.append(value.decode("latin-1"))
-    extension = scope.get("extensions", {}).get("pg_trio")
-    head_at = extension["head_at"] if extension is not None else trio.current_time()
+    extension = scope.get("extensions", {}).get("pg_trio", {})
+    head_at = extension["head_at"] if extension else trio.current_time()
     head = RequestHead(
         request_id=uuid4(),
         project=project,
@@ -267,7 +280,9 @@ def read_call(scope: Scope, receive: Receive, send: Send, project: str, slug: st
         head_at=head_at,
         at=time.time() - (trio.current_time() - head_at),
     )
-    return AsgiCall(head, content_length, receive, send)
+    # The server answers under the same id where it must answer in our place.
+    extension["request_id"] = head.request_id
+    return AsgiCall(head, content_length, receive, send, extension)
 
 
 def render_answer(answer: Answer) -> HttpAnswer:
