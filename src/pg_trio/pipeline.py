@@ -15,7 +15,6 @@ from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.call import Answer, Call
 from pg_trio.domain.chat import ChatRequest, Prompt, Reply, Usage, count_characters, estimate_tokens
 from pg_trio.domain.project import Caller, Endpoint
-from pg_trio.domain.secret import mask_client_text
 from pg_trio.errors import SessionsNotEnabled
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.stages.admission import Admission
@@ -167,7 +166,7 @@ class Pipeline:
     def _dispatch(self, caller: Caller, request: ChatRequest, entry: LogEntry) -> Endpoint:
         """The endpoint that the body names (the dispatcher route)."""
         assert request.endpoint is not None  # read_chat_request demands it there
-        entry.slug = mask_client_text(request.endpoint)
+        entry.slug = request.endpoint
         return find_endpoint(caller, request.endpoint)
 
 

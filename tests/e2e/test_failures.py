@@ -45,6 +45,8 @@ CONFIGURATION = "\n".join(
         endpoint("output", output_schema=ANSWER_SCHEMA),
         endpoint("down", failover=[{"credential": "sim", "model": "down-too"}]),
         endpoint("refused"),
+        endpoint("two", model="first", failover=[{"credential": "sim", "model": "second"}]),
+        endpoint("alone", model="first"),
         endpoint("switched-off").replace('"sim"', '"off"'),
         endpoint("slow", deadline_ms=300),
         endpoint("busy", deadline_ms=20000),
@@ -217,6 +219,47 @@ async def test_malformed_is_not_tried_elsewhere(gateway: Gateway) -> None:
 
     assert 502 == response.status
     assert response.json()["error"].startswith("Provider call failed: HTTP 400")
+
+
+# What a provider may do instead of answering; each starts the next candidate, and is a 502 where there is none.
+NO_ANSWERS = [
+    "status:401",
+    "status:404",
+    "status:429",
+    "status:500",
+    "reset",
+    "reset:body",
+    "hangup",
+    "garbage",
+    "notjson",
+    "truncate",
+    "wrong_type",
+    "nochoices",
+    "empty",
+    "error200",
+]
+
+
+@pytest.mark.parametrize("fault", NO_ANSWERS)
+async def test_no_answer_fails_over(gateway: Gateway, fault: str) -> None:
+    gateway.simulator.behave("first", f"fault={fault}")
+    gateway.simulator.behave("second", content="rescued")
+
+    response = await gateway.call("two")
+
+    assert (200, "rescued", "second") == (response.status, response.json()["content"], response.json()["model"])
+    assert "2" == response.headers["x-pg-attempts"]
+
+
+@pytest.mark.parametrize("fault", NO_ANSWERS)
+async def test_no_answer_from_the_last_is_502(gateway: Gateway, fault: str) -> None:
+    gateway.simulator.behave("first", f"fault={fault}")
+
+    response = await gateway.call("alone")
+
+    assert 502 == response.status
+    assert response.json()["error"].startswith("Provider call failed: ")
+    assert "sk-simulated" not in response.json()["error"]
 
 
 @pytest.mark.parametrize(

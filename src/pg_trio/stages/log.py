@@ -40,7 +40,8 @@ class LogEntry:
         self._marks: list[tuple[str, float]] = []
         self.stages_ms: dict[str, float] = {}
         self.attempts = Attempts(head.head_at)
-        self.slug = mask_client_text(head.slug) if head.slug is not None else None
+        # What was asked for, as the client wrote it.
+        self.slug = head.slug
         self.caller: Caller | None = None
         self.endpoint: Endpoint | None = None
         self.winner: Candidate | None = None
@@ -98,7 +99,7 @@ class LogEntry:
             latency_ms=int((trio.current_time() - self._head.head_at) * 1e6) / 1000,
             project_uuid=caller.project.uuid if caller else None,
             endpoint_uuid=endpoint.uuid if endpoint else None,
-            endpoint_slug=self.slug,
+            endpoint_slug=endpoint.slug if endpoint else self.slug and mask_client_text(self.slug),
             token_id=caller.token.id if caller else None,
             provider=winner.provider if winner else None,
             model=self.model,

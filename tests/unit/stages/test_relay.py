@@ -1,0 +1,210 @@
+"""The relay: every token once and in order, exact clocks, an honest end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import trio
+from attrs import define, field
+from trio.testing import MockClock
+
+from pg_trio.domain.chat import FinishReason, Usage
+from pg_trio.domain.events import Broken, ContentDelta, Event, Finished, Opened, ReasoningDelta
+from pg_trio.errors import AttemptFailed, ClientLeft, GatewayError, UpstreamBroken
+from pg_trio.stages.relay import Relay
+
+OPENED = Opened("chatcmpl-1", "gpt-4o-mini")
+
+
+def text(piece: str) -> ContentDelta:
+    return ContentDelta(piece)
+
+
+@define
+class FakeSource:
+    """Gives what its script says: seconds of silence, or events that come together."""
+
+    script: list[float | list[Event]]
+    is_over: bool = False
+    gave_up: str | None = None
+
+    async def receive_events(self) -> Sequence[Event]:
+        if not self.script:
+            await trio.sleep_forever()
+        events = self.script.pop(0)
+        if isinstance(events, float):
+            await trio.sleep(events)
+            return await self.receive_events()
+        self.is_over = isinstance(events[-1], Finished | Broken)
+        await trio.lowlevel.checkpoint()
+        return events
+
+    def give_up(self, failure: AttemptFailed) -> Sequence[Event]:
+        self.gave_up = failure.said
+        return []
+
+
+@define
+class FakeClient:
+    """Takes what it is sent, each write after so many seconds; remembers what came and when."""
+
+    write_s: float = 0.0
+    taken: list[tuple[float, str]] = field(factory=list)
+    is_writing: bool = False
+
+    async def send_events(self, events: Sequence[Event]) -> None:
+        await self._take("".join(event.text for event in events if isinstance(event, ContentDelta)))
+
+    async def send_keep_alive(self) -> None:
+        await self._take(": keep-alive")
+
+    async def finish(self, finish_reason: FinishReason, usage: Usage) -> None:
+        await self._take(f"finish {finish_reason} {usage.completion_tokens}")
+
+    async def fail(self, error: GatewayError) -> None:
+        await self._take(f"fail {error.text}")
+
+    async def _take(self, what: str) -> None:
+        assert not self.is_writing, "two writes at once"
+        self.is_writing = True
+        await trio.sleep(self.write_s)
+        self.is_writing = False
+        self.taken.append((round(trio.current_time() - START, 3), what))
+
+
+START = 0.0
+
+
+def relay(source: FakeSource, client: FakeClient, *, idle_s: float = 30.0, ends_in_s: float = 600.0) -> Relay:
+    global START  # noqa: PLW0603  # the mock clock starts anywhere
+    START = trio.current_time()
+    return Relay(
+        source=source,
+        client=client,
+        idle_s=idle_s,
+        ends_at=trio.current_time() + ends_in_s,
+        limit_ms=int(ends_in_s * 1000),
+        prompt_chars=40,
+    )
+
+
+async def test_tokens_arrive_in_order(autojump_clock: MockClock) -> None:
+    source = FakeSource([[OPENED, text("a")], 1.0, [text("b"), text("c")], [Finished("stop", Usage(10, 3))]])
+    client = FakeClient()
+    running = relay(source, client)
+
+    await running.run()
+
+    assert [(0, "a"), (1, "bc"), (1, ""), (1, "finish stop 3")] == client.taken
+    assert (None, 13, "gpt-4o-mini") == (running.failure, running.usage.total_tokens, running.model)
+
+
+async def test_silence_is_filled_with_comments(autojump_clock: MockClock) -> None:
+    source = FakeSource([[OPENED, text("a")], 25.0, [text("b"), Finished("stop")]])
+    client = FakeClient()
+
+    await relay(source, client, idle_s=30).run()
+
+    assert [0, 10, 20, 25, 25] == [at for at, _ in client.taken]
+    assert [": keep-alive"] * 2 == [what for _, what in client.taken if what.startswith(":")]
+
+
+async def test_comments_reset_no_clock(autojump_clock: MockClock) -> None:
+    source, client = FakeSource([[OPENED, text("a")]]), FakeClient()
+    running = relay(source, client, idle_s=25)
+
+    await running.run()
+
+    assert ("no token within 25 s", (25, "fail Provider call failed: no token within 25 s")) == (
+        source.gave_up,
+        client.taken[-1],
+    )
+
+
+async def test_reasoning_resets_idle_clock(autojump_clock: MockClock) -> None:
+    script: list[float | list[Event]] = [[OPENED, text("a")], 4.0, [ReasoningDelta(9)], 4.0, [Finished("stop")]]
+    client = FakeClient()
+    running = relay(FakeSource(script), client, idle_s=5)
+
+    await running.run()
+
+    assert running.failure is None
+
+
+async def test_deadline_ends_a_lively_stream(autojump_clock: MockClock) -> None:
+    script: list[float | list[Event]] = [[OPENED, text("a")]]
+    for _ in range(20):
+        script += [1.0, [text("b")]]
+    client = FakeClient()
+
+    await relay(FakeSource(script), client, ends_in_s=7.5).run()
+
+    assert (7.5, "fail Deadline exceeded: no answer within 7500 ms.") == client.taken[-1]
+
+
+async def test_break_is_passed_on(autojump_clock: MockClock) -> None:
+    client = FakeClient()
+    running = relay(FakeSource([[OPENED, text("a")], [Broken(UpstreamBroken("connection reset"))]]), client)
+
+    await running.run()
+
+    assert "fail Provider call failed: connection reset" == client.taken[-1][1]
+    assert running.failure is not None
+    assert 502 == running.failure.status
+
+
+async def test_part_of_a_cut_stream_is_counted(autojump_clock: MockClock) -> None:
+    running = relay(FakeSource([[OPENED, text("x" * 40)]]), FakeClient(), idle_s=1)
+
+    await running.run()
+
+    assert (10, 10, True) == (running.usage.prompt_tokens, running.usage.completion_tokens, running.usage.estimated)
+
+
+async def test_next_tokens_wait_for_the_client(autojump_clock: MockClock) -> None:
+    source = FakeSource([[OPENED, text("a")], [text("b")], [text("c")], [Finished("stop")]])
+    client = FakeClient(write_s=3)
+    running = relay(source, client)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(running.run)
+        await trio.sleep(4)
+        left = len(source.script)
+
+    assert 2 == left
+    assert [3, 6, 9, 12, 15] == [at for at, _ in client.taken]
+
+
+async def test_client_that_takes_nothing_is_left(autojump_clock: MockClock) -> None:
+    client = FakeClient(write_s=1000)
+
+    with pytest.raises(ClientLeft):
+        await relay(FakeSource([[OPENED, text("a")]]), client, ends_in_s=5).run()
+
+    assert [] == client.taken
+
+
+async def test_comment_never_mixes_with_a_token(autojump_clock: MockClock) -> None:
+    # The comment's write takes from 10 to 12; tokens come at 11 and wait for it.
+    source = FakeSource([[OPENED, text("a")], 11.0, [text("b"), Finished("stop")]])
+    client = FakeClient(write_s=0)
+    running = relay(source, client)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(running.run)
+        await trio.sleep(5)
+        client.write_s = 2
+
+    assert [(0, "a"), (12, ": keep-alive"), (14, "b"), (16, "finish stop 1")] == client.taken
+
+
+@pytest.mark.parametrize("cancel_at_s", [0.5, 10.5])
+async def test_cancelled_relay_counts_what_was_relayed(autojump_clock: MockClock, cancel_at_s: float) -> None:
+    running = relay(FakeSource([[OPENED, text("x" * 8)]]), FakeClient())
+
+    with trio.move_on_after(cancel_at_s) as scope:
+        await running.run()
+
+    assert scope.cancelled_caught
+    assert 2 == running.usage.completion_tokens
