@@ -72,6 +72,7 @@ async def _serve(behaviours: Behaviours, host: str, port: int, *, verbose: bool)
 
     from pg_trio.simulator import Simulator, serve_simulator
 
+    failures: tuple[OSError | ExceptionGroup[OSError], ...] = ()
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         try:
             async with trio.open_nursery() as nursery:
@@ -81,8 +82,11 @@ async def _serve(behaviours: Behaviours, host: str, port: int, *, verbose: bool)
                 await anext(aiter(signals))
                 nursery.cancel_scope.cancel()
         except* OSError as group:
-            # The only one that leaves the server is the listening socket's.
-            raise group.exceptions[0] from None
+            failures = group.exceptions
+    # Raised here: raised in the handler it would be put into a group again.
+    for failure in failures:
+        # The only one that leaves the server is the listening socket's.
+        raise failure
 
 
 def _greeting(base_url: str, api_key: str | None) -> str:
