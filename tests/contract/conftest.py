@@ -18,6 +18,7 @@ from pg_trio.domain.upstream import Headers, WireRequest
 from pg_trio.transport.body import read_body
 from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.httpx_transport import HttpxTransport
+from pg_trio.transport.tls import client_context
 from tests.contract.fault_server import LIMIT_S, FaultServer, Script
 
 AnyTransport: TypeAlias = DirectTransport | HttpxTransport
@@ -72,7 +73,9 @@ class Certificates:
 
     def client_context(self) -> ssl.SSLContext:
         """For a client that trusts it and nothing else."""
-        return ssl.create_default_context(cafile=str(self.certificate))
+        context = client_context()
+        context.load_verify_locations(str(self.certificate))
+        return context
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,8 @@ def test_sound_file_is_summarized(tmp_path: Path) -> None:
         f"{path}: no mistakes",
         "  projects: 1 · endpoints: 1 · credentials: 1",
         "  providers switched off: groq",
-        "  note: projects[0].endpoints[0].sessions_enabled: this version keeps no sessions yet; a session_id is refused",
+        "  note: projects[0].endpoints[0].sessions_enabled: this version keeps no sessions yet;"
+        " a session_id is refused",
     ] == done.stdout.splitlines()
     assert [path] == list(tmp_path.iterdir())
 
