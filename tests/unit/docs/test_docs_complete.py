@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from pg_trio import errors
 from pg_trio.cli import make_parser
+from pg_trio.config import parse_settings
 from pg_trio.domain.provider import PROVIDERS
 from pg_trio.web.introspection import make_web_app
 
@@ -50,6 +52,15 @@ def test_providers_are_documented() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
 
     assert [] == [name for name in PROVIDERS if name not in readme]
+
+
+def test_readme_configuration_is_sound() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    [configuration] = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+
+    settings = parse_settings(configuration, "README.md", ROOT, {"OPENAI_API_KEY": "sk-x"})
+
+    assert ["summarize"] == [slug for project in settings.projects.values() for slug in project.endpoints]
 
 
 def test_readme_is_short() -> None:
