@@ -8,6 +8,7 @@ import re
 import signal
 import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ async def test_sigterm_finishes_what_runs(nursery: trio.Nursery, setup: Setup) -
 
     assert 0 == status
     assert [200] == [answer.status for answer in answers]
-    with sqlite3.connect(setup.folder / "data" / "log.db") as log:
+    with closing(sqlite3.connect(setup.folder / "data" / "log.db")) as log:
         assert [(200,)] == log.execute("SELECT status FROM gateway_logs").fetchall()
     assert not (setup.folder / "data" / "serve.json").exists()
 

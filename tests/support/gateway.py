@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -70,7 +71,7 @@ class Gateway:
 
     def log_rows(self) -> list[dict[str, Any]]:
         """The rows of the log file, oldest first (after `stop`)."""
-        with sqlite3.connect(self.settings.gateway.data_dir / "log.db") as file:
+        with closing(sqlite3.connect(self.settings.gateway.data_dir / "log.db")) as file:
             file.row_factory = sqlite3.Row
             rows = [dict(row) for row in file.execute("SELECT * FROM gateway_logs ORDER BY rowid")]
         return [{**row, "request_id": str(UUID(bytes=row["request_id"]))} for row in rows]
