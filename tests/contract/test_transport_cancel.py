@@ -13,7 +13,7 @@ import trio
 from attrs import define, evolve
 
 from pg_trio.domain.upstream import WireRequest
-from pg_trio.transport.body import read_body
+from pg_trio.stages.provider_call.exchange import read_whole
 from tests.contract.conftest import SMALL, AnyTransport, Caller, Certificates, Serve
 from tests.contract.fault_server import LIMIT_S, Peer, answer_with, answers
 
@@ -55,7 +55,7 @@ def use_once(transport: AnyTransport, url: str, body: bytes = b"{}") -> Callable
     async def scenario() -> None:
         response = await transport.open_response(WireRequest(url, [], body, allow_private_addresses=True))
         try:
-            assert b"good" == await read_body(response, 100)
+            assert b"good" == await read_whole(response)
         finally:
             await response.aclose()
 

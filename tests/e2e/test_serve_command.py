@@ -163,6 +163,7 @@ async def test_killed_parent_leaves_no_orphans(nursery: trio.Nursery, setup: Set
     await served.stop(signal.SIGKILL)
 
     await wait_until(lambda: not any(is_running(pid) for pid in workers))
+    assert [False, False] == [is_running(pid) for pid in workers]
 
 
 async def test_reload_takes_new_configuration(nursery: trio.Nursery, setup: Setup) -> None:
