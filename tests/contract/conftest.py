@@ -15,7 +15,7 @@ from attrs import evolve, frozen
 
 from pg_trio.config.settings import UpstreamSettings
 from pg_trio.domain.upstream import Headers, WireRequest
-from pg_trio.transport.body import read_body
+from pg_trio.stages.provider_call.exchange import read_whole
 from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.httpx_transport import HttpxTransport
 from pg_trio.transport.tls import client_context
@@ -53,7 +53,7 @@ class Caller:
         with trio.fail_after(LIMIT_S):
             response = await self.transport.open_response(request)
             try:
-                return Fetched(response.status, dict(response.headers), await read_body(response, 1 << 30))
+                return Fetched(response.status, dict(response.headers), await read_whole(response))
             finally:
                 await response.aclose()
 
