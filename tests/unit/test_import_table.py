@@ -27,15 +27,14 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
     ),
     "pipeline": ({"stages", "domain", "errors", "config", "racing"}, {"attrs"}),
     "web": (
-        {"pipeline", "domain", "errors", "config", "observe"},
+        {"pipeline", "domain", "errors", "config"},
         {"attrs", "trio", "quart", "quart_trio", "werkzeug", "orjson"},
     ),
     "server": (
-        {"pipeline", "domain", "errors", "config", "observe"},
+        {"pipeline", "domain", "errors", "config"},
         {"attrs", "trio", "hypercorn", "httptools", "h2"},
     ),
     "simulator": ({"domain", "errors"}, {"attrs", "trio", "httptools", "orjson"}),
-    "observe": ({"domain", "errors"}, {"attrs"}),
     "app": (EVERYTHING, EVERYTHING),
     "cli": (EVERYTHING, EVERYTHING),
     "__main__": (EVERYTHING, EVERYTHING),

@@ -157,6 +157,7 @@ _KINDS: dict[type, str] = {
 
 
 def refuse(where: str, value: Json, expected: str) -> NoReturn:
+    """Raises UpstreamNonsense: what stands at `where` is missing, or of another kind than expected."""
     if value is None:
         raise UpstreamNonsense(f"{where} is missing")
     raise UpstreamNonsense(f"{where} is {_KINDS[type(value)]}, not {expected}")

@@ -35,6 +35,8 @@ class Fault(Enum):
 
 
 class State(Enum):
+    """Closed: asked as usual. Open: not asked. Half-open: one probe decides."""
+
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half-open"
