@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
@@ -439,6 +440,35 @@ async def test_error_in_stream(simulator: Simulator) -> None:
     assert "server_error" == json.loads(last_event.removeprefix("data: "))["error"]["type"]
 
 
+# ── from another process ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_requests_are_told(simulator: Simulator) -> None:
+    before = time.monotonic()
+    await exchange(simulator, chat("sim?fault=status:503", headers=CLOSE))
+    await exchange(simulator, chat(headers=CLOSE))
+    async with await connect(simulator) as waiting:
+        await waiting.send_all(chat("sim?fault=stall"))
+        await simulator.wait_request(3)
+
+        answer, _ = await exchange(simulator, b"GET /requests?after=1 HTTP/1.1\r\nHost: s\r\nConnection: close\r\n\r\n")
+
+    told = json.loads(split(answer)[2])
+    second, third = told["requests"]
+    assert (3, 1) == (told["received"], told["open_connections"])
+    assert (2, "sim", "Hello you", None) == (second["number"], second["model"], second["said"], second["fault"])
+    assert before <= second["arrived_at"] <= second["answered_at"] <= second["closed_at"] <= time.monotonic()
+    assert (3, "stall", None, None) == (third["number"], third["fault"], third["answered_at"], third["closed_at"])
+
+
+async def test_requests_are_told_to_the_key_only(nursery: trio.Nursery) -> None:
+    simulator: Simulator = await nursery.start(serve_simulator, Behaviours(api_key="sk-mine"))
+
+    answer, _ = await exchange(simulator, b"GET /requests HTTP/1.1\r\nHost: s\r\nConnection: close\r\n\r\n")
+
+    assert 401 == split(answer)[0]
+
+
 # ── the command ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 COMMAND = [sys.executable, "-m", "pg_trio", "simulate"]
@@ -477,6 +507,7 @@ async def test_command_serves_until_stopped(stop: signal.Signals) -> None:
         (["--default", "speed=1"], 2, "--default: 'speed' is no option"),
         (["--bind", "example.org:1"], 2, "HOST must be an IP address"),
         (["--bind", "127.0.0.1:70000"], 2, "PORT must be a number"),
+        (["--keep", "-1"], 2, "'-1' must be a whole number"),
     ],
 )
 async def test_command_says_what_is_wrong(arguments: list[str], status: int, words: str) -> None:

@@ -29,6 +29,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     command.add_argument("--seed", metavar="N", type=int, default=0, help="same seed, same luck (default 0)")
     command.add_argument("--default", metavar="BEHAVIOUR", default="", help="for calls that say nothing else")
     command.add_argument("--api-key", metavar="KEY", help="demand this bearer; others get 401")
+    command.add_argument(
+        "--keep", metavar="N", type=_keep, default=10, help="requests that GET /requests tells of (default 10)"
+    )
     command.add_argument("--verbose", action="store_true", help="one line a request on standard error")
     command.set_defaults(run=run)
 
@@ -44,8 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         print(f"pg-trio simulate: --default: {error}", file=sys.stderr)
         return 2
-    # Nobody asks a simulator that runs alone what it received: the last few are enough.
-    behaviours = Behaviours(default=default, seed=arguments.seed, api_key=arguments.api_key, keep_requests=10)
+    behaviours = Behaviours(
+        default=default, seed=arguments.seed, api_key=arguments.api_key, keep_requests=arguments.keep
+    )
     try:
         trio.run(partial(_serve, behaviours, *arguments.bind, verbose=arguments.verbose))
     except OSError as error:
@@ -65,6 +69,12 @@ def _address(text: str) -> tuple[str, int]:
     if not (port.isascii() and port.isdigit() and int(port) < 65536):
         raise argparse.ArgumentTypeError(f"{text!r}: PORT must be a number up to 65535")
     return host, int(port)
+
+
+def _keep(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < len(text) <= 7):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number up to 9999999")
+    return int(text)
 
 
 async def _serve(behaviours: Behaviours, host: str, port: int, *, verbose: bool) -> None:

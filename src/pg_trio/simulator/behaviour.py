@@ -194,8 +194,8 @@ def _after_tokens(kind: str, argument: str) -> Fault:
 
 def _cut(kind: str, argument: str) -> Fault:
     tokens, _, ending = argument.partition(":")
-    if ending not in ("", "clean"):
-        raise ValueError(f"{ending!r} is no ending; write cut:3 or cut:3:clean")
+    if ending not in ("", "clean", "inside"):
+        raise ValueError(f"{ending!r} is no ending; write cut:3, cut:3:clean or cut:3:inside")
     return Fault(kind, amount=_parse_count(tokens or "1", 0, MAX_TOKENS), variant=ending)
 
 
@@ -288,7 +288,8 @@ class Behaviour:
     """How a model answers. `latency` is until the first token, `pace` between tokens; a plain answer takes both.
 
     `tokens` None: as long as the echo of the prompt. `usage` True: the true counts; False: none at all.
-    `content` replaces the echo. `fail_first`, `fail_rate` and `flap` each narrow when `fault` strikes; all must agree.
+    `content` replaces the echo, `stamps` a stream's by times. `fail_first`, `fail_rate` and `flap` each narrow when
+    `fault` strikes; all must agree.
     """
 
     latency: Latency = Fixed()
@@ -301,6 +302,7 @@ class Behaviour:
     early_head: bool = False
     pings: int = 0
     reasoning: int = 0
+    stamps: bool = False
     fault: Fault | None = None
     retry_after_s: int | None = None
     fail_first: int | None = None
@@ -411,6 +413,12 @@ def _parse_finish(value: str) -> FinishReason:
     return cast("FinishReason", value)
 
 
+def _parse_stamps(value: str) -> bool:
+    if value not in ("on", "off"):
+        raise ValueError(f"{value!r} is no choice; write on or off")
+    return value == "on"
+
+
 def _parse_head(value: str) -> bool:
     if value not in ("early", "late"):
         raise ValueError(f"{value!r} is no time; write early or late")
@@ -439,6 +447,7 @@ _OPTIONS: Mapping[str, Callable[[str], dict[str, object]]] = MappingProxyType(
         "head": lambda value: {"early_head": _parse_head(value)},
         "pings": lambda value: {"pings": _parse_count(value, 0, MAX_TOKENS)},
         "reasoning": lambda value: {"reasoning": _parse_count(value, 0, MAX_TOKENS)},
+        "stamps": lambda value: {"stamps": _parse_stamps(value)},
         "fault": lambda value: {"fault": None if value == "none" else parse_fault(value)},
         "retry_after": lambda value: {"retry_after_s": _parse_count(value, 0, 10**9)},
         "fail_first": lambda value: {"fail_first": _parse_count(value, 0, 10**9)},

@@ -21,6 +21,8 @@ from pg_trio.simulator.chat_call import ChatCall
 ECHO_CHARS = 400
 # A tool's arguments are streamed in pieces of this many characters, about what a token is.
 ARGUMENT_PIECE_CHARS = 4
+# Where a token's time is to stand; what sends the token puts it in. From Unicode's private use area: nobody's text.
+STAMP = "\ue5ca"
 _FILLER = ("and", "so", "it", "goes", "on", "until", "enough", "was", "said")
 
 
@@ -67,6 +69,8 @@ def complete(behaviour: Behaviour, call: ChatCall, occasion: Occasion) -> Comple
     """The answer to the call, cut to the tokens that the caller allowed."""
     tool = behaviour.tool
     pieces = _split_tool(tool) if tool else _split_text(behaviour, call.said)
+    if behaviour.stamps and call.stream and not tool:
+        pieces = (STAMP,) * len(pieces)
     finish: FinishReason = "tool_calls" if tool and behaviour.finish == "stop" else behaviour.finish
     if call.max_tokens is not None and len(pieces) > call.max_tokens:
         pieces, finish = pieces[: call.max_tokens], "length"

@@ -1,11 +1,13 @@
 """What the socket is to do for an answer: a few kinds of steps, planned without a socket. Pure.
 
 A plan that ends without `Close` or `Reset` leaves the connection open for the next request. `Stall` ends a plan too:
-nothing comes after it but the client's going away.
+nothing comes after it but the client's going away. A stream's steps are made as they are taken: what stamps its tokens
+with the time relies on it.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from itertools import chain
@@ -22,6 +24,7 @@ from pg_trio.simulator.chat_call import ChatCall, Refusal
 from pg_trio.simulator.completion import (
     DONE,
     PING,
+    STAMP,
     Completion,
     Occasion,
     choiceless_event,
@@ -305,11 +308,18 @@ def _stream(
         seconds = (behaviour.pace if index else behaviour.latency).draw_s(random)
         if seconds > 0:
             yield Wait(seconds)
-        yield Send(opening + http_chunk(data))
+        yield Send(opening + http_chunk(_stamped(data) if behaviour.stamps else data))
         opening = b""
     if opening:
         yield Send(opening)
     yield from _stream_end(completion, fault, include_usage=call.include_usage)
+
+
+def _stamped(data: bytes) -> bytes:
+    return data.replace(_STAMP_BYTES, b"%d " % time.monotonic_ns())
+
+
+_STAMP_BYTES = STAMP.encode()
 
 
 def _preamble(behaviour: Behaviour, completion: Completion) -> Iterator[bytes]:
@@ -360,6 +370,9 @@ def _stream_end(completion: Completion, fault: Fault | None, *, include_usage: b
         yield from (Send(b"this is no chunk size\r\n"), Close())
     elif kind == "cut" and fault.variant == "clean":
         yield Send(LAST_CHUNK)
+    elif kind == "cut" and fault.variant == "inside":
+        event_bytes = closing.partition(b"\n\n")[0]
+        yield from (Send(http_chunk(event_bytes[: len(event_bytes) // 2])), Close())
     elif kind in ("cut", "truncate"):
         # A cut in the middle of a chunk would be a fault of HTTP alone; this one leaves whole events and no end.
         yield Close()

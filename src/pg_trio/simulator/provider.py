@@ -6,6 +6,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import parse_qs
 
 import trio
 from attrs import define, evolve, field, frozen
@@ -16,10 +17,12 @@ from pg_trio.simulator.chat_call import Refusal, read_chat_call, read_json_objec
 from pg_trio.simulator.completion import Occasion
 from pg_trio.simulator.plan import Plan, Send, error_answer, json_answer, render
 from pg_trio.simulator.request_reader import Limits
+from pg_trio.simulator.view import describe
 
 # After this many different model names, new ones share one count: a client cannot grow the process by inventing names.
 MAX_COUNTED_MODELS = 10_000
 OTHER_MODELS = "(other models)"
+VIEW_PATH = "/requests"
 
 
 @frozen(slots=True)
@@ -63,6 +66,7 @@ class Received:
     connection: Connection
     body: Json = None
     model: str | None = None
+    said: str = ""
     fault: str | None = None
     answered_at: float | None = None
     closed_early: bool = False
@@ -120,6 +124,10 @@ class Simulator:
         while self.open_connections:
             await self._changed.park()
 
+    def elapsed_s(self) -> float:
+        """Seconds since the start, by which a `flap` goes."""
+        return trio.current_time() - self._started_at
+
     # ── for connections ──
 
     def open_connection(self) -> Connection:
@@ -135,7 +143,9 @@ class Simulator:
         self._changed.unpark_all()
 
     def receive(self, request: Received) -> None:
-        """Note a request."""
+        """Note a request, unless it only asks what was noted."""
+        if _is_view(request):
+            return
         self.received_count += 1
         request.number = self.received_count
         self.requests.append(request)
@@ -143,6 +153,8 @@ class Simulator:
 
     def finish(self, request: Received, *, closed_early: bool) -> None:
         """Note how a request's answer ended."""
+        if _is_view(request):
+            return
         request.closed_early = closed_early
         if not closed_early:
             request.answered_at = trio.current_time()
@@ -165,6 +177,9 @@ class Simulator:
         if route == ("GET", "/v1/models"):
             self._authenticate(request)
             return (Send(json_answer(self._models())),)
+        if route == ("GET", VIEW_PATH):
+            self._authenticate(request)
+            return (Send(json_answer(describe(self, _read_after(request.path)))),)
         raise Refusal(404, f"Invalid URL ({route[0]} {route[1][:200]}).")
 
     def _authenticate(self, request: Received) -> None:
@@ -176,7 +191,7 @@ class Simulator:
         body = read_json_object(request.headers.get("content-type", ""), request.raw_body)
         request.body = body
         call = read_chat_call(body)
-        request.model = call.model
+        request.model, request.said = call.model, call.said
         number = self._count(call.model)
         behaviour = self._choose(call.model, request.headers.get("x-simulate", ""))
         elapsed_s = request.arrived_at - self._started_at
@@ -209,6 +224,17 @@ class Simulator:
         names = ["sim", *(f"sim?{preset}" for preset in PRESETS), *self._by_model]
         models = [{"id": name, "object": "model", "created": 0, "owned_by": "simulator"} for name in names]
         return {"object": "list", "data": models}
+
+
+def _is_view(request: Received) -> bool:
+    return request.method == "GET" and request.path.partition("?")[0] == VIEW_PATH
+
+
+def _read_after(path: str) -> int:
+    text = parse_qs(path.partition("?")[2]).get("after", ["0"])[0]
+    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+        raise Refusal(400, "'after' must be a whole number.", param="after")
+    return int(text)
 
 
 def _parsed(behaviour: Behaviour | str) -> Behaviour:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import orjson
@@ -53,6 +54,32 @@ def test_stream_waits_before_each_token() -> None:
 
     assert [0.2, 0.1, 0.1, 0.1] == waits(steps)
     assert isinstance(steps[0], Wait)
+
+
+def test_stamp_is_the_time_of_sending() -> None:
+    call = ChatCall(model="sim", said="Hello", prompt_tokens=2, stream=True)
+    steps = iter(render(parse_behaviour("stamps=on&tokens=3&pace=1ms&latency=1ms"), call, Occasion(0, "sim", 1)).steps)
+
+    assert isinstance(next(steps), Wait)
+    waited_until = time.monotonic_ns()
+    first, *rest = steps
+
+    stamps = [int(event["choices"][0]["delta"].get("content") or 0) for event in events([first, *rest])][1:4]
+    assert waited_until <= stamps[0] <= stamps[1] <= stamps[2] <= time.monotonic_ns()
+
+
+def test_plain_answer_has_no_stamps() -> None:
+    assert completion(plan()) == completion(plan("stamps=on"))
+
+
+def test_cut_inside_leaves_half_an_event() -> None:
+    *_, half, end = plan("tokens=4&fault=cut:2:inside", stream=True)
+
+    assert Close() == end
+    assert isinstance(half, Send)
+    assert b"data: {" in half.data
+    assert b"}" not in half.data.rpartition(b"finish")[2]
+    assert b"\n\n" not in half.data
 
 
 def test_early_head_comes_before_the_wait() -> None:
