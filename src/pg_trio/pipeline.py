@@ -91,7 +91,7 @@ class Pipeline:
                 raise SessionsNotEnabled
 
             entry.begin("rate_limit")
-            self.rate_limit.take(endpoint)
+            self.rate_limit.take(call, endpoint)
 
             entry.begin("budget")
             with self.budget.reserve(endpoint, request) as reservation:

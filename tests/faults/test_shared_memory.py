@@ -107,7 +107,7 @@ def test_processes_at_once_share_one_bucket(start: Start, path: Path) -> None:
     # Each takeover may cost a token, and none is ever given twice.
     assert 600 - takeovers <= admitted <= 600
     with closing(work.open_here(path)) as segment:
-        assert SharedBuckets(segment).take(work.KEY, work.FEW, work.NOW) is not None
+        assert SharedBuckets(segment).take(work.KEY, work.FEW, work.NOW).refused is not None
 
 
 def test_processes_at_once_share_one_budget(start: Start, path: Path) -> None:
@@ -165,7 +165,7 @@ def test_stopped_holder_stops_nobody(start: Start, path: Path) -> None:
 
     with closing(work.open_here(path)) as segment:
         buckets, admitted = SharedBuckets(segment), 0
-        while buckets.take(work.KEY, work.FEW, work.NOW) is None:
+        while buckets.take(work.KEY, work.FEW, work.NOW).refused is None:
             admitted += 1
         stopped.send_signal(signal.SIGCONT)
         by_stopped = int(stopped.communicate(timeout=EXIT_LIMIT_S)[0])
@@ -185,7 +185,7 @@ def test_stopped_holder_may_be_killed(start: Start, path: Path) -> None:
 
     assert [] == held_locks(path)
     with closing(work.open_here(path)) as segment:
-        assert SharedBuckets(segment).take(work.KEY, work.FEW, work.NOW) is None
+        assert SharedBuckets(segment).take(work.KEY, work.FEW, work.NOW).refused is None
         assert 0 == segment.counters.takeovers
 
 

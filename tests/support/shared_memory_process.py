@@ -45,7 +45,7 @@ def take_until_refused(path: Path) -> None:
     """Take from one bucket with few tokens, and say how many were ours and what was taken over."""
     with closing(open_here(path)) as segment:
         buckets, admitted = SharedBuckets(segment), 0
-        while buckets.take(KEY, FEW, NOW) is None:
+        while buckets.take(KEY, FEW, NOW).refused is None:
             admitted += 1
         say(b"%d %d" % (admitted, segment.counters.takeovers))
 
@@ -68,7 +68,7 @@ def reserve_until_refused(path: Path) -> None:
 def take_for_ever(path: Path) -> None:
     """One byte for each token taken."""
     buckets = SharedBuckets(open_here(path))
-    while buckets.take(KEY, MANY, NOW) is None:
+    while buckets.take(KEY, MANY, NOW).refused is None:
         say(DONE)
 
 
@@ -92,7 +92,7 @@ def stop_in_take(path: Path) -> None:
             write(*arguments)  # type: ignore[arg-type]
 
         segment.write = stop_and_write  # type: ignore[assignment, method-assign]
-        admitted = sum(buckets.take(KEY, FEW, NOW) is None for _ in range(2))
+        admitted = sum(buckets.take(KEY, FEW, NOW).refused is None for _ in range(2))
         say(b"%d" % admitted)
 
 

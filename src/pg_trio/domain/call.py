@@ -10,6 +10,7 @@ from attrs import field, frozen
 
 from pg_trio.domain.chat import FinishReason, Reply, Usage
 from pg_trio.domain.events import Event
+from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.domain.project import Candidate
 from pg_trio.errors import GatewayError
@@ -59,6 +60,9 @@ class Call(Protocol):
 
     async def receive_body(self, limit_bytes: int) -> bytes:
         """The whole body. Raises BodyTooLarge as soon as its length is known to be over the limit."""
+
+    def show_limits(self, states: Sequence[LimitState]) -> None:
+        """Every answer from here on says what is left of these."""
 
     def why_cut(self) -> GatewayError | None:
         """Why the server cut the request short; None where the client left."""

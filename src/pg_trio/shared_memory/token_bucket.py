@@ -6,6 +6,8 @@ one token's time further, and time alone refills it. So a caller whose clock rea
 than served twice, and a limit that is changed keeps the share that is left: half full stays half full.
 
 All is integer nanoseconds. A token's time is rounded up, so never more is admitted than the limit says.
+
+What was taken can be given back, all of it or a part; giving less than nothing takes more, down to empty.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from functools import lru_cache
 
 from attrs import frozen
 
+from pg_trio.errors import Overloaded
 from pg_trio.shared_memory.guard import Guard
 from pg_trio.shared_memory.segment import BUCKET, BUCKET_SPARE, Segment
 
@@ -58,8 +61,34 @@ class BucketState:
     full_s: float
 
 
-def take_tokens(full_at: Sequence[int], rates: Sequence[Rate], now_ns: int) -> tuple[list[int], int, int]:
-    """One token from each bucket, or from none: (full again at, longest wait in ns, its index).
+class Taken:
+    """What became of a take. `refused`: None, or (index, wait in seconds) of the bucket with the longest wait, and then
+    nothing was taken."""
+
+    __slots__ = ("_full_at", "_now_ns", "_rates", "refused")
+
+    def __init__(
+        self, refused: tuple[int, float] | None, full_at: Sequence[int], rates: Sequence[Rate], now_ns: int
+    ) -> None:
+        self.refused = refused
+        self._full_at = full_at
+        self._rates = rates
+        self._now_ns = now_ns
+
+    def left(self) -> list[tuple[int, int]]:
+        """(Whole tokens, seconds until the next one, rounded up) of each bucket after it. Reads no memory again."""
+        left = []
+        for moment, rate in zip(self._full_at, self._rates, strict=True):
+            missing_ns = min(max(0, moment - self._now_ns), rate.full_ns)
+            next_ns = missing_ns % rate.token_ns or rate.token_ns
+            left.append(((rate.full_ns - missing_ns) // rate.token_ns, -(-next_ns // NANO)))
+        return left
+
+
+def take_tokens(
+    full_at: Sequence[int], rates: Sequence[Rate], now_ns: int, amount: int = 1
+) -> tuple[list[int], int, int]:
+    """So many tokens from each bucket, or none from any: (full again at, longest wait in ns, its index).
 
     A wait of 0 means taken. Otherwise nothing was, and the first value says nothing.
     """
@@ -67,11 +96,22 @@ def take_tokens(full_at: Sequence[int], rates: Sequence[Rate], now_ns: int) -> t
     for index, (moment, rate) in enumerate(zip(full_at, rates, strict=True)):
         # More than empty: of a clock that was ahead, or of a capacity since lowered. It heals in one window.
         missing_ns = min(moment - now_ns, rate.full_ns) if moment > now_ns else 0
-        after_ns = missing_ns + rate.token_ns
+        after_ns = missing_ns + rate.token_ns * amount
         if after_ns - rate.full_ns > longest_ns:
             longest_ns, longest = after_ns - rate.full_ns, index
         taken.append(now_ns + after_ns)
     return taken, longest_ns, longest
+
+
+def give_tokens(full_at: Sequence[int], rates: Sequence[Rate], now_ns: int, amount: int) -> list[int]:
+    """When the buckets are full again with so many tokens more; a negative amount takes, down to empty."""
+    if amount >= 0:
+        # A moment that is past means full, however far past: no more comes back than fits.
+        return [moment - rate.token_ns * amount for moment, rate in zip(full_at, rates, strict=True)]
+    return [
+        min(max(moment, now_ns) - rate.token_ns * amount, now_ns + rate.full_ns)
+        for moment, rate in zip(full_at, rates, strict=True)
+    ]
 
 
 def look(moment: int, rate: Rate, now_ns: int) -> BucketState:
@@ -96,16 +136,25 @@ class LocalBuckets:
     def __init__(self) -> None:
         self._full_at: dict[tuple[bytes, int], int] = {}
 
-    def take(self, key: bytes, limits: Limits, now: float) -> tuple[int, float] | None:
-        """Take one token from each bucket of the key, or from none: (index, wait in seconds) of the longest wait."""
+    def take(self, key: bytes, limits: Limits, now: float, amount: int = 1) -> Taken:
+        """Take so many tokens from each bucket of the key, or none from any."""
+        rates, now_ns = _rates(limits), round(now * NANO)
+        full_at = [self._full_at.get((key, rate.window_s), 0) for rate in rates]
+        taken, wait_ns, longest = take_tokens(full_at, rates, now_ns, amount)
+        if wait_ns:
+            return Taken((longest, wait_ns / NANO), full_at, rates, now_ns)
+        self._keep(key, rates, taken)
+        return Taken(None, taken, rates, now_ns)
+
+    def give(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
+        """Put so many tokens back into each bucket of the key; a negative amount takes, down to empty."""
         rates = _rates(limits)
         full_at = [self._full_at.get((key, rate.window_s), 0) for rate in rates]
-        taken, wait_ns, longest = take_tokens(full_at, rates, round(now * NANO))
-        if wait_ns:
-            return longest, wait_ns / NANO
-        for rate, moment in zip(rates, taken, strict=True):
+        self._keep(key, rates, give_tokens(full_at, rates, round(now * NANO), amount))
+
+    def _keep(self, key: bytes, rates: Sequence[Rate], full_at: Sequence[int]) -> None:
+        for rate, moment in zip(rates, full_at, strict=True):
             self._full_at[key, rate.window_s] = moment
-        return None
 
     def peek(self, key: bytes, limits: Limits, now: float) -> list[BucketState]:
         """What each bucket of the key holds, in the order of `limits`."""
@@ -122,34 +171,53 @@ class SharedBuckets:
 
     def __init__(self, segment: Segment) -> None:
         self._segment = segment
-        self._guards: dict[bytes, Guard] = {}
+        # Each key's guard, and its limits as they were last asked for, so that they are looked up by identity.
+        self._opened: dict[bytes, tuple[Guard, Limits, tuple[Rate, ...]]] = {}
 
-    def take(self, key: bytes, limits: Limits, now: float) -> tuple[int, float] | None:
+    def take(self, key: bytes, limits: Limits, now: float, amount: int = 1) -> Taken:
         """See LocalBuckets.take. Raises Overloaded if the key has no slot or cannot be held."""
-        rates, now_ns = _rates(limits), round(now * NANO)
-        guard = self._guards.get(key) or self._open_guard(key)
+        guard, rates = self._open(key, limits)
+        now_ns = round(now * NANO)
         while True:
             generation = guard.enter()
             full_at = self._full_at(guard, generation, rates)
-            taken, wait_ns, longest = take_tokens(full_at, rates, now_ns)
+            taken, wait_ns, longest = take_tokens(full_at, rates, now_ns, amount)
             if not wait_ns:
                 self._write(guard.offsets[generation & 1], taken, rates, generation)
             undisturbed = guard.leave(generation)
             if wait_ns:
-                return longest, wait_ns / NANO
+                return Taken((longest, wait_ns / NANO), full_at, rates, now_ns)
             if undisturbed:
-                return None
+                return Taken(None, taken, rates, now_ns)
+
+    def give(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
+        """See LocalBuckets.give. Never fails: what a key that cannot be held does not get back, time gives back.
+
+        Done once, also where another took the key over meanwhile: tokens may be lost by that, none is given twice.
+        """
+        try:
+            guard, rates = self._open(key, limits)
+            generation = guard.enter()
+        except Overloaded:
+            return
+        full_at = give_tokens(self._full_at(guard, generation, rates), rates, round(now * NANO), amount)
+        self._write(guard.offsets[generation & 1], full_at, rates, generation)
+        guard.leave(generation)
 
     def peek(self, key: bytes, limits: Limits, now: float) -> list[BucketState]:
         """See LocalBuckets.peek. Takes no lock. Raises Overloaded if the key has no slot."""
-        rates, now_ns = _rates(limits), round(now * NANO)
-        guard = self._guards.get(key) or self._open_guard(key)
+        guard, rates = self._open(key, limits)
+        now_ns = round(now * NANO)
         full_at = self._full_at(guard, guard.generation, rates)
         return [look(moment, rate, now_ns) for moment, rate in zip(full_at, rates, strict=True)]
 
-    def _open_guard(self, key: bytes) -> Guard:
-        guard = self._guards[key] = Guard(self._segment, (BUCKET, BUCKET_SPARE), key)
-        return guard
+    def _open(self, key: bytes, limits: Limits) -> tuple[Guard, tuple[Rate, ...]]:
+        opened = self._opened.get(key)
+        if opened is None or opened[1] is not limits:
+            rates = _rates(limits)
+            guard = opened[0] if opened is not None else Guard(self._segment, (BUCKET, BUCKET_SPARE), key)
+            opened = self._opened[key] = (guard, limits, rates)
+        return opened[0], opened[2]
 
     def _full_at(self, guard: Guard, generation: int, rates: tuple[Rate, ...]) -> Sequence[int]:
         """When each bucket will be full again, by its window; 0, which is full, for one that was not limited before."""

@@ -4,25 +4,61 @@ from neither, so that one that is refused costs nothing."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from attrs import frozen
+
+from pg_trio.domain.limits import LimitPolicy, LimitState
 from pg_trio.domain.project import Endpoint
 from pg_trio.errors import RateLimited
 
-MINUTE_S = 60.0
-HOUR_S = 3600.0
+MINUTE_S = 60
+HOUR_S = 3600
+
+Limits = tuple[tuple[int, float], ...]
+
+
+class Taken(Protocol):
+    """What became of a take (see shared_memory/token_bucket.py)."""
+
+    @property
+    def refused(self) -> tuple[int, float] | None: ...
+
+    def left(self) -> Sequence[tuple[int, int]]: ...
 
 
 class Buckets(Protocol):
     """Token buckets by key. A bucket's limit is its capacity; it refills evenly over its window."""
 
-    def take(self, key: bytes, limits: tuple[tuple[int, float], ...], now: float) -> tuple[int, float] | None:
-        """Take one token from each of the key's buckets, `limits` being (capacity, window in seconds) each.
+    def take(self, key: bytes, limits: Limits, now: float) -> Taken:
+        """Take one token from each of the key's buckets, or from none, `limits` being (capacity, window in s) each."""
 
-        None if all had one; else nothing was taken, and the answer is the index of the bucket with the longest wait
-        and that wait in seconds.
-        """
+
+class LimitedCall(Protocol):
+    """Who tells the client of its limits."""
+
+    def show_limits(self, states: Sequence[LimitState]) -> None:
+        """Every answer from here on says what is left."""
+
+
+@frozen(slots=True)
+class BucketPlan:
+    """The buckets of one key, ready to take from."""
+
+    key: bytes
+    limits: Limits
+    policies: tuple[LimitPolicy, ...]
+
+    @classmethod
+    def of(cls, key: bytes, policies: Sequence[LimitPolicy]) -> BucketPlan:
+        """The plan of limits that have a window."""
+        limits = tuple((policy.quota, float(policy.window_s or 1)) for policy in policies)
+        return cls(key, limits, tuple(policies))
+
+    def states(self, left: Sequence[tuple[int, int]]) -> list[LimitState]:
+        """What is left, for the client."""
+        return [LimitState(policy, *each) for policy, each in zip(self.policies, left, strict=True)]
 
 
 class RateLimit:
@@ -31,29 +67,24 @@ class RateLimit:
     def __init__(self, buckets: Buckets, clock: Callable[[], float]) -> None:
         self._buckets = buckets
         self._clock = clock
-        self._plans: dict[Endpoint, tuple[bytes, tuple[str, ...], tuple[tuple[int, float], ...]]] = {}
+        self._plans: dict[Endpoint, BucketPlan] = {}
 
-    def take(self, endpoint: Endpoint) -> None:
-        """Count one request on the endpoint. Raises RateLimited."""
+    def take(self, call: LimitedCall, endpoint: Endpoint) -> None:
+        """Count one request on the endpoint, and show what is left. Raises RateLimited."""
         if endpoint.rate_limit_per_minute is None and endpoint.rate_limit_per_hour is None:
             return
         plan = self._plans.get(endpoint)
         if plan is None:
-            plan = self._plans[endpoint] = _plan(endpoint)
-        key, scopes, limits = plan
-        refused = self._buckets.take(key, limits, self._clock())
-        if refused is not None:
-            index, wait_s = refused
-            raise RateLimited(scopes[index], max(1, math.ceil(wait_s)))
+            plan = self._plans[endpoint] = _endpoint_plan(endpoint)
+        taken = self._buckets.take(plan.key, plan.limits, self._clock())
+        call.show_limits(plan.states(taken.left()))
+        if taken.refused is not None:
+            index, wait_s = taken.refused
+            raise RateLimited(plan.policies[index].name, max(1, math.ceil(wait_s)))
 
 
-def _plan(endpoint: Endpoint) -> tuple[bytes, tuple[str, ...], tuple[tuple[int, float], ...]]:
-    rows = [
-        (scope, (limit, window_s))
-        for scope, limit, window_s in (
-            ("minute", endpoint.rate_limit_per_minute, MINUTE_S),
-            ("hour", endpoint.rate_limit_per_hour, HOUR_S),
-        )
-        if limit is not None
-    ]
-    return endpoint.uuid.bytes, tuple(scope for scope, _ in rows), tuple(limit for _, limit in rows)
+def _endpoint_plan(endpoint: Endpoint) -> BucketPlan:
+    rows = (("minute", endpoint.rate_limit_per_minute, MINUTE_S), ("hour", endpoint.rate_limit_per_hour, HOUR_S))
+    return BucketPlan.of(
+        endpoint.uuid.bytes, [LimitPolicy(name, quota, window_s) for name, quota, window_s in rows if quota is not None]
+    )

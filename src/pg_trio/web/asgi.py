@@ -20,9 +20,20 @@ from attrs import define, field, frozen
 from pg_trio.domain.call import Answer, Call, RequestHead
 from pg_trio.domain.chat import FinishReason, Reply, Usage
 from pg_trio.domain.events import Event
+from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.domain.project import RESERVED_SLUGS
-from pg_trio.errors import BadRequest, BodyTooLarge, ClientLeft, GatewayError, InternalError, ShuttingDown, error_body
+from pg_trio.errors import (
+    BadRequest,
+    BodyTooLarge,
+    ClientLeft,
+    GatewayError,
+    InternalError,
+    RateLimited,
+    ShuttingDown,
+    error_body,
+)
+from pg_trio.web.limit_headers import render_limits
 from pg_trio.web.sse import KEEP_ALIVE, STREAM_HEADERS, StreamRenderer, usage_object
 
 logger = logging.getLogger("pg_trio")
@@ -51,6 +62,7 @@ class HttpAnswer:
     status: int
     headers: HeaderList
     body: bytes
+    retry_after_s: int | None = None
 
 
 @define(slots=True)
@@ -66,10 +78,16 @@ class AsgiCall:
     has_started: bool = False
     # The last byte is handed to the server: whoever leaves now leaves content.
     has_ended: bool = False
+    # What is left of the limits that the request counted against; empty where there are none.
+    limits: Sequence[LimitState] = ()
 
     def why_cut(self) -> GatewayError | None:
         """Why our own server cut the request short, where it was not the client who left."""
         return ShuttingDown() if self.extension.get("cut") == "drain" else None
+
+    def show_limits(self, states: Sequence[LimitState]) -> None:
+        """Every answer from here on says what is left of these."""
+        self.limits = states
 
     def open_stream(self, provider: str, model: str, attempts: Sequence[AttemptRow]) -> SseClient:
         """The client's end of a streamed answer."""
@@ -119,6 +137,8 @@ class GatewayRoutes:
         else:
             answer = await self._answer_while_connected(call)
         if answer is not None:
+            if call.limits:
+                answer.headers.extend(render_limits(call.limits, answer.retry_after_s))
             await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
             await send({"type": "http.response.body", "body": answer.body})
 
@@ -177,6 +197,10 @@ class WatchedCall:
         """See AsgiCall."""
         return self._call.why_cut()
 
+    def show_limits(self, states: Sequence[LimitState]) -> None:
+        """See AsgiCall."""
+        self._call.show_limits(states)
+
     def open_stream(self, provider: str, model: str, attempts: Sequence[AttemptRow]) -> SseClient:
         """The client's end of a streamed answer."""
         return self._call.open_stream(provider, model, attempts)
@@ -226,6 +250,8 @@ class SseClient:
                 (b"x-pg-model", header_text(self._model)),
                 (b"x-pg-attempts", b"%d" % len(self._attempts)),
             ]
+            if self._call.limits:
+                headers += render_limits(self._call.limits)
             await self._call.send({"type": "http.response.start", "status": 200, "headers": headers})
         self._call.has_ended = not more
         await self._call.send({"type": "http.response.body", "body": data, "more_body": more})
@@ -330,7 +356,7 @@ def render_error(error: GatewayError, request_id: UUID) -> HttpAnswer:
         (b"x-request-id", str(request_id).encode("ascii")),
     ]
     headers += [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in error.headers().items()]
-    return HttpAnswer(error.status, headers, payload)
+    return HttpAnswer(error.status, headers, payload, error.retry_after_s if isinstance(error, RateLimited) else None)
 
 
 def header_text(text: str) -> bytes:

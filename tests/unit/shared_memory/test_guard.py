@@ -127,7 +127,7 @@ def test_takes_go_on_from_stopped_holders_value(open_owner: OpenOwner) -> None:
         taker.take(b"k", LIMITS, now=0.0)
     Guard(stopped, BUCKET_KINDS, b"k").enter()
 
-    taken = [taker.take(b"k", LIMITS, now=0.0) for _ in range(3)]
+    taken = [taker.take(b"k", LIMITS, now=0.0).refused for _ in range(3)]
 
     assert [None, None, (0, 12.0)] == taken
 
@@ -142,11 +142,11 @@ def test_take_by_stopped_holder_counts_after_takeover(open_owner: OpenOwner, mon
     def write_and_stop(*arguments: object) -> None:
         write(*arguments)  # type: ignore[arg-type]
         monkeypatch.setattr(slow_segment, "write", write)
-        meanwhile.extend(quick.take(b"k", LIMITS, now=0.0) for _ in range(4))
+        meanwhile.extend(quick.take(b"k", LIMITS, now=0.0).refused for _ in range(4))
 
     monkeypatch.setattr(slow_segment, "write", write_and_stop)
 
-    taken = slow.take(b"k", LIMITS, now=0.0)
+    taken = slow.take(b"k", LIMITS, now=0.0).refused
 
     # The quick one saw the slow one's token as taken; the slow one could not know that and asked again, in vain.
     assert ([None] * 4, (0, 12.0)) == (meanwhile, taken)

@@ -38,7 +38,7 @@ def buckets(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def test_starts_full_then_refuses(buckets: Buckets) -> None:
     key = fresh_key()
 
-    taken = [buckets.take(key, (MINUTE,), now=0.0) for _ in range(4)]
+    taken = [buckets.take(key, (MINUTE,), now=0.0).refused for _ in range(4)]
 
     assert [None, None, None, (0, 20.0)] == taken
 
@@ -48,17 +48,17 @@ def test_refills_evenly(buckets: Buckets) -> None:
     for _ in range(3):
         buckets.take(key, (MINUTE,), now=0.0)
 
-    assert buckets.take(key, (MINUTE,), now=19.9) is not None
-    assert buckets.take(key, (MINUTE,), now=20.0) is None
-    assert buckets.take(key, (MINUTE,), now=20.0) is not None
+    assert buckets.take(key, (MINUTE,), now=19.9).refused is not None
+    assert buckets.take(key, (MINUTE,), now=20.0).refused is None
+    assert buckets.take(key, (MINUTE,), now=20.0).refused is not None
 
 
 def test_refused_takes_from_neither(buckets: Buckets) -> None:
     key, limits = fresh_key(), (MINUTE, (1, 3600.0))
     buckets.take(key, limits, now=0.0)
 
-    refused = buckets.take(key, limits, now=0.0)
-    hour_later = [buckets.take(key, limits, now=3600.0) for _ in range(2)]
+    refused = buckets.take(key, limits, now=0.0).refused
+    hour_later = [buckets.take(key, limits, now=3600.0).refused for _ in range(2)]
 
     assert (1, 3600.0) == refused
     assert [None, (1, 3600.0)] == hour_later
@@ -68,7 +68,7 @@ def test_longest_wait_is_named(buckets: Buckets) -> None:
     key, limits = fresh_key(), ((1, 3600.0), (1, 60.0))
     buckets.take(key, limits, now=0.0)
 
-    assert (0, 3600.0) == buckets.take(key, limits, now=0.0)
+    assert (0, 3600.0) == buckets.take(key, limits, now=0.0).refused
 
 
 def test_keys_are_independent(buckets: Buckets) -> None:
@@ -76,7 +76,7 @@ def test_keys_are_independent(buckets: Buckets) -> None:
     for _ in range(3):
         buckets.take(one, (MINUTE,), now=0.0)
 
-    assert buckets.take(other, (MINUTE,), now=0.0) is None
+    assert buckets.take(other, (MINUTE,), now=0.0).refused is None
 
 
 def test_backward_clock_refills_nothing(buckets: Buckets) -> None:
@@ -84,7 +84,7 @@ def test_backward_clock_refills_nothing(buckets: Buckets) -> None:
     for _ in range(3):
         buckets.take(key, (MINUTE,), now=100.0)
 
-    assert buckets.take(key, (MINUTE,), now=0.0) is not None
+    assert buckets.take(key, (MINUTE,), now=0.0).refused is not None
 
 
 def test_old_reading_gives_nothing_twice(buckets: Buckets) -> None:
@@ -94,7 +94,7 @@ def test_old_reading_gives_nothing_twice(buckets: Buckets) -> None:
     buckets.take(key, (MINUTE,), now=20.0)
     buckets.take(key, (MINUTE,), now=10.0)
 
-    assert (0, 20.0) == buckets.take(key, (MINUTE,), now=20.0)
+    assert (0, 20.0) == buckets.take(key, (MINUTE,), now=20.0).refused
 
 
 def test_clock_of_another_boot_heals_in_one_window(buckets: Buckets) -> None:
@@ -102,7 +102,7 @@ def test_clock_of_another_boot_heals_in_one_window(buckets: Buckets) -> None:
     for _ in range(3):
         buckets.take(key, (MINUTE,), now=1e6)
 
-    assert (0, 20.0) == buckets.take(key, (MINUTE,), now=5.0)
+    assert (0, 20.0) == buckets.take(key, (MINUTE,), now=5.0).refused
 
 
 def test_changed_limit_keeps_share(buckets: Buckets) -> None:
@@ -129,8 +129,8 @@ def test_added_limit_starts_full(buckets: Buckets) -> None:
 def test_capacity_of_none_admits_nothing(buckets: Buckets) -> None:
     key = fresh_key()
 
-    assert (0, 60.0) == buckets.take(key, ((0, 60.0),), now=0.0)
-    assert (0, 60.0) == buckets.take(key, ((0, 60.0),), now=1000.0)
+    assert (0, 60.0) == buckets.take(key, ((0, 60.0),), now=0.0).refused
+    assert (0, 60.0) == buckets.take(key, ((0, 60.0),), now=1000.0).refused
 
 
 def test_peek_tells_what_is_left(buckets: Buckets) -> None:
@@ -141,6 +141,65 @@ def test_peek_tells_what_is_left(buckets: Buckets) -> None:
 
     assert [BucketState(3, 0.0, 0.0)] == full
     assert [BucketState(1, 15.0, 35.0)] == buckets.peek(key, (MINUTE,), now=5.0)
+
+
+def test_take_tells_what_is_left(buckets: Buckets) -> None:
+    key = fresh_key()
+
+    left = [buckets.take(key, (MINUTE, HOUR), now=5.0).left() for _ in range(4)]
+
+    assert [[(2, 20), (4, 720)], [(1, 20), (3, 720)], [(0, 20), (2, 720)], [(0, 20), (2, 720)]] == left
+
+
+def test_several_are_taken_or_none(buckets: Buckets) -> None:
+    key = fresh_key()
+
+    taken = [buckets.take(key, ((100, 60.0),), now=0.0, amount=amount).refused for amount in (60, 60, 40)]
+
+    assert [None, (0, 12.0), None] == taken
+
+
+def test_given_back_is_whole_again(buckets: Buckets) -> None:
+    key, limits = fresh_key(), (MINUTE, HOUR)
+    buckets.take(key, limits, now=0.0, amount=3)
+
+    buckets.give(key, limits, now=1.0, amount=2)
+
+    assert [2, 4] == [state.remaining for state in buckets.peek(key, limits, now=1.0)]
+
+
+def test_no_more_comes_back_than_fits(buckets: Buckets) -> None:
+    key = fresh_key()
+    buckets.take(key, (MINUTE,), now=0.0)
+
+    buckets.give(key, (MINUTE,), now=50.0, amount=3)
+
+    assert [BucketState(3, 0.0, 0.0)] == buckets.peek(key, (MINUTE,), now=50.0)
+    assert [None, None, None, (0, 20.0)] == [buckets.take(key, (MINUTE,), now=50.0).refused for _ in range(4)]
+
+
+def test_less_than_nothing_takes_down_to_empty(buckets: Buckets) -> None:
+    key, limits = fresh_key(), ((100, 60.0),)
+    buckets.give(key, limits, now=0.0, amount=-30)
+    after_some = buckets.peek(key, limits, now=0.0)[0].remaining
+
+    buckets.give(key, limits, now=0.0, amount=-1000)
+
+    assert (70, 0) == (after_some, buckets.peek(key, limits, now=0.0)[0].remaining)
+    assert (0, 0.6) == buckets.take(key, limits, now=0.0).refused
+
+
+@given(amounts=st.lists(st.tuples(st.integers(1, 10), st.integers(0, 10)), max_size=50))
+def test_taken_less_given_never_passes_capacity(buckets: Buckets, amounts: list[tuple[int, int]]) -> None:
+    key, limits, held = fresh_key(), ((20, 60.0),), 0
+
+    for taken, unused in amounts:
+        if buckets.take(key, limits, now=0.0, amount=taken).refused is None:
+            buckets.give(key, limits, now=0.0, amount=min(unused, taken))
+            held += max(0, taken - unused)
+
+    assert held <= 20
+    assert 20 - held == buckets.peek(key, limits, now=0.0)[0].remaining
 
 
 def test_three_limits_are_refused(buckets: Buckets) -> None:
@@ -163,7 +222,7 @@ def test_never_admits_more_than_capacity_and_refill(buckets: Buckets, capacity: 
 
     for step in steps:
         now += step
-        admitted += buckets.take(key, ((capacity, 60.0),), now) is None
+        admitted += buckets.take(key, ((capacity, 60.0),), now).refused is None
 
     assert admitted <= capacity + now * capacity / 60.0 + 1e-6
 
@@ -172,11 +231,11 @@ def test_never_admits_more_than_capacity_and_refill(buckets: Buckets, capacity: 
 def test_wait_is_enough_and_not_too_long(buckets: Buckets, capacity: int, window: float) -> None:
     key, limits = fresh_key(), ((capacity, window),)
     for _ in range(capacity):
-        assert buckets.take(key, limits, 0.0) is None
+        assert buckets.take(key, limits, 0.0).refused is None
 
-    refused = buckets.take(key, limits, 0.0)
+    refused = buckets.take(key, limits, 0.0).refused
     assert refused is not None
     wait_s = refused[1]
 
-    assert buckets.take(key, limits, wait_s * 0.99) is not None
-    assert buckets.take(key, limits, wait_s) is None
+    assert buckets.take(key, limits, wait_s * 0.99).refused is not None
+    assert buckets.take(key, limits, wait_s).refused is None

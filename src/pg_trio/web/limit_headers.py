@@ -1,0 +1,49 @@
+"""`RateLimit-Policy` and `RateLimit`: what a client's limits are, and what is left of them.
+
+Source: draft-ietf-httpapi-ratelimit-headers-11 (May 2026), sections 3 and 4: lists of structured fields (RFC 9651).
+
+Rules:
+1. An item is a limit, by the name that its refusal has as `scope`. `q` is its capacity, `w` its window in seconds.
+2. `r` is what is left, `t` the time until there is more: within it, no more than `r` can be used, which is the draft's
+   meaning of `t`. Buckets refill evenly, so it is short; a bucket that is full says its pace.
+3. With `Retry-After` in the answer, no `t` is later (the draft's section 6).
+4. `qu` is the draft's `concurrent-requests` for what is under way at once. `tokens` for a model's tokens is ours: the
+   registry has no name for them, and without a unit they would read as requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from pg_trio.domain.limits import LimitPolicy, LimitState
+
+HeaderList = list[tuple[bytes, bytes]]
+
+
+def render_limits(states: Sequence[LimitState], retry_after_s: int | None = None) -> HeaderList:
+    """The two fields; only the first where nobody looked what is left."""
+    headers = [(b"ratelimit-policy", b", ".join([_policy_item(state.policy) for state in states]))]
+    items = [
+        b"%b;r=%d;t=%d" % (_name(state.policy.name), state.remaining, min(state.next_s, retry_after_s or state.next_s))
+        for state in states
+        if state.remaining is not None
+    ]
+    if items:
+        headers.append((b"ratelimit", b", ".join(items)))
+    return headers
+
+
+@lru_cache(maxsize=10_000)
+def _policy_item(policy: LimitPolicy) -> bytes:
+    item = b"%b;q=%d" % (_name(policy.name), policy.quota)
+    if policy.window_s is not None:
+        item += b";w=%d" % policy.window_s
+    if policy.unit is not None:
+        item += b';qu="%b"' % policy.unit.encode("ascii")
+    return item
+
+
+@lru_cache
+def _name(name: str) -> bytes:
+    return b'"%b"' % name.encode("ascii")
