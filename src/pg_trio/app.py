@@ -174,7 +174,7 @@ async def open_gateway(
             settings.gateway.hedge_budget_percent / 100,
         ),
         large_work=large_work,
-        log=Log(log),
+        log=Log(log, settings.gateway.log_body_chars),
     )
     gateway = RunningGateway(pipeline, tokens, settings.disabled_providers)
     return gateway, [tokens.watch, log.write, direct.run, partial(watch_shared_memory, segment, spend)]

@@ -84,6 +84,7 @@ class Pipeline:
             request = await self.large_work.call(
                 size, read_chat_request, body, limits=self.settings, endpoint_required=head.slug is None
             )
+            entry.request = request
             if head.slug is None:
                 entry.endpoint = endpoint = self._dispatch(caller, request, entry)
                 deadline.start(endpoint)
@@ -97,6 +98,7 @@ class Pipeline:
             with self.budget.reserve(endpoint, request) as reservation:
                 entry.begin("guardrails")
                 request = await self.large_work.call(size, self.guardrails.apply, endpoint, request)
+                entry.guarded = request
 
                 entry.begin("input_schema")
                 await self.large_work.call(size, self.schemas.check_input, endpoint, request)
@@ -115,7 +117,7 @@ class Pipeline:
         """The whole answer that wins, checked and settled."""
         endpoint, entry = asked.endpoint, asked.entry
         answered = await self.provider_call.ask(endpoint, asked.prompt, asked.deadline.at, entry.attempts)
-        reply = answered.reply
+        entry.reply = reply = answered.reply
         usage = reply.usage or estimate_usage(asked.prompt, reply)
         asked.reservation.settle(usage)
         entry.won(answered.candidate, reply.model, usage, asked.reservation.spent_nano_usd)
@@ -149,12 +151,15 @@ class Pipeline:
                 ends_at=ends_at,
                 limit_ms=limit_ms,
                 prompt_chars=count_characters(prompt.messages),
+                keeps_text=endpoint.log_bodies != "none",
             )
             try:
                 await relay.run()
             finally:
                 asked.reservation.settle(relay.usage)
                 entry.won(candidate, relay.model or candidate.model, relay.usage, asked.reservation.spent_nano_usd)
+                if relay.keeps_text:
+                    entry.reply = relay.reply_so_far()
             entry.failure = relay.failure
         finally:
             await stream.aclose()

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from attrs import field, frozen
 
-from pg_trio.config.bounds import MIB, Between, BodyBytes, HeadBytes, HostPort, Milliseconds
+from pg_trio.config.bounds import GIB, MIB, Between, BodyBytes, HeadBytes, HostPort, Milliseconds
 from pg_trio.domain.project import Credential, Project
 
 
@@ -45,6 +45,11 @@ class GatewaySettings:
     log_queue_rows: Annotated[int, Between(1, 10_000_000)] = 10_000
     # At most this long from an answer to its row in the file.
     log_batch_ms: Milliseconds = 50
+    # Characters kept of each body, where an endpoint keeps them. 16,384: a page of text is 2,000 to 3,000; LiteLLM cuts
+    # each string of a logged prompt at 2,048, Google's log entries end at 256 KiB.
+    log_body_chars: Annotated[int, Between(256, MIB)] = 16_384
+    # Bodies waiting for the log's writer; past it, and past half of `log_queue_rows`, rows go without theirs.
+    log_queue_body_bytes: Annotated[int, Between(0, GIB)] = 16 * MIB
 
 
 @frozen(slots=True)

@@ -15,6 +15,7 @@ from attrs import field, frozen
 
 from pg_trio.config.bounds import DAY_MS, Between, Count, Length, Milliseconds, Money, Name, Shape, Text
 from pg_trio.domain.guardrails import PiiType
+from pg_trio.domain.log_body import LogBodies
 from pg_trio.domain.project import SLUG_PATTERN, ProjectType
 
 Slug = Annotated[
@@ -155,6 +156,7 @@ class EndpointTable:
     idle_timeout_ms: Milliseconds | None = None
     # 0: all candidates at once.
     hedge_after_ms: Annotated[int, Between(0, DAY_MS)] | None = None
+    log_bodies: LogBodies | None = None
 
 
 @frozen(slots=True)

@@ -59,16 +59,20 @@ class Assembler:
 
     def reply(self) -> Reply:
         """The whole answer, as `read_reply` would have given it. Only after `Finished`, and only with `keeps_text`."""
+        assert self.finish_reason is not None, "an answer that is not whole is no reply"
         assert self.id is not None
         assert self.model is not None
-        assert self.finish_reason is not None, "an answer that is not whole is no reply"
+        return self.reply_so_far()
+
+    def reply_so_far(self) -> Reply:
+        """What has come of the answer; one that is not whole ends with `error`. Only with `keeps_text`."""
         assert self._keeps_text, "nothing was kept to make a reply of"
         content = self._text.getvalue()
         return Reply(
-            id=self.id,
-            model=self.model,
+            id=self.id or "",
+            model=self.model or "",
             content=None if self._calls and not content else content,
-            finish_reason=self.finish_reason,
+            finish_reason=self.finish_reason or "error",
             usage=self.reported,
             tool_calls=tuple([ToolCall(call.id, call.name, call.arguments.getvalue()) for call in self._calls]),
         )

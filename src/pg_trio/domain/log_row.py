@@ -52,6 +52,7 @@ class LogRow:
 
     Fields are None (or empty) for what the request did not get to: an unknown token has no project, a refused
     request no provider. `endpoint_slug` is what was asked for, also where no such endpoint exists.
+    Bodies are JSON text, where the endpoint keeps them (domain/log_body.py).
     """
 
     request_id: UUID
@@ -71,3 +72,5 @@ class LogRow:
     cost_nano_usd: int | None = None
     stages_ms: Mapping[str, float] = field(factory=dict)
     attempts: tuple[AttemptRow, ...] = ()
+    request_body: str | None = field(default=None, repr=False)
+    response_body: str | None = field(default=None, repr=False)

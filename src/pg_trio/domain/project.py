@@ -10,6 +10,7 @@ from attrs import field, frozen
 
 from pg_trio.domain.chat import JsonObject
 from pg_trio.domain.guardrails import GuardrailRules
+from pg_trio.domain.log_body import LogBodies
 from pg_trio.domain.secret import Secret
 
 ProjectType: TypeAlias = Literal["ai_gateway", "ai_wrapper", "api_gateway", "mcp_gateway"]
@@ -84,6 +85,7 @@ class Endpoint:
     first_token_timeout_ms: int = 30_000
     idle_timeout_ms: int = 30_000
     hedge_after_ms: int | None = None
+    log_bodies: LogBodies = "none"
 
 
 @frozen(slots=True, eq=False)

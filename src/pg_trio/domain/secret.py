@@ -86,6 +86,11 @@ def mask_secrets(said: str, known: Iterable[Secret] = ()) -> str:
     return _cut(" ".join(words), SAID_CHARS)
 
 
+def mask_credentials(text: str) -> str:
+    """The text as it is, of any length, but with a mask for each part that has the shape of a credential."""
+    return _SECRET_SHAPES.sub(MASK, text)
+
+
 def mask_client_text(text: str, limit: int = CLIENT_TEXT_CHARS) -> str:
     """A client's own text, safe in an answer or a log: credentials masked, on one line, at most `limit` characters.
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
 from itertools import pairwise
 from types import TracebackType
 from typing import Protocol
 
+import orjson
 import trio
+from attrs import evolve
 
 from pg_trio.domain.call import Call
-from pg_trio.domain.chat import Usage
+from pg_trio.domain.chat import ChatRequest, JsonObject, Reply, Usage
+from pg_trio.domain.log_body import BodyBudget
 from pg_trio.domain.log_row import Attempts, LogRow
 from pg_trio.domain.project import Caller, Candidate, Endpoint
 from pg_trio.domain.secret import mask_client_text
@@ -32,9 +36,15 @@ class LogEntry:
     The stages' results are noted here as they come, so that a request that fails leaves what it got to.
     """
 
-    def __init__(self, sink: LogSink, call: Call) -> None:
+    # What bodies are made of. Attributes of the class until they are noted: most entries end before, or keep none.
+    request: ChatRequest | None = None
+    guarded: ChatRequest | None = None
+    reply: Reply | None = None
+
+    def __init__(self, sink: LogSink, call: Call, body_chars: int) -> None:
         head = call.head
         self._sink = sink
+        self._body_chars = body_chars
         self._call = call
         self._head = head
         self._marks: list[tuple[str, float]] = []
@@ -88,7 +98,21 @@ class LogEntry:
             status, code, text = CLIENT_LEFT, "ClientLeft", "The client closed the connection."
         elif error is not None:
             status, code, text = InternalError.status, InternalError.__name__, InternalError.text
-        self._sink.record(self._row(status, code, text))
+        row = self._row(status, code, text)
+        if self.endpoint is not None and self.endpoint.log_bodies != "none":
+            row = self._with_bodies(row, shows_texts=self.endpoint.log_bodies == "full")
+        self._sink.record(row)
+
+    def _with_bodies(self, row: LogRow, *, shows_texts: bool) -> LogRow:
+        request = self.guarded or self.request
+        if request is not None:
+            # What no guardrail has seen yet, or one refused, is never shown.
+            budget = BodyBudget(self._body_chars, shows_texts and self.guarded is not None)
+            row = evolve(row, request_body=_to_json(budget.describe_request(request)))
+        if self.reply is not None:
+            budget = BodyBudget(self._body_chars, shows_texts)
+            row = evolve(row, response_body=_to_json(budget.describe_reply(self.reply)))
+        return row
 
     def _row(self, status: int, code: str | None, text: str | None) -> LogRow:
         caller, endpoint, winner, usage = self.caller, self.endpoint, self.winner, self.usage
@@ -113,12 +137,20 @@ class LogEntry:
         )
 
 
-class Log:
-    """Opens an entry for each request."""
+def _to_json(body: JsonObject) -> str:
+    try:
+        return orjson.dumps(body).decode()
+    except orjson.JSONEncodeError:  # half a surrogate pair: `json` writes it as an escape
+        return json.dumps(body)
 
-    def __init__(self, sink: LogSink) -> None:
+
+class Log:
+    """Opens an entry for each request. `body_chars`: what is kept of each body, where an endpoint keeps them."""
+
+    def __init__(self, sink: LogSink, body_chars: int) -> None:
         self._sink = sink
+        self._body_chars = body_chars
 
     def open(self, call: Call) -> LogEntry:
         """An entry for the call."""
-        return LogEntry(self._sink, call)
+        return LogEntry(self._sink, call, self._body_chars)

@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import trio
-from attrs import define, field
+from attrs import Factory, define, field
 
 from pg_trio.domain.assembler import Assembler
 from pg_trio.domain.call import StreamClient
-from pg_trio.domain.chat import Usage
+from pg_trio.domain.chat import Reply, Usage
 from pg_trio.domain.events import Broken, Event
 from pg_trio.errors import (
     AttemptFailed,
@@ -58,8 +58,12 @@ class Relay:
     ends_at: float
     limit_ms: int
     prompt_chars: int
+    # Whether `reply_so_far` is wanted.
+    keeps_text: bool = False
     failure: GatewayError | None = None
-    _assembler: Assembler = field(factory=lambda: Assembler(keeps_text=False))
+    _assembler: Assembler = field(
+        default=Factory(lambda relay: Assembler(keeps_text=relay.keeps_text), takes_self=True), init=False
+    )
     _lived_at: float = field(factory=trio.current_time)
     _sent_at: float = field(factory=trio.current_time)
     # False while a write waits for the client.
@@ -76,6 +80,10 @@ class Relay:
     def model(self) -> str | None:
         """The model that answers, as the provider calls it."""
         return self._assembler.model
+
+    def reply_so_far(self) -> Reply:
+        """What was relayed, put together. Only with `keeps_text`."""
+        return self._assembler.reply_so_far()
 
     async def run(self) -> None:
         """Pass the whole stream on and end it; `failure` says whether it broke.

@@ -2,8 +2,10 @@
 
 Rules:
 1. `record` never waits and never fails: past `log_queue_rows` unwritten rows, and after closing, it drops and counts.
+   Bodies go first: past `log_queue_body_bytes` of them, or half of the rows, a row is recorded without its own.
 2. One writer a process. A batch starts at most `log_batch_ms` after its first row was recorded, or when the batch
-   before it is in the file. A batch is one statement, so one transaction, on the store's own thread.
+   before it is in the file. A batch is one statement, so one transaction, on the store's own thread, of at most
+   BATCH_ROWS rows and (but for its last row) BATCH_BODY_BYTES of bodies.
 3. A batch that cannot be written is kept and tried again, slower and slower; the bound of rule 1 counts it too.
 4. Closing writes what is left, not the writer task's end: rows may be recorded until then, and after `aclose` every
    recorded row is in the file, unless the file could not be written for CLOSE_LIMIT_S.
@@ -14,12 +16,14 @@ from __future__ import annotations
 import logging
 from collections import deque
 from functools import partial
-from itertools import islice
+from itertools import accumulate, chain, islice
+from sys import getsizeof
 from types import TracebackType
 from typing import Self
 from uuid import UUID
 
 import trio
+from attrs import evolve
 
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.log_row import LogRow
@@ -35,6 +39,8 @@ CLOSE_LIMIT_S = 5.0
 # Back-off of a failing writer: from twice a common batch to what a person at a full disk does not notice.
 FIRST_RETRY_S = 0.1
 LAST_RETRY_S = 5.0
+# 1 MiB: some 10 ms of writing, so that nobody waits long for the file's lock.
+BATCH_BODY_BYTES = 1024 * 1024
 
 
 class LogStore:
@@ -42,14 +48,18 @@ class LogStore:
 
     def __init__(self, settings: GatewaySettings, connection: SerialConnection) -> None:
         self._queue_rows = settings.log_queue_rows
+        self._queue_body_bytes = settings.log_queue_body_bytes
         self._batch_s = settings.log_batch_ms / 1000
         self._connection = connection
         self._waiting: deque[LogRow] = deque()
+        self._body_bytes = 0
         self._wake = trio.Event()
         self._closing = trio.Event()
         self._batch_lock = trio.Lock()
         self._outage = Outage(_log, "cannot write the log")
         self.dropped = 0
+        self.dropped_bodies = 0
+        self._told = (0, 0)
 
     @classmethod
     async def open(cls, settings: GatewaySettings, *, busy_limit_s: float = BUSY_LIMIT_S) -> Self:
@@ -76,13 +86,26 @@ class LogStore:
         return len(self._waiting)
 
     def record(self, row: LogRow) -> bool:
-        """True: the row will be in the file. False: it was dropped, and counted in `dropped`."""
+        """True: the row will be in the file. False: it was dropped, and counted in `dropped`.
+
+        Its bodies may be dropped alone: `dropped_bodies` counts the rows that lost theirs.
+        """
         if self._closing.is_set() or len(self._waiting) >= self._queue_rows:
             self.dropped += 1
             return False
+        if row.request_body is not None or row.response_body is not None:
+            row = self._admit_bodies(row)
         self._waiting.append(row)
         self._wake.set()
         return True
+
+    def _admit_bodies(self, row: LogRow) -> LogRow:
+        size = _body_bytes(row)
+        if self._body_bytes + size > self._queue_body_bytes or 2 * len(self._waiting) >= self._queue_rows:
+            self.dropped_bodies += 1
+            return evolve(row, request_body=None, response_body=None)
+        self._body_bytes += size
+        return row
 
     async def write(self) -> None:
         """Write what is recorded, until cancelled or closed. Failures are logged and tried again."""
@@ -123,6 +146,7 @@ class LogStore:
             self.dropped += len(self._waiting)
             _log.error("%d log rows were lost at closing.", len(self._waiting))
             self._waiting.clear()
+            self._body_bytes = 0
 
     async def _write_rest(self) -> None:
         while self._waiting:
@@ -135,7 +159,7 @@ class LogStore:
         async with self._batch_lock:
             self._wake = trio.Event()
             # They stay in the queue until they are in the file: the bound counts them, and a cancellation loses none.
-            rows = list(islice(self._waiting, BATCH_ROWS))
+            rows = self._next_batch()
             if not rows:  # woken by closing, or `aclose` wrote them first
                 return
             try:
@@ -145,15 +169,38 @@ class LogStore:
                 self._outage.failed(exc)
                 raise
             # Fewer where `aclose` gave up on them meanwhile.
-            for _ in range(min(len(rows), len(self._waiting))):
-                self._waiting.popleft()
+            written = [self._waiting.popleft() for _ in range(min(len(rows), len(self._waiting)))]
+            if self._body_bytes:
+                self._body_bytes -= sum(map(_body_bytes, written))
             if self._waiting:
                 self._wake.set()
         self._outage.succeeded()
+        self._tell_dropped()
         if refused:
             self.dropped += len(refused)
+            self._told = (self.dropped, self.dropped_bodies)
             _log.error("%d log rows cannot be stored, first: %r", len(refused), refused[0])
+
+    def _tell_dropped(self) -> None:
+        dropped = (self.dropped, self.dropped_bodies)
+        if dropped != self._told:
+            rows, bodies = (now - then for now, then in zip(dropped, self._told, strict=True))
+            _log.error("The log could not keep up: %d rows were dropped, and the bodies of %d more.", rows, bodies)
+            self._told = dropped
+
+    def _next_batch(self) -> list[LogRow]:
+        rows = list(islice(self._waiting, BATCH_ROWS))
+        if self._body_bytes > BATCH_BODY_BYTES:
+            sizes = accumulate(map(_body_bytes, rows))
+            rows = [row for row, size in zip(rows, chain((0,), sizes), strict=False) if size < BATCH_BODY_BYTES]
+        return rows
 
     async def _pause(self, seconds: float) -> None:
         with trio.move_on_after(max(0, seconds)):
             await self._closing.wait()
+
+
+def _body_bytes(row: LogRow) -> int:
+    """Memory that the row's bodies take."""
+    request, response = row.request_body, row.response_body
+    return (getsizeof(request) if request is not None else 0) + (getsizeof(response) if response is not None else 0)

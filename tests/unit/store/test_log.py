@@ -41,6 +41,8 @@ FULL_ROW = LogRow(
         AttemptRow("openai", "gpt-4o-mini", "main", 0.5, 4.0, "failed: 500"),
         AttemptRow("groq", "llama", "spare", 4.0, 11.0, "won"),
     ),
+    request_body='{"messages":[{"role":"user","content":"Grüße 🙂"}]}',
+    response_body='{"content":"Hello"}',
 )
 
 
@@ -121,6 +123,48 @@ async def test_overflow_is_counted(store: LogStore, settings: GatewaySettings) -
     assert [True] * 100 + [False] * 3 == recorded
     assert 3 == store.dropped
     assert [make_row(number) for number in range(100)] == await read_all(settings)
+
+
+def with_body(number: int, characters: int) -> LogRow:
+    return evolve(make_row(number), request_body="x" * characters)
+
+
+async def test_bodies_are_dropped_before_rows(settings: GatewaySettings) -> None:
+    # Two bodies fit (with what Python adds to each); after half of the queue's 100 rows, none does.
+    async with await LogStore.open(evolve(settings, log_queue_body_bytes=2_500)) as store:
+        recorded = [store.record(with_body(number, 1_000)) for number in range(4)]
+        recorded += [store.record(make_row(number)) for number in range(4, 99)]
+        recorded += [store.record(with_body(number, 1)) for number in (99, 100)]
+
+    assert ([True] * 100 + [False], 1, 3) == (recorded, store.dropped, store.dropped_bodies)
+    kept = [row.at for row in await read_all(settings) if row.request_body is not None]
+    assert [0.0, 1.0] == kept
+
+
+async def test_written_bodies_make_room(settings: GatewaySettings, nursery: trio.Nursery) -> None:
+    store = await LogStore.open(evolve(settings, log_queue_body_bytes=2_500))
+    nursery.start_soon(store.write)
+    for number in range(5):
+        store.record(with_body(number, 2_000))
+        await eventually(lambda: store.waiting == 0)
+    await store.aclose()
+
+    assert 0 == store.dropped_bodies
+    assert [2_000] * 5 == [len(row.request_body or "") for row in await read_all(settings)]
+
+
+async def test_batches_of_bodies_are_bounded(store: LogStore, settings: GatewaySettings) -> None:
+    sizes: list[int] = []
+    store._connection._connection.set_trace_callback(lambda statement: sizes.append(len(statement)))
+    rows = [with_body(number, 300_000) for number in range(10)]
+    for row in rows:
+        store.record(row)
+
+    await store.aclose()
+
+    assert rows == await read_all(settings)
+    # Four of them pass the bound of 1 MiB; each statement ends with the one that does.
+    assert [4, 4, 2] == [round(size / 300_000) for size in sizes]
 
 
 async def test_long_queue_is_written_in_parts(settings: GatewaySettings) -> None:
@@ -213,9 +257,10 @@ async def test_failing_writer_keeps_rows(
 
     assert [make_row(number) for number in range(1, 101)] == await read_all(settings)
     assert 3 == store.dropped
-    first, second = [record.getMessage() for record in caplog.records]
+    first, second, third = [record.getMessage() for record in caplog.records]
     assert "log.db: locked by another process for too long" in first
     assert "cannot write the log: works again." == second
+    assert "The log could not keep up: 3 rows were dropped, and the bodies of 0 more." == third
 
 
 async def test_closing_gives_up_in_time(

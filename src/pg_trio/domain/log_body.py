@@ -1,0 +1,128 @@
+"""What the log keeps of a request and its answer, where an endpoint asks for bodies. Bounded, plain JSON, synchronous.
+
+Rules:
+1. `full` keeps the texts as the guardrails left them; `redacted` keeps the shape, with a length in place of each text.
+2. A request that has not passed the guardrails is kept redacted under `full` too: what they would have masked or
+   refused must not reach the log.
+3. Texts take from one budget of characters, in their order. The one that does not fit is cut and says by how much; what
+   comes after it is left out, and the body has `"cut": true`. The budget bounds what is built, and what that costs.
+4. Data in base64 (images, audio, files) is its length under `full` too: nobody reads it in a log.
+5. What has the shape of a credential is masked: keys get pasted into chats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+from attrs import define
+
+from pg_trio.domain.chat import ChatRequest, Json, JsonObject, Message, Reply, ToolCall
+from pg_trio.domain.secret import mask_credentials
+
+LogBodies: TypeAlias = Literal["full", "redacted", "none"]
+
+# What every object of a body costs beside its texts, so that a thousand empty messages are not for nothing.
+_OBJECT_CHARS = 16
+_NUMBER_CHARS = 4
+# A secret that the cut runs through is still known as one by so much of its tail.
+_MARGIN_CHARS = 256
+_DATA_FIELDS = frozenset({"data", "file_data"})
+
+
+@define
+class BodyBudget:
+    """One body while it is built: how many characters are left for it, and whether its texts are shown."""
+
+    characters_left: int
+    shows_texts: bool
+
+    def describe_request(self, request: ChatRequest) -> JsonObject:
+        """The request as it is after `read_request` or the guardrails, in the client's own terms."""
+        body: dict[str, Json] = {
+            "messages": [self._describe_message(message) for message in request.messages if self.characters_left > 0]
+        }
+        if request.tools:
+            body["tools"] = self._describe_json(request.tools) if self.shows_texts else len(request.tools)
+        if request.tool_choice is not None and self.shows_texts:
+            body["tool_choice"] = self._describe_json(request.tool_choice)
+        if request.stream:
+            body["stream"] = True
+        if request.session_id is not None:
+            body["session_id"] = str(request.session_id)
+        return self._mark_cut(body)
+
+    def describe_reply(self, reply: Reply) -> JsonObject:
+        """The answer, or what had come of it. Usage and model have columns of their own."""
+        body: dict[str, Json] = {}
+        if reply.content is not None:
+            body["content"] = self._show(reply.content)
+        if reply.tool_calls:
+            body["tool_calls"] = self._describe_calls(reply.tool_calls)
+        body["finish_reason"] = reply.finish_reason
+        return self._mark_cut(body)
+
+    def _mark_cut(self, body: dict[str, Json]) -> JsonObject:
+        if self.characters_left <= 0:
+            body["cut"] = True
+        return body
+
+    def _describe_message(self, message: Message) -> JsonObject:
+        self.characters_left -= _OBJECT_CHARS
+        shown: dict[str, Json] = {"role": message.role}
+        if message.name is not None:
+            shown["name"] = self._show(message.name)
+        if isinstance(message.content, str):
+            shown["content"] = self._show(message.content)
+        elif message.content is not None:
+            shown["content"] = [self._describe_part(part) for part in message.content if self.characters_left > 0]
+        if message.tool_calls:
+            shown["tool_calls"] = self._describe_calls(message.tool_calls)
+        if message.tool_call_id is not None:
+            shown["tool_call_id"] = self._show(message.tool_call_id)
+        return shown
+
+    def _describe_part(self, part: JsonObject) -> JsonObject:
+        return {key: value if key == "type" else self._describe_json(value) for key, value in part.items()}
+
+    def _describe_calls(self, calls: Sequence[ToolCall]) -> list[Json]:
+        return [
+            {"id": self._show(call.id), "name": self._show(call.name), "arguments": self._show(call.arguments)}
+            for call in calls
+            if self.characters_left > 0
+        ]
+
+    def _describe_json(self, value: Json) -> Json:
+        """A JSON value of any shape; its depth is bounded by `max_json_depth`."""
+        if isinstance(value, str):
+            return self._show(value)
+        if isinstance(value, dict):
+            self.characters_left -= _OBJECT_CHARS
+            return {
+                self._show_key(key): _length_of(item) if key in _DATA_FIELDS else self._describe_json(item)
+                for key, item in value.items()
+                if self.characters_left > 0
+            }
+        if isinstance(value, list | tuple):
+            return [self._describe_json(item) for item in value if self.characters_left > 0]
+        self.characters_left -= _NUMBER_CHARS
+        return value
+
+    def _show_key(self, key: str) -> str:
+        # Where texts are not shown, only objects whose keys are the format's own are described.
+        return self._show(key) if self.shows_texts else key
+
+    def _show(self, text: str) -> str:
+        if not self.shows_texts or text.startswith("data:"):
+            self.characters_left -= _OBJECT_CHARS
+            return _length_of(text)
+        left = max(0, self.characters_left)
+        self.characters_left -= len(text)
+        if len(text) <= left:
+            return mask_credentials(text)
+        kept = mask_credentials(text[: left + _MARGIN_CHARS])[:left]
+        return f"{kept}… [{len(text) - left} characters cut]"
+
+
+def _length_of(value: Json) -> str:
+    return f"[{len(value)} characters]" if isinstance(value, str) else "[no text]"
