@@ -76,6 +76,7 @@ class Resolver:
     ) -> Endpoint | None:
         self._check_slug(table, path)
         self._check_template(table, path)
+        self._check_hedging(table, path)
         self._note_what_is_not_yet(table, path)
         candidates = self._resolve_candidates(table, path)
         rules = narrow_rules(wider, table.guardrails, (*path, "guardrails"), self.mistakes)
@@ -130,6 +131,10 @@ class Resolver:
             )
         if table.streaming_enabled and table.output_schema is not None:
             self.mistakes.add((*path, "streaming_enabled"), "not together with output_schema")
+
+    def _check_hedging(self, table: EndpointTable, path: Path) -> None:
+        if table.hedge_after is not None and table.hedge_after_ms is not None:
+            self.mistakes.add((*path, "hedge_after"), "not together with hedge_after_ms")
 
     def _note_what_is_not_yet(self, table: EndpointTable, path: Path) -> None:
         for name, text in NOT_YET.items():

@@ -21,6 +21,8 @@ from pg_trio.domain.project import SLUG_PATTERN, ProjectType
 Slug = Annotated[
     str, Shape(re.compile(SLUG_PATTERN), "a slug: 1–64 of a-z, 0-9 and -, starting and ending with a letter or digit")
 ]
+# Below the median a hedge is not a remedy for slowness but a second call as a rule; p100 would never hedge.
+Percentile = Annotated[str, Shape(re.compile(r"p[5-9][0-9]"), "a percentile from p50 to p99")]
 Characters = Annotated[int, Between(0, 1_000_000_000)]
 
 
@@ -156,6 +158,8 @@ class EndpointTable:
     idle_timeout_ms: Milliseconds | None = None
     # 0: all candidates at once.
     hedge_after_ms: Annotated[int, Between(0, DAY_MS)] | None = None
+    # The same, learned: a percentile of the candidate's own recent times.
+    hedge_after: Percentile | None = None
     log_bodies: LogBodies | None = None
 
 

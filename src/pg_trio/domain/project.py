@@ -85,6 +85,7 @@ class Endpoint:
     first_token_timeout_ms: int = 30_000
     idle_timeout_ms: int = 30_000
     hedge_after_ms: int | None = None
+    hedge_after: str | None = None
     log_bodies: LogBodies = "none"
 
 

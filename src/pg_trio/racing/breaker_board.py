@@ -13,13 +13,14 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from attrs import frozen
 
 from pg_trio.racing.breaker import Breaker, BreakerRules, Fault, Pass
 
 C = TypeVar("C")
+C_contra = TypeVar("C_contra", contravariant=True)
 
 
 class BreakerOpen(Exception):
@@ -30,10 +31,35 @@ class BreakerOpen(Exception):
         self.retry_after_s = retry_after_s
 
 
+class Permit(Protocol):
+    """One call to one candidate, known to its breakers. Tell it how the call ended; the first word counts, so
+    `cancelled` may always come last."""
+
+    @property
+    def is_probe(self) -> bool: ...
+
+    def succeeded(self, now: float) -> None: ...
+
+    def failed(self, fault: Fault, now: float, retry_after_s: float | None = None) -> None: ...
+
+    def cancelled(self) -> None: ...
+
+
+class Breakers(Protocol[C_contra]):
+    """The breakers of all candidates, by whoever keeps them: one process (BreakerBoard), or all workers together."""
+
+    def order(self, candidates: Sequence[C], now: float) -> list[C]: ...
+
+    def may_ask(self, candidate: C_contra, now: float) -> bool: ...
+
+    def wait_s(self, candidate: C_contra, now: float, *, is_alone: bool = False) -> float: ...
+
+    def begin(self, candidate: C_contra, now: float, *, is_alone: bool = False) -> Permit: ...
+
+
 @frozen(slots=True, eq=False)
-class Permit:
-    """One call to one candidate, known to the breakers of its target and its credential. Tell it how the call ended;
-    the first word counts, so `cancelled` may always come last."""
+class BoardPermit:
+    """A permit of a BreakerBoard."""
 
     _target: Breaker
     _credential: Breaker
@@ -109,14 +135,14 @@ class BreakerBoard(Generic[C]):
         """Seconds until a call may go there."""
         return max(breaker.wait_s(now, is_alone=is_alone) for breaker in self._of(candidate))
 
-    def begin(self, candidate: C, now: float, *, is_alone: bool = False) -> Permit:
+    def begin(self, candidate: C, now: float, *, is_alone: bool = False) -> BoardPermit:
         """Note a call as it starts. `is_alone` as in a request with no other candidate."""
         target, credential = self._of(candidate)
         may_ask = self.wait_s(candidate, now, is_alone=is_alone) == 0.0
         # Asked as a last resort, it takes no probe's place with the one breaker while the other is open.
         target_pass = target.begin(now, is_alone=is_alone) if may_ask else target.begin_unasked()
         credential_pass = credential.begin(now, is_alone=is_alone) if may_ask else credential.begin_unasked()
-        return Permit(target, credential, target_pass, credential_pass, [])
+        return BoardPermit(target, credential, target_pass, credential_pass, [])
 
     def as_dict(self, now: float) -> dict[str, dict[str, object]]:
         """The state of every breaker that has seen a call, for an admin route."""

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections.abc import Hashable
+from typing import Protocol
 
 from attrs import frozen
 
@@ -38,6 +40,26 @@ class LatencyRules:
     ceiling_s: float = 30.0
     # Walking the buckets takes 10 µs, so that is not done for every request.
     refresh_s: float = 0.25
+
+
+class Latency(Protocol):
+    """What is known of one candidate's times, by whoever keeps it."""
+
+    def record(self, took_s: float, now: float) -> None:
+        """Count a call that was answered after this long."""
+
+    def record_beaten(self, given_s: float, now: float) -> None:
+        """Count a call that was cancelled after this long."""
+
+    def estimate_s(self, now: float) -> float | None:
+        """The quantile; None while too little is known."""
+
+
+class Latencies(Protocol):
+    """The estimates of all candidates, by whoever keeps them: one process, or all workers together."""
+
+    def estimate_of(self, key: Hashable, rules: LatencyRules) -> Latency:
+        """The estimate of a key, made where it is asked for first; one key is always asked for by the same rules."""
 
 
 class LatencyEstimate:
@@ -106,6 +128,17 @@ class LatencyEstimate:
         self._before, self._count_before = (self._now, self._count_now) if is_recent else (_empty(), 0)
         self._now, self._count_now = _empty(), 0
         self._began_at = now
+
+
+class LatencyBoard:
+    """The estimates that one process keeps for itself; bounded by what is configured."""
+
+    def __init__(self) -> None:
+        self._estimates: dict[Hashable, LatencyEstimate] = {}
+
+    def estimate_of(self, key: Hashable, rules: LatencyRules) -> Latency:
+        """See Latencies."""
+        return self._estimates.setdefault(key, LatencyEstimate(rules))
 
 
 def _empty() -> array[int]:

@@ -25,7 +25,8 @@ from pg_trio.errors import (
     UpstreamUnreachable,
 )
 from pg_trio.racing.large_work import LargeWork
-from pg_trio.stages.provider_call import ProviderCall
+from pg_trio.racing.latency import LatencyBoard, LatencyRules
+from pg_trio.stages.provider_call import Memory, ProviderCall
 from pg_trio.stages.provider_call.exchange import Exchange
 from pg_trio.stages.provider_call.stream import StreamReader
 
@@ -111,13 +112,32 @@ def endpoint(*names: str, attempt_timeout_ms: int = 1_000) -> Endpoint:
     )
 
 
-def provider_call(transport: FakeTransport, disabled: frozenset[str] = frozenset()) -> ProviderCall:
+def provider_call(
+    transport: FakeTransport, disabled: frozenset[str] = frozenset(), memory: Memory | None = None
+) -> ProviderCall:
     adapters: Callable[[str], FakeAdapter] = lambda _: FakeAdapter()  # noqa: E731
-    return ProviderCall(Exchange(adapters, {"direct": transport}, lambda: 0.0, LargeWork()), disabled, 0.05)
+    return ProviderCall(Exchange(adapters, {"direct": transport}, lambda: 0.0, LargeWork()), disabled, 0.05, memory)
 
 
 def good(text: str = "Hello") -> FakeResponse:
     return FakeResponse([text.encode()])
+
+
+@define
+class EndlessResponse(FakeResponse):
+    """The same body each time that it is opened."""
+
+    text: bytes = b""
+    is_read: bool = False
+
+    async def receive_some(self) -> bytes:
+        await trio.lowlevel.checkpoint()
+        self.is_read = not self.is_read
+        return self.text if self.is_read else b""
+
+
+def good_for_ever(text: str) -> FakeResponse:
+    return EndlessResponse([], text=text.encode())
 
 
 def refused(status: int, retry_after: str | None = None) -> FakeResponse:
@@ -256,6 +276,55 @@ async def test_request_with_tools_is_not_hedged(autojump_clock: MockClock) -> No
     await provider_call(transport).ask(hedged, evolve(PROMPT, tools=({"type": "function"},)), math.inf, Attempts(0))
 
     assert ["a"] == transport.asked
+
+
+async def ask_often(call: ProviderCall, endpoint: Endpoint, times: int) -> None:
+    for _ in range(times):
+        await call.ask(endpoint, PROMPT, math.inf, Attempts(0))
+
+
+async def test_learned_hedge_comes_after_usual_time(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": good_for_ever("slow"), "b": good_for_ever("quick")}, after_s={"a": 0.2})
+    call = provider_call(transport)
+    learned = evolve(endpoint("a", "b", attempt_timeout_ms=60_000), hedge_after="p95")
+    await ask_often(call, learned, 20)
+    asked_before = list(transport.asked)
+
+    transport.after_s["a"] = 9
+    attempts = Attempts(trio.current_time())
+    answered = await call.ask(learned, PROMPT, math.inf, attempts)
+
+    assert ["a"] * 20 == asked_before
+    assert "quick" == answered.reply.content
+    assert "cancelled: hedge lost" == attempts.rows[0].outcome
+    # The upper bound of the bucket that 200 ms fall in: at most 6 % above.
+    assert 200 < attempts.rows[1].started_ms <= 212
+
+
+async def test_learned_hedge_knows_nothing_yet(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": good_for_ever("slow"), "b": good("quick")}, after_s={"a": 0.2})
+    call = provider_call(transport)
+    learned = evolve(endpoint("a", "b", attempt_timeout_ms=60_000), hedge_after="p95")
+    await ask_often(call, learned, 19)
+
+    transport.after_s["a"] = 59
+    attempts = Attempts(trio.current_time())
+    await call.ask(learned, PROMPT, math.inf, attempts)
+
+    assert 30_000 == attempts.rows[1].started_ms
+
+
+async def test_failures_teach_no_pace(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": refused(404), "b": good_for_ever("quick")}, after_s={"b": 0.1})
+    latencies = LatencyBoard()
+    call = provider_call(transport, memory=Memory(latencies=latencies))
+
+    await ask_often(call, evolve(endpoint("a", "b"), hedge_after="p50"), 25)
+
+    rules = LatencyRules(quantile=0.5)
+    [a, b] = [latencies.estimate_of(("answer", "p50", name, f"model-{name}"), rules) for name in "ab"]
+    assert a.estimate_s(trio.current_time()) is None
+    assert 0.1 == pytest.approx(b.estimate_s(trio.current_time()), rel=0.06)
 
 
 async def test_failing_candidate_is_asked_last(autojump_clock: MockClock) -> None:

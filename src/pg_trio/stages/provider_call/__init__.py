@@ -2,11 +2,13 @@
 
 call.py       who is asked, in which order; what the client is told where nobody answered
 exchange.py   one candidate's try: a whole answer read, or a stream opened up to its first token
+plan.py       how an endpoint's candidates are asked: decided once for each endpoint
+pace.py       when a silent candidate is hedged
 runner.py     what the race needs to know of a try: its limits, its hedges, its faults, its row
 stream.py     a stream that won
 """
 
-from pg_trio.stages.provider_call.call import ProviderCall
+from pg_trio.stages.provider_call.call import Memory, ProviderCall
 from pg_trio.stages.provider_call.stream import OpenStream
 
-__all__ = ["OpenStream", "ProviderCall"]
+__all__ = ["Memory", "OpenStream", "ProviderCall"]

@@ -2,8 +2,9 @@
 
 Rules (the contract's section "Provider call"):
 1. A candidate that fails in a way another might not starts the next at once; a request that is refused as malformed
-   would be refused everywhere, so it ends the call. With `hedge_after_ms` a silent candidate keeps running, and the
-   next starts beside it; the first to answer wins, the others are cancelled and their connections closed.
+   would be refused everywhere, so it ends the call. With `hedge_after_ms` or `hedge_after` a silent candidate keeps
+   running, and the next starts beside it; the first to answer wins, the others are cancelled and their connections
+   closed.
 2. `attempt_timeout_ms` ends one candidate's try where another is left; the last one has all the time that remains. A
    stream's try wins with its first token, and is ended after `first_token_timeout_ms` in any case.
 3. A candidate that keeps failing, or sent a `Retry-After`, is asked last, or not at all while others are left. A lone
@@ -21,6 +22,7 @@ from functools import partial
 from typing import TypeVar
 
 import trio
+from attrs import field, frozen
 
 from pg_trio.domain.call import Answered
 from pg_trio.domain.chat import Prompt, Reply
@@ -30,52 +32,90 @@ from pg_trio.domain.secret import Secret, mask_secrets
 from pg_trio.errors import ProviderCallFailed, ProviderDisabled
 from pg_trio.racing.attempt import AllFailed, AttemptLimitPassed, Limits, Won
 from pg_trio.racing.breaker import BreakerRules
-from pg_trio.racing.breaker_board import BreakerBoard, BreakerOpen
+from pg_trio.racing.breaker_board import BreakerBoard, BreakerOpen, Breakers
 from pg_trio.racing.hedge_budget import HedgeBudget, HedgeRules
+from pg_trio.racing.latency import Latencies, LatencyBoard
 from pg_trio.racing.race import race
 from pg_trio.stages.provider_call.exchange import Exchange
+from pg_trio.stages.provider_call.pace import NEVER
+from pg_trio.stages.provider_call.plan import CallPlan, Pacing, make_plan
 from pg_trio.stages.provider_call.runner import CallRunner
 from pg_trio.stages.provider_call.stream import OpenStream
 
 T = TypeVar("T")
 
 
+def make_board() -> BreakerBoard[Candidate]:
+    """Breakers for candidates, kept by this process."""
+    return BreakerBoard(
+        target_of=lambda candidate: (candidate.credential.name, candidate.model),
+        credential_of=lambda candidate: candidate.credential.name,
+        rules=BreakerRules(),
+    )
+
+
+@frozen(slots=True)
+class Memory:
+    """How candidates fared so far: kept by this process, unless somebody else is given who keeps it."""
+
+    breakers: Breakers[Candidate] = field(factory=make_board)
+    latencies: Latencies = field(factory=LatencyBoard)
+
+
+@frozen(slots=True)
+class Asked:
+    """What is asked, until when (Trio's clock), and where tries are noted."""
+
+    prompt: Prompt
+    ends_at: float
+    attempts: Attempts
+
+
 class ProviderCall:
     """Asks candidates, and remembers how they fared. One for each worker."""
 
-    def __init__(self, exchange: Exchange, disabled_providers: frozenset[str], hedge_share: float) -> None:
+    def __init__(
+        self, exchange: Exchange, disabled_providers: frozenset[str], hedge_share: float, memory: Memory | None = None
+    ) -> None:
         self._exchange = exchange
         self._disabled = disabled_providers
         self._hedge_share = hedge_share
         self._hedges: HedgeBudget | None = None
-        self.board: BreakerBoard[Candidate] = BreakerBoard(
-            target_of=lambda candidate: (candidate.credential.name, candidate.model),
-            credential_of=lambda candidate: candidate.credential.name,
-            rules=BreakerRules(),
-        )
+        self.memory = memory or Memory()
+        # Endpoints are what is configured, and live as long as we do.
+        self._plans: dict[Endpoint, CallPlan] = {}
 
     async def ask(self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts) -> Answered:
         """The first whole answer. `ends_at` (Trio's clock) is the deadline that the caller holds.
 
         Raises ProviderCallFailed or ProviderDisabled.
         """
+        plan = self._plan(endpoint)
         exchange = partial(self._exchange.fetch_reply, prompt=prompt)
-        won = await self._race(endpoint, prompt, ends_at, attempts, exchange, _let_go_reply)
+        won = await self._race(plan, plan.answers, Asked(prompt, ends_at, attempts), exchange, _let_go_reply)
         return Answered(won.value, won.attempt.candidate)
 
     async def open_stream(self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts) -> OpenStream:
         """The first stream whose first token has come; the caller closes it. Raises as `ask` does."""
+        plan = self._plan(endpoint)
         limit_s = endpoint.first_token_timeout_ms / 1000
         exchange = partial(self._exchange.open_stream, prompt=prompt, first_token_limit_s=limit_s)
-        won = await self._race(endpoint, prompt, ends_at, attempts, exchange, OpenStream.aclose)
+        won = await self._race(plan, plan.streams, Asked(prompt, ends_at, attempts), exchange, OpenStream.aclose)
         return won.value
+
+    def _plan(self, endpoint: Endpoint) -> CallPlan:
+        plan = self._plans.get(endpoint)
+        if plan is None:
+            plan = self._plans[endpoint] = make_plan(endpoint, self._disabled, self.memory.latencies)
+        if not plan.candidates:
+            raise ProviderDisabled(endpoint.candidates[0].provider)
+        return plan
 
     async def _race(  # one race, for two kinds of answers
         self,
-        endpoint: Endpoint,
-        prompt: Prompt,
-        ends_at: float,
-        attempts: Attempts,
+        plan: CallPlan,
+        pacing: Pacing,
+        asked: Asked,
         exchange: Callable[[Candidate], Awaitable[T]],
         let_go: Callable[[T], Awaitable[None]],
     ) -> Won[Candidate, T]:
@@ -83,35 +123,28 @@ class ProviderCall:
         if hedges is None:
             hedges = self._hedges = HedgeBudget(HedgeRules(share=self._hedge_share), trio.current_time())
         hedges.deposit()
-        candidates = self._order(endpoint)
-        can_hedge = endpoint.hedge_after_ms is not None and not prompt.tools
+        candidates = self._order(plan)
         runner = CallRunner(
             exchange=exchange,
             let_go=let_go,
-            board=self.board,
+            breakers=self.memory.breakers,
             hedges=hedges,
-            attempts=attempts,
+            attempts=asked.attempts,
             is_alone=len(candidates) == 1,
-            hedge_s=(endpoint.hedge_after_ms or 0) / 1000 if can_hedge else None,
+            pace=NEVER if asked.prompt.tools else pacing.pace,
+            learned=pacing.learned,
         )
-        # A lone candidate has all the time there is.
-        limit_s = endpoint.attempt_timeout_ms / 1000 if len(candidates) > 1 else math.inf
         try:
-            return await race(candidates, runner, Limits(ends_at=ends_at, attempt_limit_s=limit_s))
+            return await race(candidates, runner, Limits(ends_at=asked.ends_at, attempt_limit_s=plan.attempt_limit_s))
         except AllFailed as failed:
             raise ProviderCallFailed(_last_word(failed, candidates)) from None
 
-    def _order(self, endpoint: Endpoint) -> Sequence[Candidate]:
-        """The candidates to ask, in order. Raises ProviderDisabled, or ProviderCallFailed for a lone one in trouble."""
-        candidates: Sequence[Candidate] = endpoint.candidates
-        if self._disabled:
-            candidates = [candidate for candidate in candidates if candidate.provider not in self._disabled]
-            if not candidates:
-                raise ProviderDisabled(endpoint.candidates[0].provider)
+    def _order(self, plan: CallPlan) -> Sequence[Candidate]:
+        """The candidates to ask, in order. Raises ProviderCallFailed for a lone one in trouble."""
         try:
-            return self.board.order(candidates, trio.current_time())
+            return self.memory.breakers.order(plan.candidates, trio.current_time())
         except BreakerOpen as exc:
-            said = f"{candidates[0].provider} keeps failing, or asked for a pause; it is not asked for now."
+            said = f"{plan.candidates[0].provider} keeps failing, or asked for a pause; it is not asked for now."
             raise ProviderCallFailed(said, retry_after_s=max(1, math.ceil(exc.retry_after_s))) from None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
@@ -15,8 +14,9 @@ from pg_trio.domain.secret import mask_secrets
 from pg_trio.errors import AttemptFailed, UpstreamRefused
 from pg_trio.racing.attempt import ATTEMPT_LIMIT, Attempt, AttemptEnd, Outcome
 from pg_trio.racing.breaker import Fault
-from pg_trio.racing.breaker_board import BreakerBoard, Permit
+from pg_trio.racing.breaker_board import Breakers, Permit
 from pg_trio.racing.hedge_budget import HedgeBudget
+from pg_trio.stages.provider_call.pace import LearnedPace, Pace
 
 T = TypeVar("T")
 
@@ -29,15 +29,16 @@ PATIENCE_S = 1.0
 
 @define(eq=False)
 class CallRunner(Generic[T]):
-    """The tries of one request; see racing.attempt.Runner. `hedge_s` None: one candidate after the other."""
+    """The tries of one request; see racing.attempt.Runner. `learned` is told how long they took, if anybody asks."""
 
     exchange: Callable[[Candidate], Awaitable[T]]
     let_go: Callable[[T], Awaitable[None]]
-    board: BreakerBoard[Candidate]
+    breakers: Breakers[Candidate]
     hedges: HedgeBudget
     attempts: Attempts
     is_alone: bool
-    hedge_s: float | None
+    pace: Pace
+    learned: LearnedPace | None
     _permits: dict[int, Permit] = field(factory=dict, init=False)
 
     expected: tuple[type[Exception], ...] = (AttemptFailed,)
@@ -45,7 +46,7 @@ class CallRunner(Generic[T]):
     async def start(self, attempt: Attempt[Candidate]) -> T:
         """The candidate's answer. Raises AttemptFailed."""
         now = trio.current_time()
-        self._permits[attempt.number] = self.board.begin(attempt.candidate, now, is_alone=self.is_alone)
+        self._permits[attempt.number] = self.breakers.begin(attempt.candidate, now, is_alone=self.is_alone)
         return await self.exchange(attempt.candidate)
 
     async def discard(self, value: T) -> None:
@@ -54,12 +55,12 @@ class CallRunner(Generic[T]):
 
     def hedge_after_s(self, candidate: Candidate) -> float:
         """How long the candidate may be silent before the next is started beside it."""
-        return math.inf if self.hedge_s is None else self.hedge_s
+        return self.pace.hedge_after_s(candidate)
 
     def may_hedge(self, candidate: Candidate) -> bool:
         """Whether a hedge may go there now; if so, it is paid."""
         now = trio.current_time()
-        return self.board.may_ask(candidate, now) and self.hedges.withdraw(now)
+        return self.breakers.may_ask(candidate, now) and self.hedges.withdraw(now)
 
     def is_final(self, error: Exception) -> bool:
         """Whether everybody would refuse this request."""
@@ -75,6 +76,8 @@ class CallRunner(Generic[T]):
         permit = self._permits.pop(end.attempt.number, None)
         if permit is not None:
             tell(permit, end)
+        if self.learned is not None:
+            self.learned.learn(end, end.attempt.started_at)
 
 
 def tell(permit: Permit, end: AttemptEnd[Candidate]) -> None:

@@ -1,0 +1,48 @@
+"""How an endpoint's candidates are asked: decided once for each endpoint, so that a request pays for what it uses."""
+
+from __future__ import annotations
+
+import math
+
+from attrs import frozen
+
+from pg_trio.domain.project import Candidate, Endpoint
+from pg_trio.racing.latency import Latencies
+from pg_trio.stages.provider_call.pace import NEVER, FixedPace, LearnedPace, Pace, learned_pace
+
+
+@frozen(slots=True, eq=False)
+class Pacing:
+    """When silent candidates are hedged, and who learns from how long they take (None: nobody asks)."""
+
+    pace: Pace
+    learned: LearnedPace | None
+
+
+@frozen(slots=True, eq=False)
+class CallPlan:
+    """An endpoint as the race sees it. `candidates` are those whose provider is on, and may be none."""
+
+    candidates: tuple[Candidate, ...]
+    attempt_limit_s: float
+    answers: Pacing
+    streams: Pacing
+
+
+def make_plan(endpoint: Endpoint, disabled_providers: frozenset[str], latencies: Latencies) -> CallPlan:
+    """The plan of one endpoint."""
+    candidates = tuple(candidate for candidate in endpoint.candidates if candidate.provider not in disabled_providers)
+    return CallPlan(
+        candidates=candidates,
+        # A lone candidate has all the time there is.
+        attempt_limit_s=endpoint.attempt_timeout_ms / 1000 if len(candidates) > 1 else math.inf,
+        answers=_pacing(endpoint, learned_pace(endpoint, "answer", latencies)),
+        streams=_pacing(endpoint, learned_pace(endpoint, "first token", latencies)),
+    )
+
+
+def _pacing(endpoint: Endpoint, learned: LearnedPace | None) -> Pacing:
+    if learned is not None:
+        return Pacing(learned, learned)
+    fixed_ms = endpoint.hedge_after_ms
+    return Pacing(NEVER if fixed_ms is None else FixedPace(fixed_ms / 1000), None)
