@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pg_trio.domain.chat import ChatRequest, JsonObject, Message, Prompt
@@ -122,6 +122,9 @@ def test_endpoint_prompt_is_no_template() -> None:
 
 @given(st.text(), st.text(alphabet="{}input \\1"), st.text())
 def test_input_arrives_as_written(head: str, text: str, tail: str) -> None:
+    # Around it, a placeholder is a placeholder.
+    assume("{{input}}" not in head + "|" + tail)
+
     messages = applied(make_endpoint(template=head + "|{{input}}|" + tail), Message("user", text))
 
     assert f"{head}|{text}|{tail}" == messages[0].content
