@@ -12,7 +12,9 @@ Rules:
 5. Tool calls are numbered here, in the order they begin: providers leave the index out (Gemini, Ollama until 2024) or
    give every call the same one. A call's id and name are told once, however often the provider repeats them.
 6. An `error` object, as a chunk or in an `error` event, breaks the stream, whatever came before it.
-7. Reasoning is `reasoning_content` (DeepSeek, vLLM, SGLang), `reasoning` (Groq, Together, Ollama, OpenRouter) or a
+7. Once a chunk of text alone has come, the next that differs from it in that text only is read as its text: the bytes
+   around it are the same, so what they say is the same. It halves what a token costs to read.
+8. Reasoning is `reasoning_content` (DeepSeek, vLLM, SGLang), `reasoning` (Groq, Together, Ollama, OpenRouter) or a
    content part that is `thinking` (Mistral).
 
 Sources, read 2026-11: OpenAI's openapi.yaml, CreateChatCompletionStreamResponse; groq-python, types/chat (x_groq);
@@ -21,6 +23,7 @@ ollama/ollama#7881 and #17485; openai/openai-python#2806; sgl-project/sglang#391
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 
@@ -50,6 +53,10 @@ MAX_ANSWER_CHARACTERS = 4 * 1024 * 1024
 MAX_TOOL_CALLS = 128
 
 _DONE = b"[DONE]"
+_CONTENT = re.compile(rb'"content":\s*("(?:[^"\\]|\\.)*+")')
+# No JSON begins so.
+_NEVER = b"\0"
+_PROBE = "any text"
 _DELTA = "choices[0].delta"
 
 
@@ -70,6 +77,8 @@ class OpenAIStreamReader:
     """Reads one stream; see `providers.StreamReader`."""
 
     __slots__ = (
+        "_after",
+        "_before",
         "_calls",
         "_candidate",
         "_characters",
@@ -90,6 +99,9 @@ class OpenAIStreamReader:
         self._refused = False
         self._finish_reason: str | None = None
         self._usage: Usage | None = None
+        # What surrounds the text of a chunk of text alone (rule 7); None until the first has come.
+        self._before: bytes | None = None
+        self._after = _NEVER
         self.is_over = False
 
     def feed(self, data: bytes) -> list[Event]:
@@ -99,6 +111,8 @@ class OpenAIStreamReader:
             return events
         try:
             for sent in self._parser.feed(data):
+                if sent.data.endswith(self._after) and self._read_text(sent, events):
+                    continue
                 # As openai-python looks for it: what follows it on its line is nobody's.
                 if sent.data.startswith(_DONE):
                     events.append(self._end(UpstreamNonsense("the stream ended without a finish reason")))
@@ -137,6 +151,33 @@ class OpenAIStreamReader:
 
     # ── one chunk ────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    def _read_text(self, sent: ServerSentEvent, events: list[Event]) -> bool:
+        """Read a chunk as the text that it adds (rule 7); whether it could be."""
+        data, before = sent.data, self._before
+        if before is None or not data.startswith(before) or sent.event == "error":
+            return False
+        try:
+            text = orjson.loads(data[len(before) : -len(self._after)])
+        except orjson.JSONDecodeError:
+            return False
+        if type(text) is not str or self._characters > MAX_ANSWER_CHARACTERS - len(text):
+            return False
+        if text:
+            events.append(ContentDelta(text))
+            self._characters += len(text)
+        return True
+
+    def _learn(self, data: bytes, chunk: dict[str, Json], delta: dict[str, Json]) -> None:
+        """Keep what surrounds the text of this chunk, if putting another there changes that text and nothing else."""
+        self._before = _NEVER
+        found = _CONTENT.search(data)
+        if found is None:
+            return
+        before, after = data[: found.start(1)], data[found.end(1) :]
+        delta["content"] = _PROBE
+        if after and orjson.loads(before + orjson.dumps(_PROBE) + after) == chunk:
+            self._before, self._after = before, after
+
     def _read_event(self, sent: ServerSentEvent, events: list[Event]) -> None:
         if not sent.data:
             # `data:` and no more: a ping, as some servers write it.
@@ -157,7 +198,12 @@ class OpenAIStreamReader:
             self._read_groq(chunk["x_groq"])
         choices = chunk.get("choices")
         if choices:
-            self._read_choice(_first_choice(choices), chunk, events)
+            choice = _first_choice(choices)
+            self._read_choice(choice, chunk, events)
+            if self._before is None and choice and self._characters:
+                delta = choice.get("delta")
+                if delta and len(delta) == 1 and type(delta.get("content")) is str:
+                    self._learn(sent.data, chunk, delta)
 
     def _read_choice(self, choice: dict[str, Json] | None, chunk: dict[str, Json], events: list[Event]) -> None:
         if choice is None:

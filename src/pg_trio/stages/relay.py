@@ -109,21 +109,24 @@ class Relay:
 
     async def _pass_on(self) -> Event | None:
         last: Event | None = None
-        while not self.source.is_over:
+        source, client, add = self.source, self.client, self._assembler.add
+        while not source.is_over:
             self._is_reading = True
-            events = await self.source.receive_events()
+            events = await source.receive_events()
             self._is_reading = False
             if self._comment_sent is not None:
                 await self._comment_sent.wait()
-            for event in events:
-                self._assembler.add(event)
-                last = event
+            if not events:
+                continue
+            lives = False
+            for last in events:
+                add(last)
+                lives = lives or last.shows_life
             now = trio.current_time()
-            if any(event.shows_life for event in events):
+            if lives:
                 self._lived_at = now
-            if events:
-                await self.client.send_events(events)
-                self._sent_at = now
+            await client.send_events(events)
+            self._sent_at = now
         return last
 
     async def _watch(self, scope: trio.CancelScope) -> None:

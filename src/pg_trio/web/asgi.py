@@ -243,6 +243,8 @@ class SseClient:
     async def _send(self, data: bytes, *, more: bool = True) -> None:
         if not self._call.has_started:
             self._call.has_started = True
+            # For the next tokens, which one read of the provider's connection bounds.
+            self._call.extension["waits"] = True
             headers = [
                 *STREAM_HEADERS,
                 (b"x-request-id", str(self._call.head.request_id).encode("ascii")),

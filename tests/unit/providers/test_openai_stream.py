@@ -450,3 +450,78 @@ def test_any_choice_ends_as_an_event(choices: list[Any]) -> None:
 
     assert isinstance(events[-1], Finished | Broken)
     assert all(event.text for event in events if isinstance(event, ContentDelta))
+
+
+# ── chunks that differ in their text alone ───────────────────────────────────────────────────────────────────────────
+
+
+def assert_read_as_ever(*pieces: bytes) -> None:
+    """That a reader which takes no chunk for one like the last reads the same."""
+    reader = OpenAIStreamReader(CANDIDATE)
+    reader._before = b"\0"
+    slowly = [event for piece in pieces for event in reader.feed(piece)] + reader.close()
+    assert [str(event) for event in slowly] == [str(event) for event in read(*pieces)]
+
+
+LIKE = b'data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":{"content":%b},"finish_reason":null}],"usage":null}\n\n'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'""',
+        b'"\\u00fc \\"quoted\\" \\\\"',
+        '"Grüße 世界 👋"'.encode(),
+        b"null",
+        b"7",
+        b'"a","role":"b"',
+        b'"a"},"finish_reason":"stop","delta":{"content":"b"',
+        b'["x"]',
+        b'[{"type":"text","text":"part"}]',
+        b'"unclosed',
+        b'"\\ud800"',
+        b'"\xff"',
+        b'"\x01"',
+        b"",
+    ],
+)
+def test_text_alone_is_read_as_ever(content: bytes) -> None:
+    pieces = [LIKE % b'"one"', LIKE % b'"two"', LIKE % content, LIKE % b'"four"', STOP, DONE]
+
+    assert_read_as_ever(*pieces)
+
+
+@given(st.lists(st.tuples(st.text(max_size=9), st.booleans(), st.booleans()), min_size=2, max_size=9))
+def test_any_texts_are_read_as_ever(texts: list[tuple[str, bool, bool]]) -> None:
+    # With a field that changes from chunk to chunk, and with text that looks like the chunk around it.
+    pieces = [
+        chunk({"content": text + '"content":"' * quoted}, **({"obfuscation": text} if changing else {}))
+        for text, quoted, changing in texts
+    ]
+
+    assert_read_as_ever(*pieces, STOP, DONE)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        b'data: {"id":"a","choices":[{"delta":{"content":"x"},"note":"\\"content\\":\\"x\\""}]}\n\n',
+        b'data: {"id":"a","note":{"content":"x"},"choices":[{"delta":{"content":"x"}}]}\n\n',
+        b'data: {"id":"a","choices":[{"delta":{"content":"x","content":"x"}}]}\n\n',
+        b'data: {"id":"a","choices":[{"index":1,"delta":{"content":"no"}},{"index":0,"delta":{"content":"x"}}]}\n\n',
+    ],
+)
+def test_what_only_looks_like_the_text_is_not_it(first: bytes) -> None:
+    pieces = [first, first.replace(b'"x"', b'"y"', 1), first.replace(b'"no"', b'"yes"'), STOP, DONE]
+
+    assert_read_as_ever(*pieces)
+
+
+def test_error_event_like_a_chunk_is_an_error() -> None:
+    assert isinstance(read(LIKE % b'"one"', b"event: error\n" + LIKE % b'"two"')[-1], Broken)
+
+
+def test_texts_alone_are_bounded() -> None:
+    long = LIKE % (b'"' + b"x" * (MAX_ANSWER_CHARACTERS // 8) + b'"')
+
+    assert isinstance(read(LIKE % b'"one"', *[long] * 9)[-1], Broken)
