@@ -149,7 +149,7 @@ def make_row() -> LogRow:
         prompt_tokens=380,
         completion_tokens=87,
         cost_nano_usd=120_000,
-        stages_ms={"rate_limit": 0.01, "budget": 0.02, "guardrails": 0.1, "prompt": 0.01, "provider_call": 410.25},
+        stages='{"rate_limit":0.010,"budget":0.020,"guardrails":0.100,"prompt":0.010,"provider_call":410.250}',
         attempts=(AttemptRow("openai", "gpt-4o-mini", "main", 0.5, 410.0, "won"),),
     )
 

@@ -132,7 +132,7 @@ class Pipeline:
             request_id=asked.call.head.request_id,
             provider=answered.candidate.provider,
             attempts=entry.attempts.rows,
-            stages_ms=entry.stages_ms,
+            times=entry.times,
         )
 
     async def _stream(self, asked: Asked) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from pg_trio.domain.events import Event
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.domain.project import Candidate
+from pg_trio.domain.stage_times import StageTimes
 from pg_trio.errors import GatewayError
 
 
@@ -81,11 +82,11 @@ class Answered:
 
 @frozen(slots=True)
 class Answer:
-    """What the client gets on success. `stages_ms` is what each stage took, in order."""
+    """What the client gets on success. `times` is what each stage took."""
 
     reply: Reply
     usage: Usage
     request_id: UUID
     provider: str
     attempts: Sequence[AttemptRow]
-    stages_ms: Mapping[str, float]
+    times: StageTimes

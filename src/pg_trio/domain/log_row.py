@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from uuid import UUID
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from pg_trio.domain.project import Candidate
 
@@ -46,13 +45,13 @@ class Attempts:
         )
 
 
-@frozen(slots=True)
+@define(slots=True)  # not frozen: a frozen one takes three times as long to make, and every request makes one
 class LogRow:
     """One request. `at` is Unix seconds of the head's arrival; money is billionths of a US dollar, as an integer.
 
     Fields are None (or empty) for what the request did not get to: an unknown token has no project, a refused
-    request no provider. `endpoint_slug` is what was asked for, also where no such endpoint exists.
-    Bodies are JSON text, where the endpoint keeps them (domain/log_body.py).
+    request no provider. `endpoint_slug` is what was asked for, also where no such endpoint exists. `stages` is JSON
+    text, `{"stage": milliseconds}`; bodies are JSON text too, where the endpoint keeps them (domain/log_body.py).
     """
 
     request_id: UUID
@@ -70,7 +69,7 @@ class LogRow:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cost_nano_usd: int | None = None
-    stages_ms: Mapping[str, float] = field(factory=dict)
+    stages: str = "{}"
     attempts: tuple[AttemptRow, ...] = ()
     request_body: str | None = field(default=None, repr=False)
     response_body: str | None = field(default=None, repr=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from itertools import pairwise
+from operator import sub
 from types import TracebackType
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from pg_trio.domain.log_body import BodyBudget
 from pg_trio.domain.log_row import Attempts, LogRow
 from pg_trio.domain.project import Caller, Candidate, Endpoint
 from pg_trio.domain.secret import mask_client_text
+from pg_trio.domain.stage_times import NO_TIMES, StageTimes
 from pg_trio.errors import ClientLeft, GatewayError, InternalError
 
 # nginx's status for a client that closed the connection before it was answered.
@@ -47,8 +48,9 @@ class LogEntry:
         self._body_chars = body_chars
         self._call = call
         self._head = head
-        self._marks: list[tuple[str, float]] = []
-        self.stages_ms: dict[str, float] = {}
+        self._stages: list[str] = []
+        self._began_ms: list[float] = []
+        self.times = NO_TIMES
         self.attempts = Attempts(head.head_at)
         # What was asked for, as the client wrote it.
         self.slug = head.slug
@@ -63,15 +65,15 @@ class LogEntry:
 
     def begin(self, stage: str) -> None:
         """The stage of that name begins; the one before it, if any, has ended."""
-        self._marks.append((stage, time.perf_counter()))
+        self._stages.append(stage)
+        self._began_ms.append(time.perf_counter() * 1e3)
 
     def end(self) -> None:
-        """The last stage has ended: `stages_ms` says from here on what each took."""
-        marks = self._marks
-        self.begin("")
-        # Whole microseconds, as milliseconds: what is finer is noise, and `round` costs three times as much.
-        self.stages_ms = {stage: int((end - at) * 1e6) / 1000 for (stage, at), (_, end) in pairwise(marks)}
-        marks.clear()
+        """The last stage has ended: `times` says from here on what each took."""
+        began_ms = self._began_ms
+        ended_ms = [*began_ms[1:], time.perf_counter() * 1e3]
+        self.times = StageTimes(tuple(self._stages), tuple(map(sub, ended_ms, began_ms)))
+        self._stages, self._began_ms = [], []
 
     def won(self, candidate: Candidate, model: str, usage: Usage, cost_nano_usd: int | None) -> None:
         """A candidate answered, and this is what it cost."""
@@ -86,7 +88,7 @@ class LogEntry:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._marks:
+        if self._stages:
             self.end()
         status, code, text = 200, None, None
         error = error or self.failure
@@ -132,7 +134,7 @@ class LogEntry:
             prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None,
             cost_nano_usd=self.cost_nano_usd,
-            stages_ms=self.stages_ms,
+            stages=self.times.as_json(),
             attempts=tuple(self.attempts.rows),
         )
 

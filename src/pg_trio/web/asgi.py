@@ -57,12 +57,16 @@ class Gateway(Protocol):
 
 @frozen(slots=True)
 class HttpAnswer:
-    """An answer ready to send."""
+    """An answer ready to send. `fields` are its header lines but for the length, names in lower case, each with its
+    line end: every answer has them, and one formatting operation makes them all."""
 
     status: int
-    headers: HeaderList
+    fields: bytes
     body: bytes
-    retry_after_s: int | None = None
+
+    def headers(self) -> HeaderList:
+        """The same as ASGI has them, with the length."""
+        return [(b"content-length", b"%d" % len(self.body)), *split_fields(self.fields)]
 
 
 @define(slots=True)
@@ -134,12 +138,12 @@ class GatewayRoutes:
         extension = scope.get("extensions", {}).get("pg_trio")
         if extension is not None and extension["cancels_on_disconnect"]:
             answer = await self._answer(call)
-        else:
-            answer = await self._answer_while_connected(call)
+            if answer is not None:
+                await extension["send_whole"](answer.status, answer.fields, answer.body)
+            return
+        answer = await self._answer_while_connected(call)
         if answer is not None:
-            if call.limits:
-                answer.headers.extend(render_limits(call.limits, answer.retry_after_s))
-            await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+            await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers()})
             await send({"type": "http.response.body", "body": answer.body})
 
     async def _answer(self, call: AsgiCall) -> HttpAnswer | None:
@@ -148,9 +152,9 @@ class GatewayRoutes:
         try:
             assert self.gateway is not None, "the application was called before its lifespan started"
             answer = await self.gateway.answer(call)
-            return None if answer is None else render_answer(answer)
+            return None if answer is None else render_answer(answer, call.limits)
         except GatewayError as error:
-            return render_error(error, request_id)
+            return render_error(error, request_id, call.limits)
         except ClientLeft:
             return None
         except Exception:
@@ -158,7 +162,7 @@ class GatewayRoutes:
                 # Half a stream is out: the server closes the connection, and the client sees that it was cut.
                 raise
             logger.exception("request %s: unexpected error", request_id)
-            return render_error(InternalError(), request_id)
+            return render_error(InternalError(), request_id, call.limits)
 
     async def _answer_while_connected(self, call: AsgiCall) -> HttpAnswer | None:
         """The same for a server that does not cancel us when the client leaves: watch for it once the body is in."""
@@ -192,6 +196,11 @@ class WatchedCall:
     @property
     def has_started(self) -> bool:
         return self._call.has_started
+
+    @property
+    def limits(self) -> Sequence[LimitState]:
+        """See AsgiCall."""
+        return self._call.limits
 
     def why_cut(self) -> GatewayError | None:
         """See AsgiCall."""
@@ -253,7 +262,7 @@ class SseClient:
                 (b"x-pg-attempts", b"%d" % len(self._attempts)),
             ]
             if self._call.limits:
-                headers += render_limits(self._call.limits)
+                headers += split_fields(render_limits(self._call.limits))
             await self._call.send({"type": "http.response.start", "status": 200, "headers": headers})
         self._call.has_ended = not more
         await self._call.send({"type": "http.response.body", "body": data, "more_body": more})
@@ -281,39 +290,54 @@ def match_route(scope: Scope) -> tuple[str, str | None] | None:
 
 def read_call(scope: Scope, receive: Receive, send: Send, project: str, slug: str | None) -> AsgiCall:
     """The call of an ASGI scope; headers are noted, not yet judged."""
-    authorization: list[str] = []
-    content_type: str | None = None
-    timeout_ms: list[str] = []
-    content_length: bytes | None = None
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            authorization.append(value.decode("latin-1"))
-        elif name == b"content-type":
-            # Two of them are joined as RFC 9110 says, and then are no media type that anybody takes.
-            text = value.decode("latin-1")
-            content_type = text if content_type is None else f"{content_type}, {text}"
-        elif name == b"content-length":
-            content_length = value
-        elif name == b"x-pg-timeout-ms":
-            timeout_ms.append(value.decode("latin-1"))
+    headers = scope["headers"]
+    fields = dict(headers)
+    if len(fields) != len(headers):
+        fields = _join_repeated(headers)
     extension = scope.get("extensions", {}).get("pg_trio", {})
-    head_at = extension["head_at"] if extension else trio.current_time()
+    now = trio.current_time()
+    head_at = extension.get("head_at", now)
+    content_type = fields.get(b"content-type")
     head = RequestHead(
         request_id=uuid4(),
         project=project,
         slug=slug,
-        authorization=authorization,
-        content_type=content_type,
-        timeout_ms=timeout_ms,
+        authorization=_values(fields.get(b"authorization")),
+        content_type=None if content_type is None else content_type.decode("latin-1"),
+        timeout_ms=_values(fields.get(b"x-pg-timeout-ms")),
         head_at=head_at,
-        at=time.time() - (trio.current_time() - head_at),
+        at=time.time() - (now - head_at),
     )
     # The server answers under the same id where it must answer in our place.
     extension["request_id"] = head.request_id
-    return AsgiCall(head, content_length, receive, send, extension)
+    return AsgiCall(head, fields.get(b"content-length"), receive, send, extension)
 
 
-def render_answer(answer: Answer) -> HttpAnswer:
+# No field value holds one (RFC 9110 section 5.5), and no server passes one on.
+_REPEATED = b"\0"
+
+
+def _join_repeated(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Headers by name where some come more than once: values that we must see apart are told apart by _values."""
+    fields: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name not in fields:
+            fields[name] = value
+        elif name == b"content-type":
+            # As RFC 9110 says, and then it is no media type that anybody takes.
+            fields[name] += b", " + value
+        elif name == b"content-length":
+            fields[name] = value
+        else:
+            fields[name] += _REPEATED + value
+    return fields
+
+
+def _values(joined: bytes | None) -> Sequence[str]:
+    return () if joined is None else joined.decode("latin-1").split("\0")
+
+
+def render_answer(answer: Answer, limits: Sequence[LimitState] = ()) -> HttpAnswer:
     """The contract's success body and headers."""
     reply = answer.reply
     body: dict[str, object] = {
@@ -328,17 +352,26 @@ def render_answer(answer: Answer) -> HttpAnswer:
     body["usage"] = usage_object(answer.usage)
     request_id = str(answer.request_id)
     body["meta"] = {"request_id": request_id}
-    payload = orjson.dumps(body)
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(payload)),
-        (b"x-request-id", request_id.encode("ascii")),
-        (b"x-pg-provider", answer.provider.encode("ascii")),
-        (b"x-pg-model", header_text(reply.model)),
-        (b"x-pg-attempts", b"%d" % len(answer.attempts)),
-        (b"server-timing", ", ".join([f"{stage};dur={ms}" for stage, ms in answer.stages_ms.items()]).encode("ascii")),
-    ]
-    return HttpAnswer(200, headers, payload)
+    fields = _ANSWER_FIELDS % (
+        request_id.encode("ascii"),
+        answer.provider.encode("ascii"),
+        header_text(reply.model),
+        len(answer.attempts),
+        answer.times.as_server_timing(),
+    )
+    if limits:
+        fields += render_limits(limits)
+    return HttpAnswer(200, fields, orjson.dumps(body))
+
+
+_ANSWER_FIELDS = (
+    b"content-type: application/json\r\n"
+    b"x-request-id: %b\r\n"
+    b"x-pg-provider: %b\r\n"
+    b"x-pg-model: %b\r\n"
+    b"x-pg-attempts: %d\r\n"
+    b"server-timing: %b\r\n"
+)
 
 
 def render_tool_calls(reply: Reply) -> list[dict[str, object]]:
@@ -349,16 +382,18 @@ def render_tool_calls(reply: Reply) -> list[dict[str, object]]:
     ]
 
 
-def render_error(error: GatewayError, request_id: UUID) -> HttpAnswer:
+def render_error(error: GatewayError, request_id: UUID, limits: Sequence[LimitState] = ()) -> HttpAnswer:
     """The contract's failure body and headers."""
-    payload = error_body(error)
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(payload)),
-        (b"x-request-id", str(request_id).encode("ascii")),
-    ]
-    headers += [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in error.headers().items()]
-    return HttpAnswer(error.status, headers, payload, error.retry_after_s if isinstance(error, RateLimited) else None)
+    more = "".join([f"{name.lower()}: {value}\r\n" for name, value in error.headers().items()])
+    fields = f"content-type: application/json\r\nx-request-id: {request_id}\r\n{more}".encode("ascii")
+    if limits:
+        fields += render_limits(limits, error.retry_after_s if isinstance(error, RateLimited) else None)
+    return HttpAnswer(error.status, fields, error_body(error))
+
+
+def split_fields(fields: bytes) -> HeaderList:
+    """Header lines as ASGI has them."""
+    return [(name, value) for name, _, value in [line.partition(b": ") for line in fields.split(b"\r\n")[:-1]]]
 
 
 def header_text(text: str) -> bytes:

@@ -183,5 +183,5 @@ def list_models(project: Project, disabled_providers: frozenset[str]) -> dict[st
 
 def _respond(error: GatewayError) -> Response:
     answer = render_error(error, uuid4())
-    headers = [(name.decode("ascii"), value.decode("ascii")) for name, value in answer.headers]
+    headers = [(name.decode("ascii"), value.decode("ascii")) for name, value in answer.headers()]
     return Response(answer.body, status=answer.status, headers=dict(headers))

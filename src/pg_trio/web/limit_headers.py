@@ -18,23 +18,24 @@ from functools import lru_cache
 
 from pg_trio.domain.limits import LimitPolicy, LimitState
 
-HeaderList = list[tuple[bytes, bytes]]
 
-
-def render_limits(states: Sequence[LimitState], retry_after_s: int | None = None) -> HeaderList:
-    """The two fields; only the first where nobody looked what is left."""
-    headers = [(b"ratelimit-policy", b", ".join([_policy_item(state.policy) for state in states]))]
+def render_limits(states: Sequence[LimitState], retry_after_s: int | None = None) -> bytes:
+    """The two header lines; only the first where nobody looked what is left."""
+    lines = _policy_line(tuple([state.policy for state in states]))
     items = [
-        b"%b;r=%d;t=%d" % (_name(state.policy.name), state.remaining, min(state.next_s, retry_after_s or state.next_s))
-        for state in states
-        if state.remaining is not None
+        b"%b;r=%d;t=%d" % (_name(policy.name), remaining, min(next_s, retry_after_s or next_s))
+        for policy, remaining, next_s in states
+        if remaining is not None
     ]
-    if items:
-        headers.append((b"ratelimit", b", ".join(items)))
-    return headers
+    return b"%bratelimit: %b\r\n" % (lines, b", ".join(items)) if items else lines
 
 
+# One for each endpoint and token with limits; an entry is some 200 bytes.
 @lru_cache(maxsize=10_000)
+def _policy_line(policies: tuple[LimitPolicy, ...]) -> bytes:
+    return b"ratelimit-policy: %b\r\n" % b", ".join([_policy_item(policy) for policy in policies])
+
+
 def _policy_item(policy: LimitPolicy) -> bytes:
     item = b"%b;q=%d" % (_name(policy.name), policy.quota)
     if policy.window_s is not None:

@@ -104,3 +104,32 @@ def test_date_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pg_trio.server.http1.response.time.time", lambda: 784111777.5)
 
     assert b"date: Sun, 06 Nov 1994 08:49:37 GMT\r\n" == http_date() == http_date()
+
+
+def test_whole_call_frames_what_it_is_given() -> None:
+    response = Response("POST", "1.1")
+
+    data = response.whole(503, b"x-one: 1\r\n", b"hi", keep_alive=True)
+
+    expected = b"HTTP/1.1 503 Service Unavailable\r\nx-one: 1\r\ndate: NOW\r\ncontent-length: 2\r\n\r\nhi"
+    assert expected == re.sub(rb"date: [^\r]+", b"date: NOW", data)
+    assert (True, False) == (response.ended, response.closes)
+
+
+def test_whole_call_closes_where_it_must() -> None:
+    response = Response("POST", "1.0")
+
+    data = response.whole(200, b"", b"", keep_alive=False)
+
+    assert data.endswith(b"content-length: 0\r\nconnection: close\r\n\r\n")
+    assert response.closes
+
+
+def test_whole_call_is_the_only_one() -> None:
+    response = Response("POST", "1.1")
+    response.whole(200, b"", b"", keep_alive=True)
+
+    with pytest.raises(ResponseMisuse):
+        response.whole(200, b"", b"", keep_alive=True)
+    with pytest.raises(ResponseMisuse):
+        response.part(b"", more=False, keep_alive=True)

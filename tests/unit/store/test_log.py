@@ -36,7 +36,7 @@ FULL_ROW = LogRow(
     prompt_tokens=5,
     completion_tokens=6,
     cost_nano_usd=7,
-    stages_ms={"budget": 0.25, "provider_call": 10.5},
+    stages='{"budget":0.250,"provider_call":10.500}',
     attempts=(
         AttemptRow("openai", "gpt-4o-mini", "main", 0.5, 4.0, "failed: 500"),
         AttemptRow("groq", "llama", "spare", 4.0, 11.0, "won"),
@@ -293,7 +293,7 @@ async def test_unstorable_row_stops_no_other(
 
 
 async def test_broken_unicode_is_stored(store: LogStore, settings: GatewaySettings) -> None:
-    broken = evolve(make_row(1), endpoint_slug="a\ud800b", error="nul \0 and é", stages_ms={"\udfff": 1.0})
+    broken = evolve(make_row(1), endpoint_slug="a\ud800b", error="nul \0 and é")
 
     store.record(broken)
     await store.aclose()

@@ -13,6 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pg_trio.domain.call import Answer, Call
 from pg_trio.domain.chat import Reply, ToolCall, Usage
+from pg_trio.domain.stage_times import NO_TIMES, StageTimes
 from pg_trio.errors import BodyTooLarge, ClientLeft, RateLimited
 from pg_trio.web.asgi import GatewayRoutes, Scope, header_text, match_route, read_call, render_answer, render_error
 
@@ -183,7 +184,7 @@ ANSWER = Answer(
     request_id=UUID(int=1),
     provider="openai",
     attempts=[],
-    stages_ms={"auth": 0.1, "provider": 12.5},
+    times=StageTimes(("auth", "provider"), (0.1, 12.5)),
 )
 
 
@@ -201,12 +202,12 @@ def test_success_body_is_the_contracts() -> None:
     }
     assert expected == orjson.loads(rendered.body)
     assert list(expected) == list(orjson.loads(rendered.body))
-    assert b"auth;dur=0.1, provider;dur=12.5" == dict(rendered.headers)[b"server-timing"]
+    assert b"auth;dur=0.100, provider;dur=12.500" == dict(rendered.headers())[b"server-timing"]
 
 
 def test_tool_calls_come_back() -> None:
     reply = Reply("chatcmpl-1", "m", None, "tool_calls", tool_calls=(ToolCall("c1", "add", '{"a":1}'),))
-    answer = Answer(reply, Usage(1, 1, estimated=True), UUID(int=1), "openai", [], {})
+    answer = Answer(reply, Usage(1, 1, estimated=True), UUID(int=1), "openai", [], NO_TIMES)
 
     body = orjson.loads(render_answer(answer).body)
 
@@ -217,7 +218,7 @@ def test_tool_calls_come_back() -> None:
 def test_error_has_its_headers() -> None:
     rendered = render_error(RateLimited("minute", 7), UUID(int=1))
 
-    assert (429, b"7") == (rendered.status, dict(rendered.headers)[b"retry-after"])
+    assert (429, b"7") == (rendered.status, dict(rendered.headers())[b"retry-after"])
     assert b'{"ok":false,"error":"Rate limit exceeded.","scope":"minute","retry_after":7}' == rendered.body
 
 
@@ -225,3 +226,44 @@ def test_header_text_is_printable_and_short() -> None:
     assert b"gpt??Set-Cookie: a" == header_text("gpt\r\nSet-Cookie: a")
     assert b"mod?le" == header_text("modèle")
     assert 200 == len(header_text("x" * 999))
+
+
+async def no_event() -> Any:
+    raise AssertionError("nothing is received or sent here")
+
+
+async def no_send(event: Any) -> None:
+    raise AssertionError(f"nothing is received or sent here: {event}")
+
+
+def read_head(*headers: tuple[bytes, bytes]) -> Any:
+    return read_call(scope(f"/api/{PROJECT}/ask", headers=headers), no_event, no_send, PROJECT, "ask")
+
+
+async def test_single_headers_are_noted() -> None:
+    call = read_head((b"authorization", b"Bearer x"), (b"content-length", b"12"), (b"x-pg-timeout-ms", b"5"))
+
+    assert (["Bearer x"], ["5"], None) == (call.head.authorization, call.head.timeout_ms, call.head.content_type)
+    assert b"12" == call.content_length
+
+
+async def test_repeated_headers_stay_apart() -> None:
+    call = read_head(
+        (b"authorization", b"Bearer x"),
+        (b"x-pg-timeout-ms", b"5"),
+        (b"authorization", b"Bearer y"),
+        (b"x-pg-timeout-ms", b"5"),
+        (b"content-type", b"application/json"),
+        (b"content-type", b"text/plain"),
+    )
+
+    assert (["Bearer x", "Bearer y"], ["5", "5"]) == (call.head.authorization, call.head.timeout_ms)
+    assert "application/json, text/plain" == call.head.content_type
+
+
+def test_fields_are_what_asgi_headers_say() -> None:
+    rendered = render_answer(ANSWER)
+
+    lines = [name + b": " + value for name, value in rendered.headers()]
+    assert b"content-length: %d" % len(rendered.body) == lines[0]
+    assert rendered.fields == b"".join([line + b"\r\n" for line in lines[1:]])

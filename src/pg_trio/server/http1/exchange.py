@@ -27,7 +27,7 @@ class Exchange:
     `answered` once the whole answer is with the kernel. `extension` is what the application finds in its scope under
     `pg_trio`:
 
-    - `cancels_on_disconnect`: True; no need to watch `receive`.
+    - `cancels_on_disconnect`: True; no need to watch `receive`. Then there is `send_whole` too, the method.
     - `head_at`: Trio's time when the head was read.
     - `refused`: (status, text), there once the body proved malformed; the lane gives that answer itself, and `receive`
       says `http.disconnect`.
@@ -59,7 +59,11 @@ class Exchange:
         # Made for the first task that waits for it: most applications never do.
         self._over: trio.Event | None = None
         self.answered = False
-        self.extension: Extension = {"cancels_on_disconnect": True, "head_at": trio.current_time()}
+        self.extension: Extension = {
+            "cancels_on_disconnect": True,
+            "send_whole": self.send_whole,
+            "head_at": trio.current_time(),
+        }
         self.response = Response(head.method, head.version)
 
     async def receive(self) -> Message:
@@ -111,6 +115,13 @@ class Exchange:
             self.response.start(message)
         else:
             raise ResponseMisuse(f"unknown message {kind!r}")
+
+    async def send_whole(self, status: int, fields: bytes, body: bytes) -> None:
+        """Send a whole answer. `fields` are header lines that need no check: our own application wrote them."""
+        data = self.response.whole(status, fields, body, keep_alive=self._keeps_alive())
+        await self._connection.write(data)
+        self.answered = True
+        self.note_over()
 
     async def _send_part(self, body: bytes, more: bool) -> None:
         # Only the head says whether the connection lives on: for a token it is not asked.

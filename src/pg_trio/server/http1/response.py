@@ -82,6 +82,23 @@ class Response:
         chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
         return head + chunk + (b"" if more else _LAST_CHUNK)
 
+    def whole(self, status: int, fields: bytes, body: bytes, *, keep_alive: bool) -> bytes:
+        """What to send for a whole answer whose header lines are checked already; none of them frames it."""
+        if self._start is not None:
+            raise ResponseMisuse("a whole answer was sent after http.response.start")
+        self._start = {}
+        self.head_made = self.ended = True
+        self.closes = not keep_alive
+        status_line = _STATUS_LINES.get(status) or _make_status_line(status)
+        length = b"content-length: %d\r\n" % len(body)
+        return b"".join((status_line, fields, http_date(), length, self._connection_line(), body))
+
+    def _connection_line(self) -> bytes:
+        """The head's end."""
+        if self.closes:
+            return b"connection: close\r\n\r\n"
+        return b"connection: keep-alive\r\n\r\n" if self.version == "1.0" else b"\r\n"
+
     def _count(self, size: int, more: bool) -> None:
         if self._left is None or self.bodiless:
             return
@@ -98,13 +115,7 @@ class Response:
         date = b"" if b"date" in ours else http_date()
         self.closes = not keep_alive or b"close" in ours.get(b"connection", b"").lower()
         framing = self._frame(status, ours.get(b"content-length"), whole_body_bytes)
-        if self.closes:
-            connection = b"connection: close\r\n\r\n"
-        elif self.version == "1.0":
-            connection = b"connection: keep-alive\r\n\r\n"
-        else:
-            connection = b"\r\n"
-        return b"".join((status_line, block, date, framing, connection))
+        return b"".join((status_line, block, date, framing, self._connection_line()))
 
     def _frame(self, status: int, declared: bytes | None, whole_body_bytes: int | None) -> bytes:
         if status in (204, 304):
