@@ -133,10 +133,11 @@ def set_up(folder: Path, upstream_url: str) -> Gateway:
             input_schema=json.dumps(json.dumps(_INPUT_SCHEMA)),
         )
     )
-    return Gateway(configuration, _create_token(configuration))
+    return Gateway(configuration, create_token(configuration))
 
 
-def _create_token(configuration: Path) -> str:
+def create_token(configuration: Path) -> str:
+    """The plaintext of a new token for `PROJECT`. Raises: PeerUnavailableError."""
     choice = ["--config", str(configuration), "--project", PROJECT, "--name", "bench", "--scope", "chat"]
     try:
         made = subprocess.run(

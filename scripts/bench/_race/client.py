@@ -1,0 +1,136 @@
+"""One request over a connection of its own, on Trio: what came back, when, and whether it ended as HTTP says."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import httptools
+import trio
+from attrs import define, field, frozen
+
+from scripts.bench._peers.ports import HOST
+
+_RECEIVE_BYTES = 64 * 1024
+
+
+class CutShort(Exception):
+    """The connection ended before the answer did."""
+
+
+class Hung(Exception):
+    """No whole answer within the client's own limit."""
+
+
+@frozen(slots=True)
+class Answer:
+    """A whole answer; `seconds` from before connecting to its last byte."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    seconds: float
+
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+@frozen(slots=True)
+class Said:
+    """What an answer amounts to for whoever reads it, plain or streamed.
+
+    `error` is the text of an error, wherever it stood. `is_whole`: it claims to be complete, and good.
+    """
+
+    text: str
+    finish_reason: str | None
+    error: str | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        return self.error is None and self.finish_reason not in (None, "error")
+
+
+async def call(port: int, request: bytes, limit_s: float) -> Answer:
+    """Send the request and read its answer. Raises: Hung, CutShort, OSError."""
+    started_at = time.monotonic()
+    with trio.move_on_after(limit_s):
+        reader = AnswerReader()
+        async with await trio.open_tcp_stream(HOST, port) as stream:
+            try:
+                await stream.send_all(request)
+                while not reader.is_over:
+                    reader.feed(await stream.receive_some(_RECEIVE_BYTES))
+            except trio.BrokenResourceError as exc:
+                raise CutShort(f"after {len(reader.body)} bytes: {exc.__cause__}") from exc
+            return Answer(reader.status, reader.headers, bytes(reader.body), time.monotonic() - started_at)
+    raise Hung(f"no answer within {limit_s:g} s")
+
+
+@define(eq=False)
+class AnswerReader:
+    """One answer's bytes in; llhttp decides where it ends. What httptools calls back is on it as well."""
+
+    status: int = 0
+    headers: dict[str, str] = field(factory=dict)
+    body: bytearray = field(factory=bytearray)
+    is_over: bool = False
+    _parser: Any = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+
+    def feed(self, data: bytes) -> None:
+        """Raises: CutShort for the connection's end (no bytes), or where it is no HTTP."""
+        if not data:
+            raise CutShort(f"after {len(self.body)} bytes")
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as exc:
+            raise CutShort(f"no HTTP: {exc}") from exc
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        self.is_over = True
+
+
+def read_said(answer: Answer) -> Said:
+    """What the answer says; a stream is read as a client of OpenAI's wire would.
+
+    Raises: ValueError, KeyError or TypeError if it is no answer of a gateway.
+    """
+    if not answer.headers.get("content-type", "").startswith("text/event-stream"):
+        body = answer.json()
+        if answer.status == 200:
+            return Said(body["content"], body["finish_reason"])
+        return Said("", None, body["error"])
+    return _read_stream(answer.body.decode())
+
+
+def _read_stream(body: str) -> Said:
+    text, finish_reason, error = "", None, None
+    *events, rest = body.split("\n\n")
+    if rest or events[-1] != "data: [DONE]":
+        error = "the stream does not end with [DONE]"
+    for event in events[:-1]:
+        lines = [line for line in event.split("\n") if not line.startswith(":")]
+        if not lines:
+            continue
+        data = json.loads(lines[-1].removeprefix("data: "))
+        if lines[0] == "event: error":
+            error = data["error"]
+        for choice in data.get("choices", []):
+            text += choice["delta"].get("content") or ""
+            finish_reason = choice["finish_reason"] or finish_reason
+    return Said(text, finish_reason, error)

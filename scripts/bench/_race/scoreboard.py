@@ -1,0 +1,213 @@
+"""Every fault against two candidates and a limit of 30 s: seconds to a good answer, and calls that reached the first.
+
+All rows run at once, each with an endpoint and models of its own: no breaker of one knows of another's failures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+
+import trio
+from attrs import asdict, define, evolve, field, frozen
+
+from scripts.bench._limits.command import format_table, say
+from scripts.bench._peers.ports import HOST, find_free_ports
+from scripts.bench._race.client import Answer, CutShort, Hung, call, read_said
+from scripts.bench._race.faults import FAULTS, Fault, Kind, Who, behaviour_of, find_fault
+from scripts.bench._race.flapping import (
+    FULL_S,
+    QUICK_S,
+    Flapping,
+    make_flapping_table,
+    make_flappings,
+    run_flapping,
+)
+from scripts.bench._race.report import Table
+from scripts.bench._race.site import READY, Endpoint, Gateway, Place, Provider, Site
+
+LIMIT_S = 30.0
+# What the gateway may need beyond its limit to say so; a client that waits longer calls it hung.
+_HUNG_S = LIMIT_S + 5.0
+_DEADLINE = {"deadline_ms": 30_000, "stream_deadline_ms": 30_000}
+_LIMITS = {**_DEADLINE, "attempt_timeout_ms": 5_000, "first_token_timeout_ms": 5_000, "idle_timeout_ms": 5_000}
+# Rows start this far apart: what is measured is a request, not a crowd of them.
+_APART_S = 0.15
+
+
+@frozen(slots=True)
+class Variant:
+    """How the endpoints are set, and how many requests a row has of each kind of fault."""
+
+    name: str
+    settings: Mapping[str, object]
+    requests: int = 12
+    slow_requests: int = 6
+
+
+VARIANTS = (
+    # One slow request: it may take all of the 30 s.
+    Variant("deadline only", _DEADLINE, slow_requests=1),
+    Variant("limits of 5 s", _LIMITS),
+    # So few that the hedge budget's reserve of 20 pays for all slow rows.
+    Variant("and hedge after 1 s", {**_LIMITS, "hedge_after_ms": 1_000}, slow_requests=3),
+)
+
+
+@define(eq=False)
+class Row:
+    """One fault, one kind of answer, one variant; `wrong` says what broke its verdict."""
+
+    fault: Fault
+    kind: Kind
+    variant: Variant
+    slug: str
+    first_model: str
+    seconds: list[float] = field(factory=list)
+    calls: int | None = None
+    wrong: list[str] = field(factory=list)
+
+    @property
+    def request_count(self) -> int:
+        return self.variant.slow_requests if self.fault.slow else self.variant.requests
+
+    def endpoint(self) -> Endpoint:
+        credential = "refused" if self.fault.refused else "first"
+        candidates = [Place(credential, self.first_model), Place("other", f"{self.slug}?{behaviour_of('other')}")]
+        return Endpoint(self.slug, candidates, self.variant.settings)
+
+
+def make_rows(quick: bool) -> list[Row]:
+    """The rows in the table's order. A quick run leaves out the variant that waits for 30 s."""
+    variants = [evolve(variant, slow_requests=min(variant.slow_requests, 4)) for variant in VARIANTS[1:]]
+    rows = []
+    for number, fault in enumerate(FAULTS):
+        for kind in fault.kinds:
+            for index, variant in enumerate(variants if quick else VARIANTS):
+                slug = f"f{number}-{kind}-{index}"
+                model = f"{slug}?{behaviour_of('first')}&{fault.behaviour}".rstrip("&")
+                rows.append(Row(fault, kind, variant, slug, model))
+    return rows
+
+
+def run(site: Site, *, quick: bool) -> Table:
+    """All rows at once."""
+    rows, flappings = make_rows(quick), make_flappings()
+    with _open(site, rows, flappings) as (gateway, providers):
+        trio.run(_run_rows, gateway, rows)
+        counts = providers["first"].count_calls()
+        trio.run(_run_flappings, gateway, providers, flappings, QUICK_S if quick else FULL_S)
+    for row in rows:
+        if not row.fault.refused:
+            row.calls = counts.get(row.first_model, 0)
+            _judge_calls(row)
+    table = make_table(rows)
+    wrong = [f"flapping, {flapping.name}: {text}" for flapping in flappings for text in flapping.wrong]
+    return evolve(
+        table,
+        text=f"{table.text}\n\n{make_flapping_table(flappings)}",
+        raw={**table.raw, "flapping": [asdict(flapping) for flapping in flappings]},
+        wrong=[*table.wrong, *wrong],
+    )
+
+
+@contextlib.contextmanager
+def _open(
+    site: Site, rows: Sequence[Row], flappings: Sequence[Flapping]
+) -> Iterator[tuple[Gateway, Mapping[str, Provider]]]:
+    (closed_port,) = find_free_ports(1)
+    names = ["first", "other", *dict.fromkeys(flapping.credential for flapping in flappings)]
+    with contextlib.ExitStack() as stack:
+        providers = {name: stack.enter_context(site.run_provider(name)) for name in names}
+        addresses = {name: provider.base_url for name, provider in providers.items()}
+        addresses |= {READY: addresses["other"], "refused": f"http://{HOST}:{closed_port}/v1"}
+        endpoints = [*(row.endpoint() for row in rows), *(flapping.endpoint() for flapping in flappings)]
+        yield stack.enter_context(site.run_gateway(addresses, endpoints)), providers
+
+
+async def _run_flappings(
+    gateway: Gateway, providers: Mapping[str, Provider], flappings: Sequence[Flapping], duration_s: float
+) -> None:
+    async with trio.open_nursery() as nursery:
+        for flapping in flappings:
+            nursery.start_soon(run_flapping, gateway, providers[flapping.credential], flapping, duration_s)
+
+
+async def _run_rows(gateway: Gateway, rows: Sequence[Row]) -> None:
+    async with trio.open_nursery() as nursery:
+        for row in rows:
+            nursery.start_soon(_run_row, gateway, row)
+            await trio.sleep(_APART_S)
+
+
+async def _run_row(gateway: Gateway, row: Row) -> None:
+    for _ in range(row.request_count):
+        await _ask(gateway, row, row.fault.who)
+    if row.fault.pause_s:
+        await trio.sleep(row.fault.pause_s)
+        await _ask(gateway, row, row.fault.after_pause)
+    if row.wrong:
+        say(f"{row.fault.name} ({row.kind}), {row.variant.name}: {row.wrong[0]}")
+
+
+async def _ask(gateway: Gateway, row: Row, who: Who) -> None:
+    request = gateway.request(row.slug, {"message": "Hello there", "stream": row.kind == "stream"})
+    try:
+        answer = await call(gateway.port, request, _HUNG_S)
+    except (Hung, CutShort, OSError) as exc:
+        row.wrong.append(f"{type(exc).__name__}: {exc}")
+        row.seconds.append(math.inf)
+        return
+    row.seconds.append(answer.seconds)
+    if answer.seconds > LIMIT_S + 0.5:
+        row.wrong.append(f"{answer.seconds:.2f} s where the limit is {LIMIT_S:g} s")
+    if wrong := _find_fault(row.fault, who, answer):
+        row.wrong.append(wrong)
+
+
+def _find_fault(fault: Fault, who: Who, answer: Answer) -> str | None:
+    try:
+        said = read_said(answer)
+    except (ValueError, KeyError, TypeError) as exc:
+        return f"status {answer.status}, unreadable: {type(exc).__name__}: {exc}"
+    return find_fault(who, fault.finish_reason, answer.status, said)
+
+
+def _judge_calls(row: Row) -> None:
+    """Nobody is hammered, and nobody is asked who need not be."""
+    assert row.calls is not None
+    requests = len(row.seconds)
+    most = requests if row.fault.most_calls is None else row.fault.most_calls
+    # The request after the pause may be a call of its own.
+    most += bool(row.fault.pause_s)
+    if row.calls > most:
+        row.wrong.append(f"{row.calls} calls reached it; {most} of {requests} requests may")
+    if row.fault.who == "first" and row.calls != requests:
+        row.wrong.append(f"{row.calls} calls for {requests} requests: asked again without need")
+
+
+def make_table(rows: Sequence[Row]) -> Table:
+    """A line for each fault and kind; for each variant seconds to an answer (first, then median), and calls."""
+    variants = list(dict.fromkeys(row.variant.name for row in rows))
+    header = ("fault", *(f"{name}: s, first / then (calls of requests)" for name in variants), "verdict")
+    lines = []
+    for fault, kind in dict.fromkeys((row.fault.name, row.kind) for row in rows):
+        own = [row for row in rows if (row.fault.name, row.kind) == (fault, kind)]
+        verdict = "passed" if not any(row.wrong for row in own) else "FAILED"
+        lines.append((f"{fault} ({kind})", *map(_format_cell, own), verdict))
+    raw = [asdict(row, filter=lambda attribute, _: attribute.name != "variant") | _named(row) for row in rows]
+    wrong = [f"{row.fault.name} ({row.kind}), {row.variant.name}: {text}" for row in rows for text in row.wrong]
+    return Table("scoreboard", format_table(header, lines), {"rows": raw}, wrong)
+
+
+def _named(row: Row) -> dict[str, object]:
+    return {"variant": row.variant.name}
+
+
+def _format_cell(row: Row) -> str:
+    first, *then = row.seconds
+    rest = f"{statistics.median(then):.3f}" if then else "–"
+    calls = "–" if row.calls is None else str(row.calls)
+    return f"{first:.3f} / {rest} ({calls} of {len(row.seconds)})"
