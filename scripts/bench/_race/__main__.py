@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from scripts.bench._limits.command import make_parser, report, run_command, say
-from scripts.bench._race import scoreboard
+from scripts.bench._race import breaker, hedging, scoreboard
 from scripts.bench._race.report import Table
 from scripts.bench._race.site import make_site
 
 TABLES: Mapping[str, Callable[..., Table]] = {
     "scoreboard": scoreboard.run,
+    "hedging": hedging.run,
+    "breaker": breaker.run,
 }
 _BUILD = Path(__file__).resolve().parents[3] / "build"
 

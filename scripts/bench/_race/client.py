@@ -26,7 +26,7 @@ class Hung(Exception):
 
 @frozen(slots=True)
 class Answer:
-    """A whole answer; `seconds` from before connecting to its last byte."""
+    """A whole answer; `seconds` from the request's first byte to the answer's last."""
 
     status: int
     headers: Mapping[str, str]
@@ -56,18 +56,39 @@ class Said:
 
 async def call(port: int, request: bytes, limit_s: float) -> Answer:
     """Send the request and read its answer. Raises: Hung, CutShort, OSError."""
-    started_at = time.monotonic()
-    with trio.move_on_after(limit_s):
-        reader = AnswerReader()
-        async with await trio.open_tcp_stream(HOST, port) as stream:
+    async with await Caller.connect(port) as caller:
+        return await caller.call(request, limit_s)
+
+
+class Caller:
+    """A connection that is kept: one request after the other. Use it as a block."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+
+    @classmethod
+    async def connect(cls, port: int) -> Caller:
+        return cls(await trio.open_tcp_stream(HOST, port))
+
+    async def __aenter__(self) -> Caller:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._stream.aclose()
+
+    async def call(self, request: bytes, limit_s: float = 60.0) -> Answer:
+        """Send the request and read its answer; `seconds` from the first byte sent. Raises: Hung, CutShort."""
+        started_at = time.monotonic()
+        with trio.move_on_after(limit_s):
+            reader = AnswerReader()
             try:
-                await stream.send_all(request)
+                await self._stream.send_all(request)
                 while not reader.is_over:
-                    reader.feed(await stream.receive_some(_RECEIVE_BYTES))
+                    reader.feed(await self._stream.receive_some(_RECEIVE_BYTES))
             except trio.BrokenResourceError as exc:
                 raise CutShort(f"after {len(reader.body)} bytes: {exc.__cause__}") from exc
             return Answer(reader.status, reader.headers, bytes(reader.body), time.monotonic() - started_at)
-    raise Hung(f"no answer within {limit_s:g} s")
+        raise Hung(f"no answer within {limit_s:g} s")
 
 
 @define(eq=False)

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -154,8 +155,7 @@ class Site:
         `settings` is TOML for its tables. The first candidate of the first endpoint that ends well makes it ready.
         Raises: PeerUnavailableError.
         """
-        folder = self.folder / "gateway"
-        folder.mkdir()
+        folder = Path(tempfile.mkdtemp(prefix="gateway-", dir=self.folder))
         credentials = [_CREDENTIAL.format(name=name, base_url=url) for name, url in addresses.items()]
         ready = Endpoint(READY, [Place(READY, "sim")])
         configuration = folder / "gateway.toml"

@@ -50,12 +50,19 @@ class Fixed:
 
 @frozen(slots=True)
 class LogNormal:
-    """Half of the draws are under `median_s`; `sigma` is the spread of the logarithm (0.5 is a usual provider)."""
+    """Half of the draws are under `median_s`; `sigma` is the spread of the logarithm (0.5 is a usual provider).
+
+    With a `slow_share` (0–1), that share of the draws takes `slow_s` instead.
+    """
 
     median_s: float
     sigma: float
+    slow_share: float = 0.0
+    slow_s: float = 0.0
 
     def draw_s(self, random: Random) -> float:
+        if self.slow_share and random.random() < self.slow_share:
+            return self.slow_s
         # Bounded, so that an unlucky draw of a wild sigma cannot hold a connection for days.
         return min(random.lognormvariate(math.log(self.median_s), self.sigma), MAX_DURATION_S)
 
@@ -98,12 +105,14 @@ def parse_duration_s(text: str) -> float:
 
 
 def parse_latency(text: str) -> Latency:
-    """A latency from `200ms`, `lognormal:200ms:0.5` or `tail:200ms:5%:3s`; ValueError otherwise."""
+    """A latency from `200ms`, `lognormal:200ms:0.5[:5%:3s]` or `tail:200ms:5%:3s`; ValueError otherwise."""
     match text.split(":"):
         case [duration]:
             return Fixed(parse_duration_s(duration))
         case ["lognormal", median, sigma]:
             return _parse_lognormal(median, sigma)
+        case ["lognormal", median, sigma, share, slow]:
+            return evolve(_parse_lognormal(median, sigma), slow_share=parse_share(share), slow_s=parse_duration_s(slow))
         case ["tail", usual, share, slow]:
             return HeavyTail(parse_duration_s(usual), parse_share(share), parse_duration_s(slow))
         case _:

@@ -33,6 +33,7 @@ from pg_trio.simulator.behaviour import (
         ("latency=200ms", Behaviour(latency=Fixed(0.2))),
         ("latency=0&pace=1.5s", Behaviour(pace=Fixed(1.5))),
         ("latency=lognormal:200ms:0.5", Behaviour(latency=LogNormal(0.2, 0.5))),
+        ("latency=lognormal:200ms:0.5:5%:3s", Behaviour(latency=LogNormal(0.2, 0.5, 0.05, 3))),
         ("latency=tail:200ms:5%:3s", Behaviour(latency=HeavyTail(0.2, 0.05, 3.0))),
         ("tokens=40", Behaviour(tokens=40)),
         ("content=%7B%22a%22:1%7D%26", Behaviour(content='{"a":1}&')),
@@ -181,6 +182,15 @@ def test_heavy_tail_has_its_share() -> None:
 
     assert {0.2, 3.0} == set(draws)
     assert 70 <= draws.count(3.0) <= 130
+
+
+def test_lognormal_with_a_tail_has_its_share() -> None:
+    random, latency = Random(1), LogNormal(0.2, 0.2, 0.05, 3.0)
+
+    draws = [latency.draw_s(random) for _ in range(10_000)]
+
+    assert 0.04 < sum(draw == 3.0 for draw in draws) / len(draws) < 0.06
+    assert 0.15 < sorted(draws)[5_000] < 0.25
 
 
 @given(st.integers(0, 2**32), st.sampled_from([Fixed(1.0), LogNormal(0.2, 10.0), HeavyTail(0.1, 0.5, 2.0)]))

@@ -1,0 +1,125 @@
+"""What hedging buys: an upstream with a long tail, without and with hedges; the tail against the calls it costs.
+
+Open loop: requests are due at fixed times, and a latency counts from then. Each setting has a gateway of its own, since
+the hedge budget is the worker's. Both candidates behave alike, with luck of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import trio
+from attrs import asdict, frozen
+
+from scripts.bench._limits.command import format_table, say
+from scripts.bench._race.client import CutShort, Hung, call
+from scripts.bench._race.report import Table, quantile
+from scripts.bench._race.site import READY, Endpoint, Gateway, Place, Site
+
+SIGMA = 0.2
+_UPSTREAM = f"latency=lognormal:200ms:{SIGMA:g}:5%:3s&tokens=20"
+_PER_S = 40.0
+_FULL_REQUESTS, _QUICK_REQUESTS = 4_000, 800
+_LIMIT_S = 30.0
+# Requests at the start that the estimate learns from; they are sent and counted as calls, but not in the percentiles.
+_LEARNING = 100
+TAIL_BAR, CALLS_BAR = 5.0, 0.06
+
+SETTINGS: Mapping[str, Mapping[str, object]] = {
+    "no hedge": {},
+    "hedge_after_ms = 450": {"hedge_after_ms": 450},
+    'hedge_after = "p95"': {"hedge_after": "p95"},
+}
+
+
+@frozen(slots=True)
+class Sample:
+    """One setting: latencies in the order of the requests, and the calls that both providers counted."""
+
+    setting: str
+    seconds: Sequence[float]
+    failed: int
+    calls: int
+
+    @property
+    def requests(self) -> int:
+        return len(self.seconds) + self.failed
+
+    @property
+    def extra_share(self) -> float:
+        return self.calls / self.requests - 1
+
+    def quantile_s(self, share: float) -> float:
+        return quantile(self.seconds[_LEARNING:], share)
+
+
+def run(site: Site, *, quick: bool) -> Table:
+    """Each setting after the other."""
+    samples = [_measure(site, name, _QUICK_REQUESTS if quick else _FULL_REQUESTS) for name in SETTINGS]
+    return Table("hedging", make_table(samples), {"samples": [asdict(sample) for sample in samples]}, judge(samples))
+
+
+def _measure(site: Site, setting: str, requests: int) -> Sample:
+    with contextlib.ExitStack() as stack:
+        providers = {
+            name: stack.enter_context(site.run_provider(name, seed=seed))
+            for seed, name in enumerate(("first", "other"))
+        }
+        addresses = {name: provider.base_url for name, provider in providers.items()}
+        places = [Place(name, f"{name}?{_UPSTREAM}") for name in providers]
+        endpoint = Endpoint("tail", places, SETTINGS[setting])
+        gateway = stack.enter_context(site.run_gateway(addresses | {READY: addresses["other"]}, [endpoint]))
+        seconds: list[float] = []
+        trio.run(partial(_send_all, gateway, requests, seconds))
+        counts = [provider.count_calls().get(f"{name}?{_UPSTREAM}", 0) for name, provider in providers.items()]
+    sample = Sample(setting, seconds, requests - len(seconds), sum(counts))
+    say(f"{setting}: p99 {sample.quantile_s(0.99):.3f} s, {sample.extra_share:.1%} more calls, {sample.failed} failed")
+    return sample
+
+
+async def _send_all(gateway: Gateway, requests: int, seconds: list[float]) -> None:
+    started_at = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for number in range(requests):
+            due_at = started_at + number / _PER_S
+            await trio.sleep_until(due_at)
+            nursery.start_soon(_send, gateway, due_at, seconds)
+
+
+async def _send(gateway: Gateway, due_at: float, seconds: list[float]) -> None:
+    with contextlib.suppress(Hung, CutShort, OSError):
+        answer = await call(gateway.port, gateway.request("tail", {"message": "Hello there"}), _LIMIT_S)
+        if answer.status == 200:
+            seconds.append(trio.current_time() - due_at)
+
+
+def make_table(samples: Sequence[Sample]) -> str:
+    """A line for each setting."""
+    header = ("", "requests", "failed", "p50 ms", "p95 ms", "p99 ms", "p99: times less", "more calls")
+    base_s = samples[0].quantile_s(0.99)
+    lines = [
+        (
+            sample.setting,
+            f"{sample.requests:,}",
+            str(sample.failed),
+            *(f"{sample.quantile_s(share) * 1e3:,.0f}" for share in (0.5, 0.95, 0.99)),
+            f"{base_s / sample.quantile_s(0.99):.1f}",
+            f"{sample.extra_share:.1%}",
+        )
+        for sample in samples
+    ]
+    return format_table(header, lines)
+
+
+def judge(samples: Sequence[Sample]) -> list[str]:
+    """What the adaptive hedge misses; the fixed one is there to compare."""
+    base, adaptive = samples[0], samples[-1]
+    wrong = [f"{sample.setting}: {sample.failed} requests failed" for sample in samples if sample.failed]
+    times = base.quantile_s(0.99) / adaptive.quantile_s(0.99)
+    if times < TAIL_BAR:
+        wrong.append(f"{adaptive.setting}: p99 falls {times:.1f} times; the bar is {TAIL_BAR:g}")
+    if adaptive.extra_share > CALLS_BAR:
+        wrong.append(f"{adaptive.setting}: {adaptive.extra_share:.1%} more calls; the bar is {CALLS_BAR:.0%}")
+    return wrong
