@@ -177,7 +177,13 @@ async def open_gateway(
         log=Log(log, settings.gateway.log_body_chars),
     )
     gateway = RunningGateway(pipeline, tokens, settings.disabled_providers)
-    return gateway, [tokens.watch, log.write, direct.run, partial(watch_shared_memory, segment, spend)]
+    return gateway, [
+        tokens.watch,
+        log.write,
+        log.retention.run,
+        direct.run,
+        partial(watch_shared_memory, segment, spend),
+    ]
 
 
 async def watch_shared_memory(segment: Segment, spend: SharedSpend) -> None:

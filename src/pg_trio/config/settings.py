@@ -50,6 +50,10 @@ class GatewaySettings:
     log_body_chars: Annotated[int, Between(256, MIB)] = 16_384
     # Bodies waiting for the log's writer; past it, and past half of `log_queue_rows`, rows go without theirs.
     log_queue_body_bytes: Annotated[int, Between(0, GIB)] = 16 * MIB
+    # 30 days: how long OpenAI keeps API logs, and Google's Cloud Logging by default. 0: for ever.
+    log_max_age_days: Annotated[int, Between(0, 36_500)] = 30
+    # 4 GiB, some 8 million rows without bodies: what journald keeps at most by default. 0: no limit.
+    log_max_bytes: Annotated[int, Between(0, 1024 * 1024 * GIB)] = 4 * GIB
 
 
 @frozen(slots=True)

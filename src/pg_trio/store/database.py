@@ -124,6 +124,8 @@ def _use_wal(connection: sqlite3.Connection, busy_limit_s: float) -> None:
     limit = time.monotonic() + busy_limit_s
     while True:
         try:
+            # Only works on a file without a page, so before anything else: free pages can be given back to the disk.
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
             return
         except sqlite3.OperationalError as exc:

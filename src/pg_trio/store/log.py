@@ -30,6 +30,7 @@ from pg_trio.domain.log_row import LogRow
 from pg_trio.errors import StoreError
 from pg_trio.store.database import BUSY_LIMIT_S, SerialConnection
 from pg_trio.store.log_file import BATCH_ROWS, FILE_NAME, open_log, read_recent, sum_spend, write_rows
+from pg_trio.store.log_retention import LogRetention
 from pg_trio.store.outage import Outage
 
 _log = logging.getLogger(__name__)
@@ -44,7 +45,10 @@ BATCH_BODY_BYTES = 1024 * 1024
 
 
 class LogStore:
-    """The log, as a worker sees it. Open with `await LogStore.open(…)`, run `write`, close with `aclose`."""
+    """The log, as a worker sees it.
+
+    Open with `await LogStore.open(…)`, run `write` and `retention.run`, close with `aclose`.
+    """
 
     def __init__(self, settings: GatewaySettings, connection: SerialConnection) -> None:
         self._queue_rows = settings.log_queue_rows
@@ -57,6 +61,7 @@ class LogStore:
         self._closing = trio.Event()
         self._batch_lock = trio.Lock()
         self._outage = Outage(_log, "cannot write the log")
+        self.retention = LogRetention(settings, connection)
         self.dropped = 0
         self.dropped_bodies = 0
         self._told = (0, 0)

@@ -28,6 +28,8 @@ from pg_trio.store.transaction import transaction
 
 FILE_NAME = "log.db"
 
+QUARTER_S = 900
+
 SCHEMA = Schema(
     application_id=0x70676C01,  # "pgl" and 1
     steps=(
@@ -64,6 +66,27 @@ SCHEMA = Schema(
             "ALTER TABLE gateway_logs ADD COLUMN request_body TEXT",
             "ALTER TABLE gateway_logs ADD COLUMN response_body TEXT",
         ),
+        # What deleted rows had cost, for budgets that are rebuilt from the log. By quarters of an hour, because every
+        # timezone's months begin with one; by a trigger, so that nobody who deletes rows forgets it.
+        (
+            """
+            CREATE TABLE deleted_spend (
+                quarter_hour INTEGER NOT NULL,  -- Unix seconds / 900
+                endpoint_uuid BLOB NOT NULL,
+                cost_nano_usd INTEGER NOT NULL,
+                PRIMARY KEY (quarter_hour, endpoint_uuid)
+            ) WITHOUT ROWID
+            """,
+            f"""
+            CREATE TRIGGER gateway_logs_deleted AFTER DELETE ON gateway_logs
+            WHEN OLD.cost_nano_usd IS NOT NULL AND OLD.endpoint_uuid IS NOT NULL
+            BEGIN
+                INSERT INTO deleted_spend
+                VALUES (CAST(OLD.at / {QUARTER_S} AS INTEGER), OLD.endpoint_uuid, OLD.cost_nano_usd)
+                ON CONFLICT DO UPDATE SET cost_nano_usd = cost_nano_usd + excluded.cost_nano_usd;
+            END
+            """,  # noqa: S608
+        ),
     ),
 )
 
@@ -74,6 +97,8 @@ _COLUMNS = (
 )
 _PLACES = "(" + ", ".join("?" * (_COLUMNS.count(",") + 1)) + ")"
 _INSERT = f"INSERT INTO gateway_logs ({_COLUMNS}) VALUES "  # noqa: S608
+# What `PRAGMA auto_vacuum` says of a file that gives free pages back when told to.
+_INCREMENTAL = 2
 # 1,000 rows have 19,000 values; SQLite takes 32,766 in a statement.
 BATCH_ROWS = 1_000
 
@@ -140,13 +165,52 @@ def read_recent(limit: int, connection: sqlite3.Connection) -> list[LogRow]:
 
 
 def sum_spend(at: float, connection: sqlite3.Connection) -> dict[UUID, int]:
-    """What each endpoint's requests since `at` (inclusive) cost, in billionths of a dollar."""
-    query = """
-        SELECT endpoint_uuid, sum(cost_nano_usd) FROM gateway_logs
-        WHERE at >= ? AND endpoint_uuid IS NOT NULL AND cost_nano_usd IS NOT NULL
-        GROUP BY endpoint_uuid
+    """What each endpoint's requests since `at` (inclusive) cost, in billionths of a dollar; deleted rows' included.
+
+    Those are known by the quarter of an hour, so `at` should begin one.
     """
+    query = f"""
+        SELECT endpoint_uuid, sum(cost_nano_usd) FROM (
+            SELECT endpoint_uuid, cost_nano_usd FROM gateway_logs
+            WHERE at >= ?1 AND endpoint_uuid IS NOT NULL AND cost_nano_usd IS NOT NULL
+            UNION ALL
+            SELECT endpoint_uuid, cost_nano_usd FROM deleted_spend WHERE quarter_hour >= ?1 / {QUARTER_S}
+        )
+        GROUP BY endpoint_uuid
+    """  # noqa: S608
     return {UUID(bytes=endpoint): nano_usd for endpoint, nano_usd in connection.execute(query, (at,))}
+
+
+def delete_oldest(before: float, limit: int, connection: sqlite3.Connection) -> int:
+    """At most `limit` rows from before that time (Unix seconds) are gone, the oldest; how many. One transaction."""
+    query = "DELETE FROM gateway_logs WHERE id IN (SELECT id FROM gateway_logs WHERE at < ? ORDER BY at LIMIT ?)"
+    return connection.execute(query, (before, limit)).rowcount
+
+
+def forget_spend(before: float, connection: sqlite3.Connection) -> None:
+    """What rows deleted long ago had cost is forgotten."""
+    connection.execute("DELETE FROM deleted_spend WHERE quarter_hour < ?", (before / QUARTER_S,))
+
+
+def used_bytes(connection: sqlite3.Connection) -> int:
+    """What the rows and their indexes take in the file; free pages are not counted."""
+    query = "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count"
+    return int(connection.execute(f"{query}, pragma_page_size").fetchone()[0])
+
+
+def give_back_pages(kept: int, limit: int, connection: sqlite3.Connection) -> bool:
+    """Where the file has more than `kept` free pages, `limit` of them are the disk's again. Whether any were.
+
+    A file from before `auto_vacuum` keeps them, and fills them with new rows.
+    """
+    free, mode = connection.execute(
+        "SELECT freelist_count, auto_vacuum FROM pragma_freelist_count, pragma_auto_vacuum"
+    ).fetchone()
+    if free <= kept or mode != _INCREMENTAL:
+        return False
+    # It works while it is read.
+    connection.execute(f"PRAGMA incremental_vacuum({limit})").fetchall()
+    return True
 
 
 def _values_of(row: LogRow) -> _Values:

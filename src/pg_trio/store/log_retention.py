@@ -1,0 +1,133 @@
+"""What is too old, or too much, leaves the log; its space goes back to the disk.
+
+Rules:
+1. Rows go oldest first, in batches of one statement each, so that nobody waits for the file's lock longer than
+   BATCH_AIM_S or so: a batch's size follows the time that the one before it took.
+2. Between batches the file is everybody else's for PAUSE_TIMES as long: the log's writer, and other workers' writers.
+3. One worker does it for all that share the directory; a lock of the kernel's says who, and goes with its process.
+4. The connection is the log's own, so a batch and a writer's batch never wait for each other's lock.
+5. What rows had cost stays known (`deleted_spend`, by a trigger): a budget is rebuilt from the log.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import math
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+
+from pg_trio.config.settings import GatewaySettings
+from pg_trio.errors import StoreError
+from pg_trio.store.database import SerialConnection
+from pg_trio.store.log_file import delete_oldest, forget_spend, give_back_pages, used_bytes
+from pg_trio.store.outage import Outage
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+LOCK_NAME = "log.sweep.lock"
+# 60 s: the limits are days and gigabytes.
+SWEEP_EVERY_S = 60.0
+DAY_S = 24 * 3600
+BATCH_AIM_S = 0.01
+PAUSE_TIMES = 4
+FIRST_BATCH_ROWS = 100
+LEAST_BATCH_ROWS = 10
+MOST_BATCH_ROWS = 1_000
+# 4 MiB of free pages stay for the rows to come; what is more goes back, 1 MiB at a time.
+KEPT_FREE_PAGES = 1_024
+GIVEN_BACK_PAGES = 256
+# Longer than any month: what was spent before it is in no budget.
+SPEND_KEPT_S = 40 * DAY_S
+
+
+class LogRetention:
+    """Keeps the log within `log_max_age_days` and `log_max_bytes` (0: no such limit). Run `run`."""
+
+    def __init__(self, settings: GatewaySettings, connection: SerialConnection) -> None:
+        self._max_age_s = settings.log_max_age_days * DAY_S
+        self._max_bytes = settings.log_max_bytes
+        self._connection = connection
+        self._lock_path = settings.data_dir / LOCK_NAME
+        self._lock: int | None = None
+        self._batch_rows = FIRST_BATCH_ROWS
+        self._outage = Outage(_log, "cannot delete old rows of the log")
+
+    async def run(self) -> None:
+        """Sweep now and once a minute, until cancelled. Failures are logged and tried again."""
+        try:
+            while True:
+                await self._sweep_if_ours()
+                await trio.sleep(SWEEP_EVERY_S)
+        finally:
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
+
+    async def _sweep_if_ours(self) -> None:
+        if self._lock is None:
+            self._lock = _try_lock(self._lock_path)
+        if self._lock is None:
+            return
+        try:
+            await self.sweep(time.time())
+        except StoreError as exc:
+            self._outage.failed(exc)
+        else:
+            self._outage.succeeded()
+
+    async def sweep(self, now: float) -> int:
+        """How many rows were deleted: those past their age at `now` (Unix seconds), then the oldest while too many.
+
+        Raises: StoreError if the file cannot be read or written.
+        """
+        deleted = 0
+        if self._max_age_s:
+            while rows := await self._delete_batch(now - self._max_age_s):
+                deleted += rows
+        if self._max_bytes:
+            while await self._run(used_bytes) > self._max_bytes and (rows := await self._delete_batch(math.inf)):
+                deleted += rows
+        while await self._run(partial(give_back_pages, KEPT_FREE_PAGES, GIVEN_BACK_PAGES)):  # noqa: ASYNC110
+            await trio.sleep(PAUSE_TIMES * BATCH_AIM_S)
+        await self._run(partial(forget_spend, now - SPEND_KEPT_S))
+        return deleted
+
+    async def _delete_batch(self, before: float) -> int:
+        deleted, took_s = await self._run(partial(_delete_timed, before, self._batch_rows))
+        wanted = self._batch_rows * BATCH_AIM_S / max(took_s, 1e-6)
+        # At most twice the last one: the next rows may have bodies.
+        self._batch_rows = int(max(LEAST_BATCH_ROWS, min(MOST_BATCH_ROWS, wanted, 2 * self._batch_rows)))
+        await trio.sleep(PAUSE_TIMES * took_s)
+        return deleted
+
+    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._connection.run(work, abandon_on_cancel=True)
+
+
+def _delete_timed(before: float, limit: int, connection: sqlite3.Connection) -> tuple[int, float]:
+    started = time.perf_counter()
+    return delete_oldest(before, limit, connection), time.perf_counter() - started
+
+
+def _try_lock(path: Path) -> int | None:
+    """A descriptor whose closing frees the lock, or None: another worker's, or a disk that takes no file today."""
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor

@@ -1,0 +1,198 @@
+"""Old rows leave the log, in small steps, and with their space; what they cost stays known. Real files and threads."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+import trio
+from attrs import evolve
+
+from pg_trio.config.settings import GatewaySettings
+from pg_trio.domain.log_row import LogRow
+from pg_trio.store.log import LogStore
+from pg_trio.store.log_retention import DAY_S, KEPT_FREE_PAGES, LOCK_NAME, SPEND_KEPT_S
+
+NOW = 1_700_000_000.0
+ENDPOINT = UUID(int=7)
+MIB = 1024 * 1024
+PATIENCE_S = 10
+
+
+def make_row(number: int, at: float, **fields: object) -> LogRow:
+    return evolve(LogRow(request_id=UUID(int=number), at=at, status=200, latency_ms=1.0), **fields)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> GatewaySettings:
+    return GatewaySettings(data_dir=tmp_path / "data", log_max_age_days=1, log_max_bytes=0, log_batch_ms=1)
+
+
+@pytest.fixture
+async def store(settings: GatewaySettings) -> AsyncIterator[LogStore]:
+    store = await LogStore.open(settings)
+    yield store
+    await store.aclose()
+
+
+async def fill(store: LogStore, rows: list[LogRow]) -> None:
+    for row in rows:
+        store.record(row)
+    while store.waiting:
+        await store._write_batch()
+
+
+async def kept(store: LogStore) -> list[float]:
+    return sorted(row.at for row in await store.recent(100_000))
+
+
+async def test_old_rows_go(store: LogStore) -> None:
+    ages = [3 * DAY_S, DAY_S + 1, DAY_S - 1, 0]
+    await fill(store, [make_row(number, NOW - age) for number, age in enumerate(ages)])
+
+    deleted = await store.retention.sweep(NOW)
+
+    assert (2, [NOW - DAY_S + 1, NOW]) == (deleted, await kept(store))
+
+
+async def test_zero_keeps_all(settings: GatewaySettings) -> None:
+    async with await LogStore.open(evolve(settings, log_max_age_days=0)) as store:
+        await fill(store, [make_row(1, 5.0)])
+
+        assert 0 == await store.retention.sweep(NOW)
+        assert [5.0] == await kept(store)
+
+
+async def test_many_rows_go_in_small_batches(store: LogStore) -> None:
+    await fill(store, [make_row(number, 5.0) for number in range(3_000)])
+    statements: list[str] = []
+    store._connection._connection.set_trace_callback(statements.append)
+
+    deleted = await store.retention.sweep(NOW)
+
+    assert 3_000 == deleted
+    deletes = [statement for statement in statements if statement.startswith("DELETE FROM gateway_logs")]
+    assert len(deletes) >= 4
+    assert [] == [statement for statement in deletes if int(statement.rpartition("LIMIT ")[2][:-1]) > 1_000]
+
+
+async def test_large_log_shrinks_to_its_limit(settings: GatewaySettings) -> None:
+    path = settings.data_dir / "log.db"
+    async with await LogStore.open(evolve(settings, log_max_age_days=0, log_max_bytes=4 * MIB)) as store:
+        await fill(store, [make_row(number, number, request_body="x" * 16_000) for number in range(1_000)])
+        deleted = await store.retention.sweep(NOW)
+        left = await kept(store)
+
+    # The oldest went, and (but for the last batch) no more of them than had to: 205 rows are 4 MiB.
+    assert list(range(deleted, 1_000)) == left
+    assert 100 < len(left) < 210
+    assert path.stat().st_size < 4 * MIB + KEPT_FREE_PAGES * 4096 + MIB
+
+
+async def test_requests_go_on_while_rows_are_deleted(store: LogStore, nursery: trio.Nursery) -> None:
+    await fill(store, [make_row(number, 5.0) for number in range(9_000)])
+    nursery.start_soon(store.write)
+    nursery.start_soon(store.retention.sweep, NOW)
+
+    slowest = 0.0
+    for number in range(20):
+        recorded = trio.current_time()
+        store.record(make_row(number, NOW))
+        while store.waiting:  # noqa: ASYNC110 - a thread writes it
+            await trio.sleep(0.001)
+        slowest = max(slowest, trio.current_time() - recorded)
+
+    # One of them would wait for all 9,000 if they went at once, and that takes longer.
+    assert slowest < 0.5
+    nursery.cancel_scope.cancel()
+
+
+async def test_spend_outlives_its_rows(store: LogStore) -> None:
+    month = NOW - NOW % 900
+    rows = [
+        make_row(number, month + at, endpoint_uuid=ENDPOINT, cost_nano_usd=cost)
+        for number, (at, cost) in enumerate([(-1.0, 1), (0.0, 10), (5.0, 100), (1000.0, 1_000), (3 * DAY_S, 10_000)])
+    ]
+    await fill(store, [*rows, make_row(99, month + 1.0, endpoint_uuid=ENDPOINT)])
+    before = await store.spend_since(month)
+
+    deleted = await store.retention.sweep(month + 3 * DAY_S)
+
+    assert (5, {ENDPOINT: 11_110}) == (deleted, before)
+    assert before == await store.spend_since(month)
+
+
+async def test_spend_of_long_ago_is_forgotten(store: LogStore, settings: GatewaySettings) -> None:
+    await fill(store, [make_row(1, NOW, endpoint_uuid=ENDPOINT, cost_nano_usd=5)])
+    await store.retention.sweep(NOW + 2 * DAY_S)
+    assert {ENDPOINT: 5} == await store.spend_since(NOW - 900)
+
+    await store.retention.sweep(NOW + SPEND_KEPT_S + 1800)
+
+    assert {} == await store.spend_since(0)
+
+
+async def test_one_worker_sweeps(settings: GatewaySettings, store: LogStore, nursery: trio.Nursery) -> None:
+    await fill(store, [make_row(1, 5.0)])
+    lock = os.open(settings.data_dir / LOCK_NAME, os.O_CREAT | os.O_RDWR, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+
+    await store.retention._sweep_if_ours()
+    while_held = await kept(store)
+    os.close(lock)
+    await store.retention._sweep_if_ours()
+
+    assert ([5.0], []) == (while_held, await kept(store))
+
+
+async def test_stopped_worker_leaves_the_lock(settings: GatewaySettings, store: LogStore) -> None:
+    await fill(store, [make_row(1, time.time() - 2 * DAY_S)])
+    with trio.fail_after(PATIENCE_S):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store.retention.run)
+            while await kept(store):  # noqa: ASYNC110 - a thread deletes it
+                await trio.sleep(0.001)
+            nursery.cancel_scope.cancel()
+
+    with (settings.data_dir / LOCK_NAME).open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+async def test_failure_is_said_and_tried_again(settings: GatewaySettings, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    async with await LogStore.open(settings, busy_limit_s=0.02) as store:
+        await fill(store, [make_row(1, 5.0)])
+        with closing(sqlite3.connect(settings.data_dir / "log.db", isolation_level=None)) as holder:
+            holder.execute("BEGIN IMMEDIATE")
+            await store.retention._sweep_if_ours()
+            holder.execute("ROLLBACK")
+        await store.retention._sweep_if_ours()
+        assert [] == await kept(store)
+
+    first, second = [record.getMessage() for record in caplog.records]
+    assert "cannot delete old rows of the log: " in first
+    assert "locked by another process" in first
+    assert "cannot delete old rows of the log: works again." == second
+
+
+async def test_log_of_older_release_is_kept(settings: GatewaySettings) -> None:
+    # Its rows stay, its free pages are used again; only its size stays what it was.
+    async with await LogStore.open(settings) as store:
+        await fill(store, [make_row(1, NOW)])
+    with closing(sqlite3.connect(settings.data_dir / "log.db", isolation_level=None)) as file:
+        file.execute("PRAGMA journal_mode = DELETE")
+        file.execute("PRAGMA auto_vacuum = NONE")
+        file.execute("VACUUM")
+
+    async with await LogStore.open(settings) as store:
+        await fill(store, [make_row(number, 5.0, request_body="x" * 50_000) for number in range(200)])
+        assert 200 == await store.retention.sweep(NOW)
+        assert [NOW] == await kept(store)
