@@ -31,6 +31,7 @@ from pg_trio.errors import StoreError
 from pg_trio.pipeline import Pipeline
 from pg_trio.providers import adapter_for
 from pg_trio.racing.large_work import LargeWork
+from pg_trio.shared_memory.leases import Leases
 from pg_trio.shared_memory.segment import Segment
 from pg_trio.shared_memory.segment_file import open_segment
 from pg_trio.shared_memory.spend import SharedSpend, fill_spend
@@ -164,7 +165,9 @@ async def open_gateway(
         settings=settings.gateway,
         admission=Admission(settings.gateway.max_concurrent_requests),
         authenticate=Authenticate(tokens, settings.projects),
-        rate_limit=RateLimit(SharedBuckets(segment), time.monotonic),
+        rate_limit=RateLimit(
+            SharedBuckets(segment), Leases(spend), time.monotonic, settings.gateway.default_output_tokens
+        ),
         budget=Budget(spend, time.time, settings.gateway.default_output_tokens),
         guardrails=Guardrails(endpoints),
         schemas=Schemas(endpoints),

@@ -25,7 +25,7 @@ from pg_trio.stages.guardrails.stage import Guardrails
 from pg_trio.stages.log import Log, LogEntry
 from pg_trio.stages.prompt import apply_prompt
 from pg_trio.stages.provider_call import ProviderCall
-from pg_trio.stages.rate_limit import RateLimit
+from pg_trio.stages.rate_limit import Quota, RateLimit
 from pg_trio.stages.read_request import check_content_type, read_chat_request
 from pg_trio.stages.relay import Relay
 from pg_trio.stages.schemas.stage import Schemas
@@ -41,7 +41,13 @@ class Asked:
     prompt: Prompt
     deadline: RequestDeadline
     reservation: Reservation
+    quota: Quota
     entry: LogEntry
+
+    def settle(self, usage: Usage) -> None:
+        """Count what was really used, wherever something was set aside for it."""
+        self.reservation.settle(usage)
+        self.quota.settle(usage)
 
 
 @frozen
@@ -92,10 +98,10 @@ class Pipeline:
                 raise SessionsNotEnabled
 
             entry.begin("rate_limit")
-            self.rate_limit.take(call, endpoint)
-
-            entry.begin("budget")
-            with self.budget.reserve(endpoint, request) as reservation:
+            with (
+                self.rate_limit.take(call, caller.token, endpoint, request) as quota,
+                self._reserve(endpoint, request, entry) as reservation,
+            ):
                 entry.begin("guardrails")
                 request = await self.large_work.call(size, self.guardrails.apply, endpoint, request)
                 entry.guarded = request
@@ -106,7 +112,7 @@ class Pipeline:
                 entry.begin("prompt")
                 prompt = apply_prompt(endpoint, request.messages, request, reservation.output_limit_tokens)
 
-                asked = Asked(call, endpoint, request, prompt, deadline, reservation, entry)
+                asked = Asked(call, endpoint, request, prompt, deadline, reservation, quota, entry)
                 entry.begin("provider")
                 if request.stream and endpoint.streaming_enabled:
                     await self._stream(asked)
@@ -119,7 +125,7 @@ class Pipeline:
         answered = await self.provider_call.ask(endpoint, asked.prompt, asked.deadline.at, entry.attempts)
         entry.reply = reply = answered.reply
         usage = reply.usage or estimate_usage(asked.prompt, reply)
-        asked.reservation.settle(usage)
+        asked.settle(usage)
         entry.won(answered.candidate, reply.model, usage, asked.reservation.spent_nano_usd)
 
         entry.begin("output_schema")
@@ -156,13 +162,17 @@ class Pipeline:
             try:
                 await relay.run()
             finally:
-                asked.reservation.settle(relay.usage)
+                asked.settle(relay.usage)
                 entry.won(candidate, relay.model or candidate.model, relay.usage, asked.reservation.spent_nano_usd)
                 if relay.keeps_text:
                     entry.reply = relay.reply_so_far()
             entry.failure = relay.failure
         finally:
             await stream.aclose()
+
+    def _reserve(self, endpoint: Endpoint, request: ChatRequest, entry: LogEntry) -> Reservation:
+        entry.begin("budget")
+        return self.budget.reserve(endpoint, request)
 
     async def _receive(self, call: Call) -> bytes:
         check_content_type(call.head.content_type)

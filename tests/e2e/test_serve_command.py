@@ -329,3 +329,26 @@ async def test_stock_hypercorn_serves_the_same(nursery: trio.Nursery, setup: Set
 
     assert (200, 200, 0) == (answer.status, health.status, status)
     assert re.search(r"Running on http://127\.0\.0\.1", served.output)
+
+
+async def test_killed_workers_places_are_given_back(nursery: trio.Nursery, setup: Setup) -> None:
+    status, _, said = await run_command("token", "limit", "--config", str(setup.config), "1", "--max-concurrent", "1")
+    assert 0 == status, said
+    setup.simulator.behave("ok", "fault=stall")
+    served = await setup.serve(nursery, "--workers", "2")
+    cut = await trio.open_tcp_stream("127.0.0.1", served.port)
+    await cut.send_all(post(f"/api/{PROJECT}/ok", {"message": "Hi"}, bearer(setup.token)))
+    await setup.simulator.wait_request(1)
+    setup.simulator.behave("ok", "")
+
+    refused = [await setup.ask(served) for _ in range(6)]
+    for pid in setup.workers():
+        os.kill(pid, signal.SIGKILL)
+    with trio.fail_after(20):
+        while (allowed := await setup.ask(served)).status == 429:
+            await trio.lowlevel.checkpoint()
+    await cut.aclose()
+    await served.stop()
+
+    assert [(429, "token_concurrent")] * 6 == [(answer.status, answer.json()["scope"]) for answer in refused]
+    assert 200 == allowed.status

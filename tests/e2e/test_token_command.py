@@ -108,8 +108,12 @@ def test_list_never_shows_secrets(data_dir: Path) -> None:
         "is_active": True,
         "created_at": listed["created_at"],
         "last_used_at": None,
+        "rate_limit_per_minute": None,
+        "tokens_per_minute": None,
+        "max_concurrent": None,
     } == listed
-    assert ["ID", "PREFIX", "STATE", "SCOPES", "CREATED", "LAST", "USED", "PROJECT", "NAME"] == table.split()[:9]
+    heads = ["ID", "PREFIX", "STATE", "SCOPES", "LIMITS", "CREATED", "LAST", "USED", "PROJECT", "NAME"]
+    assert heads == table.split()[:10]
     assert plaintext[:16] in table
     assert plaintext not in table
     assert hash_token(plaintext).hex() not in table
@@ -135,6 +139,37 @@ def test_revoke_is_listed(data_dir: Path) -> None:
     assert "revoked" in run_well("list", *place)
 
 
+def test_limits_are_made_changed_and_listed(data_dir: Path) -> None:
+    place = ("--data-dir", str(data_dir))
+    made = run(
+        "create", *place, "--project", str(SUPPORT), "--name", "ci", "--rate-limit-per-minute", "60",
+        "--max-concurrent", "4",
+    )  # fmt: skip
+    table = run_well("list", *place)
+
+    changed = run("limit", *place, "1", "--tokens-per-minute", "90000", "--max-concurrent", "none")
+    listed = json.loads(run_well("list", *place, "--json"))
+
+    assert PLAINTEXT.match(made.stdout)
+    assert "Limits: 60/min, 4 at once." in made.stderr
+    assert "60/min, 4 at once" in table
+    assert (0, "") == (changed.returncode, changed.stdout)
+    assert "within a second: 60/min, 90000 tokens/min." in changed.stderr
+    assert [60, 90_000, None] == [
+        listed[name] for name in ("rate_limit_per_minute", "tokens_per_minute", "max_concurrent")
+    ]
+
+
+@pytest.mark.parametrize("wrong", ["0", "-3", "1e3", "9" * 5000, "none"])
+def test_limit_that_is_none_is_wrong_usage(data_dir: Path, wrong: str) -> None:
+    place = ("--data-dir", str(data_dir), "--project", str(SUPPORT))
+
+    done = run("create", *place, "--name", "a", "--max-concurrent", wrong)
+
+    assert (2, "") == (done.returncode, done.stdout)
+    assert not data_dir.exists()
+
+
 @pytest.mark.parametrize("wanted", ["support", "Customer support", str(SUPPORT).upper()])
 def test_project_by_slug_name_or_uuid(config: Path, wanted: str) -> None:
     run_well("create", "--config", str(config), "--project", wanted, "--name", "a")
@@ -158,6 +193,7 @@ def test_project_by_slug_name_or_uuid(config: Path, wanted: str) -> None:
             f"no project has the uuid, slug or name 'suport'; there are: support ({SUPPORT}), sales ({SALES})",
         ),
         (("revoke", "--data-dir", "{tmp}/made", "7"), "No token '7' in"),
+        (("limit", "--data-dir", "{tmp}/made", "1"), "nothing to change: name a limit, as in --max-concurrent 8"),
     ],
 )
 def test_failure_says_what_to_do(config: Path, arguments: tuple[str, ...], said: str) -> None:

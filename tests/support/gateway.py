@@ -18,6 +18,7 @@ from quart_trio import QuartTrio
 from pg_trio.app import create_app
 from pg_trio.config import parse_settings
 from pg_trio.config.settings import Settings
+from pg_trio.domain.project import TokenLimits
 from pg_trio.server.http1 import ASGIApplication
 from pg_trio.server.serving import serve_app
 from pg_trio.server.stock import make_hypercorn_config
@@ -52,10 +53,15 @@ class Gateway:
     stopping: trio.Event = field(factory=trio.Event)
     stopped: trio.Event = field(factory=trio.Event)
 
-    def make_token(self, project: UUID = PROJECT, scopes: tuple[str, ...] = ("chat", "models", "admin")) -> str:
+    def make_token(
+        self,
+        project: UUID = PROJECT,
+        scopes: tuple[str, ...] = ("chat", "models", "admin"),
+        limits: TokenLimits | None = None,
+    ) -> str:
         """The plaintext of a new token."""
         with TokenAdmin(self.settings.gateway.data_dir) as admin:
-            _, plaintext = admin.create(project, "test", "live", scopes)
+            _, plaintext = admin.create(project, "test", "live", scopes, limits)
         return plaintext
 
     async def call(self, slug: str, body: object = None, *headers: tuple[str, str]) -> HttpResponse:

@@ -1,4 +1,4 @@
-"""`pg-trio token create|list|rotate|revoke`: who may call which project.
+"""`pg-trio token create|list|limit|rotate|revoke`: who may call which project.
 
 A new plaintext is the only thing on standard output, so that `TOKEN=$(pg-trio token create …)` works; what people
 read goes to standard error.
@@ -10,21 +10,22 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from attrs import frozen
+from attrs import asdict, fields, frozen
 
-from pg_trio.domain.project import SCOPES, Project, Token
+from pg_trio.domain.project import SCOPES, Project, Token, TokenLimits
 from pg_trio.errors import ConfigError
 
 if TYPE_CHECKING:
     from pg_trio.store.token_admin import TokenAdmin
 
 DEFAULT_SCOPES = ("chat", "models")
+LIMIT_NAMES = tuple(field.name for field in fields(TokenLimits))
 
 
 @frozen(slots=True)
@@ -37,8 +38,8 @@ class Place:
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`pg-trio token` and its four commands are among the commands."""
-    parser = commands.add_parser("token", help="create, list, rotate and revoke tokens", description=__doc__)
+    """`pg-trio token` and its commands are among the commands."""
+    parser = commands.add_parser("token", help="create, list, limit, rotate and revoke tokens", description=__doc__)
     actions = parser.add_subparsers(title="commands", metavar="COMMAND", dest="action", required=True)
 
     create = _add_action(actions, "create", "make a token; its plaintext is printed once and never stored")
@@ -52,14 +53,17 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help=f"what it may do; may be repeated (default: {' '.join(DEFAULT_SCOPES)})",
     )
     create.add_argument("--env", choices=("live", "test"), default="live")
+    _add_limits(create, _parse_limit, "")
 
     listing = _add_action(actions, "list", "show tokens, revoked ones included; never their text")
     listing.add_argument("--project", metavar="PROJECT", help="only this one's: uuid, slug or name")
     listing.add_argument("--json", action="store_true", help="one JSON object a line; times are Unix seconds")
 
+    limit = _add_action(actions, "limit", "change a token's limits, within a second; those not named stay")
+    _add_limits(limit, _parse_limit_or_none, "; none takes the limit away")
     rotate = _add_action(actions, "rotate", "give a token a new plaintext; the old one dies within a second")
     revoke = _add_action(actions, "revoke", "end a token within a second, for good")
-    for action in (rotate, revoke):
+    for action in (limit, rotate, revoke):
         action.add_argument("token", metavar="TOKEN", help="its id, its prefix, or the whole token")
 
 
@@ -80,9 +84,12 @@ def run(arguments: argparse.Namespace) -> int:
 def _create(admin: TokenAdmin, place: Place, arguments: argparse.Namespace) -> None:
     project_uuid = _find_project(place, arguments.project)
     scopes = arguments.scopes or DEFAULT_SCOPES
-    token, plaintext = admin.create(project_uuid, arguments.name, arguments.env, scopes)
+    limits = TokenLimits(**_named_limits(arguments))
+    token, plaintext = admin.create(project_uuid, arguments.name, arguments.env, scopes, limits)
     print(plaintext)
     _tell(f"Token {token.id} ({token.name}) of project {project_uuid}, scopes: {', '.join(token.scopes)}.")
+    if token.limits is not None:
+        _tell(f"Limits: {_format_limits(token.limits)}.")
     _tell("It is not stored and will not be shown again.")
 
 
@@ -97,6 +104,17 @@ def _list(admin: TokenAdmin, place: Place, arguments: argparse.Namespace) -> Non
         _tell("No tokens; `pg-trio token create` makes one.")
 
 
+def _limit(admin: TokenAdmin, _: Place, arguments: argparse.Namespace) -> None:
+    changes = _named_limits(arguments)
+    if not changes:
+        raise ConfigError("pg-trio token limit", ["nothing to change: name a limit, as in --max-concurrent 8"])
+    token = admin.set_limits(arguments.token, **changes)
+    _tell(
+        f"Token {token.id} ({token.name}) has these limits in every worker within a second:"
+        f" {_format_limits(token.limits)}."
+    )
+
+
 def _rotate(admin: TokenAdmin, _: Place, arguments: argparse.Namespace) -> None:
     token, plaintext = admin.rotate(arguments.token)
     print(plaintext)
@@ -109,7 +127,7 @@ def _revoke(admin: TokenAdmin, _: Place, arguments: argparse.Namespace) -> None:
     _tell(f"Token {token.id} ({token.name}, {token.prefix}…) is revoked; every worker refuses it within a second.")
 
 
-_ACTIONS = {"create": _create, "list": _list, "rotate": _rotate, "revoke": _revoke}
+_ACTIONS = {"create": _create, "list": _list, "limit": _limit, "rotate": _rotate, "revoke": _revoke}
 
 
 # ── where, and which project ─────────────────────────────────────────────────────────────────────────────────────────
@@ -179,6 +197,43 @@ def _parse_name(name: str) -> str:
         raise argparse.ArgumentTypeError(str(exc)) from exc
 
 
+def _add_limits(parser: argparse.ArgumentParser, parse: Callable[[str], int | None], more: str) -> None:
+    for option, what in (
+        ("--rate-limit-per-minute", "requests per minute, over all endpoints"),
+        ("--tokens-per-minute", "a model's tokens per minute, input and output"),
+        ("--max-concurrent", "requests under way at once"),
+    ):
+        parser.add_argument(option, type=parse, metavar="N", default=argparse.SUPPRESS, help=what + more)
+
+
+def _parse_limit(text: str) -> int:
+    from pg_trio.store.token_admin import check_limit
+
+    try:
+        # Nobody's limit has more digits, and a million of them take a second to read.
+        return check_limit(int(text[:20]))
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"a limit is a whole number from 1 to a billion, not {text[:20]!r}") from exc
+
+
+def _parse_limit_or_none(text: str) -> int | None:
+    return None if text == "none" else _parse_limit(text)
+
+
+def _named_limits(arguments: argparse.Namespace) -> dict[str, int | None]:
+    """The limits that the command line names: None where it says `none`."""
+    given = vars(arguments)
+    return {name: given[name] for name in LIMIT_NAMES if name in given}
+
+
+def _format_limits(limits: TokenLimits | None) -> str:
+    if limits is None:
+        return "none"
+    parts = ((limits.rate_limit_per_minute, "/min"), (limits.tokens_per_minute, " tokens/min"))
+    shown = [f"{number}{unit}" for number, unit in (*parts, (limits.max_concurrent, " at once")) if number is not None]
+    return ", ".join(shown)
+
+
 def _describe(token: Token) -> dict[str, object]:
     # Written out, so that a new field of Token (its digest is one) never shows by itself.
     return {
@@ -191,17 +246,19 @@ def _describe(token: Token) -> dict[str, object]:
         "is_active": token.is_active,
         "created_at": token.created_at,
         "last_used_at": token.last_used_at,
+        **asdict(token.limits or TokenLimits()),
     }
 
 
 def _format_table(tokens: Iterable[Token]) -> str:
-    rows = [("ID", "PREFIX", "STATE", "SCOPES", "CREATED", "LAST USED", "PROJECT", "NAME")]
+    rows = [("ID", "PREFIX", "STATE", "SCOPES", "LIMITS", "CREATED", "LAST USED", "PROJECT", "NAME")]
     rows += [
         (
             str(token.id),
             token.prefix,
             "active" if token.is_active else "revoked",
             ",".join(token.scopes),
+            _format_limits(token.limits),
             _format_time(token.created_at),
             _format_time(token.last_used_at),
             str(token.project_uuid),

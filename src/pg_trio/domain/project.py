@@ -88,6 +88,11 @@ class Endpoint:
     hedge_after: str | None = None
     log_bodies: LogBodies = "none"
 
+    @property
+    def prompt_chars(self) -> int:
+        """Characters that the endpoint itself adds to a request: what estimates count beside the client's."""
+        return len(self.prompt or "") + len(self.user_prompt_template or "")
+
 
 @frozen(slots=True, eq=False)
 class Project:
@@ -104,8 +109,20 @@ class Project:
 
 
 @frozen(slots=True)
+class TokenLimits:
+    """What a token may use, over all endpoints. `tokens_per_minute` are a model's tokens. None: no limit."""
+
+    rate_limit_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    max_concurrent: int | None = None
+
+
+@frozen(slots=True)
 class Token:
-    """A token as it is stored: the SHA-256 of its plaintext, never the plaintext. Times are Unix seconds."""
+    """A token as it is stored: the SHA-256 of its plaintext, never the plaintext. Times are Unix seconds.
+
+    `limits` is None where it has none, so that requests of such tokens pay nothing for them.
+    """
 
     id: int
     project_uuid: UUID
@@ -117,6 +134,7 @@ class Token:
     is_active: bool
     created_at: float
     last_used_at: float | None = None
+    limits: TokenLimits | None = None
 
 
 @frozen(slots=True)

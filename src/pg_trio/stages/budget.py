@@ -97,7 +97,7 @@ class SpendPlan:
             key=endpoint.uuid.bytes,
             price=None if usd_per_1k is None else Price(usd_per_1k),
             budget_nano_usd=None if budget_usd is None else int(budget_usd * NANO),
-            prompt_chars=len(endpoint.prompt or "") + len(endpoint.user_prompt_template or ""),
+            prompt_chars=endpoint.prompt_chars,
         )
 
 

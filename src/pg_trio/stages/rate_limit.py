@@ -1,20 +1,35 @@
-"""Requests per minute and per hour of one endpoint: token buckets that refill evenly. A request takes from both or
-from neither, so that one that is refused costs nothing."""
+"""How often, how much and how much at once: the limits of the endpoint, and those of the token that calls.
+
+Rules:
+1. An endpoint's limits are requests per minute and per hour; a token's are requests per minute, a model's tokens per
+   minute, and requests under way at once. All but the last are token buckets that refill evenly.
+2. A request takes from all or from none, so that one that is refused costs nothing. The token's are asked first: who is
+   over their own limit never touches what others share.
+3. A model's tokens are reserved by estimate (the input, the endpoint's prompt, and `max_output_tokens` or the gateway's
+   `default_output_tokens`; a whole bucket at most, so that a request larger than its limit is served when the bucket is
+   full), and settled with the real usage. What fails gives them back whole.
+4. What is lent (a model's tokens, a place among those at once) is given back when the request's `with` block ends.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from types import TracebackType
 from typing import Protocol
 
 from attrs import frozen
 
+from pg_trio.domain.chat import ChatRequest, Usage, estimate_tokens
 from pg_trio.domain.limits import LimitPolicy, LimitState
-from pg_trio.domain.project import Endpoint
+from pg_trio.domain.project import Endpoint, Token, TokenLimits
 from pg_trio.errors import RateLimited
 
 MINUTE_S = 60
 HOUR_S = 3600
+# How long requests take is not known: whoever has too many under way asks again after this long.
+AT_ONCE_RETRY_S = 1
 
 Limits = tuple[tuple[int, float], ...]
 
@@ -31,8 +46,19 @@ class Taken(Protocol):
 class Buckets(Protocol):
     """Token buckets by key. A bucket's limit is its capacity; it refills evenly over its window."""
 
-    def take(self, key: bytes, limits: Limits, now: float) -> Taken:
-        """Take one token from each of the key's buckets, or from none, `limits` being (capacity, window in s) each."""
+    def take(self, key: bytes, limits: Limits, now: float, amount: int = 1) -> Taken:
+        """Take from each of the key's buckets, or from none, `limits` being (capacity, window in s) each."""
+
+    def give(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
+        """Put tokens back; a negative amount takes, down to empty. Never fails."""
+
+
+class Leases(Protocol):
+    """Places among what is under way at once, by key."""
+
+    def acquire(self, key: bytes, limit: int) -> bool: ...
+
+    def release(self, key: bytes) -> None: ...
 
 
 class LimitedCall(Protocol):
@@ -61,30 +87,163 @@ class BucketPlan:
         return [LimitState(policy, *each) for policy, each in zip(self.policies, left, strict=True)]
 
 
+@frozen(slots=True)
+class TokenPlan:
+    """A token's limits, ready to take from. Keys: a letter and the token's id, 9 bytes; an endpoint's are 16."""
+
+    limits: TokenLimits
+    key: bytes
+    at_once: LimitPolicy | None
+    requests: BucketPlan | None
+    tokens: BucketPlan | None
+
+    @classmethod
+    def of(cls, token_id: int, limits: TokenLimits) -> TokenPlan:
+        """The plan of these limits."""
+        number = token_id.to_bytes(8, "big")
+        at_once = requests = tokens = None
+        if limits.max_concurrent is not None:
+            at_once = LimitPolicy("token_concurrent", limits.max_concurrent, None, "concurrent-requests")
+        if limits.rate_limit_per_minute is not None:
+            policy = LimitPolicy("token_minute", limits.rate_limit_per_minute, MINUTE_S)
+            requests = BucketPlan.of(b"r" + number, [policy])
+        if limits.tokens_per_minute is not None:
+            policy = LimitPolicy("token_tokens", limits.tokens_per_minute, MINUTE_S, "tokens")
+            tokens = BucketPlan.of(b"t" + number, [policy])
+        return cls(limits, b"c" + number, at_once, requests, tokens)
+
+    def first_states(self, endpoint: BucketPlan | None) -> list[LimitState]:
+        """Every limit of a request, before anybody looked what is left."""
+        policies = [] if self.at_once is None else [self.at_once]
+        for plan in (self.requests, self.tokens, endpoint):
+            policies += [] if plan is None else plan.policies
+        return [LimitState(policy) for policy in policies]
+
+
+class Quota:
+    """What a request took: `with quota: …` gives back what was lent. This one borrowed nothing."""
+
+    __slots__ = ()
+
+    def settle(self, usage: Usage) -> None:
+        """Count the real usage; the rest goes back when the block ends."""
+
+    def __enter__(self) -> Quota:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+
+NOTHING_LENT = Quota()
+
+
+class Loan(Quota):
+    """What a limited token's request has borrowed."""
+
+    __slots__ = ("_plan", "_reserved_tokens", "_stage", "_used_tokens")
+
+    def __init__(self, stage: RateLimit, plan: TokenPlan, reserved_tokens: int) -> None:
+        self._stage = stage
+        self._plan = plan
+        self._reserved_tokens = reserved_tokens
+        self._used_tokens = 0
+
+    def settle(self, usage: Usage) -> None:
+        self._used_tokens = usage.total_tokens
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stage.give_back(self._plan, self._reserved_tokens - self._used_tokens)
+
+
 class RateLimit:
-    """Takes a request's tokens, or refuses it with the time to the next one. `clock` is monotonic seconds."""
+    """Takes what a request needs, or refuses it with the time to wait. `clock` is monotonic seconds."""
 
-    def __init__(self, buckets: Buckets, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, buckets: Buckets, leases: Leases, clock: Callable[[], float], default_output_tokens: int
+    ) -> None:
         self._buckets = buckets
+        self._leases = leases
         self._clock = clock
-        self._plans: dict[Endpoint, BucketPlan] = {}
+        self._default_output_tokens = default_output_tokens
+        self._endpoint_plans: dict[Endpoint, BucketPlan | None] = {}
+        self._token_plans: dict[int, TokenPlan] = {}
 
-    def take(self, call: LimitedCall, endpoint: Endpoint) -> None:
-        """Count one request on the endpoint, and show what is left. Raises RateLimited."""
-        if endpoint.rate_limit_per_minute is None and endpoint.rate_limit_per_hour is None:
-            return
-        plan = self._plans.get(endpoint)
-        if plan is None:
-            plan = self._plans[endpoint] = _endpoint_plan(endpoint)
-        taken = self._buckets.take(plan.key, plan.limits, self._clock())
-        call.show_limits(plan.states(taken.left()))
-        if taken.refused is not None:
-            index, wait_s = taken.refused
-            raise RateLimited(plan.policies[index].name, max(1, math.ceil(wait_s)))
+    def take(self, call: LimitedCall, token: Token, endpoint: Endpoint, request: ChatRequest) -> Quota:
+        """Count one request, and show the client what is left. Raises RateLimited."""
+        if token.limits is not None:
+            return self._take_of_token(call, self._token_plan(token.id, token.limits), endpoint, request)
+        plan = self._endpoint_plan(endpoint)
+        if plan is not None:
+            taken = self._buckets.take(plan.key, plan.limits, self._clock())
+            call.show_limits(plan.states(taken.left()))
+            _check(plan, taken)
+        return NOTHING_LENT
+
+    def give_back(self, plan: TokenPlan, unused_tokens: int) -> None:
+        """What a request of the token had borrowed; a negative number is what it used beyond that."""
+        if plan.at_once is not None:
+            self._leases.release(plan.key)
+        if plan.tokens is not None and unused_tokens:
+            self._buckets.give(plan.tokens.key, plan.tokens.limits, self._clock(), unused_tokens)
+
+    def _take_of_token(self, call: LimitedCall, plan: TokenPlan, endpoint: Endpoint, request: ChatRequest) -> Quota:
+        reserved = self._estimate(plan, endpoint, request)
+        of_endpoint, now = self._endpoint_plan(endpoint), self._clock()
+        states = {state.policy: state for state in plan.first_states(of_endpoint)}
+        with ExitStack() as undo:
+            # Where it is refused, the client is told as well.
+            undo.callback(lambda: call.show_limits(list(states.values())))
+            if plan.at_once is not None:
+                if not self._leases.acquire(plan.key, plan.at_once.quota):
+                    states[plan.at_once] = LimitState(plan.at_once, 0, AT_ONCE_RETRY_S)
+                    raise RateLimited(plan.at_once.name, AT_ONCE_RETRY_S)
+                undo.callback(self._leases.release, plan.key)
+            for bucket, amount in _present((plan.requests, 1), (plan.tokens, reserved), (of_endpoint, 1)):
+                taken = self._buckets.take(bucket.key, bucket.limits, now, amount)
+                states |= {state.policy: state for state in bucket.states(taken.left())}
+                _check(bucket, taken)
+                undo.callback(self._buckets.give, bucket.key, bucket.limits, now, amount)
+            undo.pop_all()
+        call.show_limits(list(states.values()))
+        return Loan(self, plan, reserved)
+
+    def _estimate(self, plan: TokenPlan, endpoint: Endpoint, request: ChatRequest) -> int:
+        if plan.tokens is None:
+            return 0
+        output = endpoint.max_output_tokens or self._default_output_tokens
+        tokens = estimate_tokens(request.characters() + endpoint.prompt_chars) + output
+        return min(tokens, plan.tokens.policies[0].quota)
+
+    def _endpoint_plan(self, endpoint: Endpoint) -> BucketPlan | None:
+        try:
+            return self._endpoint_plans[endpoint]
+        except KeyError:
+            plan = self._endpoint_plans[endpoint] = _endpoint_plan(endpoint)
+            return plan
+
+    def _token_plan(self, token_id: int, limits: TokenLimits) -> TokenPlan:
+        plan = self._token_plans.get(token_id)
+        if plan is None or plan.limits != limits:
+            plan = self._token_plans[token_id] = TokenPlan.of(token_id, limits)
+        return plan
 
 
-def _endpoint_plan(endpoint: Endpoint) -> BucketPlan:
+def _check(plan: BucketPlan, taken: Taken) -> None:
+    if taken.refused is not None:
+        index, wait_s = taken.refused
+        raise RateLimited(plan.policies[index].name, max(1, math.ceil(wait_s)))
+
+
+def _present(*takes: tuple[BucketPlan | None, int]) -> Iterator[tuple[BucketPlan, int]]:
+    return ((plan, amount) for plan, amount in takes if plan is not None)
+
+
+def _endpoint_plan(endpoint: Endpoint) -> BucketPlan | None:
     rows = (("minute", endpoint.rate_limit_per_minute, MINUTE_S), ("hour", endpoint.rate_limit_per_hour, HOUR_S))
-    return BucketPlan.of(
-        endpoint.uuid.bytes, [LimitPolicy(name, quota, window_s) for name, quota, window_s in rows if quota is not None]
-    )
+    policies = [LimitPolicy(name, quota, window_s) for name, quota, window_s in rows if quota is not None]
+    return BucketPlan.of(endpoint.uuid.bytes, policies) if policies else None

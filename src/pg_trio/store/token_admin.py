@@ -10,15 +10,19 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID
 
-from pg_trio.domain.project import SCOPES, Token, TokenEnv
+from attrs import astuple, evolve
+
+from pg_trio.domain.project import SCOPES, Token, TokenEnv, TokenLimits
 from pg_trio.errors import StoreError
 from pg_trio.store.database import BUSY_LIMIT_S, explained
-from pg_trio.store.token_file import FILE_NAME, PREFIX_CHARS, hash_token, open_tokens, read_tokens
+from pg_trio.store.token_file import FILE_NAME, LIMIT_COLUMNS, PREFIX_CHARS, hash_token, open_tokens, read_tokens
 from pg_trio.store.transaction import transaction
 
 # 32 bytes: 256 bits, as many as the digest has; 43 characters.
 RANDOM_BYTES = 32
 NAME_CHARS = 200
+# A billion, as for an endpoint's limits: far above any limit that limits.
+MAX_LIMIT = 1_000_000_000
 
 
 class TokenAdmin:
@@ -47,19 +51,26 @@ class TokenAdmin:
         self._connection.close()
 
     def create(
-        self, project_uuid: UUID, name: str, env: TokenEnv = "live", scopes: Sequence[str] = ("chat", "models")
+        self,
+        project_uuid: UUID,
+        name: str,
+        env: TokenEnv = "live",
+        scopes: Sequence[str] = ("chat", "models"),
+        limits: TokenLimits | None = None,
     ) -> tuple[Token, str]:
         """A new active token and its plaintext, which exists nowhere else.
 
-        Raises: ValueError for a name or scopes that no token can have; StoreError if the file cannot be written.
+        Raises: ValueError for a name, scopes or limits that no token can have; StoreError if the file cannot be
+        written.
         """
         check_name(name)
+        limit_values = _limit_values(limits or TokenLimits())
         ordered = _order_scopes(scopes)
         plaintext = _invent_plaintext(env)
         with explained(self._path), transaction(self._connection):
             cursor = self._connection.execute(
-                "INSERT INTO tokens (project_uuid, name, prefix, digest, env, scopes, created_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT INTO tokens (project_uuid, name, prefix, digest, env, scopes, created_at, {LIMIT_COLUMNS})"  # noqa: S608
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     project_uuid.bytes,
                     name,
@@ -68,6 +79,7 @@ class TokenAdmin:
                     env,
                     " ".join(ordered),
                     time.time(),
+                    *limit_values,
                 ),
             )
             return self._read_one("id = ?", cursor.lastrowid), plaintext
@@ -106,6 +118,20 @@ class TokenAdmin:
             self._connection.execute("UPDATE tokens SET is_active = 0 WHERE id = ? AND is_active", (token.id,))
             return self._read_one("id = ?", token.id)
 
+    def set_limits(self, reference: str, **changes: int | None) -> Token:
+        """The token with these limits changed, by the field names of `TokenLimits`; None takes a limit away.
+
+        Raises: ValueError for a limit that no token can have; StoreError if there is no such token, or several.
+        """
+        with explained(self._path), transaction(self._connection):
+            token = self._resolve(reference)
+            limits = evolve(token.limits or TokenLimits(), **changes)
+            self._connection.execute(
+                f"UPDATE tokens SET ({LIMIT_COLUMNS}) = (?, ?, ?) WHERE id = ?",  # noqa: S608
+                (*_limit_values(limits), token.id),
+            )
+            return self._read_one("id = ?", token.id)
+
     def _resolve(self, reference: str) -> Token:
         matches = self._read_matches(reference)
         if len(matches) == 1:
@@ -138,6 +164,21 @@ def check_name(name: str) -> str:
     if not 0 < len(name) <= NAME_CHARS or not name.isprintable() or not name.strip():
         raise ValueError(f"a token's name has 1 to {NAME_CHARS} printable characters, not all spaces")
     return name
+
+
+def check_limit(limit: int) -> int:
+    """The limit itself, if a token may have it: 1 to a billion, as an endpoint's. Raises: ValueError if not."""
+    if not 1 <= limit <= MAX_LIMIT:
+        raise ValueError(f"a limit is 1 to {MAX_LIMIT}, not {limit}")
+    return limit
+
+
+def _limit_values(limits: TokenLimits) -> tuple[int | None, ...]:
+    values: tuple[int | None, ...] = astuple(limits)
+    for value in values:
+        if value is not None:
+            check_limit(value)
+    return values
 
 
 def _order_scopes(scopes: Sequence[str]) -> list[str]:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
-from pg_trio.domain.project import Token
+from pg_trio.domain.project import Token, TokenLimits
 from pg_trio.store.database import open_database
 from pg_trio.store.migrations import Schema
 
@@ -52,10 +53,22 @@ SCHEMA = Schema(
             BEGIN {_BUMP}; END
             """,
         ),
+        # 2: limits of a token; none where NULL.
+        (
+            "ALTER TABLE tokens ADD COLUMN rate_limit_per_minute INTEGER CHECK (rate_limit_per_minute > 0)",
+            "ALTER TABLE tokens ADD COLUMN tokens_per_minute INTEGER CHECK (tokens_per_minute > 0)",
+            "ALTER TABLE tokens ADD COLUMN max_concurrent INTEGER CHECK (max_concurrent > 0)",
+            f"""
+            CREATE TRIGGER token_limits_changed
+            AFTER UPDATE OF rate_limit_per_minute, tokens_per_minute, max_concurrent ON tokens
+            BEGIN {_BUMP}; END
+            """,
+        ),
     ),
 )
 
-COLUMNS = "id, project_uuid, name, prefix, digest, env, scopes, is_active, created_at, last_used_at"
+LIMIT_COLUMNS = "rate_limit_per_minute, tokens_per_minute, max_concurrent"
+COLUMNS = f"id, project_uuid, name, prefix, digest, env, scopes, is_active, created_at, last_used_at, {LIMIT_COLUMNS}"
 
 
 def open_tokens(data_dir: Path, busy_limit_s: float) -> sqlite3.Connection:
@@ -82,8 +95,8 @@ def read_revision(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT revision FROM token_revision").fetchone()[0])
 
 
-def _token_of(row: tuple[int, bytes, str, str, bytes, str, str, int, float, float | None]) -> Token:
-    token_id, project, name, prefix, digest, env, scopes, is_active, created_at, last_used_at = row
+def _token_of(row: tuple[Any, ...]) -> Token:
+    token_id, project, name, prefix, digest, env, scopes, is_active, created_at, last_used_at, *limits = row
     return Token(
         id=token_id,
         project_uuid=UUID(bytes=project),
@@ -95,4 +108,5 @@ def _token_of(row: tuple[int, bytes, str, str, bytes, str, str, int, float, floa
         is_active=bool(is_active),
         created_at=created_at,
         last_used_at=last_used_at,
+        limits=None if limits == [None] * len(limits) else TokenLimits(*limits),
     )

@@ -18,7 +18,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 
-from pg_trio.domain.project import Caller, Endpoint, Project, Token
+from pg_trio.domain.project import Caller, Endpoint, Project, Token, TokenLimits
 from pg_trio.errors import BadRequest, GatewayError, InternalError, MethodNotAllowed, RouteNotFound
 from pg_trio.web.asgi import render_error
 
@@ -162,6 +162,7 @@ def describe_token(token: Token) -> dict[str, Any]:
         "is_active": token.is_active,
         "created_at": token.created_at,
         "last_used_at": token.last_used_at,
+        **attrs.asdict(token.limits or TokenLimits()),
     }
 
 

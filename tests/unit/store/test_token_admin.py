@@ -10,9 +10,12 @@ from uuid import UUID
 
 import pytest
 
+from pg_trio.domain.project import TokenLimits
 from pg_trio.errors import StoreError
+from pg_trio.store.database import open_database
+from pg_trio.store.migrations import Schema
 from pg_trio.store.token_admin import TokenAdmin
-from pg_trio.store.token_file import hash_token
+from pg_trio.store.token_file import SCHEMA, hash_token
 
 SUPPORT = UUID("6f1c0000-0000-4000-8000-000000000001")
 SALES = UUID("6f1c0000-0000-4000-8000-000000000002")
@@ -167,3 +170,61 @@ def test_missing_file_is_not_made(tmp_path: Path) -> None:
         TokenAdmin(tmp_path / "typo", create=False)
 
     assert not (tmp_path / "typo").exists()
+
+
+def test_limits_are_kept_and_changed(admin: TokenAdmin) -> None:
+    created, _ = admin.create(SUPPORT, "ci", limits=TokenLimits(rate_limit_per_minute=60, max_concurrent=4))
+
+    changed = admin.set_limits("1", tokens_per_minute=90_000, max_concurrent=None)
+    freed = admin.set_limits("1", rate_limit_per_minute=None, tokens_per_minute=None)
+
+    assert TokenLimits(60, None, 4) == created.limits
+    assert TokenLimits(60, 90_000, None) == changed.limits
+    assert freed.limits is None
+    assert [freed] == admin.list_tokens()
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1_000_000_001])
+def test_odd_limit_is_refused(admin: TokenAdmin, limit: int) -> None:
+    admin.create(SUPPORT, "ci")
+
+    with pytest.raises(ValueError, match="a limit is 1 to 1000000000"):
+        admin.create(SUPPORT, "ci", limits=TokenLimits(max_concurrent=limit))
+    with pytest.raises(ValueError, match="a limit is 1 to 1000000000"):
+        admin.set_limits("1", tokens_per_minute=limit)
+
+    assert [None] == [token.limits for token in admin.list_tokens()]
+
+
+def test_changed_limits_turn_the_revision(admin: TokenAdmin, tmp_path: Path) -> None:
+    admin.create(SUPPORT, "ci")
+    before = read_revision(tmp_path)
+
+    admin.set_limits("1", max_concurrent=3)
+
+    assert before + 1 == read_revision(tmp_path)
+
+
+def test_rotated_token_keeps_its_limits(admin: TokenAdmin) -> None:
+    admin.create(SUPPORT, "ci", limits=TokenLimits(max_concurrent=3))
+
+    token, _ = admin.rotate("1")
+
+    assert TokenLimits(max_concurrent=3) == token.limits
+
+
+def test_file_of_the_first_schema_gets_limits(tmp_path: Path) -> None:
+    first = Schema(SCHEMA.application_id, SCHEMA.steps[:1])
+    with closing(open_database(tmp_path / "tokens.db", first, synchronous="FULL", busy_limit_s=1.0)) as connection:
+        connection.execute(
+            "INSERT INTO tokens (project_uuid, name, prefix, digest, env, scopes, created_at)"
+            " VALUES (?, 'old', 'pg_live_AAAAAAAA', ?, 'live', 'chat', 0)",
+            (SUPPORT.bytes, bytes(32)),
+        )
+
+    with TokenAdmin(tmp_path) as admin:
+        (old,) = admin.list_tokens()
+        limited = admin.set_limits("pg_live_AAAAAAAA", rate_limit_per_minute=5)
+
+    assert ("old", None) == (old.name, old.limits)
+    assert TokenLimits(5) == limited.limits
