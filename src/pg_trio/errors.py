@@ -402,7 +402,8 @@ class ProviderDisabled(OwnStateError):
 
 @define(slots=False, eq=False)
 class Overloaded(OwnStateError):
-    """More requests under way than `gateway.max_concurrent_requests`; nothing was done for this one."""
+    """More requests under way than `gateway.max_concurrent_requests`, and nothing was done for this one; or no slot of
+    the last candidate's credential (`max_concurrent`) came free in time."""
 
     status = 503
     retry_after_s: int
@@ -478,6 +479,10 @@ class UpstreamNonsense(AttemptFailed):
 
 class AttemptTimedOut(AttemptFailed):
     """The candidate's own limit passed (connect, attempt); the request's deadline has not."""
+
+
+class CandidateFull(AttemptFailed):
+    """It was not asked: as many of our calls as its credential's `max_concurrent` are under way already."""
 
 
 @define(slots=False, eq=False)

@@ -29,6 +29,9 @@ _PRIVATE_NETWORKS = tuple(
 # AWS serves the same credentials inside fc00::/7 (EC2 user guide, "Instance metadata", read 2026-11).
 _METADATA_NETWORKS = (ipaddress.ip_network("fd00:ec2::/32"),)
 
+# Settings that Credential has under the same name and that need nothing but their own check.
+_COPIED = ("max_concurrent", "max_waiting", "slot_wait_ms")
+
 # A name or an IPv4 address, or (between brackets, which urlsplit has checked and taken off) an IPv6 address.
 _HOST = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
 
@@ -78,6 +81,11 @@ def _resolve(table: CredentialTable, path: Path, outside: Outside, mistakes: Mis
     url = _resolve_url(table, provider, (*path, "base_url"), outside, mistakes)
     if table.name is None or provider is None or url is None:
         return None
+    if table.max_concurrent is None:
+        for setting in ("max_waiting", "slot_wait_ms"):
+            if getattr(table, setting) is not None:
+                mistakes.add((*path, setting), "only together with max_concurrent")
+    given = {setting: getattr(table, setting) for setting in _COPIED}
     allows = table.allow_private_addresses
     return Credential(
         name=table.name,
@@ -86,6 +94,7 @@ def _resolve(table: CredentialTable, path: Path, outside: Outside, mistakes: Mis
         api_key=key,
         transport=table.transport or "direct",
         allow_private_addresses=_is_private(url.hostname or "") if allows is None else allows,
+        **{setting: value for setting, value in given.items() if value is not None},
     )
 
 

@@ -97,6 +97,10 @@ class CredentialTable:
     base_url: Annotated[str, Length(1, 2000)] | None = field(default=None, repr=False)
     transport: Literal["direct", "httpx"] | None = None
     allow_private_addresses: bool | None = None
+    max_concurrent: Annotated[int, Between(1, 1_000_000)] | None = None
+    # 0: nobody waits.
+    max_waiting: Annotated[int, Between(0, 1_000_000)] | None = None
+    slot_wait_ms: Milliseconds | None = None
 
 
 @frozen(slots=True)

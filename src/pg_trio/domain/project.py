@@ -30,6 +30,8 @@ class Credential:
 
     `transport` names the implementation that carries its calls. `allow_private_addresses` lets it reach loopback and
     private networks; the configuration turns it on by itself where `base_url` names such an address literally.
+    `max_concurrent` calls may be under way at once in one worker (None: any number), and `max_waiting` wait for one to
+    end, each at most `slot_wait_ms`.
     """
 
     name: str
@@ -38,6 +40,9 @@ class Credential:
     api_key: Secret | None = None
     transport: Literal["direct", "httpx"] = "direct"
     allow_private_addresses: bool = False
+    max_concurrent: int | None = None
+    max_waiting: int = 100
+    slot_wait_ms: int = 1_000
 
 
 @frozen(slots=True)

@@ -64,7 +64,8 @@ class Slots:
         """A block that holds one slot. `wait_s` 0 or less: now or never, with no checkpoint."""
         return Hold(self, wait_s)
 
-    async def _take(self, wait_s: float) -> None:
+    async def take(self, wait_s: float) -> None:
+        """Hold one slot until `give_back`: for what ends in another place than where it began. Raises NoSlot."""
         if self.in_use < self._rules.limit:
             self.in_use += 1
             return
@@ -85,7 +86,8 @@ class Slots:
             joined_at = self._joined_at.pop(me)
         raise NoSlot(trio.current_time() - joined_at)
 
-    def _give_back(self) -> None:
+    def give_back(self) -> None:
+        """Let go of a slot that `take` took; the head of the line has it from here on."""
         if not self._line.unpark(count=1):
             self.in_use -= 1
 
@@ -100,9 +102,9 @@ class Hold:
         self._wait_s = wait_s
 
     async def __aenter__(self) -> None:
-        await self._slots._take(self._wait_s)
+        await self._slots.take(self._wait_s)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._slots._give_back()
+        self._slots.give_back()

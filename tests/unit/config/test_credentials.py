@@ -68,6 +68,21 @@ def test_key_of_wrong_type_is_said_once() -> None:
     assert ["credentials[0].api_key: expected a string, found an integer"] == mistakes_in(text)
 
 
+def test_calls_at_once_are_limited() -> None:
+    limited = credential(CREDENTIAL + "max_concurrent = 8\nslot_wait_ms = 50\n")
+
+    assert (8, 100, 50) == (limited.max_concurrent, limited.max_waiting, limited.slot_wait_ms)
+
+
+def test_line_without_limit_is_a_mistake() -> None:
+    said = mistakes_in(CREDENTIAL + "max_waiting = 0\nslot_wait_ms = 50\n")
+
+    assert [
+        "credentials[0].max_waiting: only together with max_concurrent",
+        "credentials[0].slot_wait_ms: only together with max_concurrent",
+    ] == said
+
+
 def test_key_shows_nowhere() -> None:
     assert KEY not in repr(read(SOUND))
 

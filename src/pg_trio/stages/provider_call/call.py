@@ -11,7 +11,9 @@ Rules (the contract's section "Provider call"):
    one is not asked in vain: the answer says when to come back.
 4. A request that calls tools is never hedged: asking twice could mean acting twice.
 5. A candidate whose provider is switched off is not there; with none left, the answer says so.
-6. Every try leaves a row, also the one that the deadline or the client's leaving cut short.
+6. A credential's calls may be limited (slots.py): then its candidates are passed over or waited for, and an answer
+   that none of them had a slot for is Overloaded.
+7. Every try leaves a row, also the one that the deadline or the client's leaving cut short.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import trio
 from attrs import field, frozen
@@ -29,7 +31,7 @@ from pg_trio.domain.chat import Prompt, Reply
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Candidate, Endpoint
 from pg_trio.domain.secret import Secret, mask_secrets
-from pg_trio.errors import ProviderCallFailed, ProviderDisabled
+from pg_trio.errors import CandidateFull, GatewayError, Overloaded, ProviderCallFailed, ProviderDisabled
 from pg_trio.racing.attempt import AllFailed, AttemptLimitPassed, Limits, Won
 from pg_trio.racing.breaker import BreakerRules
 from pg_trio.racing.breaker_board import BreakerBoard, BreakerOpen, Breakers
@@ -40,9 +42,13 @@ from pg_trio.stages.provider_call.exchange import Exchange
 from pg_trio.stages.provider_call.pace import NEVER
 from pg_trio.stages.provider_call.plan import CallPlan, Pacing, make_plan
 from pg_trio.stages.provider_call.runner import CallRunner
+from pg_trio.stages.provider_call.slots import CredentialSlots, HeldResponse, Line, order_by_slots
 from pg_trio.stages.provider_call.stream import OpenStream
 
 T = TypeVar("T")
+
+# A second: the least that clients wait, and as long as a request waits for a slot unless told otherwise.
+RETRY_AFTER_S = 1
 
 
 def make_board() -> BreakerBoard[Candidate]:
@@ -71,6 +77,14 @@ class Asked:
     attempts: Attempts
 
 
+@frozen(slots=True)
+class Hands(Generic[T]):
+    """How one kind of answer is handled: let go of, and its slot given back when it is over."""
+
+    let_go: Callable[[T], Awaitable[None]]
+    hold: Callable[[T, Callable[[], None]], None]
+
+
 class ProviderCall:
     """Asks candidates, and remembers how they fared. One for each worker."""
 
@@ -84,15 +98,16 @@ class ProviderCall:
         self.memory = memory or Memory()
         # Endpoints are what is configured, and live as long as we do.
         self._plans: dict[Endpoint, CallPlan] = {}
+        self._slots = CredentialSlots()
 
     async def ask(self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts) -> Answered:
         """The first whole answer. `ends_at` (Trio's clock) is the deadline that the caller holds.
 
-        Raises ProviderCallFailed or ProviderDisabled.
+        Raises ProviderCallFailed, ProviderDisabled or Overloaded.
         """
         plan = self._plan(endpoint)
         exchange = partial(self._exchange.fetch_reply, prompt=prompt)
-        won = await self._race(plan, plan.answers, Asked(prompt, ends_at, attempts), exchange, _let_go_reply)
+        won = await self._race(plan, plan.answers, Asked(prompt, ends_at, attempts), exchange, REPLIES)
         return Answered(won.value, won.attempt.candidate)
 
     async def open_stream(self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts) -> OpenStream:
@@ -100,13 +115,13 @@ class ProviderCall:
         plan = self._plan(endpoint)
         limit_s = endpoint.first_token_timeout_ms / 1000
         exchange = partial(self._exchange.open_stream, prompt=prompt, first_token_limit_s=limit_s)
-        won = await self._race(plan, plan.streams, Asked(prompt, ends_at, attempts), exchange, OpenStream.aclose)
+        won = await self._race(plan, plan.streams, Asked(prompt, ends_at, attempts), exchange, STREAMS)
         return won.value
 
     def _plan(self, endpoint: Endpoint) -> CallPlan:
         plan = self._plans.get(endpoint)
         if plan is None:
-            plan = self._plans[endpoint] = make_plan(endpoint, self._disabled, self.memory.latencies)
+            plan = self._plans[endpoint] = make_plan(endpoint, self._disabled, self.memory.latencies, self._slots)
         if not plan.candidates:
             raise ProviderDisabled(endpoint.candidates[0].provider)
         return plan
@@ -117,7 +132,7 @@ class ProviderCall:
         pacing: Pacing,
         asked: Asked,
         exchange: Callable[[Candidate], Awaitable[T]],
-        let_go: Callable[[T], Awaitable[None]],
+        hands: Hands[T],
     ) -> Won[Candidate, T]:
         hedges = self._hedges
         if hedges is None:
@@ -126,30 +141,55 @@ class ProviderCall:
         candidates = self._order(plan)
         runner = CallRunner(
             exchange=exchange,
-            let_go=let_go,
+            let_go=hands.let_go,
+            hold=hands.hold,
             breakers=self.memory.breakers,
             hedges=hedges,
             attempts=asked.attempts,
             is_alone=len(candidates) == 1,
             pace=NEVER if asked.prompt.tools else pacing.pace,
             learned=pacing.learned,
+            line=None if plan.slots is None else Line(plan.slots, candidates, self.memory.breakers),
         )
         try:
             return await race(candidates, runner, Limits(ends_at=asked.ends_at, attempt_limit_s=plan.attempt_limit_s))
         except AllFailed as failed:
-            raise ProviderCallFailed(_last_word(failed, candidates)) from None
+            raise _failure(failed, candidates) from None
 
     def _order(self, plan: CallPlan) -> Sequence[Candidate]:
         """The candidates to ask, in order. Raises ProviderCallFailed for a lone one in trouble."""
         try:
-            return self.memory.breakers.order(plan.candidates, trio.current_time())
+            candidates = self.memory.breakers.order(plan.candidates, trio.current_time())
         except BreakerOpen as exc:
             said = f"{plan.candidates[0].provider} keeps failing, or asked for a pause; it is not asked for now."
             raise ProviderCallFailed(said, retry_after_s=max(1, math.ceil(exc.retry_after_s))) from None
+        return candidates if plan.slots is None else order_by_slots(candidates, plan.slots)
 
 
 async def _let_go_reply(reply: Reply) -> None:
     """A whole answer holds nothing."""
+
+
+def _hold_for_reply(reply: Reply, give_back: Callable[[], None]) -> None:
+    give_back()
+
+
+def _hold_for_stream(stream: OpenStream, give_back: Callable[[], None]) -> None:
+    if stream.response is None:
+        give_back()
+    else:
+        stream.response = HeldResponse(stream.response, give_back)
+
+
+REPLIES: Hands[Reply] = Hands(_let_go_reply, _hold_for_reply)
+STREAMS: Hands[OpenStream] = Hands(OpenStream.aclose, _hold_for_stream)
+
+
+def _failure(failed: AllFailed[Candidate], candidates: Sequence[Candidate]) -> GatewayError:
+    """What the client is told where nobody answered."""
+    if isinstance(failed.ends[-1].error, CandidateFull):
+        return Overloaded(RETRY_AFTER_S)
+    return ProviderCallFailed(_last_word(failed, candidates))
 
 
 def _last_word(failed: AllFailed[Candidate], candidates: Sequence[Candidate]) -> str:

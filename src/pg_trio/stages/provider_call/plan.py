@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from attrs import frozen
 
 from pg_trio.domain.project import Candidate, Endpoint
 from pg_trio.racing.latency import Latencies
+from pg_trio.racing.slots import Slots
 from pg_trio.stages.provider_call.pace import NEVER, FixedPace, LearnedPace, Pace, learned_pace
+from pg_trio.stages.provider_call.slots import CredentialSlots
 
 
 @frozen(slots=True, eq=False)
@@ -21,15 +24,21 @@ class Pacing:
 
 @frozen(slots=True, eq=False)
 class CallPlan:
-    """An endpoint as the race sees it. `candidates` are those whose provider is on, and may be none."""
+    """An endpoint as the race sees it. `candidates` are those whose provider is on, and may be none.
+
+    `slots` are those of the credentials that are limited; None where none is.
+    """
 
     candidates: tuple[Candidate, ...]
     attempt_limit_s: float
     answers: Pacing
     streams: Pacing
+    slots: Mapping[str, Slots] | None
 
 
-def make_plan(endpoint: Endpoint, disabled_providers: frozenset[str], latencies: Latencies) -> CallPlan:
+def make_plan(
+    endpoint: Endpoint, disabled_providers: frozenset[str], latencies: Latencies, slots: CredentialSlots
+) -> CallPlan:
     """The plan of one endpoint."""
     candidates = tuple(candidate for candidate in endpoint.candidates if candidate.provider not in disabled_providers)
     return CallPlan(
@@ -38,6 +47,7 @@ def make_plan(endpoint: Endpoint, disabled_providers: frozenset[str], latencies:
         attempt_limit_s=endpoint.attempt_timeout_ms / 1000 if len(candidates) > 1 else math.inf,
         answers=_pacing(endpoint, learned_pace(endpoint, "answer", latencies)),
         streams=_pacing(endpoint, learned_pace(endpoint, "first token", latencies)),
+        slots=slots.of(candidates),
     )
 
 

@@ -17,6 +17,7 @@ from pg_trio.racing.breaker import Fault
 from pg_trio.racing.breaker_board import Breakers, Permit
 from pg_trio.racing.hedge_budget import HedgeBudget
 from pg_trio.stages.provider_call.pace import LearnedPace, Pace
+from pg_trio.stages.provider_call.slots import Line, has_free_slot
 
 T = TypeVar("T")
 
@@ -33,18 +34,34 @@ class CallRunner(Generic[T]):
 
     exchange: Callable[[Candidate], Awaitable[T]]
     let_go: Callable[[T], Awaitable[None]]
+    hold: Callable[[T, Callable[[], None]], None]
     breakers: Breakers[Candidate]
     hedges: HedgeBudget
     attempts: Attempts
     is_alone: bool
     pace: Pace
     learned: LearnedPace | None
+    line: Line | None
     _permits: dict[int, Permit] = field(factory=dict, init=False)
 
     expected: tuple[type[Exception], ...] = (AttemptFailed,)
 
     async def start(self, attempt: Attempt[Candidate]) -> T:
         """The candidate's answer. Raises AttemptFailed."""
+        if self.line is None:
+            return await self._ask(attempt)
+        slots = await self.line.take_slot(attempt)
+        try:
+            value = await self._ask(attempt)
+        except BaseException:
+            if slots is not None:
+                slots.give_back()
+            raise
+        if slots is not None:
+            self.hold(value, slots.give_back)
+        return value
+
+    async def _ask(self, attempt: Attempt[Candidate]) -> T:
         now = trio.current_time()
         self._permits[attempt.number] = self.breakers.begin(attempt.candidate, now, is_alone=self.is_alone)
         return await self.exchange(attempt.candidate)
@@ -60,6 +77,8 @@ class CallRunner(Generic[T]):
     def may_hedge(self, candidate: Candidate) -> bool:
         """Whether a hedge may go there now; if so, it is paid."""
         now = trio.current_time()
+        if self.line is not None and not has_free_slot(candidate, self.line.slots):
+            return False
         return self.breakers.may_ask(candidate, now) and self.hedges.withdraw(now)
 
     def is_final(self, error: Exception) -> bool:
@@ -74,13 +93,16 @@ class CallRunner(Generic[T]):
             outcome = mask_secrets(str(end), [secret] if secret is not None else [])
         self.attempts.add(candidate, end.attempt.started_at, end.ended_at, outcome)
         permit = self._permits.pop(end.attempt.number, None)
-        if permit is not None:
-            tell(permit, end)
+        if permit is None:
+            # It was never asked.
+            return
+        asked_at = end.attempt.started_at if self.line is None else self.line.asked_at[end.attempt.number]
+        tell(permit, end, asked_at)
         if self.learned is not None:
-            self.learned.learn(end, end.attempt.started_at)
+            self.learned.learn(end, asked_at)
 
 
-def tell(permit: Permit, end: AttemptEnd[Candidate]) -> None:
+def tell(permit: Permit, end: AttemptEnd[Candidate], asked_at: float) -> None:
     """Tell the breakers how a try ended: what blames whom."""
     now = end.ended_at
     if end.outcome is Outcome.WON:
@@ -89,7 +111,7 @@ def tell(permit: Permit, end: AttemptEnd[Candidate]) -> None:
         permit.failed(blame(end.error), now, end.error.retry_after_s)
     elif end.outcome is Outcome.FAILED or end.reason == ATTEMPT_LIMIT:
         permit.failed(Fault.TARGET, now)
-    elif end.reason == "deadline" and now - end.attempt.started_at >= PATIENCE_S:
+    elif end.reason == "deadline" and now - asked_at >= PATIENCE_S:
         permit.failed(Fault.SLOW, now)
     permit.cancelled()
 

@@ -1,0 +1,120 @@
+"""Bounded concurrency: at most `max_concurrent` calls with one credential at once, and a short line in front of it.
+
+Rules:
+1. A candidate without a free slot comes after those that may be asked at once. Where others that may be asked are
+   left, it fails over at once; the last of them is waited for, `slot_wait_ms` at most.
+2. A slot is held from before the call is sent until its answer is let go: of a stream, until its last byte.
+3. Waiting is no call: breakers and estimates learn nothing of it, and the deadline holds over it as over everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import trio
+from attrs import define, field
+
+from pg_trio.domain.project import Candidate, Credential
+from pg_trio.domain.upstream import UpstreamResponse
+from pg_trio.errors import CandidateFull
+from pg_trio.racing.attempt import Attempt
+from pg_trio.racing.breaker_board import Breakers
+from pg_trio.racing.slots import NoSlot, SlotRules, Slots
+
+
+class CredentialSlots:
+    """The slots of every credential that is limited, made as endpoints that use them are planned."""
+
+    def __init__(self) -> None:
+        self._slots: dict[str, Slots] = {}
+
+    def of(self, candidates: Iterable[Candidate]) -> Mapping[str, Slots] | None:
+        """The slots of these candidates' credentials by name; None where no one is limited."""
+        found = {
+            candidate.credential.name: self._slots_of(candidate.credential, candidate.credential.max_concurrent)
+            for candidate in candidates
+            if candidate.credential.max_concurrent is not None
+        }
+        return found or None
+
+    def _slots_of(self, credential: Credential, limit: int) -> Slots:
+        return self._slots.setdefault(credential.name, Slots(SlotRules(limit, credential.max_waiting)))
+
+
+def order_by_slots(candidates: Sequence[Candidate], slots: Mapping[str, Slots]) -> Sequence[Candidate]:
+    """Those with a free slot first; otherwise in their order."""
+    return sorted(candidates, key=lambda candidate: not has_free_slot(candidate, slots))
+
+
+def has_free_slot(candidate: Candidate, slots: Mapping[str, Slots]) -> bool:
+    """Whether a call could be sent at once."""
+    held = slots.get(candidate.credential.name)
+    return held is None or held.free > 0
+
+
+@define(slots=True, eq=False)
+class Line:
+    """One request's tries where slots are limited. `asked_at` is when each try, by its number, came to be sent."""
+
+    slots: Mapping[str, Slots]
+    candidates: Sequence[Candidate]
+    breakers: Breakers[Candidate]
+    asked_at: dict[int, float] = field(factory=dict)
+    _tried: list[Candidate] = field(factory=list)
+
+    async def take_slot(self, attempt: Attempt[Candidate]) -> Slots | None:
+        """Hold a slot for this try, to be given back by the caller; None where its calls are not limited.
+
+        Raises CandidateFull.
+        """
+        candidate = attempt.candidate
+        self._tried.append(candidate)
+        slots = self.slots.get(candidate.credential.name)
+        if slots is not None:
+            await self._take(candidate, slots)
+        self.asked_at[attempt.number] = trio.current_time()
+        return slots
+
+    async def _take(self, candidate: Candidate, slots: Slots) -> None:
+        wait_s = 0.0 if self._has_others() else candidate.credential.slot_wait_ms / 1000
+        try:
+            await slots.take(wait_s)
+        except NoSlot:
+            raise CandidateFull(f"{candidate.provider}: no slot free for another call") from None
+
+    def _has_others(self) -> bool:
+        """Whether somebody else may be asked who has not been asked yet."""
+        now = trio.current_time()
+        return any(
+            candidate not in self._tried and self.breakers.may_ask(candidate, now) for candidate in self.candidates
+        )
+
+
+@define(slots=True, eq=False)
+class HeldResponse:
+    """A response that gives its slot back when it is let go."""
+
+    _response: UpstreamResponse
+    _give_back: Callable[[], None]
+    _is_held: bool = True
+
+    @property
+    def status(self) -> int:
+        return self._response.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self._response.headers
+
+    async def receive_some(self) -> bytes:
+        """See UpstreamResponse."""
+        return await self._response.receive_some()
+
+    async def aclose(self) -> None:
+        """See UpstreamResponse."""
+        try:
+            await self._response.aclose()
+        finally:
+            if self._is_held:
+                self._is_held = False
+                self._give_back()
