@@ -18,6 +18,9 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from statistics import median
 
+from pg_trio.racing.breaker import BreakerRules, Fault
+from pg_trio.racing.breaker_board import BreakerBoard
+from pg_trio.shared_memory.breaker_board import SharedBreakers
 from pg_trio.shared_memory.seats import count_seats
 from pg_trio.shared_memory.segment import Segment
 from pg_trio.shared_memory.segment_file import open_segment
@@ -56,6 +59,36 @@ def reserve_and_settle(spend: Spend) -> Callable[[], None]:
     def call() -> None:
         spend.reserve(KEY, MONTH, AMOUNT, BUDGET)
         spend.settle(KEY, MONTH, AMOUNT, AMOUNT)
+
+    return call
+
+
+def make_board(records: SharedBreakers | None = None, failures_in_row: int = 3) -> BreakerBoard[tuple[str, str]]:
+    rules = BreakerRules(failures_in_row=failures_in_row)
+    return BreakerBoard(lambda key: key, lambda key: key[0], rules, records)
+
+
+def call_well(board: BreakerBoard[tuple[str, str]]) -> Callable[[], None]:
+    """What a request with two candidates asks of the breakers when all is well."""
+    candidates = (("one", "a"), ("two", "b"))
+
+    def call() -> None:
+        now = time.monotonic()
+        first = board.order(candidates, now)[0]
+        board.begin(first, now).succeeded(now)
+
+    return call
+
+
+def call_in_vain(board: BreakerBoard[tuple[str, str]]) -> Callable[[], None]:
+    """A failure that is counted, and the success that ends the row: both write."""
+    candidate = ("one", "a")
+
+    def call() -> None:
+        now = time.monotonic()
+        for _ in range(3):
+            board.begin(candidate, now).succeeded(now)
+        board.begin(candidate, now).failed(Fault.TARGET, now)
 
     return call
 
@@ -103,12 +136,22 @@ def measure(path: Path, segment: Segment, seconds: float) -> None:
                 SharedSpend(stack.enter_context(closing(open_segment(path))))
             show(f"reserve + settle, {workers} workers", rounds_us(reserve_and_settle(spend), seconds))
         show("reap, nobody dead, 8 workers", rounds_us(spend.reap, seconds))
+    measure_breakers(segment, seconds)
     for name, key in (("another key", OTHER_KEY), ("the same key", KEY)):
         with second_process(path, key):
             before = segment.counters.takeovers
             show(f"take, minute and hour, 2nd process on {name}", rounds_us(take(buckets, MINUTE_AND_HOUR), seconds))
             show(f"reserve + settle, 2nd process on {name}", rounds_us(reserve_and_settle(spend), seconds))
             print(f"{'    take-overs meanwhile':58} {segment.counters.takeovers - before:>8}")
+
+
+def measure_breakers(segment: Segment, seconds: float) -> None:
+    show("breakers: order + begin + succeed, one process's own", rounds_us(call_well(make_board()), seconds))
+    records = SharedBreakers(segment, 0.0, {})
+    show("the same, shared", rounds_us(call_well(make_board(records)), seconds))
+    show("of it, the look at the number of changes", rounds_us(records.changes, seconds))
+    show("breakers: 3 successes + a failure, one process's own", rounds_us(call_in_vain(make_board()), seconds))
+    show("the same, shared (two writes)", rounds_us(call_in_vain(make_board(records)), seconds))
 
 
 def main() -> None:

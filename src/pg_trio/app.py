@@ -27,10 +27,12 @@ from pg_trio.config.settings import Settings
 from pg_trio.domain.call import Answer, Call
 from pg_trio.domain.project import Caller, Token
 from pg_trio.domain.upstream import Transport
-from pg_trio.errors import StoreError
+from pg_trio.errors import Overloaded, StoreError
 from pg_trio.pipeline import Pipeline
 from pg_trio.providers import adapter_for
 from pg_trio.racing.large_work import LargeWork
+from pg_trio.racing.shared_breaker import BreakerRecords
+from pg_trio.shared_memory.breaker_board import SharedBreakers
 from pg_trio.shared_memory.leases import Leases
 from pg_trio.shared_memory.segment import Segment
 from pg_trio.shared_memory.segment_file import open_segment
@@ -42,6 +44,7 @@ from pg_trio.stages.budget import Budget, month_of, month_start
 from pg_trio.stages.guardrails.stage import Guardrails
 from pg_trio.stages.log import Log
 from pg_trio.stages.provider_call import ProviderCall
+from pg_trio.stages.provider_call.call import Memory, make_board
 from pg_trio.stages.provider_call.exchange import Exchange
 from pg_trio.stages.rate_limit import RateLimit
 from pg_trio.stages.schemas.stage import Schemas
@@ -175,6 +178,7 @@ async def open_gateway(
             Exchange(adapter_for, transports, time.time, large_work),
             settings.disabled_providers,
             settings.gateway.hedge_budget_percent / 100,
+            Memory(breakers=make_board(share_breakers(segment, settings))),
         ),
         large_work=large_work,
         log=Log(log, settings.gateway.log_body_chars),
@@ -187,6 +191,17 @@ async def open_gateway(
         direct.run,
         partial(watch_shared_memory, segment, spend),
     ]
+
+
+def share_breakers(segment: Segment, settings: Settings) -> BreakerRecords | None:
+    """The breakers that all workers share; None where the file is full, which it has logged."""
+    # Trio's clock begins anywhere, and runs as this one does.
+    ahead_s = time.monotonic() - trio.current_time()
+    identities = {name: credential.fingerprint() for name, credential in settings.credentials.items()}
+    try:
+        return SharedBreakers(segment, ahead_s, identities)
+    except Overloaded:
+        return None
 
 
 async def watch_shared_memory(segment: Segment, spend: SharedSpend) -> None:

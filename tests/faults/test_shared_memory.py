@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pg_trio.racing.breaker import Fault
 from pg_trio.shared_memory.byte_lock import ByteLock
 from pg_trio.shared_memory.segment import HEADER_BYTES, SLOT_BYTES
 from pg_trio.shared_memory.spend import SharedSpend
@@ -155,6 +156,59 @@ def test_killed_spenders_leave_nothing_reserved(start: Start, path: Path) -> Non
         settled, reserved = spend.read(work.KEY, work.MONTH)
     assert 0 == reserved
     assert done * work.SPENT <= settled <= (done + KILLS) * work.SPENT
+
+
+def test_one_probe_among_processes(start: Start, path: Path) -> None:
+    with closing(work.open_here(path)) as segment:
+        board = work.open_board(segment)
+        for _ in range(3):
+            board.begin(work.PROVIDER, work.FAILED_AT).failed(Fault.TARGET, work.FAILED_AT)
+        callers = [start(work.probe_at_once) for _ in range(6)]
+        go(*callers)
+        assert [b"ready"] * 6 == [hear(caller) for caller in callers]
+
+        go(*callers)
+
+        # All had seen that a probe is due before any of them sent it.
+        assert [0, 0, 0, 0, 0, 1] == sorted(int(hear(caller)) for caller in callers)
+        assert [0] * 6 == [caller.wait(EXIT_LIMIT_S) for caller in callers]
+        # Its process is gone without a word: the lease ends by time.
+        due = [board.may_ask(work.PROVIDER, work.PROBE_AT + after_s) for after_s in (59.0, 61.0)]
+        assert [False, True] == due
+
+
+def test_killed_failers_leave_no_lock_and_all_failures(start: Start, path: Path) -> None:
+    failers = [start(work.fail_for_ever) for _ in range(KILLS)]
+
+    done = sum(kill_in_turn(failers))
+
+    assert [] == held_locks(path)
+    with closing(work.open_here(path)) as segment:
+        board = work.open_board(segment)
+        board.order([work.PROVIDER, "other"], work.FAILED_AT)
+        counted = board.as_dict(work.FAILED_AT)[f"target {work.PROVIDER}"]["window"]
+    assert isinstance(counted, dict)
+    # One may have been killed after a failure was counted and before it said so.
+    assert min(done, 0xFFFF) <= counted["failed"] <= done + KILLS
+
+
+def test_stopped_failer_stops_nobody(start: Start, path: Path) -> None:
+    stopped = start(work.stop_in_failure)
+    go(stopped)
+    _, status = os.waitpid(stopped.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+
+    with closing(work.open_here(path)) as segment:
+        board = work.open_board(segment)
+        for _ in range(3):
+            board.begin(work.PROVIDER, work.FAILED_AT).failed(Fault.TARGET, work.FAILED_AT)
+
+        assert ["other", work.PROVIDER] == board.order([work.PROVIDER, "other"], work.FAILED_AT)
+        assert segment.counters.stuck
+        stopped.send_signal(signal.SIGCONT)
+        assert work.DONE == stopped.communicate(timeout=EXIT_LIMIT_S)[0]
+        assert ["other", work.PROVIDER] == work.open_board(segment).order([work.PROVIDER, "other"], work.FAILED_AT)
+    assert [] == held_locks(path)
 
 
 def test_stopped_holder_stops_nobody(start: Start, path: Path) -> None:

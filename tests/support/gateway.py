@@ -98,6 +98,14 @@ async def start_gateway(nursery: trio.Nursery, folder: Path, configuration: str,
     return gateway
 
 
+async def start_worker(nursery: trio.Nursery, gateway: Gateway) -> Gateway:
+    """One more worker of a gateway, with a port of its own, ready for requests."""
+    worker = Gateway(create_app(gateway.settings), gateway.settings, gateway.simulator, token=gateway.token)
+    binds: list[str] = await nursery.start(_serve, worker, "lane")
+    worker.port = int(binds[0].rpartition(":")[2])
+    return worker
+
+
 async def _serve(gateway: Gateway, server: str, *, task_status: trio.TaskStatus[list[str]]) -> None:
     config = make_hypercorn_config(gateway.settings.server)
     config.bind = ["127.0.0.1:0"]

@@ -12,6 +12,9 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from pg_trio.racing.breaker import BreakerRules, Fault
+from pg_trio.racing.breaker_board import BreakerBoard, BreakerOpen
+from pg_trio.shared_memory.breaker_board import SharedBreakers
 from pg_trio.shared_memory.segment import Segment
 from pg_trio.shared_memory.segment_file import open_segment
 from pg_trio.shared_memory.spend import SharedSpend
@@ -28,6 +31,10 @@ RESERVED = 10
 SPENT = 7
 BUDGET = 6_000
 HUGE_BUDGET = 10**15
+
+PROVIDER = "provider"
+# Breakers are opened at the first moment; at the second a probe is due.
+FAILED_AT, PROBE_AT = 1_000.0, 2_000.0
 
 DONE = b"."
 
@@ -80,6 +87,56 @@ def spend_for_ever(path: Path) -> None:
         say(DONE)
 
 
+def open_board(segment: Segment) -> BreakerBoard[str]:
+    """The breakers that all processes of these tests share."""
+    return BreakerBoard(lambda name: name, lambda name: "key", BreakerRules(), SharedBreakers(segment, 0.0, {}))
+
+
+def probe_at_once(path: Path) -> None:
+    """Look, and then call the provider whose probe is due; say whether that call was the probe."""
+    with closing(open_here(path)) as segment:
+        board = open_board(segment)
+        board.order([PROVIDER, "other"], PROBE_AT)
+        say(b"ready")
+        sys.stdin.readline()
+        try:
+            say(b"%d" % board.begin(PROVIDER, PROBE_AT).is_probe)
+        except BreakerOpen:
+            say(b"0")
+
+
+def fail_for_ever(path: Path) -> None:
+    """One byte for each failure that was counted. The rules never open: all can be counted."""
+    segment = open_here(path)
+    rules = BreakerRules(failures_in_row=10**9, failing_min_calls=10**9)
+    board = BreakerBoard(lambda name: name, lambda name: "key", rules, SharedBreakers(segment, 0.0, {}))
+    while True:
+        stuck = segment.counters.stuck
+        board.begin(PROVIDER, FAILED_AT).failed(Fault.TARGET, FAILED_AT)
+        # On a busy machine the other one may hold them for longer than is waited for.
+        if segment.counters.stuck == stuck:
+            say(DONE)
+
+
+def stop_in_failure(path: Path) -> None:
+    """Stop while telling the third failure, with the breakers held; tell it when continued."""
+    with closing(open_here(path)) as segment:
+        board = open_board(segment)
+        for _ in range(2):
+            board.begin(PROVIDER, FAILED_AT).failed(Fault.TARGET, FAILED_AT)
+        records = board._records
+        assert records is not None
+        write = records.write
+
+        def stop_and_write(*arguments: object) -> None:
+            os.kill(os.getpid(), signal.SIGSTOP)
+            write(*arguments)  # type: ignore[arg-type]
+
+        records.write = stop_and_write  # type: ignore[method-assign, assignment]
+        board.begin(PROVIDER, FAILED_AT).failed(Fault.TARGET, FAILED_AT)
+        say(DONE)
+
+
 def stop_in_take(path: Path) -> None:
     """Stop with the bucket held, in the middle of writing it; take once more when continued."""
     with closing(open_here(path)) as segment:
@@ -113,6 +170,9 @@ ACTIONS: dict[str, Callable[[Path], None]] = {
         spend_for_ever,
         stop_in_take,
         open_and_reserve,
+        probe_at_once,
+        fail_for_ever,
+        stop_in_failure,
     )
 }
 

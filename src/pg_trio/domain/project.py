@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from hashlib import blake2b
 from typing import Literal, TypeAlias
 from uuid import UUID
 
@@ -43,6 +44,11 @@ class Credential:
     max_concurrent: int | None = None
     max_waiting: int = 100
     slot_wait_ms: int = 1_000
+
+    def fingerprint(self) -> bytes:
+        """16 bytes that differ where the address or the key does; the key cannot be told from them."""
+        key = self.api_key.reveal() if self.api_key is not None else ""
+        return blake2b(f"{self.base_url}\0{key}".encode(), digest_size=16).digest()
 
 
 @frozen(slots=True)

@@ -6,7 +6,7 @@ Rules:
 2. Open, it is not asked. How long: `open_s`, growing with each trip that follows closely on the one before, up to a
    limit; what is set aside by its own word (`Retry-After`) stays so for that long, and counts as no failure.
 3. After that it is half-open: one probe at a time. Success closes it, a fault opens it for longer, and a cancelled
-   probe gives its place back.
+   probe gives its place back; so does one of which nothing is heard for `probe_lease_s`, for its process may be dead.
 4. Calls that began before the last change of state say nothing about the present one and are ignored. A call that was
    made though it is open (there was nobody else to ask) closes it by succeeding, and changes nothing by failing.
 
@@ -20,8 +20,11 @@ from __future__ import annotations
 
 import math
 from enum import Enum
+from typing import NamedTuple
 
-from attrs import define, frozen
+from attrs import frozen
+
+from pg_trio.racing.call_window import CallWindow
 
 
 class Fault(Enum):
@@ -61,6 +64,8 @@ class BreakerRules:
     aside_s: float = 2.0
     # Providers have sent days by mistake.
     aside_limit_s: float = 3600.0
+    # As long as an attempt has by default (`attempt_timeout_ms`); one that may take longer is joined by a second probe.
+    probe_lease_s: float = 60.0
 
 
 @frozen(slots=True, eq=False)
@@ -71,27 +76,64 @@ class Pass:
     is_probe: bool
 
 
+class Record(NamedTuple):
+    """A breaker's whole state as numbers, for a place that several processes share (racing/shared_breaker.py).
+
+    All zero is a fresh one. `why` is an index into FAULTS, and what opened it; times are of the clock that `now` is of.
+    """
+
+    generation: int
+    why: int
+    in_row: int
+    level: int
+    changed_at: float
+    open_for_s: float
+    probe_for_s: float  # after changed_at
+    window_began_at: float
+    calls: int
+    failed: int
+    slow: int
+    older_calls: int
+    older_failed: int
+    older_slow: int
+
+
+FAULTS = (Fault.NOBODY, Fault.TARGET, Fault.SLOW, Fault.ASIDE, Fault.CREDENTIAL)
+# Generations are compared and never counted: 32 bits of them.
+GENERATIONS = 2**32
+
+
 class Breaker:
     """The state of one key. `begin` a call, then tell exactly one of `succeed`, `fail`, `cancel` what became of it."""
 
     def __init__(self, rules: BreakerRules) -> None:
         self._rules = rules
-        self._window = _Window(rules.window_s / 2)
+        self._window = CallWindow(rules.window_s / 2)
         # Open or half-open: which of the two is a matter of the time (`state`).
         self.is_open = False
         self._why = Fault.NOBODY
-        self._opened_at = -math.inf
+        # When it was opened, or closed, last; and for how long it was opened last.
+        self._changed_at = -math.inf
         self._open_for_s = 0.0
-        self._closed_at = -math.inf
         self._in_row = 0
         self._level = 0
         self._generation = 0
-        self._has_probe = False
+        # A probe is out until so long after `_changed_at`.
+        self._probe_for_s = 0.0
+        # How often a call of ours opened it.
+        self.trips = 0
+        # For people.
+        self.name = ""
+        # The number of changes up to which it is a copy of what all workers share; its own master has none.
+        self.seen = 0
+
+    def refresh(self, changes: int) -> None:
+        """Nothing to do: nobody else changes it. See SharedBreaker."""
 
     def state(self, now: float) -> State:
         if not self.is_open:
             return State.CLOSED
-        return State.OPEN if now < self._opened_at + self._open_for_s else State.HALF_OPEN
+        return State.OPEN if now < self._changed_at + self._open_for_s else State.HALF_OPEN
 
     @property
     def why(self) -> Fault:
@@ -109,15 +151,15 @@ class Breaker:
         open_for_s = self._open_for_s
         if is_alone and self._why is not Fault.ASIDE:
             open_for_s = min(open_for_s, self._rules.open_alone_s)
-        wait_s = max(0.0, self._opened_at + open_for_s - now)
+        wait_s = max(0.0, self._changed_at + open_for_s - now)
         # Nobody knows when the probe will be back: a second is what clients wait at least.
-        return max(wait_s, 1.0) if self._has_probe else wait_s
+        return max(wait_s, 1.0) if self._has_probe(now) else wait_s
 
     def begin(self, now: float, *, is_alone: bool = False) -> Pass:
         """Count a call in: a probe if one is due. Refuses nobody; `may_ask` is what asks."""
         is_probe = self.is_open and self.may_ask(now, is_alone=is_alone)
         if is_probe:
-            self._has_probe = True
+            self._probe_for_s = now + self._rules.probe_lease_s - self._changed_at
         return Pass(self._generation, is_probe)
 
     def begin_unasked(self) -> Pass:
@@ -149,7 +191,7 @@ class Breaker:
     def cancel(self, passed: Pass) -> None:
         """The call was ended before anybody knew; a probe's place is free again."""
         if passed.is_probe and passed.generation == self._generation:
-            self._has_probe = False
+            self._probe_for_s = 0.0
 
     def as_dict(self, now: float) -> dict[str, object]:
         """For people and machines: state, why, how long still, and what the window holds."""
@@ -159,7 +201,7 @@ class Breaker:
             "state": self.state(now).value,
             "why": self._why.value if self.is_open else None,
             "asked_again_in_s": round(self.wait_s(now), 3),
-            "probing": self._has_probe,
+            "probing": self._has_probe(now),
             "trips_in_row": self._level,
             "failures_in_row": self._in_row,
             "window": {"calls": window.calls, "failed": window.failed, "slow": window.slow},
@@ -171,12 +213,45 @@ class Breaker:
         counts = f"{self._window.failed} failed and {self._window.slow} slow of {self._window.calls}"
         if state is State.CLOSED:
             return f"closed, {counts}"
-        probing = ", probing" if self._has_probe else ""
+        probing = ", probing" if self._has_probe(now) else ""
         return f"{state.value} by {self._why.value}, next in {self.wait_s(now):.1f} s{probing}, {counts}"
+
+    def record(self) -> Record:
+        """Its state, for `restore`."""
+        window = self._window
+        return Record(
+            self._generation,
+            FAULTS.index(self._why),
+            self._in_row,
+            self._level,
+            self._changed_at,
+            self._open_for_s,
+            self._probe_for_s,
+            window.began_at,
+            *window.newer,
+            *window.older,
+        )
+
+    def restore(self, record: Record) -> None:
+        """Take over a state that another one had."""
+        self._generation = record.generation
+        self._why = FAULTS[record.why]
+        self.is_open = self._why is not Fault.NOBODY
+        self._in_row = record.in_row
+        self._level = record.level
+        self._changed_at = record.changed_at
+        self._open_for_s = record.open_for_s
+        self._probe_for_s = record.probe_for_s
+        self._window.began_at = record.window_began_at
+        self._window.newer = (record.calls, record.failed, record.slow)
+        self._window.older = (record.older_calls, record.older_failed, record.older_slow)
+
+    def _has_probe(self, now: float) -> bool:
+        return now < self._changed_at + self._probe_for_s
 
     def _is_enough(self, fault: Fault, now: float) -> bool:
         rules, window = self._rules, self._window
-        window.count(now, fault)
+        window.count(now, failed=fault is not Fault.SLOW, slow=fault is Fault.SLOW)
         if fault is Fault.CREDENTIAL:
             return True
         if fault is Fault.SLOW:
@@ -192,7 +267,7 @@ class Breaker:
 
     def _grown(self, first_s: float, limit_s: float, now: float) -> float:
         """`first_s`, longer by each trip before it that was not followed by a quiet time as long as the trip."""
-        is_calm = not self.is_open and now - self._closed_at >= self._open_for_s
+        is_calm = not self.is_open and now - self._changed_at >= self._open_for_s
         self._level = 0 if is_calm else self._level + 1
         # The exponent is bounded, or a target that is down for a year would overflow a float.
         return float(min(limit_s, first_s * self._rules.open_growth ** min(self._level, 64)))
@@ -200,60 +275,19 @@ class Breaker:
     def _open(self, fault: Fault, now: float, for_s: float) -> None:
         self.is_open = True
         self._why = fault
-        self._opened_at = now
+        self._changed_at = now
         self._open_for_s = for_s
+        self.trips += 1
         self._change()
 
     def _close(self, now: float) -> None:
         self.is_open = False
         self._why = Fault.NOBODY
-        self._closed_at = now
+        self._changed_at = now
         self._window.clear()
         self._change()
 
     def _change(self) -> None:
-        self._generation += 1
-        self._has_probe = False
+        self._generation = (self._generation + 1) % GENERATIONS
+        self._probe_for_s = 0.0
         self._in_row = 0
-
-
-@define(slots=True, eq=False)
-class _Window:
-    """Counts of the last one to two `half_s`: two halves that take turns, whatever the number of calls."""
-
-    half_s: float
-    _began_at: float = -math.inf
-    _now: tuple[int, int, int] = (0, 0, 0)
-    _before: tuple[int, int, int] = (0, 0, 0)
-
-    @property
-    def calls(self) -> int:
-        return self._now[0] + self._before[0]
-
-    @property
-    def failed(self) -> int:
-        return self._now[1] + self._before[1]
-
-    @property
-    def slow(self) -> int:
-        return self._now[2] + self._before[2]
-
-    @property
-    def bad(self) -> int:
-        return self.failed + self.slow
-
-    def count(self, now: float, fault: Fault | None = None) -> None:
-        self.turn(now)
-        calls, failed, slow = self._now
-        self._now = (calls + 1, failed + (fault not in (None, Fault.SLOW)), slow + (fault is Fault.SLOW))
-
-    def turn(self, now: float) -> None:
-        """Forget what is too old."""
-        if now < self._began_at + self.half_s:
-            return
-        self._before = self._now if now < self._began_at + 2 * self.half_s else (0, 0, 0)
-        self._now = (0, 0, 0)
-        self._began_at = now
-
-    def clear(self) -> None:
-        self._now = self._before = (0, 0, 0)

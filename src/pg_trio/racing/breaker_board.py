@@ -8,23 +8,28 @@ Rules:
    their own word, and those whose key is refused, are left out: the answer is known.
 4. Nobody is left without somebody to ask: where all are out, the one whose time comes first is asked. Only a lone
    candidate fails fast, and says when to come back.
+5. Where the workers share their breakers, another one may send the probe between our look and our call: then that call
+   is not made.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from attrs import frozen
 
 from pg_trio.racing.breaker import Breaker, BreakerRules, Fault, Pass
+from pg_trio.racing.shared_breaker import BreakerRecords, SharedBreaker
+
+logger = logging.getLogger("pg_trio.racing")
 
 C = TypeVar("C")
-C_contra = TypeVar("C_contra", contravariant=True)
 
 
 class BreakerOpen(Exception):
-    """The only candidate is not to be asked for another `retry_after_s`."""
+    """The only candidate is not to be asked for another `retry_after_s`; or another worker was quicker to probe one."""
 
     def __init__(self, retry_after_s: float) -> None:
         super().__init__(f"not asked for another {retry_after_s:.3g} s")
@@ -45,16 +50,16 @@ class Permit(Protocol):
     def cancelled(self) -> None: ...
 
 
-class Breakers(Protocol[C_contra]):
+class Breakers(Protocol[C]):
     """The breakers of all candidates, by whoever keeps them: one process (BreakerBoard), or all workers together."""
 
     def order(self, candidates: Sequence[C], now: float) -> list[C]: ...
 
-    def may_ask(self, candidate: C_contra, now: float) -> bool: ...
+    def may_ask(self, candidate: C, now: float) -> bool: ...
 
-    def wait_s(self, candidate: C_contra, now: float, *, is_alone: bool = False) -> float: ...
+    def wait_s(self, candidate: C, now: float, *, is_alone: bool = False) -> float: ...
 
-    def begin(self, candidate: C_contra, now: float, *, is_alone: bool = False) -> Permit: ...
+    def begin(self, candidate: C, now: float, *, is_alone: bool = False) -> Permit: ...
 
 
 @frozen(slots=True, eq=False)
@@ -75,17 +80,24 @@ class BoardPermit:
         if self._is_first_word():
             self._target.succeed(self._target_pass, now)
             self._credential.succeed(self._credential_pass, now)
+            if self.is_probe:
+                logger.info("%s and its credential: %s", self._target.name, self._target.as_line(now))
 
     def failed(self, fault: Fault, now: float, retry_after_s: float | None = None) -> None:
         if not self._is_first_word():
             return
         if fault is Fault.CREDENTIAL:
-            self._credential.fail(self._credential_pass, fault, now)
+            failed = self._credential
             self._target.cancel(self._target_pass)
         else:
             # A key that works says so by any answer but a refusal of itself; a timeout says nothing of it.
-            self._target.fail(self._target_pass, fault, now, retry_after_s)
+            failed = self._target
             self._credential.cancel(self._credential_pass)
+        trips = failed.trips
+        passed = self._target_pass if failed is self._target else self._credential_pass
+        failed.fail(passed, fault, now, retry_after_s)
+        if failed.trips != trips:
+            logger.warning("%s: %s", failed.name, failed.as_line(now))
 
     def cancelled(self) -> None:
         if self._is_first_word():
@@ -103,17 +115,23 @@ class BreakerBoard(Generic[C]):
     """The breakers of all candidates, made as they are asked for; bounded by what is configured."""
 
     def __init__(
-        self, target_of: Callable[[C], Hashable], credential_of: Callable[[C], Hashable], rules: BreakerRules
+        self,
+        target_of: Callable[[C], Hashable],
+        credential_of: Callable[[C], Hashable],
+        rules: BreakerRules,
+        records: BreakerRecords | None = None,
     ) -> None:
+        """`records`: where all workers keep their breakers; None for breakers of one process's own."""
         self._target_of = target_of
         self._credential_of = credential_of
         self._rules = rules
+        self._records = records
         self._targets: dict[Hashable, Breaker] = {}
         self._credentials: dict[Hashable, Breaker] = {}
 
     def order(self, candidates: Sequence[C], now: float) -> list[C]:
         """Who is asked, in order; never empty. Raises BreakerOpen for a lone candidate that is not to be asked."""
-        if not any(breaker.is_open for candidate in candidates for breaker in self._of(candidate)):
+        if self._look(candidates):
             return list(candidates)
         if len(candidates) == 1:
             wait_s = self.wait_s(candidates[0], now, is_alone=True)
@@ -129,6 +147,7 @@ class BreakerBoard(Generic[C]):
 
     def may_ask(self, candidate: C, now: float) -> bool:
         """Whether a call may go there now, were there others to ask; a hedge goes nowhere else."""
+        self._look((candidate,))
         return self.wait_s(candidate, now) == 0.0
 
     def wait_s(self, candidate: C, now: float, *, is_alone: bool = False) -> float:
@@ -136,32 +155,60 @@ class BreakerBoard(Generic[C]):
         return max(breaker.wait_s(now, is_alone=is_alone) for breaker in self._of(candidate))
 
     def begin(self, candidate: C, now: float, *, is_alone: bool = False) -> BoardPermit:
-        """Note a call as it starts. `is_alone` as in a request with no other candidate."""
+        """Note a call as it starts. `is_alone` as in a request with no other candidate.
+
+        Raises BreakerOpen where another worker sent the probe that this call was to be.
+        """
         target, credential = self._of(candidate)
         may_ask = self.wait_s(candidate, now, is_alone=is_alone) == 0.0
         # Asked as a last resort, it takes no probe's place with the one breaker while the other is open.
         target_pass = target.begin(now, is_alone=is_alone) if may_ask else target.begin_unasked()
         credential_pass = credential.begin(now, is_alone=is_alone) if may_ask else credential.begin_unasked()
-        return BoardPermit(target, credential, target_pass, credential_pass, [])
+        permit = BoardPermit(target, credential, target_pass, credential_pass, [])
+        if may_ask and (target.is_open > target_pass.is_probe or credential.is_open > credential_pass.is_probe):
+            permit.cancelled()
+            raise BreakerOpen(self.wait_s(candidate, now, is_alone=is_alone))
+        return permit
 
     def as_dict(self, now: float) -> dict[str, dict[str, object]]:
         """The state of every breaker that has seen a call, for an admin route."""
-        return {name: breaker.as_dict(now) for name, breaker in self._named()}
+        return {breaker.name: breaker.as_dict(now) for breaker in self._all()}
 
     def as_lines(self, now: float) -> list[str]:
         """The same, a line each."""
-        return [f"{name}: {breaker.as_line(now)}" for name, breaker in self._named()]
+        return [f"{breaker.name}: {breaker.as_line(now)}" for breaker in self._all()]
+
+    def _look(self, candidates: Iterable[C]) -> bool:
+        """Learn what the other workers changed; whether all breakers are closed. Each request passes here."""
+        changes = self._records.changes() if self._records is not None else 0
+        are_closed = True
+        for candidate in candidates:
+            target, credential = self._of(candidate)
+            if target.seen != changes:
+                target.refresh(changes)
+            if credential.seen != changes:
+                credential.refresh(changes)
+            if target.is_open or credential.is_open:
+                are_closed = False
+        return are_closed
 
     def _of(self, candidate: C) -> tuple[Breaker, Breaker]:
+        target, credential = self._target_of(candidate), self._credential_of(candidate)
         return (
-            self._breaker(self._targets, self._target_of(candidate)),
-            self._breaker(self._credentials, self._credential_of(candidate)),
+            self._targets.get(target) or self._add(self._targets, "target", target),
+            self._credentials.get(credential) or self._add(self._credentials, "credential", credential),
         )
 
-    def _breaker(self, breakers: dict[Hashable, Breaker], key: Hashable) -> Breaker:
-        breaker = breakers.get(key)
-        if breaker is None:
-            breaker = breakers[key] = Breaker(self._rules)
+    def _add(self, breakers: dict[Hashable, Breaker], kind: str, key: Hashable) -> Breaker:
+        parts = tuple(map(str, key)) if isinstance(key, tuple) else (str(key),)
+        place = self._records.find((kind, *parts)) if self._records is not None else None
+        if self._records is None or place is None:
+            breaker = Breaker(self._rules)
+        else:
+            breaker = SharedBreaker(self._rules, self._records, place)
+            breaker.refresh(self._records.changes())
+        breaker.name = f"{kind} {'/'.join(parts)}"
+        breakers[key] = breaker
         return breaker
 
     def _is_closed(self, candidate: C) -> bool:
@@ -173,8 +220,9 @@ class BreakerBoard(Generic[C]):
     def _by_wait(self, candidates: Sequence[C], now: float) -> list[C]:
         return sorted(candidates, key=lambda candidate: self.wait_s(candidate, now))
 
-    def _named(self) -> Iterable[tuple[str, Breaker]]:
-        for kind, breakers in (("target", self._targets), ("credential", self._credentials)):
-            for key, breaker in breakers.items():
-                parts = key if isinstance(key, tuple) else (key,)
-                yield f"{kind} {'/'.join(map(str, parts))}", breaker
+    def _all(self) -> list[Breaker]:
+        breakers = [*self._targets.values(), *self._credentials.values()]
+        for breaker in breakers:
+            if self._records is not None:
+                breaker.refresh(self._records.changes())
+        return breakers

@@ -6,7 +6,7 @@ Rules:
 2. A slot's value lies in one of two copies. A writer fills the other one and then turns the selector, a single byte. So
    one that is killed at any instruction leaves the old value or the new one, never a mixture; nothing is repaired.
 3. Who may write a slot is not settled here: a bucket's is written under its guard (guard.py), a worker's row of spend
-   by that worker alone (spend.py). Reading needs no lock.
+   by that worker alone (spend.py), the breakers' under a lock of their own (breaker_board.py). Reading needs no lock.
 4. One thread makes all calls. Waiting is bounded by byte_lock.py's limit.
 """
 
@@ -46,6 +46,9 @@ BUCKET_SPARE = 2
 SPEND_GUARD = 3
 SPEND_GUARD_SPARE = 4
 SPEND_ROW = 5
+BREAKER_BOARD = 6
+BREAKER = 7
+BREAKER_COPY = 8
 
 # Slots looked at before the table counts as full. At half full, linear probing needs 2.5 on average.
 PROBES = 64
@@ -61,7 +64,7 @@ class Counters:
 
     table_full: int = 0  # keys that found no slot
     takeovers: int = 0  # places taken over from a holder that stood still
-    stuck: int = 0  # calls given up because both places of a key were held
+    stuck: int = 0  # calls given up, or made without the lock, because a key's places or the breakers were held
 
 
 class Segment:

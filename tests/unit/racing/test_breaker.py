@@ -1,19 +1,47 @@
-"""One breaker: what opens it, for how long, and what closes it. Time is a number."""
+"""One breaker: what opens it, for how long, and what closes it; one process's own, and one that workers share.
+
+Time is a number.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from itertools import count
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pg_trio.racing.breaker import Breaker, BreakerRules, Fault, State
+from pg_trio.racing.shared_breaker import SharedBreaker
+from pg_trio.shared_memory.breaker_board import SharedBreakers
+from pg_trio.shared_memory.segment_file import open_segment
+
+_records: list[SharedBreakers] = []
+_numbers = count()
+
+
+@pytest.fixture(scope="module", params=["own", "shared"], autouse=True)
+def _kind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What `make_breaker` makes."""
+    if request.param == "own":
+        yield
+        return
+    with closing(open_segment(tmp_path_factory.mktemp("breakers") / "shared.mem")) as segment:
+        _records.append(SharedBreakers(segment, 1000.0, {}))
+        yield
+        _records.clear()
 
 
 def make_breaker(rules: BreakerRules | None = None) -> Breaker:
-    return Breaker(rules or BreakerRules())
+    rules = rules or BreakerRules()
+    if not _records:
+        return Breaker(rules)
+    place = _records[0].find(("target", str(next(_numbers))))
+    assert place is not None
+    return SharedBreaker(rules, _records[0], place)
 
 
 def fail(breaker: Breaker, now: float, fault: Fault = Fault.TARGET, retry_after_s: float | None = None) -> None:
@@ -301,7 +329,7 @@ def test_flapping_primary_is_called_at_most_four_times(is_down: Callable[[int, f
 
 @given(st.lists(st.tuples(st.sampled_from("bscfa"), st.integers(0, 5), st.floats(0, 90)), max_size=60))
 def test_never_two_probes_and_never_stuck(steps: list[tuple[str, int, float]]) -> None:
-    breaker = make_breaker()
+    breaker = make_breaker(BreakerRules(probe_lease_s=1e9))
     passes = []
     probes = 0
     now = 0.0
@@ -326,6 +354,16 @@ def test_never_two_probes_and_never_stuck(steps: list[tuple[str, int, float]]) -
         breaker.cancel(passed)
 
     assert breaker.may_ask(now + 3600.0)
+
+
+def test_probe_unheard_of_frees_its_place() -> None:
+    breaker = opened()
+    assert breaker.begin(60.0).is_probe
+
+    asked = [breaker.may_ask(now) for now in (60.0, 119.0, 120.0)]
+
+    assert [False, False, True] == asked
+    assert breaker.begin(120.0).is_probe
 
 
 def test_state_in_one_line() -> None:

@@ -38,6 +38,7 @@ from pg_trio.racing.breaker_board import BreakerBoard, BreakerOpen, Breakers
 from pg_trio.racing.hedge_budget import HedgeBudget, HedgeRules
 from pg_trio.racing.latency import Latencies, LatencyBoard
 from pg_trio.racing.race import race
+from pg_trio.racing.shared_breaker import BreakerRecords
 from pg_trio.stages.provider_call.exchange import Exchange
 from pg_trio.stages.provider_call.pace import NEVER
 from pg_trio.stages.provider_call.plan import CallPlan, Pacing, make_plan
@@ -51,12 +52,13 @@ T = TypeVar("T")
 RETRY_AFTER_S = 1
 
 
-def make_board() -> BreakerBoard[Candidate]:
-    """Breakers for candidates, kept by this process."""
+def make_board(records: BreakerRecords | None = None) -> BreakerBoard[Candidate]:
+    """Breakers for candidates: those whose `records` all workers share, or of this process alone."""
     return BreakerBoard(
         target_of=lambda candidate: (candidate.credential.name, candidate.model),
         credential_of=lambda candidate: candidate.credential.name,
         rules=BreakerRules(),
+        records=records,
     )
 
 

@@ -11,10 +11,10 @@ from attrs import define, field
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.secret import mask_secrets
-from pg_trio.errors import AttemptFailed, UpstreamRefused
+from pg_trio.errors import AttemptFailed, UpstreamRefused, UpstreamUnreachable
 from pg_trio.racing.attempt import ATTEMPT_LIMIT, Attempt, AttemptEnd, Outcome
 from pg_trio.racing.breaker import Fault
-from pg_trio.racing.breaker_board import Breakers, Permit
+from pg_trio.racing.breaker_board import BreakerOpen, Breakers, Permit
 from pg_trio.racing.hedge_budget import HedgeBudget
 from pg_trio.stages.provider_call.pace import LearnedPace, Pace
 from pg_trio.stages.provider_call.slots import Line, has_free_slot
@@ -63,7 +63,11 @@ class CallRunner(Generic[T]):
 
     async def _ask(self, attempt: Attempt[Candidate]) -> T:
         now = trio.current_time()
-        self._permits[attempt.number] = self.breakers.begin(attempt.candidate, now, is_alone=self.is_alone)
+        try:
+            self._permits[attempt.number] = self.breakers.begin(attempt.candidate, now, is_alone=self.is_alone)
+        except BreakerOpen:
+            said = f"{attempt.candidate.provider} kept failing; another worker is trying it just now."
+            raise UpstreamUnreachable(said) from None
         return await self.exchange(attempt.candidate)
 
     async def discard(self, value: T) -> None:

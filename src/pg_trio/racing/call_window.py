@@ -1,0 +1,58 @@
+"""How a key's calls of the last seconds ended, in constant memory. Synchronous; `now` is passed in."""
+
+from __future__ import annotations
+
+import math
+
+from attrs import define
+
+Counts = tuple[int, int, int]
+NOTHING: Counts = (0, 0, 0)
+
+
+@define(slots=True, eq=False)
+class CallWindow:
+    """Counts (calls, failed, slow) of the last one to two `half_s`: two halves that take turns, however many calls."""
+
+    half_s: float
+    began_at: float = -math.inf
+    newer: Counts = NOTHING
+    older: Counts = NOTHING
+
+    @property
+    def calls(self) -> int:
+        """All calls."""
+        return self.newer[0] + self.older[0]
+
+    @property
+    def failed(self) -> int:
+        """Those that failed."""
+        return self.newer[1] + self.older[1]
+
+    @property
+    def slow(self) -> int:
+        """Those that a hedge had beaten."""
+        return self.newer[2] + self.older[2]
+
+    @property
+    def bad(self) -> int:
+        """Both."""
+        return self.failed + self.slow
+
+    def count(self, now: float, *, calls: int = 1, failed: int = 0, slow: int = 0) -> None:
+        """Count calls, those that failed and those that were slow among them."""
+        self.turn(now)
+        newer = self.newer
+        self.newer = (newer[0] + calls, newer[1] + failed, newer[2] + slow)
+
+    def turn(self, now: float) -> None:
+        """Forget what is too old."""
+        if now < self.began_at + self.half_s:
+            return
+        self.older = self.newer if now < self.began_at + 2 * self.half_s else NOTHING
+        self.newer = NOTHING
+        self.began_at = now
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.newer = self.older = NOTHING
