@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from scripts.bench._limits.command import make_parser, report, run_command, say
-from scripts.bench._race import breaker, hedging, scoreboard
+from scripts.bench._race import breaker, deadlines, hedging, scoreboard
 from scripts.bench._race.report import Table
 from scripts.bench._race.site import make_site
 
@@ -18,6 +18,7 @@ TABLES: Mapping[str, Callable[..., Table]] = {
     "scoreboard": scoreboard.run,
     "hedging": hedging.run,
     "breaker": breaker.run,
+    "deadlines": deadlines.run,
 }
 _BUILD = Path(__file__).resolve().parents[3] / "build"
 

@@ -14,6 +14,7 @@ from attrs import define, field, frozen
 from scripts.bench._peers.ports import HOST
 
 _RECEIVE_BYTES = 64 * 1024
+_WATCH_EVERY_S = 0.01
 
 
 class CutShort(Exception):
@@ -89,6 +90,14 @@ class Caller:
                 raise CutShort(f"after {len(reader.body)} bytes: {exc.__cause__}") from exc
             return Answer(reader.status, reader.headers, bytes(reader.body), time.monotonic() - started_at)
         raise Hung(f"no answer within {limit_s:g} s")
+
+
+async def watch_lateness(late_s: list[float]) -> None:
+    """Note for ever by how much this process wakes too late: what its own times cannot be better than."""
+    while True:
+        due_at = trio.current_time() + _WATCH_EVERY_S
+        await trio.sleep_until(due_at)
+        late_s.append(trio.current_time() - due_at)
 
 
 @define(eq=False)

@@ -94,7 +94,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="scripts/bench/relay", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="short loads and 200 streams: half a minute, rough figures")
+    parser.add_argument(
+        "--quick", action="store_true", help="short loads and 200 streams: half a minute, rough figures"
+    )
     parser.add_argument("--streams", type=int, default=None, help="how many at once in `many` (2000)")
     parser.add_argument("--only", nargs="+", choices=["lone", "busy", "flood", "many"], help="these loads alone")
     parser.add_argument("--root", type=Path, default=ROOT, help="checkout whose gateway is measured (this one)")

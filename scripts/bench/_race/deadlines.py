@@ -1,0 +1,162 @@
+"""Do deadlines hold when everything fails? Six deadlines, every way of not answering, 200 requests at once.
+
+Both candidates of every endpoint fail in a way that only the deadline ends. Overrun: from the request's first byte to
+the answer's last, less the deadline; what the gateway counts from the request's head is a little less.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from random import Random
+
+import trio
+from attrs import asdict, frozen
+
+from scripts.bench._limits.command import format_table, say
+from scripts.bench._race.client import Answer, CutShort, Hung, call, read_said, watch_lateness
+from scripts.bench._race.faults import behaviour_of
+from scripts.bench._race.report import Table, quantile
+from scripts.bench._race.site import READY, Endpoint, Gateway, Place, Site
+
+DEADLINES_MS = (50, 100, 200, 500, 1_000, 2_000)
+OVERRUN_BAR_MS = 10.0
+_FULL_REQUESTS, _QUICK_REQUESTS = 10_000, 1_200
+_AT_ONCE = 200
+# They do not all begin in one moment: the last of 200 in a burst waits for the work of all, whatever its deadline.
+_APART_S = 0.01
+# A client that has waited this long beyond the deadline calls it a hang.
+_HUNG_S = 10.0
+_SETTINGS = {"deadline_ms": 60_000, "stream_deadline_ms": 60_000}
+
+# Of the first candidate and of the other. What is over at once is never both: the deadline has to act.
+WAYS = {
+    "both silent": ("fault=stall", "fault=stall"),
+    "503, then silent": ("fault=status:503", "fault=stall"),
+    "reset, then silent": ("fault=reset", "fault=stall"),
+    "head, then nothing": ("fault=stall:body", "fault=stall:body"),
+    "a byte every 50 ms": ("fault=drip:50ms", "fault=drip:50ms"),
+    "answers after an hour": ("latency=3600s&head=early", "latency=3600s&head=early"),
+    "stream: silent": ("fault=stall", "fault=stall"),
+    "stream: comments only": ("pings=200&pace=20ms&latency=20ms", "pings=200&pace=20ms&latency=20ms"),
+    "stream: thoughts only": ("reasoning=200&pace=20ms&latency=20ms", "reasoning=200&pace=20ms&latency=20ms"),
+    "stream: stalls after 3": ("fault=stall:3", "fault=stall:3"),
+    "stream: never ends": ("pace=20ms&tokens=200", "pace=20ms&tokens=200"),
+}
+
+
+@frozen(slots=True)
+class Result:
+    """One request: how it ended (`504`, `told` in its stream, or what is wrong), and by how much it was late."""
+
+    way: str
+    deadline_ms: int
+    ended: str
+    overrun_ms: float
+
+
+def run(site: Site, *, quick: bool) -> Table:
+    """All requests, 200 at once."""
+    results: list[Result] = []
+    late_s: list[float] = []
+    with site.run_provider("first", keep=1) as first, site.run_provider("other", keep=1) as other:
+        addresses = {"first": first.base_url, "other": other.base_url, READY: other.base_url}
+        with site.run_gateway(addresses, [_endpoint(number) for number in range(len(WAYS))]) as gateway:
+            trio.run(partial(_run_all, gateway, _QUICK_REQUESTS if quick else _FULL_REQUESTS, results, late_s))
+    raw = {"results": [asdict(result) for result in results], "client_late_s": late_s}
+    own = [f"{quantile(late_s, share) * 1e3:.1f}" for share in (0.5, 0.99, 1.0)]
+    text = f"{make_table(results)}\n\nthe clients' own lateness, ms: p50 {own[0]}, p99 {own[1]}, most {own[2]}"
+    return Table("deadlines", text, raw, judge(results))
+
+
+def _endpoint(number: int) -> Endpoint:
+    first, other = list(WAYS.values())[number]
+    places = [Place("first", f"d{number}?{_fill(first)}"), Place("other", f"d{number}?{_fill(other)}")]
+    return Endpoint(f"d{number}", places, _SETTINGS)
+
+
+def _fill(behaviour: str) -> str:
+    return behaviour if "tokens=" in behaviour else f"{behaviour_of('late')}&{behaviour}"
+
+
+async def _run_all(gateway: Gateway, requests: int, results: list[Result], late_s: list[float]) -> None:
+    random = Random(7)
+    plan = [(way, deadline_ms) for way in range(len(WAYS)) for deadline_ms in DEADLINES_MS]
+    todo = [plan[number % len(plan)] for number in range(requests)]
+    # Mixed, so that at any moment all deadlines and all ways are under way.
+    random.shuffle(todo)
+    async with trio.open_nursery() as watching:
+        watching.start_soon(watch_lateness, late_s)
+        async with trio.open_nursery() as nursery:
+            for _ in range(_AT_ONCE):
+                nursery.start_soon(_work, gateway, todo, results)
+                await trio.sleep(_APART_S)
+        watching.cancel_scope.cancel()
+
+
+async def _work(gateway: Gateway, todo: list[tuple[int, int]], results: list[Result]) -> None:
+    while todo:
+        way, deadline_ms = todo.pop()
+        results.append(await _ask(gateway, way, deadline_ms))
+        if len(results) % 1_000 == 0:
+            say(f"{len(results)} answered")
+
+
+async def _ask(gateway: Gateway, number: int, deadline_ms: int) -> Result:
+    way = list(WAYS)[number]
+    body = {"message": "Hello there", "stream": way.startswith("stream")}
+    request = gateway.request(f"d{number}", body, {"X-PG-Timeout-Ms": str(deadline_ms)})
+    try:
+        answer = await call(gateway.port, request, deadline_ms / 1000 + _HUNG_S)
+    except Hung:
+        return Result(way, deadline_ms, "hung", math.inf)
+    except (CutShort, OSError) as exc:
+        return Result(way, deadline_ms, f"{type(exc).__name__}: {exc}"[:100], 0.0)
+    return Result(way, deadline_ms, _how_it_ended(answer, deadline_ms), answer.seconds * 1e3 - deadline_ms)
+
+
+def _how_it_ended(answer: Answer, deadline_ms: int) -> str:
+    said = read_said(answer)
+    if said.error != f"Deadline exceeded: no answer within {deadline_ms} ms.":
+        return f"{answer.status}: {said.error or said.text[:40]}"
+    return "504" if answer.status == 504 else "told"
+
+
+def make_table(results: Sequence[Result]) -> str:
+    """A line for each deadline and one for all."""
+    header = (
+        "deadline ms",
+        "requests",
+        "504",
+        "told in the stream",
+        "hung",
+        "otherwise",
+        "overrun ms, p50",
+        "p99",
+        "most",
+    )
+    lines = []
+    for deadline_ms in (*DEADLINES_MS, None):
+        own = [result for result in results if deadline_ms in (None, result.deadline_ms)]
+        ends = Counter(result.ended for result in own)
+        known = [ends[name] for name in ("504", "told", "hung")]
+        late = [result.overrun_ms for result in own if result.ended in ("504", "told")]
+        cells = [f"{quantile(late, share):.1f}" for share in (0.5, 0.99, 1.0)] if late else ["–"] * 3
+        name = "all" if deadline_ms is None else f"{deadline_ms:,}"
+        lines.append((name, f"{len(own):,}", *(f"{count:,}" for count in (*known, len(own) - sum(known))), *cells))
+    return format_table(header, lines)
+
+
+def judge(results: Sequence[Result]) -> list[str]:
+    """Hangs, answers that are no deadline's, deadlines that came early, and the overrun's bar."""
+    others = Counter(f"{result.way}: {result.ended}" for result in results if result.ended not in ("504", "told"))
+    wrong = [f"{count} times {ended}" for ended, count in others.most_common()]
+    late = [result.overrun_ms for result in results if result.ended in ("504", "told")]
+    # Its clock starts when the head was read: the answer cannot be earlier than the request.
+    if early := sum(overrun_ms < 0 for overrun_ms in late):
+        wrong.append(f"{early} deadlines passed before their time")
+    if late and quantile(late, 0.99) > OVERRUN_BAR_MS:
+        wrong.append(f"overrun p99 is {quantile(late, 0.99):.1f} ms; the bar is {OVERRUN_BAR_MS:g} on a quiet machine")
+    return wrong
