@@ -208,8 +208,8 @@ def give_back_pages(kept: int, limit: int, connection: sqlite3.Connection) -> bo
     ).fetchone()
     if free <= kept or mode != _INCREMENTAL:
         return False
-    # It works while it is read.
-    connection.execute(f"PRAGMA incremental_vacuum({limit})").fetchall()
+    # One page a step: `execute` takes a single step of a statement without columns, `executescript` all of them.
+    connection.executescript(f"PRAGMA incremental_vacuum({limit})")
     return True
 
 

