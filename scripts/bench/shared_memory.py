@@ -15,12 +15,15 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from itertools import count
 from pathlib import Path
 from statistics import median
 
 from pg_trio.racing.breaker import BreakerRules, Fault
 from pg_trio.racing.breaker_board import BreakerBoard
+from pg_trio.racing.latency import LatencyBoard, LatencyRules
 from pg_trio.shared_memory.breaker_board import SharedBreakers
+from pg_trio.shared_memory.latency_counts import SharedLatencies
 from pg_trio.shared_memory.seats import count_seats
 from pg_trio.shared_memory.segment import Segment
 from pg_trio.shared_memory.segment_file import open_segment
@@ -137,6 +140,7 @@ def measure(path: Path, segment: Segment, seconds: float) -> None:
             show(f"reserve + settle, {workers} workers", rounds_us(reserve_and_settle(spend), seconds))
         show("reap, nobody dead, 8 workers", rounds_us(spend.reap, seconds))
     measure_breakers(segment, seconds)
+    measure_latencies(segment, seconds)
     for name, key in (("another key", OTHER_KEY), ("the same key", KEY)):
         with second_process(path, key):
             before = segment.counters.takeovers
@@ -152,6 +156,24 @@ def measure_breakers(segment: Segment, seconds: float) -> None:
     show("of it, the look at the number of changes", rounds_us(records.changes, seconds))
     show("breakers: 3 successes + a failure, one process's own", rounds_us(call_in_vain(make_board()), seconds))
     show("the same, shared (two writes)", rounds_us(call_in_vain(make_board(records)), seconds))
+
+
+def measure_latencies(segment: Segment, seconds: float) -> None:
+    latency = LatencyBoard(SharedLatencies(segment, 0.0, {}).find).estimate_of(("answer", "one", "a"), LatencyRules())
+    clock = count(1.0, 0.25)
+
+    def call() -> None:
+        now = time.monotonic()
+        latency.record(0.2, now)
+        latency.estimate_s(now)
+
+    def call_late() -> None:
+        now = next(clock)
+        latency.record(0.2, now)
+        latency.estimate_s(now)
+
+    show("latency: record + estimate, shared", rounds_us(call, seconds))
+    show("the same where others are told and looked at (4 a second)", rounds_us(call_late, seconds))
 
 
 def main() -> None:

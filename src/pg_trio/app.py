@@ -31,8 +31,9 @@ from pg_trio.errors import Overloaded, StoreError
 from pg_trio.pipeline import Pipeline
 from pg_trio.providers import adapter_for
 from pg_trio.racing.large_work import LargeWork
-from pg_trio.racing.shared_breaker import BreakerRecords
+from pg_trio.racing.latency import LatencyBoard
 from pg_trio.shared_memory.breaker_board import SharedBreakers
+from pg_trio.shared_memory.latency_counts import SharedLatencies
 from pg_trio.shared_memory.leases import Leases
 from pg_trio.shared_memory.segment import Segment
 from pg_trio.shared_memory.segment_file import open_segment
@@ -178,7 +179,7 @@ async def open_gateway(
             Exchange(adapter_for, transports, time.time, large_work),
             settings.disabled_providers,
             settings.gateway.hedge_budget_percent / 100,
-            Memory(breakers=make_board(share_breakers(segment, settings))),
+            share_memory(segment, settings),
         ),
         large_work=large_work,
         log=Log(log, settings.gateway.log_body_chars),
@@ -193,15 +194,16 @@ async def open_gateway(
     ]
 
 
-def share_breakers(segment: Segment, settings: Settings) -> BreakerRecords | None:
-    """The breakers that all workers share; None where the file is full, which it has logged."""
+def share_memory(segment: Segment, settings: Settings) -> Memory:
+    """How candidates fared, known to all workers; to this one alone as far as the file is full, which it has logged."""
     # Trio's clock begins anywhere, and runs as this one does.
     ahead_s = time.monotonic() - trio.current_time()
     identities = {name: credential.fingerprint() for name, credential in settings.credentials.items()}
+    latencies = LatencyBoard(SharedLatencies(segment, ahead_s, identities).find)
     try:
-        return SharedBreakers(segment, ahead_s, identities)
+        return Memory(make_board(SharedBreakers(segment, ahead_s, identities)), latencies)
     except Overloaded:
-        return None
+        return Memory(make_board(), latencies)
 
 
 async def watch_shared_memory(segment: Segment, spend: SharedSpend) -> None:

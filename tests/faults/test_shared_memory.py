@@ -192,6 +192,17 @@ def test_killed_failers_leave_no_lock_and_all_failures(start: Start, path: Path)
     assert min(done, 0xFFFF) <= counted["failed"] <= done + KILLS
 
 
+def test_processes_at_once_share_one_latency(start: Start, path: Path) -> None:
+    recorders = [start(work.record_latencies) for _ in range(4)]
+
+    go(*recorders)
+
+    assert [0] * 4 == [recorder.wait(EXIT_LIMIT_S) for recorder in recorders]
+    with closing(work.open_here(path)) as segment:
+        estimate_s = work.open_latency(segment).estimate_s(work.FAILED_AT)
+    assert pytest.approx(1.0, rel=0.06) == estimate_s
+
+
 def test_stopped_failer_stops_nobody(start: Start, path: Path) -> None:
     stopped = start(work.stop_in_failure)
     go(stopped)

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from pg_trio.racing.breaker import BreakerRules, Fault
 from pg_trio.racing.breaker_board import BreakerBoard, BreakerOpen
+from pg_trio.racing.latency import Latency, LatencyBoard, LatencyRules
 from pg_trio.shared_memory.breaker_board import SharedBreakers
+from pg_trio.shared_memory.latency_counts import SharedLatencies
 from pg_trio.shared_memory.segment import Segment
 from pg_trio.shared_memory.segment_file import open_segment
 from pg_trio.shared_memory.spend import SharedSpend
@@ -118,6 +120,21 @@ def fail_for_ever(path: Path) -> None:
             say(DONE)
 
 
+def record_latencies(path: Path) -> None:
+    """Count ten calls of a second each, and tell the others."""
+    with closing(open_here(path)) as segment:
+        latency = open_latency(segment)
+        for _ in range(10):
+            latency.record(1.0, FAILED_AT)
+        latency.estimate_s(FAILED_AT)
+
+
+def open_latency(segment: Segment) -> Latency:
+    """The latency that all processes of these tests share; it needs 40 samples."""
+    board = LatencyBoard(SharedLatencies(segment, 0.0, {}).find)
+    return board.estimate_of(PROVIDER, LatencyRules(min_samples=40))
+
+
 def stop_in_failure(path: Path) -> None:
     """Stop while telling the third failure, with the breakers held; tell it when continued."""
     with closing(open_here(path)) as segment:
@@ -172,6 +189,7 @@ ACTIONS: dict[str, Callable[[Path], None]] = {
         open_and_reserve,
         probe_at_once,
         fail_for_ever,
+        record_latencies,
         stop_in_failure,
     )
 }

@@ -3,7 +3,8 @@
 Rules:
 1. Times are counted in buckets whose bounds grow by a twelfth octave (6 %), as in an HDR or DDSketch histogram: the
    answer is the upper bound of its bucket, so it is never below the exact quantile and at most 6 % above it.
-2. The recent past is the last one to two half windows, which take turns; nothing is ever moved or sorted.
+2. The recent past is the last one to two half windows, which take turns; nothing is ever moved or sorted. All workers
+   may count together (shared_memory/latency_counts.py).
 3. A hedge's loser was cancelled before it had answered; `record_beaten` counts it in the bucket after the estimate that
    it had passed: all that is known is that it was slower. Leaving losers out would lower the quantile, and with it the
    next hedge, without end; so would counting them at the estimate. Counting the time they were given raises it without
@@ -15,8 +16,9 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Hashable
-from typing import Protocol
+from collections.abc import Callable, Hashable, Sequence
+from operator import add
+from typing import Protocol, TypeAlias
 
 from attrs import frozen
 
@@ -62,35 +64,60 @@ class Latencies(Protocol):
         """The estimate of a key, made where it is asked for first; one key is always asked for by the same rules."""
 
 
+class Counts(Protocol):
+    """How many calls of the recent past fell into each bucket, by whoever keeps it."""
+
+    def add(self, bucket: int, now: float) -> None:
+        """Count one."""
+
+    def read(self, now: float) -> Sequence[int]:
+        """BUCKETS counts, or some more that are 0."""
+
+
+class OwnCounts:
+    """The counts that one process keeps for itself: the last one to two half windows, which take turns."""
+
+    __slots__ = ("_before", "_began_at", "_half_s", "_now")
+
+    def __init__(self, half_s: float) -> None:
+        self._half_s = half_s
+        self._now = _empty()
+        self._before = _empty()
+        self._began_at = -math.inf
+
+    def add(self, bucket: int, now: float) -> None:
+        """Count one."""
+        self._turn(now)
+        self._now[bucket] += 1
+
+    def read(self, now: float) -> Sequence[int]:
+        """All counts."""
+        self._turn(now)
+        return list(map(add, self._now, self._before))
+
+    def _turn(self, now: float) -> None:
+        """Forget what is too old."""
+        if now < self._began_at + self._half_s:
+            return
+        self._before = self._now if now < self._began_at + 2 * self._half_s else _empty()
+        self._now = _empty()
+        self._began_at = now
+
+
 class LatencyEstimate:
     """The quantile of one candidate's times."""
 
-    __slots__ = (
-        "_before",
-        "_began_at",
-        "_count_before",
-        "_count_now",
-        "_estimate_s",
-        "_estimated_at",
-        "_now",
-        "_rules",
-    )
+    __slots__ = ("_counts", "_estimate_s", "_estimated_at", "_rules")
 
-    def __init__(self, rules: LatencyRules) -> None:
+    def __init__(self, rules: LatencyRules, counts: Counts | None = None) -> None:
         self._rules = rules
-        self._now = _empty()
-        self._before = _empty()
-        self._count_now = 0
-        self._count_before = 0
-        self._began_at = -math.inf
+        self._counts = counts or OwnCounts(rules.window_s / 2)
         self._estimate_s: float | None = None
         self._estimated_at = -math.inf
 
     def record(self, took_s: float, now: float) -> None:
         """Count a call that was answered after this long."""
-        self._turn(now)
-        self._now[_bucket(took_s)] += 1
-        self._count_now += 1
+        self._counts.add(_bucket(took_s), now)
 
     def record_beaten(self, given_s: float, now: float) -> None:
         """Count a call that was cancelled after this long, for another had won; one that was not late says nothing."""
@@ -101,44 +128,43 @@ class LatencyEstimate:
     def estimate_s(self, now: float) -> float | None:
         """The quantile, at most `refresh_s` old; None while too little is known."""
         if now >= self._estimated_at + self._rules.refresh_s or self._estimate_s is None:
-            self._turn(now)
-            self._estimate_s = self._walk()
+            self._estimate_s = self._walk(self._counts.read(now))
             self._estimated_at = now
         return self._estimate_s
 
-    def _walk(self) -> float | None:
-        count = self._count_now + self._count_before
+    def _walk(self, counts: Sequence[int]) -> float | None:
+        count = sum(counts)
         if count < self._rules.min_samples:
             return None
         # Rank by the nearest-rank definition: the smallest value that at least this share of all does not exceed.
         left = max(1, math.ceil(self._rules.quantile * count))
         bucket = 0
-        for bucket, (now, before) in enumerate(zip(self._now, self._before, strict=True)):  # noqa: B007
-            left -= now + before
+        for bucket, held in enumerate(counts):  # noqa: B007
+            left -= held
             if left <= 0:
                 break
         return min(max(_upper_bound_s(bucket), self._rules.floor_s), self._rules.ceiling_s)
 
-    def _turn(self, now: float) -> None:
-        """Forget what is too old."""
-        half_s = self._rules.window_s / 2
-        if now < self._began_at + half_s:
-            return
-        is_recent = now < self._began_at + 2 * half_s
-        self._before, self._count_before = (self._now, self._count_now) if is_recent else (_empty(), 0)
-        self._now, self._count_now = _empty(), 0
-        self._began_at = now
+
+# Counts for a name, with so many buckets and such a half window; None if there is no room.
+FindCounts: TypeAlias = Callable[[tuple[str, ...], int, float], Counts | None]
 
 
 class LatencyBoard:
-    """The estimates that one process keeps for itself; bounded by what is configured."""
+    """All estimates, bounded by what is configured: `find_counts` finds what all workers count, or this one counts."""
 
-    def __init__(self) -> None:
+    def __init__(self, find_counts: FindCounts | None = None) -> None:
+        self._find_counts = find_counts
         self._estimates: dict[Hashable, LatencyEstimate] = {}
 
     def estimate_of(self, key: Hashable, rules: LatencyRules) -> Latency:
         """See Latencies."""
-        return self._estimates.setdefault(key, LatencyEstimate(rules))
+        estimate = self._estimates.get(key)
+        if estimate is None:
+            name = tuple(map(str, key)) if isinstance(key, tuple) else (str(key),)
+            counts = self._find_counts(name, BUCKETS, rules.window_s / 2) if self._find_counts is not None else None
+            estimate = self._estimates[key] = LatencyEstimate(rules, counts)
+        return estimate
 
 
 def _empty() -> array[int]:

@@ -49,6 +49,7 @@ SPEND_ROW = 5
 BREAKER_BOARD = 6
 BREAKER = 7
 BREAKER_COPY = 8
+LATENCY = 9
 
 # Slots looked at before the table counts as full. At half full, linear probing needs 2.5 on average.
 PROBES = 64

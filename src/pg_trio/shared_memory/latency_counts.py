@@ -1,0 +1,119 @@
+"""Histograms that all workers add to, in the shared file; racing/latency.py has what they are for.
+
+Rules:
+1. A worker counts its own samples and adds them all at once, when it is asked for the counts and has not looked for
+   `LOOK_AGAIN_S`: one lock and some 50 µs four times a second for each candidate, instead of a lock for each request.
+   Nothing needs a timer. A worker that dies takes with it what it had not added yet, at most as much as that.
+2. Whoever cannot have the lock at once keeps its samples until the next time: they are hints, worth no wait.
+3. A histogram is two halves that take turns, by the clock that all workers share. Each slot of one says for which half
+   window it is; one of another counts as zeros. So nothing is ever cleared, and a worker that is killed while it adds
+   leaves some of its samples added.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+
+from pg_trio.errors import Overloaded
+from pg_trio.shared_memory.byte_lock import ByteLock
+from pg_trio.shared_memory.segment import COPIES, LATENCY, Segment
+
+# As often as racing.latency.LatencyRules.refresh_s asks.
+LOOK_AGAIN_S = 0.25
+# Which half window (0: none yet), and counts of so many buckets: the 44 bytes that a slot has beside its key.
+_PART = struct.Struct("=I20H")
+_BUCKETS_A_PART = 20
+_NOTHING = (0,) * _BUCKETS_A_PART
+_MAX_COUNT = 0xFFFF
+_HALVES_MASK = 0xFFFFFFFF
+# Hints must not take the room of limits and budgets.
+MAX_SHARE_OF_SLOTS = 0.25
+
+
+class SharedCounts:
+    """One histogram; see racing.latency.Counts."""
+
+    def __init__(self, segment: Segment, places: Sequence[Sequence[int]], half_s: float, ahead_s: float) -> None:
+        """`places`: offsets of the slots of either half."""
+        self._memory = segment.memory
+        self._places = places
+        self._half_s = half_s
+        self._ahead_s = ahead_s
+        self._lock = ByteLock(segment.descriptor, places[0][0])
+        self._untold: dict[int, int] = {}
+        self._untold_since = 0.0
+        self._known = [0] * (len(places[0]) * _BUCKETS_A_PART)
+        self._look_at = 0.0
+
+    def add(self, bucket: int, now: float) -> None:
+        """Count a sample of this worker's."""
+        if not self._untold:
+            self._untold_since = now
+        self._untold[bucket] = self._untold.get(bucket, 0) + 1
+        self._known[bucket] += 1
+
+    def read(self, now: float) -> Sequence[int]:
+        """The counts of the last one to two half windows: of all workers as of a moment ago, and this one's own."""
+        if now >= self._look_at:
+            self._look_at = now + LOOK_AGAIN_S
+            self._look(int((now + self._ahead_s) / self._half_s) + 1 & _HALVES_MASK, now)
+        return self._known
+
+    def _look(self, half: int, now: float) -> None:
+        if now >= self._untold_since + 2 * self._half_s:
+            self._untold.clear()
+        newer = self._read_half(half)
+        if self._untold and self._lock.acquire_quickly():
+            newer = self._read_half(half)
+            for bucket, count in self._untold.items():
+                newer[bucket] += count
+            self._write_half(half, newer)
+            self._lock.release()
+            self._untold.clear()
+        older = self._read_half(half - 1 & _HALVES_MASK)
+        self._known = [now + before for now, before in zip(newer, older, strict=True)]
+        for bucket, count in self._untold.items():
+            self._known[bucket] += count
+
+    def _read_half(self, half: int) -> list[int]:
+        counts: list[int] = []
+        for offset in self._places[half & 1]:
+            written_for, *part = _PART.unpack_from(self._memory, offset + COPIES)
+            counts.extend(part if written_for == half else _NOTHING)
+        return counts
+
+    def _write_half(self, half: int, counts: list[int]) -> None:
+        # Halved, they have the same quantiles.
+        while max(counts) > _MAX_COUNT:
+            counts[:] = [count >> 1 for count in counts]
+        for number, offset in enumerate(self._places[half & 1]):
+            first = number * _BUCKETS_A_PART
+            _PART.pack_into(self._memory, offset + COPIES, half, *counts[first : first + _BUCKETS_A_PART])
+
+
+class SharedLatencies:
+    """Finds the histograms. `ahead_s` and `identities` as for breaker_board.SharedBreakers."""
+
+    def __init__(self, segment: Segment, ahead_s: float, identities: Mapping[str, bytes]) -> None:
+        self._segment = segment
+        self._ahead_s = ahead_s
+        self._identities = identities
+        self._slots_left = int(segment.slots * MAX_SHARE_OF_SLOTS)
+
+    def find(self, name: Sequence[str], buckets: int, half_s: float) -> SharedCounts | None:
+        """The histogram of that name, which says its credential somewhere; None if there is no room for it."""
+        parts = -(-buckets // _BUCKETS_A_PART)
+        self._slots_left -= 2 * parts
+        if self._slots_left < 0:
+            return None
+        identity = b"".join(self._identities.get(part, b"") for part in name)
+        key = "\0".join(name).encode() + b"\0" + identity
+        try:
+            places = [
+                [self._segment.find_slot(LATENCY, key + bytes((half, part))) for part in range(parts)]
+                for half in range(2)
+            ]
+        except Overloaded:
+            return None
+        return SharedCounts(self._segment, places, half_s, self._ahead_s)
