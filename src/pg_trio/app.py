@@ -24,6 +24,7 @@ from quart_trio import QuartTrio
 from pg_trio.config import load_settings
 from pg_trio.config.location import find_configuration
 from pg_trio.config.settings import Settings
+from pg_trio.config.time_zone import find_zone
 from pg_trio.domain.call import Answer, Call
 from pg_trio.domain.project import Caller, Token
 from pg_trio.domain.upstream import Transport
@@ -158,9 +159,9 @@ async def open_gateway(
         stack.push_async_callback(transport.aclose)
     endpoints = [endpoint for project in settings.projects.values() for endpoint in project.endpoints.values()]
     large_work = LargeWork()
-    now_s = time.time()
-    spent = {uuid.bytes: nano_usd for uuid, nano_usd in (await log.spend_since(month_start(now_s))).items()}
-    fill = partial(fill_spend, month=month_of(now_s), settled=spent)
+    now_s, zone = time.time(), find_zone(settings.gateway.timezone)
+    spent = {uuid.bytes: nano_usd for uuid, nano_usd in (await log.spend_since(month_start(now_s, zone))).items()}
+    fill = partial(fill_spend, month=month_of(now_s, zone), settled=spent)
     segment = open_segment(settings.gateway.data_dir / SEGMENT_NAME, fill=fill)
     stack.callback(segment.close)
     spend = SharedSpend(segment)
@@ -172,7 +173,7 @@ async def open_gateway(
         rate_limit=RateLimit(
             SharedBuckets(segment), Leases(spend), time.monotonic, settings.gateway.default_output_tokens
         ),
-        budget=Budget(spend, time.time, settings.gateway.default_output_tokens),
+        budget=Budget(spend, time.time, settings.gateway.default_output_tokens, zone),
         guardrails=Guardrails(endpoints),
         schemas=Schemas(endpoints),
         provider_call=ProviderCall(

@@ -13,6 +13,7 @@ from uuid import UUID
 from attrs import field, frozen
 
 from pg_trio.config.bounds import GIB, MIB, Between, BodyBytes, HeadBytes, HostPort, Milliseconds
+from pg_trio.config.time_zone import TimeZone
 from pg_trio.domain.project import Credential, Project
 
 
@@ -33,6 +34,8 @@ class GatewaySettings:
     max_json_depth: Annotated[int, Between(2, 200)] = 64
     # What a budget reserves for an answer where the endpoint sets no `max_output_tokens`.
     default_output_tokens: Annotated[int, Between(1, 200_000)] = 1_024
+    # Whose midnight begins a month of budgets. UTC: what OpenAI's and most clouds' bills go by.
+    timezone: Annotated[str, TimeZone()] = "UTC"
     # How often a worker looks for revoked tokens; the promise is one second.
     token_poll_ms: Milliseconds = 250
     # 5 %: hedges over requests, for each worker; tower and gRPC's retry budgets allow 10 to 20 %.

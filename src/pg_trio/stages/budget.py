@@ -13,7 +13,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from types import TracebackType
 from typing import Protocol
@@ -102,14 +102,16 @@ class SpendPlan:
 
 
 class Budget:
-    """Checks the cap and reserves from the month's budget. `now_s` is Unix seconds; months are UTC's."""
+    """Checks the cap and reserves from the month's budget. `now_s` is Unix seconds; months are the zone's."""
 
-    def __init__(self, book: SpendBook, now_s: Callable[[], float], default_output_tokens: int) -> None:
+    def __init__(
+        self, book: SpendBook, now_s: Callable[[], float], default_output_tokens: int, zone: tzinfo = UTC
+    ) -> None:
         self._book = book
         self._now_s = now_s
         self._default_output_tokens = default_output_tokens
         self._plans: dict[Endpoint, SpendPlan] = {}
-        self._months = Months()
+        self._months = Months(zone)
 
     def reserve(self, endpoint: Endpoint, request: ChatRequest) -> Reservation:
         """Set aside what the request may cost at most. Raises TokenCapExceeded or BudgetExhausted."""
@@ -132,30 +134,32 @@ class Budget:
 
 
 class Months:
-    """The UTC month of a time, remembered: a calendar is asked once a month, not once a request."""
+    """The month of a time in a zone, remembered: a calendar is asked once a month, not once a request."""
 
-    __slots__ = ("_end", "_month", "_start")
+    __slots__ = ("_end", "_month", "_start", "_zone")
 
-    def __init__(self) -> None:
+    def __init__(self, zone: tzinfo = UTC) -> None:
+        self._zone = zone
         self._start = self._end = 0.0
         self._month = 0
 
     def find(self, unix_s: float) -> int:
         """Year × 12 + (month - 1) of the time."""
         if not self._start <= unix_s < self._end:
-            self._month = month_of(unix_s)
-            self._start = month_start(unix_s)
+            self._month = month_of(unix_s, self._zone)
+            self._start = month_start(unix_s, self._zone)
             # 32 days after a month's start is in the next one, whichever month it is.
-            self._end = month_start(self._start + 32 * 86_400)
+            self._end = month_start(self._start + 32 * 86_400, self._zone)
         return self._month
 
 
-def month_of(unix_s: float) -> int:
-    """The UTC month of a time, as year × 12 + (month - 1)."""
-    at = datetime.fromtimestamp(unix_s, UTC)
+def month_of(unix_s: float, zone: tzinfo = UTC) -> int:
+    """The month of a time in the zone, as year × 12 + (month - 1)."""
+    at = datetime.fromtimestamp(unix_s, zone)
     return at.year * 12 + at.month - 1
 
 
-def month_start(unix_s: float) -> float:
-    """Unix seconds at which the UTC month of a time began."""
-    return datetime.fromtimestamp(unix_s, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
+def month_start(unix_s: float, zone: tzinfo = UTC) -> float:
+    """Unix seconds at which the zone's month of a time began: its first midnight, where clocks show two."""
+    at = datetime.fromtimestamp(unix_s, zone)
+    return at.replace(day=1, hour=0, minute=0, second=0, microsecond=0, fold=0).timestamp()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from decimal import Decimal
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from pg_trio.config.time_zone import find_zone
 from pg_trio.domain.chat import ChatRequest, Message, Usage
 from pg_trio.domain.project import Candidate, Credential, Endpoint
 from pg_trio.errors import BudgetExhausted, TokenCapExceeded
@@ -133,6 +135,46 @@ def test_month_changes_on_the_second() -> None:
     found = [months.find(at) for at in (last, first, first + 40 * 86_400, last)]
 
     assert [month_of(last), month_of(first), month_of(first + 40 * 86_400), month_of(last)] == found
+
+
+# 2025-10-31 23:00 UTC: midnight in Berlin, an hour after clocks had gone back on the 26th.
+BERLIN_NOVEMBER = 1_761_951_600.0
+
+
+def test_month_changes_at_the_zones_midnight() -> None:
+    zone = ZoneInfo("Europe/Berlin")
+    months = Months(zone)
+
+    found = [months.find(at) for at in (BERLIN_NOVEMBER - 1, BERLIN_NOVEMBER, BERLIN_NOVEMBER + 30 * 86_400 - 1)]
+
+    assert [0, 1, 1] == [month - month_of(BERLIN_NOVEMBER - 1) for month in found]
+    assert BERLIN_NOVEMBER == month_start(NOVEMBER, zone)
+    assert found[1] + 1 == months.find(BERLIN_NOVEMBER + 30 * 86_400)
+
+
+@pytest.mark.parametrize("name", ["Pacific/Kiritimati", "America/St_Johns", "Asia/Kathmandu", "Africa/Cairo", "UTC"])
+def test_every_instant_is_in_one_month(name: str) -> None:
+    zone, months = find_zone(name), Months(find_zone(name))
+
+    for number in range(3 * 366 * 48):
+        at = NOVEMBER + number * 1800
+        assert month_of(at, zone) == months.find(at)
+        assert month_start(at, zone) <= at
+
+
+def test_budget_is_new_in_the_zones_month() -> None:
+    book, clock = LocalSpend(), [BERLIN_NOVEMBER - 1]
+    stage = Budget(book, lambda: clock[0], 1_000, ZoneInfo("Europe/Berlin"))
+    limited = endpoint(budget="0.25")
+    with stage.reserve(limited, request(400)) as reservation:
+        reservation.settle(Usage(100, 100))
+
+    with pytest.raises(BudgetExhausted):
+        stage.reserve(limited, request(400))
+    clock[0] += 1
+
+    with stage.reserve(limited, request(400)):
+        assert (0, NANO * 200 // 1000) == book.read(UUID(int=2).bytes, month_of(NOVEMBER))
 
 
 def test_months_are_utc() -> None:
