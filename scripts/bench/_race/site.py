@@ -58,12 +58,18 @@ class Endpoint:
     def as_toml(self) -> str:
         first, *others = self.candidates
         failover = ", ".join(f'{{ credential = "{place.credential}", model = "{place.model}" }}' for place in others)
-        # JSON's numbers, booleans and strings are TOML's.
-        settings = "".join(f"{name} = {json.dumps(value)}\n" for name, value in self.settings.items())
+        settings = "".join(f"{name} = {_as_toml(value)}\n" for name, value in self.settings.items())
         return (
             f'[[projects.endpoints]]\nslug = "{self.slug}"\ncredential = "{first.credential}"\n'
             f'model = "{first.model}"\nfailover = [{failover}]\nstreaming_enabled = true\n{settings}'
         )
+
+
+def _as_toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{name} = {_as_toml(item)}" for name, item in value.items()) + " }"
+    # JSON's numbers, booleans, strings and lists of those are TOML's.
+    return json.dumps(value)
 
 
 @frozen(slots=True, eq=False)
@@ -146,14 +152,12 @@ class Site:
             wait_ready(process, Target(port))
             yield Provider(port, process)
 
-    @contextlib.contextmanager
-    def run_gateway(
+    def write_configuration(
         self, addresses: Mapping[str, str], endpoints: Sequence[Endpoint], settings: str = ""
-    ) -> Iterator[Gateway]:
-        """`pg-trio serve` with a credential for each address, one worker on the gateway's core.
+    ) -> Path:
+        """A configuration file in a folder of its own, with a credential for each address.
 
-        `settings` is TOML for its tables. The first candidate of the first endpoint that ends well makes it ready.
-        Raises: PeerUnavailableError.
+        `settings` is TOML for its tables. The address named READY is that of the endpoint that shows it is ready.
         """
         folder = Path(tempfile.mkdtemp(prefix="gateway-", dir=self.folder))
         credentials = [_CREDENTIAL.format(name=name, base_url=url) for name, url in addresses.items()]
@@ -161,6 +165,15 @@ class Site:
         configuration = folder / "gateway.toml"
         parts = (settings, *credentials, _PROJECT, *(endpoint.as_toml() for endpoint in (ready, *endpoints)))
         configuration.write_text("\n".join(parts))
+        return configuration
+
+    @contextlib.contextmanager
+    def run_gateway(
+        self, addresses: Mapping[str, str], endpoints: Sequence[Endpoint], settings: str = ""
+    ) -> Iterator[Gateway]:
+        """`pg-trio serve` with such a configuration, one worker on the gateway's core. Raises: PeerUnavailableError."""
+        configuration = self.write_configuration(addresses, endpoints, settings)
+        folder = configuration.parent
         token = create_token(configuration)
         (port,) = find_free_ports(1)
         command = (_PG_TRIO, "serve", "--config", str(configuration), "--bind", f"{HOST}:{port}")

@@ -1,0 +1,44 @@
+"""The moving parts of scripts/bench/race, with real processes and sockets."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from scripts.bench._race.client import Caller, Hung, call, read_said
+from scripts.bench._race.site import READY, Endpoint, Place, make_site
+
+pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="the benchmark wants two cores")
+
+
+def test_site_answers_and_counts(tmp_path: Path) -> None:
+    site = make_site(tmp_path)
+    places = [Place("first", "sim?fault=status:503"), Place("other", "sim?content=good")]
+    endpoint = Endpoint("failing", places, {"deadline_ms": 20_000, "guardrails": {"pii_filter": {}}})
+
+    with site.run_provider("first") as first, site.run_provider("other") as other:
+        addresses = {"first": first.base_url, "other": other.base_url, READY: other.base_url}
+        with site.run_gateway(addresses, [endpoint]) as gateway:
+            request = gateway.request("failing", {"message": "Hello there"})
+            answer = trio.run(partial(call, gateway.port, request, 20.0))
+            worker_is_there = Path(f"/proc/{gateway.worker}").exists()
+        counts = first.count_calls()
+
+    assert ("good", True) == (read_said(answer).text, worker_is_there)
+    assert 1 == counts["sim?fault=status:503"]
+
+
+async def test_client_does_not_wait_for_ever(nursery: trio.Nursery) -> None:
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+
+    async with await Caller.connect(port) as caller:
+        with pytest.raises(Hung):
+            await caller.call(b"GET / HTTP/1.1\r\n\r\n", 0.05)
+
+    for listener in listeners:
+        await listener.aclose()

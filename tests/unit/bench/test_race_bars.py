@@ -1,0 +1,153 @@
+"""Which figures scripts/bench/race takes for broken promises."""
+
+from __future__ import annotations
+
+import pytest
+from attrs import evolve
+
+from scripts.bench._race import breaker, deadlines, hedging, scoreboard, storm, streams
+from scripts.bench._race.__main__ import TABLES, read_arguments
+from scripts.bench._race.faults import FAULTS
+from scripts.bench._relay.client import Load
+
+# ── scoreboard ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def row(fault_name: str, *, requests: int, calls: int) -> scoreboard.Row:
+    (fault,) = (fault for fault in FAULTS if fault.name == fault_name)
+    made = scoreboard.Row(fault, "plain", scoreboard.VARIANTS[1], "f0", "f0?")
+    made.seconds, made.calls = [0.1] * requests, calls
+    scoreboard._judge_calls(made)
+    return made
+
+
+def test_too_many_calls_are_hammering() -> None:
+    assert not row("lasting 503", requests=12, calls=4).wrong
+    assert ["5 calls reached it; 4 of 12 requests may"] == row("lasting 503", requests=12, calls=5).wrong
+
+
+def test_filtered_answer_is_asked_for_once() -> None:
+    assert not row("content filter", requests=12, calls=12).wrong
+    assert ["13 calls reached it; 12 of 12 requests may"] == row("content filter", requests=12, calls=13).wrong[:1]
+
+
+def test_failed_row_is_named_in_the_table() -> None:
+    good, bad = row("lasting 503", requests=12, calls=3), row("one 500", requests=12, calls=13)
+
+    table = scoreboard.make_table([good, bad])
+
+    assert ["one 500 (plain), limits of 5 s: 13 calls reached it; 12 of 12 requests may"] == table.wrong
+    assert ["passed |", "FAILED |"] == [line[-8:] for line in table.text.splitlines()[2:]]
+
+
+# ── hedging ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def sample(tail_s: float, calls: int, *, failed: int = 0) -> hedging.Sample:
+    seconds = [0.2] * 3_600 + [tail_s] * 400
+    return hedging.Sample("s", seconds[failed:], failed, calls)
+
+
+@pytest.mark.parametrize(
+    ("adaptive", "words"),
+    [
+        (sample(0.6, 4_239), ""),
+        (sample(0.61, 4_240), "p99 falls 4.9 times; the bar is 5"),
+        (sample(0.6, 4_241), "6.0% more calls; the bar is 6.0%"),
+        (sample(0.6, 4_200, failed=1), "1 requests failed"),
+    ],
+)
+def test_hedging_keeps_its_bars(adaptive: hedging.Sample, words: str) -> None:
+    wrong = hedging.judge([sample(3.0, 4_000), adaptive])
+
+    assert words in "".join(wrong)
+    assert bool(words) == bool(wrong)
+
+
+def test_open_breaker_costs_little() -> None:
+    alone, down = breaker.Way("alone", "a", [0.001] * 10), breaker.Way("silent", "b", [0.0109] * 10)
+
+    assert [] == breaker.judge([alone, down])
+    assert ["silent: 10.1 ms added at p50; the bar is 10"] == breaker.judge(
+        [alone, breaker.Way("silent", "b", [0.0111] * 10)]
+    )
+
+
+# ── deadlines ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+LATE = deadlines.Result("both silent", 100, "504", 3.0)
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (evolve(LATE, ended="told", overrun_ms=9.9), ""),
+        (evolve(LATE, ended="hung"), "1 times both silent: hung"),
+        (evolve(LATE, ended="200: late and so it goes"), "1 times both silent: 200: late"),
+        (evolve(LATE, overrun_ms=-0.1), "1 deadlines passed before their time"),
+        (evolve(LATE, overrun_ms=10.1), "overrun p99 is 10.1 ms"),
+    ],
+)
+def test_deadlines_hold(other: deadlines.Result, words: str) -> None:
+    wrong = deadlines.judge([*[LATE] * 98, other, other])[:1]
+
+    assert words.replace("1 times", "2 times").replace("1 deadlines", "2 deadlines") in "".join(wrong)
+    assert bool(words) == bool(wrong)
+
+
+# ── storm ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def clients(**changes: object) -> storm.Clients:
+    made = storm.Clients(closed_ms={"silent": [2.0] * 99 + [80.0]}, files_before=21, files_after=21, slots_left=200)
+    for name, value in changes.items():
+        setattr(made, name, value)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, ""),
+        ({"closed_ms": {"silent": [2.0] * 9 + [80.0]}}, "closed after 80.0 ms at p99"),
+        ({"unclosed": 1}, "1 upstream calls never closed"),
+        ({"files_after": 22}, "files grew from 21 to 22"),
+        ({"slots_left": 199}, "199 of 200 slots are left"),
+        ({"refused": 2}, "2 clients were refused"),
+    ],
+)
+def test_leaving_clients_leave_nothing(changes: dict[str, object], words: str) -> None:
+    wrong = storm.judge_clients(clients(**changes))
+
+    assert words in "".join(wrong)
+    assert bool(words) == bool(wrong)
+
+
+def test_cancelled_races_leave_nothing() -> None:
+    held = {"tasks": 9, "files": 20, "attempts": 0}
+    races: dict[str, object] = dict.fromkeys(("unopened", "before", "after", "closed"), held)
+
+    assert [] == storm._judge_races({**races, "after": {**held, "files": 60}})
+    assert ["races: attempts grew from 0 to 1"] == storm._judge_races({**races, "after": {**held, "attempts": 1}})
+    assert ["races: files grew from 20 to 21"] == storm._judge_races({**races, "closed": {**held, "files": 21}})
+
+
+# ── streams ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_stream_that_stands_still_is_named() -> None:
+    good = streams.Sample("good", Load(2, 2, 20_000), 1.0, [500.0] * 4, 119.0)
+    still = evolve(good, name="still", gap_ms=121.0)
+
+    assert ["still: a stream stood still for 101 ms beyond its pace"] == streams.judge([good, still])
+    assert ["good: lost"] == streams.judge([evolve(good, wrong=["lost"])])
+
+
+# ── the command ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_tables_are_chosen_by_name() -> None:
+    assert ["storm", "streams"] == read_arguments(["storm", "streams", "--quick"]).tables
+    assert {"scoreboard", "hedging", "breaker", "deadlines", "storm", "streams"} == set(TABLES)
+    with pytest.raises(SystemExit):
+        read_arguments([])
