@@ -15,6 +15,7 @@ from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.call import Answer, Call
 from pg_trio.domain.chat import ChatRequest, Prompt, Reply, Usage, count_characters, estimate_tokens
 from pg_trio.domain.project import Caller, Endpoint
+from pg_trio.domain.value import value
 from pg_trio.errors import SessionsNotEnabled
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.stages.admission import Admission
@@ -31,7 +32,7 @@ from pg_trio.stages.relay import Relay
 from pg_trio.stages.schemas.stage import Schemas
 
 
-@frozen
+@value(slots=True)
 class Asked:
     """A request that passed every check, on its way to the providers, and who must be told how it went."""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
-from attrs import field, frozen
+from attrs import field
 
 from pg_trio.domain.chat import FinishReason, Reply, Usage
 from pg_trio.domain.events import Event
@@ -14,10 +14,11 @@ from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.stage_times import StageTimes
+from pg_trio.domain.value import value
 from pg_trio.errors import GatewayError
 
 
-@frozen(slots=True)
+@value(slots=True)
 class RequestHead:
     """The head of a request to one of the gateway's own two routes.
 
@@ -72,7 +73,7 @@ class Call(Protocol):
         """The client's end for a streamed answer; nothing is sent yet."""
 
 
-@frozen(slots=True)
+@value(slots=True)
 class Answered:
     """A candidate's reply that won, and the candidate."""
 
@@ -80,7 +81,7 @@ class Answered:
     candidate: Candidate
 
 
-@frozen(slots=True)
+@value(slots=True)
 class Answer:
     """What the client gets on success. `times` is what each stage took."""
 

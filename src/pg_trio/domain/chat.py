@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
-from attrs import frozen
+from pg_trio.domain.value import value
 
 Json: TypeAlias = Any  # what a JSON parser gives: dict, list, str, int, float, bool, None
 JsonObject: TypeAlias = Mapping[str, Json]
@@ -29,7 +29,7 @@ TOOL_WORDS: frozenset[str] = frozenset({
 # fmt: on
 
 
-@frozen(slots=True)
+@value(slots=True)
 class ToolCall:
     """A function call that the model asks for. `arguments` is the JSON text as the model wrote it, unparsed."""
 
@@ -38,7 +38,7 @@ class ToolCall:
     arguments: str
 
 
-@frozen(slots=True)
+@value(slots=True)
 class Message:
     """One message. `content` is text, OpenAI content parts (`{"type": "text", "text": …}`, images, …), or None
     where an assistant only called tools."""
@@ -73,7 +73,7 @@ class Message:
         return ids if self.tool_call_id is None else [*ids, self.tool_call_id]
 
 
-@frozen(slots=True)
+@value(slots=True)
 class ChatRequest:
     """A client's request body, understood. `body` is the JSON object as it was sent (for `input_schema`)."""
 
@@ -119,7 +119,7 @@ class ChatRequest:
         return characters
 
 
-@frozen(slots=True)
+@value(slots=True)
 class Prompt:
     """What is asked of whichever candidate: the messages in their final order and the sampling settings.
 
@@ -134,7 +134,7 @@ class Prompt:
     tool_choice: Json = None
 
 
-@frozen(slots=True)
+@value(slots=True)
 class Usage:
     """Token counts, never characters. `estimated` where the provider sent none: four characters a token."""
 
@@ -147,7 +147,7 @@ class Usage:
         return self.prompt_tokens + self.completion_tokens
 
 
-@frozen(slots=True)
+@value(slots=True)
 class Reply:
     """A whole answer of a provider, in the contract's terms whichever wire it came over.
 

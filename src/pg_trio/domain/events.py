@@ -14,13 +14,12 @@ from __future__ import annotations
 
 from typing import ClassVar, TypeAlias
 
-from attrs import frozen
-
 from pg_trio.domain.chat import FinishReason, Reply, Usage
+from pg_trio.domain.value import value
 from pg_trio.errors import AttemptFailed
 
 
-@frozen(slots=True)
+@value(slots=True)
 class Opened:
     """The provider's first chunk of an answer: its id and the model that answers. No token yet."""
 
@@ -30,7 +29,7 @@ class Opened:
     model: str
 
 
-@frozen(slots=True)
+@value(slots=True)
 class ContentDelta:
     """More text of the answer; never empty."""
 
@@ -39,7 +38,7 @@ class ContentDelta:
     text: str
 
 
-@frozen(slots=True)
+@value(slots=True)
 class ReasoningDelta:
     """The model thought on, in so many characters; at least one."""
 
@@ -48,7 +47,7 @@ class ReasoningDelta:
     characters: int
 
 
-@frozen(slots=True)
+@value(slots=True)
 class ToolCallDelta:
     """More of one tool call. `index` counts the answer's calls from 0.
 
@@ -64,7 +63,7 @@ class ToolCallDelta:
     arguments: str
 
 
-@frozen(slots=True)
+@value(slots=True)
 class Finished:
     """The answer is whole. `usage` is None where the provider sent none that could be understood.
 
@@ -77,7 +76,7 @@ class Finished:
     usage: Usage | None = None
 
 
-@frozen(slots=True)
+@value(slots=True)
 class Broken:
     """The answer will not become whole. The failure says why, masked; `fails_over` and its class are for the race."""
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from attrs import frozen
+from pg_trio.domain.value import value
 
 
-@frozen(slots=True)
+@value(slots=True)
 class StageTimes:
     """Stages in the order they ran, with their durations in milliseconds."""
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeAlias
 
-from attrs import field, frozen
+from attrs import field
+
+from pg_trio.domain.value import value
 
 Headers: TypeAlias = Sequence[tuple[str, str]]
 
 
-@frozen(slots=True)
+@value(slots=True)
 class WireRequest:
     """One HTTP request to a provider. `url` is absolute; `headers` hold the credential, so they never show in a repr.
 

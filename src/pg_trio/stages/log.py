@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
 from operator import sub
+from time import perf_counter
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 import trio
@@ -48,8 +48,8 @@ class LogEntry:
         self._body_chars = body_chars
         self._call = call
         self._head = head
-        self._stages: list[str] = []
-        self._began_ms: list[float] = []
+        # Stages and when they began, in turn.
+        self._marks: list[Any] = []
         self.times = NO_TIMES
         self.attempts = Attempts(head.head_at)
         # What was asked for, as the client wrote it.
@@ -65,15 +65,14 @@ class LogEntry:
 
     def begin(self, stage: str) -> None:
         """The stage of that name begins; the one before it, if any, has ended."""
-        self._stages.append(stage)
-        self._began_ms.append(time.perf_counter() * 1e3)
+        self._marks += (stage, perf_counter() * 1e3)
 
     def end(self) -> None:
         """The last stage has ended: `times` says from here on what each took."""
-        began_ms = self._began_ms
-        ended_ms = [*began_ms[1:], time.perf_counter() * 1e3]
-        self.times = StageTimes(tuple(self._stages), tuple(map(sub, ended_ms, began_ms)))
-        self._stages, self._began_ms = [], []
+        marks, self._marks = self._marks, []
+        began_ms = marks[1::2]
+        ended_ms = [*began_ms[1:], perf_counter() * 1e3]
+        self.times = StageTimes(tuple(marks[::2]), tuple(map(sub, ended_ms, began_ms)))
 
     def won(self, candidate: Candidate, model: str, usage: Usage, cost_nano_usd: int | None) -> None:
         """A candidate answered, and this is what it cost."""
@@ -88,7 +87,7 @@ class LogEntry:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._stages:
+        if self._marks:
             self.end()
         status, code, text = 200, None, None
         error = error or self.failure

@@ -1,7 +1,6 @@
 """What goes out: where a URL leads, and the bytes of a request.
 
-Both are asked on every call with the same few inputs, so both remember: a route by its URL, a header's line by its
-text.
+Both are asked on every call with the same few inputs, so both remember: a route by its URL, a head by its lines.
 """
 
 from __future__ import annotations
@@ -73,14 +72,16 @@ def encode_request(request: WireRequest, route: Route) -> bytes:
 
     Raises: ValueError if a header cannot stand in a head, or is one of those that only the transport sets.
     """
-    lines = [_first_lines(request.method, route)]
-    lines.extend(_header_line(name, value) for name, value in request.headers)
-    lines.append(b"content-length: %d\r\n\r\n" % len(request.body))
-    lines.append(request.body)
-    return b"".join(lines)
+    body, head = request.body, _head(request.method, route, tuple(request.headers))
+    return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
 
 
 @lru_cache(maxsize=1024)
+def _head(method: str, route: Route, headers: tuple[tuple[str, str], ...]) -> bytes:
+    lines = [_header_line(name, value) for name, value in headers]
+    return b"".join([_first_lines(method, route), *lines])
+
+
 def _first_lines(method: str, route: Route) -> bytes:
     if not _HEADER_NAME.fullmatch(method):
         raise ValueError("method is not a token")
@@ -88,7 +89,6 @@ def _first_lines(method: str, route: Route) -> bytes:
     return lines.encode("ascii")
 
 
-@lru_cache(maxsize=1024)
 def _header_line(name: str, value: str) -> bytes:
     # Neither text is shown in an error: the value may be a credential.
     if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):

@@ -11,11 +11,11 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Protocol, TypeAlias
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import orjson
 import trio
-from attrs import define, field, frozen
+from attrs import define, field
 
 from pg_trio.domain.call import Answer, Call, RequestHead
 from pg_trio.domain.chat import FinishReason, Reply, Usage
@@ -23,6 +23,8 @@ from pg_trio.domain.events import Event
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.domain.project import RESERVED_SLUGS
+from pg_trio.domain.request_id import new_request_id
+from pg_trio.domain.value import value
 from pg_trio.errors import (
     BadRequest,
     BodyTooLarge,
@@ -55,7 +57,7 @@ class Gateway(Protocol):
         """None where the answer was streamed already."""
 
 
-@frozen(slots=True)
+@value(slots=True)
 class HttpAnswer:
     """An answer ready to send. `fields` are its header lines but for the length, names in lower case, each with its
     line end: every answer has them, and one formatting operation makes them all."""
@@ -299,7 +301,7 @@ def read_call(scope: Scope, receive: Receive, send: Send, project: str, slug: st
     head_at = extension.get("head_at", now)
     content_type = fields.get(b"content-type")
     head = RequestHead(
-        request_id=uuid4(),
+        request_id=new_request_id(),
         project=project,
         slug=slug,
         authorization=_values(fields.get(b"authorization")),
@@ -320,16 +322,16 @@ _REPEATED = b"\0"
 def _join_repeated(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Headers by name where some come more than once: values that we must see apart are told apart by _values."""
     fields: dict[bytes, bytes] = {}
-    for name, value in headers:
+    for name, text in headers:
         if name not in fields:
-            fields[name] = value
+            fields[name] = text
         elif name == b"content-type":
             # As RFC 9110 says, and then it is no media type that anybody takes.
-            fields[name] += b", " + value
+            fields[name] += b", " + text
         elif name == b"content-length":
-            fields[name] = value
+            fields[name] = text
         else:
-            fields[name] += _REPEATED + value
+            fields[name] += _REPEATED + text
     return fields
 
 
