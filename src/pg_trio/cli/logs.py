@@ -1,12 +1,213 @@
-"""How commands that serve write their own log: lines on standard error."""
+"""`pg-trio logs`: what the gateway answered, from the file, while it runs or not.
+
+A table for people, or JSON lines (`--json`) for programs, on standard output; the file is only read.
+"""
 
 from __future__ import annotations
 
-import logging
+import argparse
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from pg_trio.cli.place import add_place, find_project, locate
+from pg_trio.domain.log_row import LogRow
+
+if TYPE_CHECKING:
+    from pg_trio.store.log_reader import LogFilter, LogReader
+
+# 20 rows fill most of a terminal; journalctl and tail show 10.
+DEFAULT_ROWS = 20
+# 0.25 s: a person who follows sees it as at once, and four looks a second cost nothing.
+FOLLOW_EVERY_S = 0.25
+_AGE = re.compile(r"([0-9]{1,6})(s|m|h|d)")
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_STATUS = re.compile(r"([1-5])(?:[0-9]{2}|xx)")
+# heading, width; a negative one is for numbers, which end where their column ends. The last column has what is left.
+_COLUMNS = (
+    ("TIME", 23),
+    ("STATUS", 6),
+    ("MS", -9),
+    ("ENDPOINT", 16),
+    ("MODEL", 24),
+    ("TOKENS", -11),
+    ("USD", -10),
+    ("TRIES", -5),
+    ("REQUEST ID", 36),
+    ("ERROR", 0),
+)
 
 
-def configure_logging() -> None:
-    """Log to standard error, INFO and up, with the process in each line."""
-    logging.basicConfig(format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s", level=logging.INFO)
-    # httpx logs every call's URL at INFO: noise at best.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`pg-trio logs` is among the commands."""
+    parser = commands.add_parser("logs", help="show what was answered, and follow it", description=__doc__)
+    add_place(parser, "where the log is, without a configuration")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with the rows to come, until Ctrl-C")
+    parser.add_argument(
+        "-n", "--lines", type=_parse_count, default=DEFAULT_ROWS, metavar="N", help="the last N rows (default: 20)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, bodies and attempts included")
+    parser.add_argument("--project", metavar="PROJECT", help="only this one's: uuid, slug or name")
+    parser.add_argument("--endpoint", metavar="SLUG", help="only this one's")
+    parser.add_argument(
+        "--status", type=_parse_status, metavar="STATUS", help="only these: 429, or 5xx for all of them"
+    )
+    parser.add_argument("--errors", action="store_true", help="only failures, broken streams and clients that left")
+    parser.add_argument(
+        "--since", type=_parse_since, metavar="TIME", help="only from then on: 90s, 15m, 6h, 7d ago, or an ISO time"
+    )
+    parser.add_argument("--request-id", type=_parse_uuid, metavar="UUID", help="the row of this X-Request-Id")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show the rows. Raises: ConfigError, StoreError with what to do about it."""
+    from pg_trio.store.log_reader import LogFilter, LogReader
+
+    place = locate(arguments, "pg-trio logs")
+    wanted = LogFilter(
+        project_uuid=find_project(place, arguments.project, "pg-trio logs") if arguments.project else None,
+        endpoint_slug=arguments.endpoint,
+        statuses=arguments.status,
+        since=arguments.since,
+        request_id=arguments.request_id,
+        errors_only=arguments.errors,
+    )
+    try:
+        with LogReader(place.data_dir) as reader:
+            _show(reader, wanted, arguments)
+    except BrokenPipeError:
+        # Whoever read us (head, less) has enough. Python flushes once more at its end: into nothing then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _show(reader: LogReader, wanted: LogFilter, arguments: argparse.Namespace) -> None:
+    render = _render_json if arguments.json else _render_line
+    if not arguments.json:
+        print(_line([heading for heading, _ in _COLUMNS]))
+    _print(map(render, reader.last(wanted, arguments.lines)))
+    while arguments.follow:
+        time.sleep(FOLLOW_EVERY_S)
+        _print(map(render, reader.new(wanted)))
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)
+    # Not at every line: a pipe would get each by itself.
+    sys.stdout.flush()
+
+
+# ── rows as text ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _render_json(row: LogRow) -> str:
+    # Written out, so that a new field of LogRow never shows by itself.
+    shown = {
+        "request_id": str(row.request_id),
+        "at": row.at,
+        "status": row.status,
+        "latency_ms": row.latency_ms,
+        "project_uuid": row.project_uuid and str(row.project_uuid),
+        "endpoint_uuid": row.endpoint_uuid and str(row.endpoint_uuid),
+        "endpoint": row.endpoint_slug,
+        "token_id": row.token_id,
+        "provider": row.provider,
+        "model": row.model,
+        "error_code": row.error_code,
+        "error": row.error,
+        "prompt_tokens": row.prompt_tokens,
+        "completion_tokens": row.completion_tokens,
+        "cost_usd": None if row.cost_nano_usd is None else row.cost_nano_usd / 1e9,
+        "stages_ms": json.loads(row.stages),
+        "attempts": [
+            {
+                "provider": attempt.provider,
+                "model": attempt.model,
+                "credential": attempt.credential,
+                "started_ms": attempt.started_ms,
+                "ended_ms": attempt.ended_ms,
+                "outcome": attempt.outcome,
+            }
+            for attempt in row.attempts
+        ],
+        "request_body": row.request_body and json.loads(row.request_body),
+        "response_body": row.response_body and json.loads(row.response_body),
+    }
+    return json.dumps(shown, separators=(",", ":"))
+
+
+def _render_line(row: LogRow) -> str:
+    return _line(
+        [
+            datetime.fromtimestamp(row.at, UTC).isoformat(timespec="milliseconds")[:23],
+            str(row.status),
+            f"{row.latency_ms:.1f}",
+            row.endpoint_slug or "-",
+            row.model or "-",
+            "-" if row.prompt_tokens is None else f"{row.prompt_tokens}+{row.completion_tokens}",
+            "-" if row.cost_nano_usd is None else f"{row.cost_nano_usd / 1e9:.6f}",
+            str(len(row.attempts)),
+            str(row.request_id),
+            row.error or "",
+        ]
+    )
+
+
+def _line(cells: list[str]) -> str:
+    fitted = [_fit(cell, width) for cell, (_, width) in zip(cells, _COLUMNS, strict=True)]
+    return "  ".join(fitted).rstrip()
+
+
+def _fit(cell: str, width: int) -> str:
+    # A model's name is the provider's text: no terminal shall obey it.
+    cell = "".join([character if character.isprintable() else "?" for character in cell])
+    if width == 0:
+        return cell
+    size = abs(width)
+    cut = cell if len(cell) <= size else cell[: size - 1] + "…"
+    return cut.rjust(size) if width < 0 else cut.ljust(size)
+
+
+# ── arguments ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _parse_count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of rows")
+    return int(text)
+
+
+def _parse_status(text: str) -> tuple[int, int]:
+    found = _STATUS.fullmatch(text.lower())
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no status: 429 for one, 5xx for all that begin so")
+    if text.lower().endswith("xx"):
+        return int(found[1]) * 100, int(found[1]) * 100 + 99
+    return int(text), int(text)
+
+
+def _parse_since(text: str) -> float:
+    found = _AGE.fullmatch(text)
+    if found is not None:
+        return time.time() - int(found[1]) * _UNIT_S[found[2]]
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither like 15m (s, m, h, d) nor an ISO time") from exc
+    # Without an offset it is UTC, as the table shows it.
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+
+
+def _parse_uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"{text!r} is no request id (a UUID)") from exc

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM."""
     import trio
 
-    from pg_trio.cli.logs import configure_logging
+    from pg_trio.cli.server_log import configure_logging
 
     configure_logging()
     if arguments.demo:

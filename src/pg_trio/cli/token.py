@@ -8,33 +8,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import UUID
 
-from attrs import asdict, fields, frozen
+from attrs import asdict, fields
 
-from pg_trio.domain.project import SCOPES, Project, Token, TokenLimits
+from pg_trio.cli.place import Place, add_place, find_project, locate
+from pg_trio.domain.project import SCOPES, Token, TokenLimits
 from pg_trio.errors import ConfigError
 
 if TYPE_CHECKING:
     from pg_trio.store.token_admin import TokenAdmin
 
+COMMAND = "pg-trio token"
 DEFAULT_SCOPES = ("chat", "models")
 LIMIT_NAMES = tuple(field.name for field in fields(TokenLimits))
-
-
-@frozen(slots=True)
-class Place:
-    """Where tokens are kept. `projects` is None where no configuration was read; `source` names it otherwise."""
-
-    data_dir: Path
-    projects: tuple[Project, ...] | None
-    source: str
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -74,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from pg_trio.store.token_admin import TokenAdmin
 
-    place = _locate(arguments)
+    place = locate(arguments, COMMAND)
     # Only `create` makes a directory: the others would hide a mistyped one behind an empty list.
     with TokenAdmin(place.data_dir, create=arguments.action == "create") as admin:
         _ACTIONS[arguments.action](admin, place, arguments)
@@ -82,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _create(admin: TokenAdmin, place: Place, arguments: argparse.Namespace) -> None:
-    project_uuid = _find_project(place, arguments.project)
+    project_uuid = find_project(place, arguments.project, COMMAND)
     scopes = arguments.scopes or DEFAULT_SCOPES
     limits = TokenLimits(**_named_limits(arguments))
     token, plaintext = admin.create(project_uuid, arguments.name, arguments.env, scopes, limits)
@@ -94,7 +84,7 @@ def _create(admin: TokenAdmin, place: Place, arguments: argparse.Namespace) -> N
 
 
 def _list(admin: TokenAdmin, place: Place, arguments: argparse.Namespace) -> None:
-    tokens = admin.list_tokens(_find_project(place, arguments.project) if arguments.project else None)
+    tokens = admin.list_tokens(find_project(place, arguments.project, COMMAND) if arguments.project else None)
     if arguments.json:
         for token in tokens:
             print(json.dumps(_describe(token)))
@@ -130,50 +120,6 @@ def _revoke(admin: TokenAdmin, _: Place, arguments: argparse.Namespace) -> None:
 _ACTIONS = {"create": _create, "list": _list, "limit": _limit, "rotate": _rotate, "revoke": _revoke}
 
 
-# ── where, and which project ─────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _locate(arguments: argparse.Namespace) -> Place:
-    if arguments.data_dir is not None:
-        return Place(arguments.data_dir, None, "--data-dir")
-    config = arguments.config or os.environ.get("PG_TRIO_CONFIG")
-    if not config:
-        raise ConfigError(
-            "pg-trio token", ["no configuration: give --config FILE, set PG_TRIO_CONFIG, or --data-dir DIR"]
-        )
-    from pg_trio.config import load_settings
-
-    settings = load_settings(Path(config))
-    return Place(settings.gateway.data_dir, tuple(settings.projects.values()), str(config))
-
-
-def _find_project(place: Place, wanted: str) -> UUID:
-    if place.projects is None:
-        try:
-            return UUID(wanted)
-        except ValueError as exc:
-            mistake = f"--project: {wanted!r} is not a UUID; slugs and names need --config FILE in place of --data-dir"
-            raise ConfigError("pg-trio token", [mistake]) from exc
-    matches = [project for project in place.projects if _is_meant(project, wanted)]
-    if len(matches) == 1:
-        return matches[0].uuid
-    if matches:
-        listed = _list_projects(matches)
-        raise ConfigError(place.source, [f"--project: several projects are named {wanted!r}; use a uuid: {listed}"])
-    listed = _list_projects(place.projects)
-    raise ConfigError(
-        place.source, [f"--project: no project has the uuid, slug or name {wanted!r}; there are: {listed}"]
-    )
-
-
-def _is_meant(project: Project, wanted: str) -> bool:
-    return wanted in (project.slug, project.name) or wanted.lower() == str(project.uuid)
-
-
-def _list_projects(projects: Iterable[Project]) -> str:
-    return ", ".join(f"{project.slug} ({project.uuid})" for project in projects) or "none"
-
-
 # ── arguments in, text out ───────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -181,9 +127,7 @@ def _add_action(
     actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str
 ) -> argparse.ArgumentParser:
     parser = actions.add_parser(name, help=what, description=what)
-    place = parser.add_mutually_exclusive_group()
-    place.add_argument("--config", type=Path, metavar="FILE", help="the configuration (default: $PG_TRIO_CONFIG)")
-    place.add_argument("--data-dir", type=Path, metavar="DIR", help="where the tokens are, without a configuration")
+    add_place(parser, "where the tokens are, without a configuration")
     parser.set_defaults(run=run)
     return parser
 

@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from pg_trio.app import create_app
     from pg_trio.cli.descriptors import raise_descriptor_limit
-    from pg_trio.cli.logs import configure_logging
+    from pg_trio.cli.server_log import configure_logging
     from pg_trio.config import parse_settings
     from pg_trio.server.http1 import ASGIApplication
     from pg_trio.server.worker import run_worker

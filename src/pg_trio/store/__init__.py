@@ -3,5 +3,7 @@
 tokens.TokenStore       what workers ask: who is this token? Answers from memory, follows revocations by itself.
 token_admin.TokenAdmin  what the command line does: create, list, rotate, revoke. Synchronous.
 log.LogStore            one row a request: `record` never waits, one writer saves batches.
+log_retention           what is too old, or too much, leaves the log.
+log_reader.LogReader    what `pg-trio logs` does: the last rows, and those to come. Synchronous, read-only.
 database, migrations    one connection, used by one thread at a time; the schema in numbered steps.
 """

@@ -20,7 +20,7 @@ from typing import Literal, TypeVar
 import trio
 
 from pg_trio.errors import StoreError
-from pg_trio.store.migrations import Schema, migrate
+from pg_trio.store.migrations import Schema, check_schema, migrate
 
 T = TypeVar("T")
 
@@ -102,6 +102,24 @@ def open_database(
             _use_wal(connection, busy_limit_s)
             connection.execute(f"PRAGMA synchronous = {synchronous}")
             migrate(connection, schema, str(path))
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def open_reader(path: Path, schema: Schema | None, *, busy_limit_s: float = BUSY_LIMIT_S) -> sqlite3.Connection:
+    """A connection that can only read a file that is there. None: of whatever schema.
+
+    Raises: StoreError if the file cannot be read, or its schema is not this release's.
+    """
+    with explained(path):
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=busy_limit_s, isolation_level=None
+        )
+        try:
+            if schema is not None:
+                check_schema(connection, schema, str(path))
         except BaseException:
             connection.close()
             raise

@@ -160,8 +160,16 @@ def _write_one_by_one(rows: Sequence[LogRow], connection: sqlite3.Connection) ->
 
 def read_recent(limit: int, connection: sqlite3.Connection) -> list[LogRow]:
     """The last `limit` rows written, newest first."""
-    query = f"SELECT {_COLUMNS} FROM gateway_logs ORDER BY id DESC LIMIT ?"  # noqa: S608
-    return [_row_of(values) for values in connection.execute(query, (limit,))]
+    return [row for _, row in read_rows(connection, [], "ORDER BY id DESC LIMIT ?", (limit,))]
+
+
+def read_rows(
+    connection: sqlite3.Connection, conditions: Sequence[str], order: str, parameters: Sequence[object]
+) -> list[tuple[int, LogRow]]:
+    """Rows for which all SQL conditions hold, each with its `id`. Conditions are ours, parameters anyone's."""
+    where = " AND ".join(conditions) or "true"
+    query = f"SELECT id, {_COLUMNS} FROM gateway_logs WHERE {where} {order}"  # noqa: S608
+    return [(row_id, _row_of(values)) for row_id, *values in connection.execute(query, parameters)]
 
 
 def sum_spend(at: float, connection: sqlite3.Connection) -> dict[UUID, int]:
@@ -255,7 +263,7 @@ def _storable(text: str | None) -> str | None:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _row_of(values: _Values) -> LogRow:
+def _row_of(values: Sequence[Any]) -> LogRow:
     request_id, at, status, latency_ms, project, endpoint, slug, token_id, provider, model, *rest = values
     error_code, error, prompt_tokens, completion_tokens, cost, stages, attempts, *bodies = rest
     return LogRow(

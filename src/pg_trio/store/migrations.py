@@ -38,6 +38,19 @@ def migrate(connection: sqlite3.Connection, schema: Schema, path: str) -> None:
                 _take_step(connection, schema, step)
 
 
+def check_schema(connection: sqlite3.Connection, schema: Schema, path: str) -> None:
+    """Nothing, for a file of this release's schema; it is only read.
+
+    Raises: StoreError if the file is another program's, of another kind, newer than this release, or older.
+    """
+    if _is_old(connection, schema, path):
+        version = _read_int(connection, "PRAGMA user_version")
+        raise StoreError(
+            f"{path}: written by an older pg_trio (schema {version}; this one wants {len(schema.steps)})."
+            " Nothing was changed; `pg-trio serve` brings it up to date when it starts."
+        )
+
+
 def _is_old(connection: sqlite3.Connection, schema: Schema, path: str) -> bool:
     # One moment's view: between two reads another worker may have taken a step, and half of each looks foreign.
     with snapshot(connection):

@@ -1,0 +1,73 @@
+"""Where the data is, and which project is meant: what several commands ask for alike."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from uuid import UUID
+
+from attrs import frozen
+
+from pg_trio.config.location import CONFIG_VARIABLE
+from pg_trio.domain.project import Project
+from pg_trio.errors import ConfigError
+
+
+@frozen(slots=True)
+class Place:
+    """Where tokens and the log are kept. `projects` is None where no configuration was read; `source` names it
+    otherwise."""
+
+    data_dir: Path
+    projects: tuple[Project, ...] | None
+    source: str
+
+
+def add_place(parser: argparse.ArgumentParser, what: str) -> None:
+    """`--config` and `--data-dir` are among the parser's options; `what` is the latter's help."""
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--config", type=Path, metavar="FILE", help="the configuration (default: $PG_TRIO_CONFIG)")
+    place.add_argument("--data-dir", type=Path, metavar="DIR", help=what)
+
+
+def locate(arguments: argparse.Namespace, command: str) -> Place:
+    """The place that `--config` or `--data-dir` names. Raises: ConfigError."""
+    if arguments.data_dir is not None:
+        return Place(arguments.data_dir, None, "--data-dir")
+    config = arguments.config or os.environ.get(CONFIG_VARIABLE)
+    if not config:
+        raise ConfigError(command, [f"no configuration: give --config FILE, set {CONFIG_VARIABLE}, or --data-dir DIR"])
+    from pg_trio.config import load_settings
+
+    settings = load_settings(Path(config))
+    return Place(settings.gateway.data_dir, tuple(settings.projects.values()), str(config))
+
+
+def find_project(place: Place, wanted: str, command: str) -> UUID:
+    """The project's UUID by its uuid, slug or name; without a configuration, by its uuid. Raises: ConfigError."""
+    if place.projects is None:
+        try:
+            return UUID(wanted)
+        except ValueError as exc:
+            mistake = f"--project: {wanted!r} is not a UUID; slugs and names need --config FILE in place of --data-dir"
+            raise ConfigError(command, [mistake]) from exc
+    matches = [project for project in place.projects if _is_meant(project, wanted)]
+    if len(matches) == 1:
+        return matches[0].uuid
+    if matches:
+        listed = _list_projects(matches)
+        raise ConfigError(place.source, [f"--project: several projects are named {wanted!r}; use a uuid: {listed}"])
+    listed = _list_projects(place.projects)
+    raise ConfigError(
+        place.source, [f"--project: no project has the uuid, slug or name {wanted!r}; there are: {listed}"]
+    )
+
+
+def _is_meant(project: Project, wanted: str) -> bool:
+    return wanted in (project.slug, project.name) or wanted.lower() == str(project.uuid)
+
+
+def _list_projects(projects: Iterable[Project]) -> str:
+    return ", ".join(f"{project.slug} ({project.uuid})" for project in projects) or "none"

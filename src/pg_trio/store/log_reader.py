@@ -1,0 +1,106 @@
+"""Reading the log while a gateway writes it: what `pg-trio logs` shows. Synchronous, read-only.
+
+Rules:
+1. The file is opened read-only, and never made, migrated or locked: a reader cannot harm a running gateway.
+2. The last rows are found through an index on their time. A request id has no index (random keys would make every
+   write dearer, the more rows there are): it is looked for from the newest row on.
+3. `follow` goes by `id`, the order in which rows were written: their times are those of the requests' heads.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+from attrs import frozen
+
+from pg_trio.domain.log_row import LogRow
+from pg_trio.errors import StoreError
+from pg_trio.store.database import explained, open_reader
+from pg_trio.store.log_file import FILE_NAME, SCHEMA, read_rows
+
+# Rows of one look while following.
+FOLLOW_ROWS = 1_000
+
+
+@frozen(slots=True)
+class LogFilter:
+    """Which rows. None (or False) filters nothing. `since` is Unix seconds; statuses are from–to, both included."""
+
+    project_uuid: UUID | None = None
+    endpoint_slug: str | None = None
+    statuses: tuple[int, int] | None = None
+    since: float | None = None
+    request_id: UUID | None = None
+    errors_only: bool = False
+
+    def conditions(self) -> tuple[list[str], list[object]]:
+        """SQL conditions, all of which hold, and their parameters."""
+        wanted: list[tuple[str, Sequence[object]]] = []
+        if self.project_uuid is not None:
+            wanted.append(("project_uuid = ?", (self.project_uuid.bytes,)))
+        if self.endpoint_slug is not None:
+            wanted.append(("endpoint_slug = ?", (self.endpoint_slug,)))
+        if self.statuses is not None:
+            wanted.append(("status BETWEEN ? AND ?", self.statuses))
+        if self.since is not None:
+            wanted.append(("at >= ?", (self.since,)))
+        if self.request_id is not None:
+            wanted.append(("request_id = ?", (self.request_id.bytes,)))
+        if self.errors_only:
+            # A stream that broke had its 200 sent; the row has the error's own status, and its code either way.
+            wanted.append(("error_code IS NOT NULL", ()))
+        return [text for text, _ in wanted], [value for _, values in wanted for value in values]
+
+
+class LogReader:
+    """The log's rows. Use it in a `with` block."""
+
+    def __init__(self, data_dir: Path) -> None:
+        """Opens `log.db`. Raises: StoreError if it is not there, cannot be read, or is not of this release."""
+        self._path = data_dir / FILE_NAME
+        if not self._path.exists():
+            raise StoreError(f"{self._path}: not there, so no gateway ever ran here; is data_dir the right one?")
+        self._connection = open_reader(self._path, SCHEMA)
+        self._last_id = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def last(self, wanted: LogFilter, limit: int) -> list[LogRow]:
+        """The newest `limit` rows that match, oldest first. `new` goes on from here."""
+        conditions, parameters = wanted.conditions()
+        order = "ORDER BY at DESC, id DESC LIMIT ?"
+        with explained(self._path):
+            self._last_id = _max_id(self._connection)
+            rows = read_rows(self._connection, [*conditions, "id <= ?"], order, [*parameters, self._last_id, limit])
+        return [row for _, row in reversed(rows)]
+
+    def new(self, wanted: LogFilter) -> Iterator[LogRow]:
+        """The rows that match and were written since the last call (or since `last`), in the order of writing."""
+        conditions, parameters = wanted.conditions()
+        with explained(self._path):
+            end = _max_id(self._connection)
+            if end < self._last_id:
+                # Every row was deleted, so that ids begin again.
+                self._last_id = 0
+            while self._last_id < end:
+                # By id, so that rows that match nothing are passed over once and not at every look.
+                upto = min(end, self._last_id + FOLLOW_ROWS)
+                within = [*conditions, "id > ?", "id <= ?"]
+                rows = read_rows(self._connection, within, "ORDER BY id", [*parameters, self._last_id, upto])
+                yield from (row for _, row in rows)
+                self._last_id = upto
+
+
+def _max_id(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT coalesce(max(id), 0) FROM gateway_logs").fetchone()[0])
