@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import cast
@@ -26,7 +26,7 @@ from pg_trio.config.location import find_configuration
 from pg_trio.config.settings import Settings
 from pg_trio.config.time_zone import find_zone
 from pg_trio.domain.call import Answer, Call
-from pg_trio.domain.project import Caller, Token
+from pg_trio.domain.project import Caller, Endpoint, Token
 from pg_trio.domain.upstream import Transport
 from pg_trio.errors import Overloaded, StoreError
 from pg_trio.pipeline import Pipeline
@@ -50,7 +50,9 @@ from pg_trio.stages.provider_call.call import Memory, make_board
 from pg_trio.stages.provider_call.exchange import Exchange
 from pg_trio.stages.rate_limit import RateLimit
 from pg_trio.stages.schemas.stage import Schemas
+from pg_trio.stages.session import Sessions
 from pg_trio.store.log import LogStore
+from pg_trio.store.sessions import SessionStore
 from pg_trio.store.tokens import TokenStore
 from pg_trio.transport.direct import DirectTransport
 from pg_trio.web.asgi import AsgiApp, AsgiEvent, GatewayRoutes, Receive, Scope, Send
@@ -158,6 +160,11 @@ async def open_gateway(
     for transport in transports.values():
         stack.push_async_callback(transport.aclose)
     endpoints = [endpoint for project in settings.projects.values() for endpoint in project.endpoints.values()]
+    # The file is made only where somebody uses it.
+    sessions: SessionStore | None = None
+    if any(endpoint.sessions_enabled for endpoint in endpoints):
+        sessions = await SessionStore.open(settings.gateway, session_keep_s(endpoints))
+        stack.push_async_callback(sessions.aclose)
     large_work = LargeWork()
     now_s, zone = time.time(), find_zone(settings.gateway.timezone)
     spent = {uuid.bytes: nano_usd for uuid, nano_usd in (await log.spend_since(month_start(now_s, zone))).items()}
@@ -184,15 +191,23 @@ async def open_gateway(
         ),
         large_work=large_work,
         log=Log(log, settings.gateway.log_body_chars),
+        sessions=None if sessions is None else Sessions(sessions, time.time, settings.gateway.max_session_bytes),
     )
     gateway = RunningGateway(pipeline, tokens, settings.disabled_providers)
-    return gateway, [
-        tokens.watch,
-        log.write,
-        log.retention.run,
-        direct.run,
-        partial(watch_shared_memory, segment, spend),
-    ]
+    tasks: list[Callable[[], Awaitable[None]]] = [tokens.watch, log.write, log.retention.run, direct.run]
+    tasks.append(partial(watch_shared_memory, segment, spend))
+    if sessions is not None:
+        tasks += [sessions.write, sessions.purge]
+    return gateway, tasks
+
+
+def session_keep_s(endpoints: Iterable[Endpoint]) -> dict[UUID, float]:
+    """How long a session without a turn stays in the file: its TTL, and the longest call that may be under way."""
+    return {
+        endpoint.uuid: endpoint.session_ttl_seconds + max(endpoint.deadline_ms, endpoint.stream_deadline_ms) / 1000
+        for endpoint in endpoints
+        if endpoint.sessions_enabled
+    }
 
 
 def share_memory(segment: Segment, settings: Settings) -> Memory:

@@ -350,6 +350,46 @@ class SessionIdInvalid(CallerError):
     text = "Invalid session_id."
 
 
+@define(slots=False, eq=False)
+class SessionNotAccessible(CallerError):
+    """No session of that id, or another token's, or another endpoint's: the answer does not say which."""
+
+    status = 403
+    text = "Session not found or not accessible."
+
+
+@define(slots=False, eq=False)
+class SessionExpired(CallerError):
+    """The session was idle for longer than `session_ttl_seconds`. It is deleted: the next time it is not found."""
+
+    status = 410
+    text = "Session expired."
+
+
+@define(slots=False, eq=False)
+class SessionMessagesReached(CallerError):
+    """The session has `session_max_messages`, or the request's own messages would pass them."""
+
+    status = 429
+    text = "Session message limit reached."
+
+
+@define(slots=False, eq=False)
+class SessionTokensReached(CallerError):
+    """What the session's turns took, and the estimate of this request, are over `session_max_tokens`."""
+
+    status = 429
+    text = "Session token limit reached."
+
+
+@define(slots=False, eq=False)
+class SessionTooLarge(CallerError):
+    """The session's messages take `gateway.max_session_bytes` or more: long before its other limits, with images."""
+
+    status = 429
+    text = "Session size limit reached."
+
+
 # ── the provider's failures ──────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -411,6 +451,17 @@ class Overloaded(OwnStateError):
 
     def headers(self) -> dict[str, str]:
         return {"Retry-After": str(self.retry_after_s)}
+
+
+@define(slots=False, eq=False)
+class SessionsUnavailable(OwnStateError):
+    """The sessions' file cannot be read or written; the server's own log says why. Calls without sessions go on."""
+
+    status = 503
+    text = "Session storage is unavailable."
+
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "1"}
 
 
 @define(slots=False, eq=False)

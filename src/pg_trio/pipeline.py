@@ -1,7 +1,8 @@
 """THE STORY: one request through every stage, in the contract's order.
 
-auth → rate limit → budget → guardrails → input schema → prompt apply → provider call (with failover) → output schema →
-log → response. A request that fails an early stage never pays for a later one, and every failure is logged.
+auth → rate limit → budget → guardrails → input schema → session, prompt apply → provider call (with failover) → output
+schema → session (the turn is stored) → log → response. A request that fails an early stage never pays for a later one,
+and every failure is logged.
 
 The body is read and understood once the caller is known, and before the request counts against a limit: what is not a
 request takes nothing from anybody's quota. Whatever must be given back is held by a `with` block here.
@@ -30,6 +31,7 @@ from pg_trio.stages.rate_limit import Quota, RateLimit
 from pg_trio.stages.read_request import check_content_type, read_chat_request
 from pg_trio.stages.relay import Relay
 from pg_trio.stages.schemas.stage import Schemas
+from pg_trio.stages.session import OpenSession, Sessions
 
 
 @value(slots=True)
@@ -44,6 +46,7 @@ class Asked:
     reservation: Reservation
     quota: Quota
     entry: LogEntry
+    session: OpenSession | None = None
 
     def settle(self, usage: Usage) -> None:
         """Count what was really used, wherever something was set aside for it."""
@@ -53,7 +56,10 @@ class Asked:
 
 @frozen
 class Pipeline:
-    """The stages of one worker. `answer` takes a call through all of them."""
+    """The stages of one worker. `answer` takes a call through all of them.
+
+    `sessions` is None where no endpoint has sessions.
+    """
 
     settings: GatewaySettings
     admission: Admission
@@ -65,6 +71,7 @@ class Pipeline:
     provider_call: ProviderCall
     large_work: LargeWork
     log: Log
+    sessions: Sessions | None = None
 
     async def answer(self, call: Call) -> Answer | None:
         """The answer to a call, or None where it was streamed to the client already.
@@ -95,7 +102,7 @@ class Pipeline:
             if head.slug is None:
                 entry.endpoint = endpoint = self._dispatch(caller, request, entry)
                 deadline.start(endpoint)
-            if request.session_id is not None:
+            if request.session_id is not None and not endpoint.sessions_enabled:
                 raise SessionsNotEnabled
 
             entry.begin("rate_limit")
@@ -110,10 +117,19 @@ class Pipeline:
                 entry.begin("input_schema")
                 await self.large_work.call(size, self.schemas.check_input, endpoint, request)
 
-                entry.begin("prompt")
-                prompt = apply_prompt(endpoint, request.messages, request, reservation.output_limit_tokens)
+                session = None
+                messages = request.messages
+                if endpoint.sessions_enabled:
+                    entry.begin("session")
+                    assert self.sessions is not None
+                    session = await self.sessions.open(caller, endpoint, request)
+                    self.budget.add_history(endpoint, request, session.history_chars, reservation)
+                    messages = (*session.history, *messages)
 
-                asked = Asked(call, endpoint, request, prompt, deadline, reservation, quota, entry)
+                entry.begin("prompt")
+                prompt = apply_prompt(endpoint, messages, request, reservation.output_limit_tokens)
+
+                asked = Asked(call, endpoint, request, prompt, deadline, reservation, quota, entry, session)
                 entry.begin("provider")
                 if request.stream and endpoint.streaming_enabled:
                     await self._stream(asked)
@@ -132,6 +148,11 @@ class Pipeline:
         entry.begin("output_schema")
         await self.large_work.call(len(reply.content or ""), self.schemas.check_output, endpoint, reply)
 
+        session = asked.session
+        if session is not None:
+            entry.begin("session_save")
+            await session.keep(reply, usage)
+
         entry.end()
         return Answer(
             reply=reply,
@@ -140,11 +161,12 @@ class Pipeline:
             provider=answered.candidate.provider,
             attempts=entry.attempts.rows,
             times=entry.times,
+            session_id=None if session is None else session.id,
         )
 
     async def _stream(self, asked: Asked) -> None:
         """Relay the stream that wins. What was relayed is settled, also where the client left in the middle."""
-        endpoint, prompt, entry = asked.endpoint, asked.prompt, asked.entry
+        endpoint, prompt, entry, session = asked.endpoint, asked.prompt, asked.entry, asked.session
         asked.deadline.start_stream(endpoint)
         stream = await self.provider_call.open_stream(endpoint, prompt, asked.deadline.at, entry.attempts)
         try:
@@ -153,12 +175,15 @@ class Pipeline:
             candidate = stream.candidate
             relay = Relay(
                 source=stream,
-                client=asked.call.open_stream(candidate.provider, candidate.model, entry.attempts.rows),
+                client=asked.call.open_stream(
+                    candidate.provider, candidate.model, entry.attempts.rows, None if session is None else session.id
+                ),
                 idle_s=endpoint.idle_timeout_ms / 1000,
                 ends_at=ends_at,
                 limit_ms=limit_ms,
                 prompt_chars=count_characters(prompt.messages),
                 keeps_text=endpoint.log_bodies != "none",
+                keep=None if session is None else session.keep,
             )
             try:
                 await relay.run()

@@ -21,7 +21,7 @@ def check(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
 
 def test_sound_file_is_summarized(tmp_path: Path) -> None:
     path = tmp_path / "pg.toml"
-    path.write_text(f"{SOUND}sessions_enabled = true\n[providers.groq]\nenabled = false\n")
+    path.write_text(f"{SOUND}session_ttl_seconds = 60\n[providers.groq]\nenabled = false\n")
 
     done = check("--config", str(path))
 
@@ -30,8 +30,7 @@ def test_sound_file_is_summarized(tmp_path: Path) -> None:
         f"{path}: no mistakes",
         "  projects: 1 · endpoints: 1 · credentials: 1",
         "  providers switched off: groq",
-        "  note: projects[0].endpoints[0].sessions_enabled: this version keeps no sessions yet;"
-        " a session_id is refused",
+        "  note: projects[0].endpoints[0].session_ttl_seconds: has no effect without sessions_enabled",
     ] == done.stdout.splitlines()
     assert [path] == list(tmp_path.iterdir())
 

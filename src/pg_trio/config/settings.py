@@ -36,6 +36,8 @@ class GatewaySettings:
     default_output_tokens: Annotated[int, Between(1, 200_000)] = 1_024
     # Whose midnight begins a month of budgets. UTC: what OpenAI's and most clouds' bills go by.
     timezone: Annotated[str, TimeZone()] = "UTC"
+    # 4 MiB: what a client without a session may send of a conversation at once (`max_body_bytes`).
+    max_session_bytes: BodyBytes = 4 * MIB
     # How often a worker looks for revoked tokens; the promise is one second.
     token_poll_ms: Milliseconds = 250
     # 5 %: hedges over requests, for each worker; tower and gRPC's retry budgets allow 10 to 20 %.

@@ -69,8 +69,10 @@ class Call(Protocol):
     def why_cut(self) -> GatewayError | None:
         """Why the server cut the request short; None where the client left."""
 
-    def open_stream(self, provider: str, model: str, attempts: Sequence[AttemptRow]) -> StreamClient:
-        """The client's end for a streamed answer; nothing is sent yet."""
+    def open_stream(
+        self, provider: str, model: str, attempts: Sequence[AttemptRow], session_id: UUID | None
+    ) -> StreamClient:
+        """The client's end for a streamed answer; nothing is sent yet. `session_id` is told at its end."""
 
 
 @value(slots=True)
@@ -83,7 +85,10 @@ class Answered:
 
 @value(slots=True)
 class Answer:
-    """What the client gets on success. `times` is what each stage took."""
+    """What the client gets on success. `times` is what each stage took.
+
+    `session_id` is the session that it is part of now, None without one.
+    """
 
     reply: Reply
     usage: Usage
@@ -91,3 +96,4 @@ class Answer:
     provider: str
     attempts: Sequence[AttemptRow]
     times: StageTimes
+    session_id: UUID | None = None

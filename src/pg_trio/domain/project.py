@@ -84,6 +84,10 @@ class Endpoint:
     estimated_cost_per_1k_tokens_usd: Decimal | None = None
     rate_limit_per_minute: int | None = None
     rate_limit_per_hour: int | None = None
+    sessions_enabled: bool = False
+    session_ttl_seconds: int = 3_600
+    session_max_messages: int = 100
+    session_max_tokens: int | None = None
     prompt: str | None = None
     user_prompt_template: str | None = None
     input_schema: JsonObject | bool | None = None

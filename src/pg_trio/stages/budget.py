@@ -7,7 +7,9 @@ Rules:
 3. Before the call, what it may cost at most is reserved: input (the endpoint's own prompt and template included) plus
    `max_output_tokens`, or the gateway's `default_output_tokens`; and that many output tokens is what the provider is
    told (`Reservation.output_limit_tokens`). So requests at once cannot pass the budget together.
-4. After it, the reservation is settled with the real usage, or given back whole: always, whatever happened.
+4. A session's history is known only after the guardrails and the schema: `add_history` checks the cap again with it and
+   reserves what it may cost, too.
+5. After the call, the reservation is settled with the real usage, or given back whole: always, whatever happened.
 """
 
 from __future__ import annotations
@@ -54,6 +56,17 @@ class Reservation:
         """Count the real usage; the rest goes back when the block ends."""
         if self._plan.price is not None:
             self.spent_nano_usd = self._plan.price.cost_nano_usd(usage.total_tokens)
+
+    def grow(self, tokens: int) -> None:
+        """Set aside so many tokens more. Raises BudgetExhausted; what was set aside before stays so."""
+        plan = self._plan
+        if self._book is None or plan.price is None or plan.budget_nano_usd is None:
+            return
+        amount = plan.price.cost_nano_usd(tokens)
+        settled = self._book.reserve(plan.key, self._month, amount, plan.budget_nano_usd)
+        if settled is not None:
+            raise exhausted(settled, plan.budget_nano_usd)
+        self._amount += amount
 
     def __enter__(self) -> Reservation:
         return self
@@ -129,8 +142,22 @@ class Budget:
         month, amount = self._months.find(self._now_s()), plan.price.cost_nano_usd(tokens)
         settled = self._book.reserve(plan.key, month, amount, plan.budget_nano_usd)
         if settled is not None:
-            raise BudgetExhausted(Decimal(settled) / NANO, Decimal(plan.budget_nano_usd) / NANO)
+            raise exhausted(settled, plan.budget_nano_usd)
         return Reservation(plan, self._book, month, amount, output)
+
+    def add_history(
+        self, endpoint: Endpoint, request: ChatRequest, history_chars: int, reservation: Reservation
+    ) -> None:
+        """The request is sent with a history of so many characters. Raises TokenCapExceeded or BudgetExhausted."""
+        cap = endpoint.usage_hard_limit_tokens
+        if cap is not None and (input_tokens := estimate_tokens(request.characters() + history_chars)) > cap:
+            raise TokenCapExceeded(input_tokens, cap)
+        reservation.grow(estimate_tokens(history_chars))
+
+
+def exhausted(settled_nano_usd: int, budget_nano_usd: int) -> BudgetExhausted:
+    """The error for a budget of which so much is spent."""
+    return BudgetExhausted(Decimal(settled_nano_usd) / NANO, Decimal(budget_nano_usd) / NANO)
 
 
 class Months:

@@ -7,6 +7,8 @@ Rules (the contract's section "Streaming"):
 3. `idle_timeout_ms` between signs of life (tokens, reasoning), and the deadline over all of it. Either ends the stream
    with an error that the client sees: after the first byte, failure is data.
 4. What was relayed is counted, also where the client left in the middle.
+5. What must be kept of the answer (its session) is kept before the client is told that it is whole; where that fails,
+   the stream has failed.
 
 One task reads and writes. A second one watches the clocks: it costs a stream one task, and a token nothing.
 """
@@ -14,7 +16,7 @@ One task reads and writes. A second one watches the clocks: it costs a stream on
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import trio
@@ -60,16 +62,20 @@ class Relay:
     prompt_chars: int
     # Whether `reply_so_far` is wanted.
     keeps_text: bool = False
+    # Awaited with the whole answer before it ends, where something must be kept of it.
+    keep: Callable[[Reply, Usage], Awaitable[None]] | None = None
     failure: GatewayError | None = None
-    _assembler: Assembler = field(
-        default=Factory(lambda relay: Assembler(keeps_text=relay.keeps_text), takes_self=True), init=False
-    )
+    _assembler: Assembler = field(default=Factory(lambda relay: relay.make_assembler(), takes_self=True), init=False)
     _lived_at: float = field(factory=trio.current_time)
     _sent_at: float = field(factory=trio.current_time)
     # False while a write waits for the client.
     _is_reading: bool = False
     _comment_sent: trio.Event | None = None
     _cut_by: GatewayError | None = None
+
+    def make_assembler(self) -> Assembler:
+        """What puts the answer together; it keeps the text only for whoever wants it."""
+        return Assembler(keeps_text=self.keeps_text or self.keep is not None)
 
     @property
     def usage(self) -> Usage:
@@ -101,6 +107,8 @@ class Relay:
             self.failure = self._cut_by
         elif isinstance(last, Broken):
             self.failure = ProviderCallFailed(last.failure.said)
+        elif self.keep is not None:
+            self.failure = await self._keep(self.keep)
         if self.failure is not None:
             await self.client.fail(self.failure)
         else:
@@ -128,6 +136,17 @@ class Relay:
             await client.send_events(events)
             self._sent_at = now
         return last
+
+    async def _keep(self, keep: Callable[[Reply, Usage], Awaitable[None]]) -> GatewayError | None:
+        """Why the answer could not be kept; None if it is."""
+        try:
+            with trio.fail_at(self.ends_at):
+                await keep(self._assembler.reply(), self.usage)
+        except trio.TooSlowError:
+            return DeadlineExceeded(self.limit_ms)
+        except GatewayError as error:
+            return error
+        return None
 
     async def _watch(self, scope: trio.CancelScope) -> None:
         """Cut the stream when a clock has run out; tell the client that we live while the provider is silent."""

@@ -95,9 +95,11 @@ class AsgiCall:
         """Every answer from here on says what is left of these."""
         self.limits = states
 
-    def open_stream(self, provider: str, model: str, attempts: Sequence[AttemptRow]) -> SseClient:
+    def open_stream(
+        self, provider: str, model: str, attempts: Sequence[AttemptRow], session_id: UUID | None
+    ) -> SseClient:
         """The client's end of a streamed answer."""
-        return SseClient(self, provider, model, attempts)
+        return SseClient(self, provider, model, attempts, session_id)
 
     async def receive_body(self, limit_bytes: int) -> bytes:
         """The whole body. Raises BodyTooLarge on its declared or real length, ClientLeft if the client went away."""
@@ -212,9 +214,11 @@ class WatchedCall:
         """See AsgiCall."""
         self._call.show_limits(states)
 
-    def open_stream(self, provider: str, model: str, attempts: Sequence[AttemptRow]) -> SseClient:
+    def open_stream(
+        self, provider: str, model: str, attempts: Sequence[AttemptRow], session_id: UUID | None
+    ) -> SseClient:
         """The client's end of a streamed answer."""
-        return self._call.open_stream(provider, model, attempts)
+        return self._call.open_stream(provider, model, attempts, session_id)
 
     async def receive_body(self, limit_bytes: int) -> bytes:
         """The whole body; see AsgiCall."""
@@ -226,9 +230,12 @@ class WatchedCall:
 class SseClient:
     """A client that reads a stream of server-sent events; see domain.call.StreamClient."""
 
-    def __init__(self, call: AsgiCall, provider: str, model: str, attempts: Sequence[AttemptRow]) -> None:
+    def __init__(
+        self, call: AsgiCall, provider: str, model: str, attempts: Sequence[AttemptRow], session_id: UUID | None = None
+    ) -> None:
         self._call = call
         self._attempts = attempts
+        self._session_id = session_id
         self._provider = provider
         self._model = model
         self._renderer = StreamRenderer(int(call.head.at))
@@ -244,7 +251,9 @@ class SseClient:
 
     async def finish(self, finish_reason: FinishReason, usage: Usage) -> None:
         """End a whole answer."""
-        meta = {"request_id": str(self._call.head.request_id), "attempts": len(self._attempts)}
+        meta: dict[str, object] = {"request_id": str(self._call.head.request_id), "attempts": len(self._attempts)}
+        if self._session_id is not None:
+            meta["session_id"] = str(self._session_id)
         await self._send(self._renderer.finish(finish_reason, usage, meta), more=False)
 
     async def fail(self, error: GatewayError) -> None:
@@ -353,7 +362,10 @@ def render_answer(answer: Answer, limits: Sequence[LimitState] = ()) -> HttpAnsw
     body["finish_reason"] = reply.finish_reason
     body["usage"] = usage_object(answer.usage)
     request_id = str(answer.request_id)
-    body["meta"] = {"request_id": request_id}
+    meta = {"request_id": request_id}
+    if answer.session_id is not None:
+        meta["session_id"] = str(answer.session_id)
+    body["meta"] = meta
     fields = _ANSWER_FIELDS % (
         request_id.encode("ascii"),
         answer.provider.encode("ascii"),

@@ -164,11 +164,15 @@ def test_rule_is_checked(rule: str, mistake: str) -> None:
 @pytest.mark.parametrize(
     ("line", "noted"),
     [
-        ("sessions_enabled = true", ["projects[0].endpoints[0].sessions_enabled"]),
-        ("streaming_enabled = true\nhedge_after_ms = 0\nsessions_enabled = false\nsession_ttl_seconds = 60", []),
+        ("session_ttl_seconds = 60", ["projects[0].endpoints[0].session_ttl_seconds"]),
+        (
+            "sessions_enabled = false\nsession_max_messages = 9\nsession_max_tokens = 9",
+            ["projects[0].endpoints[0].session_max_messages", "projects[0].endpoints[0].session_max_tokens"],
+        ),
+        ("streaming_enabled = true\nhedge_after_ms = 0\nsessions_enabled = true\nsession_ttl_seconds = 60", []),
     ],
 )
-def test_what_is_not_yet_is_said(line: str, noted: list[str]) -> None:
+def test_what_has_no_effect_is_said(line: str, noted: list[str]) -> None:
     notes = parse_configuration(f"{SOUND}{line}\n", "pg.toml", NOWHERE, {}).notes
 
     assert noted == [note.partition(":")[0] for note in notes]

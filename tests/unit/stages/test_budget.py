@@ -182,3 +182,40 @@ def test_months_are_utc() -> None:
 
     assert 1 == month_of(first) - month_of(last)
     assert first == month_start(first + 86_400)
+
+
+def test_history_is_reserved_and_given_back() -> None:
+    book = LocalSpend()
+    stage = budget(book)
+
+    with stage.reserve(endpoint(budget="25"), request(400)) as reservation:
+        stage.add_history(endpoint(budget="25"), request(400), 800, reservation)
+        reserved = read(book)
+
+    assert (0, NANO * 400 // 1000) == reserved
+    assert (0, 0) == read(book)
+
+
+def test_history_that_does_not_fit_is_refused() -> None:
+    book = LocalSpend()
+    stage = budget(book)
+    poor = endpoint(budget="0.3")
+
+    with stage.reserve(poor, request(400)) as reservation:
+        with pytest.raises(BudgetExhausted):
+            stage.add_history(poor, request(400), 404, reservation)
+        stage.add_history(poor, request(400), 400, reservation)
+
+    assert (0, 0) == read(book)
+
+
+def test_cap_looks_at_history_too() -> None:
+    stage = budget(LocalSpend())
+    capped = endpoint(cap=10)
+    reservation = stage.reserve(capped, request(20))
+    stage.add_history(capped, request(20), 20, reservation)
+
+    with pytest.raises(TokenCapExceeded) as caught:
+        stage.add_history(capped, request(20), 21, reservation)
+
+    assert 11 == caught.value.estimated_tokens

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 from trio.testing import MockClock
 
-from pg_trio.domain.chat import FinishReason, Usage
+from pg_trio.domain.chat import FinishReason, Reply, Usage
 from pg_trio.domain.events import Broken, ContentDelta, Event, Finished, Opened, ReasoningDelta
-from pg_trio.errors import AttemptFailed, ClientLeft, GatewayError, UpstreamBroken
+from pg_trio.errors import AttemptFailed, ClientLeft, GatewayError, SessionsUnavailable, UpstreamBroken
 from pg_trio.stages.relay import Relay
 
 OPENED = Opened("chatcmpl-1", "gpt-4o-mini")
@@ -222,3 +223,65 @@ async def test_cancelled_relay_counts_what_was_relayed(autojump_clock: MockClock
 
     assert scope.cancelled_caught
     assert 2 == running.usage.completion_tokens
+
+
+@define
+class FakeKeeper:
+    """Keeps an answer after so many seconds, or refuses to."""
+
+    client: FakeClient
+    takes_s: float = 1.0
+    refusal: GatewayError | None = None
+    kept: list[tuple[str | None, int]] = field(factory=list)
+
+    async def keep(self, reply: Reply, usage: Usage) -> None:
+        assert not any(what.startswith("finish") for _, what in self.client.taken), "told before it was kept"
+        await trio.sleep(self.takes_s)
+        if self.refusal is not None:
+            raise self.refusal
+        self.kept.append((reply.content, usage.total_tokens))
+
+
+async def test_answer_is_kept_before_its_end(autojump_clock: MockClock) -> None:
+    client = FakeClient()
+    keeper = FakeKeeper(client)
+    source = FakeSource([[OPENED, text("a")], [text("b"), Finished("stop", Usage(10, 3))]])
+
+    await evolve_keep(relay(source, client), keeper).run()
+
+    assert [("ab", 13)] == keeper.kept
+    assert (1, "finish stop 3") == client.taken[-1]
+
+
+@pytest.mark.parametrize(
+    ("keeper", "failure"),
+    [
+        ({"refusal": SessionsUnavailable()}, (1, "fail Session storage is unavailable.")),
+        ({"takes_s": 99.0}, (5, "fail Deadline exceeded: no answer within 5000 ms.")),
+    ],
+    ids=["refused", "too late"],
+)
+async def test_answer_that_cannot_be_kept_has_failed(
+    autojump_clock: MockClock, keeper: dict[str, Any], failure: tuple[int, str]
+) -> None:
+    client = FakeClient()
+    running = relay(FakeSource([[OPENED, text("a"), Finished("stop")]]), client, ends_in_s=5.0)
+
+    await evolve_keep(running, FakeKeeper(client, **keeper)).run()
+
+    assert failure == client.taken[-1]
+
+
+async def test_broken_stream_is_not_kept(autojump_clock: MockClock) -> None:
+    client = FakeClient()
+    keeper = FakeKeeper(client)
+    source = FakeSource([[OPENED, text("a")], [Broken(UpstreamBroken("cut"))]])
+
+    await evolve_keep(relay(source, client), keeper).run()
+
+    assert [] == keeper.kept
+
+
+def evolve_keep(running: Relay, keeper: FakeKeeper) -> Relay:
+    """The same relay for an answer that is kept."""
+    return evolve(running, keep=keeper.keep)

@@ -1,0 +1,137 @@
+"""The stage `session`: what was said before is put in front of the request, and the turn is kept once it is answered.
+
+Rules:
+1. A session belongs to one endpoint and one token; to anybody else it does not exist, expired or not.
+2. Limits are looked at before the provider is asked. A session that reached `session_max_messages` is full; one that
+   would pass it with the request's own messages, or `session_max_tokens` with the estimate of all that is sent, too.
+   Calls at once do not see each other, and each answer is stored: so they may pass a limit together, by what they add.
+3. A new session is only an id until its first answer is stored. A failed call stores nothing.
+4. What is kept is what the client said, after the guardrails masked it and before the endpoint's template: the
+   template is the operator's, may change, and wraps the last user message of each call anew.
+5. All of the client's messages of the call are kept, system messages, tool calls and tool results too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+from uuid import UUID, uuid4
+
+from attrs import frozen
+
+from pg_trio.domain.chat import ChatRequest, Message, Reply, Usage, count_characters, estimate_tokens
+from pg_trio.domain.project import Caller, Endpoint
+from pg_trio.domain.session import StoredSession, Turn
+from pg_trio.errors import (
+    SessionExpired,
+    SessionMessagesReached,
+    SessionNotAccessible,
+    SessionsUnavailable,
+    SessionTokensReached,
+    SessionTooLarge,
+    StoreError,
+)
+
+
+class SessionBook(Protocol):
+    """Where sessions are kept; see store/sessions.py. All of it may raise StoreError."""
+
+    async def load(self, session_id: UUID) -> StoredSession | None: ...
+
+    async def append(self, turn: Turn) -> bool: ...
+
+    async def forget(self, session: StoredSession) -> None: ...
+
+
+@frozen(slots=True, eq=False)
+class OpenSession:
+    """The session of one call. `history` is what was said before the request, `history_chars` its text."""
+
+    id: UUID
+    is_new: bool
+    endpoint: Endpoint
+    caller: Caller
+    request: ChatRequest
+    history: tuple[Message, ...]
+    history_chars: int
+    _book: SessionBook
+    _now_s: Callable[[], float]
+
+    async def keep(self, reply: Reply, usage: Usage) -> None:
+        """The turn is stored: the request's messages and the answer, together.
+
+        Raises SessionExpired where the session was deleted meanwhile, SessionsUnavailable where it cannot be written.
+        """
+        turn = Turn(
+            session_id=self.id,
+            is_first=self.is_new,
+            endpoint=self.endpoint.uuid,
+            token_id=self.caller.token.id,
+            at=self._now_s(),
+            messages=(*self.request.messages, Message("assistant", reply.content, tool_calls=reply.tool_calls)),
+            token_count=usage.total_tokens,
+        )
+        try:
+            is_kept = await self._book.append(turn)
+        except StoreError as exc:
+            raise SessionsUnavailable from exc
+        if not is_kept:
+            raise SessionExpired
+
+
+class Sessions:
+    """Opens the session of each call. `now_s` is Unix seconds."""
+
+    def __init__(self, book: SessionBook, now_s: Callable[[], float], max_bytes: int) -> None:
+        self._book = book
+        self._now_s = now_s
+        self._max_bytes = max_bytes
+
+    async def open(self, caller: Caller, endpoint: Endpoint, request: ChatRequest) -> OpenSession:
+        """The session that the request resumes, or a new one.
+
+        Raises SessionNotAccessible, SessionExpired, SessionsUnavailable, and the errors of a session that is full.
+        """
+        stored = None if request.session_id is None else await self._resume(request.session_id, caller, endpoint)
+        history = () if stored is None else stored.messages
+        history_chars = count_characters(history)
+        self._check_limits(endpoint, stored, request, history_chars)
+        return OpenSession(
+            id=uuid4() if stored is None else stored.id,
+            is_new=stored is None,
+            endpoint=endpoint,
+            caller=caller,
+            request=request,
+            history=history,
+            history_chars=history_chars,
+            book=self._book,
+            now_s=self._now_s,
+        )
+
+    async def _resume(self, session_id: UUID, caller: Caller, endpoint: Endpoint) -> StoredSession:
+        try:
+            stored = await self._book.load(session_id)
+            if stored is None or stored.endpoint != endpoint.uuid or stored.token_id != caller.token.id:
+                raise SessionNotAccessible
+            if self._now_s() - stored.last_active_at > endpoint.session_ttl_seconds:
+                await self._book.forget(stored)
+                raise SessionExpired
+        except StoreError as exc:
+            raise SessionsUnavailable from exc
+        return stored
+
+    def _check_limits(
+        self, endpoint: Endpoint, stored: StoredSession | None, request: ChatRequest, history_chars: int
+    ) -> None:
+        messages, tokens, size = (0, 0, 0)
+        if stored is not None:
+            messages, tokens, size = stored.message_count, stored.token_count, stored.byte_count
+        most = endpoint.session_max_messages
+        if messages >= most or messages + len(request.messages) > most:
+            raise SessionMessagesReached
+        if endpoint.session_max_tokens is not None:
+            tokens += estimate_tokens(history_chars + request.characters())
+            if tokens > endpoint.session_max_tokens:
+                raise SessionTokensReached
+        if size >= self._max_bytes:
+            raise SessionTooLarge

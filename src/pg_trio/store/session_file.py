@@ -1,0 +1,272 @@
+"""`sessions.db`: its schema, and sessions and turns as rows of it.
+
+Rules:
+1. A message's `place` is its session's number × 2^20 + its position: a session's messages lie side by side in the file,
+   whenever they were written, and are read in one go. A session has at most 2^20 of them, settings allow 500.
+2. A batch of turns is one statement, so one transaction and one wait for the disk: they are inserted into the view
+   `turns`, and its trigger assigns positions. SQLite lets one writer at a time in, so turns that were made at once, in
+   whichever process, get positions one after the other. (One statement: see log_file.py, rule 3. A session's reading
+   is one row for the same reason.)
+3. A turn whose session is gone leaves nothing: only a session's first turn makes one.
+4. `last_active_at` never goes back, whatever the clocks of two workers say.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import orjson
+from attrs import frozen
+
+from pg_trio.domain.chat import Json, Message, ToolCall
+from pg_trio.domain.session import StoredSession, Turn
+from pg_trio.errors import StoreError
+from pg_trio.store.database import open_database
+from pg_trio.store.migrations import Schema
+
+FILE_NAME = "sessions.db"
+
+SCHEMA = Schema(
+    application_id=0x70677301,  # "pgs" and 1
+    steps=(
+        (
+            """
+            CREATE TABLE sessions (
+                number INTEGER PRIMARY KEY,
+                id BLOB NOT NULL UNIQUE CHECK (length(id) = 16),
+                endpoint BLOB NOT NULL,
+                token INTEGER NOT NULL,
+                created_at REAL NOT NULL,
+                last_active_at REAL NOT NULL,
+                message_count INTEGER NOT NULL DEFAULT 0,
+                token_count INTEGER NOT NULL DEFAULT 0,
+                byte_count INTEGER NOT NULL DEFAULT 0
+            )
+            """,
+            "CREATE INDEX sessions_by_activity ON sessions (endpoint, last_active_at)",
+            """
+            CREATE TABLE messages (
+                place INTEGER PRIMARY KEY,  -- sessions.number << 20 | position
+                at REAL NOT NULL,
+                body TEXT NOT NULL,  -- JSON, in OpenAI's shape
+                session INTEGER GENERATED ALWAYS AS (place >> 20) VIRTUAL,
+                position INTEGER GENERATED ALWAYS AS (place & 1048575) VIRTUAL
+            )
+            """,
+            """
+            CREATE TRIGGER sessions_deleted AFTER DELETE ON sessions BEGIN
+                DELETE FROM messages WHERE place BETWEEN OLD.number << 20 AND OLD.number << 20 | 1048575;
+            END
+            """,
+            """
+            CREATE VIEW turns (session_id, is_first, endpoint, token, at, messages, bytes, tokens)
+            AS SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL WHERE 0
+            """,
+            """
+            CREATE TRIGGER turns_inserted INSTEAD OF INSERT ON turns BEGIN
+                INSERT INTO sessions (id, endpoint, token, created_at, last_active_at)
+                SELECT NEW.session_id, NEW.endpoint, NEW.token, NEW.at, NEW.at WHERE NEW.is_first;
+
+                INSERT INTO messages (place, at, body)
+                SELECT (sessions.number << 20) + sessions.message_count + added.key, NEW.at, added.value
+                FROM sessions, json_each(NEW.messages) AS added
+                WHERE sessions.id = NEW.session_id;
+
+                UPDATE sessions SET
+                    last_active_at = max(last_active_at, NEW.at),
+                    message_count = message_count + json_array_length(NEW.messages),
+                    token_count = token_count + NEW.tokens,
+                    byte_count = byte_count + NEW.bytes
+                WHERE id = NEW.session_id;
+            END
+            """,
+        ),
+    ),
+)
+
+_READ = """
+    SELECT endpoint, token, created_at, last_active_at, message_count, token_count, byte_count,
+        (SELECT group_concat('[' || position || ',' || body || ']') FROM messages
+         WHERE place BETWEEN number << 20 AND number << 20 | 1048575)
+    FROM sessions WHERE id = ?
+"""
+
+# 250 turns have 2,000 values, SQLite takes 32,766 in a statement; and nobody waits for more than that in front of him.
+BATCH_TURNS = 250
+# 200 sessions of a hundred messages are deleted in some 20 ms; nobody's turn waits for longer than that.
+PURGE_SESSIONS = 200
+# More tokens than any provider's answer has, few enough that sums stay integers of SQLite.
+MOST_TOKENS = 10**12
+
+_Values: TypeAlias = tuple[Any, ...]
+_PLACES = "(?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO turns VALUES "
+
+# What a turn of wrong values makes of a batch: a bug, for its own request alone.
+UNSTORABLE = (
+    OverflowError,
+    TypeError,
+    ValueError,
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+)
+
+
+@frozen(slots=True, eq=False)
+class TurnRow:
+    """A turn as it is written: the values of a row of `turns`."""
+
+    session_id: UUID
+    is_first: bool
+    values: _Values
+
+    @classmethod
+    def of(cls, turn: Turn) -> TurnRow:
+        """The row of a turn."""
+        messages = orjson.dumps([_encode_message(message) for message in turn.messages])
+        tokens = min(turn.token_count, MOST_TOKENS)
+        values = (
+            turn.session_id.bytes,
+            turn.is_first,
+            turn.endpoint.bytes,
+            turn.token_id,
+            turn.at,
+            messages.decode("utf-8"),
+            len(messages),
+            tokens,
+        )
+        return cls(turn.session_id, turn.is_first, values)
+
+
+def open_sessions(data_dir: Path, busy_limit_s: float) -> sqlite3.Connection:
+    """A connection to the data directory's sessions, made if there were none.
+
+    `synchronous=FULL`: what a client was told is part of its session stays so after the machine lost its power.
+    """
+    path = data_dir / FILE_NAME
+    # Batches of each size are statements of their own, and large ones: none is kept.
+    return open_database(path, SCHEMA, synchronous="FULL", busy_limit_s=busy_limit_s, cached_statements=0)
+
+
+def write_turns(rows: Sequence[TurnRow], connection: sqlite3.Connection) -> set[UUID]:
+    """All the turns are on disk, in one transaction, but those of sessions that are gone: the ids of these."""
+    values = [value for row in rows for value in row.values]
+    connection.execute(_INSERT + ", ".join([_PLACES] * len(rows)), values)
+    resumed = {row.session_id for row in rows if not row.is_first}
+    return resumed - _find_present(resumed, connection)
+
+
+def _find_present(ids: set[UUID], connection: sqlite3.Connection) -> set[UUID]:
+    if not ids:
+        return set()
+    places = ", ".join("?" * len(ids))
+    [found] = connection.execute(
+        f"SELECT group_concat(hex(id)) FROM sessions WHERE id IN ({places})",  # noqa: S608
+        [session_id.bytes for session_id in ids],
+    ).fetchone()
+    return {UUID(hex=text) for text in found.split(",")} if found else set()
+
+
+def read_session(session_id: UUID, path: Path, connection: sqlite3.Connection) -> StoredSession | None:
+    """The session with all its messages, in one read; None if there is none.
+
+    Raises: StoreError if what is in the file was never written by us.
+    """
+    row = connection.execute(_READ, (session_id.bytes,)).fetchone()
+    if row is None:
+        return None
+    endpoint, token, created_at, last_active_at, message_count, token_count, byte_count, messages = row
+    try:
+        return StoredSession(
+            id=session_id,
+            endpoint=UUID(bytes=endpoint),
+            token_id=token,
+            created_at=created_at,
+            last_active_at=last_active_at,
+            message_count=message_count,
+            token_count=token_count,
+            byte_count=byte_count,
+            messages=_decode_messages(messages or ""),
+        )
+    except (ValueError, KeyError, TypeError) as exc:  # orjson's error is a ValueError
+        raise StoreError(f"{path}: session {session_id} holds what was never written to it; delete it.") from exc
+
+
+def delete_idle(session_id: UUID, since: float, connection: sqlite3.Connection) -> None:
+    """The session is deleted, unless it had a turn after `since`."""
+    connection.execute("DELETE FROM sessions WHERE id = ? AND last_active_at <= ?", (session_id.bytes, since))
+
+
+def find_endpoints(connection: sqlite3.Connection) -> list[bytes]:
+    """Every endpoint that has a session: a look into the index for each, however many sessions there are."""
+    query = """
+        WITH RECURSIVE found (endpoint) AS (
+            SELECT min(endpoint) FROM sessions
+            UNION ALL
+            SELECT (SELECT min(endpoint) FROM sessions WHERE endpoint > found.endpoint)
+            FROM found WHERE endpoint IS NOT NULL
+        )
+        SELECT endpoint FROM found WHERE endpoint IS NOT NULL
+    """
+    return [endpoint for (endpoint,) in connection.execute(query)]
+
+
+def find_expired(before: Mapping[bytes, float], connection: sqlite3.Connection) -> list[int]:
+    """At most PURGE_SESSIONS sessions (their numbers) of these endpoints without a turn since the endpoint's time."""
+    found: list[int] = []
+    for endpoint, at in before.items():
+        query = "SELECT number FROM sessions WHERE endpoint = ? AND last_active_at < ? LIMIT ?"
+        found += [number for (number,) in connection.execute(query, (endpoint, at, PURGE_SESSIONS - len(found)))]
+        if len(found) == PURGE_SESSIONS:
+            break
+    return found
+
+
+def delete_sessions(numbers: Sequence[int], before: float, connection: sqlite3.Connection) -> None:
+    """These sessions are deleted with their messages; not one that had a turn since `before`."""
+    connection.execute(
+        "DELETE FROM sessions WHERE number IN (SELECT value FROM json_each(?)) AND last_active_at < ?",
+        (orjson.dumps(list(numbers)).decode("ascii"), before),
+    )
+
+
+def _encode_message(message: Message) -> dict[str, Json]:
+    shape: dict[str, Json] = {"role": message.role, "content": message.content}
+    if message.name is not None:
+        shape["name"] = message.name
+    if message.tool_calls:
+        shape["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id is not None:
+        shape["tool_call_id"] = message.tool_call_id
+    return shape
+
+
+def _decode_messages(text: str) -> tuple[Message, ...]:
+    # `group_concat` promises no order.
+    placed = sorted(orjson.loads(f"[{text}]"), key=lambda pair: int(pair[0]))
+    return tuple([_decode_message(shape) for _, shape in placed])
+
+
+def _decode_message(shape: dict[str, Json]) -> Message:
+    content = shape["content"]
+    if len(shape) == 2 and isinstance(content, str):
+        return Message(shape["role"], content)
+    calls = [
+        ToolCall(call["id"], call["function"]["name"], call["function"]["arguments"])
+        for call in shape.get("tool_calls", ())
+    ]
+    return Message(
+        role=shape["role"],
+        content=tuple(content) if isinstance(content, list) else content,
+        name=shape.get("name"),
+        tool_calls=tuple(calls),
+        tool_call_id=shape.get("tool_call_id"),
+    )
