@@ -58,6 +58,15 @@ def take(buckets: Buckets, limits: tuple[tuple[int, float], ...]) -> Callable[[]
     return lambda: buckets.take(KEY, limits, time.monotonic())
 
 
+def take_and_give(buckets: Buckets, limits: tuple[tuple[int, float], ...]) -> Callable[[], None]:
+    def call() -> None:
+        now = time.monotonic()
+        buckets.take(KEY, limits, now)
+        buckets.give(KEY, limits, now, 1)
+
+    return call
+
+
 def reserve_and_settle(spend: Spend) -> Callable[[], None]:
     def call() -> None:
         spend.reserve(KEY, MONTH, AMOUNT, BUDGET)
@@ -130,6 +139,7 @@ def measure(path: Path, segment: Segment, seconds: float) -> None:
     show("take, minute and hour, one process's own", rounds_us(take(LocalBuckets(), MINUTE_AND_HOUR), seconds))
     show("take, minute", rounds_us(take(buckets, MINUTE), seconds))
     show("take, minute and hour", rounds_us(take(buckets, MINUTE_AND_HOUR), seconds))
+    show("take + give, minute and hour", rounds_us(take_and_give(buckets, MINUTE_AND_HOUR), seconds))
     show("peek, minute and hour", rounds_us(lambda: buckets.peek(KEY, MINUTE_AND_HOUR, time.monotonic()), seconds))
     show("reserve + settle, one process's own", rounds_us(reserve_and_settle(LocalSpend()), seconds))
     show("reserve + settle, 1 worker", rounds_us(reserve_and_settle(spend), seconds))

@@ -223,11 +223,12 @@ def share_memory(segment: Segment, settings: Settings) -> Memory:
 
 
 async def watch_shared_memory(segment: Segment, spend: SharedSpend) -> None:
-    """Take back what dead workers had reserved, and say it when somebody took the file away."""
+    """Take back what dead workers had reserved, and say what went wrong in the file, or that it was taken away."""
     is_current = True
     while True:
         await trio.sleep(REAP_EVERY_S)
         spend.reap()
+        segment.tell_counters()
         if is_current and not segment.is_current():
             is_current = False
             logger.error("the shared file of limits was replaced: this worker counts apart until it is reloaded")

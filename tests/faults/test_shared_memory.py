@@ -240,6 +240,25 @@ def test_stopped_holder_stops_nobody(start: Start, path: Path) -> None:
         assert 0 == buckets.peek(work.KEY, work.FEW, work.NOW)[0].remaining
 
 
+def test_stopped_spender_stops_nobody(start: Start, path: Path) -> None:
+    stopped = start(work.stop_in_reserve)
+    go(stopped)
+    _, status = os.waitpid(stopped.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+
+    with closing(work.open_here(path)) as segment:
+        spend, reserved = SharedSpend(segment), 0
+        while spend.reserve(work.KEY, work.MONTH, work.RESERVED, work.BUDGET) is None:
+            reserved += work.RESERVED
+        stopped.send_signal(signal.SIGCONT)
+        was_refused = hear(stopped)
+
+        # Continued, it finds out that others decided meanwhile, undoes its reservation and is refused.
+        assert (work.BUDGET, b"1", 1) == (reserved, was_refused, segment.counters.takeovers)
+        assert (0, work.BUDGET) == spend.read(work.KEY, work.MONTH)
+        go(stopped)
+
+
 def test_stopped_holder_may_be_killed(start: Start, path: Path) -> None:
     stopped = start(work.stop_in_take)
     go(stopped)

@@ -170,6 +170,24 @@ def stop_in_take(path: Path) -> None:
         say(b"%d" % admitted)
 
 
+def stop_in_reserve(path: Path) -> None:
+    """Stop with the budget held, before the reservation is written; say what became of it when continued."""
+    with closing(open_here(path)) as segment:
+        spend = SharedSpend(segment)
+        spend.reserve(KEY, MONTH, 0, BUDGET)
+        write = segment.write
+
+        def stop_and_write(*arguments: object) -> None:
+            segment.write = write  # type: ignore[method-assign]
+            os.kill(os.getpid(), signal.SIGSTOP)
+            write(*arguments)  # type: ignore[arg-type]
+
+        segment.write = stop_and_write  # type: ignore[assignment, method-assign]
+        refused = spend.reserve(KEY, MONTH, RESERVED, BUDGET)
+        say(b"%d" % (refused is not None))
+        sys.stdin.readline()
+
+
 def open_and_reserve(path: Path) -> None:
     """Open the file, as one of several at once; say whether it was new to us, and leave a mark in it."""
     with closing(open_here(path)) as segment:
@@ -186,6 +204,7 @@ ACTIONS: dict[str, Callable[[Path], None]] = {
         take_for_ever,
         spend_for_ever,
         stop_in_take,
+        stop_in_reserve,
         open_and_reserve,
         probe_at_once,
         fail_for_ever,

@@ -19,7 +19,7 @@ import struct
 from hashlib import blake2b
 from pathlib import Path
 
-from attrs import define
+from attrs import define, evolve
 
 from pg_trio.errors import Overloaded
 from pg_trio.shared_memory.byte_lock import ByteLock
@@ -76,6 +76,7 @@ class Segment:
         self.path = path
         self.is_new = is_new
         self.counters = Counters()
+        self._told = Counters()
         self.memory = mmap.mmap(descriptor, 0)
         self.slots = (len(self.memory) - HEADER_BYTES) // SLOT_BYTES
 
@@ -91,6 +92,20 @@ class Segment:
             return os.path.samestat(os.stat(self.path), os.fstat(self.descriptor))
         except FileNotFoundError:
             return False
+
+    def tell_counters(self) -> None:
+        """The log says what went wrong here, if anything has since it last did."""
+        if self.counters == self._told:
+            return
+        self._told = evolve(self.counters)
+        logger.warning(
+            "%s, since this worker began: %d requests found no free slot, %d were given up because stopped workers held"
+            " their limit or budget, %d places were taken over from one",
+            self.path,
+            self._told.table_full,
+            self._told.stuck,
+            self._told.takeovers,
+        )
 
     def find_slot(self, kind: int, key: bytes, seat: int = 0) -> int:
         """The offset of the key's slot, claimed if it had none. Raises Overloaded if the table is full."""

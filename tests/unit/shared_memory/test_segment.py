@@ -246,3 +246,17 @@ def test_closing_twice_changes_nothing(path: Path) -> None:
     segment.close()
 
     assert segment.memory.closed
+
+
+def test_what_went_wrong_is_told_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with closing(open_segment(path, slots=16)) as segment:
+        segment.tell_counters()
+        segment.counters.takeovers += 1
+        segment.tell_counters()
+        segment.tell_counters()
+        segment.counters.table_full += 3
+        segment.tell_counters()
+
+    told = [record.getMessage().partition("began: ")[2] for record in caplog.records]
+    assert ["0 requests", "3 requests"] == [text[:10] for text in told]
+    assert told[0].endswith("1 places were taken over from one")

@@ -1,0 +1,1 @@
+"""`scripts/bench/state`: limits and budgets of several real workers."""
