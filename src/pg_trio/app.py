@@ -26,9 +26,9 @@ from pg_trio.config.location import find_configuration
 from pg_trio.config.settings import Settings
 from pg_trio.config.time_zone import find_zone
 from pg_trio.domain.call import Answer, Call
-from pg_trio.domain.project import Caller, Endpoint, Token
+from pg_trio.domain.project import Caller, Candidate, Credential, Endpoint, Token
 from pg_trio.domain.upstream import Transport
-from pg_trio.errors import Overloaded, StoreError
+from pg_trio.errors import ConfigError, Overloaded, StoreError
 from pg_trio.pipeline import Pipeline
 from pg_trio.providers import adapter_for
 from pg_trio.racing.large_work import LargeWork
@@ -55,6 +55,7 @@ from pg_trio.store.log import LogStore
 from pg_trio.store.sessions import SessionStore
 from pg_trio.store.tokens import TokenStore
 from pg_trio.transport.direct import DirectTransport
+from pg_trio.transport.prewarm import WarmAddress, keep_warm
 from pg_trio.web.asgi import AsgiApp, AsgiEvent, GatewayRoutes, Receive, Scope, Send
 from pg_trio.web.introspection import make_web_app
 
@@ -127,7 +128,7 @@ class GatewayLifespan:
         async with AsyncExitStack() as stack:
             try:
                 gateway, tasks = await open_gateway(self._settings, stack)
-            except StoreError as error:
+            except (ConfigError, StoreError) as error:
                 await receive()
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return
@@ -151,14 +152,12 @@ async def open_gateway(
     log = await LogStore.open(settings.gateway)
     stack.push_async_callback(log.aclose)
     direct = DirectTransport(settings.upstream)
+    stack.push_async_callback(direct.aclose)
     transports: dict[str, Transport] = {"direct": direct}
-    if any(credential.transport == "httpx" for credential in settings.credentials.values()):
-        # Loaded only where somebody uses it: it is 4 MB of every worker.
-        from pg_trio.transport.httpx_transport import HttpxTransport
-
-        transports["httpx"] = HttpxTransport(settings.upstream)
-    for transport in transports.values():
-        stack.push_async_callback(transport.aclose)
+    for credential in settings.credentials.values():
+        if credential.transport == "httpx" and credential.carrier not in transports:
+            transports[credential.carrier] = open_httpx(credential, settings)
+            stack.push_async_callback(transports[credential.carrier].aclose)
     endpoints = [endpoint for project in settings.projects.values() for endpoint in project.endpoints.values()]
     # The file is made only where somebody uses it.
     sessions: SessionStore | None = None
@@ -173,6 +172,7 @@ async def open_gateway(
     stack.callback(segment.close)
     spend = SharedSpend(segment)
     stack.callback(spend.close)
+    memory = share_memory(segment, settings)
     pipeline = Pipeline(
         settings=settings.gateway,
         admission=Admission(settings.gateway.max_concurrent_requests),
@@ -187,7 +187,7 @@ async def open_gateway(
             Exchange(adapter_for, transports, time.time, large_work),
             settings.disabled_providers,
             settings.gateway.hedge_budget_percent / 100,
-            share_memory(segment, settings),
+            memory,
         ),
         large_work=large_work,
         log=Log(log, settings.gateway.log_body_chars),
@@ -196,6 +196,7 @@ async def open_gateway(
     gateway = RunningGateway(pipeline, tokens, settings.disabled_providers)
     tasks: list[Callable[[], Awaitable[None]]] = [tokens.watch, log.write, log.retention.run, direct.run]
     tasks.append(partial(watch_shared_memory, segment, spend))
+    tasks.append(partial(keep_warm, direct, list_warm(settings, memory)))
     if sessions is not None:
         tasks += [sessions.write, sessions.purge]
     return gateway, tasks
@@ -208,6 +209,43 @@ def session_keep_s(endpoints: Iterable[Endpoint]) -> dict[UUID, float]:
         for endpoint in endpoints
         if endpoint.sessions_enabled
     }
+
+
+def open_httpx(credential: Credential, settings: Settings) -> Transport:
+    """The transport of a credential. Raises ConfigError if a certificate or key of it cannot be used."""
+    # Loaded only where somebody uses it: it is 4 MB of every worker.
+    from pg_trio.transport.httpx_transport import HttpxTransport
+
+    try:
+        return HttpxTransport(settings.upstream, options=credential.httpx)
+    except ValueError as exc:
+        raise ConfigError(f"credential {credential.name}", [str(exc)]) from exc
+
+
+def list_warm(settings: Settings, memory: Memory) -> list[WarmAddress]:
+    """The addresses to which connections are kept open: of credentials that say so and that an endpoint asks."""
+    endpoints = [endpoint for project in settings.projects.values() for endpoint in project.endpoints.values()]
+    candidates = {
+        candidate
+        for endpoint in endpoints
+        for candidate in endpoint.candidates
+        if candidate.credential.prewarm_connections and candidate.provider not in settings.disabled_providers
+    }
+    return [
+        WarmAddress(
+            url=credential.base_url,
+            # More would be closed as soon as they are idle.
+            count=min(credential.prewarm_connections, settings.upstream.pool_idle_connections),
+            allow_private=credential.allow_private_addresses,
+            may_ask=partial(_may_ask_one, memory, [one for one in candidates if one.credential == credential]),
+        )
+        for credential in {candidate.credential for candidate in candidates}
+    ]
+
+
+def _may_ask_one(memory: Memory, candidates: Sequence[Candidate]) -> bool:
+    now = trio.current_time()
+    return any(memory.breakers.may_ask(candidate, now) for candidate in candidates)
 
 
 def share_memory(segment: Segment, settings: Settings) -> Memory:

@@ -1,15 +1,21 @@
-"""What only the httpx transport is for: proxies from the environment; and its slots."""
+"""What only the httpx transport is for: proxies, certificates of one's own, HTTP/2; and its slots."""
 
 from __future__ import annotations
+
+import ssl
+from base64 import b64encode
 
 import pytest
 import trio
 import trio.testing
 
+from pg_trio.domain.project import HttpxOptions
+from pg_trio.domain.secret import Secret
 from pg_trio.domain.upstream import WireRequest
+from pg_trio.errors import AttemptFailed
 from pg_trio.transport.httpx_transport import HttpxTransport
-from tests.contract.conftest import SMALL, Caller, Serve
-from tests.contract.fault_server import LIMIT_S, answer_with, answers, answers_once
+from tests.contract.conftest import SMALL, Caller, Certificates, Serve
+from tests.contract.fault_server import LIMIT_S, Peer, answer_with, answers, answers_once
 
 GOOD = answer_with(b"good")
 
@@ -26,6 +32,94 @@ async def test_proxy_of_environment_is_used(serve: Serve, monkeypatch: pytest.Mo
     assert b"good" == fetched.body
     assert proxy.peers[0].requests[0].startswith(b"POST http://api.example/v1 HTTP/1.1\r\n")
     await caller.transport.aclose()
+
+
+async def test_configured_proxy_is_used_with_its_password(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy, other = await serve(answers(GOOD)), await serve(answers(GOOD))
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{other.port}")
+    options = HttpxOptions(proxy=Secret(f"http://me:pa55@127.0.0.1:{proxy.port}"))
+    caller = Caller("httpx", HttpxTransport(SMALL, options=options))
+
+    fetched = await caller.fetch("http://api.example/v1", allow_private=False)
+
+    assert b"good" == fetched.body
+    assert b"proxy-authorization: basic " + b64encode(b"me:pa55").lower() in proxy.peers[0].requests[0].lower()
+    assert [] == other.peers
+    await caller.transport.aclose()
+
+
+async def test_own_authority_alone_is_trusted(
+    serve: Serve, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    server = await serve(answers(GOOD), answers(GOOD), tls=certificates.server_context())
+    plain = Caller("httpx", HttpxTransport(SMALL))
+    trusting = Caller("httpx", HttpxTransport(SMALL, options=HttpxOptions(ca_pem=certificates.certificate.read_text())))
+
+    with pytest.raises(AttemptFailed, match=r"certificate verify failed|self.signed"):
+        await plain.fetch(server.url)
+    fetched = await trusting.fetch(server.url)
+
+    assert b"good" == fetched.body
+    await plain.transport.aclose()
+    await trusting.transport.aclose()
+
+
+async def test_client_certificate_is_shown(
+    serve: Serve, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    context = certificates.server_context()
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(certificates.certificate)
+    server = await serve(answers(GOOD), answers(GOOD), tls=context)
+    pem = certificates.certificate.read_text()
+    without = Caller("httpx", HttpxTransport(SMALL, options=HttpxOptions(ca_pem=pem)))
+    options = HttpxOptions(ca_pem=pem, certificate_pem=pem, key_pem=Secret(certificates.key.read_text()))
+    known = Caller("httpx", HttpxTransport(SMALL, options=options))
+
+    with pytest.raises(AttemptFailed):
+        await without.fetch(server.url)
+    fetched = await known.fetch(server.url)
+
+    assert b"good" == fetched.body
+    await without.transport.aclose()
+    await known.transport.aclose()
+
+
+@pytest.mark.parametrize(("http2", "spoken"), [(True, "h2"), (False, "http/1.1")])
+async def test_http2_is_spoken_unless_switched_off(
+    serve: Serve, certificates: Certificates, monkeypatch: pytest.MonkeyPatch, http2: bool, spoken: str
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    chosen: list[str | None] = []
+
+    async def note_protocol(peer: Peer) -> None:
+        assert isinstance(peer.stream, trio.SSLStream)
+        await peer.stream.do_handshake()
+        chosen.append(peer.stream.selected_alpn_protocol())
+
+    context = certificates.server_context()
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    server = await serve(note_protocol, tls=context)
+    options = HttpxOptions(ca_pem=certificates.certificate.read_text(), http2=http2)
+    caller = Caller("httpx", HttpxTransport(SMALL, options=options))
+
+    with pytest.raises(AttemptFailed):
+        await caller.fetch(server.url)
+
+    assert [spoken] == chosen
+    await caller.transport.aclose()
+
+
+def test_key_of_another_certificate_is_refused(certificates: Certificates) -> None:
+    pem = certificates.certificate.read_text()
+    key = "-----BEGIN PRIVATE KEY-----\nbm9uZQ==\n-----END PRIVATE KEY-----\n"
+
+    with pytest.raises(ValueError, match="client_certificate and client_key cannot be used together") as caught:
+        HttpxTransport(SMALL, options=HttpxOptions(certificate_pem=pem, key_pem=Secret(key)))
+
+    assert "bm9uZQ" not in str(caught.value)
 
 
 async def test_calls_beyond_slots_wait(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

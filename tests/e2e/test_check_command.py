@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.config import ENDPOINT, KEY, SOUND
+from tests.support.config import CREDENTIAL, ENDPOINT, KEY, SOUND
 
 # Far above the half second it takes to import everything on a busy machine.
 LIMIT_S = 60
@@ -70,3 +70,14 @@ def test_missing_file(tmp_path: Path) -> None:
 
     assert (1, "") == (done.returncode, done.stdout)
     assert "does not exist" in done.stderr
+
+
+def test_certificate_that_is_none_is_found(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\nbm9uZQ==\n-----END CERTIFICATE-----\n")
+    path = tmp_path / "pg.toml"
+    path.write_text(CREDENTIAL + 'transport = "httpx"\nca_file = "file:ca.pem"\n')
+
+    done = check("--config", str(path))
+
+    assert (1, "") == (done.returncode, done.stdout)
+    assert f"{path}: 1 mistake\n  credential main: ca_file holds no certificates that can be used" in done.stderr

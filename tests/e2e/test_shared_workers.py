@@ -25,5 +25,33 @@ async def test_breaker_of_one_worker_holds_for_the_other(nursery: trio.Nursery, 
     await second.stop()
 
 
+async def test_connections_are_opened_before_they_are_needed(nursery: trio.Nursery, tmp_path: Path) -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    credential = f"""
+[[credentials]]
+name = "warm"
+provider = "openai"
+api_key = "sk-warm-key-0000"
+base_url = "http://127.0.0.1:{port}/v1"
+prewarm_connections = 3
+"""
+    gateway = await start_gateway(
+        nursery, tmp_path, credential + project() + endpoint("ask", failover=[{"credential": "warm", "model": "any"}])
+    )
+
+    with trio.fail_after(10):
+        streams = [await listener.accept() for _ in range(3)]
+    with trio.move_on_after(1.5) as quiet:
+        await listener.accept()
+
+    assert quiet.cancelled_caught
+    await gateway.stop()
+    assert [b""] * 3 == [await stream.receive_some() for stream in streams]
+    for stream in streams:
+        await stream.aclose()
+    await listener.aclose()
+
+
 def _candidate(model: str) -> dict[str, str]:
     return {"credential": "sim", "model": model}

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from pg_trio.config import Configuration, read_configuration
 from pg_trio.config.location import CONFIG_VARIABLE, find_configuration
+from pg_trio.config.settings import Settings
 from pg_trio.errors import ConfigError
+from pg_trio.transport.tls import client_context
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -30,8 +32,24 @@ def run(arguments: argparse.Namespace) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
+    mistakes = check_certificates(configuration.settings)
+    if mistakes:
+        print(ConfigError(str(path), mistakes), file=sys.stderr)
+        return 1
     print(summarize(str(path), configuration))
     return 0
+
+
+def check_certificates(settings: Settings) -> list[str]:
+    """What is wrong with certificates and keys that only OpenSSL can tell."""
+    mistakes = []
+    for credential in settings.credentials.values():
+        if credential.httpx is not None:
+            try:
+                client_context(credential.httpx)
+            except ValueError as error:
+                mistakes.append(f"credential {credential.name}: {error}")
+    return mistakes
 
 
 def summarize(source: str, configuration: Configuration) -> str:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path as FilePath
+from collections.abc import Sequence
 from urllib.parse import SplitResult, urlsplit
 
-from attrs import frozen
-
 from pg_trio.config.bounds import show
+from pg_trio.config.httpx_options import resolve_httpx_options
 from pg_trio.config.mistakes import Mistakes, Path, suggest
-from pg_trio.config.reading import read_secret
+from pg_trio.config.reading import Outside, read_secret
 from pg_trio.config.tables import CredentialTable
 from pg_trio.domain.project import Credential
 from pg_trio.domain.provider import PROVIDERS, Provider
@@ -30,18 +28,10 @@ _PRIVATE_NETWORKS = tuple(
 _METADATA_NETWORKS = (ipaddress.ip_network("fd00:ec2::/32"),)
 
 # Settings that Credential has under the same name and that need nothing but their own check.
-_COPIED = ("max_concurrent", "max_waiting", "slot_wait_ms")
+_COPIED = ("max_concurrent", "max_waiting", "slot_wait_ms", "prewarm_connections")
 
 # A name or an IPv4 address, or (between brackets, which urlsplit has checked and taken off) an IPv6 address.
 _HOST = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
-
-
-@frozen(slots=True)
-class Outside:
-    """Where secrets come from: files relative to `folder`, variables of `environ`."""
-
-    folder: FilePath
-    environ: Mapping[str, str]
 
 
 def resolve_credentials(
@@ -85,6 +75,9 @@ def _resolve(table: CredentialTable, path: Path, outside: Outside, mistakes: Mis
         for setting in ("max_waiting", "slot_wait_ms"):
             if getattr(table, setting) is not None:
                 mistakes.add((*path, setting), "only together with max_concurrent")
+    if table.transport == "httpx" and table.prewarm_connections:
+        mistakes.add((*path, "prewarm_connections"), 'only with transport = "direct"')
+    options = resolve_httpx_options(table, path, outside, mistakes)
     given = {setting: getattr(table, setting) for setting in _COPIED}
     allows = table.allow_private_addresses
     return Credential(
@@ -94,6 +87,7 @@ def _resolve(table: CredentialTable, path: Path, outside: Outside, mistakes: Mis
         api_key=key,
         transport=table.transport or "direct",
         allow_private_addresses=_is_private(url.hostname or "") if allows is None else allows,
+        httpx=options,
         **{setting: value for setting, value in given.items() if value is not None},
     )
 

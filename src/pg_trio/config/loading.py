@@ -10,12 +10,12 @@ from uuid import UUID
 
 from attrs import evolve, frozen
 
-from pg_trio.config.credentials import Outside, find_provider, resolve_credentials
+from pg_trio.config.credentials import find_provider, resolve_credentials
 from pg_trio.config.environment import overlay_environment
 from pg_trio.config.guardrails import narrow_rules
 from pg_trio.config.mistakes import Mistakes
 from pg_trio.config.projects import Resolver
-from pg_trio.config.reading import MAX_CONFIG_BYTES, parse_toml, read_text
+from pg_trio.config.reading import MAX_CONFIG_BYTES, Outside, parse_toml, read_text
 from pg_trio.config.schemas import SchemaReader
 from pg_trio.config.settings import GatewaySettings, ServerSettings, Settings, UpstreamSettings
 from pg_trio.config.structuring import structure_sound

@@ -101,6 +101,14 @@ class CredentialTable:
     # 0: nobody waits.
     max_waiting: Annotated[int, Between(0, 1_000_000)] | None = None
     slot_wait_ms: Milliseconds | None = None
+    # 1,000: more handshakes at every start than any provider likes.
+    prewarm_connections: Annotated[int, Between(0, 1_000)] | None = None
+    # It may hold a password.
+    proxy: str | None = field(default=None, repr=False)
+    http2: bool | None = None
+    ca_file: str | None = field(default=None, repr=False)
+    client_certificate: str | None = field(default=None, repr=False)
+    client_key: str | None = field(default=None, repr=False)
 
 
 @frozen(slots=True)

@@ -26,11 +26,26 @@ SCOPES: tuple[str, ...] = ("chat", "models", "admin", "proxy", "mcp")
 
 
 @frozen(slots=True)
+class HttpxOptions:
+    """How the httpx transport reaches one credential's provider. Certificates and keys are PEM texts.
+
+    `proxy` is a URL, which may hold a password; None: that of the environment. `http2` is spoken where it is offered.
+    """
+
+    proxy: Secret | None = None
+    http2: bool = True
+    ca_pem: str | None = field(default=None, repr=False)
+    certificate_pem: str | None = field(default=None, repr=False)
+    key_pem: Secret | None = None
+
+
+@frozen(slots=True)
 class Credential:
     """A named key to a provider. `base_url` has no trailing slash; `api_key` is None only where none is needed.
 
     `transport` names the implementation that carries its calls. `allow_private_addresses` lets it reach loopback and
     private networks; the configuration turns it on by itself where `base_url` names such an address literally.
+    `httpx` is None where that transport needs no options. `prewarm_connections` idle ones are kept open in each worker.
     `max_concurrent` calls may be under way at once in one worker (None: any number), and `max_waiting` wait for one to
     end, each at most `slot_wait_ms`.
     """
@@ -44,6 +59,13 @@ class Credential:
     max_concurrent: int | None = None
     max_waiting: int = 100
     slot_wait_ms: int = 1_000
+    prewarm_connections: int = 0
+    httpx: HttpxOptions | None = field(default=None, eq=False)
+
+    @property
+    def carrier(self) -> str:
+        """The name of the transport that carries its calls: one of its own where it has options."""
+        return self.transport if self.httpx is None else f"{self.transport} of {self.name}"
 
     def fingerprint(self) -> bytes:
         """16 bytes that differ where the address or the key does; the key cannot be told from them."""

@@ -61,6 +61,7 @@ class DirectTransport:
     async def prewarm(self, url: str, count: int, allow_private: bool = False) -> int:
         """Open connections until `count` are idle for the URL's origin; how many are. One that fails is missing."""
         origin = find_route(url, allow_private).origin
+        self._pool.prune(trio.current_time())
 
         async def open_one() -> None:
             try:

@@ -1,4 +1,4 @@
-"""The transport over httpx: for proxies from the environment, HTTP/2 and client certificates.
+"""The transport over httpx: for proxies, HTTP/2, client certificates and authorities of one's own.
 
 Rules:
 1. The pool never queues: a bounded httpx pool under cancellation ends in PoolTimeout for ever (encode/httpcore #1093).
@@ -20,6 +20,7 @@ import httpx
 import trio
 
 from pg_trio.config.settings import UpstreamSettings
+from pg_trio.domain.project import HttpxOptions
 from pg_trio.domain.upstream import WireRequest
 from pg_trio.errors import UpstreamBroken, UpstreamNonsense, UpstreamUnreachable
 from pg_trio.transport.addresses import is_literal, is_public
@@ -41,14 +42,20 @@ class HttpxTransport:
     """
 
     def __init__(
-        self, settings: UpstreamSettings, slots: int = SLOTS, tls_context: ssl.SSLContext | None = None
+        self,
+        settings: UpstreamSettings,
+        slots: int = SLOTS,
+        tls_context: ssl.SSLContext | None = None,
+        options: HttpxOptions | None = None,
     ) -> None:
+        """Raises ValueError if a certificate or key of the options cannot be used."""
         self._settings = settings
         self._slots = trio.CapacityLimiter(slots)
-        tls_context = tls_context or client_context()
+        options = options or HttpxOptions()
+        tls_context = tls_context or client_context(options)
         # Two pools, so that a call which may not reach a private address never finds a connection to one.
-        self._public = _open_client(settings, tls_context)
-        self._private = _open_client(settings, tls_context)
+        self._public = _open_client(settings, tls_context, options)
+        self._private = _open_client(settings, tls_context, options)
 
     async def open_response(self, request: WireRequest) -> HttpxResponse:
         """Send the request and wait for the answer's head; see `domain.upstream.Transport`."""
@@ -178,10 +185,11 @@ class _OneWrite(httpx.AsyncByteStream):
         return body
 
 
-def _open_client(settings: UpstreamSettings, tls_context: ssl.SSLContext) -> httpx.AsyncClient:
+def _open_client(settings: UpstreamSettings, tls_context: ssl.SSLContext, options: HttpxOptions) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         verify=tls_context,
-        http2=find_spec("h2") is not None,
+        http2=options.http2 and find_spec("h2") is not None,
+        proxy=options.proxy.reveal() if options.proxy is not None else None,
         follow_redirects=False,
         trust_env=True,
         headers={"accept-encoding": "identity"},

@@ -185,3 +185,64 @@ def test_provider_switched_off() -> None:
     settings = read("[providers.groq]\nenabled = false\n[providers.openai]\nenabled = true\n[providers.ollama]\n")
 
     assert frozenset({"groq"}) == settings.disabled_providers
+
+
+# ── what only the httpx transport has ────────────────────────────────────────────────────────────────────────────────
+
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nbm9uZQ==\n-----END CERTIFICATE-----\n"
+PRIVATE_KEY = "-----BEGIN EC PRIVATE KEY-----\nc2VjcmV0\n-----END EC PRIVATE KEY-----\n"
+
+
+def over_httpx(*lines: str) -> str:
+    return CREDENTIAL + 'transport = "httpx"\n' + "".join(f"{line}\n" for line in lines)
+
+
+def test_httpx_options_from_files_and_environment(tmp_path: Path) -> None:
+    (tmp_path / "me.pem").write_text(CERTIFICATE)
+    (tmp_path / "ca.pem").write_text(CERTIFICATE)
+    lines = ["client_certificate = 'file:me.pem'", "client_key = 'env:K'", "ca_file = 'file:ca.pem'"]
+
+    options = credential(
+        over_httpx(*lines, "http2 = false", "proxy = 'env:P'"),
+        {"K": PRIVATE_KEY, "P": "http://me:pa55@proxy.example:3128"},
+        tmp_path,
+    ).httpx
+
+    assert options is not None
+    assert options.key_pem is not None
+    assert options.proxy is not None
+    assert (CERTIFICATE, CERTIFICATE, PRIVATE_KEY) == (
+        options.certificate_pem,
+        options.ca_pem,
+        options.key_pem.reveal(),
+    )
+    assert ("http://me:pa55@proxy.example:3128", False) == (options.proxy.reveal(), options.http2)
+    assert not any(secret in repr(options) for secret in ("pa55", "c2VjcmV0"))
+
+
+def test_no_options_share_one_transport() -> None:
+    plain, own = credential(over_httpx()), credential(over_httpx("http2 = false"))
+
+    assert (None, "httpx") == (plain.httpx, plain.carrier)
+    assert "httpx of main" == own.carrier
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (CREDENTIAL + "http2 = false\n", 'http2: only with transport = "httpx"'),
+        (CREDENTIAL + "proxy = 'http://p.example:1'\n", 'proxy: only with transport = "httpx"'),
+        (CREDENTIAL + "ca_file = 'file:none'\n", 'ca_file: only with transport = "httpx"'),
+        (over_httpx("prewarm_connections = 2"), 'prewarm_connections: only with transport = "direct"'),
+        (over_httpx("client_key = 'env:K'"), "client_key: only together with client_certificate"),
+        (over_httpx("ca_file = 'ca.pem'"), "ca_file: write file:PATH or env:NAME"),
+        (over_httpx("ca_file = 'env:K'"), 'ca_file: environment variable "K" holds no CERTIFICATE in PEM form'),
+        (over_httpx("ca_file = 'env:NONE'"), 'ca_file: environment variable "NONE" is not set'),
+        (
+            over_httpx("proxy = 'socks5://me:pa55@p.example'"),
+            "proxy: a proxy is http://HOST:PORT or https://HOST:PORT, with USER:PASSWORD@ before it if need be",
+        ),
+    ],
+)
+def test_httpx_option_that_is_none(text: str, said: str) -> None:
+    assert [f"credentials[0].{said}"] == mistakes_in(text, {"K": PRIVATE_KEY})

@@ -44,7 +44,7 @@ class Exchange:
     async def fetch_reply(self, candidate: Candidate, prompt: Prompt) -> Reply:
         """The candidate's whole answer. Raises AttemptFailed."""
         adapter = self.adapters(candidate.provider)
-        transport = self.transports[candidate.credential.transport]
+        transport = self.transports[candidate.credential.carrier]
         response = await transport.open_response(adapter.build_request(prompt, candidate))
         try:
             return await self._read_reply(adapter, response, candidate)
@@ -59,7 +59,7 @@ class Exchange:
 
     async def _open_stream(self, candidate: Candidate, prompt: Prompt) -> OpenStream:
         adapter = self.adapters(candidate.provider)
-        transport = self.transports[candidate.credential.transport]
+        transport = self.transports[candidate.credential.carrier]
         response = await transport.open_response(adapter.build_request(prompt, candidate, stream=True))
         try:
             if not adapter.is_stream(response.status, response.headers, candidate):
