@@ -33,6 +33,7 @@ from pg_trio.pipeline import Pipeline
 from pg_trio.providers import adapter_for
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.racing.latency import LatencyBoard
+from pg_trio.server.http1.types import DOOR, Door
 from pg_trio.shared_memory.breaker_board import SharedBreakers
 from pg_trio.shared_memory.latency_counts import SharedLatencies
 from pg_trio.shared_memory.leases import Leases
@@ -56,7 +57,7 @@ from pg_trio.store.sessions import SessionStore
 from pg_trio.store.tokens import TokenStore
 from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.prewarm import WarmAddress, keep_warm
-from pg_trio.web.asgi import AsgiApp, AsgiEvent, GatewayRoutes, Receive, Scope, Send
+from pg_trio.web.asgi import AsgiApp, AsgiEvent, GatewayRoutes, Receive, Scope, Send, is_own_route
 from pg_trio.web.introspection import make_web_app
 
 logger = logging.getLogger("pg_trio")
@@ -135,6 +136,8 @@ class GatewayLifespan:
             async with trio.open_nursery() as nursery:
                 for task in tasks:
                     nursery.start_soon(task)
+                # For our own server, which can turn requests away for less than calling us costs.
+                scope.get("state", {})[DOOR] = Door(gateway.pipeline.admission, is_own_route)
                 self._routes.gateway = gateway
                 await self._routes(scope, receive, hold_last)
                 self._routes.gateway = None
@@ -173,9 +176,13 @@ async def open_gateway(
     spend = SharedSpend(segment)
     stack.callback(spend.close)
     memory = share_memory(segment, settings)
+    request_log = Log(log, settings.gateway.log_body_chars)
+    # Nobody's own deadline is to pass in the line.
+    shortest_ms = min([settings.gateway.admission_wait_ms, *(endpoint.deadline_ms for endpoint in endpoints)])
+    admission = Admission(settings.gateway.max_concurrent_requests, shortest_ms / 1000, request_log.note_shed)
     pipeline = Pipeline(
         settings=settings.gateway,
-        admission=Admission(settings.gateway.max_concurrent_requests),
+        admission=admission,
         authenticate=Authenticate(tokens, settings.projects),
         rate_limit=RateLimit(
             SharedBuckets(segment), Leases(spend), time.monotonic, settings.gateway.default_output_tokens
@@ -190,11 +197,11 @@ async def open_gateway(
             memory,
         ),
         large_work=large_work,
-        log=Log(log, settings.gateway.log_body_chars),
+        log=request_log,
         sessions=None if sessions is None else Sessions(sessions, time.time, settings.gateway.max_session_bytes),
     )
     gateway = RunningGateway(pipeline, tokens, settings.disabled_providers)
-    tasks: list[Callable[[], Awaitable[None]]] = [tokens.watch, log.write, log.retention.run, direct.run]
+    tasks: list[Callable[[], Awaitable[None]]] = [tokens.watch, log.write, log.retention.run, direct.run, admission.run]
     tasks.append(partial(watch_shared_memory, segment, spend))
     tasks.append(partial(keep_warm, direct, list_warm(settings, memory)))
     if sessions is not None:

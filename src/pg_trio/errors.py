@@ -442,8 +442,8 @@ class ProviderDisabled(OwnStateError):
 
 @define(slots=False, eq=False)
 class Overloaded(OwnStateError):
-    """More requests under way than `gateway.max_concurrent_requests`, and nothing was done for this one; or no slot of
-    the last candidate's credential (`max_concurrent`) came free in time."""
+    """The line in front of the gateway is too long (`gateway.admission_wait_ms`), and nothing was done for this one; or
+    no slot of the last candidate's credential (`max_concurrent`) came free in time."""
 
     status = 503
     retry_after_s: int

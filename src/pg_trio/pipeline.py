@@ -22,7 +22,7 @@ from pg_trio.racing.large_work import LargeWork
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate, find_endpoint
 from pg_trio.stages.budget import Budget, Reservation
-from pg_trio.stages.deadline import RequestDeadline
+from pg_trio.stages.deadline import RequestDeadline, client_deadline
 from pg_trio.stages.guardrails.stage import Guardrails
 from pg_trio.stages.log import Log, LogEntry
 from pg_trio.stages.prompt import apply_prompt
@@ -79,9 +79,12 @@ class Pipeline:
         Raises GatewayError for every deliberate failure before the first byte; the row is written either way.
         """
         head = call.head
+        if not self.admission.take():
+            # No row for what is turned away here: see admission.py.
+            await self.admission.wait(until=client_deadline(head))
         with (
-            self.log.open(call) as entry,
             self.admission,
+            self.log.open(call) as entry,
             RequestDeadline(head, self.settings.body_timeout_ms) as deadline,
         ):
             entry.begin("auth")

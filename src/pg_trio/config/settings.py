@@ -28,6 +28,8 @@ class GatewaySettings:
     body_timeout_ms: Milliseconds = 30_000
     # 1,000: Envoy's circuit breaker stops at 1,024 requests; past that a worker only makes everybody late.
     max_concurrent_requests: Annotated[int, Between(1, 1_000_000)] = 1_000
+    # The longest wait in line for a place. HAProxy's `timeout queue` is that of connecting, commonly 5 s.
+    admission_wait_ms: Milliseconds = 2_000
     # OpenAI takes 2,048 messages in an assistants thread's request; a chat longer than that is a mistake.
     max_messages: Annotated[int, Between(1, 1_000_000)] = 2_048
     # Levels of nesting in a request body. 64: PHP's json_decode stops at 512, MongoDB documents at 100.

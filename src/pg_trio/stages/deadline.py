@@ -91,6 +91,12 @@ class RequestDeadline:
             raise DeadlineExceeded(limit_ms) from None
 
 
+def client_deadline(head: RequestHead) -> float:
+    """Trio's clock at which the client's own limit passes; math.inf if it gave none, or one that is no limit."""
+    limit_ms = parse_timeout_ms(head.timeout_ms)
+    return math.inf if limit_ms is None else head.head_at + limit_ms / 1000
+
+
 def parse_timeout_ms(values: Sequence[str]) -> int | None:
     """The client's own limit from the values of `X-PG-Timeout-Ms`; None where there is none, or it is no limit."""
     if len(values) != 1:

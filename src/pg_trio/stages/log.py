@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from operator import sub
-from time import perf_counter
+from time import perf_counter, time
 from types import TracebackType
 from typing import Any, Protocol
+from uuid import uuid4
 
 import orjson
 import trio
@@ -19,7 +20,7 @@ from pg_trio.domain.log_row import Attempts, LogRow
 from pg_trio.domain.project import Caller, Candidate, Endpoint
 from pg_trio.domain.secret import mask_client_text
 from pg_trio.domain.stage_times import NO_TIMES, StageTimes
-from pg_trio.errors import ClientLeft, GatewayError, InternalError
+from pg_trio.errors import ClientLeft, GatewayError, InternalError, Overloaded
 
 # nginx's status for a client that closed the connection before it was answered.
 CLIENT_LEFT = 499
@@ -155,3 +156,15 @@ class Log:
     def open(self, call: Call) -> LogEntry:
         """An entry for the call."""
         return LogEntry(self._sink, call, self._body_chars)
+
+    def note_shed(self, count: int) -> None:
+        """One row for so many requests that were turned away unread: who asked for what is not known."""
+        row = LogRow(
+            request_id=uuid4(),
+            at=time(),
+            status=Overloaded.status,
+            latency_ms=0.0,
+            error_code=Overloaded.__name__,
+            error=f"{Overloaded.text} Requests turned away: {count}.",
+        )
+        self._sink.record(row)

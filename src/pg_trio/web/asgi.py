@@ -286,7 +286,16 @@ def match_route(scope: Scope) -> tuple[str, str | None] | None:
     """
     if scope["method"] != "POST":
         return None
-    path = (scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")).partition(b"?")[0]
+    return split_path((scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")).partition(b"?")[0])
+
+
+def is_own_route(method: str, path: bytes) -> bool:
+    """Whether a request of that method and raw path is one of `match_route`'s."""
+    return method == "POST" and split_path(path) is not None
+
+
+def split_path(path: bytes) -> tuple[str, str | None] | None:
+    """(project, slug) of the path of one of our own routes; see match_route."""
     if not path.startswith(b"/api/") or not path.isascii():
         return None
     project, _, rest = path[5:].decode("ascii").partition("/")

@@ -152,6 +152,11 @@ class Connection:
             self._parting = closing_error(ShuttingDown(), uuid4())
         self._end("the drain's time is over")
 
+    def note_turned_away(self) -> None:
+        """The doorkeeper has answered its request: it waits for another."""
+        self.idle = True
+        self.deadline = trio.current_time() + self._lane.idle_s
+
     def _end(self, reason: str) -> None:
         self._over = True
         if self._exchange is not None:
@@ -216,6 +221,9 @@ class Connection:
             if self._hand_over:
                 return None
             data = await self._recv()
+            doorkeeper = self._lane.doorkeeper
+            if doorkeeper is not None and doorkeeper.admission.full and data and not self._buffer:
+                data = await doorkeeper.meet(self, self._socket, data)
             if not data:
                 return None
             self._buffer += data

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Sequence
+from contextlib import nullcontext
 from uuid import UUID
 
 import trio
@@ -13,10 +14,11 @@ from pg_trio.config.settings import ServerSettings
 from pg_trio.server.http1.accepting import accept_connections
 from pg_trio.server.http1.connection import LINGER_S, Connection
 from pg_trio.server.http1.departures import Departures
+from pg_trio.server.http1.doorkeeper import Doorkeeper
 from pg_trio.server.http1.head import Refused
 from pg_trio.server.http1.line_budget import LineBudget
 from pg_trio.server.http1.open_connections import OpenConnections
-from pg_trio.server.http1.types import HandOver, Mount
+from pg_trio.server.http1.types import DOOR, Door, HandOver, Mount
 
 logger = logging.getLogger("pg_trio.server")
 
@@ -36,10 +38,12 @@ class Lane:
         connections: OpenConnections,
         departures: Departures,
         hand_over: HandOver,
+        doorkeeper: Doorkeeper | None = None,
     ) -> None:
         self.mount = mount
         self.settings = settings
         self.hand_over = hand_over
+        self.doorkeeper = doorkeeper
         self.head_s = settings.head_timeout_ms / 1000
         self.idle_s = settings.idle_timeout_ms / 1000
         self.write_s = settings.write_timeout_ms / 1000
@@ -78,6 +82,8 @@ class Lane:
     def drain(self) -> None:
         """From now on answers say `connection: close`; connections without a request close at once."""
         self.draining = True
+        if self.doorkeeper is not None:
+            self.doorkeeper.draining = True
         self._connections.drain()
 
 
@@ -97,10 +103,13 @@ async def serve_lane(  # noqa: PLR0913  # what a lane needs, each by name
     are closed at the drain's beginning. `hand_over` takes the connections that are HTTP/2 or WebSocket; it runs within
     the drain's limit too, and is told of the drain by whoever gave it.
     """
-    with Departures() as departures:
-        lane = Lane(mount, settings, connections, departures, hand_over)
+    door: Door | None = mount.state.get(DOOR)
+    with Departures() as departures, nullcontext() if door is None else Doorkeeper(door, settings) as doorkeeper:
+        lane = Lane(mount, settings, connections, departures, hand_over, doorkeeper)
         async with trio.open_nursery() as watching:
             watching.start_soon(departures.watch)
+            if doorkeeper is not None:
+                watching.start_soon(doorkeeper.run)
             async with trio.open_nursery() as serving:
                 async with trio.open_nursery() as accepting:
                     for listener in listeners:

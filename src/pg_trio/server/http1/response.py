@@ -18,9 +18,9 @@ import time
 from collections.abc import Mapping
 from email.utils import formatdate
 from http import HTTPStatus
-from uuid import UUID
+from uuid import UUID, uuid4
 
-from pg_trio.errors import GatewayError, error_body
+from pg_trio.errors import GatewayError, Overloaded, error_body
 from pg_trio.server.http1.types import Message
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -190,6 +190,26 @@ def refusal(status: int, text: str, request_id: UUID) -> bytes:
 def closing_error(error: GatewayError, request_id: UUID) -> bytes:
     """The same for a deliberate error."""
     return _closing_answer(error.status, error.headers(), error_body(error), request_id)
+
+
+class BusyAnswer:
+    """The whole answer to a request that is turned away, made of parts that are made once. It keeps the connection."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        error = Overloaded(retry_after_s)
+        body = error_body(error)
+        start = _STATUS_LINES[error.status] + b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body)
+        more = b"".join([f"{name.lower()}: {value}\r\n".encode("ascii") for name, value in error.headers().items()])
+        # The first half of an id is chance, the other counts on from chance: a fifth of what a new UUID costs.
+        first = uuid4()
+        self._start = start + more + f"x-request-id: {str(first)[:24]}".encode("ascii")
+        self._end = b"\r\n" + body
+        self._number = first.node
+
+    def make(self) -> bytes:
+        """The bytes for one request: their `x-request-id` is its own."""
+        self._number = (self._number + 1) & 0xFFFFFFFFFFFF
+        return b"%b%012x\r\n%b%b" % (self._start, self._number, http_date(), self._end)
 
 
 def _closing_answer(status: int, headers: Mapping[str, str], body: bytes, request_id: UUID) -> bytes:

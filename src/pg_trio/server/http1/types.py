@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from attrs import field, frozen
 
@@ -31,3 +31,35 @@ class Mount:
 
 # Takes a connected, non-blocking socket and the bytes read from it so far; owns both from then on.
 HandOver: TypeAlias = Callable[[socket.socket, bytes], Awaitable[None]]
+
+
+class Admission(Protocol):
+    """What the application says of its load."""
+
+    # `Retry-After` of those turned away.
+    retry_after_s: int
+
+    @property
+    def full(self) -> bool:
+        """Whether the next request should be turned away."""
+
+    @property
+    def room(self) -> int:
+        """How many more requests would be taken."""
+
+    def note_shed(self) -> None:
+        """One was turned away."""
+
+
+@frozen(slots=True)
+class Door:
+    """An application's leave to turn its requests away in its stead; it is in its lifespan's state under `DOOR`.
+
+    `covers` says of a method and a raw path whether that request may be.
+    """
+
+    admission: Admission
+    covers: Callable[[str, bytes], bool]
+
+
+DOOR = "pg_trio.door"

@@ -1,0 +1,232 @@
+"""Requests that the lane turns away in the application's stead: which are, which not, and the connection then."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import pytest
+import trio
+
+from pg_trio.config.settings import ServerSettings
+from pg_trio.server.http1.types import DOOR, Door, Receive, Scope, Send
+from tests.support.http_servers import ProbeApp, RawAnswer, RawClient, connected, echo, request, serving
+
+OVERLOADED = b'{"ok":false,"error":"Gateway is overloaded."}'
+ASK = request("/api/x", method="POST", body=b"question")
+
+
+class Gate:
+    """An application's load, as a test sets it."""
+
+    retry_after_s = 7
+
+    def __init__(self) -> None:
+        self.full = True
+        self.room = 0
+        self.shed = 0
+
+    def note_shed(self) -> None:
+        self.shed += 1
+
+    def open(self, room: int) -> None:
+        self.full, self.room = False, room
+
+
+class GatedApp(ProbeApp):
+    """Lets the server turn away POSTs under /api/."""
+
+    gate: Gate
+
+    async def _run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.gate = Gate()
+        scope["state"][DOOR] = Door(self.gate, lambda method, path: method == "POST" and path.startswith(b"/api/"))
+        await super()._run_lifespan(scope, receive, send)
+
+
+@asynccontextmanager
+async def crowded(
+    settings: ServerSettings | None = None, shutdown: trio.Event | None = None
+) -> AsyncIterator[tuple[GatedApp, RawClient]]:
+    """A client of a gateway that is full."""
+    app = GatedApp(echo)
+    async with serving("lane", app, settings, shutdown=shutdown) as port, connected(port) as client:
+        yield app, client
+
+
+def assert_turned_away(answer: RawAnswer) -> None:
+    assert (503, OVERLOADED, "7") == (answer.status, answer.body, answer.headers["retry-after"])
+    assert "application/json" == answer.headers["content-type"]
+    assert 4 == UUID(answer.headers["x-request-id"]).version
+
+
+async def test_full_turns_away_again_and_again() -> None:
+    async with crowded() as (app, client):
+        answers = []
+        for _ in range(3):
+            await client.send(ASK)
+            answers.append(await client.read_answer())
+
+    for answer in answers:
+        assert_turned_away(answer)
+    assert 3 == len({answer.headers["x-request-id"] for answer in answers})
+    assert 3 == app.gate.shed
+    assert [] == app.scopes
+
+
+async def test_room_serves_same_connection() -> None:
+    async with crowded() as (app, client):
+        await client.send(ASK)
+        assert_turned_away(await client.read_answer())
+        app.gate.open(room=1)
+        await client.send(ASK)
+        served = [await client.read_answer()]
+        await client.send(ASK)
+        served.append(await client.read_answer())
+
+    assert [(200, b"question")] * 2 == [(answer.status, answer.body) for answer in served]
+
+
+async def test_room_for_one_serves_one() -> None:
+    async with crowded() as (app, first), connected(first.stream.socket.getpeername()[1]) as second:
+        for client in (first, second):
+            await client.send(ASK)
+            assert_turned_away(await client.read_answer())
+        app.gate.room = 1
+        for client in (first, second):
+            await client.send(ASK)
+        statuses = [(await client.read_answer()).status for client in (first, second)]
+
+    # In one round of the doorkeeper or in two: never more than there was room for in each.
+    assert 200 in statuses
+    assert statuses.count(200) == len(app.scopes)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        request("/healthz"),
+        request("/other", method="POST", body=b"x"),
+        request("/api/x", method="PUT", body=b"x"),
+        request("/api/x", "Expect: 100-continue", method="POST"),
+        request("/api/x", "Connection: close", method="POST", body=b"x"),
+        request("/api/x", method="POST", body=b"x", version="1.0"),
+        request("/api/x", "Transfer-Encoding: chunked", method="POST") + b"0\r\n\r\n",
+        request("/api/x", method="POST", body=b"x" * 200_000),
+    ],
+)
+@pytest.mark.parametrize("turned_away_before", [False, True])
+async def test_other_requests_are_applications(other: bytes, turned_away_before: bool) -> None:
+    async with crowded() as (app, client):
+        if turned_away_before:
+            await client.send(ASK)
+            assert_turned_away(await client.read_answer())
+        await client.send(other)
+        answer = await client.read_answer()
+
+    assert 200 == answer.status
+    assert 1 == len(app.scopes)
+
+
+async def test_pipelined_are_all_answered_in_order() -> None:
+    async with crowded() as (_, client):
+        await client.send(ASK + request("/api/x", method="POST", body=b"second"))
+        answers = [await client.read_answer() for _ in range(2)]
+
+    assert [b"question", b"second"] == [answer.body for answer in answers]
+
+
+async def test_body_that_comes_late_is_dropped() -> None:
+    """What follows a refused request is read as what it is: nobody can hide a request in a body."""
+    body = request("/api/hidden", method="POST", body=b"hidden")
+    whole = request("/api/x", method="POST", body=body)
+    head = whole[: whole.index(b"\r\n\r\n") + 4]
+
+    async with crowded() as (app, client):
+        await client.send(head)
+        assert_turned_away(await client.read_answer())
+        await client.send(body[:10])
+        app.gate.open(room=5)
+        await client.send(body[10:] + ASK)
+        answer = await client.read_answer()
+
+    assert b"question" == answer.body
+    assert ["/api/x"] == [scope["path"] for scope in app.scopes]
+
+
+@pytest.mark.parametrize("turned_away_before", [False, True])
+async def test_malformed_is_refused_as_ever(turned_away_before: bool) -> None:
+    async with crowded() as (_, client):
+        if turned_away_before:
+            await client.send(ASK)
+            assert_turned_away(await client.read_answer())
+        await client.send(request("/api/x", "Content-Length: 1", "Content-Length: 2", method="POST"))
+        answer = await client.read_answer()
+        rest = await client.read_to_end()
+
+    assert (400, b"") == (answer.status, rest)
+
+
+async def test_head_in_pieces_is_served() -> None:
+    async with crowded() as (_, client):
+        await client.send(ASK)
+        assert_turned_away(await client.read_answer())
+        for number in range(len(ASK)):
+            await client.send(ASK[number : number + 1])
+        answer = await client.read_answer()
+
+    assert b"question" == answer.body
+
+
+async def test_idle_limit_holds_after_refusal() -> None:
+    async with crowded(ServerSettings(idle_timeout_ms=100)) as (_, client):
+        await client.send(ASK)
+        assert_turned_away(await client.read_answer())
+        rest = await client.read_to_end()
+
+    assert b"" == rest
+
+
+async def test_drain_closes_refused_connections() -> None:
+    shutdown = trio.Event()
+
+    async with crowded(shutdown=shutdown) as (_, client):
+        await client.send(ASK)
+        assert_turned_away(await client.read_answer())
+        shutdown.set()
+        rest = await client.read_to_end()
+
+    assert b"" == rest
+
+
+async def test_drain_takes_request_that_has_arrived() -> None:
+    """It is the application's then, whose answer ends the connection."""
+    shutdown = trio.Event()
+
+    async with crowded(shutdown=shutdown) as (_, client):
+        await client.send(ASK)
+        assert_turned_away(await client.read_answer())
+        await client.send(ASK)
+        shutdown.set()
+        answer = await client.read_answer()
+        rest = await client.read_to_end()
+
+    assert answer.status == 503 or "close" == answer.headers["connection"]
+    assert b"" == rest
+
+
+async def test_clients_that_leave_are_forgotten() -> None:
+    """File descriptors come again: a newcomer must not be taken for the one who left."""
+    async with crowded() as (app, client):
+        port = client.stream.socket.getpeername()[1]
+        for _ in range(20):
+            async with connected(port) as other:
+                await other.send(ASK)
+                assert_turned_away(await other.read_answer())
+        app.gate.open(room=100)
+        await client.send(ASK)
+        answer = await client.read_answer()
+
+    assert b"question" == answer.body
+    assert 1 == len(app.scopes)

@@ -1,0 +1,222 @@
+"""Who starts, who waits and who is turned away at once. Virtual time: a pass of the loop takes none."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import trio
+import trio.testing
+
+from pg_trio.errors import Overloaded
+from pg_trio.stages.admission import CALM_STARTS, FIRST_START_S, JOIN_SHARE, PRESSED_STARTS, Admission
+
+WAIT_S = 2.0
+
+
+class Door:
+    """An admission that runs, and what became of those who came."""
+
+    def __init__(self, admission: Admission, told: list[int]) -> None:
+        self.admission = admission
+        self.told = told
+        self.started: list[tuple[int, float]] = []
+        self.shed: list[tuple[int, float]] = []
+
+    async def come(self, number: int, stay_s: float = 0.0, until: float = math.inf) -> None:
+        try:
+            if not self.admission.take():
+                await self.admission.wait(until)
+        except Overloaded:
+            self.shed.append((number, trio.current_time()))
+            return
+        with self.admission:
+            self.started.append((number, trio.current_time()))
+            if stay_s:
+                await trio.sleep(stay_s)
+
+
+@pytest.fixture
+async def door(nursery: trio.Nursery) -> Door:
+    return await open_door(nursery)
+
+
+async def open_door(nursery: trio.Nursery, limit: int = 1_000) -> Door:
+    told: list[int] = []
+    admission = Admission(limit, WAIT_S, told.append)
+    nursery.start_soon(admission.run)
+    await trio.testing.wait_all_tasks_blocked()
+    return Door(admission, told)
+
+
+async def test_pass_starts_so_many(door: Door, autojump_clock: trio.testing.MockClock) -> None:
+    taken = [door.admission.take() for _ in range(CALM_STARTS + 1)]
+    await trio.lowlevel.checkpoint()
+
+    assert [True] * CALM_STARTS + [False] == taken
+    assert door.admission.take()
+
+
+async def test_burst_is_served_in_order(door: Door, autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as burst:
+        for _ in range(CALM_STARTS):
+            door.admission.take()
+        for number in range(300):
+            burst.start_soon(door.come, number)
+            await take_none_yet(door, number)
+
+    assert list(range(300)) == [number for number, _ in door.started]
+    assert [] == door.shed
+    assert CALM_STARTS == door.admission.under_way
+
+
+async def take_none_yet(door: Door, number: int) -> None:
+    """Let the newcomer join before the next one comes: Trio shuffles the tasks of a pass."""
+    while number >= len(door.started) + len(door.admission._line) + len(door.shed):
+        await trio.lowlevel.checkpoint()
+
+
+async def test_line_moves_in_small_steps(door: Door, autojump_clock: trio.testing.MockClock) -> None:
+    for _ in range(CALM_STARTS):
+        door.admission.take()
+    async with trio.open_nursery() as burst:
+        for number in range(200):
+            burst.start_soon(door.come, number, 1.0)
+        passes = 0
+        while len(door.started) < 200:
+            await trio.lowlevel.checkpoint()
+            passes += 1
+
+    assert (200 - CALM_STARTS) / PRESSED_STARTS <= passes
+
+
+async def test_slow_provider_sheds_nobody(door: Door, autojump_clock: trio.testing.MockClock) -> None:
+    """Hundreds under way cost a worker nothing while they wait."""
+    async with trio.open_nursery() as clients:
+        for number in range(900):
+            clients.start_soon(door.come, number, 30.0)
+            await trio.sleep(0.001)
+
+    assert 900 == len(door.started)
+    assert [] == door.shed
+
+
+async def test_free_place_goes_to_line(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
+    door = await open_door(nursery, limit=1)
+    came_at = trio.current_time()
+
+    async with trio.open_nursery() as clients:
+        clients.start_soon(door.come, 0, 1.5)
+        await trio.testing.wait_all_tasks_blocked()
+        clients.start_soon(door.come, 1, 1.0)
+
+    assert [(0, came_at), (1, came_at + 1.5)] == door.started
+    assert 0 == door.admission.under_way
+
+
+async def test_nobody_waits_past_limit(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
+    door = await open_door(nursery, limit=1)
+    door.admission.take()
+    came_at = trio.current_time()
+
+    await door.come(1)
+
+    assert [(1, came_at + WAIT_S)] == door.shed
+
+
+async def test_nobody_waits_past_own_deadline(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
+    door = await open_door(nursery, limit=1)
+    door.admission.take()
+    came_at = trio.current_time()
+
+    await door.come(1, until=came_at + 0.3)
+
+    assert [(1, came_at + 0.3)] == door.shed
+    assert 1 == door.admission.under_way
+
+
+async def test_long_line_turns_away_at_once(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
+    door = await open_door(nursery, limit=1)
+    door.admission.take()
+    room = int(WAIT_S * JOIN_SHARE / FIRST_START_S)
+    came_at = trio.current_time()
+
+    async with trio.open_nursery() as clients:
+        for number in range(room + 10):
+            clients.start_soon(door.come, number)
+        await trio.testing.wait_all_tasks_blocked()
+        turned_away = list(door.shed)
+        is_full = door.admission.full
+
+    assert [came_at] * 10 == [at for _, at in turned_away]
+    assert is_full
+    assert not door.admission.full
+
+
+async def test_line_that_stands_is_short(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
+    """No place has come free for a second: whoever comes now would wait in vain."""
+    door = await open_door(nursery, limit=1)
+    door.admission.take()
+
+    async with trio.open_nursery() as clients:
+        clients.start_soon(door.come, 1)
+        await trio.sleep(1.0)
+        came_at = trio.current_time()
+        await door.come(2)
+
+    assert [2, 1] == [number for number, _ in door.shed]
+    assert came_at == door.shed[0][1]
+
+
+async def test_cancelled_waiter_leaves_line(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
+    door = await open_door(nursery, limit=1)
+    door.admission.take()
+
+    with trio.move_on_after(0.5):
+        await door.come(1)
+    with door.admission:
+        pass
+    await trio.testing.wait_all_tasks_blocked()
+
+    assert 0 == door.admission.under_way
+    assert door.admission.take()
+    assert [] == door.started + door.shed
+
+
+async def test_client_that_leaves_when_let_in_gives_place_back(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Its turn and its cancellation come in the same pass: the place was counted already."""
+    door = await open_door(nursery, limit=1)
+    door.admission.take()
+
+    async with trio.open_nursery() as client:
+        client.start_soon(door.come, 1, 1.0)
+        await trio.testing.wait_all_tasks_blocked()
+        door.admission.__exit__(None, None, None)
+        while door.admission._line:
+            await trio.lowlevel.checkpoint()
+        client.cancel_scope.cancel()
+
+    assert 0 == door.admission.under_way
+
+
+async def test_shed_are_told_once_a_second(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
+    door = await open_door(nursery)
+
+    for _ in range(3):
+        door.admission.note_shed()
+    await trio.sleep(5.5)
+    door.admission.note_shed()
+    await trio.sleep(1)
+
+    assert [3, 1] == door.told
+
+
+async def test_last_shed_are_told_at_end(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        door = await open_door(nursery)
+        door.admission.note_shed()
+        nursery.cancel_scope.cancel()
+
+    assert [1] == door.told
