@@ -397,7 +397,8 @@ class SessionTooLarge(CallerError):
 class ProviderCallFailed(UpstreamError):
     """Every candidate failed; `said` is the last one's word, masked and cut.
 
-    `retry_after_s` where nobody was asked: the only candidate keeps failing, or asked for a pause.
+    `retry_after_s` where it is known when asking again may help: each candidate asked for a pause, or the only one
+    keeps failing and was not asked.
     """
 
     status = 502
@@ -530,6 +531,13 @@ class UpstreamNonsense(AttemptFailed):
 
 class AttemptTimedOut(AttemptFailed):
     """The candidate's own limit passed (connect, attempt); the request's deadline has not."""
+
+
+@define(slots=False, eq=False)
+class CandidateAside(AttemptFailed):
+    """It was not asked: it had asked for a pause (`Retry-After`) that is longer than what is left of the request."""
+
+    retry_after_s: float
 
 
 class CandidateFull(AttemptFailed):

@@ -28,7 +28,7 @@ _PRIVATE_NETWORKS = tuple(
 _METADATA_NETWORKS = (ipaddress.ip_network("fd00:ec2::/32"),)
 
 # Settings that Credential has under the same name and that need nothing but their own check.
-_COPIED = ("max_concurrent", "max_waiting", "slot_wait_ms", "prewarm_connections")
+_COPIED = ("max_concurrent", "max_waiting", "slot_wait_ms", "send_deadline", "prewarm_connections")
 
 # A name or an IPv4 address, or (between brackets, which urlsplit has checked and taken off) an IPv6 address.
 _HOST = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")

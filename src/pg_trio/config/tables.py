@@ -101,6 +101,7 @@ class CredentialTable:
     # 0: nobody waits.
     max_waiting: Annotated[int, Between(0, 1_000_000)] | None = None
     slot_wait_ms: Milliseconds | None = None
+    send_deadline: bool | None = None
     # 1,000: more handshakes at every start than any provider likes.
     prewarm_connections: Annotated[int, Between(0, 1_000)] | None = None
     # It may hold a password.
@@ -166,12 +167,15 @@ class EndpointTable:
     deadline_ms: Milliseconds | None = None
     stream_deadline_ms: Milliseconds | None = None
     attempt_timeout_ms: Milliseconds | None = None
+    # 0: the first candidate may use it all up.
+    reserve_ms: Annotated[int, Between(0, DAY_MS)] | None = None
     first_token_timeout_ms: Milliseconds | None = None
     idle_timeout_ms: Milliseconds | None = None
     # 0: all candidates at once.
     hedge_after_ms: Annotated[int, Between(0, DAY_MS)] | None = None
     # The same, learned: a percentile of the candidate's own recent times.
     hedge_after: Percentile | None = None
+    hedge_tools: bool | None = None
     log_bodies: LogBodies | None = None
 
 

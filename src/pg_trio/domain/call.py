@@ -23,7 +23,8 @@ class RequestHead:
     """The head of a request to one of the gateway's own two routes.
 
     `project` and `slug` are path segments as they arrived, nothing decoded; `slug` is None on the dispatcher route.
-    `authorization` and `timeout_ms` hold every value of their header, unread; `content_type` is all of them, joined.
+    `authorization`, `timeout_ms` and `read_timeout` hold every value of their header, unread; `content_type` is all of
+    them, joined.
     `head_at` is Trio's clock when the head was read: every deadline counts from it. `at` is the same moment in Unix
     seconds.
     """
@@ -36,6 +37,7 @@ class RequestHead:
     timeout_ms: Sequence[str]
     head_at: float
     at: float
+    read_timeout: Sequence[str] = ()
 
 
 class StreamClient(Protocol):

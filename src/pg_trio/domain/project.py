@@ -47,7 +47,7 @@ class Credential:
     private networks; the configuration turns it on by itself where `base_url` names such an address literally.
     `httpx` is None where that transport needs no options. `prewarm_connections` idle ones are kept open in each worker.
     `max_concurrent` calls may be under way at once in one worker (None: any number), and `max_waiting` wait for one to
-    end, each at most `slot_wait_ms`.
+    end, each at most `slot_wait_ms`. `send_deadline` tells the other side how much time is left.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Credential:
     max_concurrent: int | None = None
     max_waiting: int = 100
     slot_wait_ms: int = 1_000
+    send_deadline: bool = False
     prewarm_connections: int = 0
     httpx: HttpxOptions | None = field(default=None, eq=False)
 
@@ -119,10 +120,12 @@ class Endpoint:
     deadline_ms: int = 120_000
     stream_deadline_ms: int = 600_000
     attempt_timeout_ms: int = 60_000
+    reserve_ms: int = 0
     first_token_timeout_ms: int = 30_000
     idle_timeout_ms: int = 30_000
     hedge_after_ms: int | None = None
     hedge_after: str | None = None
+    hedge_tools: bool = False
     log_bodies: LogBodies = "none"
 
     @property

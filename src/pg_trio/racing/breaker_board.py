@@ -6,8 +6,9 @@ Rules:
    come after the closed ones.
 3. Then, as a last resort, targets that are open for failing: they may be well again. Those that were set aside by
    their own word, and those whose key is refused, are left out: the answer is known.
-4. Nobody is left without somebody to ask: where all are out, the one whose time comes first is asked. Only a lone
-   candidate fails fast, and says when to come back.
+4. Nobody is left without somebody to ask: where all are out, the one whose time comes first is asked. But one that was
+   set aside by its own word for longer than the request lasts is not asked in vain; then, and for a lone candidate, the
+   request fails fast, and says when to come back.
 5. Where the workers share their breakers, another one may send the probe between our look and our call: then that call
    is not made.
 """
@@ -15,6 +16,7 @@ Rules:
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Generic, Protocol, TypeVar
 
@@ -29,7 +31,7 @@ C = TypeVar("C")
 
 
 class BreakerOpen(Exception):
-    """The only candidate is not to be asked for another `retry_after_s`; or another worker was quicker to probe one."""
+    """Nobody is to be asked for another `retry_after_s`; or another worker was quicker to probe one."""
 
     def __init__(self, retry_after_s: float) -> None:
         super().__init__(f"not asked for another {retry_after_s:.3g} s")
@@ -53,11 +55,13 @@ class Permit(Protocol):
 class Breakers(Protocol[C]):
     """The breakers of all candidates, by whoever keeps them: one process (BreakerBoard), or all workers together."""
 
-    def order(self, candidates: Sequence[C], now: float) -> list[C]: ...
+    def order(self, candidates: Sequence[C], now: float, ends_at: float = math.inf) -> list[C]: ...
 
     def may_ask(self, candidate: C, now: float) -> bool: ...
 
     def wait_s(self, candidate: C, now: float, *, is_alone: bool = False) -> float: ...
+
+    def aside_s(self, candidate: C, now: float) -> float: ...
 
     def begin(self, candidate: C, now: float, *, is_alone: bool = False) -> Permit: ...
 
@@ -129,8 +133,11 @@ class BreakerBoard(Generic[C]):
         self._targets: dict[Hashable, Breaker] = {}
         self._credentials: dict[Hashable, Breaker] = {}
 
-    def order(self, candidates: Sequence[C], now: float) -> list[C]:
-        """Who is asked, in order; never empty. Raises BreakerOpen for a lone candidate that is not to be asked."""
+    def order(self, candidates: Sequence[C], now: float, ends_at: float = math.inf) -> list[C]:
+        """Who is asked, in order; never empty. `ends_at` is when the request ends at the latest.
+
+        Raises BreakerOpen where nobody is to be asked (rule 4).
+        """
         if self._look(candidates):
             return list(candidates)
         if len(candidates) == 1:
@@ -143,7 +150,13 @@ class BreakerBoard(Generic[C]):
         first = [candidate for candidate in askable if candidate not in probes[1:]]
         resort = [candidate for candidate in candidates if candidate not in askable and self._may_be_well(candidate)]
         ordered = first + probes[1:] + self._by_wait(resort, now)
-        return ordered or self._by_wait(candidates, now)[:1]
+        return ordered or [self._first_to_come_back(candidates, now, ends_at)]
+
+    def aside_s(self, candidate: C, now: float) -> float:
+        """Seconds for which the candidate is set aside by its own word; 0 where it is not."""
+        self._look((candidate,))
+        target = self._of(candidate)[0]
+        return target.wait_s(now) if target.why is Fault.ASIDE else 0.0
 
     def may_ask(self, candidate: C, now: float) -> bool:
         """Whether a call may go there now, were there others to ask; a hedge goes nowhere else."""
@@ -216,6 +229,13 @@ class BreakerBoard(Generic[C]):
 
     def _may_be_well(self, candidate: C) -> bool:
         return all(breaker.why in (Fault.TARGET, Fault.SLOW, Fault.NOBODY) for breaker in self._of(candidate))
+
+    def _first_to_come_back(self, candidates: Sequence[C], now: float, ends_at: float) -> C:
+        by_wait = self._by_wait(candidates, now)
+        for candidate in by_wait:
+            if self.aside_s(candidate, now) <= ends_at - now:
+                return candidate
+        raise BreakerOpen(self.wait_s(by_wait[0], now))
 
     def _by_wait(self, candidates: Sequence[C], now: float) -> list[C]:
         return sorted(candidates, key=lambda candidate: self.wait_s(candidate, now))

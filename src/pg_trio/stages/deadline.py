@@ -5,11 +5,15 @@ Rules:
 2. Until the body is in, the limit for receiving one holds as well: whoever sends slowly holds a place of the gateway's.
 3. The client may shorten it with `X-PG-Timeout-Ms`, never lengthen it. A value that is no whole number of
    milliseconds from 1 on is a mistake of the client's (400): guessing would move a deadline silently.
+4. Without that header, a whole answer is given up when the client would: OpenAI's SDKs say their read timeout in
+   `X-Stainless-Read-Timeout` (seconds; openai-python, src/openai/_base_client.py). They send it unasked, so a value
+   that is none is no mistake. Of a stream it limits the wait between two reads: none of the deadline's business.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -20,17 +24,22 @@ from pg_trio.racing.deadline import Deadline, DeadlinePassed
 
 # 24 hours: longer than any deadline that can be configured; ten digits and more are no milliseconds anybody means.
 TIMEOUT_DIGITS = 8
+# Seconds as Python writes a float, up to a day; what is smaller or larger than that needs an exponent.
+_SECONDS = re.compile(r"[0-9]{1,5}(?:\.[0-9]{1,20})?")
 
 
 class RequestDeadline:
     """A `with` block around all stages of one request; raises BodyTooSlow or DeadlineExceeded when time is up."""
 
-    __slots__ = ("_body_ms", "_client_ms", "_deadline", "_head", "_limit_ms")
+    __slots__ = ("_body_ms", "_client_ms", "_deadline", "_head", "_limit_ms", "_read_ms")
 
     def __init__(self, head: RequestHead, body_timeout_ms: int) -> None:
         self._head = head
         # A value that is no limit is the caller's mistake, but not before we know who calls: `start` says it.
         self._client_ms = self._limit_ms = parse_timeout_ms(head.timeout_ms)
+        self._read_ms: int | None = None
+        if head.read_timeout and not head.timeout_ms:
+            self._limit_ms = self._read_ms = parse_read_timeout_ms(head.read_timeout)
         self._body_ms: int | None = body_timeout_ms
         self._deadline = Deadline(head.head_at + min(self._limit_ms or body_timeout_ms, body_timeout_ms) / 1000)
 
@@ -46,6 +55,8 @@ class RequestDeadline:
             if self._client_ms is None:
                 raise BadRequest("X-PG-Timeout-Ms must be one whole number of milliseconds, 1 or more.")
             self._limit_ms = min(endpoint.deadline_ms, self._client_ms)
+        elif self._read_ms is not None:
+            self._limit_ms = min(endpoint.deadline_ms, self._read_ms)
         self._arm()
 
     def start_stream(self, endpoint: Endpoint) -> None:
@@ -103,3 +114,11 @@ def parse_timeout_ms(values: Sequence[str]) -> int | None:
         return None
     value = values[0].strip()
     return int(value) or None if value.isascii() and value.isdigit() and len(value) <= TIMEOUT_DIGITS else None
+
+
+def parse_read_timeout_ms(values: Sequence[str]) -> int | None:
+    """An SDK's read timeout from the values of `X-Stainless-Read-Timeout`; None where it is none."""
+    if len(values) != 1 or not _SECONDS.fullmatch(values[0]):
+        return None
+    seconds = float(values[0])
+    return max(1, round(seconds * 1000)) if seconds else None

@@ -327,6 +327,7 @@ def read_call(scope: Scope, receive: Receive, send: Send, project: str, slug: st
         timeout_ms=_values(fields.get(b"x-pg-timeout-ms")),
         head_at=head_at,
         at=time.time() - (now - head_at),
+        read_timeout=_values(fields.get(b"x-stainless-read-timeout")),
     )
     # The server answers under the same id where it must answer in our place.
     extension["request_id"] = head.request_id

@@ -6,12 +6,13 @@ from uuid import UUID
 
 import pytest
 import trio
+from attrs import evolve
 from trio.testing import MockClock
 
 from pg_trio.domain.call import RequestHead
 from pg_trio.domain.project import Candidate, Credential, Endpoint
 from pg_trio.errors import BadRequest, BodyTooSlow, DeadlineExceeded
-from pg_trio.stages.deadline import RequestDeadline, parse_timeout_ms
+from pg_trio.stages.deadline import RequestDeadline, parse_read_timeout_ms, parse_timeout_ms
 
 
 def head(*timeout_ms: str) -> RequestHead:
@@ -74,6 +75,61 @@ async def test_endpoint_deadline_counts_from_head(autojump_clock: MockClock) -> 
 
     assert "Deadline exceeded: no answer within 800 ms." == caught.value.text
     assert 0.8 == pytest.approx(trio.current_time() - started)
+
+
+async def test_sdk_read_timeout_shortens(autojump_clock: MockClock) -> None:
+    sdk_head = evolve(head(), read_timeout=["0.3"])
+
+    with pytest.raises(DeadlineExceeded) as caught:
+        await run(RequestDeadline(sdk_head, body_timeout_ms=500), endpoint(800))
+
+    assert 300 == caught.value.limit_ms
+    assert 0.3 == pytest.approx(trio.current_time())
+
+
+async def test_sdk_read_timeout_never_lengthens(autojump_clock: MockClock) -> None:
+    sdk_head = evolve(head(), read_timeout=["600"])
+
+    with pytest.raises(DeadlineExceeded) as caught:
+        await run(RequestDeadline(sdk_head, body_timeout_ms=500), endpoint(800))
+
+    assert 800 == caught.value.limit_ms
+
+
+async def test_own_header_goes_before_sdk_s(autojump_clock: MockClock) -> None:
+    both = evolve(head("700"), read_timeout=["0.3"])
+
+    with pytest.raises(DeadlineExceeded) as caught:
+        await run(RequestDeadline(both, body_timeout_ms=500), endpoint(800))
+
+    assert 700 == caught.value.limit_ms
+
+
+async def test_sdk_read_timeout_is_no_limit_of_a_stream(autojump_clock: MockClock) -> None:
+    sdk_head = evolve(head(), read_timeout=["0.3"])
+
+    with RequestDeadline(sdk_head, body_timeout_ms=500) as deadline:
+        deadline.note_body()
+        deadline.start(endpoint(800))
+        deadline.start_stream(evolve(endpoint(800), stream_deadline_ms=9_000))
+        ends_at, limit_ms = deadline.hand_over()
+
+    assert (9, 9_000) == (ends_at, limit_ms)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected_ms"),
+    [("600", 600_000), ("600.0", 600_000), ("1.1", 1_100), ("0.0001", 1), ("99999", 99_999_000)],
+)
+def test_sdk_read_timeout_is_seconds(value: str, expected_ms: int) -> None:
+    assert expected_ms == parse_read_timeout_ms([value])
+
+
+@pytest.mark.parametrize(
+    "value", ["", "0", "0.0", "-1", "None", "inf", "nan", "1e-05", "100000", "٣", "1_0", " 5", "5."]
+)
+def test_other_sdk_read_timeout_is_nothing(value: str) -> None:
+    assert parse_read_timeout_ms([value]) is None
 
 
 async def test_client_may_shorten(autojump_clock: MockClock) -> None:

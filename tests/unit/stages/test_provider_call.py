@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 import trio
 from attrs import define, evolve, field
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pg_trio.domain.chat import Message, Prompt, Reply
 from pg_trio.domain.log_row import Attempts
@@ -60,8 +60,10 @@ class FakeTransport:
     script: dict[str, FakeResponse | AttemptFailed]
     after_s: dict[str, float] = field(factory=dict)
     asked: list[str] = field(factory=list)
+    requests: list[WireRequest] = field(factory=list)
 
     async def open_response(self, request: WireRequest) -> FakeResponse:
+        self.requests.append(request)
         self.asked.append(request.url)
         await trio.sleep(self.after_s.get(request.url, 0))
         answer = self.script[request.url]
@@ -239,6 +241,110 @@ async def test_retry_after_puts_candidate_last(autojump_clock: MockClock) -> Non
     assert ["a", "b", "b", "a", "b"] == transport.asked
 
 
+async def put_aside(call: ProviderCall, transport: FakeTransport, *names: str, for_s: str = "60") -> None:
+    """Let candidates ask for a pause; forgets who was asked."""
+    for name in names:
+        transport.script[name] = refused(429, for_s)
+        with pytest.raises(ProviderCallFailed):
+            await call.ask(endpoint(name), PROMPT, math.inf, Attempts(0))
+    transport.asked.clear()
+
+
+async def test_pause_longer_than_what_is_left_is_not_asked_in_vain(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({})
+    call = provider_call(transport)
+    await put_aside(call, transport, "a", "b")
+
+    await trio.sleep(20)
+    with pytest.raises(ProviderCallFailed) as caught:
+        await call.ask(endpoint("a", "b"), PROMPT, trio.current_time() + 30, Attempts(0))
+
+    assert ([], {"Retry-After": "40"}) == (transport.asked, caught.value.headers())
+
+
+async def test_pause_that_ends_in_time_is_asked_all_the_same(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({})
+    call = provider_call(transport)
+    await put_aside(call, transport, "a", "b")
+
+    transport.script = {"a": good(), "b": good()}
+    await call.ask(endpoint("a", "b"), PROMPT, trio.current_time() + 90, Attempts(0))
+
+    assert ["a"] == transport.asked
+
+
+async def test_pause_asked_for_meanwhile_is_skipped_at_once(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": refused(500)}, after_s={"a": 5})
+    call, attempts = provider_call(transport), Attempts(0)
+
+    async def ask_both() -> None:
+        with pytest.raises(ProviderCallFailed) as caught:
+            await call.ask(endpoint("a", "b", attempt_timeout_ms=60_000), PROMPT, 30, attempts)
+        assert "openai asked for a pause of another 55 s" in caught.value.text
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask_both)
+        await wait_all_tasks_blocked()
+        await put_aside(call, transport, "b")
+
+    assert ([], 5) == (transport.asked, trio.current_time())
+    assert ["model-a", "model-b"] == [row.model for row in attempts.rows]
+
+
+async def test_client_is_told_when_all_asked_for_a_pause(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": refused(429, "9"), "b": refused(503, "4")})
+
+    with pytest.raises(ProviderCallFailed) as caught:
+        await provider_call(transport).ask(endpoint("a", "b"), PROMPT, math.inf, Attempts(0))
+
+    assert {"Retry-After": "4"} == caught.value.headers()
+
+
+async def test_reserve_leaves_time_for_the_rescue(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": good("slow"), "b": good("rescue")}, after_s={"a": 99, "b": 1.5})
+    attempts = Attempts(0)
+    reserving = evolve(endpoint("a", "b", attempt_timeout_ms=60_000), reserve_ms=2_000)
+
+    with trio.fail_at(10):
+        answered = await provider_call(transport).ask(reserving, PROMPT, 10, attempts)
+
+    assert ("rescue", 9.5) == (answered.reply.content, trio.current_time())
+    assert ("cancelled: attempt limit", 8_000) == (attempts.rows[0].outcome, attempts.rows[0].ended_ms)
+
+
+async def test_time_left_is_told_where_asked_for(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": good(), "b": good()}, after_s={"a": 99})
+    asked = endpoint("a", "b", attempt_timeout_ms=3_000)
+    telling = [
+        evolve(candidate, credential=evolve(candidate.credential, send_deadline=True)) for candidate in asked.candidates
+    ]
+
+    await provider_call(transport).ask(evolve(asked, candidates=tuple(telling)), PROMPT, 10.5, Attempts(0))
+
+    # The first is given up after 3 s; the second has all that is left.
+    told = [dict(request.headers) for request in transport.requests]
+    assert [{"X-PG-Timeout-Ms": "3000"}, {"X-PG-Timeout-Ms": "7500"}] == told
+
+
+async def test_time_left_is_not_told_unasked(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": good()})
+
+    await provider_call(transport).ask(endpoint("a"), PROMPT, 10, Attempts(0))
+
+    assert [[]] == [request.headers for request in transport.requests]
+
+
+async def test_stream_is_told_its_whole_time(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": good()})
+    [only] = endpoint("a").candidates
+    telling = evolve(endpoint("a"), candidates=(evolve(only, credential=evolve(only.credential, send_deadline=True)),))
+
+    stream = await provider_call(transport).open_stream(telling, PROMPT, 600, Attempts(0))
+    await stream.aclose()
+
+    assert [("X-PG-Timeout-Ms", "600000")] == list(transport.requests[0].headers)
+
+
 async def test_lone_candidate_put_aside_says_when_to_come_back(autojump_clock: MockClock) -> None:
     transport = FakeTransport({"a": refused(429, "60")})
     call = provider_call(transport)
@@ -276,6 +382,16 @@ async def test_request_with_tools_is_not_hedged(autojump_clock: MockClock) -> No
     await provider_call(transport).ask(hedged, evolve(PROMPT, tools=({"type": "function"},)), math.inf, Attempts(0))
 
     assert ["a"] == transport.asked
+
+
+async def test_request_with_tools_is_hedged_where_allowed(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": good(), "b": good("quick")}, after_s={"a": 9})
+    hedged = evolve(endpoint("a", "b", attempt_timeout_ms=60_000), hedge_after_ms=500, hedge_tools=True)
+    tools = evolve(PROMPT, tools=({"type": "function"},))
+
+    answered = await provider_call(transport).ask(hedged, tools, math.inf, Attempts(0))
+
+    assert ("quick", 0.5) == (answered.reply.content, trio.current_time())
 
 
 async def ask_often(call: ProviderCall, endpoint: Endpoint, times: int) -> None:

@@ -6,10 +6,12 @@ Rules (the contract's section "Provider call"):
    running, and the next starts beside it; the first to answer wins, the others are cancelled and their connections
    closed.
 2. `attempt_timeout_ms` ends one candidate's try where another is left; the last one has all the time that remains. A
-   stream's try wins with its first token, and is ended after `first_token_timeout_ms` in any case.
+   stream's try wins with its first token, and is ended after `first_token_timeout_ms` in any case. `reserve_ms` is kept
+   back for each candidate not yet tried.
 3. A candidate that keeps failing, or sent a `Retry-After`, is asked last, or not at all while others are left. A lone
    one is not asked in vain: the answer says when to come back.
-4. A request that calls tools is never hedged: asking twice could mean acting twice.
+   One whose `Retry-After` is longer than what is left of the request is never asked.
+4. A request that calls tools is hedged only where the endpoint allows it: asking twice could mean acting twice.
 5. A candidate whose provider is switched off is not there; with none left, the answer says so.
 6. A credential's calls may be limited (slots.py): then its candidates are passed over or waited for, and an answer
    that none of them had a slot for is Overloaded.
@@ -31,8 +33,16 @@ from pg_trio.domain.chat import Prompt, Reply
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Candidate, Endpoint
 from pg_trio.domain.secret import Secret, mask_secrets
-from pg_trio.errors import CandidateFull, GatewayError, Overloaded, ProviderCallFailed, ProviderDisabled
-from pg_trio.racing.attempt import AllFailed, AttemptLimitPassed, Limits, Won
+from pg_trio.errors import (
+    CandidateAside,
+    CandidateFull,
+    GatewayError,
+    Overloaded,
+    ProviderCallFailed,
+    ProviderDisabled,
+    UpstreamRefused,
+)
+from pg_trio.racing.attempt import AllFailed, Attempt, AttemptLimitPassed, Limits, Won
 from pg_trio.racing.breaker import BreakerRules
 from pg_trio.racing.breaker_board import BreakerBoard, BreakerOpen, Breakers
 from pg_trio.racing.hedge_budget import HedgeBudget, HedgeRules
@@ -116,7 +126,7 @@ class ProviderCall:
         """The first stream whose first token has come; the caller closes it. Raises as `ask` does."""
         plan = self._plan(endpoint)
         limit_s = endpoint.first_token_timeout_ms / 1000
-        exchange = partial(self._exchange.open_stream, prompt=prompt, first_token_limit_s=limit_s)
+        exchange = partial(self._exchange.open_stream, prompt=prompt, first_token_limit_s=limit_s, ends_at=ends_at)
         won = await self._race(plan, plan.streams, Asked(prompt, ends_at, attempts), exchange, STREAMS)
         return won.value
 
@@ -133,14 +143,14 @@ class ProviderCall:
         plan: CallPlan,
         pacing: Pacing,
         asked: Asked,
-        exchange: Callable[[Candidate], Awaitable[T]],
+        exchange: Callable[[Attempt[Candidate]], Awaitable[T]],
         hands: Hands[T],
     ) -> Won[Candidate, T]:
         hedges = self._hedges
         if hedges is None:
             hedges = self._hedges = HedgeBudget(HedgeRules(share=self._hedge_share), trio.current_time())
         hedges.deposit()
-        candidates = self._order(plan)
+        candidates = self._order(plan, asked.ends_at)
         runner = CallRunner(
             exchange=exchange,
             let_go=hands.let_go,
@@ -149,19 +159,20 @@ class ProviderCall:
             hedges=hedges,
             attempts=asked.attempts,
             is_alone=len(candidates) == 1,
-            pace=NEVER if asked.prompt.tools else pacing.pace,
+            pace=NEVER if asked.prompt.tools and not plan.hedges_tools else pacing.pace,
             learned=pacing.learned,
             line=None if plan.slots is None else Line(plan.slots, candidates, self.memory.breakers),
         )
         try:
-            return await race(candidates, runner, Limits(ends_at=asked.ends_at, attempt_limit_s=plan.attempt_limit_s))
+            limits = Limits(asked.ends_at, plan.attempt_limit_s, plan.reserve_s)
+            return await race(candidates, runner, limits)
         except AllFailed as failed:
             raise _failure(failed, candidates) from None
 
-    def _order(self, plan: CallPlan) -> Sequence[Candidate]:
-        """The candidates to ask, in order. Raises ProviderCallFailed for a lone one in trouble."""
+    def _order(self, plan: CallPlan, ends_at: float) -> Sequence[Candidate]:
+        """The candidates to ask, in order. Raises ProviderCallFailed where asking would be in vain."""
         try:
-            candidates = self.memory.breakers.order(plan.candidates, trio.current_time())
+            candidates = self.memory.breakers.order(plan.candidates, trio.current_time(), ends_at)
         except BreakerOpen as exc:
             said = f"{plan.candidates[0].provider} keeps failing, or asked for a pause; it is not asked for now."
             raise ProviderCallFailed(said, retry_after_s=max(1, math.ceil(exc.retry_after_s))) from None
@@ -191,7 +202,17 @@ def _failure(failed: AllFailed[Candidate], candidates: Sequence[Candidate]) -> G
     """What the client is told where nobody answered."""
     if isinstance(failed.ends[-1].error, CandidateFull):
         return Overloaded(RETRY_AFTER_S)
-    return ProviderCallFailed(_last_word(failed, candidates))
+    return ProviderCallFailed(_last_word(failed, candidates), retry_after_s=_retry_after_s(failed))
+
+
+def _retry_after_s(failed: AllFailed[Candidate]) -> int | None:
+    """When the first of them may be asked again, where each of them said when."""
+    waits_s = [
+        end.error.retry_after_s
+        for end in failed.ends
+        if isinstance(end.error, UpstreamRefused | CandidateAside) and end.error.retry_after_s is not None
+    ]
+    return max(1, math.ceil(min(waits_s))) if len(waits_s) == len(failed.ends) else None
 
 
 def _last_word(failed: AllFailed[Candidate], candidates: Sequence[Candidate]) -> str:

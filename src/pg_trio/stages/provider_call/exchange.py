@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pg_trio.domain.chat import Prompt, Reply
 from pg_trio.domain.events import Broken, Event, Finished, events_of
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.upstream import Transport, UpstreamResponse, WireRequest
 from pg_trio.errors import AttemptTimedOut
+from pg_trio.racing.attempt import Attempt
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.stages.provider_call.stream import OpenStream, StreamReader
+
+# What we take ourselves (stages/deadline.py): so a pg_trio behind this one knows its deadline.
+DEADLINE_HEADER = "X-PG-Timeout-Ms"
 
 
 class Adapter(Protocol):
@@ -41,26 +46,40 @@ class Exchange:
     now_s: Callable[[], float]
     large_work: LargeWork
 
-    async def fetch_reply(self, candidate: Candidate, prompt: Prompt) -> Reply:
+    async def fetch_reply(self, attempt: Attempt[Candidate], prompt: Prompt) -> Reply:
         """The candidate's whole answer. Raises AttemptFailed."""
+        candidate = attempt.candidate
         adapter = self.adapters(candidate.provider)
         transport = self.transports[candidate.credential.carrier]
-        response = await transport.open_response(adapter.build_request(prompt, candidate))
+        request = adapter.build_request(prompt, candidate)
+        if candidate.credential.send_deadline:
+            request = tell_deadline(request, attempt.ends_at)
+        response = await transport.open_response(request)
         try:
             return await self._read_reply(adapter, response, candidate)
         finally:
             await response.aclose()
 
-    async def open_stream(self, candidate: Candidate, prompt: Prompt, first_token_limit_s: float) -> OpenStream:
-        """The candidate's stream, its first token come. Raises AttemptFailed, also where the token took too long."""
+    async def open_stream(
+        self, attempt: Attempt[Candidate], prompt: Prompt, first_token_limit_s: float, ends_at: float
+    ) -> OpenStream:
+        """The candidate's stream, its first token come; `ends_at` is when all of it ends at the latest.
+
+        Raises AttemptFailed, also where the token took too long.
+        """
+        candidate = attempt.candidate
         with trio.move_on_after(first_token_limit_s):
-            return await self._open_stream(candidate, prompt)
+            return await self._open_stream(candidate, prompt, ends_at)
         raise AttemptTimedOut(f"no first token from {candidate.provider} within {first_token_limit_s:g} s")
 
-    async def _open_stream(self, candidate: Candidate, prompt: Prompt) -> OpenStream:
+    async def _open_stream(self, candidate: Candidate, prompt: Prompt, ends_at: float) -> OpenStream:
         adapter = self.adapters(candidate.provider)
         transport = self.transports[candidate.credential.carrier]
-        response = await transport.open_response(adapter.build_request(prompt, candidate, stream=True))
+        request = adapter.build_request(prompt, candidate, stream=True)
+        if candidate.credential.send_deadline:
+            # The try's own limit ends with the first token; the other side is to know how long the stream may be.
+            request = tell_deadline(request, ends_at)
+        response = await transport.open_response(request)
         try:
             if not adapter.is_stream(response.status, response.headers, candidate):
                 # A failure, or a provider that answers whole all the same.
@@ -78,6 +97,15 @@ class Exchange:
         return await self.large_work.call(
             len(body), adapter.read_reply, response.status, response.headers, body, candidate, now_s=self.now_s()
         )
+
+
+def tell_deadline(request: WireRequest, ends_at: float) -> WireRequest:
+    """The request, saying how many milliseconds are left; unchanged where there is no end."""
+    left_s = ends_at - trio.current_time()
+    if math.isinf(left_s):
+        return request
+    left_ms = max(1, math.floor(left_s * 1000))
+    return evolve(request, headers=[*request.headers, (DEADLINE_HEADER, str(left_ms))])
 
 
 async def read_to_first_token(response: UpstreamResponse, reader: StreamReader) -> list[Event]:

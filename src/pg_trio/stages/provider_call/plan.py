@@ -31,6 +31,8 @@ class CallPlan:
 
     candidates: tuple[Candidate, ...]
     attempt_limit_s: float
+    reserve_s: float
+    hedges_tools: bool
     answers: Pacing
     streams: Pacing
     slots: Mapping[str, Slots] | None
@@ -45,6 +47,8 @@ def make_plan(
         candidates=candidates,
         # A lone candidate has all the time there is.
         attempt_limit_s=endpoint.attempt_timeout_ms / 1000 if len(candidates) > 1 else math.inf,
+        reserve_s=endpoint.reserve_ms / 1000,
+        hedges_tools=endpoint.hedge_tools,
         answers=_pacing(endpoint, learned_pace(endpoint, "answer", latencies)),
         streams=_pacing(endpoint, learned_pace(endpoint, "first token", latencies)),
         slots=slots.of(candidates),

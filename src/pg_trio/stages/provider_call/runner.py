@@ -11,7 +11,7 @@ from attrs import define, field
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.secret import mask_secrets
-from pg_trio.errors import AttemptFailed, UpstreamRefused, UpstreamUnreachable
+from pg_trio.errors import AttemptFailed, CandidateAside, UpstreamRefused, UpstreamUnreachable
 from pg_trio.racing.attempt import ATTEMPT_LIMIT, Attempt, AttemptEnd, Outcome
 from pg_trio.racing.breaker import Fault
 from pg_trio.racing.breaker_board import BreakerOpen, Breakers, Permit
@@ -32,7 +32,7 @@ PATIENCE_S = 1.0
 class CallRunner(Generic[T]):
     """The tries of one request; see racing.attempt.Runner. `learned` is told how long they took, if anybody asks."""
 
-    exchange: Callable[[Candidate], Awaitable[T]]
+    exchange: Callable[[Attempt[Candidate]], Awaitable[T]]
     let_go: Callable[[T], Awaitable[None]]
     hold: Callable[[T, Callable[[], None]], None]
     breakers: Breakers[Candidate]
@@ -63,12 +63,21 @@ class CallRunner(Generic[T]):
 
     async def _ask(self, attempt: Attempt[Candidate]) -> T:
         now = trio.current_time()
+        if attempt.number > 0:
+            # The first was chosen in this very moment; what became of the others since then is news.
+            self._pass_over_aside(attempt, now)
         try:
             self._permits[attempt.number] = self.breakers.begin(attempt.candidate, now, is_alone=self.is_alone)
         except BreakerOpen:
             said = f"{attempt.candidate.provider} kept failing; another worker is trying it just now."
             raise UpstreamUnreachable(said) from None
-        return await self.exchange(attempt.candidate)
+        return await self.exchange(attempt)
+
+    def _pass_over_aside(self, attempt: Attempt[Candidate], now: float) -> None:
+        aside_s = self.breakers.aside_s(attempt.candidate, now)
+        if aside_s > attempt.ends_at - now:
+            said = f"{attempt.candidate.provider} asked for a pause of another {aside_s:.3g} s"
+            raise CandidateAside(said, aside_s)
 
     async def discard(self, value: T) -> None:
         """Close an answer that came too late."""
