@@ -27,6 +27,9 @@ _SECRET_SHAPES = re.compile(
     r"|AKIA[0-9A-Z]{12,}+"
 )
 
+# How those begin that are letters and digits alone.
+_PLAIN_SHAPES = ("AIza", "AKIA")
+
 # Control characters (C0 and C1), which in a log or a terminal could write what they like, and invisible ones, which cut
 # a secret in two for everyone but its reader. White space is left to `split`.
 _UNSEEN = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
@@ -91,6 +94,16 @@ def mask_credentials(text: str) -> str:
     return _SECRET_SHAPES.sub(MASK, text)
 
 
+def is_harmless(text: str, known: Secret | None) -> bool:
+    """Whether `mask_secrets` would leave a text of letters and digits as it is; False for any other text, unlooked at.
+
+    For what every answer has, such as its id: a twentieth of what looking for every shape takes.
+    """
+    if not (text.isascii() and text.isalnum()) or any(shape in text for shape in _PLAIN_SHAPES):
+        return False
+    return known is None or not any(form in text for form in _plain_forms_of(known))
+
+
 def mask_client_text(text: str, limit: int = CLIENT_TEXT_CHARS) -> str:
     """A client's own text, safe in an answer or a log: credentials masked, on one line, at most `limit` characters.
 
@@ -101,6 +114,18 @@ def mask_client_text(text: str, limit: int = CLIENT_TEXT_CHARS) -> str:
 
 def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+@lru_cache(maxsize=1024)
+def _plain_forms_of(secret: Secret) -> tuple[str, ...]:
+    """The forms of `_forms_of` that may stand in a text of letters and digits."""
+    value = secret.reveal()
+    if not value:
+        return ()
+    forms = [value]
+    if len(value) >= _ENCODED_FROM_CHARS:
+        forms += [base64.b64encode(text.encode()).decode().rstrip("=") for text in (f"Bearer {value}", value)]
+    return tuple(forms)
 
 
 # 1,024: more keys than a configuration has; one more compiles its forms again each time.

@@ -14,7 +14,7 @@ import orjson
 
 from pg_trio.domain.chat import FinishReason, Json, Usage
 from pg_trio.domain.project import Candidate
-from pg_trio.domain.secret import MASK
+from pg_trio.domain.secret import MASK, is_harmless
 from pg_trio.errors import UpstreamNonsense
 from pg_trio.providers.refusal import mask_for
 
@@ -55,6 +55,8 @@ def reply_id(given: Json, candidate: Candidate) -> str:
         refuse("id", given, "a string")
     # Cut first: what is left of megabytes is not worth cleaning all of it.
     given = given.removeprefix("chatcmpl-")[: 16 * _ID_CHARS]
+    if len(given) <= _ID_CHARS and is_harmless(given, candidate.credential.api_key):
+        return f"chatcmpl-{given}"
     safe = _UNSAFE_IN_ID.sub("", given)
     # Before the cut and after the cleaning: neither may hide a key from the mask, or uncover one.
     if not safe or _shows_secret(given, candidate) or (safe != given and _shows_secret(safe, candidate)):

@@ -5,9 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from enum import Enum
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from attrs import frozen
+
+if TYPE_CHECKING:
+    # What a race makes for every request is frozen to the type checker alone: see domain/value.py.
+    from attrs import frozen as value
+else:
+    from attrs import define as value
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -27,7 +33,7 @@ class Outcome(Enum):
     CRASHED = "crashed"
 
 
-@frozen(slots=True, eq=False)
+@value(slots=True, eq=False)
 class Attempt(Generic[C]):
     """One try of one candidate. Times are Trio's clock; `number` counts from 0, in the order of starting.
 
@@ -41,7 +47,7 @@ class Attempt(Generic[C]):
     ends_at: float
 
 
-@frozen(slots=True, eq=False)
+@value(slots=True, eq=False)
 class AttemptEnd(Generic[C]):
     """How an attempt ended; as text: `won`, `failed: <error>`, `cancelled: <reason>`, `crashed: <class>`.
 
@@ -59,7 +65,7 @@ class AttemptEnd(Generic[C]):
         return f"{self.outcome.value}: {self.reason}" if self.reason else self.outcome.value
 
 
-@frozen(slots=True, eq=False)
+@value(slots=True, eq=False)
 class Won(Generic[C, T]):
     """The answer, which is the caller's to close from here on, and the attempt that got it."""
 

@@ -22,7 +22,7 @@ import math
 from enum import Enum
 from typing import NamedTuple
 
-from attrs import frozen
+from attrs import define, frozen
 
 from pg_trio.racing.call_window import CallWindow
 
@@ -68,7 +68,7 @@ class BreakerRules:
     probe_lease_s: float = 60.0
 
 
-@frozen(slots=True, eq=False)
+@define(slots=True, eq=False)
 class Pass:
     """A call that a breaker knows of; `generation` tells whether its state has changed since."""
 

@@ -20,7 +20,7 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from attrs import frozen
+from attrs import define
 
 from pg_trio.racing.breaker import Breaker, BreakerRules, Fault, Pass
 from pg_trio.racing.shared_breaker import BreakerRecords, SharedBreaker
@@ -66,7 +66,7 @@ class Breakers(Protocol[C]):
     def begin(self, candidate: C, now: float, *, is_alone: bool = False) -> Permit: ...
 
 
-@frozen(slots=True, eq=False)
+@define(slots=True, eq=False)
 class BoardPermit:
     """A permit of a BreakerBoard."""
 
@@ -74,7 +74,7 @@ class BoardPermit:
     _credential: Breaker
     _target_pass: Pass
     _credential_pass: Pass
-    _told: list[bool]
+    _is_told: bool = False
 
     @property
     def is_probe(self) -> bool:
@@ -109,10 +109,8 @@ class BoardPermit:
             self._credential.cancel(self._credential_pass)
 
     def _is_first_word(self) -> bool:
-        if self._told:
-            return False
-        self._told.append(True)
-        return True
+        is_first, self._is_told = not self._is_told, True
+        return is_first
 
 
 class BreakerBoard(Generic[C]):
@@ -132,6 +130,8 @@ class BreakerBoard(Generic[C]):
         self._records = records
         self._targets: dict[Hashable, Breaker] = {}
         self._credentials: dict[Hashable, Breaker] = {}
+        # By the candidate's identity: its hash is that of all its fields, and it is asked for three times a request.
+        self._pairs: dict[int, tuple[C, Breaker, Breaker]] = {}
 
     def order(self, candidates: Sequence[C], now: float, ends_at: float = math.inf) -> list[C]:
         """Who is asked, in order; never empty. `ends_at` is when the request ends at the latest.
@@ -173,11 +173,13 @@ class BreakerBoard(Generic[C]):
         Raises BreakerOpen where another worker sent the probe that this call was to be.
         """
         target, credential = self._of(candidate)
+        if not (target.is_open or credential.is_open):
+            return BoardPermit(target, credential, target.begin(now), credential.begin(now))
         may_ask = self.wait_s(candidate, now, is_alone=is_alone) == 0.0
         # Asked as a last resort, it takes no probe's place with the one breaker while the other is open.
         target_pass = target.begin(now, is_alone=is_alone) if may_ask else target.begin_unasked()
         credential_pass = credential.begin(now, is_alone=is_alone) if may_ask else credential.begin_unasked()
-        permit = BoardPermit(target, credential, target_pass, credential_pass, [])
+        permit = BoardPermit(target, credential, target_pass, credential_pass)
         if may_ask and (target.is_open > target_pass.is_probe or credential.is_open > credential_pass.is_probe):
             permit.cancelled()
             raise BreakerOpen(self.wait_s(candidate, now, is_alone=is_alone))
@@ -206,11 +208,18 @@ class BreakerBoard(Generic[C]):
         return are_closed
 
     def _of(self, candidate: C) -> tuple[Breaker, Breaker]:
+        pair = self._pairs.get(id(candidate)) or self._pair(candidate)
+        return pair[1], pair[2]
+
+    def _pair(self, candidate: C) -> tuple[C, Breaker, Breaker]:
         target, credential = self._target_of(candidate), self._credential_of(candidate)
-        return (
+        pair = (
+            candidate,  # held, or another one could come to have its identity
             self._targets.get(target) or self._add(self._targets, "target", target),
             self._credentials.get(credential) or self._add(self._credentials, "credential", credential),
         )
+        self._pairs[id(candidate)] = pair
+        return pair
 
     def _add(self, breakers: dict[Hashable, Breaker], kind: str, key: Hashable) -> Breaker:
         parts = tuple(map(str, key)) if isinstance(key, tuple) else (str(key),)

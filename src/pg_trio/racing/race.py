@@ -50,7 +50,31 @@ async def race(candidates: Sequence[C], runner: Runner[C, T], limits: Limits) ->
 
     Raises: AllFailed; whatever unexpected an attempt raised. `candidates` is never empty.
     """
+    if len(candidates) == 1:
+        return await _run_alone(candidates[0], runner, limits)
     return await _Race(candidates, runner, limits).run()
+
+
+async def _run_alone(candidate: C, runner: Runner[C, T], limits: Limits) -> Won[C, T]:
+    """The race of one, which most requests are: nobody to start or cancel, and no limit but the caller's."""
+    attempt = Attempt(candidate, 0, False, trio.current_time(), limits.ends_at)
+    failures: list[AttemptEnd[C]] = []
+    try:
+        value = await runner.start(attempt)
+    except runner.expected as exc:
+        failures.append(AttemptEnd(attempt, trio.current_time(), Outcome.FAILED, exc, str(exc)))
+    except BaseException as exc:
+        runner.record(_crash_end(attempt, exc))
+        raise
+    else:
+        runner.record(AttemptEnd(attempt, trio.current_time(), Outcome.WON))
+        return Won(value, attempt)
+    runner.record(failures[0])
+    try:
+        raise AllFailed(failures)
+    finally:
+        # The error holds its frames, and this one it: a cycle for the garbage collector, one for each failure.
+        del failures
 
 
 @define(slots=True, eq=False)
@@ -209,11 +233,8 @@ class _Race(Generic[C, T]):
         self._extend_limits()
 
     def _note_crash(self, running: _Running[C], error: BaseException) -> None:
-        cancelled = _as_cancelled(error)
-        if cancelled is None:
-            self._end(running, Outcome.CRASHED, error, type(error).__name__)
-        else:
-            self._end(running, Outcome.CANCELLED, reason=_reason_of(cancelled))
+        self._running.remove(running)
+        self._runner.record(_crash_end(running.attempt, error))
 
     def _end(
         self, running: _Running[C], outcome: Outcome, error: BaseException | None = None, reason: str = ""
@@ -259,6 +280,14 @@ class _Race(Generic[C, T]):
         end = AttemptEnd(won.attempt, self._won_at, Outcome.CANCELLED, reason="another attempt crashed")
         self._runner.record(end)
         await self._discard(won.value)
+
+
+def _crash_end(attempt: Attempt[C], error: BaseException) -> AttemptEnd[C]:
+    """The end of an attempt that was cancelled from outside, or has a bug."""
+    cancelled = _as_cancelled(error)
+    if cancelled is None:
+        return AttemptEnd(attempt, trio.current_time(), Outcome.CRASHED, error, type(error).__name__)
+    return AttemptEnd(attempt, trio.current_time(), Outcome.CANCELLED, reason=_reason_of(cancelled))
 
 
 def _as_cancelled(error: BaseException) -> trio.Cancelled | None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pg_trio.domain.secret import MASK, SAID_CHARS, Secret, mask_client_text, mask_secrets
+from pg_trio.domain.secret import MASK, SAID_CHARS, Secret, is_harmless, mask_client_text, mask_secrets
 
 KEY = "5fJx0Qm7Zr2Wk9LbVt4Ny8Hc1Pd6Sg3A"
 
@@ -209,3 +209,36 @@ def test_megabytes_are_not_read(piece: str) -> None:
 
     assert said.taken <= 4 * SAID_CHARS
     assert len(shown) <= SAID_CHARS
+
+
+_PLAIN = "ABCdef0123"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x1" * 16,
+        f"x{_PLAIN}y",
+        f"x{base64.b64encode(_PLAIN.encode()).decode().rstrip('=')}",
+        f"x{base64.b64encode(f'Bearer {_PLAIN}'.encode()).decode().rstrip('=')}",
+        "xAIzaSyB0123456789abcdef",
+        "AKIA0123456789ABCDEF",
+        "sk-0123456789",
+        "a b",
+        "é1",
+        "",
+    ],
+)
+def test_harmless_text_is_left_by_the_mask(text: str) -> None:
+    secret = Secret(_PLAIN)
+
+    assert not is_harmless(text, secret) or mask_secrets(text, [secret]) == text
+
+
+def test_ordinary_id_is_harmless() -> None:
+    assert is_harmless("AbC123xyz", Secret(_PLAIN))
+    assert is_harmless("AbC123xyz", None)
+
+
+def test_id_with_the_key_is_not_harmless() -> None:
+    assert not is_harmless(f"x{_PLAIN}y", Secret(_PLAIN))
