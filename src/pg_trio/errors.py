@@ -12,7 +12,7 @@ Rules:
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import ClassVar
 
@@ -592,7 +592,7 @@ class WorkersFailed(Exception):
         return self.said
 
 
-def error_body(error: GatewayError) -> bytes:
-    """The answer's body for an error: `{"ok":false,"error":…}` plus the error's own fields, UTF-8 JSON."""
-    body = {"ok": False, "error": error.text, **error.fields()}
+def error_body(error: GatewayError, more_fields: Mapping[str, object] | None = None) -> bytes:
+    """The answer's body for an error: `{"ok":false,"error":…}`, the error's own fields and more, UTF-8 JSON."""
+    body = {"ok": False, "error": error.text, **error.fields(), **(more_fields or {})}
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

@@ -77,6 +77,18 @@ def assert_failure(response: HttpResponse, status: int, error: str, **fields: ob
     assert UUID_SHAPE.fullmatch(response.headers["x-request-id"])
 
 
+def assert_tried(response: HttpResponse, *tried: tuple[str, str]) -> None:
+    """Which models were tried with which outcome: in the body, and in the headers of every answer of a race."""
+    attempts = response.json()["attempts"]
+    assert list(tried) == [(row["model"], row["outcome"]) for row in attempts]
+    assert {"provider", "model", "outcome", "start_ms", "end_ms"} == {name for row in attempts for name in row}
+    assert all(0 < row["start_ms"] <= row["end_ms"] for row in attempts)
+    assert ("openai", tried[-1][0], str(len(tried))) == tuple(
+        response.headers[f"x-pg-{name}"] for name in ("provider", "model", "attempts")
+    )
+    assert "provider;dur=" in response.headers["server-timing"]
+
+
 async def test_missing_token(gateway: Gateway) -> None:
     response = await send_raw(gateway.port, post(f"/api/{PROJECT}/ok", {"message": "Hi"}))
 
@@ -212,6 +224,7 @@ async def test_every_candidate_failed(gateway: Gateway) -> None:
     assert 502 == response.status
     assert response.json()["error"].startswith("Provider call failed: HTTP 500")
     assert [1, 1] == [gateway.simulator.counts[model] for model in ("down", "down-too")]
+    assert_tried(response, ("down", "failed"), ("down-too", "failed"))
 
 
 async def test_malformed_is_not_tried_elsewhere(gateway: Gateway) -> None:
@@ -272,6 +285,11 @@ async def test_output_schema(gateway: Gateway, content: str, where: str) -> None
 
     assert 502 == response.status
     assert response.json()["error"].startswith(f"Validation failed: {where}")
+    assert ("output", "1", False) == (
+        response.headers["x-pg-model"],
+        response.headers["x-pg-attempts"],
+        "attempts" in response.json(),
+    )
 
 
 async def test_valid_output_is_returned_verbatim(gateway: Gateway) -> None:
@@ -291,13 +309,14 @@ async def test_disabled_provider(gateway: Gateway) -> None:
 async def test_endpoint_deadline(gateway: Gateway) -> None:
     response = await gateway.call("slow")
 
-    assert_failure(response, 504, "Deadline exceeded: no answer within 300 ms.")
+    assert_failure(response, 504, "Deadline exceeded: no answer within 300 ms.", attempts=response.json()["attempts"])
+    assert_tried(response, ("slow", "cancelled: deadline"))
 
 
 async def test_clients_own_deadline(gateway: Gateway) -> None:
     response = await gateway.call("slow", None, ("X-PG-Timeout-Ms", "50"))
 
-    assert_failure(response, 504, "Deadline exceeded: no answer within 50 ms.")
+    assert_failure(response, 504, "Deadline exceeded: no answer within 50 ms.", attempts=response.json()["attempts"])
 
 
 async def test_overload_is_shed(gateway: Gateway, nursery: trio.Nursery) -> None:

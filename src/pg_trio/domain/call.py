@@ -68,6 +68,9 @@ class Call(Protocol):
     def show_limits(self, states: Sequence[LimitState]) -> None:
         """Every answer from here on says what is left of these."""
 
+    def show_tries(self, attempts: Sequence[AttemptRow], times: StageTimes) -> None:
+        """A failure that is answered from here on says what was tried, and what took how long."""
+
     def why_cut(self) -> GatewayError | None:
         """Why the server cut the request short; None where the client left."""
 

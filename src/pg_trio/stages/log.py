@@ -96,6 +96,8 @@ class LogEntry:
             error = self._call.why_cut() or error
         if isinstance(error, GatewayError):
             status, code, text = error.status, error.code, error.text
+            if self.attempts.rows:
+                self._call.show_tries(self.attempts.rows, self.times)
         elif isinstance(error, trio.Cancelled | ClientLeft):
             status, code, text = CLIENT_LEFT, "ClientLeft", "The client closed the connection."
         elif error is not None:

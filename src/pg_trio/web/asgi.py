@@ -24,13 +24,17 @@ from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.domain.project import RESERVED_SLUGS
 from pg_trio.domain.request_id import new_request_id
+from pg_trio.domain.stage_times import StageTimes
 from pg_trio.domain.value import value
 from pg_trio.errors import (
     BadRequest,
     BodyTooLarge,
     ClientLeft,
+    DeadlineExceeded,
     GatewayError,
     InternalError,
+    Overloaded,
+    ProviderCallFailed,
     RateLimited,
     ShuttingDown,
     error_body,
@@ -71,6 +75,14 @@ class HttpAnswer:
         return [(b"content-length", b"%d" % len(self.body)), *split_fields(self.fields)]
 
 
+@value(slots=True)
+class Tries:
+    """What was tried for a call that failed (at least one), and what each stage took."""
+
+    attempts: Sequence[AttemptRow]
+    times: StageTimes
+
+
 @define(slots=True)
 class AsgiCall:
     """A call whose body comes over ASGI."""
@@ -86,6 +98,8 @@ class AsgiCall:
     has_ended: bool = False
     # What is left of the limits that the request counted against; empty where there are none.
     limits: Sequence[LimitState] = ()
+    # What a failure answers with; None where nobody was asked.
+    tries: Tries | None = None
 
     def why_cut(self) -> GatewayError | None:
         """Why our own server cut the request short, where it was not the client who left."""
@@ -94,6 +108,10 @@ class AsgiCall:
     def show_limits(self, states: Sequence[LimitState]) -> None:
         """Every answer from here on says what is left of these."""
         self.limits = states
+
+    def show_tries(self, attempts: Sequence[AttemptRow], times: StageTimes) -> None:
+        """A failure that is answered from here on says what was tried, and what took how long."""
+        self.tries = Tries(attempts, times)
 
     def open_stream(
         self, provider: str, model: str, attempts: Sequence[AttemptRow], session_id: UUID | None
@@ -158,7 +176,7 @@ class GatewayRoutes:
             answer = await self.gateway.answer(call)
             return None if answer is None else render_answer(answer, call.limits)
         except GatewayError as error:
-            return render_error(error, request_id, call.limits)
+            return render_error(error, request_id, call.limits, call.tries)
         except ClientLeft:
             return None
         except Exception:
@@ -206,6 +224,11 @@ class WatchedCall:
         """See AsgiCall."""
         return self._call.limits
 
+    @property
+    def tries(self) -> Tries | None:
+        """See AsgiCall."""
+        return self._call.tries
+
     def why_cut(self) -> GatewayError | None:
         """See AsgiCall."""
         return self._call.why_cut()
@@ -213,6 +236,10 @@ class WatchedCall:
     def show_limits(self, states: Sequence[LimitState]) -> None:
         """See AsgiCall."""
         self._call.show_limits(states)
+
+    def show_tries(self, attempts: Sequence[AttemptRow], times: StageTimes) -> None:
+        """See AsgiCall."""
+        self._call.show_tries(attempts, times)
 
     def open_stream(
         self, provider: str, model: str, attempts: Sequence[AttemptRow], session_id: UUID | None
@@ -406,13 +433,43 @@ def render_tool_calls(reply: Reply) -> list[dict[str, object]]:
     ]
 
 
-def render_error(error: GatewayError, request_id: UUID, limits: Sequence[LimitState] = ()) -> HttpAnswer:
-    """The contract's failure body and headers."""
+def render_error(
+    error: GatewayError, request_id: UUID, limits: Sequence[LimitState] = (), tries: Tries | None = None
+) -> HttpAnswer:
+    """The contract's failure body and headers; where candidates were tried, also which."""
     more = "".join([f"{name.lower()}: {value}\r\n" for name, value in error.headers().items()])
     fields = f"content-type: application/json\r\nx-request-id: {request_id}\r\n{more}".encode("ascii")
     if limits:
         fields += render_limits(limits, error.retry_after_s if isinstance(error, RateLimited) else None)
-    return HttpAnswer(error.status, fields, error_body(error))
+    if tries is None:
+        return HttpAnswer(error.status, fields, error_body(error))
+    last = tries.attempts[-1]
+    fields += _TRIES_FIELDS % (
+        last.provider.encode("ascii"),
+        header_text(last.model),
+        len(tries.attempts),
+        tries.times.as_server_timing(),
+    )
+    says_which = isinstance(error, ProviderCallFailed | DeadlineExceeded | Overloaded)
+    more_fields = {"attempts": describe_attempts(tries.attempts)} if says_which else {}
+    return HttpAnswer(error.status, fields, error_body(error, more_fields))
+
+
+def describe_attempts(attempts: Sequence[AttemptRow]) -> list[dict[str, object]]:
+    """What a client may know of the tries: of failures only that they were; what the last one said is the error."""
+    return [
+        {
+            "provider": row.provider,
+            "model": row.model,
+            "outcome": "failed" if row.outcome.startswith("failed") else row.outcome,
+            "start_ms": row.started_ms,
+            "end_ms": row.ended_ms,
+        }
+        for row in attempts
+    ]
+
+
+_TRIES_FIELDS = b"x-pg-provider: %b\r\nx-pg-model: %b\r\nx-pg-attempts: %d\r\nserver-timing: %b\r\n"
 
 
 def split_fields(fields: bytes) -> HeaderList:

@@ -13,9 +13,19 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pg_trio.domain.call import Answer, Call
 from pg_trio.domain.chat import Reply, ToolCall, Usage
+from pg_trio.domain.log_row import AttemptRow
 from pg_trio.domain.stage_times import NO_TIMES, StageTimes
-from pg_trio.errors import BodyTooLarge, ClientLeft, RateLimited
-from pg_trio.web.asgi import GatewayRoutes, Scope, header_text, match_route, read_call, render_answer, render_error
+from pg_trio.errors import BodyTooLarge, ClientLeft, DeadlineExceeded, RateLimited
+from pg_trio.web.asgi import (
+    GatewayRoutes,
+    Scope,
+    Tries,
+    header_text,
+    match_route,
+    read_call,
+    render_answer,
+    render_error,
+)
 
 PROJECT = "6f1c0000-0000-4000-8000-000000000001"
 
@@ -220,6 +230,21 @@ def test_error_has_its_headers() -> None:
 
     assert (429, b"7") == (rendered.status, dict(rendered.headers())[b"retry-after"])
     assert b'{"ok":false,"error":"Rate limit exceeded.","scope":"minute","retry_after":7}' == rendered.body
+
+
+def test_failure_says_what_was_tried_not_what_was_said() -> None:
+    rows = [AttemptRow("groq", "llama", "main", 1.5, 9.25, "failed: quota of acme-corp used up")]
+    tries = Tries(rows, StageTimes(("auth", "provider"), (0.5, 9.0)))
+
+    rendered = render_error(DeadlineExceeded(800), UUID(int=1), (), tries)
+
+    assert [
+        {"provider": "groq", "model": "llama", "outcome": "failed", "start_ms": 1.5, "end_ms": 9.25}
+    ] == orjson.loads(rendered.body)["attempts"]
+    assert (b"groq", b"llama", b"1", b"auth;dur=0.500, provider;dur=9.000") == tuple(
+        dict(rendered.headers())[name] for name in (b"x-pg-provider", b"x-pg-model", b"x-pg-attempts", b"server-timing")
+    )
+    assert b"acme" not in rendered.body
 
 
 def test_header_text_is_printable_and_short() -> None:
