@@ -29,7 +29,7 @@ from attrs import define, field
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.session import StoredSession, Turn
 from pg_trio.errors import StoreError
-from pg_trio.store.database import BUSY_LIMIT_S, SerialConnection
+from pg_trio.store.database import BUSY_LIMIT_S, SerialConnection, explained, take_turns, write_in_turn
 from pg_trio.store.outage import Outage
 from pg_trio.store.session_file import (
     BATCH_TURNS,
@@ -83,12 +83,15 @@ class SessionStore:
         keep_s: Mapping[UUID, float],
         reader: SerialConnection,
         writer: SerialConnection,
+        *,
+        busy_limit_s: float,
         now_s: Callable[[], float] = time.time,
     ) -> None:
         self._path = settings.data_dir / FILE_NAME
         self._keep_s = {endpoint.bytes: keep for endpoint, keep in keep_s.items()}
         self._reader = reader
         self._writer = writer
+        self._busy_limit_s = busy_limit_s
         self._now_s = now_s
         self._waiting: dict[_Waiting, None] = {}
         self._wake = trio.Event()
@@ -117,8 +120,11 @@ class SessionStore:
         with ExitStack() as opened:
             reader = opened.enter_context(closing(open_sessions(settings.data_dir, busy_limit_s)))
             writer = opened.enter_context(closing(open_sessions(settings.data_dir, busy_limit_s)))
+            with explained(path):
+                take_turns(writer)
             opened.pop_all()
-        return cls(settings, keep_s, SerialConnection(path, reader), SerialConnection(path, writer))
+        connections = SerialConnection(path, reader), SerialConnection(path, writer)
+        return cls(settings, keep_s, *connections, busy_limit_s=busy_limit_s)
 
     async def __aenter__(self) -> Self:
         return self
@@ -158,7 +164,7 @@ class SessionStore:
     async def forget(self, session: StoredSession) -> None:
         """The session is deleted, unless it had a turn since it was read. Where that fails, `purge` does it later."""
         try:
-            await self._writer.run(partial(delete_idle, session.id, session.last_active_at), abandon_on_cancel=True)
+            await self._write(partial(delete_idle, session.id, session.last_active_at), abandon_on_cancel=True)
         except StoreError as exc:
             self._purges.failed(exc)
 
@@ -189,7 +195,7 @@ class SessionStore:
         before = {endpoint: now - self._keep_s.get(endpoint, UNKNOWN_ENDPOINT_KEEP_S) for endpoint in endpoints}
         numbers = await self._reader.run(partial(find_expired, before), abandon_on_cancel=True)
         if numbers:
-            await self._writer.run(partial(delete_sessions, numbers, max(before.values())))
+            await self._write(partial(delete_sessions, numbers, max(before.values())))
         return len(numbers)
 
     async def aclose(self) -> None:
@@ -211,6 +217,10 @@ class SessionStore:
         self._reads.succeeded()
         return result
 
+    async def _write(self, work: Callable[[sqlite3.Connection], T], *, abandon_on_cancel: bool = False) -> T:
+        in_turn = partial(write_in_turn, work, self._busy_limit_s)
+        return await self._writer.run(in_turn, abandon_on_cancel=abandon_on_cancel)
+
     async def _write_batch(self) -> None:
         batch = list(islice(self._waiting, BATCH_TURNS))
         for waiting in batch:
@@ -224,7 +234,7 @@ class SessionStore:
 
     async def _write_together(self, batch: list[_Waiting]) -> None:
         try:
-            gone = await self._writer.run(partial(write_turns, [waiting.row for waiting in batch]))
+            gone = await self._write(partial(write_turns, [waiting.row for waiting in batch]))
         except StoreError as exc:
             self._writes.failed(exc)
             for waiting in batch:

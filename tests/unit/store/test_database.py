@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from pg_trio.errors import StoreError
-from pg_trio.store.database import SerialConnection, explained, open_database
+from pg_trio.store.database import SerialConnection, explained, open_database, take_turns, write_in_turn
 from pg_trio.store.migrations import Schema, migrate
 from pg_trio.store.transaction import transaction
 
@@ -239,3 +239,41 @@ async def test_one_thread_at_a_time(tmp_path: Path) -> None:
     await serial.aclose()
     assert [1] * 50 == seen
     assert 0 == serial.busy_threads
+
+
+def test_existing_file_opens_beside_a_writer(tmp_path: Path) -> None:
+    path = tmp_path / "things.db"
+    with open_file(path) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+
+        with open_file(path) as connection:
+            assert 0 == read_one(connection, "SELECT count(*) FROM things")
+
+
+def test_write_gets_its_turn(tmp_path: Path) -> None:
+    path = tmp_path / "things.db"
+    tried = 0
+
+    def insert(connection: sqlite3.Connection) -> None:
+        nonlocal tried
+        tried += 1
+        if tried == 3:
+            holder.execute("ROLLBACK")
+        connection.execute("INSERT INTO things VALUES ('a', 1)")
+
+    with open_file(path) as connection, open_file(path) as holder:
+        take_turns(connection)
+        holder.execute("BEGIN IMMEDIATE")
+        write_in_turn(insert, 10.0, connection)
+
+        assert (3, 1) == (tried, read_one(connection, "SELECT count(*) FROM things"))
+
+
+def test_write_gives_up_in_time(tmp_path: Path) -> None:
+    path = tmp_path / "things.db"
+    with open_file(path) as connection, open_file(path) as holder:
+        take_turns(connection)
+        holder.execute("BEGIN IMMEDIATE")
+
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            write_in_turn(lambda file: file.execute("DELETE FROM things"), 0.05, connection)
