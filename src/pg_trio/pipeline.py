@@ -171,15 +171,15 @@ class Pipeline:
         """Relay the stream that wins. What was relayed is settled, also where the client left in the middle."""
         endpoint, prompt, entry, session = asked.endpoint, asked.prompt, asked.entry, asked.session
         asked.deadline.start_stream(endpoint)
-        stream = await self.provider_call.open_stream(endpoint, prompt, asked.deadline.at, entry.attempts)
+        carried = await self.provider_call.open_stream(endpoint, prompt, asked.deadline.at, entry.attempts)
         try:
             entry.begin("stream")
             ends_at, limit_ms = asked.deadline.hand_over()
-            candidate = stream.candidate
+            candidate = carried.candidate
             relay = Relay(
-                source=stream,
+                source=carried.now,
                 client=asked.call.open_stream(
-                    candidate.provider, candidate.model, entry.attempts.rows, None if session is None else session.id
+                    candidate.provider, candidate.model, entry, None if session is None else session.id
                 ),
                 idle_s=endpoint.idle_timeout_ms / 1000,
                 ends_at=ends_at,
@@ -187,17 +187,20 @@ class Pipeline:
                 prompt_chars=count_characters(prompt.messages),
                 keeps_text=endpoint.log_bodies != "none",
                 keep=None if session is None else session.keep,
+                rescue=None if carried.mode is None else carried,
             )
             try:
                 await relay.run()
             finally:
                 asked.settle(relay.usage)
+                candidate = carried.candidate
+                carried.note_end(relay.outcome)
                 entry.won(candidate, relay.model or candidate.model, relay.usage, asked.reservation.spent_nano_usd)
                 if relay.keeps_text:
                     entry.reply = relay.reply_so_far()
             entry.failure = relay.failure
         finally:
-            await stream.aclose()
+            await carried.aclose()
 
     def _reserve(self, endpoint: Endpoint, request: ChatRequest, entry: LogEntry) -> Reservation:
         entry.begin("budget")

@@ -13,6 +13,8 @@ from tests.support.gateway import PROJECT, Gateway, endpoint, project, start_gat
 from tests.support.wire import HttpResponse, bearer, post, send_raw
 
 FAILOVER = [{"credential": "sim", "model": "second"}]
+RESCUED = {"streaming_enabled": True, "failover": FAILOVER, "idle_timeout_ms": 300}
+LONG_STAGES = ("auth", "read", "provider", "stream")
 CONFIGURATION = "\n".join(
     [
         project(),
@@ -22,6 +24,8 @@ CONFIGURATION = "\n".join(
         endpoint("hedged", model="first", streaming_enabled=True, failover=FAILOVER, hedge_after_ms=50),
         endpoint("idle", streaming_enabled=True, idle_timeout_ms=200),
         endpoint("slow-start", model="first", streaming_enabled=True, first_token_timeout_ms=200, failover=FAILOVER),
+        endpoint("continued", model="first", **RESCUED, on_stream_failure="continue"),
+        endpoint("restarted", model="first", **RESCUED, on_stream_failure="restart"),
         endpoint("short", streaming_enabled=True, deadline_ms=20_000, stream_deadline_ms=400),
         endpoint("poor", streaming_enabled=True, monthly_budget_usd="10", estimated_cost_per_1k_tokens_usd="1"),
     ]
@@ -57,6 +61,10 @@ def text_of(response: HttpResponse) -> str:
     """What a client that reads only `choices[0].delta.content` has at the end."""
     deltas = [chunk["choices"][0]["delta"] for chunk in chunks_of(response) if chunk["choices"]]
     return "".join(delta.get("content") or "" for delta in deltas)
+
+
+def roles_of(chunks: list[dict[str, Any]]) -> list[str | None]:
+    return [chunk["choices"][0]["delta"].get("role") for chunk in chunks if chunk["choices"]]
 
 
 def assert_cut_honestly(response: HttpResponse, error: str) -> None:
@@ -229,3 +237,116 @@ async def test_bad_token_is_401_before_anything(gateway: Gateway) -> None:
     response = await send_raw(gateway.port, post(f"/api/{PROJECT}/live", {"message": "Hi", "stream": True}))
 
     assert 401 == response.status
+
+
+# ── after the first token ────────────────────────────────────────────────────────────────────────────────────────────
+
+WORDS = " ".join(f"word{number}" for number in range(60))
+
+
+@pytest.mark.parametrize("fault", ["cut:40", "cut:40:clean", "stall:40", "stream_error:40"])
+async def test_failed_stream_is_continued(gateway: Gateway, fault: str) -> None:
+    gateway.simulator.behave("first", f"fault={fault}", content=WORDS)
+    gateway.simulator.behave("second", content="and the rest")
+
+    response = await stream(gateway, "continued")
+    await gateway.stop()
+
+    first, second = gateway.simulator.requests
+    relayed = text_of(response).removesuffix("and the rest")
+    # The second candidate got the prompt, and what the client has, word for word, as the assistant's.
+    assert [*first.body["messages"], {"role": "assistant", "content": relayed}] == second.body["messages"]
+    assert relayed.split() == WORDS.split()[:40]
+    chunks = chunks_of(response)
+    assert 1 == len({chunk["id"] for chunk in chunks})
+    assert ["assistant"] == [role for role in roles_of(chunks) if role]
+    assert "stop" == chunks[-2]["choices"][0]["finish_reason"]
+    (join,) = chunks[-1]["meta"]["joins"]
+    assert ("continue", len(relayed), "second") == (join["mode"], join["characters"], join["model"])
+    assert [join] == [chunk["meta"]["join"] for chunk in chunks[:-1] if "meta" in chunk]
+    (row,) = gateway.log_rows()
+    assert (200, "second") == (row["status"], row["model"])
+    attempts = json.loads(row["attempts"])
+    assert [f"failed: {join['why']}", "won"] == [attempt[5] for attempt in attempts]
+    assert row["completion_tokens"] == chunks[-1]["usage"]["completion_tokens"]
+    assert row["completion_tokens"] > 40
+
+
+async def test_failed_stream_is_restarted(gateway: Gateway) -> None:
+    gateway.simulator.behave("first", "fault=cut:40", content=WORDS)
+    gateway.simulator.behave("second", content=WORDS)
+
+    response = await stream(gateway, "restarted")
+
+    first, second = gateway.simulator.requests
+    assert first.body["messages"] == second.body["messages"]
+    chunks = chunks_of(response)
+    (join,) = chunks[-1]["meta"]["joins"]
+    assert "restart" == join["mode"]
+    assert WORDS == text_of(response)[join["characters"] :]
+
+
+async def test_nobody_left_ends_a_stream_honestly(gateway: Gateway) -> None:
+    gateway.simulator.behave("first", "fault=cut:4", content=WORDS)
+    gateway.simulator.behave("second", "fault=cut:4", content=WORDS)
+
+    response = await stream(gateway, "continued")
+
+    assert 2 == len(gateway.simulator.requests)
+    kind, said = events_of(response)[-2]
+    assert "error" == kind
+    assert_cut_honestly(response, json.loads(said)["error"])
+
+
+async def test_cut_tool_call_is_not_joined(gateway: Gateway) -> None:
+    gateway.simulator.behave("first", 'tool=look_up:{"city": "Ulm"}&fault=cut:1')
+
+    response = await stream(gateway, "continued")
+
+    assert ["first"] == [received.body["model"] for received in gateway.simulator.requests]
+    assert "error" == events_of(response)[-2][0]
+
+
+async def test_client_that_leaves_in_a_rescue_closes_everything(gateway: Gateway) -> None:
+    gateway.simulator.behave("first", "fault=cut:4", content=WORDS)
+    gateway.simulator.behave("second", "latency=60s")
+    client = await trio.open_tcp_stream("127.0.0.1", gateway.port)
+    body = {"message": "Tell me", "stream": True}
+    await client.send_all(post(f"/api/{PROJECT}/continued", body, bearer(gateway.token)))
+    with trio.fail_after(10):
+        while len(gateway.simulator.requests) < 2:  # noqa: ASYNC110  # nobody tells
+            await trio.sleep(0.01)
+
+    await client.aclose()
+
+    with trio.fail_after(10):
+        received = await gateway.simulator.wait_closed(gateway.simulator.requests[1])
+    assert received.closed_early
+
+
+async def test_last_chunk_tells_how_it_went(gateway: Gateway) -> None:
+    gateway.simulator.behave("live", "tokens=5&pace=20ms&latency=100ms")
+
+    response = await stream(gateway, "live")
+    await gateway.stop()
+
+    meta = chunks_of(response)[-1]["meta"]
+    assert (response.headers["x-request-id"], "openai", 1) == (meta["request_id"], meta["provider"], meta["attempts"])
+    assert ["auth", "read", "provider", "stream"] == [name for name in meta["timings_ms"] if name in LONG_STAGES]
+    assert 100 <= meta["first_token_ms"] <= meta["timings_ms"]["provider"] + meta["overhead_ms"] + 50
+    assert meta["timings_ms"]["stream"] >= 60
+    assert meta["overhead_ms"] < meta["first_token_ms"]
+    (row,) = gateway.log_rows()
+    (attempt,) = json.loads(row["attempts"])
+    started_ms, ended_ms, outcome, first_token_ms = attempt[3:]
+    assert ("won", meta["first_token_ms"]) == (outcome, first_token_ms)
+    assert started_ms < first_token_ms < ended_ms - 60
+
+
+async def test_stream_that_always_breaks_is_asked_last(gateway: Gateway) -> None:
+    gateway.simulator.behave("first", "fault=cut:4", content=WORDS)
+    gateway.simulator.behave("second", content="good")
+
+    texts = [text_of(await stream(gateway, "two")) for _ in range(8)]
+
+    assert "good" == texts[-1]

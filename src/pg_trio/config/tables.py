@@ -16,7 +16,7 @@ from attrs import field, frozen
 from pg_trio.config.bounds import DAY_MS, Between, Count, Length, Milliseconds, Money, Name, Shape, Text
 from pg_trio.domain.guardrails import PiiType
 from pg_trio.domain.log_body import LogBodies
-from pg_trio.domain.project import SLUG_PATTERN, ProjectType
+from pg_trio.domain.project import SLUG_PATTERN, OnStreamFailure, ProjectType
 
 Slug = Annotated[
     str, Shape(re.compile(SLUG_PATTERN), "a slug: 1–64 of a-z, 0-9 and -, starting and ending with a letter or digit")
@@ -171,6 +171,7 @@ class EndpointTable:
     reserve_ms: Annotated[int, Between(0, DAY_MS)] | None = None
     first_token_timeout_ms: Milliseconds | None = None
     idle_timeout_ms: Milliseconds | None = None
+    on_stream_failure: OnStreamFailure | None = None
     # 0: all candidates at once.
     hedge_after_ms: Annotated[int, Between(0, DAY_MS)] | None = None
     # The same, learned: a percentile of the candidate's own recent times.

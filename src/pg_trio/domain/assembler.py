@@ -26,10 +26,24 @@ class Assembler:
     it, it holds the answer's own text and nothing besides; the readers bound how much that can be.
     """
 
-    __slots__ = ("_calls", "_keeps_text", "_text", "characters", "finish_reason", "id", "model", "reported")
+    __slots__ = (
+        "_calls",
+        "_keeps_text",
+        "_text",
+        "characters",
+        "finish_reason",
+        "has_calls",
+        "id",
+        "model",
+        "reasoned",
+        "reported",
+    )
 
     def __init__(self, *, keeps_text: bool = True) -> None:
         self._keeps_text = keeps_text
+        self.has_calls = False
+        # Of `characters`, those of reasoning.
+        self.reasoned = 0
         self._text = StringIO()
         self._calls: list[_Call] = []
         # Everything the model wrote, reasoning included: providers count that as completion, too.
@@ -50,6 +64,7 @@ class Assembler:
             self._add_to_call(event)
         elif isinstance(event, ReasoningDelta):
             self.characters += event.characters
+            self.reasoned += event.characters
         elif isinstance(event, Opened):
             self.id = self.id or event.id
             self.model = event.model
@@ -77,6 +92,20 @@ class Assembler:
             tool_calls=tuple([ToolCall(call.id, call.name, call.arguments.getvalue()) for call in self._calls]),
         )
 
+    def text_so_far(self) -> str:
+        """The answer's own text. Only with `keeps_text`."""
+        assert self._keeps_text, "nothing was kept to make a text of"
+        return self._text.getvalue()
+
+    def go_on(self, *, keeps_what_came: bool) -> Assembler:
+        """One for the stream that carries this answer on, or begins it anew; it counts that stream alone."""
+        following = Assembler(keeps_text=self._keeps_text)
+        following.id = self.id
+        following.model = self.model
+        if self._keeps_text and keeps_what_came:
+            following._text.write(self._text.getvalue())
+        return following
+
     def usage(self, prompt_characters: int) -> Usage:
         """What the answer cost so far: the provider's counts, or an estimate. Also of a stream that was cut."""
         if self.reported is not None:
@@ -84,6 +113,7 @@ class Assembler:
         return Usage(estimate_tokens(prompt_characters), estimate_tokens(self.characters), estimated=True)
 
     def _add_to_call(self, delta: ToolCallDelta) -> None:
+        self.has_calls = True
         self.characters += len(delta.arguments)
         if not self._keeps_text:
             return

@@ -11,7 +11,7 @@ from attrs import field
 from pg_trio.domain.chat import FinishReason, Reply, Usage
 from pg_trio.domain.events import Event
 from pg_trio.domain.limits import LimitState
-from pg_trio.domain.log_row import AttemptRow
+from pg_trio.domain.log_row import AttemptRow, Attempts
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.stage_times import StageTimes
 from pg_trio.domain.value import value
@@ -56,6 +56,16 @@ class StreamClient(Protocol):
         """End one that broke after its first token."""
 
 
+class Progress(Protocol):
+    """What is known of a request so far."""
+
+    @property
+    def attempts(self) -> Attempts: ...
+
+    def times_so_far(self) -> StageTimes:
+        """What each stage took until now; the one that runs is the last."""
+
+
 class Call(Protocol):
     """A request whose body may still be on its way."""
 
@@ -74,10 +84,8 @@ class Call(Protocol):
     def why_cut(self) -> GatewayError | None:
         """Why the server cut the request short; None where the client left."""
 
-    def open_stream(
-        self, provider: str, model: str, attempts: Sequence[AttemptRow], session_id: UUID | None
-    ) -> StreamClient:
-        """The client's end for a streamed answer; nothing is sent yet. `session_id` is told at its end."""
+    def open_stream(self, provider: str, model: str, progress: Progress, session_id: UUID | None) -> StreamClient:
+        """The client's end for a streamed answer; nothing is sent yet. The last two are told, and asked, at its end."""
 
 
 @value(slots=True)

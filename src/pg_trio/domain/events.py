@@ -2,7 +2,7 @@
 
 Rules:
 1. A stream is `Opened`, then deltas, then one last event: `Finished`, or `Broken` (which may also come first or alone).
-   Nothing follows the last one.
+   Nothing follows the last one, unless another candidate carries the answer on: then `Joined`, and a stream again.
 2. Only content counts as a token (`is_token`): text, and whatever says something of a tool call. It wins a race and
    resets a clock. Heads, role-only chunks, pings and usage make no event that does.
 3. A model's reasoning wins nothing but shows that it lives (`shows_life`): it resets the idle clock. Its text is kept
@@ -85,7 +85,24 @@ class Broken:
     failure: AttemptFailed
 
 
-Event: TypeAlias = Opened | ContentDelta | ReasoningDelta | ToolCallDelta | Finished | Broken
+@value(slots=True)
+class Joined:
+    """A stream broke here, and another candidate carries its answer on.
+
+    `mode` is `continue` where what follows goes on from the `characters` of text that are with the client, `restart`
+    where it takes their place. `why` says what broke, masked.
+    """
+
+    is_token: ClassVar[bool] = False
+    shows_life: ClassVar[bool] = False
+    mode: str
+    characters: int
+    provider: str
+    model: str
+    why: str
+
+
+Event: TypeAlias = Opened | ContentDelta | ReasoningDelta | ToolCallDelta | Finished | Broken | Joined
 
 
 def events_of(reply: Reply) -> list[Event]:

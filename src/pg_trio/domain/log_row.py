@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from attrs import field
+from attrs import evolve, field
 
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.value import value
@@ -13,7 +13,11 @@ from pg_trio.domain.value import value
 @value(slots=True)
 class AttemptRow:
     """One candidate's try. Offsets are milliseconds from the request's head; `outcome` is `won`,
-    `failed: <why>`, or `cancelled` where the deadline or the client's leaving cut it short."""
+    `failed: <why>`, or `cancelled` where the deadline or the client's leaving cut it short.
+
+    A stream that sent a token has `first_token_ms`, and ended when it was relayed or broke: it may have won its race
+    and have failed all the same.
+    """
 
     provider: str
     model: str
@@ -21,6 +25,7 @@ class AttemptRow:
     started_ms: float
     ended_ms: float
     outcome: str
+    first_token_ms: float | None = None
 
 
 class Attempts:
@@ -44,6 +49,34 @@ class Attempts:
                 outcome=outcome,
             )
         )
+
+    def end_stream(self, ended_at: float, outcome: str) -> bool:
+        """Note how the stream that won has ended; until then its row ends with its first token.
+
+        False where that was noted before: the first word counts.
+        """
+        ended_ms = int((ended_at - self._head_at) * 1e6) / 1000
+        for index, row in enumerate(self.rows):
+            if row.outcome == "won" and row.first_token_ms is None:
+                self.rows[index] = evolve(row, first_token_ms=row.ended_ms, ended_ms=ended_ms, outcome=outcome)
+                return True
+        return False
+
+    @property
+    def first_token_ms(self) -> float | None:
+        """When the first token came that went to the client; None before it."""
+        for row in self.rows:
+            if row.first_token_ms is not None:
+                return row.first_token_ms
+            if row.outcome == "won":
+                return row.ended_ms
+        return None
+
+    def has_failed(self, candidate: Candidate) -> bool:
+        """Whether the candidate was asked in vain, or failed after it won; a cancelled try says nothing."""
+        key = candidate.credential.name, candidate.model
+        failed = [row for row in self.rows if not row.outcome.startswith("cancelled")]
+        return any((row.credential, row.model) == key for row in failed)
 
 
 @value(slots=True)

@@ -14,6 +14,8 @@ from pg_trio.domain.guardrails import GuardrailRules
 from pg_trio.domain.log_body import LogBodies
 from pg_trio.domain.secret import Secret
 
+# What happens to a stream that fails after its first token.
+OnStreamFailure: TypeAlias = Literal["error", "restart", "continue"]
 ProjectType: TypeAlias = Literal["ai_gateway", "ai_wrapper", "api_gateway", "mcp_gateway"]
 TokenEnv: TypeAlias = Literal["live", "test"]
 
@@ -123,6 +125,7 @@ class Endpoint:
     reserve_ms: int = 0
     first_token_timeout_ms: int = 30_000
     idle_timeout_ms: int = 30_000
+    on_stream_failure: OnStreamFailure = "error"
     hedge_after_ms: int | None = None
     hedge_after: str | None = None
     hedge_tools: bool = False

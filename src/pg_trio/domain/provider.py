@@ -15,6 +15,7 @@ class Provider:
     `names_every_role`: messages of any role may have a `name`; otherwise only tool messages, and others are refused.
     `nine_character_call_ids`: ids of tool calls must be nine letters and digits, or the request is refused.
     `asks_for_stream_usage`: a stream has usage only if `stream_options` asks for it; otherwise that field is not sent.
+    `marks_partial_answer`: a last message of the assistant's, which the model is to go on from, must say so.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Provider:
     names_every_role: bool = True
     nine_character_call_ids: bool = False
     asks_for_stream_usage: bool = True
+    marks_partial_answer: bool = False
 
 
 PROVIDERS: dict[str, Provider] = {
@@ -40,6 +42,8 @@ PROVIDERS: dict[str, Provider] = {
             # Usage comes unasked in the last chunk; `stream_options` is a 422, "Extra inputs are not permitted"
             # (avante-corp/avante.nvim#2347).
             asks_for_stream_usage=False,
+            # `prefix`, or a 400: "Expected last role User or Tool (or Assistant with prefix True)".
+            marks_partial_answer=True,
         ),
         Provider("groq", "https://api.groq.com/openai/v1", "openai"),
         # Some of its models report no usage unless asked (vercel/ai#17986).

@@ -137,6 +137,8 @@ def _request_body(prompt: Prompt, model: str, provider: Provider) -> dict[str, J
         "model": model,
         "messages": [_message_on_wire(message, provider) for message in prompt.messages],
     }
+    if provider.marks_partial_answer and prompt.messages[-1].role == "assistant":
+        body["messages"][-1]["prefix"] = True
     if prompt.temperature is not None:
         body["temperature"] = prompt.temperature
     if prompt.top_p is not None:

@@ -70,10 +70,15 @@ class LogEntry:
 
     def end(self) -> None:
         """The last stage has ended: `times` says from here on what each took."""
-        marks, self._marks = self._marks, []
+        self.times = self.times_so_far()
+        self._marks = []
+
+    def times_so_far(self) -> StageTimes:
+        """What each stage took until now; the one that runs is the last."""
+        marks = self._marks
         began_ms = marks[1::2]
         ended_ms = [*began_ms[1:], perf_counter() * 1e3]
-        self.times = StageTimes(tuple(marks[::2]), tuple(map(sub, ended_ms, began_ms)))
+        return StageTimes(tuple(marks[::2]), tuple(map(sub, ended_ms, began_ms)))
 
     def won(self, candidate: Candidate, model: str, usage: Usage, cost_nano_usd: int | None) -> None:
         """A candidate answered, and this is what it cost."""

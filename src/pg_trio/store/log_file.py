@@ -53,7 +53,8 @@ SCHEMA = Schema(
                 completion_tokens INTEGER,
                 cost_nano_usd INTEGER,
                 stages_ms TEXT NOT NULL,  -- {"stage": milliseconds}
-                attempts TEXT NOT NULL    -- [[provider, model, credential, started_ms, ended_ms, outcome]]
+                -- [[provider, model, credential, started_ms, ended_ms, outcome, first_token_ms or null]]
+                attempts TEXT NOT NULL
             )
             """,
             # Holds all that `sum_spend` reads, so that a month of rows is summed without touching the table.
@@ -254,6 +255,7 @@ def _attempt_values(attempt: AttemptRow) -> _Values:
         attempt.started_ms,
         attempt.ended_ms,
         attempt.outcome,
+        attempt.first_token_ms,
     )
 
 

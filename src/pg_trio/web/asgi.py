@@ -17,7 +17,7 @@ import orjson
 import trio
 from attrs import define, field
 
-from pg_trio.domain.call import Answer, Call, RequestHead
+from pg_trio.domain.call import Answer, Call, Progress, RequestHead
 from pg_trio.domain.chat import FinishReason, Reply, Usage
 from pg_trio.domain.events import Event
 from pg_trio.domain.limits import LimitState
@@ -40,7 +40,7 @@ from pg_trio.errors import (
     error_body,
 )
 from pg_trio.web.limit_headers import render_limits
-from pg_trio.web.sse import KEEP_ALIVE, STREAM_HEADERS, StreamRenderer, usage_object
+from pg_trio.web.sse import KEEP_ALIVE, STREAM_HEADERS, StreamRenderer, join_object, usage_object
 
 logger = logging.getLogger("pg_trio")
 
@@ -113,11 +113,9 @@ class AsgiCall:
         """A failure that is answered from here on says what was tried, and what took how long."""
         self.tries = Tries(attempts, times)
 
-    def open_stream(
-        self, provider: str, model: str, attempts: Sequence[AttemptRow], session_id: UUID | None
-    ) -> SseClient:
+    def open_stream(self, provider: str, model: str, progress: Progress, session_id: UUID | None) -> SseClient:
         """The client's end of a streamed answer."""
-        return SseClient(self, provider, model, attempts, session_id)
+        return SseClient(self, provider, model, progress, session_id)
 
     async def receive_body(self, limit_bytes: int) -> bytes:
         """The whole body. Raises BodyTooLarge on its declared or real length, ClientLeft if the client went away."""
@@ -241,11 +239,9 @@ class WatchedCall:
         """See AsgiCall."""
         self._call.show_tries(attempts, times)
 
-    def open_stream(
-        self, provider: str, model: str, attempts: Sequence[AttemptRow], session_id: UUID | None
-    ) -> SseClient:
+    def open_stream(self, provider: str, model: str, progress: Progress, session_id: UUID | None) -> SseClient:
         """The client's end of a streamed answer."""
-        return self._call.open_stream(provider, model, attempts, session_id)
+        return self._call.open_stream(provider, model, progress, session_id)
 
     async def receive_body(self, limit_bytes: int) -> bytes:
         """The whole body; see AsgiCall."""
@@ -258,10 +254,10 @@ class SseClient:
     """A client that reads a stream of server-sent events; see domain.call.StreamClient."""
 
     def __init__(
-        self, call: AsgiCall, provider: str, model: str, attempts: Sequence[AttemptRow], session_id: UUID | None = None
+        self, call: AsgiCall, provider: str, model: str, progress: Progress, session_id: UUID | None = None
     ) -> None:
         self._call = call
-        self._attempts = attempts
+        self._progress = progress
         self._session_id = session_id
         self._provider = provider
         self._model = model
@@ -278,7 +274,18 @@ class SseClient:
 
     async def finish(self, finish_reason: FinishReason, usage: Usage) -> None:
         """End a whole answer."""
-        meta: dict[str, object] = {"request_id": str(self._call.head.request_id), "attempts": len(self._attempts)}
+        progress, joins = self._progress, self._renderer.joins
+        times = progress.times_so_far()
+        meta: dict[str, object] = {
+            "request_id": str(self._call.head.request_id),
+            "provider": joins[-1].provider if joins else self._provider,
+            "attempts": len(progress.attempts.rows),
+            "first_token_ms": progress.attempts.first_token_ms,
+            "overhead_ms": round(times.overhead_ms, 3),
+            "timings_ms": orjson.Fragment(times.as_json()),
+        }
+        if joins:
+            meta["joins"] = [join_object(join) for join in joins]
         if self._session_id is not None:
             meta["session_id"] = str(self._session_id)
         await self._send(self._renderer.finish(finish_reason, usage, meta), more=False)
@@ -297,7 +304,7 @@ class SseClient:
                 (b"x-request-id", str(self._call.head.request_id).encode("ascii")),
                 (b"x-pg-provider", self._provider.encode("ascii")),
                 (b"x-pg-model", header_text(self._model)),
-                (b"x-pg-attempts", b"%d" % len(self._attempts)),
+                (b"x-pg-attempts", b"%d" % len(self._progress.attempts.rows)),
             ]
             if self._call.limits:
                 headers += split_fields(render_limits(self._call.limits))

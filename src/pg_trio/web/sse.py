@@ -2,7 +2,7 @@
 
 Rules (docs/api.md, "Streaming"):
 1. One stream has one id, one `created` and one role, which its first chunk carries; also where another candidate
-   carried it on.
+   carried it on; where it did, a chunk with nothing in its delta has `meta.join`.
 2. A good end is a chunk with the finish reason, a chunk without choices (usage, meta), `[DONE]`. A bad one is a chunk
    whose finish reason is `error`, an `error` event, `[DONE]`: a cut stream never looks like a finished one.
 3. U+0085, U+2028 and U+2029 are written as escapes. They end no line of an event stream, but they do where a client
@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 import orjson
 
 from pg_trio.domain.chat import FinishReason, Usage
-from pg_trio.domain.events import ContentDelta, Event, Opened, ToolCallDelta
+from pg_trio.domain.events import ContentDelta, Event, Joined, Opened, ToolCallDelta
 from pg_trio.errors import GatewayError, error_body
 
 STREAM_HEADERS: tuple[tuple[bytes, bytes], ...] = (
@@ -39,12 +39,14 @@ _END_OF_CALL = b']},"finish_reason":null}]}\n\n'
 class StreamRenderer:
     """Writes one stream. `created_s` is Unix seconds. Nothing is rendered before its first `Opened`."""
 
-    __slots__ = ("_created", "_id", "_of_call", "_of_choices", "_of_text", "_role_is_due")
+    __slots__ = ("_created", "_id", "_of_call", "_of_choices", "_of_text", "_role_is_due", "joins")
 
     def __init__(self, created_s: int) -> None:
         self._created = b"%d" % created_s
         self._id = b""
         self._role_is_due = True
+        # Where the stream was carried on by another candidate.
+        self.joins: list[Joined] = []
         # How chunks of each kind begin.
         self._of_text = self._of_call = self._of_choices = b""
 
@@ -61,6 +63,8 @@ class StreamRenderer:
         elif isinstance(event, Opened):
             self._open(event)
             return b""
+        elif isinstance(event, Joined):
+            return self._join(event)
         else:
             return b""
         if self._role_is_due:
@@ -98,6 +102,13 @@ class StreamRenderer:
         delta = b'{"role":"assistant","content":""}' if self._role_is_due else b"{}"
         reason = finish_reason.encode("ascii")
         return self._of_choices + b'{"index":0,"delta":' + delta + b',"finish_reason":"' + reason + b'"}]}\n\n'
+
+    def _join(self, joined: Joined) -> bytes:
+        self.joins.append(joined)
+        meta = _dump({"meta": {"join": join_object(joined)}})
+        # One choice, as in every chunk but the last: a client may well look into it without asking.
+        empty = b'{"index":0,"delta":{},"finish_reason":null}],'
+        return self._of_choices + empty + meta.removeprefix(b"{") + b"\n\n"
 
     def _open(self, opened: Opened) -> None:
         self._id = self._id or _dump(opened.id)
@@ -139,6 +150,17 @@ def _dump_call(delta: ToolCallDelta) -> bytes:
             "function": {"name": delta.name, "arguments": delta.arguments},
         }
     return _dump(call)
+
+
+def join_object(joined: Joined) -> dict[str, object]:
+    """What a client is told of a join: what it does with its text, and who broke and who goes on."""
+    return {
+        "mode": joined.mode,
+        "characters": joined.characters,
+        "provider": joined.provider,
+        "model": joined.model,
+        "why": joined.why,
+    }
 
 
 def usage_object(usage: Usage) -> dict[str, object]:

@@ -156,6 +156,13 @@ def test_mistral_names_tools_only() -> None:
     ] == body_of(prompt, "mistral")["messages"]
 
 
+def test_mistral_is_told_what_to_go_on_from() -> None:
+    prompt = Prompt(messages=(Message("assistant", "Earlier"), Message("user", "Hi"), Message("assistant", "Hel")))
+
+    assert [None, None, True] == [message.get("prefix") for message in body_of(prompt, "mistral")["messages"]]
+    assert all("prefix" not in message for message in body_of(prompt, "openai")["messages"])
+
+
 def test_mistral_gets_ids_it_takes() -> None:
     prompt = Prompt(
         (

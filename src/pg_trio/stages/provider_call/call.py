@@ -22,11 +22,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Generic, TypeVar
 
 import trio
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from pg_trio.domain.call import Answered
 from pg_trio.domain.chat import Prompt, Reply
@@ -43,7 +44,7 @@ from pg_trio.errors import (
     UpstreamRefused,
 )
 from pg_trio.racing.attempt import AllFailed, Attempt, AttemptLimitPassed, Limits, Won
-from pg_trio.racing.breaker import BreakerRules
+from pg_trio.racing.breaker import BreakerRules, Fault
 from pg_trio.racing.breaker_board import BreakerBoard, BreakerOpen, Breakers
 from pg_trio.racing.hedge_budget import HedgeBudget, HedgeRules
 from pg_trio.racing.latency import Latencies, LatencyBoard
@@ -52,6 +53,7 @@ from pg_trio.racing.shared_breaker import BreakerRecords
 from pg_trio.stages.provider_call.exchange import Exchange
 from pg_trio.stages.provider_call.pace import NEVER
 from pg_trio.stages.provider_call.plan import CallPlan, Pacing, make_plan
+from pg_trio.stages.provider_call.rescue import CarriedStream, candidates_left
 from pg_trio.stages.provider_call.runner import CallRunner
 from pg_trio.stages.provider_call.slots import CredentialSlots, HeldResponse, Line, order_by_slots
 from pg_trio.stages.provider_call.stream import OpenStream
@@ -122,12 +124,38 @@ class ProviderCall:
         won = await self._race(plan, plan.answers, Asked(prompt, ends_at, attempts), exchange, REPLIES)
         return Answered(won.value, won.attempt.candidate)
 
-    async def open_stream(self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts) -> OpenStream:
+    async def open_stream(
+        self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts
+    ) -> CarriedStream:
         """The first stream whose first token has come; the caller closes it. Raises as `ask` does."""
+        opened = await self._open(endpoint, self._plan(endpoint), Asked(prompt, ends_at, attempts))
+        return CarriedStream(self, endpoint, prompt, ends_at, attempts, opened)
+
+    async def open_rescue(
+        self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts
+    ) -> OpenStream | None:
+        """The same by the candidates that have not failed at this request; None where none is left."""
         plan = self._plan(endpoint)
+        left = candidates_left(plan.candidates, attempts)
+        if not left:
+            return None
+        limit_s = plan.attempt_limit_s if len(left) > 1 else math.inf
+        plan = evolve(plan, candidates=left, attempt_limit_s=limit_s)
+        return await self._open(endpoint, plan, Asked(prompt, ends_at, attempts))
+
+    def note_broken(self, candidate: Candidate) -> None:
+        """Blame a candidate whose stream failed after its first token, for which the breakers had praised it."""
+        now = trio.current_time()
+        # Where others have opened its breaker meanwhile, they have said it.
+        with suppress(BreakerOpen):
+            self.memory.breakers.begin(candidate, now).failed(Fault.TARGET, now)
+
+    async def _open(self, endpoint: Endpoint, plan: CallPlan, asked: Asked) -> OpenStream:
         limit_s = endpoint.first_token_timeout_ms / 1000
-        exchange = partial(self._exchange.open_stream, prompt=prompt, first_token_limit_s=limit_s, ends_at=ends_at)
-        won = await self._race(plan, plan.streams, Asked(prompt, ends_at, attempts), exchange, STREAMS)
+        exchange = partial(
+            self._exchange.open_stream, prompt=asked.prompt, first_token_limit_s=limit_s, ends_at=asked.ends_at
+        )
+        won = await self._race(plan, plan.streams, asked, exchange, STREAMS)
         return won.value
 
     def _plan(self, endpoint: Endpoint) -> CallPlan:

@@ -1,0 +1,92 @@
+"""Carry an answer on with the next candidate when its stream fails after a token was sent (`on_stream_failure`).
+
+Rules:
+1. A candidate that failed at this request, before its first token or after it, is not asked again for it: there are as
+   many rescues as candidates left, all within the stream's deadline.
+2. `restart` asks for the whole answer again; what comes takes the place of what was sent.
+3. `continue` sends the text so far as a last message of the assistant's. Models that go on from such a message do
+   so; one that does not answers it as it likes. Its output limit is less by what is out already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import trio
+from attrs import define, evolve
+
+from pg_trio.domain.chat import Message, Prompt, estimate_tokens
+from pg_trio.domain.log_row import Attempts
+from pg_trio.domain.project import Candidate, Endpoint
+from pg_trio.errors import AttemptFailed
+from pg_trio.stages.provider_call.stream import OpenStream
+
+
+class StreamOpener(Protocol):
+    """Opens streams: the stage itself."""
+
+    async def open_rescue(
+        self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts
+    ) -> OpenStream | None: ...
+
+    def note_broken(self, candidate: Candidate) -> None: ...
+
+
+@define(eq=False)
+class CarriedStream:
+    """A stream, and those that carried it on; `now` is the open one. Whoever holds it calls `aclose()`."""
+
+    opener: StreamOpener
+    endpoint: Endpoint
+    prompt: Prompt
+    ends_at: float
+    attempts: Attempts
+    now: OpenStream
+
+    @property
+    def candidate(self) -> Candidate:
+        """Who answers now."""
+        return self.now.candidate
+
+    @property
+    def mode(self) -> Literal["restart", "continue"] | None:
+        """How a stream that fails is carried on; None: it is not."""
+        mode = self.endpoint.on_stream_failure
+        return None if mode == "error" else mode
+
+    async def open_next(self, failure: AttemptFailed, text: str) -> OpenStream | None:
+        """The next candidate's stream, or None where none is left. `text` is what the client has, for `continue`.
+
+        Raises ProviderCallFailed where all that were left failed too.
+        """
+        self.note_end(f"failed: {failure.said}")
+        await self.now.aclose()
+        prompt = self.prompt if self.mode == "restart" else continue_prompt(self.prompt, text)
+        opened = await self.opener.open_rescue(self.endpoint, prompt, self.ends_at, self.attempts)
+        if opened is not None:
+            self.now = opened
+        return opened
+
+    def note_end(self, outcome: str) -> None:
+        """How the stream that is open now has ended, for its row and the breakers; only the first word counts."""
+        if self.attempts.end_stream(trio.current_time(), outcome) and outcome.startswith("failed"):
+            self.opener.note_broken(self.candidate)
+
+    async def aclose(self) -> None:
+        """Let go of the connection; does its work under cancellation too."""
+        await self.now.aclose()
+
+
+def continue_prompt(prompt: Prompt, text: str) -> Prompt:
+    """The prompt for whoever goes on from this text."""
+    messages = (*prompt.messages, Message("assistant", text))
+    limit = prompt.max_output_tokens
+    if limit is not None:
+        limit = max(1, limit - estimate_tokens(len(text)))
+    return evolve(prompt, messages=messages, max_output_tokens=limit)
+
+
+def candidates_left(candidates: Sequence[Candidate], attempts: Attempts) -> tuple[Candidate, ...]:
+    """Those that have not failed at this request."""
+    return tuple(candidate for candidate in candidates if not attempts.has_failed(candidate))
