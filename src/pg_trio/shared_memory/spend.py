@@ -120,9 +120,12 @@ class SharedSpend:
     def settle(self, key: bytes, month: int, reserved_amount: int, spent: int) -> None:
         """See LocalSpend.settle. Needs no lock and never fails."""
         account = self._accounts.get(key)
-        if account is None or self._segment.read(account.own, _ROW)[2] != month:
+        if account is None:
             return
-        self._add(account.own, month, spent, -reserved_amount)
+        settled, reserved, row_month = self._segment.read(account.own, _ROW)
+        if row_month == month:
+            left = max(0, reserved - reserved_amount)
+            self._segment.write(account.own, _ROW, _within(settled + spent), left, month)
 
     def read(self, key: bytes, month: int) -> tuple[int, int]:
         """(settled, reserved) of the key in that month, by all workers. Raises Overloaded if there is no slot."""
