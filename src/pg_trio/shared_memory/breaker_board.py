@@ -110,7 +110,10 @@ class SharedBreakers:
         generation, why, in_row, level, changed_at, open_for_s, probe_for_s, began_at, *window = record
         since = (changed_at + self._ahead_s, open_for_s, probe_for_s, began_at + self._ahead_s)
         small = (min(in_row, _MAX_SMALL), min(level, _MAX_SMALL))
-        counts = [min(count, _MAX_COUNT) for count in window]
+        counts = window
+        # Halved, they hold the same share of failures.
+        while max(counts) > _MAX_COUNT:
+            counts = [count >> 1 for count in counts]
         # Odd already where a writer died.
         changing = self.changes() | 1
         _CHANGES.pack_into(memory, self._changes_at, changing)

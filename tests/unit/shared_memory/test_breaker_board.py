@@ -162,6 +162,19 @@ def test_success_with_closed_breaker_writes_nothing(workers: list[Worker]) -> No
     assert before == bytes(first.segment.memory)
 
 
+def test_more_calls_than_a_slot_counts_keep_their_share(workers: list[Worker]) -> None:
+    permits = [workers[0].board.begin(A, 10_000.0) for _ in range(120_000)]
+
+    for number, permit in enumerate(permits):
+        if number % 3 == 2:
+            permit.failed(Fault.TARGET, 10_000.0)
+        else:
+            permit.succeeded(10_000.0)
+
+    # A third fails, which opens nothing: no three in a row, and less than half.
+    assert [[A, B]] * 2 == [worker.order(A, B, now=10_001.0) for worker in workers]
+
+
 def test_writer_that_died_leaves_what_it_wrote(workers: list[Worker]) -> None:
     first, second = workers
     second.order(A, B, now=9_999.0)

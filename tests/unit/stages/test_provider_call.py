@@ -24,6 +24,8 @@ from pg_trio.errors import (
     UpstreamRefused,
     UpstreamUnreachable,
 )
+from pg_trio.racing.breaker import BreakerRules
+from pg_trio.racing.breaker_board import BoardPermit, BreakerBoard, BreakerOpen
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.racing.latency import LatencyBoard, LatencyRules
 from pg_trio.stages.provider_call import Memory, ProviderCall
@@ -451,6 +453,28 @@ async def test_failing_candidate_is_asked_last(autojump_clock: MockClock) -> Non
         await call.ask(endpoint("a", "b"), PROMPT, math.inf, Attempts(0))
 
     assert ["a", "b"] * 3 + ["b", "b"] == transport.asked
+
+
+async def test_probe_sent_by_another_worker_fails_over(autojump_clock: MockClock) -> None:
+    class LateBoard(BreakerBoard[Candidate]):
+        """Another worker is always quicker to probe `a`."""
+
+        def begin(self, candidate: Candidate, now: float, *, is_alone: bool = False) -> BoardPermit:
+            if candidate.model == "model-a":
+                raise BreakerOpen(1.0)
+            return super().begin(candidate, now, is_alone=is_alone)
+
+    board: BreakerBoard[Candidate] = LateBoard(lambda one: one.model, lambda one: one.model, BreakerRules())
+    transport, attempts = FakeTransport({"a": good(), "b": good()}), Attempts(trio.current_time())
+
+    answered = await provider_call(transport, memory=Memory(breakers=board)).ask(
+        endpoint("a", "b"), PROMPT, math.inf, attempts
+    )
+
+    assert ("model-b", ["b"]) == (answered.candidate.model, transport.asked)
+    assert ["failed: openai kept failing; another worker is trying it just now.", "won"] == [
+        row.outcome for row in attempts.rows
+    ]
 
 
 async def test_disabled_providers_are_not_there(autojump_clock: MockClock) -> None:
