@@ -97,6 +97,10 @@ class RunningGateway:
         """See Authenticate.find_caller."""
         return await self.pipeline.authenticate.find_caller(authorization, project, scope, at)
 
+    def describe_candidate(self, candidate: Candidate) -> dict[str, object]:
+        """See ProviderCall.describe."""
+        return self.pipeline.provider_call.describe(candidate)
+
     async def list_tokens(self, project_uuid: UUID) -> Sequence[Token]:
         """A project's tokens, revoked ones included."""
         return await self.tokens.list_tokens(project_uuid)

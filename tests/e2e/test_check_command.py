@@ -30,6 +30,8 @@ def test_sound_file_is_summarized(tmp_path: Path) -> None:
         f"{path}: no mistakes",
         "  projects: 1 · endpoints: 1 · credentials: 1",
         "  providers switched off: groq",
+        "  support/a: an answer or a failure within 120 s (deadline_ms)",
+        "    main/gpt: from 0 s to 120 s",
         "  note: projects[0].endpoints[0].session_ttl_seconds: has no effect without sessions_enabled",
     ] == done.stdout.splitlines()
     assert [path] == list(tmp_path.iterdir())

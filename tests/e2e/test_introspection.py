@@ -70,6 +70,26 @@ async def test_endpoints_show_settings_not_keys(gateway: Gateway) -> None:
     assert b"secret-endpoint" not in response.body
 
 
+async def test_candidates_show_how_they_fare(gateway: Gateway) -> None:
+    gateway.simulator.behave("gpt-4o-mini", "fault=status:500")
+    for _ in range(3):
+        await gateway.call("ask")
+
+    response = await look(gateway, "candidates")
+
+    shown: list[dict[str, Any]] = response.json()["candidates"]
+    assert [("sim", "gpt-4o-mini"), ("sim", "gpt-4o"), ("off", "llama"), ("sim", "hidden")] == [
+        (row["credential"], row["model"]) for row in shown
+    ]
+    assert ("open", "target") == (shown[0]["model_breaker"]["state"], shown[0]["model_breaker"]["why"])
+    assert shown[0]["line"].startswith("model open by target, next in ")
+    assert shown[1]["line"].startswith("model closed, 0 failed and 0 slow of ")
+    assert [True, True, False, True] == [row["is_enabled"] for row in shown]
+    assert (["ask"], None) == (shown[1]["endpoints"], shown[1]["slots"])
+    assert b"sk-simulated" not in response.body
+    assert b"other-model" not in response.body
+
+
 async def test_tokens_show_no_plaintext(gateway: Gateway) -> None:
     gateway.make_token(OTHER_PROJECT)
 
@@ -95,6 +115,7 @@ async def test_models_are_active_and_enabled_ones(gateway: Gateway) -> None:
     [
         ("info", ("chat", "models"), "Missing required scope: 'admin'. Token has: chat, models."),
         ("endpoints", ("chat",), "Missing required scope: 'admin'. Token has: chat."),
+        ("candidates", ("chat", "models"), "Missing required scope: 'admin'. Token has: chat, models."),
         ("tokens", ("models",), "Missing required scope: 'admin'. Token has: models."),
         ("models", ("admin",), "Missing required scope: 'models'. Token has: admin."),
     ],
@@ -105,7 +126,7 @@ async def test_scope_is_needed(gateway: Gateway, what: str, scopes: tuple[str, .
     assert (403, {"ok": False, "error": error}) == (response.status, response.json())
 
 
-@pytest.mark.parametrize("what", ["info", "endpoints", "tokens", "models"])
+@pytest.mark.parametrize("what", ["info", "endpoints", "candidates", "tokens", "models"])
 async def test_other_project_is_closed(gateway: Gateway, what: str) -> None:
     response = await look(gateway, what, gateway.make_token(OTHER_PROJECT))
 

@@ -99,6 +99,14 @@ class Limits:
     # 1 s: closing a connection waits for nobody; what takes longer than that is stuck.
     discard_limit_s: float = 1.0
 
+    def cut_at(self, started_at: float, left: int) -> float:
+        """When an attempt is ended for the sake of the `left` not yet tried; infinity where the deadline is first."""
+        equal_share_s = (self.ends_at - started_at) / (left + 1)
+        for_others_at = max(self.ends_at - left * self.reserve_s, started_at + equal_share_s)
+        cut_at = min(started_at + self.attempt_limit_s, for_others_at)
+        # At the deadline itself the caller's scope acts: one of ours would cost and change nothing.
+        return cut_at if cut_at < self.ends_at else math.inf
+
 
 class Runner(Protocol[C, T]):
     """What is raced: how an attempt is made, judged and let go. Everything but `start` and `discard` is synchronous."""

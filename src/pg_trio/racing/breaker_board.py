@@ -63,6 +63,8 @@ class Breakers(Protocol[C]):
 
     def aside_s(self, candidate: C, now: float) -> float: ...
 
+    def describe(self, candidate: C, now: float) -> dict[str, object]: ...
+
     def begin(self, candidate: C, now: float, *, is_alone: bool = False) -> Permit: ...
 
 
@@ -157,6 +159,16 @@ class BreakerBoard(Generic[C]):
         self._look((candidate,))
         target = self._of(candidate)[0]
         return target.wait_s(now) if target.why is Fault.ASIDE else 0.0
+
+    def describe(self, candidate: C, now: float) -> dict[str, object]:
+        """The state of one candidate's two breakers, in a line for people and field by field."""
+        self._look((candidate,))
+        target, credential = self._of(candidate)
+        return {
+            "line": f"model {target.as_line(now)}; credential {credential.as_line(now)}",
+            "model_breaker": target.as_dict(now),
+            "credential_breaker": credential.as_dict(now),
+        }
 
     def may_ask(self, candidate: C, now: float) -> bool:
         """Whether a call may go there now, were there others to ask; a hedge goes nowhere else."""

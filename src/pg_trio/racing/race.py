@@ -252,14 +252,7 @@ class _Race(Generic[C, T]):
 
     def _cut_at(self, started_at: float, *, is_last: bool) -> float:
         """When an attempt is ended for another's sake; infinity where only the request's own deadline ends it."""
-        if is_last:
-            return math.inf
-        limits, left = self._limits, len(self._untried)
-        equal_share_s = (limits.ends_at - started_at) / (left + 1)
-        for_others_at = max(limits.ends_at - left * limits.reserve_s, started_at + equal_share_s)
-        cut_at = min(started_at + limits.attempt_limit_s, for_others_at)
-        # At the deadline itself the caller's scope acts: one of ours would cost and change nothing.
-        return cut_at if cut_at < limits.ends_at else math.inf
+        return math.inf if is_last else self._limits.cut_at(started_at, len(self._untried))
 
     def _extend_limits(self) -> None:
         """Fewer are left to wait for: give the running ones what was kept back, and the last of all no limit."""

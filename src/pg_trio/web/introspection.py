@@ -1,7 +1,7 @@
 """What Quart serves: introspection of a project, health, and a JSON answer for whatever is no route.
 
-`GET /api/{uuid}/info`, `/endpoints` and `/tokens` need the scope `admin`, `/models` the scope `models`. No answer
-holds a key, a token or a digest. `/healthz` says that the process serves, `/readyz` that it takes requests.
+`GET /api/{uuid}/info`, `/endpoints`, `/candidates` and `/tokens` need the scope `admin`, `/models` the scope `models`.
+No answer holds a key, a token or a digest. `/healthz` says that the process serves, `/readyz` that it takes requests.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 
-from pg_trio.domain.project import Caller, Endpoint, Project, Token, TokenLimits
+from pg_trio.domain.project import Caller, Candidate, Endpoint, Project, Token, TokenLimits
 from pg_trio.errors import BadRequest, GatewayError, InternalError, MethodNotAllowed, RouteNotFound
 from pg_trio.web.asgi import render_error
 
@@ -31,6 +31,8 @@ class Inspected(Protocol):
     async def find_caller(self, authorization: Sequence[str], project: str, scope: str, at: float) -> Caller: ...
 
     async def list_tokens(self, project_uuid: UUID) -> Sequence[Token]: ...
+
+    def describe_candidate(self, candidate: Candidate) -> dict[str, object]: ...
 
     @property
     def disabled_providers(self) -> frozenset[str]: ...
@@ -62,6 +64,11 @@ def make_web_app(find_inspected: Any) -> QuartTrio:
     async def endpoints(project: str) -> dict[str, Any]:
         _, caller = await caller_with("admin", project)
         return {"ok": True, "endpoints": [describe_endpoint(e) for e in caller.project.endpoints.values()]}
+
+    @app.get("/api/<project>/candidates")
+    async def candidates(project: str) -> dict[str, Any]:
+        inspected, caller = await caller_with("admin", project)
+        return {"ok": True, "candidates": list_candidates(caller.project, inspected)}
 
     @app.get("/api/<project>/tokens")
     async def tokens(project: str) -> dict[str, Any]:
@@ -150,6 +157,30 @@ def describe_endpoint(endpoint: Endpoint) -> dict[str, Any]:
             described[field.name] = str(value) if field.name.endswith("_usd") and value is not None else value
     described["guardrails"] = attrs.asdict(endpoint.guardrails, filter=lambda _, value: value is not None)
     return described
+
+
+def list_candidates(project: Project, inspected: Inspected) -> list[dict[str, Any]]:
+    """Each place that the project's endpoints may ask, who may, and how it fares."""
+    users: dict[tuple[str, str], list[str]] = {}
+    places: dict[tuple[str, str], Candidate] = {}
+    for endpoint in project.endpoints.values():
+        for candidate in endpoint.candidates:
+            place = (candidate.credential.name, candidate.model)
+            places[place] = candidate
+            slugs = users.setdefault(place, [])
+            if endpoint.slug not in slugs:
+                slugs.append(endpoint.slug)
+    return [
+        {
+            "credential": candidate.credential.name,
+            "provider": candidate.provider,
+            "model": candidate.model,
+            "endpoints": users[place],
+            "is_enabled": candidate.provider not in inspected.disabled_providers,
+            **inspected.describe_candidate(candidate),
+        }
+        for place, candidate in places.items()
+    ]
 
 
 def describe_token(token: Token) -> dict[str, Any]:

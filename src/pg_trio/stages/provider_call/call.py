@@ -158,6 +158,11 @@ class ProviderCall:
         won = await self._race(plan, plan.streams, asked, exchange, STREAMS)
         return won.value
 
+    def describe(self, candidate: Candidate) -> dict[str, object]:
+        """How a candidate fares: its breakers, and its slots where its calls are limited. For its project's admin."""
+        described = self.memory.breakers.describe(candidate, trio.current_time())
+        return {**described, "slots": self._slots.describe(candidate.credential)}
+
     def _plan(self, endpoint: Endpoint) -> CallPlan:
         plan = self._plans.get(endpoint)
         if plan is None:

@@ -37,6 +37,13 @@ class CredentialSlots:
         }
         return found or None
 
+    def describe(self, credential: Credential) -> dict[str, int] | None:
+        """How many calls may be under way, are, and wait, in this worker; None where they are not limited."""
+        if credential.max_concurrent is None:
+            return None
+        slots = self._slots_of(credential, credential.max_concurrent)
+        return {"limit": credential.max_concurrent, "in_use": slots.in_use, "waiting": slots.waiting}
+
     def _slots_of(self, credential: Credential, limit: int) -> Slots:
         return self._slots.setdefault(credential.name, Slots(SlotRules(limit, credential.max_waiting)))
 

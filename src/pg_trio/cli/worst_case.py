@@ -1,0 +1,70 @@
+"""How long an endpoint's requests may take at their worst: every candidate silent, no hedge paid for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pg_trio.config.settings import Settings
+from pg_trio.domain.project import Candidate, Endpoint, Project
+from pg_trio.racing.attempt import Limits
+
+
+def describe_worst_cases(settings: Settings) -> Iterator[str]:
+    """A line for each active endpoint that anybody may call, then one for each of its candidates."""
+    for project in settings.projects.values():
+        if project.is_active and project.project_type == "ai_gateway":
+            for endpoint in project.endpoints.values():
+                if endpoint.is_active:
+                    yield from _describe(project, endpoint, settings.disabled_providers)
+
+
+def _describe(project: Project, endpoint: Endpoint, disabled: frozenset[str]) -> Iterator[str]:
+    candidates = [candidate for candidate in endpoint.candidates if candidate.provider not in disabled]
+    name = f"{project.slug}/{endpoint.slug}"
+    if not candidates:
+        yield f"{name}: always 503, its providers are switched off"
+        return
+    yield f"{name}: an answer or a failure within {_seconds(endpoint.deadline_ms / 1000)} (deadline_ms)"
+    yield from _describe_tries(endpoint, candidates, _tries(endpoint, len(candidates)))
+    if endpoint.streaming_enabled:
+        first_token_s = _tries(endpoint, len(candidates), is_stream=True)[-1][1]
+        ends_s = _seconds(endpoint.stream_deadline_ms / 1000)
+        yield f"  streamed: a first token or a failure within {_seconds(first_token_s)}, its end within {ends_s}"
+
+
+def _describe_tries(
+    endpoint: Endpoint, candidates: Sequence[Candidate], tries: Sequence[tuple[float, float]]
+) -> Iterator[str]:
+    for place, (candidate, (starts_s, ends_s)) in enumerate(zip(candidates, tries, strict=True)):
+        name = f"{candidate.credential.name}/{candidate.model}"
+        if starts_s >= ends_s:
+            yield f"  {name}: never tried, the deadline comes first (reserve_ms would keep time for it)"
+        else:
+            is_last = place == len(candidates) - 1
+            hedged = "" if is_last else _describe_hedge(endpoint)
+            yield f"  {name}: from {_seconds(starts_s)} to {_seconds(ends_s)}{hedged}"
+
+
+def _describe_hedge(endpoint: Endpoint) -> str:
+    if endpoint.hedge_after is not None:
+        return f", hedged after its {endpoint.hedge_after}"
+    return "" if endpoint.hedge_after_ms is None else f", hedged after {_seconds(endpoint.hedge_after_ms / 1000)}"
+
+
+def _tries(endpoint: Endpoint, count: int, *, is_stream: bool = False) -> list[tuple[float, float]]:
+    """When each candidate's try begins and ends, in seconds from the request's head, by the race's own arithmetic."""
+    deadline_ms = endpoint.stream_deadline_ms if is_stream else endpoint.deadline_ms
+    limits = Limits(deadline_ms / 1000, endpoint.attempt_timeout_ms / 1000, endpoint.reserve_ms / 1000)
+    tries: list[tuple[float, float]] = []
+    starts_s = 0.0
+    for left in reversed(range(count)):
+        ends_s = min(limits.cut_at(starts_s, left), limits.ends_at) if left else limits.ends_at
+        if is_stream:
+            ends_s = min(ends_s, starts_s + endpoint.first_token_timeout_ms / 1000)
+        tries.append((starts_s, ends_s))
+        starts_s = ends_s
+    return tries
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.3f}".rstrip("0").rstrip(".") + " s"

@@ -1,0 +1,53 @@
+"""What `pg-trio check` says of the time that requests may take."""
+
+from __future__ import annotations
+
+from pg_trio.cli.worst_case import describe_worst_cases
+from tests.support.config import SOUND, read
+
+SPARE = 'failover = [{ credential = "main", model = "spare" }]\n'
+
+
+def worst_case(*settings: str) -> list[str]:
+    return list(describe_worst_cases(read(SOUND + SPARE + "\n".join(settings) + "\n")))
+
+
+def test_attempt_limit_leaves_time_for_the_next() -> None:
+    said = worst_case("deadline_ms = 20000", "attempt_timeout_ms = 12500", "hedge_after_ms = 800")
+
+    assert [
+        "support/a: an answer or a failure within 20 s (deadline_ms)",
+        "  main/gpt: from 0 s to 12.5 s, hedged after 0.8 s",
+        "  main/spare: from 12.5 s to 20 s",
+    ] == said
+
+
+def test_reserve_keeps_time_for_the_next() -> None:
+    said = worst_case("deadline_ms = 20000", "reserve_ms = 5000", 'hedge_after = "p95"')
+
+    assert ["  main/gpt: from 0 s to 15 s, hedged after its p95", "  main/spare: from 15 s to 20 s"] == said[1:]
+
+
+def test_candidate_without_time_is_pointed_out() -> None:
+    said = worst_case("deadline_ms = 20000")
+
+    assert [
+        "  main/gpt: from 0 s to 20 s",
+        "  main/spare: never tried, the deadline comes first (reserve_ms would keep time for it)",
+    ] == said[1:]
+
+
+def test_stream_has_its_own_limits() -> None:
+    said = worst_case("streaming_enabled = true", "first_token_timeout_ms = 9000")
+
+    assert "  streamed: a first token or a failure within 18 s, its end within 600 s" == said[-1]
+
+
+def test_providers_that_are_off_are_not_tried() -> None:
+    said = worst_case("[providers.openai]", "enabled = false")
+
+    assert ["support/a: always 503, its providers are switched off"] == said
+
+
+def test_endpoint_that_is_off_is_left_out() -> None:
+    assert [] == worst_case("is_active = false")
