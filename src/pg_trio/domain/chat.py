@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
+from attrs import field
+
 from pg_trio.domain.value import value
 
 Json: TypeAlias = Any  # what a JSON parser gives: dict, list, str, int, float, bool, None
@@ -84,6 +86,16 @@ class ChatRequest:
     session_id: UUID | None = None
     tools: tuple[JsonObject, ...] = ()
     tool_choice: Json = None
+    # The text, where one message of text alone is all that is sent, as nearly always; None for anything else.
+    plain_text: str | None = field(init=False, repr=False, eq=False)
+
+    @plain_text.default
+    def _find_plain_text(self) -> str | None:
+        if len(self.messages) != 1 or self.tools or self.tool_choice is not None:
+            return None
+        message = self.messages[0]
+        is_plain = message.name is None and not message.tool_calls and message.tool_call_id is None
+        return message.content if is_plain and isinstance(message.content, str) else None
 
     def texts(self) -> list[str]:
         """Every piece of free text in it that a provider is sent: the messages', then the tools'."""
@@ -94,22 +106,14 @@ class ChatRequest:
         """What `tools` and `tool_choice` say: strings, keys and numbers, without the words of their own format."""
         return [text for text in json_texts([self.tools, self.tool_choice]) if text not in TOOL_WORDS]
 
-    def plain_text(self) -> str | None:
-        """The text, where one message of text alone is all that is sent, as nearly always; None for anything else."""
-        if len(self.messages) != 1 or self.tools or self.tool_choice is not None:
-            return None
-        message = self.messages[0]
-        is_plain = message.name is None and not message.tool_calls and message.tool_call_id is None
-        return message.content if is_plain and isinstance(message.content, str) else None
-
     def text(self) -> str:
         """All of `texts` joined with newlines: what guardrails look at."""
-        plain = self.plain_text()
+        plain = self.plain_text
         return "\n".join(self.texts()) if plain is None else plain
 
     def characters(self) -> int:
         """Characters of everything that a provider is sent for it: texts, ids, and tools whole; joints not counted."""
-        plain = self.plain_text()
+        plain = self.plain_text
         if plain is not None:
             return len(plain)
         characters = count_characters(self.messages)

@@ -349,8 +349,7 @@ def read_call(scope: Scope, receive: Receive, send: Send, project: str, slug: st
     if len(fields) != len(headers):
         fields = _join_repeated(headers)
     extension = scope.get("extensions", {}).get("pg_trio", {})
-    now = trio.current_time()
-    head_at = extension.get("head_at", now)
+    head_at = extension["head_at"] if extension else trio.current_time()
     content_type = fields.get(b"content-type")
     head = RequestHead(
         request_id=new_request_id(),
@@ -360,7 +359,8 @@ def read_call(scope: Scope, receive: Receive, send: Send, project: str, slug: st
         content_type=None if content_type is None else content_type.decode("latin-1"),
         timeout_ms=_values(fields.get(b"x-pg-timeout-ms")),
         head_at=head_at,
-        at=time.time() - (now - head_at),
+        # As good as when its head was read: nothing waits in between.
+        at=time.time(),
         read_timeout=_values(fields.get(b"x-stainless-read-timeout")),
     )
     # The server answers under the same id where it must answer in our place.

@@ -133,7 +133,7 @@ class PiiScanner:
 
 
 def _pieces(request: ChatRequest) -> Iterable[str]:
-    plain = request.plain_text()
+    plain = request.plain_text
     if plain is not None:
         return (plain,)
     pieces = request.texts()
