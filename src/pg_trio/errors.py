@@ -466,6 +466,18 @@ class SessionsUnavailable(OwnStateError):
 
 
 @define(slots=False, eq=False)
+class TokensUnavailable(OwnStateError):
+    """A token has to be looked up, and its file cannot be read; the server's own log says why. Tokens that this worker
+    remembers go on. Not a 401, which would make clients throw good tokens away."""
+
+    status = 503
+    text = "Token storage is unavailable."
+
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "1"}
+
+
+@define(slots=False, eq=False)
 class ShuttingDown(OwnStateError):
     """The server is going away, and `server.drain_ms` ended before the answer began. Another one may take it now."""
 

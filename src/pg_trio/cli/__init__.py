@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from pg_trio import __version__
-from pg_trio.cli import check, logs, reload, serve, simulate, token, worker
+from pg_trio.cli import backup, check, doctor, logs, reload, serve, simulate, token, worker
 from pg_trio.errors import ConfigError, StoreError, WorkersFailed
 
 
@@ -16,7 +16,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="pg-trio", description="An AI gateway with deadlines that hold.")
     parser.add_argument("--version", action="version", version=f"pg-trio {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (serve, reload, check, token, logs, simulate, worker):
+    for command in (serve, reload, check, token, logs, backup, doctor, simulate, worker):
         command.register(commands)
     return parser
 

@@ -47,6 +47,17 @@ def count_seats(segment: Segment) -> int:
     return len(segment.memory[SEATS_AT : SEATS_AT + SEATS].rstrip(b"\0"))
 
 
+def is_abandoned(segment: Segment, number: int) -> bool:
+    """Whether the seat's worker is gone and its things were not cleared yet, right now; nothing is changed."""
+    if segment.memory[SEATS_AT + number] != TAKEN:
+        return False
+    lock = ByteLock(segment.descriptor, SEATS_AT + number)
+    is_free = lock.acquire_nowait()
+    if is_free:
+        lock.release()
+    return is_free
+
+
 @contextmanager
 def abandoned_seat(segment: Segment, number: int) -> Iterator[bool]:
     """Whether the seat's worker is gone and its things were not cleared yet; if so, they are ours inside the block.

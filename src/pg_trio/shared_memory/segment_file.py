@@ -79,6 +79,27 @@ def open_segment(path: Path, *, slots: int = DEFAULT_SLOTS, fill: Callable[[Segm
         ) from exc
 
 
+def open_existing(path: Path) -> Segment | None:
+    """The file as it is, for a look from outside: nothing is made or set aside. None if there is none of this boot.
+
+    Raises: StoreError if it cannot be opened or used.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise StoreError(f"{path}: cannot be opened ({exc.strerror}); the gateway's user must own it.") from exc
+    head = os.pread(descriptor, _FIELDS.size + _HASH_BYTES, 0)
+    complaint = _complaint(head, os.fstat(descriptor).st_size)
+    if complaint is None and _FIELDS.unpack_from(head)[-1] == read_boot_id():
+        return Segment(descriptor, path, is_new=False)
+    os.close(descriptor)
+    if complaint is not None:
+        raise StoreError(f"{path}: {complaint}. The next start of `pg-trio serve` sets it aside and makes a new one.")
+    return None
+
+
 def read_boot_id() -> bytes:
     """16 bytes that differ after a reboot. Zeros where the system has none: times of another boot are then clamped."""
     try:

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from attrs import define, field
 
 from pg_trio.shared_memory.guard import Guard
-from pg_trio.shared_memory.seats import SEATS, Seat, abandoned_seat, count_seats
+from pg_trio.shared_memory.seats import SEATS, Seat, abandoned_seat, count_seats, is_abandoned
 from pg_trio.shared_memory.segment import (
     HEADER_BYTES,
     SEAT,
@@ -173,6 +173,25 @@ def fill_spend(segment: Segment, month: int, settled: Mapping[bytes, int]) -> No
     """Write what the log knows into a new file. For `open_segment(fill=…)`: before any worker can see it."""
     for key, nano_usd in settled.items():
         segment.write(segment.find_slot(SPEND_ROW, key, LOG_SEAT), _ROW, _within(nano_usd), 0, month)
+
+
+def count_orphans(segment: Segment) -> int:
+    """How many rows hold reservations of workers that are dead; nothing is changed. Any running worker gives them back
+    within a second, so there are some only where none runs, or something is wrong."""
+    return sum(
+        segment.read(offset, _ROW)[1] > 0
+        for number in range(count_seats(segment))
+        if is_abandoned(segment, number)
+        for offset in _rows_of(segment, number)
+    )
+
+
+def give_back_orphans(segment: Segment) -> None:
+    """Nothing that dead workers had reserved is reserved any more. Needs no seat."""
+    for number in range(count_seats(segment)):
+        with abandoned_seat(segment, number) as ours:
+            if ours:
+                _give_back(segment, number)
 
 
 def _give_back(segment: Segment, seat: int) -> None:

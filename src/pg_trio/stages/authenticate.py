@@ -21,6 +21,8 @@ from pg_trio.errors import (
     MissingScope,
     MissingToken,
     ProjectInactive,
+    StoreError,
+    TokensUnavailable,
     UnknownToken,
     WrongProjectType,
 )
@@ -32,7 +34,8 @@ _TOKEN_SHAPE = re.compile(r"pg_(?:live|test)_[A-Za-z0-9_-]{1,248}")
 class TokenDirectory(Protocol):
     """Where tokens are found by the SHA-256 of their plaintext."""
 
-    async def find(self, digest: bytes) -> Token | None: ...
+    async def find(self, digest: bytes) -> Token | None:
+        """Raises StoreError if it must be read and cannot be."""
 
     def note_used(self, token_id: int, at: float) -> None:
         """Remember for `last_used_at`; never waits."""
@@ -50,11 +53,15 @@ class Authenticate:
     async def find_caller(self, authorization: Sequence[str], project: str, scope: str, at: float) -> Caller:
         """The caller, proved. `project` is the URL's segment as it arrived; `at` is Unix seconds.
 
-        Raises the contract's 401, 403 and 400 errors.
+        Raises the contract's 401, 403 and 400 errors, and TokensUnavailable if the token cannot be looked up.
         """
         plaintext = read_bearer(authorization)
         # The same work for a token that exists, was revoked or never was: one hash, one look-up by that hash.
-        token = await self._tokens.find(hashlib.sha256(plaintext.encode("ascii")).digest())
+        try:
+            token = await self._tokens.find(hashlib.sha256(plaintext.encode("ascii")).digest())
+        except StoreError as exc:
+            # Not a 401: the client would throw a good token away.
+            raise TokensUnavailable from exc
         if token is None or not token.is_active:
             raise UnknownToken
         known = self._texts.get(token.project_uuid)

@@ -76,7 +76,9 @@ def make_data_dir(data_dir: Path) -> None:
             " or choose another data_dir."
         ) from exc
     if not os.access(data_dir, os.W_OK | os.X_OK):
-        raise StoreError(f"{data_dir}: data_dir is not writable; the gateway's user must own it.")
+        raise StoreError(
+            f"{data_dir}: data_dir is not writable; the gateway's user must own it, and its disk not be read-only."
+        )
 
 
 def open_database(
@@ -116,10 +118,11 @@ def open_reader(path: Path, schema: Schema | None, *, busy_limit_s: float = BUSY
 
     Raises: StoreError if the file cannot be read, or its schema is not this release's.
     """
+    # A reader of a WAL file needs a -shm file beside it, and on a read-only disk there can be none. Nor can a writer.
+    is_frozen = not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists()
+    uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if is_frozen else ''}"
     with explained(path):
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=busy_limit_s, isolation_level=None
-        )
+        connection = sqlite3.connect(uri, uri=True, timeout=busy_limit_s, isolation_level=None)
         try:
             if schema is not None:
                 check_schema(connection, schema, str(path))

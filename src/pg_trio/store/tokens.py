@@ -6,7 +6,8 @@ Rules:
    So a revocation holds in every worker one poll after it was committed.
 3. `last_used_at` is collected in memory and written for all tokens at once. That, and listing, have a connection of
    their own: waiting for another writer, or reading a thousand rows, must not hold up look-ups and polls.
-4. While the file cannot be read, remembered tokens stay good: a full disk must not stop the traffic.
+4. While the file cannot be read, remembered tokens stay good: a full disk must not stop the traffic. For others
+   `find` fails: nobody knows whether they were good.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class TokenStore:
         self._cache = TokenCache(settings.token_cache_entries)
         self._miss_lock = trio.Lock()
         self._used: dict[int, float] = {}
+        self._failures = Outage(_log, "cannot look up tokens, unknown ones get a 503")
         self._polls = Outage(_log, "cannot look for revoked tokens, remembered ones stay good")
         self._flushes = Outage(_log, "cannot write when tokens were last used")
 
@@ -98,9 +100,14 @@ class TokenStore:
             if not isinstance(found, Unseen):
                 return found
             generation = self._cache.generation
-            tokens = await self._lookups.run(
-                lambda connection: read_tokens(connection, "digest = ?", digest), abandon_on_cancel=True
-            )
+            try:
+                tokens = await self._lookups.run(
+                    lambda connection: read_tokens(connection, "digest = ?", digest), abandon_on_cancel=True
+                )
+            except StoreError as exc:
+                self._failures.failed(exc)
+                raise
+            self._failures.succeeded()
             token = tokens[0] if tokens else None
             self._cache.keep(digest, token, generation)
             return token

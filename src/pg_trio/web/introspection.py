@@ -19,7 +19,15 @@ from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 
 from pg_trio.domain.project import Caller, Candidate, Endpoint, Project, Token, TokenLimits
-from pg_trio.errors import BadRequest, GatewayError, InternalError, MethodNotAllowed, RouteNotFound
+from pg_trio.errors import (
+    BadRequest,
+    GatewayError,
+    InternalError,
+    MethodNotAllowed,
+    RouteNotFound,
+    StoreError,
+    TokensUnavailable,
+)
 from pg_trio.web.asgi import render_error
 
 logger = logging.getLogger("pg_trio")
@@ -110,6 +118,9 @@ def as_gateway_error(error: Exception) -> GatewayError:
     """Whatever Quart or a view raised, as an error of ours; a bug is logged and becomes InternalError."""
     if isinstance(error, GatewayError):
         return error
+    if isinstance(error, StoreError):
+        logger.error("%s", error)
+        return TokensUnavailable()
     if isinstance(error, NotFound):
         return RouteNotFound()
     if isinstance(error, WerkzeugMethodNotAllowed):

@@ -16,6 +16,8 @@ from pg_trio.errors import (
     MissingScope,
     MissingToken,
     ProjectInactive,
+    StoreError,
+    TokensUnavailable,
     UnknownToken,
     WrongProjectType,
 )
@@ -181,3 +183,20 @@ async def test_unknown_or_inactive_endpoint(slug: str) -> None:
         find_endpoint(caller, slug)
 
     assert f"Endpoint '{slug}' not found or inactive." == caught.value.text
+
+
+async def test_unreadable_tokens_are_no_401() -> None:
+    class BrokenDirectory:
+        async def find(self, digest: bytes) -> Token | None:
+            raise StoreError("tokens.db: the disk failed")
+
+        def note_used(self, token_id: int, at: float) -> None:
+            raise AssertionError("nobody was found")
+
+    authenticate = Authenticate(BrokenDirectory(), {PROJECT_UUID: PROJECT})
+
+    with pytest.raises(TokensUnavailable) as raised:
+        await authenticate.find_caller([f"Bearer {PLAINTEXT}"], str(PROJECT_UUID), "chat", 0.0)
+
+    assert (503, "Token storage is unavailable.") == (raised.value.status, raised.value.text)
+    assert {"Retry-After": "1"} == raised.value.headers()

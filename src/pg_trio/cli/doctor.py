@@ -1,0 +1,168 @@
+"""`pg-trio doctor`: is everything in order with this gateway's configuration and data?
+
+It reads and changes nothing; `--fix` mends permissions and gives back what dead workers had reserved. Exit status 0:
+all is well (notes aside); 1: there are problems, each with what to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+from attrs import frozen
+
+from pg_trio.cli.place import add_place, locate
+from pg_trio.errors import ConfigError, StoreError
+
+MIB = 1024 * 1024
+# 256 MiB: minutes of a busy log with bodies. 1 GiB: time to do something about it.
+NO_SPACE_BYTES = 256 * MIB
+LITTLE_SPACE_BYTES = 1024 * MIB
+
+Fix: TypeAlias = Callable[[], None]
+
+
+@frozen
+class Finding:
+    """One line of the report. `state`: ok, note or problem. `fix` mends a problem, where that is safe."""
+
+    state: str
+    text: str
+    fix: Fix | None = None
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`pg-trio doctor` is among the commands."""
+    parser = commands.add_parser("doctor", help="say what is wrong with configuration and data", description=__doc__)
+    add_place(parser, "where the data is, without a configuration")
+    parser.add_argument("--fix", action="store_true", help="mend what can be mended without losing anything")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Report every finding; 1 if a problem is left. Raises ConfigError if there is no telling where the data is."""
+    left = 0
+    for finding in examine(arguments):
+        left += not _report(finding, fixes=arguments.fix)
+    return 1 if left else 0
+
+
+def examine(arguments: argparse.Namespace) -> Iterator[Finding]:
+    """Every finding, as it is found: integrity checks read whole files."""
+    try:
+        place = locate(arguments, "pg-trio doctor")
+    except ConfigError as error:
+        yield Finding("problem", f"{error}\nNothing else was looked at; with --data-dir DIR the data is.")
+        return
+    yield Finding("ok", f"{place.source}: no mistakes" if place.projects is not None else f"{place.data_dir}: given")
+    yield from _examine_directory(place.data_dir)
+
+
+def _report(finding: Finding, *, fixes: bool) -> bool:
+    """Print it, mended where asked and possible. Whether all is well."""
+    state, text = finding.state, finding.text
+    if state == "problem" and fixes and finding.fix is not None:
+        try:
+            finding.fix()
+        except (OSError, StoreError) as error:
+            text = f"{text} It could not be mended: {error}"
+        else:
+            state = "fixed"
+    elif state == "problem" and finding.fix is not None:
+        text = f"{text} (--fix does it.)"
+    print(f"{state:8}{text}", flush=True)
+    return state != "problem"
+
+
+# ── what is looked at ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _examine_directory(data_dir: Path) -> Iterator[Finding]:
+    if not data_dir.is_dir():
+        what = "a file, not a directory" if data_dir.exists() else "not there; `pg-trio serve` makes it, if it is right"
+        yield Finding("problem", f"{data_dir}: {what}.")
+        return
+    yield from _examine_permissions(data_dir)
+    yield _examine_space(data_dir)
+    yield from _examine_databases(data_dir)
+    yield _examine_reservations(data_dir)
+
+
+def _examine_permissions(data_dir: Path) -> Iterator[Finding]:
+    from pg_trio.app import SEGMENT_NAME
+    from pg_trio.store.health import list_files
+
+    found = list(_wrong_modes([data_dir], 0o700))
+    if not os.access(data_dir, os.R_OK | os.W_OK | os.X_OK):
+        found.append(Finding("problem", f"{data_dir}: not writable for this user; the gateway's user must own it."))
+    segment = data_dir / SEGMENT_NAME
+    found += _wrong_modes([*list_files(data_dir), *([segment] if segment.exists() else [])], 0o600)
+    yield from found or [Finding("ok", f"{data_dir}: for its owner alone")]
+
+
+def _wrong_modes(paths: list[Path], most: int) -> Iterator[Finding]:
+    """A finding for each that others may use. `most`: the bits that may be set."""
+    for path in paths:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & ~most & 0o777:
+            text = f"{path}: mode {mode:04o}, others may use it; `chmod {most:o} {path}`."
+            yield Finding("problem", text, partial(path.chmod, most))
+
+
+def _examine_space(data_dir: Path) -> Finding:
+    free = shutil.disk_usage(data_dir).free
+    text = f"{data_dir}: {free / MIB:.0f} MiB free on its disk"
+    if free < NO_SPACE_BYTES:
+        return Finding("problem", f"{text}; free some, or lower gateway.log_max_bytes.")
+    return Finding("note" if free < LITTLE_SPACE_BYTES else "ok", text)
+
+
+def _examine_databases(data_dir: Path) -> Iterator[Finding]:
+    from pg_trio.store.databases import DATABASES
+    from pg_trio.store.health import check_database
+
+    for database in DATABASES:
+        if not (data_dir / database.file_name).exists():
+            yield Finding("note", f"{data_dir / database.file_name}: not there; it is made when it is needed")
+            continue
+        try:
+            yield Finding("ok", check_database(data_dir, database))
+        except StoreError as error:
+            yield Finding("problem", str(error))
+
+
+def _examine_reservations(data_dir: Path) -> Finding:
+    from pg_trio.app import SEGMENT_NAME
+    from pg_trio.shared_memory.segment_file import open_existing
+    from pg_trio.shared_memory.spend import count_orphans
+
+    path = data_dir / SEGMENT_NAME
+    try:
+        segment = open_existing(path)
+    except StoreError as error:
+        return Finding("problem", str(error))
+    if segment is None:
+        return Finding("ok", f"{path}: none of this boot; it is made at the next start")
+    with closing(segment):
+        orphans = count_orphans(segment)
+    if orphans:
+        text = f"{path}: {orphans} reservations of dead workers block budgets; a running gateway gives them back."
+        return Finding("problem", text, partial(_give_back, path))
+    return Finding("ok", f"{path}: sound, no orphaned reservations")
+
+
+def _give_back(path: Path) -> None:
+    from pg_trio.shared_memory.segment_file import open_existing
+    from pg_trio.shared_memory.spend import give_back_orphans
+
+    segment = open_existing(path)
+    if segment is not None:
+        with closing(segment):
+            give_back_orphans(segment)
