@@ -7,6 +7,7 @@ the answer's last, less the deadline; what the gateway counts from the request's
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -16,6 +17,7 @@ import trio
 from attrs import asdict, frozen
 
 from scripts.bench._limits.command import format_table, say
+from scripts.bench._limits.worker import measure_cpu_s
 from scripts.bench._race.client import Answer, CutShort, Hung, call, read_said, watch_lateness
 from scripts.bench._race.faults import behaviour_of
 from scripts.bench._race.report import Table, quantile
@@ -64,10 +66,15 @@ def run(site: Site, *, quick: bool) -> Table:
     with site.run_provider("first", keep=1) as first, site.run_provider("other", keep=1) as other:
         addresses = {"first": first.base_url, "other": other.base_url, READY: other.base_url}
         with site.run_gateway(addresses, [_endpoint(number) for number in range(len(WAYS))]) as gateway:
+            started_at, cpu_s = time.monotonic(), measure_cpu_s(gateway.worker)
             trio.run(partial(_run_all, gateway, _QUICK_REQUESTS if quick else _FULL_REQUESTS, results, late_s))
-    raw = {"results": [asdict(result) for result in results], "client_late_s": late_s}
+            core_share = (measure_cpu_s(gateway.worker) - cpu_s) / (time.monotonic() - started_at)
+    raw = {"results": [asdict(result) for result in results], "client_late_s": late_s, "core_share": core_share}
     own = [f"{quantile(late_s, share) * 1e3:.1f}" for share in (0.5, 0.99, 1.0)]
-    text = f"{make_table(results)}\n\nthe clients' own lateness, ms: p50 {own[0]}, p99 {own[1]}, most {own[2]}"
+    text = (
+        f"{make_table(results)}\n\nthe gateway took {core_share:.0%} of its core; "
+        f"the clients' own lateness, ms: p50 {own[0]}, p99 {own[1]}, most {own[2]}"
+    )
     return Table("deadlines", text, raw, judge(results))
 
 
