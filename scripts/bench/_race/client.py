@@ -160,6 +160,9 @@ def _read_stream(body: str) -> Said:
         data = json.loads(lines[-1].removeprefix("data: "))
         if lines[0] == "event: error":
             error = data["error"]
+        if data.get("meta", {}).get("join", {}).get("mode") == "restart":
+            # What follows takes the place of what came before.
+            text, finish_reason = "", None
         for choice in data.get("choices", []):
             text += choice["delta"].get("content") or ""
             finish_reason = choice["finish_reason"] or finish_reason

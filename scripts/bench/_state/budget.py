@@ -72,9 +72,7 @@ async def measure_budget(folder: Path, requests: int) -> BudgetResult:
                 for number in range(CLIENTS):
                     nursery.start_soon(_spend, site, random.Random(number), statuses)
         settled, reserved = await _read_settled(site)
-    return BudgetResult(
-        time.monotonic() - started, dict(statuses), budget, _read_log(site.data_dir), settled, reserved
-    )
+    return BudgetResult(time.monotonic() - started, dict(statuses), budget, _read_log(site.data_dir), settled, reserved)
 
 
 async def _spend(site: Site, luck: random.Random, statuses: Counter[str]) -> None:

@@ -79,6 +79,12 @@ def test_cut_stream_is_not_whole(events: tuple[str, ...]) -> None:
     assert not read_said(stream(*events)).is_whole
 
 
+def test_restarted_stream_is_the_new_text() -> None:
+    join = 'data: {"choices": [{"delta": {}, "finish_reason": null}], "meta": {"join": {"mode": "restart"}}}'
+
+    assert Said("bc", "stop") == read_said(stream(chunk("a"), join, chunk("bc"), chunk("", "stop"), "data: [DONE]"))
+
+
 def test_answer_is_over_where_http_says() -> None:
     reader = AnswerReader()
     reader.feed(b"HTTP/1.1 200 OK\r\nX-A: b\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n")
