@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 
 import trio
@@ -163,7 +164,9 @@ class Admission:
                 nursery.start_soon(self._let_in_all)
                 nursery.start_soon(self._tell)
         finally:
-            trio.lowlevel.remove_instrument(passes)
+            # Trio has removed it already if it ever failed; then everybody goes through the line, which works too.
+            with suppress(KeyError):
+                trio.lowlevel.remove_instrument(passes)
             self.tell_shed()
 
     def begin_pass(self) -> None:

@@ -220,10 +220,15 @@ class Connection:
         while (end := self._find_head_end()) == 0:
             if self._hand_over:
                 return None
-            data = await self._recv()
             doorkeeper = self._lane.doorkeeper
-            if doorkeeper is not None and doorkeeper.admission.full and data and not self._buffer:
-                data = await doorkeeper.meet(self, self._socket, data)
+            if doorkeeper is None or self._buffer:
+                data = await self._recv()
+            elif doorkeeper.is_needed():
+                data = await doorkeeper.wait(self, self._socket)
+            else:
+                data = await self._recv()
+                if data and doorkeeper.is_needed():
+                    data = await doorkeeper.meet(self, self._socket, data)
             if not data:
                 return None
             self._buffer += data

@@ -4,8 +4,8 @@ What this is for: at three times a worker's capacity two requests of three are t
 what serving it would, goodput falls by a fifth; 90 % need a twentieth. Rules:
 
 1. A request is read and turned away in place: no task is switched to, no ASGI call made. The first request with which
-   a connection meets a full gateway is seen by the connection's own task; from then on the connection is parked
-   here, in one epoll set for all of them, until there is room for a request of its.
+   a connection meets a full gateway is seen by the connection's own task; from then on, and after each answer while
+   the gateway is full, the connection is parked here, in one epoll set for all, until there is room for a request.
 2. Only what is plain is turned away here: a whole head that `read_head` takes, of a path that the application leaves to
    us, a body of a known length, and nothing behind it. All else goes the usual way, refusals included.
 3. What is still to come of the body is dropped as it comes, so that the connection can be used again: clients keep many
@@ -54,7 +54,7 @@ class _Parked:
 
 
 class Doorkeeper:
-    """The connections of one lane that were turned away. `run` it; closed when its `with` block ends."""
+    """The connections of one lane that wait for room. `run` it; closed when its `with` block ends."""
 
     def __init__(self, door: Door, settings: ServerSettings) -> None:
         self.admission = door.admission
@@ -74,6 +74,14 @@ class Doorkeeper:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._epoll.close()
+
+    def is_needed(self) -> bool:
+        """Whether requests are to be turned away."""
+        return self.admission.full
+
+    async def wait(self, visitor: Visitor, sock: socket.socket) -> bytes:
+        """Wait for a request here from the start. The first bytes that are to be served; b"" if none come."""
+        return await self._park(_Parked(visitor, sock, trio.lowlevel.current_task(), owed=0))
 
     async def meet(self, visitor: Visitor, sock: socket.socket, data: bytes) -> bytes:
         """Turn away the request that `data` is. The first bytes that are to be served instead; b"" if none come."""
