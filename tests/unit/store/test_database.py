@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import trio
@@ -17,6 +19,8 @@ from pg_trio.store.database import SerialConnection, explained, open_database, t
 from pg_trio.store.migrations import Schema, migrate
 from pg_trio.store.transaction import transaction
 
+# The user `nobody` of Linux distributions: any that owns nothing would do.
+NOBODY = 65_534
 FIRST = ("CREATE TABLE things (name TEXT)",)
 SECOND = ("ALTER TABLE things ADD COLUMN size INTEGER", "CREATE INDEX by_size ON things (size)")
 OLD = Schema(application_id=0x123401, steps=(FIRST,))
@@ -170,12 +174,26 @@ def test_directory_instead_of_file(tmp_path: Path) -> None:
         open_file(tmp_path / "things.db")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
-def test_unwritable_directory(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Root writes everywhere, so root is somebody else inside."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.setresuid(NOBODY, NOBODY, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
 
-    with pytest.raises(StoreError, match="data_dir is not writable"):
-        open_file(tmp_path / "things.db")
+
+def test_unwritable_directory() -> None:
+    # Not pytest's own folder: others may not even look into that.
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o555)
+
+        with as_nobody(), pytest.raises(StoreError, match="data_dir is not writable"):
+            open_file(Path(folder) / "things.db")
 
 
 def test_locked_file_is_explained(tmp_path: Path) -> None:
