@@ -218,6 +218,30 @@ async def test_reload_cuts_no_answer(nursery: trio.Nursery, setup: Setup) -> Non
     assert [200] * 192 == statuses
 
 
+@pytest.mark.slow
+async def test_reload_cuts_no_stream(nursery: trio.Nursery, setup: Setup) -> None:
+    setup.write(endpoint("ok", streaming_enabled=True))
+    setup.simulator.behave("ok", "tokens=100&pace=30ms")
+    served = await setup.serve(nursery, "--workers", "2")
+    before, bodies = setup.workers(), list[bytes]()
+
+    async def read() -> None:
+        request = post(f"/api/{PROJECT}/ok", {"message": "Go", "stream": True}, bearer(setup.token))
+        bodies.append((await send_raw(served.port, request)).body)
+
+    async with trio.open_nursery() as reading:
+        for _ in range(64):
+            reading.start_soon(read)
+        await setup.simulator.wait_request(64)
+        status, _, _ = await run_command("reload", "--config", str(setup.config))
+    after = setup.workers()
+    await served.stop()
+
+    assert (0, set()) == (status, set(before) & set(after))
+    assert [101] * 64 == [body.count(b'"delta":') for body in bodies]
+    assert all(b'"finish_reason":"stop"' in body and body.endswith(b"data: [DONE]\n\n") for body in bodies)
+
+
 async def test_reload_without_gateway_says_so(setup: Setup) -> None:
     status, _, said = await run_command("reload", "--config", str(setup.config))
 

@@ -97,13 +97,13 @@ class LogEntry:
             self.end()
         status, code, text = 200, None, None
         error = error or self.failure
-        if isinstance(error, trio.Cancelled):
-            error = self._call.why_cut() or error
+        if _is_cancelled(error):
+            error = self._call.why_cut() or ClientLeft()
         if isinstance(error, GatewayError):
             status, code, text = error.status, error.code, error.text
             if self.attempts.rows:
                 self._call.show_tries(self.attempts.rows, self.times)
-        elif isinstance(error, trio.Cancelled | ClientLeft):
+        elif isinstance(error, ClientLeft):
             status, code, text = CLIENT_LEFT, "ClientLeft", "The client closed the connection."
         elif error is not None:
             status, code, text = InternalError.status, InternalError.__name__, InternalError.text
@@ -144,6 +144,13 @@ class LogEntry:
             stages=self.times.as_json(),
             attempts=tuple(self.attempts.rows),
         )
+
+
+def _is_cancelled(error: BaseException | None) -> bool:
+    """Whether that is all there is: also as a group, where a stream's two tasks were cancelled together."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)[1] is None
+    return isinstance(error, trio.Cancelled)
 
 
 def _to_json(body: JsonObject) -> str:
