@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from random import Random
 from typing import Any
 
 import pytest
@@ -79,6 +81,20 @@ async def test_full_candidate_is_waited_for_when_last(autojump_clock: MockClock)
     assert [("model-b", 0, "failed: HTTP 500"), ("model-a", 0, "won")] == [
         (row.model, row.started_ms, row.outcome) for row in attempts.rows
     ]
+
+
+async def test_good_one_is_waited_for_before_a_bad_one_is_tried(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": good_for_ever("a"), "b": refused(500)}, after_s={"a": 0.5})
+    call, both = provider_call(transport), limited("a", "b", only="a")
+    for _ in range(3):
+        with pytest.raises(ProviderCallFailed):
+            await ask(call, endpoint("b"))
+    transport.asked.clear()
+
+    async with busy(call, both):
+        content = await ask(call, both)
+
+    assert ("a", ["a", "a"]) == (content, transport.asked)
 
 
 async def test_no_slot_in_time_is_overload(autojump_clock: MockClock) -> None:
@@ -169,3 +185,36 @@ async def test_no_hedge_goes_to_a_full_candidate(autojump_clock: MockClock) -> N
         content = await ask(call, hedged)
 
     assert ("a", ["b", "a"]) == (content, transport.asked)
+
+
+async def test_storm_leaves_every_slot_free(autojump_clock: MockClock) -> None:
+    transport = FakeTransport(
+        {"a": good_for_ever("a"), "b": good_for_ever("b"), "c": refused(500)}, {"a": 0.3, "b": 0.2}
+    )
+    call, random = provider_call(transport), Random(7)
+    asked = [
+        evolve(limited("a", "b", max_waiting=3, slot_wait_ms=200), hedge_after_ms=100),
+        limited("b", "a", max_waiting=3, slot_wait_ms=200),
+        limited("c", "a", only="ac"),
+    ]
+    outcomes: Counter[str] = Counter()
+
+    async def ask_and_leave() -> None:
+        await trio.sleep(random.uniform(0, 20))
+        with trio.move_on_after(random.choice([0.05, 0.25, 9])) as scope:
+            try:
+                await ask(call, random.choice(asked))
+                outcomes["answered"] += 1
+            except (Overloaded, ProviderCallFailed) as error:
+                outcomes[error.code] += 1
+        outcomes["left"] += scope.cancelled_caught
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(300):
+            nursery.start_soon(ask_and_leave)
+
+    # Every way to end was taken, and nothing is left of any of them.
+    assert {"answered", "Overloaded", "left"} <= {name for name, count in outcomes.items() if count > 5}
+    for endpoint_asked in asked:
+        for candidate in endpoint_asked.candidates:
+            assert call.describe(candidate)["slots"] == {"limit": 1, "in_use": 0, "waiting": 0}

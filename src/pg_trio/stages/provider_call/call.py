@@ -55,7 +55,7 @@ from pg_trio.stages.provider_call.pace import NEVER
 from pg_trio.stages.provider_call.plan import CallPlan, Pacing, make_plan
 from pg_trio.stages.provider_call.rescue import CarriedStream, candidates_left
 from pg_trio.stages.provider_call.runner import CallRunner
-from pg_trio.stages.provider_call.slots import CredentialSlots, HeldResponse, Line, order_by_slots
+from pg_trio.stages.provider_call.slots import CredentialSlots, HeldResponse, Line
 from pg_trio.stages.provider_call.stream import OpenStream
 
 T = TypeVar("T")
@@ -184,6 +184,10 @@ class ProviderCall:
             hedges = self._hedges = HedgeBudget(HedgeRules(share=self._hedge_share), trio.current_time())
         hedges.deposit()
         candidates = self._order(plan, asked.ends_at)
+        line = None
+        if plan.slots is not None:
+            line = Line(plan.slots, candidates, self.memory.breakers)
+            candidates = line.order()
         runner = CallRunner(
             exchange=exchange,
             let_go=hands.let_go,
@@ -194,7 +198,7 @@ class ProviderCall:
             is_alone=len(candidates) == 1,
             pace=NEVER if asked.prompt.tools and not plan.hedges_tools else pacing.pace,
             learned=pacing.learned,
-            line=None if plan.slots is None else Line(plan.slots, candidates, self.memory.breakers),
+            line=line,
         )
         try:
             limits = Limits(asked.ends_at, plan.attempt_limit_s, plan.reserve_s)
@@ -205,11 +209,10 @@ class ProviderCall:
     def _order(self, plan: CallPlan, ends_at: float) -> Sequence[Candidate]:
         """The candidates to ask, in order. Raises ProviderCallFailed where asking would be in vain."""
         try:
-            candidates = self.memory.breakers.order(plan.candidates, trio.current_time(), ends_at)
+            return self.memory.breakers.order(plan.candidates, trio.current_time(), ends_at)
         except BreakerOpen as exc:
             said = f"{plan.candidates[0].provider} keeps failing, or asked for a pause; it is not asked for now."
             raise ProviderCallFailed(said, retry_after_s=max(1, math.ceil(exc.retry_after_s))) from None
-        return candidates if plan.slots is None else order_by_slots(candidates, plan.slots)
 
 
 async def _let_go_reply(reply: Reply) -> None:

@@ -1,8 +1,9 @@
 """Bounded concurrency: at most `max_concurrent` calls with one credential at once, and a short line in front of it.
 
 Rules:
-1. A candidate without a free slot comes after those that may be asked at once. Where others that may be asked are
-   left, it fails over at once; the last of them is waited for, `slot_wait_ms` at most.
+1. A candidate without a free slot comes after those that may be asked at once, and before those that are asked as a
+   last resort: a short wait for a good one is better than a try of a bad one. Where others that may be asked are left,
+   it fails over at once; the last of them is waited for, `slot_wait_ms` at most.
 2. A slot is held from before the call is sent until its answer is let go: of a stream, until its last byte.
 3. Waiting is no call: breakers and estimates learn nothing of it, and the deadline holds over it as over everything.
 """
@@ -48,11 +49,6 @@ class CredentialSlots:
         return self._slots.setdefault(credential.name, Slots(SlotRules(limit, credential.max_waiting)))
 
 
-def order_by_slots(candidates: Sequence[Candidate], slots: Mapping[str, Slots]) -> Sequence[Candidate]:
-    """Those with a free slot first; otherwise in their order."""
-    return sorted(candidates, key=lambda candidate: not has_free_slot(candidate, slots))
-
-
 def has_free_slot(candidate: Candidate, slots: Mapping[str, Slots]) -> bool:
     """Whether a call could be sent at once."""
     held = slots.get(candidate.credential.name)
@@ -68,6 +64,16 @@ class Line:
     breakers: Breakers[Candidate]
     asked_at: dict[int, float] = field(factory=dict)
     _tried: list[Candidate] = field(factory=list)
+
+    def order(self) -> Sequence[Candidate]:
+        """Those that may be asked at once first; otherwise in their order."""
+        now = trio.current_time()
+        ready = [
+            candidate
+            for candidate in self.candidates
+            if has_free_slot(candidate, self.slots) and self.breakers.may_ask(candidate, now)
+        ]
+        return ready + [candidate for candidate in self.candidates if candidate not in ready]
 
     async def take_slot(self, attempt: Attempt[Candidate]) -> Slots | None:
         """Hold a slot for this try, to be given back by the caller; None where its calls are not limited.
