@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import trio
 
-from tests.support.gateway import Gateway, endpoint, project, start_gateway
+from tests.support.gateway import PROJECT, Gateway, endpoint, project, start_gateway
 from tests.support.processes import run_command, wait_until
+from tests.support.wire import bearer, get, send_raw
 
 CONFIGURATION = "\n".join(
     [
@@ -177,6 +178,7 @@ async def test_damaged_tokens_let_remembered_ones_go_on(
 
     gateway.token = unseen
     refused = await gateway.call("plain")
+    listing = await send_raw(gateway.port, get(f"/api/{PROJECT}/info", bearer(unseen)))
     gateway.token = remembered
     after = await status_of(gateway, "plain")
     await gateway.stop()
@@ -184,6 +186,7 @@ async def test_damaged_tokens_let_remembered_ones_go_on(
     assert (200, 200) == (before, after)
     assert (503, "Token storage is unavailable.") == (refused.status, refused.json()["error"])
     assert "retry-after" in refused.headers
+    assert (503, refused.json()) == (listing.status, listing.json())
     assert said(caplog, "tokens.db: the file is damaged; move it away")() or said(caplog, "tokens.db: not a database")()
     assert [200, 503, 200] == [row["status"] for row in gateway.log_rows()]
 
