@@ -58,11 +58,15 @@ class Endpoint:
     def as_toml(self) -> str:
         first, *others = self.candidates
         failover = ", ".join(f'{{ credential = "{place.credential}", model = "{place.model}" }}' for place in others)
-        settings = "".join(f"{name} = {_as_toml(value)}\n" for name, value in self.settings.items())
         return (
             f'[[projects.endpoints]]\nslug = "{self.slug}"\ncredential = "{first.credential}"\n'
-            f'model = "{first.model}"\nfailover = [{failover}]\nstreaming_enabled = true\n{settings}'
+            f'model = "{first.model}"\nfailover = [{failover}]\nstreaming_enabled = true\n'
+            f"{_settings_as_toml(self.settings)}"
         )
+
+
+def _settings_as_toml(settings: Mapping[str, object]) -> str:
+    return "".join(f"{name} = {_as_toml(value)}\n" for name, value in settings.items())
 
 
 def _as_toml(value: object) -> str:
@@ -153,14 +157,22 @@ class Site:
             yield Provider(port, process)
 
     def write_configuration(
-        self, addresses: Mapping[str, str], endpoints: Sequence[Endpoint], settings: str = ""
+        self,
+        addresses: Mapping[str, str],
+        endpoints: Sequence[Endpoint],
+        settings: str = "",
+        limits: Mapping[str, Mapping[str, object]] | None = None,
     ) -> Path:
         """A configuration file in a folder of its own, with a credential for each address.
 
-        `settings` is TOML for its tables. The address named READY is that of the endpoint that shows it is ready.
+        `settings` is TOML for its tables, `limits` are settings of credentials. The address named READY is that of the
+        endpoint that shows it is ready.
         """
         folder = Path(tempfile.mkdtemp(prefix="gateway-", dir=self.folder))
-        credentials = [_CREDENTIAL.format(name=name, base_url=url) for name, url in addresses.items()]
+        credentials = [
+            _CREDENTIAL.format(name=name, base_url=url) + _settings_as_toml((limits or {}).get(name, {}))
+            for name, url in addresses.items()
+        ]
         ready = Endpoint(READY, [Place(READY, "sim")])
         configuration = folder / "gateway.toml"
         parts = (settings, *credentials, _PROJECT, *(endpoint.as_toml() for endpoint in (ready, *endpoints)))
@@ -169,10 +181,14 @@ class Site:
 
     @contextlib.contextmanager
     def run_gateway(
-        self, addresses: Mapping[str, str], endpoints: Sequence[Endpoint], settings: str = ""
+        self,
+        addresses: Mapping[str, str],
+        endpoints: Sequence[Endpoint],
+        settings: str = "",
+        limits: Mapping[str, Mapping[str, object]] | None = None,
     ) -> Iterator[Gateway]:
         """`pg-trio serve` with such a configuration, one worker on the gateway's core. Raises: PeerUnavailableError."""
-        configuration = self.write_configuration(addresses, endpoints, settings)
+        configuration = self.write_configuration(addresses, endpoints, settings, limits)
         folder = configuration.parent
         token = create_token(configuration)
         (port,) = find_free_ports(1)

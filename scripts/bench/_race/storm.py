@@ -13,6 +13,7 @@ import socket
 import struct
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
@@ -38,22 +39,36 @@ _RACE_LIMIT_S = 0.05
 _CLIENTS_PER_S = 100.0
 _LONGEST_STAY_S = 0.4
 _SETTLE_LIMIT_S = 20.0
-# So few that a slot lost by one client in fifty would leave none.
+# Requests at once afterwards, seconds each: so few places that those lost by one client in fifty would leave none. Who
+# has to wait for a place is not answered in time.
 _SLOTS = 200
+_CREDENTIAL_SLOTS = 60
+_SLOW_S = 2.0
+_IN_TIME_S = _SLOW_S * 1.8
 _LINGER_0 = struct.pack("ii", 1, 0)
 _GATEWAY = f"[gateway]\nmax_concurrent_requests = {_SLOTS}\nhedge_budget_percent = 100\n"
+_LIMITS = {
+    "first": {"max_concurrent": _CREDENTIAL_SLOTS},
+    "other": {"max_concurrent": _CREDENTIAL_SLOTS},
+    "narrow": {"max_concurrent": 2, "slot_wait_ms": 10_000},
+}
+_RESTARTED: dict[str, object] = {"on_stream_failure": "restart"}
 _HEDGED: dict[str, object] = {"hedge_after_ms": 5}
 
-# What a client leaves: how both candidates behave, how the endpoint is set, whether it streams.
+# What a client leaves: how both candidates behave (or the first | the other), how the endpoint is set, whether it is a
+# stream. In the line there is a lone candidate, whose credential takes two calls at once.
+_LINE = "in the line"
 WAYS: dict[str, tuple[str, dict[str, object], bool]] = {
     "silent": ("fault=stall", {}, False),
     "in mid-hedge": ("fault=stall", _HEDGED, False),
     "half an answer": ("fault=stall:body", {}, False),
     "about to answer": ("latency=200ms&tokens=20", {}, False),
+    _LINE: ("latency=400ms&tokens=20", {}, False),
     "stream, silent": ("fault=stall", {}, True),
     "stream, in mid-hedge": ("fault=stall", _HEDGED, True),
     "stream, tokens coming": ("latency=50ms&pace=20ms&tokens=100", {}, True),
     "stream, fallen silent": ("fault=stall:5", {}, True),
+    "stream, being restarted": ("fault=cut:5 | fault=stall", _RESTARTED, True),
 }
 # As above, for races that last a thirtieth of a second.
 _RACES: tuple[tuple[str, dict[str, object]], ...] = (
@@ -81,13 +96,14 @@ class Clients:
 
     left: list[Left] = field(factory=list)
     answered: int = 0
-    refused: int = 0
+    refused: Counter[str] = field(factory=Counter)
     late_s: list[float] = field(factory=list)
     closed_ms: dict[str, list[float]] = field(factory=dict)
     unclosed: int = 0
     files_before: int = 0
     files_after: int = 0
     slots_left: int = 0
+    credential_slots_left: int = 0
 
 
 def run(site: Site, *, quick: bool) -> Table:
@@ -176,23 +192,31 @@ def _judge_races(races: dict[str, object]) -> list[str]:
 
 def _run_clients(site: Site, count: int) -> Clients:
     clients = Clients()
-    endpoints = [
-        Endpoint(f"w{number}", [Place(name, f"w{number}?{behaviour}") for name in ("first", "other")], settings)
-        for number, (behaviour, settings, _) in enumerate(WAYS.values())
-    ]
-    slow = Endpoint("slow", [Place("other", "slow?latency=1s")])
+    endpoints = [_endpoint(number, way) for number, way in enumerate(WAYS)]
+    latency = f"latency={_SLOW_S:g}s"
+    slow = [Endpoint(f"slow-{name}", [Place(name, f"slow?{latency}")]) for name in (READY, "first")]
     say(f"{count:,} clients …")
     with _run_providers(site) as providers:
         addresses = {name: provider.base_url for name, provider in providers.items()}
-        addresses[READY] = addresses["other"]
-        with site.run_gateway(addresses, [*endpoints, slow], _GATEWAY) as gateway:
+        addresses |= {READY: addresses["other"], "narrow": addresses["other"]}
+        with site.run_gateway(addresses, [*endpoints, *slow], _GATEWAY, _LIMITS) as gateway:
             clients.files_before = _count_own_files(gateway, providers)
             trio.run(_send_all, gateway, count, clients)
             _wait_closed(providers)
             clients.files_after = _count_own_files(gateway, providers)
-            clients.slots_left = trio.run(_count_slots, gateway)
+            clients.slots_left = trio.run(_count_slots, gateway, f"slow-{READY}", _SLOTS)
+            clients.credential_slots_left = trio.run(_count_slots, gateway, "slow-first", _CREDENTIAL_SLOTS)
             _read_closed(clients, providers)
     return clients
+
+
+def _endpoint(number: int, way: str) -> Endpoint:
+    behaviours, settings, _ = WAYS[way]
+    first, _, other = behaviours.partition(" | ")
+    if way == _LINE:
+        return Endpoint(f"w{number}", [Place("narrow", f"w{number}?{first}")], settings)
+    places = [Place("first", f"w{number}?{first}"), Place("other", f"w{number}?{other or first}")]
+    return Endpoint(f"w{number}", places, settings)
 
 
 def _count_own_files(gateway: Gateway, providers: dict[str, Provider]) -> int:
@@ -224,8 +248,9 @@ async def _visit(gateway: Gateway, number: int, stay_s: float, clients: Clients)
             await stream.send_all(request)
             while not reader.is_over:
                 reader.feed(await stream.receive_some())
-        if reader.status not in (0, 200):
-            clients.refused += 1
+        # A line may be shed where it does not move.
+        if reader.status not in (0, 200) and way != _LINE:
+            clients.refused[f"{way}: {reader.status}"] += 1
         if reader.is_over:
             clients.answered += 1
             return
@@ -245,18 +270,18 @@ def _is_busy(provider: Provider) -> bool:
     return any(request["answered_at"] is None and request["closed_at"] is None for request in provider.requests())
 
 
-async def _count_slots(gateway: Gateway) -> int:
-    """How many of as many requests as there are slots are answered, all at once."""
+async def _count_slots(gateway: Gateway, slug: str, count: int) -> int:
+    """How many of so many requests are answered in time, all at once."""
     answered = 0
 
     async def ask() -> None:
         nonlocal answered
         with contextlib.suppress(Hung, CutShort, OSError):
-            answer = await call(gateway.port, gateway.request("slow", {"message": "Hello"}), 30.0)
-            answered += answer.status == 200
+            answer = await call(gateway.port, gateway.request(slug, {"message": "Hello"}), 30.0)
+            answered += answer.status == 200 and answer.seconds < _IN_TIME_S
 
     async with trio.open_nursery() as nursery:
-        for _ in range(_SLOTS):
+        for _ in range(count):
             nursery.start_soon(ask)
     return answered
 
@@ -290,7 +315,8 @@ def make_client_table(clients: Clients) -> str:
     return (
         f"{format_table(header, lines)}\n\n{len(clients.left):,} left, {clients.answered:,} were answered first; "
         f"{clients.unclosed} calls never closed; the worker's own files {clients.files_before} before, "
-        f"{clients.files_after} after; {clients.slots_left} of {_SLOTS} slots answer afterwards; "
+        f"{clients.files_after} after; {clients.slots_left} of {_SLOTS} slots answer afterwards, and "
+        f"{clients.credential_slots_left} of a credential's {_CREDENTIAL_SLOTS}; "
         f"the clients' own lateness, ms: p50 {late[0]}, p99 {late[1]}, most {late[2]}"
     )
 
@@ -307,6 +333,6 @@ def judge_clients(clients: Clients) -> list[str]:
         wrong.append(f"the worker's files grew from {clients.files_before} to {clients.files_after}")
     if clients.slots_left < _SLOTS:
         wrong.append(f"{clients.slots_left} of {_SLOTS} slots are left")
-    if clients.refused:
-        wrong.append(f"{clients.refused} clients were refused")
-    return wrong
+    if clients.credential_slots_left < _CREDENTIAL_SLOTS:
+        wrong.append(f"{clients.credential_slots_left} of a credential's {_CREDENTIAL_SLOTS} slots are left")
+    return wrong + [f"{count} clients were refused, {how}" for how, count in clients.refused.items()]

@@ -99,7 +99,8 @@ def test_deadlines_hold(other: deadlines.Result, words: str) -> None:
 
 
 def clients(**changes: object) -> storm.Clients:
-    made = storm.Clients(closed_ms={"silent": [2.0] * 99 + [80.0]}, files_before=21, files_after=21, slots_left=200)
+    made = storm.Clients(closed_ms={"silent": [2.0] * 99 + [80.0]}, files_before=21, files_after=21)
+    made.slots_left, made.credential_slots_left = 200, 60
     for name, value in changes.items():
         setattr(made, name, value)
     return made
@@ -113,7 +114,8 @@ def clients(**changes: object) -> storm.Clients:
         ({"unclosed": 1}, "1 upstream calls never closed"),
         ({"files_after": 22}, "files grew from 21 to 22"),
         ({"slots_left": 199}, "199 of 200 slots are left"),
-        ({"refused": 2}, "2 clients were refused"),
+        ({"credential_slots_left": 59}, "59 of a credential's 60 slots are left"),
+        ({"refused": {"silent: 502": 2}}, "2 clients were refused, silent: 502"),
     ],
 )
 def test_leaving_clients_leave_nothing(changes: dict[str, object], words: str) -> None:
