@@ -27,8 +27,8 @@ DEADLINES_MS = (50, 100, 200, 500, 1_000, 2_000)
 OVERRUN_BAR_MS = 10.0
 _FULL_REQUESTS, _QUICK_REQUESTS = 10_000, 1_200
 _AT_ONCE = 200
-# They do not all begin in one moment: the last of 200 in a burst waits for the work of all, whatever its deadline.
-_APART_S = 0.01
+# They do not all begin in one moment, nor in step: the last of a burst waits for the work of all.
+_BEGIN_WITHIN_S = 2.0
 # A client that has waited this long beyond the deadline calls it a hang.
 _HUNG_S = 10.0
 _SETTINGS = {"deadline_ms": 60_000, "stream_deadline_ms": 60_000}
@@ -98,12 +98,12 @@ async def _run_all(gateway: Gateway, requests: int, results: list[Result], late_
         watching.start_soon(watch_lateness, late_s)
         async with trio.open_nursery() as nursery:
             for _ in range(_AT_ONCE):
-                nursery.start_soon(_work, gateway, todo, results)
-                await trio.sleep(_APART_S)
+                nursery.start_soon(_work, gateway, random.random() * _BEGIN_WITHIN_S, todo, results)
         watching.cancel_scope.cancel()
 
 
-async def _work(gateway: Gateway, todo: list[tuple[int, int]], results: list[Result]) -> None:
+async def _work(gateway: Gateway, begin_after_s: float, todo: list[tuple[int, int]], results: list[Result]) -> None:
+    await trio.sleep(begin_after_s)
     while todo:
         way, deadline_ms = todo.pop()
         results.append(await _ask(gateway, way, deadline_ms))
