@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ CONFIGURATION = "\n".join(
         endpoint("down", max_output_tokens=100),
         endpoint("stall", streaming_enabled=True, max_output_tokens=100),
         endpoint("cut", streaming_enabled=True, max_output_tokens=100),
+        # A second model: a breaker opens where two streams of one were cut.
+        endpoint("cut-too", streaming_enabled=True, max_output_tokens=100),
         endpoint("schema", input_schema={"type": "object", "required": ["n"]}, max_output_tokens=100),
         endpoint("stream", streaming_enabled=True, max_output_tokens=100),
     ]
@@ -38,7 +41,8 @@ async def gateway(nursery: trio.Nursery, tmp_path: Path) -> Gateway:
     started = await start_gateway(nursery, tmp_path, CONFIGURATION)
     started.simulator.behave("down", "fault=status:500")
     started.simulator.behave("stall", "fault=stall")
-    started.simulator.behave("cut", "tokens=5&fault=cut:2")
+    for model in ("cut", "cut-too"):
+        started.simulator.behave(model, "tokens=5&fault=cut:2")
     return started
 
 
@@ -92,14 +96,20 @@ async def test_requests_at_once_are_bounded(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize(
-    ("slug", "stream", "status"),
-    [("ok", False, 200), ("down", False, 502), ("schema", False, 422), ("stream", True, 200), ("cut", True, 200)],
+    ("slugs", "stream", "status"),
+    [
+        (["ok"], False, 200),
+        (["down"], False, 502),
+        (["schema"], False, 422),
+        (["stream"], True, 200),
+        (["cut", "cut-too"], True, 200),
+    ],
 )
-async def test_every_way_out_settles(gateway: Gateway, slug: str, stream: bool, status: int) -> None:
+async def test_every_way_out_settles(gateway: Gateway, slugs: list[str], stream: bool, status: int) -> None:
     # Two reservations of some 103 tokens fit: a third one only if what was not used came back.
     token = gateway.make_token(limits=TokenLimits(1000, 230, 1))
 
-    answers = [await call(gateway, token, slug, stream=stream) for _ in range(4)]
+    answers = [await call(gateway, token, slug, stream=stream) for slug in islice(cycle(slugs), 4)]
 
     assert [status] * 4 == [answer.status for answer in answers]
     assert 0 == count_under_way(gateway)
