@@ -35,6 +35,7 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
         {"attrs", "trio", "hypercorn", "httptools", "h2"},
     ),
     "simulator": ({"domain", "errors"}, {"attrs", "trio", "httptools", "orjson"}),
+    "gateway": (EVERYTHING, EVERYTHING),
     "app": (EVERYTHING, EVERYTHING),
     "cli": (EVERYTHING, EVERYTHING),
     "__main__": (EVERYTHING, EVERYTHING),

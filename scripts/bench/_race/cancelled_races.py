@@ -22,12 +22,12 @@ from random import Random
 import trio
 from attrs import asdict, define, frozen
 
-from pg_trio.app import RunningGateway, open_gateway
 from pg_trio.config import load_settings
 from pg_trio.domain.chat import Message, Prompt
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Endpoint
 from pg_trio.errors import GatewayError
+from pg_trio.gateway import RunningGateway, open_gateway
 
 _AT_ONCE = 50
 # Twice what the quicker answers take: some races end before they are cancelled.

@@ -1,8 +1,8 @@
 """What relaying a stream costs, over real sockets: CPU a token, lag, memory a stream.
 
 Three processes: the gateway (`pg-trio serve`, one worker, tokens checked, everything logged) on the first core; on the
-second the source (a provider that sends each token as an event of its own in a send of its own) and the client. Each row is
-a load:
+second the source (a provider that sends each token as an event of its own in a send of its own) and the client. Each
+row is a load:
 
   lone    64 streams, a token every 20 ms each: every token comes alone, as from a model
   busy    512 streams, a token every 20 ms each: 25,600 tokens a second
@@ -10,9 +10,9 @@ a load:
   many    --streams at once (2,000), a token every second each: memory a stream
 
 `tokens/s/core` is tokens a second of the gateway's CPU time, which stays comparable on a busy machine. `tokens/read`
-is how many came to the client together. `lag` is from the source's send to the client's read, both on the same core, at p50
-and p99. Every byte that came is checked: order, loss, streams
-mixed up. With `--root DIR` the gateway comes from another checkout, for a comparison of two versions in alternating runs.
+is how many came to the client together. `lag` is from the source's send to the client's read, both on the same core,
+at p50 and p99. Every byte that came is checked: order, loss, streams mixed up. With `--root DIR` the gateway comes from
+another checkout, for a comparison of two versions in alternating runs.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ class Row:
         p50, p99 = (ordered[int(len(ordered) * share)] / 1000 for share in (0.5, 0.99))
         return (
             f"{self.name:6} {self.load.streams:8,} {tokens:9,} {tokens / self.seconds:9,.0f} "
-            f"{self.cpu_s / tokens * 1e6:13.1f} {tokens / self.cpu_s:14,.0f} {tokens / self.reads:11.1f} {p50:11.2f} {p99:11.2f} "
-            f"{self.stream_bytes / 1024:10.1f}"
+            f"{self.cpu_s / tokens * 1e6:13.1f} {tokens / self.cpu_s:14,.0f} {tokens / self.reads:11.1f} "
+            f"{p50:11.2f} {p99:11.2f} {self.stream_bytes / 1024:10.1f}"
         )
 
 

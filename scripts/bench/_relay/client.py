@@ -43,15 +43,13 @@ class Read:
 
     def lags_us(self) -> list[float]:
         """How long each token was under way. Raises: ValueError if a byte is not as it was sent."""
-        tokens = 0
         lags: list[float] = []
         body = b"".join(self.pieces)
         position, piece, ends = 0, 0, _ends(self.pieces)
-        for found in _TEXT.finditer(body):
+        for tokens, found in enumerate(_TEXT.finditer(body)):
             stream, number, sent_ns = (int(group) for group in found.groups())
             if (self.number, tokens) != (stream, number):
                 raise ValueError(f"stream {self.number}: token {number} of stream {stream} where {tokens} was due")
-            tokens += 1
             position = found.end()
             while ends[piece] < position:
                 piece += 1

@@ -105,7 +105,8 @@ async def _read_settled(site: Site) -> tuple[int, int]:
         spend = SharedSpend(segment)
         month = now.year * 12 + now.month - 1
         with trio.move_on_after(SETTLE_LIMIT_S):
-            while spend.read(ENDPOINT.bytes, month)[1]:
+            # Another process's file cannot wake us.
+            while spend.read(ENDPOINT.bytes, month)[1]:  # noqa: ASYNC110
                 await trio.sleep(0.1)
         found = spend.read(ENDPOINT.bytes, month)
         spend.close()

@@ -114,7 +114,7 @@ async def _stop(process: trio.Process) -> None:
 
 
 async def ask(stream: trio.SocketStream, request: bytes) -> int:
-    """The status of one answer on a connection that stays. Raises OSError or trio.BrokenResourceError where it broke."""
+    """The status of one answer on a connection that stays. Raises OSError, trio.BrokenResourceError."""
     await stream.send_all(request)
     received = b""
     while b"\r\n\r\n" not in received:

@@ -96,7 +96,7 @@ def _examine_directory(data_dir: Path) -> Iterator[Finding]:
 
 
 def _examine_permissions(data_dir: Path) -> Iterator[Finding]:
-    from pg_trio.app import SEGMENT_NAME
+    from pg_trio.gateway import SEGMENT_NAME
     from pg_trio.store.health import list_files
 
     found = list(_wrong_modes([data_dir], 0o700))
@@ -139,7 +139,7 @@ def _examine_databases(data_dir: Path) -> Iterator[Finding]:
 
 
 def _examine_reservations(data_dir: Path) -> Finding:
-    from pg_trio.app import SEGMENT_NAME
+    from pg_trio.gateway import SEGMENT_NAME
     from pg_trio.shared_memory.segment_file import open_existing
     from pg_trio.shared_memory.spend import count_orphans
 

@@ -28,7 +28,7 @@ from pg_trio.errors import (
     StoreError,
     TokensUnavailable,
 )
-from pg_trio.web.asgi import render_error
+from pg_trio.web.answers import render_error
 
 logger = logging.getLogger("pg_trio")
 

@@ -16,16 +16,10 @@ from pg_trio.domain.chat import Reply, ToolCall, Usage
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.domain.stage_times import NO_TIMES, StageTimes
 from pg_trio.errors import BodyTooLarge, ClientLeft, DeadlineExceeded, RateLimited
-from pg_trio.web.asgi import (
-    GatewayRoutes,
-    Scope,
-    Tries,
-    header_text,
-    match_route,
-    read_call,
-    render_answer,
-    render_error,
-)
+from pg_trio.web.answers import Tries, header_text, render_answer, render_error
+from pg_trio.web.asgi import GatewayRoutes, match_route
+from pg_trio.web.asgi_call import read_call
+from pg_trio.web.asgi_types import Scope
 
 PROJECT = "6f1c0000-0000-4000-8000-000000000001"
 
