@@ -23,7 +23,7 @@ from scripts.bench._race.faults import behaviour_of
 from scripts.bench._race.report import Table, quantile
 from scripts.bench._race.site import READY, Endpoint, Gateway, Place, Site
 
-DEADLINES_MS = (50, 100, 200, 500, 1_000, 2_000)
+DEADLINES_MS = (100, 200, 500, 1_000, 2_000, 5_000)
 OVERRUN_BAR_MS = 10.0
 _FULL_REQUESTS, _QUICK_REQUESTS = 10_000, 1_200
 _AT_ONCE = 200
@@ -42,10 +42,10 @@ WAYS = {
     "a byte every 50 ms": ("fault=drip:50ms", "fault=drip:50ms"),
     "answers after an hour": ("latency=3600s&head=early", "latency=3600s&head=early"),
     "stream: silent": ("fault=stall", "fault=stall"),
-    "stream: comments only": ("pings=200&pace=20ms&latency=20ms", "pings=200&pace=20ms&latency=20ms"),
-    "stream: thoughts only": ("reasoning=200&pace=20ms&latency=20ms", "reasoning=200&pace=20ms&latency=20ms"),
+    "stream: comments only": ("pings=400&pace=20ms&latency=20ms", "pings=400&pace=20ms&latency=20ms"),
+    "stream: thoughts only": ("reasoning=400&pace=20ms&latency=20ms", "reasoning=400&pace=20ms&latency=20ms"),
     "stream: stalls after 3": ("fault=stall:3", "fault=stall:3"),
-    "stream: never ends": ("pace=20ms&tokens=200", "pace=20ms&tokens=200"),
+    "stream: never ends": ("pace=20ms&tokens=400", "pace=20ms&tokens=400"),
 }
 
 
