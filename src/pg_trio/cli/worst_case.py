@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pg_trio.config.settings import Settings
 from pg_trio.domain.project import Candidate, Endpoint, Project
-from pg_trio.racing.attempt import Limits
+from pg_trio.stages.provider_call.plan import race_limits
 
 
 def describe_worst_cases(settings: Settings) -> Iterator[str]:
@@ -54,7 +54,8 @@ def _describe_hedge(endpoint: Endpoint) -> str:
 def _tries(endpoint: Endpoint, count: int, *, is_stream: bool = False) -> list[tuple[float, float]]:
     """When each candidate's try begins and ends, in seconds from the request's head, by the race's own arithmetic."""
     deadline_ms = endpoint.stream_deadline_ms if is_stream else endpoint.deadline_ms
-    limits = Limits(deadline_ms / 1000, endpoint.attempt_timeout_ms / 1000, endpoint.reserve_ms / 1000)
+    reserve_s = None if endpoint.reserve_ms is None else endpoint.reserve_ms / 1000
+    limits = race_limits(deadline_ms / 1000, 0.0, endpoint.attempt_timeout_ms / 1000, reserve_s)
     tries: list[tuple[float, float]] = []
     starts_s = 0.0
     for left in reversed(range(count)):

@@ -167,7 +167,7 @@ class EndpointTable:
     deadline_ms: Milliseconds | None = None
     stream_deadline_ms: Milliseconds | None = None
     attempt_timeout_ms: Milliseconds | None = None
-    # 0: the first candidate may use it all up.
+    # Absent: a quarter of the deadline. 0: the first candidate may use it all up.
     reserve_ms: Annotated[int, Between(0, DAY_MS)] | None = None
     first_token_timeout_ms: Milliseconds | None = None
     idle_timeout_ms: Milliseconds | None = None

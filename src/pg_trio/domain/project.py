@@ -122,7 +122,8 @@ class Endpoint:
     deadline_ms: int = 120_000
     stream_deadline_ms: int = 600_000
     attempt_timeout_ms: int = 60_000
-    reserve_ms: int = 0
+    # None: a quarter of the deadline.
+    reserve_ms: int | None = None
     first_token_timeout_ms: int = 30_000
     idle_timeout_ms: int = 30_000
     on_stream_failure: OnStreamFailure = "error"

@@ -28,8 +28,14 @@ def test_reserve_keeps_time_for_the_next() -> None:
     assert ["  main/gpt: from 0 s to 15 s, hedged after its p95", "  main/spare: from 15 s to 20 s"] == said[1:]
 
 
-def test_candidate_without_time_is_pointed_out() -> None:
+def test_a_quarter_is_kept_for_the_next() -> None:
     said = worst_case("deadline_ms = 20000")
+
+    assert ["  main/gpt: from 0 s to 15 s", "  main/spare: from 15 s to 20 s"] == said[1:]
+
+
+def test_candidate_without_time_is_pointed_out() -> None:
+    said = worst_case("deadline_ms = 20000", "reserve_ms = 0")
 
     assert [
         "  main/gpt: from 0 s to 20 s",

@@ -314,6 +314,16 @@ async def test_reserve_leaves_time_for_the_rescue(autojump_clock: MockClock) -> 
     assert ("cancelled: attempt limit", 8_000) == (attempts.rows[0].outcome, attempts.rows[0].ended_ms)
 
 
+async def test_silent_first_leaves_a_quarter_to_the_next(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": good("slow"), "b": good("rescue")}, after_s={"a": 99, "b": 1.5})
+    patient = endpoint("a", "b", attempt_timeout_ms=60_000)
+
+    with trio.fail_at(10):
+        answered = await provider_call(transport).ask(patient, PROMPT, 10, Attempts(0))
+
+    assert ("rescue", 9.0) == (answered.reply.content, trio.current_time())
+
+
 async def test_time_left_is_told_where_asked_for(autojump_clock: MockClock) -> None:
     transport = FakeTransport({"a": good(), "b": good()}, after_s={"a": 99})
     asked = endpoint("a", "b", attempt_timeout_ms=3_000)

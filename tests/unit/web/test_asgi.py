@@ -206,7 +206,7 @@ def test_success_body_is_the_contracts() -> None:
     }
     assert expected == orjson.loads(rendered.body)
     assert list(expected) == list(orjson.loads(rendered.body))
-    assert b"auth;dur=0.100, provider;dur=12.500" == dict(rendered.headers())[b"server-timing"]
+    assert b"auth;dur=0.100, provider;dur=12.500, overhead;dur=0.100" == dict(rendered.headers())[b"server-timing"]
 
 
 def test_tool_calls_come_back() -> None:
@@ -235,7 +235,7 @@ def test_failure_says_what_was_tried_not_what_was_said() -> None:
     assert [
         {"provider": "groq", "model": "llama", "outcome": "failed", "start_ms": 1.5, "end_ms": 9.25}
     ] == orjson.loads(rendered.body)["attempts"]
-    assert (b"groq", b"llama", b"1", b"auth;dur=0.500, provider;dur=9.000") == tuple(
+    assert (b"groq", b"llama", b"1", b"auth;dur=0.500, provider;dur=9.000, overhead;dur=0.500") == tuple(
         dict(rendered.headers())[name] for name in (b"x-pg-provider", b"x-pg-model", b"x-pg-attempts", b"server-timing")
     )
     assert b"acme" not in rendered.body

@@ -43,7 +43,7 @@ from pg_trio.errors import (
     ProviderDisabled,
     UpstreamRefused,
 )
-from pg_trio.racing.attempt import AllFailed, Attempt, AttemptLimitPassed, Limits, Won
+from pg_trio.racing.attempt import AllFailed, Attempt, AttemptLimitPassed, Won
 from pg_trio.racing.breaker import BreakerRules, Fault
 from pg_trio.racing.breaker_board import BreakerBoard, BreakerOpen, Breakers
 from pg_trio.racing.hedge_budget import HedgeBudget, HedgeRules
@@ -52,7 +52,7 @@ from pg_trio.racing.race import race
 from pg_trio.racing.shared_breaker import BreakerRecords
 from pg_trio.stages.provider_call.exchange import Exchange
 from pg_trio.stages.provider_call.pace import NEVER
-from pg_trio.stages.provider_call.plan import CallPlan, Pacing, make_plan
+from pg_trio.stages.provider_call.plan import CallPlan, Pacing, make_plan, race_limits
 from pg_trio.stages.provider_call.rescue import CarriedStream, candidates_left
 from pg_trio.stages.provider_call.runner import CallRunner
 from pg_trio.stages.provider_call.slots import CredentialSlots, HeldResponse, Line
@@ -201,7 +201,7 @@ class ProviderCall:
             line=line,
         )
         try:
-            limits = Limits(asked.ends_at, plan.attempt_limit_s, plan.reserve_s)
+            limits = race_limits(asked.ends_at, trio.current_time(), plan.attempt_limit_s, plan.reserve_s)
             return await race(candidates, runner, limits)
         except AllFailed as failed:
             raise _failure(failed, candidates) from None

@@ -8,10 +8,14 @@ from collections.abc import Mapping
 from attrs import frozen
 
 from pg_trio.domain.project import Candidate, Endpoint
+from pg_trio.racing.attempt import Limits
 from pg_trio.racing.latency import Latencies
 from pg_trio.racing.slots import Slots
 from pg_trio.stages.provider_call.pace import NEVER, FixedPace, LearnedPace, Pace, learned_pace
 from pg_trio.stages.provider_call.slots import CredentialSlots
+
+# Enough for a candidate that is well, and no more than a first one that is merely slow can spare.
+RESERVE_SHARE = 1 / 4
 
 
 @frozen(slots=True, eq=False)
@@ -31,7 +35,7 @@ class CallPlan:
 
     candidates: tuple[Candidate, ...]
     attempt_limit_s: float
-    reserve_s: float
+    reserve_s: float | None
     hedges_tools: bool
     answers: Pacing
     streams: Pacing
@@ -47,12 +51,20 @@ def make_plan(
         candidates=candidates,
         # A lone candidate has all the time there is.
         attempt_limit_s=endpoint.attempt_timeout_ms / 1000 if len(candidates) > 1 else math.inf,
-        reserve_s=endpoint.reserve_ms / 1000,
+        reserve_s=None if endpoint.reserve_ms is None else endpoint.reserve_ms / 1000,
         hedges_tools=endpoint.hedge_tools,
         answers=_pacing(endpoint, learned_pace(endpoint, "answer", latencies)),
         streams=_pacing(endpoint, learned_pace(endpoint, "first token", latencies)),
         slots=slots.of(candidates),
     )
+
+
+def race_limits(ends_at: float, now: float, attempt_limit_s: float, reserve_s: float | None) -> Limits:
+    """The limits of a race that begins now. Without `reserve_s`, each candidate not yet tried is kept RESERVE_SHARE of
+    the time that is left."""
+    if reserve_s is None:
+        reserve_s = RESERVE_SHARE * (ends_at - now) if ends_at < math.inf else 0.0
+    return Limits(ends_at, attempt_limit_s, reserve_s)
 
 
 def _pacing(endpoint: Endpoint, learned: LearnedPace | None) -> Pacing:
