@@ -10,7 +10,7 @@ request takes nothing from anybody's quota. Whatever must be given back is held 
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.call import Answer, Call
@@ -49,9 +49,22 @@ class Asked:
     session: OpenSession | None = None
 
     def settle(self, usage: Usage) -> None:
-        """Count what was really used, wherever something was set aside for it."""
+        """Count what was really used, wherever something was set aside for it, by tries that were lost too."""
+        if self.entry.attempts.lost:
+            usage = evolve(usage, prompt_tokens=usage.prompt_tokens + self._count_lost())
         self.reservation.settle(usage)
         self.quota.settle(usage)
+
+    def settle_lost(self) -> None:
+        """Nobody answered: count what those may charge who were asked."""
+        if self.entry.attempts.lost:
+            self.reservation.settle(Usage(self._count_lost(), 0, estimated=True))
+            self.quota.settle(Usage(self._count_lost(), 0, estimated=True))
+            self.entry.cost_nano_usd = self.reservation.spent_nano_usd
+
+    def _count_lost(self) -> int:
+        """Tokens: the whole prompt for each lost try. What it had answered by then nobody can know."""
+        return self.entry.attempts.lost * estimate_tokens(count_characters(self.prompt.messages))
 
 
 @frozen
@@ -142,7 +155,11 @@ class Pipeline:
     async def _reply(self, asked: Asked) -> Answer:
         """The whole answer that wins, checked and settled."""
         endpoint, entry = asked.endpoint, asked.entry
-        answered = await self.provider_call.ask(endpoint, asked.prompt, asked.deadline.at, entry.attempts)
+        try:
+            answered = await self.provider_call.ask(endpoint, asked.prompt, asked.deadline.at, entry.attempts)
+        except BaseException:
+            asked.settle_lost()
+            raise
         entry.reply = reply = answered.reply
         usage = reply.usage or estimate_usage(asked.prompt, reply)
         asked.settle(usage)
@@ -171,7 +188,11 @@ class Pipeline:
         """Relay the stream that wins. What was relayed is settled, also where the client left in the middle."""
         endpoint, prompt, entry, session = asked.endpoint, asked.prompt, asked.entry, asked.session
         asked.deadline.start_stream(endpoint)
-        carried = await self.provider_call.open_stream(endpoint, prompt, asked.deadline.at, entry.attempts)
+        try:
+            carried = await self.provider_call.open_stream(endpoint, prompt, asked.deadline.at, entry.attempts)
+        except BaseException:
+            asked.settle_lost()
+            raise
         try:
             entry.begin("stream")
             ends_at, limit_ms = asked.deadline.hand_over()

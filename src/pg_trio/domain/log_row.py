@@ -31,11 +31,13 @@ class AttemptRow:
 class Attempts:
     """The tries of one request so far. Times are Trio's clock; rows hold offsets from the request's head."""
 
-    __slots__ = ("_head_at", "rows")
+    __slots__ = ("_head_at", "lost", "rows")
 
     def __init__(self, head_at: float) -> None:
         self._head_at = head_at
         self.rows: list[AttemptRow] = []
+        # Tries whose provider was asked and neither answered nor refused: it may well have worked, and charge for it.
+        self.lost = 0
 
     def add(self, candidate: Candidate, started_at: float, ended_at: float, outcome: str) -> None:
         """Note a try that has ended."""

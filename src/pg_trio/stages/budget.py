@@ -4,12 +4,14 @@ Rules:
 1. Both look at an estimate of the input: the characters of all that the client sends to the provider (message text,
    tools), four to a token, rounded up.
 2. The budget is checked where the endpoint has both `monthly_budget_usd` and `estimated_cost_per_1k_tokens_usd`.
-3. Before the call, what it may cost at most is reserved: input (the endpoint's own prompt and template included) plus
-   `max_output_tokens`, or the gateway's `default_output_tokens`; and that many output tokens is what the provider is
-   told (`Reservation.output_limit_tokens`). So requests at once cannot pass the budget together.
+3. Before the call, what it may cost at most is reserved: input (the endpoint's own prompt and template included) for
+   each candidate that may be asked, plus `max_output_tokens`, or the gateway's `default_output_tokens`; and that many
+   output tokens is what the provider is told (`Reservation.output_limit_tokens`). For a stream that others may carry
+   on, an answer of each is reserved. So requests at once cannot pass the budget together.
 4. A session's history is known only after the guardrails and the schema: `add_history` checks the cap again with it and
    reserves what it may cost, too.
-5. After the call, the reservation is settled with the real usage, or given back whole: always, whatever happened.
+5. After the call, the reservation is settled with the real usage, or given back whole: always, whatever happened. A try
+   that was cut short (a lost hedge, a limit, the deadline, the client's leaving) counts its input: providers charge it.
 """
 
 from __future__ import annotations
@@ -101,6 +103,9 @@ class SpendPlan:
     price: Price | None
     budget_nano_usd: int | None
     prompt_chars: int
+    # How many candidates may be sent the input, and how many of a stream's may answer in full.
+    tries: int
+    stream_answers: int
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> SpendPlan:
@@ -111,6 +116,8 @@ class SpendPlan:
             price=None if usd_per_1k is None else Price(usd_per_1k),
             budget_nano_usd=None if budget_usd is None else int(budget_usd * NANO),
             prompt_chars=endpoint.prompt_chars,
+            tries=len(endpoint.candidates),
+            stream_answers=1 if endpoint.on_stream_failure == "error" else len(endpoint.candidates),
         )
 
 
@@ -138,7 +145,8 @@ class Budget:
         if plan.price is None or plan.budget_nano_usd is None:
             return Reservation(plan, output=endpoint.max_output_tokens)
         output = endpoint.max_output_tokens or self._default_output_tokens
-        tokens = estimate_tokens(characters + plan.prompt_chars) + output
+        answers = plan.stream_answers if request.stream and endpoint.streaming_enabled else 1
+        tokens = estimate_tokens(characters + plan.prompt_chars) * plan.tries + output * answers
         month, amount = self._months.find(self._now_s()), plan.price.cost_nano_usd(tokens)
         settled = self._book.reserve(plan.key, month, amount, plan.budget_nano_usd)
         if settled is not None:
@@ -152,7 +160,7 @@ class Budget:
         cap = endpoint.usage_hard_limit_tokens
         if cap is not None and (input_tokens := estimate_tokens(request.characters() + history_chars)) > cap:
             raise TokenCapExceeded(input_tokens, cap)
-        reservation.grow(estimate_tokens(history_chars))
+        reservation.grow(estimate_tokens(history_chars) * len(endpoint.candidates))
 
 
 def exhausted(settled_nano_usd: int, budget_nano_usd: int) -> BudgetExhausted:

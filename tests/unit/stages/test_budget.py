@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
+from attrs import evolve
 
 from pg_trio.config.time_zone import find_zone
 from pg_trio.domain.chat import ChatRequest, Message, Usage
@@ -64,6 +66,31 @@ def test_reservation_is_input_and_output_at_rate() -> None:
 
     assert (0, NANO * 200 // 1000) == reserved
     assert (0, 0) == read(book)
+
+
+def test_input_is_reserved_for_each_candidate() -> None:
+    book = LocalSpend()
+    alone = endpoint(budget="25")
+    three = evolve(alone, candidates=alone.candidates * 3)
+
+    with budget(book).reserve(three, request(400)):
+        reserved = read(book)
+
+    assert (0, NANO * (3 * 100 + 100) // 1000) == reserved
+
+
+@pytest.mark.parametrize(
+    ("streams", "on_failure", "answers"), [(True, "restart", 2), (True, "error", 1), (False, "continue", 1)]
+)
+def test_answers_that_may_be_carried_on_are_reserved(streams: bool, on_failure: Any, answers: int) -> None:
+    book = LocalSpend()
+    alone = endpoint(budget="25")
+    carried = evolve(alone, candidates=alone.candidates * 2, streaming_enabled=streams, on_stream_failure=on_failure)
+
+    with budget(book).reserve(carried, evolve(request(400), stream=True)):
+        reserved = read(book)
+
+    assert (0, NANO * (2 * 100 + answers * 100) // 1000) == reserved
 
 
 def test_real_usage_is_settled() -> None:

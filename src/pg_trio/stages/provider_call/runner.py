@@ -109,6 +109,8 @@ class CallRunner(Generic[T]):
         if permit is None:
             # It was never asked.
             return
+        if end.outcome is not Outcome.WON and not isinstance(end.error, UpstreamRefused | UpstreamUnreachable):
+            self.attempts.lost += 1
         asked_at = end.attempt.started_at if self.line is None else self.line.asked_at[end.attempt.number]
         tell(permit, end, asked_at)
         if self.learned is not None:
