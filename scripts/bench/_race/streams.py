@@ -1,6 +1,6 @@
 """Streams under way together: what each token waits for, whether any stalls, and whether a large body disturbs them.
 
-Provider and client are the relay benchmark's (scripts/bench/_relay): each token carries its stream, its number and the
+Provider and client are the relay benchmark's (scripts/bench/_streams): each token carries its stream, its number and the
 time at which it left, and the client judges afterwards that all came, in order, and nobody else's. Memory a stream is
 `scripts/bench/relay`'s.
 """
@@ -9,29 +9,23 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import re
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from attrs import asdict, field, frozen
 
 from scripts.bench._limits.command import format_table, say
 from scripts.bench._limits.growth import make_text
-from scripts.bench._peers.errors import PeerUnavailableError
 from scripts.bench._peers.ours import PROJECT
 from scripts.bench._peers.ports import HOST
-from scripts.bench._peers.processes import run_pinned
 from scripts.bench._race.report import Table, quantile
 from scripts.bench._race.site import READY, Endpoint, Gateway, Place, Site
-from scripts.bench._relay.client import Load, Read, Target, read_streams
+from scripts.bench._streams.client import Load, Read, Target, read_streams
+from scripts.bench._streams.running import run_source
 
 # Five of the pace: what a reader would see as a halt.
 STALL_BAR_MS = 100.0
-_READY_LIMIT_S = 20.0
-_ROOT = Path(__file__).resolve().parents[3]
 _GATEWAY = "[gateway]\nmax_concurrent_requests = 10000\n"
 # 100,000 tokens of four characters.
 _BODY_CHARS = 400_000
@@ -75,18 +69,10 @@ def run(site: Site, *, quick: bool) -> Table:
 
 @contextlib.contextmanager
 def _open(site: Site) -> Iterator[Gateway]:
-    command = (sys.executable, "-m", "scripts.bench._relay.source")
-    here = {"PYTHONPATH": str(_ROOT)}
     with contextlib.ExitStack() as stack:
-        log = site.folder / "source.log"
-        source = stack.enter_context(run_pinned("source", command, core=site.cores.load, log=log, environment=here))
-        give_up_at = time.monotonic() + _READY_LIMIT_S
-        while not (found := re.search(r"port (\d+)\s", source.read_log())):
-            if time.monotonic() > give_up_at:
-                raise PeerUnavailableError(f"the source did not start\n{source.read_log_end()}")
-            time.sleep(0.05)
+        port = stack.enter_context(run_source(core=site.cores.load, log=site.folder / "source.log"))
         other = stack.enter_context(site.run_provider("other"))
-        addresses = {"source": f"http://{HOST}:{found[1]}/v1", "other": other.base_url, READY: other.base_url}
+        addresses = {"source": f"http://{HOST}:{port}/v1", "other": other.base_url, READY: other.base_url}
         endpoints = [
             Endpoint("relay", [Place("source", "gpt-4o-mini")]),
             Endpoint("body", [Place("other", "sim")], _BODY_SETTINGS),

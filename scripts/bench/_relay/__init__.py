@@ -1,1 +1,1 @@
-"""The relay's benchmark: a provider that only streams, a client that only reads, and the gateway between them."""
+"""The relay's benchmark: what relaying a stream costs one gateway."""

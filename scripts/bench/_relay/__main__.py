@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import resource
 import subprocess
 import sys
@@ -32,11 +31,11 @@ from pathlib import Path
 from attrs import frozen
 
 from scripts.bench._peers.processes import Pinned, clean_environment, run_pinned
-from scripts.bench._relay.client import Load, Target, read_streams
+from scripts.bench._streams.client import Load, Target, read_streams
+from scripts.bench._streams.running import run_source, wait_said
 
 ROOT = Path(__file__).resolve().parents[3]
 PROJECT = "6f1c2a54-0d3e-4b7a-9c68-2f5b8e1d7a90"
-READY_LIMIT_S = 40.0
 CONFIGURATION = """\
 [gateway]
 data_dir = "data"
@@ -139,10 +138,7 @@ def measure(name: str, load: Load, gateway: Pinned, target: Target) -> Row:
 @contextmanager
 def serving(folder: Path, root: Path, cores: list[int]) -> Iterator[tuple[Pinned, Target]]:
     """The source and the gateway, ready."""
-    here = {"PYTHONPATH": str(ROOT)}
-    source_command = [sys.executable, "-m", "scripts.bench._relay.source"]
-    with run_pinned("source", source_command, core=cores[-1], log=folder / "source", environment=here) as source:
-        port = wait_said(source, "port ")
+    with run_source(core=cores[-1], log=folder / "source") as port:
         configuration = folder / "gateway.toml"
         configuration.write_text(CONFIGURATION.format(port=port, project=PROJECT), encoding="utf-8")
         there = {"PYTHONPATH": str(root / "src")}
@@ -154,16 +150,6 @@ def serving(folder: Path, root: Path, cores: list[int]) -> Iterator[tuple[Pinned
         with run_pinned("gateway", serve, core=cores[0], log=folder / "log", environment=there) as gateway:
             port = wait_said(gateway, "http://127.0.0.1:")
             yield gateway, Target(port, f"/api/{PROJECT}/relay", made.stdout.strip())
-
-
-def wait_said(process: Pinned, before: str) -> int:
-    """The port that the process printed behind these words. Raises: TimeoutError with what it printed instead."""
-    give_up_at = time.monotonic() + READY_LIMIT_S
-    while time.monotonic() < give_up_at and process.is_alive():
-        if found := re.search(rf"{re.escape(before)}(\d+)\s", process.read_log()):
-            return int(found[1])
-        time.sleep(0.05)
-    raise TimeoutError(f"{process.name} was not ready:\n{process.read_log_end()}")
 
 
 def allow_many_files() -> None:

@@ -8,7 +8,7 @@ from attrs import evolve
 from scripts.bench._race import breaker, deadlines, hedging, scoreboard, storm, streams
 from scripts.bench._race.__main__ import TABLES, read_arguments
 from scripts.bench._race.faults import FAULTS
-from scripts.bench._relay.client import Load
+from scripts.bench._streams.client import Load
 
 # ── scoreboard ───────────────────────────────────────────────────────────────────────────────────────────────────────
 

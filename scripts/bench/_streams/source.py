@@ -24,7 +24,8 @@ _ROLE = _EVENT % (b'{"role":"assistant","content":""}', b"null")
 _TOKEN = _EVENT % (b'{"content":" %d.%d.%d"}', b"null")
 _END = _EVENT % (b"{}", b'"stop"') + b"data: [DONE]\n\n"
 # What the client asks for: which stream it is, how many tokens, how many microseconds apart.
-_ORDER = re.compile(rb"stream (\d+) of (\d+) tokens every (\d+)")
+# (Behind the last number, as that may be cut.)
+_ORDER = re.compile(rb'stream (\d+) of (\d+) tokens every (\d+)"')
 _WAIT_S = 0.001
 
 

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from scripts.bench._relay.client import Read
+from scripts.bench._streams.client import Read
 
 TOKEN = b'data: {"choices":[{"delta":{"content":" %d.%d.%d"}}]}\n\n'
 END = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n\r\n0\r\n\r\n'

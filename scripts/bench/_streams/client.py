@@ -1,0 +1,213 @@
+"""A client of many streams at once that only reads while they run, and judges afterwards what came.
+
+One thread over epoll, in the benchmark's own process: what it does meanwhile is a `recv` and a list's `append`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol, Self
+
+from attrs import define, field, frozen
+
+_TEXT = re.compile(rb'"content": ?" (\d+)\.(\d+)\.(\d+)"')
+_OK = b"HTTP/1.1 200"
+_LAST_CHUNK = b"0\r\n\r\n"
+_READ_BYTES = 262144
+_LIMIT_S = 120.0
+_CONNECT_LIMIT_S = 10.0
+
+
+@frozen(slots=True)
+class Load:
+    """So many streams at once, of so many tokens, each so many microseconds after the one before."""
+
+    streams: int
+    tokens: int
+    pace_us: int
+
+    @property
+    def all_tokens(self) -> int:
+        return self.streams * self.tokens
+
+    def order(self, number: int) -> str:
+        """What the source looks for in a request."""
+        return f"stream {number} of {self.tokens} tokens every {self.pace_us}"
+
+
+@define(eq=False)
+class Read:
+    """One stream as it came: the pieces, and Trio's and everybody's monotonic clock (ns) at each."""
+
+    number: int
+    socket: socket.socket
+    pieces: list[bytes] = field(factory=list)
+    times: list[int] = field(factory=list)
+    asked_ns: int = 0
+    _tail: bytes = b""
+
+    def take(self, data: bytes) -> bool:
+        """Keep what came; whether the answer is whole now. Raises: ConnectionError if it is no stream, or cut."""
+        self.times.append(time.monotonic_ns())
+        self.pieces.append(data)
+        if not data:
+            raise ConnectionError(f"stream {self.number} was closed: {b''.join(self.pieces)[-300:]!r}")
+        if len(self.pieces) == 1 and not data.startswith(_OK):
+            raise ConnectionError(f"stream {self.number} was answered: {data[:600].decode(errors='replace')}")
+        # The last chunk may come in a piece of its own, or cut.
+        self._tail = (self._tail + data[-len(_LAST_CHUNK) :])[-len(_LAST_CHUNK) :]
+        return self._tail == _LAST_CHUNK
+
+    def lags_us(self) -> list[float]:
+        """How long each token was under way. Raises: ValueError if a byte is not as it was sent."""
+        return [(arrived_ns - sent_ns) / 1000 for sent_ns, arrived_ns in self.tokens()]
+
+    def tokens(self) -> list[tuple[int, int]]:
+        """When each token was sent and arrived (ns). Raises: ValueError if a byte is not as it was sent."""
+        tokens: list[tuple[int, int]] = []
+        body = b"".join(self.pieces)
+        position, piece, ends = 0, 0, _ends(self.pieces)
+        for found in _TEXT.finditer(body):
+            stream, number, sent_ns = (int(group) for group in found.groups())
+            if (self.number, len(tokens)) != (stream, number):
+                due = len(tokens)
+                raise ValueError(f"stream {self.number}: token {number} of stream {stream} where {due} was due")
+            position = found.end()
+            while ends[piece] < position:
+                piece += 1
+            tokens.append((sent_ns, self.times[piece]))
+        if not body.rstrip().endswith(b"0") or b"data: [DONE]" not in body[-64:] or b'"stop"' not in body[-1024:]:
+            raise ValueError(f"stream {self.number} ended early: {body[-300:]!r}")
+        return tokens
+
+
+def _ends(pieces: Sequence[bytes]) -> list[int]:
+    ends, end = [], 0
+    for piece in pieces:
+        end += len(piece)
+        ends.append(end)
+    return ends
+
+
+class Asked(Protocol):
+    """Whoever streams, and how it is asked."""
+
+    @property
+    def port(self) -> int: ...
+
+    def request(self, number: int, load: Load) -> bytes:
+        """One request for one stream of this number."""
+
+
+@frozen(slots=True)
+class Target:
+    """Where to ask, and as whom."""
+
+    port: int
+    path: str
+    token: str
+
+    def request(self, number: int, load: Load) -> bytes:
+        """One request for one stream; what it asks the source for stands in its message."""
+        body = json.dumps({"message": load.order(number), "stream": True})
+        return (
+            f"POST {self.path} HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {self.token}\r\n"
+            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n{body}"
+        ).encode()
+
+
+def read_streams(asked: Asked, load: Load, at_half: Callable[[], None] = lambda: None) -> list[Read]:
+    """All streams, read to their end. `at_half` is called once half of each one's tokens should be here.
+
+    Raises: TimeoutError, ConnectionError.
+    """
+    with _Reader(asked, load) as reader:
+        for _ in range(load.streams):
+            reader.ask(reader.connect())
+        now = time.monotonic()
+        half_at, give_up_at = now + load.tokens * load.pace_us / 2e6, now + _LIMIT_S
+        while reader.running:
+            reader.collect(0.05)
+            now = time.monotonic()
+            if now >= half_at:
+                half_at = float("inf")
+                at_half()
+            if now > give_up_at:
+                raise TimeoutError(f"{len(reader.running)} streams are not over after {_LIMIT_S:g} s")
+        return reader.finished
+
+
+def read_in_turn(asked: Asked, load: Load, duration_s: float) -> list[Read]:
+    """What `load.streams` connections read in this time, each asking for its next stream when its last is over.
+
+    They begin evenly spread over one stream's length, so that a stream begins among others that are under way; every
+    stream that was begun is read to its end. Raises: TimeoutError, ConnectionError.
+    """
+    began_at = time.monotonic()
+    apart_s = load.tokens * load.pace_us / 1e6 / load.streams
+    with _Reader(asked, load) as reader:
+        waiting = deque(reader.connect() for _ in range(load.streams))
+        due_at = began_at
+        while waiting or reader.running:
+            now = time.monotonic()
+            if waiting and due_at <= now:
+                reader.ask(waiting.popleft())
+                due_at += apart_s
+            over = reader.collect(max(0.0, due_at - now) if waiting else 0.05)
+            for read in over:
+                if now < began_at + duration_s:
+                    reader.ask(read.socket)
+            if now > began_at + duration_s + _LIMIT_S:
+                raise TimeoutError(f"{len(reader.running)} streams are not over {_LIMIT_S:g} s after the last began")
+        return reader.finished
+
+
+class _Reader:
+    """Connections, and the streams under way on them."""
+
+    def __init__(self, asked: Asked, load: Load) -> None:
+        self.running: dict[int, Read] = {}
+        self.finished: list[Read] = []
+        self._asked = asked
+        self._load = load
+        self._epoll = select.epoll()
+        self._sockets: list[socket.socket] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._epoll.close()
+        for sock in self._sockets:
+            sock.close()
+
+    def connect(self) -> socket.socket:
+        sock = socket.create_connection(("127.0.0.1", self._asked.port), timeout=_CONNECT_LIMIT_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sockets.append(sock)
+        self._epoll.register(sock, select.EPOLLIN)
+        return sock
+
+    def ask(self, sock: socket.socket) -> None:
+        """One more stream on this connection, which has none."""
+        number = len(self.finished) + len(self.running)
+        request = self._asked.request(number, self._load)
+        self.running[sock.fileno()] = Read(number, sock, asked_ns=time.monotonic_ns())
+        sock.sendall(request)
+        sock.setblocking(False)
+
+    def collect(self, wait_s: float) -> list[Read]:
+        """Those that are over now."""
+        over = []
+        for number, _ in self._epoll.poll(wait_s):
+            read = self.running[number]
+            if read.take(read.socket.recv(_READ_BYTES)):
+                over.append(self.running.pop(number))
+        self.finished += over
+        return over
