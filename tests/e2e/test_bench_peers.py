@@ -16,13 +16,16 @@ from threading import Thread
 import pytest
 from attrs import asdict
 
-from scripts.bench._peers import floor, paced, wrk
+from scripts.bench._peers import floor, paced, stream_load, wrk
 from scripts.bench._peers.errors import BenchError, PeerUnavailableError
 from scripts.bench._peers.install import install_portkey
 from scripts.bench._peers.paced import PacedLoad, Pacer
 from scripts.bench._peers.ports import HOST, find_free_ports
 from scripts.bench._peers.processes import Pinned, find_tree, run_pinned, wait_finished
+from scripts.bench._peers.stream_load import StreamLoad
 from scripts.bench._peers.target import Target, wait_ready
+from scripts.bench._streams.client import Load
+from scripts.bench._streams.running import run_source
 
 ROOT = Path(__file__).resolve().parents[2]
 HAS_TOOLS = bool(
@@ -148,6 +151,29 @@ def test_floor_passes_json_both_ways(upstream: Upstream, tmp_path: Path) -> None
     assert [b'{"messages":[]}'] == upstream.bodies
 
 
+def test_streams_come_through_the_floor(tmp_path: Path) -> None:
+    (port,) = find_free_ports(1)
+    load = Load(streams=3, tokens=50, pace_us=0)
+
+    with run_source(core=CORE, log=tmp_path / "source") as (_, source_port):
+        ports = ["--port", str(port), "--upstream-port", str(source_port)]
+        with run_pinned("floor", [sys.executable, floor.__file__, *ports], core=CORE, log=tmp_path / "log") as process:
+            wait_ready(process, Target(port).ask_stream(0, load))
+            together = stream_load.run(StreamLoad(Target(port), load))
+            in_turn = stream_load.run(StreamLoad(Target(port), load, duration_s=0.2))
+
+    assert (3, 150) == (together.streams, together.tokens)
+    assert in_turn.streams > 3
+    assert in_turn.tokens == 50 * in_turn.streams
+
+
+def test_answer_that_is_no_stream_says_why(upstream: Upstream) -> None:
+    upstream.fails_always = True
+
+    with pytest.raises(ConnectionError, match=r"stream 0 was answered: .* 500 "):
+        stream_load.run(StreamLoad(Target(upstream.server_port), Load(streams=1, tokens=1, pace_us=0)))
+
+
 def test_every_request_is_sent(upstream: Upstream) -> None:
     result = Pacer(make_load(upstream, 20)).run()
 
@@ -201,8 +227,12 @@ def test_failing_peer_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert "| the floor (Trio + llhttp) " in done.stdout
     assert "LEFT OUT: installing Portkey" in done.stdout
     (raw,) = (tmp_path / "cache").glob("results-*.json")
-    visits = json.loads(raw.read_text())["visits"]
-    assert [("direct", 0), ("floor", 0)] == [(visit["peer"], visit["throughput"]["not_ok"]) for visit in visits]
+    found = json.loads(raw.read_text())
+    assert [("direct", 0), ("floor", 0)] == [
+        (visit["peer"], visit["throughput"]["not_ok"]) for visit in found["visits"]
+    ]
+    assert ["direct", "floor"] == [visit["peer"] for visit in found["streams"]]
+    assert [64, 64] == [visit["paced"]["result"]["streams"] for visit in found["streams"]]
 
 
 def break_npm(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

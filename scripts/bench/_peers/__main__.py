@@ -15,9 +15,10 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from attrs import asdict, evolve
 
@@ -27,10 +28,13 @@ from scripts.bench._peers.machine import check_tools, choose_cores, describe_mac
 from scripts.bench._peers.measure import Bench, Visit, open_bench
 from scripts.bench._peers.plan import FULL, QUICK
 from scripts.bench._peers.report import Findings, format_report
+from scripts.bench._peers.streams import StreamVisit, open_stream_bench
 from scripts.bench._peers.summary import BASELINE
 
 _ROOT = Path(__file__).resolve().parents[3]
 _NAMES = [peer.name for peer in PEERS]
+_TABLES = ("requests", "streams")
+V = TypeVar("V", Visit, StreamVisit)
 
 
 def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -39,11 +43,12 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         prog="scripts/bench/peers",
         description="Compare the gateway with its peers: the same load, the same upstream, one core each.",
     )
-    parser.add_argument("--quick", action="store_true", help="two short rounds: under two minutes once installed")
+    parser.add_argument("--quick", action="store_true", help="two short rounds: under four minutes once installed")
     parser.add_argument("--rounds", type=int, metavar="N", help=f"rounds (default {FULL.rounds}, quick {QUICK.rounds})")
     parser.add_argument(
         "--only", nargs="+", metavar="NAME", choices=_NAMES, help=f"of {', '.join(_NAMES)}; {BASELINE} always runs"
     )
+    parser.add_argument("--tables", nargs="+", choices=_TABLES, default=_TABLES, help="one of the two tables alone")
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="raw figures (default: results-TIME.json in the cache)"
     )
@@ -73,14 +78,14 @@ def run(options: argparse.Namespace) -> int:
             tempfile.TemporaryDirectory(prefix="run-", dir=cache) as folder,
             open_bench(plan, cores, Path(folder), cache) as bench,
         ):
-            visits, left_out = visit_peers(bench, installed, left_out)
-    findings = Findings(visits, left_out, plan, machine)
+            found = visit_peers(bench, installed, Findings((), left_out, plan, machine), options.tables)
 
     file = options.json or cache / f"results-{datetime.now().astimezone():%Y%m%d-%H%M%S}.json"
-    write_raw(file, findings)
-    print(f"\n{format_report(findings)}")
+    write_raw(file, found)
+    print(f"\n{format_report(found)}")
     print(f"\nRaw figures: {file}")
-    return 0 if any(visit.peer != BASELINE for visit in visits) else 1
+    measured = {visit.peer for visit in found.visits} | {visit.peer for visit in found.streams}
+    return 0 if measured - {BASELINE} else 1
 
 
 @contextlib.contextmanager
@@ -109,30 +114,34 @@ def install_peers(chosen: Sequence[Peer], cache: Path) -> tuple[list[Peer], dict
     return installed, left_out
 
 
-def visit_peers(
-    bench: Bench, peers: Sequence[Peer], left_out: Mapping[str, str]
-) -> tuple[tuple[Visit, ...], dict[str, str]]:
-    """Visit everybody once a round; the visits, and who failed. A peer that fails is not started again."""
+def visit_peers(bench: Bench, peers: Sequence[Peer], findings: Findings, tables: Sequence[str]) -> Findings:
+    """Everybody is visited once a round for each table. A peer that fails is not started again for that table."""
     visits: list[Visit] = []
-    failed = dict(left_out)
-    for number in range(1, bench.plan.rounds + 1):
-        for peer in peers:
-            if peer.name in failed:
-                continue
-            started_at = time.monotonic()
-            try:
-                visit = bench.visit(peer, number)
-            except (PeerUnavailableError, TimeoutError) as error:
-                failed[peer.name] = str(error)
-                say(f"round {number}: {peer.name} failed: {error}")
-            else:
-                visits.append(visit)
-                taken_s = time.monotonic() - started_at
-                say(
-                    f"round {number} of {bench.plan.rounds}: {peer.title}: {visit.throughput.per_s:,.0f} req/s, "
-                    f"{visit.errors} errors ({taken_s:.0f} s)"
-                )
-    return tuple(visits), failed
+    streams: list[StreamVisit] = []
+    failed, no_streams = dict(findings.left_out), dict[str, str]()
+    with open_stream_bench(bench) as stream_bench:
+        for number in range(1, bench.plan.rounds + 1):
+            for peer in peers:
+                if "requests" in tables and (visit := visit_once(bench.visit, peer, number, failed)):
+                    visits.append(visit)
+                if "streams" in tables and (streamed := visit_once(stream_bench.visit, peer, number, no_streams)):
+                    streams.append(streamed)
+    return evolve(findings, visits=tuple(visits), left_out=failed, streams=tuple(streams), no_streams=no_streams)
+
+
+def visit_once(visit: Callable[[Peer, int], V], peer: Peer, number: int, failed: dict[str, str]) -> V | None:
+    """The visit, told; nothing where the peer has `failed`, now or before."""
+    if peer.name in failed:
+        return None
+    started_at = time.monotonic()
+    try:
+        visited = visit(peer, number)
+    except (PeerUnavailableError, TimeoutError) as error:
+        failed[peer.name] = str(error)
+        say(f"round {number}: {peer.name} failed: {error}")
+        return None
+    say(f"round {number}: {peer.title}: {visited} ({time.monotonic() - started_at:.0f} s)")
+    return visited
 
 
 def write_raw(file: Path, findings: Findings) -> None:

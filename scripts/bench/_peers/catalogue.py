@@ -40,24 +40,30 @@ class Site:
 class Launch:
     """How to start a peer that is set up, and how to call it. No command: the target is the upstream itself.
 
-    `count_logged`: how many calls it has written down, asked once it has stopped.
+    `count_logged`: how many calls it has written down, asked once it has stopped. `stream_environment`: what is added
+    where its streams are measured.
     """
 
     target: Target
     command: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(factory=dict)
     count_logged: Callable[[], int] | None = None
+    stream_environment: Mapping[str, str] = field(factory=dict)
 
 
 @frozen(slots=True)
 class Peer:
-    """One row of the table. `set_up` writes its files; `install` fetches it once, before anything is measured."""
+    """One row of each table. `set_up` writes its files; `install` fetches it once, before anything is measured.
+
+    `changed`: what was changed so that it streams at all.
+    """
 
     name: str
     title: str
     switched_on: str
     set_up: Callable[[Site], Launch]
     install: Callable[[Path], Path] | None = None
+    changed: str = ""
 
 
 def _set_up_direct(site: Site) -> Launch:
@@ -94,7 +100,8 @@ def _set_up_portkey(site: Site) -> Launch:
     }
     script = install_portkey(site.cache)
     command = (str(shutil.which("node")), str(script), "--headless", f"--port={site.port}")
-    return Launch(Target(site.port, headers=headers), command, {"NODE_ENV": "production"})
+    mended = {"NODE_OPTIONS": f"--require {Path(__file__).with_name('portkey_streams.cjs')}"}
+    return Launch(Target(site.port, headers=headers), command, {"NODE_ENV": "production"}, stream_environment=mended)
 
 
 def _set_up_litellm(site: Site) -> Launch:
@@ -118,8 +125,18 @@ def _set_up_litellm(site: Site) -> Launch:
 
 PEERS: tuple[Peer, ...] = (
     Peer("direct", "upstream, called directly", "nothing in between", _set_up_direct),
-    Peer("nginx", "nginx as a proxy (C's limit)", "keep-alive both ways; no JSON, no log", _set_up_nginx),
-    Peer("floor", "the floor (Trio + llhttp)", "JSON both ways, keep-alive both ways; no gateway", _set_up_floor),
+    Peer(
+        "nginx",
+        "nginx as a proxy (C's limit)",
+        "keep-alive both ways, streams unbuffered; no JSON, no log",
+        _set_up_nginx,
+    ),
+    Peer(
+        "floor",
+        "the floor (Trio + llhttp)",
+        "JSON both ways, streams passed on unread, keep-alive both ways; no gateway",
+        _set_up_floor,
+    ),
     Peer("lane", "pg_trio, its own lane", ours.SWITCHED_ON, _set_up_lane),
     Peer("hypercorn", "pg_trio, stock Hypercorn", ours.SWITCHED_ON, _set_up_hypercorn),
     Peer(
@@ -129,6 +146,8 @@ PEERS: tuple[Peer, ...] = (
         "token check)",
         _set_up_portkey,
         install_portkey,
+        "its build answers every stream with 500 on Node 20, for it changes headers that are immutable there; a module "
+        "loaded before it (portkey_streams.cjs) gives it a copy of them",
     ),
     Peer(
         "litellm",

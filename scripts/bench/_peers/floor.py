@@ -1,12 +1,14 @@
 """The floor: what a Python proxy on Trio costs before it is a gateway. Run as a command of its own.
 
 One task a connection, llhttp on both sides, JSON decoded and encoded both ways (a gateway reads what it passes on), a
-stack of idle upstream connections. No limits, no tokens, no errors beyond closing: this is a yardstick, not a server.
+stack of idle upstream connections. A stream's bytes are passed on as they come, unread: what one read brought leaves in
+one write. No limits, no tokens, no errors beyond closing: this is a yardstick, not a server.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import httptools
@@ -15,6 +17,8 @@ import trio
 
 _RECEIVE_BYTES = 65536
 _ANSWER_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+_STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+_LAST_CHUNK = b"0\r\n\r\n"
 _CALL_HEAD = (
     b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer sk-upstream\r\n"
     b"content-type: application/json\r\ncontent-length: %d\r\n\r\n"
@@ -38,6 +42,11 @@ class Message:
     def on_message_complete(self) -> None:
         self.is_complete = True
 
+    def take_body(self) -> bytes:
+        """What has come of the body since the last time."""
+        body, self.body = self.body, b""
+        return body
+
 
 class Upstream:
     """A keep-alive connection to the upstream."""
@@ -51,6 +60,18 @@ class Upstream:
         """The body of the answer."""
         await send_all(self._socket, _CALL_HEAD % len(body) + body)
         return await read_message(self._socket, self._parser, self._message)
+
+    async def stream(self, body: bytes, pass_on: Callable[[bytes], Awaitable[None]]) -> None:
+        """Everything that came of the answer was passed on, each read by itself."""
+        await send_all(self._socket, _CALL_HEAD % len(body) + body)
+        self._message.is_complete = False
+        while not self._message.is_complete:
+            data = await self._socket.recv(_RECEIVE_BYTES)
+            if not data:
+                raise ConnectionResetError("closed by the upstream")
+            self._parser.feed_data(data)
+            if part := self._message.take_body():
+                await pass_on(b"%x\r\n%b\r\n" % (len(part), part))
 
 
 class Floor:
@@ -67,14 +88,16 @@ class Floor:
         parser = httptools.HttpRequestParser(message)
         with socket:
             while body := await read_message(socket, parser, message):
-                answer = await self._answer(body)
-                await send_all(socket, _ANSWER_HEAD % len(answer) + answer)
-
-    async def _answer(self, body: bytes) -> bytes:
-        upstream = self._idle.pop() if self._idle else await self._connect()
-        answer = await upstream.ask(orjson.dumps(orjson.loads(body)))
-        self._idle.append(upstream)
-        return orjson.dumps(orjson.loads(answer))
+                asked = orjson.loads(body)
+                upstream = self._idle.pop() if self._idle else await self._connect()
+                if asked.get("stream"):
+                    await send_all(socket, _STREAM_HEAD)
+                    await upstream.stream(orjson.dumps(asked), partial(send_all, socket))
+                    await send_all(socket, _LAST_CHUNK)
+                else:
+                    answer = orjson.dumps(orjson.loads(await upstream.ask(orjson.dumps(asked))))
+                    await send_all(socket, _ANSWER_HEAD % len(answer) + answer)
+                self._idle.append(upstream)
 
     async def _connect(self) -> Upstream:
         socket = trio.socket.socket()

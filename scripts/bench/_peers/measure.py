@@ -63,6 +63,9 @@ class Visit:
         """Calls that were answered and never logged: work that was not done."""
         return max(0, self.calls - self.logged) if self.logged is not None else 0
 
+    def __str__(self) -> str:
+        return f"{self.throughput.per_s:,.0f} req/s, {self.errors} errors"
+
     @property
     def errors(self) -> int:
         """Everything that was not a 200, in all measurements."""
@@ -84,10 +87,8 @@ class Bench:
     def visit(self, peer: Peer, number: int) -> Visit:
         """Start the peer, measure it, stop it. Raises: PeerUnavailableError."""
         folder = self.folder / f"{peer.name}-{number}"
-        folder.mkdir()
-        (port,) = find_free_ports(1)
-        launch = peer.set_up(Site(folder, self.cache, port, self.upstream_port))
-        with self._start(peer, launch, folder) as process:
+        launch = self.set_up(peer, folder, self.upstream_port)
+        with self.start(peer, launch, folder, self.upstream) as process:
             wait_ready(process, launch.target)
             visit = _Measurement(self, process, launch.target, folder).take(peer.name, number)
             _expect_answer(process, launch.target)
@@ -95,9 +96,18 @@ class Bench:
             visit = evolve(visit, logged=launch.count_logged())
         return evolve(visit, said=process.read_log_end()) if visit.errors or visit.lost_rows else visit
 
-    def _start(self, peer: Peer, launch: Launch, folder: Path) -> contextlib.AbstractContextManager[Pinned]:
+    def set_up(self, peer: Peer, folder: Path, upstream_port: int) -> Launch:
+        """The peer's files are in `folder`; it will call that upstream."""
+        folder.mkdir()
+        (port,) = find_free_ports(1)
+        return peer.set_up(Site(folder, self.cache, port, upstream_port))
+
+    def start(
+        self, peer: Peer, launch: Launch, folder: Path, upstream: Pinned
+    ) -> contextlib.AbstractContextManager[Pinned]:
+        """The peer's process on the core that is measured; for the baseline the upstream's, which runs."""
         if not launch.command:
-            return contextlib.nullcontext(self.upstream)
+            return contextlib.nullcontext(upstream)
         log = folder / "output.log"
         return run_pinned(peer.name, launch.command, core=self.cores.gateway, log=log, environment=launch.environment)
 
@@ -162,7 +172,9 @@ class _Measurement:
 
     def _run_paced(self, rate_per_s: int) -> PacedResult:
         plan = self.bench.plan
-        load = PacedLoad(HOST, self.target.port, self._write_request(), rate_per_s, plan.paced_s, plan.connections)
+        load = PacedLoad(
+            HOST, self.target.port, self.target.write_request().decode(), rate_per_s, plan.paced_s, plan.connections
+        )
         file = self.folder / "paced.json"
         file.write_text(json.dumps(asdict(load)))
         with self._start_load("paced", [sys.executable, str(Path(__file__).with_name("paced.py")), str(file)]) as paced:
@@ -173,17 +185,6 @@ class _Measurement:
 
     def _start_load(self, name: str, command: Sequence[str]) -> contextlib.AbstractContextManager[Pinned]:
         return run_pinned(name, command, core=self.bench.cores.load, log=self.folder / f"{name}.log")
-
-    def _write_request(self) -> str:
-        body = self.target.body
-        headers = {
-            "Host": f"{HOST}:{self.target.port}",
-            "Content-Type": "application/json",
-            "Content-Length": str(len(body.encode())),
-            **self.target.headers,
-        }
-        lines = [f"POST {self.target.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-        return "\r\n".join(lines) + "\r\n\r\n" + body
 
 
 def _expect_answer(process: Pinned, target: Target) -> None:

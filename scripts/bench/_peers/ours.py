@@ -53,6 +53,7 @@ rate_limit_per_hour = 100000000
 monthly_budget_usd = 1000000
 estimated_cost_per_1k_tokens_usd = 0.0001
 max_output_tokens = 256
+streaming_enabled = true
 deadline_ms = 20000
 input_schema = {input_schema}
 
@@ -75,7 +76,7 @@ max = 20000
 _INPUT_SCHEMA = {
     "type": "object",
     "required": ["message"],
-    "properties": {"message": {"type": "string", "minLength": 1, "maxLength": 20000}},
+    "properties": {"message": {"type": "string", "minLength": 1, "maxLength": 20000}, "stream": {"type": "boolean"}},
     "additionalProperties": False,
 }
 

@@ -7,12 +7,13 @@ import json
 import time
 from collections.abc import Mapping
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from scripts.bench._peers.errors import PeerUnavailableError
 from scripts.bench._peers.plan import MODEL, QUESTION
 from scripts.bench._peers.ports import HOST
 from scripts.bench._peers.processes import Pinned
+from scripts.bench._streams.client import Load
 
 CHAT_PATH = "/v1/chat/completions"
 # LiteLLM imports for about ten seconds on a quiet core, and its core is not always quiet.
@@ -31,6 +32,27 @@ class Target:
     path: str = CHAT_PATH
     headers: Mapping[str, str] = field(factory=dict)
     body: str = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": QUESTION}]})
+
+    def write_request(self) -> bytes:
+        """One request as it goes over the wire."""
+        body = self.body.encode()
+        headers = {
+            "Host": f"{HOST}:{self.port}",
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            **self.headers,
+        }
+        lines = [f"POST {self.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+    def ask_stream(self, number: int, load: Load) -> Target:
+        """The same question, for a stream: what the source is to send stands behind it."""
+        body = json.loads(self.body.replace(QUESTION, f"{QUESTION} {load.order(number)}"))
+        return evolve(self, body=json.dumps({**body, "stream": True}))
+
+    def request(self, number: int, load: Load) -> bytes:
+        """One request for one stream."""
+        return self.ask_stream(number, load).write_request()
 
     def call(self) -> tuple[int, str]:
         """Status and body of one request on a connection of its own. Raises: OSError, HTTPException."""

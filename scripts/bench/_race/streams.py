@@ -1,8 +1,8 @@
 """Streams under way together: what each token waits for, whether any stalls, and whether a large body disturbs them.
 
-Provider and client are the relay benchmark's (scripts/bench/_streams): each token carries its stream, its number and the
-time at which it left, and the client judges afterwards that all came, in order, and nobody else's. Memory a stream is
-`scripts/bench/relay`'s.
+Provider and client are those of all streams here (scripts/bench/_streams): each token carries its stream, its number
+and the time at which it left, and the client judges afterwards that all came, in order, and nobody else's. Memory a
+stream is `scripts/bench/relay`'s.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def run(site: Site, *, quick: bool) -> Table:
 @contextlib.contextmanager
 def _open(site: Site) -> Iterator[Gateway]:
     with contextlib.ExitStack() as stack:
-        port = stack.enter_context(run_source(core=site.cores.load, log=site.folder / "source.log"))
+        _, port = stack.enter_context(run_source(core=site.cores.load, log=site.folder / "source.log"))
         other = stack.enter_context(site.run_provider("other"))
         addresses = {"source": f"http://{HOST}:{port}/v1", "other": other.base_url, READY: other.base_url}
         endpoints = [

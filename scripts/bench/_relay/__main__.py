@@ -138,9 +138,9 @@ def measure(name: str, load: Load, gateway: Pinned, target: Target) -> Row:
 @contextmanager
 def serving(folder: Path, root: Path, cores: list[int]) -> Iterator[tuple[Pinned, Target]]:
     """The source and the gateway, ready."""
-    with run_source(core=cores[-1], log=folder / "source") as port:
+    with run_source(core=cores[-1], log=folder / "source") as (_, source_port):
         configuration = folder / "gateway.toml"
-        configuration.write_text(CONFIGURATION.format(port=port, project=PROJECT), encoding="utf-8")
+        configuration.write_text(CONFIGURATION.format(port=source_port, project=PROJECT), encoding="utf-8")
         there = {"PYTHONPATH": str(root / "src")}
         create = ["token", "create", "--config", str(configuration), "--project", PROJECT, "--name", "bench"]
         command = [sys.executable, "-m", "pg_trio"]

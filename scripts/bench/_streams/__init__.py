@@ -1,1 +1,1 @@
-"""What every benchmark of streams shares: a provider that only streams, and a client that only reads and then judges."""
+"""What every benchmark of streams shares: a provider that only streams, a client that only reads and then judges."""

@@ -11,7 +11,8 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from itertools import accumulate
 from typing import Protocol, Self
 
 from attrs import define, field, frozen
@@ -71,28 +72,42 @@ class Read:
     def tokens(self) -> list[tuple[int, int]]:
         """When each token was sent and arrived (ns). Raises: ValueError if a byte is not as it was sent."""
         tokens: list[tuple[int, int]] = []
-        body = b"".join(self.pieces)
-        position, piece, ends = 0, 0, _ends(self.pieces)
+        wire = b"".join(self.pieces)
+        body, starts, offsets = _join_chunks(wire)
+        if not wire.endswith(_LAST_CHUNK) or b"data: [DONE]" not in body[-64:] or b'"stop"' not in body[-1024:]:
+            raise ValueError(f"stream {self.number} ended early: {wire[-300:]!r}")
+        piece, ends = 0, list(accumulate(map(len, self.pieces)))
+        chunk = 0
         for found in _TEXT.finditer(body):
             stream, number, sent_ns = (int(group) for group in found.groups())
             if (self.number, len(tokens)) != (stream, number):
                 due = len(tokens)
                 raise ValueError(f"stream {self.number}: token {number} of stream {stream} where {due} was due")
-            position = found.end()
-            while ends[piece] < position:
+            while chunk + 1 < len(starts) and starts[chunk + 1] < found.end():
+                chunk += 1
+            while ends[piece] < found.end() + offsets[chunk]:
                 piece += 1
             tokens.append((sent_ns, self.times[piece]))
-        if not body.rstrip().endswith(b"0") or b"data: [DONE]" not in body[-64:] or b'"stop"' not in body[-1024:]:
-            raise ValueError(f"stream {self.number} ended early: {body[-300:]!r}")
         return tokens
 
 
-def _ends(pieces: Sequence[bytes]) -> list[int]:
-    ends, end = [], 0
-    for piece in pieces:
-        end += len(piece)
-        ends.append(end)
-    return ends
+def _join_chunks(wire: bytes) -> tuple[bytes, list[int], list[int]]:
+    """The body, where in it each chunk starts, and how far behind that place it is on the wire.
+
+    A proxy may cut chunks anywhere, inside a token too (RFC 9112, 7.1; without extensions and trailers).
+    """
+    parts: list[bytes] = []
+    starts, offsets = [0], [0]
+    start, position = 0, wire.find(b"\r\n\r\n") + 4
+    while (line_end := wire.find(b"\r\n", position)) > position:
+        size = int(wire[position:line_end], 16)
+        position = line_end + 2
+        starts.append(start)
+        offsets.append(position - start)
+        parts.append(wire[position : position + size])
+        start += size
+        position += size + 2
+    return b"".join(parts), starts, offsets
 
 
 class Asked(Protocol):
@@ -146,11 +161,13 @@ def read_streams(asked: Asked, load: Load, at_half: Callable[[], None] = lambda:
 def read_in_turn(asked: Asked, load: Load, duration_s: float) -> list[Read]:
     """What `load.streams` connections read in this time, each asking for its next stream when its last is over.
 
-    They begin evenly spread over one stream's length, so that a stream begins among others that are under way; every
-    stream that was begun is read to its end. Raises: TimeoutError, ConnectionError.
+    They begin evenly spread over one stream's length, so that a stream begins among others that are under way, and a
+    little more, so that their tokens are spread as well; every stream that was begun is read to its end.
+
+    Raises: TimeoutError, ConnectionError.
     """
     began_at = time.monotonic()
-    apart_s = load.tokens * load.pace_us / 1e6 / load.streams
+    apart_s = (load.tokens + 1) * load.pace_us / 1e6 / load.streams
     with _Reader(asked, load) as reader:
         waiting = deque(reader.connect() for _ in range(load.streams))
         due_at = began_at
@@ -191,13 +208,14 @@ class _Reader:
         sock = socket.create_connection(("127.0.0.1", self._asked.port), timeout=_CONNECT_LIMIT_S)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sockets.append(sock)
-        self._epoll.register(sock, select.EPOLLIN)
         return sock
 
     def ask(self, sock: socket.socket) -> None:
         """One more stream on this connection, which has none."""
         number = len(self.finished) + len(self.running)
         request = self._asked.request(number, self._load)
+        # Only while a stream is under way: the other side may close a connection that is idle.
+        self._epoll.register(sock, select.EPOLLIN)
         self.running[sock.fileno()] = Read(number, sock, asked_ns=time.monotonic_ns())
         sock.sendall(request)
         sock.setblocking(False)
@@ -208,6 +226,7 @@ class _Reader:
         for number, _ in self._epoll.poll(wait_s):
             read = self.running[number]
             if read.take(read.socket.recv(_READ_BYTES)):
+                self._epoll.unregister(number)
                 over.append(self.running.pop(number))
         self.finished += over
         return over

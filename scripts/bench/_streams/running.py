@@ -16,11 +16,11 @@ _READY_LIMIT_S = 40.0
 
 
 @contextlib.contextmanager
-def run_source(*, core: int, log: Path) -> Iterator[int]:
-    """The port at which the source serves for the length of the block. Raises: TimeoutError with what it said."""
+def run_source(*, core: int, log: Path) -> Iterator[tuple[Pinned, int]]:
+    """The source and its port, for the length of the block. Raises: TimeoutError with what it said."""
     command = [sys.executable, "-m", "scripts.bench._streams.source"]
     with run_pinned("source", command, core=core, log=log, environment={"PYTHONPATH": str(_ROOT)}) as source:
-        yield wait_said(source, "port ")
+        yield source, wait_said(source, "port ")
 
 
 def wait_said(process: Pinned, before: str) -> int:

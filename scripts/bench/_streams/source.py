@@ -8,13 +8,16 @@ One thread over epoll, no parser: it must cost far less than what it feeds.
 from __future__ import annotations
 
 import argparse
+import heapq
 import re
 import select
 import socket
 import time
-from collections import deque
 
-_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+# The third header has nginx pass on what comes as it comes, instead of collecting it.
+_HEAD = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\nx-accel-buffering: no\r\n\r\n"
+)
 _EVENT = (
     b'data: {"id":"chatcmpl-A7mKGugwaczn3YyrJLlZY6CM0Wlkr","object":"chat.completion.chunk","created":1763800000,'
     b'"model":"gpt-4o-mini-2024-07-18","service_tier":"default","system_fingerprint":"fp_483d39d857",'
@@ -26,7 +29,6 @@ _END = _EVENT % (b"{}", b'"stop"') + b"data: [DONE]\n\n"
 # What the client asks for: which stream it is, how many tokens, how many microseconds apart.
 # (Behind the last number, as that may be cut.)
 _ORDER = re.compile(rb'stream (\d+) of (\d+) tokens every (\d+)"')
-_WAIT_S = 0.001
 
 
 class Stream:
@@ -70,7 +72,9 @@ class Source:
         self._epoll.register(listener, select.EPOLLIN)
         self._sockets: dict[int, socket.socket] = {}
         self._received: dict[int, bytes] = {}
-        self._streams: deque[Stream] = deque()
+        # When each one's next event is due; a number, so that two of one time are never compared further.
+        self._due: list[tuple[float, int, Stream]] = []
+        self._count = 0
 
     def run(self) -> None:
         while True:
@@ -82,9 +86,7 @@ class Source:
             self._send_due()
 
     def _wait_s(self) -> float:
-        if not self._streams:
-            return -1
-        return 0 if self._streams[0].due_at <= time.perf_counter() else _WAIT_S
+        return max(0.0, self._due[0][0] - time.perf_counter()) if self._due else -1
 
     def _accept(self) -> None:
         sock, _ = self._listener.accept()
@@ -102,7 +104,8 @@ class Source:
         if not data:
             self._epoll.unregister(sock)
             del self._sockets[number]
-            self._streams = deque(stream for stream in self._streams if stream.socket is not sock)
+            self._due = [one for one in self._due if one[2].socket is not sock]
+            heapq.heapify(self._due)
             sock.close()
             return
         received = self._received.pop(number, b"") + data
@@ -111,19 +114,25 @@ class Source:
         if order is None:
             self._received[number] = received
         else:
-            self._streams.append(Stream(sock, order))
+            self._add(Stream(sock, order))
+
+    def _add(self, stream: Stream) -> None:
+        self._count += 1
+        heapq.heappush(self._due, (stream.due_at, self._count, stream))
 
     def _send_due(self) -> None:
         """One event of each stream whose next is due, in turn."""
         now = time.perf_counter()
-        for _ in range(len(self._streams)):
-            stream = self._streams.popleft()
+        due: list[Stream] = []
+        while self._due and self._due[0][0] <= now:
+            due.append(heapq.heappop(self._due)[2])
+        for stream in due:
             try:
-                is_over = stream.due_at <= now and stream.send_next()
+                is_over = stream.send_next()
             except OSError:
                 is_over = True
             if not is_over:
-                self._streams.append(stream)
+                self._add(stream)
 
 
 def main() -> None:
