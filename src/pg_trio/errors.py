@@ -547,7 +547,8 @@ class AttemptTimedOut(AttemptFailed):
 
 @define(slots=False, eq=False)
 class CandidateAside(AttemptFailed):
-    """It was not asked: it had asked for a pause (`Retry-After`) that is longer than what is left of the request."""
+    """It was not asked: it had asked for a pause (`Retry-After`) that is longer than what is left of the request, or
+    keeps failing while another worker tries whether it is well again."""
 
     retry_after_s: float
 

@@ -465,15 +465,26 @@ async def test_failing_candidate_is_asked_last(autojump_clock: MockClock) -> Non
     assert ["a", "b"] * 3 + ["b", "b"] == transport.asked
 
 
+class LateBoard(BreakerBoard[Candidate]):
+    """Another worker is always quicker to probe `a`."""
+
+    def begin(self, candidate: Candidate, now: float, *, is_alone: bool = False) -> BoardPermit:
+        if candidate.model == "model-a":
+            raise BreakerOpen(1.5)
+        return super().begin(candidate, now, is_alone=is_alone)
+
+
+async def test_lone_candidate_that_another_worker_probes_says_when(autojump_clock: MockClock) -> None:
+    board: BreakerBoard[Candidate] = LateBoard(lambda one: one.model, lambda one: one.model, BreakerRules())
+    transport = FakeTransport({"a": good()})
+
+    with pytest.raises(ProviderCallFailed) as caught:
+        await provider_call(transport, memory=Memory(breakers=board)).ask(endpoint("a"), PROMPT, math.inf, Attempts(0))
+
+    assert ({"Retry-After": "2"}, []) == (caught.value.headers(), transport.asked)
+
+
 async def test_probe_sent_by_another_worker_fails_over(autojump_clock: MockClock) -> None:
-    class LateBoard(BreakerBoard[Candidate]):
-        """Another worker is always quicker to probe `a`."""
-
-        def begin(self, candidate: Candidate, now: float, *, is_alone: bool = False) -> BoardPermit:
-            if candidate.model == "model-a":
-                raise BreakerOpen(1.0)
-            return super().begin(candidate, now, is_alone=is_alone)
-
     board: BreakerBoard[Candidate] = LateBoard(lambda one: one.model, lambda one: one.model, BreakerRules())
     transport, attempts = FakeTransport({"a": good(), "b": good()}), Attempts(trio.current_time())
 

@@ -68,9 +68,9 @@ class CallRunner(Generic[T]):
             self._pass_over_aside(attempt, now)
         try:
             self._permits[attempt.number] = self.breakers.begin(attempt.candidate, now, is_alone=self.is_alone)
-        except BreakerOpen:
+        except BreakerOpen as exc:
             said = f"{attempt.candidate.provider} kept failing; another worker is trying it just now."
-            raise UpstreamUnreachable(said) from None
+            raise CandidateAside(said, exc.retry_after_s) from None
         return await self.exchange(attempt)
 
     def _pass_over_aside(self, attempt: Attempt[Candidate], now: float) -> None:
