@@ -129,7 +129,7 @@ async def open_gateway(settings: Settings, stack: AsyncExitStack) -> tuple[Runni
         partial(keep_warm, direct, list_warm(settings, memory)),
     ]
     if sessions is not None:
-        tasks += [sessions.write, sessions.purge]
+        tasks += [sessions.write, sessions.upkeep.run]
     return RunningGateway(pipeline, tokens, settings.disabled_providers), tasks
 
 

@@ -98,8 +98,6 @@ _COLUMNS = (
 )
 _PLACES = "(" + ", ".join("?" * (_COLUMNS.count(",") + 1)) + ")"
 _INSERT = f"INSERT INTO gateway_logs ({_COLUMNS}) VALUES "  # noqa: S608
-# What `PRAGMA auto_vacuum` says of a file that gives free pages back when told to.
-_INCREMENTAL = 2
 # 1,000 rows have 19,000 values; SQLite takes 32,766 in a statement.
 BATCH_ROWS = 1_000
 
@@ -199,27 +197,6 @@ def delete_oldest(before: float, limit: int, connection: sqlite3.Connection) -> 
 def forget_spend(before: float, connection: sqlite3.Connection) -> None:
     """What rows deleted long ago had cost is forgotten."""
     connection.execute("DELETE FROM deleted_spend WHERE quarter_hour < ?", (before / QUARTER_S,))
-
-
-def used_bytes(connection: sqlite3.Connection) -> int:
-    """What the rows and their indexes take in the file; free pages are not counted."""
-    query = "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count"
-    return int(connection.execute(f"{query}, pragma_page_size").fetchone()[0])
-
-
-def give_back_pages(kept: int, limit: int, connection: sqlite3.Connection) -> bool:
-    """Where the file has more than `kept` free pages, `limit` of them are the disk's again. Whether any were.
-
-    A file from before `auto_vacuum` keeps them, and fills them with new rows.
-    """
-    free, mode = connection.execute(
-        "SELECT freelist_count, auto_vacuum FROM pragma_freelist_count, pragma_auto_vacuum"
-    ).fetchone()
-    if free <= kept or mode != _INCREMENTAL:
-        return False
-    # One page a step: `execute` takes a single step of a statement without columns, `executescript` all of them.
-    connection.executescript(f"PRAGMA incremental_vacuum({limit})")
-    return True
 
 
 def _values_of(row: LogRow) -> _Values:

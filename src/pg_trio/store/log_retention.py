@@ -11,15 +11,12 @@ Rules:
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import math
-import os
 import sqlite3
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import trio
@@ -27,8 +24,10 @@ import trio
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.errors import StoreError
 from pg_trio.store.database import SerialConnection
-from pg_trio.store.log_file import delete_oldest, forget_spend, give_back_pages, used_bytes
+from pg_trio.store.free_pages import give_back_pages, used_bytes
+from pg_trio.store.log_file import delete_oldest, forget_spend
 from pg_trio.store.outage import Outage
+from pg_trio.store.sweep_lock import SweepLock
 
 T = TypeVar("T")
 
@@ -43,9 +42,6 @@ PAUSE_TIMES = 4
 FIRST_BATCH_ROWS = 100
 LEAST_BATCH_ROWS = 10
 MOST_BATCH_ROWS = 1_000
-# 4 MiB of free pages stay for the rows to come; what is more goes back, 1 MiB at a time.
-KEPT_FREE_PAGES = 1_024
-GIVEN_BACK_PAGES = 256
 # Longer than any month: what was spent before it is in no budget.
 SPEND_KEPT_S = 40 * DAY_S
 
@@ -57,8 +53,7 @@ class LogRetention:
         self._max_age_s = settings.log_max_age_days * DAY_S
         self._max_bytes = settings.log_max_bytes
         self._connection = connection
-        self._lock_path = settings.data_dir / LOCK_NAME
-        self._lock: int | None = None
+        self._lock = SweepLock(settings.data_dir / LOCK_NAME)
         self._batch_rows = FIRST_BATCH_ROWS
         self._outage = Outage(_log, "cannot delete old rows of the log")
 
@@ -69,14 +64,10 @@ class LogRetention:
                 await self._sweep_if_ours()
                 await trio.sleep(SWEEP_EVERY_S)
         finally:
-            if self._lock is not None:
-                os.close(self._lock)
-                self._lock = None
+            self._lock.close()
 
     async def _sweep_if_ours(self) -> None:
-        if self._lock is None:
-            self._lock = _try_lock(self._lock_path)
-        if self._lock is None:
+        if not self._lock.try_hold():
             return
         try:
             await self.sweep(time.time())
@@ -97,7 +88,7 @@ class LogRetention:
         if self._max_bytes:
             while await self._run(used_bytes) > self._max_bytes and (rows := await self._delete_batch(math.inf)):
                 deleted += rows
-        while await self._run(partial(give_back_pages, KEPT_FREE_PAGES, GIVEN_BACK_PAGES)):  # noqa: ASYNC110
+        while await self._run(give_back_pages):  # noqa: ASYNC110
             await trio.sleep(PAUSE_TIMES * BATCH_AIM_S)
         await self._run(partial(forget_spend, now - SPEND_KEPT_S))
         return deleted
@@ -117,17 +108,3 @@ class LogRetention:
 def _delete_timed(before: float, limit: int, connection: sqlite3.Connection) -> tuple[int, float]:
     started = time.perf_counter()
     return delete_oldest(before, limit, connection), time.perf_counter() - started
-
-
-def _try_lock(path: Path) -> int | None:
-    """A descriptor whose closing frees the lock, or None: another worker's, or a disk that takes no file today."""
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor

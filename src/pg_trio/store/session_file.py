@@ -97,6 +97,8 @@ _READ = """
 
 # 250 turns have 2,000 values, SQLite takes 32,766 in a statement; and nobody waits for more than that in front of him.
 BATCH_TURNS = 250
+# 64 MiB in the -wal file: from there on commits move pages themselves (see session_upkeep.py, rule 4).
+BACKSTOP_PAGES = 16_384
 # 200 sessions of a hundred messages are deleted in some 20 ms; nobody's turn waits for longer than that.
 PURGE_SESSIONS = 200
 # More tokens than any provider's answer has, few enough that sums stay integers of SQLite.
@@ -150,7 +152,9 @@ def open_sessions(data_dir: Path, busy_limit_s: float) -> sqlite3.Connection:
     """
     path = data_dir / FILE_NAME
     # Batches of each size are statements of their own, and large ones: none is kept.
-    return open_database(path, SCHEMA, synchronous="FULL", busy_limit_s=busy_limit_s, cached_statements=0)
+    connection = open_database(path, SCHEMA, synchronous="FULL", busy_limit_s=busy_limit_s, cached_statements=0)
+    connection.execute(f"PRAGMA wal_autocheckpoint = {BACKSTOP_PAGES}")
+    return connection
 
 
 def write_turns(rows: Sequence[TurnRow], connection: sqlite3.Connection) -> set[UUID]:

@@ -7,14 +7,14 @@ Rules:
    (`max_concurrent_requests`): each waits for its own turn, and has one.
 3. Whoever is cancelled while its turn waits takes it back; one that is being written is stored whole. Never a half.
 4. What cannot be written is not tried again: its client is told so at once, while it still listens.
-5. Reading has a connection of its own: it never waits for a writer. What is purged goes through the writer's, in parts.
+5. Reading has a connection of its own: it never waits for a writer. So has what is done beside the requests
+   (session_upkeep.py); what it deletes goes through the writer's, in parts.
 """
 
 from __future__ import annotations
 
 import logging
 import sqlite3
-import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
@@ -24,7 +24,7 @@ from typing import Self, TypeVar
 from uuid import UUID
 
 import trio
-from attrs import define, field
+from attrs import define, field, frozen
 
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.session import StoredSession, Turn
@@ -34,29 +34,20 @@ from pg_trio.store.outage import Outage
 from pg_trio.store.session_file import (
     BATCH_TURNS,
     FILE_NAME,
-    PURGE_SESSIONS,
     UNSTORABLE,
     TurnRow,
     delete_idle,
-    delete_sessions,
-    find_endpoints,
-    find_expired,
     open_sessions,
     read_session,
     write_turns,
 )
+from pg_trio.store.session_upkeep import SessionUpkeep
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # 5 s: two waits for a lock and some; a drain (`server.drain_ms`) is longer.
 CLOSE_LIMIT_S = 5.0
-# The shortest TTL is a minute: a session that nobody can use any more is on disk for about another.
-PURGE_EVERY_S = 60.0
-# Between two batches of a purge: the requests' turns come first.
-PURGE_PAUSE_S = 0.1
-# Sessions of endpoints that are no longer configured, or have sessions switched off: the longest TTL that can be set.
-UNKNOWN_ENDPOINT_KEEP_S = 604_800.0
 
 
 @define(eq=False)
@@ -74,31 +65,32 @@ class _Waiting:
         self.done.set()
 
 
+@frozen(slots=True)
+class _Connections:
+    """One for each kind of work: none waits for another's thread."""
+
+    reader: SerialConnection
+    writer: SerialConnection
+    upkeep: SerialConnection
+
+
 class SessionStore:
-    """Open with `await SessionStore.open(…)`, run `write` and `purge`, close with `aclose`."""
+    """Open with `await SessionStore.open(…)`, run `write` and `upkeep.run`, close with `aclose`."""
 
     def __init__(
-        self,
-        settings: GatewaySettings,
-        keep_s: Mapping[UUID, float],
-        reader: SerialConnection,
-        writer: SerialConnection,
-        *,
-        busy_limit_s: float,
-        now_s: Callable[[], float] = time.time,
+        self, settings: GatewaySettings, keep_s: Mapping[UUID, float], connections: _Connections, busy_limit_s: float
     ) -> None:
         self._path = settings.data_dir / FILE_NAME
-        self._keep_s = {endpoint.bytes: keep for endpoint, keep in keep_s.items()}
-        self._reader = reader
-        self._writer = writer
+        self._reader = connections.reader
+        self._writer = connections.writer
         self._busy_limit_s = busy_limit_s
-        self._now_s = now_s
+        self.upkeep = SessionUpkeep(settings.data_dir, keep_s, connections.upkeep, self._write)
         self._waiting: dict[_Waiting, None] = {}
         self._wake = trio.Event()
         self._is_closed = False
         self._reads = Outage(_log, "cannot read sessions")
         self._writes = Outage(_log, "cannot store sessions")
-        self._purges = Outage(_log, "cannot delete expired sessions")
+        self._deletions = Outage(_log, "cannot delete an expired session")
 
     @classmethod
     async def open(
@@ -118,13 +110,15 @@ class SessionStore:
     def _open(cls, settings: GatewaySettings, keep_s: Mapping[UUID, float], busy_limit_s: float) -> Self:
         path = settings.data_dir / FILE_NAME
         with ExitStack() as opened:
-            reader = opened.enter_context(closing(open_sessions(settings.data_dir, busy_limit_s)))
-            writer = opened.enter_context(closing(open_sessions(settings.data_dir, busy_limit_s)))
+            reader, writer, upkeep = (
+                opened.enter_context(closing(open_sessions(settings.data_dir, busy_limit_s))) for _ in range(3)
+            )
             with explained(path):
                 take_turns(writer)
+                take_turns(upkeep)
             opened.pop_all()
-        connections = SerialConnection(path, reader), SerialConnection(path, writer)
-        return cls(settings, keep_s, *connections, busy_limit_s=busy_limit_s)
+        serial = [SerialConnection(path, connection) for connection in (reader, writer, upkeep)]
+        return cls(settings, keep_s, _Connections(*serial), busy_limit_s)
 
     async def __aenter__(self) -> Self:
         return self
@@ -162,11 +156,13 @@ class SessionStore:
         return not waiting.is_gone
 
     async def forget(self, session: StoredSession) -> None:
-        """The session is deleted, unless it had a turn since it was read. Where that fails, `purge` does it later."""
+        """The session is deleted, unless it had a turn since it was read. Where that fails, a purge does it later."""
         try:
             await self._write(partial(delete_idle, session.id, session.last_active_at), abandon_on_cancel=True)
         except StoreError as exc:
-            self._purges.failed(exc)
+            self._deletions.failed(exc)
+        else:
+            self._deletions.succeeded()
 
     async def write(self) -> None:
         """Write turns as they come, until cancelled. Never fails: each turn's own request learns what became of it."""
@@ -175,28 +171,6 @@ class SessionStore:
             self._wake = trio.Event()
             while self._waiting:
                 await self._write_batch()
-
-    async def purge(self) -> None:
-        """Delete what was idle for too long, until cancelled. Failures are logged and tried again."""
-        while True:
-            await trio.sleep(PURGE_EVERY_S)
-            try:
-                while await self.purge_batch() == PURGE_SESSIONS:  # noqa: ASYNC110 - a pause, nothing is waited for
-                    await trio.sleep(PURGE_PAUSE_S)
-            except StoreError as exc:
-                self._purges.failed(exc)
-            else:
-                self._purges.succeeded()
-
-    async def purge_batch(self) -> int:
-        """Delete at most PURGE_SESSIONS expired sessions: how many that were. Writes nothing where none are."""
-        now = self._now_s()
-        endpoints = await self._reader.run(find_endpoints, abandon_on_cancel=True)
-        before = {endpoint: now - self._keep_s.get(endpoint, UNKNOWN_ENDPOINT_KEEP_S) for endpoint in endpoints}
-        numbers = await self._reader.run(partial(find_expired, before), abandon_on_cancel=True)
-        if numbers:
-            await self._write(partial(delete_sessions, numbers, max(before.values())))
-        return len(numbers)
 
     async def aclose(self) -> None:
         """The file is closed; turns that still wait are not stored, and their requests told so."""
@@ -207,6 +181,7 @@ class SessionStore:
         with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
             await self._writer.aclose()
             await self._reader.aclose()
+            await self.upkeep.aclose()
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:

@@ -18,8 +18,9 @@ from attrs import evolve
 
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.log_row import LogRow
+from pg_trio.store.free_pages import KEPT_FREE_PAGES
 from pg_trio.store.log import LogStore
-from pg_trio.store.log_retention import DAY_S, KEPT_FREE_PAGES, LOCK_NAME, SPEND_KEPT_S
+from pg_trio.store.log_retention import DAY_S, LOCK_NAME, SPEND_KEPT_S
 
 NOW = 1_700_000_000.0
 ENDPOINT = UUID(int=7)

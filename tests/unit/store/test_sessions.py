@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from pg_trio.domain.chat import Message, ToolCall
 from pg_trio.domain.session import Turn
 from pg_trio.errors import StoreError
 from pg_trio.store import session_file
-from pg_trio.store.session_file import PURGE_SESSIONS
 from pg_trio.store.sessions import SessionStore
 
 PATIENCE_S = 10
@@ -414,73 +413,6 @@ async def test_revived_session_is_not_forgotten(store: SessionStore) -> None:
     await store.forget(stored)
 
     assert 4 == len(await texts(store))
-
-
-def at_time(store: SessionStore, now_s: float) -> SessionStore:
-    store._now_s = lambda: now_s
-    return store
-
-
-async def test_purge_deletes_expired_alone(store: SessionStore, settings: GatewaySettings) -> None:
-    alive, expired, unknown, old_unknown = (UUID(int=number) for number in range(1, 5))
-    week = 604_800.0
-    now = 10 * week
-    await store.append(first_turn(session=alive, at=now - 99))
-    await store.append(first_turn(session=expired, at=now - 101))
-    await store.append(first_turn(session=unknown, at=now - week + 1, endpoint=OTHER_ENDPOINT))
-    await store.append(first_turn(session=old_unknown, at=now - week - 1, endpoint=OTHER_ENDPOINT))
-
-    deleted = await at_time(store, now).purge_batch()
-
-    assert (2, 4) == (deleted, count(settings, "messages"))
-    assert [True, False, True, False] == [
-        await store.load(session) is not None for session in (alive, expired, unknown, old_unknown)
-    ]
-
-
-async def test_purge_is_bounded(store: SessionStore, settings: GatewaySettings) -> None:
-    async with trio.open_nursery() as appending:
-        for number in range(PURGE_SESSIONS + 3):
-            appending.start_soon(store.append, first_turn(session=UUID(int=number), at=0.0))
-
-    deleted = [await at_time(store, 10_000.0).purge_batch() for _ in range(3)]
-
-    assert [PURGE_SESSIONS, 3, 0] == deleted
-    assert (0, 0) == (count(settings, "sessions"), count(settings, "messages"))
-
-
-async def test_purge_of_nothing_writes_nothing(store: SessionStore, settings: GatewaySettings) -> None:
-    await store.append(first_turn())
-    with connect(settings) as holder:
-        holder.execute("BEGIN IMMEDIATE")
-
-        assert 0 == await at_time(store, 1_050.0).purge_batch()
-
-
-async def eventually(is_so: Callable[[], bool]) -> None:
-    with trio.fail_after(PATIENCE_S):
-        while not is_so():  # noqa: ASYNC110 - nothing here could set an event
-            await trio.sleep(0.001)
-
-
-async def test_purge_goes_on_after_a_failure(
-    store: SessionStore,
-    settings: GatewaySettings,
-    nursery: trio.Nursery,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    monkeypatch.setattr("pg_trio.store.sessions.PURGE_EVERY_S", 0.001)
-    await store.append(first_turn())
-    with connect(settings) as holder:
-        holder.execute("BEGIN IMMEDIATE")
-        nursery.start_soon(at_time(store, 10_000.0).purge)
-        await eventually(lambda: bool(caplog.records))
-        holder.execute("ROLLBACK")
-
-    await eventually(lambda: count(settings, "sessions") == 0)
-
-    assert caplog.records[0].getMessage().startswith("cannot delete expired sessions: ")
 
 
 async def test_rows_read_well_in_a_shell(store: SessionStore, settings: GatewaySettings) -> None:
