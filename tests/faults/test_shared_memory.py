@@ -13,8 +13,6 @@ from pathlib import Path
 import pytest
 
 from pg_trio.racing.breaker import Fault
-from pg_trio.shared_memory.byte_lock import ByteLock
-from pg_trio.shared_memory.segment import HEADER_BYTES, SLOT_BYTES
 from pg_trio.shared_memory.spend import SharedSpend
 from pg_trio.shared_memory.token_bucket import SharedBuckets
 from tests.support import shared_memory_process as work
@@ -87,17 +85,6 @@ def kill_in_turn(processes: list[Process]) -> Iterator[int]:
         yield kill_after(process, done=50 + 37 * number)
 
 
-def held_locks(path: Path) -> list[int]:
-    """Offsets of all lock bytes that anybody holds."""
-    with closing(work.open_here(path)) as segment:
-        locks = {offset: ByteLock(segment.descriptor, offset) for offset in range(HEADER_BYTES)}
-        locks |= {
-            offset: ByteLock(segment.descriptor, offset)
-            for offset in range(HEADER_BYTES, len(segment.memory), SLOT_BYTES)
-        }
-        return [offset for offset, lock in locks.items() if not lock.acquire_nowait()]
-
-
 def test_processes_at_once_share_one_bucket(start: Start, path: Path) -> None:
     takers = [start(work.take_until_refused) for _ in range(4)]
     go(*takers)
@@ -135,7 +122,7 @@ def test_killed_takers_leave_no_lock_and_right_sum(start: Start, path: Path) -> 
 
     done = sum(kill_in_turn(takers))
 
-    assert [] == held_locks(path)
+    assert [] == work.held_locks(path)
     with closing(work.open_here(path)) as segment:
         hour, minute = SharedBuckets(segment).peek(work.KEY, work.MANY, work.NOW)
     taken = work.MANY[0][0] - hour.remaining
@@ -149,7 +136,7 @@ def test_killed_spenders_leave_nothing_reserved(start: Start, path: Path) -> Non
 
     done = sum(kill_in_turn(spenders))
 
-    assert [] == held_locks(path)
+    assert [] == work.held_locks(path)
     with closing(work.open_here(path)) as segment:
         spend = SharedSpend(segment)
         spend.reap()
@@ -182,7 +169,7 @@ def test_killed_failers_leave_no_lock_and_all_failures(start: Start, path: Path)
 
     done = sum(kill_in_turn(failers))
 
-    assert [] == held_locks(path)
+    assert [] == work.held_locks(path)
     with closing(work.open_here(path)) as segment:
         board = work.open_board(segment)
         board.order([work.PROVIDER, "other"], work.FAILED_AT)
@@ -219,7 +206,7 @@ def test_stopped_failer_stops_nobody(start: Start, path: Path) -> None:
         stopped.send_signal(signal.SIGCONT)
         assert work.DONE == stopped.communicate(timeout=EXIT_LIMIT_S)[0]
         assert ["other", work.PROVIDER] == work.open_board(segment).order([work.PROVIDER, "other"], work.FAILED_AT)
-    assert [] == held_locks(path)
+    assert [] == work.held_locks(path)
 
 
 def test_stopped_holder_stops_nobody(start: Start, path: Path) -> None:
@@ -267,7 +254,7 @@ def test_stopped_holder_may_be_killed(start: Start, path: Path) -> None:
     stopped.kill()
     stopped.wait(EXIT_LIMIT_S)
 
-    assert [] == held_locks(path)
+    assert [] == work.held_locks(path)
     with closing(work.open_here(path)) as segment:
         assert SharedBuckets(segment).take(work.KEY, work.FEW, work.NOW).refused is None
         assert 0 == segment.counters.takeovers

@@ -16,8 +16,9 @@ from pg_trio.racing.breaker import BreakerRules, Fault
 from pg_trio.racing.breaker_board import BreakerBoard, BreakerOpen
 from pg_trio.racing.latency import Latency, LatencyBoard, LatencyRules
 from pg_trio.shared_memory.breaker_board import SharedBreakers
+from pg_trio.shared_memory.byte_lock import ByteLock
 from pg_trio.shared_memory.latency_counts import SharedLatencies
-from pg_trio.shared_memory.segment import Segment
+from pg_trio.shared_memory.segment import HEADER_BYTES, SLOT_BYTES, Segment
 from pg_trio.shared_memory.segment_file import open_segment
 from pg_trio.shared_memory.spend import SharedSpend
 from pg_trio.shared_memory.token_bucket import SharedBuckets
@@ -44,6 +45,20 @@ DONE = b"."
 def open_here(path: Path) -> Segment:
     """The segment as all processes of these tests open it."""
     return open_segment(path, slots=SLOTS)
+
+
+def held_locks(path: Path) -> list[int]:
+    """Offsets of all lock bytes that anybody holds."""
+    with closing(open_here(path)) as segment:
+        offsets = [*range(HEADER_BYTES), *range(HEADER_BYTES, len(segment.memory), SLOT_BYTES)]
+        return [offset for offset in offsets if not _is_free(ByteLock(segment.descriptor, offset))]
+
+
+def _is_free(lock: ByteLock) -> bool:
+    # Given back at once: the kernel keeps locks in a list, and 65,000 of them make it crawl.
+    is_free = lock.acquire_nowait()
+    lock.release()
+    return is_free
 
 
 def say(what: bytes) -> None:

@@ -6,8 +6,10 @@ Rules:
    all are ready. From the same socket's end it learns that its parent is gone. SIGTERM means "finish what you have and
    go".
 3. A worker that dies is started again, with the configuration that was checked last (not with what is on disk by then),
-   after a pause that doubles while it keeps dying. Where none gets ready any more, or too many die in a minute,
-   everything ends with a clear message: a gateway that cannot live must not look like one that runs.
+   after a pause that doubles with each death in a row before being ready: of any worker, and one that gets ready ends
+   the row. One that served and died is back at once, however often: whoever kills workers must not get pauses for it in
+   which nobody serves. Where none gets ready any more, or too many die in a minute, everything ends with a clear
+   message: a gateway that cannot live must not look like one that runs.
 4. SIGHUP replaces the workers one by one, after the configuration was checked: the new one is ready before the old one
    is told to go. A bad file, or a new worker that does not get ready, leaves the old ones and says why.
 5. SIGTERM and SIGINT let the workers drain; a second one ends them at once.
@@ -37,8 +39,11 @@ FIRST_PAUSE_S = 0.1
 LAST_PAUSE_S = 10.0
 # systemd's start limit is 5 starts in 10 s; ours must survive a killer that takes a worker every second for a while.
 DEATHS_PER_MINUTE = 120
-# So many deaths in a row before being ready, with no worker left that serves, are no accident.
+# So many deaths in a row before being ready, with no worker left that serves, are no accident: of workers that ended by
+# themselves, and of all. SIGKILL comes from outside, and hits a start that would have gone well; or from the kernel,
+# whose memory is short for good or for a moment.
 STILLBIRTHS = 5
+KILLED_STILLBIRTHS = 20
 # A worker has its own limit for draining; one that overstays it by this much is killed.
 KILL_AFTER_DRAIN_S = 5.0
 READY = b"ready"
@@ -84,7 +89,9 @@ class Supervisor:
     start_limit_s: float = 60.0
     _workers: list[Worker] = field(factory=list, init=False)
     _deaths: deque[float] = field(factory=deque, init=False)
+    # Deaths in a row before being ready: all, and without those by SIGKILL.
     _stillbirths: int = field(default=0, init=False)
+    _failed_starts: int = field(default=0, init=False)
     _stopping: bool = field(default=False, init=False)
     _failure: str | None = field(default=None, init=False)
     _reload: trio.Lock = field(factory=trio.Lock, init=False)
@@ -163,7 +170,7 @@ class Supervisor:
         try:
             if await worker.control.receive_some(len(READY)) == READY:
                 worker.ready.set()
-                self._stillbirths = 0
+                self._stillbirths = self._failed_starts = 0
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return
 
@@ -187,20 +194,15 @@ class Supervisor:
     # ── keeping alive ────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _keep_alive(self, nursery: trio.Nursery, slot: int) -> None:
-        pause_s = FIRST_PAUSE_S
         while True:
             worker = self._workers[slot]
-            started_at = trio.current_time()
             await worker.exited.wait()
             if self._stopping:
                 return
             if worker is not self._workers[slot]:
                 continue
             self._count_death(nursery, worker)
-            if trio.current_time() - started_at > LAST_PAUSE_S:
-                pause_s = FIRST_PAUSE_S
-            await trio.sleep(pause_s)
-            pause_s = min(pause_s * 2, LAST_PAUSE_S)
+            await trio.sleep(min(FIRST_PAUSE_S * 2**self._stillbirths, LAST_PAUSE_S))
             # A reload may have filled the place meanwhile.
             if worker is self._workers[slot] and not self._stopping:
                 self._workers[slot] = new = await self._start(nursery)
@@ -216,8 +218,10 @@ class Supervisor:
         logger.error("worker %d ended with status %s; starting another", worker.pid, worker.process.returncode)
         if not worker.ready.is_set():
             self._stillbirths += 1
+            self._failed_starts += worker.process.returncode != -signal.SIGKILL
         serving = any(other.ready.is_set() and not other.exited.is_set() for other in self._workers)
-        if self._stillbirths >= STILLBIRTHS and not serving:
+        hopeless = self._failed_starts >= STILLBIRTHS or self._stillbirths >= KILLED_STILLBIRTHS
+        if hopeless and not serving:
             self._give_up(nursery, f"{self._stillbirths} workers in a row died before they were ready; giving up")
         elif len(self._deaths) > DEATHS_PER_MINUTE:
             self._give_up(nursery, f"workers died {len(self._deaths)} times within a minute; giving up")
