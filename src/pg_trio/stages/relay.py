@@ -44,6 +44,8 @@ T = TypeVar("T")
 
 # 10 s: below the idle limits of common proxies and load balancers (AWS: 60 s, Heroku: 55 s, mobile networks: 30 s).
 KEEP_ALIVE_S = 10.0
+# What a stream's end may take where its deadline has passed, of which the client is to be told.
+LAST_WRITE_S = 1.0
 
 
 class EventSource(Protocol):
@@ -128,7 +130,8 @@ class Relay:
     async def run(self) -> None:
         """Pass the whole stream on and end it; `failure` says whether it broke.
 
-        Raises ClientLeft where a limit passed while the client took nothing: there is no telling it anything.
+        Raises ClientLeft where a limit passed while the client took nothing, be it the end: there is no telling it
+        anything.
         """
         failed: AttemptFailed | GatewayError | None = await self._watched(self._pass_on)
         while self.rescue is not None and isinstance(failed, AttemptFailed) and not self._assembler.has_calls:
@@ -149,8 +152,14 @@ class Relay:
         elif isinstance(failed, DeadlineExceeded):
             self.outcome = "cancelled: deadline"
         self.failure = failed
-        if failed is not None:
-            await self.client.fail(failed)
+        with trio.move_on_at(max(self.ends_at, trio.current_time() + LAST_WRITE_S)) as limit:
+            await self._write_end(failed)
+        if limit.cancelled_caught:
+            raise ClientLeft
+
+    async def _write_end(self, failure: GatewayError | None) -> None:
+        if failure is not None:
+            await self.client.fail(failure)
             return
         assert self._assembler.finish_reason is not None
         await self.client.finish(self._assembler.finish_reason, self.usage)
@@ -278,7 +287,12 @@ class Relay:
     async def _comment(self) -> None:
         # The reading task may get tokens meanwhile: it waits until the comment is out, so that writes do not mix.
         self._comment_sent = trio.Event()
-        await self.client.send_keep_alive()
+        with trio.move_on_at(self.ends_at) as limit:
+            await self.client.send_keep_alive()
+        if limit.cancelled_caught:
+            # Half a comment may be out: nothing is to follow it, and the clock that has run out ends the stream.
+            self._is_reading = False
+            return
         self._sent_at = trio.current_time()
         self._comment_sent.set()
         self._comment_sent = None

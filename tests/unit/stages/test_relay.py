@@ -273,6 +273,46 @@ async def test_client_that_takes_nothing_is_left(autojump_clock: MockClock) -> N
     assert [] == client.taken
 
 
+@define
+class StuckClient(FakeClient):
+    """Takes nothing any more from its first write of that kind on."""
+
+    stuck_at: str = "fail"
+
+    async def _take(self, what: str) -> None:
+        if what.startswith(self.stuck_at):
+            await trio.sleep_forever()
+        await FakeClient._take(self, what)
+
+
+@pytest.mark.parametrize(
+    ("stuck_at", "last"),
+    [(": keep-alive", []), ("finish", [[Finished("stop")]]), ("fail", [[Broken(UpstreamBroken("cut off"))]])],
+)
+async def test_no_write_outlasts_the_deadline(
+    autojump_clock: MockClock, stuck_at: str, last: list[float | list[Event]]
+) -> None:
+    source = FakeSource([[OPENED, text("a")], *last])
+    running = relay(source, StuckClient(stuck_at=stuck_at), ends_in_s=20)
+
+    with trio.fail_after(100), pytest.raises(ClientLeft):
+        await running.run()
+
+    assert START + 20 <= trio.current_time() <= START + 21
+
+
+async def test_deadline_is_told_when_it_has_passed(autojump_clock: MockClock) -> None:
+    client = FakeClient()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(relay(FakeSource([[OPENED, text("a")]]), client, ends_in_s=5).run)
+        await trio.sleep(1)
+        client.write_s = 0.5
+
+    at, said = client.taken[-1]
+    assert (5.5, "fail ") == (at, said[:5])
+
+
 async def test_comment_never_mixes_with_a_token(autojump_clock: MockClock) -> None:
     # The comment's write takes from 10 to 12; tokens come at 11 and wait for it.
     source = FakeSource([[OPENED, text("a")], 11.0, [text("b"), Finished("stop")]])
