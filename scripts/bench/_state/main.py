@@ -1,5 +1,7 @@
 """Limits and budgets under real workers: what a bucket costs, what 4 workers admit of a limit together, and what a
-budget worth 1,000 requests loses to latencies, failures and departures. Exit status 1 where a bar is not met."""
+budget worth 1,000 requests loses to latencies, failures and departures; what sessions and the log cost as their files
+grow, to a million sessions and ten million rows (10 GB in TMPDIR, removed afterwards, and a quarter of an hour). Exit
+status 1 where a bar is not met."""
 
 from __future__ import annotations
 
@@ -18,11 +20,14 @@ from attrs import asdict
 from pg_trio.shared_memory.segment_file import open_segment
 from pg_trio.shared_memory.token_bucket import SharedBuckets
 from scripts.bench._state.budget import CLIENTS, measure_budget
+from scripts.bench._state.growth import Growth, measure_growth
 from scripts.bench._state.limit import CONNECTIONS, LIMIT, measure_limit
 from scripts.bench._state.site import WORKERS
 from scripts.bench.shared_memory import MINUTE, MINUTE_AND_HOUR, rounds_us, take, take_and_give
 
 BUCKET_BAR_US = 5.0
+# Flat: times the figure of the smallest file. On a shared machine one file's own rounds differ by as much.
+GROWTH_P50_BAR, GROWTH_P99_BAR = 2.0, 3.0
 
 Row = tuple[str, str, str, bool]
 
@@ -74,10 +79,30 @@ def measure_budgets(folder: Path, quick: bool) -> tuple[list[Row], dict[str, obj
     return rows, {"budget": asdict(result)}
 
 
+def measure_files(folder: Path, quick: bool) -> tuple[list[Row], dict[str, object]]:
+    """Sessions and log in files of every size."""
+    found = trio.run(measure_growth, folder, quick)
+    return judge_growth(found), {"growth": [asdict(one) for one in found]}
+
+
+def judge_growth(found: list[Growth]) -> list[Row]:
+    """Each against the same act in the smallest file, which comes first."""
+    smallest = {one.act: one for one in reversed(found)}
+    rows = []
+    for one in found:
+        p50_bar = smallest[one.act].p50_ms * GROWTH_P50_BAR
+        p99_bar = smallest[one.act].p99_ms * GROWTH_P99_BAR
+        head = f"{one.act}, {one.size:,} {one.what} ({one.file_mb:,.0f} MB), p50 / p99"
+        is_flat = one.p50_ms <= p50_bar and one.p99_ms <= p99_bar
+        rows.append((head, f"{one.p50_ms:.2f} / {one.p99_ms:.2f} ms", f"{p50_bar:.2f} / {p99_bar:.2f} ms", is_flat))
+    return rows
+
+
 PARTS: dict[str, Callable[[Path, bool], tuple[list[Row], dict[str, object]]]] = {
     "costs": measure_costs,
     "limit": measure_limits,
     "budget": measure_budgets,
+    "growth": measure_files,
 }
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from attrs import evolve
 
 from scripts.bench._state.budget import BudgetResult
+from scripts.bench._state.growth import Growth
 from scripts.bench._state.limit import LIMIT, judge
+from scripts.bench._state.main import judge_growth
 
 # (sent, answered, status): a full bucket at once, then one every 0.1 s, which is the refill.
 BURST = [(0.0, 0.5, 200)] * LIMIT
@@ -44,3 +46,16 @@ def test_budget_must_agree_with_log_and_be_free() -> None:
     bad = [evolve(good, logged=101), evolve(good, settled=98), evolve(good, reserved=1)]
 
     assert (True, [False] * 3) == (good.is_good, [result.is_good for result in bad])
+
+
+def test_growth_is_seen_in_either_centile() -> None:
+    small = Growth("load", "sessions", 1_000, 2.0, p50_ms=1.0, p99_ms=4.0)
+    other = Growth("commit", "sessions", 1_000, 2.0, p50_ms=0.1, p99_ms=0.2)
+    flat, slower, rougher = (
+        evolve(small, size=10_000, p50_ms=p50, p99_ms=p99) for p50, p99 in [(2.0, 12.0), (2.1, 4.0), (1.0, 12.1)]
+    )
+
+    rows = judge_growth([small, flat, slower, rougher, other])
+
+    assert [True, True, False, False, True] == [is_met for *_, is_met in rows]
+    assert "2.00 / 12.00 ms" == rows[3][2]
