@@ -139,7 +139,9 @@ class Pipeline:
                     entry.begin("session")
                     assert self.sessions is not None
                     session = await self.sessions.open(caller, endpoint, request)
-                    self.budget.add_history(endpoint, request, session.history_chars, reservation)
+                    if session.history_chars:
+                        self.budget.add_history(endpoint, request, session.history_chars, reservation)
+                        quota.grow(estimate_tokens(session.history_chars))
                     messages = (*session.history, *messages)
 
                 entry.begin("prompt")

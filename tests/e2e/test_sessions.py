@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 import trio
 
+from pg_trio.domain.project import TokenLimits
 from pg_trio.simulator.behaviour import CalledTool
 from tests.support.gateway import PROJECT, Gateway, endpoint, project, start_gateway
 from tests.support.wire import HttpResponse, bearer, post, send_raw
@@ -35,6 +36,7 @@ CONFIGURATION = "\n".join(
         endpoint("four", sessions_enabled=True, session_max_messages=4),
         endpoint("costly", sessions_enabled=True, session_max_tokens=20),
         endpoint("poor", sessions_enabled=True, **BUDGET),
+        endpoint("brief", sessions_enabled=True, max_output_tokens=10),
         endpoint("capped", sessions_enabled=True, usage_hard_limit_tokens=20),
         endpoint("strict", sessions_enabled=True, output_schema={"type": "object"}),
         endpoint("guarded", sessions_enabled=True, input_schema={"required": ["n"]}),
@@ -323,6 +325,17 @@ async def test_history_counts_for_the_budget(lane: Gateway) -> None:
     assert with_history.json()["error"].startswith("Endpoint monthly budget exhausted: ~$0.0200 spent")
     assert 200 == without.status  # nothing of the refused one is held back
     assert 2 == lane.simulator.received_count
+
+
+async def test_history_counts_for_the_tokens_limit(lane: Gateway) -> None:
+    lane.token = lane.make_token(limits=TokenLimits(tokens_per_minute=1_500))
+    session = await begin(lane, "x" * 4_000, "brief")
+
+    # 1,000 of 1,500 are used: the history takes them anew, and does not fit.
+    response = await say(lane, "Hi", session, "brief")
+
+    assert (429, "token_tokens") == (response.status, response.json()["scope"])
+    assert 1 == len(lane.simulator.requests)
 
 
 async def test_input_schema_comes_before_session(lane: Gateway) -> None:

@@ -7,7 +7,8 @@ Rules:
    over their own limit never touches what others share.
 3. A model's tokens are reserved by estimate (the input, the endpoint's prompt, and `max_output_tokens` or the gateway's
    `default_output_tokens`; a whole bucket at most, so that a request larger than its limit is served when the bucket is
-   full), and settled with the real usage. What fails gives them back whole.
+   full), and settled with the real usage. What fails gives them back whole. A session's history is known later: `grow`
+   reserves it, too, or hundreds of calls with long histories would pass a limit that each alone hardly touches.
 4. What is lent (a model's tokens, a place among those at once) is given back when the request's `with` block ends.
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import Protocol
 
@@ -32,6 +34,8 @@ HOUR_S = 3600
 AT_ONCE_RETRY_S = 1
 
 Limits = tuple[tuple[int, float], ...]
+# Shows the client how some of its limits are now, among all of them.
+Tell = Callable[[Sequence[LimitState]], None]
 
 
 class Taken(Protocol):
@@ -128,6 +132,9 @@ class Quota:
     def settle(self, usage: Usage) -> None:
         """Count the real usage; the rest goes back when the block ends."""
 
+    def grow(self, tokens: int) -> None:
+        """Reserve so many of a model's tokens more. Raises RateLimited; what was reserved before stays so."""
+
     def __enter__(self) -> Quota:
         return self
 
@@ -143,16 +150,26 @@ NOTHING_LENT = Quota()
 class Loan(Quota):
     """What a limited token's request has borrowed."""
 
-    __slots__ = ("_plan", "_reserved_tokens", "_stage", "_used_tokens")
+    __slots__ = ("_plan", "_reserved_tokens", "_stage", "_tell", "_used_tokens")
 
-    def __init__(self, stage: RateLimit, plan: TokenPlan, reserved_tokens: int) -> None:
+    def __init__(self, stage: RateLimit, plan: TokenPlan, reserved_tokens: int, tell: Tell) -> None:
         self._stage = stage
         self._plan = plan
         self._reserved_tokens = reserved_tokens
+        self._tell = tell
         self._used_tokens = 0
 
     def settle(self, usage: Usage) -> None:
         self._used_tokens = usage.total_tokens
+
+    def grow(self, tokens: int) -> None:
+        bucket = self._plan.tokens
+        if bucket is None:
+            return
+        more = min(tokens, bucket.policies[0].quota - self._reserved_tokens)
+        if more > 0:
+            self._stage.take_more(bucket, more, self._tell)
+            self._reserved_tokens += more
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -191,6 +208,12 @@ class RateLimit:
         if plan.tokens is not None and unused_tokens:
             self._buckets.give(plan.tokens.key, plan.tokens.limits, self._clock(), unused_tokens)
 
+    def take_more(self, bucket: BucketPlan, amount: int, tell: Tell) -> None:
+        """Take for a request that turned out larger. Raises RateLimited."""
+        taken = self._buckets.take(bucket.key, bucket.limits, self._clock(), amount)
+        tell(bucket.states(taken.left()))
+        _check(bucket, taken)
+
     def _take_of_token(self, call: LimitedCall, plan: TokenPlan, endpoint: Endpoint, request: ChatRequest) -> Quota:
         reserved = self._estimate(plan, endpoint, request)
         of_endpoint, now = self._endpoint_plan(endpoint), self._clock()
@@ -210,7 +233,7 @@ class RateLimit:
                 undo.callback(self._buckets.give, bucket.key, bucket.limits, now, amount)
             undo.pop_all()
         call.show_limits(list(states.values()))
-        return Loan(self, plan, reserved)
+        return Loan(self, plan, reserved, partial(_tell, call, states))
 
     def _estimate(self, plan: TokenPlan, endpoint: Endpoint, request: ChatRequest) -> int:
         if plan.tokens is None:
@@ -231,6 +254,11 @@ class RateLimit:
         if plan is None or plan.limits != limits:
             plan = self._token_plans[token_id] = TokenPlan.of(token_id, limits)
         return plan
+
+
+def _tell(call: LimitedCall, states: dict[LimitPolicy, LimitState], changed: Sequence[LimitState]) -> None:
+    states |= {state.policy: state for state in changed}
+    call.show_limits(list(states.values()))
 
 
 def _check(plan: BucketPlan, taken: Taken) -> None:

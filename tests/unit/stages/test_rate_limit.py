@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
+from attrs import evolve
 
 from pg_trio.domain.chat import ChatRequest, Message, Usage
 from pg_trio.domain.limits import LimitPolicy, LimitState
@@ -275,3 +276,40 @@ def test_refused_token_is_told_all_its_limits() -> None:
     assert [("token_concurrent", 0), ("token_minute", None), ("token_tokens", None), ("minute", None)] == [
         (state.policy.name, state.remaining) for state in client.states
     ]
+
+
+def test_history_is_reserved_too() -> None:
+    stage, client = make_stage(), Client()
+    limited = token(None, 2_000, None)
+
+    with stage.take(client, limited, UNLIMITED, REQUEST) as quota:
+        quota.grow(500)
+        # 100 and 1,000, and 500 of 2,000: none is left for as much again.
+        with pytest.raises(RateLimited) as refused, stage.take(CLIENT, limited, UNLIMITED, REQUEST):
+            pass
+        assert "token_tokens" == refused.value.scope
+        assert [400] == [state.remaining for state in client.states]
+
+    with stage.take(client, limited, UNLIMITED, REQUEST):
+        assert [900] == [state.remaining for state in client.states]
+
+
+def test_history_that_does_not_fit_is_refused() -> None:
+    stage, client = make_stage(), Client()
+    limited = token(None, 2_000, 1)
+
+    with stage.take(client, limited, UNLIMITED, REQUEST) as quota:
+        quota.settle(Usage(1_000, 500))
+    with pytest.raises(RateLimited), stage.take(client, limited, UNLIMITED, REQUEST):
+        pass
+    small = ChatRequest(messages=(Message("user", "x"),), body={})
+    with (
+        pytest.raises(RateLimited) as refused,
+        stage.take(client, limited, evolve(UNLIMITED, max_output_tokens=99), small) as quota,
+    ):
+        quota.grow(100_000)
+
+    # The bucket has 500, and a whole one is wanted.
+    assert ("token_tokens", 45) == (refused.value.scope, refused.value.retry_after_s)
+    with stage.take(client, limited, evolve(UNLIMITED, max_output_tokens=499), small):
+        pass
