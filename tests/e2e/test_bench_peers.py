@@ -163,6 +163,7 @@ def test_streams_come_through_the_floor(tmp_path: Path) -> None:
             in_turn = stream_load.run(StreamLoad(Target(port), load, duration_s=0.2))
 
     assert (3, 150) == (together.streams, together.tokens)
+    assert (3, 0) == (in_turn.unmeasured, together.unmeasured)
     assert in_turn.streams > 3
     assert in_turn.tokens == 50 * in_turn.streams
 

@@ -69,5 +69,5 @@ FULL = Plan(
 )
 # Seven peers, two rounds, about six seconds each, plus their starts: under two minutes.
 QUICK = Plan(
-    rounds=2, warm_s=1, throughput_s=2, single_s=1, paced_s=0.6, rates=(40, 500), streams=StreamPlan(1.0, 0.5, 0.8)
+    rounds=2, warm_s=1, throughput_s=2, single_s=1, paced_s=0.6, rates=(40, 500), streams=StreamPlan(0.5, 0.4, 0.4)
 )

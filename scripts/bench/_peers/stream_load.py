@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 
 from scripts.bench._peers.paced import find_percentile
 from scripts.bench._peers.target import Target
@@ -22,7 +22,10 @@ STALL_MS = 100.0
 
 @frozen(slots=True)
 class StreamLoad:
-    """`duration_s`: so long, connections ask for one stream after the other; without it, once and all together."""
+    """`duration_s`: so long, connections ask for one stream after the other; without it, once and all together.
+
+    The first of each connection is not measured then: not all of the others are under way yet.
+    """
 
     target: Target
     load: Load
@@ -31,7 +34,7 @@ class StreamLoad:
 
 @frozen(slots=True)
 class StreamResult:
-    """Every token of every stream came, once and in order: else there is no result.
+    """Every token of every stream came, once and in order: else there is no result. `unmeasured`: read besides.
 
     `reads`: how many pieces it all came in. `first`: from the request's sending to the first token's coming. `lag`:
     from a token's leaving the source to its coming. `steady`: streams without `STALL_MS` between two tokens.
@@ -47,6 +50,7 @@ class StreamResult:
     lag_p99_us: float
     steady: int
     longest_gap_ms: float
+    unmeasured: int = 0
 
     @property
     def per_s(self) -> float:
@@ -92,7 +96,10 @@ def run(load: StreamLoad) -> StreamResult:
     for read in reads:
         if len(read.tokens()) != load.load.tokens:
             raise ValueError(f"stream {read.number}: {len(read.tokens())} tokens of {load.load.tokens} came")
-    return summarise_reads(reads)
+    if load.duration_s is None:
+        return summarise_reads(reads)
+    measured = [read for read in reads if read.number >= load.load.streams]
+    return evolve(summarise_reads(measured), unmeasured=len(reads) - len(measured))
 
 
 def main() -> int:

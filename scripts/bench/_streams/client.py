@@ -159,15 +159,15 @@ def read_streams(asked: Asked, load: Load, at_half: Callable[[], None] = lambda:
 
 
 def read_in_turn(asked: Asked, load: Load, duration_s: float) -> list[Read]:
-    """What `load.streams` connections read in this time, each asking for its next stream when its last is over.
+    """What `load.streams` connections read, each asking for its next stream when its last is over.
 
-    They begin evenly spread over one stream's length, so that a stream begins among others that are under way, and a
-    little more, so that their tokens are spread as well; every stream that was begun is read to its end.
-
-    Raises: TimeoutError, ConnectionError.
+    Their first streams begin evenly spread over one stream's length, and a little more, so that their tokens are spread
+    as well. For `duration_s` from then on, streams begin among as many others that are under way; every stream that was
+    begun is read to its end. Raises: TimeoutError, ConnectionError.
     """
-    began_at = time.monotonic()
     apart_s = (load.tokens + 1) * load.pace_us / 1e6 / load.streams
+    began_at = time.monotonic()
+    end_at = began_at + apart_s * load.streams + duration_s
     with _Reader(asked, load) as reader:
         waiting = deque(reader.connect() for _ in range(load.streams))
         due_at = began_at
@@ -178,9 +178,9 @@ def read_in_turn(asked: Asked, load: Load, duration_s: float) -> list[Read]:
                 due_at += apart_s
             over = reader.collect(max(0.0, due_at - now) if waiting else 0.05)
             for read in over:
-                if now < began_at + duration_s:
+                if now < end_at:
                     reader.ask(read.socket)
-            if now > began_at + duration_s + _LIMIT_S:
+            if now > end_at + _LIMIT_S:
                 raise TimeoutError(f"{len(reader.running)} streams are not over {_LIMIT_S:g} s after the last began")
         return reader.finished
 
