@@ -43,7 +43,9 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         prog="scripts/bench/peers",
         description="Compare the gateway with its peers: the same load, the same upstream, one core each.",
     )
-    parser.add_argument("--quick", action="store_true", help="two short rounds: under four minutes once installed")
+    parser.add_argument(
+        "--quick", action="store_true", help="two short rounds, one for streams: three minutes once installed"
+    )
     parser.add_argument("--rounds", type=int, metavar="N", help=f"rounds (default {FULL.rounds}, quick {QUICK.rounds})")
     parser.add_argument(
         "--only", nargs="+", metavar="NAME", choices=_NAMES, help=f"of {', '.join(_NAMES)}; {BASELINE} always runs"
@@ -64,7 +66,8 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 def run(options: argparse.Namespace) -> int:
     """Measure and report; the exit status: 0, or 1 if not even one peer besides the upstream could be measured."""
     plan = QUICK if options.quick else FULL
-    plan = evolve(plan, rounds=options.rounds or plan.rounds)
+    if options.rounds:
+        plan = evolve(plan, rounds=options.rounds, streams=evolve(plan.streams, rounds=options.rounds))
     check_tools()
     cores = choose_cores()
     cache = options.cache.resolve()
@@ -121,10 +124,11 @@ def visit_peers(bench: Bench, peers: Sequence[Peer], findings: Findings, tables:
     failed, no_streams = dict(findings.left_out), dict[str, str]()
     with open_stream_bench(bench) as stream_bench:
         for number in range(1, bench.plan.rounds + 1):
+            streaming = "streams" in tables and number <= bench.plan.streams.rounds
             for peer in peers:
                 if "requests" in tables and (visit := visit_once(bench.visit, peer, number, failed)):
                     visits.append(visit)
-                if "streams" in tables and (streamed := visit_once(stream_bench.visit, peer, number, no_streams)):
+                if streaming and (streamed := visit_once(stream_bench.visit, peer, number, no_streams)):
                     streams.append(streamed)
     return evolve(findings, visits=tuple(visits), left_out=failed, streams=tuple(streams), no_streams=no_streams)
 

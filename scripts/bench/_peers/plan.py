@@ -19,13 +19,14 @@ QUESTION = (
 
 _WARM = Load(streams=16, tokens=100, pace_us=0)
 _LONE = Load(streams=1, tokens=4, pace_us=0)
-_AMONG = Load(streams=32, tokens=16, pace_us=50_000)
+# So slow that everybody keeps up: LiteLLM can begin some sixty a second and relay a thousand tokens.
+_AMONG = Load(streams=32, tokens=8, pace_us=150_000)
 _PACED = Load(streams=64, tokens=64, pace_us=20_000)
 
 
 @frozen(slots=True)
 class StreamPlan:
-    """What every peer streams in each round, one load after the other.
+    """What every peer streams in each of the first `rounds`, one load after the other.
 
     flood: so many streams of numbered tokens as fast as they are taken, as many tokens as last about `flood_s`.
     lone:  one connection, one stream after the other: the first token's delay, when nothing else is under way.
@@ -33,6 +34,7 @@ class StreamPlan:
     paced: all begin together, a token every 20 ms each, as from a model: none of them may stand still.
     """
 
+    rounds: int
     flood_s: float
     lone_s: float
     among_s: float
@@ -65,9 +67,9 @@ FULL = Plan(
     single_s=4,
     paced_s=5.0,
     rates=(40, 250, 1000),
-    streams=StreamPlan(4.0, 4.0, 4.0),
+    streams=StreamPlan(3, 4.0, 4.0, 4.0),
 )
-# Seven peers, two rounds, about six seconds each, plus their starts: under two minutes.
+# Seven peers, two rounds, about six seconds each, plus their starts: under two minutes. Streams: one round, one minute.
 QUICK = Plan(
-    rounds=2, warm_s=1, throughput_s=2, single_s=1, paced_s=0.6, rates=(40, 500), streams=StreamPlan(0.5, 0.4, 0.4)
+    rounds=2, warm_s=1, throughput_s=2, single_s=1, paced_s=0.6, rates=(40, 500), streams=StreamPlan(1, 1.0, 0.5, 0.8)
 )

@@ -36,8 +36,15 @@ def format_report(findings: Findings) -> str:
     facts = ", ".join(f"{name} {value}" for name, value in findings.machine.items())
     sections = [
         *(_format_requests(findings) if findings.visits else ()),
-        *(format_streams(findings.streams, findings.no_streams, findings.plan.streams) if findings.streams else ()),
-        [f"Rounds: {findings.plan.rounds}, interleaved; medians.", f"Machine: {facts}"],
+        *(
+            format_streams(findings.streams, findings.no_streams, findings.plan.streams)
+            if findings.streams or findings.no_streams
+            else ()
+        ),
+        [
+            f"Rounds: {findings.plan.rounds} (streams: {findings.plan.streams.rounds}), interleaved; medians.",
+            f"Machine: {facts}",
+        ],
         ["Switched on:", *_tell_switched_on(findings)],
     ]
     return "\n\n".join("\n".join(lines) for lines in sections if lines)

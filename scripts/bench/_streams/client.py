@@ -162,8 +162,8 @@ def read_in_turn(asked: Asked, load: Load, duration_s: float) -> list[Read]:
     """What `load.streams` connections read, each asking for its next stream when its last is over.
 
     Their first streams begin evenly spread over one stream's length, and a little more, so that their tokens are spread
-    as well. For `duration_s` from then on, streams begin among as many others that are under way; every stream that was
-    begun is read to its end. Raises: TimeoutError, ConnectionError.
+    as well. For `duration_s` from then on, streams begin among as many others that are under way, at least one on every
+    connection; every stream that was begun is read to its end. Raises: TimeoutError, ConnectionError.
     """
     apart_s = (load.tokens + 1) * load.pace_us / 1e6 / load.streams
     began_at = time.monotonic()
@@ -178,7 +178,7 @@ def read_in_turn(asked: Asked, load: Load, duration_s: float) -> list[Read]:
                 due_at += apart_s
             over = reader.collect(max(0.0, due_at - now) if waiting else 0.05)
             for read in over:
-                if now < end_at:
+                if now < end_at or read.number < load.streams:
                     reader.ask(read.socket)
             if now > end_at + _LIMIT_S:
                 raise TimeoutError(f"{len(reader.running)} streams are not over {_LIMIT_S:g} s after the last began")
