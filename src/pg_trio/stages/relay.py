@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 # 10 s: below the idle limits of common proxies and load balancers (AWS: 60 s, Heroku: 55 s, mobile networks: 30 s).
 KEEP_ALIVE_S = 10.0
-# What a stream's end may take where its deadline has passed, of which the client is to be told.
+# What writes may take where the deadline has passed, of which the client is to be told.
 LAST_WRITE_S = 1.0
 
 
@@ -171,6 +171,8 @@ class Relay:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, nursery.cancel_scope)
             results.append(await work())
+            # Whatever was written is with the client.
+            self._is_reading = True
             nursery.cancel_scope.cancel(reason="the stream is over")
         cut_by = self._find_cut()
         return results[0] if cut_by is None else cut_by
@@ -230,7 +232,7 @@ class Relay:
         if joined is not None:
             self._is_reading = False
             await client.send_events([joined])
-        while not source.is_over:
+        while not source.is_over and self._cut_by is None:
             self._is_reading = True
             events = await source.receive_events()
             self._is_reading = False
@@ -271,6 +273,9 @@ class Relay:
             now = trio.current_time()
             if now >= self.ends_at:
                 self._cut_by = DeadlineExceeded(self.limit_ms)
+                if not self._is_reading:
+                    # Half a write could be followed by nothing: it may end, so that the client can be told.
+                    await trio.sleep_until(self.ends_at + LAST_WRITE_S)
             elif now >= self._lived_at + self.idle_s and not self._is_reading:
                 # The provider is not to be blamed for the client's time: the clock starts anew when the write is done.
                 self._held_up, self._lived_at = True, now
@@ -287,7 +292,7 @@ class Relay:
     async def _comment(self) -> None:
         # The reading task may get tokens meanwhile: it waits until the comment is out, so that writes do not mix.
         self._comment_sent = trio.Event()
-        with trio.move_on_at(self.ends_at) as limit:
+        with trio.move_on_at(self.ends_at + LAST_WRITE_S) as limit:
             await self.client.send_keep_alive()
         if limit.cancelled_caught:
             # Half a comment may be out: nothing is to follow it, and the clock that has run out ends the stream.

@@ -313,6 +313,18 @@ async def test_deadline_is_told_when_it_has_passed(autojump_clock: MockClock) ->
     assert (5.5, "fail ") == (at, said[:5])
 
 
+async def test_deadline_in_the_middle_of_a_write_is_told(autojump_clock: MockClock) -> None:
+    # The second write takes from 4.8 to 5.2.
+    source = FakeSource([[OPENED, text("a")], 4.4, [text("b")], 0.1, [text("c")]])
+    client = FakeClient(write_s=0.4)
+    running = relay(source, client, ends_in_s=5)
+
+    await running.run()
+
+    assert [(0.4, "a"), (5.2, "b"), (5.6, "fail Deadline exceeded: no answer within 5000 ms.")] == client.taken
+    assert "cancelled: deadline" == running.outcome
+
+
 async def test_comment_never_mixes_with_a_token(autojump_clock: MockClock) -> None:
     # The comment's write takes from 10 to 12; tokens come at 11 and wait for it.
     source = FakeSource([[OPENED, text("a")], 11.0, [text("b"), Finished("stop")]])
