@@ -17,7 +17,7 @@ from pg_trio.domain.call import Answer, Call
 from pg_trio.domain.chat import ChatRequest, Prompt, Reply, Usage, count_characters, estimate_tokens
 from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.domain.value import value
-from pg_trio.errors import SessionsNotEnabled
+from pg_trio.errors import DeadlineExceeded, SessionsNotEnabled
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate, find_endpoint
@@ -27,6 +27,7 @@ from pg_trio.stages.guardrails.stage import Guardrails
 from pg_trio.stages.log import Log, LogEntry
 from pg_trio.stages.prompt import apply_prompt
 from pg_trio.stages.provider_call import ProviderCall
+from pg_trio.stages.provider_call.rescue import CarriedStream
 from pg_trio.stages.rate_limit import Quota, RateLimit
 from pg_trio.stages.read_request import check_content_type, read_chat_request
 from pg_trio.stages.relay import Relay
@@ -197,7 +198,7 @@ class Pipeline:
             raise
         try:
             entry.begin("stream")
-            ends_at, limit_ms = asked.deadline.hand_over()
+            ends_at, limit_ms = self._hand_over(asked, carried)
             candidate = carried.candidate
             relay = Relay(
                 source=carried.now,
@@ -224,6 +225,15 @@ class Pipeline:
             entry.failure = relay.failure
         finally:
             await carried.aclose()
+
+    def _hand_over(self, asked: Asked, carried: CarriedStream) -> tuple[float, int]:
+        try:
+            return asked.deadline.hand_over()
+        except DeadlineExceeded:
+            carried.note_end("cancelled: deadline")
+            asked.entry.attempts.lost += 1
+            asked.settle_lost()
+            raise
 
     def _reserve(self, endpoint: Endpoint, request: ChatRequest, entry: LogEntry) -> Reservation:
         entry.begin("budget")

@@ -29,6 +29,11 @@ class Deadline:
         """Trio's clock at which the block ends."""
         return self._scope.deadline
 
+    @property
+    def has_come(self) -> bool:
+        """Whether the time has come: then the block's next wait is cancelled, wherever the deadline is moved."""
+        return self._scope.cancel_called
+
     def move(self, at: float) -> None:
         """Let the block end at `at` instead."""
         # Setting it costs 3 µs, whether or not it is another time.

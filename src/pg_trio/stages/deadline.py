@@ -68,8 +68,11 @@ class RequestDeadline:
         """Whoever relays the stream holds the deadline from here on: its time (Trio's clock) and its milliseconds.
 
         After the first byte the client is told of it in the stream, which a cancelled block could not do.
+        Raises DeadlineExceeded where it is too late for that: the time came while the first token did.
         """
         assert self._limit_ms is not None
+        if self._deadline.has_come:
+            raise DeadlineExceeded(self._limit_ms)
         ends_at = self._deadline.at
         self._deadline.move(math.inf)
         return ends_at, self._limit_ms

@@ -232,9 +232,12 @@ class Relay:
         if joined is not None:
             self._is_reading = False
             await client.send_events([joined])
-        while not source.is_over and self._cut_by is None:
+        while not (source.is_over or self._is_cut()):
             self._is_reading = True
             events = await source.receive_events()
+            if self._cut_by is not None:
+                # In the moment that these came: their write would be cut.
+                break
             self._is_reading = False
             if self._comment_sent is not None:
                 await self._comment_sent.wait()
@@ -252,6 +255,9 @@ class Relay:
                 self._held_up = False
                 self._sent_at = self._lived_at = trio.current_time()
         return last.failure if isinstance(last, Broken) else None
+
+    def _is_cut(self) -> bool:
+        return self._cut_by is not None
 
     async def _keep(self, keep: Callable[[Reply, Usage], Awaitable[None]]) -> GatewayError | None:
         """Why the answer could not be kept; None if it is."""

@@ -196,3 +196,15 @@ def test_two_timeouts_are_no_limit() -> None:
 
 def test_good_timeout_is_read() -> None:
     assert 250 == parse_timeout_ms([" 250 "])
+
+
+async def test_deadline_that_has_come_is_not_handed_over(mock_clock: MockClock) -> None:
+    async def hand_over(deadline: RequestDeadline) -> None:
+        deadline.note_body()
+        deadline.start(endpoint(300))
+        mock_clock.jump(0.3)  # the first token and the deadline come in one pass of the loop
+        deadline.hand_over()
+        pytest.fail("a stream begins that the next wait would cut without a word")
+
+    with pytest.raises(DeadlineExceeded), RequestDeadline(head(), body_timeout_ms=500) as deadline:
+        await hand_over(deadline)

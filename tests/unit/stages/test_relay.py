@@ -325,6 +325,23 @@ async def test_deadline_in_the_middle_of_a_write_is_told(autojump_clock: MockClo
     assert "cancelled: deadline" == running.outcome
 
 
+async def test_tokens_that_come_with_the_deadline_do_not_hide_it(autojump_clock: MockClock) -> None:
+    client = FakeClient(write_s=0.1)
+
+    class Punctual(FakeSource):
+        async def receive_events(self) -> Sequence[Event]:
+            if not self.script:
+                # The cut is decided while these are on their way.
+                with trio.CancelScope(shield=True):
+                    await trio.sleep_until(START + 5.1)
+                return [text("late")]
+            return await FakeSource.receive_events(self)
+
+    await relay(Punctual([[OPENED, text("a")]]), client, ends_in_s=5).run()
+
+    assert [(0.1, "a"), (5.2, "fail Deadline exceeded: no answer within 5000 ms.")] == client.taken
+
+
 async def test_comment_never_mixes_with_a_token(autojump_clock: MockClock) -> None:
     # The comment's write takes from 10 to 12; tokens come at 11 and wait for it.
     source = FakeSource([[OPENED, text("a")], 11.0, [text("b"), Finished("stop")]])
