@@ -29,7 +29,14 @@ from attrs import define, field, frozen
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.session import StoredSession, Turn
 from pg_trio.errors import StoreError
-from pg_trio.store.database import BUSY_LIMIT_S, SerialConnection, explained, take_turns, write_in_turn
+from pg_trio.store.database import (
+    BUSY_LIMIT_S,
+    SerialConnection,
+    check_is_there,
+    explained,
+    take_turns,
+    write_in_turn,
+)
 from pg_trio.store.outage import Outage
 from pg_trio.store.session_file import (
     BATCH_TURNS,
@@ -81,6 +88,7 @@ class SessionStore:
         self, settings: GatewaySettings, keep_s: Mapping[UUID, float], connections: _Connections, busy_limit_s: float
     ) -> None:
         self._path = settings.data_dir / FILE_NAME
+        self._file = self._path.stat()
         self._reader = connections.reader
         self._writer = connections.writer
         self._busy_limit_s = busy_limit_s
@@ -193,8 +201,12 @@ class SessionStore:
         return result
 
     async def _write(self, work: Callable[[sqlite3.Connection], T], *, abandon_on_cancel: bool = False) -> T:
-        in_turn = partial(write_in_turn, work, self._busy_limit_s)
-        return await self._writer.run(in_turn, abandon_on_cancel=abandon_on_cancel)
+        return await self._writer.run(partial(self._write_here, work), abandon_on_cancel=abandon_on_cancel)
+
+    def _write_here(self, work: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection) -> T:
+        """Write, unless nobody would find it again: a file that was deleted takes everything, until it is closed."""
+        check_is_there(self._path, self._file)
+        return write_in_turn(work, self._busy_limit_s, connection)
 
     async def _write_batch(self) -> None:
         batch = list(islice(self._waiting, BATCH_TURNS))

@@ -69,6 +69,9 @@ class GatewayRoutes:
             answer = await self.gateway.answer(call)
             return None if answer is None else render_answer(answer, call.limits)
         except GatewayError as error:
+            if call.has_started:
+                # A bug: what fails after the first byte is an event of the stream. No second answer may follow it.
+                raise
             return render_error(error, request_id, call.limits, call.tries)
         except ClientLeft:
             return None

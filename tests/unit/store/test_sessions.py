@@ -425,3 +425,14 @@ async def test_rows_read_well_in_a_shell(store: SessionStore, settings: GatewayS
     assert [(1, 0, "Hi"), (1, 1, "You said: Hi"), (2, 0, "Ho"), (2, 1, "You said: Ho")] == [
         (session, position, json.loads(body)["content"]) for session, position, body in rows
     ]
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+async def test_deleted_file_takes_no_turn(store: SessionStore, settings: GatewaySettings, is_replaced: bool) -> None:
+    await store.append(make_turn(is_first=True))
+    (settings.data_dir / "sessions.db").unlink()
+    if is_replaced:
+        (settings.data_dir / "sessions.db").touch()
+
+    with pytest.raises(StoreError, match="was deleted or replaced under the running gateway"):
+        await store.append(make_turn("Again"))
