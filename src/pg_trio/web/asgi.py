@@ -54,7 +54,8 @@ class GatewayRoutes:
         if extension is not None and extension["cancels_on_disconnect"]:
             answer = await self._answer(call)
             if answer is not None:
-                await extension["send_whole"](answer.status, answer.fields, answer.body)
+                status, fields, body = answer.status, answer.fields, answer.body
+                await send({"type": "pg_trio.answer", "status": status, "fields": fields, "body": body})
             return
         answer = await self._answer_while_connected(call)
         if answer is not None:

@@ -27,7 +27,9 @@ class Exchange:
     `answered` once the whole answer is with the kernel. `extension` is what the application finds in its scope under
     `pg_trio`:
 
-    - `cancels_on_disconnect`: True; no need to watch `receive`. Then there is `send_whole` too, the method.
+    - `cancels_on_disconnect`: True; no need to watch `receive`. Then `send` takes a message of our own too, for a whole
+      answer: `pg_trio.answer` with `status`, `fields` (header lines that need no check: our own application wrote them)
+      and `body`. Not a method to be found here: it would refer back, and make garbage of every request.
     - `head_at`: Trio's time when the head was read.
     - `refused`: (status, text), there once the body proved malformed; the lane gives that answer itself, and `receive`
       says `http.disconnect`.
@@ -61,7 +63,6 @@ class Exchange:
         self.answered = False
         self.extension: Extension = {
             "cancels_on_disconnect": True,
-            "send_whole": self.send_whole,
             "head_at": trio.current_time(),
         }
         self.response = Response(head.method, head.version)
@@ -111,13 +112,14 @@ class Exchange:
         kind = message["type"]
         if kind == "http.response.body":
             await self._send_part(message.get("body", b""), message.get("more_body", False))
+        elif kind == "pg_trio.answer":
+            await self._send_whole(message["status"], message["fields"], message["body"])
         elif kind == "http.response.start":
             self.response.start(message)
         else:
             raise ResponseMisuse(f"unknown message {kind!r}")
 
-    async def send_whole(self, status: int, fields: bytes, body: bytes) -> None:
-        """Send a whole answer. `fields` are header lines that need no check: our own application wrote them."""
+    async def _send_whole(self, status: int, fields: bytes, body: bytes) -> None:
         data = self.response.whole(status, fields, body, keep_alive=self._keeps_alive())
         await self._connection.write(data)
         self.answered = True
