@@ -59,8 +59,7 @@ class Asked:
     def settle_lost(self) -> None:
         """Nobody answered: count what those may charge who were asked."""
         if self.entry.attempts.lost:
-            self.reservation.settle(Usage(self._count_lost(), 0, estimated=True))
-            self.quota.settle(Usage(self._count_lost(), 0, estimated=True))
+            self.settle(Usage(0, 0, estimated=True))
             self.entry.cost_nano_usd = self.reservation.spent_nano_usd
 
     def _count_lost(self) -> int:

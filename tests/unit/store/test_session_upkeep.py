@@ -103,12 +103,18 @@ async def test_purge_is_bounded(store: SessionStore, settings: GatewaySettings) 
     assert (0, 0) == (count(settings, "sessions"), count(settings, "messages"))
 
 
-async def test_purge_of_nothing_writes_nothing(store: SessionStore, settings: GatewaySettings) -> None:
+async def test_purge_of_nothing_writes_nothing(
+    store: SessionStore, settings: GatewaySettings, caplog: pytest.LogCaptureFixture
+) -> None:
     await store.append(first_turn())
     with connect(settings) as holder:
         holder.execute("BEGIN IMMEDIATE")
 
         await at_time(store, 1_050.0).purge()
+
+    # A write would have found the file locked.
+    assert [] == caplog.records
+    assert 1 == count(settings, "sessions")
 
 
 async def test_purged_space_goes_back_to_the_disk(
