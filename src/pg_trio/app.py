@@ -9,6 +9,7 @@ before the server is told that shutdown is complete. Under stock Hypercorn:
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from typing import cast
 
@@ -47,12 +48,10 @@ class GatewayLifespan:
         self._settings = settings
         self._routes = routes
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one ASGI scope."""
-        if scope["type"] == "lifespan":
-            await self._live(scope, receive, send)
-        else:
-            await self._routes(scope, receive, send)
+        serve = self._live if scope["type"] == "lifespan" else self._routes
+        return serve(scope, receive, send)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The server's lifespan: what it is told last, that shutdown is complete, is true when it is told."""

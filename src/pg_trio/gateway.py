@@ -23,6 +23,7 @@ from pg_trio.domain.upstream import Transport
 from pg_trio.errors import ConfigError, Overloaded
 from pg_trio.pipeline import Pipeline
 from pg_trio.providers import adapter_for
+from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.racing.latency import LatencyBoard
 from pg_trio.shared_memory.breaker_board import SharedBreakers
@@ -64,9 +65,13 @@ class RunningGateway:
     tokens: TokenStore
     disabled_providers: frozenset[str]
 
-    async def answer(self, call: Call) -> Answer | None:
+    def answer(self, call: Call, lasting: LastingScope | None = None) -> Awaitable[Answer | None]:
         """See Pipeline.answer."""
-        return await self.pipeline.answer(call)
+        return self.pipeline.answer(call, lasting)
+
+    def make_lasting_scope(self) -> LastingScope:
+        """For a client's connection, whose task answers its calls one after the other."""
+        return LastingScope()
 
     async def find_caller(self, authorization: Sequence[str], project: str, scope: str, at: float) -> Caller:
         """See Authenticate.find_caller."""

@@ -13,11 +13,12 @@ from __future__ import annotations
 from attrs import evolve, frozen
 
 from pg_trio.config.settings import GatewaySettings
-from pg_trio.domain.call import Answer, Call
+from pg_trio.domain.call import Answer, Call, RequestHead
 from pg_trio.domain.chat import ChatRequest, Prompt, Reply, Usage, count_characters, estimate_tokens
 from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.domain.value import value
 from pg_trio.errors import DeadlineExceeded, SessionsNotEnabled
+from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate, find_endpoint
@@ -86,9 +87,10 @@ class Pipeline:
     log: Log
     sessions: Sessions | None = None
 
-    async def answer(self, call: Call) -> Answer | None:
+    async def answer(self, call: Call, lasting: LastingScope | None = None) -> Answer | None:
         """The answer to a call, or None where it was streamed to the client already.
 
+        `lasting` is for a task that answers many calls, one after the other: see LastingScope.
         Raises GatewayError for every deliberate failure before the first byte; the row is written either way.
         """
         head = call.head
@@ -98,13 +100,16 @@ class Pipeline:
         with (
             self.admission,
             self.log.open(call) as entry,
-            RequestDeadline(head, self.settings.body_timeout_ms) as deadline,
+            RequestDeadline(head, self.settings.body_timeout_ms, lasting) as deadline,
         ):
             entry.begin("auth")
-            caller = await self.authenticate.find_caller(head.authorization, head.project, "chat", head.at)
-            entry.caller = caller
-            if head.slug is not None:
+            entry.caller = caller = await self._find_caller(head, deadline)
+            if head.slug is None:
+                deadline.begin()
+            else:
                 entry.endpoint = endpoint = find_endpoint(caller, head.slug)
+                if call.has_body:
+                    deadline.note_body()
                 deadline.start(endpoint)
 
             entry.begin("read")
@@ -233,6 +238,14 @@ class Pipeline:
             asked.entry.attempts.lost += 1
             asked.settle_lost()
             raise
+
+    async def _find_caller(self, head: RequestHead, deadline: RequestDeadline) -> Caller:
+        asked = head.authorization, head.project, "chat", head.at
+        caller = self.authenticate.recall_caller(*asked)
+        if caller is None:
+            deadline.begin()
+            caller = await self.authenticate.find_caller(*asked)
+        return caller
 
     def _reserve(self, endpoint: Endpoint, request: ChatRequest, entry: LogEntry) -> Reservation:
         entry.begin("budget")

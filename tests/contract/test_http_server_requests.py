@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from pg_trio.server.http1.types import Message, Receive, Scope, Send
 from tests.support.http_servers import (
@@ -240,6 +241,86 @@ async def test_scope_promises_cancellation() -> None:
     extension = app.scopes[0]["extensions"]["pg_trio"]
     assert extension["cancels_on_disconnect"] is True
     assert before <= extension["head_at"] <= after
+
+
+async def test_like_heads_are_told() -> None:
+    app = ProbeApp(echo)
+    same, other = request("/a", method="POST", body=b"one"), request("/b", method="POST", body=b"one")
+
+    async with serving("lane", app) as port, connected(port) as client:
+        for data in (same, request("/a", method="POST", body=b"eleven"), other, same):
+            await client.send(data)
+            await client.read_answer()
+
+    alike = [scope["extensions"]["pg_trio"]["alike"] for scope in app.scopes]
+    assert alike[0] is alike[1]
+    assert len({id(one) for one in alike[1:]}) == 3
+    assert [b"3", b"6", b"3", b"3"] == [dict(scope["headers"])[b"content-length"] for scope in app.scopes]
+
+
+async def test_changed_headers_are_no_other_request_s() -> None:
+    async def change(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["headers"].append((b"x-added", b"by a middleware"))
+        await answer(send, b"done")
+
+    app = ProbeApp(change)
+    async with serving("lane", app) as port, connected(port) as client:
+        for _ in range(2):
+            await client.send(request())
+            await client.read_answer()
+
+    assert [1, 1] == [[name for name, _ in scope["headers"]].count(b"x-added") for scope in app.scopes]
+
+
+async def test_body_that_is_here_is_told() -> None:
+    app = ProbeApp(echo)
+
+    async with serving("lane", app) as port, connected(port) as client:
+        await client.send(request(method="POST", body=b"whole"))
+        whole = await client.read_answer()
+        head, body = request(method="POST", body=b"in parts").split(b"\r\n\r\n")
+        await client.send(head + b"\r\n\r\n" + body[:2])
+        while len(app.scopes) < 2:
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        await client.send(body[2:])
+        parts = await client.read_answer()
+
+    assert (b"whole", b"in parts") == (whole.body, parts.body)
+    assert [b"whole", None] == [scope["extensions"]["pg_trio"].get("body") for scope in app.scopes]
+
+
+async def test_what_is_kept_lasts_as_long_as_the_connection() -> None:
+    closed = trio.Event()
+    closed_in: list[trio.lowlevel.Task] = []
+    served_in: list[trio.lowlevel.Task] = []
+
+    def close() -> None:
+        closed_in.append(trio.lowlevel.current_task())
+        closed.set()
+
+    async def count(scope: Scope, receive: Receive, send: Send) -> None:
+        kept = scope["extensions"]["pg_trio"]["kept"]
+        if kept.value is None:
+            kept.value = 0
+            kept.stack.callback(close)
+        kept.value += 1
+        served_in.append(trio.lowlevel.current_task())
+        await answer(send, b"%d" % kept.value)
+
+    async with serving("lane", ProbeApp(count)) as port:
+        async with connected(port) as client:
+            replies = []
+            for _ in range(3):
+                await client.send(request())
+                replies.append((await client.read_answer()).body)
+            assert not closed.is_set()
+        with trio.fail_after(5):
+            await closed.wait()
+        another = await ask(port, request())
+
+    assert [b"1", b"2", b"3"] == replies
+    assert b"1" == another.body
+    assert closed_in[0] is served_in[0]
 
 
 async def test_absolute_target_of_own_host() -> None:

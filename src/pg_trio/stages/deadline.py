@@ -20,7 +20,7 @@ from types import TracebackType
 from pg_trio.domain.call import RequestHead
 from pg_trio.domain.project import Endpoint
 from pg_trio.errors import BadRequest, BodyTooSlow, DeadlineExceeded
-from pg_trio.racing.deadline import Deadline, DeadlinePassed
+from pg_trio.racing.deadline import Deadline, DeadlinePassed, LastingScope
 
 # 24 hours: longer than any deadline that can be configured; ten digits and more are no milliseconds anybody means.
 TIMEOUT_DIGITS = 8
@@ -33,7 +33,8 @@ class RequestDeadline:
 
     __slots__ = ("_body_ms", "_client_ms", "_deadline", "_head", "_limit_ms", "_read_ms")
 
-    def __init__(self, head: RequestHead, body_timeout_ms: int) -> None:
+    def __init__(self, head: RequestHead, body_timeout_ms: int, lasting: LastingScope | None = None) -> None:
+        """`lasting` is the task's own scope for the deadlines of its requests, where it has one."""
         self._head = head
         # A value that is no limit is the caller's mistake, but not before we know who calls: `start` says it.
         self._client_ms = self._limit_ms = parse_timeout_ms(head.timeout_ms)
@@ -41,7 +42,13 @@ class RequestDeadline:
         if head.read_timeout and not head.timeout_ms:
             self._limit_ms = self._read_ms = parse_read_timeout_ms(head.read_timeout)
         self._body_ms: int | None = body_timeout_ms
-        self._deadline = Deadline(head.head_at + min(self._limit_ms or body_timeout_ms, body_timeout_ms) / 1000)
+        self._deadline = Deadline(lasting=lasting)
+
+    def begin(self) -> None:
+        """Somebody must be waited for before the endpoint is known: until then the limit for the body holds, or the
+        client's. Nothing holds before this or `start`, for then nothing waits."""
+        assert self._body_ms is not None
+        self._move_to(min(self._limit_ms or self._body_ms, self._body_ms))
 
     @property
     def at(self) -> float:
@@ -80,12 +87,14 @@ class RequestDeadline:
     def note_body(self) -> None:
         """The body is in: the limit for receiving it holds no longer."""
         self._body_ms = None
-        if self._limit_ms is not None:
+        if self._limit_ms is not None and self._deadline.at != math.inf:
             self._arm()
 
     def _arm(self) -> None:
         assert self._limit_ms is not None
-        limit_ms = self._limit_ms if self._body_ms is None else min(self._limit_ms, self._body_ms)
+        self._move_to(self._limit_ms if self._body_ms is None else min(self._limit_ms, self._body_ms))
+
+    def _move_to(self, limit_ms: int) -> None:
         self._deadline.move(self._head.head_at + limit_ms / 1000)
 
     def __enter__(self) -> RequestDeadline:

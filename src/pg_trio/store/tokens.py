@@ -84,6 +84,11 @@ class TokenStore:
     ) -> None:
         await self.aclose()
 
+    def recall(self, digest: bytes) -> Token | None:
+        """The token of this digest, if it is remembered and active; None says nothing, `find` does."""
+        found = self._cache.get(digest)
+        return found if isinstance(found, Token) and found.is_active else None
+
     async def find(self, digest: bytes) -> Token | None:
         """The token of this digest (`hash_token`), active or not; None if there is none.
 

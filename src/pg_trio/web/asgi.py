@@ -8,7 +8,9 @@ route, rather than one that a proxy in front of us might have understood differe
 from __future__ import annotations
 
 import logging
-from typing import Protocol
+from collections.abc import Awaitable, MutableMapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import trio
 
@@ -20,8 +22,8 @@ from pg_trio.errors import (
     InternalError,
 )
 from pg_trio.web.answers import HttpAnswer, render_answer, render_error
-from pg_trio.web.asgi_call import AsgiCall, WatchedCall, read_call
-from pg_trio.web.asgi_types import AsgiApp, Receive, Scope, Send
+from pg_trio.web.asgi_call import AsgiCall, Asked, WatchedCall
+from pg_trio.web.asgi_types import AsgiApp, Kept, Receive, Scope, Send
 
 logger = logging.getLogger("pg_trio")
 
@@ -32,8 +34,25 @@ DISPATCHER = "chat/completions"
 class Gateway(Protocol):
     """What answers a call: the pipeline."""
 
-    async def answer(self, call: Call) -> Answer | None:
-        """None where the answer was streamed already."""
+    def answer(self, call: Call, lasting: Any = None) -> Awaitable[Answer | None]:
+        """None where the answer was streamed already. `lasting`: what `make_lasting_scope` gave the call's client."""
+
+    def make_lasting_scope(self) -> AbstractContextManager[object]:
+        """What the calls of one client's connection use in turn, in one task."""
+
+
+class Client:
+    """What is known of a client for as long as its connection lasts: what its last call asked for, above all.
+
+    `alike` is the server's object for requests whose heads are like that call's, None where it has none.
+    """
+
+    __slots__ = ("alike", "asked", "lasting")
+
+    def __init__(self, lasting: object) -> None:
+        self.lasting = lasting
+        self.alike: object = None
+        self.asked: Asked | None = None
 
 
 class GatewayRoutes:
@@ -45,14 +64,20 @@ class GatewayRoutes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
-        route = match_route(scope) if scope["type"] == "http" else None
-        if route is None:
+        extension: MutableMapping[str, Any] = scope.get("extensions", {}).get("pg_trio", {})
+        kept: Kept | None = extension.get("kept")
+        asked = None if kept is None else recall_asked(kept.value, extension["alike"])
+        if asked is None and (asked := read_asked(scope)) is None:
             await self._inner(scope, receive, send)
             return
-        call = read_call(scope, receive, send, *route)
-        extension = scope.get("extensions", {}).get("pg_trio")
-        if extension is not None and extension["cancels_on_disconnect"]:
-            answer = await self._answer(call)
+        head = asked.make_head(extension.get("head_at") or trio.current_time())
+        # The server answers under the same id where it must answer in our place.
+        extension["request_id"] = head.request_id
+        call = AsgiCall(head, scope["headers"], receive, send, extension)
+        if kept is not None:
+            # Our own server cancels us when the client leaves, and takes an answer whole.
+            client = self._meet(kept, extension["alike"], asked)
+            answer = await self._answer(call, client.lasting)
             if answer is not None:
                 status, fields, body = answer.status, answer.fields, answer.body
                 await send({"type": "pg_trio.answer", "status": status, "fields": fields, "body": body})
@@ -62,12 +87,21 @@ class GatewayRoutes:
             await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers()})
             await send({"type": "http.response.body", "body": answer.body})
 
-    async def _answer(self, call: AsgiCall) -> HttpAnswer | None:
+    def _meet(self, kept: Kept, alike: object, asked: Asked) -> Client:
+        """The client whose connection it is, who asked for this last."""
+        client: Client | None = kept.value
+        if client is None:
+            assert self.gateway is not None, "the application was called before its lifespan started"
+            client = kept.value = Client(kept.stack.enter_context(self.gateway.make_lasting_scope()))
+        client.alike, client.asked = alike, asked
+        return client
+
+    async def _answer(self, call: AsgiCall, lasting: object = None) -> HttpAnswer | None:
         """The answer to send, or None if the client left. Only cancellation leaves as an exception."""
         request_id = call.head.request_id
         try:
             assert self.gateway is not None, "the application was called before its lifespan started"
-            answer = await self.gateway.answer(call)
+            answer = await self.gateway.answer(call, lasting)
             return None if answer is None else render_answer(answer, call.limits)
         except GatewayError as error:
             if call.has_started:
@@ -100,6 +134,18 @@ class GatewayRoutes:
             answer = await self._answer(watched)  # type: ignore[arg-type]
             nursery.cancel_scope.cancel()
         return answer
+
+
+def recall_asked(client: Client | None, alike: object) -> Asked | None:
+    """What a request of the client asks for, if its head is like that of the client's last call."""
+    return client.asked if client is not None and alike is not None and client.alike is alike else None
+
+
+def read_asked(scope: Scope) -> Asked | None:
+    """What a request asks for; None if it is not for one of our own routes."""
+    if scope["type"] != "http" or (route := match_route(scope)) is None:
+        return None
+    return Asked.read(scope["headers"], *route)
 
 
 def match_route(scope: Scope) -> tuple[str, str | None] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import MutableMapping, Sequence
-from typing import Any
+from typing import Any, Self, TypeAlias
 from uuid import UUID
 
 import orjson
@@ -18,6 +18,7 @@ from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.domain.request_id import new_request_id
 from pg_trio.domain.stage_times import StageTimes
+from pg_trio.domain.value import value
 from pg_trio.errors import (
     BadRequest,
     BodyTooLarge,
@@ -26,9 +27,11 @@ from pg_trio.errors import (
     ShuttingDown,
 )
 from pg_trio.web.answers import Tries, header_text, split_fields
-from pg_trio.web.asgi_types import Receive, Scope, Send
+from pg_trio.web.asgi_types import Receive, Send
 from pg_trio.web.limit_headers import render_limits
 from pg_trio.web.sse import KEEP_ALIVE, STREAM_HEADERS, StreamRenderer, join_object
+
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 
 @define(slots=True)
@@ -36,7 +39,7 @@ class AsgiCall:
     """A call whose body comes over ASGI."""
 
     head: RequestHead
-    content_length: bytes | None
+    headers: Headers
     receive: Receive
     send: Send
     # What our own server and we tell each other of this request; empty under others.
@@ -48,6 +51,11 @@ class AsgiCall:
     limits: Sequence[LimitState] = ()
     # What a failure answers with; None where nobody was asked.
     tries: Tries | None = None
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the whole body is here: see domain.call.Call."""
+        return "body" in self.extension
 
     def why_cut(self) -> GatewayError | None:
         """Why our own server cut the request short, where it was not the client who left."""
@@ -67,7 +75,15 @@ class AsgiCall:
 
     async def receive_body(self, limit_bytes: int) -> bytes:
         """The whole body. Raises BodyTooLarge on its declared or real length, ClientLeft if the client went away."""
-        declared = self.content_length
+        whole: bytes | None = self.extension.get("body")
+        if whole is not None:
+            if len(whole) > limit_bytes:
+                raise BodyTooLarge(limit_bytes)
+            return whole
+        return await self._receive_parts(limit_bytes)
+
+    async def _receive_parts(self, limit_bytes: int) -> bytes:
+        declared = dict(self.headers).get(b"content-length")
         # Nine digits are a gigabyte: more is over any limit, and not worth turning into a number.
         if declared is not None and (len(declared) > 9 or not declared.isdigit() or int(declared) > limit_bytes):
             raise BodyTooLarge(limit_bytes)
@@ -102,6 +118,11 @@ class WatchedCall:
     @property
     def has_started(self) -> bool:
         return self._call.has_started
+
+    @property
+    def has_body(self) -> bool:
+        """See AsgiCall."""
+        return self._call.has_body
 
     @property
     def limits(self) -> Sequence[LimitState]:
@@ -199,37 +220,54 @@ class SseClient:
         await self._call.send({"type": "http.response.body", "body": data, "more_body": more})
 
 
-def read_call(scope: Scope, receive: Receive, send: Send, project: str, slug: str | None) -> AsgiCall:
-    """The call of an ASGI scope; headers are noted, not yet judged."""
-    headers = scope["headers"]
-    fields = dict(headers)
-    if len(fields) != len(headers):
-        fields = _join_repeated(headers)
-    extension = scope.get("extensions", {}).get("pg_trio", {})
-    head_at = extension["head_at"] if extension else trio.current_time()
-    content_type = fields.get(b"content-type")
-    head = RequestHead(
-        request_id=new_request_id(),
-        project=project,
-        slug=slug,
-        authorization=_values(fields.get(b"authorization")),
-        content_type=None if content_type is None else content_type.decode("latin-1"),
-        timeout_ms=_values(fields.get(b"x-pg-timeout-ms")),
-        head_at=head_at,
-        # As good as when its head was read: nothing waits in between.
-        at=time.time(),
-        read_timeout=_values(fields.get(b"x-stainless-read-timeout")),
-    )
-    # The server answers under the same id where it must answer in our place.
-    extension["request_id"] = head.request_id
-    return AsgiCall(head, fields.get(b"content-length"), receive, send, extension)
+@value(slots=True)
+class Asked:
+    """What the head of a request to one of our own routes asks for; headers are noted, not yet judged."""
+
+    project: str
+    slug: str | None
+    authorization: Sequence[str]
+    content_type: str | None
+    timeout_ms: Sequence[str]
+    read_timeout: Sequence[str]
+
+    @classmethod
+    def read(cls, headers: Headers, project: str, slug: str | None) -> Self:
+        """From a request's headers and the route that its path is."""
+        fields = dict(headers)
+        if len(fields) != len(headers):
+            fields = _join_repeated(headers)
+        content_type = fields.get(b"content-type")
+        return cls(
+            project=project,
+            slug=slug,
+            authorization=_values(fields.get(b"authorization")),
+            content_type=None if content_type is None else content_type.decode("latin-1"),
+            timeout_ms=_values(fields.get(b"x-pg-timeout-ms")),
+            read_timeout=_values(fields.get(b"x-stainless-read-timeout")),
+        )
+
+    def make_head(self, head_at: float) -> RequestHead:
+        """The head of one such request, read at that time of Trio's clock."""
+        return RequestHead(
+            request_id=new_request_id(),
+            project=self.project,
+            slug=self.slug,
+            authorization=self.authorization,
+            content_type=self.content_type,
+            timeout_ms=self.timeout_ms,
+            head_at=head_at,
+            # As good as when its head was read: nothing waits in between.
+            at=time.time(),
+            read_timeout=self.read_timeout,
+        )
 
 
 # No field value holds one (RFC 9110 section 5.5), and no server passes one on.
 _REPEATED = b"\0"
 
 
-def _join_repeated(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+def _join_repeated(headers: Headers) -> dict[bytes, bytes]:
     """Headers by name where some come more than once: values that we must see apart are told apart by _values."""
     fields: dict[bytes, bytes] = {}
     for name, text in headers:
@@ -238,8 +276,6 @@ def _join_repeated(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]
         elif name == b"content-type":
             # As RFC 9110 says, and then it is no media type that anybody takes.
             fields[name] += b", " + text
-        elif name == b"content-length":
-            fields[name] = text
         else:
             fields[name] += _REPEATED + text
     return fields

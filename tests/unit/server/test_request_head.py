@@ -7,7 +7,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pg_trio.server.http1.head import MAX_TARGET_BYTES, Refused, RequestHead, read_head, refuse_hopeless_start
+from pg_trio.server.http1.head import (
+    HEAD_END,
+    MAX_TARGET_BYTES,
+    KnownHead,
+    Refused,
+    RequestHead,
+    read_head,
+    refuse_hopeless_start,
+)
 
 KEY = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAA\r\n"
 
@@ -147,6 +155,61 @@ def test_hopeless_start(data: bytes, status: int) -> None:
     assert status == caught.value.status
 
 
+# ── heads that are known again ───────────────────────────────────────────────────────────────────────────────────────
+
+FIRST = b"POST /a HTTP/1.1\r\nHost: x\r\ncontent-LENGTH: 12\r\nA: b\r\n\r\n"
+
+
+def known(head: bytes = FIRST) -> KnownHead:
+    return KnownHead(head, understand(head))
+
+
+def test_same_head_is_known() -> None:
+    assert (understand(FIRST), len(FIRST)) == known().recall(FIRST + b"and its body")
+
+
+@pytest.mark.parametrize("digits", [b"0", b"7", b"012", b"123456", b"9" * 18])
+def test_other_length_is_understood(digits: bytes) -> None:
+    head = FIRST.replace(b"12", digits)
+
+    assert (understand(head), len(head)) == known().recall(head)
+
+
+def test_known_head_keeps_its_own_length() -> None:
+    first = known()
+
+    first.recall(FIRST.replace(b"12", b"99"))
+
+    assert (understand(FIRST), len(FIRST)) == first.recall(FIRST)
+
+
+def test_head_without_length_is_known() -> None:
+    head = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    assert (understand(head), len(head)) == known(head).recall(head + head)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        FIRST[:-1],
+        FIRST.replace(b"12", b""),
+        FIRST.replace(b"12", b"+1"),
+        FIRST.replace(b"12", b"1 "),
+        FIRST.replace(b"12", b"9" * 19),
+        FIRST.replace(b"12", b"12\r\ncontent-length: 13"),
+        FIRST.replace(b"12", b"12\r\ntransfer-encoding: chunked"),
+        FIRST.replace(b"12", b"12\n"),
+        FIRST.replace(b"A: b", b"A: c"),
+        FIRST.replace(b"/a", b"/b"),
+        FIRST.replace(b"POST", b"PUT"),
+        FIRST.replace(b"1.1", b"1.0"),
+    ],
+)
+def test_other_head_is_not_known(other: bytes) -> None:
+    assert known().recall(other) is None
+
+
 # ── properties ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 PIECES = [
@@ -198,3 +261,20 @@ def test_h11_understands_same(head: bytes) -> None:
     assert (ours.method.encode(), ours.version.encode()) == (theirs.method, theirs.http_version)
     assert ours.headers == list(theirs.headers)
     assert (ours.length == 0) == isinstance(reader.next_event(), h11.EndOfMessage)
+
+
+@given(any_heads, any_heads, st.sampled_from([b"5", b"0", b"55", b"", b" 5", b"5\r\n", b"5, 5", b"-5", b"9" * 19]))
+@example(b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", b"\r\n\r\n", b"007")
+def test_known_head_answers_as_read_head(first: bytes, other: bytes, length: bytes) -> None:
+    """Whatever follows a head that was accepted: known or not, it is never understood otherwise than when read."""
+    first = first[: first.index(HEAD_END) + len(HEAD_END)]
+    try:
+        known = KnownHead(first, understand(first))
+    except Refused:
+        return
+
+    for data in (first, other, first.replace(b"5", length), first + other, first[:-2] + other):
+        if (recalled := known.recall(data)) is not None:
+            head, end = recalled
+            assert end == data.index(HEAD_END) + len(HEAD_END)
+            assert head == understand(data[:end])

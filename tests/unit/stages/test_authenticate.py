@@ -58,6 +58,9 @@ class Directory:
         self.asked: list[bytes] = []
         self.used: list[tuple[int, float]] = []
 
+    def recall(self, digest: bytes) -> Token | None:
+        return None
+
     async def find(self, digest: bytes) -> Token | None:
         self.asked.append(digest)
         return self.tokens.get(digest)
@@ -187,6 +190,9 @@ async def test_unknown_or_inactive_endpoint(slug: str) -> None:
 
 async def test_unreadable_tokens_are_no_401() -> None:
     class BrokenDirectory:
+        def recall(self, digest: bytes) -> Token | None:
+            return None
+
         async def find(self, digest: bytes) -> Token | None:
             raise StoreError("tokens.db: the disk failed")
 

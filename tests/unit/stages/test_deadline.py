@@ -35,6 +35,7 @@ def endpoint(deadline_ms: int) -> Endpoint:
 
 async def run(deadline: RequestDeadline, endpoint: Endpoint | None) -> None:
     with deadline:
+        deadline.begin()
         await trio.sleep(0.25)  # the body, the endpoint's name
         if endpoint is not None:
             deadline.note_body()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 from uuid import UUID
 
 import orjson
 import pytest
 import trio
+from attrs import define, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pg_trio.domain.call import Answer, Call
@@ -18,7 +20,7 @@ from pg_trio.domain.stage_times import NO_TIMES, StageTimes
 from pg_trio.errors import BodyTooLarge, ClientLeft, DeadlineExceeded, RateLimited
 from pg_trio.web.answers import Tries, header_text, render_answer, render_error
 from pg_trio.web.asgi import GatewayRoutes, match_route
-from pg_trio.web.asgi_call import read_call
+from pg_trio.web.asgi_call import AsgiCall, Asked
 from pg_trio.web.asgi_types import Scope
 
 PROJECT = "6f1c0000-0000-4000-8000-000000000001"
@@ -101,7 +103,7 @@ def call(receive: Body, *headers: tuple[bytes, bytes]) -> Any:
     async def send(event: Any) -> None:
         raise AssertionError("nothing is sent here")
 
-    return read_call(scope("/", headers=headers), receive, send, PROJECT, "ask")
+    return AsgiCall(Asked.read(headers, PROJECT, "ask").make_head(0.0), headers, receive, send)
 
 
 async def test_body_in_pieces_is_joined(autojump_clock: MockClock) -> None:
@@ -145,7 +147,10 @@ class Asker:
         self.received = trio.Event()
         self.cancelled = False
 
-    async def answer(self, call: Call) -> Answer | None:
+    def make_lasting_scope(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    async def answer(self, call: Call, lasting: object = None) -> Answer | None:
         await call.receive_body(100)
         self.received.set()
         try:
@@ -180,6 +185,65 @@ async def test_leaving_cancels_the_work(nursery: trio.Nursery, autojump_clock: M
 
     assert asker.cancelled
     assert [] == sent
+
+
+@define
+class KeptHere:
+    """What our own server keeps for the application."""
+
+    stack: ExitStack = field(factory=ExitStack)
+    value: Any = None
+
+
+class Noter:
+    """A gateway that notes who asked for what, and answers nothing."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str | None, Sequence[str], object]] = []
+        self.scopes: list[object] = []
+
+    @contextmanager
+    def make_lasting_scope(self) -> Iterator[object]:
+        self.scopes.append(object())
+        yield self.scopes[-1]
+
+    async def answer(self, call: Call, lasting: object = None) -> Answer | None:
+        self.asked.append((call.head.slug, call.head.authorization, lasting))
+        return None
+
+
+async def test_only_like_heads_are_recalled() -> None:
+    noter, inner = Noter(), []
+    kept = KeptHere()
+    first, second = object(), object()
+
+    async def send(event: Any) -> None:
+        raise AssertionError("nothing is answered")
+
+    async def note_inner(scope: Scope, *_: Any) -> None:
+        inner.append(scope["path"])
+
+    routes = GatewayRoutes(note_inner)
+    routes.gateway = noter
+
+    async def ask(path: str, token: bytes, alike: object) -> None:
+        asked = scope(path, headers=[(b"authorization", token)])
+        asked["extensions"] = {"pg_trio": {"kept": kept, "alike": alike, "head_at": 1.0, "body": b"{}"}}
+        await routes(asked, Body(), send)
+
+    await ask(f"/api/{PROJECT}/ask", b"Bearer a", first)
+    # As our server would never call it, so that it shows: what was asked first is known by its head alone.
+    await ask("/not/looked/at", b"not looked at", first)
+    await ask("/healthz", b"Bearer a", second)
+    await ask("/healthz", b"Bearer a", second)
+    await ask(f"/api/{PROJECT}/other", b"Bearer b", second)
+    await ask(f"/api/{PROJECT}/third", b"Bearer c", None)
+    await ask(f"/api/{PROJECT}/fourth", b"Bearer d", None)
+
+    (lasting,) = noter.scopes
+    expected = [("ask", "a"), ("ask", "a"), ("other", "b"), ("third", "c"), ("fourth", "d")]
+    assert [(slug, [f"Bearer {token}"], lasting) for slug, token in expected] == noter.asked
+    assert ["/healthz", "/healthz"] == inner
 
 
 ANSWER = Answer(
@@ -247,27 +311,18 @@ def test_header_text_is_printable_and_short() -> None:
     assert 200 == len(header_text("x" * 999))
 
 
-async def no_event() -> Any:
-    raise AssertionError("nothing is received or sent here")
+def read_headers(*headers: tuple[bytes, bytes]) -> Asked:
+    return Asked.read(headers, PROJECT, "ask")
 
 
-async def no_send(event: Any) -> None:
-    raise AssertionError(f"nothing is received or sent here: {event}")
+def test_single_headers_are_noted() -> None:
+    asked = read_headers((b"authorization", b"Bearer x"), (b"x-pg-timeout-ms", b"5"))
+
+    assert (["Bearer x"], ["5"], None) == (asked.authorization, asked.timeout_ms, asked.content_type)
 
 
-def read_head(*headers: tuple[bytes, bytes]) -> Any:
-    return read_call(scope(f"/api/{PROJECT}/ask", headers=headers), no_event, no_send, PROJECT, "ask")
-
-
-async def test_single_headers_are_noted() -> None:
-    call = read_head((b"authorization", b"Bearer x"), (b"content-length", b"12"), (b"x-pg-timeout-ms", b"5"))
-
-    assert (["Bearer x"], ["5"], None) == (call.head.authorization, call.head.timeout_ms, call.head.content_type)
-    assert b"12" == call.content_length
-
-
-async def test_repeated_headers_stay_apart() -> None:
-    call = read_head(
+def test_repeated_headers_stay_apart() -> None:
+    asked = read_headers(
         (b"authorization", b"Bearer x"),
         (b"x-pg-timeout-ms", b"5"),
         (b"authorization", b"Bearer y"),
@@ -276,8 +331,8 @@ async def test_repeated_headers_stay_apart() -> None:
         (b"content-type", b"text/plain"),
     )
 
-    assert (["Bearer x", "Bearer y"], ["5", "5"]) == (call.head.authorization, call.head.timeout_ms)
-    assert "application/json, text/plain" == call.head.content_type
+    assert (["Bearer x", "Bearer y"], ["5", "5"]) == (asked.authorization, asked.timeout_ms)
+    assert "application/json, text/plain" == asked.content_type
 
 
 def test_fields_are_what_asgi_headers_say() -> None:

@@ -32,13 +32,15 @@ from pg_trio.server.http1.exchange import DISCARD_BYTES, Exchange
 from pg_trio.server.http1.head import (
     HEAD_END,
     HTTP2_PREFACE,
+    MAX_KNOWN_BYTES,
+    KnownHead,
     Refused,
     RequestHead,
     read_head,
     refuse_hopeless_start,
 )
 from pg_trio.server.http1.response import closing_error, refusal
-from pg_trio.server.http1.types import Extension, Scope
+from pg_trio.server.http1.types import Extension, Kept, Scope
 
 if TYPE_CHECKING:
     from pg_trio.server.http1.lane import Lane
@@ -64,6 +66,7 @@ class Connection:
         "_client",
         "_exchange",
         "_hand_over",
+        "_known_head",
         "_lane",
         "_over",
         "_parting",
@@ -74,6 +77,7 @@ class Connection:
         "_timeout_text",
         "deadline",
         "idle",
+        "kept",
         "left",
     )
 
@@ -84,6 +88,8 @@ class Connection:
         self._server = _address(sock, sock.getsockname())
         self._scope = trio.CancelScope()
         self._buffer = b""
+        self._known_head: KnownHead | None = None
+        self.kept = Kept()
         self._exchange: Exchange | None = None
         self._hand_over = False
         # Nothing of the application may be sent any more.
@@ -168,7 +174,7 @@ class Connection:
     async def run(self) -> None:
         """Serve until either side ends it. Raises nothing but cancellation from outside."""
         try:
-            with self._scope, _bugs_logged():
+            with self._scope, _bugs_logged(), self.kept.stack:
                 await self._serve_requests()
             if self._hand_over and not self._scope.cancelled_caught:
                 await self._lane.hand_over(self._detach(), self._buffer)
@@ -215,9 +221,8 @@ class Connection:
 
     async def _receive_head(self) -> RequestHead | None:
         """The next request's head, or None if there is none: the client closed, or speaks HTTP/2."""
-        settings = self._lane.settings
         self.deadline = trio.current_time() + self._lane.idle_s
-        while (end := self._find_head_end()) == 0:
+        while (head := self._take_head()) is None:
             if self._hand_over:
                 return None
             doorkeeper = self._lane.doorkeeper
@@ -235,17 +240,30 @@ class Connection:
         self.deadline = math.inf
         self._timeout_text = ""
         self.idle = False
-        data = self._buffer
-        head = read_head(data[:end], max_head_bytes=settings.max_head_bytes, max_header_count=settings.max_header_count)
+        return head
+
+    def _take_head(self) -> RequestHead | None:
+        """The head at the buffer's beginning, None if it is not whole. Raises Refused for one that is none."""
+        if not self._buffer:
+            return None
+        if self._known_head is not None and (recalled := self._known_head.recall(self._buffer)) is not None:
+            head, end = recalled
+            self._buffer = self._buffer[end:]
+            return head
+        end = self._find_head_end()
+        return self._read_head(end) if end else None
+
+    def _read_head(self, end: int) -> RequestHead:
+        data, settings = self._buffer[:end], self._lane.settings
+        head = read_head(data, max_head_bytes=settings.max_head_bytes, max_header_count=settings.max_header_count)
         if not head.wants_websocket:
-            self._buffer = data[end:]
+            self._buffer = self._buffer[end:]
+            self._known_head = KnownHead(data, head) if end <= MAX_KNOWN_BYTES else None
         return head
 
     def _find_head_end(self) -> int:
         """The length of the whole head in the buffer, 0 if more must come. Raises Refused if none can become of it."""
         data = self._buffer
-        if not data:
-            return 0
         if data.startswith(_UNUSUAL_STARTS):
             # One empty line before a request: RFC 9112 section 2.2 (old clients end a body with one).
             data = self._buffer = data.removeprefix(b"\r\n")
@@ -316,7 +334,8 @@ class Connection:
             "raw_path": head.path,
             "query_string": head.query,
             "root_path": mount.root_path,
-            "headers": head.headers,
+            # A copy: an application may change it, and the next request may have the same head.
+            "headers": head.headers.copy(),
             "client": self._client,
             "server": self._server,
             "state": mount.state.copy(),
@@ -379,6 +398,19 @@ class Connection:
             return b""
         finally:
             self._receiving = False
+
+    def take_whole_body(self, length: int | None) -> bytes | None:
+        """The whole body, if it is here already, as nearly all are that were read with their head."""
+        data = self._buffer
+        if length is None or length > len(data):
+            return None
+        self._buffer = data[length:]
+        return data[:length]
+
+    @property
+    def known_head(self) -> KnownHead | None:
+        """The head that this request and those before it have in common; None if it is not remembered."""
+        return self._known_head
 
     def unread(self, data: bytes) -> None:
         """Put back what was not the body's."""

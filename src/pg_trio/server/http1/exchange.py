@@ -31,6 +31,10 @@ class Exchange:
       answer: `pg_trio.answer` with `status`, `fields` (header lines that need no check: our own application wrote them)
       and `body`. Not a method to be found here: it would refer back, and make garbage of every request.
     - `head_at`: Trio's time when the head was read.
+    - `body`: the whole body, where it is here already; `receive` gives it too.
+    - `kept`: what the application keeps for as long as the connection lives (types.Kept).
+    - `alike`: the same object for requests of one connection whose heads are the same, but for the body's length; None
+      if nobody looked.
     - `refused`: (status, text), there once the body proved malformed; the lane gives that answer itself, and `receive`
       says `http.disconnect`.
     - `cut`: why the server ends the request before it is answered, there before the cancellation: `drain`, or
@@ -46,6 +50,7 @@ class Exchange:
         "_head",
         "_over",
         "_received",
+        "_whole",
         "answered",
         "body",
         "extension",
@@ -55,8 +60,10 @@ class Exchange:
     def __init__(self, connection: Connection, head: RequestHead) -> None:
         self._connection = connection
         self._head = head
-        self.body: LengthBody | ChunkedBody = open_body(head.length)
-        self._continue_owed = head.expects_continue and not self.body.ended
+        whole = connection.take_whole_body(head.length)
+        self._whole = whole or b""
+        self.body: LengthBody | ChunkedBody = open_body(head.length if whole is None else 0)
+        self._continue_owed = head.expects_continue and whole is None
         self._received = False
         # Made for the first task that waits for it: most applications never do.
         self._over: trio.Event | None = None
@@ -64,7 +71,11 @@ class Exchange:
         self.extension: Extension = {
             "cancels_on_disconnect": True,
             "head_at": trio.current_time(),
+            "kept": connection.kept,
+            "alike": connection.known_head,
         }
+        if whole is not None:
+            self.extension["body"] = whole
         self.response = Response(head.method, head.version)
 
     async def receive(self) -> Message:
@@ -73,7 +84,7 @@ class Exchange:
         if body.ended:
             if not self._received:
                 self._received = True
-                return {"type": "http.request", "body": b"", "more_body": False}
+                return {"type": "http.request", "body": self._whole, "more_body": False}
             await self._wait_over()
             return {"type": _DISCONNECT}
         if self.answered or connection.left:

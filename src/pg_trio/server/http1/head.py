@@ -38,6 +38,11 @@ _ABSOLUTE = re.compile(rb"https?://([^/?]++)([/?].*+)?", re.IGNORECASE)
 # 18 digits fit a signed 64-bit integer: no reader overflows.
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
+# Only in a head that was accepted: there it can only be a field, and there is one at most.
+_LENGTH_FIELD = re.compile(rb"\r\ncontent-length:[ \t]*+([0-9]++)", re.IGNORECASE)
+_LENGTH_DIGITS = 18
+# 4 KiB: four times a browser's usual head. More than that is not worth keeping beside every connection.
+MAX_KNOWN_BYTES = 4 * 1024
 
 _SINGLE = (b"host", b"content-length", b"transfer-encoding", b"expect")
 
@@ -63,6 +68,45 @@ class RequestHead(NamedTuple):
     keep_alive: bool
     expects_continue: bool
     wants_websocket: bool
+
+
+class KnownHead:
+    """A head that was read, by which the next of the same bytes is known; only the body's length may differ.
+
+    A client that keeps its connection sends nothing else: the path, the token, the fields of its library. Whatever
+    differs in a byte outside the length's digits is read anew, so `recall` never answers otherwise than `read_head`.
+    """
+
+    __slots__ = ("_before", "_behind", "_digits", "_head", "_length_at")
+
+    def __init__(self, data: bytes, head: RequestHead) -> None:
+        self._head = head
+        self._before, self._digits, self._behind, self._length_at = data, b"", b"", -1
+        if (field := _LENGTH_FIELD.search(data)) is not None:
+            self._before, self._digits, self._behind = data[: field.start(1)], field[1], data[field.end(1) :]
+            self._length_at = [name for name, _ in head.headers].index(b"content-length")
+
+    def recall(self, data: bytes) -> tuple[RequestHead, int] | None:
+        """The request whose head `data` begins with, and where it ends; None if that is another head, or half of one.
+
+        The value is shared: nobody may change its list of headers.
+        """
+        before, behind = self._before, self._behind
+        if not data.startswith(before):
+            return None
+        start = len(before)
+        if not behind:
+            return self._head, start
+        stop = data.find(b"\r", start, start + _LENGTH_DIGITS + 1)
+        digits = data[start:stop]
+        if stop < 0 or not digits.isdigit() or not data.startswith(behind, stop):
+            return None
+        return self._head if digits == self._digits else self._with_length(digits), stop + len(behind)
+
+    def _with_length(self, digits: bytes) -> RequestHead:
+        headers = self._head.headers.copy()
+        headers[self._length_at] = (b"content-length", digits)
+        return self._head._replace(headers=headers, length=int(digits))
 
 
 class _Fields:
