@@ -113,7 +113,8 @@ class Pipeline:
                 deadline.start(endpoint)
 
             entry.begin("read")
-            body = await self._receive(call)
+            check_content_type(head.content_type)
+            body = await call.receive_body(self.settings.max_body_bytes)
             deadline.note_body()
             size = len(body)
             request = await self.large_work.call(
@@ -172,8 +173,9 @@ class Pipeline:
         asked.settle(usage)
         entry.won(answered.candidate, reply.model, usage, asked.reservation.spent_nano_usd)
 
-        entry.begin("output_schema")
-        await self.large_work.call(len(reply.content or ""), self.schemas.check_output, endpoint, reply)
+        if endpoint.output_schema is not None:
+            entry.begin("output_schema")
+            await self.large_work.call(len(reply.content or ""), self.schemas.check_output, endpoint, reply)
 
         session = asked.session
         if session is not None:
@@ -250,10 +252,6 @@ class Pipeline:
     def _reserve(self, endpoint: Endpoint, request: ChatRequest, entry: LogEntry) -> Reservation:
         entry.begin("budget")
         return self.budget.reserve(endpoint, request)
-
-    async def _receive(self, call: Call) -> bytes:
-        check_content_type(call.head.content_type)
-        return await call.receive_body(self.settings.max_body_bytes)
 
     def _dispatch(self, caller: Caller, request: ChatRequest, entry: LogEntry) -> Endpoint:
         """The endpoint that the body names (the dispatcher route)."""

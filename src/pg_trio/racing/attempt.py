@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
-
-from attrs import frozen
 
 if TYPE_CHECKING:
     # What a race makes for every request is frozen to the type checker alone: see domain/value.py.
@@ -85,7 +83,7 @@ class AttemptLimitPassed(Exception):
     """The error of an attempt that its own limit ended, while the race went on."""
 
 
-@frozen(slots=True)
+@value(slots=True, eq=False)
 class Limits:
     """Times of one race. `ends_at` is Trio's clock; the caller's own scope ends the race then, not the race itself.
 
@@ -115,8 +113,8 @@ class Runner(Protocol[C, T]):
     def expected(self) -> tuple[type[Exception], ...]:
         """Errors that are one candidate's failure; everything else is a bug."""
 
-    async def start(self, attempt: Attempt[C]) -> T:
-        """The winning value: a whole answer, or an open stream whose first token has come.
+    def start(self, attempt: Attempt[C]) -> Awaitable[T]:
+        """Await it: the winning value, a whole answer, or an open stream whose first token has come.
 
         Owns what it opened until it returns. When it returns, the race owns the value, and then the caller or
         `discard`.

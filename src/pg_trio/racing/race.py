@@ -21,7 +21,7 @@ its attempts cannot fail for good.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import Generic
 
@@ -45,14 +45,14 @@ from pg_trio.racing.attempt import (
 )
 
 
-async def race(candidates: Sequence[C], runner: Runner[C, T], limits: Limits) -> Won[C, T]:
-    """The first success; the caller owns its value. Nothing of the race is running any more.
+def race(candidates: Sequence[C], runner: Runner[C, T], limits: Limits) -> Coroutine[object, object, Won[C, T]]:
+    """Await it: the first success; the caller owns its value. Nothing of the race is running any more.
 
     Raises: AllFailed; whatever unexpected an attempt raised. `candidates` is never empty.
     """
     if len(candidates) == 1:
-        return await _run_alone(candidates[0], runner, limits)
-    return await _Race(candidates, runner, limits).run()
+        return _run_alone(candidates[0], runner, limits)
+    return _Race(candidates, runner, limits).run()
 
 
 async def _run_alone(candidate: C, runner: Runner[C, T], limits: Limits) -> Won[C, T]:

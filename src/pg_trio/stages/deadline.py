@@ -37,7 +37,7 @@ class RequestDeadline:
         """`lasting` is the task's own scope for the deadlines of its requests, where it has one."""
         self._head = head
         # A value that is no limit is the caller's mistake, but not before we know who calls: `start` says it.
-        self._client_ms = self._limit_ms = parse_timeout_ms(head.timeout_ms)
+        self._client_ms = self._limit_ms = parse_timeout_ms(head.timeout_ms) if head.timeout_ms else None
         self._read_ms: int | None = None
         if head.read_timeout and not head.timeout_ms:
             self._limit_ms = self._read_ms = parse_read_timeout_ms(head.read_timeout)
@@ -48,7 +48,8 @@ class RequestDeadline:
         """Somebody must be waited for before the endpoint is known: until then the limit for the body holds, or the
         client's. Nothing holds before this or `start`, for then nothing waits."""
         assert self._body_ms is not None
-        self._move_to(min(self._limit_ms or self._body_ms, self._body_ms))
+        limit_ms = min(self._limit_ms or self._body_ms, self._body_ms)
+        self._deadline.move(self._head.head_at + limit_ms / 1000)
 
     @property
     def at(self) -> float:
@@ -57,19 +58,18 @@ class RequestDeadline:
 
     def start(self, endpoint: Endpoint) -> None:
         """The endpoint is known: its own deadline holds from here on. Raises BadRequest where the client's is none."""
-        self._limit_ms = endpoint.deadline_ms
+        limit_ms = endpoint.deadline_ms
         if self._head.timeout_ms:
             if self._client_ms is None:
                 raise BadRequest("X-PG-Timeout-Ms must be one whole number of milliseconds, 1 or more.")
-            self._limit_ms = min(endpoint.deadline_ms, self._client_ms)
+            limit_ms = min(limit_ms, self._client_ms)
         elif self._read_ms is not None:
-            self._limit_ms = min(endpoint.deadline_ms, self._read_ms)
-        self._arm()
+            limit_ms = min(limit_ms, self._read_ms)
+        self._arm(limit_ms)
 
     def start_stream(self, endpoint: Endpoint) -> None:
         """The answer is streamed: its own, usually longer deadline holds in place of the endpoint's."""
-        self._limit_ms = min(endpoint.stream_deadline_ms, self._client_ms or endpoint.stream_deadline_ms)
-        self._arm()
+        self._arm(min(endpoint.stream_deadline_ms, self._client_ms or endpoint.stream_deadline_ms))
 
     def hand_over(self) -> tuple[float, int]:
         """Whoever relays the stream holds the deadline from here on: its time (Trio's clock) and its milliseconds.
@@ -86,15 +86,15 @@ class RequestDeadline:
 
     def note_body(self) -> None:
         """The body is in: the limit for receiving it holds no longer."""
-        self._body_ms = None
-        if self._limit_ms is not None and self._deadline.at != math.inf:
-            self._arm()
+        if self._body_ms is not None:
+            self._body_ms = None
+            if self._limit_ms is not None and self._deadline.at != math.inf:
+                self._arm(self._limit_ms)
 
-    def _arm(self) -> None:
-        assert self._limit_ms is not None
-        self._move_to(self._limit_ms if self._body_ms is None else min(self._limit_ms, self._body_ms))
-
-    def _move_to(self, limit_ms: int) -> None:
+    def _arm(self, limit_ms: int) -> None:
+        self._limit_ms = limit_ms
+        if self._body_ms is not None and self._body_ms < limit_ms:
+            limit_ms = self._body_ms
         self._deadline.move(self._head.head_at + limit_ms / 1000)
 
     def __enter__(self) -> RequestDeadline:

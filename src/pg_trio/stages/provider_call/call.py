@@ -34,6 +34,7 @@ from pg_trio.domain.chat import Prompt, Reply
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Candidate, Endpoint
 from pg_trio.domain.secret import Secret, mask_secrets
+from pg_trio.domain.value import value
 from pg_trio.errors import (
     CandidateAside,
     CandidateFull,
@@ -82,7 +83,7 @@ class Memory:
     latencies: Latencies = field(factory=LatencyBoard)
 
 
-@frozen(slots=True)
+@value(slots=True, eq=False)
 class Asked:
     """What is asked, until when (Trio's clock), and where tries are noted."""
 
@@ -179,11 +180,12 @@ class ProviderCall:
         exchange: Callable[[Attempt[Candidate]], Awaitable[T]],
         hands: Hands[T],
     ) -> Won[Candidate, T]:
+        now = trio.current_time()
         hedges = self._hedges
         if hedges is None:
-            hedges = self._hedges = HedgeBudget(HedgeRules(share=self._hedge_share), trio.current_time())
+            hedges = self._hedges = HedgeBudget(HedgeRules(share=self._hedge_share), now)
         hedges.deposit()
-        candidates = self._order(plan, asked.ends_at)
+        candidates = self._order(plan, now, asked.ends_at)
         line = None
         if plan.slots is not None:
             line = Line(plan.slots, candidates, self.memory.breakers)
@@ -201,15 +203,15 @@ class ProviderCall:
             line=line,
         )
         try:
-            limits = race_limits(asked.ends_at, trio.current_time(), plan.attempt_limit_s, plan.reserve_s)
+            limits = race_limits(asked.ends_at, now, plan.attempt_limit_s, plan.reserve_s)
             return await race(candidates, runner, limits)
         except AllFailed as failed:
             raise _failure(failed, candidates) from None
 
-    def _order(self, plan: CallPlan, ends_at: float) -> Sequence[Candidate]:
+    def _order(self, plan: CallPlan, now: float, ends_at: float) -> Sequence[Candidate]:
         """The candidates to ask, in order. Raises ProviderCallFailed where asking would be in vain."""
         try:
-            return self.memory.breakers.order(plan.candidates, trio.current_time(), ends_at)
+            return self.memory.breakers.order(plan.candidates, now, ends_at)
         except BreakerOpen as exc:
             said = f"{plan.candidates[0].provider} keeps failing, or asked for a pause; it is not asked for now."
             raise ProviderCallFailed(said, retry_after_s=max(1, math.ceil(exc.retry_after_s))) from None

@@ -46,13 +46,16 @@ class CallRunner(Generic[T]):
 
     expected: tuple[type[Exception], ...] = (AttemptFailed,)
 
-    async def start(self, attempt: Attempt[Candidate]) -> T:
-        """The candidate's answer. Raises AttemptFailed."""
+    def start(self, attempt: Attempt[Candidate]) -> Awaitable[T]:
+        """Await it: the candidate's answer. Raises AttemptFailed."""
         if self.line is None:
-            return await self._ask(attempt)
-        slots = await self.line.take_slot(attempt)
+            return self._ask(attempt, attempt.started_at)
+        return self._ask_in_line(attempt, self.line)
+
+    async def _ask_in_line(self, attempt: Attempt[Candidate], line: Line) -> T:
+        slots = await line.take_slot(attempt)
         try:
-            value = await self._ask(attempt)
+            value = await self._ask(attempt, trio.current_time())
         except BaseException:
             if slots is not None:
                 slots.give_back()
@@ -61,8 +64,7 @@ class CallRunner(Generic[T]):
             self.hold(value, slots.give_back)
         return value
 
-    async def _ask(self, attempt: Attempt[Candidate]) -> T:
-        now = trio.current_time()
+    def _ask(self, attempt: Attempt[Candidate], now: float) -> Awaitable[T]:
         if attempt.number > 0:
             # The first was chosen in this very moment; what became of the others since then is news.
             self._pass_over_aside(attempt, now)
@@ -71,7 +73,7 @@ class CallRunner(Generic[T]):
         except BreakerOpen as exc:
             said = f"{attempt.candidate.provider} kept failing; another worker is trying it just now."
             raise CandidateAside(said, exc.retry_after_s) from None
-        return await self.exchange(attempt)
+        return self.exchange(attempt)
 
     def _pass_over_aside(self, attempt: Attempt[Candidate], now: float) -> None:
         aside_s = self.breakers.aside_s(attempt.candidate, now)
