@@ -99,9 +99,12 @@ def is_harmless(text: str, known: Secret | None) -> bool:
 
     For what every answer has, such as its id: a twentieth of what looking for every shape takes.
     """
-    if not (text.isascii() and text.isalnum()) or any(shape in text for shape in _PLAIN_SHAPES):
+    if not (text.isascii() and text.isalnum()):
         return False
-    return known is None or not any(form in text for form in _plain_forms_of(known))
+    for shape in _PLAIN_SHAPES if known is None else _plain_forms_of(known):
+        if shape in text:
+            return False
+    return True
 
 
 def mask_client_text(text: str, limit: int = CLIENT_TEXT_CHARS) -> str:
@@ -118,11 +121,11 @@ def _cut(text: str, limit: int) -> str:
 
 @lru_cache(maxsize=1024)
 def _plain_forms_of(secret: Secret) -> tuple[str, ...]:
-    """The forms of `_forms_of` that may stand in a text of letters and digits."""
+    """What no text of letters and digits may have in it: a credential's beginning, a form of this secret."""
     value = secret.reveal()
     if not value:
-        return ()
-    forms = [value]
+        return _PLAIN_SHAPES
+    forms = [*_PLAIN_SHAPES, value]
     if len(value) >= _ENCODED_FROM_CHARS:
         forms += [base64.b64encode(text.encode()).decode().rstrip("=") for text in (f"Bearer {value}", value)]
     return tuple(forms)

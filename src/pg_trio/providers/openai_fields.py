@@ -107,24 +107,23 @@ def read_usage(usage: Json) -> Usage | None:
         return None
     if type(usage) is not dict:
         refuse("usage", usage, "an object")
-    prompt_tokens = _read_count(usage, "prompt_tokens")
-    completion_tokens = _read_count(usage, "completion_tokens")
-    _read_count(usage, "total_tokens")
+    prompt_tokens, completion_tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    _check_count("prompt_tokens", prompt_tokens)
+    _check_count("completion_tokens", completion_tokens)
+    _check_count("total_tokens", usage.get("total_tokens"))
     if prompt_tokens is None or completion_tokens is None:
         return None
     return Usage(prompt_tokens, completion_tokens)
 
 
-def _read_count(usage: dict[str, Json], name: str) -> int | None:
-    count = usage.get(name)
+def _check_count(name: str, count: Json) -> None:
     if count is None:
-        return None
+        return
     # `type(…) is`, here and above: a bool is an int to isinstance.
     if type(count) is not int:
         refuse(f"usage.{name}", count, "an integer")
     if not 0 <= count <= MAX_TOKEN_COUNT:
         raise UpstreamNonsense(f"usage.{name} is out of range")
-    return count
 
 
 def read_text_part(part: Json, where: str) -> str:

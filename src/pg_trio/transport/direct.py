@@ -101,7 +101,9 @@ class DirectTransport:
     async def _exchange(self, connection: Connection, message: bytes, answer: Answer) -> DirectResponse:
         """Owns the connection: it ends up in the response, in the pool, or closed."""
         try:
-            was_sent = await _send(connection, answer, message)
+            # Nearly always all of it goes into the socket's buffer at once; a wait costs a nursery.
+            left = _send_at_once(connection, message)
+            was_sent = left == 0 or (left is not None and await _send_rest(connection, answer, memoryview(message)[-left:]))
             while not answer.has_head:
                 await read_on(connection, answer)
         except BaseException:
@@ -111,17 +113,22 @@ class DirectTransport:
         return DirectResponse(connection, answer, self._pool, may_reuse=was_sent)
 
 
-async def _send(connection: Connection, answer: Answer, message: bytes) -> bool:
-    """Send the message; whether all of it went out. If not, an answer is there, or reading tells why there is none.
+def _send_at_once(connection: Connection, message: bytes) -> int | None:
+    """How many bytes of the message are still to be sent. None if the peer takes none: it may have said why, which
+    reading tells, or fails for the same reason."""
+    try:
+        return len(message) - connection.send_nowait(message)
+    except OSError:
+        return None
+
+
+async def _send_rest(connection: Connection, answer: Answer, rest: memoryview) -> bool:
+    """Send the rest of a message; whether all of it went out. If not, an answer is there, or reading tells why there is
+    none.
 
     Raises: UpstreamBroken, UpstreamNonsense for what came back meanwhile.
     """
     try:
-        sent = connection.send_nowait(message)
-        # Nearly always all of it goes into the socket's buffer at once; the wait below costs a nursery.
-        if sent == len(message):
-            return True
-        rest = memoryview(message)[sent:]
         while rest:
             await connection.wait_ready()
             received = connection.receive_nowait()

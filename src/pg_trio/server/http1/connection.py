@@ -32,12 +32,12 @@ from pg_trio.server.http1.exchange import DISCARD_BYTES, Exchange
 from pg_trio.server.http1.head import (
     HEAD_END,
     HTTP2_PREFACE,
-    MAX_KNOWN_BYTES,
     KnownHead,
     Refused,
     RequestHead,
     read_head,
     refuse_hopeless_start,
+    remember_head,
 )
 from pg_trio.server.http1.response import closing_error, refusal
 from pg_trio.server.http1.types import Extension, Kept, Scope
@@ -66,7 +66,6 @@ class Connection:
         "_client",
         "_exchange",
         "_hand_over",
-        "_known_head",
         "_lane",
         "_over",
         "_parting",
@@ -78,6 +77,7 @@ class Connection:
         "deadline",
         "idle",
         "kept",
+        "known_head",
         "left",
     )
 
@@ -88,7 +88,8 @@ class Connection:
         self._server = _address(sock, sock.getsockname())
         self._scope = trio.CancelScope()
         self._buffer = b""
-        self._known_head: KnownHead | None = None
+        # The last head, by which the next is known; None where there is none yet, or it was too large.
+        self.known_head: KnownHead | None = None
         self.kept = Kept()
         self._exchange: Exchange | None = None
         self._hand_over = False
@@ -246,7 +247,7 @@ class Connection:
         """The head at the buffer's beginning, None if it is not whole. Raises Refused for one that is none."""
         if not self._buffer:
             return None
-        if self._known_head is not None and (recalled := self._known_head.recall(self._buffer)) is not None:
+        if self.known_head is not None and (recalled := self.known_head.recall(self._buffer)) is not None:
             head, end = recalled
             self._buffer = self._buffer[end:]
             return head
@@ -258,7 +259,7 @@ class Connection:
         head = read_head(data, max_head_bytes=settings.max_head_bytes, max_header_count=settings.max_header_count)
         if not head.wants_websocket:
             self._buffer = self._buffer[end:]
-            self._known_head = KnownHead(data, head) if end <= MAX_KNOWN_BYTES else None
+            self.known_head = remember_head(data, head)
         return head
 
     def _find_head_end(self) -> int:
@@ -406,11 +407,6 @@ class Connection:
             return None
         self._buffer = data[length:]
         return data[:length]
-
-    @property
-    def known_head(self) -> KnownHead | None:
-        """The head that this request and those before it have in common; None if it is not remembered."""
-        return self._known_head
 
     def unread(self, data: bytes) -> None:
         """Put back what was not the body's."""

@@ -26,7 +26,7 @@ from attrs import define
 
 from pg_trio.config.settings import ServerSettings
 from pg_trio.server.http1.exchange import DISCARD_BYTES
-from pg_trio.server.http1.head import HEAD_END, Refused, read_head
+from pg_trio.server.http1.head import HEAD_END, KnownHead, Refused, RequestHead, read_head, remember_head
 from pg_trio.server.http1.response import BusyAnswer
 from pg_trio.server.http1.types import Door
 
@@ -36,6 +36,9 @@ RECV_BYTES = 64 * 1024
 
 class Visitor(Protocol):
     """A connection, as the doorkeeper knows it."""
+
+    # The head of its last request, by which the next is likely to be known.
+    known_head: KnownHead | None
 
     def note_turned_away(self) -> None:
         """Its request has been answered; it is idle again."""
@@ -85,7 +88,7 @@ class Doorkeeper:
 
     async def meet(self, visitor: Visitor, sock: socket.socket, data: bytes) -> bytes:
         """Turn away the request that `data` is. The first bytes that are to be served instead; b"" if none come."""
-        owed = self._turn_away(sock, data)
+        owed = self._turn_away(visitor, sock, data)
         if owed is None:
             return data
         visitor.note_turned_away()
@@ -130,7 +133,7 @@ class Doorkeeper:
             data = data[body_bytes:]
             if not data:
                 return
-        owed = None if has_room or not data else self._turn_away(parked.socket, data)
+        owed = None if has_room or not data else self._turn_away(parked.visitor, parked.socket, data)
         if owed is None:
             self._handed_over += 1
             self._forget(parked.socket.fileno())
@@ -140,18 +143,15 @@ class Doorkeeper:
             parked.owed = owed
             parked.visitor.note_turned_away()
 
-    def _turn_away(self, sock: socket.socket, data: bytes) -> int | None:
+    def _turn_away(self, visitor: Visitor, sock: socket.socket, data: bytes) -> int | None:
         """Answer the request that `data` is: the bytes of its body that are still to come. None if it is not for us."""
-        end = data.find(HEAD_END) + len(HEAD_END)
-        if end < len(HEAD_END) or self.draining:
+        if self.draining:
             return None
-        settings = self._settings
-        try:
-            head = read_head(
-                data[:end], max_head_bytes=settings.max_head_bytes, max_header_count=settings.max_header_count
-            )
-        except Refused:
+        known = visitor.known_head
+        recalled = (None if known is None else known.recall(data)) or self._read_head(visitor, data)
+        if recalled is None:
             return None
+        head, end = recalled
         is_plain = head.keep_alive and head.version == "1.1" and not head.expects_continue and not head.wants_websocket
         if not is_plain or head.length is None or not self._covers(head.method, head.path):
             return None
@@ -169,3 +169,18 @@ class Doorkeeper:
                 sock.shutdown(socket.SHUT_RDWR)
         self.admission.note_shed()
         return owed
+
+    def _read_head(self, visitor: Visitor, data: bytes) -> tuple[RequestHead, int] | None:
+        """The visitor's head that `data` begins with, and where it ends; None if that is none, or half of one."""
+        end = data.find(HEAD_END) + len(HEAD_END)
+        if end < len(HEAD_END):
+            return None
+        settings = self._settings
+        try:
+            head = read_head(
+                data[:end], max_head_bytes=settings.max_head_bytes, max_header_count=settings.max_header_count
+            )
+        except Refused:
+            return None
+        visitor.known_head = remember_head(data[:end], head)
+        return head, end

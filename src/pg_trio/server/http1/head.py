@@ -109,6 +109,11 @@ class KnownHead:
         return self._head._replace(headers=headers, length=int(digits))
 
 
+def remember_head(data: bytes, head: RequestHead) -> KnownHead | None:
+    """The head that was read from `data`, to be known again; None if it is too large to be kept."""
+    return KnownHead(data, head) if len(data) <= MAX_KNOWN_BYTES else None
+
+
 class _Fields:
     """What llhttp found."""
 
