@@ -101,7 +101,8 @@ def is_harmless(text: str, known: Secret | None) -> bool:
     """
     if not (text.isascii() and text.isalnum()):
         return False
-    for shape in _PLAIN_SHAPES if known is None else _plain_forms_of(known):
+    # `all` with a generator takes three times as long.
+    for shape in _PLAIN_SHAPES if known is None else _plain_forms_of(known):  # noqa: SIM110
         if shape in text:
             return False
     return True

@@ -102,8 +102,8 @@ class DirectTransport:
         """Owns the connection: it ends up in the response, in the pool, or closed."""
         try:
             # Nearly always all of it goes into the socket's buffer at once; a wait costs a nursery.
-            left = _send_at_once(connection, message)
-            was_sent = left == 0 or (left is not None and await _send_rest(connection, answer, memoryview(message)[-left:]))
+            rest = _send_at_once(connection, message)
+            was_sent = rest is not None and (not rest or await _send_rest(connection, answer, rest))
             while not answer.has_head:
                 await read_on(connection, answer)
         except BaseException:
@@ -113,16 +113,17 @@ class DirectTransport:
         return DirectResponse(connection, answer, self._pool, may_reuse=was_sent)
 
 
-def _send_at_once(connection: Connection, message: bytes) -> int | None:
-    """How many bytes of the message are still to be sent. None if the peer takes none: it may have said why, which
-    reading tells, or fails for the same reason."""
+def _send_at_once(connection: Connection, message: bytes) -> memoryview | bytes | None:
+    """What of the message is still to be sent. None if the peer takes nothing: it may have said why, which reading
+    tells, or fails for the same reason."""
     try:
-        return len(message) - connection.send_nowait(message)
+        sent = connection.send_nowait(message)
     except OSError:
         return None
+    return b"" if sent == len(message) else memoryview(message)[sent:]
 
 
-async def _send_rest(connection: Connection, answer: Answer, rest: memoryview) -> bool:
+async def _send_rest(connection: Connection, answer: Answer, rest: memoryview | bytes) -> bool:
     """Send the rest of a message; whether all of it went out. If not, an answer is there, or reading tells why there is
     none.
 
