@@ -97,10 +97,11 @@ class Deadline:
         scope = self._scope
         if scope is None:
             return
-        late = trio.current_time() > self.at
-        if self._lasts and not late and not scope.cancel_called:
+        # Trio looks at its clock for this: whoever is not cancelled is in time.
+        if self._lasts and not scope.cancel_called:
             scope.deadline = math.inf
             return
+        late = trio.current_time() > self.at
         # The scope swallows only its own cancellation, and then we raise.
         self._lasting.leave(kind, error, trace)
         if scope.cancelled_caught:
