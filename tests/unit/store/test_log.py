@@ -108,6 +108,21 @@ async def test_writer_writes_in_background(store: LogStore, nursery: trio.Nurser
     assert [make_row(2), make_row(1)] == await store.recent(2)
 
 
+async def test_row_beside_a_batch_is_written_next(store: LogStore, nursery: trio.Nursery) -> None:
+    late = iter([make_row(2)])
+
+    def record_late(statement: str) -> None:
+        for row in late:
+            trio.from_thread.run_sync(store.record, row)
+
+    store._connection._connection.set_trace_callback(record_late)
+    store.record(make_row(1))
+    nursery.start_soon(store.write)
+    await eventually(lambda: store.waiting == 0)
+
+    assert [make_row(2), make_row(1)] == await store.recent(2)
+
+
 async def test_batch_is_one_statement(store: LogStore) -> None:
     statements: list[str] = []
     store._connection._connection.set_trace_callback(statements.append)
