@@ -128,12 +128,12 @@ _UNSTORABLE = (
 )
 
 
-def _encode_json(value: object) -> str:
+def _encode_attempts(attempts: Sequence[AttemptRow]) -> str:
     # A tenth of what `json` takes, which was half of a row's cost. It refuses half a surrogate pair, `json` does not.
     try:
-        return orjson.dumps(value).decode("ascii")
+        return orjson.dumps(attempts, _attempt_values).decode("ascii")
     except (orjson.JSONEncodeError, UnicodeDecodeError):
-        return json.dumps(value, separators=(",", ":"))
+        return json.dumps(attempts, separators=(",", ":"), default=_attempt_values)
 
 
 def open_log(data_dir: Path, busy_limit_s: float) -> sqlite3.Connection:
@@ -247,7 +247,7 @@ def _values_of(row: LogRow) -> _Values:
         row.completion_tokens,
         row.cost_nano_usd,
         row.stages,
-        _encode_json(list(map(_attempt_values, row.attempts))),
+        _encode_attempts(row.attempts),
         0 if row.request_body is None else row.request_body,
         0 if row.response_body is None else row.response_body,
     )

@@ -335,6 +335,16 @@ async def test_broken_unicode_is_stored(store: LogStore, settings: GatewaySettin
     assert [evolve(broken, endpoint_slug="a?b")] == await read_all(settings)
 
 
+@pytest.mark.parametrize("said", ["Grüße 🙂", "half a pair: \ud800", 'quoted "text" \\'])
+async def test_attempts_come_back_whatever_was_said(store: LogStore, settings: GatewaySettings, said: str) -> None:
+    row = evolve(make_row(1), attempts=(AttemptRow("openai", said, "main", 0.5, 4.0, f"failed: {said}"),))
+
+    store.record(row)
+    await store.aclose()
+
+    assert [row] == await read_all(settings)
+
+
 async def test_broken_unicode_splits_no_batch(store: LogStore) -> None:
     statements: list[str] = []
     store._connection._connection.set_trace_callback(statements.append)
