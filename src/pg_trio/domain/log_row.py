@@ -41,14 +41,16 @@ class Attempts:
 
     def add(self, candidate: Candidate, started_at: float, ended_at: float, outcome: str) -> None:
         """Note a try that has ended."""
+        head_at = self._head_at
         self.rows.append(
+            # By position: by name it takes twice as long.
             AttemptRow(
-                provider=candidate.provider,
-                model=candidate.model,
-                credential=candidate.credential.name,
-                started_ms=int((started_at - self._head_at) * 1e6) / 1000,
-                ended_ms=int((ended_at - self._head_at) * 1e6) / 1000,
-                outcome=outcome,
+                candidate.provider,
+                candidate.model,
+                candidate.credential.name,
+                int((started_at - head_at) * 1e6) / 1000,
+                int((ended_at - head_at) * 1e6) / 1000,
+                outcome,
             )
         )
 

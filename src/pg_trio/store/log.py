@@ -59,6 +59,8 @@ class LogStore:
         self._body_bytes = 0
         self._wake = trio.Event()
         self._closing = trio.Event()
+        # How many rows may wait: none any more from closing on.
+        self._room = settings.log_queue_rows
         self._batch_lock = trio.Lock()
         self._outage = Outage(_log, "cannot write the log")
         self.retention = LogRetention(settings, connection)
@@ -95,13 +97,16 @@ class LogStore:
 
         Its bodies may be dropped alone: `dropped_bodies` counts the rows that lost theirs.
         """
-        if self._closing.is_set() or len(self._waiting) >= self._queue_rows:
+        waiting = self._waiting
+        if len(waiting) >= self._room:
             self.dropped += 1
             return False
         if row.request_body is not None or row.response_body is not None:
             row = self._admit_bodies(row)
-        self._waiting.append(row)
-        self._wake.set()
+        if not waiting:
+            # Behind other rows it is set, or a batch is being written, which sets it for what it leaves.
+            self._wake.set()
+        waiting.append(row)
         return True
 
     def _admit_bodies(self, row: LogRow) -> LogRow:
@@ -142,6 +147,7 @@ class LogStore:
 
         `write` returns by itself. What could not be written in time is counted in `dropped`, and logged.
         """
+        self._room = 0
         self._closing.set()
         self._wake.set()
         with trio.move_on_after(CLOSE_LIMIT_S, shield=True):

@@ -90,11 +90,35 @@ async def test_rows_come_back_whole(store: LogStore, settings: GatewaySettings) 
     assert [FULL_ROW, bare] == await read_all(settings)
 
 
+async def test_text_of_a_zero_is_no_null(store: LogStore, settings: GatewaySettings) -> None:
+    zeros = evolve(FULL_ROW, error_code="0", error="0", prompt_tokens=0, request_body="0", response_body="")
+
+    store.record(zeros)
+    await store.aclose()
+
+    assert [zeros] == await read_all(settings)
+
+
 async def test_writer_writes_in_background(store: LogStore, nursery: trio.Nursery) -> None:
     nursery.start_soon(store.write)
     for batch in range(3):
         store.record(make_row(batch))
         await eventually(lambda: store.waiting == 0)
+
+    assert [make_row(2), make_row(1)] == await store.recent(2)
+
+
+async def test_row_beside_a_batch_is_written_next(store: LogStore, nursery: trio.Nursery) -> None:
+    late = iter([make_row(2)])
+
+    def record_late(statement: str) -> None:
+        for row in late:
+            trio.from_thread.run_sync(store.record, row)
+
+    store._connection._connection.set_trace_callback(record_late)
+    store.record(make_row(1))
+    nursery.start_soon(store.write)
+    await eventually(lambda: store.waiting == 0)
 
     assert [make_row(2), make_row(1)] == await store.recent(2)
 
@@ -108,6 +132,16 @@ async def test_batch_is_one_statement(store: LogStore) -> None:
     await store.aclose()
 
     assert ["INSERT INTO gateway_logs"] == [statement[:24] for statement in statements]
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 32, 33, 1_000])
+async def test_batch_of_any_size_is_whole(settings: GatewaySettings, size: int) -> None:
+    rows = [make_row(number) for number in range(size)]
+    async with await LogStore.open(evolve(settings, log_queue_rows=size)) as store:
+        for row in rows:
+            store.record(row)
+
+    assert rows == await read_all(settings)
 
 
 async def test_recording_never_waits(store: LogStore) -> None:
@@ -299,6 +333,27 @@ async def test_broken_unicode_is_stored(store: LogStore, settings: GatewaySettin
     await store.aclose()
 
     assert [evolve(broken, endpoint_slug="a?b")] == await read_all(settings)
+
+
+@pytest.mark.parametrize("said", ["Grüße 🙂", "half a pair: \ud800", 'quoted "text" \\'])
+async def test_attempts_come_back_whatever_was_said(store: LogStore, settings: GatewaySettings, said: str) -> None:
+    row = evolve(make_row(1), attempts=(AttemptRow("openai", said, "main", 0.5, 4.0, f"failed: {said}"),))
+
+    store.record(row)
+    await store.aclose()
+
+    assert [row] == await read_all(settings)
+
+
+async def test_broken_unicode_splits_no_batch(store: LogStore) -> None:
+    statements: list[str] = []
+    store._connection._connection.set_trace_callback(statements.append)
+    for number in range(10):
+        store.record(evolve(make_row(number), model="\ud800"))
+
+    await store.aclose()
+
+    assert 1 == len(statements)
 
 
 async def test_spend_is_summed_by_endpoint(store: LogStore, settings: GatewaySettings) -> None:
