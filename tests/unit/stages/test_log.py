@@ -53,6 +53,7 @@ class SilentCall:
     def __init__(self, cut: GatewayError | None = None) -> None:
         self.head = RequestHead(UUID(int=1), "p", "asked-for", [], None, [], trio.current_time(), 1_700_000_000.5)
         self.shown: Sequence[AttemptRow] | None = None
+        self.has_body = False
         self._cut = cut
 
     async def receive_body(self, limit_bytes: int) -> bytes:
