@@ -41,7 +41,7 @@ class HttpxOptions:
     key_pem: Secret | None = None
 
 
-@frozen(slots=True)
+@frozen(slots=True, cache_hash=True)
 class Credential:
     """A named key to a provider. `base_url` has no trailing slash; `api_key` is None only where none is needed.
 
@@ -76,7 +76,7 @@ class Credential:
         return blake2b(f"{self.base_url}\0{key}".encode(), digest_size=16).digest()
 
 
-@frozen(slots=True)
+@frozen(slots=True, cache_hash=True)
 class Candidate:
     """One place to ask: a model behind a credential."""
 

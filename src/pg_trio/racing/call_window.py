@@ -37,13 +37,14 @@ class CallWindow:
     @property
     def bad(self) -> int:
         """Both."""
-        return self.failed + self.slow
+        newer, older = self.newer, self.older
+        return newer[1] + newer[2] + older[1] + older[2]
 
     def count(self, now: float, *, calls: int = 1, failed: int = 0, slow: int = 0) -> None:
         """Count calls, those that failed and those that were slow among them."""
         self.turn(now)
-        newer = self.newer
-        self.newer = (newer[0] + calls, newer[1] + failed, newer[2] + slow)
+        all_calls, all_failed, all_slow = self.newer
+        self.newer = (all_calls + calls, all_failed + failed, all_slow + slow)
 
     def turn(self, now: float) -> None:
         """Forget what is too old."""

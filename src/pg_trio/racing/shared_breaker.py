@@ -98,7 +98,8 @@ class SharedBreaker(Breaker):
                 super().cancel(passed)
 
     def _owes(self, now: float) -> bool:
-        if self._untold.calls < UNTOLD_CALLS:
+        # Nearly always nothing has failed: then nothing else is looked at.
+        if not self._window.bad or self._untold.calls < UNTOLD_CALLS:
             return False
         self._window.turn(now)
         return self._window.bad > 0

@@ -39,6 +39,8 @@ KEY = 4
 KEY_BYTES = 16
 COPIES = 20
 COPY_BYTES = 22
+# Where each is, by the selector's lowest bit.
+COPY_AT = (COPIES, COPIES + COPY_BYTES)
 
 FREE = 0
 BUCKET = 1
@@ -145,17 +147,17 @@ class Segment:
 
     def read(self, offset: int, form: struct.Struct) -> tuple[int, ...]:
         """The slot's value as of one moment."""
-        memory = self.memory
+        memory, selector_at = self.memory, offset + SELECTOR
         while True:
-            selector = memory[offset + SELECTOR]
-            value = form.unpack_from(memory, offset + COPIES + COPY_BYTES * (selector & 1))
+            selector = memory[selector_at]
+            value = form.unpack_from(memory, offset + COPY_AT[selector & 1])
             # A writer that turned the selector meanwhile may be filling the copy just read.
-            if memory[offset + SELECTOR] == selector:
+            if memory[selector_at] == selector:
                 return value
 
     def write(self, offset: int, form: struct.Struct, *value: int) -> None:
         """Replace the slot's value, all of it or nothing. For whoever may write the slot (rule 3)."""
-        memory = self.memory
-        selector = (memory[offset + SELECTOR] + 1) & 0xFF
-        form.pack_into(memory, offset + COPIES + COPY_BYTES * (selector & 1), *value)
-        memory[offset + SELECTOR] = selector
+        memory, selector_at = self.memory, offset + SELECTOR
+        selector = (memory[selector_at] + 1) & 0xFF
+        form.pack_into(memory, offset + COPY_AT[selector & 1], *value)
+        memory[selector_at] = selector

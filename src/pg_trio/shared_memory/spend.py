@@ -108,14 +108,14 @@ class SharedSpend:
             settled, reserved = self._sum(key, account, month)
             fits = settled + reserved + amount <= limit
             if fits:
-                self._add(account.own, month, 0, amount)
+                self._reserve(account.own, month, amount)
             undisturbed = account.guard.leave(generation)
             if not fits:
                 return settled
             if undisturbed:
                 return None
             # Somebody may have decided without seeing this reservation. Rows have one writer, so undoing is exact.
-            self._add(account.own, month, 0, -amount)
+            self._reserve(account.own, month, -amount)
 
     def settle(self, key: bytes, month: int, reserved_amount: int, spent: int) -> None:
         """See LocalSpend.settle. Needs no lock and never fails."""
@@ -160,13 +160,12 @@ class SharedSpend:
                 reserved += row_reserved
         return settled, reserved
 
-    def _add(self, offset: int, month: int, settled: int, reserved: int) -> None:
-        """Add to a row of ours; one of another month starts at nothing."""
-        row_settled, row_reserved, row_month = self._segment.read(offset, _ROW)
-        if row_month == month:
-            settled += row_settled
-            reserved += row_reserved
-        self._segment.write(offset, _ROW, _within(settled), _within(max(0, reserved)), month)
+    def _reserve(self, offset: int, month: int, amount: int) -> None:
+        """Add to what is reserved in a row of ours; one of another month starts at nothing."""
+        settled, reserved, row_month = self._segment.read(offset, _ROW)
+        if row_month != month:
+            settled = reserved = 0
+        self._segment.write(offset, _ROW, settled, _within(max(0, reserved + amount)), month)
 
 
 def fill_spend(segment: Segment, month: int, settled: Mapping[bytes, int]) -> None:

@@ -79,9 +79,10 @@ class Taken:
         """(Whole tokens, seconds until the next one, rounded up) of each bucket after it. Reads no memory again."""
         left = []
         for moment, rate in zip(self._full_at, self._rates, strict=True):
-            missing_ns = min(max(0, moment - self._now_ns), rate.full_ns)
-            next_ns = missing_ns % rate.token_ns or rate.token_ns
-            left.append(((rate.full_ns - missing_ns) // rate.token_ns, -(-next_ns // NANO)))
+            full_ns, token_ns = rate.full_ns, rate.token_ns
+            missing_ns = min(max(0, moment - self._now_ns), full_ns)
+            next_ns = missing_ns % token_ns or token_ns
+            left.append(((full_ns - missing_ns) // token_ns, -(-next_ns // NANO)))
         return left
 
 
