@@ -159,10 +159,10 @@ class Connection:
             self._parting = closing_error(ShuttingDown(), uuid4())
         self._end("the drain's time is over")
 
-    def note_turned_away(self) -> None:
+    def note_turned_away(self, now: float) -> None:
         """The doorkeeper has answered its request: it waits for another."""
         self.idle = True
-        self.deadline = trio.current_time() + self._lane.idle_s
+        self.deadline = now + self._lane.idle_s
 
     def _end(self, reason: str) -> None:
         self._over = True

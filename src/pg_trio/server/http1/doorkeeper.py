@@ -40,8 +40,8 @@ class Visitor(Protocol):
     # The head of its last request, by which the next is likely to be known.
     known_head: KnownHead | None
 
-    def note_turned_away(self) -> None:
-        """Its request has been answered; it is idle again."""
+    def note_turned_away(self, now: float) -> None:
+        """Its request has been answered; it is idle again from now on (Trio's clock)."""
 
 
 @define(slots=True, eq=False)
@@ -91,7 +91,7 @@ class Doorkeeper:
         owed = self._turn_away(visitor, sock, data)
         if owed is None:
             return data
-        visitor.note_turned_away()
+        visitor.note_turned_away(trio.current_time())
         return await self._park(_Parked(visitor, sock, trio.lowlevel.current_task(), owed))
 
     async def _park(self, parked: _Parked) -> bytes:
@@ -114,12 +114,12 @@ class Doorkeeper:
         """Look after those who are parked, for ever."""
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
-            room = self.admission.room - self._handed_over
+            room, now = self.admission.room - self._handed_over, trio.current_time()
             self._handed_over = 0
             for number, _ in self._epoll.poll(0):
-                self._look_at(self._parked[number], self._handed_over < room)
+                self._look_at(self._parked[number], self._handed_over < room, now)
 
-    def _look_at(self, parked: _Parked, has_room: bool) -> None:
+    def _look_at(self, parked: _Parked, has_room: bool, now: float) -> None:
         """Hand what came to the connection's own task, or turn it away."""
         try:
             data = parked.socket.recv(RECV_BYTES)
@@ -141,7 +141,7 @@ class Doorkeeper:
             trio.lowlevel.reschedule(parked.task)
         else:
             parked.owed = owed
-            parked.visitor.note_turned_away()
+            parked.visitor.note_turned_away(now)
 
     def _turn_away(self, visitor: Visitor, sock: socket.socket, data: bytes) -> int | None:
         """Answer the request that `data` is: the bytes of its body that are still to come. None if it is not for us."""
