@@ -218,6 +218,16 @@ def sum_spend(at: float, connection: sqlite3.Connection) -> dict[UUID, int]:
     return {UUID(bytes=endpoint): nano_usd for endpoint, nano_usd in connection.execute(query, (at,))}
 
 
+def count_rows_over(max_bytes: int, used_bytes: int, connection: sqlite3.Connection) -> int:
+    """About how many rows of the file's average size are more than `max_bytes` holds; 0 where it is not exceeded."""
+    if used_bytes <= max_bytes:
+        return 0
+    # Two look-ups: one query for both ends would read all that is between them. Ids have no gaps but from deleting.
+    ends = "SELECT (SELECT max(id) FROM gateway_logs) - (SELECT min(id) FROM gateway_logs) + 1"
+    rows = connection.execute(ends).fetchone()[0] or 0
+    return int(-(-rows * (used_bytes - max_bytes) // used_bytes))
+
+
 def delete_oldest(before: float, limit: int, connection: sqlite3.Connection) -> int:
     """At most `limit` rows from before that time (Unix seconds) are gone, the oldest; how many. One transaction."""
     query = "DELETE FROM gateway_logs WHERE id IN (SELECT id FROM gateway_logs WHERE at < ? ORDER BY at LIMIT ?)"

@@ -25,7 +25,7 @@ from pg_trio.config.settings import GatewaySettings
 from pg_trio.errors import StoreError
 from pg_trio.store.database import SerialConnection
 from pg_trio.store.free_pages import give_back_pages, used_bytes
-from pg_trio.store.log_file import delete_oldest, forget_spend
+from pg_trio.store.log_file import count_rows_over, delete_oldest, forget_spend
 from pg_trio.store.outage import Outage
 from pg_trio.store.sweep_lock import SweepLock
 
@@ -86,16 +86,21 @@ class LogRetention:
             while rows := await self._delete_batch(now - self._max_age_s):
                 deleted += rows
         if self._max_bytes:
-            while await self._run(used_bytes) > self._max_bytes and (rows := await self._delete_batch(math.inf)):
+            # No more than are too many: the last batch could be most of a log of few, large rows.
+            while (over := await self._run(self._count_over)) and (rows := await self._delete_batch(math.inf, over)):
                 deleted += rows
         while await self._run(give_back_pages):  # noqa: ASYNC110
             await trio.sleep(PAUSE_TIMES * BATCH_AIM_S)
         await self._run(partial(forget_spend, now - SPEND_KEPT_S))
         return deleted
 
-    async def _delete_batch(self, before: float) -> int:
-        deleted, took_s = await self._run(partial(_delete_timed, before, self._batch_rows))
-        wanted = self._batch_rows * BATCH_AIM_S / max(took_s, 1e-6)
+    def _count_over(self, connection: sqlite3.Connection) -> int:
+        return count_rows_over(self._max_bytes, used_bytes(connection), connection)
+
+    async def _delete_batch(self, before: float, most_rows: int = MOST_BATCH_ROWS) -> int:
+        limit = min(self._batch_rows, most_rows)
+        deleted, took_s = await self._run(partial(_delete_timed, before, limit))
+        wanted = limit * BATCH_AIM_S / max(took_s, 1e-6)
         # At most twice the last one: the next rows may have bodies.
         self._batch_rows = int(max(LEAST_BATCH_ROWS, min(MOST_BATCH_ROWS, wanted, 2 * self._batch_rows)))
         await trio.sleep(PAUSE_TIMES * took_s)
