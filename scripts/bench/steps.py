@@ -3,9 +3,9 @@
 Rules
 1. A count of steps is the same whoever else uses the machine, so a change of one percent shows; a time would not. It
    says nothing of what C code and the kernel take: read it beside the CPU time of `scripts/bench/peers`.
-2. What is counted is what runs below the connection that serves the request: lane, application, pipeline, transport, and
-   Trio's functions that those call. Not the event loop itself, nor background tasks, nor the log's thread.
-3. One request after the other over one connection, the first ones uncounted: caches are full, nothing ever waits in line.
+2. What is counted is what runs below the connection that serves the request: lane, application, pipeline, transport,
+   and Trio's functions that those call. Not the event loop itself, nor background tasks, nor the log's thread.
+3. One request after the other over one connection, the first ones uncounted: caches are full, nothing waits in line.
 """
 
 from __future__ import annotations
