@@ -5,7 +5,8 @@ Rules
    connections are closed. The requests that were out when wrk stopped are cut, as a client that leaves does.
 2. The first half is warm-up: caches, pools and the allocator fill. Growth is the last tenth's memory over the fifth's.
 3. Throughput of N workers: they, the load and the upstream share the cores. What the workers got of them is told, and
-   CPU time a request beside throughput says how much of a missing second core is ours.
+   from the CPU time a request follows what they would answer with a core each: the faster a worker, the larger the
+   load's share of the cores, and the less throughput says of them.
 """
 
 from __future__ import annotations
@@ -157,9 +158,14 @@ def make_scaling_table(runs: Sequence[Scaling]) -> str:
     for run in runs:
         base = min((other for other in runs if other.round == run.round), key=lambda other: other.workers)
         shares = " + ".join(f"{share:.0%}" for share in run.shares)
-        ratios = (f"{run.per_s / base.per_s:.2f}", f"{run.cpu_us:,.0f}", f"{run.cpu_us / base.cpu_us:.2f}")
-        rows.append((f"{run.workers} in round {run.round}", f"{run.per_s:,.0f}", *ratios, shares, str(run.errors)))
-    header = ("workers", "req/s", "ratio", "CPU µs/req", "ratio", "cores that they had", "errors")
+        dearer = run.cpu_us / base.cpu_us
+        ratios = (f"{run.per_s / base.per_s:.2f}", f"{run.cpu_us:,.0f}", f"{dearer:.2f}")
+        # What a request costs with several workers says what they would answer with a core each.
+        whole = f"{run.workers / base.workers / dearer:.2f}"
+        rows.append(
+            (f"{run.workers} in round {run.round}", f"{run.per_s:,.0f}", *ratios, shares, whole, str(run.errors))
+        )
+    header = ("workers", "req/s", "ratio", "CPU µs/req", "ratio", "cores that they had", "with a core each", "errors")
     return format_table(header, rows)
 
 
@@ -205,8 +211,8 @@ def _run_scaling(options: argparse.Namespace) -> int:
         runs = scale(site, options.counts, duration_s=2 if options.quick else 8)
     report("soak", make_scaling_table(runs), {"scaling": [asdict(run) for run in runs]}, options.json)
     say(
-        f"The load and the upstream share these cores, so the workers had less than all of them; the bar is "
-        f"{_SCALING_BAR} times one worker."
+        f"The load and the upstream share these cores, so the workers had less than all of them: "
+        f"the ratio with a core each is reckoned from the CPU time a request. The bar is {_SCALING_BAR}."
     )
     return int(any(run.errors for run in runs))
 
