@@ -139,15 +139,10 @@ class Pipeline:
                 entry.begin("input_schema")
                 await self.large_work.call(size, self.schemas.check_input, endpoint, request)
 
-                session = None
-                messages = request.messages
+                session, messages = None, request.messages
                 if endpoint.sessions_enabled:
                     entry.begin("session")
-                    assert self.sessions is not None
-                    session = await self.sessions.open(caller, endpoint, request)
-                    if session.history_chars:
-                        self.budget.add_history(endpoint, request, session.history_chars, reservation)
-                        quota.grow(estimate_tokens(session.history_chars))
+                    session = await self._open_session(caller, endpoint, request, reservation, quota)
                     messages = (*session.history, *messages)
 
                 entry.begin("prompt")
@@ -248,6 +243,16 @@ class Pipeline:
             deadline.begin()
             caller = await self.authenticate.find_caller(*asked)
         return caller
+
+    async def _open_session(  # what a history counts against, each by name
+        self, caller: Caller, endpoint: Endpoint, request: ChatRequest, reservation: Reservation, quota: Quota
+    ) -> OpenSession:
+        assert self.sessions is not None
+        session = await self.sessions.open(caller, endpoint, request)
+        if session.history_chars:
+            self.budget.add_history(endpoint, request, session.history_chars, reservation)
+            quota.grow(estimate_tokens(session.history_chars))
+        return session
 
     def _reserve(self, endpoint: Endpoint, request: ChatRequest, entry: LogEntry) -> Reservation:
         entry.begin("budget")

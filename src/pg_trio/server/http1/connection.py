@@ -29,16 +29,8 @@ import trio
 
 from pg_trio.errors import InternalError, ShuttingDown
 from pg_trio.server.http1.exchange import DISCARD_BYTES, Exchange
-from pg_trio.server.http1.head import (
-    HEAD_END,
-    HTTP2_PREFACE,
-    KnownHead,
-    Refused,
-    RequestHead,
-    read_head,
-    refuse_hopeless_start,
-    remember_head,
-)
+from pg_trio.server.http1.head import Refused, RequestHead
+from pg_trio.server.http1.incoming import Incoming
 from pg_trio.server.http1.response import closing_error, refusal
 from pg_trio.server.http1.types import Extension, Kept, Scope
 
@@ -54,7 +46,6 @@ RECV_BYTES = 64 * 1024
 LINGER_S = 2.0
 
 _ASGI = {"version": "3.0", "spec_version": "2.4"}
-_UNUSUAL_STARTS = (b"\r\n", b"PRI ")
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -62,7 +53,6 @@ class Connection:
     """One client's connection. `run` it once; it closes the socket, or hands it over."""
 
     __slots__ = (
-        "_buffer",
         "_client",
         "_exchange",
         "_hand_over",
@@ -76,8 +66,8 @@ class Connection:
         "_timeout_text",
         "deadline",
         "idle",
+        "incoming",
         "kept",
-        "known_head",
         "left",
     )
 
@@ -87,9 +77,7 @@ class Connection:
         self._client = _address(sock, sock.getpeername())
         self._server = _address(sock, sock.getsockname())
         self._scope = trio.CancelScope()
-        self._buffer = b""
-        # The last head, by which the next is known; None where there is none yet, or it was too large.
-        self.known_head: KnownHead | None = None
+        self.incoming = Incoming(lane.settings)
         self.kept = Kept()
         self._exchange: Exchange | None = None
         self._hand_over = False
@@ -126,7 +114,7 @@ class Connection:
     @property
     def waits(self) -> bool:
         """No byte of a request was read, be it the first or another."""
-        return self._exchange is None and not self._buffer and not self._over and self.deadline < math.inf
+        return self._exchange is None and not self.incoming.data and not self._over and self.deadline < math.inf
 
     def note_crowded(self) -> None:
         """Close to make room for others, unless a request has just arrived."""
@@ -155,7 +143,7 @@ class Connection:
             exchange.extension["cut"] = "drain"
             if not exchange.response.head_made:
                 self._parting = closing_error(ShuttingDown(), exchange.request_id())
-        elif self._buffer:
+        elif self.incoming.data:
             self._parting = closing_error(ShuttingDown(), uuid4())
         self._end("the drain's time is over")
 
@@ -178,7 +166,7 @@ class Connection:
             with self._scope, _bugs_logged(), self.kept.stack:
                 await self._serve_requests()
             if self._hand_over and not self._scope.cancelled_caught:
-                await self._lane.hand_over(self._detach(), self._buffer)
+                await self._lane.hand_over(self._detach(), self.incoming.data)
             elif self._parting and not self.left:
                 await self._part()
         finally:
@@ -212,7 +200,7 @@ class Connection:
             if not await self._serve(head):
                 return
             self._exchange = None
-            if not self._buffer:
+            if not self.incoming.data:
                 self.idle = True
                 if self._lane.draining:
                     self.note_draining()
@@ -223,11 +211,15 @@ class Connection:
     async def _receive_head(self) -> RequestHead | None:
         """The next request's head, or None if there is none: the client closed, or speaks HTTP/2."""
         self.deadline = trio.current_time() + self._lane.idle_s
-        while (head := self._take_head()) is None:
-            if self._hand_over:
+        incoming = self.incoming
+        while (head := incoming.take_head()) is None:
+            if incoming.is_http2:
+                self._hand_over = True
                 return None
+            if incoming.data:
+                self._start_head_clock()
             doorkeeper = self._lane.doorkeeper
-            if doorkeeper is None or self._buffer:
+            if doorkeeper is None or incoming.data:
                 data = await self._recv()
             elif doorkeeper.is_needed():
                 data = await doorkeeper.wait(self, self._socket)
@@ -237,49 +229,11 @@ class Connection:
                     data = await doorkeeper.meet(self, self._socket, data)
             if not data:
                 return None
-            self._buffer += data
+            incoming.data += data
         self.deadline = math.inf
         self._timeout_text = ""
         self.idle = False
         return head
-
-    def _take_head(self) -> RequestHead | None:
-        """The head at the buffer's beginning, None if it is not whole. Raises Refused for one that is none."""
-        if not self._buffer:
-            return None
-        if self.known_head is not None and (recalled := self.known_head.recall(self._buffer)) is not None:
-            head, end = recalled
-            self._buffer = self._buffer[end:]
-            return head
-        end = self._find_head_end()
-        return self._read_head(end) if end else None
-
-    def _read_head(self, end: int) -> RequestHead:
-        data, settings = self._buffer[:end], self._lane.settings
-        head = read_head(data, max_head_bytes=settings.max_head_bytes, max_header_count=settings.max_header_count)
-        if not head.wants_websocket:
-            self._buffer = self._buffer[end:]
-            self.known_head = remember_head(data, head)
-        return head
-
-    def _find_head_end(self) -> int:
-        """The length of the whole head in the buffer, 0 if more must come. Raises Refused if none can become of it."""
-        data = self._buffer
-        if data.startswith(_UNUSUAL_STARTS):
-            # One empty line before a request: RFC 9112 section 2.2 (old clients end a body with one).
-            data = self._buffer = data.removeprefix(b"\r\n")
-            if not data:
-                return 0
-            if HTTP2_PREFACE.startswith(data[: len(HTTP2_PREFACE)]):
-                self._hand_over = len(data) >= len(HTTP2_PREFACE)
-                self._start_head_clock()
-                return 0
-        end = data.find(HEAD_END)
-        if end >= 0:
-            return end + len(HEAD_END)
-        refuse_hopeless_start(data, self._lane.settings.max_head_bytes)
-        self._start_head_clock()
-        return 0
 
     def _start_head_clock(self) -> None:
         """From a head's first byte on, another limit holds: for all of it, however busily it drips."""
@@ -350,13 +304,14 @@ class Connection:
             while not exchange.body.ended:
                 if discarded > DISCARD_BYTES:
                     return False
-                if not self._buffer:
+                data = self.incoming.take_all()
+                if not data:
                     self.deadline = trio.current_time() + self._lane.head_s
-                    self._buffer = await self._recv()
-                    if not self._buffer:
+                    data = await self._recv()
+                    if not data:
                         return False
-                discarded += len(self._buffer)
-                _, self._buffer = exchange.body.feed(self._buffer)
+                discarded += len(data)
+                _, self.incoming.data = exchange.body.feed(data)
         except Refused:
             return False
         return True
@@ -388,8 +343,7 @@ class Connection:
 
     async def receive_body_bytes(self) -> bytes:
         """Bytes for the request's body: those read with its head, or the next ones. b"" once the client is gone."""
-        if self._buffer:
-            data, self._buffer = self._buffer, b""
+        if data := self.incoming.take_all():
             return data
         self._receiving = True
         try:
@@ -399,23 +353,6 @@ class Connection:
             return b""
         finally:
             self._receiving = False
-
-    def take_whole_body(self, length: int | None) -> bytes | None:
-        """The whole body, if it is here already, as nearly all are that were read with their head."""
-        data = self._buffer
-        if length is None or length > len(data):
-            return None
-        self._buffer = data[length:]
-        return data[:length]
-
-    def unread(self, data: bytes) -> None:
-        """Put back what was not the body's."""
-        self._buffer = data
-
-    @property
-    def has_unread(self) -> bool:
-        """Whether bytes behind the head are here already."""
-        return bool(self._buffer)
 
     def refuse_body(self, refused: Refused) -> None:
         """The body is malformed: end the request with it. The answer is sent if the application has sent none."""

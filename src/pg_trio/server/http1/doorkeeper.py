@@ -26,7 +26,8 @@ from attrs import define
 
 from pg_trio.config.settings import ServerSettings
 from pg_trio.server.http1.exchange import DISCARD_BYTES
-from pg_trio.server.http1.head import HEAD_END, KnownHead, Refused, RequestHead, read_head, remember_head
+from pg_trio.server.http1.head import HEAD_END, Refused, RequestHead, read_head, remember_head
+from pg_trio.server.http1.incoming import Incoming
 from pg_trio.server.http1.response import BusyAnswer
 from pg_trio.server.http1.types import Door
 
@@ -37,8 +38,9 @@ RECV_BYTES = 64 * 1024
 class Visitor(Protocol):
     """A connection, as the doorkeeper knows it."""
 
-    # The head of its last request, by which the next is likely to be known.
-    known_head: KnownHead | None
+    @property
+    def incoming(self) -> Incoming:
+        """What it has sent, and the head of its last request, by which the next is likely to be known."""
 
     def note_turned_away(self, now: float) -> None:
         """Its request has been answered; it is idle again from now on (Trio's clock)."""
@@ -147,7 +149,7 @@ class Doorkeeper:
         """Answer the request that `data` is: the bytes of its body that are still to come. None if it is not for us."""
         if self.draining:
             return None
-        known = visitor.known_head
+        known = visitor.incoming.known_head
         recalled = (None if known is None else known.recall(data)) or self._read_head(visitor, data)
         if recalled is None:
             return None
@@ -182,5 +184,5 @@ class Doorkeeper:
             )
         except Refused:
             return None
-        visitor.known_head = remember_head(data[:end], head)
+        visitor.incoming.known_head = remember_head(data[:end], head)
         return head, end

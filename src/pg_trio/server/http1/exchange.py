@@ -60,7 +60,7 @@ class Exchange:
     def __init__(self, connection: Connection, head: RequestHead) -> None:
         self._connection = connection
         self._head = head
-        whole = connection.take_whole_body(head.length)
+        whole = connection.incoming.take_whole_body(head.length)
         self._whole = whole or b""
         self.body: LengthBody | ChunkedBody = open_body(head.length if whole is None else 0)
         self._continue_owed = head.expects_continue and whole is None
@@ -72,7 +72,7 @@ class Exchange:
             "cancels_on_disconnect": True,
             "head_at": trio.current_time(),
             "kept": connection.kept,
-            "alike": connection.known_head,
+            "alike": connection.incoming.known_head,
         }
         if whole is not None:
             self.extension["body"] = whole
@@ -106,7 +106,7 @@ class Exchange:
             except Refused as refused:
                 connection.refuse_body(refused)
                 return {"type": _DISCONNECT}
-            connection.unread(rest)
+            connection.incoming.data = rest
         self._received = True
         return {"type": "http.request", "body": part, "more_body": not self.body.ended}
 
@@ -115,7 +115,7 @@ class Exchange:
         if not self._continue_owed:
             return
         self._continue_owed = False
-        if not self._connection.has_unread:
+        if not self._connection.incoming.data:
             await self._connection.write(CONTINUE)
 
     async def send(self, message: Message) -> None:
