@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
@@ -11,7 +12,7 @@ import trio
 
 from pg_trio.config.settings import ServerSettings
 from pg_trio.server.http1.types import DOOR, Door, Receive, Scope, Send
-from tests.support.http_servers import ProbeApp, RawAnswer, RawClient, connected, echo, request, serving
+from tests.support.http_servers import Handler, ProbeApp, RawAnswer, RawClient, connected, echo, request, serving
 
 OVERLOADED = b'{"ok":false,"error":"Gateway is overloaded."}'
 ASK = request("/api/x", method="POST", body=b"question")
@@ -47,10 +48,10 @@ class GatedApp(ProbeApp):
 
 @asynccontextmanager
 async def crowded(
-    settings: ServerSettings | None = None, shutdown: trio.Event | None = None
+    settings: ServerSettings | None = None, shutdown: trio.Event | None = None, handler: Handler = echo
 ) -> AsyncIterator[tuple[GatedApp, RawClient]]:
     """A client of a gateway that is full."""
-    app = GatedApp(echo)
+    app = GatedApp(handler)
     async with serving("lane", app, settings, shutdown=shutdown) as port, connected(port) as client:
         yield app, client
 
@@ -127,6 +128,27 @@ async def test_other_requests_are_applications(other: bytes, turned_away_before:
 
     assert 200 == answer.status
     assert 1 == len(app.scopes)
+
+
+@pytest.mark.parametrize("turned_away_before", [False, True])
+async def test_websocket_is_applications(turned_away_before: bool) -> None:
+    async def accept(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await receive()
+
+    key = b64encode(bytes(16)).decode()
+    upgrade = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key}"]
+
+    async with crowded(handler=accept) as (app, client):
+        if turned_away_before:
+            await client.send(ASK)
+            assert_turned_away(await client.read_answer())
+        await client.send(request("/chat", *upgrade))
+        answer = await client.read_answer()
+
+    assert 101 == answer.status
+    assert ["websocket"] == [scope["type"] for scope in app.scopes]
 
 
 async def test_pipelined_are_all_answered_in_order() -> None:

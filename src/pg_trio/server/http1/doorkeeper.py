@@ -24,9 +24,8 @@ from typing import Protocol, Self
 import trio
 from attrs import define
 
-from pg_trio.config.settings import ServerSettings
 from pg_trio.server.http1.exchange import DISCARD_BYTES
-from pg_trio.server.http1.head import HEAD_END, Refused, RequestHead, read_head, remember_head
+from pg_trio.server.http1.head import HEAD_END, Refused, RequestHead
 from pg_trio.server.http1.incoming import Incoming
 from pg_trio.server.http1.response import BusyAnswer
 from pg_trio.server.http1.types import Door
@@ -40,7 +39,7 @@ class Visitor(Protocol):
 
     @property
     def incoming(self) -> Incoming:
-        """What it has sent, and the head of its last request, by which the next is likely to be known."""
+        """What reads its heads."""
 
     def note_turned_away(self, now: float) -> None:
         """Its request has been answered; it is idle again from now on (Trio's clock)."""
@@ -61,10 +60,9 @@ class _Parked:
 class Doorkeeper:
     """The connections of one lane that wait for room. `run` it; closed when its `with` block ends."""
 
-    def __init__(self, door: Door, settings: ServerSettings) -> None:
+    def __init__(self, door: Door) -> None:
         self.admission = door.admission
         self._covers = door.covers
-        self._settings = settings
         self._answer = BusyAnswer(door.admission.retry_after_s)
         self._epoll = select.epoll()
         self._parked: dict[int, _Parked] = {}
@@ -150,10 +148,10 @@ class Doorkeeper:
         if self.draining:
             return None
         known = visitor.incoming.known_head
-        recalled = (None if known is None else known.recall(data)) or self._read_head(visitor, data)
-        if recalled is None:
+        found = (None if known is None else known.recall(data)) or _read_head(visitor.incoming, data)
+        if found is None:
             return None
-        head, end = recalled
+        head, end = found
         is_plain = head.keep_alive and head.version == "1.1" and not head.expects_continue and not head.wants_websocket
         if not is_plain or head.length is None or not self._covers(head.method, head.path):
             return None
@@ -172,17 +170,13 @@ class Doorkeeper:
         self.admission.note_shed()
         return owed
 
-    def _read_head(self, visitor: Visitor, data: bytes) -> tuple[RequestHead, int] | None:
-        """The visitor's head that `data` begins with, and where it ends; None if that is none, or half of one."""
-        end = data.find(HEAD_END) + len(HEAD_END)
-        if end < len(HEAD_END):
-            return None
-        settings = self._settings
-        try:
-            head = read_head(
-                data[:end], max_head_bytes=settings.max_head_bytes, max_header_count=settings.max_header_count
-            )
-        except Refused:
-            return None
-        visitor.incoming.known_head = remember_head(data[:end], head)
-        return head, end
+
+def _read_head(incoming: Incoming, data: bytes) -> tuple[RequestHead, int] | None:
+    """The head that `data` begins with, and where it ends; None if that is none, or half of one."""
+    end = data.find(HEAD_END) + len(HEAD_END)
+    if end < len(HEAD_END):
+        return None
+    try:
+        return incoming.read_head(data[:end]), end
+    except Refused:
+        return None

@@ -44,7 +44,23 @@ class Incoming:
             self.data = data[end:]
             return head
         end = self._find_head_end()
-        return self._read_head(end) if end else None
+        if not end:
+            return None
+        head = self.read_head(self.data[:end])
+        if not head.wants_websocket:
+            self.data = self.data[end:]
+        return head
+
+    def read_head(self, data: bytes) -> RequestHead:
+        """The head that `data` is, whole. Raises Refused.
+
+        The next request of the same bytes is known by it, unless it is a WebSocket's: that one stays where it is.
+        """
+        settings = self._settings
+        head = read_head(data, max_head_bytes=settings.max_head_bytes, max_header_count=settings.max_header_count)
+        if not head.wants_websocket:
+            self.known_head = remember_head(data, head)
+        return head
 
     def take_whole_body(self, length: int | None) -> bytes | None:
         """The whole body, if it is here already, as nearly all are that were read with their head."""
@@ -58,14 +74,6 @@ class Incoming:
         """Everything; nothing is left."""
         data, self.data = self.data, b""
         return data
-
-    def _read_head(self, end: int) -> RequestHead:
-        data, settings = self.data[:end], self._settings
-        head = read_head(data, max_head_bytes=settings.max_head_bytes, max_header_count=settings.max_header_count)
-        if not head.wants_websocket:
-            self.data = self.data[end:]
-            self.known_head = remember_head(data, head)
-        return head
 
     def _find_head_end(self) -> int:
         """The length of the whole head, 0 if more must come. Raises Refused if none can become of it."""

@@ -104,7 +104,7 @@ async def serve_lane(  # noqa: PLR0913  # what a lane needs, each by name
     the drain's limit too, and is told of the drain by whoever gave it.
     """
     door: Door | None = mount.state.get(DOOR)
-    with Departures() as departures, nullcontext() if door is None else Doorkeeper(door, settings) as doorkeeper:
+    with Departures() as departures, nullcontext() if door is None else Doorkeeper(door) as doorkeeper:
         lane = Lane(mount, settings, connections, departures, hand_over, doorkeeper)
         async with trio.open_nursery() as watching:
             watching.start_soon(departures.watch)
