@@ -113,7 +113,8 @@ async def _serve(gateway: Gateway, server: str, *, task_status: trio.TaskStatus[
         if server == "hypercorn":
             await serve(gateway.app, config, shutdown_trigger=gateway.stopping.wait, task_status=task_status)
         else:
-            app = cast(ASGIApplication, gateway.app)
+            # As `pg-trio serve` mounts it.
+            app = cast(ASGIApplication, gateway.app.asgi_app)
             limits = gateway.settings.server
             await serve_app(app, config, limits, shutdown=gateway.stopping, task_status=task_status)
     finally:

@@ -14,7 +14,7 @@ from hypercorn.utils import LifespanFailureError
 
 from pg_trio.config.settings import ServerSettings
 from pg_trio.errors import WorkersFailed
-from pg_trio.server.garbage import IdleCollector
+from pg_trio.server.garbage import collect_at_rest
 from pg_trio.server.http1.types import ASGIApplication
 from pg_trio.server.serving import serve_app
 from pg_trio.server.stock import make_hypercorn_config
@@ -76,8 +76,8 @@ async def _wait_for_signal(signals: object, shutdown: trio.Event) -> None:
 
 
 async def _report_ready(parent: trio.SocketStream, go: trio.Event) -> None:
-    """Tell the supervisor, and wait until it lets us accept."""
-    trio.lowlevel.add_instrument(IdleCollector.start())
+    """Everything is there that stays: tell the supervisor, and wait until it lets us accept."""
+    collect_at_rest()
     await parent.send_all(READY)
     await go.wait()
 

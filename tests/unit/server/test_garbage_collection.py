@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from pg_trio.server.garbage import MIDDLE_AFTER, MOST, YOUNG, IdleCollector
+from pg_trio.server.garbage import ALL_EVERY_S, MIDDLE_AFTER, MOST, YOUNG, IdleCollector, collect_at_rest
 
 
 class Knot:
@@ -21,12 +21,20 @@ class Knot:
 
 
 @pytest.fixture(autouse=True)
-def _collector_off() -> Iterator[None]:
+def _own_collector() -> Iterator[None]:
+    """Nothing is collected but by what is tested."""
+    thresholds = gc.get_threshold()
     gc.collect()
     gc.disable()
     yield
+    gc.set_threshold(*thresholds)
     gc.enable()
     gc.unfreeze()
+
+
+@pytest.fixture
+def collector() -> IdleCollector:
+    return IdleCollector(now=0.0)
 
 
 def live(count: int) -> list[list[object]]:
@@ -34,67 +42,75 @@ def live(count: int) -> list[list[object]]:
     return [[] for _ in range(count)]
 
 
-def test_rest_collects_what_came_together() -> None:
-    knot = ref(Knot())
-    more = live(YOUNG)
-
-    IdleCollector().before_io_wait(timeout=1.0)
-
-    assert knot() is None
-    assert YOUNG == len(more)
-
-
-def test_rest_is_not_disturbed_for_little() -> None:
-    knot = ref(Knot())
-
-    IdleCollector().before_io_wait(timeout=1.0)
-
-    assert knot() is not None
-
-
-def test_busy_loop_is_not_stopped() -> None:
-    knot = ref(Knot())
-    more = live(YOUNG)
-
-    IdleCollector().before_io_wait(timeout=0)
-
-    assert knot() is not None
-    assert YOUNG == len(more)
-
-
-def test_busy_loop_is_stopped_for_too_much() -> None:
-    knot = ref(Knot())
-    more = live(MOST)
-
-    IdleCollector().before_io_wait(timeout=0)
-
-    assert knot() is None
-    assert MOST == len(more)
-
-
-def test_middle_aged_are_collected_in_turn() -> None:
+def tie(generation: int) -> ref[Knot]:
+    """A knot that nobody holds, as old as if it had outlived so many collections."""
     knot = Knot()
-    gc.collect(0)  # now it is of the next generation
-    aged = ref(knot)
-    del knot
-    collector = IdleCollector()
+    for younger in range(generation):
+        gc.collect(younger)
+    return ref(knot)
+
+
+async def test_rest_collects_what_came_together(collector: IdleCollector, mock_clock: trio.testing.MockClock) -> None:
+    knot = tie(0)
+    more = live(YOUNG)
+
+    collector.before_io_wait(timeout=1.0)
+
+    assert knot() is None
+    assert YOUNG == len(more)
+
+
+async def test_rest_is_not_disturbed_for_little(collector: IdleCollector) -> None:
+    knot = tie(0)
+
+    collector.before_io_wait(timeout=1.0)
+
+    assert knot() is not None
+
+
+async def test_busy_loop_is_not_stopped(collector: IdleCollector) -> None:
+    knot = tie(0)
+    more = live(YOUNG)
+
+    collector.before_io_wait(timeout=0)
+
+    assert knot() is not None
+    assert YOUNG == len(more)
+
+
+async def test_middle_aged_are_collected_in_turn(collector: IdleCollector, mock_clock: trio.testing.MockClock) -> None:
+    aged = tie(1)
 
     rounds = 0
-    while aged() is not None:
+    while aged() is not None and rounds < 100:
         more = live(2 * YOUNG)
         collector.before_io_wait(timeout=1.0)
         rounds += 1
-        assert rounds <= MIDDLE_AFTER + 1
         del more
 
-    assert rounds > 1
+    assert MIDDLE_AFTER == rounds
 
 
-async def test_worker_s_loop_collects_at_rest() -> None:
-    collector = IdleCollector.start()
-    assert not gc.isenabled()
-    trio.lowlevel.add_instrument(collector)
-    knot = ref(Knot())
+async def test_old_are_collected_by_the_hour(collector: IdleCollector, mock_clock: trio.testing.MockClock) -> None:
+    old = tie(2)
+    for _ in range(3 * MIDDLE_AFTER):
+        more = live(2 * YOUNG)
+        collector.before_io_wait(timeout=1.0)
+        del more
+    assert old() is not None
+
+    mock_clock.jump(ALL_EVERY_S)
+    more = live(2 * YOUNG)
+    collector.before_io_wait(timeout=1.0)
+
+    assert old() is None
+    assert 2 * YOUNG == len(more)
+
+
+async def test_loop_collects_at_rest_only() -> None:
+    gc.enable()
+    collect_at_rest()
+    knot = tie(0)
     more = live(YOUNG)
 
     for _ in range(3):
@@ -103,6 +119,26 @@ async def test_worker_s_loop_collects_at_rest() -> None:
     assert knot() is not None
     await trio.testing.wait_all_tasks_blocked(0.001)
 
-    trio.lowlevel.remove_instrument(collector)
     assert knot() is None
     assert YOUNG == len(more)
+
+
+async def test_too_much_is_collected_without_rest() -> None:
+    gc.enable()
+    collect_at_rest()
+    knot = tie(0)
+
+    more = live(MOST)
+
+    assert knot() is None
+    assert MOST == len(more)
+
+
+async def test_what_lives_at_the_start_is_left_alone() -> None:
+    knot = tie(0)
+    kept = live(1)
+
+    collect_at_rest()
+
+    assert knot() is None
+    assert gc.get_freeze_count() > len(kept)

@@ -181,6 +181,8 @@ class Connection:
             return
         if self._exchange is not None and self._exchange.response.cut_looks_whole:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        # It refers to us: together they would be garbage that keeps a request and its body until it is collected.
+        self._exchange = None
         self._lane.forget(self, self._socket)
         trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
@@ -416,10 +418,14 @@ def _bugs_logged() -> Iterator[None]:
         yield
     except BaseExceptionGroup as group:
         bugs, rest = group.split(Exception)
-        if bugs is not None:
-            logger.error("error in a connection", exc_info=bugs)
-        if rest is not None:
-            raise rest from None
+        try:
+            if bugs is not None:
+                logger.error("error in a connection", exc_info=bugs)
+            if rest is not None:
+                raise rest from None
+        finally:
+            # An error holds the frames it came through: if one of them held the error, both would be garbage.
+            del bugs, rest
     except Exception:
         logger.exception("error in a connection")
 
