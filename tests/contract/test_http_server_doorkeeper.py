@@ -204,10 +204,14 @@ async def test_head_in_pieces_is_served() -> None:
 async def test_idle_limit_holds_after_refusal() -> None:
     async with crowded(ServerSettings(idle_timeout_ms=100)) as (_, client):
         await client.send(ASK)
+        sent_at = trio.current_time()
         assert_turned_away(await client.read_answer())
         rest = await client.read_to_end()
+        closed_after_s = trio.current_time() - sent_at
 
     assert b"" == rest
+    # Never early: a refused client's connection is worth as much as another's.
+    assert closed_after_s >= 0.1
 
 
 async def test_drain_closes_refused_connections() -> None:

@@ -185,6 +185,38 @@ async def test_continue_before_body(server: str) -> None:
     assert (100, 200, b"abc") == (interim.status, reply.status, reply.body)
 
 
+@both_servers
+async def test_continue_is_not_waited_for(server: str) -> None:
+    """A client need not wait for it (RFC 9110 section 10.1.1); its connection lives on."""
+    expecting = request("/", "Expect: 100-continue", "Content-Length: 3", method="POST") + b"abc"
+
+    async with serving(server, ProbeApp(echo)) as port, connected(port) as client:
+        replies = []
+        for _ in range(2):
+            await client.send(expecting)
+            while (reply := await client.read_answer()).status == 100:
+                pass
+            replies.append((reply.status, reply.body))
+
+    assert [(200, b"abc")] * 2 == replies
+
+
+@pytest.mark.parametrize("expectation", [[], ["Expect: 100-continue"]])
+async def test_body_that_nobody_asked_for(expectation: list[str]) -> None:
+    """The lane's alone (Hypercorn closes): it came with its head, so the next request is found behind it."""
+    data = request("/", *expectation, method="POST", body=b"GET /hidden HTTP/1.1\r\n\r\n")
+    app = ProbeApp(say_hello)
+
+    async with serving("lane", app) as port, connected(port) as client:
+        statuses = []
+        for _ in range(2):
+            await client.send(data)
+            statuses.append((await client.read_answer()).status)
+
+    assert [200, 200] == statuses
+    assert ["/", "/"] == [scope["path"] for scope in app.scopes]
+
+
 async def test_no_continue_unless_asked_for_body() -> None:
     """The lane's alone: Hypercorn says 100 to every such request, so the client sends a body that is refused anyway."""
 
@@ -230,7 +262,7 @@ async def test_scope_says_everything(server: str) -> None:
     assert b"/a%20b/%C3%BC" == scope["raw_path"].partition(b"?")[0]
 
 
-async def test_scope_promises_cancellation() -> None:
+async def test_scope_says_when_head_was_read() -> None:
     app = ProbeApp(say_hello)
 
     async with serving("lane", app) as port:
@@ -238,9 +270,7 @@ async def test_scope_promises_cancellation() -> None:
         await ask(port, request())
         after = trio.current_time()
 
-    extension = app.scopes[0]["extensions"]["pg_trio"]
-    assert extension["cancels_on_disconnect"] is True
-    assert before <= extension["head_at"] <= after
+    assert before <= app.scopes[0]["extensions"]["pg_trio"]["head_at"] <= after
 
 
 async def test_like_heads_are_told() -> None:
@@ -321,6 +351,45 @@ async def test_what_is_kept_lasts_as_long_as_the_connection() -> None:
     assert [b"1", b"2", b"3"] == replies
     assert b"1" == another.body
     assert closed_in[0] is served_in[0]
+
+
+async def test_kept_cancel_scope_is_left_in_its_place(caplog: pytest.LogCaptureFixture) -> None:
+    """Trio demands that scopes are left in the order of their entering: also where the client leaves in the middle."""
+    entered, left = trio.Event(), trio.Event()
+
+    async def enter(scope: Scope, receive: Receive, send: Send) -> None:
+        stack = scope["extensions"]["pg_trio"]["kept"].stack
+        stack.callback(left.set)
+        stack.enter_context(trio.CancelScope())
+        entered.set()
+        await trio.sleep_forever()
+
+    async with serving("lane", ProbeApp(enter)) as port:
+        async with connected(port) as client:
+            await client.send(request())
+            await entered.wait()
+        with trio.fail_after(5):
+            await left.wait()
+
+    assert "" == caplog.text
+
+
+async def test_error_in_what_is_kept_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise RuntimeError("a bug at a connection's end")
+
+    async def keep(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/fails":
+            scope["extensions"]["pg_trio"]["kept"].stack.callback(fail)
+        await answer(send, b"well")
+
+    async with serving("lane", ProbeApp(keep)) as port, connected(port) as other:
+        await ask(port, request("/fails"))
+        await other.send(request())
+        reply = await other.read_answer()
+
+    assert b"well" == reply.body
+    assert "a bug at a connection's end" in caplog.text
 
 
 async def test_absolute_target_of_own_host() -> None:

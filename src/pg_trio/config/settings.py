@@ -99,7 +99,7 @@ class ServerSettings:
     # 100: Apache's LimitRequestFields.
     max_header_count: Annotated[int, Between(1, 10_000)] = 100
     # Per worker, and never more than half of the files it may open (ulimit -n). nginx: 512; Node and Go have no limit.
-    # What it protects is memory: 7 KiB an idle connection, beside the kernel's buffers.
+    # What it protects is memory: 10 kB a connection that has asked for something, beside the kernel's buffers.
     max_connections: Annotated[int, Between(1, 1_000_000)] = 10_000
     # Running requests get this long after SIGTERM: Kubernetes' default grace is 30 s.
     drain_ms: Milliseconds = 25_000

@@ -116,7 +116,7 @@ class WatchedConnection:
             await run(scope, receive, send)
 
     async def _run_request(self, run: Callable[..., Any], scope: Scope, receive: Receive, send: Send) -> None:
-        extension: Extension = {"cancels_on_disconnect": False, "head_at": trio.current_time()}
+        extension: Extension = {"head_at": trio.current_time()}
         extensions = scope.get("extensions") or {}
         scope["extensions"] = {**extensions, "pg_trio": extension}
         self._running.append(extension)

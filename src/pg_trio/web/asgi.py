@@ -91,17 +91,19 @@ class GatewayRoutes:
         """The client whose connection it is, who asked for this last."""
         client: Client | None = kept.value
         if client is None:
-            assert self.gateway is not None, "the application was called before its lifespan started"
-            client = kept.value = Client(kept.stack.enter_context(self.gateway.make_lasting_scope()))
+            client = kept.value = Client(kept.stack.enter_context(self._running().make_lasting_scope()))
         client.alike, client.asked = alike, asked
         return client
+
+    def _running(self) -> Gateway:
+        assert self.gateway is not None, "the application was called before its lifespan started"
+        return self.gateway
 
     async def _answer(self, call: AsgiCall, lasting: object = None) -> HttpAnswer | None:
         """The answer to send, or None if the client left. Only cancellation leaves as an exception."""
         request_id = call.head.request_id
         try:
-            assert self.gateway is not None, "the application was called before its lifespan started"
-            answer = await self.gateway.answer(call, lasting)
+            answer = await self._running().answer(call, lasting)
             return None if answer is None else render_answer(answer, call.limits)
         except GatewayError as error:
             if call.has_started:

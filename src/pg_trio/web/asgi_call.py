@@ -83,9 +83,9 @@ class AsgiCall:
         return await self._receive_parts(limit_bytes)
 
     async def _receive_parts(self, limit_bytes: int) -> bytes:
-        declared = dict(self.headers).get(b"content-length")
+        declared = dict(self.headers).get(b"content-length", b"").lstrip(b"0")
         # Nine digits are a gigabyte: more is over any limit, and not worth turning into a number.
-        if declared is not None and (len(declared) > 9 or not declared.isdigit() or int(declared) > limit_bytes):
+        if declared and (len(declared) > 9 or not declared.isdigit() or int(declared) > limit_bytes):
             raise BodyTooLarge(limit_bytes)
         chunks: list[bytes] = []
         size = 0

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from pg_trio.config.settings import ServerSettings
-from pg_trio.server.http1.head import HTTP2_PREFACE, MAX_KNOWN_BYTES, Refused
+from pg_trio.server.http1.head import HTTP2_PREFACE, MAX_KNOWN_BYTES, MAX_KNOWN_FIELDS, Refused
 from pg_trio.server.http1.incoming import Incoming
 
 HEAD = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n"
 
 
-def incoming(data: bytes) -> Incoming:
-    made = Incoming(ServerSettings())
+def incoming(data: bytes, settings: ServerSettings | None = None) -> Incoming:
+    made = Incoming(settings or ServerSettings())
     made.data = data
     return made
 
@@ -56,8 +56,9 @@ def test_same_heads_are_known_as_one() -> None:
     assert known[1] is not known[2]
 
 
-def test_large_head_is_not_remembered() -> None:
-    large = HEAD.replace(b"Host", b"X: " + b"x" * MAX_KNOWN_BYTES + b"\r\nHost")
+@pytest.mark.parametrize("more", [b"X: " + b"x" * MAX_KNOWN_BYTES + b"\r\n", b"X: y\r\n" * MAX_KNOWN_FIELDS])
+def test_large_head_is_not_remembered(more: bytes) -> None:
+    large = HEAD.replace(b"Host", more + b"Host")
     client = incoming(HEAD + large + HEAD)
 
     assert client.take_head() is not None
@@ -66,12 +67,29 @@ def test_large_head_is_not_remembered() -> None:
     assert client.take_head() is not None
 
 
+def test_known_head_with_longer_length_is_within_limit() -> None:
+    """A longer length makes a longer head: what is refused at first is refused later, too."""
+    padding = b"X: " + b"x" * (1024 - len(HEAD) - len(b"X: \r\n")) + b"\r\n"
+    largest = HEAD.replace(b"Host", padding + b"Host")
+    client = incoming(largest, ServerSettings(max_head_bytes=1024))
+    assert client.take_head() is not None
+
+    client.data = largest.replace(b"Length: 4", b"Length: 44")
+
+    with pytest.raises(Refused):
+        client.take_head()
+
+
+@pytest.mark.parametrize("cut", range(5))
 @pytest.mark.parametrize("is_known", [False, True])
-def test_empty_line_before_a_request_is_dropped(is_known: bool) -> None:
+def test_empty_lines_before_a_request_are_dropped(cut: int, is_known: bool) -> None:
     client = incoming(HEAD if is_known else b"")
     client.take_head()
+    data = b"\r\n\r\n" + HEAD
 
-    client.data = b"\r\n" + HEAD
+    client.data = data[:cut]
+    assert client.take_head() is None
+    client.data += data[cut:]
 
     assert client.take_head() is not None
     assert b"" == client.data

@@ -20,7 +20,7 @@ from pg_trio.server.http1.types import ASGIApplication, Receive, Scope, Send
 from pg_trio.server.supervisor import GO, READY
 from pg_trio.server.worker import run_worker
 from tests.support.http_servers import ProbeApp, answer, connected, request
-from tests.unit.server.test_garbage_collection import live, tie
+from tests.unit.server.test_garbage_collection import Knot, live, tie
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +56,7 @@ async def test_worker_collects_garbage_at_rest() -> None:
         kept.append(live(2 * YOUNG))
         await answer(send, repr(is_alive).encode())
 
-    knots: list[ref[object]] = []
+    knots: list[ref[Knot]] = []
     kept: list[object] = []
 
     async with working(ProbeApp(leave_garbage)) as port, connected(port) as client:

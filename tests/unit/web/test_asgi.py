@@ -122,6 +122,24 @@ async def test_declared_length_over_limit_reads_nothing(autojump_clock: MockCloc
     assert 0 == body.asked
 
 
+async def test_declared_length_may_begin_with_zeros(autojump_clock: MockClock) -> None:
+    received = await call(Body(piece(b"abc")), (b"content-length", b"0" * 5_000 + b"3")).receive_body(3)
+
+    assert b"abc" == received
+
+
+async def test_body_that_came_with_its_head_has_the_limit_too(autojump_clock: MockClock) -> None:
+    whole = call(Body())
+
+    whole.extension["body"] = b"abc"
+    received = await whole.receive_body(3)
+    whole.extension["body"] = b"abcd"
+    with pytest.raises(BodyTooLarge):
+        await whole.receive_body(3)
+
+    assert b"abc" == received
+
+
 async def test_real_length_over_limit_stops(autojump_clock: MockClock) -> None:
     body = Body(piece(b"xxxx", True), piece(b"x"))
 

@@ -25,7 +25,7 @@ import trio
 from attrs import define
 
 from pg_trio.server.http1.exchange import DISCARD_BYTES
-from pg_trio.server.http1.head import HEAD_END, Refused, RequestHead
+from pg_trio.server.http1.head import Refused
 from pg_trio.server.http1.incoming import Incoming
 from pg_trio.server.http1.response import BusyAnswer
 from pg_trio.server.http1.types import Door
@@ -96,8 +96,8 @@ class Doorkeeper:
 
     async def _park(self, parked: _Parked) -> bytes:
         number = parked.socket.fileno()
-        self._parked[number] = parked
         self._epoll.register(number, select.EPOLLIN)
+        self._parked[number] = parked
 
         def leave(_: object) -> trio.lowlevel.Abort:
             self._forget(number)
@@ -147,8 +147,10 @@ class Doorkeeper:
         """Answer the request that `data` is: the bytes of its body that are still to come. None if it is not for us."""
         if self.draining:
             return None
-        known = visitor.incoming.known_head
-        found = (None if known is None else known.recall(data)) or _read_head(visitor.incoming, data)
+        try:
+            found = visitor.incoming.find_head(data)
+        except Refused:
+            return None
         if found is None:
             return None
         head, end = found
@@ -169,14 +171,3 @@ class Doorkeeper:
                 sock.shutdown(socket.SHUT_RDWR)
         self.admission.note_shed()
         return owed
-
-
-def _read_head(incoming: Incoming, data: bytes) -> tuple[RequestHead, int] | None:
-    """The head that `data` begins with, and where it ends; None if that is none, or half of one."""
-    end = data.find(HEAD_END) + len(HEAD_END)
-    if end < len(HEAD_END):
-        return None
-    try:
-        return incoming.read_head(data[:end]), end
-    except Refused:
-        return None

@@ -27,12 +27,12 @@ class Exchange:
     `answered` once the whole answer is with the kernel. `extension` is what the application finds in its scope under
     `pg_trio`:
 
-    - `cancels_on_disconnect`: True; no need to watch `receive`. Then `send` takes a message of our own too, for a whole
-      answer: `pg_trio.answer` with `status`, `fields` (header lines that need no check: our own application wrote them)
-      and `body`. Not a method to be found here: it would refer back, and make garbage of every request.
     - `head_at`: Trio's time when the head was read.
     - `body`: the whole body, where it is here already; `receive` gives it too.
-    - `kept`: what the application keeps for as long as the connection lives (types.Kept).
+    - `kept`: what the application keeps for as long as the connection lives (types.Kept). Where it is, the application
+      is cancelled when the client leaves, and need not watch `receive`; and `send` takes a message of our own, for a
+      whole answer: `pg_trio.answer` with `status`, `fields` (header lines that need no check: our own application wrote
+      them) and `body`. Not a method to be found here: it would refer back, and make garbage of every request.
     - `alike`: the same object for requests of one connection whose heads are the same, but for the body's length; None
       if nobody looked.
     - `refused`: (status, text), there once the body proved malformed; the lane gives that answer itself, and `receive`
@@ -69,7 +69,6 @@ class Exchange:
         self._over: trio.Event | None = None
         self.answered = False
         self.extension: Extension = {
-            "cancels_on_disconnect": True,
             "head_at": trio.current_time(),
             "kept": connection.kept,
             "alike": connection.incoming.known_head,

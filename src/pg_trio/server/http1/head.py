@@ -41,8 +41,8 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 # Only in a head that was accepted: there it can only be a field, and there is one at most.
 _LENGTH_FIELD = re.compile(rb"\r\ncontent-length:[ \t]*+([0-9]++)", re.IGNORECASE)
 _LENGTH_DIGITS = 18
-# 4 KiB: four times a browser's usual head. More than that is not worth keeping beside every connection.
-MAX_KNOWN_BYTES = 4 * 1024
+# 2 KiB and 32 fields: twice what the usual SDKs send. With what was understood of it that is 8 kB beside a connection.
+MAX_KNOWN_BYTES, MAX_KNOWN_FIELDS = 2 * 1024, 32
 
 _SINGLE = (b"host", b"content-length", b"transfer-encoding", b"expect")
 
@@ -109,9 +109,14 @@ class KnownHead:
         return self._head._replace(headers=headers, length=int(digits))
 
 
-def remember_head(data: bytes, head: RequestHead) -> KnownHead | None:
-    """The head that was read from `data`, to be known again; None if it is too large to be kept."""
-    return KnownHead(data, head) if len(data) <= MAX_KNOWN_BYTES else None
+def remember_head(data: bytes, head: RequestHead, max_head_bytes: int) -> KnownHead | None:
+    """The head that was read from `data`, to be known again; None if it is too large to be kept.
+
+    Nor is one kept that would be over the limit of all heads, `max_head_bytes`, with more digits in its length.
+    """
+    if len(data) > min(MAX_KNOWN_BYTES, max_head_bytes - _LENGTH_DIGITS) or len(head.headers) > MAX_KNOWN_FIELDS:
+        return None
+    return KnownHead(data, head)
 
 
 class _Fields:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pg_trio.config.settings import ServerSettings
 from pg_trio.server.http1.head import (
     HEAD_END,
@@ -14,6 +16,7 @@ from pg_trio.server.http1.head import (
 )
 
 _UNUSUAL_STARTS = (b"\r\n", b"PRI ")
+_EMPTY_LINES = re.compile(rb"\A(?:\r\n)++")
 
 
 class Incoming:
@@ -36,31 +39,32 @@ class Incoming:
 
         A WebSocket's handshake stays where it is: whoever is handed the connection reads it again.
         """
-        data = self.data
-        if not data:
+        if not self.data or (self.data.startswith(_UNUSUAL_STARTS) and not self._begins_with_request()):
             return None
-        if self.known_head is not None and (recalled := self.known_head.recall(data)) is not None:
-            head, end = recalled
-            self.data = data[end:]
-            return head
-        end = self._find_head_end()
-        if not end:
+        found = self.find_head(self.data)
+        if found is None:
+            refuse_hopeless_start(self.data, self._settings.max_head_bytes)
             return None
-        head = self.read_head(self.data[:end])
+        head, end = found
         if not head.wants_websocket:
             self.data = self.data[end:]
         return head
 
-    def read_head(self, data: bytes) -> RequestHead:
-        """The head that `data` is, whole. Raises Refused.
+    def find_head(self, data: bytes) -> tuple[RequestHead, int] | None:
+        """The head that `data` begins with, and where it ends; None if it is not whole. Raises Refused.
 
-        The next request of the same bytes is known by it, unless it is a WebSocket's: that one stays where it is.
+        The next request of the same bytes is known by it, unless it is a WebSocket's: that one is never taken.
         """
-        settings = self._settings
-        head = read_head(data, max_head_bytes=settings.max_head_bytes, max_header_count=settings.max_header_count)
+        if self.known_head is not None and (known := self.known_head.recall(data)) is not None:
+            return known
+        end = data.find(HEAD_END) + len(HEAD_END)
+        if end < len(HEAD_END):
+            return None
+        most_bytes, most_fields = self._settings.max_head_bytes, self._settings.max_header_count
+        head = read_head(data[:end], max_head_bytes=most_bytes, max_header_count=most_fields)
         if not head.wants_websocket:
-            self.known_head = remember_head(data, head)
-        return head
+            self.known_head = remember_head(data[:end], head, most_bytes)
+        return head, end
 
     def take_whole_body(self, length: int | None) -> bytes | None:
         """The whole body, if it is here already, as nearly all are that were read with their head."""
@@ -75,19 +79,11 @@ class Incoming:
         data, self.data = self.data, b""
         return data
 
-    def _find_head_end(self) -> int:
-        """The length of the whole head, 0 if more must come. Raises Refused if none can become of it."""
-        data = self.data
-        if data.startswith(_UNUSUAL_STARTS):
-            # One empty line before a request: RFC 9112 section 2.2 (old clients end a body with one).
-            data = self.data = data.removeprefix(b"\r\n")
-            if not data:
-                return 0
-            if HTTP2_PREFACE.startswith(data[: len(HTTP2_PREFACE)]):
-                self.is_http2 = len(data) >= len(HTTP2_PREFACE)
-                return 0
-        end = data.find(HEAD_END)
-        if end >= 0:
-            return end + len(HEAD_END)
-        refuse_hopeless_start(data, self._settings.max_head_bytes)
-        return 0
+    def _begins_with_request(self) -> bool:
+        """Whether these unusual bytes can be a request's first: behind empty lines, and if not HTTP/2's preface."""
+        # RFC 9112 section 2.2 asks for one at least: old clients end a body with one.
+        data = self.data = _EMPTY_LINES.sub(b"", self.data, 1)
+        if not HTTP2_PREFACE.startswith(data[: len(HTTP2_PREFACE)]):
+            return True
+        self.is_http2 = len(data) >= len(HTTP2_PREFACE)
+        return False

@@ -80,7 +80,7 @@ class Lane:
             logger.info("request %s refused: %d %s%s", request_id, refused.status, refused.text, more)
 
     def drain(self) -> None:
-        """From now on answers say `connection: close`; connections without a request close at once."""
+        """From now on answers say `connection: close`; connections that wait for another request close at once."""
         self.draining = True
         if self.doorkeeper is not None:
             self.doorkeeper.draining = True
