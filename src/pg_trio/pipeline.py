@@ -103,19 +103,21 @@ class Pipeline:
             RequestDeadline(head, self.settings.body_timeout_ms, lasting) as deadline,
         ):
             entry.begin("auth")
+            has_body = call.has_body
+            if has_body:
+                deadline.note_body()
             entry.caller = caller = await self._find_caller(head, deadline)
-            if head.slug is None:
-                deadline.begin()
-            else:
+            if head.slug is not None:
                 entry.endpoint = endpoint = find_endpoint(caller, head.slug)
-                if call.has_body:
-                    deadline.note_body()
                 deadline.start(endpoint)
+            elif not has_body:
+                deadline.begin()
 
             entry.begin("read")
             check_content_type(head.content_type)
             body = await call.receive_body(self.settings.max_body_bytes)
-            deadline.note_body()
+            if not has_body or head.slug is None:
+                deadline.note_body()
             size = len(body)
             request = await self.large_work.call(
                 size, read_chat_request, body, limits=self.settings, endpoint_required=head.slug is None

@@ -31,25 +31,26 @@ class LastingScope:
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._scope is not None:
-            self.leave(kind, error, trace)
+    ) -> bool | None:
+        return None if self._scope is None else self.leave(kind, error, trace)
 
     def enter(self, at: float) -> trio.CancelScope:
         """The scope, entered, with this deadline."""
         scope = self._scope
         if scope is None:
-            scope = self._scope = trio.CancelScope(deadline=at)
+            scope = self._scope = trio.CancelScope()
             scope.__enter__()
-        else:
-            scope.deadline = at
+        # Set behind entering it, also the first time: a time that is past cuts the next wait, then as ever after.
+        scope.deadline = at
         return scope
 
-    def leave(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Leave the scope for good; it swallows its own cancellation."""
+    def leave(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        """Leave the scope for good. True, as a context manager's exit, if it swallowed its own cancellation."""
         scope, self._scope = self._scope, None
         assert scope is not None
-        scope.__exit__(kind, error, trace)
+        return scope.__exit__(kind, error, trace)
 
 
 class Deadline:

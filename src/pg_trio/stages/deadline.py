@@ -3,6 +3,8 @@
 Rules:
 1. It counts from the moment the head was read, and every stage runs inside it.
 2. Until the body is in, the limit for receiving one holds as well: whoever sends slowly holds a place of the gateway's.
+   It bounds looking up the token, too. A body that names its endpoint is read without a limit, for none is known yet:
+   if that took longer than the endpoint's deadline, the request ends there.
 3. The client may shorten it with `X-PG-Timeout-Ms`, never lengthen it. A value that is no whole number of
    milliseconds from 1 on is a mistake of the client's (400): guessing would move a deadline silently.
 4. Without that header, a whole answer is given up when the client would: OpenAI's SDKs say their read timeout in
@@ -31,7 +33,7 @@ _SECONDS = re.compile(r"[0-9]{1,5}(?:\.[0-9]{1,20})?")
 class RequestDeadline:
     """A `with` block around all stages of one request; raises BodyTooSlow or DeadlineExceeded when time is up."""
 
-    __slots__ = ("_body_ms", "_client_ms", "_deadline", "_head", "_limit_ms", "_read_ms")
+    __slots__ = ("_body_ms", "_client_ms", "_deadline", "_has_body", "_head", "_limit_ms", "_read_ms")
 
     def __init__(self, head: RequestHead, body_timeout_ms: int, lasting: LastingScope | None = None) -> None:
         """`lasting` is the task's own scope for the deadlines of its requests, where it has one."""
@@ -41,13 +43,13 @@ class RequestDeadline:
         self._read_ms: int | None = None
         if head.read_timeout and not head.timeout_ms:
             self._limit_ms = self._read_ms = parse_read_timeout_ms(head.read_timeout)
-        self._body_ms: int | None = body_timeout_ms
+        self._body_ms = body_timeout_ms
+        self._has_body = False
         self._deadline = Deadline(lasting=lasting)
 
     def begin(self) -> None:
         """Somebody must be waited for before the endpoint is known: until then the limit for the body holds, or the
         client's. Nothing holds before this or `start`, for then nothing waits."""
-        assert self._body_ms is not None
         limit_ms = min(self._limit_ms or self._body_ms, self._body_ms)
         self._deadline.move(self._head.head_at + limit_ms / 1000)
 
@@ -65,11 +67,13 @@ class RequestDeadline:
             limit_ms = min(limit_ms, self._client_ms)
         elif self._read_ms is not None:
             limit_ms = min(limit_ms, self._read_ms)
-        self._arm(limit_ms)
+        self._limit_ms = limit_ms
+        self._arm()
 
     def start_stream(self, endpoint: Endpoint) -> None:
         """The answer is streamed: its own, usually longer deadline holds in place of the endpoint's."""
-        self._arm(min(endpoint.stream_deadline_ms, self._client_ms or endpoint.stream_deadline_ms))
+        self._limit_ms = min(endpoint.stream_deadline_ms, self._client_ms or endpoint.stream_deadline_ms)
+        self._arm()
 
     def hand_over(self) -> tuple[float, int]:
         """Whoever relays the stream holds the deadline from here on: its time (Trio's clock) and its milliseconds.
@@ -86,16 +90,15 @@ class RequestDeadline:
 
     def note_body(self) -> None:
         """The body is in: the limit for receiving it holds no longer."""
-        if self._body_ms is not None:
-            self._body_ms = None
-            if self._limit_ms is not None and self._deadline.at != math.inf:
-                self._arm(self._limit_ms)
+        self._has_body = True
+        if self._deadline.at != math.inf:
+            self._arm()
 
-    def _arm(self, limit_ms: int) -> None:
-        self._limit_ms = limit_ms
-        if self._body_ms is not None and self._body_ms < limit_ms:
+    def _arm(self) -> None:
+        limit_ms = self._limit_ms
+        if not self._has_body and (limit_ms is None or self._body_ms < limit_ms):
             limit_ms = self._body_ms
-        self._deadline.move(self._head.head_at + limit_ms / 1000)
+        self._deadline.move(math.inf if limit_ms is None else self._head.head_at + limit_ms / 1000)
 
     def __enter__(self) -> RequestDeadline:
         self._deadline.__enter__()
@@ -107,11 +110,13 @@ class RequestDeadline:
         try:
             self._deadline.__exit__(kind, error, trace)
         except DeadlinePassed:
-            limit_ms, body_ms = self._limit_ms, self._body_ms
-            if body_ms is not None and (limit_ms is None or body_ms < limit_ms):
-                raise BodyTooSlow(body_ms) from None
-            assert limit_ms is not None  # without one, the body's limit was all there was
-            raise DeadlineExceeded(limit_ms) from None
+            limit_ms = self._limit_ms
+            if limit_ms is not None and (self._has_body or limit_ms <= self._body_ms):
+                raise DeadlineExceeded(limit_ms) from None
+            if self._has_body:
+                # It was not the body that was waited for until now.
+                raise DeadlineExceeded(self._body_ms) from None
+            raise BodyTooSlow(self._body_ms) from None
 
 
 def client_deadline(head: RequestHead) -> float:

@@ -160,6 +160,55 @@ async def test_body_limit_until_endpoint_known(autojump_clock: MockClock) -> Non
     assert 0.5 == pytest.approx(trio.current_time() - started)
 
 
+async def test_body_limit_ends_with_the_body(autojump_clock: MockClock) -> None:
+    """A body that names its endpoint may be read for longer: what has come was not too slow."""
+    with RequestDeadline(head(), body_timeout_ms=500) as deadline:
+        deadline.begin()
+        await trio.sleep(0.4)
+        deadline.note_body()
+        await trio.sleep(9)
+        deadline.start(endpoint(10_000))
+
+    assert 9.4 == pytest.approx(trio.current_time())
+
+
+async def test_endpoint_deadline_holds_behind_a_body_in_parts(autojump_clock: MockClock) -> None:
+    async def ask(deadline: RequestDeadline) -> None:
+        deadline.start(endpoint(800))
+        await trio.sleep(0.4)
+        deadline.note_body()
+        await trio.sleep_forever()
+
+    with pytest.raises(DeadlineExceeded) as caught, RequestDeadline(head(), body_timeout_ms=500) as deadline:
+        await ask(deadline)
+
+    assert 800 == caught.value.limit_ms
+    assert 0.8 == pytest.approx(trio.current_time())
+
+
+async def test_body_that_is_here_was_not_too_slow(autojump_clock: MockClock) -> None:
+    async def look_up(deadline: RequestDeadline) -> None:
+        deadline.note_body()
+        deadline.begin()
+        await trio.sleep_forever()
+
+    with pytest.raises(DeadlineExceeded) as caught, RequestDeadline(head(), body_timeout_ms=500) as deadline:
+        await look_up(deadline)
+
+    assert 500 == caught.value.limit_ms
+
+
+async def test_late_mistake_is_late(mock_clock: MockClock) -> None:
+    def mistake(deadline: RequestDeadline) -> None:
+        deadline.note_body()
+        deadline.begin()
+        mock_clock.jump(9)
+        deadline.start(endpoint(800))
+
+    with pytest.raises(DeadlineExceeded), RequestDeadline(head("soon"), body_timeout_ms=500) as deadline:
+        mistake(deadline)
+
+
 async def test_deadline_already_past_cuts_at_once(autojump_clock: MockClock) -> None:
     started = trio.current_time()
 
