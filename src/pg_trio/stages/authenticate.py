@@ -63,7 +63,7 @@ class Authenticate:
 
         Raises the contract's 401, 403 and 400 errors, and TokensUnavailable if the token cannot be looked up.
         """
-        # The same work for a token that was revoked or never was: one hash, one look-up by that hash.
+        # The same work for a token that was revoked or never was: it is looked up by its hash.
         digest = _digest(read_bearer(authorization))
         try:
             token = await self._tokens.find(digest)

@@ -119,6 +119,7 @@ _KEPT_STATEMENTS = 4
 _Values: TypeAlias = tuple[Any, ...]  # in the order of _COLUMNS
 # What a row of wrong values makes of itself. One such row must not keep all others from being written.
 _UNSTORABLE = (
+    AttributeError,
     OverflowError,
     TypeError,
     ValueError,
@@ -131,9 +132,16 @@ _UNSTORABLE = (
 def _encode_attempts(attempts: Sequence[AttemptRow]) -> str:
     # A tenth of what `json` takes, which was half of a row's cost. It refuses half a surrogate pair, `json` does not.
     try:
-        return orjson.dumps(attempts, _attempt_values).decode("ascii")
+        return orjson.dumps(attempts, _plain).decode("ascii")
     except (orjson.JSONEncodeError, UnicodeDecodeError):
-        return json.dumps(attempts, separators=(",", ":"), default=_attempt_values)
+        return json.dumps(attempts, separators=(",", ":"), default=_plain)
+
+
+def _plain(value: object) -> _Values:
+    """What a JSON encoder takes for what it does not know. Raises TypeError where that is no attempt."""
+    if type(value) is not AttemptRow:
+        raise TypeError(f"{type(value)} in an attempt")
+    return _attempt_values(value)
 
 
 def open_log(data_dir: Path, busy_limit_s: float) -> sqlite3.Connection:

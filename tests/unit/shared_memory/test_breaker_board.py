@@ -107,6 +107,22 @@ def test_success_of_another_ends_row(workers: list[Worker]) -> None:
     assert "target one/a: closed, 4 failed and 0 slow of 15" == first.lines(10_003.0)[0]
 
 
+def test_successes_are_told_by_the_eighth_while_there_are_failures(workers: list[Worker]) -> None:
+    """A share of failures that others see is at most so many successes off."""
+    first, second = workers
+    first.fail(A, 10_000.0, times=1)
+    first.succeed(A, 10_000.0)
+
+    counted = []
+    for successes in (8, 1):
+        first.succeed(A, 10_001.0, times=successes)
+        second.order(A, now=10_002.0)
+        counted.append(second.lines(10_002.0)[0])
+
+    line = "target one/a: closed, 1 failed and 0 slow of "
+    assert [line + "2", line + "11"] == counted
+
+
 def test_refused_key_is_known_to_all(workers: list[Worker]) -> None:
     first, second = workers
 

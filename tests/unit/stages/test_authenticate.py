@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from uuid import UUID
 
 import pytest
 from attrs import evolve
 
-from pg_trio.domain.project import Candidate, Credential, Endpoint, Project, Token
+from pg_trio.domain.project import Caller, Candidate, Credential, Endpoint, Project, Token
 from pg_trio.errors import (
     EndpointNotFound,
     ForeignToken,
@@ -51,15 +52,16 @@ TOKEN = Token(
 
 
 class Directory:
-    """Tokens in memory; remembers what was asked of it."""
+    """Tokens in memory, and what was asked of them; those that it `remembers` need not be looked up."""
 
-    def __init__(self, *tokens: Token) -> None:
+    def __init__(self, *tokens: Token, remembers: bool) -> None:
         self.tokens = {token.digest: token for token in tokens}
+        self.remembered = {digest: token for digest, token in self.tokens.items() if remembers and token.is_active}
         self.asked: list[bytes] = []
         self.used: list[tuple[int, float]] = []
 
     def recall(self, digest: bytes) -> Token | None:
-        return None
+        return self.remembered.get(digest)
 
     async def find(self, digest: bytes) -> Token | None:
         self.asked.append(digest)
@@ -69,18 +71,45 @@ class Directory:
         self.used.append((token_id, at))
 
 
-def authenticate(token: Token = TOKEN, project: Project = PROJECT) -> tuple[Authenticate, Directory]:
-    directory = Directory(token)
-    return Authenticate(directory, {project.uuid: project}), directory
+Made = tuple[Authenticate, Directory]
+Make = Callable[..., Made]
 
 
-async def test_good_token_is_caller() -> None:
+@pytest.fixture(params=[False, True], ids=["looked-up", "remembered"])
+def authenticate(request: pytest.FixtureRequest) -> Make:
+    """Both ways in: every refusal holds for a token that was seen before, too."""
+
+    def make(token: Token = TOKEN, project: Project = PROJECT) -> Made:
+        directory = Directory(token, remembers=request.param)
+        return Authenticate(directory, {project.uuid: project}), directory
+
+    return make
+
+
+async def prove(
+    stage: Authenticate, plaintext: str = PLAINTEXT, project: str = str(PROJECT_UUID), at: float = 0.0
+) -> Caller:
+    """As the pipeline does: what is remembered is not looked up."""
+    asked = [f"Bearer {plaintext}"], project, "chat", at
+    return stage.recall_caller(*asked) or await stage.find_caller(*asked)
+
+
+async def test_good_token_is_caller(authenticate: Make) -> None:
     stage, directory = authenticate()
 
-    caller = await stage.find_caller([f"Bearer {PLAINTEXT}"], str(PROJECT_UUID), "chat", at=5.0)
+    caller = await prove(stage, at=5.0)
 
     assert (TOKEN, PROJECT) == (caller.token, caller.project)
     assert [(7, 5.0)] == directory.used
+
+
+@pytest.mark.parametrize("remembers", [False, True])
+async def test_remembered_token_is_not_looked_up(remembers: bool) -> None:
+    directory = Directory(TOKEN, remembers=remembers)
+
+    await prove(Authenticate(directory, {PROJECT_UUID: PROJECT}))
+
+    assert remembers == ([] == directory.asked)
 
 
 @pytest.mark.parametrize("values", [[], [""], ["Basic abc"], ["Bearer"], ["Bearer "], ["pg_live_good"]])
@@ -117,70 +146,70 @@ def test_scheme_is_case_insensitive(scheme: str) -> None:
     assert PLAINTEXT == read_bearer([f"{scheme} {PLAINTEXT}"])
 
 
-async def test_malformed_token_is_looked_up_nowhere() -> None:
+async def test_malformed_token_is_looked_up_nowhere(authenticate: Make) -> None:
     stage, directory = authenticate()
 
     with pytest.raises(MalformedToken):
-        await stage.find_caller(["Bearer sk-1"], str(PROJECT_UUID), "chat", at=0.0)
+        await prove(stage, "sk-1")
 
     assert [] == directory.asked
 
 
-async def test_unknown_and_revoked_look_alike() -> None:
+async def test_unknown_and_revoked_look_alike(authenticate: Make) -> None:
     unknown, _ = authenticate()
     revoked, _ = authenticate(evolve(TOKEN, is_active=False))
 
     with pytest.raises(UnknownToken) as first:
-        await unknown.find_caller(["Bearer pg_live_other"], str(PROJECT_UUID), "chat", at=0.0)
+        await prove(unknown, "pg_live_other")
     with pytest.raises(UnknownToken) as second:
-        await revoked.find_caller([f"Bearer {PLAINTEXT}"], str(PROJECT_UUID), "chat", at=0.0)
+        await prove(revoked)
 
     assert first.value.text == second.value.text
 
 
 @pytest.mark.parametrize("project", [str(UUID(int=9)), "p", "", PROJECT_UUID.hex, str(PROJECT_UUID) + "/"])
-async def test_other_project_is_foreign(project: str) -> None:
+async def test_other_project_is_foreign(authenticate: Make, project: str) -> None:
     stage, _ = authenticate()
 
     with pytest.raises(ForeignToken):
-        await stage.find_caller([f"Bearer {PLAINTEXT}"], project, "chat", at=0.0)
+        await prove(stage, project=project)
 
 
-async def test_scope_is_named() -> None:
+async def test_scope_is_named(authenticate: Make) -> None:
     stage, directory = authenticate(evolve(TOKEN, scopes=("models", "admin")))
 
     with pytest.raises(MissingScope) as caught:
-        await stage.find_caller([f"Bearer {PLAINTEXT}"], str(PROJECT_UUID), "chat", at=0.0)
+        await prove(stage)
 
     assert "Missing required scope: 'chat'. Token has: models, admin." == caught.value.text
     assert [] == directory.used
 
 
-async def test_scope_comes_before_inactive_project() -> None:
+async def test_scope_comes_before_inactive_project(authenticate: Make) -> None:
     stage, _ = authenticate(evolve(TOKEN, scopes=()), evolve(PROJECT, is_active=False))
 
     with pytest.raises(MissingScope):
-        await stage.find_caller([f"Bearer {PLAINTEXT}"], str(PROJECT_UUID), "chat", at=0.0)
+        await prove(stage)
 
 
-async def test_inactive_project_comes_before_its_type() -> None:
+async def test_inactive_project_comes_before_its_type(authenticate: Make) -> None:
     stage, _ = authenticate(project=evolve(PROJECT, is_active=False, project_type="ai_wrapper"))
 
     with pytest.raises(ProjectInactive):
-        await stage.find_caller([f"Bearer {PLAINTEXT}"], str(PROJECT_UUID), "chat", at=0.0)
+        await prove(stage)
 
 
-async def test_other_project_type_is_refused() -> None:
+async def test_other_project_type_is_refused(authenticate: Make) -> None:
     stage, _ = authenticate(project=evolve(PROJECT, project_type="ai_wrapper"))
 
     with pytest.raises(WrongProjectType):
-        await stage.find_caller([f"Bearer {PLAINTEXT}"], str(PROJECT_UUID), "chat", at=0.0)
+        await prove(stage)
 
 
 @pytest.mark.parametrize("slug", ["off", "nope", "", "ASK", "ask%2f"])
-async def test_unknown_or_inactive_endpoint(slug: str) -> None:
+async def test_unknown_or_inactive_endpoint(authenticate: Make, slug: str) -> None:
     stage, _ = authenticate()
-    caller = await stage.find_caller([f"Bearer {PLAINTEXT}"], str(PROJECT_UUID), "chat", at=0.0)
+    caller = await prove(stage)
 
     with pytest.raises(EndpointNotFound) as caught:
         find_endpoint(caller, slug)
@@ -199,10 +228,8 @@ async def test_unreadable_tokens_are_no_401() -> None:
         def note_used(self, token_id: int, at: float) -> None:
             raise AssertionError("nobody was found")
 
-    authenticate = Authenticate(BrokenDirectory(), {PROJECT_UUID: PROJECT})
-
     with pytest.raises(TokensUnavailable) as raised:
-        await authenticate.find_caller([f"Bearer {PLAINTEXT}"], str(PROJECT_UUID), "chat", 0.0)
+        await prove(Authenticate(BrokenDirectory(), {PROJECT_UUID: PROJECT}))
 
     assert (503, "Token storage is unavailable.") == (raised.value.status, raised.value.text)
     assert {"Retry-After": "1"} == raised.value.headers()

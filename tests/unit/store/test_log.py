@@ -318,12 +318,16 @@ async def test_unstorable_row_stops_no_other(
     store.record(evolve(make_row(2), prompt_tokens=2**63))
     store.record(evolve(make_row(3), prompt_tokens=object()))  # type: ignore[arg-type]
     store.record(make_row(4))
+    attempt = AttemptRow("openai", object(), "main", 0.5, 4.0, "won")  # type: ignore[arg-type]
+    store.record(evolve(make_row(5), attempts=(attempt,)))
+    store.record(evolve(make_row(6), request_id=None))  # type: ignore[arg-type]
+    store.record(make_row(7))
 
     await store.aclose()
 
-    assert [make_row(1), make_row(4)] == await read_all(settings)
-    assert 2 == store.dropped
-    assert caplog.records[0].getMessage().startswith("2 log rows cannot be stored, first: LogRow(")
+    assert [make_row(1), make_row(4), make_row(7)] == await read_all(settings)
+    assert 4 == store.dropped
+    assert caplog.records[0].getMessage().startswith("4 log rows cannot be stored, first: LogRow(")
 
 
 async def test_broken_unicode_is_stored(store: LogStore, settings: GatewaySettings) -> None:

@@ -78,6 +78,24 @@ async def test_hit_is_no_checkpoint(store: TokenStore, admin: TokenAdmin) -> Non
     assert not scope.cancelled_caught
 
 
+async def test_recalls_only_what_is_remembered_and_active(store: TokenStore, admin: TokenAdmin) -> None:
+    good, plaintext = admin.create(SUPPORT, "good")
+    _, revoked = admin.create(SUPPORT, "revoked")
+    admin.revoke("2")
+    digests = [hash_token(text) for text in (plaintext, revoked, "nobody's")]
+
+    unseen = [store.recall(digest) for digest in digests]
+    for digest in digests:
+        await store.find(digest)
+    seen = [store.recall(digest) for digest in digests]
+    await store._poll_once()
+    forgotten = [store.recall(digest) for digest in digests]
+
+    assert [None, None, None] == unseen
+    assert [good, None, None] == seen
+    assert [None, None, None] == forgotten
+
+
 async def test_simultaneous_misses_read_once(store: TokenStore, admin: TokenAdmin) -> None:
     _, plaintext = admin.create(SUPPORT, "ci")
     statements: list[str] = []
