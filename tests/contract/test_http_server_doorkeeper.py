@@ -111,8 +111,7 @@ async def test_room_for_one_serves_one() -> None:
         request("/other", method="POST", body=b"x"),
         request("/api/x", method="PUT", body=b"x"),
         request("/api/x", "Expect: 100-continue", method="POST"),
-        request("/api/x", "Connection: close", method="POST", body=b"x"),
-        request("/api/x", method="POST", body=b"x", version="1.0"),
+        request("/api/x", "Connection: keep-alive", method="POST", body=b"x", version="1.0"),
         request("/api/x", "Transfer-Encoding: chunked", method="POST") + b"0\r\n\r\n",
         request("/api/x", method="POST", body=b"x" * 200_000),
     ],
@@ -128,6 +127,62 @@ async def test_other_requests_are_applications(other: bytes, turned_away_before:
 
     assert 200 == answer.status
     assert 1 == len(app.scopes)
+
+
+@pytest.mark.parametrize("turned_away_before", [False, True])
+@pytest.mark.parametrize(
+    "last",
+    [
+        request("/api/x", "Connection: close", method="POST", body=b"x"),
+        request("/api/x", method="POST", body=b"x", version="1.0"),
+    ],
+)
+async def test_last_request_is_turned_away_and_connection_ends(last: bytes, turned_away_before: bool) -> None:
+    async with crowded() as (app, client):
+        if turned_away_before:
+            await client.send(ASK)
+            assert_turned_away(await client.read_answer())
+        await client.send(last)
+        answer = await client.read_answer()
+        rest = await client.read_to_end()
+
+    assert_turned_away(answer)
+    assert ("close", b"") == (answer.headers["connection"], rest)
+    assert [] == app.scopes
+
+
+async def test_nothing_behind_the_last_request_is_read() -> None:
+    whole = request("/api/x", "Connection: close", method="POST", body=ASK)
+
+    async with crowded() as (app, client):
+        await client.send(whole[: -len(ASK)])
+        assert_turned_away(await client.read_answer())
+        app.gate.open(room=5)
+        await client.send(ASK + ASK)
+        rest = await client.read_to_end()
+
+    assert b"" == rest
+    assert [] == app.scopes
+    assert 1 == app.gate.shed
+
+
+async def send_for_ever(client: RawClient) -> None:
+    while True:
+        await client.send(b"more")
+        await trio.lowlevel.checkpoint()
+
+
+async def test_refused_client_that_stays_is_parted_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pg_trio.server.http1.connection.LINGER_S", 0.1)
+    last = request("/api/x", "Connection: close", method="POST", body=b"x")
+
+    async with crowded(ServerSettings(idle_timeout_ms=500)) as (_, client):
+        await client.send(last)
+        assert_turned_away(await client.read_answer())
+        await client.read_to_end()
+        # It has said that it is done and yet goes on sending: reset, in the end.
+        with trio.fail_after(5), pytest.raises(trio.BrokenResourceError):
+            await send_for_ever(client)
 
 
 @pytest.mark.parametrize("turned_away_before", [False, True])
@@ -256,3 +311,55 @@ async def test_clients_that_leave_are_forgotten() -> None:
 
     assert b"question" == answer.body
     assert 1 == len(app.scopes)
+
+
+async def test_newcomers_are_turned_away_unmet() -> None:
+    """A client that opens a connection for each request, as nginx does in front of us unless it is told otherwise."""
+    last = request("/api/x", "Connection: close", method="POST", body=b"question")
+
+    async with crowded() as (app, met):
+        await met.send(ASK)
+        assert_turned_away(await met.read_answer())
+        port = met.stream.socket.getpeername()[1]
+        answers = []
+        for _ in range(3):
+            async with connected(port) as newcomer:
+                await newcomer.send(last)
+                answers.append(await newcomer.read_answer())
+                assert b"" == await newcomer.read_to_end()
+
+    for answer in answers:
+        assert_turned_away(answer)
+        assert "close" == answer.headers["connection"]
+    assert 4 == app.gate.shed
+    assert [] == app.scopes
+
+
+@pytest.mark.parametrize(
+    "served",
+    [
+        request("/healthz", "Connection: close"),
+        request("/api/x", "Connection: close", "Expect: 100-continue", method="POST"),
+        request("/api/x", "Connection: close", "Transfer-Encoding: chunked", method="POST") + b"0\r\n\r\n",
+    ],
+)
+async def test_other_newcomers_are_applications(served: bytes) -> None:
+    async with crowded() as (app, met), connected(met.stream.socket.getpeername()[1]) as newcomer:
+        await newcomer.send(served)
+        answer = await newcomer.read_answer()
+
+    assert 200 == answer.status
+    assert 1 == len(app.scopes)
+
+
+async def test_newcomer_s_body_in_parts_is_dropped() -> None:
+    last = request("/api/x", "Connection: close", method="POST", body=b"question")
+
+    async with crowded() as (app, met), connected(met.stream.socket.getpeername()[1]) as newcomer:
+        await newcomer.send(last[:-4])
+        assert_turned_away(await newcomer.read_answer())
+        await newcomer.send(last[-4:])
+        rest = await newcomer.read_to_end()
+
+    assert b"" == rest
+    assert [] == app.scopes

@@ -4,7 +4,7 @@ Rules
 1. Requests are due at fixed times, whatever was answered. All connections are open before the first one is due.
 2. One that is due while every connection waits for an answer is not sent and is counted: the client's own limit.
 3. Times count from the sending of a request to the reading of its answer, our own delay in reading included; how late
-   we send ourselves is told beside them.
+   we send ourselves is told beside them. Where each request has a connection of its own, they count from opening it.
 4. Cheap before complete: over `epoll`, and only so much of an answer is understood as is counted. At three times a
    gateway's capacity this must cost a fraction of what the gateway does.
 """
@@ -49,6 +49,8 @@ class FloodLoad:
     rate_per_s: float
     duration_s: float
     connections: int
+    # Whether each request opens a connection and says that it is the only one there.
+    closes: bool = False
 
 
 @frozen(slots=True)
@@ -96,7 +98,8 @@ class Flood:
         self._ok_s: list[float] = []
         self._shed_s: list[float] = []
         self._late_s: list[float] = []
-        self._open_all()
+        if not load.closes:
+            self._open_all()
 
     def run(self) -> FloodResult:
         """Send everything when it is due, wait for the last answers, close all connections."""
@@ -115,7 +118,7 @@ class Flood:
             self._collect(_TICK_S)
         core_share = (time.process_time() - cpu_before_s) / (time.perf_counter() - start_at)
         give_up_at = self._count_until + _LAST_ANSWER_LIMIT_S
-        while self._busy and time.perf_counter() < give_up_at:
+        while (self._busy or self._opening) and time.perf_counter() < give_up_at:
             self._collect(0.05)
         return self._summarise(due, core_share)
 
@@ -132,8 +135,8 @@ class Flood:
         if self._opening or self._broken:
             raise ConnectionError(f"{len(self._idle)} of {self._load.connections} connections opened")
 
-    def _open(self) -> None:
-        connection = Connection(socket.socket())
+    def _open(self, now: float = 0.0) -> None:
+        connection = Connection(socket.socket(), now)
         connection.socket.setblocking(False)
         connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.socket.connect_ex((self._load.host, self._load.port))
@@ -141,6 +144,9 @@ class Flood:
         self._epoll.register(connection.socket, select.EPOLLOUT)
 
     def _send(self, due_at: float) -> None:
+        if self._load.closes:
+            self._send_alone(due_at)
+            return
         if not self._idle:
             self._unsent += 1
             return
@@ -154,15 +160,35 @@ class Flood:
         except OSError:
             self._replace(connection)
 
+    def _send_alone(self, due_at: float) -> None:
+        if len(self._opening) + len(self._busy) >= self._load.connections:
+            self._unsent += 1
+            return
+        now = time.perf_counter()
+        self._late_s.append(now - due_at)
+        self._sent += 1
+        self._open(now)
+
     def _collect(self, wait_s: float) -> None:
         for descriptor, _ in self._epoll.poll(wait_s):
             if descriptor in self._busy:
                 self._receive(self._busy[descriptor])
             elif descriptor in self._opening:
-                self._idle.append(self._opening.pop(descriptor))
-                self._epoll.modify(descriptor, select.EPOLLIN)
+                self._note_open(self._opening.pop(descriptor))
             else:
                 self._drop_idle(descriptor)
+
+    def _note_open(self, connection: Connection) -> None:
+        descriptor = connection.socket.fileno()
+        self._epoll.modify(descriptor, select.EPOLLIN)
+        if not self._load.closes:
+            self._idle.append(connection)
+            return
+        self._busy[descriptor] = connection
+        try:
+            connection.socket.send(self._request)
+        except OSError:
+            self._replace(connection)
 
     def _receive(self, connection: Connection) -> None:
         try:
@@ -191,13 +217,17 @@ class Flood:
             self._other += 1
         connection.received = b""
         del self._busy[connection.socket.fileno()]
-        self._idle.append(connection)
+        if self._load.closes:
+            connection.socket.close()
+        else:
+            self._idle.append(connection)
 
     def _replace(self, connection: Connection) -> None:
         self._broken += 1
         del self._busy[connection.socket.fileno()]
         connection.socket.close()
-        self._open()
+        if not self._load.closes:
+            self._open()
 
     def _drop_idle(self, descriptor: int) -> None:
         # Closed between two requests, as `Connection: close` announces: no request is lost with it.
@@ -209,7 +239,7 @@ class Flood:
                 return
 
     def _summarise(self, due: int, core_share: float) -> FloodResult:
-        missing = len(self._busy)
+        missing = len(self._busy) + (len(self._opening) if self._load.closes else 0)
         for connection in (*self._opening.values(), *self._idle, *self._busy.values()):
             connection.socket.close()
         return FloodResult(

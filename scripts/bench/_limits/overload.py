@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 
 from scripts.bench._limits import flood
 from scripts.bench._limits.command import Site, format_table, make_parser, open_site, report, run_command, say
@@ -56,7 +56,9 @@ class Sample:
     flood: FloodResult | None
 
 
-def measure_setting(site: Site, limit: int, latency_ms: int, rounds: int, duration_s: int) -> list[Sample]:
+def measure_setting(  # what is measured, each by name
+    site: Site, limit: int, latency_ms: int, rounds: int, duration_s: int, *, closes: bool
+) -> list[Sample]:
     """Every multiple in every round. Raises: PeerUnavailableError, TimeoutError."""
     samples = []
     with contextlib.ExitStack() as stack:
@@ -64,7 +66,7 @@ def measure_setting(site: Site, limit: int, latency_ms: int, rounds: int, durati
         gateway = make_gateway(site.folder / f"limit-{limit}-{latency_ms}", upstream)
         environment = {"PG_TRIO_GATEWAY__MAX_CONCURRENT_REQUESTS": str(limit)}
         running = stack.enter_context(run_gateway(gateway, str(site.cores.gateway), environment=environment))
-        target = running.make_target({"message": QUESTION})
+        target = make_target(running, closes)
         # Enough to keep the worker busy while each request waits for its upstream, and never more than it takes.
         at_once = min(limit, 32 + latency_ms * 2)
         closed = Load(target, at_once, duration_s)
@@ -73,7 +75,10 @@ def measure_setting(site: Site, limit: int, latency_ms: int, rounds: int, durati
             capacity = _measure_closed(site, running, closed)
             samples.append(Sample(limit, latency_ms, number, 0.0, *capacity, flood=None))
             for multiple in MULTIPLES:
-                samples.append(_measure_open(site, running, samples[-1], capacity[0], multiple, duration_s))
+                rate_per_s = capacity[0] * multiple
+                request = write_request(target)
+                load = FloodLoad(HOST, running.port, request, rate_per_s, duration_s, _CONNECTIONS, closes)
+                samples.append(_measure_open(site, running, samples[-1], multiple, load))
                 _tell(samples[-1])
     return samples
 
@@ -107,12 +112,14 @@ def _measure_closed(site: Site, running: Running, load: Load) -> tuple[float, fl
     return per_s, used_s / result.requests * 1e6, used_s / result.duration_us * 1e6
 
 
-def _measure_open(
-    site: Site, running: Running, before: Sample, capacity_per_s: float, multiple: float, duration_s: int
-) -> Sample:
-    (worker,) = running.workers
+def make_target(running: Running, closes: bool) -> Target:
+    """What is asked; `closes` where the request is to be the only one of its connection."""
     target = running.make_target({"message": QUESTION})
-    load = FloodLoad(HOST, running.port, write_request(target), capacity_per_s * multiple, duration_s, _CONNECTIONS)
+    return evolve(target, headers={**target.headers, "Connection": "close"}) if closes else target
+
+
+def _measure_open(site: Site, running: Running, before: Sample, multiple: float, load: FloodLoad) -> Sample:
+    (worker,) = running.workers
     before_s = measure_cpu_s(worker)
     result = run_flood(load, site.folder, site.cores.load)
     used_s = measure_cpu_s(worker) - before_s
@@ -123,7 +130,7 @@ def _measure_open(
         multiple=multiple,
         goodput_per_s=result.goodput_per_s,
         cpu_us=used_s / max(1, result.ok + result.shed) * 1e6,
-        core_share=used_s / duration_s,
+        core_share=used_s / load.duration_s,
         flood=result,
     )
 
@@ -241,6 +248,11 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         default=[0, 100],
         help="of the upstream, each in turn; 0 is nginx, others the simulator (default 0 100)",
     )
+    parser.add_argument(
+        "--close",
+        action="store_true",
+        help="each request opens a connection of its own, as an nginx without keep-alive asks its upstreams",
+    )
     parsed = parser.parse_args(arguments)
     if any(limit < 1 for limit in parsed.limits) or any(not 0 <= ms <= 10_000 for ms in parsed.latencies):
         parser.error("--limits are at least 1, --latencies 0 to 10000")
@@ -256,7 +268,7 @@ def run(options: argparse.Namespace) -> int:
     with open_site() as site:
         for latency_ms in options.latencies:
             for limit in options.limits:
-                samples += measure_setting(site, limit, latency_ms, rounds, duration_s)
+                samples += measure_setting(site, limit, latency_ms, rounds, duration_s, closes=options.close)
     report("overload", make_table(samples), {"samples": [asdict(sample) for sample in samples]}, options.json)
     wrong = judge(samples)
     for line in wrong:

@@ -84,7 +84,7 @@ async def serve_app(  # noqa: PLR0913  # what a server needs, each by name
                     partial(
                         serve_lane,
                         Mount(app, state, config.root_path),
-                        [_listener(sock) for sock in sockets.insecure_sockets],
+                        sockets.insecure_sockets,
                         settings,
                         connections,
                         hand_over=protocol.take_over,

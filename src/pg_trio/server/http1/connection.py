@@ -147,10 +147,10 @@ class Connection:
             self._parting = closing_error(ShuttingDown(), uuid4())
         self._end("the drain's time is over")
 
-    def note_turned_away(self, now: float) -> None:
-        """The doorkeeper has answered its request: it waits for another."""
-        self.idle = True
-        self.deadline = now + self._lane.idle_s
+    def note_turned_away(self, now: float, *, keep_alive: bool) -> None:
+        """The doorkeeper has answered its request: it waits for another, or lets the client read that it is over."""
+        self.idle = keep_alive
+        self.deadline = now + (self._lane.idle_s if keep_alive else LINGER_S)
 
     def _end(self, reason: str) -> None:
         self._over = True

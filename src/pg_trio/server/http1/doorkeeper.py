@@ -9,8 +9,11 @@ what serving it would, goodput falls by a fifth; 90 % need a twentieth. Rules:
 2. Only what is plain is turned away here: a whole head that `read_head` takes, of a path that the application leaves to
    us, a body of a known length, and nothing behind it. All else goes the usual way, refusals included.
 3. What is still to come of the body is dropped as it comes, so that the connection can be used again: clients keep many
-   open, and each that had to be opened again would cost more than the request.
-4. While draining nothing is turned away here: the usual way's answer ends the connection.
+   open, and each that had to be opened again would cost more than the request. A client that keeps none (HTTP/1.0,
+   `Connection: close`: nginx in front of us, as it comes) is told the end at once, and gets a moment to read it.
+4. A newcomer whose only request is there already is turned away before it is a connection at all: what is left is the
+   kernel's work.
+5. While draining nothing is turned away here: the usual way's answer ends the connection.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from typing import Protocol, Self
 import trio
 from attrs import define
 
+from pg_trio.config.settings import ServerSettings
 from pg_trio.server.http1.exchange import DISCARD_BYTES
 from pg_trio.server.http1.head import Refused
 from pg_trio.server.http1.incoming import Incoming
@@ -32,6 +36,8 @@ from pg_trio.server.http1.types import Door
 
 # 64 KiB: as a connection reads.
 RECV_BYTES = 64 * 1024
+# What is owed of a body whose connection is over: whatever comes.
+ALL_BYTES = 1 << 62
 
 
 class Visitor(Protocol):
@@ -41,8 +47,9 @@ class Visitor(Protocol):
     def incoming(self) -> Incoming:
         """What reads its heads."""
 
-    def note_turned_away(self, now: float) -> None:
-        """Its request has been answered; it is idle again from now on (Trio's clock)."""
+    def note_turned_away(self, now: float, *, keep_alive: bool) -> None:
+        """Its request has been answered; from now on (Trio's clock) it is idle again, or only the client's end is
+        waited for."""
 
 
 @define(slots=True, eq=False)
@@ -60,8 +67,10 @@ class _Parked:
 class Doorkeeper:
     """The connections of one lane that wait for room. `run` it; closed when its `with` block ends."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, settings: ServerSettings) -> None:
         self.admission = door.admission
+        # What reads the newcomers' heads: those of one client after the other are often the same.
+        self._newcomers = Incoming(settings)
         self._covers = door.covers
         self._answer = BusyAnswer(door.admission.retry_after_s)
         self._epoll = select.epoll()
@@ -82,6 +91,26 @@ class Doorkeeper:
         """Whether requests are to be turned away."""
         return self.admission.full
 
+    def turn_away_newcomer(self, sock: socket.socket) -> bool:
+        """Whether it was: then it has its answer, and its socket is closed. If not, nothing was read from it."""
+        if not self.admission.full or self.draining:
+            return False
+        try:
+            data = sock.recv(RECV_BYTES, socket.MSG_PEEK)
+            judged = self._judge(self._newcomers, data)
+            if judged != (0, False):
+                return False
+            # With nothing unread, closing is a FIN behind the answer; with a byte, it is a reset that may destroy it.
+            sock.recv(len(data))
+            sock.send(self._answer.make(keep_alive=False))
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass  # It is gone.
+        sock.close()
+        self.admission.note_shed()
+        return True
+
     async def wait(self, visitor: Visitor, sock: socket.socket) -> bytes:
         """Wait for a request here from the start. The first bytes that are to be served; b"" if none come."""
         return await self._park(_Parked(visitor, sock, trio.lowlevel.current_task(), owed=0))
@@ -91,7 +120,7 @@ class Doorkeeper:
         owed = self._turn_away(visitor, sock, data)
         if owed is None:
             return data
-        visitor.note_turned_away(trio.current_time())
+        visitor.note_turned_away(trio.current_time(), keep_alive=owed != ALL_BYTES)
         return await self._park(_Parked(visitor, sock, trio.lowlevel.current_task(), owed))
 
     async def _park(self, parked: _Parked) -> bytes:
@@ -135,34 +164,26 @@ class Doorkeeper:
                 return
         owed = None if has_room or not data else self._turn_away(parked.visitor, parked.socket, data)
         if owed is None:
-            self._handed_over += 1
+            # Whoever leaves takes nobody's room.
+            self._handed_over += bool(data)
             self._forget(parked.socket.fileno())
             parked.data = data
             trio.lowlevel.reschedule(parked.task)
         else:
             parked.owed = owed
-            parked.visitor.note_turned_away(now)
+            parked.visitor.note_turned_away(now, keep_alive=owed != ALL_BYTES)
 
     def _turn_away(self, visitor: Visitor, sock: socket.socket, data: bytes) -> int | None:
         """Answer the request that `data` is: the bytes of its body that are still to come. None if it is not for us."""
-        if self.draining:
+        judged = None if self.draining else self._judge(visitor.incoming, data)
+        if judged is None:
             return None
-        try:
-            found = visitor.incoming.find_head(data)
-        except Refused:
-            return None
-        if found is None:
-            return None
-        head, end = found
-        is_plain = head.keep_alive and head.version == "1.1" and not head.expects_continue and not head.wants_websocket
-        if not is_plain or head.length is None or not self._covers(head.method, head.path):
-            return None
-        owed = end + head.length - len(data)
-        if not 0 <= owed <= DISCARD_BYTES:
-            return None
-        answer = self._answer.make()
+        owed, keep_alive = judged
+        answer = self._answer.make(keep_alive=keep_alive)
         try:
             is_sent = sock.send(answer) == len(answer)
+            if is_sent and not keep_alive:
+                sock.shutdown(socket.SHUT_WR)
         except OSError:
             is_sent = False
         if not is_sent:
@@ -170,4 +191,23 @@ class Doorkeeper:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
         self.admission.note_shed()
-        return owed
+        return owed if keep_alive else ALL_BYTES
+
+    def _judge(self, incoming: Incoming, data: bytes) -> tuple[int, bool] | None:
+        """Of a request that may be turned away: the bytes of its body that are not in `data`, and whether its
+        connection is to be kept. None for all others."""
+        try:
+            found = incoming.find_head(data)
+        except Refused:
+            return None
+        if found is None:
+            return None
+        head, end = found
+        keep_alive = head.keep_alive
+        is_plain = head.version == "1.1" or not keep_alive
+        if not is_plain or head.expects_continue or head.wants_websocket or head.length is None:
+            return None
+        if not self._covers(head.method, head.path):
+            return None
+        owed = end + head.length - len(data)
+        return (owed, keep_alive) if 0 <= owed <= DISCARD_BYTES else None

@@ -11,7 +11,7 @@ from uuid import UUID
 import trio
 
 from pg_trio.config.settings import ServerSettings
-from pg_trio.server.http1.accepting import accept_connections
+from pg_trio.server.http1.accepting import accept_sockets
 from pg_trio.server.http1.connection import LINGER_S, Connection
 from pg_trio.server.http1.departures import Departures
 from pg_trio.server.http1.doorkeeper import Doorkeeper
@@ -52,11 +52,12 @@ class Lane:
         self._connections = connections
         self._refusal_lines = LineBudget(REFUSAL_LINES, REFUSAL_WINDOW_S)
 
-    async def serve_stream(self, stream: trio.SocketStream) -> None:
+    def turn_away(self, sock: socket.socket) -> bool:
+        """Whether this newcomer was refused, and closed, while the gateway is full."""
+        return self.doorkeeper is not None and self.doorkeeper.turn_away_newcomer(sock)
+
+    async def serve_socket(self, sock: socket.socket) -> None:
         """Serve one accepted connection to its end."""
-        # Trio's socket and stream wrappers cost more than the system calls; Trio's waiting does not need them.
-        sock = socket.socket(fileno=stream.socket.detach())
-        sock.setblocking(False)
         try:
             connection = Connection(sock, self)
             self._departures.add(sock, connection.note_left)
@@ -89,7 +90,7 @@ class Lane:
 
 async def serve_lane(  # noqa: PLR0913  # what a lane needs, each by name
     mount: Mount,
-    listeners: Sequence[trio.SocketListener],
+    listening: Sequence[socket.socket],
     settings: ServerSettings,
     connections: OpenConnections,
     *,
@@ -97,14 +98,14 @@ async def serve_lane(  # noqa: PLR0913  # what a lane needs, each by name
     shutdown: trio.Event,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve the application on `listeners` until `shutdown`, then drain.
+    """Serve the application on the sockets that are `listening` until `shutdown`, then drain.
 
-    Running requests get `drain_ms`; whoever owns `connections` cuts them then, and keeps their limits. The listeners
+    Running requests get `drain_ms`; whoever owns `connections` cuts them then, and keeps their limits. Those sockets
     are closed at the drain's beginning. `hand_over` takes the connections that are HTTP/2 or WebSocket; it runs within
     the drain's limit too, and is told of the drain by whoever gave it.
     """
     door: Door | None = mount.state.get(DOOR)
-    with Departures() as departures, nullcontext() if door is None else Doorkeeper(door) as doorkeeper:
+    with Departures() as departures, nullcontext() if door is None else Doorkeeper(door, settings) as doorkeeper:
         lane = Lane(mount, settings, connections, departures, hand_over, doorkeeper)
         async with trio.open_nursery() as watching:
             watching.start_soon(departures.watch)
@@ -112,8 +113,8 @@ async def serve_lane(  # noqa: PLR0913  # what a lane needs, each by name
                 watching.start_soon(doorkeeper.run)
             async with trio.open_nursery() as serving:
                 async with trio.open_nursery() as accepting:
-                    for listener in listeners:
-                        accepting.start_soon(accept_connections, listener, connections, lane.serve_stream, serving)
+                    for sock in listening:
+                        accepting.start_soon(accept_sockets, sock, connections, lane, serving)
                     task_status.started()
                     await shutdown.wait()
                     accepting.cancel_scope.cancel(reason="draining")

@@ -193,7 +193,7 @@ def closing_error(error: GatewayError, request_id: UUID) -> bytes:
 
 
 class BusyAnswer:
-    """The whole answer to a request that is turned away, made of parts that are made once. It keeps the connection."""
+    """The whole answer to a request that is turned away, made of parts that are made once."""
 
     def __init__(self, retry_after_s: int) -> None:
         error = Overloaded(retry_after_s)
@@ -204,12 +204,14 @@ class BusyAnswer:
         first = uuid4()
         self._start = start + more + f"x-request-id: {str(first)[:24]}".encode("ascii")
         self._end = b"\r\n" + body
+        self._last_end = b"connection: close\r\n\r\n" + body
         self._number = first.node
 
-    def make(self) -> bytes:
+    def make(self, *, keep_alive: bool) -> bytes:
         """The bytes for one request: their `x-request-id` is its own."""
         self._number = (self._number + 1) & 0xFFFFFFFFFFFF
-        return b"%b%012x\r\n%b%b" % (self._start, self._number, http_date(), self._end)
+        end = self._end if keep_alive else self._last_end
+        return b"%b%012x\r\n%b%b" % (self._start, self._number, http_date(), end)
 
 
 def _closing_answer(status: int, headers: Mapping[str, str], body: bytes, request_id: UUID) -> bytes:
