@@ -24,7 +24,7 @@ class Gate:
     retry_after_s = 7
 
     def __init__(self) -> None:
-        self.full = True
+        self.full = self.has_line = True
         self.room = 0
         self.shed = 0
 
@@ -32,7 +32,8 @@ class Gate:
         self.shed += 1
 
     def open(self, room: int) -> None:
-        self.full, self.room = False, room
+        self.full = self.has_line = False
+        self.room = room
 
 
 class GatedApp(ProbeApp):

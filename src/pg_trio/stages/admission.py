@@ -136,6 +136,11 @@ class Admission:
     # ── for a server that turns away by itself ───────────────────────────────────────────────────────────────────────
 
     @property
+    def has_line(self) -> bool:
+        """Whether somebody waits to be let in."""
+        return bool(self._line)
+
+    @property
     def room(self) -> int:
         """How many more would be taken now, be it into the line."""
         slowest_s = self._start_s

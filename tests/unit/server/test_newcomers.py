@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import trio
@@ -15,7 +16,7 @@ import trio.testing
 from attrs import define, field
 
 from pg_trio.config.settings import ServerSettings
-from pg_trio.server.http1.accepting import MOST_AT_ONCE, accept_sockets
+from pg_trio.server.http1.accepting import MOST_AT_ONCE, PATIENT_PASSES, accept_sockets
 from pg_trio.server.http1.doorkeeper import Doorkeeper
 from pg_trio.server.http1.open_connections import OpenConnections
 from pg_trio.server.http1.types import Door
@@ -30,6 +31,7 @@ class Gate:
     """An application's load."""
 
     full: bool = True
+    has_line: bool = True
     room: int = 0
     retry_after_s: int = 1
     shed: int = 0
@@ -118,6 +120,7 @@ class Host:
     """Keeps what it is given; `wants` so many of them, and turns the next away."""
 
     wants: int = 1_000
+    has_line: bool = False
     given: list[socket.socket] = field(factory=list)
     turned_away: int = 0
 
@@ -169,25 +172,80 @@ def open_house(**settings: int) -> OpenConnections:
     return OpenConnections(ServerSettings(**settings))  # type: ignore[arg-type]  # by name, as a file has them
 
 
-async def test_several_are_accepted_in_one_pass_but_not_all(
+async def count_accepted_by_pass(
+    nursery: trio.Nursery, listening: Listening, until: int, *, has_line: bool = False
+) -> list[int]:
+    """How many were accepted in each pass that accepted any, until there were so many."""
+    connections = open_house()
+    passes = Passes(connections)
+    trio.lowlevel.add_instrument(passes)
+    nursery.start_soon(accept_sockets, listening, connections, Host(has_line=has_line), nursery)
+    await passes.wait_for(until)
+    nursery.cancel_scope.cancel()
+    return passes.counts()
+
+
+class Passes(trio.abc.Instrument):
+    """How many connections there were after each pass that accepted any."""
+
+    def __init__(self, connections: OpenConnections) -> None:
+        self._connections = connections
+        self._by_now = [0]
+
+    def after_io_wait(self, timeout: float) -> None:
+        if len(self._connections) > self._by_now[-1]:
+            self._by_now.append(len(self._connections))
+
+    async def wait_for(self, count: int) -> None:
+        with trio.fail_after(PATIENCE_S):
+            while self._by_now[-1] < count:
+                await trio.lowlevel.checkpoint()
+
+    def counts(self) -> list[int]:
+        return [after - before for before, after in pairwise(self._by_now)]
+
+
+async def test_few_are_accepted_one_by_one(nursery: trio.Nursery, listening: Listening, clients: ExitStack) -> None:
+    """So that other workers have their share."""
+    come(clients, listening, PATIENT_PASSES)
+
+    assert [1] * PATIENT_PASSES == await count_accepted_by_pass(nursery, listening, PATIENT_PASSES)
+
+
+async def test_line_that_does_not_end_is_accepted_faster_up_to_a_limit(
     nursery: trio.Nursery, listening: Listening, clients: ExitStack
 ) -> None:
-    host, connections = Host(), open_house()
-    come(clients, listening, MOST_AT_ONCE + 5)
-    accepted: list[int] = []
+    doubled = [1, 2, 4, 8, 16, 32, 64, MOST_AT_ONCE, MOST_AT_ONCE]
+    come(clients, listening, PATIENT_PASSES + sum(doubled))
 
-    class Passes(trio.abc.Instrument):
-        def after_io_wait(self, timeout: float) -> None:
-            accepted.append(len(connections))
+    counts = await count_accepted_by_pass(nursery, listening, PATIENT_PASSES + sum(doubled))
 
-    trio.lowlevel.add_instrument(Passes())
-    nursery.start_soon(accept_sockets, listening, connections, host, nursery)
-    with trio.fail_after(PATIENCE_S):
-        while len(host.given) < MOST_AT_ONCE + 5:
-            await trio.lowlevel.checkpoint()
+    assert [1] * PATIENT_PASSES + doubled == counts
+
+
+async def test_those_who_come_alone_take_nobody_s_patience(
+    nursery: trio.Nursery, listening: Listening, clients: ExitStack
+) -> None:
+    connections = open_house()
+    passes = Passes(connections)
+    trio.lowlevel.add_instrument(passes)
+    nursery.start_soon(accept_sockets, listening, connections, Host(), nursery)
+
+    for number in range(PATIENT_PASSES + 10):
+        come(clients, listening, 1)
+        await passes.wait_for(number + 1)
+    come(clients, listening, PATIENT_PASSES)
+    await passes.wait_for(2 * PATIENT_PASSES + 10)
     nursery.cancel_scope.cancel()
 
-    assert [0, MOST_AT_ONCE, MOST_AT_ONCE + 5] == sorted(set(accepted))
+    assert {1} == set(passes.counts())
+
+
+async def test_line_in_here_is_joined_at_once(nursery: trio.Nursery, listening: Listening, clients: ExitStack) -> None:
+    """So that whoever is too many is told."""
+    come(clients, listening, MOST_AT_ONCE + 5)
+
+    assert [MOST_AT_ONCE, 5] == await count_accepted_by_pass(nursery, listening, MOST_AT_ONCE + 5, has_line=True)
 
 
 async def test_accepted_sockets_wait_for_nothing(

@@ -1,8 +1,8 @@
 """Accepting connections: Trio's serve_listeners, but with a limit, and quiet when there is no room.
 
-The lane's are accepted several at a time. One a pass of the event loop, as Trio accepts, lets a flood of clients who
-open a connection for each request wait with the kernel, for seconds: nobody who stands there can be told that it is too
-much, and no deadline counts.
+The lane's are accepted one a pass of the event loop, as Trio accepts, so that workers share those who come together;
+but many where the kernel's line does not end, or there is one in here already. A flood of clients who open a connection
+for each request would wait out there for seconds: nobody can tell them that it is too much, and no deadline counts.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -32,7 +33,11 @@ _GONE = frozenset(
         errno.EPROTO,
     }
 )
-# In one pass, four times what may start in one, or no line would ever form here. nginx takes one, or all there are.
+# So many passes with one each while others wait, then twice as many with each; a pass that leaves nobody takes back
+# EASING of them. Of 32 clients that come together two workers have a part each; when one took all who were there, it
+# often had all 32. nginx takes one, or all.
+PATIENT_PASSES, EASING = 64, 8
+# Four times what may start in one pass, or no line would ever form in here.
 MOST_AT_ONCE = 128
 # 16 KiB, as Trio's streams have it: what a slow reader is behind waits here, not in the kernel.
 _UNSENT_BYTES = 16 * 1024
@@ -40,6 +45,10 @@ _UNSENT_BYTES = 16 * 1024
 
 class Host(Protocol):
     """Whose connections are accepted."""
+
+    @property
+    def has_line(self) -> bool:
+        """Whether requests stand in line."""
 
     def turn_away(self, sock: socket.socket) -> bool:
         """Whether it wants no more of it: then the socket is closed."""
@@ -54,38 +63,52 @@ async def accept_sockets(
     """Let `host` serve each connection in `nursery`, until cancelled. Closes `listening`."""
     # Trio's socket and stream wrappers cost more than the system calls; Trio's waiting does not need them.
     listening.setblocking(False)
+    busy_passes = 0
+    waiting = select.poll()
+    waiting.register(listening, select.POLLIN)
     try:
         while True:
             await trio.lowlevel.wait_readable(listening)
-            why = _accept_some(listening, connections, host, nursery)
-            if why:
-                await connections.make_room(why)
+            if connections.full:
+                # Nobody is closed for a client that never comes.
+                await connections.make_room(f"{connections.limit} connections are the limit")
+                continue
+            doublings = max(busy_passes - PATIENT_PASSES, 0)
+            most = MOST_AT_ONCE if host.has_line else 1 << doublings
+            try:
+                _accept_some(most, listening, connections, host, nursery)
+            except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    raise
+                await connections.make_room(f"accepting failed with {os.strerror(error.errno)!r}")
+            if not waiting.poll(0):
+                busy_passes = max(busy_passes - EASING, 0)
+            elif most < MOST_AT_ONCE:
+                busy_passes += 1
     finally:
         trio.lowlevel.notify_closing(listening)
         listening.close()
 
 
-def _accept_some(listening: socket.socket, connections: OpenConnections, host: Host, nursery: trio.Nursery) -> str:
-    """Accept who is there, but not too many in one pass. Why there is no room for the first, or ""."""
-    for number in range(MOST_AT_ONCE):
+def _accept_some(
+    most: int, listening: socket.socket, connections: OpenConnections, host: Host, nursery: trio.Nursery
+) -> None:
+    """Accept who is there, at most so many. Raises OSError."""
+    for _ in range(most):
         if connections.full:
-            # Nobody is closed for a client that never comes: whether there is a second is seen in the next pass.
-            return "" if number else f"{connections.limit} connections are the limit"
+            return
         try:
             sock, _address = listening.accept()
         except BlockingIOError:
-            return ""
+            return
         except OSError as error:
-            if error.errno in _NO_ROOM:
-                return f"accepting failed with {os.strerror(error.errno)!r}"
-            if error.errno not in _GONE:
-                raise
-        else:
-            sock.setblocking(False)
-            if not host.turn_away(sock):
-                _tune(sock)
-                connections.serve_soon(host.serve_socket, sock, nursery)
-    return ""
+            if error.errno in _GONE:
+                continue
+            raise
+        sock.setblocking(False)
+        if not host.turn_away(sock):
+            _tune(sock)
+            connections.serve_soon(host.serve_socket, sock, nursery)
 
 
 def _tune(sock: socket.socket) -> None:

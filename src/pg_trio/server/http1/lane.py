@@ -52,6 +52,11 @@ class Lane:
         self._connections = connections
         self._refusal_lines = LineBudget(REFUSAL_LINES, REFUSAL_WINDOW_S)
 
+    @property
+    def has_line(self) -> bool:
+        """Whether requests stand in line."""
+        return self.doorkeeper is not None and self.doorkeeper.admission.has_line
+
     def turn_away(self, sock: socket.socket) -> bool:
         """Whether this newcomer was refused, and closed, while the gateway is full."""
         return self.doorkeeper is not None and self.doorkeeper.turn_away_newcomer(sock)

@@ -56,6 +56,10 @@ class Admission(Protocol):
         """Whether the next request should be turned away."""
 
     @property
+    def has_line(self) -> bool:
+        """Whether requests stand in line."""
+
+    @property
     def room(self) -> int:
         """How many more requests would be taken."""
 
