@@ -209,6 +209,15 @@ async def test_secrets_are_masked_in_error_and_row(autojump_clock: MockClock) ->
     assert "key-of-a" not in attempts.rows[0].outcome
 
 
+async def test_no_candidates_secret_is_quoted(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": refused(500), "b": UpstreamUnreachable("this is key-of-a, not mine")})
+
+    with pytest.raises(ProviderCallFailed) as caught:
+        await provider_call(transport).ask(endpoint("a", "b"), PROMPT, math.inf, Attempts(0))
+
+    assert "Provider call failed: this is [redacted], not mine" == caught.value.text
+
+
 async def test_attempt_limit_starts_next(autojump_clock: MockClock) -> None:
     transport = FakeTransport({"a": good(), "b": good()}, after_s={"a": 9})
     attempts = Attempts(trio.current_time())
@@ -302,6 +311,25 @@ async def test_client_is_told_when_all_asked_for_a_pause(autojump_clock: MockClo
     assert {"Retry-After": "4"} == caught.value.headers()
 
 
+async def test_client_is_told_no_time_where_one_only_failed(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": refused(429, "60"), "b": refused(500)})
+
+    with pytest.raises(ProviderCallFailed) as caught:
+        await provider_call(transport).ask(endpoint("a", "b"), PROMPT, math.inf, Attempts(0))
+
+    assert {} == caught.value.headers()
+
+
+async def test_last_rescuer_has_all_that_remains(autojump_clock: MockClock) -> None:
+    transport, attempts, asked = FakeTransport({"b": good()}, after_s={"b": 9}), Attempts(0), endpoint("a", "b")
+    attempts.add(asked.candidates[0], 0, 0, "failed: the stream was cut")
+
+    opened = await provider_call(transport).open_rescue(asked, PROMPT, math.inf, attempts)
+
+    assert opened is not None
+    assert "model-b" == opened.candidate.model
+
+
 async def test_reserve_leaves_time_for_the_rescue(autojump_clock: MockClock) -> None:
     transport = FakeTransport({"a": good("slow"), "b": good("rescue")}, after_s={"a": 99, "b": 1.5})
     attempts = Attempts(0)
@@ -385,6 +413,16 @@ async def test_silent_candidate_is_hedged(autojump_clock: MockClock) -> None:
     assert "quick" == answered.reply.content
     rows = [(row.model, row.started_ms, row.ended_ms, row.outcome) for row in attempts.rows]
     assert [("model-a", 0.0, 500.0, "cancelled: hedge lost"), ("model-b", 500.0, 500.0, "won")] == rows
+
+
+async def test_requests_earn_hedges(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": good_for_ever("late"), "b": good_for_ever("hedged")}, after_s={"a": 9})
+    call, hedged = provider_call(transport), evolve(endpoint("a", "b", attempt_timeout_ms=60_000), hedge_after_ms=10)
+
+    answers = [await call.ask(hedged, PROMPT, math.inf, Attempts(0)) for _ in range(22)]
+
+    # 20 are there from the start, 20 requests earn one more, and the next finds none.
+    assert ["hedged"] * 21 + ["late"] == [answer.reply.content for answer in answers]
 
 
 async def test_request_with_tools_is_not_hedged(autojump_clock: MockClock) -> None:
