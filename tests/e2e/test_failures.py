@@ -157,6 +157,14 @@ async def test_dispatcher_names_unknown_endpoint(gateway: Gateway) -> None:
     assert_failure(response, 404, "Endpoint 'foo' not found or inactive.")
 
 
+async def test_row_names_what_the_dispatcher_was_asked_for(gateway: Gateway) -> None:
+    await gateway.call("chat/completions", {"message": "Hi", "endpoint": "foo"})
+    await gateway.stop()
+
+    (row,) = gateway.log_rows()
+    assert ("foo", None, "EndpointNotFound") == (row["endpoint_slug"], row["endpoint_uuid"], row["error_code"])
+
+
 @pytest.mark.parametrize(("slug", "scope", "retry_after"), [("minute", "minute", 60), ("hour", "hour", 3600)])
 async def test_rate_limit(gateway: Gateway, slug: str, scope: str, retry_after: int) -> None:
     first = await gateway.call(slug)

@@ -81,6 +81,14 @@ async def test_redacted_keeps_lengths(gateway: Gateway) -> None:
     assert {"content": f"[{len(answer['content'])} characters]", "finish_reason": "stop"} == answered
 
 
+async def test_redacted_stream_keeps_lengths(gateway: Gateway) -> None:
+    answer = (await gateway.call("redacted", {"message": "Hello"})).json()
+    await gateway.call("redacted", {"message": "Hello", "stream": True})
+
+    _, (_, answered) = await bodies(gateway)
+    assert {"content": f"[{len(answer['content'])} characters]", "finish_reason": "stop"} == answered
+
+
 async def test_stream_is_kept_whole(gateway: Gateway) -> None:
     whole = (await gateway.call("full", {"message": "Hello"})).json()["content"]
     await gateway.call("full", {"message": "Hello", "stream": True})

@@ -42,6 +42,19 @@ async def test_all_but_one_are_turned_away(full_gateway: Gateway) -> None:
     assert 1 == len(full_gateway.simulator.requests)
 
 
+async def test_nobody_waits_past_their_own_deadline(nursery: trio.Nursery, tmp_path: Path) -> None:
+    patient = CONFIGURATION.replace("admission_wait_ms = 100", "admission_wait_ms = 60000")
+    gateway = await start_gateway(nursery, tmp_path, patient)
+    gateway.simulator.behave("busy", "fault=stall")
+    nursery.start_soon(gateway.call, "busy")
+    with trio.fail_after(10):
+        await gateway.simulator.wait_request(1)
+
+    answer = await gateway.call("ok", None, ("x-pg-timeout-ms", "100"))
+
+    assert (503, "Gateway is overloaded.") == (answer.status, answer.json()["error"])
+
+
 async def test_health_is_never_turned_away(full_gateway: Gateway) -> None:
     async with trio.open_nursery() as clients:
         for _ in range(5):

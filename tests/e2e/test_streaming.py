@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 
+from pg_trio.simulator import Simulator, serve_simulator
 from tests.support.gateway import PROJECT, Gateway, endpoint, project, start_gateway
 from tests.support.wire import HttpResponse, bearer, post, send_raw
 
@@ -270,6 +271,21 @@ async def test_failed_stream_is_continued(gateway: Gateway, fault: str) -> None:
     assert [f"failed: {join['why']}", "won"] == [attempt[5] for attempt in attempts]
     assert row["completion_tokens"] == chunks[-1]["usage"]["completion_tokens"]
     assert row["completion_tokens"] > 40
+
+
+async def test_row_names_who_carried_a_stream_on(nursery: trio.Nursery, tmp_path: Path) -> None:
+    spare: Simulator = await nursery.start(serve_simulator)
+    credential = f'[[credentials]]\nname="spare"\nprovider="groq"\napi_key="gsk_test"\nbase_url="{spare.base_url}"\n'
+    carried = {**RESCUED, "failover": [{"credential": "spare", "model": "second"}], "on_stream_failure": "continue"}
+    gateway = await start_gateway(nursery, tmp_path, credential + project() + endpoint("ask", "first", **carried))
+    gateway.simulator.behave("first", "fault=cut:4", content=WORDS)
+
+    response = await stream(gateway, "ask")
+    await gateway.stop()
+
+    (row,) = gateway.log_rows()
+    assert ("groq", "second") == (row["provider"], row["model"])
+    assert ("openai", "groq") == (response.headers["x-pg-provider"], chunks_of(response)[-1]["meta"]["provider"])
 
 
 async def test_failed_stream_is_restarted(gateway: Gateway) -> None:

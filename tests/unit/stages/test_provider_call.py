@@ -12,6 +12,7 @@ from attrs import define, evolve, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pg_trio.domain.chat import Message, Prompt, Reply
+from pg_trio.domain.events import Broken, ContentDelta, Event, Finished, Opened
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Candidate, Credential, Endpoint
 from pg_trio.domain.secret import Secret
@@ -20,6 +21,7 @@ from pg_trio.errors import (
     AttemptFailed,
     ProviderCallFailed,
     ProviderDisabled,
+    UpstreamBroken,
     UpstreamNonsense,
     UpstreamRefused,
     UpstreamUnreachable,
@@ -29,7 +31,8 @@ from pg_trio.racing.breaker_board import BoardPermit, BreakerBoard, BreakerOpen
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.racing.latency import LatencyBoard, LatencyRules
 from pg_trio.stages.provider_call import Memory, ProviderCall
-from pg_trio.stages.provider_call.exchange import Exchange
+from pg_trio.stages.provider_call.exchange import Exchange, read_to_first_token, tell_deadline
+from pg_trio.stages.provider_call.rescue import CarriedStream
 from pg_trio.stages.provider_call.stream import StreamReader
 
 PROMPT = Prompt(messages=(Message("user", "Hi"),))
@@ -209,6 +212,15 @@ async def test_secrets_are_masked_in_error_and_row(autojump_clock: MockClock) ->
     assert "key-of-a" not in attempts.rows[0].outcome
 
 
+async def test_no_candidates_secret_is_quoted(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": refused(500), "b": UpstreamUnreachable("this is key-of-a, not mine")})
+
+    with pytest.raises(ProviderCallFailed) as caught:
+        await provider_call(transport).ask(endpoint("a", "b"), PROMPT, math.inf, Attempts(0))
+
+    assert "Provider call failed: this is [redacted], not mine" == caught.value.text
+
+
 async def test_attempt_limit_starts_next(autojump_clock: MockClock) -> None:
     transport = FakeTransport({"a": good(), "b": good()}, after_s={"a": 9})
     attempts = Attempts(trio.current_time())
@@ -302,6 +314,25 @@ async def test_client_is_told_when_all_asked_for_a_pause(autojump_clock: MockClo
     assert {"Retry-After": "4"} == caught.value.headers()
 
 
+async def test_client_is_told_no_time_where_one_only_failed(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": refused(429, "60"), "b": refused(500)})
+
+    with pytest.raises(ProviderCallFailed) as caught:
+        await provider_call(transport).ask(endpoint("a", "b"), PROMPT, math.inf, Attempts(0))
+
+    assert {} == caught.value.headers()
+
+
+async def test_last_rescuer_has_all_that_remains(autojump_clock: MockClock) -> None:
+    transport, attempts, asked = FakeTransport({"b": good()}, after_s={"b": 9}), Attempts(0), endpoint("a", "b")
+    attempts.add(asked.candidates[0], 0, 0, "failed: the stream was cut")
+
+    opened = await provider_call(transport).open_rescue(asked, PROMPT, math.inf, attempts)
+
+    assert opened is not None
+    assert "model-b" == opened.candidate.model
+
+
 async def test_reserve_leaves_time_for_the_rescue(autojump_clock: MockClock) -> None:
     transport = FakeTransport({"a": good("slow"), "b": good("rescue")}, after_s={"a": 99, "b": 1.5})
     attempts = Attempts(0)
@@ -357,6 +388,12 @@ async def test_stream_is_told_its_whole_time(autojump_clock: MockClock) -> None:
     assert [("X-PG-Timeout-Ms", "600000")] == list(transport.requests[0].headers)
 
 
+async def test_no_time_left_is_told_as_one_millisecond(autojump_clock: MockClock) -> None:
+    told = tell_deadline(WireRequest("a", [], b""), trio.current_time() + 0.0004)
+
+    assert [("X-PG-Timeout-Ms", "1")] == told.headers
+
+
 async def test_lone_candidate_put_aside_says_when_to_come_back(autojump_clock: MockClock) -> None:
     transport = FakeTransport({"a": refused(429, "60")})
     call = provider_call(transport)
@@ -385,6 +422,16 @@ async def test_silent_candidate_is_hedged(autojump_clock: MockClock) -> None:
     assert "quick" == answered.reply.content
     rows = [(row.model, row.started_ms, row.ended_ms, row.outcome) for row in attempts.rows]
     assert [("model-a", 0.0, 500.0, "cancelled: hedge lost"), ("model-b", 500.0, 500.0, "won")] == rows
+
+
+async def test_requests_earn_hedges(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": good_for_ever("late"), "b": good_for_ever("hedged")}, after_s={"a": 9})
+    call, hedged = provider_call(transport), evolve(endpoint("a", "b", attempt_timeout_ms=60_000), hedge_after_ms=10)
+
+    answers = [await call.ask(hedged, PROMPT, math.inf, Attempts(0)) for _ in range(22)]
+
+    # 20 are there from the start, 20 requests earn one more, and the next finds none.
+    assert ["hedged"] * 21 + ["late"] == [answer.reply.content for answer in answers]
 
 
 async def test_request_with_tools_is_not_hedged(autojump_clock: MockClock) -> None:
@@ -534,3 +581,111 @@ async def test_response_is_let_go_after_failure(autojump_clock: MockClock) -> No
         await provider_call(FakeTransport({"a": response})).ask(endpoint("a"), PROMPT, math.inf, Attempts(0))
 
     assert response.closed
+
+
+class TokenReader:
+    """Whatever comes is a token."""
+
+    def feed(self, data: bytes) -> list[Event]:
+        return [ContentDelta(data.decode())]
+
+    def close(self, failure: AttemptFailed | None = None) -> list[Event]:
+        return []
+
+
+class StreamingAdapter(FakeAdapter):
+    """Every answer is a stream."""
+
+    def is_stream(self, status: int, headers: Mapping[str, str], candidate: Candidate) -> bool:
+        return True
+
+    def open_stream(self, candidate: Candidate) -> StreamReader:
+        return TokenReader()
+
+
+def streaming_call(transport: FakeTransport) -> ProviderCall:
+    adapters: Callable[[str], FakeAdapter] = lambda _: StreamingAdapter()  # noqa: E731
+    return ProviderCall(Exchange(adapters, {"direct": transport}, lambda: 0.0, LargeWork()), frozenset(), 0.05)
+
+
+@define
+class AwaitedResponse(FakeResponse):
+    """Its first bytes come when it is told."""
+
+    ready: trio.Event = field(factory=trio.Event)
+
+    async def receive_some(self) -> bytes:
+        await self.ready.wait()
+        return self.pieces.pop(0)
+
+
+async def test_stream_that_comes_too_late_is_closed(autojump_clock: MockClock) -> None:
+    """Two first tokens in one moment: there is one winner, and nobody else would let go of the other."""
+    ready, opened = trio.Event(), list[CarriedStream]()
+    responses = {name: AwaitedResponse([b"Hi"], ready=ready) for name in ("a", "b")}
+    call, both = streaming_call(FakeTransport({**responses})), evolve(endpoint("a", "b"), hedge_after_ms=500)
+
+    async def open_stream() -> None:
+        opened.append(await call.open_stream(both, PROMPT, math.inf, Attempts(0)))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(open_stream)
+        await trio.sleep(0.7)
+        ready.set()
+
+    # Which of the two it is, is Trio's choice.
+    assert [opened[0].candidate.credential.name] == [name for name, each in responses.items() if not each.closed]
+
+
+async def test_cancelled_opening_is_let_go(autojump_clock: MockClock) -> None:
+    silent = FakeResponse([], stalls=True)
+
+    with trio.move_on_after(1):
+        await streaming_call(FakeTransport({"a": silent})).open_stream(endpoint("a"), PROMPT, math.inf, Attempts(0))
+
+    assert silent.closed
+
+
+async def test_whole_answer_to_a_stream_is_let_go(autojump_clock: MockClock) -> None:
+    whole = good()
+
+    await provider_call(FakeTransport({"a": whole})).open_stream(endpoint("a"), PROMPT, math.inf, Attempts(0))
+
+    assert whole.closed
+
+
+@define
+class ScriptedReader(TokenReader):
+    """Each piece of the body is the next of these; the last ones come with its end."""
+
+    script: list[list[Event]]
+
+    def feed(self, data: bytes) -> list[Event]:
+        return self.script.pop(0)
+
+    def close(self, failure: AttemptFailed | None = None) -> list[Event]:
+        return self.script.pop(0)
+
+
+OPENED, TOKEN, END = Opened("chatcmpl-1", "m"), ContentDelta("Hi"), Finished("stop")
+CUT = Broken(UpstreamBroken("the stream was cut"))
+
+
+@pytest.mark.parametrize(
+    ("script", "events"),
+    [
+        ([[OPENED], [], [TOKEN], [END]], [OPENED, TOKEN]),
+        ([[OPENED], [END]], [OPENED, END]),
+        ([[OPENED, TOKEN, CUT]], [OPENED, TOKEN, CUT]),
+    ],
+    ids=["no head is a token", "an answer of nothing", "broken after its first token"],
+)
+async def test_stream_is_open_with_its_first_token(script: list[list[Event]], events: list[Event]) -> None:
+    response = FakeResponse([b"piece"] * (len(script) - 1))
+
+    assert events == await read_to_first_token(response, ScriptedReader(script))
+
+
+async def test_stream_that_breaks_before_a_token_has_failed() -> None:
+    with pytest.raises(UpstreamBroken, match="the stream was cut"):
+        await read_to_first_token(FakeResponse([b"piece"]), ScriptedReader([[OPENED], [CUT]]))

@@ -192,6 +192,10 @@ def test_texts_in_a_row_become_one(parts: list[Any], read_as: list[Any]) -> None
             ".image_url.url: must be an http or https address, or a data address in base64.",
         ),
         (
+            {"type": "image_url", "image_url": {"url": "file:///etc/passwd"}},
+            ".image_url.url: must be an http or https address, or a data address in base64.",
+        ),
+        (
             {"type": "image_url", "image_url": {"url": "data:text/plain,max@example.com"}},
             ".image_url.url: must be an http or https address, or a data address in base64.",
         ),
@@ -302,6 +306,12 @@ def test_lookalike_of_a_duplicate_passes(body: bytes) -> None:
     assert 1 == len(read(body).messages)
 
 
+def test_as_many_messages_as_the_limit_pass() -> None:
+    said = [{"role": "user", "content": "a"}] * 3
+
+    assert 3 == len(read({"messages": said}, limits=GatewaySettings(max_messages=3)).messages)
+
+
 def test_too_many_messages() -> None:
     body = {"messages": [{"role": "user", "content": "a"}] * 4}
 
@@ -325,6 +335,12 @@ def test_nesting_limit_is_exact() -> None:
     read({"message": "a", "x": [[1]], "y": [[2]]}, limits=limits)
 
     assert "Body is nested deeper than 3 levels." == refusal({"message": "a", "x": [[[1]]], "y": []}, limits=limits)
+
+
+def test_nesting_of_one_level_too_many_is_refused() -> None:
+    limits = GatewaySettings(max_json_depth=3)
+
+    assert "Body is nested deeper than 3 levels." == refusal({"message": "a", "x": [[[1]]]}, limits=limits)
 
 
 @pytest.mark.parametrize(

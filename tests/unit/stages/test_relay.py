@@ -220,6 +220,14 @@ async def test_reasoning_resets_idle_clock(autojump_clock: MockClock) -> None:
     assert running.failure is None
 
 
+async def test_what_is_no_sign_of_life_resets_no_clock(autojump_clock: MockClock) -> None:
+    source, client = FakeSource([[OPENED, text("a")], 4.0, [OPENED], 4.0, [text("b"), Finished("stop")]]), FakeClient()
+
+    await relay(source, client, idle_s=5.0).run()
+
+    assert (5, "fail Provider call failed: no token within 5 s") == client.taken[-1]
+
+
 async def test_deadline_ends_a_lively_stream(autojump_clock: MockClock) -> None:
     script: list[float | list[Event]] = [[OPENED, text("a")]]
     for _ in range(20):
@@ -474,6 +482,25 @@ async def test_text_of_all_streams_is_carried(autojump_clock: MockClock) -> None
     assert ["a", "ab"] == [said for _, said in rescue.told]
     assert "abc" == running.reply_so_far().content
     assert "continue after 2 by groq: the stream was cut" in [what for _, what in client.taken]
+
+
+async def test_join_counts_no_reasoning(autojump_clock: MockClock) -> None:
+    """A client cuts its text at `characters`, and it has none of the reasoning."""
+    client, rescue = FakeClient(), FakeRescue([FakeSource([[OPENED, text("b")], [Finished("stop")]])])
+
+    await relay(FakeSource([[OPENED, ReasoningDelta(100), text("Hello ")], [CUT]]), client, rescue=rescue).run()
+
+    assert "continue after 6 by groq: the stream was cut" in [what for _, what in client.taken]
+
+
+async def test_text_carried_twice_is_counted_once_a_prompt(autojump_clock: MockClock) -> None:
+    first, second, third = (FakeSource([[OPENED, text("x" * 8)], [end]]) for end in (CUT, CUT, Finished("stop")))
+    running = relay(first, FakeClient(), rescue=FakeRescue([second, third]))
+
+    await running.run()
+
+    # Prompts of 40, 48 and 56 characters; three answers of 8.
+    assert Usage(10 + 12 + 14, 6, estimated=True) == running.usage
 
 
 async def test_idle_stream_goes_on_elsewhere(autojump_clock: MockClock) -> None:

@@ -1,0 +1,88 @@
+"""A stream that is carried on: what the next candidate is asked, what is let go first, who is blamed."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import trio
+from attrs import define, evolve, field
+from trio.testing import MockClock
+
+from pg_trio.domain.chat import Message, Prompt
+from pg_trio.domain.log_row import Attempts
+from pg_trio.domain.project import Candidate, Endpoint
+from pg_trio.errors import UpstreamBroken
+from pg_trio.stages.provider_call.rescue import CarriedStream, continue_prompt
+from pg_trio.stages.provider_call.stream import OpenStream
+from tests.unit.stages.test_provider_call import PROMPT, FakeResponse, endpoint
+
+CUT = UpstreamBroken("the stream was cut")
+
+
+@define
+class FakeOpener:
+    """Opens a stream by the second candidate; notes what it was asked, and whether the first one was closed then."""
+
+    broken: FakeResponse
+    asked: list[tuple[Prompt, bool]] = field(factory=list)
+    blamed: list[Candidate] = field(factory=list)
+
+    async def open_rescue(
+        self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts
+    ) -> OpenStream | None:
+        self.asked.append((prompt, self.broken.closed))
+        await trio.lowlevel.checkpoint()
+        return OpenStream(endpoint.candidates[1], None, None, [])
+
+    def note_broken(self, candidate: Candidate) -> None:
+        self.blamed.append(candidate)
+
+
+def carried_by(opener: FakeOpener, **settings: Any) -> CarriedStream:
+    """A stream of candidate `a`, its first token come."""
+    asked, attempts = evolve(endpoint("a", "b"), **settings), Attempts(0)
+    attempts.add(asked.candidates[0], 0, 1, "won")
+    opened = OpenStream(asked.candidates[0], opener.broken, None, [])
+    return CarriedStream(opener, asked, PROMPT, math.inf, attempts, opened)
+
+
+@pytest.mark.parametrize(("limit", "left"), [(100, 90), (10, 1), (5, 1), (None, None)])
+def test_continued_answer_has_what_is_left_of_its_limit(limit: int | None, left: int | None) -> None:
+    prompt = continue_prompt(evolve(PROMPT, max_output_tokens=limit), "x" * 40)
+
+    assert Prompt((*PROMPT.messages, Message("assistant", "x" * 40)), max_output_tokens=left) == prompt
+
+
+async def test_broken_stream_is_let_go_before_the_next_is_asked(autojump_clock: MockClock) -> None:
+    opener = FakeOpener(FakeResponse([]))
+    carried = carried_by(opener, on_stream_failure="restart")
+
+    await carried.open_next(CUT, "")
+
+    assert [(PROMPT, True)] == opener.asked
+    assert "model-b" == carried.candidate.model
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "blamed"),
+    [
+        (["failed: cut"], ["model-a"]),
+        (["failed: cut", "failed: again"], ["model-a"]),
+        (["won", "failed: later"], []),
+        (["cancelled: deadline"], []),
+        (["cancelled"], []),
+    ],
+)
+async def test_only_a_failure_is_blamed_and_once(
+    autojump_clock: MockClock, outcomes: list[str], blamed: list[str]
+) -> None:
+    opener = FakeOpener(FakeResponse([]))
+    carried = carried_by(opener)
+
+    for outcome in outcomes:
+        carried.note_end(outcome)
+
+    assert blamed == [candidate.model for candidate in opener.blamed]
+    assert [outcomes[0]] == [row.outcome for row in carried.attempts.rows]
