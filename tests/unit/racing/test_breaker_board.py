@@ -166,3 +166,14 @@ def test_state_names_keys() -> None:
         "credential one: closed, 0 failed and 0 slow of 0",
     ] == board.as_lines(0.0)
     assert {"target one/a", "credential one"} == set(board.as_dict(0.0))
+
+
+def test_refused_key_gives_back_its_targets_probe() -> None:
+    board = make_board()
+    fail(board, A, 0.0)
+
+    probe = board.begin(A, 60.0)
+    probe.failed(Fault.CREDENTIAL, 61.0)
+
+    assert probe.is_probe
+    assert board.describe(A, 61.0)["model_breaker"]["probing"] is False  # type: ignore[index]
