@@ -64,6 +64,13 @@ class Caller:
                 await response.aclose()
 
 
+async def call_at_once(caller: Caller, url: str, count: int) -> None:
+    """So many calls beside each other."""
+    async with trio.open_nursery() as nursery:
+        for _ in range(count):
+            nursery.start_soon(caller.fetch, url)
+
+
 @frozen
 class Certificates:
     """A certificate for `localhost` that is its own authority, and its key."""

@@ -18,8 +18,8 @@ from pg_trio.transport.connection import Connection
 from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.pool import Pool
 from pg_trio.transport.wire import Origin
-from tests.contract.conftest import SMALL, Caller, Certificates, Serve
-from tests.contract.fault_server import LIMIT_S, Peer, answer_with, answers, answers_once
+from tests.contract.conftest import SMALL, Caller, Certificates, Serve, call_at_once
+from tests.contract.fault_server import LIMIT_S, Peer, answer_with, answers, answers_once, answers_together
 
 GOOD = answer_with(b"good")
 MakeDirect = Callable[..., Caller]
@@ -39,30 +39,11 @@ async def make_direct() -> AsyncIterator[MakeDirect]:
         await transport.aclose()
 
 
-async def call_at_once(caller: Caller, url: str, count: int) -> None:
-    async with trio.open_nursery() as nursery:
-        for _ in range(count):
-            nursery.start_soon(caller.fetch, url)
-
-
 # ── the pool ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 async def test_idle_connections_are_limited(make_direct: MakeDirect, serve: Serve) -> None:
-    all_here = trio.Event()
-    waiting = 0
-
-    async def answer_together(peer: Peer) -> None:
-        nonlocal waiting
-        await peer.read_request()
-        waiting += 1
-        if waiting == 5:
-            all_here.set()
-        await all_here.wait()
-        await peer.send(GOOD)
-        await peer.wait_gone()
-
-    server = await serve(answer_together)
+    server = await serve(answers_together(5, GOOD))
     caller = make_direct(evolve(SMALL, pool_idle_connections=2))
 
     await call_at_once(caller, server.url, 5)

@@ -23,6 +23,7 @@ from tests.contract.fault_server import (
     answer_with,
     answers,
     answers_once,
+    answers_together,
     closes_after,
     resets_after,
 )
@@ -485,6 +486,25 @@ async def test_closed_transport_breaks_a_call_that_sends(caller: Caller, serve: 
             nursery.start_soon(close_soon)
             with pytest.raises(UpstreamBroken):
                 await caller.fetch(server.url, bytes(16 * 1024 * 1024))
+
+
+async def test_no_call_waits_for_another(caller: Caller, serve: Serve) -> None:
+    # More than the limits that HTTP clients come with (httpx: 100).
+    server = await serve(answers_together(110, GOOD))
+    bodies: list[bytes] = []
+
+    async def call() -> None:
+        request = WireRequest(server.url, [], b"{}", allow_private_addresses=True)
+        response = await caller.transport.open_response(request)
+        bodies.append(await read_whole(response))
+        await response.aclose()
+
+    with trio.fail_after(10 * LIMIT_S):
+        async with trio.open_nursery() as nursery:
+            for _ in range(110):
+                nursery.start_soon(call)
+
+    assert [b"good"] * 110 == bodies
 
 
 # ── connecting ───────────────────────────────────────────────────────────────────────────────────────────────────────
