@@ -46,16 +46,29 @@ class Caller:
     transport: AnyTransport
 
     async def fetch(
-        self, url: str, body: bytes = b"{}", headers: Headers = (), allow_private: bool = True, method: str = "POST"
+        self,
+        url: str,
+        body: bytes = b"{}",
+        headers: Headers = (),
+        allow_private: bool = True,
+        method: str = "POST",
+        is_stream: bool = False,
     ) -> Fetched:
         """One call, its whole answer read, its response closed."""
-        request = WireRequest(url, headers, body, method, allow_private)
+        request = WireRequest(url, headers, body, method, allow_private, is_stream)
         with trio.fail_after(LIMIT_S):
             response = await self.transport.open_response(request)
             try:
                 return Fetched(response.status, dict(response.headers), await read_whole(response))
             finally:
                 await response.aclose()
+
+
+async def call_at_once(caller: Caller, url: str, count: int) -> None:
+    """So many calls beside each other."""
+    async with trio.open_nursery() as nursery:
+        for _ in range(count):
+            nursery.start_soon(caller.fetch, url)
 
 
 @frozen

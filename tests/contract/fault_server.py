@@ -145,6 +145,24 @@ def answers_once(*pieces: bytes) -> Script:
     return script
 
 
+def answers_together(count: int, *pieces: bytes) -> Script:
+    """A script that answers once so many connections have asked, for as many connections."""
+    all_here = trio.Event()
+    waiting = 0
+
+    async def script(peer: Peer) -> None:
+        nonlocal waiting
+        await peer.read_request()
+        waiting += 1
+        if waiting == count:
+            all_here.set()
+        await all_here.wait()
+        await peer.send(*pieces)
+        await peer.wait_gone()
+
+    return script
+
+
 def closes_after(*pieces: bytes) -> Script:
     """A script that answers one request and closes the connection properly."""
 

@@ -18,8 +18,8 @@ from pg_trio.transport.connection import Connection
 from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.pool import Pool
 from pg_trio.transport.wire import Origin
-from tests.contract.conftest import SMALL, Caller, Certificates, Serve
-from tests.contract.fault_server import LIMIT_S, Peer, answer_with, answers, answers_once
+from tests.contract.conftest import SMALL, Caller, Certificates, Serve, call_at_once
+from tests.contract.fault_server import LIMIT_S, Peer, answer_with, answers, answers_once, answers_together
 
 GOOD = answer_with(b"good")
 MakeDirect = Callable[..., Caller]
@@ -39,30 +39,11 @@ async def make_direct() -> AsyncIterator[MakeDirect]:
         await transport.aclose()
 
 
-async def call_at_once(caller: Caller, url: str, count: int) -> None:
-    async with trio.open_nursery() as nursery:
-        for _ in range(count):
-            nursery.start_soon(caller.fetch, url)
-
-
 # ── the pool ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 async def test_idle_connections_are_limited(make_direct: MakeDirect, serve: Serve) -> None:
-    all_here = trio.Event()
-    waiting = 0
-
-    async def answer_together(peer: Peer) -> None:
-        nonlocal waiting
-        await peer.read_request()
-        waiting += 1
-        if waiting == 5:
-            all_here.set()
-        await all_here.wait()
-        await peer.send(GOOD)
-        await peer.wait_gone()
-
-    server = await serve(answer_together)
+    server = await serve(answers_together(5, GOOD))
     caller = make_direct(evolve(SMALL, pool_idle_connections=2))
 
     await call_at_once(caller, server.url, 5)
@@ -179,17 +160,31 @@ async def test_closed_transport_refuses_calls(make_direct: MakeDirect, serve: Se
 
 
 async def test_idle_tls_connection_survives_session_tickets(
-    make_direct: MakeDirect, serve: Serve, certificates: Certificates
+    make_direct: MakeDirect, nursery: trio.Nursery, certificates: Certificates
 ) -> None:
-    # TLS 1.3 sends tickets after the handshake: bytes on an idle connection that are no garbage.
-    server = await serve(answers(GOOD), tls=certificates.server_context())
+    # TLS 1.3 sends tickets after the handshake: bytes on an idle connection that are no garbage. Trio's own TLS keeps
+    # them back until the first answer; OpenSSL, as in most servers, does not.
+    has_shaken_hands = trio.Event()
+    asked: list[bytes] = []
+
+    def serve_one_connection(listening: socket.socket) -> None:
+        context = certificates.server_context()
+        with listening, context.wrap_socket(listening.accept()[0], server_side=True) as tls:
+            trio.from_thread.run_sync(has_shaken_hands.set)
+            asked.append(tls.recv(4096))
+            tls.sendall(GOOD)
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    url = f"https://localhost:{listening.getsockname()[1]}/v1"
     caller = make_direct(tls_context=certificates.client_context())
+    nursery.start_soon(trio.to_thread.run_sync, serve_one_connection, listening)
 
-    assert 1 == await caller.transport.prewarm(server.url, 1, True)  # type: ignore[union-attr]
-    await trio.testing.wait_all_tasks_blocked()
-    await caller.fetch(server.url)
+    assert 1 == await caller.transport.prewarm(url, 1, True)  # type: ignore[union-attr]
+    await has_shaken_hands.wait()
+    fetched = await caller.fetch(url)
 
-    assert [1] == [len(peer.requests) for peer in server.peers]
+    assert b"good" == fetched.body
+    assert [b"POST"] == [request[:4] for request in asked]
 
 
 # ── connecting ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -204,6 +199,42 @@ async def test_prewarmed_connections_carry_calls(make_direct: MakeDirect, serve:
 
     assert 3 == warmed
     assert 3 == len(server.peers)
+
+
+async def test_prewarming_opens_what_is_missing(make_direct: MakeDirect, serve: Serve) -> None:
+    server = await serve(answers(GOOD))
+    caller = make_direct()
+
+    warmed = [await caller.transport.prewarm(server.url, count, True) for count in (2, 3, 1)]  # type: ignore[union-attr]
+    await trio.testing.wait_all_tasks_blocked()
+
+    assert [2, 3, 3] == warmed
+    assert 3 == len(server.peers)
+
+
+async def test_prewarming_replaces_the_expired(
+    mock_clock: trio.testing.MockClock, make_direct: MakeDirect, serve: Serve
+) -> None:
+    server = await serve(answers(GOOD))
+    caller = make_direct()
+    await caller.transport.prewarm(server.url, 2, True)  # type: ignore[union-attr]
+
+    mock_clock.jump(SMALL.pool_idle_ms / 1000)
+    warmed = await caller.transport.prewarm(server.url, 2, True)  # type: ignore[union-attr]
+    await trio.testing.wait_all_tasks_blocked()
+
+    assert 2 == warmed
+    assert [True, True, False, False] == [peer.gone.is_set() for peer in server.peers]
+
+
+async def test_prewarming_refuses_private_addresses(make_direct: MakeDirect, serve: Serve) -> None:
+    server = await serve(answers(GOOD))
+    caller = make_direct()
+
+    warmed = await caller.transport.prewarm(server.url, 2, allow_private=False)  # type: ignore[union-attr]
+    await trio.testing.wait_all_tasks_blocked()
+
+    assert (0, []) == (warmed, server.peers)
 
 
 async def test_prewarming_failure_is_a_count(make_direct: MakeDirect, unused_port: int) -> None:

@@ -6,13 +6,16 @@ Where httpx is laxer than the direct transport, the test says so with an expecta
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Callable
 
 import pytest
 import trio
 import trio.testing
+from attrs import evolve
 
 from pg_trio.domain.upstream import WireRequest
 from pg_trio.errors import AttemptFailed, UpstreamBroken, UpstreamNonsense, UpstreamUnreachable
+from pg_trio.stages.provider_call.exchange import read_whole
 from tests.contract.conftest import SMALL, Caller, Certificates, Serve
 from tests.contract.fault_server import (
     LIMIT_S,
@@ -20,6 +23,7 @@ from tests.contract.fault_server import (
     answer_with,
     answers,
     answers_once,
+    answers_together,
     closes_after,
     resets_after,
 )
@@ -158,7 +162,10 @@ async def test_excess_is_not_next_answer(caller: Caller, serve: Serve) -> None:
     assert [1, 1] == [len(peer.requests) for peer in server.peers]
 
 
-async def test_later_garbage_discards_connection(caller: Caller, serve: Serve) -> None:
+@pytest.mark.parametrize("is_tls", [False, True])
+async def test_later_garbage_discards_connection(
+    is_tls: bool, tls_caller: Caller, serve: Serve, certificates: Certificates
+) -> None:
     go_on = trio.Event()
     garbage_sent = trio.Event()
 
@@ -169,12 +176,12 @@ async def test_later_garbage_discards_connection(caller: Caller, serve: Serve) -
         garbage_sent.set()
         await peer.wait_gone()
 
-    server = await serve(answer_then_garbage, answers(GOOD))
+    server = await serve(answer_then_garbage, answers(GOOD), tls=certificates.server_context() if is_tls else None)
 
-    first = await caller.fetch(server.url)
+    first = await tls_caller.fetch(server.url)
     go_on.set()
     await garbage_sent.wait()
-    second = await caller.fetch(server.url)
+    second = await tls_caller.fetch(server.url)
 
     assert (b"good", b"good") == (first.body, second.body)
     assert [1, 1] == [len(peer.requests) for peer in server.peers]
@@ -232,6 +239,36 @@ async def test_huge_body_is_refused(head: bytes, caller: Caller, serve: Serve) -
     assert peak_bytes < 8 * SMALL.max_body_bytes
 
 
+async def test_stream_has_a_limit_of_its_own(make_caller: Callable[..., Caller], serve: Serve) -> None:
+    caller = make_caller(evolve(SMALL, max_stream_bytes=2 * SMALL.max_body_bytes))
+    at_limit, over_limit = bytes(2 * SMALL.max_body_bytes), bytes(2 * SMALL.max_body_bytes + 1)
+
+    async def stream_ever_longer(peer: Peer) -> None:
+        for body in (at_limit, at_limit, over_limit):
+            await peer.answer(answer_with(body))
+        await peer.wait_gone()
+
+    server = await serve(stream_ever_longer)
+
+    fetched = [await caller.fetch(server.url, is_stream=True) for _ in range(2)]
+    with pytest.raises(UpstreamNonsense):
+        await caller.fetch(server.url, is_stream=True)
+
+    assert [at_limit, at_limit] == [one.body for one in fetched]
+    assert [3] == [len(peer.requests) for peer in server.peers]
+    await caller.transport.aclose()
+
+
+async def test_whole_answer_has_no_streams_limit(make_caller: Callable[..., Caller], serve: Serve) -> None:
+    caller = make_caller(evolve(SMALL, max_stream_bytes=2 * SMALL.max_body_bytes))
+    server = await serve(answers(answer_with(bytes(SMALL.max_body_bytes + 1))))
+
+    with pytest.raises(UpstreamNonsense):
+        await caller.fetch(server.url)
+
+    await caller.transport.aclose()
+
+
 # Direct only: h11 bounds trailers at 100 KiB by a limit of its own.
 @pytest.mark.parametrize("make_caller", ["direct"], indirect=True)
 async def test_huge_trailers_are_refused(caller: Caller, serve: Serve) -> None:
@@ -270,6 +307,26 @@ async def test_slow_body_is_the_callers_to_limit(caller: Caller, serve: Serve) -
     assert limit.cancelled_caught
     await server.wait_all_gone()
     assert b"good" == (await caller.fetch(server.url)).body
+
+
+async def test_patience_is_the_callers(mock_clock: trio.testing.MockClock, caller: Caller, serve: Serve) -> None:
+    async def think_for_an_hour(peer: Peer) -> None:
+        await peer.read_request()
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(3600)
+        await peer.send(HEAD_OF_TEN + b"first")
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(3600)
+        await peer.send(b"later")
+        await peer.wait_gone()
+
+    server = await serve(think_for_an_hour)
+
+    response = await caller.transport.open_response(WireRequest(server.url, [], b"{}", allow_private_addresses=True))
+    body = await read_whole(response)
+    await response.aclose()
+
+    assert b"firstlater" == body
 
 
 async def test_early_answer_ends_sending(caller: Caller, serve: Serve) -> None:
@@ -431,6 +488,25 @@ async def test_closed_transport_breaks_a_call_that_sends(caller: Caller, serve: 
                 await caller.fetch(server.url, bytes(16 * 1024 * 1024))
 
 
+async def test_no_call_waits_for_another(caller: Caller, serve: Serve) -> None:
+    # More than the limits that HTTP clients come with (httpx: 100).
+    server = await serve(answers_together(110, GOOD))
+    bodies: list[bytes] = []
+
+    async def call() -> None:
+        request = WireRequest(server.url, [], b"{}", allow_private_addresses=True)
+        response = await caller.transport.open_response(request)
+        bodies.append(await read_whole(response))
+        await response.aclose()
+
+    with trio.fail_after(10 * LIMIT_S):
+        async with trio.open_nursery() as nursery:
+            for _ in range(110):
+                nursery.start_soon(call)
+
+    assert [b"good"] * 110 == bodies
+
+
 # ── connecting ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -469,6 +545,21 @@ async def test_tls_connection_is_reused(tls_caller: Caller, serve: Serve, certif
 
     assert [b"good"] * 3 == bodies
     assert [3] == [len(peer.requests) for peer in server.peers]
+
+
+async def test_cut_idle_tls_connection_is_not_used(
+    tls_caller: Caller, serve: Serve, certificates: Certificates
+) -> None:
+    async def answer_and_vanish(peer: Peer) -> None:
+        await peer.answer(GOOD)
+
+    server = await serve(answer_and_vanish, answers(GOOD), tls=certificates.server_context())
+    await tls_caller.fetch(server.url)
+    await server.wait_all_gone()
+
+    assert b"good" == (await tls_caller.fetch(server.url)).body
+
+    assert [1, 1] == [len(peer.requests) for peer in server.peers]
 
 
 async def test_large_bodies_pass_tls(tls_caller: Caller, serve: Serve, certificates: Certificates) -> None:

@@ -8,14 +8,15 @@ from base64 import b64encode
 import pytest
 import trio
 import trio.testing
+from attrs import evolve
 
 from pg_trio.domain.project import HttpxOptions
 from pg_trio.domain.secret import Secret
 from pg_trio.domain.upstream import WireRequest
 from pg_trio.errors import AttemptFailed
 from pg_trio.transport.httpx_transport import HttpxTransport
-from tests.contract.conftest import SMALL, Caller, Certificates, Serve
-from tests.contract.fault_server import LIMIT_S, Peer, answer_with, answers, answers_once
+from tests.contract.conftest import SMALL, Caller, Certificates, Serve, call_at_once
+from tests.contract.fault_server import LIMIT_S, Peer, answer_with, answers, answers_once, answers_together
 
 GOOD = answer_with(b"good")
 
@@ -139,3 +140,27 @@ async def test_calls_beyond_slots_wait(serve: Serve, monkeypatch: pytest.MonkeyP
     assert "httpx busy 0 waiting 0" == transport.describe()
     assert 2 == len(server.peers)
     await transport.aclose()
+
+
+async def test_idle_connections_are_limited(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    server = await serve(answers_together(5, GOOD))
+    caller = Caller("httpx", HttpxTransport(evolve(SMALL, pool_idle_connections=2)))
+
+    await call_at_once(caller, server.url, 5)
+    await trio.testing.wait_all_tasks_blocked()
+
+    assert 3 == sum(peer.gone.is_set() for peer in server.peers)
+    await caller.transport.aclose()
+
+
+async def test_expired_connection_is_replaced(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    server = await serve(answers(GOOD))
+    caller = Caller("httpx", HttpxTransport(evolve(SMALL, pool_idle_ms=0)))
+
+    for _ in range(2):
+        await caller.fetch(server.url)
+
+    assert [1, 1] == [len(peer.requests) for peer in server.peers]
+    await caller.transport.aclose()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pg_trio.domain.chat import FinishReason, Reply, ToolCall, Usage
 from pg_trio.domain.project import Candidate, Credential
 from pg_trio.domain.secret import Secret
-from pg_trio.errors import AttemptFailed, UpstreamNonsense
+from pg_trio.errors import AttemptFailed, UpstreamNonsense, UpstreamRefused
 from pg_trio.providers import adapter_for
 from pg_trio.providers.openai_fields import reply_id
 
@@ -152,6 +152,12 @@ def test_error_message_is_masked() -> None:
     said = why_nonsense({"error": {"message": "no 0a1b2c3d4e5f60718293 sk-abcdefghijkl"}})
 
     assert "an error in an answer with status 200: no [redacted] [redacted]" == said
+
+
+@pytest.mark.parametrize("status", [199, 300, 304, 400, 500])
+def test_no_other_status_is_an_answer(status: int) -> None:
+    with pytest.raises(UpstreamRefused):
+        read(orjson.dumps(answer_with()), status=status)
 
 
 @pytest.mark.parametrize("status", [200, 201, 203, 299])

@@ -112,6 +112,12 @@ def test_sampling_settings(provider: str, field: str) -> None:
     } == body
 
 
+def test_zero_is_a_setting() -> None:
+    body = body_of(evolve(HI, temperature=0.0, top_p=0.0))
+
+    assert (0.0, 0.0) == (body["temperature"], body["top_p"])
+
+
 def test_tools_pass_through() -> None:
     tool = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}
 
@@ -166,18 +172,22 @@ def test_mistral_is_told_what_to_go_on_from() -> None:
 def test_mistral_gets_ids_it_takes() -> None:
     prompt = Prompt(
         (
-            Message("assistant", None, tool_calls=(CALL, evolve(CALL, id="call_other"), evolve(CALL, id="a1B2c3D4e"))),
+            Message(
+                "assistant",
+                None,
+                tool_calls=tuple(evolve(CALL, id=id) for id in (CALL.id, "call_other", "a1B2c3D4e5", "a1B2c3D4e")),
+            ),
             Message("tool", "12°", tool_call_id="call_abc123"),
         )
     )
 
     calls, result = body_of(prompt, "mistral")["messages"]
-    first, second, own = [call["id"] for call in calls["tool_calls"]]
+    first, second, longer, own = [call["id"] for call in calls["tool_calls"]]
 
     assert first == result["tool_call_id"]
     assert first != second
     assert "a1B2c3D4e" == own
-    assert all(len(call_id) == 9 and call_id.isalnum() for call_id in (first, second))
+    assert all(len(call_id) == 9 and call_id.isalnum() for call_id in (first, second, longer))
 
 
 def test_text_goes_as_utf8() -> None:
@@ -212,4 +222,5 @@ def test_stream_differs_in_body_and_mark_only() -> None:
     whole = build(HI)
     streamed = adapter_for("openai").build_request(HI, candidate_of("openai"), stream=True)
 
+    assert (False, True) == (whole.is_stream, streamed.is_stream)
     assert whole == evolve(streamed, body=whole.body, is_stream=False)

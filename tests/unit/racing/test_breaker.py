@@ -117,6 +117,16 @@ def test_old_failures_are_forgotten() -> None:
     assert State.CLOSED == breaker.state(40.0)
 
 
+def test_failures_of_the_half_window_before_count() -> None:
+    breaker = make_breaker()
+
+    fail(breaker, 1.0)
+    succeed(breaker, 2.0)
+    fail(breaker, 16.0)
+
+    assert State.OPEN == breaker.state(16.0)
+
+
 def test_slowness_needs_more_calls() -> None:
     breaker = make_breaker()
 
@@ -126,6 +136,17 @@ def test_slowness_needs_more_calls() -> None:
         states.append(breaker.state(now))
 
     assert [State.CLOSED] * 9 + [State.OPEN] == states
+
+
+def test_failures_and_slowness_add_up() -> None:
+    breaker = make_breaker()
+
+    for now in range(5):
+        succeed(breaker, now)
+    for fault in (Fault.TARGET, Fault.SLOW, Fault.TARGET, Fault.SLOW, Fault.SLOW):
+        fail(breaker, 5.0, fault)
+
+    assert (State.OPEN, Fault.SLOW) == (breaker.state(5.0), breaker.why)
 
 
 def test_refused_key_opens_at_once() -> None:
@@ -263,6 +284,30 @@ def test_calls_from_before_say_nothing() -> None:
     assert (State.OPEN, 59.0) == (breaker.state(2.0), breaker.wait_s(2.0))
 
 
+def test_failures_from_before_open_nothing_again() -> None:
+    breaker = make_breaker()
+    early = [breaker.begin(0.0) for _ in range(6)]
+    for passed in early[:3]:
+        breaker.fail(passed, Fault.TARGET, 1.0)
+    succeed(breaker, 61.0)
+
+    for passed in early[3:]:
+        breaker.fail(passed, Fault.TARGET, 62.0)
+
+    assert State.CLOSED == breaker.state(62.0)
+
+
+def test_thousands_of_trips_stay_within_the_limit() -> None:
+    breaker = opened()
+
+    now = 0.0
+    for _ in range(2000):
+        now += 600.0
+        fail(breaker, now)
+
+    assert 600.0 == breaker.wait_s(now)
+
+
 def test_unasked_success_closes() -> None:
     breaker = opened()
 
@@ -284,6 +329,23 @@ def test_lone_candidate_is_probed_sooner() -> None:
 
     assert (5.0, 60.0) == (breaker.wait_s(0.0, is_alone=True), breaker.wait_s(0.0))
     assert breaker.begin(5.0, is_alone=True).is_probe
+
+
+def test_lone_candidate_never_waits_longer_than_others() -> None:
+    breaker = make_breaker(BreakerRules(open_s=2.0))
+
+    for _ in range(3):
+        fail(breaker, 0.0)
+
+    assert 2.0 == breaker.wait_s(0.0, is_alone=True)
+
+
+def test_lone_probe_shortens_no_other_wait() -> None:
+    breaker = opened()
+
+    breaker.begin(5.0, is_alone=True)
+
+    assert (1.0, 55.0) == (breaker.wait_s(5.0, is_alone=True), breaker.wait_s(5.0))
 
 
 def test_own_word_holds_for_lone_candidate_too() -> None:

@@ -84,6 +84,46 @@ def test_somebody_is_always_asked() -> None:
     assert [A] == board.order([A, B], 6.0)
 
 
+def test_nobody_is_asked_in_vain() -> None:
+    board = make_board()
+    fail(board, A, 0.0, Fault.ASIDE, times=1)
+    fail(board, B, 5.0, Fault.ASIDE, times=1)
+
+    with pytest.raises(BreakerOpen) as raised:
+        board.order([A, B], 6.0, ends_at=9.9)
+
+    assert 4.0 == raised.value.retry_after_s
+    assert [A] == board.order([A, B], 6.0, ends_at=10.0)
+
+
+def test_own_word_is_kept() -> None:
+    board = make_board()
+
+    board.begin(A, 0.0).failed(Fault.ASIDE, 0.0, retry_after_s=30.0)
+
+    assert (30.0, 30.0) == (board.wait_s(A, 0.0), board.aside_s(A, 0.0))
+
+
+def test_failing_target_is_not_set_aside() -> None:
+    board = make_board()
+
+    fail(board, A, 0.0)
+
+    assert (60.0, 0.0) == (board.wait_s(A, 0.0), board.aside_s(A, 0.0))
+
+
+@pytest.mark.parametrize("first_fault", [Fault.TARGET, Fault.CREDENTIAL])
+def test_last_resort_is_no_probe(first_fault: Fault) -> None:
+    board = make_board()
+    later_fault = Fault.CREDENTIAL if first_fault is Fault.TARGET else Fault.TARGET
+    for now, fault in ((0.0, first_fault), (30.0, later_fault)):
+        fail(board, A, now, fault)
+
+    # Of its two breakers one is due, the other not yet.
+    assert not board.begin(A, 60.0).is_probe
+    assert board.begin(A, 90.0).is_probe
+
+
 def test_all_open_are_asked_soonest_first() -> None:
     board = make_board()
     fail(board, A, 5.0)
@@ -166,3 +206,14 @@ def test_state_names_keys() -> None:
         "credential one: closed, 0 failed and 0 slow of 0",
     ] == board.as_lines(0.0)
     assert {"target one/a", "credential one"} == set(board.as_dict(0.0))
+
+
+def test_refused_key_gives_back_its_targets_probe() -> None:
+    board = make_board()
+    fail(board, A, 0.0)
+
+    probe = board.begin(A, 60.0)
+    probe.failed(Fault.CREDENTIAL, 61.0)
+
+    assert probe.is_probe
+    assert board.describe(A, 61.0)["model_breaker"]["probing"] is False  # type: ignore[index]

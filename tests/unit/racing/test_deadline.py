@@ -62,6 +62,39 @@ async def test_outer_cancellation_is_not_deadline(autojump_clock: MockClock) -> 
     assert outer.cancelled_caught
 
 
+async def test_outer_cancellation_passes_late_too(mock_clock: MockClock) -> None:
+    with trio.CancelScope() as outer, Deadline(trio.current_time() + 1):
+        outer.cancel(reason="client left")
+        mock_clock.jump(2)
+        await trio.lowlevel.checkpoint()
+
+    assert outer.cancelled_caught
+
+
+async def test_block_in_time_for_moved_deadline_is_kept(autojump_clock: MockClock) -> None:
+    start = trio.current_time()
+
+    with Deadline(start + 1) as deadline:
+        deadline.move(start + 3)
+        await trio.sleep(2)
+
+    assert start + 2 == trio.current_time()
+
+
+async def test_deadline_can_be_moved_back(autojump_clock: MockClock) -> None:
+    start = trio.current_time()
+
+    async def sleep_past(deadline: Deadline) -> None:
+        deadline.move(start + 3)
+        deadline.move(start + 1)
+        await trio.sleep(9)
+
+    with pytest.raises(DeadlinePassed), Deadline(start + 1) as deadline:
+        await sleep_past(deadline)
+
+    assert start + 1 == trio.current_time()
+
+
 async def test_error_inside_passes(autojump_clock: MockClock) -> None:
     with pytest.raises(ValueError, match="bug"), Deadline(trio.current_time() + 5):
         raise ValueError("bug")

@@ -26,6 +26,17 @@ def test_twenty_requests_earn_one() -> None:
     assert 1 == withdrawals(budget, 0.0)
 
 
+def test_rounding_costs_no_hedge() -> None:
+    budget = HedgeBudget(HedgeRules(share=0.1, min_per_s=0), 0.0)
+    withdrawals(budget, 0.0)
+
+    # In floats a little less than one.
+    for _ in range(10):
+        budget.deposit()
+
+    assert 1 == withdrawals(budget, 0.0)
+
+
 def test_savings_are_bounded() -> None:
     budget = HedgeBudget(HedgeRules(reserve=5), 0.0)
 
@@ -53,6 +64,12 @@ def test_nothing_allowed_is_nothing() -> None:
     budget = HedgeBudget(HedgeRules(share=0, reserve=0, min_per_s=0), 0.0)
 
     budget.deposit()
+
+    assert not budget.withdraw(1e9)
+
+
+def test_time_earns_nothing_without_a_reserve() -> None:
+    budget = HedgeBudget(HedgeRules(reserve=0), 0.0)
 
     assert not budget.withdraw(1e9)
 

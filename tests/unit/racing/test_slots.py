@@ -98,6 +98,21 @@ async def test_standing_line_sheds_newcomers(autojump_clock: MockClock) -> None:
     assert [5] == served
 
 
+async def test_line_is_as_old_as_its_head(autojump_clock: MockClock) -> None:
+    slots = make_slots(shed_age_s=2.0)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hold_for, slots, 5)
+        for _ in range(2):
+            await wait_all_tasks_blocked()
+            nursery.start_soon(hold_for, slots, 1)
+            await trio.sleep(1.5)
+        with pytest.raises(NoSlot) as raised:
+            await hold_for(slots, 1)
+
+    assert 3.0 == raised.value.line_age_s
+
+
 async def test_moving_line_sheds_nobody(autojump_clock: MockClock) -> None:
     slots = make_slots(shed_age_s=2.0)
     served: list[float] = []

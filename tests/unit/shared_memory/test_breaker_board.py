@@ -84,6 +84,31 @@ def test_opened_by_one_is_open_for_all(workers: list[Worker]) -> None:
     assert [[A, B], [A, B]] == [worker.order(A, B, now=10_060.1) for worker in workers]
 
 
+def test_key_refused_to_one_is_refused_to_all(workers: list[Worker]) -> None:
+    first, second = workers
+    assert [A2, B] == second.order(A2, B, now=10_000.0)
+
+    first.fail(A, 10_000.0, Fault.CREDENTIAL, times=1)
+
+    assert [B] == second.order(A2, B, now=10_001.0)
+
+
+def test_probe_that_another_sent_costs_no_other_place(workers: list[Worker]) -> None:
+    first, second = workers
+    for fault in (Fault.TARGET, Fault.CREDENTIAL):
+        first.fail(A, 10_000.0, fault)
+    assert [[A, B], [A2, B]] == [first.order(A, B, now=10_060.1), second.order(A2, B, now=10_060.1)]
+
+    # The key's probe goes to the other model; this worker finds out only when it has the place at its own.
+    key_probe = second.board.begin(A2, 10_060.1 - AHEAD_S[1])
+    with pytest.raises(BreakerOpen):
+        first.board.begin(A, 10_060.1)
+    key_probe.succeeded(10_060.2 - AHEAD_S[1])
+
+    assert [A, B] == first.order(A, B, now=10_060.3)
+    assert first.board.begin(A, 10_060.3).is_probe
+
+
 def test_failures_of_all_workers_count_together(workers: list[Worker]) -> None:
     first, second = workers
 

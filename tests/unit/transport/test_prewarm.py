@@ -15,19 +15,19 @@ class FakeTransport:
 
     idle: int
     asked_at: list[float] = field(factory=list)
-    counts: set[int] = field(factory=set)
+    wishes: set[tuple[str, int, bool]] = field(factory=set)
 
     async def prewarm(self, url: str, count: int, allow_private: bool = False) -> int:
         await trio.lowlevel.checkpoint()
         self.asked_at.append(round(trio.current_time() - self.began_at, 1))
-        self.counts.add(count)
+        self.wishes.add((url, count, allow_private))
         return self.idle
 
     began_at: float = field(factory=trio.current_time)
 
 
 def address(may_ask: bool = True) -> WarmAddress:
-    return WarmAddress("http://api.example/v1", 3, allow_private=False, may_ask=lambda: may_ask)
+    return WarmAddress("http://api.example/v1", 3, allow_private=True, may_ask=lambda: may_ask)
 
 
 async def test_missing_ones_are_opened_each_second(autojump_clock: MockClock) -> None:
@@ -36,7 +36,8 @@ async def test_missing_ones_are_opened_each_second(autojump_clock: MockClock) ->
     with trio.move_on_after(3.5):
         await keep_warm(transport, [address()])
 
-    assert ([0.0, 1.0, 2.0, 3.0], {3}) == (transport.asked_at, transport.counts)
+    assert [0.0, 1.0, 2.0, 3.0] == transport.asked_at
+    assert {("http://api.example/v1", 3, True)} == transport.wishes
 
 
 async def test_failing_ones_are_tried_ever_later(autojump_clock: MockClock) -> None:
