@@ -560,6 +560,19 @@ def test_status_says_who_is_to_blame(statuses: tuple[int, ...], retry_after_s: f
     assert {fault} == {blame(UpstreamRefused("no", status, retry_after_s)) for status in statuses}
 
 
+@pytest.mark.parametrize(
+    ("end", "lost"), [(refused(500), 0), (UpstreamUnreachable("no connection"), 0), (UpstreamBroken("cut"), 1)]
+)
+async def test_only_who_may_have_worked_is_counted_as_lost(
+    autojump_clock: MockClock, end: FakeResponse | AttemptFailed, lost: int
+) -> None:
+    attempts = Attempts(0)
+
+    await provider_call(FakeTransport({"a": end, "b": good()})).ask(endpoint("a", "b"), PROMPT, math.inf, attempts)
+
+    assert lost == attempts.lost
+
+
 async def test_disabled_providers_are_not_there(autojump_clock: MockClock) -> None:
     mixed = Endpoint(uuid=UUID(int=2), slug="a", name="a", candidates=(candidate("a", "groq"), candidate("b")))
     transport = FakeTransport({"a": good(), "b": good()})
