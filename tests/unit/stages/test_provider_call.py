@@ -26,13 +26,14 @@ from pg_trio.errors import (
     UpstreamRefused,
     UpstreamUnreachable,
 )
-from pg_trio.racing.breaker import BreakerRules
+from pg_trio.racing.breaker import BreakerRules, Fault
 from pg_trio.racing.breaker_board import BoardPermit, BreakerBoard, BreakerOpen
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.racing.latency import LatencyBoard, LatencyRules
 from pg_trio.stages.provider_call import Memory, ProviderCall
 from pg_trio.stages.provider_call.exchange import Exchange, read_to_first_token, tell_deadline
 from pg_trio.stages.provider_call.rescue import CarriedStream
+from pg_trio.stages.provider_call.runner import blame
 from pg_trio.stages.provider_call.stream import StreamReader
 
 PROMPT = Prompt(messages=(Message("user", "Hi"),))
@@ -545,6 +546,33 @@ async def test_probe_sent_by_another_worker_fails_over(autojump_clock: MockClock
     ]
 
 
+@pytest.mark.parametrize(
+    ("statuses", "retry_after_s", "fault"),
+    [
+        ((401, 402), None, Fault.CREDENTIAL),
+        ((403, 404, 408, 409, 425, 500, 503, 529), None, Fault.TARGET),
+        ((429,), None, Fault.ASIDE),
+        ((429, 500, 503), 5.0, Fault.ASIDE),
+        ((400, 413, 422), None, Fault.NOBODY),
+    ],
+)
+def test_status_says_who_is_to_blame(statuses: tuple[int, ...], retry_after_s: float | None, fault: Fault) -> None:
+    assert {fault} == {blame(UpstreamRefused("no", status, retry_after_s)) for status in statuses}
+
+
+@pytest.mark.parametrize(
+    ("end", "lost"), [(refused(500), 0), (UpstreamUnreachable("no connection"), 0), (UpstreamBroken("cut"), 1)]
+)
+async def test_only_who_may_have_worked_is_counted_as_lost(
+    autojump_clock: MockClock, end: FakeResponse | AttemptFailed, lost: int
+) -> None:
+    attempts = Attempts(0)
+
+    await provider_call(FakeTransport({"a": end, "b": good()})).ask(endpoint("a", "b"), PROMPT, math.inf, attempts)
+
+    assert lost == attempts.lost
+
+
 async def test_disabled_providers_are_not_there(autojump_clock: MockClock) -> None:
     mixed = Endpoint(uuid=UUID(int=2), slug="a", name="a", candidates=(candidate("a", "groq"), candidate("b")))
     transport = FakeTransport({"a": good(), "b": good()})
@@ -555,8 +583,10 @@ async def test_disabled_providers_are_not_there(autojump_clock: MockClock) -> No
 
 
 async def test_all_disabled_names_first(autojump_clock: MockClock) -> None:
+    both = evolve(endpoint("a"), candidates=(candidate("a"), candidate("b", "groq")))
+
     with pytest.raises(ProviderDisabled) as caught:
-        await provider_call(FakeTransport({}), frozenset({"openai"})).ask(endpoint("a"), PROMPT, math.inf, Attempts(0))
+        await provider_call(FakeTransport({}), frozenset({"groq", "openai"})).ask(both, PROMPT, math.inf, Attempts(0))
 
     assert "Provider 'openai' is disabled in this gateway." == caught.value.text
 

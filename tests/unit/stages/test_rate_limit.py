@@ -184,6 +184,16 @@ def left(stage: RateLimit, caller: Token, limited: Endpoint) -> dict[str, int | 
     return {state.policy.name: state.remaining for state in client.states}
 
 
+def test_tokens_own_limit_is_named_before_the_shared_one() -> None:
+    stage, shared, limited = make_stage(), endpoint(1, None), token(1)
+    stage.take(CLIENT, limited, shared, REQUEST)
+
+    with pytest.raises(RateLimited) as caught:
+        stage.take(CLIENT, limited, shared, REQUEST)
+
+    assert "token_minute" == caught.value.fields()["scope"]
+
+
 def test_refused_by_endpoint_takes_nothing_of_token() -> None:
     clock, book = Clock(), LocalSpend()
     stage, caller, narrow = make_stage(clock, book), token(10, 10_000, 3), endpoint(1, None)
