@@ -68,6 +68,16 @@ def test_reservation_is_input_and_output_at_rate() -> None:
     assert (0, 0) == read(book)
 
 
+def test_endpoints_own_prompt_and_template_are_reserved() -> None:
+    book = LocalSpend()
+    framed = evolve(endpoint(budget="25"), prompt="x" * 80, user_prompt_template="y" * 31 + "{{input}}")
+
+    with budget(book).reserve(framed, request(400)):
+        reserved = read(book)
+
+    assert (0, NANO * (100 + 20 + 10 + 100) // 1000) == reserved
+
+
 def test_input_is_reserved_for_each_candidate() -> None:
     book = LocalSpend()
     alone = endpoint(budget="25")
