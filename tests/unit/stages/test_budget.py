@@ -233,6 +233,17 @@ def test_history_is_reserved_and_given_back() -> None:
     assert (0, 0) == read(book)
 
 
+def test_history_is_reserved_for_each_candidate() -> None:
+    book, alone = LocalSpend(), endpoint(budget="25")
+    stage, two = budget(book), evolve(alone, candidates=alone.candidates * 2)
+
+    with stage.reserve(two, request(400)) as reservation:
+        stage.add_history(two, request(400), 800, reservation)
+        reserved = read(book)
+
+    assert (0, NANO * (2 * (100 + 200) + 100) // 1000) == reserved
+
+
 def test_history_that_does_not_fit_is_refused() -> None:
     book = LocalSpend()
     stage = budget(book)

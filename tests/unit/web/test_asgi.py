@@ -115,7 +115,7 @@ async def test_body_in_pieces_is_joined(autojump_clock: MockClock) -> None:
 async def test_declared_length_over_limit_reads_nothing(autojump_clock: MockClock) -> None:
     body = Body(piece(b"x"))
 
-    for declared in (b"4", b"99999999999999999999", b"-1", b"1e3"):
+    for declared in (b"4", b"9" * 20, b"9" * 5_000, b"-1", b"1e3"):
         with pytest.raises(BodyTooLarge):
             await call(body, (b"content-length", declared)).receive_body(3)
 
