@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -267,3 +268,10 @@ def test_cap_looks_at_history_too() -> None:
         stage.add_history(capped, request(20), 21, reservation)
 
     assert 11 == caught.value.estimated_tokens
+
+
+def test_month_begins_at_its_first_midnight_where_there_are_two() -> None:
+    # Havana, 1 November 2015: at 05:00 UTC clocks went from one back to midnight.
+    first_midnight, after_the_second = (datetime(2015, 11, 1, *at, tzinfo=UTC).timestamp() for at in ((4, 0), (5, 30)))
+
+    assert first_midnight == month_start(after_the_second, ZoneInfo("America/Havana"))
