@@ -114,6 +114,13 @@ def test_real_usage_is_settled() -> None:
     assert NANO // 10 == reservation.spent_nano_usd
 
 
+def test_price_without_a_budget_is_reckoned() -> None:
+    with budget(LocalSpend()).reserve(endpoint(), request(400)) as reservation:
+        reservation.settle(Usage(90, 10))
+
+    assert NANO // 10 == reservation.spent_nano_usd
+
+
 def test_failure_gives_everything_back() -> None:
     book = LocalSpend()
     reservation = budget(book).reserve(endpoint(budget="25"), request(400))
