@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -68,6 +69,16 @@ def test_reservation_is_input_and_output_at_rate() -> None:
     assert (0, 0) == read(book)
 
 
+def test_endpoints_own_prompt_and_template_are_reserved() -> None:
+    book = LocalSpend()
+    framed = evolve(endpoint(budget="25"), prompt="x" * 80, user_prompt_template="y" * 31 + "{{input}}")
+
+    with budget(book).reserve(framed, request(400)):
+        reserved = read(book)
+
+    assert (0, NANO * (100 + 20 + 10 + 100) // 1000) == reserved
+
+
 def test_input_is_reserved_for_each_candidate() -> None:
     book = LocalSpend()
     alone = endpoint(budget="25")
@@ -100,6 +111,13 @@ def test_real_usage_is_settled() -> None:
         reservation.settle(Usage(90, 10))
 
     assert (NANO // 10, 0) == read(book)
+    assert NANO // 10 == reservation.spent_nano_usd
+
+
+def test_price_without_a_budget_is_reckoned() -> None:
+    with budget(LocalSpend()).reserve(endpoint(), request(400)) as reservation:
+        reservation.settle(Usage(90, 10))
+
     assert NANO // 10 == reservation.spent_nano_usd
 
 
@@ -223,6 +241,17 @@ def test_history_is_reserved_and_given_back() -> None:
     assert (0, 0) == read(book)
 
 
+def test_history_is_reserved_for_each_candidate() -> None:
+    book, alone = LocalSpend(), endpoint(budget="25")
+    stage, two = budget(book), evolve(alone, candidates=alone.candidates * 2)
+
+    with stage.reserve(two, request(400)) as reservation:
+        stage.add_history(two, request(400), 800, reservation)
+        reserved = read(book)
+
+    assert (0, NANO * (2 * (100 + 200) + 100) // 1000) == reserved
+
+
 def test_history_that_does_not_fit_is_refused() -> None:
     book = LocalSpend()
     stage = budget(book)
@@ -246,3 +275,10 @@ def test_cap_looks_at_history_too() -> None:
         stage.add_history(capped, request(20), 21, reservation)
 
     assert 11 == caught.value.estimated_tokens
+
+
+def test_month_begins_at_its_first_midnight_where_there_are_two() -> None:
+    # Havana, 1 November 2015: at 05:00 UTC clocks went from one back to midnight.
+    first_midnight, after_the_second = (datetime(2015, 11, 1, *at, tzinfo=UTC).timestamp() for at in ((4, 0), (5, 30)))
+
+    assert first_midnight == month_start(after_the_second, ZoneInfo("America/Havana"))

@@ -26,6 +26,7 @@ from pg_trio.errors import (
     UpstreamRefused,
     UpstreamUnreachable,
 )
+from pg_trio.racing.attempt import Attempt, AttemptEnd, Outcome
 from pg_trio.racing.breaker import BreakerRules, Fault
 from pg_trio.racing.breaker_board import BoardPermit, BreakerBoard, BreakerOpen
 from pg_trio.racing.large_work import LargeWork
@@ -33,7 +34,7 @@ from pg_trio.racing.latency import LatencyBoard, LatencyRules
 from pg_trio.stages.provider_call import Memory, ProviderCall
 from pg_trio.stages.provider_call.exchange import Exchange, read_to_first_token, tell_deadline
 from pg_trio.stages.provider_call.rescue import CarriedStream
-from pg_trio.stages.provider_call.runner import blame
+from pg_trio.stages.provider_call.runner import blame, tell
 from pg_trio.stages.provider_call.stream import StreamReader
 
 PROMPT = Prompt(messages=(Message("user", "Hi"),))
@@ -435,6 +436,19 @@ async def test_requests_earn_hedges(autojump_clock: MockClock) -> None:
     assert ["hedged"] * 21 + ["late"] == [answer.reply.content for answer in answers]
 
 
+async def test_candidate_put_aside_meanwhile_is_no_hedge(autojump_clock: MockClock) -> None:
+    transport = FakeTransport({"a": good(), "b": refused(429, "60")}, after_s={"a": 9})
+    call, hedged = provider_call(transport), evolve(endpoint("a", "b", attempt_timeout_ms=60_000), hedge_after_ms=500)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(call.ask, hedged, PROMPT, math.inf, Attempts(0))
+        await trio.sleep(0.1)
+        with pytest.raises(ProviderCallFailed):
+            await call.ask(endpoint("b"), PROMPT, math.inf, Attempts(0))
+
+    assert ["a", "b"] == transport.asked
+
+
 async def test_request_with_tools_is_not_hedged(autojump_clock: MockClock) -> None:
     transport = FakeTransport({"a": good(), "b": good()}, after_s={"a": 9})
     hedged = evolve(endpoint("a", "b", attempt_timeout_ms=60_000), hedge_after_ms=500)
@@ -571,6 +585,36 @@ async def test_only_who_may_have_worked_is_counted_as_lost(
     await provider_call(FakeTransport({"a": end, "b": good()})).ask(endpoint("a", "b"), PROMPT, math.inf, attempts)
 
     assert lost == attempts.lost
+
+
+@define
+class FakePermit:
+    """Notes what it is told."""
+
+    faults: list[Fault] = field(factory=list)
+    is_given_back: bool = False
+    is_probe: bool = False
+
+    def succeeded(self, now: float) -> None:
+        pass
+
+    def failed(self, fault: Fault, now: float, retry_after_s: float | None = None) -> None:
+        self.faults.append(fault)
+
+    def cancelled(self) -> None:
+        self.is_given_back = True
+
+
+@pytest.mark.parametrize(
+    ("took_s", "reason", "faults"),
+    [(0.9, "deadline", []), (1.0, "deadline", [Fault.SLOW]), (9.0, "hedge lost", [])],
+)
+def test_silence_is_blamed_only_where_it_was_long(took_s: float, reason: str, faults: list[Fault]) -> None:
+    permit, attempt = FakePermit(), Attempt(candidate("a"), 0, False, 0.0, 9.0)
+
+    tell(permit, AttemptEnd(attempt, took_s, Outcome.CANCELLED, reason=reason), 0.0)
+
+    assert (faults, True) == (permit.faults, permit.is_given_back)
 
 
 async def test_disabled_providers_are_not_there(autojump_clock: MockClock) -> None:

@@ -15,7 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pg_trio.domain.call import Answer, Call
 from pg_trio.domain.chat import Reply, ToolCall, Usage
-from pg_trio.domain.log_row import AttemptRow
+from pg_trio.domain.log_row import AttemptRow, Attempts
 from pg_trio.domain.stage_times import NO_TIMES, StageTimes
 from pg_trio.errors import BodyTooLarge, ClientLeft, DeadlineExceeded, RateLimited
 from pg_trio.web.answers import Tries, header_text, render_answer, render_error
@@ -115,7 +115,7 @@ async def test_body_in_pieces_is_joined(autojump_clock: MockClock) -> None:
 async def test_declared_length_over_limit_reads_nothing(autojump_clock: MockClock) -> None:
     body = Body(piece(b"x"))
 
-    for declared in (b"4", b"99999999999999999999", b"-1", b"1e3"):
+    for declared in (b"4", b"9" * 20, b"9" * 5_000, b"-1", b"1e3"):
         with pytest.raises(BodyTooLarge):
             await call(body, (b"content-length", declared)).receive_body(3)
 
@@ -203,6 +203,46 @@ async def test_leaving_cancels_the_work(nursery: trio.Nursery, autojump_clock: M
 
     assert asker.cancelled
     assert [] == sent
+
+
+class Streamer(Asker):
+    """A gateway that streams a whole answer, and has something left to do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attempts = Attempts(0)
+        self.is_done = False
+
+    def times_so_far(self) -> StageTimes:
+        return NO_TIMES
+
+    async def answer(self, call: Call, lasting: object = None) -> Answer | None:
+        await call.receive_body(100)
+        await call.open_stream("openai", "gpt", self, None).finish("stop", Usage(1, 1))
+        await trio.sleep(1)
+        self.is_done = True
+        return None
+
+
+async def test_leaving_after_the_last_byte_cancels_nothing(autojump_clock: MockClock) -> None:
+    streamer, events, sent = Streamer(), [piece(b"{}")], list[Any]()
+
+    async def receive() -> dict[str, Any]:
+        if events:
+            return events.pop(0)
+        # A server says so, too, once it has sent everything.
+        await trio.sleep(0.5)
+        return DISCONNECT
+
+    async def send(event: Any) -> None:
+        sent.append(event)
+
+    routes = GatewayRoutes(never)
+    routes.gateway = streamer
+    await routes(scope(f"/api/{PROJECT}/ask"), receive, send)
+
+    assert streamer.is_done
+    assert [False] == [event["more_body"] for event in sent if event["type"] == "http.response.body"]
 
 
 @define
