@@ -275,6 +275,8 @@ def counts(prompt: Any, completion: Any) -> dict[str, Any]:
         ([chunk({"content": "a"}, usage=counts(1, 1)), chunk({}, "stop", usage=counts(1, 2))], Usage(1, 2)),
         ([chunk({}, "stop", x_groq={"usage": counts(1, 2)})], Usage(1, 2)),
         ([chunk({}, "stop", x_groq={"usage": counts(8, 9)}, usage=counts(1, 2))], Usage(1, 2)),
+        ([chunk({"content": "a"}, usage=counts(1, 2)), chunk({}, "stop", usage=counts(1, None))], Usage(1, 2)),
+        ([chunk({"content": "a"}, usage=counts(1, 2)), chunk({}, "stop", usage=counts(1, -1))], None),
         ([chunk({}, "stop", x_groq="odd")], None),
         ([chunk({}, "stop", usage=counts(1, None))], None),
         ([chunk({}, "stop", usage=counts(-1, 2))], None),
@@ -416,6 +418,22 @@ def test_answer_is_bounded() -> None:
     assert "the answer is over 4194304 characters" == events[-1].failure.said
 
 
+EIGHTH = "x" * (MAX_ANSWER_CHARACTERS // 8)
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        pytest.param({"refusal": EIGHTH}, id="refusal"),
+        pytest.param({"content": [{"type": "text", "text": EIGHTH}]}, id="parts"),
+        pytest.param({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": EIGHTH}}]}, id="arguments"),
+    ],
+)
+def test_whatever_is_kept_is_bounded(delta: Any) -> None:
+    assert isinstance(read(*[chunk(delta)] * 8, STOP, DONE)[-1], Finished)
+    assert "the answer is over 4194304 characters" == failure_of(*[chunk(delta)] * 9, STOP, DONE).said
+
+
 def test_nonsense_after_the_reason_breaks_it_too() -> None:
     assert "an error in the stream: gone" == failure_of(TEXT, STOP, event({"error": "gone"}), DONE).said
 
@@ -518,10 +536,14 @@ def test_what_only_looks_like_the_text_is_not_it(first: bytes) -> None:
 
 
 def test_error_event_like_a_chunk_is_an_error() -> None:
-    assert isinstance(read(LIKE % b'"one"', b"event: error\n" + LIKE % b'"two"')[-1], Broken)
+    failure = failure_of(LIKE % b'"one"', b"event: error\n" + LIKE % b'"two"', STOP, DONE)
+
+    assert "an error in the stream: no message" == failure.said
 
 
 def test_texts_alone_are_bounded() -> None:
     long = LIKE % (b'"' + b"x" * (MAX_ANSWER_CHARACTERS // 8) + b'"')
 
-    assert isinstance(read(LIKE % b'"one"', *[long] * 9)[-1], Broken)
+    failure = failure_of(LIKE % b'"one"', *[long] * 9, STOP, DONE)
+
+    assert "the answer is over 4194304 characters" == failure.said
