@@ -186,6 +186,12 @@ def test_tool_calls_outdo_stop() -> None:
     assert Finished("tool_calls") == read(chunk({"tool_calls": [call]}), STOP, DONE)[-1]
 
 
+def test_call_without_arguments_is_an_answer() -> None:
+    call = {"index": 0, "id": "call_1", "function": {"name": "stop_all", "arguments": ""}}
+
+    assert Finished("tool_calls") == read(chunk({"tool_calls": [call]}), STOP, DONE)[-1]
+
+
 def test_refusal_ends_as_content_filter() -> None:
     assert Finished("content_filter") == read(chunk({"refusal": "No."}), STOP, DONE)[-1]
 

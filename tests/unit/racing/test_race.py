@@ -289,10 +289,12 @@ async def test_win_in_tick_of_hedge_starts_nobody_after_it(autojump_clock: MockC
                 gate.set()
                 return True
 
-        won = await run_race([FakeAttempt("a", gate=gate), FakeAttempt("b")], OrderRunner(hedging_after_s=1))
+        runner = OrderRunner(hedging_after_s=1)
+        won = await run_race([FakeAttempt("a", gate=gate), FakeAttempt("b")], runner)
 
         assert "a" == won.value
         assert order in (["start a", "answer a"], ["start a", "start b", "answer a"])
+        assert ["cancelled: hedge lost", "won"] == [str(end) for end in runner.ends]
 
 
 async def test_win_in_tick_of_failure_starts_nobody_else(autojump_clock: MockClock) -> None:
