@@ -186,6 +186,11 @@ def test_tool_calls_outdo_stop() -> None:
     assert Finished("tool_calls") == read(chunk({"tool_calls": [call]}), STOP, DONE)[-1]
 
 
+@pytest.mark.parametrize("end", [DONE, b""])
+def test_empty_finish_reason_ends_nothing(end: bytes) -> None:
+    assert "without a finish reason" in failure_of(chunk({"content": "Hi"}, ""), end).said
+
+
 def test_call_without_arguments_is_an_answer() -> None:
     call = {"index": 0, "id": "call_1", "function": {"name": "stop_all", "arguments": ""}}
 
@@ -532,6 +537,7 @@ def test_any_texts_are_read_as_ever(texts: list[tuple[str, bool, bool]]) -> None
         b'data: {"id":"a","choices":[{"delta":{"content":"x"},"note":"\\"content\\":\\"x\\""}]}\n\n',
         b'data: {"id":"a","note":{"content":"x"},"choices":[{"delta":{"content":"x"}}]}\n\n',
         b'data: {"id":"a","choices":[{"delta":{"content":"x","content":"x"}}]}\n\n',
+        b'data: {"id":"a","choices":[{"delta":{"content":"x","refusal":"no"}}]}\n\n',
         b'data: {"id":"a","choices":[{"index":1,"delta":{"content":"no"}},{"index":0,"delta":{"content":"x"}}]}\n\n',
     ],
 )
