@@ -93,8 +93,12 @@ class Certificates:
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """The one that the tests' servers show."""
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+def make_certificates(folder: Path) -> Certificates:
     """Made for this run: a certificate in the repository would expire some day."""
-    folder = tmp_path_factory.mktemp("certificates")
     made = Certificates(folder / "localhost.pem", folder / "localhost.key")
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
     subprocess.run(

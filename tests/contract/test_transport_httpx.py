@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from base64 import b64encode
+from pathlib import Path
 
 import pytest
 import trio
@@ -15,7 +16,7 @@ from pg_trio.domain.secret import Secret
 from pg_trio.domain.upstream import WireRequest
 from pg_trio.errors import AttemptFailed
 from pg_trio.transport.httpx_transport import HttpxTransport
-from tests.contract.conftest import SMALL, Caller, Certificates, Serve, call_at_once
+from tests.contract.conftest import SMALL, Caller, Certificates, Serve, call_at_once, make_certificates
 from tests.contract.fault_server import LIMIT_S, Peer, answer_with, answers, answers_once, answers_together
 
 GOOD = answer_with(b"good")
@@ -49,7 +50,7 @@ async def test_configured_proxy_is_used_with_its_password(serve: Serve, monkeypa
     await caller.transport.aclose()
 
 
-async def test_own_authority_alone_is_trusted(
+async def test_own_authority_is_trusted(
     serve: Serve, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
@@ -64,6 +65,26 @@ async def test_own_authority_alone_is_trusted(
     assert b"good" == fetched.body
     await plain.transport.aclose()
     await trusting.transport.aclose()
+
+
+async def test_platforms_authorities_are_not_trusted_beside_own(
+    serve: Serve, certificates: Certificates, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates.certificate))
+    server = await serve(answers(GOOD), tls=certificates.server_context())
+    own_pem = make_certificates(tmp_path).certificate.read_text()
+    plain = Caller("httpx", HttpxTransport(SMALL))
+    strict = Caller("httpx", HttpxTransport(SMALL, options=HttpxOptions(ca_pem=own_pem)))
+
+    fetched = await plain.fetch(server.url)
+    with pytest.raises(AttemptFailed, match="certificate verify failed"):
+        await strict.fetch(server.url)
+
+    assert b"good" == fetched.body
+    assert [1, 0] == [len(peer.requests) for peer in server.peers]
+    await plain.transport.aclose()
+    await strict.transport.aclose()
 
 
 async def test_client_certificate_is_shown(

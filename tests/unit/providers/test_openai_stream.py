@@ -186,6 +186,17 @@ def test_tool_calls_outdo_stop() -> None:
     assert Finished("tool_calls") == read(chunk({"tool_calls": [call]}), STOP, DONE)[-1]
 
 
+@pytest.mark.parametrize("end", [DONE, b""])
+def test_empty_finish_reason_ends_nothing(end: bytes) -> None:
+    assert "without a finish reason" in failure_of(chunk({"content": "Hi"}, ""), end).said
+
+
+def test_call_without_arguments_is_an_answer() -> None:
+    call = {"index": 0, "id": "call_1", "function": {"name": "stop_all", "arguments": ""}}
+
+    assert Finished("tool_calls") == read(chunk({"tool_calls": [call]}), STOP, DONE)[-1]
+
+
 def test_refusal_ends_as_content_filter() -> None:
     assert Finished("content_filter") == read(chunk({"refusal": "No."}), STOP, DONE)[-1]
 
@@ -275,6 +286,8 @@ def counts(prompt: Any, completion: Any) -> dict[str, Any]:
         ([chunk({"content": "a"}, usage=counts(1, 1)), chunk({}, "stop", usage=counts(1, 2))], Usage(1, 2)),
         ([chunk({}, "stop", x_groq={"usage": counts(1, 2)})], Usage(1, 2)),
         ([chunk({}, "stop", x_groq={"usage": counts(8, 9)}, usage=counts(1, 2))], Usage(1, 2)),
+        ([chunk({"content": "a"}, usage=counts(1, 2)), chunk({}, "stop", usage=counts(1, None))], Usage(1, 2)),
+        ([chunk({"content": "a"}, usage=counts(1, 2)), chunk({}, "stop", usage=counts(1, -1))], None),
         ([chunk({}, "stop", x_groq="odd")], None),
         ([chunk({}, "stop", usage=counts(1, None))], None),
         ([chunk({}, "stop", usage=counts(-1, 2))], None),
@@ -416,6 +429,22 @@ def test_answer_is_bounded() -> None:
     assert "the answer is over 4194304 characters" == events[-1].failure.said
 
 
+EIGHTH = "x" * (MAX_ANSWER_CHARACTERS // 8)
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        pytest.param({"refusal": EIGHTH}, id="refusal"),
+        pytest.param({"content": [{"type": "text", "text": EIGHTH}]}, id="parts"),
+        pytest.param({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": EIGHTH}}]}, id="arguments"),
+    ],
+)
+def test_whatever_is_kept_is_bounded(delta: Any) -> None:
+    assert isinstance(read(*[chunk(delta)] * 8, STOP, DONE)[-1], Finished)
+    assert "the answer is over 4194304 characters" == failure_of(*[chunk(delta)] * 9, STOP, DONE).said
+
+
 def test_nonsense_after_the_reason_breaks_it_too() -> None:
     assert "an error in the stream: gone" == failure_of(TEXT, STOP, event({"error": "gone"}), DONE).said
 
@@ -508,6 +537,7 @@ def test_any_texts_are_read_as_ever(texts: list[tuple[str, bool, bool]]) -> None
         b'data: {"id":"a","choices":[{"delta":{"content":"x"},"note":"\\"content\\":\\"x\\""}]}\n\n',
         b'data: {"id":"a","note":{"content":"x"},"choices":[{"delta":{"content":"x"}}]}\n\n',
         b'data: {"id":"a","choices":[{"delta":{"content":"x","content":"x"}}]}\n\n',
+        b'data: {"id":"a","choices":[{"delta":{"content":"x","refusal":"no"}}]}\n\n',
         b'data: {"id":"a","choices":[{"index":1,"delta":{"content":"no"}},{"index":0,"delta":{"content":"x"}}]}\n\n',
     ],
 )
@@ -518,10 +548,14 @@ def test_what_only_looks_like_the_text_is_not_it(first: bytes) -> None:
 
 
 def test_error_event_like_a_chunk_is_an_error() -> None:
-    assert isinstance(read(LIKE % b'"one"', b"event: error\n" + LIKE % b'"two"')[-1], Broken)
+    failure = failure_of(LIKE % b'"one"', b"event: error\n" + LIKE % b'"two"', STOP, DONE)
+
+    assert "an error in the stream: no message" == failure.said
 
 
 def test_texts_alone_are_bounded() -> None:
     long = LIKE % (b'"' + b"x" * (MAX_ANSWER_CHARACTERS // 8) + b'"')
 
-    assert isinstance(read(LIKE % b'"one"', *[long] * 9)[-1], Broken)
+    failure = failure_of(LIKE % b'"one"', *[long] * 9, STOP, DONE)
+
+    assert "the answer is over 4194304 characters" == failure.said

@@ -46,3 +46,23 @@ async def test_cancelled_caller_leaves_at_once() -> None:
 
     assert scope.cancelled_caught
     assert 7 == await work.call(LARGE_BYTES + 1, int, "7")
+
+
+async def test_large_work_is_done_one_by_one() -> None:
+    work, meeting = LargeWork(), threading.Barrier(2)
+    met: list[bool] = []
+
+    def meet() -> None:
+        try:
+            # Long enough for another thread to come by, were there one.
+            meeting.wait(0.1)
+        except threading.BrokenBarrierError:
+            met.append(False)
+        else:
+            met.append(True)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(work.call, LARGE_BYTES + 1, meet)
+
+    assert [False, False] == met

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pg_trio.racing.latency import BUCKETS_PER_OCTAVE, LatencyEstimate, LatencyRules
+from pg_trio.racing.latency import BUCKETS_PER_OCTAVE, LatencyBoard, LatencyEstimate, LatencyRules
 
 WIDTH = 2 ** (1 / BUCKETS_PER_OCTAVE)
 
@@ -95,11 +95,13 @@ def test_estimate_is_refreshed_now_and_then() -> None:
 
 def test_loser_counts_just_after_estimate() -> None:
     estimate = make_estimate([0.1] * 20)
+    first_s = estimate.estimate_s(0.0)
+    assert first_s is not None
 
     for _ in range(100):
         estimate.record_beaten(3.0, 0.1)
 
-    assert pytest.approx(0.1 * WIDTH, rel=WIDTH - 1) == estimate.estimate_s(1.0)
+    assert pytest.approx(first_s * WIDTH) == estimate.estimate_s(1.0)
 
 
 def test_loser_that_was_not_late_says_nothing() -> None:
@@ -117,6 +119,16 @@ def test_loser_says_nothing_while_little_is_known() -> None:
     estimate.record_beaten(3.0, 0.0)
 
     assert None is estimate.estimate_s(1.0)
+
+
+def test_board_remembers_each_key() -> None:
+    board, rules = LatencyBoard(), LatencyRules()
+
+    for _ in range(20):
+        board.estimate_of(("a", 1), rules).record(0.2, 0.0)
+
+    assert pytest.approx(0.2, rel=WIDTH - 1) == board.estimate_of(("a", 1), rules).estimate_s(0.0)
+    assert None is board.estimate_of(("b", 1), rules).estimate_s(0.0)
 
 
 def test_estimate_counted_again_stays() -> None:

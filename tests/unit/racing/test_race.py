@@ -28,6 +28,19 @@ async def test_first_answers(autojump_clock: MockClock) -> None:
     assert [] == second.starts
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(None, "won"), (Refusal("no"), "failed: no"), (ValueError("bug"), "crashed: ValueError")],
+)
+async def test_lone_attempt_is_reported_once(autojump_clock: MockClock, error: Exception | None, said: str) -> None:
+    runner = FakeRunner()
+
+    with suppress(AllFailed, ValueError):
+        await run_race([FakeAttempt("lone", 2, error)], runner)
+
+    assert [("lone", 0, 2, said)] == runner.story
+
+
 async def test_failure_starts_next_at_once(autojump_clock: MockClock) -> None:
     broken, good = FakeAttempt("broken", after_s=1, error=Refusal("no")), FakeAttempt("good", after_s=2)
     runner = FakeRunner()
@@ -276,10 +289,12 @@ async def test_win_in_tick_of_hedge_starts_nobody_after_it(autojump_clock: MockC
                 gate.set()
                 return True
 
-        won = await run_race([FakeAttempt("a", gate=gate), FakeAttempt("b")], OrderRunner(hedging_after_s=1))
+        runner = OrderRunner(hedging_after_s=1)
+        won = await run_race([FakeAttempt("a", gate=gate), FakeAttempt("b")], runner)
 
         assert "a" == won.value
         assert order in (["start a", "answer a"], ["start a", "start b", "answer a"])
+        assert ["cancelled: hedge lost", "won"] == [str(end) for end in runner.ends]
 
 
 async def test_win_in_tick_of_failure_starts_nobody_else(autojump_clock: MockClock) -> None:
@@ -395,6 +410,21 @@ async def test_deadline_is_told_as_reason(autojump_clock: MockClock, hedging_aft
         await run_race([FakeAttempt("a"), FakeAttempt("b")], runner)
 
     assert {"cancelled: deadline"} == {str(end) for end in runner.ends}
+
+
+async def test_error_beside_the_race_is_not_told(autojump_clock: MockClock) -> None:
+    runner = FakeRunner()
+
+    async def race_beside_an_error() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_race, [FakeAttempt("a"), FakeAttempt("b")], runner)
+            await trio.sleep(1)
+            raise ValueError("what a client sent")
+
+    with pytest.raises(ExceptionGroup):
+        await race_beside_an_error()
+
+    assert ["cancelled: nursery"] == [str(end) for end in runner.ends]
 
 
 async def test_cancellation_leaves_ungrouped(autojump_clock: MockClock) -> None:

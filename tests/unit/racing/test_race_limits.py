@@ -106,6 +106,14 @@ async def test_attempt_is_told_its_end(autojump_clock: MockClock) -> None:
     assert (7, 10) == (first.told_ends_at, last.told_ends_at)
 
 
+async def test_lone_attempt_is_told_the_deadline(autojump_clock: MockClock) -> None:
+    lone = FakeAttempt("lone", 1)
+
+    await run_race([lone], FakeRunner(), Limits(ends_at=10, attempt_limit_s=2, reserve_s=3))
+
+    assert 10 == lone.told_ends_at
+
+
 async def test_started_hedge_frees_the_reserve(autojump_clock: MockClock) -> None:
     slow, silent = FakeAttempt("slow", 9), FakeAttempt("silent")
 

@@ -132,6 +132,18 @@ def test_success_of_another_ends_row(workers: list[Worker]) -> None:
     assert "target one/a: closed, 4 failed and 0 slow of 15" == first.lines(10_003.0)[0]
 
 
+def test_successes_from_before_a_change_are_not_told(workers: list[Worker]) -> None:
+    first, second = workers
+    second.succeed(A, 10_000.0, times=7)
+    first.fail(A, 10_000.0, Fault.ASIDE, times=1)
+    first.succeed(A, 10_002.1)
+
+    second.order(A, now=10_003.0)
+    second.fail(A, 10_003.0, times=1)
+
+    assert "target one/a: closed, 1 failed and 0 slow of 2" == second.lines(10_003.0)[0]
+
+
 def test_successes_are_told_by_the_eighth_while_there_are_failures(workers: list[Worker]) -> None:
     """A share of failures that others see is at most so many successes off."""
     first, second = workers
