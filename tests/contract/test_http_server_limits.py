@@ -5,7 +5,9 @@ applications. Limits are small here and real time passes, but every test waits f
 from __future__ import annotations
 
 import errno
+import gc
 import logging
+import os
 import socket
 import struct
 from uuid import UUID
@@ -13,10 +15,14 @@ from uuid import UUID
 import pytest
 import trio
 import trio.testing
+from attrs import evolve
 
 from pg_trio.config.settings import ServerSettings
+from pg_trio.server.http1 import connection
+from pg_trio.server.http1.lane import Lane
 from pg_trio.server.http1.types import Receive, Scope, Send
-from tests.support.http_servers import ProbeApp, answer, ask, connected, echo, read_body, request, serving
+from tests.support.http_servers import ProbeApp, RawClient, answer, ask, connected, echo, read_body, request, serving
+from tests.support.processes import wait_until
 
 # Longer than any test runs.
 NEVER_MS = 3_600_000
@@ -256,6 +262,22 @@ async def _drip(stream: trio.SocketStream) -> None:
         await trio.testing.wait_all_tasks_blocked()
 
 
+@pytest.mark.parametrize("chosen", [{"head_timeout_ms": 300}, {"idle_timeout_ms": 300}], ids=["head", "idle"])
+async def test_limits_begin_anew_behind_slow_head(chosen: dict[str, int]) -> None:
+    """A head that came in pieces leaves nothing of its clock to what comes behind it."""
+    async with serving("lane", ProbeApp(echo), limits(**chosen)) as port, connected(port) as client:
+        head = request()
+        await client.send(head[:-1])
+        await trio.testing.wait_all_tasks_blocked()
+        await client.send(head[-1:])
+        await client.read_answer()
+        if "head_timeout_ms" in chosen:
+            await client.send(b"GET / HTTP")
+        rest = await client.read_to_end()
+
+    assert (b"HTTP/1.1 408 " if "head_timeout_ms" in chosen else b"") == rest[:13]
+
+
 async def test_idle_connection_is_closed() -> None:
     async with serving("lane", ProbeApp(echo), limits(idle_timeout_ms=50)) as port, connected(port) as client:
         await client.send(request(method="POST", body=b"abc"))
@@ -301,13 +323,14 @@ async def test_client_that_stops_reading_is_dropped() -> None:
         finally:
             ended.set()
 
-    settings = limits(write_timeout_ms=50)
-    async with serving("lane", ProbeApp(send_without_end), settings) as port, connected(port) as client:
+    settings, probe = limits(write_timeout_ms=50), ProbeApp(send_without_end)
+    async with serving("lane", probe, settings) as port, connected(port) as client:
         await client.send(request())
         await ended.wait()
         error = await _read_to_error(client.stream)
 
     assert (["cancelled"], errno.ECONNRESET) == (outcome, error)
+    assert "write limit" == probe.scopes[0]["extensions"]["pg_trio"]["cut"]
 
 
 async def _read_to_error(stream: trio.SocketStream) -> int | None:
@@ -354,11 +377,68 @@ async def test_large_unread_body_closes() -> None:
     assert (413, "close", b"no") == (reply.status, reply.headers["connection"], reply.body)
 
 
+async def test_endless_unread_chunks_close() -> None:
+    """Nobody knows how much is to come, so the answer promises nothing; but it is not thrown away for ever."""
+    head = request("/", "Transfer-Encoding: chunked", method="POST")
+
+    async with (
+        serving("lane", ProbeApp(refuse), limits()) as port,
+        connected(port) as client,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(_send_what_is_taken, client.stream, head + b"ffffffff\r\n" + bytes(8_000_000))
+        reply = await client.read_answer()
+        rest = await client.read_to_end()
+        nursery.cancel_scope.cancel()
+
+    assert (413, b"no", b"") == (reply.status, reply.body, rest)
+
+
 async def _send_what_is_taken(stream: trio.SocketStream, data: bytes) -> None:
     try:
         await stream.send_all(data)
     except trio.BrokenResourceError:
         return
+
+
+async def test_rest_of_body_that_never_comes_closes() -> None:
+    async with serving("lane", ProbeApp(refuse), limits(head_timeout_ms=50)) as port, connected(port) as client:
+        await client.send(request("/", "Content-Length: 10", method="POST"))
+        reply = await client.read_answer()
+        rest = await client.read_to_end()
+
+    assert (b"no", b"") == (reply.body, rest)
+
+
+async def test_stream_outlives_a_slow_moment() -> None:
+    """The limit for taking what was written ends when it is taken; only another connection's limit tells the time."""
+    is_later = trio.Event()
+    sending = trio.Event()
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        sending.set()
+        await send({"type": "http.response.body", "body": bytes(8_000_000), "more_body": True})
+        await is_later.wait()
+        await send({"type": "http.response.body", "body": b"end"})
+
+    async def tell_when_later(idle: RawClient) -> None:
+        await idle.read_to_end()
+        is_later.set()
+
+    settings = limits(write_timeout_ms=500, idle_timeout_ms=1_000)
+    async with (
+        serving("lane", ProbeApp(stream), settings) as port,
+        connected(port) as client,
+        trio.open_nursery() as nursery,
+    ):
+        await client.send(request())
+        await sending.wait()
+        async with connected(port) as idle:
+            nursery.start_soon(tell_when_later, idle)
+            reply = await client.read_answer()
+
+    assert (8_000_003, b"end") == (len(reply.body), reply.body[-3:])
 
 
 async def test_unasked_body_stays_outside() -> None:
@@ -391,6 +471,71 @@ async def test_unasked_body_stays_outside() -> None:
         reply = await client.read_answer()
 
     assert (False, b"32000000") == (was_sent, reply.body)
+
+
+async def test_refused_client_may_send_on() -> None:
+    """Closing with bytes unread is a reset, which may destroy the refusal on its way (RFC 9112 section 9.6)."""
+    async with serving("lane", ProbeApp(echo)) as port, connected(port) as client:
+        await client.send(b"GET / HTTP/1.1\r\nHost: x\r\nno field\r\n\r\n")
+        reply = await client.read_answer()
+        rest = await client.read_to_end()
+        for _ in range(3):
+            await client.send(b"what was on its way")
+
+    assert (400, b"") == (reply.status, rest)
+
+
+async def test_refused_client_that_stays_is_parted_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "LINGER_S", 0.01)
+    one_at_once = evolve(limits(), max_connections=1)
+
+    async with serving("lane", ProbeApp(echo), one_at_once) as port, connected(port) as client:
+        await client.send(b"GET / HTTP/1.1\r\nHost: x\r\nno field\r\n\r\n")
+        await client.read_answer()
+        reply = await ask(port, request())
+
+    assert 200 == reply.status
+
+
+async def test_stream_lets_others_run() -> None:
+    passes, seen = 0, list[int]()
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(100):
+            await send({"type": "http.response.body", "body": b".", "more_body": True})
+            seen.append(passes)
+        await send({"type": "http.response.body", "body": b""})
+
+    async def run_beside() -> None:
+        nonlocal passes
+        while len(seen) < 100:
+            passes += 1
+            await trio.lowlevel.checkpoint()
+
+    async with serving("lane", ProbeApp(stream)) as port, trio.open_nursery() as nursery:
+        nursery.start_soon(run_beside)
+        reply = await ask(port, request())
+
+    assert b"." * 100 == reply.body
+    assert seen[-1] - seen[0] >= 98
+
+
+def _count_connections() -> int:
+    gc.collect()
+    return sum(type(thing) is connection.Connection for thing in gc.get_objects())
+
+
+async def test_ended_connections_are_forgotten() -> None:
+    before = _count_connections()
+
+    async with serving("lane", ProbeApp(echo)) as port:
+        for number in range(6):
+            async with connected(port) as client:
+                await client.send(request() if number % 2 else b"no request\r\n\r\n")
+                await client.read_answer()
+        # Whoever watches for those that leave still has the last one in hand.
+        await wait_until(lambda: _count_connections() <= before + 1)
 
 
 # ── drain ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -426,6 +571,45 @@ async def test_drain_finishes_running() -> None:
     assert (b"done", "close", b"") == (reply.body, reply.headers["connection"], rest)
 
 
+async def test_drain_finishes_second_request_too() -> None:
+    app = WaitingApp()
+    app.may_answer.set()
+    shutdown = trio.Event()
+
+    async with serving("lane", ProbeApp(app), limits(), shutdown=shutdown) as port, connected(port) as client:
+        await client.send(request())
+        await client.read_answer()
+        app.running, app.may_answer = trio.Event(), trio.Event()
+        await client.send(request())
+        await app.running.wait()
+        shutdown.set()
+        await trio.testing.wait_all_tasks_blocked()
+        app.may_answer.set()
+        reply = await client.read_answer()
+
+    assert (b"done", "close") == (reply.body, reply.headers["connection"])
+
+
+async def test_drain_serves_what_has_just_arrived(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On an idle connection, with the kernel and not yet read."""
+    shutdown = trio.Event()
+    drain = Lane.drain
+
+    async with serving("lane", ProbeApp(echo), limits(), shutdown=shutdown) as port, connected(port) as client:
+
+        def send_and_drain(lane: Lane) -> None:
+            os.write(client.stream.socket.fileno(), request(method="POST", body=b"late"))
+            drain(lane)
+
+        monkeypatch.setattr(Lane, "drain", send_and_drain)
+        await client.send(request())
+        await client.read_answer()
+        shutdown.set()
+        reply = await client.read_answer()
+
+    assert (b"late", "close") == (reply.body, reply.headers["connection"])
+
+
 async def test_drain_tells_application_and_client() -> None:
     """Cut by the drain's end, before a byte of the answer: the client may come back, and the log can say the truth."""
     app = WaitingApp()
@@ -441,6 +625,61 @@ async def test_drain_tells_application_and_client() -> None:
     assert (503, SHUTTING_DOWN, "1") == (reply.status, reply.body, reply.headers["retry-after"])
     assert 4 == UUID(reply.headers["x-request-id"]).version
     assert ("cancelled", "drain") == (app.outcome, probe.scopes[0]["extensions"]["pg_trio"]["cut"])
+
+
+async def test_drain_closes_behind_stream_that_promised_more() -> None:
+    """Its head went out before the drain, without `connection: close`."""
+    begun, shutdown = trio.Event(), trio.Event()
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"one", "more_body": True})
+        begun.set()
+        await shutdown.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        await send({"type": "http.response.body", "body": b"two"})
+
+    async with (
+        serving("lane", ProbeApp(stream), limits(), shutdown=shutdown) as port,
+        connected(port) as client,
+    ):
+        await client.send(request())
+        await begun.wait()
+        shutdown.set()
+        reply = await client.read_answer()
+        rest = await client.read_to_end()
+
+    assert (b"onetwo", None, b"") == (reply.body, reply.headers.get("connection"), rest)
+
+
+async def test_drain_s_end_cuts_nobody_who_has_answered() -> None:
+    """What the application still owes (its log row) has the time that parting takes."""
+    app, shutdown, may_end = WaitingApp(), trio.Event(), trio.Event()
+    outcomes: list[str] = []
+
+    async def answer_and_log(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/waits":
+            await app(scope, receive, send)
+            return
+        await answer(send, b"done")
+        outcomes.append("answered")
+        await may_end.wait()
+        outcomes.append("logged")
+
+    async with (
+        serving("lane", ProbeApp(answer_and_log), limits(drain_ms=50), shutdown=shutdown) as port,
+        connected(port) as client,
+        connected(port) as other,
+    ):
+        await client.send(request())
+        await other.send(request("/waits"))
+        await client.read_answer()
+        await app.running.wait()
+        shutdown.set()
+        cut = await other.read_answer()
+        may_end.set()
+
+    assert (503, ["answered", "logged"]) == (cut.status, outcomes)
 
 
 async def test_drain_answers_half_sent_request() -> None:

@@ -1,4 +1,4 @@
-"""The supervisor over workers that do nothing but die: when another is there."""
+"""The supervisor over workers that serve nobody: they die, hang, or stay; what it does about that."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
 import trio
 
 from pg_trio.config.settings import ServerSettings
+from pg_trio.errors import WorkersFailed
+from pg_trio.server import supervisor as limits
 from pg_trio.server.status_file import StatusFile
 from pg_trio.server.supervisor import Supervisor
 from tests.support.processes import is_running, wait_until
@@ -29,11 +32,42 @@ while control.recv(10):
     pass
 """
 
+# Each start does as its letter says: r is ready and goes when told to; s is ready and stays; h hangs, never ready;
+# x ends at once.
+WORKER_OF_A_PLAN = """
+import os, signal, socket, sys
+name, plan, *options = sys.argv[1:]
+with open(name, "a") as starts:
+    starts.write(f"{os.getpid()}\\n")
+with open(name) as starts:
+    act = plan[len(starts.readlines()) - 1]
+if act == "x":
+    sys.exit("cannot start")
+if act != "r":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+control = socket.socket(fileno=int(options[options.index("--control") + 1]))
+if act != "h":
+    control.sendall(b"ready")
+while control.recv(10):
+    pass
+"""
+
 
 def make(folder: Path, *killed_starts: int) -> Supervisor:
     command = [sys.executable, "-S", "-c", WORKER, str(folder / "starts"), *map(str, killed_starts)]
     settings = ServerSettings(workers=1, drain_ms=100)
     return Supervisor(command, settings, [], "", str, StatusFile(folder), lambda: None)
+
+
+def make_planned(folder: Path, plan: str, **changes: int) -> Supervisor:
+    command = [sys.executable, "-S", "-c", WORKER_OF_A_PLAN, str(folder / "starts"), plan]
+    settings = ServerSettings(**{"workers": 1, "drain_ms": 100, **changes})  # type: ignore[arg-type]
+    return Supervisor(command, settings, [], "", str, StatusFile(folder), lambda: None)
+
+
+def pids(folder: Path) -> list[int]:
+    """Of every worker that was started."""
+    return [int(line) for line in (folder / "starts").read_text().split()]
 
 
 def pid_of(supervisor: Supervisor) -> int | None:
@@ -74,3 +108,123 @@ async def test_killed_starts_are_survived(tmp_path: Path) -> None:
         signal.raise_signal(signal.SIGTERM)
 
     assert 8 == (tmp_path / "starts").stat().st_size
+
+
+async def test_old_worker_that_stays_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "KILL_AFTER_DRAIN_S", 0.1)
+    supervisor = make_planned(tmp_path, "sr")
+
+    async with trio.open_nursery() as running:
+        running.start_soon(supervisor.run)
+        await wait_until(lambda: pid_of(supervisor) is not None)
+        signal.raise_signal(signal.SIGHUP)
+        await wait_until(lambda: supervisor.status_file._known["reloads"] == 1)
+        old, new = pids(tmp_path)
+        await wait_until(lambda: not is_running(old))
+        stays = is_running(new)
+        signal.raise_signal(signal.SIGTERM)
+
+    assert stays
+
+
+async def test_new_worker_that_hangs_leaves_the_old_one(tmp_path: Path) -> None:
+    supervisor = make_planned(tmp_path, "rh")
+
+    async with trio.open_nursery() as running:
+        running.start_soon(supervisor.run)
+        await wait_until(lambda: pid_of(supervisor) is not None)
+        supervisor.start_limit_s = 2.0
+        signal.raise_signal(signal.SIGHUP)
+        await wait_until(lambda: supervisor.status_file._known["refusals"] == 1)
+        old, new = pids(tmp_path)
+        await wait_until(lambda: not is_running(new))
+        still = is_running(old)
+        signal.raise_signal(signal.SIGTERM)
+
+    assert still
+    assert "new worker 1 of 1 did not get ready" in supervisor.status_file._known["said"]
+    assert 0 == supervisor.status_file._known["reloads"]
+
+
+async def test_second_signal_ends_at_once(tmp_path: Path) -> None:
+    supervisor = make_planned(tmp_path, "s", drain_ms=3_600_000)
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as running:
+            running.start_soon(supervisor.run)
+            await wait_until(lambda: pid_of(supervisor) is not None)
+            signal.raise_signal(signal.SIGTERM)
+            await wait_until(lambda: supervisor._stopping)
+            signal.raise_signal(signal.SIGTERM)
+
+    assert [False] == [is_running(pid) for pid in pids(tmp_path)]
+
+
+async def test_too_many_deaths_end_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "DEATHS_PER_MINUTE", 3)
+    supervisor = make_planned(tmp_path, "rrrrr")
+    said: list[str] = []
+
+    async def run() -> None:
+        try:
+            await supervisor.run()
+        except WorkersFailed as error:
+            said.append(str(error))
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as running:
+            running.start_soon(run)
+            await kill_again_and_again(supervisor, times=3)
+            os.kill(pid_of(supervisor) or 0, signal.SIGKILL)
+
+    assert ["workers died 4 times within a minute; giving up"] == said
+    assert [False] * 4 == [is_running(pid) for pid in pids(tmp_path)]
+
+
+async def test_failed_starts_do_not_end_who_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "STILLBIRTHS", 2)
+    supervisor = make_planned(tmp_path, "rrxxr", workers=2)
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as running:
+            running.start_soon(supervisor.run)
+            await wait_until(lambda: pid_of(supervisor) is not None)
+            os.kill(pid_of(supervisor) or 0, signal.SIGKILL)
+            await wait_until(lambda: (tmp_path / "starts").read_text().count("\n") == 5)
+            await wait_until(lambda: pid_of(supervisor) is not None)
+            signal.raise_signal(signal.SIGTERM)
+
+
+async def test_ready_worker_ends_the_row_of_failed_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "STILLBIRTHS", 2)
+    supervisor = make_planned(tmp_path, "rxrxr")
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as running:
+            running.start_soon(supervisor.run)
+            await kill_again_and_again(supervisor, times=2)
+            signal.raise_signal(signal.SIGTERM)
+
+    assert 5 == len(pids(tmp_path))
+
+
+async def test_no_reload_while_stopping(tmp_path: Path) -> None:
+    supervisor = make_planned(tmp_path, "s")
+    checks: list[str] = []
+
+    def check() -> str:
+        checks.append("asked")
+        return ""
+
+    supervisor.check = check
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as running:
+            running.start_soon(supervisor.run)
+            await wait_until(lambda: pid_of(supervisor) is not None)
+            signal.raise_signal(signal.SIGTERM)
+            await wait_until(lambda: supervisor._stopping)
+            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(signal.SIGTERM)
+
+    assert [] == checks

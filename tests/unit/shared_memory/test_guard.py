@@ -132,6 +132,16 @@ def test_takes_go_on_from_stopped_holders_value(open_owner: OpenOwner) -> None:
     assert [None, None, (0, 12.0)] == taken
 
 
+def test_who_gives_back_lets_go(open_owner: OpenOwner) -> None:
+    segment = open_owner()
+    giver, taker = SharedBuckets(open_owner()), SharedBuckets(segment)
+
+    giver.give(b"k", LIMITS, now=0.0, amount=-5)
+    refused = taker.take(b"k", LIMITS, now=0.0).refused
+
+    assert ((0, 12.0), 0) == (refused, segment.counters.takeovers)
+
+
 def test_take_by_stopped_holder_counts_after_takeover(open_owner: OpenOwner, monkeypatch: pytest.MonkeyPatch) -> None:
     # The holder "stops" after it has written and before it lets go: another takes over and takes 4 of 5 meanwhile.
     slow_segment = open_owner()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pg_trio.errors import StoreError
-from pg_trio.shared_memory.seats import SEATS
+from pg_trio.shared_memory.seats import SEATS, count_seats, is_abandoned
 from pg_trio.shared_memory.segment_file import open_segment
 from pg_trio.shared_memory.spend import MAX_NANO_USD, LocalSpend, SharedSpend, fill_spend
 
@@ -150,6 +150,31 @@ def test_dead_worker_is_reaped_once(tmp_path: Path, open_worker: Callable[[], Sh
     reaped = [other.reap(), other.reap()]
 
     assert ([1, 0], (0, 0)) == (reaped, other.read(b"k", 1))
+
+
+def test_heir_gives_back_what_the_dead_one_held(tmp_path: Path, open_worker: Callable[[], SharedSpend]) -> None:
+    segment = open_segment(tmp_path / "shared.mem", slots=1024)
+    SharedSpend(segment).reserve(b"k", 1, 60, budget=100)
+    segment.close()
+
+    heir = open_worker()
+
+    # Nobody could reap it any more: somebody lives in its seat.
+    assert (0, 0) == heir.read(b"k", 1)
+
+
+def test_reaped_seat_is_taken_again(tmp_path: Path, open_worker: Callable[[], SharedSpend]) -> None:
+    reaper, segment = open_worker(), open_segment(tmp_path / "shared.mem", slots=1024)
+    SharedSpend(segment)
+    segment.close()
+    reaper.reap()
+
+    open_worker()
+
+    # Else so many deaths as there are seats would end in no start at all.
+    with closing(open_segment(tmp_path / "shared.mem")) as looked_at:
+        assert 2 == count_seats(looked_at)
+        assert not any(is_abandoned(looked_at, number) for number in range(2))
 
 
 def test_too_many_workers_are_refused(tmp_path: Path) -> None:

@@ -53,6 +53,15 @@ def test_refills_evenly(buckets: Buckets) -> None:
     assert buckets.take(key, (MINUTE,), now=20.0).refused is not None
 
 
+def test_token_is_never_a_moment_early(buckets: Buckets) -> None:
+    # 60 s / 7 is 8.571428571428… s, and nanoseconds end at 8.571428571.
+    key, limits = fresh_key(), ((7, 60.0),)
+    buckets.take(key, limits, now=0.0, amount=7)
+
+    assert buckets.take(key, limits, now=8.571428571).refused is not None
+    assert buckets.take(key, limits, now=8.571428572).refused is None
+
+
 def test_refused_takes_from_neither(buckets: Buckets) -> None:
     key, limits = fresh_key(), (MINUTE, (1, 3600.0))
     buckets.take(key, limits, now=0.0)
@@ -187,6 +196,23 @@ def test_less_than_nothing_takes_down_to_empty(buckets: Buckets) -> None:
 
     assert (70, 0) == (after_some, buckets.peek(key, limits, now=0.0)[0].remaining)
     assert (0, 0.6) == buckets.take(key, limits, now=0.0).refused
+
+
+def test_full_bucket_has_no_more_than_it_holds_to_lose(buckets: Buckets) -> None:
+    key, limits = fresh_key(), ((100, 60.0),)
+    buckets.take(key, limits, now=0.0)
+
+    buckets.give(key, limits, now=1000.0, amount=-30)
+
+    assert 70 == buckets.peek(key, limits, now=1000.0)[0].remaining
+
+
+def test_what_is_below_empty_is_no_debt(buckets: Buckets) -> None:
+    key, limits = fresh_key(), ((100, 60.0),)
+
+    buckets.give(key, limits, now=0.0, amount=-1000)
+
+    assert 10 == buckets.peek(key, limits, now=6.0)[0].remaining
 
 
 @given(amounts=st.lists(st.tuples(st.integers(1, 10), st.integers(0, 10)), max_size=50))

@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from pg_trio.errors import StoreError
-from pg_trio.store.database import SerialConnection, explained, open_database, take_turns, write_in_turn
+from pg_trio.store.database import SerialConnection, explained, open_database, open_reader, take_turns, write_in_turn
 from pg_trio.store.migrations import Schema, migrate
 from pg_trio.store.transaction import transaction
 
@@ -228,6 +228,15 @@ def test_read_only_file_is_explained(tmp_path: Path) -> None:
         explained(path),
     ):
         connection.execute("INSERT INTO things VALUES ('a', 1)")
+
+
+def test_reader_writes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "things.db"
+    with open_file(path) as writer, closing(open_reader(path, NEW)) as reader:
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            reader.execute("INSERT INTO things VALUES ('a', 1)")
+
+        assert 0 == read_one(writer, "SELECT count(*) FROM things")
 
 
 def test_misuse_stays_a_bug(tmp_path: Path) -> None:
