@@ -101,6 +101,17 @@ async def test_slow_provider_sheds_nobody(door: Door, autojump_clock: trio.testi
     assert [] == door.shed
 
 
+async def test_place_goes_to_who_waits_longest(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
+    door = await open_door(nursery, limit=1)
+
+    async with trio.open_nursery() as clients:
+        for number in range(4):
+            clients.start_soon(door.come, number, 0.1)
+            await trio.testing.wait_all_tasks_blocked()
+
+    assert [0, 1, 2, 3] == [number for number, _ in door.started]
+
+
 async def test_free_place_goes_to_line(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
     door = await open_door(nursery, limit=1)
     came_at = trio.current_time()

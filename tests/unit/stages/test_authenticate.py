@@ -217,6 +217,13 @@ async def test_unknown_or_inactive_endpoint(authenticate: Make, slug: str) -> No
     assert f"Endpoint '{slug}' not found or inactive." == caught.value.text
 
 
+def test_token_in_the_slugs_place_is_not_repeated() -> None:
+    with pytest.raises(EndpointNotFound) as caught:
+        find_endpoint(Caller(TOKEN, PROJECT), "pg_live_Zm9vYmFyYmF6cXV4")
+
+    assert "Endpoint '[redacted]' not found or inactive." == caught.value.text
+
+
 async def test_unreadable_tokens_are_no_401() -> None:
     class BrokenDirectory:
         def recall(self, digest: bytes) -> Token | None:

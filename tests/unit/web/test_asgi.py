@@ -245,6 +245,31 @@ async def test_leaving_after_the_last_byte_cancels_nothing(autojump_clock: MockC
     assert [False] == [event["more_body"] for event in sent if event["type"] == "http.response.body"]
 
 
+@pytest.mark.parametrize("bug", [RuntimeError("bug"), DeadlineExceeded(1)])
+async def test_bug_in_a_stream_is_no_second_answer(autojump_clock: MockClock, bug: Exception) -> None:
+    """The server closes the connection then, and the client sees that the stream was cut."""
+
+    class Breaker(Streamer):
+        async def answer(self, call: Call, lasting: object = None) -> Answer | None:
+            await call.receive_body(100)
+            await call.open_stream("openai", "gpt\r\n", self, None).send_keep_alive()
+            raise bug
+
+    sent: list[Any] = []
+
+    async def send(event: Any) -> None:
+        sent.append(event)
+
+    routes = GatewayRoutes(never)
+    routes.gateway = Breaker()
+    with pytest.RaisesGroup(type(bug)):
+        await routes(scope(f"/api/{PROJECT}/ask"), Body(piece(b"{}")), send)
+
+    assert ["http.response.start", "http.response.body"] == [event["type"] for event in sent]
+    assert sent[1]["more_body"]
+    assert b"gpt??" == dict(sent[0]["headers"])[b"x-pg-model"]
+
+
 @define
 class KeptHere:
     """What our own server keeps for the application."""
