@@ -148,6 +148,20 @@ async def test_cancelled_read_can_go_on(make_direct: MakeDirect, serve: Serve) -
     await response.aclose()
 
 
+async def test_every_read_lets_others_run() -> None:
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    connection = Connection(near, Origin("http", "api.example", 80, True))
+    far.send(b"there already")
+
+    with trio.testing.assert_checkpoints():
+        received = await connection.receive()
+
+    assert b"there already" == received
+    connection.close()
+    far.close()
+
+
 async def test_closed_transport_refuses_calls(make_direct: MakeDirect, serve: Serve) -> None:
     server = await serve(answers(GOOD))
     caller = make_direct()

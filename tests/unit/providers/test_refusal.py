@@ -113,6 +113,7 @@ def test_redirect_is_not_followed() -> None:
         ({"retry-after": "Sun, 22 Nov 2026 11:00:00 GMT"}, 0.0),
         ({"retry-after": "Sun, 22 Nov 2027 12:00:00 GMT"}, 86_400.0),
         ({"retry-after": "Sun, 99 Nov 2026 12:00:30 GMT"}, None),
+        ({"retry-after": "Sun, 22 Nov 2026 12:00:30 +99999999999999999999"}, None),
         ({"retry-after-ms": "6521"}, 6.521),
         ({"retry-after-ms": "1500", "retry-after": "2"}, 1.5),
         ({"retry-after-ms": "soon", "retry-after": "2"}, 2.0),

@@ -32,6 +32,7 @@ def data_of(*pieces: bytes) -> list[bytes]:
         (b"data: one\r\n\r\ndata: two\r\rdata: three\n\n", [b"one", b"two", b"three"]),
         (b"data: one\r\n\ndata: two\n\rdata: three\r\r\n", [b"one", b"two", b"three"]),
         (b"data: YHOO\ndata: +2\ndata: 10\n\n", [b"YHOO\n+2\n10"]),
+        (b"data: YHOO\r\ndata: +2\r\n\r\n", [b"YHOO\n+2"]),
         (b"data\n\ndata\ndata\n\ndata:", [b"", b"\n"]),
         (b"data:test\n\ndata: test\n\n", [b"test", b"test"]),
         (b"id: 7\nretry: 10\nunheard: of\ndata: one\n\n", [b"one"]),
@@ -53,9 +54,11 @@ def test_events_of_a_stream(stream: bytes, expected: list[bytes]) -> None:
 
 
 def test_event_is_named() -> None:
-    events = parse(b"event: error\ndata: one\n\nevent: lost\n\ndata: two\n\nevent:\ndata: three\n\n")
+    stream = b"event: error\r\ndata: one\n\nevent: lost\n\ndata: two\n\nevent:\ndata: three\n\n"
+    expected = [ServerSentEvent(b"one", "error"), ServerSentEvent(b"two"), ServerSentEvent(b"three")]
 
-    assert [ServerSentEvent(b"one", "error"), ServerSentEvent(b"two"), ServerSentEvent(b"three")] == events
+    assert expected == parse(stream)
+    assert expected == parse(*[bytes([byte]) for byte in stream])
 
 
 def test_lone_cr_sends_the_event_off_at_once() -> None:

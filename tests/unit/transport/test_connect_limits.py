@@ -114,7 +114,7 @@ def test_families_alternate_at_the_head() -> None:
     assert [first, other, second] == allowed_addresses([first, second, other], ORIGIN)
 
 
-# ── several addresses in one tick ────────────────────────────────────────────────────────────────────────────────────
+# ── several addresses ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class ConnectedAtOnce:
@@ -168,3 +168,21 @@ async def test_connected_in_tick_of_cancellation_is_closed(
 
     assert [-1] == [sock.fileno() for sock in at_once.near]
     at_once.far[0].close()
+
+
+async def test_failed_address_starts_the_next_at_once(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[tuple[Address, float]] = []
+
+    async def refuse(address: Address) -> socket.socket:
+        tried.append((address, trio.current_time()))
+        await trio.lowlevel.checkpoint()
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(connect, "_connect_one", refuse)
+
+    with pytest.raises(ConnectionRefusedError):
+        await connect_first(ADDRESSES)
+
+    assert [(address, 0.0) for address in ADDRESSES] == tried
