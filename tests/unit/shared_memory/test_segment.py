@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -237,6 +238,40 @@ def test_write_cut_at_any_byte_leaves_old_value(path: Path, written_bytes: int) 
         assert (1, 2, 3) == segment.read(offset, FORM)
         segment.write(offset, FORM, 4, 5, 6)
         assert (4, 5, 6) == segment.read(offset, FORM)
+
+
+def test_writer_that_dies_leaves_old_value(path: Path) -> None:
+    class CutShort(struct.Struct):
+        def pack_into(self, memory: Any, offset: int, *value: Any) -> None:
+            memory[offset : offset + 5] = b"\xff" * 5
+            raise MemoryError
+
+    with closing(open_segment(path, slots=1)) as segment:
+        offset = segment.find_slot(SPEND_ROW, b"k")
+        segment.write(offset, FORM, 1, 2, 3)
+        with pytest.raises(MemoryError):
+            segment.write(offset, CutShort(FORM.format), 4, 5, 6)
+
+        assert (1, 2, 3) == segment.read(offset, FORM)
+
+
+def test_copy_that_changes_while_read_is_read_again(path: Path) -> None:
+    class Overtaken(struct.Struct):
+        looks = 0
+
+        def unpack_from(self, memory: Any, offset: int = 0) -> tuple[int, ...]:
+            self.looks += 1
+            if self.looks == 1:
+                for number in (4, 7):
+                    segment.write(slot, FORM, number, number + 1, number + 2)
+                return (1, 2, 9)  # half of the old value, half of the new
+            return FORM.unpack_from(memory, offset)
+
+    with closing(open_segment(path, slots=1)) as segment:
+        slot = segment.find_slot(SPEND_ROW, b"k")
+        segment.write(slot, FORM, 1, 2, 3)
+
+        assert (7, 8, 9) == segment.read(slot, Overtaken(FORM.format))
 
 
 def test_closing_twice_changes_nothing(path: Path) -> None:
