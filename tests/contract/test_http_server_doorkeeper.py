@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 import trio
+import trio.testing
 
 from pg_trio.config.settings import ServerSettings
 from pg_trio.server.http1.lane import Lane
@@ -226,6 +227,7 @@ async def test_body_that_comes_late_is_dropped() -> None:
         await client.send(head)
         assert_turned_away(await client.read_answer())
         await client.send(body[:10])
+        await trio.testing.wait_all_tasks_blocked()
         app.gate.open(room=5)
         await client.send(body[10:] + ASK)
         answer = await client.read_answer()

@@ -17,7 +17,7 @@ from pg_trio.errors import Overloaded, StoreError
 from pg_trio.shared_memory import byte_lock
 from pg_trio.shared_memory.byte_lock import ByteLock
 from pg_trio.shared_memory.segment import BUCKET, COPIES, FREE, HEADER_BYTES, SELECTOR, SLOT_BYTES, SPEND_ROW, Segment
-from pg_trio.shared_memory.segment_file import Header, open_segment, read_boot_id
+from pg_trio.shared_memory.segment_file import Header, open_existing, open_segment, read_boot_id
 
 FORM = struct.Struct("=qqIxx")
 
@@ -39,10 +39,12 @@ def rewrite_header(path: Path, header: Header) -> None:
 def test_new_file_is_private_and_whole(path: Path) -> None:
     with closing(open_segment(path, slots=16)) as segment:
         status = path.stat()
+        lock = path.with_name("shared.mem.lock")
 
         assert (True, 16, True) == (segment.is_new, segment.slots, segment.is_current())
         assert (0o600, HEADER_BYTES + 16 * SLOT_BYTES) == (stat.S_IMODE(status.st_mode), status.st_size)
         assert status.st_blocks * 512 >= status.st_size
+        assert 0o600 == stat.S_IMODE(lock.stat().st_mode)
 
 
 def test_second_opener_sees_what_first_wrote(path: Path) -> None:
@@ -154,6 +156,14 @@ def test_file_of_earlier_boot_is_made_anew(path: Path) -> None:
         assert (True, (0, 0, 0)) == (segment.is_new, segment.read(segment.find_slot(SPEND_ROW, b"k"), FORM))
 
     assert ["shared.mem", "shared.mem.lock"] == sorted(file.name for file in path.parent.iterdir())
+
+
+def test_look_from_outside_sees_no_earlier_boot(path: Path) -> None:
+    make(path)
+    rewrite_header(path, Header(16, b"another boot, ok"))
+
+    assert open_existing(path) is None
+    assert path.exists()
 
 
 def test_replaced_file_is_noticed_by_those_who_have_it(path: Path) -> None:
