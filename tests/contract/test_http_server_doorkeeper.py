@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,8 +10,10 @@ from uuid import UUID
 
 import pytest
 import trio
+import trio.testing
 
 from pg_trio.config.settings import ServerSettings
+from pg_trio.server.http1.lane import Lane
 from pg_trio.server.http1.types import DOOR, Door, Receive, Scope, Send
 from tests.support.http_servers import Handler, ProbeApp, RawAnswer, RawClient, connected, echo, request, serving
 
@@ -225,6 +228,7 @@ async def test_body_that_comes_late_is_dropped() -> None:
         await client.send(head)
         assert_turned_away(await client.read_answer())
         await client.send(body[:10])
+        await trio.testing.wait_all_tasks_blocked()
         app.gate.open(room=5)
         await client.send(body[10:] + ASK)
         answer = await client.read_answer()
@@ -296,6 +300,27 @@ async def test_drain_takes_request_that_has_arrived() -> None:
 
     assert answer.status == 503 or "close" == answer.headers["connection"]
     assert b"" == rest
+
+
+async def test_drain_serves_what_has_just_arrived(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turned away once more, its connection would stay until the drain's end."""
+    shutdown = trio.Event()
+    drain = Lane.drain
+
+    async with crowded(shutdown=shutdown) as (_, client):
+
+        def send_and_drain(lane: Lane) -> None:
+            os.write(client.stream.socket.fileno(), ASK)
+            drain(lane)
+
+        monkeypatch.setattr(Lane, "drain", send_and_drain)
+        await client.send(ASK)
+        assert_turned_away(await client.read_answer())
+        shutdown.set()
+        answer = await client.read_answer()
+        rest = await client.read_to_end()
+
+    assert (b"question", "close", b"") == (answer.body, answer.headers["connection"], rest)
 
 
 async def test_clients_that_leave_are_forgotten() -> None:

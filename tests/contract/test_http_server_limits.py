@@ -18,7 +18,7 @@ import trio.testing
 from attrs import evolve
 
 from pg_trio.config.settings import ServerSettings
-from pg_trio.server.http1 import connection
+from pg_trio.server.http1 import connection, lane
 from pg_trio.server.http1.lane import Lane
 from pg_trio.server.http1.types import Receive, Scope, Send
 from tests.support.http_servers import ProbeApp, RawClient, answer, ask, connected, echo, read_body, request, serving
@@ -597,9 +597,9 @@ async def test_drain_serves_what_has_just_arrived(monkeypatch: pytest.MonkeyPatc
 
     async with serving("lane", ProbeApp(echo), limits(), shutdown=shutdown) as port, connected(port) as client:
 
-        def send_and_drain(lane: Lane) -> None:
+        def send_and_drain(draining: Lane) -> None:
             os.write(client.stream.socket.fileno(), request(method="POST", body=b"late"))
-            drain(lane)
+            drain(draining)
 
         monkeypatch.setattr(Lane, "drain", send_and_drain)
         await client.send(request())
@@ -680,6 +680,28 @@ async def test_drain_s_end_cuts_nobody_who_has_answered() -> None:
         may_end.set()
 
     assert (503, ["answered", "logged"]) == (cut.status, outcomes)
+
+
+async def test_drain_ends_though_an_answered_application_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane, "PARTING_S", 0.05)
+    ended = trio.Event()
+
+    async def answer_and_stay(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await answer(send, b"done")
+            await trio.sleep_forever()
+        finally:
+            ended.set()
+
+    with trio.fail_after(20):
+        async with (
+            serving("lane", ProbeApp(answer_and_stay), limits(drain_ms=50)) as port,
+            connected(port) as client,
+        ):
+            await client.send(request())
+            await client.read_answer()
+
+    assert ended.is_set()
 
 
 async def test_drain_answers_half_sent_request() -> None:

@@ -124,6 +124,7 @@ VECTORS = [
     Vector("space before method", line(b" GET / HTTP/1.1")),
     Vector("TLS", bytes.fromhex("16030100c8010000c40303") + bytes(40) + b"\r\n\r\n"),
     # ── chunks ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    Vector("chunk one byte longer than its size", chunked(b"2\r\nok!\r\n0\r\n\r\n")),
     Vector("chunk size 0x2", chunked(b"0x2\r\nok\r\n0\r\n\r\n")),
     Vector("chunk size +2", chunked(b"+2\r\nok\r\n0\r\n\r\n")),
     Vector("chunk size -2", chunked(b"-2\r\nok\r\n0\r\n\r\n")),

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +248,19 @@ async def test_reload_without_gateway_says_so(setup: Setup) -> None:
 
     assert 1 == status
     assert "no gateway runs" in said
+
+
+async def test_reload_notices_that_the_gateway_ends(nursery: trio.Nursery, setup: Setup) -> None:
+    # What holds the directory's lock here dies of the signal that asks for a reload.
+    hold = "import signal, sys; from pathlib import Path; from pg_trio.server.status_file import StatusFile as S; "
+    hold += "held = S(Path(sys.argv[1])); held.hold(); held.write(workers=[]); signal.pause()"
+    status_file = setup.folder / "data" / "serve.json"
+    nursery.start_soon(partial(trio.run_process, [sys.executable, "-c", hold, str(setup.folder / "data")], check=False))
+    await wait_until(status_file.exists)
+
+    status, _, said = await run_command("reload", "--config", str(setup.config))
+
+    assert (1, "pg-trio reload: the gateway has stopped\n") == (status, said)
 
 
 async def test_start_fails_with_reason(nursery: trio.Nursery, setup: Setup) -> None:

@@ -110,7 +110,9 @@ async def test_killed_starts_are_survived(tmp_path: Path) -> None:
     assert 8 == (tmp_path / "starts").stat().st_size
 
 
-async def test_old_worker_that_stays_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_old_worker_that_stays_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(limits, "KILL_AFTER_DRAIN_S", 0.1)
     supervisor = make_planned(tmp_path, "sr")
 
@@ -125,6 +127,8 @@ async def test_old_worker_that_stays_is_killed(tmp_path: Path, monkeypatch: pyte
         signal.raise_signal(signal.SIGTERM)
 
     assert stays
+    # Its going is no death.
+    assert "ended with status" not in caplog.text
 
 
 async def test_new_worker_that_hangs_leaves_the_old_one(tmp_path: Path) -> None:

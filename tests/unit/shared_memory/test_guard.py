@@ -10,6 +10,7 @@ import pytest
 
 from pg_trio.errors import Overloaded
 from pg_trio.shared_memory import byte_lock
+from pg_trio.shared_memory.byte_lock import ByteLock
 from pg_trio.shared_memory.guard import Guard
 from pg_trio.shared_memory.segment import BUCKET, BUCKET_SPARE, SPEND_GUARD, SPEND_GUARD_SPARE, Segment
 from pg_trio.shared_memory.segment_file import open_segment
@@ -51,6 +52,63 @@ def test_stopped_holder_is_passed_and_told(open_owner: OpenOwner) -> None:
     assert (1, True, 1) == (generation, undisturbed, segment.counters.takeovers)
     assert not stopped.leave(held)
     assert 1 == stopped.enter()
+
+
+def test_generation_is_looked_at_again_once_held(open_owner: OpenOwner, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Between its look at the generation and its lock, somebody else turns the generation on, and is done.
+    late, stopped, other = (Guard(open_owner(), BUCKET_KINDS, b"k") for _ in range(3))
+    acquire_nowait = ByteLock.acquire_nowait
+
+    def turn_and_acquire(lock: ByteLock) -> bool:
+        monkeypatch.undo()
+        held = stopped.enter()
+        monkeypatch.setattr(byte_lock, "LOCK_LIMIT_S", 0.0)
+        other.leave(other.enter())
+        stopped.leave(held)
+        return acquire_nowait(lock)
+
+    monkeypatch.setattr(ByteLock, "acquire_nowait", turn_and_acquire)
+
+    assert 1 == late.enter()
+
+
+def test_generation_is_looked_at_again_after_waiting(open_owner: OpenOwner, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The holder goes on while it is waited for, but somebody else has taken the key over by then.
+    late, stopped, other = (Guard(open_owner(), BUCKET_KINDS, b"k") for _ in range(3))
+    held = stopped.enter()
+    acquire = ByteLock.acquire_within_limit
+
+    def turn_and_acquire(lock: ByteLock) -> bool:
+        monkeypatch.setattr(ByteLock, "acquire_within_limit", acquire)
+        other.leave(other.enter())
+        stopped.leave(held)
+        return acquire(lock)
+
+    monkeypatch.setattr(ByteLock, "acquire_within_limit", turn_and_acquire)
+
+    assert 1 == late.enter()
+
+
+def test_generation_is_never_turned_back(open_owner: OpenOwner, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Who has waited in vain finds the other place free, but because two others came and went meanwhile.
+    late, stopped, other, third = (Guard(open_owner(), BUCKET_KINDS, b"k") for _ in range(4))
+    held = stopped.enter()
+    acquire, waits = ByteLock.acquire_within_limit, 0
+
+    def turn_twice_and_acquire(lock: ByteLock) -> bool:
+        nonlocal waits
+        waits += 1
+        if waits == 2:
+            monkeypatch.setattr(ByteLock, "acquire_within_limit", acquire)
+            held_odd = other.enter()
+            stopped.leave(held)
+            third.leave(third.enter())
+            other.leave(held_odd)
+        return acquire(lock)
+
+    monkeypatch.setattr(ByteLock, "acquire_within_limit", turn_twice_and_acquire)
+
+    assert 2 == late.enter()
 
 
 def test_two_stopped_holders_give_up_clearly(open_owner: OpenOwner) -> None:

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from pg_trio.errors import Overloaded, StoreError
 from pg_trio.shared_memory import byte_lock
 from pg_trio.shared_memory.byte_lock import ByteLock
 from pg_trio.shared_memory.segment import BUCKET, COPIES, FREE, HEADER_BYTES, SELECTOR, SLOT_BYTES, SPEND_ROW, Segment
-from pg_trio.shared_memory.segment_file import Header, open_segment, read_boot_id
+from pg_trio.shared_memory.segment_file import Header, open_existing, open_segment, read_boot_id
 
 FORM = struct.Struct("=qqIxx")
 
@@ -38,10 +39,12 @@ def rewrite_header(path: Path, header: Header) -> None:
 def test_new_file_is_private_and_whole(path: Path) -> None:
     with closing(open_segment(path, slots=16)) as segment:
         status = path.stat()
+        lock = path.with_name("shared.mem.lock")
 
         assert (True, 16, True) == (segment.is_new, segment.slots, segment.is_current())
         assert (0o600, HEADER_BYTES + 16 * SLOT_BYTES) == (stat.S_IMODE(status.st_mode), status.st_size)
         assert status.st_blocks * 512 >= status.st_size
+        assert 0o600 == stat.S_IMODE(lock.stat().st_mode)
 
 
 def test_second_opener_sees_what_first_wrote(path: Path) -> None:
@@ -155,6 +158,14 @@ def test_file_of_earlier_boot_is_made_anew(path: Path) -> None:
     assert ["shared.mem", "shared.mem.lock"] == sorted(file.name for file in path.parent.iterdir())
 
 
+def test_look_from_outside_sees_no_earlier_boot(path: Path) -> None:
+    make(path)
+    rewrite_header(path, Header(16, b"another boot, ok"))
+
+    assert open_existing(path) is None
+    assert path.exists()
+
+
 def test_replaced_file_is_noticed_by_those_who_have_it(path: Path) -> None:
     with closing(open_segment(path, slots=16)) as old:
         truncated_later = path.with_name("elsewhere")
@@ -237,6 +248,40 @@ def test_write_cut_at_any_byte_leaves_old_value(path: Path, written_bytes: int) 
         assert (1, 2, 3) == segment.read(offset, FORM)
         segment.write(offset, FORM, 4, 5, 6)
         assert (4, 5, 6) == segment.read(offset, FORM)
+
+
+def test_writer_that_dies_leaves_old_value(path: Path) -> None:
+    class CutShort(struct.Struct):
+        def pack_into(self, memory: Any, offset: int, *value: Any) -> None:
+            memory[offset : offset + 5] = b"\xff" * 5
+            raise MemoryError
+
+    with closing(open_segment(path, slots=1)) as segment:
+        offset = segment.find_slot(SPEND_ROW, b"k")
+        segment.write(offset, FORM, 1, 2, 3)
+        with pytest.raises(MemoryError):
+            segment.write(offset, CutShort(FORM.format), 4, 5, 6)
+
+        assert (1, 2, 3) == segment.read(offset, FORM)
+
+
+def test_copy_that_changes_while_read_is_read_again(path: Path) -> None:
+    class Overtaken(struct.Struct):
+        looks = 0
+
+        def unpack_from(self, memory: Any, offset: int = 0) -> tuple[int, ...]:
+            self.looks += 1
+            if self.looks == 1:
+                for number in (4, 7):
+                    segment.write(slot, FORM, number, number + 1, number + 2)
+                return (1, 2, 9)  # half of the old value, half of the new
+            return FORM.unpack_from(memory, offset)
+
+    with closing(open_segment(path, slots=1)) as segment:
+        slot = segment.find_slot(SPEND_ROW, b"k")
+        segment.write(slot, FORM, 1, 2, 3)
+
+        assert (7, 8, 9) == segment.read(slot, Overtaken(FORM.format))
 
 
 def test_closing_twice_changes_nothing(path: Path) -> None:

@@ -131,6 +131,22 @@ async def test_revocation_reaches_the_cache(store: TokenStore, admin: TokenAdmin
     await eventually(is_revoked)
 
 
+@pytest.mark.parametrize("limit", ["rate_limit_per_minute", "tokens_per_minute", "max_concurrent"])
+async def test_changed_limit_reaches_the_cache(
+    store: TokenStore, admin: TokenAdmin, nursery: trio.Nursery, limit: str
+) -> None:
+    _, plaintext = admin.create(SUPPORT, "ci")
+    nursery.start_soon(store.watch)
+    assert await store.find(hash_token(plaintext))
+
+    changed = admin.set_limits("1", **{limit: 7})
+
+    async def is_limited() -> bool:
+        return changed == await store.find(hash_token(plaintext))
+
+    await eventually(is_limited)
+
+
 async def test_rotation_kills_the_old_one(store: TokenStore, admin: TokenAdmin, nursery: trio.Nursery) -> None:
     _, old = admin.create(SUPPORT, "ci")
     nursery.start_soon(store.watch)
