@@ -348,8 +348,12 @@ async def test_unexpected_is_internal_error(
 
     response = await gateway.call("ok")
 
+    await gateway.stop()
+
+    [row] = gateway.log_rows()
     assert_failure(response, 500, "Internal error.")
     assert response.headers["x-request-id"] in caplog.text
+    assert (500, "Internal error.") == (row["status"], row["error"])
 
 
 async def test_oversized_body(gateway: Gateway) -> None:
