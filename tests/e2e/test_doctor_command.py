@@ -73,12 +73,13 @@ async def test_healthy_data(data_dir: Path) -> None:
 
 async def test_open_permissions_are_found_then_mended(data_dir: Path) -> None:
     os.chmod(data_dir, 0o755)
-    os.chmod(data_dir / "tokens.db", 0o644)
+    os.chmod(data_dir / "tokens.db", 0o640)
+    os.chmod(data_dir / "shared.mem", 0o606)
 
     status, found = await doctor(data_dir)
     fixed_status, fixed = await doctor(data_dir, "--fix")
 
-    assert (1, 2) == (status, len(found))
+    assert (1, 3) == (status, len(found))
     assert f"problem {data_dir}: mode 0755, others may use it; `chmod 700 {data_dir}`. (--fix does it.)" == found[0]
     assert (0, {"fixed"}) == (fixed_status, {line.split()[0] for line in fixed})
     assert (0, []) == await doctor(data_dir)

@@ -181,6 +181,17 @@ def test_project_by_slug_name_or_uuid(config: Path, wanted: str) -> None:
     assert (config.parent / "data" / "tokens.db").exists()
 
 
+def test_project_that_is_two_is_neither(config: Path) -> None:
+    third = UUID(int=3)
+    same = f'[[projects]]\nuuid = "{third}"\nname = "support"\nslug = "third"\n'
+    config.write_text(config.read_text() + same)
+
+    done = run("create", "--config", str(config), "--project", "support", "--name", "a")
+
+    assert (1, "") == (done.returncode, done.stdout)
+    assert f"several projects are named 'support'; use a uuid: support ({SUPPORT}), third ({third})" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

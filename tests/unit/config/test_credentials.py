@@ -124,6 +124,8 @@ def test_ollama_s_variable_is_checked() -> None:
         ("http://[::1]:80", True),
         ("http://10.0.0.1", True),
         ("http://172.31.0.1", True),
+        ("http://172.15.0.1", False),
+        ("http://172.32.0.1", False),
         ("http://192.168.1.1", True),
         ("http://[fd12::1]", True),
         ("http://[::ffff:10.0.0.1]", True),
@@ -140,9 +142,10 @@ def test_private_addresses_by_what_the_url_says(url: str, private: bool) -> None
     assert private == credential(f'{KEYLESS}base_url = "{url}"').allow_private_addresses
 
 
+@pytest.mark.parametrize("host", ["169.254.169.254", "127.0.0.1"])
 @pytest.mark.parametrize("allowed", [True, False])
-def test_private_addresses_by_decree(allowed: bool) -> None:
-    text = f'{KEYLESS}base_url = "http://169.254.169.254"\nallow_private_addresses = {str(allowed).lower()}'
+def test_private_addresses_by_decree(allowed: bool, host: str) -> None:
+    text = f'{KEYLESS}base_url = "http://{host}"\nallow_private_addresses = {str(allowed).lower()}'
 
     assert allowed == credential(text).allow_private_addresses
 
@@ -167,6 +170,7 @@ def test_private_addresses_by_decree(allowed: bool) -> None:
         "http://api.\\texample",
         "http://äpi.example",
         "http://api.example\\\\@evil.example",
+        "http://api.example/v1\\\\..",
         "http://a<b>.example",
     ],
 )
@@ -218,6 +222,22 @@ def test_httpx_options_from_files_and_environment(tmp_path: Path) -> None:
     )
     assert ("http://me:pa55@proxy.example:3128", False) == (options.proxy.reveal(), options.http2)
     assert not any(secret in repr(options) for secret in ("pa55", "c2VjcmV0"))
+
+
+def test_proxy_pasted_elsewhere_is_masked() -> None:
+    proxy = "http://me:pa55word@p.example"
+
+    said = mistakes_in(over_httpx(f'proxy = "{proxy}"') + f'[server]\nbind = "{proxy}"\n')
+
+    assert 1 == len(said)
+    assert "pa55word" not in said[0]
+
+
+def test_http2_unless_switched_off() -> None:
+    options = credential(over_httpx("proxy = 'http://p.example:1'")).httpx
+
+    assert options is not None
+    assert options.http2
 
 
 def test_no_options_share_one_transport() -> None:

@@ -45,6 +45,21 @@ def test_data_dir_is_beside_the_file(tmp_path: Path) -> None:
     assert tmp_path / "state" == load_settings(path, {}).gateway.data_dir
 
 
+def test_data_dir_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pg.toml").write_text("")
+    monkeypatch.chdir(tmp_path)
+
+    data_dir = load_settings(Path("pg.toml"), {}).gateway.data_dir
+
+    # Whoever changes the working directory later means the same by it.
+    assert tmp_path / "data" == data_dir
+
+
+def test_renamed_endpoint_is_the_same_one() -> None:
+    """Its budget, its limits and its rows go by its identifier."""
+    assert uuid5(UUID(PROJECT), "a") == endpoint('name = "Another"').uuid
+
+
 def test_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
     path = tmp_path / "pg.toml"
     path.write_bytes(b"\xef\xbb\xbf[server]\r\nworkers = 2\r\n")

@@ -46,6 +46,22 @@ async def store(settings: GatewaySettings, admin: TokenAdmin) -> AsyncIterator[T
     admin.close()
 
 
+@pytest.fixture
+def plaintext(admin: TokenAdmin) -> str:
+    """The text of token 1, made before any store is open."""
+    return admin.create(SUPPORT, "ci")[1]
+
+
+@pytest.fixture
+async def informed(settings: GatewaySettings, admin: TokenAdmin, plaintext: str) -> AsyncIterator[TokenStore]:
+    """A store that watches and knows of every change so far: only one to come makes it forget."""
+    async with await TokenStore.open(settings, busy_limit_s=0.05) as store, trio.open_nursery() as nursery:
+        nursery.start_soon(store.watch)
+        yield store
+        nursery.cancel_scope.cancel()
+    admin.close()
+
+
 async def eventually(is_so: Callable[[], Awaitable[bool]]) -> None:
     """Returns once `is_so`; what is waited for happens on threads and in other processes, so it is asked again."""
     with trio.fail_after(PATIENCE_S):
@@ -117,15 +133,13 @@ async def test_lists_one_project(store: TokenStore, admin: TokenAdmin) -> None:
     assert [False] == [token.is_active for token in await store.list_tokens(SALES)]
 
 
-async def test_revocation_reaches_the_cache(store: TokenStore, admin: TokenAdmin, nursery: trio.Nursery) -> None:
-    _, plaintext = admin.create(SUPPORT, "ci")
-    nursery.start_soon(store.watch)
-    assert await store.find(hash_token(plaintext))
+async def test_revocation_reaches_the_cache(informed: TokenStore, admin: TokenAdmin, plaintext: str) -> None:
+    assert await informed.find(hash_token(plaintext))
 
     admin.revoke("1")
 
     async def is_revoked() -> bool:
-        token = await store.find(hash_token(plaintext))
+        token = await informed.find(hash_token(plaintext))
         return token is not None and not token.is_active
 
     await eventually(is_revoked)
@@ -133,32 +147,28 @@ async def test_revocation_reaches_the_cache(store: TokenStore, admin: TokenAdmin
 
 @pytest.mark.parametrize("limit", ["rate_limit_per_minute", "tokens_per_minute", "max_concurrent"])
 async def test_changed_limit_reaches_the_cache(
-    store: TokenStore, admin: TokenAdmin, nursery: trio.Nursery, limit: str
+    informed: TokenStore, admin: TokenAdmin, plaintext: str, limit: str
 ) -> None:
-    _, plaintext = admin.create(SUPPORT, "ci")
-    nursery.start_soon(store.watch)
-    assert await store.find(hash_token(plaintext))
+    assert await informed.find(hash_token(plaintext))
 
     changed = admin.set_limits("1", **{limit: 7})
 
     async def is_limited() -> bool:
-        return changed == await store.find(hash_token(plaintext))
+        return changed == await informed.find(hash_token(plaintext))
 
     await eventually(is_limited)
 
 
-async def test_rotation_kills_the_old_one(store: TokenStore, admin: TokenAdmin, nursery: trio.Nursery) -> None:
-    _, old = admin.create(SUPPORT, "ci")
-    nursery.start_soon(store.watch)
-    assert await store.find(hash_token(old))
+async def test_rotation_kills_the_old_one(informed: TokenStore, admin: TokenAdmin, plaintext: str) -> None:
+    assert await informed.find(hash_token(plaintext))
 
     token, new = admin.rotate("1")
 
     async def is_gone() -> bool:
-        return await store.find(hash_token(old)) is None
+        return await informed.find(hash_token(plaintext)) is None
 
     await eventually(is_gone)
-    assert token == await store.find(hash_token(new))
+    assert token == await informed.find(hash_token(new))
 
 
 async def test_read_before_revocation_is_not_kept(
