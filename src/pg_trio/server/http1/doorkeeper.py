@@ -97,16 +97,15 @@ class Doorkeeper:
             return False
         try:
             data = sock.recv(RECV_BYTES, socket.MSG_PEEK)
-            judged = self._judge(self._newcomers, data)
-            if judged != (0, False):
-                return False
-            # With nothing unread, closing is a FIN behind the answer; with a byte, it is a reset that may destroy it.
+        except OSError:
+            return False  # It has sent nothing yet, or is gone.
+        if self._judge(self._newcomers, data) != (0, False):
+            return False
+        # With nothing unread, closing is a FIN behind the answer; with a byte, it is a reset that may destroy it. A new
+        # socket has room for an answer; whether its client is still there, nobody knows.
+        with contextlib.suppress(OSError):
             sock.recv(len(data))
             sock.send(self._answer.make(keep_alive=False))
-        except BlockingIOError:
-            return False
-        except OSError:
-            pass  # It is gone.
         sock.close()
         self.admission.note_shed()
         return True
