@@ -110,13 +110,14 @@ class Pipeline:
             if head.slug is not None:
                 entry.endpoint = endpoint = find_endpoint(caller, head.slug)
                 deadline.start(endpoint)
-            elif not has_body:
+            else:
                 deadline.begin()
 
             entry.begin("read")
             check_content_type(head.content_type)
             body = await call.receive_body(self.settings.max_body_bytes)
             if not has_body or head.slug is None:
+                # The endpoint is not known there: what `begin` set for the body ends here.
                 deadline.note_body()
             size = len(body)
             request = await self.large_work.call(

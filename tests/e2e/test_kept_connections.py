@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests.support.gateway import PROJECT, Gateway, endpoint, project, start_gat
 from tests.support.http_servers import RawClient, connected
 from tests.support.wire import bearer, post
 
+PATIENCE_S = 10
 CONFIGURATION = "\n".join(
     [
         "[gateway]\nbody_timeout_ms = 100",
@@ -63,6 +65,28 @@ async def test_deadline_that_passed_leaves_the_connection_as_it_was(gateway: Gat
         statuses.append((await client.read_answer()).status)
 
     assert [504, 200, 504, 200] == statuses
+
+
+async def test_client_s_own_limit_holds_while_its_body_is_read(
+    gateway: Gateway, client: RawClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large body that names its endpoint waits for a thread: the endpoint's deadline is unknown, the client's not."""
+    released = threading.Event()
+
+    def read_for_ever(*_: object, **__: object) -> None:
+        released.wait(PATIENCE_S)
+
+    monkeypatch.setattr("pg_trio.pipeline.read_chat_request", read_for_ever)
+    data = asking(gateway, "chat/completions", {"message": "x" * 40_000, "endpoint": "ask"})
+    await client.send(data.replace(b"\r\n\r\n", b"\r\nx-pg-timeout-ms: 50\r\n\r\n", 1))
+    try:
+        with trio.fail_after(PATIENCE_S / 2):
+            answer = await client.read_answer()
+    finally:
+        released.set()
+
+    assert 504 == answer.status
+    assert b"no answer within 50 ms." in answer.body
 
 
 @pytest.mark.parametrize("path", ["ask", "chat/completions"])

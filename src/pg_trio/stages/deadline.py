@@ -3,8 +3,8 @@
 Rules:
 1. It counts from the moment the head was read, and every stage runs inside it.
 2. Until the body is in, the limit for receiving one holds as well: whoever sends slowly holds a place of the gateway's.
-   It bounds looking up the token, too. A body that names its endpoint is read without a limit, for none is known yet:
-   if that took longer than the endpoint's deadline, the request ends there.
+   It bounds looking up the token, too. A body that names its endpoint is read within the client's own limit, if it gave
+   one: no other is known yet. If that took longer than the endpoint's deadline, the request ends there.
 3. The client may shorten it with `X-PG-Timeout-Ms`, never lengthen it. A value that is no whole number of
    milliseconds from 1 on is a mistake of the client's (400): guessing would move a deadline silently.
 4. Without that header, a whole answer is given up when the client would: OpenAI's SDKs say their read timeout in

@@ -198,6 +198,20 @@ async def test_body_that_is_here_was_not_too_slow(autojump_clock: MockClock) -> 
     assert 500 == caught.value.limit_ms
 
 
+async def test_client_limit_holds_while_endpoint_is_unknown(autojump_clock: MockClock) -> None:
+    async def read(deadline: RequestDeadline) -> None:
+        deadline.note_body()
+        deadline.begin()
+        deadline.note_body()
+        await trio.sleep_forever()
+
+    with pytest.raises(DeadlineExceeded) as caught, RequestDeadline(head("700"), body_timeout_ms=500) as deadline:
+        await read(deadline)
+
+    assert 700 == caught.value.limit_ms
+    assert 0.7 == pytest.approx(trio.current_time())
+
+
 async def test_late_mistake_is_late(mock_clock: MockClock) -> None:
     def mistake(deadline: RequestDeadline) -> None:
         deadline.note_body()
