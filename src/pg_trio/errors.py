@@ -14,9 +14,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import ClassVar
+from typing import ClassVar, Literal, TypeAlias
 
 from attrs import define, field
+
+# What a provider's refusal complains of, where that is the candidate rather than the request: its key, the account's
+# credit or quota, a model that is unknown or retired, a context window that is too small for this request.
+Concern: TypeAlias = Literal["key", "credit", "model", "context"]
 
 # 200: an endpoint's name in the message is the client's own text; a slug has at most 64, the rest is noise in a log.
 SLUG_ECHO_CHARS = 200
@@ -559,14 +563,19 @@ class CandidateFull(AttemptFailed):
 
 @define(slots=False, eq=False)
 class UpstreamRefused(AttemptFailed):
-    """The provider answered with a failure status. 400, 413 and 422 would be refused everywhere: no failover."""
+    """The provider answered with a failure status.
+
+    400, 413 and 422 would be refused everywhere: no failover. The exception is a refusal that concerns this candidate
+    alone: `concerns` names what the provider complains of, and then the next candidate is asked.
+    """
 
     upstream_status: int
     retry_after_s: float | None = None
+    concerns: Concern | None = None
 
     @property
     def fails_over(self) -> bool:  # type: ignore[override]
-        return self.upstream_status not in (400, 413, 422)
+        return self.concerns is not None or self.upstream_status not in (400, 413, 422)
 
 
 # ── configuration ────────────────────────────────────────────────────────────────────────────────────────────────────

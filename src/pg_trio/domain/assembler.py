@@ -63,8 +63,8 @@ class Assembler:
         elif isinstance(event, ToolCallDelta):
             self._add_to_call(event)
         elif isinstance(event, ReasoningDelta):
-            self.characters += event.characters
-            self.reasoned += event.characters
+            self.characters += len(event.text)
+            self.reasoned += len(event.text)
         elif isinstance(event, Opened):
             self.id = self.id or event.id
             self.model = event.model

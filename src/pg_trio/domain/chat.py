@@ -173,6 +173,8 @@ class Reply:
     finish_reason: FinishReason
     usage: Usage | None = None
     tool_calls: tuple[ToolCall, ...] = ()
+    # The model's reasoning as text, where the provider gave it. Never part of the content, never stored.
+    reasoning: str | None = None
 
 
 def estimate_tokens(characters: int) -> int:

@@ -5,8 +5,8 @@ Rules:
    Nothing follows the last one, unless another candidate carries the answer on: then `Joined`, and a stream again.
 2. Only content counts as a token (`is_token`): text, and whatever says something of a tool call. It wins a race and
    resets a clock. Heads, role-only chunks, pings and usage make no event that does.
-3. A model's reasoning wins nothing but shows that it lives (`shows_life`): it resets the idle clock. Its text is kept
-   nowhere, as in whole answers.
+3. A model's reasoning wins nothing but shows that it lives (`shows_life`): it resets the idle clock. Its text may be
+   relayed to the client; it is never content, and never stored.
 4. After the first byte failure is data: `Broken` carries what an attempt would have raised before it.
 """
 
@@ -40,11 +40,11 @@ class ContentDelta:
 
 @value(slots=True)
 class ReasoningDelta:
-    """The model thought on, in so many characters; at least one."""
+    """More text of the model's reasoning. `text` may be empty where a provider says only that the model reasons."""
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = True
-    characters: int
+    text: str
 
 
 @value(slots=True)

@@ -244,7 +244,7 @@ class OpenAIStreamReader:
     def _read_rare_fields(self, delta: dict[str, Json], events: list[Event]) -> None:
         reasoning = delta.get("reasoning_content") or delta.get("reasoning")
         if reasoning and type(reasoning) is str:
-            events.append(ReasoningDelta(len(reasoning)))
+            events.append(ReasoningDelta(reasoning))
         refusal = delta.get("refusal")
         if refusal:
             if type(refusal) is not str:
@@ -261,7 +261,7 @@ class OpenAIStreamReader:
                 events.append(ContentDelta(text))
                 self._characters += len(text)
             elif part.get("thinking"):
-                events.append(ReasoningDelta(_count_thinking(part["thinking"])))
+                events.append(ReasoningDelta(_read_thinking(part["thinking"])))
 
     def _read_tool_calls(self, deltas: Json, events: list[Event]) -> None:
         if deltas is None:
@@ -393,12 +393,12 @@ def _new_call_id() -> str:
     return f"call_{secrets.token_hex(12)}"
 
 
-def _count_thinking(thinking: Json) -> int:
-    """Characters of a thinking part, 1 at least; its shape is nobody's promise, and nothing depends on the number."""
+def _read_thinking(thinking: Json) -> str:
+    """The text of a thinking part: a string, or a list of text parts; "" where it has another shape."""
     if type(thinking) is list:
         texts = [part.get("text") for part in thinking if type(part) is dict]
-        return max(1, sum(len(text) for text in texts if type(text) is str))
-    return max(1, len(thinking)) if type(thinking) is str else 1
+        return "".join([text for text in texts if type(text) is str])
+    return thinking if type(thinking) is str else ""
 
 
 def _why_not_json(error: orjson.JSONDecodeError, data: bytes) -> str:

@@ -37,7 +37,7 @@ def assemble(*events: Event, keeps_text: bool = True) -> Assembler:
         (OPENED, False, False),
         (ContentDelta("a"), True, True),
         (ToolCallDelta(0, "call_1", "look_up", ""), True, True),
-        (ReasoningDelta(1), False, True),
+        (ReasoningDelta("H"), False, True),
         (Finished("stop"), False, False),
         (Broken(UpstreamBroken("gone")), False, False),
     ],
@@ -74,7 +74,7 @@ def test_reply_survives_being_streamed(reply: Reply) -> None:
 def test_deltas_are_put_together() -> None:
     assembler = assemble(
         OPENED,
-        ReasoningDelta(10),
+        ReasoningDelta("Let me see"),
         ContentDelta("Hel"),
         ContentDelta("lo"),
         ToolCallDelta(0, "call_1", "look_up", ""),
@@ -96,7 +96,7 @@ def test_usage_is_the_providers() -> None:
 @pytest.mark.parametrize("keeps_text", [True, False])
 @pytest.mark.parametrize("end", [[Finished("stop")], [Broken(UpstreamBroken("gone"))], []])
 def test_usage_is_estimated_where_none_came(keeps_text: bool, end: list[Event]) -> None:
-    said: list[Event] = [ContentDelta("1234"), ReasoningDelta(4), ToolCallDelta(0, "a", "f", "1")]
+    said: list[Event] = [ContentDelta("1234"), ReasoningDelta("Hm.."), ToolCallDelta(0, "a", "f", "1")]
 
     assembler = assemble(OPENED, *said, *end, keeps_text=keeps_text)
 

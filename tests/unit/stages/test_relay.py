@@ -211,7 +211,7 @@ async def test_silence_after_a_slow_write_is_the_providers(autojump_clock: MockC
 
 
 async def test_reasoning_resets_idle_clock(autojump_clock: MockClock) -> None:
-    script: list[float | list[Event]] = [[OPENED, text("a")], 4.0, [ReasoningDelta(9)], 4.0, [Finished("stop")]]
+    script: list[float | list[Event]] = [[OPENED, text("a")], 4.0, [ReasoningDelta("123456789")], 4.0, [Finished("stop")]]
     client = FakeClient()
     running = relay(FakeSource(script), client, idle_s=5)
 
@@ -488,7 +488,7 @@ async def test_join_counts_no_reasoning(autojump_clock: MockClock) -> None:
     """A client cuts its text at `characters`, and it has none of the reasoning."""
     client, rescue = FakeClient(), FakeRescue([FakeSource([[OPENED, text("b")], [Finished("stop")]])])
 
-    await relay(FakeSource([[OPENED, ReasoningDelta(100), text("Hello ")], [CUT]]), client, rescue=rescue).run()
+    await relay(FakeSource([[OPENED, ReasoningDelta("." * 100), text("Hello ")], [CUT]]), client, rescue=rescue).run()
 
     assert "continue after 6 by groq: the stream was cut" in [what for _, what in client.taken]
 

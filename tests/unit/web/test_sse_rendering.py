@@ -119,7 +119,7 @@ def test_text_before_a_call_takes_the_role() -> None:
     assert ["tool_calls"] == list(second["choices"][0]["delta"])
 
 
-@pytest.mark.parametrize("event", [ReasoningDelta(3), Finished("stop"), Broken(UpstreamBroken("gone"))])
+@pytest.mark.parametrize("event", [ReasoningDelta("Hm."), Finished("stop"), Broken(UpstreamBroken("gone"))])
 def test_event_that_is_not_the_clients(event: Event) -> None:
     assert b"" == open_renderer().render(event)
 
