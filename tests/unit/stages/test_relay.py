@@ -211,7 +211,13 @@ async def test_silence_after_a_slow_write_is_the_providers(autojump_clock: MockC
 
 
 async def test_reasoning_resets_idle_clock(autojump_clock: MockClock) -> None:
-    script: list[float | list[Event]] = [[OPENED, text("a")], 4.0, [ReasoningDelta("123456789")], 4.0, [Finished("stop")]]
+    script: list[float | list[Event]] = [
+        [OPENED, text("a")],
+        4.0,
+        [ReasoningDelta("123456789")],
+        4.0,
+        [Finished("stop")],
+    ]
     client = FakeClient()
     running = relay(FakeSource(script), client, idle_s=5)
 
