@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
 from uuid import UUID
 
 from attrs import field
 
+from pg_trio.domain.content import Part
+from pg_trio.domain.json_value import Json, JsonObject, json_texts
+from pg_trio.domain.options import NO_OPTIONS, Options
+from pg_trio.domain.tools import ForeignTool, ForeignToolChoice, Tool, ToolCall, ToolChoice
 from pg_trio.domain.value import value
 
-Json: TypeAlias = Any  # what a JSON parser gives: dict, list, str, int, float, bool, None
-JsonObject: TypeAlias = Mapping[str, Json]
+__all__ = ["Json", "JsonObject", "ToolCall", "json_texts"]
+
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter", "error"]
 
 ROLES: frozenset[str] = frozenset({"system", "user", "assistant", "tool"})
-
-# The field of a content part that is its text, by the part's type. (A file has a name, one level further down.)
-TEXT_FIELDS: dict[str, str] = {"text": "text", "refusal": "refusal"}
 
 # Words of OpenAI's tools and of JSON Schema: what every tool is made of says nothing, and masking it would break it.
 # fmt: off
@@ -32,24 +33,28 @@ TOOL_WORDS: frozenset[str] = frozenset({
 
 
 @value(slots=True)
-class ToolCall:
-    """A function call that the model asks for. `arguments` is the JSON text as the model wrote it, unparsed."""
+class Reasoning:
+    """A block of a model's reasoning in an assistant's turn, for the provider that wants to see it again.
 
-    id: str
-    name: str
-    arguments: str
+    `signature` and `data` (a block that the provider encrypted) are opaque to us. Shape and rules: Anthropic, Messages
+    API, extended thinking.
+    """
+
+    text: str
+    signature: str | None = None
+    data: str | None = None
 
 
 @value(slots=True)
 class Message:
-    """One message. `content` is text, OpenAI content parts (`{"type": "text", "text": …}`, images, …), or None
-    where an assistant only called tools."""
+    """One message. `content` is text, content parts, or None where an assistant only called tools."""
 
     role: Role
-    content: str | tuple[JsonObject, ...] | None
+    content: str | tuple[Part, ...] | None
     name: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    reasoning: tuple[Reasoning, ...] = ()
 
     def texts(self) -> list[str]:
         """Every piece of free text in it that a provider is sent: the name, what the content's parts say (refusals and
@@ -59,12 +64,7 @@ class Message:
         if isinstance(content, str):
             texts.append(content)
         elif content is not None:
-            for part in content:
-                field = TEXT_FIELDS.get(part["type"])
-                if field is not None:
-                    texts.append(part[field])
-                elif "filename" in part.get("file", ()):
-                    texts.append(part["file"]["filename"])
+            texts += [text for part in content if (text := part.free_text) is not None]
         for call in self.tool_calls:
             texts += (call.name, call.arguments)
         return texts
@@ -84,8 +84,9 @@ class ChatRequest:
     endpoint: str | None = None
     stream: bool = False
     session_id: UUID | None = None
-    tools: tuple[JsonObject, ...] = ()
-    tool_choice: Json = None
+    tools: tuple[Tool | ForeignTool, ...] = ()
+    tool_choice: ToolChoice | ForeignToolChoice | None = None
+    options: Options = NO_OPTIONS
     # The text, where one message of text alone is all that is sent, as nearly always; None for anything else.
     plain_text: str | None = field(init=False, repr=False, eq=False)
 
@@ -104,7 +105,11 @@ class ChatRequest:
 
     def tool_texts(self) -> list[str]:
         """What `tools` and `tool_choice` say: strings, keys and numbers, without the words of their own format."""
-        return [text for text in json_texts([self.tools, self.tool_choice]) if text not in TOOL_WORDS]
+        return [text for text in self._all_tool_texts() if text not in TOOL_WORDS]
+
+    def _all_tool_texts(self) -> list[str]:
+        texts = [text for tool in self.tools for text in tool.texts()]
+        return texts if self.tool_choice is None else texts + self.tool_choice.texts()
 
     def text(self) -> str:
         """All of `texts` joined with newlines: what guardrails look at."""
@@ -119,32 +124,34 @@ class ChatRequest:
         characters = count_characters(self.messages)
         characters += sum(len(call_id) for message in self.messages for call_id in message.ids())
         if self.tools or self.tool_choice is not None:
-            characters += sum(map(len, json_texts([self.tools, self.tool_choice])))
+            characters += sum(map(len, self._all_tool_texts()))
         return characters
 
 
 @value(slots=True)
 class Prompt:
-    """What is asked of whichever candidate: the messages in their final order and the sampling settings.
-
-    None in a sampling field means that the provider's own default holds.
-    """
+    """What is asked of whichever candidate: the messages in their final order, the tools, and how to answer."""
 
     messages: tuple[Message, ...]
-    temperature: float | None = None
-    top_p: float | None = None
-    max_output_tokens: int | None = None
-    tools: tuple[JsonObject, ...] = ()
-    tool_choice: Json = None
+    options: Options = NO_OPTIONS
+    tools: tuple[Tool | ForeignTool, ...] = ()
+    tool_choice: ToolChoice | ForeignToolChoice | None = None
 
 
 @value(slots=True)
 class Usage:
-    """Token counts, never characters. `estimated` where the provider sent none: four characters a token."""
+    """Token counts, never characters. `estimated` where the provider sent none: four characters a token.
+
+    `prompt_tokens` counts all input: `cached_tokens` (read from the provider's cache) and `cache_write_tokens` are parts
+    of it. `completion_tokens` counts reasoning too, of which there are `reasoning_tokens`.
+    """
 
     prompt_tokens: int
     completion_tokens: int
     estimated: bool = False
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -156,6 +163,9 @@ class Usage:
             self.prompt_tokens + other.prompt_tokens,
             self.completion_tokens + other.completion_tokens,
             self.estimated or other.estimated,
+            self.cached_tokens + other.cached_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
         )
 
 
@@ -185,21 +195,3 @@ def estimate_tokens(characters: int) -> int:
 def count_characters(messages: Sequence[Message]) -> int:
     """Characters in all text of the messages; what joins them is not counted."""
     return sum(len(text) for message in messages for text in message.texts())
-
-
-def json_texts(value: Json) -> list[str]:
-    """Every string, key and number in a JSON value, in no particular order; numbers as they are written."""
-    texts: list[str] = []
-    rest = [value]
-    while rest:
-        node = rest.pop()
-        if isinstance(node, str):
-            texts.append(node)
-        elif isinstance(node, dict):
-            texts.extend(node)
-            rest.extend(node.values())
-        elif isinstance(node, list | tuple):
-            rest.extend(node)
-        elif node is not None and not isinstance(node, bool):
-            texts.append(str(node))
-    return texts

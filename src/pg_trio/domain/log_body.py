@@ -18,6 +18,8 @@ from typing import Literal, TypeAlias
 from attrs import define
 
 from pg_trio.domain.chat import ChatRequest, Json, JsonObject, Message, Reply, ToolCall
+from pg_trio.domain.content import Part
+from pg_trio.domain.message_json import choice_to_json, part_to_json, tool_to_json
 from pg_trio.domain.secret import mask_credentials
 
 LogBodies: TypeAlias = Literal["full", "redacted", "none"]
@@ -43,9 +45,10 @@ class BodyBudget:
             "messages": [self._describe_message(message) for message in request.messages if self.characters_left > 0]
         }
         if request.tools:
-            body["tools"] = self._describe_json(request.tools) if self.shows_texts else len(request.tools)
+            tools = [tool_to_json(tool) for tool in request.tools]
+            body["tools"] = self._describe_json(tools) if self.shows_texts else len(tools)
         if request.tool_choice is not None and self.shows_texts:
-            body["tool_choice"] = self._describe_json(request.tool_choice)
+            body["tool_choice"] = self._describe_json(choice_to_json(request.tool_choice))
         if request.stream:
             body["stream"] = True
         if request.session_id is not None:
@@ -82,8 +85,9 @@ class BodyBudget:
             shown["tool_call_id"] = self._show(message.tool_call_id)
         return shown
 
-    def _describe_part(self, part: JsonObject) -> JsonObject:
-        return {key: value if key == "type" else self._describe_json(value) for key, value in part.items()}
+    def _describe_part(self, part: Part) -> JsonObject:
+        shape = part_to_json(part)
+        return {key: value if key == "type" else self._describe_json(value) for key, value in shape.items()}
 
     def _describe_calls(self, calls: Sequence[ToolCall]) -> list[Json]:
         return [

@@ -19,20 +19,14 @@ community.openai.com/t/function-call-with-finish-reason-of-stop/437226; tests/re
 
 from __future__ import annotations
 
-import hashlib
-import re
 import secrets
 from collections.abc import Mapping
-from functools import lru_cache
 
 import orjson
-from attrs import frozen
 
-from pg_trio import __version__
-from pg_trio.domain.chat import Json, Message, Prompt, Reply, ToolCall
+from pg_trio.domain.chat import Json, Prompt, Reply, ToolCall
 from pg_trio.domain.project import Candidate
-from pg_trio.domain.provider import PROVIDERS, Provider
-from pg_trio.domain.upstream import Headers, WireRequest
+from pg_trio.domain.upstream import WireRequest
 from pg_trio.errors import UpstreamNonsense
 from pg_trio.providers.openai_fields import (
     dump_arguments,
@@ -43,13 +37,9 @@ from pg_trio.providers.openai_fields import (
     refuse,
     reply_id,
 )
+from pg_trio.providers.openai_request import route_to, write_body
 from pg_trio.providers.openai_stream import OpenAIStreamReader, is_event_stream
 from pg_trio.providers.refusal import mask_for, read_error_message, read_refusal
-
-# Endpoints of a configuration, times their candidates, are far fewer. Each entry is about 1 KiB.
-ROUTES_KEPT = 4096
-
-_MISTRAL_CALL_ID = re.compile(r"[A-Za-z0-9]{9}")
 
 
 class OpenAIAdapter:
@@ -57,8 +47,8 @@ class OpenAIAdapter:
 
     def build_request(self, prompt: Prompt, candidate: Candidate, *, stream: bool = False) -> WireRequest:
         """The HTTP request that asks this candidate; what the prompt leaves open is not in its body."""
-        route = _route_to(candidate)
-        body = _request_body(prompt, candidate.model, route.provider)
+        route = route_to(candidate)
+        body = write_body(prompt, candidate.model, route.provider)
         if stream:
             body["stream"] = True
             if route.provider.asks_for_stream_usage:
@@ -103,85 +93,6 @@ class OpenAIAdapter:
             usage=read_usage(answer.get("usage")),
             tool_calls=tool_calls,
         )
-
-
-# ── the request ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@frozen(slots=True)
-class _Route:
-    """What is the same in every request to a candidate."""
-
-    url: str
-    headers: Headers
-    provider: Provider
-
-
-@lru_cache(maxsize=ROUTES_KEPT)
-def _route_to(candidate: Candidate) -> _Route:
-    credential = candidate.credential
-    headers = [
-        ("Content-Type", "application/json"),
-        ("Accept", "application/json"),
-        # Answers are small and we are near: decompressing costs more than it saves, and a bomb is none.
-        ("Accept-Encoding", "identity"),
-        ("User-Agent", f"pg-trio/{__version__}"),
-    ]
-    if credential.api_key is not None:
-        headers.append(("Authorization", f"Bearer {credential.api_key.reveal()}"))
-    return _Route(f"{credential.base_url}/chat/completions", tuple(headers), PROVIDERS[credential.provider])
-
-
-def _request_body(prompt: Prompt, model: str, provider: Provider) -> dict[str, Json]:
-    body: dict[str, Json] = {
-        "model": model,
-        "messages": [_message_on_wire(message, provider) for message in prompt.messages],
-    }
-    if provider.marks_partial_answer and prompt.messages[-1].role == "assistant":
-        body["messages"][-1]["prefix"] = True
-    if prompt.temperature is not None:
-        body["temperature"] = prompt.temperature
-    if prompt.top_p is not None:
-        body["top_p"] = prompt.top_p
-    if prompt.max_output_tokens is not None:
-        body[provider.output_limit_field] = prompt.max_output_tokens
-    if prompt.tools:
-        body["tools"] = prompt.tools
-    if prompt.tool_choice is not None:
-        body["tool_choice"] = prompt.tool_choice
-    return body
-
-
-def _message_on_wire(message: Message, provider: Provider) -> dict[str, Json]:
-    wire: dict[str, Json] = {"role": message.role}
-    if message.content is not None:
-        wire["content"] = message.content
-    if message.name is not None and (provider.names_every_role or message.role == "tool"):
-        wire["name"] = message.name
-    if message.tool_calls:
-        wire["tool_calls"] = [_call_on_wire(call, provider) for call in message.tool_calls]
-    if message.tool_call_id is not None:
-        wire["tool_call_id"] = _call_id_on_wire(message.tool_call_id, provider)
-    return wire
-
-
-def _call_on_wire(call: ToolCall, provider: Provider) -> dict[str, Json]:
-    return {
-        "id": _call_id_on_wire(call.id, provider),
-        "type": "function",
-        "function": {"name": call.name, "arguments": call.arguments},
-    }
-
-
-def _call_id_on_wire(call_id: str, provider: Provider) -> str:
-    """The id as the provider takes it: the same for a call and its result, whoever made it up.
-
-    Mistral answers 400 to any but nine letters and digits ("Tool call id was … but must be a-z, A-Z, 0-9, with a
-    length of 9": mistral-common, 2026-11). Ids in a conversation are another provider's after a failover.
-    """
-    if not provider.nine_character_call_ids or _MISTRAL_CALL_ID.fullmatch(call_id):
-        return call_id
-    return hashlib.sha256(call_id.encode()).hexdigest()[:9]
 
 
 # ── a whole answer ───────────────────────────────────────────────────────────────────────────────────────────────────

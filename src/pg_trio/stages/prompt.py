@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from pg_trio.domain.chat import ChatRequest, JsonObject, Message, Prompt
+from pg_trio.domain.chat import ChatRequest, Message, Prompt
+from pg_trio.domain.content import Part, Text
+from pg_trio.domain.options import NO_OPTIONS, Options
 from pg_trio.domain.project import Endpoint
 
 PLACEHOLDER = "{{input}}"
@@ -33,11 +35,24 @@ def apply_prompt(
         messages = (Message("system", endpoint.prompt), *messages)
     return Prompt(
         messages=messages,
-        temperature=endpoint.temperature,
-        top_p=endpoint.top_p,
-        max_output_tokens=output_limit_tokens or endpoint.max_output_tokens,
+        options=_merge_options(endpoint, request.options, output_limit_tokens or endpoint.max_output_tokens),
         tools=request.tools,
         tool_choice=request.tool_choice,
+    )
+
+
+def _merge_options(endpoint: Endpoint, asked: Options, output_limit_tokens: int | None) -> Options:
+    """What the client asks for, with the endpoint's own settings over it."""
+    temperature, top_p = endpoint.temperature, endpoint.top_p
+    if asked is NO_OPTIONS:
+        if temperature is None and top_p is None and output_limit_tokens is None:
+            return asked
+        return Options(temperature, top_p, output_limit_tokens)
+    return evolve(
+        asked,
+        temperature=asked.temperature if temperature is None else temperature,
+        top_p=asked.top_p if top_p is None else top_p,
+        max_output_tokens=asked.max_output_tokens if output_limit_tokens is None else output_limit_tokens,
     )
 
 
@@ -62,15 +77,15 @@ def _wrap_text(template: str, text: str) -> str:
     return template.replace(PLACEHOLDER, text)
 
 
-def _wrap_parts(template: str, parts: tuple[JsonObject, ...]) -> tuple[JsonObject, ...]:
-    texts = [part["text"] for part in parts if part["type"] == "text"]
+def _wrap_parts(template: str, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    texts = [part.text for part in parts if isinstance(part, Text)]
     if not texts:
         return parts
-    wrapped: list[JsonObject] = []
+    wrapped: list[Part] = []
     for part in parts:
-        if part["type"] != "text":
+        if not isinstance(part, Text):
             wrapped.append(part)
         elif texts:
-            wrapped.append({"type": "text", "text": _wrap_text(template, "\n".join(texts))})
+            wrapped.append(Text(_wrap_text(template, "\n".join(texts))))
             texts = []
     return tuple(wrapped)

@@ -26,7 +26,9 @@ from uuid import UUID
 import orjson
 
 from pg_trio.config.settings import GatewaySettings
-from pg_trio.domain.chat import ROLES, TEXT_FIELDS, ChatRequest, Json, JsonObject, Message, Role, ToolCall
+from pg_trio.domain.chat import ROLES, ChatRequest, Json, JsonObject, Message, Role, ToolCall
+from pg_trio.domain.content import Audio, File, Image, Part, Refusal, Text
+from pg_trio.domain.tools import ChoiceMode, ForeignTool, ForeignToolChoice, Tool, ToolChoice
 from pg_trio.errors import BadRequest, SessionIdInvalid
 
 KNOWN_FIELDS = ("message", "messages", "endpoint", "stream", "session_id", "tools", "tool_choice")
@@ -55,6 +57,8 @@ _WORDS_FOR = {
     _WORD: "a word",
     _BASE64: "base64",
 }
+
+_CHOICES = frozenset({"auto", "none", "required"})
 
 _JSON_TYPE = "application/json"
 _PARAMETER = re.compile(r'\s*([a-z0-9!#$&^_.+-]+)=("[^"\\]*"|[a-z0-9!#$&^_.+-]+)\s*', re.ASCII)
@@ -229,75 +233,86 @@ def _check_object(value: Json, path: str) -> dict[str, Json]:
 # ── content parts ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _read_content(content: Json, role: Role, path: str) -> str | tuple[JsonObject, ...] | None:
+def _read_content(content: Json, role: Role, path: str) -> str | tuple[Part, ...] | None:
     if content is None or isinstance(content, str):
         return content
     if not isinstance(content, list):
         raise BadRequest(f"{path}: must be a string or a list of parts.")
     if not content:
         raise BadRequest(f"{path}: must not be an empty list.")
-    parts: list[JsonObject] = []
-    # Texts of one type that follow each other, until something else does.
-    run_type, run = "", list[str]()
+    parts: list[Part | _Run] = []
     for index, part in enumerate(content):
-        part_type = _read_part_type(part, role, path, index)
-        if run and part_type != run_type:
-            parts.append(_text_part(run_type, run))
-            run = []
-        field = TEXT_FIELDS.get(part_type)
-        if field is None:
-            parts.append({"type": part_type, part_type: _read_media(part, part_type, f"{path}[{index}].{part_type}")})
-            continue
-        text = part.get(field)
-        if type(text) is not str:
-            raise BadRequest(f"{path}[{index}].{field}: must be a string.")
-        run_type = part_type
-        run.append(text)
-    if run:
-        parts.append(_text_part(run_type, run))
-    return tuple(parts)
+        _add_part(parts, _read_part(part, role, f"{path}[{index}]"))
+    return tuple([_join_run(part) for part in parts])
 
 
-def _text_part(part_type: str, texts: list[str]) -> JsonObject:
-    return {"type": part_type, TEXT_FIELDS[part_type]: "".join(texts)}
+class _Run:
+    """Texts of one type that follow each other: joined once, however many there are."""
+
+    __slots__ = ("kind", "texts")
+
+    def __init__(self, kind: type[Text | Refusal], text: str) -> None:
+        self.kind = kind
+        self.texts = [text]
 
 
-def _read_part_type(part: Json, role: Role, path: str, index: int) -> str:
+def _add_part(parts: list[Part | _Run], part: Part) -> None:
+    if not isinstance(part, Text | Refusal):
+        parts.append(part)
+        return
+    last = parts[-1] if parts else None
+    if isinstance(last, _Run) and last.kind is type(part):
+        last.texts.append(part.text)
+    else:
+        parts.append(_Run(type(part), part.text))
+
+
+def _join_run(part: Part | _Run) -> Part:
+    return part.kind("".join(part.texts)) if isinstance(part, _Run) else part
+
+
+def _read_part(part: Json, role: Role, path: str) -> Part:
+    part_type = _read_part_type(part, role, path)
+    kind = _TEXT_KINDS.get(part_type)
+    if kind is None:
+        return _MEDIA[part_type](_check_object(part.get(part_type), f"{path}.{part_type}"), f"{path}.{part_type}")
+    text = part.get(part_type)
+    if type(text) is not str:
+        raise BadRequest(f"{path}.{part_type}: must be a string.")
+    return kind(text)
+
+
+def _read_part_type(part: Json, role: Role, path: str) -> str:
     if type(part) is not dict:
-        raise BadRequest(f"{path}[{index}]: must be an object.")
+        raise BadRequest(f"{path}: must be an object.")
     part_type = part.get("type")
     if type(part_type) is not str:
-        raise BadRequest(f"{path}[{index}].type: must be a string.")
+        raise BadRequest(f"{path}.type: must be a string.")
     if part_type == "text" or part_type in _MEDIA or (part_type == "refusal" and role == "assistant"):
         return part_type
     known = ["text", *_MEDIA, *(["refusal"] if role == "assistant" else [])]
-    raise BadRequest(f"{path}[{index}].type: must be one of {', '.join(known)}.")
+    raise BadRequest(f"{path}.type: must be one of {', '.join(known)}.")
 
 
-def _read_media(part: dict[str, Json], part_type: str, path: str) -> JsonObject:
-    return _MEDIA[part_type](_check_object(part.get(part_type), path), path)
-
-
-def _read_image_url(image: dict[str, Json], path: str) -> JsonObject:
+def _read_image_url(image: dict[str, Json], path: str) -> Image:
     url = image.get("url")
     if not isinstance(url, str):
         raise BadRequest(f"{path}.url: must be a string.")
     if _URL.fullmatch(url) is None and _DATA_URL.fullmatch(url) is None:
         raise BadRequest(f"{path}.url: must be an http or https address, or a data address in base64.")
     detail = image.get("detail")
-    if detail is None:
-        return {"url": url}
-    _check_string(detail, _WORD, f"{path}.detail")
-    return {"url": url, "detail": detail}
+    if detail is not None:
+        _check_string(detail, _WORD, f"{path}.detail")
+    return Image(url, detail)
 
 
-def _read_input_audio(audio: dict[str, Json], path: str) -> JsonObject:
+def _read_input_audio(audio: dict[str, Json], path: str) -> Audio:
     _check_string(audio.get("data"), _BASE64, f"{path}.data")
     _check_string(audio.get("format"), _WORD, f"{path}.format")
-    return {"data": audio["data"], "format": audio["format"]}
+    return Audio(audio["data"], audio["format"])
 
 
-def _read_file(file: dict[str, Json], path: str) -> JsonObject:
+def _read_file(file: dict[str, Json], path: str) -> File:
     given = {field: file[field] for field in ("file_id", "file_data", "filename") if file.get(field) is not None}
     if "file_id" not in given and "file_data" not in given:
         raise BadRequest(f"{path}: must have file_id or file_data.")
@@ -308,15 +323,17 @@ def _read_file(file: dict[str, Json], path: str) -> JsonObject:
         raise BadRequest(f"{path}.file_data: must be base64, or a data address in base64.")
     if not isinstance(given.get("filename", ""), str):
         raise BadRequest(f"{path}.filename: must be a string.")
-    return given
+    return File(given.get("file_id"), given.get("file_data"), given.get("filename"))
 
 
 # The parts that are no text, by type: their own object, with the fields that OpenAI documents and no other.
-_MEDIA: dict[str, Callable[[dict[str, Json], str], JsonObject]] = {
+_MEDIA: dict[str, Callable[[dict[str, Json], str], Part]] = {
     "image_url": _read_image_url,
     "input_audio": _read_input_audio,
     "file": _read_file,
 }
+# The parts that are text, by type; their field has the type's own name.
+_TEXT_KINDS: dict[str, type[Text | Refusal]] = {"text": Text, "refusal": Refusal}
 
 
 # ── tools, session ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -358,20 +375,43 @@ def _read_session_id(value: Json) -> UUID:
     return session_id
 
 
-def _read_tools(tools: Json) -> tuple[JsonObject, ...]:
+def _read_tools(tools: Json) -> tuple[Tool | ForeignTool, ...]:
     if not isinstance(tools, list):
         raise BadRequest("tools: must be a list.")
     if not tools:
         raise BadRequest("tools: must not be empty.")
-    for index, tool in enumerate(tools):
-        if not isinstance(tool, dict):
-            raise BadRequest(f"tools[{index}]: must be an object.")
-        if not isinstance(tool.get("type"), str):
-            raise BadRequest(f"tools[{index}].type: must be a string.")
-    return tuple(tools)
+    return tuple([_read_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)])
 
 
-def _read_tool_choice(tool_choice: Json) -> Json:
-    if not isinstance(tool_choice, str | dict):
+def _read_tool(tool: Json, path: str) -> Tool | ForeignTool:
+    if not isinstance(tool, dict):
+        raise BadRequest(f"{path}: must be an object.")
+    if not isinstance(tool.get("type"), str):
+        raise BadRequest(f"{path}.type: must be a string.")
+    function = tool.get("function")
+    if tool["type"] != "function" or not isinstance(function, dict) or tool.keys() - {"type", "function"}:
+        return ForeignTool(tool)
+    more = dict(function)
+    name, description = more.pop("name", None), more.pop("description", None)
+    parameters, strict = more.pop("parameters", None), more.pop("strict", None)
+    is_known = (
+        isinstance(name, str)
+        and isinstance(description, str | None)
+        and isinstance(parameters, dict | None)
+        and isinstance(strict, bool | None)
+    )
+    # What is not OpenAI's shape is for a server that knows it, or for the provider to refuse.
+    return Tool(name, description, parameters, strict, more or None) if is_known else ForeignTool(tool)
+
+
+def _read_tool_choice(choice: Json) -> ToolChoice | ForeignToolChoice:
+    if isinstance(choice, str):
+        return ToolChoice(cast(ChoiceMode, choice)) if choice in _CHOICES else ForeignToolChoice(choice)
+    if not isinstance(choice, dict):
         raise BadRequest("tool_choice: must be a string or an object.")
-    return tool_choice
+    function = choice.get("function")
+    if choice.get("type") == "function" and isinstance(function, dict) and function.keys() == {"name"}:
+        name = function["name"]
+        if isinstance(name, str):
+            return ToolChoice("function", name)
+    return ForeignToolChoice(choice)

@@ -22,7 +22,8 @@ from uuid import UUID
 import orjson
 from attrs import frozen
 
-from pg_trio.domain.chat import Json, Message, ToolCall
+from pg_trio.domain.chat import Message
+from pg_trio.domain.message_json import message_from_json, message_to_json
 from pg_trio.domain.session import StoredSession, Turn
 from pg_trio.errors import StoreError
 from pg_trio.store.database import open_database
@@ -130,7 +131,7 @@ class TurnRow:
     @classmethod
     def of(cls, turn: Turn) -> TurnRow:
         """The row of a turn."""
-        messages = orjson.dumps([_encode_message(message) for message in turn.messages])
+        messages = orjson.dumps([message_to_json(message) for message in turn.messages])
         tokens = min(turn.token_count, MOST_TOKENS)
         values = (
             turn.session_id.bytes,
@@ -239,38 +240,7 @@ def delete_sessions(numbers: Sequence[int], before: float, connection: sqlite3.C
     )
 
 
-def _encode_message(message: Message) -> dict[str, Json]:
-    shape: dict[str, Json] = {"role": message.role, "content": message.content}
-    if message.name is not None:
-        shape["name"] = message.name
-    if message.tool_calls:
-        shape["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in message.tool_calls
-        ]
-    if message.tool_call_id is not None:
-        shape["tool_call_id"] = message.tool_call_id
-    return shape
-
-
 def _decode_messages(text: str) -> tuple[Message, ...]:
     # `group_concat` promises no order.
     placed = sorted(orjson.loads(f"[{text}]"), key=lambda pair: int(pair[0]))
-    return tuple([_decode_message(shape) for _, shape in placed])
-
-
-def _decode_message(shape: dict[str, Json]) -> Message:
-    content = shape["content"]
-    if len(shape) == 2 and isinstance(content, str):
-        return Message(shape["role"], content)
-    calls = [
-        ToolCall(call["id"], call["function"]["name"], call["function"]["arguments"])
-        for call in shape.get("tool_calls", ())
-    ]
-    return Message(
-        role=shape["role"],
-        content=tuple(content) if isinstance(content, list) else content,
-        name=shape.get("name"),
-        tool_calls=tuple(calls),
-        tool_call_id=shape.get("tool_call_id"),
-    )
+    return tuple([message_from_json(shape) for _, shape in placed])

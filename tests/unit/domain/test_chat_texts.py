@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pg_trio.domain.chat import ChatRequest, Message, ToolCall, json_texts
+from pg_trio.domain.tools import ToolChoice
+from tests.support.content import parts, tool
 
 CALL = ToolCall("call_1", "send", '{"to":"x"}')
 FILE = {"type": "file", "file": {"file_data": "aGk=", "filename": "plan.pdf"}}
@@ -11,8 +13,8 @@ TOOL = {"type": "function", "function": {"name": "send", "parameters": {"enum": 
 
 
 def test_message_tells_all_its_texts() -> None:
-    parts = ({"type": "text", "text": "hi"}, IMAGE, FILE, {"type": "refusal", "refusal": "no"})
-    message = Message("assistant", parts, name="ann", tool_calls=(CALL,))
+    content = parts({"type": "text", "text": "hi"}, IMAGE, FILE, {"type": "refusal", "refusal": "no"})
+    message = Message("assistant", content, name="ann", tool_calls=(CALL,))
 
     assert ["ann", "hi", "plan.pdf", "no", "send", '{"to":"x"}'] == message.texts()
 
@@ -38,14 +40,14 @@ def test_messages_are_joined_with_lines() -> None:
 
 
 def test_tools_say_something_too() -> None:
-    request = ChatRequest((Message("user", "hi"),), {}, tools=(TOOL,), tool_choice="required")
+    request = ChatRequest((Message("user", "hi"),), {}, tools=(tool(TOOL),), tool_choice=ToolChoice("function", "send"))
 
-    assert ["1.5", "42", "hi", "letter", "send"] == sorted(request.texts())
+    assert ["1.5", "42", "hi", "letter", "send", "send"] == sorted(request.texts())
 
 
 def test_tools_count_whole() -> None:
     # The words of the format too: as values of an enum they cost what others cost.
-    request = ChatRequest((Message("user", "hi"),), {}, tools=({"enum": ["string"] * 1000},))
+    request = ChatRequest((Message("user", "hi"),), {}, tools=(tool({"enum": ["string"] * 1000}),))
 
     assert 2 + len("enum") + 1000 * len("string") == request.characters()
 

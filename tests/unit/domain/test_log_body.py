@@ -7,7 +7,10 @@ import json
 import pytest
 
 from pg_trio.domain.chat import ChatRequest, Message, Reply, ToolCall
+from pg_trio.domain.content import Text
 from pg_trio.domain.log_body import BodyBudget
+from pg_trio.domain.tools import ToolChoice
+from tests.support.content import parts, tool
 
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 5000, "detail": "low"}}
 AUDIO = {"type": "input_audio", "input_audio": {"data": "B" * 7000, "format": "wav"}}
@@ -31,9 +34,9 @@ def test_full_shows_messages() -> None:
     request = ask(
         Message("user", "Hello", name="jane"),
         Message("assistant", None, tool_calls=(ToolCall("call_1", "weather", "{}"),)),
-        Message("tool", ({"type": "text", "text": "sunny"},), tool_call_id="call_1"),
-        tools=(TOOL,),
-        tool_choice="auto",
+        Message("tool", parts({"type": "text", "text": "sunny"}), tool_call_id="call_1"),
+        tools=(tool(TOOL),),
+        tool_choice=ToolChoice("auto"),
         stream=True,
     )
 
@@ -60,7 +63,9 @@ def test_full_shows_answer() -> None:
 
 
 def test_redacted_shows_shape_alone() -> None:
-    request = ask(Message("user", ({"type": "text", "text": "Hello"}, PICTURE), name="jane"), tools=(TOOL, TOOL))
+    request = ask(
+        Message("user", parts({"type": "text", "text": "Hello"}, PICTURE), name="jane"), tools=(tool(TOOL), tool(TOOL))
+    )
 
     expected = {
         "messages": [
@@ -89,7 +94,7 @@ def test_redacted_answer_shows_no_word() -> None:
 
 @pytest.mark.parametrize("part", [PICTURE, AUDIO])
 def test_data_is_its_length(part: dict[str, object]) -> None:
-    shown = json.dumps(full().describe_request(ask(Message("user", (part,)))))
+    shown = json.dumps(full().describe_request(ask(Message("user", parts(part)))))
 
     assert "00 characters]" in shown or "5022 characters]" in shown
     assert "AAAA" not in shown
@@ -124,10 +129,10 @@ def test_cut_leaves_no_half_credential() -> None:
     "request_",
     [
         ask(*[Message("user", "")] * 2000),
-        ask(Message("user", tuple({"type": "text", "text": "a"} for _ in range(2000)))),
+        ask(Message("user", tuple(Text("a") for _ in range(2000)))),
         ask(Message("assistant", None, tool_calls=tuple(ToolCall("a", "b", "c") for _ in range(2000)))),
-        ask(Message("user", "a"), tools=({"type": "function", "n": [1] * 100_000},)),
-        ask(Message("user", "a"), tools=({"k" * 5000: 1, "l" * 5000: {}},) * 100),
+        ask(Message("user", "a"), tools=(tool({"type": "function", "n": [1] * 100_000}),)),
+        ask(Message("user", "a"), tools=(tool({"k" * 5000: 1, "l" * 5000: {}}),) * 100),
     ],
 )
 def test_body_is_bounded(budget: BodyBudget, request_: ChatRequest) -> None:

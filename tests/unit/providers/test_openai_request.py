@@ -10,11 +10,14 @@ from attrs import evolve
 
 from pg_trio import __version__
 from pg_trio.domain.chat import Message, Prompt, ToolCall
+from pg_trio.domain.options import Options
 from pg_trio.domain.project import Candidate, Credential
 from pg_trio.domain.provider import PROVIDERS
 from pg_trio.domain.secret import Secret
+from pg_trio.domain.tools import ToolChoice
 from pg_trio.domain.upstream import WireRequest
 from pg_trio.providers import adapter_for
+from tests.support.content import parts, tool
 
 HI = Prompt((Message("user", "Hi"),))
 CALL = ToolCall("call_abc123", "look_up", '{"city": "Ulm"}')
@@ -101,7 +104,7 @@ def test_private_addresses_are_the_credentials_matter(allowed: bool) -> None:
     ],
 )
 def test_sampling_settings(provider: str, field: str) -> None:
-    body = body_of(evolve(HI, temperature=0.0, top_p=0.5, max_output_tokens=64), provider)
+    body = body_of(evolve(HI, options=Options(temperature=0.0, top_p=0.5, max_output_tokens=64)), provider)
 
     assert {
         "model": "some-model",
@@ -113,26 +116,29 @@ def test_sampling_settings(provider: str, field: str) -> None:
 
 
 def test_zero_is_a_setting() -> None:
-    body = body_of(evolve(HI, temperature=0.0, top_p=0.0))
+    body = body_of(evolve(HI, options=Options(temperature=0.0, top_p=0.0)))
 
     assert (0.0, 0.0) == (body["temperature"], body["top_p"])
 
 
 def test_tools_pass_through() -> None:
-    tool = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}
+    shape = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}
 
-    body = body_of(evolve(HI, tools=(tool,), tool_choice={"type": "function", "function": {"name": "look_up"}}))
+    body = body_of(evolve(HI, tools=(tool(shape),), tool_choice=ToolChoice("function", "look_up")))
 
-    assert [tool] == body["tools"]
+    assert [shape] == body["tools"]
     assert {"type": "function", "function": {"name": "look_up"}} == body["tool_choice"]
 
 
 def test_conversation_with_tools() -> None:
-    parts = ({"type": "text", "text": "Look"}, {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}})
+    shapes: list[dict[str, Any]] = [
+        {"type": "text", "text": "Look"},
+        {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}},
+    ]
     prompt = Prompt(
         (
             Message("system", "Be brief."),
-            Message("user", parts, name="ann"),
+            Message("user", parts(*shapes), name="ann"),
             Message("assistant", None, tool_calls=(CALL,)),
             Message("tool", "12°", tool_call_id="call_abc123"),
             Message("assistant", "", tool_calls=(CALL,)),
@@ -146,7 +152,7 @@ def test_conversation_with_tools() -> None:
 
     assert [
         {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": list(parts), "name": "ann"},
+        {"role": "user", "content": shapes, "name": "ann"},
         {"role": "assistant", "tool_calls": [wire_call]},
         {"role": "tool", "content": "12°", "tool_call_id": "call_abc123"},
         {"role": "assistant", "content": "", "tool_calls": [wire_call]},

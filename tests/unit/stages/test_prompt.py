@@ -5,11 +5,14 @@ from uuid import UUID
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pg_trio.domain.chat import ChatRequest, JsonObject, Message, Prompt
+from pg_trio.domain.chat import ChatRequest, Message, Prompt
+from pg_trio.domain.content import Image, Part, Text
+from pg_trio.domain.options import Options
 from pg_trio.domain.project import Candidate, Credential, Endpoint
+from pg_trio.domain.tools import Tool, ToolChoice
 from pg_trio.stages.prompt import apply_prompt
 
-IMAGE = {"type": "image_url", "image_url": {"url": "https://example.org/cat.png"}}
+IMAGE = Image("https://example.org/a.png")
 
 
 def make_endpoint(prompt: str | None = None, template: str | None = None) -> Endpoint:
@@ -31,12 +34,11 @@ def applied(endpoint: Endpoint, *messages: Message) -> tuple[Message, ...]:
     return apply_prompt(endpoint, messages, ChatRequest(messages, {})).messages
 
 
-def parts_of(*parts: JsonObject) -> Message:
+def parts_of(*parts: Part) -> Message:
     return Message("user", parts)
 
 
-def text_part(text: str) -> JsonObject:
-    return {"type": "text", "text": text}
+text_part = Text
 
 
 def test_sampling_comes_from_the_endpoint() -> None:
@@ -44,16 +46,16 @@ def test_sampling_comes_from_the_endpoint() -> None:
 
     prompt = apply_prompt(make_endpoint(), request.messages, request)
 
-    assert Prompt((Message("user", "hi"),), temperature=0.5, top_p=0.9, max_output_tokens=64) == prompt
+    assert Prompt((Message("user", "hi"),), Options(temperature=0.5, top_p=0.9, max_output_tokens=64)) == prompt
 
 
 def test_tools_come_from_the_request() -> None:
-    tool = {"type": "function", "function": {"name": "look_up"}}
-    request = ChatRequest((Message("user", "hi"),), {}, tools=(tool,), tool_choice="auto")
+    tool, choice = Tool("look_up"), ToolChoice("auto")
+    request = ChatRequest((Message("user", "hi"),), {}, tools=(tool,), tool_choice=choice)
 
     prompt = apply_prompt(make_endpoint(), request.messages, request)
 
-    assert ((tool,), "auto") == (prompt.tools, prompt.tool_choice)
+    assert ((tool,), choice) == (prompt.tools, prompt.tool_choice)
 
 
 def test_messages_beside_the_request_win() -> None:

@@ -16,6 +16,7 @@ from pg_trio.domain.events import Broken, ContentDelta, Event, Finished, Opened
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Candidate, Credential, Endpoint
 from pg_trio.domain.secret import Secret
+from pg_trio.domain.tools import Tool
 from pg_trio.domain.upstream import WireRequest
 from pg_trio.errors import (
     AttemptFailed,
@@ -453,7 +454,7 @@ async def test_request_with_tools_is_not_hedged(autojump_clock: MockClock) -> No
     transport = FakeTransport({"a": good(), "b": good()}, after_s={"a": 9})
     hedged = evolve(endpoint("a", "b", attempt_timeout_ms=60_000), hedge_after_ms=500)
 
-    await provider_call(transport).ask(hedged, evolve(PROMPT, tools=({"type": "function"},)), math.inf, Attempts(0))
+    await provider_call(transport).ask(hedged, evolve(PROMPT, tools=(Tool("look_up"),)), math.inf, Attempts(0))
 
     assert ["a"] == transport.asked
 
@@ -461,7 +462,7 @@ async def test_request_with_tools_is_not_hedged(autojump_clock: MockClock) -> No
 async def test_request_with_tools_is_hedged_where_allowed(autojump_clock: MockClock) -> None:
     transport = FakeTransport({"a": good(), "b": good("quick")}, after_s={"a": 9})
     hedged = evolve(endpoint("a", "b", attempt_timeout_ms=60_000), hedge_after_ms=500, hedge_tools=True)
-    tools = evolve(PROMPT, tools=({"type": "function"},))
+    tools = evolve(PROMPT, tools=(Tool("look_up"),))
 
     answered = await provider_call(transport).ask(hedged, tools, math.inf, Attempts(0))
 

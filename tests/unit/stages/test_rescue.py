@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 from pg_trio.domain.chat import Message, Prompt
 from pg_trio.domain.log_row import Attempts
+from pg_trio.domain.options import Options
 from pg_trio.domain.project import Candidate, Endpoint
 from pg_trio.errors import UpstreamBroken
 from pg_trio.stages.provider_call.rescue import CarriedStream, continue_prompt
@@ -50,9 +51,9 @@ def carried_by(opener: FakeOpener, **settings: Any) -> CarriedStream:
 
 @pytest.mark.parametrize(("limit", "left"), [(100, 90), (10, 1), (5, 1), (None, None)])
 def test_continued_answer_has_what_is_left_of_its_limit(limit: int | None, left: int | None) -> None:
-    prompt = continue_prompt(evolve(PROMPT, max_output_tokens=limit), "x" * 40)
+    prompt = continue_prompt(evolve(PROMPT, options=Options(max_output_tokens=limit)), "x" * 40)
 
-    assert Prompt((*PROMPT.messages, Message("assistant", "x" * 40)), max_output_tokens=left) == prompt
+    assert Prompt((*PROMPT.messages, Message("assistant", "x" * 40)), options=Options(max_output_tokens=left)) == prompt
 
 
 async def test_broken_stream_is_let_go_before_the_next_is_asked(autojump_clock: MockClock) -> None:

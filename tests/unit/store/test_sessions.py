@@ -22,6 +22,7 @@ from pg_trio.domain.session import Turn
 from pg_trio.errors import StoreError
 from pg_trio.store import session_file
 from pg_trio.store.sessions import SessionStore
+from tests.support.content import parts
 
 PATIENCE_S = 10
 ENDPOINT, OTHER_ENDPOINT = UUID(int=7), UUID(int=8)
@@ -105,7 +106,8 @@ async def test_messages_come_back_whole(store: SessionStore) -> None:
     messages = (
         Message("system", "Be kind.\x00\n\u2028"),
         Message(
-            "user", ({"type": "text", "text": "Grüße 🙂"}, {"type": "image_url", "image_url": {"url": "https://x"}})
+            "user",
+            parts({"type": "text", "text": "Grüße 🙂"}, {"type": "image_url", "image_url": {"url": "https://x"}}),
         ),
         Message("user", "", name="jane"),
         Message("assistant", None, tool_calls=(ToolCall("c-1", "add", '{"a": 1.0, "b": "\\u0000"}'),)),

@@ -18,8 +18,10 @@ import attrs
 import orjson
 from attrs import frozen
 
-from pg_trio.domain.chat import TEXT_FIELDS, TOOL_WORDS, ChatRequest, Json, JsonObject, Message, ToolCall, json_texts
+from pg_trio.domain.chat import TOOL_WORDS, ChatRequest, Json, Message, ToolCall, json_texts
+from pg_trio.domain.content import Part
 from pg_trio.domain.guardrails import PII_LABELS, CustomPattern, PiiFilter
+from pg_trio.domain.tools import ForeignTool, ForeignToolChoice, Tool, ToolChoice
 from pg_trio.errors import PiiBlocked
 from pg_trio.stages.guardrails.detectors import DETECTORS, Detector, custom_detector
 from pg_trio.stages.guardrails.linear import PatternSet
@@ -174,15 +176,15 @@ def _mask_request(request: ChatRequest, masks: Masks) -> ChatRequest:
     return attrs.evolve(
         request,
         messages=tuple([_mask_message(message, masks) for message in request.messages]),
-        tools=tuple([_mask_json(tool, masks, TOOL_WORDS) for tool in request.tools]),
-        tool_choice=_mask_json(request.tool_choice, masks, TOOL_WORDS),
+        tools=tuple([_mask_tool(tool, masks) for tool in request.tools]),
+        tool_choice=None if request.tool_choice is None else _mask_choice(request.tool_choice, masks),
     )
 
 
 def _mask_message(message: Message, masks: Masks) -> Message:
     content = message.content
     if isinstance(content, str):
-        masked: str | tuple[JsonObject, ...] | None = masks.get(content, content)
+        masked: str | tuple[Part, ...] | None = masks.get(content, content)
     elif content is None:
         masked = None
     else:
@@ -194,13 +196,27 @@ def _mask_message(message: Message, masks: Masks) -> Message:
     return attrs.evolve(message, content=masked, tool_calls=calls)
 
 
-def _mask_part(part: JsonObject, masks: Masks) -> JsonObject:
-    field = TEXT_FIELDS.get(part["type"])
-    if field is not None:
-        text = masks.get(part[field])
-        return part if text is None else {**part, field: text}
-    name = masks.get(part.get("file", {}).get("filename"))
-    return part if name is None else {**part, "file": {**part["file"], "filename": name}}
+def _mask_part(part: Part, masks: Masks) -> Part:
+    masked = None if part.free_text is None else masks.get(part.free_text)
+    return part if masked is None else part.with_free_text(masked)
+
+
+def _mask_tool(tool: Tool | ForeignTool, masks: Masks) -> Tool | ForeignTool:
+    if isinstance(tool, ForeignTool):
+        return ForeignTool(_mask_json(tool.raw, masks, TOOL_WORDS))
+    return attrs.evolve(
+        tool,
+        name=_mask_json(tool.name, masks, TOOL_WORDS),
+        description=_mask_json(tool.description, masks, TOOL_WORDS),
+        parameters=_mask_json(tool.parameters, masks, TOOL_WORDS),
+        more=_mask_json(tool.more, masks, TOOL_WORDS),
+    )
+
+
+def _mask_choice(choice: ToolChoice | ForeignToolChoice, masks: Masks) -> ToolChoice | ForeignToolChoice:
+    if isinstance(choice, ForeignToolChoice):
+        return ForeignToolChoice(_mask_json(choice.raw, masks, TOOL_WORDS))
+    return choice if choice.name is None else attrs.evolve(choice, name=masks.get(choice.name, choice.name))
 
 
 def _mask_tool_call(call: ToolCall, masks: Masks) -> ToolCall:

@@ -81,10 +81,10 @@ class CarriedStream:
 def continue_prompt(prompt: Prompt, text: str) -> Prompt:
     """The prompt for whoever goes on from this text."""
     messages = (*prompt.messages, Message("assistant", text))
-    limit = prompt.max_output_tokens
+    options, limit = prompt.options, prompt.options.max_output_tokens
     if limit is not None:
-        limit = max(1, limit - estimate_tokens(len(text)))
-    return evolve(prompt, messages=messages, max_output_tokens=limit)
+        options = evolve(options, max_output_tokens=max(1, limit - estimate_tokens(len(text))))
+    return evolve(prompt, messages=messages, options=options)
 
 
 def candidates_left(candidates: Sequence[Candidate], attempts: Attempts) -> tuple[Candidate, ...]:

@@ -1,0 +1,52 @@
+"""How an answer is asked for: sampling, limits, shape and effort, the same whichever wire carries them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
+
+from pg_trio.domain.json_value import JsonObject
+from pg_trio.domain.value import value
+
+FormatKind: TypeAlias = Literal["text", "json_object", "json_schema"]
+
+
+@value(slots=True)
+class ResponseFormat:
+    """The shape of the answer: free text, any JSON object, or JSON that a schema describes.
+
+    `raw` is the client's own object, which goes unchanged to wires that are OpenAI's own.
+    """
+
+    kind: FormatKind
+    raw: JsonObject
+    name: str | None = None
+    schema: JsonObject | None = None
+    strict: bool | None = None
+
+
+@value(slots=True)
+class Options:
+    """None (or empty) in a field means that the provider's own default holds.
+
+    `reasoning_effort` is OpenAI's word (`none`, `minimal`, `low`, `medium`, `high`, …); `thinking_budget_tokens` is an
+    exact budget where a client gave one. `more` has fields that the client asked for beyond these, by their name on
+    OpenAI's wire; other wires drop them.
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_output_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: int | None = None
+    response_format: ResponseFormat | None = None
+    reasoning_effort: str | None = None
+    thinking_budget_tokens: int | None = None
+    parallel_tool_calls: bool | None = None
+    user: str | None = None
+    more: Mapping[str, object] | None = None
+
+
+NO_OPTIONS = Options()

@@ -1,0 +1,78 @@
+"""Tools that a model may call, the same whichever wire carries them. Frozen values."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from pg_trio.domain.json_value import Json, JsonObject, json_texts
+from pg_trio.domain.value import value
+
+ChoiceMode: TypeAlias = Literal["auto", "none", "required", "function"]
+
+
+@value(slots=True)
+class ToolCall:
+    """A function call that the model asks for. `arguments` is the JSON text as the model wrote it, unparsed.
+
+    `signature` is what a provider wants to see again beside the call (Google's `thoughtSignature`), opaque to us.
+    """
+
+    id: str
+    name: str
+    arguments: str
+    signature: str | None = None
+
+
+@value(slots=True)
+class Tool:
+    """A function that the model may call. `parameters` is its JSON Schema; None where it takes none.
+
+    `more` has the client's other fields of the function, for wires that are OpenAI's own.
+    """
+
+    name: str
+    description: str | None = None
+    parameters: JsonObject | None = None
+    strict: bool | None = None
+    more: JsonObject | None = None
+
+    def texts(self) -> list[str]:
+        """Every string, key and number that it says, in no particular order."""
+        return json_texts([self.name, self.description, self.parameters, self.more])
+
+
+@value(slots=True)
+class ForeignTool:
+    """A tool that is no function (`{"type": "custom", …}`, a provider's built-in): `raw` is it, as the client wrote it.
+
+    Only OpenAI's own wire carries it; a candidate of another wire cannot take the request.
+    """
+
+    raw: JsonObject
+
+    def texts(self) -> list[str]:
+        """Every string, key and number that it says, in no particular order."""
+        return json_texts(self.raw)
+
+
+@value(slots=True)
+class ToolChoice:
+    """Whether the model calls tools: `auto`, `none`, `required`, or the one `function` of that name."""
+
+    mode: ChoiceMode
+    name: str | None = None
+
+    def texts(self) -> list[str]:
+        """The function's name, if it names one."""
+        return [] if self.name is None else [self.name]
+
+
+@value(slots=True)
+class ForeignToolChoice:
+    """A choice that is none of the four (OpenAI's `allowed_tools`): `raw` is it, for OpenAI's own wire."""
+
+    raw: Json
+
+    def texts(self) -> list[str]:
+        """Every string, key and number that it says, in no particular order."""
+        return json_texts(self.raw)

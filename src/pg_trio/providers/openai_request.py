@@ -1,0 +1,126 @@
+"""What the OpenAI wire is sent: neutral values to the JSON of `POST /chat/completions`.
+
+Rules:
+1. What the prompt leaves open is not in the body: the provider's own default holds.
+2. A provider's deviations are data (`domain.provider`); this file reads them and names none.
+3. What only another wire can use (signed reasoning blocks) is not sent.
+
+Source: OpenAI's openapi.yaml, CreateChatCompletionRequest, read 2026-11.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import lru_cache
+
+from attrs import frozen
+
+from pg_trio import __version__
+from pg_trio.domain.chat import Json, Message, Prompt
+from pg_trio.domain.message_json import call_to_json, choice_to_json, part_to_json, tool_to_json
+from pg_trio.domain.options import NO_OPTIONS, Options
+from pg_trio.domain.project import Candidate
+from pg_trio.domain.provider import PROVIDERS, Provider
+from pg_trio.domain.tools import ToolCall
+from pg_trio.domain.upstream import Headers
+
+# Endpoints of a configuration, times their candidates, are far fewer. Each entry is about 1 KiB.
+ROUTES_KEPT = 4096
+
+_MISTRAL_CALL_ID = re.compile(r"[A-Za-z0-9]{9}")
+
+
+@frozen(slots=True)
+class Route:
+    """What is the same in every request to a candidate."""
+
+    url: str
+    headers: Headers
+    provider: Provider
+
+
+@lru_cache(maxsize=ROUTES_KEPT)
+def route_to(candidate: Candidate) -> Route:
+    """Where a candidate is, and the headers that it is sent."""
+    credential = candidate.credential
+    headers = [
+        ("Content-Type", "application/json"),
+        ("Accept", "application/json"),
+        # Answers are small and we are near: decompressing costs more than it saves, and a bomb is none.
+        ("Accept-Encoding", "identity"),
+        ("User-Agent", f"pg-trio/{__version__}"),
+    ]
+    if credential.api_key is not None:
+        headers.append(("Authorization", f"Bearer {credential.api_key.reveal()}"))
+    return Route(f"{credential.base_url}/chat/completions", tuple(headers), PROVIDERS[credential.provider])
+
+
+def write_body(prompt: Prompt, model: str, provider: Provider) -> dict[str, Json]:
+    """The body of the request, without what only a stream has."""
+    body: dict[str, Json] = {
+        "model": model,
+        "messages": [_write_message(message, provider) for message in prompt.messages],
+    }
+    if provider.marks_partial_answer and prompt.messages[-1].role == "assistant":
+        body["messages"][-1]["prefix"] = True
+    if prompt.options is not NO_OPTIONS:
+        _write_options(prompt.options, provider, body)
+    if prompt.tools:
+        body["tools"] = [tool_to_json(tool) for tool in prompt.tools]
+    if prompt.tool_choice is not None:
+        body["tool_choice"] = choice_to_json(prompt.tool_choice)
+    return body
+
+
+def _write_options(options: Options, provider: Provider, body: dict[str, Json]) -> None:
+    if options.more is not None:
+        body.update(options.more)
+    if options.max_output_tokens is not None:
+        body[provider.output_limit_field] = options.max_output_tokens
+    if options.stop:
+        body["stop"] = list(options.stop)
+    if options.response_format is not None:
+        body["response_format"] = options.response_format.raw
+    plain = {
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "presence_penalty": options.presence_penalty,
+        "frequency_penalty": options.frequency_penalty,
+        "seed": options.seed,
+        "reasoning_effort": options.reasoning_effort,
+        "parallel_tool_calls": options.parallel_tool_calls,
+        "user": options.user,
+    }
+    body |= {name: given for name, given in plain.items() if given is not None}
+
+
+def _write_message(message: Message, provider: Provider) -> dict[str, Json]:
+    content = message.content
+    wire: dict[str, Json] = {"role": message.role}
+    if isinstance(content, str):
+        wire["content"] = content
+    elif content is not None:
+        wire["content"] = [part_to_json(part) for part in content]
+    if message.name is not None and (provider.names_every_role or message.role == "tool"):
+        wire["name"] = message.name
+    if message.tool_calls:
+        wire["tool_calls"] = [_write_call(call, provider) for call in message.tool_calls]
+    if message.tool_call_id is not None:
+        wire["tool_call_id"] = _write_call_id(message.tool_call_id, provider)
+    return wire
+
+
+def _write_call(call: ToolCall, provider: Provider) -> dict[str, Json]:
+    return {**call_to_json(call), "id": _write_call_id(call.id, provider)}
+
+
+def _write_call_id(call_id: str, provider: Provider) -> str:
+    """The id as the provider takes it: the same for a call and its result, whoever made it up.
+
+    Mistral answers 400 to any but nine letters and digits ("Tool call id was … but must be a-z, A-Z, 0-9, with a
+    length of 9": mistral-common, 2026-11). Ids in a conversation are another provider's after a failover.
+    """
+    if not provider.nine_character_call_ids or _MISTRAL_CALL_ID.fullmatch(call_id):
+        return call_id
+    return hashlib.sha256(call_id.encode()).hexdigest()[:9]
