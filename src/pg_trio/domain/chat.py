@@ -142,8 +142,8 @@ class Prompt:
 class Usage:
     """Token counts, never characters. `estimated` where the provider sent none: four characters a token.
 
-    `prompt_tokens` counts all input: `cached_tokens` (read from the provider's cache) and `cache_write_tokens` are parts
-    of it. `completion_tokens` counts reasoning too, of which there are `reasoning_tokens`.
+    `prompt_tokens` counts all input: `cached_tokens` (read from the provider's cache) and `cache_write_tokens` are
+    parts of it. `completion_tokens` counts reasoning too, of which there are `reasoning_tokens`.
     """
 
     prompt_tokens: int
@@ -185,6 +185,8 @@ class Reply:
     tool_calls: tuple[ToolCall, ...] = ()
     # The model's reasoning as text, where the provider gave it. Never part of the content, never stored.
     reasoning: str | None = None
+    # The same in blocks, where the provider wants to see them again in a tool round.
+    reasoning_blocks: tuple[Reasoning, ...] = ()
 
 
 def estimate_tokens(characters: int) -> int:

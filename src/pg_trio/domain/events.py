@@ -40,11 +40,17 @@ class ContentDelta:
 
 @value(slots=True)
 class ReasoningDelta:
-    """More text of the model's reasoning. `text` may be empty where a provider says only that the model reasons."""
+    """More text of the model's reasoning. `text` may be empty where a provider says only that the model reasons.
+
+    A delta with a `signature` ends a block of reasoning; one with `data` is a whole block that the provider encrypted
+    (see domain.chat.Reasoning).
+    """
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = True
     text: str
+    signature: str | None = None
+    data: str | None = None
 
 
 @value(slots=True)
@@ -61,6 +67,8 @@ class ToolCallDelta:
     id: str | None
     name: str | None
     arguments: str
+    # See domain.tools.ToolCall; with the first delta alone.
+    signature: str | None = None
 
 
 @value(slots=True)
@@ -110,6 +118,9 @@ def events_of(reply: Reply) -> list[Event]:
     events: list[Event] = [Opened(reply.id, reply.model)]
     if reply.content:
         events.append(ContentDelta(reply.content))
-    events += [ToolCallDelta(index, call.id, call.name, call.arguments) for index, call in enumerate(reply.tool_calls)]
+    events += [
+        ToolCallDelta(index, call.id, call.name, call.arguments, call.signature)
+        for index, call in enumerate(reply.tool_calls)
+    ]
     events.append(Finished(reply.finish_reason, reply.usage))
     return events

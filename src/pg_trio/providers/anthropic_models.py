@@ -1,0 +1,57 @@
+"""What each generation of Claude takes and refuses: a table, asked by a model's name.
+
+Names carry the version in one of two orders (`claude-3-5-sonnet-20241022`, `claude-opus-4-7`), perhaps behind a
+vendor's prefix (`anthropic.claude-opus-4-7-v1:0`). A name without a version is treated as the newest
+generation: its models refuse what the table says, and accept a request without it.
+
+Sources, read 2026-11: Anthropic's pages "Migrating to Claude Opus 4.7" (sampling, budgets and prefill are a 400),
+"Extended thinking", "Structured outputs", "Effort".
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from attrs import frozen
+
+# `(?!\d)`: the eight digits of a date are no minor version.
+_VERSION = re.compile(r"claude-(?:[a-z]+-)?(\d{1,2})(?:[.-](\d{1,2}))?(?!\d)")
+NEWEST = (99, 0)
+# Models of a configuration are far fewer.
+MODELS_KEPT = 1024
+
+
+@frozen(slots=True)
+class Claude:
+    """One model's abilities.
+
+    `takes_sampling`: `temperature` and `top_p` are not refused. `takes_both`: nor are they together.
+    `thinks`: it has extended thinking at all. `takes_budget`: `thinking: enabled` with a budget is not refused.
+    `takes_effort`: `output_config.effort` and adaptive thinking. `takes_prefill`: the last turn may be the assistant's.
+    `takes_schema`: `output_config.format`.
+    """
+
+    takes_sampling: bool
+    takes_both: bool
+    thinks: bool
+    takes_budget: bool
+    takes_effort: bool
+    takes_prefill: bool
+    takes_schema: bool
+
+
+@lru_cache(maxsize=MODELS_KEPT)
+def find_model(name: str) -> Claude:
+    """The abilities of the model of that name."""
+    found = _VERSION.search(name.lower())
+    version = NEWEST if found is None else (int(found[1]), int(found[2] or 0))
+    return Claude(
+        takes_sampling=version < (4, 7),
+        takes_both=version < (4, 1),
+        thinks=version >= (3, 7),
+        takes_budget=(3, 7) <= version < (4, 7),
+        takes_effort=version >= (4, 6),
+        takes_prefill=version < (4, 6),
+        takes_schema=version >= (4, 5),
+    )
