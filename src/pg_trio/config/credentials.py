@@ -115,9 +115,11 @@ def _resolve_url(
         text, said = table.base_url, ""
     elif provider is not None and provider.name == "ollama" and outside.environ.get(OLLAMA_VARIABLE):
         text, said = outside.environ[OLLAMA_VARIABLE], f"${OLLAMA_VARIABLE}: "
-    elif provider is not None:
+    elif provider is not None and provider.base_url is not None:
         text, said = provider.base_url, ""
     else:
+        if provider is not None and not mistakes.has(path):
+            mistakes.add(path, f"missing: {provider.name} has no address of its own")
         return None
     try:
         return check_base_url(text)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from io import StringIO
 
-from pg_trio.domain.chat import FinishReason, Reply, ToolCall, Usage, estimate_tokens
+from pg_trio.domain.chat import FinishReason, Reasoning, Reply, ToolCall, Usage, estimate_tokens
 from pg_trio.domain.events import ContentDelta, Event, Finished, Opened, ReasoningDelta, ToolCallDelta
 
 
 class _Call:
     """A tool call so far."""
 
-    __slots__ = ("arguments", "id", "name")
+    __slots__ = ("arguments", "id", "name", "signature")
 
-    def __init__(self, call_id: str, name: str) -> None:
+    def __init__(self, call_id: str, name: str, signature: str | None) -> None:
         self.id = call_id
         self.name = name
+        self.signature = signature
         self.arguments = StringIO()
 
 
@@ -27,6 +28,8 @@ class Assembler:
     """
 
     __slots__ = (
+        "_block",
+        "_blocks",
         "_calls",
         "_keeps_text",
         "_text",
@@ -46,6 +49,9 @@ class Assembler:
         self.reasoned = 0
         self._text = StringIO()
         self._calls: list[_Call] = []
+        # Signed blocks of reasoning, and the text of the one under way.
+        self._blocks: list[Reasoning] = []
+        self._block: list[str] = []
         # Everything the model wrote, reasoning included: providers count that as completion, too.
         self.characters = 0
         self.id: str | None = None
@@ -65,6 +71,8 @@ class Assembler:
         elif isinstance(event, ReasoningDelta):
             self.characters += len(event.text)
             self.reasoned += len(event.text)
+            if self._keeps_text:
+                self._add_reasoning(event)
         elif isinstance(event, Opened):
             self.id = self.id or event.id
             self.model = event.model
@@ -89,7 +97,10 @@ class Assembler:
             content=None if self._calls and not content else content,
             finish_reason=self.finish_reason or "error",
             usage=self.reported,
-            tool_calls=tuple([ToolCall(call.id, call.name, call.arguments.getvalue()) for call in self._calls]),
+            tool_calls=tuple(
+                [ToolCall(call.id, call.name, call.arguments.getvalue(), call.signature) for call in self._calls]
+            ),
+            reasoning_blocks=tuple(self._blocks),
         )
 
     def text_so_far(self) -> str:
@@ -112,11 +123,20 @@ class Assembler:
             return self.reported
         return Usage(estimate_tokens(prompt_characters), estimate_tokens(self.characters), estimated=True)
 
+    def _add_reasoning(self, delta: ReasoningDelta) -> None:
+        if delta.text:
+            self._block.append(delta.text)
+        if delta.signature is not None:
+            self._blocks.append(Reasoning("".join(self._block), delta.signature))
+            self._block = []
+        elif delta.data is not None:
+            self._blocks.append(Reasoning("", data=delta.data))
+
     def _add_to_call(self, delta: ToolCallDelta) -> None:
         self.has_calls = True
         self.characters += len(delta.arguments)
         if not self._keeps_text:
             return
         if delta.id is not None and delta.name is not None:
-            self._calls.append(_Call(delta.id, delta.name))
+            self._calls.append(_Call(delta.id, delta.name, delta.signature))
         self._calls[delta.index].arguments.write(delta.arguments)

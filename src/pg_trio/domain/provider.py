@@ -1,17 +1,37 @@
-"""The providers we know, as data: where they are and which wire they speak.
+"""The providers we know, as data: where they are, which wire they speak, and how they deviate from it.
 
-A new provider of a known wire is one line here; a new wire is an adapter in `providers/` besides.
+A new provider of a known wire is one row here and one recording; a new wire is an adapter in `providers/` besides.
+docs/providers.md is made from this table. Sources: each provider's API reference, read 2026-11, at its row.
 """
 
 from __future__ import annotations
 
-from attrs import frozen
+import re
+from typing import Literal, TypeAlias
+
+from attrs import field, frozen
+
+Wire: TypeAlias = Literal["openai", "anthropic", "google", "cohere"]
+
+SAMPLING = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty"})
+
+
+@frozen(slots=True)
+class ModelRule:
+    """What models whose name matches `pattern` (from its beginning) refuse: `refused` fields are left out."""
+
+    pattern: re.Pattern[str]
+    refused: frozenset[str]
 
 
 @frozen(slots=True)
 class Provider:
-    """A provider's public facts. `base_url` has no trailing slash. Sources: each provider's API reference, 2026-11.
+    """A provider's public facts. `base_url` has no trailing slash; None where every customer has an own address.
 
+    `key_header`: the header that carries the key, behind `key_prefix`.
+    `output_limit_field`: the field that limits the answer's tokens.
+    `refused_fields`: fields of the wire that are a 400 there, and only change style: they are left out.
+    `model_rules`: the same for some models; the first that matches holds.
     `names_every_role`: messages of any role may have a `name`; otherwise only tool messages, and others are refused.
     `nine_character_call_ids`: ids of tool calls must be nine letters and digits, or the request is refused.
     `asks_for_stream_usage`: a stream has usage only if `stream_options` asks for it; otherwise that field is not sent.
@@ -19,24 +39,41 @@ class Provider:
     """
 
     name: str
-    base_url: str
-    wire: str
+    base_url: str | None
+    wire: Wire = "openai"
     needs_key: bool = True
+    key_header: str = "Authorization"
+    key_prefix: str = "Bearer "
     output_limit_field: str = "max_tokens"
+    refused_fields: frozenset[str] = field(default=frozenset())
+    model_rules: tuple[ModelRule, ...] = ()
     names_every_role: bool = True
     nine_character_call_ids: bool = False
     asks_for_stream_usage: bool = True
     marks_partial_answer: bool = False
 
 
+# "Reasoning models": o1 and later, gpt-5 and later (not its `chat` models) refuse sampling; platform.openai.com/docs.
+_OPENAI_REASONING = ModelRule(re.compile(r"(?:openai[/.])?(?:o\d|gpt-(?:[5-9]|\d\d)(?!.*chat))"), SAMPLING)
+# docs.x.ai, "Reasoning": presencePenalty, frequencyPenalty and stop are errors for reasoning models (grok-3-mini, 4).
+_XAI_REASONING = ModelRule(
+    re.compile(r"grok-(?:3-mini|[4-9]|code)"), frozenset({"presence_penalty", "frequency_penalty", "stop"})
+)
+# api-docs.deepseek.com, "Reasoning model": these have no effect there; logprobs are an error.
+_DEEPSEEK_REASONING = ModelRule(re.compile(r"deepseek-reasoner"), SAMPLING)
+
 PROVIDERS: dict[str, Provider] = {
     provider.name: provider
     for provider in (
-        Provider("openai", "https://api.openai.com/v1", "openai", output_limit_field="max_completion_tokens"),
+        Provider(
+            "openai",
+            "https://api.openai.com/v1",
+            output_limit_field="max_completion_tokens",
+            model_rules=(_OPENAI_REASONING,),
+        ),
         Provider(
             "mistral",
             "https://api.mistral.ai/v1",
-            "openai",
             names_every_role=False,
             nine_character_call_ids=True,
             # Usage comes unasked in the last chunk; `stream_options` is a 422, "Extra inputs are not permitted"
@@ -44,11 +81,63 @@ PROVIDERS: dict[str, Provider] = {
             asks_for_stream_usage=False,
             # `prefix`, or a 400: "Expected last role User or Tool (or Assistant with prefix True)".
             marks_partial_answer=True,
+            # `random_seed` is its word; `seed`, `user` and `logit_bias` are "Extra inputs" too.
+            refused_fields=frozenset({"seed", "user", "logit_bias", "store", "metadata", "service_tier"}),
         ),
-        Provider("groq", "https://api.groq.com/openai/v1", "openai"),
+        Provider("groq", "https://api.groq.com/openai/v1"),
         # Some of its models report no usage unless asked (vercel/ai#17986).
-        Provider("together", "https://api.together.xyz/v1", "openai"),
+        Provider("together", "https://api.together.xyz/v1"),
         # $OLLAMA_BASE_URL replaces this address where it is set (config).
-        Provider("ollama", "http://localhost:11434/v1", "openai", needs_key=False),
+        Provider("ollama", "http://localhost:11434/v1", needs_key=False),
+        Provider("anthropic", "https://api.anthropic.com/v1", "anthropic", key_header="x-api-key", key_prefix=""),
+        Provider(
+            "google",
+            "https://generativelanguage.googleapis.com/v1beta",
+            "google",
+            key_header="x-goog-api-key",
+            key_prefix="",
+        ),
+        Provider("cohere", "https://api.cohere.com/v2", "cohere"),
+        # Any server that speaks OpenAI's wire: the credential says where it is and what it wants.
+        Provider("openai_compatible", None, needs_key=False),
+        # learn.microsoft.com, "Azure OpenAI v1 API": https://NAME.openai.azure.com/openai/v1
+        Provider(
+            "azure",
+            None,
+            key_header="api-key",
+            key_prefix="",
+            output_limit_field="max_completion_tokens",
+            model_rules=(_OPENAI_REASONING,),
+        ),
+        Provider("openrouter", "https://openrouter.ai/api/v1"),
+        Provider("deepseek", "https://api.deepseek.com/v1", model_rules=(_DEEPSEEK_REASONING,)),
+        Provider("xai", "https://api.x.ai/v1", model_rules=(_XAI_REASONING,)),
+        Provider("fireworks", "https://api.fireworks.ai/inference/v1"),
+        Provider("perplexity", "https://api.perplexity.ai"),
+        # inference-docs.cerebras.ai, "OpenAI compatibility": these three are a 400.
+        Provider(
+            "cerebras",
+            "https://api.cerebras.ai/v1",
+            output_limit_field="max_completion_tokens",
+            refused_fields=frozenset({"frequency_penalty", "presence_penalty", "logit_bias"}),
+        ),
+        Provider("sambanova", "https://api.sambanova.ai/v1"),
+        Provider("nvidia", "https://integrate.api.nvidia.com/v1"),
+        Provider("huggingface", "https://router.huggingface.co/v1"),
+        # docs.aws.amazon.com/bedrock, "OpenAI Chat Completions": https://bedrock-runtime.REGION.amazonaws.com/openai/v1
+        Provider("bedrock", None, output_limit_field="max_completion_tokens"),
+        # cloud.google.com/vertex-ai, "OpenAI compatibility": …/locations/LOCATION/endpoints/openapi
+        Provider("vertex", None),
+        Provider("vllm", "http://localhost:8000/v1", needs_key=False),
+        Provider("lmstudio", "http://localhost:1234/v1", needs_key=False),
+        Provider("llamacpp", "http://localhost:8080/v1", needs_key=False),
     )
 }
+
+
+def refused_fields(provider: Provider, model: str) -> frozenset[str]:
+    """The fields that a request to this model leaves out."""
+    for rule in provider.model_rules:
+        if rule.pattern.match(model):
+            return provider.refused_fields | rule.refused
+    return provider.refused_fields

@@ -21,6 +21,9 @@ from pg_trio.domain.project import Candidate
 from pg_trio.domain.provider import PROVIDERS
 from pg_trio.domain.upstream import WireRequest
 from pg_trio.errors import AttemptFailed
+from pg_trio.providers.anthropic import AnthropicAdapter
+from pg_trio.providers.cohere import CohereAdapter
+from pg_trio.providers.google import GoogleAdapter
 from pg_trio.providers.openai import OpenAIAdapter
 
 
@@ -45,6 +48,9 @@ class StreamReader(Protocol):
 class Adapter(Protocol):
     """One provider's wire, in the order in which its steps are taken."""
 
+    def why_unfit(self, prompt: Prompt, candidate: Candidate) -> str | None:
+        """What of the prompt this candidate cannot take (`audio`, `tools`, …); None if it can take all of it."""
+
     def build_request(self, prompt: Prompt, candidate: Candidate, *, stream: bool = False) -> WireRequest:
         """The HTTP request that asks this candidate, for a whole answer or a streamed one."""
 
@@ -67,7 +73,12 @@ class Adapter(Protocol):
         """
 
 
-_ADAPTERS: dict[str, Adapter] = {"openai": OpenAIAdapter()}
+_ADAPTERS: dict[str, Adapter] = {
+    "openai": OpenAIAdapter(),
+    "anthropic": AnthropicAdapter(),
+    "google": GoogleAdapter(),
+    "cohere": CohereAdapter(),
+}
 
 
 def adapter_for(provider: str) -> Adapter:

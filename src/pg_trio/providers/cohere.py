@@ -1,8 +1,8 @@
 """Cohere's own wire, `POST /v2/chat`.
 
 Rules of a whole answer:
-1. Its message has a list of blocks (text, thinking), or text alone, and perhaps calls. The plan that comes with calls is
-   reasoning.
+1. Its message has a list of blocks (text, thinking), or text alone, and perhaps calls. The plan that comes with calls
+   is reasoning.
 2. It says something: text or calls, unless its finish reason explains why not (MAX_TOKENS). ERROR and TIMEOUT are
    failures.
 

@@ -8,8 +8,8 @@ Rules:
 4. A response format is not taken together with tools: then the format is left out, and the endpoint's own
    `output_schema` decides.
 
-Sources, read 2026-11: Cohere API reference, "Chat" (v2); "Tool use", "Structured outputs", "Reasoning"; request types of
-the `cohere` package 7.3.
+Sources, read 2026-11: Cohere API reference, "Chat" (v2); "Tool use", "Structured outputs", "Reasoning"; request types
+of the `cohere` package 7.3.
 """
 
 from __future__ import annotations

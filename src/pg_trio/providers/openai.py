@@ -48,7 +48,7 @@ class OpenAIAdapter:
     def build_request(self, prompt: Prompt, candidate: Candidate, *, stream: bool = False) -> WireRequest:
         """The HTTP request that asks this candidate; what the prompt leaves open is not in its body."""
         route = route_to(candidate)
-        body = write_body(prompt, candidate.model, route.provider)
+        body = write_body(prompt, candidate.model, route)
         if stream:
             body["stream"] = True
             if route.provider.asks_for_stream_usage:
@@ -60,6 +60,10 @@ class OpenAIAdapter:
             allow_private_addresses=candidate.credential.allow_private_addresses,
             is_stream=stream,
         )
+
+    def why_unfit(self, prompt: Prompt, candidate: Candidate) -> str | None:
+        """None: this wire carries all that a prompt can hold, and its servers judge it."""
+        return None
 
     def is_stream(self, status: int, headers: Mapping[str, str], candidate: Candidate) -> bool:
         """Whether the body of this answer is for `open_stream`; otherwise it is for `read_reply`, once it is whole."""

@@ -21,7 +21,7 @@ from pg_trio.domain.chat import Json, Message, Prompt
 from pg_trio.domain.message_json import call_to_json, choice_to_json, part_to_json, tool_to_json
 from pg_trio.domain.options import NO_OPTIONS, Options
 from pg_trio.domain.project import Candidate
-from pg_trio.domain.provider import PROVIDERS, Provider
+from pg_trio.domain.provider import PROVIDERS, Provider, refused_fields
 from pg_trio.domain.tools import ToolCall
 from pg_trio.domain.upstream import Headers
 
@@ -38,6 +38,7 @@ class Route:
     url: str
     headers: Headers
     provider: Provider
+    refused: frozenset[str]
 
 
 @lru_cache(maxsize=ROUTES_KEPT)
@@ -51,13 +52,20 @@ def route_to(candidate: Candidate) -> Route:
         ("Accept-Encoding", "identity"),
         ("User-Agent", f"pg-trio/{__version__}"),
     ]
+    provider = PROVIDERS[credential.provider]
     if credential.api_key is not None:
-        headers.append(("Authorization", f"Bearer {credential.api_key.reveal()}"))
-    return Route(f"{credential.base_url}/chat/completions", tuple(headers), PROVIDERS[credential.provider])
+        headers.append((provider.key_header, f"{provider.key_prefix}{credential.api_key.reveal()}"))
+    return Route(
+        f"{credential.base_url}/chat/completions",
+        tuple(headers),
+        provider,
+        refused_fields(provider, candidate.model),
+    )
 
 
-def write_body(prompt: Prompt, model: str, provider: Provider) -> dict[str, Json]:
+def write_body(prompt: Prompt, model: str, route: Route) -> dict[str, Json]:
     """The body of the request, without what only a stream has."""
+    provider = route.provider
     body: dict[str, Json] = {
         "model": model,
         "messages": [_write_message(message, provider) for message in prompt.messages],
@@ -65,7 +73,7 @@ def write_body(prompt: Prompt, model: str, provider: Provider) -> dict[str, Json
     if provider.marks_partial_answer and prompt.messages[-1].role == "assistant":
         body["messages"][-1]["prefix"] = True
     if prompt.options is not NO_OPTIONS:
-        _write_options(prompt.options, provider, body)
+        _write_options(prompt.options, route, body)
     if prompt.tools:
         body["tools"] = [tool_to_json(tool) for tool in prompt.tools]
     if prompt.tool_choice is not None:
@@ -73,12 +81,12 @@ def write_body(prompt: Prompt, model: str, provider: Provider) -> dict[str, Json
     return body
 
 
-def _write_options(options: Options, provider: Provider, body: dict[str, Json]) -> None:
+def _write_options(options: Options, route: Route, body: dict[str, Json]) -> None:
     if options.more is not None:
-        body.update(options.more)
+        body |= {name: given for name, given in options.more.items() if name not in route.refused}
     if options.max_output_tokens is not None:
-        body[provider.output_limit_field] = options.max_output_tokens
-    if options.stop:
+        body[route.provider.output_limit_field] = options.max_output_tokens
+    if options.stop and "stop" not in route.refused:
         body["stop"] = list(options.stop)
     if options.response_format is not None:
         body["response_format"] = options.response_format.raw
@@ -92,7 +100,7 @@ def _write_options(options: Options, provider: Provider, body: dict[str, Json]) 
         "parallel_tool_calls": options.parallel_tool_calls,
         "user": options.user,
     }
-    body |= {name: given for name, given in plain.items() if given is not None}
+    body |= {name: given for name, given in plain.items() if given is not None and name not in route.refused}
 
 
 def _write_message(message: Message, provider: Provider) -> dict[str, Json]:
