@@ -20,13 +20,15 @@ ROLES: frozenset[str] = frozenset({"system", "user", "assistant", "tool"})
 # The field of a content part that is its text, by the part's type. (A file has a name, one level further down.)
 TEXT_FIELDS: dict[str, str] = {"text": "text", "refusal": "refusal"}
 
-# Words of OpenAI's tools and of JSON Schema: what every tool is made of says nothing, and masking it would break it.
+# Words of OpenAI's tools, of `response_format` and of JSON Schema: what all of them are made of says nothing, and
+# masking it would break it.
 # fmt: off
 TOOL_WORDS: frozenset[str] = frozenset({
     "type", "function", "name", "description", "parameters", "strict", "auto", "none", "object", "properties",
     "required", "additionalProperties", "items", "array", "string", "number", "integer", "boolean", "null", "enum",
     "const", "default", "anyOf", "oneOf", "allOf", "not", "$ref", "$defs", "$schema", "definitions", "title", "format",
     "pattern", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "uniqueItems",
+    "json_schema", "json_object", "schema", "text",
 })
 # fmt: on
 
@@ -53,7 +55,7 @@ class Message:
 
     def texts(self) -> list[str]:
         """Every piece of free text in it that a provider is sent: the name, what the content's parts say (refusals and
-        file names included), and the tool calls' names and arguments."""
+        file names included), the tool calls' names and arguments, and ids that may be prose."""
         content = self.content
         texts = [] if self.name is None else [self.name]
         if isinstance(content, str):
@@ -67,10 +69,12 @@ class Message:
                     texts.append(part["file"]["filename"])
         for call in self.tool_calls:
             texts += (call.name, call.arguments)
+        if self.tool_calls or self.tool_call_id is not None:
+            texts += [call_id for call_id in self.ids() if not is_machine_made(call_id)]
         return texts
 
     def ids(self) -> list[str]:
-        """The ids that tie tool calls to their results. No text: machines write them."""
+        """The ids that tie tool calls to their results, whoever wrote them."""
         ids = [call.id for call in self.tool_calls]
         return ids if self.tool_call_id is None else [*ids, self.tool_call_id]
 
@@ -86,25 +90,34 @@ class ChatRequest:
     session_id: UUID | None = None
     tools: tuple[JsonObject, ...] = ()
     tool_choice: Json = None
+    parallel_tool_calls: bool | None = None
+    response_format: JsonObject | None = None
+    reasoning_effort: str | None = None
     # The text, where one message of text alone is all that is sent, as nearly always; None for anything else.
     plain_text: str | None = field(init=False, repr=False, eq=False)
 
     @plain_text.default
     def _find_plain_text(self) -> str | None:
-        if len(self.messages) != 1 or self.tools or self.tool_choice is not None:
+        if len(self.messages) != 1 or self.tools or self.tool_choice is not None or self.response_format is not None:
             return None
         message = self.messages[0]
         is_plain = message.name is None and not message.tool_calls and message.tool_call_id is None
         return message.content if is_plain and isinstance(message.content, str) else None
 
+    @property
+    def has_forms(self) -> bool:
+        """Whether it has `tools`, `tool_choice` or `response_format`, which say something beside the messages."""
+        return bool(self.tools) or self.tool_choice is not None or self.response_format is not None
+
     def texts(self) -> list[str]:
         """Every piece of free text in it that a provider is sent: the messages', then the tools'."""
         texts = [text for message in self.messages for text in message.texts()]
-        return texts + self.tool_texts() if self.tools or self.tool_choice is not None else texts
+        return texts + self.tool_texts() if self.has_forms else texts
 
     def tool_texts(self) -> list[str]:
-        """What `tools` and `tool_choice` say: strings, keys and numbers, without the words of their own format."""
-        return [text for text in json_texts([self.tools, self.tool_choice]) if text not in TOOL_WORDS]
+        """What `tools`, `tool_choice` and `response_format` say: strings, keys and numbers, without the words of their
+        own format."""
+        return [text for text in form_texts(self) if text not in TOOL_WORDS]
 
     def text(self) -> str:
         """All of `texts` joined with newlines: what guardrails look at."""
@@ -117,9 +130,10 @@ class ChatRequest:
         if plain is not None:
             return len(plain)
         characters = count_characters(self.messages)
-        characters += sum(len(call_id) for message in self.messages for call_id in message.ids())
-        if self.tools or self.tool_choice is not None:
-            characters += sum(map(len, json_texts([self.tools, self.tool_choice])))
+        ids = [call_id for message in self.messages for call_id in message.ids() if is_machine_made(call_id)]
+        characters += sum(map(len, ids))
+        if self.has_forms:
+            characters += sum(map(len, form_texts(self)))
         return characters
 
 
@@ -136,6 +150,9 @@ class Prompt:
     max_output_tokens: int | None = None
     tools: tuple[JsonObject, ...] = ()
     tool_choice: Json = None
+    parallel_tool_calls: bool | None = None
+    response_format: JsonObject | None = None
+    reasoning_effort: str | None = None
 
 
 @value(slots=True)
@@ -185,6 +202,17 @@ def estimate_tokens(characters: int) -> int:
 def count_characters(messages: Sequence[Message]) -> int:
     """Characters in all text of the messages; what joins them is not counted."""
     return sum(len(text) for message in messages for text in message.texts())
+
+
+def is_machine_made(call_id: str) -> bool:
+    """Whether an id cannot be prose: visible ASCII without a space, as every provider makes them (Gemini's hold a
+    thought's signature in base64, of a thousand characters and more)."""
+    return call_id.isascii() and call_id.isprintable() and " " not in call_id
+
+
+def form_texts(asked: ChatRequest) -> list[str]:
+    """Every string, key and number in the tools, the choice of one, and the answer's format: whole, for its size."""
+    return json_texts([asked.tools, asked.tool_choice, asked.response_format])
 
 
 def json_texts(value: Json) -> list[str]:

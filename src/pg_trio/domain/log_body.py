@@ -46,6 +46,12 @@ class BodyBudget:
             body["tools"] = self._describe_json(request.tools) if self.shows_texts else len(request.tools)
         if request.tool_choice is not None and self.shows_texts:
             body["tool_choice"] = self._describe_json(request.tool_choice)
+        if request.parallel_tool_calls is not None:
+            body["parallel_tool_calls"] = request.parallel_tool_calls
+        if request.response_format is not None and self.shows_texts:
+            body["response_format"] = self._describe_json(request.response_format)
+        if request.reasoning_effort is not None:
+            body["reasoning_effort"] = self._show(request.reasoning_effort)
         if request.stream:
             body["stream"] = True
         if request.session_id is not None:

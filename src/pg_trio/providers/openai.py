@@ -149,6 +149,12 @@ def _request_body(prompt: Prompt, model: str, provider: Provider) -> dict[str, J
         body["tools"] = prompt.tools
     if prompt.tool_choice is not None:
         body["tool_choice"] = prompt.tool_choice
+    if prompt.parallel_tool_calls is not None:
+        body["parallel_tool_calls"] = prompt.parallel_tool_calls
+    if prompt.response_format is not None:
+        body["response_format"] = prompt.response_format
+    if prompt.reasoning_effort is not None:
+        body["reasoning_effort"] = prompt.reasoning_effort
     return body
 
 

@@ -38,6 +38,9 @@ def apply_prompt(
         max_output_tokens=output_limit_tokens or endpoint.max_output_tokens,
         tools=request.tools,
         tool_choice=request.tool_choice,
+        parallel_tool_calls=request.parallel_tool_calls,
+        response_format=request.response_format,
+        reasoning_effort=request.reasoning_effort,
     )
 
 

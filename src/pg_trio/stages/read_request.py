@@ -1,15 +1,21 @@
 """The stage `read_request`: the bytes of a body become a `ChatRequest`, or a 400 that says which part is wrong.
 
 Rules:
-1. Never a guess at what was meant: no coercion, no "last one wins" between duplicate keys, no null for a value.
-   Only a message's own optional fields (`name`, `tool_calls`, `tool_call_id`) may be null, which is how SDKs write
-   "absent" when they send an assistant's message back.
-2. JSON is what orjson takes: UTF-8 without a byte order mark, no NaN, no number past a double, no lone surrogate.
-3. Texts name the field by its path and never repeat what the client sent.
-4. Unknown fields of the body stay in `ChatRequest.body`; those of a message, a part or a tool call are dropped, and
+1. Never a guess at what was meant: no coercion, no "last one wins" between duplicate keys.
+2. A field that is null is absent, which is how Go, Java and C# write what is not set: in the body, its messages, their
+   parts and tool calls, and in the objects of `tools`, `tool_choice` and `response_format`. A JSON Schema in those is
+   left as it is: there a null may be a value. `ChatRequest.body` keeps every null, because `input_schema` is for the
+   body as it was sent.
+3. JSON is what orjson takes: UTF-8 without a byte order mark, no NaN, no number past a double, no lone surrogate.
+4. Texts name the field by its path and never repeat what the client sent.
+5. Unknown fields of the body stay in `ChatRequest.body`; those of a message, a part or a tool call are dropped, and
    parts of unknown types refused: what no guardrail understands is not sent on.
-5. Parts of text that follow each other become one, joined without anything: a model reads them in one go, and so must
-   the guardrails. Names and ids are short and ASCII, so that nobody writes letters in them.
+6. Parts of text that follow each other become one, joined without anything: a model reads them in one go, and so must
+   the guardrails.
+7. Ids and names of tool calls that a provider made are taken back whatever they are: the client cannot choose them.
+   What could be prose in them is text for the guardrails (`domain.chat.Message.texts`). A participant's name, which the
+   client chooses, is short and ASCII.
+8. Role `developer` is `system`: OpenAI's newer name for it, which most other providers refuse.
 
 Sources: OpenAI's openapi.yaml, ChatCompletionRequestMessageContentPart…, read 2026-11; the limits of names and ids: see
 `_NAME` and those below it.
@@ -20,6 +26,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 from uuid import UUID
 
@@ -27,9 +34,21 @@ import orjson
 
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.chat import ROLES, TEXT_FIELDS, ChatRequest, Json, JsonObject, Message, Role, ToolCall
-from pg_trio.errors import BadRequest, SessionIdInvalid
+from pg_trio.domain.secret import mask_client_text
+from pg_trio.errors import BadRequest, ContentCodingUnsupported, SessionIdInvalid
 
-KNOWN_FIELDS = ("message", "messages", "endpoint", "stream", "session_id", "tools", "tool_choice")
+KNOWN_FIELDS = (
+    "message",
+    "messages",
+    "endpoint",
+    "stream",
+    "session_id",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "response_format",
+    "reasoning_effort",
+)
 
 # Each field's key as nearly every client writes it; a key with escapes in it is caught by `_ESCAPED_LETTERS`.
 _LITERAL_KEYS = {field: f'"{field}"'.encode() for field in KNOWN_FIELDS}
@@ -38,10 +57,8 @@ _ESCAPED_LETTERS = (b"\\u004", b"\\u005", b"\\u006", b"\\u007")
 
 # OpenAI's own pattern for names of participants (its 400 quotes it: openai/openai-python#309).
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-# OpenAI takes 64 letters, digits, _ and -; Anthropic 128, Gemini dots and colons too.
-_FUNCTION_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
-# OpenAI makes 29 characters, vLLM 46; Kimi's are `functions.<name>:<number>`.
-_ID = re.compile(r"[A-Za-z0-9_.:-]{1,256}")
+# The id of a file that the client stored with a provider: OpenAI's are `file-` and 24 characters.
+_FILE_ID = re.compile(r"[A-Za-z0-9_.:-]{1,256}")
 # A word of a small vocabulary: `high`, `wav`.
 _WORD = re.compile(r"[a-z0-9]{1,16}")
 # 2,048 characters of an address: what search engines and old browsers go by.
@@ -50,24 +67,31 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 _DATA_URL = re.compile(r"data:[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64};base64,[A-Za-z0-9+/]*={0,2}")
 _WORDS_FOR = {
     _NAME: "1 to 64 letters, digits, _ and -",
-    _FUNCTION_NAME: "1 to 128 letters, digits, _ . : and -",
-    _ID: "1 to 256 letters, digits, _ . : and -",
+    _FILE_ID: "1 to 256 letters, digits, _ . : and -",
     _WORD: "a word",
     _BASE64: "base64",
 }
 
 _JSON_TYPE = "application/json"
+# What a JSON body comes under: `curl -d` says that it is a form, a browser's `fetch` that it is plain text.
+_READ_AS_JSON = frozenset({_JSON_TYPE, "text/plain", "application/x-www-form-urlencoded", ""})
+# RFC 6839, section 3.1: any media type that ends so is JSON.
+_JSON_SUFFIX = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+\+json", re.ASCII)
+# US-ASCII, the default of text/plain in RFC 2046, is UTF-8 as well.
+_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _PARAMETER = re.compile(r'\s*([a-z0-9!#$&^_.+-]+)=("[^"\\]*"|[a-z0-9!#$&^_.+-]+)\s*', re.ASCII)
 
 
 def check_content_type(value: str | None) -> None:
-    """Nothing, for `application/json`, with `charset=utf-8` or without. Raises: BadRequest for anything else."""
-    if value == _JSON_TYPE:
+    """Nothing, for a type that a JSON body may come under (contract, "Request"), in UTF-8 if it names a charset.
+
+    Raises: BadRequest for anything else.
+    """
+    if value == _JSON_TYPE or value is None:
         return
-    if value is None:
-        raise BadRequest("Content-Type is missing; it must be application/json.")
     media_type, *parameters = value.lower().split(";")
-    if media_type.strip(" \t") != _JSON_TYPE:
+    media_type = media_type.strip(" \t")
+    if media_type not in _READ_AS_JSON and _JSON_SUFFIX.fullmatch(media_type) is None:
         raise BadRequest("Content-Type must be application/json.")
     for parameter in parameters:
         # An empty parameter (a trailing semicolon) is common and means nothing (RFC 9110, section 5.6.6).
@@ -75,11 +99,19 @@ def check_content_type(value: str | None) -> None:
             _check_parameter(parameter)
 
 
+def check_content_coding(value: str) -> None:
+    """Nothing, for a body that is not encoded (`identity`). Raises: ContentCodingUnsupported, with the first coding."""
+    for coding in value.split(","):
+        name = coding.strip(" \t")
+        if name and name.lower() != "identity":
+            raise ContentCodingUnsupported(mask_client_text(name))
+
+
 def _check_parameter(parameter: str) -> None:
     found = _PARAMETER.fullmatch(parameter)
     if found is None:
         raise BadRequest("Content-Type has a malformed parameter.")
-    if found[1] == "charset" and found[2].strip('"') not in ("utf-8", "utf8"):
+    if found[1] == "charset" and found[2].strip('"') not in _CHARSETS:
         raise BadRequest("Content-Type's charset must be utf-8.")
 
 
@@ -92,22 +124,16 @@ def read_chat_request(body: bytes, *, limits: GatewaySettings, endpoint_required
     _check_depth(fields, body, limits.max_json_depth)
     _check_duplicates(fields, body)
     endpoint = fields.get("endpoint")
-    if "endpoint" in fields and not isinstance(endpoint, str):
+    if endpoint is not None and not isinstance(endpoint, str):
         raise BadRequest("endpoint: must be a string.")
     if endpoint_required and endpoint is None:
         raise BadRequest("endpoint: is required on this route.")
-    stream = fields.get("stream", False)
-    if not isinstance(stream, bool):
-        raise BadRequest("stream: must be true or false.")
-    return ChatRequest(
-        messages=_read_messages(fields, limits.max_messages),
-        body=fields,
-        endpoint=endpoint,
-        stream=stream,
-        session_id=_read_session_id(fields["session_id"]) if "session_id" in fields else None,
-        tools=_read_tools(fields["tools"]) if "tools" in fields else (),
-        tool_choice=_read_tool_choice(fields["tool_choice"]) if "tool_choice" in fields else None,
-    )
+    messages = _read_messages(fields, limits.max_messages)
+    stream = fields.get("stream") is not None and _read_flag(fields["stream"], "stream")
+    if fields.keys() <= _PLAIN_FIELDS:
+        return ChatRequest(messages, fields, endpoint, stream)
+    given = {field: read(fields[field]) for field, read in _FIELD_READERS.items() if fields.get(field) is not None}
+    return ChatRequest(messages, fields, endpoint, stream, **given)
 
 
 def _read_object(body: bytes) -> dict[str, Json]:
@@ -169,15 +195,15 @@ def _top_level_keys(body: bytes) -> list[str]:
 
 
 def _read_messages(fields: dict[str, Json], max_messages: int) -> tuple[Message, ...]:
-    if "messages" not in fields:
-        if "message" not in fields:
+    messages, message = fields.get("messages"), fields.get("message")
+    if messages is None:
+        if message is None:
             raise BadRequest("Body must have message or messages.")
-        if not isinstance(fields["message"], str):
+        if not isinstance(message, str):
             raise BadRequest("message: must be a string.")
-        return (Message("user", fields["message"]),)
-    if "message" in fields:
+        return (Message("user", message),)
+    if message is not None:
         raise BadRequest("Body must have message or messages, not both.")
-    messages = fields["messages"]
     if not isinstance(messages, list):
         raise BadRequest("messages: must be a list.")
     if not messages:
@@ -192,7 +218,9 @@ def _read_message(message: Json, index: int) -> Message:
         raise BadRequest(f"messages[{index}]: must be an object.")
     role, content = message.get("role"), message.get("content")
     if type(role) is not str or role not in ROLES:
-        raise BadRequest(f"messages[{index}].role: must be one of system, user, assistant, tool.")
+        if role != "developer":
+            raise BadRequest(f"messages[{index}].role: must be one of system, user, assistant, tool.")
+        role = "system"
     if len(message) == 2 and type(content) is str and role != "tool":
         return Message(cast(Role, role), content)
     return _read_full_message(message, cast(Role, role), f"messages[{index}]")
@@ -201,9 +229,13 @@ def _read_message(message: Json, index: int) -> Message:
 def _read_full_message(message: JsonObject, role: Role, path: str) -> Message:
     name, tool_call_id = message.get("name"), message.get("tool_call_id")
     if name is not None:
-        _check_string(name, _NAME, f"{path}.name")
+        if role == "tool":
+            # The function's, as the model wrote it.
+            _check_text(name, f"{path}.name")
+        else:
+            _check_string(name, _NAME, f"{path}.name")
     if tool_call_id is not None:
-        _check_string(tool_call_id, _ID, f"{path}.tool_call_id")
+        _check_text(tool_call_id, f"{path}.tool_call_id")
     if role == "tool" and tool_call_id is None:
         raise BadRequest(f"{path}.tool_call_id: is required in a tool message.")
     tool_calls = _read_tool_calls(message.get("tool_calls"), role, f"{path}.tool_calls")
@@ -218,6 +250,13 @@ def _check_string(value: Json, pattern: re.Pattern[str], path: str) -> None:
         raise BadRequest(f"{path}: must be a string.")
     if pattern.fullmatch(value) is None:
         raise BadRequest(f"{path}: must be {_WORDS_FOR[pattern]}.")
+
+
+def _check_text(value: Json, path: str) -> None:
+    if not isinstance(value, str):
+        raise BadRequest(f"{path}: must be a string.")
+    if not value:
+        raise BadRequest(f"{path}: must not be empty.")
 
 
 def _check_object(value: Json, path: str) -> dict[str, Json]:
@@ -302,7 +341,7 @@ def _read_file(file: dict[str, Json], path: str) -> JsonObject:
     if "file_id" not in given and "file_data" not in given:
         raise BadRequest(f"{path}: must have file_id or file_data.")
     if "file_id" in given:
-        _check_string(given["file_id"], _ID, f"{path}.file_id")
+        _check_string(given["file_id"], _FILE_ID, f"{path}.file_id")
     data = given.get("file_data", "")
     if not isinstance(data, str) or (_DATA_URL.fullmatch(data) is None and _BASE64.fullmatch(data) is None):
         raise BadRequest(f"{path}.file_data: must be base64, or a data address in base64.")
@@ -335,14 +374,19 @@ def _read_tool_calls(calls: Json, role: Role, path: str) -> tuple[ToolCall, ...]
 def _read_tool_call(call: Json, path: str) -> ToolCall:
     if not isinstance(call, dict):
         raise BadRequest(f"{path}: must be an object.")
-    _check_string(call.get("id"), _ID, f"{path}.id")
-    if call.get("type") != "function":
+    _check_text(call.get("id"), f"{path}.id")
+    # The only type there is: a client that leaves it out means no other.
+    if call.get("type") not in (None, "function"):
         raise BadRequest(f'{path}.type: must be "function".')
     function = _check_object(call.get("function"), f"{path}.function")
-    _check_string(function.get("name"), _FUNCTION_NAME, f"{path}.function.name")
-    if not isinstance(function.get("arguments"), str):
+    _check_text(function.get("name"), f"{path}.function.name")
+    arguments = function.get("arguments")
+    if arguments is None:
+        # A function without parameters, as Go and Java clients send it back.
+        arguments = "{}"
+    elif not isinstance(arguments, str):
         raise BadRequest(f"{path}.function.arguments: must be a string.")
-    return ToolCall(call["id"], function["name"], function["arguments"])
+    return ToolCall(call["id"], function["name"], arguments)
 
 
 def _read_session_id(value: Json) -> UUID:
@@ -363,15 +407,65 @@ def _read_tools(tools: Json) -> tuple[JsonObject, ...]:
         raise BadRequest("tools: must be a list.")
     if not tools:
         raise BadRequest("tools: must not be empty.")
-    for index, tool in enumerate(tools):
-        if not isinstance(tool, dict):
-            raise BadRequest(f"tools[{index}]: must be an object.")
-        if not isinstance(tool.get("type"), str):
-            raise BadRequest(f"tools[{index}].type: must be a string.")
-    return tuple(tools)
+    return tuple([_read_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)])
+
+
+def _read_tool(tool: Json, path: str) -> JsonObject:
+    tool = _drop_nulls(_check_object(tool, path))
+    if not isinstance(tool.get("type"), str):
+        raise BadRequest(f"{path}.type: must be a string.")
+    return _with_object(tool, "function", path)
 
 
 def _read_tool_choice(tool_choice: Json) -> Json:
-    if not isinstance(tool_choice, str | dict):
+    if isinstance(tool_choice, str):
+        return tool_choice
+    if not isinstance(tool_choice, dict):
         raise BadRequest("tool_choice: must be a string or an object.")
-    return tool_choice
+    return _with_object(_drop_nulls(tool_choice), "function", "tool_choice")
+
+
+def _read_response_format(response_format: Json) -> JsonObject:
+    response_format = _drop_nulls(_check_object(response_format, "response_format"))
+    if not isinstance(response_format.get("type"), str):
+        raise BadRequest("response_format.type: must be a string.")
+    return _with_object(response_format, "json_schema", "response_format")
+
+
+def _read_effort(effort: Json) -> str:
+    _check_string(effort, _NAME, "reasoning_effort")
+    return cast(str, effort)
+
+
+def _read_flag(value: Json, path: str) -> bool:
+    if not isinstance(value, bool):
+        raise BadRequest(f"{path}: must be true or false.")
+    return value
+
+
+def _drop_nulls(fields: dict[str, Json]) -> dict[str, Json]:
+    """The same object if no field of it is null."""
+    if None not in fields.values():
+        return fields
+    return {field: value for field, value in fields.items() if value is not None}
+
+
+def _with_object(fields: dict[str, Json], field: str, path: str) -> dict[str, Json]:
+    """The same with the object in one of its fields, where it is, without nulls. Raises: BadRequest for no object."""
+    if field not in fields:
+        return fields
+    inner = _check_object(fields[field], f"{path}.{field}")
+    sound = _drop_nulls(inner)
+    return fields if sound is inner else {**fields, field: sound}
+
+
+# What a plain request has; each of the others has its reader, and the same name in ChatRequest.
+_PLAIN_FIELDS = frozenset({"message", "messages", "endpoint", "stream"})
+_FIELD_READERS: dict[str, Callable[[Json], Any]] = {
+    "session_id": _read_session_id,
+    "tools": _read_tools,
+    "tool_choice": _read_tool_choice,
+    "parallel_tool_calls": partial(_read_flag, path="parallel_tool_calls"),
+    "response_format": _read_response_format,
+    "reasoning_effort": _read_effort,
+}

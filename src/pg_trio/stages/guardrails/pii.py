@@ -176,6 +176,7 @@ def _mask_request(request: ChatRequest, masks: Masks) -> ChatRequest:
         messages=tuple([_mask_message(message, masks) for message in request.messages]),
         tools=tuple([_mask_json(tool, masks, TOOL_WORDS) for tool in request.tools]),
         tool_choice=_mask_json(request.tool_choice, masks, TOOL_WORDS),
+        response_format=_mask_json(request.response_format, masks, TOOL_WORDS),
     )
 
 
