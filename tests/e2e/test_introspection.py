@@ -67,7 +67,7 @@ async def test_info(gateway: Gateway) -> None:
 async def test_revoked_tokens_count_as_they_are_listed(gateway: Gateway) -> None:
     gateway.make_token()
     with TokenAdmin(gateway.settings.gateway.data_dir) as admin:
-        admin.revoke(PROJECT, admin.list(PROJECT)[-1].prefix)
+        admin.revoke(admin.list_tokens(PROJECT)[-1].prefix)
 
     counted = (await look(gateway, "info")).json()["data"]["tokens_count"]
     listed = (await look(gateway, "tokens")).json()["data"]
@@ -218,7 +218,7 @@ async def test_calls_to_encoded_paths_reach_no_provider(
     response = await send_raw(gateway.port, post(path, {"message": "a", "endpoint": "ask"}, bearer(gateway.token)))
 
     assert (404, {"ok": False, "error": "Not found."}) == (response.status, response.json())
-    assert [] == gateway.simulator.received
+    assert {} == gateway.simulator.counts
 
 
 @pytest.mark.parametrize("server", ["lane", "hypercorn"])

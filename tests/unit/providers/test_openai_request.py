@@ -127,6 +127,18 @@ def test_tools_pass_through() -> None:
     assert {"type": "function", "function": {"name": "look_up"}} == body["tool_choice"]
 
 
+def test_shape_of_the_answer_passes_through() -> None:
+    answer = {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": {"type": "object"}}}
+
+    body = body_of(evolve(HI, parallel_tool_calls=False, response_format=answer, reasoning_effort="low"))
+
+    assert (False, answer, "low") == (body["parallel_tool_calls"], body["response_format"], body["reasoning_effort"])
+
+
+def test_what_is_not_asked_for_is_not_sent() -> None:
+    assert not {"parallel_tool_calls", "response_format", "reasoning_effort"} & body_of(HI).keys()
+
+
 def test_conversation_with_tools() -> None:
     parts = ({"type": "text", "text": "Look"}, {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}})
     prompt = Prompt(
