@@ -64,7 +64,7 @@ class GatewayRoutes:
     `trusted_proxies` are networks whose word on a client's address is taken.
     """
 
-    def __init__(self, inner: AsgiApp, trusted_proxies: Iterable[str] = ()) -> None:
+    def __init__(self, inner: AsgiApp, trusted_proxies: Iterable[str | None] = ()) -> None:
         self._inner = inner
         self._trusted = read_networks(trusted_proxies)
         self.gateway: Gateway | None = None

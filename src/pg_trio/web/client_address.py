@@ -27,9 +27,9 @@ _FORWARDED_FOR = re.compile(r'(?:^|;)[ \t]*for=(?:"([^"\\]*)"|([^";, \t]+))[ \t]
 Networks: TypeAlias = Sequence[IPv4Network | IPv6Network]
 
 
-def read_networks(trusted: Iterable[str]) -> Networks:
+def read_networks(trusted: Iterable[str | None]) -> Networks:
     """The networks of `server.trusted_proxies`, which were checked when the configuration was loaded."""
-    return tuple([ip_network(network) for network in trusted])
+    return tuple([ip_network(network) for network in trusted if network is not None])
 
 
 def plain_address(address: str) -> str:
