@@ -103,8 +103,8 @@ class ServerSettings:
     max_connections: Annotated[int, Between(1, 1_000_000)] = 10_000
     # Running requests get this long after SIGTERM: Kubernetes' default grace is 30 s.
     drain_ms: Milliseconds = 25_000
-    # Proxies whose `X-Forwarded-For` is believed: without any, every client could write its own. An item is None where it
-    # was wrong, as in tables.py; such a configuration is never used.
+    # Proxies whose `X-Forwarded-For` is believed; of all others it may be the client's own. An item is None where it
+    # was wrong, as in tables.py: such a configuration is never used.
     trusted_proxies: list[Annotated[str, Network()] | None] = field(factory=list)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
@@ -31,6 +32,9 @@ TOOL_WORDS: frozenset[str] = frozenset({
     "json_schema", "json_object", "schema", "text",
 })
 # fmt: on
+
+
+_MACHINE_MADE = re.compile(r"[A-Za-z0-9_.:/+=|~-]+")
 
 
 @value(slots=True)
@@ -105,19 +109,19 @@ class ChatRequest:
         return message.content if is_plain and isinstance(message.content, str) else None
 
     @property
-    def has_forms(self) -> bool:
+    def has_tools_or_format(self) -> bool:
         """Whether it has `tools`, `tool_choice` or `response_format`, which say something beside the messages."""
         return bool(self.tools) or self.tool_choice is not None or self.response_format is not None
 
     def texts(self) -> list[str]:
         """Every piece of free text in it that a provider is sent: the messages', then the tools'."""
         texts = [text for message in self.messages for text in message.texts()]
-        return texts + self.tool_texts() if self.has_forms else texts
+        return texts + self.tool_texts() if self.has_tools_or_format else texts
 
     def tool_texts(self) -> list[str]:
         """What `tools`, `tool_choice` and `response_format` say: strings, keys and numbers, without the words of their
         own format."""
-        return [text for text in form_texts(self) if text not in TOOL_WORDS]
+        return [text for text in tool_and_format_texts(self) if text not in TOOL_WORDS]
 
     def text(self) -> str:
         """All of `texts` joined with newlines: what guardrails look at."""
@@ -132,8 +136,8 @@ class ChatRequest:
         characters = count_characters(self.messages)
         ids = [call_id for message in self.messages for call_id in message.ids() if is_machine_made(call_id)]
         characters += sum(map(len, ids))
-        if self.has_forms:
-            characters += sum(map(len, form_texts(self)))
+        if self.has_tools_or_format:
+            characters += sum(map(len, tool_and_format_texts(self)))
         return characters
 
 
@@ -205,12 +209,14 @@ def count_characters(messages: Sequence[Message]) -> int:
 
 
 def is_machine_made(call_id: str) -> bool:
-    """Whether an id cannot be prose: visible ASCII without a space, as every provider makes them (Gemini's hold a
-    thought's signature in base64, of a thousand characters and more)."""
-    return call_id.isascii() and call_id.isprintable() and " " not in call_id
+    """Whether an id is made of letters, digits and the signs of base64, paths and joints, as all providers make them.
+
+    Gemini's hold a thought's signature, a thousand characters and more. Prose has spaces, commas or other letters.
+    """
+    return _MACHINE_MADE.fullmatch(call_id) is not None
 
 
-def form_texts(asked: ChatRequest) -> list[str]:
+def tool_and_format_texts(asked: ChatRequest | Prompt) -> list[str]:
     """Every string, key and number in the tools, the choice of one, and the answer's format: whole, for its size."""
     return json_texts([asked.tools, asked.tool_choice, asked.response_format])
 
