@@ -18,7 +18,7 @@ Rules:
 8. Role `developer` is `system`: OpenAI's newer name for it, which most other providers refuse.
 
 Sources: OpenAI's openapi.yaml, ChatCompletionRequestMessageContentPart…, read 2026-11; the limits of names and ids: see
-`_NAME` and those below it.
+`NAME` and those below it.
 """
 
 from __future__ import annotations
@@ -33,9 +33,25 @@ from uuid import UUID
 import orjson
 
 from pg_trio.config.settings import GatewaySettings
-from pg_trio.domain.chat import ROLES, TEXT_FIELDS, ChatRequest, Json, JsonObject, Message, Role, ToolCall
-from pg_trio.domain.secret import mask_client_text
-from pg_trio.errors import BadRequest, ContentCodingUnsupported, SessionIdInvalid
+from pg_trio.domain.chat import ROLES, TEXT_FIELDS, ChatRequest, Json, JsonObject, Message, Role
+from pg_trio.errors import BadRequest, SessionIdInvalid
+from pg_trio.stages.read_request.checks import (
+    BASE64,
+    FILE_ID,
+    NAME,
+    WORD,
+    check_object,
+    check_string,
+    check_text,
+    read_flag,
+)
+from pg_trio.stages.read_request.tools import (
+    read_effort,
+    read_response_format,
+    read_tool_calls,
+    read_tool_choice,
+    read_tools,
+)
 
 KNOWN_FIELDS = (
     "message",
@@ -55,64 +71,9 @@ _LITERAL_KEYS = {field: f'"{field}"'.encode() for field in KNOWN_FIELDS}
 # \u0041-\u007a: the only escapes that can spell the letters of a key. Clients escape ", \, controls and non-ASCII.
 _ESCAPED_LETTERS = (b"\\u004", b"\\u005", b"\\u006", b"\\u007")
 
-# OpenAI's own pattern for names of participants (its 400 quotes it: openai/openai-python#309).
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-# The id of a file that the client stored with a provider: OpenAI's are `file-` and 24 characters.
-_FILE_ID = re.compile(r"[A-Za-z0-9_.:-]{1,256}")
-# A word of a small vocabulary: `high`, `wav`.
-_WORD = re.compile(r"[a-z0-9]{1,16}")
 # 2,048 characters of an address: what search engines and old browsers go by.
 _URL = re.compile(r"https?://[!-~]{1,2040}")
-_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 _DATA_URL = re.compile(r"data:[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64};base64,[A-Za-z0-9+/]*={0,2}")
-_WORDS_FOR = {
-    _NAME: "1 to 64 letters, digits, _ and -",
-    _FILE_ID: "1 to 256 letters, digits, _ . : and -",
-    _WORD: "a word",
-    _BASE64: "base64",
-}
-
-_JSON_TYPE = "application/json"
-# What a JSON body comes under: `curl -d` says that it is a form, a browser's `fetch` that it is plain text.
-_READ_AS_JSON = frozenset({_JSON_TYPE, "text/plain", "application/x-www-form-urlencoded", ""})
-# RFC 6839, section 3.1: any media type that ends so is JSON.
-_JSON_SUFFIX = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+\+json", re.ASCII)
-# US-ASCII, the default of text/plain in RFC 2046, is UTF-8 as well.
-_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
-_PARAMETER = re.compile(r'\s*([a-z0-9!#$&^_.+-]+)=("[^"\\]*"|[a-z0-9!#$&^_.+-]+)\s*', re.ASCII)
-
-
-def check_content_type(value: str | None) -> None:
-    """Nothing, for a type that a JSON body may come under (contract, "Request"), in UTF-8 if it names a charset.
-
-    Raises: BadRequest for anything else.
-    """
-    if value == _JSON_TYPE or value is None:
-        return
-    media_type, *parameters = value.lower().split(";")
-    media_type = media_type.strip(" \t")
-    if media_type not in _READ_AS_JSON and _JSON_SUFFIX.fullmatch(media_type) is None:
-        raise BadRequest("Content-Type must be application/json.")
-    for parameter in parameters:
-        # An empty parameter (a trailing semicolon) is common and means nothing (RFC 9110, section 5.6.6).
-        if parameter.strip(" \t"):
-            _check_parameter(parameter)
-
-
-def check_content_coding(value: str) -> None:
-    """Nothing, for a body that is not encoded (`identity`). Raises: ContentCodingUnsupported, with the first coding."""
-    for coding in value.split(","):
-        name = coding.strip(" \t")
-        if name and name.lower() != "identity":
-            raise ContentCodingUnsupported(mask_client_text(name))
-
-
-def _check_parameter(parameter: str) -> None:
-    found = _PARAMETER.fullmatch(parameter)
-    if found is None:
-        raise BadRequest("Content-Type has a malformed parameter.")
-    if found[1] == "charset" and found[2].strip('"') not in _CHARSETS:
-        raise BadRequest("Content-Type's charset must be utf-8.")
 
 
 def read_chat_request(body: bytes, *, limits: GatewaySettings, endpoint_required: bool) -> ChatRequest:
@@ -129,7 +90,7 @@ def read_chat_request(body: bytes, *, limits: GatewaySettings, endpoint_required
     if endpoint_required and endpoint is None:
         raise BadRequest("endpoint: is required on this route.")
     messages = _read_messages(fields, limits.max_messages)
-    stream = fields.get("stream") is not None and _read_flag(fields["stream"], "stream")
+    stream = fields.get("stream") is not None and read_flag(fields["stream"], "stream")
     if fields.keys() <= _PLAIN_FIELDS:
         return ChatRequest(messages, fields, endpoint, stream)
     given = {field: read(fields[field]) for field, read in _FIELD_READERS.items() if fields.get(field) is not None}
@@ -231,38 +192,18 @@ def _read_full_message(message: JsonObject, role: Role, path: str) -> Message:
     if name is not None:
         if role == "tool":
             # The function's, as the model wrote it.
-            _check_text(name, f"{path}.name")
+            check_text(name, f"{path}.name")
         else:
-            _check_string(name, _NAME, f"{path}.name")
+            check_string(name, NAME, f"{path}.name")
     if tool_call_id is not None:
-        _check_text(tool_call_id, f"{path}.tool_call_id")
+        check_text(tool_call_id, f"{path}.tool_call_id")
     if role == "tool" and tool_call_id is None:
         raise BadRequest(f"{path}.tool_call_id: is required in a tool message.")
-    tool_calls = _read_tool_calls(message.get("tool_calls"), role, f"{path}.tool_calls")
+    tool_calls = read_tool_calls(message.get("tool_calls"), role, f"{path}.tool_calls")
     content = message.get("content")
     if content is None and not tool_calls:
         raise BadRequest(f"{path}.content: must be a string or a list of parts.")
     return Message(role, _read_content(content, role, f"{path}.content"), name, tool_calls, tool_call_id)
-
-
-def _check_string(value: Json, pattern: re.Pattern[str], path: str) -> None:
-    if not isinstance(value, str):
-        raise BadRequest(f"{path}: must be a string.")
-    if pattern.fullmatch(value) is None:
-        raise BadRequest(f"{path}: must be {_WORDS_FOR[pattern]}.")
-
-
-def _check_text(value: Json, path: str) -> None:
-    if not isinstance(value, str):
-        raise BadRequest(f"{path}: must be a string.")
-    if not value:
-        raise BadRequest(f"{path}: must not be empty.")
-
-
-def _check_object(value: Json, path: str) -> dict[str, Json]:
-    if not isinstance(value, dict):
-        raise BadRequest(f"{path}: must be an object.")
-    return value
 
 
 # ── content parts ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -314,7 +255,7 @@ def _read_part_type(part: Json, role: Role, path: str, index: int) -> str:
 
 
 def _read_media(part: dict[str, Json], part_type: str, path: str) -> JsonObject:
-    return _MEDIA[part_type](_check_object(part.get(part_type), path), path)
+    return _MEDIA[part_type](check_object(part.get(part_type), path), path)
 
 
 def _read_image_url(image: dict[str, Json], path: str) -> JsonObject:
@@ -326,13 +267,13 @@ def _read_image_url(image: dict[str, Json], path: str) -> JsonObject:
     detail = image.get("detail")
     if detail is None:
         return {"url": url}
-    _check_string(detail, _WORD, f"{path}.detail")
+    check_string(detail, WORD, f"{path}.detail")
     return {"url": url, "detail": detail}
 
 
 def _read_input_audio(audio: dict[str, Json], path: str) -> JsonObject:
-    _check_string(audio.get("data"), _BASE64, f"{path}.data")
-    _check_string(audio.get("format"), _WORD, f"{path}.format")
+    check_string(audio.get("data"), BASE64, f"{path}.data")
+    check_string(audio.get("format"), WORD, f"{path}.format")
     return {"data": audio["data"], "format": audio["format"]}
 
 
@@ -341,9 +282,9 @@ def _read_file(file: dict[str, Json], path: str) -> JsonObject:
     if "file_id" not in given and "file_data" not in given:
         raise BadRequest(f"{path}: must have file_id or file_data.")
     if "file_id" in given:
-        _check_string(given["file_id"], _FILE_ID, f"{path}.file_id")
+        check_string(given["file_id"], FILE_ID, f"{path}.file_id")
     data = given.get("file_data", "")
-    if not isinstance(data, str) or (_DATA_URL.fullmatch(data) is None and _BASE64.fullmatch(data) is None):
+    if not isinstance(data, str) or (_DATA_URL.fullmatch(data) is None and BASE64.fullmatch(data) is None):
         raise BadRequest(f"{path}.file_data: must be base64, or a data address in base64.")
     if not isinstance(given.get("filename", ""), str):
         raise BadRequest(f"{path}.filename: must be a string.")
@@ -358,35 +299,7 @@ _MEDIA: dict[str, Callable[[dict[str, Json], str], JsonObject]] = {
 }
 
 
-# ── tools, session ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _read_tool_calls(calls: Json, role: Role, path: str) -> tuple[ToolCall, ...]:
-    if calls is None:
-        return ()
-    if not isinstance(calls, list):
-        raise BadRequest(f"{path}: must be a list.")
-    if calls and role != "assistant":
-        raise BadRequest(f"{path}: only an assistant message calls tools.")
-    return tuple([_read_tool_call(call, f"{path}[{index}]") for index, call in enumerate(calls)])
-
-
-def _read_tool_call(call: Json, path: str) -> ToolCall:
-    if not isinstance(call, dict):
-        raise BadRequest(f"{path}: must be an object.")
-    _check_text(call.get("id"), f"{path}.id")
-    # The only type there is: a client that leaves it out means no other.
-    if call.get("type") not in (None, "function"):
-        raise BadRequest(f'{path}.type: must be "function".')
-    function = _check_object(call.get("function"), f"{path}.function")
-    _check_text(function.get("name"), f"{path}.function.name")
-    arguments = function.get("arguments")
-    if arguments is None:
-        # A function without parameters, as Go and Java clients send it back.
-        arguments = "{}"
-    elif not isinstance(arguments, str):
-        raise BadRequest(f"{path}.function.arguments: must be a string.")
-    return ToolCall(call["id"], function["name"], arguments)
+# ── session, fields ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _read_session_id(value: Json) -> UUID:
@@ -402,70 +315,13 @@ def _read_session_id(value: Json) -> UUID:
     return session_id
 
 
-def _read_tools(tools: Json) -> tuple[JsonObject, ...]:
-    if not isinstance(tools, list):
-        raise BadRequest("tools: must be a list.")
-    if not tools:
-        raise BadRequest("tools: must not be empty.")
-    return tuple([_read_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)])
-
-
-def _read_tool(tool: Json, path: str) -> JsonObject:
-    tool = _drop_nulls(_check_object(tool, path))
-    if not isinstance(tool.get("type"), str):
-        raise BadRequest(f"{path}.type: must be a string.")
-    return _with_object(tool, "function", path)
-
-
-def _read_tool_choice(tool_choice: Json) -> Json:
-    if isinstance(tool_choice, str):
-        return tool_choice
-    if not isinstance(tool_choice, dict):
-        raise BadRequest("tool_choice: must be a string or an object.")
-    return _with_object(_drop_nulls(tool_choice), "function", "tool_choice")
-
-
-def _read_response_format(response_format: Json) -> JsonObject:
-    response_format = _drop_nulls(_check_object(response_format, "response_format"))
-    if not isinstance(response_format.get("type"), str):
-        raise BadRequest("response_format.type: must be a string.")
-    return _with_object(response_format, "json_schema", "response_format")
-
-
-def _read_effort(effort: Json) -> str:
-    _check_string(effort, _NAME, "reasoning_effort")
-    return cast(str, effort)
-
-
-def _read_flag(value: Json, path: str) -> bool:
-    if not isinstance(value, bool):
-        raise BadRequest(f"{path}: must be true or false.")
-    return value
-
-
-def _drop_nulls(fields: dict[str, Json]) -> dict[str, Json]:
-    """The same object if no field of it is null."""
-    if None not in fields.values():
-        return fields
-    return {field: value for field, value in fields.items() if value is not None}
-
-
-def _with_object(fields: dict[str, Json], field: str, path: str) -> dict[str, Json]:
-    """The same with the object in one of its fields, where it is, without nulls. Raises: BadRequest for no object."""
-    if field not in fields:
-        return fields
-    inner = _check_object(fields[field], f"{path}.{field}")
-    sound = _drop_nulls(inner)
-    return fields if sound is inner else {**fields, field: sound}
-
-
 # What a plain request has; each of the others has its reader, and the same name in ChatRequest.
 _PLAIN_FIELDS = frozenset({"message", "messages", "endpoint", "stream"})
 _FIELD_READERS: dict[str, Callable[[Json], Any]] = {
     "session_id": _read_session_id,
-    "tools": _read_tools,
-    "tool_choice": _read_tool_choice,
-    "parallel_tool_calls": partial(_read_flag, path="parallel_tool_calls"),
-    "response_format": _read_response_format,
-    "reasoning_effort": _read_effort,
+    "tools": read_tools,
+    "tool_choice": read_tool_choice,
+    "parallel_tool_calls": partial(read_flag, path="parallel_tool_calls"),
+    "response_format": read_response_format,
+    "reasoning_effort": read_effort,
 }
