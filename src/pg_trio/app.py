@@ -36,7 +36,7 @@ def create_app(settings: Settings | None = None) -> QuartTrio:
         settings = load_settings(find_configuration())
     app = make_web_app(lambda: routes.gateway)
     # Hypercorn types ASGI events as one class each, we as mappings.
-    routes: GatewayRoutes = GatewayRoutes(cast(AsgiApp, app.asgi_app))
+    routes: GatewayRoutes = GatewayRoutes(cast(AsgiApp, app.asgi_app), settings.server.trusted_proxies)
     app.asgi_app = GatewayLifespan(settings, routes)  # type: ignore[method-assign, assignment]
     return app
 

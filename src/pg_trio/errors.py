@@ -82,7 +82,7 @@ class MissingToken(CallerError):
 
 @define(slots=False, eq=False)
 class MalformedToken(CallerError):
-    """A bearer that is not `pg_live_…` or `pg_test_…`; it was looked up nowhere."""
+    """A bearer that is not `pg_live_…`, `pg_test_…` or `pg_tmp_…`; it was looked up nowhere."""
 
     status = 401
     text = "Invalid token format."
@@ -184,6 +184,22 @@ class MethodNotAllowed(CallerError):
 
     def headers(self) -> dict[str, str]:
         return {"Allow": ", ".join(self.allowed)}
+
+
+@define(slots=False, eq=False)
+class ContentCodingUnsupported(CallerError):
+    """The body is encoded (`Content-Encoding: gzip`): nothing here decodes what a client sends."""
+
+    status = 415
+    coding: str
+
+    @property
+    def text(self) -> str:
+        return f"Content-Encoding '{self.coding}' is not supported; send the body as it is."
+
+    def headers(self) -> dict[str, str]:
+        # RFC 9110, section 12.5.3: what would have been taken.
+        return {"Accept-Encoding": "identity"}
 
 
 @define(slots=False, eq=False)

@@ -30,7 +30,7 @@ from pg_trio.stages.prompt import apply_prompt
 from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.provider_call.rescue import CarriedStream
 from pg_trio.stages.rate_limit import Quota, RateLimit
-from pg_trio.stages.read_request import check_content_type, read_chat_request
+from pg_trio.stages.read_request import check_content_coding, check_content_type, read_chat_request
 from pg_trio.stages.relay import Relay
 from pg_trio.stages.schemas.stage import Schemas
 from pg_trio.stages.session import OpenSession, Sessions
@@ -115,6 +115,8 @@ class Pipeline:
 
             entry.begin("read")
             check_content_type(head.content_type)
+            if head.content_coding is not None:
+                check_content_coding(head.content_coding)
             body = await call.receive_body(self.settings.max_body_bytes)
             if not has_body or head.slug is None:
                 # The endpoint is not known there: what `begin` set for the body ends here.

@@ -118,11 +118,15 @@ NO_TEXT: dict[str, Any] = {
     "unknown part": parts({"type": "note", "note": MAIL}),
     "refusal of a user": parts({"type": "refusal", "refusal": MAIL}),
     "image address": parts({"type": "image_url", "image_url": {"url": MAIL}}),
+}
+# What a provider made, and comes back as it was, whatever it is: no mask may change it.
+HANDED_OUT: dict[str, Any] = {
     "call id": {"messages": [{"role": "assistant", "tool_calls": [{**CALL, "id": MAIL}]}]},
     "call name": {
         "messages": [{"role": "assistant", "tool_calls": [{**CALL, "function": {"name": MAIL, "arguments": "{}"}}]}]
     },
     "tool_call_id": {"messages": [{"role": "tool", "content": "Hi", "tool_call_id": MAIL}]},
+    "name of a result": {"messages": [{"role": "tool", "content": "Hi", "tool_call_id": "c1", "name": MAIL}]},
 }
 
 
@@ -133,6 +137,14 @@ async def test_mail_where_no_text_belongs(gateway: Gateway, place: str) -> None:
     assert 400 == response.status
     assert "messages[0]" in response.json()["error"]
     assert MAIL.encode() not in response.body
+    assert not gateway.simulator.requests
+
+
+@pytest.mark.parametrize("place", HANDED_OUT)
+async def test_mail_in_an_id_is_refused(gateway: Gateway, place: str) -> None:
+    response = await gateway.call("masked", HANDED_OUT[place])
+
+    assert (422, "Request blocked: E-Mail detected in input.") == (response.status, response.json()["error"])
     assert not gateway.simulator.requests
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import trio
 
+from pg_trio.store.token_admin import TokenAdmin
 from tests.support.gateway import OTHER_PROJECT, PROJECT, Gateway, endpoint, project, start_gateway
-from tests.support.wire import HttpResponse, bearer, get, send_raw
+from tests.support.wire import HttpResponse, bearer, get, post, read_response, send_raw
 
 CONFIGURATION = "\n".join(
     [
@@ -19,7 +22,7 @@ CONFIGURATION = "\n".join(
         'api_key = "gsk_0123456789abcdef"',
         "[providers.groq]",
         "enabled = false",
-        project(metadata={"team": "support"}),
+        project(slug="test", env="staging", metadata={"team": "support"}),
         endpoint(
             "ask",
             model="gpt-4o-mini",
@@ -46,22 +49,46 @@ async def look(gateway: Gateway, what: str, token: str | None = None) -> HttpRes
 async def test_info(gateway: Gateway) -> None:
     response = await look(gateway, "info")
 
-    shown = response.json()["project"]
-    assert (200, str(PROJECT), "Test", {"team": "support"}, 2) == (
-        response.status,
-        shown["uuid"],
-        shown["name"],
-        shown["metadata"],
-        shown["endpoint_count"],
-    )
+    expected = {
+        "uuid": str(PROJECT),
+        "name": "Test",
+        "slug": "test",
+        "project_type": "ai_gateway",
+        "env": "staging",
+        "is_active": True,
+        "endpoints_count": 2,
+        "tokens_count": 1,
+        "metadata": {"team": "support"},
+    }
+    assert (200, {"ok": True, "data": expected}) == (response.status, response.json())
     assert "x-request-id" in response.headers
+
+
+async def test_revoked_tokens_count_as_they_are_listed(gateway: Gateway) -> None:
+    gateway.make_token()
+    with TokenAdmin(gateway.settings.gateway.data_dir) as admin:
+        admin.revoke(admin.list_tokens(PROJECT)[-1].prefix)
+
+    counted = (await look(gateway, "info")).json()["data"]["tokens_count"]
+    listed = (await look(gateway, "tokens")).json()["data"]
+
+    assert (2, [True, False]) == (counted, sorted((row["is_active"] for row in listed), reverse=True))
+
+
+@pytest.mark.parametrize("what", ["info", "endpoints", "candidates", "tokens", "models", "nothing"])
+async def test_nothing_is_stored_on_its_way(gateway: Gateway, what: str) -> None:
+    for token in (gateway.token, "pg_live_wrong"):
+        assert "no-store" == (await look(gateway, what, token)).headers["cache-control"]
 
 
 async def test_endpoints_show_settings_not_keys(gateway: Gateway) -> None:
     response = await look(gateway, "endpoints")
 
-    shown: list[dict[str, Any]] = response.json()["endpoints"]
-    assert ["ask", "asleep"] == [row["slug"] for row in shown]
+    assert response.json()["ok"]
+    shown: list[dict[str, Any]] = response.json()["data"]
+    assert [("ask", True), ("asleep", False)] == [(row["slug"], row["is_active"]) for row in shown]
+    assert ("ask", False) == (shown[0]["name"], shown[0]["expose_as_mcp_tool"])
+    assert str(UUID(shown[0]["uuid"])) == shown[0]["uuid"]
     assert ("sim", "openai", "25.00", "Be kind.") == tuple(
         shown[0][name] for name in ("credential", "provider", "monthly_budget_usd", "prompt")
     )
@@ -77,7 +104,7 @@ async def test_candidates_show_how_they_fare(gateway: Gateway) -> None:
 
     response = await look(gateway, "candidates")
 
-    shown: list[dict[str, Any]] = response.json()["candidates"]
+    shown: list[dict[str, Any]] = response.json()["data"]
     assert [("sim", "gpt-4o-mini"), ("sim", "gpt-4o"), ("off", "llama"), ("sim", "hidden")] == [
         (row["credential"], row["model"]) for row in shown
     ]
@@ -95,19 +122,26 @@ async def test_tokens_show_no_plaintext(gateway: Gateway) -> None:
 
     response = await look(gateway, "tokens")
 
-    [shown] = response.json()["tokens"]
+    [shown] = response.json()["data"]
     assert ("test", ["chat", "models", "admin"], True) == (shown["name"], shown["scopes"], shown["is_active"])
+    assert (int, "live") == (type(shown["id"]), shown["env"])
+    assert "last_used_at" in shown
     assert gateway.token.startswith(shown["prefix"])
     assert gateway.token.encode() not in response.body
     assert "digest" not in shown
 
 
-async def test_models_are_active_and_enabled_ones(gateway: Gateway) -> None:
+async def test_models_are_active_and_enabled_ones(nursery: trio.Nursery, tmp_path: Path) -> None:
+    before = int(time.time())
+    gateway = await start_gateway(nursery, tmp_path, CONFIGURATION)
     response = await look(gateway, "models")
 
     body = response.json()
     assert ("list", ["openai/gpt-4o-mini", "openai/gpt-4o"]) == (body["object"], [row["id"] for row in body["data"]])
-    assert {"id": "openai/gpt-4o", "object": "model", "created": 0, "owned_by": "openai"} == body["data"][1]
+    created = body["data"][1]["created"]
+    assert {"id": "openai/gpt-4o", "object": "model", "created": created, "owned_by": "openai"} == body["data"][1]
+    assert before <= created <= time.time()
+    assert {"object", "data"} == body.keys()
 
 
 @pytest.mark.parametrize(
@@ -139,9 +173,61 @@ async def test_missing_token_is_401(gateway: Gateway) -> None:
     assert (401, {"ok": False, "error": "Missing Bearer token."}) == (response.status, response.json())
 
 
-@pytest.mark.parametrize(("path", "status"), [("/healthz", 200), ("/readyz", 200), ("/", 404), ("/nothing/here", 404)])
-async def test_health_and_unknown_paths(gateway: Gateway, path: str, status: int) -> None:
-    response = await send_raw(gateway.port, get(path))
+@pytest.mark.parametrize("server", ["lane", "hypercorn"])
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/healthz", 200),
+        ("/readyz", 200),
+        ("/", 404),
+        ("/nothing/here", 404),
+        ("//healthz", 404),
+        ("/healthz/", 404),
+        ("/%68ealthz", 404),
+        (f"//api/{PROJECT}/info", 404),
+        (f"/api//{PROJECT}/info", 404),
+        (f"/%61pi/{PROJECT}/info", 404),
+        (f"/api%2F{PROJECT}/info", 404),
+        (f"/api/{PROJECT}%2Finfo", 404),
+        (f"/api/{PROJECT}/%69nfo", 404),
+        (f"/api/{PROJECT}/info%3F", 404),
+        (f"/api/{PROJECT}/info?a=%2F//", 200),
+    ],
+)
+async def test_paths_mean_what_they_say(
+    nursery: trio.Nursery, tmp_path: Path, server: str, path: str, status: int
+) -> None:
+    gateway = await start_gateway(nursery, tmp_path, CONFIGURATION, server)
+
+    response = await send_raw(gateway.port, get(path, bearer(gateway.token)))
 
     assert (status, status == 200) == (response.status, response.json()["ok"])
     assert "x-request-id" in response.headers
+
+
+@pytest.mark.parametrize("server", ["lane", "hypercorn"])
+@pytest.mark.parametrize(
+    "path",
+    [f"/api/{PROJECT}/%61sk", f"/api/{PROJECT}%2Fask", f"//api/{PROJECT}/ask", f"/api/{PROJECT}/chat%2Fcompletions"],
+)
+async def test_calls_to_encoded_paths_reach_no_provider(
+    nursery: trio.Nursery, tmp_path: Path, server: str, path: str
+) -> None:
+    gateway = await start_gateway(nursery, tmp_path, CONFIGURATION, server)
+
+    response = await send_raw(gateway.port, post(path, {"message": "a", "endpoint": "ask"}, bearer(gateway.token)))
+
+    assert (404, {"ok": False, "error": "Not found."}) == (response.status, response.json())
+    assert {} == gateway.simulator.counts
+
+
+@pytest.mark.parametrize("server", ["lane", "hypercorn"])
+@pytest.mark.parametrize(("path", "status"), [("/healthz", 200), ("//healthz", 404)])
+async def test_head_has_no_body(nursery: trio.Nursery, tmp_path: Path, server: str, path: str, status: int) -> None:
+    gateway = await start_gateway(nursery, tmp_path, CONFIGURATION, server)
+
+    async with await trio.open_tcp_stream("127.0.0.1", gateway.port) as stream:
+        await stream.send_all(get(path).replace(b"GET", b"HEAD", 1))
+        response = await read_response(stream, "HEAD")
+
+    assert (status, b"") == (response.status, response.body)

@@ -39,7 +39,9 @@ ROW = LogRow(
     completion_tokens=6,
     cost_nano_usd=1_500_000,
     stages='{"auth":0.25}',
-    attempts=(AttemptRow("openai", "gpt-4o-mini", "main", 0.5, 4.0, "won"),),
+    attempts=(AttemptRow("openai", "gpt-4o-mini", "main", 0.5, 4.0, "won", 1.5),),
+    client_request_id="trace-1",
+    client_address="2001:db8::7",
     request_body='{"messages":[{"role":"user","content":"Hello"}]}',
 )
 FAILED = evolve(
@@ -50,6 +52,7 @@ FAILED = evolve(
     endpoint_slug="translate",
     error_code="ProviderCallFailed",
     error="Provider call failed: no",
+    client_request_id="trace-2",
     request_body=None,
 )
 BROKEN_STREAM = evolve(FAILED, request_id=UUID(int=3), at=NOW + 2, status=200)
@@ -94,6 +97,8 @@ async def test_json_has_everything(data_dir: Path) -> None:
         "endpoint_uuid": str(UUID(int=9)),
         "endpoint": "summarize",
         "token_id": 4,
+        "client_request_id": "trace-1",
+        "client_address": "2001:db8::7",
         "provider": "openai",
         "model": "gpt-4o-mini",
         "error_code": None,
@@ -109,6 +114,7 @@ async def test_json_has_everything(data_dir: Path) -> None:
                 "credential": "main",
                 "started_ms": 0.5,
                 "ended_ms": 4.0,
+                "first_token_ms": 1.5,
                 "outcome": "won",
             }
         ],
@@ -125,6 +131,16 @@ async def test_table_is_for_people(data_dir: Path) -> None:
     assert lines[1].startswith("2023-11-14T22:13:20.000  200          12.5  summarize         gpt-4o-mini  ")
     assert lines[2].endswith(f"{UUID(int=2)}  Provider call failed: no")
     assert 5 == len(lines)
+
+
+async def test_long_table_shows_clients(data_dir: Path) -> None:
+    lines = (await logs("--data-dir", str(data_dir), "--long")).splitlines()
+
+    places = [lines[0].index(heading) for heading in ("REQUEST ID", "CLIENT", "CLIENT'S ID", "ERROR")]
+    assert places == sorted(places)
+    assert lines[1].endswith(f"{UUID(int=1)}  {'2001:db8::7':39}  trace-1")
+    assert lines[2].endswith(f"{'2001:db8::7':39}  {'trace-2':36}  Provider call failed: no")
+    assert f"{UUID(int=4)}  {'-':39}  {'-':36}  Invalid token." in lines[4]
 
 
 async def test_terminal_is_not_commanded(data_dir: Path) -> None:
@@ -150,6 +166,10 @@ async def test_terminal_is_not_commanded(data_dir: Path) -> None:
         (["--since", "2023-11-14T23:13:22+01:00", "-n", "1"], [4]),
         (["--since", "90s"], []),
         (["--request-id", str(UUID(int=2))], [2]),
+        (["--client-request-id", "trace-2"], [2, 3]),
+        (["--client-request-id", "trace-1", "--errors"], []),
+        (["--client", "2001:DB8:0::7"], [1, 2, 3]),
+        (["--client", "::1"], []),
         (["--project", str(SUPPORT)], [1, 2, 3]),
         (["--project", str(SUPPORT), "--errors", "--status", "502", "--endpoint", "translate"], [2]),
         (["--endpoint", "' OR 1=1 --"], []),
@@ -218,6 +238,7 @@ async def test_reading_changes_nothing(data_dir: Path) -> None:
         (["--status", "6xx"], "'6xx' is no status"),
         (["--since", "yesterday"], "neither like 15m"),
         (["--request-id", "12"], "no request id"),
+        (["--client", "localhost"], "'localhost' is no IP address"),
         (["-n", "-1"], "no number of rows"),
     ],
 )
@@ -243,7 +264,7 @@ async def test_older_log_is_explained(data_dir: Path) -> None:
     status, _, errors = await run_command("logs", "--data-dir", str(data_dir))
 
     assert 1 == status
-    assert "written by an older pg_trio (schema 1; this one wants 3)" in errors
+    assert "written by an older pg_trio (schema 1; this one wants 4)" in errors
 
 
 async def test_damaged_log_is_explained(data_dir: Path) -> None:

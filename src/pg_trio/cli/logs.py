@@ -11,9 +11,11 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from functools import partial
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, TypeAlias
 from uuid import UUID
 
 from pg_trio.cli.place import add_place, find_project, locate
@@ -29,6 +31,7 @@ FOLLOW_EVERY_S = 0.25
 _AGE = re.compile(r"([0-9]{1,6})(s|m|h|d)")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _STATUS = re.compile(r"([1-5])(?:[0-9]{2}|xx)")
+Columns: TypeAlias = Sequence[tuple[str, int]]
 # heading, width; a negative one is for numbers, which end where their column ends. The last column has what is left.
 _COLUMNS = (
     ("TIME", 23),
@@ -42,6 +45,8 @@ _COLUMNS = (
     ("REQUEST ID", 36),
     ("ERROR", 0),
 )
+# `--long`: what tells one client from another, before the error.
+_LONG_COLUMNS = (*_COLUMNS[:-1], ("CLIENT", 39), ("CLIENT'S ID", 36), _COLUMNS[-1])
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -52,6 +57,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument(
         "-n", "--lines", type=_parse_count, default=DEFAULT_ROWS, metavar="N", help="the last N rows (default: 20)"
     )
+    parser.add_argument("--long", action="store_true", help="more columns: the client's address and its own request id")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, bodies and attempts included")
     parser.add_argument("--project", metavar="PROJECT", help="only this one's: uuid, slug or name")
     parser.add_argument("--endpoint", metavar="SLUG", help="only this one's")
@@ -63,6 +69,8 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--since", type=_parse_since, metavar="TIME", help="only from then on: 90s, 15m, 6h, 7d ago, or an ISO time"
     )
     parser.add_argument("--request-id", type=_parse_uuid, metavar="UUID", help="the row of this X-Request-Id")
+    parser.add_argument("--client-request-id", metavar="ID", help="the rows of this X-Request-Id of a client's own")
+    parser.add_argument("--client", type=_parse_address, metavar="ADDRESS", help="only calls from this address")
     parser.set_defaults(run=run)
 
 
@@ -77,6 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
         statuses=arguments.status,
         since=arguments.since,
         request_id=arguments.request_id,
+        client_request_id=arguments.client_request_id,
+        client_address=arguments.client,
         errors_only=arguments.errors,
     )
     try:
@@ -89,9 +99,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _show(reader: LogReader, wanted: LogFilter, arguments: argparse.Namespace) -> None:
-    render = _render_json if arguments.json else _render_line
+    columns = _LONG_COLUMNS if arguments.long else _COLUMNS
+    render = _render_json if arguments.json else partial(_render_line, columns=columns)
     if not arguments.json:
-        print(_line([heading for heading, _ in _COLUMNS]))
+        print(_line([heading for heading, _ in columns], columns))
     _print(map(render, reader.last(wanted, arguments.lines)))
     while arguments.follow:
         time.sleep(FOLLOW_EVERY_S)
@@ -119,6 +130,8 @@ def _render_json(row: LogRow) -> str:
         "endpoint_uuid": row.endpoint_uuid and str(row.endpoint_uuid),
         "endpoint": row.endpoint_slug,
         "token_id": row.token_id,
+        "client_request_id": row.client_request_id,
+        "client_address": row.client_address,
         "provider": row.provider,
         "model": row.model,
         "error_code": row.error_code,
@@ -134,6 +147,7 @@ def _render_json(row: LogRow) -> str:
                 "credential": attempt.credential,
                 "started_ms": attempt.started_ms,
                 "ended_ms": attempt.ended_ms,
+                "first_token_ms": attempt.first_token_ms,
                 "outcome": attempt.outcome,
             }
             for attempt in row.attempts
@@ -144,7 +158,8 @@ def _render_json(row: LogRow) -> str:
     return json.dumps(shown, separators=(",", ":"))
 
 
-def _render_line(row: LogRow) -> str:
+def _render_line(row: LogRow, columns: Columns) -> str:
+    client = [row.client_address or "-", row.client_request_id or "-"] if columns is _LONG_COLUMNS else []
     return _line(
         [
             datetime.fromtimestamp(row.at, UTC).isoformat(timespec="milliseconds")[:23],
@@ -156,13 +171,15 @@ def _render_line(row: LogRow) -> str:
             "-" if row.cost_nano_usd is None else f"{row.cost_nano_usd / 1e9:.6f}",
             str(len(row.attempts)),
             str(row.request_id),
+            *client,
             row.error or "",
-        ]
+        ],
+        columns,
     )
 
 
-def _line(cells: list[str]) -> str:
-    fitted = [_fit(cell, width) for cell, (_, width) in zip(cells, _COLUMNS, strict=True)]
+def _line(cells: list[str], columns: Columns) -> str:
+    fitted = [_fit(cell, width) for cell, (_, width) in zip(cells, columns, strict=True)]
     return "  ".join(fitted).rstrip()
 
 
@@ -204,6 +221,14 @@ def _parse_since(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r} is neither like 15m (s, m, h, d) nor an ISO time") from exc
     # Without an offset it is UTC, as the table shows it.
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+
+
+def _parse_address(text: str) -> str:
+    try:
+        # As rows have it: IPv6 in its shortest form.
+        return str(ip_address(text))
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"{text!r} is no IP address") from exc
 
 
 def _parse_uuid(text: str) -> UUID:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from ipaddress import ip_network
 from typing import Annotated, Protocol, TypeAlias
 
 from attrs import frozen
@@ -97,6 +98,27 @@ class HostPort:
 
 _HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+")
 _PORT = re.compile(r"[0-9]{1,5}")
+
+
+@frozen(slots=True)
+class Network:
+    """An IP network in CIDR notation, or a single address."""
+
+    def check(self, value: object) -> None:
+        assert isinstance(value, str)
+        try:
+            network = ip_network(value, strict=False)
+        except ValueError:
+            raise ValueError(f"{show(value)} is not a network (10.0.0.0/8, fd00::/8) or an address") from None
+        try:
+            ip_network(value)
+        except ValueError:
+            raise ValueError(
+                f"{show(value)} is an address in a network: write {network}, or the address alone"
+            ) from None
+
+    def __str__(self) -> str:
+        return "CIDR or address"
 
 
 def show(value: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import attrs
 
@@ -46,8 +46,13 @@ def _exists(section: str, key: str, path: Path, mistakes: Mistakes) -> bool:
     return True
 
 
-def _read(text: str, setting: attrs.Attribute[Any]) -> int | str:
-    """The value as TOML would have held it: structuring says what is wrong with one that is neither."""
+def _read(text: str, setting: attrs.Attribute[Any]) -> int | str | list[str]:
+    """The value as TOML would have held it: structuring says what is wrong with one that is neither.
+
+    A list has commas between its items.
+    """
+    if get_origin(setting.type) is list:
+        return [item.strip() for item in text.split(",") if item.strip()]
     plain = get_args(setting.type)[0] if get_args(setting.type) else setting.type
     return int(text) if plain is int and _INTEGER.fullmatch(text) else text
 

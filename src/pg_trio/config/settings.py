@@ -12,7 +12,7 @@ from uuid import UUID
 
 from attrs import field, frozen
 
-from pg_trio.config.bounds import GIB, MIB, Between, BodyBytes, HeadBytes, HostPort, Milliseconds
+from pg_trio.config.bounds import GIB, MIB, Between, BodyBytes, HeadBytes, HostPort, Milliseconds, Network
 from pg_trio.config.time_zone import TimeZone
 from pg_trio.domain.project import Credential, Project
 
@@ -103,6 +103,9 @@ class ServerSettings:
     max_connections: Annotated[int, Between(1, 1_000_000)] = 10_000
     # Running requests get this long after SIGTERM: Kubernetes' default grace is 30 s.
     drain_ms: Milliseconds = 25_000
+    # Proxies whose `X-Forwarded-For` is believed; of all others it may be the client's own. An item is None where it
+    # was wrong, as in tables.py: such a configuration is never used.
+    trusted_proxies: list[Annotated[str, Network()] | None] = field(factory=list)
 
 
 @frozen(slots=True)

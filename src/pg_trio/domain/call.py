@@ -24,7 +24,8 @@ class RequestHead:
 
     `project` and `slug` are path segments as they arrived, nothing decoded; `slug` is None on the dispatcher route.
     `authorization`, `timeout_ms` and `read_timeout` hold every value of their header, unread; `content_type` is all of
-    them, joined.
+    them, joined; so is `content_coding` (Content-Encoding). `client_request_id` is the client's own `X-Request-Id`, and
+    `client_address` where it calls from, as far as that is known: both for the log alone.
     `head_at` is Trio's clock when the head was read: every deadline counts from it. `at` is the same moment in Unix
     seconds.
     """
@@ -38,6 +39,9 @@ class RequestHead:
     head_at: float
     at: float
     read_timeout: Sequence[str] = ()
+    content_coding: str | None = None
+    client_request_id: str | None = None
+    client_address: str | None = None
 
 
 class StreamClient(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 from uuid import UUID
@@ -21,15 +22,20 @@ FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filte
 
 ROLES: frozenset[str] = frozenset({"system", "user", "assistant", "tool"})
 
-# Words of OpenAI's tools and of JSON Schema: what every tool is made of says nothing, and masking it would break it.
+# Words of OpenAI's tools, of `response_format` and of JSON Schema: what all of them are made of says nothing, and
+# masking it would break it.
 # fmt: off
 TOOL_WORDS: frozenset[str] = frozenset({
     "type", "function", "name", "description", "parameters", "strict", "auto", "none", "object", "properties",
     "required", "additionalProperties", "items", "array", "string", "number", "integer", "boolean", "null", "enum",
     "const", "default", "anyOf", "oneOf", "allOf", "not", "$ref", "$defs", "$schema", "definitions", "title", "format",
     "pattern", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "uniqueItems",
+    "json_schema", "json_object", "schema", "text",
 })
 # fmt: on
+
+
+_MACHINE_MADE = re.compile(r"[A-Za-z0-9_.:/+=|~-]+")
 
 
 @value(slots=True)
@@ -58,7 +64,7 @@ class Message:
 
     def texts(self) -> list[str]:
         """Every piece of free text in it that a provider is sent: the name, what the content's parts say (refusals and
-        file names included), and the tool calls' names and arguments."""
+        file names included), the tool calls' names and arguments, and ids that may be prose."""
         content = self.content
         texts = [] if self.name is None else [self.name]
         if isinstance(content, str):
@@ -67,10 +73,12 @@ class Message:
             texts += [text for part in content if (text := part.free_text) is not None]
         for call in self.tool_calls:
             texts += (call.name, call.arguments)
+        if self.tool_calls or self.tool_call_id is not None:
+            texts += [call_id for call_id in self.ids() if not is_machine_made(call_id)]
         return texts
 
     def ids(self) -> list[str]:
-        """The ids that tie tool calls to their results. No text: machines write them."""
+        """The ids that tie tool calls to their results, whoever wrote them."""
         ids = [call.id for call in self.tool_calls]
         return ids if self.tool_call_id is None else [*ids, self.tool_call_id]
 
@@ -92,24 +100,26 @@ class ChatRequest:
 
     @plain_text.default
     def _find_plain_text(self) -> str | None:
-        if len(self.messages) != 1 or self.tools or self.tool_choice is not None:
+        if len(self.messages) != 1 or self.has_tools_or_format:
             return None
         message = self.messages[0]
         is_plain = message.name is None and not message.tool_calls and message.tool_call_id is None
         return message.content if is_plain and isinstance(message.content, str) else None
 
+    @property
+    def has_tools_or_format(self) -> bool:
+        """Whether it has `tools`, `tool_choice` or `response_format`, which say something beside the messages."""
+        return bool(self.tools) or self.tool_choice is not None or self.options.response_format is not None
+
     def texts(self) -> list[str]:
         """Every piece of free text in it that a provider is sent: the messages', then the tools'."""
         texts = [text for message in self.messages for text in message.texts()]
-        return texts + self.tool_texts() if self.tools or self.tool_choice is not None else texts
+        return texts + self.tool_texts() if self.has_tools_or_format else texts
 
     def tool_texts(self) -> list[str]:
-        """What `tools` and `tool_choice` say: strings, keys and numbers, without the words of their own format."""
-        return [text for text in self._all_tool_texts() if text not in TOOL_WORDS]
-
-    def _all_tool_texts(self) -> list[str]:
-        texts = [text for tool in self.tools for text in tool.texts()]
-        return texts if self.tool_choice is None else texts + self.tool_choice.texts()
+        """What `tools`, `tool_choice` and `response_format` say: strings, keys and numbers, without the words of their
+        own format."""
+        return [text for text in tool_and_format_texts(self) if text not in TOOL_WORDS]
 
     def text(self) -> str:
         """All of `texts` joined with newlines: what guardrails look at."""
@@ -122,9 +132,10 @@ class ChatRequest:
         if plain is not None:
             return len(plain)
         characters = count_characters(self.messages)
-        characters += sum(len(call_id) for message in self.messages for call_id in message.ids())
-        if self.tools or self.tool_choice is not None:
-            characters += sum(map(len, self._all_tool_texts()))
+        ids = [call_id for message in self.messages for call_id in message.ids() if is_machine_made(call_id)]
+        characters += sum(map(len, ids))
+        if self.has_tools_or_format:
+            characters += sum(map(len, tool_and_format_texts(self)))
         return characters
 
 
@@ -197,3 +208,20 @@ def estimate_tokens(characters: int) -> int:
 def count_characters(messages: Sequence[Message]) -> int:
     """Characters in all text of the messages; what joins them is not counted."""
     return sum(len(text) for message in messages for text in message.texts())
+
+
+def is_machine_made(call_id: str) -> bool:
+    """Whether an id is made of letters, digits and the signs of base64, paths and joints, as all providers make them.
+
+    Gemini's hold a thought's signature, a thousand characters and more. Prose has spaces, commas or other letters.
+    """
+    return _MACHINE_MADE.fullmatch(call_id) is not None
+
+
+def tool_and_format_texts(asked: ChatRequest | Prompt) -> list[str]:
+    """Every string, key and number in the tools, the choice of one, and the answer's format: whole, for its size."""
+    texts = [text for tool in asked.tools for text in tool.texts()]
+    if asked.tool_choice is not None:
+        texts += asked.tool_choice.texts()
+    wanted = asked.options.response_format
+    return texts if wanted is None else texts + json_texts(wanted.raw)

@@ -49,6 +49,13 @@ class BodyBudget:
             body["tools"] = self._describe_json(tools) if self.shows_texts else len(tools)
         if request.tool_choice is not None and self.shows_texts:
             body["tool_choice"] = self._describe_json(choice_to_json(request.tool_choice))
+        options = request.options
+        if options.parallel_tool_calls is not None:
+            body["parallel_tool_calls"] = options.parallel_tool_calls
+        if options.response_format is not None and self.shows_texts:
+            body["response_format"] = self._describe_json(options.response_format.raw)
+        if options.reasoning_effort is not None:
+            body["reasoning_effort"] = self._show(options.reasoning_effort)
         if request.stream:
             body["stream"] = True
         if request.session_id is not None:

@@ -88,7 +88,8 @@ class LogRow:
     """One request. `at` is Unix seconds of the head's arrival; money is billionths of a US dollar, as an integer.
 
     Fields are None (or empty) for what the request did not get to: an unknown token has no project, a refused
-    request no provider. `endpoint_slug` is what was asked for, also where no such endpoint exists. `stages` is JSON
+    request no provider. `endpoint_slug` is what was asked for, also where no such endpoint exists.
+    `client_request_id` is the client's own `X-Request-Id`, `client_address` where it called from. `stages` is JSON
     text, `{"stage": milliseconds}`; bodies are JSON text too, where the endpoint keeps them (domain/log_body.py).
     """
 
@@ -109,5 +110,7 @@ class LogRow:
     cost_nano_usd: int | None = None
     stages: str = "{}"
     attempts: tuple[AttemptRow, ...] = ()
+    client_request_id: str | None = None
+    client_address: str | None = None
     request_body: str | None = field(default=None, repr=False)
     response_body: str | None = field(default=None, repr=False)

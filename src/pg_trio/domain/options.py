@@ -8,14 +8,15 @@ from typing import Literal, TypeAlias
 from pg_trio.domain.json_value import JsonObject
 from pg_trio.domain.value import value
 
-FormatKind: TypeAlias = Literal["text", "json_object", "json_schema"]
+FormatKind: TypeAlias = Literal["text", "json_object", "json_schema", "other"]
 
 
 @value(slots=True)
 class ResponseFormat:
     """The shape of the answer: free text, any JSON object, or JSON that a schema describes.
 
-    `raw` is the client's own object, which goes unchanged to wires that are OpenAI's own.
+    `raw` is the client's own object, which goes unchanged to wires that are OpenAI's own. `other` shapes (vLLM's
+    `grammar`, `structural_tag`) go to those alone.
     """
 
     kind: FormatKind
@@ -23,6 +24,16 @@ class ResponseFormat:
     name: str | None = None
     schema: JsonObject | None = None
     strict: bool | None = None
+
+    @classmethod
+    def of(cls, raw: JsonObject) -> ResponseFormat:
+        """From OpenAI's object, whose `type` is a string."""
+        kind, given = raw["type"], raw.get("json_schema")
+        if kind in ("text", "json_object"):
+            return cls(kind, raw)
+        if kind != "json_schema" or not isinstance(given, dict) or not isinstance(given.get("schema"), dict):
+            return cls("other", raw)
+        return cls("json_schema", raw, given.get("name"), given["schema"], given.get("strict"))
 
 
 @value(slots=True)

@@ -21,10 +21,24 @@ TokenEnv: TypeAlias = Literal["live", "test"]
 
 # Words that the routes use: no endpoint may be named so (contract, "Routes").
 RESERVED_SLUGS: frozenset[str] = frozenset(
-    {"chat", "v1", "mcp", "proxy", "info", "endpoints", "tokens", "models", "admin", "control", "ws"}
+    {
+        "chat",
+        "v1",
+        "mcp",
+        "proxy",
+        "info",
+        "endpoints",
+        "tokens",
+        "models",
+        "admin",
+        "control",
+        "ws",
+        "streams",
+        "client-tokens",
+    }
 )
 SLUG_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$"
-SCOPES: tuple[str, ...] = ("chat", "models", "admin", "proxy", "mcp")
+SCOPES: tuple[str, ...] = ("chat", "models", "admin", "proxy", "mcp", "mint")
 
 
 @frozen(slots=True)

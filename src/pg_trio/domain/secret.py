@@ -19,7 +19,7 @@ _SCANNED_CHARS = SAID_CHARS * 4
 # Repetitions are possessive (`++`): they never give back what they took, so none can go quadratic.
 _SECRET_SHAPES = re.compile(
     r"(?i:bearer\s++)[\w.~+/=*-]{8,}+"
-    r"|pg_(?:live|test)_[\w*-]{4,}+"
+    r"|pg_(?:live|test|tmp)_[\w*-]{4,}+"
     r"|(?:gsk|tgp_v1)_[\w*-]{8,}+"
     r"|\b(?:sk|pk|rk|key|xai|hf)[-_][\w*-]{8,}+"
     r"|AIza[\w-]{16,}+"

@@ -57,7 +57,10 @@ def why_unfit(prompt: Prompt, model: str) -> str | None:
         return "tools"
     if isinstance(prompt.tool_choice, ForeignToolChoice):
         return "tool_choice"
-    wanted, more = prompt.options.response_format, prompt.options.more or {}
+    wanted = prompt.options.response_format
+    if wanted is not None and wanted.kind == "other":
+        return "response_format"
+    more = prompt.options.more or {}
     if wanted is not None and wanted.kind == "json_schema" and not find_model(model).takes_schema:
         return "response_format"
     for name in ("logprobs", "modalities"):

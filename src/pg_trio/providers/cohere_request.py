@@ -38,6 +38,9 @@ def why_unfit(prompt: Prompt) -> str | None:
         return "tools"
     if isinstance(prompt.tool_choice, ForeignToolChoice):
         return "tool_choice"
+    wanted = prompt.options.response_format
+    if wanted is not None and wanted.kind == "other":
+        return "response_format"
     if (prompt.options.more or {}).get("modalities"):
         return "modalities"
     contents = [message.content for message in prompt.messages if isinstance(message.content, tuple)]

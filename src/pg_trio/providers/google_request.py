@@ -48,6 +48,9 @@ def why_unfit(prompt: Prompt) -> str | None:
         return "tools"
     if isinstance(prompt.tool_choice, ForeignToolChoice):
         return "tool_choice"
+    wanted = prompt.options.response_format
+    if wanted is not None and wanted.kind == "other":
+        return "response_format"
     for name in ("logprobs", "modalities"):
         if (prompt.options.more or {}).get(name):
             return name

@@ -28,7 +28,7 @@ from pg_trio.errors import (
 )
 
 # 256 characters are five times a token of ours; longer ones are not worth a hash.
-_TOKEN_SHAPE = re.compile(r"pg_(?:live|test)_[A-Za-z0-9_-]{1,248}")
+_TOKEN_SHAPE = re.compile(r"pg_(?:live|test|tmp)_[A-Za-z0-9_-]{1,248}")
 
 
 class TokenDirectory(Protocol):

@@ -145,6 +145,8 @@ class LogEntry:
             self.cost_nano_usd,
             self.times.as_json(),
             tuple(self.attempts.rows),
+            head.client_request_id,
+            head.client_address,
         )
 
 

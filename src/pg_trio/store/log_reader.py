@@ -36,6 +36,8 @@ class LogFilter:
     statuses: tuple[int, int] | None = None
     since: float | None = None
     request_id: UUID | None = None
+    client_request_id: str | None = None
+    client_address: str | None = None
     errors_only: bool = False
 
     def conditions(self) -> tuple[list[str], list[object]]:
@@ -51,6 +53,10 @@ class LogFilter:
             wanted.append(("at >= ?", (self.since,)))
         if self.request_id is not None:
             wanted.append(("request_id = ?", (self.request_id.bytes,)))
+        if self.client_request_id is not None:
+            wanted.append(("client_request_id = ?", (self.client_request_id,)))
+        if self.client_address is not None:
+            wanted.append(("client_address = ?", (self.client_address,)))
         if self.errors_only:
             # A stream that broke had its 200 sent; the row has the error's own status, and its code either way.
             wanted.append(("error_code IS NOT NULL", ()))

@@ -8,9 +8,10 @@ route, rather than one that a proxy in front of us might have understood differe
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, MutableMapping
+from collections.abc import Awaitable, Iterable, MutableMapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
+from uuid import uuid4
 
 import trio
 
@@ -20,10 +21,12 @@ from pg_trio.errors import (
     ClientLeft,
     GatewayError,
     InternalError,
+    RouteNotFound,
 )
 from pg_trio.web.answers import HttpAnswer, render_answer, render_error
-from pg_trio.web.asgi_call import AsgiCall, Asked, WatchedCall
+from pg_trio.web.asgi_call import AsgiCall, Asked, Origin, WatchedCall
 from pg_trio.web.asgi_types import AsgiApp, Kept, Receive, Scope, Send
+from pg_trio.web.client_address import Networks, read_networks
 
 logger = logging.getLogger("pg_trio")
 
@@ -56,10 +59,14 @@ class Client:
 
 
 class GatewayRoutes:
-    """An ASGI application: our own routes, and `inner` for the rest. `gateway` is set while the application runs."""
+    """An ASGI application: our own routes, and `inner` for the rest. `gateway` is set while the application runs.
 
-    def __init__(self, inner: AsgiApp) -> None:
+    `trusted_proxies` are networks whose word on a client's address is taken.
+    """
+
+    def __init__(self, inner: AsgiApp, trusted_proxies: Iterable[str | None] = ()) -> None:
         self._inner = inner
+        self._trusted = read_networks(trusted_proxies)
         self.gateway: Gateway | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,8 +74,8 @@ class GatewayRoutes:
         extension: MutableMapping[str, Any] = scope.get("extensions", {}).get("pg_trio", {})
         kept: Kept | None = extension.get("kept")
         asked = None if kept is None else recall_asked(kept.value, extension["alike"])
-        if asked is None and (asked := read_asked(scope)) is None:
-            await self._inner(scope, receive, send)
+        if asked is None and (asked := read_asked(scope, self._trusted)) is None:
+            await (self._inner if is_plain_path(scope) else refuse_path)(scope, receive, send)
             return
         head = asked.make_head(extension.get("head_at") or trio.current_time())
         # The server answers under the same id where it must answer in our place.
@@ -143,11 +150,12 @@ def recall_asked(client: Client | None, alike: object) -> Asked | None:
     return client.asked if client is not None and alike is not None and client.alike is alike else None
 
 
-def read_asked(scope: Scope) -> Asked | None:
+def read_asked(scope: Scope, trusted: Networks = ()) -> Asked | None:
     """What a request asks for; None if it is not for one of our own routes."""
     if scope["type"] != "http" or (route := match_route(scope)) is None:
         return None
-    return Asked.read(scope["headers"], *route)
+    peer = scope.get("client")
+    return Asked.read(scope["headers"], *route, Origin(None if peer is None else peer[0], trusted))
 
 
 def match_route(scope: Scope) -> tuple[str, str | None] | None:
@@ -155,9 +163,32 @@ def match_route(scope: Scope) -> tuple[str, str | None] | None:
 
     Segments are as sent. What no slug can be (an encoded byte, an empty segment, a reserved word) is not ours.
     """
-    if scope["method"] != "POST":
-        return None
-    return split_path((scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")).partition(b"?")[0])
+    return split_path(read_path(scope)) if scope["method"] == "POST" else None
+
+
+def read_path(scope: Scope) -> bytes:
+    """The path as it was sent, where the server says so; else as it was decoded. Without a query."""
+    raw: bytes = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")
+    return raw.partition(b"?")[0]
+
+
+def is_plain_path(scope: Scope) -> bool:
+    """Whether what is sent is what is meant: no byte is encoded and no segment empty, as in all of our routes.
+
+    Frameworks decode a path before they look for its route, so that `/%61pi/…` and `/api/…` would be one.
+    """
+    if scope["type"] != "http":
+        return True
+    path = read_path(scope)
+    return b"%" not in path and b"//" not in path
+
+
+async def refuse_path(scope: Scope, receive: Receive, send: Send) -> None:
+    """An ASGI application that has no route."""
+    answer = render_error(RouteNotFound(), uuid4())
+    headers = [*answer.headers(), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
 
 
 def is_own_route(method: str, path: bytes) -> bool:
@@ -167,7 +198,7 @@ def is_own_route(method: str, path: bytes) -> bool:
 
 def split_path(path: bytes) -> tuple[str, str | None] | None:
     """(project, slug) of the path of one of our own routes; see match_route."""
-    if not path.startswith(b"/api/") or not path.isascii():
+    if not path.startswith(b"/api/") or b"%" in path or not path.isascii():
         return None
     project, _, rest = path[5:].decode("ascii").partition("/")
     if not project or not rest:

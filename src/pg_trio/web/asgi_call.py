@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any, Self, TypeAlias
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from pg_trio.domain.events import Event
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.domain.request_id import new_request_id
+from pg_trio.domain.secret import mask_credentials
 from pg_trio.domain.stage_times import StageTimes
 from pg_trio.domain.value import value
 from pg_trio.errors import (
@@ -28,6 +30,7 @@ from pg_trio.errors import (
 )
 from pg_trio.web.answers import Tries, header_text, split_fields
 from pg_trio.web.asgi_types import Receive, Send
+from pg_trio.web.client_address import Networks, find_client, plain_address
 from pg_trio.web.limit_headers import render_limits
 from pg_trio.web.sse import KEEP_ALIVE, STREAM_HEADERS, StreamRenderer, join_object
 
@@ -228,23 +231,30 @@ class Asked:
     slug: str | None
     authorization: Sequence[str]
     content_type: str | None
+    content_coding: str | None
     timeout_ms: Sequence[str]
     read_timeout: Sequence[str]
+    client_request_id: str | None
+    client_address: str | None
 
     @classmethod
-    def read(cls, headers: Headers, project: str, slug: str | None) -> Self:
-        """From a request's headers and the route that its path is."""
+    def read(cls, headers: Headers, project: str, slug: str | None, origin: Origin) -> Self:
+        """From a request's headers, the route that its path is, and the connection that it came on."""
         fields = dict(headers)
         if len(fields) != len(headers):
             fields = _join_repeated(headers)
-        content_type = fields.get(b"content-type")
+        content_type, content_coding = fields.get(b"content-type"), fields.get(b"content-encoding")
+        client_request_id = fields.get(b"x-request-id")
         return cls(
             project=project,
             slug=slug,
             authorization=_values(fields.get(b"authorization")),
             content_type=None if content_type is None else content_type.decode("latin-1"),
+            content_coding=None if content_coding is None else content_coding.decode("latin-1"),
             timeout_ms=_values(fields.get(b"x-pg-timeout-ms")),
             read_timeout=_values(fields.get(b"x-stainless-read-timeout")),
+            client_request_id=None if client_request_id is None else _read_client_id(client_request_id),
+            client_address=origin.find_client(fields),
         )
 
     def make_head(self, head_at: float) -> RequestHead:
@@ -260,11 +270,42 @@ class Asked:
             # As good as when its head was read: nothing waits in between.
             at=time.time(),
             read_timeout=self.read_timeout,
+            content_coding=self.content_coding,
+            client_request_id=self.client_request_id,
+            client_address=self.client_address,
         )
+
+
+@value(slots=True)
+class Origin:
+    """The connection that a request came on: its peer's address, None without one, and the proxies to be believed."""
+
+    peer: str | None = None
+    trusted: Networks = ()
+
+    def find_client(self, fields: Mapping[bytes, bytes]) -> str | None:
+        """The address of the client, by these headers where the peer is a listed proxy."""
+        if self.peer is None or not self.peer:
+            return None
+        peer = plain_address(self.peer)
+        if not self.trusted:
+            return peer
+        x_forwarded_for, forwarded = fields.get(b"x-forwarded-for"), fields.get(b"forwarded")
+        return find_client(peer, self.trusted, _values(x_forwarded_for), _values(forwarded))
+
+
+# 128 visible ASCII characters: what is kept of a client's own id; four UUIDs, or a trace and a span.
+_CLIENT_ID = re.compile(rb"[!-~]{1,128}")
+
+
+def _read_client_id(text: bytes) -> str | None:
+    """A client's `X-Request-Id` as the log keeps it; None for what is none, or came twice with two values."""
+    return mask_credentials(text.decode("ascii")) if _CLIENT_ID.fullmatch(text) else None
 
 
 # No field value holds one (RFC 9110 section 5.5), and no server passes one on.
 _REPEATED = b"\0"
+_LISTS = frozenset({b"content-type", b"content-encoding"})
 
 
 def _join_repeated(headers: Headers) -> dict[bytes, bytes]:
@@ -273,8 +314,8 @@ def _join_repeated(headers: Headers) -> dict[bytes, bytes]:
     for name, text in headers:
         if name not in fields:
             fields[name] = text
-        elif name == b"content-type":
-            # As RFC 9110 says, and then it is no media type that anybody takes.
+        elif name in _LISTS:
+            # As RFC 9110 says; two content types are then no media type that anybody takes.
             fields[name] += b", " + text
         else:
             fields[name] += _REPEATED + text

@@ -1,7 +1,9 @@
 """What Quart serves: introspection of a project, health, and a JSON answer for whatever is no route.
 
 `GET /api/{uuid}/info`, `/endpoints`, `/candidates` and `/tokens` need the scope `admin`, `/models` the scope `models`.
-No answer holds a key, a token or a digest. `/healthz` says that the process serves, `/readyz` that it takes requests.
+They answer `{"ok": true, "data": …}`, but for `/models`, which has OpenAI's list shape. No answer holds a key, a token
+or a digest, and none may be stored on its way (`no-store`). `/healthz` says that the process serves, `/readyz` that it
+takes requests.
 """
 
 from __future__ import annotations
@@ -57,6 +59,8 @@ def make_web_app(find_inspected: Any) -> QuartTrio:
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    # OpenAI's `created` of a model is when it was released, which we do not know: since when this worker offers it.
+    made_at = int(time.time())
 
     async def caller_with(scope: str, project: str) -> tuple[Inspected, Caller]:
         inspected: Inspected = find_inspected()
@@ -65,28 +69,29 @@ def make_web_app(find_inspected: Any) -> QuartTrio:
 
     @app.get("/api/<project>/info")
     async def info(project: str) -> dict[str, Any]:
-        _, caller = await caller_with("admin", project)
-        return {"ok": True, "project": describe_project(caller.project)}
+        inspected, caller = await caller_with("admin", project)
+        tokens = await inspected.list_tokens(caller.project.uuid)
+        return _data(describe_project(caller.project, len(tokens)))
 
     @app.get("/api/<project>/endpoints")
     async def endpoints(project: str) -> dict[str, Any]:
         _, caller = await caller_with("admin", project)
-        return {"ok": True, "endpoints": [describe_endpoint(e) for e in caller.project.endpoints.values()]}
+        return _data([describe_endpoint(endpoint) for endpoint in caller.project.endpoints.values()])
 
     @app.get("/api/<project>/candidates")
     async def candidates(project: str) -> dict[str, Any]:
         inspected, caller = await caller_with("admin", project)
-        return {"ok": True, "candidates": list_candidates(caller.project, inspected)}
+        return _data(list_candidates(caller.project, inspected))
 
     @app.get("/api/<project>/tokens")
     async def tokens(project: str) -> dict[str, Any]:
         inspected, caller = await caller_with("admin", project)
-        return {"ok": True, "tokens": [describe_token(t) for t in await inspected.list_tokens(caller.project.uuid)]}
+        return _data([describe_token(token) for token in await inspected.list_tokens(caller.project.uuid)])
 
     @app.get("/api/<project>/models")
     async def models(project: str) -> dict[str, Any]:
         inspected, caller = await caller_with("models", project)
-        return list_models(caller.project, inspected.disabled_providers)
+        return list_models(caller.project, inspected.disabled_providers, made_at)
 
     @app.post("/api/<project>/<slug>", defaults={"dispatcher": ""})
     @app.route("/api/<project>/chat/completions", methods=["GET"], defaults={"slug": "", "dispatcher": "yes"})
@@ -107,8 +112,10 @@ def make_web_app(find_inspected: Any) -> QuartTrio:
         return _respond(as_gateway_error(error))
 
     @app.after_request
-    async def name_request(response: Response) -> Response:
+    async def finish_head(response: Response) -> Response:
         response.headers.setdefault("X-Request-Id", str(uuid4()))
+        # What is true of a project, or of our health, is true now.
+        response.headers["Cache-Control"] = "no-store"
         return response
 
     return app
@@ -131,8 +138,8 @@ def as_gateway_error(error: Exception) -> GatewayError:
     return InternalError()
 
 
-def describe_project(project: Project) -> dict[str, Any]:
-    """A project for its own admin."""
+def describe_project(project: Project, tokens_count: int) -> dict[str, Any]:
+    """A project for its own admin. Tokens that were revoked count, as they are listed."""
     return {
         "uuid": str(project.uuid),
         "name": project.name,
@@ -140,8 +147,9 @@ def describe_project(project: Project) -> dict[str, Any]:
         "project_type": project.project_type,
         "env": project.env,
         "is_active": project.is_active,
+        "endpoints_count": len(project.endpoints),
+        "tokens_count": tokens_count,
         "metadata": project.metadata,
-        "endpoint_count": len(project.endpoints),
     }
 
 
@@ -154,6 +162,8 @@ def describe_endpoint(endpoint: Endpoint) -> dict[str, Any]:
         "name": endpoint.name,
         "description": endpoint.description,
         "is_active": endpoint.is_active,
+        # The published API can offer an endpoint as a tool over MCP; this gateway serves no MCP.
+        "expose_as_mcp_tool": False,
         "credential": own.credential.name,
         "provider": own.provider,
         "model": own.model,
@@ -197,6 +207,7 @@ def list_candidates(project: Project, inspected: Inspected) -> list[dict[str, An
 def describe_token(token: Token) -> dict[str, Any]:
     """A token without what it is made of."""
     return {
+        "id": token.id,
         "name": token.name,
         "prefix": token.prefix,
         "env": token.env,
@@ -208,8 +219,11 @@ def describe_token(token: Token) -> dict[str, Any]:
     }
 
 
-def list_models(project: Project, disabled_providers: frozenset[str]) -> dict[str, Any]:
-    """The provider/model pairs that the project's active endpoints may ask, in OpenAI's list shape."""
+def list_models(project: Project, disabled_providers: frozenset[str], created: int) -> dict[str, Any]:
+    """The provider/model pairs that the project's active endpoints may ask, in OpenAI's list shape.
+
+    `created` is Unix seconds, and the same for each.
+    """
     pairs = {
         (candidate.provider, candidate.model): None
         for endpoint in project.endpoints.values()
@@ -218,10 +232,14 @@ def list_models(project: Project, disabled_providers: frozenset[str]) -> dict[st
         if candidate.provider not in disabled_providers
     }
     data = [
-        {"id": f"{provider}/{model}", "object": "model", "created": 0, "owned_by": provider}
+        {"id": f"{provider}/{model}", "object": "model", "created": created, "owned_by": provider}
         for provider, model in pairs
     ]
     return {"object": "list", "data": data}
+
+
+def _data(data: object) -> dict[str, Any]:
+    return {"ok": True, "data": data}
 
 
 def _respond(error: GatewayError) -> Response:

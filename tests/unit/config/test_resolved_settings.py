@@ -217,3 +217,34 @@ def test_environment_is_checked_like_the_file() -> None:
         'PG_TRIO_SERVER__WORKER: unknown setting; did you mean "workers"?',
         "PG_TRIO_SERVER__WORKERS: 0 is below 1",
     ] == mistakes_in("", environ)
+
+
+@pytest.mark.parametrize("network", ["10.0.0.0/8", "192.0.2.1", "::1", "fd00::/8", "0.0.0.0/0"])
+def test_proxies_are_networks_and_addresses(network: str) -> None:
+    assert [network] == read(f'[server]\ntrusted_proxies = ["{network}"]\n').server.trusted_proxies
+
+
+def test_list_from_the_environment_has_commas() -> None:
+    settings = read("", {"PG_TRIO_SERVER__TRUSTED_PROXIES": "10.0.0.0/8, ::1,"})
+
+    assert ["10.0.0.0/8", "::1"] == settings.server.trusted_proxies
+
+
+@pytest.mark.parametrize(
+    ("value", "mistake"),
+    [
+        ('["10.0.0.1/8"]', '"10.0.0.1/8" is an address in a network: write 10.0.0.0/8, or the address alone'),
+        ('["10.0.0.0/33"]', '"10.0.0.0/33" is not a network (10.0.0.0/8, fd00::/8) or an address'),
+        ('["nginx"]', '"nginx" is not a network (10.0.0.0/8, fd00::/8) or an address'),
+        ("[5]", "expected a string, found an integer"),
+    ],
+)
+def test_wrong_proxy_is_a_mistake(value: str, mistake: str) -> None:
+    assert [f"server.trusted_proxies[0]: {mistake}"] == mistakes_in(f"[server]\ntrusted_proxies = {value}\n")
+
+
+@pytest.mark.parametrize("slug", ["streams", "client-tokens", "mcp", "v1", "proxy", "control", "ws", "admin"])
+def test_routes_words_are_no_slugs(slug: str) -> None:
+    (mistake,) = mistakes_in(SOUND.replace('slug = "a"', f'slug = "{slug}"'))
+
+    assert slug in mistake

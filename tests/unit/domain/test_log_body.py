@@ -53,6 +53,19 @@ def test_full_shows_messages() -> None:
     assert expected == full().describe_request(request)
 
 
+def test_full_shows_the_answer_s_format() -> None:
+    answer = {"type": "json_schema", "json_schema": {"name": "x"}}
+    request = ask(Message("user", "Hi"), parallel_tool_calls=False, response_format=answer, reasoning_effort="low")
+
+    shown = full().describe_request(request)
+
+    assert (False, answer, "low") == (
+        shown["parallel_tool_calls"],
+        shown["response_format"],
+        shown["reasoning_effort"],
+    )
+
+
 def test_full_shows_answer() -> None:
     expected = {
         "content": "It is sunny",

@@ -10,7 +10,7 @@ from attrs import evolve
 
 from pg_trio import __version__
 from pg_trio.domain.chat import Message, Prompt, ToolCall
-from pg_trio.domain.options import Options
+from pg_trio.domain.options import Options, ResponseFormat
 from pg_trio.domain.project import Candidate, Credential
 from pg_trio.domain.provider import PROVIDERS
 from pg_trio.domain.secret import Secret
@@ -25,7 +25,9 @@ CALL = ToolCall("call_abc123", "look_up", '{"city": "Ulm"}')
 
 def candidate_of(provider: str, key: str | None = "the-key") -> Candidate:
     secret = None if key is None else Secret(key)
-    return Candidate(Credential("main", provider, PROVIDERS[provider].base_url, secret), "some-model")
+    return Candidate(
+        Credential("main", provider, PROVIDERS[provider].base_url or "https://example.org/v1", secret), "some-model"
+    )
 
 
 def build(prompt: Prompt, provider: str = "openai") -> WireRequest:
@@ -128,6 +130,21 @@ def test_tools_pass_through() -> None:
 
     assert [shape] == body["tools"]
     assert {"type": "function", "function": {"name": "look_up"}} == body["tool_choice"]
+
+
+def test_shape_of_the_answer_passes_through() -> None:
+    answer = {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": {"type": "object"}}}
+    wanted = ResponseFormat.of(answer)
+
+    body = body_of(
+        evolve(HI, options=Options(parallel_tool_calls=False, response_format=wanted, reasoning_effort="low"))
+    )
+
+    assert (False, answer, "low") == (body["parallel_tool_calls"], body["response_format"], body["reasoning_effort"])
+
+
+def test_what_is_not_asked_for_is_not_sent() -> None:
+    assert not {"parallel_tool_calls", "response_format", "reasoning_effort"} & body_of(HI).keys()
 
 
 def test_conversation_with_tools() -> None:

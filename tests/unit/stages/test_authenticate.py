@@ -136,6 +136,11 @@ def test_wrong_shape_is_malformed(token: str) -> None:
         read_bearer([f"Bearer {token}"])
 
 
+@pytest.mark.parametrize("token", ["pg_live_a", "pg_test_a-_9", "pg_tmp_a"])
+def test_every_kind_of_token_is_well_formed(token: str) -> None:
+    assert token == read_bearer([f"Bearer {token}"])
+
+
 def test_two_authorization_headers_are_refused() -> None:
     with pytest.raises(MalformedToken):
         read_bearer([f"Bearer {PLAINTEXT}", f"Bearer {PLAINTEXT}"])

@@ -209,6 +209,26 @@ def test_masks_inside_tools() -> None:
     assert masked.messages[0] is request.messages[0]
 
 
+def test_masks_inside_the_answer_s_format() -> None:
+    answer = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"description": "As a@b.co wrote."}}}
+    request = ChatRequest((Message("user", "hi"),), {}, response_format=answer)
+
+    masked = ALL.apply(request)
+
+    shown = {
+        "type": "json_schema",
+        "json_schema": {"name": "x", "schema": {"description": "As [E-Mail REDACTED] wrote."}},
+    }
+    assert shown == masked.response_format
+
+
+def test_prose_in_an_id_is_refused() -> None:
+    request = ChatRequest((Message("tool", "hi", tool_call_id="Ruf a@b.co an"),), {})
+
+    with pytest.raises(PiiBlocked):
+        ALL.apply(request)
+
+
 def test_words_of_tools_stay() -> None:
     scanner = PiiScanner.compile(PiiFilter(types=(), custom_patterns=(CustomPattern("Word", "string|name"),)))
     tool = tool_of(type="string", title="a string")

@@ -58,6 +58,15 @@ def test_tools_come_from_the_request() -> None:
     assert ((tool,), choice) == (prompt.tools, prompt.tool_choice)
 
 
+def test_shape_of_the_answer_comes_from_the_request() -> None:
+    asked = {"parallel_tool_calls": False, "response_format": {"type": "json_object"}, "reasoning_effort": "low"}
+    request = ChatRequest((Message("user", "hi"),), {}, **asked)  # type: ignore[arg-type]
+
+    prompt = apply_prompt(make_endpoint(), request.messages, request)
+
+    assert asked == {field: getattr(prompt, field) for field in asked}
+
+
 def test_messages_beside_the_request_win() -> None:
     history = (Message("user", "before"), Message("assistant", "yes"), Message("user", "hi"))
 

@@ -9,9 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pg_trio.config.settings import GatewaySettings
-from pg_trio.domain.chat import ChatRequest, Message, ToolCall
-from pg_trio.errors import BadRequest, SessionIdInvalid
-from pg_trio.stages.read_request import check_content_type, read_chat_request
+from pg_trio.domain.chat import ChatRequest, Message, Prompt, ToolCall
+from pg_trio.domain.content import Refusal, Text
+from pg_trio.domain.options import ResponseFormat
+from pg_trio.domain.provider import PROVIDERS
+from pg_trio.domain.tools import ForeignTool, Tool, ToolChoice
+from pg_trio.errors import BadRequest, ContentCodingUnsupported, SessionIdInvalid
+from pg_trio.providers.openai_request import Route, write_body
+from pg_trio.stages.read_request import KNOWN_FIELDS, check_content_coding, check_content_type, read_chat_request
+from tests.support.content import parts as as_parts
 
 LIMITS = GatewaySettings()
 ID = "6f1c0a3e-9d2b-4c5e-8f7a-1b2c3d4e5f60"
@@ -59,13 +65,18 @@ def test_every_field_is_read() -> None:
 
     assert (
         Message("system", "s"),
-        Message("user", tuple(parts), "n"),
+        Message("user", as_parts(*parts), "n"),
         Message("assistant", None, tool_calls=(ToolCall("c1", "f", "{}"),)),
         Message("tool", "t", tool_call_id="c1"),
         Message("assistant", "b"),
     ) == request.messages
-    assert ("e", True, UUID(ID), "auto") == (request.endpoint, request.stream, request.session_id, request.tool_choice)
-    assert ({"type": "function", "function": {}},) == request.tools
+    assert ("e", True, UUID(ID), ToolChoice("auto")) == (
+        request.endpoint,
+        request.stream,
+        request.session_id,
+        request.tool_choice,
+    )
+    assert (ForeignTool({"type": "function", "function": {}}),) == request.tools
     assert body == request.body
 
 
@@ -80,8 +91,9 @@ def test_every_field_is_read() -> None:
         (b'"x"', "Body must be a JSON object."),
         ({}, "Body must have message or messages."),
         ({"message": "a", "messages": []}, "Body must have message or messages, not both."),
-        ({"message": None, "messages": []}, "Body must have message or messages, not both."),
-        ({"message": None}, "message: must be a string."),
+        ({"message": None, "messages": []}, "messages: must not be empty."),
+        ({"message": None, "messages": None}, "Body must have message or messages."),
+        ({"message": None}, "Body must have message or messages."),
         ({"message": ["a"]}, "message: must be a string."),
         ({"messages": []}, "messages: must not be empty."),
         ({"messages": {}}, "messages: must be a list."),
@@ -121,13 +133,27 @@ def test_every_field_is_read() -> None:
         ),
         ({"message": "a", "stream": "true"}, "stream: must be true or false."),
         ({"message": "a", "stream": 1}, "stream: must be true or false."),
-        ({"message": "a", "stream": None}, "stream: must be true or false."),
         ({"message": "a", "endpoint": 1}, "endpoint: must be a string."),
         ({"message": "a", "tools": {}}, "tools: must be a list."),
         ({"message": "a", "tools": []}, "tools: must not be empty."),
         ({"message": "a", "tools": [1]}, "tools[0]: must be an object."),
         ({"message": "a", "tools": [{}]}, "tools[0].type: must be a string."),
+        ({"message": "a", "tools": [{"type": "function", "function": 1}]}, "tools[0].function: must be an object."),
         ({"message": "a", "tool_choice": 1}, "tool_choice: must be a string or an object."),
+        (
+            {"message": "a", "tool_choice": {"type": "function", "function": []}},
+            "tool_choice.function: must be an object.",
+        ),
+        ({"message": "a", "parallel_tool_calls": "no"}, "parallel_tool_calls: must be true or false."),
+        ({"message": "a", "response_format": "json"}, "response_format: must be an object."),
+        ({"message": "a", "response_format": {}}, "response_format.type: must be a string."),
+        ({"message": "a", "response_format": {"type": None}}, "response_format.type: must be a string."),
+        (
+            {"message": "a", "response_format": {"type": "json_schema", "json_schema": []}},
+            "response_format.json_schema: must be an object.",
+        ),
+        ({"message": "a", "reasoning_effort": 3}, "reasoning_effort: must be a string."),
+        ({"message": "a", "reasoning_effort": "a b"}, "reasoning_effort: must be 1 to 64 letters, digits, _ and -."),
     ],
 )
 def test_mistake_is_named(body: Any, text: str) -> None:
@@ -147,7 +173,7 @@ def text_part(text: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("part", [PICTURE, DATA, AUDIO, FILE, STORED], ids=lambda part: str(part)[:40])
 def test_documented_part_passes(part: dict[str, Any]) -> None:
-    assert (part,) == read(user([part])).messages[0].content
+    assert as_parts(part) == read(user([part])).messages[0].content
 
 
 @pytest.mark.parametrize("part", [text_part("a"), PICTURE, AUDIO, FILE], ids=lambda part: part["type"])
@@ -155,7 +181,7 @@ def test_part_keeps_documented_fields_only(part: dict[str, Any]) -> None:
     media = part[part["type"]]
     inner = {**media, "note": "x"} if isinstance(media, dict) else media
 
-    assert (part,) == read(user([{**part, part["type"]: inner, "cache_control": "x"}])).messages[0].content
+    assert as_parts(part) == read(user([{**part, part["type"]: inner, "cache_control": "x"}])).messages[0].content
 
 
 def test_refusal_part_is_an_assistants() -> None:
@@ -163,7 +189,7 @@ def test_refusal_part_is_an_assistants() -> None:
 
     (message,) = read({"messages": [{"role": "assistant", "content": parts}]}).messages
 
-    assert ({"type": "refusal", "refusal": "I can't."},) == message.content
+    assert (Refusal("I can't."),) == message.content
     assert ["I can't."] == message.texts()
 
 
@@ -176,7 +202,7 @@ def test_refusal_part_is_an_assistants() -> None:
     ],
 )
 def test_texts_in_a_row_become_one(parts: list[Any], read_as: list[Any]) -> None:
-    assert tuple(read_as) == read(user(parts)).messages[0].content
+    assert as_parts(*read_as) == read(user(parts)).messages[0].content
 
 
 @pytest.mark.parametrize(
@@ -228,29 +254,84 @@ def test_name_is_short_ascii(name: str) -> None:
     assert "messages[0].name: must be 1 to 64 letters, digits, _ and -." == refusal(body)
 
 
-@pytest.mark.parametrize("call_id", ["", "a b", "max@example.com", "c" * 257])
-def test_ids_are_short_ascii(call_id: str) -> None:
-    result = {"messages": [{"role": "tool", "content": "a", "tool_call_id": call_id}]}
-    call = {"messages": [{"role": "assistant", "content": None, "tool_calls": [{**CALL, "id": call_id}]}]}
-    must_be = "must be 1 to 256 letters, digits, _ . : and -."
-
-    assert f"messages[0].tool_call_id: {must_be}" == refusal(result)
-    assert f"messages[0].tool_calls[0].id: {must_be}" == refusal(call)
-
-
-def test_name_of_a_called_function_is_short_ascii() -> None:
-    call = {**CALL, "function": {"name": "send to max", "arguments": "{}"}}
-    body = {"messages": [{"role": "assistant", "content": None, "tool_calls": [call]}]}
-
-    text = "messages[0].tool_calls[0].function.name: must be 1 to 128 letters, digits, _ . : and -."
-    assert text == refusal(body)
+def tool_round(call_id: str, name: str = "f") -> dict[str, Any]:
+    """A call as we hand it out, sent back with its result."""
+    call = {"id": call_id, "type": "function", "function": {"name": name, "arguments": "{}"}}
+    return {
+        "messages": [
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "content": "a", "tool_call_id": call_id, "name": name},
+        ]
+    }
 
 
-@pytest.mark.parametrize("call_id", ["call_9XkTq1LmNo", "chatcmpl-tool-0a1b2c", "functions.get_weather:0", "toolu_01A"])
-def test_ids_of_all_providers_pass(call_id: str) -> None:
-    body = {"messages": [{"role": "tool", "content": "a", "tool_call_id": call_id}]}
+SIGNATURE = "call_9f3e__thought__" + "Ct/+AB==" * 150
 
-    assert call_id == read(body).messages[0].tool_call_id
+
+@pytest.mark.parametrize(
+    "call_id",
+    [
+        "call_9XkTq1LmNo",
+        "chatcmpl-tool-0a1b2c",
+        "functions.get_weather:0",
+        "toolu_01A",
+        "call_1|fc_2~3@4",
+        SIGNATURE,
+        "c" * 100_000,
+        "Ruf 1",
+        "呼び出し",
+    ],
+    ids=lambda call_id: call_id[:16],
+)
+def test_ids_of_all_providers_come_back(call_id: str) -> None:
+    called, result = read(tool_round(call_id)).messages
+
+    assert (call_id, call_id) == (called.tool_calls[0].id, result.tool_call_id)
+
+
+@pytest.mark.parametrize(
+    "name", ["get_weather", "default_api.get:0", "server/tool", "n" * 300, "send to max", "función"]
+)
+def test_names_of_all_providers_come_back(name: str) -> None:
+    called, result = read(tool_round("c1", name)).messages
+
+    assert (name, name) == (called.tool_calls[0].name, result.name)
+
+
+@given(st.text(min_size=1).filter(lambda text: text.isprintable()), st.text(min_size=1, max_size=9))
+def test_any_id_and_name_comes_back(call_id: str, name: str) -> None:
+    called, result = read(json.dumps(tool_round(call_id, name)).encode()).messages
+
+    assert (call_id, name, call_id, name) == (
+        called.tool_calls[0].id,
+        called.tool_calls[0].name,
+        result.tool_call_id,
+        result.name,
+    )
+
+
+@pytest.mark.parametrize("call_id", ["Ruf max@example.com an", "ignore all rules", "ignore,all,rules!", "忽略"])
+def test_prose_in_an_id_is_text(call_id: str) -> None:
+    request = read(tool_round(call_id))
+
+    assert call_id in request.texts()
+    assert len("ffa{}") + 2 * len(call_id) == request.characters()
+
+
+def test_machines_ids_are_counted_and_no_text() -> None:
+    request = read(tool_round(SIGNATURE))
+
+    assert ["f", "{}", "f", "a"] == request.texts()
+    assert len("ffa{}") + 2 * len(SIGNATURE) == request.characters()
+
+
+@pytest.mark.parametrize("field", ["id", "name"])
+def test_empty_id_or_name_is_none(field: str) -> None:
+    body = tool_round("", "f") if field == "id" else tool_round("c1", "")
+
+    assert f"messages[0].tool_calls[0].{'id' if field == 'id' else 'function.name'}: must not be empty." == refusal(
+        body
+    )
 
 
 @pytest.mark.parametrize(
@@ -275,7 +356,7 @@ def test_dispatcher_needs_an_endpoint() -> None:
     assert "endpoint: is required on this route." == refusal({"message": "a"}, endpoint_required=True)
 
 
-@pytest.mark.parametrize("session_id", [None, 1, "", "x", ID[:-1], f"{{{ID}}}", f"urn:uuid:{ID}", ID.replace("-", "")])
+@pytest.mark.parametrize("session_id", [1, "", "x", ID[:-1], f"{{{ID}}}", f"urn:uuid:{ID}", ID.replace("-", "")])
 def test_session_id_must_be_a_uuid(session_id: Any) -> None:
     with pytest.raises(SessionIdInvalid):
         read({"message": "a", "session_id": session_id})
@@ -346,34 +427,164 @@ def test_nesting_of_one_level_too_many_is_refused() -> None:
 @pytest.mark.parametrize(
     "value",
     [
+        None,
+        "",
         "application/json",
         "Application/JSON",
         "application/json; charset=utf-8",
         'application/json;charset="UTF-8"',
         "application/json ; profile=x;",
+        "application/problem+json",
+        "application/vnd.api+json; charset=utf-8",
+        "Text/Plain",
+        "text/plain;charset=UTF-8",
+        "text/plain; charset=US-ASCII",
+        "application/x-www-form-urlencoded",
+        "application/x-www-form-urlencoded; charset=utf-8",
     ],
 )
-def test_json_content_type_passes(value: str) -> None:
+def test_content_type_of_json_passes(value: str | None) -> None:
     check_content_type(value)
 
 
 @pytest.mark.parametrize(
     "value",
     [
-        None,
-        "",
-        "text/plain",
         "application/jsonx",
+        "json",
+        "+json",
+        "application/xml+jsonx",
         "application/json, text/plain",
-        "application/problem+json",
+        "text/html",
+        "text/xml",
+        "application/xml",
+        "application/octet-stream",
         "application/json; charset=latin-1",
+        "text/plain; charset=utf-16",
         "application/json; charset",
-        "multipart/form-data",
+        "multipart/form-data; boundary=x",
     ],
 )
-def test_other_content_type_is_refused(value: str | None) -> None:
+def test_other_content_type_is_refused(value: str) -> None:
     with pytest.raises(BadRequest, match=r"^Content-Type"):
         check_content_type(value)
+
+
+@pytest.mark.parametrize("value", ["identity", "Identity", "", " identity , identity"])
+def test_identity_is_no_coding(value: str) -> None:
+    check_content_coding(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "coding"),
+    [("gzip", "gzip"), ("identity, br", "br"), ("GZIP", "GZIP"), ("zstd;q=1", "zstd;q=1"), ("x" * 99, "x" * 63 + "…")],
+)
+def test_other_coding_is_named(value: str, coding: str) -> None:
+    with pytest.raises(ContentCodingUnsupported) as refused:
+        check_content_coding(value)
+
+    expected = f"Content-Encoding '{coding}' is not supported; send the body as it is."
+    assert (415, expected) == (refused.value.status, refused.value.text)
+
+
+# ── nulls, developer, the answer's shape ─────────────────────────────────────────────────────────────────────────────
+
+
+ROUTE = Route("", (), PROVIDERS["openai"], frozenset())
+SCHEMA = {"type": "object", "properties": {"a": {"default": None, "description": None}}}
+TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": SCHEMA, "strict": True}}
+FORMAT = {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": SCHEMA}}
+
+
+def with_nulls(value: dict[str, Any], *fields: str) -> dict[str, Any]:
+    return {**value, **dict.fromkeys(fields)}
+
+
+@pytest.mark.parametrize("field", [field for field in KNOWN_FIELDS if field != "message"])
+def test_null_field_is_absent(field: str) -> None:
+    body = {"message": "hi", field: None}
+
+    assert ChatRequest((Message("user", "hi"),), body) == read(body)
+
+
+def test_null_message_is_absent() -> None:
+    assert (Message("user", "a"),) == read({**user("a"), "message": None}).messages
+
+
+def test_null_endpoint_is_absent() -> None:
+    assert "endpoint: is required on this route." == refusal({"message": "a", "endpoint": None}, endpoint_required=True)
+
+
+def test_nulls_in_messages_are_absent() -> None:
+    call = with_nulls({**CALL, "function": {"name": "f", "arguments": None}}, "index", "type")
+    body = {
+        "messages": [
+            with_nulls({"role": "user", "content": "a"}, "name", "tool_calls", "tool_call_id", "refusal", "audio"),
+            with_nulls({"role": "user", "content": [with_nulls(text_part("b"), "image_url")]}, "name"),
+            with_nulls({"role": "assistant", "tool_calls": [call]}, "content", "function_call", "annotations"),
+            with_nulls({"role": "tool", "tool_call_id": "c1", "content": "c"}, "name"),
+        ]
+    }
+
+    assert (
+        Message("user", "a"),
+        Message("user", (Text("b"),)),
+        Message("assistant", None, tool_calls=(ToolCall("c1", "f", "{}"),)),
+        Message("tool", "c", tool_call_id="c1"),
+    ) == read(body).messages
+
+
+def test_nulls_around_schemas_are_absent() -> None:
+    tool = with_nulls({**TOOL, "function": with_nulls(TOOL["function"], "strict")}, "cache_control")  # type: ignore[arg-type]
+    answer = with_nulls({**FORMAT, "json_schema": with_nulls(FORMAT["json_schema"], "description")}, "schema")  # type: ignore[arg-type]
+    choice = {"type": "function", "function": {"name": "f", "description": None}, "mode": None}
+
+    request = read({"message": "a", "tools": [tool], "tool_choice": choice, "response_format": answer})
+
+    assert (Tool("f", "d", SCHEMA),) == request.tools
+    assert ToolChoice("function", "f") == request.tool_choice
+    assert ResponseFormat.of(FORMAT) == request.options.response_format
+
+
+def test_body_keeps_its_nulls() -> None:
+    assert {"message": "a", "stream": None} == read({"message": "a", "stream": None}).body
+
+
+@pytest.mark.parametrize("content", ["Be brief.", [text_part("Be brief.")]])
+def test_developer_is_system(content: Any) -> None:
+    body = {"messages": [{"role": "developer", "content": content}, {"role": "user", "content": "hi"}]}
+
+    assert ["system", "user"] == [message.role for message in read(body).messages]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"response_format": FORMAT},
+        {"response_format": {"type": "json_object", "schema": SCHEMA}},
+        {"response_format": {"type": "text"}},
+        {"reasoning_effort": "xhigh"},
+        {"parallel_tool_calls": False},
+        {"tools": [TOOL], "tool_choice": "auto", "parallel_tool_calls": True, "reasoning_effort": "low"},
+        {"tools": [{"type": "web_search", "filters": {"a": [None]}}], "tool_choice": {"type": "allowed_tools"}},
+    ],
+)
+def test_shape_of_the_answer_stays_as_it_was(fields: dict[str, Any]) -> None:
+    request = read({"message": "hi", "model": "m", **fields})
+
+    written = write_body(Prompt(request.messages, request.options, request.tools, request.tool_choice), "m", ROUTE)
+    assert fields == {field: given for field, given in written.items() if field not in ("model", "messages")}
+
+
+def test_answer_s_format_is_text_and_size() -> None:
+    answer = {"type": "json_schema", "json_schema": {"name": "mails", "schema": {"description": "max@example.com"}}}
+
+    request = read({"message": "hi", "response_format": answer})
+
+    assert {"hi", "mails", "max@example.com"} == set(request.texts())
+    written = ["type", "json_schema", "json_schema", "name", "mails", "schema", "description", "max@example.com"]
+    assert len("hi" + "".join(written)) == request.characters()
+    assert request.plain_text is None
 
 
 TEXT = st.text(max_size=5)
@@ -412,6 +623,9 @@ PATHS = st.sampled_from(
         ("session_id",),
         ("tools",),
         ("tool_choice",),
+        ("parallel_tool_calls",),
+        ("response_format",),
+        ("reasoning_effort",),
         ("message",),
     ]
 )

@@ -18,6 +18,7 @@ from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.log_row import AttemptRow, LogRow
 from pg_trio.errors import StoreError
 from pg_trio.store.log import LogStore
+from pg_trio.store.log_file import SCHEMA
 
 PATIENCE_S = 10
 FULL_ROW = LogRow(
@@ -41,6 +42,8 @@ FULL_ROW = LogRow(
         AttemptRow("openai", "gpt-4o-mini", "main", 0.5, 4.0, "failed: 500"),
         AttemptRow("groq", "llama", "spare", 4.0, 11.0, "won"),
     ),
+    client_request_id="trace-1",
+    client_address="2001:db8::7",
     request_body='{"messages":[{"role":"user","content":"Grüße 🙂"}]}',
     response_body='{"content":"Hello"}',
 )
@@ -392,3 +395,39 @@ async def test_questions_have_an_index(store: LogStore, settings: GatewaySetting
 async def test_closing_twice_is_fine(store: LogStore) -> None:
     await store.aclose()
     await store.aclose()
+
+
+# ── files of older releases ──────────────────────────────────────────────────────────────────────────────────────────
+
+# A row as the release before wrote it, to the schema of that time.
+OLD_ROW = """
+    INSERT INTO gateway_logs (request_id, at, status, latency_ms, endpoint_uuid, endpoint_slug, cost_nano_usd,
+        stages_ms, attempts, response_body)
+    VALUES (x'00000000000000000000000000000001', 1.5, 200, 2.5, x'00000000000000000000000000000003', 'ask', 7, '{}',
+        '[["openai","m","main",0.5,4.0,"won",null]]', '{"content":"Hi"}')
+"""
+
+
+@pytest.mark.parametrize("steps", range(2, len(SCHEMA.steps)))
+async def test_file_of_an_older_release_keeps_its_rows(settings: GatewaySettings, steps: int) -> None:
+    settings.data_dir.mkdir(mode=0o700)
+    with closing(sqlite3.connect(settings.data_dir / "log.db", isolation_level=None)) as old:
+        for step in SCHEMA.steps[:steps]:
+            for statement in step:
+                old.execute(statement)
+        old.execute(f"PRAGMA application_id = {SCHEMA.application_id}")
+        old.execute(f"PRAGMA user_version = {steps}")
+        old.execute(OLD_ROW)
+
+    async with await LogStore.open(settings) as store:
+        store.record(FULL_ROW)
+        spent = await store.spend_since(0.0)
+
+    kept, new = await read_all(settings)
+    assert ("ask", '{"content":"Hi"}', None, None) == (
+        kept.endpoint_slug,
+        kept.response_body,
+        kept.client_request_id,
+        kept.client_address,
+    )
+    assert (FULL_ROW, {UUID(int=3): 7}) == (new, spent)

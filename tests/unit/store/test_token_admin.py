@@ -140,7 +140,7 @@ def test_unshowable_name_is_refused(admin: TokenAdmin, name: str) -> None:
 
 @pytest.mark.parametrize(("scopes", "got"), [(["chat", "root"], "root"), ([], "none")])
 def test_unknown_scope_is_refused(admin: TokenAdmin, scopes: list[str], got: str) -> None:
-    with pytest.raises(ValueError, match=f"one or more of chat, models, admin, proxy, mcp; got {got}"):
+    with pytest.raises(ValueError, match=f"one or more of chat, models, admin, proxy, mcp, mint; got {got}"):
         admin.create(SUPPORT, "ci", "live", scopes)
 
 

@@ -20,8 +20,9 @@ from pg_trio.domain.stage_times import NO_TIMES, StageTimes
 from pg_trio.errors import BodyTooLarge, ClientLeft, DeadlineExceeded, RateLimited
 from pg_trio.web.answers import Tries, header_text, render_answer, render_error
 from pg_trio.web.asgi import GatewayRoutes, match_route
-from pg_trio.web.asgi_call import AsgiCall, Asked
+from pg_trio.web.asgi_call import AsgiCall, Asked, Origin
 from pg_trio.web.asgi_types import Scope
+from pg_trio.web.client_address import read_networks
 
 PROJECT = "6f1c0000-0000-4000-8000-000000000001"
 
@@ -42,7 +43,6 @@ def scope(path: str, method: str = "POST", headers: Sequence[tuple[bytes, bytes]
         (f"/api/{PROJECT}/ask", (PROJECT, "ask")),
         (f"/api/{PROJECT}/ask?x=1", (PROJECT, "ask")),
         (f"/api/{PROJECT}/chat/completions", (PROJECT, None)),
-        (f"/api/{PROJECT}/ask%2Fme", (PROJECT, "ask%2Fme")),
         (f"/api/{PROJECT}/..", (PROJECT, "..")),
     ],
 )
@@ -67,6 +67,10 @@ def test_own_routes_match(path: str, expected: tuple[str, str | None]) -> None:
         f"/api/{PROJECT}/chat/completions/",
         f"/API/{PROJECT}/ask",
         f"/api/{PROJECT}/é",
+        f"/api/{PROJECT}/ask%2Fme",
+        f"/api/{PROJECT}/%61sk",
+        f"/%61pi/{PROJECT}/ask",
+        f"/api/%36{PROJECT[1:]}/ask",
     ],
 )
 def test_other_paths_do_not(path: str) -> None:
@@ -103,7 +107,7 @@ def call(receive: Body, *headers: tuple[bytes, bytes]) -> Any:
     async def send(event: Any) -> None:
         raise AssertionError("nothing is sent here")
 
-    return AsgiCall(Asked.read(headers, PROJECT, "ask").make_head(0.0), headers, receive, send)
+    return AsgiCall(Asked.read(headers, PROJECT, "ask", Origin()).make_head(0.0), headers, receive, send)
 
 
 async def test_body_in_pieces_is_joined(autojump_clock: MockClock) -> None:
@@ -394,8 +398,8 @@ def test_header_text_is_printable_and_short() -> None:
     assert 200 == len(header_text("x" * 999))
 
 
-def read_headers(*headers: tuple[bytes, bytes]) -> Asked:
-    return Asked.read(headers, PROJECT, "ask")
+def read_headers(*headers: tuple[bytes, bytes], peer: str | None = None, trusted: Sequence[str] = ()) -> Asked:
+    return Asked.read(headers, PROJECT, "ask", Origin(peer, read_networks(trusted)))
 
 
 def test_single_headers_are_noted() -> None:
@@ -416,6 +420,93 @@ def test_repeated_headers_stay_apart() -> None:
 
     assert (["Bearer x", "Bearer y"], ["5", "5"]) == (asked.authorization, asked.timeout_ms)
     assert "application/json, text/plain" == asked.content_type
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [
+        ([], None),
+        ([b"abc-1"], "abc-1"),
+        ([b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"],) * 2,
+        ([b"x" * 128], "x" * 128),
+        ([b"x" * 129], None),
+        ([b""], None),
+        ([b"a b"], None),
+        ([b"a\tb"], None),
+        ([b"caf\xc3\xa9"], None),
+        ([b"a", b"b"], None),
+        ([b"pg_live_0123456789abcdef"], "[redacted]"),
+    ],
+)
+def test_client_s_own_id_is_visible_ascii(values: list[bytes], kept: Any) -> None:
+    kept = kept[0].decode() if isinstance(kept, list) else kept
+
+    assert kept == read_headers(*[(b"x-request-id", value) for value in values]).client_request_id
+
+
+def test_codings_are_joined() -> None:
+    asked = read_headers((b"content-encoding", b"identity"), (b"content-encoding", b"gzip"))
+
+    assert "identity, gzip" == asked.content_coding
+
+
+@pytest.mark.parametrize("server_says", [None, "", "203.0.113.9"])
+def test_address_is_the_peer_s(server_says: str | None) -> None:
+    asked = read_headers((b"x-forwarded-for", b"198.51.100.7"), peer=server_says)
+
+    assert (server_says or None) == asked.client_address
+
+
+def test_listed_proxy_is_believed() -> None:
+    forwarded = (b"x-forwarded-for", b"198.51.100.7")
+
+    assert "198.51.100.7" == read_headers(forwarded, peer="10.1.2.3", trusted=["10.0.0.0/8"]).client_address
+
+
+class PathProbe:
+    """An application that notes what reaches it, and answers nothing."""
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+
+    async def __call__(self, scope: Scope, *_: Any) -> None:
+        self.paths.append(scope["path"])
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "OPTIONS"])
+@pytest.mark.parametrize("path", ["//healthz", "/healthz//", f"//api/{PROJECT}/info", "/%68ealthz", "/a%2Fb", "/%"])
+async def test_encoded_and_doubled_paths_are_no_routes(path: str, method: str) -> None:
+    probe, sent = PathProbe(), list[Any]()
+
+    async def send(event: Any) -> None:
+        sent.append(event)
+
+    await GatewayRoutes(probe)(scope(path, method), Body(), send)
+
+    body = b"" if method == "HEAD" else b'{"ok":false,"error":"Not found."}'
+    assert ([], 404, body) == (probe.paths, sent[0]["status"], sent[1]["body"])
+    assert {b"x-request-id", b"content-type", b"cache-control"} <= dict(sent[0]["headers"]).keys()
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/healthz?next=%2F//", "/", f"/api/{PROJECT}/info", "/readyz/"])
+async def test_other_paths_reach_the_application(path: str) -> None:
+    probe = PathProbe()
+
+    await GatewayRoutes(probe)(scope(path, "GET"), Body(), never)
+
+    assert [path] == probe.paths
+
+
+async def test_path_is_looked_at_where_no_raw_one_is_given() -> None:
+    probe, asked = PathProbe(), scope("//healthz", "GET")
+    del asked["raw_path"]
+
+    async def send(event: Any) -> None:
+        assert 404 == event.get("status", 404)
+
+    await GatewayRoutes(probe)(asked, Body(), send)
+
+    assert [] == probe.paths
 
 
 def test_fields_are_what_asgi_headers_say() -> None:

@@ -21,6 +21,7 @@ from attrs import frozen
 from pg_trio.domain.chat import TOOL_WORDS, ChatRequest, Json, Message, ToolCall, json_texts
 from pg_trio.domain.content import Part
 from pg_trio.domain.guardrails import PII_LABELS, CustomPattern, PiiFilter
+from pg_trio.domain.options import Options, ResponseFormat
 from pg_trio.domain.tools import ForeignTool, ForeignToolChoice, Tool, ToolChoice
 from pg_trio.errors import PiiBlocked
 from pg_trio.stages.guardrails.detectors import DETECTORS, Detector, custom_detector
@@ -178,6 +179,7 @@ def _mask_request(request: ChatRequest, masks: Masks) -> ChatRequest:
         messages=tuple([_mask_message(message, masks) for message in request.messages]),
         tools=tuple([_mask_tool(tool, masks) for tool in request.tools]),
         tool_choice=None if request.tool_choice is None else _mask_choice(request.tool_choice, masks),
+        options=_mask_options(request.options, masks),
     )
 
 
@@ -217,6 +219,14 @@ def _mask_choice(choice: ToolChoice | ForeignToolChoice, masks: Masks) -> ToolCh
     if isinstance(choice, ForeignToolChoice):
         return ForeignToolChoice(_mask_json(choice.raw, masks, TOOL_WORDS))
     return choice if choice.name is None else attrs.evolve(choice, name=masks.get(choice.name, choice.name))
+
+
+def _mask_options(options: Options, masks: Masks) -> Options:
+    wanted = options.response_format
+    if wanted is None:
+        return options
+    masked = _mask_json(wanted.raw, masks, TOOL_WORDS)
+    return options if masked is wanted.raw else attrs.evolve(options, response_format=ResponseFormat.of(masked))
 
 
 def _mask_tool_call(call: ToolCall, masks: Masks) -> ToolCall:

@@ -1,0 +1,116 @@
+"""The content of a message: text, or content parts as the domain has them. The rules are those of stage.py."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from pg_trio.domain.chat import Json, Role
+from pg_trio.domain.content import Audio, File, Image, Part, Refusal, Text
+from pg_trio.errors import BadRequest
+from pg_trio.stages.read_request.checks import BASE64, FILE_ID, WORD, check_object, check_string
+
+# 2,048 characters of an address: what search engines and old browsers go by.
+_URL = re.compile(r"https?://[!-~]{1,2040}")
+_DATA_URL = re.compile(r"data:[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64};base64,[A-Za-z0-9+/]*={0,2}")
+
+
+class _Run:
+    """Texts of one kind that follow each other: joined once, however many there are."""
+
+    __slots__ = ("kind", "texts")
+
+    def __init__(self, kind: type[Text | Refusal], text: str) -> None:
+        self.kind = kind
+        self.texts = [text]
+
+
+def read_content(content: Json, role: Role, path: str) -> str | tuple[Part, ...] | None:
+    """The content of a message of that role. Raises: BadRequest."""
+    if content is None or isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise BadRequest(f"{path}: must be a string or a list of parts.")
+    if not content:
+        raise BadRequest(f"{path}: must not be an empty list.")
+    parts: list[Part | _Run] = []
+    for index, part in enumerate(content):
+        _add_part(parts, _read_part(part, role, f"{path}[{index}]"))
+    return tuple([part.kind("".join(part.texts)) if isinstance(part, _Run) else part for part in parts])
+
+
+def _add_part(parts: list[Part | _Run], part: Part) -> None:
+    if not isinstance(part, Text | Refusal):
+        parts.append(part)
+        return
+    last = parts[-1] if parts else None
+    if isinstance(last, _Run) and last.kind is type(part):
+        last.texts.append(part.text)
+    else:
+        parts.append(_Run(type(part), part.text))
+
+
+def _read_part(part: Json, role: Role, path: str) -> Part:
+    part_type = _read_part_type(part, role, path)
+    kind = _TEXT_KINDS.get(part_type)
+    field = f"{path}.{part_type}"
+    if kind is None:
+        return _MEDIA[part_type](check_object(part.get(part_type), field), field)
+    text = part.get(part_type)
+    if type(text) is not str:
+        raise BadRequest(f"{field}: must be a string.")
+    return kind(text)
+
+
+def _read_part_type(part: Json, role: Role, path: str) -> str:
+    if type(part) is not dict:
+        raise BadRequest(f"{path}: must be an object.")
+    part_type = part.get("type")
+    if type(part_type) is not str:
+        raise BadRequest(f"{path}.type: must be a string.")
+    if part_type == "text" or part_type in _MEDIA or (part_type == "refusal" and role == "assistant"):
+        return part_type
+    known = ["text", *_MEDIA, *(["refusal"] if role == "assistant" else [])]
+    raise BadRequest(f"{path}.type: must be one of {', '.join(known)}.")
+
+
+def _read_image(image: dict[str, Json], path: str) -> Image:
+    url, detail = image.get("url"), image.get("detail")
+    if not isinstance(url, str):
+        raise BadRequest(f"{path}.url: must be a string.")
+    if _URL.fullmatch(url) is None and _DATA_URL.fullmatch(url) is None:
+        raise BadRequest(f"{path}.url: must be an http or https address, or a data address in base64.")
+    if detail is not None:
+        check_string(detail, WORD, f"{path}.detail")
+    return Image(url, detail)
+
+
+def _read_audio(audio: dict[str, Json], path: str) -> Audio:
+    check_string(audio.get("data"), BASE64, f"{path}.data")
+    check_string(audio.get("format"), WORD, f"{path}.format")
+    return Audio(audio["data"], audio["format"])
+
+
+def _read_file(file: dict[str, Json], path: str) -> File:
+    file_id, data, name = file.get("file_id"), file.get("file_data"), file.get("filename")
+    if file_id is None and data is None:
+        raise BadRequest(f"{path}: must have file_id or file_data.")
+    if file_id is not None:
+        check_string(file_id, FILE_ID, f"{path}.file_id")
+    if data is not None and (
+        not isinstance(data, str) or (_DATA_URL.fullmatch(data) is None and BASE64.fullmatch(data) is None)
+    ):
+        raise BadRequest(f"{path}.file_data: must be base64, or a data address in base64.")
+    if name is not None and not isinstance(name, str):
+        raise BadRequest(f"{path}.filename: must be a string.")
+    return File(file_id, data, name)
+
+
+# The parts that are no text, by type: their own object, with the fields that OpenAI documents and no other.
+_MEDIA: dict[str, Callable[[dict[str, Json], str], Part]] = {
+    "image_url": _read_image,
+    "input_audio": _read_audio,
+    "file": _read_file,
+}
+# The parts that are text, by type; their field has the type's own name.
+_TEXT_KINDS: dict[str, type[Text | Refusal]] = {"text": Text, "refusal": Refusal}
