@@ -9,6 +9,7 @@ import pytest
 from pg_trio.domain.chat import ChatRequest, Message, Reply, ToolCall
 from pg_trio.domain.content import Text
 from pg_trio.domain.log_body import BodyBudget
+from pg_trio.domain.options import Options, ResponseFormat
 from pg_trio.domain.tools import ToolChoice
 from tests.support.content import parts, tool
 
@@ -55,7 +56,8 @@ def test_full_shows_messages() -> None:
 
 def test_full_shows_the_answer_s_format() -> None:
     answer = {"type": "json_schema", "json_schema": {"name": "x"}}
-    request = ask(Message("user", "Hi"), parallel_tool_calls=False, response_format=answer, reasoning_effort="low")
+    options = Options(parallel_tool_calls=False, response_format=ResponseFormat.of(answer), reasoning_effort="low")
+    request = ask(Message("user", "Hi"), options=options)
 
     shown = full().describe_request(request)
 

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from attrs import evolve
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pg_trio.domain.chat import ChatRequest, Message, Prompt
 from pg_trio.domain.content import Image, Part, Text
-from pg_trio.domain.options import Options
+from pg_trio.domain.options import Options, ResponseFormat
 from pg_trio.domain.project import Candidate, Credential, Endpoint
 from pg_trio.domain.tools import Tool, ToolChoice
 from pg_trio.stages.prompt import apply_prompt
@@ -59,12 +60,13 @@ def test_tools_come_from_the_request() -> None:
 
 
 def test_shape_of_the_answer_comes_from_the_request() -> None:
-    asked = {"parallel_tool_calls": False, "response_format": {"type": "json_object"}, "reasoning_effort": "low"}
-    request = ChatRequest((Message("user", "hi"),), {}, **asked)  # type: ignore[arg-type]
+    wanted = ResponseFormat.of({"type": "json_object"})
+    asked = Options(parallel_tool_calls=False, response_format=wanted, reasoning_effort="low")
+    request = ChatRequest((Message("user", "hi"),), {}, options=asked)
 
     prompt = apply_prompt(make_endpoint(), request.messages, request)
 
-    assert asked == {field: getattr(prompt, field) for field in asked}
+    assert evolve(asked, temperature=0.5, top_p=0.9, max_output_tokens=64) == prompt.options
 
 
 def test_messages_beside_the_request_win() -> None:
