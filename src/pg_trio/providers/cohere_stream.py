@@ -1,87 +1,146 @@
-"""A streamed answer of Cohere's wire: its typed events, to the contract's events.
+"""Answers of Cohere's wire, streamed in typed events or whole, to the contract's events.
 
 Rules:
-1. The answer is whole with `message-end` and a finish reason that says so; its `error` breaks the stream.
-2. A tool plan is the model's reasoning about its calls: shown as reasoning, never content.
+1. A streamed answer is whole with `message-end` and a finish reason that says so; an `error` in it breaks the stream.
+2. The message has a list of blocks (text, thinking), or text alone, and perhaps calls. The plan that comes with calls
+   (`tool_plan`) is reasoning, never content.
 3. Citations, logprobs and events that did not exist when this was written are passed over.
+4. The wire does not say which model answers: it is the one that was asked for.
 
-Source: "A guide to streaming responses" (v2), read 2026-11; event types of the `cohere` package 7.3.
+Source: "A guide to streaming responses" and "Streaming for tool use" (v2), read 2026-11; types of the `cohere` package
+7.3.
 """
 
 from __future__ import annotations
 
-import secrets
-
-from pg_trio.domain.chat import FinishReason
+from pg_trio.domain.chat import Usage
 from pg_trio.domain.events import Event
 from pg_trio.domain.json_value import Json
 from pg_trio.domain.project import Candidate
 from pg_trio.errors import UpstreamNonsense
-from pg_trio.providers.cohere_fields import find_finish_reason, read_usage
 from pg_trio.providers.event_reader import EventReader
+from pg_trio.providers.openai_fields import MAX_TOKEN_COUNT, dump_arguments, refuse
 
 
 class CohereStreamReader(EventReader):
-    """Reads one stream; see `providers.StreamReader`."""
+    """Reads one answer; see `providers.StreamReader`."""
+
+    __slots__ = ("_calls", "_without_arguments")
 
     def __init__(self, candidate: Candidate) -> None:
         super().__init__(candidate)
-        self._reason: str | None = None
-        # The call that arguments belong to, by the event's index.
-        self._numbers: dict[int, int] = {}
-
-    def finish_reason(self) -> FinishReason | None:
-        """See EventReader."""
-        return None if self._reason is None else find_finish_reason(self._reason, self.calls_count > 0)
+        # Numbers of the calls by their events' index; and of those whose arguments have not come.
+        self._calls: dict[int, int] = {}
+        self._without_arguments: set[int] = set()
 
     def read_event(self, kind: str, event: dict[str, Json], events: list[Event]) -> None:
         """See EventReader."""
         if kind == "message-start":
             self.open(event.get("id"), None, events)
             return
+        delta = _object(event, "delta")
         if kind == "message-end":
-            self._end(_object(event, "delta"), events)
+            self.raise_error(delta)
+            self.note_finish(delta.get("finish_reason"))
+            self.usage = read_usage(delta.get("usage")) or self.usage
+            self.end(UpstreamNonsense("the stream ended without a finish reason"), events)
             return
-        message = _object(_object(event, "delta"), "message")
-        if not message:
-            return
-        self.open(None, None, events)
-        if kind in ("content-start", "content-delta"):
+        message = _object(delta, "message")
+        if message:
+            self.open(None, None, events)
+            self._read_message(kind, message, event.get("index"), events)
+        elif "finish_reason" in event and "message" in event:
+            # A whole answer where a stream was asked for.
+            self.read_answer(event, events)
+
+    def read_answer(self, answer: dict[str, Json], events: list[Event]) -> None:
+        """See EventReader."""
+        message = answer.get("message")
+        if type(message) is str:
+            # An error's shape, `{"id": …, "message": …}`, with a status that says otherwise.
+            self.raise_error({"error": message})
+        if type(message) is not dict:
+            refuse("message", message, "an object")
+        self.open(answer.get("id"), None, events)
+        self.add_reasoning(message.get("tool_plan"), events)
+        blocks = message.get("content")
+        for block in blocks if type(blocks) is list else [{"text": blocks}]:
+            if type(block) is dict:
+                self.add_reasoning(block.get("thinking"), events)
+                self.add_text(block.get("text"), events)
+        calls = message.get("tool_calls") or []
+        if type(calls) is not list:
+            refuse("tool_calls", calls, "a list")
+        for index, call in enumerate(calls):
+            self._begin(index, call, events)
+        self.usage = read_usage(answer.get("usage"))
+        self.note_finish(answer.get("finish_reason"))
+
+    def complete_calls(self, events: list[Event]) -> None:
+        """See EventReader: calls without arguments have none to give."""
+        for number in sorted(self._without_arguments):
+            self.add_arguments(number, "{}", events)
+
+    def _read_message(self, kind: str, message: dict[str, Json], index: Json, events: list[Event]) -> None:
+        if kind in ("content-delta", "content-start"):
             content = _object(message, "content")
             self.add_reasoning(content.get("thinking"), events)
             self.add_text(content.get("text"), events)
         elif kind == "tool-plan-delta":
             self.add_reasoning(message.get("tool_plan"), events)
         elif kind == "tool-call-start":
-            self._begin(event.get("index"), _object(message, "tool_calls"), events)
+            self._begin(index, _object(message, "tool_calls"), events)
         elif kind == "tool-call-delta":
-            self._add(event.get("index"), _object(message, "tool_calls"), events)
+            self._add(index, _object(message, "tool_calls"), events)
 
-    def _begin(self, index: Json, call: dict[str, Json], events: list[Event]) -> None:
-        function, call_id = _object(call, "function"), call.get("id")
+    def _begin(self, index: Json, call: Json, events: list[Event]) -> None:
+        function = call.get("function") if type(call) is dict else None
+        if type(function) is not dict:
+            refuse("a tool call's function", function, "an object")
         arguments = function.get("arguments")
-        number = self.begin_call(
-            call_id if type(call_id) is str and call_id else f"call_{secrets.token_hex(12)}",
-            function.get("name"),
-            arguments if type(arguments) is str else "",
-            events,
-        )
-        self._numbers[index if type(index) is int else number] = number
+        if type(arguments) is dict:
+            arguments = dump_arguments(arguments, "a tool call's arguments")
+        text = arguments if type(arguments) is str else ""
+        number = self.begin_call(call.get("id"), function.get("name"), text, events)
+        # Without an index, deltas are the latest call's.
+        self._calls[index if type(index) is int else -1] = number
+        if not text:
+            self._without_arguments.add(number)
 
     def _add(self, index: Json, call: dict[str, Json], events: list[Event]) -> None:
         arguments = _object(call, "function").get("arguments")
-        number = self._numbers.get(index) if type(index) is int else self.calls_count - 1
-        if number is not None and number >= 0 and type(arguments) is str and arguments:
-            self.add_arguments(number, arguments, events)
+        number = self._calls.get(index if type(index) is int else -1)
+        if number is None or arguments is None or arguments == "":
+            return
+        if type(arguments) is not str:
+            refuse("a tool call's arguments", arguments, "a string")
+        self._without_arguments.discard(number)
+        self.add_arguments(number, arguments, events)
 
-    def _end(self, delta: dict[str, Json], events: list[Event]) -> None:
-        if delta.get("error"):
-            raise self.said_error(delta)
-        reason = delta.get("finish_reason")
-        if type(reason) is str and reason:
-            self._reason = reason
-        self.usage = read_usage(delta.get("usage")) or self.usage
-        events.append(self.end(UpstreamNonsense("the stream ended without a finish reason")))
+
+def read_usage(usage: Json) -> Usage | None:
+    """Token counts, or None where the provider sent none.
+
+    Shape:  {"tokens": {"input_tokens": number, "output_tokens": number}, "cached_tokens": number, "billed_units": …};
+            whole numbers, written with a fraction (`12.0`). `tokens` is what the model saw; `billed_units` leaves out
+            what Cohere adds itself, and stands in where `tokens` is missing.
+    """
+    if type(usage) is not dict:
+        return None
+    for name in ("tokens", "billed_units"):
+        counts = usage.get(name)
+        if type(counts) is dict:
+            given, answered = _count(counts.get("input_tokens")), _count(counts.get("output_tokens"))
+            if given is not None and answered is not None:
+                return Usage(given, answered, cached_tokens=min(_count(usage.get("cached_tokens")) or 0, given))
+    return None
+
+
+def _count(given: Json) -> int | None:
+    # `type(…)`: a bool is an int to isinstance. NaN fails the comparison.
+    if type(given) not in (int, float) or not 0 <= given <= MAX_TOKEN_COUNT:
+        return None
+    return int(given)
 
 
 def _object(fields: dict[str, Json], name: str) -> dict[str, Json]:

@@ -1,14 +1,21 @@
-"""What the readers of all native wires share: server-sent events with a JSON object each, and an honest end.
+"""What the readers of the wires that are not OpenAI's share: events with a JSON object each, and an honest end.
 
 Rules:
-1. A reader raises nothing: its failure is its last event. Inside, `read_event` raises UpstreamNonsense.
-2. An answer is whole when its finish reason has come and the stream has ended. A body that ends before is a cut answer.
-3. What a stream may say is bounded: characters of text and arguments, and tool calls.
+1. A reader raises nothing: its failure is its last event. Inside, `read_event` and `read_answer` raise UpstreamNonsense.
+2. A streamed answer is whole when its finish reason has come and the stream has ended. A body that ends before that is a
+   cut answer. A whole answer needs no reason: its JSON is complete.
+3. Finish reasons are read by meaning (`finish_reasons`). One that means a failure breaks the answer at its end.
+4. What an answer may say is bounded: characters of text and arguments, characters of reasoning, and tool calls.
+5. Keep-alives in any dress, events of other kinds, and JSON that is not an object say nothing. An error that says
+   something breaks the stream, whatever came before it.
+6. A piece of text may end with half of a character (a lone surrogate): the next piece has the other half.
+7. Each call has an id that no other call of the answer has: one that is missing or repeated is replaced.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
+import secrets
+from abc import ABC, abstractmethod
 
 import orjson
 
@@ -17,31 +24,70 @@ from pg_trio.domain.events import Broken, ContentDelta, Event, Finished, Opened,
 from pg_trio.domain.json_value import Json
 from pg_trio.domain.project import Candidate
 from pg_trio.errors import AttemptFailed, UpstreamBroken, UpstreamNonsense
+from pg_trio.providers.finish_reasons import Meaning, read_finish
+from pg_trio.providers.json_text import HalfText, has_surrogates, mend_text, read_json
 from pg_trio.providers.openai_fields import read_model, refuse, reply_id
-from pg_trio.providers.openai_stream import MAX_ANSWER_CHARACTERS, MAX_TOOL_CALLS
-from pg_trio.providers.refusal import mask_for, read_error_message
+from pg_trio.providers.openai_stream import MAX_ANSWER_CHARACTERS
+from pg_trio.providers.refusal import mask_for
+from pg_trio.providers.said import read_error_message, says_error
 from pg_trio.providers.sse import EventStreamParser, ServerSentEvent
+from pg_trio.providers.stream_noise import is_done, is_error_name, is_keep_alive, is_ping_name
+
+# 128: as many tools as OpenAI takes in a request.
+MAX_TOOL_CALLS = 128
+# 256: twice what any provider takes in a request. A longer name was made up by the model.
+MAX_NAME_CHARS = 256
+
+_TEXT = -1
 
 
-class EventReader:
+class EventReader(ABC):
     """A stream's reader without its wire; see `providers.StreamReader`."""
 
+    __slots__ = (
+        "_call_ids",
+        "_candidate",
+        "_characters",
+        "_ended_by",
+        "_finish",
+        "_halves",
+        "_is_open",
+        "_parser",
+        "_reasoned",
+        "is_over",
+        "usage",
+    )
+
     def __init__(self, candidate: Candidate) -> None:
-        self.candidate = candidate
         self.usage: Usage | None = None
-        self.calls_count = 0
         self.is_over = False
+        self._candidate = candidate
         self._parser = EventStreamParser()
-        self._characters = 0
         self._is_open = False
+        self._characters = 0
+        self._reasoned = 0
+        self._call_ids: list[str] = []
+        self._finish: Meaning = "none"
+        # The reason in the provider's own words, for the failure if it is one.
+        self._ended_by = ""
+        # By the call's number (or _TEXT): what may have half of a character left. None until there was one (rule 6).
+        self._halves: dict[int, HalfText] | None = None
 
     @abstractmethod
     def read_event(self, kind: str, event: dict[str, Json], events: list[Event]) -> None:
         """Add what one event says. `kind` is the event's `type`, or its name in the stream."""
 
     @abstractmethod
-    def finish_reason(self) -> FinishReason | None:
-        """The reason that has come so far; None while the answer is under way."""
+    def read_answer(self, answer: dict[str, Json], events: list[Event]) -> None:
+        """Add what a whole answer says, but for its end."""
+
+    def complete_calls(self, events: list[Event]) -> None:
+        """Add what is left to say of calls once the answer has ended well. Nothing, unless a wire has something."""
+
+    @property
+    def calls_count(self) -> int:
+        """How many tool calls have begun."""
+        return len(self._call_ids)
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that these bytes complete."""
@@ -51,7 +97,7 @@ class EventReader:
         try:
             for sent in self._parser.feed(data):
                 self._read(sent, events)
-                if events and isinstance(events[-1], Finished | Broken):
+                if self.is_over:
                     return events
             if self._parser.failure is not None:
                 raise self._parser.failure
@@ -61,34 +107,64 @@ class EventReader:
         return events
 
     def close(self, failure: AttemptFailed | None = None) -> list[Event]:
-        """The last event; see `providers.StreamReader`."""
+        """The last events; see `providers.StreamReader`."""
+        events: list[Event] = []
         if self.is_over:
-            return []
+            return events
         left_bytes = self._parser.close()
         if failure is None:
             where = f", {left_bytes} bytes into an event" if left_bytes else ""
             failure = UpstreamBroken(f"the stream was cut: it ended without a finish reason{where}")
-        return [self.end(failure)]
+        self.end(failure, events)
+        return events
+
+    def read_whole(self, answers: list[dict[str, Json]]) -> list[Event]:
+        """The events of a whole answer, the last one included; several objects are pieces of one answer."""
+        events: list[Event] = []
+        try:
+            for answer in answers:
+                self.raise_error(answer)
+                self.read_answer(answer, events)
+            if self._finish == "none":
+                self._finish = "stop"
+            if not self.is_over:
+                self.end(UpstreamNonsense("the answer has no end"), events)
+        except UpstreamNonsense as exc:
+            events.append(self._break(exc.with_traceback(None)))
+        return events
 
     # ── for the wires ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def end(self, failure: AttemptFailed) -> Event:
-        """The last event of a stream that ends here; `failure` is for one whose finish reason has not come."""
-        reason = self.finish_reason()
+    def end(self, failure: AttemptFailed, events: list[Event]) -> None:
+        """Add the last event of an answer that ends here; `failure` is for one whose finish reason has not come."""
+        reason = _settle(self._finish, calls_tools=bool(self._call_ids))
         if reason is None:
-            return self._break(failure)
-        if reason == "error":
-            return self._break(UpstreamNonsense("the stream ended with an error"))
-        if not self._characters and not self.calls_count and reason not in ("length", "content_filter"):
-            return self._break(UpstreamNonsense("the stream has neither text nor tool calls"))
-        self.is_over = True
-        return Finished(reason, self.usage)
+            events.append(self._break(failure))
+        elif reason == "error":
+            said = f"the provider ended the answer with an error ({self._ended_by})"
+            events.append(self._break(UpstreamNonsense(mask_for(self._candidate, said))))
+        elif not self._characters and not self._call_ids and reason not in ("length", "content_filter"):
+            events.append(self._break(UpstreamNonsense("the answer has neither text nor tool calls")))
+        else:
+            self.complete_calls(events)
+            self._add_left_halves(events)
+            self.is_over = True
+            events.append(Finished(reason, self.usage))
+
+    def note_finish(self, reason: Json, words: Json = None) -> None:
+        """A finish reason has come; `words` are what the provider says of it. One that says "not yet" is none."""
+        meaning = read_finish(reason)
+        if meaning != "none":
+            self._finish = meaning
+            self._ended_by = f"{reason}: {words}" if type(words) is str and words else f"{reason}"
 
     def open(self, given_id: Json, model: Json, events: list[Event]) -> None:
         """Say who answers, once."""
         if not self._is_open:
             self._is_open = True
-            events.append(Opened(reply_id(given_id, self.candidate), read_model(model, self.candidate)))
+            given_id = given_id if type(given_id) is str else None
+            model = model if type(model) is str else None
+            events.append(Opened(reply_id(given_id, self._candidate), read_model(model, self._candidate)))
 
     def add_text(self, text: Json, events: list[Event]) -> None:
         """More of the answer; nothing where it is empty."""
@@ -96,59 +172,126 @@ class EventReader:
             return
         if type(text) is not str:
             refuse("text", text, "a string")
+        if self._halves is not None or not text.isascii():
+            text = self._mend(_TEXT, text)
         self._count(len(text))
-        events.append(ContentDelta(text))
+        if text:
+            events.append(ContentDelta(text))
 
     def add_reasoning(self, text: Json, events: list[Event]) -> None:
-        """More of the model's reasoning; what is no text is nothing."""
+        """More of the model's reasoning; what is not text says nothing."""
         if type(text) is str and text:
-            events.append(ReasoningDelta(text))
+            self._count_reasoning(len(text))
+            events.append(ReasoningDelta(mend_text(text)))
 
-    def begin_call(self, call_id: str, name: Json, arguments: str, events: list[Event]) -> int:
+    def add_signature(self, signature: Json, events: list[Event]) -> None:
+        """The signature that ends a block of reasoning."""
+        if is_opaque(signature):
+            self._count_reasoning(len(signature))
+            events.append(ReasoningDelta("", signature=signature))
+
+    def add_encrypted(self, data: Json, events: list[Event]) -> None:
+        """A block of reasoning that the provider encrypted."""
+        if is_opaque(data):
+            self._count_reasoning(len(data))
+            events.append(ReasoningDelta("", data=data))
+
+    def begin_call(
+        self, call_id: Json, name: Json, arguments: str, events: list[Event], signature: str | None = None
+    ) -> int:
         """A tool call begins; its number among the answer's calls."""
-        if type(name) is not str or not name:
-            refuse("the name of a tool call", name, "a string")
-        if self.calls_count >= MAX_TOOL_CALLS:
-            raise UpstreamNonsense(f"the stream has more than {MAX_TOOL_CALLS} tool calls")
-        self._count(len(arguments))
-        index = self.calls_count
-        self.calls_count += 1
-        events.append(ToolCallDelta(index, call_id, name, arguments))
+        if type(name) is not str or not name.strip():
+            refuse("the name of a tool call", None if name == "" else name, "a string")
+        if len(name) > MAX_NAME_CHARS:
+            raise UpstreamNonsense(f"the name of a tool call is over {MAX_NAME_CHARS} characters")
+        if len(self._call_ids) >= MAX_TOOL_CALLS:
+            raise UpstreamNonsense(f"the answer has more than {MAX_TOOL_CALLS} tool calls")
+        if type(call_id) is not str or not call_id or call_id in self._call_ids or has_surrogates(call_id):
+            # Without an id of its own the client could not send the result back.
+            call_id = f"call_{secrets.token_hex(12)}"
+        self._count(len(arguments) + len(call_id))
+        index = len(self._call_ids)
+        self._call_ids.append(call_id)
+        events.append(ToolCallDelta(index, call_id, mend_text(name), self._mend(index, arguments), signature))
         return index
 
     def add_arguments(self, index: int, text: str, events: list[Event]) -> None:
         """More of a call's arguments."""
         self._count(len(text))
-        events.append(ToolCallDelta(index, None, None, text))
+        if self._halves is not None or not text.isascii():
+            text = self._mend(index, text)
+        if text:
+            events.append(ToolCallDelta(index, None, None, text))
 
-    def said_error(self, error: Json) -> UpstreamNonsense:
-        """The failure that an error inside a stream is."""
-        said = read_error_message(error) or "no message"
-        return UpstreamNonsense(mask_for(self.candidate, f"an error in the stream: {said}"))
+    def raise_error(self, event: dict[str, Json], kind: str = "") -> None:
+        """Raises UpstreamNonsense where an event or an answer is an error that says something."""
+        error = event.get("error")
+        if kind == "error" or event.get("type") == "error" or (error is not None and says_error(error)):
+            said = read_error_message(event) or "no message"
+            raise UpstreamNonsense(mask_for(self._candidate, f"an error in the answer: {said}"))
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _read(self, sent: ServerSentEvent, events: list[Event]) -> None:
-        if not sent.data or sent.data.startswith(b"[DONE]"):
+        data = sent.data
+        if data[:1] != b"{" and (is_keep_alive(data) or is_done(data) or is_ping_name(sent.event)):
             return
         try:
-            event = orjson.loads(sent.data)
+            event = read_json(data)
         except orjson.JSONDecodeError as exc:
             # Not the parser's own text: it would quote what the model said.
-            said = f"an event is not JSON: error at character {exc.pos} of {len(sent.data)} bytes"
+            said = f"an event is not JSON: error at character {exc.pos} of {len(data)} bytes"
             raise UpstreamNonsense(said) from None
         if type(event) is not dict:
-            refuse("an event of the stream", event, "an object")
-        kind = event.get("type", sent.event)
-        if kind == "error" or event.get("error"):
-            raise self.said_error(event)
-        self.read_event(kind if type(kind) is str else sent.event, event, events)
+            return
+        kind = event.get("type")
+        if type(kind) is not str or not kind:
+            kind = sent.event
+        if kind != sent.event and is_error_name(sent.event):
+            kind = "error"
+        if kind == "error" or "error" in event:
+            self.raise_error(event, kind)
+        self.read_event(kind, event, events)
 
     def _break(self, failure: AttemptFailed) -> Broken:
         self.is_over = True
         return Broken(failure)
 
+    def _mend(self, index: int, text: str) -> str:
+        if self._halves is None:
+            if not has_surrogates(text):
+                return text
+            self._halves = {}
+        return self._halves.setdefault(index, HalfText()).take(text)
+
+    def _add_left_halves(self, events: list[Event]) -> None:
+        for index, half in (self._halves or {}).items():
+            if left := half.close():
+                events.append(ContentDelta(left) if index == _TEXT else ToolCallDelta(index, None, None, left))
+
     def _count(self, characters: int) -> None:
         self._characters += characters
         if self._characters > MAX_ANSWER_CHARACTERS:
             raise UpstreamNonsense(f"the answer is longer than {MAX_ANSWER_CHARACTERS} characters")
+
+    def _count_reasoning(self, characters: int) -> None:
+        self._reasoned += characters
+        if self._reasoned > MAX_ANSWER_CHARACTERS:
+            raise UpstreamNonsense(f"the reasoning is longer than {MAX_ANSWER_CHARACTERS} characters")
+
+
+def is_opaque(given: Json) -> bool:
+    """Whether it is a text that only its provider understands, and that JSON can carry back."""
+    return type(given) is str and bool(given) and given.isascii()
+
+
+def _settle(meaning: Meaning, *, calls_tools: bool) -> FinishReason | None:
+    """The contract's word for how an answer ended; None where it goes on.
+
+    Tool calls with a natural end are `tool_calls`. Without any, that word is `error`: the calls were lost on the way.
+    """
+    if meaning == "none":
+        return None
+    if calls_tools:
+        return "tool_calls" if meaning == "stop" else meaning
+    return "error" if meaning == "tool_calls" else meaning

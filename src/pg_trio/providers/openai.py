@@ -39,7 +39,8 @@ from pg_trio.providers.openai_fields import (
 )
 from pg_trio.providers.openai_request import route_to, write_body
 from pg_trio.providers.openai_stream import OpenAIStreamReader, is_event_stream
-from pg_trio.providers.refusal import mask_for, read_error_message, read_refusal
+from pg_trio.providers.refusal import mask_for, read_refusal
+from pg_trio.providers.said import read_error_message
 
 
 class OpenAIAdapter:

@@ -42,7 +42,8 @@ from pg_trio.providers.openai_fields import (
     refuse,
     reply_id,
 )
-from pg_trio.providers.refusal import mask_for, read_error_message
+from pg_trio.providers.refusal import mask_for
+from pg_trio.providers.said import read_error_message
 from pg_trio.providers.sse import EventStreamParser, ServerSentEvent
 
 # 4 Mi characters of text and arguments: an answer of 200,000 tokens (the most an endpoint may ask for), 20 characters

@@ -132,7 +132,7 @@ REFUSALS: dict[str, tuple[str, float | None, bool]] = {
         6.521,
         True,
     ),
-    "openai/html_502": ("HTTP 502: HTML page", None, True),
+    "openai/html_502": ("HTTP 502: HTML page: 502 Bad Gateway", None, True),
     "mistral/error_401": ("HTTP 401: Unauthorized", None, True),
     "mistral/error_422": ("HTTP 422: body.messages.0.user.name: Extra inputs are not permitted", None, False),
     "groq/error_429": (

@@ -1,21 +1,10 @@
-"""Fields that whole answers and streamed ones of the Messages wire have in common."""
+"""Token counts of the Messages wire."""
 
 from __future__ import annotations
 
-from pg_trio.domain.chat import FinishReason, Usage
+from pg_trio.domain.chat import Usage
 from pg_trio.domain.json_value import Json
-from pg_trio.providers.openai_fields import MAX_TOKEN_COUNT, read_finish_reason
-
-
-def find_finish_reason(stop_reason: Json, calls_tools: bool) -> FinishReason:
-    """The contract's word for a stop reason.
-
-    Source: Messages API, "Handling stop reasons": `pause_turn` ends an answer whose server tools paused; nothing here
-    resumes it, and what it says so far is whole.
-    """
-    if stop_reason == "pause_turn":
-        stop_reason = "stop"
-    return read_finish_reason("content_filter" if stop_reason == "refusal" else stop_reason, calls_tools, False)
+from pg_trio.providers.openai_fields import MAX_TOKEN_COUNT
 
 
 def read_usage(usage: Json, before: Usage | None = None) -> Usage | None:

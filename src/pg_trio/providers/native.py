@@ -1,0 +1,109 @@
+"""What the adapters of the wires that are not OpenAI's share: how a whole answer is read, and a stream is told.
+
+Rules:
+1. A whole answer is read by the wire's own stream reader. What a field means is written down once, so that a stream and
+   a whole answer cannot come to mean different things.
+2. Server-sent events that came as a whole answer are read as such; so are several JSON objects in a list.
+3. A body that is not JSON, and an error that says something, are failures under any status.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from functools import lru_cache
+
+import orjson
+from attrs import evolve
+
+from pg_trio import __version__
+from pg_trio.domain.assembler import Assembler
+from pg_trio.domain.chat import Reply
+from pg_trio.domain.events import Broken, Event, ReasoningDelta
+from pg_trio.domain.json_value import Json
+from pg_trio.domain.project import Candidate
+from pg_trio.domain.provider import PROVIDERS
+from pg_trio.domain.upstream import Headers
+from pg_trio.errors import UpstreamNonsense
+from pg_trio.providers.event_reader import EventReader
+from pg_trio.providers.json_text import BOM, read_json
+from pg_trio.providers.openai_fields import refuse
+from pg_trio.providers.openai_stream import is_event_stream
+from pg_trio.providers.refusal import mask_for, read_refusal
+
+# Endpoints of a configuration, times their candidates, are far fewer. Each entry is about 1 KiB.
+ROUTES_KEPT = 4096
+
+_STREAM_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
+
+
+class NativeAdapter(ABC):
+    """What the adapters of these wires have in common; see `providers.Adapter`."""
+
+    @abstractmethod
+    def open_stream(self, candidate: Candidate) -> EventReader:
+        """A reader for the body of one streamed answer."""
+
+    def is_stream(self, status: int, headers: Mapping[str, str], candidate: Candidate) -> bool:
+        """Whether the body of this answer is for `open_stream`."""
+        return is_event_stream(status, headers, candidate)
+
+    def read_reply(
+        self, status: int, headers: Mapping[str, str], body: bytes, candidate: Candidate, *, now_s: float
+    ) -> Reply:
+        """A whole answer.
+
+        Raises: UpstreamRefused for every status but 2xx; UpstreamNonsense (see the rules of this file and `event_reader`).
+        """
+        if not 200 <= status < 300:
+            raise read_refusal(status, headers, body, candidate, now_s=now_s)
+        reader = self.open_stream(candidate)
+        if body.removeprefix(BOM).lstrip()[:6].startswith(_STREAM_STARTS):
+            return _reply_of(reader.feed(body + b"\n\n") + reader.close())
+        return _reply_of(reader.read_whole(_read_objects(headers, body, candidate)))
+
+
+@lru_cache(maxsize=ROUTES_KEPT)
+def headers_for(candidate: Candidate, *more: tuple[str, str]) -> Headers:
+    """The headers of every request to a candidate: `more`, and its key in the header that its provider reads."""
+    headers = [
+        ("Content-Type", "application/json"),
+        ("Accept", "application/json"),
+        # Answers are small and we are near: decompressing costs more than it saves.
+        ("Accept-Encoding", "identity"),
+        ("User-Agent", f"pg-trio/{__version__}"),
+        *more,
+    ]
+    key = candidate.credential.api_key
+    if key is not None:
+        provider = PROVIDERS[candidate.provider]
+        headers.append((provider.key_header, f"{provider.key_prefix}{key.reveal()}"))
+    return tuple(headers)
+
+
+def _read_objects(headers: Mapping[str, str], body: bytes, candidate: Candidate) -> list[dict[str, Json]]:
+    try:
+        answer = read_json(body)
+    except orjson.JSONDecodeError as exc:
+        # Not the parser's own text: it would quote. Position and size tell a cut body from a foreign one.
+        why = f"error at character {exc.pos} of {len(body)} bytes" if body else "its body is empty"
+        content_type = headers.get("content-type")
+        if content_type is not None and "json" not in content_type.lower():
+            why = f"{why}, content type {content_type}"
+        raise UpstreamNonsense(mask_for(candidate, f"the answer is not JSON: {why}")) from None
+    objects = answer if type(answer) is list else [answer]
+    if not objects or not all(type(each) is dict for each in objects):
+        refuse("the answer", answer, "an object")
+    return objects
+
+
+def _reply_of(events: list[Event]) -> Reply:
+    """The whole answer that these events say. Raises its failure where they do not end well."""
+    last = events[-1]
+    if isinstance(last, Broken):
+        raise last.failure
+    assembler = Assembler()
+    for event in events:
+        assembler.add(event)
+    reasoning = "".join([event.text for event in events if isinstance(event, ReasoningDelta)])
+    return evolve(assembler.reply(), reasoning=reasoning or None)
