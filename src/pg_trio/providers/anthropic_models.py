@@ -29,7 +29,8 @@ class Claude:
     `takes_sampling`: `temperature` and `top_p` are not refused. `takes_both`: nor are they together.
     `thinks`: it has extended thinking at all. `takes_budget`: `thinking: enabled` with a budget is not refused.
     `takes_effort`: `output_config.effort` and adaptive thinking. `takes_prefill`: the last turn may be the assistant's.
-    `takes_schema`: `output_config.format`.
+    `takes_schema`: `output_config.format`. `most_effort`: the highest word of `output_config.effort` below `max`.
+    `output_limit`: the most that `max_tokens` may be; None where it is not known.
     """
 
     takes_sampling: bool
@@ -39,6 +40,8 @@ class Claude:
     takes_effort: bool
     takes_prefill: bool
     takes_schema: bool
+    most_effort: str
+    output_limit: int | None
 
 
 @lru_cache(maxsize=MODELS_KEPT)
@@ -54,4 +57,17 @@ def find_model(name: str) -> Claude:
         takes_effort=version >= (4, 6),
         takes_prefill=version < (4, 6),
         takes_schema=version >= (4, 5),
+        most_effort="xhigh" if version >= (4, 7) else "high",
+        output_limit=_find_output_limit(name, version),
     )
+
+
+def _find_output_limit(name: str, version: tuple[int, int]) -> int | None:
+    """Source: "Models overview" and "Model deprecations", read 2026-11: the most of `max_tokens`, else a 400."""
+    if version < (3, 5):
+        return 4096
+    if version < (3, 7):
+        return 8192
+    if "opus" in name and version < (4, 5):
+        return 32_000
+    return None

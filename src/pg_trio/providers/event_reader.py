@@ -1,9 +1,10 @@
 """What the readers of the wires that are not OpenAI's share: events with a JSON object each, and an honest end.
 
 Rules:
-1. A reader raises nothing: its failure is its last event. Inside, `read_event` and `read_answer` raise UpstreamNonsense.
-2. A streamed answer is whole when its finish reason has come and the stream has ended. A body that ends before that is a
-   cut answer. A whole answer needs no reason: its JSON is complete.
+1. A reader raises nothing: its failure is its last event. Inside, `read_event` and `read_answer` raise
+   UpstreamNonsense.
+2. A streamed answer is whole when its finish reason has come and the stream has ended. A body that ends before is a cut
+   answer. A whole answer needs no reason: its JSON is complete.
 3. Finish reasons are read by meaning (`finish_reasons`). One that means a failure breaks the answer at its end.
 4. What an answer may say is bounded: characters of text and arguments, characters of reasoning, and tool calls.
 5. Keep-alives in any dress, events of other kinds, and JSON that is not an object say nothing. An error that says
@@ -81,7 +82,7 @@ class EventReader(ABC):
     def read_answer(self, answer: dict[str, Json], events: list[Event]) -> None:
         """Add what a whole answer says, but for its end."""
 
-    def complete_calls(self, events: list[Event]) -> None:
+    def complete_calls(self, events: list[Event]) -> None:  # noqa: B027  most wires have nothing to add
         """Add what is left to say of calls once the answer has ended well. Nothing, unless a wire has something."""
 
     @property
@@ -97,7 +98,7 @@ class EventReader(ABC):
         try:
             for sent in self._parser.feed(data):
                 self._read(sent, events)
-                if self.is_over:
+                if events and isinstance(events[-1], Finished | Broken):
                     return events
             if self._parser.failure is not None:
                 raise self._parser.failure

@@ -53,7 +53,7 @@ class NativeAdapter(ABC):
     ) -> Reply:
         """A whole answer.
 
-        Raises: UpstreamRefused for every status but 2xx; UpstreamNonsense (see the rules of this file and `event_reader`).
+        Raises: UpstreamRefused for every status but 2xx; UpstreamNonsense (see the rules here and in `event_reader`).
         """
         if not 200 <= status < 300:
             raise read_refusal(status, headers, body, candidate, now_s=now_s)
