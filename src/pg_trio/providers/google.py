@@ -6,6 +6,8 @@ are read: google_stream.py.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from functools import lru_cache
 from urllib.parse import quote
 
@@ -17,6 +19,9 @@ from pg_trio.domain.upstream import WireRequest
 from pg_trio.providers.google_request import why_unfit, write_body
 from pg_trio.providers.google_stream import GoogleStreamReader
 from pg_trio.providers.native import ROUTES_KEPT, NativeAdapter, headers_for
+from pg_trio.providers.said import ERROR_BODY_BYTES
+
+_RETRY_DELAY = re.compile(rb'"retryDelay":\s*"(\d{1,9}(?:\.\d{1,9})?s)"')
 
 
 class GoogleAdapter(NativeAdapter):
@@ -36,6 +41,13 @@ class GoogleAdapter(NativeAdapter):
             allow_private_addresses=candidate.credential.allow_private_addresses,
             is_stream=stream,
         )
+
+    def complete_headers(self, headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
+        """See NativeAdapter: Google says in an error's details when to come back (google.rpc.RetryInfo: `"34.07s"`)."""
+        if "retry-after" in headers or b"retryDelay" not in body[:ERROR_BODY_BYTES]:
+            return headers
+        found = _RETRY_DELAY.search(body[:ERROR_BODY_BYTES])
+        return headers if found is None else {**headers, "retry-after": found[1].decode("ascii")}
 
     def open_stream(self, candidate: Candidate) -> GoogleStreamReader:
         """A reader for the body of one streamed answer."""

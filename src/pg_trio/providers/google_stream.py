@@ -18,8 +18,8 @@ from pg_trio.domain.json_value import Json
 from pg_trio.providers.event_reader import EventReader, is_opaque
 from pg_trio.providers.openai_fields import MAX_TOKEN_COUNT, dump_arguments, refuse
 
-# What FinishReason has that does not mean what its words say: the model's answer is whole, and has no image.
-_NO_FAILURES = {"OTHER": "STOP", "NO_IMAGE": "STOP", "IMAGE_OTHER": "STOP"}
+# Words of FinishReason whose meaning their letters do not tell, and a word that does.
+_MEANT = {"CONTINUATION": "MAX_TOKENS", "ESCALATION": "SAFETY", "PUP_LIMITED_DISABLED": "SAFETY", "NO_IMAGE": "STOP"}
 
 
 class GoogleStreamReader(EventReader):
@@ -47,7 +47,7 @@ class GoogleStreamReader(EventReader):
             self._add_part(part, events)
         reason = chosen.get("finishReason")
         if reason is not None:
-            reason = _NO_FAILURES.get(reason, reason) if type(reason) is str else reason
+            reason = _MEANT.get(reason, reason) if type(reason) is str else reason
             self.note_finish(reason, chosen.get("finishMessage"))
 
     def _add_part(self, part: dict[str, Json], events: list[Event]) -> None:

@@ -44,6 +44,10 @@ class NativeAdapter(ABC):
     def open_stream(self, candidate: Candidate) -> EventReader:
         """A reader for the body of one streamed answer."""
 
+    def complete_headers(self, headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
+        """The headers of a failure, with a `Retry-After` that the wire has elsewhere. `body` is the failure's."""
+        return headers
+
     def is_stream(self, status: int, headers: Mapping[str, str], candidate: Candidate) -> bool:
         """Whether the body of this answer is for `open_stream`."""
         return is_event_stream(status, headers, candidate)
@@ -56,7 +60,7 @@ class NativeAdapter(ABC):
         Raises: UpstreamRefused for every status but 2xx; UpstreamNonsense (see the rules here and in `event_reader`).
         """
         if not 200 <= status < 300:
-            raise read_refusal(status, headers, body, candidate, now_s=now_s)
+            raise read_refusal(status, self.complete_headers(headers, body), body, candidate, now_s=now_s)
         reader = self.open_stream(candidate)
         if body.removeprefix(BOM).lstrip()[:6].startswith(_STREAM_STARTS):
             return _reply_of(reader.feed(body + b"\n\n") + reader.close())

@@ -29,6 +29,8 @@ WEATHER = Tool("get_weather", "Weather of a city", {"type": "object", "propertie
 SCHEMA = {"type": "object", "properties": {"score": {"type": "integer", "minimum": 0}}, "required": ["score"]}
 AS_SCHEMA = ResponseFormat.of({"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA}})
 
+GRAMMAR = ResponseFormat.of({"type": "grammar"})
+
 many = settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
 
 
@@ -364,7 +366,7 @@ CASES: list[tuple[str, Prompt, tuple[str | None, str | None, str | None]]] = [
     ),
     (
         "grammar",
-        Prompt((HI,), Options(response_format=ResponseFormat.of({"type": "grammar"}))),
+        Prompt((HI,), Options(response_format=GRAMMAR)),
         ("response_format",) * 3,
     ),
     ("schema", Prompt((HI,), Options(response_format=AS_SCHEMA)), (None, None, None)),

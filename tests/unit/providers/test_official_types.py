@@ -97,7 +97,7 @@ def consume(value: Any) -> Any:
 
 def same(sent: Any, read: Any) -> bool:
     """Whether everything that was sent is in what was read."""
-    return orjson.loads(orjson.dumps(sent)) == orjson.loads(orjson.dumps(read))
+    return bool(orjson.loads(orjson.dumps(sent)) == orjson.loads(orjson.dumps(read)))
 
 
 many = settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
