@@ -29,7 +29,10 @@ class Refusal(Exception):
 
 @frozen(slots=True)
 class ChatCall:
-    """What the simulator needs to know of a chat request. `said` is the text of the last message that has any."""
+    """What the simulator needs to know of a chat request, on whichever `wire` it came.
+
+    `said` is the text of the last message that has any.
+    """
 
     model: str
     said: str
@@ -37,6 +40,7 @@ class ChatCall:
     stream: bool = False
     include_usage: bool = False
     max_tokens: int | None = None
+    wire: str = "openai"
 
 
 def read_json_object(content_type: str, body: bytes) -> Mapping[str, Json]:

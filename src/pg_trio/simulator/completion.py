@@ -1,19 +1,13 @@
-"""What the simulated model says, and its shape on OpenAI's wire: one JSON body, or the events of a stream. Pure.
-
-Source: OpenAI's API reference, "The chat completion object" and "The chat completion chunk object", 2026-11.
-"""
+"""What the simulated model says, whichever wire carries it. Pure. The wires' shapes: `wires/`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from hashlib import blake2b
 from itertools import cycle, islice
 from random import Random
 
-import orjson
 from attrs import frozen
 
-from pg_trio.domain.chat import Json
 from pg_trio.simulator.behaviour import Behaviour, CalledTool, FinishReason, ReportedUsage
 from pg_trio.simulator.chat_call import ChatCall
 
@@ -59,6 +53,15 @@ class Completion:
     finish: FinishReason
     usage: ReportedUsage | None
     tool: CalledTool | None = None
+    # Deltas of reasoning before the answer.
+    reasoning: int = 0
+    # Neither text nor a call, and no field for them where the wire can leave it out.
+    is_empty: bool = False
+
+    @property
+    def number(self) -> str:
+        """24 hexadecimal digits, of which each wire makes its ids."""
+        return self.id.removeprefix("chatcmpl-")
 
     @property
     def text(self) -> str:
@@ -82,6 +85,7 @@ def complete(behaviour: Behaviour, call: ChatCall, occasion: Occasion) -> Comple
         finish=finish,
         usage=_count_usage(behaviour.usage, call.prompt_tokens, len(pieces)),
         tool=tool,
+        reasoning=behaviour.reasoning,
     )
 
 
@@ -109,103 +113,3 @@ def _count_usage(usage: bool | ReportedUsage, prompt_tokens: int, completion_tok
     if isinstance(usage, ReportedUsage):
         return usage
     return ReportedUsage(prompt_tokens, completion_tokens) if usage else None
-
-
-# ── the plain body ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def plain_object(completion: Completion) -> dict[str, Json]:
-    """The answer as a `chat.completion` object."""
-    message: dict[str, Json] = {"role": "assistant", "content": None if completion.tool else completion.text}
-    if completion.tool:
-        message["tool_calls"] = [_tool_call(completion, completion.text)]
-    return {
-        "id": completion.id,
-        "object": "chat.completion",
-        "created": completion.created,
-        "model": completion.model,
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": completion.finish}],
-        **_usage_field(completion),
-    }
-
-
-def _tool_call(completion: Completion, arguments: str) -> dict[str, Json]:
-    assert completion.tool is not None
-    call_id = "call_" + completion.id.removeprefix("chatcmpl-")
-    return {"id": call_id, "type": "function", "function": {"name": completion.tool.name, "arguments": arguments}}
-
-
-def _usage_field(completion: Completion) -> dict[str, Json]:
-    usage = completion.usage
-    if usage is None:
-        return {}
-    return {
-        "usage": {
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        }
-    }
-
-
-# ── the events of a stream ───────────────────────────────────────────────────────────────────────────────────────────
-
-DONE = b"data: [DONE]\n\n"
-PING = b": ping\n\n"
-
-
-def event(data: Json) -> bytes:
-    """One server-sent event with JSON data."""
-    return b"data: " + orjson.dumps(data) + b"\n\n"
-
-
-def role_event(completion: Completion) -> bytes:
-    """The first event: who speaks, and which tool is called; no token yet."""
-    delta: dict[str, Json] = {"role": "assistant", "content": None if completion.tool else ""}
-    if completion.tool:
-        delta["tool_calls"] = [{"index": 0} | _tool_call(completion, "")]
-    return event(_chunk(completion, delta))
-
-
-def reasoning_events(completion: Completion, count: int) -> Iterator[bytes]:
-    """`count` deltas of a model that thinks aloud (`reasoning_content`, as DeepSeek and vLLM have it)."""
-    for _ in range(count):
-        yield event(_chunk(completion, {"reasoning_content": "Hm. "}))
-
-
-def token_events(completion: Completion) -> Iterator[bytes]:
-    """One event a token."""
-    for piece in completion.pieces:
-        if completion.tool:
-            delta: dict[str, Json] = {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}
-        else:
-            delta = {"content": piece}
-        yield event(_chunk(completion, delta))
-
-
-def closing_events(completion: Completion, *, include_usage: bool) -> bytes:
-    """The finish reason and, where asked for, the usage; `[DONE]` is not among them."""
-    closing = event(_chunk(completion, {}, completion.finish))
-    if include_usage and completion.usage is not None:
-        closing += event(_chunk_without_choices(completion) | _usage_field(completion))
-    return closing
-
-
-def choiceless_event(completion: Completion) -> bytes:
-    """An event that says nothing: no choice, no usage."""
-    return event(_chunk_without_choices(completion))
-
-
-def _chunk(completion: Completion, delta: dict[str, Json], finish: FinishReason | None = None) -> dict[str, Json]:
-    choices = [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
-    return _chunk_without_choices(completion) | {"choices": choices}
-
-
-def _chunk_without_choices(completion: Completion) -> dict[str, Json]:
-    return {
-        "id": completion.id,
-        "object": "chat.completion.chunk",
-        "created": completion.created,
-        "model": completion.model,
-        "choices": [],
-    }

@@ -21,25 +21,16 @@ from attrs import evolve, frozen
 from pg_trio.domain.chat import Json
 from pg_trio.simulator.behaviour import Behaviour, Fault
 from pg_trio.simulator.chat_call import ChatCall, Refusal
-from pg_trio.simulator.completion import (
-    DONE,
-    PING,
-    STAMP,
-    Completion,
-    Occasion,
-    choiceless_event,
-    closing_events,
-    complete,
-    event,
-    plain_object,
-    reasoning_events,
-    role_event,
-    token_events,
-)
+from pg_trio.simulator.completion import STAMP, Completion, Occasion, complete
+from pg_trio.simulator.wires import WIRES, Wire
 
 # 64 KiB a piece of a huge body: what a socket's buffer takes at once.
 HUGE_PIECE_BYTES = 64 * 1024
 LAST_CHUNK = b"0\r\n\r\n"
+# A comment, which every client of an event stream passes over.
+PING = b": ping\n\n"
+# Where a huge answer's filler goes. From Unicode's private use area: nobody's text.
+FILLER_MARK = "\ue5cb"
 
 
 @frozen(slots=True)
@@ -105,23 +96,10 @@ def http_chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def error_answer(refusal: Refusal, more: str = "") -> bytes:
-    """OpenAI's error object with its status, ready for one write."""
-    return whole_answer(refusal.status, "application/json", orjson.dumps(error_object(refusal)), more)
-
-
-def error_object(refusal: Refusal) -> dict[str, Json]:
-    """OpenAI's error shape. Source: OpenAI's API reference, "Error codes", 2026-11."""
-    error = {
-        "message": refusal.message,
-        "type": _ERROR_TYPES.get(refusal.status, "server_error" if refusal.status >= 500 else "invalid_request_error"),
-        "param": refusal.param,
-        "code": refusal.code,
-    }
-    return {"error": error}
-
-
-_ERROR_TYPES: Mapping[int, str] = MappingProxyType({429: "rate_limit_error", 401: "authentication_error"})
+def error_answer(refusal: Refusal, more: str = "", wire: str = "openai") -> bytes:
+    """A wire's error object with its status, ready for one write."""
+    body = orjson.dumps(WIRES[wire].error_object(refusal))
+    return whole_answer(refusal.status, "application/json", body, more)
 
 
 # ── a call's plan ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -145,11 +123,11 @@ def render(behaviour: Behaviour, call: ChatCall, occasion: Occasion) -> Answer:
 
 def _steps(behaviour: Behaviour, call: ChatCall, completion: Completion, random: Random, fault: Fault | None) -> Plan:
     if fault is not None and fault.kind in _INSTEAD:
-        return _delayed(behaviour, random, _INSTEAD[fault.kind](behaviour, fault))
+        return _delayed(behaviour, random, _INSTEAD[fault.kind](behaviour, fault, call.wire))
     if fault is not None and fault.kind == "stall" and fault.variant == "head":
         return (Stall(),)
     if fault is not None and fault.kind == "empty":
-        completion = evolve(completion, pieces=(), tool=None)
+        completion = evolve(completion, pieces=(), tool=None, is_empty=True)
     answer = _stream if call.stream else _plain
     steps: Plan = answer(behaviour, call, completion, random, fault)
     if fault is None:
@@ -171,14 +149,14 @@ def _delayed(behaviour: Behaviour, random: Random, steps: Plan) -> Plan:
 # ── faults that come instead of an answer, plain or streamed ─────────────────────────────────────────────────────────
 
 
-def _status(behaviour: Behaviour, fault: Fault) -> Plan:
+def _status(behaviour: Behaviour, fault: Fault, wire: str) -> Plan:
     refusal = Refusal(fault.count, f"Simulated failure with status {fault.count}.", code=_STATUS_CODES.get(fault.count))
     retry_after_s = behaviour.retry_after_s
     more = f"Retry-After: {retry_after_s}\r\n" if retry_after_s is not None else ""
     # RFC 9110 section 15.4.5: a 304 has no body, and a client does not wait for one.
     if fault.count == 304:
         return (Send(http_head(304, "application/json", "Content-Length: 0", more)),)
-    return (Send(error_answer(refusal, more)),)
+    return (Send(error_answer(refusal, more, wire)),)
 
 
 _STATUS_CODES: Mapping[int, str] = MappingProxyType(
@@ -186,28 +164,29 @@ _STATUS_CODES: Mapping[int, str] = MappingProxyType(
 )
 
 
-def _hangup(behaviour: Behaviour, fault: Fault) -> Plan:
+def _hangup(behaviour: Behaviour, fault: Fault, wire: str) -> Plan:
     return (Close(),)
 
 
-def _garbage(behaviour: Behaviour, fault: Fault) -> Plan:
+def _garbage(behaviour: Behaviour, fault: Fault, wire: str) -> Plan:
     return (Send(b"\x16\x03\x01\x00garbage \xff\xfe not HTTP at all\r\n\r\n"), Close())
 
 
-def _notjson(behaviour: Behaviour, fault: Fault) -> Plan:
+def _notjson(behaviour: Behaviour, fault: Fault, wire: str) -> Plan:
     return (Send(whole_answer(200, "application/json", b'{"id": "chatcmpl-1", "choices": [oops')),)
 
 
-def _wrong_type(behaviour: Behaviour, fault: Fault) -> Plan:
+def _wrong_type(behaviour: Behaviour, fault: Fault, wire: str) -> Plan:
     page = b"<!doctype html><title>Sign in</title><h1>Welcome to the airport's network</h1>\n"
     return (Send(whole_answer(200, "text/html; charset=utf-8", page)),)
 
 
-def _error200(behaviour: Behaviour, fault: Fault) -> Plan:
-    return (Send(json_answer(error_object(Refusal(500, "Simulated error behind a status of 200.")))),)
+def _error200(behaviour: Behaviour, fault: Fault, wire: str) -> Plan:
+    refusal = Refusal(500, "Simulated error behind a status of 200.")
+    return (Send(json_answer(WIRES[wire].error_object(refusal))),)
 
 
-_INSTEAD: Mapping[str, Callable[[Behaviour, Fault], Plan]] = MappingProxyType(
+_INSTEAD: Mapping[str, Callable[[Behaviour, Fault, str], Plan]] = MappingProxyType(
     {
         "status": _status,
         "hangup": _hangup,
@@ -227,27 +206,22 @@ def _plain(behaviour: Behaviour, call: ChatCall, completion: Completion, random:
     # A plain answer takes what its tokens take: a provider sends it when the last one is there.
     if behaviour.pace != _NO_PACE:
         total_s += sum(behaviour.pace.draw_s(random) for _ in completion.pieces[1:])
-    steps = _plain_steps(completion, fault)
+    steps = _plain_steps(WIRES[call.wire], completion, fault)
     return chain((Wait(total_s),), steps) if total_s > 0 else steps
 
 
 _NO_PACE = Behaviour().pace
 
 
-def _plain_steps(completion: Completion, fault: Fault | None) -> Plan:
-    data = plain_object(completion)
+def _plain_steps(wire: Wire, completion: Completion, fault: Fault | None) -> Plan:
     if fault is None:
-        return (Send(json_answer(data)),)
+        return (Send(json_answer(wire.plain_object(completion))),)
     if fault.kind == "reset" and fault.variant == "head":
         return (Reset(),)
-    if fault.kind == "nochoices":
-        del data["choices"]
-    elif fault.kind == "empty":
-        data["choices"][0]["message"] = {"role": "assistant", "content": None}
-    elif fault.kind == "huge":
-        return _huge_plain(data, fault.count)
-    answer = json_answer(data)
-    return _interrupted(answer, fault)
+    if fault.kind == "huge":
+        return _huge_plain(wire, completion, fault.count)
+    data = wire.hollow_object(completion) if fault.kind == "nochoices" else wire.plain_object(completion)
+    return _interrupted(json_answer(data), fault)
 
 
 def _interrupted(answer: bytes, fault: Fault) -> Plan:
@@ -269,10 +243,9 @@ def _interrupted(answer: bytes, fault: Fault) -> Plan:
 _CHUNKED = "Transfer-Encoding: chunked"
 
 
-def _huge_plain(data: dict[str, Json], size: int) -> Iterator[Step]:
-    data["choices"][0]["message"] = {"role": "assistant", "content": ""}
-    before, after = orjson.dumps(data).split(b'"content":""', 1)
-    before, after = before + b'"content":"', b'"' + after
+def _huge_plain(wire: Wire, completion: Completion, size: int) -> Iterator[Step]:
+    data = wire.plain_object(evolve(completion, pieces=(FILLER_MARK,), tool=None))
+    before, after = orjson.dumps(data).split(FILLER_MARK.encode(), 1)
     filler = max(size - len(before) - len(after), 0)
     yield Send(_JSON_HEAD % (len(before) + filler + len(after)) + before)
     yield from (Send(piece) for piece in _filler_pieces(filler))
@@ -294,17 +267,19 @@ def _stream(
     behaviour: Behaviour, call: ChatCall, completion: Completion, random: Random, fault: Fault | None
 ) -> Iterator[Step]:
     """Head and role with the first token (or before the wait for it), a write a token, the closing events."""
-    kind = fault.kind if fault else ""
+    kind, wire = fault.kind if fault else "", WIRES[call.wire]
     if kind == "reset" and fault and fault.variant == "head":
         yield from _delayed(behaviour, random, (Reset(),))
         return
     opening = http_head(200, "text/event-stream; charset=utf-8", _CHUNKED, "Cache-Control: no-cache\r\n")
-    opening += http_chunk(role_event(completion)) if kind != "nochoices" else b""
+    if kind != "nochoices" and (first := wire.opening_event(completion)):
+        opening += http_chunk(first)
     if behaviour.early_head:
         yield Send(opening)
         opening = b""
-    tokens = _stream_tokens(completion, fault)
-    for index, data in enumerate((*_preamble(behaviour, completion), *tokens)):
+    tokens = _stream_tokens(wire, completion, fault)
+    preamble = (*((PING,) * behaviour.pings), *wire.reasoning_events(completion))
+    for index, data in enumerate((*preamble, *tokens)):
         seconds = (behaviour.pace if index else behaviour.latency).draw_s(random)
         if seconds > 0:
             yield Wait(seconds)
@@ -312,7 +287,7 @@ def _stream(
         opening = b""
     if opening:
         yield Send(opening)
-    yield from _stream_end(completion, fault, include_usage=call.include_usage)
+    yield from _stream_end(wire, completion, fault, include_usage=call.include_usage)
 
 
 def _stamped(data: bytes) -> bytes:
@@ -322,16 +297,9 @@ def _stamped(data: bytes) -> bytes:
 _STAMP_BYTES = STAMP.encode()
 
 
-def _preamble(behaviour: Behaviour, completion: Completion) -> Iterator[bytes]:
-    """What a provider sends before its first token that is none: comments, then thoughts."""
-    for _ in range(behaviour.pings):
-        yield PING
-    yield from reasoning_events(completion, behaviour.reasoning)
-
-
-def _stream_tokens(completion: Completion, fault: Fault | None) -> Iterable[bytes]:
+def _stream_tokens(wire: Wire, completion: Completion, fault: Fault | None) -> Iterable[bytes]:
     """The token events that the fault lets through."""
-    events = tuple(token_events(completion))
+    events = tuple(wire.token_events(completion))
     if fault is None:
         return events
     if fault.kind in ("cut", "stream_error") or (fault.kind == "stall" and fault.variant == "tokens"):
@@ -339,39 +307,39 @@ def _stream_tokens(completion: Completion, fault: Fault | None) -> Iterable[byte
     if fault.kind in ("reset", "stall", "truncate", "malformed_chunk"):
         return events[: (len(events) + 1) // 2]
     if fault.kind == "nochoices":
-        return (choiceless_event(completion),)
-    return _huge_events(fault.count, events[:1]) if fault.kind == "huge" else events
+        return (wire.hollow_event(completion),)
+    return _huge_events(wire, completion, fault.count) if fault.kind == "huge" else events
 
 
-def _huge_events(size: int, model_event: Iterable[bytes]) -> Iterator[bytes]:
-    for first in model_event:
-        data = orjson.loads(first.removeprefix(b"data: "))
-        for piece in _filler_pieces(size):
-            data["choices"][0]["delta"] = {"content": piece.decode("ascii")}
-            yield event(data)
+def _huge_events(wire: Wire, completion: Completion, size: int) -> Iterator[bytes]:
+    """The same block of content in pieces, made as they are taken: a generator, not a list of megabytes."""
+    one_piece = evolve(completion, pieces=(FILLER_MARK, FILLER_MARK), tool=None)
+    first, following = wire.token_events(one_piece)
+    for number, piece in enumerate(_filler_pieces(size)):
+        yield (following if number else first).replace(FILLER_MARK.encode(), piece)
 
 
-def _stream_end(completion: Completion, fault: Fault | None, *, include_usage: bool) -> Iterator[Step]:
+def _stream_end(wire: Wire, completion: Completion, fault: Fault | None, *, include_usage: bool) -> Iterator[Step]:
     """What follows the last token: the good end, or the fault's."""
-    closing = closing_events(completion, include_usage=include_usage)
+    closing, done = wire.closing_events(completion, include_usage=include_usage), wire.done
     kind = fault.kind if fault else ""
     if fault is None or kind in ("empty", "huge", "drip", "dup"):
-        yield Send(http_chunk(closing + DONE) + LAST_CHUNK)
+        yield Send(http_chunk(closing + done) + LAST_CHUNK)
     elif kind == "nochoices":
-        yield Send(http_chunk(DONE) + LAST_CHUNK)
+        yield Send((http_chunk(done) if done else b"") + LAST_CHUNK)
     elif kind == "no_done":
         yield Send(http_chunk(closing) + LAST_CHUNK)
     elif kind == "stream_error":
-        error = event(error_object(Refusal(500, "Simulated error in the middle of a stream.")))
+        error = wire.error_event(Refusal(500, "Simulated error in the middle of a stream."))
         yield Send(http_chunk(error) + LAST_CHUNK)
     elif kind == "malformed_chunk" and fault.variant == "json":
-        yield Send(http_chunk(b'data: {"id":"chatcmpl-1","choices":[{"delta":oops\n\n' + closing + DONE) + LAST_CHUNK)
+        yield Send(http_chunk(b'data: {"id":"chatcmpl-1","choices":[{"delta":oops\n\n' + closing + done) + LAST_CHUNK)
     elif kind == "malformed_chunk":
         yield from (Send(b"this is no chunk size\r\n"), Close())
     elif kind == "cut" and fault.variant == "clean":
         yield Send(LAST_CHUNK)
     elif kind == "cut" and fault.variant == "inside":
-        event_bytes = closing.partition(b"\n\n")[0]
+        event_bytes = closing.partition(b"\n\n")[0].rpartition(b"\n")[2]
         yield from (Send(http_chunk(event_bytes[: len(event_bytes) // 2])), Close())
     elif kind in ("cut", "truncate"):
         # A cut in the middle of a chunk would be a fault of HTTP alone; this one leaves whole events and no end.

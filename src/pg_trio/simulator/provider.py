@@ -13,10 +13,11 @@ from attrs import define, evolve, field, frozen
 
 from pg_trio.domain.chat import Json
 from pg_trio.simulator.behaviour import GOOD, PRESETS, Behaviour, parse_behaviour
-from pg_trio.simulator.chat_call import Refusal, read_chat_call, read_json_object
+from pg_trio.simulator.chat_call import ChatCall, Refusal, read_json_object
 from pg_trio.simulator.completion import Occasion
 from pg_trio.simulator.plan import Plan, Send, error_answer, json_answer, render
 from pg_trio.simulator.request_reader import Limits
+from pg_trio.simulator.routes import find_route, read_call, read_key
 from pg_trio.simulator.view import describe
 
 # After this many different model names, new ones share one count: a client cannot grow the process by inventing names.
@@ -67,6 +68,7 @@ class Received:
     body: Json = None
     model: str | None = None
     said: str = ""
+    stream: bool = False
     fault: str | None = None
     answered_at: float | None = None
     closed_early: bool = False
@@ -95,6 +97,10 @@ class Simulator:
         self._changed = trio.lowlevel.ParkingLot()
 
     # ── for tests and whoever runs it ──
+
+    def url_of(self, wire: str) -> str:
+        """The base URL under which a provider of this wire would be configured."""
+        return self.base_url.removesuffix("/v1") + {"google": "/v1beta", "cohere": "/v2"}.get(wire, "/v1")
 
     def behave(self, model: str, behaviour: Behaviour | str = GOOD, **changes: Any) -> None:
         """From the next call on, this model behaves so; `changes` are `Behaviour`'s fields, over what is given."""
@@ -164,16 +170,18 @@ class Simulator:
 
     def plan(self, request: Received) -> Plan:
         """The answer to a request, whatever it asks."""
+        found = find_route(request.method, request.path)
         try:
-            return self._route(request)
+            if found is None:
+                return self._route(request)
+            wire, model = found
+            self._authenticate(request, wire)
+            return self._chat(request, wire, model)
         except Refusal as refusal:
-            return (Send(error_answer(refusal)),)
+            return (Send(error_answer(refusal, wire="openai" if found is None else found[0])),)
 
     def _route(self, request: Received) -> Plan:
         route = (request.method, request.path.partition("?")[0])
-        if route == ("POST", "/v1/chat/completions"):
-            self._authenticate(request)
-            return self._chat(request)
         if route == ("GET", "/v1/models"):
             self._authenticate(request)
             return (Send(json_answer(self._models())),)
@@ -182,16 +190,20 @@ class Simulator:
             return (Send(json_answer(describe(self, _read_after(request.path)))),)
         raise Refusal(404, f"Invalid URL ({route[0]} {route[1][:200]}).")
 
-    def _authenticate(self, request: Received) -> None:
+    def _authenticate(self, request: Received, wire: str = "openai") -> None:
         key = self._behaviours.api_key
-        if key is not None and request.headers.get("authorization") != f"Bearer {key}":
-            raise Refusal(401, "Incorrect API key provided.", code="invalid_api_key")
+        if key is None or read_key(wire, request.headers) == key:
+            return
+        if wire == "google":
+            # Google says so with a 400, and a reason in the error's details.
+            raise Refusal(400, "API key not valid. Please pass a valid API key.", code="API_KEY_INVALID")
+        raise Refusal(401, "Incorrect API key provided.", code="invalid_api_key")
 
-    def _chat(self, request: Received) -> Plan:
+    def _chat(self, request: Received, wire: str, model: str | None) -> Plan:
         body = read_json_object(request.headers.get("content-type", ""), request.raw_body)
         request.body = body
-        call = read_chat_call(body)
-        request.model, request.said = call.model, call.said
+        call: ChatCall = read_call(wire, request.path, request.headers, body, model)
+        request.model, request.said, request.stream = call.model, call.said, call.stream
         number = self._count(call.model)
         behaviour = self._choose(call.model, request.headers.get("x-simulate", ""))
         elapsed_s = request.arrived_at - self._started_at

@@ -34,13 +34,12 @@ def describe(simulator: Simulator, after: int) -> dict[str, Json]:
 
 
 def _describe(request: Received, shift_s: float) -> dict[str, Json]:
-    body = request.body if isinstance(request.body, dict) else {}
     times = {"arrived_at": request.arrived_at, "answered_at": request.answered_at, "closed_at": request.closed_at}
     return {
         "number": request.number,
         "model": request.model,
         "said": request.said[:SAID_CHARS],
-        "stream": bool(body.get("stream")),
+        "stream": request.stream,
         "fault": request.fault,
         "connection": request.connection.number,
         **{name: None if at is None else at + shift_s for name, at in times.items()},

@@ -1,0 +1,58 @@
+"""The wires that the simulator speaks: what each is asked, and how an answer looks on it. Pure.
+
+A wire that is new here is one module, one line in `WIRES`, and its paths in `routes.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Protocol
+
+from pg_trio.domain.json_value import Json
+from pg_trio.simulator.chat_call import Refusal
+from pg_trio.simulator.completion import Completion
+from pg_trio.simulator.wires.anthropic import AnthropicWire
+from pg_trio.simulator.wires.cohere import CohereWire
+from pg_trio.simulator.wires.google import GoogleWire
+from pg_trio.simulator.wires.openai import OpenAIWire
+
+
+class Wire(Protocol):
+    """How an answer looks on a wire. Bytes are whole events of a stream."""
+
+    @property
+    def done(self) -> bytes:
+        """What ends a good stream, behind the closing events; empty where there is nothing more."""
+
+    def error_object(self, refusal: Refusal) -> dict[str, Json]:
+        """The body of a failure."""
+
+    def error_event(self, refusal: Refusal) -> bytes:
+        """A failure inside a stream."""
+
+    def plain_object(self, completion: Completion) -> dict[str, Json]:
+        """The answer in one body."""
+
+    def hollow_object(self, completion: Completion) -> dict[str, Json]:
+        """An answer without the field that holds what the model said."""
+
+    def hollow_event(self, completion: Completion) -> bytes:
+        """An event that says nothing."""
+
+    def opening_event(self, completion: Completion) -> bytes:
+        """The first event of a stream: who speaks; no token yet. It may be empty."""
+
+    def reasoning_events(self, completion: Completion) -> Iterator[bytes]:
+        """One event a delta of reasoning."""
+
+    def token_events(self, completion: Completion) -> Iterator[bytes]:
+        """One event a token."""
+
+    def closing_events(self, completion: Completion, *, include_usage: bool) -> bytes:
+        """The finish reason and the usage; what `done` holds is not among them."""
+
+
+WIRES: Mapping[str, Wire] = MappingProxyType(
+    {"openai": OpenAIWire(), "anthropic": AnthropicWire(), "google": GoogleWire(), "cohere": CohereWire()}
+)
