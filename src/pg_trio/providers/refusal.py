@@ -14,6 +14,7 @@ from pg_trio.domain.project import Candidate
 from pg_trio.domain.secret import mask_secrets
 from pg_trio.errors import UpstreamRefused
 from pg_trio.providers.concern import read_concern
+from pg_trio.providers.json_text import mend_text
 from pg_trio.providers.retry_after import read_retry_after
 from pg_trio.providers.said import read_words
 
@@ -36,4 +37,5 @@ def read_refusal(
 def mask_for(candidate: Candidate, said: str) -> str:
     """`said`, safe to be shown: this candidate's key and everything shaped like one masked, at most 500 characters."""
     key = candidate.credential.api_key
-    return mask_secrets(said, () if key is None else (key,))
+    # A provider's words may hold half of a character, which no answer of ours could carry.
+    return mask_secrets(mend_text(said), () if key is None else (key,))

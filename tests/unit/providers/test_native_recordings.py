@@ -234,8 +234,8 @@ REFUSALS = {
         True,
     ),
     "anthropic/error_400_credit": (
-        "HTTP 400: Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade or "
-        "purchase credits.",
+        "HTTP 400: Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade "
+        "or purchase credits.",
         None,
         "credit",
         True,
@@ -249,8 +249,8 @@ REFUSALS = {
     ),
     "anthropic/error_529": ("HTTP 529: Overloaded", None, None, True),
     "google/error_400": (
-        "HTTP 400: Please ensure that function call turn comes immediately after a user turn or after a function response "
-        "turn.",
+        "HTTP 400: Please ensure that function call turn comes immediately after a user turn or after a function "
+        "response turn.",
         None,
         None,
         False,
@@ -270,8 +270,8 @@ REFUSALS = {
         False,
     ),
     "cohere/error_400_context": (
-        "HTTP 400: too many tokens: total number of tokens in the prompt cannot exceed 4081 - received 4292. Try using a "
-        "shorter prompt, or enabling prompt truncating.",
+        "HTTP 400: too many tokens: total number of tokens in the prompt cannot exceed 4081 - received 4292. Try using "
+        "a shorter prompt, or enabling prompt truncating.",
         None,
         "context",
         True,

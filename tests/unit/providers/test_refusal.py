@@ -75,7 +75,7 @@ def refusal(status: int, body: bytes, headers: Mapping[str, str] | None = None) 
             "HTTP 429: Provider returned error: m is busy",
         ),
         (
-            b'{"error":{"message":"Provider returned error","metadata":{"raw":"{\\"error\\":{\\"message\\":\\"x\\"}}"}}}',
+            b'{"error":{"message":"Provider returned error","metadata":{"raw":"{\\"error\\":\\"x\\"}"}}}',
             "HTTP 429: Provider returned error: x",
         ),
         (b'{"error":{"message":{"detail":"nested"}}}', "HTTP 429: nested"),
@@ -281,6 +281,24 @@ def test_reason_is_told_whatever_the_envelope(said: str, envelopes: list[Any]) -
         body = wrap(body)
 
     assert said in refusal(500, json.dumps(body).encode()).said
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<h1>" + b" " * 60_000,
+        b"<title " * 9_000,
+        b"data:" + b" \t" * 400_000 + b"x",
+        b"data:\n" * 100_000,
+        b"{'message': '" + b"\\" * 4_000,
+        json.dumps({"message": "model " + "x " * 30_000}).encode(),
+        json.dumps({"message": "' 'a" * 30_000}).encode(),
+        json.dumps({"message": "no " * 30_000 + "key"}).encode(),
+    ],
+)
+def test_hostile_body_costs_its_size(body: bytes) -> None:
+    # One that cost the square of its size would take minutes.
+    assert refusal(400, body).said.startswith("HTTP 400")
 
 
 def test_nested_without_end_costs_its_size() -> None:
