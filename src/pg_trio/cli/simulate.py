@@ -20,15 +20,17 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     command = commands.add_parser(
         "simulate",
         help="run a simulated provider",
-        description="Run a provider that speaks OpenAI's wire and behaves, or fails, as the model's name says:"
-        " model 'sim?latency=200ms&fault=status:503'. docs/simulator.md has all options.",
+        description="Run a provider that speaks the wires of OpenAI, Anthropic, Google and Cohere, and behaves, or"
+        " fails, as the model's name says: model 'sim?latency=200ms&fault=status:503'. One address serves all four:"
+        " /v1/chat/completions, /v1/messages, /v1beta/models/MODEL:generateContent (and :streamGenerateContent),"
+        " /v2/chat. docs/simulator.md has all options.",
     )
     command.add_argument(
         "--bind", metavar="HOST:PORT", type=_address, default=DEFAULT_BIND, help=f"default {DEFAULT_BIND}; port 0: any"
     )
     command.add_argument("--seed", metavar="N", type=int, default=0, help="same seed, same luck (default 0)")
     command.add_argument("--default", metavar="BEHAVIOUR", default="", help="for calls that say nothing else")
-    command.add_argument("--api-key", metavar="KEY", help="demand this bearer; others get 401")
+    command.add_argument("--api-key", metavar="KEY", help="demand this key; others are refused as on their wire")
     command.add_argument(
         "--keep", metavar="N", type=_keep, default=10, help="requests that GET /requests tells of (default 10)"
     )

@@ -1,4 +1,4 @@
-"""An OpenAI-wire provider with programmable latency and faults, over real sockets.
+"""A provider that speaks four wires, with programmable latency and faults, over real sockets.
 
 In process (`--demo`, tests): `simulator = await nursery.start(serve_simulator)`. Alone: `pg-trio simulate`.
 docs/simulator.md has the grammar of behaviours.
