@@ -19,8 +19,9 @@ from typing import ClassVar, Literal, TypeAlias
 from attrs import define, field
 
 # What a provider's refusal complains of, where that is the candidate rather than the request: its key, the account's
-# credit or quota, a model that is unknown or retired, a context window that is too small for this request.
-Concern: TypeAlias = Literal["key", "credit", "model", "context"]
+# credit or quota, a model that is unknown or retired, a context window that is too small for this request, or something
+# in it that the candidate's wire or model cannot carry (`ability`).
+Concern: TypeAlias = Literal["key", "credit", "model", "context", "ability"]
 
 # 200: an endpoint's name in the message is the client's own text; a slug has at most 64, the rest is noise in a log.
 SLUG_ECHO_CHARS = 200
@@ -592,6 +593,16 @@ class UpstreamRefused(AttemptFailed):
     @property
     def fails_over(self) -> bool:  # type: ignore[override]
         return self.concerns is not None or self.upstream_status not in (400, 413, 422)
+
+
+class CandidateUnfit(UpstreamRefused):
+    """It was not asked: its wire or its model cannot carry what the request holds. Another candidate may.
+
+    It is a refusal by its nature: one that concerns this candidate alone, and blames nobody.
+    """
+
+    def __init__(self, provider: str, what: str) -> None:
+        super().__init__(f"{provider} cannot take this request: {what}", 422, concerns="ability")
 
 
 # ── configuration ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -232,6 +232,28 @@ async def test_malformed_request_does_not_fail_over(world: World, wire: str) -> 
     assert (502, 1) == (answer.status, len(world.providers[wire].requests))
 
 
+SOUND = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
+
+
+async def test_candidate_that_cannot_take_a_part_is_passed_over(world: World) -> None:
+    world.behave("openai", "fault=status:503")
+    body = {"messages": [{"role": "user", "content": [{"type": "text", "text": "Listen:"}, SOUND]}]}
+
+    answer = await world.gateway.call("chain", body)
+
+    assert (200, "google") == (answer.status, answer.headers["x-pg-provider"])
+    assert ["openai", "google"] == world.asked()
+
+
+async def test_part_that_no_candidate_takes_is_named(world: World) -> None:
+    body = {"messages": [{"role": "user", "content": [{"type": "text", "text": "Listen:"}, SOUND]}]}
+
+    answer = await world.gateway.call("only-anthropic", body)
+
+    assert "anthropic cannot take this request: audio" in answer.json()["error"]
+    assert [] == world.asked()
+
+
 # ── a hedge ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

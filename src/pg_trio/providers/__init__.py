@@ -52,7 +52,10 @@ class Adapter(Protocol):
         """What of the prompt this candidate cannot take (`audio`, `tools`, …); None if it can take all of it."""
 
     def build_request(self, prompt: Prompt, candidate: Candidate, *, stream: bool = False) -> WireRequest:
-        """The HTTP request that asks this candidate, for a whole answer or a streamed one."""
+        """The HTTP request that asks this candidate, for a whole answer or a streamed one.
+
+        Raises: CandidateUnfit where `why_unfit` has a reason.
+        """
 
     def is_stream(self, status: int, headers: Mapping[str, str], candidate: Candidate) -> bool:
         """Whether the body of this answer is for `open_stream`; otherwise it is for `read_reply`, once it is whole: a

@@ -28,7 +28,8 @@ class AnthropicAdapter(NativeAdapter):
         return why_unfit(prompt, candidate.model)
 
     def build_request(self, prompt: Prompt, candidate: Candidate, *, stream: bool = False) -> WireRequest:
-        """The HTTP request that asks this candidate."""
+        """The HTTP request that asks this candidate. Raises: CandidateUnfit."""
+        self.check_fit(prompt, candidate)
         body = write_body(prompt, candidate.model)
         if stream:
             body["stream"] = True

@@ -23,7 +23,8 @@ class CohereAdapter(NativeAdapter):
         return why_unfit(prompt)
 
     def build_request(self, prompt: Prompt, candidate: Candidate, *, stream: bool = False) -> WireRequest:
-        """The HTTP request that asks this candidate."""
+        """The HTTP request that asks this candidate. Raises: CandidateUnfit."""
+        self.check_fit(prompt, candidate)
         body = write_body(prompt, candidate.model)
         body["stream"] = stream
         return WireRequest(

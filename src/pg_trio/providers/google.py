@@ -32,7 +32,8 @@ class GoogleAdapter(NativeAdapter):
         return why_unfit(prompt)
 
     def build_request(self, prompt: Prompt, candidate: Candidate, *, stream: bool = False) -> WireRequest:
-        """The HTTP request that asks this candidate."""
+        """The HTTP request that asks this candidate. Raises: CandidateUnfit."""
+        self.check_fit(prompt, candidate)
         method = "streamGenerateContent?alt=sse" if stream else "generateContent"
         return WireRequest(
             f"{_url_of(candidate)}:{method}",

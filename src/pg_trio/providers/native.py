@@ -18,13 +18,13 @@ from attrs import evolve
 
 from pg_trio import __version__
 from pg_trio.domain.assembler import Assembler
-from pg_trio.domain.chat import Reply
+from pg_trio.domain.chat import Prompt, Reply
 from pg_trio.domain.events import Broken, Event, ReasoningDelta
 from pg_trio.domain.json_value import Json
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.provider import PROVIDERS
 from pg_trio.domain.upstream import Headers
-from pg_trio.errors import UpstreamNonsense
+from pg_trio.errors import CandidateUnfit, UpstreamNonsense
 from pg_trio.providers.event_reader import EventReader
 from pg_trio.providers.json_text import BOM, read_json
 from pg_trio.providers.openai_fields import refuse
@@ -39,6 +39,16 @@ _STREAM_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
 
 class NativeAdapter(ABC):
     """What the adapters of these wires have in common; see `providers.Adapter`."""
+
+    @abstractmethod
+    def why_unfit(self, prompt: Prompt, candidate: Candidate) -> str | None:
+        """What of the prompt this candidate cannot take; None if it can take all of it."""
+
+    def check_fit(self, prompt: Prompt, candidate: Candidate) -> None:
+        """Raises CandidateUnfit where something of the prompt would get lost: it must not be left out silently."""
+        what = self.why_unfit(prompt, candidate)
+        if what is not None:
+            raise CandidateUnfit(candidate.provider, what)
 
     @abstractmethod
     def open_stream(self, candidate: Candidate) -> EventReader:

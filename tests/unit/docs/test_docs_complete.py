@@ -14,6 +14,7 @@ from pg_trio.cli import make_parser
 from pg_trio.config import parse_settings
 from pg_trio.domain.provider import PROVIDERS
 from pg_trio.web.introspection import make_web_app
+from scripts.provider_docs import FILE, fill
 
 ROOT = Path(__file__).parents[3]
 API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
@@ -49,9 +50,17 @@ def test_commands_are_documented() -> None:
 
 
 def test_providers_are_documented() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    providers = (ROOT / "docs" / "providers.md").read_text(encoding="utf-8")
 
-    assert [] == [name for name in PROVIDERS if name not in readme]
+    assert [] == [name for name in PROVIDERS if f"| `{name}` |" not in providers]
+
+
+def test_provider_tables_are_up_to_date() -> None:
+    """`scripts/provider-docs` makes them: what the code's table has, and what its adapters do when they are asked."""
+    text = FILE.read_text(encoding="utf-8")
+
+    assert 2 == text.count("<!-- end -->")
+    assert fill(text) == text
 
 
 def test_readme_configuration_is_sound() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from pg_trio.domain.chat import Message, Prompt, Reasoning
@@ -18,6 +18,7 @@ from pg_trio.domain.project import Candidate, Credential
 from pg_trio.domain.provider import PROVIDERS
 from pg_trio.domain.secret import Secret
 from pg_trio.domain.tools import ForeignTool, Tool, ToolCall, ToolChoice
+from pg_trio.errors import CandidateUnfit
 from pg_trio.providers import adapter_for
 from tests.support.prompts import PIXEL, prompts
 
@@ -113,6 +114,7 @@ def test_anthropic_version_is_sent() -> None:
 @many
 @given(prompts(), st.sampled_from(["claude-3-haiku-20240307", "claude-opus-4-5", "claude-next"]))
 def test_anthropic_turns_are_as_documented(prompt: Prompt, model: str) -> None:
+    assume(why_unfit("anthropic", prompt, model) is None)
     body = body_of("anthropic", prompt, model)
 
     roles = [turn["role"] for turn in body["messages"]]
@@ -138,6 +140,7 @@ def test_anthropic_turns_are_as_documented(prompt: Prompt, model: str) -> None:
 @many
 @given(prompts(), st.sampled_from(["gemini-2.0-flash", "gemini-2.5-pro", "gemini-3-pro-preview"]))
 def test_google_turns_are_as_documented(prompt: Prompt, model: str) -> None:
+    assume(why_unfit("google", prompt, model) is None)
     body = body_of("google", prompt, model)
 
     contents = body["contents"]
@@ -157,6 +160,7 @@ def test_google_turns_are_as_documented(prompt: Prompt, model: str) -> None:
 @many
 @given(prompts())
 def test_cohere_ranges_are_kept(prompt: Prompt) -> None:
+    assume(why_unfit("cohere", prompt) is None)
     body = body_of("cohere", prompt)
 
     assert 0 <= body.get("temperature", 0) <= 1
@@ -378,6 +382,15 @@ CASES: list[tuple[str, Prompt, tuple[str | None, str | None, str | None]]] = [
 @pytest.mark.parametrize(("prompt", "unfit"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
 def test_what_no_candidate_of_a_wire_takes(prompt: Prompt, unfit: Sequence[str | None]) -> None:
     assert list(unfit) == [why_unfit(provider, prompt) for provider in MODELS]
+
+
+def test_unfit_candidate_is_not_asked() -> None:
+    prompt = Prompt((Message("user", (Audio(PIXEL, "wav"),)),))
+
+    with pytest.raises(CandidateUnfit) as caught:
+        body_of("anthropic", prompt)
+
+    assert ("anthropic cannot take this request: audio", True) == (caught.value.said, caught.value.fails_over)
 
 
 def test_schema_wants_a_model_that_takes_one() -> None:
