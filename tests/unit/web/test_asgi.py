@@ -13,9 +13,10 @@ import trio
 from attrs import define, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from pg_trio.domain.call import Answer, Call
+from pg_trio.domain.call import Answer, Call, StreamClient
 from pg_trio.domain.chat import Reply, ToolCall, Usage
 from pg_trio.domain.log_row import AttemptRow, Attempts
+from pg_trio.domain.project import Candidate, Credential, Endpoint
 from pg_trio.domain.stage_times import NO_TIMES, StageTimes
 from pg_trio.errors import BodyTooLarge, ClientLeft, DeadlineExceeded, RateLimited
 from pg_trio.web.answers import Tries, header_text, render_answer, render_error
@@ -205,6 +206,14 @@ async def test_leaving_cancels_the_work(nursery: trio.Nursery, autojump_clock: M
     assert [] == sent
 
 
+def open_stream(call: Call, streamer: Streamer, model: str) -> StreamClient:
+    """The client's end of a stream whose first token has come."""
+    candidate = Candidate(Credential("main", "openai", "http://127.0.0.1"), model)
+    client = call.open_stream(Endpoint(UUID(int=1), "ask", "Ask", (candidate,)), streamer, None)
+    client.name_source("openai", model)
+    return client
+
+
 class Streamer(Asker):
     """A gateway that streams a whole answer, and has something left to do."""
 
@@ -218,7 +227,7 @@ class Streamer(Asker):
 
     async def answer(self, call: Call, lasting: object = None) -> Answer | None:
         await call.receive_body(100)
-        await call.open_stream("openai", "gpt", self, None).finish("stop", Usage(1, 1))
+        await open_stream(call, self, "gpt").finish("stop", Usage(1, 1))
         await trio.sleep(1)
         self.is_done = True
         return None
@@ -252,7 +261,7 @@ async def test_bug_in_a_stream_is_no_second_answer(autojump_clock: MockClock, bu
     class Breaker(Streamer):
         async def answer(self, call: Call, lasting: object = None) -> Answer | None:
             await call.receive_body(100)
-            await call.open_stream("openai", "gpt\r\n", self, None).send_keep_alive()
+            await open_stream(call, self, "gpt\r\n").send_keep_alive()
             raise bug
 
     sent: list[Any] = []

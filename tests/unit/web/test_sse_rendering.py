@@ -64,7 +64,7 @@ def test_bytes_of_the_contract() -> None:
 
 def test_head_and_keep_alive() -> None:
     assert {
-        b"content-type": b"text/event-stream",
+        b"content-type": b"text/event-stream; charset=utf-8",
         b"cache-control": b"no-cache",
         b"x-accel-buffering": b"no",
     } == dict(STREAM_HEADERS)
@@ -119,7 +119,7 @@ def test_text_before_a_call_takes_the_role() -> None:
     assert ["tool_calls"] == list(second["choices"][0]["delta"])
 
 
-@pytest.mark.parametrize("event", [ReasoningDelta("Hm."), Finished("stop"), Broken(UpstreamBroken("gone"))])
+@pytest.mark.parametrize("event", [ReasoningDelta(""), Finished("stop"), Broken(UpstreamBroken("gone"))])
 def test_event_that_is_not_the_clients(event: Event) -> None:
     assert b"" == open_renderer().render(event)
 
