@@ -83,14 +83,14 @@ def asking(*names: str, **settings: Any) -> Endpoint:
     )
 
 
-def call_of(scripts: dict[str, list[tuple[float, str]]]) -> ProviderCall:
+def call_of(scripts: Mapping[str, Sequence[tuple[float, str]]]) -> ProviderCall:
     adapters: Callable[[str], FakeAdapter] = lambda _: WordAdapter()  # noqa: E731
-    transport = FakeTransport({name: PacedResponse([], script=script) for name, script in scripts.items()})
+    transport = FakeTransport({name: PacedResponse([], script=list(script)) for name, script in scripts.items()})
     return ProviderCall(Exchange(adapters, {"direct": transport}, lambda: 0.0, LargeWork()), frozenset(), 1.0)
 
 
 async def open_stream(
-    scripts: dict[str, list[tuple[float, str]]], ear: Ear | None, **settings: Any
+    scripts: Mapping[str, Sequence[tuple[float, str]]], ear: Ear | None, **settings: Any
 ) -> tuple[OpenStream, list[Event]]:
     """The stream that won, and the events that it begins with."""
     call = call_of(scripts)

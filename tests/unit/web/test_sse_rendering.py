@@ -125,7 +125,7 @@ def test_event_that_is_not_the_clients(event: Event) -> None:
 
 
 def test_reasoning_has_a_field_of_its_own() -> None:
-    events = [ReasoningDelta("Hm.\u2028"), ReasoningDelta("So."), ContentDelta("Hi")]
+    events: list[Event] = [ReasoningDelta("Hm.\u2028"), ReasoningDelta("So."), ContentDelta("Hi")]
 
     first, second, third, _, _ = chunks_of(stream_of(events))
 

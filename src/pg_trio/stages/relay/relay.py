@@ -165,8 +165,7 @@ class Relay:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch.run, nursery.cancel_scope)
             results.append(await work())
-            # Whatever was written is with the client.
-            watch.phase = Phase.READING
+            await watch.end()
             nursery.cancel_scope.cancel(reason="the stream is over")
         cut_by = watch.cut_by
         if cut_by is None:

@@ -108,6 +108,13 @@ class Watch(Generic[S]):
         if self.writing is not None:
             await self.writing.wait()
 
+    async def end(self) -> None:
+        """The reading task's work is done: what was written is with the client once this returns."""
+        self.phase = Phase.WRITING
+        if self.writing is not None:
+            await self.writing.wait()
+        self.phase = Phase.READING
+
     async def run(self, scope: trio.CancelScope) -> None:
         """Act whenever a clock has run out, until one of them ends the stream: then cancel the scope."""
         while self.cut_by is None:
