@@ -122,7 +122,13 @@ class Relay:
 
     def make_watch(self) -> Watch[EventSource]:
         """The clocks, none of them started."""
-        return Watch(self.client, self.idle_s, self.ends_at, self.head_at, self.take_deadline, self._speak)
+        return Watch(
+            client=self.client,
+            idle_s=self.idle_s,
+            ends_at=self.ends_at,
+            head_at=self.head_at,
+            take_deadline=self.take_deadline,
+        )
 
     @property
     def usage(self) -> Usage:
@@ -152,7 +158,11 @@ class Relay:
         """
         failed = await self._watched(self._begin)
         if isinstance(failed, GatewayError) and not self._watch.is_committed:
-            raise failed
+            try:
+                raise failed
+            finally:
+                # The error holds its frames, and this one it: a cycle for the garbage collector, one for each failure.
+                del failed
         while isinstance(failed, AttemptFailed) and self._may_carry_on():
             failed = await self._watched(partial(self._carry_on, failed))
         await self._end(failed)
@@ -163,7 +173,7 @@ class Relay:
         watch = self._watch
         watch.restart()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch.run, nursery.cancel_scope)
+            nursery.start_soon(watch.run, nursery.cancel_scope, self._speak)
             results.append(await work())
             await watch.end()
             nursery.cancel_scope.cancel(reason="the stream is over")
@@ -213,13 +223,12 @@ class Relay:
         try:
             source = await self.carrier.open_first(self)
         except GatewayError as error:
-            # As a value: the nursery around this would put it in a group.
-            return error
+            return _as_value(error)
         try:
             await self._watch.end_opening()
         except DeadlineExceeded as error:
             self.outcome = "cancelled: deadline"
-            return error
+            return _as_value(error)
         self.has_begun = True
         if self.note_first_token is not None:
             self.note_first_token()
@@ -247,7 +256,7 @@ class Relay:
             source = await self.carrier.open_next(failure, text, self)
             await self._watch.end_opening()
         except GatewayError as error:
-            return error
+            return _as_value(error)
         if source is None:
             self._is_spent = True
             return failure
@@ -336,5 +345,14 @@ class Relay:
         except trio.TooSlowError:
             return DeadlineExceeded(self._watch.limit_ms)
         except GatewayError as error:
-            return error
+            return _as_value(error)
         return None
+
+
+def _as_value(error: GatewayError) -> GatewayError:
+    """The error to be kept and told, where the nursery around us would put it in a group.
+
+    Without the frames that it came through: they hold this relay, which will hold it.
+    """
+    error.__context__ = None
+    return error.with_traceback(None)

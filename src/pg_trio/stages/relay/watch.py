@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import trio
 from attrs import define, field
@@ -27,6 +27,7 @@ from pg_trio.domain.events import Event
 from pg_trio.errors import AttemptFailed, AttemptTimedOut, DeadlineExceeded
 
 S = TypeVar("S")
+Speak: TypeAlias = Callable[[S, Sequence[Event]], Awaitable[None]]
 
 # 10 s: below the idle limits of common proxies and load balancers (AWS: 60 s, Heroku: 55 s, mobile networks: 30 s).
 KEEP_ALIVE_S = 10.0
@@ -55,9 +56,9 @@ class Said(Generic[S]):
 class Watch(Generic[S]):
     """Watches one stream. Times are Trio's clock.
 
-    `head_at` is when the head goes out if no token has come; infinity for never. `speak` sends what a source says.
-    Until the stream is committed the request's own deadline acts, and a failure is an ordinary answer; from then on
-    this task's does, and failure is data. `take_deadline` gives its milliseconds, or raises DeadlineExceeded.
+    `head_at` is when the head goes out if no token has come; infinity for never. Until the stream is committed the
+    request's own deadline acts, and a failure is an ordinary answer; from then on this task's does, and failure is
+    data. `take_deadline` gives its milliseconds, or raises DeadlineExceeded.
     """
 
     client: StreamClient
@@ -65,7 +66,6 @@ class Watch(Generic[S]):
     ends_at: float
     head_at: float
     take_deadline: Callable[[], int]
-    speak: Callable[[S, Sequence[Event]], Awaitable[None]]
     phase: Phase = Phase.OPENING
     is_committed: bool = False
     # What the deadline is called in its error; known once committed.
@@ -115,14 +115,17 @@ class Watch(Generic[S]):
             await self.writing.wait()
         self.phase = Phase.READING
 
-    async def run(self, scope: trio.CancelScope) -> None:
-        """Act whenever a clock has run out, until one of them ends the stream: then cancel the scope."""
+    async def run(self, scope: trio.CancelScope, speak: Speak[S]) -> None:
+        """Act whenever a clock has run out, until one of them ends the stream: then cancel the scope.
+
+        `speak` sends what a source says.
+        """
         while self.cut_by is None:
             with trio.move_on_at(self._next_at()):
                 await self._woken.wait()
             if self._woken.is_set():
                 self._woken = trio.Event()
-            await self._act(trio.current_time())
+            await self._act(trio.current_time(), speak)
         if self.phase is Phase.WRITING:
             # Half a write could be followed by nothing: it may end, so that the client can be told.
             await trio.sleep_until(self.ends_at + LAST_WRITE_S)
@@ -136,7 +139,7 @@ class Watch(Generic[S]):
         comment_at = now + KEEP_ALIVE_S if self.phase is Phase.WRITING else self._comment_at()
         return min(idle_at, comment_at, now + KEEP_ALIVE_S, self.ends_at)
 
-    async def _act(self, now: float) -> None:
+    async def _act(self, now: float, speak: Speak[S]) -> None:
         if now >= self.ends_at:
             if not self.is_committed:
                 await self._wait_deadline()
@@ -145,7 +148,7 @@ class Watch(Generic[S]):
             self.cut_by = AttemptTimedOut(f"no token within {self.idle_s:g} s")
         elif self.phase is Phase.OPENING and self._said:
             said = self._said.pop(0)
-            await self._write(partial(self.speak, said.source, said.events))
+            await self._write(partial(speak, said.source, said.events))
             said.taken.set()
         elif self.phase is not Phase.WRITING and now >= self._comment_at():
             await self._write(self.client.send_keep_alive)
