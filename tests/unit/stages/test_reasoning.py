@@ -120,10 +120,12 @@ async def test_reasoning_lives_where_it_is_not_heard(autojump_clock: MockClock, 
 
 
 async def test_silence_after_reasoning_fails(autojump_clock: MockClock) -> None:
-    with pytest.raises(ProviderCallFailed, match="no first token from openai within 5 s"):
-        await open_stream({"a": [(4, "~Hm. ")]}, Ear())
+    call, attempts = call_of({"a": [(4, "~Hm. ")]}), Attempts(trio.current_time())
 
-    assert 9 == trio.current_time()
+    with pytest.raises(ProviderCallFailed, match="no first token from openai within 5 s"):
+        await call.open_stream(asking("a"), PROMPT, trio.current_time() + 60, attempts, Ear())
+
+    assert 9_000 == attempts.rows[0].ended_ms
 
 
 async def test_reasoning_without_text_is_life_alone(autojump_clock: MockClock) -> None:
