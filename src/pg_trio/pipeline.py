@@ -10,6 +10,9 @@ request takes nothing from anybody's quota. Whatever must be given back is held 
 
 from __future__ import annotations
 
+import math
+from functools import partial
+
 from attrs import evolve, frozen
 
 from pg_trio.config.settings import GatewaySettings
@@ -17,7 +20,7 @@ from pg_trio.domain.call import Answer, Call, RequestHead
 from pg_trio.domain.chat import ChatRequest, Prompt, Reply, Usage, count_characters, estimate_tokens
 from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.domain.value import value
-from pg_trio.errors import DeadlineExceeded, SessionsNotEnabled
+from pg_trio.errors import SessionsNotEnabled
 from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.stages.admission import Admission
@@ -50,17 +53,22 @@ class Asked:
     entry: LogEntry
     session: OpenSession | None = None
 
-    def settle(self, usage: Usage) -> None:
-        """Count what was really used, wherever something was set aside for it, by tries that were lost too."""
-        if self.entry.attempts.lost:
-            usage = evolve(usage, prompt_tokens=usage.prompt_tokens + self._count_lost())
+    def settle(self, usage: Usage, lost_chars: int = 0) -> None:
+        """Count what was really used, wherever something was set aside for it, by tries that were lost too.
+
+        `lost_chars`: what the client has of those tries' reasoning.
+        """
+        if self.entry.attempts.lost or lost_chars:
+            prompt_tokens = usage.prompt_tokens + self._count_lost()
+            completion_tokens = usage.completion_tokens + estimate_tokens(lost_chars)
+            usage = evolve(usage, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
         self.reservation.settle(usage)
         self.quota.settle(usage)
 
-    def settle_lost(self) -> None:
+    def settle_lost(self, lost_chars: int = 0) -> None:
         """Nobody answered: count what those may charge who were asked."""
-        if self.entry.attempts.lost:
-            self.settle(Usage(0, 0, estimated=True))
+        if self.entry.attempts.lost or lost_chars:
+            self.settle(Usage(0, 0, estimated=True), lost_chars)
             self.entry.cost_nano_usd = self.reservation.spent_nano_usd
 
     def _count_lost(self) -> int:
@@ -196,50 +204,44 @@ class Pipeline:
     async def _stream(self, asked: Asked) -> None:
         """Relay the stream that wins. What was relayed is settled, also where the client left in the middle."""
         endpoint, prompt, entry, session = asked.endpoint, asked.prompt, asked.entry, asked.session
-        asked.deadline.start_stream(endpoint)
+        deadline = asked.deadline
+        deadline.start_stream(endpoint)
+        carried = CarriedStream(self.provider_call, endpoint, prompt, deadline.at, entry.attempts)
+        head_after_ms = endpoint.stream_head_after_ms
+        relay = Relay(
+            carrier=carried,
+            client=asked.call.open_stream(endpoint, entry, None if session is None else session.id),
+            idle_s=endpoint.idle_timeout_ms / 1000,
+            ends_at=deadline.at,
+            take_deadline=deadline.hand_over,
+            prompt_chars=count_characters(prompt.messages),
+            head_at=asked.call.head.head_at + head_after_ms / 1000 if head_after_ms else math.inf,
+            relays_reasoning=endpoint.stream_reasoning,
+            keeps_text=endpoint.log_bodies != "none",
+            keep=None if session is None else session.keep,
+            note_first_token=partial(entry.begin, "stream"),
+        )
         try:
-            carried = await self.provider_call.open_stream(endpoint, prompt, asked.deadline.at, entry.attempts)
-        except BaseException:
-            asked.settle_lost()
-            raise
-        try:
-            entry.begin("stream")
-            ends_at, limit_ms = self._hand_over(asked, carried)
-            candidate = carried.candidate
-            relay = Relay(
-                source=carried.now,
-                client=asked.call.open_stream(
-                    candidate.provider, candidate.model, entry, None if session is None else session.id
-                ),
-                idle_s=endpoint.idle_timeout_ms / 1000,
-                ends_at=ends_at,
-                limit_ms=limit_ms,
-                prompt_chars=count_characters(prompt.messages),
-                keeps_text=endpoint.log_bodies != "none",
-                keep=None if session is None else session.keep,
-                rescue=None if carried.mode is None else carried,
-            )
-            try:
-                await relay.run()
-            finally:
-                asked.settle(relay.usage)
-                candidate = carried.candidate
-                carried.note_end(relay.outcome)
-                entry.won(candidate, relay.model or candidate.model, relay.usage, asked.reservation.spent_nano_usd)
-                if relay.keeps_text:
-                    entry.reply = relay.reply_so_far()
+            await relay.run()
             entry.failure = relay.failure
         finally:
+            self._settle_stream(asked, carried, relay)
             await carried.aclose()
 
-    def _hand_over(self, asked: Asked, carried: CarriedStream) -> tuple[float, int]:
-        try:
-            return asked.deadline.hand_over()
-        except DeadlineExceeded:
-            carried.note_end("cancelled: deadline")
-            asked.entry.attempts.lost += 1
-            asked.settle_lost()
-            raise
+    def _settle_stream(self, asked: Asked, carried: CarriedStream, relay: Relay) -> None:
+        """Count what a stream has cost, however it ended, and note who answered."""
+        entry, now = asked.entry, carried.now
+        carried.note_end(relay.outcome)
+        if now is None or not relay.has_begun:
+            # Where one has won all the same, the deadline or the client's leaving was in the same moment.
+            entry.attempts.lost += now is not None
+            asked.settle_lost(relay.lost_chars)
+            return
+        usage = relay.usage
+        asked.settle(usage, relay.lost_chars)
+        entry.won(now.candidate, relay.model or now.candidate.model, usage, asked.reservation.spent_nano_usd)
+        if relay.keeps_text:
+            entry.reply = relay.reply_so_far()
 
     async def _find_caller(self, head: RequestHead, deadline: RequestDeadline) -> Caller:
         asked = head.authorization, head.project, "chat", head.at

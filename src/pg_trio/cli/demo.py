@@ -142,6 +142,7 @@ def _endpoint(
         f"model = {json.dumps(model)}",
         f"failover = [{failover}]",
         f"prompt = {json.dumps(prompt)}",
+        "streaming_enabled = true",
     ]
     if rate_limit_per_minute is not None:
         rows.append(f"rate_limit_per_minute = {rate_limit_per_minute}")

@@ -171,6 +171,9 @@ class EndpointTable:
     reserve_ms: Annotated[int, Between(0, DAY_MS)] | None = None
     first_token_timeout_ms: Milliseconds | None = None
     idle_timeout_ms: Milliseconds | None = None
+    # 0: only with the first token.
+    stream_head_after_ms: Annotated[int, Between(0, DAY_MS)] | None = None
+    stream_reasoning: bool | None = None
     on_stream_failure: OnStreamFailure | None = None
     # 0: all candidates at once.
     hedge_after_ms: Annotated[int, Between(0, DAY_MS)] | None = None

@@ -140,6 +140,9 @@ class Endpoint:
     reserve_ms: int | None = None
     first_token_timeout_ms: int = 30_000
     idle_timeout_ms: int = 30_000
+    # 0: with the first token alone.
+    stream_head_after_ms: int = 15_000
+    stream_reasoning: bool = True
     on_stream_failure: OnStreamFailure = "error"
     hedge_after_ms: int | None = None
     hedge_after: str | None = None

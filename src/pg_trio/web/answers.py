@@ -57,6 +57,8 @@ def render_answer(answer: Answer, limits: Sequence[LimitState] = ()) -> HttpAnsw
         "model": reply.model,
         "content": reply.content,
     }
+    if reply.reasoning:
+        body["reasoning_content"] = reply.reasoning
     if reply.tool_calls:
         body["tool_calls"] = render_tool_calls(reply)
     body["finish_reason"] = reply.finish_reason

@@ -68,7 +68,7 @@ class SilentCall:
     def why_cut(self) -> GatewayError | None:
         return self._cut
 
-    def open_stream(self, provider: str, model: str, progress: Progress, session_id: UUID | None) -> StreamClient:
+    def open_stream(self, endpoint: Endpoint, progress: Progress, session_id: UUID | None) -> StreamClient:
         raise NotImplementedError
 
 

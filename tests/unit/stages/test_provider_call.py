@@ -33,10 +33,9 @@ from pg_trio.racing.breaker_board import BoardPermit, BreakerBoard, BreakerOpen
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.racing.latency import LatencyBoard, LatencyRules
 from pg_trio.stages.provider_call import Memory, ProviderCall
-from pg_trio.stages.provider_call.exchange import Exchange, read_to_first_token, tell_deadline
-from pg_trio.stages.provider_call.rescue import CarriedStream
+from pg_trio.stages.provider_call.exchange import Exchange, tell_deadline
 from pg_trio.stages.provider_call.runner import blame, tell
-from pg_trio.stages.provider_call.stream import StreamReader
+from pg_trio.stages.provider_call.stream import Opening, OpenStream, StreamReader
 
 PROMPT = Prompt(messages=(Message("user", "Hi"),))
 
@@ -696,7 +695,7 @@ class AwaitedResponse(FakeResponse):
 
 async def test_stream_that_comes_too_late_is_closed(autojump_clock: MockClock) -> None:
     """Two first tokens in one moment: there is one winner, and nobody else would let go of the other."""
-    ready, opened = trio.Event(), list[CarriedStream]()
+    ready, opened = trio.Event(), list[OpenStream]()
     responses = {name: AwaitedResponse([b"Hi"], ready=ready) for name in ("a", "b")}
     call, both = streaming_call(FakeTransport({**responses})), evolve(endpoint("a", "b"), hedge_after_ms=500)
 
@@ -746,6 +745,12 @@ OPENED, TOKEN, END = Opened("chatcmpl-1", "m"), ContentDelta("Hi"), Finished("st
 CUT = Broken(UpstreamBroken("the stream was cut"))
 
 
+def scripted_stream(script: list[list[Event]], response: FakeResponse | None = None) -> OpenStream:
+    """A stream whose first token has not come."""
+    response = response or FakeResponse([b"piece"] * (len(script) - 1))
+    return OpenStream(candidate("a"), response, ScriptedReader(script), [])
+
+
 @pytest.mark.parametrize(
     ("script", "events"),
     [
@@ -756,11 +761,17 @@ CUT = Broken(UpstreamBroken("the stream was cut"))
     ids=["no head is a token", "an answer of nothing", "broken after its first token"],
 )
 async def test_stream_is_open_with_its_first_token(script: list[list[Event]], events: list[Event]) -> None:
-    response = FakeResponse([b"piece"] * (len(script) - 1))
+    stream = scripted_stream(script)
 
-    assert events == await read_to_first_token(response, ScriptedReader(script))
+    await stream.wait_first_token(Opening(1), trio.CancelScope())
+
+    assert events == await stream.receive_events()
 
 
 async def test_stream_that_breaks_before_a_token_has_failed() -> None:
+    response = FakeResponse([b"piece"])
+
     with pytest.raises(UpstreamBroken, match="the stream was cut"):
-        await read_to_first_token(FakeResponse([b"piece"]), ScriptedReader([[OPENED], [CUT]]))
+        await scripted_stream([[OPENED], [CUT]], response).wait_first_token(Opening(1), trio.CancelScope())
+
+    assert response.closed

@@ -6,7 +6,7 @@ plan.py       how an endpoint's candidates are asked: decided once for each endp
 pace.py       when a silent candidate is hedged
 slots.py      how many calls at once with one credential, and who waits
 runner.py     what the race needs to know of a try: its limits, its hedges, its faults, its row
-stream.py     a stream that won
+stream.py     a candidate's stream, up to its first token and then as the client takes it
 """
 
 from pg_trio.stages.provider_call.call import Memory, ProviderCall

@@ -54,10 +54,10 @@ from pg_trio.racing.shared_breaker import BreakerRecords
 from pg_trio.stages.provider_call.exchange import Exchange
 from pg_trio.stages.provider_call.pace import NEVER
 from pg_trio.stages.provider_call.plan import CallPlan, Pacing, make_plan, race_limits
-from pg_trio.stages.provider_call.rescue import CarriedStream, candidates_left
+from pg_trio.stages.provider_call.rescue import candidates_left
 from pg_trio.stages.provider_call.runner import CallRunner
 from pg_trio.stages.provider_call.slots import CredentialSlots, HeldResponse, Line
-from pg_trio.stages.provider_call.stream import OpenStream
+from pg_trio.stages.provider_call.stream import Listener, Opening, OpenStream
 
 T = TypeVar("T")
 
@@ -126,14 +126,16 @@ class ProviderCall:
         return Answered(won.value, won.attempt.candidate)
 
     async def open_stream(
-        self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts
-    ) -> CarriedStream:
-        """The first stream whose first token has come; the caller closes it. Raises as `ask` does."""
-        opened = await self._open(endpoint, self._plan(endpoint), Asked(prompt, ends_at, attempts))
-        return CarriedStream(self, endpoint, prompt, ends_at, attempts, opened)
+        self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
+    ) -> OpenStream:
+        """The first stream whose first token has come; the caller closes it. Raises as `ask` does.
+
+        `listener` gets what candidates reason until then.
+        """
+        return await self._open(endpoint, self._plan(endpoint), Asked(prompt, ends_at, attempts), listener)
 
     async def open_rescue(
-        self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts
+        self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
     ) -> OpenStream | None:
         """The same by the candidates that have not failed at this request; None where none is left."""
         plan = self._plan(endpoint)
@@ -142,7 +144,7 @@ class ProviderCall:
             return None
         limit_s = plan.attempt_limit_s if len(left) > 1 else math.inf
         plan = evolve(plan, candidates=left, attempt_limit_s=limit_s)
-        return await self._open(endpoint, plan, Asked(prompt, ends_at, attempts))
+        return await self._open(endpoint, plan, Asked(prompt, ends_at, attempts), listener)
 
     def note_broken(self, candidate: Candidate) -> None:
         """Blame a candidate whose stream failed after its first token, for which the breakers had praised it."""
@@ -151,11 +153,9 @@ class ProviderCall:
         with suppress(BreakerOpen):
             self.memory.breakers.begin(candidate, now).failed(Fault.TARGET, now)
 
-    async def _open(self, endpoint: Endpoint, plan: CallPlan, asked: Asked) -> OpenStream:
-        limit_s = endpoint.first_token_timeout_ms / 1000
-        exchange = partial(
-            self._exchange.open_stream, prompt=asked.prompt, first_token_limit_s=limit_s, ends_at=asked.ends_at
-        )
+    async def _open(self, endpoint: Endpoint, plan: CallPlan, asked: Asked, listener: Listener | None) -> OpenStream:
+        opening = Opening(endpoint.first_token_timeout_ms / 1000, listener)
+        exchange = partial(self._exchange.open_stream, prompt=asked.prompt, opening=opening, ends_at=asked.ends_at)
         won = await self._race(plan, plan.streams, asked, exchange, STREAMS)
         return won.value
 

@@ -10,13 +10,13 @@ import trio
 from attrs import evolve, frozen
 
 from pg_trio.domain.chat import Prompt, Reply
-from pg_trio.domain.events import Broken, Event, Finished, events_of
+from pg_trio.domain.events import events_of
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.upstream import Transport, UpstreamResponse, WireRequest
 from pg_trio.errors import AttemptTimedOut
 from pg_trio.racing.attempt import Attempt
 from pg_trio.racing.large_work import LargeWork
-from pg_trio.stages.provider_call.stream import OpenStream, StreamReader
+from pg_trio.stages.provider_call.stream import Opening, OpenStream, StreamReader
 
 # What we take ourselves (stages/deadline.py): so a pg_trio behind this one knows its deadline.
 DEADLINE_HEADER = "X-PG-Timeout-Ms"
@@ -61,16 +61,22 @@ class Exchange:
             await response.aclose()
 
     async def open_stream(
-        self, attempt: Attempt[Candidate], prompt: Prompt, first_token_limit_s: float, ends_at: float
+        self, attempt: Attempt[Candidate], prompt: Prompt, opening: Opening, ends_at: float
     ) -> OpenStream:
         """The candidate's stream, its first token come; `ends_at` is when all of it ends at the latest.
 
         Raises AttemptFailed, also where the token took too long.
         """
-        candidate = attempt.candidate
-        with trio.move_on_after(first_token_limit_s):
-            return await self._open_stream(candidate, prompt, ends_at)
-        raise AttemptTimedOut(f"no first token from {candidate.provider} within {first_token_limit_s:g} s")
+        candidate, limit_s = attempt.candidate, opening.first_token_limit_s
+        opening.begin(is_hedge=attempt.is_hedge)
+        try:
+            with trio.move_on_after(limit_s) as limit:
+                stream = await self._open_stream(candidate, prompt, ends_at)
+                await stream.wait_first_token(opening, limit)
+                return stream
+        finally:
+            opening.end()
+        raise AttemptTimedOut(f"no first token from {candidate.provider} within {limit_s:g} s")
 
     async def _open_stream(self, candidate: Candidate, prompt: Prompt, ends_at: float) -> OpenStream:
         adapter = self.adapters(candidate.provider)
@@ -86,8 +92,7 @@ class Exchange:
                 events = events_of(await self._read_reply(adapter, response, candidate))
                 await response.aclose()
                 return OpenStream(candidate, None, None, events)
-            reader = adapter.open_stream(candidate)
-            return OpenStream(candidate, response, reader, await read_to_first_token(response, reader))
+            return OpenStream(candidate, response, adapter.open_stream(candidate), [])
         except BaseException:
             await response.aclose()
             raise
@@ -106,22 +111,6 @@ def tell_deadline(request: WireRequest, ends_at: float) -> WireRequest:
         return request
     left_ms = max(1, math.floor(left_s * 1000))
     return evolve(request, headers=[*request.headers, (DEADLINE_HEADER, str(left_ms))])
-
-
-async def read_to_first_token(response: UpstreamResponse, reader: StreamReader) -> list[Event]:
-    """The events up to and with those that came with the first token, or a whole answer without one.
-
-    Raises the attempt's failure where the stream breaks before that.
-    """
-    events: list[Event] = []
-    while True:
-        data = await response.receive_some()
-        for event in reader.feed(data) if data else reader.close():
-            if isinstance(event, Broken) and not any(seen.is_token for seen in events):
-                raise event.failure
-            events.append(event)
-        if any(event.is_token or isinstance(event, Finished) for event in events):
-            return events
 
 
 async def read_whole(response: UpstreamResponse) -> bytes:
