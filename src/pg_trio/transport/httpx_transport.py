@@ -24,7 +24,7 @@ from pg_trio.domain.project import HttpxOptions
 from pg_trio.domain.upstream import WireRequest
 from pg_trio.errors import UpstreamBroken, UpstreamNonsense, UpstreamUnreachable
 from pg_trio.transport.addresses import is_literal, is_public
-from pg_trio.transport.content_coding import decoder_for
+from pg_trio.transport.content_coding import BodyDecoder, decoder_for
 from pg_trio.transport.tls import client_context
 
 # 1,000 calls under way: as many as a worker takes requests (`gateway.max_concurrent_requests`).
@@ -124,20 +124,32 @@ class HttpxResponse:
 
     async def receive_some(self) -> bytes:
         """The next bytes of the body; see `domain.upstream.UpstreamResponse`."""
-        while not self._ended:
-            with _translated():
-                piece = await anext(self._pieces, b"")
-            if not piece:
-                self._end()
-                break
-            self._room_bytes -= len(piece)
-            if self._room_bytes < 0:
-                raise UpstreamNonsense("answer's body is over the size limit")
-            if self._decoder is not None:
-                piece = self._decoder.feed(piece)
-            if piece:
-                return piece
-        return b""
+        if self._decoder is not None:
+            return await self._receive_decoded(self._decoder)
+        return await self._receive_raw()
+
+    async def _receive_decoded(self, decoder: BodyDecoder) -> bytes:
+        while True:
+            while decoder.has_work:
+                # A small body may decode to a large one: others run after each step.
+                await trio.lowlevel.checkpoint()
+                if piece := decoder.take():
+                    return piece
+            if not (piece := await self._receive_raw()):
+                decoder.finish()
+                return b""
+            decoder.feed(piece)
+
+    async def _receive_raw(self) -> bytes:
+        if self._ended:
+            return b""
+        with _translated():
+            piece = await anext(self._pieces, b"")
+        self._ended = not piece
+        self._room_bytes -= len(piece)
+        if self._room_bytes < 0:
+            raise UpstreamNonsense("answer's body is over the size limit")
+        return piece
 
     async def aclose(self) -> None:
         """Let go of the connection and the slot, under cancellation too."""
@@ -150,11 +162,6 @@ class HttpxResponse:
                 await self._response.aclose()
         finally:
             self._slots.release_on_behalf_of(holder)
-
-    def _end(self) -> None:
-        self._ended = True
-        if self._decoder is not None:
-            self._decoder.finish()
 
     async def _abandon_body(self) -> None:
         """Unwind the half-read body.

@@ -9,11 +9,12 @@ from typing import Protocol
 import trio
 from attrs import evolve, frozen
 
+from pg_trio.config.settings import UpstreamSettings
 from pg_trio.domain.chat import Prompt, Reply
 from pg_trio.domain.events import Broken, Event, Finished, events_of
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.upstream import Transport, UpstreamResponse, WireRequest
-from pg_trio.errors import AttemptTimedOut
+from pg_trio.errors import AttemptTimedOut, UpstreamBroken, UpstreamNonsense
 from pg_trio.racing.attempt import Attempt
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.stages.provider_call.stream import OpenStream, StreamReader
@@ -45,6 +46,8 @@ class Exchange:
     transports: Mapping[str, Transport]
     now_s: Callable[[], float]
     large_work: LargeWork
+    # Of an answer that is read whole, whatever was asked for: the transport's own limit is a stream's where one was.
+    max_body_bytes: int = UpstreamSettings().max_body_bytes
 
     async def fetch_reply(self, attempt: Attempt[Candidate], prompt: Prompt) -> Reply:
         """The candidate's whole answer. Raises AttemptFailed."""
@@ -93,7 +96,13 @@ class Exchange:
             raise
 
     async def _read_reply(self, adapter: Adapter, response: UpstreamResponse, candidate: Candidate) -> Reply:
-        body = await read_whole(response)
+        try:
+            body = await read_whole(response, self.max_body_bytes)
+        except (UpstreamBroken, UpstreamNonsense):
+            if response.status < 400:
+                raise
+            # A failure is told by its status. Its body would only have said more.
+            body = b""
         return await self.large_work.call(
             len(body), adapter.read_reply, response.status, response.headers, body, candidate, now_s=self.now_s()
         )
@@ -124,15 +133,22 @@ async def read_to_first_token(response: UpstreamResponse, reader: StreamReader) 
             return events
 
 
-async def read_whole(response: UpstreamResponse) -> bytes:
-    """The whole body. The transport limits its size; the caller's deadline its time."""
+async def read_whole(response: UpstreamResponse, limit_bytes: int = UpstreamSettings().max_body_bytes) -> bytes:
+    """The whole body, of at most `limit_bytes`; the caller's deadline limits its time.
+
+    Raises: UpstreamNonsense over the limit, and what `receive_some` raises.
+    """
     body = await response.receive_some()
-    if not body:
+    rest = await response.receive_some() if body else b""
+    if not rest and len(body) <= limit_bytes:
         return body
-    rest = await response.receive_some()
-    if not rest:
-        return body
-    chunks = [body, rest]
-    while chunk := await response.receive_some():
-        chunks.append(chunk)
+    chunks, size = [body], len(body)
+    while rest:
+        chunks.append(rest)
+        size += len(rest)
+        if size > limit_bytes:
+            break
+        rest = await response.receive_some()
+    if size > limit_bytes:
+        raise UpstreamNonsense(f"answer's body is over {limit_bytes} bytes")
     return b"".join(chunks)
