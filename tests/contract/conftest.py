@@ -45,7 +45,7 @@ class Caller:
     name: str
     transport: AnyTransport
 
-    async def fetch(
+    async def fetch(  # noqa: PLR0917  # each by name
         self,
         url: str,
         body: bytes = b"{}",

@@ -19,14 +19,14 @@ import trio
 
 from pg_trio.config.settings import UpstreamSettings
 from pg_trio.domain.upstream import WireRequest
-from pg_trio.errors import UpstreamBroken, UpstreamUnreachable
+from pg_trio.errors import OutOfResources, UpstreamBroken, UpstreamUnreachable
 from pg_trio.transport.answer import Answer
 from pg_trio.transport.connect import Connector, Resolve
 from pg_trio.transport.connection import Connection
 from pg_trio.transport.pool import Pool
 from pg_trio.transport.response import DirectResponse, read_on
 from pg_trio.transport.tls import client_context
-from pg_trio.transport.wire import Origin, encode_request, find_route
+from pg_trio.transport.wire import Origin, encode_request, find_reachable_route
 
 
 class DirectTransport:
@@ -46,7 +46,7 @@ class DirectTransport:
         """Send the request and wait for the answer's head; see `domain.upstream.Transport`."""
         # With a connection at hand and its socket ready, the first wait would be after the request was sent.
         await trio.lowlevel.checkpoint_if_cancelled()
-        route = find_route(request.url, request.allow_private_addresses)
+        route = find_reachable_route(request.url, request.allow_private_addresses)
         message = encode_request(request, route)
         connection = self._pool.take(route.origin, trio.current_time())
         if connection is not None:
@@ -60,13 +60,13 @@ class DirectTransport:
 
     async def prewarm(self, url: str, count: int, allow_private: bool = False) -> int:
         """Open connections until `count` are idle for the URL's origin; how many are. One that fails is missing."""
-        origin = find_route(url, allow_private).origin
+        origin = find_reachable_route(url, allow_private).origin
         self._pool.prune(trio.current_time())
 
         async def open_one() -> None:
             try:
                 connection = await self._connect(origin)
-            except UpstreamUnreachable:
+            except (UpstreamUnreachable, OutOfResources):
                 return
             self._pool.give_back(connection, trio.current_time())
 

@@ -2,7 +2,7 @@
 
 Rules:
 1. Lines may end with LF alone (RFC 9112, 2.2). Folded lines are unfolded (5.2). White space between a name and its
-   colon is removed (5.1). A line whose name is no token is left out: such a line cannot say where the answer ends. Other
+   colon is removed (5.1). A line whose name is no token is left out: it cannot say where the answer ends. Other
    control characters in a value become spaces (RFC 9110, 5.5). A line without a colon stays refused.
 2. Content-Length may be repeated, as lines or as a list, if it is the same number each time (RFC 9110, 8.6). Beside a
    Transfer-Encoding it is left out, as RFC 9112, 6.3 has it. Two different lengths stay refused.

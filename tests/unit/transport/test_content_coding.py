@@ -38,8 +38,27 @@ def decode(coding: str, *pieces: bytes, limit: int = 100) -> bytes:
 
 @pytest.mark.parametrize(
     "header",
-    [None, "", "identity", " Identity ", "utf-8", "UTF8", "UTF-8, identity", "none", "binary", "8bit", "ISO-8859-1"]
-    + ["us-ascii", "windows-1252", "charset=utf-8", '"utf-8"', "utf-8; q=1", "application/json", "chunked", "null"],
+    [
+        None,
+        "",
+        "identity",
+        " Identity ",
+        "utf-8",
+        "UTF8",
+        "UTF-8, identity",
+        "none",
+        "binary",
+        "8bit",
+        "ISO-8859-1",
+        "us-ascii",
+        "windows-1252",
+        "charset=utf-8",
+        '"utf-8"',
+        "utf-8; q=1",
+        "application/json",
+        "chunked",
+        "null",
+    ],
 )
 def test_what_is_no_coding_needs_no_decoder(header: str | None) -> None:
     assert decoder_for(header, 100) is None
