@@ -17,9 +17,10 @@ from pg_trio.domain.call import Answer, Call, RequestHead
 from pg_trio.domain.chat import ChatRequest, Prompt, Reply, Usage, count_characters, estimate_tokens
 from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.domain.value import value
-from pg_trio.errors import DeadlineExceeded, SessionsNotEnabled
+from pg_trio.errors import DeadlineExceeded, Overloaded, SessionsNotEnabled
+from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
-from pg_trio.racing.large_work import LargeWork
+from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate, find_endpoint
 from pg_trio.stages.budget import Budget, Reservation
@@ -84,6 +85,7 @@ class Pipeline:
     schemas: Schemas
     provider_call: ProviderCall
     large_work: LargeWork
+    body_room: ByteRoom
     log: Log
     sessions: Sessions | None = None
 
@@ -115,14 +117,22 @@ class Pipeline:
 
             entry.begin("read")
             check_content_type(head.content_type)
-            body = await call.receive_body(self.settings.max_body_bytes)
+            work_owner.set(caller.token.id)
+            if has_body:
+                body = await call.receive_body(self.settings.max_body_bytes)
+            else:
+                body = await self._receive_body(call, caller, entry)
             if not has_body or head.slug is None:
                 # The endpoint is not known there: what `begin` set for the body ends here.
                 deadline.note_body()
             size = len(body)
+            if size > LARGE_BYTES:
+                self.rate_limit.check_left(call, caller.token, entry.endpoint)
             request = await self.large_work.call(
                 size, read_chat_request, body, limits=self.settings, endpoint_required=head.slug is None
             )
+            # What was read lives on; the bytes need not.
+            del body
             entry.request = request
             if head.slug is None:
                 entry.endpoint = endpoint = self._dispatch(caller, request, entry)
@@ -256,6 +266,22 @@ class Pipeline:
             self.budget.add_history(endpoint, request, session.history_chars, reservation)
             quota.grow(estimate_tokens(session.history_chars))
         return session
+
+    async def _receive_body(self, call: Call, caller: Caller, entry: LogEntry) -> bytes:
+        """A body that is still on its way: received once there is room for it, unless it is small."""
+        limit, declared = self.settings.max_body_bytes, call.declared_bytes
+        if declared is not None and (declared <= LARGE_BYTES or declared > limit):
+            return await call.receive_body(limit)
+        self.rate_limit.check_left(call, caller.token, entry.endpoint)
+        # How much a chunked body will be only its end tells.
+        size = limit if declared is None else declared
+        kept = await self.body_room.take(caller.token.id, size, self.settings.admission_wait_ms / 1000)
+        if kept is None:
+            raise Overloaded(self.admission.retry_after_s)
+        call.hold(kept)
+        body = await call.receive_body(limit)
+        kept.shrink(len(body))
+        return body
 
     def _reserve(self, endpoint: Endpoint, request: ChatRequest, entry: LogEntry) -> Reservation:
         entry.begin("budget")
