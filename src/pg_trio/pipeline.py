@@ -117,11 +117,8 @@ class Pipeline:
 
             entry.begin("read")
             check_content_type(head.content_type)
-            work_owner.set(caller.token.id)
-            if has_body:
-                body = await call.receive_body(self.settings.max_body_bytes)
-            else:
-                body = await self._receive_body(call, caller, entry)
+            limit = self.settings.max_body_bytes
+            body = await (call.receive_body(limit) if has_body else self._receive_body(call, caller, entry))
             if not has_body or head.slug is None:
                 # The endpoint is not known there: what `begin` set for the body ends here.
                 deadline.note_body()
@@ -255,6 +252,8 @@ class Pipeline:
         if caller is None:
             deadline.begin()
             caller = await self.authenticate.find_caller(*asked)
+        # Whose turn it is where the request is large.
+        work_owner.set(caller.token.id)
         return caller
 
     async def _open_session(  # what a history counts against, each by name

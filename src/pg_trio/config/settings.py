@@ -24,8 +24,8 @@ class GatewaySettings:
     data_dir: Path = Path("data")
     # 4 MiB: the contract's default.
     max_body_bytes: BodyBytes = 4 * MIB
-    # 256 MiB, for each worker: 64 bodies of 4 MiB. Beside it as much of providers' whole answers. Envoy's overload manager
-    # is commonly given a fixed heap of that order; nginx bounds only each body.
+    # 256 MiB for each worker, 64 bodies of 4 MiB; as much again for providers' whole answers. Elasticsearch bounds its
+    # requests in flight too, by its whole heap; nginx bounds each body only.
     max_inflight_body_bytes: Annotated[int, Between(MIB, 1024 * GIB)] = 256 * MIB
     # 30 s for a body whose endpoint is not known yet: Go's common ReadTimeout; nginx waits 60 s between two reads.
     body_timeout_ms: Milliseconds = 30_000

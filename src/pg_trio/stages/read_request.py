@@ -27,6 +27,7 @@ import orjson
 
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.chat import ROLES, TEXT_FIELDS, ChatRequest, Json, JsonObject, Message, Role, ToolCall
+from pg_trio.domain.json_size import MAX_NODES, has_too_many_nodes
 from pg_trio.errors import BadRequest, SessionIdInvalid
 
 KNOWN_FIELDS = ("message", "messages", "endpoint", "stream", "session_id", "tools", "tool_choice")
@@ -111,6 +112,8 @@ def read_chat_request(body: bytes, *, limits: GatewaySettings, endpoint_required
 
 
 def _read_object(body: bytes) -> dict[str, Json]:
+    if has_too_many_nodes(body):
+        raise BadRequest(f"Body has more than {MAX_NODES} objects, lists and keys.")
     try:
         fields = orjson.loads(body)
     except orjson.JSONDecodeError as error:

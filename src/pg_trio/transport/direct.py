@@ -51,12 +51,19 @@ class DirectTransport:
         connection = self._pool.take(route.origin, trio.current_time())
         if connection is not None:
             answer = self._expect_answer(request.is_stream)
+            exchange = self._exchange(connection, message, answer)
+            # It has the only one: a large one is kept no longer than until it is sent.
+            del message
             try:
-                return await self._exchange(connection, message, answer)
+                return await exchange
             except UpstreamBroken:
                 if answer.has_begun:
                     raise
-        return await self._exchange(await self._connect(route.origin), message, self._expect_answer(request.is_stream))
+            message = encode_request(request, route)
+        connection, answer = await self._connect(route.origin), self._expect_answer(request.is_stream)
+        exchange = self._exchange(connection, message, answer)
+        del message
+        return await exchange
 
     async def prewarm(self, url: str, count: int, allow_private: bool = False) -> int:
         """Open connections until `count` are idle for the URL's origin; how many are. One that fails is missing."""
@@ -103,7 +110,9 @@ class DirectTransport:
         try:
             # Nearly always all of it goes into the socket's buffer at once; a wait costs a nursery.
             rest = _send_at_once(connection, message)
+            del message
             was_sent = rest is not None and (not rest or await _send_rest(connection, answer, rest))
+            del rest
             while not answer.has_head:
                 await read_on(connection, answer)
         except BaseException:
