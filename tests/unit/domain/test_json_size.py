@@ -46,9 +46,13 @@ def count(value: object) -> int:
     return 0
 
 
-@given(value=JSON)
-def test_count_is_exact(value: object) -> None:
+@given(value=JSON, piece_bytes=st.integers(2, 9))
+def test_count_is_exact(value: object, piece_bytes: int) -> None:
     text = orjson.dumps(value)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pg_trio.domain.json_size._PIECE_BYTES", piece_bytes)
+        assert has_too_many_nodes(text, LIMIT) is (count(value) > LIMIT)
 
     assert has_too_many_nodes(text, LIMIT) is (count(value) > LIMIT)
 
