@@ -5,12 +5,15 @@ from __future__ import annotations
 import gzip
 import tracemalloc
 import zlib
+from collections.abc import Callable
 
 import pytest
+import trio
+from attrs import evolve
 
 from pg_trio.domain.upstream import WireRequest
 from pg_trio.errors import UpstreamBroken, UpstreamNonsense
-from tests.contract.conftest import Caller, Serve
+from tests.contract.conftest import SMALL, Caller, Serve
 from tests.contract.fault_server import answer_with, answers, answers_once, closes_after
 
 MIB = 1024 * 1024
@@ -161,7 +164,7 @@ async def test_unknown_coding_is_nonsense(coding: str, caller: Caller, serve: Se
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("is_stream", [False, True])
 async def test_compression_bomb_is_nonsense(layers: int, is_stream: bool, caller: Caller, serve: Serve) -> None:
-    bomb = bytes(64 * MIB)
+    bomb = bytes(16 * MIB)
     for _ in range(layers):
         bomb = gzip.compress(bomb)
     coding = ", ".join(["gzip"] * layers)
@@ -190,6 +193,46 @@ async def test_small_coded_body_comes_in_pieces(caller: Caller, serve: Serve) ->
 
     assert 8 * MIB == sum(sizes)
     assert max(sizes) <= 64 * 1024
+
+
+async def test_coded_stream_has_the_streams_limit(make_caller: Callable[..., Caller], serve: Serve) -> None:
+    caller = make_caller(evolve(SMALL, max_stream_bytes=2 * MIB))
+    bomb = gzip.compress(bytes(16 * MIB))
+    server = await serve(answers(answer_with(bomb, headers=b"content-encoding: gzip\r\n")))
+    response = await caller.transport.open_response(WireRequest(server.url, (), b"{}", "POST", True, is_stream=True))
+    pieces: list[int] = []
+
+    async def read_all() -> None:
+        while piece := await response.receive_some():
+            pieces.append(len(piece))
+
+    with pytest.raises(UpstreamNonsense, match="size limit"):
+        await read_all()
+
+    assert 2 * MIB == sum(pieces)
+    await response.aclose()
+    await caller.transport.aclose()
+
+
+async def test_cancelled_decoding_loses_nothing(caller: Caller, serve: Serve) -> None:
+    body = bytes(range(256)) * 2 * 1024
+    server = await serve(answers(answer_with(gzip.compress(body), headers=b"content-encoding: gzip\r\n")))
+    response = await caller.transport.open_response(WireRequest(server.url, (), b"{}", "POST", True))
+    pieces = [await response.receive_some()]
+
+    while True:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await response.receive_some()
+        assert scope.cancelled_caught
+        if not (piece := await response.receive_some()):
+            break
+        pieces.append(piece)
+        if sum(map(len, pieces)) == len(body):
+            break
+
+    assert body == b"".join(pieces)
+    await response.aclose()
 
 
 async def test_cut_compression_is_broken(caller: Caller, serve: Serve) -> None:

@@ -180,6 +180,12 @@ def test_private_addresses_by_decree(allowed: bool, host: str) -> None:
         "http://api.example\\\\@evil.example",
         "http://api.example/v1\\\\..",
         "http://a<b>.example",
+        "http://256.1.1.1",
+        "http://1.2.3.4.5",
+        "http://0x",
+        "http://a..example",
+        f"http://{'a' * 64}.example",
+        "http://[fe80::1%25eth0]",
     ],
 )
 def test_address_that_is_none(url: str) -> None:
