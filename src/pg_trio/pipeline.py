@@ -17,7 +17,7 @@ from pg_trio.domain.call import Answer, Call, RequestHead
 from pg_trio.domain.chat import ChatRequest, Prompt, Reply, Usage, count_characters, estimate_tokens
 from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.domain.value import value
-from pg_trio.errors import DeadlineExceeded, Overloaded, SessionsNotEnabled
+from pg_trio.errors import BadRequest, DeadlineExceeded, Overloaded, SessionsNotEnabled
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
@@ -117,20 +117,23 @@ class Pipeline:
 
             entry.begin("read")
             check_content_type(head.content_type)
-            limit = self.settings.max_body_bytes
-            body = await (call.receive_body(limit) if has_body else self._receive_body(call, caller, entry))
+            body = await (
+                call.receive_body(self.settings.max_body_bytes) if has_body else self._receive_body(call, caller, entry)
+            )
             if not has_body or head.slug is None:
                 # The endpoint is not known there: what `begin` set for the body ends here.
                 deadline.note_body()
             size = len(body)
-            if size > LARGE_BYTES:
+            try:
+                entry.request = request = await self.large_work.call(
+                    size, read_chat_request, body, limits=self.settings, endpoint_required=head.slug is None
+                )
+            except BadRequest:
+                # Over a limit is over it, whatever the body is.
                 self.rate_limit.check_left(call, caller.token, entry.endpoint)
-            request = await self.large_work.call(
-                size, read_chat_request, body, limits=self.settings, endpoint_required=head.slug is None
-            )
+                raise
             # What was read lives on; the bytes need not.
             del body
-            entry.request = request
             if head.slug is None:
                 entry.endpoint = endpoint = self._dispatch(caller, request, entry)
                 deadline.start(endpoint)
@@ -280,6 +283,8 @@ class Pipeline:
         call.hold(kept)
         body = await call.receive_body(limit)
         kept.shrink(len(body))
+        # It may have taken long.
+        self.rate_limit.check_left(call, caller.token, entry.endpoint)
         return body
 
     def _reserve(self, endpoint: Endpoint, request: ChatRequest, entry: LogEntry) -> Reservation:

@@ -103,6 +103,16 @@ async def test_malformed_large_bodies_cost_no_quota(limited: Gateway) -> None:
     assert [200, 200, 429] == [(await limited.call("e")).status for _ in range(3)]
 
 
+@pytest.mark.parametrize("size", [0, 300_000])
+async def test_malformed_body_over_a_limit_is_over_it(limited: Gateway, size: int) -> None:
+    for _ in range(2):
+        assert 200 == (await limited.call("e")).status
+
+    broken = post(f"/api/{PROJECT}/e", b'{"message": "' + b"x" * size, bearer(limited.token))
+
+    assert 429 == (await send_raw(limited.port, broken)).status
+
+
 async def test_body_that_costs_too_much_to_read_is_a_mistake(limited: Gateway) -> None:
     body = b'{"message":"Hi","x":[' + b"[]," * MIB + b"0]}"
 
@@ -120,14 +130,22 @@ class StalledProvider:
     def __init__(self) -> None:
         self.released = trio.Event()
         self.asked = 0
+        self._came = trio.Event()
         self.server = FaultServer((self._serve,))
 
     async def _serve(self, peer: Peer) -> None:
         await peer.read_request()
         peer.requests.clear()
         self.asked += 1
+        came, self._came = self._came, trio.Event()
+        came.set()
         await self.released.wait()
         await peer.send(answer_with(REPLY, headers=b"content-type: application/json\r\nconnection: close\r\n"))
+
+    async def wait_asked(self, count: int) -> None:
+        with trio.fail_after(LIMIT_S):
+            while self.asked < count:
+                await self._came.wait()
 
     def configuration(self) -> str:
         url = self.server.url.removesuffix("/chat/completions")
@@ -187,8 +205,7 @@ async def test_bodies_past_the_bound_wait_or_are_shed(
     # Another token finds room, and small bodies always do.
     senders.send(as_sent(large_post(other, 400_000)))
     senders.send(large_post(gateway.token, 100))
-    while stalled.asked < 3:  # noqa: ASYNC110  # the provider tells nobody
-        await trio.sleep(0.01)
+    await stalled.wait_asked(3)
     stalled.released.set()
     assert [200, 200, 200, 503, 503] == await senders.wait_answers(5)
 
@@ -204,8 +221,7 @@ async def test_waiting_body_is_served_when_there_is_room(
     gateway = await start_gateway(nursery, tmp_path, limits + stalled.configuration())
     senders = Senders(nursery, gateway.port)
     senders.send(large_post(gateway.token, 400_000), 5)
-    while not stalled.asked:  # noqa: ASYNC110  # the provider tells nobody
-        await trio.sleep(0.01)
+    await stalled.wait_asked(1)
 
     stalled.released.set()
 
@@ -219,8 +235,7 @@ async def test_waiting_body_meets_its_own_deadline(
     gateway = await start_gateway(nursery, tmp_path, limits + stalled.configuration())
     senders = Senders(nursery, gateway.port)
     senders.send(large_post(gateway.token, 400_000))
-    while not stalled.asked:  # noqa: ASYNC110  # the provider tells nobody
-        await trio.sleep(0.01)
+    await stalled.wait_asked(1)
     hurried = large_post(gateway.token, 400_000).replace(b"\r\n", b"\r\nx-pg-timeout-ms: 200\r\n", 1)
 
     senders.send(hurried)
@@ -259,8 +274,10 @@ async def test_memory_is_bounded_by_bytes_in_flight(
     # Each token has 16 MiB: four bodies.
     assert [503] * 32 == await senders.wait_answers(32)
 
+    await stalled.wait_asked(8)
+
     grown = peak_bytes(worker) - before
-    assert stalled.asked == 8
+    assert 8 == stalled.asked
     # Of each byte in flight some three are kept (parsed, and for the provider), five for a moment.
     assert grown < 5 * bound
     stalled.released.set()
