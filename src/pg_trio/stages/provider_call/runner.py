@@ -11,7 +11,7 @@ from attrs import define, field
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.secret import mask_secrets
-from pg_trio.errors import AttemptFailed, CandidateAside, OutOfResources, UpstreamRefused, UpstreamUnreachable
+from pg_trio.errors import AttemptFailed, CandidateAside, UpstreamRefused, UpstreamUnreachable
 from pg_trio.racing.attempt import ATTEMPT_LIMIT, Attempt, AttemptEnd, Outcome
 from pg_trio.racing.breaker import Fault
 from pg_trio.racing.breaker_board import BreakerOpen, Breakers, Permit
@@ -24,8 +24,6 @@ T = TypeVar("T")
 # What a status says of whom it blames (contract, "Failover"); other 4xx are the caller's own mistake.
 CREDENTIAL_STATUSES = frozenset({401, 402})
 TARGET_STATUSES = frozenset({403, 404, 408, 409, 425})
-# Failures of which the provider charges nothing: it refused, or was never asked.
-UNCHARGED = (UpstreamRefused, UpstreamUnreachable, OutOfResources)
 # An attempt that the deadline ended says something against its target only if it had at least this long.
 PATIENCE_S = 1.0
 
@@ -113,7 +111,7 @@ class CallRunner(Generic[T]):
         if permit is None:
             # It was never asked.
             return
-        if end.outcome is not Outcome.WON and not isinstance(end.error, UNCHARGED):
+        if end.outcome is not Outcome.WON and not isinstance(end.error, UpstreamRefused | UpstreamUnreachable):
             self.attempts.lost += 1
         asked_at = end.attempt.started_at if self.line is None else self.line.asked_at[end.attempt.number]
         tell(permit, end, asked_at)
