@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import Hashable
+from types import TracebackType
+from typing import Self
 
 import trio
 from attrs import define, field
@@ -19,7 +21,7 @@ from attrs import define, field
 
 @define(eq=False)
 class Kept:
-    """Bytes that one owner keeps. `give_back` may be called twice."""
+    """Bytes that one owner keeps; a `with` block gives them back. `give_back` may be called twice."""
 
     _room: ByteRoom
     _owner: Hashable
@@ -42,6 +44,14 @@ class Kept:
     def owner(self) -> Hashable:
         """Whose they are."""
         return self._owner
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.give_back()
 
 
 class ByteRoom:

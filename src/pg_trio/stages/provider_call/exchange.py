@@ -15,7 +15,7 @@ from pg_trio.domain.events import Broken, Event, Finished, events_of
 from pg_trio.domain.json_size import MAX_NODES, has_too_many_nodes
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.upstream import Transport, UpstreamResponse, WireRequest
-from pg_trio.errors import AttemptTimedOut, Overloaded, UpstreamBroken, UpstreamNonsense
+from pg_trio.errors import AttemptFailed, AttemptTimedOut, Overloaded, UpstreamBroken, UpstreamNonsense
 from pg_trio.racing.attempt import Attempt
 from pg_trio.racing.byte_room import ByteRoom, Kept
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
@@ -118,20 +118,22 @@ class Exchange:
         self, adapter: Adapter, response: UpstreamResponse, begun: list[bytes], candidate: Candidate
     ) -> Reply:
         """The reply of a body that did not come in one small piece; `begun` is what has come of it."""
-        kept = self.answer_room.keep_nothing(work_owner.get())
-        try:
-            body = await read_whole(response, self.max_body_bytes, begun, kept)
-        except (UpstreamBroken, UpstreamNonsense):
-            if response.status < 400:
-                raise
-            body = b""
-        else:
-            return await self.large_work.call(
-                len(body), _read_bounded, adapter, response, body, candidate, now_s=self.now_s()
-            )
-        finally:
-            kept.give_back()
-        return adapter.read_reply(response.status, response.headers, body, candidate, now_s=self.now_s())
+        with self.answer_room.keep_nothing(work_owner.get()) as kept:
+            try:
+                body = await read_whole(response, self.max_body_bytes, begun, kept)
+            except (UpstreamBroken, UpstreamNonsense):
+                if response.status < 400:
+                    raise
+                body = b""
+            try:
+                return await self.large_work.call(
+                    len(body), _read_bounded, adapter, response, body, candidate, now_s=self.now_s()
+                )
+            except AttemptFailed as failure:
+                # Its frames hold the body, and the race holds it for as long as the request lasts.
+                raise failure.with_traceback(None) from None
+            finally:
+                del body
 
 
 def _read_bounded(
@@ -183,6 +185,8 @@ async def read_whole(
         chunks.append(chunk)
         size += len(chunk)
         if size > limit_bytes:
+            # The error holds this frame, and the race the error.
+            chunks.clear()
             raise UpstreamNonsense(f"answer's body is over {limit_bytes} bytes")
         if kept is not None and size > LARGE_BYTES and not kept.grow_nowait(size - kept.size_bytes):
             raise Overloaded(RETRY_AFTER_S)
