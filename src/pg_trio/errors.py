@@ -475,6 +475,14 @@ class Overloaded(OwnStateError):
 
 
 @define(slots=False, eq=False)
+class OutOfResources(Overloaded):
+    """A connection to a provider needs a file descriptor, a socket's buffer or memory that this process or the system
+    does not have. It says nothing of the provider, and the next candidate would need the same."""
+
+    retry_after_s: int = 1
+
+
+@define(slots=False, eq=False)
 class SessionsUnavailable(OwnStateError):
     """The sessions' file cannot be read or written; the server's own log says why. Calls without sessions go on."""
 

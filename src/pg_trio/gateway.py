@@ -23,6 +23,7 @@ from pg_trio.domain.upstream import Transport
 from pg_trio.errors import ConfigError, Overloaded
 from pg_trio.pipeline import Pipeline
 from pg_trio.providers import adapter_for
+from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.racing.latency import LatencyBoard
@@ -109,7 +110,14 @@ async def open_gateway(settings: Settings, stack: AsyncExitStack) -> tuple[Runni
     # Nobody's own deadline is to pass in the line.
     shortest_ms = min([limits.admission_wait_ms, *(endpoint.deadline_ms for endpoint in endpoints)])
     large_work = LargeWork()
-    exchange = Exchange(adapter_for, transports, time.time, large_work)
+    exchange = Exchange(
+        adapter_for,
+        transports,
+        time.time,
+        large_work,
+        settings.upstream.max_body_bytes,
+        ByteRoom(limits.max_inflight_body_bytes),
+    )
     hedge_share = limits.hedge_budget_percent / 100
     pipeline = Pipeline(
         settings=limits,
@@ -121,6 +129,7 @@ async def open_gateway(settings: Settings, stack: AsyncExitStack) -> tuple[Runni
         schemas=Schemas(endpoints),
         provider_call=ProviderCall(exchange, settings.disabled_providers, hedge_share, memory),
         large_work=large_work,
+        body_room=ByteRoom(limits.max_inflight_body_bytes),
         log=request_log,
         sessions=None if sessions is None else Sessions(sessions, time.time, limits.max_session_bytes),
     )

@@ -12,6 +12,7 @@ from pg_trio.config.httpx_options import resolve_httpx_options
 from pg_trio.config.mistakes import Mistakes, Path, suggest
 from pg_trio.config.reading import Outside, read_secret
 from pg_trio.config.tables import CredentialTable
+from pg_trio.domain.address import carried, read_address
 from pg_trio.domain.project import Credential
 from pg_trio.domain.provider import PROVIDERS, Provider
 from pg_trio.domain.secret import Secret
@@ -142,20 +143,29 @@ def check_base_url(text: str) -> SplitResult:
         raise ValueError("a base URL holds no user or password: use api_key")
     if not _HOST.fullmatch(url.hostname or "") or port == 0:
         raise ValueError("a base URL has a host, and no port 0")
+    _check_host(url.hostname or "")
     if "?" in text or "#" in text or "\\" in text:
         raise ValueError("a base URL has no query, fragment or backslash")
     return url._replace(path=url.path.rstrip("/"))
 
 
+def _check_host(host: str) -> None:
+    try:
+        read_address(host)
+    except ValueError:
+        raise ValueError("a base URL's host is a name or an address; this looks like an address and is none") from None
+    if ":" not in host and not all(0 < len(label) <= 63 for label in host.removesuffix(".").split(".")):
+        raise ValueError("a base URL's host has an empty part, or one over 63 characters")
+
+
 def _is_private(host: str) -> bool:
+    """Whether it is literally loopback or a private address, in whatever spelling (domain/address.py)."""
     if host == "localhost":
         return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
+    address = read_address(host)
+    if address is None:
         return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    address = mapped or address
+    address = carried(address)
     return any(address in network for network in _PRIVATE_NETWORKS) and not any(
         address in network for network in _METADATA_NETWORKS
     )

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from attrs import field, frozen
 
-from pg_trio.config.bounds import GIB, MIB, Between, BodyBytes, HeadBytes, HostPort, Milliseconds, Network
+from pg_trio.config.bounds import GIB, KIB, MIB, Between, BodyBytes, HeadBytes, HostPort, Milliseconds, Network
 from pg_trio.config.time_zone import TimeZone
 from pg_trio.domain.project import Credential, Project
 
@@ -24,6 +24,9 @@ class GatewaySettings:
     data_dir: Path = Path("data")
     # 4 MiB: the contract's default.
     max_body_bytes: BodyBytes = 4 * MIB
+    # 256 MiB for each worker, 64 bodies of 4 MiB; as much again for providers' whole answers. Elasticsearch bounds its
+    # requests in flight too, by its whole heap; nginx bounds each body only.
+    max_inflight_body_bytes: Annotated[int, Between(KIB, 1024 * GIB)] = 256 * MIB
     # 30 s for a body whose endpoint is not known yet: Go's common ReadTimeout; nginx waits 60 s between two reads.
     body_timeout_ms: Milliseconds = 30_000
     # 1,000: Envoy's circuit breaker stops at 1,024 requests; past that a worker only makes everybody late.

@@ -125,6 +125,9 @@ class GatewayRoutes:
                 raise
             logger.exception("request %s: unexpected error", request_id)
             return render_error(InternalError(), request_id, call.limits)
+        finally:
+            if call.kept is not None:
+                call.kept.give_back()
 
     async def _answer_while_connected(self, call: AsgiCall) -> HttpAnswer | None:
         """The same for a server that does not cancel us when the client leaves: watch for it once the body is in."""

@@ -34,6 +34,7 @@ import orjson
 
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.chat import ROLES, TEXT_FIELDS, ChatRequest, Json, JsonObject, Message, Role
+from pg_trio.domain.json_size import MAX_NODES, has_too_many_nodes
 from pg_trio.errors import BadRequest, SessionIdInvalid
 from pg_trio.stages.read_request.checks import (
     BASE64,
@@ -98,6 +99,8 @@ def read_chat_request(body: bytes, *, limits: GatewaySettings, endpoint_required
 
 
 def _read_object(body: bytes) -> dict[str, Json]:
+    if has_too_many_nodes(body):
+        raise BadRequest(f"Body has more than {MAX_NODES} objects, lists and keys.")
     try:
         fields = orjson.loads(body)
     except orjson.JSONDecodeError as error:
