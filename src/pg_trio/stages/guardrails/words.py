@@ -1,0 +1,78 @@
+"""Words that say what a number beside them is. Lower case, UTF-8; English, German, French, Spanish, Italian, Dutch.
+
+A word that is missing costs a false alarm or a miss, never a crash: both corpora of tests/recordings/guardrails are the
+measure of what to put here.
+"""
+
+from __future__ import annotations
+
+
+def _words(*texts: str) -> frozenset[bytes]:
+    return frozenset(" ".join(texts).encode().split())
+
+
+# Between a name and its number: "order number is …", "Bestellung Nr. …", "tickets … and …".
+CONNECTORS = _words(
+    "number numbers no nos nr num nbr nummer nummern numero número numéro n is was are be the and or und oder et y e to",
+    "bis code ist lautet war est es of for von der die das le la el il new old current ref with value field s",
+)
+
+# A number behind one of these identifies a thing, not a person's telephone or card.
+ID_WORDS = _words(
+    "id ids uid gid pid oid uuid guid key keys hash sha checksum crc digest nonce seed token",
+    "order orders invoice invoices ticket tickets part parts item items product sku upc ean gtin isbn issn asin imei imsi",
+    "iccid meid vin serial sn lot batch po rma so bol awb waybill tracking shipment parcel consignment barcode article",
+    "account acct policy claim case docket incident issue bug pr ref reference booking reservation confirmation",
+    "transaction txn trace span request session job task build commit revision rev version release model mpn fcc cas",
+    "doi pmid pmcid arxiv page pages row rows line lines record records document doc docket file img image dsc photo",
+    "frame packet block offset address addr ptr pointer memory serial counter count total size length bytes port zone",
+    "timestamp epoch unix time ts int uint max min long float double uint32 int32 int64 uint64 user userid msg message",
+    "event log error err code errno exception status asset license licence patent permit registration reg tax vat ein",
+    "tin abn acn hrb hra hrn steuernummer steuer ust ustid iban bic swift blz konto kontonr vertrag vertragsnr police",
+    "bestellung bestellnr auftrag auftragsnr rechnung rechnungsnr rg vorgang vorgangsnr artikel artikelnr teil teilenr",
+    "kunde kundennr mitglied mitgliedsnr sendung paket seriennr charge aktenzeichen az lieferschein beleg belegnr",
+    "matrikel matrikelnr aktennr fall meldung störung zähler zählernr zählerstand gerät geräte chargen personalnr",
+    "commande facture colis dossier référence référence article lot série pedido factura artículo serie expediente",
+    "ordine fattura articolo pratica spedizione factuur bestelling klantnummer meter reading score points level id",
+    "iphone ipad android firmware chip vendor device hardware node host sector lba inode dpi rfc",
+)
+# Endings of compounds: Kundennummer, Seriennummer, ordernumber. Telephone words are looked for first.
+ID_ENDINGS = tuple(
+    word.encode() for word in ("nummer", "nummern", "ordernumber", "invoicenumber", "serialnumber", "nr", "barcode")
+)
+
+# A number behind one of these is a telephone's, with up to two other words between ("Phone (John Smith): …").
+PHONE_WORDS = _words(
+    "phone phones telephone telephones tel tél télé tele telefon telefone telefono teléfono teléfonos téléphone phonenumber",
+    "telf tfno tlf tfn ph fon fono fax faxes telefax mobil mobiltelefon mobilfunk mobilnummer mobilnr handynummer handynr",
+    "telefonnummer telefonnr telnr faxnummer rufnummer rufnr festnetz festnetznummer hotline whatsapp sms cellphone phoneno",
+    "móvil movil celular cellulare gsm landline voicemail pager helpline switchboard telefoonnummer telefoon mobiel msisdn",
+    "homephone workphone mobilephone contactphone userphone durchwahl rückrufnummer telefonisch телефон тел telegram",
+    "puhelin telefonul telefonu telefonní komórka komorka numertelefonu mobilnr facsimile",
+)
+# These mean a telephone only right before the number, or with plain words between ("call me at …").
+CALL_WORDS = _words(
+    "call calling called ring dial text texting reach contact cell cellular mobile mob handy portable office home work",
+    "desk direct anrufen ruf rufen erreichbar erreichen erreichst melden appeler appelez joindre llamar llame llámame",
+    "chiamare chiama chiamami bellen bel signal t m f p h c tl hp o",
+)
+CALL_CONNECTORS = CONNECTORS | _words(
+    "me us him her them at on via under unter an auf using by back now please directly today tonight tomorrow anytime",
+    "my our your his their mein meine meiner deine ihre unsere mich uns ihn sie au a à al alla op this that following",
+    "here hier line private business emergency work home day evening office direct main am pm between before after",
+)
+# "my number is …": whose number it is makes it a telephone.
+POSSESSIVES = _words("my your his her our their mein meine deine ihre seine unsere mon ma votre son mi su tu mio mia tua")
+
+CARD_WORDS = _words(
+    "card cards cc visa mastercard master amex american express discover diners jcb maestro unionpay credit debit pan",
+    "karte kreditkarte kreditkartennummer kartennummer carte tarjeta carta creditcard cardnumber cardno kaart credito",
+    "crédito crédit bancaire debitkarte pay payment paid charge charged kartennr",
+)
+
+# Behind a number: what is counted, so it is no telephone.
+UNITS = _words(
+    "byte bytes kb mb gb tb kib mib gib bit bits ms µs us ns sec secs seconds px pt em eur euro euros usd dollar dollars",
+    "gbp chf points punkte pts rows zeilen records items stück units pcs users views hits kwh wh mah mw kw hz khz mhz ghz",
+    "kg km cm mm rpm ppm iterations steps tokens words characters requests followers likes subscribers people residents",
+)
