@@ -44,7 +44,7 @@ _RANGES = (
     (300000, 305999, range(14, 20)),  # Diners Club
     (309500, 309599, range(14, 20)),
     (340000, 349999, (15,)),  # American Express
-    (352800, 358999, _SIXTEEN_UP),  # JCB
+    (350000, 358999, _SIXTEEN_UP),  # JCB, whose own is 3528 and up
     (360000, 369999, range(14, 20)),  # Diners Club
     (370000, 379999, (15,)),
     (380000, 399999, range(14, 20)),
@@ -56,7 +56,8 @@ _RANGES = (
     (603000, 609999, (16,)),  # RuPay, Hipercard
     (620000, 629999, _SIXTEEN_UP),  # UnionPay
     (630400, 630499, _MAESTRO),
-    (636000, 639999, _SIXTEEN_UP),  # InterPayment, InstaPayment, Elo
+    (636000, 638999, _SIXTEEN_UP),  # InterPayment, InstaPayment, Elo
+    (639000, 639099, _MAESTRO),
     (644000, 659999, _SIXTEEN_UP),  # Discover, RuPay, Elo
     (670000, 679999, _MAESTRO),
     (860000, 860099, (16,)),  # Uzcard
@@ -115,6 +116,8 @@ def _is_plausible(buffer: bytes, start: int, end: int, floor: int, digits: bytes
 def _is_likely_bare(digits: bytes) -> bool:
     if len(digits) == 12:
         return digits.startswith(_MAESTRO_PREFIXES) and not is_ean(digits)
+    if digits.startswith(b"35"):
+        return digits >= b"3528"  # below: IMEIs with a software version
     return len(digits) != 13 or (digits[0] == 0x34 and not is_ean(digits))  # 0x34 is "4": Visa's cards of old
 
 

@@ -18,14 +18,13 @@ EMAIL = (
 
 # No top-level domains (IANA's root zone, 2026-11): endings of files, systemd units, and what code has behind a dot.
 _NO_DOMAINS = frozenset(
-    b"png jpg jpeg gif webp svg avif bmp ico tif tiff heic psd css scss less js mjs cjs jsx tsx json jsonc html htm xml"
-    b" yaml yml toml ini cfg conf log txt csv tsv pdf doc docx xls xlsx ppt pptx tar gz tgz bz xz rar whl jar dll exe deb"
-    b" rpm dmg iso mp wav ogg webm avi mkv ttf woff eot lock map vue svelte java cpp hpp hh cc kt swift lua sql sqlite db"
-    b" bak tmp swp min test module d ts patch diff pyc pyi ipynb tf tfvars proto wasm snap spec"
-    b" service socket timer mount automount device swap path slice scope"
-    b" transpose reshape weight bias shape size data dtype grad flatten permute view sum dot inverse conj setter getter"
-    b" deleter property value values item items length name names self this next alpha beta rc canary nightly dev"
-    b" snapshot final release stable pre preview post".split()
+    b"png jpg jpeg gif webp svg avif bmp ico tif tiff heic psd css scss less js mjs cjs jsx tsx json jsonc html"
+    b" htm xml yaml yml toml ini cfg conf log txt csv tsv pdf doc docx xls xlsx ppt pptx tar gz tgz xz rar whl jar"
+    b" dll exe deb rpm dmg iso wav ogg webm avi mkv ttf woff eot lock map vue svelte cpp hpp hh kt swift lua sql"
+    b" sqlite db bak tmp swp min module ts patch diff pyc pyi ipynb tfvars proto wasm snap spec service socket"
+    b" timer mount automount device swap path slice scope transpose reshape weight bias shape size dtype grad"
+    b" flatten permute view sum inverse conj setter getter deleter value values item items length names self this"
+    b" alpha beta rc canary nightly snapshot final release stable pre preview".split()
 )
 # What a client of a version control system is called on its server: git@github.com:acme/widgets.git
 _REMOTE_USERS = frozenset(b"git gitea gitlab gogs forgejo hg svn aur vcs org repo bitbucket github codecommit".split())

@@ -56,7 +56,7 @@ _SIGN = (
 _US_REST = rf"{_GAP}{{0,3}}[2-9]\d{{2}}{_GAP}{{0,3}}\d{{4}}{_END}"
 PHONE_US = (
     rf"(?:\(?\+1\)?|\b(?:00|011)?1){_GAP}{{0,3}}\(?[2-9]\d{{2}}\)?{_US_REST}"
-    rf"|\([2-9]\d{{2}}\){_US_REST}"
+    rf"|\([2-9]\d{{2}}\){_US_REST}|\(\d{{3}}\) ?\d{{3}}-\d{{4}}{_END}"
     rf"|\b[2-9]\d{{2}}{_GAP}{{1,3}}[2-9]\d{{2}}{_GAP}{{1,3}}\d{{4}}{_END}"
     rf"|{_SIGN}(?:\+?1{_GAP}{{0,3}})?\(?[2-9]\d{{2}}\)?{_GAP}{{0,3}}\d{{3}}{_GAP}{{0,3}}\d{{4}}{_END}"
 )
@@ -73,7 +73,8 @@ PHONE_GENERIC = (
     rf"|\b0[1-9](?:[ .\-\x{{A0}}]\d\d){{4}}{_END}"
     rf"|\(0[1-9]\){_GAP}{{0,2}}\d{{3,4}}{_GAP}?\d{{4}}{_END}|\b0[1-9]{_GAP}\d{{3,4}}{_GAP}\d{{4}}{_END}|\b0[1-9]-\d{{8}}{_END}"
     rf"|\([1-9]\d\){_GAP}{{0,2}}\d{{4,5}}{_GAP}?\d{{4}}{_END}"
-    rf"|\b1[3-9]\d{_GAP}\d{{4}}{_GAP}\d{{4}}{_END}"
+    rf"|\b1[3-9]\d{_GAP}\d{{4}}{_GAP}\d{{4}}{_END}|\b[1-9]\d 9\d{{4}}-\d{{4}}{_END}"
+    rf"|\b8 ?\(\d{{3}}\) ?\d{{3}}-\d\d-\d\d{_END}"
     rf"|{_SIGN}\+?\(?\d{_INNER}{{5,13}}\d{_END}"
 )
 
@@ -101,6 +102,7 @@ _DIFF_BYTES = 400
 # Words that mean nothing here between a telephone's word and its number: "Phone (John Smith): …".
 _OTHER_WORDS = 2
 _NUMBER_WORDS = frozenset("number nummer numéro número numero".encode().split())
+_DIRECTIONS = frozenset(b"at on under via unter auf au al op".split())
 # How clearly words mean a telephone: "T:", "call me at", "phone".
 _LETTER, _LIKELY, _CLEAR = 1, 2, 3
 
@@ -114,17 +116,20 @@ def _sign_strength(between: bytes) -> int:
     """How clearly the words from a telephone's word up to the number mean one. `between` begins with that word."""
     if b"REDACTED]" in between or b"\xff" in between or b"\xfe" in between:
         return 0
+    words = words_of(between)
+    # "at", "on": what comes is where to reach a person, even with the person's name between.
+    directed = words[-1].lower() in _DIRECTIONS
     others, number_named = 0, False
-    for word in reversed(words_of(between)):
+    for word in reversed(words):
         lower = word.lower()
         if lower in PHONE_WORDS or (lower.endswith(b"phone") and not is_id_word(word)):
             return _CLEAR
-        if others == 0 and lower in CALL_WORDS:
-            return _LETTER if len(lower) == 1 else _LIKELY
+        if lower in CALL_WORDS and others <= directed:
+            return _LETTER if len(lower) == 1 else _CLEAR if directed else _LIKELY
         if number_named and lower in POSSESSIVES:
             return _LIKELY
         others += lower not in CALL_CONNECTORS
-        number_named = lower in _NUMBER_WORDS
+        number_named = number_named or lower in _NUMBER_WORDS
         if others > _OTHER_WORDS or is_id_word(word):
             return 0
     return 0
@@ -139,7 +144,7 @@ def _named_start(buffer: bytes, start: int, end: int, floor: int, least_for_bare
     if begin == end:
         return -1
     # "my number is": the word before counts too.
-    words_from = max(floor, start - 10) if buffer[start] in b"nN" else start
+    words_from = max(floor, start - 16) if buffer[start] in b"nN" else start
     strength = _sign_strength(buffer[words_from:begin])
     is_bare = _GAPS.search(buffer[begin : _trim_x(buffer, end)]) is None and buffer[begin] != 0x2B
     return begin if strength >= (least_for_bare if is_bare else _LETTER) else -1
@@ -200,18 +205,12 @@ def check_us_phone(buffer: bytes, start: int, end: int, floor: int) -> Span:
 
 def _has_us_shape(buffer: bytes, start: int, end: int, floor: int) -> bool:
     text = buffer[start:end]
+    if b"(" in text or b"+" in text:
+        return True
     digits = text.translate(None, NOT_DIGITS)[-10:]
-    if digits[1:3] == b"11" or digits[4:6] == b"11":
-        return False
-    if 0x2B in text[:2]:  # "+"
-        return True
     gaps = _GAPS.findall(text)
-    if not gaps:
-        return 0x28 in text  # "(": (510)3041234
-    if len(groups_of(text)) < 3:
-        return 0x28 in text
-    if b"(" in text:
-        return True
+    if digits[1:3] == b"11" or digits[4:6] == b"11" or len(groups_of(text)) < 3:
+        return False
     last, exchange = gaps[-1], gaps[-2]
     if b"." in (last, exchange) and last != exchange:
         return False
@@ -316,8 +315,10 @@ def _fit_country(buffer: bytes, start: int, end: int) -> int:
         if plan is None:
             return start
         width, least, most = plan
-        length = len(digits) - width - (digits[width : width + 1] == b"0" and not digits.startswith((b"39", b"225")))
-        if length <= most and len(digits) <= _E164_DIGITS + 1:
+        length = len(digits) - width
+        # A leading 0 may be the national prefix, which is not dialled from abroad, or belong to the number.
+        prefixed = digits[width : width + 1] == b"0"
+        if length - prefixed <= most and len(digits) <= _E164_DIGITS + 1:
             return end if length >= least else start
         shorter = without_last_group(buffer, start, end)
         if shorter <= start or shorter >= end:
