@@ -49,6 +49,11 @@ _VERSION_TAIL = re.compile(
     rb"(?:-|\+|\.)(?i:alpha|beta|rc|dev|snapshot|final|release|preview|pre|post|build|hotfix|lts|ga|git|tar|tgz|zip|gz|dll"
     rb"|exe|msi|deb|rpm|jar|war|whl|gem|nupkg|dmg|pkg|apk|so|x86|x64|amd64|arm64|win|linux|el\d|ubuntu|py\d|cp\d)"
 )
+# "1.2.3.4 was the last stable release": said of versions.
+_VERSION_BEHIND = re.compile(
+    rb",? (?:(?:is|was|has|had|been|will|be|the|a|an|our|last|latest|new|newest|current|stable|first|next) ){1,5}"
+    rb"(?:[a-z]{3,12} )?(?:release|released|version|build)\b"
+)
 
 
 def check_address(buffer: bytes, start: int, end: int, floor: int) -> Span:
@@ -69,7 +74,8 @@ def _check_ipv4(buffer: bytes, start: int, end: int, floor: int) -> Span:
 def _is_version(buffer: bytes, start: int, end: int, floor: int, octets: list[bytes]) -> bool:
     if octets[1:] == [b"0", b"0", b"0"] and octets[0] not in (b"0", b"10", b"127") and buffer[end : end + 1] != b"/":
         return True  # 113.0.0.0: no host has such an address
-    if _VERSION_TAIL.match(buffer, end):
+    is_private = _PRIVATE.match(buffer, start) is not None
+    if _VERSION_TAIL.match(buffer, end) or (not is_private and _VERSION_BEHIND.match(buffer, end)):
         return True
     window = before(buffer, start, floor)
     if not window:
@@ -80,7 +86,7 @@ def _is_version(buffer: bytes, start: int, end: int, floor: int, octets: list[by
         return False
     # Java writes addresses as name/1.2.3.4:80; a version has no port, and none begins like a private network.
     has_port = buffer[end : end + 1] == b":" and buffer[end + 1 : end + 2].isdigit()
-    return not has_port and (_PRIVATE.match(buffer, start) is None or window.endswith(b"/") and octets[0] == b"10")
+    return not has_port and (not is_private or window.endswith(b"/") and octets[0] == b"10")
 
 
 def _check_ipv6(buffer: bytes, start: int, end: int, floor: int) -> Span:

@@ -49,8 +49,8 @@ _SIGN = (
     r"(?i:\b(?:(?:\w{0,12}[\-_]?)phone\w*|t[eé]l\w*|ph|fono?|fax\w*|mob\w*|handy\w*|rufn\w*|ruf|rufen|festnetz\w*|durchwahl"
     r"|rückruf\w*|hotline|whatsapp|sms|cell\w*|m[óo]vil|celul\w*|gsm|landline|voicemail|pager|helpline|switchboard"
     r"|msisdn|call\w*|ring|dial|text\w*|reach|contact\w*|anrufen|erreich\w*|melden|appele\w*|joindre|llam\w*|ll[áa]mame"
-    r"|chiama\w*|bel|bellen|signal|office|home|work|desk|direct|portable|[tmfp]|number|nummer|numéro|número|numero)"
-    r"|телефон\w*|тел)[^0-9+\n]{1,32}"
+    r"|chiama\w*|bel|bellen|signal|office|home|work|desk|direct|portable|number|nummer|numéro|número|numero)"
+    r"|телефон\w*|тел)[^0-9+\n]{1,32}|\b[TMFPtmfp]: ?"
 )
 
 _US_REST = rf"{_GAP}{{0,3}}[2-9]\d{{2}}{_GAP}{{0,3}}\d{{4}}{_END}"
@@ -58,14 +58,14 @@ PHONE_US = (
     rf"(?:\(?\+1\)?|\b(?:00|011)?1){_GAP}{{0,3}}\(?[2-9]\d{{2}}\)?{_US_REST}"
     rf"|\([2-9]\d{{2}}\){_US_REST}|\(\d{{3}}\) ?\d{{3}}-\d{{4}}{_END}"
     rf"|\b[2-9]\d{{2}}{_GAP}{{1,3}}[2-9]\d{{2}}{_GAP}{{1,3}}\d{{4}}{_END}"
-    rf"|{_SIGN}(?:\+?1{_GAP}{{0,3}})?\(?[2-9]\d{{2}}\)?{_GAP}{{0,3}}\d{{3}}{_GAP}{{0,3}}\d{{4}}{_END}"
+    rf"|(?:{_SIGN})(?:\+?1{_GAP}{{0,3}})?\(?[2-9]\d{{2}}\)?{_GAP}{{0,3}}\d{{3}}{_GAP}{{0,3}}\d{{4}}{_END}"
 )
 # Each ends with two digits at a word's end, so that "+49 30 1234567 2 tickets" leaves the tickets.
 PHONE_DE = (
     rf"(?:\(?\+49\)?|\b0049){_GAP}{{0,3}}(?:\(0\))?{_INNER}{{5,12}}\d{_END}"
     rf"|(?:\(0[1-9]\d{{1,4}}\){_GAP}{{0,3}}|\b0[1-9]\d{{1,4}}{_GAP}{{1,3}})\d{{2,10}}(?:{_GAP}{{1,3}}\d{{2,5}}){{0,4}}{_END}"
     rf"|\b01(?:5\d|6[023]|7\d)\d{{7,8}}{_END}"
-    rf"|{_SIGN}\(?0[1-9]{_INNER}{{4,10}}\d{_END}"
+    rf"|(?:{_SIGN})\(?0[1-9]{_INNER}{{4,10}}\d{_END}"
 )
 PHONE_GENERIC = (
     rf"\(?\+[(]?[1-9]{_INNER}{{6,14}}\d{_END}"
@@ -75,7 +75,7 @@ PHONE_GENERIC = (
     rf"|\([1-9]\d\){_GAP}{{0,2}}\d{{4,5}}{_GAP}?\d{{4}}{_END}"
     rf"|\b1[3-9]\d{_GAP}\d{{4}}{_GAP}\d{{4}}{_END}|\b[1-9]\d 9\d{{4}}-\d{{4}}{_END}"
     rf"|\b8 ?\(\d{{3}}\) ?\d{{3}}-\d\d-\d\d{_END}"
-    rf"|{_SIGN}\+?\(?\d{_INNER}{{5,13}}\d{_END}"
+    rf"|(?:{_SIGN})\+?\(?\d{_INNER}{{5,13}}\d{_END}"
 )
 
 # ── what every plan shares ───────────────────────────────────────────────────────────────────────────────────────────
@@ -103,6 +103,8 @@ _DIFF_BYTES = 400
 _OTHER_WORDS = 2
 _NUMBER_WORDS = frozenset("number nummer numéro número numero".encode().split())
 _DIRECTIONS = frozenset(b"at on under via unter auf au al op".split())
+# Calls and cells that no telephone is meant by: "function call 2125552368".
+_OTHER_CALLS = frozenset(b"function api system method rpc tool http procedure per each last table margin roll".split())
 # How clearly words mean a telephone: "T:", "call me at", "phone".
 _LETTER, _LIKELY, _CLEAR = 1, 2, 3
 
@@ -135,6 +137,11 @@ def _sign_strength(between: bytes) -> int:
     return 0
 
 
+def _last_word(buffer: bytes, start: int, floor: int) -> bytes:
+    words = words_of(before(buffer, start, floor))
+    return words[-1].lower() if words else b""
+
+
 def _named_start(buffer: bytes, start: int, end: int, floor: int, least_for_bare: int) -> int:
     """Where the number begins in a candidate that begins with a word; -1 if the words do not mean a telephone.
 
@@ -146,6 +153,8 @@ def _named_start(buffer: bytes, start: int, end: int, floor: int, least_for_bare
     # "my number is": the word before counts too.
     words_from = max(floor, start - 16) if buffer[start] in b"nN" else start
     strength = _sign_strength(buffer[words_from:begin])
+    if strength == _LIKELY and _last_word(buffer, start, floor) in _OTHER_CALLS:
+        return -1
     is_bare = _GAPS.search(buffer[begin : _trim_x(buffer, end)]) is None and buffer[begin] != 0x2B
     return begin if strength >= (least_for_bare if is_bare else _LETTER) else -1
 

@@ -34,7 +34,7 @@ ID_WORDS = _words(
     "matrikel matrikelnr aktennr fall meldung störung zähler zählernr zählerstand gerät geräte chargen personalnr",
     "commande facture colis dossier référence référence article lot série pedido factura artículo serie expediente",
     "ordine fattura articolo pratica spedizione factuur bestelling klantnummer meter reading score points level id",
-    "iphone ipad android firmware chip vendor device hardware node host sector lba inode dpi rfc",
+    "iphone ipad android firmware chip vendor device hardware node host sector lba inode dpi rfc fedex ups usps dhl dpd gls hermes iso din",
 )
 # Endings of compounds: Kundennummer, Seriennummer, ordernumber. Telephone words are looked for first.
 ID_ENDINGS = tuple(
