@@ -34,7 +34,7 @@ _VERSION_WORDS = (
     rb"ver|vers|version\w*|versie|v|rev|revision|release\w*|build|firmware|fw|driver|fileversion|productversion"
     rb"|assemblyversion|assemblyfileversion|upgrad\w+|updat\w+|downgrad\w+|bump\w*|patch|section|sections|sec|chapter"
     rb"|kapitel|abschnitt|ziffer|clause|appendix|annex|table|figure|fig|oid|chrome|chromium|edge|firefox|opera|safari"
-    rb"|webview|electron|openssl|sdk|api|jdk|jre|tag|spec|rule|article|requirement|req|item|step|kb|hotfix|schema"
+    rb"|webview|electron|openssl|framework|sql server|visual studio|outlook|excel|photoshop|acrobat|java|php|mysql|\\.net|sdk|api|jdk|jre|tag|spec|rule|article|requirement|req|item|step|kb|hotfix|schema"
 )
 # The word right before it, or before another version ("from 1.2.3.4 to 1.2.3.5"), with no other word between.
 _VERSION_SIGN = re.compile(
@@ -44,9 +44,13 @@ _VERSION_SIGN = re.compile(
 # `Chrome/1.2.3.4` and `name-1.2.3.4`; and `name==1.2.3.4`, `>=1.2.3.4`, `^1.2.3.4`.
 _BEHIND_NAME = re.compile(rb"(?:\A|[^/\w.-])[A-Za-z][\w-]{0,30}[/-]\Z")
 _COMPARED = re.compile(rb"(?:[=<>~!]=|[<>^~])[ \"']{0,2}\Z")
+# `acme/widget@1.2.3.4`, "requires widget (1.2.3.4)"
+_PACKAGE = re.compile(
+    rb"[\w-]/[\w.-]{1,40}@\Z|\b(?i:requires?|needs|install(?:s|ed|ing)?|depends on) [\w.-]{1,30}[^A-Za-z\n]{1,4}\Z"
+)
 # What makes it a version from behind: 1.2.3.4-beta, 1.2.3.4.tar.gz, 1.2.3.4+build
 _VERSION_TAIL = re.compile(
-    rb"(?:-|\+|\.)(?i:alpha|beta|rc|dev|snapshot|final|release|preview|pre|post|build|hotfix|lts|ga|git|tar|tgz|zip|gz|dll"
+    rb"[\"')]{0,2} ?\((?i:build|x86|x64|r\d|[0-9a-f]{7,40}\b|(?:19|20)\d\d-)|(?:-|\+|\.)(?i:alpha|beta|rc|dev|snapshot|final|release|preview|pre|post|build|hotfix|lts|ga|git|tar|tgz|zip|gz|dll"
     rb"|exe|msi|deb|rpm|jar|war|whl|gem|nupkg|dmg|pkg|apk|so|x86|x64|amd64|arm64|win|linux|el\d|ubuntu|py\d|cp\d)"
 )
 # "1.2.3.4 was the last stable release": said of versions.
@@ -80,7 +84,7 @@ def _is_version(buffer: bytes, start: int, end: int, floor: int, octets: list[by
     window = before(buffer, start, floor)
     if not window:
         return False
-    if _COMPARED.search(window) or _VERSION_SIGN.search(window):
+    if _COMPARED.search(window) or _VERSION_SIGN.search(window) or _PACKAGE.search(window):
         return True
     if _BEHIND_NAME.search(window) is None:
         return False
@@ -134,5 +138,3 @@ def rest_of_run(buffer: bytes, start: int, end: int) -> int:
     """Where to go on after a run that is no address: at what follows its last colon (`12:30:45:10.0.0.1`)."""
     colon = buffer.rfind(b":", start, end)
     return colon + 1 if colon > start else end
-
-

@@ -116,6 +116,8 @@ def _is_plausible(buffer: bytes, start: int, end: int, floor: int, digits: bytes
 def _is_likely_bare(digits: bytes) -> bool:
     if len(digits) == 12:
         return digits.startswith(_MAESTRO_PREFIXES) and not is_ean(digits)
+    if len(digits) in (17, 18):
+        return False  # allowed to some issuers, and hardly ever seen
     if digits.startswith(b"35"):
         return digits >= b"3528"  # below: IMEIs with a software version
     return len(digits) != 13 or (digits[0] == 0x34 and not is_ean(digits))  # 0x34 is "4": Visa's cards of old
@@ -130,5 +132,3 @@ def is_ean(digits: bytes) -> bool:
 def _is_named_card(buffer: bytes, start: int, floor: int) -> bool:
     """Whether one of the last words in front, an id's name aside, says card ("card no.", "card id")."""
     return any(word.lower() in CARD_WORDS for word in words_of(before(buffer, start, floor))[-4:])
-
-

@@ -43,7 +43,9 @@ def check_email(buffer: bytes, start: int, end: int, floor: int) -> Span:
     if _RETINA.match(domain) or _VERSION.match(domain) or not _has_top_level(domain):
         return None
     follower = buffer[end : end + 1]
-    if follower == b"(" and end - buffer.rfind(b".", start, end) > 4:  # a method: com, org and the countries' are shorter
+    if (
+        follower == b"(" and end - buffer.rfind(b".", start, end) > 4
+    ):  # a method: com, org and the countries' are shorter
         return None
     if follower in (b":", b"/") and _is_remote(buffer, start, at, end):
         return None
@@ -67,7 +69,9 @@ def _is_remote(buffer: bytes, start: int, at: int, end: int) -> bool:
     local = _LOCAL_END.search(buffer, max(start, at - 64), at)
     if local is None or local[0].lower() not in _REMOTE_USERS:
         return False
-    return buffer[end] == 0x3A or buffer[max(start, at - 64) : at].startswith(b"//") or buffer[start - 2 : start] == b"//"
+    return (
+        buffer[end] == 0x3A or buffer[max(start, at - 64) : at].startswith(b"//") or buffer[start - 2 : start] == b"//"
+    )
 
 
 def after_at(buffer: bytes, start: int, end: int) -> int:

@@ -23,6 +23,7 @@ from pg_trio.stages.guardrails.surroundings import (
     count_list_neighbours,
     ends_there,
     groups_of,
+    has_unit,
     is_id_word,
     is_named_id,
     starts_afresh,
@@ -34,7 +35,6 @@ from pg_trio.stages.guardrails.words import (
     CALL_WORDS,
     PHONE_WORDS,
     POSSESSIVES,
-    UNITS,
 )
 
 # ── patterns ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -93,8 +93,6 @@ _DATE = re.compile(
     rb"|(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?!\d)|(?:19|20)\d\d ?- ?(?:19|20)?\d\d(?!\d))"
 )
 _DOTTED_QUAD = re.compile(rb"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\Z")
-_UNIT = re.compile(rb"[ \xa0\xc2]{0,2}([A-Za-z\xc2\xb5]{1,11})\b")
-_MONEY_BEHIND = ("%".encode(), "€".encode(), " €".encode(), " %".encode(), "$".encode(), "£".encode())
 # Lines of a unified diff begin with "-", "+" or "@@"; a list's "- " has a space.
 _DIFF_LINE = re.compile(rb"(?:\A|\n)(?:@@ |-[^ \n-]|--- |\+\+\+ )")
 # 400 bytes: some ten lines of a diff.
@@ -172,10 +170,7 @@ def _is_counted(buffer: bytes, start: int, end: int) -> bool:
     """Money, a count, a dotted quad or a date: rule 4."""
     if _DATE.match(buffer, start) or _DOTTED_QUAD.match(buffer[start:end]):
         return True
-    if buffer.startswith(_MONEY_BEHIND, end):
-        return True
-    unit = _UNIT.match(buffer, end)
-    return unit is not None and unit[1].lower() in UNITS
+    return has_unit(buffer, end)
 
 
 def _finish(buffer: bytes, start: int, end: int, floor: int) -> Span:
@@ -358,5 +353,3 @@ def _check_local(buffer: bytes, start: int, end: int, floor: int) -> Span:
     if digits < _LOCAL_DIGITS[0] or len(groups_of(buffer[start:end])) > _MAX_GROUPS:
         return None
     return _finish(buffer, start, end, floor)
-
-

@@ -10,6 +10,7 @@ from pg_trio.stages.guardrails.surroundings import (
     Span,
     count_list_neighbours,
     ends_there,
+    has_unit,
     is_named_id,
     starts_afresh,
 )
@@ -39,7 +40,9 @@ def check_ssn(buffer: bytes, start: int, end: int, floor: int) -> Span:
     if named:
         return start, end
     # Three figures in a row ("512 64 2048") have others around them more often than a number of this kind has.
-    in_row = buffer[start + 3] == 0x20 and count_list_neighbours(buffer, start, end, floor) > 0
+    in_row = buffer[start + 3] == 0x20 and (
+        count_list_neighbours(buffer, start, end, floor) > 0 or has_unit(buffer, end)
+    )
     return None if in_row or is_named_id(buffer, start, floor) else (start, end)
 
 

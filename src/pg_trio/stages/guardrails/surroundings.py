@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from pg_trio.stages.guardrails.words import CONNECTORS, ID_ENDINGS, ID_WORDS
+from pg_trio.stages.guardrails.words import CONNECTORS, ID_ENDINGS, ID_WORDS, UNITS
 
 # Byte offsets of a match, or None for a candidate that is none.
 Span = tuple[int, int] | None
@@ -34,6 +34,8 @@ _BARRIER = re.compile(rb"\xfe|\xff..|REDACTED\]", re.DOTALL)
 # Directly before a number and behind a word, these make it part of a name: INV-12, /users/12, build_12, ticket#12.
 _GLUE = frozenset(b"-_/.#~\\&")
 _MONEY = (b"$", "€".encode(), "£".encode(), "¥".encode(), "₹".encode())
+_MONEY_BEHIND = tuple(f"{space}{sign}".encode() for space in ("", " ", "\u00a0") for sign in "%€$£")
+_UNIT = re.compile(rb"(?: |\xc2\xa0){0,2}([A-Za-z\xc2\xb5]{1,11})\b")
 # A group of a list or a hex dump before or behind: one space, then two to eight hexadecimal digits with a digit in them.
 _GROUP_BEFORE = re.compile(rb"(?<![^\s|])([0-9a-fA-F]{2,8})[ ]\Z")
 _GROUP_BEHIND = re.compile(rb"[ ]([0-9a-fA-F]{2,8})(?![^\s|,;])")
@@ -119,6 +121,14 @@ def count_list_neighbours(buffer: bytes, start: int, end: int, floor: int) -> in
 
 def _has_digit(group: bytes) -> bool:
     return bool(group.translate(None, NOT_DIGITS))
+
+
+def has_unit(buffer: bytes, end: int) -> bool:
+    """Whether what follows says that something is counted: "bytes", "EUR", "%"."""
+    if buffer.startswith(_MONEY_BEHIND, end):
+        return True
+    unit = _UNIT.match(buffer, end)
+    return unit is not None and unit[1].lower() in UNITS
 
 
 def count_digits(buffer: bytes, start: int, end: int) -> int:

@@ -34,7 +34,7 @@ ID_WORDS = _words(
     "matrikel matrikelnr aktennr fall meldung störung zähler zählernr zählerstand gerät geräte chargen personalnr",
     "commande facture colis dossier référence référence article lot série pedido factura artículo serie expediente",
     "ordine fattura articolo pratica spedizione factuur bestelling klantnummer meter reading score points level id",
-    "iphone ipad android firmware chip vendor device hardware node host sector lba inode dpi rfc fedex ups usps dhl dpd gls hermes iso din",
+    "iphone ipad android firmware chip vendor device hardware node host sector lba inode dpi rfc fedex ups usps dhl dpd gls hermes iso din coupon voucher wavelengths",
 )
 # Endings of compounds: Kundennummer, Seriennummer, ordernumber. Telephone words are looked for first.
 ID_ENDINGS = tuple(
@@ -62,7 +62,9 @@ CALL_CONNECTORS = CONNECTORS | _words(
     "here hier line private business emergency work home day evening office direct main am pm between before after",
 )
 # "my number is …": whose number it is makes it a telephone.
-POSSESSIVES = _words("my your his her our their mein meine deine ihre seine unsere mon ma votre son mi su tu mio mia tua")
+POSSESSIVES = _words(
+    "my your his her our their mein meine deine ihre seine unsere mon ma votre son mi su tu mio mia tua"
+)
 
 CARD_WORDS = _words(
     "card cards cc visa mastercard master amex american express discover diners jcb maestro unionpay credit debit pan",
@@ -74,5 +76,5 @@ CARD_WORDS = _words(
 UNITS = _words(
     "byte bytes kb mb gb tb kib mib gib bit bits ms µs us ns sec secs seconds px pt em eur euro euros usd dollar dollars",
     "gbp chf points punkte pts rows zeilen records items stück units pcs users views hits kwh wh mah mw kw hz khz mhz ghz",
-    "kg km cm mm rpm ppm iterations steps tokens words characters requests followers likes subscribers people residents",
+    "kg km cm mm rpm ppm iterations steps tokens words characters requests followers likes subscribers people residents total nm",
 )
