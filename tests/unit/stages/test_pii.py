@@ -37,13 +37,26 @@ FOUND = [
     ("credit_card", "3782 822463 10005"),
     ("credit_card", "6304000000000000"),
     ("credit_card", "4222222222222"),
+    ("credit_card", "4111  1111  1111  1111"),
+    ("credit_card", "4111 - 1111 - 1111 - 1111"),
+    ("credit_card", "4111\t1111\t1111\t1111"),
+    ("credit_card", "4111.1111.1111.1111"),
+    ("credit_card", "4111_1111_1111_1111"),
+    ("credit_card", "4111\u20131111\u20131111\u20131111"),
+    ("credit_card", "4111\u200b1111\u200b1111\u200b1111"),
+    ("credit_card", "2223003122003222"),
+    ("credit_card", "6011111111111117"),
     ("ssn_us", "078-05-1120"),
     ("ssn_us", "123 45 6789"),
     ("phone_us", "(212) 555-2368"),
     ("phone_us", "212-555-2368"),
     ("phone_us", "212.555.2368"),
     ("phone_us", "+1 212 555 2368"),
-    ("phone_us", "2125552368"),
+    ("phone_us", "+12125552368"),
+    ("phone_us", "(212)5552368"),
+    ("phone_us", "212-555-2368x123"),
+    ("phone_us", "(212) 555-2368 ext. 44"),
+    ("phone_us", "001-212-555-2368"),
     ("phone_de", "+49 171 1234567"),
     ("phone_de", "+49\u00a0171\u00a01234567"),
     ("phone_de", "+49 (0)30 12345678"),
@@ -54,6 +67,10 @@ FOUND = [
     ("phone_generic", "+44 20 7946 0958"),
     ("phone_generic", "+33 1 23 45 67 89"),
     ("phone_generic", "+41446681800"),
+    ("phone_generic", "0044 20 7946 0958"),
+    ("phone_generic", "+33 (0)1 42 68 53 00"),
+    ("phone_generic", "01 42 68 53 00"),
+    ("phone_generic", "(11) 98765-4321"),
 ]
 
 LEFT_ALONE = [
@@ -188,25 +205,106 @@ def test_masks_text_of_parts() -> None:
     ) == masked.messages[0].content
 
 
+NAMED = [
+    "Call me at <2125552368>.",
+    "My phone number is <4155552671>, thanks",
+    "my new number is <4155552671>",
+    '{"phone_number": "<2125552368>"}',
+    "contactPhone=<2125552368>&x=1",
+    "Phone (John Smith): <2125552368>",
+    "Tel.: <0301234567>",
+    "Handynummer <017112345678>",
+    "Please contact Anna on <2125552368>",
+    "Phone: <555-1234>",
+    "phone <98765 43210>",
+    "T: <+1 212 555 2368>",
+    "SSN <078051120>",
+    "social security number: <078 05 1120>",
+]
+
+
+@pytest.mark.parametrize("text", NAMED)
+def test_word_in_front_names_the_number(text: str) -> None:
+    before, _, rest = text.partition("<")
+    value, _, after = rest.partition(">")
+
+    masked = ALL.mask(before + value + after)
+
+    assert masked.startswith(before + "[")
+    assert masked.endswith(" REDACTED]" + after)
+
+
+@pytest.mark.parametrize(
+    "word", ["order", "Invoice no.", "ticket #", "part number: ", "id=", "ISBN", "EAN", "UPC", "orderId: "]
+)
+@pytest.mark.parametrize("value", ["212-555-2368", "4111111111111111", "4111 1111 1111 1111", "0171/1234567"])
+def test_named_id_is_left_alone(word: str, value: str) -> None:
+    text = f"{word} {value}"
+
+    assert text is ALL.mask(text)
+
+
 def tool_of(**parameters: object) -> dict[str, object]:
     return {"type": "function", "function": {"name": "send", "description": "Sends.", "parameters": parameters}}
 
 
 def test_masks_inside_tools() -> None:
-    found = tool_of(enum=["a@b.co", 4111111111111111, 5], properties={"to a@b.co": {"type": "string"}}, default=True)
+    found = tool_of(enum=["a@b.co", 4111111111111111, 5], properties={"to": {"title": "to a@b.co"}}, default=True)
     clean = tool_of(type="object")
-    choice = {"type": "function", "function": {"name": "a@b.co"}}
+    choice = {"type": "allowed_tools", "note": "a@b.co"}
     request = ChatRequest((Message("user", "hi"),), {}, tools=(found, clean), tool_choice=choice)
 
     masked = ALL.apply(request)
 
     mail, card = "[E-Mail REDACTED]", "[Credit card REDACTED]"
     assert (
-        tool_of(enum=[mail, card, 5], properties={f"to {mail}": {"type": "string"}}, default=True),
+        tool_of(enum=[mail, card, 5], properties={"to": {"title": f"to {mail}"}}, default=True),
         clean,
     ) == masked.tools
-    assert {"type": "function", "function": {"name": mail}} == masked.tool_choice
+    assert {"type": "allowed_tools", "note": mail} == masked.tool_choice
     assert masked.messages[0] is request.messages[0]
+
+
+# Two of a kind would become one: what the other key held, or which function is meant, would be lost.
+UNMASKABLE: dict[str, ChatRequest] = {
+    "property": ChatRequest((), {}, tools=(tool_of(properties={"to a@b.co": {}, "to b@b.co": {}}),)),
+    "definition": ChatRequest((), {}, tools=(tool_of(**{"$defs": {"x": {"a@b.co": 1}}}),)),
+    "function": ChatRequest((), {}, tools=({"type": "function", "function": {"name": "a@b.co"}},)),
+    "choice": ChatRequest((), {}, tool_choice={"type": "function", "function": {"name": "a@b.co"}}),
+    "argument": request_of(
+        Message("assistant", None, tool_calls=(ToolCall("1", "f", '{"a@example.org":1,"b@example.org":2}'),))
+    ),
+    "deep argument": request_of(Message("assistant", None, tool_calls=(ToolCall("1", "f", '{"a":[{"a@b.co":{}}]}'),))),
+    "escaped argument": request_of(Message("assistant", None, tool_calls=(ToolCall("1", "f", '{"a\\u0040b.co":1}'),))),
+}
+
+
+@pytest.mark.parametrize("mode", ["mask", "block"])
+@pytest.mark.parametrize("place", UNMASKABLE)
+def test_keys_and_names_are_refused(place: str, mode: Literal["mask", "block"]) -> None:
+    scanner = PiiScanner.compile(PiiFilter(mode=mode))
+
+    with pytest.raises(PiiBlocked, match=r"^Request blocked: E-Mail detected in input\.$"):
+        scanner.apply(UNMASKABLE[place])
+
+
+def test_key_is_refused_by_its_own_type() -> None:
+    arguments = '{"to": "a@b.co", "4111111111111111": 1}'
+    request = request_of(Message("assistant", None, tool_calls=(ToolCall("1", "f", arguments),)))
+
+    with pytest.raises(PiiBlocked, match="Credit card"):
+        ALL.apply(request)
+
+
+@given(st.dictionaries(st.sampled_from(["a@b.co", "to", "10.0.0.1", "x"]), st.sampled_from([1, "a@b.co", None, ["x"]])))
+def test_arguments_keep_their_keys(arguments: dict[str, object]) -> None:
+    call = ToolCall("1", "f", json.dumps(arguments))
+    try:
+        (message,) = ALL.apply(request_of(Message("assistant", None, tool_calls=(call,)))).messages
+    except PiiBlocked:
+        assert {"a@b.co", "10.0.0.1"} & arguments.keys()
+    else:
+        assert list(arguments) == list(json.loads(message.tool_calls[0].arguments))
 
 
 def test_words_of_tools_stay() -> None:
@@ -292,7 +390,10 @@ def test_pieces_at_once_are_as_one_by_one(pieces: list[str]) -> None:
         ('{"to": "line\\na@b.co"}', {"to": "line\n[E-Mail REDACTED]"}),
         ('{"to": "a\\u0040b.co"}', {"to": "[E-Mail REDACTED]"}),
         ('{"cards": [4111111111111111, true, null]}', {"cards": ["[Credit card REDACTED]", True, None]}),
-        ('{"a@b.co": {"x": 1}}', {"[E-Mail REDACTED]": {"x": 1}}),
+        ('{"phone": "2125552368"}', {"phone": "[Phone number REDACTED]"}),
+        ('{"kind": "phone", "value": 2125552368}', {"kind": "phone", "value": 2125552368}),
+        ('{"kind": "phone", "value": "2125552368"}', {"kind": "phone", "value": "[Phone number REDACTED]"}),
+        ('{"order_id": "4111111111111111"}', {"order_id": "4111111111111111"}),
     ],
 )
 def test_tool_arguments_stay_json(arguments: str, masked: object) -> None:

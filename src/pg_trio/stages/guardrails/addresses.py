@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from pg_trio.stages.guardrails.surroundings import NOT_DIGITS, WORD, Span, before
+from pg_trio.stages.guardrails.surroundings import NOT_DIGITS, WORD, Span, before, words_of
 
 IPV6 = r"(?:[0-9A-Fa-f]*:){2,}[0-9A-Fa-f]*(?:(?:\.\d{1,3}){3})?"
 IPV4 = r"\b\d{1,3}(?:\.\d{1,3}){3,}\b"
@@ -30,17 +30,17 @@ _INDEX = re.compile(rb"[\w)\]\"']\[[^\[\]\n]{0,40}\Z")
 _SLICE_GROUPS = re.compile(rb"[0-9]{0,4}::[0-9]{0,4}\Z")
 
 _PRIVATE = re.compile(rb"(?:10|127|192\.168|172\.(?:1[6-9]|2\d|3[01]))\.")
-_VERSION_WORDS = (
-    rb"ver|vers|version\w*|versie|v|rev|revision|release\w*|build|firmware|fw|driver|fileversion|productversion"
-    rb"|assemblyversion|assemblyfileversion|upgrad\w+|updat\w+|downgrad\w+|bump\w*|patch|section|sections|sec|chapter"
-    rb"|kapitel|abschnitt|ziffer|clause|appendix|annex|table|figure|fig|oid|chrome|chromium|edge|firefox|opera|safari"
-    rb"|webview|electron|openssl|framework|sql server|visual studio|outlook|excel|photoshop|acrobat|java|php|mysql|\\.net|sdk|api|jdk|jre|tag|spec|rule|article|requirement|req|item|step|kb|hotfix|schema"
+# The word right before it, or before the version in front of it ("from 1.2.3.4 to 1.2.3.5").
+_VERSION_WORDS = frozenset(
+    "ver vers version versions versie versión v rev revision release releases released build firmware fw driver drivers"
+    " fileversion productversion assemblyversion assemblyfileversion upgrade upgraded upgrades upgrading update updated updates"
+    " updating downgrade downgraded bump bumped patch section sections sec § §§ chapter kapitel abschnitt ziffer clause clauses"
+    " appendix annex table figure fig oid chrome chromium edge firefox opera safari webview electron openssl framework outlook"
+    " excel photoshop acrobat java php mysql net studio sdk api jdk jre tag spec rule article requirement req item step kb"
+    " hotfix schema".encode().split()
 )
-# The word right before it, or before another version ("from 1.2.3.4 to 1.2.3.5"), with no other word between.
-_VERSION_SIGN = re.compile(
-    rb"(?:(?i:\b(?:" + _VERSION_WORDS + rb"))|\xc2\xa7)[^A-Za-z\n]{0,16}"
-    rb"(?:\b(?i:number|no|is|was|of|to|from|and|or|through|until)\b[^A-Za-z\n]{1,16}){0,3}\Z"
-)
+_VERSION_CONNECTORS = frozenset(b"number no is was of to from and or through until n".split())
+_MAX_CONNECTORS = 3
 # `Chrome/1.2.3.4` and `name-1.2.3.4`; and `name==1.2.3.4`, `>=1.2.3.4`, `^1.2.3.4`.
 _BEHIND_NAME = re.compile(rb"(?:\A|[^/\w.-])[A-Za-z][\w-]{0,30}[/-]\Z")
 _COMPARED = re.compile(rb"(?:[=<>~!]=|[<>^~])[ \"']{0,2}\Z")
@@ -84,13 +84,24 @@ def _is_version(buffer: bytes, start: int, end: int, floor: int, octets: list[by
     window = before(buffer, start, floor)
     if not window:
         return False
-    if _COMPARED.search(window) or _VERSION_SIGN.search(window) or _PACKAGE.search(window):
+    if _COMPARED.search(window) or _is_version_said(window) or _PACKAGE.search(window):
         return True
     if _BEHIND_NAME.search(window) is None:
         return False
     # Java writes addresses as name/1.2.3.4:80; a version has no port, and none begins like a private network.
     has_port = buffer[end : end + 1] == b":" and buffer[end + 1 : end + 2].isdigit()
     return not has_port and (not is_private or window.endswith(b"/") and octets[0] == b"10")
+
+
+def _is_version_said(window: bytes) -> bool:
+    words = words_of(window)
+    for index in range(len(words) - 1, max(len(words) - 2 - _MAX_CONNECTORS, -1), -1):
+        word = words[index].lower()
+        if word in _VERSION_WORDS or (word == b"server" and index and words[index - 1].lower() == b"sql"):
+            return True
+        if word not in _VERSION_CONNECTORS:
+            return False
+    return False
 
 
 def _check_ipv6(buffer: bytes, start: int, end: int, floor: int) -> Span:
