@@ -13,7 +13,7 @@ WORDS = (
     "widget parser relay ledger garden copper harbour lantern matrix pepper planet rocket silver timber"
     " velvet window yellow zephyr backend worker scheduler cache queue router mailer"
 ).split()
-_SLOT = re.compile(r"\{([a-z0-9]+)\}")
+_SLOT = re.compile(r"\{([a-z0-9-]+)\}")
 _START = datetime(2019, 1, 1, tzinfo=UTC)
 _DAYS = 2600
 

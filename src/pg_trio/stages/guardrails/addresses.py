@@ -37,7 +37,8 @@ _VERSION_WORDS = frozenset(
     " updating downgrade downgraded bump bumped patch section sections sec § §§ chapter kapitel abschnitt ziffer clause clauses"
     " appendix annex table figure fig oid chrome chromium edge firefox opera safari webview electron openssl framework outlook"
     " excel photoshop acrobat java php mysql net studio sdk api jdk jre tag spec rule article requirement req item step kb"
-    " hotfix schema".encode().split()
+    " hotfix schema level bios kernel ios android windows macos plugin extension module package library lib dll installer"
+    " runtime edition beta alpha rc snapshot changelog since introduced deprecated fixed".encode().split()
 )
 _VERSION_CONNECTORS = frozenset(b"number no is was of to from and or through until n".split())
 _MAX_CONNECTORS = 3

@@ -266,8 +266,8 @@ def _has_german_shape(buffer: bytes, start: int, end: int, floor: int) -> bool:
 
 # ── everywhere else ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-# Nine: with fewer digits in a row, "+" is an arithmetic sign more often than a telephone's.
-_MIN_BARE_DIGITS = 9
+# Ten: with fewer digits in a row, "+" is an arithmetic sign more often than a telephone's.
+_MIN_BARE_DIGITS = 10
 # ITU-T E.164: fifteen digits with the country's code. Seven without one: the shortest local number of most countries.
 _E164_DIGITS = 15
 _LOCAL_DIGITS = 7, 12
@@ -302,7 +302,7 @@ def check_international(buffer: bytes, start: int, end: int, floor: int) -> Span
     text = buffer[start:end]
     if not _GAPS.search(text) and b"(" not in text:
         # Digits in a row: 00 is a padded number, and a few digits behind + are a figure.
-        if text.startswith(b"00") or len(text) <= _MIN_BARE_DIGITS:
+        if text.startswith(b"00") or count_digits(text, 0, len(text)) < _MIN_BARE_DIGITS:
             return None
     elif text.startswith(b"00") and count_list_neighbours(buffer, start, end, floor):
         return None
