@@ -1,12 +1,13 @@
-"""Both corpora of the guardrails, generated from templates: harmless look-alikes, and personal data in ordinary writing.
+"""Both corpora of the guardrails, generated from templates: harmless look-alikes, and personal data in plain writing.
 
-Half of each is held out: other templates (a look-alike's list behind "== held out =="; every second way to write a value,
-and every second sentence), and other seeds. Rules are made with the first half alone.
+Part of each is held out: other templates (look-alikes behind "== held out =="; every second way to write a value, and
+every second sentence), and other seeds.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from scripts.bench._guardrails.personal import VALUES
 from scripts.bench._guardrails.slots import fill
 
 FOLDER = Path(__file__).parents[3] / "tests" / "recordings" / "guardrails"
-_HELD_OUT = "== held out =="
 _SEEDS = {False: "built with", True: "held out"}
+PARTS = ("built with", "held out", "not told apart")
 # Which sentences a way to write belongs in.
 _SENTENCES = {"phone_us": "phone", "phone_de": "phone", "phone_generic": "phone"}
 
@@ -31,14 +32,13 @@ class Line:
     value: str | None = None
 
 
-def read_lookalikes(held_out: bool, times: int) -> Iterator[Line]:
-    """Each harmless template so many times."""
-    built_with, *held = (FOLDER / "lookalikes.txt").read_text(encoding="utf-8").split(_HELD_OUT + "\n")
-    templates = "".join(held) if held_out else built_with
+def read_lookalikes(part: str, times: int) -> Iterator[Line]:
+    """Each harmless template of one of the PARTS so many times."""
+    text = (FOLDER / "lookalikes.txt").read_text(encoding="utf-8")
+    templates = dict(zip(PARTS, re.split(r"== .* ==\n", text), strict=True))[part]
     for index, template in enumerate(_lines(templates)):
         for time in range(times):
-            rng = random.Random(f"{_SEEDS[held_out]} {index} {time}")
-            yield Line(template, fill(template, rng))
+            yield Line(template, fill(template, random.Random(f"{part} {index} {time}")))
 
 
 def read_personal(held_out: bool, times: int) -> Iterator[Line]:

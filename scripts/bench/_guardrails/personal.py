@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from scripts.bench._guardrails.slots import digits, with_luhn
 
-_USERS = "anna max.mustermann j.doe maria lee info support petra k-walker tom".split()
+_USERS = ("anna", "max.mustermann", "j.doe", "maria", "lee", "info", "support", "petra", "k-walker", "tom")
 # Area codes and exchanges in use; what a plan does not give out is no telephone.
-_AREAS = "212 310 415 503 617 702 786 805 917 972 416 604".split()
-_MOBILE = "151 152 157 160 162 163 170 171 172 173 175 176 178 179".split()
+_AREAS = ("212", "310", "415", "503", "617", "702", "786", "805", "917", "972", "416", "604")
+_MOBILE = ("151", "152", "157", "160", "162", "163", "170", "171", "172", "173", "175", "176", "178", "179")
 # Prefix and length, by network.
 _ISSUERS = {
     "visa": (("4",), 16),

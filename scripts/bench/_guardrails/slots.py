@@ -9,10 +9,13 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+# fmt: off
 WORDS = (
-    "widget parser relay ledger garden copper harbour lantern matrix pepper planet rocket silver timber"
-    " velvet window yellow zephyr backend worker scheduler cache queue router mailer"
-).split()
+    "widget", "parser", "relay", "ledger", "garden", "copper", "harbour", "lantern", "matrix",
+    "pepper", "planet", "rocket", "silver", "timber", "velvet", "window", "yellow", "zephyr",
+    "backend", "worker", "scheduler", "cache", "queue", "router", "mailer",
+)
+# fmt: on
 _SLOT = re.compile(r"\{([a-z0-9-]+)\}")
 _START = datetime(2019, 1, 1, tzinfo=UTC)
 _DAYS = 2600

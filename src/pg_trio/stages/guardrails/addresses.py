@@ -1,7 +1,7 @@
 """IP addresses, and what only looks like them: versions, sections, slices, scopes of C++, hardware addresses.
 
-Sources: RFC 4291 (how IPv6 is written); IANA's list of IPv6 space that is given out (2001, 2002, 2003, 24xx, 26xx, 28xx,
-2axx, 2cxx, and 3ffx for documents).
+Sources: RFC 4291 (how IPv6 is written); IANA's list of IPv6 space that is given out (2001, 2002, 2003, 24xx, 26xx,
+28xx, 2axx, 2cxx, and 3ffx for documents).
 """
 
 from __future__ import annotations
@@ -32,15 +32,16 @@ _SLICE_GROUPS = re.compile(rb"[0-9]{0,4}::[0-9]{0,4}\Z")
 _PRIVATE = re.compile(rb"(?:10|127|192\.168|172\.(?:1[6-9]|2\d|3[01]))\.")
 # The word right before it, or before the version in front of it ("from 1.2.3.4 to 1.2.3.5").
 _VERSION_WORDS = frozenset(
-    "ver vers version versions versie versión v rev revision release releases released build firmware fw driver drivers"
-    " fileversion productversion assemblyversion assemblyfileversion upgrade upgraded upgrades upgrading update updated updates"
-    " updating downgrade downgraded bump bumped patch section sections sec § §§ chapter kapitel abschnitt ziffer clause clauses"
-    " appendix annex table figure fig oid chrome chromium edge firefox opera safari webview electron openssl framework outlook"
-    " excel photoshop acrobat java php mysql net studio sdk api jdk jre tag spec rule article requirement req item step kb"
-    " hotfix schema level bios kernel ios android windows macos plugin extension module package library lib dll installer"
-    " runtime edition beta alpha rc snapshot changelog since introduced deprecated fixed".encode().split()
+    "ver vers version versions versie versión v rev revision release releases released build firmware fw driver"
+    " drivers fileversion productversion assemblyversion assemblyfileversion upgrade upgraded upgrades upgrading"
+    " update updated updates updating downgrade downgraded bump bumped patch section sections sec § §§ chapter"
+    " kapitel abschnitt ziffer clause clauses appendix annex table figure fig oid chrome chromium edge firefox"
+    " opera safari webview electron openssl framework outlook excel photoshop acrobat java php mysql net studio"
+    " sdk api jdk jre tag spec rule article requirement req item step kb hotfix schema level bios kernel ios"
+    " android windows macos plugin extension module package library lib dll installer runtime edition beta alpha"
+    " rc snapshot changelog since introduced deprecated fixed".encode().split()
 )
-_VERSION_CONNECTORS = frozenset(b"number no is was of to from and or through until n".split())
+_VERSION_CONNECTORS = frozenset(b"number no is was of to from and or through until n for notes".split())
 _MAX_CONNECTORS = 3
 # `Chrome/1.2.3.4` and `name-1.2.3.4`; and `name==1.2.3.4`, `>=1.2.3.4`, `^1.2.3.4`.
 _BEHIND_NAME = re.compile(rb"(?:\A|[^/\w.-])[A-Za-z][\w-]{0,30}[/-]\Z")
@@ -51,7 +52,8 @@ _PACKAGE = re.compile(
 )
 # What makes it a version from behind: 1.2.3.4-beta, 1.2.3.4.tar.gz, 1.2.3.4+build
 _VERSION_TAIL = re.compile(
-    rb"[\"')]{0,2} ?\((?i:build|x86|x64|r\d|[0-9a-f]{7,40}\b|(?:19|20)\d\d-)|(?:-|\+|\.)(?i:alpha|beta|rc|dev|snapshot|final|release|preview|pre|post|build|hotfix|lts|ga|git|tar|tgz|zip|gz|dll"
+    rb"[\"')]{0,2} ?\((?i:build|x86|x64|r\d|[0-9a-f]{7,40}\b|(?:19|20)\d\d-)|-[0-9]{1,4}(?:[a-z~+]|\.(?:el|fc|amzn)[0-9])"
+    rb"|[-+.](?i:alpha|beta|rc|dev|snapshot|final|release|preview|pre|post|build|hotfix|lts|ga|git|tar|tgz|zip|gz|dll"
     rb"|exe|msi|deb|rpm|jar|war|whl|gem|nupkg|dmg|pkg|apk|so|x86|x64|amd64|arm64|win|linux|el\d|ubuntu|py\d|cp\d)"
 )
 # "1.2.3.4 was the last stable release": said of versions.
@@ -91,7 +93,7 @@ def _is_version(buffer: bytes, start: int, end: int, floor: int, octets: list[by
         return False
     # Java writes addresses as name/1.2.3.4:80; a version has no port, and none begins like a private network.
     has_port = buffer[end : end + 1] == b":" and buffer[end + 1 : end + 2].isdigit()
-    return not has_port and (not is_private or window.endswith(b"/") and octets[0] == b"10")
+    return not has_port and (not is_private or (window.endswith(b"/") and octets[0] == b"10"))
 
 
 def _is_version_said(window: bytes) -> bool:

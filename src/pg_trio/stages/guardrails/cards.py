@@ -1,7 +1,8 @@
 """Payment cards: an issuer's range, a length that the issuer has, and Luhn.
 
 Source: ISO/IEC 7812 and the networks' published ranges, as Wikipedia's "Payment card number" lists them (2026-11).
-A number behind an order's, a ticket's, an EAN's … name is none, however well it fits: one in forty ids of sixteen digits does.
+A number behind an order's, a ticket's, an EAN's … name is none, however well it fits: one in forty ids of sixteen
+digits does.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What each type of personal data looks like: a pattern that finds candidates, and a check that takes or leaves them.
 
 A pattern alone cannot say "a valid IBAN" or "behind the word invoice" (RE2 has no look-around), so a check sees the
-candidate with its surroundings and answers where the match begins and ends, or None. After a None the search goes on one
-byte further where candidates are of bounded length, and further on (`resume`) where they are whole runs: either way all of
-it stays linear.
+candidate with its surroundings and answers where the match begins and ends, or None. After a None the search goes on
+one byte further where candidates are of bounded length, and further on (`resume`) where they are whole runs: either
+way all of it stays linear.
 
 Each type has its own file: mail, addresses, iban, cards, ssn, phones.
 """

@@ -1,7 +1,7 @@
 """The rules of `prompt_injection` as data: an id, a pattern, and what must not surround a match.
 
-Each rule names the thing attacked (instructions, rules, system prompt) or a model's own format, so that everyday sentences
-with "ignore" or "forget" in them pass. A rule with a guard has matches that are harmless where a guard says so.
+Each rule names the thing attacked (instructions, rules, system prompt) or a model's own format, so that everyday
+sentences with "ignore" or "forget" in them pass. Matches of a rule with a guard are harmless where the guard says so.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ RULES: tuple[InjectionRule, ...] = (
         rf"\bdu{_S}bist{_S}(?:jetzt|nun|ab{_S}jetzt|ab{_S}sofort){_S}(?:dan\b|ein\w*{_S}(?:uneingeschr{_UMLAUT_A}nkte\w*"
         rf"|unzensierte\w*){_S})",
     ),
-    # ── a pretended role: the tokens of chat templates with a turn behind them, and headings with an order behind them ──
+    # ── a pretended role: tokens of chat templates with a turn behind them, headings with an order behind them ──
     InjectionRule(
         "chat-tokens",
         rf"<\|im_start\|>\s*{_ROLE}\s*(?:\n|:|{_ORDER})"

@@ -1,8 +1,8 @@
 """Telephone numbers: North American, German, and any other country's.
 
 Rules:
-1. A number is taken for its shape (`+49 30 1234567`, `(212) 555-2368`, `0171/1234567`) or for the word before it ("call me
-   at 2125552368"). Digits alone are no telephone: ids, counters and dates are written like that.
+1. A number is taken for its shape (`+49 30 1234567`, `(212) 555-2368`, `0171/1234567`) or for the word before it
+   ("call me at 2125552368"). Digits alone are no telephone: ids, counters and dates are written like that.
 2. The shape must fit its plan: area codes and exchanges (NANP), lengths (E.164 and `dial_plans`).
 3. The nearest word in front decides: a number behind "ticket" or "invoice no." is none, whatever its shape.
 4. What is a date, a row of figures, a count ("12345678 bytes") or a diff's added line is none.
@@ -82,7 +82,8 @@ PHONE_GENERIC = (
 
 _NUMBER_START = re.compile(rb"[(+]{0,2}[0-9]")
 _EXTENSION = re.compile(
-    rb"[ ,;(]{0,3}(?i:x|ext\.?|extn\.?|extension|durchwahl|dw|poste|anexo|interno|ramal|toestel|#)[ .:\-]{0,3}[0-9]{1,6}(?![\w])\)?"
+    rb"[ ,;(]{0,3}(?i:x|ext\.?|extn\.?|extension|durchwahl|dw|poste|anexo|interno|ramal|toestel|#)"
+    rb"[ .:\-]{0,3}[0-9]{1,6}(?!\w)\)?"
 )
 _GAPS = re.compile(rb"[^0-9()+]+")
 # A date anywhere at the front or the end of a candidate: 2024-05-06, 06.05.2024, 2024/05/06, 20240506-

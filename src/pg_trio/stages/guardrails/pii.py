@@ -4,8 +4,8 @@ Rules:
 1. Types are looked for in the contract's order, then the custom patterns; what an earlier one took, no later one sees.
 2. Each piece of text is scanned by itself: a match never spans two of them.
 3. Masked text that is scanned again for a type gives nothing more of that type.
-4. A name, an id or an object's key must stay what it is: one that matches is refused in mode mask too. Two masked keys would
-   be one, and what the other held would be lost.
+4. A name, an id or an object's key must stay what it is: one that matches is refused in mode mask too. Two masked
+   keys would be one, and what the other held would be lost.
 
 All pieces are scanned at once, with a byte between them that no pattern takes, and each distinct piece once: what a
 scan costs besides its text is paid once a request, not once for each of a hundred thousand pieces.

@@ -1,7 +1,7 @@
 """The guardrail `prompt_injection`: well-known phrases that try to take a model over.
 
-A list of phrases is a first hurdle, not a proof: who rewords it passes, and docs/guardrails.md says so. The rules are in
-`injection_rules`; tests/unit/stages/test_prompt_injection.py has attacks and everyday sentences for them.
+A list of phrases is a first hurdle, not a proof: who rewords it passes, and docs/guardrails.md says so. The rules are
+in `injection_rules`; tests/unit/stages/test_prompt_injection.py has attacks and everyday sentences for them.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from pg_trio.stages.guardrails.linear import Pattern, compile_pattern
 _OBJECT = re.compile(
     rb"[\s\xc2\xa0]+(?:"
     rb"(?:printed|given|written|listed|shown|stated|found)?\s?"
-    rb"(?:on|in|at|from|for|about|regarding|concerning|of|by|to|zur|zum|im|in der|in dem|auf dem|auf der|auf|f\xc3\xbcr|von|aus)"
+    rb"(?:on|in|at|from|for|about|regarding|concerning|of|by|to"
+    rb"|zur|zum|im|in der|in dem|auf dem|auf der|auf|f\xc3\xbcr|von|aus)"
     rb"\s+(?:the|my|our|your|this|that|these|those|a|an|his|her|their|old|den|dem|der|die|das|diese[mnrs]?)?\s*"
-    rb"(?!(?:old |new )?(?:conversations?|chat|prompts?|system|context|developers?|messages?|session|openai|model|assistant|ai|now"
+    rb"(?!(?:old |new )?"
+    rb"(?:conversations?|chat|prompts?|system|context|developers?|messages?|session|openai|model|assistant|ai|now"
     rb"|moment|rest|beginning|start|task|you|me|us|above|here|everything|this|that|user|users|instructions?|answer"
     rb"|gespr\xc3\xa4ch|unterhaltung|entwickler\w*|moment|rest|folgende\w*)\b)\w+"
     rb"|(?:i|we|he|she|they|you)\s+(?:sent|wrote|mailed|posted|placed|printed|attached|enclosed)\b)",
@@ -97,7 +99,7 @@ def injection_scanner() -> InjectionScanner:
 
 @cache
 def _loose_rules() -> _RuleSet:
-    """For text with invisible characters, which are taken out: one may stand where a space would ("ignore<U+200B>all")."""
+    """For text with invisible characters, which are taken out: one may be all that is between two words."""
     return _RuleSet([rule.pattern.replace(GAP, LOOSE_GAP) for rule in RULES])
 
 

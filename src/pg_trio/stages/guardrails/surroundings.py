@@ -1,7 +1,7 @@
 """What stands around a candidate: RE2 has no look-around, and the words before a number say what it is.
 
 Rules:
-1. Only bytes of the candidate's own piece count, and none before the match in front of it: those are going to be masked.
+1. Only bytes of the candidate's own piece count, and none before the match in front of it: those will be masked.
 2. Every look is bounded, so that a scan stays linear whatever the text.
 """
 
@@ -36,7 +36,7 @@ _GLUE = frozenset(b"-_/.#~\\&")
 _MONEY = (b"$", "€".encode(), "£".encode(), "¥".encode(), "₹".encode())
 _MONEY_BEHIND = tuple(f"{space}{sign}".encode() for space in ("", " ", "\u00a0") for sign in "%€$£")
 _UNIT = re.compile(rb"(?: |\xc2\xa0){0,2}([A-Za-z\xc2\xb5]{1,11})\b")
-# A group of a list or a hex dump before or behind: one space, then two to eight hexadecimal digits with a digit in them.
+# A group of a list or a hex dump before or behind: one space, and two to eight hexadecimal digits, one a digit.
 _GROUP_BEFORE = re.compile(rb"(?<![^\s|])([0-9a-fA-F]{2,8})[ ]\Z")
 _GROUP_BEHIND = re.compile(rb"[ ]([0-9a-fA-F]{2,8})(?![^\s|,;])")
 

@@ -1,7 +1,8 @@
-"""Words that say what a number beside them is. Lower case, UTF-8; English, German, French, Spanish, Italian, Dutch.
+"""Words that say what a number beside them is. Lower case, UTF-8; mostly English and German, and the
+commonest of a dozen other languages.
 
-A word that is missing costs a false alarm or a miss, never a crash: both corpora of tests/recordings/guardrails are the
-measure of what to put here.
+A word that is missing costs a false alarm or a miss: both corpora of tests/recordings/guardrails are the measure of
+what to put here.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ ID_WORDS = _words(
     "invoiceno partno serialno caseno trackingnumber remessa remesa guía guia bordereau bon commandes factures",
     "pratiche fatture pedidos facturas zamówienie faktura fakturanr ordrenr ordernr kvitto saksnr sak kundenr",
     "objednávka číslo zakázka tilaus lasku rendelés számla comanda sipariş fatura заказ заказа счет счёт тикет",
-    "накладная 订单 订单号 发票 注文番号 注文 伝票 주문 송장 guarantee certificate cert zertifikat bescheid beschluss rollnr buchung",
+    "накладная 订单 订单号 发票 注文番号 注文 伝票 주문 송장",
+    "guarantee certificate cert zertifikat bescheid beschluss rollnr buchung",
     "buchungsnr buchungscode reservierung spur builds jobs pipeline workflow tasks thread process proc worker pod",
     "instance cluster shard partition topic queue bucket object blob files folder path",
 )
