@@ -52,7 +52,8 @@ _PACKAGE = re.compile(
 )
 # What makes it a version from behind: 1.2.3.4-beta, 1.2.3.4.tar.gz, 1.2.3.4+build
 _VERSION_TAIL = re.compile(
-    rb"[\"')]{0,2} ?\((?i:build|x86|x64|r\d|[0-9a-f]{7,40}\b|(?:19|20)\d\d-)|-[0-9]{1,4}(?:[a-z~+]|\.(?:el|fc|amzn)[0-9])"
+    rb"[\"')]{0,2} ?\((?i:build|x86|x64|r\d|[0-9a-f]{7,40}\b|(?:19|20)\d\d-)"
+    rb"|-[0-9]{1,4}(?:[a-z~+]|\.(?:el|fc|amzn)[0-9])"
     rb"|[-+.](?i:alpha|beta|rc|dev|snapshot|final|release|preview|pre|post|build|hotfix|lts|ga|git|tar|tgz|zip|gz|dll"
     rb"|exe|msi|deb|rpm|jar|war|whl|gem|nupkg|dmg|pkg|apk|so|x86|x64|amd64|arm64|win|linux|el\d|ubuntu|py\d|cp\d)"
 )

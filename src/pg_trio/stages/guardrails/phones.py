@@ -31,6 +31,7 @@ from pg_trio.stages.guardrails.surroundings import (
     words_of,
 )
 from pg_trio.stages.guardrails.words import (
+    ANSWER_WORDS,
     CALL_CONNECTORS,
     CALL_WORDS,
     PHONE_WORDS,
@@ -49,9 +50,12 @@ _SIGN = (
     r"(?i:\b(?:(?:\w{0,12}[\-_]?)phone\w*|t[eé]l\w*|ph|fono?|fax\w*|mob\w*|handy\w*|rufn\w*|ruf|rufen|festnetz\w*|durchwahl"
     r"|rückruf\w*|hotline|whatsapp|sms|cell\w*|m[óo]vil|celul\w*|gsm|landline|voicemail|pager|helpline|switchboard"
     r"|msisdn|call\w*|ring|dial|text\w*|reach|contact\w*|anrufen|erreich\w*|melden|appele\w*|joindre|llam\w*|ll[áa]mame"
-    r"|chiama\w*|bel|bellen|signal|office|home|work|desk|direct|portable|number|nummer|numéro|número|numero)"
-    r"|телефон\w*|тел)[^0-9+\n]{1,32}|\b[TMFPtmfp]: ?"
+    r"|chiama\w*|bel|bellen|signal|answer\w*|messages?|office|home|work|desk|direct|portable|number|nummer|numéro|número|numero)"
+    r"|телефон\w*|тел)[^0-9+]{1,32}|\b[TMFPtmfp]: ?"
 )
+
+# A word behind a number says it too, where nothing follows that it could belong to: "96 586625 mobile".
+_BEHIND = r"[ \t,(]{1,3}(?i:office|fax|mobile|mob|cell|home|work|tel|phone|handy|landline)[ .)]{0,2}(?:[\n,;]|\z)"
 
 _US_REST = rf"{_GAP}{{0,3}}[2-9]\d{{2}}{_GAP}{{0,3}}\d{{4}}{_END}"
 PHONE_US = (
@@ -75,7 +79,8 @@ PHONE_GENERIC = (
     rf"|\([1-9]\d\){_GAP}{{0,2}}\d{{4,5}}{_GAP}?\d{{4}}{_END}"
     rf"|\b1[3-9]\d{_GAP}\d{{4}}{_GAP}\d{{4}}{_END}|\b[1-9]\d 9\d{{4}}-\d{{4}}{_END}"
     rf"|\b8 ?\(\d{{3}}\) ?\d{{3}}-\d\d-\d\d{_END}"
-    rf"|(?:{_SIGN})\+?\(?\d{_INNER}{{5,13}}\d{_END}"
+    rf"|(?:{_SIGN})\+?\(?\d{_INNER}{{4,13}}\d{_END}"
+    rf"|\(?\b\d{_INNER}{{5,12}}\d{_BEHIND}"
 )
 
 # ── what every plan shares ───────────────────────────────────────────────────────────────────────────────────────────
@@ -101,7 +106,7 @@ _DIFF_BYTES = 400
 # Words that mean nothing here between a telephone's word and its number: "Phone (John Smith): …".
 _OTHER_WORDS = 2
 _NUMBER_WORDS = frozenset("number nummer numéro número numero".encode().split())
-_DIRECTIONS = frozenset(b"at on under via unter auf au al op".split())
+_DIRECTIONS = frozenset(b"at on to under via unter auf au al op".split())
 # Calls and cells that no telephone is meant by: "function call 2125552368".
 _OTHER_CALLS = frozenset(b"function api system method rpc tool http procedure per each last table margin roll".split())
 # How clearly words mean a telephone: "T:", "call me at", "phone".
@@ -125,6 +130,8 @@ def _sign_strength(between: bytes) -> int:
         lower = word.lower()
         if lower in PHONE_WORDS or (lower.endswith(b"phone") and not is_id_word(word)):
             return _CLEAR
+        if others == 0 and directed and lower in ANSWER_WORDS:
+            return _LETTER
         if lower in CALL_WORDS and others <= directed:
             return _LETTER if len(lower) == 1 else _CLEAR if directed else _LIKELY
         if number_named and lower in POSSESSIVES:
@@ -271,13 +278,17 @@ def _has_german_shape(buffer: bytes, start: int, end: int, floor: int) -> bool:
 _MIN_BARE_DIGITS = 10
 # ITU-T E.164: fifteen digits with the country's code. Seven without one: the shortest local number of most countries.
 _E164_DIGITS = 15
+# With gaps, six: "84 23 30" is a whole number in Greenland.
 _LOCAL_DIGITS = 7, 12
+_GROUPED_DIGITS = 6
 _MAX_GROUPS = 7
 
 
 def check_generic_phone(buffer: bytes, start: int, end: int, floor: int) -> Span:
     """Any country's number: with its code, in a national shape, or behind a telephone's word."""
     if buffer[start] in b"(+0123456789":
+        if buffer[end - 1] not in b"0123456789xX":
+            return _check_local(buffer, start, start + len(buffer[start:end].rstrip(NOT_DIGITS)), floor)
         end = _trim_x(buffer, end)
         if buffer.startswith((b"+", b"(+", b"00"), start):
             return check_international(buffer, start, end, floor)
@@ -351,6 +362,7 @@ def _check_local(buffer: bytes, start: int, end: int, floor: int) -> Span:
         if shorter <= start:
             return None
         end, digits = shorter, count_digits(buffer, start, shorter)
-    if digits < _LOCAL_DIGITS[0] or len(groups_of(buffer[start:end])) > _MAX_GROUPS:
+    groups = len(groups_of(buffer[start:end]))
+    if digits < (_GROUPED_DIGITS if groups > 2 else _LOCAL_DIGITS[0]) or groups > _MAX_GROUPS:
         return None
     return _finish(buffer, start, end, floor)

@@ -77,6 +77,8 @@ CALL_WORDS = _words(
     "work desk direct anrufen ruf rufen erreichbar erreichen erreichst melden appeler appelez joindre llamar llame",
     "llámame chiamare chiama chiamami bellen bel signal t m f p h c tl hp o",
 )
+# "messages to", "not answering at": only with such a word between, and for a number with gaps.
+ANSWER_WORDS = _words("answer answering answers message messages")
 CALL_CONNECTORS = CONNECTORS | _words(
     "me us him her them at on via under unter an auf using by back now please directly today tonight tomorrow anytime",
     "my our your his their mein meine meiner deine ihre unsere mich uns ihn sie au a à al alla op this that following",
