@@ -245,7 +245,7 @@ def check_german_phone(buffer: bytes, start: int, end: int, floor: int) -> Span:
     end = _trim_x(buffer, end)
     if buffer.startswith((b"+49", b"(+49", b"0049"), start):
         return check_international(buffer, start, end, floor)
-    if _is_named_otherwise(buffer, start, floor) or not _has_german_shape(buffer, start, end, floor):
+    if not _has_german_shape(buffer, start, end, floor) or _is_named_otherwise(buffer, start, floor):
         return None
     return _check_de_national(buffer, start, end, floor, _DE_DIGITS[0])
 

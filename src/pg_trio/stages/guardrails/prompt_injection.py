@@ -17,16 +17,20 @@ from pg_trio.stages.guardrails.injection_rules import GAP, LOOSE_GAP, RULES, Gua
 from pg_trio.stages.guardrails.linear import Pattern, compile_pattern
 
 # Behind a match: papers, forms, people. "in this conversation" and "for the rest" are still about the model.
+_ARTICLE = (
+    rb"(?:(?:the|my|our|your|this|that|these|those|a|an|his|her|their|old|den|dem|der|die|das|diese[mnrs]?)"
+    rb"[\s\xc2\xa0]+)"
+)
+_MODEL = (
+    rb"(?:conversations?|chat|prompts?|system|context|developers?|messages?|session|openai|model|assistant|ai|now|moment"
+    rb"|rest|beginning|start|task|you|me|us|above|here|everything|this|that|users?|instructions?|answer"
+    rb"|gespr\xc3\xa4ch|unterhaltung|entwickler\w*|folgende\w*)"
+)
 _OBJECT = re.compile(
     rb"[\s\xc2\xa0]+(?:"
-    rb"(?:printed|given|written|listed|shown|stated|found)?\s?"
-    rb"(?:on|in|at|from|for|about|regarding|concerning|of|by|to"
-    rb"|zur|zum|im|in der|in dem|auf dem|auf der|auf|f\xc3\xbcr|von|aus)"
-    rb"\s+(?:the|my|our|your|this|that|these|those|a|an|his|her|their|old|den|dem|der|die|das|diese[mnrs]?)?\s*"
-    rb"(?!(?:old |new )?"
-    rb"(?:conversations?|chat|prompts?|system|context|developers?|messages?|session|openai|model|assistant|ai|now"
-    rb"|moment|rest|beginning|start|task|you|me|us|above|here|everything|this|that|user|users|instructions?|answer"
-    rb"|gespr\xc3\xa4ch|unterhaltung|entwickler\w*|moment|rest|folgende\w*)\b)\w+"
+    rb"(?:(?:printed|given|written|listed|shown|stated|found)\s)?"
+    rb"(?:on|in|at|from|for|about|regarding|concerning|of|by|to|zur|zum|im|auf|f\xc3\xbcr|von|aus|(?<=above\s)(?=the\s))"
+    rb"\s*(?!" + _ARTICLE + rb"?(?:old |new )?" + _MODEL + rb"\b)" + _ARTICLE + rb"?\w+"
     rb"|(?:i|we|he|she|they|you)\s+(?:sent|wrote|mailed|posted|placed|printed|attached|enclosed)\b)",
     re.IGNORECASE,
 )
