@@ -39,7 +39,8 @@ _VERSION_WORDS = frozenset(
     " opera safari webview electron openssl framework outlook excel photoshop acrobat java php mysql net studio"
     " sdk api jdk jre tag spec rule article requirement req item step kb hotfix schema level bios kernel ios"
     " android windows macos plugin extension module package library lib dll installer runtime edition beta alpha"
-    " rc snapshot changelog since introduced deprecated fixed".encode().split()
+    " rc snapshot changelog since introduced deprecated fixed python ruby perl node nodejs golang rust gcc clang"
+    " cmake gradle maven kotlin scala".encode().split()
 )
 _VERSION_CONNECTORS = frozenset(b"number no is was of to from and or through until n for notes".split())
 _MAX_CONNECTORS = 3
@@ -48,7 +49,7 @@ _BEHIND_NAME = re.compile(rb"(?:\A|[^/\w.-])[A-Za-z][\w-]{0,30}[/-]\Z")
 _COMPARED = re.compile(rb"(?:[=<>~!]=|[<>^~])[ \"']{0,2}\Z")
 # `acme/widget@1.2.3.4`, "requires widget (1.2.3.4)"
 _PACKAGE = re.compile(
-    rb"[\w-]/[\w.-]{1,40}@\Z|\b(?i:requires?|needs|install(?:s|ed|ing)?|depends on) [\w.-]{1,30}[^A-Za-z\n]{1,4}\Z"
+    rb"[\w-]/[\w.-]{1,40}@\Z|\.so\.\Z|\b(?i:requires?|needs|install(?:s|ed|ing)?|depends on) [\w.-]{1,30}[^A-Za-z\n]{1,4}\Z"
 )
 # What makes it a version from behind: 1.2.3.4-beta, 1.2.3.4.tar.gz, 1.2.3.4+build
 _VERSION_TAIL = re.compile(
@@ -101,7 +102,11 @@ def _is_version_said(window: bytes) -> bool:
     words = words_of(window)
     for index in range(len(words) - 1, max(len(words) - 2 - _MAX_CONNECTORS, -1), -1):
         word = words[index].lower()
-        if word in _VERSION_WORDS or (word == b"server" and index and words[index - 1].lower() == b"sql"):
+        if (
+            word in _VERSION_WORDS
+            or word.endswith(b"version")
+            or (word == b"server" and index and words[index - 1].lower() == b"sql")
+        ):
             return True
         if word not in _VERSION_CONNECTORS:
             return False

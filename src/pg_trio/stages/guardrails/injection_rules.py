@@ -94,7 +94,8 @@ RULES: tuple[InjectionRule, ...] = (
     ),
     InjectionRule(
         "from-now-on",
-        rf"\bfrom{_S}now{_S}on,?{_S}(?:you{_S}(?:will|must|shall|are{_S}to){_S})?(?:ignore|disregard|bypass)\b",
+        rf"\bfrom{_S}now{_S}on,?{_S}(?:you{_S}(?:will|must|shall|are{_S}to){_S})?(?:ignore|disregard|bypass){_S}"
+        rf"(?:everything|anything|all|any|every|your|what|safety|(?:the{_S})?(?:{_EARLIER}|{_RULES}))\b",
         Guard.OBJECT,
     ),
     # ── reveal your system prompt ──
@@ -131,6 +132,7 @@ RULES: tuple[InjectionRule, ...] = (
         "jailbreak-mode",
         rf"\b(?:enable|enter|activate|switch{_S}to|turn{_S}on|go{_S}into|you{_S}are{_S}(?:now{_S})?in)"
         rf"{_S}(?:dan|jailbreak|god|unrestricted){_S}mode\b",
+        Guard.OBJECT,
     ),
     InjectionRule("model-mode", rf"\b(?:chatgpt|gpt|claude|ai){_S}(?:with|in){_S}developer{_S}mode\b"),
     InjectionRule(

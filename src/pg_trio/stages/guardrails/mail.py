@@ -18,17 +18,17 @@ EMAIL = (
 
 # No top-level domains (IANA's root zone, 2026-11): endings of files, systemd units, and what code has behind a dot.
 _NO_DOMAINS = frozenset(
-    b"png jpg jpeg gif webp svg avif bmp ico tif tiff heic psd css scss less js mjs cjs jsx tsx json jsonc html"
-    b" htm xml yaml yml toml ini cfg conf log txt csv tsv pdf doc docx xls xlsx ppt pptx tar gz tgz xz rar whl jar"
-    b" dll exe deb rpm dmg iso wav ogg webm avi mkv ttf woff eot lock map vue svelte cpp hpp hh kt swift lua sql"
-    b" sqlite db bak tmp swp min module ts patch diff pyc pyi ipynb tfvars proto wasm snap spec service socket"
-    b" timer mount automount device swap path slice scope transpose reshape weight bias shape size dtype grad"
-    b" flatten permute view sum inverse conj setter getter deleter value values item items length names self this"
-    b" alpha beta rc canary nightly snapshot final release stable pre preview".split()
+    b"png jpg jpeg gif webp svg avif cur icns bmp ico tif tiff heic psd css scss less js mjs cjs jsx tsx json"
+    b" jsonc html htm xml yaml yml toml ini cfg conf log txt csv tsv pdf doc docx xls xlsx ppt pptx tar gz tgz xz"
+    b" rar whl jar dll exe deb rpm dmg iso wav ogg webm avi mkv ttf woff eot lock map vue svelte cpp hpp hh kt"
+    b" swift lua sql sqlite db bak tmp swp min module ts patch diff pyc pyi ipynb tfvars proto wasm snap spec"
+    b" service socket timer mount automount device swap path slice scope transpose reshape weight bias shape size"
+    b" dtype grad flatten permute view sum inverse conj setter getter deleter value values item items length"
+    b" names self this alpha beta rc canary nightly snapshot final release stable pre preview".split()
 )
 # What a client of a version control system is called on its server: git@github.com:acme/widgets.git
 _REMOTE_USERS = frozenset(b"git gitea gitlab gogs forgejo hg svn aur vcs org repo bitbucket github codecommit".split())
-_VERSION = re.compile(rb"v?\d+(?:\.\d+)*(?:x\.|\.\d|-)")
+_VERSION = re.compile(rb"v?\d+(?:\.\d+)*(?:\.\d|-)|sha[0-9]{1,3}\.")
 _RETINA = re.compile(rb"[0-9.]+x\.")
 # An SSH path: a colon, then a path that is no port.
 _SSH_PATH = re.compile(rb":(?:[~/]|(?:\d{1,5}/)?[\w.~-]*[A-Za-z_~][\w.~-]*/|[\w./~-]{1,200}\.git\b)")
@@ -40,7 +40,7 @@ def check_email(buffer: bytes, start: int, end: int, floor: int) -> Span:
     """The address, or None for a file's name, a version, an SSH remote, or code."""
     at = buffer.rfind(b"@", start, end)
     domain = buffer[at + 1 : end].lower()
-    if _RETINA.match(domain) or _VERSION.match(domain) or not _has_top_level(domain):
+    if _VERSION.match(domain) or not _has_top_level(domain):
         return None
     follower = buffer[end : end + 1]
     if (
@@ -57,9 +57,11 @@ def check_email(buffer: bytes, start: int, end: int, floor: int) -> Span:
 def _has_top_level(domain: bytes) -> bool:
     """Whether something like a top-level domain is left without the endings of files: max@example.com.pdf."""
     name, _, ending = domain.rpartition(b".")
+    if ending not in _NO_DOMAINS:
+        return True
     while ending in _NO_DOMAINS:
         name, _, ending = name.rpartition(b".")
-    return bool(name) and len(ending) > 1 and not ending[-1:].isdigit()
+    return bool(name) and len(ending) > 1 and ending.isalpha() and not _RETINA.match(domain)
 
 
 def _is_remote(buffer: bytes, start: int, at: int, end: int) -> bool:

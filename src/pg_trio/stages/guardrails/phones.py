@@ -66,14 +66,14 @@ PHONE_US = (
 )
 # Each ends with two digits at a word's end, so that "+49 30 1234567 2 tickets" leaves the tickets.
 PHONE_DE = (
-    rf"(?:\(?\+49\)?|\b0049){_GAP}{{0,3}}(?:\(0\))?{_INNER}{{5,12}}\d{_END}"
+    rf"(?:\(?\+49\)?|\b00 ?49){_GAP}{{0,3}}(?:\(0\))?{_INNER}{{5,12}}\d{_END}"
     rf"|(?:\(0[1-9]\d{{1,4}}\){_GAP}{{0,3}}|\b0[1-9]\d{{1,4}}{_GAP}{{1,3}})\d{{2,10}}(?:{_GAP}{{1,3}}\d{{2,5}}){{0,4}}{_END}"
     rf"|\b01(?:5\d|6[023]|7\d)\d{{7,8}}{_END}"
     rf"|(?:{_SIGN})\(?0[1-9]{_INNER}{{4,10}}\d{_END}"
 )
 PHONE_GENERIC = (
     rf"\(?\+[(]?[1-9]{_INNER}{{6,14}}\d{_END}"
-    rf"|\b00[1-9]\d{{0,2}}{_GAP}{{1,3}}\(?\d{_INNER}{{5,12}}\d{_END}"
+    rf"|\b00 ?[1-9]\d{{0,2}}{_GAP}{{1,3}}\(?\d{_INNER}{{5,12}}\d{_END}"
     rf"|\b0[1-9](?:[ .\-\x{{A0}}]\d\d){{4}}{_END}"
     rf"|\(0[1-9]\){_GAP}{{0,2}}\d{{3,4}}{_GAP}?\d{{4}}{_END}|\b0[1-9]{_GAP}\d{{3,4}}{_GAP}\d{{4}}{_END}|\b0[1-9]-\d{{8}}{_END}"
     rf"|\([1-9]\d\){_GAP}{{0,2}}\d{{4,5}}{_GAP}?\d{{4}}{_END}"
@@ -210,6 +210,8 @@ def check_us_phone(buffer: bytes, start: int, end: int, floor: int) -> Span:
         if start < 0:
             return None
     end = _trim_x(buffer, end)
+    if _is_added_line(buffer, start, floor):
+        return None
     if not named and (not _has_us_shape(buffer, start, end, floor) or _is_named_otherwise(buffer, start, floor)):
         return None
     return _finish(buffer, start, end, floor)
@@ -243,7 +245,7 @@ def check_german_phone(buffer: bytes, start: int, end: int, floor: int) -> Span:
         start = _named_start(buffer, start, end, floor, _LIKELY)
         return None if start < 0 else _check_de_national(buffer, start, _trim_x(buffer, end), floor, _DE_NAMED_DIGITS)
     end = _trim_x(buffer, end)
-    if buffer.startswith((b"+49", b"(+49", b"0049"), start):
+    if buffer.startswith((b"+49", b"(+49", b"0049", b"00 49"), start):
         return check_international(buffer, start, end, floor)
     if not _has_german_shape(buffer, start, end, floor) or _is_named_otherwise(buffer, start, floor):
         return None
