@@ -497,6 +497,9 @@ PIECES = st.one_of(
     st.sampled_from([value for _, value in FOUND]),
     st.text(max_size=8),
     st.text("0123456789 .-/:+()@abcDE", max_size=24),
+    st.sampled_from(
+        ["phone ", "1phone: ", "call me at", "order no. ", "SSN ", "number", "Chrome/", "a[", "git@", "x ext. "]
+    ),
 )
 
 
@@ -517,6 +520,13 @@ def test_masked_value_is_gone(found: tuple[str, str], before: str, after: str) -
     masked = ALL.mask(f"{before} {value} {after}")
 
     assert value not in masked
+
+
+@given(st.lists(PIECES, max_size=8).map("".join))
+def test_any_writing_is_masked_or_the_same(text: str) -> None:
+    masked = ALL.mask(text)
+
+    assert (masked is text) == (masked == text)
 
 
 @given(st.text())

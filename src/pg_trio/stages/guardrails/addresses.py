@@ -49,7 +49,8 @@ _BEHIND_NAME = re.compile(rb"(?:\A|[^/\w.-])[A-Za-z][\w-]{0,30}[/-]\Z")
 _COMPARED = re.compile(rb"(?:[=<>~!]=|[<>^~])[ \"']{0,2}\Z")
 # `acme/widget@1.2.3.4`, "requires widget (1.2.3.4)"
 _PACKAGE = re.compile(
-    rb"[\w-]/[\w.-]{1,40}@\Z|\.so\.\Z|\b(?i:requires?|needs|install(?:s|ed|ing)?|depends on) [\w.-]{1,30}[^A-Za-z\n]{1,4}\Z"
+    rb"[\w-]/[\w.-]{1,40}@\Z|\.so\.\Z"
+    rb"|\b(?i:requires?|needs|install(?:s|ed|ing)?|depends on) [\w.-]{1,30}[^A-Za-z\n]{1,4}\Z"
 )
 # What makes it a version from behind: 1.2.3.4-beta, 1.2.3.4.tar.gz, 1.2.3.4+build
 _VERSION_TAIL = re.compile(

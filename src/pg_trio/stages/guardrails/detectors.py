@@ -79,7 +79,14 @@ class Detector:
             found = search(buffer, done)
 
     def replace_all(self, buffer: bytes) -> bytes:
-        """The text with the placeholder for every match; the same object if there was none."""
+        """The text with the placeholder for every match; the same object if there was none.
+
+        Twice: a number that was left for what stood behind it (the next number) may be one without it.
+        """
+        masked = self._replace_once(buffer)
+        return buffer if masked is buffer else self._replace_once(masked)
+
+    def _replace_once(self, buffer: bytes) -> bytes:
         pieces, done = [], 0
         for begin, end in self.find_all(buffer):
             pieces.append(buffer[done:begin])

@@ -47,7 +47,7 @@ _INNER = rf"(?:{_GAP}{{0,3}}[()]?{_GAP}?\d)"
 _END = r"(?:\b|[xX])"
 # Beginnings of the words that can come before a number; the check knows them exactly. Up to 32 characters between.
 _SIGN = (
-    r"(?i:\b(?:(?:\w{0,12}[\-_]?)phone\w*|t[eé]l\w*|ph|fono?|fax\w*|mob\w*|handy\w*|rufn\w*|ruf|rufen|festnetz\w*|durchwahl"
+    r"(?i:\b(?:(?:[A-Za-z][A-Za-z_\-]{0,14})?phone\w*|t[eé]l\w*|ph|fono?|fax\w*|mob\w*|handy\w*|rufn\w*|ruf|rufen|festnetz\w*|durchwahl"
     r"|rückruf\w*|hotline|whatsapp|sms|cell\w*|m[óo]vil|celul\w*|gsm|landline|voicemail|pager|helpline|switchboard"
     r"|msisdn|call\w*|ring|dial|text\w*|reach|contact\w*|anrufen|erreich\w*|melden|appele\w*|joindre|llam\w*|ll[áa]mame"
     r"|chiama\w*|bel|bellen|signal|answer\w*|messages?|office|home|work|desk|direct|portable|number|nummer|numéro|número|numero)"
@@ -123,6 +123,8 @@ def _sign_strength(between: bytes) -> int:
     if b"REDACTED]" in between or b"\xff" in between or b"\xfe" in between:
         return 0
     words = words_of(between)
+    if not words:
+        return 0
     # "at", "on": what comes is where to reach a person, even with the person's name between.
     directed = words[-1].lower() in _DIRECTIONS
     others, number_named = 0, False
@@ -189,6 +191,19 @@ def _finish(buffer: bytes, start: int, end: int, floor: int) -> Span:
     if extended == end and not ends_there(buffer, end):
         return None
     return start, extended
+
+
+def _finish_shorter(buffer: bytes, start: int, end: int, floor: int, least: int) -> Span:
+    """The same, without the last groups where something touches them: they belong to what follows."""
+    if not starts_afresh(buffer, start, floor):
+        return None
+    while count_digits(buffer, start, end) >= least:
+        found = _finish(buffer, start, end, floor)
+        shorter = without_last_group(buffer, start, end)
+        if found is not None or not start < shorter < end:
+            return found
+        end = shorter
+    return None
 
 
 def _is_named_otherwise(buffer: bytes, start: int, floor: int) -> bool:
@@ -278,6 +293,8 @@ def _has_german_shape(buffer: bytes, start: int, end: int, floor: int) -> bool:
 
 # Ten: with fewer digits in a row, "+" is an arithmetic sign more often than a telephone's.
 _MIN_BARE_DIGITS = 10
+# Eight: no country's numbers are shorter with its code.
+_MIN_INTERNATIONAL_DIGITS = 8
 # ITU-T E.164: fifteen digits with the country's code. Seven without one: the shortest local number of most countries.
 _E164_DIGITS = 15
 # With gaps, six: "84 23 30" is a whole number in Greenland.
@@ -320,7 +337,7 @@ def check_international(buffer: bytes, start: int, end: int, floor: int) -> Span
             return None
     elif text.startswith(b"00") and count_list_neighbours(buffer, start, end, floor):
         return None
-    return _finish(buffer, start, end, floor)
+    return _finish_shorter(buffer, start, end, floor, _MIN_INTERNATIONAL_DIGITS)
 
 
 def _fit_country(buffer: bytes, start: int, end: int) -> int:
@@ -367,4 +384,4 @@ def _check_local(buffer: bytes, start: int, end: int, floor: int) -> Span:
     groups = len(groups_of(buffer[start:end]))
     if digits < (_GROUPED_DIGITS if groups > 2 else _LOCAL_DIGITS[0]) or groups > _MAX_GROUPS:
         return None
-    return _finish(buffer, start, end, floor)
+    return _finish_shorter(buffer, start, end, floor, _GROUPED_DIGITS if groups > 2 else _LOCAL_DIGITS[0])

@@ -30,7 +30,8 @@ def check_ssn(buffer: bytes, start: int, end: int, floor: int) -> Span:
     named = buffer[start] not in DIGITS
     if named:
         found = _FIRST_DIGIT.search(buffer, start, end)
-        if found is None:
+        # "[SSN REDACTED]" is no word in front.
+        if found is None or b"REDACTED]" in buffer[start : found.start()] or b"\xff" in buffer[start : found.start()]:
             return None
         start = found.start()
     if not _is_issued(buffer[start:end].translate(None, NOT_DIGITS)):
