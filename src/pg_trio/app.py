@@ -34,7 +34,7 @@ def create_app(settings: Settings | None = None) -> QuartTrio:
     """
     if settings is None:
         settings = load_settings(find_configuration())
-    app = make_web_app(lambda: routes.gateway)
+    app = make_web_app(lambda: routes.gateway, lambda: routes.is_ready)
     # Hypercorn types ASGI events as one class each, we as mappings.
     routes: GatewayRoutes = GatewayRoutes(cast(AsgiApp, app.asgi_app))
     app.asgi_app = GatewayLifespan(settings, routes)  # type: ignore[method-assign, assignment]
@@ -74,7 +74,9 @@ class GatewayLifespan:
                 for task in tasks:
                     nursery.start_soon(task)
                 # For our own server, which can turn requests away for less than calling us costs.
-                scope.get("state", {})[DOOR] = Door(gateway.pipeline.admission, is_own_route)
+                scope.get("state", {})[DOOR] = Door(
+                    gateway.pipeline.admission, is_own_route, self._routes.note_leaving
+                )
                 self._routes.gateway = gateway
                 await self._routes(scope, receive, hold_last)
                 self._routes.gateway = None

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from attrs import field, frozen
 
-from pg_trio.config.bounds import GIB, MIB, Between, BodyBytes, HeadBytes, HostPort, Milliseconds
+from pg_trio.config.bounds import DAY_MS, GIB, MIB, Between, BodyBytes, HeadBytes, HostPort, Milliseconds
 from pg_trio.config.time_zone import TimeZone
 from pg_trio.domain.project import Credential, Project
 
@@ -103,6 +103,9 @@ class ServerSettings:
     max_connections: Annotated[int, Between(1, 1_000_000)] = 10_000
     # Running requests get this long after SIGTERM: Kubernetes' default grace is 30 s.
     drain_ms: Milliseconds = 25_000
+    # Before that, `/readyz` says 503 for so long while everything is served. 0: no load balancer has to be told; behind
+    # one, some of its checks' intervals (Kubernetes' readiness probe: 10 s).
+    drain_notice_ms: Annotated[int, Between(0, DAY_MS)] = 0
 
 
 @frozen(slots=True)

@@ -61,6 +61,16 @@ class GatewayRoutes:
     def __init__(self, inner: AsgiApp) -> None:
         self._inner = inner
         self.gateway: Gateway | None = None
+        self._leaving = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a load balancer should send requests here: the application runs, and is not about to stop."""
+        return self.gateway is not None and not self._leaving
+
+    def note_leaving(self) -> None:
+        """The server is about to stop."""
+        self._leaving = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""

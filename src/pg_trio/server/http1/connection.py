@@ -368,7 +368,7 @@ class Connection:
     @property
     def keeps_alive(self) -> bool:
         """Whether the server, for its part, would take another request."""
-        return not self._lane.draining
+        return not self._lane.leaving
 
     async def write(self, data: bytes) -> None:
         """Hand all of `data` to the kernel. A client that takes nothing for the write limit is dropped.
