@@ -74,9 +74,7 @@ class GatewayLifespan:
                 for task in tasks:
                     nursery.start_soon(task)
                 # For our own server, which can turn requests away for less than calling us costs.
-                scope.get("state", {})[DOOR] = Door(
-                    gateway.pipeline.admission, is_own_route, self._routes.note_leaving
-                )
+                scope.get("state", {})[DOOR] = Door(gateway.pipeline.admission, is_own_route, self._routes.note_leaving)
                 self._routes.gateway = gateway
                 await self._routes(scope, receive, hold_last)
                 self._routes.gateway = None

@@ -54,6 +54,8 @@ KILLED_STILLBIRTHS = 20
 LAST_KILLED_PAUSE_S = 1.0
 # A worker has its own limit for draining; one that overstays it by this much is killed.
 KILL_AFTER_DRAIN_S = 5.0
+# For the kernel to end a process that was killed; one in the middle of a disk's failure may take longer.
+KILLED_S = 2.0
 READY = b"ready"
 # What a worker is told, one byte each: accept; and that the whole gateway is about to stop.
 GO = b"g"
@@ -110,6 +112,7 @@ class Supervisor:
     _stillbirths: int = field(default=0, init=False)
     _failed_starts: int = field(default=0, init=False)
     _stopping: bool = field(default=False, init=False)
+    _hurry: trio.Event = field(factory=trio.Event, init=False)
     _failure: str | None = field(default=None, init=False)
     _reload_asked: trio.Event = field(factory=trio.Event, init=False)
 
@@ -127,6 +130,7 @@ class Supervisor:
                         if number == signal.SIGHUP:
                             self._reload_asked.set()
                         elif self._stopping:
+                            self._hurry.set()
                             self._kill_all()
                         else:
                             nursery.start_soon(self._stop, nursery.cancel_scope)
@@ -178,7 +182,8 @@ class Supervisor:
 
     async def _start(self, nursery: trio.Nursery) -> Worker:
         ours, theirs = socket.socketpair()
-        with theirs, tempfile.TemporaryFile() as text:
+        with ExitStack() as undo, theirs, tempfile.TemporaryFile() as text:
+            undo.callback(ours.close)
             text.write(self.configuration.encode("utf-8"))
             text.flush()
             sockets = [sock.fileno() for sock in self.sockets]
@@ -189,6 +194,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 pass_fds=[*sockets, *inherited.values()],
             )
+            undo.pop_all()
         worker = Worker(process, trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
         self._living.add(worker)
         if self._stopping:
@@ -324,7 +330,8 @@ class Supervisor:
             await self._tell(worker, LEAVING)
         if self.settings.drain_notice_ms:
             logger.info("not ready any more; serving on for %g s", self.settings.drain_notice_ms / 1000)
-            await trio.sleep(self.settings.drain_notice_ms / 1000)
+            with trio.move_on_after(self.settings.drain_notice_ms / 1000):
+                await self._hurry.wait()
         logger.info("finishing running requests, at most %g s", self.settings.drain_ms / 1000)
         # The workers' own are closed as they learn of it: then the kernel refuses who comes.
         for sock in self.sockets:
@@ -340,10 +347,13 @@ class Supervisor:
         with trio.move_on_after(self.settings.drain_ms / 1000 + KILL_AFTER_DRAIN_S):
             for worker in workers:
                 await worker.exited.wait()
-        for worker in workers:
-            if not worker.exited.is_set():
-                logger.error("worker %d overstayed its drain time; killed", worker.pid)
-                worker.process.kill()
+        stayed = [worker for worker in workers if not worker.exited.is_set()]
+        for worker in stayed:
+            logger.error("worker %d overstayed its drain time; killed", worker.pid)
+            worker.process.kill()
+        with trio.move_on_after(KILLED_S):
+            for worker in stayed:
+                await worker.exited.wait()
 
     def _kill_all(self) -> None:
         for worker in self._living:
