@@ -5,6 +5,9 @@ and owns the gateway's background tasks: they live in one nursery, opened around
 before the server is told that shutdown is complete. Under stock Hypercorn:
 
     PG_TRIO_CONFIG=gateway.toml hypercorn -k trio 'pg_trio.app:create_app()'
+
+Making one also puts a guard around each connection of stock Hypercorn in this process (server/containment.py): without
+it, one client's bytes can end the whole server.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from pg_trio.config.location import find_configuration
 from pg_trio.config.settings import Settings
 from pg_trio.errors import ConfigError, StoreError
 from pg_trio.gateway import open_gateway
+from pg_trio.server.containment import contain_hypercorn
 from pg_trio.server.http1.types import DOOR, Door
 from pg_trio.web.asgi import GatewayRoutes, is_own_route
 from pg_trio.web.asgi_types import AsgiApp, AsgiEvent, Receive, Scope, Send
@@ -32,6 +36,7 @@ def create_app(settings: Settings | None = None) -> QuartTrio:
 
     Without settings, the file that $PG_TRIO_CONFIG names is loaded. Raises ConfigError.
     """
+    contain_hypercorn()
     if settings is None:
         settings = load_settings(find_configuration())
     app = make_web_app(lambda: routes.gateway, lambda: routes.is_ready)

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, MutableMapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, Protocol
 
 import trio
 
 from pg_trio.domain.call import Answer, Call
 from pg_trio.domain.project import RESERVED_SLUGS
+from pg_trio.domain.request_id import new_request_id
 from pg_trio.errors import (
+    BadRequest,
     ClientLeft,
     GatewayError,
     InternalError,
@@ -78,7 +80,8 @@ class GatewayRoutes:
         kept: Kept | None = extension.get("kept")
         asked = None if kept is None else recall_asked(kept.value, extension["alike"])
         if asked is None and (asked := read_asked(scope)) is None:
-            await self._inner(scope, receive, send)
+            serve = refuse_websocket if scope["type"] == "websocket" else self._inner
+            await serve(scope, receive, send)
             return
         head = asked.make_head(extension.get("head_at") or trio.current_time())
         # The server answers under the same id where it must answer in our place.
@@ -146,6 +149,19 @@ class GatewayRoutes:
             answer = await self._answer(watched)  # type: ignore[arg-type]
             nursery.cancel_scope.cancel()
         return answer
+
+
+async def refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a WebSocket's handshake in HTTP: no route of ours is one. Raises nothing but cancellation.
+
+    What a client sends right behind its handshake can make the server answer in our place, and raise when we do.
+    """
+    answer = render_error(BadRequest("Bad Request."), new_request_id())
+    kind = "websocket.http.response."
+    with suppress(Exception):
+        await receive()
+        await send({"type": kind + "start", "status": answer.status, "headers": answer.headers()})
+        await send({"type": kind + "body", "body": answer.body})
 
 
 def recall_asked(client: Client | None, alike: object) -> Asked | None:
