@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from datetime import tzinfo
 from functools import partial
 from uuid import UUID
 
@@ -55,6 +56,9 @@ logger = logging.getLogger("pg_trio")
 SEGMENT_NAME = "shared.mem"
 # What a killed worker had reserved blocks its endpoints' budgets for at most this long.
 REAP_EVERY_S = 1.0
+# A day: so long after a month's start its clock may still be set back over it. (The time server's steps are of minutes,
+# a wrong time zone's of hours.) Summing a month takes a second where it has ten million rows.
+SET_BACK_S = 86_400.0
 
 
 @frozen
@@ -162,14 +166,42 @@ async def open_sessions(
 
 async def open_shared_memory(settings: Settings, log: LogStore, stack: AsyncExitStack) -> tuple[Segment, SharedSpend]:
     """What all workers share; a new file begins with the month's spend as the log knows it."""
-    now_s, zone = time.time(), find_zone(settings.gateway.timezone)
-    spent = {uuid.bytes: nano_usd for uuid, nano_usd in (await log.spend_since(month_start(now_s, zone))).items()}
-    fill = partial(fill_spend, month=month_of(now_s, zone), settled=spent)
+    spent = await sum_months(log, time.time(), find_zone(settings.gateway.timezone))
+
+    def fill(segment: Segment) -> None:
+        for month, settled in spent.items():
+            fill_spend(segment, month, settled)
+
     segment = open_segment(settings.gateway.data_dir / SEGMENT_NAME, fill=fill)
     stack.callback(segment.close)
     spend = SharedSpend(segment)
     stack.callback(spend.close)
     return segment, spend
+
+
+async def sum_months(log: LogStore, now_s: float, zone: tzinfo) -> dict[int, dict[bytes, int]]:
+    """This month's spend by endpoint; and the next one's if the log has any (the clock was set back), or the last one's
+    where that may be the month again (SET_BACK_S)."""
+
+    async def sum_since(at: float) -> dict[bytes, int]:
+        return {uuid.bytes: nano_usd for uuid, nano_usd in (await log.spend_since(at)).items()}
+
+    start = month_start(now_s, zone)
+    # 32 days after a month's start is in the next one.
+    end = month_start(start + 32 * 86_400, zone)
+    since_start, later = await sum_since(start), await sum_since(end)
+    sums = {month_of(now_s, zone): subtract(since_start, later)}
+    if later:
+        sums[month_of(end, zone)] = later
+    elif now_s - start < SET_BACK_S:
+        last = month_start(start - 1, zone)
+        sums[month_of(last, zone)] = subtract(await sum_since(last), since_start)
+    return sums
+
+
+def subtract(spent: Mapping[bytes, int], later: Mapping[bytes, int]) -> dict[bytes, int]:
+    """What was spent, without what was spent later."""
+    return {key: nano_usd - later.get(key, 0) for key, nano_usd in spent.items()}
 
 
 def session_keep_s(endpoints: Iterable[Endpoint]) -> dict[UUID, float]:

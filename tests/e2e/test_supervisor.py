@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.lowlevel
 
 from pg_trio.config.settings import ServerSettings
 from pg_trio.errors import WorkersFailed
@@ -272,7 +273,7 @@ async def test_hundred_signals_are_two_reloads(tmp_path: Path) -> None:
             await wait_until(lambda: checks == ["asked"])
             for _ in range(99):
                 signal.raise_signal(signal.SIGHUP)
-                await trio.sleep(0)
+                await trio.lowlevel.checkpoint()
             go_on.set()
             await wait_until(lambda: supervisor.status_file._known["reloads"] == 2)
             signal.raise_signal(signal.SIGTERM)

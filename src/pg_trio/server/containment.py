@@ -4,7 +4,7 @@ Hypercorn serves all connections in one nursery, and what its protocol code rais
 behind a WebSocket's handshake are enough, and the server ends with exit status 0. Rules:
 
 1. An error ends its connection, with one line in the log, few of them where many come. The traceback is for DEBUG.
-2. A client that resets streams of HTTP/2 too often gets GOAWAY, and for Hypercorn it is gone: its requests are told.
+2. A client that resets streams of HTTP/2 too often gets GOAWAY, and what runs for it is cancelled.
 3. `pg-trio serve` uses this for the connections that it leaves to Hypercorn. Stock Hypercorn has no place for such a
    thing: `contain_hypercorn` puts it around each of its connections.
 """
@@ -44,9 +44,13 @@ class Containment:
 
     async def run(self, server: TCPServer, read_already: bytes = b"") -> None:
         """Serve the connection of `server` to its end, `read_already` being its first bytes."""
-        server.stream = GuardedStream(server.stream, self, read_already)
+        server.stream = guarded = GuardedStream(server.stream, read_already)
         with self.errors_told():
-            await _run(server)
+            with guarded.scope:
+                await _run(server)
+            if guarded.is_over:
+                self._tell_resets()
+                await guarded.part()
 
     @contextmanager
     def errors_told(self, are_hypercorns: Callable[[], bool] = lambda: True) -> Iterator[None]:
@@ -80,8 +84,7 @@ class Containment:
             said = f"{type(leaf).__name__}: {str(leaf)[:SHOWN_CHARS]!r}"
             logger.warning("a connection ended by an error in Hypercorn's protocol, %s%s", said, _more(silent))
 
-    def note_resets(self) -> None:
-        """A connection was ended for its resets."""
+    def _tell_resets(self) -> None:
         silent = self._resets.take(trio.current_time())
         if silent is not None:
             text = "a connection of HTTP/2 ended: more than %d streams reset at once%s"
@@ -93,31 +96,33 @@ def _more(silent: int) -> str:
 
 
 class GuardedStream:
-    """A stream of Hypercorn's whose client may not reset too many streams of HTTP/2."""
+    """A stream of Hypercorn's whose client may not reset too many streams of HTTP/2: past the limit, `scope` ends."""
 
-    def __init__(self, stream: Any, containment: Containment, read_already: bytes = b"") -> None:
+    def __init__(self, stream: Any, read_already: bytes = b"") -> None:
+        self.scope = trio.CancelScope()
+        self.is_over = False
         self._stream = stream
-        self._containment = containment
         self._read_already = read_already
         self._limit = ResetLimit()
         # GOAWAY goes between two of Hypercorn's writes: each is one or more whole frames.
         self._sending = trio.Lock()
-        self._is_over = False
 
     def __getattr__(self, name: str) -> Any:
         # The rest: Hypercorn takes what has no `do_handshake` for a plain stream.
         return getattr(self._stream, name)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """The bytes read already, then the stream's. Raises BrokenResourceError past the limit of resets."""
+        """The bytes read already, then the stream's."""
         if self._read_already:
             data, self._read_already = self._read_already, b""
             await trio.lowlevel.checkpoint()
         else:
             data = bytes(await self._stream.receive_some(max_bytes))
         if not self._limit.feed(data, trio.current_time()):
-            await self._part()
-            raise trio.BrokenResourceError("the client resets too many streams")
+            self.is_over = True
+            await self._send_goaway()
+            self.scope.cancel(reason="the client resets too many streams")
+            await trio.lowlevel.checkpoint()
         return data
 
     async def send_all(self, data: bytes) -> None:
@@ -125,27 +130,28 @@ class GuardedStream:
         async with self._sending:
             await self._stream.send_all(data)
 
-    async def _part(self) -> None:
-        self._is_over = True
-        self._containment.note_resets()
-        # Hypercorn may be in the middle of a write that the client does not take.
-        with trio.move_on_after(LINGER_S):
+    async def _send_goaway(self) -> None:
+        with trio.move_on_after(LINGER_S) as limit:
             try:
                 await self.send_all(self._limit.goaway())
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return
+        if limit.cancelled_caught:
+            # Hypercorn is in the middle of a write that the client does not take, and shields it from cancellation.
+            await trio.aclose_forcefully(self._stream)
 
-    async def aclose(self) -> None:
-        """The stream's own, after the client had a moment to read its GOAWAY."""
+    async def part(self) -> None:
+        """Close, after the client had a moment to read its GOAWAY."""
         try:
-            if self._is_over:
-                with trio.move_on_after(LINGER_S):
-                    while await self._stream.receive_some():
-                        pass
+            with trio.move_on_after(LINGER_S):
+                if hasattr(self._stream, "send_eof"):
+                    await self._stream.send_eof()
+                while await self._stream.receive_some():
+                    pass
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         finally:
-            await self._stream.aclose()
+            await trio.aclose_forcefully(self._stream)
 
 
 def contain_hypercorn() -> None:

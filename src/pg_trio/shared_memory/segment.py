@@ -52,6 +52,7 @@ BREAKER_BOARD = 6
 BREAKER = 7
 BREAKER_COPY = 8
 LATENCY = 9
+SPEND_ROW_BESIDE = 10
 
 # Slots looked at before the table counts as full. At half full, linear probing needs 2.5 on average.
 PROBES = 64
