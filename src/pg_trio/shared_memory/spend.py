@@ -149,8 +149,21 @@ class SharedSpend:
         self._segment = segment
         self._seat = Seat(segment)
         self._accounts: dict[bytes, _Account] = {}
+        # What is reserved here and not settled yet, by key and month: it moves to another file with us.
+        self._outstanding: dict[tuple[bytes, int], int] = {}
         # Whoever sat here before is dead, or has left.
         _give_back(segment, self._seat.number)
+
+    def rebind(self, segment: Segment) -> None:
+        """From here on the spend is in another file, and what is reserved here is reserved there; see renewal.py.
+
+        Raises StoreError if there are too many workers, Overloaded if there is no slot.
+        """
+        seat = Seat(segment)
+        _give_back(segment, seat.number)
+        self._segment, self._seat, self._accounts = segment, seat, {}
+        for (key, month), amount in self._outstanding.items():
+            self._reserve(self._open_account(key).own, month, amount)
 
     def close(self) -> None:
         """Give back what is still reserved, and leave the seat: after the last request, before the segment closes."""
@@ -171,6 +184,7 @@ class SharedSpend:
             if not fits:
                 return settled
             if undisturbed:
+                self._outstanding[key, month] = self._outstanding.get((key, month), 0) + amount
                 return None
             # Somebody may have decided without seeing this reservation. Rows have one writer, so undoing is exact.
             self._reserve(account.own, month, -amount)
@@ -180,6 +194,9 @@ class SharedSpend:
         account = self._accounts.get(key)
         if account is None:
             return
+        left = self._outstanding.pop((key, month), 0) - reserved_amount
+        if left > 0:
+            self._outstanding[key, month] = left
         own = account.own.find(month)
         if own is not None:
             settled, reserved, _ = self._segment.read(own, _ROW)
