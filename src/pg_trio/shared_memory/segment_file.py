@@ -19,7 +19,7 @@ import os
 import struct
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 from uuid import UUID
@@ -127,6 +127,8 @@ def read_boot_id() -> bytes:
 def _taking_turns(path: Path) -> Iterator[None]:
     descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
+        with suppress(PermissionError):
+            os.fchmod(descriptor, 0o600)
         limit = time.monotonic() + START_LIMIT_S
         while not _flock_nowait(descriptor):
             if time.monotonic() > limit:
@@ -196,6 +198,8 @@ def _make(path: Path, slots: int, fill: Callable[[Segment], object] | None) -> S
     unfinished.unlink(missing_ok=True)
     with ExitStack() as undo:
         descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        # Whatever the umask took away.
+        os.fchmod(descriptor, 0o600)
         undo.callback(unfinished.unlink)
         with ExitStack() as undo_open:
             undo_open.callback(os.close, descriptor)
