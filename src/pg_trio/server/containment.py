@@ -44,7 +44,8 @@ class Containment:
 
     async def run(self, server: TCPServer, read_already: bytes = b"") -> None:
         """Serve the connection of `server` to its end, `read_already` being its first bytes."""
-        server.stream = guarded = GuardedStream(server.stream, read_already)
+        guarded = GuardedStream(server.stream, read_already)
+        server.stream = guarded  # type: ignore[assignment]  # a stream, as far as Hypercorn uses it
         with self.errors_told():
             with guarded.scope:
                 await _run(server)
@@ -161,4 +162,4 @@ def contain_hypercorn() -> None:
     async def run(server: TCPServer) -> None:
         await containment.run(server)
 
-    TCPServer.run = run  # type: ignore[method-assign]
+    TCPServer.run = run  # type: ignore[method-assign, assignment]

@@ -14,8 +14,8 @@ Rules:
 4. SIGHUP replaces the workers one by one, after the configuration was checked: the new one is ready before the old one
    is told to go. A bad file, or a new worker that does not get ready, leaves the old ones and says why. Signals that
    come during a reload are one more reload together: it reads what the file says after the last of them.
-5. A worker's place is filled under the place's lock: a restart and a reload must not both fill it, or one of the two new
-   workers would serve on without a place, with a configuration that no reload replaces.
+5. A worker's place is filled under the place's lock: a restart and a reload must not both fill it, or one of the two
+   new workers would serve on without a place, with a configuration that no reload replaces.
 6. SIGTERM and SIGINT let the workers drain: they are told that the gateway is leaving (`/readyz` says 503), get
    `drain_notice_ms`, then parent and workers close their sockets. A second signal ends them at once.
 """
@@ -294,10 +294,7 @@ class Supervisor:
             self._refuse_reload(f"the old configuration stays: {error}")
             return
         for slot in range(len(self._workers)):
-            is_replaced = await self._replace(nursery, slot)
-            if self._stopping:
-                return
-            if not is_replaced:
+            if not await self._replace(nursery, slot):
                 self._refuse_reload(
                     f"new worker {slot + 1} of {len(self._workers)} did not get ready (what it said is above); the"
                     " workers from there on still serve the old configuration"
@@ -307,11 +304,16 @@ class Supervisor:
         self.status_file.count("reloads", workers=[worker.pid for worker in self._workers])
 
     def _refuse_reload(self, said: str) -> None:
+        if self._stopping:
+            # The new worker was told to go before it was ready.
+            return
         logger.error("reload refused: %s", said)
         self.status_file.count("refusals", said=said)
 
     async def _replace(self, nursery: trio.Nursery, slot: int) -> bool:
         async with self._places[slot]:
+            if self._stopping:
+                return False
             new = await self._start(nursery)
             if not await self._wait_ready(new) or new.exited.is_set():
                 return False

@@ -108,8 +108,8 @@ def _keep_others_out(data_dir: Path) -> None:
     if data_dir not in _told:
         _told.add(data_dir)
         logger.warning(
-            "%s: others can write to data_dir (mode %s), and so replace tokens and limits; give it to the gateway's user"
-            " alone (chmod 700)",
+            "%s: others can write to data_dir (mode %s), and so replace tokens and limits; give it to the gateway's"
+            " user alone (chmod 700)",
             data_dir,
             mode,
         )

@@ -40,8 +40,8 @@ def tell_damaged_journal(database: Path) -> None:
         file.seek(0)
         _copy(file.read(), aside)
     logger.error(
-        "%s: damaged, %s: what was written last is lost, tokens that were revoked may be good again; look through it, or"
-        " restore a backup. A copy is %s",
+        "%s: damaged, %s: what was written last is lost, so tokens that were revoked may be good again; look through"
+        " them, or restore a backup. A copy is %s",
         journal,
         damage,
         aside.name,
