@@ -84,9 +84,8 @@ async def test_workers_come_together_again(nursery: trio.Nursery, site: Site, da
     DAMAGES[damage](path)
     began = time.monotonic()
     statuses = await wait_well(site, served)
-    print(
-        f"{damage}: well after {time.monotonic() - began:.1f} s, {len(statuses)} calls, {statuses.count(200)} of them 200"
-    )
+    well_s = time.monotonic() - began
+    print(f"{damage}: well after {well_s:.1f} s; of {len(statuses)} calls {statuses.count(200)} were answered")
 
     # No worker died of it, and nothing but a refusal was ever said.
     assert pids == site.workers()

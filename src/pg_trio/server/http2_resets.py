@@ -7,8 +7,8 @@ as many requests as its line carries. Only its side of the connection is read, a
 
 from __future__ import annotations
 
-# A client that is a proxy resets a stream for each of its own clients that leaves. nghttp2 allows 1,000 at once and 33 a
-# second after that, Envoy ends a connection at 500 of which half were reset, h2o and nginx count some hundreds.
+# A client that is a proxy resets a stream for each of its own clients that leaves. nghttp2 allows 1,000 at once and 33
+# a second after that, Envoy ends a connection at 500 of which half were reset, h2o and nginx count some hundreds.
 RESETS_AT_ONCE = 256
 RESETS_PER_S = 33.0
 

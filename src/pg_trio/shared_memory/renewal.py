@@ -3,7 +3,7 @@
 Rules:
 1. A worker looks once a second. What it finds unsound is opened as at a start: set aside by whoever comes first, made
    anew with the month's spend from the log, found by the others. So all workers come to one file again, in seconds.
-2. What this worker has reserved is reserved in the new file; buckets there are full, breakers closed, latencies unknown.
+2. What this worker has reserved is reserved in the new file; there, buckets are full, breakers closed, times unknown.
 3. Until then numbers may be wrong, and requests may be refused as if the gateway were overloaded; nothing else happens.
 4. A file that was shortened ends each process that touches what lay behind its new end, before anybody can look: the
    supervisor starts another worker, which sets the file aside.

@@ -83,44 +83,46 @@ class LocalSpend:
 class _Rows:
     """Where one seat's two rows of an endpoint are. The second is claimed with the first look at it."""
 
-    __slots__ = ("_beside", "_first", "_key", "_seat", "_segment")
+    __slots__ = ("_beside", "_key", "_seat", "_segment", "first")
 
     def __init__(self, segment: Segment, key: bytes, seat: int) -> None:
         self._segment = segment
         self._key = key
         self._seat = seat
-        self._first = segment.find_slot(SPEND_ROW, key, seat)
+        self.first = segment.find_slot(SPEND_ROW, key, seat)
         self._beside: int | None = None
 
-    def read(self, month: int) -> tuple[int, int]:
-        """(settled, reserved) in the month."""
-        settled, reserved, row_month = self._segment.read(self._first, _ROW)
-        if row_month != month and (settled or reserved):
-            settled, reserved, row_month = self._segment.read(self._find_beside(), _ROW)
-        return (settled, reserved) if row_month == month else (0, 0)
-
-    def find(self, month: int) -> int | None:
-        """The offset of the month's row; None if there is none."""
-        if self._segment.read(self._first, _ROW)[2] == month:
-            return self._first
-        beside = self._find_beside()
-        return beside if self._segment.read(beside, _ROW)[2] == month else None
-
-    def find_or_make(self, month: int) -> int:
-        """The same, but a month without a row gets one, and what was in that is gone. For the rows' writer."""
-        settled, reserved, first_month = self._segment.read(self._first, _ROW)
-        if first_month == month:
-            return self._first
+    def read_beside(self, month: int) -> tuple[int, int]:
+        """(settled, reserved) in the month, for which the first row is not."""
+        settled, reserved, _ = self._segment.read(self.first, _ROW)
         if settled or reserved:
-            beside = self._find_beside()
-            beside_month = self._segment.read(beside, _ROW)[2]
-            if beside_month == month:
-                return beside
-            replaced = beside if _distance(beside_month, month) >= _distance(first_month, month) else self._first
-        else:
-            replaced = self._first
-        self._segment.write(replaced, _ROW, 0, 0, month)
-        return replaced
+            settled, reserved, row_month = self._segment.read(self._find_beside(), _ROW)
+            if row_month == month:
+                return settled, reserved
+        return 0, 0
+
+    def find(self, month: int) -> tuple[int, int, int] | None:
+        """(offset, settled, reserved) of the month's row; None if there is none."""
+        settled, reserved, row_month = self._segment.read(self.first, _ROW)
+        if row_month == month:
+            return self.first, settled, reserved
+        beside = self._find_beside()
+        settled, reserved, row_month = self._segment.read(beside, _ROW)
+        return (beside, settled, reserved) if row_month == month else None
+
+    def find_or_make(self, month: int) -> tuple[int, int, int]:
+        """The same, but a month without a row gets one, and what was in that is gone. For the rows' writer."""
+        settled, reserved, first_month = self._segment.read(self.first, _ROW)
+        if first_month == month:
+            return self.first, settled, reserved
+        if not (settled or reserved):
+            return self.first, 0, 0
+        beside = self._find_beside()
+        settled, reserved, beside_month = self._segment.read(beside, _ROW)
+        if beside_month == month:
+            return beside, settled, reserved
+        is_farther = _distance(beside_month, month) >= _distance(first_month, month)
+        return (beside if is_farther else self.first), 0, 0
 
     def _find_beside(self) -> int:
         if self._beside is None:
@@ -197,10 +199,11 @@ class SharedSpend:
         left = self._outstanding.pop((key, month), 0) - reserved_amount
         if left > 0:
             self._outstanding[key, month] = left
-        own = account.own.find(month)
-        if own is not None:
-            settled, reserved, _ = self._segment.read(own, _ROW)
-            self._segment.write(own, _ROW, _within(settled + spent), max(0, reserved - reserved_amount), month)
+        row = account.own.find(month)
+        if row is not None:
+            offset, settled, reserved = row
+            left = reserved - reserved_amount
+            self._segment.write(offset, _ROW, _within(settled + spent), left if left > 0 else 0, month)
 
     def read(self, key: bytes, month: int) -> tuple[int, int]:
         """(settled, reserved) of the key in that month, by all workers. Raises Overloaded if there is no slot."""
@@ -229,15 +232,16 @@ class SharedSpend:
             account.rows.append(_Rows(self._segment, key, seat))
         settled, reserved = 0, 0
         for rows in account.rows:
-            row_settled, row_reserved = rows.read(month)
+            row_settled, row_reserved, row_month = self._segment.read(rows.first, _ROW)
+            if row_month != month:
+                row_settled, row_reserved = rows.read_beside(month)
             settled += row_settled
             reserved += row_reserved
         return settled, reserved
 
     def _reserve(self, own: _Rows, month: int, amount: int) -> None:
         """Add to what is reserved in a row of ours; a new month's starts at nothing."""
-        offset = own.find_or_make(month)
-        settled, reserved, _ = self._segment.read(offset, _ROW)
+        offset, settled, reserved = own.find_or_make(month)
         self._segment.write(offset, _ROW, settled, _within(max(0, reserved + amount)), month)
 
 
@@ -246,7 +250,7 @@ def fill_spend(segment: Segment, month: int, settled: Mapping[bytes, int]) -> No
     any worker can see it."""
     for key, nano_usd in settled.items():
         if nano_usd:
-            offset = _Rows(segment, key, LOG_SEAT).find_or_make(month)
+            offset, _, _ = _Rows(segment, key, LOG_SEAT).find_or_make(month)
             segment.write(offset, _ROW, _within(nano_usd), 0, month)
 
 
