@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 
 from attrs import define, field
 
+from pg_trio.errors import Overloaded
 from pg_trio.shared_memory.guard import Guard
 from pg_trio.shared_memory.seats import SEATS, Seat, abandoned_seat, count_seats, is_abandoned
 from pg_trio.shared_memory.segment import (
@@ -81,7 +82,8 @@ class LocalSpend:
 
 
 class _Rows:
-    """Where one seat's two rows of an endpoint are. The second is claimed with the first look at it."""
+    """Where one seat's two rows of an endpoint are. The second is claimed with the first look at it; in a full file
+    there is none, and a new month takes the first."""
 
     __slots__ = ("_beside", "_key", "_seat", "_segment", "first")
 
@@ -90,44 +92,45 @@ class _Rows:
         self._key = key
         self._seat = seat
         self.first = segment.find_slot(SPEND_ROW, key, seat)
-        self._beside: int | None = None
+        # 0 until it was looked for (no slot is there: the file's header is), -1 where there is none.
+        self._beside = 0
 
     def read_beside(self, month: int) -> tuple[int, int]:
-        """(settled, reserved) in the month, for which the first row is not."""
-        settled, reserved, _ = self._segment.read(self.first, _ROW)
-        if settled or reserved:
-            settled, reserved, row_month = self._segment.read(self._find_beside(), _ROW)
-            if row_month == month:
-                return settled, reserved
-        return 0, 0
+        """(settled, reserved) in the month, if the second row is its."""
+        found = self._find_beside(month)
+        return (0, 0) if found is None else found[1:]
 
     def find(self, month: int) -> tuple[int, int, int] | None:
         """(offset, settled, reserved) of the month's row; None if there is none."""
         settled, reserved, row_month = self._segment.read(self.first, _ROW)
-        if row_month == month:
-            return self.first, settled, reserved
-        beside = self._find_beside()
-        settled, reserved, row_month = self._segment.read(beside, _ROW)
-        return (beside, settled, reserved) if row_month == month else None
+        return (self.first, settled, reserved) if row_month == month else self._find_beside(month)
 
     def find_or_make(self, month: int) -> tuple[int, int, int]:
         """The same, but a month without a row gets one, and what was in that is gone. For the rows' writer."""
         settled, reserved, first_month = self._segment.read(self.first, _ROW)
         if first_month == month:
             return self.first, settled, reserved
-        if not (settled or reserved):
+        if not first_month:
             return self.first, 0, 0
-        beside = self._find_beside()
-        settled, reserved, beside_month = self._segment.read(beside, _ROW)
-        if beside_month == month:
-            return beside, settled, reserved
-        is_farther = _distance(beside_month, month) >= _distance(first_month, month)
-        return (beside if is_farther else self.first), 0, 0
+        found = self._find_beside(month)
+        if found is not None:
+            return found
+        if self._beside > 0:
+            _, _, beside_month = self._segment.read(self._beside, _ROW)
+            if _distance(beside_month, month) >= _distance(first_month, month):
+                return self._beside, 0, 0
+        return self.first, 0, 0
 
-    def _find_beside(self) -> int:
-        if self._beside is None:
-            self._beside = self._segment.find_slot(SPEND_ROW_BESIDE, self._key, self._seat)
-        return self._beside
+    def _find_beside(self, month: int) -> tuple[int, int, int] | None:
+        if self._beside == 0:
+            try:
+                self._beside = self._segment.find_slot(SPEND_ROW_BESIDE, self._key, self._seat)
+            except Overloaded:
+                self._beside = -1
+        if self._beside < 0:
+            return None
+        settled, reserved, row_month = self._segment.read(self._beside, _ROW)
+        return (self._beside, settled, reserved) if row_month == month else None
 
 
 def _distance(month: int, other: int) -> int:
@@ -234,6 +237,9 @@ class SharedSpend:
         for rows in account.rows:
             row_settled, row_reserved, row_month = self._segment.read(rows.first, _ROW)
             if row_month != month:
+                if not row_month:
+                    # Never used, and then the second is not, either.
+                    continue
                 row_settled, row_reserved = rows.read_beside(month)
             settled += row_settled
             reserved += row_reserved

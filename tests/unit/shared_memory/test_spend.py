@@ -99,6 +99,17 @@ def test_clock_set_back_reopens_no_budget(spend: Spend, months: tuple[int, ...])
     assert spent[months[-1]] == spend.reserve(b"k", months[-1], 100, budget=100)
 
 
+def test_month_of_which_nothing_was_spent_hides_none(spend: Spend) -> None:
+    spend.reserve(b"k", 11, 10, budget=100)
+    spend.reserve(b"k", 12, 10, budget=100)
+    spend.settle(b"k", 12, 10, spent=95)
+
+    spend.settle(b"k", 11, 10, spent=0)
+
+    assert (95, 0) == spend.read(b"k", 12)
+    assert 95 == spend.reserve(b"k", 12, 10, budget=100)
+
+
 def test_third_month_is_forgotten_last(spend: Spend) -> None:
     for month in (1, 2, 3):
         spend.reserve(b"k", month, month, budget=100)
@@ -146,6 +157,21 @@ def test_workers_share_one_budget(open_worker: Callable[[], SharedSpend]) -> Non
 
     assert [None, 50] == answers
     assert [(50, 30)] * 2 == [worker.read(b"k", 1) for worker in (one, other)]
+
+
+def test_full_file_has_one_month(tmp_path: Path) -> None:
+    # Two places of the guard, the log's row, the worker's: no slot is left for another month's.
+    with closing(open_segment(tmp_path / "shared.mem", slots=4)) as segment:
+        spend = SharedSpend(segment)
+        answers = []
+        for month in (11, 12, 13):
+            answers.append(spend.reserve(b"k", month, 60, budget=100))
+            spend.settle(b"k", month, 60, spent=50)
+            answers.append(spend.reserve(b"k", month, 60, budget=100))
+        spend.settle(b"k", 11, 60, spent=50)
+
+        assert [None, 50] * 3 == answers
+        assert [(0, 0), (50, 0)] == [spend.read(b"k", month) for month in (12, 13)]
 
 
 def test_workers_share_both_months(open_worker: Callable[[], SharedSpend]) -> None:
