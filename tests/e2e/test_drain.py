@@ -129,6 +129,18 @@ async def test_line_in_kernel_is_served(nursery: trio.Nursery, site: Site) -> No
     assert 0 == await served.process.wait()
 
 
+async def test_silent_client_does_not_hold_the_drain(nursery: trio.Nursery, tmp_path: Path) -> None:
+    text = "[server]\nhead_timeout_ms = 200\ndrain_ms = 3600000\n" + project() + endpoint("ok")
+    gateway = await start_gateway(nursery, tmp_path, text)
+    async with connected(gateway.port) as silent:
+        # It was accepted before another one was answered.
+        assert 200 == (await gateway.call("ok")).status
+
+        await gateway.stop()
+
+        assert b"" == await silent.read_to_end()
+
+
 async def test_reload_is_no_leaving(nursery: trio.Nursery, tmp_path: Path) -> None:
     # A worker that drains because another has its place is ready, as far as a load balancer knows.
     gateway = await start_gateway(nursery, tmp_path, project() + endpoint("ok"))

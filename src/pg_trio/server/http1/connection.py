@@ -122,9 +122,14 @@ class Connection:
             self._end("too many connections")
 
     def note_draining(self) -> None:
-        """Close if idle. A request that has just arrived is served first: refusing it would be losing it."""
+        """Close if idle. A request that has just arrived is served first: refusing it would be losing it.
+
+        A client that has sent nothing yet may be about to: it has the time of a head, not that of the whole drain.
+        """
         if self.idle and not self._has_arrived():
             self._end("the server is draining")
+        elif self.waits:
+            self.deadline = min(self.deadline, trio.current_time() + self._lane.head_s)
 
     def _has_arrived(self) -> bool:
         """Whether bytes that nobody has read yet are with the kernel, or the client's end."""

@@ -96,6 +96,8 @@ class Lane:
     def drain(self) -> None:
         """From now on answers say `connection: close`; connections that wait for another request close at once."""
         self.leaving = self.draining = True
+        # For those who were accepted last; see Connection.note_draining.
+        self.idle_s = min(self.idle_s, self.head_s)
         if self.doorkeeper is not None:
             self.doorkeeper.draining = True
         self._connections.drain()
