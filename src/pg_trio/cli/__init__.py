@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
+
+from pg_trio.server.early_reload import remember_reloads
+
+if sys.argv[1:2] == ["serve"]:
+    # Before the rest is loaded: a SIGHUP that comes meanwhile must not end the gateway.
+    remember_reloads()
+# isort: split
+
+import argparse
 from collections.abc import Sequence
 
 from pg_trio import __version__

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from attrs import field, frozen
 
-from pg_trio.config.bounds import GIB, KIB, MIB, Between, BodyBytes, HeadBytes, HostPort, Milliseconds, Network
+from pg_trio.config.bounds import DAY_MS, GIB, KIB, MIB, Between, BodyBytes, HeadBytes, HostPort, Milliseconds, Network
 from pg_trio.config.time_zone import TimeZone
 from pg_trio.domain.project import Credential, Project
 
@@ -109,6 +109,9 @@ class ServerSettings:
     # Proxies whose `X-Forwarded-For` is believed; of all others it may be the client's own. An item is None where it
     # was wrong, as in tables.py: such a configuration is never used.
     trusted_proxies: list[Annotated[str, Network()] | None] = field(factory=list)
+    # Before that, `/readyz` says 503 for so long while everything is served. 0: no load balancer has to be told; behind
+    # one, some of its checks' intervals (Kubernetes' readiness probe: 10 s).
+    drain_notice_ms: Annotated[int, Between(0, DAY_MS)] = 0
 
 
 @frozen(slots=True)
