@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.call import Answer, Call, RequestHead
-from pg_trio.domain.chat import ChatRequest, Prompt, Reply, Usage, count_characters, estimate_tokens
+from pg_trio.domain.chat import ChatRequest, Prompt, Reply, Usage, estimate_tokens
 from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.domain.value import value
 from pg_trio.errors import DeadlineExceeded, SessionsNotEnabled
@@ -65,7 +65,7 @@ class Asked:
 
     def _count_lost(self) -> int:
         """Tokens: the whole prompt for each lost try. What it had answered by then nobody can know."""
-        return self.entry.attempts.lost * estimate_tokens(count_characters(self.prompt.messages))
+        return self.entry.attempts.lost * estimate_tokens(self.prompt.characters())
 
 
 @frozen
@@ -212,7 +212,7 @@ class Pipeline:
                 idle_s=endpoint.idle_timeout_ms / 1000,
                 ends_at=ends_at,
                 limit_ms=limit_ms,
-                prompt_chars=count_characters(prompt.messages),
+                prompt_chars=prompt.characters(),
                 keeps_text=endpoint.log_bodies != "none",
                 keep=None if session is None else session.keep,
                 rescue=None if carried.mode is None else carried,
@@ -270,5 +270,4 @@ class Pipeline:
 
 def estimate_usage(prompt: Prompt, reply: Reply) -> Usage:
     """Usage of an answer whose provider sent none, so that a budget is never spent unseen."""
-    answered = len(reply.content or "") + sum(len(call.arguments) for call in reply.tool_calls)
-    return Usage(estimate_tokens(count_characters(prompt.messages)), estimate_tokens(answered), estimated=True)
+    return Usage(estimate_tokens(prompt.characters()), estimate_tokens(reply.characters()), estimated=True)

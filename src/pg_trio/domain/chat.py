@@ -116,11 +116,7 @@ class ChatRequest:
         plain = self.plain_text
         if plain is not None:
             return len(plain)
-        characters = count_characters(self.messages)
-        characters += sum(len(call_id) for message in self.messages for call_id in message.ids())
-        if self.tools or self.tool_choice is not None:
-            characters += sum(map(len, json_texts([self.tools, self.tool_choice])))
-        return characters
+        return count_sent(self.messages, self.tools, self.tool_choice)
 
 
 @value(slots=True)
@@ -136,6 +132,10 @@ class Prompt:
     max_output_tokens: int | None = None
     tools: tuple[JsonObject, ...] = ()
     tool_choice: Json = None
+
+    def characters(self) -> int:
+        """Characters of everything that a provider is sent: texts, ids, and tools whole; joints not counted."""
+        return count_sent(self.messages, self.tools, self.tool_choice)
 
 
 @value(slots=True)
@@ -176,15 +176,33 @@ class Reply:
     # The model's reasoning as text, where the provider gave it. Never part of the content, never stored.
     reasoning: str | None = None
 
+    def characters(self) -> int:
+        """Characters of all that the model wrote: text, calls, and reasoning, which providers count as completion too."""
+        written = len(self.content or "") + len(self.reasoning or "")
+        return written + sum([len(call.name) + len(call.arguments) for call in self.tool_calls])
+
 
 def estimate_tokens(characters: int) -> int:
     """Tokens in so many characters: four characters a token, rounded up (the contract's estimate)."""
     return -(-characters // 4)
 
 
-def count_characters(messages: Sequence[Message]) -> int:
-    """Characters in all text of the messages; what joins them is not counted."""
-    return sum(len(text) for message in messages for text in message.texts())
+def count_sent(messages: Sequence[Message], tools: Sequence[JsonObject] = (), tool_choice: Json = None) -> int:
+    """Characters of all that is sent: the messages' texts and ids, and the tools whole; joints are not counted.
+
+    The one count for caps, budgets, limits and estimates: what one of them leaves out is used and not paid for.
+    """
+    characters = 0
+    for message in messages:
+        content = message.content
+        if isinstance(content, str) and message.name is None and not message.tool_calls and message.tool_call_id is None:
+            # Nearly every message there is.
+            characters += len(content)
+        else:
+            characters += sum(map(len, message.texts())) + sum(map(len, message.ids()))
+    if tools or tool_choice is not None:
+        characters += sum(map(len, json_texts([tools, tool_choice])))
+    return characters
 
 
 def json_texts(value: Json) -> list[str]:

@@ -40,7 +40,8 @@ class ContentDelta:
 
 @value(slots=True)
 class ReasoningDelta:
-    """More text of the model's reasoning. `text` may be empty where a provider says only that the model reasons."""
+    """More text of the model's reasoning. `text` may be empty where a provider says only that the model reasons, or
+    has begun a tool call of which nothing can be told yet."""
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = True
@@ -108,6 +109,8 @@ Event: TypeAlias = Opened | ContentDelta | ReasoningDelta | ToolCallDelta | Fini
 def events_of(reply: Reply) -> list[Event]:
     """The events of a stream that would have said the same: for a provider that answers whole when asked to stream."""
     events: list[Event] = [Opened(reply.id, reply.model)]
+    if reply.reasoning:
+        events.append(ReasoningDelta(reply.reasoning))
     if reply.content:
         events.append(ContentDelta(reply.content))
     events += [ToolCallDelta(index, call.id, call.name, call.arguments) for index, call in enumerate(reply.tool_calls)]

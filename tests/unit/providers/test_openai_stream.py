@@ -15,7 +15,8 @@ from pg_trio.domain.project import Candidate, Credential
 from pg_trio.domain.secret import Secret
 from pg_trio.errors import AttemptFailed, AttemptTimedOut, UpstreamBroken, UpstreamNonsense
 from pg_trio.providers import adapter_for
-from pg_trio.providers.openai_stream import MAX_ANSWER_CHARACTERS, MAX_TOOL_CALLS, OpenAIStreamReader
+from pg_trio.providers.openai_stream import MAX_ANSWER_CHARACTERS, OpenAIStreamReader
+from pg_trio.providers.openai_tools import MAX_TOOL_CALLS
 
 KEY = "0a1b2c3d4e5f60718293"
 CANDIDATE = Candidate(Credential("main", "openai", "https://api.openai.com/v1", Secret(KEY)), "gpt-4o-mini")
