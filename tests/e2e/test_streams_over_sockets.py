@@ -37,10 +37,12 @@ async def receive_events(base_url: str) -> list[Event]:
     adapter, transport = adapter_for("openai"), DirectTransport(UpstreamSettings())
     response = await transport.open_response(adapter.build_request(PROMPT, candidate, stream=True))
     try:
-        if not adapter.is_stream(response.status, response.headers, candidate):
-            body = b"".join([piece async for piece in pieces_of(response.receive_some)])
+        start = await response.receive_some()
+        if not adapter.is_stream(response.status, response.headers, start):
+            body = start + b"".join([piece async for piece in pieces_of(response.receive_some)])
             return events_of(adapter.read_reply(response.status, response.headers, body, candidate, now_s=0.0))
-        reader, events = adapter.open_stream(candidate), list[Event]()
+        reader = adapter.open_stream(candidate)
+        events = reader.feed(start)
         try:
             while not reader.is_over and (data := await response.receive_some()):
                 events += reader.feed(data)

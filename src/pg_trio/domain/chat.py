@@ -177,7 +177,7 @@ class Reply:
     reasoning: str | None = None
 
     def characters(self) -> int:
-        """Characters of all that the model wrote: text, calls, and reasoning, which providers count as completion too."""
+        """Characters of all that the model wrote; reasoning too, which providers count as completion."""
         written = len(self.content or "") + len(self.reasoning or "")
         return written + sum([len(call.name) + len(call.arguments) for call in self.tool_calls])
 
@@ -195,7 +195,12 @@ def count_sent(messages: Sequence[Message], tools: Sequence[JsonObject] = (), to
     characters = 0
     for message in messages:
         content = message.content
-        if isinstance(content, str) and message.name is None and not message.tool_calls and message.tool_call_id is None:
+        if (
+            isinstance(content, str)
+            and message.name is None
+            and not message.tool_calls
+            and message.tool_call_id is None
+        ):
             # Nearly every message there is.
             characters += len(content)
         else:

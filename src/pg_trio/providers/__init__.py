@@ -5,8 +5,8 @@ Rules:
    every provider of its wire; what differs between them is data (`domain.provider`).
 2. Whatever a provider sends, an adapter raises nothing but `AttemptFailed`. A reader raises nothing at all: its
    failure is the last event (`domain.events`).
-3. Answers are read generously, where their meaning is clear: a field that nobody needs is never a reason to refuse. What
-   would turn a cut or failed answer into a good one is refused, and says where.
+3. Answers are read generously, where their meaning is clear: a field that nobody needs is never a reason to refuse.
+   What would turn a cut or failed answer into a good one is refused, and says where.
 
 A new wire is one module here and one line in `_ADAPTERS`.
 """

@@ -6,10 +6,11 @@ Rules:
 3. Words for a key and for credit count only outside of quotation marks: what is quoted may be the client's own text,
    and a client must not be able to have a credential put aside. A model that is unknown blames one candidate, a context
    window nobody, so their words may stand anywhere.
-4. What the model cannot do (tools, images, a parameter) is the request's: the contract names key, credit, model, context.
+4. What the model cannot do (tools, images, a parameter) is the request's: the contract names key, credit, model and
+   context.
 
 Sources, read 2026-11: error references of OpenAI, Azure, Anthropic, Google (ErrorInfo reasons), Groq, Mistral, Cohere,
-DeepSeek, Alibaba, Moonshot, AWS Bedrock; the sources of vLLM, llama.cpp, LiteLLM, Ollama, LM Studio, one-api; OpenRouter.
+DeepSeek, Alibaba, Moonshot, OpenRouter, AWS Bedrock; the sources of vLLM, llama.cpp, LiteLLM, Ollama, one-api.
 """
 
 from __future__ import annotations
@@ -37,9 +38,10 @@ _LOOKED_AT_CHARS = 2_000
 _CODES: dict[Concern, str] = {
     "key": (
         "invalid_api_key api_key_invalid api_key_expired api_key_not_found api_key_missing incorrect_api_key "
-        "invalid_key authentication_error authentication_failed authentication_required auth_error invalid_authentication "
-        "invalid_authentication_error unauthorized unauthorized_error unauthenticated permission_denied permission_error "
-        "access_denied invalid_token token_expired expired_token no_api_key missing_api_key api_key_service_blocked "
+        "invalid_key authentication_error authentication_failed authentication_required auth_error "
+        "invalid_authentication invalid_authentication_error unauthorized unauthorized_error unauthenticated "
+        "permission_denied permission_error access_denied invalid_token token_expired expired_token "
+        "no_api_key missing_api_key api_key_service_blocked "
         "unrecognized_client unrecognized_client_exception expired_token_exception invalid_signature_exception "
         "missing_authentication_token access_denied_exception account_deactivated organization_deactivated "
         "organization_restricted consumer_invalid consumer_suspended"
@@ -60,8 +62,8 @@ _CODES: dict[Concern, str] = {
     ),
     "context": (
         "context_length_exceeded exceed_context_size_error context_window_exceeded context_window_exceeded_error "
-        "context_size_exceeded model_context_window_exceeded max_context_length_exceeded prompt_too_long input_too_long "
-        "input_tokens_exceeded tokens_limit_reached context_length_error context_overflow"
+        "context_size_exceeded model_context_window_exceeded max_context_length_exceeded prompt_too_long "
+        "input_too_long input_tokens_exceeded tokens_limit_reached context_length_error context_overflow"
     ),
 }
 _CONCERN_OF: dict[str, Concern] = {
@@ -69,9 +71,9 @@ _CONCERN_OF: dict[str, Concern] = {
 }
 
 _KEY_WORDS = re.compile(
-    r"(?:api[ _-]?key|x-api-key|access token|bearer token|auth(?:entication|orization)? token|credentials?|security token"
-    r"|subscription key)\b[^.]{0,60}?\b(?:not valid|not found|invalid|incorrect|expired|missing|required|disabled|revoked"
-    r"|leaked|blocked|deactivated|not provided|inactive)"
+    r"(?:api[ _-]?key|x-api-key|access token|bearer token|auth(?:entication|orization)? token|credentials?"
+    r"|security token|subscription key)\b[^.]{0,60}?\b(?:not valid|not found|invalid|incorrect|expired|missing|required"
+    r"|disabled|revoked|leaked|blocked|deactivated|not provided|inactive)"
     r"|\b(?:invalid|incorrect|expired|missing|wrong|no|bad|disabled|revoked)\s(?:\w+\s){0,2}(?:api[ _-]?key|x-api-key"
     r"|access token|bearer token|authentication|auth credentials|credentials)\b"
     r"|authentication (?:fails|failed|error)|\bunauthori[sz]ed\b|user location is not supported"
@@ -79,11 +81,11 @@ _KEY_WORDS = re.compile(
     re.IGNORECASE,
 )
 _CREDIT_WORDS = re.compile(
-    r"credit balance|insufficient (?:account )?(?:balance|credits?|funds|quota)|(?:not enough|no|out of|more) (?:credits?|"
-    r"balance|quota|funds)\b|exceeded your (?:current |monthly |daily )?(?:quota|budget|usage)|quota (?:has been |is )?"
-    r"(?:exceeded|exhausted|used up|insufficient)|budget has been exceeded|billing (?:hard limit|is not|not active|"
-    r"account)|enable billing|payment (?:is )?required|specified api usage limits|spend(?:ing)? limit|account is in good "
-    r"standing|overdue (?:payment|balance|bill)|reached your [^.]{0,40}(?:quota|usage|spend)",
+    r"credit balance|insufficient (?:account )?(?:balance|credits?|funds|quota)|(?:not enough|no|out of|more) "
+    r"(?:credits?|balance|quota|funds)\b|exceeded your (?:current |monthly |daily )?(?:quota|budget|usage)"
+    r"|quota (?:has been |is )?(?:exceeded|exhausted|used up|insufficient)|budget has been exceeded"
+    r"|billing (?:hard limit|is not|not active|account)|enable billing|payment (?:is )?required|specified api usage limits|spend(?:ing)? limit|account is in "
+    r"good standing|overdue (?:payment|balance|bill)|reached your [^.]{0,40}(?:quota|usage|spend)",
     re.IGNORECASE,
 )
 _MODEL_WORDS = re.compile(
@@ -103,7 +105,8 @@ _CONTEXT_WORDS = re.compile(
     r"(?: is| are|'s length is)? too (?:long|large) (?:for|to fit)|prompt is too long|input is too long|input too long"
     r"|(?:prompt|input) (?:contains|has) too many tokens|too many (?:input |prompt |total )?tokens"
     r"|(?:token count|input tokens?|prompt tokens?|number of tokens|tokens)\b[^.\n]{0,80}\bexceed"
-    r"|exceed\w*\b[^.\n]{0,60}\b(?:max_model_len|maximum (?:input |prompt |number of )?tokens?|token limit|max(?:imum)? input)"
+    r"|exceed\w*\b[^.\n]{0,60}\b(?:max_model_len|maximum (?:input |prompt |number of )?tokens?|token limit"
+    r"|max(?:imum)? input)"
     r"|\bmax(?:imum)? (?:prompt|input|sequence|context|model|token) length|exceeds? (?:the )?max(?:imum)? len(?:gth)?"
     r"|inputs.{0,3} (?:tokens \+|must have less than \d+ tokens)"
     r"|max_model_len|reduce the length of (?:the |your )?(?:messages|prompt|input)|request too large for model"

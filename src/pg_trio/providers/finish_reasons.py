@@ -10,8 +10,8 @@ Rules:
 5. A word that means nothing to us is `stop`: the provider did end the answer, and neither cut it nor failed, as far as
    anyone can tell. A cut answer has no reason, so none becomes whole by this.
 
-Sources, read 2026-11: the API references of OpenAI, Anthropic, Google (FinishReason), Cohere (v1 and v2), Mistral, Groq,
-Together, DeepSeek (`insufficient_system_resource`), z.ai (`sensitive`, `network_error`), watsonx (`not_finished`,
+Sources, read 2026-11: the API references of OpenAI, Anthropic, Google (FinishReason), Cohere (v1 and v2), Mistral,
+Groq, Together, DeepSeek (`insufficient_system_resource`), z.ai (`sensitive`, `network_error`), watsonx (`not_finished`,
 `cancelled`), Bedrock (`guardrail_intervened`); TGI (`eos_token`), vLLM and SGLang (`abort`), llama.cpp (`stop_type`).
 """
 

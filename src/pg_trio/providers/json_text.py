@@ -7,7 +7,7 @@ Rules:
 3. Lone surrogates stay in the strings (`mend_text`, `HalfText` and `mend_values` take them out), because the other half
    of a character may be in the next chunk of a stream.
 
-Sources: RFC 8259, section 8.1 (byte order marks) and 8.2 (lone surrogates); Python's `json` writes NaN unless told not to.
+Sources: RFC 8259, sections 8.1 (byte order marks) and 8.2 (lone surrogates); Python's `json` writes NaN by default.
 """
 
 from __future__ import annotations

@@ -107,26 +107,25 @@ def read_usage(usage: Json) -> Usage | None:
     """
     if type(usage) is not dict:
         return None
-    prompt_tokens, completion_tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if not (_is_count(prompt_tokens) and _is_count(completion_tokens)):
+    prompt_tokens, completion_tokens = _read_count(usage, "prompt_tokens"), _read_count(usage, "completion_tokens")
+    if prompt_tokens is None or completion_tokens is None:
         return None
     if "completion_tokens_details" in usage:
-        completion_tokens += _read_reasoning_beside(usage)
+        completion_tokens += _read_reasoning_beside(usage, prompt_tokens + completion_tokens)
     return Usage(prompt_tokens, completion_tokens)
 
 
-def _is_count(count: Json) -> bool:
+def _read_count(counts: dict[str, Json], name: str) -> int | None:
+    count = counts.get(name)
     # `type(…) is`, here and above: a bool is an int to isinstance.
-    return type(count) is int and 0 <= count <= MAX_TOKEN_COUNT
+    return count if type(count) is int and 0 <= count <= MAX_TOKEN_COUNT else None
 
 
-def _read_reasoning_beside(usage: dict[str, Json]) -> int:
+def _read_reasoning_beside(usage: dict[str, Json], counted: int) -> int:
     """Reasoning tokens that the completion's count leaves out, as xAI's does: the total has them."""
-    details, total = usage["completion_tokens_details"], usage.get("total_tokens")
-    reasoning = details.get("reasoning_tokens") if type(details) is dict else None
-    if not (_is_count(reasoning) and _is_count(total)):
-        return 0
-    return reasoning if usage["prompt_tokens"] + usage["completion_tokens"] + reasoning == total else 0
+    details = usage["completion_tokens_details"]
+    reasoning = _read_count(details, "reasoning_tokens") if type(details) is dict else None
+    return reasoning if reasoning is not None and _read_count(usage, "total_tokens") == counted + reasoning else 0
 
 
 def read_part(part: Json, where: str) -> str:

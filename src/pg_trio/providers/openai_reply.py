@@ -171,7 +171,8 @@ def _first_choice(answer: dict[str, Json], candidate: Candidate) -> dict[str, Js
         choice = next((one for one in choices if type(one) is dict and one.get("index", 1) == 0), choice)
     if type(choice) is not dict:
         refuse("choices[0]", choice, "an object")
-    return choice
+    found: dict[str, Json] = choice
+    return found
 
 
 def _message_of(choice: dict[str, Json]) -> dict[str, Json]:
@@ -184,12 +185,13 @@ def _message_of(choice: dict[str, Json]) -> dict[str, Json]:
         # The older completions.
         return {"content": choice["text"]}
     ended = read_finish(choice.get("finish_reason"))
-    if type(choice.get("delta")) is dict and ended != "none":
+    delta = choice.get("delta")
+    if type(delta) is dict and ended != "none":
         # A stream's only chunk in place of an answer. One without a reason would be the first of a cut stream.
-        return choice["delta"]
-    if ended in ("length", "content_filter", "error"):
-        return {}
-    refuse(_MESSAGE, message, "an object")
+        return delta
+    if ended not in ("length", "content_filter", "error"):
+        refuse(_MESSAGE, message, "an object")
+    return {}
 
 
 def _read_content(message: dict[str, Json]) -> tuple[str, bool, str | None]:

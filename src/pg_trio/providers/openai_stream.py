@@ -36,7 +36,15 @@ from pg_trio.errors import AttemptFailed, UpstreamBroken, UpstreamNonsense
 from pg_trio.providers.finish_reasons import Meaning, read_finish
 from pg_trio.providers.json_text import HalfText, read_json
 from pg_trio.providers.openai_chunks import choice_of, delta_of, is_failure, read_words_of
-from pg_trio.providers.openai_fields import decide_finish, read_model, read_part, read_usage, refuse, reply_id, why_failed
+from pg_trio.providers.openai_fields import (
+    decide_finish,
+    read_model,
+    read_part,
+    read_usage,
+    refuse,
+    reply_id,
+    why_failed,
+)
 from pg_trio.providers.openai_tools import StreamedCalls
 from pg_trio.providers.reasoning import find_reasoning, is_reasoning_part, read_reasoning_part
 from pg_trio.providers.refusal import mask_for
@@ -118,13 +126,8 @@ class OpenAIStreamReader:
             self._read_events(self._parser.finish(), events)
         except UpstreamNonsense as exc:
             events.append(self._break(exc.with_traceback(None)))
-        left_bytes = self._parser.close()
-        if self.is_over:
-            return events
-        if failure is None:
-            where = f", {left_bytes} bytes into an event" if left_bytes else ""
-            failure = UpstreamBroken(f"the stream was cut: it ended without a finish reason{where}")
-        self._end(failure, events)
+        if not (events and isinstance(events[-1], Finished | Broken)):
+            self._end(failure or _cut_failure(self._parser.close()), events)
         return events
 
     def _read_events(self, sent_events: list[ServerSentEvent], events: list[Event]) -> None:
@@ -374,8 +377,15 @@ class OpenAIStreamReader:
 
         The last one counts: some providers count along with every chunk. One that is wrong leaves none: an estimate.
         """
-        says_nothing = type(usage) is dict and (usage.get("prompt_tokens") is None or usage.get("completion_tokens") is None)
-        return self._usage if says_nothing or not usage else None
+        counts = (
+            [usage.get(name) for name in ("prompt_tokens", "completion_tokens")] if type(usage) is dict else [usage]
+        )
+        return self._usage if not usage or None in counts else None
+
+
+def _cut_failure(left_bytes: int) -> UpstreamBroken:
+    where = f", {left_bytes} bytes into an event" if left_bytes else ""
+    return UpstreamBroken(f"the stream was cut: it ended without a finish reason{where}")
 
 
 def _read_json_or_text(data: bytes) -> Json:

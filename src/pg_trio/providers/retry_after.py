@@ -26,7 +26,9 @@ _UNIX_TIME_FROM = 1e9
 _VALUE_CHARS = 64
 
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
-_UNITS = re.compile(r"(\d+(?:\.\d+)?)\s*(milliseconds?|msecs?|millis|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)")
+_UNITS = re.compile(
+    r"(\d+(?:\.\d+)?)\s*(milliseconds?|msecs?|millis|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)"
+)
 _CLOCK = re.compile(r"(\d{1,3}):(\d{2}):(\d{2})(\.\d+)?")
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?\s?([Zz]|[+-]\d\d:?\d\d)?")
 
@@ -57,7 +59,7 @@ def _read_wait(value: str | None, now_s: float, per_second: int) -> float | None
 def _read_number(value: str) -> float | None:
     # A header that was sent twice is joined with a comma: the first counts.
     try:
-        number = float(value.split(",")[0] if value[:1].isdigit() else value)
+        number = float(value.split(",", maxsplit=1)[0] if value[:1].isdigit() else value)
     except ValueError:
         return None
     return None if math.isnan(number) else number

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import TypeAlias
 
 import orjson
 
@@ -33,12 +34,26 @@ TEXT_CHARS = 4096
 
 # Envelopes nest four deep at most (a gateway behind a gateway twice as deep); without an end, they are left alone.
 _MAX_DEPTH = 10
+# Objects and lists that are looked into, each once.
+_MAX_NODES = 256
 # A validation error lists each field: the first tell what is wrong.
 _MAX_ITEMS = 3
 _MAX_FIELDS = 64
 
 # The order in which a message is looked for: objects that hold one, then texts, then names for machines.
-_INNER = ("error", "errors", "err", "response", "baseresp", "fault", "exception", "innererror", "result", "data", "body")
+_INNER = (
+    "error",
+    "errors",
+    "err",
+    "response",
+    "baseresp",
+    "fault",
+    "exception",
+    "innererror",
+    "result",
+    "data",
+    "body",
+)
 _TEXTS = (
     *("message", "msg", "errormessage", "errormsg", "errmsg", "errordescription", "statusmsg", "statusmessage"),
     *("faultstring", "detail", "details", "description", "reason", "error", "errors", "err", "exception", "cause"),
@@ -49,7 +64,8 @@ _NAMES = ("title", "code", "type", "errorcode", "errortype", "status", "name", "
 _NOTHING = frozenset({"", "null", "none", "nil", "ok", "success", "no error", "0", "200", "false", "n/a", "undefined"})
 
 _CUT_MESSAGE = re.compile(
-    r"""["'](?:message|msg|detail|error|error_message|errorMessage)["']\s*:\s*(["'])((?:(?!\1)[^\\]|\\.)+)""", re.IGNORECASE
+    r"""["'](?:message|msg|detail|error|error_message|errorMessage)["']\s*:\s*(["'])((?:(?!\1)[^\\]|\\.)+)""",
+    re.IGNORECASE,
 )
 _XML_MESSAGE = re.compile(rb"<(?:\w+:)?(message|faultstring|reason)>([^<]{1,2000})<", re.IGNORECASE)
 _TITLE = re.compile(rb"<(title|h1)\b[^>]{0,200}>\s*([^<]{1,300}?)\s*<", re.IGNORECASE)
@@ -71,7 +87,7 @@ def read_words(headers: Mapping[str, str], body: bytes) -> str | None:
 
 def read_error_message(answer: Json) -> str | None:
     """What an error's JSON says, or None."""
-    return _find(answer, 0) or _find_name(answer, 0)
+    return _find(answer, 0, {}) or _find_name(answer, 0)
 
 
 def says_error(error: Json) -> bool:
@@ -100,54 +116,59 @@ def _plain(key: str) -> str:
     return "".join(filter(str.isalnum, key)).lower()
 
 
-def _find(node: Json, depth: int) -> str | None:
+# What was looked into, by its identity: kept, so that no other object can take that.
+_Seen: TypeAlias = dict[int, Json]
+
+
+def _find(node: Json, depth: int, seen: _Seen) -> str | None:
     """The message that this value is or holds."""
-    if depth > _MAX_DEPTH:
-        return None
     if isinstance(node, str):
-        return _open_text(node, depth)
+        return _open_text(node, depth, seen)
+    if depth > _MAX_DEPTH or id(node) in seen or len(seen) >= _MAX_NODES:
+        return None
+    seen[id(node)] = node
     if isinstance(node, list):
-        return _join([_find_item(item, depth + 1) for item in node[:_MAX_ITEMS]], "; ")
+        return _join([_find_item(item, depth + 1, seen) for item in node[:_MAX_ITEMS]], "; ")
     if not isinstance(node, dict):
         return None
     fields = {_plain(key): value for key, value in list(node.items())[:_MAX_FIELDS]}
-    message = _find_message(fields, depth)
+    message = _find_message(fields, depth, seen)
     title = fields.get("title")
     if isinstance(title, str) and message is not None:
         message = _join([title, message], ": ")
-    return _join([message, _find_more(fields, depth)], ": ")
+    return _join([message, _find_more(fields, depth, seen)], ": ")
 
 
-def _find_message(fields: dict[str, Json], depth: int) -> str | None:
+def _find_message(fields: dict[str, Json], depth: int, seen: _Seen) -> str | None:
     for name in _INNER:
         inner = fields.get(name)
         # A list of errors adds to the message that stands beside it (`_find_more`).
         if isinstance(inner, dict) or (isinstance(inner, list) and "message" not in fields):
-            said = _find(inner, depth + 1)
+            said = _find(inner, depth + 1, seen)
             if said is not None:
                 return said
     for name in _TEXTS:
-        said = _find(fields.get(name), depth + 1)
+        said = _find(fields.get(name), depth + 1, seen)
         if said is not None:
             return said
     # {"errors": {"model": ["is unknown"]}} (Rails, Laravel), and whatever else wraps one object in another.
     inner_values = [value for value in fields.values() if isinstance(value, dict)]
-    return next((said for value in inner_values if (said := _find(value, depth + 1)) is not None), None)
+    return next((said for value in inner_values if (said := _find(value, depth + 1, seen)) is not None), None)
 
 
-def _find_more(fields: dict[str, Json], depth: int) -> str | None:
+def _find_more(fields: dict[str, Json], depth: int, seen: _Seen) -> str | None:
     """The reason behind a message that only wraps it."""
     metadata = fields.get("metadata")
     if isinstance(metadata, dict):
-        return _find(metadata.get("raw"), depth + 1)
+        return _find(metadata.get("raw"), depth + 1, seen)
     if isinstance(fields.get("errors"), list) and "message" in fields:
-        return _find(fields["errors"], depth + 1)
+        return _find(fields["errors"], depth + 1, seen)
     return None
 
 
-def _find_item(item: Json, depth: int) -> str | None:
+def _find_item(item: Json, depth: int, seen: _Seen) -> str | None:
     """One of a list of errors; with its place, where it names one (FastAPI's `loc`)."""
-    said = _find(item, depth)
+    said = _find(item, depth, seen)
     if not isinstance(item, dict) or said is None:
         return said if not isinstance(item, dict) else _find_name(item, depth)
     place = item.get("loc")
@@ -172,11 +193,11 @@ def _find_name(node: Json, depth: int) -> str | None:
     return next((text for text in texts if isinstance(text, str) and _says(text) and not text.isdigit()), None)
 
 
-def _open_text(text: str, depth: int) -> str | None:
+def _open_text(text: str, depth: int, seen: _Seen) -> str | None:
     text = text.strip()
-    if text[:1] in ("{", "[") and text[-1:] in ("}", "]"):
+    if text[:1] in ("{", "[") and text[-1:] in ("}", "]") and depth <= _MAX_DEPTH:
         try:
-            said = _find(orjson.loads(text), depth + 1)
+            said = _find(orjson.loads(text), depth + 1, seen)
         except orjson.JSONDecodeError:
             said = None
         if said is not None:

@@ -85,10 +85,15 @@ class FakeTransport:
 class FakeAdapter:
     """The URL is the credential's name; the reply's content is the body."""
 
-    def build_request(self, prompt: Prompt, candidate: Candidate, *, stream: bool = False) -> WireRequest:
+    def build_request(
+        self, prompt: Prompt, candidate: Candidate, *, stream: bool = False, asks_usage: bool = True
+    ) -> WireRequest:
         return WireRequest(candidate.credential.name, [], b"", is_stream=stream)
 
-    def is_stream(self, status: int, headers: Mapping[str, str], candidate: Candidate) -> bool:
+    def refuses_usage(self, status: int, body: bytes, candidate: Candidate) -> bool:
+        return False
+
+    def is_stream(self, status: int, headers: Mapping[str, str], start: bytes) -> bool | None:
         return False
 
     def open_stream(self, candidate: Candidate) -> StreamReader:
@@ -670,7 +675,7 @@ class TokenReader:
 class StreamingAdapter(FakeAdapter):
     """Every answer is a stream."""
 
-    def is_stream(self, status: int, headers: Mapping[str, str], candidate: Candidate) -> bool:
+    def is_stream(self, status: int, headers: Mapping[str, str], start: bytes) -> bool | None:
         return True
 
     def open_stream(self, candidate: Candidate) -> StreamReader:

@@ -49,7 +49,7 @@ class Adapter(Protocol):
 
 
 class UsageRefusals:
-    """The candidates whose servers refuse to be asked for a stream's usage (`stream_options`), learnt by this worker."""
+    """The candidates whose servers refuse to be asked for a stream's usage (`stream_options`); this worker's own."""
 
     __slots__ = ("_candidates",)
 
@@ -179,7 +179,7 @@ def tell_deadline(request: WireRequest, ends_at: float) -> WireRequest:
 
 
 async def read_start(response: UpstreamResponse, adapter: Adapter) -> tuple[bool, bytes]:
-    """Whether the body is a stream's, and what was read of it to tell: the provider's word for its type is not enough."""
+    """Whether the body is a stream's, and what was read of it to tell: its type alone says too little."""
     start = b""
     while (is_stream := adapter.is_stream(response.status, response.headers, start)) is None:
         data = await response.receive_some()
@@ -190,7 +190,7 @@ async def read_start(response: UpstreamResponse, adapter: Adapter) -> tuple[bool
 
 
 async def read_to_first_token(
-    response: UpstreamResponse, reader: StreamReader, start: bytes, note_life: Callable[[], None]
+    response: UpstreamResponse, reader: StreamReader, start: bytes = b"", note_life: Callable[[], None] = lambda: None
 ) -> list[Event]:
     """The events up to and with those that came with the first token, or a whole answer without one. `start` is what
     was read of the body already; `note_life` is called where the model shows that it works.
@@ -212,7 +212,7 @@ async def read_to_first_token(
 
 
 async def read_whole(response: UpstreamResponse, start: bytes = b"") -> bytes:
-    """The whole body, of which `start` was read already. The transport limits its size; the caller's deadline its time."""
+    """The whole body, of which `start` was read. The transport limits its size; the caller's deadline its time."""
     body = start or await response.receive_some()
     if not body:
         return body
