@@ -84,7 +84,8 @@ _CREDIT_WORDS = re.compile(
     r"credit balance|insufficient (?:account )?(?:balance|credits?|funds|quota)|(?:not enough|no|out of|more) "
     r"(?:credits?|balance|quota|funds)\b|exceeded your (?:current |monthly |daily )?(?:quota|budget|usage)"
     r"|quota (?:has been |is )?(?:exceeded|exhausted|used up|insufficient)|budget has been exceeded"
-    r"|billing (?:hard limit|is not|not active|account)|enable billing|payment (?:is )?required|specified api usage limits|spend(?:ing)? limit|account is in "
+    r"|billing (?:hard limit|is not|not active|account)|enable billing|payment (?:is )?required"
+    r"|specified api usage limits|spend(?:ing)? limit|account is in "
     r"good standing|overdue (?:payment|balance|bill)|reached your [^.]{0,40}(?:quota|usage|spend)",
     re.IGNORECASE,
 )

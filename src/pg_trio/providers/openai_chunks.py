@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pg_trio.domain.chat import Json
 from pg_trio.providers.openai_fields import refuse
+from pg_trio.providers.openai_tools import read_index
 from pg_trio.providers.said import read_error_message
 
 
@@ -22,8 +23,7 @@ def choice_of(choices: Json) -> dict[str, Json] | None:
             if choice is None:
                 continue
             refuse("choices[0]", choice, "an object")
-        index = choice.get("index")
-        if not index or type(index) not in (int, float, str) or index == "0":
+        if not choice.get("index") or not read_index(choice["index"]):
             return choice
     return None
 

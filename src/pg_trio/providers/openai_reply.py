@@ -205,7 +205,7 @@ def _read_content(message: dict[str, Json]) -> tuple[str, bool, str | None]:
         content = [content]
     if type(content) is list:
         content, reasoning, refusal = _read_parts(content)
-    elif content is None:
+    elif not content:
         content = ""
     elif type(content) is not str:
         refuse(f"{_MESSAGE}.content", content, "a string")

@@ -2,19 +2,19 @@
 
 Rules:
 1. Empty values are no calls: null, "", {}, [] in place of the list or in it.
-2. An id that is missing, no text, or given to two calls is made up: without it, or with another call's, the client could
-   not send the result back. A number is the text of it.
+2. An id that is missing, no text, or given to two calls is made up: without it, or with another call's, the client
+   could not send the result back. A number is the text of it.
 3. A name is needed, and must be whole. In a stream it may come after the arguments, or in pieces; so a call is told
    once its name is known and its arguments have begun, another call begins, or the answer ends.
 4. Arguments are passed on as they were written. Null is none: `{}` in a whole answer, nothing in a stream. An object in
    place of its text is written as text.
-5. In a stream, a piece belongs to the call of its index. It begins another call where it has another id and a name, or a
-   name where the last call's arguments are a whole object already: providers leave the index out (Gemini, Ollama until
-   2024), give all calls the same one, or repeat the name in each piece.
+5. In a stream, a piece belongs to the call of its index. It begins another call where it has another id and a name, or
+   a name where the last call's arguments are a whole object already: providers leave the index out (Gemini, Ollama
+   until 2024), give all calls the same one, or repeat the name in each piece.
 6. `function_call`, what came before `tool_calls`, is a call of its own; where both say the same, it is not read.
 
-Sources, read 2026-11: openai/openai-python#2806; vercel/ai#14722 (a name that is late); continuedev/continue#5849 (a name
-in pieces); NousResearch/hermes-agent#5331 (LM Studio: another id in every piece); QwenLM/qwen-code#6240.
+Sources, read 2026-11: openai/openai-python#2806; vercel/ai#14722 (a late name); continuedev/continue#5849 (a name in
+pieces); NousResearch/hermes-agent#5331 (LM Studio: another id in every piece); QwenLM/qwen-code#6240.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class StreamedCalls:
         return self._told
 
     def read(self, delta: dict[str, Json], where: str) -> list[Event]:
-        """The events of a delta's calls. One that says something of a call which cannot be told yet is a sign of life."""
+        """The events of a delta's calls. One about a call that cannot be told yet is a sign of life."""
         events: list[Event] = []
         pieces = as_list(delta.get("tool_calls"), f"{where}.tool_calls")
         for number, piece in enumerate(pieces):
@@ -167,7 +167,7 @@ class StreamedCalls:
         return events if events or not is_alive else [ReasoningDelta("")]
 
     def close(self) -> list[Event]:
-        """The events of the calls that are whole now that the answer ends. Raises UpstreamNonsense for a nameless one."""
+        """The events of the calls that the answer's end completes. Raises UpstreamNonsense for a nameless one."""
         events: list[Event] = []
         for call in self._calls:
             if call.number is None and (call.name or call.arguments):
@@ -183,7 +183,7 @@ class StreamedCalls:
         if name is not None and type(name) is not str:
             refuse(f"{where}.function.name", name, "a string")
         arguments = _read_arguments(function.get("arguments"), f"{where}.function.arguments") or ""
-        call_id, index = _read_id(piece.get("id")), _read_index(piece.get("index"))
+        call_id, index = _read_id(piece.get("id")), read_index(piece.get("index"))
         call = self._find(index, call_id, name or "", arguments)
         if call is None:
             call = self._begin(index, call_id, where, events)
@@ -277,7 +277,8 @@ def _begins_anew(call: _Call, arguments: str) -> bool:
     return arguments.lstrip()[:1] == "{" and call.has_all()
 
 
-def _read_index(index: Json) -> int | None:
+def read_index(index: Json) -> int | None:
+    """An index as a number, None where it is none: some write it as text."""
     if type(index) is str and index.isascii() and index.isdigit() and len(index) < 10:
         return int(index)
     if type(index) is float and index.is_integer():
