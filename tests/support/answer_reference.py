@@ -1,5 +1,5 @@
-"""A small reader of answers for the fuzz: which bytes carry meaning, and what they say. It knows no fast way, no envelope
-of an error, and nothing of the gateway's own readers.
+"""A small reader of answers for the fuzz: which bytes carry meaning, and what they say. It knows no fast way, no
+envelope of an error, and nothing of the gateway's own readers.
 
 An answer is `Said`, or None: it failed, was cut, or lost what the model said.
 """
@@ -183,9 +183,8 @@ def _read_chunks(chunks: list[Any], calls: tuple[tuple[str, str], ...]) -> Said 
             continue
         if not isinstance(choice, dict) or says_anything(choice.get("error")):
             return None
-        if isinstance(choice.get("index"), int) and choice["index"] not in (0, False):
-            if not isinstance(choice["index"], bool):
-                continue
+        if type(choice.get("index")) is int and choice["index"] != 0:
+            continue
         delta = choice.get("delta") or {}
         if not isinstance(delta, dict):
             return None

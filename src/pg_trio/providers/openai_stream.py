@@ -223,7 +223,7 @@ class OpenAIStreamReader:
         except orjson.JSONDecodeError as exc:
             chunk = self._read_odd_data(sent, exc, events)
         if type(chunk) is not dict:
-            self._read_no_chunk(chunk)
+            self._read_no_chunk(chunk, events)
             return
         if chunk.get("error") is not None and says_error(chunk["error"]):
             raise self._said_error(chunk)
@@ -341,14 +341,18 @@ class OpenAIStreamReader:
             self._before = self._after = _NEVER
         return value
 
-    def _read_no_chunk(self, value: Json) -> None:
+    def _read_no_chunk(self, value: Json, events: list[Event]) -> None:
         """JSON that is no object. Raises where it says something: an error, or what may be the answer."""
         if type(value) is list and value:
             if (said := read_error_message(value)) is not None:
                 raise self._stream_error(said)
             refuse("a chunk of the stream", value, "an object")
-        if type(value) is str and value and not is_keep_alive(value.encode("utf-8", "replace")):
-            refuse("a chunk of the stream", value, "an object")
+        if type(value) is str and value:
+            words = value.encode("utf-8", "replace")
+            if is_done(words):
+                self._end(UpstreamNonsense("the stream ended without a finish reason"), events)
+            elif not is_keep_alive(words):
+                refuse("a chunk of the stream", value, "an object")
 
     def _read_foreign(self, chunk: dict[str, Json]) -> None:
         """An object without choices: an error in another envelope, or nothing of ours."""

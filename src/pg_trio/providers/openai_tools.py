@@ -201,7 +201,7 @@ class StreamedCalls:
             # Some servers make up an id for every piece, with its name: then the arguments are not whole yet.
             goes_on = call.name == name and bool(call.arguments) and bool(arguments) and not is_another
             return call if goes_on else None
-        if not call.arguments:
+        if not call.arguments or not call.name:
             return call
         return None if is_another or (name != call.name and call_id is None) else call
 

@@ -1,8 +1,8 @@
 """A model's reasoning, in the dialects of the OpenAI wire: text for the client, or no more than a sign of life.
 
-Fields of a message or a delta: `reasoning_content` (DeepSeek, vLLM, SGLang, llama.cpp, xAI), `reasoning` (Groq, Together,
-Ollama, OpenRouter), `reasoning_details` (OpenRouter: text, summary or encrypted), `thinking`, `thinking_blocks` (LiteLLM,
-Anthropic's shape), `thought`. A provider that says the same in two of them (OpenRouter) is told once.
+Fields of a message or a delta: `reasoning_content` (DeepSeek, vLLM, SGLang, llama.cpp, xAI), `reasoning` (Groq,
+Together, Ollama, OpenRouter), `reasoning_details` (OpenRouter: text, summary or encrypted), `thinking`,
+`thinking_blocks` (LiteLLM), `thought`. A provider that says the same in two of them (OpenRouter) is told once.
 Content parts: `thinking` (Mistral), `reasoning`, `redacted_thinking`, and a part whose `thought` is true (Google).
 """
 

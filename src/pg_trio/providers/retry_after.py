@@ -5,7 +5,7 @@ Rules:
    (openai-python) and Azure (azure-rest/core-client).
 2. A number is seconds; one past a billion is a moment, in Unix time (seconds, or thousandths and less).
 3. A date is HTTP's (RFC 9110, section 5.6.7), an e-mail's, or ISO 8601's.
-4. Numbers may have units (`1m30s`, `500ms`), as in OpenAI's x-ratelimit-reset and Go's durations; ISO 8601's `PT30S` too.
+4. Numbers may have units (`1m30s`, `500ms`), as Go's durations and OpenAI's x-ratelimit-reset, and ISO 8601's `PT30S`.
 5. At most an hour: longer waits are mistakes, or a day's quota, and a candidate is looked at again before that.
 """
 
@@ -90,10 +90,7 @@ def _unit_of(word: str) -> str:
 
 def _read_date(value: str) -> float | None:
     try:
-        if _ISO_DATE.fullmatch(value):
-            date = datetime.fromisoformat(value)
-        else:
-            date = parsedate_to_datetime(value)
+        date = datetime.fromisoformat(value) if _ISO_DATE.fullmatch(value) else parsedate_to_datetime(value)
         # HTTP's dates are UTC whatever zone they name or leave out (RFC 9110, section 5.6.7).
         return (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError, OSError):

@@ -1,8 +1,8 @@
 """What a provider says of its failure, in whatever envelope.
 
 Rules:
-1. A message for people goes before a name for machines; the innermost message before what wraps it. Two that add to each
-   other (a title and its detail, "Provider returned error" and the reason behind it) are joined.
+1. A message for people goes before a name for machines; the innermost message before what wraps it. Two that add to
+   each other (a title and its detail, "Provider returned error" and the reason behind it) are joined.
 2. Keys are the same in any case and spelling (`errorMessage`, `error_message`, `Message`).
 3. JSON inside a text is opened. What is no JSON is plain text; of a page only its title is told.
 4. What is given back is not masked yet, and may be long: `refusal.mask_for` does both.
@@ -32,8 +32,8 @@ ERROR_BODY_BYTES = 1024 * 1024
 # What is kept of one text before it is masked; `mask_secrets` shows 500 characters of it.
 TEXT_CHARS = 4096
 
-# Envelopes nest four deep at most (a gateway behind a gateway twice as deep); without an end, they are left alone.
-_MAX_DEPTH = 10
+# Envelopes nest four deep; a gateway behind a gateway twice as deep, in texts in texts. Without an end, they are left.
+_MAX_DEPTH = 16
 # Objects and lists that are looked into, each once.
 _MAX_NODES = 256
 # A validation error lists each field: the first tell what is wrong.
@@ -151,7 +151,11 @@ def _find_message(fields: dict[str, Json], depth: int, seen: _Seen) -> str | Non
         said = _find(fields.get(name), depth + 1, seen)
         if said is not None:
             return said
-    # {"errors": {"model": ["is unknown"]}} (Rails, Laravel), and whatever else wraps one object in another.
+    by_field = fields.get("errors")
+    if isinstance(by_field, dict):
+        # {"errors": {"model": ["is unknown"]}} (Rails, Laravel).
+        return _find(list(by_field.values()), depth + 1, seen)
+    # Whatever else wraps one object in another.
     inner_values = [value for value in fields.values() if isinstance(value, dict)]
     return next((said for value in inner_values if (said := _find(value, depth + 1, seen)) is not None), None)
 

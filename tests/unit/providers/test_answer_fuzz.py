@@ -85,8 +85,17 @@ STREAMS: list[tuple[list[Any], tuple[tuple[str, str], ...]]] = [
 
 # ── what may have happened to them ───────────────────────────────────────────────────────────────────────────────────
 
-ODD = [None, "", "x", 7, -1, 1.5, True, False, [], {}, ["x"], {"a": 1}, [{}], "error", 2**60, "ü🙂"]
-ERRORS = [None, {}, "", [], {"message": "", "code": None}, {"message": "Overloaded"}, "Overloaded", {"code": 7}]
+ODD: list[Any] = [None, "", "x", 7, -1, 1.5, True, False, [], {}, ["x"], {"a": 1}, [{}], "error", 2**60, "ü🙂"]
+ERRORS: list[Any] = [
+    None,
+    {},
+    "",
+    [],
+    {"message": "", "code": None},
+    {"message": "Overloaded"},
+    "Overloaded",
+    {"code": 7},
+]
 REASONS = ["", None, "stop", "eos_token", "END_TURN", "endTurn", "COMPLETE", "length", "MAX_TOKENS", "maxOutputTokens"]
 REASONS += ["model-length", "content_filter", "SAFETY", "sensitive", "error", "ERROR", "network_error", "cancelled"]
 REASONS += ["tool_calls", "toolUse", "FUNCTION_CALL", "unheard_of"]
@@ -104,7 +113,7 @@ def places_of(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def change_one(value: Any, rng: random.Random) -> Any:
-    """The value with another one, or none, in one of its places; or with a field more, or its fields in another order."""
+    """The value with something else in one of its places, a field more or less, or its fields in another order."""
     value = copy.deepcopy(value)
     path = rng.choice(places_of(value) or [()])
     if not path:

@@ -635,3 +635,147 @@ def test_texts_alone_are_bounded() -> None:
     failure = failure_of(LIKE % b'"one"', *[long] * 9, STOP, DONE)
 
     assert "the answer is over 4194304 characters" == failure.said
+
+
+# ── read by what is meant ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def half(first: str, second: str, field: str = "content") -> list[bytes]:
+    pieces = [chunk({field: "@"}).replace(b"@", part.encode()) for part in (first, second)]
+    return [*pieces, STOP, DONE]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "text"),
+    [
+        ("hi \\ud83d", "\\ude00!", "hi \U0001f600!"),
+        ("hi \\ud83d", "!", "hi \ufffd!"),
+        ("hi \\ude00", "!", "hi \ufffd!"),
+        ("hi", "\\ud83d", "hi\ufffd"),
+        ("hi \\ud83d\\ude00", "!", "hi \U0001f600!"),
+    ],
+)
+def test_character_in_two_halves(first: str, second: str, text: str) -> None:
+    events = read(*half(first, second))
+
+    assert text == "".join([event.text for event in events if isinstance(event, ContentDelta)])
+    assert Finished("stop") == events[-1]
+
+
+def test_half_a_character_in_reasoning_and_arguments() -> None:
+    reasoning = read(TEXT, *half("\\ud83d", "\\ude00", "reasoning"))
+    pieces = [chunk({"tool_calls": [call(0, "a", "f", text)]}).replace(b"@", b"\\") for text in ("@ud83d", "@ude00")]
+    arguments = [event.arguments for event in read(*pieces, STOP, DONE) if isinstance(event, ToolCallDelta)]
+
+    assert "\U0001f600" == "".join([event.text for event in reasoning if isinstance(event, ReasoningDelta)])
+    assert "\U0001f600" == "".join(arguments)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [chunk({"content": "Hi"}).replace(b'"choices"', b'"n":NaN,"choices"')],
+        [b"\xef\xbb\xbf" + TEXT],
+        [chunk({"content": "Hi"}, id=7, model=[], created="x", usage="n/a", system_fingerprint=1)],
+        [event({"choices": [{"index": "0", "delta": {"content": "Hi"}}]})],
+        [event({"choices": [{"index": None, "message": {"content": "Hi"}}]})],
+        [event({"choices": [{"text": "H"}]}), event({"choices": [{"text": "i"}]})],
+        [TEXT, event({"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]})],
+        [b"event: chunk\n" + TEXT],
+        [TEXT.rstrip(b"\n") + b"\n"],
+    ],
+)
+def test_chunk_in_another_dress(pieces: list[bytes]) -> None:
+    assert [ContentDelta("Hi")] == [
+        ContentDelta("".join([event.text for event in read(*pieces, STOP, DONE) if isinstance(event, ContentDelta)]))
+    ]
+    assert Finished("stop") == read(*pieces, STOP, DONE)[-1]
+
+
+def test_event_may_be_as_long_as_its_stream() -> None:
+    picture = chunk({"images": [{"url": "A" * 1_500_000}], "content": ""})
+
+    assert [ContentDelta("Hi"), ContentDelta("Hi")] == deltas_of(TEXT, picture, TEXT)
+
+
+@pytest.mark.parametrize("end", [b"data: [done]\n\n", b'data: "[DONE]"\n\n', b"data: DONE\n\n", b"data: [DONE]", b""])
+def test_end_in_another_spelling(end: bytes) -> None:
+    assert Finished("stop") == read(TEXT, STOP, end)[-1]
+    assert "without a finish reason" in failure_of(TEXT, end).said
+
+
+@pytest.mark.parametrize(
+    ("deltas", "expected"),
+    [
+        ([call(0, "a", ""), call(0, None, "f", "{}")], [ToolCallDelta(0, "a", "f", "{}")]),
+        ([call(0, "a"), call(0, None, None, "{"), call(0, None, "f", "}")], [LIFE, ToolCallDelta(0, "a", "f", "{}")]),
+        (
+            [call(0, "a", "get_"), call(0, None, "it"), call(0, None, None, "{}")],
+            [LIFE, LIFE, ToolCallDelta(0, "a", "get_it", "{}")],
+        ),
+        (
+            [call(0, "a", "get_"), call(0, "a", "get_it"), call(0, "a", "get_it", "{}")],
+            [LIFE, LIFE, ToolCallDelta(0, "a", "get_it", "{}")],
+        ),
+        ([call(0, "a", "f", None)], [LIFE, ToolCallDelta(0, "a", "f", "")]),
+        ([call(0, "7", "f", "{}") | {"id": 7, "index": "0"}], [ToolCallDelta(0, "7", "f", "{}")]),
+        ([call(0, "a", "f", []), call(0, None, None, {"b": 1})], [LIFE, ToolCallDelta(0, "a", "f", '{"b":1}')]),
+    ],
+)
+def test_call_is_told_once_it_is_known(deltas: list[Any], expected: list[Event]) -> None:
+    assert expected == calls_of(*deltas)
+
+
+@pytest.mark.parametrize(
+    "deltas",
+    [
+        [call(0, None, "f", "{}"), call(0, None, "g", "{}")],
+        [call(0, None, "f", "{}"), call(0, None, "f", "{}")],
+        [call(None, None, "f", "{}"), call(None, None, "f", "{}")],
+        [call(0, "same", "f", "{}"), call(0, "same", "g", "{}")],
+        [call(0, "same", "f", "{}"), call(1, "same", "g", "{}")],
+        [call(0, "a", "f", "{}"), call(0, "b", "f", "{}")],
+        [call(None, None, "f", "{"), call(0, None, None, "}"), call(1, None, "g", "{}")],
+    ],
+)
+def test_two_calls_are_never_one(deltas: list[Any]) -> None:
+    told = [event for event in calls_of(*deltas) if isinstance(event, ToolCallDelta) and event.id is not None]
+
+    assert 2 == len(told) == len({event.id for event in told})
+    assert {"{}", "{"} >= {event.arguments for event in told}
+
+
+def test_function_call_of_old_is_streamed() -> None:
+    pieces = [{"name": "look_up", "arguments": ""}, {"arguments": '{"a"'}, {"arguments": ":1}"}]
+    events = read(*[chunk({"content": None, "function_call": piece}) for piece in pieces], chunk({}, "function_call"))
+    told = [event for event in events if isinstance(event, ToolCallDelta)]
+
+    assert ["look_up", None] == [event.name for event in told]
+    assert '{"a":1}' == "".join([event.arguments for event in told])
+    assert Finished("tool_calls") == events[-1]
+
+
+def test_empty_piece_of_a_call_shows_no_life() -> None:
+    events = read(
+        *[chunk({"tool_calls": [call(0, "a", "f", "{}")]}), chunk({"tool_calls": [call(0, "a", "", "")]})], STOP
+    )
+
+    assert [True, False] == [event.shows_life for event in events[1:]]
+
+
+ODD_STREAM = (
+    b'\xef\xbb\xbf: hi\r\n\r\ndata: {"id":7,"choices":[{"delta":{"reasoning":"H\\ud83d"}}]}\r\n\r\n'
+    b'data: {"choices":[{"delta":{"reasoning":"\\ude00"}}]}\r\rdata: : keepalive\n\nevent: ping\ndata: x\n\n'
+    b'data: {"choices":[{"delta":{"content":"a\\ud83d"}}]}\ndata: {"choices":[{"delta":{"content":"\\ude00b"}}]}\n'
+    b'data: {"choices":[{"delta":{"tool_calls":{"id":1,"function":{"name":"f","arguments":null}}}}]}\n'
+    b'data: {"choices":[{"delta":{"tool_calls":[{"function":{"arguments":"{}"}}]},"finish_reason":"toolUse"}],"n":NaN}'
+)
+
+
+def test_odd_stream_is_the_same_however_it_is_split() -> None:
+    whole = read(ODD_STREAM)
+
+    assert Finished("tool_calls") == whole[-1]
+    assert whole == read(*[bytes([byte]) for byte in ODD_STREAM])
+    for place in range(len(ODD_STREAM)):
+        assert whole == read(ODD_STREAM[:place], ODD_STREAM[place:]), place
