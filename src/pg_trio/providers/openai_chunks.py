@@ -8,7 +8,10 @@ Rules:
 
 from __future__ import annotations
 
+import orjson
+
 from pg_trio.domain.chat import Json
+from pg_trio.providers.json_text import read_json
 from pg_trio.providers.openai_fields import refuse
 from pg_trio.providers.openai_tools import read_index
 from pg_trio.providers.said import read_error_message
@@ -60,3 +63,19 @@ def read_words_of(chunk: dict[str, Json]) -> str | None:
     if not chunk or (isinstance(kind, str) and kind.lower() in ("ping", "heartbeat", "keepalive", "keep-alive")):
         return None
     return read_error_message({name: value for name, value in chunk.items() if name not in ("type", "id", "object")})
+
+
+def read_json_or_text(data: bytes) -> Json:
+    """What an error event holds."""
+    try:
+        return read_json(data)
+    except orjson.JSONDecodeError:
+        return data.decode("utf-8", "replace")
+
+
+def why_not_json(error: orjson.JSONDecodeError, data: bytes) -> str:
+    """Why data is no chunk, without what it says."""
+    # Not the parser's own text: it would quote what the model said.
+    if "UTF-8: " in error.msg:
+        return f"a chunk of the stream is not JSON: invalid UTF-8 in {len(data)} bytes"
+    return f"a chunk of the stream is not JSON: error at character {error.pos} of {len(data)} bytes"

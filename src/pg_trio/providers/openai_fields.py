@@ -107,25 +107,24 @@ def read_usage(usage: Json) -> Usage | None:
     """
     if type(usage) is not dict:
         return None
-    prompt_tokens, completion_tokens = _read_count(usage, "prompt_tokens"), _read_count(usage, "completion_tokens")
-    if prompt_tokens is None or completion_tokens is None:
+    prompt_tokens, completion_tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    # `type(…) is`, here and above: a bool is an int to isinstance.
+    if type(prompt_tokens) is not int or type(completion_tokens) is not int:
+        return None
+    if not (0 <= prompt_tokens <= MAX_TOKEN_COUNT and 0 <= completion_tokens <= MAX_TOKEN_COUNT):
         return None
     if "completion_tokens_details" in usage:
         completion_tokens += _read_reasoning_beside(usage, prompt_tokens + completion_tokens)
     return Usage(prompt_tokens, completion_tokens)
 
 
-def _read_count(counts: dict[str, Json], name: str) -> int | None:
-    count = counts.get(name)
-    # `type(…) is`, here and above: a bool is an int to isinstance.
-    return count if type(count) is int and 0 <= count <= MAX_TOKEN_COUNT else None
-
-
 def _read_reasoning_beside(usage: dict[str, Json], counted: int) -> int:
     """Reasoning tokens that the completion's count leaves out, as xAI's does: the total has them."""
     details = usage["completion_tokens_details"]
-    reasoning = _read_count(details, "reasoning_tokens") if type(details) is dict else None
-    return reasoning if reasoning is not None and _read_count(usage, "total_tokens") == counted + reasoning else 0
+    reasoning = details.get("reasoning_tokens") if type(details) is dict else None
+    if type(reasoning) is not int or not 0 <= reasoning <= MAX_TOKEN_COUNT:
+        return 0
+    return reasoning if usage.get("total_tokens") == counted + reasoning else 0
 
 
 def read_part(part: Json, where: str) -> str:

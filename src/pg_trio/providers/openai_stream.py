@@ -35,7 +35,14 @@ from pg_trio.domain.project import Candidate
 from pg_trio.errors import AttemptFailed, UpstreamBroken, UpstreamNonsense
 from pg_trio.providers.finish_reasons import Meaning, read_finish
 from pg_trio.providers.json_text import HalfText, read_json
-from pg_trio.providers.openai_chunks import choice_of, delta_of, is_failure, read_words_of
+from pg_trio.providers.openai_chunks import (
+    choice_of,
+    delta_of,
+    is_failure,
+    read_json_or_text,
+    read_words_of,
+    why_not_json,
+)
 from pg_trio.providers.openai_fields import (
     decide_finish,
     read_model,
@@ -215,7 +222,7 @@ class OpenAIStreamReader:
     def _read_event(self, sent: ServerSentEvent, events: list[Event]) -> None:
         if sent.event != "message":
             if is_error_name(sent.event):
-                raise self._said_error(_read_json_or_text(sent.data))
+                raise self._said_error(read_json_or_text(sent.data))
             if is_ping_name(sent.event):
                 return
         try:
@@ -334,7 +341,7 @@ class OpenAIStreamReader:
                     return None
             elif is_plain_words(sent.data):
                 raise self._said_error(sent.data.decode("utf-8", "replace")) from None
-            raise UpstreamNonsense(_why_not_json(error, sent.data)) from None
+            raise UpstreamNonsense(why_not_json(error, sent.data)) from None
         if self._halves is None:
             # Half a character may be in it. Whatever follows is read with care, so not by rule 7.
             self._halves = {}
@@ -390,17 +397,3 @@ class OpenAIStreamReader:
 def _cut_failure(left_bytes: int) -> UpstreamBroken:
     where = f", {left_bytes} bytes into an event" if left_bytes else ""
     return UpstreamBroken(f"the stream was cut: it ended without a finish reason{where}")
-
-
-def _read_json_or_text(data: bytes) -> Json:
-    try:
-        return read_json(data)
-    except orjson.JSONDecodeError:
-        return data.decode("utf-8", "replace")
-
-
-def _why_not_json(error: orjson.JSONDecodeError, data: bytes) -> str:
-    # Not the parser's own text: it would quote what the model said.
-    if "UTF-8: " in error.msg:
-        return f"a chunk of the stream is not JSON: invalid UTF-8 in {len(data)} bytes"
-    return f"a chunk of the stream is not JSON: error at character {error.pos} of {len(data)} bytes"

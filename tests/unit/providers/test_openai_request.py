@@ -212,10 +212,22 @@ def test_stream_is_asked_for_with_usage(provider: str) -> None:
 
 
 def test_mistral_is_not_asked_for_usage() -> None:
-    body = orjson.loads(adapter_for("mistral").build_request(HI, candidate_of("mistral"), stream=True).body)
+    credential = Credential("main", "mistral", "https://api.mistral.ai/v1", Secret("key"))
+    body = orjson.loads(adapter_for("mistral").build_request(HI, Candidate(credential, "m"), stream=True).body)
 
     assert True is body["stream"]
     assert "stream_options" not in body
+
+
+def test_server_at_another_address_is_asked_for_usage() -> None:
+    credential = Credential("main", "mistral", "http://127.0.0.1:8080/v1", Secret("key"))
+    adapter, there = adapter_for("mistral"), Candidate(credential, "m")
+    asked, again = (
+        orjson.loads(adapter.build_request(HI, there, stream=True, asks_usage=asks).body) for asks in (True, False)
+    )
+
+    assert {"include_usage": True} == asked["stream_options"]
+    assert "stream_options" not in again
 
 
 def test_stream_differs_in_body_and_mark_only() -> None:

@@ -75,7 +75,7 @@ def refusal(status: int, body: bytes, headers: Mapping[str, str] | None = None) 
             "HTTP 429: Provider returned error: m is busy",
         ),
         (
-            b'{"error":{"message":"Provider returned error","metadata":{"raw":"{\\"error\\":{\\"message\\":\\"x\\"}}"}}}',
+            b'{"error":{"message":"Provider returned error","metadata":{"raw":"{\\"error\\":\\"x\\"}"}}}',
             "HTTP 429: Provider returned error: x",
         ),
         (b'{"error":{"message":{"detail":"nested"}}}', "HTTP 429: nested"),

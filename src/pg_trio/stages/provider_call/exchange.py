@@ -91,7 +91,7 @@ class Exchange:
             request = tell_deadline(request, attempt.ends_at)
         response = await transport.open_response(request)
         try:
-            return await self._read_reply(adapter, response, candidate)
+            return await self._read_body(adapter, response, await read_whole(response), candidate)
         finally:
             await response.aclose()
 
@@ -157,9 +157,6 @@ class Exchange:
             # The try's own limit ends with the first token; the other side is to know how long the stream may be.
             request = tell_deadline(request, ends_at)
         return await self.transports[candidate.credential.carrier].open_response(request)
-
-    async def _read_reply(self, adapter: Adapter, response: UpstreamResponse, candidate: Candidate) -> Reply:
-        return await self._read_body(adapter, response, await read_whole(response), candidate)
 
     async def _read_body(
         self, adapter: Adapter, response: UpstreamResponse, body: bytes, candidate: Candidate
