@@ -109,7 +109,7 @@ async def open_gateway(settings: Settings, stack: AsyncExitStack) -> tuple[Runni
     # Nobody's own deadline is to pass in the line.
     shortest_ms = min([limits.admission_wait_ms, *(endpoint.deadline_ms for endpoint in endpoints)])
     large_work = LargeWork()
-    exchange = Exchange(adapter_for, transports, time.time, large_work)
+    exchange = Exchange(adapter_for, transports, time.time, large_work, settings.upstream.max_body_bytes)
     hedge_share = limits.hedge_budget_percent / 100
     pipeline = Pipeline(
         settings=limits,

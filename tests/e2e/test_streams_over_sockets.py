@@ -110,7 +110,7 @@ async def test_fault_never_looks_finished(fault: str, failure: type[AttemptFaile
 @pytest.mark.parametrize(
     ("fault", "failure"),
     [
-        ("wrong_type", "the answer is not an event stream: content type text/html"),
+        ("wrong_type", "the answer is not JSON: error at character 0 of "),
         ("error200", "an error in an answer with status 200: "),
         ("notjson", "the answer is not JSON: "),
         ("status:503", "HTTP 503: "),

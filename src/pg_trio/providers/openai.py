@@ -40,7 +40,7 @@ class OpenAIAdapter:
     ) -> WireRequest:
         """The HTTP request that asks this candidate; what the prompt leaves open is not in its body."""
         route = _route_to(candidate)
-        body = _request_body(prompt, candidate.model, route.provider)
+        body = _request_body(prompt, candidate.model, route)
         if stream:
             body["stream"] = True
             if asks_usage and route.takes_stream_options:
@@ -96,6 +96,7 @@ class _Route:
     provider: Provider
     # Only of the provider's own address is it known that it refuses them; another server may well have its usage ready.
     takes_stream_options: bool
+    call_id_chars: int | None
 
 
 @lru_cache(maxsize=ROUTES_KEPT)
@@ -111,14 +112,21 @@ def _route_to(candidate: Candidate) -> _Route:
     if credential.api_key is not None:
         headers.append(("Authorization", f"Bearer {credential.api_key.reveal()}"))
     provider = PROVIDERS[credential.provider]
-    takes_stream_options = provider.asks_for_stream_usage or credential.base_url != provider.base_url
-    return _Route(f"{credential.base_url}/chat/completions", tuple(headers), provider, takes_stream_options)
+    is_its_own = credential.base_url == provider.base_url
+    return _Route(
+        f"{credential.base_url}/chat/completions",
+        tuple(headers),
+        provider,
+        takes_stream_options=provider.asks_for_stream_usage or not is_its_own,
+        call_id_chars=provider.call_id_chars if is_its_own else None,
+    )
 
 
-def _request_body(prompt: Prompt, model: str, provider: Provider) -> dict[str, Json]:
+def _request_body(prompt: Prompt, model: str, route: _Route) -> dict[str, Json]:
+    provider = route.provider
     body: dict[str, Json] = {
         "model": model,
-        "messages": [_message_on_wire(message, provider) for message in prompt.messages],
+        "messages": [_message_on_wire(message, route) for message in prompt.messages],
     }
     if provider.marks_partial_answer and prompt.messages[-1].role == "assistant":
         body["messages"][-1]["prefix"] = True
@@ -135,33 +143,38 @@ def _request_body(prompt: Prompt, model: str, provider: Provider) -> dict[str, J
     return body
 
 
-def _message_on_wire(message: Message, provider: Provider) -> dict[str, Json]:
+def _message_on_wire(message: Message, route: _Route) -> dict[str, Json]:
     wire: dict[str, Json] = {"role": message.role}
     if message.content is not None:
         wire["content"] = message.content
-    if message.name is not None and (provider.names_every_role or message.role == "tool"):
+    if message.name is not None and (route.provider.names_every_role or message.role == "tool"):
         wire["name"] = message.name
     if message.tool_calls:
-        wire["tool_calls"] = [_call_on_wire(call, provider) for call in message.tool_calls]
+        wire["tool_calls"] = [_call_on_wire(call, route) for call in message.tool_calls]
     if message.tool_call_id is not None:
-        wire["tool_call_id"] = _call_id_on_wire(message.tool_call_id, provider)
+        wire["tool_call_id"] = _call_id_on_wire(message.tool_call_id, route)
     return wire
 
 
-def _call_on_wire(call: ToolCall, provider: Provider) -> dict[str, Json]:
+def _call_on_wire(call: ToolCall, route: _Route) -> dict[str, Json]:
     return {
-        "id": _call_id_on_wire(call.id, provider),
+        "id": _call_id_on_wire(call.id, route),
         "type": "function",
         "function": {"name": call.name, "arguments": call.arguments},
     }
 
 
-def _call_id_on_wire(call_id: str, provider: Provider) -> str:
+def _call_id_on_wire(call_id: str, route: _Route) -> str:
     """The id as the provider takes it: the same for a call and its result, whoever made it up.
 
     Mistral answers 400 to any but nine letters and digits ("Tool call id was … but must be a-z, A-Z, 0-9, with a
-    length of 9": mistral-common, 2026-11). Ids in a conversation are another provider's after a failover.
+    length of 9": mistral-common, 2026-11). Ids in a conversation are another provider's after a failover; what fits
+    goes out unharmed, because some hold what their provider needs again (Google's thought signatures).
     """
-    if not provider.nine_character_call_ids or _MISTRAL_CALL_ID.fullmatch(call_id):
+    if route.provider.nine_character_call_ids:
+        is_fit = _MISTRAL_CALL_ID.fullmatch(call_id) is not None
+        return call_id if is_fit else hashlib.sha256(call_id.encode()).hexdigest()[:9]
+    longest = route.call_id_chars
+    if longest is None or len(call_id) <= longest:
         return call_id
-    return hashlib.sha256(call_id.encode()).hexdigest()[:9]
+    return f"call_{hashlib.sha256(call_id.encode()).hexdigest()}"[:longest]

@@ -13,7 +13,7 @@ from pg_trio.domain.chat import Prompt, Reply
 from pg_trio.domain.events import Broken, Event, Finished, events_of
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.upstream import Transport, UpstreamResponse, WireRequest
-from pg_trio.errors import AttemptTimedOut, UpstreamRefused
+from pg_trio.errors import AttemptTimedOut, UpstreamNonsense, UpstreamRefused
 from pg_trio.racing.attempt import Attempt
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.stages.provider_call.stream import OpenStream, StreamReader
@@ -23,6 +23,8 @@ DEADLINE_HEADER = "X-PG-Timeout-Ms"
 
 # As many candidates as a configuration has at most (providers/openai.py keeps as many routes).
 REFUSALS_KEPT = 4096
+# 16 MiB: the default of `upstream.max_body_bytes`.
+MAX_BODY_BYTES = 16 * 1024 * 1024
 # 64 KiB: a body of nothing but white space is no stream.
 MAX_START_BYTES = 64 * 1024
 
@@ -79,6 +81,8 @@ class Exchange:
     transports: Mapping[str, Transport]
     now_s: Callable[[], float]
     large_work: LargeWork
+    # Of an answer that is whole where a stream was asked for: the transport's limit is that of the stream.
+    max_body_bytes: int = MAX_BODY_BYTES
     usage_refusals: UsageRefusals = field(factory=UsageRefusals)
 
     async def fetch_reply(self, attempt: Attempt[Candidate], prompt: Prompt) -> Reply:
@@ -124,7 +128,7 @@ class Exchange:
                 events = await read_to_first_token(response, reader, start, note_life)
                 return OpenStream(candidate, response, reader, events)
             # A failure, or a provider that answers whole all the same.
-            body = await read_whole(response, start)
+            body = await read_whole(response, start, self.max_body_bytes)
             if asks_usage and adapter.refuses_usage(response.status, body, candidate):
                 await response.aclose()
                 return await self._open_without_usage(candidate, prompt, ends_at, note_life)
@@ -208,15 +212,19 @@ async def read_to_first_token(
         data = await response.receive_some()
 
 
-async def read_whole(response: UpstreamResponse, start: bytes = b"") -> bytes:
-    """The whole body, of which `start` was read. The transport limits its size; the caller's deadline its time."""
+async def read_whole(response: UpstreamResponse, start: bytes = b"", limit_bytes: int | None = None) -> bytes:
+    """The whole body, of which `start` was read. The transport limits its size, and `limit_bytes` where that is less;
+    the caller's deadline limits its time. Raises UpstreamNonsense over the limit."""
     body = start or await response.receive_some()
     if not body:
         return body
     rest = await response.receive_some()
     if not rest:
         return body
-    chunks = [body, rest]
+    chunks, size = [body, rest], len(body) + len(rest)
     while chunk := await response.receive_some():
         chunks.append(chunk)
+        size += len(chunk)
+        if limit_bytes is not None and size > limit_bytes:
+            raise UpstreamNonsense(f"answer's body is over {limit_bytes} bytes")
     return b"".join(chunks)
