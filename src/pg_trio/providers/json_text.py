@@ -2,8 +2,9 @@
 
 Rules:
 1. What is valid JSON is read by orjson, at its speed. Only what orjson refuses is looked at again here.
-2. Read all the same: a byte order mark, NaN and Infinity, control characters and lone surrogates in strings, integers
-   past 64 bits. Each has one meaning. A text that is cut, or has no meaning, is still a `JSONDecodeError`.
+2. Read all the same: a byte order mark, UTF-16 and UTF-32, NaN and Infinity, control characters and lone surrogates in
+   strings, integers past 64 bits. Each has one meaning. A text that is cut, or has no meaning, is still a
+   `JSONDecodeError`.
 3. Lone surrogates stay in the strings (`mend_text`, `HalfText` and `mend_values` take them out), because the other half
    of a character may be in the next chunk of a stream.
 
@@ -38,7 +39,7 @@ def _read_odd(data: bytes, error: orjson.JSONDecodeError) -> Json:
     if not data:
         raise error
     try:
-        text = data.removeprefix(BOM).decode("utf-8", "surrogatepass")
+        text = data.decode(json.detect_encoding(data), "surrogatepass")
         # `strict=False`: a line break inside a string is what a provider forgot to escape.
         return json.loads(text, strict=False)
     except (ValueError, RecursionError):

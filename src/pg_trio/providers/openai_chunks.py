@@ -16,6 +16,8 @@ from pg_trio.providers.openai_fields import refuse
 from pg_trio.providers.openai_tools import read_index
 from pg_trio.providers.said import read_error_message
 
+_WORDS = ("error", "errors", "message", "msg", "detail", "title", "error_msg", "error_message", "base_resp")
+
 
 def choice_of(choices: Json) -> dict[str, Json] | None:
     """The choice that is read, if it is among them."""
@@ -60,9 +62,10 @@ def is_failure(chunk: dict[str, Json]) -> bool:
 def read_words_of(chunk: dict[str, Json]) -> str | None:
     """What such an object says, for a stream that ends without a finish reason; a ping says nothing."""
     kind = chunk.get("type")
-    if not chunk or (isinstance(kind, str) and kind.lower() in ("ping", "heartbeat", "keepalive", "keep-alive")):
+    if isinstance(kind, str) and kind.lower() in ("ping", "heartbeat", "keepalive", "keep-alive"):
         return None
-    return read_error_message({name: value for name, value in chunk.items() if name not in ("type", "id", "object")})
+    # Other fields may hold what the model said, which is nothing for an error.
+    return read_error_message({name: chunk[name] for name in _WORDS if chunk.get(name)})
 
 
 def read_json_or_text(data: bytes) -> Json:

@@ -46,8 +46,11 @@ from pg_trio.providers.openai_stream import OpenAIStreamReader
 from pg_trio.providers.openai_tools import read_tool_calls
 from pg_trio.providers.reasoning import find_reasoning, is_reasoning_part, read_reasoning_part
 from pg_trio.providers.refusal import mask_for
-from pg_trio.providers.said import read_error_message, says_error
-from pg_trio.providers.sse import begins_as_stream
+from pg_trio.providers.said import read_error_message, read_words, says_error
+from pg_trio.providers.sse import begins_as_stream, is_json_lines
+
+# What a server says in plain text where it fails; an answer of the wire is never so short.
+WORDS_BYTES = 256
 
 _MESSAGE = "choices[0].message"
 
@@ -59,6 +62,8 @@ def read_whole_answer(headers: Mapping[str, str], body: bytes, candidate: Candid
     except orjson.JSONDecodeError as exc:
         if begins_as_stream(body):
             return _read_stream(body, candidate)
+        if is_json_lines(body):
+            return _read_stream(b"".join([b"data: " + line + b"\n\n" for line in body.splitlines()]), candidate)
         answer = _read_odd_json(exc, headers, body, candidate)
     return read_answer(answer, candidate)
 
@@ -124,7 +129,17 @@ def _why_not(error: orjson.JSONDecodeError, headers: Mapping[str, str], body: by
     content_type = headers.get("content-type")
     if content_type is None:
         return f"{why}, no content type"
-    return why if "json" in content_type.lower() else f"{why}, content type {content_type}"
+    if "json" in content_type.lower():
+        return why
+    return f"{why}, content type {content_type}{_words_of_page(headers, body)}"
+
+
+def _words_of_page(headers: Mapping[str, str], body: bytes) -> str:
+    """What a page or a short text says that came in place of an answer; a long one might be the model's."""
+    if len(body) > WORDS_BYTES and b"<" not in body[:64]:
+        return ""
+    said = read_words(headers, body)
+    return "" if said is None else f": {said}"
 
 
 def _no_answer(answer: Json, candidate: Candidate) -> UpstreamNonsense:

@@ -266,6 +266,8 @@ class OpenAIStreamReader:
             raise self._stream_error(why_failed(reason, choice))
         if reason and (meaning := read_finish(reason)) != "none":
             self._finish, self._ended_by = meaning, reason
+            # Moonshot's is in the choice.
+            self._usage = self._usage or read_usage(choice.get("usage"))
 
     def _read_delta(self, delta: dict[str, Json], events: list[Event]) -> None:
         content = delta.get("content")

@@ -53,9 +53,19 @@ def as_list(calls: Json, where: str) -> list[Json]:
         return []
     if type(calls) is dict:
         return [calls]
+    if type(calls) is str:
+        # The list as JSON text: `"[]"`.
+        calls = _open_text(calls)
     if type(calls) is not list:
         refuse(where, calls, "a list")
     return calls
+
+
+def _open_text(text: str) -> Json:
+    try:
+        return orjson.loads(text) or []
+    except orjson.JSONDecodeError:
+        return text
 
 
 def _read_call(call: Json, where: str) -> ToolCall:

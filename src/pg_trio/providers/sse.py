@@ -228,3 +228,9 @@ def begins_as_stream(start: bytes) -> bool | None:
     if start.startswith(_FIELDS):
         return True
     return None if any(field.startswith(start) for field in _FIELDS) or BOM.startswith(start) else False
+
+
+def is_json_lines(body: bytes) -> bool:
+    """Whether a body is a stream's chunks without their field names, one a line (`application/x-ndjson`)."""
+    lines = body.split(b"\n", 2)
+    return len(lines) > 1 and bool(lines[1].strip()) and is_whole(lines[0].strip()) and lines[1].lstrip()[:1] == b"{"

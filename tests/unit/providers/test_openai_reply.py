@@ -57,6 +57,9 @@ def why_nonsense(answer: Any) -> str:
         (b"", JSON, "its body is empty"),
         (b"", {}, "its body is empty, no content type"),
         (b"<html></html>", {"content-type": "text/html"}, "error at character 0 of 13 bytes, content type text/html"),
+        (b"<h1>Sorry</h1>", {"content-type": "text/html"}, "content type text/html: HTML page: Sorry"),
+        (b"no healthy upstream", {"content-type": "text/plain"}, "content type text/plain: no healthy upstream"),
+        (b"Once upon a time " * 99, {"content-type": "text/plain"}, "of 1683 bytes, content type text/plain"),
         (b'{"id": "\xff"}', JSON, "invalid UTF-8 in 11 bytes"),
         (b'{"id": "\\ud800"', JSON, "error at character 8 of 15 bytes"),
         (b'{"id": NaN', JSON, "error at character 7 of 10 bytes"),
@@ -202,6 +205,7 @@ def test_first_choice_is_the_answer() -> None:
     ("calls", "why"),
     [
         ("look_up", "choices[0].message.tool_calls is a string, not a list"),
+        ("7", "choices[0].message.tool_calls is a number, not a list"),
         (["look_up"], "choices[0].message.tool_calls[0] is a string, not an object"),
         ([CALL, {"id": "2"}], "choices[0].message.tool_calls[1].function.name is missing"),
         ([{"function": {"name": ""}}], "choices[0].message.tool_calls[0].function.name is missing"),
@@ -569,6 +573,11 @@ def test_call_in_another_shape(call: Any, expected: str) -> None:
     assert read_call.id == "7" or re.fullmatch(r"call_[0-9a-f]{24}", read_call.id)
 
 
+@pytest.mark.parametrize("calls", ["[]", "null", "{}", "0"])
+def test_empty_list_as_text_is_none(calls: str) -> None:
+    assert () == read_json(message_with(content="Hi", tool_calls=calls)).tool_calls
+
+
 def test_one_call_stands_alone() -> None:
     assert (ToolCall("call_1", "look_up", "{}"),) == read_json(message_with(tool_calls=CALL)).tool_calls
 
@@ -613,6 +622,8 @@ def test_reasoning_is_kept_apart(fields: Any, reasoning: str | None) -> None:
     ("body", "content"),
     [
         (b"\xef\xbb\xbf" + orjson.dumps(answer_with()), "Hi"),
+        (orjson.dumps(answer_with()).decode().encode("utf-16"), "Hi"),
+        (b'{"choices":[{"message":{"content":"Hi \xed\xa0\xbd\xed\xb8\x80"}}]}', "Hi \U0001f600"),
         (b'{"choices":[{"message":{"content":"Hi"},"logprobs":NaN}],"timings":{"a":-Infinity}}', "Hi"),
         (b'{"choices":[{"message":{"content":"Hi \\ud83d!"}}]}', "Hi \ufffd!"),
         (b'{"choices":[{"message":{"content":"Hi \\ud83d\\ude00"},"x":NaN}]}', "Hi \U0001f600"),
@@ -639,3 +650,24 @@ def test_stream_that_nobody_asked_for_is_put_together() -> None:
     )
     with pytest.raises(AttemptFailed, match="the stream was cut"):
         read(body[: body.index(b'{"choices":[{"delta":{}')])
+
+
+def test_chunks_without_field_names_are_put_together() -> None:
+    pieces = [
+        {"id": "1", "choices": [{"delta": {"content": "Hel"}}]},
+        {
+            "choices": [
+                {
+                    "delta": {"content": "lo"},
+                    "finish_reason": "stop",
+                    "usage": {"prompt_tokens": 1, "completion_tokens": 2},
+                }
+            ]
+        },
+    ]
+    body = b"\n".join([orjson.dumps(piece) for piece in pieces])
+
+    assert Reply("chatcmpl-1", "gpt-4o-mini", "Hello", "stop", Usage(1, 2)) == read(body + b"\r\n")
+    for place in range(len(body)):
+        with pytest.raises(AttemptFailed):
+            read(body[:place])

@@ -779,3 +779,14 @@ def test_odd_stream_is_the_same_however_it_is_split() -> None:
     assert whole == read(*[bytes([byte]) for byte in ODD_STREAM])
     for place in range(len(ODD_STREAM)):
         assert whole == read(ODD_STREAM[:place], ODD_STREAM[place:]), place
+
+
+def test_odd_stream_that_is_cut_never_looks_finished() -> None:
+    for place in range(len(ODD_STREAM)):
+        assert isinstance(read(ODD_STREAM[:place])[-1], Broken), place
+
+
+def test_foreign_events_tell_nothing_of_the_answer() -> None:
+    said = failure_of(TEXT, event({"type": "delta", "text": "what the model said"})).said
+
+    assert "the stream was cut: it ended without a finish reason" == said
