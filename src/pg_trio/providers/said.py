@@ -68,8 +68,8 @@ _CUT_MESSAGE = re.compile(
     re.IGNORECASE,
 )
 _XML_MESSAGE = re.compile(rb"<(?:\w+:)?(message|faultstring|reason)>([^<]{1,2000})<", re.IGNORECASE)
-_TITLE = re.compile(rb"<(title|h1)\b[^>]{0,200}>\s*([^<]{1,300}?)\s*<", re.IGNORECASE)
-_SSE_LINE = re.compile(rb"^(?:data|error):[ \t]*(.+?)[ \t]*$", re.MULTILINE)
+_TITLE = re.compile(rb"<(?:title|h1)\b[^>]{0,200}>([^<]{1,300})<", re.IGNORECASE)
+_SSE_LINE = re.compile(rb"^(?:data|error):(.*)$", re.MULTILINE)
 _PAGE_BYTES = 16 * 1024
 # Headers in which a reason may stand where the body has none (AWS, gRPC over HTTP, Azure).
 _HEADERS = ("x-amzn-errormessage", "x-amzn-errortype", "grpc-message", "x-ms-error-code", "x-error-message")
@@ -244,7 +244,8 @@ def _read_page(page: bytes) -> str:
     if xml is not None and b"<html" not in page[:1024].lower():
         return xml[2].decode("utf-8", "replace")
     title = _TITLE.search(page)
-    return "HTML page" if title is None else f"HTML page: {title[2].decode('utf-8', 'replace')}"
+    words = "" if title is None else title[1].decode("utf-8", "replace").strip()
+    return f"HTML page: {words}" if words else "HTML page"
 
 
 def _read_events(body: bytes) -> str | None:
@@ -252,7 +253,7 @@ def _read_events(body: bytes) -> str | None:
     for number, line in enumerate(_SSE_LINE.finditer(body)):
         if number == _MAX_FIELDS:
             break
-        said = _read_body("", line[1])
+        said = _read_body("", line[1].strip())
         if said is not None and said != "[DONE]":
             return said
     return None

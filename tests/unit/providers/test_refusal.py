@@ -283,6 +283,24 @@ def test_reason_is_told_whatever_the_envelope(said: str, envelopes: list[Any]) -
     assert said in refusal(500, json.dumps(body).encode()).said
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<h1>" + b" " * 60_000,
+        b"<title " * 9_000,
+        b"data:" + b" \t" * 400_000 + b"x",
+        b"data:\n" * 100_000,
+        b"{'message': '" + b"\\" * 4_000,
+        json.dumps({"message": "model " + "x " * 30_000}).encode(),
+        json.dumps({"message": "' 'a" * 30_000}).encode(),
+        json.dumps({"message": "no " * 30_000 + "key"}).encode(),
+    ],
+)
+def test_hostile_body_costs_its_size(body: bytes) -> None:
+    # One that cost the square of its size would take minutes.
+    assert refusal(400, body).said.startswith("HTTP 400")
+
+
 def test_nested_without_end_costs_its_size() -> None:
     body = b'{"error":' * 900 + b"1" + b"}" * 900
 
