@@ -525,12 +525,47 @@ def test_nonsense_after_the_reason_breaks_it_too() -> None:
     assert "an error in the stream: gone" == failure_of(TEXT, STOP, event({"error": "gone"}), DONE).said
 
 
-@given(st.lists(st.binary() | st.sampled_from([TEXT, STOP, DONE, b"data: ", b"\n\n", b"data: {}\n\n"])))
+PIECES = [
+    *(TEXT, STOP, DONE, b"data: ", b"\n\n", b"\n", b"\r\n", b"data: {}\n\n", b": ping\n", b"\xef\xbb\xbf", b"{", b"}"),
+    *(
+        TEXT[:-1],
+        STOP[:-1],
+        chunk({"content": "@"}).replace(b"@", b"\\ud83d"),
+        chunk({"reasoning": "Hm"}),
+        chunk({}, "error"),
+    ),
+    *(
+        chunk({"content": "@"}).replace(b"@", b"\\ude00"),
+        b"error: x\n",
+        b"event: error\n",
+        b"event: ping\n",
+        b"data: ping\n\n",
+    ),
+    chunk({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f"}}]}),
+    chunk({"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}),
+    chunk({"function_call": {"arguments": "{}"}}),
+    chunk({"content": "Hi"}, "stop").replace(b'"stop"', b"NaN"),
+]
+
+
+@given(st.lists(st.binary() | st.sampled_from(PIECES)))
 def test_garbage_ends_as_an_event(pieces: list[bytes]) -> None:
     events = read(*pieces)
 
     assert isinstance(events[-1], Finished | Broken)
     assert not any(isinstance(event, Finished | Broken) for event in events[:-1])
+    for event in events:
+        if isinstance(event, ContentDelta | ReasoningDelta):
+            event.text.encode()
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12), st.data())
+def test_any_split_gives_the_same_events(pieces: list[bytes], data: st.DataObject) -> None:
+    stream = b"".join(pieces)
+    places = sorted(data.draw(st.sets(st.integers(0, len(stream)), max_size=6)))
+    split = [stream[start:end] for start, end in zip([0, *places], [*places, len(stream)], strict=True)]
+
+    assert [str(event) for event in read(stream)] == [str(event) for event in read(*split)]
 
 
 NAMES = "choices delta content tool_calls function index id name arguments finish_reason usage x_groq error refusal"
