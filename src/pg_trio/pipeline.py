@@ -17,7 +17,7 @@ from attrs import evolve, frozen
 
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.call import Answer, Call, RequestHead
-from pg_trio.domain.chat import ChatRequest, Prompt, Reply, Usage, count_characters, estimate_tokens
+from pg_trio.domain.chat import ChatRequest, Prompt, Reply, Usage, estimate_tokens
 from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.domain.value import value
 from pg_trio.errors import BadRequest, Overloaded, SessionsNotEnabled
@@ -74,7 +74,7 @@ class Asked:
 
     def _count_lost(self) -> int:
         """Tokens: the whole prompt for each lost try. What it had answered by then nobody can know."""
-        return self.entry.attempts.lost * estimate_tokens(count_characters(self.prompt.messages))
+        return self.entry.attempts.lost * estimate_tokens(self.prompt.characters())
 
 
 @frozen
@@ -222,7 +222,7 @@ class Pipeline:
             idle_s=endpoint.idle_timeout_ms / 1000,
             ends_at=deadline.at,
             take_deadline=deadline.hand_over,
-            prompt_chars=count_characters(prompt.messages),
+            prompt_chars=prompt.characters(),
             head_at=asked.call.head.head_at + head_after_ms / 1000 if head_after_ms else math.inf,
             relays_reasoning=endpoint.stream_reasoning,
             keeps_text=endpoint.log_bodies != "none",
@@ -309,5 +309,4 @@ def _check_content(head: RequestHead) -> None:
 
 def estimate_usage(prompt: Prompt, reply: Reply) -> Usage:
     """Usage of an answer whose provider sent none, so that a budget is never spent unseen."""
-    answered = len(reply.content or "") + sum(len(call.arguments) for call in reply.tool_calls)
-    return Usage(estimate_tokens(count_characters(prompt.messages)), estimate_tokens(answered), estimated=True)
+    return Usage(estimate_tokens(prompt.characters()), estimate_tokens(reply.characters()), estimated=True)

@@ -23,12 +23,14 @@ class Assembler:
     """Collects a stream's events.
 
     Without `keeps_text` it only counts, in constant memory: enough for the usage of an answer that nobody stores. With
-    it, it holds the answer's own text and nothing besides; the readers bound how much that can be.
+    it, it holds the answer's own text and nothing besides; the readers bound how much that can be. `keeps_reasoning`
+    holds the model's reasoning too, which only the body's own limit bounds: for answers that are whole already.
     """
 
     __slots__ = (
         "_calls",
         "_keeps_text",
+        "_reasoning",
         "_text",
         "characters",
         "finish_reason",
@@ -39,8 +41,9 @@ class Assembler:
         "reported",
     )
 
-    def __init__(self, *, keeps_text: bool = True) -> None:
+    def __init__(self, *, keeps_text: bool = True, keeps_reasoning: bool = False) -> None:
         self._keeps_text = keeps_text
+        self._reasoning = StringIO() if keeps_reasoning else None
         self.has_calls = False
         # Of `characters`, those of reasoning.
         self.reasoned = 0
@@ -65,6 +68,8 @@ class Assembler:
         elif isinstance(event, ReasoningDelta):
             self.characters += len(event.text)
             self.reasoned += len(event.text)
+            if self._reasoning is not None:
+                self._reasoning.write(event.text)
         elif isinstance(event, Opened):
             self.id = self.id or event.id
             self.model = event.model
@@ -90,6 +95,7 @@ class Assembler:
             finish_reason=self.finish_reason or "error",
             usage=self.reported,
             tool_calls=tuple([ToolCall(call.id, call.name, call.arguments.getvalue()) for call in self._calls]),
+            reasoning=None if self._reasoning is None else self._reasoning.getvalue() or None,
         )
 
     def text_so_far(self) -> str:
@@ -114,7 +120,7 @@ class Assembler:
 
     def _add_to_call(self, delta: ToolCallDelta) -> None:
         self.has_calls = True
-        self.characters += len(delta.arguments)
+        self.characters += len(delta.arguments) + len(delta.name or "")
         if not self._keeps_text:
             return
         if delta.id is not None and delta.name is not None:

@@ -14,7 +14,9 @@ class Provider:
 
     `names_every_role`: messages of any role may have a `name`; otherwise only tool messages, and others are refused.
     `nine_character_call_ids`: ids of tool calls must be nine letters and digits, or the request is refused.
-    `asks_for_stream_usage`: a stream has usage only if `stream_options` asks for it; otherwise that field is not sent.
+    `call_id_chars`: the longest id of a tool call that the provider takes, at its own address (None: any).
+    `asks_for_stream_usage`: a stream has usage only if `stream_options` asks for it; otherwise the provider refuses
+    that field, at its own address.
     `marks_partial_answer`: a last message of the assistant's, which the model is to go on from, must say so.
     """
 
@@ -25,6 +27,7 @@ class Provider:
     output_limit_field: str = "max_tokens"
     names_every_role: bool = True
     nine_character_call_ids: bool = False
+    call_id_chars: int | None = None
     asks_for_stream_usage: bool = True
     marks_partial_answer: bool = False
 
@@ -32,7 +35,14 @@ class Provider:
 PROVIDERS: dict[str, Provider] = {
     provider.name: provider
     for provider in (
-        Provider("openai", "https://api.openai.com/v1", "openai", output_limit_field="max_completion_tokens"),
+        Provider(
+            "openai",
+            "https://api.openai.com/v1",
+            "openai",
+            output_limit_field="max_completion_tokens",
+            # A 400 for a longer one: "Expected a string with maximum length 40" (agno-agi/agno#5382).
+            call_id_chars=40,
+        ),
         Provider(
             "mistral",
             "https://api.mistral.ai/v1",

@@ -1,27 +1,15 @@
 """The OpenAI wire, `POST /chat/completions`: OpenAI, Mistral, Groq, Together, Ollama, and every server that speaks it.
 
-Rules of a whole answer:
-1. It is a JSON object whose first choice has a message. Fields of the wrong type make it nonsense, null means absent.
-2. It says something: text or tool calls. An empty text counts only where the finish reason explains it (`length`: a
-   reasoning model spent its whole limit thinking; `content_filter`). An empty text with `stop` is a provider's
-   hiccup far more often than an answer, and as a stream it could never win: the next candidate is asked.
-3. A refusal is an answer: its text is the content, and `content_filter` the reason it stopped, because nothing else
-   tells the client that this is not what was asked for.
-4. Tool calls with `stop` finish with `tool_calls`: OpenAI says `stop` where `tool_choice` forced the function, and a
-   client may go by the finish reason alone. `tool_calls` without any is `error`: the calls were lost on the way.
-5. No finish reason at all is `stop` (or `tool_calls`): the answer is whole, and Ollama leaves it null at times. One
-   that we do not know is `error`.
+Here is what is sent; `openai_reply` reads whole answers, `openai_stream` streamed ones, `refusal` failures.
 
 Sources, read 2026-11: OpenAI's openapi.yaml (openai/openai-openapi); mistralai/client-ts, docs/models/components;
-console.groq.com/docs/api-reference; docs.ollama.com/api/openai-compatibility; rule 4:
-community.openai.com/t/function-call-with-finish-reason-of-stop/437226; tests/recordings/<provider>/ name their own.
+console.groq.com/docs/api-reference; docs.ollama.com/api/openai-compatibility.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-import secrets
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -33,18 +21,10 @@ from pg_trio.domain.chat import Json, Message, Prompt, Reply, ToolCall
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.provider import PROVIDERS, Provider
 from pg_trio.domain.upstream import Headers, WireRequest
-from pg_trio.errors import UpstreamNonsense
-from pg_trio.providers.openai_fields import (
-    dump_arguments,
-    read_finish_reason,
-    read_model,
-    read_text_part,
-    read_usage,
-    refuse,
-    reply_id,
-)
-from pg_trio.providers.openai_stream import OpenAIStreamReader, is_event_stream
-from pg_trio.providers.refusal import mask_for, read_error_message, read_refusal
+from pg_trio.providers.openai_reply import read_whole_answer
+from pg_trio.providers.openai_stream import OpenAIStreamReader
+from pg_trio.providers.refusal import read_refusal
+from pg_trio.providers.sse import begins_as_stream
 
 # Endpoints of a configuration, times their candidates, are far fewer. Each entry is about 1 KiB.
 ROUTES_KEPT = 4096
@@ -55,13 +35,15 @@ _MISTRAL_CALL_ID = re.compile(r"[A-Za-z0-9]{9}")
 class OpenAIAdapter:
     """Speaks the OpenAI wire to any provider of it."""
 
-    def build_request(self, prompt: Prompt, candidate: Candidate, *, stream: bool = False) -> WireRequest:
+    def build_request(
+        self, prompt: Prompt, candidate: Candidate, *, stream: bool = False, asks_usage: bool = True
+    ) -> WireRequest:
         """The HTTP request that asks this candidate; what the prompt leaves open is not in its body."""
         route = _route_to(candidate)
-        body = _request_body(prompt, candidate.model, route.provider)
+        body = _request_body(prompt, candidate.model, route)
         if stream:
             body["stream"] = True
-            if route.provider.asks_for_stream_usage:
+            if asks_usage and route.takes_stream_options:
                 body["stream_options"] = {"include_usage": True}
         return WireRequest(
             route.url,
@@ -71,9 +53,23 @@ class OpenAIAdapter:
             is_stream=stream,
         )
 
-    def is_stream(self, status: int, headers: Mapping[str, str], candidate: Candidate) -> bool:
-        """Whether the body of this answer is for `open_stream`; otherwise it is for `read_reply`, once it is whole."""
-        return is_event_stream(status, headers, candidate)
+    def refuses_usage(self, status: int, body: bytes, candidate: Candidate) -> bool:
+        """Whether this failure may be because a stream was asked for its usage: the server names the field."""
+        names_it = b"stream_options" in body or b"include_usage" in body
+        return status in (400, 422) and names_it and _route_to(candidate).takes_stream_options
+
+    def is_stream(self, status: int, headers: Mapping[str, str], start: bytes) -> bool | None:
+        """Whether the body is for `open_stream`; None where more of it must be seen. See `providers.Adapter`."""
+        if not 200 <= status < 300:
+            return False
+        begun = start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+        if begun in (b"{", b"["):
+            # JSON, whatever its type says.
+            return False
+        media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type in ("text/event-stream", ""):
+            return True if begun else None
+        return begins_as_stream(start)
 
     def open_stream(self, candidate: Candidate) -> OpenAIStreamReader:
         """A reader for the body of one streamed answer."""
@@ -82,27 +78,10 @@ class OpenAIAdapter:
     def read_reply(
         self, status: int, headers: Mapping[str, str], body: bytes, candidate: Candidate, *, now_s: float
     ) -> Reply:
-        """A whole answer. Raises: UpstreamRefused for every status but 2xx; UpstreamNonsense (see the rules above)."""
+        """A whole answer. Raises: UpstreamRefused for every status but 2xx; UpstreamNonsense (see `openai_reply`)."""
         if not 200 <= status < 300:
             raise read_refusal(status, headers, body, candidate, now_s=now_s)
-        answer = _read_object(headers, body, candidate)
-        choice = _first_choice(answer)
-        message = choice.get("message")
-        if type(message) is not dict:
-            refuse("choices[0].message", message, "an object")
-        tool_calls = _read_tool_calls(message["tool_calls"]) if message.get("tool_calls") is not None else ()
-        content, refused = _read_content(message)
-        finish_reason = read_finish_reason(choice.get("finish_reason"), bool(tool_calls), refused)
-        if not content and not tool_calls and finish_reason not in ("length", "content_filter"):
-            raise UpstreamNonsense("choices[0].message has neither content nor tool calls")
-        return Reply(
-            id=reply_id(answer.get("id"), candidate),
-            model=read_model(answer.get("model"), candidate),
-            content=None if tool_calls and not content else content,
-            finish_reason=finish_reason,
-            usage=read_usage(answer.get("usage")),
-            tool_calls=tool_calls,
-        )
+        return read_whole_answer(headers, body, candidate)
 
 
 # ── the request ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -115,6 +94,9 @@ class _Route:
     url: str
     headers: Headers
     provider: Provider
+    # Only of the provider's own address is it known that it refuses them; another server may well have its usage ready.
+    takes_stream_options: bool
+    call_id_chars: int | None
 
 
 @lru_cache(maxsize=ROUTES_KEPT)
@@ -129,13 +111,22 @@ def _route_to(candidate: Candidate) -> _Route:
     ]
     if credential.api_key is not None:
         headers.append(("Authorization", f"Bearer {credential.api_key.reveal()}"))
-    return _Route(f"{credential.base_url}/chat/completions", tuple(headers), PROVIDERS[credential.provider])
+    provider = PROVIDERS[credential.provider]
+    is_its_own = credential.base_url == provider.base_url
+    return _Route(
+        f"{credential.base_url}/chat/completions",
+        tuple(headers),
+        provider,
+        takes_stream_options=provider.asks_for_stream_usage or not is_its_own,
+        call_id_chars=provider.call_id_chars if is_its_own else None,
+    )
 
 
-def _request_body(prompt: Prompt, model: str, provider: Provider) -> dict[str, Json]:
+def _request_body(prompt: Prompt, model: str, route: _Route) -> dict[str, Json]:
+    provider = route.provider
     body: dict[str, Json] = {
         "model": model,
-        "messages": [_message_on_wire(message, provider) for message in prompt.messages],
+        "messages": [_message_on_wire(message, route) for message in prompt.messages],
     }
     if provider.marks_partial_answer and prompt.messages[-1].role == "assistant":
         body["messages"][-1]["prefix"] = True
@@ -158,126 +149,38 @@ def _request_body(prompt: Prompt, model: str, provider: Provider) -> dict[str, J
     return body
 
 
-def _message_on_wire(message: Message, provider: Provider) -> dict[str, Json]:
+def _message_on_wire(message: Message, route: _Route) -> dict[str, Json]:
     wire: dict[str, Json] = {"role": message.role}
     if message.content is not None:
         wire["content"] = message.content
-    if message.name is not None and (provider.names_every_role or message.role == "tool"):
+    if message.name is not None and (route.provider.names_every_role or message.role == "tool"):
         wire["name"] = message.name
     if message.tool_calls:
-        wire["tool_calls"] = [_call_on_wire(call, provider) for call in message.tool_calls]
+        wire["tool_calls"] = [_call_on_wire(call, route) for call in message.tool_calls]
     if message.tool_call_id is not None:
-        wire["tool_call_id"] = _call_id_on_wire(message.tool_call_id, provider)
+        wire["tool_call_id"] = _call_id_on_wire(message.tool_call_id, route)
     return wire
 
 
-def _call_on_wire(call: ToolCall, provider: Provider) -> dict[str, Json]:
+def _call_on_wire(call: ToolCall, route: _Route) -> dict[str, Json]:
     return {
-        "id": _call_id_on_wire(call.id, provider),
+        "id": _call_id_on_wire(call.id, route),
         "type": "function",
         "function": {"name": call.name, "arguments": call.arguments},
     }
 
 
-def _call_id_on_wire(call_id: str, provider: Provider) -> str:
+def _call_id_on_wire(call_id: str, route: _Route) -> str:
     """The id as the provider takes it: the same for a call and its result, whoever made it up.
 
     Mistral answers 400 to any but nine letters and digits ("Tool call id was … but must be a-z, A-Z, 0-9, with a
-    length of 9": mistral-common, 2026-11). Ids in a conversation are another provider's after a failover.
+    length of 9": mistral-common, 2026-11). Ids in a conversation are another provider's after a failover; what fits
+    goes out unharmed, because some hold what their provider needs again (Google's thought signatures).
     """
-    if not provider.nine_character_call_ids or _MISTRAL_CALL_ID.fullmatch(call_id):
+    if route.provider.nine_character_call_ids:
+        is_fit = _MISTRAL_CALL_ID.fullmatch(call_id) is not None
+        return call_id if is_fit else hashlib.sha256(call_id.encode()).hexdigest()[:9]
+    longest = route.call_id_chars
+    if longest is None or len(call_id) <= longest:
         return call_id
-    return hashlib.sha256(call_id.encode()).hexdigest()[:9]
-
-
-# ── a whole answer ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _read_object(headers: Mapping[str, str], body: bytes, candidate: Candidate) -> dict[str, Json]:
-    try:
-        answer = orjson.loads(body)
-    except orjson.JSONDecodeError as exc:
-        raise UpstreamNonsense(mask_for(candidate, f"the answer is not JSON: {_why_not(exc, headers, body)}")) from None
-    if type(answer) is not dict:
-        refuse("the answer", answer, "an object")
-    if answer.get("error") is not None:
-        said = read_error_message(answer["error"]) or "no message"
-        raise UpstreamNonsense(mask_for(candidate, f"an error in an answer with status 200: {said}"))
-    return answer
-
-
-def _why_not(error: orjson.JSONDecodeError, headers: Mapping[str, str], body: bytes) -> str:
-    # Not the parser's own text where it would quote; position and size tell a cut body from a foreign one.
-    if not body:
-        why = "its body is empty"
-    elif "UTF-8: " in error.msg:
-        why = f"invalid UTF-8 in {len(body)} bytes"
-    else:
-        why = f"error at character {error.pos} of {len(body)} bytes"
-    content_type = headers.get("content-type")
-    if content_type is None:
-        return f"{why}, no content type"
-    return why if "json" in content_type.lower() else f"{why}, content type {content_type}"
-
-
-def _first_choice(answer: dict[str, Json]) -> dict[str, Json]:
-    choices = answer.get("choices")
-    if type(choices) is not list:
-        refuse("choices", choices, "a list")
-    if not choices:
-        raise UpstreamNonsense("choices is empty")
-    choice = choices[0]
-    if type(choice) is not dict:
-        refuse("choices[0]", choice, "an object")
-    return choice
-
-
-def _read_content(message: dict[str, Json]) -> tuple[str, bool]:
-    """The text of a message, "" where it has none; and whether it is a refusal.
-
-    Shape: content is a string, null, or a list of parts (Mistral: reasoning models answer with `thinking` and `text`
-           parts, others add `reference` ones); only the text parts are the answer.
-    """
-    content = message.get("content")
-    if content is None:
-        content = ""
-    elif type(content) is list:
-        content = "".join(
-            [read_text_part(part, f"choices[0].message.content[{index}]") for index, part in enumerate(content)]
-        )
-    elif type(content) is not str:
-        refuse("choices[0].message.content", content, "a string")
-    if content:
-        return content, False
-    refusal = message.get("refusal")
-    if refusal is None:
-        return "", False
-    if type(refusal) is not str:
-        refuse("choices[0].message.refusal", refusal, "a string")
-    return refusal, bool(refusal)
-
-
-def _read_tool_calls(calls: Json) -> tuple[ToolCall, ...]:
-    if type(calls) is not list:
-        refuse("choices[0].message.tool_calls", calls, "a list")
-    return tuple([_read_tool_call(call, f"choices[0].message.tool_calls[{index}]") for index, call in enumerate(calls)])
-
-
-def _read_tool_call(call: Json, where: str) -> ToolCall:
-    if type(call) is not dict:
-        refuse(where, call, "an object")
-    function = call.get("function")
-    if type(function) is not dict:
-        refuse(f"{where}.function", function, "an object")
-    call_id, name, arguments = call.get("id"), function.get("name"), function.get("arguments")
-    if call_id is not None and type(call_id) is not str:
-        refuse(f"{where}.id", call_id, "a string")
-    if type(name) is not str:
-        refuse(f"{where}.function.name", name, "a string")
-    if type(arguments) is dict:
-        # Mistral's schema allows the object itself in place of its text.
-        arguments = dump_arguments(arguments, f"{where}.function.arguments")
-    elif type(arguments) is not str:
-        refuse(f"{where}.function.arguments", arguments, "a string")
-    # Without an id the client could not send the result back.
-    return ToolCall(call_id or f"call_{secrets.token_hex(12)}", name, arguments)
+    return f"call_{hashlib.sha256(call_id.encode()).hexdigest()}"[:longest]

@@ -93,6 +93,8 @@ class OpenStream:
     response: UpstreamResponse | None
     reader: StreamReader | None
     _waiting: list[Event]
+    # What was read of the body to tell that it is a stream's.
+    _start: bytes = b""
     is_over: bool = False
     # Characters of reasoning that are not among its events: with the listener already, or left out.
     reasoned: int = 0
@@ -105,14 +107,16 @@ class OpenStream:
         """
         if self.response is None or self.reader is None:
             return
+        data, self._start = self._start, b""
         try:
             while True:
-                data = await self.response.receive_some()
+                data = data or await self.response.receive_some()
                 events = self.reader.feed(data) if data else self.reader.close()
                 if self._take(events, holds_reasoning=opening.holds_reasoning):
                     return
                 if any(event.shows_life for event in events):
                     await opening.note_life(self, limit)
+                data = b""
         except BaseException:
             await self.aclose()
             raise
