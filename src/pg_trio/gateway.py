@@ -39,7 +39,7 @@ from pg_trio.stages.budget import Budget, month_of, month_start
 from pg_trio.stages.guardrails.stage import Guardrails
 from pg_trio.stages.log import Log
 from pg_trio.stages.provider_call import ProviderCall
-from pg_trio.stages.provider_call.call import Memory, make_board
+from pg_trio.stages.provider_call.memory import Memory, make_board
 from pg_trio.stages.provider_call.exchange import Exchange
 from pg_trio.stages.rate_limit import RateLimit
 from pg_trio.stages.schemas.stage import Schemas

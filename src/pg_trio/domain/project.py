@@ -130,6 +130,8 @@ class Endpoint:
     hedge_after_ms: int | None = None
     hedge_after: str | None = None
     hedge_tools: bool = False
+    # None: four times the number of candidates.
+    max_attempts: int | None = None
     log_bodies: LogBodies = "none"
 
     @property

@@ -13,6 +13,8 @@ Rules:
 5. Every attempt is reported exactly once, whatever becomes of it: failures and losses when they happen, the win when
    the race hands it over.
 6. A nursery is opened only around attempts that may overlap: it costs 50 µs, and most races have one attempt.
+7. When everybody has failed, the runner may name another round (`next_round`): who is asked again, and from when on. A
+   round is like the first one, with failover, hedges and limits. The race only waits for it; nothing runs meanwhile.
 
 The shape is that of `trio.open_tcp_stream`; what differs is that a winner can be lost there without harm, and that
 its attempts cannot fail for good.
@@ -48,7 +50,7 @@ from pg_trio.racing.attempt import (
 def race(candidates: Sequence[C], runner: Runner[C, T], limits: Limits) -> Coroutine[object, object, Won[C, T]]:
     """Await it: the first success; the caller owns its value. Nothing of the race is running any more.
 
-    Raises: AllFailed; whatever unexpected an attempt raised. `candidates` is never empty.
+    Raises: AllFailed; whatever unexpected an attempt raised. `candidates` may be empty: then the runner is asked at once.
     """
     if len(candidates) == 1:
         return _run_alone(candidates[0], runner, limits)
@@ -71,7 +73,7 @@ async def _run_alone(candidate: C, runner: Runner[C, T], limits: Limits) -> Won[
         return Won(value, attempt)
     runner.record(failures[0])
     try:
-        raise AllFailed(failures)
+        return await _Race((), runner, limits, failures).run()
     finally:
         # The error holds its frames, and this one it: a cycle for the garbage collector, one for each failure.
         del failures
@@ -87,22 +89,25 @@ class _Running(Generic[C]):
 
 
 class _Race(Generic[C, T]):
-    def __init__(self, candidates: Sequence[C], runner: Runner[C, T], limits: Limits) -> None:
-        assert candidates, "a race needs a candidate"
+    def __init__(
+        self, candidates: Sequence[C], runner: Runner[C, T], limits: Limits, failures: Sequence[AttemptEnd[C]] = ()
+    ) -> None:
+        """`failures`: of attempts that were made already, one after the other."""
+        # Those of the present round whose turn has not come.
         self._untried = list(candidates)
         self._runner = runner
         self._limits = limits
         self._running: list[_Running[C]] = []
-        self._failures: list[AttemptEnd[C]] = []
-        self._started = 0
-        self._is_final = False
+        self._failures = list(failures)
+        self._started = len(failures)
+        self._is_final = any(runner.is_final(end.error) for end in failures if isinstance(end.error, Exception))
         self._won: Won[C, T] | None = None
         self._won_at = 0.0
         self._nursery: trio.Nursery | None = None
 
     async def run(self) -> Won[C, T]:
         try:
-            while self._untried and not self._is_over():
+            while not self._is_over() and (self._untried or await self._wait_for_round()):
                 if self._may_overlap():
                     await self._run_beside()
                 else:
@@ -117,6 +122,15 @@ class _Race(Generic[C, T]):
 
     def _is_over(self) -> bool:
         return self._won is not None or self._is_final
+
+    async def _wait_for_round(self) -> bool:
+        """Wait until somebody is asked again; False where nobody is."""
+        following = self._runner.next_round()
+        if following is None:
+            return False
+        await trio.sleep_until(following.starts_at)
+        self._untried = list(following.candidates)
+        return True
 
     def _may_overlap(self) -> bool:
         return len(self._untried) > 1 and self._runner.hedge_after_s(self._untried[0]) < math.inf

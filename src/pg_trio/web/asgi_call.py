@@ -186,7 +186,7 @@ class SseClient:
         meta: dict[str, object] = {
             "request_id": str(self._call.head.request_id),
             "provider": joins[-1].provider if joins else self._provider,
-            "attempts": len(progress.attempts.rows),
+            "attempts": len(progress.attempts.tries),
             "first_token_ms": progress.attempts.first_token_ms,
             "overhead_ms": round(times.overhead_ms, 3),
             "timings_ms": orjson.Fragment(times.as_json()),
@@ -211,7 +211,7 @@ class SseClient:
                 (b"x-request-id", str(self._call.head.request_id).encode("ascii")),
                 (b"x-pg-provider", self._provider.encode("ascii")),
                 (b"x-pg-model", header_text(self._model)),
-                (b"x-pg-attempts", b"%d" % len(self._progress.attempts.rows)),
+                (b"x-pg-attempts", b"%d" % len(self._progress.attempts.tries)),
             ]
             if self._call.limits:
                 headers += split_fields(render_limits(self._call.limits))

@@ -11,6 +11,7 @@ from pg_trio.domain.events import Broken, Event, Finished
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.upstream import UpstreamResponse
 from pg_trio.errors import AttemptFailed
+from pg_trio.racing.breaker_board import Permit
 
 
 class StreamReader(Protocol):
@@ -35,6 +36,8 @@ class OpenStream:
     reader: StreamReader | None
     _waiting: list[Event]
     is_over: bool = False
+    # Of the try that opened it: it was praised for its first token.
+    permit: Permit | None = None
 
     async def receive_events(self) -> Sequence[Event]:
         """The next events, at least one unless the bytes that came held none; the last is Finished or Broken."""
@@ -52,6 +55,11 @@ class OpenStream:
     def give_up(self, failure: AttemptFailed) -> Sequence[Event]:
         """The last events of a stream that is not waited for any longer."""
         return self._note(self.reader.close(failure)) if self.reader is not None else []
+
+    def note_broken(self, now: float, said: str) -> None:
+        """It failed after its first token: its breaker counts the same call as failed."""
+        if self.permit is not None:
+            self.permit.broke_off(now, said)
 
     async def aclose(self) -> None:
         """Let go of the connection; does its work under cancellation too."""
