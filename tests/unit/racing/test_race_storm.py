@@ -144,5 +144,5 @@ async def test_storm_leaves_nothing(autojump_clock: MockClock, seed: int) -> Non
     assert world.started.keys() <= world.ended.keys()
     assert before == trio.lowlevel.current_statistics().tasks_living
     assert world.handed_over > 300
-    assert world.rounds > 20
+    assert world.rounds > 5
     assert all(world.board.may_ask(name, trio.current_time() + 3600) for name in CANDIDATES)
