@@ -523,7 +523,7 @@ class ClientLeft(Exception):
 class AttemptFailed(Exception):
     """One candidate failed. `said` is for people, masked by whoever shows it; `fails_over` says if the next is tried.
 
-    `why` is what a client may know of it: a few words of ours. `may_pass`: the same candidate may answer a moment later.
+    `why` is what a client may know of it: a few words of ours. `may_pass`: the candidate may answer a moment later.
     Source: the contract's sections "Failover" and "Retry"; the classes below are its list.
     """
 

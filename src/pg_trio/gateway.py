@@ -24,11 +24,15 @@ from pg_trio.errors import ConfigError, Overloaded
 from pg_trio.pipeline import Pipeline
 from pg_trio.providers import adapter_for
 from pg_trio.racing.deadline import LastingScope
+from pg_trio.racing.hedge_budget import HedgeBudget, HedgeRules, Hedges
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.racing.latency import LatencyBoard
+from pg_trio.racing.retry_budget import RetryBudget
 from pg_trio.shared_memory.breaker_board import SharedBreakers
+from pg_trio.shared_memory.hedge_budget import SharedHedges
 from pg_trio.shared_memory.latency_counts import SharedLatencies
-from pg_trio.shared_memory.leases import Leases
+from pg_trio.shared_memory.leases import CallLeases, Leases
+from pg_trio.shared_memory.retry_buckets import SharedRetryBuckets
 from pg_trio.shared_memory.segment import Segment
 from pg_trio.shared_memory.segment_file import open_segment
 from pg_trio.shared_memory.spend import SharedSpend, fill_spend
@@ -39,8 +43,8 @@ from pg_trio.stages.budget import Budget, month_of, month_start
 from pg_trio.stages.guardrails.stage import Guardrails
 from pg_trio.stages.log import Log
 from pg_trio.stages.provider_call import ProviderCall
-from pg_trio.stages.provider_call.memory import Memory, make_board
 from pg_trio.stages.provider_call.exchange import Exchange
+from pg_trio.stages.provider_call.memory import Memory, make_board
 from pg_trio.stages.rate_limit import RateLimit
 from pg_trio.stages.schemas.stage import Schemas
 from pg_trio.stages.session import Sessions
@@ -104,7 +108,7 @@ async def open_gateway(settings: Settings, stack: AsyncExitStack) -> tuple[Runni
     transports = open_transports(settings, direct, stack)
     sessions = await open_sessions(settings, endpoints, stack)
     segment, spend = await open_shared_memory(settings, log, stack)
-    memory = share_memory(segment, settings)
+    memory = share_memory(segment, spend, settings)
     request_log = Log(log, limits.log_body_chars)
     # Nobody's own deadline is to pass in the line.
     shortest_ms = min([limits.admission_wait_ms, *(endpoint.deadline_ms for endpoint in endpoints)])
@@ -218,16 +222,32 @@ def _may_ask_one(memory: Memory, candidates: Sequence[Candidate]) -> bool:
     return any(memory.breakers.may_ask(candidate, now) for candidate in candidates)
 
 
-def share_memory(segment: Segment, settings: Settings) -> Memory:
-    """How candidates fared, known to all workers; to this one alone as far as the file is full, which it has logged."""
+def share_memory(segment: Segment, spend: SharedSpend, settings: Settings) -> Memory:
+    """How candidates fared and what is rationed, known to all workers; to this one alone as far as the file is full,
+    which it has logged."""
     # Trio's clock begins anywhere, and runs as this one does.
     ahead_s = time.monotonic() - trio.current_time()
     identities = {name: credential.fingerprint() for name, credential in settings.credentials.items()}
-    latencies = LatencyBoard(SharedLatencies(segment, ahead_s, identities).find)
+    retries = SharedRetryBuckets(SharedBuckets(segment), ahead_s)
     try:
-        return Memory(make_board(SharedBreakers(segment, ahead_s, identities)), latencies)
+        breakers = make_board(SharedBreakers(segment, ahead_s, identities))
     except Overloaded:
-        return Memory(make_board(), latencies)
+        breakers = make_board()
+    return Memory(
+        breakers,
+        LatencyBoard(SharedLatencies(segment, ahead_s, identities).find),
+        partial(open_hedges, segment, ahead_s),
+        CallLeases(Leases(spend)),
+        RetryBudget(settings.gateway.retry_budget_percent / 100, retries, settings.server.workers),
+    )
+
+
+def open_hedges(segment: Segment, ahead_s: float, rules: HedgeRules, now: float) -> Hedges:
+    """The hedge budget of all workers; of this one alone where the file is full, which it has logged."""
+    try:
+        return SharedHedges(segment, rules.share, rules.reserve, rules.min_per_s, ahead_s)
+    except Overloaded:
+        return HedgeBudget(rules, now)
 
 
 async def watch_shared_memory(segment: Segment, spend: SharedSpend) -> None:

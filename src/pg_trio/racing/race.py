@@ -50,7 +50,7 @@ from pg_trio.racing.attempt import (
 def race(candidates: Sequence[C], runner: Runner[C, T], limits: Limits) -> Coroutine[object, object, Won[C, T]]:
     """Await it: the first success; the caller owns its value. Nothing of the race is running any more.
 
-    Raises: AllFailed; whatever unexpected an attempt raised. `candidates` may be empty: then the runner is asked at once.
+    Raises: AllFailed; whatever unexpected an attempt raised. With no `candidates`, the runner is asked for a round.
     """
     if len(candidates) == 1:
         return _run_alone(candidates[0], runner, limits)

@@ -41,7 +41,7 @@ class OwnBuckets:
 
 
 class RetryBudget:
-    """The retries that may be made. `share` 0: none at all. `workers` share the buckets, and have as many calls each."""
+    """The retries that may be made. `share` 0: none. So many `workers` share the buckets, with as many calls each."""
 
     def __init__(self, share: float, buckets: RetryBuckets | None = None, workers: int = 1) -> None:
         self._share = share

@@ -6,8 +6,8 @@ Rules:
 2. Each worker has a line of its own, bounded as in slots.py, and nobody overtakes it within its worker. Only its head
    looks for a lease: at once where a slot of its own worker comes back, else every `LOOK_S`, for other workers' slots
    come back without a word.
-3. Where another worker has a line too, a slot that comes back is not handed to its own worker's head first: then all heads
-   look at their times, or the busiest worker would keep every slot to itself.
+3. Where another worker has a line too, a slot that comes back is not offered to its own worker's head first: then all
+   heads look at their times, or the busiest worker would keep every slot to itself.
 """
 
 from __future__ import annotations

@@ -52,6 +52,8 @@ BREAKER_BOARD = 6
 BREAKER = 7
 BREAKER_COPY = 8
 LATENCY = 9
+HEDGES = 10
+HEDGES_SPARE = 11
 
 # Slots looked at before the table counts as full. At half full, linear probing needs 2.5 on average.
 PROBES = 64

@@ -36,6 +36,7 @@ class FakeOpener:
         await trio.lowlevel.checkpoint()
         return OpenStream(endpoint.candidates[1], None, None, [])
 
+
 @define
 class BlamedPermit:
     """Notes what broke off."""

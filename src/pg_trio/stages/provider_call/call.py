@@ -16,8 +16,8 @@ Rules (the contract's section "Provider call"):
 6. A candidate whose provider is switched off is not there; with none left, the answer says so.
 7. A credential's calls may be limited (slots.py): then its candidates are passed over or waited for, and an answer
    that none of them had a slot for is Overloaded. So is one that our own state (no file descriptor) left unasked.
-8. Every try leaves a row, also the one that the deadline or the client's leaving cut short; so does every candidate that
-   was passed over, with the reason.
+8. Every try leaves a row, also the one that the deadline or the client's leaving cut short; so does every candidate
+   that was passed over, with the reason.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """Which candidates are asked again within one request, and when (contract, section "Retry").
 
 Rules:
-1. When every candidate has failed, those whose failure may pass are asked again: after their `Retry-After`, else after a
-   jittered pause of 100 ms, which doubles with each round, 2 s at most. Failures that do not pass (a refused key, an
+1. When every candidate has failed, those whose failure may pass are asked again: after their `Retry-After`, else after
+   a jittered pause of 100 ms, which doubles with each round, 2 s at most. Failures that do not pass (a refused key, an
    unknown model) are final for this request.
 2. A candidate that was set aside by its own word, said to an earlier request, is waited for as well. While another
    request tries whether it is well again, it is looked at after each pause.
 3. Nobody is waited for in vain: what is left of the deadline must exceed the wait and what the candidate usually takes.
-4. `max_attempts` bounds the tries. One is kept for each candidate whose `Retry-After` ends in time: quick failures of the
-   others must not use up the try that is known to have a chance.
+4. `max_attempts` bounds the tries. One is kept for each candidate whose `Retry-After` ends in time: quick failures of
+   the others must not use up the try that is known to have a chance.
 5. A retry is paid from its credential's retry budget. Where that is spent, the candidate is out for this request.
 6. A candidate that is open for failing is a last resort, in a round as at the start: only where this request has asked
    it. Those that were merely passed over for it are left alone; so an endpoint that is down says so at once.
@@ -129,9 +129,7 @@ class Retries:
         pause_s = min(PAUSE_LIMIT_S, FIRST_PAUSE_S * PAUSE_GROWTH ** min(self._rounds, 32))
         pause_s *= 1 - JITTER_SHARE * self.random()
         turns = [self._find_turn(candidate, now, now + pause_s) for candidate in self.candidates]
-        return [
-            turn for turn in turns if turn is not None and turn.at + self.usually_s(turn.candidate) < self.ends_at
-        ]
+        return [turn for turn in turns if turn is not None and turn.at + self.usually_s(turn.candidate) < self.ends_at]
 
     def _find_turn(self, candidate: Candidate, now: float, after_pause: float) -> Turn | None:
         failure = self._failures.get(id(candidate))

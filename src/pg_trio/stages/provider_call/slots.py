@@ -1,5 +1,5 @@
-"""Bounded concurrency: at most `max_concurrent` calls with one credential at once, in all workers, and in each of them a
-short line in front of it.
+"""Bounded concurrency: at most `max_concurrent` calls with one credential at once, in all workers, and a short line in
+front of it in each of them.
 
 Rules:
 1. A candidate without a free slot comes after those that may be asked at once, and before those that are asked as a
