@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from decimal import Decimal
 from random import Random
 from typing import Any
 
@@ -282,6 +283,24 @@ async def test_no_budget_no_retries(autojump_clock: MockClock) -> None:
         await ask(calling(transport, retry_budget=RetryBudget(0.0)), endpoint("a"))
 
     assert 1 == len(transport.times)
+
+
+@pytest.mark.parametrize(
+    ("failure", "budget", "asked"),
+    [(UpstreamBroken("cut"), 5, "ab"), (refused(500), 5, "ab" * 4), (UpstreamBroken("cut"), None, "ab" * 4)],
+)
+async def test_no_more_is_charged_than_was_reserved(
+    autojump_clock: MockClock, failure: FakeResponse | AttemptFailed, budget: int | None, asked: str
+) -> None:
+    transport = ScriptedTransport({"a": [failure], "b": [failure]})
+
+    with pytest.raises(ProviderCallFailed):
+        await ask(
+            calling(transport),
+            evolve(endpoint("a", "b"), monthly_budget_usd=None if budget is None else Decimal(budget)),
+        )
+
+    assert asked == transport.asked
 
 
 async def test_hedged_endpoint_is_retried(autojump_clock: MockClock) -> None:

@@ -35,12 +35,13 @@ class Pacing:
 class CallPlan:
     """An endpoint as the race sees it. `candidates` are those whose provider is on, and may be none.
 
-    `max_attempts` bounds the tries of one request, retries included. `slots` are those of the credentials that are
-    limited; None where none is.
+    `max_attempts` bounds the tries of one request, retries included, and `paid_tries` those that may be charged for,
+    which a budget has reserved. `slots` are those of the credentials that are limited; None where none is.
     """
 
     candidates: tuple[Candidate, ...]
     max_attempts: int
+    paid_tries: float
     attempt_limit_s: float
     reserve_s: float | None
     hedges_tools: bool
@@ -62,6 +63,7 @@ def make_plan(
     return CallPlan(
         candidates=candidates,
         max_attempts=endpoint.max_attempts or ATTEMPTS_A_CANDIDATE * len(candidates),
+        paid_tries=math.inf if endpoint.monthly_budget_usd is None else len(candidates),
         # A lone candidate has all the time there is.
         attempt_limit_s=endpoint.attempt_timeout_ms / 1000 if len(candidates) > 1 else math.inf,
         reserve_s=None if endpoint.reserve_ms is None else endpoint.reserve_ms / 1000,

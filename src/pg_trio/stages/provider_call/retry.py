@@ -10,7 +10,9 @@ Rules:
 4. `max_attempts` bounds the tries. One is kept for each candidate whose `Retry-After` ends in time: quick failures of
    the others must not use up the try that is known to have a chance.
 5. A retry is paid from its credential's retry budget. Where that is spent, the candidate is out for this request.
-6. A candidate that is open for failing is a last resort, in a round as at the start: only where this request has asked
+6. Where an endpoint has a budget, what was reserved for its candidates' tries is what may be charged for: tries that
+   were cut short may be (a provider that refuses charges nothing), and no more are made than that.
+7. A candidate that is open for failing is a last resort, in a round as at the start: only where this request has asked
    it. Those that were merely passed over for it are left alone; so an endpoint that is down says so at once.
 
 Nothing of this exists before a request's first failure.
@@ -23,6 +25,7 @@ from collections.abc import Callable, Sequence
 
 from attrs import define, field
 
+from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Candidate
 from pg_trio.errors import AttemptFailed, CandidateFull, PassedOver, UpstreamRefused
 from pg_trio.racing.attempt import AttemptEnd, AttemptLimitPassed, Round
@@ -61,10 +64,15 @@ class Turn:
 
 @define(slots=True, eq=False)
 class Retries:
-    """The retries of one request. `usually_s` says what a candidate usually takes; `random` is from 0 to 1."""
+    """The retries of one request. `usually_s` says what a candidate usually takes; `random` is from 0 to 1.
+
+    `paid_tries` may be charged for (infinity: any number), and `attempts` knows how many may have been.
+    """
 
     candidates: Sequence[Candidate]
     max_attempts: int
+    paid_tries: float
+    attempts: Attempts
     ends_at: float
     breakers: Breakers[Candidate]
     usually_s: Callable[[Candidate], float]
@@ -74,7 +82,7 @@ class Retries:
     _failures: dict[int, Failure] = field(factory=dict)
     # Those that had no slot the last time that they were to be asked.
     _full: set[int] = field(factory=set)
-    # Those that another request was quicker to try, for they may be well again (rule 6).
+    # Those that another request was quicker to try, for they may be well again (rule 7).
     _left_alone: set[int] = field(factory=set)
 
     def has_failed(self, candidate: Candidate) -> bool:
@@ -106,7 +114,7 @@ class Retries:
 
     def next_round(self, now: float) -> Round[Candidate] | None:
         """Who is asked again, and when; None where that is nobody."""
-        left = self.max_attempts - self.tries
+        left = int(min(self.max_attempts - self.tries, self.paid_tries - self.attempts.lost))
         if left <= 0:
             return None
         turns = self._choose(self._find_turns(now), left)

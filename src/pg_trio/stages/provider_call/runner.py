@@ -169,6 +169,8 @@ class CallRunner(Generic[T]):
             self._retries = Retries(
                 plan.candidates,
                 plan.max_attempts,
+                plan.paid_tries,
+                self.asked.attempts,
                 self.asked.ends_at,
                 self.memory.breakers,
                 self.pacing.usual.usually_s,
