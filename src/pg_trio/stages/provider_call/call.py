@@ -87,15 +87,15 @@ class ProviderCall:
         """
         plan = self._plan(endpoint)
         exchange = partial(self._exchange.fetch_reply, prompt=prompt)
-        runner = self._make_runner(plan, plan.answers, Asked(prompt, ends_at, attempts), exchange, REPLIES)
-        won = await self._race(runner)
+        asked = Asked(prompt, ends_at, attempts, trio.current_time())
+        won = await self._race(self._make_runner(plan, plan.answers, asked, exchange, REPLIES))
         return Answered(won.value, won.attempt.candidate)
 
     async def open_stream(
         self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts
     ) -> CarriedStream:
         """The first stream whose first token has come; the caller closes it. Raises as `ask` does."""
-        opened = await self._open(endpoint, self._plan(endpoint), Asked(prompt, ends_at, attempts))
+        opened = await self._open(endpoint, self._plan(endpoint), Asked(prompt, ends_at, attempts, trio.current_time()))
         return CarriedStream(self, endpoint, prompt, ends_at, attempts, opened)
 
     async def open_rescue(
@@ -108,7 +108,7 @@ class ProviderCall:
             return None
         limit_s = plan.attempt_limit_s if len(left) > 1 else math.inf
         plan = evolve(plan, candidates=left, attempt_limit_s=limit_s, max_attempts=len(left))
-        return await self._open(endpoint, plan, Asked(prompt, ends_at, attempts))
+        return await self._open(endpoint, plan, Asked(prompt, ends_at, attempts, trio.current_time()))
 
     async def _open(self, endpoint: Endpoint, plan: CallPlan, asked: Asked) -> OpenStream:
         limit_s = endpoint.first_token_timeout_ms / 1000
@@ -147,7 +147,7 @@ class ProviderCall:
         if hedges is not None:
             hedges.deposit()
         pace = NEVER if asked.prompt.tools and not plan.hedges_tools else pacing.pace
-        ordered: Sequence[Candidate] = self.memory.breakers.order(plan.candidates, trio.current_time())
+        ordered: Sequence[Candidate] = self.memory.breakers.order(plan.candidates, asked.now)
         line = None
         if plan.slots is not None:
             line = Line(plan.slots, ordered, self.memory.breakers)
@@ -157,10 +157,10 @@ class ProviderCall:
         return CallRunner(exchange, hands, self.memory, hedges, asked, plan, pacing, pace, ordered, line)
 
     async def _race(self, runner: CallRunner[T]) -> Won[Candidate, T]:
-        plan, ordered, ends_at = runner.plan, runner.ordered, runner.asked.ends_at
+        plan, ordered, asked = runner.plan, runner.ordered, runner.asked
         if not ordered or ordered[0] is not plan.candidates[0]:
             runner.note_passed_over(plan.candidates)
-        limits = race_limits(ends_at, trio.current_time(), plan.attempt_limit_s, plan.reserve_s)
+        limits = race_limits(asked.ends_at, asked.now, plan.attempt_limit_s, plan.reserve_s)
         try:
             return await race(ordered, runner, limits)
         except AllFailed as failed:

@@ -51,11 +51,12 @@ _ASIDE_WORDS = {
 
 @value(slots=True, eq=False)
 class Asked:
-    """What is asked, until when (Trio's clock), and where tries are noted."""
+    """What is asked, until when (Trio's clock), where tries are noted, and when all of it began."""
 
     prompt: Prompt
     ends_at: float
     attempts: Attempts
+    now: float
 
 
 @frozen(slots=True)
