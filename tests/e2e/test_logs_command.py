@@ -110,6 +110,7 @@ async def test_json_has_everything(data_dir: Path) -> None:
                 "started_ms": 0.5,
                 "ended_ms": 4.0,
                 "outcome": "won",
+                "first_token_ms": None,
             }
         ],
         "request_body": {"messages": [{"role": "user", "content": "Hello"}]},

@@ -10,6 +10,7 @@ import contextlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 import trio
 from attrs import asdict, field, frozen
@@ -23,6 +24,7 @@ from scripts.bench._race.report import Table, quantile
 from scripts.bench._race.site import READY, Endpoint, Gateway, Place, Site
 
 CANDIDATES = ("one", "two", "three", "four")
+_ROOT = Path(__file__).resolve().parents[3]
 _PER_S = 5.0
 _FULL_REQUESTS, _QUICK_REQUESTS = 600, 150
 _DEADLINE_S = 30.0
@@ -68,7 +70,8 @@ def run(site: Site, *, quick: bool) -> Table:
 def _run_provider(site: Site, name: str, seed: int) -> Iterator[str]:
     (port,) = find_free_ports(1)
     command = (sys.executable, "-m", chaos_provider.__name__, str(port), str(seed))
-    with run_pinned(name, command, core=site.cores.load, log=site.folder / f"{name}.log"):
+    log, environment = site.folder / f"{name}.log", {"PYTHONPATH": str(_ROOT)}
+    with run_pinned(name, command, core=site.cores.load, log=log, environment=environment):
         yield f"http://{HOST}:{port}/v1"
 
 

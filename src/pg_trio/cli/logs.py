@@ -135,6 +135,7 @@ def _render_json(row: LogRow) -> str:
                 "started_ms": attempt.started_ms,
                 "ended_ms": attempt.ended_ms,
                 "outcome": attempt.outcome,
+                "first_token_ms": attempt.first_token_ms,
             }
             for attempt in row.attempts
         ],
