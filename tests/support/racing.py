@@ -106,6 +106,9 @@ class FakeRunner:
     def record(self, end: AttemptEnd[FakeAttempt]) -> None:
         self.ends.append(end)
 
+    def has_others(self, candidate: FakeAttempt) -> bool:
+        return bool(self.rounds)
+
     def next_round(self) -> Round[FakeAttempt] | None:
         return self.rounds.pop(0) if self.rounds else None
 

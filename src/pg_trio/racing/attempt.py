@@ -146,6 +146,10 @@ class Runner(Protocol[C, T]):
     def record(self, end: AttemptEnd[C]) -> None:
         """Note how an attempt ended."""
 
+    def has_others(self, candidate: C) -> bool:
+        """Whether somebody else may be asked in a later round, so that this candidate, the last one of its own, is
+        ended by the limits of an attempt."""
+
     def next_round(self) -> Round[C] | None:
         """Who is asked next, now that everybody who was to be asked has failed; None where the race is lost.
 

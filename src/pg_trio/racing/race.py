@@ -9,7 +9,8 @@ Rules:
 3. Expected errors are collected and come back in `AllFailed`. A final one (nobody would answer differently) ends the
    race at once, unless somebody has won already. Whatever else an attempt raises is a bug: it ends the race and leaves
    it, without a group where it is alone.
-4. An attempt limit and the reserve end an attempt only for the sake of another: the last one left has all the time.
+4. An attempt limit and the reserve end an attempt only for the sake of another: the last one left has all the time. Who
+   may be asked in a later round is left, too, where the runner says so (`has_others`).
 5. Every attempt is reported exactly once, whatever becomes of it: failures and losses when they happen, the win when
    the race hands it over.
 6. A nursery is opened only around attempts that may overlap: it costs 50 µs, and most races have one attempt.
@@ -52,7 +53,7 @@ def race(candidates: Sequence[C], runner: Runner[C, T], limits: Limits) -> Corou
 
     Raises: AllFailed; whatever unexpected an attempt raised. With no `candidates`, the runner is asked for a round.
     """
-    if len(candidates) == 1:
+    if len(candidates) == 1 and limits.attempt_limit_s == math.inf:
         return _run_alone(candidates[0], runner, limits)
     return _Race(candidates, runner, limits).run()
 
@@ -191,7 +192,7 @@ class _Race(Generic[C, T]):
     def _begin(self, index: int, *, is_hedge: bool = False, is_beside: bool = False) -> _Running[C]:
         candidate = self._untried.pop(index)
         now = trio.current_time()
-        cut_at = self._cut_at(now, is_last=not self._untried)
+        cut_at = self._cut_at(candidate, now, is_last=not self._untried)
         attempt = Attempt(candidate, self._started, is_hedge, now, min(cut_at, self._limits.ends_at))
         # Alone, nothing can change the limit: without one there is no scope to pay for.
         needs_scope = is_beside or cut_at < math.inf
@@ -264,16 +265,19 @@ class _Race(Generic[C, T]):
 
     # ── limits ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _cut_at(self, started_at: float, *, is_last: bool) -> float:
+    def _cut_at(self, candidate: C, started_at: float, *, is_last: bool) -> float:
         """When an attempt is ended for another's sake; infinity where only the request's own deadline ends it."""
-        return math.inf if is_last else self._limits.cut_at(started_at, len(self._untried))
+        if not is_last:
+            return self._limits.cut_at(started_at, len(self._untried))
+        return self._limits.cut_at(started_at, 1) if self._runner.has_others(candidate) else math.inf
 
     def _extend_limits(self) -> None:
         """Fewer are left to wait for: give the running ones what was kept back, and the last of all no limit."""
         for running in self._running:
             if running.scope is not None:
                 is_last = not self._untried and running is self._running[-1]
-                running.scope.deadline = self._cut_at(running.attempt.started_at, is_last=is_last)
+                attempt = running.attempt
+                running.scope.deadline = self._cut_at(attempt.candidate, attempt.started_at, is_last=is_last)
 
     # ── letting go ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -83,6 +83,9 @@ class StormRunner:
     def is_final(self, error: Exception) -> bool:
         return isinstance(error, FinalRefusal)
 
+    def has_others(self, candidate: str) -> bool:
+        return self.world.random.random() < 0.5
+
     def next_round(self) -> Round[str] | None:
         """Half of the races that are lost go on, with some of the candidates, now or in a moment."""
         world = self.world

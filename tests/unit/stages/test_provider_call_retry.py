@@ -30,7 +30,7 @@ from pg_trio.racing.attempt import Attempt, AttemptEnd, Outcome
 from pg_trio.racing.breaker import Fault
 from pg_trio.racing.retry_budget import RetryBudget
 from pg_trio.stages.provider_call import Memory, ProviderCall
-from pg_trio.stages.provider_call.retry import SLACK_S
+from pg_trio.stages.provider_call.retry import PAUSE_LIMIT_S, SLACK_S
 from pg_trio.stages.provider_call.runner import blame, tell
 from tests.unit.stages.test_provider_call import (
     PROMPT,
@@ -473,3 +473,44 @@ async def test_lone_candidate_in_chaos_waits_no_longer_than_it_may(autojump_cloc
         await ask(calling(transport), endpoint("a"), ends_at=math.inf)
 
     assert 4 == len(transport.times)
+
+
+# ── silent candidates ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_silent_one_is_given_up_for_one_that_is_waited_for(autojump_clock: MockClock) -> None:
+    transport = ScriptedTransport({"a": [refused(429, "3"), good("a")], "b": [good("late")]}, took_s={"b": 50})
+    call, both = calling(transport), endpoint("a", "b")
+    with pytest.raises(ProviderCallFailed):
+        await ask(call, endpoint("a"), ends_at=1)
+
+    assert "a" == await ask(call, both)
+
+    # The attempt limit is a second; in the meantime it is given another chance or two.
+    assert {"b"} == set(transport.asked[1:-1])
+    assert 3 < transport.times[-1][1] < 3 + 1 + PAUSE_LIMIT_S
+
+
+async def test_silent_retry_is_given_up_for_another(autojump_clock: MockClock) -> None:
+    stalled = FakeResponse([], stalls=True)
+    transport = ScriptedTransport({"a": [refused(500), stalled], "b": [refused(500), stalled, good("b")]})
+
+    assert "b" == await ask(calling(transport), endpoint("a", "b"))
+
+    assert "ababab" == transport.asked
+
+
+async def test_last_of_the_first_round_has_all_that_remains(autojump_clock: MockClock) -> None:
+    transport = ScriptedTransport({"a": [refused(500)], "b": [good("b")]}, took_s={"b": 50})
+
+    assert "b" == await ask(calling(transport), endpoint("a", "b"))
+
+    assert 50 == trio.current_time()
+
+
+async def test_lone_candidate_has_all_that_remains_each_time(autojump_clock: MockClock) -> None:
+    transport = ScriptedTransport({"a": [refused(500), good()]}, took_s={"a": 40})
+
+    assert "Hello" == await ask(calling(transport), endpoint("a"))
+
+    assert 80 < trio.current_time() <= 80.1

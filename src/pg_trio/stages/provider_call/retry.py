@@ -7,12 +7,14 @@ Rules:
 2. A candidate that was set aside by its own word, said to an earlier request, is waited for as well. While another
    request tries whether it is well again, it is looked at after each pause.
 3. Nobody is waited for in vain: what is left of the deadline must exceed the wait and what the candidate usually takes.
-4. `max_attempts` bounds the tries. One is kept for each candidate whose `Retry-After` ends in time: quick failures of
+4. A try of a later round is ended by `attempt_timeout_ms` where another candidate may be asked after it; so is one of
+   the first round where another is waited for. A silent provider must not use up what the others would need.
+5. `max_attempts` bounds the tries. One is kept for each candidate whose `Retry-After` ends in time: quick failures of
    the others must not use up the try that is known to have a chance.
-5. A retry is paid from its credential's retry budget. Where that is spent, the candidate is out for this request.
-6. Where an endpoint has a budget, what was reserved for its candidates' tries is what may be charged for: tries that
+6. A retry is paid from its credential's retry budget. Where that is spent, the candidate is out for this request.
+7. Where an endpoint has a budget, what was reserved for its candidates' tries is what may be charged for: tries that
    were cut short may be (a provider that refuses charges nothing), and no more are made than that.
-7. A candidate that is open for failing is a last resort, in a round as at the start: only where this request has asked
+8. A candidate that is open for failing is a last resort, in a round as at the start: only where this request has asked
    it. Those that were merely passed over for it are left alone; so an endpoint that is down says so at once.
 
 Nothing of this exists before a request's first failure.
@@ -55,11 +57,13 @@ class Failure:
 
 @define(slots=True, eq=False)
 class Turn:
-    """A candidate that may be asked again, from `at` on; `has_word` where that is its own word."""
+    """A candidate that may be asked again, from `at` on; `has_word` where that is its own word. `is_news`: it is
+    waited for though this request was not what it said that to."""
 
     candidate: Candidate
     at: float
     has_word: bool
+    is_news: bool = False
 
 
 @define(slots=True, eq=False)
@@ -82,7 +86,7 @@ class Retries:
     _failures: dict[int, Failure] = field(factory=dict)
     # Those that had no slot the last time that they were to be asked.
     _full: set[int] = field(factory=set)
-    # Those that another request was quicker to try, for they may be well again (rule 7).
+    # Those that another request was quicker to try, for they may be well again (rule 8).
     _left_alone: set[int] = field(factory=set)
 
     def has_failed(self, candidate: Candidate) -> bool:
@@ -125,6 +129,16 @@ class Retries:
         ready = sorted((turn for turn in turns if turn.at <= starts_at), key=self._is_full)
         return Round(starts_at, [turn.candidate for turn in ready])
 
+    def has_others(self, candidate: Candidate, now: float) -> bool:
+        """Whether there is somebody to ask when the candidate, about to be asked or asked already, is given up.
+
+        In the first round those who failed are none: the last one has all the time that remains (the contract).
+        """
+        if self.max_attempts - self.tries <= 1:
+            return False
+        others = [turn for turn in self._find_turns(now) if turn.candidate is not candidate]
+        return any(turn.is_news or (self._rounds > 0 and self.has_failed(turn.candidate)) for turn in others)
+
     def aside_s(self, candidate: Candidate, now: float) -> float:
         """For how long somebody else's request has been told to leave the candidate alone; 0 where none was."""
         standing = self.breakers.standing(candidate, now)
@@ -146,8 +160,8 @@ class Retries:
         standing = self.breakers.standing(candidate, now, is_alone=len(self.candidates) == 1)
         if self._is_news(candidate, standing, now):
             if standing.has_probe:
-                return Turn(candidate, after_pause, has_word=False)
-            return Turn(candidate, now + standing.wait_s + SLACK_S, has_word=True)
+                return Turn(candidate, after_pause, has_word=False, is_news=True)
+            return Turn(candidate, now + standing.wait_s + SLACK_S, has_word=True, is_news=True)
         if standing.why is Fault.CREDENTIAL and standing.wait_s > 0:
             return None
         if failure is not None:
@@ -166,7 +180,7 @@ class Retries:
         return failure is None or standing.has_probe or now + standing.wait_s > failure.aside_until + SLACK_S
 
     def _choose(self, turns: Sequence[Turn], left: int) -> list[Turn]:
-        """As many turns as tries are left, those that wait for a candidate's own word before all others (rule 4)."""
+        """As many turns as tries are left, those that wait for a candidate's own word before all others (rule 5)."""
         # A slot that may come free is no reason to go on.
         if all(self._is_full(turn) for turn in turns):
             return []

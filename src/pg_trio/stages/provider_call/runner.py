@@ -164,6 +164,10 @@ class CallRunner(Generic[T]):
         """Who is asked again, and when."""
         return self._get_retries().next_round(trio.current_time())
 
+    def has_others(self, candidate: Candidate) -> bool:
+        """Whether another candidate may still be asked when this one, the last one of its round, is given up."""
+        return self._get_retries().has_others(candidate, trio.current_time())
+
     def _get_retries(self) -> Retries:
         if self._retries is None:
             plan = self.plan
