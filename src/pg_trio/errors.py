@@ -547,10 +547,13 @@ class ClientLeft(Exception):
 class AttemptFailed(Exception):
     """One candidate failed. `said` is for people, masked by whoever shows it; `fails_over` says if the next is tried.
 
-    Source: the contract's section "Failover"; the classes below are its list.
+    `why` is what a client may know of it: a few words of ours. `may_pass`: the candidate may answer a moment later.
+    Source: the contract's sections "Failover" and "Retry"; the classes below are its list.
     """
 
     fails_over: ClassVar[bool] = True
+    may_pass: ClassVar[bool] = True
+    why: ClassVar[str] = "failed"
     said: str
 
     def __str__(self) -> str:
@@ -560,29 +563,49 @@ class AttemptFailed(Exception):
 class UpstreamUnreachable(AttemptFailed):
     """No connection: refused, no route, no such name, TLS refused, or our own limit on connecting."""
 
+    why = "no connection"
+
 
 class UpstreamBroken(AttemptFailed):
     """The connection ended or broke HTTP before the answer was whole."""
+
+    why = "connection broke"
 
 
 class UpstreamNonsense(AttemptFailed):
     """A whole answer that is none: not JSON, no choices, neither content nor a tool call, over a size limit."""
 
+    why = "unreadable answer"
+
 
 class AttemptTimedOut(AttemptFailed):
     """The candidate's own limit passed (connect, attempt); the request's deadline has not."""
 
+    why = "time limit"
+
+
+class PassedOver(AttemptFailed):
+    """The candidate was not asked, so this is no try of it. `why` is the reason, from a list of ours."""
+
 
 @define(slots=False, eq=False)
-class CandidateAside(AttemptFailed):
-    """It was not asked: it had asked for a pause (`Retry-After`) that is longer than what is left of the request, or
-    keeps failing while another worker tries whether it is well again."""
+class CandidateAside(PassedOver):
+    """Its breaker is open, or it asked for a pause (`Retry-After`) that is not over; `retry_after_s` until then."""
 
     retry_after_s: float
+    why: str = "put aside"  # type: ignore[misc]
 
 
-class CandidateFull(AttemptFailed):
-    """It was not asked: as many of our calls as its credential's `max_concurrent` are under way already."""
+class RetriesSpent(PassedOver):
+    """It failed a moment ago, and `gateway.retry_budget_percent` of its credential's calls were retries already."""
+
+    why = "retry budget spent"
+
+
+class CandidateFull(PassedOver):
+    """As many calls as its credential's `max_concurrent` are under way already."""
+
+    why = "no slot"
 
 
 @define(slots=False, eq=False)
@@ -600,6 +623,31 @@ class UpstreamRefused(AttemptFailed):
     @property
     def fails_over(self) -> bool:  # type: ignore[override]
         return self.concerns is not None or self.upstream_status not in (400, 413, 422)
+
+    @property
+    def may_pass(self) -> bool:  # type: ignore[override]
+        status = self.upstream_status
+        return self.concerns is None and (status in (408, 409, 425, 429) or status >= 500)
+
+    @property
+    def why(self) -> str:  # type: ignore[override]
+        words = _CONCERN_WORDS.get(self.concerns or _CONCERNS.get(self.upstream_status))
+        return f"HTTP {self.upstream_status}, {words}" if words else f"HTTP {self.upstream_status}"
+
+    @property
+    def refuses_credential(self) -> bool:
+        """Whether the key is refused, or the account behind it has nothing left: every model of it is out."""
+        return (self.concerns or _CONCERNS.get(self.upstream_status)) in ("key", "credit")
+
+
+# The statuses that say by themselves what a refusal concerns (contract, "Refused keys").
+_CONCERNS: Mapping[int, Concern] = {401: "key", 402: "credit"}
+_CONCERN_WORDS: Mapping[Concern | None, str] = {
+    "key": "credential refused",
+    "credit": "credential refused",
+    "model": "model unknown",
+    "context": "request too long for it",
+}
 
 
 # ── configuration ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -26,12 +26,16 @@ from pg_trio.pipeline import Pipeline
 from pg_trio.providers import adapter_for
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
+from pg_trio.racing.hedge_budget import HedgeBudget, HedgeRules, Hedges
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.racing.latency import LatencyBoard
+from pg_trio.racing.retry_budget import RetryBudget
 from pg_trio.shared_memory.breaker_board import SharedBreakers
+from pg_trio.shared_memory.hedge_budget import SharedHedges
 from pg_trio.shared_memory.latency_counts import SharedLatencies
-from pg_trio.shared_memory.leases import Leases
+from pg_trio.shared_memory.leases import CallLeases, Leases
 from pg_trio.shared_memory.renewal import SharedFile
+from pg_trio.shared_memory.retry_buckets import SharedRetryBuckets
 from pg_trio.shared_memory.segment import Segment
 from pg_trio.shared_memory.segment_file import open_segment
 from pg_trio.shared_memory.spend import SharedSpend, fill_spend
@@ -42,8 +46,8 @@ from pg_trio.stages.budget import Budget, month_of, month_start
 from pg_trio.stages.guardrails.stage import Guardrails
 from pg_trio.stages.log import Log
 from pg_trio.stages.provider_call import ProviderCall
-from pg_trio.stages.provider_call.call import Memory, make_board
 from pg_trio.stages.provider_call.exchange import Exchange
+from pg_trio.stages.provider_call.memory import Memory, make_board
 from pg_trio.stages.rate_limit import RateLimit
 from pg_trio.stages.schemas.stage import Schemas
 from pg_trio.stages.session import Sessions
@@ -111,9 +115,9 @@ async def open_gateway(settings: Settings, stack: AsyncExitStack) -> tuple[Runni
     transports = open_transports(settings, direct, stack)
     sessions = await open_sessions(settings, endpoints, stack)
     shared, spend = await open_shared_memory(settings, log, stack)
-    memory = share_memory(shared, settings)
     buckets = SharedBuckets(shared.segment)
     shared.parts.append(buckets)
+    memory = share_memory(shared, spend, buckets, settings)
     request_log = Log(log, limits.log_body_chars)
     # Nobody's own deadline is to pass in the line.
     shortest_ms = min([limits.admission_wait_ms, *(endpoint.deadline_ms for endpoint in endpoints)])
@@ -272,20 +276,38 @@ def _may_ask_one(memory: Memory, candidates: Sequence[Candidate]) -> bool:
     return any(memory.breakers.may_ask(candidate, now) for candidate in candidates)
 
 
-def share_memory(shared: SharedFile, settings: Settings) -> Memory:
-    """How candidates fared, known to all workers; to this one alone as far as the file is full, which it has logged."""
+def share_memory(shared: SharedFile, spend: SharedSpend, buckets: SharedBuckets, settings: Settings) -> Memory:
+    """How candidates fared and what is rationed, known to all workers; to this one alone as far as the file is full,
+    which it has logged."""
     # Trio's clock begins anywhere, and runs as this one does.
     ahead_s = time.monotonic() - trio.current_time()
     identities = {name: credential.fingerprint() for name, credential in settings.credentials.items()}
     counts = SharedLatencies(shared.segment, ahead_s, identities)
     shared.parts.append(counts)
-    latencies = LatencyBoard(counts.find)
     try:
-        breakers = SharedBreakers(shared.segment, ahead_s, identities)
+        records: SharedBreakers | None = SharedBreakers(shared.segment, ahead_s, identities)
     except Overloaded:
-        return Memory(make_board(), latencies)
-    shared.parts.append(breakers)
-    return Memory(make_board(breakers), latencies)
+        records = None
+    if records is not None:
+        shared.parts.append(records)
+    retries = SharedRetryBuckets(buckets, ahead_s)
+    return Memory(
+        make_board(records),
+        LatencyBoard(counts.find),
+        partial(open_hedges, shared, ahead_s),
+        CallLeases(Leases(spend)),
+        RetryBudget(settings.gateway.retry_budget_percent / 100, retries, settings.server.workers),
+    )
+
+
+def open_hedges(shared: SharedFile, ahead_s: float, rules: HedgeRules, now: float) -> Hedges:
+    """The hedge budget of all workers; of this one alone where the file is full, which it has logged."""
+    try:
+        hedges = SharedHedges(shared.segment, rules.share, rules.reserve, rules.min_per_s, ahead_s)
+    except Overloaded:
+        return HedgeBudget(rules, now)
+    shared.parts.append(hedges)
+    return hedges
 
 
 async def watch_shared_memory(

@@ -204,7 +204,7 @@ class Pipeline:
             usage=usage,
             request_id=asked.call.head.request_id,
             provider=answered.candidate.provider,
-            attempts=entry.attempts.rows,
+            attempts=entry.attempts.tries,
             times=entry.times,
             session_id=None if session is None else session.id,
         )

@@ -231,8 +231,9 @@ async def test_every_candidate_failed(gateway: Gateway) -> None:
 
     assert 502 == response.status
     assert response.json()["error"].startswith("Provider call failed: HTTP 500")
-    assert [1, 1] == [gateway.simulator.counts[model] for model in ("down", "down-too")]
-    assert_tried(response, ("down", "failed"), ("down-too", "failed"))
+    # Each once, and three times again.
+    assert [4, 4] == [gateway.simulator.counts[model] for model in ("down", "down-too")]
+    assert_tried(response, *[("down", "failed: HTTP 503"), ("down-too", "failed: HTTP 500")] * 4)
 
 
 async def test_malformed_is_not_tried_elsewhere(gateway: Gateway) -> None:

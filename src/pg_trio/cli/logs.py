@@ -169,7 +169,7 @@ def _render_line(row: LogRow, columns: Columns) -> str:
             row.model or "-",
             "-" if row.prompt_tokens is None else f"{row.prompt_tokens}+{row.completion_tokens}",
             "-" if row.cost_nano_usd is None else f"{row.cost_nano_usd / 1e9:.6f}",
-            str(len(row.attempts)),
+            str(sum(attempt.is_try for attempt in row.attempts)),
             str(row.request_id),
             *client,
             row.error or "",

@@ -45,8 +45,10 @@ class GatewaySettings:
     max_session_bytes: BodyBytes = 4 * MIB
     # How often a worker looks for revoked tokens; the promise is one second.
     token_poll_ms: Milliseconds = 250
-    # 5 %: hedges over requests, for each worker; tower and gRPC's retry budgets allow 10 to 20 %.
+    # 5 %: hedges over requests, of all workers; tower and gRPC's retry budgets allow 10 to 20 %.
     hedge_budget_percent: Annotated[int, Between(0, 100)] = 5
+    # 20 %: retries over a credential's recent calls, and 10 a second at least: linkerd's defaults. 0: no retries.
+    retry_budget_percent: Annotated[int, Between(0, 100)] = 20
     # `last_used_at` is written at most this often, for all tokens at once.
     token_used_flush_ms: Milliseconds = 10_000
     # Tokens remembered per worker (about 500 bytes each); more of them are looked up in the file each time.

@@ -56,6 +56,8 @@ BREAKER = 7
 BREAKER_COPY = 8
 LATENCY = 9
 SPEND_ROW_BESIDE = 10
+HEDGES = 11
+HEDGES_SPARE = 12
 
 # No kind will ever be larger: a slot with such a one was written by somebody else.
 MAX_KIND = 127

@@ -230,7 +230,7 @@ class SseClient:
             "request_id": str(self._call.head.request_id),
             "provider": self._provider,
             "model": self._model,
-            "attempts": len(progress.attempts.rows),
+            "attempts": len(progress.attempts.tries),
             "first_token_ms": progress.attempts.first_token_ms,
             "overhead_ms": round(times.overhead_ms, 3),
             "timings_ms": orjson.Fragment(times.as_json()),
@@ -259,7 +259,7 @@ class SseClient:
                 headers += [
                     (b"x-pg-provider", self._provider.encode("ascii")),
                     (b"x-pg-model", header_text(self._model)),
-                    (b"x-pg-attempts", b"%d" % len(self._progress.attempts.rows)),
+                    (b"x-pg-attempts", b"%d" % len(self._progress.attempts.tries)),
                 ]
             if self._call.limits:
                 headers += split_fields(render_limits(self._call.limits))

@@ -40,6 +40,7 @@ from pg_trio.stages.provider_call.exchange import (
     read_start,
     tell_deadline,
 )
+from pg_trio.stages.provider_call.retry import SLACK_S
 from pg_trio.stages.provider_call.runner import blame, tell
 from pg_trio.stages.provider_call.stream import Opening, OpenStream, StreamReader
 
@@ -273,7 +274,8 @@ async def put_aside(call: ProviderCall, transport: FakeTransport, *names: str, f
     for name in names:
         transport.script[name] = refused(429, for_s)
         with pytest.raises(ProviderCallFailed):
-            await call.ask(endpoint(name), PROMPT, math.inf, Attempts(0))
+            # No time for another try: the pause is longer.
+            await call.ask(endpoint(name), PROMPT, trio.current_time() + 1, Attempts(0))
     transport.asked.clear()
 
 
@@ -289,15 +291,15 @@ async def test_pause_longer_than_what_is_left_is_not_asked_in_vain(autojump_cloc
     assert ([], {"Retry-After": "40"}) == (transport.asked, caught.value.headers())
 
 
-async def test_pause_that_ends_in_time_is_asked_all_the_same(autojump_clock: MockClock) -> None:
+async def test_pause_that_ends_in_time_is_waited_for(autojump_clock: MockClock) -> None:
     transport = FakeTransport({})
     call = provider_call(transport)
     await put_aside(call, transport, "a", "b")
 
     transport.script = {"a": good(), "b": good()}
-    await call.ask(endpoint("a", "b"), PROMPT, trio.current_time() + 90, Attempts(0))
+    await call.ask(endpoint("a", "b"), PROMPT, 90, Attempts(0))
 
-    assert ["a"] == transport.asked
+    assert (["a"], 60 + SLACK_S) == (transport.asked, trio.current_time())
 
 
 async def test_pause_asked_for_meanwhile_is_skipped_at_once(autojump_clock: MockClock) -> None:
@@ -307,15 +309,19 @@ async def test_pause_asked_for_meanwhile_is_skipped_at_once(autojump_clock: Mock
     async def ask_both() -> None:
         with pytest.raises(ProviderCallFailed) as caught:
             await call.ask(endpoint("a", "b", attempt_timeout_ms=60_000), PROMPT, 30, attempts)
-        assert "openai asked for a pause of another 55 s" in caught.value.text
+        assert "Provider call failed: HTTP 500" == caught.value.text
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask_both)
         await wait_all_tasks_blocked()
         await put_aside(call, transport, "b")
 
-    assert ([], 5) == (transport.asked, trio.current_time())
-    assert ["model-a", "model-b"] == [row.model for row in attempts.rows]
+    assert "a" == transport.asked[0]
+    assert "b" not in transport.asked
+    assert ("model-b", "passed over: HTTP 429 (openai asked for a pause; not asked for another 55 s)") == (
+        attempts.rows[1].model,
+        attempts.rows[1].outcome,
+    )
 
 
 async def test_client_is_told_when_all_asked_for_a_pause(autojump_clock: MockClock) -> None:
@@ -411,11 +417,11 @@ async def test_lone_candidate_put_aside_says_when_to_come_back(autojump_clock: M
     transport = FakeTransport({"a": refused(429, "60")})
     call = provider_call(transport)
     with pytest.raises(ProviderCallFailed):
-        await call.ask(endpoint("a"), PROMPT, math.inf, Attempts(0))
+        await call.ask(endpoint("a"), PROMPT, 30, Attempts(0))
 
     await trio.sleep(10)
     with pytest.raises(ProviderCallFailed) as caught:
-        await call.ask(endpoint("a"), PROMPT, math.inf, Attempts(0))
+        await call.ask(endpoint("a"), PROMPT, 40, Attempts(0))
     await trio.sleep(50)
     transport.script["a"] = good()
     answered = await call.ask(endpoint("a"), PROMPT, math.inf, Attempts(0))
@@ -455,7 +461,7 @@ async def test_candidate_put_aside_meanwhile_is_no_hedge(autojump_clock: MockClo
         nursery.start_soon(call.ask, hedged, PROMPT, math.inf, Attempts(0))
         await trio.sleep(0.1)
         with pytest.raises(ProviderCallFailed):
-            await call.ask(endpoint("b"), PROMPT, math.inf, Attempts(0))
+            await call.ask(endpoint("b"), PROMPT, trio.current_time() + 1, Attempts(0))
 
     assert ["a", "b"] == transport.asked
 
@@ -566,7 +572,7 @@ async def test_probe_sent_by_another_worker_fails_over(autojump_clock: MockClock
     )
 
     assert ("model-b", ["b"]) == (answered.candidate.model, transport.asked)
-    assert ["failed: openai kept failing; another worker is trying it just now.", "won"] == [
+    assert ["passed over: openai is being tried by another request; not asked for another 1.5 s", "won"] == [
         row.outcome for row in attempts.rows
     ]
 
@@ -609,8 +615,11 @@ class FakePermit:
     def succeeded(self, now: float) -> None:
         pass
 
-    def failed(self, fault: Fault, now: float, retry_after_s: float | None = None) -> None:
+    def failed(self, fault: Fault, now: float, retry_after_s: float | None = None, said: str = "") -> None:
         self.faults.append(fault)
+
+    def broke_off(self, now: float, said: str) -> None:
+        pass
 
     def cancelled(self) -> None:
         self.is_given_back = True
@@ -846,7 +855,7 @@ async def test_page_is_no_stream(autojump_clock: MockClock) -> None:
     page = FakeResponse([b"<html>", b"down</html>"], headers={"content-type": "text/html"})
 
     with pytest.raises(ProviderCallFailed, match=r"the answer is not JSON: .*content type text/html"):
-        await text_of_stream(real_call(OpenAIStreams(page)), endpoint("a"))
+        await text_of_stream(real_call(OpenAIStreams(page)), evolve(endpoint("a"), max_attempts=1))
 
 
 async def test_white_space_without_end_is_no_stream() -> None:
@@ -922,7 +931,7 @@ class SlowResponse(FakeResponse):
 
 async def test_reasoning_keeps_the_first_token_waited_for(autojump_clock: MockClock) -> None:
     thought = b'data: {"choices":[{"delta":{"reasoning_details":[{"type":"reasoning.encrypted","data":"x"}]}}]}\n\n'
-    patient = evolve(endpoint("a"), first_token_timeout_ms=1_500)
+    patient = evolve(endpoint("a"), first_token_timeout_ms=1_500, max_attempts=1)
 
     assert "Hi" == await text_of_stream(real_call(OpenAIStreams(SlowResponse([thought] * 5 + [STREAM]))), patient)
     with pytest.raises(ProviderCallFailed, match=r"no first token from openai within 1\.5 s"):

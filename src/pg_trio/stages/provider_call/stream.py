@@ -21,6 +21,7 @@ from pg_trio.domain.events import Broken, Event, Finished, ReasoningDelta
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.upstream import UpstreamResponse
 from pg_trio.errors import AttemptFailed
+from pg_trio.racing.breaker_board import Permit
 
 # Characters of reasoning that wait for a winner, for each candidate: what a pipe holds (pipe(7): 64 KiB).
 HELD_CHARS = 65_536
@@ -99,6 +100,8 @@ class OpenStream:
     # Characters of reasoning that are not among its events: with the listener already, or left out.
     reasoned: int = 0
     _held_chars: int = 0
+    # Of the try that opened it: it was praised for its first token.
+    permit: Permit | None = None
 
     async def wait_first_token(self, opening: Opening, limit: trio.CancelScope) -> None:
         """Read up to and with what comes with the first token, or a whole answer without one; `limit` is its clock.
@@ -161,6 +164,11 @@ class OpenStream:
     def give_up(self, failure: AttemptFailed) -> Sequence[Event]:
         """The last events of a stream that is not waited for any longer."""
         return self._note(self.reader.close(failure)) if self.reader is not None else []
+
+    def note_broken(self, now: float, said: str) -> None:
+        """It failed after its first token: its breaker counts the same call as failed."""
+        if self.permit is not None:
+            self.permit.broke_off(now, said)
 
     async def aclose(self) -> None:
         """Let go of the connection; does its work under cancellation too."""
