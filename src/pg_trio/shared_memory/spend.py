@@ -50,14 +50,14 @@ class LocalSpend:
             key: (month, nano_usd, 0) for key, nano_usd in (settled or {}).items()
         }
 
-    def reserve(self, key: bytes, month: int, amount: int, budget: int) -> int | None:
+    def reserve(self, key: bytes, month: int, amount: int, budget: int) -> tuple[int, int] | None:
         """Set `amount` aside if settled + reserved + amount stays within the budget.
 
-        None if it did; else nothing changed, and the answer is what was settled.
+        None if it did; else nothing changed, and the answer is what was settled and what was reserved.
         """
         settled, reserved = self.read(key, month)
         if settled + reserved + amount > budget:
-            return settled
+            return settled, reserved
         self._rows[key] = (month, settled, reserved + amount)
         return None
 
@@ -99,7 +99,7 @@ class SharedSpend:
         _give_back(self._segment, self._seat.number)
         self._seat.leave()
 
-    def reserve(self, key: bytes, month: int, amount: int, budget: int) -> int | None:
+    def reserve(self, key: bytes, month: int, amount: int, budget: int) -> tuple[int, int] | None:
         """See LocalSpend.reserve. Raises Overloaded if the endpoint has no slot or cannot be held."""
         account = self._accounts.get(key) or self._open_account(key)
         limit = min(budget, MAX_NANO_USD)
@@ -111,7 +111,7 @@ class SharedSpend:
                 self._reserve(account.own, month, amount)
             undisturbed = account.guard.leave(generation)
             if not fits:
-                return settled
+                return settled, reserved
             if undisturbed:
                 return None
             # Somebody may have decided without seeing this reservation. Rows have one writer, so undoing is exact.

@@ -42,7 +42,7 @@ def spend(open_spend: OpenSpend) -> Spend:
 def test_reservations_count_against_budget(spend: Spend) -> None:
     answers = [spend.reserve(b"k", 1, 40, budget=100) for _ in range(3)]
 
-    assert [None, None, 0] == answers
+    assert [None, None, (0, 80)] == answers
     assert (0, 80) == spend.read(b"k", 1)
 
 
@@ -64,7 +64,7 @@ def test_new_month_starts_at_nothing(open_spend: OpenSpend) -> None:
     refused = spend.reserve(b"k", 1, 1, budget=100)
     allowed = spend.reserve(b"k", 2, 1, budget=100)
 
-    assert (100, None) == (refused, allowed)
+    assert ((100, 0), None) == (refused, allowed)
     assert (0, 1) == spend.read(b"k", 2)
 
 
@@ -106,7 +106,7 @@ def test_workers_share_one_budget(open_worker: Callable[[], SharedSpend]) -> Non
 
     answers = [other.reserve(b"k", 1, 30, budget=100), one.reserve(b"k", 1, 30, budget=100)]
 
-    assert [None, 50] == answers
+    assert [None, (50, 30)] == answers
     assert [(50, 30)] * 2 == [worker.read(b"k", 1) for worker in (one, other)]
 
 
@@ -199,5 +199,5 @@ def test_sum_beyond_a_row_is_kept_at_most(
     worker.settle(b"k", 1, 1, spent=MAX_NANO_USD + 5)
     refused = worker.reserve(b"k", 1, 1, budget=MAX_NANO_USD * 2)
 
-    assert MAX_NANO_USD == refused
+    assert (MAX_NANO_USD, 0) == refused
     assert ["more than a row holds" in message for message in caplog.messages] == [True]
