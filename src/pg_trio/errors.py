@@ -641,6 +641,16 @@ class WorkersFailed(Exception):
         return self.said
 
 
+@define(slots=False, eq=False)
+class OutputLost(Exception):
+    """What a command made could not be handed over on standard output: says why, and what became of it."""
+
+    said: str
+
+    def __str__(self) -> str:
+        return self.said
+
+
 def error_body(error: GatewayError, more_fields: Mapping[str, object] | None = None) -> bytes:
     """The answer's body for an error: `{"ok":false,"error":…}`, the error's own fields and more, UTF-8 JSON."""
     body = {"ok": False, "error": error.text, **error.fields(), **(more_fields or {})}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -38,6 +39,7 @@ def read_text(path: Path, limit_bytes: int) -> str:
 
     Raises: ValueError if it is missing, not readable, over the limit or not UTF-8; the text never quotes the content.
     """
+    path = Path(name_file(str(path)))
     try:
         is_special = path.exists() and not path.is_file()
     except (OSError, ValueError):
@@ -60,6 +62,14 @@ def read_text(path: Path, limit_bytes: int) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"file {show(path)} is not UTF-8 (byte {error.start})") from None
+
+
+def name_file(text: str) -> str:
+    """A file's name from a text, as the system's calls take it: UTF-8 bytes, whatever the locale is.
+
+    Under an ASCII locale Python would refuse `dätä`, and write what the shell gave it with surrogates.
+    """
+    return os.fsdecode(text.encode("utf-8", "surrogateescape"))
 
 
 def parse_toml(text: str) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from cattrs.gen import make_dict_structure_fn
 from pg_trio.config import mistakes as at
 from pg_trio.config.bounds import show
 from pg_trio.config.mistakes import Mistakes, suggest
+from pg_trio.config.reading import name_file
 
 Shape = TypeVar("Shape")
 Hook = Callable[[Any, Any], Any]
@@ -150,7 +151,7 @@ def _structure_path(value: Any, _: Any) -> Path:
     text = _structure_str(value, str)
     if not text or "\0" in text:
         raise ValueError("is not a path")
-    return Path(text)
+    return Path(name_file(text))
 
 
 def _literal_hook(literal: Any) -> Hook:
