@@ -113,8 +113,8 @@ def _resolve_url(
 ) -> SplitResult | None:
     if table.base_url is not None:
         text, said = table.base_url, ""
-    elif provider is not None and provider.name == "ollama" and outside.environ.get(OLLAMA_VARIABLE):
-        text, said = outside.environ[OLLAMA_VARIABLE], f"${OLLAMA_VARIABLE}: "
+    elif provider is not None and provider.name == "ollama" and outside.environ.get(OLLAMA_VARIABLE, "").strip():
+        text, said = outside.environ[OLLAMA_VARIABLE].strip(), f"${OLLAMA_VARIABLE}: "
     elif provider is not None:
         text, said = provider.base_url, ""
     else:

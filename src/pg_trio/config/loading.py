@@ -11,7 +11,7 @@ from uuid import UUID
 from attrs import evolve, frozen
 
 from pg_trio.config.credentials import find_provider, resolve_credentials
-from pg_trio.config.environment import overlay_environment
+from pg_trio.config.environment import note_misspelt, overlay_environment
 from pg_trio.config.guardrails import narrow_rules
 from pg_trio.config.mistakes import Mistakes
 from pg_trio.config.projects import Resolver
@@ -95,7 +95,7 @@ def _resolve(raw: dict[str, Any], outside: Outside, mistakes: Mistakes) -> Confi
         disabled_providers=_resolve_providers(file.providers or {}, mistakes),
         projects=_resolve_projects(file, resolver),
     )
-    return Configuration(settings, tuple(resolver.notes))
+    return Configuration(settings, (*note_misspelt(outside.environ), *resolver.notes))
 
 
 def _resolve_providers(tables: Mapping[str, ProviderTable | None], mistakes: Mistakes) -> frozenset[str]:

@@ -72,7 +72,7 @@ def show_key(key: str) -> str:
     """A key as TOML would spell it; what is not a bare key is quoted, cut and masked."""
     if _BARE_KEY.fullmatch(key) and show(key) == f'"{key}"':
         return key
-    return json.dumps(show(key)[1:-1], ensure_ascii=False)
+    return json.dumps(show(" ".join(key.split()))[1:-1], ensure_ascii=False)
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

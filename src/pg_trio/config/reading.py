@@ -34,6 +34,12 @@ class Outside:
     environ: Mapping[str, str]
 
 
+class EnvironmentText(str):
+    """A value from the environment: always text, whatever type its setting has."""
+
+    __slots__ = ()
+
+
 def read_text(path: Path, limit_bytes: int) -> str:
     """The text of a UTF-8 file; a byte order mark is dropped.
 
@@ -129,7 +135,8 @@ def _look_up(reference: str, folder: Path, environ: Mapping[str, str]) -> tuple[
         source, value = f"file {show(path)}", read_text(path, MAX_SECRET_BYTES)
     else:
         source, value = "the key", reference
-    value = value.strip()
+    # A byte order mark is white space to whoever wrote the file or the variable, not to Python.
+    value = value.strip().removeprefix("\ufeff").strip()
     if not value:
         raise ValueError(f"{source} is empty")
     return source, value

@@ -27,7 +27,7 @@ from cattrs.gen import make_dict_structure_fn
 from pg_trio.config import mistakes as at
 from pg_trio.config.bounds import show
 from pg_trio.config.mistakes import Mistakes, suggest
-from pg_trio.config.reading import name_file
+from pg_trio.config.reading import EnvironmentText, name_file
 
 Shape = TypeVar("Shape")
 Hook = Callable[[Any, Any], Any]
@@ -63,7 +63,9 @@ def _take_out(raw: Any, place: at.Path) -> None:
 
 
 def describe(value: object) -> str:
-    """The TOML type of a value, with its article; never the value."""
+    """The TOML type of a value, with its article, never the value. From the environment it has none: the value then."""
+    if isinstance(value, EnvironmentText):
+        return show(value)
     for python_type, name in _TOML_TYPES.items():
         if isinstance(value, python_type):
             return name

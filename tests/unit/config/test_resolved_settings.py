@@ -211,9 +211,50 @@ def test_environment_is_checked_like_the_file() -> None:
     }
 
     assert [
-        "PG_TRIO_GATEWAY__MAX_MESSAGES: expected an integer, found a string",
+        'PG_TRIO_GATEWAY__MAX_MESSAGES: expected an integer, found "1_0"',
         "PG_TRIO_PROJECTS__X: no section of that name is set from the environment",
         'PG_TRIO_SERVER__BIND: "x:99999" is not HOST:PORT',
         'PG_TRIO_SERVER__WORKER: unknown setting; did you mean "workers"?',
         "PG_TRIO_SERVER__WORKERS: 0 is below 1",
     ] == mistakes_in("", environ)
+
+
+@pytest.mark.parametrize("stray", ["\r", " ", "\t", "\r\n", "\u00a0"])
+def test_environment_is_read_without_stray_space(stray: str) -> None:
+    values = {"GATEWAY__TIMEZONE": "UTC", "SERVER__WORKERS": "4", "SERVER__BIND": "[::]:80", "GATEWAY__DATA_DIR": "d"}
+
+    settings = read("", {f"PG_TRIO_{name}": f"{value}{stray}" for name, value in values.items()})
+
+    assert ("UTC", 4, "[::]:80") == (settings.gateway.timezone, settings.server.workers, settings.server.bind)
+    assert "d" == settings.gateway.data_dir.name
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("Europe/\rBerlin", r'"Europe/\rBerlin"'),
+        ("Europe /Berlin", '"Europe /Berlin"'),
+        ("\ufeffUTC", r'"\ufeffUTC"'),
+        ("UTC\u200b", r'"UTC\u200b"'),
+        ('"UTC"', '""UTC""'),
+    ],
+)
+def test_what_is_unseen_in_a_value_is_shown(value: str, shown: str) -> None:
+    (mistake,) = mistakes_in("", {"PG_TRIO_GATEWAY__TIMEZONE": value})
+
+    assert mistake.startswith(f"PG_TRIO_GATEWAY__TIMEZONE: {shown} is not")
+
+
+def test_setting_with_one_underscore_is_noted() -> None:
+    environ = {
+        "PG_TRIO_SERVER_WORKERS": "4",
+        # What Kubernetes sets for a service called pg-trio.
+        "PG_TRIO_PORT": "tcp://10.0.0.1:80",
+        "PG_TRIO_SERVICE_HOST": "10.0.0.1",
+    }
+
+    notes = parse_configuration(SOUND, "pg.toml", NOWHERE, environ).notes
+
+    assert (
+        "PG_TRIO_SERVER_WORKERS: is not read; the setting is PG_TRIO_SERVER__WORKERS, with two underscores",
+    ) == notes
