@@ -45,12 +45,13 @@ def run(arguments: argparse.Namespace) -> int:
         from pg_trio.cli.demo import run_demo
 
         return run_demo(arguments.bind, arguments.workers)
+    from pg_trio.cli.notes import describe_notes
     from pg_trio.cli.supervise import announce, supervise
     from pg_trio.config import read_configuration
 
     path = find_configuration(arguments.config).absolute()
     configuration = read_configuration(path)
-    for note in configuration.notes:
+    for note in describe_notes(configuration):
         print(f"note: {note}", file=sys.stderr)
     settings = configuration.settings
     changes = {"bind": arguments.bind, "workers": arguments.workers}

@@ -13,6 +13,7 @@ from attrs import define, field
 from cattrs.errors import BaseValidationError, ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 
 from pg_trio.config.bounds import show
+from pg_trio.config.headers import where_it_belongs
 from pg_trio.domain.secret import MASK, Secret
 
 Path: TypeAlias = tuple[str | int, ...]
@@ -29,6 +30,7 @@ class Mistakes:
 
     labels: dict[Path, str] = field(factory=dict)
     secrets: list[Secret] = field(factory=list)
+    notes: list[str] = field(factory=list)
     _found: dict[Path, list[str]] = field(factory=dict)
 
     def add(self, path: Path, text: str) -> None:
@@ -40,6 +42,10 @@ class Mistakes:
     def has(self, path: Path) -> bool:
         """Whether this very place was found wrong already."""
         return path in self._found
+
+    def note(self, path: Path, text: str) -> None:
+        """Something that is no mistake, and worth saying."""
+        self.notes.append(self._mask(f"{self._place(path)}{text}"))
 
     def lines(self) -> list[str]:
         """One line each, sorted by place; list items by number."""
@@ -100,7 +106,7 @@ def walk_validation(error: BaseValidationError, path: Path = ()) -> Iterator[tup
             raise inner
         known = [attribute.name for attribute in attrs.fields(inner.cl)]
         for key in sorted(inner.extra_fields):
-            yield (*path, key), f"unknown key{suggest(key, known)}"
+            yield (*path, key), f"unknown key{where_it_belongs(key) or suggest(key, known)}"
 
 
 def _walk_one(error: Exception, path: Path) -> Iterator[tuple[Path, str]]:

@@ -13,6 +13,8 @@ from typing import Any
 from attrs import frozen
 
 from pg_trio.config.bounds import MIB, show
+from pg_trio.config.mistakes import suggest
+from pg_trio.config.placeholders import refuse_placeholder
 from pg_trio.domain.secret import Secret
 
 # 10 MiB: ten thousand endpoints are about 3 MiB.
@@ -83,12 +85,24 @@ def parse_toml(text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text, parse_float=_parse_fraction)
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"not TOML: {error}") from None
+        raise ValueError(f"not TOML: {error}{_explain_syntax(str(error))}") from None
     except RecursionError:
         raise ValueError("not usable: nested too deeply") from None
     except ValueError:
         # What Python itself refuses: integers of thousands of digits.
         raise ValueError("not usable: a number is too long") from None
+
+
+def _explain_syntax(said: str) -> str:
+    """What is usually wrong where TOML's parser says so. The line itself is not shown: it may hold a key."""
+    if twice := re.match(r"Cannot declare \((.+?),?\) twice", said):
+        header = ".".join(re.findall(r"'([^']+)'", twice[1]))
+        return f"; a table of which there may be several has double brackets: [[{header}]]"
+    if said.startswith("Invalid value"):
+        return "; text is written in quotation marks, a list in [ ]"
+    if said.startswith("Cannot overwrite a value"):
+        return "; the same key is there twice"
+    return ""
 
 
 def _parse_fraction(text: str) -> Decimal:
@@ -104,6 +118,7 @@ def read_secret(reference: str, folder: Path, environ: Mapping[str, str]) -> Sec
     Raises: ValueError if there is none or if it fits into no HTTP header; the text never quotes the value.
     """
     source, value = _look_up(reference, folder, environ)
+    refuse_placeholder(value, source)
     # RFC 9110, 5.5: visible ASCII; anything else ends as a broken or injected header.
     if not all("!" <= character <= "~" for character in value):
         raise ValueError(f"{source} holds characters that an HTTP header cannot carry")
@@ -128,7 +143,7 @@ def _look_up(reference: str, folder: Path, environ: Mapping[str, str]) -> tuple[
     if reference.startswith(ENV_PREFIX):
         name = reference.removeprefix(ENV_PREFIX)
         if name not in environ:
-            raise ValueError(f"environment variable {show(name)} is not set")
+            raise ValueError(f"environment variable {show(name)} is not set{suggest(name.upper(), environ)}")
         source, value = f"environment variable {show(name)}", environ[name]
     elif reference.startswith(FILE_PREFIX):
         path = folder / reference.removeprefix(FILE_PREFIX)

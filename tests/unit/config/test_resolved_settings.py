@@ -184,7 +184,19 @@ def test_rule_is_checked(rule: str, mistake: str) -> None:
             "sessions_enabled = false\nsession_max_messages = 9\nsession_max_tokens = 9",
             ["projects[0].endpoints[0].session_max_messages", "projects[0].endpoints[0].session_max_tokens"],
         ),
-        ("streaming_enabled = true\nhedge_after_ms = 0\nsessions_enabled = true\nsession_ttl_seconds = 60", []),
+        ("hedge_after_ms = 0", ["projects[0].endpoints[0].hedge_after_ms"]),
+        ('hedge_after = "p95"\nfailover = []', ["projects[0].endpoints[0].hedge_after"]),
+        ("hedge_tools = true", ["projects[0].endpoints[0].hedge_tools"]),
+        ("monthly_budget_usd = 5", ["projects[0].endpoints[0].monthly_budget_usd"]),
+        ("idle_timeout_ms = 9", ["projects[0].endpoints[0].idle_timeout_ms"]),
+        ('on_stream_failure = "restart"\nstreaming_enabled = true', ["projects[0].endpoints[0].on_stream_failure"]),
+        ("monthly_budget_usd = 5\nestimated_cost_per_1k_tokens_usd = 0", []),
+        ('on_stream_failure = "error"', []),
+        (
+            'streaming_enabled = true\nhedge_after_ms = 0\nfailover = [{ credential = "main", model = "m" }]\n'
+            "hedge_tools = true\nsessions_enabled = true\nsession_ttl_seconds = 60\nidle_timeout_ms = 9",
+            [],
+        ),
     ],
 )
 def test_what_has_no_effect_is_said(line: str, noted: list[str]) -> None:
