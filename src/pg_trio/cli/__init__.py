@@ -7,18 +7,19 @@ import sys
 from collections.abc import Sequence
 
 from pg_trio import __version__
-from pg_trio.cli import backup, check, doctor, logs, reload, serve, simulate, token, worker
+from pg_trio.cli import backup, check, completion, doctor, logs, reload, serve, simulate, token, worker
 from pg_trio.cli.console import final_status, own_console
+from pg_trio.cli.parser import Parser
 from pg_trio.errors import ConfigError, OutputLost, StoreError, WorkersFailed
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands; each sets `run`, a function of the parsed arguments that returns an exit status."""
-    parser = argparse.ArgumentParser(prog="pg-trio", description="An AI gateway with deadlines that hold.")
+    parser = Parser(prog="pg-trio", description="An AI gateway with deadlines that hold.")
     parser.set_defaults(serves=False)
     parser.add_argument("--version", action="version", version=f"pg-trio {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (serve, reload, check, token, logs, backup, doctor, simulate, worker):
+    for command in (serve, reload, check, token, logs, backup, doctor, simulate, completion, worker):
         command.register(commands)
     return parser
 

@@ -148,6 +148,7 @@ def _endpoint(
         f"model = {json.dumps(model)}",
         f"failover = [{failover}]",
         f"prompt = {json.dumps(prompt)}",
+        "streaming_enabled = true",
     ]
     if rate_limit_per_minute is not None:
         rows.append(f"rate_limit_per_minute = {rate_limit_per_minute}")
@@ -169,6 +170,11 @@ Try it in another terminal:
 
 curl -sw '\\n' {address}/api/{PROJECT}/assistant -H 'Authorization: Bearer {token}' \\
   -H 'Content-Type: application/json' -d '{{"message": "Hello! What can you do?"}}'
+
+The same as a live stream:
+
+curl -sN {address}/api/{PROJECT}/assistant -H 'Authorization: Bearer {token}' \\
+  -H 'Content-Type: application/json' -d '{{"message": "Hello! What can you do?", "stream": true}}'
 
 Ctrl-C stops it; nothing is kept.
 """
