@@ -21,9 +21,13 @@ class Parser(argparse.ArgumentParser):
         """As argparse's, but what is unknown is an error here: by this command's usage, not by the outermost one's."""
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            close = _suggest(unknown[0].partition("=")[0], self._option_string_actions)
-            self.error(f"unknown argument: {' '.join(unknown)}{close}")
+            self.error(f"unknown argument: {' '.join(unknown)}{self._suggest_argument(unknown[0])}")
         return parsed, unknown
+
+    def _suggest_argument(self, unknown: str) -> str:
+        if not unknown.startswith("-") and "--config" in self._option_string_actions:
+            return f"; did you mean --config {unknown}?"
+        return _suggest(unknown.partition("=")[0], self._option_string_actions)
 
     def error(self, message: str) -> NoReturn:
         """Exit status 2. Without a command at all, the commands are shown."""

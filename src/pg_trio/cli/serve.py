@@ -24,7 +24,12 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--config", type=Path, metavar="FILE", help=f"configuration file (default: ${CONFIG_VARIABLE})")
     source.add_argument("--demo", action="store_true", help="run a demonstration and print a ready curl line")
-    parser.add_argument("--bind", metavar="HOST:PORT", help="where to listen (default: [server] bind, 127.0.0.1:8080)")
+    parser.add_argument(
+        "--bind",
+        type=_address,
+        metavar="HOST:PORT",
+        help="where to listen (default: [server] bind, 127.0.0.1:8080)",
+    )
     parser.add_argument(
         "--workers",
         type=_workers,
@@ -59,6 +64,16 @@ def run(arguments: argparse.Namespace) -> int:
     settings = evolve(settings, server=evolve(settings.server, **given))
     trio.run(partial(supervise, path, settings, partial(announce, settings)))
     return 0
+
+
+def _address(text: str) -> str:
+    from pg_trio.config.bounds import HostPort
+
+    try:
+        HostPort().check(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
+    return text
 
 
 def _workers(text: str) -> int:

@@ -89,7 +89,7 @@ class HostPort:
         assert isinstance(value, str)
         host, _, port = value.rpartition(":")
         if not _HOST.fullmatch(host) or not _PORT.fullmatch(port) or int(port) > 65_535:
-            raise ValueError(f"{show(value)} is not {self}")
+            raise ValueError(f"{show(value)} is not {self}, such as 127.0.0.1:8080")
 
     def __str__(self) -> str:
         return "HOST:PORT"

@@ -62,7 +62,7 @@ def find_provider(name: str, path: Path, mistakes: Mistakes) -> Provider | None:
     provider = PROVIDERS.get(name)
     if provider is None:
         known = ", ".join(PROVIDERS)
-        mistakes.add(path, f"unknown provider {show(name)}{suggest(name, PROVIDERS)}; known are {known}")
+        mistakes.add(path, f"unknown provider {show(name)}{suggest(name.lower(), PROVIDERS)}; known are {known}")
     return provider
 
 

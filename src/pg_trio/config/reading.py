@@ -99,7 +99,7 @@ def _explain_syntax(said: str) -> str:
         header = ".".join(re.findall(r"'([^']+)'", twice[1]))
         return f"; a table of which there may be several has double brackets: [[{header}]]"
     if said.startswith("Invalid value"):
-        return "; text is written in quotation marks, a list in [ ]"
+        return "; text is written in quotation marks, a list in [ ], yes and no as true and false"
     if said.startswith("Cannot overwrite a value"):
         return "; the same key is there twice"
     return ""

@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
@@ -153,6 +154,8 @@ def _structure_path(value: Any, _: Any) -> Path:
     text = _structure_str(value, str)
     if not text or "\0" in text:
         raise ValueError("is not a path")
+    if re.match(r"~|\$\{?\w", text):
+        raise ValueError(f"{show(text)} is taken as it is: neither ~ nor variables mean anything here")
     return Path(name_file(text))
 
 
@@ -184,7 +187,10 @@ def _annotated_hook(annotated: Any, converter: cattrs.Converter) -> Hook:
 
 def _table_hook(shape: Any, converter: cattrs.Converter) -> Hook:
     structure_fields = make_dict_structure_fn(shape, converter, _cattrs_forbid_extra_keys=True)
-    return _only(dict, "a table", structure_fields)
+    required = [setting.name for setting in attrs.fields(shape) if setting.default is attrs.NOTHING]
+    switches = ["enabled"] if hasattr(attrs.fields(shape), "enabled") else []
+    pattern = ", ".join([f"{name} = …" for name in required or switches])
+    return _only(dict, f"a table ({{ {pattern} }})" if pattern else "a table", structure_fields)
 
 
 def _list_hook(listed: Any, converter: cattrs.Converter) -> Hook:

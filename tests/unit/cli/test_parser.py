@@ -22,6 +22,7 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["help"], "--help"),
         (["token", "crate"], "create"),
         (["check", "--confg", "x"], "--config"),
+        (["check", "gateway.toml"], "--config gateway.toml"),
         (["token", "list", "--jsn"], "--json"),
         (["token", "create", "--project", "p", "--name", "n", "--scope", "chta"], "chat"),
     ],
@@ -36,6 +37,11 @@ def test_internal_command_is_not_shown(capsys: pytest.CaptureFixture[str], word:
 
     assert "worker" not in error.replace(word, "")
     assert error.endswith("(choose from serve, reload, check, token, logs, backup, doctor, simulate, completion)\n")
+
+
+@pytest.mark.parametrize("address", ["8080", ":8080", "127.0.0.1", "127.0.0.1:65536", "http://127.0.0.1:8080"])
+def test_address_of_wrong_shape(capsys: pytest.CaptureFixture[str], address: str) -> None:
+    assert "is not HOST:PORT, such as 127.0.0.1:8080" in said(capsys, "serve", "--bind", address)
 
 
 @pytest.mark.parametrize("arguments", [[], ["token"]])

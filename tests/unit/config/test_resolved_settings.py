@@ -225,7 +225,7 @@ def test_environment_is_checked_like_the_file() -> None:
     assert [
         'PG_TRIO_GATEWAY__MAX_MESSAGES: expected an integer, found "1_0"',
         "PG_TRIO_PROJECTS__X: no section of that name is set from the environment",
-        'PG_TRIO_SERVER__BIND: "x:99999" is not HOST:PORT',
+        'PG_TRIO_SERVER__BIND: "x:99999" is not HOST:PORT, such as 127.0.0.1:8080',
         'PG_TRIO_SERVER__WORKER: unknown setting; did you mean "workers"?',
         "PG_TRIO_SERVER__WORKERS: 0 is below 1",
     ] == mistakes_in("", environ)

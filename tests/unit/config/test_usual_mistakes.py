@@ -237,6 +237,46 @@ def test_setting_under_another_header(text: str, said: str) -> None:
     assert [said] == mistakes_in(text)
 
 
+# ── what is meant ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("fallbacks = []", 'fallbacks: unknown key; did you mean "failover"?'),
+        ("stream = true", 'stream: unknown key; did you mean "streaming_enabled"?'),
+        ("deadline_ms = '30s'", "deadline_ms: expected an integer, found a string: whole milliseconds"),
+        ("failover = ['main']", "failover[0]: expected a table ({ credential = …, model = … }), found a string"),
+        (
+            "guardrails = { pii_filter = true }",
+            "guardrails.pii_filter: expected a table ({ enabled = … }), found a boolean",
+        ),
+        ("input_schema = 'schemas/in.json'", 'input_schema: looks like a file: write "file:schemas/in.json"'),
+    ],
+)
+def test_endpoint_setting_that_is_meant(line: str, said: str) -> None:
+    assert [f"projects[0].endpoints[0].{said}"] == mistakes_in(f"{SOUND}{line}\n")
+
+
+def test_address_in_two_settings() -> None:
+    said = mistakes_in("[server]\nport = 8080\nhost = '::'\n" + SOUND)
+
+    assert [f'server.{key}: unknown key; did you mean "bind"?' for key in ("host", "port")] == said
+
+
+@pytest.mark.parametrize("folder", ["~/data", "~", "$HOME/data", "${HOME}/data"])
+def test_folder_that_only_a_shell_knows(folder: str) -> None:
+    (mistake,) = mistakes_in(f"[gateway]\ndata_dir = '{folder}'\n")
+
+    assert f'gateway.data_dir: "{folder}" is taken as it is: neither ~ nor variables mean anything here' == mistake
+
+
+def test_provider_in_its_own_spelling() -> None:
+    (mistake,) = mistakes_in(SOUND.replace('"openai"', '"OpenAI"'))
+
+    assert 'unknown provider "OpenAI"; did you mean "openai"?' in mistake
+
+
 # ── nothing at all ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
