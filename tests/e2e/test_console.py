@@ -108,6 +108,23 @@ def test_standard_error_that_takes_nothing(site: Path, command: str, to: str) ->
     assert (expected, "") == (done.returncode, done.stderr)
 
 
+@pytest.mark.parametrize("command", ["token list", "doctor", "logs", "backup other.tar", "reload", "serve"])
+def test_user_who_may_not_read_is_told(site: Path, command: str) -> None:
+    somebody = f"setpriv --reuid 65534 --clear-groups {' '.join(PG_TRIO)}"
+    if shell(f"{somebody} --version", Path("/")).returncode != 0:
+        pytest.skip("only root can be somebody else, who must be able to read the program")
+    # What others may read: the way to the configuration, not the data.
+    for folder in (site, site.parent, site.parent.parent):
+        folder.chmod(0o755)
+
+    done = shell(f"{somebody} {command}", site)
+
+    said = done.stdout + done.stderr
+    assert 1 == done.returncode, said
+    assert "Traceback" not in said
+    assert "user" in said or "no gateway runs" in said
+
+
 @pytest.mark.parametrize("to", [">/dev/full", ">&-", "| true"])
 def test_token_that_is_lost_is_revoked(site: Path, to: str) -> None:
     done = shell(f"pg token create --project {PROJECT} --name lost {to}", site)

@@ -42,7 +42,9 @@ def _run(parsed: argparse.Namespace) -> int:
         return _fail(str(error))
     except OSError as error:
         # Translated where it is expected; this is the rest, of a system that is not as we know it.
-        return _fail(str(error))
+        where = f"{error.filename}: " if error.filename is not None else ""
+        advice = "; run it as the gateway's user" if isinstance(error, PermissionError) else ""
+        return _fail(f"{where}{error.strerror or error}{advice}")
     except UnicodeEncodeError as error:
         if error.encoding != sys.getfilesystemencoding():
             raise
