@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, get_args, get_origin
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import attrs
 
@@ -52,7 +53,8 @@ def headers_under(shape: type[attrs.AttrsInstance], steps: Steps = ()) -> dict[s
 
 def _read_type(annotation: Any, steps: Steps) -> Header | None:
     """The header of a setting that holds tables; None where it holds something else."""
-    for choice in get_args(annotation) or (annotation,):
+    choices = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    for choice in choices:
         origin, parts = get_origin(choice), get_args(choice)
         if isinstance(choice, type) and attrs.has(choice):
             return Header(steps, choice)

@@ -15,20 +15,22 @@ _SPELLINGS = (
     r"\$(?:env:)?{}",
     r"\$\{{\s*(?:env[:.])?{}\s*(?:[:?+-].*)?\}}",
     r"\$\({}\)",
-    # Windows: %X%.
-    r"%{}%",
+    # Windows: %X%; Symfony: %env(X)%.
+    r"%(?:env\()?{}\)?%",
     # LiteLLM's os.environ/X, and what programs say: os.environ["X"], os.getenv("X"), process.env.X, ENV["X"].
     r"os\.environ(?:/|\.|\[|\.get\(){}[\])]?",
     r"(?:os\.)?getenv\({}\)",
     r"process\.env(?:\.|\[){}\]?",
     # Our own prefix as it is not spelt, or in a value that was itself looked up: ENV:X, env/X, env.X, env://X, ENV[X].
     r"(?i:env)(?::(?://)?|[/.]|\[|\(){}[\])]?",
-    # Templates: {{ X }}, {{ env.X }}, {{ env('X') }}, {X}, {env.X}; and what documentation leaves to fill in: <X>.
-    r"\{{\{{\s*(?:\$|env[.:(]|\.Env\.|secrets\.)?{}\)?\s*\}}\}}",
+    # Templates: {{ X }}, {{ env.X }}, {{ env('X') }}, ${{ secrets.X }}, {X}, {env.X}; and what documentation leaves
+    # to fill in: <X>.
+    r"\$?\{{\{{\s*(?:\$|env[.:(]|\.Env\.|secrets\.)?{}\)?\s*\}}\}}",
     r"\{{(?:env[.:])?{}\}}",
     r"<{}>",
 )
 _PLACEHOLDER = [re.compile(spelling.format(_NAME)) for spelling in _SPELLINGS]
+_TO_FILL_IN = re.compile(r"(?i:<?your[-_ ].*key.*>?|.*(?:\.\.\.|…))")
 _FILE = re.compile(r"(?i:file):.+")
 # What is shown of a value that may be a key after all: only what is spelt as variables are.
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{1,99}")
@@ -44,5 +46,7 @@ def refuse_placeholder(value: str, source: str) -> None:
         if found := pattern.fullmatch(value):
             name = found["name"] if _VARIABLE.fullmatch(found["name"]) else "NAME"
             raise ValueError(f"{source} is a placeholder that nothing replaces: write env:{name} for that variable")
+    if _TO_FILL_IN.fullmatch(value):
+        raise ValueError(f"{source} is what documentation leaves to fill in")
     if _FILE.fullmatch(value):
         raise ValueError(f"{source} names a file: write file:PATH, in small letters")

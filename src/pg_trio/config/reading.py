@@ -140,13 +140,14 @@ def read_pem(reference: str, folder: Path, environ: Mapping[str, str], *, kind: 
 
 def _look_up(reference: str, folder: Path, environ: Mapping[str, str]) -> tuple[str, str]:
     """(where it comes from, the text without white space around it). Raises: ValueError if there is none."""
+    reference = reference.strip()
     if reference.startswith(ENV_PREFIX):
-        name = reference.removeprefix(ENV_PREFIX)
+        name = reference.removeprefix(ENV_PREFIX).strip()
         if name not in environ:
             raise ValueError(f"environment variable {show(name)} is not set{suggest(name.upper(), environ)}")
         source, value = f"environment variable {show(name)}", environ[name]
     elif reference.startswith(FILE_PREFIX):
-        path = folder / reference.removeprefix(FILE_PREFIX)
+        path = folder / reference.removeprefix(FILE_PREFIX).strip()
         source, value = f"file {show(path)}", read_text(path, MAX_SECRET_BYTES)
     else:
         source, value = "the key", reference

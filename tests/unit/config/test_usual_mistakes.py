@@ -37,6 +37,8 @@ PLACEHOLDERS = (
     "os.environ.get('OPENAI_API_KEY')",
     "os.getenv('OPENAI_API_KEY')",
     "process.env.OPENAI_API_KEY",
+    "%env(OPENAI_API_KEY)%",
+    "${{ secrets.OPENAI_API_KEY }}",
     "{{ OPENAI_API_KEY }}",
     "{{ .Env.OPENAI_API_KEY }}",
     "{{ env('OPENAI_API_KEY') }}",
@@ -76,6 +78,10 @@ def test_placeholder_that_may_be_a_key_is_not_shown() -> None:
         ("'sk-0123456789'", "is in quotation marks"),
         ("Bearer sk-0123456789", 'begins with "Bearer "'),
         ("FILE:key.txt", "write file:PATH"),
+        ("your-openai-key", "leaves to fill in"),
+        ("YOUR_API_KEY", "leaves to fill in"),
+        ("<your key here>", "leaves to fill in"),
+        ("sk-...", "leaves to fill in"),
     ],
 )
 def test_key_with_something_around_it(written: str, said: str) -> None:
@@ -90,9 +96,12 @@ def test_keys_that_only_look_odd_are_taken(key: str) -> None:
     assert [] == mistakes_in(SOUND.replace(KEY, key))
 
 
-@pytest.mark.parametrize(
-    "name", ["OPENAI_APIKEY", "openai_api_key", "//OPENAI_API_KEY", "${OPENAI_API_KEY}", " OPENAI_API_KEY"]
-)
+@pytest.mark.parametrize("reference", ["env: K", " env:K", "env:K "])
+def test_space_around_a_reference_is_no_part_of_it(reference: str) -> None:
+    assert [] == mistakes_in(SOUND.replace(KEY, reference), {"K": KEY})
+
+
+@pytest.mark.parametrize("name", ["OPENAI_APIKEY", "openai_api_key", "//OPENAI_API_KEY", "${OPENAI_API_KEY}"])
 def test_variable_of_another_name_is_suggested(name: str) -> None:
     (mistake,) = mistakes_in(SOUND.replace(KEY, f"env:{name}"), {"OPENAI_API_KEY": KEY, "HOME": "/"})
 
