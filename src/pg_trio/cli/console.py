@@ -68,8 +68,8 @@ class Console(io.TextIOWrapper):
             io.BufferedWriter(self._descriptor),
             encoding=old.encoding if old is not None else "utf-8",
             errors=LEGIBLE,
-            line_buffering=old is None or old.line_buffering,
-            write_through=old is not None and old.write_through,
+            # PYTHONUNBUFFERED is `write_through` there, into a file without a buffer; here, a line at a time.
+            line_buffering=old is None or old.line_buffering or old.write_through,
         )
 
     @property
