@@ -276,7 +276,7 @@ class TokenCapExceeded(CallerError):
 
 @define(slots=False, eq=False)
 class BudgetExhausted(CallerError):
-    """What this request may cost does not fit into what is left of the month's budget."""
+    """What was spent reaches the month's budget. Less was, but a request does not fit: `BudgetWouldBeExceeded`."""
 
     status = 422
     spent_usd: Decimal
@@ -286,6 +286,33 @@ class BudgetExhausted(CallerError):
     def text(self) -> str:
         return (
             f"Endpoint monthly budget exhausted: ~${self.spent_usd:.4f} spent, budget ${self.budget_usd:.2f}."
+            " Resets at the start of next month."
+        )
+
+
+@define(slots=False, eq=False)
+class BudgetWouldBeExceeded(CallerError):
+    """The month's budget is not spent, but what this request may cost does not fit into what is left of it.
+
+    `reserved_usd` is what other requests under way have set aside, `estimated_usd` what this one would.
+    """
+
+    status = 422
+    spent_usd: Decimal
+    reserved_usd: Decimal
+    estimated_usd: Decimal
+    budget_usd: Decimal
+
+    @property
+    def text(self) -> str:
+        parts = (
+            (self.spent_usd, "spent"),
+            (self.reserved_usd, "reserved"),
+            (self.estimated_usd, "estimated for this request"),
+        )
+        told = " + ".join(f"~${usd:.4f} {what}" for usd, what in parts if usd)
+        return (
+            f"Endpoint monthly budget would be exceeded: {told}, budget ${self.budget_usd:.2f}."
             " Resets at the start of next month."
         )
 
@@ -679,6 +706,16 @@ class StoreError(Exception):
 @define(slots=False, eq=False)
 class WorkersFailed(Exception):
     """The workers of `pg-trio serve` cannot be kept alive: says why."""
+
+    said: str
+
+    def __str__(self) -> str:
+        return self.said
+
+
+@define(slots=False, eq=False)
+class OutputLost(Exception):
+    """What a command made could not be handed over on standard output: says why, and what became of it."""
 
     said: str
 

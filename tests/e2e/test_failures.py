@@ -186,7 +186,10 @@ async def test_token_cap(gateway: Gateway) -> None:
 async def test_monthly_budget(gateway: Gateway) -> None:
     response = await gateway.call("poor")
 
-    expected = "Endpoint monthly budget exhausted: ~$0.0000 spent, budget $0.01. Resets at the start of next month."
+    expected = (
+        "Endpoint monthly budget would be exceeded: ~$0.0201 estimated for this request, budget $0.01."
+        " Resets at the start of next month."
+    )
     assert_failure(response, 422, expected)
 
 

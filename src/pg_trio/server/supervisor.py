@@ -26,7 +26,6 @@ import logging
 import signal
 import socket
 import subprocess
-import tempfile
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -37,6 +36,7 @@ from attrs import define, field
 from pg_trio.config.settings import ServerSettings
 from pg_trio.errors import ConfigError, WorkersFailed
 from pg_trio.server.early_reload import reload_was_asked
+from pg_trio.server.nameless_file import open_nameless_file
 from pg_trio.server.status_file import StatusFile
 
 logger = logging.getLogger("pg_trio.supervisor")
@@ -182,7 +182,7 @@ class Supervisor:
 
     async def _start(self, nursery: trio.Nursery) -> Worker:
         ours, theirs = socket.socketpair()
-        with ExitStack() as undo, theirs, tempfile.TemporaryFile() as text:
+        with ExitStack() as undo, theirs, open_nameless_file(self.status_file.folder) as text:
             undo.callback(ours.close)
             text.write(self.configuration.encode("utf-8"))
             text.flush()

@@ -55,14 +55,14 @@ class LocalSpend:
             key: {month: (nano_usd, 0)} for key, nano_usd in (settled or {}).items()
         }
 
-    def reserve(self, key: bytes, month: int, amount: int, budget: int) -> int | None:
+    def reserve(self, key: bytes, month: int, amount: int, budget: int) -> tuple[int, int] | None:
         """Set `amount` aside if settled + reserved + amount stays within the budget.
 
-        None if it did; else nothing changed, and the answer is what was settled.
+        None if it did; else nothing changed, and the answer is what was settled and what was reserved.
         """
         settled, reserved = self.read(key, month)
         if settled + reserved + amount > budget:
-            return settled
+            return settled, reserved
         rows = self._rows.setdefault(key, {})
         if month not in rows and len(rows) == 2:
             del rows[max(rows, key=lambda other: _distance(other, month))]
@@ -175,7 +175,7 @@ class SharedSpend:
         _give_back(self._segment, self._seat.number)
         self._seat.leave()
 
-    def reserve(self, key: bytes, month: int, amount: int, budget: int) -> int | None:
+    def reserve(self, key: bytes, month: int, amount: int, budget: int) -> tuple[int, int] | None:
         """See LocalSpend.reserve. Raises Overloaded if the endpoint has no slot or cannot be held."""
         account = self._accounts.get(key) or self._open_account(key)
         limit = min(budget, MAX_NANO_USD)
@@ -187,7 +187,7 @@ class SharedSpend:
                 self._reserve(account.own, month, amount)
             undisturbed = account.guard.leave(generation)
             if not fits:
-                return settled
+                return settled, reserved
             if undisturbed:
                 self._outstanding[key, month] = self._outstanding.get((key, month), 0) + amount
                 return None

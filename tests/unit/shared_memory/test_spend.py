@@ -42,7 +42,7 @@ def spend(open_spend: OpenSpend) -> Spend:
 def test_reservations_count_against_budget(spend: Spend) -> None:
     answers = [spend.reserve(b"k", 1, 40, budget=100) for _ in range(3)]
 
-    assert [None, None, 0] == answers
+    assert [None, None, (0, 80)] == answers
     assert (0, 80) == spend.read(b"k", 1)
 
 
@@ -64,7 +64,7 @@ def test_new_month_starts_at_nothing(open_spend: OpenSpend) -> None:
     refused = spend.reserve(b"k", 1, 1, budget=100)
     allowed = spend.reserve(b"k", 2, 1, budget=100)
 
-    assert (100, None) == (refused, allowed)
+    assert ((100, 0), None) == (refused, allowed)
     assert (0, 1) == spend.read(b"k", 2)
 
 
@@ -96,7 +96,7 @@ def test_clock_set_back_reopens_no_budget(spend: Spend, months: tuple[int, ...])
         spend.settle(b"k", month, 10, spent=7)
         spent[month] = spent.get(month, 0) + 7
 
-    assert spent[months[-1]] == spend.reserve(b"k", months[-1], 100, budget=100)
+    assert (spent[months[-1]], 0) == spend.reserve(b"k", months[-1], 100, budget=100)
 
 
 def test_month_of_which_nothing_was_spent_hides_none(spend: Spend) -> None:
@@ -107,7 +107,7 @@ def test_month_of_which_nothing_was_spent_hides_none(spend: Spend) -> None:
     spend.settle(b"k", 11, 10, spent=0)
 
     assert (95, 0) == spend.read(b"k", 12)
-    assert 95 == spend.reserve(b"k", 12, 10, budget=100)
+    assert (95, 0) == spend.reserve(b"k", 12, 10, budget=100)
 
 
 def test_third_month_is_forgotten_last(spend: Spend) -> None:
@@ -155,7 +155,7 @@ def test_workers_share_one_budget(open_worker: Callable[[], SharedSpend]) -> Non
 
     answers = [other.reserve(b"k", 1, 30, budget=100), one.reserve(b"k", 1, 30, budget=100)]
 
-    assert [None, 50] == answers
+    assert [None, (50, 30)] == answers
     assert [(50, 30)] * 2 == [worker.read(b"k", 1) for worker in (one, other)]
 
 
@@ -170,7 +170,7 @@ def test_full_file_has_one_month(tmp_path: Path) -> None:
             answers.append(spend.reserve(b"k", month, 60, budget=100))
         spend.settle(b"k", 11, 60, spent=50)
 
-        assert [None, 50] * 3 == answers
+        assert [None, (50, 0)] * 3 == answers
         assert [(0, 0), (50, 0)] == [spend.read(b"k", month) for month in (12, 13)]
 
 
@@ -181,7 +181,7 @@ def test_workers_share_both_months(open_worker: Callable[[], SharedSpend]) -> No
         one.settle(b"k", month, 60, spent=50 + month)
 
     assert [(61, 0), (62, 0)] == [other.read(b"k", month) for month in (11, 12)]
-    assert 61 == other.reserve(b"k", 11, 40, budget=100)
+    assert (61, 0) == other.reserve(b"k", 11, 40, budget=100)
 
 
 def test_dead_worker_leaves_nothing_reserved_in_either_month(open_worker: Callable[[], SharedSpend]) -> None:
@@ -283,5 +283,5 @@ def test_sum_beyond_a_row_is_kept_at_most(
     worker.settle(b"k", 1, 1, spent=MAX_NANO_USD + 5)
     refused = worker.reserve(b"k", 1, 1, budget=MAX_NANO_USD * 2)
 
-    assert MAX_NANO_USD == refused
+    assert (MAX_NANO_USD, 0) == refused
     assert ["more than a row holds" in message for message in caplog.messages] == [True]
