@@ -17,12 +17,13 @@ from attrs import evolve, frozen
 
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.call import Answer, Call, RequestHead
-from pg_trio.domain.chat import ChatRequest, Prompt, Reply, Usage, count_characters, estimate_tokens
+from pg_trio.domain.chat import ChatRequest, Prompt, Reply, Usage, estimate_tokens
 from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.domain.value import value
-from pg_trio.errors import SessionsNotEnabled
+from pg_trio.errors import BadRequest, Overloaded, SessionsNotEnabled
+from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
-from pg_trio.racing.large_work import LargeWork
+from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate, find_endpoint
 from pg_trio.stages.budget import Budget, Reservation
@@ -73,7 +74,7 @@ class Asked:
 
     def _count_lost(self) -> int:
         """Tokens: the whole prompt for each lost try. What it had answered by then nobody can know."""
-        return self.entry.attempts.lost * estimate_tokens(count_characters(self.prompt.messages))
+        return self.entry.attempts.lost * estimate_tokens(self.prompt.characters())
 
 
 @frozen
@@ -92,6 +93,7 @@ class Pipeline:
     schemas: Schemas
     provider_call: ProviderCall
     large_work: LargeWork
+    body_room: ByteRoom
     log: Log
     sessions: Sessions | None = None
 
@@ -122,18 +124,24 @@ class Pipeline:
                 deadline.begin()
 
             entry.begin("read")
-            check_content_type(head.content_type)
-            if head.content_coding is not None:
-                check_content_coding(head.content_coding)
-            body = await call.receive_body(self.settings.max_body_bytes)
+            _check_content(head)
+            body = await (
+                call.receive_body(self.settings.max_body_bytes) if has_body else self._receive_body(call, caller, entry)
+            )
             if not has_body or head.slug is None:
                 # The endpoint is not known there: what `begin` set for the body ends here.
                 deadline.note_body()
             size = len(body)
-            request = await self.large_work.call(
-                size, read_chat_request, body, limits=self.settings, endpoint_required=head.slug is None
-            )
-            entry.request = request
+            try:
+                entry.request = request = await self.large_work.call(
+                    size, read_chat_request, body, limits=self.settings, endpoint_required=head.slug is None
+                )
+            except BadRequest:
+                # Over a limit is over it, whatever the body is.
+                self.rate_limit.check_left(call, caller.token, entry.endpoint)
+                raise
+            # What was read lives on; the bytes need not.
+            del body
             if head.slug is None:
                 entry.endpoint = endpoint = self._dispatch(caller, request, entry)
                 deadline.start(endpoint)
@@ -196,7 +204,7 @@ class Pipeline:
             usage=usage,
             request_id=asked.call.head.request_id,
             provider=answered.candidate.provider,
-            attempts=entry.attempts.rows,
+            attempts=entry.attempts.tries,
             times=entry.times,
             session_id=None if session is None else session.id,
         )
@@ -214,7 +222,7 @@ class Pipeline:
             idle_s=endpoint.idle_timeout_ms / 1000,
             ends_at=deadline.at,
             take_deadline=deadline.hand_over,
-            prompt_chars=count_characters(prompt.messages),
+            prompt_chars=prompt.characters(),
             head_at=asked.call.head.head_at + head_after_ms / 1000 if head_after_ms else math.inf,
             relays_reasoning=endpoint.stream_reasoning,
             keeps_text=endpoint.log_bodies != "none",
@@ -249,6 +257,8 @@ class Pipeline:
         if caller is None:
             deadline.begin()
             caller = await self.authenticate.find_caller(*asked)
+        # Whose turn it is where the request is large.
+        work_owner.set(caller.token.id)
         return caller
 
     async def _open_session(  # what a history counts against, each by name
@@ -261,6 +271,24 @@ class Pipeline:
             quota.grow(estimate_tokens(session.history_chars))
         return session
 
+    async def _receive_body(self, call: Call, caller: Caller, entry: LogEntry) -> bytes:
+        """A body that is still on its way: received once there is room for it, unless it is small."""
+        limit, declared = self.settings.max_body_bytes, call.declared_bytes
+        if declared is not None and (declared <= LARGE_BYTES or declared > limit):
+            return await call.receive_body(limit)
+        self.rate_limit.check_left(call, caller.token, entry.endpoint)
+        # How much a chunked body will be only its end tells.
+        size = limit if declared is None else declared
+        kept = await self.body_room.take(caller.token.id, size, self.settings.admission_wait_ms / 1000)
+        if kept is None:
+            raise Overloaded(self.admission.retry_after_s)
+        call.hold(kept)
+        body = await call.receive_body(limit)
+        kept.shrink(len(body))
+        # It may have taken long.
+        self.rate_limit.check_left(call, caller.token, entry.endpoint)
+        return body
+
     def _reserve(self, endpoint: Endpoint, request: ChatRequest, entry: LogEntry) -> Reservation:
         entry.begin("budget")
         return self.budget.reserve(endpoint, request)
@@ -272,7 +300,13 @@ class Pipeline:
         return find_endpoint(caller, request.endpoint)
 
 
+def _check_content(head: RequestHead) -> None:
+    """Raises BadRequest or ContentCodingUnsupported for a body that cannot be read as it was sent."""
+    check_content_type(head.content_type)
+    if head.content_coding is not None:
+        check_content_coding(head.content_coding)
+
+
 def estimate_usage(prompt: Prompt, reply: Reply) -> Usage:
     """Usage of an answer whose provider sent none, so that a budget is never spent unseen."""
-    answered = len(reply.content or "") + sum(len(call.arguments) for call in reply.tool_calls)
-    return Usage(estimate_tokens(count_characters(prompt.messages)), estimate_tokens(answered), estimated=True)
+    return Usage(estimate_tokens(prompt.characters()), estimate_tokens(reply.characters()), estimated=True)

@@ -180,6 +180,8 @@ class EndpointTable:
     # The same, learned: a percentile of the candidate's own recent times.
     hedge_after: Percentile | None = None
     hedge_tools: bool | None = None
+    # Tries of one request, retries included. 50: at the longest pause, most of the default deadline.
+    max_attempts: Annotated[int, Between(1, 50)] | None = None
     log_bodies: LogBodies | None = None
 
 

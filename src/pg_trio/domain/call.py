@@ -63,6 +63,12 @@ class StreamClient(Protocol):
         """End one that broke after its head."""
 
 
+class Kept(Protocol):
+    """Bytes in memory that count against a bound."""
+
+    def give_back(self) -> None: ...
+
+
 class Progress(Protocol):
     """What is known of a request so far."""
 
@@ -82,6 +88,13 @@ class Call(Protocol):
     @property
     def has_body(self) -> bool:
         """Whether the whole body is here: then `receive_body` waits for nobody."""
+
+    @property
+    def declared_bytes(self) -> int | None:
+        """The body's length as the client declares it; None where it is chunked."""
+
+    def hold(self, kept: Kept) -> None:
+        """Give this back once the call is answered."""
 
     async def receive_body(self, limit_bytes: int) -> bytes:
         """The whole body. Raises BodyTooLarge as soon as its length is known to be over the limit."""

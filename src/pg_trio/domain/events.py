@@ -40,7 +40,8 @@ class ContentDelta:
 
 @value(slots=True)
 class ReasoningDelta:
-    """More text of the model's reasoning. `text` may be empty where a provider says only that the model reasons.
+    """More text of the model's reasoning. `text` may be empty where a provider says only that the model reasons, or
+    has begun a tool call of which nothing can be told yet.
 
     A delta with a `signature` ends a block of reasoning; one with `data` is a whole block that the provider encrypted
     (see domain.chat.Reasoning).

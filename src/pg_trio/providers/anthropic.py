@@ -26,9 +26,10 @@ from pg_trio.errors import UpstreamNonsense
 from pg_trio.providers.anthropic_fields import find_finish_reason, read_usage
 from pg_trio.providers.anthropic_request import why_unfit, write_body
 from pg_trio.providers.anthropic_stream import AnthropicStreamReader
+from pg_trio.providers.body_kind import is_stream_body
 from pg_trio.providers.openai_fields import dump_arguments, read_model, refuse, reply_id
-from pg_trio.providers.openai_stream import is_event_stream
-from pg_trio.providers.refusal import mask_for, read_error_message, read_refusal
+from pg_trio.providers.refusal import mask_for, read_refusal
+from pg_trio.providers.said import read_error_message
 
 VERSION = "2023-06-01"
 # Endpoints of a configuration, times their candidates, are far fewer. Each entry is about 1 KiB.
@@ -42,8 +43,10 @@ class AnthropicAdapter:
         """What of the prompt this candidate cannot take; None if it can take all of it."""
         return why_unfit(prompt, candidate.model)
 
-    def build_request(self, prompt: Prompt, candidate: Candidate, *, stream: bool = False) -> WireRequest:
-        """The HTTP request that asks this candidate."""
+    def build_request(
+        self, prompt: Prompt, candidate: Candidate, *, stream: bool = False, asks_usage: bool = True
+    ) -> WireRequest:
+        """The HTTP request that asks this candidate. Its streams have their usage unasked."""
         body = write_body(prompt, candidate.model)
         if stream:
             body["stream"] = True
@@ -55,9 +58,13 @@ class AnthropicAdapter:
             is_stream=stream,
         )
 
-    def is_stream(self, status: int, headers: Mapping[str, str], candidate: Candidate) -> bool:
-        """Whether the body of this answer is for `open_stream`."""
-        return is_event_stream(status, headers, candidate)
+    def refuses_usage(self, status: int, body: bytes, candidate: Candidate) -> bool:
+        """False: nothing asks for a stream's usage."""
+        return False
+
+    def is_stream(self, status: int, headers: Mapping[str, str], start: bytes) -> bool | None:
+        """Whether the body is for `open_stream`; None where more of it must be seen. See `providers.Adapter`."""
+        return is_stream_body(status, headers, start)
 
     def open_stream(self, candidate: Candidate) -> AnthropicStreamReader:
         """A reader for the body of one streamed answer."""

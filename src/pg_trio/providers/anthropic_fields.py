@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pg_trio.domain.chat import FinishReason, Usage
 from pg_trio.domain.json_value import Json
-from pg_trio.providers.openai_fields import MAX_TOKEN_COUNT, read_finish_reason
+from pg_trio.providers.finish_reasons import read_finish
+from pg_trio.providers.openai_fields import MAX_TOKEN_COUNT, decide_finish
 
 
 def find_finish_reason(stop_reason: Json, calls_tools: bool) -> FinishReason:
@@ -15,7 +16,8 @@ def find_finish_reason(stop_reason: Json, calls_tools: bool) -> FinishReason:
     """
     if stop_reason == "pause_turn":
         stop_reason = "stop"
-    return read_finish_reason("content_filter" if stop_reason == "refusal" else stop_reason, calls_tools, False)
+    meaning = read_finish("content_filter" if stop_reason == "refusal" else stop_reason)
+    return decide_finish(meaning, calls_tools, False)
 
 
 def read_usage(usage: Json, before: Usage | None = None) -> Usage | None:

@@ -18,8 +18,10 @@ from pg_trio.domain.json_value import Json
 from pg_trio.domain.project import Candidate
 from pg_trio.errors import AttemptFailed, UpstreamBroken, UpstreamNonsense
 from pg_trio.providers.openai_fields import read_model, refuse, reply_id
-from pg_trio.providers.openai_stream import MAX_ANSWER_CHARACTERS, MAX_TOOL_CALLS
-from pg_trio.providers.refusal import mask_for, read_error_message
+from pg_trio.providers.openai_stream import MAX_ANSWER_CHARACTERS
+from pg_trio.providers.openai_tools import MAX_TOOL_CALLS
+from pg_trio.providers.refusal import mask_for
+from pg_trio.providers.said import read_error_message
 from pg_trio.providers.sse import EventStreamParser, ServerSentEvent
 
 

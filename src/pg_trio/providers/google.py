@@ -17,6 +17,7 @@ from pg_trio.domain.json_value import Json
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.upstream import Headers, WireRequest
 from pg_trio.errors import UpstreamNonsense
+from pg_trio.providers.body_kind import is_stream_body
 from pg_trio.providers.google_request import why_unfit, write_body
 from pg_trio.providers.google_stream import (
     GoogleStreamReader,
@@ -28,8 +29,8 @@ from pg_trio.providers.google_stream import (
     read_usage,
 )
 from pg_trio.providers.openai_fields import read_model, refuse, reply_id
-from pg_trio.providers.openai_stream import is_event_stream
-from pg_trio.providers.refusal import mask_for, read_error_message, read_refusal
+from pg_trio.providers.refusal import mask_for, read_refusal
+from pg_trio.providers.said import read_error_message
 
 # Endpoints of a configuration, times their candidates, are far fewer. Each entry is about 1 KiB.
 ROUTES_KEPT = 4096
@@ -42,8 +43,10 @@ class GoogleAdapter:
         """What of the prompt this candidate cannot take; None if it can take all of it."""
         return why_unfit(prompt)
 
-    def build_request(self, prompt: Prompt, candidate: Candidate, *, stream: bool = False) -> WireRequest:
-        """The HTTP request that asks this candidate."""
+    def build_request(
+        self, prompt: Prompt, candidate: Candidate, *, stream: bool = False, asks_usage: bool = True
+    ) -> WireRequest:
+        """The HTTP request that asks this candidate. Its streams have their usage unasked."""
         url, headers = _route_to(candidate)
         return WireRequest(
             f"{url}:streamGenerateContent?alt=sse" if stream else f"{url}:generateContent",
@@ -53,9 +56,13 @@ class GoogleAdapter:
             is_stream=stream,
         )
 
-    def is_stream(self, status: int, headers: Mapping[str, str], candidate: Candidate) -> bool:
-        """Whether the body of this answer is for `open_stream`."""
-        return is_event_stream(status, headers, candidate)
+    def refuses_usage(self, status: int, body: bytes, candidate: Candidate) -> bool:
+        """False: nothing asks for a stream's usage."""
+        return False
+
+    def is_stream(self, status: int, headers: Mapping[str, str], start: bytes) -> bool | None:
+        """Whether the body is for `open_stream`; None where more of it must be seen. See `providers.Adapter`."""
+        return is_stream_body(status, headers, start)
 
     def open_stream(self, candidate: Candidate) -> GoogleStreamReader:
         """A reader for the body of one streamed answer."""

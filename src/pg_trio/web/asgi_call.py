@@ -12,7 +12,7 @@ import orjson
 import trio
 from attrs import define, field
 
-from pg_trio.domain.call import Progress, RequestHead
+from pg_trio.domain.call import Kept, Progress, RequestHead
 from pg_trio.domain.chat import FinishReason, Usage
 from pg_trio.domain.events import Event, Opened
 from pg_trio.domain.limits import LimitState
@@ -55,6 +55,8 @@ class AsgiCall:
     limits: Sequence[LimitState] = ()
     # What a failure answers with; None where nobody was asked.
     tries: Tries | None = None
+    # Its body's share of the bytes in flight, where it is large.
+    kept: Kept | None = None
 
     @property
     def has_body(self) -> bool:
@@ -77,6 +79,20 @@ class AsgiCall:
         """The client's end of a streamed answer."""
         return SseClient(self, endpoint, progress, session_id)
 
+    @property
+    def declared_bytes(self) -> int | None:
+        """The body's length as the client declares it: see domain.call.Call."""
+        declared = dict(self.headers).get(b"content-length")
+        if declared is None:
+            return None
+        digits = declared.lstrip(b"0")
+        # Nine digits are a gigabyte: more is over any limit, and not worth turning into a number.
+        return int(digits or b"0") if len(digits) <= 9 and declared.isdigit() else 10**9
+
+    def hold(self, kept: Kept) -> None:
+        """Give this back once the call is answered."""
+        self.kept = kept
+
     async def receive_body(self, limit_bytes: int) -> bytes:
         """The whole body. Raises BodyTooLarge on its declared or real length, ClientLeft if the client went away."""
         whole: bytes | None = self.extension.get("body")
@@ -87,9 +103,7 @@ class AsgiCall:
         return await self._receive_parts(limit_bytes)
 
     async def _receive_parts(self, limit_bytes: int) -> bytes:
-        declared = dict(self.headers).get(b"content-length", b"").lstrip(b"0")
-        # Nine digits are a gigabyte: more is over any limit, and not worth turning into a number.
-        if declared and (len(declared) > 9 or not declared.isdigit() or int(declared) > limit_bytes):
+        if (self.declared_bytes or 0) > limit_bytes:
             raise BodyTooLarge(limit_bytes)
         chunks: list[bytes] = []
         size = 0
@@ -138,6 +152,20 @@ class WatchedCall:
         """See AsgiCall."""
         return self._call.tries
 
+    @property
+    def kept(self) -> Kept | None:
+        """See AsgiCall."""
+        return self._call.kept
+
+    @property
+    def declared_bytes(self) -> int | None:
+        """See AsgiCall."""
+        return self._call.declared_bytes
+
+    def hold(self, kept: Kept) -> None:
+        """See AsgiCall."""
+        self._call.hold(kept)
+
     def why_cut(self) -> GatewayError | None:
         """See AsgiCall."""
         return self._call.why_cut()
@@ -158,6 +186,10 @@ class WatchedCall:
         """The whole body; see AsgiCall."""
         body = await self._call.receive_body(limit_bytes)
         self.body_received.set()
+        # A client may have left, or reset its stream, before we came to its body: the task that watches finds that in
+        # two passes of the event loop, and in the third we are cancelled. Nothing is begun for such a client.
+        for _ in range(3):
+            await trio.lowlevel.checkpoint()
         return body
 
 
@@ -198,7 +230,7 @@ class SseClient:
             "request_id": str(self._call.head.request_id),
             "provider": self._provider,
             "model": self._model,
-            "attempts": len(progress.attempts.rows),
+            "attempts": len(progress.attempts.tries),
             "first_token_ms": progress.attempts.first_token_ms,
             "overhead_ms": round(times.overhead_ms, 3),
             "timings_ms": orjson.Fragment(times.as_json()),
@@ -227,7 +259,7 @@ class SseClient:
                 headers += [
                     (b"x-pg-provider", self._provider.encode("ascii")),
                     (b"x-pg-model", header_text(self._model)),
-                    (b"x-pg-attempts", b"%d" % len(self._progress.attempts.rows)),
+                    (b"x-pg-attempts", b"%d" % len(self._progress.attempts.tries)),
                 ]
             if self._call.limits:
                 headers += split_fields(render_limits(self._call.limits))

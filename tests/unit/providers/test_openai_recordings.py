@@ -73,6 +73,7 @@ ANSWERS = {
         "17 × 23 = 391.",
         "stop",
         Usage(12, 48),
+        reasoning="17 times 23 is 391.",
     ),
     "mistral/tool_calls": Reply(
         "chatcmpl-cmpl-f1",
@@ -132,7 +133,7 @@ REFUSALS: dict[str, tuple[str, float | None, bool]] = {
         6.521,
         True,
     ),
-    "openai/html_502": ("HTTP 502: HTML page", None, True),
+    "openai/html_502": ("HTTP 502: HTML page: 502 Bad Gateway", None, True),
     "mistral/error_401": ("HTTP 401: Unauthorized", None, True),
     "mistral/error_422": ("HTTP 422: body.messages.0.user.name: Extra inputs are not permitted", None, False),
     "groq/error_429": (

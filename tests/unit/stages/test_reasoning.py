@@ -54,7 +54,7 @@ class WordReader:
 
 
 class WordAdapter(FakeAdapter):
-    def is_stream(self, status: int, headers: Mapping[str, str], candidate: Candidate) -> bool:
+    def is_stream(self, status: int, headers: Mapping[str, str], start: bytes) -> bool:
         return True
 
     def open_stream(self, candidate: Candidate) -> StreamReader:

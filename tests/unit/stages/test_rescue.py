@@ -15,8 +15,9 @@ from pg_trio.domain.chat import Message, Prompt
 from pg_trio.domain.events import Event
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.options import Options
-from pg_trio.domain.project import Candidate, Endpoint
+from pg_trio.domain.project import Endpoint
 from pg_trio.errors import UpstreamBroken
+from pg_trio.racing.breaker import Fault
 from pg_trio.stages.provider_call.rescue import CarriedStream, continue_prompt
 from pg_trio.stages.provider_call.stream import Listener, OpenStream
 from tests.unit.stages.test_provider_call import PROMPT, FakeResponse, endpoint
@@ -30,7 +31,6 @@ class FakeOpener:
 
     broken: FakeResponse
     asked: list[tuple[Prompt, bool]] = field(factory=list)
-    blamed: list[Candidate] = field(factory=list)
 
     async def open_stream(
         self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
@@ -44,8 +44,25 @@ class FakeOpener:
         await trio.lowlevel.checkpoint()
         return OpenStream(endpoint.candidates[1], None, None, [])
 
-    def note_broken(self, candidate: Candidate) -> None:
-        self.blamed.append(candidate)
+
+@define
+class BlamedPermit:
+    """Notes what broke off."""
+
+    said: list[str] = field(factory=list)
+    is_probe: bool = False
+
+    def succeeded(self, now: float) -> None:
+        pass
+
+    def failed(self, fault: Fault, now: float, retry_after_s: float | None = None, said: str = "") -> None:
+        pass
+
+    def cancelled(self) -> None:
+        pass
+
+    def broke_off(self, now: float, said: str) -> None:
+        self.said.append(said)
 
 
 class Deaf:
@@ -86,8 +103,8 @@ async def test_broken_stream_is_let_go_before_the_next_is_asked(autojump_clock: 
 @pytest.mark.parametrize(
     ("outcomes", "blamed"),
     [
-        (["failed: cut"], ["model-a"]),
-        (["failed: cut", "failed: again"], ["model-a"]),
+        (["failed: cut"], ["cut"]),
+        (["failed: cut", "failed: again"], ["cut"]),
         (["won", "failed: later"], []),
         (["cancelled: deadline"], []),
         (["cancelled"], []),
@@ -96,11 +113,13 @@ async def test_broken_stream_is_let_go_before_the_next_is_asked(autojump_clock: 
 async def test_only_a_failure_is_blamed_and_once(
     autojump_clock: MockClock, outcomes: list[str], blamed: list[str]
 ) -> None:
-    opener = FakeOpener(FakeResponse([]))
-    carried = carried_by(opener)
+    permit = BlamedPermit()
+    carried = carried_by(FakeOpener(FakeResponse([])))
+    assert carried.now is not None
+    carried.now.permit = permit
 
     for outcome in outcomes:
         carried.note_end(outcome)
 
-    assert blamed == [candidate.model for candidate in opener.blamed]
+    assert blamed == permit.said
     assert [outcomes[0]] == [row.outcome for row in carried.attempts.rows]

@@ -2,7 +2,7 @@
 
 Rules:
 1. A candidate that failed at this request, before its first token or after it, is not asked again for it: there are as
-   many rescues as candidates left, all within the stream's deadline.
+   many rescues as candidates left, all within the stream's deadline, and none of them is retried (retry.py).
 2. `restart` asks for the whole answer again; what comes takes the place of what was sent.
 3. `continue` sends the text so far as a last message of the assistant's. Models that go on from such a message do
    so; one that does not answers it as it likes. Its output limit is less by what is out already.
@@ -33,8 +33,6 @@ class StreamOpener(Protocol):
     async def open_rescue(
         self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
     ) -> OpenStream | None: ...
-
-    def note_broken(self, candidate: Candidate) -> None: ...
 
 
 @define(eq=False)
@@ -82,9 +80,9 @@ class CarriedStream:
 
     def note_end(self, outcome: str) -> None:
         """How the stream that is open now has ended, for its row and the breakers; only the first word counts."""
-        ended = self.attempts.end_stream(trio.current_time(), outcome)
-        if ended and outcome.startswith("failed") and self.now is not None:
-            self.opener.note_broken(self.now.candidate)
+        now, stream = trio.current_time(), self.now
+        if self.attempts.end_stream(now, outcome) and outcome.startswith("failed") and stream is not None:
+            stream.note_broken(now, outcome.removeprefix("failed: "))
 
     async def aclose(self) -> None:
         """Let go of the connection; does its work under cancellation too."""

@@ -21,6 +21,7 @@ from pg_trio.domain.events import Broken, Event, Finished, ReasoningDelta
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.upstream import UpstreamResponse
 from pg_trio.errors import AttemptFailed
+from pg_trio.racing.breaker_board import Permit
 
 # Characters of reasoning that wait for a winner, for each candidate: what a pipe holds (pipe(7): 64 KiB).
 HELD_CHARS = 65_536
@@ -93,10 +94,14 @@ class OpenStream:
     response: UpstreamResponse | None
     reader: StreamReader | None
     _waiting: list[Event]
+    # What was read of the body to tell that it is a stream's.
+    _start: bytes = b""
     is_over: bool = False
     # Characters of reasoning that are not among its events: with the listener already, or left out.
     reasoned: int = 0
     _held_chars: int = 0
+    # Of the try that opened it: it was praised for its first token.
+    permit: Permit | None = None
 
     async def wait_first_token(self, opening: Opening, limit: trio.CancelScope) -> None:
         """Read up to and with what comes with the first token, or a whole answer without one; `limit` is its clock.
@@ -105,14 +110,16 @@ class OpenStream:
         """
         if self.response is None or self.reader is None:
             return
+        data, self._start = self._start, b""
         try:
             while True:
-                data = await self.response.receive_some()
+                data = data or await self.response.receive_some()
                 events = self.reader.feed(data) if data else self.reader.close()
                 if self._take(events, holds_reasoning=opening.holds_reasoning):
                     return
                 if any(event.shows_life for event in events):
                     await opening.note_life(self, limit)
+                data = b""
         except BaseException:
             await self.aclose()
             raise
@@ -157,6 +164,11 @@ class OpenStream:
     def give_up(self, failure: AttemptFailed) -> Sequence[Event]:
         """The last events of a stream that is not waited for any longer."""
         return self._note(self.reader.close(failure)) if self.reader is not None else []
+
+    def note_broken(self, now: float, said: str) -> None:
+        """It failed after its first token: its breaker counts the same call as failed."""
+        if self.permit is not None:
+            self.permit.broke_off(now, said)
 
     async def aclose(self) -> None:
         """Let go of the connection; does its work under cancellation too."""

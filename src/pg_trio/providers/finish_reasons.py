@@ -1,0 +1,123 @@
+"""Why an answer ended, in any provider's words, to the contract's five.
+
+Rules:
+1. Words are read by what they mean, in any case and spelling: `MAX_TOKENS`, `maxTokens` and `max-tokens` are one.
+2. The strongest word decides: a filter, then a limit, then a failure, then a tool call, then a natural end. So
+   `stop_max_tokens` is a limit, `ERROR_TOXIC` a filter, and `tool_call_error` a failure. A limit of calls or of a quota
+   is a failure: nothing of the answer reached it.
+3. A failure is no finish at all: the answer is not whole. `error` is what `read_finish` says of it.
+4. A word that is no reason yet (`null`, `not_finished`, `FINISH_REASON_UNSPECIFIED`) is as good as none.
+5. A word that means nothing to us is `stop`: the provider did end the answer, and neither cut it nor failed, as far as
+   anyone can tell. A cut answer has no reason, so none becomes whole by this.
+
+Sources, read 2026-11: the API references of OpenAI, Anthropic, Google (FinishReason), Cohere (v1 and v2), Mistral,
+Groq, Together, DeepSeek (`insufficient_system_resource`), z.ai (`sensitive`, `network_error`), watsonx (`not_finished`,
+`cancelled`), Bedrock (`guardrail_intervened`); TGI (`eos_token`), vLLM and SGLang (`abort`), llama.cpp (`stop_type`).
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Literal, TypeAlias
+
+from pg_trio.domain.chat import FinishReason, Json
+
+Meaning: TypeAlias = FinishReason | Literal["none"]
+
+# What is told apart of a word: longer ones are no finish reasons.
+REASON_CHARS = 256
+
+# Providers have a dozen words each.
+WORDS_KEPT = 1024
+
+# Google's enum by number, as some of its proxies write it (google.ai.generativelanguage, FinishReason).
+_NUMBERS: dict[int, Meaning] = {0: "none", 1: "stop", 2: "length", 3: "content_filter", 4: "content_filter"}
+
+# What a word begins with, by its meaning. Words of three letters and less are whole words.
+_STEMS: tuple[tuple[Meaning, str], ...] = (
+    ("none", "null none unspecified unfinished ongoing generating pending"),
+    (
+        "content_filter",
+        "filter safe unsafe sensitiv moderat block blacklist denylist prohibit forbid banned policy policies violat "
+        "refus guardrail intervene recitation copyright pii spii toxic harm censor jailbreak nsfw inappropriate "
+        "flagged risk illegal armor language offensive disallow",
+    ),
+    ("error", "rate quota concurren throttl request resource"),
+    (
+        "length",
+        "length max maximum limit exceed truncat overflow budget window context incomplete long many exhaust cutoff "
+        "pause partial",
+    ),
+    (
+        "error",
+        "err error fail fault abort cancel exception timeout timed overload disconnect interrupt crash unavailable "
+        "internal malformed invalid unexpected insufficient network server kill died dead broken lost reset "
+        "missing reject deadline",
+    ),
+    ("tool_calls", "tool function"),
+    (
+        "stop",
+        "stop eos eot eom eog end complet finish done success succe normal natural ok sequence turn final",
+    ),
+)
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+# `FINISH_REASON_STOP`, `FinishReason.STOP`, `stop_reason: max_tokens`: the name of the field, before what it holds.
+_FIELD_NAME = re.compile(r"^\W*(?:finish|stop)[\W_]*reason(?=[\W_]|[A-Z]|$)[\W_]*", re.IGNORECASE)
+_NOT_YET = re.compile(
+    r"(?:not|still)[\W_]*(?:yet|finish|complete|done|stopped|running|generating)|in[\W_]*progress", re.IGNORECASE
+)
+# Of words run together (`maxtokens`, `endturn`), stems this long are found inside them too.
+_INSIDE_FROM_CHARS = 3
+
+
+def read_finish(reason: Json) -> Meaning:
+    """What a finish reason means; "none" where it is missing or says that there is none yet.
+
+    Shape: a string. Also an object or a list that has it, true, or a number of Google's.
+    """
+    if type(reason) is str:
+        return _FAST.get(reason) or _mean(reason[:REASON_CHARS])
+    if type(reason) is bool:
+        return "stop" if reason else "none"
+    if type(reason) is int:
+        return _NUMBERS.get(reason, "stop")
+    if type(reason) is dict:
+        inner = (reason.get(name) for name in ("reason", "type", "name", "value", "finish_reason"))
+        return read_finish(next((text for text in inner if type(text) is str), None))
+    if type(reason) is list and reason and type(reason[0]) is str:
+        return read_finish(reason[0])
+    return "none"
+
+
+# OpenAI's own words, which nearly every provider uses.
+_FAST: dict[str, Meaning] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "content_filter": "content_filter",
+    "function_call": "tool_calls",
+}
+
+
+@lru_cache(maxsize=WORDS_KEPT)
+def _mean(reason: str) -> Meaning:
+    reason = _FIELD_NAME.sub("", reason)
+    words = [word.lower() for word in _WORDS.findall(reason)]
+    if not words:
+        # `""`: none yet (SGLang, TGI, Ollama until 2024).
+        return "stop" if any(map(str.isalnum, reason)) else "none"
+    if _NOT_YET.search(reason):
+        return "none"
+    for meaning, stems in _STEMS:
+        if any(_begins(word, stem) for stem in stems.split() for word in words):
+            return meaning
+    squeezed = "".join(words)
+    for meaning, stems in _STEMS:
+        if any(stem in squeezed for stem in stems.split() if len(stem) >= _INSIDE_FROM_CHARS):
+            return meaning
+    return "stop"
+
+
+def _begins(word: str, stem: str) -> bool:
+    return word == stem or (len(stem) > _INSIDE_FROM_CHARS and word.startswith(stem))
