@@ -5,6 +5,9 @@ and owns the gateway's background tasks: they live in one nursery, opened around
 before the server is told that shutdown is complete. Under stock Hypercorn:
 
     PG_TRIO_CONFIG=gateway.toml hypercorn -k trio 'pg_trio.app:create_app()'
+
+Making one also puts a guard around each connection of stock Hypercorn in this process (server/containment.py): without
+it, one client's bytes can end the whole server.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from pg_trio.config.location import find_configuration
 from pg_trio.config.settings import Settings
 from pg_trio.errors import ConfigError, StoreError
 from pg_trio.gateway import open_gateway
+from pg_trio.server.containment import contain_hypercorn
 from pg_trio.server.http1.types import DOOR, Door
 from pg_trio.web.asgi import GatewayRoutes, is_own_route
 from pg_trio.web.asgi_types import AsgiApp, AsgiEvent, Receive, Scope, Send
@@ -32,9 +36,10 @@ def create_app(settings: Settings | None = None) -> QuartTrio:
 
     Without settings, the file that $PG_TRIO_CONFIG names is loaded. Raises ConfigError.
     """
+    contain_hypercorn()
     if settings is None:
         settings = load_settings(find_configuration())
-    app = make_web_app(lambda: routes.gateway)
+    app = make_web_app(lambda: routes.gateway, lambda: routes.is_ready)
     # Hypercorn types ASGI events as one class each, we as mappings.
     routes: GatewayRoutes = GatewayRoutes(cast(AsgiApp, app.asgi_app), settings.server.trusted_proxies)
     app.asgi_app = GatewayLifespan(settings, routes)  # type: ignore[method-assign, assignment]
@@ -74,7 +79,7 @@ class GatewayLifespan:
                 for task in tasks:
                     nursery.start_soon(task)
                 # For our own server, which can turn requests away for less than calling us costs.
-                scope.get("state", {})[DOOR] = Door(gateway.pipeline.admission, is_own_route)
+                scope.get("state", {})[DOOR] = Door(gateway.pipeline.admission, is_own_route, self._routes.note_leaving)
                 self._routes.gateway = gateway
                 await self._routes(scope, receive, hold_last)
                 self._routes.gateway = None

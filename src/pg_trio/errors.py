@@ -277,7 +277,7 @@ class TokenCapExceeded(CallerError):
 
 @define(slots=False, eq=False)
 class BudgetExhausted(CallerError):
-    """What this request may cost does not fit into what is left of the month's budget."""
+    """What was spent reaches the month's budget. Less was, but a request does not fit: `BudgetWouldBeExceeded`."""
 
     status = 422
     spent_usd: Decimal
@@ -287,6 +287,33 @@ class BudgetExhausted(CallerError):
     def text(self) -> str:
         return (
             f"Endpoint monthly budget exhausted: ~${self.spent_usd:.4f} spent, budget ${self.budget_usd:.2f}."
+            " Resets at the start of next month."
+        )
+
+
+@define(slots=False, eq=False)
+class BudgetWouldBeExceeded(CallerError):
+    """The month's budget is not spent, but what this request may cost does not fit into what is left of it.
+
+    `reserved_usd` is what other requests under way have set aside, `estimated_usd` what this one would.
+    """
+
+    status = 422
+    spent_usd: Decimal
+    reserved_usd: Decimal
+    estimated_usd: Decimal
+    budget_usd: Decimal
+
+    @property
+    def text(self) -> str:
+        parts = (
+            (self.spent_usd, "spent"),
+            (self.reserved_usd, "reserved"),
+            (self.estimated_usd, "estimated for this request"),
+        )
+        told = " + ".join(f"~${usd:.4f} {what}" for usd, what in parts if usd)
+        return (
+            f"Endpoint monthly budget would be exceeded: {told}, budget ${self.budget_usd:.2f}."
             " Resets at the start of next month."
         )
 
@@ -476,6 +503,14 @@ class Overloaded(OwnStateError):
 
 
 @define(slots=False, eq=False)
+class OutOfResources(Overloaded):
+    """A connection to a provider needs a file descriptor, a socket's buffer or memory that this process or the system
+    does not have. It says nothing of the provider, and the next candidate would need the same."""
+
+    retry_after_s: int = 1
+
+
+@define(slots=False, eq=False)
 class SessionsUnavailable(OwnStateError):
     """The sessions' file cannot be read or written; the server's own log says why. Calls without sessions go on."""
 
@@ -540,10 +575,13 @@ class ClientLeft(Exception):
 class AttemptFailed(Exception):
     """One candidate failed. `said` is for people, masked by whoever shows it; `fails_over` says if the next is tried.
 
-    Source: the contract's section "Failover"; the classes below are its list.
+    `why` is what a client may know of it: a few words of ours. `may_pass`: the candidate may answer a moment later.
+    Source: the contract's sections "Failover" and "Retry"; the classes below are its list.
     """
 
     fails_over: ClassVar[bool] = True
+    may_pass: ClassVar[bool] = True
+    why: ClassVar[str] = "failed"
     said: str
 
     def __str__(self) -> str:
@@ -553,29 +591,49 @@ class AttemptFailed(Exception):
 class UpstreamUnreachable(AttemptFailed):
     """No connection: refused, no route, no such name, TLS refused, or our own limit on connecting."""
 
+    why = "no connection"
+
 
 class UpstreamBroken(AttemptFailed):
     """The connection ended or broke HTTP before the answer was whole."""
+
+    why = "connection broke"
 
 
 class UpstreamNonsense(AttemptFailed):
     """A whole answer that is none: not JSON, no choices, neither content nor a tool call, over a size limit."""
 
+    why = "unreadable answer"
+
 
 class AttemptTimedOut(AttemptFailed):
     """The candidate's own limit passed (connect, attempt); the request's deadline has not."""
 
+    why = "time limit"
+
+
+class PassedOver(AttemptFailed):
+    """The candidate was not asked, so this is no try of it. `why` is the reason, from a list of ours."""
+
 
 @define(slots=False, eq=False)
-class CandidateAside(AttemptFailed):
-    """It was not asked: it had asked for a pause (`Retry-After`) that is longer than what is left of the request, or
-    keeps failing while another worker tries whether it is well again."""
+class CandidateAside(PassedOver):
+    """Its breaker is open, or it asked for a pause (`Retry-After`) that is not over; `retry_after_s` until then."""
 
     retry_after_s: float
+    why: str = "put aside"  # type: ignore[misc]
 
 
-class CandidateFull(AttemptFailed):
-    """It was not asked: as many of our calls as its credential's `max_concurrent` are under way already."""
+class RetriesSpent(PassedOver):
+    """It failed a moment ago, and `gateway.retry_budget_percent` of its credential's calls were retries already."""
+
+    why = "retry budget spent"
+
+
+class CandidateFull(PassedOver):
+    """As many calls as its credential's `max_concurrent` are under way already."""
+
+    why = "no slot"
 
 
 @define(slots=False, eq=False)
@@ -593,6 +651,31 @@ class UpstreamRefused(AttemptFailed):
     @property
     def fails_over(self) -> bool:  # type: ignore[override]
         return self.concerns is not None or self.upstream_status not in (400, 413, 422)
+
+    @property
+    def may_pass(self) -> bool:  # type: ignore[override]
+        status = self.upstream_status
+        return self.concerns is None and (status in (408, 409, 425, 429) or status >= 500)
+
+    @property
+    def why(self) -> str:  # type: ignore[override]
+        words = _CONCERN_WORDS.get(self.concerns or _CONCERNS.get(self.upstream_status))
+        return f"HTTP {self.upstream_status}, {words}" if words else f"HTTP {self.upstream_status}"
+
+    @property
+    def refuses_credential(self) -> bool:
+        """Whether the key is refused, or the account behind it has nothing left: every model of it is out."""
+        return (self.concerns or _CONCERNS.get(self.upstream_status)) in ("key", "credit")
+
+
+# The statuses that say by themselves what a refusal concerns (contract, "Refused keys").
+_CONCERNS: Mapping[int, Concern] = {401: "key", 402: "credit"}
+_CONCERN_WORDS: Mapping[Concern | None, str] = {
+    "key": "credential refused",
+    "credit": "credential refused",
+    "model": "model unknown",
+    "context": "request too long for it",
+}
 
 
 class CandidateUnfit(UpstreamRefused):
@@ -634,6 +717,16 @@ class StoreError(Exception):
 @define(slots=False, eq=False)
 class WorkersFailed(Exception):
     """The workers of `pg-trio serve` cannot be kept alive: says why."""
+
+    said: str
+
+    def __str__(self) -> str:
+        return self.said
+
+
+@define(slots=False, eq=False)
+class OutputLost(Exception):
+    """What a command made could not be handed over on standard output: says why, and what became of it."""
 
     said: str
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from datetime import tzinfo
 from functools import partial
 from uuid import UUID
 
@@ -20,15 +21,21 @@ from pg_trio.config.time_zone import find_zone
 from pg_trio.domain.call import Answer, Call
 from pg_trio.domain.project import Caller, Candidate, Credential, Endpoint, Token
 from pg_trio.domain.upstream import Transport
-from pg_trio.errors import ConfigError, Overloaded
+from pg_trio.errors import ConfigError, Overloaded, StoreError
 from pg_trio.pipeline import Pipeline
 from pg_trio.providers import adapter_for
+from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
+from pg_trio.racing.hedge_budget import HedgeBudget, HedgeRules, Hedges
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.racing.latency import LatencyBoard
+from pg_trio.racing.retry_budget import RetryBudget
 from pg_trio.shared_memory.breaker_board import SharedBreakers
+from pg_trio.shared_memory.hedge_budget import SharedHedges
 from pg_trio.shared_memory.latency_counts import SharedLatencies
-from pg_trio.shared_memory.leases import Leases
+from pg_trio.shared_memory.leases import CallLeases, Leases
+from pg_trio.shared_memory.renewal import SharedFile
+from pg_trio.shared_memory.retry_buckets import SharedRetryBuckets
 from pg_trio.shared_memory.segment import Segment
 from pg_trio.shared_memory.segment_file import open_segment
 from pg_trio.shared_memory.spend import SharedSpend, fill_spend
@@ -39,12 +46,13 @@ from pg_trio.stages.budget import Budget, month_of, month_start
 from pg_trio.stages.guardrails.stage import Guardrails
 from pg_trio.stages.log import Log
 from pg_trio.stages.provider_call import ProviderCall
-from pg_trio.stages.provider_call.call import Memory, make_board
 from pg_trio.stages.provider_call.exchange import Exchange
+from pg_trio.stages.provider_call.memory import Memory, make_board
 from pg_trio.stages.rate_limit import RateLimit
 from pg_trio.stages.schemas.stage import Schemas
 from pg_trio.stages.session import Sessions
 from pg_trio.store.log import LogStore
+from pg_trio.store.outage import Outage
 from pg_trio.store.sessions import SessionStore
 from pg_trio.store.tokens import TokenStore
 from pg_trio.transport.direct import DirectTransport
@@ -55,6 +63,9 @@ logger = logging.getLogger("pg_trio")
 SEGMENT_NAME = "shared.mem"
 # What a killed worker had reserved blocks its endpoints' budgets for at most this long.
 REAP_EVERY_S = 1.0
+# A day: so long after a month's start its clock may still be set back over it. (The time server's steps are of minutes,
+# a wrong time zone's of hours.) Summing a month takes a second where it has ten million rows.
+SET_BACK_S = 86_400.0
 
 
 @frozen
@@ -103,24 +114,34 @@ async def open_gateway(settings: Settings, stack: AsyncExitStack) -> tuple[Runni
     direct = DirectTransport(settings.upstream)
     transports = open_transports(settings, direct, stack)
     sessions = await open_sessions(settings, endpoints, stack)
-    segment, spend = await open_shared_memory(settings, log, stack)
-    memory = share_memory(segment, settings)
+    shared, spend = await open_shared_memory(settings, log, stack)
+    buckets = SharedBuckets(shared.segment)
+    shared.parts.append(buckets)
+    memory = share_memory(shared, spend, buckets, settings)
     request_log = Log(log, limits.log_body_chars)
     # Nobody's own deadline is to pass in the line.
     shortest_ms = min([limits.admission_wait_ms, *(endpoint.deadline_ms for endpoint in endpoints)])
     large_work = LargeWork()
-    exchange = Exchange(adapter_for, transports, time.time, large_work)
+    exchange = Exchange(
+        adapter_for,
+        transports,
+        time.time,
+        large_work,
+        settings.upstream.max_body_bytes,
+        ByteRoom(limits.max_inflight_body_bytes),
+    )
     hedge_share = limits.hedge_budget_percent / 100
     pipeline = Pipeline(
         settings=limits,
         admission=Admission(limits.max_concurrent_requests, shortest_ms / 1000, request_log.note_shed),
         authenticate=Authenticate(tokens, settings.projects),
-        rate_limit=RateLimit(SharedBuckets(segment), Leases(spend), time.monotonic, limits.default_output_tokens),
+        rate_limit=RateLimit(buckets, Leases(spend), time.monotonic, limits.default_output_tokens),
         budget=Budget(spend, time.time, limits.default_output_tokens, find_zone(limits.timezone)),
         guardrails=Guardrails(endpoints),
         schemas=Schemas(endpoints),
         provider_call=ProviderCall(exchange, settings.disabled_providers, hedge_share, memory),
         large_work=large_work,
+        body_room=ByteRoom(limits.max_inflight_body_bytes),
         log=request_log,
         sessions=None if sessions is None else Sessions(sessions, time.time, limits.max_session_bytes),
     )
@@ -130,7 +151,7 @@ async def open_gateway(settings: Settings, stack: AsyncExitStack) -> tuple[Runni
         log.retention.run,
         direct.run,
         pipeline.admission.run,
-        partial(watch_shared_memory, segment, spend),
+        partial(watch_shared_memory, shared, spend, partial(make_fill, settings, log)),
         partial(keep_warm, direct, list_warm(settings, memory)),
     ]
     if sessions is not None:
@@ -160,16 +181,53 @@ async def open_sessions(
     return sessions
 
 
-async def open_shared_memory(settings: Settings, log: LogStore, stack: AsyncExitStack) -> tuple[Segment, SharedSpend]:
+async def open_shared_memory(
+    settings: Settings, log: LogStore, stack: AsyncExitStack
+) -> tuple[SharedFile, SharedSpend]:
     """What all workers share; a new file begins with the month's spend as the log knows it."""
-    now_s, zone = time.time(), find_zone(settings.gateway.timezone)
-    spent = {uuid.bytes: nano_usd for uuid, nano_usd in (await log.spend_since(month_start(now_s, zone))).items()}
-    fill = partial(fill_spend, month=month_of(now_s, zone), settled=spent)
-    segment = open_segment(settings.gateway.data_dir / SEGMENT_NAME, fill=fill)
-    stack.callback(segment.close)
-    spend = SharedSpend(segment)
+    fill = await make_fill(settings, log)
+    shared = SharedFile(open_segment(settings.gateway.data_dir / SEGMENT_NAME, fill=fill))
+    stack.callback(shared.close)
+    spend = SharedSpend(shared.segment)
     stack.callback(spend.close)
-    return segment, spend
+    shared.parts.append(spend)
+    return shared, spend
+
+
+async def make_fill(settings: Settings, log: LogStore) -> Callable[[Segment], None]:
+    """What writes into a new file what it begins with. Raises StoreError if the log cannot be read."""
+    spent = await sum_months(log, time.time(), find_zone(settings.gateway.timezone))
+
+    def fill(segment: Segment) -> None:
+        for month, settled in spent.items():
+            fill_spend(segment, month, settled)
+
+    return fill
+
+
+async def sum_months(log: LogStore, now_s: float, zone: tzinfo) -> dict[int, dict[bytes, int]]:
+    """This month's spend by endpoint; and the next one's if the log has any (the clock was set back), or the last one's
+    where that may be the month again (SET_BACK_S)."""
+
+    async def sum_since(at: float) -> dict[bytes, int]:
+        return {uuid.bytes: nano_usd for uuid, nano_usd in (await log.spend_since(at)).items()}
+
+    start = month_start(now_s, zone)
+    # 32 days after a month's start is in the next one.
+    end = month_start(start + 32 * 86_400, zone)
+    since_start, later = await sum_since(start), await sum_since(end)
+    sums = {month_of(now_s, zone): subtract(since_start, later)}
+    if later:
+        sums[month_of(end, zone)] = later
+    elif now_s - start < SET_BACK_S:
+        last = month_start(start - 1, zone)
+        sums[month_of(last, zone)] = subtract(await sum_since(last), since_start)
+    return sums
+
+
+def subtract(spent: Mapping[bytes, int], later: Mapping[bytes, int]) -> dict[bytes, int]:
+    """What was spent, without what was spent later."""
+    return {key: nano_usd - later.get(key, 0) for key, nano_usd in spent.items()}
 
 
 def session_keep_s(endpoints: Iterable[Endpoint]) -> dict[UUID, float]:
@@ -218,25 +276,54 @@ def _may_ask_one(memory: Memory, candidates: Sequence[Candidate]) -> bool:
     return any(memory.breakers.may_ask(candidate, now) for candidate in candidates)
 
 
-def share_memory(segment: Segment, settings: Settings) -> Memory:
-    """How candidates fared, known to all workers; to this one alone as far as the file is full, which it has logged."""
+def share_memory(shared: SharedFile, spend: SharedSpend, buckets: SharedBuckets, settings: Settings) -> Memory:
+    """How candidates fared and what is rationed, known to all workers; to this one alone as far as the file is full,
+    which it has logged."""
     # Trio's clock begins anywhere, and runs as this one does.
     ahead_s = time.monotonic() - trio.current_time()
     identities = {name: credential.fingerprint() for name, credential in settings.credentials.items()}
-    latencies = LatencyBoard(SharedLatencies(segment, ahead_s, identities).find)
+    counts = SharedLatencies(shared.segment, ahead_s, identities)
+    shared.parts.append(counts)
     try:
-        return Memory(make_board(SharedBreakers(segment, ahead_s, identities)), latencies)
+        records: SharedBreakers | None = SharedBreakers(shared.segment, ahead_s, identities)
     except Overloaded:
-        return Memory(make_board(), latencies)
+        records = None
+    if records is not None:
+        shared.parts.append(records)
+    retries = SharedRetryBuckets(buckets, ahead_s)
+    return Memory(
+        make_board(records),
+        LatencyBoard(counts.find),
+        partial(open_hedges, shared, ahead_s),
+        CallLeases(Leases(spend)),
+        RetryBudget(settings.gateway.retry_budget_percent / 100, retries, settings.server.workers),
+    )
 
 
-async def watch_shared_memory(segment: Segment, spend: SharedSpend) -> None:
-    """Take back what dead workers had reserved, and say what went wrong in the file, or that it was taken away."""
-    is_current = True
+def open_hedges(shared: SharedFile, ahead_s: float, rules: HedgeRules, now: float) -> Hedges:
+    """The hedge budget of all workers; of this one alone where the file is full, which it has logged."""
+    try:
+        hedges = SharedHedges(shared.segment, rules.share, rules.reserve, rules.min_per_s, ahead_s)
+    except Overloaded:
+        return HedgeBudget(rules, now)
+    shared.parts.append(hedges)
+    return hedges
+
+
+async def watch_shared_memory(
+    shared: SharedFile, spend: SharedSpend, make_fill: Callable[[], Awaitable[Callable[[Segment], None]]]
+) -> None:
+    """Take back what dead workers had reserved, and say what went wrong in the file; move to another where somebody
+    damaged it or took it away."""
+    renewals = Outage(logger, "the shared file of limits is damaged or gone, and cannot be made anew")
     while True:
         await trio.sleep(REAP_EVERY_S)
+        if shared.needs_renewal():
+            try:
+                shared.renew(await make_fill())
+            except StoreError as error:
+                renewals.failed(error)
+                continue
+            renewals.succeeded()
         spend.reap()
-        segment.tell_counters()
-        if is_current and not segment.is_current():
-            is_current = False
-            logger.error("the shared file of limits was replaced: this worker counts apart until it is reloaded")
+        shared.segment.tell_counters()

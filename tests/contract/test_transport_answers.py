@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 import zlib
+from collections.abc import Callable
 
 import pytest
+import trio
+from attrs import evolve
 
+from pg_trio.domain.upstream import WireRequest
 from pg_trio.errors import UpstreamBroken, UpstreamNonsense
-from tests.contract.conftest import Caller, Serve
+from tests.contract.conftest import SMALL, Caller, Serve
 from tests.contract.fault_server import answer_with, answers, answers_once, closes_after
 
+MIB = 1024 * 1024
 BODY = b'{"choices":[]}'
 CHUNKED = (
     b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n5;name=value\r\ndefgh\r\n0\r\nx-t: 1\r\n\r\n"
@@ -119,8 +125,27 @@ async def test_http_1_0_answer_ends_with_connection(caller: Caller, serve: Serve
     assert 2 == len(server.peers)
 
 
-@pytest.mark.parametrize(("coding", "body"), [("gzip", gzip.compress(BODY)), ("deflate", zlib.compress(BODY))])
-async def test_unasked_compression_is_undone(coding: str, body: bytes, caller: Caller, serve: Serve) -> None:
+def deflate_raw(data: bytes) -> bytes:
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return deflater.compress(data) + deflater.flush()
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("gzip", gzip.compress(BODY)),
+        ("GZip", gzip.compress(BODY[:3]) + gzip.compress(BODY[3:])),
+        ("deflate", zlib.compress(BODY)),
+        ("deflate", deflate_raw(BODY)),
+        ("gzip, identity", gzip.compress(BODY)),
+        ("gzip, gzip", gzip.compress(gzip.compress(BODY))),
+        ("UTF-8", BODY),
+        ("none", BODY),
+        ("binary", BODY),
+        ("gzip", BODY),
+    ],
+)
+async def test_unasked_coding_is_undone(coding: str, body: bytes, caller: Caller, serve: Serve) -> None:
     server = await serve(answers(answer_with(body, headers=f"content-encoding: {coding}\r\n".encode())))
 
     fetched = await caller.fetch(server.url)
@@ -128,19 +153,86 @@ async def test_unasked_compression_is_undone(coding: str, body: bytes, caller: C
     assert BODY == fetched.body
 
 
-async def test_unknown_compression_is_nonsense(caller: Caller, serve: Serve) -> None:
-    server = await serve(answers(answer_with(BODY, headers=b"content-encoding: br\r\n")))
+@pytest.mark.parametrize("coding", ["br", "zstd", "gzip, br", "foo"])
+async def test_unknown_coding_is_nonsense(coding: str, caller: Caller, serve: Serve) -> None:
+    server = await serve(answers(answer_with(BODY, headers=f"content-encoding: {coding}\r\n".encode())))
 
-    with pytest.raises(UpstreamNonsense):
+    with pytest.raises(UpstreamNonsense, match="unknown content coding"):
         await caller.fetch(server.url)
 
 
-async def test_compression_bomb_is_nonsense(caller: Caller, serve: Serve) -> None:
-    bomb = gzip.compress(bytes(8 * 1024 * 1024))
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_compression_bomb_is_nonsense(layers: int, is_stream: bool, caller: Caller, serve: Serve) -> None:
+    bomb = bytes(16 * MIB)
+    for _ in range(layers):
+        bomb = gzip.compress(bomb)
+    coding = ", ".join(["gzip"] * layers)
+    server = await serve(answers(answer_with(bomb, headers=f"content-encoding: {coding}\r\n".encode())))
+    tracemalloc.start()
+
+    # Read whole, so the limit is that of whole answers, although a stream may be longer.
+    with pytest.raises(UpstreamNonsense):
+        await caller.fetch(server.url, is_stream=is_stream, limit_bytes=MIB)
+
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 6 * MIB
+
+
+async def test_small_coded_body_comes_in_pieces(caller: Caller, serve: Serve) -> None:
+    body = gzip.compress(bytes(8 * MIB))
+    server = await serve(answers(answer_with(body, headers=b"content-encoding: gzip\r\n")))
+    request = WireRequest(server.url, (), b"{}", "POST", True, is_stream=True)
+    response = await caller.transport.open_response(request)
+    sizes = []
+
+    while piece := await response.receive_some():
+        sizes.append(len(piece))
+    await response.aclose()
+
+    assert 8 * MIB == sum(sizes)
+    assert max(sizes) <= 64 * 1024
+
+
+async def test_coded_stream_has_the_streams_limit(make_caller: Callable[..., Caller], serve: Serve) -> None:
+    caller = make_caller(evolve(SMALL, max_stream_bytes=2 * MIB))
+    bomb = gzip.compress(bytes(16 * MIB))
     server = await serve(answers(answer_with(bomb, headers=b"content-encoding: gzip\r\n")))
+    response = await caller.transport.open_response(WireRequest(server.url, (), b"{}", "POST", True, is_stream=True))
+    pieces: list[int] = []
 
-    with pytest.raises(UpstreamNonsense):
-        await caller.fetch(server.url)
+    async def read_all() -> None:
+        while piece := await response.receive_some():
+            pieces.append(len(piece))
+
+    with pytest.raises(UpstreamNonsense, match="size limit"):
+        await read_all()
+
+    assert 2 * MIB == sum(pieces)
+    await response.aclose()
+    await caller.transport.aclose()
+
+
+async def test_cancelled_decoding_loses_nothing(caller: Caller, serve: Serve) -> None:
+    body = bytes(range(256)) * 2 * 1024
+    server = await serve(answers(answer_with(gzip.compress(body), headers=b"content-encoding: gzip\r\n")))
+    response = await caller.transport.open_response(WireRequest(server.url, (), b"{}", "POST", True))
+    pieces = [await response.receive_some()]
+
+    while True:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await response.receive_some()
+        assert scope.cancelled_caught
+        if not (piece := await response.receive_some()):
+            break
+        pieces.append(piece)
+        if sum(map(len, pieces)) == len(body):
+            break
+
+    assert body == b"".join(pieces)
+    await response.aclose()
 
 
 async def test_cut_compression_is_broken(caller: Caller, serve: Serve) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+import tempfile
 from base64 import b64encode
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from pg_trio.domain.secret import Secret
 from pg_trio.domain.upstream import WireRequest
 from pg_trio.errors import AttemptFailed
 from pg_trio.transport.httpx_transport import HttpxTransport
+from pg_trio.transport.tls import client_context
 from tests.contract.conftest import SMALL, Caller, Certificates, Serve, call_at_once, make_certificates
 from tests.contract.fault_server import LIMIT_S, Peer, answer_with, answers, answers_once, answers_together
 
@@ -142,6 +145,14 @@ def test_key_of_another_certificate_is_refused(certificates: Certificates) -> No
         HttpxTransport(SMALL, options=HttpxOptions(certificate_pem=pem, key_pem=Secret(key)))
 
     assert "bm9uZQ" not in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="the system has no files in memory")
+def test_key_is_on_no_disk(certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+    key = Secret(certificates.key.read_text())
+
+    client_context(HttpxOptions(certificate_pem=certificates.certificate.read_text(), key_pem=key))
 
 
 async def test_calls_beyond_slots_wait(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ async def test_provider_is_told_what_was_reserved(gateway: Gateway, slug: str, t
 
 @pytest.mark.parametrize(
     ("behaviour", "content", "completion_tokens"),
-    [("usage=off", "x" * 80, 20), ('usage=off&tool=look_up:{"city": "Ulm"}', None, 4)],
+    [("usage=off", "x" * 80, 20), ('usage=off&tool=look_up:{"city": "Ulm"}', None, 6)],
     ids=["text", "tool call"],
 )
 async def test_uncounted_answer_is_estimated(

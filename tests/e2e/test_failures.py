@@ -186,7 +186,10 @@ async def test_token_cap(gateway: Gateway) -> None:
 async def test_monthly_budget(gateway: Gateway) -> None:
     response = await gateway.call("poor")
 
-    expected = "Endpoint monthly budget exhausted: ~$0.0000 spent, budget $0.01. Resets at the start of next month."
+    expected = (
+        "Endpoint monthly budget would be exceeded: ~$0.0201 estimated for this request, budget $0.01."
+        " Resets at the start of next month."
+    )
     assert_failure(response, 422, expected)
 
 
@@ -231,8 +234,9 @@ async def test_every_candidate_failed(gateway: Gateway) -> None:
 
     assert 502 == response.status
     assert response.json()["error"].startswith("Provider call failed: HTTP 500")
-    assert [1, 1] == [gateway.simulator.counts[model] for model in ("down", "down-too")]
-    assert_tried(response, ("down", "failed"), ("down-too", "failed"))
+    # Each once, and three times again.
+    assert [4, 4] == [gateway.simulator.counts[model] for model in ("down", "down-too")]
+    assert_tried(response, *[("down", "failed: HTTP 503"), ("down-too", "failed: HTTP 500")] * 4)
 
 
 async def test_malformed_is_not_tried_elsewhere(gateway: Gateway) -> None:

@@ -28,6 +28,11 @@ CONFIGURATION = "\n".join(
         endpoint("stalls", "sim?tokens=9&fault=stall:2", streaming_enabled=True),
         endpoint("talk", sessions_enabled=True, streaming_enabled=True),
         endpoint("rescued", "sim?fault=status:500", failover=SECOND),
+        endpoint("streams-broken", "sim?fault=status:500", streaming_enabled=True),
+        endpoint("thinks", "sim?reasoning=2&tokens=2", streaming_enabled=True),
+        endpoint("thinks-long", "sim?reasoning=9000&pace=5ms", streaming_enabled=True),
+        endpoint("early", "sim?fault=stall", streaming_enabled=True, stream_head_after_ms=1, stream_deadline_ms=30),
+        endpoint("early-broken", "sim?latency=20ms&fault=status:400", streaming_enabled=True, stream_head_after_ms=1),
         endpoint("hedged", "sim?latency=20ms", hedge_after_ms=0, streaming_enabled=True, failover=SECOND),
     ]
 )
@@ -101,6 +106,12 @@ def request(
         pytest.param(asks("late", 504, times=2), id="deadline"),
         pytest.param(leaves("silent", stream=False), id="leaves-before-answer"),
         pytest.param(leaves("silent", stream=True), id="leaves-before-token"),
+        pytest.param(asks("streams-broken", 502, stream=True), id="stream-fails"),
+        pytest.param(asks("thinks", 200, stream=True), id="reasoning"),
+        pytest.param(asks("early", 200, stream=True), id="deadline-behind-early-head"),
+        pytest.param(asks("early-broken", 200, stream=True), id="failure-behind-early-head"),
+        pytest.param(leaves("thinks-long", stream=True, after=b"reasoning_content"), id="leaves-reasoning"),
+        pytest.param(leaves("early", stream=True, after=b": keep-alive"), id="leaves-behind-early-head"),
         pytest.param(leaves("stalls", stream=True, after=b"data: "), id="leaves-stream"),
     ],
 )

@@ -56,9 +56,20 @@ FREE_TEXT: dict[str, Any] = {
         ]
     },
     "tool description": tool(description="Sends to <text>"),
-    "parameter name": tool(parameters={"type": "object", "properties": {"for <text>": {"type": "string"}}}),
+    "parameter title": tool(parameters={"type": "object", "properties": {"to": {"title": "for <text>"}}}),
     "enum value": tool(parameters={"type": "object", "properties": {"to": {"enum": ["a", "<text>"]}}}),
+}
+
+# Where a mask would make two of a kind one, or another one of it: such a request is refused in mode mask too.
+NO_MASK: dict[str, Any] = {
+    "parameter name": tool(parameters={"type": "object", "properties": {"for <text>": {"type": "string"}}}),
     "tool choice": {**tool(), "tool_choice": {"type": "function", "function": {"name": "<text>"}}},
+    "argument name": {
+        "messages": [
+            {"role": "assistant", "tool_calls": [{**CALL, "function": {"name": "f", "arguments": '{"<text>":1}'}}]},
+            {"role": "tool", "tool_call_id": "c1", "content": "sent"},
+        ]
+    },
 }
 
 
@@ -86,9 +97,18 @@ async def test_mail_blocks_wherever_it_is(gateway: Gateway, place: str) -> None:
     assert not gateway.simulator.requests
 
 
-@pytest.mark.parametrize("place", FREE_TEXT)
+@pytest.mark.parametrize("slug", ["masked", "blocked"])
+@pytest.mark.parametrize("place", NO_MASK)
+async def test_mail_in_a_key_is_refused(gateway: Gateway, place: str, slug: str) -> None:
+    response = await gateway.call(slug, fill(NO_MASK[place], MAIL))
+
+    assert (422, "Request blocked: E-Mail detected in input.") == (response.status, response.json()["error"])
+    assert not gateway.simulator.requests
+
+
+@pytest.mark.parametrize("place", [*FREE_TEXT, *NO_MASK])
 async def test_keyword_blocks_wherever_it_is(gateway: Gateway, place: str) -> None:
-    response = await gateway.call("words", fill(FREE_TEXT[place], "FORBIDDEN"))
+    response = await gateway.call("words", fill({**FREE_TEXT, **NO_MASK}[place], "FORBIDDEN"))
 
     assert "Request blocked: keyword 'forbidden' detected in input." == response.json()["error"]
     assert not gateway.simulator.requests

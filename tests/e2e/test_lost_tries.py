@@ -57,3 +57,13 @@ async def test_failure_costs_what_was_asked(gateway: Gateway, stream: bool) -> N
 
     (row,) = gateway.log_rows()
     assert (504, INPUT) == (answer.status, row["cost_nano_usd"] / NANO)
+
+
+async def test_tools_of_a_lost_try_are_charged(gateway: Gateway) -> None:
+    tool = {"type": "function", "function": {"name": "look_up", "description": "x" * 4_000}}
+
+    await gateway.call("late", {"message": "Hello there", "tools": [tool]})
+    await gateway.stop()
+
+    (row,) = gateway.log_rows()
+    assert row["cost_nano_usd"] / NANO > 1_000

@@ -69,14 +69,21 @@ async def setup(nursery: trio.Nursery, tmp_path: Path) -> Setup:
     return made
 
 
-async def test_demo_prints_working_curl_line(nursery: trio.Nursery) -> None:
+async def test_demo_prints_working_curl_lines(nursery: trio.Nursery) -> None:
     served = await start(nursery, [*PG_TRIO, "serve", "--demo", "--bind", "127.0.0.1:0"])
-    match = await served.wait_output(r"http://127\.0\.0\.1:\d+(\S+) -H 'Authorization: (Bearer \S+)'")
+    await served.wait_output("Ctrl-C stops it")
+    line = r"curl \S+ (?:'\S+' )?http://127\.0\.0\.1:\d+(\S+) -H 'Authorization: (Bearer \S+)' .*\n.* -d '(.*)'"
+    commands = re.findall(line, served.output)
 
-    response = await send_raw(served.port, post(match[1], {"message": "Hello!"}, ("authorization", match[2])))
+    whole, stream = [
+        await send_raw(served.port, post(path, json.loads(body), ("authorization", bearer)))
+        for path, bearer, body in commands
+    ]
     status = await served.stop()
 
-    assert (200, "You said: Hello!") == (response.status, response.json()["content"])
+    assert (200, "You said: Hello! What can you do?") == (whole.status, whole.json()["content"])
+    assert (200, True) == (stream.status, stream.body.endswith(b"data: [DONE]\n\n"))
+    assert stream.headers["content-type"].startswith("text/event-stream")
     assert 0 == status
 
 

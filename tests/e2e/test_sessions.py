@@ -322,7 +322,7 @@ async def test_history_counts_for_the_budget(lane: Gateway) -> None:
     with_history = await say(lane, "Hi", session, "poor")
     without = await say(lane, "Hi", slug="poor")
 
-    assert with_history.json()["error"].startswith("Endpoint monthly budget exhausted: ~$0.0200 spent")
+    assert with_history.json()["error"].startswith("Endpoint monthly budget would be exceeded: ~$0.0200 spent + ~$")
     assert 200 == without.status  # nothing of the refused one is held back
     assert 2 == lane.simulator.received_count
 

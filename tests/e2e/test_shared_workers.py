@@ -6,7 +6,7 @@ from pathlib import Path
 
 import trio
 
-from tests.support.gateway import endpoint, project, start_gateway, start_worker
+from tests.support.gateway import Gateway, endpoint, project, start_gateway, start_worker
 
 
 async def test_breaker_of_one_worker_holds_for_the_other(nursery: trio.Nursery, tmp_path: Path) -> None:
@@ -21,6 +21,26 @@ async def test_breaker_of_one_worker_holds_for_the_other(nursery: trio.Nursery, 
 
     # Three times the failing model and its failover; then the second worker asks the failover alone.
     assert (6, 7) == (asked_by_first, len(first.simulator.requests))
+    await first.stop()
+    await second.stop()
+
+
+async def test_slots_of_a_credential_are_counted_over_workers(nursery: trio.Nursery, tmp_path: Path) -> None:
+    # The first lines belong to the credential `sim`, which the configuration begins with.
+    limits = "max_concurrent = 2\nslot_wait_ms = 200\n"
+    first = await start_gateway(nursery, tmp_path, limits + project() + endpoint("ask", model="sim?latency=1s"))
+    second = await start_worker(nursery, first)
+    statuses: list[int] = []
+
+    async def ask(gateway: Gateway) -> None:
+        statuses.append((await gateway.call("ask")).status)
+
+    async with trio.open_nursery() as calls:
+        for gateway in (first, second, first, second):
+            calls.start_soon(ask, gateway)
+
+    assert [200, 200, 503, 503] == sorted(statuses)
+    assert 2 == len(first.simulator.requests)
     await first.stop()
     await second.stop()
 

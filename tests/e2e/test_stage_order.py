@@ -89,7 +89,7 @@ async def test_rate_limit_comes_before_budget(gateway: Gateway) -> None:
     first = await error_of(gateway, "limited-poor", {"message": "Hi"})
     second = await error_of(gateway, "limited-poor", {"message": "Hi"})
 
-    assert first.startswith("Endpoint monthly budget exhausted")
+    assert first.startswith("Endpoint monthly budget would be exceeded")
     assert "Rate limit exceeded." == second
 
 

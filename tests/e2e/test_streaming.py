@@ -81,7 +81,7 @@ async def test_tokens_arrive_as_openai_chunks(gateway: Gateway) -> None:
 
     response = await stream(gateway, "live")
 
-    assert (200, "text/event-stream") == (response.status, response.headers["content-type"])
+    assert (200, "text/event-stream; charset=utf-8") == (response.status, response.headers["content-type"])
     assert ("no-cache", "no") == (response.headers["cache-control"], response.headers["x-accel-buffering"])
     assert "Grüße, 世界! 👋\nBye." == text_of(response)
     chunks = chunks_of(response)

@@ -37,10 +37,12 @@ async def receive_events(base_url: str) -> list[Event]:
     adapter, transport = adapter_for("openai"), DirectTransport(UpstreamSettings())
     response = await transport.open_response(adapter.build_request(PROMPT, candidate, stream=True))
     try:
-        if not adapter.is_stream(response.status, response.headers, candidate):
-            body = b"".join([piece async for piece in pieces_of(response.receive_some)])
+        start = await response.receive_some()
+        if not adapter.is_stream(response.status, response.headers, start):
+            body = start + b"".join([piece async for piece in pieces_of(response.receive_some)])
             return events_of(adapter.read_reply(response.status, response.headers, body, candidate, now_s=0.0))
-        reader, events = adapter.open_stream(candidate), list[Event]()
+        reader = adapter.open_stream(candidate)
+        events = reader.feed(start)
         try:
             while not reader.is_over and (data := await response.receive_some()):
                 events += reader.feed(data)
@@ -108,7 +110,7 @@ async def test_fault_never_looks_finished(fault: str, failure: type[AttemptFaile
 @pytest.mark.parametrize(
     ("fault", "failure"),
     [
-        ("wrong_type", "the answer is not an event stream: content type text/html"),
+        ("wrong_type", "the answer is not JSON: error at character 0 of "),
         ("error200", "an error in an answer with status 200: "),
         ("notjson", "the answer is not JSON: "),
         ("status:503", "HTTP 503: "),

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 import trio
+import trio.lowlevel
 
 from pg_trio.config.settings import ServerSettings
 from pg_trio.errors import WorkersFailed
 from pg_trio.server import supervisor as limits
 from pg_trio.server.status_file import StatusFile
-from pg_trio.server.supervisor import Supervisor
+from pg_trio.server.supervisor import Supervisor, Worker
 from tests.support.processes import is_running, wait_until
 
 # Ready where its file of starts is shorter than the first argument or longer than the second; else killed before it is.
@@ -33,7 +35,7 @@ while control.recv(10):
 """
 
 # Each start does as its letter says: r is ready and goes when told to; s is ready and stays; h hangs, never ready;
-# x ends at once.
+# k is ready and is killed right then; x ends at once.
 WORKER_OF_A_PLAN = """
 import os, signal, socket, sys
 name, plan, *options = sys.argv[1:]
@@ -48,6 +50,8 @@ if act != "r":
 control = socket.socket(fileno=int(options[options.index("--control") + 1]))
 if act != "h":
     control.sendall(b"ready")
+if act == "k":
+    os.kill(os.getpid(), signal.SIGKILL)
 while control.recv(10):
     pass
 """
@@ -232,3 +236,103 @@ async def test_no_reload_while_stopping(tmp_path: Path) -> None:
             signal.raise_signal(signal.SIGTERM)
 
     assert [] == checks
+
+
+async def test_ready_worker_that_dies_served(tmp_path: Path) -> None:
+    # Dead before the supervisor looks whether it is ready: at the start, and later.
+    supervisor = make_planned(tmp_path, "kkr")
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as running:
+            running.start_soon(supervisor.run)
+            await wait_until(lambda: (tmp_path / "starts").is_file() and 3 == len(pids(tmp_path)))
+            await wait_until(lambda: pid_of(supervisor) is not None)
+            failed = supervisor._stillbirths
+            signal.raise_signal(signal.SIGTERM)
+
+    assert 0 == failed
+
+
+async def test_hundred_signals_are_two_reloads(tmp_path: Path) -> None:
+    supervisor = make_planned(tmp_path, "rrr")
+    checks: list[str] = []
+    go_on = threading.Event()
+
+    def check() -> str:
+        checks.append("asked")
+        go_on.wait(30)
+        return ""
+
+    supervisor.check = check
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as running:
+            running.start_soon(supervisor.run)
+            await wait_until(lambda: pid_of(supervisor) is not None)
+            signal.raise_signal(signal.SIGHUP)
+            await wait_until(lambda: checks == ["asked"])
+            for _ in range(99):
+                signal.raise_signal(signal.SIGHUP)
+                await trio.lowlevel.checkpoint()
+            go_on.set()
+            await wait_until(lambda: supervisor.status_file._known["reloads"] == 2)
+            signal.raise_signal(signal.SIGTERM)
+
+    assert (2, 3) == (len(checks), len(pids(tmp_path)))
+
+
+async def test_death_during_reload_leaves_one_worker_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    supervisor = make_planned(tmp_path, "rrr")
+    start, begun, go_on = Supervisor._start, trio.Event(), trio.Event()
+
+    async def start_slowly(self: Supervisor, nursery: trio.Nursery) -> Worker:
+        if len(pids(tmp_path)) == 1 and not begun.is_set():
+            begun.set()
+            await go_on.wait()
+        return await start(self, nursery)
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as running:
+            running.start_soon(supervisor.run)
+            await wait_until(lambda: pid_of(supervisor) is not None)
+            monkeypatch.setattr(Supervisor, "_start", start_slowly)
+            os.kill(pid_of(supervisor) or 0, signal.SIGKILL)
+            await begun.wait()
+            signal.raise_signal(signal.SIGHUP)
+            # The reload is done, or waits for the restart that has begun.
+            known, place = supervisor.status_file._known, supervisor._places[0]
+            await wait_until(lambda: known["reloads"] == 1 or place.statistics().tasks_waiting == 1)
+            go_on.set()
+            await wait_until(lambda: known["reloads"] == 1 and 3 == len(pids(tmp_path)))
+            await wait_until(lambda: [supervisor._workers[0].pid] == [pid for pid in pids(tmp_path) if is_running(pid)])
+            signal.raise_signal(signal.SIGTERM)
+
+    assert [False] * 3 == [is_running(pid) for pid in pids(tmp_path)]
+
+
+async def test_stop_during_reload_ends_the_new_worker_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "KILL_AFTER_DRAIN_S", 0.1)
+    supervisor = make_planned(tmp_path, "rh")
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as running:
+            running.start_soon(supervisor.run)
+            await wait_until(lambda: pid_of(supervisor) is not None)
+            signal.raise_signal(signal.SIGHUP)
+            await wait_until(lambda: 2 == len(pids(tmp_path)))
+            signal.raise_signal(signal.SIGTERM)
+
+    assert [False] * 2 == [is_running(pid) for pid in pids(tmp_path)]
+
+
+async def test_stop_during_start_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "KILL_AFTER_DRAIN_S", 0.1)
+    supervisor = make_planned(tmp_path, "h")
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as running:
+            running.start_soon(supervisor.run)
+            await wait_until(lambda: (tmp_path / "starts").is_file() and 1 == len(pids(tmp_path)))
+            signal.raise_signal(signal.SIGTERM)
+
+    assert [False] == [is_running(pid) for pid in pids(tmp_path)]

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from pg_trio.racing.breaker import Fault
+from pg_trio.shared_memory.hedge_budget import SharedHedges
+from pg_trio.shared_memory.leases import CallLeases, Leases
 from pg_trio.shared_memory.spend import SharedSpend
 from pg_trio.shared_memory.token_bucket import SharedBuckets
 from tests.support import shared_memory_process as work
@@ -115,6 +117,51 @@ def test_processes_at_once_share_one_budget(start: Start, path: Path) -> None:
     assert (settled, reserved) == while_standing
     assert work.BUDGET - work.RESERVED < settled + reserved <= work.BUDGET
     assert (settled, 0) == after
+
+
+def test_processes_at_once_share_one_hedge_budget(start: Start, path: Path) -> None:
+    hedgers = [start(work.hedge_until_refused) for _ in range(4)]
+    go(*hedgers)
+
+    answers = [[int(number) for number in hedger.communicate(timeout=EXIT_LIMIT_S)[0].split()] for hedger in hedgers]
+    taken, takeovers = (sum(column) for column in zip(*answers, strict=True))
+
+    # 20 are there from the start, and the requests of all earn 800. What is earned while the reserve is full is lost:
+    # it is nearly always empty here. Each takeover may cost one, and none is ever given twice.
+    earned = round(work.HEDGE_RESERVE + 4 * work.HEDGE_REQUESTS * work.HEDGE_SHARE)
+    assert earned - work.HEDGE_RESERVE - takeovers <= taken <= earned
+    with closing(work.open_here(path)) as segment:
+        assert not SharedHedges(segment, work.HEDGE_SHARE, work.HEDGE_RESERVE, 0.0, 0.0).withdraw(work.NOW)
+
+
+def test_processes_at_once_share_leases_and_a_killed_ones_come_back(start: Start, path: Path) -> None:
+    holders = [start(work.hold_leases) for _ in range(4)]
+    go(*holders)
+    held = [int(hear(holder)) for holder in holders]
+
+    with closing(work.open_here(path)) as segment:
+        spend = SharedSpend(segment)
+        leases = CallLeases(Leases(spend))
+        counted = leases.count(work.LEASE_KEY), leases.acquire(work.LEASE_KEY, work.LEASES)
+        holders[0].kill()
+        assert -signal.SIGKILL == holders[0].wait(EXIT_LIMIT_S)
+        spend.reap()
+        left = work.LEASES - held[0]
+        again = leases.count(work.LEASE_KEY), leases.acquire(work.LEASE_KEY, left + 1)
+
+    assert work.LEASES == sum(held)
+    assert ((work.LEASES, False), (left, True)) == (counted, again)
+
+
+def test_killed_leaseholders_hold_nothing(start: Start, path: Path) -> None:
+    for _ in kill_in_turn([start(work.lease_for_ever) for _ in range(KILLS)]):
+        pass
+
+    assert [] == work.held_locks(path)
+    with closing(work.open_here(path)) as segment:
+        spend = SharedSpend(segment)
+        spend.reap()
+        assert 0 == CallLeases(Leases(spend)).count(work.LEASE_KEY)
 
 
 def test_killed_takers_leave_no_lock_and_right_sum(start: Start, path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import trio
 from attrs import define, field
 
-from pg_trio.racing.attempt import Attempt, AttemptEnd, Limits, Won
+from pg_trio.racing.attempt import Attempt, AttemptEnd, Limits, Round, Won
 from pg_trio.racing.race import race
 
 
@@ -71,6 +71,7 @@ class FakeRunner:
     discarded: list[str] = field(factory=list)
     alive: int = 0
     hedge_questions: list[str] = field(factory=list)
+    rounds: list[Round[FakeAttempt]] = field(factory=list)
 
     expected: tuple[type[Exception], ...] = (Refusal,)
 
@@ -104,6 +105,12 @@ class FakeRunner:
 
     def record(self, end: AttemptEnd[FakeAttempt]) -> None:
         self.ends.append(end)
+
+    def has_others(self, candidate: FakeAttempt) -> bool:
+        return bool(self.rounds)
+
+    def next_round(self) -> Round[FakeAttempt] | None:
+        return self.rounds.pop(0) if self.rounds else None
 
     @property
     def story(self) -> list[tuple[str, float, float, str]]:

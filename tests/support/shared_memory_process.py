@@ -17,7 +17,9 @@ from pg_trio.racing.breaker_board import BreakerBoard, BreakerOpen
 from pg_trio.racing.latency import Latency, LatencyBoard, LatencyRules
 from pg_trio.shared_memory.breaker_board import SharedBreakers
 from pg_trio.shared_memory.byte_lock import ByteLock
+from pg_trio.shared_memory.hedge_budget import SharedHedges
 from pg_trio.shared_memory.latency_counts import SharedLatencies
+from pg_trio.shared_memory.leases import CallLeases, Leases
 from pg_trio.shared_memory.segment import HEADER_BYTES, SLOT_BYTES, Segment
 from pg_trio.shared_memory.segment_file import open_segment
 from pg_trio.shared_memory.spend import SharedSpend
@@ -34,6 +36,10 @@ RESERVED = 10
 SPENT = 7
 BUDGET = 6_000
 HUGE_BUDGET = 10**15
+
+HEDGE_SHARE, HEDGE_RESERVE, HEDGE_REQUESTS = 0.1, 20.0, 2_000
+LEASES = 100
+LEASE_KEY = b"l" * 20
 
 PROVIDER = "provider"
 # Breakers are opened at the first moment; at the second a probe is due.
@@ -211,6 +217,38 @@ def open_and_reserve(path: Path) -> None:
         sys.stdin.readline()
 
 
+def hedge_until_refused(path: Path) -> None:
+    """Count requests until they have earned so many hedges, take hedges all the while, and say how many were ours."""
+    with closing(open_here(path)) as segment:
+        hedges, taken = SharedHedges(segment, HEDGE_SHARE, HEDGE_RESERVE, 0.0, 0.0), 0
+        for _ in range(HEDGE_REQUESTS):
+            hedges.deposit()
+            taken += hedges.withdraw(NOW)
+        while hedges.withdraw(NOW):
+            taken += 1
+        say(b"%d %d" % (taken, segment.counters.takeovers))
+
+
+def hold_leases(path: Path) -> None:
+    """Take as many leases as there are, say how many were ours, and hold them."""
+    with closing(open_here(path)) as segment:
+        leases, held = CallLeases(Leases(SharedSpend(segment))), 0
+        while leases.acquire(LEASE_KEY, LEASES):
+            held += 1
+        say(b"%d" % held)
+        sys.stdin.readline()
+
+
+def lease_for_ever(path: Path) -> None:
+    """Take a lease and give it back, over and over."""
+    with closing(open_here(path)) as segment:
+        leases = CallLeases(Leases(SharedSpend(segment)))
+        while True:
+            if leases.acquire(LEASE_KEY, LEASES):
+                leases.release(LEASE_KEY)
+            say(DONE)
+
+
 ACTIONS: dict[str, Callable[[Path], None]] = {
     action.__name__: action
     for action in (
@@ -225,6 +263,9 @@ ACTIONS: dict[str, Callable[[Path], None]] = {
         fail_for_ever,
         record_latencies,
         stop_in_failure,
+        hedge_until_refused,
+        hold_leases,
+        lease_for_ever,
     )
 }
 

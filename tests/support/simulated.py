@@ -83,7 +83,7 @@ def read_events(provider: str, exchange: Exchange, pieces: Sequence[bytes] | Non
     candidate, adapter = candidate_of(provider), adapter_for(provider)
     cut = UpstreamBroken("the connection was lost") if exchange.is_cut else None
     try:
-        if adapter.is_stream(exchange.status, exchange.headers, candidate):
+        if adapter.is_stream(exchange.status, exchange.headers, exchange.body):
             reader = adapter.open_stream(candidate)
             events = [event for piece in pieces or [exchange.body] for event in reader.feed(piece)]
             return events + reader.close(cut)

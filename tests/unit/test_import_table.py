@@ -19,7 +19,7 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "config": ({"domain", "errors"}, {"attrs", "cattrs", "jsonschema", "jsonschema_rs", "re2", "orjson"}),
     "providers": ({"domain", "errors"}, {"attrs", "orjson"}),
     "shared_memory": ({"errors"}, {"attrs"}),
-    "transport": ({"domain", "errors", "config", "racing"}, {"attrs", "trio", "httptools", "httpx"}),
+    "transport": ({"domain", "errors", "config", "racing"}, {"attrs", "trio", "httptools", "httpx", "httpcore"}),
     "store": ({"domain", "errors", "config"}, {"attrs", "trio", "orjson"}),
     "stages": (
         {"errors", "domain", "racing", "config"},

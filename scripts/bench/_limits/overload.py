@@ -26,6 +26,7 @@ from scripts.bench._limits.command import Site, format_table, make_parser, open_
 from scripts.bench._limits.flood import OPEN_LIMIT_S, FloodLoad, FloodResult
 from scripts.bench._limits.gateway import Running, make_gateway, run_gateway
 from scripts.bench._limits.load import Load, run_load, write_request
+from scripts.bench._limits.noisy import as_raw, make_noise_table, measure_noise
 from scripts.bench._limits.worker import measure_cpu_s
 from scripts.bench._peers.errors import PeerUnavailableError
 from scripts.bench._peers.plan import QUESTION
@@ -253,14 +254,29 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         action="store_true",
         help="each request opens a connection of its own, as an nginx without keep-alive asks its upstreams",
     )
+    parser.add_argument(
+        "--noisy",
+        action="store_true",
+        help="instead: latencies of other tokens' requests while one token sends bodies of 4 MiB",
+    )
     parsed = parser.parse_args(arguments)
     if any(limit < 1 for limit in parsed.limits) or any(not 0 <= ms <= 10_000 for ms in parsed.latencies):
         parser.error("--limits are at least 1, --latencies 0 to 10000")
     return parsed
 
 
+def run_noisy(options: argparse.Namespace) -> int:
+    """Measure and report what a noisy token costs the others."""
+    with open_site() as site:
+        found = measure_noise(site, duration_s=3.0 if options.quick else 10.0)
+    report("overload", make_noise_table(found), as_raw(found), options.json)
+    return 0
+
+
 def run(options: argparse.Namespace) -> int:
     """Measure and report; 1 if a bar is missed."""
+    if options.noisy:
+        return run_noisy(options)
     rounds, duration_s = (1, 3) if options.quick else (3, 6)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

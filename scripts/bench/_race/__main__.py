@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from scripts.bench._limits.command import make_parser, report, run_command, say
-from scripts.bench._race import breaker, deadlines, hedging, scoreboard, storm, streams
+from scripts.bench._race import breaker, chaos, deadlines, hedging, scoreboard, storm, streams
 from scripts.bench._race.report import Table
 from scripts.bench._race.site import make_site
 
@@ -21,6 +21,7 @@ TABLES: Mapping[str, Callable[..., Table]] = {
     "deadlines": deadlines.run,
     "storm": storm.run,
     "streams": streams.run,
+    "chaos": chaos.run,
 }
 _BUILD = Path(__file__).resolve().parents[3] / "build"
 

@@ -114,8 +114,8 @@ async def _open_stream(gateway: RunningGateway, endpoint: Endpoint) -> None:
     now = trio.current_time()
     stream = await gateway.pipeline.provider_call.open_stream(endpoint, _PROMPT, now + _ASKED_S, Attempts(now))
     try:
-        while not stream.now.is_over:
-            await stream.now.receive_events()
+        while not stream.is_over:
+            await stream.receive_events()
     finally:
         await stream.aclose()
 

@@ -2,33 +2,66 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
+
+from pg_trio.server.early_reload import remember_reloads
+
+if sys.argv[1:2] == ["serve"]:
+    # Before the rest is loaded: a SIGHUP that comes meanwhile must not end the gateway.
+    remember_reloads()
+# isort: split
+
+import argparse
 from collections.abc import Sequence
 
 from pg_trio import __version__
-from pg_trio.cli import backup, check, doctor, logs, reload, serve, simulate, token, worker
-from pg_trio.errors import ConfigError, StoreError, WorkersFailed
+from pg_trio.cli import backup, check, completion, doctor, logs, reload, serve, simulate, token, worker
+from pg_trio.cli.console import final_status, own_console
+from pg_trio.cli.parser import Parser
+from pg_trio.errors import ConfigError, OutputLost, StoreError, WorkersFailed
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands; each sets `run`, a function of the parsed arguments that returns an exit status."""
-    parser = argparse.ArgumentParser(prog="pg-trio", description="An AI gateway with deadlines that hold.")
+    parser = Parser(prog="pg-trio", description="An AI gateway with deadlines that hold.")
+    parser.set_defaults(serves=False)
     parser.add_argument("--version", action="version", version=f"pg-trio {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (serve, reload, check, token, logs, backup, doctor, simulate, worker):
+    for command in (serve, reload, check, token, logs, backup, doctor, simulate, completion, worker):
         command.register(commands)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status: 0 done, 1 could not (standard error says why), 2 wrong usage."""
-    parsed = make_parser().parse_args(arguments)
+    with own_console():
+        try:
+            parsed = make_parser().parse_args(arguments)
+        except SystemExit as end:
+            # 0 after --help and --version, whose output is the result; 2 after wrong usage.
+            return final_status(int(end.code or 0), is_result=True)
+        return final_status(_run(parsed), is_result=not parsed.serves)
+
+
+def _run(parsed: argparse.Namespace) -> int:
     try:
         status: int = parsed.run(parsed)
-    except (ConfigError, StoreError, WorkersFailed) as error:
-        print(f"pg-trio: {error}", file=sys.stderr)
-        return 1
+    except (ConfigError, StoreError, WorkersFailed, OutputLost) as error:
+        return _fail(str(error))
+    except OSError as error:
+        # Translated where it is expected; this is the rest, of a system that is not as we know it.
+        where = f"{error.filename}: " if error.filename is not None else ""
+        advice = "; run it as the gateway's user" if isinstance(error, PermissionError) else ""
+        return _fail(f"{where}{error.strerror or error}{advice}")
+    except UnicodeEncodeError as error:
+        if error.encoding != sys.getfilesystemencoding():
+            raise
+        return _fail(f"a file's name cannot be written in this locale's {error.encoding}; set LC_ALL=C.UTF-8")
     except KeyboardInterrupt:
         return 130
     return status
+
+
+def _fail(said: str) -> int:
+    print(f"pg-trio: {said}", file=sys.stderr)
+    return 1

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from pg_trio.cli.notes import describe_notes
 from pg_trio.cli.worst_case import describe_worst_cases
 from pg_trio.config import Configuration, read_configuration
 from pg_trio.config.location import CONFIG_VARIABLE, find_configuration
@@ -64,5 +65,5 @@ def summarize(source: str, configuration: Configuration) -> str:
     if settings.disabled_providers:
         lines.append(f"  providers switched off: {', '.join(sorted(settings.disabled_providers))}")
     lines += [f"  {line}" for line in describe_worst_cases(settings)]
-    lines += [f"  note: {note}" for note in configuration.notes]
+    lines += [f"  note: {note}" for note in describe_notes(configuration)]
     return "\n".join(lines)

@@ -51,7 +51,13 @@ class FoundProvider:
 
 def run_demo(bind: str | None, workers: int | None) -> int:
     """Serve the demonstration until SIGINT or SIGTERM."""
-    with tempfile.TemporaryDirectory(prefix="pg-trio-demo-") as folder:
+    try:
+        temporary = tempfile.TemporaryDirectory(prefix="pg-trio-demo-")
+    except OSError as error:
+        raise ConfigError(
+            "pg-trio serve --demo", [f"no temporary directory can be made ({error.strerror}); set TMPDIR to one"]
+        ) from error
+    with temporary as folder:
         trio.run(_serve, Path(folder), bind, workers)
     return 0
 
@@ -142,6 +148,7 @@ def _endpoint(
         f"model = {json.dumps(model)}",
         f"failover = [{failover}]",
         f"prompt = {json.dumps(prompt)}",
+        "streaming_enabled = true",
     ]
     if rate_limit_per_minute is not None:
         rows.append(f"rate_limit_per_minute = {rate_limit_per_minute}")
@@ -163,6 +170,11 @@ Try it in another terminal:
 
 curl -sw '\\n' {address}/api/{PROJECT}/assistant -H 'Authorization: Bearer {token}' \\
   -H 'Content-Type: application/json' -d '{{"message": "Hello! What can you do?"}}'
+
+The same as a live stream:
+
+curl -sN {address}/api/{PROJECT}/assistant -H 'Authorization: Bearer {token}' \\
+  -H 'Content-Type: application/json' -d '{{"message": "Hello! What can you do?", "stream": true}}'
 
 Ctrl-C stops it; nothing is kept.
 """

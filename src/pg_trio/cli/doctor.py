@@ -89,6 +89,9 @@ def _examine_directory(data_dir: Path) -> Iterator[Finding]:
         what = "a file, not a directory" if data_dir.exists() else "not there; `pg-trio serve` makes it, if it is right"
         yield Finding("problem", f"{data_dir}: {what}.")
         return
+    if not os.access(data_dir, os.R_OK | os.X_OK):
+        yield Finding("problem", f"{data_dir}: not readable for this user; run it as the gateway's user.")
+        return
     yield from _examine_permissions(data_dir)
     yield _examine_space(data_dir)
     yield from _examine_databases(data_dir)

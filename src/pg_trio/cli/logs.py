@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -18,6 +16,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, TypeAlias
 from uuid import UUID
 
+from pg_trio.cli.console import output_failure
 from pg_trio.cli.place import add_place, find_project, locate
 from pg_trio.domain.log_row import LogRow
 
@@ -89,12 +88,8 @@ def run(arguments: argparse.Namespace) -> int:
         client_address=arguments.client,
         errors_only=arguments.errors,
     )
-    try:
-        with LogReader(place.data_dir) as reader:
-            _show(reader, wanted, arguments)
-    except BrokenPipeError:
-        # Whoever read us (head, less) has enough. Python flushes once more at its end: into nothing then.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with LogReader(place.data_dir) as reader:
+        _show(reader, wanted, arguments)
     return 0
 
 
@@ -103,17 +98,18 @@ def _show(reader: LogReader, wanted: LogFilter, arguments: argparse.Namespace) -
     render = _render_json if arguments.json else partial(_render_line, columns=columns)
     if not arguments.json:
         print(_line([heading for heading, _ in columns], columns))
-    _print(map(render, reader.last(wanted, arguments.lines)))
-    while arguments.follow:
+    is_read = _print(map(render, reader.last(wanted, arguments.lines)))
+    while is_read and arguments.follow:
         time.sleep(FOLLOW_EVERY_S)
-        _print(map(render, reader.new(wanted)))
+        is_read = _print(map(render, reader.new(wanted)))
 
 
-def _print(lines: Iterable[str]) -> None:
+def _print(lines: Iterable[str]) -> bool:
+    """Print them; False where they go nowhere: whoever read us (head, less) has enough, or the disk is full."""
     for line in lines:
         print(line)
     # Not at every line: a pipe would get each by itself.
-    sys.stdout.flush()
+    return output_failure() is None
 
 
 # ── rows as text ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -169,7 +165,7 @@ def _render_line(row: LogRow, columns: Columns) -> str:
             row.model or "-",
             "-" if row.prompt_tokens is None else f"{row.prompt_tokens}+{row.completion_tokens}",
             "-" if row.cost_nano_usd is None else f"{row.cost_nano_usd / 1e9:.6f}",
-            str(len(row.attempts)),
+            str(sum(attempt.is_try for attempt in row.attempts)),
             str(row.request_id),
             *client,
             row.error or "",

@@ -36,7 +36,7 @@ def locate(arguments: argparse.Namespace, command: str) -> Place:
     """The place that `--config` or `--data-dir` names. Raises: ConfigError."""
     if arguments.data_dir is not None:
         return Place(arguments.data_dir, None, "--data-dir")
-    config = arguments.config or os.environ.get(CONFIG_VARIABLE)
+    config = arguments.config or os.environ.get(CONFIG_VARIABLE, "").strip()
     if not config:
         raise ConfigError(command, [f"no configuration: give --config FILE, set {CONFIG_VARIABLE}, or --data-dir DIR"])
     from pg_trio.config import load_settings

@@ -24,14 +24,19 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--config", type=Path, metavar="FILE", help=f"configuration file (default: ${CONFIG_VARIABLE})")
     source.add_argument("--demo", action="store_true", help="run a demonstration and print a ready curl line")
-    parser.add_argument("--bind", metavar="HOST:PORT", help="where to listen (default: [server] bind, 127.0.0.1:8080)")
+    parser.add_argument(
+        "--bind",
+        type=_address,
+        metavar="HOST:PORT",
+        help="where to listen (default: [server] bind, 127.0.0.1:8080)",
+    )
     parser.add_argument(
         "--workers",
         type=_workers,
         metavar="N",
         help="worker processes, or `auto`: one a core (default: [server] workers, 1)",
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, serves=True)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -45,12 +50,13 @@ def run(arguments: argparse.Namespace) -> int:
         from pg_trio.cli.demo import run_demo
 
         return run_demo(arguments.bind, arguments.workers)
+    from pg_trio.cli.notes import describe_notes
     from pg_trio.cli.supervise import announce, supervise
     from pg_trio.config import read_configuration
 
     path = find_configuration(arguments.config).absolute()
     configuration = read_configuration(path)
-    for note in configuration.notes:
+    for note in describe_notes(configuration):
         print(f"note: {note}", file=sys.stderr)
     settings = configuration.settings
     changes = {"bind": arguments.bind, "workers": arguments.workers}
@@ -58,6 +64,16 @@ def run(arguments: argparse.Namespace) -> int:
     settings = evolve(settings, server=evolve(settings.server, **given))
     trio.run(partial(supervise, path, settings, partial(announce, settings)))
     return 0
+
+
+def _address(text: str) -> str:
+    from pg_trio.config.bounds import HostPort
+
+    try:
+        HostPort().check(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
+    return text
 
 
 def _workers(text: str) -> int:

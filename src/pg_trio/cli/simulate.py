@@ -35,7 +35,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--keep", metavar="N", type=_keep, default=10, help="requests that GET /requests tells of (default 10)"
     )
     command.add_argument("--verbose", action="store_true", help="one line a request on standard error")
-    command.set_defaults(run=run)
+    command.set_defaults(run=run, serves=True)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -17,6 +17,8 @@ from pg_trio.server.status_file import StatusFile
 from pg_trio.server.stock import make_hypercorn_config
 from pg_trio.server.supervisor import Supervisor
 from pg_trio.store.database import make_data_dir
+from pg_trio.store.databases import DATABASES
+from pg_trio.store.journal_check import tell_damaged_journal
 
 
 async def supervise(path: Path, settings: Settings, announce: Callable[[list[str]], None]) -> None:
@@ -28,6 +30,9 @@ async def supervise(path: Path, settings: Settings, announce: Callable[[list[str
     make_data_dir(settings.gateway.data_dir)
     status_file = StatusFile(settings.gateway.data_dir)
     status_file.hold()
+    for database in DATABASES:
+        # Nobody has them open yet.
+        tell_damaged_journal(settings.gateway.data_dir / database.file_name)
     try:
         sockets = listen(make_hypercorn_config(settings.server)).insecure_sockets
     except OSError as error:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from attrs import asdict, fields
 
+from pg_trio.cli.console import output_failure
 from pg_trio.cli.place import Place, add_place, find_project, locate
 from pg_trio.domain.project import SCOPES, Token, TokenLimits
-from pg_trio.errors import ConfigError
+from pg_trio.errors import ConfigError, OutputLost
 
 if TYPE_CHECKING:
     from pg_trio.store.token_admin import TokenAdmin
@@ -77,6 +78,9 @@ def _create(admin: TokenAdmin, place: Place, arguments: argparse.Namespace) -> N
     limits = TokenLimits(**_named_limits(arguments))
     token, plaintext = admin.create(project_uuid, arguments.name, arguments.env, scopes, limits)
     print(plaintext)
+    if (failure := output_failure()) is not None:
+        admin.revoke(str(token.id))
+        raise OutputLost(f"the token was made, could not be written ({failure.strerror}) and is revoked again")
     _tell(f"Token {token.id} ({token.name}) of project {project_uuid}, scopes: {', '.join(token.scopes)}.")
     if token.limits is not None:
         _tell(f"Limits: {_format_limits(token.limits)}.")
@@ -108,6 +112,11 @@ def _limit(admin: TokenAdmin, _: Place, arguments: argparse.Namespace) -> None:
 def _rotate(admin: TokenAdmin, _: Place, arguments: argparse.Namespace) -> None:
     token, plaintext = admin.rotate(arguments.token)
     print(plaintext)
+    if (failure := output_failure()) is not None:
+        raise OutputLost(
+            f"token {token.id} ({token.name}) has a new text that could not be written ({failure.strerror}), and the"
+            " old one is refused: rotate it again"
+        )
     _tell(f"Token {token.id} ({token.name}) has this new text; every worker refuses the old one within a second.")
     _tell("It is not stored and will not be shown again.")
 

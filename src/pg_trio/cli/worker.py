@@ -17,7 +17,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--sockets", type=_descriptors, required=True, help="inherited listening sockets")
     parser.add_argument("--text", type=int, required=True, help="inherited file with the configuration's text")
     parser.add_argument("--control", type=int, required=True, help="inherited socket to the supervisor")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, serves=True)
 
 
 def run(arguments: argparse.Namespace) -> int:

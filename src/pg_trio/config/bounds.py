@@ -13,7 +13,7 @@ from typing import Annotated, Protocol, TypeAlias
 
 from attrs import frozen
 
-from pg_trio.domain.secret import mask_secrets
+from pg_trio.domain.secret import MASK, mask_secrets
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -90,7 +90,7 @@ class HostPort:
         assert isinstance(value, str)
         host, _, port = value.rpartition(":")
         if not _HOST.fullmatch(host) or not _PORT.fullmatch(port) or int(port) > 65_535:
-            raise ValueError(f"{show(value)} is not {self}")
+            raise ValueError(f"{show(value)} is not {self}, such as 127.0.0.1:8080")
 
     def __str__(self) -> str:
         return "HOST:PORT"
@@ -122,10 +122,18 @@ class Network:
 
 
 def show(value: object) -> str:
-    """A value for a report line: on one line, cut, and masked where it looks like a credential."""
-    text = value if isinstance(value, str) else str(value)
-    text = mask_secrets(text[: SHOWN_CHARS * 4])
+    """A value for a report line: cut, masked where it looks like a credential, and with nothing in it unseen.
+
+    White space is shown as it is, a line end as `\\n`: a stray one is often all that is wrong.
+    """
+    text = (value if isinstance(value, str) else str(value))[: SHOWN_CHARS * 4]
+    masked = mask_secrets(text)
+    text = masked if MASK in masked else "".join([_show_character(character) for character in text])
     return f'"{text}"' if len(text) <= SHOWN_CHARS else f'"{text[: SHOWN_CHARS - 1]}…"'
+
+
+def _show_character(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
 
 
 def show_number(number: int | float | Decimal) -> str:

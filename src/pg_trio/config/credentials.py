@@ -7,11 +7,13 @@ import re
 from collections.abc import Sequence
 from urllib.parse import SplitResult, urlsplit
 
+from pg_trio.config.base_url import refuse_call
 from pg_trio.config.bounds import show
 from pg_trio.config.httpx_options import resolve_httpx_options
 from pg_trio.config.mistakes import Mistakes, Path, suggest
 from pg_trio.config.reading import Outside, read_secret
 from pg_trio.config.tables import CredentialTable
+from pg_trio.domain.address import carried, read_address
 from pg_trio.domain.project import Credential
 from pg_trio.domain.provider import PROVIDERS, Provider
 from pg_trio.domain.secret import Secret
@@ -61,7 +63,7 @@ def find_provider(name: str, path: Path, mistakes: Mistakes) -> Provider | None:
     provider = PROVIDERS.get(name)
     if provider is None:
         known = ", ".join(PROVIDERS)
-        mistakes.add(path, f"unknown provider {show(name)}{suggest(name, PROVIDERS)}; known are {known}")
+        mistakes.add(path, f"unknown provider {show(name)}{suggest(name.lower(), PROVIDERS)}; known are {known}")
     return provider
 
 
@@ -113,8 +115,8 @@ def _resolve_url(
 ) -> SplitResult | None:
     if table.base_url is not None:
         text, said = table.base_url, ""
-    elif provider is not None and provider.name == "ollama" and outside.environ.get(OLLAMA_VARIABLE):
-        text, said = outside.environ[OLLAMA_VARIABLE], f"${OLLAMA_VARIABLE}: "
+    elif provider is not None and provider.name == "ollama" and outside.environ.get(OLLAMA_VARIABLE, "").strip():
+        text, said = outside.environ[OLLAMA_VARIABLE].strip(), f"${OLLAMA_VARIABLE}: "
     elif provider is not None and provider.base_url is not None:
         text, said = provider.base_url, ""
     else:
@@ -122,14 +124,20 @@ def _resolve_url(
             mistakes.add(path, f"missing: {provider.name} has no address of its own")
         return None
     try:
-        return check_base_url(text)
+        url = check_base_url(text)
     except ValueError as error:
         mistakes.add(path, f"{said}{error}")
         return None
+    usual = urlsplit(provider.base_url).path if provider is not None and provider.base_url is not None else ""
+    if usual and not url.path:
+        mistakes.note(
+            path, f"{said}has no path: most such servers answer at {url.geturl()}{usual}, and with 404 elsewhere"
+        )
+    return url
 
 
 def check_base_url(text: str) -> SplitResult:
-    """The address without a trailing slash. Raises: ValueError, which quotes nothing of it: it may hold a password."""
+    """The address without a trailing slash. Raises: ValueError; one that may hold a password is not quoted in it."""
     # urlsplit drops tabs and line ends silently and lets everything else pass.
     if not all("!" <= character <= "~" for character in text):
         raise ValueError("a URL is visible ASCII without spaces (write an international name in its xn-- form)")
@@ -139,25 +147,40 @@ def check_base_url(text: str) -> SplitResult:
     except ValueError:
         raise ValueError("not a URL: its host or port cannot be read") from None
     if url.scheme not in ("http", "https"):
-        raise ValueError("a base URL starts with http:// or https://")
+        raise ValueError(
+            "a base URL starts with http:// or https:// (it is the address itself, never a variable's name)"
+        )
     if "@" in url.netloc:
         raise ValueError("a base URL holds no user or password: use api_key")
     if not _HOST.fullmatch(url.hostname or "") or port == 0:
         raise ValueError("a base URL has a host, and no port 0")
-    if "?" in text or "#" in text or "\\" in text:
-        raise ValueError("a base URL has no query, fragment or backslash")
+    _check_host(url.hostname or "")
+    if "\\" in text:
+        raise ValueError("a base URL has no backslash")
+    refuse_call(url)
+    # An empty query, or an empty fragment.
+    if "?" in text or "#" in text:
+        raise ValueError("a base URL has no query and no fragment")
     return url._replace(path=url.path.rstrip("/"))
 
 
+def _check_host(host: str) -> None:
+    try:
+        read_address(host)
+    except ValueError:
+        raise ValueError("a base URL's host is a name or an address; this looks like an address and is none") from None
+    if ":" not in host and not all(0 < len(label) <= 63 for label in host.removesuffix(".").split(".")):
+        raise ValueError("a base URL's host has an empty part, or one over 63 characters")
+
+
 def _is_private(host: str) -> bool:
+    """Whether it is literally loopback or a private address, in whatever spelling (domain/address.py)."""
     if host == "localhost":
         return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
+    address = read_address(host)
+    if address is None:
         return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    address = mapped or address
+    address = carried(address)
     return any(address in network for network in _PRIVATE_NETWORKS) and not any(
         address in network for network in _METADATA_NETWORKS
     )

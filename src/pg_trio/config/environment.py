@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, get_args, get_origin
 
 import attrs
 
 from pg_trio.config.mistakes import Mistakes, Path, suggest
+from pg_trio.config.reading import EnvironmentText
 from pg_trio.config.settings import GatewaySettings, ServerSettings, UpstreamSettings
 
 PREFIX = "PG_TRIO_"
@@ -32,7 +33,19 @@ def overlay_environment(sections: dict[str, dict[str, Any]], environ: Mapping[st
             path: Path = (section, key)
             mistakes.labels[path] = variable
             if _exists(section, key, path, mistakes):
-                sections[section][key] = _read(environ[variable], attrs.fields_dict(SECTIONS[section])[key])
+                # Files of variables often come with CR LF, or with a space at a line's end; no value has either.
+                text = EnvironmentText(environ[variable].strip())
+                sections[section][key] = _read(text, attrs.fields_dict(SECTIONS[section])[key])
+
+
+def note_misspelt(environ: Mapping[str, str]) -> Iterator[str]:
+    """A note for each variable that is a setting but for its separator. (Kubernetes sets `PG_TRIO_PORT` and the like
+    for a service called pg-trio, so others are none of ours.)"""
+    for variable in sorted(environ):
+        section, _, key = variable.removeprefix(PREFIX).lower().partition("_")
+        if variable.startswith(PREFIX) and section in SECTIONS and key in attrs.fields_dict(SECTIONS[section]):
+            meant = f"{PREFIX}{section}{SEPARATOR}{key}".upper()
+            yield f"{variable}: is not read; the setting is {meant}, with two underscores"
 
 
 def _exists(section: str, key: str, path: Path, mistakes: Mistakes) -> bool:

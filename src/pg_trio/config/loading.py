@@ -10,8 +10,9 @@ from uuid import UUID
 
 from attrs import evolve, frozen
 
+from pg_trio.config.brackets import mend_brackets
 from pg_trio.config.credentials import find_provider, resolve_credentials
-from pg_trio.config.environment import overlay_environment
+from pg_trio.config.environment import note_misspelt, overlay_environment
 from pg_trio.config.guardrails import narrow_rules
 from pg_trio.config.mistakes import Mistakes
 from pg_trio.config.projects import Resolver
@@ -81,6 +82,7 @@ def parse_configuration(text: str, source: str, folder: Path, environ: Mapping[s
 
 
 def _resolve(raw: dict[str, Any], outside: Outside, mistakes: Mistakes) -> Configuration:
+    mend_brackets(raw, FileTable, mistakes)
     file = structure_sound(raw, FileTable, (), mistakes)
     sections = {"gateway": file.gateway or {}, "upstream": file.upstream or {}, "server": file.server or {}}
     overlay_environment(sections, outside.environ, mistakes)
@@ -95,7 +97,7 @@ def _resolve(raw: dict[str, Any], outside: Outside, mistakes: Mistakes) -> Confi
         disabled_providers=_resolve_providers(file.providers or {}, mistakes),
         projects=_resolve_projects(file, resolver),
     )
-    return Configuration(settings, tuple(resolver.notes))
+    return Configuration(settings, (*note_misspelt(outside.environ), *mistakes.notes))
 
 
 def _resolve_providers(tables: Mapping[str, ProviderTable | None], mistakes: Mistakes) -> frozenset[str]:
@@ -112,4 +114,15 @@ def _resolve_projects(file: FileTable, resolver: Resolver) -> dict[UUID, Project
         project = resolver.resolve_project(table, ("projects", index), rules) if table is not None else None
         if project is not None:
             projects[project.uuid] = project
+    _note_what_is_empty(file, resolver.mistakes)
     return projects
+
+
+def _note_what_is_empty(file: FileTable, mistakes: Mistakes) -> None:
+    if not file.projects:
+        mistakes.note(
+            (), "there are no [[projects]], so there is nothing to call (docs/example.toml shows all there may be)"
+        )
+    for index, project in enumerate(file.projects or ()):
+        if project is not None and not project.endpoints:
+            mistakes.note(("projects", index), "has no [[projects.endpoints]], so there is nothing to call in it")

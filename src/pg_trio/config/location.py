@@ -13,7 +13,7 @@ CONFIG_VARIABLE = "PG_TRIO_CONFIG"
 
 def find_configuration(given: Path | None = None, environ: Mapping[str, str] = os.environ) -> Path:
     """The configuration file's path. Raises ConfigError where neither names one."""
-    named = given or environ.get(CONFIG_VARIABLE)
+    named = given or environ.get(CONFIG_VARIABLE, "").strip()
     if not named:
         raise ConfigError("configuration", [f"no file: give --config FILE, or set ${CONFIG_VARIABLE}"])
     return Path(named)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import TypeAlias
 
@@ -13,12 +13,38 @@ from attrs import define, field
 from cattrs.errors import BaseValidationError, ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 
 from pg_trio.config.bounds import show
+from pg_trio.config.headers import where_it_belongs
 from pg_trio.domain.secret import MASK, Secret
 
 Path: TypeAlias = tuple[str | int, ...]
 
 # 8 characters: what is shorter is no key of any provider, and masking it would eat the report's own words.
 MASKED_SECRET_CHARS = 8
+
+# What other gateways and servers call our settings, where it is too far from ours to be taken for a slip.
+ELSEWHERE = {
+    "port": "bind",
+    "host": "bind",
+    "listen": "bind",
+    "fallback": "failover",
+    "fallbacks": "failover",
+    "timeout": "deadline_ms",
+    "timeout_ms": "deadline_ms",
+    "stream": "streaming_enabled",
+    "streaming": "streaming_enabled",
+    "system": "prompt",
+    "system_prompt": "prompt",
+    "max_tokens": "max_output_tokens",
+    "budget": "monthly_budget_usd",
+    "rate_limit": "rate_limit_per_minute",
+    "rpm": "rate_limit_per_minute",
+    "key": "api_key",
+    "token": "api_key",
+    "url": "base_url",
+    "endpoint": "base_url",
+    "api_base": "base_url",
+    "id": "uuid",
+}
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,60}")
 
@@ -29,6 +55,7 @@ class Mistakes:
 
     labels: dict[Path, str] = field(factory=dict)
     secrets: list[Secret] = field(factory=list)
+    notes: list[str] = field(factory=list)
     _found: dict[Path, list[str]] = field(factory=dict)
 
     def add(self, path: Path, text: str) -> None:
@@ -40,6 +67,10 @@ class Mistakes:
     def has(self, path: Path) -> bool:
         """Whether this very place was found wrong already."""
         return path in self._found
+
+    def note(self, path: Path, text: str) -> None:
+        """Something that is no mistake, and worth saying."""
+        self.notes.append(self._mask(f"{self._place(path)}{text}"))
 
     def lines(self) -> list[str]:
         """One line each, sorted by place; list items by number."""
@@ -72,7 +103,7 @@ def show_key(key: str) -> str:
     """A key as TOML would spell it; what is not a bare key is quoted, cut and masked."""
     if _BARE_KEY.fullmatch(key) and show(key) == f'"{key}"':
         return key
-    return json.dumps(show(key)[1:-1], ensure_ascii=False)
+    return json.dumps(show(" ".join(key.split()))[1:-1], ensure_ascii=False)
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -100,15 +131,25 @@ def walk_validation(error: BaseValidationError, path: Path = ()) -> Iterator[tup
             raise inner
         known = [attribute.name for attribute in attrs.fields(inner.cl)]
         for key in sorted(inner.extra_fields):
-            yield (*path, key), f"unknown key{suggest(key, known)}"
+            yield (*path, key), f"unknown key{_suggest_key(key, known)}"
+
+
+def _suggest_key(key: str, known: Sequence[str]) -> str:
+    meant = ELSEWHERE.get(key.lower())
+    if meant in known:
+        return f"; did you mean {show(meant)}?"
+    return where_it_belongs(key) or suggest(key, known)
 
 
 def _walk_one(error: Exception, path: Path) -> Iterator[tuple[Path, str]]:
+    key = str(path[-1]) if path else ""
     if isinstance(error, BaseValidationError):
         yield from walk_validation(error, path)
     elif isinstance(error, KeyError):
-        yield path, "missing"
+        yield path, "missing" + ("; `uuidgen` makes one" if key == "uuid" else "")
     elif isinstance(error, ValueError):
-        yield path, str(error)
+        said = str(error)
+        is_time = key.endswith("_ms") and said.startswith("expected an integer")
+        yield path, said + (": whole milliseconds" if is_time else "")
     else:
         raise error

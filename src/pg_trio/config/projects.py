@@ -20,8 +20,18 @@ from pg_trio.domain.project import RESERVED_SLUGS, Candidate, Credential, Endpoi
 
 PLACEHOLDER = "{{input}}"
 
-# Settings that mean nothing without `sessions_enabled`: a mistake of nobody's, but worth saying.
-SESSION_SETTINGS = ("session_ttl_seconds", "session_max_messages", "session_max_tokens")
+# Settings that mean nothing without another one: no mistake, but worth saying.
+NEEDED = {
+    "session_ttl_seconds": "sessions_enabled",
+    "session_max_messages": "sessions_enabled",
+    "session_max_tokens": "sessions_enabled",
+    "stream_deadline_ms": "streaming_enabled",
+    "first_token_timeout_ms": "streaming_enabled",
+    "idle_timeout_ms": "streaming_enabled",
+    "monthly_budget_usd": "estimated_cost_per_1k_tokens_usd",
+    "hedge_after_ms": "failover",
+    "hedge_after": "failover",
+}
 
 # Settings that Endpoint has under the same name and that need nothing but their own check.
 _COPIED = tuple(
@@ -39,7 +49,6 @@ class Resolver:
     credentials: Mapping[str, Credential | None]
     schemas: SchemaReader
     mistakes: Mistakes
-    notes: list[str] = field(factory=list)
     _owners: dict[Hashable, Path] = field(factory=dict)
 
     def resolve_project(self, table: ProjectTable, path: Path, wider: GuardrailRules) -> Project | None:
@@ -135,9 +144,16 @@ class Resolver:
             self.mistakes.add((*path, "hedge_after"), "not together with hedge_after_ms")
 
     def _note_what_has_no_effect(self, table: EndpointTable, path: Path) -> None:
-        for name in SESSION_SETTINGS:
-            if not table.sessions_enabled and getattr(table, name) is not None:
-                self.notes.append(f"{show_path((*path, name))}: has no effect without sessions_enabled")
+        for name, needed in NEEDED.items():
+            value = getattr(table, needed)
+            # 0 is a price.
+            lacks = value is None or value is False or value == []
+            if lacks and getattr(table, name) is not None:
+                self.mistakes.note((*path, name), f"has no effect without {needed}")
+        if table.hedge_tools and table.hedge_after is None and table.hedge_after_ms is None:
+            self.mistakes.note((*path, "hedge_tools"), "has no effect without hedge_after or hedge_after_ms")
+        if table.on_stream_failure not in (None, "error") and not (table.streaming_enabled and table.failover):
+            self.mistakes.note((*path, "on_stream_failure"), "has no effect without streaming_enabled and failover")
 
     def _read_schema(self, table: EndpointTable, name: str, path: Path) -> Any:
         value = getattr(table, name)

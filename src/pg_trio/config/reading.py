@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from typing import Any
 from attrs import frozen
 
 from pg_trio.config.bounds import MIB, show
+from pg_trio.config.mistakes import suggest
+from pg_trio.config.placeholders import refuse_placeholder
 from pg_trio.domain.secret import Secret
 
 # 10 MiB: ten thousand endpoints are about 3 MiB.
@@ -33,11 +36,18 @@ class Outside:
     environ: Mapping[str, str]
 
 
+class EnvironmentText(str):
+    """A value from the environment: always text, whatever type its setting has."""
+
+    __slots__ = ()
+
+
 def read_text(path: Path, limit_bytes: int) -> str:
     """The text of a UTF-8 file; a byte order mark is dropped.
 
     Raises: ValueError if it is missing, not readable, over the limit or not UTF-8; the text never quotes the content.
     """
+    path = Path(name_file(str(path)))
     try:
         is_special = path.exists() and not path.is_file()
     except (OSError, ValueError):
@@ -62,17 +72,37 @@ def read_text(path: Path, limit_bytes: int) -> str:
         raise ValueError(f"file {show(path)} is not UTF-8 (byte {error.start})") from None
 
 
+def name_file(text: str) -> str:
+    """A file's name from a text, as the system's calls take it: UTF-8 bytes, whatever the locale is.
+
+    Under an ASCII locale Python would refuse `dätä`, and write what the shell gave it with surrogates.
+    """
+    return os.fsdecode(text.encode("utf-8", "surrogateescape"))
+
+
 def parse_toml(text: str) -> dict[str, Any]:
     """The document; fractions are exact decimals. Raises: ValueError naming line and column of a syntax error."""
     try:
         return tomllib.loads(text, parse_float=_parse_fraction)
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"not TOML: {error}") from None
+        raise ValueError(f"not TOML: {error}{_explain_syntax(str(error))}") from None
     except RecursionError:
         raise ValueError("not usable: nested too deeply") from None
     except ValueError:
         # What Python itself refuses: integers of thousands of digits.
         raise ValueError("not usable: a number is too long") from None
+
+
+def _explain_syntax(said: str) -> str:
+    """What is usually wrong where TOML's parser says so. The line itself is not shown: it may hold a key."""
+    if twice := re.match(r"Cannot declare \((.+?),?\) twice", said):
+        header = ".".join(re.findall(r"'([^']+)'", twice[1]))
+        return f"; a table of which there may be several has double brackets: [[{header}]]"
+    if said.startswith("Invalid value"):
+        return "; text is written in quotation marks, a list in [ ], yes and no as true and false"
+    if said.startswith("Cannot overwrite a value"):
+        return "; the same key is there twice"
+    return ""
 
 
 def _parse_fraction(text: str) -> Decimal:
@@ -88,6 +118,7 @@ def read_secret(reference: str, folder: Path, environ: Mapping[str, str]) -> Sec
     Raises: ValueError if there is none or if it fits into no HTTP header; the text never quotes the value.
     """
     source, value = _look_up(reference, folder, environ)
+    refuse_placeholder(value, source)
     # RFC 9110, 5.5: visible ASCII; anything else ends as a broken or injected header.
     if not all("!" <= character <= "~" for character in value):
         raise ValueError(f"{source} holds characters that an HTTP header cannot carry")
@@ -109,17 +140,19 @@ def read_pem(reference: str, folder: Path, environ: Mapping[str, str], *, kind: 
 
 def _look_up(reference: str, folder: Path, environ: Mapping[str, str]) -> tuple[str, str]:
     """(where it comes from, the text without white space around it). Raises: ValueError if there is none."""
+    reference = reference.strip()
     if reference.startswith(ENV_PREFIX):
-        name = reference.removeprefix(ENV_PREFIX)
+        name = reference.removeprefix(ENV_PREFIX).strip()
         if name not in environ:
-            raise ValueError(f"environment variable {show(name)} is not set")
+            raise ValueError(f"environment variable {show(name)} is not set{suggest(name.upper(), environ)}")
         source, value = f"environment variable {show(name)}", environ[name]
     elif reference.startswith(FILE_PREFIX):
-        path = folder / reference.removeprefix(FILE_PREFIX)
+        path = folder / reference.removeprefix(FILE_PREFIX).strip()
         source, value = f"file {show(path)}", read_text(path, MAX_SECRET_BYTES)
     else:
         source, value = "the key", reference
-    value = value.strip()
+    # A byte order mark is white space to whoever wrote the file or the variable, not to Python.
+    value = value.strip().removeprefix("\ufeff").strip()
     if not value:
         raise ValueError(f"{source} is empty")
     return source, value

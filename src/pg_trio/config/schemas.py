@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NoReturn
@@ -85,6 +86,8 @@ class SchemaReader:
         if isinstance(value, dict):
             return as_json(value, path, self.mistakes)
         if isinstance(value, str):
+            if re.fullmatch(r"[^\s{}\[\]]+\.json", value) and not value.startswith(FILE_PREFIX):
+                raise ValueError(f"looks like a file: write {show(FILE_PREFIX + value)}")
             document = _parse_json(self._read_file(value) if value.startswith(FILE_PREFIX) else value)
             if not isinstance(document, dict | bool):
                 raise ValueError("a JSON Schema is an object or a boolean")

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from attrs import field, frozen
 
-from pg_trio.config.bounds import GIB, MIB, Between, BodyBytes, HeadBytes, HostPort, Milliseconds, Network
+from pg_trio.config.bounds import DAY_MS, GIB, KIB, MIB, Between, BodyBytes, HeadBytes, HostPort, Milliseconds, Network
 from pg_trio.config.time_zone import TimeZone
 from pg_trio.domain.project import Credential, Project
 
@@ -24,6 +24,9 @@ class GatewaySettings:
     data_dir: Path = Path("data")
     # 4 MiB: the contract's default.
     max_body_bytes: BodyBytes = 4 * MIB
+    # 256 MiB for each worker, 64 bodies of 4 MiB; as much again for providers' whole answers. Elasticsearch bounds its
+    # requests in flight too, by its whole heap; nginx bounds each body only.
+    max_inflight_body_bytes: Annotated[int, Between(KIB, 1024 * GIB)] = 256 * MIB
     # 30 s for a body whose endpoint is not known yet: Go's common ReadTimeout; nginx waits 60 s between two reads.
     body_timeout_ms: Milliseconds = 30_000
     # 1,000: Envoy's circuit breaker stops at 1,024 requests; past that a worker only makes everybody late.
@@ -42,8 +45,10 @@ class GatewaySettings:
     max_session_bytes: BodyBytes = 4 * MIB
     # How often a worker looks for revoked tokens; the promise is one second.
     token_poll_ms: Milliseconds = 250
-    # 5 %: hedges over requests, for each worker; tower and gRPC's retry budgets allow 10 to 20 %.
+    # 5 %: hedges over requests, of all workers; tower and gRPC's retry budgets allow 10 to 20 %.
     hedge_budget_percent: Annotated[int, Between(0, 100)] = 5
+    # 20 %: retries over a credential's recent calls, and 10 a second at least: linkerd's defaults. 0: no retries.
+    retry_budget_percent: Annotated[int, Between(0, 100)] = 20
     # `last_used_at` is written at most this often, for all tokens at once.
     token_used_flush_ms: Milliseconds = 10_000
     # Tokens remembered per worker (about 500 bytes each); more of them are looked up in the file each time.
@@ -106,6 +111,9 @@ class ServerSettings:
     # Proxies whose `X-Forwarded-For` is believed; of all others it may be the client's own. An item is None where it
     # was wrong, as in tables.py: such a configuration is never used.
     trusted_proxies: list[Annotated[str, Network()] | None] = field(factory=list)
+    # Before that, `/readyz` says 503 for so long while everything is served. 0: no load balancer has to be told; behind
+    # one, some of its checks' intervals (Kubernetes' readiness probe: 10 s).
+    drain_notice_ms: Annotated[int, Between(0, DAY_MS)] = 0
 
 
 @frozen(slots=True)

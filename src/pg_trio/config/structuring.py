@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
@@ -27,6 +28,7 @@ from cattrs.gen import make_dict_structure_fn
 from pg_trio.config import mistakes as at
 from pg_trio.config.bounds import show
 from pg_trio.config.mistakes import Mistakes, suggest
+from pg_trio.config.reading import EnvironmentText, name_file
 
 Shape = TypeVar("Shape")
 Hook = Callable[[Any, Any], Any]
@@ -62,7 +64,9 @@ def _take_out(raw: Any, place: at.Path) -> None:
 
 
 def describe(value: object) -> str:
-    """The TOML type of a value, with its article; never the value."""
+    """The TOML type of a value, with its article, never the value. From the environment it has none: the value then."""
+    if isinstance(value, EnvironmentText):
+        return show(value)
     for python_type, name in _TOML_TYPES.items():
         if isinstance(value, python_type):
             return name
@@ -150,7 +154,9 @@ def _structure_path(value: Any, _: Any) -> Path:
     text = _structure_str(value, str)
     if not text or "\0" in text:
         raise ValueError("is not a path")
-    return Path(text)
+    if re.match(r"~|\$\{?\w", text):
+        raise ValueError(f"{show(text)} is taken as it is: neither ~ nor variables mean anything here")
+    return Path(name_file(text))
 
 
 def _literal_hook(literal: Any) -> Hook:
@@ -181,7 +187,10 @@ def _annotated_hook(annotated: Any, converter: cattrs.Converter) -> Hook:
 
 def _table_hook(shape: Any, converter: cattrs.Converter) -> Hook:
     structure_fields = make_dict_structure_fn(shape, converter, _cattrs_forbid_extra_keys=True)
-    return _only(dict, "a table", structure_fields)
+    required = [setting.name for setting in attrs.fields(shape) if setting.default is attrs.NOTHING]
+    switches = ["enabled"] if hasattr(attrs.fields(shape), "enabled") else []
+    pattern = ", ".join([f"{name} = …" for name in required or switches])
+    return _only(dict, f"a table ({{ {pattern} }})" if pattern else "a table", structure_fields)
 
 
 def _list_hook(listed: Any, converter: cattrs.Converter) -> Hook:

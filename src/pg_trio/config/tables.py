@@ -171,12 +171,17 @@ class EndpointTable:
     reserve_ms: Annotated[int, Between(0, DAY_MS)] | None = None
     first_token_timeout_ms: Milliseconds | None = None
     idle_timeout_ms: Milliseconds | None = None
+    # 0: only with the first token.
+    stream_head_after_ms: Annotated[int, Between(0, DAY_MS)] | None = None
+    stream_reasoning: bool | None = None
     on_stream_failure: OnStreamFailure | None = None
     # 0: all candidates at once.
     hedge_after_ms: Annotated[int, Between(0, DAY_MS)] | None = None
     # The same, learned: a percentile of the candidate's own recent times.
     hedge_after: Percentile | None = None
     hedge_tools: bool | None = None
+    # Tries of one request, retries included. 50: at the longest pause, most of the default deadline.
+    max_attempts: Annotated[int, Between(1, 50)] | None = None
     log_bodies: LogBodies | None = None
 
 

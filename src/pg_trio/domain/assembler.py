@@ -24,7 +24,8 @@ class Assembler:
     """Collects a stream's events.
 
     Without `keeps_text` it only counts, in constant memory: enough for the usage of an answer that nobody stores. With
-    it, it holds the answer's own text and nothing besides; the readers bound how much that can be.
+    it, it holds the answer's own text and nothing besides; the readers bound how much that can be. `keeps_reasoning`
+    holds the model's reasoning too, which only the body's own limit bounds: for answers that are whole already.
     """
 
     __slots__ = (
@@ -32,6 +33,7 @@ class Assembler:
         "_blocks",
         "_calls",
         "_keeps_text",
+        "_reasoning",
         "_text",
         "characters",
         "finish_reason",
@@ -42,8 +44,9 @@ class Assembler:
         "reported",
     )
 
-    def __init__(self, *, keeps_text: bool = True) -> None:
+    def __init__(self, *, keeps_text: bool = True, keeps_reasoning: bool = False) -> None:
         self._keeps_text = keeps_text
+        self._reasoning = StringIO() if keeps_reasoning else None
         self.has_calls = False
         # Of `characters`, those of reasoning.
         self.reasoned = 0
@@ -72,7 +75,9 @@ class Assembler:
             self.characters += len(event.text)
             self.reasoned += len(event.text)
             if self._keeps_text:
-                self._add_reasoning(event)
+                self._add_block(event)
+            if self._reasoning is not None:
+                self._reasoning.write(event.text)
         elif isinstance(event, Opened):
             self.id = self.id or event.id
             self.model = event.model
@@ -100,6 +105,7 @@ class Assembler:
             tool_calls=tuple(
                 [ToolCall(call.id, call.name, call.arguments.getvalue(), call.signature) for call in self._calls]
             ),
+            reasoning=None if self._reasoning is None else self._reasoning.getvalue() or None,
             reasoning_blocks=tuple(self._blocks),
         )
 
@@ -123,7 +129,7 @@ class Assembler:
             return self.reported
         return Usage(estimate_tokens(prompt_characters), estimate_tokens(self.characters), estimated=True)
 
-    def _add_reasoning(self, delta: ReasoningDelta) -> None:
+    def _add_block(self, delta: ReasoningDelta) -> None:
         if delta.text:
             self._block.append(delta.text)
         if delta.signature is not None:
@@ -134,7 +140,7 @@ class Assembler:
 
     def _add_to_call(self, delta: ToolCallDelta) -> None:
         self.has_calls = True
-        self.characters += len(delta.arguments)
+        self.characters += len(delta.arguments) + len(delta.name or "")
         if not self._keeps_text:
             return
         if delta.id is not None and delta.name is not None:

@@ -12,7 +12,7 @@ from pg_trio.domain.chat import FinishReason, Reply, Usage
 from pg_trio.domain.events import Event
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow, Attempts
-from pg_trio.domain.project import Candidate
+from pg_trio.domain.project import Candidate, Endpoint
 from pg_trio.domain.stage_times import StageTimes
 from pg_trio.domain.value import value
 from pg_trio.errors import GatewayError
@@ -47,8 +47,11 @@ class RequestHead:
 class StreamClient(Protocol):
     """The client's end of a stream; what is sent first opens it (status 200), and then there is no going back."""
 
-    async def send_events(self, events: Sequence[Event]) -> None:
-        """Pass events on. Waits until the client's side has taken them."""
+    def name_source(self, provider: str, model: str) -> None:
+        """Say whose tokens follow: in the head, if it is not out yet, and at the end."""
+
+    async def send_events(self, events: Sequence[Event]) -> bool:
+        """Pass events on. Waits until the client's side has taken them; False where there was nothing to send."""
 
     async def send_keep_alive(self) -> None:
         """Show that the stream lives."""
@@ -57,7 +60,13 @@ class StreamClient(Protocol):
         """End a whole answer."""
 
     async def fail(self, error: GatewayError) -> None:
-        """End one that broke after its first token."""
+        """End one that broke after its head."""
+
+
+class Kept(Protocol):
+    """Bytes in memory that count against a bound."""
+
+    def give_back(self) -> None: ...
 
 
 class Progress(Protocol):
@@ -80,6 +89,13 @@ class Call(Protocol):
     def has_body(self) -> bool:
         """Whether the whole body is here: then `receive_body` waits for nobody."""
 
+    @property
+    def declared_bytes(self) -> int | None:
+        """The body's length as the client declares it; None where it is chunked."""
+
+    def hold(self, kept: Kept) -> None:
+        """Give this back once the call is answered."""
+
     async def receive_body(self, limit_bytes: int) -> bytes:
         """The whole body. Raises BodyTooLarge as soon as its length is known to be over the limit."""
 
@@ -92,7 +108,7 @@ class Call(Protocol):
     def why_cut(self) -> GatewayError | None:
         """Why the server cut the request short; None where the client left."""
 
-    def open_stream(self, provider: str, model: str, progress: Progress, session_id: UUID | None) -> StreamClient:
+    def open_stream(self, endpoint: Endpoint, progress: Progress, session_id: UUID | None) -> StreamClient:
         """The client's end for a streamed answer; nothing is sent yet. The last two are told, and asked, at its end."""
 
 

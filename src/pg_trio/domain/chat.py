@@ -131,9 +131,7 @@ class ChatRequest:
         plain = self.plain_text
         if plain is not None:
             return len(plain)
-        characters = count_characters(self.messages)
-        ids = [call_id for message in self.messages for call_id in message.ids() if is_machine_made(call_id)]
-        characters += sum(map(len, ids))
+        characters = count_sent(self.messages)
         if self.has_tools_or_format:
             characters += sum(map(len, tool_and_format_texts(self)))
         return characters
@@ -147,6 +145,10 @@ class Prompt:
     options: Options = NO_OPTIONS
     tools: tuple[Tool | ForeignTool, ...] = ()
     tool_choice: ToolChoice | ForeignToolChoice | None = None
+
+    def characters(self) -> int:
+        """Characters of everything that a provider is sent: texts, ids, and tools whole; joints not counted."""
+        return count_sent(self.messages) + sum(map(len, tool_and_format_texts(self)))
 
 
 @value(slots=True)
@@ -199,15 +201,38 @@ class Reply:
     # The same in blocks, where the provider wants to see them again in a tool round.
     reasoning_blocks: tuple[Reasoning, ...] = ()
 
+    def characters(self) -> int:
+        """Characters of all that the model wrote; reasoning too, which providers count as completion."""
+        written = len(self.content or "") + len(self.reasoning or "")
+        return written + sum([len(call.name) + len(call.arguments) for call in self.tool_calls])
+
 
 def estimate_tokens(characters: int) -> int:
     """Tokens in so many characters: four characters a token, rounded up (the contract's estimate)."""
     return -(-characters // 4)
 
 
-def count_characters(messages: Sequence[Message]) -> int:
-    """Characters in all text of the messages; what joins them is not counted."""
-    return sum(len(text) for message in messages for text in message.texts())
+def count_sent(messages: Sequence[Message]) -> int:
+    """Characters of all that is sent of these messages: texts and ids; joints are not counted.
+
+    The one count for caps, budgets, limits and estimates: what one of them leaves out is used and not paid for.
+    """
+    characters = 0
+    for message in messages:
+        content = message.content
+        if (
+            isinstance(content, str)
+            and message.name is None
+            and not message.tool_calls
+            and message.tool_call_id is None
+        ):
+            # Nearly every message there is.
+            characters += len(content)
+        else:
+            # Ids that no machine made are among the texts.
+            ids = [call_id for call_id in message.ids() if is_machine_made(call_id)]
+            characters += sum(map(len, message.texts())) + sum(map(len, ids))
+    return characters
 
 
 def is_machine_made(call_id: str) -> bool:

@@ -5,8 +5,8 @@ Rules:
    Nothing follows the last one, unless another candidate carries the answer on: then `Joined`, and a stream again.
 2. Only content counts as a token (`is_token`): text, and whatever says something of a tool call. It wins a race and
    resets a clock. Heads, role-only chunks, pings and usage make no event that does.
-3. A model's reasoning wins nothing but shows that it lives (`shows_life`): it resets the idle clock. Its text may be
-   relayed to the client; it is never content, and never stored.
+3. A model's reasoning wins nothing but shows that it lives (`shows_life`): it resets the first-token and the idle
+   clock. Its text is relayed to the client; it is never content, and never stored.
 4. After the first byte failure is data: `Broken` carries what an attempt would have raised before it.
 """
 
@@ -40,7 +40,8 @@ class ContentDelta:
 
 @value(slots=True)
 class ReasoningDelta:
-    """More text of the model's reasoning. `text` may be empty where a provider says only that the model reasons.
+    """More text of the model's reasoning. `text` may be empty where a provider says only that the model reasons, or
+    has begun a tool call of which nothing can be told yet.
 
     A delta with a `signature` ends a block of reasoning; one with `data` is a whole block that the provider encrypted
     (see domain.chat.Reasoning).
@@ -116,6 +117,8 @@ Event: TypeAlias = Opened | ContentDelta | ReasoningDelta | ToolCallDelta | Fini
 def events_of(reply: Reply) -> list[Event]:
     """The events of a stream that would have said the same: for a provider that answers whole when asked to stream."""
     events: list[Event] = [Opened(reply.id, reply.model)]
+    if reply.reasoning:
+        events.append(ReasoningDelta(reply.reasoning))
     if reply.content:
         events.append(ContentDelta(reply.content))
     events += [

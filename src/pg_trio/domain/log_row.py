@@ -12,8 +12,9 @@ from pg_trio.domain.value import value
 
 @value(slots=True)
 class AttemptRow:
-    """One candidate's try. Offsets are milliseconds from the request's head; `outcome` is `won`,
-    `failed: <why>`, or `cancelled` where the deadline or the client's leaving cut it short.
+    """One candidate's try. Offsets are milliseconds from the request's head; `outcome` is `won`, `failed: <what was
+    said>`, `passed over: <reason>` where it was not asked and so is no try, or `cancelled` where the deadline or the
+    client's leaving cut it short. `why` is what a client may know of a failure, in a few words of ours.
 
     A stream that sent a token has `first_token_ms`, and ended when it was relayed or broke: it may have won its race
     and have failed all the same.
@@ -26,20 +27,30 @@ class AttemptRow:
     ended_ms: float
     outcome: str
     first_token_ms: float | None = None
+    why: str = ""
+
+    @property
+    def is_try(self) -> bool:
+        """Whether the candidate was asked."""
+        return not self.outcome.startswith(PASSED_OVER)
+
+
+PASSED_OVER = "passed over"
 
 
 class Attempts:
     """The tries of one request so far. Times are Trio's clock; rows hold offsets from the request's head."""
 
-    __slots__ = ("_head_at", "lost", "rows")
+    __slots__ = ("_head_at", "has_passed_over", "lost", "rows")
 
     def __init__(self, head_at: float) -> None:
         self._head_at = head_at
         self.rows: list[AttemptRow] = []
+        self.has_passed_over = False
         # Tries whose provider was asked and neither answered nor refused: it may well have worked, and charge for it.
         self.lost = 0
 
-    def add(self, candidate: Candidate, started_at: float, ended_at: float, outcome: str) -> None:
+    def add(self, candidate: Candidate, started_at: float, ended_at: float, outcome: str, why: str = "") -> None:
         """Note a try that has ended."""
         head_at = self._head_at
         self.rows.append(
@@ -51,8 +62,23 @@ class Attempts:
                 int((started_at - head_at) * 1e6) / 1000,
                 int((ended_at - head_at) * 1e6) / 1000,
                 outcome,
+                None,
+                why,
             )
         )
+
+    def pass_over(self, candidate: Candidate, now: float, said: str, why: str) -> None:
+        """Note that a candidate was not asked; once for each reason, however often it is looked at."""
+        self.has_passed_over = True
+        outcome = f"{PASSED_OVER}: {said}"
+        places = [(row.credential, row.model, row.why) for row in self.rows if not row.is_try]
+        if (candidate.credential.name, candidate.model, why) not in places:
+            self.add(candidate, now, now, outcome, why)
+
+    @property
+    def tries(self) -> list[AttemptRow]:
+        """The candidates that were asked."""
+        return [row for row in self.rows if row.is_try] if self.has_passed_over else self.rows
 
     def end_stream(self, ended_at: float, outcome: str) -> bool:
         """Note how the stream that won has ended; until then its row ends with its first token.
@@ -62,7 +88,8 @@ class Attempts:
         ended_ms = int((ended_at - self._head_at) * 1e6) / 1000
         for index, row in enumerate(self.rows):
             if row.outcome == "won" and row.first_token_ms is None:
-                self.rows[index] = evolve(row, first_token_ms=row.ended_ms, ended_ms=ended_ms, outcome=outcome)
+                why = "stream broke off" if outcome.startswith("failed") else ""
+                self.rows[index] = evolve(row, first_token_ms=row.ended_ms, ended_ms=ended_ms, outcome=outcome, why=why)
                 return True
         return False
 
@@ -79,7 +106,7 @@ class Attempts:
     def has_failed(self, candidate: Candidate) -> bool:
         """Whether the candidate was asked in vain, or failed after it won; a cancelled try says nothing."""
         key = candidate.credential.name, candidate.model
-        failed = [row for row in self.rows if not row.outcome.startswith("cancelled")]
+        failed = [row for row in self.tries if not row.outcome.startswith("cancelled")]
         return any((row.credential, row.model) == key for row in failed)
 
 

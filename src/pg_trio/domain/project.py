@@ -62,8 +62,8 @@ class Credential:
     `transport` names the implementation that carries its calls. `allow_private_addresses` lets it reach loopback and
     private networks; the configuration turns it on by itself where `base_url` names such an address literally.
     `httpx` is None where that transport needs no options. `prewarm_connections` idle ones are kept open in each worker.
-    `max_concurrent` calls may be under way at once in one worker (None: any number), and `max_waiting` wait for one to
-    end, each at most `slot_wait_ms`. `send_deadline` tells the other side how much time is left.
+    `max_concurrent` calls may be under way at once in all workers (None: any number), and in each worker `max_waiting`
+    wait for one to end, each at most `slot_wait_ms`. `send_deadline` tells the other side how much time is left.
     """
 
     name: str
@@ -140,10 +140,15 @@ class Endpoint:
     reserve_ms: int | None = None
     first_token_timeout_ms: int = 30_000
     idle_timeout_ms: int = 30_000
+    # 0: with the first token alone.
+    stream_head_after_ms: int = 15_000
+    stream_reasoning: bool = True
     on_stream_failure: OnStreamFailure = "error"
     hedge_after_ms: int | None = None
     hedge_after: str | None = None
     hedge_tools: bool = False
+    # None: four times the number of candidates.
+    max_attempts: int | None = None
     log_bodies: LogBodies = "none"
 
     @property

@@ -34,7 +34,9 @@ class Provider:
     `model_rules`: the same for some models; the first that matches holds.
     `names_every_role`: messages of any role may have a `name`; otherwise only tool messages, and others are refused.
     `nine_character_call_ids`: ids of tool calls must be nine letters and digits, or the request is refused.
-    `asks_for_stream_usage`: a stream has usage only if `stream_options` asks for it; otherwise that field is not sent.
+    `call_id_chars`: the longest id of a tool call that the provider takes, at its own address (None: any).
+    `asks_for_stream_usage`: a stream has usage only if `stream_options` asks for it; otherwise the provider refuses
+    that field, at its own address.
     `marks_partial_answer`: a last message of the assistant's, which the model is to go on from, must say so.
     """
 
@@ -49,6 +51,7 @@ class Provider:
     model_rules: tuple[ModelRule, ...] = ()
     names_every_role: bool = True
     nine_character_call_ids: bool = False
+    call_id_chars: int | None = None
     asks_for_stream_usage: bool = True
     marks_partial_answer: bool = False
 
@@ -70,6 +73,8 @@ PROVIDERS: dict[str, Provider] = {
             "https://api.openai.com/v1",
             output_limit_field="max_completion_tokens",
             model_rules=(_OPENAI_REASONING,),
+            # A 400 for a longer one: "Expected a string with maximum length 40" (agno-agi/agno#5382).
+            call_id_chars=40,
         ),
         Provider(
             "mistral",

@@ -5,7 +5,8 @@ Rules:
    every provider of its wire; what differs between them is data (`domain.provider`).
 2. Whatever a provider sends, an adapter raises nothing but `AttemptFailed`. A reader raises nothing at all: its
    failure is the last event (`domain.events`).
-3. Nothing is guessed: an answer with a field of the wrong type is no answer, and says where.
+3. Answers are read generously, where their meaning is clear: a field that nobody needs is never a reason to refuse.
+   What would turn a cut or failed answer into a good one is refused, and says where.
 
 A new wire is one module here and one line in `_ADAPTERS`.
 """
@@ -51,17 +52,22 @@ class Adapter(Protocol):
     def why_unfit(self, prompt: Prompt, candidate: Candidate) -> str | None:
         """What of the prompt this candidate cannot take (`audio`, `tools`, …); None if it can take all of it."""
 
-    def build_request(self, prompt: Prompt, candidate: Candidate, *, stream: bool = False) -> WireRequest:
+    def build_request(
+        self, prompt: Prompt, candidate: Candidate, *, stream: bool = False, asks_usage: bool = True
+    ) -> WireRequest:
         """The HTTP request that asks this candidate, for a whole answer or a streamed one.
 
+        `asks_usage`: whether a stream is asked for its usage, where the wire can.
         Raises: CandidateUnfit where `why_unfit` has a reason.
         """
 
-    def is_stream(self, status: int, headers: Mapping[str, str], candidate: Candidate) -> bool:
-        """Whether the body of this answer is for `open_stream`; otherwise it is for `read_reply`, once it is whole: a
-        failure status, or a provider that does not stream (`domain.events.events_of` makes a stream of its reply).
+    def refuses_usage(self, status: int, body: bytes, candidate: Candidate) -> bool:
+        """Whether this failure may be because a stream was asked for its usage; then it is asked again without."""
 
-        Raises: UpstreamNonsense for a 2xx whose content type is neither.
+    def is_stream(self, status: int, headers: Mapping[str, str], start: bytes) -> bool | None:
+        """Whether the body that begins with `start` is for `open_stream`; otherwise it is for `read_reply`, once it is
+        whole: a failure status, or a provider that does not stream (`domain.events.events_of` makes a stream of its
+        reply). None where more of the body must be seen: what it is shows in its first bytes, not in its type.
         """
 
     def open_stream(self, candidate: Candidate) -> StreamReader:

@@ -27,8 +27,10 @@ class AnthropicAdapter(NativeAdapter):
         """What of the prompt this candidate cannot take; None if it can take all of it."""
         return why_unfit(prompt, candidate.model)
 
-    def build_request(self, prompt: Prompt, candidate: Candidate, *, stream: bool = False) -> WireRequest:
-        """The HTTP request that asks this candidate. Raises: CandidateUnfit."""
+    def build_request(
+        self, prompt: Prompt, candidate: Candidate, *, stream: bool = False, asks_usage: bool = True
+    ) -> WireRequest:
+        """The HTTP request that asks this candidate. Its streams have their usage unasked. Raises: CandidateUnfit."""
         self.check_fit(prompt, candidate)
         body = write_body(prompt, candidate.model)
         if stream:

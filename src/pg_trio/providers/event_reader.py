@@ -20,24 +20,20 @@ from abc import ABC, abstractmethod
 
 import orjson
 
-from pg_trio.domain.chat import FinishReason, Usage
+from pg_trio.domain.chat import Usage
 from pg_trio.domain.events import Broken, ContentDelta, Event, Finished, Opened, ReasoningDelta, ToolCallDelta
 from pg_trio.domain.json_value import Json
 from pg_trio.domain.project import Candidate
 from pg_trio.errors import AttemptFailed, UpstreamBroken, UpstreamNonsense
 from pg_trio.providers.finish_reasons import Meaning, read_finish
 from pg_trio.providers.json_text import HalfText, has_surrogates, mend_text, read_json
-from pg_trio.providers.openai_fields import read_model, refuse, reply_id
+from pg_trio.providers.openai_fields import decide_finish, read_model, refuse, reply_id
 from pg_trio.providers.openai_stream import MAX_ANSWER_CHARACTERS
+from pg_trio.providers.openai_tools import MAX_NAME_CHARS, MAX_TOOL_CALLS
 from pg_trio.providers.refusal import mask_for
 from pg_trio.providers.said import read_error_message, says_error
 from pg_trio.providers.sse import EventStreamParser, ServerSentEvent
 from pg_trio.providers.stream_noise import is_done, is_error_name, is_keep_alive, is_ping_name
-
-# 128: as many tools as OpenAI takes in a request.
-MAX_TOOL_CALLS = 128
-# 256: twice what any provider takes in a request. A longer name was made up by the model.
-MAX_NAME_CHARS = 256
 
 _TEXT = -1
 
@@ -96,11 +92,8 @@ class EventReader(ABC):
         if self.is_over:
             return events
         try:
-            for sent in self._parser.feed(data):
-                self._read(sent, events)
-                if events and isinstance(events[-1], Finished | Broken):
-                    return events
-            if self._parser.failure is not None:
+            self._read_all(self._parser.feed(data), events)
+            if self._parser.failure is not None and not self.is_over:
                 raise self._parser.failure
         except UpstreamNonsense as exc:
             # Its traceback would hold this frame, and the frame the events, until the collector comes by.
@@ -112,11 +105,12 @@ class EventReader(ABC):
         events: list[Event] = []
         if self.is_over:
             return events
-        left_bytes = self._parser.close()
-        if failure is None:
-            where = f", {left_bytes} bytes into an event" if left_bytes else ""
-            failure = UpstreamBroken(f"the stream was cut: it ended without a finish reason{where}")
-        self.end(failure, events)
+        try:
+            self._read_all(self._parser.finish(), events)
+        except UpstreamNonsense as exc:
+            events.append(self._break(exc.with_traceback(None)))
+        if not (events and isinstance(events[-1], Finished | Broken)):
+            self.end(failure or self._cut_failure(), events)
         return events
 
     def read_whole(self, answers: list[dict[str, Json]]) -> list[Event]:
@@ -138,10 +132,11 @@ class EventReader(ABC):
 
     def end(self, failure: AttemptFailed, events: list[Event]) -> None:
         """Add the last event of an answer that ends here; `failure` is for one whose finish reason has not come."""
-        reason = _settle(self._finish, calls_tools=bool(self._call_ids))
-        if reason is None:
+        if self._finish == "none":
             events.append(self._break(failure))
-        elif reason == "error":
+            return
+        reason = decide_finish(self._finish, bool(self._call_ids), False)
+        if reason == "error":
             said = f"the provider ended the answer with an error ({self._ended_by})"
             events.append(self._break(UpstreamNonsense(mask_for(self._candidate, said))))
         elif not self._characters and not self._call_ids and reason not in ("length", "content_filter"):
@@ -233,6 +228,17 @@ class EventReader(ABC):
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    def _read_all(self, sent_events: list[ServerSentEvent], events: list[Event]) -> None:
+        for sent in sent_events:
+            self._read(sent, events)
+            if events and isinstance(events[-1], Finished | Broken):
+                return
+
+    def _cut_failure(self) -> UpstreamBroken:
+        left_bytes = self._parser.close()
+        where = f", {left_bytes} bytes into an event" if left_bytes else ""
+        return UpstreamBroken(f"the stream was cut: it ended without a finish reason{where}")
+
     def _read(self, sent: ServerSentEvent, events: list[Event]) -> None:
         data = sent.data
         if data[:1] != b"{" and (is_keep_alive(data) or is_done(data) or is_ping_name(sent.event)):
@@ -284,15 +290,3 @@ class EventReader(ABC):
 def is_opaque(given: Json) -> bool:
     """Whether it is a text that only its provider understands, and that JSON can carry back."""
     return type(given) is str and bool(given) and given.isascii()
-
-
-def _settle(meaning: Meaning, *, calls_tools: bool) -> FinishReason | None:
-    """The contract's word for how an answer ended; None where it goes on.
-
-    Tool calls with a natural end are `tool_calls`. Without any, that word is `error`: the calls were lost on the way.
-    """
-    if meaning == "none":
-        return None
-    if calls_tools:
-        return "tool_calls" if meaning == "stop" else meaning
-    return "error" if meaning == "tool_calls" else meaning

@@ -25,16 +25,15 @@ from pg_trio.domain.project import Candidate
 from pg_trio.domain.provider import PROVIDERS
 from pg_trio.domain.upstream import Headers
 from pg_trio.errors import CandidateUnfit, UpstreamNonsense
+from pg_trio.providers.body_kind import is_stream_body
 from pg_trio.providers.event_reader import EventReader
-from pg_trio.providers.json_text import BOM, read_json
+from pg_trio.providers.json_text import read_json
 from pg_trio.providers.openai_fields import refuse
-from pg_trio.providers.openai_stream import is_event_stream
 from pg_trio.providers.refusal import mask_for, read_refusal
+from pg_trio.providers.sse import begins_as_stream
 
 # Endpoints of a configuration, times their candidates, are far fewer. Each entry is about 1 KiB.
 ROUTES_KEPT = 4096
-
-_STREAM_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
 
 
 class NativeAdapter(ABC):
@@ -58,9 +57,13 @@ class NativeAdapter(ABC):
         """The headers of a failure, with a `Retry-After` that the wire has elsewhere. `body` is the failure's."""
         return headers
 
-    def is_stream(self, status: int, headers: Mapping[str, str], candidate: Candidate) -> bool:
-        """Whether the body of this answer is for `open_stream`."""
-        return is_event_stream(status, headers, candidate)
+    def refuses_usage(self, status: int, body: bytes, candidate: Candidate) -> bool:
+        """False: nothing asks for a stream's usage."""
+        return False
+
+    def is_stream(self, status: int, headers: Mapping[str, str], start: bytes) -> bool | None:
+        """Whether the body is for `open_stream`; None where more of it must be seen. See `providers.Adapter`."""
+        return is_stream_body(status, headers, start)
 
     def read_reply(
         self, status: int, headers: Mapping[str, str], body: bytes, candidate: Candidate, *, now_s: float
@@ -72,8 +75,8 @@ class NativeAdapter(ABC):
         if not 200 <= status < 300:
             raise read_refusal(status, self.complete_headers(headers, body), body, candidate, now_s=now_s)
         reader = self.open_stream(candidate)
-        if body.removeprefix(BOM).lstrip()[:6].startswith(_STREAM_STARTS):
-            return _reply_of(reader.feed(body + b"\n\n") + reader.close())
+        if begins_as_stream(body):
+            return _reply_of(reader.feed(body) + reader.close())
         return _reply_of(reader.read_whole(_read_objects(headers, body, candidate)))
 
 

@@ -1,11 +1,16 @@
-"""Fields that whole answers and streamed ones of the OpenAI wire have in common, checked.
+"""Fields that whole answers and streamed ones of the OpenAI wire have in common.
 
-Every reader raises UpstreamNonsense for a value of the wrong type, and says where it stands; null means absent.
+Rules:
+1. Null means absent. A field that nobody needs (id, model, usage) is never a reason to refuse: one of the wrong type is
+   replaced, or estimated.
+2. A field that holds what the model said, and cannot be read, raises UpstreamNonsense that says where it stands: the
+   answer would lose something without it.
 Sources: `openai`.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from typing import NoReturn
@@ -16,22 +21,10 @@ from pg_trio.domain.chat import FinishReason, Json, Usage
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.secret import MASK, is_harmless
 from pg_trio.errors import UpstreamNonsense
+from pg_trio.providers.finish_reasons import Meaning
+from pg_trio.providers.json_text import has_surrogates, mend_values
 from pg_trio.providers.refusal import mask_for
-
-FINISH_REASONS: dict[str, FinishReason] = {
-    "stop": "stop",
-    "eos": "stop",  # Together, older models
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "length": "length",
-    "model_length": "length",  # Mistral: the context is full, not the output limit
-    "max_tokens": "length",
-    "tool_calls": "tool_calls",
-    "tool_use": "tool_calls",
-    "function_call": "tool_calls",  # OpenAI, before `tool_calls`
-    "content_filter": "content_filter",
-    "error": "error",
-}
+from pg_trio.providers.said import read_error_message, says_error
 
 # A billion tokens in one answer is a mistake, and would overflow the 64-bit sums of the log and the budget.
 MAX_TOKEN_COUNT = 1_000_000_000
@@ -49,10 +42,11 @@ def reply_id(given: Json, candidate: Candidate) -> str:
 
     One that a secret shows in is replaced whole.
     """
-    if given is None:
-        return _new_reply_id()
     if type(given) is not str:
-        refuse("id", given, "a string")
+        # NVIDIA, AiHubMix and OpenRouter number theirs at times.
+        if type(given) is not int:
+            return _new_reply_id()
+        given = str(given)
     # Cut first: what is left of megabytes is not worth cleaning all of it.
     given = given.removeprefix("chatcmpl-")[: 16 * _ID_CHARS]
     if len(given) <= _ID_CHARS and is_harmless(given, candidate.credential.api_key):
@@ -70,10 +64,8 @@ def _new_reply_id() -> str:
 
 def read_model(model: Json, candidate: Candidate) -> str:
     """What the provider says answered; the model asked for where that is missing, unfit for a name, or has a secret."""
-    if model is None or model == candidate.model:
+    if model == candidate.model or type(model) is not str:
         return candidate.model
-    if type(model) is not str:
-        refuse("model", model, "a string")
     usable = _MODEL_NAME.fullmatch(model) is not None and not _shows_secret(model, candidate)
     return model if usable else candidate.model
 
@@ -82,69 +74,95 @@ def _shows_secret(text: str, candidate: Candidate) -> bool:
     return MASK in mask_for(candidate, text)
 
 
-def read_finish_reason(reason: Json, calls_tools: bool, refused: bool) -> FinishReason:
-    """The contract's word for a provider's finish reason (rules 3 to 5 of `openai`)."""
-    if reason is None:
-        known: FinishReason = "stop"
-    elif type(reason) is str:
-        known = FINISH_REASONS.get(reason, "error")
-    else:
-        refuse("choices[0].finish_reason", reason, "a string")
+def decide_finish(meaning: Meaning, calls_tools: bool, refused: bool) -> FinishReason:
+    """The contract's word for how an answer ended (rules 3 to 5 of `openai_reply`).
+
+    `error` is for an answer that is none: the provider says so, or its tool calls were lost on the way.
+    """
+    if meaning == "none":
+        meaning = "stop"
     if calls_tools:
-        return "tool_calls" if known == "stop" else known
-    if refused and known == "stop":
+        return "tool_calls" if meaning == "stop" else meaning
+    if refused and meaning == "stop":
         return "content_filter"
-    return "error" if known == "tool_calls" else known
+    return "error" if meaning == "tool_calls" else meaning
+
+
+def why_failed(reason: Json, *places: Json) -> str:
+    """What is said of an answer that ended with `error`: the provider's words, where one of these places has some."""
+    for place in places:
+        error = place.get("error") if isinstance(place, dict) else None
+        if error is not None and says_error(error) and (said := read_error_message(error)):
+            return said
+    named = f" ({reason})" if type(reason) is str and reason.lower() != "error" else ""
+    return f"the provider ended it with an error{named}"
 
 
 def read_usage(usage: Json) -> Usage | None:
-    """Token counts of an answer, or None where the provider sent none or only one of the two.
+    """Token counts of an answer, or None where the provider sent none that can be counted on.
 
-    Shape:  {"prompt_tokens": int, "completion_tokens": int, "total_tokens": int}; tokens, never characters.
-    Raises: UpstreamNonsense for a count that is negative, absurd or not an integer.
+    Shape: {"prompt_tokens": int, "completion_tokens": int, …}; tokens, never characters. A count that is missing,
+           negative, absurd, a fraction or a text is none: an estimate goes in place of both, so that no count lowers
+           what a budget or a limit has seen.
     """
-    if usage is None:
-        return None
     if type(usage) is not dict:
-        refuse("usage", usage, "an object")
-    prompt_tokens, completion_tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    _check_count("prompt_tokens", prompt_tokens)
-    _check_count("completion_tokens", completion_tokens)
-    _check_count("total_tokens", usage.get("total_tokens"))
-    if prompt_tokens is None or completion_tokens is None:
         return None
+    prompt_tokens, completion_tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    # `type(…) is`, here and above: a bool is an int to isinstance.
+    if type(prompt_tokens) is not int or type(completion_tokens) is not int:
+        return None
+    if not (0 <= prompt_tokens <= MAX_TOKEN_COUNT and 0 <= completion_tokens <= MAX_TOKEN_COUNT):
+        return None
+    if "completion_tokens_details" in usage:
+        completion_tokens += _read_reasoning_beside(usage, prompt_tokens + completion_tokens)
     return Usage(prompt_tokens, completion_tokens)
 
 
-def _check_count(name: str, count: Json) -> None:
-    if count is None:
-        return
-    # `type(…) is`, here and above: a bool is an int to isinstance.
-    if type(count) is not int:
-        refuse(f"usage.{name}", count, "an integer")
-    if not 0 <= count <= MAX_TOKEN_COUNT:
-        raise UpstreamNonsense(f"usage.{name} is out of range")
+def _read_reasoning_beside(usage: dict[str, Json], counted: int) -> int:
+    """Reasoning tokens that the completion's count leaves out, as xAI's does: the total has them."""
+    details = usage["completion_tokens_details"]
+    reasoning = details.get("reasoning_tokens") if type(details) is dict else None
+    if type(reasoning) is not int or not 0 <= reasoning <= MAX_TOKEN_COUNT:
+        return 0
+    return reasoning if usage.get("total_tokens") == counted + reasoning else 0
 
 
-def read_text_part(part: Json, where: str) -> str:
-    """The text of a content part, "" where it is of another type (Mistral: `thinking`, `reference`)."""
+def read_part(part: Json, where: str) -> str:
+    """The text of a content part, "" where it is of another kind (an image, a reference).
+
+    Shape: a string, or an object with `text` (also an object with its `value`, OpenAI's assistants).
+    """
+    if type(part) is str:
+        return part
     if type(part) is not dict:
+        if part is None:
+            return ""
         refuse(where, part, "an object")
-    if part.get("type", "text") != "text":
+    kind = part.get("type", "text")
+    if kind is not None and kind not in ("text", "output_text"):
         return ""
     text = part.get("text")
+    if type(text) is dict:
+        text = text.get("value")
+    if text is None:
+        return ""
     if type(text) is not str:
         refuse(f"{where}.text", text, "a string")
     return text
 
 
 def dump_arguments(arguments: dict[str, Json], where: str) -> str:
-    """A tool call's arguments as JSON text, where a provider sends the object itself."""
+    """A tool call's arguments as JSON text, where a provider sends the object itself (Mistral's schema allows it)."""
     try:
         return orjson.dumps(arguments).decode()
     except orjson.JSONEncodeError:
-        # orjson reads 1,024 levels and writes 254.
+        pass
+    try:
+        # What orjson does not write: lone surrogates, more than 254 levels, integers past 64 bits.
+        text = json.dumps(mend_values(arguments), ensure_ascii=False, separators=(",", ":"))
+    except (RecursionError, ValueError):
         raise UpstreamNonsense(f"{where} is nested too deeply") from None
+    return text if not has_surrogates(text) else text.encode("utf-8", "replace").decode()
 
 
 _KINDS: dict[type, str] = {

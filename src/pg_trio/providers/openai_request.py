@@ -39,6 +39,9 @@ class Route:
     headers: Headers
     provider: Provider
     refused: frozenset[str]
+    # Only of the provider's own address is it known that it refuses them; another server may well have its usage ready.
+    takes_stream_options: bool = True
+    call_id_chars: int | None = None
 
 
 @lru_cache(maxsize=ROUTES_KEPT)
@@ -55,11 +58,14 @@ def route_to(candidate: Candidate) -> Route:
     provider = PROVIDERS[credential.provider]
     if credential.api_key is not None:
         headers.append((provider.key_header, f"{provider.key_prefix}{credential.api_key.reveal()}"))
+    is_its_own = credential.base_url == provider.base_url
     return Route(
         f"{credential.base_url}/chat/completions",
         tuple(headers),
         provider,
         refused_fields(provider, candidate.model),
+        takes_stream_options=provider.asks_for_stream_usage or not is_its_own,
+        call_id_chars=provider.call_id_chars if is_its_own else None,
     )
 
 
@@ -68,7 +74,7 @@ def write_body(prompt: Prompt, model: str, route: Route) -> dict[str, Json]:
     provider = route.provider
     body: dict[str, Json] = {
         "model": model,
-        "messages": [_write_message(message, provider) for message in prompt.messages],
+        "messages": [_write_message(message, route) for message in prompt.messages],
     }
     if provider.marks_partial_answer and prompt.messages[-1].role == "assistant":
         body["messages"][-1]["prefix"] = True
@@ -103,32 +109,37 @@ def _write_options(options: Options, route: Route, body: dict[str, Json]) -> Non
     body |= {name: given for name, given in plain.items() if given is not None and name not in route.refused}
 
 
-def _write_message(message: Message, provider: Provider) -> dict[str, Json]:
+def _write_message(message: Message, route: Route) -> dict[str, Json]:
     content = message.content
     wire: dict[str, Json] = {"role": message.role}
     if isinstance(content, str):
         wire["content"] = content
     elif content is not None:
         wire["content"] = [part_to_json(part) for part in content]
-    if message.name is not None and (provider.names_every_role or message.role == "tool"):
+    if message.name is not None and (route.provider.names_every_role or message.role == "tool"):
         wire["name"] = message.name
     if message.tool_calls:
-        wire["tool_calls"] = [_write_call(call, provider) for call in message.tool_calls]
+        wire["tool_calls"] = [_write_call(call, route) for call in message.tool_calls]
     if message.tool_call_id is not None:
-        wire["tool_call_id"] = _write_call_id(message.tool_call_id, provider)
+        wire["tool_call_id"] = _write_call_id(message.tool_call_id, route)
     return wire
 
 
-def _write_call(call: ToolCall, provider: Provider) -> dict[str, Json]:
-    return {**call_to_json(call), "id": _write_call_id(call.id, provider)}
+def _write_call(call: ToolCall, route: Route) -> dict[str, Json]:
+    return {**call_to_json(call), "id": _write_call_id(call.id, route)}
 
 
-def _write_call_id(call_id: str, provider: Provider) -> str:
+def _write_call_id(call_id: str, route: Route) -> str:
     """The id as the provider takes it: the same for a call and its result, whoever made it up.
 
     Mistral answers 400 to any but nine letters and digits ("Tool call id was … but must be a-z, A-Z, 0-9, with a
-    length of 9": mistral-common, 2026-11). Ids in a conversation are another provider's after a failover.
+    length of 9": mistral-common, 2026-11). Ids in a conversation are another provider's after a failover; what fits
+    goes out unharmed, because some hold what their provider needs again (Google's thought signatures).
     """
-    if not provider.nine_character_call_ids or _MISTRAL_CALL_ID.fullmatch(call_id):
+    if route.provider.nine_character_call_ids:
+        is_fit = _MISTRAL_CALL_ID.fullmatch(call_id) is not None
+        return call_id if is_fit else hashlib.sha256(call_id.encode()).hexdigest()[:9]
+    longest = route.call_id_chars
+    if longest is None or len(call_id) <= longest:
         return call_id
-    return hashlib.sha256(call_id.encode()).hexdigest()[:9]
+    return f"call_{hashlib.sha256(call_id.encode()).hexdigest()}"[:longest]

@@ -4,54 +4,64 @@ Rules:
 1. An answer is whole when its finish reason has come. `[DONE]` is neither needed (some servers leave it out) nor
    enough (proxies send it after an upstream that was cut: vercel/ai#19165): a cut stream never looks finished.
 2. The finish reason is told at the end (`[DONE]`, or the end of the body), together with the usage that comes after it.
-   Text after it is still text: some servers give a reason with every chunk.
+   Text after it is still text: some servers give a reason with every chunk. One that means a failure breaks the stream.
 3. Only the choice with index 0 is read. A chunk without choices carries usage, or nothing; null, an empty list and no
    field at all are the same (vLLM, Azure, Groq).
-4. An empty finish reason is none yet (SGLang, Ollama until 2024). Null means absent, as in whole answers; a field of
-   the wrong type breaks the stream, except usage: the text is with the client by then, and an estimate does.
-5. Tool calls are numbered here, in the order they begin: providers leave the index out (Gemini, Ollama until 2024) or
-   give every call the same one. A call's id and name are told once, however often the provider repeats them.
-6. An `error` object, as a chunk or in an `error` event, breaks the stream, whatever came before it.
+4. An empty finish reason is none yet (SGLang, Ollama until 2024). Null means absent, as in whole answers. Fields that
+   nobody needs may hold anything; what holds the answer's own text or calls and cannot be read breaks the stream.
+5. Tool calls: `openai_tools`. They are told once they can be; until then their pieces are signs of life.
+6. An error that says something (as a chunk, in the choice, in an `error` event or field) breaks the stream, whatever
+   came before it. Its words are passed on.
 7. Once a chunk of text alone has come, the next that differs from it in that text only is read as its text: the bytes
    around it are the same, so what they say is the same. It halves what a token costs to read.
-8. Reasoning is `reasoning_content` (DeepSeek, vLLM, SGLang), `reasoning` (Groq, Together, Ollama, OpenRouter) or a
-   content part that is `thinking` (Mistral).
+8. Keep-alives come as comments, as empty or named events, and as data that is none (`: keepalive`, `ping`): they say
+   nothing. So do events of other kinds, and JSON that is no chunk.
+9. A piece may end with half of a character (a lone surrogate): the next one has the other half.
 
 Sources, read 2026-11: OpenAI's openapi.yaml, CreateChatCompletionStreamResponse; groq-python, types/chat (x_groq);
-ollama/ollama#7881 and #17485; openai/openai-python#2806; sgl-project/sglang#3912; tests/recordings/<provider>/stream*.
+ollama/ollama#7881 and #17485; openai/openai-python#2806; sgl-project/sglang#3912; anomalyco/opencode#50871 (rule 8);
+tests/recordings/<provider>/stream*.
 """
 
 from __future__ import annotations
 
 import re
-import secrets
-from collections.abc import Mapping
 
 import orjson
 
 from pg_trio.domain.chat import Json, Usage
-from pg_trio.domain.events import Broken, ContentDelta, Event, Finished, Opened, ReasoningDelta, ToolCallDelta
+from pg_trio.domain.events import Broken, ContentDelta, Event, Finished, Opened, ReasoningDelta
 from pg_trio.domain.project import Candidate
 from pg_trio.errors import AttemptFailed, UpstreamBroken, UpstreamNonsense
+from pg_trio.providers.finish_reasons import Meaning, read_finish
+from pg_trio.providers.json_text import HalfText, read_json
+from pg_trio.providers.openai_chunks import (
+    choice_of,
+    delta_of,
+    is_failure,
+    read_json_or_text,
+    read_words_of,
+    why_not_json,
+)
 from pg_trio.providers.openai_fields import (
-    dump_arguments,
-    read_finish_reason,
+    decide_finish,
     read_model,
-    read_text_part,
+    read_part,
     read_usage,
     refuse,
     reply_id,
+    why_failed,
 )
+from pg_trio.providers.openai_tools import StreamedCalls
+from pg_trio.providers.reasoning import find_reasoning, is_reasoning_part, read_reasoning_part
 from pg_trio.providers.refusal import mask_for
-from pg_trio.providers.said import read_error_message
+from pg_trio.providers.said import read_error_message, says_error
 from pg_trio.providers.sse import EventStreamParser, ServerSentEvent
+from pg_trio.providers.stream_noise import is_done, is_error_name, is_keep_alive, is_ping_name, is_plain_words
 
 # 4 Mi characters of text and arguments: an answer of 200,000 tokens (the most an endpoint may ask for), 20 characters
 # each. A body's own limit does not bound what is kept of it: its JSON is fifty times the text.
 MAX_ANSWER_CHARACTERS = 4 * 1024 * 1024
-
-# 128: as many tools as OpenAI takes in a request.
-MAX_TOOL_CALLS = 128
 
 _DONE = b"[DONE]"
 _CONTENT = re.compile(rb'"content":\s*("(?:[^"\\]|\\.)*+")')
@@ -59,19 +69,6 @@ _CONTENT = re.compile(rb'"content":\s*("(?:[^"\\]|\\.)*+")')
 _NEVER = b"\0"
 _PROBE = "any text"
 _DELTA = "choices[0].delta"
-
-
-def is_event_stream(status: int, headers: Mapping[str, str], candidate: Candidate) -> bool:
-    """Whether the body is a stream's; see `providers.Adapter.is_stream`. Without a content type it is taken for one."""
-    if not 200 <= status < 300:
-        return False
-    content_type = headers.get("content-type")
-    media_type = "" if content_type is None else content_type.partition(";")[0].strip().lower()
-    if media_type in ("text/event-stream", ""):
-        return True
-    if "json" in media_type:
-        return False
-    raise UpstreamNonsense(mask_for(candidate, f"the answer is not an event stream: content type {content_type}"))
 
 
 class OpenAIStreamReader:
@@ -83,7 +80,10 @@ class OpenAIStreamReader:
         "_calls",
         "_candidate",
         "_characters",
-        "_finish_reason",
+        "_ended_by",
+        "_finish",
+        "_halves",
+        "_hint",
         "_opened",
         "_parser",
         "_refused",
@@ -94,15 +94,20 @@ class OpenAIStreamReader:
     def __init__(self, candidate: Candidate) -> None:
         self._candidate = candidate
         self._parser = EventStreamParser()
-        self._calls = _ToolCalls()
+        self._calls = StreamedCalls()
         self._opened = False
         self._characters = 0
         self._refused = False
-        self._finish_reason: str | None = None
+        self._finish: Meaning = "none"
+        # The reason in the provider's own word, and what it said that was no chunk: for the failure, if there is one.
+        self._ended_by: Json = None
+        self._hint: str | None = None
         self._usage: Usage | None = None
         # What surrounds the text of a chunk of text alone (rule 7); None until the first has come.
         self._before: bytes | None = None
         self._after = _NEVER
+        # The text of each kind that may have half of a character left (rule 9); None until there was one.
+        self._halves: dict[str, HalfText] | None = None
         self.is_over = False
 
     def feed(self, data: bytes) -> list[Event]:
@@ -111,15 +116,8 @@ class OpenAIStreamReader:
         if self.is_over:
             return events
         try:
-            for sent in self._parser.feed(data):
-                if sent.data.endswith(self._after) and self._read_text(sent, events):
-                    continue
-                # As openai-python looks for it: what follows it on its line is nobody's.
-                if sent.data.startswith(_DONE):
-                    events.append(self._end(UpstreamNonsense("the stream ended without a finish reason")))
-                    return events
-                self._read_event(sent, events)
-            if self._parser.failure is not None:
+            self._read_events(self._parser.feed(data), events)
+            if self._parser.failure is not None and not self.is_over:
                 raise self._parser.failure
         except UpstreamNonsense as exc:
             # Its traceback would hold this frame, and the frame the events, until the collector comes by.
@@ -127,24 +125,66 @@ class OpenAIStreamReader:
         return events
 
     def close(self, failure: AttemptFailed | None = None) -> list[Event]:
-        """The last event; see `providers.StreamReader`."""
+        """The last events; see `providers.StreamReader`."""
+        events: list[Event] = []
         if self.is_over:
-            return []
-        left_bytes = self._parser.close()
-        if failure is None:
-            where = f", {left_bytes} bytes into an event" if left_bytes else ""
-            failure = UpstreamBroken(f"the stream was cut: it ended without a finish reason{where}")
-        return [self._end(failure)]
+            return events
+        try:
+            self._read_events(self._parser.finish(), events)
+        except UpstreamNonsense as exc:
+            events.append(self._break(exc.with_traceback(None)))
+        if not (events and isinstance(events[-1], Finished | Broken)):
+            self._end(failure or _cut_failure(self._parser.close()), events)
+        return events
 
-    def _end(self, failure: AttemptFailed) -> Event:
-        """The last event of a stream that ends here; the failure is for one that must not."""
-        if self._finish_reason is None:
-            return self._break(failure)
-        finish_reason = read_finish_reason(self._finish_reason, self._calls.count > 0, self._refused)
-        if not self._characters and not self._calls.count and finish_reason not in ("length", "content_filter"):
-            return self._break(UpstreamNonsense("the stream has neither content nor tool calls"))
+    def _read_events(self, sent_events: list[ServerSentEvent], events: list[Event]) -> None:
+        for sent in sent_events:
+            if sent.data.endswith(self._after) and self._read_text(sent, events):
+                continue
+            # As openai-python looks for it: what follows it on its line is nobody's.
+            if sent.data.startswith(_DONE):
+                self._end(UpstreamNonsense("the stream ended without a finish reason"), events)
+            else:
+                self._read_event(sent, events)
+            if self.is_over:
+                return
+
+    # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _end(self, failure: AttemptFailed, events: list[Event]) -> None:
+        """The last events of a stream that ends here; the failure is for one that must not."""
+        if self._finish == "none":
+            if self._hint is not None:
+                failure = type(failure)(mask_for(self._candidate, f"{failure.said}; it said: {self._hint}"))
+            events.append(self._break(failure))
+            return
+        try:
+            self._tell_rest(events)
+            finish_reason = decide_finish(self._finish, self._calls.count > 0, self._refused)
+            self._check_whole(finish_reason)
+        except UpstreamNonsense as exc:
+            events.append(self._break(exc.with_traceback(None)))
+            return
         self.is_over = True
-        return Finished(finish_reason, self._usage)
+        events.append(Finished(finish_reason, self._usage))
+
+    def _tell_rest(self, events: list[Event]) -> None:
+        """What was held back: calls whose arguments never came, and half of a character at the end."""
+        if self._halves is not None:
+            for kind in ("content", "refusal"):
+                self._say(self._halves[kind].close() if kind in self._halves else "", events)
+        for event in self._calls.close():
+            self._add_call(event, events)
+
+    def _check_whole(self, finish_reason: str) -> None:
+        if self._finish == "error":
+            said = why_failed(self._ended_by) if self._hint is None else self._hint
+            raise self._stream_error(said)
+        if self._characters or self._calls.count:
+            if finish_reason == "error":
+                raise UpstreamNonsense("the stream has no tool calls, though its finish reason says so")
+        elif finish_reason not in ("length", "content_filter"):
+            raise UpstreamNonsense("the stream has neither content nor tool calls")
 
     def _break(self, failure: AttemptFailed) -> Broken:
         self.is_over = True
@@ -155,7 +195,7 @@ class OpenAIStreamReader:
     def _read_text(self, sent: ServerSentEvent, events: list[Event]) -> bool:
         """Read a chunk as the text that it adds (rule 7); whether it could be."""
         data, before = sent.data, self._before
-        if before is None or not data.startswith(before) or sent.event == "error":
+        if before is None or not data.startswith(before) or sent.event != "message":
             return False
         try:
             text = orjson.loads(data[len(before) : -len(self._after)])
@@ -180,31 +220,34 @@ class OpenAIStreamReader:
             self._before, self._after = before, after
 
     def _read_event(self, sent: ServerSentEvent, events: list[Event]) -> None:
-        if not sent.data:
-            # `data:` and no more: a ping, as some servers write it.
-            return
-        if sent.event == "error":
-            raise self._said_error(_read_json_or_text(sent.data))
+        if sent.event != "message":
+            if is_error_name(sent.event):
+                raise self._said_error(read_json_or_text(sent.data))
+            if is_ping_name(sent.event):
+                return
         try:
             chunk = orjson.loads(sent.data)
         except orjson.JSONDecodeError as exc:
-            raise UpstreamNonsense(_why_not_json(exc, sent.data)) from None
+            chunk = self._read_odd_data(sent, exc, events)
         if type(chunk) is not dict:
-            refuse("a chunk of the stream", chunk, "an object")
-        if chunk.get("error") is not None:
+            self._read_no_chunk(chunk, events)
+            return
+        if chunk.get("error") is not None and says_error(chunk["error"]):
             raise self._said_error(chunk)
         if chunk.get("usage") is not None:
-            self._note_usage(chunk["usage"])
+            self._usage = read_usage(chunk["usage"]) or self._usage_after(chunk["usage"])
         if "x_groq" in chunk:
             self._read_groq(chunk["x_groq"])
         choices = chunk.get("choices")
         if choices:
-            choice = _first_choice(choices)
+            choice = choice_of(choices)
             self._read_choice(choice, chunk, events)
             if self._before is None and choice and self._characters:
                 delta = choice.get("delta")
                 if delta and len(delta) == 1 and type(delta.get("content")) is str:
                     self._learn(sent.data, chunk, delta)
+        elif "choices" not in chunk:
+            self._read_foreign(chunk)
 
     def _read_choice(self, choice: dict[str, Json] | None, chunk: dict[str, Json], events: list[Event]) -> None:
         if choice is None:
@@ -213,18 +256,18 @@ class OpenAIStreamReader:
             reply = reply_id(chunk.get("id"), self._candidate)
             events.append(Opened(reply, read_model(chunk.get("model"), self._candidate)))
             self._opened = True
-        delta = choice.get("delta")
+        reason = choice.get("finish_reason")
+        delta = delta_of(choice, is_first=not self._characters)
         if delta:
-            if type(delta) is not dict:
-                refuse(_DELTA, delta, "an object")
             self._read_delta(delta, events)
             if self._characters > MAX_ANSWER_CHARACTERS:
                 raise UpstreamNonsense(f"the answer is over {MAX_ANSWER_CHARACTERS} characters")
-        reason = choice.get("finish_reason")
-        if reason:
-            if type(reason) is not str:
-                refuse("choices[0].finish_reason", reason, "a string")
-            self._finish_reason = reason
+        if choice.get("error") and says_error(choice["error"]):
+            raise self._stream_error(why_failed(reason, choice))
+        if reason and (meaning := read_finish(reason)) != "none":
+            self._finish, self._ended_by = meaning, reason
+            # Moonshot's is in the choice.
+            self._usage = self._usage or read_usage(choice.get("usage"))
 
     def _read_delta(self, delta: dict[str, Json], events: list[Event]) -> None:
         content = delta.get("content")
@@ -233,52 +276,104 @@ class OpenAIStreamReader:
             self._read_rare_fields(delta, events)
         if content:
             if type(content) is str:
-                events.append(ContentDelta(content))
-                self._characters += len(content)
-            elif type(content) is list:
-                self._read_parts(content, events)
+                self._say(content if self._halves is None else self._take("content", content), events)
             else:
-                refuse(f"{_DELTA}.content", content, "a string")
-        if "tool_calls" in delta:
-            self._read_tool_calls(delta["tool_calls"], events)
+                self._read_parts(content, events)
+        if "tool_calls" in delta or "function_call" in delta:
+            for event in self._calls.read(delta, _DELTA):
+                self._add_call(event, events)
+
+    def _say(self, text: str, events: list[Event]) -> None:
+        if text:
+            events.append(ContentDelta(text))
+            self._characters += len(text)
+
+    def _take(self, kind: str, text: str) -> str:
+        """The text with halves of characters joined; the last half waits."""
+        assert self._halves is not None
+        return self._halves.setdefault(kind, HalfText()).take(text)
+
+    def _add_call(self, event: Event, events: list[Event]) -> None:
+        events.append(event)
+        if event.is_token:
+            self._characters += len(getattr(event, "arguments", ""))
 
     def _read_rare_fields(self, delta: dict[str, Json], events: list[Event]) -> None:
-        reasoning = delta.get("reasoning_content") or delta.get("reasoning")
-        if reasoning and type(reasoning) is str:
-            events.append(ReasoningDelta(reasoning))
+        reasoning = find_reasoning(delta)
+        if reasoning is not None:
+            self._reason(reasoning, events)
         refusal = delta.get("refusal")
         if refusal:
             if type(refusal) is not str:
                 refuse(f"{_DELTA}.refusal", refusal, "a string")
-            events.append(ContentDelta(refusal))
-            self._characters += len(refusal)
+            self._say(refusal if self._halves is None else self._take("refusal", refusal), events)
             self._refused = True
 
-    def _read_parts(self, parts: list[Json], events: list[Event]) -> None:
-        """Content as a list of parts (Mistral); `thinking` holds parts in turn, or is text."""
-        for number, part in enumerate(parts):
-            text = read_text_part(part, f"{_DELTA}.content[{number}]")
-            if text:
-                events.append(ContentDelta(text))
-                self._characters += len(text)
-            elif part.get("thinking"):
-                events.append(ReasoningDelta(_read_thinking(part["thinking"])))
+    def _reason(self, text: str, events: list[Event]) -> None:
+        events.append(ReasoningDelta(text if self._halves is None else self._take("reasoning", text)))
 
-    def _read_tool_calls(self, deltas: Json, events: list[Event]) -> None:
-        if deltas is None:
-            return
-        if type(deltas) is not list:
-            refuse(f"{_DELTA}.tool_calls", deltas, "a list")
-        for number, delta in enumerate(deltas):
-            event = self._calls.read_delta(delta, f"{_DELTA}.tool_calls[{number}]")
-            if event is not None:
-                events.append(event)
-                self._characters += len(event.arguments)
+    def _read_parts(self, parts: Json, events: list[Event]) -> None:
+        """Content as a list of parts (Mistral), or as one; `thinking` holds parts in turn, or is text."""
+        if type(parts) is dict:
+            parts = [parts]
+        if type(parts) is not list:
+            refuse(f"{_DELTA}.content", parts, "a string")
+        for number, part in enumerate(parts):
+            if type(part) is dict and is_reasoning_part(part):
+                self._reason(read_reasoning_part(part), events)
+            else:
+                text = read_part(part, f"{_DELTA}.content[{number}]")
+                self._say(text if self._halves is None else self._take("content", text), events)
 
     # ── beside the answer ────────────────────────────────────────────────────────────────────────────────────────────
 
+    def _read_odd_data(self, sent: ServerSentEvent, error: orjson.JSONDecodeError, events: list[Event]) -> Json:
+        """The value of data that orjson does not read; None where it says nothing, or that the stream is done."""
+        if is_keep_alive(sent.data):
+            return None
+        if is_done(sent.data):
+            self._end(UpstreamNonsense("the stream ended without a finish reason"), events)
+            return None
+        try:
+            value = read_json(sent.data)
+        except orjson.JSONDecodeError:
+            if sent.event != "message":
+                # Another kind of event (rule 8), unless it was a chunk that is cut.
+                if not sent.data.lstrip().startswith(b"{"):
+                    return None
+            elif is_plain_words(sent.data):
+                raise self._said_error(sent.data.decode("utf-8", "replace")) from None
+            raise UpstreamNonsense(why_not_json(error, sent.data)) from None
+        if self._halves is None:
+            # Half a character may be in it. Whatever follows is read with care, so not by rule 7.
+            self._halves = {}
+            self._before = self._after = _NEVER
+        return value
+
+    def _read_no_chunk(self, value: Json, events: list[Event]) -> None:
+        """JSON that is no object. Raises where it says something: an error, or what may be the answer."""
+        if type(value) is list and value:
+            if (said := read_error_message(value)) is not None:
+                raise self._stream_error(said)
+            refuse("a chunk of the stream", value, "an object")
+        if type(value) is str and value:
+            words = value.encode("utf-8", "replace")
+            if is_done(words):
+                self._end(UpstreamNonsense("the stream ended without a finish reason"), events)
+            elif not is_keep_alive(words):
+                refuse("a chunk of the stream", value, "an object")
+
+    def _read_foreign(self, chunk: dict[str, Json]) -> None:
+        """An object without choices: an error in another envelope, or nothing of ours."""
+        said = read_words_of(chunk)
+        if is_failure(chunk):
+            raise self._stream_error(said or "no message")
+        self._hint = said or self._hint
+
     def _said_error(self, error: Json) -> UpstreamNonsense:
-        said = read_error_message(error) or "no message"
+        return self._stream_error(read_error_message(error) or "no message")
+
+    def _stream_error(self, said: str) -> UpstreamNonsense:
         return UpstreamNonsense(mask_for(self._candidate, f"an error in the stream: {said}"))
 
     def _read_groq(self, groq: Json) -> None:
@@ -288,122 +383,19 @@ class OpenAIStreamReader:
         if groq.get("error"):
             raise self._said_error(groq)
         if groq.get("usage") is not None and self._usage is None:
-            self._note_usage(groq["usage"])
+            self._usage = read_usage(groq["usage"])
 
-    def _note_usage(self, usage: Json) -> None:
-        """The last one counts: some providers count along with every chunk."""
-        try:
-            self._usage = read_usage(usage) or self._usage
-        except UpstreamNonsense:
-            self._usage = None
+    def _usage_after(self, usage: Json) -> Usage | None:
+        """What counts once a usage came that cannot be counted on: the one before it, where this one says nothing.
 
-
-class _ToolCalls:
-    """The tool calls of one stream, numbered in the order they begin."""
-
-    __slots__ = ("_by_index", "_ids")
-
-    def __init__(self) -> None:
-        self._by_index: dict[int, int] = {}
-        # The ids as the provider gave them, None where it gave none.
-        self._ids: list[str | None] = []
-
-    @property
-    def count(self) -> int:
-        return len(self._ids)
-
-    def read_delta(self, delta: Json, where: str) -> ToolCallDelta | None:
-        """The event of this delta, or None where it says nothing."""
-        if type(delta) is not dict:
-            refuse(where, delta, "an object")
-        function = delta.get("function") or {}
-        if type(function) is not dict:
-            refuse(f"{where}.function", function, "an object")
-        index, call_id, name = delta.get("index"), delta.get("id"), function.get("name")
-        if index is not None and type(index) is not int:
-            refuse(f"{where}.index", index, "an integer")
-        if call_id is not None and type(call_id) is not str:
-            refuse(f"{where}.id", call_id, "a string")
-        if name is not None and type(name) is not str:
-            refuse(f"{where}.function.name", name, "a string")
-        arguments = _read_arguments(function.get("arguments"), f"{where}.function.arguments")
-        number = self._find(index, call_id, name)
-        if number is not None:
-            return ToolCallDelta(number, None, None, arguments) if arguments else None
-        if not name:
-            refuse(f"{where}.function.name", None, "a string")
-        return ToolCallDelta(self._begin(index, call_id, where), call_id or _new_call_id(), name, arguments)
-
-    def _find(self, index: int | None, call_id: str | None, name: str | None) -> int | None:
-        """The number of the call that a delta goes on with; None where it begins a new one."""
-        if index is not None:
-            number = self._by_index.get(index)
-            # Another id with a name of its own is another call, though its index is taken. An id without a name is
-            # not: some servers make up a new one for every delta.
-            if number is None or (call_id and name and call_id != self._ids[number]):
-                return None
-            return number
-        if call_id and call_id in self._ids:
-            return self._ids.index(call_id)
-        if name or not self._ids:
-            return None
-        return len(self._ids) - 1
-
-    def _begin(self, index: int | None, call_id: str | None, where: str) -> int:
-        number = len(self._ids)
-        if number == MAX_TOOL_CALLS:
-            raise UpstreamNonsense(f"{where} is one of more than {MAX_TOOL_CALLS} tool calls")
-        self._ids.append(call_id or None)
-        if index is not None:
-            self._by_index[index] = number
-        return number
+        The last one counts: some providers count along with every chunk. One that is wrong leaves none: an estimate.
+        """
+        counts = (
+            [usage.get(name) for name in ("prompt_tokens", "completion_tokens")] if type(usage) is dict else [usage]
+        )
+        return self._usage if not usage or None in counts else None
 
 
-def _first_choice(choices: Json) -> dict[str, Json] | None:
-    """The choice with index 0, if it is among them. Nobody asks for more than one; who sends more mixes them."""
-    if type(choices) is not list:
-        refuse("choices", choices, "a list")
-    for choice in choices:
-        if type(choice) is not dict:
-            refuse("choices[0]", choice, "an object")
-        if not choice.get("index"):
-            return choice
-    return None
-
-
-def _read_json_or_text(data: bytes) -> Json:
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return data.decode("utf-8", "replace")
-
-
-def _read_arguments(arguments: Json, where: str) -> str:
-    if arguments is None:
-        return ""
-    if type(arguments) is dict:
-        # Mistral's schema allows the object itself in place of its text.
-        return dump_arguments(arguments, where)
-    if type(arguments) is not str:
-        refuse(where, arguments, "a string")
-    return arguments
-
-
-def _new_call_id() -> str:
-    # Without an id the client could not send the result back.
-    return f"call_{secrets.token_hex(12)}"
-
-
-def _read_thinking(thinking: Json) -> str:
-    """The text of a thinking part: a string, or a list of text parts; "" where it has another shape."""
-    if type(thinking) is list:
-        texts = [part.get("text") for part in thinking if type(part) is dict]
-        return "".join([text for text in texts if type(text) is str])
-    return thinking if type(thinking) is str else ""
-
-
-def _why_not_json(error: orjson.JSONDecodeError, data: bytes) -> str:
-    # Not the parser's own text: it would quote what the model said.
-    if "UTF-8: " in error.msg:
-        return f"a chunk of the stream is not JSON: invalid UTF-8 in {len(data)} bytes"
-    return f"a chunk of the stream is not JSON: error at character {error.pos} of {len(data)} bytes"
+def _cut_failure(left_bytes: int) -> UpstreamBroken:
+    where = f", {left_bytes} bytes into an event" if left_bytes else ""
+    return UpstreamBroken(f"the stream was cut: it ended without a finish reason{where}")

@@ -5,10 +5,14 @@ Rules:
 2. Bytes may be split anywhere, inside a line end or a character too: the events are the same, each as soon as its
    blank line is there (a lone CR is one, so that the event does not wait for the LF that may follow it).
 3. `id` and `retry` are for clients that reconnect, and are ignored like every unknown field. Comments are counted.
-4. An event that the end of the stream cuts is dropped, as the standard says; `close` tells how much that was.
+4. An event that the end of the stream cuts is dropped, as the standard says; `close` tells how much that was. Against
+   the standard, `finish` gives the last event where only its line end is missing: JSON that is whole was not cut.
 5. Data stay bytes: whoever parses them as JSON checks their UTF-8. (The standard would put U+FFFD for what is none;
    we would rather refuse such an answer than change it.)
 6. A failure is data: the events before it count, so that no event depends on how the bytes were split.
+7. Against the standard, a data line ends the event before it where that is one line of whole JSON: some servers leave
+   the blank lines out (GLM-4.7, Kimi-K2.5: rexxars/eventsource-parser#31). From then on each such line is an event.
+8. Against the standard, a field `error` is an event of that type (llama.cpp of 2025: ggml-org/llama.cpp#16109).
 
 Source: html.spec.whatwg.org, "Server-sent events", parsing and interpreting an event stream, read 2026-11.
 """
@@ -17,14 +21,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import orjson
+
 from pg_trio.errors import UpstreamNonsense
+from pg_trio.providers.json_text import BOM, read_json
 
-# 1 MiB: an answer of 200,000 tokens (the most an endpoint may ask for) in a single event. openai-go takes 32 MiB a
-# line, Go's own scanner 64 KiB, aiohttp 128 KiB.
-MAX_EVENT_BYTES = 1024 * 1024
+# 256 MiB, the default of `upstream.max_stream_bytes`: one event may be as long as its stream, which transports limit.
+# Pictures come as events of some megabytes (open-webui/open-webui#20779).
+MAX_EVENT_BYTES = 256 * 1024 * 1024
 
-_BOM = b"\xef\xbb\xbf"
 _DATA = b"data: "
+# What a stream's first line begins with.
+_FIELDS = (b"data:", b"event:", b"error:", b"retry:", b"id:", b":")
 
 
 class ServerSentEvent(NamedTuple):
@@ -43,6 +51,7 @@ class EventStreamParser:
     __slots__ = (
         "_after_cr",
         "_at_start",
+        "_by_lines",
         "_data",
         "_event",
         "_max_event_bytes",
@@ -56,6 +65,8 @@ class EventStreamParser:
         self._max_event_bytes = max_event_bytes
         self._at_start = True
         self._after_cr = False
+        # Whether blank lines are left out (rule 7).
+        self._by_lines = False
         # The line that is not whole yet, in pieces; and the event that is not, in data lines. `_size` counts both.
         self._tail: list[bytes] = []
         self._data: list[bytes] = []
@@ -84,6 +95,21 @@ class EventStreamParser:
         if self._data or self._event or len(data) > self._max_event_bytes:
             return self._take_lines(data)
         return self._take_blocks(data)
+
+    def finish(self) -> list[ServerSentEvent]:
+        """The stream has ended: the event whose end is missing, if its data is whole all the same."""
+        tail = b"".join(self._tail)
+        name, _, value = tail.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"error" and is_whole(value):
+            found = ServerSentEvent(value, "error")
+        else:
+            data = b"\n".join([*self._data, value] if name == b"data" else self._data)
+            if not is_whole(data):
+                return []
+            found = ServerSentEvent(data, self._event.decode("utf-8", "replace") or "message")
+        self.close()
+        return [found]
 
     def close(self) -> int:
         """The stream has ended: drop the event that is not whole, and say how many bytes of it there were."""
@@ -115,13 +141,13 @@ class EventStreamParser:
                 if self._data:
                     events.append(self._finish_event())
                 self._event = b""
-            elif not self._take_line(line):
+            elif not self._take_line(line, events):
                 return events
         if rest:
             self._keep(rest)
         return events
 
-    def _take_line(self, line: bytes) -> bool:
+    def _take_line(self, line: bytes, events: list[ServerSentEvent]) -> bool:
         if self._size + len(line) > self._max_event_bytes:
             self._fail()
             return False
@@ -129,12 +155,26 @@ class EventStreamParser:
         if not name:
             self.comments += 1
         elif name == b"data":
+            self._end_line_event(events)
             self._data.append(value.removeprefix(b" "))
             # The line end too, or an event of empty data lines would weigh nothing.
             self._size += len(value) + 1
+            if self._by_lines and len(self._data) == 1 and is_whole(self._data[0]):
+                events.append(self._finish_event())
         elif name == b"event":
+            self._end_line_event(events)
             self._event = value.removeprefix(b" ")
+        elif name == b"error" and value:
+            events.append(ServerSentEvent(value.removeprefix(b" "), "error"))
         return True
+
+    def _end_line_event(self, events: list[ServerSentEvent]) -> None:
+        """Send off the event of the line before, where that was whole by itself (rule 7)."""
+        # Of several lines it is no such event; looking at each would cost the square of their number.
+        if len(self._data) == 1 and is_whole(self._data[0]):
+            self._by_lines = True
+            events.append(self._finish_event())
+            self._event = b""
 
     def _finish_event(self) -> ServerSentEvent:
         event = ServerSentEvent(b"\n".join(self._data), self._event.decode("utf-8", "replace") or "message")
@@ -156,11 +196,11 @@ class EventStreamParser:
         """The stream's first bytes without a byte order mark; nothing as long as they could become one."""
         start = b"".join(self._tail) + data
         self._tail, self._size = [], 0
-        if len(start) < len(_BOM) and _BOM.startswith(start):
+        if len(start) < len(BOM) and BOM.startswith(start):
             self._tail, self._size = [start], len(start)
             return b""
         self._at_start = False
-        return start.removeprefix(_BOM)
+        return start.removeprefix(BOM)
 
     def _unify_line_ends(self, data: bytes) -> bytes:
         if self._after_cr and data:
@@ -169,3 +209,28 @@ class EventStreamParser:
         if data:
             self._after_cr = data.endswith(b"\r")
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def is_whole(data: bytes) -> bool:
+    """Whether an event's data needs no more: a JSON object, or `[DONE]`."""
+    if data[:1] != b"{" or data[-1:] != b"}":
+        return data == b"[DONE]"
+    try:
+        read_json(data)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def begins_as_stream(start: bytes) -> bool | None:
+    """Whether a body that begins so is an event stream; None where its first line may still become one's."""
+    start = start.removeprefix(BOM).lstrip(b" \t\r\n")
+    if start.startswith(_FIELDS):
+        return True
+    return None if any(field.startswith(start) for field in _FIELDS) or BOM.startswith(start) else False
+
+
+def is_json_lines(body: bytes) -> bool:
+    """Whether a body is a stream's chunks without their field names, one a line (`application/x-ndjson`)."""
+    lines = body.split(b"\n", 2)
+    return len(lines) > 1 and bool(lines[1].strip()) and is_whole(lines[0].strip()) and lines[1].lstrip()[:1] == b"{"

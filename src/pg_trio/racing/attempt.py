@@ -71,8 +71,16 @@ class Won(Generic[C, T]):
     attempt: Attempt[C]
 
 
+@value(slots=True, eq=False)
+class Round(Generic[C]):
+    """Who is asked once all have failed: `candidates` in order, from `starts_at` on (Trio's clock; past means now)."""
+
+    starts_at: float
+    candidates: Sequence[C]
+
+
 class AllFailed(Exception, Generic[C]):
-    """Nobody answered. `ends` are the failed attempts, in the order of failing; never empty."""
+    """Nobody answered. `ends` are the failed attempts, in the order of failing; empty where nobody could be asked."""
 
     def __init__(self, ends: Sequence[AttemptEnd[C]]) -> None:
         super().__init__("; ".join(str(end) for end in ends))
@@ -137,3 +145,13 @@ class Runner(Protocol[C, T]):
 
     def record(self, end: AttemptEnd[C]) -> None:
         """Note how an attempt ended."""
+
+    def has_others(self, candidate: C) -> bool:
+        """Whether somebody else may be asked in a later round, so that this candidate, the last one of its own, is
+        ended by the limits of an attempt."""
+
+    def next_round(self) -> Round[C] | None:
+        """Who is asked next, now that everybody who was to be asked has failed; None where the race is lost.
+
+        Asked after each round, so a round must bring the end nearer: by a try, or by time that passes.
+        """

@@ -2,13 +2,18 @@
 
 Rules:
 1. Closed, it counts. Three target faults in a row open it, or half of the window's calls failing (three at least), or
-   half of them failing or slow (ten at least). A refused credential opens it at once: it will be refused again.
+   half of them failing or slow (ten at least). A credential that is refused twice in a row opens it: once may be a
+   mistake of the provider's, twice is an answer.
 2. Open, it is not asked. How long: `open_s`, growing with each trip that follows closely on the one before, up to a
-   limit; what is set aside by its own word (`Retry-After`) stays so for that long, and counts as no failure.
+   limit; for a refused credential always `refused_s`. What is set aside by its own word (`Retry-After`) stays so for
+   that long, and counts as no failure.
 3. After that it is half-open: one probe at a time. Success closes it, a fault opens it for longer, and a cancelled
    probe gives its place back; so does one of which nothing is heard for `probe_lease_s`, for its process may be dead.
 4. Calls that began before the last change of state say nothing about the present one and are ignored. A call that was
-   made though it is open (there was nobody else to ask) closes it by succeeding, and changes nothing by failing.
+   made though it is open (there was nobody else to ask) closes it by succeeding, and changes nothing by failing, unless
+   it is told to stay away for longer.
+5. A stream is counted as answered with its first token. Where it breaks after that, the same call is counted as failed
+   instead: one call, one failure.
 
 The arithmetic of a primary that flaps (down and up by turns, down first) for 60 s: where a down phase lasts three calls
 or more, the third call opens it (`fff`); where calls alternate, the third or fourth (`f.f`, `ff.f`, `f..f`). The next
@@ -31,9 +36,9 @@ class Fault(Enum):
     """Who is to blame for a failed call. What blames nobody (a malformed request) proves that the target answers."""
 
     TARGET = "target"  # 5xx, a timeout, a broken connection, nonsense
-    SLOW = "slow"  # beaten by a hedge
+    SLOW = "slow"  # silent until the request's own deadline, for a second at least (stages/provider_call/runner.py)
     ASIDE = "aside"  # 429: set aside for its Retry-After
-    CREDENTIAL = "credential"  # the key is refused
+    CREDENTIAL = "credential"  # the provider refuses the key, or the account behind it
     NOBODY = "nobody"
 
 
@@ -60,6 +65,9 @@ class BreakerRules:
     open_alone_s: float = 5.0
     open_growth: float = 2.0
     open_limit_s: float = 600.0
+    # 401 and 402 (contract, "Refused keys"). A key that works again is noticed within a minute.
+    refusals_in_row: int = 2
+    refused_s: float = 60.0
     # For a 429 without `Retry-After`: the first wait of the common client libraries is 0.5 to 2 s.
     aside_s: float = 2.0
     # Providers have sent days by mistake.
@@ -70,10 +78,14 @@ class BreakerRules:
 
 @define(slots=True, eq=False)
 class Pass:
-    """A call that a breaker knows of; `generation` tells whether its state has changed since."""
+    """A call that a breaker knows of; `generation` tells whether its state has changed since.
+
+    `ended_row`: how many failures in a row its success ended, for the case that it was none (`break_off`).
+    """
 
     generation: int
     is_probe: bool
+    ended_row: int = 0
 
 
 class Record(NamedTuple):
@@ -122,8 +134,9 @@ class Breaker:
         self._probe_for_s = 0.0
         # How often a call of ours opened it.
         self.trips = 0
-        # For people.
+        # For people; and what the provider said when a call of ours failed last.
         self.name = ""
+        self.said = ""
         # The number of changes up to which it is a copy of what all workers share; its own master has none.
         self.seen = 0
 
@@ -149,11 +162,11 @@ class Breaker:
         if not self.is_open:
             return 0.0
         open_for_s = self._open_for_s
-        if is_alone and self._why is not Fault.ASIDE:
+        if is_alone and self._why in (Fault.TARGET, Fault.SLOW):
             open_for_s = min(open_for_s, self._rules.open_alone_s)
         wait_s = max(0.0, self._changed_at + open_for_s - now)
         # Nobody knows when the probe will be back: a second is what clients wait at least.
-        return max(wait_s, 1.0) if self._has_probe(now) else wait_s
+        return max(wait_s, 1.0) if self.has_probe(now) else wait_s
 
     def begin(self, now: float, *, is_alone: bool = False) -> Pass:
         """Count a call in: a probe if one is due. Refuses nobody; `may_ask` is what asks."""
@@ -172,6 +185,8 @@ class Breaker:
             return
         if self.is_open:
             self._close(now)
+            passed.generation = self._generation
+        passed.ended_row = self._in_row
         self._in_row = 0
         self._window.count(now)
 
@@ -182,11 +197,20 @@ class Breaker:
         if fault is Fault.NOBODY:
             self.succeed(passed, now)
         elif self.is_open and not passed.is_probe:
-            return
+            self._stay_away(fault, now, retry_after_s)
         elif fault is Fault.ASIDE:
             self._open(fault, now, self._aside_for_s(retry_after_s, now))
         elif self.is_open or self._is_enough(fault, now):
-            self._open(fault, now, self._grown(self._rules.open_s, self._rules.open_limit_s, now))
+            self._open_for(fault, now)
+
+    def break_off(self, passed: Pass, now: float) -> None:
+        """A call that was counted as answered has failed after all (rule 5)."""
+        if passed.generation != self._generation or self.is_open:
+            return
+        self._window.count(now, calls=0, failed=1)
+        self._in_row = max(self._in_row, passed.ended_row) + 1
+        if self._has_enough_failures():
+            self._open_for(Fault.TARGET, now)
 
     def cancel(self, passed: Pass) -> None:
         """The call was ended before anybody knew; a probe's place is free again."""
@@ -201,7 +225,7 @@ class Breaker:
             "state": self.state(now).value,
             "why": self._why.value if self.is_open else None,
             "asked_again_in_s": round(self.wait_s(now), 3),
-            "probing": self._has_probe(now),
+            "probing": self.has_probe(now),
             "trips_in_row": self._level,
             "failures_in_row": self._in_row,
             "window": {"calls": window.calls, "failed": window.failed, "slow": window.slow},
@@ -213,8 +237,14 @@ class Breaker:
         counts = f"{self._window.failed} failed and {self._window.slow} slow of {self._window.calls}"
         if state is State.CLOSED:
             return f"closed, {counts}"
-        probing = ", probing" if self._has_probe(now) else ""
-        return f"{state.value} by {self._why.value}, next in {self.wait_s(now):.1f} s{probing}, {counts}"
+        probing = ", probing" if self.has_probe(now) else ""
+        is_refused = self._why is Fault.CREDENTIAL
+        why = ", for the provider refused the credential" if is_refused else f" by {self._why.value}"
+        return f"{state.value}{why}, next in {self.wait_s(now):.1f} s{probing}, {counts}"
+
+    def calls_per_s(self, now: float) -> float:
+        """How many calls were answered a second of late; never more than there were."""
+        return self._window.calls_per_s(now)
 
     def record(self) -> Record:
         """Its state, for `restore`."""
@@ -246,19 +276,37 @@ class Breaker:
         self._window.newer = (record.calls, record.failed, record.slow)
         self._window.older = (record.older_calls, record.older_failed, record.older_slow)
 
-    def _has_probe(self, now: float) -> bool:
+    def has_probe(self, now: float) -> bool:
+        """Whether a probe is out."""
         return now < self._changed_at + self._probe_for_s
 
     def _is_enough(self, fault: Fault, now: float) -> bool:
         rules, window = self._rules, self._window
         window.count(now, failed=fault is not Fault.SLOW, slow=fault is Fault.SLOW)
-        if fault is Fault.CREDENTIAL:
-            return True
         if fault is Fault.SLOW:
             return window.calls >= rules.slow_min_calls and window.bad >= rules.failure_rate * window.calls
         self._in_row += 1
+        if fault is Fault.CREDENTIAL:
+            return self._in_row >= rules.refusals_in_row
+        return self._has_enough_failures()
+
+    def _has_enough_failures(self) -> bool:
+        rules, window = self._rules, self._window
         is_failing = window.calls >= rules.failing_min_calls and window.failed >= rules.failure_rate * window.calls
         return self._in_row >= rules.failures_in_row or is_failing
+
+    def _stay_away(self, fault: Fault, now: float, retry_after_s: float | None) -> None:
+        """Open already: a provider's own word counts where it is for longer."""
+        if fault is Fault.ASIDE and retry_after_s is not None:
+            for_s = self._aside_for_s(retry_after_s, now)
+            if now + for_s > self._changed_at + self._open_for_s:
+                self._open(fault, now, for_s)
+
+    def _open_for(self, fault: Fault, now: float) -> None:
+        if fault is Fault.CREDENTIAL:
+            self._open(fault, now, self._rules.refused_s)
+        else:
+            self._open(fault, now, self._grown(self._rules.open_s, self._rules.open_limit_s, now))
 
     def _aside_for_s(self, retry_after_s: float | None, now: float) -> float:
         if retry_after_s is None:

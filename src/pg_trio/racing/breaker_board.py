@@ -6,9 +6,8 @@ Rules:
    come after the closed ones.
 3. Then, as a last resort, targets that are open for failing: they may be well again. Those that were set aside by
    their own word, and those whose key is refused, are left out: the answer is known.
-4. Nobody is left without somebody to ask: where all are out, the one whose time comes first is asked. But one that was
-   set aside by its own word for longer than the request lasts is not asked in vain; then, and for a lone candidate, the
-   request fails fast, and says when to come back.
+4. A lone candidate that is open is left out whatever the reason: an endpoint that is down says so at once. So there may
+   be nobody to ask now. `standing` says what stands in a candidate's way, for how long, and what its provider said.
 5. Where the workers share their breakers, another one may send the probe between our look and our call: then that call
    is not made.
 """
@@ -16,9 +15,8 @@ Rules:
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from attrs import define
 
@@ -31,37 +29,54 @@ C = TypeVar("C")
 
 
 class BreakerOpen(Exception):
-    """Nobody is to be asked for another `retry_after_s`; or another worker was quicker to probe one."""
+    """Another worker was quicker to probe the candidate; it may be asked in `retry_after_s`."""
 
     def __init__(self, retry_after_s: float) -> None:
         super().__init__(f"not asked for another {retry_after_s:.3g} s")
         self.retry_after_s = retry_after_s
 
 
+class Standing(NamedTuple):
+    """What stands in a candidate's way: `why` (NOBODY: nothing), for how long at least, and whether a probe is out.
+
+    `said` is the provider's last word about it, as far as this worker has heard it; else empty.
+    """
+
+    why: Fault
+    wait_s: float
+    has_probe: bool
+    said: str
+
+
 class Permit(Protocol):
     """One call to one candidate, known to its breakers. Tell it how the call ended; the first word counts, so
-    `cancelled` may always come last."""
+    `cancelled` may always come last. `said` is the provider's word, safe to be shown."""
 
     @property
     def is_probe(self) -> bool: ...
 
     def succeeded(self, now: float) -> None: ...
 
-    def failed(self, fault: Fault, now: float, retry_after_s: float | None = None) -> None: ...
+    def failed(self, fault: Fault, now: float, retry_after_s: float | None = None, said: str = "") -> None: ...
 
     def cancelled(self) -> None: ...
+
+    def broke_off(self, now: float, said: str) -> None:
+        """What was told as a success has failed after all: a stream that broke after its first token."""
 
 
 class Breakers(Protocol[C]):
     """The breakers of all candidates, by whoever keeps them: one process (BreakerBoard), or all workers together."""
 
-    def order(self, candidates: Sequence[C], now: float, ends_at: float = math.inf) -> list[C]: ...
+    def order(self, candidates: Sequence[C], now: float) -> list[C]: ...
 
     def may_ask(self, candidate: C, now: float) -> bool: ...
 
     def wait_s(self, candidate: C, now: float, *, is_alone: bool = False) -> float: ...
 
-    def aside_s(self, candidate: C, now: float) -> float: ...
+    def standing(self, candidate: C, now: float, *, is_alone: bool = False) -> Standing: ...
+
+    def calls_per_s(self, candidate: C, now: float) -> float: ...
 
     def describe(self, candidate: C, now: float) -> dict[str, object]: ...
 
@@ -89,7 +104,7 @@ class BoardPermit:
             if self.is_probe:
                 logger.info("%s and its credential: %s", self._target.name, self._target.as_line(now))
 
-    def failed(self, fault: Fault, now: float, retry_after_s: float | None = None) -> None:
+    def failed(self, fault: Fault, now: float, retry_after_s: float | None = None, said: str = "") -> None:
         if not self._is_first_word():
             return
         if fault is Fault.CREDENTIAL:
@@ -102,8 +117,12 @@ class BoardPermit:
         trips = failed.trips
         passed = self._target_pass if failed is self._target else self._credential_pass
         failed.fail(passed, fault, now, retry_after_s)
-        if failed.trips != trips:
-            logger.warning("%s: %s", failed.name, failed.as_line(now))
+        _note_failure(failed, trips, now, said)
+
+    def broke_off(self, now: float, said: str) -> None:
+        trips = self._target.trips
+        self._target.break_off(self._target_pass, now)
+        _note_failure(self._target, trips, now, said)
 
     def cancelled(self) -> None:
         if self._is_first_word():
@@ -135,30 +154,29 @@ class BreakerBoard(Generic[C]):
         # By the candidate's identity: its hash is that of all its fields, and it is asked for three times a request.
         self._pairs: dict[int, tuple[C, Breaker, Breaker]] = {}
 
-    def order(self, candidates: Sequence[C], now: float, ends_at: float = math.inf) -> list[C]:
-        """Who is asked, in order; never empty. `ends_at` is when the request ends at the latest.
-
-        Raises BreakerOpen where nobody is to be asked (rule 4).
-        """
+    def order(self, candidates: Sequence[C], now: float) -> list[C]:
+        """Who is asked, in order; empty where nobody may be now (rule 4)."""
         if self._look(candidates):
             return list(candidates)
         if len(candidates) == 1:
-            wait_s = self.wait_s(candidates[0], now, is_alone=True)
-            if wait_s > 0.0:
-                raise BreakerOpen(wait_s)
-            return list(candidates)
+            return list(candidates) if self.wait_s(candidates[0], now, is_alone=True) == 0.0 else []
         askable = [candidate for candidate in candidates if self.may_ask(candidate, now)]
         probes = [candidate for candidate in askable if not self._is_closed(candidate)]
         first = [candidate for candidate in askable if candidate not in probes[1:]]
         resort = [candidate for candidate in candidates if candidate not in askable and self._may_be_well(candidate)]
-        ordered = first + probes[1:] + self._by_wait(resort, now)
-        return ordered or [self._first_to_come_back(candidates, now, ends_at)]
+        return first + probes[1:] + self._by_wait(resort, now)
 
-    def aside_s(self, candidate: C, now: float) -> float:
-        """Seconds for which the candidate is set aside by its own word; 0 where it is not."""
+    def standing(self, candidate: C, now: float, *, is_alone: bool = False) -> Standing:
+        """What stands in the candidate's way now."""
         self._look((candidate,))
-        target = self._of(candidate)[0]
-        return target.wait_s(now) if target.why is Fault.ASIDE else 0.0
+        target, credential = self._of(candidate)
+        waits_s = target.wait_s(now, is_alone=is_alone), credential.wait_s(now, is_alone=is_alone)
+        breaker = credential if waits_s[1] > waits_s[0] or (credential.is_open and not target.is_open) else target
+        return Standing(breaker.why, max(waits_s), breaker.has_probe(now), breaker.said)
+
+    def calls_per_s(self, candidate: C, now: float) -> float:
+        """How many calls the candidate's credential has answered a second of late, as far as this worker knows."""
+        return self._of(candidate)[1].calls_per_s(now)
 
     def describe(self, candidate: C, now: float) -> dict[str, object]:
         """The state of one candidate's two breakers, in a line for people and field by field."""
@@ -251,13 +269,6 @@ class BreakerBoard(Generic[C]):
     def _may_be_well(self, candidate: C) -> bool:
         return all(breaker.why in (Fault.TARGET, Fault.SLOW, Fault.NOBODY) for breaker in self._of(candidate))
 
-    def _first_to_come_back(self, candidates: Sequence[C], now: float, ends_at: float) -> C:
-        by_wait = self._by_wait(candidates, now)
-        for candidate in by_wait:
-            if self.aside_s(candidate, now) <= ends_at - now:
-                return candidate
-        raise BreakerOpen(self.wait_s(by_wait[0], now))
-
     def _by_wait(self, candidates: Sequence[C], now: float) -> list[C]:
         return sorted(candidates, key=lambda candidate: self.wait_s(candidate, now))
 
@@ -267,3 +278,10 @@ class BreakerBoard(Generic[C]):
             if self._records is not None:
                 breaker.refresh(self._records.changes())
         return breakers
+
+
+def _note_failure(breaker: Breaker, trips_before: int, now: float, said: str) -> None:
+    """Keep the provider's word; the log has it where the failure opened the breaker."""
+    breaker.said = said or breaker.said
+    if breaker.trips != trips_before:
+        logger.warning("%s: %s%s", breaker.name, breaker.as_line(now), f": {said}" if said else "")

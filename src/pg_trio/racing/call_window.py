@@ -31,7 +31,7 @@ class CallWindow:
 
     @property
     def slow(self) -> int:
-        """Those that a hedge had beaten."""
+        """Those that were silent for too long."""
         return self.newer[2] + self.older[2]
 
     @property
@@ -53,6 +53,11 @@ class CallWindow:
         self.older = self.newer if now < self.began_at + 2 * self.half_s else NOTHING
         self.newer = NOTHING
         self.began_at = now
+
+    def calls_per_s(self, now: float) -> float:
+        """Calls a second, of the time that the window may hold: never too many."""
+        self.turn(now)
+        return self.calls / (self.half_s + now - self.began_at)
 
     def clear(self) -> None:
         """Forget everything."""

@@ -79,7 +79,7 @@ class Deadline:
         return self._scope is not None and self._scope.cancel_called
 
     def move(self, at: float) -> None:
-        """Let the block end at `at` instead. Only inside the block, by its own task."""
+        """Let the block end at `at` instead. Only inside the block; first by its own task, which enters the scope."""
         if self._scope is None:
             self.at = at
             self._scope = self._lasting.enter(at)

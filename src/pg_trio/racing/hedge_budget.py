@@ -10,6 +10,8 @@ whatever bursts come and however slow a provider becomes. What was saved up long
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from attrs import frozen
 
 # A balance short by less than this is a whole hedge: 20 deposits of 0.05 are to be one, and float sums lose some 1e-15.
@@ -26,6 +28,14 @@ class HedgeRules:
     reserve: float = 20.0
     # One a minute, so that an endpoint with a request now and then can hedge at all; never saved up beyond one.
     min_per_s: float = 1 / 60
+
+
+class Hedges(Protocol):
+    """A hedge budget, by whoever keeps it: one process (HedgeBudget), or all workers together."""
+
+    def deposit(self) -> None: ...
+
+    def withdraw(self, now: float) -> bool: ...
 
 
 class HedgeBudget:

@@ -1,36 +1,67 @@
-"""Work on large inputs, away from the event loop.
+"""Work on large inputs, away from the event loop and in fair turns.
 
-One legal 4 MiB body costs seconds of parsing, scanning and validating; in the event loop it would stall everybody's
-requests, and no deadline could fire meanwhile. So what is larger than LARGE_BYTES is worked on in a thread, one at a
-time: the interpreter switches between it and the loop every few milliseconds, and the deadline answers in time. The
-thread itself cannot be stopped; it ends by itself, and until then the next large input waits in line, under its own
-deadline. Small inputs, nearly all, pay nothing for this.
+Rules:
+1. What is larger than LARGE_BYTES is worked on in a thread: one legal 4 MiB body can cost seconds of parsing, scanning
+   and validating. In the event loop all requests would wait for it, and no deadline could fire. Small inputs, nearly
+   all, pay nothing for this.
+2. One thread works at a time, and the requests' owners (their tokens) take turns: a flood of large bodies makes its own
+   token wait, and another token for one turn.
+3. A thread cannot be stopped, so a turn is bounded otherwise: after TURN_S the next owner's work starts beside it, in
+   at most MAX_THREADS threads. A turn lasts as long as its thread, also where the request has left meanwhile.
+4. A request waits in line under its own deadline.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from contextvars import ContextVar
 from functools import partial
 from typing import ParamSpec, TypeVar
 
 import trio
+
+from pg_trio.racing.fair_turns import FairTurns
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 # 32 KiB of the costliest text takes some 40 ms, of plain text less than 1 ms; a thread hop takes 0.1 to 0.2 ms.
 LARGE_BYTES = 32 * 1024
+# 100 ms: as long as parsing the costliest 4 MiB that is allowed, and as the time slice of Linux's round robin.
+TURN_S = 0.1
+# Each thread more slows the others and the event loop, for they share the interpreter. Four tokens with endless work
+# at once are an attack of several; then the fifth waits.
+MAX_THREADS = 4
+
+# Whose work it is: requests of one owner share its turns. Set once for a request; its own tasks inherit it.
+work_owner: ContextVar[Hashable] = ContextVar("work_owner", default="")
 
 
 class LargeWork:
-    """Calls plain functions: here where the input is small, in the one thread for large ones otherwise."""
+    """Calls plain functions: here where the input is small, in a thread and in turn otherwise."""
 
     def __init__(self) -> None:
-        self._limiter = trio.CapacityLimiter(1)
+        self._turns = FairTurns(TURN_S, MAX_THREADS)
 
     async def call(self, size_bytes: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `work` returns or raises. Cancelled while it runs in the thread, its result is dropped."""
         if size_bytes <= LARGE_BYTES:
             return work(*args, **kwargs)
         bound = partial(work, *args, **kwargs)
-        return await trio.to_thread.run_sync(bound, abandon_on_cancel=True, limiter=self._limiter)
+        limiter = _TurnLimiter(self._turns, work_owner.get())
+        # Trio takes anything with these two methods, and releases it when the thread has really ended.
+        return await trio.to_thread.run_sync(bound, abandon_on_cancel=True, limiter=limiter)  # type: ignore[arg-type]
+
+
+class _TurnLimiter:
+    """One turn, as Trio's threads take it."""
+
+    def __init__(self, turns: FairTurns, owner: Hashable) -> None:
+        self._turns = turns
+        self._owner = owner
+
+    async def acquire_on_behalf_of(self, borrower: object) -> None:
+        await self._turns.begin(self._owner)
+
+    def release_on_behalf_of(self, borrower: object) -> None:
+        self._turns.end(self._owner)

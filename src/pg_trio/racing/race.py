@@ -9,10 +9,13 @@ Rules:
 3. Expected errors are collected and come back in `AllFailed`. A final one (nobody would answer differently) ends the
    race at once, unless somebody has won already. Whatever else an attempt raises is a bug: it ends the race and leaves
    it, without a group where it is alone.
-4. An attempt limit and the reserve end an attempt only for the sake of another: the last one left has all the time.
+4. An attempt limit and the reserve end an attempt only for the sake of another: the last one left has all the time. Who
+   may be asked in a later round is left, too, where the runner says so (`has_others`).
 5. Every attempt is reported exactly once, whatever becomes of it: failures and losses when they happen, the win when
    the race hands it over.
 6. A nursery is opened only around attempts that may overlap: it costs 50 µs, and most races have one attempt.
+7. When everybody has failed, the runner may name another round (`next_round`): who is asked again, and from when on. A
+   round is like the first one, with failover, hedges and limits. The race only waits for it; nothing runs meanwhile.
 
 The shape is that of `trio.open_tcp_stream`; what differs is that a winner can be lost there without harm, and that
 its attempts cannot fail for good.
@@ -48,9 +51,9 @@ from pg_trio.racing.attempt import (
 def race(candidates: Sequence[C], runner: Runner[C, T], limits: Limits) -> Coroutine[object, object, Won[C, T]]:
     """Await it: the first success; the caller owns its value. Nothing of the race is running any more.
 
-    Raises: AllFailed; whatever unexpected an attempt raised. `candidates` is never empty.
+    Raises: AllFailed; whatever unexpected an attempt raised. With no `candidates`, the runner is asked for a round.
     """
-    if len(candidates) == 1:
+    if len(candidates) == 1 and limits.attempt_limit_s == math.inf:
         return _run_alone(candidates[0], runner, limits)
     return _Race(candidates, runner, limits).run()
 
@@ -71,7 +74,7 @@ async def _run_alone(candidate: C, runner: Runner[C, T], limits: Limits) -> Won[
         return Won(value, attempt)
     runner.record(failures[0])
     try:
-        raise AllFailed(failures)
+        return await _Race((), runner, limits, failures).run()
     finally:
         # The error holds its frames, and this one it: a cycle for the garbage collector, one for each failure.
         del failures
@@ -87,22 +90,25 @@ class _Running(Generic[C]):
 
 
 class _Race(Generic[C, T]):
-    def __init__(self, candidates: Sequence[C], runner: Runner[C, T], limits: Limits) -> None:
-        assert candidates, "a race needs a candidate"
+    def __init__(
+        self, candidates: Sequence[C], runner: Runner[C, T], limits: Limits, failures: Sequence[AttemptEnd[C]] = ()
+    ) -> None:
+        """`failures`: of attempts that were made already, one after the other."""
+        # Those of the present round whose turn has not come.
         self._untried = list(candidates)
         self._runner = runner
         self._limits = limits
         self._running: list[_Running[C]] = []
-        self._failures: list[AttemptEnd[C]] = []
-        self._started = 0
-        self._is_final = False
+        self._failures = list(failures)
+        self._started = len(failures)
+        self._is_final = any(runner.is_final(end.error) for end in failures if isinstance(end.error, Exception))
         self._won: Won[C, T] | None = None
         self._won_at = 0.0
         self._nursery: trio.Nursery | None = None
 
     async def run(self) -> Won[C, T]:
         try:
-            while self._untried and not self._is_over():
+            while not self._is_over() and (self._untried or await self._wait_for_round()):
                 if self._may_overlap():
                     await self._run_beside()
                 else:
@@ -117,6 +123,15 @@ class _Race(Generic[C, T]):
 
     def _is_over(self) -> bool:
         return self._won is not None or self._is_final
+
+    async def _wait_for_round(self) -> bool:
+        """Wait until somebody is asked again; False where nobody is."""
+        following = self._runner.next_round()
+        if following is None:
+            return False
+        await trio.sleep_until(following.starts_at)
+        self._untried = list(following.candidates)
+        return True
 
     def _may_overlap(self) -> bool:
         return len(self._untried) > 1 and self._runner.hedge_after_s(self._untried[0]) < math.inf
@@ -177,7 +192,7 @@ class _Race(Generic[C, T]):
     def _begin(self, index: int, *, is_hedge: bool = False, is_beside: bool = False) -> _Running[C]:
         candidate = self._untried.pop(index)
         now = trio.current_time()
-        cut_at = self._cut_at(now, is_last=not self._untried)
+        cut_at = self._cut_at(candidate, now, is_last=not self._untried)
         attempt = Attempt(candidate, self._started, is_hedge, now, min(cut_at, self._limits.ends_at))
         # Alone, nothing can change the limit: without one there is no scope to pay for.
         needs_scope = is_beside or cut_at < math.inf
@@ -250,16 +265,19 @@ class _Race(Generic[C, T]):
 
     # ── limits ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _cut_at(self, started_at: float, *, is_last: bool) -> float:
+    def _cut_at(self, candidate: C, started_at: float, *, is_last: bool) -> float:
         """When an attempt is ended for another's sake; infinity where only the request's own deadline ends it."""
-        return math.inf if is_last else self._limits.cut_at(started_at, len(self._untried))
+        if not is_last:
+            return self._limits.cut_at(started_at, len(self._untried))
+        return self._limits.cut_at(started_at, 1) if self._runner.has_others(candidate) else math.inf
 
     def _extend_limits(self) -> None:
         """Fewer are left to wait for: give the running ones what was kept back, and the last of all no limit."""
         for running in self._running:
             if running.scope is not None:
                 is_last = not self._untried and running is self._running[-1]
-                running.scope.deadline = self._cut_at(running.attempt.started_at, is_last=is_last)
+                attempt = running.attempt
+                running.scope.deadline = self._cut_at(attempt.candidate, attempt.started_at, is_last=is_last)
 
     # ── letting go ───────────────────────────────────────────────────────────────────────────────────────────────────
 

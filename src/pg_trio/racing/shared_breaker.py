@@ -91,6 +91,17 @@ class SharedBreaker(Breaker):
                 self._tell(now)
                 super().fail(passed, fault, now, retry_after_s)
 
+    def break_off(self, passed: Pass, now: float) -> None:
+        """See Breaker.break_off."""
+        if passed.generation == self._generation:
+            with self._held():
+                self._tell(now)
+                super().break_off(passed, now)
+
+    def calls_per_s(self, now: float) -> float:
+        """See Breaker.calls_per_s; of other workers' calls, those that they have told."""
+        return super().calls_per_s(now) + self._untold.calls_per_s(now)
+
     def cancel(self, passed: Pass) -> None:
         """See Breaker.cancel."""
         if passed.is_probe:

@@ -37,13 +37,18 @@ class SlotRules:
 class Slots:
     """`async with slots.hold(wait_s): …` holds one slot, or raises NoSlot after `wait_s` at the latest."""
 
-    __slots__ = ("_joined_at", "_line", "_rules", "in_use")
+    __slots__ = ("_held", "_joined_at", "_line", "_rules")
 
     def __init__(self, rules: SlotRules) -> None:
         self._rules = rules
         self._line = trio.lowlevel.ParkingLot()
         self._joined_at: dict[object, float] = {}
-        self.in_use = 0
+        self._held = 0
+
+    @property
+    def in_use(self) -> int:
+        """Slots that are held."""
+        return self._held
 
     @property
     def free(self) -> int:
@@ -66,13 +71,18 @@ class Slots:
 
     async def take(self, wait_s: float) -> None:
         """Hold one slot until `give_back`: for what ends in another place than where it began. Raises NoSlot."""
-        if self.in_use < self._rules.limit:
-            self.in_use += 1
+        if self._take_nowait():
             return
         age_s = self.line_age_s()
         if wait_s <= 0 or self.waiting >= self._rules.line_limit or (self.waiting and age_s >= self._rules.shed_age_s):
             raise NoSlot(age_s)
         await self._stand_in_line(wait_s)
+
+    def _take_nowait(self) -> bool:
+        if self._held >= self._rules.limit:
+            return False
+        self._held += 1
+        return True
 
     async def _stand_in_line(self, wait_s: float) -> None:
         me = object()
@@ -89,7 +99,7 @@ class Slots:
     def give_back(self) -> None:
         """Let go of a slot that `take` took; the head of the line has it from here on."""
         if not self._line.unpark(count=1):
-            self.in_use -= 1
+            self._held -= 1
 
 
 class Hold:

@@ -12,7 +12,6 @@ a task for each of its streams, for ever, and so does one that leaves with such 
 
 from __future__ import annotations
 
-import logging
 import math
 import socket
 from collections.abc import Callable
@@ -25,10 +24,9 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
 
 from pg_trio.config.settings import ServerSettings
+from pg_trio.server.containment import Containment
 from pg_trio.server.http1.open_connections import OpenConnections
 from pg_trio.server.http1.types import Extension, Message, Receive, Scope, Send
-
-logger = logging.getLogger("pg_trio.server")
 
 _HTTP2_START = b"PRI * HTTP/2.0"
 # RFC 9113 section 4.1: length (3 bytes), then the type; section 6.1: 0 is DATA.
@@ -52,11 +50,12 @@ class HypercornProtocol:
         self._state = state
         self._connections = connections
         self._context = WorkerContext(None)
+        self._containment = Containment()
 
     async def serve_stream(self, stream: Any, read_already: bytes = b"") -> None:
         """Serve one connection to its end. Raises nothing but cancellation from outside."""
         sock = getattr(stream, "transport_stream", stream).socket
-        watched = WatchedConnection(sock, self._app, self._settings)
+        watched = WatchedConnection(sock, self._app, self._settings, self._containment)
         self._connections.add(watched)
         try:
             # Hypercorn shields its writes without a limit: the kernel drops a client that stops reading, even where
@@ -64,12 +63,12 @@ class HypercornProtocol:
             if sock.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_USER_TIMEOUT"):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._settings.write_timeout_ms)
             state = ConnectionState(self._state.copy())
-            seen: Any = WatchedStream(stream, read_already, watched)
+            seen: Any = WatchedStream(stream, watched)
+            if read_already:
+                watched.note_received(read_already)
             with watched.scope:
-                await TCPServer(watched.run_app, self._config, self._context, state, seen)
-        except Exception:
-            # What a client sends can make its WebSocket state raise: stock Hypercorn ends with it.
-            logger.warning("error in a connection of Hypercorn's", exc_info=True)
+                server = TCPServer(watched.run_app, self._config, self._context, state, seen)
+                await self._containment.run(server, read_already)
         finally:
             self._connections.discard(watched)
             # Cancelled, Hypercorn leaves it open: it waits for a checkpoint first.
@@ -88,10 +87,13 @@ class HypercornProtocol:
 class WatchedConnection:
     """One connection's requests and its limits. `run_app` is the application for it; `scope` ends it."""
 
-    def __init__(self, sock: trio.socket.SocketType, app: AppWrapper, settings: ServerSettings) -> None:
+    def __init__(
+        self, sock: trio.socket.SocketType, app: AppWrapper, settings: ServerSettings, containment: Containment
+    ) -> None:
         self.scope = trio.CancelScope()
         self._socket = sock
         self._app = app
+        self._containment = containment
         self._idle_s = settings.idle_timeout_ms / 1000
         self._write_s = settings.write_timeout_ms / 1000
         # The extensions of the requests under way.
@@ -105,15 +107,28 @@ class WatchedConnection:
     async def run_app(
         self, scope: Any, receive: Any, send: Any, sync_spawn: Callable[..., Any], call_soon: Callable[..., Any]
     ) -> None:
-        """Run the application for one scope; a request's has the same extension as in the lane."""
+        """Run the application for one scope; a request's has the same extension as in the lane.
+
+        What Hypercorn raises out of `send` is no error of the application's: it ends here, with a line.
+        """
+        broken = False
+
+        async def guarded_send(message: Message) -> None:
+            nonlocal broken
+            try:
+                await send(message)
+            except Exception:
+                broken = True
+                raise
 
         async def run(scope: Scope, receive: Receive, send: Send) -> None:
             await self._app(scope, receive, send, sync_spawn, call_soon)  # type: ignore[arg-type]  # ASGI, in other words
 
-        if scope["type"] == "http":
-            await self._run_request(run, scope, receive, send)
-        else:
-            await run(scope, receive, send)
+        with self._containment.errors_told(lambda: broken):
+            if scope["type"] == "http":
+                await self._run_request(run, scope, receive, guarded_send)
+            else:
+                await run(scope, receive, guarded_send)
 
     async def _run_request(self, run: Callable[..., Any], scope: Scope, receive: Receive, send: Send) -> None:
         extension: Extension = {"head_at": trio.current_time()}
@@ -194,11 +209,10 @@ class WatchedConnection:
 
 
 class WatchedStream:
-    """A stream whose first bytes may have been read already, and that tells its connection what moves."""
+    """A stream that tells its connection what moves."""
 
-    def __init__(self, stream: Any, read_already: bytes, watched: WatchedConnection) -> None:
+    def __init__(self, stream: Any, watched: WatchedConnection) -> None:
         self._stream = stream
-        self._read_already = read_already
         self._watched = watched
 
     def __getattr__(self, name: str) -> Any:
@@ -206,12 +220,8 @@ class WatchedStream:
         return getattr(self._stream, name)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """The bytes read already, then the stream's."""
-        if self._read_already:
-            data, self._read_already = self._read_already, b""
-            await trio.lowlevel.checkpoint()
-        else:
-            data = bytes(await self._stream.receive_some(max_bytes))
+        """The stream's own."""
+        data = bytes(await self._stream.receive_some(max_bytes))
         self._watched.note_received(data)
         return data
 

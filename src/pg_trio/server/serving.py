@@ -49,6 +49,7 @@ async def serve_app(  # noqa: PLR0913  # what a server needs, each by name
     settings: ServerSettings,
     *,
     shutdown: trio.Event,
+    leaving: trio.Event | None = None,
     sockets: Sockets | None = None,
     ready: Callable[[], Awaitable[None]] | None = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
@@ -58,6 +59,8 @@ async def serve_app(  # noqa: PLR0913  # what a server needs, each by name
     `sockets` are listening already, else they are made from `config`. The lifespan starts before the first
     connection is accepted and ends after the last one; once it has started, `ready` is awaited where it is given. A
     lifespan that fails is Hypercorn's LifespanFailureError.
+    `leaving` may be set some time before `shutdown`, where nobody else serves in our place: the application is told
+    (types.Door), answers end their connections, and at the shutdown whoever waits in the kernel's line is served, too.
     Without epoll stock Hypercorn serves everything.
     """
     wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]  # ASGI, in other words
@@ -89,6 +92,7 @@ async def serve_app(  # noqa: PLR0913  # what a server needs, each by name
                         connections,
                         hand_over=protocol.take_over,
                         shutdown=shutdown,
+                        leaving=leaving,
                     )
                 )
                 task_status.started(_addresses(sockets))

@@ -6,6 +6,7 @@ by a killed supervisor names a pid that may be anybody's by now, and nobody must
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import logging
@@ -33,7 +34,10 @@ class StatusFile:
 
     def hold(self) -> None:
         """Be the one supervisor of this data directory until the process ends. Raises StoreError where one runs."""
-        lock = (self.folder / LOCK_NAME).open("wb")
+        try:
+            lock = _open_private(self.folder / LOCK_NAME, os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise StoreError(f"{self.folder / LOCK_NAME}: cannot be used ({_explain(error)}); remove it.") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -50,10 +54,13 @@ class StatusFile:
         self._known |= changes
         new = self.folder / (FILE_NAME + ".new")
         try:
-            new.write_text(json.dumps(self._known) + "\n", encoding="utf-8")
+            # One that a killed supervisor left, or a link that somebody put there.
+            new.unlink(missing_ok=True)
+            with _open_private(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
+                file.write(json.dumps(self._known).encode() + b"\n")
             new.replace(self.folder / FILE_NAME)
         except OSError as error:
-            logger.error("%s cannot be written (%s): `pg-trio reload` will not know how it went", new, error.strerror)
+            logger.error("%s cannot be written (%s): `pg-trio reload` will not know how it went", new, _explain(error))
 
     def count(self, what: str, **changes: object) -> None:
         """The same, and one more of `what`."""
@@ -69,7 +76,7 @@ class StatusFile:
     def read(self) -> dict[str, Any] | None:
         """What the running supervisor wrote last; None if none runs."""
         try:
-            with (self.folder / LOCK_NAME).open("rb") as lock:
+            with _open_private(self.folder / LOCK_NAME, os.O_RDONLY) as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return None
         except BlockingIOError:
@@ -77,7 +84,24 @@ class StatusFile:
         except OSError:
             return None
         try:
-            known = json.loads((self.folder / FILE_NAME).read_text(encoding="utf-8"))
+            with _open_private(self.folder / FILE_NAME, os.O_RDONLY) as file:
+                known = json.loads(file.read())
             return known if isinstance(known["pid"], int) else None
         except (OSError, ValueError, LookupError, TypeError):
             return None
+
+
+def _open_private(path: Path, flags: int) -> IO[bytes]:
+    """The file itself, never what a link leads to; one that is made, or was there, is for its owner alone."""
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    if flags & os.O_CREAT:
+        try:
+            # Whatever the umask took away, or an older release left.
+            os.fchmod(descriptor, 0o600)
+        except OSError as error:
+            logger.warning("%s: its mode cannot be changed (%s)", path, error.strerror)
+    return os.fdopen(descriptor, "rb" if flags & os.O_ACCMODE == os.O_RDONLY else "wb")
+
+
+def _explain(error: OSError) -> str | None:
+    return "a symbolic link, which is not followed" if error.errno == errno.ELOOP else error.strerror

@@ -1,7 +1,8 @@
 """The parent of all workers: one process each, on the same listening sockets, kept alive until told to stop.
 
 Rules:
-1. The parent opens the sockets and never closes them while it runs, so no restart refuses a connection. It serves none.
+1. The parent opens the sockets and closes them when it stops, not before, so no restart refuses a connection. It serves
+   none.
 2. A worker says over its control socket that it is ready, and accepts once it is told so: at the start that is when
    all are ready. From the same socket's end it learns that its parent is gone. SIGTERM means "finish what you have and
    go".
@@ -11,8 +12,12 @@ Rules:
    which nobody serves. Where none gets ready any more, or too many die in a minute, everything ends with a clear
    message: a gateway that cannot live must not look like one that runs.
 4. SIGHUP replaces the workers one by one, after the configuration was checked: the new one is ready before the old one
-   is told to go. A bad file, or a new worker that does not get ready, leaves the old ones and says why.
-5. SIGTERM and SIGINT let the workers drain; a second one ends them at once.
+   is told to go. A bad file, or a new worker that does not get ready, leaves the old ones and says why. Signals that
+   come during a reload are one more reload together: it reads what the file says after the last of them.
+5. A worker's place is filled under the place's lock: a restart and a reload must not both fill it, or one of the two
+   new workers would serve on without a place, with a configuration that no reload replaces.
+6. SIGTERM and SIGINT let the workers drain: they are told that the gateway is leaving (`/readyz` says 503), get
+   `drain_notice_ms`, then parent and workers close their sockets. A second signal ends them at once.
 """
 
 from __future__ import annotations
@@ -21,7 +26,6 @@ import logging
 import signal
 import socket
 import subprocess
-import tempfile
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -31,6 +35,8 @@ from attrs import define, field
 
 from pg_trio.config.settings import ServerSettings
 from pg_trio.errors import ConfigError, WorkersFailed
+from pg_trio.server.early_reload import reload_was_asked
+from pg_trio.server.nameless_file import open_nameless_file
 from pg_trio.server.status_file import StatusFile
 
 logger = logging.getLogger("pg_trio.supervisor")
@@ -48,8 +54,14 @@ KILLED_STILLBIRTHS = 20
 LAST_KILLED_PAUSE_S = 1.0
 # A worker has its own limit for draining; one that overstays it by this much is killed.
 KILL_AFTER_DRAIN_S = 5.0
+# For the kernel to end a process that was killed; one in the middle of a disk's failure may take longer.
+KILLED_S = 2.0
 READY = b"ready"
-GO = b"go"
+# What a worker is told, one byte each: accept; and that the whole gateway is about to stop.
+GO = b"g"
+LEAVING = b"l"
+# A dead worker's last words are in its control socket already.
+LAST_WORDS_S = 1.0
 
 
 @define(eq=False)
@@ -60,6 +72,8 @@ class Worker:
     control: trio.SocketStream
     ready: trio.Event = field(factory=trio.Event)
     exited: trio.Event = field(factory=trio.Event)
+    # It says nothing more.
+    heard: trio.Event = field(factory=trio.Event)
     retired: bool = False
 
     @property
@@ -89,30 +103,34 @@ class Supervisor:
     status_file: StatusFile
     announce: Callable[[], None]
     start_limit_s: float = 60.0
+    # One a place, each place with a lock (rule 5); and every process that has not ended, with or without a place.
     _workers: list[Worker] = field(factory=list, init=False)
+    _places: list[trio.Lock] = field(factory=list, init=False)
+    _living: set[Worker] = field(factory=set, init=False)
     _deaths: deque[float] = field(factory=deque, init=False)
     # Deaths in a row before being ready: all, and without those by SIGKILL.
     _stillbirths: int = field(default=0, init=False)
     _failed_starts: int = field(default=0, init=False)
     _stopping: bool = field(default=False, init=False)
+    _hurry: trio.Event = field(factory=trio.Event, init=False)
     _failure: str | None = field(default=None, init=False)
-    _reload: trio.Lock = field(factory=trio.Lock, init=False)
+    _reload_asked: trio.Event = field(factory=trio.Event, init=False)
 
     async def run(self) -> None:
         """Run until a signal says stop. Raises WorkersFailed."""
         numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         with trio.open_signal_receiver(*numbers) as signals, ExitStack() as stack:
             stack.callback(self.status_file.remove)
+            if reload_was_asked():
+                self._reload_asked.set()
             try:
                 async with trio.open_nursery() as nursery:
-                    await self._start_all(nursery)
-                    if not self._failure:
-                        self.status_file.write(workers=[worker.pid for worker in self._workers])
-                        self.announce()
+                    nursery.start_soon(self._serve, nursery)
                     async for number in signals:
                         if number == signal.SIGHUP:
-                            nursery.start_soon(self._replace_all, nursery)
+                            self._reload_asked.set()
                         elif self._stopping:
+                            self._hurry.set()
                             self._kill_all()
                         else:
                             nursery.start_soon(self._stop, nursery.cancel_scope)
@@ -120,6 +138,18 @@ class Supervisor:
                 self._kill_all()
         if self._failure:
             raise WorkersFailed(self._failure)
+
+    async def _serve(self, nursery: trio.Nursery) -> None:
+        await self._start_all(nursery)
+        if self._failure or self._stopping:
+            return
+        self.status_file.write(workers=[worker.pid for worker in self._workers])
+        self.announce()
+        while True:
+            await self._reload_asked.wait()
+            # From here on a signal asks for one more: this one may have read the file before it changed again.
+            self._reload_asked = trio.Event()
+            await self._replace_all(nursery)
 
     def _give_up(self, nursery: trio.Nursery, said: str) -> None:
         # Raised once the nursery is closed: raised inside, it would arrive as an exception group.
@@ -129,25 +159,31 @@ class Supervisor:
     # ── starting ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _start_all(self, nursery: trio.Nursery) -> None:
-        self._workers = [await self._start(nursery) for _ in range(self.settings.workers)]
+        while len(self._workers) < self.settings.workers and not self._stopping:
+            self._workers.append(await self._start(nursery))
+            self._places.append(trio.Lock())
         for worker in self._workers:
-            if not await self._wait_ready(worker):
+            is_ready = await self._wait_ready(worker)
+            if self._stopping:
+                return
+            if not is_ready:
                 self._give_up(nursery, "a worker ended before it was ready; what it said is above")
                 return
         for slot, worker in enumerate(self._workers):
-            await self._let_go(worker)
+            await self._tell(worker, GO)
             nursery.start_soon(self._keep_alive, nursery, slot)
 
-    async def _let_go(self, worker: Worker) -> None:
-        """Let a ready worker accept."""
+    async def _tell(self, worker: Worker, what: bytes) -> None:
+        """Tell a worker GO or LEAVING."""
         try:
-            await worker.control.send_all(GO)
+            await worker.control.send_all(what)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return  # it died meanwhile; whoever watches it knows
 
     async def _start(self, nursery: trio.Nursery) -> Worker:
         ours, theirs = socket.socketpair()
-        with theirs, tempfile.TemporaryFile() as text:
+        with ExitStack() as undo, theirs, open_nameless_file(self.status_file.folder) as text:
+            undo.callback(ours.close)
             text.write(self.configuration.encode("utf-8"))
             text.flush()
             sockets = [sock.fileno() for sock in self.sockets]
@@ -158,13 +194,21 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 pass_fds=[*sockets, *inherited.values()],
             )
+            undo.pop_all()
         worker = Worker(process, trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
+        self._living.add(worker)
+        if self._stopping:
+            worker.retire()
         nursery.start_soon(self._watch, worker)
         nursery.start_soon(self._listen, worker)
         return worker
 
     async def _watch(self, worker: Worker) -> None:
         await worker.process.wait()
+        self._living.discard(worker)
+        # It may have said that it is ready just before: then this is no start that failed.
+        with trio.move_on_after(LAST_WORDS_S):
+            await worker.heard.wait()
         worker.exited.set()
         worker.control.socket.close()
 
@@ -175,9 +219,14 @@ class Supervisor:
                 self._stillbirths = self._failed_starts = 0
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return
+        finally:
+            worker.heard.set()
 
     async def _wait_ready(self, worker: Worker) -> bool:
-        """True once the worker is ready; False if it ended first, or took too long and was killed."""
+        """True once the worker is ready; False if it ended first, or took too long and was killed.
+
+        One that got ready and died since was ready: its death is counted by whoever keeps its place.
+        """
         with trio.move_on_after(self.start_limit_s):
             async with trio.open_nursery() as nursery:
 
@@ -187,7 +236,7 @@ class Supervisor:
 
                 nursery.start_soon(wait, worker.ready)
                 nursery.start_soon(wait, worker.exited)
-        if worker.ready.is_set() and not worker.exited.is_set():
+        if worker.ready.is_set():
             return True
         worker.retired = True
         worker.process.kill()
@@ -205,12 +254,14 @@ class Supervisor:
                 continue
             self._count_death(nursery, worker)
             await trio.sleep(self._pause_s())
-            # A reload may have filled the place meanwhile.
-            if worker is self._workers[slot] and not self._stopping:
+            async with self._places[slot]:
+                # A reload may have filled the place meanwhile.
+                if worker is not self._workers[slot] or self._stopping:
+                    continue
                 self._workers[slot] = new = await self._start(nursery)
-                self.status_file.write(workers=[worker.pid for worker in self._workers])
-                if await self._wait_ready(new):
-                    await self._let_go(new)
+            self.status_file.write(workers=[worker.pid for worker in self._workers])
+            if await self._wait_ready(new):
+                await self._tell(new, GO)
 
     def _pause_s(self) -> float:
         longest_s = LAST_PAUSE_S if self._failed_starts else LAST_KILLED_PAUSE_S
@@ -235,34 +286,39 @@ class Supervisor:
     # ── reloading ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _replace_all(self, nursery: trio.Nursery) -> None:
-        async with self._reload:
-            if self._stopping:
+        if self._stopping:
+            return
+        try:
+            self.configuration = await trio.to_thread.run_sync(self.check)
+        except ConfigError as error:
+            self._refuse_reload(f"the old configuration stays: {error}")
+            return
+        for slot in range(len(self._workers)):
+            if not await self._replace(nursery, slot):
+                self._refuse_reload(
+                    f"new worker {slot + 1} of {len(self._workers)} did not get ready (what it said is above); the"
+                    " workers from there on still serve the old configuration"
+                )
                 return
-            try:
-                self.configuration = await trio.to_thread.run_sync(self.check)
-            except ConfigError as error:
-                self._refuse_reload(f"the old configuration stays: {error}")
-                return
-            for slot in range(len(self._workers)):
-                if not await self._replace(nursery, slot):
-                    self._refuse_reload(
-                        f"new worker {slot + 1} of {len(self._workers)} did not get ready (what it said is above); the"
-                        " workers from there on still serve the old configuration"
-                    )
-                    return
-            logger.info("reloaded: every worker is new")
-            self.status_file.count("reloads", workers=[worker.pid for worker in self._workers])
+        logger.info("reloaded: every worker is new")
+        self.status_file.count("reloads", workers=[worker.pid for worker in self._workers])
 
     def _refuse_reload(self, said: str) -> None:
+        if self._stopping:
+            # The new worker was told to go before it was ready.
+            return
         logger.error("reload refused: %s", said)
         self.status_file.count("refusals", said=said)
 
     async def _replace(self, nursery: trio.Nursery, slot: int) -> bool:
-        new = await self._start(nursery)
-        if not await self._wait_ready(new):
-            return False
-        await self._let_go(new)
-        old, self._workers[slot] = self._workers[slot], new
+        async with self._places[slot]:
+            if self._stopping:
+                return False
+            new = await self._start(nursery)
+            if not await self._wait_ready(new) or new.exited.is_set():
+                return False
+            await self._tell(new, GO)
+            old, self._workers[slot] = self._workers[slot], new
         if not old.exited.is_set():
             old.retire()
             await self._wait_gone([old])
@@ -272,11 +328,20 @@ class Supervisor:
 
     async def _stop(self, scope: trio.CancelScope) -> None:
         self._stopping = True
+        for worker in self._living.copy():
+            await self._tell(worker, LEAVING)
+        if self.settings.drain_notice_ms:
+            logger.info("not ready any more; serving on for %g s", self.settings.drain_notice_ms / 1000)
+            with trio.move_on_after(self.settings.drain_notice_ms / 1000):
+                await self._hurry.wait()
         logger.info("finishing running requests, at most %g s", self.settings.drain_ms / 1000)
-        for worker in self._workers:
-            if not worker.exited.is_set():
-                worker.retire()
-        await self._wait_gone(self._workers)
+        # The workers' own are closed as they learn of it: then the kernel refuses who comes.
+        for sock in self.sockets:
+            sock.close()
+        leaving = list(self._living)
+        for worker in leaving:
+            worker.retire()
+        await self._wait_gone(leaving)
         scope.cancel(reason="every worker is gone")
 
     async def _wait_gone(self, workers: Sequence[Worker]) -> None:
@@ -284,12 +349,14 @@ class Supervisor:
         with trio.move_on_after(self.settings.drain_ms / 1000 + KILL_AFTER_DRAIN_S):
             for worker in workers:
                 await worker.exited.wait()
-        for worker in workers:
-            if not worker.exited.is_set():
-                logger.error("worker %d overstayed its drain time; killed", worker.pid)
-                worker.process.kill()
+        stayed = [worker for worker in workers if not worker.exited.is_set()]
+        for worker in stayed:
+            logger.error("worker %d overstayed its drain time; killed", worker.pid)
+            worker.process.kill()
+        with trio.move_on_after(KILLED_S):
+            for worker in stayed:
+                await worker.exited.wait()
 
     def _kill_all(self) -> None:
-        for worker in self._workers:
-            if not worker.exited.is_set():
-                worker.process.kill()
+        for worker in self._living:
+            worker.process.kill()

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import trio
+from attrs import define, field
 from hypercorn.config import Sockets
 from hypercorn.utils import LifespanFailureError
 
@@ -18,9 +19,18 @@ from pg_trio.server.garbage import collect_at_rest
 from pg_trio.server.http1.types import ASGIApplication
 from pg_trio.server.serving import serve_app
 from pg_trio.server.stock import make_hypercorn_config
-from pg_trio.server.supervisor import GO, READY
+from pg_trio.server.supervisor import GO, LEAVING, READY
 
 logger = logging.getLogger("pg_trio.worker")
+
+
+@define(eq=False)
+class Orders:
+    """What a worker was told: to accept; that the whole gateway is about to stop; to finish what it has and end."""
+
+    go: trio.Event = field(factory=trio.Event)
+    leaving: trio.Event = field(factory=trio.Event)
+    shutdown: trio.Event = field(factory=trio.Event)
 
 
 async def run_worker(
@@ -30,18 +40,19 @@ async def run_worker(
 
     Raises WorkersFailed where the application refuses to start; its text is the application's.
     """
-    # Ctrl-C reaches the whole process group; the supervisor decides what it means.
+    # Ctrl-C and a closed terminal reach the whole process group; the supervisor decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     parent = trio.SocketStream(trio.socket.from_stdlib_socket(control))
-    shutdown, go = trio.Event(), trio.Event()
+    orders = Orders()
     refused: list[str] = []
     try:
         with trio.open_signal_receiver(signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_wait_for_signal, signals, shutdown)
-                ready = partial(_report_ready, parent, go)
-                nursery.start_soon(_wait_for_orphanhood, parent, go, shutdown)
-                await _serve(app, settings, sockets, shutdown, ready)
+                nursery.start_soon(_wait_for_signal, signals, orders)
+                ready = partial(_report_ready, parent, orders.go)
+                nursery.start_soon(_listen_to_parent, parent, orders)
+                await _serve(app, settings, sockets, orders, ready)
                 nursery.cancel_scope.cancel(reason="served")
     except* LifespanFailureError as group:
         refused += [str(error) for error in leaves(group)]
@@ -61,17 +72,24 @@ async def _serve(
     app: ASGIApplication,
     settings: ServerSettings,
     sockets: Sequence[socket.socket],
-    shutdown: trio.Event,
+    orders: Orders,
     ready: Callable[[], Awaitable[None]],
 ) -> None:
     config = make_hypercorn_config(settings)
     inherited = Sockets(secure_sockets=[], insecure_sockets=list(sockets), quic_sockets=[])
-    await serve_app(app, config, settings, shutdown=shutdown, sockets=inherited, ready=ready)
+    await serve_app(
+        app, config, settings, shutdown=orders.shutdown, leaving=orders.leaving, sockets=inherited, ready=ready
+    )
 
 
-async def _wait_for_signal(signals: object, shutdown: trio.Event) -> None:
+async def _wait_for_signal(signals: object, orders: Orders) -> None:
     async for _ in signals:  # type: ignore[attr-defined]
-        shutdown.set()
+        # What the supervisor said before it sent the signal is here too: let it be read first.
+        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
+        # A worker that was not let go yet has nothing to finish.
+        orders.go.set()
+        orders.shutdown.set()
         return
 
 
@@ -82,13 +100,16 @@ async def _report_ready(parent: trio.SocketStream, go: trio.Event) -> None:
     await go.wait()
 
 
-async def _wait_for_orphanhood(parent: trio.SocketStream, go: trio.Event, shutdown: trio.Event) -> None:
+async def _listen_to_parent(parent: trio.SocketStream, orders: Orders) -> None:
     try:
-        while said := await parent.receive_some(len(GO)):
-            if said == GO:
-                go.set()
+        while said := await parent.receive_some():
+            if GO in said:
+                orders.go.set()
+            if LEAVING in said:
+                orders.leaving.set()
     except trio.BrokenResourceError:
         pass
     logger.warning("the supervisor is gone; finishing running requests")
-    go.set()
-    shutdown.set()
+    orders.leaving.set()
+    orders.go.set()
+    orders.shutdown.set()

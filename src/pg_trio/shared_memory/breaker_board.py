@@ -46,15 +46,21 @@ class SharedBreakers:
 
     def __init__(self, segment: Segment, ahead_s: float, identities: Mapping[str, bytes]) -> None:
         """Raises Overloaded if the file is full."""
-        self._segment = segment
-        self._memory = segment.memory
         self._ahead_s = ahead_s
         self._identities = identities
+        self._is_stuck = False
+        self._keys: list[bytes] = []
+        self._places: list[tuple[int, int]] = []
+        self.rebind(segment)
+
+    def rebind(self, segment: Segment) -> None:
+        """From here on the records are in another file, each at the place it had; see renewal.py. Raises Overloaded."""
         board = segment.find_slot(BREAKER_BOARD, b"")
+        self._places = [_find_places(segment, key) for key in self._keys]
+        self._segment = segment
+        self._memory = segment.memory
         self._changes_at = board + _CHANGES_AT
         self._lock = ByteLock(segment.descriptor, board)
-        self._is_stuck = False
-        self._places: list[tuple[int, int]] = []
 
     def changes(self) -> int:
         """A number that moves with every change, and is odd while there is one under way."""
@@ -65,9 +71,10 @@ class SharedBreakers:
         """The place of the record of (kind, credential, …); None if the file is full, which it has logged."""
         key = "\0".join(name).encode() + b"\0" + self._identities.get(name[1], b"")
         try:
-            place = (self._segment.find_slot(BREAKER, key), self._segment.find_slot(BREAKER_COPY, key))
+            place = _find_places(self._segment, key)
         except Overloaded:
             return None
+        self._keys.append(key)
         self._places.append(place)
         return len(self._places) - 1
 
@@ -98,7 +105,9 @@ class SharedBreakers:
             if memory[copies[0] + SELECTOR] == selector:
                 break
         generation, why, in_row, level, changed_at, open_for_s, probe_for_s, began_at, *window = numbers
-        is_sound = why < _WHYS and changed_at < math.inf and began_at < math.inf and 0 <= open_for_s < math.inf
+        is_sound = (
+            why < _WHYS and abs(changed_at) < math.inf and abs(began_at) < math.inf and 0 <= open_for_s < math.inf
+        )
         if not (is_sound and 0 <= probe_for_s < math.inf):
             return _FRESH
         since = (changed_at - self._ahead_s, open_for_s, probe_for_s, began_at - self._ahead_s)
@@ -121,3 +130,7 @@ class SharedBreakers:
         _RECORD.pack_into(memory, copies[selector & 1] + COPIES, generation, why, *small, *since, *counts)
         memory[copies[0] + SELECTOR] = selector
         _CHANGES.pack_into(memory, self._changes_at, (changing + 1) & _CHANGES_MASK)
+
+
+def _find_places(segment: Segment, key: bytes) -> tuple[int, int]:
+    return segment.find_slot(BREAKER, key), segment.find_slot(BREAKER_COPY, key)

@@ -36,15 +36,19 @@ class SharedCounts:
 
     def __init__(self, segment: Segment, places: Sequence[Sequence[int]], half_s: float, ahead_s: float) -> None:
         """`places`: offsets of the slots of either half."""
-        self._memory = segment.memory
-        self._places = places
         self._half_s = half_s
         self._ahead_s = ahead_s
-        self._lock = ByteLock(segment.descriptor, places[0][0])
+        self.rebind(segment, places)
         self._untold: dict[int, int] = {}
         self._untold_since = 0.0
         self._known = [0] * (len(places[0]) * _BUCKETS_A_PART)
         self._look_at = 0.0
+
+    def rebind(self, segment: Segment, places: Sequence[Sequence[int]]) -> None:
+        """From here on the counts are in another file; see renewal.py."""
+        self._memory = segment.memory
+        self._places = places
+        self._lock = ByteLock(segment.descriptor, places[0][0])
 
     def add(self, bucket: int, now: float) -> None:
         """Count a sample of this worker's."""
@@ -100,6 +104,14 @@ class SharedLatencies:
         self._ahead_s = ahead_s
         self._identities = identities
         self._slots_left = int(segment.slots * MAX_SHARE_OF_SLOTS)
+        self._found: list[tuple[SharedCounts, bytes, int]] = []
+
+    def rebind(self, segment: Segment) -> None:
+        """From here on the histograms are in another file; see renewal.py. Raises Overloaded."""
+        places = [_find_places(segment, key, parts) for _, key, parts in self._found]
+        self._segment = segment
+        for (counts, _, _), found in zip(self._found, places, strict=True):
+            counts.rebind(segment, found)
 
     def find(self, name: Sequence[str], buckets: int, half_s: float) -> SharedCounts | None:
         """The histogram of that name, which says its credential somewhere; None if there is no room for it."""
@@ -110,10 +122,14 @@ class SharedLatencies:
         identity = b"".join(self._identities.get(part, b"") for part in name)
         key = "\0".join(name).encode() + b"\0" + identity
         try:
-            places = [
-                [self._segment.find_slot(LATENCY, key + bytes((half, part))) for part in range(parts)]
-                for half in range(2)
-            ]
+            places = _find_places(self._segment, key, parts)
         except Overloaded:
             return None
-        return SharedCounts(self._segment, places, half_s, self._ahead_s)
+        counts = SharedCounts(self._segment, places, half_s, self._ahead_s)
+        self._found.append((counts, key, parts))
+        return counts
+
+
+def _find_places(segment: Segment, key: bytes, parts: int) -> list[list[int]]:
+    """The slots of both halves."""
+    return [[segment.find_slot(LATENCY, key + bytes((half, part))) for part in range(parts)] for half in range(2)]

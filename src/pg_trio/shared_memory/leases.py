@@ -7,6 +7,7 @@ fails, and what a dead worker held is given back with its seat (`SharedSpend.rea
 
 from __future__ import annotations
 
+from pg_trio.errors import Overloaded
 from pg_trio.shared_memory.spend import LocalSpend, SharedSpend
 
 # Leases know no months: all of them are of one that never ends.
@@ -30,3 +31,45 @@ class Leases:
     def count(self, key: bytes) -> int:
         """How many are out."""
         return self._book.read(key, _FOR_EVER)[1]
+
+
+class CallLeases:
+    """Leases for calls under way, which never raise (racing/shared_slots.py).
+
+    A key that has no room in the file, which has logged that, is counted by this worker alone. One that cannot be held
+    now has none free.
+    """
+
+    def __init__(self, shared: Leases) -> None:
+        self._shared = shared
+        self._own = Leases(LocalSpend())
+        self._books: dict[bytes, Leases] = {}
+
+    def acquire(self, key: bytes, limit: int) -> bool:
+        """Take one if fewer than `limit` are out."""
+        try:
+            return self._book(key).acquire(key, limit)
+        except Overloaded:
+            return False
+
+    def release(self, key: bytes) -> None:
+        """Give one back."""
+        self._book(key).release(key)
+
+    def count(self, key: bytes) -> int:
+        """How many are out; 0 where that cannot be known."""
+        try:
+            return self._book(key).count(key)
+        except Overloaded:
+            return 0
+
+    def _book(self, key: bytes) -> Leases:
+        book = self._books.get(key)
+        if book is None:
+            try:
+                self._shared.count(key)
+                book = self._shared
+            except Overloaded:
+                book = self._own
+            self._books[key] = book
+        return book

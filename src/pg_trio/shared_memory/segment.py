@@ -29,6 +29,9 @@ logger = logging.getLogger("pg_trio.shared_memory")
 # One page: the header proper, then one byte a worker's seat (seats.py); the rest is zero.
 HEADER_BYTES = 4096
 SLOT_BYTES = 64
+# What the file says of itself: magic, version, bytes a slot, slots, Unix seconds of creation, boot id, a hash of these.
+# It does not change. Seats begin behind it.
+FIELDS_BYTES = 64
 
 # A slot: kind, selector, generation, seat (one byte each), 16 bytes of key hash, two copies of the value.
 # The kind is written last when a slot is claimed, and its byte is the one that locks the slot.
@@ -52,6 +55,12 @@ BREAKER_BOARD = 6
 BREAKER = 7
 BREAKER_COPY = 8
 LATENCY = 9
+SPEND_ROW_BESIDE = 10
+HEDGES = 11
+HEDGES_SPARE = 12
+
+# No kind will ever be larger: a slot with such a one was written by somebody else.
+MAX_KIND = 127
 
 # Slots looked at before the table counts as full. At half full, linear probing needs 2.5 on average.
 PROBES = 64
@@ -59,6 +68,9 @@ PROBES = 64
 CLAIM_TURNS = 50
 # A client that is told "overloaded" because of the table may as well wait this long.
 RETRY_AFTER_S = 1
+
+
+_KINDS = bytes(range(MAX_KIND + 1))
 
 
 @define
@@ -80,6 +92,7 @@ class Segment:
         self.counters = Counters()
         self._told = Counters()
         self.memory = mmap.mmap(descriptor, 0)
+        self._head = self.memory[:FIELDS_BYTES]
         self.slots = (len(self.memory) - HEADER_BYTES) // SLOT_BYTES
 
     def close(self) -> None:
@@ -94,6 +107,15 @@ class Segment:
             return os.path.samestat(os.stat(self.path), os.fstat(self.descriptor))
         except FileNotFoundError:
             return False
+
+    def is_sound(self) -> bool:
+        """Whether nobody wrote into the file, or shortened it, who is none of us, as far as a look at it tells.
+
+        Costs 0.1 ms. A page behind the end of a shortened file must not be touched: the kernel ends the process.
+        """
+        if os.fstat(self.descriptor).st_size != len(self.memory) or self.memory[:FIELDS_BYTES] != self._head:
+            return False
+        return not self.memory[HEADER_BYTES::SLOT_BYTES].translate(None, _KINDS)
 
     def tell_counters(self) -> None:
         """The log says what went wrong here, if anything has since it last did."""

@@ -5,20 +5,21 @@ Rules:
    sees half of one, and what rebuilds it (the month's spend from the log) is part of making it.
 2. A file belongs to one boot of the machine: after a crash nobody knows which of its pages reached the disk, and its
    times mean nothing. A file of an earlier boot is replaced.
-3. A damaged, foreign, truncated or older file is renamed to `NAME.bad-SECONDS`, which the log says, and made anew.
-   Workers that have it mapped keep it: `Segment.is_current` tells them.
+3. A damaged, foreign, truncated or older file is renamed to `NAME.bad-SECONDS`, which the log says, and made anew; the
+   newest few of those are kept. Workers that have it mapped look once a second, and move to the new one (renewal.py).
 4. Its space is allocated when it is made. A hole in a mapped file on a full disk would be a SIGBUS in mid-request.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
 import struct
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 from uuid import UUID
@@ -37,6 +38,8 @@ DEFAULT_SLOTS = 65_536
 # Making the file takes milliseconds; a starter that needs longer is stopped, and an operator should know.
 START_LIMIT_S = 10.0
 START_PAUSE_S = 0.005
+# What was set aside is for whoever looks for the cause; each is as large as the file.
+KEPT_ASIDE = 3
 
 # Magic, version, bytes a slot, slots, Unix seconds of creation, boot id; then a hash of these.
 _FIELDS = struct.Struct("=8sIIQQ16s")
@@ -60,23 +63,35 @@ class Header:
         return fields + blake2b(fields, digest_size=_HASH_BYTES).digest()
 
 
-def open_segment(path: Path, *, slots: int = DEFAULT_SLOTS, fill: Callable[[Segment], object] | None = None) -> Segment:
+def open_segment(
+    path: Path,
+    *,
+    slots: int = DEFAULT_SLOTS,
+    fill: Callable[[Segment], object] | None = None,
+    unsound: Segment | None = None,
+) -> Segment:
     """The gateway's segment, mapped; made if there is none that can be used, and then `fill` wrote what it begins with.
 
-    A file that is there keeps its number of slots.
+    A file that is there keeps its number of slots. It is not used if it is the one that is `unsound`.
     Raises: StoreError if the file cannot be made, opened or locked.
     """
     try:
         with _taking_turns(path):
-            descriptor = _open_usable(path)
+            descriptor = _open_usable(path, unsound)
             if descriptor is not None:
                 return Segment(descriptor, path, is_new=False)
             return _make(path, slots, fill)
     except OSError as exc:
-        raise StoreError(
-            f"{path}: the shared memory file cannot be used ({exc.strerror}); the gateway's user must own data_dir,"
-            " and its disk must have some space."
-        ) from exc
+        raise StoreError(_explain(path, exc)) from exc
+
+
+def _explain(path: Path, error: OSError) -> str:
+    if error.errno == errno.ELOOP:
+        return f"{path}: it or its .lock file is a symbolic link, which is not followed; remove the link."
+    return (
+        f"{path}: the shared memory file cannot be used ({error.strerror}); the gateway's user must own data_dir,"
+        " and its disk must have some space."
+    )
 
 
 def open_existing(path: Path) -> Segment | None:
@@ -112,6 +127,8 @@ def read_boot_id() -> bytes:
 def _taking_turns(path: Path) -> Iterator[None]:
     descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
+        with suppress(PermissionError):
+            os.fchmod(descriptor, 0o600)
         limit = time.monotonic() + START_LIMIT_S
         while not _flock_nowait(descriptor):
             if time.monotonic() > limit:
@@ -130,24 +147,34 @@ def _flock_nowait(descriptor: int) -> bool:
     return True
 
 
-def _open_usable(path: Path) -> int | None:
+def _open_usable(path: Path, unsound: Segment | None) -> int | None:
     """A descriptor of the file, or None if one has to be made; what was in the way is set aside then."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
     except FileNotFoundError:
         return None
     head = os.pread(descriptor, _FIELDS.size + _HASH_BYTES, 0)
-    complaint = _complaint(head, os.fstat(descriptor).st_size)
+    status = os.fstat(descriptor)
+    complaint = _complaint(head, status.st_size)
+    if complaint is None and unsound is not None and os.path.samestat(status, os.fstat(unsound.descriptor)):
+        complaint = "somebody else wrote into it"
     if complaint is None and _FIELDS.unpack_from(head)[-1] == read_boot_id():
         return descriptor
     os.close(descriptor)
     if complaint is None:
         logger.info("%s: of an earlier boot; made anew", path)
     else:
-        aside = path.with_name(f"{path.name}.bad-{int(time.time())}")
-        path.rename(aside)
-        logger.error("%s: %s; set aside as %s and made anew", path, complaint, aside.name)
+        _set_aside(path, complaint)
     return None
+
+
+def _set_aside(path: Path, complaint: str) -> None:
+    before = sorted(path.parent.glob(f"{path.name}.bad-*"), key=lambda aside: aside.name)
+    aside = path.with_name(f"{path.name}.bad-{int(time.time())}")
+    path.rename(aside)
+    logger.error("%s: %s; set aside as %s and made anew", path, complaint, aside.name)
+    for old in before[: -KEPT_ASIDE + 1]:
+        old.unlink(missing_ok=True)
 
 
 def _complaint(head: bytes, size: int) -> str | None:
@@ -171,6 +198,8 @@ def _make(path: Path, slots: int, fill: Callable[[Segment], object] | None) -> S
     unfinished.unlink(missing_ok=True)
     with ExitStack() as undo:
         descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        # Whatever the umask took away.
+        os.fchmod(descriptor, 0o600)
         undo.callback(unfinished.unlink)
         with ExitStack() as undo_open:
             undo_open.callback(os.close, descriptor)

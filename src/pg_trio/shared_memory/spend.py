@@ -9,6 +9,8 @@ Rules of the shared one:
    become, so it needs no guard.
 3. A worker's rows are written by whoever sits in its seat (seats.py): the worker, or, when it is dead, who clears up.
    What was settled stays in the row, and the next worker in the seat goes on from there.
+4. A clock may be set back over the start of a month, or far ahead and back. So a worker has two rows for an endpoint,
+   each of any month: a new month takes the one whose month is farther away. The second is claimed when it is needed.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from collections.abc import Iterator, Mapping
 
 from attrs import define, field
 
+from pg_trio.errors import Overloaded
 from pg_trio.shared_memory.guard import Guard
 from pg_trio.shared_memory.seats import SEATS, Seat, abandoned_seat, count_seats, is_abandoned
 from pg_trio.shared_memory.segment import (
@@ -28,6 +31,7 @@ from pg_trio.shared_memory.segment import (
     SPEND_GUARD,
     SPEND_GUARD_SPARE,
     SPEND_ROW,
+    SPEND_ROW_BESIDE,
     Segment,
 )
 
@@ -43,44 +47,103 @@ _ROW = struct.Struct("=qqIxx")
 
 
 class LocalSpend:
-    """Spend of one process, by endpoint key and month (year × 12 + month). A new month starts at nothing."""
+    """Spend of one process, by endpoint key and month (year × 12 + month). A new month starts at nothing; the one
+    before it is kept beside it."""
 
     def __init__(self, month: int = 0, settled: Mapping[bytes, int] | None = None) -> None:
-        self._rows: dict[bytes, tuple[int, int, int]] = {
-            key: (month, nano_usd, 0) for key, nano_usd in (settled or {}).items()
+        self._rows: dict[bytes, dict[int, tuple[int, int]]] = {
+            key: {month: (nano_usd, 0)} for key, nano_usd in (settled or {}).items()
         }
 
-    def reserve(self, key: bytes, month: int, amount: int, budget: int) -> int | None:
+    def reserve(self, key: bytes, month: int, amount: int, budget: int) -> tuple[int, int] | None:
         """Set `amount` aside if settled + reserved + amount stays within the budget.
 
-        None if it did; else nothing changed, and the answer is what was settled.
+        None if it did; else nothing changed, and the answer is what was settled and what was reserved.
         """
         settled, reserved = self.read(key, month)
         if settled + reserved + amount > budget:
-            return settled
-        self._rows[key] = (month, settled, reserved + amount)
+            return settled, reserved
+        rows = self._rows.setdefault(key, {})
+        if month not in rows and len(rows) == 2:
+            del rows[max(rows, key=lambda other: _distance(other, month))]
+        rows[month] = (settled, reserved + amount)
         return None
 
     def settle(self, key: bytes, month: int, reserved_amount: int, spent: int) -> None:
-        """Give a reservation back and count what was really spent. A month that is over is not counted any more."""
-        row = self._rows.get(key)
-        if row is None or row[0] != month:
-            return
-        self._rows[key] = (month, row[1] + spent, max(0, row[2] - reserved_amount))
+        """Give a reservation back and count what was really spent. Of a month that is not kept nothing is counted."""
+        rows = self._rows.get(key, {})
+        if month in rows:
+            settled, reserved = rows[month]
+            rows[month] = (settled + spent, max(0, reserved - reserved_amount))
 
     def read(self, key: bytes, month: int) -> tuple[int, int]:
         """(settled, reserved) of the key in that month."""
-        row = self._rows.get(key)
-        return (row[1], row[2]) if row is not None and row[0] == month else (0, 0)
+        return self._rows.get(key, {}).get(month, (0, 0))
+
+
+class _Rows:
+    """Where one seat's two rows of an endpoint are. The second is claimed with the first look at it; in a full file
+    there is none, and a new month takes the first."""
+
+    __slots__ = ("_beside", "_key", "_seat", "_segment", "first")
+
+    def __init__(self, segment: Segment, key: bytes, seat: int) -> None:
+        self._segment = segment
+        self._key = key
+        self._seat = seat
+        self.first = segment.find_slot(SPEND_ROW, key, seat)
+        # 0 until it was looked for (no slot is there: the file's header is), -1 where there is none.
+        self._beside = 0
+
+    def read_beside(self, month: int) -> tuple[int, int]:
+        """(settled, reserved) in the month, if the second row is its."""
+        found = self._find_beside(month)
+        return (0, 0) if found is None else found[1:]
+
+    def find(self, month: int) -> tuple[int, int, int] | None:
+        """(offset, settled, reserved) of the month's row; None if there is none."""
+        settled, reserved, row_month = self._segment.read(self.first, _ROW)
+        return (self.first, settled, reserved) if row_month == month else self._find_beside(month)
+
+    def find_or_make(self, month: int) -> tuple[int, int, int]:
+        """The same, but a month without a row gets one, and what was in that is gone. For the rows' writer."""
+        settled, reserved, first_month = self._segment.read(self.first, _ROW)
+        if first_month == month:
+            return self.first, settled, reserved
+        if not first_month:
+            return self.first, 0, 0
+        found = self._find_beside(month)
+        if found is not None:
+            return found
+        if self._beside > 0:
+            _, _, beside_month = self._segment.read(self._beside, _ROW)
+            if _distance(beside_month, month) >= _distance(first_month, month):
+                return self._beside, 0, 0
+        return self.first, 0, 0
+
+    def _find_beside(self, month: int) -> tuple[int, int, int] | None:
+        if self._beside == 0:
+            try:
+                self._beside = self._segment.find_slot(SPEND_ROW_BESIDE, self._key, self._seat)
+            except Overloaded:
+                self._beside = -1
+        if self._beside < 0:
+            return None
+        settled, reserved, row_month = self._segment.read(self._beside, _ROW)
+        return (self._beside, settled, reserved) if row_month == month else None
+
+
+def _distance(month: int, other: int) -> int:
+    return abs(month - other)
 
 
 @define
 class _Account:
-    """Where an endpoint's spend is: its guard, this worker's row, everybody's rows by seat (the log's first)."""
+    """Where an endpoint's spend is: its guard, this worker's rows, everybody's rows by seat (the log's first)."""
 
     guard: Guard
-    own: int
-    rows: list[int] = field(factory=list)
+    own: _Rows
+    rows: list[_Rows] = field(factory=list)
 
 
 class SharedSpend:
@@ -91,15 +154,28 @@ class SharedSpend:
         self._segment = segment
         self._seat = Seat(segment)
         self._accounts: dict[bytes, _Account] = {}
+        # What is reserved here and not settled yet, by key and month: it moves to another file with us.
+        self._outstanding: dict[tuple[bytes, int], int] = {}
         # Whoever sat here before is dead, or has left.
         _give_back(segment, self._seat.number)
+
+    def rebind(self, segment: Segment) -> None:
+        """From here on the spend is in another file, and what is reserved here is reserved there; see renewal.py.
+
+        Raises StoreError if there are too many workers, Overloaded if there is no slot.
+        """
+        seat = Seat(segment)
+        _give_back(segment, seat.number)
+        self._segment, self._seat, self._accounts = segment, seat, {}
+        for (key, month), amount in self._outstanding.items():
+            self._reserve(self._open_account(key).own, month, amount)
 
     def close(self) -> None:
         """Give back what is still reserved, and leave the seat: after the last request, before the segment closes."""
         _give_back(self._segment, self._seat.number)
         self._seat.leave()
 
-    def reserve(self, key: bytes, month: int, amount: int, budget: int) -> int | None:
+    def reserve(self, key: bytes, month: int, amount: int, budget: int) -> tuple[int, int] | None:
         """See LocalSpend.reserve. Raises Overloaded if the endpoint has no slot or cannot be held."""
         account = self._accounts.get(key) or self._open_account(key)
         limit = min(budget, MAX_NANO_USD)
@@ -111,8 +187,9 @@ class SharedSpend:
                 self._reserve(account.own, month, amount)
             undisturbed = account.guard.leave(generation)
             if not fits:
-                return settled
+                return settled, reserved
             if undisturbed:
+                self._outstanding[key, month] = self._outstanding.get((key, month), 0) + amount
                 return None
             # Somebody may have decided without seeing this reservation. Rows have one writer, so undoing is exact.
             self._reserve(account.own, month, -amount)
@@ -122,10 +199,14 @@ class SharedSpend:
         account = self._accounts.get(key)
         if account is None:
             return
-        settled, reserved, row_month = self._segment.read(account.own, _ROW)
-        if row_month == month:
-            left = max(0, reserved - reserved_amount)
-            self._segment.write(account.own, _ROW, _within(settled + spent), left, month)
+        left = self._outstanding.pop((key, month), 0) - reserved_amount
+        if left > 0:
+            self._outstanding[key, month] = left
+        row = account.own.find(month)
+        if row is not None:
+            offset, settled, reserved = row
+            left = reserved - reserved_amount
+            self._segment.write(offset, _ROW, _within(settled + spent), left if left > 0 else 0, month)
 
     def read(self, key: bytes, month: int) -> tuple[int, int]:
         """(settled, reserved) of the key in that month, by all workers. Raises Overloaded if there is no slot."""
@@ -144,34 +225,39 @@ class SharedSpend:
 
     def _open_account(self, key: bytes) -> _Account:
         guard = Guard(self._segment, (SPEND_GUARD, SPEND_GUARD_SPARE), key)
-        own = self._segment.find_slot(SPEND_ROW, key, self._seat.number)
-        account = self._accounts[key] = _Account(guard, own, [self._segment.find_slot(SPEND_ROW, key, LOG_SEAT)])
+        own = _Rows(self._segment, key, self._seat.number)
+        account = self._accounts[key] = _Account(guard, own, [_Rows(self._segment, key, LOG_SEAT)])
         return account
 
     def _sum(self, key: bytes, account: _Account, month: int) -> tuple[int, int]:
         # A worker takes its seat before it reserves, so whoever has a row is counted here.
         for seat in range(len(account.rows) - 1, count_seats(self._segment)):
-            account.rows.append(self._segment.find_slot(SPEND_ROW, key, seat))
+            account.rows.append(_Rows(self._segment, key, seat))
         settled, reserved = 0, 0
-        for offset in account.rows:
-            row_settled, row_reserved, row_month = self._segment.read(offset, _ROW)
-            if row_month == month:
-                settled += row_settled
-                reserved += row_reserved
+        for rows in account.rows:
+            row_settled, row_reserved, row_month = self._segment.read(rows.first, _ROW)
+            if row_month != month:
+                if not row_month:
+                    # Never used, and then the second is not, either.
+                    continue
+                row_settled, row_reserved = rows.read_beside(month)
+            settled += row_settled
+            reserved += row_reserved
         return settled, reserved
 
-    def _reserve(self, offset: int, month: int, amount: int) -> None:
-        """Add to what is reserved in a row of ours; one of another month starts at nothing."""
-        settled, reserved, row_month = self._segment.read(offset, _ROW)
-        if row_month != month:
-            settled = reserved = 0
+    def _reserve(self, own: _Rows, month: int, amount: int) -> None:
+        """Add to what is reserved in a row of ours; a new month's starts at nothing."""
+        offset, settled, reserved = own.find_or_make(month)
         self._segment.write(offset, _ROW, settled, _within(max(0, reserved + amount)), month)
 
 
 def fill_spend(segment: Segment, month: int, settled: Mapping[bytes, int]) -> None:
-    """Write what the log knows into a new file. For `open_segment(fill=…)`: before any worker can see it."""
+    """Write what the log knows of a month into a new file, of two months at most. For `open_segment(fill=…)`: before
+    any worker can see it."""
     for key, nano_usd in settled.items():
-        segment.write(segment.find_slot(SPEND_ROW, key, LOG_SEAT), _ROW, _within(nano_usd), 0, month)
+        if nano_usd:
+            offset, _, _ = _Rows(segment, key, LOG_SEAT).find_or_make(month)
+            segment.write(offset, _ROW, _within(nano_usd), 0, month)
 
 
 def count_orphans(segment: Segment) -> int:
@@ -204,11 +290,12 @@ def _give_back(segment: Segment, seat: int) -> None:
 def _rows_of(segment: Segment, seat: int) -> Iterator[int]:
     kinds = segment.memory[HEADER_BYTES::SLOT_BYTES]
     seats = segment.memory[HEADER_BYTES + SEAT :: SLOT_BYTES]
-    index = kinds.find(SPEND_ROW)
-    while index >= 0:
-        if seats[index] == seat:
-            yield HEADER_BYTES + index * SLOT_BYTES
-        index = kinds.find(SPEND_ROW, index + 1)
+    for kind in (SPEND_ROW, SPEND_ROW_BESIDE):
+        index = kinds.find(kind)
+        while index >= 0:
+            if seats[index] == seat:
+                yield HEADER_BYTES + index * SLOT_BYTES
+            index = kinds.find(kind, index + 1)
 
 
 def _within(nano_usd: int) -> int:

@@ -108,7 +108,7 @@ def give_tokens(full_at: Sequence[int], rates: Sequence[Rate], now_ns: int, amou
     """When the buckets are full again with so many tokens more; a negative amount takes, down to empty."""
     if amount >= 0:
         # A moment that is past means full, however far past: no more comes back than fits.
-        return [moment - rate.token_ns * amount for moment, rate in zip(full_at, rates, strict=True)]
+        return [max(moment - rate.token_ns * amount, 0) for moment, rate in zip(full_at, rates, strict=True)]
     return [
         min(max(moment, now_ns) - rate.token_ns * amount, now_ns + rate.full_ns)
         for moment, rate in zip(full_at, rates, strict=True)
@@ -175,6 +175,11 @@ class SharedBuckets:
         # Each key's guard, and its limits as they were last asked for, so that they are looked up by identity.
         self._opened: dict[bytes, tuple[Guard, Limits, tuple[Rate, ...]]] = {}
 
+    def rebind(self, segment: Segment) -> None:
+        """From here on the buckets are in another file; see renewal.py."""
+        self._segment = segment
+        self._opened.clear()
+
     def take(self, key: bytes, limits: Limits, now: float, amount: int = 1) -> Taken:
         """See LocalBuckets.take. Raises Overloaded if the key has no slot or cannot be held."""
         guard, rates = self._open(key, limits)
@@ -239,7 +244,8 @@ class SharedBuckets:
         values = [self._segment.read(offset, _VALUE) for offset in guard.offsets]
         # The second place begins with generation 0, an even one, which only the first place can have written.
         written = [value for place, value in enumerate(values) if value[-1] & 1 == place]
-        return min(written, key=lambda value: (generation - value[-1]) & 0xFF)
+        # None: somebody else wrote into the file.
+        return min(written or values, key=lambda value: (generation - value[-1]) & 0xFF)
 
     def _write(self, offset: int, full_at: Sequence[int], rates: tuple[Rate, ...], generation: int) -> None:
         second, second_s = (full_at[1], rates[1].window_s) if len(rates) == MAX_BUCKETS else (0, 0)

@@ -26,7 +26,7 @@ from attrs import frozen
 
 from pg_trio.domain.chat import ChatRequest, Usage, estimate_tokens
 from pg_trio.domain.project import Endpoint
-from pg_trio.errors import BudgetExhausted, TokenCapExceeded
+from pg_trio.errors import BudgetExhausted, BudgetWouldBeExceeded, TokenCapExceeded
 
 NANO = 1_000_000_000
 
@@ -34,7 +34,7 @@ NANO = 1_000_000_000
 class SpendBook(Protocol):
     """Spend by endpoint and month, in billionths of a US dollar (see shared_memory/spend.py)."""
 
-    def reserve(self, key: bytes, month: int, amount: int, budget: int) -> int | None: ...
+    def reserve(self, key: bytes, month: int, amount: int, budget: int) -> tuple[int, int] | None: ...
 
     def settle(self, key: bytes, month: int, reserved_amount: int, spent: int) -> None: ...
 
@@ -60,14 +60,17 @@ class Reservation:
             self.spent_nano_usd = self._plan.price.cost_nano_usd(usage.total_tokens)
 
     def grow(self, tokens: int) -> None:
-        """Set aside so many tokens more. Raises BudgetExhausted; what was set aside before stays so."""
+        """Set aside so many tokens more. What was set aside before stays so.
+
+        Raises BudgetExhausted, BudgetWouldBeExceeded.
+        """
         plan = self._plan
         if self._book is None or plan.price is None or plan.budget_nano_usd is None:
             return
         amount = plan.price.cost_nano_usd(tokens)
-        settled = self._book.reserve(plan.key, self._month, amount, plan.budget_nano_usd)
-        if settled is not None:
-            raise exhausted(settled, plan.budget_nano_usd)
+        taken = self._book.reserve(plan.key, self._month, amount, plan.budget_nano_usd)
+        if taken is not None:
+            raise over_budget(*taken, self._amount, amount, plan.budget_nano_usd)
         self._amount += amount
 
     def __enter__(self) -> Reservation:
@@ -120,6 +123,10 @@ class SpendPlan:
             stream_answers=1 if endpoint.on_stream_failure == "error" else len(endpoint.candidates),
         )
 
+    def reserved_tokens(self, characters: int, output_tokens: int, answers: int) -> int:
+        """Tokens that a request of so many characters may take at most, with so many answers in full."""
+        return estimate_tokens(characters + self.prompt_chars) * self.tries + output_tokens * answers
+
 
 class Budget:
     """Checks the cap and reserves from the month's budget. `now_s` is Unix seconds; months are the zone's."""
@@ -134,7 +141,10 @@ class Budget:
         self._months = Months(zone)
 
     def reserve(self, endpoint: Endpoint, request: ChatRequest) -> Reservation:
-        """Set aside what the request may cost at most. Raises TokenCapExceeded or BudgetExhausted."""
+        """Set aside what the request may cost at most.
+
+        Raises TokenCapExceeded, BudgetExhausted or BudgetWouldBeExceeded.
+        """
         plan = self._plans.get(endpoint)
         if plan is None:
             plan = self._plans[endpoint] = SpendPlan.of(endpoint)
@@ -146,26 +156,37 @@ class Budget:
             return Reservation(plan, output=endpoint.max_output_tokens)
         output = endpoint.max_output_tokens or self._default_output_tokens
         answers = plan.stream_answers if request.stream and endpoint.streaming_enabled else 1
-        tokens = estimate_tokens(characters + plan.prompt_chars) * plan.tries + output * answers
+        tokens = plan.reserved_tokens(characters, output, answers)
         month, amount = self._months.find(self._now_s()), plan.price.cost_nano_usd(tokens)
-        settled = self._book.reserve(plan.key, month, amount, plan.budget_nano_usd)
-        if settled is not None:
-            raise exhausted(settled, plan.budget_nano_usd)
+        taken = self._book.reserve(plan.key, month, amount, plan.budget_nano_usd)
+        if taken is not None:
+            raise over_budget(*taken, 0, amount, plan.budget_nano_usd)
         return Reservation(plan, self._book, month, amount, output)
 
     def add_history(
         self, endpoint: Endpoint, request: ChatRequest, history_chars: int, reservation: Reservation
     ) -> None:
-        """The request is sent with a history of so many characters. Raises TokenCapExceeded or BudgetExhausted."""
+        """The request is sent with a history of so many characters.
+
+        Raises TokenCapExceeded, BudgetExhausted or BudgetWouldBeExceeded.
+        """
         cap = endpoint.usage_hard_limit_tokens
         if cap is not None and (input_tokens := estimate_tokens(request.characters() + history_chars)) > cap:
             raise TokenCapExceeded(input_tokens, cap)
         reservation.grow(estimate_tokens(history_chars) * len(endpoint.candidates))
 
 
-def exhausted(settled_nano_usd: int, budget_nano_usd: int) -> BudgetExhausted:
-    """The error for a budget of which so much is spent."""
-    return BudgetExhausted(Decimal(settled_nano_usd) / NANO, Decimal(budget_nano_usd) / NANO)
+def over_budget(
+    settled: int, reserved: int, own: int, amount: int, budget: int
+) -> BudgetExhausted | BudgetWouldBeExceeded:
+    """The error for a request that does not fit, all in billionths of a dollar.
+
+    `reserved` is what all requests have set aside, `own` this request's part of it, `amount` what it asked for now.
+    """
+    if settled >= budget:
+        return BudgetExhausted(Decimal(settled) / NANO, Decimal(budget) / NANO)
+    amounts = (settled, reserved - own, own + amount, budget)
+    return BudgetWouldBeExceeded(*[Decimal(nano_usd) / NANO for nano_usd in amounts])
 
 
 class Months:

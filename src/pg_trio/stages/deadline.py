@@ -75,8 +75,8 @@ class RequestDeadline:
         self._limit_ms = min(endpoint.stream_deadline_ms, self._client_ms or endpoint.stream_deadline_ms)
         self._arm()
 
-    def hand_over(self) -> tuple[float, int]:
-        """Whoever relays the stream holds the deadline from here on: its time (Trio's clock) and its milliseconds.
+    def hand_over(self) -> int:
+        """Whoever relays the stream holds the deadline from here on; gives its milliseconds.
 
         After the first byte the client is told of it in the stream, which a cancelled block could not do.
         Raises DeadlineExceeded where it is too late for that: the time came while the first token did.
@@ -84,9 +84,8 @@ class RequestDeadline:
         assert self._limit_ms is not None
         if self._deadline.has_come:
             raise DeadlineExceeded(self._limit_ms)
-        ends_at = self._deadline.at
         self._deadline.move(math.inf)
-        return ends_at, self._limit_ms
+        return self._limit_ms
 
     def note_body(self) -> None:
         """The body is in: the limit for receiving it holds no longer."""

@@ -9,7 +9,8 @@ Rules:
    `default_output_tokens`; a whole bucket at most, so that a request larger than its limit is served when the bucket is
    full), and settled with the real usage. What fails gives them back whole. A session's history is known later: `grow`
    reserves it, too, or hundreds of calls with long histories would pass a limit that each alone hardly touches.
-4. What is lent (a model's tokens, a place among those at once) is given back when the request's `with` block ends.
+4. A large body is not received, and not read, for a request that is over a limit already (`check_left`).
+5. What is lent (a model's tokens, a place among those at once) is given back when the request's `with` block ends.
 """
 
 from __future__ import annotations
@@ -47,6 +48,16 @@ class Taken(Protocol):
     def left(self) -> Sequence[tuple[int, int]]: ...
 
 
+class Held(Protocol):
+    """What a bucket holds at a moment."""
+
+    @property
+    def remaining(self) -> int: ...
+
+    @property
+    def next_s(self) -> float: ...
+
+
 class Buckets(Protocol):
     """Token buckets by key. A bucket's limit is its capacity; it refills evenly over its window."""
 
@@ -56,6 +67,9 @@ class Buckets(Protocol):
     def give(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
         """Put tokens back; a negative amount takes, down to empty. Never fails."""
 
+    def peek(self, key: bytes, limits: Limits, now: float) -> Sequence[Held]:
+        """What each of the key's buckets holds. Takes nothing, and no lock."""
+
 
 class Leases(Protocol):
     """Places among what is under way at once, by key."""
@@ -63,6 +77,8 @@ class Leases(Protocol):
     def acquire(self, key: bytes, limit: int) -> bool: ...
 
     def release(self, key: bytes) -> None: ...
+
+    def count(self, key: bytes) -> int: ...
 
 
 class LimitedCall(Protocol):
@@ -200,6 +216,29 @@ class RateLimit:
             call.show_limits(plan.states(taken.left()))
             _check(plan, taken)
         return NOTHING_LENT
+
+    def check_left(self, call: LimitedCall, token: Token, endpoint: Endpoint | None) -> None:
+        """Refuse a request that is over a limit already, before its large body costs anything; take nothing.
+
+        `endpoint` is None where the body will name it. Raises RateLimited.
+        """
+        plan = None if token.limits is None else self._token_plan(token.id, token.limits)
+        of_endpoint = None if endpoint is None else self._endpoint_plan(endpoint)
+        if plan is not None and plan.at_once is not None and self._leases.count(plan.key) >= plan.at_once.quota:
+            call.show_limits([LimitState(plan.at_once, 0, AT_ONCE_RETRY_S)])
+            raise RateLimited(plan.at_once.name, AT_ONCE_RETRY_S)
+        now = self._clock()
+        for bucket in (*(() if plan is None else (plan.requests, plan.tokens)), of_endpoint):
+            if bucket is not None:
+                self._check_bucket(call, bucket, now)
+
+    def _check_bucket(self, call: LimitedCall, bucket: BucketPlan, now: float) -> None:
+        held = self._buckets.peek(bucket.key, bucket.limits, now)
+        empty = [(one.next_s, policy) for one, policy in zip(held, bucket.policies, strict=True) if one.remaining < 1]
+        if empty:
+            call.show_limits(bucket.states([(one.remaining, math.ceil(one.next_s)) for one in held]))
+            wait_s, policy = max(empty)
+            raise RateLimited(policy.name, max(1, math.ceil(wait_s)))
 
     def give_back(self, plan: TokenPlan, unused_tokens: int) -> None:
         """What a request of the token had borrowed; a negative number is what it used beyond that."""

@@ -19,7 +19,7 @@ from uuid import UUID, uuid4
 
 from attrs import frozen
 
-from pg_trio.domain.chat import ChatRequest, Message, Reply, Usage, count_characters, estimate_tokens
+from pg_trio.domain.chat import ChatRequest, Message, Reply, Usage, count_sent, estimate_tokens
 from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.domain.session import StoredSession, Turn
 from pg_trio.errors import (
@@ -94,7 +94,7 @@ class Sessions:
         """
         stored = None if request.session_id is None else await self._resume(request.session_id, caller, endpoint)
         history = () if stored is None else stored.messages
-        history_chars = count_characters(history)
+        history_chars = count_sent(history)
         self._check_limits(endpoint, stored, request, history_chars)
         return OpenSession(
             id=uuid4() if stored is None else stored.id,

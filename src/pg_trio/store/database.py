@@ -9,8 +9,10 @@ Rules:
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +23,8 @@ import trio
 
 from pg_trio.errors import StoreError
 from pg_trio.store.migrations import Schema, check_schema, migrate
+
+logger = logging.getLogger("pg_trio.store")
 
 T = TypeVar("T")
 
@@ -62,7 +66,8 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def make_data_dir(data_dir: Path) -> None:
-    """The directory is there and ours to write; a new one is for its owner alone.
+    """The directory is there and ours to write; a new one is for its owner alone, and so is one of ours from here on
+    that others could write to. Whoever can write to it can put a file of his own in place of ours.
 
     Raises: StoreError if it cannot be made, is no directory, or cannot be written.
     """
@@ -79,6 +84,51 @@ def make_data_dir(data_dir: Path) -> None:
         raise StoreError(
             f"{data_dir}: data_dir is not writable; the gateway's user must own it, and its disk not be read-only."
         )
+    _keep_others_out(data_dir)
+
+
+# Told once a process, though each database is opened by itself.
+_told: set[Path] = set()
+
+
+def _keep_others_out(data_dir: Path) -> None:
+    status = data_dir.stat()
+    if not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return
+    mode = f"{stat.S_IMODE(status.st_mode):04o}"
+    # A sticky directory is meant for all (/tmp): others cannot replace our files there, and need it.
+    if status.st_uid == os.geteuid() and not status.st_mode & stat.S_ISVTX:
+        try:
+            data_dir.chmod(0o700)
+        except OSError as exc:
+            mode += f", and cannot be changed: {exc.strerror}"
+        else:
+            logger.warning("%s: others could write to data_dir (mode %s); it is 0700 now", data_dir, mode)
+            return
+    if data_dir not in _told:
+        _told.add(data_dir)
+        logger.warning(
+            "%s: others can write to data_dir (mode %s), and so replace tokens and limits; give it to the gateway's"
+            " user alone (chmod 700)",
+            data_dir,
+            mode,
+        )
+
+
+def check_no_links(path: Path) -> None:
+    """Raises StoreError where the database, or a file that SQLite keeps beside it, is no file of its own.
+
+    SQLite follows a link: what it leads to would be written to, by our rights.
+    """
+    for ending in ("", "-wal", "-shm", "-journal"):
+        beside = Path(f"{path}{ending}")
+        try:
+            mode = beside.lstat().st_mode
+        except OSError:
+            continue
+        if not stat.S_ISREG(mode):
+            what = "a symbolic link, which is not followed" if stat.S_ISLNK(mode) else "not a file"
+            raise StoreError(f"{beside}: {what}; move it away, or choose another data_dir.")
 
 
 def open_database(
@@ -95,6 +145,7 @@ def open_database(
     """
     make_data_dir(path.parent)
     _make_private_file(path)
+    check_no_links(path)
     with explained(path):
         connection = sqlite3.connect(
             path,
@@ -118,6 +169,7 @@ def open_reader(path: Path, schema: Schema | None, *, busy_limit_s: float = BUSY
 
     Raises: StoreError if the file cannot be read, or its schema is not this release's.
     """
+    check_no_links(path)
     # A reader of a WAL file needs a -shm file beside it, and on a read-only disk there can be none. Nor can a writer.
     is_frozen = not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists()
     uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if is_frozen else ''}"
@@ -136,11 +188,16 @@ def _make_private_file(path: Path) -> None:
     try:
         # Only a file that nobody has open yet: closing any descriptor of a file drops every POSIX lock that this
         # process holds on it, SQLite's included. -wal and -shm take the mode of this file.
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:
         return
     except OSError as exc:
         raise StoreError(f"{path}: cannot be created ({exc.strerror}); the gateway's user must own data_dir.") from exc
+    try:
+        # Whatever the umask took away.
+        os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
 
 
 def _use_wal(connection: sqlite3.Connection, busy_limit_s: float) -> None:

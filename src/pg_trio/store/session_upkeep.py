@@ -74,7 +74,7 @@ class SessionUpkeep:
         self._checkpoints = Outage(_log, "cannot move written sessions into their file")
 
     async def run(self) -> None:
-        """Move pages every second, purge every minute, until cancelled. Failures are logged and tried again."""
+        """Move pages four times a second, purge every minute, until cancelled. Failures are logged and tried again."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._repeat, self.checkpoint, CHECKPOINT_EVERY_S, self._checkpoints)

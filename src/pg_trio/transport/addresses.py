@@ -3,7 +3,8 @@
 Rules:
 1. A transport connects to an address only after asking here, unless the credential allows private addresses.
 2. Whatever is not known to be public is refused: IPv4 minus the special blocks, IPv6 only inside 2000::/3.
-3. An address that carries another (IPv4-mapped, NAT64, 6to4) is what it carries; Teredo is refused whole.
+3. An address that carries another (IPv4-mapped, NAT64, 6to4) is what it carries (domain/address.py); Teredo is refused
+   whole.
 
 The table is ours and not `ipaddress`' `is_global`, which changed its mind between Python patch releases (3.11.10).
 Source: IANA IPv4 and IPv6 Special-Purpose Address Registries, read 2026-11.
@@ -11,10 +12,9 @@ Source: IANA IPv4 and IPv6 Special-Purpose Address Registries, read 2026-11.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import TypeAlias
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 
-_Address: TypeAlias = IPv4Address | IPv6Address
+from pg_trio.domain.address import carried, read_address
 
 _SPECIAL_IPV4 = tuple(
     IPv4Network(block)
@@ -45,9 +45,6 @@ _SPECIAL_IPV6 = tuple(
         "3fff::/20",  # documentation
     )
 )
-_IPV4_MAPPED = IPv6Network("::ffff:0:0/96")
-_NAT64 = IPv6Network("64:ff9b::/96")
-_SIX_TO_FOUR = IPv6Network("2002::/16")
 
 
 def is_public(address: str) -> bool:
@@ -55,27 +52,15 @@ def is_public(address: str) -> bool:
 
     Raises: ValueError if it is not an address literal.
     """
-    carried = _carried(ip_address(address))
-    if isinstance(carried, IPv4Address):
-        return not any(carried in block for block in _SPECIAL_IPV4)
-    return carried in _GLOBAL_IPV6 and not any(carried in block for block in _SPECIAL_IPV6)
+    meant = carried(ip_address(address))
+    if isinstance(meant, IPv4Address):
+        return not any(meant in block for block in _SPECIAL_IPV4)
+    return meant in _GLOBAL_IPV6 and not any(meant in block for block in _SPECIAL_IPV6)
 
 
 def is_literal(host: str) -> bool:
-    """Whether the host is an address and not a name."""
+    """Whether the host is an address, in whatever spelling, and not a name."""
     try:
-        ip_address(host)
+        return read_address(host) is not None
     except ValueError:
         return False
-    return True
-
-
-def _carried(address: _Address) -> _Address:
-    if isinstance(address, IPv4Address):
-        return address
-    number = int(address)
-    if address in _IPV4_MAPPED or address in _NAT64:
-        return IPv4Address(number & 0xFFFF_FFFF)
-    if address in _SIX_TO_FOUR:
-        return IPv4Address(number >> 80 & 0xFFFF_FFFF)
-    return address

@@ -1,8 +1,10 @@
 """One HTTP/1.1 answer, fed bytes in pieces of any size. No I/O.
 
 Rules:
-1. llhttp in its strict mode decides what is HTTP: both lengths, two lengths, bare LF, folded headers and bad chunk
-   sizes are errors here, because a laxer reader would disagree with somebody about where the answer ends.
+1. llhttp decides what is HTTP. A head that its strict mode refuses is read all the same where only one reading of it
+   is possible (head_repair.py), and so are spaces behind a chunk's size. Two different lengths and bad chunk sizes
+   stay errors, because readers would disagree about where the answer ends. After a repaired head the connection is
+   not reused.
 2. Interim answers (1xx) are skipped; 101 is an error, since nobody asks for an upgrade.
 3. Whatever follows a whole answer marks the connection as not reusable and is never part of the next answer.
 4. An answer with neither a length nor chunks ends with the connection (RFC 9112, 6.3): HTTP/1.0 servers do so. One cut
@@ -18,6 +20,7 @@ from collections.abc import Iterator, Mapping
 import httptools
 
 from pg_trio.errors import UpstreamBroken, UpstreamNonsense
+from pg_trio.transport.head_repair import HopelessHead, repair_head
 
 # Five is what a chunk of one byte costs ("1\r\n…\r\n"); eight leaves room for a longer size.
 _FRAMING_BYTES_PER_BODY_BYTE = 8
@@ -34,6 +37,8 @@ class Answer:
         "_keeps_alive",
         "_max_head_bytes",
         "_parser",
+        "_unread",
+        "_was_repaired",
         "_wire_bytes",
         "has_excess",
         "has_head",
@@ -55,7 +60,9 @@ class Answer:
         self.has_head = False
         self.is_whole = False
         self.has_excess = False
-        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self._unread = b""
+        self._was_repaired = False
+        self._parser: httptools.HttpResponseParser | None = self._make_parser()
 
     @property
     def has_begun(self) -> bool:
@@ -65,7 +72,7 @@ class Answer:
     @property
     def allows_reuse(self) -> bool:
         """Whether its connection can carry another exchange."""
-        return self.is_whole and self._keeps_alive and not self.has_excess
+        return self.is_whole and self._keeps_alive and not self.has_excess and not self._was_repaired
 
     def headers(self) -> Mapping[str, str]:
         """Names in lower case; of a repeated name the last one."""
@@ -93,11 +100,10 @@ class Answer:
             self._end_with_connection()
             return
         self._wire_bytes += len(piece)
-        assert self._parser is not None, "fed after let_go()"
-        try:
-            self._parser.feed_data(piece)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
-            self._judge(exc)
+        if self._was_repaired and not self.has_head:
+            self._feed_repaired(self._unread + piece)
+        else:
+            self._feed_parser(piece)
         if self._body_bytes > self.max_body_bytes:
             raise UpstreamNonsense(f"answer's body is over {self.max_body_bytes} bytes")
         framing_bytes = self._wire_bytes - self._body_bytes
@@ -108,6 +114,53 @@ class Answer:
     def let_go(self) -> None:
         """Drop the parser: it and this object hold each other, which only the garbage collector would undo."""
         self._parser = None
+
+    def _make_parser(self) -> httptools.HttpResponseParser:
+        parser = httptools.HttpResponseParser(self)
+        parser.set_dangerous_leniencies(lenient_spaces_after_chunk_size=True)
+        return parser
+
+    def _feed_parser(self, piece: bytes) -> None:
+        assert self._parser is not None, "fed after let_go()"
+        try:
+            self._parser.feed_data(piece)
+        except httptools.HttpParserError as exc:
+            if self.has_head or self._was_repaired:
+                self._judge(exc)
+            else:
+                self._start_repair(self._unread + piece, exc)
+        except httptools.HttpParserUpgrade as exc:
+            self._judge(exc)
+        else:
+            if not (self.has_head or self._was_repaired):
+                # Until the head is whole, it may turn out to need a repair.
+                self._unread += piece
+
+    def _start_repair(self, unread: bytes, exc: Exception) -> None:
+        """Read the head again, by the laxer rules."""
+        self._was_repaired = True
+        self._headers = {}
+        self._parser = self._make_parser()
+        try:
+            self._feed_repaired(unread)
+        except UpstreamBroken:
+            # What llhttp said first tells more.
+            raise UpstreamBroken(f"answer is not HTTP: {exc}") from exc
+
+    def _feed_repaired(self, unread: bytes) -> None:
+        while not self.has_head:
+            try:
+                repaired = repair_head(unread)
+            except HopelessHead as exc:
+                raise UpstreamBroken(f"answer is not HTTP: {exc}") from exc
+            if repaired is None:
+                self._unread = unread
+                return
+            head, unread = repaired
+            self._feed_parser(head)
+        self._unread = b""
+        if unread:
+            self._feed_parser(unread)
 
     def _judge(self, exc: Exception) -> None:
         if self.is_whole:

@@ -6,7 +6,8 @@ Rules:
 2. Addresses are tried as RFC 8305 has it ("happy eyeballs"): the next one starts when one fails, or a quarter of a
    second later; the first connection wins. Families alternate at the head of the list.
 3. A socket is closed by whoever is cancelled while holding it; there is no moment at which nobody holds it.
-4. Names are looked up in threads (getaddrinfo blocks), with a limiter of their own: slow DNS takes no thread from
+4. A file descriptor, buffer or memory that we lack is our own overload, and no provider's failure.
+5. Names are looked up in threads (getaddrinfo blocks), with a limiter of their own: slow DNS takes no thread from
    others.
 """
 
@@ -22,7 +23,7 @@ from typing import Any, NamedTuple, TypeAlias
 import trio
 
 from pg_trio.config.settings import UpstreamSettings
-from pg_trio.errors import UpstreamUnreachable
+from pg_trio.errors import OutOfResources, UpstreamUnreachable
 from pg_trio.transport.addresses import is_literal, is_public
 from pg_trio.transport.connection import Connection
 from pg_trio.transport.wire import Origin
@@ -32,6 +33,10 @@ NEXT_ADDRESS_AFTER_S = 0.25
 
 # 16 look-ups at once; a resolver that needs more is down, and `connect_timeout_ms` ends the wait.
 DNS_THREADS = 16
+
+
+# Of the process, of the system: the same four as for accepting. They blame no provider.
+OUR_LACK = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Address(NamedTuple):
@@ -56,9 +61,9 @@ class Connector:
     async def connect(self, origin: Origin) -> Connection:
         """A fresh connection to the origin, TLS established where its scheme is https.
 
-        Raises: UpstreamUnreachable, whatever the reason.
+        Raises: UpstreamUnreachable; OutOfResources if the lack is ours.
         """
-        sock = await self._open_socket(origin)
+        sock = await self.open_socket(origin)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if origin.scheme == "https":
@@ -69,13 +74,16 @@ class Connector:
             _close(sock)
             raise
 
-    async def _open_socket(self, origin: Origin) -> socket.socket:
+    async def open_socket(self, origin: Origin) -> socket.socket:
+        """A socket connected to one of the origin's addresses that may be reached. Raises as `connect` does."""
         sock = None
         try:
             with trio.move_on_after(self._connect_limit_s):
                 addresses = allowed_addresses(await self._resolve(origin.host, origin.port), origin)
                 sock = await connect_first(addresses)
         except OSError as exc:
+            if exc.errno in OUR_LACK or (isinstance(exc, socket.gaierror) and _lacks_files(exc)):
+                raise OutOfResources from exc
             raise UpstreamUnreachable(f"no connection to {origin}: {_reason(exc)}") from exc
         if sock is None:
             raise UpstreamUnreachable(f"no connection to {origin} within {self._connect_limit_s * 1000:.0f} ms")
@@ -103,7 +111,7 @@ class Connector:
 async def connect_first(addresses: Sequence[Address]) -> socket.socket:
     """A socket connected to whichever address answers first; the attempts at the others are over and closed.
 
-    Raises: OSError, the last one, if none did.
+    Raises: OSError, the last one, if none did; one of OUR_LACK first.
     """
     if len(addresses) == 1:
         return await _connect_one(addresses[0])
@@ -132,7 +140,8 @@ async def connect_first(addresses: Sequence[Address]) -> socket.socket:
             _close(sock)
         raise
     if not won:
-        raise failures[-1]
+        # What we lack ourselves explains more than an address that refused.
+        raise next((exc for exc in failures if exc.errno in OUR_LACK), failures[-1])
     # Two may connect in one tick, before the cancellation reaches the slower.
     for sock in won[1:]:
         _close(sock)
@@ -190,7 +199,7 @@ def allowed_addresses(addresses: Sequence[Address], origin: Origin) -> list[Addr
     """
     allowed = [address for address in addresses if origin.allow_private or is_public(address.sockaddr[0])]
     if not allowed:
-        # Which address it was is not said: the text may reach a client, whom our network is no business of.
+        # Which address it was is not said: the text may reach clients, who must not learn internal addresses.
         raise UpstreamUnreachable(f"connection to {origin} refused: its address is not public")
     for index, address in enumerate(allowed):
         if address.family != allowed[0].family:
@@ -203,6 +212,17 @@ def _close(sock: socket.socket) -> None:
     if sock.fileno() != -1:
         trio.lowlevel.notify_closing(sock)
         sock.close()
+
+
+def _lacks_files(exc: socket.gaierror) -> bool:
+    """Whether a name was not found because its files or sockets could not be opened: glibc says anything then."""
+    if exc.errno == socket.EAI_MEMORY:
+        return True
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
+    except OSError as failure:
+        return failure.errno in OUR_LACK
+    return False
 
 
 def _reason(exc: OSError) -> str:

@@ -1,52 +1,175 @@
-"""Undoes a content coding that nobody asked for.
+"""Undoes a content coding that was not asked for.
 
-We ask for `identity`. A provider (or a proxy before it) that compresses all the same is understood where it costs
-nothing to do so, gzip and deflate, with the same limit on what comes out; any other coding is refused.
+Rules:
+1. We ask for `identity`. A provider (or a proxy before it) that compresses all the same is understood where it costs
+   nothing: gzip (many members too, RFC 1952, 2.2) and deflate (with zlib's head, as RFC 9110, 8.4.1.2 has it, or raw).
+   Codings stack; the one named last is the outermost.
+2. A name that is no coding at all (a charset, `none`, `binary`) says nothing: the body is read as it is. So is a body
+   under `gzip` that does not begin as one: a proxy has undone it and left the header. Every other name is refused, br
+   and zstd too.
+3. What comes out is bounded twice: by PIECE_BYTES in one step, so that a small body can neither stall the event loop
+   nor fill the memory at once, and by the caller's limit altogether.
 """
 
 from __future__ import annotations
 
+import re
 import zlib
 
 from pg_trio.errors import UpstreamBroken, UpstreamNonsense
 
+# 64 KiB come out in one step: as much as one read of a connection brings.
+PIECE_BYTES = 64 * 1024
+# 4 KiB go in in one step: a gzip member may be 20 bytes small, and each costs some 10 µs.
+INPUT_BYTES = 4 * 1024
+# Codings on top of each other: curl's limit (MAX_ENCODE_STACK).
+MAX_CODINGS = 5
+
 # 32 more than the window size: zlib then tells gzip from zlib by the first bytes.
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
-_KNOWN = frozenset({"gzip", "x-gzip", "deflate"})
+_RAW_DEFLATE = -zlib.MAX_WBITS
+_GZIP_MAGIC = b"\x1f\x8b"
+_GZIP, _DEFLATE = frozenset({"gzip", "x-gzip"}), frozenset({"deflate", "x-deflate"})
+# What servers write that is no content coding (IANA HTTP Content Coding Registry, read 2026-11): words for "none",
+# MIME's transfer encodings that change nothing (RFC 2045, 6.2), media types, HTTP's own `chunked`, and charsets.
+_NO_CODING = re.compile(
+    r"|identity|none|null|no|off|false|default|plain|raw|text|json|charset|unicode|chunked|binary|[78]bit"
+    r"|[a-z]+/[a-z0-9.+-]+"
+    r"|utf[-_]?(?:8|16|32)(?:[-_]?[lb]e)?|(?:us[-_]?)?ascii|ansi|latin[-_]?[0-9]+|iso[-_]?8859[-_]?[0-9]+"
+    r"|(?:windows|cp)[-_]?[0-9]+|gbk|gb[-_]?[0-9]+|big5|shift[-_]?jis|sjis|euc[-_]?(?:jp|kr)|koi8[-_]?[ru]"
+)
+
+
+def decoder_for(header: str | None, limit_bytes: int) -> BodyDecoder | None:
+    """A decoder for the value of `Content-Encoding`, or None where the body is as it is."""
+    codings = [coding for name in (header or "").split(",") if not _NO_CODING.fullmatch(coding := _bare(name))]
+    return BodyDecoder(codings[::-1], limit_bytes) if codings else None
+
+
+def _bare(name: str) -> str:
+    """A coding's name without parameters, quotes and case; of `charset=utf-8` the value."""
+    return name.partition(";")[0].rpartition("=")[2].strip(" \t\"'").lower()
 
 
 class BodyDecoder:
-    """Takes a compressed body piece by piece. `limit_bytes` bounds what came out altogether."""
+    """Takes a coded body piece by piece, and gives what it decodes to in steps of at most PIECE_BYTES.
+
+    `codings` are named from the outermost inwards; `limit_bytes` bounds what comes out of each altogether.
+    """
+
+    def __init__(self, codings: list[str], limit_bytes: int) -> None:
+        self._layers = [_Layer(coding, limit_bytes) for coding in codings]
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `take` has something to do before more of the body is needed."""
+        return any(layer.has_work for layer in self._layers)
+
+    def feed(self, piece: bytes) -> None:
+        """Add the next bytes of the body; only when there is no work left."""
+        self._layers[0].feed(piece)
+
+    def take(self) -> bytes:
+        """One step of the work, and what came out of it, which may be nothing yet.
+
+        Raises: UpstreamBroken if it does not decode; UpstreamNonsense over the limit, or if a coding is unknown.
+        """
+        if len(self._layers) > MAX_CODINGS:
+            raise UpstreamNonsense(f"answer has more than {MAX_CODINGS} content codings")
+        # The innermost with work first: so no layer is fed before it has done all, and none holds more than one step.
+        index = max(index for index, layer in enumerate(self._layers) if layer.has_work)
+        decoded = self._layers[index].step()
+        if index == len(self._layers) - 1:
+            return decoded
+        self._layers[index + 1].feed(decoded)
+        return b""
+
+    def finish(self) -> None:
+        """Raises: UpstreamBroken if the coded body ended early."""
+        for layer in self._layers:
+            layer.finish()
+
+
+class _Layer:
+    """One coding. `has_work` once a step can do something; zlib may hold back output that a step had no room for."""
 
     def __init__(self, coding: str, limit_bytes: int) -> None:
         self._coding = coding
-        self._zlib = zlib.decompressobj(_GZIP_OR_ZLIB)
         self._room_bytes = limit_bytes
+        self._input = b""
+        self._inflater: zlib._Decompress | None = None
+        self._members = 0
+        # What comes is passed on as it is, or not read any more.
+        self._is_as_is = self._is_over = False
+        self.has_work = False
 
-    def feed(self, piece: bytes) -> bytes:
-        """What the piece decodes to, which may be nothing yet.
+    def feed(self, piece: bytes) -> None:
+        """Add input. Padding before a further member, and what follows the last one, is dropped."""
+        self._input += piece
+        if self._members and self._inflater is None:
+            self._input = b"" if self._is_over else self._input.lstrip(b"\0")
+        self.has_work = bool(self._input)
 
-        Raises: UpstreamBroken if it does not decode; UpstreamNonsense over the limit, or if the coding is unknown.
-        """
-        if self._coding not in _KNOWN:
-            raise UpstreamNonsense(f"answer has an unknown content coding {self._coding[:40]!r}")
-        try:
-            # One more than there is room for: a body of exactly the limit is fine.
-            decoded = self._zlib.decompress(piece, self._room_bytes + 1)
-        except zlib.error as exc:
-            raise UpstreamBroken(f"answer's compressed body is damaged: {exc}") from exc
+    def step(self) -> bytes:
+        """Decode at most INPUT_BYTES to at most PIECE_BYTES."""
+        if self._inflater is None and not self._is_as_is:
+            self._begin_member()
+        # One more than there is room for: a body of exactly the limit is fine.
+        decoded = self._decode(min(PIECE_BYTES, self._room_bytes + 1))
         if len(decoded) > self._room_bytes:
             raise UpstreamNonsense("answer's body is over the size limit once decompressed")
         self._room_bytes -= len(decoded)
         return decoded
 
     def finish(self) -> None:
-        """Raises: UpstreamBroken if the compressed body ended early."""
-        if not self._zlib.eof:
+        """Raises: UpstreamBroken if this coding's body ended early. No byte at all is an empty body."""
+        if self._inflater is not None or (self._input and not self._is_over):
             raise UpstreamBroken("answer's compressed body ended early")
 
+    def _begin_member(self) -> None:
+        """Choose by its first two bytes how the input is decoded; if they are not there, wait for them."""
+        start = self._input[:2]
+        if self._coding not in _GZIP | _DEFLATE:
+            raise UpstreamNonsense(f"answer has an unknown content coding {self._coding[:40]!r}")
+        if len(start) < 2 and (not self._members or _GZIP_MAGIC.startswith(start)):
+            self.has_work = False
+        elif start == _GZIP_MAGIC or (not self._members and _begins_as_zlib(start)):
+            self._inflater = zlib.decompressobj(_GZIP_OR_ZLIB)
+        elif self._members:
+            # gzip(1) does not read what follows either, if it is no other member.
+            self._is_over, self.has_work = True, False
+        elif self._coding in _DEFLATE:
+            self._inflater = zlib.decompressobj(_RAW_DEFLATE)
+        else:
+            self._is_as_is = True
 
-def decoder_for(coding: str | None, limit_bytes: int) -> BodyDecoder | None:
-    """A decoder for the value of `Content-Encoding`, or None where the body is as it is."""
-    coding = (coding or "identity").strip().lower()
-    return None if coding in ("identity", "") else BodyDecoder(coding, limit_bytes)
+    def _decode(self, most: int) -> bytes:
+        if self._inflater is not None:
+            return self._inflate(self._inflater, most)
+        if not self._is_as_is:
+            return b""
+        decoded, self._input = self._input[:most], self._input[most:]
+        self.has_work = bool(self._input)
+        return decoded
+
+    def _inflate(self, inflater: zlib._Decompress, most: int) -> bytes:
+        piece, rest = self._input[:INPUT_BYTES], self._input[INPUT_BYTES:]
+        try:
+            decoded = inflater.decompress(piece, most)
+        except zlib.error as exc:
+            raise UpstreamBroken(f"answer's compressed body is damaged: {exc}") from exc
+        if inflater.eof:
+            # Members may be padded with NULs, as tapes were.
+            self._input = (inflater.unused_data + rest).lstrip(b"\0")
+            self._inflater = None
+            self._members += 1
+            self.has_work = bool(self._input) and not self._is_over
+        else:
+            self._input = inflater.unconsumed_tail + rest
+            self.has_work = bool(self._input) or len(decoded) == most
+        return decoded
+
+
+def _begins_as_zlib(start: bytes) -> bool:
+    """Whether these two bytes are zlib's head (RFC 1950, 2.2)."""
+    return start[0] & 0x0F == zlib.DEFLATED and int.from_bytes(start, "big") % 31 == 0

@@ -19,14 +19,14 @@ import trio
 
 from pg_trio.config.settings import UpstreamSettings
 from pg_trio.domain.upstream import WireRequest
-from pg_trio.errors import UpstreamBroken, UpstreamUnreachable
+from pg_trio.errors import OutOfResources, UpstreamBroken, UpstreamUnreachable
 from pg_trio.transport.answer import Answer
 from pg_trio.transport.connect import Connector, Resolve
 from pg_trio.transport.connection import Connection
 from pg_trio.transport.pool import Pool
 from pg_trio.transport.response import DirectResponse, read_on
 from pg_trio.transport.tls import client_context
-from pg_trio.transport.wire import Origin, encode_request, find_route
+from pg_trio.transport.wire import Origin, encode_request, find_reachable_route
 
 
 class DirectTransport:
@@ -46,27 +46,34 @@ class DirectTransport:
         """Send the request and wait for the answer's head; see `domain.upstream.Transport`."""
         # With a connection at hand and its socket ready, the first wait would be after the request was sent.
         await trio.lowlevel.checkpoint_if_cancelled()
-        route = find_route(request.url, request.allow_private_addresses)
+        route = find_reachable_route(request.url, request.allow_private_addresses)
         message = encode_request(request, route)
         connection = self._pool.take(route.origin, trio.current_time())
         if connection is not None:
             answer = self._expect_answer(request.is_stream)
+            exchange = self._exchange(connection, message, answer)
+            # It has the only one: a large one is kept no longer than until it is sent.
+            del message
             try:
-                return await self._exchange(connection, message, answer)
+                return await exchange
             except UpstreamBroken:
                 if answer.has_begun:
                     raise
-        return await self._exchange(await self._connect(route.origin), message, self._expect_answer(request.is_stream))
+            message = encode_request(request, route)
+        connection, answer = await self._connect(route.origin), self._expect_answer(request.is_stream)
+        exchange = self._exchange(connection, message, answer)
+        del message
+        return await exchange
 
     async def prewarm(self, url: str, count: int, allow_private: bool = False) -> int:
         """Open connections until `count` are idle for the URL's origin; how many are. One that fails is missing."""
-        origin = find_route(url, allow_private).origin
+        origin = find_reachable_route(url, allow_private).origin
         self._pool.prune(trio.current_time())
 
         async def open_one() -> None:
             try:
                 connection = await self._connect(origin)
-            except UpstreamUnreachable:
+            except (UpstreamUnreachable, OutOfResources):
                 return
             self._pool.give_back(connection, trio.current_time())
 
@@ -103,7 +110,9 @@ class DirectTransport:
         try:
             # Nearly always all of it goes into the socket's buffer at once; a wait costs a nursery.
             rest = _send_at_once(connection, message)
+            del message
             was_sent = rest is not None and (not rest or await _send_rest(connection, answer, rest))
+            del rest
             while not answer.has_head:
                 await read_on(connection, answer)
         except BaseException:

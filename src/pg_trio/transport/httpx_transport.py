@@ -3,8 +3,8 @@
 Rules:
 1. The pool never queues: a bounded httpx pool under cancellation ends in PoolTimeout for ever (encode/httpcore #1093).
    It has no limits; a limiter of our own, which is sound under cancellation, bounds the calls under way.
-2. The address check sits between connecting and the first byte sent: httpx resolves names itself, so what counts is
-   the address it did connect to. A proxy's own address is the operator's business and is not checked.
+2. Connections are opened by our own Connector, so that names and addresses are checked before a socket connects, by the
+   rules of the direct transport. A proxy's own address is the operator's and is not checked.
 3. Errors are translated here, once.
 """
 
@@ -24,8 +24,11 @@ from pg_trio.domain.project import HttpxOptions
 from pg_trio.domain.upstream import WireRequest
 from pg_trio.errors import UpstreamBroken, UpstreamNonsense, UpstreamUnreachable
 from pg_trio.transport.addresses import is_literal, is_public
-from pg_trio.transport.content_coding import decoder_for
+from pg_trio.transport.connect import Connector, Resolve
+from pg_trio.transport.content_coding import BodyDecoder, decoder_for
+from pg_trio.transport.httpx_backend import use_connector
 from pg_trio.transport.tls import client_context
+from pg_trio.transport.wire import find_reachable_route
 
 # 1,000 calls under way: as many as a worker takes requests (`gateway.max_concurrent_requests`).
 SLOTS = 1_000
@@ -47,6 +50,7 @@ class HttpxTransport:
         slots: int = SLOTS,
         tls_context: ssl.SSLContext | None = None,
         options: HttpxOptions | None = None,
+        resolve: Resolve | None = None,
     ) -> None:
         """Raises ValueError if a certificate or key of the options cannot be used."""
         self._settings = settings
@@ -56,16 +60,20 @@ class HttpxTransport:
         # Two pools, so that a call which may not reach a private address never finds a connection to one.
         self._public = _open_client(settings, tls_context, options)
         self._private = _open_client(settings, tls_context, options)
+        connector = Connector(settings, tls_context, resolve)
+        use_connector(self._public, connector, allow_private=False)
+        use_connector(self._private, connector, allow_private=True)
 
     async def open_response(self, request: WireRequest) -> HttpxResponse:
         """Send the request and wait for the answer's head; see `domain.upstream.Transport`."""
+        route = find_reachable_route(request.url, request.allow_private_addresses)
         if not request.allow_private_addresses:
-            _refuse_private_literal(request.url)
+            _refuse_private_literal(route.origin.host)
         holder = object()  # the slot's owner: the response, which may be closed by another task
         await self._slots.acquire_on_behalf_of(holder)
         try:
             with _translated():
-                response = await self._send(request)
+                response = await self._send(request, route.url)
             limit = self._settings.max_stream_bytes if request.is_stream else self._settings.max_body_bytes
             return HttpxResponse(response, self._slots, holder, limit)
         except BaseException:
@@ -82,12 +90,12 @@ class HttpxTransport:
         """What is under way, in one line; httpx does not tell more."""
         return f"httpx busy {self._slots.borrowed_tokens} waiting {self._slots.statistics().tasks_waiting}"
 
-    async def _send(self, request: WireRequest) -> httpx.Response:
+    async def _send(self, request: WireRequest, url: str) -> httpx.Response:
         client = self._private if request.allow_private_addresses else self._public
-        connecting = _Connecting(request)
+        connecting = _Connecting()
         wired = client.build_request(
             request.method,
-            request.url,
+            url,
             headers=list(request.headers),
             content=request.body,
             extensions={"trace": connecting},
@@ -124,20 +132,32 @@ class HttpxResponse:
 
     async def receive_some(self) -> bytes:
         """The next bytes of the body; see `domain.upstream.UpstreamResponse`."""
-        while not self._ended:
-            with _translated():
-                piece = await anext(self._pieces, b"")
-            if not piece:
-                self._end()
-                break
-            self._room_bytes -= len(piece)
-            if self._room_bytes < 0:
-                raise UpstreamNonsense("answer's body is over the size limit")
-            if self._decoder is not None:
-                piece = self._decoder.feed(piece)
-            if piece:
-                return piece
-        return b""
+        if self._decoder is not None:
+            return await self._receive_decoded(self._decoder)
+        return await self._receive_raw()
+
+    async def _receive_decoded(self, decoder: BodyDecoder) -> bytes:
+        while True:
+            while decoder.has_work:
+                # A small body may decode to a large one: others run after each step.
+                await trio.lowlevel.checkpoint()
+                if piece := decoder.take():
+                    return piece
+            if not (piece := await self._receive_raw()):
+                decoder.finish()
+                return b""
+            decoder.feed(piece)
+
+    async def _receive_raw(self) -> bytes:
+        if self._ended:
+            return b""
+        with _translated():
+            piece = await anext(self._pieces, b"")
+        self._ended = not piece
+        self._room_bytes -= len(piece)
+        if self._room_bytes < 0:
+            raise UpstreamNonsense("answer's body is over the size limit")
+        return piece
 
     async def aclose(self) -> None:
         """Let go of the connection and the slot, under cancellation too."""
@@ -150,11 +170,6 @@ class HttpxResponse:
                 await self._response.aclose()
         finally:
             self._slots.release_on_behalf_of(holder)
-
-    def _end(self) -> None:
-        self._ended = True
-        if self._decoder is not None:
-            self._decoder.finish()
 
     async def _abandon_body(self) -> None:
         """Unwind the half-read body.
@@ -203,25 +218,17 @@ def _open_client(settings: UpstreamSettings, tls_context: ssl.SSLContext, option
 
 
 class _Connecting:
-    """httpx's `trace` hook: sees a call connect, and holds its socket until TLS, or else the request, takes over.
+    """httpx's `trace` hook: holds a call's socket until TLS, or else the request, takes over.
 
-    It ends a call that connected to a private address before anything is sent, and closes the socket of a call that
-    ends meanwhile: httpcore 1.0.9 leaves it to the garbage collector where a TLS handshake is cancelled.
+    httpcore 1.0.9 leaves it to the garbage collector where a TLS handshake is cancelled.
     """
 
-    def __init__(self, request: WireRequest) -> None:
-        self._host = httpx.URL(request.url).raw_host.decode("ascii")
-        self._allow_private = request.allow_private_addresses
-        self._is_proxy = False
+    def __init__(self) -> None:
         self._stream: Any = None
 
     async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
-        if event == "connection.connect_tcp.started":
-            self._is_proxy = info["host"] != self._host
-        elif event == "connection.connect_tcp.complete":
+        if event == "connection.connect_tcp.complete":
             self._stream = info["return_value"]
-            if not (self._allow_private or self._is_proxy):
-                self._check_address()
         elif event.endswith((".start_tls.complete", "send_request_headers.started")):
             self._stream = None
 
@@ -232,18 +239,9 @@ class _Connecting:
             with suppress(trio.Cancelled):
                 await self._stream.aclose()
 
-    def _check_address(self) -> None:
-        try:
-            address = self._stream.get_extra_info("server_addr")[0]
-        except OSError as exc:
-            # Reset before we got here: the socket has no peer any more.
-            raise UpstreamUnreachable(f"no connection to {self._host}: {exc.strerror}") from exc
-        if not is_public(address):
-            raise _refusal(self._host)
 
-
-def _refuse_private_literal(url: str) -> None:
-    host = httpx.URL(url).host
+def _refuse_private_literal(host: str) -> None:
+    # A proxy would connect to it in our stead.
     if is_literal(host) and not is_public(host):
         raise _refusal(host)
 

@@ -45,17 +45,28 @@ class DirectResponse:
 
     async def receive_some(self) -> bytes:
         """The next bytes of the body; see `domain.upstream.UpstreamResponse`."""
+        if self._decoder is not None:
+            return await self._receive_decoded(self._decoder)
         while True:
             piece = self._answer.take_body()
-            if piece and self._decoder is not None:
-                piece = self._decoder.feed(piece)
-            if piece:
+            if piece or self._answer.is_whole:
                 return piece
-            if self._answer.is_whole:
-                if self._decoder is not None:
-                    self._decoder.finish()
-                return b""
             await self._read_on()
+
+    async def _receive_decoded(self, decoder: BodyDecoder) -> bytes:
+        while True:
+            while decoder.has_work:
+                # A small body may decode to a large one: others run after each step.
+                await trio.lowlevel.checkpoint()
+                if piece := decoder.take():
+                    return piece
+            if piece := self._answer.take_body():
+                decoder.feed(piece)
+            elif self._answer.is_whole:
+                decoder.finish()
+                return b""
+            else:
+                await self._read_on()
 
     async def aclose(self) -> None:
         """Let go of the connection; see `domain.upstream.UpstreamResponse`. Does its work without waiting."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
 
 from pg_trio.domain.project import HttpxOptions
 
@@ -33,13 +37,32 @@ def _trusting(ca_pem: str | None) -> ssl.SSLContext:
 
 
 def _show_certificate(context: ssl.SSLContext, certificate_pem: str, key_pem: str) -> None:
-    # OpenSSL takes a key from a file only: one that nobody else may read, gone when it was read.
-    with tempfile.NamedTemporaryFile("w", encoding="ascii", errors="replace") as file:
-        file.write(key_pem + certificate_pem)
+    with _open_private_file() as (file, name):
+        file.write((key_pem + certificate_pem).encode("ascii", "replace"))
         file.flush()
         try:
             # Without a password OpenSSL would ask for one at the terminal.
-            context.load_cert_chain(file.name, password="")
+            context.load_cert_chain(name, password="")
         except (ssl.SSLError, ValueError) as exc:
             reason = exc.reason if isinstance(exc, ssl.SSLError) else "the key is encrypted"
             raise ValueError(f"client_certificate and client_key cannot be used together ({reason})") from None
+
+
+@contextmanager
+def _open_private_file() -> Iterator[tuple[IO[bytes], str]]:
+    """A file that only we can read, and its name: OpenSSL takes a key from a named file only. Gone afterwards.
+
+    In memory where the system has such files: a container's root may be read-only, and a key is better on no disk.
+    """
+    try:
+        memory = os.fdopen(os.memfd_create("client-key"), "w+b") if hasattr(os, "memfd_create") else None
+    except OSError:
+        memory = None  # a seccomp filter may forbid the call
+    if memory is not None:
+        with memory:
+            name = f"/proc/self/fd/{memory.fileno()}"
+            if os.path.exists(name):
+                yield memory, name
+                return
+    with tempfile.NamedTemporaryFile() as file:
+        yield file, file.name

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from ipaddress import IPv4Address
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from pg_trio.domain.address import read_address
 from pg_trio.domain.upstream import WireRequest
+from pg_trio.errors import UpstreamUnreachable
 
 # RFC 9110, 5.6.2 (token) and 5.5 (field value: no CR, LF or NUL; other controls are of no use either).
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -41,6 +44,11 @@ class Route(NamedTuple):
     target: str
     host_header: str
 
+    @property
+    def url(self) -> str:
+        """The URL again, its host spelled as it is looked up."""
+        return f"{self.origin.scheme}://{self.host_header}{self.target}"
+
 
 @lru_cache(maxsize=1024)
 def find_route(url: str, allow_private: bool) -> Route:
@@ -50,7 +58,7 @@ def find_route(url: str, allow_private: bool) -> Route:
     """
     parts = urlsplit(url)
     port = parts.port
-    host = (parts.hostname or "").encode("idna").decode("ascii")
+    host = _read_host(parts.hostname or "")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     is_usable = (
         parts.scheme in _DEFAULT_PORTS
@@ -67,6 +75,15 @@ def find_route(url: str, allow_private: bool) -> Route:
     return Route(origin, target, host_header)
 
 
+def find_reachable_route(url: str, allow_private: bool) -> Route:
+    """The same, for a call. Raises: UpstreamUnreachable."""
+    try:
+        return find_route(url, allow_private)
+    except ValueError as exc:
+        # UnicodeError, too: a label of a host name is empty or over 63 characters.
+        raise UpstreamUnreachable("no connection: the base URL has no host that can be looked up") from exc
+
+
 def encode_request(request: WireRequest, route: Route) -> bytes:
     """The request's head and body as they go on the wire, in one piece for one write.
 
@@ -74,6 +91,13 @@ def encode_request(request: WireRequest, route: Route) -> bytes:
     """
     body, head = request.body, _head(request.method, route, tuple(request.headers))
     return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
+
+
+def _read_host(host: str) -> str:
+    """As it is looked up: an international name in its xn-- form, an IPv4 address with four decimal parts."""
+    host = host.encode("idna").decode("ascii")
+    address = read_address(host)
+    return str(address) if isinstance(address, IPv4Address) else host
 
 
 @lru_cache(maxsize=1024)

@@ -57,6 +57,8 @@ def render_answer(answer: Answer, limits: Sequence[LimitState] = ()) -> HttpAnsw
         "model": reply.model,
         "content": reply.content,
     }
+    if reply.reasoning:
+        body["reasoning_content"] = reply.reasoning
     if reply.tool_calls:
         body["tool_calls"] = render_tool_calls(reply)
     body["finish_reason"] = reply.finish_reason
@@ -110,7 +112,7 @@ def render_error(
     fields += _TRIES_FIELDS % (
         last.provider.encode("ascii"),
         header_text(last.model),
-        len(tries.attempts),
+        sum(row.is_try for row in tries.attempts),
         tries.times.as_server_timing(),
     )
     says_which = isinstance(error, ProviderCallFailed | DeadlineExceeded | Overloaded)
@@ -119,17 +121,24 @@ def render_error(
 
 
 def describe_attempts(attempts: Sequence[AttemptRow]) -> list[dict[str, object]]:
-    """What a client may know of the tries: of failures only that they were; what the last one said is the error."""
+    """What a client may know of the tries: why each failed, in words of ours; what the last one said is the error."""
     return [
         {
             "provider": row.provider,
             "model": row.model,
-            "outcome": "failed" if row.outcome.startswith("failed") else row.outcome,
+            "outcome": _outcome(row),
             "start_ms": row.started_ms,
             "end_ms": row.ended_ms,
         }
         for row in attempts
     ]
+
+
+def _outcome(row: AttemptRow) -> str:
+    if row.outcome.startswith(("failed", "passed over")):
+        kind = "failed" if row.is_try else "passed over"
+        return f"{kind}: {row.why}" if row.why else kind
+    return row.outcome
 
 
 _TRIES_FIELDS = b"x-pg-provider: %b\r\nx-pg-model: %b\r\nx-pg-attempts: %d\r\nserver-timing: %b\r\n"

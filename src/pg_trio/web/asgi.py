@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Iterable, MutableMapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -17,7 +17,9 @@ import trio
 
 from pg_trio.domain.call import Answer, Call
 from pg_trio.domain.project import RESERVED_SLUGS
+from pg_trio.domain.request_id import new_request_id
 from pg_trio.errors import (
+    BadRequest,
     ClientLeft,
     GatewayError,
     InternalError,
@@ -68,6 +70,16 @@ class GatewayRoutes:
         self._inner = inner
         self._trusted = read_networks(trusted_proxies)
         self.gateway: Gateway | None = None
+        self._leaving = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a load balancer should send requests here: the application runs, and is not about to stop."""
+        return self.gateway is not None and not self._leaving
+
+    def note_leaving(self) -> None:
+        """The server is about to stop."""
+        self._leaving = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
@@ -75,7 +87,7 @@ class GatewayRoutes:
         kept: Kept | None = extension.get("kept")
         asked = None if kept is None else recall_asked(kept.value, extension["alike"])
         if asked is None and (asked := read_asked(scope, self._trusted)) is None:
-            await (self._inner if is_plain_path(scope) else refuse_path)(scope, receive, send)
+            await self._find_other(scope)(scope, receive, send)
             return
         head = asked.make_head(extension.get("head_at") or trio.current_time())
         # The server answers under the same id where it must answer in our place.
@@ -93,6 +105,12 @@ class GatewayRoutes:
         if answer is not None:
             await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers()})
             await send({"type": "http.response.body", "body": answer.body})
+
+    def _find_other(self, scope: Scope) -> AsgiApp:
+        """What serves a scope that is for none of our own routes."""
+        if scope["type"] == "websocket":
+            return refuse_websocket
+        return self._inner if is_plain_path(scope) else refuse_path
 
     def _meet(self, kept: Kept, alike: object, asked: Asked) -> Client:
         """The client whose connection it is, who asked for this last."""
@@ -125,6 +143,9 @@ class GatewayRoutes:
                 raise
             logger.exception("request %s: unexpected error", request_id)
             return render_error(InternalError(), request_id, call.limits)
+        finally:
+            if call.kept is not None:
+                call.kept.give_back()
 
     async def _answer_while_connected(self, call: AsgiCall) -> HttpAnswer | None:
         """The same for a server that does not cancel us when the client leaves: watch for it once the body is in."""
@@ -143,6 +164,19 @@ class GatewayRoutes:
             answer = await self._answer(watched)  # type: ignore[arg-type]
             nursery.cancel_scope.cancel()
         return answer
+
+
+async def refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a WebSocket's handshake in HTTP: no route of ours is one. Raises nothing but cancellation.
+
+    What a client sends right behind its handshake can make the server answer in our place, and raise when we do.
+    """
+    answer = render_error(BadRequest("Bad Request."), new_request_id())
+    kind = "websocket.http.response."
+    with suppress(Exception):
+        await receive()
+        await send({"type": kind + "start", "status": answer.status, "headers": answer.headers()})
+        await send({"type": kind + "body", "body": answer.body})
 
 
 def recall_asked(client: Client | None, alike: object) -> Asked | None:

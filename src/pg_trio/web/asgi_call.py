@@ -12,11 +12,12 @@ import orjson
 import trio
 from attrs import define, field
 
-from pg_trio.domain.call import Progress, RequestHead
+from pg_trio.domain.call import Kept, Progress, RequestHead
 from pg_trio.domain.chat import FinishReason, Usage
-from pg_trio.domain.events import Event
+from pg_trio.domain.events import Event, Opened
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow
+from pg_trio.domain.project import Endpoint
 from pg_trio.domain.request_id import new_request_id
 from pg_trio.domain.secret import mask_credentials
 from pg_trio.domain.stage_times import StageTimes
@@ -54,6 +55,8 @@ class AsgiCall:
     limits: Sequence[LimitState] = ()
     # What a failure answers with; None where nobody was asked.
     tries: Tries | None = None
+    # Its body's share of the bytes in flight, where it is large.
+    kept: Kept | None = None
 
     @property
     def has_body(self) -> bool:
@@ -72,9 +75,23 @@ class AsgiCall:
         """A failure that is answered from here on says what was tried, and what took how long."""
         self.tries = Tries(attempts, times)
 
-    def open_stream(self, provider: str, model: str, progress: Progress, session_id: UUID | None) -> SseClient:
+    def open_stream(self, endpoint: Endpoint, progress: Progress, session_id: UUID | None) -> SseClient:
         """The client's end of a streamed answer."""
-        return SseClient(self, provider, model, progress, session_id)
+        return SseClient(self, endpoint, progress, session_id)
+
+    @property
+    def declared_bytes(self) -> int | None:
+        """The body's length as the client declares it: see domain.call.Call."""
+        declared = dict(self.headers).get(b"content-length")
+        if declared is None:
+            return None
+        digits = declared.lstrip(b"0")
+        # Nine digits are a gigabyte: more is over any limit, and not worth turning into a number.
+        return int(digits or b"0") if len(digits) <= 9 and declared.isdigit() else 10**9
+
+    def hold(self, kept: Kept) -> None:
+        """Give this back once the call is answered."""
+        self.kept = kept
 
     async def receive_body(self, limit_bytes: int) -> bytes:
         """The whole body. Raises BodyTooLarge on its declared or real length, ClientLeft if the client went away."""
@@ -86,9 +103,7 @@ class AsgiCall:
         return await self._receive_parts(limit_bytes)
 
     async def _receive_parts(self, limit_bytes: int) -> bytes:
-        declared = dict(self.headers).get(b"content-length", b"").lstrip(b"0")
-        # Nine digits are a gigabyte: more is over any limit, and not worth turning into a number.
-        if declared and (len(declared) > 9 or not declared.isdigit() or int(declared) > limit_bytes):
+        if (self.declared_bytes or 0) > limit_bytes:
             raise BodyTooLarge(limit_bytes)
         chunks: list[bytes] = []
         size = 0
@@ -137,6 +152,20 @@ class WatchedCall:
         """See AsgiCall."""
         return self._call.tries
 
+    @property
+    def kept(self) -> Kept | None:
+        """See AsgiCall."""
+        return self._call.kept
+
+    @property
+    def declared_bytes(self) -> int | None:
+        """See AsgiCall."""
+        return self._call.declared_bytes
+
+    def hold(self, kept: Kept) -> None:
+        """See AsgiCall."""
+        self._call.hold(kept)
+
     def why_cut(self) -> GatewayError | None:
         """See AsgiCall."""
         return self._call.why_cut()
@@ -149,34 +178,45 @@ class WatchedCall:
         """See AsgiCall."""
         self._call.show_tries(attempts, times)
 
-    def open_stream(self, provider: str, model: str, progress: Progress, session_id: UUID | None) -> SseClient:
+    def open_stream(self, endpoint: Endpoint, progress: Progress, session_id: UUID | None) -> SseClient:
         """The client's end of a streamed answer."""
-        return self._call.open_stream(provider, model, progress, session_id)
+        return self._call.open_stream(endpoint, progress, session_id)
 
     async def receive_body(self, limit_bytes: int) -> bytes:
         """The whole body; see AsgiCall."""
         body = await self._call.receive_body(limit_bytes)
         self.body_received.set()
+        # A client may have left, or reset its stream, before we came to its body: the task that watches finds that in
+        # two passes of the event loop, and in the third we are cancelled. Nothing is begun for such a client.
+        for _ in range(3):
+            await trio.lowlevel.checkpoint()
         return body
 
 
 class SseClient:
     """A client that reads a stream of server-sent events; see domain.call.StreamClient."""
 
-    def __init__(
-        self, call: AsgiCall, provider: str, model: str, progress: Progress, session_id: UUID | None = None
-    ) -> None:
+    def __init__(self, call: AsgiCall, endpoint: Endpoint, progress: Progress, session_id: UUID | None = None) -> None:
         self._call = call
+        self._endpoint = endpoint
         self._progress = progress
         self._session_id = session_id
-        self._provider = provider
-        self._model = model
-        self._renderer = StreamRenderer(int(call.head.at))
+        # Whose tokens they are: None before the first.
+        self._provider: str | None = None
+        self._model = ""
+        self._renderer = StreamRenderer(int(call.head.at), shows_reasoning=endpoint.stream_reasoning)
 
-    async def send_events(self, events: Sequence[Event]) -> None:
+    def name_source(self, provider: str, model: str) -> None:
+        """Say whose tokens follow."""
+        self._provider, self._model = provider, model
+
+    async def send_events(self, events: Sequence[Event]) -> bool:
         """Pass events on, those that came together in one write."""
-        if rendered := self._renderer.render_all(events):
+        rendered = self._renderer.render_all(events)
+        if rendered:
             await self._send(rendered)
+            return True
+        return False
 
     async def send_keep_alive(self) -> None:
         """Send a comment."""
@@ -188,8 +228,9 @@ class SseClient:
         times = progress.times_so_far()
         meta: dict[str, object] = {
             "request_id": str(self._call.head.request_id),
-            "provider": joins[-1].provider if joins else self._provider,
-            "attempts": len(progress.attempts.rows),
+            "provider": self._provider,
+            "model": self._model,
+            "attempts": len(progress.attempts.tries),
             "first_token_ms": progress.attempts.first_token_ms,
             "overhead_ms": round(times.overhead_ms, 3),
             "timings_ms": orjson.Fragment(times.as_json()),
@@ -202,6 +243,10 @@ class SseClient:
 
     async def fail(self, error: GatewayError) -> None:
         """End one that broke."""
+        if not self._renderer.is_open:
+            # No candidate has said a word: the chunk with the finish reason is the gateway's own.
+            model = self._endpoint.candidates[0].model
+            self._renderer.render(Opened(f"chatcmpl-{self._call.head.request_id.hex}", model))
         await self._send(self._renderer.fail(error), more=False)
 
     async def _send(self, data: bytes, *, more: bool = True) -> None:
@@ -209,13 +254,13 @@ class SseClient:
             self._call.has_started = True
             # For the next tokens, which one read of the provider's connection bounds.
             self._call.extension["waits"] = True
-            headers = [
-                *STREAM_HEADERS,
-                (b"x-request-id", str(self._call.head.request_id).encode("ascii")),
-                (b"x-pg-provider", self._provider.encode("ascii")),
-                (b"x-pg-model", header_text(self._model)),
-                (b"x-pg-attempts", b"%d" % len(self._progress.attempts.rows)),
-            ]
+            headers = [*STREAM_HEADERS, (b"x-request-id", str(self._call.head.request_id).encode("ascii"))]
+            if self._provider is not None:
+                headers += [
+                    (b"x-pg-provider", self._provider.encode("ascii")),
+                    (b"x-pg-model", header_text(self._model)),
+                    (b"x-pg-attempts", b"%d" % len(self._progress.attempts.tries)),
+                ]
             if self._call.limits:
                 headers += split_fields(render_limits(self._call.limits))
             await self._call.send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
@@ -48,7 +48,7 @@ class Inspected(Protocol):
     def disabled_providers(self) -> frozenset[str]: ...
 
 
-def make_web_app(find_inspected: Any) -> QuartTrio:
+def make_web_app(find_inspected: Any, is_ready: Callable[[], bool] = lambda: True) -> QuartTrio:
     """The Quart application. `find_inspected()` gives the running gateway, or None before it runs."""
     app = QuartTrio("pg_trio", static_folder=None)
     # Quart cuts every response after 60 s unless told otherwise; our limits are our own.
@@ -104,7 +104,7 @@ def make_web_app(find_inspected: Any) -> QuartTrio:
 
     @app.get("/readyz")
     async def readyz() -> tuple[dict[str, Any], int]:
-        ready = find_inspected() is not None
+        ready = is_ready()
         return {"ok": ready}, 200 if ready else 503
 
     @app.errorhandler(Exception)

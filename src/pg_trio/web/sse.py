@@ -1,8 +1,8 @@
 """A streamed answer on its way to the client: the contract's chunks, as bytes.
 
 Rules (docs/api.md, "Streaming"):
-1. One stream has one id, one `created` and one role, which its first chunk carries; also where another candidate
-   carried it on; where it did, a chunk with nothing in its delta has `meta.join`.
+1. One stream has one id, one `created` and one role, which its first chunk carries, be it of reasoning; also where
+   another candidate carried it on; where it did, a chunk with nothing in its delta has `meta.join`.
 2. A good end is a chunk with the finish reason, a chunk without choices (usage, meta), `[DONE]`. A bad one is a chunk
    whose finish reason is `error`, an `error` event, `[DONE]`: a cut stream never looks like a finished one.
 3. U+0085, U+2028 and U+2029 are written as escapes. They end no line of an event stream, but they do where a client
@@ -18,11 +18,12 @@ from collections.abc import Iterable, Mapping
 import orjson
 
 from pg_trio.domain.chat import FinishReason, Usage
-from pg_trio.domain.events import ContentDelta, Event, Joined, Opened, ToolCallDelta
+from pg_trio.domain.events import ContentDelta, Event, Joined, Opened, ReasoningDelta, ToolCallDelta
 from pg_trio.errors import GatewayError, error_body
 
 STREAM_HEADERS: tuple[tuple[bytes, bytes], ...] = (
-    (b"content-type", b"text/event-stream"),
+    # Without the charset, clients that read by HTTP/1.1's old default take UTF-8 for Latin-1 (Python's requests).
+    (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     # nginx would collect the stream in its buffers.
     (b"x-accel-buffering", b"no"),
@@ -39,16 +40,32 @@ _END_OF_CALL = b']},"finish_reason":null}]}\n\n'
 class StreamRenderer:
     """Writes one stream. `created_s` is Unix seconds. Nothing is rendered before its first `Opened`."""
 
-    __slots__ = ("_created", "_id", "_of_call", "_of_choices", "_of_text", "_role_is_due", "joins")
+    __slots__ = (
+        "_created",
+        "_id",
+        "_of_call",
+        "_of_choices",
+        "_of_delta",
+        "_of_text",
+        "_role_is_due",
+        "_shows_reasoning",
+        "joins",
+    )
 
-    def __init__(self, created_s: int) -> None:
+    def __init__(self, created_s: int, *, shows_reasoning: bool = True) -> None:
         self._created = b"%d" % created_s
+        self._shows_reasoning = shows_reasoning
         self._id = b""
         self._role_is_due = True
         # Where the stream was carried on by another candidate.
         self.joins: list[Joined] = []
         # How chunks of each kind begin.
-        self._of_text = self._of_call = self._of_choices = b""
+        self._of_text = self._of_call = self._of_choices = self._of_delta = b""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether chunks can be rendered: an `Opened` has come."""
+        return bool(self._of_choices)
 
     def render(self, event: Event) -> bytes:
         """What the client gets for an event: nothing for those that are none of its business.
@@ -63,6 +80,12 @@ class StreamRenderer:
         elif isinstance(event, Opened):
             self._open(event)
             return b""
+        elif isinstance(event, ReasoningDelta):
+            if not event.text or not self._shows_reasoning:
+                return b""
+            # An empty content: the role's chunk has one in OpenAI's streams, too.
+            role = b'"role":"assistant","content":"",' if self._role_is_due else b""
+            rendered = self._of_delta + role + b'"reasoning_content":' + _dump(event.text) + _END_OF_TEXT
         elif isinstance(event, Joined):
             return self._join(event)
         else:
@@ -89,7 +112,7 @@ class StreamRenderer:
         )
 
     def fail(self, error: GatewayError) -> bytes:
-        """The end of an answer that broke after its first token."""
+        """The end of an answer that broke after its head."""
         return (
             self._render_finish_reason("error")
             + b"event: error\ndata: "
@@ -120,7 +143,7 @@ class StreamRenderer:
         self._begin_chunks()
 
     def _begin_chunks(self) -> None:
-        delta = self._of_choices + b'{"index":0,"delta":{'
+        delta = self._of_delta = self._of_choices + b'{"index":0,"delta":{'
         role = b'"role":"assistant",' if self._role_is_due else b""
         self._of_text = delta + role + b'"content":'
         self._of_call = delta + role + (b'"content":null,' if role else b"") + b'"tool_calls":['

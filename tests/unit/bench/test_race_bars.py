@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from scripts.bench._race import breaker, deadlines, hedging, scoreboard, storm, streams
+from scripts.bench._race import breaker, chaos, deadlines, hedging, scoreboard, storm, streams
 from scripts.bench._race.__main__ import TABLES, read_arguments
 from scripts.bench._race.faults import FAULTS
 from scripts.bench._streams.client import Load
@@ -148,8 +148,23 @@ def test_stream_that_stands_still_is_named() -> None:
 # ── the command ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def chaos_sample(setting: str, answered: int, failed: int, most_s: float = 3.0) -> chaos.Sample:
+    return chaos.Sample(setting, "plain", [most_s] * answered, [1.0] * failed, [2] * (answered + failed))
+
+
+def test_retries_must_answer_nearly_all() -> None:
+    assert [] == chaos.judge([chaos_sample("each asked once", 76, 24), chaos_sample("retries", 95, 5)])
+    (wrong,) = chaos.judge([chaos_sample("retries", 94, 6)])
+    assert wrong.startswith("retries, plain: 94.0% answered; the bar is 95%, and asking each once gives 76% at best")
+
+
+def test_no_answer_in_chaos_is_later_than_the_deadline() -> None:
+    (wrong,) = chaos.judge([chaos_sample("each asked once", 99, 1, most_s=31.0)])
+    assert "later than the deadline of 30 s" in wrong
+
+
 def test_tables_are_chosen_by_name() -> None:
     assert ["storm", "streams"] == read_arguments(["storm", "streams", "--quick"]).tables
-    assert {"scoreboard", "hedging", "breaker", "deadlines", "storm", "streams"} == set(TABLES)
+    assert {"scoreboard", "hedging", "breaker", "deadlines", "storm", "streams", "chaos"} == set(TABLES)
     with pytest.raises(SystemExit):
         read_arguments([])

@@ -42,7 +42,7 @@ def test_all_kinds_are_reported_together() -> None:
     assert [
         f'credentials[0].provider: unknown provider "opnai"; did you mean "openai"?; known are {", ".join(PROVIDERS)}',
         "gateway.max_messages: expected an integer, found a boolean",
-        "gateway.workers: unknown key",
+        "gateway.workers: unknown key; it is a setting of [server]",
         'guardrails.pii_filter.types[0]: "emale" is none of "email", "ip_address", "iban", "credit_card", "ssn_us",'
         ' "phone_us", "phone_de", "phone_generic"; did you mean "email"?',
         "nope: unknown key",
@@ -50,7 +50,7 @@ def test_all_kinds_are_reported_together() -> None:
         "projects[0].endpoints[0].input_schema.type: 'objct' is not valid under any of the given schemas",
         "projects[0].endpoints[0].model: expected a string, found an integer",
         "projects[0].endpoints[0].temperature: 3 is above 2",
-        "projects[0].uuid: missing",
+        "projects[0].uuid: missing; `uuidgen` makes one",
     ] == mistakes_in(text)
 
 
@@ -58,7 +58,7 @@ def test_wrong_item_keeps_later_numbers() -> None:
     text = f"projects = [3, {{ uuid = '{PROJECT}', name = 'x', env = 'test' }}]"
 
     assert [
-        "projects[0]: expected a table, found an integer",
+        "projects[0]: expected a table ({ uuid = …, name = … }), found an integer",
         'projects[1].env: "test" is none of "dev", "staging", "prod"',
     ] == mistakes_in(text)
 
@@ -171,7 +171,9 @@ def test_unknown_provider_section() -> None:
 
 
 def test_syntax_error_names_its_line() -> None:
-    assert ["not TOML: Invalid value (at line 2, column 5)"] == mistakes_in("a = 1\nb = \n")
+    (mistake,) = mistakes_in("a = 1\nb = \n")
+
+    assert mistake.startswith("not TOML: Invalid value (at line 2, column 5); text is written in quotation marks")
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,19 @@ def test_rule_is_checked(rule: str, mistake: str) -> None:
             "sessions_enabled = false\nsession_max_messages = 9\nsession_max_tokens = 9",
             ["projects[0].endpoints[0].session_max_messages", "projects[0].endpoints[0].session_max_tokens"],
         ),
-        ("streaming_enabled = true\nhedge_after_ms = 0\nsessions_enabled = true\nsession_ttl_seconds = 60", []),
+        ("hedge_after_ms = 0", ["projects[0].endpoints[0].hedge_after_ms"]),
+        ('hedge_after = "p95"\nfailover = []', ["projects[0].endpoints[0].hedge_after"]),
+        ("hedge_tools = true", ["projects[0].endpoints[0].hedge_tools"]),
+        ("monthly_budget_usd = 5", ["projects[0].endpoints[0].monthly_budget_usd"]),
+        ("idle_timeout_ms = 9", ["projects[0].endpoints[0].idle_timeout_ms"]),
+        ('on_stream_failure = "restart"\nstreaming_enabled = true', ["projects[0].endpoints[0].on_stream_failure"]),
+        ("monthly_budget_usd = 5\nestimated_cost_per_1k_tokens_usd = 0", []),
+        ('on_stream_failure = "error"', []),
+        (
+            'streaming_enabled = true\nhedge_after_ms = 0\nfailover = [{ credential = "main", model = "m" }]\n'
+            "hedge_tools = true\nsessions_enabled = true\nsession_ttl_seconds = 60\nidle_timeout_ms = 9",
+            [],
+        ),
     ],
 )
 def test_what_has_no_effect_is_said(line: str, noted: list[str]) -> None:
@@ -211,9 +223,9 @@ def test_environment_is_checked_like_the_file() -> None:
     }
 
     assert [
-        "PG_TRIO_GATEWAY__MAX_MESSAGES: expected an integer, found a string",
+        'PG_TRIO_GATEWAY__MAX_MESSAGES: expected an integer, found "1_0"',
         "PG_TRIO_PROJECTS__X: no section of that name is set from the environment",
-        'PG_TRIO_SERVER__BIND: "x:99999" is not HOST:PORT',
+        'PG_TRIO_SERVER__BIND: "x:99999" is not HOST:PORT, such as 127.0.0.1:8080',
         'PG_TRIO_SERVER__WORKER: unknown setting; did you mean "workers"?',
         "PG_TRIO_SERVER__WORKERS: 0 is below 1",
     ] == mistakes_in("", environ)
@@ -248,3 +260,44 @@ def test_routes_words_are_no_slugs(slug: str) -> None:
     (mistake,) = mistakes_in(SOUND.replace('slug = "a"', f'slug = "{slug}"'))
 
     assert slug in mistake
+
+
+@pytest.mark.parametrize("stray", ["\r", " ", "\t", "\r\n", "\u00a0"])
+def test_environment_is_read_without_stray_space(stray: str) -> None:
+    values = {"GATEWAY__TIMEZONE": "UTC", "SERVER__WORKERS": "4", "SERVER__BIND": "[::]:80", "GATEWAY__DATA_DIR": "d"}
+
+    settings = read("", {f"PG_TRIO_{name}": f"{value}{stray}" for name, value in values.items()})
+
+    assert ("UTC", 4, "[::]:80") == (settings.gateway.timezone, settings.server.workers, settings.server.bind)
+    assert "d" == settings.gateway.data_dir.name
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("Europe/\rBerlin", r'"Europe/\rBerlin"'),
+        ("Europe /Berlin", '"Europe /Berlin"'),
+        ("\ufeffUTC", r'"\ufeffUTC"'),
+        ("UTC\u200b", r'"UTC\u200b"'),
+        ('"UTC"', '""UTC""'),
+    ],
+)
+def test_what_is_unseen_in_a_value_is_shown(value: str, shown: str) -> None:
+    (mistake,) = mistakes_in("", {"PG_TRIO_GATEWAY__TIMEZONE": value})
+
+    assert mistake.startswith(f"PG_TRIO_GATEWAY__TIMEZONE: {shown} is not")
+
+
+def test_setting_with_one_underscore_is_noted() -> None:
+    environ = {
+        "PG_TRIO_SERVER_WORKERS": "4",
+        # What Kubernetes sets for a service called pg-trio.
+        "PG_TRIO_PORT": "tcp://10.0.0.1:80",
+        "PG_TRIO_SERVICE_HOST": "10.0.0.1",
+    }
+
+    notes = parse_configuration(SOUND, "pg.toml", NOWHERE, environ).notes
+
+    assert (
+        "PG_TRIO_SERVER_WORKERS: is not read; the setting is PG_TRIO_SERVER__WORKERS, with two underscores",
+    ) == notes

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pg_trio.domain.chat import ChatRequest, Message, ToolCall, json_texts
+from pg_trio.domain.chat import ChatRequest, Message, Prompt, Reply, ToolCall, json_texts
+from pg_trio.domain.content import Text
 from pg_trio.domain.tools import ToolChoice
 from tests.support.content import parts, tool
 
@@ -64,3 +65,25 @@ def test_json_texts_of_deep_values() -> None:
         value = {"k": [value]}
 
     assert 5001 == len(json_texts(value))
+
+
+def test_prompt_counts_what_its_request_counts() -> None:
+    messages = (
+        Message("user", "hello", name="ann"),
+        Message("assistant", None, tool_calls=(CALL,)),
+        Message("tool", "ok", tool_call_id="call_1"),
+        Message("user", (Text("hi"),)),
+    )
+    choice = ToolChoice("function", "send")
+    request = ChatRequest(messages, {}, tools=(tool(TOOL),), tool_choice=choice)
+    prompt = Prompt(messages, tools=(tool(TOOL),), tool_choice=choice)
+
+    texts, ids = 'helloannsend{"to":"x"}okhi', "call_1call_1"
+    tools = "sendenumletter421.5send"
+    assert len(texts) + len(ids) + len(tools) == request.characters() == prompt.characters()
+
+
+def test_reply_counts_all_that_was_written() -> None:
+    reply = Reply("1", "m", "hello", "tool_calls", tool_calls=(CALL,), reasoning="hm")
+
+    assert len('hellosend{"to":"x"}hm') == reply.characters()

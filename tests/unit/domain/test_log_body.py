@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from attrs import evolve
 
 from pg_trio.domain.chat import ChatRequest, Message, Reply, ToolCall
 from pg_trio.domain.content import Text
@@ -66,6 +67,12 @@ def test_full_shows_the_answer_s_format() -> None:
         shown["response_format"],
         shown["reasoning_effort"],
     )
+
+
+def test_reasoning_is_never_kept() -> None:
+    thought = evolve(REPLY, reasoning="It may rain")
+
+    assert full().describe_reply(REPLY) == full().describe_reply(thought)
 
 
 def test_full_shows_answer() -> None:

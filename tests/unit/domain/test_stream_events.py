@@ -71,6 +71,12 @@ def test_reply_survives_being_streamed(reply: Reply) -> None:
     assert reply == assemble(*events_of(reply)).reply()
 
 
+def test_reasoning_of_a_whole_reply_comes_first() -> None:
+    events = events_of(Reply("chatcmpl-1", "gpt-x", "Hello", "stop", reasoning="Let me see"))
+
+    assert [OPENED, ReasoningDelta("Let me see"), ContentDelta("Hello"), Finished("stop")] == events
+
+
 def test_deltas_are_put_together() -> None:
     assembler = assemble(
         OPENED,

@@ -15,7 +15,7 @@ from pg_trio.domain.assembler import Assembler
 from pg_trio.domain.events import Broken, ContentDelta, Event, Finished, Opened, ToolCallDelta, events_of
 from pg_trio.errors import AttemptFailed
 from pg_trio.providers import adapter_for
-from pg_trio.providers.event_reader import MAX_NAME_CHARS, MAX_TOOL_CALLS
+from pg_trio.providers.openai_tools import MAX_NAME_CHARS, MAX_TOOL_CALLS
 from tests.support.recordings import RECORDINGS, load_recording
 from tests.support.simulated import candidate_of
 

@@ -316,7 +316,7 @@ def with_known_ids(name: str, reply: Reply) -> Reply:
 def stream(name: str, *pieces: bytes) -> list[Event]:
     recorded, candidate = load_recording(name), candidate_of(name)
     adapter = adapter_for(candidate.provider)
-    assert adapter.is_stream(recorded.status, recorded.headers, candidate)
+    assert adapter.is_stream(recorded.status, recorded.headers, recorded.body)
     reader = adapter.open_stream(candidate)
     return [event for piece in pieces for event in reader.feed(piece)] + reader.close()
 

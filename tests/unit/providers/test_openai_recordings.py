@@ -73,6 +73,7 @@ ANSWERS = {
         "17 × 23 = 391.",
         "stop",
         Usage(12, 48),
+        reasoning="17 times 23 is 391.",
     ),
     "mistral/tool_calls": Reply(
         "chatcmpl-cmpl-f1",

@@ -235,10 +235,38 @@ def test_stream_is_asked_for_with_usage(provider: str) -> None:
 
 
 def test_mistral_is_not_asked_for_usage() -> None:
-    body = orjson.loads(adapter_for("mistral").build_request(HI, candidate_of("mistral"), stream=True).body)
+    credential = Credential("main", "mistral", "https://api.mistral.ai/v1", Secret("key"))
+    body = orjson.loads(adapter_for("mistral").build_request(HI, Candidate(credential, "m"), stream=True).body)
 
     assert True is body["stream"]
     assert "stream_options" not in body
+
+
+@pytest.mark.parametrize(
+    ("base_url", "goes_out"), [("https://api.openai.com/v1", 40), ("http://127.0.0.1:8080/v1", 314)]
+)
+def test_long_call_id_is_cut_for_openai_alone(base_url: str, goes_out: int) -> None:
+    long_id = "call_9__thought__" + "A/+=" * 74 + "B"
+    call, result = ToolCall(long_id, "now", "{}"), Message("tool", "12:00", tool_call_id=long_id)
+    asked = Prompt((Message("user", "Hi"), Message("assistant", None, tool_calls=(call,)), result))
+    there = Candidate(Credential("main", "openai", base_url, Secret("key")), "m")
+
+    messages = orjson.loads(adapter_for("openai").build_request(asked, there).body)["messages"]
+
+    sent = messages[1]["tool_calls"][0]["id"]
+    assert sent == messages[2]["tool_call_id"]
+    assert (goes_out, goes_out == 314) == (len(sent), sent == long_id)
+
+
+def test_server_at_another_address_is_asked_for_usage() -> None:
+    credential = Credential("main", "mistral", "http://127.0.0.1:8080/v1", Secret("key"))
+    adapter, there = adapter_for("mistral"), Candidate(credential, "m")
+    asked, again = (
+        orjson.loads(adapter.build_request(HI, there, stream=True, asks_usage=asks).body) for asks in (True, False)
+    )
+
+    assert {"include_usage": True} == asked["stream_options"]
+    assert "stream_options" not in again
 
 
 def test_stream_differs_in_body_and_mark_only() -> None:

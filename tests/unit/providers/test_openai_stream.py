@@ -15,7 +15,8 @@ from pg_trio.domain.project import Candidate, Credential
 from pg_trio.domain.secret import Secret
 from pg_trio.errors import AttemptFailed, AttemptTimedOut, UpstreamBroken, UpstreamNonsense
 from pg_trio.providers import adapter_for
-from pg_trio.providers.openai_stream import MAX_ANSWER_CHARACTERS, MAX_TOOL_CALLS, OpenAIStreamReader
+from pg_trio.providers.openai_stream import MAX_ANSWER_CHARACTERS, OpenAIStreamReader
+from pg_trio.providers.openai_tools import MAX_TOOL_CALLS
 
 KEY = "0a1b2c3d4e5f60718293"
 CANDIDATE = Candidate(Credential("main", "openai", "https://api.openai.com/v1", Secret(KEY)), "gpt-4o-mini")
@@ -58,30 +59,39 @@ def failure_of(*pieces: bytes) -> AttemptFailed:
 
 
 @pytest.mark.parametrize(
-    ("status", "content_type", "expected"),
+    ("status", "content_type", "start", "expected"),
     [
-        (200, "text/event-stream", True),
-        (200, "Text/Event-Stream; charset=utf-8", True),
-        (201, "text/event-stream", True),
-        (200, None, True),
-        (200, "application/json", False),
-        (200, "application/problem+json", False),
-        (429, "application/json", False),
-        (502, "text/html", False),
-        (500, "text/event-stream", False),
+        (200, "text/event-stream", b"d", True),
+        (200, "Text/Event-Stream; charset=utf-8", b": ping", True),
+        (201, "text/event-stream", b"data: {}", True),
+        (200, None, b"data", True),
+        (200, "text/event-stream", b"", None),
+        (200, "text/event-stream", b"\r\n", None),
+        (200, "text/event-stream", b"\xef\xbb\xbf", None),
+        (200, "text/event-stream", b' {"choices"', False),
+        (200, None, b"[", False),
+        (200, "application/json", b"", None),
+        (200, "application/json", b"da", None),
+        (200, "application/json", b"\xef\xbb\xbfdata:", True),
+        (200, "application/json", b'{"id"', False),
+        (200, "application/problem+json", b"\n\nevent: error", True),
+        (200, "text/plain", b":", True),
+        (200, "application/octet-stream", b"id: 1", True),
+        (200, "text/plain", b"Internal", False),
+        (200, "text/html", b"<", False),
+        (200, "text/plain", b"error", None),
+        (200, "text/plain", b"errors", False),
+        (429, "application/json", b"", False),
+        (502, "text/html", b"", False),
+        (500, "text/event-stream", b"", False),
     ],
 )
-def test_head_tells_what_the_body_is(status: int, content_type: str | None, expected: bool) -> None:
+def test_first_bytes_tell_what_the_body_is(
+    status: int, content_type: str | None, start: bytes, expected: bool | None
+) -> None:
     headers = {} if content_type is None else {"content-type": content_type}
 
-    assert expected is adapter_for("openai").is_stream(status, headers, CANDIDATE)
-
-
-def test_page_is_no_stream() -> None:
-    with pytest.raises(UpstreamNonsense) as caught:
-        adapter_for("openai").is_stream(200, {"content-type": f"text/html; {KEY}"}, CANDIDATE)
-
-    assert "the answer is not an event stream: content type text/html; [redacted]" == caught.value.said
+    assert expected is adapter_for("openai").is_stream(status, headers, start)
 
 
 # ── text ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -123,6 +133,28 @@ def test_first_token_is_the_only_winner() -> None:
         event({"usage": None}),
         event({}),
         event({"choices": [{}]}),
+        event({"choices": [None]}),
+        event({"error": {}}),
+        event({"error": {"message": "", "type": "", "param": "", "code": None}}),
+        event({"type": "ping"}),
+        event({"object": "ping", "created": 1}),
+        chunk({"tool_calls": ""}),
+        chunk({"tool_calls": [None, {}]}),
+        chunk({"tool_calls": {}, "function_call": None}),
+        chunk({}, False),
+        chunk({}, "null"),
+        b"data: null\n\n",
+        b"data: []\n\n",
+        b"data: 1763800000\n\n",
+        b'data: "ping"\n\n',
+        b"data: : keepalive\n\n",
+        b"data: : OPENROUTER PROCESSING\n\n",
+        b"data: [PING]\n\n",
+        b"data: keep-alive\n\n",
+        b"data: heartbeat 7\n\n",
+        b"event: ping\ndata: whatever it says\n\n",
+        b"event: usage\ndata: none\n\n",
+        b"id: 7\nretry: 100\n\n",
         event({"choices": [{"index": 1, "delta": {"content": "another choice"}, "finish_reason": "length"}]}),
     ],
 )
@@ -142,6 +174,16 @@ def test_quiet_chunk_is_no_token(quiet: bytes) -> None:
         ({"content": [{"type": "thinking", "thinking": {"odd": 1}}]}, [ReasoningDelta("")]),
         ({"content": [{"text": "a"}, {"type": "reference"}, {"text": "b"}]}, [ContentDelta("a"), ContentDelta("b")]),
         ({"content": None, "refusal": "No."}, [ContentDelta("No.")]),
+        ({"content": ["a", {"type": "output_text", "text": "b"}]}, [ContentDelta("a"), ContentDelta("b")]),
+        ({"content": {"type": "text", "text": "a"}}, [ContentDelta("a")]),
+        ({"content": [{"text": "Hm", "thought": True}]}, [ReasoningDelta("Hm")]),
+        ({"thinking": "Hm"}, [ReasoningDelta("Hm")]),
+        ({"reasoning": {"content": "Hm"}}, [ReasoningDelta("Hm")]),
+        ({"reasoning_details": [{"type": "reasoning.text", "text": "Hm"}]}, [ReasoningDelta("Hm")]),
+        ({"reasoning_details": [{"type": "reasoning.summary", "summary": "Hm"}]}, [ReasoningDelta("Hm")]),
+        ({"reasoning_details": [{"type": "reasoning.encrypted", "data": "YWJj"}]}, [ReasoningDelta("")]),
+        ({"reasoning": "Hm", "reasoning_details": [{"text": "Hm"}]}, [ReasoningDelta("Hm")]),
+        ({"thinking_blocks": [{"type": "thinking", "thinking": "Hm", "signature": "x"}]}, [ReasoningDelta("Hm")]),
     ],
 )
 def test_what_a_delta_says(delta: Any, expected: list[Event]) -> None:
@@ -172,8 +214,10 @@ def test_model_and_id_are_the_first_chunks() -> None:
         ("length", "length"),
         ("model_length", "length"),
         ("content_filter", "content_filter"),
-        ("tool_calls", "error"),
-        ("unheard_of", "error"),
+        ("unheard_of", "stop"),
+        ("eos_token", "stop"),
+        ("MAX_TOKENS", "length"),
+        ("sensitive", "content_filter"),
     ],
 )
 def test_finish_reason_is_the_contracts(said: str, expected: FinishReason) -> None:
@@ -206,7 +250,40 @@ def test_silence_that_is_explained_is_an_answer(reason: FinishReason) -> None:
     assert [OPENED, Finished(reason)] == read(chunk({}, reason), DONE)
 
 
-@pytest.mark.parametrize("reason", ["stop", "tool_calls", "error", "unheard_of"])
+@pytest.mark.parametrize("reason", ["error", "network_error", "insufficient_system_resource", "tool_calls"])
+def test_failure_never_looks_finished(reason: str) -> None:
+    first, token, last = read(TEXT, chunk({}, reason), DONE)
+
+    assert [OPENED, ContentDelta("Hi")] == [first, token]
+    assert isinstance(last, Broken)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [event({"choices": [{"delta": {}, "finish_reason": "error", "error": {"message": "Upstream died"}}]})],
+        [event({"choices": [{"delta": {}, "error": {"message": "Upstream died"}}]})],
+        [chunk({}, "error"), event({"error": {"message": "Upstream died"}})],
+        [chunk({}, "error"), event({"message": "Upstream died"})],
+        [event({"code": 502, "message": "Upstream died"})],
+        [event({"object": "error", "message": "Upstream died"})],
+        [event([{"error": {"message": "Upstream died"}}])],
+        [b'error: {"message":"Upstream died"}\n\n'],
+        [b"event: server_error\ndata: Upstream died\n\n"],
+        [b"data: Upstream died\n\n"],
+    ],
+)
+def test_failure_has_the_providers_words(pieces: list[bytes]) -> None:
+    assert "an error in the stream: Upstream died" == failure_of(TEXT, *pieces, DONE).said
+
+
+def test_last_words_are_told_of_a_cut_stream() -> None:
+    said = failure_of(TEXT, event({"message": f"worker restarts {KEY}"}), DONE).said
+
+    assert "the stream ended without a finish reason; it said: worker restarts [redacted]" == said
+
+
+@pytest.mark.parametrize("reason", ["stop", "tool_calls", "unheard_of"])
 def test_silence_is_nonsense(reason: str) -> None:
     failure = failure_of(chunk({"role": "assistant", "content": ""}), chunk({"reasoning": "Hm"}), chunk({}, reason))
 
@@ -308,6 +385,10 @@ def call(index: int | None = None, call_id: str | None = None, name: str | None 
     return {field: value for field, value in fields.items() if value is not None}
 
 
+# A call of which nothing can be told yet shows that the model works.
+LIFE = ReasoningDelta("")
+
+
 def calls_of(*deltas: Any) -> list[Event]:
     return deltas_of(*[chunk({"tool_calls": [delta]}) for delta in deltas])
 
@@ -326,8 +407,8 @@ def calls_of(*deltas: Any) -> list[Event]:
 )
 def test_tool_calls_are_told_apart(deltas: list[Any]) -> None:
     assert [
-        ToolCallDelta(0, "a", "f", ""),
-        ToolCallDelta(0, None, None, "{"),
+        LIFE,
+        ToolCallDelta(0, "a", "f", "{"),
         ToolCallDelta(0, None, None, "}"),
         ToolCallDelta(1, "b", "g", "{}"),
     ] == calls_of(*deltas)
@@ -335,10 +416,10 @@ def test_tool_calls_are_told_apart(deltas: list[Any]) -> None:
 
 def test_interleaved_calls_keep_their_numbers() -> None:
     assert [
+        LIFE,
         ToolCallDelta(0, "a", "f", ""),
-        ToolCallDelta(1, "b", "g", ""),
         ToolCallDelta(0, None, None, "1"),
-        ToolCallDelta(1, None, None, "2"),
+        ToolCallDelta(1, "b", "g", "2"),
     ] == calls_of(call(0, "a", "f"), call(1, "b", "g"), call(0, arguments="1"), call(1, arguments="2"))
 
 
@@ -355,19 +436,16 @@ def test_call_without_id_is_given_one() -> None:
     ("delta", "why"),
     [
         (7, " is a number, not an object"),
-        (call(0, "a"), ".function.name is missing"),
-        (call(0, "a", ""), ".function.name is missing"),
-        ({"arguments": "{}"}, ".function.name is missing"),
-        ({"index": True}, ".index is true or false, not an integer"),
-        ({"index": "0"}, ".index is a string, not an integer"),
-        ({"id": 1}, ".id is a number, not a string"),
+        (call(0, "a", None, "{}"), ".function.name is missing"),
+        (call(0, "a", "", "{}"), ".function.name is missing"),
+        ({"function": {"arguments": "{}"}}, ".function.name is missing"),
         ({"function": [1]}, ".function is a list, not an object"),
         ({"function": {"name": 1}}, ".function.name is a number, not a string"),
-        ({"function": {"name": "f", "arguments": []}}, ".function.arguments is a list, not a string"),
+        ({"function": {"name": "f", "arguments": [1]}}, ".function.arguments is a list, not a string"),
     ],
 )
 def test_tool_call_defect_says_where(delta: Any, why: str) -> None:
-    assert f"choices[0].delta.tool_calls[0]{why}" == failure_of(chunk({"tool_calls": [delta]})).said
+    assert f"choices[0].delta.tool_calls[0]{why}" == failure_of(chunk({"tool_calls": [delta]}), STOP, DONE).said
 
 
 def test_calls_are_bounded() -> None:
@@ -375,8 +453,8 @@ def test_calls_are_bounded() -> None:
 
     events = read(chunk({"tool_calls": calls}))
 
-    assert MAX_TOOL_CALLS == sum(event.is_token for event in events)
     assert isinstance(events[-1], Broken)
+    assert "is one of more than 128 tool calls" in events[-1].failure.said
 
 
 # ── no answer ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -389,25 +467,23 @@ def test_calls_are_bounded() -> None:
         (b'data: {"a": "\xff"}\n\n', "a chunk of the stream is not JSON: invalid UTF-8 in 10 bytes"),
         (b"data: <html>\n\n", "a chunk of the stream is not JSON: error at character 0 of 6 bytes"),
         (b"data: [DONE\n\n", "a chunk of the stream is not JSON: error at character 1 of 5 bytes"),
-        (b"data: []\n\n", "a chunk of the stream is a list, not an object"),
-        (b"data: null\n\n", "a chunk of the stream is missing"),
+        (b"data: [1]\n\n", "a chunk of the stream is a list, not an object"),
+        (b'data: "more text"\n\n', "a chunk of the stream is a string, not an object"),
         (event({"choices": {"a": 1}}), "choices is an object, not a list"),
         (event({"choices": ["a"]}), "choices[0] is a string, not an object"),
         (event({"choices": [{"delta": "a"}]}), "choices[0].delta is a string, not an object"),
         (chunk({"content": 7}), "choices[0].delta.content is a number, not a string"),
-        (chunk({"content": ["a"]}), "choices[0].delta.content[0] is a string, not an object"),
+        (chunk({"content": [1]}), "choices[0].delta.content[0] is a number, not an object"),
         (chunk({"content": [{"text": 1}]}), "choices[0].delta.content[0].text is a number, not a string"),
         (chunk({"refusal": 7}), "choices[0].delta.refusal is a number, not a string"),
         (chunk({"tool_calls": "a"}), "choices[0].delta.tool_calls is a string, not a list"),
-        (chunk({}, 7), "choices[0].finish_reason is a number, not a string"),
         (event({"error": {"message": "Overloaded", "code": 503}}), "an error in the stream: Overloaded"),
         (event({"error": "Overloaded"}), "an error in the stream: Overloaded"),
-        (event({"error": {}}), "an error in the stream: no message"),
+        (event({"error": {"code": 7}}), "an error in the stream: no message"),
         (b'event: error\ndata: {"message":"Overloaded"}\n\n', "an error in the stream: Overloaded"),
         (b"event: error\ndata: Overloaded\n\n", "an error in the stream: Overloaded"),
         (event({"error": f"key {KEY}"}), "an error in the stream: key [redacted]"),
         (b"data: " + b"[" * 100_000 + b"\n\n", "a chunk of the stream is not JSON: error at character"),
-        (b"data: " + b"x" * 1_100_000, "an event of the stream is larger than 1048576 bytes"),
     ],
 )
 def test_nonsense_breaks_the_stream(broken: bytes, why: str) -> None:
@@ -449,12 +525,47 @@ def test_nonsense_after_the_reason_breaks_it_too() -> None:
     assert "an error in the stream: gone" == failure_of(TEXT, STOP, event({"error": "gone"}), DONE).said
 
 
-@given(st.lists(st.binary() | st.sampled_from([TEXT, STOP, DONE, b"data: ", b"\n\n", b"data: {}\n\n"])))
+PIECES = [
+    *(TEXT, STOP, DONE, b"data: ", b"\n\n", b"\n", b"\r\n", b"data: {}\n\n", b": ping\n", b"\xef\xbb\xbf", b"{", b"}"),
+    *(
+        TEXT[:-1],
+        STOP[:-1],
+        chunk({"content": "@"}).replace(b"@", b"\\ud83d"),
+        chunk({"reasoning": "Hm"}),
+        chunk({}, "error"),
+    ),
+    *(
+        chunk({"content": "@"}).replace(b"@", b"\\ude00"),
+        b"error: x\n",
+        b"event: error\n",
+        b"event: ping\n",
+        b"data: ping\n\n",
+    ),
+    chunk({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f"}}]}),
+    chunk({"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}),
+    chunk({"function_call": {"arguments": "{}"}}),
+    chunk({"content": "Hi"}, "stop").replace(b'"stop"', b"NaN"),
+]
+
+
+@given(st.lists(st.binary() | st.sampled_from(PIECES)))
 def test_garbage_ends_as_an_event(pieces: list[bytes]) -> None:
     events = read(*pieces)
 
     assert isinstance(events[-1], Finished | Broken)
     assert not any(isinstance(event, Finished | Broken) for event in events[:-1])
+    for event in events:
+        if isinstance(event, ContentDelta | ReasoningDelta):
+            event.text.encode()
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12), st.data())
+def test_any_split_gives_the_same_events(pieces: list[bytes], data: st.DataObject) -> None:
+    stream = b"".join(pieces)
+    places = sorted(data.draw(st.sets(st.integers(0, len(stream)), max_size=6)))
+    split = [stream[start:end] for start, end in zip([0, *places], [*places, len(stream)], strict=True)]
+
+    assert [str(event) for event in read(stream)] == [str(event) for event in read(*split)]
 
 
 NAMES = "choices delta content tool_calls function index id name arguments finish_reason usage x_groq error refusal"
@@ -559,3 +670,158 @@ def test_texts_alone_are_bounded() -> None:
     failure = failure_of(LIKE % b'"one"', *[long] * 9, STOP, DONE)
 
     assert "the answer is over 4194304 characters" == failure.said
+
+
+# ── read by what is meant ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def half(first: str, second: str, field: str = "content") -> list[bytes]:
+    pieces = [chunk({field: "@"}).replace(b"@", part.encode()) for part in (first, second)]
+    return [*pieces, STOP, DONE]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "text"),
+    [
+        ("hi \\ud83d", "\\ude00!", "hi \U0001f600!"),
+        ("hi \\ud83d", "!", "hi \ufffd!"),
+        ("hi \\ude00", "!", "hi \ufffd!"),
+        ("hi", "\\ud83d", "hi\ufffd"),
+        ("hi \\ud83d\\ude00", "!", "hi \U0001f600!"),
+    ],
+)
+def test_character_in_two_halves(first: str, second: str, text: str) -> None:
+    events = read(*half(first, second))
+
+    assert text == "".join([event.text for event in events if isinstance(event, ContentDelta)])
+    assert Finished("stop") == events[-1]
+
+
+def test_half_a_character_in_reasoning_and_arguments() -> None:
+    reasoning = read(TEXT, *half("\\ud83d", "\\ude00", "reasoning"))
+    pieces = [chunk({"tool_calls": [call(0, "a", "f", text)]}).replace(b"@", b"\\") for text in ("@ud83d", "@ude00")]
+    arguments = [event.arguments for event in read(*pieces, STOP, DONE) if isinstance(event, ToolCallDelta)]
+
+    assert "\U0001f600" == "".join([event.text for event in reasoning if isinstance(event, ReasoningDelta)])
+    assert "\U0001f600" == "".join(arguments)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [chunk({"content": "Hi"}).replace(b'"choices"', b'"n":NaN,"choices"')],
+        [b"\xef\xbb\xbf" + TEXT],
+        [chunk({"content": "Hi"}, id=7, model=[], created="x", usage="n/a", system_fingerprint=1)],
+        [event({"choices": [{"index": "0", "delta": {"content": "Hi"}}]})],
+        [event({"choices": [{"index": None, "message": {"content": "Hi"}}]})],
+        [event({"choices": [{"text": "H"}]}), event({"choices": [{"text": "i"}]})],
+        [TEXT, event({"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]})],
+        [b"event: chunk\n" + TEXT],
+        [TEXT.rstrip(b"\n") + b"\n"],
+    ],
+)
+def test_chunk_in_another_dress(pieces: list[bytes]) -> None:
+    assert [ContentDelta("Hi")] == [
+        ContentDelta("".join([event.text for event in read(*pieces, STOP, DONE) if isinstance(event, ContentDelta)]))
+    ]
+    assert Finished("stop") == read(*pieces, STOP, DONE)[-1]
+
+
+def test_event_may_be_as_long_as_its_stream() -> None:
+    picture = chunk({"images": [{"url": "A" * 1_500_000}], "content": ""})
+
+    assert [ContentDelta("Hi"), ContentDelta("Hi")] == deltas_of(TEXT, picture, TEXT)
+
+
+@pytest.mark.parametrize("end", [b"data: [done]\n\n", b'data: "[DONE]"\n\n', b"data: DONE\n\n", b"data: [DONE]", b""])
+def test_end_in_another_spelling(end: bytes) -> None:
+    assert Finished("stop") == read(TEXT, STOP, end)[-1]
+    assert "without a finish reason" in failure_of(TEXT, end).said
+
+
+@pytest.mark.parametrize(
+    ("deltas", "expected"),
+    [
+        ([call(0, "a", ""), call(0, None, "f", "{}")], [ToolCallDelta(0, "a", "f", "{}")]),
+        ([call(0, "a"), call(0, None, None, "{"), call(0, None, "f", "}")], [LIFE, ToolCallDelta(0, "a", "f", "{}")]),
+        (
+            [call(0, "a", "get_"), call(0, None, "it"), call(0, None, None, "{}")],
+            [LIFE, LIFE, ToolCallDelta(0, "a", "get_it", "{}")],
+        ),
+        (
+            [call(0, "a", "get_"), call(0, "a", "get_it"), call(0, "a", "get_it", "{}")],
+            [LIFE, LIFE, ToolCallDelta(0, "a", "get_it", "{}")],
+        ),
+        ([call(0, "a", "f", None)], [LIFE, ToolCallDelta(0, "a", "f", "")]),
+        ([call(0, "7", "f", "{}") | {"id": 7, "index": "0"}], [ToolCallDelta(0, "7", "f", "{}")]),
+        ([call(0, "a", "f", []), call(0, None, None, {"b": 1})], [LIFE, ToolCallDelta(0, "a", "f", '{"b":1}')]),
+    ],
+)
+def test_call_is_told_once_it_is_known(deltas: list[Any], expected: list[Event]) -> None:
+    assert expected == calls_of(*deltas)
+
+
+@pytest.mark.parametrize(
+    "deltas",
+    [
+        [call(0, None, "f", "{}"), call(0, None, "g", "{}")],
+        [call(0, None, "f", "{}"), call(0, None, "f", "{}")],
+        [call(None, None, "f", "{}"), call(None, None, "f", "{}")],
+        [call(0, "same", "f", "{}"), call(0, "same", "g", "{}")],
+        [call(0, "same", "f", "{}"), call(1, "same", "g", "{}")],
+        [call(0, "a", "f", "{}"), call(0, "b", "f", "{}")],
+        [call(None, None, "f", "{"), call(0, None, None, "}"), call(1, None, "g", "{}")],
+    ],
+)
+def test_two_calls_are_never_one(deltas: list[Any]) -> None:
+    told = [event for event in calls_of(*deltas) if isinstance(event, ToolCallDelta) and event.id is not None]
+
+    assert 2 == len(told) == len({event.id for event in told})
+    assert {"{}", "{"} >= {event.arguments for event in told}
+
+
+def test_function_call_of_old_is_streamed() -> None:
+    pieces = [{"name": "look_up", "arguments": ""}, {"arguments": '{"a"'}, {"arguments": ":1}"}]
+    events = read(*[chunk({"content": None, "function_call": piece}) for piece in pieces], chunk({}, "function_call"))
+    told = [event for event in events if isinstance(event, ToolCallDelta)]
+
+    assert ["look_up", None] == [event.name for event in told]
+    assert '{"a":1}' == "".join([event.arguments for event in told])
+    assert Finished("tool_calls") == events[-1]
+
+
+def test_empty_piece_of_a_call_shows_no_life() -> None:
+    events = read(
+        *[chunk({"tool_calls": [call(0, "a", "f", "{}")]}), chunk({"tool_calls": [call(0, "a", "", "")]})], STOP
+    )
+
+    assert [True, False] == [event.shows_life for event in events[1:]]
+
+
+ODD_STREAM = (
+    b'\xef\xbb\xbf: hi\r\n\r\ndata: {"id":7,"choices":[{"delta":{"reasoning":"H\\ud83d"}}]}\r\n\r\n'
+    b'data: {"choices":[{"delta":{"reasoning":"\\ude00"}}]}\r\rdata: : keepalive\n\nevent: ping\ndata: x\n\n'
+    b'data: {"choices":[{"delta":{"content":"a\\ud83d"}}]}\ndata: {"choices":[{"delta":{"content":"\\ude00b"}}]}\n'
+    b'data: {"choices":[{"delta":{"tool_calls":{"id":1,"function":{"name":"f","arguments":null}}}}]}\n'
+    b'data: {"choices":[{"delta":{"tool_calls":[{"function":{"arguments":"{}"}}]},"finish_reason":"toolUse"}],"n":NaN}'
+)
+
+
+def test_odd_stream_is_the_same_however_it_is_split() -> None:
+    whole = read(ODD_STREAM)
+
+    assert Finished("tool_calls") == whole[-1]
+    assert whole == read(*[bytes([byte]) for byte in ODD_STREAM])
+    for place in range(len(ODD_STREAM)):
+        assert whole == read(ODD_STREAM[:place], ODD_STREAM[place:]), place
+
+
+def test_odd_stream_that_is_cut_never_looks_finished() -> None:
+    for place in range(len(ODD_STREAM)):
+        assert isinstance(read(ODD_STREAM[:place])[-1], Broken), place
+
+
+def test_foreign_events_tell_nothing_of_the_answer() -> None:
+    said = failure_of(TEXT, event({"type": "delta", "text": "what the model said"})).said
+
+    assert "the stream was cut: it ended without a finish reason" == said

@@ -53,6 +53,63 @@ def test_events_of_a_stream(stream: bytes, expected: list[bytes]) -> None:
     assert expected == data_of(*[bytes([byte]) for byte in stream])
 
 
+LINES = [b'{"a":1}', b'{"b":{"c":2}}', b'{"d":NaN}', b"[DONE]"]
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+def test_whole_line_is_an_event_without_a_blank_line(line_end: bytes) -> None:
+    """Each is told as soon as its line is there, but for the first, which might still have another line."""
+    stream = b"".join([b"data: " + line + line_end for line in LINES])
+    parser = EventStreamParser()
+
+    events = parser.feed(stream)
+
+    assert LINES == [event.data for event in events]
+    assert [] == parser.finish()
+    assert LINES == data_of(*[bytes([byte]) for byte in stream])
+
+
+def test_lines_of_one_event_stay_together() -> None:
+    assert [b'{\n"a":1\n}', b'{"a":\n{"b":1}\n}'] == data_of(
+        b'data: {\ndata: "a":1\ndata: }\n\ndata: {"a":\ndata: {"b":1}\ndata: }\n\n'
+    )
+
+
+def test_name_belongs_to_the_line_after_it() -> None:
+    stream = b'event: a\ndata: {"n":1}\nevent: b\ndata: {"n":2}\nevent: c\ndata: {"n":3}\n\n'
+
+    assert ["a", "b", "c"] == [event.event for event in parse(stream)]
+
+
+def test_error_field_is_an_event() -> None:
+    expected = [ServerSentEvent(b"{}"), ServerSentEvent(b'{"code":400}', "error"), ServerSentEvent(b"[DONE]")]
+
+    assert expected == parse(b'data: {}\n\nerror: {"code":400}\n\nerror\nerror:\n\ndata: [DONE]\n\n')
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        (b'data: {"a":1}', [ServerSentEvent(b'{"a":1}')]),
+        (b'data: {"a":1}\n', [ServerSentEvent(b'{"a":1}')]),
+        (b'event: x\ndata: {\ndata: "a":1}', [ServerSentEvent(b'{\n"a":1}', "x")]),
+        (b"data: [DONE]", [ServerSentEvent(b"[DONE]")]),
+        (b'error: {"a":1}', [ServerSentEvent(b'{"a":1}', "error")]),
+        (b'data: {"a":1}\n\n', []),
+        (b'data: {"a":1', []),
+        (b"data: words", []),
+        (b'dat: {"a":1}', []),
+        (b"", []),
+    ],
+)
+def test_last_event_needs_no_end_if_it_is_whole(stream: bytes, expected: list[ServerSentEvent]) -> None:
+    parser = EventStreamParser()
+    parser.feed(stream)
+
+    assert expected == parser.finish()
+    assert [] == parser.finish()
+
+
 def test_event_is_named() -> None:
     stream = b"event: error\r\ndata: one\n\nevent: lost\n\ndata: two\n\nevent:\ndata: three\n\n"
     expected = [ServerSentEvent(b"one", "error"), ServerSentEvent(b"two"), ServerSentEvent(b"three")]
@@ -121,14 +178,14 @@ def test_recording_byte_by_byte(name: str) -> None:
 
 FIELDS = [b"data: ", b"data:", b"data", b"event: e", b": ping", b"id: 1"]
 LINE_ENDS = [b"\n", b"\n\n", b"\r", b"\r\n", b"\r\n\r\n"]
-VALUES = [b"x", b"{}", b"\xef\xbb\xbf", b"\xc3", b"\xa9", b"\x00", b" ", b":"]
+VALUES = [b"x", b"{}", b"{", b"}", b'{"a":1}', b"error: {}", b"\xef\xbb\xbf", b"\xc3", b"\xa9", b"\x00", b" ", b":"]
 STREAMS = st.lists(st.sampled_from([*FIELDS, *LINE_ENDS, *VALUES]), max_size=40).map(b"".join)
 
 
 def outcome(pieces: list[bytes], limit: int) -> tuple[list[ServerSentEvent], bool, int, int]:
     parser = EventStreamParser(limit)
     events = [event for piece in pieces for event in parser.feed(piece)]
-    return events, parser.failure is not None, parser.comments, parser.close()
+    return events + parser.finish(), parser.failure is not None, parser.comments, parser.close()
 
 
 @given(STREAMS, st.data(), st.integers(1, 40))

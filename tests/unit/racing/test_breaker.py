@@ -149,12 +149,35 @@ def test_failures_and_slowness_add_up() -> None:
     assert (State.OPEN, Fault.SLOW) == (breaker.state(5.0), breaker.why)
 
 
-def test_refused_key_opens_at_once() -> None:
+def test_key_refused_twice_in_row_opens() -> None:
     breaker = make_breaker()
 
-    fail(breaker, 0.0, Fault.CREDENTIAL)
+    states = []
+    for now in (0.0, 1.0):
+        fail(breaker, now, Fault.CREDENTIAL)
+        states.append(breaker.state(now))
 
-    assert State.OPEN == breaker.state(0.0)
+    assert [State.CLOSED, State.OPEN] == states
+    assert 60.0 == breaker.wait_s(1.0)
+    assert breaker.as_line(1.0).startswith("open, for the provider refused the credential, next in 60.0 s")
+
+
+def test_refusals_with_an_answer_between_are_no_row() -> None:
+    breaker = make_breaker()
+
+    for now in range(5):
+        fail(breaker, now, Fault.CREDENTIAL)
+        succeed(breaker, now)
+
+    assert State.CLOSED == breaker.state(5.0)
+
+
+def test_refused_key_is_out_for_no_longer_the_next_time() -> None:
+    breaker = make_breaker()
+    for now in (0.0, 0.0, 60.0, 120.0):
+        fail(breaker, now, Fault.CREDENTIAL)
+
+    assert 60.0 == breaker.wait_s(120.0)
 
 
 def test_malformed_request_blames_nobody() -> None:

@@ -47,6 +47,12 @@ class TailRunner:
     def is_final(self, error: Exception) -> bool:
         return False
 
+    def has_others(self, candidate: str) -> bool:
+        return False
+
+    def next_round(self) -> None:
+        """Nobody fails here."""
+
     def record(self, end: AttemptEnd[str]) -> None:
         took_s = end.ended_at - end.attempt.started_at
         estimate = self.estimates[end.attempt.candidate]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
-from pg_trio.racing.large_work import LARGE_BYTES, LargeWork
+from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
 
 
 async def test_small_work_stays_here() -> None:
@@ -46,6 +48,41 @@ async def test_cancelled_caller_leaves_at_once() -> None:
 
     assert scope.cancelled_caught
     assert 7 == await work.call(LARGE_BYTES + 1, int, "7")
+
+
+async def test_anothers_work_does_not_wait_for_endless_work(nursery: trio.Nursery) -> None:
+    release, work = threading.Event(), LargeWork()
+    for _ in range(20):
+        nursery.start_soon(call_for, "noisy", work, release.wait, 20)
+    await wait_all_tasks_blocked()
+
+    with trio.fail_after(10):
+        assert 7 == await call_for("neighbour", work, int, "7")
+
+    release.set()
+
+
+async def test_abandoned_work_keeps_its_owners_turn(nursery: trio.Nursery) -> None:
+    """A thread cannot be stopped: were it not counted, an owner could start one after the other."""
+    release, work = threading.Event(), LargeWork()
+    started = []
+
+    def run() -> None:
+        started.append(1)
+        release.wait(20)
+
+    for _ in range(3):
+        with trio.move_on_after(0.05):
+            await call_for("noisy", work, run)
+
+    assert [1] == started
+    release.set()
+    assert 7 == await call_for("noisy", work, int, "7")
+
+
+async def call_for(owner: str, work: LargeWork, *args: Any) -> object:
+    work_owner.set(owner)
+    return await work.call(LARGE_BYTES + 1, *args)
 
 
 async def test_large_work_is_done_one_by_one() -> None:

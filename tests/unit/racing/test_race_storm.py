@@ -10,7 +10,7 @@ import trio
 from attrs import define, field
 from trio.testing import MockClock
 
-from pg_trio.racing.attempt import AllFailed, Attempt, AttemptEnd, Limits, Outcome, Won
+from pg_trio.racing.attempt import AllFailed, Attempt, AttemptEnd, Limits, Outcome, Round, Won
 from pg_trio.racing.breaker import BreakerRules, Fault
 from pg_trio.racing.breaker_board import BreakerBoard, Permit
 from pg_trio.racing.hedge_budget import HedgeBudget, HedgeRules
@@ -34,6 +34,7 @@ class World:
     open_values: int = 0
     running: int = 0
     handed_over: int = 0
+    rounds: int = 0
 
     def tenths(self, most: int) -> float:
         """Whole tenths of a second: many things then happen in the same tick."""
@@ -81,6 +82,18 @@ class StormRunner:
 
     def is_final(self, error: Exception) -> bool:
         return isinstance(error, FinalRefusal)
+
+    def has_others(self, candidate: str) -> bool:
+        return self.world.random.random() < 0.5
+
+    def next_round(self) -> Round[str] | None:
+        """Half of the races that are lost go on, with some of the candidates, now or in a moment."""
+        world = self.world
+        if world.random.random() < 0.5:
+            return None
+        world.rounds += 1
+        names = [name for name in CANDIDATES if world.random.random() < 0.5] or CANDIDATES[:1]
+        return Round(trio.current_time() + world.tenths(5), names)
 
     def record(self, end: AttemptEnd[str]) -> None:
         # An attempt that never took its first step was not started, but has ended.
@@ -134,4 +147,5 @@ async def test_storm_leaves_nothing(autojump_clock: MockClock, seed: int) -> Non
     assert world.started.keys() <= world.ended.keys()
     assert before == trio.lowlevel.current_statistics().tasks_living
     assert world.handed_over > 300
+    assert world.rounds > 5
     assert all(world.board.may_ask(name, trio.current_time() + 3600) for name in CANDIDATES)

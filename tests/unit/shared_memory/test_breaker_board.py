@@ -88,7 +88,7 @@ def test_key_refused_to_one_is_refused_to_all(workers: list[Worker]) -> None:
     first, second = workers
     assert [A2, B] == second.order(A2, B, now=10_000.0)
 
-    first.fail(A, 10_000.0, Fault.CREDENTIAL, times=1)
+    first.fail(A, 10_000.0, Fault.CREDENTIAL, times=2)
 
     assert [B] == second.order(A2, B, now=10_001.0)
 
@@ -163,7 +163,7 @@ def test_successes_are_told_by_the_eighth_while_there_are_failures(workers: list
 def test_refused_key_is_known_to_all(workers: list[Worker]) -> None:
     first, second = workers
 
-    first.fail(A, 10_000.0, Fault.CREDENTIAL, times=1)
+    first.fail(A, 10_000.0, Fault.CREDENTIAL, times=2)
 
     assert [B] == second.order(A, A2, B, now=10_001.0)
 
@@ -263,7 +263,7 @@ def test_holder_that_stands_still_stops_nobody(hire: Hire, caplog: pytest.LogCap
 def test_new_key_is_not_held_to_old_one(hire: Hire) -> None:
     before, after = hire(identities={"one": b"old"}), hire(identities={"one": b"new"})
 
-    before.fail(A, 10_000.0, Fault.CREDENTIAL, times=1)
+    before.fail(A, 10_000.0, Fault.CREDENTIAL, times=2)
 
     assert [B] == before.order(A, B, now=10_001.0)
     assert [A, B] == after.order(A, B, now=10_001.0)

@@ -225,7 +225,7 @@ def test_reservation_unseen_by_other_is_undone(open_owner: OpenOwner, monkeypatc
     slow_segment = open_owner()
     slow, quick = SharedSpend(slow_segment), SharedSpend(open_owner())
     write = slow_segment.write
-    meanwhile: list[int | None] = []
+    meanwhile: list[tuple[int, int] | None] = []
 
     def stop_and_write(*arguments: object) -> None:
         monkeypatch.setattr(slow_segment, "write", write)
@@ -236,5 +236,5 @@ def test_reservation_unseen_by_other_is_undone(open_owner: OpenOwner, monkeypatc
 
     refused = slow.reserve(b"k", 1, 60, budget=100)
 
-    assert ([None], 0) == (meanwhile, refused)
+    assert ([None], (0, 60)) == (meanwhile, refused)
     assert (0, 60) == slow.read(b"k", 1)

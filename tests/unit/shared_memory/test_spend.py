@@ -42,7 +42,7 @@ def spend(open_spend: OpenSpend) -> Spend:
 def test_reservations_count_against_budget(spend: Spend) -> None:
     answers = [spend.reserve(b"k", 1, 40, budget=100) for _ in range(3)]
 
-    assert [None, None, 0] == answers
+    assert [None, None, (0, 80)] == answers
     assert (0, 80) == spend.read(b"k", 1)
 
 
@@ -64,17 +64,66 @@ def test_new_month_starts_at_nothing(open_spend: OpenSpend) -> None:
     refused = spend.reserve(b"k", 1, 1, budget=100)
     allowed = spend.reserve(b"k", 2, 1, budget=100)
 
-    assert (100, None) == (refused, allowed)
+    assert ((100, 0), None) == (refused, allowed)
     assert (0, 1) == spend.read(b"k", 2)
 
 
-def test_settling_past_month_changes_nothing(spend: Spend) -> None:
+def test_settling_past_month_changes_that_alone(spend: Spend) -> None:
     spend.reserve(b"k", 1, 40, budget=100)
     spend.reserve(b"k", 2, 10, budget=100)
 
-    spend.settle(b"k", 1, 40, spent=40)
+    spend.settle(b"k", 1, 40, spent=35)
 
-    assert (0, 10) == spend.read(b"k", 2)
+    assert [(35, 0), (0, 10)] == [spend.read(b"k", month) for month in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    "months",
+    [
+        pytest.param((11, 12, 11, 12), id="set back over the start of a month"),
+        pytest.param((11, 10, 11), id="set back at once"),
+        pytest.param((11, 12, 11, 12, 11, 12), id="set back twice"),
+        pytest.param((11, 131, 11), id="ten years ahead, and back"),
+        pytest.param((11, 12, 132, 12, 13, 12, 13), id="ahead, back, and over a month's start"),
+        pytest.param((11, 12, 13, 12, 13), id="in the third month"),
+    ],
+)
+def test_clock_set_back_reopens_no_budget(spend: Spend, months: tuple[int, ...]) -> None:
+    spent: dict[int, int] = {}
+    for month in months:
+        assert (spent.get(month, 0), 0) == spend.read(b"k", month)
+        assert spend.reserve(b"k", month, 10, budget=100) is None
+        spend.settle(b"k", month, 10, spent=7)
+        spent[month] = spent.get(month, 0) + 7
+
+    assert (spent[months[-1]], 0) == spend.reserve(b"k", months[-1], 100, budget=100)
+
+
+def test_month_of_which_nothing_was_spent_hides_none(spend: Spend) -> None:
+    spend.reserve(b"k", 11, 10, budget=100)
+    spend.reserve(b"k", 12, 10, budget=100)
+    spend.settle(b"k", 12, 10, spent=95)
+
+    spend.settle(b"k", 11, 10, spent=0)
+
+    assert (95, 0) == spend.read(b"k", 12)
+    assert (95, 0) == spend.reserve(b"k", 12, 10, budget=100)
+
+
+def test_third_month_is_forgotten_last(spend: Spend) -> None:
+    for month in (1, 2, 3):
+        spend.reserve(b"k", month, month, budget=100)
+
+    assert [(0, 0), (0, 2), (0, 3)] == [spend.read(b"k", month) for month in (1, 2, 3)]
+
+
+def test_settling_forgotten_month_changes_nothing(spend: Spend) -> None:
+    for month in (1, 2, 3):
+        spend.reserve(b"k", month, month, budget=100)
+
+    spend.settle(b"k", 1, 1, spent=50)
+
+    assert [(0, 0), (0, 2), (0, 3)] == [spend.read(b"k", month) for month in (1, 2, 3)]
 
 
 def test_settling_unknown_key_changes_nothing(spend: Spend) -> None:
@@ -106,8 +155,43 @@ def test_workers_share_one_budget(open_worker: Callable[[], SharedSpend]) -> Non
 
     answers = [other.reserve(b"k", 1, 30, budget=100), one.reserve(b"k", 1, 30, budget=100)]
 
-    assert [None, 50] == answers
+    assert [None, (50, 30)] == answers
     assert [(50, 30)] * 2 == [worker.read(b"k", 1) for worker in (one, other)]
+
+
+def test_full_file_has_one_month(tmp_path: Path) -> None:
+    # Two places of the guard, the log's row, the worker's: no slot is left for another month's.
+    with closing(open_segment(tmp_path / "shared.mem", slots=4)) as segment:
+        spend = SharedSpend(segment)
+        answers = []
+        for month in (11, 12, 13):
+            answers.append(spend.reserve(b"k", month, 60, budget=100))
+            spend.settle(b"k", month, 60, spent=50)
+            answers.append(spend.reserve(b"k", month, 60, budget=100))
+        spend.settle(b"k", 11, 60, spent=50)
+
+        assert [None, (50, 0)] * 3 == answers
+        assert [(0, 0), (50, 0)] == [spend.read(b"k", month) for month in (12, 13)]
+
+
+def test_workers_share_both_months(open_worker: Callable[[], SharedSpend]) -> None:
+    one, other = open_worker(), open_worker()
+    for month in (11, 12):
+        one.reserve(b"k", month, 60, budget=100)
+        one.settle(b"k", month, 60, spent=50 + month)
+
+    assert [(61, 0), (62, 0)] == [other.read(b"k", month) for month in (11, 12)]
+    assert (61, 0) == other.reserve(b"k", 11, 40, budget=100)
+
+
+def test_dead_worker_leaves_nothing_reserved_in_either_month(open_worker: Callable[[], SharedSpend]) -> None:
+    one, other = open_worker(), open_worker()
+    for month in (11, 12):
+        one.reserve(b"k", month, 60, budget=100)
+    one._segment.close()
+
+    assert 1 == other.reap()
+    assert [(0, 0)] * 2 == [other.read(b"k", month) for month in (11, 12)]
 
 
 def test_leaving_gives_reservations_back(open_worker: Callable[[], SharedSpend]) -> None:
@@ -199,5 +283,5 @@ def test_sum_beyond_a_row_is_kept_at_most(
     worker.settle(b"k", 1, 1, spent=MAX_NANO_USD + 5)
     refused = worker.reserve(b"k", 1, 1, budget=MAX_NANO_USD * 2)
 
-    assert MAX_NANO_USD == refused
+    assert (MAX_NANO_USD, 0) == refused
     assert ["more than a row holds" in message for message in caplog.messages] == [True]

@@ -14,7 +14,7 @@ from attrs import evolve
 from pg_trio.config.time_zone import find_zone
 from pg_trio.domain.chat import ChatRequest, Message, Usage
 from pg_trio.domain.project import Candidate, Credential, Endpoint
-from pg_trio.errors import BudgetExhausted, TokenCapExceeded
+from pg_trio.errors import BudgetExhausted, BudgetWouldBeExceeded, TokenCapExceeded
 from pg_trio.shared_memory.spend import LocalSpend
 from pg_trio.stages.budget import NANO, Budget, Months, Price, month_of, month_start
 
@@ -137,20 +137,58 @@ def test_requests_at_once_never_pass_budget() -> None:
     limited = endpoint(budget="0.50")  # 0.20 each
     held = [stage.reserve(limited, request(400)) for _ in range(2)]
 
-    with pytest.raises(BudgetExhausted):
+    with pytest.raises(BudgetWouldBeExceeded):
         stage.reserve(limited, request(400))
 
     assert 2 == len(held)
 
 
-def test_refusal_says_what_was_spent() -> None:
-    book = LocalSpend(month_of(NOVEMBER), {UUID(int=2).bytes: 24_987_600_000})
+@pytest.mark.parametrize("settled", [25_000_000_000, 25_004_000_000])
+def test_refusal_says_what_was_spent(settled: int) -> None:
+    book = LocalSpend(month_of(NOVEMBER), {UUID(int=2).bytes: settled})
 
     with pytest.raises(BudgetExhausted) as caught:
         budget(book).reserve(endpoint(budget="25"), request(400))
 
-    expected = "Endpoint monthly budget exhausted: ~$24.9876 spent, budget $25.00. Resets at the start of next month."
+    spent = f"{settled / NANO:.4f}"
+    expected = f"Endpoint monthly budget exhausted: ~${spent} spent, budget $25.00. Resets at the start of next month."
     assert expected == caught.value.text
+
+
+@pytest.mark.parametrize(
+    ("settled", "at_once", "parts"),
+    [
+        (24_800_000_000, 0, "~$24.8000 spent + ~$0.2500 estimated for this request"),
+        (24_400_000_000, 2, "~$24.4000 spent + ~$0.5000 reserved + ~$0.2500 estimated for this request"),
+        (0, 100, "~$25.0000 reserved + ~$0.2500 estimated for this request"),
+    ],
+)
+def test_refusal_says_what_is_reserved(settled: int, at_once: int, parts: str) -> None:
+    stage = budget(LocalSpend(month_of(NOVEMBER), {UUID(int=2).bytes: settled}))
+    limited = endpoint(budget="25", output=150)  # 0.25 each
+    for _ in range(at_once):
+        stage.reserve(limited, request(400))
+
+    with pytest.raises(BudgetWouldBeExceeded) as caught:
+        stage.reserve(limited, request(400))
+
+    start = "Endpoint monthly budget would be exceeded: "
+    assert f"{start}{parts}, budget $25.00. Resets at the start of next month." == caught.value.text
+
+
+def test_request_is_not_called_reserved_to_itself() -> None:
+    stage = budget(LocalSpend())
+    poor = endpoint(budget="0.30")
+    other = endpoint(budget="0.30", output=5)
+
+    with (
+        stage.reserve(other, request(20)),
+        stage.reserve(poor, request(400)) as reservation,
+        pytest.raises(BudgetWouldBeExceeded) as caught,
+    ):
+        stage.add_history(poor, request(400), 400, reservation)
+
+    assert "exceeded: ~$0.0100 reserved + ~$0.3000 estimated for this request, budget $0.30." in caught.value.text
 
 
 def test_default_output_is_reserved_without_maximum() -> None:
@@ -214,7 +252,7 @@ def test_budget_is_new_in_the_zones_month() -> None:
     with stage.reserve(limited, request(400)) as reservation:
         reservation.settle(Usage(100, 100))
 
-    with pytest.raises(BudgetExhausted):
+    with pytest.raises(BudgetWouldBeExceeded):
         stage.reserve(limited, request(400))
     clock[0] += 1
 
@@ -258,7 +296,7 @@ def test_history_that_does_not_fit_is_refused() -> None:
     poor = endpoint(budget="0.3")
 
     with stage.reserve(poor, request(400)) as reservation:
-        with pytest.raises(BudgetExhausted):
+        with pytest.raises(BudgetWouldBeExceeded):
             stage.add_history(poor, request(400), 404, reservation)
         stage.add_history(poor, request(400), 400, reservation)
 

@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from pg_trio.domain.call import Progress, RequestHead, StreamClient
+from pg_trio.domain.call import Kept, Progress, RequestHead, StreamClient
 from pg_trio.domain.chat import Usage
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow, LogRow
@@ -54,7 +54,11 @@ class SilentCall:
         self.head = RequestHead(UUID(int=1), "p", "asked-for", [], None, [], trio.current_time(), 1_700_000_000.5)
         self.shown: Sequence[AttemptRow] | None = None
         self.has_body = False
+        self.declared_bytes: int | None = None
         self._cut = cut
+
+    def hold(self, kept: Kept) -> None:
+        raise NotImplementedError
 
     async def receive_body(self, limit_bytes: int) -> bytes:
         raise NotImplementedError
@@ -68,7 +72,7 @@ class SilentCall:
     def why_cut(self) -> GatewayError | None:
         return self._cut
 
-    def open_stream(self, provider: str, model: str, progress: Progress, session_id: UUID | None) -> StreamClient:
+    def open_stream(self, endpoint: Endpoint, progress: Progress, session_id: UUID | None) -> StreamClient:
         raise NotImplementedError
 
 

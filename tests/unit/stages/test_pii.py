@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pg_trio.domain.chat import ChatRequest, Message, ToolCall
+from pg_trio.domain.content import File, Image, Refusal, Text
 from pg_trio.domain.guardrails import PII_LABELS, CustomPattern, PiiFilter
+from pg_trio.domain.options import Options, ResponseFormat
+from pg_trio.domain.tools import ForeignTool, ForeignToolChoice, Tool, ToolChoice
 from pg_trio.errors import PiiBlocked
 from pg_trio.stages.guardrails.detectors import DETECTORS
 from pg_trio.stages.guardrails.pii import PiiScanner
@@ -27,6 +30,8 @@ FOUND = [
     ("ip_address", "::1"),
     ("ip_address", "2001:0db8:0000:0000:0000:8a2e:0370:7334"),
     ("ip_address", "::ffff:192.0.2.1"),
+    ("ip_address", "2001:db8::"),
+    ("ip_address", "dead:beef:cafe:1::2"),
     ("iban", "DE89370400440532013000"),
     ("iban", "DE89 3704 0044 0532 0130 00"),
     ("iban", "GB82 WEST 1234 5698 7654 32"),
@@ -37,13 +42,26 @@ FOUND = [
     ("credit_card", "3782 822463 10005"),
     ("credit_card", "6304000000000000"),
     ("credit_card", "4222222222222"),
+    ("credit_card", "4111  1111  1111  1111"),
+    ("credit_card", "4111 - 1111 - 1111 - 1111"),
+    ("credit_card", "4111\t1111\t1111\t1111"),
+    ("credit_card", "4111.1111.1111.1111"),
+    ("credit_card", "4111_1111_1111_1111"),
+    ("credit_card", "4111\u20131111\u20131111\u20131111"),
+    ("credit_card", "4111\u200b1111\u200b1111\u200b1111"),
+    ("credit_card", "2223003122003222"),
+    ("credit_card", "6011111111111117"),
     ("ssn_us", "078-05-1120"),
     ("ssn_us", "123 45 6789"),
     ("phone_us", "(212) 555-2368"),
     ("phone_us", "212-555-2368"),
     ("phone_us", "212.555.2368"),
     ("phone_us", "+1 212 555 2368"),
-    ("phone_us", "2125552368"),
+    ("phone_us", "+12125552368"),
+    ("phone_us", "(212)5552368"),
+    ("phone_us", "212-555-2368x123"),
+    ("phone_us", "(212) 555-2368 ext. 44"),
+    ("phone_us", "001-212-555-2368"),
     ("phone_de", "+49 171 1234567"),
     ("phone_de", "+49\u00a0171\u00a01234567"),
     ("phone_de", "+49 (0)30 12345678"),
@@ -54,6 +72,10 @@ FOUND = [
     ("phone_generic", "+44 20 7946 0958"),
     ("phone_generic", "+33 1 23 45 67 89"),
     ("phone_generic", "+41446681800"),
+    ("phone_generic", "0044 20 7946 0958"),
+    ("phone_generic", "+33 (0)1 42 68 53 00"),
+    ("phone_generic", "01 42 68 53 00"),
+    ("phone_generic", "(11) 98765-4321"),
 ]
 
 LEFT_ALONE = [
@@ -72,6 +94,34 @@ LEFT_ALONE = [
     "0123456789012345678901234567890",
     "550e8400-e29b-41d4-a716-446655440000",
     "Zero-padded 00012345 and 007",
+    # slices and scopes
+    "y = x[::2]; z = a[1::2]; np.arange(10)[::10]; df.iloc[::2, :]; rest = a[5::]",
+    "m[i, ::1] + f(x)[2001::2] + 'abc'[::1]",
+    "face::b2 and a::b1 and C3::D4()",
+    "50:06:01:60:3b:a0:11:22",
+    # versions
+    "Chrome/124.0.0.0 Safari/537.36 and Edg/120.0.2.1",
+    "version 1.2.3.4, from 1.2.3.4 to 1.2.3.5",
+    "openssl-1.0.2.1.tar.gz, nginx==1.2.3.4, 1.2.3.4-beta",
+    '{"version": "1.2.3.4"}',
+    # files, packages, remotes and code
+    "icon@2x.png, url(logo@3x.webp), sprite@1.5x.png",
+    "git clone git@github.com:acme/widgets.git",
+    "ssh://git@git.example.com:2222/acme/widgets.git",
+    "rsync -a x deploy@web.example.com:/srv/x",
+    "user@1000.service and y = w@x.transpose(0, 1)",
+    # ids, counters, dates, diffs
+    "SOA serial 2024051501, int max = 2147483647; backup 2025010100",
+    "2125552368 and 4155552671 and 0815123456",
+    "hosted-eu-2026081209 INV-415-555-2671 /users/212-555-2368",
+    "-2024-01-01\n+2025-01-01",
+    "@@ -1 +1 @@\n-12345678\n+4915112345678",
+    "score: +12345678 points, +123456789, 012345678 bytes",
+    "EAN 5901234123457, barcode 5449000000996, IMEI 490154203237518",
+    "ISBN 0306406152, HRB 012345678, IMG 0123456789.jpg",
+    "0450 0012 3345 9fa1 and 512 256 1024 2048 and 193 11 9239 bytes",
+    "call on 2024-01-15 10:30, phone 2019-2023, t: 1754989953",
+    "function call 2125552368 failed, phone_id: 4155552671",
     "",
 ]
 
@@ -102,6 +152,15 @@ def test_clean_text_is_the_same_object(text: str) -> None:
         ("at 12:30:45:10.0.0.1", "at 12:30:45:[IP address REDACTED]"),
         ("fe80::1: up", "[IP address REDACTED]: up"),
         ("10.0.0.1:8080", "[IP address REDACTED]:8080"),
+        ("http://[::1]:80/", "http://[[IP address REDACTED]]:80/"),
+        ("bind('[::1]')", "bind('[[IP address REDACTED]]')"),
+        ("root@10.0.0.1", "root@[IP address REDACTED]"),
+        ("web/10.1.2.3:80", "web/[IP address REDACTED]:80"),
+        ("212-555-2368 x12, then", "[Phone number REDACTED], then"),
+        ("+49 30 1234567 2 tickets", "[Phone number REDACTED] 2 tickets"),
+        ("97 687579 mobile", "[Phone number REDACTED] mobile"),
+        ("Phone:\n663 758 069", "Phone:\n[Phone number REDACTED]"),
+        ("max@example.com.pdf", "[E-Mail REDACTED]"),
         ("year 2024 4111 1111 1111 1111", "year 2024 [Credit card REDACTED]"),
         ("4111 1111 1111 1111 123", "[Credit card REDACTED] 123"),
         ("4111-1111-1111-1111-123", "[Credit card REDACTED]-123"),
@@ -166,52 +225,90 @@ def test_masks_message_it_came_from() -> None:
 
 def test_clean_request_is_the_same_object() -> None:
     call = ToolCall("1", "f", '{"x": 1}')
-    parts = ({"type": "text", "text": "hello"}, {"type": "image_url", "image_url": {"url": "https://x"}})
-    request = request_of(Message("user", parts), Message("assistant", None, tool_calls=(call,)))
+    content = (Text("hello"), Image("https://x"))
+    request = request_of(Message("user", content), Message("assistant", None, tool_calls=(call,)))
 
     assert request is ALL.apply(request)
 
 
 def test_masks_text_of_parts() -> None:
-    image = {"type": "image_url", "image_url": {"url": "https://example.com/a@b.co"}}
-    file = {"type": "file", "file": {"file_id": "f", "filename": "a@b.co.pdf"}}
-    refused = {"type": "refusal", "refusal": "not to a@b.co"}
-    request = request_of(Message("assistant", ({"type": "text", "text": "a@b.co"}, image, file, refused)))
+    image = Image("https://example.com/a@b.co")
+    content = (Text("a@b.co"), image, File("f", name="a@b.co.pdf"), Refusal("not to a@b.co"))
+    request = request_of(Message("assistant", content))
 
     masked = ALL.apply(request)
 
     assert (
-        {"type": "text", "text": "[E-Mail REDACTED]"},
+        Text("[E-Mail REDACTED]"),
         image,
-        {"type": "file", "file": {"file_id": "f", "filename": "[E-Mail REDACTED]"}},
-        {"type": "refusal", "refusal": "not to [E-Mail REDACTED]"},
+        File("f", name="[E-Mail REDACTED]"),
+        Refusal("not to [E-Mail REDACTED]"),
     ) == masked.messages[0].content
 
 
-def tool_of(**parameters: object) -> dict[str, object]:
-    return {"type": "function", "function": {"name": "send", "description": "Sends.", "parameters": parameters}}
+NAMED = [
+    "Call me at <2125552368>.",
+    "My phone number is <4155552671>, thanks",
+    "my new number is <4155552671>",
+    '{"phone_number": "<2125552368>"}',
+    "contactPhone=<2125552368>&x=1",
+    "Phone (John Smith): <2125552368>",
+    "Tel.: <0301234567>",
+    "Handynummer <017112345678>",
+    "Please contact Anna on <2125552368>",
+    "Phone: <555-1234>",
+    "phone <98765 43210>",
+    "T: <+1 212 555 2368>",
+    "SSN <078051120>",
+    "social security number: <078 05 1120>",
+]
+
+
+@pytest.mark.parametrize("text", NAMED)
+def test_word_in_front_names_the_number(text: str) -> None:
+    before, _, rest = text.partition("<")
+    value, _, after = rest.partition(">")
+
+    masked = ALL.mask(before + value + after)
+
+    assert masked.startswith(before + "[")
+    assert masked.endswith(" REDACTED]" + after)
+
+
+@pytest.mark.parametrize(
+    "word", ["order", "Invoice no.", "ticket #", "part number: ", "id=", "ISBN", "EAN", "UPC", "orderId: "]
+)
+@pytest.mark.parametrize("value", ["212-555-2368", "4111111111111111", "4111 1111 1111 1111", "0171/1234567"])
+def test_named_id_is_left_alone(word: str, value: str) -> None:
+    text = f"{word} {value}"
+
+    assert text is ALL.mask(text)
+
+
+def tool_of(**parameters: object) -> Tool:
+    return Tool("send", "Sends.", parameters)
 
 
 def test_masks_inside_tools() -> None:
-    found = tool_of(enum=["a@b.co", 4111111111111111, 5], properties={"to a@b.co": {"type": "string"}}, default=True)
+    found = tool_of(enum=["a@b.co", 4111111111111111, 5], properties={"to": {"title": "to a@b.co"}}, default=True)
     clean = tool_of(type="object")
-    choice = {"type": "function", "function": {"name": "a@b.co"}}
+    choice = ForeignToolChoice({"type": "allowed_tools", "note": "a@b.co"})
     request = ChatRequest((Message("user", "hi"),), {}, tools=(found, clean), tool_choice=choice)
 
     masked = ALL.apply(request)
 
     mail, card = "[E-Mail REDACTED]", "[Credit card REDACTED]"
     assert (
-        tool_of(enum=[mail, card, 5], properties={f"to {mail}": {"type": "string"}}, default=True),
+        tool_of(enum=[mail, card, 5], properties={"to": {"title": f"to {mail}"}}, default=True),
         clean,
     ) == masked.tools
-    assert {"type": "function", "function": {"name": mail}} == masked.tool_choice
+    assert ForeignToolChoice({"type": "allowed_tools", "note": mail}) == masked.tool_choice
     assert masked.messages[0] is request.messages[0]
 
 
 def test_masks_inside_the_answer_s_format() -> None:
     answer = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"description": "As a@b.co wrote."}}}
-    request = ChatRequest((Message("user", "hi"),), {}, response_format=answer)
+    request = ChatRequest((Message("user", "hi"),), {}, options=Options(response_format=ResponseFormat.of(answer)))
 
     masked = ALL.apply(request)
 
@@ -219,7 +316,7 @@ def test_masks_inside_the_answer_s_format() -> None:
         "type": "json_schema",
         "json_schema": {"name": "x", "schema": {"description": "As [E-Mail REDACTED] wrote."}},
     }
-    assert shown == masked.response_format
+    assert ResponseFormat.of(shown) == masked.options.response_format
 
 
 def test_prose_in_an_id_is_refused() -> None:
@@ -227,6 +324,51 @@ def test_prose_in_an_id_is_refused() -> None:
 
     with pytest.raises(PiiBlocked):
         ALL.apply(request)
+
+
+# Two of a kind would become one: what the other key held, or which function is meant, would be lost.
+UNMASKABLE: dict[str, ChatRequest] = {
+    "property": ChatRequest((), {}, tools=(tool_of(properties={"to a@b.co": {}, "to b@b.co": {}}),)),
+    "definition": ChatRequest((), {}, tools=(tool_of(**{"$defs": {"x": {"a@b.co": 1}}}),)),
+    "function": ChatRequest((), {}, tools=(Tool("a@b.co"),)),
+    "choice": ChatRequest((), {}, tool_choice=ToolChoice("function", "a@b.co")),
+    "format": ChatRequest(
+        (), {}, options=Options(response_format=ResponseFormat("json_schema", {"schema": {"a@b.co": {}}}))
+    ),
+    "argument": request_of(
+        Message("assistant", None, tool_calls=(ToolCall("1", "f", '{"a@example.org":1,"b@example.org":2}'),))
+    ),
+    "deep argument": request_of(Message("assistant", None, tool_calls=(ToolCall("1", "f", '{"a":[{"a@b.co":{}}]}'),))),
+    "escaped argument": request_of(Message("assistant", None, tool_calls=(ToolCall("1", "f", '{"a\\u0040b.co":1}'),))),
+}
+
+
+@pytest.mark.parametrize("mode", ["mask", "block"])
+@pytest.mark.parametrize("place", UNMASKABLE)
+def test_keys_and_names_are_refused(place: str, mode: Literal["mask", "block"]) -> None:
+    scanner = PiiScanner.compile(PiiFilter(mode=mode))
+
+    with pytest.raises(PiiBlocked, match=r"^Request blocked: E-Mail detected in input\.$"):
+        scanner.apply(UNMASKABLE[place])
+
+
+def test_key_is_refused_by_its_own_type() -> None:
+    arguments = '{"to": "a@b.co", "4111111111111111": 1}'
+    request = request_of(Message("assistant", None, tool_calls=(ToolCall("1", "f", arguments),)))
+
+    with pytest.raises(PiiBlocked, match="Credit card"):
+        ALL.apply(request)
+
+
+@given(st.dictionaries(st.sampled_from(["a@b.co", "to", "10.0.0.1", "x"]), st.sampled_from([1, "a@b.co", None, ["x"]])))
+def test_arguments_keep_their_keys(arguments: dict[str, object]) -> None:
+    call = ToolCall("1", "f", json.dumps(arguments))
+    try:
+        (message,) = ALL.apply(request_of(Message("assistant", None, tool_calls=(call,)))).messages
+    except PiiBlocked:
+        assert {"a@b.co", "10.0.0.1"} & arguments.keys()
+    else:
+        assert list(arguments) == list(json.loads(message.tool_calls[0].arguments))
 
 
 def test_words_of_tools_stay() -> None:
@@ -244,9 +386,11 @@ def test_deep_tools_are_masked() -> None:
     nested: object = "a@b.co"
     for _ in range(490):
         nested = [nested]
-    request = ChatRequest((Message("user", "hi"),), {}, tools=({"type": "function", "x": nested},))
+    request = ChatRequest((Message("user", "hi"),), {}, tools=(ForeignTool({"type": "function", "x": nested}),))
 
-    found = ALL.apply(request).tools[0]["x"]
+    (tool,) = ALL.apply(request).tools
+    assert isinstance(tool, ForeignTool)
+    found = tool.raw["x"]
     while isinstance(found, list):
         (found,) = found
 
@@ -312,7 +456,10 @@ def test_pieces_at_once_are_as_one_by_one(pieces: list[str]) -> None:
         ('{"to": "line\\na@b.co"}', {"to": "line\n[E-Mail REDACTED]"}),
         ('{"to": "a\\u0040b.co"}', {"to": "[E-Mail REDACTED]"}),
         ('{"cards": [4111111111111111, true, null]}', {"cards": ["[Credit card REDACTED]", True, None]}),
-        ('{"a@b.co": {"x": 1}}', {"[E-Mail REDACTED]": {"x": 1}}),
+        ('{"phone": "2125552368"}', {"phone": "[Phone number REDACTED]"}),
+        ('{"kind": "phone", "value": 2125552368}', {"kind": "phone", "value": 2125552368}),
+        ('{"kind": "phone", "value": "2125552368"}', {"kind": "phone", "value": "[Phone number REDACTED]"}),
+        ('{"order_id": "4111111111111111"}', {"order_id": "4111111111111111"}),
     ],
 )
 def test_tool_arguments_stay_json(arguments: str, masked: object) -> None:
@@ -377,6 +524,9 @@ PIECES = st.one_of(
     st.sampled_from([value for _, value in FOUND]),
     st.text(max_size=8),
     st.text("0123456789 .-/:+()@abcDE", max_size=24),
+    st.sampled_from(
+        ["phone ", "1phone: ", "call me at", "order no. ", "SSN ", "number", "Chrome/", "a[", "git@", "x ext. "]
+    ),
 )
 
 
@@ -397,6 +547,13 @@ def test_masked_value_is_gone(found: tuple[str, str], before: str, after: str) -
     masked = ALL.mask(f"{before} {value} {after}")
 
     assert value not in masked
+
+
+@given(st.lists(PIECES, max_size=8).map("".join))
+def test_any_writing_is_masked_or_the_same(text: str) -> None:
+    masked = ALL.mask(text)
+
+    assert (masked is text) == (masked == text)
 
 
 @given(st.text())

@@ -12,7 +12,7 @@ from attrs import define, evolve, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pg_trio.domain.chat import Message, Prompt, Reply
-from pg_trio.domain.events import Broken, ContentDelta, Event, Finished, Opened
+from pg_trio.domain.events import Broken, ContentDelta, Event, Finished, Opened, ReasoningDelta
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Candidate, Credential, Endpoint
 from pg_trio.domain.secret import Secret
@@ -27,16 +27,23 @@ from pg_trio.errors import (
     UpstreamRefused,
     UpstreamUnreachable,
 )
+from pg_trio.providers import adapter_for
 from pg_trio.racing.attempt import Attempt, AttemptEnd, Outcome
 from pg_trio.racing.breaker import BreakerRules, Fault
 from pg_trio.racing.breaker_board import BoardPermit, BreakerBoard, BreakerOpen
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.racing.latency import LatencyBoard, LatencyRules
 from pg_trio.stages.provider_call import Memory, ProviderCall
-from pg_trio.stages.provider_call.exchange import Exchange, read_to_first_token, tell_deadline
-from pg_trio.stages.provider_call.rescue import CarriedStream
+from pg_trio.stages.provider_call.exchange import (
+    REFUSALS_KEPT,
+    Exchange,
+    UsageRefusals,
+    read_start,
+    tell_deadline,
+)
+from pg_trio.stages.provider_call.retry import SLACK_S
 from pg_trio.stages.provider_call.runner import blame, tell
-from pg_trio.stages.provider_call.stream import StreamReader
+from pg_trio.stages.provider_call.stream import Opening, OpenStream, StreamReader
 
 PROMPT = Prompt(messages=(Message("user", "Hi"),))
 
@@ -86,10 +93,15 @@ class FakeTransport:
 class FakeAdapter:
     """The URL is the credential's name; the reply's content is the body."""
 
-    def build_request(self, prompt: Prompt, candidate: Candidate, *, stream: bool = False) -> WireRequest:
+    def build_request(
+        self, prompt: Prompt, candidate: Candidate, *, stream: bool = False, asks_usage: bool = True
+    ) -> WireRequest:
         return WireRequest(candidate.credential.name, [], b"", is_stream=stream)
 
-    def is_stream(self, status: int, headers: Mapping[str, str], candidate: Candidate) -> bool:
+    def refuses_usage(self, status: int, body: bytes, candidate: Candidate) -> bool:
+        return False
+
+    def is_stream(self, status: int, headers: Mapping[str, str], start: bytes) -> bool | None:
         return False
 
     def open_stream(self, candidate: Candidate) -> StreamReader:
@@ -263,7 +275,8 @@ async def put_aside(call: ProviderCall, transport: FakeTransport, *names: str, f
     for name in names:
         transport.script[name] = refused(429, for_s)
         with pytest.raises(ProviderCallFailed):
-            await call.ask(endpoint(name), PROMPT, math.inf, Attempts(0))
+            # No time for another try: the pause is longer.
+            await call.ask(endpoint(name), PROMPT, trio.current_time() + 1, Attempts(0))
     transport.asked.clear()
 
 
@@ -279,15 +292,15 @@ async def test_pause_longer_than_what_is_left_is_not_asked_in_vain(autojump_cloc
     assert ([], {"Retry-After": "40"}) == (transport.asked, caught.value.headers())
 
 
-async def test_pause_that_ends_in_time_is_asked_all_the_same(autojump_clock: MockClock) -> None:
+async def test_pause_that_ends_in_time_is_waited_for(autojump_clock: MockClock) -> None:
     transport = FakeTransport({})
     call = provider_call(transport)
     await put_aside(call, transport, "a", "b")
 
     transport.script = {"a": good(), "b": good()}
-    await call.ask(endpoint("a", "b"), PROMPT, trio.current_time() + 90, Attempts(0))
+    await call.ask(endpoint("a", "b"), PROMPT, 90, Attempts(0))
 
-    assert ["a"] == transport.asked
+    assert (["a"], 60 + SLACK_S) == (transport.asked, trio.current_time())
 
 
 async def test_pause_asked_for_meanwhile_is_skipped_at_once(autojump_clock: MockClock) -> None:
@@ -297,15 +310,19 @@ async def test_pause_asked_for_meanwhile_is_skipped_at_once(autojump_clock: Mock
     async def ask_both() -> None:
         with pytest.raises(ProviderCallFailed) as caught:
             await call.ask(endpoint("a", "b", attempt_timeout_ms=60_000), PROMPT, 30, attempts)
-        assert "openai asked for a pause of another 55 s" in caught.value.text
+        assert "Provider call failed: HTTP 500" == caught.value.text
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask_both)
         await wait_all_tasks_blocked()
         await put_aside(call, transport, "b")
 
-    assert ([], 5) == (transport.asked, trio.current_time())
-    assert ["model-a", "model-b"] == [row.model for row in attempts.rows]
+    assert "a" == transport.asked[0]
+    assert "b" not in transport.asked
+    assert ("model-b", "passed over: HTTP 429 (openai asked for a pause; not asked for another 55 s)") == (
+        attempts.rows[1].model,
+        attempts.rows[1].outcome,
+    )
 
 
 async def test_client_is_told_when_all_asked_for_a_pause(autojump_clock: MockClock) -> None:
@@ -401,11 +418,11 @@ async def test_lone_candidate_put_aside_says_when_to_come_back(autojump_clock: M
     transport = FakeTransport({"a": refused(429, "60")})
     call = provider_call(transport)
     with pytest.raises(ProviderCallFailed):
-        await call.ask(endpoint("a"), PROMPT, math.inf, Attempts(0))
+        await call.ask(endpoint("a"), PROMPT, 30, Attempts(0))
 
     await trio.sleep(10)
     with pytest.raises(ProviderCallFailed) as caught:
-        await call.ask(endpoint("a"), PROMPT, math.inf, Attempts(0))
+        await call.ask(endpoint("a"), PROMPT, 40, Attempts(0))
     await trio.sleep(50)
     transport.script["a"] = good()
     answered = await call.ask(endpoint("a"), PROMPT, math.inf, Attempts(0))
@@ -445,7 +462,7 @@ async def test_candidate_put_aside_meanwhile_is_no_hedge(autojump_clock: MockClo
         nursery.start_soon(call.ask, hedged, PROMPT, math.inf, Attempts(0))
         await trio.sleep(0.1)
         with pytest.raises(ProviderCallFailed):
-            await call.ask(endpoint("b"), PROMPT, math.inf, Attempts(0))
+            await call.ask(endpoint("b"), PROMPT, trio.current_time() + 1, Attempts(0))
 
     assert ["a", "b"] == transport.asked
 
@@ -556,7 +573,7 @@ async def test_probe_sent_by_another_worker_fails_over(autojump_clock: MockClock
     )
 
     assert ("model-b", ["b"]) == (answered.candidate.model, transport.asked)
-    assert ["failed: openai kept failing; another worker is trying it just now.", "won"] == [
+    assert ["passed over: openai is being tried by another request; not asked for another 1.5 s", "won"] == [
         row.outcome for row in attempts.rows
     ]
 
@@ -599,8 +616,11 @@ class FakePermit:
     def succeeded(self, now: float) -> None:
         pass
 
-    def failed(self, fault: Fault, now: float, retry_after_s: float | None = None) -> None:
+    def failed(self, fault: Fault, now: float, retry_after_s: float | None = None, said: str = "") -> None:
         self.faults.append(fault)
+
+    def broke_off(self, now: float, said: str) -> None:
+        pass
 
     def cancelled(self) -> None:
         self.is_given_back = True
@@ -671,7 +691,7 @@ class TokenReader:
 class StreamingAdapter(FakeAdapter):
     """Every answer is a stream."""
 
-    def is_stream(self, status: int, headers: Mapping[str, str], candidate: Candidate) -> bool:
+    def is_stream(self, status: int, headers: Mapping[str, str], start: bytes) -> bool | None:
         return True
 
     def open_stream(self, candidate: Candidate) -> StreamReader:
@@ -696,7 +716,7 @@ class AwaitedResponse(FakeResponse):
 
 async def test_stream_that_comes_too_late_is_closed(autojump_clock: MockClock) -> None:
     """Two first tokens in one moment: there is one winner, and nobody else would let go of the other."""
-    ready, opened = trio.Event(), list[CarriedStream]()
+    ready, opened = trio.Event(), list[OpenStream]()
     responses = {name: AwaitedResponse([b"Hi"], ready=ready) for name in ("a", "b")}
     call, both = streaming_call(FakeTransport({**responses})), evolve(endpoint("a", "b"), hedge_after_ms=500)
 
@@ -746,6 +766,12 @@ OPENED, TOKEN, END = Opened("chatcmpl-1", "m"), ContentDelta("Hi"), Finished("st
 CUT = Broken(UpstreamBroken("the stream was cut"))
 
 
+def scripted_stream(script: list[list[Event]], response: FakeResponse | None = None) -> OpenStream:
+    """A stream whose first token has not come."""
+    response = response or FakeResponse([b"piece"] * (len(script) - 1))
+    return OpenStream(candidate("a"), response, ScriptedReader(script), [])
+
+
 @pytest.mark.parametrize(
     ("script", "events"),
     [
@@ -756,11 +782,158 @@ CUT = Broken(UpstreamBroken("the stream was cut"))
     ids=["no head is a token", "an answer of nothing", "broken after its first token"],
 )
 async def test_stream_is_open_with_its_first_token(script: list[list[Event]], events: list[Event]) -> None:
-    response = FakeResponse([b"piece"] * (len(script) - 1))
+    stream = scripted_stream(script)
 
-    assert events == await read_to_first_token(response, ScriptedReader(script))
+    await stream.wait_first_token(Opening(1), trio.CancelScope())
+
+    assert events == await stream.receive_events()
 
 
 async def test_stream_that_breaks_before_a_token_has_failed() -> None:
+    response = FakeResponse([b"piece"])
+
     with pytest.raises(UpstreamBroken, match="the stream was cut"):
-        await read_to_first_token(FakeResponse([b"piece"]), ScriptedReader([[OPENED], [CUT]]))
+        await scripted_stream([[OPENED], [CUT]], response).wait_first_token(Opening(1), trio.CancelScope())
+
+    assert response.closed
+
+
+# ── what the first bytes of a stream's answer decide ─────────────────────────────────────────────────────────────────
+
+
+class OpenAIStreams(FakeTransport):
+    """Answers with these in turn, whoever is asked."""
+
+    turns: list[FakeResponse]
+
+    def __init__(self, *turns: FakeResponse) -> None:
+        super().__init__({})
+        self.turns = list(turns)
+
+    async def open_response(self, request: WireRequest) -> FakeResponse:
+        self.requests.append(request)
+        return self.turns.pop(0)
+
+    def asked_for_usage(self) -> list[bool]:
+        return [b"stream_options" in request.body for request in self.requests]
+
+
+def real_call(transport: FakeTransport) -> ProviderCall:
+    return ProviderCall(Exchange(adapter_for, {"direct": transport}, lambda: 0.0, LargeWork()), frozenset(), 0.05)
+
+
+STREAM = (
+    b'data: {"choices":[{"delta":{"content":"Hi"}}]}\n\n'
+    b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+)
+WHOLE = b'{"choices":[{"message":{"content":"Hi","reasoning":"Hm"},"finish_reason":"stop"}]}'
+
+
+async def text_of_stream(call: ProviderCall, asked: Endpoint) -> str:
+    carried, texts = await call.open_stream(asked, PROMPT, math.inf, Attempts(0)), list[str]()
+    while not carried.is_over:
+        texts += [event.text for event in await carried.receive_events() if isinstance(event, ContentDelta)]
+    await carried.aclose()
+    return "".join(texts)
+
+
+@pytest.mark.parametrize(
+    "body", [STREAM, b"\xef\xbb\xbf" + STREAM, b"\r\n: ping\r\n\r\n" + STREAM, WHOLE, b" \n" + WHOLE]
+)
+@pytest.mark.parametrize(
+    "content_type", ["text/event-stream", "application/json", "text/plain", "", "application/octet-stream"]
+)
+async def test_stream_is_known_by_its_first_bytes(body: bytes, content_type: str, autojump_clock: MockClock) -> None:
+    for size in (1, 3, len(body)):
+        pieces = [body[place : place + size] for place in range(0, len(body), size)]
+        response = FakeResponse(pieces, headers={"content-type": content_type})
+
+        assert "Hi" == await text_of_stream(real_call(OpenAIStreams(response)), endpoint("a"))
+        assert response.closed
+
+
+async def test_page_is_no_stream(autojump_clock: MockClock) -> None:
+    page = FakeResponse([b"<html>", b"down</html>"], headers={"content-type": "text/html"})
+
+    with pytest.raises(ProviderCallFailed, match=r"the answer is not JSON: .*content type text/html"):
+        await text_of_stream(real_call(OpenAIStreams(page)), evolve(endpoint("a"), max_attempts=1))
+
+
+async def test_white_space_without_end_is_no_stream() -> None:
+    blank = FakeResponse([b"\n" * 4096] * 40, headers={"content-type": "text/event-stream"})
+
+    is_stream, start = await read_start(blank, adapter_for("openai"))
+
+    assert (False, 17 * 4096) == (is_stream, len(start))
+
+
+async def test_reasoning_of_a_whole_answer_is_relayed(autojump_clock: MockClock) -> None:
+    whole = FakeResponse([WHOLE], headers={"content-type": "application/json"})
+    carried = await real_call(OpenAIStreams(whole)).open_stream(endpoint("a"), PROMPT, math.inf, Attempts(0))
+
+    assert ReasoningDelta("Hm") in await carried.receive_events()
+
+
+REFUSALS = [
+    (400, b'{"error":{"message":"Unknown parameter: \'stream_options\'."}}'),
+    (422, b'{"detail":[{"loc":["body","stream_options"],"msg":"Extra inputs are not permitted"}]}'),
+    (400, b'{"error":{"message":"Unsupported parameter","param":"stream_options.include_usage"}}'),
+]
+
+
+@pytest.mark.parametrize(("status", "body"), REFUSALS)
+async def test_stream_without_usage_is_asked_for_where_usage_is_refused(
+    status: int, body: bytes, autojump_clock: MockClock
+) -> None:
+    transport = OpenAIStreams(FakeResponse([body], status), FakeResponse([STREAM]), FakeResponse([STREAM]))
+    call, asked = real_call(transport), endpoint("a")
+
+    assert ["Hi", "Hi"] == [await text_of_stream(call, asked) for _ in range(2)]
+    assert [True, False, False] == transport.asked_for_usage()
+
+
+async def test_refusal_for_another_reason_teaches_nothing(autojump_clock: MockClock) -> None:
+    refusal = b'{"error":{"message":"messages is empty"},"your_request":{"stream_options":{}}}'
+    transport = OpenAIStreams(FakeResponse([refusal], 400), FakeResponse([refusal], 400), FakeResponse([STREAM]))
+    call, asked = real_call(transport), endpoint("a")
+
+    with pytest.raises(ProviderCallFailed, match="messages is empty"):
+        await text_of_stream(call, asked)
+    assert "Hi" == await text_of_stream(call, asked)
+    assert [True, False, True] == transport.asked_for_usage()
+
+
+async def test_refusal_that_does_not_name_usage_is_not_asked_again(autojump_clock: MockClock) -> None:
+    transport = OpenAIStreams(FakeResponse([b'{"error":{"message":"messages is empty"}}'], 400))
+
+    with pytest.raises(ProviderCallFailed, match="messages is empty"):
+        await text_of_stream(real_call(transport), endpoint("a"))
+    assert [True] == transport.asked_for_usage()
+
+
+def test_refusals_of_usage_are_bounded() -> None:
+    refusals = UsageRefusals()
+
+    for number in range(REFUSALS_KEPT + 1):
+        refusals.note(candidate(f"c{number}"))
+
+    assert candidate("c0") not in refusals
+    assert candidate("c1") in refusals
+
+
+@define
+class SlowResponse(FakeResponse):
+    """A second before each piece."""
+
+    async def receive_some(self) -> bytes:
+        await trio.sleep(1)
+        return self.pieces.pop(0) if self.pieces else b""
+
+
+async def test_reasoning_keeps_the_first_token_waited_for(autojump_clock: MockClock) -> None:
+    thought = b'data: {"choices":[{"delta":{"reasoning_details":[{"type":"reasoning.encrypted","data":"x"}]}}]}\n\n'
+    patient = evolve(endpoint("a"), first_token_timeout_ms=1_500, max_attempts=1)
+
+    assert "Hi" == await text_of_stream(real_call(OpenAIStreams(SlowResponse([thought] * 5 + [STREAM]))), patient)
+    with pytest.raises(ProviderCallFailed, match=r"no first token from openai within 1\.5 s"):
+        await text_of_stream(real_call(OpenAIStreams(SlowResponse([b": ping\n\n"] * 5 + [STREAM]))), patient)

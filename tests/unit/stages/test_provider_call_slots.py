@@ -110,7 +110,7 @@ async def test_no_slot_in_time_is_overload(autojump_clock: MockClock) -> None:
     assert 0.7 == turned_away_at
     assert ("Gateway is overloaded.", {"Retry-After": "1"}) == (caught.value.text, caught.value.headers())
     assert ["a"] == transport.asked
-    assert ["failed: openai: no slot free for another call"] == [row.outcome for row in attempts.rows]
+    assert ["passed over: openai: no slot free for another call"] == [row.outcome for row in attempts.rows]
 
 
 async def test_full_line_is_overload_at_once(autojump_clock: MockClock) -> None:

@@ -323,3 +323,46 @@ def test_history_that_does_not_fit_is_refused() -> None:
     assert ("token_tokens", 45) == (refused.value.scope, refused.value.retry_after_s)
     with stage.take(client, limited, evolve(UNLIMITED, max_output_tokens=499), small):
         pass
+
+
+def test_looking_takes_nothing() -> None:
+    stage, client = make_stage(), Client()
+    limited, owned = endpoint(1, None), token(1, 2_000, 1)
+
+    for _ in range(10):
+        stage.check_left(client, owned, limited)
+
+    with stage.take(client, owned, limited, REQUEST):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("limits", "per_minute", "scope"),
+    [
+        ((1, None, None), None, "token_minute"),
+        ((None, 1_100, None), None, "token_tokens"),
+        ((None, None, 1), None, "token_concurrent"),
+        ((), 1, "minute"),
+    ],
+)
+def test_looking_refuses_who_is_over_a_limit(
+    limits: tuple[int | None, ...], per_minute: int | None, scope: str
+) -> None:
+    stage, client = make_stage(), Client()
+    owned, limited = token(*limits), endpoint(per_minute, None)
+    quota = stage.take(client, owned, limited, REQUEST)
+    quota.__enter__()
+
+    with pytest.raises(RateLimited) as refused:
+        stage.check_left(client, owned, limited)
+
+    assert (scope, True) == (refused.value.scope, refused.value.retry_after_s >= 1)
+    assert [(scope, 0)] == [(state.policy.name, state.remaining) for state in client.states]
+
+
+def test_looking_without_an_endpoint_asks_the_tokens_limits() -> None:
+    stage, client = make_stage(), Client()
+    owned = token(1, None, None)
+    stage.check_left(client, owned, None)
+    with stage.take(client, owned, UNLIMITED, REQUEST), pytest.raises(RateLimited):
+        stage.check_left(client, owned, None)

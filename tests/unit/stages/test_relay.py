@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -50,6 +51,7 @@ class FakeSource:
     is_over: bool = False
     gave_up: str | None = None
     candidate: Candidate = SPARE
+    reasoned: int = 0
 
     async def receive_events(self) -> Sequence[Event]:
         if not self.script:
@@ -74,12 +76,19 @@ class FakeClient:
     write_s: float = 0.0
     taken: list[tuple[float, str]] = field(factory=list)
     is_writing: bool = False
+    named: tuple[str, str] | None = None
 
-    async def send_events(self, events: Sequence[Event]) -> None:
+    def name_source(self, provider: str, model: str) -> None:
+        self.named = provider, model
+
+    async def send_events(self, events: Sequence[Event]) -> bool:
         if isinstance(events[0], Joined):
             await self._take(f"{events[0].mode} after {events[0].characters} by {events[0].provider}: {events[0].why}")
-            return
-        await self._take("".join(event.text for event in events if isinstance(event, ContentDelta)))
+            events = events[1:]
+        said = "".join(event.text for event in events if isinstance(event, ContentDelta | ReasoningDelta))
+        if said:
+            await self._take(said)
+        return bool(said)
 
     async def send_keep_alive(self) -> None:
         await self._take(": keep-alive")
@@ -103,11 +112,28 @@ class FakeRescue:
     """Gives these streams, each after so many seconds; None where no more are left. Remembers what it was told."""
 
     streams: list[FakeSource | GatewayError]
-    mode: Literal["restart", "continue"] = "continue"
+    mode: Literal["restart", "continue"] | None = "continue"
     after_s: float = 0.5
     told: list[tuple[str, str]] = field(factory=list)
+    first: FakeSource | GatewayError | None = None
+    first_after_s: float = 0.0
+    # What candidates reason before the first token: after so many seconds, by whom, what.
+    reasons: list[tuple[float, FakeSource, str]] = field(factory=list)
+    listens: list[bool] = field(factory=list)
 
-    async def open_next(self, failure: AttemptFailed, text: str) -> FakeSource | None:
+    async def open_first(self, listener: Relay) -> FakeSource:
+        assert self.first is not None
+        for after_s, source, said in self.reasons:
+            await trio.sleep(after_s)
+            self.listens.append(listener.takes_reasoning)
+            source.reasoned += len(said)
+            await listener.hear(source, [OPENED, ReasoningDelta(said)])
+        await trio.sleep(self.first_after_s)
+        if isinstance(self.first, GatewayError):
+            raise self.first
+        return self.first
+
+    async def open_next(self, failure: AttemptFailed, text: str, listener: Relay) -> FakeSource | None:
         self.told.append((failure.said, text))
         await trio.sleep(self.after_s)
         if not self.streams:
@@ -117,29 +143,35 @@ class FakeRescue:
             raise stream
         return stream
 
+    def why_lost(self, candidate: Candidate) -> str:
+        return self.told[-1][0] if self.told else "hedge lost"
+
 
 START = 0.0
 
 
 def relay(
-    source: FakeSource,
+    source: FakeSource | GatewayError,
     client: FakeClient,
     *,
     idle_s: float = 30.0,
     ends_in_s: float = 600.0,
     rescue: FakeRescue | None = None,
     keeps_text: bool = False,
+    head_after_s: float = math.inf,
 ) -> Relay:
     global START  # noqa: PLW0603  # the mock clock starts anywhere
     START = trio.current_time()
+    carrier = rescue or FakeRescue([], mode=None)
+    carrier.first = source
     return Relay(
-        source=source,
+        carrier=carrier,
         client=client,
         idle_s=idle_s,
         ends_at=trio.current_time() + ends_in_s,
-        limit_ms=int(ends_in_s * 1000),
+        take_deadline=lambda: int(ends_in_s * 1000),
         prompt_chars=40,
-        rescue=rescue,
+        head_at=trio.current_time() + head_after_s,
         keeps_text=keeps_text,
     )
 
@@ -151,7 +183,7 @@ async def test_tokens_arrive_in_order(autojump_clock: MockClock) -> None:
 
     await running.run()
 
-    assert [(0, "a"), (1, "bc"), (1, ""), (1, "finish stop 3")] == client.taken
+    assert [(0, "a"), (1, "bc"), (1, "finish stop 3")] == client.taken
     assert (None, 13, "gpt-4o-mini") == (running.failure, running.usage.total_tokens, running.model)
 
 
@@ -187,7 +219,8 @@ async def test_idle_clock_runs_from_the_first_tokens(autojump_clock: MockClock) 
 
     await relay(Ready([text("a")]), client, idle_s=5).run()  # type: ignore[list-item]
 
-    assert (5.1, "fail Provider call failed: no token within 5 s") == client.taken[-1]
+    # The client had them at 0.1, and the error is another write.
+    assert (5.2, "fail Provider call failed: no token within 5 s") == client.taken[-1]
 
 
 async def test_slow_client_is_not_the_providers_silence(autojump_clock: MockClock) -> None:
@@ -275,7 +308,7 @@ async def test_next_tokens_wait_for_the_client(autojump_clock: MockClock) -> Non
         left = len(source.script)
 
     assert 2 == left
-    assert [3, 6, 9, 12, 15] == [at for at, _ in client.taken]
+    assert [3, 6, 9, 12] == [at for at, _ in client.taken]
 
 
 async def test_client_that_takes_nothing_is_left(autojump_clock: MockClock) -> None:
@@ -456,7 +489,7 @@ async def test_broken_stream_goes_on_elsewhere(autojump_clock: MockClock) -> Non
     await running.run()
 
     assert [("the stream was cut", "Hello ")] == rescue.told
-    assert ["Hello ", "", "continue after 6 by groq: the stream was cut", "world", ""] == [
+    assert ["Hello ", "continue after 6 by groq: the stream was cut", "world"] == [
         what for _, what in client.taken[:-1]
     ]
     # 10 of the prompt and 2 that were relayed, estimated; then what the second reports.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,12 +12,14 @@ from attrs import define, evolve, field
 from trio.testing import MockClock
 
 from pg_trio.domain.chat import Message, Prompt
+from pg_trio.domain.events import Event
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.options import Options
-from pg_trio.domain.project import Candidate, Endpoint
+from pg_trio.domain.project import Endpoint
 from pg_trio.errors import UpstreamBroken
+from pg_trio.racing.breaker import Fault
 from pg_trio.stages.provider_call.rescue import CarriedStream, continue_prompt
-from pg_trio.stages.provider_call.stream import OpenStream
+from pg_trio.stages.provider_call.stream import Listener, OpenStream
 from tests.unit.stages.test_provider_call import PROMPT, FakeResponse, endpoint
 
 CUT = UpstreamBroken("the stream was cut")
@@ -28,17 +31,47 @@ class FakeOpener:
 
     broken: FakeResponse
     asked: list[tuple[Prompt, bool]] = field(factory=list)
-    blamed: list[Candidate] = field(factory=list)
+
+    async def open_stream(
+        self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
+    ) -> OpenStream:
+        raise NotImplementedError
 
     async def open_rescue(
-        self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts
+        self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
     ) -> OpenStream | None:
         self.asked.append((prompt, self.broken.closed))
         await trio.lowlevel.checkpoint()
         return OpenStream(endpoint.candidates[1], None, None, [])
 
-    def note_broken(self, candidate: Candidate) -> None:
-        self.blamed.append(candidate)
+
+@define
+class BlamedPermit:
+    """Notes what broke off."""
+
+    said: list[str] = field(factory=list)
+    is_probe: bool = False
+
+    def succeeded(self, now: float) -> None:
+        pass
+
+    def failed(self, fault: Fault, now: float, retry_after_s: float | None = None, said: str = "") -> None:
+        pass
+
+    def cancelled(self) -> None:
+        pass
+
+    def broke_off(self, now: float, said: str) -> None:
+        self.said.append(said)
+
+
+class Deaf:
+    """Takes no reasoning."""
+
+    takes_reasoning = False
+
+    async def hear(self, source: OpenStream, events: Sequence[Event]) -> None:
+        raise AssertionError("nobody asked")
 
 
 def carried_by(opener: FakeOpener, **settings: Any) -> CarriedStream:
@@ -60,17 +93,18 @@ async def test_broken_stream_is_let_go_before_the_next_is_asked(autojump_clock: 
     opener = FakeOpener(FakeResponse([]))
     carried = carried_by(opener, on_stream_failure="restart")
 
-    await carried.open_next(CUT, "")
+    await carried.open_next(CUT, "", Deaf())
 
     assert [(PROMPT, True)] == opener.asked
-    assert "model-b" == carried.candidate.model
+    assert carried.now is not None
+    assert "model-b" == carried.now.candidate.model
 
 
 @pytest.mark.parametrize(
     ("outcomes", "blamed"),
     [
-        (["failed: cut"], ["model-a"]),
-        (["failed: cut", "failed: again"], ["model-a"]),
+        (["failed: cut"], ["cut"]),
+        (["failed: cut", "failed: again"], ["cut"]),
         (["won", "failed: later"], []),
         (["cancelled: deadline"], []),
         (["cancelled"], []),
@@ -79,11 +113,13 @@ async def test_broken_stream_is_let_go_before_the_next_is_asked(autojump_clock: 
 async def test_only_a_failure_is_blamed_and_once(
     autojump_clock: MockClock, outcomes: list[str], blamed: list[str]
 ) -> None:
-    opener = FakeOpener(FakeResponse([]))
-    carried = carried_by(opener)
+    permit = BlamedPermit()
+    carried = carried_by(FakeOpener(FakeResponse([])))
+    assert carried.now is not None
+    carried.now.permit = permit
 
     for outcome in outcomes:
         carried.note_end(outcome)
 
-    assert blamed == [candidate.model for candidate in opener.blamed]
+    assert blamed == permit.said
     assert [outcomes[0]] == [row.outcome for row in carried.attempts.rows]

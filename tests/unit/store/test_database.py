@@ -170,7 +170,7 @@ def test_directory_below_file(tmp_path: Path) -> None:
 def test_directory_instead_of_file(tmp_path: Path) -> None:
     (tmp_path / "things.db").mkdir()
 
-    with pytest.raises(StoreError, match=r"things\.db: cannot be opened"):
+    with pytest.raises(StoreError, match=r"things\.db: not a file"):
         open_file(tmp_path / "things.db")
 
 

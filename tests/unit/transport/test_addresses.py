@@ -71,11 +71,11 @@ def test_special_address_is_refused(address: str) -> None:
     assert not is_public(address)
 
 
-@pytest.mark.parametrize("host", ["localhost", "api.openai.com", "127.1", "0x7f000001", "2130706433", ""])
+@pytest.mark.parametrize("host", ["localhost", "api.openai.com", "1.example", "0x7f.example", "256.1.1.1", "08.1", ""])
 def test_name_is_no_literal(host: str) -> None:
     assert not is_literal(host)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "127.1", "0x7f000001", "2130706433", "fe80::1%eth0"])
 def test_address_is_literal(host: str) -> None:
     assert is_literal(host)

@@ -67,16 +67,15 @@ def test_end_at_every_cut_is_broken(wire: bytes) -> None:
     "wire",
     [
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n0\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length : 1\r\n\r\na",
+        b"HTTP/1.1 200 OK\nContent-Length: 1\nContent-Length: 2\n\nab",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\nab",
         b"HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\na",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 1, 1\r\n\r\na",
-        b"HTTP/1.1 200 OK\nContent-Length: 1\n\na",
-        b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: x\r\n\r\na",
+        b"HTTP/1.1 200 OK\r\nContent-Length: %b\r\n\r\na" % (b"9" * 500),
+        b"HTTP/1.1 200 OK\r\nno colon\r\nContent-Length: 1\r\n\r\na",
+        b"HTTP/2 200\nContent-Length: 1\n\na",
+        b"SSH-2.0-OpenSSH_9.2\n\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0x1\r\na\r\n",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1 \r\na\r\n0\r\n\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n\0",
         b"<html>",
     ],
@@ -89,6 +88,70 @@ def test_every_cut_of_broken_http_is_broken(wire: bytes) -> None:
             feed_all(answer, wire[:cut], wire[cut:], b"")
 
         assert not answer.is_whole
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        pytest.param(b"HTTP/1.1 200 OK\nX-A: 1\nContent-Length: 5\n\n", b"hello", id="bare-lf"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nX-A: 1\nContent-Length: 5\r\n\n", b"hello", id="mixed-ends"),
+        pytest.param(b"HTTP/1.1 200\nContent-Length: 5\n\n", b"hello", id="bare-lf-no-reason"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nX-A: a\r\n b\r\n\tc\r\nContent-Length: 5\r\n\r\n", b"hello", id="folded"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length:\r\n 5\r\n\r\n", b"hello", id="folded-length"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\ncontent-length: 05\r\n\r\n", b"hello", id="length-twice"
+        ),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\n", b"hello", id="length-list"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length : 5\r\n\r\n", b"hello", id="space-before-colon"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nx_a[b]: 1\r\nContent-Length: 5\r\n\r\n", b"hello", id="brackets"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nX-A: \x01\r\nContent-Length: 5\r\n\r\n", b"hello", id="control"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"5\r\nhello\r\n0\r\n\r\n",
+            id="both",
+        ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 5\r\n\r\n",
+            b"hello",
+            id="identity-coding",
+        ),
+        pytest.param(b"HTTP/1.1 100 Continue\n\nHTTP/1.1 200 OK\nContent-Length: 5\n\n", b"hello", id="interim"),
+        pytest.param(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\nContent-Length: 5\n\n", b"hello", id="late"),
+    ],
+)
+def test_every_cut_of_odd_head_is_read_and_not_reused(head: bytes, body: bytes) -> None:
+    wire = head + body
+    for cut in range(1, len(wire)):
+        answer = make_answer()
+
+        feed_all(answer, wire[:cut], wire[cut:])
+
+        assert (200, b"hello", True) == (answer.status, answer.take_body(), answer.is_whole)
+        assert not answer.allows_reuse
+
+
+def test_odd_head_without_end_is_broken() -> None:
+    answer = make_answer()
+    answer.feed(b"HTTP/1.1 200 OK\nContent-Length: 5\n")
+
+    with pytest.raises(UpstreamBroken):
+        answer.feed(b"")
+
+
+def test_repaired_length_still_tells_a_cut() -> None:
+    answer = make_answer()
+    answer.feed(b"HTTP/1.1 200 OK\nContent-Length: 5\n\nhell")
+
+    with pytest.raises(UpstreamBroken):
+        answer.feed(b"")
+
+
+def test_spaces_behind_chunk_size_are_read() -> None:
+    answer = make_answer()
+
+    answer.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5  \r\nhello\r\n0\r\n\r\n")
+
+    assert (b"hello", True) == (answer.take_body(), answer.is_whole)
 
 
 def test_answer_without_length_ends_with_connection() -> None:
@@ -139,6 +202,8 @@ def test_header_bytes_beyond_ascii_are_kept() -> None:
         pytest.param(b"HTTP/1.1 200 OK\r\nX-Long: ", b"x" * 100, id="header"),
         pytest.param(b"HTTP/1.1 200 OK\r\n", b"X-A: 1\r\n", id="headers"),
         pytest.param(b"", b"HTTP/1.1 100 Continue\r\n\r\n", id="interim-answers"),
+        pytest.param(b"HTTP/1.1 200 OK\n", b"X-A: 1\n", id="odd-headers"),
+        pytest.param(b"", b"HTTP/1.1 100 Continue\n\n", id="odd-interim-answers"),
         pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X-T: 1\r\n", id="trailers"),
         pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"x" * 100, id="chunk-extension"),
         pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"9\r\n123456789\r\n", id="chunks"),

@@ -31,6 +31,8 @@ def test_request_is_exactly_this() -> None:
         ("http://[::1]:9100/v1#f", Origin("http", "::1", 9100, False), "/v1", "[::1]:9100"),
         ("http://a.example?q=1", Origin("http", "a.example", 80, False), "/?q=1", "a.example"),
         ("http://a.example/m:generate", Origin("http", "a.example", 80, False), "/m:generate", "a.example"),
+        ("http://0x7f.1:9/", Origin("http", "127.0.0.1", 9, False), "/", "127.0.0.1:9"),
+        ("http://2130706433/", Origin("http", "127.0.0.1", 80, False), "/", "127.0.0.1"),
         ("http://bücher.example/", Origin("http", "xn--bcher-kva.example", 80, False), "/", "xn--bcher-kva.example"),
     ],
 )
@@ -56,6 +58,11 @@ def test_private_permission_is_another_origin() -> None:
         "http://a.example/ä",
         "http://a.example:99999/",
         "http://a_b!.example/",
+        "http://256.1.1.1/",
+        "http://a..b/",
+        "http://[::1/",
+        "http://[fe80::1%25eth0]/",
+        f"http://{'a' * 64}.example/",
     ],
 )
 def test_unusable_url_is_a_mistake(url: str) -> None:

@@ -13,11 +13,13 @@ import trio
 from attrs import define, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from pg_trio.domain.call import Answer, Call
+from pg_trio.domain.call import Answer, Call, StreamClient
 from pg_trio.domain.chat import Reply, ToolCall, Usage
+from pg_trio.domain.events import ContentDelta, Opened
 from pg_trio.domain.log_row import AttemptRow, Attempts
+from pg_trio.domain.project import Candidate, Credential, Endpoint
 from pg_trio.domain.stage_times import NO_TIMES, StageTimes
-from pg_trio.errors import BodyTooLarge, ClientLeft, DeadlineExceeded, RateLimited
+from pg_trio.errors import BodyTooLarge, ClientLeft, DeadlineExceeded, GatewayError, ProviderCallFailed, RateLimited
 from pg_trio.web.answers import Tries, header_text, render_answer, render_error
 from pg_trio.web.asgi import GatewayRoutes, match_route
 from pg_trio.web.asgi_call import AsgiCall, Asked, Origin
@@ -209,6 +211,16 @@ async def test_leaving_cancels_the_work(nursery: trio.Nursery, autojump_clock: M
     assert [] == sent
 
 
+ENDPOINT = Endpoint(UUID(int=1), "ask", "Ask", (Candidate(Credential("main", "openai", "http://127.0.0.1"), "gpt"),))
+
+
+def open_stream(call: Call, streamer: Streamer, model: str) -> StreamClient:
+    """The client's end of a stream whose first token has come."""
+    client = call.open_stream(ENDPOINT, streamer, None)
+    client.name_source("openai", model)
+    return client
+
+
 class Streamer(Asker):
     """A gateway that streams a whole answer, and has something left to do."""
 
@@ -222,7 +234,7 @@ class Streamer(Asker):
 
     async def answer(self, call: Call, lasting: object = None) -> Answer | None:
         await call.receive_body(100)
-        await call.open_stream("openai", "gpt", self, None).finish("stop", Usage(1, 1))
+        await open_stream(call, self, "gpt").finish("stop", Usage(1, 1))
         await trio.sleep(1)
         self.is_done = True
         return None
@@ -256,7 +268,7 @@ async def test_bug_in_a_stream_is_no_second_answer(autojump_clock: MockClock, bu
     class Breaker(Streamer):
         async def answer(self, call: Call, lasting: object = None) -> Answer | None:
             await call.receive_body(100)
-            await call.open_stream("openai", "gpt\r\n", self, None).send_keep_alive()
+            await open_stream(call, self, "gpt\r\n").send_keep_alive()
             raise bug
 
     sent: list[Any] = []
@@ -272,6 +284,61 @@ async def test_bug_in_a_stream_is_no_second_answer(autojump_clock: MockClock, bu
     assert ["http.response.start", "http.response.body"] == [event["type"] for event in sent]
     assert sent[1]["more_body"]
     assert b"gpt??" == dict(sent[0]["headers"])[b"x-pg-model"]
+
+
+class Thinker(Streamer):
+    """A gateway that sends a head before anybody has answered, and then this end."""
+
+    def __init__(self, error: GatewayError | None) -> None:
+        super().__init__()
+        self.error = error
+
+    async def answer(self, call: Call, lasting: object = None) -> Answer | None:
+        await call.receive_body(100)
+        client = call.open_stream(ENDPOINT, self, None)
+        await client.send_keep_alive()
+        if self.error is not None:
+            await client.fail(self.error)
+            return None
+        client.name_source("groq", "llama")
+        await client.send_events([Opened("chatcmpl-1", "llama-3"), ContentDelta("Hi")])
+        await client.finish("stop", Usage(1, 1))
+        return None
+
+
+async def stream_of(gateway: Any) -> tuple[dict[bytes, bytes], list[bytes]]:
+    """The head's fields, and the parts of the body."""
+    sent: list[Any] = []
+
+    async def send(event: Any) -> None:
+        sent.append(event)
+
+    routes = GatewayRoutes(never)
+    routes.gateway = gateway
+    await routes(scope(f"/api/{PROJECT}/ask"), Body(piece(b"{}")), send)
+    return dict(sent[0]["headers"]), [event["body"] for event in sent[1:]]
+
+
+async def test_early_head_names_nobody(autojump_clock: MockClock) -> None:
+    head, (comment, token, end) = await stream_of(Thinker(None))
+
+    assert [] == [name for name in head if name.startswith(b"x-pg-")]
+    assert (b"text/event-stream; charset=utf-8", True) == (head[b"content-type"], b"x-request-id" in head)
+    assert (b": keep-alive\n\n", True) == (comment, b'"content":"Hi"' in token)
+    meta = orjson.loads(end.split(b"\n\n")[1].removeprefix(b"data: "))["meta"]
+    assert ("groq", "llama", 0) == (meta["provider"], meta["model"], meta["attempts"])
+
+
+async def test_failure_after_an_early_head_is_a_chunk_of_ours(autojump_clock: MockClock) -> None:
+    _, (_, end) = await stream_of(Thinker(ProviderCallFailed("HTTP 503")))
+
+    chunk, error, done, _ = end.split(b"\n\n")
+    shape = orjson.loads(chunk.removeprefix(b"data: "))
+    assert ["id", "object", "created", "model", "choices"] == list(shape)
+    assert ("gpt", "error") == (shape["model"], shape["choices"][0]["finish_reason"])
+    assert shape["id"].startswith("chatcmpl-")
+    assert b'event: error\ndata: {"ok":false,"error":"Provider call failed: HTTP 503"}' == error
+    assert b"data: [DONE]" == done
 
 
 @define
@@ -368,6 +435,15 @@ def test_tool_calls_come_back() -> None:
 
     assert [{"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a":1}'}}] == body["tool_calls"]
     assert (None, True) == (body["content"], body["usage"]["estimated"])
+
+
+def test_reasoning_stands_beside_the_content() -> None:
+    reply = Reply("chatcmpl-1", "m", "4", "stop", reasoning="2 and 2")
+    answer = Answer(reply, Usage(1, 1), UUID(int=1), "openai", [], NO_TIMES)
+
+    body = orjson.loads(render_answer(answer).body)
+
+    assert ("4", "2 and 2") == (body["content"], body["reasoning_content"])
 
 
 def test_error_has_its_headers() -> None:

@@ -64,7 +64,7 @@ def test_bytes_of_the_contract() -> None:
 
 def test_head_and_keep_alive() -> None:
     assert {
-        b"content-type": b"text/event-stream",
+        b"content-type": b"text/event-stream; charset=utf-8",
         b"cache-control": b"no-cache",
         b"x-accel-buffering": b"no",
     } == dict(STREAM_HEADERS)
@@ -119,9 +119,34 @@ def test_text_before_a_call_takes_the_role() -> None:
     assert ["tool_calls"] == list(second["choices"][0]["delta"])
 
 
-@pytest.mark.parametrize("event", [ReasoningDelta("Hm."), Finished("stop"), Broken(UpstreamBroken("gone"))])
+@pytest.mark.parametrize("event", [ReasoningDelta(""), Finished("stop"), Broken(UpstreamBroken("gone"))])
 def test_event_that_is_not_the_clients(event: Event) -> None:
     assert b"" == open_renderer().render(event)
+
+
+def test_reasoning_has_a_field_of_its_own() -> None:
+    events: list[Event] = [ReasoningDelta("Hm.\u2028"), ReasoningDelta("So."), ContentDelta("Hi")]
+
+    first, second, third, _, _ = chunks_of(stream_of(events))
+
+    # An empty content beside the role: a client that joins contents has nothing to skip.
+    assert {"role": "assistant", "content": "", "reasoning_content": "Hm.\u2028"} == first["choices"][0]["delta"]
+    assert {"reasoning_content": "So."} == second["choices"][0]["delta"]
+    assert {"content": "Hi"} == third["choices"][0]["delta"]
+
+
+def test_call_after_reasoning_has_no_second_role() -> None:
+    _, call, _, _ = chunks_of(stream_of([ReasoningDelta("Hm."), ToolCallDelta(0, "call_1", "look_up", "")]))
+
+    assert ["tool_calls"] == list(call["choices"][0]["delta"])
+
+
+def test_hidden_reasoning_is_not_rendered() -> None:
+    renderer = StreamRenderer(1763800000, shows_reasoning=False)
+    renderer.render(OPENED)
+
+    assert b"" == renderer.render_all([ReasoningDelta("Hm.")])
+    assert b'"role":"assistant","content":"Hi"' in renderer.render(ContentDelta("Hi"))
 
 
 def test_trailer_tells_usage_and_meta() -> None:

@@ -90,6 +90,12 @@ async def accept_sockets(
         listening.close()
 
 
+def accept_rest(listening: socket.socket, connections: OpenConnections, host: Host, nursery: trio.Nursery) -> None:
+    """Accept everyone who waits in the kernel's line, as far as there is room: closing the socket would reset them."""
+    with contextlib.suppress(OSError):
+        _accept_some(connections.limit, listening, connections, host, nursery)
+
+
 def _accept_some(
     most: int, listening: socket.socket, connections: OpenConnections, host: Host, nursery: trio.Nursery
 ) -> None:

@@ -122,9 +122,14 @@ class Connection:
             self._end("too many connections")
 
     def note_draining(self) -> None:
-        """Close if idle. A request that has just arrived is served first: refusing it would be losing it."""
+        """Close if idle. A request that has just arrived is served first: refusing it would be losing it.
+
+        A client that has sent nothing yet may be about to: it has the time of a head, not that of the whole drain.
+        """
         if self.idle and not self._has_arrived():
             self._end("the server is draining")
+        elif self.waits:
+            self.deadline = min(self.deadline, trio.current_time() + self._lane.head_s)
 
     def _has_arrived(self) -> bool:
         """Whether bytes that nobody has read yet are with the kernel, or the client's end."""
@@ -368,7 +373,7 @@ class Connection:
     @property
     def keeps_alive(self) -> bool:
         """Whether the server, for its part, would take another request."""
-        return not self._lane.draining
+        return not self._lane.leaving
 
     async def write(self, data: bytes) -> None:
         """Hand all of `data` to the kernel. A client that takes nothing for the write limit is dropped.

@@ -11,7 +11,7 @@ from uuid import UUID
 import trio
 
 from pg_trio.config.settings import ServerSettings
-from pg_trio.server.http1.accepting import accept_sockets
+from pg_trio.server.http1.accepting import accept_rest, accept_sockets
 from pg_trio.server.http1.connection import LINGER_S, Connection
 from pg_trio.server.http1.departures import Departures
 from pg_trio.server.http1.doorkeeper import Doorkeeper
@@ -47,7 +47,8 @@ class Lane:
         self.head_s = settings.head_timeout_ms / 1000
         self.idle_s = settings.idle_timeout_ms / 1000
         self.write_s = settings.write_timeout_ms / 1000
-        self.draining = False
+        # Answers end their connections from then on.
+        self.leaving = self.draining = False
         self._departures = departures
         self._connections = connections
         self._refusal_lines = LineBudget(REFUSAL_LINES, REFUSAL_WINDOW_S)
@@ -85,9 +86,18 @@ class Lane:
             more = f" (and {silent} more before it)" if silent else ""
             logger.info("request %s refused: %d %s%s", request_id, refused.status, refused.text, more)
 
+    def leave(self) -> None:
+        """The gateway is about to stop: answers say `connection: close`, everything else goes on."""
+        self.leaving = True
+        door: Door | None = self.mount.state.get(DOOR)
+        if door is not None:
+            door.note_leaving()
+
     def drain(self) -> None:
         """From now on answers say `connection: close`; connections that wait for another request close at once."""
-        self.draining = True
+        self.leaving = self.draining = True
+        # For those who were accepted last; see Connection.note_draining.
+        self.idle_s = min(self.idle_s, self.head_s)
         if self.doorkeeper is not None:
             self.doorkeeper.draining = True
         self._connections.drain()
@@ -101,13 +111,14 @@ async def serve_lane(  # noqa: PLR0913  # what a lane needs, each by name
     *,
     hand_over: HandOver,
     shutdown: trio.Event,
+    leaving: trio.Event | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve the application on the sockets that are `listening` until `shutdown`, then drain.
 
     Running requests get `drain_ms`; whoever owns `connections` cuts them then, and keeps their limits. Those sockets
-    are closed at the drain's beginning. `hand_over` takes the connections that are HTTP/2 or WebSocket; it runs within
-    the drain's limit too, and is told of the drain by whoever gave it.
+    are closed at the drain's beginning. `leaving`: see serve_app. `hand_over` takes the connections that are HTTP/2 or
+    WebSocket; it runs within the drain's limit too, and is told of the drain by whoever gave it.
     """
     door: Door | None = mount.state.get(DOOR)
     with Departures() as departures, nullcontext() if door is None else Doorkeeper(door, settings) as doorkeeper:
@@ -121,8 +132,18 @@ async def serve_lane(  # noqa: PLR0913  # what a lane needs, each by name
                     for sock in listening:
                         accepting.start_soon(accept_sockets, sock, connections, lane, serving)
                     task_status.started()
+                    if leaving is not None:
+                        accepting.start_soon(_leave, lane, leaving)
                     await shutdown.wait()
+                    if leaving is not None and leaving.is_set():
+                        for sock in listening:
+                            accept_rest(sock, connections, lane, serving)
                     accepting.cancel_scope.cancel(reason="draining")
                 lane.drain()
                 serving.cancel_scope.deadline = trio.current_time() + settings.drain_ms / 1000 + PARTING_S
             watching.cancel_scope.cancel(reason="drained")
+
+
+async def _leave(lane: Lane, leaving: trio.Event) -> None:
+    await leaving.wait()
+    lane.leave()

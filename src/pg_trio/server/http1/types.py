@@ -71,11 +71,13 @@ class Admission(Protocol):
 class Door:
     """An application's leave to turn its requests away in its stead; it is in its lifespan's state under `DOOR`.
 
-    `covers` says of a method and a raw path whether that request may be.
+    `covers` says of a method and a raw path whether that request may be. `note_leaving` is called once the gateway is
+    about to stop: from then on it is not ready.
     """
 
     admission: Admission
     covers: Callable[[str, bytes], bool]
+    note_leaving: Callable[[], None] = lambda: None
 
 
 DOOR = "pg_trio.door"

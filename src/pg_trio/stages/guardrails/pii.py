@@ -4,7 +4,8 @@ Rules:
 1. Types are looked for in the contract's order, then the custom patterns; what an earlier one took, no later one sees.
 2. Each piece of text is scanned by itself: a match never spans two of them.
 3. Masked text that is scanned again for a type gives nothing more of that type.
-4. A name or an id must stay what it is: one that matches is refused in mode mask too.
+4. A name, an id or an object's key must stay what it is: one that matches is refused in mode mask too. Two masked
+   keys would be one, and what the other held would be lost.
 
 All pieces are scanned at once, with a byte between them that no pattern takes, and each distinct piece once: what a
 scan costs besides its text is paid once a request, not once for each of a hundred thousand pieces.
@@ -38,6 +39,17 @@ _SEPARATOR = b"\xfe"
 # What in a custom pattern could tell where a piece begins or ends, or take the separator for a character.
 _ANCHORS = ("^", "$", r"\A", r"\z", r"\C")
 
+# The objects of `tools`, `tool_choice` and `response_format` that have a name by which calls and answers find them.
+_NAMED_OBJECTS = ("function", "json_schema")
+
+
+class _UnmaskableError(Exception):
+    """A key or a name that matches."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
 # By piece: what it becomes. Pieces that stay as they are, nearly all, are not in it.
 Masks = Mapping[str, str]
 
@@ -50,6 +62,7 @@ class PiiScanner:
     _detectors: tuple[Detector, ...]
     _prefilter: PatternSet
     _masks: tuple[tuple[bytes, bytes], ...]
+    _has_custom: bool
     _scans_at_once: bool
 
     @classmethod
@@ -65,13 +78,14 @@ class PiiScanner:
             detectors=tuple(attrs.evolve(detector, placeholder=places[detector.label]) for detector in detectors),
             prefilter=PatternSet([detector.source for detector in detectors]),
             masks=tuple((place, f"[{label} REDACTED]".encode()) for label, place in places.items()),
+            has_custom=bool(rule.custom_patterns),
             scans_at_once=not any(anchor in custom.pattern for custom in rule.custom_patterns for anchor in _ANCHORS),
         )
 
     def apply(self, request: ChatRequest) -> ChatRequest:
         """The request with every match masked; the same object if there was none.
 
-        Raises: PiiBlocked in mode block, and for a name or an id that matches.
+        Raises: PiiBlocked in mode block, and for a name, an id or an object's key that matches.
         """
         if not self._detectors:
             return request
@@ -79,7 +93,7 @@ class PiiScanner:
         # What nearly every request is and has: one piece, and nothing to find in it.
         if plain is not None and self._prefilter.find_first(plain.encode()) is None:
             return request
-        pieces = dict.fromkeys(_pieces(request))
+        pieces = dict.fromkeys(_pieces(request, not self._has_custom))
         if self._blocks:
             self._block(pieces)
             return request
@@ -88,7 +102,11 @@ class PiiScanner:
             # Nothing found; but arguments may hide a piece from us that the provider would read.
             return _mask_request(request, masks) if _may_hide(request) else request
         self._block(name for name in _identifiers(request) if name in masks)
-        return _mask_request(request, masks)
+        try:
+            return _mask_request(request, masks)
+        except _UnmaskableError as found:
+            self._block([found.text])
+            raise AssertionError("a key is masked for a match") from found
 
     def mask(self, text: str) -> str:
         """The text with every match as `[<label> REDACTED]`; the same object if there was none."""
@@ -139,7 +157,7 @@ class PiiScanner:
 # ── what is scanned ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _pieces(request: ChatRequest) -> Iterable[str]:
+def _pieces(request: ChatRequest, keys_alone: bool) -> Iterable[str]:
     plain = request.plain_text
     if plain is not None:
         return (plain,)
@@ -148,8 +166,28 @@ def _pieces(request: ChatRequest) -> Iterable[str]:
         pieces += message.ids()
         for call in message.tool_calls:
             # Both as they are written and as they read: a provider may see either.
-            pieces += json_texts(_parse(call.arguments))
+            pieces += _argument_texts(_parse(call.arguments), keys_alone)
     return pieces
+
+
+def _argument_texts(arguments: Json, keys_alone: bool) -> list[str]:
+    """Every string, key and number in arguments; a value behind its key, which says what it is ("id: 4111…").
+
+    `keys_alone` False: the values without their keys too, for custom patterns that are about a whole value.
+    """
+    texts = [] if keys_alone else json_texts(arguments)
+    rest = [arguments]
+    while rest:
+        node = rest.pop()
+        if isinstance(node, dict):
+            texts += node
+            texts += [f"{key}: {item}" for key, item in node.items() if isinstance(item, str | int | float)]
+            rest.extend(item for item in node.values() if isinstance(item, dict | list))
+        elif isinstance(node, list):
+            rest.extend(node)
+        elif node is not None:
+            texts.append(str(node))
+    return texts
 
 
 def _identifiers(request: ChatRequest) -> list[str]:
@@ -206,9 +244,9 @@ def _mask_part(part: Part, masks: Masks) -> Part:
 def _mask_tool(tool: Tool | ForeignTool, masks: Masks) -> Tool | ForeignTool:
     if isinstance(tool, ForeignTool):
         return ForeignTool(_mask_json(tool.raw, masks, TOOL_WORDS))
+    _refuse_name(tool.name, masks)
     return attrs.evolve(
         tool,
-        name=_mask_json(tool.name, masks, TOOL_WORDS),
         description=_mask_json(tool.description, masks, TOOL_WORDS),
         parameters=_mask_json(tool.parameters, masks, TOOL_WORDS),
         more=_mask_json(tool.more, masks, TOOL_WORDS),
@@ -218,7 +256,8 @@ def _mask_tool(tool: Tool | ForeignTool, masks: Masks) -> Tool | ForeignTool:
 def _mask_choice(choice: ToolChoice | ForeignToolChoice, masks: Masks) -> ToolChoice | ForeignToolChoice:
     if isinstance(choice, ForeignToolChoice):
         return ForeignToolChoice(_mask_json(choice.raw, masks, TOOL_WORDS))
-    return choice if choice.name is None else attrs.evolve(choice, name=masks.get(choice.name, choice.name))
+    _refuse_name(choice.name, masks)
+    return choice
 
 
 def _mask_options(options: Options, masks: Masks) -> Options:
@@ -238,7 +277,9 @@ def _mask_tool_call(call: ToolCall, masks: Masks) -> ToolCall:
     try:
         value = orjson.loads(arguments)
         masked = _mask_json(value, masks)
-        if masked is value and arguments not in masks and "\\u" not in arguments:
+        if masked is value and arguments in masks:
+            masked = _read_masked(masks[arguments], value)
+        elif masked is value and "\\u" not in arguments:
             return call
         return attrs.evolve(call, arguments=orjson.dumps(masked).decode())
     except (orjson.JSONDecodeError, orjson.JSONEncodeError, RecursionError):
@@ -246,18 +287,58 @@ def _mask_tool_call(call: ToolCall, masks: Masks) -> ToolCall:
         return attrs.evolve(call, arguments=masks.get(arguments, arguments))
 
 
+def _read_masked(text: str, original: Json) -> Json:
+    """Arguments that match only as they are written (a word in one value, a number in the next); the original where the
+    masked text is no longer the same JSON."""
+    masked = _parse(text)
+    return masked if _keys_of(masked) == _keys_of(original) else original
+
+
+def _keys_of(value: Json) -> list[str]:
+    keys: list[str] = []
+    rest = [value]
+    while rest:
+        node = rest.pop()
+        if isinstance(node, dict):
+            keys += node
+            rest.extend(node.values())
+        elif isinstance(node, list):
+            rest.extend(node)
+    return keys
+
+
+def _refuse_name(name: Json, masks: Masks) -> None:
+    if isinstance(name, str) and name in masks:
+        raise _UnmaskableError(name)
+
+
+def _mask_pair(key: str, item: Json, masks: Masks) -> str | None:
+    """The value, masked for what its key says of it ("phone": "2125552368"); None if that masks nothing in it."""
+    if isinstance(item, dict | list):
+        return None
+    before = f"{key}: "
+    masked = masks.get(f"{before}{item}")
+    return None if masked is None or not masked.startswith(before) else masked.removeprefix(before)
+
+
 def _mask_json(value: Json, masks: Masks, kept: frozenset[str] = frozenset()) -> Json:
-    """The same object if nothing in it matched. Numbers are looked up as they are written: a card may be one."""
+    """The same object if nothing in it matched. Numbers are looked up as they are written: a card may be one.
+
+    `kept`: the words of a format, which stay. Raises: _UnmaskableError for a key or a name that matches.
+    """
     # Loops, not comprehensions: in Python 3.11 those take a second frame a level.
     if isinstance(value, str):
         return value if value in kept else masks.get(value, value)
     if isinstance(value, dict):
         changed, masked_items = False, {}
         for key, item in value.items():
-            masked_key = key if key in kept else masks.get(key, key)
-            masked_item = _mask_json(item, masks, kept)
-            changed = changed or masked_key is not key or masked_item is not item
-            masked_items[masked_key] = masked_item
+            if key in masks and key not in kept:
+                raise _UnmaskableError(key)
+            if kept and key in _NAMED_OBJECTS and isinstance(item, dict):
+                _refuse_name(item.get("name"), masks)
+            masked_item = _mask_pair(key, item, masks) or _mask_json(item, masks, kept)
+            changed = changed or masked_item is not item
+            masked_items[key] = masked_item
         return masked_items if changed else value
     if isinstance(value, list):
         changed, masked_list = False, []

@@ -8,96 +8,60 @@ Rules (the contract's section "Provider call"):
 2. `attempt_timeout_ms` ends one candidate's try where another is left; the last one has all the time that remains. A
    stream's try wins with its first token, and is ended after `first_token_timeout_ms` in any case. `reserve_ms` is kept
    back for each candidate not yet tried.
-3. A candidate that keeps failing, or sent a `Retry-After`, is asked last, or not at all while others are left. A lone
-   one is not asked in vain: the answer says when to come back.
-   One whose `Retry-After` is longer than what is left of the request is never asked.
-4. A request that calls tools is hedged only where the endpoint allows it: asking twice could mean acting twice.
-5. A candidate whose provider is switched off is not there; with none left, the answer says so.
-6. A credential's calls may be limited (slots.py): then its candidates are passed over or waited for, and an answer
-   that none of them had a slot for is Overloaded.
-7. Every try leaves a row, also the one that the deadline or the client's leaving cut short.
+3. A candidate that keeps failing is asked last. One that sent a `Retry-After` is not asked before that time; nor is one
+   whose key is refused, for a minute. A lone one that keeps failing is not asked in vain: the answer says when to come
+   back, and what the provider said.
+4. When all have failed, those whose failure may pass are asked again (retry.py).
+5. A request that calls tools is hedged only where the endpoint allows it: asking twice could mean acting twice.
+6. A candidate whose provider is switched off is not there; with none left, the answer says so.
+7. A credential's calls may be limited (slots.py): then its candidates are passed over or waited for, and an answer
+   that none of them had a slot for is Overloaded. So is one that our own state (no file descriptor) left unasked.
+8. Every try leaves a row, also the one that the deadline or the client's leaving cut short; so does every candidate
+   that was passed over, with the reason.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from functools import partial
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import trio
-from attrs import evolve, field, frozen
+from attrs import evolve
 
 from pg_trio.domain.call import Answered
 from pg_trio.domain.chat import Prompt, Reply
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Candidate, Endpoint
-from pg_trio.domain.secret import Secret, mask_secrets
-from pg_trio.domain.value import value
+from pg_trio.domain.secret import mask_secrets
 from pg_trio.errors import (
     CandidateAside,
     CandidateFull,
     GatewayError,
     Overloaded,
+    OwnStateError,
+    PassedOver,
     ProviderCallFailed,
     ProviderDisabled,
     UpstreamRefused,
 )
-from pg_trio.racing.attempt import AllFailed, Attempt, AttemptLimitPassed, Won
-from pg_trio.racing.breaker import BreakerRules, Fault
-from pg_trio.racing.breaker_board import BreakerBoard, BreakerOpen, Breakers
-from pg_trio.racing.hedge_budget import HedgeBudget, HedgeRules
-from pg_trio.racing.latency import Latencies, LatencyBoard
+from pg_trio.racing.attempt import AllFailed, Attempt, AttemptEnd, AttemptLimitPassed, Won
+from pg_trio.racing.hedge_budget import HedgeRules, Hedges
 from pg_trio.racing.race import race
-from pg_trio.racing.shared_breaker import BreakerRecords
 from pg_trio.stages.provider_call.exchange import Exchange
+from pg_trio.stages.provider_call.memory import Memory
 from pg_trio.stages.provider_call.pace import NEVER
 from pg_trio.stages.provider_call.plan import CallPlan, Pacing, make_plan, race_limits
-from pg_trio.stages.provider_call.rescue import CarriedStream, candidates_left
-from pg_trio.stages.provider_call.runner import CallRunner
+from pg_trio.stages.provider_call.rescue import candidates_left
+from pg_trio.stages.provider_call.runner import Asked, CallRunner, Hands, say_standing, secrets_of
 from pg_trio.stages.provider_call.slots import CredentialSlots, HeldResponse, Line
-from pg_trio.stages.provider_call.stream import OpenStream
+from pg_trio.stages.provider_call.stream import Listener, Opening, OpenStream
 
 T = TypeVar("T")
 
 # A second: the least that clients wait, and as long as a request waits for a slot unless told otherwise.
 RETRY_AFTER_S = 1
-
-
-def make_board(records: BreakerRecords | None = None) -> BreakerBoard[Candidate]:
-    """Breakers for candidates: those whose `records` all workers share, or of this process alone."""
-    return BreakerBoard(
-        target_of=lambda candidate: (candidate.credential.name, candidate.model),
-        credential_of=lambda candidate: candidate.credential.name,
-        rules=BreakerRules(),
-        records=records,
-    )
-
-
-@frozen(slots=True)
-class Memory:
-    """How candidates fared so far: kept by this process, unless somebody else is given who keeps it."""
-
-    breakers: Breakers[Candidate] = field(factory=make_board)
-    latencies: Latencies = field(factory=LatencyBoard)
-
-
-@value(slots=True, eq=False)
-class Asked:
-    """What is asked, until when (Trio's clock), and where tries are noted."""
-
-    prompt: Prompt
-    ends_at: float
-    attempts: Attempts
-
-
-@frozen(slots=True)
-class Hands(Generic[T]):
-    """How one kind of answer is handled: let go of, and its slot given back when it is over."""
-
-    let_go: Callable[[T], Awaitable[None]]
-    hold: Callable[[T, Callable[[], None]], None]
 
 
 class ProviderCall:
@@ -109,11 +73,12 @@ class ProviderCall:
         self._exchange = exchange
         self._disabled = disabled_providers
         self._hedge_share = hedge_share
-        self._hedges: HedgeBudget | None = None
+        # None until an endpoint that hedges is asked: nobody else pays for counting.
+        self._hedges: Hedges | None = None
         self.memory = memory or Memory()
         # Endpoints are what is configured, and live as long as we do.
         self._plans: dict[Endpoint, CallPlan] = {}
-        self._slots = CredentialSlots()
+        self._slots = CredentialSlots(self.memory.leases)
 
     async def ask(self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts) -> Answered:
         """The first whole answer. `ends_at` (Trio's clock) is the deadline that the caller holds.
@@ -122,18 +87,22 @@ class ProviderCall:
         """
         plan = self._plan(endpoint)
         exchange = partial(self._exchange.fetch_reply, prompt=prompt)
-        won = await self._race(plan, plan.answers, Asked(prompt, ends_at, attempts), exchange, REPLIES)
+        asked = Asked(prompt, ends_at, attempts, trio.current_time())
+        won = await self._race(self._make_runner(plan, plan.answers, asked, exchange, REPLIES))
         return Answered(won.value, won.attempt.candidate)
 
     async def open_stream(
-        self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts
-    ) -> CarriedStream:
-        """The first stream whose first token has come; the caller closes it. Raises as `ask` does."""
-        opened = await self._open(endpoint, self._plan(endpoint), Asked(prompt, ends_at, attempts))
-        return CarriedStream(self, endpoint, prompt, ends_at, attempts, opened)
+        self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
+    ) -> OpenStream:
+        """The first stream whose first token has come; the caller closes it. Raises as `ask` does.
+
+        `listener` gets what candidates reason until then.
+        """
+        asked = Asked(prompt, ends_at, attempts, trio.current_time())
+        return await self._open(endpoint, self._plan(endpoint), asked, listener)
 
     async def open_rescue(
-        self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts
+        self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
     ) -> OpenStream | None:
         """The same by the candidates that have not failed at this request; None where none is left."""
         plan = self._plan(endpoint)
@@ -141,23 +110,16 @@ class ProviderCall:
         if not left:
             return None
         limit_s = plan.attempt_limit_s if len(left) > 1 else math.inf
-        plan = evolve(plan, candidates=left, attempt_limit_s=limit_s)
-        return await self._open(endpoint, plan, Asked(prompt, ends_at, attempts))
+        plan = evolve(plan, candidates=left, attempt_limit_s=limit_s, max_attempts=len(left))
+        return await self._open(endpoint, plan, Asked(prompt, ends_at, attempts, trio.current_time()), listener)
 
-    def note_broken(self, candidate: Candidate) -> None:
-        """Blame a candidate whose stream failed after its first token, for which the breakers had praised it."""
-        now = trio.current_time()
-        # Where others have opened its breaker meanwhile, they have said it.
-        with suppress(BreakerOpen):
-            self.memory.breakers.begin(candidate, now).failed(Fault.TARGET, now)
-
-    async def _open(self, endpoint: Endpoint, plan: CallPlan, asked: Asked) -> OpenStream:
-        limit_s = endpoint.first_token_timeout_ms / 1000
-        exchange = partial(
-            self._exchange.open_stream, prompt=asked.prompt, first_token_limit_s=limit_s, ends_at=asked.ends_at
-        )
-        won = await self._race(plan, plan.streams, asked, exchange, STREAMS)
-        return won.value
+    async def _open(self, endpoint: Endpoint, plan: CallPlan, asked: Asked, listener: Listener | None) -> OpenStream:
+        opening = Opening(endpoint.first_token_timeout_ms / 1000, listener)
+        exchange = partial(self._exchange.open_stream, prompt=asked.prompt, opening=opening, ends_at=asked.ends_at)
+        runner = self._make_runner(plan, plan.streams, asked, exchange, STREAMS)
+        stream = (await self._race(runner)).value
+        stream.permit = runner.permit
+        return stream
 
     def describe(self, candidate: Candidate) -> dict[str, object]:
         """How a candidate fares: its breakers, and its slots where its calls are limited. For its project's admin."""
@@ -168,53 +130,78 @@ class ProviderCall:
         plan = self._plans.get(endpoint)
         if plan is None:
             plan = self._plans[endpoint] = make_plan(endpoint, self._disabled, self.memory.latencies, self._slots)
+            if self._hedges is None and plan.may_hedge:
+                self._hedges = self.memory.open_hedges(HedgeRules(share=self._hedge_share), trio.current_time())
         if not plan.candidates:
             raise ProviderDisabled(endpoint.candidates[0].provider)
         return plan
 
-    async def _race(  # one race, for two kinds of answers
+    def _make_runner(  # one runner, for two kinds of answers
         self,
         plan: CallPlan,
         pacing: Pacing,
         asked: Asked,
         exchange: Callable[[Attempt[Candidate]], Awaitable[T]],
         hands: Hands[T],
-    ) -> Won[Candidate, T]:
-        now = trio.current_time()
+    ) -> CallRunner[T]:
         hedges = self._hedges
-        if hedges is None:
-            hedges = self._hedges = HedgeBudget(HedgeRules(share=self._hedge_share), now)
-        hedges.deposit()
-        candidates = self._order(plan, now, asked.ends_at)
+        if hedges is not None:
+            hedges.deposit()
+        pace = NEVER if asked.prompt.tools and not plan.hedges_tools else pacing.pace
+        ordered: Sequence[Candidate] = self.memory.breakers.order(plan.candidates, asked.now)
         line = None
         if plan.slots is not None:
-            line = Line(plan.slots, candidates, self.memory.breakers)
-            candidates = line.order()
-        runner = CallRunner(
-            exchange=exchange,
-            let_go=hands.let_go,
-            hold=hands.hold,
-            breakers=self.memory.breakers,
-            hedges=hedges,
-            attempts=asked.attempts,
-            is_alone=len(candidates) == 1,
-            pace=NEVER if asked.prompt.tools and not plan.hedges_tools else pacing.pace,
-            learned=pacing.learned,
-            line=line,
-        )
-        try:
-            limits = race_limits(asked.ends_at, now, plan.attempt_limit_s, plan.reserve_s)
-            return await race(candidates, runner, limits)
-        except AllFailed as failed:
-            raise _failure(failed, candidates) from None
+            line = Line(plan.slots, ordered, self.memory.breakers)
+            ordered = line.order()
+        if len(ordered) > plan.max_attempts:
+            ordered = ordered[: plan.max_attempts]
+        return CallRunner(exchange, hands, self.memory, hedges, asked, plan, pacing, pace, ordered, line)
 
-    def _order(self, plan: CallPlan, now: float, ends_at: float) -> Sequence[Candidate]:
-        """The candidates to ask, in order. Raises ProviderCallFailed where asking would be in vain."""
+    async def _race(self, runner: CallRunner[T]) -> Won[Candidate, T]:
+        plan, ordered, asked = runner.plan, runner.ordered, runner.asked
+        if not ordered or ordered[0] is not plan.candidates[0]:
+            runner.note_passed_over(plan.candidates)
+        limits = race_limits(asked.ends_at, asked.now, plan.attempt_limit_s, plan.reserve_s)
         try:
-            return self.memory.breakers.order(plan.candidates, now, ends_at)
-        except BreakerOpen as exc:
-            said = f"{plan.candidates[0].provider} keeps failing, or asked for a pause; it is not asked for now."
-            raise ProviderCallFailed(said, retry_after_s=max(1, math.ceil(exc.retry_after_s))) from None
+            return await race(ordered, runner, limits)
+        except AllFailed as failed:
+            raise self._failure(failed.ends, plan) from None
+
+    def _failure(self, ends: Sequence[AttemptEnd[Candidate]], plan: CallPlan) -> GatewayError:
+        """What the client is told where nobody answered."""
+        last = ends[-1].error if ends else None
+        if isinstance(last, OwnStateError):
+            return last
+        if isinstance(last, CandidateFull):
+            return Overloaded(RETRY_AFTER_S)
+        tried = [end for end in ends if not isinstance(end.error, PassedOver)]
+        said = _say_failure(tried[-1]) if tried else self._say_nobody(plan)
+        said = mask_secrets(said, secrets_of(*plan.candidates))
+        return ProviderCallFailed(said, retry_after_s=self._retry_after_s(ends, plan))
+
+    def _say_nobody(self, plan: CallPlan) -> str:
+        """Nobody may be asked: what is said of the one that comes back first."""
+        now, is_alone = trio.current_time(), len(plan.candidates) == 1
+        standings = [
+            (self.memory.breakers.standing(candidate, now, is_alone=is_alone), candidate)
+            for candidate in plan.candidates
+        ]
+        standing, candidate = min(standings, key=lambda pair: pair[0].wait_s)
+        return say_standing(candidate, standing)
+
+    def _retry_after_s(self, ends: Sequence[AttemptEnd[Candidate]], plan: CallPlan) -> int | None:
+        """When the first of them may be asked again, where it is known of each of them."""
+        now, is_alone = trio.current_time(), len(plan.candidates) == 1
+        waits_s: dict[int, float | None] = {}
+        for candidate in plan.candidates:
+            waits_s[id(candidate)] = self.memory.breakers.standing(candidate, now, is_alone=is_alone).wait_s or None
+        for end in ends:
+            if isinstance(end.error, UpstreamRefused | CandidateAside):
+                waits_s[id(end.attempt.candidate)] = end.error.retry_after_s
+            elif not isinstance(end.error, PassedOver):
+                waits_s[id(end.attempt.candidate)] = None
+        known_s = [wait_s for wait_s in waits_s.values() if wait_s is not None]
+        return max(1, math.ceil(min(known_s))) if len(known_s) == len(waits_s) else None
 
 
 async def _let_go_reply(reply: Reply) -> None:
@@ -236,31 +223,7 @@ REPLIES: Hands[Reply] = Hands(_let_go_reply, _hold_for_reply)
 STREAMS: Hands[OpenStream] = Hands(OpenStream.aclose, _hold_for_stream)
 
 
-def _failure(failed: AllFailed[Candidate], candidates: Sequence[Candidate]) -> GatewayError:
-    """What the client is told where nobody answered."""
-    if isinstance(failed.ends[-1].error, CandidateFull):
-        return Overloaded(RETRY_AFTER_S)
-    return ProviderCallFailed(_last_word(failed, candidates), retry_after_s=_retry_after_s(failed))
-
-
-def _retry_after_s(failed: AllFailed[Candidate]) -> int | None:
-    """When the first of them may be asked again, where each of them said when."""
-    waits_s = [
-        end.error.retry_after_s
-        for end in failed.ends
-        if isinstance(end.error, UpstreamRefused | CandidateAside) and end.error.retry_after_s is not None
-    ]
-    return max(1, math.ceil(min(waits_s))) if len(waits_s) == len(failed.ends) else None
-
-
-def _last_word(failed: AllFailed[Candidate], candidates: Sequence[Candidate]) -> str:
-    """What the last candidate that failed said."""
-    end = failed.ends[-1]
-    said = str(end.error)
+def _say_failure(end: AttemptEnd[Candidate]) -> str:
     if isinstance(end.error, AttemptLimitPassed):
-        said = f"{end.attempt.candidate.provider}: {said}"
-    return mask_secrets(said, _known_secrets(candidates))
-
-
-def _known_secrets(candidates: Sequence[Candidate]) -> list[Secret]:
-    return [candidate.credential.api_key for candidate in candidates if candidate.credential.api_key is not None]
+        return f"{end.attempt.candidate.provider}: {end.error}"
+    return str(end.error)

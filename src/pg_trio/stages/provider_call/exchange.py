@@ -3,31 +3,55 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import trio
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
+from pg_trio.config.settings import GatewaySettings, UpstreamSettings
 from pg_trio.domain.chat import Prompt, Reply
-from pg_trio.domain.events import Broken, Event, Finished, events_of
+from pg_trio.domain.events import events_of
+from pg_trio.domain.json_size import MAX_NODES, has_too_many_nodes
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.upstream import Transport, UpstreamResponse, WireRequest
-from pg_trio.errors import AttemptTimedOut
+from pg_trio.errors import (
+    AttemptFailed,
+    AttemptTimedOut,
+    Overloaded,
+    UpstreamBroken,
+    UpstreamNonsense,
+    UpstreamRefused,
+)
 from pg_trio.racing.attempt import Attempt
-from pg_trio.racing.large_work import LargeWork
-from pg_trio.stages.provider_call.stream import OpenStream, StreamReader
+from pg_trio.racing.byte_room import ByteRoom, Kept
+from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
+from pg_trio.stages.provider_call.stream import Opening, OpenStream, StreamReader
 
 # What we take ourselves (stages/deadline.py): so a pg_trio behind this one knows its deadline.
 DEADLINE_HEADER = "X-PG-Timeout-Ms"
+# Whoever is turned away for want of room asks again after this long: as at admission.
+RETRY_AFTER_S = 1
+# As many candidates as a configuration has at most (providers/openai.py keeps as many routes).
+REFUSALS_KEPT = 4096
+# 64 KiB: a body of nothing but white space is no stream, and a refusal's words are shorter.
+MAX_START_BYTES = 64 * 1024
+# What a server answers to a field that it does not know.
+UNKNOWN_FIELD_STATUSES = frozenset({400, 422})
 
 
 class Adapter(Protocol):
     """Speaks one provider's wire: a prompt to bytes, and bytes to a reply or to events. No I/O."""
 
-    def build_request(self, prompt: Prompt, candidate: Candidate, *, stream: bool = False) -> WireRequest: ...
+    def build_request(
+        self, prompt: Prompt, candidate: Candidate, *, stream: bool = False, asks_usage: bool = True
+    ) -> WireRequest: ...
 
-    def is_stream(self, status: int, headers: Mapping[str, str], candidate: Candidate) -> bool: ...
+    def refuses_usage(self, status: int, body: bytes, candidate: Candidate) -> bool:
+        """Whether a failure may be because a stream was asked for its usage."""
+
+    def is_stream(self, status: int, headers: Mapping[str, str], start: bytes) -> bool | None:
+        """Whether a body that begins so is a stream's; None where more of it must be seen."""
 
     def open_stream(self, candidate: Candidate) -> StreamReader: ...
 
@@ -35,6 +59,29 @@ class Adapter(Protocol):
         self, status: int, headers: Mapping[str, str], body: bytes, candidate: Candidate, *, now_s: float
     ) -> Reply:
         """Raises AttemptFailed. `now_s` is Unix seconds, for a `Retry-After` that is a date."""
+
+
+class UsageRefusals:
+    """The candidates whose servers refuse to be asked for a stream's usage (`stream_options`); this worker's own."""
+
+    __slots__ = ("_candidates",)
+
+    def __init__(self) -> None:
+        # In the order in which they were learnt.
+        self._candidates: dict[Candidate, None] = {}
+
+    def __contains__(self, candidate: Candidate) -> bool:
+        return candidate in self._candidates
+
+    def note(self, candidate: Candidate) -> None:
+        """Remember one; the oldest is forgotten, and learnt again, where there are too many."""
+        self._candidates[candidate] = None
+        if len(self._candidates) > REFUSALS_KEPT:
+            del self._candidates[next(iter(self._candidates))]
+
+    def forget(self, candidate: Candidate) -> None:
+        """It was for another reason."""
+        self._candidates.pop(candidate, None)
 
 
 @frozen
@@ -45,6 +92,11 @@ class Exchange:
     transports: Mapping[str, Transport]
     now_s: Callable[[], float]
     large_work: LargeWork
+    # Of an answer that is read whole, whatever was asked for: the transport's own limit is a stream's where one was.
+    max_body_bytes: int = UpstreamSettings().max_body_bytes
+    # For answers of more than LARGE_BYTES, until they are read.
+    answer_room: ByteRoom = field(factory=lambda: ByteRoom(GatewaySettings().max_inflight_body_bytes))
+    usage_refusals: UsageRefusals = field(factory=UsageRefusals)
 
     async def fetch_reply(self, attempt: Attempt[Candidate], prompt: Prompt) -> Reply:
         """The candidate's whole answer. Raises AttemptFailed."""
@@ -61,42 +113,109 @@ class Exchange:
             await response.aclose()
 
     async def open_stream(
-        self, attempt: Attempt[Candidate], prompt: Prompt, first_token_limit_s: float, ends_at: float
+        self, attempt: Attempt[Candidate], prompt: Prompt, opening: Opening, ends_at: float
     ) -> OpenStream:
         """The candidate's stream, its first token come; `ends_at` is when all of it ends at the latest.
 
         Raises AttemptFailed, also where the token took too long.
         """
-        candidate = attempt.candidate
-        with trio.move_on_after(first_token_limit_s):
-            return await self._open_stream(candidate, prompt, ends_at)
-        raise AttemptTimedOut(f"no first token from {candidate.provider} within {first_token_limit_s:g} s")
+        candidate, limit_s = attempt.candidate, opening.first_token_limit_s
+        opening.begin(is_hedge=attempt.is_hedge)
+        try:
+            with trio.move_on_after(limit_s) as limit:
+                stream = await self._open_stream(candidate, prompt, ends_at)
+                await stream.wait_first_token(opening, limit)
+                return stream
+        finally:
+            opening.end()
+        raise AttemptTimedOut(f"no first token from {candidate.provider} within {limit_s:g} s")
 
     async def _open_stream(self, candidate: Candidate, prompt: Prompt, ends_at: float) -> OpenStream:
-        adapter = self.adapters(candidate.provider)
-        transport = self.transports[candidate.credential.carrier]
-        request = adapter.build_request(prompt, candidate, stream=True)
-        if candidate.credential.send_deadline:
-            # The try's own limit ends with the first token; the other side is to know how long the stream may be.
-            request = tell_deadline(request, ends_at)
-        response = await transport.open_response(request)
+        asks_usage = candidate not in self.usage_refusals
+        response = await self._send_for_stream(candidate, prompt, ends_at, asks_usage=asks_usage)
         try:
-            if not adapter.is_stream(response.status, response.headers, candidate):
-                # A failure, or a provider that answers whole all the same.
-                events = events_of(await self._read_reply(adapter, response, candidate))
-                await response.aclose()
-                return OpenStream(candidate, None, None, events)
-            reader = adapter.open_stream(candidate)
-            return OpenStream(candidate, response, reader, await read_to_first_token(response, reader))
+            adapter = self.adapters(candidate.provider)
+            is_stream, start = await read_start(response, adapter)
+            if is_stream:
+                return OpenStream(candidate, response, adapter.open_stream(candidate), [], start)
+            if asks_usage and response.status in UNKNOWN_FIELD_STATUSES:
+                start = await read_refused(response, start)
+                if adapter.refuses_usage(response.status, start, candidate):
+                    await response.aclose()
+                    return await self._open_without_usage(candidate, prompt, ends_at)
+            # A failure, or a provider that answers whole all the same.
+            events = events_of(await self._read_reply(adapter, response, candidate, start))
+            await response.aclose()
+            return OpenStream(candidate, None, None, events)
         except BaseException:
             await response.aclose()
             raise
 
-    async def _read_reply(self, adapter: Adapter, response: UpstreamResponse, candidate: Candidate) -> Reply:
-        body = await read_whole(response)
-        return await self.large_work.call(
-            len(body), adapter.read_reply, response.status, response.headers, body, candidate, now_s=self.now_s()
-        )
+    async def _open_without_usage(self, candidate: Candidate, prompt: Prompt, ends_at: float) -> OpenStream:
+        """The same for a server that refuses to be asked for a stream's usage; it is not asked again."""
+        self.usage_refusals.note(candidate)
+        try:
+            return await self._open_stream(candidate, prompt, ends_at)
+        except UpstreamRefused as refused:
+            if refused.upstream_status in UNKNOWN_FIELD_STATUSES:
+                # That was not why.
+                self.usage_refusals.forget(candidate)
+            raise
+
+    async def _send_for_stream(
+        self, candidate: Candidate, prompt: Prompt, ends_at: float, *, asks_usage: bool
+    ) -> UpstreamResponse:
+        adapter = self.adapters(candidate.provider)
+        request = adapter.build_request(prompt, candidate, stream=True, asks_usage=asks_usage)
+        if candidate.credential.send_deadline:
+            # The try's own limit ends with the first token; the other side is to know how long the stream may be.
+            request = tell_deadline(request, ends_at)
+        return await self.transports[candidate.credential.carrier].open_response(request)
+
+    async def _read_reply(
+        self, adapter: Adapter, response: UpstreamResponse, candidate: Candidate, start: bytes = b""
+    ) -> Reply:
+        """The reply of a whole body, of which `start` was read."""
+        try:
+            body = start or await response.receive_some()
+            rest = await response.receive_some() if body else b""
+        except (UpstreamBroken, UpstreamNonsense):
+            if response.status < 400:
+                raise
+            # A failure is told by its status. Its body would only have said more.
+            body = rest = b""
+        if rest or len(body) > LARGE_BYTES:
+            return await self._read_large_reply(adapter, response, [body, rest], candidate)
+        return adapter.read_reply(response.status, response.headers, body, candidate, now_s=self.now_s())
+
+    async def _read_large_reply(
+        self, adapter: Adapter, response: UpstreamResponse, begun: list[bytes], candidate: Candidate
+    ) -> Reply:
+        """The reply of a body that did not come in one small piece; `begun` is what has come of it."""
+        with self.answer_room.keep_nothing(work_owner.get()) as kept:
+            try:
+                body = await read_whole(response, self.max_body_bytes, begun, kept)
+            except (UpstreamBroken, UpstreamNonsense):
+                if response.status < 400:
+                    raise
+                body = b""
+            try:
+                return await self.large_work.call(
+                    len(body), _read_bounded, adapter, response, body, candidate, now_s=self.now_s()
+                )
+            except AttemptFailed as failure:
+                # Its frames hold the body, and the race holds it for as long as the request lasts.
+                raise failure.with_traceback(None) from None
+            finally:
+                del body
+
+
+def _read_bounded(
+    adapter: Adapter, response: UpstreamResponse, body: bytes, candidate: Candidate, *, now_s: float
+) -> Reply:
+    if has_too_many_nodes(body):
+        raise UpstreamNonsense(f"answer has more than {MAX_NODES} objects, lists and keys")
+    return adapter.read_reply(response.status, response.headers, body, candidate, now_s=now_s)
 
 
 def tell_deadline(request: WireRequest, ends_at: float) -> WireRequest:
@@ -108,31 +227,47 @@ def tell_deadline(request: WireRequest, ends_at: float) -> WireRequest:
     return evolve(request, headers=[*request.headers, (DEADLINE_HEADER, str(left_ms))])
 
 
-async def read_to_first_token(response: UpstreamResponse, reader: StreamReader) -> list[Event]:
-    """The events up to and with those that came with the first token, or a whole answer without one.
-
-    Raises the attempt's failure where the stream breaks before that.
-    """
-    events: list[Event] = []
-    while True:
+async def read_start(response: UpstreamResponse, adapter: Adapter) -> tuple[bool, bytes]:
+    """Whether the body is a stream's, and what was read of it to tell: its type alone says too little."""
+    start = b""
+    while (is_stream := adapter.is_stream(response.status, response.headers, start)) is None:
         data = await response.receive_some()
-        for event in reader.feed(data) if data else reader.close():
-            if isinstance(event, Broken) and not any(seen.is_token for seen in events):
-                raise event.failure
-            events.append(event)
-        if any(event.is_token or isinstance(event, Finished) for event in events):
-            return events
+        start += data
+        if not data or len(start) > MAX_START_BYTES:
+            return False, start
+    return is_stream, start
 
 
-async def read_whole(response: UpstreamResponse) -> bytes:
-    """The whole body. The transport limits its size; the caller's deadline its time."""
-    body = await response.receive_some()
-    if not body:
-        return body
-    rest = await response.receive_some()
-    if not rest:
-        return body
-    chunks = [body, rest]
+async def read_refused(response: UpstreamResponse, start: bytes) -> bytes:
+    """The body of a refusal, of which `start` was read, up to MAX_START_BYTES or to where it breaks."""
+    try:
+        while len(start) <= MAX_START_BYTES and (data := await response.receive_some()):
+            start += data
+    except (UpstreamBroken, UpstreamNonsense):
+        # The refusal is told by its status.
+        return start
+    return start
+
+
+async def read_whole(
+    response: UpstreamResponse,
+    limit_bytes: int = UpstreamSettings().max_body_bytes,
+    begun: Sequence[bytes] = (),
+    kept: Kept | None = None,
+) -> bytes:
+    """The whole body, of at most `limit_bytes`, after what has come already; `kept` counts what is large.
+
+    The caller's deadline limits its time. Raises: UpstreamNonsense over the limit; Overloaded where there is no room;
+    what `receive_some` raises.
+    """
+    chunks, size = list(begun), sum(len(chunk) for chunk in begun)
     while chunk := await response.receive_some():
         chunks.append(chunk)
+        size += len(chunk)
+        if size > limit_bytes:
+            # The error holds this frame, and the race the error.
+            chunks.clear()
+            raise UpstreamNonsense(f"answer's body is over {limit_bytes} bytes")
+        if kept is not None and size > LARGE_BYTES and not kept.grow_nowait(size - kept.size_bytes):
+            raise Overloaded(RETRY_AFTER_S)
     return b"".join(chunks)

@@ -5,41 +5,54 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from attrs import frozen
+from attrs import field, frozen
 
 from pg_trio.domain.project import Candidate, Endpoint
 from pg_trio.racing.attempt import Limits
 from pg_trio.racing.latency import Latencies
 from pg_trio.racing.slots import Slots
 from pg_trio.stages.provider_call.pace import NEVER, FixedPace, LearnedPace, Pace, learned_pace
+from pg_trio.stages.provider_call.retry import UsualTimes
 from pg_trio.stages.provider_call.slots import CredentialSlots
 
+# The contract's default of `max_attempts`: a first try and three retries, as of most providers' client libraries.
+ATTEMPTS_A_CANDIDATE = 4
 # Enough for a candidate that is well, and no more than a first one that is merely slow can spare.
 RESERVE_SHARE = 1 / 4
 
 
 @frozen(slots=True, eq=False)
 class Pacing:
-    """When silent candidates are hedged, and who learns from how long they take (None: nobody asks)."""
+    """When silent candidates are hedged, who learns from how long they take (None: nobody asks), and what they usually
+    take, for retries."""
 
     pace: Pace
     learned: LearnedPace | None
+    usual: UsualTimes = field(factory=UsualTimes)
 
 
 @frozen(slots=True, eq=False)
 class CallPlan:
     """An endpoint as the race sees it. `candidates` are those whose provider is on, and may be none.
 
-    `slots` are those of the credentials that are limited; None where none is.
+    `max_attempts` bounds the tries of one request, retries included, and `paid_tries` those that may be charged for,
+    which a budget has reserved. `slots` are those of the credentials that are limited; None where none is.
     """
 
     candidates: tuple[Candidate, ...]
+    max_attempts: int
+    paid_tries: float
     attempt_limit_s: float
     reserve_s: float | None
     hedges_tools: bool
     answers: Pacing
     streams: Pacing
     slots: Mapping[str, Slots] | None
+
+    @property
+    def may_hedge(self) -> bool:
+        """Whether a silent candidate is ever hedged."""
+        return len(self.candidates) > 1 and (self.answers.pace is not NEVER or self.streams.pace is not NEVER)
 
 
 def make_plan(
@@ -49,6 +62,8 @@ def make_plan(
     candidates = tuple(candidate for candidate in endpoint.candidates if candidate.provider not in disabled_providers)
     return CallPlan(
         candidates=candidates,
+        max_attempts=endpoint.max_attempts or ATTEMPTS_A_CANDIDATE * len(candidates),
+        paid_tries=math.inf if endpoint.monthly_budget_usd is None else len(candidates),
         # A lone candidate has all the time there is.
         attempt_limit_s=endpoint.attempt_timeout_ms / 1000 if len(candidates) > 1 else math.inf,
         reserve_s=None if endpoint.reserve_ms is None else endpoint.reserve_ms / 1000,

@@ -2,52 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from random import random
+from typing import ClassVar, Generic, TypeVar
 
 import trio
-from attrs import define, field
+from attrs import define, field, frozen
 
+from pg_trio.domain.chat import Prompt
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Candidate
-from pg_trio.domain.secret import mask_secrets
-from pg_trio.errors import AttemptFailed, CandidateAside, UpstreamRefused, UpstreamUnreachable
-from pg_trio.racing.attempt import ATTEMPT_LIMIT, Attempt, AttemptEnd, Outcome
+from pg_trio.domain.secret import Secret, mask_secrets
+from pg_trio.domain.value import value
+from pg_trio.errors import (
+    AttemptFailed,
+    CandidateAside,
+    OwnStateError,
+    PassedOver,
+    RetriesSpent,
+    UpstreamRefused,
+    UpstreamUnreachable,
+)
+from pg_trio.racing.attempt import ATTEMPT_LIMIT, Attempt, AttemptEnd, Outcome, Round
 from pg_trio.racing.breaker import Fault
-from pg_trio.racing.breaker_board import BreakerOpen, Breakers, Permit
-from pg_trio.racing.hedge_budget import HedgeBudget
-from pg_trio.stages.provider_call.pace import LearnedPace, Pace
+from pg_trio.racing.breaker_board import BreakerOpen, Permit, Standing
+from pg_trio.racing.hedge_budget import Hedges
+from pg_trio.stages.provider_call.memory import Memory
+from pg_trio.stages.provider_call.pace import Pace
+from pg_trio.stages.provider_call.plan import CallPlan, Pacing
+from pg_trio.stages.provider_call.retry import Retries
 from pg_trio.stages.provider_call.slots import Line, has_free_slot
 
 T = TypeVar("T")
 
 # What a status says of whom it blames (contract, "Failover"); other 4xx are the caller's own mistake.
-CREDENTIAL_STATUSES = frozenset({401, 402})
 TARGET_STATUSES = frozenset({403, 404, 408, 409, 425})
 # An attempt that the deadline ended says something against its target only if it had at least this long.
 PATIENCE_S = 1.0
+# Why a candidate is not asked: for its row, and for the client.
+_ASIDE_WORDS = {
+    Fault.ASIDE: ("asked for a pause", "asked for a pause"),
+    Fault.CREDENTIAL: ("refused the credential", "credential refused"),
+    Fault.SLOW: ("was silent in its last calls", "breaker open"),
+    Fault.TARGET: ("failed in its last calls", "breaker open"),
+    Fault.NOBODY: ("is being tried by another request", "breaker open"),
+}
+
+
+@value(slots=True, eq=False)
+class Asked:
+    """What is asked, until when (Trio's clock), where tries are noted, and when all of it began."""
+
+    prompt: Prompt
+    ends_at: float
+    attempts: Attempts
+    now: float
+
+
+@frozen(slots=True)
+class Hands(Generic[T]):
+    """How one kind of answer is handled: let go of, and its slot given back when it is over."""
+
+    let_go: Callable[[T], Awaitable[None]]
+    hold: Callable[[T, Callable[[], None]], None]
 
 
 @define(eq=False)
 class CallRunner(Generic[T]):
-    """The tries of one request; see racing.attempt.Runner. `learned` is told how long they took, if anybody asks."""
+    """The tries of one request; see racing.attempt.Runner. `ordered` are those who are asked, in their first round.
+
+    `permit` is that of the try that won.
+    """
 
     exchange: Callable[[Attempt[Candidate]], Awaitable[T]]
-    let_go: Callable[[T], Awaitable[None]]
-    hold: Callable[[T, Callable[[], None]], None]
-    breakers: Breakers[Candidate]
-    hedges: HedgeBudget
-    attempts: Attempts
-    is_alone: bool
+    hands: Hands[T]
+    memory: Memory
+    hedges: Hedges | None
+    asked: Asked
+    plan: CallPlan
+    pacing: Pacing
     pace: Pace
-    learned: LearnedPace | None
+    ordered: Sequence[Candidate]
     line: Line | None
+    permit: Permit | None = field(default=None, init=False)
     _permits: dict[int, Permit] = field(factory=dict, init=False)
+    _retries: Retries | None = field(default=None, init=False)
 
-    expected: tuple[type[Exception], ...] = (AttemptFailed,)
+    # A state of ours (no file descriptor left) is nobody's failure, but must not end the tries that are well.
+    expected: ClassVar[tuple[type[Exception], ...]] = (AttemptFailed, OwnStateError)
+
+    # ── tries ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def start(self, attempt: Attempt[Candidate]) -> Awaitable[T]:
-        """Await it: the candidate's answer. Raises AttemptFailed."""
+        """Await it: the candidate's answer. Raises AttemptFailed or OwnStateError."""
         if self.line is None:
             return self._ask(attempt, attempt.started_at)
         return self._ask_in_line(attempt, self.line)
@@ -61,29 +108,41 @@ class CallRunner(Generic[T]):
                 slots.give_back()
             raise
         if slots is not None:
-            self.hold(value, slots.give_back)
+            self.hands.hold(value, slots.give_back)
         return value
 
     def _ask(self, attempt: Attempt[Candidate], now: float) -> Awaitable[T]:
-        if attempt.number > 0:
+        candidate = attempt.candidate
+        if attempt.number > 0 or self._retries is not None:
             # The first was chosen in this very moment; what became of the others since then is news.
-            self._pass_over_aside(attempt, now)
+            self._check_turn(candidate, now)
         try:
-            self._permits[attempt.number] = self.breakers.begin(attempt.candidate, now, is_alone=self.is_alone)
+            permit = self.memory.breakers.begin(candidate, now, is_alone=len(self.ordered) <= 1)
         except BreakerOpen as exc:
-            said = f"{attempt.candidate.provider} kept failing; another worker is trying it just now."
-            raise CandidateAside(said, exc.retry_after_s) from None
+            raise self._aside(candidate, Standing(Fault.NOBODY, exc.retry_after_s, True, "")) from None
+        self._permits[attempt.number] = permit
         return self.exchange(attempt)
 
-    def _pass_over_aside(self, attempt: Attempt[Candidate], now: float) -> None:
-        aside_s = self.breakers.aside_s(attempt.candidate, now)
-        if aside_s > attempt.ends_at - now:
-            said = f"{attempt.candidate.provider} asked for a pause of another {aside_s:.3g} s"
-            raise CandidateAside(said, aside_s)
+    def _check_turn(self, candidate: Candidate, now: float) -> None:
+        """Raises PassedOver where the candidate is not to be asked after all."""
+        retries = self._get_retries()
+        if retries.aside_s(candidate, now) > 0:
+            raise self._aside(candidate, self.memory.breakers.standing(candidate, now))
+        if retries.has_failed(candidate):
+            calls_per_s = self.memory.breakers.calls_per_s(candidate, now)
+            if not self.memory.retry_budget.withdraw(candidate.credential.name, calls_per_s, now):
+                retries.give_up(candidate)
+                raise RetriesSpent(f"{candidate.provider}: the retry budget of its credential is spent")
+
+    def _aside(self, candidate: Candidate, standing: Standing) -> CandidateAside:
+        why = _ASIDE_WORDS[standing.why][1]
+        return CandidateAside(say_standing(candidate, standing), standing.wait_s, why)
 
     async def discard(self, value: T) -> None:
         """Close an answer that came too late."""
-        await self.let_go(value)
+        await self.hands.let_go(value)
+
+    # ── what comes next ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def hedge_after_s(self, candidate: Candidate) -> float:
         """How long the candidate may be silent before the next is started beside it."""
@@ -94,50 +153,135 @@ class CallRunner(Generic[T]):
         now = trio.current_time()
         if self.line is not None and not has_free_slot(candidate, self.line.slots):
             return False
-        return self.breakers.may_ask(candidate, now) and self.hedges.withdraw(now)
+        may_ask = self.memory.breakers.may_ask(candidate, now)
+        return may_ask and self.hedges is not None and self.hedges.withdraw(now)
 
     def is_final(self, error: Exception) -> bool:
         """Whether everybody would refuse this request."""
         return isinstance(error, AttemptFailed) and not error.fails_over
 
+    def next_round(self) -> Round[Candidate] | None:
+        """Who is asked again, and when."""
+        return self._get_retries().next_round(trio.current_time())
+
+    def has_others(self, candidate: Candidate) -> bool:
+        """Whether another candidate may still be asked when this one, the last one of its round, is given up."""
+        return self._get_retries().has_others(candidate, trio.current_time())
+
+    def _get_retries(self) -> Retries:
+        if self._retries is None:
+            plan = self.plan
+            self._retries = Retries(
+                plan.candidates,
+                plan.max_attempts,
+                plan.paid_tries,
+                self.asked.attempts,
+                self.asked.ends_at,
+                self.memory.breakers,
+                self.pacing.usual.usually_s,
+                random,
+            )
+            self.note_passed_over([one for one in plan.candidates if one not in self.ordered])
+        return self._retries
+
+    # ── how it ended ─────────────────────────────────────────────────────────────────────────────────────────────────
+
     def record(self, end: AttemptEnd[Candidate]) -> None:
         """Leave a row, and tell the breakers."""
-        candidate, outcome = end.attempt.candidate, end.outcome.value
-        if end.reason:
-            secret = candidate.credential.api_key
-            outcome = mask_secrets(str(end), [secret] if secret is not None else [])
-        self.attempts.add(candidate, end.attempt.started_at, end.ended_at, outcome)
-        permit = self._permits.pop(end.attempt.number, None)
-        if permit is None:
-            # It was never asked.
+        if end.outcome is not Outcome.WON:
+            self._record_loss(end)
             return
-        if end.outcome is not Outcome.WON and not isinstance(end.error, UpstreamRefused | UpstreamUnreachable):
-            self.attempts.lost += 1
-        asked_at = end.attempt.started_at if self.line is None else self.line.asked_at[end.attempt.number]
-        tell(permit, end, asked_at)
-        if self.learned is not None:
-            self.learned.learn(end, asked_at)
+        attempt, ended_at = end.attempt, end.ended_at
+        candidate = attempt.candidate
+        self.asked.attempts.add(candidate, attempt.started_at, ended_at, "won")
+        asked_at = attempt.started_at if self.line is None else self.line.asked_at[attempt.number]
+        self.permit = permit = self._permits.pop(attempt.number)
+        permit.succeeded(ended_at)
+        pacing = self.pacing
+        pacing.usual.note(candidate, ended_at - asked_at)
+        if pacing.learned is not None:
+            pacing.learned.learn(end, asked_at)
+
+    def _record_loss(self, end: AttemptEnd[Candidate]) -> None:
+        candidate, error, attempts = end.attempt.candidate, end.error, self.asked.attempts
+        said = mask_secrets(str(error) if end.outcome is Outcome.FAILED else "", secrets_of(candidate))
+        if isinstance(error, PassedOver):
+            attempts.pass_over(candidate, end.ended_at, said, error.why)
+        elif isinstance(error, OwnStateError):
+            attempts.pass_over(candidate, end.ended_at, said, "gateway overloaded")
+        else:
+            outcome = mask_secrets(str(end), secrets_of(candidate))
+            why = error.why if isinstance(error, AttemptFailed) else ""
+            attempts.add(candidate, end.attempt.started_at, end.ended_at, outcome, why)
+        permit = self._permits.pop(end.attempt.number, None)
+        # Without one, it was never asked.
+        if permit is not None:
+            if not isinstance(error, UpstreamRefused | UpstreamUnreachable | OwnStateError):
+                attempts.lost += 1
+            asked_at = end.attempt.started_at if self.line is None else self.line.asked_at[end.attempt.number]
+            is_repeated = self._retries is not None and self._retries.has_failed(candidate)
+            tell(permit, end, asked_at, said, is_repeated=is_repeated)
+            if self.pacing.learned is not None:
+                self.pacing.learned.learn(end, asked_at)
+        if end.outcome is Outcome.FAILED or end.reason == ATTEMPT_LIMIT:
+            self._get_retries().note(end)
+
+    def note_passed_over(self, candidates: Sequence[Candidate]) -> None:
+        """A row for each of them that may not be asked now."""
+        now = trio.current_time()
+        for candidate in candidates:
+            standing = self.memory.breakers.standing(candidate, now, is_alone=len(self.plan.candidates) == 1)
+            if standing.wait_s > 0:
+                said = mask_secrets(say_standing(candidate, standing), secrets_of(candidate))
+                self.asked.attempts.pass_over(candidate, now, said, _ASIDE_WORDS[standing.why][1])
 
 
-def tell(permit: Permit, end: AttemptEnd[Candidate], asked_at: float) -> None:
-    """Tell the breakers how a try ended: what blames whom."""
+def tell(
+    permit: Permit, end: AttemptEnd[Candidate], asked_at: float, said: str = "", *, is_repeated: bool = False
+) -> None:
+    """Tell the breakers how a try ended without an answer: what blames whom.
+
+    `is_repeated`: this request has failed there before. Then it is no more news that the target fails: a blip of half a
+    second, which one request's retries may meet three times, must not look like three requests that failed.
+    """
     now = end.ended_at
-    if end.outcome is Outcome.WON:
-        permit.succeeded(now)
-    elif isinstance(end.error, UpstreamRefused):
-        permit.failed(blame(end.error), now, end.error.retry_after_s)
-    elif end.outcome is Outcome.FAILED or end.reason == ATTEMPT_LIMIT:
-        permit.failed(Fault.TARGET, now)
-    elif end.reason == "deadline" and now - asked_at >= PATIENCE_S:
-        permit.failed(Fault.SLOW, now)
+    fault = find_fault(end, asked_at)
+    if fault is not None and not (is_repeated and fault is Fault.TARGET and not permit.is_probe):
+        retry_after_s = end.error.retry_after_s if isinstance(end.error, UpstreamRefused) else None
+        permit.failed(fault, now, retry_after_s, said)
     permit.cancelled()
+
+
+def find_fault(end: AttemptEnd[Candidate], asked_at: float) -> Fault | None:
+    """Whom the end of a try blames; None where it says nothing."""
+    if isinstance(end.error, UpstreamRefused):
+        return blame(end.error)
+    if isinstance(end.error, OwnStateError):
+        return None
+    if end.outcome is Outcome.FAILED or end.reason == ATTEMPT_LIMIT:
+        return Fault.TARGET
+    return Fault.SLOW if end.reason == "deadline" and end.ended_at - asked_at >= PATIENCE_S else None
 
 
 def blame(refused: UpstreamRefused) -> Fault:
     """Whom a refusal blames."""
     status = refused.upstream_status
+    if refused.refuses_credential:
+        return Fault.CREDENTIAL
+    if refused.concerns is not None:
+        # An unknown model is out for every request; a context that is too small, for this one.
+        return Fault.TARGET if refused.concerns == "model" else Fault.NOBODY
     if status == 429 or (status >= 500 and refused.retry_after_s is not None):
         return Fault.ASIDE
-    if status in CREDENTIAL_STATUSES:
-        return Fault.CREDENTIAL
     return Fault.TARGET if status >= 500 or status in TARGET_STATUSES else Fault.NOBODY
+
+
+def say_standing(candidate: Candidate, standing: Standing) -> str:
+    """Why a candidate is not asked, in its provider's own last words where they are known."""
+    why = f"{candidate.provider} {_ASIDE_WORDS[standing.why][0]}; not asked for another {standing.wait_s:.3g} s"
+    return f"{standing.said} ({why})" if standing.said else why
+
+
+def secrets_of(*candidates: Candidate) -> list[Secret]:
+    """The keys that must not show in what these candidates' providers say."""
+    return [candidate.credential.api_key for candidate in candidates if candidate.credential.api_key is not None]

@@ -1,4 +1,5 @@
-"""Bounded concurrency: at most `max_concurrent` calls with one credential at once, and a short line in front of it.
+"""Bounded concurrency: at most `max_concurrent` calls with one credential at once, in all workers, and a short line in
+front of it in each of them.
 
 Rules:
 1. A candidate without a free slot comes after those that may be asked at once, and before those that are asked as a
@@ -11,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import blake2b
 
 import trio
 from attrs import define, field
@@ -20,13 +22,18 @@ from pg_trio.domain.upstream import UpstreamResponse
 from pg_trio.errors import CandidateFull
 from pg_trio.racing.attempt import Attempt
 from pg_trio.racing.breaker_board import Breakers
+from pg_trio.racing.shared_slots import Leases, SharedSlots
 from pg_trio.racing.slots import NoSlot, SlotRules, Slots
 
 
 class CredentialSlots:
-    """The slots of every credential that is limited, made as endpoints that use them are planned."""
+    """The slots of every credential that is limited, made as endpoints that use them are planned.
 
-    def __init__(self) -> None:
+    `leases` count them over all workers; None: each worker counts its own.
+    """
+
+    def __init__(self, leases: Leases | None = None) -> None:
+        self._leases = leases
         self._slots: dict[str, Slots] = {}
 
     def of(self, candidates: Iterable[Candidate]) -> Mapping[str, Slots] | None:
@@ -39,14 +46,26 @@ class CredentialSlots:
         return found or None
 
     def describe(self, credential: Credential) -> dict[str, int] | None:
-        """How many calls may be under way, are, and wait, in this worker; None where they are not limited."""
+        """How many calls may be under way and are, in all workers, and wait in this one; None where they are not
+        limited."""
         if credential.max_concurrent is None:
             return None
         slots = self._slots_of(credential, credential.max_concurrent)
         return {"limit": credential.max_concurrent, "in_use": slots.in_use, "waiting": slots.waiting}
 
     def _slots_of(self, credential: Credential, limit: int) -> Slots:
-        return self._slots.setdefault(credential.name, Slots(SlotRules(limit, credential.max_waiting)))
+        slots = self._slots.get(credential.name)
+        if slots is None:
+            slots = self._slots[credential.name] = self._make(credential, limit)
+        return slots
+
+    def _make(self, credential: Credential, limit: int) -> Slots:
+        rules = SlotRules(limit, credential.max_waiting)
+        if self._leases is None:
+            return Slots(rules)
+        # 20 bytes: as long as no endpoint's or token's key in the same book (shared_memory/leases.py).
+        key = blake2b(credential.name.encode(), digest_size=20, person=b"slots").digest()
+        return SharedSlots(rules, self._leases, key)
 
 
 def has_free_slot(candidate: Candidate, slots: Mapping[str, Slots]) -> bool:

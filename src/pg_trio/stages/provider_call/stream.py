@@ -1,16 +1,30 @@
-"""A stream that won: its first token has come, the rest is read as the client takes it."""
+"""A candidate's stream: read up to its first token while candidates race for it, then as the client takes it.
+
+Rules (the contract's sections "Streaming" and "Provider call"):
+1. A stream wins with its first token, or with a whole answer that has none. What came until then waits in the stream.
+2. Reasoning wins nothing. It starts its own candidate's first-token clock anew, and the listener gets its text at once.
+   That clock rests while the listener takes it: a slow client is not the candidate's silence.
+3. From the start of a hedge until one has won, the listener gets nothing: what each candidate reasons waits in its
+   stream, so only the winner's follows. More than HELD_CHARS of it are left out.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
+import trio
 from attrs import define
 
-from pg_trio.domain.events import Broken, Event, Finished
+from pg_trio.domain.events import Broken, Event, Finished, ReasoningDelta
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.upstream import UpstreamResponse
 from pg_trio.errors import AttemptFailed
+from pg_trio.racing.breaker_board import Permit
+
+# Characters of reasoning that wait for a winner, for each candidate: what a pipe holds (pipe(7): 64 KiB).
+HELD_CHARS = 65_536
 
 
 class StreamReader(Protocol):
@@ -20,6 +34,52 @@ class StreamReader(Protocol):
 
     def close(self, failure: AttemptFailed | None = None) -> list[Event]:
         """The connection has ended, or is given up for this failure: the last events."""
+
+
+class Listener(Protocol):
+    """Takes what candidates reason before one of them has won."""
+
+    @property
+    def takes_reasoning(self) -> bool:
+        """Whether `hear` may be called now. Where not, reasoning waits for the first token."""
+
+    async def hear(self, source: OpenStream, events: Sequence[Event]) -> None:
+        """Pass on what this stream says. Waits until the client's side has taken it."""
+
+
+@define(slots=True, eq=False)
+class Opening:
+    """One race for a first token: who is asked at once, and how long each may be silent. `listener`: see Listener."""
+
+    first_token_limit_s: float
+    listener: Listener | None = None
+    _running: int = 0
+    _is_hedged: bool = False
+
+    @property
+    def holds_reasoning(self) -> bool:
+        """Whether reasoning waits for a winner (rule 3)."""
+        return self._is_hedged or self.listener is None or not self.listener.takes_reasoning
+
+    def begin(self, *, is_hedge: bool) -> None:
+        """A candidate is asked, beside the others that run."""
+        if is_hedge:
+            self._is_hedged = True
+        elif not self._running:
+            # A hedge is over where all that ran beside each other have failed.
+            self._is_hedged = False
+        self._running += 1
+
+    def end(self) -> None:
+        """One that was asked has won or failed."""
+        self._running -= 1
+
+    async def note_life(self, stream: OpenStream, limit: trio.CancelScope) -> None:
+        """The stream reasons: pass it on, if it may go out, and start its first-token clock anew."""
+        if self.listener is not None and not self.holds_reasoning and (said := stream.take_reasoning()):
+            limit.deadline = math.inf
+            await self.listener.hear(stream, said)
+        limit.deadline = trio.current_time() + self.first_token_limit_s
 
 
 @define(slots=True, eq=False)
@@ -34,7 +94,59 @@ class OpenStream:
     response: UpstreamResponse | None
     reader: StreamReader | None
     _waiting: list[Event]
+    # What was read of the body to tell that it is a stream's.
+    _start: bytes = b""
     is_over: bool = False
+    # Characters of reasoning that are not among its events: with the listener already, or left out.
+    reasoned: int = 0
+    _held_chars: int = 0
+    # Of the try that opened it: it was praised for its first token.
+    permit: Permit | None = None
+
+    async def wait_first_token(self, opening: Opening, limit: trio.CancelScope) -> None:
+        """Read up to and with what comes with the first token, or a whole answer without one; `limit` is its clock.
+
+        Raises the attempt's failure where the stream breaks before that. It is closed then.
+        """
+        if self.response is None or self.reader is None:
+            return
+        data, self._start = self._start, b""
+        try:
+            while True:
+                data = data or await self.response.receive_some()
+                events = self.reader.feed(data) if data else self.reader.close()
+                if self._take(events, holds_reasoning=opening.holds_reasoning):
+                    return
+                if any(event.shows_life for event in events):
+                    await opening.note_life(self, limit)
+                data = b""
+        except BaseException:
+            await self.aclose()
+            raise
+
+    def _take(self, events: list[Event], *, holds_reasoning: bool) -> bool:
+        """Keep these events; whether the stream has won with them. Raises its failure."""
+        has_won = False
+        for event in events:
+            if isinstance(event, Broken) and not has_won:
+                raise event.failure
+            if isinstance(event, ReasoningDelta) and holds_reasoning:
+                self._held_chars += len(event.text)
+                if self._held_chars > HELD_CHARS:
+                    self.reasoned += len(event.text)
+                    continue
+            self._waiting.append(event)
+            has_won = has_won or event.is_token or isinstance(event, Finished)
+        return has_won
+
+    def take_reasoning(self) -> list[Event]:
+        """The reasoning that waits here, and what says whose it is; empty where it has no text."""
+        waiting = self._waiting
+        self._waiting = [event for event in waiting if not isinstance(event, ReasoningDelta)]
+        chars = sum(len(event.text) for event in waiting if isinstance(event, ReasoningDelta))
+        self.reasoned += chars
+        self._held_chars = 0
+        return waiting if chars else []
 
     async def receive_events(self) -> Sequence[Event]:
         """The next events, at least one unless the bytes that came held none; the last is Finished or Broken."""
@@ -52,6 +164,11 @@ class OpenStream:
     def give_up(self, failure: AttemptFailed) -> Sequence[Event]:
         """The last events of a stream that is not waited for any longer."""
         return self._note(self.reader.close(failure)) if self.reader is not None else []
+
+    def note_broken(self, now: float, said: str) -> None:
+        """It failed after its first token: its breaker counts the same call as failed."""
+        if self.permit is not None:
+            self.permit.broke_off(now, said)
 
     async def aclose(self) -> None:
         """Let go of the connection; does its work under cancellation too."""

@@ -33,6 +33,7 @@ import orjson
 
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.chat import ROLES, ChatRequest, Json, JsonObject, Message, Role
+from pg_trio.domain.json_size import MAX_NODES, has_too_many_nodes
 from pg_trio.domain.options import NO_OPTIONS, Options
 from pg_trio.errors import BadRequest, SessionIdInvalid
 from pg_trio.stages.read_request.checks import NAME, check_string, check_text, read_flag
@@ -91,6 +92,8 @@ def _read_fields(fields: JsonObject, readers: Mapping[str, Callable[[Json], Any]
 
 
 def _read_object(body: bytes) -> dict[str, Json]:
+    if has_too_many_nodes(body):
+        raise BadRequest(f"Body has more than {MAX_NODES} objects, lists and keys.")
     try:
         fields = orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -1,0 +1,42 @@
+"""What is no mistake in a configuration, and worth saying before somebody calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+from pg_trio.config import Configuration
+from pg_trio.domain.project import Endpoint
+from pg_trio.stages.budget import NANO, SpendPlan
+
+
+def describe_notes(configuration: Configuration) -> Iterator[str]:
+    """Each note in a line: those of the file, and budgets that no call fits into."""
+    yield from configuration.notes
+    output_tokens = configuration.settings.gateway.default_output_tokens
+    for project in configuration.settings.projects.values():
+        for endpoint in project.endpoints.values():
+            if note := _note_budget(endpoint, output_tokens):
+                yield f"{project.slug}/{endpoint.slug}: monthly_budget_usd: {note}"
+
+
+def _note_budget(endpoint: Endpoint, default_output_tokens: int) -> str | None:
+    """What to say where the reservation of the smallest request is over the whole budget."""
+    plan = SpendPlan.of(endpoint)
+    if plan.price is None or plan.budget_nano_usd is None:
+        return None
+    output = endpoint.max_output_tokens or default_output_tokens
+    streams = [("streamed call", plan.stream_answers)] if endpoint.streaming_enabled else []
+    for call, answers in [("call", 1), *streams]:
+        # An empty request: whatever is sent comes on top.
+        amount = plan.price.cost_nano_usd(plan.reserved_tokens(0, output, answers))
+        if amount > plan.budget_nano_usd:
+            return (
+                f"each {call} reserves ${_usd(amount)} at least, more than the whole budget of"
+                f" ${_usd(plan.budget_nano_usd)}, so all are refused; lower max_output_tokens, or raise the budget"
+            )
+    return None
+
+
+def _usd(nano_usd: int) -> str:
+    return f"{Decimal(nano_usd) / NANO:.4f}"

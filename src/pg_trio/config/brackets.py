@@ -1,0 +1,43 @@
+"""Single brackets where double ones are meant, and the other way round.
+
+`[projects]` is a table, `[[projects]]` one of several: the easiest thing to get wrong in TOML. It is said once, and the
+rest of the file is then checked as it was meant.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from pg_trio.config.headers import Header, Steps, headers_under
+from pg_trio.config.mistakes import Mistakes, Path
+
+
+def mend_brackets(
+    raw: dict[str, Any], shape: type[attrs.AttrsInstance], mistakes: Mistakes, path: Path = (), steps: Steps = ()
+) -> None:
+    """Put each lone table into a list where there may be several, take it out where there is one; and say so."""
+    for key, header in headers_under(shape, steps).items():
+        if key not in raw:
+            continue
+        place = (*path, key)
+        raw[key] = _mend(raw[key], header, place, mistakes)
+        for step, table in _tables_in(raw[key], header):
+            mend_brackets(table, header.shape, mistakes, (*place, *step), header.steps)
+
+
+def _mend(value: Any, header: Header, place: Path, mistakes: Mistakes) -> Any:
+    if header.repeats and isinstance(value, dict):
+        mistakes.add(place, f"is one table where there may be several: write {header}, in double brackets")
+        return [value]
+    if not header.repeats and isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        mistakes.add(place, f"is a list where there is one table: write {header}, in single brackets")
+        return {} if header.named else value[0]
+    return value
+
+
+def _tables_in(value: Any, header: Header) -> list[tuple[Path, dict[str, Any]]]:
+    if header.repeats and isinstance(value, list):
+        return [((index,), item) for index, item in enumerate(value) if isinstance(item, dict)]
+    return [((), value)] if isinstance(value, dict) and not header.named else []

@@ -1,0 +1,92 @@
+"""The headers of the file's tables: which has single brackets, which double ones, and which settings are under it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+import attrs
+
+from pg_trio.config.settings import GatewaySettings, ServerSettings, UpstreamSettings
+from pg_trio.config.tables import FileTable
+
+Steps = tuple[str, ...]
+# What these hold is plain until the environment is laid over it (tables.FileTable).
+_SECTIONS: dict[str, type[attrs.AttrsInstance]] = {
+    "gateway": GatewaySettings,
+    "upstream": UpstreamSettings,
+    "server": ServerSettings,
+}
+# A name that stands under more headers than these, such as `name`, tells nothing about where it belongs.
+_TOLD_HEADERS = 2
+
+
+@attrs.frozen
+class Header:
+    """A table's place in the file. `shape` is what is under it; `repeats`: there may be several, in double brackets."""
+
+    steps: Steps
+    shape: type[attrs.AttrsInstance]
+    repeats: bool = False
+    # `[providers.NAME]`: NAME is not a word of ours.
+    named: bool = False
+
+    def __str__(self) -> str:
+        inside = ".".join((*self.steps, "NAME") if self.named else self.steps)
+        return f"[[{inside}]]" if self.repeats else f"[{inside}]"
+
+
+def headers_under(shape: type[attrs.AttrsInstance], steps: Steps = ()) -> dict[str, Header]:
+    """The tables right under one, by their key."""
+    found = {}
+    for setting in attrs.fields(attrs.resolve_types(shape, include_extras=True)):
+        section = _SECTIONS.get(setting.name) if shape is FileTable else None
+        header = _read_type(setting.type, (*steps, setting.name)) if section is None else None
+        if section is not None:
+            header = Header((*steps, setting.name), section)
+        if header is not None:
+            found[setting.name] = header
+    return found
+
+
+def _read_type(annotation: Any, steps: Steps) -> Header | None:
+    """The header of a setting that holds tables; None where it holds something else."""
+    choices = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    for choice in choices:
+        origin, parts = get_origin(choice), get_args(choice)
+        if isinstance(choice, type) and attrs.has(choice):
+            return Header(steps, choice)
+        if origin in (list, dict):
+            shapes = [part for part in get_args(parts[-1]) or parts if isinstance(part, type) and attrs.has(part)]
+            if shapes:
+                return Header(steps, shapes[0], repeats=origin is list, named=origin is dict)
+    return None
+
+
+def where_it_belongs(key: str) -> str:
+    """`; it is a setting of [server]`, or nothing where no table has it, or too many."""
+    headers = _settings().get(key, ())
+    return f"; it is a setting of {' and '.join(headers)}" if 0 < len(headers) <= _TOLD_HEADERS else ""
+
+
+@lru_cache
+def _settings() -> dict[str, list[str]]:
+    """The headers under which each setting stands; of tables that are the same at several levels, the widest one."""
+    found: dict[str, list[str]] = {}
+    shapes = set()
+    for header in _walk(FileTable, ()):
+        if header.shape not in shapes:
+            shapes.add(header.shape)
+            # A table under it is a header of its own; it "belongs" like a setting all the same.
+            for setting in attrs.fields(header.shape):
+                found.setdefault(setting.name, []).append(str(header))
+    return found
+
+
+def _walk(shape: type[attrs.AttrsInstance], steps: Steps) -> Iterator[Header]:
+    headers = list(headers_under(shape, steps).values())
+    yield from headers
+    for header in headers:
+        yield from _walk(header.shape, header.steps)

@@ -1,0 +1,84 @@
+"""One chunk of an OpenAI stream: which choice of it is read, what that adds, and whether it is a failure.
+
+Rules:
+1. The choice with index 0, or the only one without a number. Nobody asks for more than one.
+2. What a choice adds is its `delta`. Where it has none, a whole `message` counts if nothing came before it (a server
+   that answers whole in one event; others repeat all at the end), and the `text` of the older completions.
+"""
+
+from __future__ import annotations
+
+import orjson
+
+from pg_trio.domain.chat import Json
+from pg_trio.providers.json_text import read_json
+from pg_trio.providers.openai_fields import refuse
+from pg_trio.providers.openai_tools import read_index
+from pg_trio.providers.said import read_error_message
+
+_WORDS = ("error", "errors", "message", "msg", "detail", "title", "error_msg", "error_message", "base_resp")
+
+
+def choice_of(choices: Json) -> dict[str, Json] | None:
+    """The choice that is read, if it is among them."""
+    if type(choices) is not list:
+        refuse("choices", choices, "a list")
+    for choice in choices:
+        if type(choice) is not dict:
+            if choice is None:
+                continue
+            refuse("choices[0]", choice, "an object")
+        if not choice.get("index") or not read_index(choice["index"]):
+            return choice
+    return None
+
+
+def delta_of(choice: dict[str, Json], *, is_first: bool) -> dict[str, Json] | None:
+    """What the choice adds to the answer; None where it adds nothing. `is_first`: whether nothing came before."""
+    delta = choice.get("delta")
+    if delta:
+        if type(delta) is not dict:
+            refuse("choices[0].delta", delta, "an object")
+        return delta
+    message = choice.get("message")
+    if is_first and type(message) is dict:
+        return message
+    text = choice.get("text")
+    return {"content": text} if type(text) is str and text else None
+
+
+def is_failure(chunk: dict[str, Json]) -> bool:
+    """Whether an object without choices says that the call failed, whatever its envelope."""
+    for name in ("object", "type", "status"):
+        kind = chunk.get(name)
+        if isinstance(kind, str) and ("error" in kind.lower() or kind.lower() in ("failed", "failure", "exception")):
+            return True
+    codes = (chunk.get(name) for name in ("code", "status", "status_code", "statusCode", "error_code"))
+    if any(type(code) is int and 400 <= code < 600 for code in codes):
+        return True
+    return chunk.get("success") is False or bool(chunk.get("errors")) or ("detail" in chunk and len(chunk) <= 2)
+
+
+def read_words_of(chunk: dict[str, Json]) -> str | None:
+    """What such an object says, for a stream that ends without a finish reason; a ping says nothing."""
+    kind = chunk.get("type")
+    if isinstance(kind, str) and kind.lower() in ("ping", "heartbeat", "keepalive", "keep-alive"):
+        return None
+    # Other fields may hold what the model said, which is nothing for an error.
+    return read_error_message({name: chunk[name] for name in _WORDS if chunk.get(name)})
+
+
+def read_json_or_text(data: bytes) -> Json:
+    """What an error event holds."""
+    try:
+        return read_json(data)
+    except orjson.JSONDecodeError:
+        return data.decode("utf-8", "replace")
+
+
+def why_not_json(error: orjson.JSONDecodeError, data: bytes) -> str:
+    """Why data is no chunk, without what it says."""
+    # Not the parser's own text: it would quote what the model said.
+    if "UTF-8: " in error.msg:
+        return f"a chunk of the stream is not JSON: invalid UTF-8 in {len(data)} bytes"
+    return f"a chunk of the stream is not JSON: error at character {error.pos} of {len(data)} bytes"

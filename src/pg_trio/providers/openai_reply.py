@@ -1,0 +1,248 @@
+"""A whole answer of the OpenAI wire.
+
+Rules:
+1. It is a JSON object whose first choice has a message. What holds the answer's own text or calls must be readable;
+   fields that nobody needs may hold anything.
+2. It says something: text or tool calls. An empty text counts only where the finish reason explains it (`length`: a
+   reasoning model spent its whole limit thinking, and its message may be missing; `content_filter`). An empty text
+   with `stop` is a provider's hiccup far more often than an answer, and as a stream it could never win: the next
+   candidate is asked.
+3. A refusal is an answer: its text is the content, and `content_filter` the reason it stopped, because nothing else
+   tells the client that this is not what was asked for.
+4. Tool calls with `stop` finish with `tool_calls`: OpenAI says `stop` where `tool_choice` forced the function, and a
+   client may go by the finish reason alone. `tool_calls` without any is no answer: the calls were lost on the way.
+5. No finish reason at all is `stop` (or `tool_calls`): the answer is whole, and Ollama leaves it null at times.
+6. An answer that ends with `error`, or has an `error` that says something, failed, whatever else it holds.
+7. Where a stream came though none was asked for, it is read as one and put together.
+
+Sources, read 2026-11: OpenAI's openapi.yaml (openai/openai-openapi); mistralai/client-ts, docs/models/components;
+console.groq.com/docs/api-reference; docs.ollama.com/api/openai-compatibility; rule 4:
+community.openai.com/t/function-call-with-finish-reason-of-stop/437226; tests/recordings/<provider>/ name their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import orjson
+
+from pg_trio.domain.assembler import Assembler
+from pg_trio.domain.chat import Json, Reply
+from pg_trio.domain.events import Broken
+from pg_trio.domain.project import Candidate
+from pg_trio.errors import UpstreamNonsense
+from pg_trio.providers.finish_reasons import read_finish
+from pg_trio.providers.json_text import mend_values, read_json
+from pg_trio.providers.openai_fields import (
+    decide_finish,
+    read_model,
+    read_part,
+    read_usage,
+    refuse,
+    reply_id,
+    why_failed,
+)
+from pg_trio.providers.openai_stream import OpenAIStreamReader
+from pg_trio.providers.openai_tools import read_tool_calls
+from pg_trio.providers.reasoning import find_reasoning, is_reasoning_part, read_reasoning_part
+from pg_trio.providers.refusal import mask_for
+from pg_trio.providers.said import read_error_message, read_words, says_error
+from pg_trio.providers.sse import begins_as_stream, is_json_lines
+
+# What a server says in plain text where it fails; an answer of the wire is never so short.
+WORDS_BYTES = 256
+
+_MESSAGE = "choices[0].message"
+
+
+def read_whole_answer(headers: Mapping[str, str], body: bytes, candidate: Candidate) -> Reply:
+    """The answer in the body of a 2xx. Raises AttemptFailed; see the rules above."""
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError as exc:
+        if begins_as_stream(body):
+            return _read_stream(body, candidate)
+        if is_json_lines(body):
+            return _read_stream(b"".join([b"data: " + line + b"\n\n" for line in body.splitlines()]), candidate)
+        answer = _read_odd_json(exc, headers, body, candidate)
+    return read_answer(answer, candidate)
+
+
+def read_answer(answer: Json, candidate: Candidate) -> Reply:
+    """The answer that this JSON is. Raises UpstreamNonsense; see the rules above."""
+    if type(answer) is not dict:
+        raise _no_answer(answer, candidate)
+    if answer.get("error") is not None and says_error(answer["error"]):
+        raise _said_error(answer, candidate)
+    choice = _first_choice(answer, candidate)
+    message = _message_of(choice)
+    has_calls = message.get("tool_calls") or message.get("function_call")
+    tool_calls = read_tool_calls(message, _MESSAGE) if has_calls else ()
+    content, refused, reasoning = _read_content(message)
+    finish_reason = decide_finish(read_finish(choice.get("finish_reason")), bool(tool_calls), refused)
+    if finish_reason == "error" or choice.get("error"):
+        _refuse_failed(choice, message, candidate)
+    if not content and not tool_calls and finish_reason not in ("length", "content_filter"):
+        raise UpstreamNonsense(f"{_MESSAGE} has neither content nor tool calls")
+    return Reply(
+        id=reply_id(answer.get("id"), candidate),
+        model=read_model(answer.get("model"), candidate),
+        content=None if tool_calls and not content else content,
+        finish_reason=finish_reason,
+        usage=read_usage(answer.get("usage")),
+        tool_calls=tool_calls,
+        reasoning=reasoning,
+    )
+
+
+# ── the envelope ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _read_stream(body: bytes, candidate: Candidate) -> Reply:
+    """What a stream says that came where an answer was asked for."""
+    reader, assembler = OpenAIStreamReader(candidate), Assembler(keeps_reasoning=True)
+    for event in reader.feed(body) + reader.close():
+        if isinstance(event, Broken):
+            raise event.failure
+        assembler.add(event)
+    return assembler.reply()
+
+
+def _read_odd_json(
+    error: orjson.JSONDecodeError, headers: Mapping[str, str], body: bytes, candidate: Candidate
+) -> Json:
+    try:
+        return mend_values(read_json(body))
+    except (orjson.JSONDecodeError, RecursionError):
+        why = _why_not(error, headers, body)
+        raise UpstreamNonsense(mask_for(candidate, f"the answer is not JSON: {why}")) from None
+
+
+def _why_not(error: orjson.JSONDecodeError, headers: Mapping[str, str], body: bytes) -> str:
+    # Not the parser's own text where it would quote; position and size tell a cut body from a foreign one.
+    if not body:
+        why = "its body is empty"
+    elif "UTF-8: " in error.msg:
+        why = f"invalid UTF-8 in {len(body)} bytes"
+    else:
+        why = f"error at character {error.pos} of {len(body)} bytes"
+    content_type = headers.get("content-type")
+    if content_type is None:
+        return f"{why}, no content type"
+    if "json" in content_type.lower():
+        return why
+    return f"{why}, content type {content_type}{_words_of_page(headers, body)}"
+
+
+def _words_of_page(headers: Mapping[str, str], body: bytes) -> str:
+    """What a page or a short text says that came in place of an answer; a long one might be the model's."""
+    if len(body) > WORDS_BYTES and b"<" not in body[:64]:
+        return ""
+    said = read_words(headers, body)
+    return "" if said is None else f": {said}"
+
+
+def _no_answer(answer: Json, candidate: Candidate) -> UpstreamNonsense:
+    """Why JSON that is no object is no answer: Google answers errors as a list."""
+    said = read_error_message(answer) if type(answer) is list else None
+    if said is not None:
+        return UpstreamNonsense(mask_for(candidate, f"an error in an answer with status 200: {said}"))
+    try:
+        refuse("the answer", answer, "an object")
+    except UpstreamNonsense as exc:
+        return exc
+
+
+def _said_error(answer: dict[str, Json], candidate: Candidate) -> UpstreamNonsense:
+    said = read_error_message(answer.get("error")) or read_error_message(answer) or "no message"
+    return UpstreamNonsense(mask_for(candidate, f"an error in an answer with status 200: {said}"))
+
+
+def _refuse_failed(choice: dict[str, Json], message: dict[str, Json], candidate: Candidate) -> None:
+    """Raise for a choice that failed: its finish reason is `error`, or it has an error that says something."""
+    meaning = read_finish(choice.get("finish_reason"))
+    if meaning == "tool_calls" and not choice.get("error"):
+        raise UpstreamNonsense(f"{_MESSAGE} has no tool calls, though its finish reason says so")
+    if meaning == "error" or says_error(choice.get("error")):
+        said = why_failed(choice.get("finish_reason"), choice, message)
+        raise UpstreamNonsense(mask_for(candidate, f"an error in an answer with status 200: {said}"))
+
+
+# ── the choice ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _first_choice(answer: dict[str, Json], candidate: Candidate) -> dict[str, Json]:
+    choices = answer.get("choices")
+    if type(choices) is not list or not choices:
+        said = None if type(choices) is dict else read_error_message(answer)
+        if said is not None and not choices:
+            raise UpstreamNonsense(mask_for(candidate, f"an error in an answer with status 200: {said}"))
+        if type(choices) is list:
+            raise UpstreamNonsense("choices is empty")
+        refuse("choices", choices, "a list")
+    choice = choices[0]
+    if len(choices) > 1:
+        # Nobody asks for more than one. The first is the answer, wherever it stands.
+        choice = next((one for one in choices if type(one) is dict and one.get("index", 1) == 0), choice)
+    if type(choice) is not dict:
+        refuse("choices[0]", choice, "an object")
+    found: dict[str, Json] = choice
+    return found
+
+
+def _message_of(choice: dict[str, Json]) -> dict[str, Json]:
+    message = choice.get("message")
+    if type(message) is dict:
+        return message
+    if message is not None:
+        refuse(_MESSAGE, message, "an object")
+    if type(choice.get("text")) is str:
+        # The older completions.
+        return {"content": choice["text"]}
+    ended = read_finish(choice.get("finish_reason"))
+    delta = choice.get("delta")
+    if type(delta) is dict and ended != "none":
+        # A stream's only chunk in place of an answer. One without a reason would be the first of a cut stream.
+        return delta
+    if ended not in ("length", "content_filter", "error"):
+        refuse(_MESSAGE, message, "an object")
+    return {}
+
+
+def _read_content(message: dict[str, Json]) -> tuple[str, bool, str | None]:
+    """The text of a message, "" where it has none; whether it is a refusal; and the reasoning beside it.
+
+    Shape: content is a string, null, a part, or a list of them (Mistral: reasoning models answer with `thinking` and
+           `text` parts, others add `reference` ones); only the text parts are the answer.
+    """
+    content, reasoning, refusal = message.get("content"), None, None
+    if type(content) is dict:
+        content = [content]
+    if type(content) is list:
+        content, reasoning, refusal = _read_parts(content)
+    elif not content:
+        content = ""
+    elif type(content) is not str:
+        refuse(f"{_MESSAGE}.content", content, "a string")
+    reasoning = find_reasoning(message) or reasoning
+    if content:
+        return content, False, reasoning
+    refusal = refusal or message.get("refusal")
+    if not refusal:
+        return "", False, reasoning
+    if type(refusal) is not str:
+        refuse(f"{_MESSAGE}.refusal", refusal, "a string")
+    return refusal, True, reasoning
+
+
+def _read_parts(parts: list[Json]) -> tuple[str, str | None, str | None]:
+    """The text, the reasoning and the refusal in a list of parts."""
+    texts, thoughts, refusals = list[str](), list[str](), list[str]()
+    for index, part in enumerate(parts):
+        if type(part) is dict and is_reasoning_part(part):
+            thoughts.append(read_reasoning_part(part))
+        elif type(part) is dict and part.get("type") == "refusal" and type(part.get("refusal")) is str:
+            refusals.append(part["refusal"])
+        else:
+            texts.append(read_part(part, f"{_MESSAGE}.content[{index}]"))
+    return "".join(texts), "".join(thoughts) or None, "".join(refusals) or None

@@ -1,0 +1,303 @@
+"""Tool calls of the OpenAI wire: of a whole answer, and of a stream, in pieces.
+
+Rules:
+1. Empty values are no calls: null, "", {}, [] in place of the list or in it.
+2. An id that is missing, no text, or given to two calls is made up: without it, or with another call's, the client
+   could not send the result back. A number is the text of it.
+3. A name is needed, and must be whole. In a stream it may come after the arguments, or in pieces; so a call is told
+   once its name is known and its arguments have begun, another call begins, or the answer ends.
+4. Arguments are passed on as they were written. Null is none: `{}` in a whole answer, nothing in a stream. An object in
+   place of its text is written as text.
+5. In a stream, a piece belongs to the call of its index. It begins another call where it has another id and a name, or
+   a name where the last call's arguments are a whole object already: providers leave the index out (Gemini, Ollama
+   until 2024), give all calls the same one, or repeat the name in each piece.
+6. `function_call`, what came before `tool_calls`, is a call of its own; where both say the same, it is not read.
+
+Sources, read 2026-11: openai/openai-python#2806; vercel/ai#14722 (a late name); continuedev/continue#5849 (a name in
+pieces); NousResearch/hermes-agent#5331 (LM Studio: another id in every piece); QwenLM/qwen-code#6240.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+import orjson
+
+from pg_trio.domain.chat import Json, ToolCall
+from pg_trio.domain.events import Event, ReasoningDelta, ToolCallDelta
+from pg_trio.errors import UpstreamNonsense
+from pg_trio.providers.json_text import HalfText, mend_text
+from pg_trio.providers.openai_fields import dump_arguments, refuse
+
+# 128: as many tools as OpenAI takes in a request.
+MAX_TOOL_CALLS = 128
+# What OpenAI takes is 64; a longer name is none, and would be kept.
+MAX_NAME_CHARS = 1024
+
+# The index of a stream's `function_call`, which has none.
+_LEGACY = -1
+
+
+def read_tool_calls(message: dict[str, Json], where: str) -> tuple[ToolCall, ...]:
+    """The calls of a whole message. `where` is the message's place. Raises UpstreamNonsense for one that was lost."""
+    calls = as_list(message.get("tool_calls"), f"{where}.tool_calls")
+    read = [_read_call(call, f"{where}.tool_calls[{index}]") for index, call in enumerate(calls) if call]
+    if not read and message.get("function_call"):
+        read = [_read_call({"function": message["function_call"]}, f"{where}.function_call")]
+    return tuple(_with_own_ids(read)) if len(read) > 1 else tuple(read)
+
+
+def as_list(calls: Json, where: str) -> list[Json]:
+    """The calls as a list: one that stands alone is a list of it, and an empty value is none."""
+    if not calls:
+        return []
+    if type(calls) is dict:
+        return [calls]
+    if type(calls) is str:
+        # The list as JSON text: `"[]"`.
+        calls = _open_text(calls)
+    if type(calls) is not list:
+        refuse(where, calls, "a list")
+    return calls
+
+
+def _open_text(text: str) -> Json:
+    try:
+        return orjson.loads(text) or []
+    except orjson.JSONDecodeError:
+        return text
+
+
+def _read_call(call: Json, where: str) -> ToolCall:
+    function = _function_of(call, where)
+    name = function.get("name")
+    if type(name) is not str or not name.strip():
+        refuse(f"{where}.function.name", name or None, "a string")
+    arguments = _read_arguments(function.get("arguments"), f"{where}.function.arguments")
+    return ToolCall(_read_id(call.get("id")) or _new_call_id(), name, "{}" if arguments is None else arguments)
+
+
+def _function_of(call: Json, where: str) -> dict[str, Json]:
+    """Where a call's name and arguments stand: in its `function`, or beside its id."""
+    if type(call) is not dict:
+        refuse(where, call, "an object")
+    function = call.get("function") or {}
+    if type(function) is not dict:
+        refuse(f"{where}.function", function, "an object")
+    return call if not function and "name" in call else function
+
+
+def _read_arguments(arguments: Json, where: str) -> str | None:
+    # `[]` is what PHP makes of an object without fields.
+    if arguments is None or arguments == []:
+        return None
+    if type(arguments) is dict:
+        return dump_arguments(arguments, where)
+    if type(arguments) is not str:
+        refuse(where, arguments, "a string")
+    return arguments
+
+
+def _read_id(call_id: Json) -> str | None:
+    if type(call_id) is int:
+        return str(call_id)
+    return mend_text(call_id) if type(call_id) is str and call_id else None
+
+
+def _with_own_ids(calls: list[ToolCall]) -> list[ToolCall]:
+    seen: set[str] = set()
+    for number, call in enumerate(calls):
+        if call.id in seen:
+            calls[number] = ToolCall(_new_call_id(), call.name, call.arguments)
+        seen.add(call.id)
+    return calls
+
+
+def _new_call_id() -> str:
+    return f"call_{secrets.token_hex(12)}"
+
+
+# ── in a stream ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Call:
+    """A call so far. `number` is None until it is told; what its arguments say until then waits."""
+
+    __slots__ = ("arguments", "halves", "id", "name", "number")
+
+    def __init__(self, call_id: str | None, name: str) -> None:
+        # As the provider gave it; None where it gave none.
+        self.id = call_id
+        self.name = name
+        self.number: int | None = None
+        self.arguments: list[str] = []
+        self.halves: HalfText | None = None
+
+    def has_all(self) -> bool:
+        """Whether its arguments are a JSON object: nothing can follow them."""
+        if not self.arguments or not self.arguments[-1].rstrip().endswith("}"):
+            return False
+        self.arguments = ["".join(self.arguments)]
+        try:
+            orjson.loads(self.arguments[0])
+        except orjson.JSONDecodeError:
+            return False
+        return True
+
+
+class StreamedCalls:
+    """The tool calls of one stream, numbered in the order in which they are told."""
+
+    __slots__ = ("_by_index", "_calls", "_holds_more", "_told", "_where")
+
+    def __init__(self) -> None:
+        self._by_index: dict[int, _Call] = {}
+        self._calls: list[_Call] = []
+        self._told = 0
+        # Whether something came that is told later: a name that may be followed by the rest of it.
+        self._holds_more = False
+        self._where = ""
+
+    @property
+    def count(self) -> int:
+        """How many calls were told."""
+        return self._told
+
+    def read(self, delta: dict[str, Json], where: str) -> list[Event]:
+        """The events of a delta's calls. One about a call that cannot be told yet is a sign of life."""
+        events: list[Event] = []
+        pieces = as_list(delta.get("tool_calls"), f"{where}.tool_calls")
+        for number, piece in enumerate(pieces):
+            if piece:
+                self._take(piece, f"{where}.tool_calls[{number}]", events)
+        legacy = delta.get("function_call")
+        if legacy and not pieces and (not self._calls or _LEGACY in self._by_index):
+            self._take({"index": _LEGACY, "function": legacy}, f"{where}.function_call", events)
+        is_alive, self._holds_more = self._holds_more, False
+        return events if events or not is_alive else [ReasoningDelta("")]
+
+    def close(self) -> list[Event]:
+        """The events of the calls that the answer's end completes. Raises UpstreamNonsense for a nameless one."""
+        events: list[Event] = []
+        for call in self._calls:
+            if call.number is None and (call.name or call.arguments):
+                self._tell(call, events)
+            left = call.halves.close() if call.halves is not None else ""
+            if left and call.number is not None:
+                events.append(ToolCallDelta(call.number, None, None, left))
+        return events
+
+    def _take(self, piece: Json, where: str, events: list[Event]) -> None:
+        function = _function_of(piece, where)
+        name = function.get("name")
+        if name is not None and type(name) is not str:
+            refuse(f"{where}.function.name", name, "a string")
+        arguments = _read_arguments(function.get("arguments"), f"{where}.function.arguments") or ""
+        call_id, index = _read_id(piece.get("id")), read_index(piece.get("index"))
+        call = self._find(index, call_id, name or "", arguments)
+        if call is None:
+            call = self._begin(index, call_id, where, events)
+        self._add(call, call_id, name or "", arguments, events)
+
+    def _find(self, index: int | None, call_id: str | None, name: str, arguments: str) -> _Call | None:
+        """The call that a piece goes on with; None where it begins a new one (rule 5)."""
+        call = self._by_index.get(index) if index is not None else None
+        if call is None:
+            call = self._find_without_index(index, call_id, name)
+        if call is None or not name:
+            return call
+        is_another = _begins_anew(call, arguments)
+        if call_id is not None and call.id is not None and call_id != call.id:
+            # Some servers make up an id for every piece, with its name: then the arguments are not whole yet.
+            goes_on = call.name == name and bool(call.arguments) and bool(arguments) and not is_another
+            return call if goes_on else None
+        if not call.arguments or not call.name:
+            return call
+        return None if is_another or (name != call.name and call_id is None) else call
+
+    def _find_without_index(self, index: int | None, call_id: str | None, name: str) -> _Call | None:
+        if call_id is not None:
+            for call in self._calls:
+                if call.id == call_id:
+                    return call
+        if not self._calls or (name and (call_id is not None or index is not None)):
+            return None
+        last = self._calls[-1]
+        if index is not None:
+            # The first piece may have come without the index that the others have.
+            return None if last in self._by_index.values() else self._by_index.setdefault(index, last)
+        # Without index and id, a name that is not the last call's own begins another.
+        return last if not name or not last.name or name == last.name else None
+
+    def _begin(self, index: int | None, call_id: str | None, where: str, events: list[Event]) -> _Call:
+        if len(self._calls) == MAX_TOOL_CALLS:
+            raise UpstreamNonsense(f"{where} is one of more than {MAX_TOOL_CALLS} tool calls")
+        if self._calls and self._calls[-1].number is None and self._calls[-1].name:
+            self._tell(self._calls[-1], events)
+        call = _Call(call_id, "")
+        self._calls.append(call)
+        self._where = where
+        if index is not None:
+            self._by_index[index] = call
+        return call
+
+    def _add(self, call: _Call, call_id: str | None, name: str, arguments: str, events: list[Event]) -> None:
+        call.id = call.id or call_id
+        if call.number is None and (name or arguments):
+            self._holds_more = True
+            call.name = _join_names(call.name, name)
+            if len(call.name) > MAX_NAME_CHARS:
+                raise UpstreamNonsense(f"{self._where}.function.name is over {MAX_NAME_CHARS} characters")
+        if not arguments:
+            return
+        call.arguments.append(arguments)
+        if call.number is not None:
+            self._go_on(call, arguments, events)
+        elif call.name:
+            self._tell(call, events)
+
+    def _tell(self, call: _Call, events: list[Event]) -> None:
+        if not call.name.strip():
+            refuse(f"{self._where}.function.name", None, "a string")
+        told_ids = [other.id for other in self._calls if other.number is not None]
+        if call.id is None or call.id in told_ids:
+            call.id = _new_call_id()
+        call.number = self._told
+        self._told += 1
+        said = self._mend(call, "".join(call.arguments))
+        events.append(ToolCallDelta(call.number, call.id, mend_text(call.name), said))
+
+    def _go_on(self, call: _Call, arguments: str, events: list[Event]) -> None:
+        said = self._mend(call, arguments)
+        if said:
+            assert call.number is not None
+            events.append(ToolCallDelta(call.number, None, None, said))
+
+    def _mend(self, call: _Call, arguments: str) -> str:
+        if call.halves is None:
+            if arguments.isascii() or not arguments:
+                return arguments
+            call.halves = HalfText()
+        return call.halves.take(arguments)
+
+
+def _begins_anew(call: _Call, arguments: str) -> bool:
+    """Whether a piece that names its call begins the arguments of another one."""
+    # An object behind an object; looked at only where there may be one, or a long text would be parsed at each piece.
+    return arguments.lstrip()[:1] == "{" and call.has_all()
+
+
+def read_index(index: Json) -> int | None:
+    """An index as a number, None where it is none: some write it as text."""
+    if type(index) is str and index.isascii() and index.isdigit() and len(index) < 10:
+        return int(index)
+    if type(index) is float and index.is_integer():
+        return int(index)
+    return index if type(index) is int else None
+
+
+def _join_names(so_far: str, piece: str) -> str:
+    """The name with its next piece; a provider that repeats the name, or tells all of it so far, adds nothing twice."""
+    if so_far and piece.startswith(so_far):
+        return piece
+    return so_far + piece

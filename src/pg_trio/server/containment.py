@@ -1,0 +1,165 @@
+"""What goes wrong in Hypercorn's protocol code for one connection ends that connection, and nothing else.
+
+Hypercorn serves all connections in one nursery, and what its protocol code raises for one of them leaves it: bytes
+behind a WebSocket's handshake are enough, and the server ends with exit status 0. Rules:
+
+1. An error ends its connection, with one line in the log, few of them where many come. The traceback is for DEBUG.
+2. A client that resets streams of HTTP/2 too often gets GOAWAY, and what runs for it is cancelled.
+3. `pg-trio serve` uses this for the connections that it leaves to Hypercorn. Stock Hypercorn has no place for such a
+   thing: `contain_hypercorn` puts it around each of its connections.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import trio
+from hypercorn.trio.tcp_server import TCPServer
+
+from pg_trio.server.http1.line_budget import LineBudget
+from pg_trio.server.http2_resets import RESETS_AT_ONCE, ResetLimit
+
+logger = logging.getLogger("pg_trio.server")
+
+# As the lane's refusals: the kernel's printk_ratelimit is 10 in 5 s too.
+ERROR_LINES, ERROR_WINDOW_S = 10, 5.0
+# A message may quote what the client sent.
+SHOWN_CHARS = 120
+# For a client to read its GOAWAY: closing with unread bytes resets the connection, and may destroy it.
+LINGER_S = 1.0
+
+# Before anybody replaces it.
+_run = TCPServer.run
+
+
+class Containment:
+    """Runs single connections of Hypercorn's; all of a process share its lines in the log."""
+
+    def __init__(self) -> None:
+        self._errors = LineBudget(ERROR_LINES, ERROR_WINDOW_S)
+        self._resets = LineBudget(ERROR_LINES, ERROR_WINDOW_S)
+
+    async def run(self, server: TCPServer, read_already: bytes = b"") -> None:
+        """Serve the connection of `server` to its end, `read_already` being its first bytes."""
+        guarded = GuardedStream(server.stream, read_already)
+        server.stream = guarded  # type: ignore[assignment]  # a stream, as far as Hypercorn uses it
+        with self.errors_told():
+            with guarded.scope:
+                await _run(server)
+            if guarded.is_over:
+                self._tell_resets()
+                await guarded.part()
+
+    @contextmanager
+    def errors_told(self, are_hypercorns: Callable[[], bool] = lambda: True) -> Iterator[None]:
+        """Errors end here with a line, if they are Hypercorn's; cancellation goes on."""
+        try:
+            yield
+        except BaseExceptionGroup as group:
+            if not are_hypercorns():
+                raise
+            errors, rest = group.split(Exception)
+            try:
+                if errors is not None:
+                    self._tell(errors)
+                if rest is not None:
+                    raise rest from None
+            finally:
+                # See http1/connection.py: an error holds the frames it came through.
+                del errors, rest
+        except Exception as error:
+            if not are_hypercorns():
+                raise
+            self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        logger.debug("error in a connection of Hypercorn's", exc_info=error)
+        leaf: BaseException = error
+        while isinstance(leaf, BaseExceptionGroup):
+            leaf = leaf.exceptions[0]
+        silent = self._errors.take(trio.current_time())
+        if silent is not None:
+            said = f"{type(leaf).__name__}: {str(leaf)[:SHOWN_CHARS]!r}"
+            logger.warning("a connection ended by an error in Hypercorn's protocol, %s%s", said, _more(silent))
+
+    def _tell_resets(self) -> None:
+        silent = self._resets.take(trio.current_time())
+        if silent is not None:
+            text = "a connection of HTTP/2 ended: more than %d streams reset at once%s"
+            logger.warning(text, RESETS_AT_ONCE, _more(silent))
+
+
+def _more(silent: int) -> str:
+    return f" (and {silent} more before it)" if silent else ""
+
+
+class GuardedStream:
+    """A stream of Hypercorn's whose client may not reset too many streams of HTTP/2: past the limit, `scope` ends."""
+
+    def __init__(self, stream: Any, read_already: bytes = b"") -> None:
+        self.scope = trio.CancelScope()
+        self.is_over = False
+        self._stream = stream
+        self._read_already = read_already
+        self._limit = ResetLimit()
+        # GOAWAY goes between two of Hypercorn's writes: each is one or more whole frames.
+        self._sending = trio.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        # The rest: Hypercorn takes what has no `do_handshake` for a plain stream.
+        return getattr(self._stream, name)
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """The bytes read already, then the stream's."""
+        if self._read_already:
+            data, self._read_already = self._read_already, b""
+            await trio.lowlevel.checkpoint()
+        else:
+            data = bytes(await self._stream.receive_some(max_bytes))
+        if not self._limit.feed(data, trio.current_time()):
+            self.is_over = True
+            await self._send_goaway()
+            self.scope.cancel(reason="the client resets too many streams")
+            await trio.lowlevel.checkpoint()
+        return data
+
+    async def send_all(self, data: bytes) -> None:
+        """The stream's own."""
+        async with self._sending:
+            await self._stream.send_all(data)
+
+    async def _send_goaway(self) -> None:
+        with trio.move_on_after(LINGER_S) as limit:
+            try:
+                await self.send_all(self._limit.goaway())
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return
+        if limit.cancelled_caught:
+            # Hypercorn is in the middle of a write that the client does not take, and shields it from cancellation.
+            await trio.aclose_forcefully(self._stream)
+
+    async def part(self) -> None:
+        """Close, after the client had a moment to read its GOAWAY."""
+        try:
+            with trio.move_on_after(LINGER_S):
+                if hasattr(self._stream, "send_eof"):
+                    await self._stream.send_eof()
+                while await self._stream.receive_some():
+                    pass
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        finally:
+            await trio.aclose_forcefully(self._stream)
+
+
+def contain_hypercorn() -> None:
+    """From here on each connection of stock Hypercorn in this process is contained, as rules 1 and 2 say."""
+    containment = Containment()
+
+    async def run(server: TCPServer) -> None:
+        await containment.run(server)
+
+    TCPServer.run = run  # type: ignore[method-assign, assignment]

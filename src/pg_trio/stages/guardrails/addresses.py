@@ -1,0 +1,161 @@
+"""IP addresses, and what only looks like them: versions, sections, slices, scopes of C++, hardware addresses.
+
+Sources: RFC 4291 (how IPv6 is written); IANA's list of IPv6 space that is given out (2001, 2002, 2003, 24xx, 26xx,
+28xx, 2axx, 2cxx, and 3ffx for documents).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from pg_trio.stages.guardrails.surroundings import NOT_DIGITS, WORD, Span, before, words_of
+
+IPV6 = r"(?:[0-9A-Fa-f]*:){2,}[0-9A-Fa-f]*(?:(?:\.\d{1,3}){3})?"
+IPV4 = r"\b\d{1,3}(?:\.\d{1,3}){3,}\b"
+
+# Every way to write 0 to 255 in at most three digits, leading zeros included.
+_OCTETS = frozenset(f"{number:0{width}}".encode() for number in range(256) for width in (1, 2, 3))
+# Six groups of four and an IPv4 address: the longest way to write an address.
+_IPV6_CHARS = 45
+# Groups beside "::" from which on the form alone is enough.
+_MANY_GROUPS = 4
+# With fewer, an address begins with a prefix that is given out; `face::b2`, `1::2` and `a::b1` are code.
+_PREFIX = re.compile(
+    rb"(?i:2001|2002|2003|2[468ac][0-9a-f]{2}|3ff[ef]|f[cd][0-9a-f]{2}|fe[89ab][0-9a-f]|ff[0-9a-f]{2}|64:ff9b|100)::?"
+)
+_LOOPBACK = re.compile(rb"(?i:::1|::ffff:.+|::(?:\d{1,3}\.){3}\d{1,3})\Z")
+# An index: a bracket behind a name, a call, a string or another index, up to here on the same line.
+_INDEX = re.compile(rb"[\w)\]\"']\[[^\[\]\n]{0,40}\Z")
+_SLICE_GROUPS = re.compile(rb"[0-9]{0,4}::[0-9]{0,4}\Z")
+
+_PRIVATE = re.compile(rb"(?:10|127|192\.168|172\.(?:1[6-9]|2\d|3[01]))\.")
+# The word right before it, or before the version in front of it ("from 1.2.3.4 to 1.2.3.5").
+_VERSION_WORDS = frozenset(
+    "ver vers version versions versie versión v rev revision release releases released build firmware fw driver"
+    " drivers fileversion productversion assemblyversion assemblyfileversion upgrade upgraded upgrades upgrading"
+    " update updated updates updating downgrade downgraded bump bumped patch section sections sec § §§ chapter"
+    " kapitel abschnitt ziffer clause clauses appendix annex table figure fig oid chrome chromium edge firefox"
+    " opera safari webview electron openssl framework outlook excel photoshop acrobat java php mysql net studio"
+    " sdk api jdk jre tag spec rule article requirement req item step kb hotfix schema level bios kernel ios"
+    " android windows macos plugin extension module package library lib dll installer runtime edition beta alpha"
+    " rc snapshot changelog since introduced deprecated fixed python ruby perl node nodejs golang rust gcc clang"
+    " cmake gradle maven kotlin scala".encode().split()
+)
+_VERSION_CONNECTORS = frozenset(b"number no is was of to from and or through until n for notes".split())
+_MAX_CONNECTORS = 3
+# `Chrome/1.2.3.4` and `name-1.2.3.4`; and `name==1.2.3.4`, `>=1.2.3.4`, `^1.2.3.4`.
+_BEHIND_NAME = re.compile(rb"(?:\A|[^/\w.-])[A-Za-z][\w-]{0,30}[/-]\Z")
+_COMPARED = re.compile(rb"(?:[=<>~!]=|[<>^~])[ \"']{0,2}\Z")
+# `acme/widget@1.2.3.4`, "requires widget (1.2.3.4)"
+_PACKAGE = re.compile(
+    rb"[\w-]/[\w.-]{1,40}@\Z|\.so\.\Z"
+    rb"|\b(?i:requires?|needs|install(?:s|ed|ing)?|depends on) [\w.-]{1,30}[^A-Za-z\n]{1,4}\Z"
+)
+# What makes it a version from behind: 1.2.3.4-beta, 1.2.3.4.tar.gz, 1.2.3.4+build
+_VERSION_TAIL = re.compile(
+    rb"[\"')]{0,2} ?\((?i:build|x86|x64|r\d|[0-9a-f]{7,40}\b|(?:19|20)\d\d-)"
+    rb"|-[0-9]{1,4}(?:[a-z~+]|\.(?:el|fc|amzn)[0-9])"
+    rb"|[-+.](?i:alpha|beta|rc|dev|snapshot|final|release|preview|pre|post|build|hotfix|lts|ga|git|tar|tgz|zip|gz|dll"
+    rb"|exe|msi|deb|rpm|jar|war|whl|gem|nupkg|dmg|pkg|apk|so|x86|x64|amd64|arm64|win|linux|el\d|ubuntu|py\d|cp\d)"
+)
+# "1.2.3.4 was the last stable release": said of versions.
+_VERSION_BEHIND = re.compile(
+    rb",? (?:(?:is|was|has|had|been|will|be|the|a|an|our|last|latest|new|newest|current|stable|first|next) ){1,5}"
+    rb"(?:[a-z]{3,12} )?(?:release|released|version|build)\b"
+)
+
+
+def check_address(buffer: bytes, start: int, end: int, floor: int) -> Span:
+    """The address, IPv4 or IPv6; IPv6 may end before the candidate does."""
+    if buffer.find(b":", start, end) >= 0:
+        return _check_ipv6(buffer, start, end, floor)
+    return _check_ipv4(buffer, start, end, floor)
+
+
+def _check_ipv4(buffer: bytes, start: int, end: int, floor: int) -> Span:
+    octets = buffer[start:end].split(b".")
+    # Five numbers with dots are a version or a section, not an address.
+    if len(octets) != 4 or not _OCTETS.issuperset(octets):
+        return None
+    return None if _is_version(buffer, start, end, floor, octets) else (start, end)
+
+
+def _is_version(buffer: bytes, start: int, end: int, floor: int, octets: list[bytes]) -> bool:
+    if octets[1:] == [b"0", b"0", b"0"] and octets[0] not in (b"0", b"10", b"127") and buffer[end : end + 1] != b"/":
+        return True  # 113.0.0.0: no host has such an address
+    is_private = _PRIVATE.match(buffer, start) is not None
+    if _VERSION_TAIL.match(buffer, end) or (not is_private and _VERSION_BEHIND.match(buffer, end)):
+        return True
+    window = before(buffer, start, floor)
+    if not window:
+        return False
+    if _COMPARED.search(window) or _is_version_said(window) or _PACKAGE.search(window):
+        return True
+    if _BEHIND_NAME.search(window) is None:
+        return False
+    # Java writes addresses as name/1.2.3.4:80; a version has no port, and none begins like a private network.
+    has_port = buffer[end : end + 1] == b":" and buffer[end + 1 : end + 2].isdigit()
+    return not has_port and (not is_private or (window.endswith(b"/") and octets[0] == b"10"))
+
+
+def _is_version_said(window: bytes) -> bool:
+    words = words_of(window)
+    for index in range(len(words) - 1, max(len(words) - 2 - _MAX_CONNECTORS, -1), -1):
+        word = words[index].lower()
+        if (
+            word in _VERSION_WORDS
+            or word.endswith(b"version")
+            or (word == b"server" and index and words[index - 1].lower() == b"sql")
+        ):
+            return True
+        if word not in _VERSION_CONNECTORS:
+            return False
+    return False
+
+
+def _check_ipv6(buffer: bytes, start: int, end: int, floor: int) -> Span:
+    if (start > floor and buffer[start - 1] in WORD) or (end < len(buffer) and buffer[end] in WORD):
+        return None
+    # A colon after an address is the sentence's.
+    if buffer.endswith(b":", start, end) and not buffer.endswith(b"::", start, end):
+        end -= 1
+    candidate = buffer[start:end]
+    # C++ and Rust paths (std::cout, fe::ad) have no digit.
+    if len(candidate) > _IPV6_CHARS or not candidate.translate(None, NOT_DIGITS):
+        return None
+    if not _is_ipv6_form(candidate) or _is_index(buffer, start, end, floor):
+        return None
+    try:
+        ipaddress.IPv6Address(candidate.decode())
+    except ValueError:
+        return None
+    return start, end
+
+
+def _is_ipv6_form(candidate: bytes) -> bool:
+    groups = [group for group in candidate.split(b":") if group]
+    if b"::" in candidate:
+        if len(groups) >= _MANY_GROUPS:
+            return True
+        return bool(_PREFIX.match(candidate) or _LOOPBACK.match(candidate))
+    # Times (12:30:45) have fewer colons; eight groups of two digits are a hardware address.
+    return candidate.count(b":") in (6, 7) and any(len(group) > 2 for group in groups)
+
+
+def _is_index(buffer: bytes, start: int, end: int, floor: int) -> bool:
+    """`x[::1]`, `a[i, ::1]`, `f(x)[2001::2]`: a slice. An address in brackets has no name in front."""
+    if not _SLICE_GROUPS.match(buffer[start:end]):
+        return False
+    found = _INDEX.search(before(buffer, start, floor))
+    if found is None:
+        return start > floor and buffer[start - 1] in b")]"
+    # "[::1]" in quotes is an address: the same quote follows the bracket.
+    quote = found[0][:1]
+    return not (quote in (b'"', b"'") and buffer[end : end + 1] == b"]" and buffer[end + 1 : end + 2] in (quote, b":"))
+
+
+def rest_of_run(buffer: bytes, start: int, end: int) -> int:
+    """Where to go on after a run that is no address: at what follows its last colon (`12:30:45:10.0.0.1`)."""
+    colon = buffer.rfind(b":", start, end)
+    return colon + 1 if colon > start else end

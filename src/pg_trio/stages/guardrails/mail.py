@@ -1,0 +1,81 @@
+"""E-mail addresses. What only looks like one: retina images, package versions, SSH remotes, code with a matrix product.
+
+Top-level domains are not checked against a list: new ones come every year, and an address that a stale list does not
+know would pass unmasked. File endings and a few words of code are checked instead.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pg_trio.stages.guardrails.surroundings import Span, before
+
+LETTERS = r"\p{Latin}\p{Greek}\p{Cyrillic}"  # not \p{L}: in scripts without spaces it would take the sentence along
+EMAIL = (
+    rf"[{LETTERS}0-9!#$%&'*+/=?^_`{{|}}~.-]+@"
+    rf"(?:[{LETTERS}0-9](?:[{LETTERS}0-9-]*[{LETTERS}0-9])?\.)+(?:xn--[A-Za-z0-9-]{{2,59}}|[{LETTERS}]{{2,24}})"
+)
+
+# No top-level domains (IANA's root zone, 2026-11): endings of files, systemd units, and what code has behind a dot.
+_NO_DOMAINS = frozenset(
+    b"png jpg jpeg gif webp svg avif cur icns bmp ico tif tiff heic psd css scss less js mjs cjs jsx tsx json"
+    b" jsonc html htm xml yaml yml toml ini cfg conf log txt csv tsv pdf doc docx xls xlsx ppt pptx tar gz tgz xz"
+    b" rar whl jar dll exe deb rpm dmg iso wav ogg webm avi mkv ttf woff eot lock map vue svelte cpp hpp hh kt"
+    b" swift lua sql sqlite db bak tmp swp min module ts patch diff pyc pyi ipynb tfvars proto wasm snap spec"
+    b" service socket timer mount automount device swap path slice scope transpose reshape weight bias shape size"
+    b" dtype grad flatten permute view sum inverse conj setter getter deleter value values item items length"
+    b" names self this alpha beta rc canary nightly snapshot final release stable pre preview".split()
+)
+# What a client of a version control system is called on its server: git@github.com:acme/widgets.git
+_REMOTE_USERS = frozenset(b"git gitea gitlab gogs forgejo hg svn aur vcs org repo bitbucket github codecommit".split())
+_VERSION = re.compile(rb"v?\d+(?:\.\d+)*(?:\.\d|-)|sha[0-9]{1,3}\.")
+_RETINA = re.compile(rb"[0-9.]+x\.")
+# An SSH path: a colon, then a path that is no port.
+_SSH_PATH = re.compile(rb":(?:[~/]|(?:\d{1,5}/)?[\w.~-]*[A-Za-z_~][\w.~-]*/|[\w./~-]{1,200}\.git\b)")
+_LOCAL_END = re.compile(rb"[A-Za-z0-9_.-]+\Z")
+_MESSAGE_ID = re.compile(rb"(?i:message-?_?id|in-reply-to|references|msgid)\W{0,6}<\Z")
+
+
+def check_email(buffer: bytes, start: int, end: int, floor: int) -> Span:
+    """The address, or None for a file's name, a version, an SSH remote, or code."""
+    at = buffer.rfind(b"@", start, end)
+    domain = buffer[at + 1 : end].lower()
+    if _VERSION.match(domain) or not _has_top_level(domain):
+        return None
+    follower = buffer[end : end + 1]
+    if (
+        follower == b"(" and end - buffer.rfind(b".", start, end) > 4
+    ):  # a method: com, org and the countries' are shorter
+        return None
+    if follower in (b":", b"/") and _is_remote(buffer, start, at, end):
+        return None
+    if start > floor and buffer[start - 1] == 0x3C and _MESSAGE_ID.search(before(buffer, start, floor)):  # 0x3C is "<"
+        return None
+    return start, end
+
+
+def _has_top_level(domain: bytes) -> bool:
+    """Whether something like a top-level domain is left without the endings of files: max@example.com.pdf."""
+    name, _, ending = domain.rpartition(b".")
+    if ending not in _NO_DOMAINS:
+        return True
+    while ending in _NO_DOMAINS:
+        name, _, ending = name.rpartition(b".")
+    return bool(name) and len(ending) > 1 and ending.isalpha() and not _RETINA.match(domain)
+
+
+def _is_remote(buffer: bytes, start: int, at: int, end: int) -> bool:
+    """`git@host:path`, `ssh://git@host/path`, `user@host:/path`: where a program logs in."""
+    if _SSH_PATH.match(buffer, end):
+        return True
+    local = _LOCAL_END.search(buffer, max(start, at - 64), at)
+    if local is None or local[0].lower() not in _REMOTE_USERS:
+        return False
+    return (
+        buffer[end] == 0x3A or buffer[max(start, at - 64) : at].startswith(b"//") or buffer[start - 2 : start] == b"//"
+    )
+
+
+def after_at(buffer: bytes, start: int, end: int) -> int:
+    """Where to go on after what is no address: its domain may be the next one's name, its name was seen whole."""
+    return buffer.rfind(b"@", start, end) + 1

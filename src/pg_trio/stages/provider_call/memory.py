@@ -1,0 +1,41 @@
+"""What is known of candidates and their credentials beyond one request, and what they have a share of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import field, frozen
+
+from pg_trio.domain.project import Candidate
+from pg_trio.racing.breaker import BreakerRules
+from pg_trio.racing.breaker_board import BreakerBoard, Breakers
+from pg_trio.racing.hedge_budget import HedgeBudget, HedgeRules, Hedges
+from pg_trio.racing.latency import Latencies, LatencyBoard
+from pg_trio.racing.retry_budget import RetryBudget
+from pg_trio.racing.shared_breaker import BreakerRecords
+from pg_trio.racing.shared_slots import Leases
+
+# The contract's default.
+RETRY_SHARE = 0.2
+
+
+def make_board(records: BreakerRecords | None = None) -> BreakerBoard[Candidate]:
+    """Breakers for candidates: those whose `records` all workers share, or of this process alone."""
+    return BreakerBoard(
+        target_of=lambda candidate: (candidate.credential.name, candidate.model),
+        credential_of=lambda candidate: candidate.credential.name,
+        rules=BreakerRules(),
+        records=records,
+    )
+
+
+@frozen(slots=True)
+class Memory:
+    """How candidates fared so far, and how much of what is rationed is left: kept by this process, unless somebody else
+    is given who keeps it. `leases` count the calls under way with a credential; None: each worker counts its own."""
+
+    breakers: Breakers[Candidate] = field(factory=make_board)
+    latencies: Latencies = field(factory=LatencyBoard)
+    open_hedges: Callable[[HedgeRules, float], Hedges] = HedgeBudget
+    leases: Leases | None = None
+    retry_budget: RetryBudget = field(factory=lambda: RetryBudget(RETRY_SHARE))

@@ -1,0 +1,218 @@
+"""Which candidates are asked again within one request, and when (contract, section "Retry").
+
+Rules:
+1. When every candidate has failed, those whose failure may pass are asked again: after their `Retry-After`, else after
+   a jittered pause of 100 ms, which doubles with each round, 2 s at most. Failures that do not pass (a refused key, an
+   unknown model) are final for this request.
+2. A candidate that was set aside by its own word, said to an earlier request, is waited for as well. While another
+   request tries whether it is well again, it is looked at after each pause.
+3. Nobody is waited for in vain: what is left of the deadline must exceed the wait and what the candidate usually takes.
+4. A try of a later round is ended by `attempt_timeout_ms` where another candidate may be asked after it; so is one of
+   the first round where another is waited for. A silent provider must not use up what the others would need.
+5. `max_attempts` bounds the tries. One is kept for each candidate whose `Retry-After` ends in time: quick failures of
+   the others must not use up the try that is known to have a chance.
+6. A retry is paid from its credential's retry budget. Where that is spent, the candidate is out for this request.
+7. Where an endpoint has a budget, what was reserved for its candidates' tries is what may be charged for: tries that
+   were cut short may be (a provider that refuses charges nothing), and no more are made than that.
+8. A candidate that is open for failing is a last resort, in a round as at the start: only where this request has asked
+   it. Those that were merely passed over for it are left alone; so an endpoint that is down says so at once.
+
+Nothing of this exists before a request's first failure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from attrs import define, field
+
+from pg_trio.domain.log_row import Attempts
+from pg_trio.domain.project import Candidate
+from pg_trio.errors import AttemptFailed, CandidateFull, PassedOver, UpstreamRefused
+from pg_trio.racing.attempt import AttemptEnd, AttemptLimitPassed, Round
+from pg_trio.racing.breaker import Fault
+from pg_trio.racing.breaker_board import Breakers, Standing
+
+# The contract's. 100 ms: the first wait of gRPC's service configuration and of AWS' clients.
+FIRST_PAUSE_S = 0.1
+PAUSE_GROWTH = 2.0
+PAUSE_LIMIT_S = 2.0
+# Of a pause, what chance decides ("equal jitter"): clients that failed together do not come back together.
+JITTER_SHARE = 0.5
+# A wait is over when the breaker says so too: its times are kept in 32 bits, on a clock that is converted.
+SLACK_S = 0.001
+
+
+@define(slots=True, eq=False)
+class Failure:
+    """How a candidate failed at this request the last time."""
+
+    is_final: bool
+    # By its own word; minus infinity where it said nothing.
+    again_at: float
+    # Until when its breaker had set it aside, right after this failure was told.
+    aside_until: float
+
+
+@define(slots=True, eq=False)
+class Turn:
+    """A candidate that may be asked again, from `at` on; `has_word` where that is its own word. `is_news`: it is
+    waited for though this request was not what it said that to."""
+
+    candidate: Candidate
+    at: float
+    has_word: bool
+    is_news: bool = False
+
+
+@define(slots=True, eq=False)
+class Retries:
+    """The retries of one request. `usually_s` says what a candidate usually takes; `random` is from 0 to 1.
+
+    `paid_tries` may be charged for (infinity: any number), and `attempts` knows how many may have been.
+    """
+
+    candidates: Sequence[Candidate]
+    max_attempts: int
+    paid_tries: float
+    attempts: Attempts
+    ends_at: float
+    breakers: Breakers[Candidate]
+    usually_s: Callable[[Candidate], float]
+    random: Callable[[], float]
+    tries: int = 0
+    _rounds: int = 0
+    _failures: dict[int, Failure] = field(factory=dict)
+    # Those that had no slot the last time that they were to be asked.
+    _full: set[int] = field(factory=set)
+    # Those that another request was quicker to try, for they may be well again (rule 8).
+    _left_alone: set[int] = field(factory=set)
+
+    def has_failed(self, candidate: Candidate) -> bool:
+        """Whether this request has asked the candidate in vain: asking it once more is a retry."""
+        return id(candidate) in self._failures
+
+    def note(self, end: AttemptEnd[Candidate]) -> None:
+        """An attempt has failed, and its breakers know."""
+        candidate, error = end.attempt.candidate, end.error
+        standing = self.breakers.standing(candidate, end.ended_at)
+        if isinstance(error, PassedOver):
+            if isinstance(error, CandidateFull):
+                self._full.add(id(candidate))
+            elif standing.why is not Fault.ASIDE:
+                self._left_alone.add(id(candidate))
+            return
+        self.tries += 1
+        self._full.discard(id(candidate))
+        wait_s = error.retry_after_s if isinstance(error, UpstreamRefused) else None
+        self._failures[id(candidate)] = Failure(
+            is_final=not _may_pass(error),
+            again_at=-math.inf if wait_s is None else end.ended_at + wait_s,
+            aside_until=end.ended_at + standing.wait_s if standing.why is Fault.ASIDE else -math.inf,
+        )
+
+    def give_up(self, candidate: Candidate) -> None:
+        """Do not ask the candidate again."""
+        self._failures[id(candidate)].is_final = True
+
+    def next_round(self, now: float) -> Round[Candidate] | None:
+        """Who is asked again, and when; None where that is nobody."""
+        left = int(min(self.max_attempts - self.tries, self.paid_tries - self.attempts.lost))
+        if left <= 0:
+            return None
+        turns = self._choose(self._find_turns(now), left)
+        if not turns:
+            return None
+        self._rounds += 1
+        starts_at = min(turn.at for turn in turns)
+        ready = sorted((turn for turn in turns if turn.at <= starts_at), key=self._is_full)
+        return Round(starts_at, [turn.candidate for turn in ready])
+
+    def has_others(self, candidate: Candidate, now: float) -> bool:
+        """Whether there is somebody to ask when the candidate, about to be asked or asked already, is given up.
+
+        In the first round those who failed are none: the last one has all the time that remains (the contract).
+        """
+        if self.max_attempts - self.tries <= 1:
+            return False
+        others = [turn for turn in self._find_turns(now) if turn.candidate is not candidate]
+        return any(turn.is_news or (self._rounds > 0 and self.has_failed(turn.candidate)) for turn in others)
+
+    def aside_s(self, candidate: Candidate, now: float) -> float:
+        """For how long somebody else's request has been told to leave the candidate alone; 0 where none was."""
+        standing = self.breakers.standing(candidate, now)
+        return standing.wait_s if self._is_news(candidate, standing, now) else 0.0
+
+    # ── turns ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _find_turns(self, now: float) -> list[Turn]:
+        # The exponent is bounded, or a long wait would overflow a float.
+        pause_s = min(PAUSE_LIMIT_S, FIRST_PAUSE_S * PAUSE_GROWTH ** min(self._rounds, 32))
+        pause_s *= 1 - JITTER_SHARE * self.random()
+        turns = [self._find_turn(candidate, now, now + pause_s) for candidate in self.candidates]
+        return [turn for turn in turns if turn is not None and turn.at + self.usually_s(turn.candidate) < self.ends_at]
+
+    def _find_turn(self, candidate: Candidate, now: float, after_pause: float) -> Turn | None:
+        failure = self._failures.get(id(candidate))
+        if failure is not None and failure.is_final:
+            return None
+        standing = self.breakers.standing(candidate, now, is_alone=len(self.candidates) == 1)
+        if self._is_news(candidate, standing, now):
+            if standing.has_probe:
+                return Turn(candidate, after_pause, has_word=False, is_news=True)
+            return Turn(candidate, now + standing.wait_s + SLACK_S, has_word=True, is_news=True)
+        if standing.why is Fault.CREDENTIAL and standing.wait_s > 0:
+            return None
+        if failure is not None:
+            has_word = failure.again_at > now
+            return Turn(candidate, failure.again_at + SLACK_S if has_word else after_pause, has_word)
+        if id(candidate) in self._left_alone or (standing.why in (Fault.TARGET, Fault.SLOW) and standing.wait_s > 0):
+            return None
+        # Passed over at first, and well by now.
+        return Turn(candidate, after_pause if self._rounds else now, has_word=False)
+
+    def _is_news(self, candidate: Candidate, standing: Standing, now: float) -> bool:
+        """Whether the candidate is set aside by what it said to another request than this one."""
+        if standing.why is not Fault.ASIDE or standing.wait_s <= 0:
+            return False
+        failure = self._failures.get(id(candidate))
+        return failure is None or standing.has_probe or now + standing.wait_s > failure.aside_until + SLACK_S
+
+    def _choose(self, turns: Sequence[Turn], left: int) -> list[Turn]:
+        """As many turns as tries are left, those that wait for a candidate's own word before all others (rule 5)."""
+        # A slot that may come free is no reason to go on.
+        if all(self._is_full(turn) for turn in turns):
+            return []
+        by_word = [turn for turn in turns if turn.has_word][:left]
+        others = [turn for turn in turns if not turn.has_word]
+        return by_word + others[: left - len(by_word)]
+
+    def _is_full(self, turn: Turn) -> bool:
+        return id(turn.candidate) in self._full
+
+
+def _may_pass(error: BaseException | None) -> bool:
+    if isinstance(error, AttemptFailed):
+        return error.may_pass
+    # Cut by its own limit, or by a state of ours, which is no failure of the candidate's.
+    return isinstance(error, AttemptLimitPassed)
+
+
+class UsualTimes:
+    """What candidates usually take, in seconds: a moving average, as TCP keeps it for round trips (RFC 6298)."""
+
+    __slots__ = ("_took_s",)
+
+    def __init__(self) -> None:
+        # By identity: a candidate's hash is that of all its fields, and an endpoint's candidates are never replaced.
+        self._took_s: dict[int, float] = {}
+
+    def note(self, candidate: Candidate, took_s: float) -> None:
+        """Count an answer, or a first token."""
+        usual_s = self._took_s.get(id(candidate), took_s)
+        self._took_s[id(candidate)] = usual_s + (took_s - usual_s) / 8
+
+    def usually_s(self, candidate: Candidate) -> float:
+        """What it takes; 0 while nothing is known."""
+        return self._took_s.get(id(candidate), 0.0)

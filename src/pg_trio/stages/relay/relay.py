@@ -1,0 +1,358 @@
+"""Pass a stream on to the client, token by token, and end it honestly whatever happens.
+
+Rules (the contract's section "Streaming"):
+1. Tokens go on as they come; the next are not read before the client's side has taken these, so what is held of a
+   stream is bounded by what one read brings.
+2. The head goes out with the first token, or early: at `head_at`, or with reasoning. Before it, a failure is raised;
+   after it, failure is data, and the client sees it.
+3. While nothing is sent, a keep-alive comment goes out every KEEP_ALIVE_S. It resets no clock.
+4. `idle_timeout_ms` between signs of life (tokens, reasoning), and the deadline over all of it. Either ends the stream
+   with an error.
+5. What was relayed is counted, also where the client left in the middle.
+6. What must be kept of the answer (its session) is kept before the client is told that it is whole; where that fails,
+   the stream has failed.
+7. Where the endpoint asks for it (`mode`), a stream that fails is carried on by another candidate, in the same answer
+   to the client; the idle clock rests until that one's first token. An answer with tool calls is not: half of a call's
+   arguments joined to another's is no call.
+8. A client that has heard a candidate is told when another takes its place (`Joined`), be it of reasoning alone.
+
+watch.py holds the clocks, and the task that acts when one of them has run out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Literal, Protocol, TypeAlias
+
+import trio
+from attrs import Factory, define, field
+
+from pg_trio.domain.assembler import Assembler
+from pg_trio.domain.call import StreamClient
+from pg_trio.domain.chat import Reply, Usage
+from pg_trio.domain.events import Broken, Event, Joined, ReasoningDelta
+from pg_trio.domain.project import Candidate
+from pg_trio.errors import AttemptFailed, ClientLeft, DeadlineExceeded, GatewayError, ProviderCallFailed
+from pg_trio.stages.relay.watch import LAST_WRITE_S, Phase, Watch
+
+# Why a stream has ended before it was whole; None if it was.
+Failed: TypeAlias = AttemptFailed | GatewayError | None
+
+
+class EventSource(Protocol):
+    """A stream of one candidate. `reasoned`: characters of its reasoning that came before its events."""
+
+    @property
+    def candidate(self) -> Candidate: ...
+
+    @property
+    def reasoned(self) -> int: ...
+
+    @property
+    def is_over(self) -> bool: ...
+
+    async def receive_events(self) -> Sequence[Event]: ...
+
+    def give_up(self, failure: AttemptFailed) -> Sequence[Event]: ...
+
+
+class Carrier(Protocol):
+    """Finds who answers, and who carries a failed stream on. What candidates reason meanwhile, `listener` hears."""
+
+    @property
+    def mode(self) -> Literal["restart", "continue"] | None: ...
+
+    async def open_first(self, listener: Relay) -> EventSource:
+        """The first stream, its first token come. Raises GatewayError."""
+
+    async def open_next(self, failure: AttemptFailed, text: str, listener: Relay) -> EventSource | None:
+        """The next stream, its first token come; None where nobody is left. Raises GatewayError."""
+
+    def why_lost(self, candidate: Candidate) -> str:
+        """Why the candidate that was heard does not answer, masked."""
+
+
+@define(eq=False)
+class Relay:
+    """One stream on its way. Times are Trio's clock.
+
+    `head_at` is when the head goes out at the latest, infinity for with the first token alone. `take_deadline` lets
+    the relay hold the request's deadline from there on; it gives its milliseconds, or raises DeadlineExceeded.
+    """
+
+    carrier: Carrier
+    client: StreamClient
+    idle_s: float
+    ends_at: float
+    take_deadline: Callable[[], int]
+    prompt_chars: int
+    head_at: float = math.inf
+    # Whether the client gets reasoning.
+    relays_reasoning: bool = True
+    # Whether `reply_so_far` is wanted.
+    keeps_text: bool = False
+    # Awaited with the whole answer before it ends, where something must be kept of it.
+    keep: Callable[[Reply, Usage], Awaitable[None]] | None = None
+    # Called when the first token has come.
+    note_first_token: Callable[[], None] | None = None
+    failure: GatewayError | None = None
+    # Of the stream that ran last, for its row.
+    outcome: str = field(default="cancelled", init=False)
+    # Whether a token has come, or a whole answer without one: then `usage` and `model` say something.
+    has_begun: bool = field(default=False, init=False)
+    _source: EventSource | None = field(default=None, init=False)
+    # Of whom the client has something; its characters of reasoning that no winner's `reasoned` counts, and others'.
+    _heard: EventSource | None = field(default=None, init=False)
+    _heard_chars: int = field(default=0, init=False)
+    _lost_chars: int = field(default=0, init=False)
+    _is_spent: bool = field(default=False, init=False)
+    _assembler: Assembler = field(default=Factory(lambda relay: relay.make_assembler(), takes_self=True), init=False)
+    # What the streams before this one cost.
+    _earlier_usage: Usage | None = field(default=None, init=False)
+    # Text that is with the client from streams before this one, and of that what this one's prompt ends with.
+    _relayed_chars: int = field(default=0, init=False)
+    _continued_chars: int = field(default=0, init=False)
+    _watch: Watch[EventSource] = field(default=Factory(lambda relay: relay.make_watch(), takes_self=True), init=False)
+
+    def make_assembler(self) -> Assembler:
+        """What puts the answer together; it keeps the text only for whoever wants it."""
+        return Assembler(keeps_text=self.keeps_text or self.keep is not None or self._continues)
+
+    def make_watch(self) -> Watch[EventSource]:
+        """The clocks, none of them started."""
+        return Watch(
+            client=self.client,
+            idle_s=self.idle_s,
+            ends_at=self.ends_at,
+            head_at=self.head_at,
+            take_deadline=self.take_deadline,
+        )
+
+    @property
+    def usage(self) -> Usage:
+        """What was relayed so far: the provider's counts, or an estimate."""
+        usage = self._assembler.usage(self.prompt_chars)
+        return usage if self._earlier_usage is None else self._earlier_usage.plus(usage)
+
+    @property
+    def model(self) -> str | None:
+        """The model that answers, as the provider calls it."""
+        return self._assembler.model
+
+    @property
+    def lost_chars(self) -> int:
+        """Characters of reasoning that the client has of candidates that did not win."""
+        return self._lost_chars + self._heard_chars
+
+    def reply_so_far(self) -> Reply:
+        """What was relayed, put together. Only with `keeps_text`."""
+        return self._assembler.reply_so_far()
+
+    async def run(self) -> None:
+        """Pass the whole stream on and end it; `failure` says whether it broke.
+
+        Raises GatewayError where it failed before the head was out; ClientLeft where a limit passed while the client
+        took nothing, be it the end: there is no telling it anything.
+        """
+        failed = await self._watched(self._begin)
+        if isinstance(failed, GatewayError) and not self._watch.is_committed:
+            try:
+                raise failed
+            finally:
+                # The error holds its frames, and this one it: a cycle for the garbage collector, one for each failure.
+                del failed
+        while isinstance(failed, AttemptFailed) and self._may_carry_on():
+            failed = await self._watched(partial(self._carry_on, failed))
+        await self._end(failed)
+
+    async def _watched(self, work: Callable[[], Awaitable[Failed]]) -> Failed:
+        """What `work` gives, or what cut it. Raises ClientLeft where a limit passed while the client took nothing."""
+        results: list[Failed] = []
+        watch = self._watch
+        watch.restart()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch.run, nursery.cancel_scope, self._speak)
+            results.append(await work())
+            await watch.end()
+            nursery.cancel_scope.cancel(reason="the stream is over")
+        cut_by = watch.cut_by
+        if cut_by is None:
+            return results[0]
+        if watch.phase is Phase.WRITING:
+            raise ClientLeft
+        if isinstance(cut_by, AttemptFailed) and self._source is not None:
+            self._source.give_up(cut_by)
+        return cut_by
+
+    # ── before a token ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def takes_reasoning(self) -> bool:
+        """Whether `hear` may be called: not where only a token sends the head."""
+        return self.relays_reasoning and (self._watch.is_committed or self.head_at < math.inf)
+
+    async def hear(self, source: EventSource, events: Sequence[Event]) -> None:
+        """Pass on what a candidate reasons before its first token. Waits until the client's side has taken it."""
+        await self._watch.hear(source, events)
+
+    async def _speak(self, source: EventSource, events: Sequence[Event]) -> None:
+        joined = self._introduce(source)
+        self._heard_chars += sum(len(event.text) for event in events if isinstance(event, ReasoningDelta))
+        await self.client.send_events(events if joined is None else [joined, *events])
+
+    def _introduce(self, source: EventSource) -> Joined | None:
+        """What the client is told before it gets anything of this source; None where it has something of it, or of
+        nobody."""
+        before, self._heard = self._heard, source
+        if before is None or before is source:
+            return None
+        self._lost_chars += self._heard_chars
+        self._heard_chars = 0
+        return Joined(
+            mode="continue" if self._continues and self.has_begun else "restart",
+            characters=self._text_chars,
+            provider=source.candidate.provider,
+            model=source.candidate.model,
+            why=self.carrier.why_lost(before.candidate),
+        )
+
+    async def _begin(self) -> Failed:
+        """Open the first stream and pass it on."""
+        try:
+            source = await self.carrier.open_first(self)
+        except GatewayError as error:
+            return _as_value(error)
+        try:
+            await self._watch.end_opening()
+        except DeadlineExceeded as error:
+            self.outcome = "cancelled: deadline"
+            return _as_value(error)
+        self.has_begun = True
+        if self.note_first_token is not None:
+            self.note_first_token()
+        return await self._pass_on(source)
+
+    # ── carried on by another ────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def _continues(self) -> bool:
+        return self.carrier.mode == "continue"
+
+    @property
+    def _text_chars(self) -> int:
+        """Characters of text that the client has."""
+        return self._relayed_chars + self._assembler.characters - self._assembler.reasoned
+
+    def _may_carry_on(self) -> bool:
+        return self.carrier.mode is not None and not self._is_spent and not self._assembler.has_calls
+
+    async def _carry_on(self, failure: AttemptFailed) -> Failed:
+        """Let another candidate's stream take this one's place and pass it on; or why the answer ends here."""
+        text = self._assembler.text_so_far() if self._continues else ""
+        self._watch.phase = Phase.OPENING
+        try:
+            source = await self.carrier.open_next(failure, text, self)
+            await self._watch.end_opening()
+        except GatewayError as error:
+            return _as_value(error)
+        if source is None:
+            self._is_spent = True
+            return failure
+        assembler, self._earlier_usage, self._relayed_chars = self._assembler, self.usage, self._text_chars
+        self._assembler = assembler.go_on(keeps_what_came=self._continues)
+        self.prompt_chars += len(text) - self._continued_chars
+        self._continued_chars = len(text)
+        return await self._pass_on(source)
+
+    # ── from the first token on ──────────────────────────────────────────────────────────────────────────────────────
+
+    async def _pass_on(self, source: EventSource) -> AttemptFailed | None:
+        """Pass one stream on to its end; gives what broke it."""
+        watch, client = self._watch, self.client
+        reading, writing = Phase.READING, Phase.WRITING
+        self._source = source
+        client.name_source(source.candidate.provider, source.candidate.model)
+        if (joined := self._introduce(source)) is not None:
+            await client.send_events([joined])
+        self._count_reasoned(source)
+        add = self._assembler.add
+        last: Event | None = None
+        watch.sent_at = watch.lived_at = trio.current_time()
+        while not (source.is_over or self._is_cut()):
+            watch.phase = reading
+            events = await source.receive_events()
+            if watch.cut_by is not None:
+                # In the moment that these came: their write would be cut.
+                break
+            watch.phase = writing
+            if watch.writing is not None:
+                await watch.writing.wait()
+            if not events:
+                continue
+            lives = False
+            for last in events:
+                add(last)
+                lives = lives or last.shows_life
+            was_sent = await client.send_events(events)
+            # After the write: the client's time is not the provider's silence.
+            now = trio.current_time()
+            if was_sent:
+                watch.sent_at = now
+            if lives:
+                watch.lived_at = now
+        return last.failure if isinstance(last, Broken) else None
+
+    def _count_reasoned(self, source: EventSource) -> None:
+        """Providers count reasoning as completion, so the winner's that went out before it won counts, too."""
+        self._assembler.characters += source.reasoned
+        self._assembler.reasoned += source.reasoned
+        self._heard_chars = 0
+
+    def _is_cut(self) -> bool:
+        return self._watch.cut_by is not None
+
+    # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _end(self, failed: Failed) -> None:
+        if failed is None:
+            self.outcome = "won"
+            failed = None if self.keep is None else await self._keep(self.keep)
+        elif isinstance(failed, AttemptFailed):
+            self.outcome = f"failed: {failed.said}"
+            failed = ProviderCallFailed(failed.said)
+        elif isinstance(failed, DeadlineExceeded):
+            self.outcome = "cancelled: deadline"
+        self.failure = failed
+        with trio.move_on_at(max(self.ends_at, trio.current_time() + LAST_WRITE_S)) as limit:
+            await self._write_end(failed)
+        if limit.cancelled_caught:
+            raise ClientLeft
+
+    async def _write_end(self, failure: GatewayError | None) -> None:
+        if failure is not None:
+            await self.client.fail(failure)
+            return
+        assert self._assembler.finish_reason is not None
+        await self.client.finish(self._assembler.finish_reason, self.usage)
+
+    async def _keep(self, keep: Callable[[Reply, Usage], Awaitable[None]]) -> GatewayError | None:
+        """Why the answer could not be kept; None if it is."""
+        try:
+            with trio.fail_at(self.ends_at):
+                await keep(self._assembler.reply(), self.usage)
+        except trio.TooSlowError:
+            return DeadlineExceeded(self._watch.limit_ms)
+        except GatewayError as error:
+            return _as_value(error)
+        return None
+
+
+def _as_value(error: GatewayError) -> GatewayError:
+    """The error to be kept and told, where the nursery around us would put it in a group.
+
+    Without the frames that it came through: they hold this relay, which will hold it.
+    """
+    error.__context__ = None
+    return error.with_traceback(None)

@@ -1,0 +1,177 @@
+"""The clocks of one stream, and all that the client gets while no token is there.
+
+Two tasks share a stream. The reading task reads the provider and writes its tokens. This one sleeps until a clock has
+run out. What each may do follows from the phase, which the reading task sets:
+
+| phase | the reading task | this task | idle clock |
+|---|---|---|---|
+| OPENING | waits for a candidate's first token | writes the head, comments, reasoning | rests |
+| READING | waits for the provider's next event | writes comments | runs |
+| WRITING | waits for the client | writes nothing | rests: it is the client's time |
+
+Before it writes, the reading task waits for a write of this one (`writing`), so that writes never mix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum
+from functools import partial
+from typing import Generic, TypeAlias, TypeVar
+
+import trio
+from attrs import define, field
+
+from pg_trio.domain.call import StreamClient
+from pg_trio.domain.events import Event
+from pg_trio.errors import AttemptFailed, AttemptTimedOut, DeadlineExceeded
+
+S = TypeVar("S")
+Speak: TypeAlias = Callable[[S, Sequence[Event]], Awaitable[None]]
+
+# 10 s: below the idle limits of common proxies and load balancers (AWS: 60 s, Heroku: 55 s, mobile networks: 30 s).
+KEEP_ALIVE_S = 10.0
+# What writes may take where the deadline has passed, of which the client is to be told.
+LAST_WRITE_S = 1.0
+
+
+class Phase(Enum):
+    """What the reading task waits for; see the table above."""
+
+    OPENING = "opening"
+    READING = "reading"
+    WRITING = "writing"
+
+
+@define(slots=True, eq=False)
+class Said(Generic[S]):
+    """What a source says before its first token, until the client has it."""
+
+    source: S
+    events: Sequence[Event]
+    taken: trio.Event = field(factory=trio.Event)
+
+
+@define(slots=True, eq=False)
+class Watch(Generic[S]):
+    """Watches one stream. Times are Trio's clock.
+
+    `head_at` is when the head goes out if no token has come; infinity for never. Until the stream is committed the
+    request's own deadline acts, and a failure is an ordinary answer; from then on this task's does, and failure is
+    data. `take_deadline` gives its milliseconds, or raises DeadlineExceeded.
+    """
+
+    client: StreamClient
+    idle_s: float
+    ends_at: float
+    head_at: float
+    take_deadline: Callable[[], int]
+    phase: Phase = Phase.OPENING
+    is_committed: bool = False
+    # What the deadline is called in its error; known once committed.
+    limit_ms: int = 0
+    # The provider's last sign of life, and the last byte to the client.
+    lived_at: float = 0.0
+    sent_at: float = 0.0
+    # Set when the write of this task that is under way has ended; None where there is none.
+    writing: trio.Event | None = None
+    cut_by: AttemptFailed | DeadlineExceeded | None = None
+    # At most one for each candidate that is asked: it reads on when the client has taken it.
+    _said: list[Said[S]] = field(factory=list)
+    _woken: trio.Event = field(factory=trio.Event)
+
+    def restart(self) -> None:
+        """What cut the stream before this one does not cut this one."""
+        self.cut_by = None
+
+    def commit(self) -> None:
+        """From here on the client is told in the stream what happens. Raises DeadlineExceeded where it is too late."""
+        if not self.is_committed:
+            self.limit_ms = self.take_deadline()
+            self.is_committed = True
+
+    async def hear(self, source: S, events: Sequence[Event]) -> None:
+        """Let this task send what the source says; only while OPENING. Waits until it has."""
+        said = Said(source, events)
+        self._said.append(said)
+        self._woken.set()
+        try:
+            await said.taken.wait()
+        finally:
+            if said in self._said:
+                self._said.remove(said)
+
+    async def end_opening(self) -> None:
+        """A source has won: the reading task writes from here on. Raises DeadlineExceeded where it is too late."""
+        self.phase = Phase.WRITING
+        self.commit()
+        if self.writing is not None:
+            await self.writing.wait()
+
+    async def end(self) -> None:
+        """The reading task's work is done: what was written is with the client once this returns."""
+        self.phase = Phase.WRITING
+        if self.writing is not None:
+            await self.writing.wait()
+        self.phase = Phase.READING
+
+    async def run(self, scope: trio.CancelScope, speak: Speak[S]) -> None:
+        """Act whenever a clock has run out, until one of them ends the stream: then cancel the scope.
+
+        `speak` sends what a source says.
+        """
+        while self.cut_by is None:
+            with trio.move_on_at(self._next_at()):
+                await self._woken.wait()
+            if self._woken.is_set():
+                self._woken = trio.Event()
+            await self._act(trio.current_time(), speak)
+        if self.phase is Phase.WRITING:
+            # Half a write could be followed by nothing: it may end, so that the client can be told.
+            await trio.sleep_until(self.ends_at + LAST_WRITE_S)
+        # The reason is what the rows of the tries that this ends say.
+        scope.cancel(reason="deadline" if isinstance(self.cut_by, DeadlineExceeded) else "idle")
+
+    def _next_at(self) -> float:
+        # A clock that starts while this task sleeps runs out no sooner than if it had started now.
+        now = trio.current_time()
+        idle_at = (self.lived_at if self.phase is Phase.READING else now) + self.idle_s
+        comment_at = now + KEEP_ALIVE_S if self.phase is Phase.WRITING else self._comment_at()
+        return min(idle_at, comment_at, now + KEEP_ALIVE_S, self.ends_at)
+
+    async def _act(self, now: float, speak: Speak[S]) -> None:
+        if now >= self.ends_at:
+            if not self.is_committed:
+                await self._wait_deadline()
+            self.cut_by = DeadlineExceeded(self.limit_ms)
+        elif self.phase is Phase.READING and now >= self.lived_at + self.idle_s:
+            self.cut_by = AttemptTimedOut(f"no token within {self.idle_s:g} s")
+        elif self.phase is Phase.OPENING and self._said:
+            said = self._said.pop(0)
+            await self._write(partial(speak, said.source, said.events))
+            said.taken.set()
+        elif self.phase is not Phase.WRITING and now >= self._comment_at():
+            await self._write(self.client.send_keep_alive)
+
+    def _comment_at(self) -> float:
+        return self.sent_at + KEEP_ALIVE_S if self.is_committed else self.head_at
+
+    async def _write(self, write: Callable[[], Awaitable[None]]) -> None:
+        try:
+            self.commit()
+        except DeadlineExceeded:
+            await self._wait_deadline()
+        self.writing = trio.Event()
+        with trio.move_on_at(self.ends_at + LAST_WRITE_S) as limit:
+            await write()
+        if limit.cancelled_caught:
+            # Half of it may be out: nothing is to follow it, and the clock that has run out ends the stream.
+            self.phase = Phase.WRITING
+            return
+        self.sent_at = trio.current_time()
+        self.writing.set()
+        self.writing = None
+
+    async def _wait_deadline(self) -> None:
+        # The request's own deadline acts before the stream is committed: it cancels this wait.
+        await trio.sleep_forever()

@@ -1,0 +1,53 @@
+"""Budgets that no call fits into."""
+
+from __future__ import annotations
+
+import pytest
+
+from pg_trio.cli.notes import describe_notes
+from pg_trio.config import parse_configuration
+from tests.support.config import NOWHERE, SOUND
+
+# A dollar for a thousand tokens: a tenth of a cent each.
+PRICED = "estimated_cost_per_1k_tokens_usd = 1\n"
+TWO = 'failover = [{ credential = "main", model = "m" }]\nstreaming_enabled = true\non_stream_failure = "restart"\n'
+
+
+def notes(lines: str, gateway: str = "") -> list[str]:
+    return list(describe_notes(parse_configuration(gateway + SOUND + PRICED + lines, "pg.toml", NOWHERE, {})))
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("monthly_budget_usd = 1", "each call reserves $1.0240 at least, more than the whole budget of $1.0000"),
+        ("monthly_budget_usd = 0", "each call reserves $1.0240 at least, more than the whole budget of $0.0000"),
+        ("monthly_budget_usd = 1\nmax_output_tokens = 1001", "each call reserves $1.0010 at least"),
+        (
+            "monthly_budget_usd = 0.3\nmax_output_tokens = 200\nprompt = '" + "x" * 404 + "'",
+            "each call reserves $0.3010",
+        ),
+        (TWO + "monthly_budget_usd = 1.5\nmax_output_tokens = 800", "each streamed call reserves $1.6000 at least"),
+    ],
+)
+def test_budget_that_one_reservation_exceeds(lines: str, said: str) -> None:
+    (note,) = notes(lines)
+
+    assert note.startswith(f"support/a: monthly_budget_usd: {said}")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "",
+        "monthly_budget_usd = 1.024",
+        "monthly_budget_usd = 1\nmax_output_tokens = 1000",
+        TWO + "max_output_tokens = 9",
+    ],
+)
+def test_budget_that_one_reservation_fits_into(lines: str) -> None:
+    assert [] == notes(lines)
+
+
+def test_default_output_is_the_gateways() -> None:
+    assert [] == notes("monthly_budget_usd = 1", "[gateway]\ndefault_output_tokens = 1000\n")
