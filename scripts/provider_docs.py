@@ -30,6 +30,14 @@ MODELS = {
     "google": "gemini-2.5-flash",
     "cohere": "command-a-reasoning-08-2025",
 }
+# Every field of a provider's row: one that is new is told in `_provider_table`, then named here.
+TOLD = frozenset(
+    {
+        *("name", "base_url", "wire", "needs_key", "key_header", "key_prefix", "output_limit_field", "refused_fields"),
+        *("model_rules", "names_every_role", "nine_character_call_ids", "call_id_chars", "asks_for_stream_usage"),
+        "marks_partial_answer",
+    }
+)
 DATA = "aGVsbG8="
 SCHEMA = {"type": "object", "properties": {"score": {"type": "integer"}}, "required": ["score"]}
 WEATHER = Tool("get_weather", None, SCHEMA)
@@ -140,6 +148,8 @@ def _deviations(provider: Provider) -> str:
     ]
     if provider.nine_character_call_ids:
         said.append("ids of calls are mapped to nine letters and digits")
+    if provider.call_id_chars is not None:
+        said.append(f"ids of calls over {provider.call_id_chars} characters are mapped")
     if not provider.names_every_role:
         said.append("names of speakers only in tool messages")
     if provider.wire == "openai" and not provider.asks_for_stream_usage:

@@ -105,6 +105,8 @@ def test_id_of_any_provider_is_taken(provider: str, call_id: str) -> None:
     assert len(set(answers)) == 2
     if provider == "mistral":
         assert all(re.fullmatch("[A-Za-z0-9]{9}", str(sent_id)) for sent_id in answers)
+    if provider == "openai":
+        assert all(len(str(sent_id)) <= 40 for sent_id in answers)
     if provider == "anthropic":
         assert all(re.fullmatch("[A-Za-z0-9_-]{1,256}", str(sent_id)) for sent_id in answers)
 

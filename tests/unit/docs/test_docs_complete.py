@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from attrs import fields
 
 from pg_trio import errors
 from pg_trio.cli import make_parser
 from pg_trio.config import parse_settings
-from pg_trio.domain.provider import PROVIDERS
+from pg_trio.domain.provider import PROVIDERS, Provider
 from pg_trio.web.introspection import make_web_app
-from scripts.provider_docs import FILE, fill
+from scripts.provider_docs import FILE, TOLD, fill
 
 ROOT = Path(__file__).parents[3]
 API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
@@ -61,6 +62,7 @@ def test_provider_tables_are_up_to_date() -> None:
 
     assert 2 == text.count("<!-- end -->")
     assert fill(text) == text
+    assert {field.name for field in fields(Provider)} == TOLD
 
 
 def test_readme_configuration_is_sound() -> None:
