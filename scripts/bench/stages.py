@@ -21,8 +21,8 @@ from pg_trio.domain.chat import ChatRequest, Message
 from pg_trio.domain.guardrails import ContentLength, GuardrailRules, KeywordBlocklist, PiiFilter, PromptInjection
 from pg_trio.errors import GatewayError
 from pg_trio.stages.guardrails import compile_chain
-from pg_trio.stages.read_request import read_chat_request
 from pg_trio.stages.schemas.compiled import compile_schema
+from pg_trio.surfaces.gateway.read_request import read_chat_request
 
 CLEAN = "The quick brown fox jumps over 12 lazy dogs, and asks for the report of March. "
 GERMAN = "Für die Prüfung der Übergabe bitten wir um Rückmeldung, möglichst bis März. "

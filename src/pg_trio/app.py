@@ -9,7 +9,7 @@ before the server is told that shutdown is complete. Under stock Hypercorn:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import AsyncExitStack
 from typing import cast
 
@@ -22,21 +22,23 @@ from pg_trio.config.settings import Settings
 from pg_trio.errors import ConfigError, StoreError
 from pg_trio.gateway import open_gateway
 from pg_trio.server.http1.types import DOOR, Door
-from pg_trio.web.asgi import GatewayRoutes, is_own_route
+from pg_trio.surfaces import SURFACES, Surface
+from pg_trio.web.asgi import GatewayRoutes
 from pg_trio.web.asgi_types import AsgiApp, AsgiEvent, Receive, Scope, Send
 from pg_trio.web.introspection import make_web_app
 
 
-def create_app(settings: Settings | None = None) -> QuartTrio:
+def create_app(settings: Settings | None = None, surfaces: Sequence[Surface] = SURFACES) -> QuartTrio:
     """The application, ready for any ASGI server that runs on Trio and has a lifespan.
 
-    Without settings, the file that $PG_TRIO_CONFIG names is loaded. Raises ConfigError.
+    Without settings, the file that $PG_TRIO_CONFIG names is loaded. `surfaces` are the dialects that it speaks to
+    clients. Raises ConfigError.
     """
     if settings is None:
         settings = load_settings(find_configuration())
     app = make_web_app(lambda: routes.gateway)
     # Hypercorn types ASGI events as one class each, we as mappings.
-    routes: GatewayRoutes = GatewayRoutes(cast(AsgiApp, app.asgi_app), settings.server.trusted_proxies)
+    routes: GatewayRoutes = GatewayRoutes(cast(AsgiApp, app.asgi_app), settings.server.trusted_proxies, surfaces)
     app.asgi_app = GatewayLifespan(settings, routes)  # type: ignore[method-assign, assignment]
     return app
 
@@ -74,7 +76,7 @@ class GatewayLifespan:
                 for task in tasks:
                     nursery.start_soon(task)
                 # For our own server, which can turn requests away for less than calling us costs.
-                scope.get("state", {})[DOOR] = Door(gateway.pipeline.admission, is_own_route)
+                scope.get("state", {})[DOOR] = Door(gateway.pipeline.admission, self._routes.covers)
                 self._routes.gateway = gateway
                 await self._routes(scope, receive, hold_last)
                 self._routes.gateway = None

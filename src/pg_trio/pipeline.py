@@ -16,7 +16,7 @@ from functools import partial
 from attrs import evolve, frozen
 
 from pg_trio.config.settings import GatewaySettings
-from pg_trio.domain.call import Answer, Call, RequestHead
+from pg_trio.domain.call import Call, RequestHead, WholeAnswer
 from pg_trio.domain.chat import ChatRequest, Prompt, Reply, Usage, count_characters, estimate_tokens
 from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.domain.value import value
@@ -33,7 +33,6 @@ from pg_trio.stages.prompt import apply_prompt
 from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.provider_call.rescue import CarriedStream
 from pg_trio.stages.rate_limit import Quota, RateLimit
-from pg_trio.stages.read_request import check_content_coding, check_content_type, read_chat_request
 from pg_trio.stages.relay import Relay
 from pg_trio.stages.schemas.stage import Schemas
 from pg_trio.stages.session import OpenSession, Sessions
@@ -95,7 +94,7 @@ class Pipeline:
     log: Log
     sessions: Sessions | None = None
 
-    async def answer(self, call: Call, lasting: LastingScope | None = None) -> Answer | None:
+    async def answer(self, call: Call, lasting: LastingScope | None = None) -> WholeAnswer | None:
         """The answer to a call, or None where it was streamed to the client already.
 
         `lasting` is for a task that answers many calls, one after the other: see LastingScope.
@@ -122,17 +121,14 @@ class Pipeline:
                 deadline.begin()
 
             entry.begin("read")
-            check_content_type(head.content_type)
-            if head.content_coding is not None:
-                check_content_coding(head.content_coding)
+            surface = call.surface
+            surface.check_head(head)
             body = await call.receive_body(self.settings.max_body_bytes)
             if not has_body or head.slug is None:
                 # The endpoint is not known there: what `begin` set for the body ends here.
                 deadline.note_body()
             size = len(body)
-            request = await self.large_work.call(
-                size, read_chat_request, body, limits=self.settings, endpoint_required=head.slug is None
-            )
+            request = await self.large_work.call(size, surface.read, body, self.settings, head)
             entry.request = request
             if head.slug is None:
                 entry.endpoint = endpoint = self._dispatch(caller, request, entry)
@@ -168,7 +164,7 @@ class Pipeline:
                     return None
                 return await self._reply(asked)
 
-    async def _reply(self, asked: Asked) -> Answer:
+    async def _reply(self, asked: Asked) -> WholeAnswer:
         """The whole answer that wins, checked and settled."""
         endpoint, entry = asked.endpoint, asked.entry
         try:
@@ -191,7 +187,7 @@ class Pipeline:
             await session.keep(reply, usage)
 
         entry.end()
-        return Answer(
+        return WholeAnswer(
             reply=reply,
             usage=usage,
             request_id=asked.call.head.request_id,
@@ -210,7 +206,7 @@ class Pipeline:
         head_after_ms = endpoint.stream_head_after_ms
         relay = Relay(
             carrier=carried,
-            client=asked.call.open_stream(endpoint, entry, None if session is None else session.id),
+            client=asked.call.open_stream(asked.request, endpoint, entry, None if session is None else session.id),
             idle_s=endpoint.idle_timeout_ms / 1000,
             ends_at=deadline.at,
             take_deadline=deadline.hand_over,
@@ -267,7 +263,7 @@ class Pipeline:
 
     def _dispatch(self, caller: Caller, request: ChatRequest, entry: LogEntry) -> Endpoint:
         """The endpoint that the body names (the dispatcher route)."""
-        assert request.endpoint is not None  # read_chat_request demands it there
+        assert request.endpoint is not None  # the surface demands it there
         entry.slug = request.endpoint
         return find_endpoint(caller, request.endpoint)
 

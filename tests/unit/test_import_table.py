@@ -26,8 +26,9 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
         {"attrs", "trio", "jsonschema", "jsonschema_rs", "re2", "orjson"},
     ),
     "pipeline": ({"stages", "domain", "errors", "config", "racing"}, {"attrs"}),
+    "surfaces": ({"domain", "errors", "config"}, {"attrs", "orjson"}),
     "web": (
-        {"pipeline", "domain", "errors", "config"},
+        {"pipeline", "surfaces", "domain", "errors", "config"},
         {"attrs", "trio", "quart", "quart_trio", "werkzeug", "orjson"},
     ),
     "server": (

@@ -30,7 +30,7 @@ from pg_trio.errors import (
     StoreError,
     TokensUnavailable,
 )
-from pg_trio.web.answers import render_error
+from pg_trio.surfaces import FALLBACK
 
 logger = logging.getLogger("pg_trio")
 
@@ -243,6 +243,6 @@ def _data(data: object) -> dict[str, Any]:
 
 
 def _respond(error: GatewayError) -> Response:
-    answer = render_error(error, uuid4())
+    answer = FALLBACK.render_error(error, uuid4())
     headers = [(name.decode("ascii"), value.decode("ascii")) for name, value in answer.headers()]
     return Response(answer.body, status=answer.status, headers=dict(headers))

@@ -27,12 +27,13 @@ from uuid import UUID, uuid4
 
 import trio
 
+from pg_trio.domain.server_link import EXTENSION, ClientSlot, ServerLink
 from pg_trio.errors import InternalError, ShuttingDown
 from pg_trio.server.http1.exchange import DISCARD_BYTES, Exchange
 from pg_trio.server.http1.head import Refused, RequestHead
 from pg_trio.server.http1.incoming import Incoming
 from pg_trio.server.http1.response import closing_error, refusal
-from pg_trio.server.http1.types import Extension, Kept, Scope
+from pg_trio.server.http1.types import Scope
 
 if TYPE_CHECKING:
     from pg_trio.server.http1.lane import Lane
@@ -53,32 +54,32 @@ class Connection:
     """One client's connection. `run` it once; it closes the socket, or hands it over."""
 
     __slots__ = (
-        "_client",
         "_exchange",
         "_hand_over",
         "_lane",
         "_over",
         "_parting",
+        "_peer",
         "_receiving",
         "_scope",
         "_server",
         "_socket",
         "_timeout_text",
+        "client",
         "deadline",
         "idle",
         "incoming",
-        "kept",
         "left",
     )
 
     def __init__(self, sock: socket.socket, lane: Lane) -> None:
         self._socket = sock
         self._lane = lane
-        self._client = _address(sock, sock.getpeername())
+        self._peer = _address(sock, sock.getpeername())
         self._server = _address(sock, sock.getsockname())
         self._scope = trio.CancelScope()
         self.incoming = Incoming(lane.settings)
-        self.kept = Kept()
+        self.client = ClientSlot()
         self._exchange: Exchange | None = None
         self._hand_over = False
         # Nothing of the application may be sent any more.
@@ -107,7 +108,7 @@ class Connection:
             self._refuse(Refused(408, self._timeout_text))
         elif self._exchange is not None and not self._exchange.answered:
             # It has stopped reading: what the kernel still holds for it is dropped with it.
-            self._exchange.extension["cut"] = "write limit"
+            self._exchange.link.cut = "write limit"
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._end("a limit of the connection passed")
 
@@ -140,7 +141,7 @@ class Connection:
         if self._over or (exchange is not None and exchange.answered):
             return
         if exchange is not None:
-            exchange.extension["cut"] = "drain"
+            exchange.link.cut = "drain"
             if not exchange.response.head_made:
                 self._parting = closing_error(ShuttingDown(), exchange.request_id())
         elif self.incoming.data:
@@ -163,7 +164,7 @@ class Connection:
     async def run(self) -> None:
         """Serve until either side ends it. Raises nothing but cancellation from outside."""
         try:
-            with self._scope, _bugs_logged(), self.kept.stack:
+            with self._scope, _bugs_logged(), self.client.stack:
                 await self._serve_requests()
             if self._hand_over and not self._scope.cancelled_caught:
                 await self._lane.hand_over(self._detach(), self.incoming.data)
@@ -254,7 +255,7 @@ class Connection:
         """Run the application for one request; whether the connection can take another."""
         self._exchange = exchange = Exchange(self, head)
         try:
-            await self._lane.mount.app(self._make_scope(head, exchange.extension), exchange.receive, exchange.send)
+            await self._lane.mount.app(self._make_scope(head, exchange.link), exchange.receive, exchange.send)
         except Exception:
             if self._over:
                 logger.debug("application error after its request was over", exc_info=True)
@@ -278,7 +279,7 @@ class Connection:
             self._parting = closing_error(InternalError(), request_id)
         return False
 
-    def _make_scope(self, head: RequestHead, extension: Extension) -> Scope:
+    def _make_scope(self, head: RequestHead, link: ServerLink) -> Scope:
         path = head.path.decode("ascii")
         mount = self._lane.mount
         return {
@@ -293,10 +294,10 @@ class Connection:
             "root_path": mount.root_path,
             # A copy: an application may change it, and the next request may have the same head.
             "headers": head.headers.copy(),
-            "client": self._client,
+            "client": self._peer,
             "server": self._server,
             "state": mount.state.copy(),
-            "extensions": {"pg_trio": extension},
+            "extensions": {EXTENSION: link},
         }
 
     async def _discard_body(self, exchange: Exchange) -> bool:
@@ -360,7 +361,7 @@ class Connection:
         """The body is malformed: end the request with it. The answer is sent if the application has sent none."""
         exchange = self._exchange
         assert exchange is not None
-        exchange.extension["refused"] = (refused.status, refused.text)
+        exchange.link.refused = (refused.status, refused.text)
         if not exchange.response.head_made:
             self._parting = refusal(refused.status, refused.text, exchange.request_id())
         self._end("the request's body is malformed")

@@ -1,10 +1,9 @@
-"""A streamed answer on its way to the client: the contract's chunks, as bytes.
+"""OpenAI's chunks of a streamed answer, as bytes: for every surface that streams them.
 
-Rules (docs/api.md, "Streaming"):
-1. One stream has one id, one `created` and one role, which its first chunk carries, be it of reasoning; also where
-   another candidate carried it on; where it did, a chunk with nothing in its delta has `meta.join`.
-2. A good end is a chunk with the finish reason, a chunk without choices (usage, meta), `[DONE]`. A bad one is a chunk
-   whose finish reason is `error`, an `error` event, `[DONE]`: a cut stream never looks like a finished one.
+Rules:
+1. One stream has one id, one `created` and one role. Its first chunk carries the role, a chunk of reasoning included.
+   All three stay where another candidate carries the answer on; there, a chunk with an empty delta has `meta.join`.
+2. How a stream ends is the surface's own: it joins the chunk of the finish reason, its last chunk and DONE.
 3. U+0085, U+2028 and U+2029 are written as escapes. They end no line of an event stream, but they do where a client
    splits its text with Python's `splitlines` (httpx's `iter_lines` does), and would tear a chunk in two.
 
@@ -14,31 +13,32 @@ What is the same in every chunk is made once a stream; a token costs the JSON of
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import orjson
 
-from pg_trio.domain.chat import FinishReason, Usage
+from pg_trio.domain.chat import FinishReason
 from pg_trio.domain.events import ContentDelta, Event, Joined, Opened, ReasoningDelta, ToolCallDelta
-from pg_trio.errors import GatewayError, error_body
+from pg_trio.surfaces.http_answer import HeaderList
 
-STREAM_HEADERS: tuple[tuple[bytes, bytes], ...] = (
+STREAM_HEADERS: Final[HeaderList] = [
     # Without the charset, clients that read by HTTP/1.1's old default take UTF-8 for Latin-1 (Python's requests).
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     # nginx would collect the stream in its buffers.
     (b"x-accel-buffering", b"no"),
-)
+]
 
 # A comment: nothing to a client, a sign of life to whatever is between us and it.
 KEEP_ALIVE = b": keep-alive\n\n"
 
-_DONE = b"data: [DONE]\n\n"
+DONE = b"data: [DONE]\n\n"
 _END_OF_TEXT = b'},"finish_reason":null}]}\n\n'
 _END_OF_CALL = b']},"finish_reason":null}]}\n\n'
 
 
-class StreamRenderer:
-    """Writes one stream. `created_s` is Unix seconds. Nothing is rendered before its first `Opened`."""
+class ChunkWriter:
+    """Writes one stream's chunks. `created_s` is Unix seconds. Nothing is rendered before its first `Opened`."""
 
     __slots__ = (
         "_created",
@@ -68,9 +68,9 @@ class StreamRenderer:
         return bool(self._of_choices)
 
     def render(self, event: Event) -> bytes:
-        """What the client gets for an event: nothing for those that are none of its business.
+        """The chunk for an event; empty for one that has none.
 
-        The last event has no rendering of its own: whoever knows the request's end calls `finish` or `fail`.
+        The last event (`Finished`, `Broken`) has none: the surface writes the end once the request's end is known.
         """
         if isinstance(event, ContentDelta):
             text = event.text
@@ -99,32 +99,15 @@ class StreamRenderer:
         """The same for events that came together, in one piece: one write."""
         return b"".join([self.render(event) for event in events])
 
-    def finish(self, finish_reason: FinishReason, usage: Usage, meta: Mapping[str, object]) -> bytes:
-        """The end of a whole answer. `meta` goes out as it is: `request_id`, `session_id`, what else there is."""
-        trailer = _dump({"usage": usage_object(usage), "meta": meta})
-        return (
-            self._render_finish_reason(finish_reason)
-            + self._of_choices
-            + b"],"
-            + trailer.removeprefix(b"{")
-            + b"\n\n"
-            + _DONE
-        )
-
-    def fail(self, error: GatewayError) -> bytes:
-        """The end of an answer that broke after its head."""
-        return (
-            self._render_finish_reason("error")
-            + b"event: error\ndata: "
-            + _escape_line_ends(error_body(error))
-            + b"\n\n"
-            + _DONE
-        )
-
-    def _render_finish_reason(self, finish_reason: FinishReason) -> bytes:
+    def render_finish_reason(self, finish_reason: FinishReason) -> bytes:
+        """The chunk that says why the answer ends. It has the role where no chunk before it had one."""
         delta = b'{"role":"assistant","content":""}' if self._role_is_due else b"{}"
         reason = finish_reason.encode("ascii")
         return self._of_choices + b'{"index":0,"delta":' + delta + b',"finish_reason":"' + reason + b'"}]}\n\n'
+
+    def render_last(self, fields: Mapping[str, object]) -> bytes:
+        """A chunk without choices, and with these fields behind them: OpenAI's chunk of `usage`."""
+        return self._of_choices + b"]," + _dump(fields).removeprefix(b"{") + b"\n\n"
 
     def _join(self, joined: Joined) -> bytes:
         self.joins.append(joined)
@@ -150,10 +133,10 @@ class StreamRenderer:
 
 
 def _dump(value: object) -> bytes:
-    return _escape_line_ends(orjson.dumps(value))
+    return escape_line_ends(orjson.dumps(value))
 
 
-def _escape_line_ends(text: bytes) -> bytes:
+def escape_line_ends(text: bytes) -> bytes:
     """JSON text without the characters that end lines for some (rule 3); inside strings only, so it means the same."""
     if text.isascii():
         return text
@@ -184,15 +167,3 @@ def join_object(joined: Joined) -> dict[str, object]:
         "model": joined.model,
         "why": joined.why,
     }
-
-
-def usage_object(usage: Usage) -> dict[str, object]:
-    """The contract's `usage`; says where we counted because the provider did not."""
-    shape: dict[str, object] = {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.total_tokens,
-    }
-    if usage.estimated:
-        shape["estimated"] = True
-    return shape

@@ -1,4 +1,4 @@
-"""The stage `read_request`: the bytes of a body become a `ChatRequest`, or a 400 that says which part is wrong.
+"""The bytes of a body become a `ChatRequest`, or a 400 that says which part is wrong.
 
 Rules:
 1. Never a guess at what was meant: no coercion, no "last one wins" between duplicate keys.
@@ -31,13 +31,13 @@ from uuid import UUID
 
 import orjson
 
-from pg_trio.config.settings import GatewaySettings
+from pg_trio.domain.call import ReadLimits
 from pg_trio.domain.chat import ROLES, ChatRequest, Json, JsonObject, Message, Role
 from pg_trio.domain.options import NO_OPTIONS, Options
 from pg_trio.errors import BadRequest, SessionIdInvalid
-from pg_trio.stages.read_request.checks import NAME, check_string, check_text, read_flag
-from pg_trio.stages.read_request.content import read_content
-from pg_trio.stages.read_request.tools import (
+from pg_trio.surfaces.gateway.read_request.field_checks import NAME, check_string, check_text, read_flag
+from pg_trio.surfaces.gateway.read_request.message_content import read_content
+from pg_trio.surfaces.gateway.read_request.tool_fields import (
     read_effort,
     read_response_format,
     read_tool_calls,
@@ -64,7 +64,7 @@ _LITERAL_KEYS = {field: f'"{field}"'.encode() for field in KNOWN_FIELDS}
 _ESCAPED_LETTERS = (b"\\u004", b"\\u005", b"\\u006", b"\\u007")
 
 
-def read_chat_request(body: bytes, *, limits: GatewaySettings, endpoint_required: bool) -> ChatRequest:
+def read_chat_request(body: bytes, *, limits: ReadLimits, endpoint_required: bool) -> ChatRequest:
     """The request that the body states. `endpoint_required`: on the dispatcher route, whose body names the endpoint.
 
     Raises: BadRequest naming the field; SessionIdInvalid for a `session_id` that is no UUID in its usual form.

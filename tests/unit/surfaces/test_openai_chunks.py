@@ -1,27 +1,26 @@
-"""What a streaming client gets, read as a strict client reads it."""
+"""OpenAI's chunks, read as a strict client reads them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
 
 import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pg_trio.domain.chat import FinishReason, Usage
+from pg_trio.domain.chat import FinishReason
 from pg_trio.domain.events import Broken, ContentDelta, Event, Finished, Opened, ReasoningDelta, ToolCallDelta
-from pg_trio.errors import DeadlineExceeded, ProviderCallFailed, UpstreamBroken
-from pg_trio.web.sse import KEEP_ALIVE, STREAM_HEADERS, StreamRenderer
+from pg_trio.errors import UpstreamBroken
+from pg_trio.surfaces.openai_chunks import DONE, KEEP_ALIVE, STREAM_HEADERS, ChunkWriter
 
 OPENED = Opened("chatcmpl-1", "gpt-4o-mini")
-META = {"request_id": "r-1"}
+LAST = {"usage": {"prompt_tokens": 1}}
 
 
-def open_renderer(*events: Event) -> StreamRenderer:
-    renderer = StreamRenderer(1763800000)
+def open_renderer(*events: Event) -> ChunkWriter:
+    renderer = ChunkWriter(1763800000)
     assert b"" == renderer.render(OPENED)
     renderer.render_all(events)
     return renderer
@@ -29,7 +28,12 @@ def open_renderer(*events: Event) -> StreamRenderer:
 
 def stream_of(events: Sequence[Event], finish_reason: FinishReason = "stop") -> bytes:
     renderer = open_renderer()
-    return renderer.render_all(events) + renderer.finish(finish_reason, Usage(1, 2), META)
+    return renderer.render_all(events) + finish(renderer, finish_reason)
+
+
+def finish(renderer: ChunkWriter, finish_reason: FinishReason) -> bytes:
+    """An end, as a surface joins it."""
+    return renderer.render_finish_reason(finish_reason) + renderer.render_last(LAST) + DONE
 
 
 def chunks_of(stream: bytes) -> list[Any]:
@@ -45,21 +49,6 @@ def chunks_of(stream: bytes) -> list[Any]:
         assert ("chatcmpl-1", "chat.completion.chunk") == (chunk["id"], chunk["object"])
         assert 1763800000 == chunk["created"]
     return parsed
-
-
-def test_bytes_of_the_contract() -> None:
-    assert (
-        b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1763800000,"model":"gpt-4o-mini",'
-        b'"choices":[{"index":0,"delta":{"role":"assistant","content":"Hi"},"finish_reason":null}]}\n\n'
-        b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1763800000,"model":"gpt-4o-mini",'
-        b'"choices":[{"index":0,"delta":{"content":"!"},"finish_reason":null}]}\n\n'
-        b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1763800000,"model":"gpt-4o-mini",'
-        b'"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
-        b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1763800000,"model":"gpt-4o-mini",'
-        b'"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3},'
-        b'"meta":{"request_id":"r-1"}}\n\n'
-        b"data: [DONE]\n\n"
-    ) == stream_of([ContentDelta("Hi"), ContentDelta("!")])
 
 
 def test_head_and_keep_alive() -> None:
@@ -78,6 +67,7 @@ def test_text_arrives_as_it_was(texts: list[str]) -> None:
 
     assert texts == [chunk["choices"][0]["delta"]["content"] for chunk in chunks]
     assert ("stop", []) == (last["choices"][0]["finish_reason"], trailer["choices"])
+    assert LAST["usage"] == trailer["usage"]
 
 
 def test_first_chunk_alone_has_the_role() -> None:
@@ -142,41 +132,11 @@ def test_call_after_reasoning_has_no_second_role() -> None:
 
 
 def test_hidden_reasoning_is_not_rendered() -> None:
-    renderer = StreamRenderer(1763800000, shows_reasoning=False)
+    renderer = ChunkWriter(1763800000, shows_reasoning=False)
     renderer.render(OPENED)
 
     assert b"" == renderer.render_all([ReasoningDelta("Hm.")])
     assert b'"role":"assistant","content":"Hi"' in renderer.render(ContentDelta("Hi"))
-
-
-def test_trailer_tells_usage_and_meta() -> None:
-    session_id = UUID("6f1c0000-0000-4000-8000-000000000001")
-    meta = {"request_id": "r-1", "session_id": session_id, "attempts": [{"model": "gpt\u2028x"}]}
-
-    stream = open_renderer().finish("stop", Usage(5, 7, estimated=True), meta)
-
-    trailer = chunks_of(stream)[-1]
-    usage = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12, "estimated": True}
-    assert usage == trailer["usage"]
-    assert {**meta, "session_id": str(session_id)} == trailer["meta"]
-
-
-def test_failure_is_no_end() -> None:
-    failed = open_renderer(ContentDelta("Hi")).fail(ProviderCallFailed("it said \u2028\n no"))
-
-    chunk, error, done, nothing = failed.decode("utf-8").split("\n\n")
-    assert [{"index": 0, "delta": {}, "finish_reason": "error"}] == orjson.loads(chunk[6:])["choices"]
-    name, data = error.splitlines()
-    assert "event: error" == name
-    body = {"ok": False, "error": "Provider call failed: it said \u2028\n no"}
-    assert body == orjson.loads(data.removeprefix("data: "))
-    assert ("data: [DONE]", "") == (done, nothing)
-
-
-def test_failure_has_the_contracts_text() -> None:
-    failed = open_renderer(ContentDelta("Hi")).fail(DeadlineExceeded(800))
-
-    assert b'\n\nevent: error\ndata: {"ok":false,"error":"Deadline exceeded: no answer within 800 ms."}\n\n' in failed
 
 
 def test_stream_carried_on_has_one_id_and_role() -> None:
@@ -189,9 +149,9 @@ def test_stream_carried_on_has_one_id_and_role() -> None:
 
 
 def test_model_name_cannot_leave_its_place() -> None:
-    renderer = StreamRenderer(1763800000)
+    renderer = ChunkWriter(1763800000)
     renderer.render(Opened("chatcmpl-1", 'x","choices":[%b]\n\n'))
 
-    chunk = chunks_of(renderer.finish("stop", Usage(1, 2), META))[0]
+    chunk = chunks_of(finish(renderer, "stop"))[0]
 
     assert 'x","choices":[%b]\n\n' == chunk["model"]
