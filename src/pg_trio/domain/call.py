@@ -22,17 +22,33 @@ NO_FIELDS: Mapping[bytes, bytes] = MappingProxyType({})
 
 
 @value(slots=True)
+class RequestOrigin:
+    """Where a request comes from, as far as that is known: for the log, metrics and traces alone.
+
+    `surface` is the name of the surface that it came by, `client_address` where the client calls from,
+    `client_request_id` the client's own `X-Request-Id`. `traceparent` is that header as it came, unread: see
+    domain.trace_context.
+    """
+
+    surface: str = ""
+    client_address: str | None = None
+    client_request_id: str | None = None
+    traceparent: str | None = None
+
+
+UNKNOWN_ORIGIN = RequestOrigin()
+
+
+@value(slots=True)
 class RequestHead:
     """The head of a request that came by one of the gateway's surfaces.
 
     `project` and `slug` are path segments as they arrived, nothing decoded; `slug` is None where the body names the
     endpoint.
     `authorization`, `timeout_ms` and `read_timeout` hold every value of their header, unread; `content_type` is all of
-    them, joined; so is `content_coding` (Content-Encoding). `client_request_id` is the client's own `X-Request-Id`, and
-    `client_address` where it calls from, as far as that is known: both for the log alone.
+    them, joined; so is `content_coding` (Content-Encoding).
     `head_at` is Trio's clock when the head was read: every deadline counts from it. `at` is the same moment in Unix
-    seconds. `surface` is the surface's name. `traceparent` is that header as it came, unread: see domain.trace_context.
-    `fields` has the further header fields that the surface asked for, by their names in lower case.
+    seconds. `fields` has the further header fields that the surface asked for, by their names in lower case.
     """
 
     request_id: UUID
@@ -45,10 +61,7 @@ class RequestHead:
     at: float
     read_timeout: Sequence[str] = ()
     content_coding: str | None = None
-    client_request_id: str | None = None
-    client_address: str | None = None
-    surface: str = ""
-    traceparent: str | None = None
+    origin: RequestOrigin = UNKNOWN_ORIGIN
     fields: Mapping[bytes, bytes] = NO_FIELDS
 
 

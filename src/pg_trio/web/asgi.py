@@ -31,6 +31,8 @@ from pg_trio.web.head_template import HeadTemplate, Peer
 
 logger = logging.getLogger("pg_trio")
 
+NOT_RUNNING = "the application was called before its lifespan started"
+
 
 class Gateway(Protocol):
     """What answers a call: the pipeline."""
@@ -75,9 +77,9 @@ class GatewayRoutes:
         """Serve one ASGI scope."""
         extensions = scope.get("extensions")
         link: ServerLink | None = None if extensions is None else extensions.get(EXTENSION)
-        slot = None if link is None else link.client
-        template = None if link is None or slot is None else recall_template(slot.value, link.alike)
-        if template is None and (template := self._read_template(scope)) is None:
+        recalled = None if link is None else recall_template(link)
+        template = recalled or self._read_template(scope)
+        if template is None:
             await (self._inner if has_plain_path(scope) else refuse_path)(scope, receive, send)
             return
         if link is None:
@@ -86,9 +88,9 @@ class GatewayRoutes:
         # The server answers under the same id where it must answer in our place.
         link.request_id = head.request_id
         call = AsgiCall(head, template.surface, scope["headers"], receive, send, link)
-        if slot is not None:
+        if (slot := link.client) is not None:
             # Our own server cancels us when the client leaves, and takes an answer whole.
-            client = self._meet(slot, link.alike, template)
+            client: Client = self._meet(slot, link.alike, template) if recalled is None else slot.value
             answer = await self._answer(call, client.lasting)
             if answer is not None:
                 status, fields, body = answer.status, answer.fields, answer.body
@@ -114,25 +116,23 @@ class GatewayRoutes:
         """The client whose connection it is, who asked for this last."""
         client: Client | None = slot.value
         if client is None:
-            client = slot.value = Client(slot.stack.enter_context(self._running().make_lasting_scope()))
+            assert self.gateway is not None, NOT_RUNNING
+            client = slot.value = Client(slot.stack.enter_context(self.gateway.make_lasting_scope()))
         client.alike, client.template = alike, template
         return client
 
-    def _running(self) -> Gateway:
-        assert self.gateway is not None, "the application was called before its lifespan started"
-        return self.gateway
-
     async def _answer(self, call: AsgiCall, lasting: object = None) -> HttpAnswer | None:
         """The answer to send, or None if the client left. Only cancellation leaves as an exception."""
-        request_id, surface = call.head.request_id, call.surface
+        request_id, gateway = call.head.request_id, self.gateway
+        assert gateway is not None, NOT_RUNNING
         try:
-            answer = await self._running().answer(call, lasting)
-            return None if answer is None else surface.render_answer(answer, call.limits)
+            answer = await gateway.answer(call, lasting)
+            return None if answer is None else call.surface.render_answer(answer, call.limits)
         except GatewayError as error:
             if call.has_started:
                 # A bug: what fails after the first byte is an event of the stream. No second answer may follow it.
                 raise
-            return surface.render_error(error, request_id, call.limits, call.tries)
+            return call.surface.render_error(error, request_id, call.limits, call.tries)
         except ClientLeft:
             return None
         except Exception:
@@ -140,7 +140,7 @@ class GatewayRoutes:
                 # Half a stream is out: the server closes the connection, and the client sees that it was cut.
                 raise
             logger.exception("request %s: unexpected error", request_id)
-            return surface.render_error(InternalError(), request_id, call.limits)
+            return call.surface.render_error(InternalError(), request_id, call.limits)
 
     async def _answer_while_connected(self, call: AsgiCall) -> HttpAnswer | None:
         """The same for a server that does not cancel us when the client leaves: watch for it once the body is in."""
@@ -161,9 +161,13 @@ class GatewayRoutes:
         return answer
 
 
-def recall_template(client: Client | None, alike: object) -> HeadTemplate | None:
-    """What a request of the client asks for, if its head is like that of the client's last call."""
-    return client.template if client is not None and alike is not None and client.alike is alike else None
+def recall_template(link: ServerLink) -> HeadTemplate | None:
+    """What a request asks for, if its head is like that of the last call of the same connection; else None."""
+    slot, alike = link.client, link.alike
+    if slot is None or alike is None:
+        return None
+    client: Client | None = slot.value
+    return client.template if client is not None and client.alike is alike else None
 
 
 def read_path(scope: Scope) -> bytes:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Self, TypeAlias
 
-from pg_trio.domain.call import NO_FIELDS, RequestHead
+from pg_trio.domain.call import NO_FIELDS, RequestHead, RequestOrigin
 from pg_trio.domain.request_id import new_request_id
 from pg_trio.domain.secret import mask_credentials
 from pg_trio.domain.value import value
@@ -29,9 +29,7 @@ class HeadTemplate:
     content_coding: str | None
     timeout_ms: Sequence[str]
     read_timeout: Sequence[str]
-    client_request_id: str | None
-    client_address: str | None
-    traceparent: str | None = None
+    origin: RequestOrigin
     fields: Mapping[bytes, bytes] = NO_FIELDS
 
     @classmethod
@@ -50,9 +48,12 @@ class HeadTemplate:
             content_coding=_text(fields.get(b"content-encoding")),
             timeout_ms=_values(fields.get(b"x-pg-timeout-ms")),
             read_timeout=_values(fields.get(b"x-stainless-read-timeout")),
-            client_request_id=None if client_request_id is None else _read_client_id(client_request_id),
-            client_address=peer.find_client(fields),
-            traceparent=_text(fields.get(b"traceparent")),
+            origin=RequestOrigin(
+                surface=surface.name,
+                client_address=peer.find_client(fields),
+                client_request_id=None if client_request_id is None else _read_client_id(client_request_id),
+                traceparent=_text(fields.get(b"traceparent")),
+            ),
             fields={name: fields[name] for name in surface.head_fields if name in fields} or NO_FIELDS,
         )
 
@@ -70,10 +71,7 @@ class HeadTemplate:
             at=time.time(),
             read_timeout=self.read_timeout,
             content_coding=self.content_coding,
-            client_request_id=self.client_request_id,
-            client_address=self.client_address,
-            surface=self.surface.name,
-            traceparent=self.traceparent,
+            origin=self.origin,
             fields=self.fields,
         )
 

@@ -59,7 +59,7 @@ def test_repeated_headers_stay_apart() -> None:
 def test_client_s_own_id_is_visible_ascii(values: list[bytes], kept: Any) -> None:
     kept = kept[0].decode() if isinstance(kept, list) else kept
 
-    assert kept == read_headers(*[(b"x-request-id", value) for value in values]).client_request_id
+    assert kept == read_headers(*[(b"x-request-id", value) for value in values]).origin.client_request_id
 
 
 def test_codings_are_joined() -> None:
@@ -72,19 +72,19 @@ def test_codings_are_joined() -> None:
 def test_address_is_the_peer_s(server_says: str | None) -> None:
     template = read_headers((b"x-forwarded-for", b"198.51.100.7"), peer=server_says)
 
-    assert (server_says or None) == template.client_address
+    assert (server_says or None) == template.origin.client_address
 
 
 def test_listed_proxy_is_believed() -> None:
     forwarded = (b"x-forwarded-for", b"198.51.100.7")
 
-    assert "198.51.100.7" == read_headers(forwarded, peer="10.1.2.3", trusted=["10.0.0.0/8"]).client_address
+    assert "198.51.100.7" == read_headers(forwarded, peer="10.1.2.3", trusted=["10.0.0.0/8"]).origin.client_address
 
 
 def test_trace_travels_unread() -> None:
     head = read_headers((b"traceparent", b"whatever it is")).make_head(0.0)
 
-    assert ("whatever it is", "gateway") == (head.traceparent, head.surface)
+    assert ("whatever it is", "gateway") == (head.origin.traceparent, head.origin.surface)
 
 
 def test_surface_s_own_fields_travel_alone() -> None:
