@@ -6,6 +6,7 @@ A surface renders the body; `make_answer` and `make_failure` put the fields befo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TypeAlias
 from uuid import UUID
 
@@ -94,6 +95,8 @@ def split_fields(fields: bytes) -> HeaderList:
     return [(name, value) for name, _, value in [line.partition(b": ") for line in fields.split(b"\r\n")[:-1]]]
 
 
+# A few models answer nearly all requests; an entry is some 400 bytes.
+@lru_cache(maxsize=1024)
 def header_text(text: str) -> bytes:
     """A provider's text as a header value: printable ASCII, at most 200 characters, `?` for the rest."""
     if text.isascii() and text.isprintable():

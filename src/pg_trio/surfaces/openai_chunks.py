@@ -4,7 +4,11 @@ Rules:
 1. One stream has one id, one `created` and one role. Its first chunk carries the role, a chunk of reasoning included.
    All three stay where another candidate carries the answer on; there, a chunk with an empty delta has `meta.join`.
 2. How a stream ends is the surface's own: it joins the chunk of the finish reason, its last chunk and DONE.
-3. U+0085, U+2028 and U+2029 are written as escapes. They end no line of an event stream, but they do where a client
+3. Signed or encrypted reasoning goes out in whole blocks (`delta.reasoning_details`), each in a chunk of its own where
+   the block ends: a client that sends one back joins no texts. Each entry has an `index`, without which OpenAI's SDKs
+   cannot add up a list in deltas, and no index comes twice. For that the text of the block under way is held, at most
+   HELD_CHARS of it; a longer block goes out as text alone.
+4. U+0085, U+2028 and U+2029 are written as escapes. They end no line of an event stream, but they do where a client
    splits its text with Python's `splitlines` (httpx's `iter_lines` does), and would tear a chunk in two.
 
 What is the same in every chunk is made once a stream; a token costs the JSON of its text and two joins.
@@ -17,9 +21,10 @@ from typing import Final
 
 import orjson
 
-from pg_trio.domain.chat import FinishReason
+from pg_trio.domain.chat import FinishReason, Reasoning
 from pg_trio.domain.events import ContentDelta, Event, Joined, Opened, ReasoningDelta, ToolCallDelta
 from pg_trio.surfaces.http_answer import HeaderList
+from pg_trio.surfaces.openai_shapes import reasoning_object, signature_fields
 
 STREAM_HEADERS: Final[HeaderList] = [
     # Without the charset, clients that read by HTTP/1.1's old default take UTF-8 for Latin-1 (Python's requests).
@@ -33,6 +38,9 @@ STREAM_HEADERS: Final[HeaderList] = [
 KEEP_ALIVE = b": keep-alive\n\n"
 
 DONE = b"data: [DONE]\n\n"
+# 262,144 characters of reasoning are some 64,000 tokens: what Anthropic's models think at most for one answer.
+HELD_CHARS = 262_144
+
 _END_OF_TEXT = b'},"finish_reason":null}]}\n\n'
 _END_OF_CALL = b']},"finish_reason":null}]}\n\n'
 
@@ -41,7 +49,10 @@ class ChunkWriter:
     """Writes one stream's chunks. `created_s` is Unix seconds. Nothing is rendered before its first `Opened`."""
 
     __slots__ = (
+        "_blocks",
         "_created",
+        "_held",
+        "_held_chars",
         "_id",
         "_of_call",
         "_of_choices",
@@ -59,6 +70,10 @@ class ChunkWriter:
         self._role_is_due = True
         # Where the stream was carried on by another candidate.
         self.joins: list[Joined] = []
+        # The text of the block of reasoning under way, and how many blocks went out.
+        self._held: list[str] = []
+        self._held_chars = 0
+        self._blocks = 0
         # How chunks of each kind begin.
         self._of_text = self._of_call = self._of_choices = self._of_delta = b""
 
@@ -81,11 +96,9 @@ class ChunkWriter:
             self._open(event)
             return b""
         elif isinstance(event, ReasoningDelta):
-            if not event.text or not self._shows_reasoning:
+            rendered = self._render_reasoning(event) if self._shows_reasoning else b""
+            if not rendered:
                 return b""
-            # An empty content: the role's chunk has one in OpenAI's streams, too.
-            role = b'"role":"assistant","content":"",' if self._role_is_due else b""
-            rendered = self._of_delta + role + b'"reasoning_content":' + _dump(event.text) + _END_OF_TEXT
         elif isinstance(event, Joined):
             return self._join(event)
         else:
@@ -109,8 +122,40 @@ class ChunkWriter:
         """A chunk without choices, and with these fields behind them: OpenAI's chunk of `usage`."""
         return self._of_choices + b"]," + _dump(fields).removeprefix(b"{") + b"\n\n"
 
+    def _render_reasoning(self, delta: ReasoningDelta) -> bytes:
+        fields = []
+        if delta.text:
+            fields.append(b'"reasoning_content":' + _dump(delta.text))
+            self._held_chars += len(delta.text)
+            if self._held_chars <= HELD_CHARS:
+                self._held.append(delta.text)
+        block = self._end_block(delta)
+        if block is not None:
+            fields.append(b'"reasoning_details":[%b]' % _dump({**reasoning_object(block), "index": self._blocks}))
+            self._blocks += 1
+        if not fields:
+            return b""
+        # An empty content: the role's chunk has one in OpenAI's streams, too.
+        role = b'"role":"assistant","content":"",' if self._role_is_due else b""
+        return self._of_delta + role + b",".join(fields) + _END_OF_TEXT
+
+    def _end_block(self, delta: ReasoningDelta) -> Reasoning | None:
+        """The block that ends with this delta, whole; None where none does, or where it is not all here."""
+        if delta.data is not None:
+            return Reasoning("", data=delta.data)
+        if delta.signature is None:
+            return None
+        is_whole = bool(delta.signature) and self._held_chars <= HELD_CHARS
+        block = Reasoning("".join(self._held), delta.signature) if is_whole else None
+        self._forget_block()
+        return block
+
+    def _forget_block(self) -> None:
+        self._held, self._held_chars = [], 0
+
     def _join(self, joined: Joined) -> bytes:
         self.joins.append(joined)
+        self._forget_block()
         meta = _dump({"meta": {"join": join_object(joined)}})
         # One choice, as in every chunk but the last: a client may well look into it without asking.
         empty = b'{"index":0,"delta":{},"finish_reason":null}],'
@@ -137,7 +182,7 @@ def _dump(value: object) -> bytes:
 
 
 def escape_line_ends(text: bytes) -> bytes:
-    """JSON text without the characters that end lines for some (rule 3); inside strings only, so it means the same."""
+    """JSON text without the characters that end lines for some (rule 4); inside strings only, so it means the same."""
     if text.isascii():
         return text
     return (
@@ -154,6 +199,7 @@ def _dump_call(delta: ToolCallDelta) -> bytes:
             "id": delta.id,
             "type": "function",
             "function": {"name": delta.name, "arguments": delta.arguments},
+            **signature_fields(delta.signature),
         }
     return _dump(call)
 

@@ -1,8 +1,12 @@
-"""JSON objects of OpenAI's chat, as surfaces render them: usage, and tool calls."""
+"""JSON objects of OpenAI's chat, as surfaces render them: usage, tool calls, and signed reasoning beside them.
+
+Sources, read 2026-11: OpenAI, API reference, "The chat completion object"; OpenRouter, "Reasoning tokens" (the shape of
+`reasoning_details`); Google, Gemini API, "OpenAI compatibility" (`extra_content.google.thought_signature`).
+"""
 
 from __future__ import annotations
 
-from pg_trio.domain.chat import Reply, Usage
+from pg_trio.domain.chat import Reasoning, Reply, Usage
 
 
 def usage_object(usage: Usage) -> dict[str, object]:
@@ -12,6 +16,10 @@ def usage_object(usage: Usage) -> dict[str, object]:
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.total_tokens,
     }
+    if usage.cached_tokens:
+        shape["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
+    if usage.reasoning_tokens:
+        shape["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
     if usage.estimated:
         shape["estimated"] = True
     return shape
@@ -20,6 +28,23 @@ def usage_object(usage: Usage) -> dict[str, object]:
 def call_objects(reply: Reply) -> list[dict[str, object]]:
     """The tool calls of a whole answer."""
     return [
-        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        {
+            "id": call.id,
+            "type": "function",
+            "function": {"name": call.name, "arguments": call.arguments},
+            **signature_fields(call.signature),
+        }
         for call in reply.tool_calls
     ]
+
+
+def signature_fields(signature: str | None) -> dict[str, object]:
+    """What a signed tool call has beside its function, in Google's shape; nothing for one without a signature."""
+    return {} if not signature else {"extra_content": {"google": {"thought_signature": signature}}}
+
+
+def reasoning_object(block: Reasoning) -> dict[str, object]:
+    """A block of reasoning that its provider wants to see again, in OpenRouter's shape."""
+    if block.data is not None:
+        return {"type": "reasoning.encrypted", "data": block.data}
+    return {"type": "reasoning.text", "text": block.text, "signature": block.signature}

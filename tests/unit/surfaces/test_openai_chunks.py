@@ -11,9 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pg_trio.domain.chat import FinishReason
-from pg_trio.domain.events import Broken, ContentDelta, Event, Finished, Opened, ReasoningDelta, ToolCallDelta
+from pg_trio.domain.events import Broken, ContentDelta, Event, Finished, Joined, Opened, ReasoningDelta, ToolCallDelta
 from pg_trio.errors import UpstreamBroken
-from pg_trio.surfaces.openai_chunks import DONE, KEEP_ALIVE, STREAM_HEADERS, ChunkWriter
+from pg_trio.surfaces.openai_chunks import DONE, HELD_CHARS, KEEP_ALIVE, STREAM_HEADERS, ChunkWriter
 
 OPENED = Opened("chatcmpl-1", "gpt-4o-mini")
 LAST = {"usage": {"prompt_tokens": 1}}
@@ -155,3 +155,91 @@ def test_model_name_cannot_leave_its_place() -> None:
     chunk = chunks_of(finish(renderer, "stop"))[0]
 
     assert 'x","choices":[%b]\n\n' == chunk["model"]
+
+
+# ── signed reasoning ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def add_up(total: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
+    """What OpenAI's SDK makes of deltas (openai-python 2, lib/streaming/_deltas.py): lists are added up by `index`."""
+    for key, value in delta.items():
+        before = total.get(key)
+        if before is None or key in ("index", "type"):
+            total[key] = value
+        elif isinstance(before, str):
+            total[key] = before + value
+        elif isinstance(before, dict):
+            total[key] = add_up(before, value)
+        else:
+            for entry in value:
+                index = entry["index"]
+                if index < len(before):
+                    before[index] = add_up(before[index], entry)
+                else:
+                    before.insert(index, entry)
+    return total
+
+
+def added_up(events: Sequence[Event]) -> dict[str, Any]:
+    total: dict[str, Any] = {}
+    for chunk in chunks_of(stream_of(events)):
+        for choice in chunk["choices"]:
+            add_up(total, choice["delta"])
+    return total
+
+
+def text_block(text: str, signature: str, index: int) -> dict[str, Any]:
+    return {"type": "reasoning.text", "text": text, "signature": signature, "index": index}
+
+
+def test_sdk_adds_blocks_up_whole() -> None:
+    events: list[Event] = [
+        ReasoningDelta("Hm. "),
+        ReasoningDelta("So."),
+        ReasoningDelta("", signature="c2lnMQ=="),
+        ReasoningDelta("", data="ZGF0YQ=="),
+        ContentDelta("Hi"),
+        ReasoningDelta("Then", signature="c2lnMg=="),
+        ToolCallDelta(0, "call_1", "look_up", "", "dGhvdWdodA=="),
+        ToolCallDelta(0, None, None, "{}"),
+    ]
+
+    message = added_up(events)
+
+    assert ("Hm. So.Then", "Hi") == (message["reasoning_content"], message["content"])
+    assert [
+        text_block("Hm. So.", "c2lnMQ==", 0),
+        {"type": "reasoning.encrypted", "data": "ZGF0YQ==", "index": 1},
+        text_block("Then", "c2lnMg==", 2),
+    ] == message["reasoning_details"]
+    call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": "{}"}}
+    assert [{**call, "extra_content": {"google": {"thought_signature": "dGhvdWdodA=="}}}] == message["tool_calls"]
+
+
+def test_first_chunk_may_be_a_block() -> None:
+    first, second, _, _ = chunks_of(stream_of([ReasoningDelta("", data="ZGF0YQ=="), ContentDelta("Hi")]))
+
+    assert ["role", "content", "reasoning_details"] == list(first["choices"][0]["delta"])
+    assert {"content": "Hi"} == second["choices"][0]["delta"]
+
+
+@pytest.mark.parametrize(
+    "unsigned",
+    [
+        [ReasoningDelta("x" * HELD_CHARS), ReasoningDelta("y"), ReasoningDelta("", signature="c2ln")],
+        [ReasoningDelta("a part"), ReasoningDelta("", signature="")],
+        [ReasoningDelta("whose?"), Joined("restart", 0, "anthropic", "claude", "it broke")],
+    ],
+)
+def test_block_that_is_not_whole_is_not_signed(unsigned: list[Event]) -> None:
+    """It is too long to be held, a part of it was left out, or its candidate broke; the next one is whole again."""
+    message = added_up([*unsigned, ReasoningDelta("whole", signature="c2lnMg=="), ContentDelta("Hi")])
+
+    assert [text_block("whole", "c2lnMg==", 0)] == message["reasoning_details"]
+
+
+def test_hidden_reasoning_hides_its_blocks() -> None:
+    renderer = ChunkWriter(1763800000, shows_reasoning=False)
+    renderer.render(OPENED)
+
+    assert b"" == renderer.render_all([ReasoningDelta("Hm.", signature="c2ln"), ReasoningDelta("", data="ZGF0YQ==")])

@@ -12,7 +12,7 @@ from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.errors import DeadlineExceeded, GatewayError, Overloaded, ProviderCallFailed, error_body
 from pg_trio.surfaces.http_answer import HttpAnswer, Tries, make_answer, make_failure
-from pg_trio.surfaces.openai_shapes import call_objects, usage_object
+from pg_trio.surfaces.openai_shapes import call_objects, reasoning_object, usage_object
 
 
 def render_answer(answer: WholeAnswer, limits: Sequence[LimitState] = ()) -> HttpAnswer:
@@ -26,6 +26,8 @@ def render_answer(answer: WholeAnswer, limits: Sequence[LimitState] = ()) -> Htt
     }
     if reply.reasoning:
         body["reasoning_content"] = reply.reasoning
+    if reply.reasoning_blocks:
+        body["reasoning_details"] = [reasoning_object(block) for block in reply.reasoning_blocks]
     if reply.tool_calls:
         body["tool_calls"] = call_objects(reply)
     body["finish_reason"] = reply.finish_reason

@@ -7,7 +7,7 @@ from uuid import UUID
 import orjson
 
 from pg_trio.domain.call import WholeAnswer
-from pg_trio.domain.chat import Reply, ToolCall, Usage
+from pg_trio.domain.chat import Reasoning, Reply, ToolCall, Usage
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.domain.stage_times import NO_TIMES, StageTimes
 from pg_trio.errors import DeadlineExceeded, RateLimited
@@ -80,3 +80,35 @@ def test_failure_says_what_was_tried_not_what_was_said() -> None:
         dict(rendered.headers())[name] for name in (b"x-pg-provider", b"x-pg-model", b"x-pg-attempts", b"server-timing")
     )
     assert b"acme" not in rendered.body
+
+
+def test_usage_tells_its_parts_where_they_are_known() -> None:
+    usage = Usage(38, 87, cached_tokens=20, reasoning_tokens=7)
+    answer = WholeAnswer(Reply("chatcmpl-1", "m", "Hi", "stop"), usage, UUID(int=1), "openai", [], NO_TIMES)
+
+    body = orjson.loads(render_answer(answer).body)
+
+    assert {
+        "prompt_tokens": 38,
+        "completion_tokens": 87,
+        "total_tokens": 125,
+        "prompt_tokens_details": {"cached_tokens": 20},
+        "completion_tokens_details": {"reasoning_tokens": 7},
+    } == body["usage"]
+
+
+def test_signed_reasoning_has_openrouters_shape() -> None:
+    blocks = (Reasoning("2 and 2", "c2ln"), Reasoning("", data="ZGF0YQ=="))
+    calls = (ToolCall("c1", "add", "{}", "dGhvdWdodA=="),)
+    reply = Reply("chatcmpl-1", "m", None, "tool_calls", None, calls, "2 and 2", blocks)
+    answer = WholeAnswer(reply, Usage(1, 1), UUID(int=1), "anthropic", [], NO_TIMES)
+
+    body = orjson.loads(render_answer(answer).body)
+
+    assert [
+        {"type": "reasoning.text", "text": "2 and 2", "signature": "c2ln"},
+        {"type": "reasoning.encrypted", "data": "ZGF0YQ=="},
+    ] == body["reasoning_details"]
+    assert {"google": {"thought_signature": "dGhvdWdodA=="}} == body["tool_calls"][0]["extra_content"]
+    keys = ["ok", "id", "model", "content", "reasoning_content", "reasoning_details", "tool_calls", "finish_reason"]
+    assert keys == list(body)[:8]

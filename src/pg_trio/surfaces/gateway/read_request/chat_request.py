@@ -37,6 +37,7 @@ from pg_trio.domain.options import NO_OPTIONS, Options
 from pg_trio.errors import BadRequest, SessionIdInvalid
 from pg_trio.surfaces.gateway.read_request.field_checks import NAME, check_string, check_text, read_flag
 from pg_trio.surfaces.gateway.read_request.message_content import read_content
+from pg_trio.surfaces.gateway.read_request.signed_fields import read_reasoning
 from pg_trio.surfaces.gateway.read_request.tool_fields import (
     read_effort,
     read_response_format,
@@ -196,7 +197,8 @@ def _read_full_message(message: JsonObject, role: Role, path: str) -> Message:
     content = message.get("content")
     if content is None and not tool_calls:
         raise BadRequest(f"{path}.content: must be a string or a list of parts.")
-    return Message(role, read_content(content, role, f"{path}.content"), name, tool_calls, tool_call_id)
+    reasoning = read_reasoning(message.get("reasoning_details")) if role == "assistant" else ()
+    return Message(role, read_content(content, role, f"{path}.content"), name, tool_calls, tool_call_id, reasoning)
 
 
 # ── session, fields ───────────────────────────────────────────────────────────────────────────────────────────────────
