@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
+from uuid import UUID
 
 import orjson
 from attrs import frozen
 
 from pg_trio.config.settings import GatewaySettings
+from pg_trio.domain.call import RequestHead
 from pg_trio.domain.chat import ChatRequest, Message
 from pg_trio.domain.guardrails import ContentLength, GuardrailRules, KeywordBlocklist, PiiFilter, PromptInjection
 from pg_trio.errors import GatewayError
@@ -59,6 +61,7 @@ CHAT_SCHEMA = {
     },
 }
 LIMITS = GatewaySettings()
+HEAD = RequestHead(UUID(int=1), "p", "ask", [], None, [], 0.0, 0.0)
 
 
 @frozen
@@ -116,7 +119,7 @@ def hostile_rows(size: int, budget_s: float) -> Iterator[Row]:
 
 
 def read(body: bytes) -> ChatRequest:
-    return read_chat_request(body, limits=LIMITS, endpoint_required=False)
+    return read_chat_request(body, LIMITS, HEAD)
 
 
 def request_of(text: str) -> ChatRequest:

@@ -24,7 +24,7 @@ import orjson
 from pg_trio.domain.chat import FinishReason, Reasoning
 from pg_trio.domain.events import ContentDelta, Event, Joined, Opened, ReasoningDelta, ToolCallDelta
 from pg_trio.surfaces.http_answer import HeaderList
-from pg_trio.surfaces.openai_shapes import reasoning_object, signature_fields
+from pg_trio.surfaces.openai_shapes import completion_id, reasoning_object, signature_fields
 
 STREAM_HEADERS: Final[HeaderList] = [
     # Without the charset, clients that read by HTTP/1.1's old default take UTF-8 for Latin-1 (Python's requests).
@@ -162,7 +162,7 @@ class ChunkWriter:
         return self._of_choices + empty + meta.removeprefix(b"{") + b"\n\n"
 
     def _open(self, opened: Opened) -> None:
-        self._id = self._id or _dump(opened.id)
+        self._id = self._id or _dump(completion_id(opened.id))
         self._of_choices = b'data: {"id":%b,"object":"chat.completion.chunk","created":%b,"model":%b,"choices":[' % (
             self._id,
             self._created,

@@ -1,4 +1,4 @@
-"""JSON objects of OpenAI's chat, as surfaces render them: usage, tool calls, and signed reasoning beside them.
+"""JSON objects of OpenAI's chat, as surfaces render them: ids, usage, tool calls, and signed reasoning beside them.
 
 Sources, read 2026-11: OpenAI, API reference, "The chat completion object"; OpenRouter, "Reasoning tokens" (the shape of
 `reasoning_details`); Google, Gemini API, "OpenAI compatibility" (`extra_content.google.thought_signature`).
@@ -7,6 +7,11 @@ Sources, read 2026-11: OpenAI, API reference, "The chat completion object"; Open
 from __future__ import annotations
 
 from pg_trio.domain.chat import Reasoning, Reply, Usage
+
+
+def completion_id(reply_id: str) -> str:
+    """A reply's id in OpenAI's shape; the same id for the same reply."""
+    return reply_id if reply_id.startswith("chatcmpl-") else f"chatcmpl-{reply_id}"
 
 
 def usage_object(usage: Usage) -> dict[str, object]:

@@ -12,7 +12,7 @@ from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.errors import DeadlineExceeded, GatewayError, Overloaded, ProviderCallFailed, error_body
 from pg_trio.surfaces.http_answer import HttpAnswer, Tries, make_answer, make_failure
-from pg_trio.surfaces.openai_shapes import call_objects, reasoning_object, usage_object
+from pg_trio.surfaces.openai_shapes import call_objects, completion_id, reasoning_object, usage_object
 
 
 def render_answer(answer: WholeAnswer, limits: Sequence[LimitState] = ()) -> HttpAnswer:
@@ -20,7 +20,7 @@ def render_answer(answer: WholeAnswer, limits: Sequence[LimitState] = ()) -> Htt
     reply = answer.reply
     body: dict[str, object] = {
         "ok": True,
-        "id": reply.id,
+        "id": completion_id(reply.id),
         "model": reply.model,
         "content": reply.content,
     }

@@ -5,14 +5,17 @@ from __future__ import annotations
 from uuid import UUID
 
 import orjson
+import pytest
 
 from pg_trio.domain.call import WholeAnswer
 from pg_trio.domain.chat import Reasoning, Reply, ToolCall, Usage
+from pg_trio.domain.events import ContentDelta, Opened
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.domain.stage_times import NO_TIMES, StageTimes
 from pg_trio.errors import DeadlineExceeded, RateLimited
 from pg_trio.surfaces import Tries
 from pg_trio.surfaces.gateway.answers import render_answer, render_error
+from pg_trio.surfaces.openai_chunks import ChunkWriter
 
 ANSWER = WholeAnswer(
     reply=Reply("chatcmpl-1", "gpt-4o-mini", "Hi", "stop"),
@@ -112,3 +115,14 @@ def test_signed_reasoning_has_openrouters_shape() -> None:
     assert {"google": {"thought_signature": "dGhvdWdodA=="}} == body["tool_calls"][0]["extra_content"]
     keys = ["ok", "id", "model", "content", "reasoning_content", "reasoning_details", "tool_calls", "finish_reason"]
     assert keys == list(body)[:8]
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("chatcmpl-1", "chatcmpl-1"), ("msg_1", "chatcmpl-msg_1")])
+def test_ids_are_of_one_shape(theirs: str, ours: str) -> None:
+    answer = WholeAnswer(Reply(theirs, "m", "Hi", "stop"), Usage(1, 1), UUID(int=1), "anthropic", [], NO_TIMES)
+    chunks = ChunkWriter(1763800000)
+
+    chunks.render(Opened(theirs, "m"))
+
+    assert ours == orjson.loads(render_answer(answer).body)["id"]
+    assert f'data: {{"id":"{ours}",'.encode() in chunks.render(ContentDelta("Hi"))

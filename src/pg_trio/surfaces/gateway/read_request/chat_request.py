@@ -31,7 +31,7 @@ from uuid import UUID
 
 import orjson
 
-from pg_trio.domain.call import ReadLimits
+from pg_trio.domain.call import ReadLimits, RequestHead
 from pg_trio.domain.chat import ROLES, ChatRequest, Json, JsonObject, Message, Role
 from pg_trio.domain.options import NO_OPTIONS, Options
 from pg_trio.errors import BadRequest, SessionIdInvalid
@@ -65,8 +65,8 @@ _LITERAL_KEYS = {field: f'"{field}"'.encode() for field in KNOWN_FIELDS}
 _ESCAPED_LETTERS = (b"\\u004", b"\\u005", b"\\u006", b"\\u007")
 
 
-def read_chat_request(body: bytes, *, limits: ReadLimits, endpoint_required: bool) -> ChatRequest:
-    """The request that the body states. `endpoint_required`: on the dispatcher route, whose body names the endpoint.
+def read_chat_request(body: bytes, limits: ReadLimits, head: RequestHead) -> ChatRequest:
+    """The request that the body states. Where the head has no slug (the dispatcher route), the body names the endpoint.
 
     Raises: BadRequest naming the field; SessionIdInvalid for a `session_id` that is no UUID in its usual form.
     """
@@ -76,7 +76,7 @@ def read_chat_request(body: bytes, *, limits: ReadLimits, endpoint_required: boo
     endpoint = fields.get("endpoint")
     if endpoint is not None and not isinstance(endpoint, str):
         raise BadRequest("endpoint: must be a string.")
-    if endpoint_required and endpoint is None:
+    if endpoint is None and head.slug is None:
         raise BadRequest("endpoint: is required on this route.")
     messages = _read_messages(fields, limits.max_messages)
     stream = fields.get("stream") is not None and read_flag(fields["stream"], "stream")
