@@ -523,7 +523,7 @@ async def test_stream_lets_others_run() -> None:
 
 def _count_connections() -> int:
     gc.collect()
-    return sum(type(thing) is connection.Connection for thing in gc.get_objects())
+    return sum(type(thing) is connection.LaneConnection for thing in gc.get_objects())
 
 
 async def test_ended_connections_are_forgotten() -> None:

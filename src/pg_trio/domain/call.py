@@ -75,7 +75,7 @@ class ReadLimits(Protocol):
     def max_json_depth(self) -> int: ...
 
 
-class RequestReader(Protocol):
+class SurfaceReader(Protocol):
     """What the pipeline asks of the surface that a call came by: see surfaces.contract."""
 
     def check_head(self, head: RequestHead) -> None:
@@ -121,7 +121,7 @@ class Call(Protocol):
     def head(self) -> RequestHead: ...
 
     @property
-    def surface(self) -> RequestReader: ...
+    def surface(self) -> SurfaceReader: ...
 
     @property
     def has_body(self) -> bool:

@@ -19,8 +19,8 @@ import orjson
 from attrs import evolve, frozen
 
 from pg_trio.domain.chat import Json
-from pg_trio.simulator.behaviour import Behaviour, Fault
-from pg_trio.simulator.chat_call import ChatCall, Refusal
+from pg_trio.simulator.behaviour import Behaviour, SimulatedFault
+from pg_trio.simulator.chat_call import ChatCall, RefusedCall
 from pg_trio.simulator.completion import (
     DONE,
     PING,
@@ -105,12 +105,12 @@ def http_chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def error_answer(refusal: Refusal, more: str = "") -> bytes:
+def error_answer(refusal: RefusedCall, more: str = "") -> bytes:
     """OpenAI's error object with its status, ready for one write."""
     return whole_answer(refusal.status, "application/json", orjson.dumps(error_object(refusal)), more)
 
 
-def error_object(refusal: Refusal) -> dict[str, Json]:
+def error_object(refusal: RefusedCall) -> dict[str, Json]:
     """OpenAI's error shape. Source: OpenAI's API reference, "Error codes", 2026-11."""
     error = {
         "message": refusal.message,
@@ -128,22 +128,24 @@ _ERROR_TYPES: Mapping[int, str] = MappingProxyType({429: "rate_limit_error", 401
 
 
 @frozen(slots=True)
-class Answer:
+class PlannedAnswer:
     """The steps to do, once, and the fault that is in them."""
 
     steps: Plan
-    fault: Fault | None = None
+    fault: SimulatedFault | None = None
 
 
-def render(behaviour: Behaviour, call: ChatCall, occasion: Occasion) -> Answer:
+def render(behaviour: Behaviour, call: ChatCall, occasion: Occasion) -> PlannedAnswer:
     """The answer to this call. The same arguments give the same steps."""
     random = occasion.random() if behaviour.is_random else _UNUSED
     fault = behaviour.find_fault(occasion.number, occasion.elapsed_s, random)
     completion = complete(behaviour, call, occasion)
-    return Answer(_steps(behaviour, call, completion, random, fault), fault)
+    return PlannedAnswer(_steps(behaviour, call, completion, random, fault), fault)
 
 
-def _steps(behaviour: Behaviour, call: ChatCall, completion: Completion, random: Random, fault: Fault | None) -> Plan:
+def _steps(
+    behaviour: Behaviour, call: ChatCall, completion: Completion, random: Random, fault: SimulatedFault | None
+) -> Plan:
     if fault is not None and fault.kind in _INSTEAD:
         return _delayed(behaviour, random, _INSTEAD[fault.kind](behaviour, fault))
     if fault is not None and fault.kind == "stall" and fault.variant == "head":
@@ -171,8 +173,10 @@ def _delayed(behaviour: Behaviour, random: Random, steps: Plan) -> Plan:
 # ── faults that come instead of an answer, plain or streamed ─────────────────────────────────────────────────────────
 
 
-def _status(behaviour: Behaviour, fault: Fault) -> Plan:
-    refusal = Refusal(fault.count, f"Simulated failure with status {fault.count}.", code=_STATUS_CODES.get(fault.count))
+def _status(behaviour: Behaviour, fault: SimulatedFault) -> Plan:
+    refusal = RefusedCall(
+        fault.count, f"Simulated failure with status {fault.count}.", code=_STATUS_CODES.get(fault.count)
+    )
     retry_after_s = behaviour.retry_after_s
     more = f"Retry-After: {retry_after_s}\r\n" if retry_after_s is not None else ""
     # RFC 9110 section 15.4.5: a 304 has no body, and a client does not wait for one.
@@ -186,28 +190,28 @@ _STATUS_CODES: Mapping[int, str] = MappingProxyType(
 )
 
 
-def _hangup(behaviour: Behaviour, fault: Fault) -> Plan:
+def _hangup(behaviour: Behaviour, fault: SimulatedFault) -> Plan:
     return (Close(),)
 
 
-def _garbage(behaviour: Behaviour, fault: Fault) -> Plan:
+def _garbage(behaviour: Behaviour, fault: SimulatedFault) -> Plan:
     return (Send(b"\x16\x03\x01\x00garbage \xff\xfe not HTTP at all\r\n\r\n"), Close())
 
 
-def _notjson(behaviour: Behaviour, fault: Fault) -> Plan:
+def _notjson(behaviour: Behaviour, fault: SimulatedFault) -> Plan:
     return (Send(whole_answer(200, "application/json", b'{"id": "chatcmpl-1", "choices": [oops')),)
 
 
-def _wrong_type(behaviour: Behaviour, fault: Fault) -> Plan:
+def _wrong_type(behaviour: Behaviour, fault: SimulatedFault) -> Plan:
     page = b"<!doctype html><title>Sign in</title><h1>Welcome to the airport's network</h1>\n"
     return (Send(whole_answer(200, "text/html; charset=utf-8", page)),)
 
 
-def _error200(behaviour: Behaviour, fault: Fault) -> Plan:
-    return (Send(json_answer(error_object(Refusal(500, "Simulated error behind a status of 200.")))),)
+def _error200(behaviour: Behaviour, fault: SimulatedFault) -> Plan:
+    return (Send(json_answer(error_object(RefusedCall(500, "Simulated error behind a status of 200.")))),)
 
 
-_INSTEAD: Mapping[str, Callable[[Behaviour, Fault], Plan]] = MappingProxyType(
+_INSTEAD: Mapping[str, Callable[[Behaviour, SimulatedFault], Plan]] = MappingProxyType(
     {
         "status": _status,
         "hangup": _hangup,
@@ -222,7 +226,9 @@ _INSTEAD: Mapping[str, Callable[[Behaviour, Fault], Plan]] = MappingProxyType(
 # ── plain answers ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _plain(behaviour: Behaviour, call: ChatCall, completion: Completion, random: Random, fault: Fault | None) -> Plan:
+def _plain(
+    behaviour: Behaviour, call: ChatCall, completion: Completion, random: Random, fault: SimulatedFault | None
+) -> Plan:
     total_s = behaviour.latency.draw_s(random)
     # A plain answer takes what its tokens take: a provider sends it when the last one is there.
     if behaviour.pace != _NO_PACE:
@@ -234,7 +240,7 @@ def _plain(behaviour: Behaviour, call: ChatCall, completion: Completion, random:
 _NO_PACE = Behaviour().pace
 
 
-def _plain_steps(completion: Completion, fault: Fault | None) -> Plan:
+def _plain_steps(completion: Completion, fault: SimulatedFault | None) -> Plan:
     data = plain_object(completion)
     if fault is None:
         return (Send(json_answer(data)),)
@@ -250,7 +256,7 @@ def _plain_steps(completion: Completion, fault: Fault | None) -> Plan:
     return _interrupted(answer, fault)
 
 
-def _interrupted(answer: bytes, fault: Fault) -> Plan:
+def _interrupted(answer: bytes, fault: SimulatedFault) -> Plan:
     """The answer up to the middle of its body and then the fault's end, or whole if the fault interrupts nothing."""
     head, _, body = answer.partition(b"\r\n\r\n")
     half = body[: len(body) // 2]
@@ -291,7 +297,7 @@ def _filler_pieces(size: int) -> Iterator[bytes]:
 
 
 def _stream(
-    behaviour: Behaviour, call: ChatCall, completion: Completion, random: Random, fault: Fault | None
+    behaviour: Behaviour, call: ChatCall, completion: Completion, random: Random, fault: SimulatedFault | None
 ) -> Iterator[Step]:
     """Head and role with the first token (or before the wait for it), a write a token, the closing events."""
     kind = fault.kind if fault else ""
@@ -329,7 +335,7 @@ def _preamble(behaviour: Behaviour, completion: Completion) -> Iterator[bytes]:
     yield from reasoning_events(completion, behaviour.reasoning)
 
 
-def _stream_tokens(completion: Completion, fault: Fault | None) -> Iterable[bytes]:
+def _stream_tokens(completion: Completion, fault: SimulatedFault | None) -> Iterable[bytes]:
     """The token events that the fault lets through."""
     events = tuple(token_events(completion))
     if fault is None:
@@ -351,7 +357,7 @@ def _huge_events(size: int, model_event: Iterable[bytes]) -> Iterator[bytes]:
             yield event(data)
 
 
-def _stream_end(completion: Completion, fault: Fault | None, *, include_usage: bool) -> Iterator[Step]:
+def _stream_end(completion: Completion, fault: SimulatedFault | None, *, include_usage: bool) -> Iterator[Step]:
     """What follows the last token: the good end, or the fault's."""
     closing = closing_events(completion, include_usage=include_usage)
     kind = fault.kind if fault else ""
@@ -362,7 +368,7 @@ def _stream_end(completion: Completion, fault: Fault | None, *, include_usage: b
     elif kind == "no_done":
         yield Send(http_chunk(closing) + LAST_CHUNK)
     elif kind == "stream_error":
-        error = event(error_object(Refusal(500, "Simulated error in the middle of a stream.")))
+        error = event(error_object(RefusedCall(500, "Simulated error in the middle of a stream.")))
         yield Send(http_chunk(error) + LAST_CHUNK)
     elif kind == "malformed_chunk" and fault.variant == "json":
         yield Send(http_chunk(b'data: {"id":"chatcmpl-1","choices":[{"delta":oops\n\n' + closing + DONE) + LAST_CHUNK)

@@ -29,8 +29,8 @@ import trio
 
 from pg_trio.domain.server_link import EXTENSION, ClientSlot, ServerLink
 from pg_trio.errors import InternalError, ShuttingDown
-from pg_trio.server.http1.exchange import DISCARD_BYTES, Exchange
-from pg_trio.server.http1.head import Refused, RequestHead
+from pg_trio.server.http1.exchange import DISCARD_BYTES, LaneExchange
+from pg_trio.server.http1.head import HttpHead, Refused
 from pg_trio.server.http1.incoming import Incoming
 from pg_trio.server.http1.response import closing_error, refusal
 from pg_trio.server.http1.types import Scope
@@ -50,7 +50,7 @@ _ASGI = {"version": "3.0", "spec_version": "2.4"}
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-class Connection:
+class LaneConnection:
     """One client's connection. `run` it once; it closes the socket, or hands it over."""
 
     __slots__ = (
@@ -80,7 +80,7 @@ class Connection:
         self._scope = trio.CancelScope()
         self.incoming = Incoming(lane.settings)
         self.client = ClientSlot()
-        self._exchange: Exchange | None = None
+        self._exchange: LaneExchange | None = None
         self._hand_over = False
         # Nothing of the application may be sent any more.
         self._over = False
@@ -211,7 +211,7 @@ class Connection:
                 # The next request came with this one: others first.
                 await trio.lowlevel.checkpoint()
 
-    async def _receive_head(self) -> RequestHead | None:
+    async def _receive_head(self) -> HttpHead | None:
         """The next request's head, or None if there is none: the client closed, or speaks HTTP/2."""
         self.deadline = trio.current_time() + self._lane.idle_s
         incoming = self.incoming
@@ -251,9 +251,9 @@ class Connection:
         self._lane.log_refusal(request_id, refused)
         self._parting = refusal(refused.status, refused.text, request_id)
 
-    async def _serve(self, head: RequestHead) -> bool:
+    async def _serve(self, head: HttpHead) -> bool:
         """Run the application for one request; whether the connection can take another."""
-        self._exchange = exchange = Exchange(self, head)
+        self._exchange = exchange = LaneExchange(self, head)
         try:
             await self._lane.mount.app(self._make_scope(head, exchange.link), exchange.receive, exchange.send)
         except Exception:
@@ -274,12 +274,12 @@ class Connection:
             return False
         return not self._receiving and await self._discard_body(exchange)
 
-    def _give_up(self, exchange: Exchange, request_id: UUID) -> bool:
+    def _give_up(self, exchange: LaneExchange, request_id: UUID) -> bool:
         if not exchange.response.head_made:
             self._parting = closing_error(InternalError(), request_id)
         return False
 
-    def _make_scope(self, head: RequestHead, link: ServerLink) -> Scope:
+    def _make_scope(self, head: HttpHead, link: ServerLink) -> Scope:
         path = head.path.decode("ascii")
         mount = self._lane.mount
         return {
@@ -300,7 +300,7 @@ class Connection:
             "extensions": {EXTENSION: link},
         }
 
-    async def _discard_body(self, exchange: Exchange) -> bool:
+    async def _discard_body(self, exchange: LaneExchange) -> bool:
         """Read what the application left of the body; whether its end was found within DISCARD_BYTES."""
         discarded = 0
         try:

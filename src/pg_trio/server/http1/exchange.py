@@ -9,12 +9,12 @@ import trio
 
 from pg_trio.domain.server_link import WHOLE_ANSWER, ServerLink
 from pg_trio.server.http1.body import ChunkedBody, LengthBody, open_body
-from pg_trio.server.http1.head import Refused, RequestHead
+from pg_trio.server.http1.head import HttpHead, Refused
 from pg_trio.server.http1.response import CONTINUE, Response, ResponseMisuse
 from pg_trio.server.http1.types import Message
 
 if TYPE_CHECKING:
-    from pg_trio.server.http1.connection import Connection
+    from pg_trio.server.http1.connection import LaneConnection
 
 # 64 KiB of a body nobody read are thrown away to keep the connection; more is not worth it. Go drains 256 KiB.
 DISCARD_BYTES = 64 * 1024
@@ -22,7 +22,7 @@ DISCARD_BYTES = 64 * 1024
 _DISCONNECT = "http.disconnect"
 
 
-class Exchange:
+class LaneExchange:
     """One request and its answer, as the application sees them: `receive` and `send`.
 
     `answered` once the whole answer is with the kernel. `link` is what the lane and the application tell each other of
@@ -42,7 +42,7 @@ class Exchange:
         "response",
     )
 
-    def __init__(self, connection: Connection, head: RequestHead) -> None:
+    def __init__(self, connection: LaneConnection, head: HttpHead) -> None:
         self._connection = connection
         self._head = head
         whole = connection.incoming.take_whole_body(head.length)
@@ -100,7 +100,7 @@ class Exchange:
             await self._connection.write(CONTINUE)
 
     async def send(self, message: Message) -> None:
-        """ASGI's send. Raises ResponseMisuse for what ASGI or HTTP forbid, and see Connection.write."""
+        """ASGI's send. Raises ResponseMisuse for what ASGI or HTTP forbid, and see LaneConnection.write."""
         kind = message["type"]
         if kind == "http.response.body":
             await self._send_part(message.get("body", b""), message.get("more_body", False))

@@ -30,7 +30,7 @@ class Mount:
 HandOver: TypeAlias = Callable[[socket.socket, bytes], Awaitable[None]]
 
 
-class Admission(Protocol):
+class AdmissionView(Protocol):
     """What the application says of its load."""
 
     # `Retry-After` of those turned away.
@@ -59,7 +59,7 @@ class Door:
     `covers` says of a method and a raw path whether that request may be.
     """
 
-    admission: Admission
+    admission: AdmissionView
     covers: Callable[[str, bytes], bool]
 
 
