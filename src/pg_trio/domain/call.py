@@ -125,7 +125,7 @@ class Call(Protocol):
 
     @property
     def has_body(self) -> bool:
-        """Whether the whole body is here: then `receive_body` waits for nobody."""
+        """Whether the whole body is here: then `receive_body` does not wait."""
 
     async def receive_body(self, limit_bytes: int) -> bytes:
         """The whole body. Raises BodyTooLarge as soon as its length is known to be over the limit."""

@@ -34,7 +34,7 @@ STREAM_HEADERS: Final[HeaderList] = [
     (b"x-accel-buffering", b"no"),
 ]
 
-# A comment: nothing to a client, a sign of life to whatever is between us and it.
+# A comment: clients skip it, and proxies between us and them see that the connection lives.
 KEEP_ALIVE = b": keep-alive\n\n"
 
 DONE = b"data: [DONE]\n\n"

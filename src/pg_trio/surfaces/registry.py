@@ -18,7 +18,7 @@ class SurfaceTable:
         self._by_root = by_root
 
     def find(self, method: str, path: bytes) -> tuple[Surface, MatchedRoute] | None:
-        """The surface of a request, and where it goes; None if it is for none of them.
+        """The surface of a request, and where it goes; None if no surface matches.
 
         `path` is the path as it was sent, without a query. One with an encoded byte or an empty segment is no route:
         a proxy in front of the gateway might have understood it differently.

@@ -45,7 +45,7 @@ class Gateway(Protocol):
 
 
 class Client:
-    """What is known of a client for as long as its connection lasts: what its last call asked for, above all.
+    """What is known of a client while its connection lasts: above all, what its last call asked for.
 
     `alike` is the server's object for requests whose heads are like that call's, None where it has none. `template` is
     what those heads say.
@@ -106,14 +106,14 @@ class GatewayRoutes:
         return self._surfaces.find(method, path) is not None
 
     def _read_template(self, scope: Scope) -> HeadTemplate | None:
-        """What the request's head says; None if it is for none of the surfaces."""
+        """What the request's head says; None if no surface matches it."""
         if scope["type"] != "http" or (found := self._surfaces.find(scope["method"], read_path(scope))) is None:
             return None
         peer = scope.get("client")
         return HeadTemplate.read(scope["headers"], *found, Peer(None if peer is None else peer[0], self._trusted))
 
     def _meet(self, slot: ClientSlot, alike: object, template: HeadTemplate) -> Client:
-        """The client whose connection it is, who asked for this last."""
+        """The connection's client; from here on this is what it asked for last."""
         client: Client | None = slot.value
         if client is None:
             assert self.gateway is not None, NOT_RUNNING

@@ -32,14 +32,14 @@ from pg_trio.web.head_template import Headers
 class AsgiCall:
     """A call whose body comes over ASGI. `link` is what the server and we tell each other of this request."""
 
-    # ── attributes of the class until they are set: most calls set none of them ──────────────────────────────────────
+    # ── attributes of the class until they are set: most calls leave them as they are ────────────────────────────────
 
     has_started = False
-    # The last byte is handed to the server: whoever leaves now leaves content.
+    # The last byte is handed to the server: a client that leaves now has its answer.
     has_ended = False
     # What is left of the limits that the request counted against; empty where there are none.
     limits: Sequence[LimitState] = ()
-    # What a failure answers with; None where no candidate was asked.
+    # What a failure answers with; None if no candidate was asked.
     tries: Tries | None = None
     # Set once the body is in, where another task waits to receive after that: one task at a time may. See asgi.py.
     body_received: trio.Event | None = None
@@ -60,7 +60,7 @@ class AsgiCall:
         return self.link.body is not None
 
     def why_cut(self) -> GatewayError | None:
-        """Why our own server cut the request short, where it was not the client who left."""
+        """Why our own server cut the request short, if it was not the client that left."""
         return ShuttingDown() if self.link.cut == "drain" else None
 
     def show_limits(self, states: Sequence[LimitState]) -> None:

@@ -115,7 +115,7 @@ def _join_repeated(headers: Headers) -> dict[bytes, bytes]:
         if name not in fields:
             fields[name] = text
         elif name in _LISTS:
-            # As RFC 9110 says; two content types are then no media type that anybody takes.
+            # As RFC 9110 says. Two content types are then one malformed media type, which every surface refuses.
             fields[name] += b", " + text
         else:
             fields[name] += _REPEATED + text

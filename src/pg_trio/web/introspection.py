@@ -1,4 +1,4 @@
-"""What Quart serves: introspection of a project, health, and a JSON answer for whatever is no route.
+"""What Quart serves: introspection of a project, health, and a JSON answer for every other path.
 
 `GET /api/{uuid}/info`, `/endpoints`, `/candidates` and `/tokens` need the scope `admin`, `/models` the scope `models`.
 They answer `{"ok": true, "data": …}`, but for `/models`, which has OpenAI's list shape. No answer holds a key, a token
@@ -122,7 +122,7 @@ def make_web_app(find_inspected: Any) -> QuartTrio:
 
 
 def as_gateway_error(error: Exception) -> GatewayError:
-    """Whatever Quart or a view raised, as an error of ours; a bug is logged and becomes InternalError."""
+    """What Quart or a view raised, as an error of ours; a bug is logged and becomes InternalError."""
     if isinstance(error, GatewayError):
         return error
     if isinstance(error, StoreError):
