@@ -105,8 +105,8 @@ class ChatRequest:
         if len(self.messages) != 1 or self.has_tools_or_format:
             return None
         message = self.messages[0]
-        is_plain = message.name is None and not message.tool_calls and message.tool_call_id is None
-        is_plain = is_plain and not message.reasoning
+        has_more = message.tool_calls or message.reasoning or message.tool_call_id is not None
+        is_plain = message.name is None and not has_more
         return message.content if is_plain and isinstance(message.content, str) else None
 
     @property
