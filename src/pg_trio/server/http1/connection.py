@@ -29,9 +29,9 @@ import trio
 
 from pg_trio.domain.server_link import EXTENSION, ClientSlot, ServerLink
 from pg_trio.errors import InternalError, ShuttingDown
-from pg_trio.server.http1.exchange import DISCARD_BYTES, LaneExchange
 from pg_trio.server.http1.head import HttpHead, Refused
 from pg_trio.server.http1.incoming import Incoming
+from pg_trio.server.http1.lane_exchange import DISCARD_BYTES, LaneExchange
 from pg_trio.server.http1.response import closing_error, refusal
 from pg_trio.server.http1.types import Scope
 

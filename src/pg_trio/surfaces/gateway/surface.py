@@ -16,7 +16,7 @@ from pg_trio.surfaces.gateway.read_request import (
     check_content_type,
     read_chat_request,
 )
-from pg_trio.surfaces.gateway.stream import GatewayStream
+from pg_trio.surfaces.gateway.stream_writer import GatewayStream
 
 DISPATCHER = "chat/completions"
 

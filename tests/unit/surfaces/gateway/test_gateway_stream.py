@@ -14,7 +14,7 @@ from pg_trio.domain.project import Candidate, Credential, Endpoint
 from pg_trio.domain.stage_times import StageTimes
 from pg_trio.errors import DeadlineExceeded, ProviderCallFailed
 from pg_trio.surfaces import StreamSummary
-from pg_trio.surfaces.gateway.stream import GatewayStream
+from pg_trio.surfaces.gateway.stream_writer import GatewayStream
 
 OPENED = Opened("chatcmpl-1", "gpt-4o-mini")
 SESSION = UUID("6f1c0000-0000-4000-8000-000000000001")
