@@ -18,7 +18,7 @@ from pg_trio.domain.events import ContentDelta
 from pg_trio.domain.project import Candidate, Credential
 from pg_trio.providers import adapter_for
 from pg_trio.providers.sse import EventStreamParser
-from pg_trio.web.sse import StreamRenderer
+from pg_trio.surfaces.openai_chunks import ChunkWriter
 
 CANDIDATE = Candidate(Credential("bench", "openai", "http://127.0.0.1"), "gpt-4o-mini")
 CHUNK = {
@@ -71,7 +71,7 @@ def assemble(reads: list[bytes]) -> None:
 def relay(reads: list[bytes]) -> None:
     """The whole way, as a stage goes it."""
     reader = adapter_for("openai").open_stream(CANDIDATE)
-    renderer, assembler = StreamRenderer(1763800000), Assembler()
+    renderer, assembler = ChunkWriter(1763800000), Assembler()
     for data in reads:
         events = reader.feed(data)
         for event in events:
@@ -89,8 +89,8 @@ STEPS: dict[str, Callable[[list[bytes]], None]] = {
 }
 
 
-def open_renderer() -> StreamRenderer:
-    renderer = StreamRenderer(1763800000)
+def open_renderer() -> ChunkWriter:
+    renderer = ChunkWriter(1763800000)
     for event in adapter_for("openai").open_stream(CANDIDATE).feed(EVENT):
         renderer.render(event)
     return renderer

@@ -12,17 +12,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
+from uuid import UUID
 
 import orjson
 from attrs import frozen
 
 from pg_trio.config.settings import GatewaySettings
+from pg_trio.domain.call import RequestHead
 from pg_trio.domain.chat import ChatRequest, Message
 from pg_trio.domain.guardrails import ContentLength, GuardrailRules, KeywordBlocklist, PiiFilter, PromptInjection
 from pg_trio.errors import GatewayError
 from pg_trio.stages.guardrails import compile_chain
-from pg_trio.stages.read_request import read_chat_request
 from pg_trio.stages.schemas.compiled import compile_schema
+from pg_trio.surfaces.gateway.read_request import read_chat_request
 
 CLEAN = "The quick brown fox jumps over 12 lazy dogs, and asks for the report of March. "
 GERMAN = "Für die Prüfung der Übergabe bitten wir um Rückmeldung, möglichst bis März. "
@@ -77,6 +79,7 @@ CHAT_SCHEMA = {
     },
 }
 LIMITS = GatewaySettings()
+HEAD = RequestHead(UUID(int=1), "p", "ask", [], None, [], 0.0, 0.0)
 
 
 @frozen
@@ -134,7 +137,7 @@ def hostile_rows(size: int, budget_s: float) -> Iterator[Row]:
 
 
 def read(body: bytes) -> ChatRequest:
-    return read_chat_request(body, limits=LIMITS, endpoint_required=False)
+    return read_chat_request(body, LIMITS, HEAD)
 
 
 def request_of(text: str) -> ChatRequest:

@@ -26,7 +26,7 @@ from hypercorn.config import Config
 
 from pg_trio.app import create_app
 from pg_trio.config import load_settings
-from pg_trio.server.http1.connection import Connection
+from pg_trio.server.http1.connection import LaneConnection
 from pg_trio.server.http1.types import ASGIApplication
 from pg_trio.server.serving import serve_app
 from scripts.bench._limits.command import format_table
@@ -37,7 +37,7 @@ from scripts.bench._peers.ports import HOST, find_free_ports
 from scripts.bench._peers.processes import run_pinned
 from scripts.bench._peers.target import Target, wait_ready
 
-_ROOT = Connection._serve_requests.__code__  # what serves one request after the other
+_ROOT = LaneConnection._serve_requests.__code__  # what serves one request after the other
 _WARM_REQUESTS = 300
 _RECEIVE_BYTES = 65536
 _ANSWER_LIMIT_S = 60.0

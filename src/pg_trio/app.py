@@ -12,7 +12,7 @@ it, one client's bytes can end the whole server.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import AsyncExitStack
 from typing import cast
 
@@ -26,22 +26,24 @@ from pg_trio.errors import ConfigError, StoreError
 from pg_trio.gateway import open_gateway
 from pg_trio.server.containment import contain_hypercorn
 from pg_trio.server.http1.types import DOOR, Door
-from pg_trio.web.asgi import GatewayRoutes, is_own_route
+from pg_trio.surfaces import SURFACES, Surface
+from pg_trio.web.asgi import GatewayRoutes
 from pg_trio.web.asgi_types import AsgiApp, AsgiEvent, Receive, Scope, Send
 from pg_trio.web.introspection import make_web_app
 
 
-def create_app(settings: Settings | None = None) -> QuartTrio:
+def create_app(settings: Settings | None = None, surfaces: Sequence[Surface] = SURFACES) -> QuartTrio:
     """The application, ready for any ASGI server that runs on Trio and has a lifespan.
 
-    Without settings, the file that $PG_TRIO_CONFIG names is loaded. Raises ConfigError.
+    Without settings, the file that $PG_TRIO_CONFIG names is loaded. `surfaces` are the dialects that it speaks to
+    clients. Raises ConfigError.
     """
     contain_hypercorn()
     if settings is None:
         settings = load_settings(find_configuration())
     app = make_web_app(lambda: routes.gateway, lambda: routes.is_ready)
     # Hypercorn types ASGI events as one class each, we as mappings.
-    routes: GatewayRoutes = GatewayRoutes(cast(AsgiApp, app.asgi_app), settings.server.trusted_proxies)
+    routes: GatewayRoutes = GatewayRoutes(cast(AsgiApp, app.asgi_app), settings.server.trusted_proxies, surfaces)
     app.asgi_app = GatewayLifespan(settings, routes)  # type: ignore[method-assign, assignment]
     return app
 
@@ -79,7 +81,8 @@ class GatewayLifespan:
                 for task in tasks:
                     nursery.start_soon(task)
                 # For our own server, which can turn requests away for less than calling us costs.
-                scope.get("state", {})[DOOR] = Door(gateway.pipeline.admission, is_own_route, self._routes.note_leaving)
+                admission = gateway.pipeline.admission
+                scope.get("state", {})[DOOR] = Door(admission, self._routes.covers, self._routes.note_leaving)
                 self._routes.gateway = gateway
                 await self._routes(scope, receive, hold_last)
                 self._routes.gateway = None

@@ -18,7 +18,7 @@ from attrs import frozen
 
 from pg_trio.config.settings import Settings
 from pg_trio.config.time_zone import find_zone
-from pg_trio.domain.call import Answer, Call
+from pg_trio.domain.call import Call, WholeAnswer
 from pg_trio.domain.project import Caller, Candidate, Credential, Endpoint, Token
 from pg_trio.domain.upstream import Transport
 from pg_trio.errors import ConfigError, Overloaded, StoreError
@@ -76,7 +76,7 @@ class RunningGateway:
     tokens: TokenStore
     disabled_providers: frozenset[str]
 
-    def answer(self, call: Call, lasting: LastingScope | None = None) -> Awaitable[Answer | None]:
+    def answer(self, call: Call, lasting: LastingScope | None = None) -> Awaitable[WholeAnswer | None]:
         """See Pipeline.answer."""
         return self.pipeline.answer(call, lasting)
 

@@ -16,7 +16,7 @@ from functools import partial
 from attrs import evolve, frozen
 
 from pg_trio.config.settings import GatewaySettings
-from pg_trio.domain.call import Answer, Call, RequestHead
+from pg_trio.domain.call import Call, RequestHead, WholeAnswer
 from pg_trio.domain.chat import ChatRequest, Prompt, Reply, Usage, estimate_tokens
 from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.domain.value import value
@@ -34,7 +34,6 @@ from pg_trio.stages.prompt import apply_prompt
 from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.provider_call.rescue import CarriedStream
 from pg_trio.stages.rate_limit import Quota, RateLimit
-from pg_trio.stages.read_request import check_content_coding, check_content_type, read_chat_request
 from pg_trio.stages.relay import Relay
 from pg_trio.stages.schemas.stage import Schemas
 from pg_trio.stages.session import OpenSession, Sessions
@@ -97,7 +96,7 @@ class Pipeline:
     log: Log
     sessions: Sessions | None = None
 
-    async def answer(self, call: Call, lasting: LastingScope | None = None) -> Answer | None:
+    async def answer(self, call: Call, lasting: LastingScope | None = None) -> WholeAnswer | None:
         """The answer to a call, or None where it was streamed to the client already.
 
         `lasting` is for a task that answers many calls, one after the other: see LastingScope.
@@ -124,7 +123,7 @@ class Pipeline:
                 deadline.begin()
 
             entry.begin("read")
-            _check_content(head)
+            call.surface.check_head(head)
             body = await (
                 call.receive_body(self.settings.max_body_bytes) if has_body else self._receive_body(call, caller, entry)
             )
@@ -133,9 +132,7 @@ class Pipeline:
                 deadline.note_body()
             size = len(body)
             try:
-                entry.request = request = await self.large_work.call(
-                    size, read_chat_request, body, limits=self.settings, endpoint_required=head.slug is None
-                )
+                entry.request = request = await self.large_work.call(size, call.surface.read, body, self.settings, head)
             except BadRequest:
                 # Over a limit is over it, whatever the body is.
                 self.rate_limit.check_left(call, caller.token, entry.endpoint)
@@ -176,7 +173,7 @@ class Pipeline:
                     return None
                 return await self._reply(asked)
 
-    async def _reply(self, asked: Asked) -> Answer:
+    async def _reply(self, asked: Asked) -> WholeAnswer:
         """The whole answer that wins, checked and settled."""
         endpoint, entry = asked.endpoint, asked.entry
         try:
@@ -199,7 +196,7 @@ class Pipeline:
             await session.keep(reply, usage)
 
         entry.end()
-        return Answer(
+        return WholeAnswer(
             reply=reply,
             usage=usage,
             request_id=asked.call.head.request_id,
@@ -218,7 +215,7 @@ class Pipeline:
         head_after_ms = endpoint.stream_head_after_ms
         relay = Relay(
             carrier=carried,
-            client=asked.call.open_stream(endpoint, entry, None if session is None else session.id),
+            client=asked.call.open_stream(asked.request, endpoint, entry, None if session is None else session.id),
             idle_s=endpoint.idle_timeout_ms / 1000,
             ends_at=deadline.at,
             take_deadline=deadline.hand_over,
@@ -295,16 +292,9 @@ class Pipeline:
 
     def _dispatch(self, caller: Caller, request: ChatRequest, entry: LogEntry) -> Endpoint:
         """The endpoint that the body names (the dispatcher route)."""
-        assert request.endpoint is not None  # read_chat_request demands it there
+        assert request.endpoint is not None  # the surface demands it there
         entry.slug = request.endpoint
         return find_endpoint(caller, request.endpoint)
-
-
-def _check_content(head: RequestHead) -> None:
-    """Raises BadRequest or ContentCodingUnsupported for a body that cannot be read as it was sent."""
-    check_content_type(head.content_type)
-    if head.content_coding is not None:
-        check_content_coding(head.content_coding)
 
 
 def estimate_usage(prompt: Prompt, reply: Reply) -> Usage:

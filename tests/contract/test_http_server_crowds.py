@@ -164,7 +164,7 @@ async def test_http2_without_window_is_closed() -> None:
         try:
             await refuse(scope, receive, send)
         finally:
-            ended.append(scope["extensions"]["pg_trio"].get("cut"))
+            ended.append(scope["extensions"]["pg_trio"].cut)
 
     async with (
         serving("lane", ProbeApp(refuse_and_count), limits(write_timeout_ms=100)) as port,
@@ -261,7 +261,7 @@ async def test_drain_tells_http2_application() -> None:
         shutdown.set()
         await raw.read_to_end()
 
-    assert ("cancelled", "drain") == (app.outcome, probe.scopes[0]["extensions"]["pg_trio"]["cut"])
+    assert ("cancelled", "drain") == (app.outcome, probe.scopes[0]["extensions"]["pg_trio"].cut)
 
 
 @pytest.mark.parametrize("quiet", [True, False])

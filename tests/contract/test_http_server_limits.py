@@ -330,7 +330,7 @@ async def test_client_that_stops_reading_is_dropped() -> None:
         error = await _read_to_error(client.stream)
 
     assert (["cancelled"], errno.ECONNRESET) == (outcome, error)
-    assert "write limit" == probe.scopes[0]["extensions"]["pg_trio"]["cut"]
+    assert "write limit" == probe.scopes[0]["extensions"]["pg_trio"].cut
 
 
 async def _read_to_error(stream: trio.SocketStream) -> int | None:
@@ -523,7 +523,7 @@ async def test_stream_lets_others_run() -> None:
 
 def _count_connections() -> int:
     gc.collect()
-    return sum(type(thing) is connection.Connection for thing in gc.get_objects())
+    return sum(type(thing) is connection.LaneConnection for thing in gc.get_objects())
 
 
 async def test_ended_connections_are_forgotten() -> None:
@@ -624,7 +624,7 @@ async def test_drain_tells_application_and_client() -> None:
 
     assert (503, SHUTTING_DOWN, "1") == (reply.status, reply.body, reply.headers["retry-after"])
     assert 4 == UUID(reply.headers["x-request-id"]).version
-    assert ("cancelled", "drain") == (app.outcome, probe.scopes[0]["extensions"]["pg_trio"]["cut"])
+    assert ("cancelled", "drain") == (app.outcome, probe.scopes[0]["extensions"]["pg_trio"].cut)
 
 
 async def test_drain_closes_behind_stream_that_promised_more() -> None:

@@ -84,10 +84,10 @@ async def test_application_learns_of_malformed_body() -> None:
     told: list[object] = []
 
     async def read_and_note(scope: Scope, receive: Receive, send: Send) -> None:
-        extension = scope["extensions"]["pg_trio"]
-        told.append(extension.get("refused"))
+        link = scope["extensions"]["pg_trio"]
+        told.append(link.refused)
         assert await read_body(receive) is None
-        told.append(extension["refused"])
+        told.append(link.refused)
 
     async with serving("lane", ProbeApp(read_and_note)) as port:
         reply = await ask(port, BAD_CHUNK)
@@ -101,7 +101,7 @@ async def test_refusal_of_body_has_applications_id() -> None:
     request_id = UUID("6ba7b810-9dad-41d1-80b4-00c04fd430c8")
 
     async def note_id(scope: Scope, receive: Receive, send: Send) -> None:
-        scope["extensions"]["pg_trio"]["request_id"] = request_id
+        scope["extensions"]["pg_trio"].request_id = request_id
         await read_body(receive)
 
     async with serving("lane", ProbeApp(note_id)) as port:
@@ -119,8 +119,8 @@ async def test_leaving_is_no_refusal() -> None:
             await client.send(request("/", "Content-Length: 10", method="POST") + b"half")
         await ended.wait()
 
-    extension = app.scopes[0]["extensions"]["pg_trio"]
-    assert ("refused" in extension, "cut" in extension) == (False, False)
+    link = app.scopes[0]["extensions"]["pg_trio"]
+    assert (link.refused, link.cut) == (None, None)
 
 
 async def _read_then_set(receive: Receive, ended: trio.Event) -> None:

@@ -270,7 +270,7 @@ async def test_scope_says_when_head_was_read() -> None:
         await ask(port, request())
         after = trio.current_time()
 
-    assert before <= app.scopes[0]["extensions"]["pg_trio"]["head_at"] <= after
+    assert before <= app.scopes[0]["extensions"]["pg_trio"].head_at <= after
 
 
 async def test_like_heads_are_told() -> None:
@@ -282,7 +282,7 @@ async def test_like_heads_are_told() -> None:
             await client.send(data)
             await client.read_answer()
 
-    alike = [scope["extensions"]["pg_trio"]["alike"] for scope in app.scopes]
+    alike = [scope["extensions"]["pg_trio"].alike for scope in app.scopes]
     assert alike[0] is alike[1]
     assert len({id(one) for one in alike[1:]}) == 3
     assert [b"3", b"6", b"3", b"3"] == [dict(scope["headers"])[b"content-length"] for scope in app.scopes]
@@ -316,7 +316,7 @@ async def test_body_that_is_here_is_told() -> None:
         parts = await client.read_answer()
 
     assert (b"whole", b"in parts") == (whole.body, parts.body)
-    assert [b"whole", None] == [scope["extensions"]["pg_trio"].get("body") for scope in app.scopes]
+    assert [b"whole", None] == [scope["extensions"]["pg_trio"].body for scope in app.scopes]
 
 
 async def test_what_is_kept_lasts_as_long_as_the_connection() -> None:
@@ -329,7 +329,7 @@ async def test_what_is_kept_lasts_as_long_as_the_connection() -> None:
         closed.set()
 
     async def count(scope: Scope, receive: Receive, send: Send) -> None:
-        kept = scope["extensions"]["pg_trio"]["kept"]
+        kept = scope["extensions"]["pg_trio"].client
         if kept.value is None:
             kept.value = 0
             kept.stack.callback(close)
@@ -358,7 +358,7 @@ async def test_kept_cancel_scope_is_left_in_its_place(caplog: pytest.LogCaptureF
     entered, left = trio.Event(), trio.Event()
 
     async def enter(scope: Scope, receive: Receive, send: Send) -> None:
-        stack = scope["extensions"]["pg_trio"]["kept"].stack
+        stack = scope["extensions"]["pg_trio"].client.stack
         stack.callback(left.set)
         stack.enter_context(trio.CancelScope())
         entered.set()
@@ -380,7 +380,7 @@ async def test_error_in_what_is_kept_is_logged(caplog: pytest.LogCaptureFixture)
 
     async def keep(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/fails":
-            scope["extensions"]["pg_trio"]["kept"].stack.callback(fail)
+            scope["extensions"]["pg_trio"].client.stack.callback(fail)
         await answer(send, b"well")
 
     async with serving("lane", ProbeApp(keep)) as port, connected(port) as other:

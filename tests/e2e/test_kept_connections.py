@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from pg_trio.surfaces.gateway.surface import GatewaySurface
 from tests.support.gateway import PROJECT, Gateway, endpoint, project, start_gateway
 from tests.support.http_servers import RawClient, connected
 from tests.support.wire import bearer, post
@@ -76,7 +77,7 @@ async def test_client_s_own_limit_holds_while_its_body_is_read(
     def read_for_ever(*_: object, **__: object) -> None:
         released.wait(PATIENCE_S)
 
-    monkeypatch.setattr("pg_trio.pipeline.read_chat_request", read_for_ever)
+    monkeypatch.setattr(GatewaySurface, "read", read_for_ever)
     data = asking(gateway, "chat/completions", {"message": "x" * 40_000, "endpoint": "ask"})
     await client.send(data.replace(b"\r\n\r\n", b"\r\nx-pg-timeout-ms: 50\r\n\r\n", 1))
     try:

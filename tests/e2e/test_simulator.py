@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import trio
 
-from pg_trio.simulator import Behaviours, Limits, Received, Simulator, serve_simulator
+from pg_trio.simulator import Behaviours, ReaderLimits, Received, Simulator, serve_simulator
 
 # A hang fails a test instead of the run; nothing waits for it otherwise.
 LIMIT_S = 20
@@ -228,7 +228,7 @@ async def test_key_is_demanded(nursery: trio.Nursery) -> None:
     assert [200, 401] == statuses
 
 
-SMALL = Behaviours(limits=Limits(head_bytes=1_000, body_bytes=100_000))
+SMALL = Behaviours(limits=ReaderLimits(head_bytes=1_000, body_bytes=100_000))
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ async def test_size_limits(nursery: trio.Nursery, request_bytes: bytes, status: 
 
 
 async def test_idle_connection_is_closed(nursery: trio.Nursery) -> None:
-    simulator = await nursery.start(serve_simulator, Behaviours(limits=Limits(idle_s=0.05)))
+    simulator = await nursery.start(serve_simulator, Behaviours(limits=ReaderLimits(idle_s=0.05)))
 
     async with await connect(simulator) as stream:
         received = await receive_end(stream)

@@ -26,8 +26,9 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
         {"attrs", "trio", "jsonschema", "jsonschema_rs", "re2", "orjson"},
     ),
     "pipeline": ({"stages", "domain", "errors", "config", "racing"}, {"attrs"}),
+    "surfaces": ({"domain", "errors", "config"}, {"attrs", "orjson"}),
     "web": (
-        {"pipeline", "domain", "errors", "config"},
+        {"pipeline", "surfaces", "domain", "errors", "config"},
         {"attrs", "trio", "quart", "quart_trio", "werkzeug", "orjson"},
     ),
     "server": (
@@ -114,4 +115,6 @@ def test_stages_never_import_each_other() -> None:
 def test_table_can_fail() -> None:
     assert "providers imports trio" == complaint(SOURCE / "providers" / "openai.py", "trio")
     assert "domain imports config" == complaint(SOURCE / "domain" / "chat.py", "pg_trio.config.settings")
+    assert "surfaces imports trio" == complaint(SOURCE / "surfaces" / "contract.py", "trio")
+    assert "pipeline imports surfaces" == complaint(SOURCE / "pipeline.py", "pg_trio.surfaces")
     assert "stages imports sqlite3" == complaint(SOURCE / "stages" / "log.py", "sqlite3")

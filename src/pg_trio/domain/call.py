@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
 from uuid import UUID
 
 from attrs import field
 
-from pg_trio.domain.chat import FinishReason, Reply, Usage
+from pg_trio.domain.chat import ChatRequest, FinishReason, Reply, Usage
 from pg_trio.domain.events import Event
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow, Attempts
@@ -17,17 +18,37 @@ from pg_trio.domain.stage_times import StageTimes
 from pg_trio.domain.value import value
 from pg_trio.errors import GatewayError
 
+NO_FIELDS: Mapping[bytes, bytes] = MappingProxyType({})
+
+
+@value(slots=True)
+class RequestOrigin:
+    """Where a request comes from, as far as that is known: for the log, metrics and traces alone.
+
+    `surface` is the name of the surface that it came by, `client_address` where the client calls from,
+    `client_request_id` the client's own `X-Request-Id`. `traceparent` is that header as it came, unread: see
+    domain.trace_context.
+    """
+
+    surface: str = ""
+    client_address: str | None = None
+    client_request_id: str | None = None
+    traceparent: str | None = None
+
+
+UNKNOWN_ORIGIN = RequestOrigin()
+
 
 @value(slots=True)
 class RequestHead:
-    """The head of a request to one of the gateway's own two routes.
+    """The head of a request that came by one of the gateway's surfaces.
 
-    `project` and `slug` are path segments as they arrived, nothing decoded; `slug` is None on the dispatcher route.
+    `project` and `slug` are path segments as they arrived, nothing decoded; `slug` is None where the body names the
+    endpoint.
     `authorization`, `timeout_ms` and `read_timeout` hold every value of their header, unread; `content_type` is all of
-    them, joined; so is `content_coding` (Content-Encoding). `client_request_id` is the client's own `X-Request-Id`, and
-    `client_address` where it calls from, as far as that is known: both for the log alone.
+    them, joined; so is `content_coding` (Content-Encoding).
     `head_at` is Trio's clock when the head was read: every deadline counts from it. `at` is the same moment in Unix
-    seconds.
+    seconds. `fields` has the further header fields that the surface asked for, by their names in lower case.
     """
 
     request_id: UUID
@@ -40,8 +61,28 @@ class RequestHead:
     at: float
     read_timeout: Sequence[str] = ()
     content_coding: str | None = None
-    client_request_id: str | None = None
-    client_address: str | None = None
+    origin: RequestOrigin = UNKNOWN_ORIGIN
+    fields: Mapping[bytes, bytes] = NO_FIELDS
+
+
+class ReadLimits(Protocol):
+    """What bounds the reading of a body, beside its length."""
+
+    @property
+    def max_messages(self) -> int: ...
+
+    @property
+    def max_json_depth(self) -> int: ...
+
+
+class SurfaceReader(Protocol):
+    """What the pipeline asks of the surface that a call came by: see surfaces.contract."""
+
+    def check_head(self, head: RequestHead) -> None:
+        """Return if a body under this head can be a request. Raises GatewayError."""
+
+    def read(self, body: bytes, limits: ReadLimits, head: RequestHead) -> ChatRequest:
+        """The request that the body states. Raises GatewayError."""
 
 
 class StreamClient(Protocol):
@@ -86,8 +127,11 @@ class Call(Protocol):
     def head(self) -> RequestHead: ...
 
     @property
+    def surface(self) -> SurfaceReader: ...
+
+    @property
     def has_body(self) -> bool:
-        """Whether the whole body is here: then `receive_body` waits for nobody."""
+        """Whether the whole body is here: then `receive_body` does not wait."""
 
     @property
     def declared_bytes(self) -> int | None:
@@ -108,8 +152,10 @@ class Call(Protocol):
     def why_cut(self) -> GatewayError | None:
         """Why the server cut the request short; None where the client left."""
 
-    def open_stream(self, endpoint: Endpoint, progress: Progress, session_id: UUID | None) -> StreamClient:
-        """The client's end for a streamed answer; nothing is sent yet. The last two are told, and asked, at its end."""
+    def open_stream(
+        self, request: ChatRequest, endpoint: Endpoint, progress: Progress, session_id: UUID | None
+    ) -> StreamClient:
+        """The client's end for a streamed answer; nothing is sent yet. Its end says what `progress` knows."""
 
 
 @value(slots=True)
@@ -121,8 +167,8 @@ class Answered:
 
 
 @value(slots=True)
-class Answer:
-    """What the client gets on success. `times` is what each stage took.
+class WholeAnswer:
+    """What the client gets on success, where it is not streamed. `times` is what each stage took.
 
     `session_id` is the session that it is part of now, None without one.
     """

@@ -64,7 +64,7 @@ class Message:
 
     def texts(self) -> list[str]:
         """Every piece of free text in it that a provider is sent: the name, what the content's parts say (refusals and
-        file names included), the tool calls' names and arguments, and ids that may be prose."""
+        file names included), the tool calls' names and arguments, reasoning, and ids that may be prose."""
         content = self.content
         texts = [] if self.name is None else [self.name]
         if isinstance(content, str):
@@ -73,6 +73,8 @@ class Message:
             texts += [text for part in content if (text := part.free_text) is not None]
         for call in self.tool_calls:
             texts += (call.name, call.arguments)
+        if self.reasoning:
+            texts += [block.text for block in self.reasoning if block.text]
         if self.tool_calls or self.tool_call_id is not None:
             texts += [call_id for call_id in self.ids() if not is_machine_made(call_id)]
         return texts
@@ -103,7 +105,8 @@ class ChatRequest:
         if len(self.messages) != 1 or self.has_tools_or_format:
             return None
         message = self.messages[0]
-        is_plain = message.name is None and not message.tool_calls and message.tool_call_id is None
+        has_more = message.tool_calls or message.reasoning or message.tool_call_id is not None
+        is_plain = message.name is None and not has_more
         return message.content if is_plain and isinstance(message.content, str) else None
 
     @property
@@ -225,6 +228,7 @@ def count_sent(messages: Sequence[Message]) -> int:
             and message.name is None
             and not message.tool_calls
             and message.tool_call_id is None
+            and not message.reasoning
         ):
             # Nearly every message there is.
             characters += len(content)

@@ -44,7 +44,7 @@ class ReasoningDelta:
     has begun a tool call of which nothing can be told yet.
 
     A delta with a `signature` ends a block of reasoning; one with `data` is a whole block that the provider encrypted
-    (see domain.chat.Reasoning).
+    (see domain.chat.Reasoning). An empty signature ends a block whose text is not all there, so that nothing signs it.
     """
 
     is_token: ClassVar[bool] = False
@@ -117,7 +117,10 @@ Event: TypeAlias = Opened | ContentDelta | ReasoningDelta | ToolCallDelta | Fini
 def events_of(reply: Reply) -> list[Event]:
     """The events of a stream that would have said the same: for a provider that answers whole when asked to stream."""
     events: list[Event] = [Opened(reply.id, reply.model)]
-    if reply.reasoning:
+    blocks = reply.reasoning_blocks
+    if blocks and "".join([block.text for block in blocks]) == (reply.reasoning or ""):
+        events += [ReasoningDelta(block.text, block.signature, block.data) for block in blocks]
+    elif reply.reasoning:
         events.append(ReasoningDelta(reply.reasoning))
     if reply.content:
         events.append(ContentDelta(reply.content))

@@ -35,12 +35,13 @@ MODEL_NAME_CHARS = 256
 _MODEL_NAME = re.compile(rf"[A-Za-z0-9._:/@+-]{{1,{MODEL_NAME_CHARS}}}")
 _UNSAFE_IN_ID = re.compile(r"[^A-Za-z0-9_-]+")
 _ID_CHARS = 64
+_OPENAI_PREFIX = "chatcmpl-"
 
 
 def reply_id(given: Json, candidate: Candidate) -> str:
-    """An id of our shape, `chatcmpl-` and at most 64 safe characters: the provider's own as far as it has them.
+    """The provider's own id as far as its characters are safe, at most 64 of them behind OpenAI's `chatcmpl-`.
 
-    One that a secret shows in is replaced whole.
+    One that a secret shows in is replaced whole. Surfaces give ids the shape that their clients know.
     """
     if type(given) is not str:
         # NVIDIA, AiHubMix and OpenRouter number theirs at times.
@@ -48,18 +49,19 @@ def reply_id(given: Json, candidate: Candidate) -> str:
             return _new_reply_id()
         given = str(given)
     # Cut first: what is left of megabytes is not worth cleaning all of it.
-    given = given.removeprefix("chatcmpl-")[: 16 * _ID_CHARS]
-    if len(given) <= _ID_CHARS and is_harmless(given, candidate.credential.api_key):
-        return f"chatcmpl-{given}"
-    safe = _UNSAFE_IN_ID.sub("", given)
+    cut: str = given[: 16 * _ID_CHARS]
+    own = cut.removeprefix(_OPENAI_PREFIX)
+    if len(own) <= _ID_CHARS and is_harmless(own, candidate.credential.api_key):
+        return cut
+    safe = _UNSAFE_IN_ID.sub("", own)
     # Before the cut and after the cleaning: neither may hide a key from the mask, or uncover one.
-    if not safe or _shows_secret(given, candidate) or (safe != given and _shows_secret(safe, candidate)):
+    if not safe or _shows_secret(own, candidate) or (safe != own and _shows_secret(safe, candidate)):
         return _new_reply_id()
-    return f"chatcmpl-{safe[:_ID_CHARS]}"
+    return cut[: len(cut) - len(own)] + safe[:_ID_CHARS]
 
 
 def _new_reply_id() -> str:
-    return f"chatcmpl-{secrets.token_hex(12)}"
+    return secrets.token_hex(12)
 
 
 def read_model(model: Json, candidate: Candidate) -> str:

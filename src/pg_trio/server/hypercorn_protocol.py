@@ -24,9 +24,10 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
 
 from pg_trio.config.settings import ServerSettings
+from pg_trio.domain.server_link import EXTENSION, ServerLink
 from pg_trio.server.containment import Containment
 from pg_trio.server.http1.open_connections import OpenConnections
-from pg_trio.server.http1.types import Extension, Message, Receive, Scope, Send
+from pg_trio.server.http1.types import Message, Receive, Scope, Send
 
 _HTTP2_START = b"PRI * HTTP/2.0"
 # RFC 9113 section 4.1: length (3 bytes), then the type; section 6.1: 0 is DATA.
@@ -96,8 +97,8 @@ class WatchedConnection:
         self._containment = containment
         self._idle_s = settings.idle_timeout_ms / 1000
         self._write_s = settings.write_timeout_ms / 1000
-        # The extensions of the requests under way.
-        self._running: list[Extension] = []
+        # The links of the requests under way.
+        self._running: list[ServerLink] = []
         self._sends = 0
         self._is_http2 = False
         self.deadline = trio.current_time() + self._idle_s
@@ -107,7 +108,7 @@ class WatchedConnection:
     async def run_app(
         self, scope: Any, receive: Any, send: Any, sync_spawn: Callable[..., Any], call_soon: Callable[..., Any]
     ) -> None:
-        """Run the application for one scope; a request's has the same extension as in the lane.
+        """Run the application for one scope; a request's has a link, as in the lane.
 
         What Hypercorn raises out of `send` is no error of the application's: it ends here, with a line.
         """
@@ -131,10 +132,10 @@ class WatchedConnection:
                 await run(scope, receive, guarded_send)
 
     async def _run_request(self, run: Callable[..., Any], scope: Scope, receive: Receive, send: Send) -> None:
-        extension: Extension = {"head_at": trio.current_time()}
+        link = ServerLink(trio.current_time())
         extensions = scope.get("extensions") or {}
-        scope["extensions"] = {**extensions, "pg_trio": extension}
-        self._running.append(extension)
+        scope["extensions"] = {**extensions, EXTENSION: link}
+        self._running.append(link)
         if not self._sends:
             self.deadline = math.inf
 
@@ -148,8 +149,7 @@ class WatchedConnection:
         try:
             await run(scope, receive, watched_send)
         finally:
-            # By identity: two requests' extensions may be equal.
-            self._running = [other for other in self._running if other is not extension]
+            self._running.remove(link)
             if not self._running:
                 self.deadline = trio.current_time() + self._idle_s
 
@@ -186,8 +186,8 @@ class WatchedConnection:
         return not self._running
 
     def note_timeout(self) -> None:
-        for extension in self._running:
-            extension["cut"] = "write limit"
+        for link in self._running:
+            link.cut = "write limit"
         self._end("a limit of the connection passed")
 
     def note_crowded(self) -> None:
@@ -197,8 +197,8 @@ class WatchedConnection:
         """Hypercorn is told by HypercornProtocol.drain."""
 
     def note_cut(self) -> None:
-        for extension in self._running:
-            extension["cut"] = "drain"
+        for link in self._running:
+            link.cut = "drain"
         self._end("the drain's time is over")
 
     def _end(self, reason: str) -> None:

@@ -6,13 +6,13 @@ docs/simulator.md has the grammar of behaviours.
 
 from pg_trio.simulator.behaviour import Behaviour, parse_behaviour
 from pg_trio.simulator.provider import Behaviours, Received, Simulator
-from pg_trio.simulator.request_reader import Limits
+from pg_trio.simulator.request_reader import ReaderLimits
 from pg_trio.simulator.server import serve_simulator
 
 __all__ = [
     "Behaviour",
     "Behaviours",
-    "Limits",
+    "ReaderLimits",
     "Received",
     "Simulator",
     "parse_behaviour",

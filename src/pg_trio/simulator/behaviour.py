@@ -153,7 +153,7 @@ def _parse_count(text: str, low: int, high: int) -> int:
 
 
 @frozen(slots=True)
-class Fault:
+class SimulatedFault:
     """What goes wrong: the kind, and where it has an argument, `amount` (a number) or `variant` (a word) of it.
 
     `amount` is a status, a count of tokens or bytes, or seconds, as the kind has it (`FAULT_ARGUMENTS`).
@@ -169,61 +169,61 @@ class Fault:
         return int(self.amount)
 
 
-def _no_argument(kind: str, argument: str) -> Fault:
+def _no_argument(kind: str, argument: str) -> SimulatedFault:
     if argument:
         raise ValueError(f"it takes no argument, got {argument!r}")
-    return Fault(kind)
+    return SimulatedFault(kind)
 
 
-def _status(kind: str, argument: str) -> Fault:
-    return Fault(kind, amount=_parse_count(argument, 300, 599))
+def _status(kind: str, argument: str) -> SimulatedFault:
+    return SimulatedFault(kind, amount=_parse_count(argument, 300, 599))
 
 
-def _head_or_body(kind: str, argument: str) -> Fault:
+def _head_or_body(kind: str, argument: str) -> SimulatedFault:
     if argument not in ("", "head", "body"):
         raise ValueError(f"{argument!r} is no place; write {kind}:head or {kind}:body")
-    return Fault(kind, variant=argument or "head")
+    return SimulatedFault(kind, variant=argument or "head")
 
 
-def _stall(kind: str, argument: str) -> Fault:
+def _stall(kind: str, argument: str) -> SimulatedFault:
     if argument.isdigit():
-        return Fault(kind, amount=_parse_count(argument, 0, MAX_TOKENS), variant="tokens")
+        return SimulatedFault(kind, amount=_parse_count(argument, 0, MAX_TOKENS), variant="tokens")
     return _head_or_body(kind, argument)
 
 
-def _truncate(kind: str, argument: str) -> Fault:
+def _truncate(kind: str, argument: str) -> SimulatedFault:
     if argument not in ("", "length", "chunked"):
         raise ValueError(f"{argument!r} is no framing; write truncate:length or truncate:chunked")
-    return Fault(kind, variant=argument or "length")
+    return SimulatedFault(kind, variant=argument or "length")
 
 
-def _after_tokens(kind: str, argument: str) -> Fault:
-    return Fault(kind, amount=_parse_count(argument or "1", 0, MAX_TOKENS))
+def _after_tokens(kind: str, argument: str) -> SimulatedFault:
+    return SimulatedFault(kind, amount=_parse_count(argument or "1", 0, MAX_TOKENS))
 
 
-def _cut(kind: str, argument: str) -> Fault:
+def _cut(kind: str, argument: str) -> SimulatedFault:
     tokens, _, ending = argument.partition(":")
     if ending not in ("", "clean", "inside"):
         raise ValueError(f"{ending!r} is no ending; write cut:3, cut:3:clean or cut:3:inside")
-    return Fault(kind, amount=_parse_count(tokens or "1", 0, MAX_TOKENS), variant=ending)
+    return SimulatedFault(kind, amount=_parse_count(tokens or "1", 0, MAX_TOKENS), variant=ending)
 
 
-def _malformed_chunk(kind: str, argument: str) -> Fault:
+def _malformed_chunk(kind: str, argument: str) -> SimulatedFault:
     if argument not in ("", "json", "http"):
         raise ValueError(f"{argument!r} is no layer; write malformed_chunk:json or malformed_chunk:http")
-    return Fault(kind, variant=argument or "json")
+    return SimulatedFault(kind, variant=argument or "json")
 
 
-def _drip(kind: str, argument: str) -> Fault:
-    return Fault(kind, amount=parse_duration_s(argument or "10ms"))
+def _drip(kind: str, argument: str) -> SimulatedFault:
+    return SimulatedFault(kind, amount=parse_duration_s(argument or "10ms"))
 
 
-def _huge(kind: str, argument: str) -> Fault:
-    return Fault(kind, amount=_parse_count(argument, 1, MAX_HUGE_BYTES))
+def _huge(kind: str, argument: str) -> SimulatedFault:
+    return SimulatedFault(kind, amount=_parse_count(argument, 1, MAX_HUGE_BYTES))
 
 
 # Every kind of fault and what reads its argument. docs/simulator.md says what each does; plan.py does it.
-FAULT_ARGUMENTS: Mapping[str, Callable[[str, str], Fault]] = MappingProxyType(
+FAULT_ARGUMENTS: Mapping[str, Callable[[str, str], SimulatedFault]] = MappingProxyType(
     {
         "status": _status,
         "reset": _head_or_body,
@@ -249,7 +249,7 @@ FAULT_ARGUMENTS: Mapping[str, Callable[[str, str], Fault]] = MappingProxyType(
 STREAM_FAULTS: frozenset[str] = frozenset({"cut", "no_done", "malformed_chunk", "stream_error"})
 
 
-def parse_fault(text: str) -> Fault:
+def parse_fault(text: str) -> SimulatedFault:
     """A fault from `kind` or `kind:argument`; ValueError says which kinds there are, or what the argument must be."""
     kind, _, argument = text.partition(":")
     if kind == "refuse":
@@ -312,7 +312,7 @@ class Behaviour:
     pings: int = 0
     reasoning: int = 0
     stamps: bool = False
-    fault: Fault | None = None
+    fault: SimulatedFault | None = None
     retry_after_s: int | None = None
     fail_first: int | None = None
     fail_rate: float | None = None
@@ -330,7 +330,7 @@ class Behaviour:
         if self.retry_after_s is not None and (self.fault is None or self.fault.kind != "status"):
             raise ValueError("retry_after: it needs fault=status:NNN beside it")
 
-    def find_fault(self, call_number: int, elapsed_s: float, random: Random) -> Fault | None:
+    def find_fault(self, call_number: int, elapsed_s: float, random: Random) -> SimulatedFault | None:
         """The fault that strikes this call (numbered from 1), or None."""
         # The draw comes first whatever the rest says, so that later draws do not depend on the clock.
         is_unlucky = self.fail_rate is None or random.random() < self.fail_rate

@@ -16,7 +16,7 @@ from pg_trio.domain.chat import Json, estimate_tokens
 ROLES: frozenset[str] = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
 
-class Refusal(Exception):
+class RefusedCall(Exception):
     """A request that is answered with an error object; the simulator's own wire, never an error of the gateway."""
 
     def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
@@ -46,27 +46,27 @@ class ChatCall:
 def read_json_object(content_type: str, body: bytes) -> Mapping[str, Json]:
     """The body as a JSON object.
 
-    Raises: Refusal (400) if it is not declared as JSON, is no JSON, or is no object.
+    Raises: RefusedCall (400) if it is not declared as JSON, is no JSON, or is no object.
     """
     if content_type.partition(";")[0].strip().lower() != "application/json":
-        raise Refusal(400, f"The content type must be application/json, not {content_type[:100]!r}.")
+        raise RefusedCall(400, f"The content type must be application/json, not {content_type[:100]!r}.")
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise Refusal(400, f"The body is no valid JSON: {error}.") from error
+        raise RefusedCall(400, f"The body is no valid JSON: {error}.") from error
     if not isinstance(parsed, dict):
-        raise Refusal(400, "The body must be a JSON object.")
+        raise RefusedCall(400, "The body must be a JSON object.")
     return parsed
 
 
 def read_chat_call(body: Mapping[str, Json]) -> ChatCall:
     """The chat request in the body.
 
-    Raises: Refusal (400) that names the field that is missing or wrong.
+    Raises: RefusedCall (400) that names the field that is missing or wrong.
     """
     model = body.get("model")
     if not isinstance(model, str) or not model:
-        raise Refusal(400, "You must provide a model parameter.", param="model")
+        raise RefusedCall(400, "You must provide a model parameter.", param="model")
     said, characters = _read_messages(body.get("messages"))
     return ChatCall(
         model=model,
@@ -80,7 +80,7 @@ def read_chat_call(body: Mapping[str, Json]) -> ChatCall:
 
 def _read_messages(messages: Json) -> tuple[str, int]:
     if not isinstance(messages, list) or not messages:
-        raise Refusal(400, "'messages' must be a list of at least one message.", param="messages")
+        raise RefusedCall(400, "'messages' must be a list of at least one message.", param="messages")
     said, characters = "", 0
     for index, message in enumerate(messages):
         text = _read_message(message, f"messages[{index}]")
@@ -91,10 +91,10 @@ def _read_messages(messages: Json) -> tuple[str, int]:
 
 def _read_message(message: Json, where: str) -> str:
     if not isinstance(message, dict):
-        raise Refusal(400, f"'{where}' must be an object.", param=where)
+        raise RefusedCall(400, f"'{where}' must be an object.", param=where)
     role = message.get("role")
     if not isinstance(role, str) or role not in ROLES:
-        raise Refusal(400, f"'{where}.role' must be one of {', '.join(sorted(ROLES))}.", param=f"{where}.role")
+        raise RefusedCall(400, f"'{where}.role' must be one of {', '.join(sorted(ROLES))}.", param=f"{where}.role")
     content = message.get("content")
     if isinstance(content, str):
         return content
@@ -102,16 +102,16 @@ def _read_message(message: Json, where: str) -> str:
         return " ".join(_read_part(part, f"{where}.content[{index}]") for index, part in enumerate(content))
     if content is None and role == "assistant":
         return ""
-    raise Refusal(400, f"'{where}.content' must be a string or a list of parts.", param=f"{where}.content")
+    raise RefusedCall(400, f"'{where}.content' must be a string or a list of parts.", param=f"{where}.content")
 
 
 def _read_part(part: Json, where: str) -> str:
     if not isinstance(part, dict) or not isinstance(part.get("type"), str):
-        raise Refusal(400, f"'{where}' must be an object with a type.", param=where)
+        raise RefusedCall(400, f"'{where}' must be an object with a type.", param=where)
     if part["type"] != "text":
         return ""
     if not isinstance(part.get("text"), str):
-        raise Refusal(400, f"'{where}.text' must be a string.", param=where)
+        raise RefusedCall(400, f"'{where}.text' must be a string.", param=where)
     text: str = part["text"]
     return text
 
@@ -119,7 +119,7 @@ def _read_part(part: Json, where: str) -> str:
 def _read_flag(body: Mapping[str, Json], name: str) -> bool:
     flag = body.get(name)
     if flag is not None and not isinstance(flag, bool):
-        raise Refusal(400, f"'{name}' must be a boolean.", param=name)
+        raise RefusedCall(400, f"'{name}' must be a boolean.", param=name)
     return bool(flag)
 
 
@@ -127,7 +127,7 @@ def _read_include_usage(options: Json) -> bool:
     if options is None:
         return False
     if not isinstance(options, dict):
-        raise Refusal(400, "'stream_options' must be an object.", param="stream_options")
+        raise RefusedCall(400, "'stream_options' must be an object.", param="stream_options")
     return _read_flag(options, "include_usage")
 
 
@@ -138,6 +138,6 @@ def _read_max_tokens(body: Mapping[str, Json]) -> int | None:
             continue
         # bool is an int to Python, not to JSON.
         if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
-            raise Refusal(400, f"'{name}' must be a whole number over 0.", param=name)
+            raise RefusedCall(400, f"'{name}' must be a whole number over 0.", param=name)
         return limit
     return None

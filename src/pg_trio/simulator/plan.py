@@ -19,8 +19,8 @@ import orjson
 from attrs import evolve, frozen
 
 from pg_trio.domain.chat import Json
-from pg_trio.simulator.behaviour import Behaviour, Fault
-from pg_trio.simulator.chat_call import ChatCall, Refusal
+from pg_trio.simulator.behaviour import Behaviour, SimulatedFault
+from pg_trio.simulator.chat_call import ChatCall, RefusedCall
 from pg_trio.simulator.completion import STAMP, Completion, Occasion, complete
 from pg_trio.simulator.wires import WIRES, Wire
 
@@ -96,7 +96,7 @@ def http_chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def error_answer(refusal: Refusal, more: str = "", wire: str = "openai") -> bytes:
+def error_answer(refusal: RefusedCall, more: str = "", wire: str = "openai") -> bytes:
     """A wire's error object with its status, ready for one write."""
     body = orjson.dumps(WIRES[wire].error_object(refusal))
     return whole_answer(refusal.status, "application/json", body, more)
@@ -106,22 +106,24 @@ def error_answer(refusal: Refusal, more: str = "", wire: str = "openai") -> byte
 
 
 @frozen(slots=True)
-class Answer:
+class PlannedAnswer:
     """The steps to do, once, and the fault that is in them."""
 
     steps: Plan
-    fault: Fault | None = None
+    fault: SimulatedFault | None = None
 
 
-def render(behaviour: Behaviour, call: ChatCall, occasion: Occasion) -> Answer:
+def render(behaviour: Behaviour, call: ChatCall, occasion: Occasion) -> PlannedAnswer:
     """The answer to this call. The same arguments give the same steps."""
     random = occasion.random() if behaviour.is_random else _UNUSED
     fault = behaviour.find_fault(occasion.number, occasion.elapsed_s, random)
     completion = complete(behaviour, call, occasion)
-    return Answer(_steps(behaviour, call, completion, random, fault), fault)
+    return PlannedAnswer(_steps(behaviour, call, completion, random, fault), fault)
 
 
-def _steps(behaviour: Behaviour, call: ChatCall, completion: Completion, random: Random, fault: Fault | None) -> Plan:
+def _steps(
+    behaviour: Behaviour, call: ChatCall, completion: Completion, random: Random, fault: SimulatedFault | None
+) -> Plan:
     if fault is not None and fault.kind in _INSTEAD:
         return _delayed(behaviour, random, _INSTEAD[fault.kind](behaviour, fault, call.wire))
     if fault is not None and fault.kind == "stall" and fault.variant == "head":
@@ -149,8 +151,10 @@ def _delayed(behaviour: Behaviour, random: Random, steps: Plan) -> Plan:
 # ── faults that come instead of an answer, plain or streamed ─────────────────────────────────────────────────────────
 
 
-def _status(behaviour: Behaviour, fault: Fault, wire: str) -> Plan:
-    refusal = Refusal(fault.count, f"Simulated failure with status {fault.count}.", code=_STATUS_CODES.get(fault.count))
+def _status(behaviour: Behaviour, fault: SimulatedFault, wire: str) -> Plan:
+    refusal = RefusedCall(
+        fault.count, f"Simulated failure with status {fault.count}.", code=_STATUS_CODES.get(fault.count)
+    )
     retry_after_s = behaviour.retry_after_s
     more = f"Retry-After: {retry_after_s}\r\n" if retry_after_s is not None else ""
     # RFC 9110 section 15.4.5: a 304 has no body, and a client does not wait for one.
@@ -164,29 +168,29 @@ _STATUS_CODES: Mapping[int, str] = MappingProxyType(
 )
 
 
-def _hangup(behaviour: Behaviour, fault: Fault, wire: str) -> Plan:
+def _hangup(behaviour: Behaviour, fault: SimulatedFault, wire: str) -> Plan:
     return (Close(),)
 
 
-def _garbage(behaviour: Behaviour, fault: Fault, wire: str) -> Plan:
+def _garbage(behaviour: Behaviour, fault: SimulatedFault, wire: str) -> Plan:
     return (Send(b"\x16\x03\x01\x00garbage \xff\xfe not HTTP at all\r\n\r\n"), Close())
 
 
-def _notjson(behaviour: Behaviour, fault: Fault, wire: str) -> Plan:
+def _notjson(behaviour: Behaviour, fault: SimulatedFault, wire: str) -> Plan:
     return (Send(whole_answer(200, "application/json", b'{"id": "chatcmpl-1", "choices": [oops')),)
 
 
-def _wrong_type(behaviour: Behaviour, fault: Fault, wire: str) -> Plan:
+def _wrong_type(behaviour: Behaviour, fault: SimulatedFault, wire: str) -> Plan:
     page = b"<!doctype html><title>Sign in</title><h1>Welcome to the airport's network</h1>\n"
     return (Send(whole_answer(200, "text/html; charset=utf-8", page)),)
 
 
-def _error200(behaviour: Behaviour, fault: Fault, wire: str) -> Plan:
-    refusal = Refusal(500, "Simulated error behind a status of 200.")
+def _error200(behaviour: Behaviour, fault: SimulatedFault, wire: str) -> Plan:
+    refusal = RefusedCall(500, "Simulated error behind a status of 200.")
     return (Send(json_answer(WIRES[wire].error_object(refusal))),)
 
 
-_INSTEAD: Mapping[str, Callable[[Behaviour, Fault, str], Plan]] = MappingProxyType(
+_INSTEAD: Mapping[str, Callable[[Behaviour, SimulatedFault, str], Plan]] = MappingProxyType(
     {
         "status": _status,
         "hangup": _hangup,
@@ -201,7 +205,9 @@ _INSTEAD: Mapping[str, Callable[[Behaviour, Fault, str], Plan]] = MappingProxyTy
 # ── plain answers ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _plain(behaviour: Behaviour, call: ChatCall, completion: Completion, random: Random, fault: Fault | None) -> Plan:
+def _plain(
+    behaviour: Behaviour, call: ChatCall, completion: Completion, random: Random, fault: SimulatedFault | None
+) -> Plan:
     total_s = behaviour.latency.draw_s(random)
     # A plain answer takes what its tokens take: a provider sends it when the last one is there.
     if behaviour.pace != _NO_PACE:
@@ -213,7 +219,7 @@ def _plain(behaviour: Behaviour, call: ChatCall, completion: Completion, random:
 _NO_PACE = Behaviour().pace
 
 
-def _plain_steps(wire: Wire, completion: Completion, fault: Fault | None) -> Plan:
+def _plain_steps(wire: Wire, completion: Completion, fault: SimulatedFault | None) -> Plan:
     if fault is None:
         return (Send(json_answer(wire.plain_object(completion))),)
     if fault.kind == "reset" and fault.variant == "head":
@@ -224,7 +230,7 @@ def _plain_steps(wire: Wire, completion: Completion, fault: Fault | None) -> Pla
     return _interrupted(json_answer(data), fault)
 
 
-def _interrupted(answer: bytes, fault: Fault) -> Plan:
+def _interrupted(answer: bytes, fault: SimulatedFault) -> Plan:
     """The answer up to the middle of its body and then the fault's end, or whole if the fault interrupts nothing."""
     head, _, body = answer.partition(b"\r\n\r\n")
     half = body[: len(body) // 2]
@@ -264,7 +270,7 @@ def _filler_pieces(size: int) -> Iterator[bytes]:
 
 
 def _stream(
-    behaviour: Behaviour, call: ChatCall, completion: Completion, random: Random, fault: Fault | None
+    behaviour: Behaviour, call: ChatCall, completion: Completion, random: Random, fault: SimulatedFault | None
 ) -> Iterator[Step]:
     """Head and role with the first token (or before the wait for it), a write a token, the closing events."""
     kind, wire = fault.kind if fault else "", WIRES[call.wire]
@@ -297,7 +303,7 @@ def _stamped(data: bytes) -> bytes:
 _STAMP_BYTES = STAMP.encode()
 
 
-def _stream_tokens(wire: Wire, completion: Completion, fault: Fault | None) -> Iterable[bytes]:
+def _stream_tokens(wire: Wire, completion: Completion, fault: SimulatedFault | None) -> Iterable[bytes]:
     """The token events that the fault lets through."""
     events = tuple(wire.token_events(completion))
     if fault is None:
@@ -319,7 +325,9 @@ def _huge_events(wire: Wire, completion: Completion, size: int) -> Iterator[byte
         yield (following if number else first).replace(FILLER_MARK.encode(), piece)
 
 
-def _stream_end(wire: Wire, completion: Completion, fault: Fault | None, *, include_usage: bool) -> Iterator[Step]:
+def _stream_end(
+    wire: Wire, completion: Completion, fault: SimulatedFault | None, *, include_usage: bool
+) -> Iterator[Step]:
     """What follows the last token: the good end, or the fault's."""
     closing, done = wire.closing_events(completion, include_usage=include_usage), wire.done
     kind = fault.kind if fault else ""
@@ -330,7 +338,7 @@ def _stream_end(wire: Wire, completion: Completion, fault: Fault | None, *, incl
     elif kind == "no_done":
         yield Send(http_chunk(closing) + LAST_CHUNK)
     elif kind == "stream_error":
-        error = wire.error_event(Refusal(500, "Simulated error in the middle of a stream."))
+        error = wire.error_event(RefusedCall(500, "Simulated error in the middle of a stream."))
         yield Send(http_chunk(error) + LAST_CHUNK)
     elif kind == "malformed_chunk" and fault.variant == "json":
         yield Send(http_chunk(b'data: {"id":"chatcmpl-1","choices":[{"delta":oops\n\n' + closing + done) + LAST_CHUNK)

@@ -13,10 +13,10 @@ from attrs import define, evolve, field, frozen
 
 from pg_trio.domain.chat import Json
 from pg_trio.simulator.behaviour import GOOD, PRESETS, Behaviour, parse_behaviour
-from pg_trio.simulator.chat_call import ChatCall, Refusal, read_json_object
+from pg_trio.simulator.chat_call import ChatCall, RefusedCall, read_json_object
 from pg_trio.simulator.completion import Occasion
 from pg_trio.simulator.plan import Plan, Send, error_answer, json_answer, render
-from pg_trio.simulator.request_reader import Limits
+from pg_trio.simulator.request_reader import ReaderLimits
 from pg_trio.simulator.routes import find_route, read_call, read_key
 from pg_trio.simulator.view import describe
 
@@ -38,11 +38,11 @@ class Behaviours:
     seed: int = 0
     api_key: str | None = field(default=None, repr=False)
     keep_requests: int = 1_000
-    limits: Limits = field(factory=Limits)
+    limits: ReaderLimits = field(factory=ReaderLimits)
 
 
 @define(slots=True, eq=False)
-class Connection:
+class SimulatedConnection:
     """A client's connection, by number from 1. `closed_at` is Trio time, None while it is open."""
 
     number: int
@@ -64,7 +64,7 @@ class Received:
     headers: Mapping[str, str] = field(repr=False)
     raw_body: bytes = field(repr=False)
     arrived_at: float
-    connection: Connection
+    connection: SimulatedConnection
     body: Json = None
     model: str | None = None
     said: str = ""
@@ -136,13 +136,13 @@ class Simulator:
 
     # ── for connections ──
 
-    def open_connection(self) -> Connection:
+    def open_connection(self) -> SimulatedConnection:
         """Count a new connection."""
         self.connection_count += 1
         self.open_connections += 1
-        return Connection(self.connection_count)
+        return SimulatedConnection(self.connection_count)
 
-    def close_connection(self, connection: Connection) -> None:
+    def close_connection(self, connection: SimulatedConnection) -> None:
         """Note that a connection is closed."""
         connection.closed_at = trio.current_time()
         self.open_connections -= 1
@@ -177,7 +177,7 @@ class Simulator:
             wire, model = found
             self._authenticate(request, wire)
             return self._chat(request, wire, model)
-        except Refusal as refusal:
+        except RefusedCall as refusal:
             return (Send(error_answer(refusal, wire="openai" if found is None else found[0])),)
 
     def _route(self, request: Received) -> Plan:
@@ -188,7 +188,7 @@ class Simulator:
         if route == ("GET", VIEW_PATH):
             self._authenticate(request)
             return (Send(json_answer(describe(self, _read_after(request.path)))),)
-        raise Refusal(404, f"Invalid URL ({route[0]} {route[1][:200]}).")
+        raise RefusedCall(404, f"Invalid URL ({route[0]} {route[1][:200]}).")
 
     def _authenticate(self, request: Received, wire: str = "openai") -> None:
         key = self._behaviours.api_key
@@ -196,8 +196,8 @@ class Simulator:
             return
         if wire == "google":
             # Google says so with a 400, and a reason in the error's details.
-            raise Refusal(400, "API key not valid. Please pass a valid API key.", code="API_KEY_INVALID")
-        raise Refusal(401, "Incorrect API key provided.", code="invalid_api_key")
+            raise RefusedCall(400, "API key not valid. Please pass a valid API key.", code="API_KEY_INVALID")
+        raise RefusedCall(401, "Incorrect API key provided.", code="invalid_api_key")
 
     def _chat(self, request: Received, wire: str, model: str | None) -> Plan:
         body = read_json_object(request.headers.get("content-type", ""), request.raw_body)
@@ -230,7 +230,7 @@ class Simulator:
         try:
             return parse_behaviour(text, base)
         except ValueError as error:
-            raise Refusal(400, f"Behaviour in {where}: {error}.", param=where, code="invalid_behaviour") from error
+            raise RefusedCall(400, f"Behaviour in {where}: {error}.", param=where, code="invalid_behaviour") from error
 
     def _models(self) -> Json:
         names = ["sim", *(f"sim?{preset}" for preset in PRESETS), *self._by_model]
@@ -245,7 +245,7 @@ def _is_view(request: Received) -> bool:
 def _read_after(path: str) -> int:
     text = parse_qs(path.partition("?")[2]).get("after", ["0"])[0]
     if not (text.isascii() and text.isdigit() and len(text) <= 15):
-        raise Refusal(400, "'after' must be a whole number.", param="after")
+        raise RefusedCall(400, "'after' must be a whole number.", param="after")
     return int(text)
 
 

@@ -7,11 +7,11 @@ from collections import deque
 import httptools
 from attrs import define, field, frozen
 
-from pg_trio.simulator.chat_call import Refusal
+from pg_trio.simulator.chat_call import RefusedCall
 
 
 @frozen(slots=True)
-class Limits:
+class ReaderLimits:
     """What a client may send, and how long it may take for each piece."""
 
     # 64 KiB: what the gateway's direct transport takes of an answer's head.
@@ -23,7 +23,7 @@ class Limits:
 
 
 @define(slots=True, eq=False)
-class Message:
+class ReceivedRequest:
     """A request as HTTP has it. Header names are in lower case; of a repeated name the last counts."""
 
     path: str = ""
@@ -36,13 +36,13 @@ class Message:
 class RequestReader:
     """Feed it what arrives. `messages` holds whole requests; after a `refusal` it takes nothing more."""
 
-    def __init__(self, limits: Limits) -> None:
-        self.messages: deque[Message] = deque()
-        self.refusal: Refusal | None = None
+    def __init__(self, limits: ReaderLimits) -> None:
+        self.messages: deque[ReceivedRequest] = deque()
+        self.refusal: RefusedCall | None = None
         self.wants_continue = False
         self._limits = limits
         self._parser = httptools.HttpRequestParser(self)
-        self._message = Message()
+        self._message = ReceivedRequest()
         self._in_head = True
         self._head_bytes = 0
         self._body_bytes = 0
@@ -65,7 +65,7 @@ class RequestReader:
 
     def _refuse(self, status: int, message: str) -> None:
         if self.refusal is None:
-            self.refusal = Refusal(status, message)
+            self.refusal = RefusedCall(status, message)
 
     def _check_head(self, size: int) -> None:
         if size > self._limits.head_bytes:
@@ -78,7 +78,7 @@ class RequestReader:
     # ── called by llhttp ──
 
     def on_message_begin(self) -> None:
-        self._message = Message()
+        self._message = ReceivedRequest()
         self._in_head = True
         self._head_bytes = self._body_bytes = 0
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from urllib.parse import unquote
 
 from pg_trio.domain.json_value import Json
-from pg_trio.simulator.chat_call import ChatCall, Refusal, read_chat_call
+from pg_trio.simulator.chat_call import ChatCall, RefusedCall, read_chat_call
 from pg_trio.simulator.native_calls import read_anthropic_call, read_cohere_call, read_google_call
 
 _PATHS = re.compile(
@@ -45,11 +45,11 @@ def read_key(wire: str, headers: Mapping[str, str]) -> str | None:
 def read_call(
     wire: str, path: str, headers: Mapping[str, str], body: Mapping[str, Json], model: str | None
 ) -> ChatCall:
-    """The chat request. Raises: Refusal (400) that names the field that is missing or wrong."""
+    """The chat request. Raises: RefusedCall (400) that names the field that is missing or wrong."""
     if wire == "google":
         return read_google_call(body, model or "", stream="streamGenerateContent" in path.partition("?")[0])
     if wire == "anthropic" and not headers.get("anthropic-version"):
-        raise Refusal(400, "anthropic-version: header is required", param="anthropic-version")
+        raise RefusedCall(400, "anthropic-version: header is required", param="anthropic-version")
     readers: dict[str, Callable[[Mapping[str, Json]], ChatCall]] = {
         "openai": read_chat_call,
         "anthropic": read_anthropic_call,

@@ -16,10 +16,10 @@ from collections.abc import Callable
 
 import trio
 
-from pg_trio.simulator.chat_call import Refusal
+from pg_trio.simulator.chat_call import RefusedCall
 from pg_trio.simulator.plan import Close, Plan, Reset, Send, Stall, Wait, error_answer
 from pg_trio.simulator.provider import Behaviours, Received, Simulator
-from pg_trio.simulator.request_reader import Limits, RequestReader
+from pg_trio.simulator.request_reader import ReaderLimits, RequestReader
 
 RECEIVE_BYTES = 64 * 1024
 # After a refusal that leaves the request unread, this much of it is read away, for this long: closing a socket with
@@ -71,7 +71,7 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def _accept_all(listener: socket.socket, simulator: Simulator, limits: Limits) -> None:
+async def _accept_all(listener: socket.socket, simulator: Simulator, limits: ReaderLimits) -> None:
     async with trio.open_nursery() as nursery:
         while True:
             await trio.lowlevel.wait_readable(listener)
@@ -90,7 +90,7 @@ async def _accept_all(listener: socket.socket, simulator: Simulator, limits: Lim
 class _Conversation:
     """One connection: requests in, plans carried out."""
 
-    def __init__(self, accepted: socket.socket, simulator: Simulator, limits: Limits) -> None:
+    def __init__(self, accepted: socket.socket, simulator: Simulator, limits: ReaderLimits) -> None:
         accepted.setblocking(False)
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = accepted
@@ -162,7 +162,7 @@ class _Conversation:
             except BlockingIOError:
                 continue
 
-    async def _refuse(self, refusal: Refusal) -> None:
+    async def _refuse(self, refusal: RefusedCall) -> None:
         await self._send(error_answer(refusal, "Connection: close\r\n"))
         self._socket.shutdown(socket.SHUT_WR)
         self._scope.deadline = trio.current_time() + DRAIN_S

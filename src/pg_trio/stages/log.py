@@ -145,8 +145,8 @@ class LogEntry:
             self.cost_nano_usd,
             self.times.as_json(),
             tuple(self.attempts.rows),
-            head.client_request_id,
-            head.client_address,
+            head.origin.client_request_id,
+            head.origin.client_address,
         )
 
 

@@ -1,23 +1,23 @@
-"""The gateway's own two routes, handled at the ASGI level: no framework between the server and the pipeline.
+"""The surfaces' routes, handled at the ASGI level: no framework between the server and the pipeline.
 
-`POST /api/{uuid}/{slug}` and `POST /api/{uuid}/chat/completions` are ours; everything else goes to the wrapped
-application (Quart). Paths are matched as they were sent: an encoded slash, a dot segment or a double slash is no
-route, rather than one that a proxy in front of us might have understood differently.
+A request that one of the surfaces (surfaces/) matches is answered here; everything else goes to the wrapped application
+(Quart). Paths are matched as they were sent: an encoded slash, a dot segment or a double slash is no route, rather
+than one that a proxy in front of us might have understood differently.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Iterable, MutableMapping
+from collections.abc import Awaitable, Iterable
 from contextlib import AbstractContextManager, suppress
 from typing import Any, Protocol
 from uuid import uuid4
 
 import trio
 
-from pg_trio.domain.call import Answer, Call
-from pg_trio.domain.project import RESERVED_SLUGS
+from pg_trio.domain.call import Call, WholeAnswer
 from pg_trio.domain.request_id import new_request_id
+from pg_trio.domain.server_link import EXTENSION, WHOLE_ANSWER, ClientSlot, ServerLink
 from pg_trio.errors import (
     BadRequest,
     ClientLeft,
@@ -25,21 +25,21 @@ from pg_trio.errors import (
     InternalError,
     RouteNotFound,
 )
-from pg_trio.web.answers import HttpAnswer, render_answer, render_error
-from pg_trio.web.asgi_call import AsgiCall, Asked, Origin, WatchedCall
-from pg_trio.web.asgi_types import AsgiApp, Kept, Receive, Scope, Send
-from pg_trio.web.client_address import Networks, read_networks
+from pg_trio.surfaces import FALLBACK, SURFACES, HttpAnswer, Surface, SurfaceTable, is_plain_path
+from pg_trio.web.asgi_call import AsgiCall
+from pg_trio.web.asgi_types import AsgiApp, Receive, Scope, Send
+from pg_trio.web.client_address import read_networks
+from pg_trio.web.head_template import HeadTemplate, Peer
 
 logger = logging.getLogger("pg_trio")
 
-
-DISPATCHER = "chat/completions"
+NOT_RUNNING = "the application was called before its lifespan started"
 
 
 class Gateway(Protocol):
     """What answers a call: the pipeline."""
 
-    def answer(self, call: Call, lasting: Any = None) -> Awaitable[Answer | None]:
+    def answer(self, call: Call, lasting: Any = None) -> Awaitable[WholeAnswer | None]:
         """None where the answer was streamed already. `lasting`: what `make_lasting_scope` gave the call's client."""
 
     def make_lasting_scope(self) -> AbstractContextManager[object]:
@@ -47,27 +47,31 @@ class Gateway(Protocol):
 
 
 class Client:
-    """What is known of a client for as long as its connection lasts: what its last call asked for, above all.
+    """What is known of a client while its connection lasts: above all, what its last call asked for.
 
-    `alike` is the server's object for requests whose heads are like that call's, None where it has none.
+    `alike` is the server's object for requests whose heads are like that call's, None where it has none. `template` is
+    what those heads say.
     """
 
-    __slots__ = ("alike", "asked", "lasting")
+    __slots__ = ("alike", "lasting", "template")
 
     def __init__(self, lasting: object) -> None:
         self.lasting = lasting
         self.alike: object = None
-        self.asked: Asked | None = None
+        self.template: HeadTemplate | None = None
 
 
 class GatewayRoutes:
-    """An ASGI application: our own routes, and `inner` for the rest. `gateway` is set while the application runs.
+    """An ASGI application: the surfaces' routes, and `inner` for the rest. `gateway` is set while the application runs.
 
     `trusted_proxies` are networks whose word on a client's address is taken.
     """
 
-    def __init__(self, inner: AsgiApp, trusted_proxies: Iterable[str | None] = ()) -> None:
+    def __init__(
+        self, inner: AsgiApp, trusted_proxies: Iterable[str | None] = (), surfaces: Iterable[Surface] = SURFACES
+    ) -> None:
         self._inner = inner
+        self._surfaces = SurfaceTable(surfaces)
         self._trusted = read_networks(trusted_proxies)
         self.gateway: Gateway | None = None
         self._leaving = False
@@ -83,58 +87,70 @@ class GatewayRoutes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
-        extension: MutableMapping[str, Any] = scope.get("extensions", {}).get("pg_trio", {})
-        kept: Kept | None = extension.get("kept")
-        asked = None if kept is None else recall_asked(kept.value, extension["alike"])
-        if asked is None and (asked := read_asked(scope, self._trusted)) is None:
+        extensions = scope.get("extensions")
+        link: ServerLink | None = None if extensions is None else extensions.get(EXTENSION)
+        recalled = None if link is None else recall_template(link)
+        template = recalled or self._read_template(scope)
+        if template is None:
             await self._find_other(scope)(scope, receive, send)
             return
-        head = asked.make_head(extension.get("head_at") or trio.current_time())
+        if link is None:
+            link = ServerLink(trio.current_time())
+        head = template.make_head(link.head_at)
         # The server answers under the same id where it must answer in our place.
-        extension["request_id"] = head.request_id
-        call = AsgiCall(head, scope["headers"], receive, send, extension)
-        if kept is not None:
+        link.request_id = head.request_id
+        call = AsgiCall(head, template.surface, scope["headers"], receive, send, link)
+        if (slot := link.client) is not None:
             # Our own server cancels us when the client leaves, and takes an answer whole.
-            client = self._meet(kept, extension["alike"], asked)
+            client: Client = self._meet(slot, link.alike, template) if recalled is None else slot.value
             answer = await self._answer(call, client.lasting)
             if answer is not None:
                 status, fields, body = answer.status, answer.fields, answer.body
-                await send({"type": "pg_trio.answer", "status": status, "fields": fields, "body": body})
+                await send({"type": WHOLE_ANSWER, "status": status, "fields": fields, "body": body})
             return
         answer = await self._answer_while_connected(call)
         if answer is not None:
             await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers()})
             await send({"type": "http.response.body", "body": answer.body})
 
+    def covers(self, method: str, path: bytes) -> bool:
+        """Whether a request of that method and raw path is answered here."""
+        return self._surfaces.find(method, path) is not None
+
     def _find_other(self, scope: Scope) -> AsgiApp:
-        """What serves a scope that is for none of our own routes."""
+        """What serves a scope that no surface matches."""
         if scope["type"] == "websocket":
             return refuse_websocket
-        return self._inner if is_plain_path(scope) else refuse_path
+        return self._inner if has_plain_path(scope) else refuse_path
 
-    def _meet(self, kept: Kept, alike: object, asked: Asked) -> Client:
-        """The client whose connection it is, who asked for this last."""
-        client: Client | None = kept.value
+    def _read_template(self, scope: Scope) -> HeadTemplate | None:
+        """What the request's head says; None if no surface matches it."""
+        if scope["type"] != "http" or (found := self._surfaces.find(scope["method"], read_path(scope))) is None:
+            return None
+        peer = scope.get("client")
+        return HeadTemplate.read(scope["headers"], *found, Peer(None if peer is None else peer[0], self._trusted))
+
+    def _meet(self, slot: ClientSlot, alike: object, template: HeadTemplate) -> Client:
+        """The connection's client; from here on this is what it asked for last."""
+        client: Client | None = slot.value
         if client is None:
-            client = kept.value = Client(kept.stack.enter_context(self._running().make_lasting_scope()))
-        client.alike, client.asked = alike, asked
+            assert self.gateway is not None, NOT_RUNNING
+            client = slot.value = Client(slot.stack.enter_context(self.gateway.make_lasting_scope()))
+        client.alike, client.template = alike, template
         return client
-
-    def _running(self) -> Gateway:
-        assert self.gateway is not None, "the application was called before its lifespan started"
-        return self.gateway
 
     async def _answer(self, call: AsgiCall, lasting: object = None) -> HttpAnswer | None:
         """The answer to send, or None if the client left. Only cancellation leaves as an exception."""
-        request_id = call.head.request_id
+        request_id, gateway = call.head.request_id, self.gateway
+        assert gateway is not None, NOT_RUNNING
         try:
-            answer = await self._running().answer(call, lasting)
-            return None if answer is None else render_answer(answer, call.limits)
+            answer = await gateway.answer(call, lasting)
+            return None if answer is None else call.surface.render_answer(answer, call.limits)
         except GatewayError as error:
             if call.has_started:
                 # A bug: what fails after the first byte is an event of the stream. No second answer may follow it.
                 raise
-            return render_error(error, request_id, call.limits, call.tries)
+            return call.surface.render_error(error, request_id, call.limits, call.tries)
         except ClientLeft:
             return None
         except Exception:
@@ -142,7 +158,7 @@ class GatewayRoutes:
                 # Half a stream is out: the server closes the connection, and the client sees that it was cut.
                 raise
             logger.exception("request %s: unexpected error", request_id)
-            return render_error(InternalError(), request_id, call.limits)
+            return call.surface.render_error(InternalError(), request_id, call.limits)
         finally:
             if call.kept is not None:
                 call.kept.give_back()
@@ -150,10 +166,10 @@ class GatewayRoutes:
     async def _answer_while_connected(self, call: AsgiCall) -> HttpAnswer | None:
         """The same for a server that does not cancel us when the client leaves: watch for it once the body is in."""
         answer: HttpAnswer | None = None
-        watched = WatchedCall(call)
+        body_received = call.body_received = trio.Event()
 
         async def watch() -> None:
-            await watched.body_received.wait()
+            await body_received.wait()
             while (await call.receive())["type"] != "http.disconnect":
                 pass
             if not call.has_ended:
@@ -161,7 +177,7 @@ class GatewayRoutes:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch)
-            answer = await self._answer(watched)  # type: ignore[arg-type]
+            answer = await self._answer(call)
             nursery.cancel_scope.cancel()
         return answer
 
@@ -171,7 +187,7 @@ async def refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:
 
     What a client sends right behind its handshake can make the server answer in our place, and raise when we do.
     """
-    answer = render_error(BadRequest("Bad Request."), new_request_id())
+    answer = FALLBACK.render_error(BadRequest("Bad Request."), new_request_id())
     kind = "websocket.http.response."
     with suppress(Exception):
         await receive()
@@ -179,25 +195,13 @@ async def refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": kind + "body", "body": answer.body})
 
 
-def recall_asked(client: Client | None, alike: object) -> Asked | None:
-    """What a request of the client asks for, if its head is like that of the client's last call."""
-    return client.asked if client is not None and alike is not None and client.alike is alike else None
-
-
-def read_asked(scope: Scope, trusted: Networks = ()) -> Asked | None:
-    """What a request asks for; None if it is not for one of our own routes."""
-    if scope["type"] != "http" or (route := match_route(scope)) is None:
+def recall_template(link: ServerLink) -> HeadTemplate | None:
+    """What a request asks for, if its head is like that of the last call of the same connection; else None."""
+    slot, alike = link.client, link.alike
+    if slot is None or alike is None:
         return None
-    peer = scope.get("client")
-    return Asked.read(scope["headers"], *route, Origin(None if peer is None else peer[0], trusted))
-
-
-def match_route(scope: Scope) -> tuple[str, str | None] | None:
-    """(project, slug) of a request to one of our own routes, slug None for the dispatcher; None for all others.
-
-    Segments are as sent. What no slug can be (an encoded byte, an empty segment, a reserved word) is not ours.
-    """
-    return split_path(read_path(scope)) if scope["method"] == "POST" else None
+    client: Client | None = slot.value
+    return client.template if client is not None and client.alike is alike else None
 
 
 def read_path(scope: Scope) -> bytes:
@@ -206,39 +210,17 @@ def read_path(scope: Scope) -> bytes:
     return raw.partition(b"?")[0]
 
 
-def is_plain_path(scope: Scope) -> bool:
-    """Whether what is sent is what is meant: no byte is encoded and no segment empty, as in all of our routes.
+def has_plain_path(scope: Scope) -> bool:
+    """Whether the path that is sent is the one that is meant: no byte is encoded and no segment empty.
 
     Frameworks decode a path before they look for its route, so that `/%61pi/…` and `/api/…` would be one.
     """
-    if scope["type"] != "http":
-        return True
-    path = read_path(scope)
-    return b"%" not in path and b"//" not in path
+    return scope["type"] != "http" or is_plain_path(read_path(scope))
 
 
 async def refuse_path(scope: Scope, receive: Receive, send: Send) -> None:
     """An ASGI application that has no route."""
-    answer = render_error(RouteNotFound(), uuid4())
+    answer = FALLBACK.render_error(RouteNotFound(), uuid4())
     headers = [*answer.headers(), (b"cache-control", b"no-store")]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
-
-
-def is_own_route(method: str, path: bytes) -> bool:
-    """Whether a request of that method and raw path is one of `match_route`'s."""
-    return method == "POST" and split_path(path) is not None
-
-
-def split_path(path: bytes) -> tuple[str, str | None] | None:
-    """(project, slug) of the path of one of our own routes; see match_route."""
-    if not path.startswith(b"/api/") or b"%" in path or not path.isascii():
-        return None
-    project, _, rest = path[5:].decode("ascii").partition("/")
-    if not project or not rest:
-        return None
-    if rest == DISPATCHER:
-        return project, None
-    if "/" in rest or rest in RESERVED_SLUGS:
-        return None
-    return project, rest

@@ -1,4 +1,4 @@
-"""What Quart serves: introspection of a project, health, and a JSON answer for whatever is no route.
+"""What Quart serves: introspection of a project, health, and a JSON answer for every other path.
 
 `GET /api/{uuid}/info`, `/endpoints`, `/candidates` and `/tokens` need the scope `admin`, `/models` the scope `models`.
 They answer `{"ok": true, "data": …}`, but for `/models`, which has OpenAI's list shape. No answer holds a key, a token
@@ -30,7 +30,7 @@ from pg_trio.errors import (
     StoreError,
     TokensUnavailable,
 )
-from pg_trio.web.answers import render_error
+from pg_trio.surfaces import FALLBACK
 
 logger = logging.getLogger("pg_trio")
 
@@ -122,7 +122,7 @@ def make_web_app(find_inspected: Any, is_ready: Callable[[], bool] = lambda: Tru
 
 
 def as_gateway_error(error: Exception) -> GatewayError:
-    """Whatever Quart or a view raised, as an error of ours; a bug is logged and becomes InternalError."""
+    """What Quart or a view raised, as an error of ours; a bug is logged and becomes InternalError."""
     if isinstance(error, GatewayError):
         return error
     if isinstance(error, StoreError):
@@ -243,6 +243,6 @@ def _data(data: object) -> dict[str, Any]:
 
 
 def _respond(error: GatewayError) -> Response:
-    answer = render_error(error, uuid4())
+    answer = FALLBACK.render_error(error, uuid4())
     headers = [(name.decode("ascii"), value.decode("ascii")) for name, value in answer.headers()]
     return Response(answer.body, status=answer.status, headers=dict(headers))

@@ -14,7 +14,7 @@ from pg_trio.errors import (
     UpstreamRefused,
     UpstreamUnreachable,
 )
-from pg_trio.web.answers import describe_attempts
+from pg_trio.surfaces.gateway.answers import describe_attempts
 
 A, B = (Candidate(Credential(name, "openai", "http://127.0.0.1:1"), f"model-{name}") for name in "ab")
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pg_trio.domain.assembler import Assembler
-from pg_trio.domain.chat import FinishReason, Reply, ToolCall, Usage
+from pg_trio.domain.chat import FinishReason, Reasoning, Reply, ToolCall, Usage
 from pg_trio.domain.events import (
     Broken,
     ContentDelta,
@@ -121,3 +121,19 @@ def test_stream_that_is_carried_on_keeps_its_id() -> None:
 def test_answer_that_is_not_whole_is_no_reply(events: list[Event]) -> None:
     with pytest.raises(AssertionError):
         assemble(*events).reply()
+
+
+def test_signed_reasoning_is_streamed_in_blocks() -> None:
+    blocks = (Reasoning("one", "c2ln"), Reasoning("", data="ZGF0YQ=="))
+    reply = Reply("chatcmpl-1", "m", "Hi", "stop", reasoning="one", reasoning_blocks=blocks)
+
+    events = events_of(reply)
+
+    assert [ReasoningDelta("one", "c2ln"), ReasoningDelta("", None, "ZGF0YQ==")] == events[1:3]
+    assert blocks == assemble(*events).reply().reasoning_blocks
+
+
+def test_reasoning_that_is_signed_in_part_is_text_alone() -> None:
+    reply = Reply("chatcmpl-1", "m", "Hi", "stop", reasoning="one two", reasoning_blocks=(Reasoning("two", "c2ln"),))
+
+    assert ReasoningDelta("one two") == events_of(reply)[1]

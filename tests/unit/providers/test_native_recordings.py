@@ -20,14 +20,14 @@ SIGNATURE = "CpQCAdHtim9iVQZGHkFDHwLQUAYJ8TDq4hHq"
 
 ANSWERS = {
     "anthropic/chat": Reply(
-        "chatcmpl-msg_013Zva2CMHLNnXjNJJKqJ2EF",
+        "msg_013Zva2CMHLNnXjNJJKqJ2EF",
         "claude-sonnet-4-5-20250929",
         "Hi! My name is Claude. Ça va? 🙂",
         "stop",
         Usage(2095 + 2051 + 2051, 503, cached_tokens=2051, cache_write_tokens=2051),
     ),
     "anthropic/tool_calls": Reply(
-        "chatcmpl-msg_01Aq9w938a90dw8q",
+        "msg_01Aq9w938a90dw8q",
         "claude-sonnet-4-5-20250929",
         "I'll check the weather.",
         "tool_calls",
@@ -40,7 +40,7 @@ ANSWERS = {
         ),
     ),
     "anthropic/thinking": Reply(
-        "chatcmpl-msg_05",
+        "msg_05",
         "claude-sonnet-4-5-20250929",
         "21",
         "stop",
@@ -52,7 +52,7 @@ ANSWERS = {
         ),
     ),
     "anthropic/thought_away": Reply(
-        "chatcmpl-msg_06",
+        "msg_06",
         "claude-sonnet-4-5-20250929",
         "",
         "length",
@@ -60,16 +60,16 @@ ANSWERS = {
         reasoning="Let me analyze",
         reasoning_blocks=(Reasoning("Let me analyze", "c2ln"),),
     ),
-    "anthropic/refusal": Reply("chatcmpl-msg_07", "claude-sonnet-4-5-20250929", "", "content_filter", Usage(30, 1)),
+    "anthropic/refusal": Reply("msg_07", "claude-sonnet-4-5-20250929", "", "content_filter", Usage(30, 1)),
     "google/chat": Reply(
-        "chatcmpl-mAitaLmkHPPlz7IPvtfUqQ4",
+        "mAitaLmkHPPlz7IPvtfUqQ4",
         "gemini-2.5-flash",
         "Hello, ça va? 🙂",
         "stop",
         Usage(8, 10, cached_tokens=4),
     ),
     "google/tool_calls": Reply(
-        "chatcmpl-mAitaLmkHPPlz7IPvtfUqQ4",
+        "mAitaLmkHPPlz7IPvtfUqQ4",
         "gemini-2.5-flash",
         None,
         "tool_calls",
@@ -80,24 +80,24 @@ ANSWERS = {
         ),
     ),
     "google/thinking": Reply(
-        "chatcmpl-mAitaLmkHPPlz7IPvtfUqQ4",
+        "mAitaLmkHPPlz7IPvtfUqQ4",
         "gemini-2.5-flash",
         "The answer is 21.",
         "stop",
         Usage(12, 96, reasoning_tokens=90),
         reasoning="**Thinking about it**\n",
     ),
-    "google/thought_away": Reply("chatcmpl-r1", "gemini-2.5-pro", "", "length", Usage(12, 64, reasoning_tokens=64)),
-    "google/blocked": Reply("chatcmpl-b1", "gemini-2.5-flash", "", "content_filter", Usage(9, 0)),
+    "google/thought_away": Reply("r1", "gemini-2.5-pro", "", "length", Usage(12, 64, reasoning_tokens=64)),
+    "google/blocked": Reply("b1", "gemini-2.5-flash", "", "content_filter", Usage(9, 0)),
     "cohere/chat": Reply(
-        "chatcmpl-c14c80c3-18eb-4519-9460-6c92edd8cfb4",
+        "c14c80c3-18eb-4519-9460-6c92edd8cfb4",
         "asked-for",
         "LLMs are large, ça va? 🙂",
         "stop",
         Usage(71, 418, cached_tokens=64),
     ),
     "cohere/tool_calls": Reply(
-        "chatcmpl-c14c80c3-18eb-4519-9460-6c92edd8cfb4",
+        "c14c80c3-18eb-4519-9460-6c92edd8cfb4",
         "asked-for",
         None,
         "tool_calls",
@@ -109,7 +109,7 @@ ANSWERS = {
         reasoning="I will search.",
     ),
     "cohere/thinking": Reply(
-        "chatcmpl-c14c80c3-18eb-4519-9460-6c92edd8cfb4",
+        "c14c80c3-18eb-4519-9460-6c92edd8cfb4",
         "asked-for",
         "It is 21.",
         "stop",
@@ -119,14 +119,14 @@ ANSWERS = {
 }
 STREAMS = {
     "anthropic/stream": Reply(
-        "chatcmpl-msg_1nZdL29xx5MUA1yADyHTEsnR8uuvGzszyy",
+        "msg_1nZdL29xx5MUA1yADyHTEsnR8uuvGzszyy",
         "claude-sonnet-4-5-20250929",
         "Hello, ça va? 🙂",
         "stop",
         Usage(235, 15, cached_tokens=200, cache_write_tokens=10),
     ),
     "anthropic/stream_tool_calls": Reply(
-        "chatcmpl-msg_014p7gG3wDgGV9EUtLvnow3U",
+        "msg_014p7gG3wDgGV9EUtLvnow3U",
         "claude-sonnet-4-5-20250929",
         "Let's check the weather:",
         "tool_calls",
@@ -137,7 +137,7 @@ STREAMS = {
         ),
     ),
     "anthropic/stream_thinking": Reply(
-        "chatcmpl-msg_01",
+        "msg_01",
         "claude-sonnet-4-5-20250929",
         "The greatest common divisor is 21.",
         "stop",
@@ -154,20 +154,20 @@ STREAMS = {
         ),
     ),
     "anthropic/stream_server_tools": Reply(
-        "chatcmpl-msg_01G", "claude-sonnet-4-5-20250929", "I'll check. It rains.", "stop", Usage(2679, 510)
+        "msg_01G", "claude-sonnet-4-5-20250929", "I'll check. It rains.", "stop", Usage(2679, 510)
     ),
     "anthropic/stream_refusal": Reply(
-        "chatcmpl-msg_02", "claude-sonnet-4-5-20250929", "Hello..", "content_filter", Usage(25, 22)
+        "msg_02", "claude-sonnet-4-5-20250929", "Hello..", "content_filter", Usage(25, 22)
     ),
     "google/stream": Reply(
-        "chatcmpl-mAitaLmkHPPlz7IPvtfUqQ4",
+        "mAitaLmkHPPlz7IPvtfUqQ4",
         "gemini-2.5-flash",
         "Hello, ça va? 🙂",
         "stop",
         Usage(8, 10, cached_tokens=4),
     ),
     "google/stream_tool_calls": Reply(
-        "chatcmpl-mAitaLmkHPPlz7IPvtfUqQ4",
+        "mAitaLmkHPPlz7IPvtfUqQ4",
         "gemini-2.5-flash",
         "I look.",
         "tool_calls",
@@ -178,25 +178,23 @@ STREAMS = {
         ),
     ),
     "google/stream_thinking": Reply(
-        "chatcmpl-mAitaLmkHPPlz7IPvtfUqQ4",
+        "mAitaLmkHPPlz7IPvtfUqQ4",
         "gemini-2.5-flash",
         "The answer is 21.",
         "stop",
         Usage(12, 96, reasoning_tokens=90),
     ),
-    "google/stream_blocked": Reply("chatcmpl-b1", "gemini-2.5-flash", "", "content_filter", Usage(9, 0)),
-    "google/stream_safety": Reply(
-        "chatcmpl-mAitaLmkHPPlz7IPvtfUqQ4", "gemini-2.5-flash", "Once", "content_filter", Usage(9, 1)
-    ),
+    "google/stream_blocked": Reply("b1", "gemini-2.5-flash", "", "content_filter", Usage(9, 0)),
+    "google/stream_safety": Reply("mAitaLmkHPPlz7IPvtfUqQ4", "gemini-2.5-flash", "Once", "content_filter", Usage(9, 1)),
     "cohere/stream": Reply(
-        "chatcmpl-29f14a5a-11de-4cae-9800-25e4747408ea",
+        "29f14a5a-11de-4cae-9800-25e4747408ea",
         "asked-for",
         "Hello, ça va? 🙂",
         "stop",
         Usage(496, 7, cached_tokens=400),
     ),
     "cohere/stream_tool_calls": Reply(
-        "chatcmpl-29f14a5a-11de-4cae-9800-25e4747408ea",
+        "29f14a5a-11de-4cae-9800-25e4747408ea",
         "asked-for",
         None,
         "tool_calls",
@@ -207,7 +205,7 @@ STREAMS = {
         ),
     ),
     "cohere/stream_thinking": Reply(
-        "chatcmpl-29f14a5a-11de-4cae-9800-25e4747408ea", "asked-for", "It is 21.", "stop", Usage(20, 90)
+        "29f14a5a-11de-4cae-9800-25e4747408ea", "asked-for", "It is 21.", "stop", Usage(20, 90)
     ),
 }
 BROKEN = {

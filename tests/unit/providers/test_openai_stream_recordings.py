@@ -70,10 +70,10 @@ ANSWERS = {
         "chatcmpl-A7mKGugwaczn3YyrJLlZY6CM0Wlkr", "gpt-4o-mini-2024-07-18", "Hi", "stop"
     ),
     "mistral/stream": Reply(
-        "chatcmpl-c3c77283055240cbbaf6f01d384cfccb", "magistral-medium-2509", "Bonjour", "stop", Usage(7, 3)
+        "c3c77283055240cbbaf6f01d384cfccb", "magistral-medium-2509", "Bonjour", "stop", Usage(7, 3)
     ),
     "mistral/stream_thinking": Reply(
-        "chatcmpl-c3c77283055240cbbaf6f01d384cfccb",
+        "c3c77283055240cbbaf6f01d384cfccb",
         "magistral-medium-2509",
         "17 × 23 = 391.",
         "stop",
@@ -82,7 +82,7 @@ ANSWERS = {
     "groq/stream": Reply(
         "chatcmpl-eb063827-f4d7-4f4a-98ca-cbf8fac3db0d", "openai/gpt-oss-20b", "Hi!", "stop", Usage(23, 19)
     ),
-    "together/stream": Reply("chatcmpl-nz7JbnQ-4yUbBN-8f1c", "Qwen/Qwen3.7-Plus", "Good day", "stop", Usage(18, 3)),
+    "together/stream": Reply("nz7JbnQ-4yUbBN-8f1c", "Qwen/Qwen3.7-Plus", "Good day", "stop", Usage(18, 3)),
     "ollama/stream": Reply("chatcmpl-801", "qwen3.5:4b", "Hey you", "stop", Usage(33, 8)),
     "ollama/stream_tool_calls": Reply(
         "chatcmpl-801",

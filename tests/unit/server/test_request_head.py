@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pg_trio.server.http1.head import (
     HEAD_END,
     MAX_TARGET_BYTES,
+    HttpHead,
     KnownHead,
     Refused,
-    RequestHead,
     read_head,
     refuse_hopeless_start,
 )
@@ -20,7 +20,7 @@ from pg_trio.server.http1.head import (
 KEY = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAA\r\n"
 
 
-def understand(head: bytes) -> RequestHead:
+def understand(head: bytes) -> HttpHead:
     return read_head(head, max_head_bytes=32_768, max_header_count=100)
 
 
@@ -36,7 +36,7 @@ def test_all_fields() -> None:
     )
 
     assert (
-        RequestHead(
+        HttpHead(
             method="POST",
             path=b"/a",
             query=b"b=c",

@@ -16,12 +16,12 @@ from pg_trio.simulator.behaviour import (
     PRESETS,
     Behaviour,
     CalledTool,
-    Fault,
     Fixed,
     Flap,
     HeavyTail,
     LogNormal,
     ReportedUsage,
+    SimulatedFault,
     parse_behaviour,
 )
 
@@ -44,19 +44,19 @@ from pg_trio.simulator.behaviour import (
         ("usage=off", Behaviour(usage=False)),
         ("usage=38:87", Behaviour(usage=ReportedUsage(38, 87))),
         ("head=early&pings=2&reasoning=3", Behaviour(early_head=True, pings=2, reasoning=3)),
-        ("fault=status:429&retry_after=2", Behaviour(fault=Fault("status", 429), retry_after_s=2)),
-        ("fault=reset", Behaviour(fault=Fault("reset", variant="head"))),
-        ("fault=reset:body", Behaviour(fault=Fault("reset", variant="body"))),
-        ("fault=stall:3", Behaviour(fault=Fault("stall", 3, "tokens"))),
-        ("fault=truncate", Behaviour(fault=Fault("truncate", variant="length"))),
-        ("fault=cut:3:clean", Behaviour(fault=Fault("cut", 3, "clean"))),
-        ("fault=cut:3:inside", Behaviour(fault=Fault("cut", 3, "inside"))),
+        ("fault=status:429&retry_after=2", Behaviour(fault=SimulatedFault("status", 429), retry_after_s=2)),
+        ("fault=reset", Behaviour(fault=SimulatedFault("reset", variant="head"))),
+        ("fault=reset:body", Behaviour(fault=SimulatedFault("reset", variant="body"))),
+        ("fault=stall:3", Behaviour(fault=SimulatedFault("stall", 3, "tokens"))),
+        ("fault=truncate", Behaviour(fault=SimulatedFault("truncate", variant="length"))),
+        ("fault=cut:3:clean", Behaviour(fault=SimulatedFault("cut", 3, "clean"))),
+        ("fault=cut:3:inside", Behaviour(fault=SimulatedFault("cut", 3, "inside"))),
         ("stamps=on", Behaviour(stamps=True)),
-        ("fault=drip:5ms", Behaviour(fault=Fault("drip", 0.005))),
-        ("fault=huge:100", Behaviour(fault=Fault("huge", 100))),
-        ("fault=hangup&fail_first=2", Behaviour(fault=Fault("hangup"), fail_first=2)),
-        ("fail_rate=5%&fault=hangup", Behaviour(fault=Fault("hangup"), fail_rate=0.05)),
-        ("fault=hangup&flap=1s:2s", Behaviour(fault=Fault("hangup"), flap=Flap(1, 2))),
+        ("fault=drip:5ms", Behaviour(fault=SimulatedFault("drip", 0.005))),
+        ("fault=huge:100", Behaviour(fault=SimulatedFault("huge", 100))),
+        ("fault=hangup&fail_first=2", Behaviour(fault=SimulatedFault("hangup"), fail_first=2)),
+        ("fail_rate=5%&fault=hangup", Behaviour(fault=SimulatedFault("hangup"), fail_rate=0.05)),
+        ("fault=hangup&flap=1s:2s", Behaviour(fault=SimulatedFault("hangup"), flap=Flap(1, 2))),
         ("slow&tokens=4", Behaviour(latency=Fixed(3), pace=Fixed(0.06), tokens=4)),
     ],
 )
@@ -138,7 +138,7 @@ def test_overlay_keeps_the_rest() -> None:
 def test_new_fault_forgets_the_old_ones_options() -> None:
     base = parse_behaviour("fault=status:429&retry_after=2&fail_first=1")
 
-    assert Behaviour(fault=Fault("reset", variant="head")) == parse_behaviour("fault=reset", base)
+    assert Behaviour(fault=SimulatedFault("reset", variant="head")) == parse_behaviour("fault=reset", base)
     assert GOOD == parse_behaviour("fault=none", base)
 
 
@@ -204,7 +204,7 @@ def test_first_calls_fail() -> None:
 
     faults = [behaviour.find_fault(number, 0.0, Random(0)) for number in (1, 2, 3)]
 
-    assert [Fault("hangup"), Fault("hangup"), None] == faults
+    assert [SimulatedFault("hangup"), SimulatedFault("hangup"), None] == faults
 
 
 def test_flap_follows_the_clock() -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pg_trio.simulator.chat_call import ChatCall, Refusal, read_chat_call, read_json_object
-from pg_trio.simulator.request_reader import Limits, RequestReader
+from pg_trio.simulator.chat_call import ChatCall, RefusedCall, read_chat_call, read_json_object
+from pg_trio.simulator.request_reader import ReaderLimits, RequestReader
 
 USER = {"role": "user", "content": "Hi"}
 REQUEST = b'POST /v1/x HTTP/1.1\r\nHost: s\r\nX-A: b\r\nContent-Length: 4\r\n\r\n"ab"'
@@ -18,7 +18,7 @@ REQUEST = b'POST /v1/x HTTP/1.1\r\nHost: s\r\nX-A: b\r\nContent-Length: 4\r\n\r\
 
 @pytest.mark.parametrize("cut", range(1, len(REQUEST)))
 def test_request_is_read_however_it_arrives(cut: int) -> None:
-    reader = RequestReader(Limits())
+    reader = RequestReader(ReaderLimits())
 
     reader.feed(REQUEST[:cut])
     reader.feed(REQUEST[cut:])
@@ -33,7 +33,7 @@ def test_request_is_read_however_it_arrives(cut: int) -> None:
 
 
 def test_two_requests_in_one_read() -> None:
-    reader = RequestReader(Limits())
+    reader = RequestReader(ReaderLimits())
 
     reader.feed(REQUEST + REQUEST)
 
@@ -42,7 +42,7 @@ def test_two_requests_in_one_read() -> None:
 
 @pytest.mark.parametrize("step", [1, 100, 5_000])
 def test_endless_head_is_refused(step: int) -> None:
-    reader = RequestReader(Limits(head_bytes=1_000))
+    reader = RequestReader(ReaderLimits(head_bytes=1_000))
     head = b"GET / HTTP/1.1\r\nX: " + b"x" * 5_000
 
     fed = 0
@@ -55,7 +55,7 @@ def test_endless_head_is_refused(step: int) -> None:
 
 
 def test_upgrade_is_refused() -> None:
-    reader = RequestReader(Limits())
+    reader = RequestReader(ReaderLimits())
 
     reader.feed(b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 
@@ -65,7 +65,7 @@ def test_upgrade_is_refused() -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_taken_or_refused(data: bytes) -> None:
-    reader = RequestReader(Limits(head_bytes=50, body_bytes=50))
+    reader = RequestReader(ReaderLimits(head_bytes=50, body_bytes=50))
 
     reader.feed(data)
 
@@ -108,7 +108,7 @@ def test_call_is_read() -> None:
     ],
 )
 def test_wrong_field_is_named(changes: dict[str, Any], param: str) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusedCall) as caught:
         read_chat_call({"model": "m", "messages": [USER]} | changes)
 
     assert (400, param) == (caught.value.status, caught.value.param)
@@ -125,7 +125,7 @@ JSON = st.recursive(
 def test_any_object_is_read_or_refused(body: dict[str, Any]) -> None:
     try:
         call = read_chat_call(body)
-    except Refusal:
+    except RefusedCall:
         return
 
     assert body["model"] == call.model
@@ -136,7 +136,7 @@ def test_any_object_is_read_or_refused(body: dict[str, Any]) -> None:
     [("application/json", b"{"), ("application/json", b"[]"), ("text/plain", b"{}"), ("", b"{}")],
 )
 def test_body_that_is_no_json_object(content_type: str, body: bytes) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusedCall) as caught:
         read_json_object(content_type, body)
 
     assert 400 == caught.value.status

@@ -12,7 +12,7 @@ import pytest
 from google.genai import types as google_types
 
 from pg_trio.simulator.behaviour import parse_behaviour
-from pg_trio.simulator.chat_call import ChatCall, Refusal
+from pg_trio.simulator.chat_call import ChatCall, RefusedCall
 from pg_trio.simulator.completion import Occasion, complete
 from pg_trio.simulator.routes import find_route, read_call, read_key
 from pg_trio.simulator.wires import WIRES
@@ -119,14 +119,14 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize(("wire", "changes"), REFUSED.values(), ids=REFUSED)
 def test_wrong_request_is_refused(wire: str, changes: dict[str, Any]) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(RefusedCall) as caught:
         call(wire, **changes)
 
     assert 400 == caught.value.status
 
 
 def test_version_is_demanded() -> None:
-    with pytest.raises(Refusal):
+    with pytest.raises(RefusedCall):
         read_call("anthropic", PATHS["anthropic"], {}, GOOD["anthropic"], None)
 
 

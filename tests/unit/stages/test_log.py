@@ -12,13 +12,14 @@ import trio
 from trio.testing import MockClock
 
 from pg_trio.domain.call import Kept, Progress, RequestHead, StreamClient
-from pg_trio.domain.chat import Usage
+from pg_trio.domain.chat import ChatRequest, Usage
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow, LogRow
 from pg_trio.domain.project import Caller, Candidate, Credential, Endpoint, Project, Token
 from pg_trio.domain.stage_times import StageTimes
 from pg_trio.errors import GatewayError, InternalError, MissingToken, ShuttingDown
 from pg_trio.stages.log import CLIENT_LEFT, Log, LogEntry
+from pg_trio.surfaces.gateway import GATEWAY
 
 CANDIDATE = Candidate(Credential("main", "openai", "http://127.0.0.1:1"), "gpt-4o-mini")
 ENDPOINT = Endpoint(uuid=UUID(int=2), slug="a", name="a", candidates=(CANDIDATE,))
@@ -55,6 +56,7 @@ class SilentCall:
         self.shown: Sequence[AttemptRow] | None = None
         self.has_body = False
         self.declared_bytes: int | None = None
+        self.surface = GATEWAY
         self._cut = cut
 
     def hold(self, kept: Kept) -> None:
@@ -72,7 +74,9 @@ class SilentCall:
     def why_cut(self) -> GatewayError | None:
         return self._cut
 
-    def open_stream(self, endpoint: Endpoint, progress: Progress, session_id: UUID | None) -> StreamClient:
+    def open_stream(
+        self, request: ChatRequest, endpoint: Endpoint, progress: Progress, session_id: UUID | None
+    ) -> StreamClient:
         raise NotImplementedError
 
 

@@ -39,12 +39,14 @@ class PacedResponse(FakeResponse):
 
 
 class WordReader:
-    """`~…` is reasoning, `!` the cut, `.` the end, everything else a token."""
+    """`~…` is reasoning, `^…` signs it, `!` the cut, `.` the end, everything else a token."""
 
     def feed(self, data: bytes) -> list[Event]:
         word = data.decode()
         if word.startswith("~"):
             return [Opened("chatcmpl-1", "m"), ReasoningDelta(word[1:])]
+        if word.startswith("^"):
+            return [Opened("chatcmpl-1", "m"), ReasoningDelta("", signature=word[1:])]
         if word == "!":
             return [Broken(UpstreamBroken("the stream was cut"))]
         return [Finished("stop")] if word == "." else [ContentDelta(word)]
@@ -134,6 +136,24 @@ async def test_reasoning_without_text_is_life_alone(autojump_clock: MockClock) -
     await open_stream({"a": [(4, "~"), (4, "Hi")]}, ear)
 
     assert [] == ear.heard
+
+
+async def test_signature_alone_is_heard(autojump_clock: MockClock) -> None:
+    ear = Ear()
+
+    await open_stream({"a": [(1, "~Hm. "), (1, "^c2ln"), (1, "Hi")]}, ear)
+
+    assert [(1, "a", "Hm. "), (2, "a", "")] == ear.heard
+
+
+async def test_what_was_left_out_is_not_signed(autojump_clock: MockClock) -> None:
+    script = [(1.0, "~" + "x" * HELD_CHARS), (1.0, "~y"), (1.0, "^c2ln"), (1.0, "^d2hvbGU="), (1.0, "Hi")]
+
+    _, events = await open_stream({"a": script}, None)
+
+    assert ["", "d2hvbGU="] == [
+        event.signature for event in events if isinstance(event, ReasoningDelta) and event.signature is not None
+    ]
 
 
 async def test_slow_listener_is_not_the_candidates_silence(autojump_clock: MockClock) -> None:

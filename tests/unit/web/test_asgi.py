@@ -1,30 +1,31 @@
-"""The hot path's edges: which requests are ours, how bodies are received, what is rendered."""
+"""The hot path's edges: which requests are ours, how bodies are received, how a stream goes out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 from uuid import UUID
 
 import orjson
 import pytest
 import trio
-from attrs import define, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from pg_trio.domain.call import Answer, Call, StreamClient
-from pg_trio.domain.chat import Reply, ToolCall, Usage
+from pg_trio.domain.call import Call, StreamClient, WholeAnswer
+from pg_trio.domain.chat import ChatRequest, Message, Usage
 from pg_trio.domain.events import ContentDelta, Opened
-from pg_trio.domain.log_row import AttemptRow, Attempts
+from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Candidate, Credential, Endpoint
+from pg_trio.domain.server_link import EXTENSION, ClientSlot, ServerLink
 from pg_trio.domain.stage_times import NO_TIMES, StageTimes
-from pg_trio.errors import BodyTooLarge, ClientLeft, DeadlineExceeded, GatewayError, ProviderCallFailed, RateLimited
-from pg_trio.web.answers import Tries, header_text, render_answer, render_error
-from pg_trio.web.asgi import GatewayRoutes, match_route
-from pg_trio.web.asgi_call import AsgiCall, Asked, Origin
+from pg_trio.errors import BodyTooLarge, ClientLeft, DeadlineExceeded, GatewayError, ProviderCallFailed
+from pg_trio.surfaces import MatchedRoute
+from pg_trio.surfaces.gateway import GATEWAY
+from pg_trio.web.asgi import GatewayRoutes
+from pg_trio.web.asgi_call import AsgiCall
 from pg_trio.web.asgi_types import Scope
-from pg_trio.web.client_address import read_networks
+from pg_trio.web.head_template import HeadTemplate, Peer
 
 PROJECT = "6f1c0000-0000-4000-8000-000000000001"
 
@@ -37,50 +38,6 @@ def scope(path: str, method: str = "POST", headers: Sequence[tuple[bytes, bytes]
         "raw_path": path.encode(),
         "headers": list(headers),
     }
-
-
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        (f"/api/{PROJECT}/ask", (PROJECT, "ask")),
-        (f"/api/{PROJECT}/ask?x=1", (PROJECT, "ask")),
-        (f"/api/{PROJECT}/chat/completions", (PROJECT, None)),
-        (f"/api/{PROJECT}/..", (PROJECT, "..")),
-    ],
-)
-def test_own_routes_match(path: str, expected: tuple[str, str | None]) -> None:
-    assert expected == match_route(scope(path))
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/",
-        "/api",
-        "/api/",
-        f"/api/{PROJECT}",
-        f"/api/{PROJECT}/",
-        f"/api//{PROJECT}/ask",
-        f"//api/{PROJECT}/ask",
-        f"/api/{PROJECT}/ask/",
-        f"/api/{PROJECT}/a/b",
-        f"/api/{PROJECT}/chat",
-        f"/api/{PROJECT}/info",
-        f"/api/{PROJECT}/chat/completions/",
-        f"/API/{PROJECT}/ask",
-        f"/api/{PROJECT}/é",
-        f"/api/{PROJECT}/ask%2Fme",
-        f"/api/{PROJECT}/%61sk",
-        f"/%61pi/{PROJECT}/ask",
-        f"/api/%36{PROJECT[1:]}/ask",
-    ],
-)
-def test_other_paths_do_not(path: str) -> None:
-    assert match_route(scope(path)) is None
-
-
-def test_other_methods_do_not() -> None:
-    assert match_route(scope(f"/api/{PROJECT}/ask", method="GET")) is None
 
 
 class Body:
@@ -105,11 +62,12 @@ def piece(data: bytes, more: bool = False) -> dict[str, Any]:
 DISCONNECT = {"type": "http.disconnect"}
 
 
-def call(receive: Body, *headers: tuple[bytes, bytes]) -> Any:
+def call(receive: Body, *headers: tuple[bytes, bytes]) -> AsgiCall:
     async def send(event: Any) -> None:
         raise AssertionError("nothing is sent here")
 
-    return AsgiCall(Asked.read(headers, PROJECT, "ask", Origin()).make_head(0.0), headers, receive, send)
+    head = HeadTemplate.read(headers, GATEWAY, MatchedRoute(PROJECT, "ask"), Peer()).make_head(0.0)
+    return AsgiCall(head, GATEWAY, headers, receive, send, ServerLink(0.0))
 
 
 async def test_body_in_pieces_is_joined(autojump_clock: MockClock) -> None:
@@ -137,9 +95,9 @@ async def test_declared_length_may_begin_with_zeros(autojump_clock: MockClock) -
 async def test_body_that_came_with_its_head_has_the_limit_too(autojump_clock: MockClock) -> None:
     whole = call(Body())
 
-    whole.extension["body"] = b"abc"
+    whole.link.body = b"abc"
     received = await whole.receive_body(3)
-    whole.extension["body"] = b"abcd"
+    whole.link.body = b"abcd"
     with pytest.raises(BodyTooLarge):
         await whole.receive_body(3)
 
@@ -174,7 +132,7 @@ class Asker:
     def make_lasting_scope(self) -> AbstractContextManager[object]:
         return nullcontext()
 
-    async def answer(self, call: Call, lasting: object = None) -> Answer | None:
+    async def answer(self, call: Call, lasting: object = None) -> WholeAnswer | None:
         await call.receive_body(100)
         self.received.set()
         try:
@@ -211,12 +169,13 @@ async def test_leaving_cancels_the_work(nursery: trio.Nursery, autojump_clock: M
     assert [] == sent
 
 
+REQUEST = ChatRequest((Message("user", "Hi"),), {})
 ENDPOINT = Endpoint(UUID(int=1), "ask", "Ask", (Candidate(Credential("main", "openai", "http://127.0.0.1"), "gpt"),))
 
 
 def open_stream(call: Call, streamer: Streamer, model: str) -> StreamClient:
     """The client's end of a stream whose first token has come."""
-    client = call.open_stream(ENDPOINT, streamer, None)
+    client = call.open_stream(REQUEST, ENDPOINT, streamer, None)
     client.name_source("openai", model)
     return client
 
@@ -232,7 +191,7 @@ class Streamer(Asker):
     def times_so_far(self) -> StageTimes:
         return NO_TIMES
 
-    async def answer(self, call: Call, lasting: object = None) -> Answer | None:
+    async def answer(self, call: Call, lasting: object = None) -> WholeAnswer | None:
         await call.receive_body(100)
         await open_stream(call, self, "gpt").finish("stop", Usage(1, 1))
         await trio.sleep(1)
@@ -266,7 +225,7 @@ async def test_bug_in_a_stream_is_no_second_answer(autojump_clock: MockClock, bu
     """The server closes the connection then, and the client sees that the stream was cut."""
 
     class Breaker(Streamer):
-        async def answer(self, call: Call, lasting: object = None) -> Answer | None:
+        async def answer(self, call: Call, lasting: object = None) -> WholeAnswer | None:
             await call.receive_body(100)
             await open_stream(call, self, "gpt\r\n").send_keep_alive()
             raise bug
@@ -293,9 +252,9 @@ class Thinker(Streamer):
         super().__init__()
         self.error = error
 
-    async def answer(self, call: Call, lasting: object = None) -> Answer | None:
+    async def answer(self, call: Call, lasting: object = None) -> WholeAnswer | None:
         await call.receive_body(100)
-        client = call.open_stream(ENDPOINT, self, None)
+        client = call.open_stream(REQUEST, ENDPOINT, self, None)
         await client.send_keep_alive()
         if self.error is not None:
             await client.fail(self.error)
@@ -341,14 +300,6 @@ async def test_failure_after_an_early_head_is_a_chunk_of_ours(autojump_clock: Mo
     assert b"data: [DONE]" == done
 
 
-@define
-class KeptHere:
-    """What our own server keeps for the application."""
-
-    stack: ExitStack = field(factory=ExitStack)
-    value: Any = None
-
-
 class Noter:
     """A gateway that notes who asked for what, and answers nothing."""
 
@@ -361,14 +312,14 @@ class Noter:
         self.scopes.append(object())
         yield self.scopes[-1]
 
-    async def answer(self, call: Call, lasting: object = None) -> Answer | None:
+    async def answer(self, call: Call, lasting: object = None) -> WholeAnswer | None:
         self.asked.append((call.head.slug, call.head.authorization, lasting))
         return None
 
 
 async def test_only_like_heads_are_recalled() -> None:
     noter, inner = Noter(), []
-    kept = KeptHere()
+    slot = ClientSlot()
     first, second = object(), object()
 
     async def send(event: Any) -> None:
@@ -382,7 +333,9 @@ async def test_only_like_heads_are_recalled() -> None:
 
     async def ask(path: str, token: bytes, alike: object) -> None:
         asked = scope(path, headers=[(b"authorization", token)])
-        asked["extensions"] = {"pg_trio": {"kept": kept, "alike": alike, "head_at": 1.0, "body": b"{}"}}
+        link = ServerLink(1.0)
+        link.client, link.alike, link.body = slot, alike, b"{}"
+        asked["extensions"] = {EXTENSION: link}
         await routes(asked, Body(), send)
 
     await ask(f"/api/{PROJECT}/ask", b"Bearer a", first)
@@ -398,145 +351,6 @@ async def test_only_like_heads_are_recalled() -> None:
     expected = [("ask", "a"), ("ask", "a"), ("other", "b"), ("third", "c"), ("fourth", "d")]
     assert [(slug, [f"Bearer {token}"], lasting) for slug, token in expected] == noter.asked
     assert ["/healthz", "/healthz"] == inner
-
-
-ANSWER = Answer(
-    reply=Reply("chatcmpl-1", "gpt-4o-mini", "Hi", "stop"),
-    usage=Usage(38, 87),
-    request_id=UUID(int=1),
-    provider="openai",
-    attempts=[],
-    times=StageTimes(("auth", "provider"), (0.1, 12.5)),
-)
-
-
-def test_success_body_is_the_contracts() -> None:
-    rendered = render_answer(ANSWER)
-
-    expected = {
-        "ok": True,
-        "id": "chatcmpl-1",
-        "model": "gpt-4o-mini",
-        "content": "Hi",
-        "finish_reason": "stop",
-        "usage": {"prompt_tokens": 38, "completion_tokens": 87, "total_tokens": 125},
-        "meta": {"request_id": str(UUID(int=1))},
-    }
-    assert expected == orjson.loads(rendered.body)
-    assert list(expected) == list(orjson.loads(rendered.body))
-    assert b"auth;dur=0.100, provider;dur=12.500, overhead;dur=0.100" == dict(rendered.headers())[b"server-timing"]
-
-
-def test_tool_calls_come_back() -> None:
-    reply = Reply("chatcmpl-1", "m", None, "tool_calls", tool_calls=(ToolCall("c1", "add", '{"a":1}'),))
-    answer = Answer(reply, Usage(1, 1, estimated=True), UUID(int=1), "openai", [], NO_TIMES)
-
-    body = orjson.loads(render_answer(answer).body)
-
-    assert [{"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a":1}'}}] == body["tool_calls"]
-    assert (None, True) == (body["content"], body["usage"]["estimated"])
-
-
-def test_reasoning_stands_beside_the_content() -> None:
-    reply = Reply("chatcmpl-1", "m", "4", "stop", reasoning="2 and 2")
-    answer = Answer(reply, Usage(1, 1), UUID(int=1), "openai", [], NO_TIMES)
-
-    body = orjson.loads(render_answer(answer).body)
-
-    assert ("4", "2 and 2") == (body["content"], body["reasoning_content"])
-
-
-def test_error_has_its_headers() -> None:
-    rendered = render_error(RateLimited("minute", 7), UUID(int=1))
-
-    assert (429, b"7") == (rendered.status, dict(rendered.headers())[b"retry-after"])
-    assert b'{"ok":false,"error":"Rate limit exceeded.","scope":"minute","retry_after":7}' == rendered.body
-
-
-def test_failure_says_what_was_tried_not_what_was_said() -> None:
-    rows = [AttemptRow("groq", "llama", "main", 1.5, 9.25, "failed: quota of acme-corp used up")]
-    tries = Tries(rows, StageTimes(("auth", "provider"), (0.5, 9.0)))
-
-    rendered = render_error(DeadlineExceeded(800), UUID(int=1), (), tries)
-
-    assert [
-        {"provider": "groq", "model": "llama", "outcome": "failed", "start_ms": 1.5, "end_ms": 9.25}
-    ] == orjson.loads(rendered.body)["attempts"]
-    assert (b"groq", b"llama", b"1", b"auth;dur=0.500, provider;dur=9.000, overhead;dur=0.500") == tuple(
-        dict(rendered.headers())[name] for name in (b"x-pg-provider", b"x-pg-model", b"x-pg-attempts", b"server-timing")
-    )
-    assert b"acme" not in rendered.body
-
-
-def test_header_text_is_printable_and_short() -> None:
-    assert b"gpt??Set-Cookie: a" == header_text("gpt\r\nSet-Cookie: a")
-    assert b"mod?le" == header_text("modèle")
-    assert 200 == len(header_text("x" * 999))
-
-
-def read_headers(*headers: tuple[bytes, bytes], peer: str | None = None, trusted: Sequence[str] = ()) -> Asked:
-    return Asked.read(headers, PROJECT, "ask", Origin(peer, read_networks(trusted)))
-
-
-def test_single_headers_are_noted() -> None:
-    asked = read_headers((b"authorization", b"Bearer x"), (b"x-pg-timeout-ms", b"5"))
-
-    assert (["Bearer x"], ["5"], None) == (asked.authorization, asked.timeout_ms, asked.content_type)
-
-
-def test_repeated_headers_stay_apart() -> None:
-    asked = read_headers(
-        (b"authorization", b"Bearer x"),
-        (b"x-pg-timeout-ms", b"5"),
-        (b"authorization", b"Bearer y"),
-        (b"x-pg-timeout-ms", b"5"),
-        (b"content-type", b"application/json"),
-        (b"content-type", b"text/plain"),
-    )
-
-    assert (["Bearer x", "Bearer y"], ["5", "5"]) == (asked.authorization, asked.timeout_ms)
-    assert "application/json, text/plain" == asked.content_type
-
-
-@pytest.mark.parametrize(
-    ("values", "kept"),
-    [
-        ([], None),
-        ([b"abc-1"], "abc-1"),
-        ([b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"],) * 2,
-        ([b"x" * 128], "x" * 128),
-        ([b"x" * 129], None),
-        ([b""], None),
-        ([b"a b"], None),
-        ([b"a\tb"], None),
-        ([b"caf\xc3\xa9"], None),
-        ([b"a", b"b"], None),
-        ([b"pg_live_0123456789abcdef"], "[redacted]"),
-    ],
-)
-def test_client_s_own_id_is_visible_ascii(values: list[bytes], kept: Any) -> None:
-    kept = kept[0].decode() if isinstance(kept, list) else kept
-
-    assert kept == read_headers(*[(b"x-request-id", value) for value in values]).client_request_id
-
-
-def test_codings_are_joined() -> None:
-    asked = read_headers((b"content-encoding", b"identity"), (b"content-encoding", b"gzip"))
-
-    assert "identity, gzip" == asked.content_coding
-
-
-@pytest.mark.parametrize("server_says", [None, "", "203.0.113.9"])
-def test_address_is_the_peer_s(server_says: str | None) -> None:
-    asked = read_headers((b"x-forwarded-for", b"198.51.100.7"), peer=server_says)
-
-    assert (server_says or None) == asked.client_address
-
-
-def test_listed_proxy_is_believed() -> None:
-    forwarded = (b"x-forwarded-for", b"198.51.100.7")
-
-    assert "198.51.100.7" == read_headers(forwarded, peer="10.1.2.3", trusted=["10.0.0.0/8"]).client_address
 
 
 class PathProbe:
@@ -583,11 +397,3 @@ async def test_path_is_looked_at_where_no_raw_one_is_given() -> None:
     await GatewayRoutes(probe)(asked, Body(), send)
 
     assert [] == probe.paths
-
-
-def test_fields_are_what_asgi_headers_say() -> None:
-    rendered = render_answer(ANSWER)
-
-    lines = [name + b": " + value for name, value in rendered.headers()]
-    assert b"content-length: %d" % len(rendered.body) == lines[0]
-    assert rendered.fields == b"".join([line + b"\r\n" for line in lines[1:]])

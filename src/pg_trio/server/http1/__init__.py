@@ -6,7 +6,7 @@ Rooms, from the bytes inwards; the first three do no I/O:
     body.py        request bodies: by length, or chunked
     response.py    responses: ASGI messages in, the bytes to send out
     departures.py  which clients left, told by the kernel
-    exchange.py    one request and its answer: the application's `receive` and `send`
+    lane_exchange.py  one request and its answer: the application's `receive` and `send`
     doorkeeper.py  turning requests away in the application's stead, when it is overloaded
     connection.py  one connection: read, run the application, write; every limit
     accepting.py   accept, with a limit

@@ -27,12 +27,13 @@ from uuid import UUID, uuid4
 
 import trio
 
+from pg_trio.domain.server_link import EXTENSION, ClientSlot, ServerLink
 from pg_trio.errors import InternalError, ShuttingDown
-from pg_trio.server.http1.exchange import DISCARD_BYTES, Exchange
-from pg_trio.server.http1.head import Refused, RequestHead
+from pg_trio.server.http1.head import HttpHead, Refused
 from pg_trio.server.http1.incoming import Incoming
+from pg_trio.server.http1.lane_exchange import DISCARD_BYTES, LaneExchange
 from pg_trio.server.http1.response import closing_error, refusal
-from pg_trio.server.http1.types import Extension, Kept, Scope
+from pg_trio.server.http1.types import Scope
 
 if TYPE_CHECKING:
     from pg_trio.server.http1.lane import Lane
@@ -49,37 +50,37 @@ _ASGI = {"version": "3.0", "spec_version": "2.4"}
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-class Connection:
+class LaneConnection:
     """One client's connection. `run` it once; it closes the socket, or hands it over."""
 
     __slots__ = (
-        "_client",
         "_exchange",
         "_hand_over",
         "_lane",
         "_over",
         "_parting",
+        "_peer",
         "_receiving",
         "_scope",
         "_server",
         "_socket",
         "_timeout_text",
+        "client",
         "deadline",
         "idle",
         "incoming",
-        "kept",
         "left",
     )
 
     def __init__(self, sock: socket.socket, lane: Lane) -> None:
         self._socket = sock
         self._lane = lane
-        self._client = _address(sock, sock.getpeername())
+        self._peer = _address(sock, sock.getpeername())
         self._server = _address(sock, sock.getsockname())
         self._scope = trio.CancelScope()
         self.incoming = Incoming(lane.settings)
-        self.kept = Kept()
-        self._exchange: Exchange | None = None
+        self.client = ClientSlot()
+        self._exchange: LaneExchange | None = None
         self._hand_over = False
         # Nothing of the application may be sent any more.
         self._over = False
@@ -107,7 +108,7 @@ class Connection:
             self._refuse(Refused(408, self._timeout_text))
         elif self._exchange is not None and not self._exchange.answered:
             # It has stopped reading: what the kernel still holds for it is dropped with it.
-            self._exchange.extension["cut"] = "write limit"
+            self._exchange.link.cut = "write limit"
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._end("a limit of the connection passed")
 
@@ -145,7 +146,7 @@ class Connection:
         if self._over or (exchange is not None and exchange.answered):
             return
         if exchange is not None:
-            exchange.extension["cut"] = "drain"
+            exchange.link.cut = "drain"
             if not exchange.response.head_made:
                 self._parting = closing_error(ShuttingDown(), exchange.request_id())
         elif self.incoming.data:
@@ -168,7 +169,7 @@ class Connection:
     async def run(self) -> None:
         """Serve until either side ends it. Raises nothing but cancellation from outside."""
         try:
-            with self._scope, _bugs_logged(), self.kept.stack:
+            with self._scope, _bugs_logged(), self.client.stack:
                 await self._serve_requests()
             if self._hand_over and not self._scope.cancelled_caught:
                 await self._lane.hand_over(self._detach(), self.incoming.data)
@@ -215,7 +216,7 @@ class Connection:
                 # The next request came with this one: others first.
                 await trio.lowlevel.checkpoint()
 
-    async def _receive_head(self) -> RequestHead | None:
+    async def _receive_head(self) -> HttpHead | None:
         """The next request's head, or None if there is none: the client closed, or speaks HTTP/2."""
         self.deadline = trio.current_time() + self._lane.idle_s
         incoming = self.incoming
@@ -255,11 +256,11 @@ class Connection:
         self._lane.log_refusal(request_id, refused)
         self._parting = refusal(refused.status, refused.text, request_id)
 
-    async def _serve(self, head: RequestHead) -> bool:
+    async def _serve(self, head: HttpHead) -> bool:
         """Run the application for one request; whether the connection can take another."""
-        self._exchange = exchange = Exchange(self, head)
+        self._exchange = exchange = LaneExchange(self, head)
         try:
-            await self._lane.mount.app(self._make_scope(head, exchange.extension), exchange.receive, exchange.send)
+            await self._lane.mount.app(self._make_scope(head, exchange.link), exchange.receive, exchange.send)
         except Exception:
             if self._over:
                 logger.debug("application error after its request was over", exc_info=True)
@@ -278,12 +279,12 @@ class Connection:
             return False
         return not self._receiving and await self._discard_body(exchange)
 
-    def _give_up(self, exchange: Exchange, request_id: UUID) -> bool:
+    def _give_up(self, exchange: LaneExchange, request_id: UUID) -> bool:
         if not exchange.response.head_made:
             self._parting = closing_error(InternalError(), request_id)
         return False
 
-    def _make_scope(self, head: RequestHead, extension: Extension) -> Scope:
+    def _make_scope(self, head: HttpHead, link: ServerLink) -> Scope:
         path = head.path.decode("ascii")
         mount = self._lane.mount
         return {
@@ -298,13 +299,13 @@ class Connection:
             "root_path": mount.root_path,
             # A copy: an application may change it, and the next request may have the same head.
             "headers": head.headers.copy(),
-            "client": self._client,
+            "client": self._peer,
             "server": self._server,
             "state": mount.state.copy(),
-            "extensions": {"pg_trio": extension},
+            "extensions": {EXTENSION: link},
         }
 
-    async def _discard_body(self, exchange: Exchange) -> bool:
+    async def _discard_body(self, exchange: LaneExchange) -> bool:
         """Read what the application left of the body; whether its end was found within DISCARD_BYTES."""
         discarded = 0
         try:
@@ -365,7 +366,7 @@ class Connection:
         """The body is malformed: end the request with it. The answer is sent if the application has sent none."""
         exchange = self._exchange
         assert exchange is not None
-        exchange.extension["refused"] = (refused.status, refused.text)
+        exchange.link.refused = (refused.status, refused.text)
         if not exchange.response.head_made:
             self._parting = refusal(refused.status, refused.text, exchange.request_id())
         self._end("the request's body is malformed")

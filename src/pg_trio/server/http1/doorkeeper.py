@@ -28,9 +28,9 @@ import trio
 from attrs import define
 
 from pg_trio.config.settings import ServerSettings
-from pg_trio.server.http1.exchange import DISCARD_BYTES
 from pg_trio.server.http1.head import Refused
 from pg_trio.server.http1.incoming import Incoming
+from pg_trio.server.http1.lane_exchange import DISCARD_BYTES
 from pg_trio.server.http1.response import BusyAnswer
 from pg_trio.server.http1.types import Door
 

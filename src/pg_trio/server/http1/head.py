@@ -56,7 +56,7 @@ class Refused(Exception):
         self.text = text
 
 
-class RequestHead(NamedTuple):
+class HttpHead(NamedTuple):
     """A request's head, understood. `length` is the body's in bytes, or None if it is chunked."""
 
     method: str
@@ -79,14 +79,14 @@ class KnownHead:
 
     __slots__ = ("_before", "_behind", "_digits", "_head", "_length_at")
 
-    def __init__(self, data: bytes, head: RequestHead) -> None:
+    def __init__(self, data: bytes, head: HttpHead) -> None:
         self._head = head
         self._before, self._digits, self._behind, self._length_at = data, b"", b"", -1
         if (field := _LENGTH_FIELD.search(data)) is not None:
             self._before, self._digits, self._behind = data[: field.start(1)], field[1], data[field.end(1) :]
             self._length_at = [name for name, _ in head.headers].index(b"content-length")
 
-    def recall(self, data: bytes) -> tuple[RequestHead, int] | None:
+    def recall(self, data: bytes) -> tuple[HttpHead, int] | None:
         """The request whose head `data` begins with, and where it ends; None if that is another head, or half of one.
 
         The value is shared: nobody may change its list of headers.
@@ -103,13 +103,13 @@ class KnownHead:
             return None
         return self._head if digits == self._digits else self._with_length(digits), stop + len(behind)
 
-    def _with_length(self, digits: bytes) -> RequestHead:
+    def _with_length(self, digits: bytes) -> HttpHead:
         headers = self._head.headers.copy()
         headers[self._length_at] = (b"content-length", digits)
         return self._head._replace(headers=headers, length=int(digits))
 
 
-def remember_head(data: bytes, head: RequestHead, max_head_bytes: int) -> KnownHead | None:
+def remember_head(data: bytes, head: HttpHead, max_head_bytes: int) -> KnownHead | None:
     """The head that was read from `data`, to be known again; None if it is too large to be kept.
 
     Nor is one kept that would be over the limit of all heads, `max_head_bytes`, with more digits in its length.
@@ -149,7 +149,7 @@ def refuse_hopeless_start(data: bytes, max_head_bytes: int) -> None:
         raise Refused(431, "Request head is too large.")
 
 
-def read_head(head: bytes, *, max_head_bytes: int, max_header_count: int) -> RequestHead:
+def read_head(head: bytes, *, max_head_bytes: int, max_header_count: int) -> HttpHead:
     """The request whose head is `head`, from its first byte to the empty line at its end.
 
     Raises: Refused.
@@ -194,7 +194,7 @@ def _split_fields(head: bytes, target: bytes) -> HeaderList:
     return fields.headers
 
 
-def _understand(method: bytes, target: bytes, version: bytes, headers: HeaderList) -> RequestHead:
+def _understand(method: bytes, target: bytes, version: bytes, headers: HeaderList) -> HttpHead:
     one_of_each = dict(headers)
     if len(one_of_each) != len(headers):
         _refuse_repeated(headers)
@@ -207,7 +207,7 @@ def _understand(method: bytes, target: bytes, version: bytes, headers: HeaderLis
     length = _read_framing(one_of_each, version)
     connection = _connection_options(headers, one_of_each)
     path, _, query = (target if target[0] == 0x2F else _other_target(method, target, host)).partition(b"?")
-    return RequestHead(
+    return HttpHead(
         method=method.decode("ascii"),
         path=path,
         query=query,

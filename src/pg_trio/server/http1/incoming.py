@@ -8,8 +8,8 @@ from pg_trio.config.settings import ServerSettings
 from pg_trio.server.http1.head import (
     HEAD_END,
     HTTP2_PREFACE,
+    HttpHead,
     KnownHead,
-    RequestHead,
     read_head,
     refuse_hopeless_start,
     remember_head,
@@ -34,7 +34,7 @@ class Incoming:
         self.known_head: KnownHead | None = None
         self.is_http2 = False
 
-    def take_head(self) -> RequestHead | None:
+    def take_head(self) -> HttpHead | None:
         """The next request's head, None if it is not whole. Raises Refused for one that is none, and never will be.
 
         A WebSocket's handshake stays where it is: whoever is handed the connection reads it again.
@@ -50,7 +50,7 @@ class Incoming:
             self.data = self.data[end:]
         return head
 
-    def find_head(self, data: bytes) -> tuple[RequestHead, int] | None:
+    def find_head(self, data: bytes) -> tuple[HttpHead, int] | None:
         """The head that `data` begins with, and where it ends; None if it is not whole. Raises Refused.
 
         The next request of the same bytes is known by it, unless it is a WebSocket's: that one is never taken.

@@ -12,7 +12,7 @@ import trio
 
 from pg_trio.config.settings import ServerSettings
 from pg_trio.server.http1.accepting import accept_rest, accept_sockets
-from pg_trio.server.http1.connection import LINGER_S, Connection
+from pg_trio.server.http1.connection import LINGER_S, LaneConnection
 from pg_trio.server.http1.departures import Departures
 from pg_trio.server.http1.doorkeeper import Doorkeeper
 from pg_trio.server.http1.head import Refused
@@ -65,7 +65,7 @@ class Lane:
     async def serve_socket(self, sock: socket.socket) -> None:
         """Serve one accepted connection to its end."""
         try:
-            connection = Connection(sock, self)
+            connection = LaneConnection(sock, self)
             self._departures.add(sock, connection.note_left)
         except OSError:
             # Reset before it was accepted (no peer, no address), or no memory for another watch.
@@ -74,7 +74,7 @@ class Lane:
         self._connections.add(connection)
         await connection.run()
 
-    def forget(self, connection: Connection, sock: socket.socket) -> None:
+    def forget(self, connection: LaneConnection, sock: socket.socket) -> None:
         """The connection ends, or is handed over: its client's leaving and its limits are no more of interest."""
         self._connections.discard(connection)
         self._departures.discard(sock)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import ExitStack
 from typing import Any, Protocol, TypeAlias
 
 from attrs import field, frozen
@@ -15,21 +14,7 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApplication: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# What `scope["extensions"]["pg_trio"]` holds; `Exchange` and docs/decisions/003 name its keys.
-Extension: TypeAlias = dict[str, Any]
-
 HeaderList: TypeAlias = list[tuple[bytes, bytes]]
-
-
-class Kept:
-    """What an application keeps for as long as a connection lives: a value of its own, and what `stack` closes then,
-    in the connection's own task."""
-
-    __slots__ = ("stack", "value")
-
-    def __init__(self) -> None:
-        self.stack = ExitStack()
-        self.value: Any = None
 
 
 @frozen(slots=True)
@@ -45,7 +30,7 @@ class Mount:
 HandOver: TypeAlias = Callable[[socket.socket, bytes], Awaitable[None]]
 
 
-class Admission(Protocol):
+class AdmissionView(Protocol):
     """What the application says of its load."""
 
     # `Retry-After` of those turned away.
@@ -75,7 +60,7 @@ class Door:
     about to stop: from then on it is not ready.
     """
 
-    admission: Admission
+    admission: AdmissionView
     covers: Callable[[str, bytes], bool]
     note_leaving: Callable[[], None] = lambda: None
 

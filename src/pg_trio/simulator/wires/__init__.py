@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from pg_trio.domain.json_value import Json
-from pg_trio.simulator.chat_call import Refusal
+from pg_trio.simulator.chat_call import RefusedCall
 from pg_trio.simulator.completion import Completion
 from pg_trio.simulator.wires.anthropic import AnthropicWire
 from pg_trio.simulator.wires.cohere import CohereWire
@@ -25,10 +25,10 @@ class Wire(Protocol):
     def done(self) -> bytes:
         """What ends a good stream, behind the closing events; empty where there is nothing more."""
 
-    def error_object(self, refusal: Refusal) -> dict[str, Json]:
+    def error_object(self, refusal: RefusedCall) -> dict[str, Json]:
         """The body of a failure."""
 
-    def error_event(self, refusal: Refusal) -> bytes:
+    def error_event(self, refusal: RefusedCall) -> bytes:
         """A failure inside a stream."""
 
     def plain_object(self, completion: Completion) -> dict[str, Json]:

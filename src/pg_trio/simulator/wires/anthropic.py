@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from pg_trio.domain.json_value import Json
-from pg_trio.simulator.chat_call import Refusal
+from pg_trio.simulator.chat_call import RefusedCall
 from pg_trio.simulator.completion import Completion
 from pg_trio.simulator.wires.events import THOUGHT, named_event, read_arguments
 
@@ -37,12 +37,12 @@ class AnthropicWire:
 
     done = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
-    def error_object(self, refusal: Refusal) -> dict[str, Json]:
+    def error_object(self, refusal: RefusedCall) -> dict[str, Json]:
         """Anthropic's error shape."""
         kind = ERROR_TYPES.get(refusal.status, "api_error" if refusal.status >= 500 else "invalid_request_error")
         return {"type": "error", "error": {"type": kind, "message": refusal.message}, "request_id": None}
 
-    def error_event(self, refusal: Refusal) -> bytes:
+    def error_event(self, refusal: RefusedCall) -> bytes:
         """The same object, as an `error` event."""
         return named_event(self.error_object(refusal))
 

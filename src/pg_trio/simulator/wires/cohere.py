@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from pg_trio.domain.json_value import Json
-from pg_trio.simulator.chat_call import Refusal
+from pg_trio.simulator.chat_call import RefusedCall
 from pg_trio.simulator.completion import Completion
 from pg_trio.simulator.wires.events import THOUGHT, named_event
 
@@ -23,11 +23,11 @@ class CohereWire:
 
     done = b"data: [DONE]\n\n"
 
-    def error_object(self, refusal: Refusal) -> dict[str, Json]:
+    def error_object(self, refusal: RefusedCall) -> dict[str, Json]:
         """Cohere's error shape."""
         return {"id": "simulated", "message": refusal.message}
 
-    def error_event(self, refusal: Refusal) -> bytes:
+    def error_event(self, refusal: RefusedCall) -> bytes:
         """A `message-end` with an error."""
         return named_event({"type": "message-end", "delta": {"error": refusal.message, "finish_reason": "ERROR"}})
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from pg_trio.domain.json_value import Json
-from pg_trio.simulator.chat_call import Refusal
+from pg_trio.simulator.chat_call import RefusedCall
 from pg_trio.simulator.completion import Completion
 from pg_trio.simulator.wires.events import THOUGHT, event, read_arguments
 
@@ -37,7 +37,7 @@ class GoogleWire:
     # The stream ends with its body.
     done = b""
 
-    def error_object(self, refusal: Refusal) -> dict[str, Json]:
+    def error_object(self, refusal: RefusedCall) -> dict[str, Json]:
         """Google's error shape; a bad key is told by a reason in its details."""
         status = STATUSES.get(refusal.status, "UNKNOWN")
         error: dict[str, Json] = {"code": refusal.status, "message": refusal.message, "status": status}
@@ -46,7 +46,7 @@ class GoogleWire:
             error["details"] = [{"@type": kind, "reason": refusal.code, "domain": "googleapis.com"}]
         return {"error": error}
 
-    def error_event(self, refusal: Refusal) -> bytes:
+    def error_event(self, refusal: RefusedCall) -> bytes:
         """The same object, as a chunk."""
         return event(self.error_object(refusal))
 

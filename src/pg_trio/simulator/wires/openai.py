@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from pg_trio.domain.json_value import Json
 from pg_trio.simulator.behaviour import FinishReason
-from pg_trio.simulator.chat_call import Refusal
+from pg_trio.simulator.chat_call import RefusedCall
 from pg_trio.simulator.completion import Completion
 from pg_trio.simulator.wires.events import THOUGHT, event
 
@@ -23,7 +23,7 @@ class OpenAIWire:
 
     done = b"data: [DONE]\n\n"
 
-    def error_object(self, refusal: Refusal) -> dict[str, Json]:
+    def error_object(self, refusal: RefusedCall) -> dict[str, Json]:
         """OpenAI's error shape."""
         usual = "server_error" if refusal.status >= 500 else "invalid_request_error"
         return {
@@ -35,7 +35,7 @@ class OpenAIWire:
             }
         }
 
-    def error_event(self, refusal: Refusal) -> bytes:
+    def error_event(self, refusal: RefusedCall) -> bytes:
         """The same object, as a chunk."""
         return event(self.error_object(refusal))
 

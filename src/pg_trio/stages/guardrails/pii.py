@@ -231,9 +231,11 @@ def _mask_message(message: Message, masks: Masks) -> Message:
         parts = tuple([_mask_part(part, masks) for part in content])
         masked = content if all(new is old for new, old in zip(parts, content, strict=True)) else parts
     calls = tuple([_mask_tool_call(call, masks) for call in message.tool_calls])
-    if masked is content and calls == message.tool_calls:
+    # A signature holds for the text as it was: masked reasoning is left out.
+    reasoning = tuple([block for block in message.reasoning if block.text not in masks])
+    if masked is content and calls == message.tool_calls and reasoning == message.reasoning:
         return message
-    return attrs.evolve(message, content=masked, tool_calls=calls)
+    return attrs.evolve(message, content=masked, tool_calls=calls, reasoning=reasoning)
 
 
 def _mask_part(part: Part, masks: Masks) -> Part:

@@ -102,6 +102,8 @@ class OpenStream:
     _held_chars: int = 0
     # Of the try that opened it: it was praised for its first token.
     permit: Permit | None = None
+    # Whether text was left out of the block of reasoning under way.
+    _has_hole: bool = False
 
     async def wait_first_token(self, opening: Opening, limit: trio.CancelScope) -> None:
         """Read up to and with what comes with the first token, or a whole answer without one; `limit` is its clock.
@@ -134,19 +136,24 @@ class OpenStream:
                 self._held_chars += len(event.text)
                 if self._held_chars > HELD_CHARS:
                     self.reasoned += len(event.text)
-                    continue
+                    self._has_hole = self._has_hole or bool(event.text)
+                    if event.signature is None:
+                        continue
+            if isinstance(event, ReasoningDelta) and event.signature and self._has_hole:
+                # It signs the whole text, of which a part was left out.
+                event, self._has_hole = ReasoningDelta("", signature=""), False  # noqa: PLW2901
             self._waiting.append(event)
             has_won = has_won or event.is_token or isinstance(event, Finished)
         return has_won
 
     def take_reasoning(self) -> list[Event]:
-        """The reasoning that waits here, and what says whose it is; empty where it has no text."""
+        """The reasoning that waits here, and what says whose it is; empty where it says nothing."""
         waiting = self._waiting
+        reasoning = [event for event in waiting if isinstance(event, ReasoningDelta)]
         self._waiting = [event for event in waiting if not isinstance(event, ReasoningDelta)]
-        chars = sum(len(event.text) for event in waiting if isinstance(event, ReasoningDelta))
-        self.reasoned += chars
+        self.reasoned += sum(len(event.text) for event in reasoning)
         self._held_chars = 0
-        return waiting if chars else []
+        return waiting if any(event.text or event.signature or event.data for event in reasoning) else []
 
     async def receive_events(self) -> Sequence[Event]:
         """The next events, at least one unless the bytes that came held none; the last is Finished or Broken."""

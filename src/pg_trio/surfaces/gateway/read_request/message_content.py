@@ -1,4 +1,4 @@
-"""The content of a message: text, or content parts as the domain has them. The rules are those of stage.py."""
+"""The content of a message: text, or content parts as the domain has them. The rules are those of chat_request.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pg_trio.domain.chat import Json, Role
 from pg_trio.domain.content import Audio, File, Image, Part, Refusal, Text
 from pg_trio.errors import BadRequest
-from pg_trio.stages.read_request.checks import BASE64, FILE_ID, WORD, check_object, check_string
+from pg_trio.surfaces.gateway.read_request.field_checks import BASE64, FILE_ID, WORD, check_object, check_string
 
 # 2,048 characters of an address: what search engines and old browsers go by.
 _URL = re.compile(r"https?://[!-~]{1,2040}")

@@ -11,9 +11,9 @@ import re
 from pg_trio.domain.secret import mask_client_text
 from pg_trio.errors import BadRequest, ContentCodingUnsupported
 
-_JSON_TYPE = "application/json"
+JSON_TYPE = "application/json"
 # What a JSON body comes under: `curl -d` says that it is a form, a browser's `fetch` that it is plain text.
-_READ_AS_JSON = frozenset({_JSON_TYPE, "text/plain", "application/x-www-form-urlencoded", ""})
+_READ_AS_JSON = frozenset({JSON_TYPE, "text/plain", "application/x-www-form-urlencoded", ""})
 # RFC 6839, section 3.1: any media type that ends so is JSON.
 _JSON_SUFFIX = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+\+json", re.ASCII)
 # US-ASCII, the default of text/plain in RFC 2046, is UTF-8 as well.
@@ -26,7 +26,7 @@ def check_content_type(value: str | None) -> None:
 
     Raises: BadRequest for anything else.
     """
-    if value == _JSON_TYPE or value is None:
+    if value == JSON_TYPE or value is None:
         return
     media_type, *parameters = value.lower().split(";")
     media_type = media_type.strip(" \t")

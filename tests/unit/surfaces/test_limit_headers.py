@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pg_trio.domain.limits import LimitPolicy, LimitState
-from pg_trio.web.limit_headers import render_limits
+from pg_trio.surfaces.limit_headers import render_limits
 
 MINUTE = LimitPolicy("minute", 600, 60)
 HOUR = LimitPolicy("hour", 10_000, 3600)

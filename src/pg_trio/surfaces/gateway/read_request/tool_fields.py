@@ -1,6 +1,6 @@
 """The parts of a request that are about tools, and about the answer's shape: calls, definitions, `response_format`.
 
-They travel to the provider as they are, but for nulls: see the rules of stage.py.
+They travel to the provider as they are, but for nulls: see the rules of chat_request.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from pg_trio.domain.chat import Json, Role, ToolCall
 from pg_trio.domain.options import ResponseFormat
 from pg_trio.domain.tools import ChoiceMode, ForeignTool, ForeignToolChoice, Tool, ToolChoice
 from pg_trio.errors import BadRequest
-from pg_trio.stages.read_request.checks import NAME, check_object, check_string, check_text
+from pg_trio.surfaces.gateway.read_request.field_checks import NAME, check_object, check_string, check_text
+from pg_trio.surfaces.gateway.read_request.signed_fields import read_signature
 
 _CHOICES = frozenset({"auto", "none", "required"})
 
@@ -42,7 +43,7 @@ def _read_tool_call(call: Json, path: str) -> ToolCall:
         arguments = "{}"
     elif not isinstance(arguments, str):
         raise BadRequest(f"{path}.function.arguments: must be a string.")
-    return ToolCall(call["id"], function["name"], arguments)
+    return ToolCall(call["id"], function["name"], arguments, read_signature(call))
 
 
 def read_tools(tools: Json) -> tuple[Tool | ForeignTool, ...]:

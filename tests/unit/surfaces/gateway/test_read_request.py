@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pg_trio.config.settings import GatewaySettings
+from pg_trio.domain.call import RequestHead
 from pg_trio.domain.chat import ChatRequest, Message, Prompt, ToolCall
 from pg_trio.domain.content import Refusal, Text
 from pg_trio.domain.options import ResponseFormat
@@ -16,7 +17,12 @@ from pg_trio.domain.provider import PROVIDERS
 from pg_trio.domain.tools import ForeignTool, Tool, ToolChoice
 from pg_trio.errors import BadRequest, ContentCodingUnsupported, SessionIdInvalid
 from pg_trio.providers.openai_request import Route, write_body
-from pg_trio.stages.read_request import KNOWN_FIELDS, check_content_coding, check_content_type, read_chat_request
+from pg_trio.surfaces.gateway.read_request import (
+    KNOWN_FIELDS,
+    check_content_coding,
+    check_content_type,
+    read_chat_request,
+)
 from tests.support.content import parts as as_parts
 
 LIMITS = GatewaySettings()
@@ -26,7 +32,8 @@ CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "
 
 def read(body: Any, *, endpoint_required: bool = False, limits: GatewaySettings = LIMITS) -> ChatRequest:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return read_chat_request(raw, limits=limits, endpoint_required=endpoint_required)
+    slug = None if endpoint_required else "ask"
+    return read_chat_request(raw, limits, RequestHead(UUID(int=1), "p", slug, [], None, [], 0.0, 0.0))
 
 
 def refusal(body: Any, *, endpoint_required: bool = False, limits: GatewaySettings = LIMITS) -> str:

@@ -1,4 +1,4 @@
-"""The stage `read_request`: the bytes of a body become a `ChatRequest`, or a 400 that says which part is wrong.
+"""The bytes of a body become a `ChatRequest`, or a 400 that says which part is wrong.
 
 Rules:
 1. Never a guess at what was meant: no coercion, no "last one wins" between duplicate keys.
@@ -31,14 +31,15 @@ from uuid import UUID
 
 import orjson
 
-from pg_trio.config.settings import GatewaySettings
+from pg_trio.domain.call import ReadLimits, RequestHead
 from pg_trio.domain.chat import ROLES, ChatRequest, Json, JsonObject, Message, Role
 from pg_trio.domain.json_size import MAX_NODES, has_too_many_nodes
 from pg_trio.domain.options import NO_OPTIONS, Options
 from pg_trio.errors import BadRequest, SessionIdInvalid
-from pg_trio.stages.read_request.checks import NAME, check_string, check_text, read_flag
-from pg_trio.stages.read_request.content import read_content
-from pg_trio.stages.read_request.tools import (
+from pg_trio.surfaces.gateway.read_request.field_checks import NAME, check_string, check_text, read_flag
+from pg_trio.surfaces.gateway.read_request.message_content import read_content
+from pg_trio.surfaces.gateway.read_request.signed_fields import read_reasoning
+from pg_trio.surfaces.gateway.read_request.tool_fields import (
     read_effort,
     read_response_format,
     read_tool_calls,
@@ -65,8 +66,8 @@ _LITERAL_KEYS = {field: f'"{field}"'.encode() for field in KNOWN_FIELDS}
 _ESCAPED_LETTERS = (b"\\u004", b"\\u005", b"\\u006", b"\\u007")
 
 
-def read_chat_request(body: bytes, *, limits: GatewaySettings, endpoint_required: bool) -> ChatRequest:
-    """The request that the body states. `endpoint_required`: on the dispatcher route, whose body names the endpoint.
+def read_chat_request(body: bytes, limits: ReadLimits, head: RequestHead) -> ChatRequest:
+    """The request that the body states. Where the head has no slug (the dispatcher route), the body names the endpoint.
 
     Raises: BadRequest naming the field; SessionIdInvalid for a `session_id` that is no UUID in its usual form.
     """
@@ -76,7 +77,7 @@ def read_chat_request(body: bytes, *, limits: GatewaySettings, endpoint_required
     endpoint = fields.get("endpoint")
     if endpoint is not None and not isinstance(endpoint, str):
         raise BadRequest("endpoint: must be a string.")
-    if endpoint_required and endpoint is None:
+    if endpoint is None and head.slug is None:
         raise BadRequest("endpoint: is required on this route.")
     messages = _read_messages(fields, limits.max_messages)
     stream = fields.get("stream") is not None and read_flag(fields["stream"], "stream")
@@ -199,7 +200,8 @@ def _read_full_message(message: JsonObject, role: Role, path: str) -> Message:
     content = message.get("content")
     if content is None and not tool_calls:
         raise BadRequest(f"{path}.content: must be a string or a list of parts.")
-    return Message(role, read_content(content, role, f"{path}.content"), name, tool_calls, tool_call_id)
+    reasoning = read_reasoning(message.get("reasoning_details")) if role == "assistant" else ()
+    return Message(role, read_content(content, role, f"{path}.content"), name, tool_calls, tool_call_id, reasoning)
 
 
 # ── session, fields ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,11 +1,14 @@
-"""A streamed answer on its way to the client: the contract's chunks, as bytes.
+"""OpenAI's chunks of a streamed answer, as bytes: for every surface that streams them.
 
-Rules (docs/api.md, "Streaming"):
-1. One stream has one id, one `created` and one role, which its first chunk carries, be it of reasoning; also where
-   another candidate carried it on; where it did, a chunk with nothing in its delta has `meta.join`.
-2. A good end is a chunk with the finish reason, a chunk without choices (usage, meta), `[DONE]`. A bad one is a chunk
-   whose finish reason is `error`, an `error` event, `[DONE]`: a cut stream never looks like a finished one.
-3. U+0085, U+2028 and U+2029 are written as escapes. They end no line of an event stream, but they do where a client
+Rules:
+1. One stream has one id, one `created` and one role. Its first chunk carries the role, a chunk of reasoning included.
+   All three stay where another candidate carries the answer on; there, a chunk with an empty delta has `meta.join`.
+2. How a stream ends is the surface's own: it joins the chunk of the finish reason, its last chunk and DONE.
+3. Signed or encrypted reasoning goes out in whole blocks (`delta.reasoning_details`), each in a chunk of its own where
+   the block ends: a client that sends one back joins no texts. Each entry has an `index`, without which OpenAI's SDKs
+   cannot add up a list in deltas, and no index comes twice. For that the text of the block under way is held, at most
+   HELD_CHARS of it; a longer block goes out as text alone.
+4. U+0085, U+2028 and U+2029 are written as escapes. They end no line of an event stream, but they do where a client
    splits its text with Python's `splitlines` (httpx's `iter_lines` does), and would tear a chunk in two.
 
 What is the same in every chunk is made once a stream; a token costs the JSON of its text and two joins.
@@ -14,34 +17,42 @@ What is the same in every chunk is made once a stream; a token costs the JSON of
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import orjson
 
-from pg_trio.domain.chat import FinishReason, Usage
+from pg_trio.domain.chat import FinishReason, Reasoning
 from pg_trio.domain.events import ContentDelta, Event, Joined, Opened, ReasoningDelta, ToolCallDelta
-from pg_trio.errors import GatewayError, error_body
+from pg_trio.surfaces.http_answer import HeaderList
+from pg_trio.surfaces.openai_shapes import completion_id, reasoning_object, signature_fields
 
-STREAM_HEADERS: tuple[tuple[bytes, bytes], ...] = (
+STREAM_HEADERS: Final[HeaderList] = [
     # Without the charset, clients that read by HTTP/1.1's old default take UTF-8 for Latin-1 (Python's requests).
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     # nginx would collect the stream in its buffers.
     (b"x-accel-buffering", b"no"),
-)
+]
 
-# A comment: nothing to a client, a sign of life to whatever is between us and it.
+# A comment: clients skip it, and proxies between us and them see that the connection lives.
 KEEP_ALIVE = b": keep-alive\n\n"
 
-_DONE = b"data: [DONE]\n\n"
+DONE = b"data: [DONE]\n\n"
+# 262,144 characters of reasoning are some 64,000 tokens: what Anthropic's models think at most for one answer.
+HELD_CHARS = 262_144
+
 _END_OF_TEXT = b'},"finish_reason":null}]}\n\n'
 _END_OF_CALL = b']},"finish_reason":null}]}\n\n'
 
 
-class StreamRenderer:
-    """Writes one stream. `created_s` is Unix seconds. Nothing is rendered before its first `Opened`."""
+class ChunkWriter:
+    """Writes one stream's chunks. `created_s` is Unix seconds. Nothing is rendered before its first `Opened`."""
 
     __slots__ = (
+        "_blocks",
         "_created",
+        "_held",
+        "_held_chars",
         "_id",
         "_of_call",
         "_of_choices",
@@ -59,6 +70,10 @@ class StreamRenderer:
         self._role_is_due = True
         # Where the stream was carried on by another candidate.
         self.joins: list[Joined] = []
+        # The text of the block of reasoning under way, and how many blocks went out.
+        self._held: list[str] = []
+        self._held_chars = 0
+        self._blocks = 0
         # How chunks of each kind begin.
         self._of_text = self._of_call = self._of_choices = self._of_delta = b""
 
@@ -68,9 +83,9 @@ class StreamRenderer:
         return bool(self._of_choices)
 
     def render(self, event: Event) -> bytes:
-        """What the client gets for an event: nothing for those that are none of its business.
+        """The chunk for an event; empty for one that has none.
 
-        The last event has no rendering of its own: whoever knows the request's end calls `finish` or `fail`.
+        The last event (`Finished`, `Broken`) has none: the surface writes the end once the request's end is known.
         """
         if isinstance(event, ContentDelta):
             text = event.text
@@ -81,11 +96,9 @@ class StreamRenderer:
             self._open(event)
             return b""
         elif isinstance(event, ReasoningDelta):
-            if not event.text or not self._shows_reasoning:
+            rendered = self._render_reasoning(event) if self._shows_reasoning else b""
+            if not rendered:
                 return b""
-            # An empty content: the role's chunk has one in OpenAI's streams, too.
-            role = b'"role":"assistant","content":"",' if self._role_is_due else b""
-            rendered = self._of_delta + role + b'"reasoning_content":' + _dump(event.text) + _END_OF_TEXT
         elif isinstance(event, Joined):
             return self._join(event)
         else:
@@ -99,42 +112,57 @@ class StreamRenderer:
         """The same for events that came together, in one piece: one write."""
         return b"".join([self.render(event) for event in events])
 
-    def finish(self, finish_reason: FinishReason, usage: Usage, meta: Mapping[str, object]) -> bytes:
-        """The end of a whole answer. `meta` goes out as it is: `request_id`, `session_id`, what else there is."""
-        trailer = _dump({"usage": usage_object(usage), "meta": meta})
-        return (
-            self._render_finish_reason(finish_reason)
-            + self._of_choices
-            + b"],"
-            + trailer.removeprefix(b"{")
-            + b"\n\n"
-            + _DONE
-        )
-
-    def fail(self, error: GatewayError) -> bytes:
-        """The end of an answer that broke after its head."""
-        return (
-            self._render_finish_reason("error")
-            + b"event: error\ndata: "
-            + _escape_line_ends(error_body(error))
-            + b"\n\n"
-            + _DONE
-        )
-
-    def _render_finish_reason(self, finish_reason: FinishReason) -> bytes:
+    def render_finish_reason(self, finish_reason: FinishReason) -> bytes:
+        """The chunk that says why the answer ends. It has the role where no chunk before it had one."""
         delta = b'{"role":"assistant","content":""}' if self._role_is_due else b"{}"
         reason = finish_reason.encode("ascii")
         return self._of_choices + b'{"index":0,"delta":' + delta + b',"finish_reason":"' + reason + b'"}]}\n\n'
 
+    def render_last(self, fields: Mapping[str, object]) -> bytes:
+        """A chunk without choices, and with these fields behind them: OpenAI's chunk of `usage`."""
+        return self._of_choices + b"]," + _dump(fields).removeprefix(b"{") + b"\n\n"
+
+    def _render_reasoning(self, delta: ReasoningDelta) -> bytes:
+        fields = []
+        if delta.text:
+            fields.append(b'"reasoning_content":' + _dump(delta.text))
+            self._held_chars += len(delta.text)
+            if self._held_chars <= HELD_CHARS:
+                self._held.append(delta.text)
+        block = self._end_block(delta)
+        if block is not None:
+            fields.append(b'"reasoning_details":[%b]' % _dump({**reasoning_object(block), "index": self._blocks}))
+            self._blocks += 1
+        if not fields:
+            return b""
+        # An empty content: the role's chunk has one in OpenAI's streams, too.
+        role = b'"role":"assistant","content":"",' if self._role_is_due else b""
+        return self._of_delta + role + b",".join(fields) + _END_OF_TEXT
+
+    def _end_block(self, delta: ReasoningDelta) -> Reasoning | None:
+        """The block that ends with this delta, whole; None where none does, or where it is not all here."""
+        if delta.data is not None:
+            return Reasoning("", data=delta.data)
+        if delta.signature is None:
+            return None
+        is_whole = bool(delta.signature) and self._held_chars <= HELD_CHARS
+        block = Reasoning("".join(self._held), delta.signature) if is_whole else None
+        self._forget_block()
+        return block
+
+    def _forget_block(self) -> None:
+        self._held, self._held_chars = [], 0
+
     def _join(self, joined: Joined) -> bytes:
         self.joins.append(joined)
+        self._forget_block()
         meta = _dump({"meta": {"join": join_object(joined)}})
         # One choice, as in every chunk but the last: a client may well look into it without asking.
         empty = b'{"index":0,"delta":{},"finish_reason":null}],'
         return self._of_choices + empty + meta.removeprefix(b"{") + b"\n\n"
 
     def _open(self, opened: Opened) -> None:
-        self._id = self._id or _dump(opened.id)
+        self._id = self._id or _dump(completion_id(opened.id))
         self._of_choices = b'data: {"id":%b,"object":"chat.completion.chunk","created":%b,"model":%b,"choices":[' % (
             self._id,
             self._created,
@@ -150,11 +178,11 @@ class StreamRenderer:
 
 
 def _dump(value: object) -> bytes:
-    return _escape_line_ends(orjson.dumps(value))
+    return escape_line_ends(orjson.dumps(value))
 
 
-def _escape_line_ends(text: bytes) -> bytes:
-    """JSON text without the characters that end lines for some (rule 3); inside strings only, so it means the same."""
+def escape_line_ends(text: bytes) -> bytes:
+    """JSON text without the characters that end lines for some (rule 4); inside strings only, so it means the same."""
     if text.isascii():
         return text
     return (
@@ -171,6 +199,7 @@ def _dump_call(delta: ToolCallDelta) -> bytes:
             "id": delta.id,
             "type": "function",
             "function": {"name": delta.name, "arguments": delta.arguments},
+            **signature_fields(delta.signature),
         }
     return _dump(call)
 
@@ -184,15 +213,3 @@ def join_object(joined: Joined) -> dict[str, object]:
         "model": joined.model,
         "why": joined.why,
     }
-
-
-def usage_object(usage: Usage) -> dict[str, object]:
-    """The contract's `usage`; says where we counted because the provider did not."""
-    shape: dict[str, object] = {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.total_tokens,
-    }
-    if usage.estimated:
-        shape["estimated"] = True
-    return shape

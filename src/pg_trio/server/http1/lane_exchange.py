@@ -7,13 +7,14 @@ from uuid import UUID, uuid4
 
 import trio
 
+from pg_trio.domain.server_link import WHOLE_ANSWER, ServerLink
 from pg_trio.server.http1.body import ChunkedBody, LengthBody, open_body
-from pg_trio.server.http1.head import Refused, RequestHead
+from pg_trio.server.http1.head import HttpHead, Refused
 from pg_trio.server.http1.response import CONTINUE, Response, ResponseMisuse
-from pg_trio.server.http1.types import Extension, Message
+from pg_trio.server.http1.types import Message
 
 if TYPE_CHECKING:
-    from pg_trio.server.http1.connection import Connection
+    from pg_trio.server.http1.connection import LaneConnection
 
 # 64 KiB of a body nobody read are thrown away to keep the connection; more is not worth it. Go drains 256 KiB.
 DISCARD_BYTES = 64 * 1024
@@ -21,27 +22,11 @@ DISCARD_BYTES = 64 * 1024
 _DISCONNECT = "http.disconnect"
 
 
-class Exchange:
+class LaneExchange:
     """One request and its answer, as the application sees them: `receive` and `send`.
 
-    `answered` once the whole answer is with the kernel. `extension` is what the application finds in its scope under
-    `pg_trio`:
-
-    - `head_at`: Trio's time when the head was read.
-    - `body`: the whole body, where it is here already; `receive` gives it too.
-    - `kept`: what the application keeps for as long as the connection lives (types.Kept). Where it is, the application
-      is cancelled when the client leaves, and need not watch `receive`; and `send` takes a message of our own, for a
-      whole answer: `pg_trio.answer` with `status`, `fields` (header lines that need no check: our own application wrote
-      them) and `body`. Not a method to be found here: it would refer back, and make garbage of every request.
-    - `alike`: the same object for requests of one connection whose heads are the same, but for the body's length; None
-      if nobody looked.
-    - `refused`: (status, text), there once the body proved malformed; the lane gives that answer itself, and `receive`
-      says `http.disconnect`.
-    - `cut`: why the server ends the request before it is answered, there before the cancellation: `drain`, or
-      `write limit` for a client that takes nothing. Without it, a cancelled request's client has left.
-    - `request_id`: the application may put its own UUID here, for the answers that the lane gives in its stead.
-    - `waits`: the application may put it here, with True, if it waits for something between any two parts of a streamed
-      answer: then sending one need not let others run.
+    `answered` once the whole answer is with the kernel. `link` is what the lane and the application tell each other of
+    the request beyond ASGI: see domain.server_link.
     """
 
     __slots__ = (
@@ -53,11 +38,11 @@ class Exchange:
         "_whole",
         "answered",
         "body",
-        "extension",
+        "link",
         "response",
     )
 
-    def __init__(self, connection: Connection, head: RequestHead) -> None:
+    def __init__(self, connection: LaneConnection, head: HttpHead) -> None:
         self._connection = connection
         self._head = head
         whole = connection.incoming.take_whole_body(head.length)
@@ -68,13 +53,10 @@ class Exchange:
         # Made for the first task that waits for it: most applications never do.
         self._over: trio.Event | None = None
         self.answered = False
-        self.extension: Extension = {
-            "head_at": trio.current_time(),
-            "kept": connection.kept,
-            "alike": connection.incoming.known_head,
-        }
-        if whole is not None:
-            self.extension["body"] = whole
+        self.link = link = ServerLink(trio.current_time())
+        link.client = connection.client
+        link.alike = connection.incoming.known_head
+        link.body = whole
         self.response = Response(head.method, head.version)
 
     async def receive(self) -> Message:
@@ -118,11 +100,11 @@ class Exchange:
             await self._connection.write(CONTINUE)
 
     async def send(self, message: Message) -> None:
-        """ASGI's send. Raises ResponseMisuse for what ASGI or HTTP forbid, and see Connection.write."""
+        """ASGI's send. Raises ResponseMisuse for what ASGI or HTTP forbid, and see LaneConnection.write."""
         kind = message["type"]
         if kind == "http.response.body":
             await self._send_part(message.get("body", b""), message.get("more_body", False))
-        elif kind == "pg_trio.answer":
+        elif kind == WHOLE_ANSWER:
             await self._send_whole(message["status"], message["fields"], message["body"])
         elif kind == "http.response.start":
             self.response.start(message)
@@ -143,15 +125,14 @@ class Exchange:
         if not more:
             self.answered = True
             self.note_over()
-        elif "waits" not in self.extension:
+        elif not self.link.waits_between_parts:
             # A stream must not keep others waiting while its client takes every byte at once. It costs a lone token a
             # fifth of its way through the gateway.
             await trio.lowlevel.checkpoint()
 
     def request_id(self) -> UUID:
         """The application's id of the request, if it gave one; a new one otherwise."""
-        given = self.extension.get("request_id")
-        return given if isinstance(given, UUID) else uuid4()
+        return self.link.request_id or uuid4()
 
     def note_over(self) -> None:
         """Wake whoever waits for the disconnect."""

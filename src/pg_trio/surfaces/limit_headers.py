@@ -20,7 +20,7 @@ from pg_trio.domain.limits import LimitPolicy, LimitState
 
 
 def render_limits(states: Sequence[LimitState], retry_after_s: int | None = None) -> bytes:
-    """The two header lines; only the first where nobody looked what is left."""
+    """The two header lines; only the first if no remaining count is known."""
     lines = _policy_line(tuple([state.policy for state in states]))
     items = [
         b"%b;r=%d;t=%d" % (_name(policy.name), remaining, min(next_s, retry_after_s or next_s))

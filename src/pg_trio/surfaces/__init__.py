@@ -1,0 +1,35 @@
+"""Surfaces: the dialects in which clients speak to the gateway, side by side. Sans I/O.
+
+    contract.py       what a surface is: match a route, read a request, render an answer, an error, a stream
+    registry.py       which surface a request is for
+    gateway/          the Gateway API: `POST /api/{uuid}/{slug}` and `POST /api/{uuid}/chat/completions`
+    http_answer.py    whole answers, and the header fields that all surfaces have in common
+    openai_shapes.py  JSON objects of OpenAI's chat that several surfaces render
+    openai_chunks.py  OpenAI's chunks, for every surface that streams them
+
+To add a surface: its file or folder here, a line in SURFACES, its routes in docs/api.md.
+"""
+
+from pg_trio.surfaces.contract import MatchedRoute, StreamSummary, StreamWriter, Surface
+from pg_trio.surfaces.gateway import GATEWAY
+from pg_trio.surfaces.http_answer import HeaderList, HttpAnswer, Tries
+from pg_trio.surfaces.registry import SurfaceTable, is_plain_path
+
+SURFACES: tuple[Surface, ...] = (GATEWAY,)
+
+# How a request is refused that is for no surface.
+FALLBACK: Surface = GATEWAY
+
+__all__ = [
+    "FALLBACK",
+    "SURFACES",
+    "HeaderList",
+    "HttpAnswer",
+    "MatchedRoute",
+    "StreamSummary",
+    "StreamWriter",
+    "Surface",
+    "SurfaceTable",
+    "Tries",
+    "is_plain_path",
+]

@@ -1,0 +1,109 @@
+"""What a surface is: one dialect in which clients speak to the gateway.
+
+Rules:
+1. A surface does no I/O and keeps nothing between calls, so that one object serves all of a worker's requests.
+2. It reads a client's bytes into `ChatRequest` and renders neutral values into bytes. It calls no stage.
+3. `match` sees paths as they were sent: ASCII, no encoded byte, no empty segment. Paths with either match no surface.
+4. `check_head` comes before the body is received, `read` after it. Both raise GatewayError for what is refused.
+5. A failure before a stream's first byte goes through `render_error`, one after it through `StreamWriter.fail`.
+
+The field `x-request-id` and the fields of limits are the same on every surface: http_answer.py and web/asgi_call.py
+add them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+from uuid import UUID
+
+from pg_trio.domain.call import ReadLimits, RequestHead, WholeAnswer
+from pg_trio.domain.chat import ChatRequest, FinishReason, Usage
+from pg_trio.domain.events import Event
+from pg_trio.domain.limits import LimitState
+from pg_trio.domain.project import Endpoint
+from pg_trio.domain.stage_times import StageTimes
+from pg_trio.domain.value import value
+from pg_trio.errors import GatewayError
+from pg_trio.surfaces.http_answer import HeaderList, HttpAnswer, Tries
+
+
+@value(slots=True)
+class MatchedRoute:
+    """Where a request goes: project and slug as the path has them; `slug` is None if the body names the endpoint."""
+
+    project: str
+    slug: str | None
+
+
+@value(slots=True)
+class StreamSummary:
+    """What is known of a streamed answer at its end.
+
+    `provider` and `model` are who answered to the end; `provider` is None if no candidate has sent a token.
+    `first_token_ms` counts from the request's head. `session_id` is None without a session.
+    """
+
+    request_id: UUID
+    provider: str | None
+    model: str
+    attempts: int
+    first_token_ms: float | None
+    times: StageTimes
+    session_id: UUID | None
+
+
+class StreamWriter(Protocol):
+    """Writes one streamed answer: events in, bytes out."""
+
+    @property
+    def headers(self) -> HeaderList:
+        """The head's fields that are the surface's own: the content type above all."""
+
+    @property
+    def keep_alive(self) -> bytes:
+        """Bytes that mean nothing to the client and show that the stream lives."""
+
+    def render(self, events: Sequence[Event]) -> bytes:
+        """The bytes for these events; empty where they hold nothing for the client."""
+
+    def finish(self, finish_reason: FinishReason, usage: Usage, summary: StreamSummary) -> bytes:
+        """The end of a whole answer."""
+
+    def fail(self, error: GatewayError) -> bytes:
+        """The end of an answer that broke after its head. No client may take it for a whole answer."""
+
+
+class Surface(Protocol):
+    """One dialect. `name` labels its requests, in lower case with underscores."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def roots(self) -> Sequence[bytes]:
+        """The first segments of its paths: only requests under one of them are shown to `match`."""
+
+    @property
+    def head_fields(self) -> Sequence[bytes]:
+        """Names (lower case) of the header fields that it reads beyond those of every request: `RequestHead.fields`."""
+
+    def match(self, method: str, path: bytes) -> MatchedRoute | None:
+        """Where a request of that method and path goes; None if it is not for this surface."""
+
+    def check_head(self, head: RequestHead) -> None:
+        """Return if a body under this head can be a request. Raises GatewayError."""
+
+    def read(self, body: bytes, limits: ReadLimits, head: RequestHead) -> ChatRequest:
+        """The request that the body states. Raises GatewayError. May run in a thread, for a large body."""
+
+    def render_answer(self, answer: WholeAnswer, limits: Sequence[LimitState]) -> HttpAnswer:
+        """The whole answer of a request that succeeded."""
+
+    def render_error(
+        self, error: GatewayError, request_id: UUID, limits: Sequence[LimitState] = (), tries: Tries | None = None
+    ) -> HttpAnswer:
+        """The answer of a request that failed. `tries`: what was tried, where candidates were asked."""
+
+    def open_stream(self, head: RequestHead, request: ChatRequest, endpoint: Endpoint) -> StreamWriter:
+        """A writer for a streamed answer to this request; nothing is sent yet."""

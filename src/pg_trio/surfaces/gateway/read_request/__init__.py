@@ -1,0 +1,6 @@
+"""A body becomes a `ChatRequest`, or a 400 that says which part of it is wrong."""
+
+from pg_trio.surfaces.gateway.read_request.chat_request import KNOWN_FIELDS, read_chat_request
+from pg_trio.surfaces.gateway.read_request.content_type import JSON_TYPE, check_content_coding, check_content_type
+
+__all__ = ["JSON_TYPE", "KNOWN_FIELDS", "check_content_coding", "check_content_type", "read_chat_request"]

@@ -1,0 +1,104 @@
+"""Whole answers, as bytes ready to send, and the header fields that those of every surface have.
+
+A surface renders the body; `make_answer` and `make_failure` put the fields before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TypeAlias
+from uuid import UUID
+
+from pg_trio.domain.call import WholeAnswer
+from pg_trio.domain.limits import LimitState
+from pg_trio.domain.log_row import AttemptRow
+from pg_trio.domain.stage_times import StageTimes
+from pg_trio.domain.value import value
+from pg_trio.errors import GatewayError, RateLimited
+from pg_trio.surfaces.limit_headers import render_limits
+
+HeaderList: TypeAlias = list[tuple[bytes, bytes]]
+
+
+@value(slots=True)
+class HttpAnswer:
+    """An answer ready to send.
+
+    `fields` are its header lines but for the length, names in lower case, each with its line end: one formatting
+    operation makes them all.
+    """
+
+    status: int
+    fields: bytes
+    body: bytes
+
+    def headers(self) -> HeaderList:
+        """The same as ASGI has them, with the length."""
+        return [(b"content-length", b"%d" % len(self.body)), *split_fields(self.fields)]
+
+
+@value(slots=True)
+class Tries:
+    """What was tried for a call that failed (at least one), and what each stage took."""
+
+    attempts: Sequence[AttemptRow]
+    times: StageTimes
+
+
+_ANSWER_FIELDS = (
+    b"content-type: application/json\r\n"
+    b"x-request-id: %b\r\n"
+    b"x-pg-provider: %b\r\n"
+    b"x-pg-model: %b\r\n"
+    b"x-pg-attempts: %d\r\n"
+    b"server-timing: %b\r\n"
+)
+_TRIES_FIELDS = b"x-pg-provider: %b\r\nx-pg-model: %b\r\nx-pg-attempts: %d\r\nserver-timing: %b\r\n"
+
+
+def make_answer(answer: WholeAnswer, request_id: str, limits: Sequence[LimitState], body: bytes) -> HttpAnswer:
+    """A success: `body` is JSON. `request_id` is the answer's, as text."""
+    fields = _ANSWER_FIELDS % (
+        request_id.encode("ascii"),
+        answer.provider.encode("ascii"),
+        header_text(answer.reply.model),
+        len(answer.attempts),
+        answer.times.as_server_timing(),
+    )
+    if limits:
+        fields += render_limits(limits)
+    return HttpAnswer(200, fields, body)
+
+
+def make_failure(
+    error: GatewayError, request_id: UUID, limits: Sequence[LimitState], tries: Tries | None, body: bytes
+) -> HttpAnswer:
+    """A failure: `body` is JSON. The fields say which candidate was tried last, where one was."""
+    more = "".join([f"{name.lower()}: {value}\r\n" for name, value in error.headers().items()])
+    fields = f"content-type: application/json\r\nx-request-id: {request_id}\r\n{more}".encode("ascii")
+    if limits:
+        fields += render_limits(limits, error.retry_after_s if isinstance(error, RateLimited) else None)
+    if tries is not None:
+        last = tries.attempts[-1]
+        fields += _TRIES_FIELDS % (
+            last.provider.encode("ascii"),
+            header_text(last.model),
+            sum(row.is_try for row in tries.attempts),
+            tries.times.as_server_timing(),
+        )
+    return HttpAnswer(error.status, fields, body)
+
+
+def split_fields(fields: bytes) -> HeaderList:
+    """Header lines as ASGI has them."""
+    return [(name, value) for name, _, value in [line.partition(b": ") for line in fields.split(b"\r\n")[:-1]]]
+
+
+# A few models answer nearly all requests; an entry is some 400 bytes.
+@lru_cache(maxsize=1024)
+def header_text(text: str) -> bytes:
+    """A provider's text as a header value: printable ASCII, at most 200 characters, `?` for the rest."""
+    if text.isascii() and text.isprintable():
+        return text[:200].encode("ascii")
+    return bytes(byte if 0x20 <= byte < 0x7F else 0x3F for byte in text[:200].encode("ascii", "replace"))

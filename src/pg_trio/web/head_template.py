@@ -1,0 +1,130 @@
+"""What a request's header fields say, read once for all requests of a connection whose heads are the same."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Self, TypeAlias
+
+from pg_trio.domain.call import NO_FIELDS, RequestHead, RequestOrigin
+from pg_trio.domain.request_id import new_request_id
+from pg_trio.domain.secret import mask_credentials
+from pg_trio.domain.value import value
+from pg_trio.surfaces import MatchedRoute, Surface
+from pg_trio.web.client_address import Networks, find_client, plain_address
+
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+
+
+@value(slots=True)
+class HeadTemplate:
+    """The surface that such requests came by, and what their heads have in common; fields are noted, not yet judged."""
+
+    surface: Surface
+    project: str
+    slug: str | None
+    authorization: Sequence[str]
+    content_type: str | None
+    content_coding: str | None
+    timeout_ms: Sequence[str]
+    read_timeout: Sequence[str]
+    origin: RequestOrigin
+    fields: Mapping[bytes, bytes] = NO_FIELDS
+
+    @classmethod
+    def read(cls, headers: Headers, surface: Surface, route: MatchedRoute, peer: Peer) -> Self:
+        """From a request's headers, the route that its path is, and the connection that it came on."""
+        fields = dict(headers)
+        if len(fields) != len(headers):
+            fields = _join_repeated(headers)
+        client_request_id = fields.get(b"x-request-id")
+        return cls(
+            surface=surface,
+            project=route.project,
+            slug=route.slug,
+            authorization=_values(fields.get(b"authorization")),
+            content_type=_text(fields.get(b"content-type")),
+            content_coding=_text(fields.get(b"content-encoding")),
+            timeout_ms=_values(fields.get(b"x-pg-timeout-ms")),
+            read_timeout=_values(fields.get(b"x-stainless-read-timeout")),
+            origin=RequestOrigin(
+                surface=surface.name,
+                client_address=peer.find_client(fields),
+                client_request_id=None if client_request_id is None else _read_client_id(client_request_id),
+                traceparent=_text(fields.get(b"traceparent")),
+            ),
+            fields={name: fields[name] for name in surface.head_fields if name in fields} or NO_FIELDS,
+        )
+
+    def make_head(self, head_at: float) -> RequestHead:
+        """The head of one such request, read at that time of Trio's clock."""
+        return RequestHead(
+            request_id=new_request_id(),
+            project=self.project,
+            slug=self.slug,
+            authorization=self.authorization,
+            content_type=self.content_type,
+            timeout_ms=self.timeout_ms,
+            head_at=head_at,
+            # As good as when its head was read: nothing waits in between.
+            at=time.time(),
+            read_timeout=self.read_timeout,
+            content_coding=self.content_coding,
+            origin=self.origin,
+            fields=self.fields,
+        )
+
+
+@value(slots=True)
+class Peer:
+    """The other end of a request's connection: its address, None without one, and the proxies to be believed."""
+
+    address: str | None = None
+    trusted: Networks = ()
+
+    def find_client(self, fields: Mapping[bytes, bytes]) -> str | None:
+        """The address of the client, by these headers where the peer is a listed proxy."""
+        if self.address is None or not self.address:
+            return None
+        peer = plain_address(self.address)
+        if not self.trusted:
+            return peer
+        x_forwarded_for, forwarded = fields.get(b"x-forwarded-for"), fields.get(b"forwarded")
+        return find_client(peer, self.trusted, _values(x_forwarded_for), _values(forwarded))
+
+
+# 128 visible ASCII characters: what is kept of a client's own id; four UUIDs, or a trace and a span.
+_CLIENT_ID = re.compile(rb"[!-~]{1,128}")
+
+
+def _read_client_id(text: bytes) -> str | None:
+    """A client's `X-Request-Id` as the log keeps it; None for what is none, or came twice with two values."""
+    return mask_credentials(text.decode("ascii")) if _CLIENT_ID.fullmatch(text) else None
+
+
+# No field value holds one (RFC 9110 section 5.5), and no server passes one on.
+_REPEATED = b"\0"
+_LISTS = frozenset({b"content-type", b"content-encoding"})
+
+
+def _join_repeated(headers: Headers) -> dict[bytes, bytes]:
+    """Headers by name where some come more than once: values that we must see apart are told apart by _values."""
+    fields: dict[bytes, bytes] = {}
+    for name, text in headers:
+        if name not in fields:
+            fields[name] = text
+        elif name in _LISTS:
+            # As RFC 9110 says. Two content types are then one malformed media type, which every surface refuses.
+            fields[name] += b", " + text
+        else:
+            fields[name] += _REPEATED + text
+    return fields
+
+
+def _values(joined: bytes | None) -> Sequence[str]:
+    return () if joined is None else joined.decode("latin-1").split("\0")
+
+
+def _text(joined: bytes | None) -> str | None:
+    return None if joined is None else joined.decode("latin-1")
