@@ -532,8 +532,8 @@ async def test_nothing_behind_refused_upgrade() -> None:
         await client.send(request("/", *options) + b"GET /smuggled HTTP/1.1\nHost: x\n\n")
         answered = await client.read_to_end()
 
-    # Hypercorn's refusal of what is behind the handshake meets its answer to the handshake: one of them is sent whole, or
-    # the connection ends.
+    # Hypercorn's refusal of what is behind the handshake meets its answer to the handshake: one of them is sent whole,
+    # or the connection ends.
     assert answered.count(b"HTTP/1.1 ") <= 1
     assert answered == b"" or answered.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 403 "))
     assert "/smuggled" not in [scope["path"] for scope in app.scopes]
