@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from scripts.bench._limits import growth, overload, soak
-from scripts.bench._limits.command import format_table
-from scripts.bench._limits.flood import FloodResult, is_complete
+from scripts.bench.benches import growth, overload, soak
+from scripts.bench.harness.open_loop import OpenResult, is_complete
+from scripts.bench.harness.tables import format_table
 
 ANSWER = b"HTTP/1.1 503 \r\nRetry-After: 1\r\nContent-Length: 2\r\n\r\n{}"
-FLOODED = FloodResult(
+FLOODED = OpenResult(
     due=300,
     sent=300,
     unsent=0,
@@ -25,6 +25,7 @@ FLOODED = FloodResult(
     shed_us=(500.0, 900.0, 20_000.0),
     late_p99_us=10.0,
     core_share=0.1,
+    generator_cpu_us=50.0,
 )
 CLOSED = overload.Sample(
     limit=1_000, latency_ms=0, round=1, multiple=0.0, goodput_per_s=100.0, cpu_us=300.0, core_share=1.0, flood=None
@@ -64,7 +65,7 @@ def test_ratio_is_to_first_row_of_round() -> None:
 
     table = growth.make_table(samples, [START, evolve(START, row="2 KB")])
 
-    assert ["2 KB", "300", "1.50"] == [cell.strip() for cell in table.splitlines()[-1].split("|")[1:4]]
+    assert ["2 KB", "300", "1.50"] == [*table.rows[-1][:3]]
 
 
 def test_each_axis_has_its_own_base() -> None:
@@ -72,7 +73,7 @@ def test_each_axis_has_its_own_base() -> None:
 
     table = growth.make_table([SAMPLE, other], [START, evolve(START, axis="tokens", row="10 tokens")])
 
-    assert "1.00" == table.splitlines()[-1].split("|")[3].strip()
+    assert "1.00" == table.rows[-1][2]
 
 
 @pytest.mark.parametrize("count", [1, 10, 1_000])
@@ -109,9 +110,7 @@ def test_scaling_is_against_fewest_workers() -> None:
 
     table = soak.make_scaling_table([two, one])
 
-    (row,) = [line for line in table.splitlines() if "2 in round 1" in line]
-    cells = [cell.strip() for cell in row.split("|")[1:-1]]
-    assert ["2 in round 1", "1,800", "1.80", "330", "1.10", "80% + 70%", "1.82", "0"] == cells
+    assert ["2 in round 1", "1,800", "1.80", "330", "1.10", "80% + 70%", "1.82", "0"] == [*table.rows[0]]
 
 
 def test_share_is_of_the_rounds_best() -> None:

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from scripts.bench._peers.measure import Visit
-from scripts.bench._peers.paced import PacedResult, find_percentile
-from scripts.bench._peers.plan import QUICK
-from scripts.bench._peers.report import format_table
-from scripts.bench._peers.summary import Ratio, compare, judge, summarise
-from scripts.bench._peers.wrk import WrkResult
+from scripts.bench.benches.peers.plan import QUICK
+from scripts.bench.benches.peers.report import make_table
+from scripts.bench.benches.peers.request_visit import Visit
+from scripts.bench.benches.peers.summary import Ratio, compare, judge, summarise
+from scripts.bench.harness.open_loop import OpenResult
+from scripts.bench.harness.tables import quantile
+from scripts.bench.harness.wrk import WrkResult
 
-PACED = PacedResult(
-    rate_per_s=40, requests=40, p50_us=900.0, p99_us=2_000.0, not_ok=0, missing=0, generator_cpu_us=50.0
+PACED = OpenResult(
+    due=40,
+    sent=40,
+    unsent=0,
+    ok=40,
+    shed=0,
+    shed_without_retry_after=0,
+    other=0,
+    broken=0,
+    missing=0,
+    goodput_per_s=40.0,
+    ok_us=(900.0, 2_000.0, 2_500.0),
+    shed_us=(0.0, 0.0, 0.0),
+    late_p99_us=10.0,
+    core_share=0.1,
+    generator_cpu_us=50.0,
 )
 LOADED = WrkResult(requests=1_000, duration_us=1_000_000, p50_us=900.0, p99_us=2_000.0, not_ok=0, broken=0)
 
@@ -84,12 +99,12 @@ def test_unsustainable_rate_shows_a_dash() -> None:
 
 
 def test_rows_with_errors_are_marked() -> None:
-    rows = summarise([make_visit("floor"), make_visit("litellm", not_ok=3)])
+    visits = [make_visit("floor"), make_visit("litellm", not_ok=3)]
 
-    table = format_table(rows, QUICK)
+    table = make_table(visits, QUICK)
 
-    assert [False, True] == ["(!)" in line for line in table.splitlines()[2:]]
-    assert 3 == rows[1].errors
+    assert [False, True] == ["(!)" in cells[0] for cells in table.rows]
+    assert 3 == summarise(visits)[1].errors
 
 
 def test_bars_need_both_rows() -> None:
@@ -120,8 +135,8 @@ def test_negative_added_latency_meets_nothing() -> None:
 def test_percentile_is_nearest_rank() -> None:
     ordered = [float(n) for n in range(1, 201)]
 
-    assert (100.0, 198.0) == (find_percentile(ordered, 0.50), find_percentile(ordered, 0.99))
-    assert 1.0 == find_percentile([1.0], 0.99)
+    assert (100.0, 198.0) == (quantile(ordered, 0.50), quantile(ordered, 0.99))
+    assert 1.0 == quantile([1.0], 0.99)
 
 
 def test_unlogged_calls_are_lost_work() -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from attrs import asdict, evolve
 
-from scripts.bench._peers.plan import QUESTION, QUICK
-from scripts.bench._peers.stream_load import StreamLoad, StreamResult, read_load, summarise_reads
-from scripts.bench._peers.stream_report import format_streams
-from scripts.bench._peers.stream_summary import judge_streams, summarise_streams
-from scripts.bench._peers.streams import Streamed, StreamVisit, plan_flood
-from scripts.bench._peers.target import Target
-from scripts.bench._streams.client import Load, Read
+from scripts.bench.benches.peers.plan import QUICK
+from scripts.bench.benches.peers.report import make_stream_table
+from scripts.bench.benches.peers.stream_visit import Streamed, StreamVisit, plan_flood
+from scripts.bench.benches.peers.summary import judge_streams, summarise_streams
+from scripts.bench.harness.stream_load import StreamLoad, StreamResult, read_load, summarise_reads
+from scripts.bench.harness.stream_reads import Read
+from scripts.bench.harness.target import QUESTION, StreamOrder, Target
 
 RESULT = StreamResult(
     streams=64,
@@ -99,25 +99,25 @@ def test_ratio_is_tokens_and_cpu_alone() -> None:
 
 
 def test_who_cannot_stream_is_told_with_its_reason() -> None:
-    text = "\n".join(map("\n".join, format_streams([make_visit("lane")], {"litellm": "500\nmore"}, QUICK.streams)))
+    text = str(make_stream_table([make_visit("lane")], {"litellm": "500\nmore"}, QUICK.streams))
 
     assert "| pg_trio, its own lane |" in text
     assert "LEFT OUT: 500\n" in text + "\n"
 
 
 def test_unlogged_streams_are_told() -> None:
-    text = "\n".join(map("\n".join, format_streams([evolve(make_visit("lane"), logged=90)], {}, QUICK.streams)))
+    text = str(make_stream_table([evolve(make_visit("lane"), logged=90)], {}, QUICK.streams))
 
-    assert "10 of 100 streams were not logged" in text
+    assert "10 of 100 calls were not logged" in text
 
 
 @pytest.mark.parametrize(("per_s", "tokens"), [(32_000.0, 2_000), (10.0, 100), (9e9, 6_250)])
 def test_flood_lasts_but_has_limits(per_s: float, tokens: int) -> None:
-    assert Load(32, tokens, 0) == plan_flood(per_s, 32, 2.0)
+    assert StreamOrder(32, tokens, 0) == plan_flood(per_s, 32, 2.0)
 
 
 def test_load_survives_its_file(tmp_path: Path) -> None:
-    load = StreamLoad(Target(80, headers={"a": "b"}), Load(1, 2, 3), 0.5)
+    load = StreamLoad(Target(80, headers={"a": "b"}), StreamOrder(1, 2, 3), 0.5)
     (tmp_path / "load").write_text(json.dumps(asdict(load)))
 
     assert load == read_load(tmp_path / "load")
@@ -126,7 +126,7 @@ def test_load_survives_its_file(tmp_path: Path) -> None:
 def test_stream_asks_the_same_question() -> None:
     target = Target(80, body=json.dumps({"message": QUESTION}))
 
-    head, _, body = target.request(7, Load(1, 20, 300)).partition(b"\r\n\r\n")
+    head, _, body = target.ask_stream(7, StreamOrder(1, 20, 300)).as_bytes().partition(b"\r\n\r\n")
 
     assert {"message": f"{QUESTION} stream 7 of 20 tokens every 300", "stream": True} == json.loads(body)
     assert f"Content-Length: {len(body)}".encode() in head
