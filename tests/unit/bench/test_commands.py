@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import signal
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +38,7 @@ def make_bench(monkeypatch: pytest.MonkeyPatch, *reports: Report | BaseException
     vars(toy).update(run=run, ROUNDS=(5, 2))
     monkeypatch.setattr(cli, "list_benches", lambda: {"toy": "A toy."})
     monkeypatch.setattr(importlib, "import_module", lambda name: toy)
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
 
 
 def test_every_bench_has_its_command() -> None:
