@@ -169,10 +169,10 @@ def test_streams_come_through_the_floor(tmp_path: Path) -> None:
             together = stream_load.run(StreamLoad(Target(port), order))
             in_turn = stream_load.run(StreamLoad(Target(port), order, duration_s=0.2))
 
-    assert (3, 150) == (together.streams, together.tokens)
-    assert (3, 0) == (in_turn.unmeasured, together.unmeasured)
-    assert in_turn.streams > 3
-    assert in_turn.tokens == 50 * in_turn.streams
+    assert (3, 150) == (together["streams_sum"], together["tokens"])
+    assert (3, 0) == (in_turn["unmeasured"], together["unmeasured"])
+    assert in_turn["streams_sum"] > 3
+    assert in_turn["tokens"] == 50 * in_turn["streams_sum"]
 
 
 def test_answer_that_is_no_stream_says_why(upstream: Upstream) -> None:
@@ -231,12 +231,9 @@ def test_failing_peer_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert "| the floor (Trio + llhttp) " in done.stdout
     assert "LEFT OUT: installing Portkey" in done.stdout
     (raw,) = (tmp_path / "cache").glob("results-*.json")
-    found = json.loads(raw.read_text())
-    assert [("direct", 0), ("floor", 0)] == [
-        (visit["peer"], visit["throughput"]["not_ok"]) for visit in found["visits"]
-    ]
-    assert ["direct", "floor"] == [visit["peer"] for visit in found["streams"]]
-    assert [64, 64] == [visit["paced"]["result"]["streams"] for visit in found["streams"]]
+    found = json.loads(raw.read_text())["figures"]
+    assert {"direct": 0, "floor": 0} == {name: rounds[0]["errors_sum"] for name, rounds in found["requests"].items()}
+    assert {"direct": 64, "floor": 64} == {name: rounds[0]["streams_sum"] for name, rounds in found["streams"].items()}
 
 
 def break_npm(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

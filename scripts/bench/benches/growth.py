@@ -14,8 +14,7 @@ import contextlib
 import socket
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from statistics import median
+from collections.abc import Callable, Iterator, Mapping
 
 from attrs import evolve, frozen
 
@@ -26,7 +25,7 @@ from scripts.bench.harness.open_loop import OPEN_AT_ONCE, OPEN_PAUSE_S
 from scripts.bench.harness.process_stats import measure_cpu_s, measure_memory_bytes
 from scripts.bench.harness.processes import HOST, BenchError, PeerUnavailableError
 from scripts.bench.harness.site import RunningGateway, Site, open_site
-from scripts.bench.harness.tables import Report, Table, median_ratio
+from scripts.bench.harness.tables import Found, Report, tabulate
 from scripts.bench.harness.target import QUESTION
 from scripts.bench.harness.wrk import CONNECTIONS, VALUE, Load, run_load
 
@@ -69,31 +68,16 @@ class Row:
     idle_connections: int = 0
 
 
-@frozen(slots=True)
-class Sample:
-    """One row in one round. `idle_cpu_us_per_s`: what the worker uses while it has no request."""
-
-    axis: str
-    row: str
-    round: int
-    cpu_us: float
-    per_s: float
-    p99_us: float
-    errors: int
-    requests: int
-    memory_bytes: int
-    idle_cpu_us_per_s: float
-
-
-@frozen(slots=True)
-class Start:
-    """What it took until a row's gateway gave its first answer, and its worker's memory then."""
-
-    axis: str
-    row: str
-    start_s: float
-    start_cpu_s: float
-    idle_bytes: int
+COLUMNS = {
+    "": "",
+    "CPU µs/req": "{cpu_us:,.0f}",
+    "ratio": "{cpu_us_ratio:.2f}",
+    "req/s": "{per_s:,.0f}",
+    "start s (CPU)": "{start_s:.1f} ({start_cpu_s:.1f})",
+    "MB idle / load": "{idle_mb:.0f} / {load_mb_max:.0f}",
+    "idle CPU ms/s": "{idle_cpu_ms:.0f}",
+    "errors": "{errors_sum:.0f}",
+}
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -106,51 +90,51 @@ def run(options: Namespace) -> Iterator[Report]:
     allow_open_files(max(sizes.connections) + 1_000)
     with open_site("nginx", "wrk") as site, site.run_upstream() as (_, port):
         for axis in options.only:
-            samples, starts = measure_axis(Axes(site, sizes, f"http://{HOST}:{port}/v1"), axis, options.rounds)
-            errors = sum(sample.errors for sample in samples)
-            wrong = [f"{axis}: {errors} requests failed"] if errors else []
-            raw = {axis: {"samples": [*samples], "starts": [*starts]}}
-            yield Report([make_table(samples, starts)], raw, wrong)
+            found = measure_axis(Axes(site, sizes, f"http://{HOST}:{port}/v1"), axis, options.rounds)
+            errors = sum(one["errors_sum"] for rounds in found.values() for one in rounds)
+            wrong = [f"{axis}: {errors:.0f} requests failed"] if errors else []
+            yield Report([tabulate(found, COLUMNS, base=next(iter(found)))], {axis: found}, wrong)
 
 
-def measure_axis(axes: Axes, axis: str, rounds: int) -> tuple[list[Sample], list[Start]]:
+def measure_axis(axes: Axes, axis: str, rounds: int) -> Found:
     """Every row of the axis in every round."""
-    samples, site = [], axes.site
+    site = axes.site
     with contextlib.ExitStack() as stack:
         make_rows: Callable[[contextlib.ExitStack], list[Row]] = getattr(axes, axis)
         rows = make_rows(stack)
-        costs = [(row.gateway.start_s, row.gateway.start_cpu_s, row.gateway.idle_bytes) for row in rows]
+        found: Found = {row.label: [] for row in rows}
         for number in range(1, rounds + 1):
             for row in rows:
                 if number == 1:
                     run_load(evolve(row.load, duration_s=axes.sizes.warm_s), site.folder / "warm", site.cores.load)
-                samples.append(sample := _measure(site, axis, row, number))
-                say(f"{axis} {row.label}, round {number}: {sample.cpu_us:,.0f} µs a request, {sample.errors} errors")
-    return samples, [Start(axis, row.label, *cost) for row, cost in zip(rows, costs, strict=True)]
+                figures = {"round": number, **_measure(site, row)}
+                found[row.label].append(figures)
+                say(f"{axis} {row.label}, round {number}: {figures['cpu_us']:,.0f} µs a request")
+    return found
 
 
-def _measure(site: Site, axis: str, row: Row, number: int) -> Sample:
-    worker = row.gateway.worker
-    with hold_connections(row.gateway.port, row.idle_connections):
-        before_s = measure_cpu_s(worker)
+def _measure(site: Site, row: Row) -> dict[str, float]:
+    """The row in one round. `idle_cpu_ms`: CPU time a second while there is no request."""
+    gateway = row.gateway
+    with hold_connections(gateway.port, row.idle_connections):
+        before_s = measure_cpu_s(gateway.worker)
         time.sleep(_IDLE_S)
-        loaded_s = measure_cpu_s(worker)
+        loaded_s = measure_cpu_s(gateway.worker)
         result = run_load(row.load, site.folder / "load", site.cores.load)
-        done_s = measure_cpu_s(worker)
         if not result.requests:
-            raise PeerUnavailableError(f"{axis} {row.label}: no answer\n{row.gateway.process.read_log_end()}")
-        return Sample(
-            axis=axis,
-            row=row.label,
-            round=number,
-            cpu_us=(done_s - loaded_s) / result.requests * 1e6,
-            per_s=result.per_s,
-            p99_us=result.p99_us,
-            errors=result.errors,
-            requests=result.requests,
-            memory_bytes=measure_memory_bytes(worker),
-            idle_cpu_us_per_s=(loaded_s - before_s) / _IDLE_S * 1e6,
-        )
+            raise PeerUnavailableError(f"{row.label}: no answer\n{gateway.process.read_log_end()}")
+        return {
+            "cpu_us": (measure_cpu_s(gateway.worker) - loaded_s) / result.requests * 1e6,
+            "per_s": result.per_s,
+            "p99_us": result.p99_us,
+            "requests": result.requests,
+            "errors_sum": result.errors,
+            "load_mb_max": measure_memory_bytes(gateway.worker) / 1e6,
+            "idle_mb": gateway.idle_bytes / 1e6,
+            "idle_cpu_ms": (loaded_s - before_s) / _IDLE_S * 1e3,
+            "start_s": gateway.start_s,
+            "start_cpu_s": gateway.start_cpu_s,
+        }
 
 
 @contextlib.contextmanager
@@ -245,26 +229,3 @@ def make_history(count: int) -> list[dict[str, str]]:
     """So many messages, user and assistant in turn, a user's last; as many characters in all whatever the count."""
     text = make_text(_HISTORY_CHARACTERS // count)
     return [{"role": "assistant" if (count - n) % 2 == 0 else "user", "content": text} for n in range(count)]
-
-
-def make_table(samples: Sequence[Sample], starts: Sequence[Start]) -> Table:
-    """A row for each size: medians over the rounds, ratios to the axis' first row within each round."""
-    rows = []
-    for start in starts:
-        own = [sample for sample in samples if (sample.axis, sample.row) == (start.axis, start.row)]
-        first = next(other.row for other in starts if other.axis == start.axis)
-        base = [sample.cpu_us for sample in samples if (sample.axis, sample.row) == (start.axis, first)]
-        rows.append(
-            (
-                start.row,
-                f"{median(sample.cpu_us for sample in own):,.0f}",
-                f"{median_ratio((sample.cpu_us for sample in own), base):.2f}",
-                f"{median(sample.per_s for sample in own):,.0f}",
-                f"{start.start_s:.1f} ({start.start_cpu_s:.1f})",
-                f"{start.idle_bytes / 1e6:.0f} / {max(sample.memory_bytes for sample in own) / 1e6:.0f}",
-                f"{median(sample.idle_cpu_us_per_s for sample in own) / 1e3:.0f}",
-                str(sum(sample.errors for sample in own)),
-            )
-        )
-    head = ("", "CPU µs/req", "ratio", "req/s", "start s (CPU)", "MB idle / load", "idle CPU ms/s", "errors")
-    return Table(head, rows)

@@ -11,7 +11,6 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
-from statistics import median
 from typing import Any
 
 import trio
@@ -23,11 +22,20 @@ from pg_trio.server.serving import serve_app
 from scripts.bench.harness.cli import say
 from scripts.bench.harness.processes import HOST, PeerUnavailableError, Pinned, run_module, wait_said
 from scripts.bench.harness.site import Site, open_site
-from scripts.bench.harness.tables import Report, Table
+from scripts.bench.harness.tables import Found, Report, tabulate
 from scripts.bench.harness.target import Target
 from scripts.bench.harness.wrk import Load, run_load
 
 ROUNDS = (5, 2)
+COLUMNS = {
+    "server": "",
+    "median req/s": "{per_s:,.0f}",
+    "lowest": "{per_s_min:,.0f}",
+    "highest": "{per_s_max:,.0f}",
+    "the lane answers": "{per_s_over:.1f} times the requests",
+    "CPU µs a request": "{cpu_us:,.1f}",
+    "the lane's": "1/{cpu_us_ratio:.1f}",
+}
 BODY = b'{"ok":true,"content":"' + b"x" * 400 + b'"}'
 HEADERS = {"Authorization": "Bearer pg_test_0123456789", "Accept": "application/json"}
 
@@ -40,42 +48,31 @@ def add_options(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> Iterator[Report]:
     """Interleaved rounds of both servers."""
     seconds = options.seconds or (2 if options.quick else 5)
-    found: dict[str, list[tuple[float, float]]] = {"lane": [], "hypercorn": []}
+    found: Found = {"lane": [], "hypercorn": []}
     with open_site("wrk") as site, ExitStack() as stack:
         servers = {name: stack.enter_context(_start(site, name)) for name in found}
-        for number in range(options.rounds):
+        for number in range(1, options.rounds + 1):
             for name, server in servers.items():
-                found[name].append(_measure(site, server, options.connections, seconds))
-                say(f"round {number + 1}: {name}: {found[name][-1][0]:,.0f}/s")
-    yield Report([_make_table(found, f"{options.connections} connections, {options.rounds} rounds of {seconds} s")])
+                found[name].append({"round": number, **_measure(site, server, options.connections, seconds)})
+                say(f"round {number}: {name}: {found[name][-1]['per_s']:,.0f}/s")
+    shape = f"{options.connections} connections, {options.rounds} rounds of {seconds} s, interleaved"
+    yield Report([tabulate(found, COLUMNS, base="lane", notes=(shape,))], {"servers": found})
 
 
 def _start(site: Site, name: str) -> Any:
     return run_module(name, __name__, name, core=site.cores.gateway, log=site.folder / f"{name}.log")
 
 
-def _measure(site: Site, server: Pinned, connections: int, seconds: int) -> tuple[float, float]:
-    """Requests a second, and CPU microseconds a request. Raises: PeerUnavailableError if any answer was not a 200."""
+def _measure(site: Site, server: Pinned, connections: int, seconds: int) -> dict[str, float]:
+    """One round. Raises: PeerUnavailableError if any answer was not a 200."""
     port = int(wait_said(server, r"port (\d+)\s")[1])
     before_s = server.measure_cpu_s()
     load = Load(Target(port, "/api/x/y", HEADERS, body=""), connections, seconds)
     result = run_load(load, site.folder / "load", site.cores.load)
     if result.errors:
         raise PeerUnavailableError(f"{server.name} failed under load: {result}\n{server.read_log_end()}")
-    return result.per_s, (server.measure_cpu_s() - before_s) / result.requests * 1e6
-
-
-def _make_table(found: dict[str, list[tuple[float, float]]], shape: str) -> Table:
-    rows, medians = [], {}
-    for name, rounds in found.items():
-        rates, cpu_us = zip(*rounds, strict=True)
-        medians[name] = median(rates), median(cpu_us)
-        figures = (f"{medians[name][0]:,.0f}", f"{min(rates):,.0f}", f"{max(rates):,.0f}", f"{medians[name][1]:,.1f}")
-        rows.append((name, *figures))
-    faster, cheaper = medians["lane"][0] / medians["hypercorn"][0], medians["hypercorn"][1] / medians["lane"][1]
-    note = f"the lane answers {faster:.1f} times the requests, each for 1/{cheaper:.1f} of the CPU time"
-    head = ("server", "median req/s", "lowest", "highest", "CPU µs a request")
-    return Table(head, rows, notes=(note, f"{shape}, interleaved"))
+    per_s, cpu_us = result.per_s, (server.measure_cpu_s() - before_s) / result.requests * 1e6
+    return {"per_s": per_s, "per_s_min": per_s, "per_s_max": per_s, "cpu_us": cpu_us}
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:

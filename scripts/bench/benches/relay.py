@@ -17,8 +17,6 @@ another checkout, to compare two versions in alternating runs.
 
 from __future__ import annotations
 
-import os
-import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,14 +26,24 @@ from attrs import evolve
 from scripts.bench.harness.cli import say
 from scripts.bench.harness.gateway import Endpoint, Place, set_up
 from scripts.bench.harness.processes import HOST, ROOT
-from scripts.bench.harness.site import RunningGateway, open_site
-from scripts.bench.harness.stream_reads import read_streams
-from scripts.bench.harness.tables import Report, Table, spread
-from scripts.bench.harness.target import QUESTION, StreamOrder, Target
+from scripts.bench.harness.site import open_site
+from scripts.bench.harness.stream_load import StreamLoad, measure_streams
+from scripts.bench.harness.tables import Found, Report, tabulate
+from scripts.bench.harness.target import QUESTION, StreamOrder
 
 LOADS = ("lone", "busy", "flood", "many")
-_HEAD = ("load", "streams", "tokens", "tokens/s", "CPU µs/token", "tokens/s/core", "tokens/read")
-HEAD = (*_HEAD, "lag p50 ms", "lag p99 ms", "KB/stream")
+COLUMNS = {
+    "load": "",
+    "streams": "{streams_sum:,.0f}",
+    "tokens": "{tokens:,.0f}",
+    "tokens/s": "{per_s:,.0f}",
+    "CPU µs/token": "{cpu_us:.1f}",
+    "tokens/s/core": "{per_core:,.0f}",
+    "tokens/read": "{a_read:.1f}",
+    "lag p50 ms": "{lag_p50_ms:.2f}",
+    "lag p99 ms": "{lag_p99_ms:.2f}",
+    "KB/stream": "{stream_kb:.1f}",
+}
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -50,44 +58,20 @@ def run(options: Namespace) -> Iterator[Report]:
     many = options.streams or (200 if options.quick else 2000)
     shapes = ((64, 100 * factor, 20_000), (512, 100 * factor, 20_000), (32, 1000 * factor, 0))
     orders = [StreamOrder(*shape) for shape in (*shapes, (many, 4 + 2 * factor, 1_000_000))]
-    source_code = {"PYTHONPATH": str(options.root.resolve() / "src")}
+    found: Found = {}
     with open_site() as site, site.run_source() as (_, port):
-        os.sched_setaffinity(0, {site.cores.load})
-        files = set_up(
-            site.make_folder("gateway"),
-            {"source": f"http://{HOST}:{port}/v1"},
-            [Endpoint("relay", [Place("source")])],
-            gateway={"max_concurrent_requests": 10_000},
-        )
+        addresses, endpoint = {"source": f"http://{HOST}:{port}/v1"}, Endpoint("relay", [Place("source")])
+        files = set_up(site.make_folder("gateway"), addresses, [endpoint], gateway={"max_concurrent_requests": 10_000})
+        # The source answers only requests for streams.
         files = evolve(files, ready_body={"message": StreamOrder(1, 2, 0).text(0), "stream": True})
-        with site.run_gateway(files, environment=source_code) as gateway:
+        checkout = {"PYTHONPATH": str(options.root.resolve() / "src")}
+        with site.run_gateway(files, environment=checkout) as gateway:
             target = gateway.target("relay", {"message": QUESTION})
-            read_streams(target, StreamOrder(streams=4, tokens=200, pace_us=0))
-            rows = []
-            for name, order in zip(LOADS, orders, strict=True):
-                if name in options.only:
-                    rows.append(measure(name, order, gateway, target))
-                    say("  ".join(rows[-1]))
-    yield Report([Table(HEAD, rows)])
-
-
-def measure(name: str, order: StreamOrder, gateway: RunningGateway, target: Target) -> tuple[str, ...]:
-    """One load, from before it until all of it is read and checked. Raises: ValueError if a byte is wrong."""
-    process = gateway.process
-    memory: list[int] = [max(process.measure_memory_bytes())]
-    started, cpu_s = time.monotonic(), process.measure_cpu_s()
-    reads = read_streams(target, order, lambda: memory.append(max(process.measure_memory_bytes())))
-    seconds, cpu_s = time.monotonic() - started, process.measure_cpu_s() - cpu_s
-    lags_us = [lag for read in reads for lag in read.lags_us()]
-    tokens, pieces = order.all_tokens, sum(len(read.pieces) for read in reads)
-    if len(lags_us) != tokens:
-        raise ValueError(f"{len(lags_us)} tokens of {tokens} came")
-    stream_kb = (memory[-1] - memory[0]) / order.streams / 1024 if order.pace_us else 0.0
-    costs = (
-        f"{tokens / seconds:,.0f}",
-        f"{cpu_s / tokens * 1e6:.1f}",
-        f"{tokens / cpu_s:,.0f}",
-        f"{tokens / pieces:.1f}",
-    )
-    lags = spread(lags_us, scale=1e-3, digits=2, shares=(0.5, 0.99))
-    return (name, f"{order.streams:,}", f"{tokens:,}", *costs, *lags, f"{stream_kb:.1f}")
+            for name, order in (("warm-up", StreamOrder(4, 200, 0)), *zip(LOADS, orders, strict=True)):
+                if name in (*options.only, "warm-up"):
+                    load = StreamLoad(target, order)
+                    figures = measure_streams(gateway.process, load, site.folder, site.cores.load)
+                    found[name] = [{**figures, "per_core": 1e6 / figures["cpu_us"]}]
+                    say("{}: {per_s:,.0f} tokens/s, {cpu_us:.1f} µs of CPU a token".format(name, **figures))
+    del found["warm-up"]
+    yield Report([tabulate(found, COLUMNS)], {"loads": found})

@@ -15,15 +15,14 @@ from __future__ import annotations
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterator, Sequence
-
-from attrs import frozen
+from itertools import accumulate
 
 from scripts.bench.harness.cli import say
 from scripts.bench.harness.gateway import set_up_wide
-from scripts.bench.harness.process_stats import count_files, measure_all_cpu_s, measure_cpu_s, measure_memory_bytes
+from scripts.bench.harness.process_stats import count_files, measure_cpu_s, measure_memory_bytes
 from scripts.bench.harness.processes import HOST
 from scripts.bench.harness.site import RunningGateway, Site, open_site
-from scripts.bench.harness.tables import Report, Table
+from scripts.bench.harness.tables import Figures, Found, Report, tabulate
 from scripts.bench.harness.target import QUESTION
 from scripts.bench.harness.wrk import CONNECTIONS, Load, run_load
 
@@ -34,32 +33,31 @@ _SLOWEST_PER_S = 20
 _GROWTH_LIMIT = 0.05
 # The pool opens and closes connections to the upstream as it needs them; a leak would be one a request or one a run.
 _FILES_LIMIT = 16
-_SCALING_BAR = 1.7
+_SCALING_NOTE = (
+    "With a core each: reckoned from the CPU time a request, because the load and the upstream share these cores. "
+    "The bar is 1.7."
+)
 
 
-@frozen(slots=True)
-class Tenth:
-    """The worker after one tenth of the requests."""
-
-    requests: int
-    per_s: float
-    cpu_us: float
-    p99_us: float
-    errors: int
-    memory_bytes: int
-    files: int
-
-
-@frozen(slots=True)
-class Scaling:
-    """One run of one round. `shares`: how much of a core each worker had."""
-
-    workers: int
-    round: int
-    per_s: float
-    cpu_us: float
-    errors: int
-    shares: tuple[float, ...]
+SOAK_COLUMNS = {
+    "requests": "",
+    "req/s": "{per_s:,.0f}",
+    "CPU µs/req": "{cpu_us:,.0f}",
+    "p99 ms": "{p99_ms:.1f}",
+    "MB": "{memory_mb:.1f}",
+    "files": "{files:.0f}",
+    "errors": "{errors:.0f}",
+}
+SCALING_COLUMNS = {
+    "workers": "",
+    "req/s": "{per_s:,.0f}",
+    "ratio": "{per_s_ratio:.2f}",
+    "CPU µs/req": "{cpu_us:,.0f}",
+    "dearer": "{cpu_us_ratio:.2f}",
+    "cores that they had": "{cores:.2f}",
+    "with a core each": "{whole_ratio:.2f}",
+    "errors": "{errors_sum:.0f}",
+}
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -80,107 +78,84 @@ def run(options: Namespace) -> Iterator[Report]:
     with open_site("nginx", "wrk") as site, site.run_upstream() as (_, port):
         upstream = f"http://{HOST}:{port}/v1"
         if options.workers:
-            runs = scale(site, upstream, options)
-            note = "With a core each: from the CPU time a request, because load and upstream share these cores. "
-            table = make_scaling_table(runs, (f"{note}The bar is {_SCALING_BAR}.",))
-            errors = sum(run.errors for run in runs)
-            yield Report([table], {"scaling": runs}, [f"{errors} requests were not answered"] if errors else [])
+            found = scale(site, upstream, options)
+            errors = sum(one["errors_sum"] for rounds in found.values() for one in rounds)
+            table = tabulate(found, SCALING_COLUMNS, base=next(iter(found)), notes=(_SCALING_NOTE,))
+            yield Report([table], {"scaling": found}, [f"{errors:.0f} requests were not answered"] if errors else [])
             return
         requests = max(TENTHS, options.requests or (50_000 if options.quick else 1_000_000))
         tenths = list(soak(site, upstream, requests))
-        yield Report([make_soak_table(tenths)], {"tenths": tenths}, judge(tenths, requests))
+        done = accumulate(tenth["requests"] for tenth in tenths)
+        found = {f"{count:,.0f}": [tenth] for count, tenth in zip(done, tenths, strict=True)}
+        yield Report([tabulate(found, SOAK_COLUMNS)], {"tenths": tenths}, judge(tenths, requests))
 
 
-def soak(site: Site, upstream: str, requests: int) -> Iterator[Tenth]:
+def soak(site: Site, upstream: str, requests: int) -> Iterator[dict[str, float]]:
     """So many requests through one worker, a tenth after the other."""
     with site.run_gateway(set_up_wide(site.make_folder("gateway"), upstream)) as gateway:
+        target = gateway.target("e0", {"message": QUESTION})
+        tenth_s = max(1, requests // TENTHS // _SLOWEST_PER_S)
+        load = Load(target, CONNECTIONS, tenth_s, stop_after=requests // TENTHS)
         for number in range(1, TENTHS + 1):
-            tenth = _run_tenth(site, gateway, requests // TENTHS)
-            size = f"{tenth.memory_bytes / 1e6:.1f} MB, {tenth.files} files, {tenth.errors} errors"
-            say(f"{number} of {TENTHS}: {tenth.requests:,} requests, {tenth.per_s:,.0f}/s, {size}")
+            before_s = measure_cpu_s(gateway.worker)
+            result = run_load(load, site.folder / "load", site.cores.load)
+            time.sleep(0.2)  # The worker notices that the clients have left.
+            tenth = {
+                "requests": float(result.requests),
+                "per_s": result.per_s,
+                "cpu_us": (measure_cpu_s(gateway.worker) - before_s) / max(1, result.requests) * 1e6,
+                "p99_ms": result.p99_us / 1e3,
+                "errors": result.errors,
+                "memory_mb": measure_memory_bytes(gateway.worker) / 1e6,
+                "files": count_files(gateway.worker),
+            }
+            say("{} of {}: {per_s:,.0f}/s, {memory_mb:.1f} MB, {errors:.0f} errors".format(number, TENTHS, **tenth))
             yield tenth
 
 
-def _run_tenth(site: Site, gateway: RunningGateway, requests: int) -> Tenth:
-    target = gateway.target("e0", {"message": QUESTION})
-    load = Load(target, CONNECTIONS, duration_s=max(1, requests // _SLOWEST_PER_S), stop_after=requests)
-    before_s = measure_cpu_s(gateway.worker)
-    result = run_load(load, site.folder / "load", site.cores.load)
-    time.sleep(0.2)  # The worker notices that the clients have left.
-    return Tenth(
-        requests=result.requests,
-        per_s=result.per_s,
-        cpu_us=(measure_cpu_s(gateway.worker) - before_s) / max(1, result.requests) * 1e6,
-        p99_us=result.p99_us,
-        errors=result.errors,
-        memory_bytes=measure_memory_bytes(gateway.worker),
-        files=count_files(gateway.worker),
-    )
-
-
-def judge(tenths: Sequence[Tenth], requests: int) -> list[str]:
+def judge(tenths: Sequence[Figures], requests: int) -> list[str]:
     """What is wrong; empty if nothing is."""
     middle, last = tenths[TENTHS // 2 - 1], tenths[-1]
-    growth = last.memory_bytes / middle.memory_bytes - 1
+    growth = last["memory_mb"] / middle["memory_mb"] - 1
     wrong = []
     if growth > _GROWTH_LIMIT:
         wrong.append(f"memory grew by {growth:.1%} in the second half; allowed are {_GROWTH_LIMIT:.0%}")
-    if last.files - middle.files > _FILES_LIMIT:
-        wrong.append(f"open files grew from {middle.files} to {last.files} in the second half")
-    if errors := sum(tenth.errors for tenth in tenths):
-        wrong.append(f"{errors} requests were not answered with 200")
-    if (missing := requests // TENTHS * TENTHS - sum(tenth.requests for tenth in tenths)) > 0:
-        wrong.append(f"{missing} requests were not sent in time")
+    if last["files"] - middle["files"] > _FILES_LIMIT:
+        wrong.append(f"open files grew from {middle['files']:.0f} to {last['files']:.0f} in the second half")
+    if errors := sum(tenth["errors"] for tenth in tenths):
+        wrong.append(f"{errors:.0f} requests were not answered with 200")
+    if (missing := requests // TENTHS * TENTHS - sum(tenth["requests"] for tenth in tenths)) > 0:
+        wrong.append(f"{missing:.0f} requests were not sent in time")
     return wrong
 
 
-def scale(site: Site, upstream: str, options: Namespace) -> list[Scaling]:
+def scale(site: Site, upstream: str, options: Namespace) -> Found:
     """Throughput with each number of workers, interleaved."""
-    runs = []
+    found: Found = {f"{workers}": [] for workers in sorted(options.workers)}
     for number in range(1, options.rounds + 1):
         for workers in options.workers:
             files = set_up_wide(site.make_folder("gateway"), upstream)
             with site.run_gateway(files, workers=workers, cores=site.cores.both) as gateway:
-                run = _measure_workers(site, gateway, 2 if options.quick else 8, number)
-            runs.append(run)
-            say(f"round {number}: {workers} workers: {run.per_s:,.0f}/s, {run.cpu_us:,.0f} µs a request")
-    return runs
+                figures = measure_workers(site, gateway, 2 if options.quick else 8)
+            found[f"{workers}"].append({"round": number, **figures})
+            say("round {}: {} workers: {per_s:,.0f}/s, {cpu_us:,.0f} µs a request".format(number, workers, **figures))
+    return found
 
 
-def _measure_workers(site: Site, gateway: RunningGateway, duration_s: int, number: int) -> Scaling:
+def measure_workers(site: Site, gateway: RunningGateway, duration_s: int) -> dict[str, float]:
+    """One run. `cores`: how much of a core the workers had together. `whole`: what they would do with a core each."""
     workers = len(gateway.workers)
     load = Load(gateway.target("e0", {"message": QUESTION}), CONNECTIONS * workers, duration_s)
     run_load(load, site.folder / "load", site.cores.load)  # warm-up
-    before_s = measure_all_cpu_s(gateway.workers)
+    before_s = sum(map(measure_cpu_s, gateway.workers))
     result = run_load(load, site.folder / "load", site.cores.load)
-    used_s = [after - before for after, before in zip(measure_all_cpu_s(gateway.workers), before_s, strict=True)]
-    cpu_us, shares = (
-        sum(used_s) / max(1, result.requests) * 1e6,
-        tuple(used / result.duration_us * 1e6 for used in used_s),
-    )
-    return Scaling(workers, number, result.per_s, cpu_us, result.errors, shares)
-
-
-def make_soak_table(tenths: Sequence[Tenth]) -> Table:
-    """A row for each tenth."""
-    done, rows = 0, []
-    for tenth in tenths:
-        done += tenth.requests
-        figures = (f"{tenth.per_s:,.0f}", f"{tenth.cpu_us:,.0f}", f"{tenth.p99_us / 1e3:.1f}")
-        rows.append((f"{done:,}", *figures, f"{tenth.memory_bytes / 1e6:.1f}", str(tenth.files), str(tenth.errors)))
-    return Table(("requests", "req/s", "CPU µs/req", "p99 ms", "MB", "files", "errors"), rows)
-
-
-def make_scaling_table(runs: Sequence[Scaling], notes: Sequence[str] = ()) -> Table:
-    """A row for each run, against the fewest workers of the same round."""
-    rows = []
-    for run in runs:
-        base = min((other for other in runs if other.round == run.round), key=lambda other: other.workers)
-        shares = " + ".join(f"{share:.0%}" for share in run.shares)
-        dearer = run.cpu_us / base.cpu_us
-        ratios = (f"{run.per_s / base.per_s:.2f}", f"{run.cpu_us:,.0f}", f"{dearer:.2f}")
-        whole = f"{run.workers / base.workers / dearer:.2f}"
-        name = f"{run.workers} in round {run.round}"
-        rows.append((name, f"{run.per_s:,.0f}", *ratios, shares, whole, str(run.errors)))
-    head = ("workers", "req/s", "ratio", "CPU µs/req", "ratio", "cores that they had", "with a core each", "errors")
-    return Table(head, rows, notes=notes)
+    used_s = sum(map(measure_cpu_s, gateway.workers)) - before_s
+    cpu_us = used_s / max(1, result.requests) * 1e6
+    cores = used_s / result.duration_us * 1e6
+    return {
+        "per_s": result.per_s,
+        "cpu_us": cpu_us,
+        "cores": cores,
+        "whole": workers / cpu_us,
+        "errors_sum": result.errors,
+    }

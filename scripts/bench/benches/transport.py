@@ -12,7 +12,6 @@ import socket
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Awaitable, Callable, Iterator
-from statistics import median
 
 import trio
 
@@ -24,9 +23,16 @@ from pg_trio.transport.httpx_transport import HttpxTransport
 from scripts.bench.harness.cli import say
 from scripts.bench.harness.processes import HOST
 from scripts.bench.harness.site import open_site
-from scripts.bench.harness.tables import Report, Table, quantile
+from scripts.bench.harness.tables import Found, Report, quantile, tabulate
 
 ROUNDS = (5, 2)
+COLUMNS = {
+    "": "",
+    "calls/s": "{per_s:,.0f}",
+    "CPU µs/call": "{cpu_us:.1f}",
+    "p50 µs": "{p50_us:.0f}",
+    "p99 µs": "{p99_us:.0f}",
+}
 ANSWER = '{"id":"chatcmpl-1","choices":[{"message":{"content":"' + "x" * 340 + '"}}]}'
 QUESTION = b'{"model":"gpt-4o-mini","messages":[{"role":"user","content":"' + b"y" * 400 + b'"}]}'
 HEADERS = [("authorization", "Bearer sk-0000"), ("content-type", "application/json"), ("user-agent", "pg-trio")]
@@ -43,11 +49,11 @@ def run(options: Namespace) -> Iterator[Report]:
     options.calls = options.calls or (2_000 if options.quick else 10_000)
     with open_site("nginx") as site, site.run_upstream(ANSWER) as (_, port):
         os.sched_setaffinity(0, {site.cores.gateway})
-        rows = trio.run(measure_all, port, options)
-    yield Report([Table(("", "at once", "calls/s", "CPU µs/call", "p50 µs", "p99 µs"), rows)])
+        found = trio.run(measure_all, port, options)
+    yield Report([tabulate(found, COLUMNS)], {"transports": found})
 
 
-async def measure_all(port: int, options: Namespace) -> list[tuple[str, ...]]:
+async def measure_all(port: int, options: Namespace) -> Found:
     """A row for each, from interleaved rounds."""
     request = WireRequest(f"http://{HOST}:{port}/v1/chat", HEADERS, QUESTION, allow_private_addresses=True)
     direct, over_httpx = DirectTransport(UpstreamSettings()), HttpxTransport(UpstreamSettings())
@@ -56,23 +62,20 @@ async def measure_all(port: int, options: Namespace) -> list[tuple[str, ...]]:
         "direct": (lambda: call_transport(direct, request), options.calls),
         "httpx": (lambda: call_transport(over_httpx, request), options.calls // 10),
     }
-    rows: list[tuple[str, ...]] = []
+    found: Found = {}
     for concurrency in options.concurrency:
-        rounds: dict[str, list[tuple[float, ...]]] = {name: [] for name in kinds}
+        found |= {f"{name}, {concurrency} at once": [] for name in kinds}
         for number in range(options.rounds):
             say(f"{concurrency} at once, round {number + 1} …")
             for name, (make_call, calls) in kinds.items():
-                rounds[name].append(await measure(make_call, calls, concurrency))
-        for name, figures in rounds.items():
-            per_s, cpu_us, p50_us, p99_us = map(median, zip(*figures, strict=True))
-            rows.append((name, str(concurrency), f"{per_s:,.0f}", f"{cpu_us:.1f}", f"{p50_us:.0f}", f"{p99_us:.0f}"))
+                found[f"{name}, {concurrency} at once"].append(await measure(make_call, calls, concurrency))
     await direct.aclose()
     await over_httpx.aclose()
-    return rows
+    return found
 
 
-async def measure(make_call: Callable[[], Call], calls: int, concurrency: int) -> tuple[float, ...]:
-    """Calls a second, CPU microseconds a call, latency p50 and p99 in microseconds."""
+async def measure(make_call: Callable[[], Call], calls: int, concurrency: int) -> dict[str, float]:
+    """One round of one transport."""
     latencies_us: list[float] = []
     begin, opened, wall, cpu = trio.Event(), 0, 0.0, 0.0
 
@@ -96,7 +99,8 @@ async def measure(make_call: Callable[[], Call], calls: int, concurrency: int) -
             nursery.start_soon(keep_calling)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     done = len(latencies_us)
-    return done / wall, cpu / done * 1e6, quantile(latencies_us, 0.5), quantile(latencies_us, 0.99)
+    p50_us, p99_us = quantile(latencies_us, 0.5), quantile(latencies_us, 0.99)
+    return {"per_s": done / wall, "cpu_us": cpu / done * 1e6, "p50_us": p50_us, "p99_us": p99_us}
 
 
 def call_transport(transport: Transport, request: WireRequest) -> Call:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import frozen
@@ -88,8 +87,3 @@ def _measure_share_bytes(pid: int) -> int:
 def count_files(pid: int) -> int:
     """Open descriptors of a process: sockets, databases, and those that Trio needs."""
     return len(os.listdir(f"/proc/{pid}/fd"))
-
-
-def measure_all_cpu_s(pids: Sequence[int]) -> list[float]:
-    """`measure_cpu_s` of each."""
-    return [measure_cpu_s(pid) for pid in pids]

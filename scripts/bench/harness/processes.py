@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,15 +101,28 @@ def run_module(
     return run_pinned(name, command, core=core, log=log, environment={"PYTHONPATH": str(ROOT)})
 
 
-def ask_module(module: str, value: Any, *, core: int, folder: Path, limit_s: float) -> dict[str, Any]:
+def ask_module(
+    module: str,
+    value: Any,
+    *,
+    core: int,
+    folder: Path,
+    limit_s: float,
+    look: tuple[float, Callable[[], None]] | None = None,
+) -> dict[str, Any]:
     """What the module printed: it gets an attrs value as a JSON file and answers with a line of JSON.
 
-    Raises: PeerUnavailableError with what it printed instead, TimeoutError.
+    `look`: after how many seconds what is called, once. Raises: PeerUnavailableError with what the module printed
+    instead, TimeoutError.
     """
     name = module.rpartition(".")[2]
     file = folder / f"{name}.json"
     file.write_text(json.dumps(asdict(value)))
     with run_module(name, module, str(file), core=core, log=folder / f"{name}.log") as process:
+        if look:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.leader.wait(look[0])
+            look[1]()
         wait_finished(process, limit_s)
         if process.leader.returncode != 0:
             raise PeerUnavailableError(process.read_log_end(20))

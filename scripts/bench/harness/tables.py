@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 
 from attrs import field, frozen
@@ -75,6 +75,52 @@ def format_pair(pair: tuple[float, float] | None) -> str:
     return "–" if pair is None or math.isinf(pair[0]) else f"{pair[0]:.2f} / {pair[1]:.2f}"
 
 
-def median_ratio(ones: Iterable[float], others: Iterable[float]) -> float:
-    """The median of one over the other, round by round: what slows a round down slows both."""
-    return median(one / other for one, other in zip(ones, others, strict=True))
+# What one row showed in one round, by name with its unit. Over the rounds, a figure is its median; one whose name ends
+# in `_sum` is added up, one in `_max` is the largest, one in `_min` the least. `round` pairs the rows of one round.
+Figures = Mapping[str, float]
+Found = dict[str, list[dict[str, float]]]
+_COMBINE: tuple[tuple[str, Callable[[Iterable[float]], float]], ...] = (
+    ("_sum", sum),
+    ("_max", max),
+    ("_min", min),
+    ("", median),
+)
+
+
+def combine(rounds: Sequence[Figures], base: Sequence[Figures] = ()) -> dict[str, float]:
+    """Every figure over all rounds.
+
+    NAME_ratio is the median of NAME over the base's, round by round: what slows a round down slows both. NAME_over is
+    the base's over NAME.
+    """
+    names = [name for name in rounds[0] if all(name in one for one in rounds)]
+    found = {}
+    for name in names:
+        (how, *_) = (how for end, how in _COMBINE if name.endswith(end))
+        found[name] = how(one[name] for one in rounds)
+    pairs = [(one, other) for one in rounds for other in base if one.get("round") == other.get("round")]
+    for name in names if pairs else ():
+        both = [(one[name], other[name]) for one, other in pairs if one[name] and other.get(name)]
+        if both:
+            found[f"{name}_ratio"] = median(one / other for one, other in both)
+            found[f"{name}_over"] = median(other / one for one, other in both)
+    return found
+
+
+def tabulate(found: Found, columns: Mapping[str, str], *, base: str = "", notes: Sequence[str] = ()) -> Table:
+    """A row for each name in `found`. `columns`: a head, and the cell as a format of the combined figures.
+
+    Ratios are to the row named `base`. A cell whose figures the row does not have is a dash.
+    """
+    rows = []
+    for name, rounds in found.items():
+        figures = combine(rounds, found.get(base, ()))
+        rows.append((name, *(_fill(cell, figures) for cell in list(columns.values())[1:])))
+    return Table(list(columns), rows, notes=notes)
+
+
+def _fill(cell: str, figures: Figures) -> str:
+    try:
+        return cell.format(**figures)
+    except KeyError:
+        return "–"

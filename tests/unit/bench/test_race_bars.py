@@ -9,7 +9,7 @@ from scripts.bench.benches import race
 from scripts.bench.benches.race import breaker, deadlines, hedging, scoreboard, storm, streams
 from scripts.bench.benches.race.faults import FAULTS
 from scripts.bench.harness.cli import read_options
-from scripts.bench.harness.target import StreamOrder
+from scripts.bench.harness.tables import Found
 
 # ── scoreboard ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -139,11 +139,11 @@ def test_cancelled_races_leave_nothing() -> None:
 
 
 def test_stream_that_stands_still_is_named() -> None:
-    good = streams.Sample("good", StreamOrder(2, 2, 20_000), 1.0, [500.0] * 4, 119.0)
-    still = evolve(good, name="still", gap_ms=121.0)
+    found: Found = {"good": [{"stall_ms_max": 99.0}], "still": [{"stall_ms_max": 101.0}]}
 
-    assert ["still: a stream stood still for 101 ms beyond its pace"] == streams.judge([good, still])
-    assert ["good: lost"] == streams.judge([evolve(good, wrong=["lost"])])
+    assert ["still: a stream stood still for 101 ms beyond its pace"] == streams.judge(found, [200])
+    assert ["a large body was answered with 503"] == streams.judge({}, [200, 503])
+    assert ["no large body was answered meanwhile"] == streams.judge({}, [])
 
 
 # ── the command ──────────────────────────────────────────────────────────────────────────────────────────────────────

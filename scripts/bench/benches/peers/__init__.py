@@ -15,27 +15,21 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
 
 from attrs import evolve
 
 from scripts.bench.benches.peers.catalogue import PEERS, Peer
-from scripts.bench.benches.peers.plan import FULL, QUICK, Plan
-from scripts.bench.benches.peers.report import Findings, make_report
-from scripts.bench.benches.peers.request_visit import Visit
-from scripts.bench.benches.peers.stream_visit import StreamVisit
-from scripts.bench.benches.peers.summary import BASELINE
-from scripts.bench.benches.peers.visiting import Visitor
+from scripts.bench.benches.peers.report import BASELINE, Findings, make_report
+from scripts.bench.benches.peers.visits import FULL, QUICK, Visitor
 from scripts.bench.harness.cli import say
 from scripts.bench.harness.machine import check_tools, choose_cores, describe_machine
 from scripts.bench.harness.processes import ROOT, BenchError, PeerUnavailableError
 from scripts.bench.harness.site import Site
-from scripts.bench.harness.tables import Report
+from scripts.bench.harness.tables import Found, Report
 
 ROUNDS = (FULL.rounds, QUICK.rounds)
 TABLES = ("requests", "streams")
 _NAMES = [peer.name for peer in PEERS]
-V = TypeVar("V", Visit, StreamVisit)
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -48,10 +42,9 @@ def add_options(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> Iterator[Report]:
     """Install the peers, visit each in turn, report."""
-    full = QUICK if options.quick else FULL
-    # The streams of a quick run have one round, unless more are asked for.
-    streams = min(options.rounds, full.streams.rounds) if options.rounds == full.rounds else options.rounds
-    plan = evolve(full, rounds=options.rounds, streams=evolve(full.streams, rounds=streams))
+    plan = QUICK if options.quick else FULL
+    if options.rounds != plan.rounds:
+        plan = evolve(plan, rounds=options.rounds, stream_rounds=options.rounds)
     check_tools("nginx", "wrk", "taskset")
     cores, cache = choose_cores(), options.cache.resolve()
     cache.mkdir(parents=True, exist_ok=True)
@@ -59,11 +52,12 @@ def run(options: Namespace) -> Iterator[Report]:
     chosen = [peer for peer in PEERS if peer.name in (*options.only, BASELINE)]
     with hold_machine(cache), tempfile.TemporaryDirectory(prefix="run-", dir=cache) as folder:
         installed, left_out = install_peers(chosen, cache)
-        found = Findings((), left_out, plan, describe_machine())
+        found = Findings(plan, describe_machine(), left_out=left_out)
         site = Site(cores, Path(folder))
         with site.run_upstream() as upstream, site.run_source() as source:
-            found = visit_peers(Visitor(site, plan, cache, upstream, source), installed, found, options.tables)
-    yield make_report(found)
+            visitor = Visitor(site, plan, cache, upstream, source)
+            visit_peers(visitor, installed, found, options.tables)
+    yield make_report(evolve(found, said=visitor.said))
     say(f"all figures: {options.json}")
 
 
@@ -93,32 +87,30 @@ def install_peers(chosen: Sequence[Peer], cache: Path) -> tuple[list[Peer], dict
     return installed, left_out
 
 
-def visit_peers(visitor: Visitor, peers: Sequence[Peer], findings: Findings, tables: Sequence[str]) -> Findings:
+def visit_peers(visitor: Visitor, peers: Sequence[Peer], found: Findings, tables: Sequence[str]) -> None:
     """All peers are visited once a round for each table. A peer that fails is not started again for that table."""
-    visits: list[Visit] = []
-    streams: list[StreamVisit] = []
-    failed, no_streams = dict(findings.left_out), dict[str, str]()
-    plan: Plan = visitor.plan
+    plan = visitor.plan
     for number in range(1, plan.rounds + 1):
-        streaming = "streams" in tables and number <= plan.streams.rounds
         for peer in peers:
-            if "requests" in tables and (visit := visit_once(visitor.visit, peer, number, failed)):
-                visits.append(visit)
-            if streaming and (streamed := visit_once(visitor.visit_streams, peer, number, no_streams)):
-                streams.append(streamed)
-    return evolve(findings, visits=tuple(visits), left_out=failed, streams=tuple(streams), no_streams=no_streams)
+            if "requests" in tables:
+                visit_once(visitor.visit, peer, number, found.requests, found.left_out)
+            if "streams" in tables and number <= plan.stream_rounds:
+                visit_once(visitor.visit_streams, peer, number, found.streams, found.no_streams)
 
 
-def visit_once(visit: Callable[[Peer, int], V], peer: Peer, number: int, failed: dict[str, str]) -> V | None:
-    """The visit, told; None where the peer has `failed`, now or before."""
+def visit_once(
+    visit: Callable[[Peer], dict[str, float]], peer: Peer, number: int, found: Found, failed: dict[str, str]
+) -> None:
+    """The visit's figures are in `found`, or why there are none in `failed`."""
     if peer.name in failed:
-        return None
+        return
     started_at = time.monotonic()
     try:
-        visited = visit(peer, number)
+        figures = visit(peer)
     except (PeerUnavailableError, TimeoutError) as error:
         failed[peer.name] = str(error)
         say(f"round {number}: {peer.name} failed: {error}")
-        return None
-    say(f"round {number}: {peer.title}: {visited} ({time.monotonic() - started_at:.0f} s)")
-    return visited
+        return
+    found.setdefault(peer.name, []).append({"round": number, **figures})
+    what = "tokens" if "a_read" in figures else "requests"
+    say(f"round {number}: {peer.title}: {figures['per_s']:,.0f} {what}/s ({time.monotonic() - started_at:.0f} s)")
