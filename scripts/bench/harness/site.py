@@ -15,7 +15,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from pg_trio.server.status_file import FILE_NAME
-from scripts.bench.harness.gateway import PG_TRIO, Endpoint, GatewayFiles, set_up
+from scripts.bench.harness.gateway import PG_TRIO, READY, Endpoint, GatewayFiles, set_up
 from scripts.bench.harness.machine import Cores, allow_open_files, check_tools, choose_cores
 from scripts.bench.harness.nginx import COMPLETION, make_upstream_command
 from scripts.bench.harness.process_stats import measure_memory_bytes
@@ -161,6 +161,15 @@ class Site:
             pids = tuple(json.loads((files.data_dir / FILE_NAME).read_text())["workers"])
             idle_bytes = sum(map(measure_memory_bytes, pids))
             yield RunningGateway(files, process, port, pids, start_s, start_cpu_s, idle_bytes)
+
+    @contextlib.contextmanager
+    def run_providers(self, *names: str, keep: int = 100_000) -> Iterator[tuple[dict[str, Provider], dict[str, str]]]:
+        """Simulators of these names, each with its own seed, and their addresses; the last one is READY too."""
+        with contextlib.ExitStack() as stack:
+            runs = {name: self.run_provider(name, keep=keep, seed=seed) for seed, name in enumerate(names)}
+            providers = {name: stack.enter_context(run) for name, run in runs.items()}
+            addresses = {name: provider.base_url for name, provider in providers.items()}
+            yield providers, {**addresses, READY: addresses[names[-1]]}
 
     @contextlib.contextmanager
     def open_gateway(

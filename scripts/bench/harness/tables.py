@@ -70,9 +70,10 @@ def spread(
     return [f"{quantile(values, share) * scale:,.{digits}f}" if values else "–" for share in shares]
 
 
-def format_pair(pair: tuple[float, float] | None) -> str:
-    """p50 / p99, or a dash."""
-    return "–" if pair is None or math.isinf(pair[0]) else f"{pair[0]:.2f} / {pair[1]:.2f}"
+def find_spread(values: Sequence[float], *, scale: float = 1.0) -> dict[str, float]:
+    """p50, p95, p99 and most as figures, times `scale`; none without values."""
+    shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "most": 1.0}
+    return {name: quantile(values, share) * scale for name, share in shares.items()} if values else {}
 
 
 # What one row showed in one round, by name with its unit. Over the rounds, a figure is its median; one whose name ends

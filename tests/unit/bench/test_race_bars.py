@@ -9,6 +9,7 @@ from scripts.bench.benches import race
 from scripts.bench.benches.race import breaker, deadlines, hedging, scoreboard, storm, streams
 from scripts.bench.benches.race.faults import FAULTS
 from scripts.bench.harness.cli import read_options
+from scripts.bench.harness.client import Answer
 from scripts.bench.harness.tables import Found
 
 # ── scoreboard ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -44,34 +45,40 @@ def test_failed_row_is_named_in_the_table() -> None:
 # ── hedging ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def sample(tail_s: float, calls: int, *, failed: int = 0) -> hedging.Sample:
+def setting(tail_s: float, calls: int, *, failed: int = 0) -> dict[str, float]:
     seconds = [0.2] * 3_600 + [tail_s] * 400
-    return hedging.Sample("s", seconds[failed:], failed, calls)
+    return hedging.summarise(seconds[failed:], 4_000, calls)
 
 
 @pytest.mark.parametrize(
     ("adaptive", "words"),
     [
-        (sample(0.6, 4_239), ""),
-        (sample(0.61, 4_240), "p99 falls 4.9 times; the bar is 5"),
-        (sample(0.6, 4_241), "6.0% more calls; the bar is 6.0%"),
-        (sample(0.6, 4_200, failed=1), "1 requests failed"),
+        (setting(0.6, 4_239), ""),
+        (setting(0.61, 4_240), "p99 falls 4.9 times; the bar is 5"),
+        (setting(0.6, 4_241), "6.0% more calls; the bar is 6.0%"),
+        (setting(0.6, 4_200, failed=1), "1 requests failed"),
     ],
 )
-def test_hedging_keeps_its_bars(adaptive: hedging.Sample, words: str) -> None:
-    wrong = hedging.judge([sample(3.0, 4_000), adaptive])
+def test_hedging_keeps_its_bars(adaptive: dict[str, float], words: str) -> None:
+    wrong = hedging.judge({"no hedge": [setting(3.0, 4_000)], "adaptive": [adaptive]})
 
     assert words in "".join(wrong)
     assert bool(words) == bool(wrong)
 
 
 def test_open_breaker_costs_little() -> None:
-    alone, down = breaker.Way("alone", "a", [0.001] * 10), breaker.Way("silent", "b", [0.0109] * 10)
+    alone, close, far = ({"failed": 0.0, "p50": ms} for ms in (1.0, 10.9, 11.1))
 
-    assert [] == breaker.judge([alone, down])
-    assert ["silent: 10.1 ms added at p50; the bar is 10"] == breaker.judge(
-        [alone, breaker.Way("silent", "b", [0.0111] * 10)]
-    )
+    assert [] == breaker.judge({"alone": alone, "silent": close})
+    assert ["silent: 10.1 ms added at p50; the bar is 10"] == breaker.judge({"alone": alone, "silent": far})
+
+
+def test_breaker_adds_to_the_endpoint_alone() -> None:
+    alone, down = (breaker.summarise([Answer(200, {}, b"", seconds)] * 3) for seconds in (0.001, 0.0035))
+
+    table = breaker.make_table({"alone": alone, "silent": down})
+
+    assert [("–", "–"), ("2.50", "2.50")] == [tuple(row[-2:]) for row in table.rows]
 
 
 # ── deadlines ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -6,19 +6,17 @@ probe goes to the primary; with a silent primary it takes the attempt limit, and
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import trio
-from attrs import define, field
 
 from scripts.bench.harness.cli import say
-from scripts.bench.harness.client import Caller
-from scripts.bench.harness.gateway import READY, Endpoint, Place
+from scripts.bench.harness.client import Answer, Caller
+from scripts.bench.harness.gateway import Endpoint, Place
 from scripts.bench.harness.processes import HOST, BenchError, find_free_ports
 from scripts.bench.harness.site import RunningGateway, Site
-from scripts.bench.harness.tables import Report, Table, quantile, spread
+from scripts.bench.harness.tables import Figures, Found, Report, Table, find_spread, tabulate
 
 ADDED_BAR_MS = 10.0
 _FULL_ROUNDS, _QUICK_ROUNDS = 3_000, 300
@@ -26,76 +24,77 @@ _FULL_ROUNDS, _QUICK_ROUNDS = 3_000, 300
 _OPENING = 8
 _SETTINGS = {"attempt_timeout_ms": 1_000}
 _ALONE = "alone"
+# How the primary is down: its credential, and its behaviour.
 DOWN = {"answers 503": ("first", "fault=status:503"), "silent": ("first", "fault=stall"), "refused": ("refused", "")}
-
-
-@define(eq=False)
-class Way:
-    """One way of being down; `seconds`: of each request with the breaker open."""
-
-    name: str
-    slug: str
-    seconds: list[float] = field(factory=list)
-    failed: int = 0
-
-    def endpoint(self) -> Endpoint:
-        """The primary that is down and another, or the other alone."""
-        places = [Place("other", f"{self.slug}?tokens=20")]
-        if self.name != _ALONE:
-            credential, behaviour = DOWN[self.name]
-            places.insert(0, Place(credential, f"{self.slug}-first?{behaviour}"))
-        return Endpoint(self.slug, places, _SETTINGS)
+WAYS = {_ALONE: _ALONE, **{name: f"down-{number}" for number, name in enumerate(DOWN)}}
+COLUMNS = {
+    "primary": "",
+    "requests": "{requests:,.0f}",
+    "failed": "{failed:.0f}",
+    "p50 ms": "{p50:.2f}",
+    "p99 ms": "{p99:.2f}",
+    "most ms": "{most:.2f}",
+    "added at p50, ms": "{added_p50:.2f}",
+    "added at p99, ms": "{added_p99:.2f}",
+}
 
 
 def run(site: Site, *, quick: bool) -> Report:
     """All ways in turn, round after round."""
-    ways = [Way(_ALONE, _ALONE), *(Way(name, f"down-{number}") for number, name in enumerate(DOWN))]
     (closed_port,) = find_free_ports(1)
-    with contextlib.ExitStack() as stack:
-        first, other = (stack.enter_context(site.run_provider(name)).base_url for name in ("first", "other"))
-        addresses = {"first": first, "refused": f"http://{HOST}:{closed_port}/v1", "other": other, READY: other}
-        gateway = stack.enter_context(site.open_gateway(addresses, [way.endpoint() for way in ways]))
-        trio.run(partial(_measure, gateway, ways, _QUICK_ROUNDS if quick else _FULL_ROUNDS))
-    return Report([make_table(ways)], {"ways": ways}, judge(ways))
+    with site.run_providers("first", "other") as (_, addresses):
+        addresses["refused"] = f"http://{HOST}:{closed_port}/v1"
+        with site.open_gateway(addresses, [_endpoint(*way) for way in WAYS.items()]) as gateway:
+            answers = trio.run(partial(_measure, gateway, _QUICK_ROUNDS if quick else _FULL_ROUNDS))
+    figures = {name: summarise(own) for name, own in answers.items()}
+    return Report([make_table(figures)], {"ways": figures}, judge(figures))
 
 
-async def _measure(gateway: RunningGateway, ways: Sequence[Way], rounds: int) -> None:
-    requests = {way.slug: gateway.request(way.slug, {"message": "Hello there"}) for way in ways}
+def _endpoint(name: str, slug: str) -> Endpoint:
+    """The primary that is down and another candidate, or the other alone."""
+    places = [Place("other", f"{slug}?tokens=20")]
+    if name != _ALONE:
+        credential, behaviour = DOWN[name]
+        places.insert(0, Place(credential, f"{slug}-first?{behaviour}"))
+    return Endpoint(slug, places, _SETTINGS)
+
+
+async def _measure(gateway: RunningGateway, rounds: int) -> dict[str, list[Answer]]:
+    """The answers of each way, with its breaker open."""
+    requests = {name: gateway.request(slug, {"message": "Hello there"}) for name, slug in WAYS.items()}
+    answers: dict[str, list[Answer]] = {name: [] for name in WAYS}
     async with await Caller.connect(gateway.port) as caller:
-        for way in ways:
+        for name, request in requests.items():
             for _ in range(_OPENING):
-                answer = await caller.call(requests[way.slug])
+                answer = await caller.call(request)
                 if answer.status != 200:
-                    raise BenchError(f"{way.name}: status {answer.status} {answer.body[:200]!r}")
+                    raise BenchError(f"{name}: status {answer.status} {answer.body[:200]!r}")
         say("breakers are open")
         for _ in range(rounds):
-            for way in ways:
-                answer = await caller.call(requests[way.slug])
-                way.seconds.append(answer.seconds)
-                way.failed += answer.status != 200
+            for name, request in requests.items():
+                answers[name].append(await caller.call(request))
+    return answers
 
 
-def make_table(ways: Sequence[Way]) -> Table:
+def summarise(answers: Sequence[Answer]) -> dict[str, float]:
+    """Requests, failures, and milliseconds of all answers."""
+    failed = sum(answer.status != 200 for answer in answers)
+    return {"requests": len(answers), "failed": failed, **find_spread([one.seconds for one in answers], scale=1e3)}
+
+
+def make_table(figures: Mapping[str, Figures]) -> Table:
     """A row for each way; what it adds is against the endpoint without a primary."""
-    alone, rows = ways[0], []
-    for way in ways:
-        added = (
-            f"{(quantile(way.seconds, share) - quantile(alone.seconds, share)) * 1e3:.2f}" if way is not alone else "–"
-            for share in (0.5, 0.99)
-        )
-        rows.append(
-            (way.name, f"{len(way.seconds):,}", str(way.failed), *spread(way.seconds, scale=1e3, digits=2), *added)
-        )
-    head = ("primary", "requests", "failed", "p50 ms", "p99 ms", "most ms", "added at p50, ms", "added at p99, ms")
-    return Table(head, rows)
+    found: Found = {}
+    for name, own in figures.items():
+        added = {f"added_{which}": own[which] - figures[_ALONE][which] for which in ("p50", "p99") if name != _ALONE}
+        found[name] = [{**own, **added}]
+    return tabulate(found, COLUMNS)
 
 
-def judge(ways: Sequence[Way]) -> list[str]:
+def judge(figures: Mapping[str, Figures]) -> list[str]:
     """Which ways cost more than the bar, or failed."""
-    alone, *others = ways
-    wrong = [f"{way.name}: {way.failed} requests failed" for way in ways if way.failed]
-    for way in others:
-        added_ms = (quantile(way.seconds, 0.5) - quantile(alone.seconds, 0.5)) * 1e3
-        if added_ms >= ADDED_BAR_MS:
-            wrong.append(f"{way.name}: {added_ms:.1f} ms added at p50; the bar is {ADDED_BAR_MS:g}")
+    wrong = [f"{name}: {own['failed']:.0f} requests failed" for name, own in figures.items() if own["failed"]]
+    for name, own in figures.items():
+        if (added_ms := own["p50"] - figures[_ALONE]["p50"]) >= ADDED_BAR_MS:
+            wrong.append(f"{name}: {added_ms:.1f} ms added at p50; the bar is {ADDED_BAR_MS:g}")
     return wrong

@@ -19,7 +19,7 @@ from attrs import frozen
 from scripts.bench.benches.race.faults import behaviour_of
 from scripts.bench.harness.cli import say
 from scripts.bench.harness.client import Answer, CutShort, Hung, call, read_said, watch_lateness
-from scripts.bench.harness.gateway import READY, Endpoint, Place
+from scripts.bench.harness.gateway import Endpoint, Place
 from scripts.bench.harness.process_stats import measure_cpu_s
 from scripts.bench.harness.site import RunningGateway, Site
 from scripts.bench.harness.tables import Report, Table, quantile, spread
@@ -69,8 +69,7 @@ def run(site: Site, *, quick: bool) -> Report:
     """All requests, 200 at once."""
     results: list[Result] = []
     late_s: list[float] = []
-    with site.run_provider("first", keep=1) as first, site.run_provider("other", keep=1) as other:
-        addresses = {"first": first.base_url, "other": other.base_url, READY: other.base_url}
+    with site.run_providers("first", "other", keep=1) as (_, addresses):
         endpoints = [_endpoint(number, *behaviours) for number, behaviours in enumerate(WAYS.values())]
         with site.open_gateway(addresses, endpoints) as gateway:
             started_at, cpu_s = time.monotonic(), measure_cpu_s(gateway.worker)

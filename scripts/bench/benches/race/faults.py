@@ -25,6 +25,8 @@ Kind: TypeAlias = Literal["plain", "stream"]
 Who: TypeAlias = Literal["first", "other", "either", "told"]
 
 BOTH: tuple[Kind, ...] = ("plain", "stream")
+PLAIN: tuple[Kind, ...] = ("plain",)
+STREAM: tuple[Kind, ...] = ("stream",)
 TOKENS = 60
 # Failures in a row that open a breaker, and the one probe there may be within the time of a row.
 BREAKER_CALLS = 4
@@ -53,25 +55,14 @@ class Fault:
     finish_reason: str = field(default="stop")
 
 
+# fmt: off
 FAULTS = (
     Fault("one 500", "fault=status:500&fail_first=1", "either"),
     Fault("lasting 503", "fault=status:503", "other", most_calls=BREAKER_CALLS),
-    Fault(
-        "429, Retry-After: 2, once",
-        "fault=status:429&retry_after=2&fail_first=1",
-        "other",
-        most_calls=1,
-        pause_s=2.2,
-        after_pause="first",
-    ),
-    Fault(
-        "429, Retry-After: 2, for ever",
-        "fault=status:429&retry_after=2",
-        "other",
-        most_calls=1,
-        pause_s=2.2,
-        after_pause="other",
-    ),
+    Fault("429, Retry-After: 2, once", "fault=status:429&retry_after=2&fail_first=1", "other", BOTH, 1,
+          pause_s=2.2, after_pause="first"),
+    Fault("429, Retry-After: 2, for ever", "fault=status:429&retry_after=2", "other", BOTH, 1,
+          pause_s=2.2, after_pause="other"),
     Fault("connection reset", "fault=reset", "other", most_calls=BREAKER_CALLS_TWICE),
     Fault("connection closed before a byte", "fault=hangup", "other", most_calls=BREAKER_CALLS_TWICE),
     Fault("connection refused", "", "other", refused=True),
@@ -80,43 +71,18 @@ FAULTS = (
     Fault("wrong content type with HTML", "fault=wrong_type", "other", most_calls=BREAKER_CALLS),
     Fault("error behind a 200", "fault=error200", "other", most_calls=BREAKER_CALLS),
     Fault("not HTTP at all", "fault=garbage", "other", most_calls=BREAKER_CALLS),
-    Fault("answer cut inside its JSON", "fault=truncate", "other", kinds=("plain",), most_calls=BREAKER_CALLS),
-    Fault("answer stalls inside its JSON", "fault=stall:body", "other", kinds=("plain",), slow=True, most_calls=4),
-    Fault(
-        "malformed chunk (JSON)",
-        "pace=2ms&fault=malformed_chunk:json",
-        "told",
-        kinds=("stream",),
-        most_calls=BREAKER_CALLS,
-    ),
-    Fault(
-        "malformed chunk (HTTP)",
-        "pace=2ms&fault=malformed_chunk:http",
-        "told",
-        kinds=("stream",),
-        most_calls=BREAKER_CALLS,
-    ),
-    Fault("cut at 40 of 60 tokens", "pace=2ms&fault=cut:40", "told", kinds=("stream",), most_calls=BREAKER_CALLS),
-    Fault(
-        "cut at 40 of 60, HTTP whole",
-        "pace=2ms&fault=cut:40:clean",
-        "told",
-        kinds=("stream",),
-        most_calls=BREAKER_CALLS,
-    ),
-    Fault(
-        "cut inside an event's JSON",
-        "pace=2ms&fault=cut:40:inside",
-        "told",
-        kinds=("stream",),
-        most_calls=BREAKER_CALLS,
-    ),
-    Fault(
-        "stall in mid-stream", "pace=2ms&fault=stall:30", "told", kinds=("stream",), slow=True, most_calls=BREAKER_CALLS
-    ),
-    Fault("missing [DONE]", "fault=no_done", "first", kinds=("stream",)),
+    Fault("answer cut inside its JSON", "fault=truncate", "other", PLAIN, BREAKER_CALLS),
+    Fault("answer stalls inside its JSON", "fault=stall:body", "other", PLAIN, BREAKER_CALLS, slow=True),
+    Fault("malformed chunk (JSON)", "pace=2ms&fault=malformed_chunk:json", "told", STREAM, BREAKER_CALLS),
+    Fault("malformed chunk (HTTP)", "pace=2ms&fault=malformed_chunk:http", "told", STREAM, BREAKER_CALLS),
+    Fault("cut at 40 of 60 tokens", "pace=2ms&fault=cut:40", "told", STREAM, BREAKER_CALLS),
+    Fault("cut at 40 of 60, HTTP whole", "pace=2ms&fault=cut:40:clean", "told", STREAM, BREAKER_CALLS),
+    Fault("cut inside an event's JSON", "pace=2ms&fault=cut:40:inside", "told", STREAM, BREAKER_CALLS),
+    Fault("stall in mid-stream", "pace=2ms&fault=stall:30", "told", STREAM, BREAKER_CALLS, slow=True),
+    Fault("missing [DONE]", "fault=no_done", "first", STREAM),
     Fault("content filter", "finish=content_filter", "first", finish_reason="content_filter"),
 )
+# fmt: on
 
 
 def text_of(name: str) -> str:

@@ -11,13 +11,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import trio
-from attrs import frozen
 
 from scripts.bench.harness.cli import say
 from scripts.bench.harness.client import CutShort, Hung, call
-from scripts.bench.harness.gateway import READY, Endpoint, Place
+from scripts.bench.harness.gateway import Endpoint, Place
 from scripts.bench.harness.site import RunningGateway, Site
-from scripts.bench.harness.tables import Report, Table, quantile, spread
+from scripts.bench.harness.tables import Found, Report, find_spread, tabulate
 
 SIGMA = 0.2
 _UPSTREAM = f"latency=lognormal:200ms:{SIGMA:g}:5%:3s&tokens=20"
@@ -36,55 +35,41 @@ SETTINGS: Mapping[str, Mapping[str, object]] = {
 }
 
 
-@frozen(slots=True)
-class Sample:
-    """One setting: latencies in the order of the requests, and the calls that both providers counted."""
-
-    setting: str
-    seconds: Sequence[float]
-    failed: int
-    calls: int
-
-    @property
-    def requests(self) -> int:
-        return len(self.seconds) + self.failed
-
-    @property
-    def extra_share(self) -> float:
-        return self.calls / self.requests - 1
-
-    @property
-    def learned_s(self) -> Sequence[float]:
-        """Latencies after the first requests."""
-        return self.seconds[_LEARNING:]
-
-    @property
-    def tail_s(self) -> float:
-        return quantile(self.learned_s, 0.99)
+COLUMNS = {
+    "": "",
+    "requests": "{requests:,.0f}",
+    "failed": "{failed:.0f}",
+    "p50 ms": "{p50:,.0f}",
+    "p95 ms": "{p95:,.0f}",
+    "p99 ms": "{p99:,.0f}",
+    "p99: times less": "{p99_over:.1f}",
+    "more calls": "{extra_share:.1%}",
+}
 
 
 def run(site: Site, *, quick: bool) -> Report:
     """Each setting after the other."""
-    samples = [_measure(site, name, _QUICK_REQUESTS if quick else _FULL_REQUESTS) for name in SETTINGS]
-    return Report([make_table(samples)], {"samples": samples}, judge(samples))
+    found = {name: [_measure(site, name, _QUICK_REQUESTS if quick else _FULL_REQUESTS)] for name in SETTINGS}
+    return Report([tabulate(found, COLUMNS, base=next(iter(found)))], {"settings": found}, judge(found))
 
 
-def _measure(site: Site, setting: str, requests: int) -> Sample:
+def _measure(site: Site, setting: str, requests: int) -> dict[str, float]:
     say(f"{setting}: {requests / _PER_S:.0f} s …")
-    with contextlib.ExitStack() as stack:
-        providers = {
-            name: stack.enter_context(site.run_provider(name, seed=seed))
-            for seed, name in enumerate(("first", "other"))
-        }
-        addresses = {name: provider.base_url for name, provider in providers.items()}
+    with site.run_providers("first", "other") as (providers, addresses):
         endpoint = Endpoint("tail", [Place(name, f"{name}?{_UPSTREAM}") for name in providers], SETTINGS[setting])
-        gateway = stack.enter_context(site.open_gateway(addresses | {READY: addresses["other"]}, [endpoint]))
         seconds: list[float] = []
-        trio.run(partial(_send_all, gateway, requests, seconds))
+        with site.open_gateway(addresses, [endpoint]) as gateway:
+            trio.run(partial(_send_all, gateway, requests, seconds))
         calls = sum(provider.count_calls()[f"{name}?{_UPSTREAM}"] for name, provider in providers.items())
-    sample = Sample(setting, seconds, requests - len(seconds), calls)
-    say(f"{setting}: p99 {sample.tail_s:.3f} s, {sample.extra_share:.1%} more calls, {sample.failed} failed")
-    return sample
+    figures = summarise(seconds, requests, calls)
+    say("{}: p99 {p99:,.0f} ms, {extra_share:.1%} more calls, {failed:.0f} failed".format(setting, **figures))
+    return figures
+
+
+def summarise(seconds: Sequence[float], requests: int, calls: int) -> dict[str, float]:
+    """`seconds`: latencies in the order of the requests. `calls`: what both providers counted."""
+    counts = {"requests": requests, "failed": requests - len(seconds), "extra_share": calls / requests - 1}
+    return {**counts, **find_spread(seconds[_LEARNING:], scale=1e3)}
 
 
 async def _send_all(gateway: RunningGateway, requests: int, seconds: list[float]) -> None:
@@ -103,29 +88,14 @@ async def _send(gateway: RunningGateway, due_at: float, seconds: list[float]) ->
             seconds.append(trio.current_time() - due_at)
 
 
-def make_table(samples: Sequence[Sample]) -> Table:
-    """A row for each setting."""
-    rows = [
-        (
-            sample.setting,
-            f"{sample.requests:,}",
-            str(sample.failed),
-            *spread(sample.learned_s, scale=1e3, digits=0, shares=(0.5, 0.95, 0.99)),
-            f"{samples[0].tail_s / sample.tail_s:.1f}",
-            f"{sample.extra_share:.1%}",
-        )
-        for sample in samples
-    ]
-    return Table(("", "requests", "failed", "p50 ms", "p95 ms", "p99 ms", "p99: times less", "more calls"), rows)
-
-
-def judge(samples: Sequence[Sample]) -> list[str]:
+def judge(found: Found) -> list[str]:
     """What the adaptive hedge misses; the fixed one is there to compare."""
-    base, adaptive = samples[0], samples[-1]
-    wrong = [f"{sample.setting}: {sample.failed} requests failed" for sample in samples if sample.failed]
-    if (times := base.tail_s / adaptive.tail_s) < TAIL_BAR:
-        wrong.append(f"{adaptive.setting}: p99 falls {times:.1f} times; the bar is {TAIL_BAR:g}")
-    bar = max(CALLS_BAR, _BUDGET_SHARE + _RESERVE / adaptive.requests)
-    if adaptive.extra_share > bar:
-        wrong.append(f"{adaptive.setting}: {adaptive.extra_share:.1%} more calls; the bar is {bar:.1%}")
+    rows = {name: rounds[0] for name, rounds in found.items()}
+    wrong = [f"{name}: {row['failed']:.0f} requests failed" for name, row in rows.items() if row["failed"]]
+    (_, base), *_, (name, adaptive) = rows.items()
+    if (times := base["p99"] / adaptive["p99"]) < TAIL_BAR:
+        wrong.append(f"{name}: p99 falls {times:.1f} times; the bar is {TAIL_BAR:g}")
+    bar = max(CALLS_BAR, _BUDGET_SHARE + _RESERVE / adaptive["requests"])
+    if adaptive["extra_share"] > bar:
+        wrong.append(f"{name}: {adaptive['extra_share']:.1%} more calls; the bar is {bar:.1%}")
     return wrong

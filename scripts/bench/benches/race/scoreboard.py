@@ -17,7 +17,7 @@ from scripts.bench.benches.race import flapping
 from scripts.bench.benches.race.faults import FAULTS, Fault, Kind, Who, behaviour_of, find_fault
 from scripts.bench.harness.cli import say
 from scripts.bench.harness.client import Answer, CutShort, Hung, call, read_said
-from scripts.bench.harness.gateway import READY, Endpoint, Place
+from scripts.bench.harness.gateway import Endpoint, Place
 from scripts.bench.harness.processes import HOST, find_free_ports
 from scripts.bench.harness.site import Provider, RunningGateway, Site
 from scripts.bench.harness.tables import Report, Table
@@ -125,12 +125,10 @@ def _open(
     site: Site, rows: Sequence[Row | flapping.Flapping], flapping_names: Sequence[str]
 ) -> Iterator[tuple[RunningGateway, Mapping[str, Provider]]]:
     (closed_port,) = find_free_ports(1)
-    with contextlib.ExitStack() as stack:
-        names = ["first", "other", *dict.fromkeys(flapping_names)]
-        providers = {name: stack.enter_context(site.run_provider(name)) for name in names}
-        addresses = {name: provider.base_url for name, provider in providers.items()}
-        addresses |= {READY: addresses["other"], "refused": f"http://{HOST}:{closed_port}/v1"}
-        yield stack.enter_context(site.open_gateway(addresses, [row.endpoint() for row in rows])), providers
+    with site.run_providers("first", *dict.fromkeys(flapping_names), "other") as (providers, addresses):
+        addresses["refused"] = f"http://{HOST}:{closed_port}/v1"
+        with site.open_gateway(addresses, [row.endpoint() for row in rows]) as gateway:
+            yield gateway, providers
 
 
 async def _run_rows(gateway: RunningGateway, rows: Sequence[Row]) -> None:

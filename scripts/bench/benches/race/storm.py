@@ -12,7 +12,7 @@ import socket
 import struct
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -118,12 +118,6 @@ def run(site: Site, *, quick: bool) -> Report:
     return Report([_make_race_table(races), make_client_table(clients)], raw, wrong)
 
 
-@contextlib.contextmanager
-def _run_providers(site: Site) -> Iterator[dict[str, Provider]]:
-    with site.run_provider("first", keep=50_000) as first, site.run_provider("other", keep=50_000) as other:
-        yield {"first": first, "other": other}
-
-
 def _run_races(site: Site, races: int) -> dict[str, Any]:
     endpoints = [
         Endpoint(f"storm-{number}", [Place(name, f"s{number}?{behaviour}") for name in ("first", "other")], settings)
@@ -131,9 +125,7 @@ def _run_races(site: Site, races: int) -> dict[str, Any]:
     ]
     good = Endpoint(cancelled_races.GOOD, [Place("first", "good")])
     say(f"{races:,} races …")
-    with _run_providers(site) as providers:
-        addresses = {name: provider.base_url for name, provider in providers.items()}
-        addresses[READY] = addresses["other"]
+    with site.run_providers("first", "other") as (_, addresses):
         files = set_up(site.make_folder("races"), addresses, [*endpoints, good], gateway=_GATEWAY)
         order = cancelled_races.Order(str(files.configuration), races)
         limit_s = 30 + races * _RACE_LIMIT_S
@@ -174,9 +166,8 @@ def _run_clients(site: Site, count: int) -> Clients:
     endpoints = [_endpoint(number, way) for number, way in enumerate(WAYS)]
     slow = [Endpoint(f"slow-{name}", [Place(name, f"slow?latency={_SLOW_S:g}s")]) for name in (READY, "first")]
     say(f"{count:,} clients …")
-    with _run_providers(site) as providers:
-        addresses = {name: provider.base_url for name, provider in providers.items()}
-        addresses |= {READY: addresses["other"], "narrow": addresses["other"]}
+    with site.run_providers("first", "other") as (providers, addresses):
+        addresses["narrow"] = addresses["other"]
         with site.open_gateway(addresses, [*endpoints, *slow], gateway=_GATEWAY, limits=_LIMITS) as gateway:
             clients.files_before = _count_own_files(gateway, providers)
             trio.run(_send_all, gateway, count, clients)
