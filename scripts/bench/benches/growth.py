@@ -226,6 +226,6 @@ def make_text(characters: int) -> str:
 
 
 def make_history(count: int) -> list[dict[str, str]]:
-    """So many messages, user and assistant in turn, a user's last; as many characters in all whatever the count."""
+    """So many messages, user and assistant in turn, a user's last, with the same number of characters in all."""
     text = make_text(_HISTORY_CHARACTERS // count)
     return [{"role": "assistant" if (count - n) % 2 == 0 else "user", "content": text} for n in range(count)]

@@ -1,8 +1,8 @@
 """How many bytecodes a request takes, function by function, with every stage on.
 
 Rules
-1. A count of steps is the same whatever else the machine does, so a change of one percent shows; a time would not. It
-   says nothing about C code and the kernel: read it beside the CPU time of `scripts/bench/peers`.
+1. A count of steps does not depend on what else the machine does, so a change of one percent shows; a time would not.
+   It says nothing about C code and the kernel: read it beside the CPU time of `scripts/bench/peers`.
 2. Counted is what runs below the connection that serves the request: lane, application, pipeline, transport, and Trio's
    functions that those call. The event loop itself, background tasks and the log's thread are not counted.
 3. One request after the other over one connection, the first ones uncounted: caches are full, nothing waits.

@@ -98,7 +98,7 @@ def _positive(text: str) -> int:
 def _run(name: str, bench: ModuleType, options: argparse.Namespace) -> int:
     wrong: list[str] = []
     raw: dict[str, object] = {"command": shlex.join([f"scripts/bench/{name}", *sys.argv[2:]]), "tables": []}
-    # Closed whatever happens: a report that cannot be printed must not leave processes behind.
+    # Closed in every case: a report that cannot be printed must not leave processes behind.
     with contextlib.closing(bench.run(options)) as reports:
         for report in _tell(reports):
             raw |= {"machine": describe_machine(), **report.raw, "tables": [*_tables(raw), *report.tables]}

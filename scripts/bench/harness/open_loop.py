@@ -1,7 +1,8 @@
 """Open-loop load at a fixed rate, which does not slow down when answers are late. Run as a module of its own.
 
 Rules
-1. Request n is due at start + n / rate, whatever was answered. All connections are open before the first one is due.
+1. Request n is due at start + n / rate, also when earlier ones are not answered. All connections are open before the
+   first one is due.
 2. A request that finds no free connection waits for one (`waits`), and its latency counts from the time it was due, so
    that a stall shows in all that it delays. Without `waits` it is not sent and counts as unsent, the client's own
    limit; latencies count from sending, and how late we send is told beside them.
