@@ -12,12 +12,14 @@ from threading import Thread
 
 import pytest
 
-from scripts.bench._limits.flood import Flood, FloodLoad
-from scripts.bench._limits.gateway import make_gateway, name_token, run_gateway
-from scripts.bench._limits.load import VALUE, Load, run_load
-from scripts.bench._limits.worker import count_files, measure_cpu_s, measure_memory_bytes
-from scripts.bench._peers.ports import HOST
-from scripts.bench._peers.target import Target
+from scripts.bench.harness.gateway import name_token, set_up_wide
+from scripts.bench.harness.machine import Cores
+from scripts.bench.harness.open_loop import OpenLoad, OpenLoop
+from scripts.bench.harness.process_stats import count_files, measure_cpu_s, measure_memory_bytes
+from scripts.bench.harness.processes import HOST
+from scripts.bench.harness.site import Site
+from scripts.bench.harness.target import Target
+from scripts.bench.harness.wrk import VALUE, Load, run_load
 
 CORE = min(os.sched_getaffinity(0))
 REQUEST = "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
@@ -67,17 +69,17 @@ def upstream() -> Iterator[Upstream]:
 
 def test_flood_counts_what_was_shed(upstream: Upstream) -> None:
     upstream.sheds = True
-    load = FloodLoad(HOST, upstream.server_port, REQUEST, rate_per_s=300, duration_s=0.1, connections=40)
+    load = OpenLoad(upstream.server_port, REQUEST, rate_per_s=300, duration_s=0.1, connections=40)
 
-    result = Flood(load).run()
+    result = OpenLoop(load).run()
 
     assert (30, 10, 20, 10) == (result.sent, result.ok, result.shed, result.shed_without_retry_after)
 
 
 def test_flood_without_free_connection_is_unsent(upstream: Upstream) -> None:
-    load = FloodLoad(HOST, upstream.server_port, REQUEST, rate_per_s=1_000_000, duration_s=0.001, connections=3)
+    load = OpenLoad(upstream.server_port, REQUEST, rate_per_s=1_000_000, duration_s=0.001, connections=3)
 
-    result = Flood(load).run()
+    result = OpenLoop(load).run()
 
     assert 1_000 == result.sent + result.unsent
     assert result.sent == len(upstream.paths) < 1_000
@@ -98,11 +100,11 @@ def test_values_take_turns(upstream: Upstream, tmp_path: Path) -> None:
 
 
 def test_inserted_tokens_and_endpoints_work(upstream: Upstream, tmp_path: Path) -> None:
-    gateway = make_gateway(tmp_path / "gateway", f"http://{HOST}:{upstream.server_port}/v1", endpoints=3, tokens=5)
+    files = set_up_wide(tmp_path, f"http://{HOST}:{upstream.server_port}/v1", endpoints=3, tokens=5)
 
-    with run_gateway(gateway, str(CORE)) as running:
-        (worker,) = running.workers
-        status, said = running.make_target({"message": "Hello there."}, slug="e2", token=name_token(4)).call()
+    with Site(Cores(CORE, CORE), tmp_path).run_gateway(files) as gateway:
+        worker = gateway.worker
+        status, said = gateway.target("e2", {"message": "Hello there."}, token=name_token(4)).call()
         measured = (measure_cpu_s(worker), measure_memory_bytes(worker), count_files(worker))
 
     assert 200 == status, said

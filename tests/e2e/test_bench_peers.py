@@ -14,18 +14,25 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from attrs import asdict
 
-from scripts.bench._peers import floor, paced, stream_load, wrk
-from scripts.bench._peers.errors import BenchError, PeerUnavailableError
-from scripts.bench._peers.install import install_portkey
-from scripts.bench._peers.paced import PacedLoad, Pacer
-from scripts.bench._peers.ports import HOST, find_free_ports
-from scripts.bench._peers.processes import Pinned, find_tree, run_pinned, wait_finished
-from scripts.bench._peers.stream_load import StreamLoad
-from scripts.bench._peers.target import Target, wait_ready
-from scripts.bench._streams.client import Load
-from scripts.bench._streams.running import run_source
+from scripts.bench.benches.peers import floor
+from scripts.bench.benches.peers.install import install_portkey
+from scripts.bench.harness import stream_load
+from scripts.bench.harness.machine import Cores, find_tool
+from scripts.bench.harness.open_loop import OpenLoad, OpenLoop, run_open_loop
+from scripts.bench.harness.process_stats import find_tree
+from scripts.bench.harness.processes import (
+    HOST,
+    BenchError,
+    PeerUnavailableError,
+    Pinned,
+    find_free_ports,
+    run_pinned,
+    wait_finished,
+)
+from scripts.bench.harness.site import Site
+from scripts.bench.harness.stream_load import StreamLoad
+from scripts.bench.harness.target import StreamOrder, Target, wait_ready
 
 ROOT = Path(__file__).resolve().parents[2]
 HAS_TOOLS = bool(
@@ -77,8 +84,8 @@ def upstream() -> Iterator[Upstream]:
         thread.join()
 
 
-def make_load(upstream: Upstream, count: int) -> PacedLoad:
-    return PacedLoad(HOST, upstream.server_port, REQUEST, rate_per_s=count * 10, duration_s=0.1, connections=4)
+def make_load(upstream: Upstream, count: int) -> OpenLoad:
+    return OpenLoad(upstream.server_port, REQUEST, count * 10, duration_s=0.1, connections=4, waits=True)
 
 
 def wait_for_log(process: Pinned) -> str:
@@ -89,7 +96,7 @@ def wait_for_log(process: Pinned) -> str:
 
 
 def test_stubborn_tree_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scripts.bench._peers.processes.STOP_LIMIT_S", 0.1)
+    monkeypatch.setattr("scripts.bench.harness.processes.STOP_LIMIT_S", 0.1)
 
     with run_pinned("stubborn", ["sh", "-c", STUBBORN], core=CORE, log=tmp_path / "log") as process:
         child = int(wait_for_log(process))
@@ -130,7 +137,7 @@ def test_dead_peer_says_why(tmp_path: Path) -> None:
 
 
 def test_wrong_answers_end_the_wait(upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scripts.bench._peers.target.WRONG_LIMIT_S", 0.1)
+    monkeypatch.setattr("scripts.bench.harness.target.WRONG_LIMIT_S", 0.1)
     upstream.fails_always = True
 
     with (
@@ -142,7 +149,7 @@ def test_wrong_answers_end_the_wait(upstream: Upstream, tmp_path: Path, monkeypa
 
 def test_floor_passes_json_both_ways(upstream: Upstream, tmp_path: Path) -> None:
     (port,) = find_free_ports(1)
-    ports = ["--port", str(port), "--upstream-port", str(upstream.server_port)]
+    ports = [str(port), str(upstream.server_port)]
     target = Target(port, body='{"messages": [ ]}')
 
     with run_pinned("floor", [sys.executable, floor.__file__, *ports], core=CORE, log=tmp_path / "log") as process:
@@ -153,58 +160,54 @@ def test_floor_passes_json_both_ways(upstream: Upstream, tmp_path: Path) -> None
 
 def test_streams_come_through_the_floor(tmp_path: Path) -> None:
     (port,) = find_free_ports(1)
-    load = Load(streams=3, tokens=50, pace_us=0)
+    order = StreamOrder(streams=3, tokens=50, pace_us=0)
 
-    with run_source(core=CORE, log=tmp_path / "source") as (_, source_port):
-        ports = ["--port", str(port), "--upstream-port", str(source_port)]
+    with Site(Cores(CORE, CORE), tmp_path).run_source() as (_, source_port):
+        ports = [str(port), str(source_port)]
         with run_pinned("floor", [sys.executable, floor.__file__, *ports], core=CORE, log=tmp_path / "log") as process:
-            wait_ready(process, Target(port).ask_stream(0, load))
-            together = stream_load.run(StreamLoad(Target(port), load))
-            in_turn = stream_load.run(StreamLoad(Target(port), load, duration_s=0.2))
+            wait_ready(process, Target(port).ask_stream(0, order))
+            together = stream_load.run(StreamLoad(Target(port), order))
+            in_turn = stream_load.run(StreamLoad(Target(port), order, duration_s=0.2))
 
-    assert (3, 150) == (together.streams, together.tokens)
-    assert (3, 0) == (in_turn.unmeasured, together.unmeasured)
-    assert in_turn.streams > 3
-    assert in_turn.tokens == 50 * in_turn.streams
+    assert (3, 150) == (together["streams_sum"], together["tokens"])
+    assert (3, 0) == (in_turn["unmeasured"], together["unmeasured"])
+    assert in_turn["streams_sum"] > 3
+    assert in_turn["tokens"] == 50 * in_turn["streams_sum"]
 
 
 def test_answer_that_is_no_stream_says_why(upstream: Upstream) -> None:
     upstream.fails_always = True
 
     with pytest.raises(ConnectionError, match=r"stream 0 was answered: .* 500 "):
-        stream_load.run(StreamLoad(Target(upstream.server_port), Load(streams=1, tokens=1, pace_us=0)))
+        stream_load.run(StreamLoad(Target(upstream.server_port), StreamOrder(streams=1, tokens=1, pace_us=0)))
 
 
 def test_every_request_is_sent(upstream: Upstream) -> None:
-    result = Pacer(make_load(upstream, 20)).run()
+    result = OpenLoop(make_load(upstream, 20)).run()
 
     assert 20 == len(upstream.bodies)
-    assert (20, 0) == (result.requests, result.errors)
+    assert (20, 0) == (result.due, result.errors)
 
 
 def test_other_statuses_are_errors(upstream: Upstream) -> None:
     upstream.fails_every_third = True
 
-    result = Pacer(make_load(upstream, 20)).run()
+    result = OpenLoop(make_load(upstream, 20)).run()
 
-    assert (6, 0) == (result.not_ok, result.missing)
+    assert (6, 0, 6) == (result.other, result.missing, result.errors)
 
 
-def test_paced_command_prints_json(upstream: Upstream, tmp_path: Path) -> None:
-    load = tmp_path / "load.json"
-    load.write_text(json.dumps(asdict(make_load(upstream, 10))))
+def test_load_from_a_process_of_its_own(upstream: Upstream, tmp_path: Path) -> None:
+    result = run_open_loop(make_load(upstream, 10), tmp_path, CORE)
 
-    with run_pinned("paced", [sys.executable, paced.__file__, str(load)], core=CORE, log=tmp_path / "log") as process:
-        wait_finished(process, 10)
-
-    assert 10 == json.loads(process.read_log())["requests"]
+    assert (10, 10) == (result.due, result.ok)
 
 
 def test_missing_wrk_says_how(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(BenchError, match="apt-get install wrk"):
-        wrk.find_wrk()
+        find_tool("wrk")
 
 
 def test_failed_installation_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -228,12 +231,9 @@ def test_failing_peer_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert "| the floor (Trio + llhttp) " in done.stdout
     assert "LEFT OUT: installing Portkey" in done.stdout
     (raw,) = (tmp_path / "cache").glob("results-*.json")
-    found = json.loads(raw.read_text())
-    assert [("direct", 0), ("floor", 0)] == [
-        (visit["peer"], visit["throughput"]["not_ok"]) for visit in found["visits"]
-    ]
-    assert ["direct", "floor"] == [visit["peer"] for visit in found["streams"]]
-    assert [64, 64] == [visit["paced"]["result"]["streams"] for visit in found["streams"]]
+    found = json.loads(raw.read_text())["figures"]
+    assert {"direct": 0, "floor": 0} == {name: rounds[0]["errors_sum"] for name, rounds in found["requests"].items()}
+    assert {"direct": 64, "floor": 64} == {name: rounds[0]["streams_sum"] for name, rounds in found["streams"].items()}
 
 
 def break_npm(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

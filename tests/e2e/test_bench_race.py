@@ -9,20 +9,22 @@ from pathlib import Path
 import pytest
 import trio
 
-from scripts.bench._race.client import Caller, Hung, call, read_said
-from scripts.bench._race.site import READY, Endpoint, Place, make_site
+from scripts.bench.harness.client import Caller, Hung, call, read_said
+from scripts.bench.harness.gateway import READY, Endpoint, Place
+from scripts.bench.harness.machine import choose_cores
+from scripts.bench.harness.site import Site
 
 pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="the benchmark wants two cores")
 
 
 def test_site_answers_and_counts(tmp_path: Path) -> None:
-    site = make_site(tmp_path)
+    site = Site(choose_cores(), tmp_path)
     places = [Place("first", "sim?fault=status:503"), Place("other", "sim?content=good")]
     endpoint = Endpoint("failing", places, {"deadline_ms": 20_000, "guardrails": {"pii_filter": {}}})
 
     with site.run_provider("first") as first, site.run_provider("other") as other:
         addresses = {"first": first.base_url, "other": other.base_url, READY: other.base_url}
-        with site.run_gateway(addresses, [endpoint]) as gateway:
+        with site.open_gateway(addresses, [endpoint]) as gateway:
             request = gateway.request("failing", {"message": "Hello there"})
             answer = trio.run(partial(call, gateway.port, request, 20.0))
             worker_is_there = Path(f"/proc/{gateway.worker}").exists()

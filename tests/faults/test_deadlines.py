@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from scripts.bench._race.client import Answer, read_said
-from scripts.bench._race.deadlines import WAYS
+from scripts.bench.benches.race.deadlines import WAYS
+from scripts.bench.harness.client import Answer, read_said
 from tests.support.gateway import endpoint, project, start_gateway
 
 DEADLINE_MS = 300

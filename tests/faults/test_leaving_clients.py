@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from scripts.bench._race.storm import WAYS
+from scripts.bench.benches.race.storm import WAYS
 from tests.support.gateway import PROJECT, endpoint, project, start_gateway
 from tests.support.wire import bearer, post
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from scripts.bench._race.client import Answer, read_said
-from scripts.bench._race.faults import FAULTS, Fault, Kind, behaviour_of, find_fault
+from scripts.bench.benches.race.faults import FAULTS, Fault, Kind, behaviour_of, find_fault
+from scripts.bench.harness.client import Answer, read_said
 from tests.support.gateway import Gateway, endpoint, project, start_gateway
 
 LIMIT_S = 30

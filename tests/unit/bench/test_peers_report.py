@@ -1,118 +1,107 @@
-"""The table of scripts/bench/peers: what is made of the raw figures."""
+"""The first table of scripts/bench/peers: what is made of the figures of requests."""
 
 from __future__ import annotations
 
-from attrs import evolve
+from scripts.bench.benches.peers.report import Findings, add_differences, judge, make_table
+from scripts.bench.benches.peers.visits import QUICK
+from scripts.bench.harness.tables import quantile
 
-from scripts.bench._peers.measure import Visit
-from scripts.bench._peers.paced import PacedResult, find_percentile
-from scripts.bench._peers.plan import QUICK
-from scripts.bench._peers.report import format_table
-from scripts.bench._peers.summary import Ratio, compare, judge, summarise
-from scripts.bench._peers.wrk import WrkResult
-
-PACED = PacedResult(
-    rate_per_s=40, requests=40, p50_us=900.0, p99_us=2_000.0, not_ok=0, missing=0, generator_cpu_us=50.0
-)
-LOADED = WrkResult(requests=1_000, duration_us=1_000_000, p50_us=900.0, p99_us=2_000.0, not_ok=0, broken=0)
+Figures = dict[str, float]
 
 
-def make_visit(
-    peer: str, number: int = 1, *, per_s: int = 1_000, single_p50_us: float = 100.0, not_ok: int = 0
-) -> Visit:
-    return Visit(
-        peer=peer,
-        round=number,
-        idle_bytes=90_000_000,
-        idle_largest_bytes=50_000_000,
-        load_bytes=60_000_000,
-        cpu_us=100.0,
-        core_share=0.98,
-        throughput=evolve(LOADED, requests=per_s, not_ok=not_ok),
-        single=evolve(LOADED, p50_us=single_p50_us, p99_us=single_p50_us * 2),
-        paced=(PACED, None),
-        calls=per_s + 40,
-    )
+def make_visit(number: int = 1, *, per_s: float = 1_000, single_p50_ms: float = 0.1, **changed: float) -> Figures:
+    return {
+        "round": number,
+        "per_s": per_s,
+        "cpu_us": 100.0,
+        "core_share": 0.98,
+        "idle_mb": 90.0,
+        "idle_largest_mb": 50.0,
+        "load_mb": 60.0,
+        "single_p50_ms": single_p50_ms,
+        "single_p99_ms": single_p50_ms * 2,
+        "at_40_p50_ms": 0.9,
+        "at_40_p99_ms": 2.0,
+        "at_40_generator_us": 50.0,
+        "errors_sum": 0,
+        "lost_sum": 0,
+        "calls": per_s + 40,
+        **changed,
+    }
+
+
+def row(found: dict[str, list[Figures]], number: int) -> dict[str, str]:
+    table = make_table(Findings(QUICK, {}, found))
+    return dict(zip(table.head, table.rows[number], strict=True))
 
 
 def test_rounds_give_their_median() -> None:
-    visits = [make_visit("floor", number, per_s=per_s) for number, per_s in ((1, 100), (2, 900), (3, 120))]
+    visits = [make_visit(number, per_s=per_s) for number, per_s in ((1, 100), (2, 900), (3, 120))]
 
-    (row,) = summarise(visits)
-
-    assert 120 == row.per_s
+    assert "120" == row({"floor": visits}, 0)["req/s (32 conn.)"]
 
 
 def test_ratio_is_ours_over_theirs() -> None:
-    visits = [make_visit("lane", per_s=6_000), make_visit("portkey", per_s=500)]
+    found = {"lane": [make_visit(per_s=6_000)], "portkey": [make_visit(per_s=500, cpu_us=900.0)]}
 
-    ours, portkey = summarise(visits)
-
-    assert (Ratio(1.0, 1.0), Ratio(12.0, 1.0)) == (ours.us_over_it, portkey.us_over_it)
+    assert ["1.00 / 1.00", "12.00 / 9.00"] == [row(found, number)["ours ÷ it, req/s / CPU"] for number in (0, 1)]
 
 
 def test_ratio_pairs_rounds() -> None:
-    fast = [make_visit("lane", 1, per_s=8_000), make_visit("portkey", 1, per_s=800)]
-    slow = [make_visit("lane", 2, per_s=2_000), make_visit("portkey", 2, per_s=200)]
-    alone = [make_visit("lane", 3, per_s=9_000)]
+    ours = [make_visit(number, per_s=per_s) for number, per_s in ((1, 8_000), (2, 2_000), (3, 9_000))]
+    theirs = [make_visit(1, per_s=800), make_visit(2, per_s=200)]
 
-    ratio = compare([*fast, *slow, *alone], "lane", "portkey")
-
-    assert Ratio(per_s=10.0, cpu=1.0) == ratio
+    assert "10.00 / 1.00" == row({"lane": ours, "portkey": theirs}, 1)["ours ÷ it, req/s / CPU"]
 
 
 def test_no_ratio_without_us() -> None:
-    (row,) = summarise([make_visit("portkey")])
-
-    assert row.us_over_it is None
+    assert "–" == row({"portkey": [make_visit()]}, 0)["ours ÷ it, req/s / CPU"]
 
 
 def test_added_latency_pairs_rounds() -> None:
-    quiet = [make_visit("direct", 1, single_p50_us=50), make_visit("lane", 1, single_p50_us=250)]
-    busy = [make_visit("direct", 2, single_p50_us=500), make_visit("lane", 2, single_p50_us=700)]
+    direct = [make_visit(1, single_p50_ms=0.05), make_visit(2, single_p50_ms=0.5)]
+    lane = [make_visit(1, single_p50_ms=0.25), make_visit(2, single_p50_ms=0.7)]
+    found = {"direct": direct, "lane": lane}
 
-    direct, lane = summarise([*quiet, *busy])
-
-    assert direct.added_ms is None
-    assert (0.2, 0.4) == lane.added_ms
+    assert ["–", "0.20 / 0.40"] == [row(found, number)["added ms (1 conn.), p50 / p99"] for number in (0, 1)]
 
 
 def test_unsustainable_rate_shows_a_dash() -> None:
-    (row,) = summarise([make_visit("litellm")])
+    shown = row({"litellm": [make_visit()]}, 0)
 
-    assert ((0.9, 2.0), None) == row.paced_ms
+    assert ("0.90 / 2.00", "–") == (shown["ms at 40/s, p50 / p99"], shown["ms at 500/s, p50 / p99"])
 
 
 def test_rows_with_errors_are_marked() -> None:
-    rows = summarise([make_visit("floor"), make_visit("litellm", not_ok=3)])
+    found = {"floor": [make_visit()], "litellm": [make_visit(errors_sum=3), make_visit(2)]}
 
-    table = format_table(rows, QUICK)
+    table = make_table(Findings(QUICK, {}, found))
 
-    assert [False, True] == ["(!)" in line for line in table.splitlines()[2:]]
-    assert 3 == rows[1].errors
+    assert [False, True] == ["(!)" in cells[0] for cells in table.rows]
+    assert "3" == table.rows[1][-1]
 
 
 def test_bars_need_both_rows() -> None:
-    visits = [make_visit("lane", per_s=6_000), make_visit("floor", per_s=10_000)]
+    found = {"lane": [make_visit(per_s=6_000)], "floor": [make_visit(per_s=10_000)]}
 
-    bars = {bar.wanted: bar.is_met for bar in judge(visits)}
+    bars = {bar.wanted: bar.is_met for bar in judge(found)}
 
     assert {"lane at least 0.35 × floor": True, "lane's idle worker under 70 MB": True} == bars
 
 
 def test_bar_needs_throughput_and_cpu() -> None:
-    disturbed = make_visit("portkey", per_s=100)
-    ours = make_visit("lane", per_s=6_000)
+    portkey = [make_visit(per_s=100)]
+    ours = [[make_visit(per_s=6_000, cpu_us=cpu_us)] for cpu_us in (100.0, 10.0)]
 
-    met = [judge([evolve(ours, cpu_us=cpu_us), disturbed])[0].is_met for cpu_us in (100.0, 10.0)]
+    met = [judge({"lane": lane, "portkey": portkey})[0].is_met for lane in ours]
 
     assert [False, True] == met
 
 
 def test_negative_added_latency_meets_nothing() -> None:
-    visits = [make_visit("direct", single_p50_us=500), make_visit("lane", single_p50_us=100)]
+    found = {"direct": [make_visit(single_p50_ms=0.5)], "lane": [make_visit(single_p50_ms=0.1)]}
 
-    met = {bar.wanted: bar.is_met for bar in judge(visits)}
+    met = {bar.wanted: bar.is_met for bar in judge(add_differences(found))}
 
     assert not met["lane adds under 0.5 ms (p50)"]
 
@@ -120,11 +109,11 @@ def test_negative_added_latency_meets_nothing() -> None:
 def test_percentile_is_nearest_rank() -> None:
     ordered = [float(n) for n in range(1, 201)]
 
-    assert (100.0, 198.0) == (find_percentile(ordered, 0.50), find_percentile(ordered, 0.99))
-    assert 1.0 == find_percentile([1.0], 0.99)
+    assert (100.0, 198.0) == (quantile(ordered, 0.50), quantile(ordered, 0.99))
+    assert 1.0 == quantile([1.0], 0.99)
 
 
-def test_unlogged_calls_are_lost_work() -> None:
-    visit = make_visit("lane", per_s=960)
+def test_unlogged_calls_are_told() -> None:
+    text = str(make_table(Findings(QUICK, {}, {"lane": [make_visit(lost_sum=10)]})))
 
-    assert [0, 10, 0] == [evolve(visit, logged=logged).lost_rows for logged in (None, 990, 1_003)]
+    assert "10 of 1,040 calls were not logged" in text

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from scripts.bench._race import breaker, chaos, deadlines, hedging, scoreboard, storm, streams
-from scripts.bench._race.__main__ import TABLES, read_arguments
-from scripts.bench._race.faults import FAULTS
-from scripts.bench._streams.client import Load
+from scripts.bench.benches import race
+from scripts.bench.benches.race import breaker, chaos, deadlines, hedging, scoreboard, storm, streams
+from scripts.bench.benches.race.faults import FAULTS
+from scripts.bench.harness.cli import read_options
+from scripts.bench.harness.client import Answer
+from scripts.bench.harness.tables import Found
 
 # ── scoreboard ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -17,7 +19,7 @@ def row(fault_name: str, *, requests: int, calls: int) -> scoreboard.Row:
     (fault,) = (fault for fault in FAULTS if fault.name == fault_name)
     made = scoreboard.Row(fault, "plain", scoreboard.VARIANTS[1], "f0", "f0?")
     made.seconds, made.calls = [0.1] * requests, calls
-    scoreboard._judge_calls(made)
+    scoreboard.judge_calls(made)
     return made
 
 
@@ -36,41 +38,47 @@ def test_failed_row_is_named_in_the_table() -> None:
 
     table = scoreboard.make_table([good, bad])
 
-    assert ["one 500 (plain), limits of 5 s: 13 calls reached it; 12 of 12 requests may"] == table.wrong
-    assert ["passed |", "FAILED |"] == [line[-8:] for line in table.text.splitlines()[2:4]]
+    assert ["13 calls reached it; 12 of 12 requests may"] == bad.wrong
+    assert ["passed", "FAILED"] == [cells[-1] for cells in table.rows]
 
 
 # ── hedging ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def sample(tail_s: float, calls: int, *, failed: int = 0) -> hedging.Sample:
+def setting(tail_s: float, calls: int, *, failed: int = 0) -> dict[str, float]:
     seconds = [0.2] * 3_600 + [tail_s] * 400
-    return hedging.Sample("s", seconds[failed:], failed, calls)
+    return hedging.summarise(seconds[failed:], 4_000, calls)
 
 
 @pytest.mark.parametrize(
     ("adaptive", "words"),
     [
-        (sample(0.6, 4_239), ""),
-        (sample(0.61, 4_240), "p99 falls 4.9 times; the bar is 5"),
-        (sample(0.6, 4_241), "6.0% more calls; the bar is 6.0%"),
-        (sample(0.6, 4_200, failed=1), "1 requests failed"),
+        (setting(0.6, 4_239), ""),
+        (setting(0.61, 4_240), "p99 falls 4.9 times; the bar is 5"),
+        (setting(0.6, 4_241), "6.0% more calls; the bar is 6.0%"),
+        (setting(0.6, 4_200, failed=1), "1 requests failed"),
     ],
 )
-def test_hedging_keeps_its_bars(adaptive: hedging.Sample, words: str) -> None:
-    wrong = hedging.judge([sample(3.0, 4_000), adaptive])
+def test_hedging_keeps_its_bars(adaptive: dict[str, float], words: str) -> None:
+    wrong = hedging.judge({"no hedge": [setting(3.0, 4_000)], "adaptive": [adaptive]})
 
     assert words in "".join(wrong)
     assert bool(words) == bool(wrong)
 
 
 def test_open_breaker_costs_little() -> None:
-    alone, down = breaker.Way("alone", "a", [0.001] * 10), breaker.Way("silent", "b", [0.0109] * 10)
+    alone, close, far = ({"failed": 0.0, "p50": ms} for ms in (1.0, 10.9, 11.1))
 
-    assert [] == breaker.judge([alone, down])
-    assert ["silent: 10.1 ms added at p50; the bar is 10"] == breaker.judge(
-        [alone, breaker.Way("silent", "b", [0.0111] * 10)]
-    )
+    assert [] == breaker.judge({"alone": alone, "silent": close})
+    assert ["silent: 10.1 ms added at p50; the bar is 10"] == breaker.judge({"alone": alone, "silent": far})
+
+
+def test_breaker_adds_to_the_endpoint_alone() -> None:
+    alone, down = (breaker.summarise([Answer(200, {}, b"", seconds)] * 3) for seconds in (0.001, 0.0035))
+
+    table = breaker.make_table({"alone": alone, "silent": down})
+
+    assert [("–", "–"), ("2.50", "2.50")] == [tuple(row[-2:]) for row in table.rows]
 
 
 # ── deadlines ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -129,20 +137,20 @@ def test_cancelled_races_leave_nothing() -> None:
     held = {"tasks": 9, "files": 20, "attempts": 0}
     races: dict[str, object] = dict.fromkeys(("unopened", "before", "after", "closed"), held)
 
-    assert [] == storm._judge_races({**races, "after": {**held, "files": 60}})
-    assert ["races: attempts grew from 0 to 1"] == storm._judge_races({**races, "after": {**held, "attempts": 1}})
-    assert ["races: files grew from 20 to 21"] == storm._judge_races({**races, "closed": {**held, "files": 21}})
+    assert [] == storm.judge_races({**races, "after": {**held, "files": 60}})
+    assert ["races: attempts grew from 0 to 1"] == storm.judge_races({**races, "after": {**held, "attempts": 1}})
+    assert ["races: files grew from 20 to 21"] == storm.judge_races({**races, "closed": {**held, "files": 21}})
 
 
 # ── streams ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_stream_that_stands_still_is_named() -> None:
-    good = streams.Sample("good", Load(2, 2, 20_000), 1.0, [500.0] * 4, 119.0)
-    still = evolve(good, name="still", gap_ms=121.0)
+    found: Found = {"good": [{"stall_ms_max": 99.0}], "still": [{"stall_ms_max": 101.0}]}
 
-    assert ["still: a stream stood still for 101 ms beyond its pace"] == streams.judge([good, still])
-    assert ["good: lost"] == streams.judge([evolve(good, wrong=["lost"])])
+    assert ["still: a stream stood still for 101 ms beyond its pace"] == streams.judge(found, [200])
+    assert ["a large body was answered with 503"] == streams.judge({}, [200, 503])
+    assert ["no large body was answered meanwhile"] == streams.judge({}, [])
 
 
 # ── the command ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -164,7 +172,7 @@ def test_no_answer_in_chaos_is_later_than_the_deadline() -> None:
 
 
 def test_tables_are_chosen_by_name() -> None:
-    assert ["storm", "streams"] == read_arguments(["storm", "streams", "--quick"]).tables
-    assert {"scoreboard", "hedging", "breaker", "deadlines", "storm", "streams", "chaos"} == set(TABLES)
+    assert ["storm", "streams"] == read_options("race", race, ["storm", "streams", "--quick"]).tables
+    assert {"scoreboard", "hedging", "breaker", "deadlines", "storm", "streams", "chaos"} == set(race.TABLES)
     with pytest.raises(SystemExit):
-        read_arguments([])
+        read_options("race", race, [])

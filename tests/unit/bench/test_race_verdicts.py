@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from scripts.bench._race.client import Answer, AnswerReader, CutShort, Said, read_said
-from scripts.bench._race.faults import TOKENS, Who, find_fault, text_of
-from scripts.bench._race.report import quantile
-from scripts.bench._race.scoreboard import make_rows
+from scripts.bench.benches.race.faults import TOKENS, Who, find_fault, text_of
+from scripts.bench.benches.race.scoreboard import make_rows
+from scripts.bench.harness.client import Answer, AnswerReader, CutShort, Said, read_said
+from scripts.bench.harness.tables import quantile
 
 FIRST, OTHER = text_of("first"), text_of("other")
 HALF = FIRST[: len(FIRST) // 2]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from scripts.bench._state.budget import BudgetResult
-from scripts.bench._state.growth import Growth
-from scripts.bench._state.limit import LIMIT, judge
-from scripts.bench._state.main import judge_growth
+from scripts.bench.benches.state import judge_growth
+from scripts.bench.benches.state.budget import BudgetResult
+from scripts.bench.benches.state.growth import Growth
+from scripts.bench.benches.state.limit import LIMIT, judge
 
 # (sent, answered, status): a full bucket at once, then one every 0.1 s, which is the refill.
 BURST = [(0.0, 0.5, 200)] * LIMIT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from scripts.bench.steps import StepCounter
+from scripts.bench.benches.steps import StepCounter
 
 
 def below(times: int) -> int:

@@ -6,8 +6,8 @@ import pytest
 
 from pg_trio.domain.guardrails import PiiFilter
 from pg_trio.stages.guardrails.pii import PiiScanner
-from scripts.bench._guardrails.corpus import read_lookalikes, read_personal
-from scripts.bench._guardrails.table import score_lookalikes, score_personal
+from scripts.bench.benches.guardrails import score_lookalikes, score_personal
+from scripts.bench.benches.guardrails.corpus import read_lookalikes, read_personal
 
 SCANNER = PiiScanner.compile(PiiFilter())
 TIMES = 10

@@ -1,1 +1,0 @@
-"""The relay's benchmark: what relaying a stream costs one gateway."""

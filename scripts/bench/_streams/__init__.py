@@ -1,1 +1,0 @@
-"""What every benchmark of streams shares: a provider that only streams, a client that only reads and then judges."""

@@ -1,0 +1,106 @@
+"""How much personal data the guardrails find, how many look-alikes they take for it, and what that costs.
+
+"found": the share of lines whose value is gone. "taken wrongly": the share of harmless lines that were changed or
+refused. Both corpora are of tests/recordings/guardrails; see docs/guardrails.md.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+from attrs import field, frozen
+
+from pg_trio.domain.guardrails import PiiFilter
+from pg_trio.errors import InjectionBlocked
+from pg_trio.stages.guardrails.pii import PiiScanner
+from pg_trio.stages.guardrails.prompt_injection import injection_scanner
+from scripts.bench.benches.guardrails.corpus import PARTS, Line, read_lookalikes, read_personal
+from scripts.bench.harness.tables import Report, Table
+from scripts.bench.harness.timing import time_rounds
+
+CLEAN_CHARS = 960
+CLEAN = ("The quick brown fox jumps over 12 lazy dogs, and asks for the report of March. " * 13)[:CLEAN_CHARS]
+RUNS = 2_000
+
+
+@frozen
+class Score:
+    """Lines by kind, and those of them that went wrong."""
+
+    lines: Counter[str] = field(factory=Counter)
+    wrong: Counter[str] = field(factory=Counter)
+    examples: dict[str, str] = field(factory=dict)
+
+    def add(self, line: Line, is_wrong: bool) -> None:
+        self.lines[line.kind] += 1
+        if is_wrong:
+            self.wrong[line.kind] += 1
+            self.examples.setdefault(line.kind, line.text)
+
+    def share_wrong(self, kind: str | None = None) -> float:
+        """Of one kind, or of all."""
+        if kind is not None:
+            return self.wrong[kind] / self.lines[kind]
+        return self.wrong.total() / self.lines.total()
+
+
+def score_personal(scanner: PiiScanner, lines: Iterable[Line]) -> Score:
+    """Wrong: the value is still there."""
+    score = Score()
+    for line in lines:
+        score.add(line, line.value is not None and line.value in scanner.mask(line.text))
+    return score
+
+
+def score_lookalikes(scanner: PiiScanner, lines: Iterable[Line]) -> Score:
+    """Wrong: the text was changed, or refused as an injection."""
+    score = Score()
+    for line in lines:
+        score.add(line, scanner.mask(line.text) != line.text or _is_refused(line.text))
+    return score
+
+
+def _is_refused(text: str) -> bool:
+    try:
+        injection_scanner().check(text)
+    except InjectionBlocked:
+        return True
+    return False
+
+
+def add_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--times", type=int, help="lines made of each template (default 20, quick 5)")
+    parser.add_argument("--missed", action="store_true", help="an example of each kind that went wrong")
+
+
+def run(options: Namespace) -> Iterator[Report]:
+    """Both corpora, and the cost of clean text."""
+    times = options.times or (5 if options.quick else 20)
+    scanner = PiiScanner.compile(PiiFilter())
+    clean_us = min(time_rounds(partial(scanner.mask, CLEAN), least=RUNS).wall_us)
+    note = f"clean text of {CLEAN_CHARS} characters, all types: {clean_us:.1f} µs"
+    yield Report(
+        [_make_found_table(scanner, times, options.missed), _make_taken_table(scanner, times, options.missed, note)]
+    )
+
+
+def _make_found_table(scanner: PiiScanner, times: int, missed: bool) -> Table:
+    built_with, held_out = (score_personal(scanner, read_personal(held, times)) for held in (False, True))
+    rows = []
+    for kind in built_with.lines:
+        shares = [f"{1 - score.share_wrong(kind):.3f}" for score in (built_with, held_out)]
+        rows.append((kind, *shares, f"{built_with.lines[kind] + held_out.lines[kind]:,}"))
+    notes = [f"{kind}: {text!r}" for kind, text in held_out.examples.items()] if missed else []
+    return Table(("personal data, found", "built with", "held out", "lines"), rows, notes=notes)
+
+
+def _make_taken_table(scanner: PiiScanner, times: int, missed: bool, note: str) -> Table:
+    rows, notes = [], []
+    for part in PARTS:
+        score = score_lookalikes(scanner, read_lookalikes(part, times))
+        rows.append((part, f"{score.share_wrong():.2%}", f"{score.lines.total():,}"))
+        notes += [f"{part}: {times} × {score.examples[kind]!r}" for kind, times in score.wrong.most_common()]
+    return Table(("look-alikes, taken wrongly", "share", "lines"), rows, notes=[*(notes if missed else []), note])

@@ -1,0 +1,150 @@
+"""How many bytecodes a request takes, function by function, with every stage on.
+
+Rules
+1. A count of steps does not depend on what else the machine does, so a change of one percent shows; a time would not.
+   It says nothing about C code and the kernel: read it beside the CPU time of `scripts/bench/peers`.
+2. Counted is what runs below the connection that serves the request: lane, application, pipeline, transport, and Trio's
+   functions that those call. The event loop itself, background tasks and the log's thread are not counted.
+3. One request after the other over one connection, the first ones uncounted: caches are full, nothing waits.
+Needs nginx.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from argparse import ArgumentParser, Namespace
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import CodeType, FrameType
+from typing import Any, cast
+
+import trio
+from hypercorn.config import Config
+
+from pg_trio.app import create_app
+from pg_trio.config import load_settings
+from pg_trio.server.http1.connection import LaneConnection
+from pg_trio.server.http1.types import ASGIApplication
+from pg_trio.server.serving import serve_app
+from scripts.bench.harness.gateway import ALL_STAGES, SWITCHED_ON, Endpoint, GatewayFiles, Place, set_up
+from scripts.bench.harness.processes import HOST
+from scripts.bench.harness.site import open_site
+from scripts.bench.harness.tables import Report, Table
+from scripts.bench.harness.target import QUESTION, Target
+
+_ROOT = LaneConnection._serve_requests.__code__  # what serves one request after the other
+_WARM_REQUESTS = 300
+_RECEIVE_BYTES = 65536
+_ANSWER_LIMIT_S = 60.0
+
+
+class StepCounter:
+    """Counts bytecodes below `root`, between `start` and `stop`, in the thread that calls them."""
+
+    def __init__(self, root: CodeType) -> None:
+        self._root = root
+        self.calls: Counter[CodeType] = Counter()
+        self.own: Counter[CodeType] = Counter()
+        self.inclusive: Counter[CodeType] = Counter()
+
+    def start(self) -> None:
+        """Count every function that is called or resumed from here on."""
+        sys.settrace(self._enter)
+
+    def stop(self) -> None:
+        """Count no more."""
+        sys.settrace(None)
+
+    def _enter(self, frame: FrameType, event: str, _: Any) -> Callable[..., Any] | None:
+        below = self._find_callers(frame)
+        if below is None:
+            return None
+        frame.f_trace_lines, frame.f_trace_opcodes = False, True
+        self.calls[frame.f_code] += 1
+        return partial(self._step, below)
+
+    def _step(self, below: frozenset[CodeType], frame: FrameType, event: str, _: Any) -> Callable[..., Any]:
+        if event == "opcode":
+            self.own[frame.f_code] += 1
+            self.inclusive.update(below)
+        return partial(self._step, below)
+
+    def _find_callers(self, frame: FrameType | None) -> frozenset[CodeType] | None:
+        """The function and those that called it, down from the root; None where the root is not among them."""
+        codes = []
+        while frame is not None:
+            codes.append(frame.f_code)
+            if frame.f_code is self._root:
+                return frozenset(codes)
+            frame = frame.f_back
+        return None
+
+
+def add_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--requests", type=int, help="how many are counted (default 100, quick 20)")
+    parser.add_argument("--top", type=int, default=50, help="how many functions are shown (default 50)")
+
+
+def run(options: Namespace) -> Iterator[Report]:
+    """Start everything, ask, count."""
+    requests = options.requests or (20 if options.quick else 100)
+    with open_site("nginx") as site, site.run_upstream() as (_, port):
+        endpoint = Endpoint("support", [Place("upstream")], ALL_STAGES)
+        files = set_up(site.make_folder("gateway"), {"upstream": f"http://{HOST}:{port}/v1"}, [endpoint])
+        counter = trio.run(_measure, files, requests)
+    rows = [
+        (_name(code), f"{counter.own[code] / requests:,.0f}", f"{steps / requests:,.0f}", f"{calls / requests:.1f}")
+        for code, steps in counter.inclusive.most_common(options.top)
+        if (calls := counter.calls[code])
+    ]
+    head = ("bytecodes a request", "own", "with what it calls", "entered")
+    steps = counter.inclusive[_ROOT] / requests
+    raw = {"bytecodes_a_request": steps}
+    yield Report([Table(head, rows, notes=(f"{requests} requests, {SWITCHED_ON}",))], raw)
+
+
+async def _measure(files: GatewayFiles, requests: int) -> StepCounter:
+    counter, shutdown = StepCounter(_ROOT), trio.Event()
+    settings = load_settings(files.configuration)
+    app, config = cast(ASGIApplication, create_app(settings).asgi_app), Config()
+    config.bind = [f"{HOST}:0"]
+    async with trio.open_nursery() as nursery:
+        (address,) = await nursery.start(partial(serve_app, app, config, settings.server, shutdown=shutdown))
+        target = files.target(int(address.rpartition(":")[2]), "support", {"message": QUESTION})
+        await trio.to_thread.run_sync(_ask, target, requests, counter)
+        shutdown.set()
+    return counter
+
+
+def _ask(target: Target, requests: int, counter: StepCounter) -> None:
+    """Ask from a thread of its own, whose steps are not counted."""
+    request = target.as_bytes()
+    with socket.create_connection((HOST, target.port), timeout=_ANSWER_LIMIT_S) as client:
+        for _ in range(_WARM_REQUESTS):
+            _ask_once(client, request)
+        trio.from_thread.run_sync(counter.start)
+        for _ in range(requests):
+            _ask_once(client, request)
+        trio.from_thread.run_sync(counter.stop)
+
+
+def _ask_once(client: socket.socket, request: bytes) -> None:
+    client.sendall(request)
+    answer = b""
+    while not answer.endswith(b"}"):
+        received = client.recv(_RECEIVE_BYTES)
+        if not received:
+            raise ConnectionError("the gateway closed the connection")
+        answer += received
+    if not answer.startswith(b"HTTP/1.1 200 "):
+        raise ConnectionError(f"the gateway answered {answer[:300]!r}")
+
+
+def _name(code: CodeType) -> str:
+    """The function's file, from its package on, and its name."""
+    path = code.co_filename
+    for folder in ("/site-packages/", "/src/", "/lib/"):
+        path = path.rpartition(folder)[2]
+    return f"{path} {code.co_qualname}"

@@ -1,0 +1,219 @@
+"""A gateway's files: its configuration, a token, and what it has logged."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from attrs import field, frozen
+
+from pg_trio.store.token_file import PREFIX_CHARS, hash_token, open_tokens
+from pg_trio.store.transaction import transaction
+from scripts.bench.harness.processes import HOST, PeerUnavailableError, clean_environment
+from scripts.bench.harness.target import MODEL, SYSTEM_PROMPT, Target
+
+PROJECT = "6f1c2a54-0d3e-4b7a-9c68-2f5b8e1d7a90"
+# A credential of this name serves the endpoint that is called to see whether the gateway is ready; without it, the
+# first endpoint is called.
+READY = "ready"
+SWITCHED_ON = (
+    "token, both rate limits, monthly budget, four guardrails (eight kinds of personal data, prompt injection, three "
+    "keywords, length), input schema, system prompt, deadline, every call logged to SQLite"
+)
+INPUT_SCHEMA = {
+    "type": "object",
+    "required": ["message"],
+    "properties": {"message": {"type": "string", "minLength": 1, "maxLength": 20000}, "stream": {"type": "boolean"}},
+    "additionalProperties": False,
+}
+# Every stage works. The limits are checked and counted at every call, and never reached.
+ALL_STAGES: Mapping[str, Any] = {
+    "prompt": SYSTEM_PROMPT,
+    "rate_limit_per_minute": 100_000_000,
+    "rate_limit_per_hour": 100_000_000,
+    "monthly_budget_usd": 1_000_000,
+    "estimated_cost_per_1k_tokens_usd": 0.0001,
+    "max_output_tokens": 256,
+    "deadline_ms": 20_000,
+    "input_schema": json.dumps(INPUT_SCHEMA),
+    "guardrails": {
+        "pii_filter": {"enabled": True},
+        "prompt_injection": {"enabled": True},
+        "keyword_blocklist": {"words": ["project nightfall", "internal only", "do not forward"]},
+        "content_length": {"min": 1, "max": 20_000},
+    },
+}
+# The same with room for a body of megabytes, and for chats.
+_WIDE_FILE = "wide.json"
+_MESSAGES = {"type": "array", "items": {"type": "object", "required": ["role", "content"]}}
+_WIDE_SCHEMA = {"type": "object", "properties": {"message": {"type": "string", "minLength": 1}, "messages": _MESSAGES}}
+_WIDE_STAGES = {
+    **ALL_STAGES,
+    "deadline_ms": 60_000,
+    "input_schema": f"file:{_WIDE_FILE}",
+    "guardrails": {**ALL_STAGES["guardrails"], "content_length": {"max": 100_000_000}},
+}
+_BINARIES = Path(sys.executable).parent
+PG_TRIO = str(_BINARIES / "pg-trio")
+_TOKEN_LIMIT_S = 60.0
+_BUSY_LIMIT_S = 60.0
+
+
+@frozen(slots=True)
+class Place:
+    """One candidate: a credential, and a model (which tells a simulated provider how to behave)."""
+
+    credential: str
+    model: str = MODEL
+
+
+@frozen(slots=True)
+class Endpoint:
+    """An endpoint: its candidates in order, and its settings by their names."""
+
+    slug: str
+    candidates: Sequence[Place]
+    settings: Mapping[str, object] = field(factory=dict)
+
+    def as_toml(self) -> str:
+        first, *others = self.candidates
+        failover = ", ".join(f'{{ credential = "{place.credential}", model = "{place.model}" }}' for place in others)
+        table = {"slug": self.slug, "credential": first.credential, "model": first.model, "streaming_enabled": True}
+        return f"[[projects.endpoints]]\n{_as_lines(table)}failover = [{failover}]\n{_as_lines(self.settings)}"
+
+
+@frozen(slots=True)
+class GatewayFiles:
+    """A configuration file and a token for it. `ready_body`: what is asked of `ready` to see whether all is ready."""
+
+    configuration: Path
+    token: str
+    ready: Endpoint
+    ready_body: Mapping[str, object] = field(factory=lambda: {"message": "Hello"})
+
+    @property
+    def data_dir(self) -> Path:
+        return self.configuration.with_name("data")
+
+    def target(self, port: int, slug: str, body: Mapping[str, object], token: str = "") -> Target:
+        """A request to an endpoint."""
+        headers = {"Authorization": f"Bearer {token or self.token}"}
+        return Target(port, f"/api/{PROJECT}/{slug}", headers, json.dumps(body))
+
+    def ready_target(self, port: int) -> Target:
+        """The request that shows whether the gateway is ready."""
+        return self.target(port, self.ready.slug, self.ready_body)
+
+    def make_lane_command(self, port: int, workers: int = 1) -> tuple[str, ...]:
+        """`pg-trio serve`."""
+        bind = ("--bind", f"{HOST}:{port}", "--workers", str(workers))
+        return (PG_TRIO, "serve", "--config", str(self.configuration), *bind)
+
+    def make_hypercorn_command(self, port: int) -> tuple[str, ...]:
+        """Stock Hypercorn; `environment` tells it the configuration."""
+        return (str(_BINARIES / "hypercorn"), "-k", "trio", "--bind", f"{HOST}:{port}", "pg_trio.app:create_app()")
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {"PG_TRIO_CONFIG": str(self.configuration)}
+
+    def read_log(self, what: str) -> int:
+        """An SQL expression over all rows of the log; the gateway has stopped, so that all are written."""
+        with closing(sqlite3.connect(self.data_dir / "log.db")) as log:
+            (found,) = log.execute(f"SELECT coalesce({what}, 0) FROM gateway_logs").fetchone()
+        return int(found)
+
+    def count_logged(self) -> int:
+        """Rows in the log: one for every call that was answered."""
+        return self.read_log("count(*)")
+
+
+def set_up(
+    folder: Path,
+    addresses: Mapping[str, str],
+    endpoints: Sequence[Endpoint],
+    *,
+    gateway: Mapping[str, object] | None = None,
+    limits: Mapping[str, Mapping[str, object]] | None = None,
+) -> GatewayFiles:
+    """A gateway that can be started, in `folder`.
+
+    `addresses`: a credential and its base URL each. `gateway`: settings of that table. `limits`: settings of
+    credentials. Raises: PeerUnavailableError if no token can be made.
+    """
+    if READY in addresses:
+        endpoints = [Endpoint(READY, [Place(READY, "sim")]), *endpoints]
+    parts = [f"[gateway]\n{_as_lines({'data_dir': 'data', **(gateway or {})})}"]
+    for name, url in addresses.items():
+        table = {"name": name, "provider": "openai", "api_key": "sk-upstream", "base_url": url}
+        parts.append(f"[[credentials]]\n{_as_lines({**table, **(limits or {}).get(name, {})})}")
+    parts.append(f"[[projects]]\n{_as_lines({'uuid': PROJECT, 'name': 'Bench', 'slug': 'bench'})}")
+    configuration = folder / "gateway.toml"
+    configuration.write_text("\n".join([*parts, *(endpoint.as_toml() for endpoint in endpoints)]))
+    return GatewayFiles(configuration, create_token(configuration), endpoints[0])
+
+
+def set_up_wide(folder: Path, upstream_url: str, *, endpoints: int = 1, tokens: int = 0) -> GatewayFiles:
+    """A gateway with endpoints `e0`, `e1`, … that take bodies of megabytes, and so many tokens beside its own."""
+    (folder / _WIDE_FILE).write_text(json.dumps(_WIDE_SCHEMA))
+    made = [Endpoint(f"e{number}", [Place("upstream")], _WIDE_STAGES) for number in range(endpoints)]
+    files = set_up(folder, {"upstream": upstream_url}, made)
+    insert_tokens(files.data_dir, range(tokens))
+    return files
+
+
+def create_token(configuration: Path) -> str:
+    """The plaintext of a new token for `PROJECT`. Raises: PeerUnavailableError."""
+    choice = ["--config", str(configuration), "--project", PROJECT, "--name", "bench", "--scope", "chat"]
+    try:
+        made = subprocess.run(
+            [PG_TRIO, "token", "create", *choice],
+            capture_output=True,
+            text=True,
+            timeout=_TOKEN_LIMIT_S,
+            check=True,
+            cwd=configuration.parent,
+            env=clean_environment(),
+        )
+    except subprocess.CalledProcessError as exc:
+        end = "\n".join(exc.stderr.splitlines()[-5:])
+        raise PeerUnavailableError(f"pg-trio token create failed with status {exc.returncode}\n{end}") from exc
+    except (subprocess.TimeoutExpired, OSError) as exc:
+        raise PeerUnavailableError(f"pg-trio token create: {exc}") from exc
+    return made.stdout.strip()
+
+
+def name_token(number: int) -> str:
+    """The plaintext of the inserted token of that number."""
+    return f"pg_live_bench{number:030d}"
+
+
+def insert_tokens(data_dir: Path, numbers: range) -> None:
+    """The tokens of these numbers are in the database, in one transaction."""
+    project = UUID(PROJECT).bytes
+    names = map(name_token, numbers)
+    rows = ((project, "bench", name[:PREFIX_CHARS], hash_token(name), "live", "chat models", 0.0) for name in names)
+    with closing(open_tokens(data_dir, _BUSY_LIMIT_S)) as connection, transaction(connection):
+        connection.executemany(
+            "INSERT INTO tokens (project_uuid, name, prefix, digest, env, scopes, created_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            rows,
+        )
+
+
+def _as_lines(table: Mapping[str, object]) -> str:
+    return "".join(f"{name} = {_as_toml(value)}\n" for name, value in table.items())
+
+
+def _as_toml(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{name} = {_as_toml(item)}" for name, item in value.items()) + " }"
+    # JSON's numbers, booleans, strings and lists of those are TOML's.
+    return json.dumps(value)

@@ -1,0 +1,90 @@
+"""nginx twice: the upstream that answers every request with one fixed completion, and a plain proxy in front of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from scripts.bench.harness.machine import find_tool
+from scripts.bench.harness.processes import HOST
+from scripts.bench.harness.target import MODEL
+
+_ANSWER = "Keep the entry with the new name; the export follows the workspace setting once the old one is archived."
+_MESSAGE = {"role": "assistant", "content": _ANSWER, "refusal": None}
+COMPLETION = json.dumps(
+    {
+        "id": "chatcmpl-BenchUpstream0001",
+        "object": "chat.completion",
+        "created": 1763800000,
+        "model": MODEL,
+        "choices": [{"index": 0, "message": _MESSAGE, "logprobs": None, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 97, "completion_tokens": 22, "total_tokens": 119},
+        "system_fingerprint": "fp_0000000000",
+    },
+    separators=(",", ":"),
+)
+
+# One process without a master: there is no user to switch to, and one process to measure. nginx never closes a
+# connection, so that no peer pays for reconnecting.
+_CONFIGURATION = """\
+daemon off;
+master_process off;
+pid {folder}/nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    keepalive_timeout 1h;
+    client_max_body_size 0;
+    client_body_buffer_size 64k;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    {rest}
+}}
+"""
+_UPSTREAM = """\
+server {{
+        listen {host}:{port};
+        location / {{
+            default_type application/json;
+            return 200 '{answer}';
+        }}
+    }}
+"""
+_PROXY = """\
+upstream provider {{
+        server {host}:{upstream_port};
+        keepalive 64;
+        keepalive_requests 1000000000;
+        keepalive_timeout 1h;
+    }}
+    server {{
+        listen {host}:{port};
+        location / {{
+            proxy_pass http://provider;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+        }}
+    }}
+"""
+
+
+def make_upstream_command(folder: Path, port: int, answer: str = COMPLETION) -> list[str]:
+    """A command that answers every request on `port` with this JSON (without a single quote in it)."""
+    return _make_command(folder, _UPSTREAM.format(host=HOST, port=port, answer=answer))
+
+
+def make_proxy_command(folder: Path, port: int, upstream_port: int) -> list[str]:
+    """A command that passes every request on `port` to the upstream, and its answer back."""
+    return _make_command(folder, _PROXY.format(host=HOST, port=port, upstream_port=upstream_port))
+
+
+def _make_command(folder: Path, rest: str) -> list[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    configuration = folder / "nginx.conf"
+    configuration.write_text(_CONFIGURATION.format(folder=folder, rest=rest))
+    return [find_tool("nginx"), "-p", str(folder), "-c", str(configuration), "-e", "stderr"]

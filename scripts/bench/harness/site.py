@@ -1,0 +1,198 @@
+"""Where a bench measures: two cores, a folder that is removed afterwards, and the processes that run there."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve, frozen
+
+from pg_trio.server.status_file import FILE_NAME
+from scripts.bench.harness.gateway import PG_TRIO, READY, Endpoint, GatewayFiles, set_up
+from scripts.bench.harness.machine import Cores, allow_open_files, check_tools, choose_cores
+from scripts.bench.harness.nginx import COMPLETION, make_upstream_command
+from scripts.bench.harness.process_stats import measure_memory_bytes
+from scripts.bench.harness.processes import (
+    HOST,
+    ROOT,
+    BenchError,
+    PeerUnavailableError,
+    Pinned,
+    find_free_ports,
+    run_module,
+    run_pinned,
+    wait_said,
+)
+from scripts.bench.harness.target import Target, wait_ready
+
+_BUILD = ROOT / "build"
+_VIEW_LIMIT_S = 20.0
+SOURCE = "scripts.bench.harness.source"
+
+
+@frozen(slots=True, eq=False)
+class Provider:
+    """A running simulator."""
+
+    port: int
+    process: Pinned
+
+    @property
+    def base_url(self) -> str:
+        return f"http://{HOST}:{self.port}/v1"
+
+    def view(self, after: int = 0) -> dict[str, Any]:
+        """What it has received so far (docs/simulator.md, "From another process")."""
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=_VIEW_LIMIT_S)
+        with contextlib.closing(connection):
+            connection.request("GET", f"/requests?after={after}")
+            told: dict[str, Any] = json.loads(connection.getresponse().read())
+        return told
+
+    def requests(self) -> list[dict[str, Any]]:
+        """The requests of the view."""
+        requests: list[dict[str, Any]] = self.view()["requests"]
+        return requests
+
+    def count_calls(self) -> Counter[str]:
+        """How many requests came for each model."""
+        return Counter(str(request["model"]) for request in self.requests())
+
+
+@frozen(slots=True, eq=False)
+class RunningGateway:
+    """A gateway that answers, and what its start cost: seconds by the clock and of CPU until its first answer."""
+
+    files: GatewayFiles
+    process: Pinned
+    port: int
+    workers: tuple[int, ...]
+    start_s: float
+    start_cpu_s: float
+    idle_bytes: int
+
+    @property
+    def worker(self) -> int:
+        """The process id of its only worker."""
+        (pid,) = self.workers
+        return pid
+
+    def target(self, slug: str, body: Mapping[str, object], *, token: str = "") -> Target:
+        """A request to an endpoint."""
+        return self.files.target(self.port, slug, body, token)
+
+    def request(self, slug: str, body: Mapping[str, object], headers: Mapping[str, str] | None = None) -> bytes:
+        """The bytes of a request to an endpoint."""
+        target = self.target(slug, body)
+        return evolve(target, headers={**target.headers, **(headers or {})}).as_bytes()
+
+
+@frozen(slots=True)
+class Site:
+    """Two cores and a folder."""
+
+    cores: Cores
+    folder: Path
+
+    def make_folder(self, name: str) -> Path:
+        """A new folder."""
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder))
+
+    @contextlib.contextmanager
+    def run_upstream(self, answer: str = COMPLETION) -> Iterator[tuple[Pinned, int]]:
+        """nginx on the load's core, and its port. Raises: BenchError."""
+        (port,) = find_free_ports(1)
+        folder = self.make_folder("upstream")
+        command = make_upstream_command(folder, port, answer)
+        with run_pinned("upstream", command, core=self.cores.load, log=folder / "log") as upstream:
+            try:
+                wait_ready(upstream, Target(port))
+            except PeerUnavailableError as exc:
+                raise BenchError(str(exc)) from exc
+            yield upstream, port
+
+    @contextlib.contextmanager
+    def run_source(self) -> Iterator[tuple[Pinned, int]]:
+        """The source of streams on the load's core, and its port. Raises: TimeoutError."""
+        log = self.make_folder("source") / "log"
+        with run_module("source", SOURCE, core=self.cores.load, log=log) as source:
+            yield source, int(wait_said(source, r"port (\d+)\s")[1])
+
+    @contextlib.contextmanager
+    def run_provider(
+        self, name: str, *, keep: int = 100_000, seed: int = 0, default: str = "", core: int | None = None
+    ) -> Iterator[Provider]:
+        """`pg-trio simulate` on the load's core. `default` is the behaviour of a model without options.
+
+        Raises: PeerUnavailableError.
+        """
+        (port,) = find_free_ports(1)
+        options = ["--bind", f"{HOST}:{port}", "--keep", str(keep), "--seed", str(seed)]
+        options += ["--default", default] if default else []
+        core = self.cores.load if core is None else core
+        with run_pinned(name, [PG_TRIO, "simulate", *options], core=core, log=self.folder / f"{name}.log") as process:
+            wait_ready(process, Target(port))
+            yield Provider(port, process)
+
+    @contextlib.contextmanager
+    def run_gateway(
+        self,
+        files: GatewayFiles,
+        *,
+        workers: int = 1,
+        cores: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> Iterator[RunningGateway]:
+        """`pg-trio serve` on the gateway's core, or on `cores`. Raises: PeerUnavailableError if it does not answer."""
+        (port,) = find_free_ports(1)
+        command = files.make_lane_command(port, workers)
+        core, log = cores or self.cores.gateway, files.configuration.with_name("output.log")
+        started_at = time.monotonic()
+        with run_pinned("pg-trio", command, core=core, log=log, environment=environment) as process:
+            wait_ready(process, files.ready_target(port))
+            start_s, start_cpu_s = time.monotonic() - started_at, process.measure_cpu_s()
+            pids = tuple(json.loads((files.data_dir / FILE_NAME).read_text())["workers"])
+            idle_bytes = sum(map(measure_memory_bytes, pids))
+            yield RunningGateway(files, process, port, pids, start_s, start_cpu_s, idle_bytes)
+
+    @contextlib.contextmanager
+    def run_providers(self, *names: str, keep: int = 100_000) -> Iterator[tuple[dict[str, Provider], dict[str, str]]]:
+        """Simulators of these names, each with its own seed, and their addresses; the last one is READY too."""
+        with contextlib.ExitStack() as stack:
+            runs = {name: self.run_provider(name, keep=keep, seed=seed) for seed, name in enumerate(names)}
+            providers = {name: stack.enter_context(run) for name, run in runs.items()}
+            addresses = {name: provider.base_url for name, provider in providers.items()}
+            yield providers, {**addresses, READY: addresses[names[-1]]}
+
+    @contextlib.contextmanager
+    def open_gateway(
+        self,
+        addresses: Mapping[str, str],
+        endpoints: Sequence[Endpoint],
+        *,
+        gateway: Mapping[str, object] | None = None,
+        limits: Mapping[str, Mapping[str, object]] | None = None,
+    ) -> Iterator[RunningGateway]:
+        """`set_up` and `run_gateway` in one: a worker on the gateway's core. Raises: PeerUnavailableError."""
+        files = set_up(self.make_folder("gateway"), addresses, endpoints, gateway=gateway, limits=limits)
+        with self.run_gateway(files) as running:
+            yield running
+
+
+@contextlib.contextmanager
+def open_site(*tools: str) -> Iterator[Site]:
+    """A site, once these programs are found. Raises: BenchError."""
+    check_tools("taskset", *tools)
+    cores = choose_cores()
+    allow_open_files()
+    _BUILD.mkdir(exist_ok=True)
+    # Not in /tmp, which may be memory: a database of a million tokens belongs on a disk.
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=_BUILD) as folder:
+        yield Site(cores, Path(folder))
