@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +19,7 @@ from pg_trio.app import create_app
 from pg_trio.config import parse_settings
 from pg_trio.config.settings import Settings
 from pg_trio.domain.project import TokenLimits
+from pg_trio.recorder import LiveSubscriber
 from pg_trio.server.http1 import ASGIApplication
 from pg_trio.server.serving import serve_app
 from pg_trio.server.stock import make_hypercorn_config
@@ -83,7 +84,9 @@ class Gateway:
         return [{**row, "request_id": str(UUID(bytes=row["request_id"]))} for row in rows]
 
 
-async def start_gateway(nursery: trio.Nursery, folder: Path, configuration: str, server: str = "lane") -> Gateway:
+async def start_gateway(
+    nursery: trio.Nursery, folder: Path, configuration: str, server: str = "lane", live: Sequence[LiveSubscriber] = ()
+) -> Gateway:
     """A gateway with this configuration (TOML; credential `sim` is the simulator), ready for requests.
 
     `server` is `lane` (what `pg-trio serve` uses) or `hypercorn` (the stock server).
@@ -91,7 +94,7 @@ async def start_gateway(nursery: trio.Nursery, folder: Path, configuration: str,
     simulator: Simulator = await nursery.start(serve_simulator)
     text = CREDENTIALS.format(base_url=simulator.base_url) + configuration
     settings = parse_settings(text, "test.toml", folder, {})
-    gateway = Gateway(create_app(settings), settings, simulator)
+    gateway = Gateway(create_app(settings, live), settings, simulator)
     gateway.token = gateway.make_token()
     binds: list[str] = await nursery.start(_serve, gateway, server)
     gateway.port = int(binds[0].rpartition(":")[2])

@@ -105,7 +105,8 @@ class AttemptBegan:
 class AttemptEnded:
     """An attempt won, lost, failed or was cancelled, or its candidate was not asked at all: `row.kind` says which.
 
-    A stream's attempt wins with its first token; how the stream ended is StreamEnded.
+    A stream's attempt wins with its first token; how the stream ended is StreamEnded. A win is told once the losers
+    are gone, so `at_ms` may be before theirs.
     """
 
     at_ms: float
