@@ -130,7 +130,12 @@ class Pipeline:
         recorder.stage_began("auth")
         if has_body:
             deadline.note_body()
-        caller = await self._find_caller(head, deadline)
+        caller = self.authenticate.recall_caller(head.authorization, head.project, "chat", head.at)
+        if caller is None:
+            deadline.begin()
+            caller = await self.authenticate.find_caller(head.authorization, head.project, "chat", head.at)
+        # Whose turn it is where the request is large.
+        work_owner.set(caller.token.id)
         recorder.caller_found(caller)
         if head.slug is not None:
             endpoint = find_endpoint(caller, head.slug)
@@ -141,11 +146,10 @@ class Pipeline:
 
         recorder.stage_began("read")
         _check_content(head)
-        body = await (
-            call.receive_body(self.settings.max_body_bytes) if has_body else self._receive_body(call, caller, recorder)
-        )
+        max_bytes = self.settings.max_body_bytes
+        body = await (call.receive_body(max_bytes) if has_body else self._receive_body(call, caller, recorder))
         if not has_body or head.slug is None:
-            # The deadline that `begin` or `_find_caller` set for the body alone ends here.
+            # The deadline that `begin` set for the body alone ends here.
             deadline.note_body()
         size = len(body)
         try:
@@ -240,15 +244,6 @@ class Pipeline:
         recorder.request_settled(Settled(now.candidate, relay.model or now.candidate.model, usage, cost))
         if relay.keeps_text:
             recorder.reply_made(relay.reply_so_far())
-
-    async def _find_caller(self, head: RequestHead, deadline: RequestDeadline) -> Caller:
-        caller = self.authenticate.recall_caller(head.authorization, head.project, "chat", head.at)
-        if caller is None:
-            deadline.begin()
-            caller = await self.authenticate.find_caller(head.authorization, head.project, "chat", head.at)
-        # Whose turn it is where the request is large.
-        work_owner.set(caller.token.id)
-        return caller
 
     async def _open_session(  # what a history counts against, each by name
         self, caller: Caller, endpoint: Endpoint, request: ChatRequest, reservation: Reservation, quota: Quota

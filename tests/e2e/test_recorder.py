@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from pg_trio.recorder import Record, RequestOutcome
+from pg_trio.recorder import RequestOutcome, RequestRecord
 from pg_trio.recorder.facts import (
     AttemptBegan,
     AttemptEnded,
@@ -62,19 +62,19 @@ class Toy:
     def __init__(self) -> None:
         self.told: list[str] = []
         self.times_ms: list[float] = []
-        self.ended_records: list[Record] = []
+        self.ended_records: list[RequestRecord] = []
         self.is_over = trio.Event()
 
-    def began(self, record: Record) -> None:
+    def began(self, record: RequestRecord) -> None:
         self.told.append("began")
 
-    def noted(self, record: Record, fact: Fact) -> None:
+    def noted(self, record: RequestRecord, fact: Fact) -> None:
         self.told.append(say(fact))
         # A race tells of its winner when the losers are gone.
         if not isinstance(fact, AttemptEnded):
             self.times_ms.append(fact.at_ms)
 
-    def ended(self, record: Record, outcome: RequestOutcome) -> None:
+    def ended(self, record: RequestRecord, outcome: RequestOutcome) -> None:
         self.told.append(f"ended {outcome.kind} {outcome.status}")
         self.ended_records.append(record)
         self.is_over.set()

@@ -13,7 +13,7 @@ from pg_trio.domain.log_row import AttemptRow, LogRow, UnwrittenRow
 from pg_trio.domain.project import Candidate, Credential, Endpoint, Project, Token
 from pg_trio.domain.stage_times import StageTimes
 from pg_trio.errors import GatewayError
-from pg_trio.recorder import Record, RequestOutcome
+from pg_trio.recorder import RequestOutcome, RequestRecord
 from pg_trio.recorder.facts import Fact
 
 CANDIDATE = Candidate(Credential("main", "openai", "http://127.0.0.1:1"), "gpt-4o-mini")
@@ -81,11 +81,11 @@ class Ends:
     """A subscriber that wants the end alone."""
 
     def __init__(self) -> None:
-        self.records: list[Record] = []
+        self.records: list[RequestRecord] = []
         self.outcomes: list[RequestOutcome] = []
         self.turned_away = 0
 
-    def ended(self, record: Record, outcome: RequestOutcome) -> None:
+    def ended(self, record: RequestRecord, outcome: RequestOutcome) -> None:
         self.records.append(record)
         self.outcomes.append(outcome)
 
@@ -98,12 +98,12 @@ class Facts(Ends):
 
     def __init__(self) -> None:
         super().__init__()
-        self.begun: list[Record] = []
+        self.begun: list[RequestRecord] = []
         self.facts: list[Fact] = []
 
-    def began(self, record: Record) -> None:
+    def began(self, record: RequestRecord) -> None:
         self.begun.append(record)
 
-    def noted(self, record: Record, fact: Fact) -> None:
+    def noted(self, record: RequestRecord, fact: Fact) -> None:
         assert record is self.begun[-1]
         self.facts.append(fact)

@@ -15,7 +15,7 @@ from pg_trio.domain.log_body import BodyBudget
 from pg_trio.domain.log_row import LogRow, UnwrittenRow
 from pg_trio.domain.secret import mask_client_text
 from pg_trio.domain.value import value
-from pg_trio.recorder import Record, RequestOutcome
+from pg_trio.recorder import RequestOutcome, RequestRecord
 from pg_trio.recorder.facts import Settled
 from pg_trio.recorder.outcome import SHED
 
@@ -36,7 +36,7 @@ class RequestLog:
         self._sink = sink
         self._body_chars = body_chars
 
-    def ended(self, record: Record, outcome: RequestOutcome) -> None:
+    def ended(self, record: RequestRecord, outcome: RequestOutcome) -> None:
         """One row for the request."""
         endpoint = record.endpoint
         row: UnwrittenRow = LoggedRequest(record, outcome)
@@ -56,7 +56,7 @@ class RequestLog:
         )
         self._sink.record(row)
 
-    def _with_bodies(self, row: LogRow, record: Record, *, shows_texts: bool) -> LogRow:
+    def _with_bodies(self, row: LogRow, record: RequestRecord, *, shows_texts: bool) -> LogRow:
         if record.request is not None:
             # What no guardrail has seen yet, or one refused, is never shown.
             budget = BodyBudget(self._body_chars, shows_texts and record.is_guarded)
@@ -67,12 +67,15 @@ class RequestLog:
         return row
 
 
-@value(slots=True)
+@value(slots=True, repr=False)
 class LoggedRequest:
     """A request that has ended, until its row is written. Bodies are not kept in it."""
 
-    record: Record
+    record: RequestRecord
     outcome: RequestOutcome
+
+    def __repr__(self) -> str:
+        return repr(self.to_row())
 
     @property
     def has_bodies(self) -> bool:

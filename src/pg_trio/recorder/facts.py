@@ -37,7 +37,7 @@ class Settled:
     cost_nano_usd: int | None
 
 
-@frozen(slots=True)
+@value(slots=True)
 class StageBegan:
     """A stage began, and the one before it has ended."""
 
@@ -45,14 +45,14 @@ class StageBegan:
     stage: str
 
 
-@frozen(slots=True)
+@value(slots=True)
 class StagesEnded:
     """The last stage has ended, because the answer is whole or the request is over."""
 
     at_ms: float
 
 
-@frozen(slots=True)
+@value(slots=True)
 class CallerFound:
     """The token is known and may be used."""
 
@@ -60,7 +60,7 @@ class CallerFound:
     caller: Caller
 
 
-@frozen(slots=True)
+@value(slots=True)
 class EndpointFound:
     """The endpoint that was asked for exists."""
 
@@ -68,7 +68,7 @@ class EndpointFound:
     endpoint: Endpoint
 
 
-@frozen(slots=True)
+@value(slots=True)
 class RequestRead:
     """The body was read and is a request. `is_stream`: the client asked for a stream."""
 
@@ -76,7 +76,7 @@ class RequestRead:
     is_stream: bool
 
 
-@frozen(slots=True)
+@value(slots=True)
 class GuardrailDecided:
     """A guardrail masked or blocked the request."""
 
@@ -84,14 +84,14 @@ class GuardrailDecided:
     verdict: GuardrailVerdict
 
 
-@frozen(slots=True)
+@value(slots=True)
 class RequestGuarded:
     """Every guardrail has let the request pass."""
 
     at_ms: float
 
 
-@frozen(slots=True)
+@value(slots=True)
 class AttemptBegan:
     """A candidate is asked. `number` counts from 0 within its race; a rescue of a stream is a race of its own."""
 
@@ -101,7 +101,7 @@ class AttemptBegan:
     is_hedge: bool
 
 
-@frozen(slots=True)
+@value(slots=True)
 class AttemptEnded:
     """An attempt won, lost, failed or was cancelled, or its candidate was not asked at all: `row.kind` says which.
 
@@ -113,14 +113,14 @@ class AttemptEnded:
     row: AttemptRow
 
 
-@frozen(slots=True)
+@value(slots=True)
 class FirstToken:
     """The first token of a stream is on its way to the client."""
 
     at_ms: float
 
 
-@frozen(slots=True)
+@value(slots=True)
 class StreamEnded:
     """A stream that won has ended: `row` is its attempt's, now whole. Another candidate may carry the answer on."""
 
@@ -128,7 +128,7 @@ class StreamEnded:
     row: AttemptRow
 
 
-@frozen(slots=True)
+@value(slots=True)
 class RequestSettled:
     """What was set aside for the request is settled."""
 
@@ -136,9 +136,9 @@ class RequestSettled:
     settled: Settled
 
 
-@frozen(slots=True)
+@value(slots=True)
 class ReplyMade:
-    """An answer, or the part of a stream that was relayed, is put together: `Record.reply` holds it.
+    """An answer, or the part of a stream that was relayed, is put together: `RequestRecord.reply` holds it.
 
     Of a stream only where the endpoint's bodies are logged.
     """
@@ -146,7 +146,7 @@ class ReplyMade:
     at_ms: float
 
 
-@frozen(slots=True)
+@value(slots=True)
 class StreamFailed:
     """A stream broke after its first byte: the client got a status of 200 and was told in the stream."""
 

@@ -31,14 +31,14 @@ from pg_trio.recorder.facts import (
     StreamEnded,
     StreamFailed,
 )
-from pg_trio.recorder.record import Record
+from pg_trio.recorder.record import RequestRecord
 from pg_trio.recorder.recorder import EndTeller, Recorder
 
 
 class FactTeller(EndTeller, Protocol):
     """Tells live subscribers of facts, too."""
 
-    def tell(self, record: Record, fact: Fact) -> None: ...
+    def tell(self, record: RequestRecord, fact: Fact) -> None: ...
 
 
 class LiveRecorder(Recorder):

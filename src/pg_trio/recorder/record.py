@@ -14,7 +14,7 @@ from pg_trio.errors import GatewayError
 from pg_trio.recorder.facts import GuardrailVerdict, Settled
 
 
-class Record:
+class RequestRecord:
     """One request, as subscribers and the answer's metadata read it. Only its recorder writes here.
 
     What the request did not get to is None, or empty. `slug` is what was asked for, as the client wrote it, also where

@@ -15,7 +15,7 @@ from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.errors import ClientLeft, GatewayError
 from pg_trio.recorder.facts import GuardrailVerdict, Settled
 from pg_trio.recorder.outcome import OK, RequestOutcome, is_cancelled, outcome_of, verdict_of
-from pg_trio.recorder.record import Record
+from pg_trio.recorder.record import RequestRecord
 
 # The one guardrail that masks: see domain/guardrails.py.
 _MASKED = GuardrailVerdict("pii_filter", "mask")
@@ -24,10 +24,10 @@ _MASKED = GuardrailVerdict("pii_filter", "mask")
 class EndTeller(Protocol):
     """Tells subscribers that a request has ended."""
 
-    def tell_end(self, record: Record, outcome: RequestOutcome) -> None: ...
+    def tell_end(self, record: RequestRecord, outcome: RequestOutcome) -> None: ...
 
 
-class Recorder(Record):
+class Recorder(RequestRecord):
     """Notes the facts of one request. No method waits, none fails.
 
     `attempts` notes those of the provider calls: the race tells it itself.

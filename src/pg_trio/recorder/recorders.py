@@ -16,7 +16,7 @@ from pg_trio.domain.log_row import Attempts
 from pg_trio.recorder.facts import Fact
 from pg_trio.recorder.live import LiveRecorder
 from pg_trio.recorder.outcome import RequestOutcome
-from pg_trio.recorder.record import Record
+from pg_trio.recorder.record import RequestRecord
 from pg_trio.recorder.recorder import Recorder
 from pg_trio.recorder.subscriber import LiveSubscriber, Subscriber
 
@@ -75,7 +75,7 @@ class Recorders:
         finally:
             self._drop(subscription)
 
-    def tell_end(self, record: Record, outcome: RequestOutcome) -> None:
+    def tell_end(self, record: RequestRecord, outcome: RequestOutcome) -> None:
         """Tell those who want the end alone."""
         clock = self._clock
         # As `_call` does it, written out: it is on every request's way.
@@ -146,17 +146,17 @@ class Audience:
         self._recorders = recorders
         self._live = live
 
-    def tell_begin(self, record: Record) -> None:
+    def tell_begin(self, record: RequestRecord) -> None:
         """The request begins."""
         for one in self._live:
             self._recorders.tell_live(one, one.subscriber.began, record)
 
-    def tell(self, record: Record, fact: Fact) -> None:
+    def tell(self, record: RequestRecord, fact: Fact) -> None:
         """A fact of it."""
         for one in self._live:
             self._recorders.tell_live(one, one.subscriber.noted, record, fact)
 
-    def tell_end(self, record: Record, outcome: RequestOutcome) -> None:
+    def tell_end(self, record: RequestRecord, outcome: RequestOutcome) -> None:
         """It has ended."""
         self._recorders.tell_end(record, outcome)
         for one in self._live:

@@ -6,13 +6,13 @@ from typing import Protocol
 
 from pg_trio.recorder.facts import Fact
 from pg_trio.recorder.outcome import RequestOutcome
-from pg_trio.recorder.record import Record
+from pg_trio.recorder.record import RequestRecord
 
 
 class Subscriber(Protocol):
     """Is told of each request at its end."""
 
-    def ended(self, record: Record, outcome: RequestOutcome) -> None:
+    def ended(self, record: RequestRecord, outcome: RequestOutcome) -> None:
         """A request has ended. Its record may be kept for later; its texts are there during this call alone."""
 
     def shed(self, count: int) -> None:
@@ -22,8 +22,8 @@ class Subscriber(Protocol):
 class LiveSubscriber(Subscriber, Protocol):
     """Is told of every fact too, of requests that begin while it is subscribed."""
 
-    def began(self, record: Record) -> None:
+    def began(self, record: RequestRecord) -> None:
         """The head of a request was read."""
 
-    def noted(self, record: Record, fact: Fact) -> None:
+    def noted(self, record: RequestRecord, fact: Fact) -> None:
         """A fact; the record has it already."""

@@ -61,6 +61,8 @@ class LogStore:
         self._closing = trio.Event()
         # How many rows may wait: none any more from closing on.
         self._room = settings.log_queue_rows
+        # More than these are a backlog. It holds rows alone, not what they are made of.
+        self._calm_rows = min(self._room, BATCH_ROWS)
         self._batch_lock = trio.Lock()
         self._outage = Outage(_log, "cannot write the log")
         self.retention = LogRetention(settings, connection)
@@ -98,9 +100,12 @@ class LogStore:
         Its bodies may be dropped alone: `dropped_bodies` counts the rows that lost theirs.
         """
         waiting = self._waiting
-        if len(waiting) >= self._room:
-            self.dropped += 1
-            return False
+        if len(waiting) >= self._calm_rows:
+            if len(waiting) >= self._room:
+                self.dropped += 1
+                return False
+            # It will wait long, and takes less memory as a row.
+            row = row.to_row()
         if row.has_bodies:
             row = self._admit_bodies(row)
         if not waiting:
@@ -147,7 +152,7 @@ class LogStore:
 
         `write` returns by itself. What could not be written in time is counted in `dropped`, and logged.
         """
-        self._room = 0
+        self._room = self._calm_rows = 0
         self._closing.set()
         self._wake.set()
         with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
