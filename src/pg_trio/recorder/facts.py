@@ -105,6 +105,8 @@ class AttemptBegan:
 class AttemptEnded:
     """An attempt won, lost, failed or was cancelled, or its candidate was not asked at all: `row.kind` says which.
 
+    One that was not asked (`skipped`, or cut before its first step) has no AttemptBegan.
+
     A stream's attempt wins with its first token; how the stream ended is StreamEnded. A win is told once the losers
     are gone, so `at_ms` may be before theirs.
     """
