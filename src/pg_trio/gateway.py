@@ -22,6 +22,7 @@ from pg_trio.domain.call import Call, WholeAnswer
 from pg_trio.domain.project import Caller, Candidate, Credential, Endpoint, Token
 from pg_trio.domain.upstream import Transport
 from pg_trio.errors import ConfigError, Overloaded, StoreError
+from pg_trio.observe.request_log import RequestLog
 from pg_trio.pipeline import Pipeline
 from pg_trio.providers import adapter_for
 from pg_trio.racing.byte_room import ByteRoom
@@ -30,6 +31,7 @@ from pg_trio.racing.hedge_budget import HedgeBudget, HedgeRules, Hedges
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.racing.latency import LatencyBoard
 from pg_trio.racing.retry_budget import RetryBudget
+from pg_trio.recorder import LiveSubscriber, Recorders
 from pg_trio.shared_memory.breaker_board import SharedBreakers
 from pg_trio.shared_memory.hedge_budget import SharedHedges
 from pg_trio.shared_memory.latency_counts import SharedLatencies
@@ -44,7 +46,6 @@ from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate
 from pg_trio.stages.budget import Budget, month_of, month_start
 from pg_trio.stages.guardrails.stage import Guardrails
-from pg_trio.stages.log import Log
 from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.provider_call.exchange import Exchange
 from pg_trio.stages.provider_call.memory import Memory, make_board
@@ -100,10 +101,12 @@ class RunningGateway:
 Task = Callable[[], Awaitable[None]]
 
 
-async def open_gateway(settings: Settings, stack: AsyncExitStack) -> tuple[RunningGateway, list[Task]]:
+async def open_gateway(
+    settings: Settings, stack: AsyncExitStack, live: Sequence[LiveSubscriber] = ()
+) -> tuple[RunningGateway, list[Task]]:
     """A gateway, opened, and the background tasks that it needs; `stack` closes what it holds.
 
-    Raises StoreError, or ConfigError for what only shows when it is used.
+    `live` are told every fact of every request. Raises StoreError, or ConfigError for what only shows when it is used.
     """
     limits = settings.gateway
     endpoints = [endpoint for project in settings.projects.values() for endpoint in project.endpoints.values()]
@@ -118,7 +121,9 @@ async def open_gateway(settings: Settings, stack: AsyncExitStack) -> tuple[Runni
     buckets = SharedBuckets(shared.segment)
     shared.parts.append(buckets)
     memory = share_memory(shared, spend, buckets, settings)
-    request_log = Log(log, limits.log_body_chars)
+    recorders = Recorders([RequestLog(log, limits.log_body_chars)])
+    for subscriber in live:
+        stack.enter_context(recorders.watch(subscriber))
     # Nobody's own deadline is to pass in the line.
     shortest_ms = min([limits.admission_wait_ms, *(endpoint.deadline_ms for endpoint in endpoints)])
     large_work = LargeWork()
@@ -133,7 +138,7 @@ async def open_gateway(settings: Settings, stack: AsyncExitStack) -> tuple[Runni
     hedge_share = limits.hedge_budget_percent / 100
     pipeline = Pipeline(
         settings=limits,
-        admission=Admission(limits.max_concurrent_requests, shortest_ms / 1000, request_log.note_shed),
+        admission=Admission(limits.max_concurrent_requests, shortest_ms / 1000, recorders.tell_shed),
         authenticate=Authenticate(tokens, settings.projects),
         rate_limit=RateLimit(buckets, Leases(spend), time.monotonic, limits.default_output_tokens),
         budget=Budget(spend, time.time, limits.default_output_tokens, find_zone(limits.timezone)),
@@ -142,7 +147,7 @@ async def open_gateway(settings: Settings, stack: AsyncExitStack) -> tuple[Runni
         provider_call=ProviderCall(exchange, settings.disabled_providers, hedge_share, memory),
         large_work=large_work,
         body_room=ByteRoom(limits.max_inflight_body_bytes),
-        log=request_log,
+        recorders=recorders,
         sessions=None if sessions is None else Sessions(sessions, time.time, limits.max_session_bytes),
     )
     tasks: list[Task] = [

@@ -11,25 +11,26 @@ request takes nothing from anybody's quota. Whatever must be given back is held 
 from __future__ import annotations
 
 import math
-from functools import partial
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from pg_trio.config.settings import GatewaySettings
-from pg_trio.domain.call import Call, RequestHead, WholeAnswer
-from pg_trio.domain.chat import ChatRequest, Prompt, Reply, Usage, estimate_tokens
+from pg_trio.domain.call import Call, WholeAnswer
+from pg_trio.domain.chat import ChatRequest, estimate_tokens
 from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.domain.value import value
 from pg_trio.errors import BadRequest, Overloaded, SessionsNotEnabled
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
+from pg_trio.recorder import Recorder, Recorders
+from pg_trio.recorder.facts import Settled
+from pg_trio.stages.account import Account, estimate_usage
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate, find_endpoint
 from pg_trio.stages.budget import Budget, Reservation
 from pg_trio.stages.deadline import RequestDeadline, client_deadline
 from pg_trio.stages.guardrails.stage import Guardrails
-from pg_trio.stages.log import Log, LogEntry
 from pg_trio.stages.prompt import apply_prompt
 from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.provider_call.rescue import CarriedStream
@@ -46,34 +47,10 @@ class Asked:
     call: Call
     endpoint: Endpoint
     request: ChatRequest
-    prompt: Prompt
     deadline: RequestDeadline
-    reservation: Reservation
-    quota: Quota
-    entry: LogEntry
+    account: Account
+    recorder: Recorder
     session: OpenSession | None = None
-
-    def settle(self, usage: Usage, lost_chars: int = 0) -> None:
-        """Count what was really used, wherever something was set aside for it, by tries that were lost too.
-
-        `lost_chars`: what the client has of those tries' reasoning.
-        """
-        if self.entry.attempts.lost or lost_chars:
-            prompt_tokens = usage.prompt_tokens + self._count_lost()
-            completion_tokens = usage.completion_tokens + estimate_tokens(lost_chars)
-            usage = evolve(usage, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
-        self.reservation.settle(usage)
-        self.quota.settle(usage)
-
-    def settle_lost(self, lost_chars: int = 0) -> None:
-        """Nobody answered: count what those may charge who were asked."""
-        if self.entry.attempts.lost or lost_chars:
-            self.settle(Usage(0, 0, estimated=True), lost_chars)
-            self.entry.cost_nano_usd = self.reservation.spent_nano_usd
-
-    def _count_lost(self) -> int:
-        """Tokens: the whole prompt for each lost try. What it had answered by then nobody can know."""
-        return self.entry.attempts.lost * estimate_tokens(self.prompt.characters())
 
 
 @frozen
@@ -93,7 +70,7 @@ class Pipeline:
     provider_call: ProviderCall
     large_work: LargeWork
     body_room: ByteRoom
-    log: Log
+    recorders: Recorders
     sessions: Sessions | None = None
 
     async def answer(self, call: Call, lasting: LastingScope | None = None) -> WholeAnswer | None:
@@ -108,114 +85,130 @@ class Pipeline:
             await self.admission.wait(until=client_deadline(head))
         with (
             self.admission,
-            self.log.open(call) as entry,
+            self.recorders.open(call) as recorder,
             RequestDeadline(head, self.settings.body_timeout_ms, lasting) as deadline,
         ):
-            entry.begin("auth")
-            has_body = call.has_body
-            if has_body:
-                deadline.note_body()
-            entry.caller = caller = await self._find_caller(head, deadline)
-            if head.slug is not None:
-                entry.endpoint = endpoint = find_endpoint(caller, head.slug)
-                deadline.start(endpoint)
-            else:
-                deadline.begin()
-
-            entry.begin("read")
-            call.surface.check_head(head)
-            body = await (
-                call.receive_body(self.settings.max_body_bytes) if has_body else self._receive_body(call, caller, entry)
-            )
-            if not has_body or head.slug is None:
-                # The endpoint is not known there: what `begin` set for the body ends here.
-                deadline.note_body()
-            size = len(body)
-            try:
-                entry.request = request = await self.large_work.call(size, call.surface.read, body, self.settings, head)
-            except BadRequest:
-                # Over a limit is over it, whatever the body is.
-                self.rate_limit.check_left(call, caller.token, entry.endpoint)
-                raise
-            # What was read lives on; the bytes need not.
-            del body
-            if head.slug is None:
-                entry.endpoint = endpoint = self._dispatch(caller, request, entry)
-                deadline.start(endpoint)
+            caller, endpoint, request, size = await self._take_in(call, recorder, deadline)
             if request.session_id is not None and not endpoint.sessions_enabled:
                 raise SessionsNotEnabled
 
-            entry.begin("rate_limit")
+            recorder.stage_began("rate_limit")
             with (
                 self.rate_limit.take(call, caller.token, endpoint, request) as quota,
-                self._reserve(endpoint, request, entry) as reservation,
+                self._reserve(endpoint, request, recorder) as reservation,
             ):
-                entry.begin("guardrails")
+                recorder.stage_began("guardrails")
                 request = await self.large_work.call(size, self.guardrails.apply, endpoint, request)
-                entry.guarded = request
+                recorder.request_guarded(request)
 
-                entry.begin("input_schema")
+                recorder.stage_began("input_schema")
                 await self.large_work.call(size, self.schemas.check_input, endpoint, request)
 
                 session, messages = None, request.messages
                 if endpoint.sessions_enabled:
-                    entry.begin("session")
+                    recorder.stage_began("session")
                     session = await self._open_session(caller, endpoint, request, reservation, quota)
                     messages = (*session.history, *messages)
 
-                entry.begin("prompt")
+                recorder.stage_began("prompt")
                 prompt = apply_prompt(endpoint, messages, request, reservation.output_limit_tokens)
 
-                asked = Asked(call, endpoint, request, prompt, deadline, reservation, quota, entry, session)
-                entry.begin("provider")
+                account = Account(reservation, quota, prompt, recorder.attempts)
+                asked = Asked(call, endpoint, request, deadline, account, recorder, session)
+                recorder.stage_began("provider")
                 if request.stream and endpoint.streaming_enabled:
                     await self._stream(asked)
                     return None
                 return await self._reply(asked)
 
+    async def _take_in(
+        self, call: Call, recorder: Recorder, deadline: RequestDeadline
+    ) -> tuple[Caller, Endpoint, ChatRequest, int]:
+        """Who asks, what of, the request itself, and the bytes of its body."""
+        head, has_body = call.head, call.has_body
+        recorder.stage_began("auth")
+        if has_body:
+            deadline.note_body()
+        caller = self.authenticate.recall_caller(head.authorization, head.project, "chat", head.at)
+        if caller is None:
+            deadline.begin()
+            caller = await self.authenticate.find_caller(head.authorization, head.project, "chat", head.at)
+        # Whose turn it is where the request is large.
+        work_owner.set(caller.token.id)
+        recorder.caller_found(caller)
+        if head.slug is not None:
+            endpoint = find_endpoint(caller, head.slug)
+            recorder.endpoint_found(endpoint)
+            deadline.start(endpoint)
+        else:
+            deadline.begin()
+
+        recorder.stage_began("read")
+        call.surface.check_head(head)
+        max_bytes = self.settings.max_body_bytes
+        body = await (call.receive_body(max_bytes) if has_body else self._receive_body(call, caller, recorder))
+        if not has_body or head.slug is None:
+            # The deadline that `begin` set for the body alone ends here.
+            deadline.note_body()
+        size = len(body)
+        try:
+            request = await self.large_work.call(size, call.surface.read, body, self.settings, head)
+        except BadRequest:
+            # A request over a limit is told so, whatever its body is.
+            self.rate_limit.check_left(call, caller.token, recorder.endpoint)
+            raise
+        recorder.request_read(request)
+        if head.slug is None:
+            assert request.endpoint is not None  # the surface demands it there
+            recorder.slug_read(request.endpoint)
+            endpoint = find_endpoint(caller, request.endpoint)
+            recorder.endpoint_found(endpoint)
+            deadline.start(endpoint)
+        return caller, endpoint, request, size
+
     async def _reply(self, asked: Asked) -> WholeAnswer:
         """The whole answer that wins, checked and settled."""
-        endpoint, entry = asked.endpoint, asked.entry
+        endpoint, recorder, account = asked.endpoint, asked.recorder, asked.account
         try:
-            answered = await self.provider_call.ask(endpoint, asked.prompt, asked.deadline.at, entry.attempts)
+            answered = await self.provider_call.ask(endpoint, account.prompt, asked.deadline.at, recorder.attempts)
         except BaseException:
-            asked.settle_lost()
+            _settle_lost(asked)
             raise
-        entry.reply = reply = answered.reply
-        usage = reply.usage or estimate_usage(asked.prompt, reply)
-        asked.settle(usage)
-        entry.won(answered.candidate, reply.model, usage, asked.reservation.spent_nano_usd)
+        reply = answered.reply
+        recorder.reply_made(reply)
+        usage = reply.usage or estimate_usage(account.prompt, reply)
+        recorder.request_settled(Settled(answered.candidate, reply.model, usage, account.settle(usage)))
 
         if endpoint.output_schema is not None:
-            entry.begin("output_schema")
+            recorder.stage_began("output_schema")
             await self.large_work.call(len(reply.content or ""), self.schemas.check_output, endpoint, reply)
 
         session = asked.session
         if session is not None:
-            entry.begin("session_save")
+            recorder.stage_began("session_save")
             await session.keep(reply, usage)
 
-        entry.end()
+        recorder.stages_ended()
         return WholeAnswer(
             reply=reply,
             usage=usage,
             request_id=asked.call.head.request_id,
             provider=answered.candidate.provider,
-            attempts=entry.attempts.tries,
-            times=entry.times,
+            attempts=recorder.attempts.tries,
+            times=recorder.times,
             session_id=None if session is None else session.id,
         )
 
     async def _stream(self, asked: Asked) -> None:
         """Relay the stream that wins. What was relayed is settled, also where the client left in the middle."""
-        endpoint, prompt, entry, session = asked.endpoint, asked.prompt, asked.entry, asked.session
+        endpoint, prompt, recorder, session = asked.endpoint, asked.account.prompt, asked.recorder, asked.session
         deadline = asked.deadline
         deadline.start_stream(endpoint)
-        carried = CarriedStream(self.provider_call, endpoint, prompt, deadline.at, entry.attempts)
+        carried = CarriedStream(self.provider_call, endpoint, prompt, deadline.at, recorder.attempts)
         head_after_ms = endpoint.stream_head_after_ms
         relay = Relay(
             carrier=carried,
-            client=asked.call.open_stream(asked.request, endpoint, entry, None if session is None else session.id),
+            client=asked.call.open_stream(asked.request, endpoint, recorder, None if session is None else session.id),
             idle_s=endpoint.idle_timeout_ms / 1000,
             ends_at=deadline.at,
             take_deadline=deadline.hand_over,
@@ -224,39 +217,30 @@ class Pipeline:
             relays_reasoning=endpoint.stream_reasoning,
             keeps_text=endpoint.log_bodies != "none",
             keep=None if session is None else session.keep,
-            note_first_token=partial(entry.begin, "stream"),
+            note_first_token=recorder.first_token,
         )
         try:
             await relay.run()
-            entry.failure = relay.failure
+            if relay.failure is not None:
+                recorder.stream_failed(relay.failure)
         finally:
             self._settle_stream(asked, carried, relay)
             await carried.aclose()
 
     def _settle_stream(self, asked: Asked, carried: CarriedStream, relay: Relay) -> None:
         """Count what a stream has cost, however it ended, and note who answered."""
-        entry, now = asked.entry, carried.now
+        recorder, now = asked.recorder, carried.now
         carried.note_end(relay.outcome)
         if now is None or not relay.has_begun:
             # Where one has won all the same, the deadline or the client's leaving was in the same moment.
-            entry.attempts.lost += now is not None
-            asked.settle_lost(relay.lost_chars)
+            recorder.attempts.lost += now is not None
+            _settle_lost(asked, relay.lost_chars)
             return
         usage = relay.usage
-        asked.settle(usage, relay.lost_chars)
-        entry.won(now.candidate, relay.model or now.candidate.model, usage, asked.reservation.spent_nano_usd)
+        cost = asked.account.settle(usage, relay.lost_chars)
+        recorder.request_settled(Settled(now.candidate, relay.model or now.candidate.model, usage, cost))
         if relay.keeps_text:
-            entry.reply = relay.reply_so_far()
-
-    async def _find_caller(self, head: RequestHead, deadline: RequestDeadline) -> Caller:
-        asked = head.authorization, head.project, "chat", head.at
-        caller = self.authenticate.recall_caller(*asked)
-        if caller is None:
-            deadline.begin()
-            caller = await self.authenticate.find_caller(*asked)
-        # Whose turn it is where the request is large.
-        work_owner.set(caller.token.id)
-        return caller
+            recorder.reply_made(relay.reply_so_far())
 
     async def _open_session(  # what a history counts against, each by name
         self, caller: Caller, endpoint: Endpoint, request: ChatRequest, reservation: Reservation, quota: Quota
@@ -268,12 +252,12 @@ class Pipeline:
             quota.grow(estimate_tokens(session.history_chars))
         return session
 
-    async def _receive_body(self, call: Call, caller: Caller, entry: LogEntry) -> bytes:
+    async def _receive_body(self, call: Call, caller: Caller, recorder: Recorder) -> bytes:
         """A body that is still on its way: received once there is room for it, unless it is small."""
         limit, declared = self.settings.max_body_bytes, call.declared_bytes
         if declared is not None and (declared <= LARGE_BYTES or declared > limit):
             return await call.receive_body(limit)
-        self.rate_limit.check_left(call, caller.token, entry.endpoint)
+        self.rate_limit.check_left(call, caller.token, recorder.endpoint)
         # How much a chunked body will be only its end tells.
         size = limit if declared is None else declared
         kept = await self.body_room.take(caller.token.id, size, self.settings.admission_wait_ms / 1000)
@@ -283,20 +267,16 @@ class Pipeline:
         body = await call.receive_body(limit)
         kept.shrink(len(body))
         # It may have taken long.
-        self.rate_limit.check_left(call, caller.token, entry.endpoint)
+        self.rate_limit.check_left(call, caller.token, recorder.endpoint)
         return body
 
-    def _reserve(self, endpoint: Endpoint, request: ChatRequest, entry: LogEntry) -> Reservation:
-        entry.begin("budget")
+    def _reserve(self, endpoint: Endpoint, request: ChatRequest, recorder: Recorder) -> Reservation:
+        recorder.stage_began("budget")
         return self.budget.reserve(endpoint, request)
 
-    def _dispatch(self, caller: Caller, request: ChatRequest, entry: LogEntry) -> Endpoint:
-        """The endpoint that the body names (the dispatcher route)."""
-        assert request.endpoint is not None  # the surface demands it there
-        entry.slug = request.endpoint
-        return find_endpoint(caller, request.endpoint)
 
-
-def estimate_usage(prompt: Prompt, reply: Reply) -> Usage:
-    """Usage of an answer whose provider sent none, so that a budget is never spent unseen."""
-    return Usage(estimate_tokens(prompt.characters()), estimate_tokens(reply.characters()), estimated=True)
+def _settle_lost(asked: Asked, lost_chars: int = 0) -> None:
+    """Count what may be charged for tries that gave no answer."""
+    cost = asked.account.settle_lost(lost_chars)
+    if cost is not None:
+        asked.recorder.request_settled(Settled(None, None, None, cost))

@@ -19,6 +19,7 @@ from pg_trio.app import create_app
 from pg_trio.config import parse_settings
 from pg_trio.config.settings import Settings
 from pg_trio.domain.project import TokenLimits
+from pg_trio.recorder import LiveSubscriber
 from pg_trio.server.http1 import ASGIApplication
 from pg_trio.server.serving import serve_app
 from pg_trio.server.stock import make_hypercorn_config
@@ -90,6 +91,7 @@ async def start_gateway(
     configuration: str,
     server: str = "lane",
     surfaces: Sequence[Surface] = SURFACES,
+    live: Sequence[LiveSubscriber] = (),
 ) -> Gateway:
     """A gateway with this configuration (TOML; credential `sim` is the simulator), ready for requests.
 
@@ -98,7 +100,7 @@ async def start_gateway(
     simulator: Simulator = await nursery.start(serve_simulator)
     text = CREDENTIALS.format(base_url=simulator.base_url) + configuration
     settings = parse_settings(text, "test.toml", folder, {})
-    gateway = Gateway(create_app(settings, surfaces), settings, simulator)
+    gateway = Gateway(create_app(settings, surfaces, live), settings, simulator)
     gateway.token = gateway.make_token()
     binds: list[str] = await nursery.start(_serve, gateway, server)
     gateway.port = int(binds[0].rpartition(":")[2])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pg_trio.domain.chat import Message, Prompt, Reply, Usage
-from pg_trio.pipeline import estimate_usage
+from pg_trio.stages.account import estimate_usage
 from tests.support.content import tool
 
 TOOL = {"type": "function", "function": {"name": "look_up", "description": "x" * 40_000}}

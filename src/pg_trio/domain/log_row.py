@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Literal, Protocol, TypeAlias
 from uuid import UUID
 
 from attrs import evolve, field
 
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.value import value
+
+# What became of a candidate: it answered, another answered first, it failed, the deadline or the client's leaving cut
+# it short, or it was not asked.
+AttemptKind: TypeAlias = Literal["won", "lost", "failed", "cancelled", "skipped"]
+
+PASSED_OVER = "passed over"
+# As racing.attempt words the end of an attempt beside which another has won.
+_LOST = "cancelled: hedge lost"
 
 
 @value(slots=True)
@@ -28,44 +37,83 @@ class AttemptRow:
     outcome: str
     first_token_ms: float | None = None
     why: str = ""
+    # Not stored: a row that is read back says False.
+    is_hedge: bool = False
 
     @property
     def is_try(self) -> bool:
         """Whether the candidate was asked."""
         return not self.outcome.startswith(PASSED_OVER)
 
+    @property
+    def kind(self) -> AttemptKind:
+        """What became of the candidate, as one word."""
+        outcome = self.outcome
+        if outcome == "won":
+            return "won"
+        if not self.is_try:
+            return "skipped"
+        if outcome == _LOST:
+            return "lost"
+        return "cancelled" if outcome.startswith("cancelled") else "failed"
 
-PASSED_OVER = "passed over"
+
+class Beginning(Protocol):
+    """An attempt that begins. `number` counts from 0 within its race."""
+
+    @property
+    def candidate(self) -> Candidate: ...
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def is_hedge(self) -> bool: ...
 
 
 class Attempts:
     """The tries of one request so far. Times are Trio's clock; rows hold offsets from the request's head."""
 
-    __slots__ = ("_head_at", "has_passed_over", "lost", "rows")
+    has_passed_over = False
+    # Tries whose provider was asked and neither answered nor refused: it may well have worked, and charge for it.
+    lost = 0
 
     def __init__(self, head_at: float) -> None:
         self._head_at = head_at
         self.rows: list[AttemptRow] = []
-        self.has_passed_over = False
-        # Tries whose provider was asked and neither answered nor refused: it may well have worked, and charge for it.
-        self.lost = 0
 
-    def add(self, candidate: Candidate, started_at: float, ended_at: float, outcome: str, why: str = "") -> None:
+    def begin(self, attempt: Beginning, started_at: float) -> None:
+        """A candidate is asked. Its row comes with its end."""
+
+    def add(  # what a row has, and two that most leave out
+        self,
+        candidate: Candidate,
+        started_at: float,
+        ended_at: float,
+        outcome: str,
+        why: str = "",
+        is_hedge: bool = False,
+    ) -> None:
         """Note a try that has ended."""
-        head_at = self._head_at
+        head_at, credential = self._head_at, candidate.credential
         self.rows.append(
             # By position: by name it takes twice as long.
             AttemptRow(
-                candidate.provider,
+                credential.provider,
                 candidate.model,
-                candidate.credential.name,
+                credential.name,
                 int((started_at - head_at) * 1e6) / 1000,
                 int((ended_at - head_at) * 1e6) / 1000,
                 outcome,
                 None,
                 why,
+                is_hedge,
             )
         )
+
+    def replace(self, place: int, row: AttemptRow) -> None:
+        """Put the row of a stream that has ended in the place of the one that it had at its first token."""
+        self.rows[place] = row
 
     def pass_over(self, candidate: Candidate, now: float, said: str, why: str) -> None:
         """Note that a candidate was not asked; once for each reason, however often it is looked at."""
@@ -89,7 +137,9 @@ class Attempts:
         for index, row in enumerate(self.rows):
             if row.outcome == "won" and row.first_token_ms is None:
                 why = "stream broke off" if outcome.startswith("failed") else ""
-                self.rows[index] = evolve(row, first_token_ms=row.ended_ms, ended_ms=ended_ms, outcome=outcome, why=why)
+                first_token_ms = row.ended_ms
+                ended = evolve(row, first_token_ms=first_token_ms, ended_ms=ended_ms, outcome=outcome, why=why)
+                self.replace(index, ended)
                 return True
         return False
 
@@ -141,3 +191,22 @@ class LogRow:
     client_address: str | None = None
     request_body: str | None = field(default=None, repr=False)
     response_body: str | None = field(default=None, repr=False)
+
+    @property
+    def has_bodies(self) -> bool:
+        """Whether a body is kept in it."""
+        return self.request_body is not None or self.response_body is not None
+
+    def to_row(self) -> LogRow:
+        """Itself: see UnwrittenRow."""
+        return self
+
+
+class UnwrittenRow(Protocol):
+    """What the log is given of a request. Its row is made where rows are written, not while the client waits."""
+
+    @property
+    def has_bodies(self) -> bool: ...
+
+    def to_row(self) -> LogRow:
+        """The row. One that has bodies is made already."""

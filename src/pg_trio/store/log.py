@@ -26,7 +26,7 @@ import trio
 from attrs import evolve
 
 from pg_trio.config.settings import GatewaySettings
-from pg_trio.domain.log_row import LogRow
+from pg_trio.domain.log_row import LogRow, UnwrittenRow
 from pg_trio.errors import StoreError
 from pg_trio.store.database import BUSY_LIMIT_S, SerialConnection
 from pg_trio.store.log_file import BATCH_ROWS, FILE_NAME, open_log, read_recent, sum_spend, write_rows
@@ -55,12 +55,14 @@ class LogStore:
         self._queue_body_bytes = settings.log_queue_body_bytes
         self._batch_s = settings.log_batch_ms / 1000
         self._connection = connection
-        self._waiting: deque[LogRow] = deque()
+        self._waiting: deque[UnwrittenRow] = deque()
         self._body_bytes = 0
         self._wake = trio.Event()
         self._closing = trio.Event()
         # How many rows may wait: none any more from closing on.
         self._room = settings.log_queue_rows
+        # More than these are a backlog. It holds rows alone, not what they are made of.
+        self._calm_rows = min(self._room, BATCH_ROWS)
         self._batch_lock = trio.Lock()
         self._outage = Outage(_log, "cannot write the log")
         self.retention = LogRetention(settings, connection)
@@ -92,16 +94,19 @@ class LogStore:
         """Rows recorded and not yet in the file."""
         return len(self._waiting)
 
-    def record(self, row: LogRow) -> bool:
+    def record(self, row: UnwrittenRow) -> bool:
         """True: the row will be in the file. False: it was dropped, and counted in `dropped`.
 
         Its bodies may be dropped alone: `dropped_bodies` counts the rows that lost theirs.
         """
         waiting = self._waiting
-        if len(waiting) >= self._room:
-            self.dropped += 1
-            return False
-        if row.request_body is not None or row.response_body is not None:
+        if len(waiting) >= self._calm_rows:
+            if len(waiting) >= self._room:
+                self.dropped += 1
+                return False
+            # It will wait long, and takes less memory as a row.
+            row = row.to_row()
+        if row.has_bodies:
             row = self._admit_bodies(row)
         if not waiting:
             # Behind other rows it is set, or a batch is being written, which sets it for what it leaves.
@@ -109,11 +114,11 @@ class LogStore:
         waiting.append(row)
         return True
 
-    def _admit_bodies(self, row: LogRow) -> LogRow:
+    def _admit_bodies(self, row: UnwrittenRow) -> UnwrittenRow:
         size = _body_bytes(row)
         if self._body_bytes + size > self._queue_body_bytes or 2 * len(self._waiting) >= self._queue_rows:
             self.dropped_bodies += 1
-            return evolve(row, request_body=None, response_body=None)
+            return evolve(row.to_row(), request_body=None, response_body=None)
         self._body_bytes += size
         return row
 
@@ -147,7 +152,7 @@ class LogStore:
 
         `write` returns by itself. What could not be written in time is counted in `dropped`, and logged.
         """
-        self._room = 0
+        self._room = self._calm_rows = 0
         self._closing.set()
         self._wake.set()
         with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
@@ -199,7 +204,7 @@ class LogStore:
             _log.error("The log could not keep up: %d rows were dropped, and the bodies of %d more.", rows, bodies)
             self._told = dropped
 
-    def _next_batch(self) -> list[LogRow]:
+    def _next_batch(self) -> list[UnwrittenRow]:
         rows = list(islice(self._waiting, BATCH_ROWS))
         if self._body_bytes > BATCH_BODY_BYTES:
             sizes = accumulate(map(_body_bytes, rows))
@@ -211,7 +216,10 @@ class LogStore:
             await self._closing.wait()
 
 
-def _body_bytes(row: LogRow) -> int:
+def _body_bytes(unwritten: UnwrittenRow) -> int:
     """Memory that the row's bodies take."""
+    if not unwritten.has_bodies:
+        return 0
+    row = unwritten.to_row()
     request, response = row.request_body, row.response_body
     return (getsizeof(request) if request is not None else 0) + (getsizeof(response) if response is not None else 0)

@@ -25,7 +25,7 @@ from uuid import UUID
 
 import orjson
 
-from pg_trio.domain.log_row import AttemptRow, LogRow
+from pg_trio.domain.log_row import AttemptRow, LogRow, UnwrittenRow
 from pg_trio.store.database import open_database
 from pg_trio.store.migrations import Schema
 from pg_trio.store.transaction import transaction
@@ -162,7 +162,7 @@ def open_log(data_dir: Path, busy_limit_s: float) -> sqlite3.Connection:
     )
 
 
-def write_rows(rows: Sequence[LogRow], connection: sqlite3.Connection) -> list[LogRow]:
+def write_rows(rows: Sequence[UnwrittenRow], connection: sqlite3.Connection) -> list[UnwrittenRow]:
     """At most BATCH_ROWS rows are in the file, in one transaction. Gives back those that cannot be stored."""
     try:
         _insert(rows, connection)
@@ -171,7 +171,7 @@ def write_rows(rows: Sequence[LogRow], connection: sqlite3.Connection) -> list[L
     return []
 
 
-def _insert(rows: Sequence[LogRow], connection: sqlite3.Connection) -> None:
+def _insert(rows: Sequence[UnwrittenRow], connection: sqlite3.Connection) -> None:
     places = max(_LEAST_PLACES, 1 << (len(rows) - 1).bit_length())
     values = list(chain.from_iterable(map(_values_of, rows)))
     values += [0] * (len(_NAMES) * (places - len(rows)))
@@ -190,7 +190,7 @@ def _insert_statement(places: int) -> str:
     return f"INSERT INTO gateway_logs ({_COLUMNS}) SELECT {_STORED} FROM (VALUES {rows}) LIMIT ?"  # noqa: S608
 
 
-def _write_one_by_one(rows: Sequence[LogRow], connection: sqlite3.Connection) -> list[LogRow]:
+def _write_one_by_one(rows: Sequence[UnwrittenRow], connection: sqlite3.Connection) -> list[UnwrittenRow]:
     refused = []
     with transaction(connection):
         for row in rows:
@@ -253,7 +253,8 @@ def forget_spend(before: float, connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM deleted_spend WHERE quarter_hour < ?", (before / QUARTER_S,))
 
 
-def _values_of(row: LogRow) -> _Values:
+def _values_of(unwritten: UnwrittenRow) -> _Values:
+    row = unwritten.to_row()
     return (
         bytearray(row.request_id.bytes),
         row.at,

@@ -18,7 +18,7 @@ from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.log_row import AttemptRow, LogRow
 from pg_trio.errors import StoreError
 from pg_trio.store.log import LogStore
-from pg_trio.store.log_file import SCHEMA
+from pg_trio.store.log_file import BATCH_ROWS, SCHEMA
 
 PATIENCE_S = 10
 FULL_ROW = LogRow(
@@ -231,6 +231,41 @@ async def test_workers_share_the_file(settings: GatewaySettings) -> None:
 
     rows = await read_all(settings)
     assert [make_row(number) for number in range(200)] == sorted(rows, key=lambda row: row.at)
+
+
+class LateRow:
+    """A request whose row is made when it is asked for."""
+
+    has_bodies = False
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.made = 0
+
+    def to_row(self) -> LogRow:
+        self.made += 1
+        return make_row(self.number)
+
+
+async def test_row_is_made_by_the_writer(store: LogStore, settings: GatewaySettings) -> None:
+    late = LateRow(1)
+
+    store.record(late)
+    made_at_once = late.made
+    await store.aclose()
+
+    assert (0, 1) == (made_at_once, late.made)
+    assert [make_row(1)] == await read_all(settings)
+
+
+async def test_backlog_is_kept_as_rows(settings: GatewaySettings) -> None:
+    async with await LogStore.open(evolve(settings, log_queue_rows=2 * BATCH_ROWS)) as store:
+        late = [LateRow(number) for number in range(BATCH_ROWS + 1)]
+
+        for row in late:
+            store.record(row)
+
+        assert [0, 0, 1] == [row.made for row in (late[0], late[-2], late[-1])]
 
 
 async def test_closed_store_drops(store: LogStore) -> None:

@@ -121,6 +121,7 @@ class CallRunner(Generic[T]):
         except BreakerOpen as exc:
             raise self._aside(candidate, Standing(Fault.NOBODY, exc.retry_after_s, True, "")) from None
         self._permits[attempt.number] = permit
+        self.asked.attempts.begin(attempt, now)
         return self.exchange(attempt)
 
     def _check_turn(self, candidate: Candidate, now: float) -> None:
@@ -193,7 +194,7 @@ class CallRunner(Generic[T]):
             return
         attempt, ended_at = end.attempt, end.ended_at
         candidate = attempt.candidate
-        self.asked.attempts.add(candidate, attempt.started_at, ended_at, "won")
+        self.asked.attempts.add(candidate, attempt.started_at, ended_at, "won", is_hedge=attempt.is_hedge)
         asked_at = attempt.started_at if self.line is None else self.line.asked_at[attempt.number]
         self.permit = permit = self._permits.pop(attempt.number)
         permit.succeeded(ended_at)
@@ -212,7 +213,7 @@ class CallRunner(Generic[T]):
         else:
             outcome = mask_secrets(str(end), secrets_of(candidate))
             why = error.why if isinstance(error, AttemptFailed) else ""
-            attempts.add(candidate, end.attempt.started_at, end.ended_at, outcome, why)
+            attempts.add(candidate, end.attempt.started_at, end.ended_at, outcome, why, end.attempt.is_hedge)
         permit = self._permits.pop(end.attempt.number, None)
         # Without one, it was never asked.
         if permit is not None:

@@ -1,0 +1,1 @@
+"""Subscribers: what is made of the facts of requests."""

@@ -1,0 +1,117 @@
+"""The subscriber of the log: one row for each request, whatever happened to it."""
+
+from __future__ import annotations
+
+import json
+from time import time
+from typing import Protocol
+from uuid import uuid4
+
+import orjson
+from attrs import evolve
+
+from pg_trio.domain.chat import JsonObject
+from pg_trio.domain.log_body import BodyBudget
+from pg_trio.domain.log_row import LogRow, UnwrittenRow
+from pg_trio.domain.secret import mask_client_text
+from pg_trio.domain.value import value
+from pg_trio.recorder import RequestOutcome, RequestRecord
+from pg_trio.recorder.facts import Settled
+from pg_trio.recorder.outcome import SHED
+
+# Of a request that no candidate answered and nothing was charged for.
+_NOTHING = Settled(None, None, None, None)
+
+
+class LogSink(Protocol):
+    """Where rows go. `record` never waits; False means that the row was dropped (and counted)."""
+
+    def record(self, row: UnwrittenRow) -> bool: ...
+
+
+class RequestLog:
+    """Makes rows. `body_chars`: what is kept of each body, where an endpoint keeps them."""
+
+    def __init__(self, sink: LogSink, body_chars: int) -> None:
+        self._sink = sink
+        self._body_chars = body_chars
+
+    def ended(self, record: RequestRecord, outcome: RequestOutcome) -> None:
+        """One row for the request."""
+        endpoint = record.endpoint
+        row: UnwrittenRow = LoggedRequest(record, outcome)
+        if endpoint is not None and endpoint.log_bodies != "none":
+            row = self._with_bodies(row.to_row(), record, shows_texts=endpoint.log_bodies == "full")
+        self._sink.record(row)
+
+    def shed(self, count: int) -> None:
+        """One row for so many requests that were turned away unread: who asked for what is not known."""
+        row = LogRow(
+            request_id=uuid4(),
+            at=time(),
+            status=SHED.status,
+            latency_ms=0.0,
+            error_code=SHED.code,
+            error=f"{SHED.text} Requests turned away: {count}.",
+        )
+        self._sink.record(row)
+
+    def _with_bodies(self, row: LogRow, record: RequestRecord, *, shows_texts: bool) -> LogRow:
+        if record.request is not None:
+            # What no guardrail has seen yet, or one refused, is never shown.
+            budget = BodyBudget(self._body_chars, shows_texts and record.is_guarded)
+            row = evolve(row, request_body=_to_json(budget.describe_request(record.request)))
+        if record.reply is not None:
+            budget = BodyBudget(self._body_chars, shows_texts)
+            row = evolve(row, response_body=_to_json(budget.describe_reply(record.reply)))
+        return row
+
+
+@value(slots=True, repr=False)
+class LoggedRequest:
+    """A request that has ended, until its row is written. Bodies are not kept in it."""
+
+    record: RequestRecord
+    outcome: RequestOutcome
+
+    def __repr__(self) -> str:
+        return repr(self.to_row())
+
+    @property
+    def has_bodies(self) -> bool:
+        """Where bodies are logged, the row is made at once."""
+        return False
+
+    def to_row(self) -> LogRow:
+        """The row, without bodies."""
+        record = self.record
+        head, caller, endpoint, settled = record.head, record.caller, record.endpoint, record.settled or _NOTHING
+        winner, usage = settled.candidate, settled.usage
+        return LogRow(
+            request_id=head.request_id,
+            at=head.at,
+            status=self.outcome.status,
+            latency_ms=record.latency_ms,
+            project_uuid=caller.project.uuid if caller else None,
+            endpoint_uuid=endpoint.uuid if endpoint else None,
+            endpoint_slug=endpoint.slug if endpoint else record.slug and mask_client_text(record.slug),
+            token_id=caller.token.id if caller else None,
+            provider=winner.provider if winner else None,
+            model=settled.model,
+            error_code=self.outcome.code,
+            error=self.outcome.text,
+            prompt_tokens=usage.prompt_tokens if usage else None,
+            completion_tokens=usage.completion_tokens if usage else None,
+            cost_nano_usd=settled.cost_nano_usd,
+            stages=record.times.as_json(),
+            attempts=tuple(record.attempts.rows),
+            client_request_id=head.origin.client_request_id,
+            client_address=head.origin.client_address,
+        )
+
+
+def _to_json(body: JsonObject) -> str:
+    try:
+        return orjson.dumps(body).decode()
+    except orjson.JSONEncodeError:  # half a surrogate pair: `json` writes it as an escape
+        return json.dumps(body)

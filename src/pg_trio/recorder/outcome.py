@@ -1,0 +1,125 @@
+"""The outcome of a request as one value, and its class: what metrics count by, without reading texts."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import trio
+
+from pg_trio.domain.value import value
+from pg_trio.errors import (
+    BudgetExhausted,
+    BudgetWouldBeExceeded,
+    CallerError,
+    ClientLeft,
+    DeadlineExceeded,
+    ForeignToken,
+    GatewayError,
+    InjectionBlocked,
+    InputInvalid,
+    InputTooLong,
+    InputTooShort,
+    InternalError,
+    KeywordBlocked,
+    MalformedToken,
+    MissingScope,
+    MissingToken,
+    OutputInvalid,
+    Overloaded,
+    PiiBlocked,
+    ProjectInactive,
+    ProviderCallFailed,
+    ProviderDisabled,
+    RateLimited,
+    SessionNotAccessible,
+    TokenCapExceeded,
+    UnknownToken,
+)
+from pg_trio.recorder.facts import GuardrailVerdict
+
+OutcomeKind: TypeAlias = Literal[
+    "ok",
+    "deadline",
+    "all_failed",
+    "refused_auth",
+    "refused_rate",
+    "refused_budget",
+    "refused_guardrail",
+    "refused_schema",
+    "refused_request",
+    "client_left",
+    "shed",
+    "error",
+]
+
+# nginx's status for a client that closed the connection before it was answered.
+CLIENT_LEFT = 499
+
+# An error's class is that of its nearest base in this table, or `error`.
+_KINDS: dict[type[Exception], OutcomeKind] = {
+    **dict.fromkeys((MissingToken, MalformedToken, UnknownToken, ForeignToken, MissingScope), "refused_auth"),
+    **dict.fromkeys((ProjectInactive, SessionNotAccessible), "refused_auth"),
+    RateLimited: "refused_rate",
+    **dict.fromkeys((TokenCapExceeded, BudgetExhausted, BudgetWouldBeExceeded), "refused_budget"),
+    **dict.fromkeys((PiiBlocked, InjectionBlocked, KeywordBlocked, InputTooLong, InputTooShort), "refused_guardrail"),
+    # Either schema of an endpoint: the request's, or that of the provider's answer.
+    **dict.fromkeys((InputInvalid, OutputInvalid), "refused_schema"),
+    # All else that the caller can mend: paths, bodies, sessions that are over or full.
+    CallerError: "refused_request",
+    ProviderCallFailed: "all_failed",
+    # Every candidate is switched off: none is left to be asked.
+    ProviderDisabled: "all_failed",
+    DeadlineExceeded: "deadline",
+    Overloaded: "shed",
+}
+
+_BLOCKING: dict[type[Exception], GuardrailVerdict] = {
+    PiiBlocked: GuardrailVerdict("pii_filter", "block"),
+    InjectionBlocked: GuardrailVerdict("prompt_injection", "block"),
+    KeywordBlocked: GuardrailVerdict("keyword_blocklist", "block"),
+    InputTooLong: GuardrailVerdict("content_length", "block"),
+    InputTooShort: GuardrailVerdict("content_length", "block"),
+}
+
+
+@value(slots=True)
+class RequestOutcome:
+    """How a request ended. `status` is the HTTP status that the client got, or would have got without a first byte.
+
+    `code` is the error's name and `text` what the client is told; both are None for `ok`.
+    """
+
+    status: int
+    kind: OutcomeKind
+    code: str | None = None
+    text: str | None = None
+
+
+OK = RequestOutcome(200, "ok")
+SHED = RequestOutcome(Overloaded.status, "shed", Overloaded.__name__, Overloaded.text)
+
+
+def outcome_of(error: BaseException) -> RequestOutcome:
+    """The outcome of a request that ended with this error; an unexpected one is a 500 that tells nothing of itself."""
+    if isinstance(error, GatewayError):
+        return RequestOutcome(error.status, kind_of(type(error)), error.code, error.text)
+    if isinstance(error, ClientLeft):
+        return RequestOutcome(CLIENT_LEFT, "client_left", "ClientLeft", "The client closed the connection.")
+    return RequestOutcome(InternalError.status, "error", InternalError.__name__, InternalError.text)
+
+
+def kind_of(error: type[GatewayError]) -> OutcomeKind:
+    """The outcome class of requests that end with such an error."""
+    return next((_KINDS[base] for base in error.__mro__ if base in _KINDS), "error")
+
+
+def verdict_of(error: BaseException) -> GuardrailVerdict | None:
+    """The verdict of the guardrail that blocked a request with this error; None for every other error."""
+    return _BLOCKING.get(type(error))  # type: ignore[arg-type]
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """Whether the error is a cancellation and nothing else; a group where a stream's two tasks were cancelled."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)[1] is None
+    return isinstance(error, trio.Cancelled)

@@ -1,0 +1,121 @@
+"""The recorder of one request: `with recorders.open(call) as recorder:` ends its record, whatever happens."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from types import TracebackType
+from typing import Protocol, Self
+
+import trio
+
+from pg_trio.domain.call import Call
+from pg_trio.domain.chat import ChatRequest, Reply
+from pg_trio.domain.log_row import Attempts
+from pg_trio.domain.project import Caller, Endpoint
+from pg_trio.errors import ClientLeft, GatewayError
+from pg_trio.recorder.facts import GuardrailVerdict, Settled
+from pg_trio.recorder.outcome import OK, RequestOutcome, is_cancelled, outcome_of, verdict_of
+from pg_trio.recorder.record import RequestRecord
+
+# The one guardrail that masks: see domain/guardrails.py.
+_MASKED = GuardrailVerdict("pii_filter", "mask")
+
+
+class EndTeller(Protocol):
+    """Tells subscribers that a request has ended."""
+
+    def tell_end(self, record: RequestRecord, outcome: RequestOutcome) -> None: ...
+
+
+class Recorder(RequestRecord):
+    """Notes the facts of one request. No method waits, none fails.
+
+    `attempts` notes those of the provider calls: the race tells it itself.
+    """
+
+    def __init__(self, call: Call, teller: EndTeller, attempts: Attempts) -> None:
+        self.head = head = call.head
+        self.slug = head.slug
+        self.attempts = attempts
+        self._began_ms = {}
+        self._call = call
+        self._teller = teller
+
+    def stage_began(self, stage: str) -> None:
+        """The stage of that name begins, for the only time; the one before it, if any, has ended."""
+        self._began_ms[stage] = perf_counter() * 1e3
+
+    def stages_ended(self) -> None:
+        """The last stage has ended: `times` says from here on what each took."""
+        self.times = self.times_so_far()
+        self._began_ms = {}
+
+    def caller_found(self, caller: Caller) -> None:
+        """The token is known and may be used here."""
+        self.caller = caller
+
+    def endpoint_found(self, endpoint: Endpoint) -> None:
+        """What was asked for exists."""
+        self.endpoint = endpoint
+
+    def request_read(self, request: ChatRequest) -> None:
+        """The body is a request, as yet unguarded."""
+        self.request = request
+
+    def slug_read(self, slug: str) -> None:
+        """The body names the endpoint, not the path."""
+        self.slug = slug
+
+    def request_guarded(self, request: ChatRequest) -> None:
+        """Every guardrail has let the request pass; this is what they left of it, the same object if all of it."""
+        if request is not self.request:
+            self.guardrail_decided(_MASKED)
+            self.request = request
+        self.is_guarded = True
+
+    def guardrail_decided(self, verdict: GuardrailVerdict) -> None:
+        """A guardrail masked or blocked the request."""
+        self.verdicts += (verdict,)
+
+    def first_token(self) -> None:
+        """The first token of a stream has come: from here on the stage is `stream`."""
+        self.stage_began("stream")
+
+    def request_settled(self, settled: Settled) -> None:
+        """What was set aside for the request is settled."""
+        self.settled = settled
+
+    def reply_made(self, reply: Reply) -> None:
+        """What the client gets, or got of a stream, put together."""
+        self.reply = reply
+
+    def stream_failed(self, failure: GatewayError) -> None:
+        """A stream broke after its first byte."""
+        self.failure = failure
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._began_ms:
+            self.stages_ended()
+        error = error or self.failure
+        outcome = OK if error is None else self._describe(error)
+        self.latency_ms = int((trio.current_time() - self.head.head_at) * 1e6) / 1000
+        self._teller.tell_end(self, outcome)
+        # Subscribers may keep the record until they come to it: not what is large, nor errors, which hold their frames.
+        self.request = self.reply = self.failure = None
+        del self._call
+
+    def _describe(self, error: BaseException) -> RequestOutcome:
+        """The outcome of a failed request, after its call was shown what an answer may say of the tries."""
+        if is_cancelled(error):
+            error = self._call.why_cut() or ClientLeft()
+        verdict = verdict_of(error)
+        if verdict is not None:
+            self.guardrail_decided(verdict)
+        if isinstance(error, GatewayError) and self.attempts.rows:
+            self._call.show_tries(self.attempts.rows, self.times)
+        return outcome_of(error)

@@ -1,0 +1,167 @@
+"""The recorders of one worker's requests, and the subscribers that they tell: no subscriber can hurt a request."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from time import perf_counter
+from typing import TypeVarTuple
+
+from attrs import define
+
+from pg_trio.domain.call import Call
+from pg_trio.domain.log_row import Attempts
+from pg_trio.recorder.facts import Fact
+from pg_trio.recorder.live import LiveRecorder
+from pg_trio.recorder.outcome import RequestOutcome
+from pg_trio.recorder.record import RequestRecord
+from pg_trio.recorder.recorder import Recorder
+from pg_trio.recorder.subscriber import LiveSubscriber, Subscriber
+
+_log = logging.getLogger(__name__)
+
+Given = TypeVarTuple("Given")
+
+# A minute between two lines about one subscriber: a failure at every request must not fill the disk.
+SAY_EVERY_S = 60.0
+# 50 ms: half of what asyncio's debug mode calls slow, because several subscribers add up.
+SLOW_CALL_S = 0.05
+# Ten slow calls drop a live subscriber; a pause of the machine makes one or two calls slow.
+SLOW_CALLS = 10
+
+
+@define(slots=True, eq=False)
+class Subscription:
+    """A live subscriber, for as long as it is told of facts."""
+
+    subscriber: LiveSubscriber
+    slow_calls: int = 0
+    is_on: bool = True
+
+
+class Recorders:
+    """Opens a recorder for each request, and tells subscribers, in their order, what happened to it.
+
+    `at_end` are told at each request's end; `watch` adds live ones. `failed` and `slow` count, by the subscriber's
+    class name, calls that raised and calls that took over SLOW_CALL_S.
+    """
+
+    def __init__(self, at_end: Sequence[Subscriber], clock: Callable[[], float] = perf_counter) -> None:
+        self._at_end = tuple(at_end)
+        self._live: tuple[Subscription, ...] = ()
+        self._clock = clock
+        self._said_at: dict[str, float] = {}
+        self.failed: Counter[str] = Counter()
+        self.slow: Counter[str] = Counter()
+
+    def open(self, call: Call) -> Recorder:
+        """A recorder for the call: its `with` block ends the record."""
+        if not self._live:
+            return Recorder(call, self, Attempts(call.head.head_at))
+        audience = Audience(self, self._live)
+        recorder = LiveRecorder(call, audience)
+        audience.tell_begin(recorder)
+        return recorder
+
+    @contextmanager
+    def watch(self, subscriber: LiveSubscriber) -> Iterator[Subscription]:
+        """Tell the subscriber every fact of requests that begin from here on, until the block ends."""
+        subscription = Subscription(subscriber)
+        self._live += (subscription,)
+        try:
+            yield subscription
+        finally:
+            self._drop(subscription)
+
+    def tell_end(self, record: RequestRecord, outcome: RequestOutcome) -> None:
+        """Tell those who want the end alone."""
+        clock = self._clock
+        # As `_call` does it, written out: it is on every request's way.
+        for subscriber in self._at_end:
+            began_s = clock()
+            try:
+                subscriber.ended(record, outcome)
+            except Exception:  # noqa: BLE001 - logged there, once a minute
+                self._note_failure(_name(subscriber))
+            if clock() - began_s > SLOW_CALL_S:
+                self._note_slow(_name(subscriber))
+
+    def tell_shed(self, count: int) -> None:
+        """Tell every subscriber that so many requests were turned away unread."""
+        for subscriber in self._at_end:
+            self._call(subscriber, subscriber.shed, count)
+        for subscription in self._live:
+            self.tell_live(subscription, subscription.subscriber.shed, count)
+
+    def tell_live(self, subscription: Subscription, tell: Callable[[*Given], None], *given: *Given) -> None:
+        """Tell a live subscriber something, unless it is gone. One that was slow too often is dropped here."""
+        if subscription.is_on and self._call(subscription.subscriber, tell, *given):
+            subscription.slow_calls += 1
+            if subscription.slow_calls >= SLOW_CALLS:
+                self._drop(subscription)
+                _log.error("subscriber %s was too slow and is told nothing more", _name(subscription.subscriber))
+
+    def _drop(self, subscription: Subscription) -> None:
+        subscription.is_on = False
+        self._live = tuple(one for one in self._live if one is not subscription)
+
+    def _call(self, subscriber: Subscriber, tell: Callable[[*Given], None], *given: *Given) -> bool:
+        """Whether the call was slow. What it raises is counted and logged."""
+        clock = self._clock
+        began_s = clock()
+        try:
+            tell(*given)
+        except Exception:  # noqa: BLE001 - logged there, once a minute
+            self._note_failure(_name(subscriber))
+        if clock() - began_s <= SLOW_CALL_S:
+            return False
+        self._note_slow(_name(subscriber))
+        return True
+
+    def _note_failure(self, name: str) -> None:
+        self.failed[name] += 1
+        if self._may_say(f"{name} failed"):
+            _log.exception("subscriber %s failed, %d times so far", name, self.failed[name])
+
+    def _note_slow(self, name: str) -> None:
+        self.slow[name] += 1
+        if self._may_say(f"{name} is slow"):
+            _log.warning("subscriber %s took over %g s, %d times so far", name, SLOW_CALL_S, self.slow[name])
+
+    def _may_say(self, what: str) -> bool:
+        """Whether a line about that is due; if so, it counts as written."""
+        now = self._clock()
+        is_due = now - self._said_at.get(what, -SAY_EVERY_S) >= SAY_EVERY_S
+        if is_due:
+            self._said_at[what] = now
+        return is_due
+
+
+class Audience:
+    """Those who are told of one request: the live subscribers of when it began, and all who want the end."""
+
+    def __init__(self, recorders: Recorders, live: Sequence[Subscription]) -> None:
+        self._recorders = recorders
+        self._live = live
+
+    def tell_begin(self, record: RequestRecord) -> None:
+        """The request begins."""
+        for one in self._live:
+            self._recorders.tell_live(one, one.subscriber.began, record)
+
+    def tell(self, record: RequestRecord, fact: Fact) -> None:
+        """A fact of it."""
+        for one in self._live:
+            self._recorders.tell_live(one, one.subscriber.noted, record, fact)
+
+    def tell_end(self, record: RequestRecord, outcome: RequestOutcome) -> None:
+        """It has ended."""
+        self._recorders.tell_end(record, outcome)
+        for one in self._live:
+            self._recorders.tell_live(one, one.subscriber.ended, record, outcome)
+
+
+def _name(subscriber: Subscriber) -> str:
+    return type(subscriber).__name__
