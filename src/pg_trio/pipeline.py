@@ -15,29 +15,40 @@ from functools import partial
 
 from attrs import evolve, frozen
 
+from pg_trio.catalogue import Catalogue, EndpointPlan
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.call import Answer, Call, RequestHead
 from pg_trio.domain.chat import ChatRequest, Prompt, Reply, Usage, estimate_tokens
-from pg_trio.domain.project import Caller, Endpoint
+from pg_trio.domain.project import Caller
 from pg_trio.domain.value import value
 from pg_trio.errors import BadRequest, Overloaded, SessionsNotEnabled
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
 from pg_trio.stages.admission import Admission
-from pg_trio.stages.authenticate import Authenticate, find_endpoint
+from pg_trio.stages.authenticate import Authenticate
 from pg_trio.stages.budget import Budget, Reservation
 from pg_trio.stages.deadline import RequestDeadline, client_deadline
-from pg_trio.stages.guardrails.stage import Guardrails
 from pg_trio.stages.log import Log, LogEntry
-from pg_trio.stages.prompt import apply_prompt
 from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.provider_call.rescue import CarriedStream
 from pg_trio.stages.rate_limit import Quota, RateLimit
 from pg_trio.stages.read_request import check_content_coding, check_content_type, read_chat_request
 from pg_trio.stages.relay import Relay
-from pg_trio.stages.schemas.stage import Schemas
 from pg_trio.stages.session import OpenSession, Sessions
+
+
+@value(slots=True)
+class Received:
+    """A request that was read, of a caller and for an endpoint that are known. `size`: bytes of its body."""
+
+    call: Call
+    caller: Caller
+    plan: EndpointPlan
+    request: ChatRequest
+    size: int
+    deadline: RequestDeadline
+    entry: LogEntry
 
 
 @value(slots=True)
@@ -45,7 +56,7 @@ class Asked:
     """A request that passed every check, on its way to the providers, and who must be told how it went."""
 
     call: Call
-    endpoint: Endpoint
+    plan: EndpointPlan
     request: ChatRequest
     prompt: Prompt
     deadline: RequestDeadline
@@ -87,10 +98,9 @@ class Pipeline:
     settings: GatewaySettings
     admission: Admission
     authenticate: Authenticate
+    catalogue: Catalogue
     rate_limit: RateLimit
     budget: Budget
-    guardrails: Guardrails
-    schemas: Schemas
     provider_call: ProviderCall
     large_work: LargeWork
     body_room: ByteRoom
@@ -117,70 +127,87 @@ class Pipeline:
             if has_body:
                 deadline.note_body()
             entry.caller = caller = await self._find_caller(head, deadline)
+            plan = None
             if head.slug is not None:
-                entry.endpoint = endpoint = find_endpoint(caller, head.slug)
-                deadline.start(endpoint)
+                plan = self.catalogue.find(caller.project, head.slug)
+                entry.endpoint = plan.endpoint
+                deadline.start(plan.endpoint)
             else:
                 deadline.begin()
 
             entry.begin("read")
             _check_content(head)
             body = await (
-                call.receive_body(self.settings.max_body_bytes) if has_body else self._receive_body(call, caller, entry)
+                call.receive_body(self.settings.max_body_bytes) if has_body else self._receive_body(call, caller, plan)
             )
-            if not has_body or head.slug is None:
+            if not has_body or plan is None:
                 # The endpoint is not known there: what `begin` set for the body ends here.
                 deadline.note_body()
             size = len(body)
-            try:
-                entry.request = request = await self.large_work.call(
-                    size, read_chat_request, body, limits=self.settings, endpoint_required=head.slug is None
-                )
-            except BadRequest:
-                # Over a limit is over it, whatever the body is.
-                self.rate_limit.check_left(call, caller.token, entry.endpoint)
-                raise
+            entry.request = request = await self._read(call, caller, plan, body)
             # What was read lives on; the bytes need not.
             del body
-            if head.slug is None:
-                entry.endpoint = endpoint = self._dispatch(caller, request, entry)
-                deadline.start(endpoint)
-            if request.session_id is not None and not endpoint.sessions_enabled:
+            if plan is None:
+                plan = self._dispatch(caller, request, entry)
+                entry.endpoint = plan.endpoint
+                deadline.start(plan.endpoint)
+            if request.session_id is not None and not plan.endpoint.sessions_enabled:
                 raise SessionsNotEnabled
+            return await self._serve(Received(call, caller, plan, request, size, deadline, entry))
 
-            entry.begin("rate_limit")
-            with (
-                self.rate_limit.take(call, caller.token, endpoint, request) as quota,
-                self._reserve(endpoint, request, entry) as reservation,
-            ):
-                entry.begin("guardrails")
-                request = await self.large_work.call(size, self.guardrails.apply, endpoint, request)
-                entry.guarded = request
-
-                entry.begin("input_schema")
-                await self.large_work.call(size, self.schemas.check_input, endpoint, request)
-
+    async def _serve(self, received: Received) -> Answer | None:
+        """Through limits and checks to a provider. What the limits set aside is given back at the end."""
+        call, caller, plan, entry = received.call, received.caller, received.plan, received.entry
+        entry.begin("rate_limit")
+        quota = self.rate_limit.take_nowait(call, caller.token, plan.limits)
+        if quota is None:
+            quota = await self.rate_limit.take(call, caller.token, plan.limits, received.request)
+        async with quota:
+            entry.begin("budget")
+            reservation = self.budget.reserve_nowait(plan.spend, received.request)
+            if reservation is None:
+                reservation = await self.budget.reserve(plan.spend, received.request)
+            async with reservation:
+                request = await self._check(received)
                 session, messages = None, request.messages
-                if endpoint.sessions_enabled:
+                if plan.endpoint.sessions_enabled:
                     entry.begin("session")
-                    session = await self._open_session(caller, endpoint, request, reservation, quota)
+                    session = await self._open_session(caller, plan, request, reservation, quota)
                     messages = (*session.history, *messages)
 
                 entry.begin("prompt")
-                prompt = apply_prompt(endpoint, messages, request, reservation.output_limit_tokens)
+                prompt = plan.prompt.apply(messages, request)
 
-                asked = Asked(call, endpoint, request, prompt, deadline, reservation, quota, entry, session)
+                asked = Asked(call, plan, request, prompt, received.deadline, reservation, quota, entry, session)
                 entry.begin("provider")
-                if request.stream and endpoint.streaming_enabled:
+                if request.stream and plan.endpoint.streaming_enabled:
                     await self._stream(asked)
                     return None
                 return await self._reply(asked)
 
+    async def _check(self, received: Received) -> ChatRequest:
+        """The request as the guardrails let it pass, its body checked against the endpoint's schema."""
+        plan, request, size, entry = received.plan, received.request, received.size, received.entry
+        entry.begin("guardrails")
+        if plan.guards is not None:
+            guard = plan.guards.apply
+            request = guard(request) if size <= LARGE_BYTES else await self.large_work.call(size, guard, request)
+        entry.guarded = request
+
+        entry.begin("input_schema")
+        if plan.input_schema is not None:
+            check = plan.input_schema.check
+            if size <= LARGE_BYTES:
+                check(request.body)
+            else:
+                await self.large_work.call(size, check, request.body)
+        return request
+
     async def _reply(self, asked: Asked) -> Answer:
         """The whole answer that wins, checked and settled."""
-        endpoint, entry = asked.endpoint, asked.entry
+        plan, entry = asked.plan, asked.entry
         try:
-            answered = await self.provider_call.ask(endpoint, asked.prompt, asked.deadline.at, entry.attempts)
+            answered = await self.provider_call.ask(plan.call, asked.prompt, asked.deadline.at, entry.attempts)
         except BaseException:
             asked.settle_lost()
             raise
@@ -189,9 +216,9 @@ class Pipeline:
         asked.settle(usage)
         entry.won(answered.candidate, reply.model, usage, asked.reservation.spent_nano_usd)
 
-        if endpoint.output_schema is not None:
+        if plan.output_schema is not None:
             entry.begin("output_schema")
-            await self.large_work.call(len(reply.content or ""), self.schemas.check_output, endpoint, reply)
+            await self.large_work.call(len(reply.content or ""), plan.output_schema.check, reply.content)
 
         session = asked.session
         if session is not None:
@@ -211,10 +238,10 @@ class Pipeline:
 
     async def _stream(self, asked: Asked) -> None:
         """Relay the stream that wins. What was relayed is settled, also where the client left in the middle."""
-        endpoint, prompt, entry, session = asked.endpoint, asked.prompt, asked.entry, asked.session
+        endpoint, prompt, entry, session = asked.plan.endpoint, asked.prompt, asked.entry, asked.session
         deadline = asked.deadline
         deadline.start_stream(endpoint)
-        carried = CarriedStream(self.provider_call, endpoint, prompt, deadline.at, entry.attempts)
+        carried = CarriedStream(self.provider_call, asked.plan.call, prompt, deadline.at, entry.attempts)
         head_after_ms = endpoint.stream_head_after_ms
         relay = Relay(
             carrier=carried,
@@ -261,22 +288,32 @@ class Pipeline:
         work_owner.set(caller.token.id)
         return caller
 
+    async def _read(self, call: Call, caller: Caller, plan: EndpointPlan | None, body: bytes) -> ChatRequest:
+        """The body, understood. Raises BadRequest; RateLimited for one of a request that is over a limit."""
+        read = partial(read_chat_request, limits=self.settings, endpoint_required=plan is None)
+        try:
+            return read(body) if len(body) <= LARGE_BYTES else await self.large_work.call(len(body), read, body)
+        except BadRequest:
+            # Over a limit is over it, whatever the body is.
+            await self.rate_limit.check_left(call, caller.token, plan.limits if plan else None)
+            raise
+
     async def _open_session(  # what a history counts against, each by name
-        self, caller: Caller, endpoint: Endpoint, request: ChatRequest, reservation: Reservation, quota: Quota
+        self, caller: Caller, plan: EndpointPlan, request: ChatRequest, reservation: Reservation, quota: Quota
     ) -> OpenSession:
         assert self.sessions is not None
-        session = await self.sessions.open(caller, endpoint, request)
+        session = await self.sessions.open(caller, plan.endpoint, request)
         if session.history_chars:
-            self.budget.add_history(endpoint, request, session.history_chars, reservation)
-            quota.grow(estimate_tokens(session.history_chars))
+            await self.budget.add_history(plan.spend, request, session.history_chars, reservation)
+            await quota.grow(estimate_tokens(session.history_chars))
         return session
 
-    async def _receive_body(self, call: Call, caller: Caller, entry: LogEntry) -> bytes:
+    async def _receive_body(self, call: Call, caller: Caller, plan: EndpointPlan | None) -> bytes:
         """A body that is still on its way: received once there is room for it, unless it is small."""
         limit, declared = self.settings.max_body_bytes, call.declared_bytes
         if declared is not None and (declared <= LARGE_BYTES or declared > limit):
             return await call.receive_body(limit)
-        self.rate_limit.check_left(call, caller.token, entry.endpoint)
+        await self.rate_limit.check_left(call, caller.token, plan.limits if plan else None)
         # How much a chunked body will be only its end tells.
         size = limit if declared is None else declared
         kept = await self.body_room.take(caller.token.id, size, self.settings.admission_wait_ms / 1000)
@@ -286,18 +323,14 @@ class Pipeline:
         body = await call.receive_body(limit)
         kept.shrink(len(body))
         # It may have taken long.
-        self.rate_limit.check_left(call, caller.token, entry.endpoint)
+        await self.rate_limit.check_left(call, caller.token, plan.limits if plan else None)
         return body
 
-    def _reserve(self, endpoint: Endpoint, request: ChatRequest, entry: LogEntry) -> Reservation:
-        entry.begin("budget")
-        return self.budget.reserve(endpoint, request)
-
-    def _dispatch(self, caller: Caller, request: ChatRequest, entry: LogEntry) -> Endpoint:
+    def _dispatch(self, caller: Caller, request: ChatRequest, entry: LogEntry) -> EndpointPlan:
         """The endpoint that the body names (the dispatcher route)."""
         assert request.endpoint is not None  # read_chat_request demands it there
         entry.slug = request.endpoint
-        return find_endpoint(caller, request.endpoint)
+        return self.catalogue.find(caller.project, request.endpoint)
 
 
 def _check_content(head: RequestHead) -> None:

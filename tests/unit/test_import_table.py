@@ -19,13 +19,19 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "config": ({"domain", "errors"}, {"attrs", "cattrs", "jsonschema", "jsonschema_rs", "re2", "orjson"}),
     "providers": ({"domain", "errors"}, {"attrs", "orjson"}),
     "shared_memory": ({"errors"}, {"attrs"}),
+    "ledger": (set(), {"trio"}),
     "transport": ({"domain", "errors", "config", "racing"}, {"attrs", "trio", "httptools", "httpx", "httpcore"}),
     "store": ({"domain", "errors", "config"}, {"attrs", "trio", "orjson"}),
     "stages": (
-        {"errors", "domain", "racing", "config"},
+        {"errors", "domain", "racing", "ledger", "config"},
         {"attrs", "trio", "jsonschema", "jsonschema_rs", "re2", "orjson"},
     ),
-    "pipeline": ({"stages", "domain", "errors", "config", "racing"}, {"attrs"}),
+    "catalogue": ({"stages", "domain", "errors"}, {"attrs"}),
+    "pipeline": ({"catalogue", "stages", "domain", "errors", "config", "racing"}, {"attrs"}),
+    "stores": (
+        {"store", "shared_memory", "ledger", "stages", "racing", "domain", "errors", "config"},
+        {"attrs", "trio"},
+    ),
     "web": (
         {"pipeline", "domain", "errors", "config"},
         {"attrs", "trio", "quart", "quart_trio", "werkzeug", "orjson"},
