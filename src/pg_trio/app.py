@@ -26,15 +26,17 @@ from pg_trio.errors import ConfigError, StoreError
 from pg_trio.gateway import open_gateway
 from pg_trio.server.containment import contain_hypercorn
 from pg_trio.server.http1.types import DOOR, Door
+from pg_trio.stores.protocols import Engines
 from pg_trio.web.asgi import GatewayRoutes, is_own_route
 from pg_trio.web.asgi_types import AsgiApp, AsgiEvent, Receive, Scope, Send
 from pg_trio.web.introspection import make_web_app
 
 
-def create_app(settings: Settings | None = None) -> QuartTrio:
+def create_app(settings: Settings | None = None, engines: Engines | None = None) -> QuartTrio:
     """The application, ready for any ASGI server that runs on Trio and has a lifespan.
 
-    Without settings, the file that $PG_TRIO_CONFIG names is loaded. Raises ConfigError.
+    Without settings, the file that $PG_TRIO_CONFIG names is loaded. `engines` keep what is kept; None: those that the
+    settings ask for. Raises ConfigError.
     """
     contain_hypercorn()
     if settings is None:
@@ -42,16 +44,17 @@ def create_app(settings: Settings | None = None) -> QuartTrio:
     app = make_web_app(lambda: routes.gateway, lambda: routes.is_ready)
     # Hypercorn types ASGI events as one class each, we as mappings.
     routes: GatewayRoutes = GatewayRoutes(cast(AsgiApp, app.asgi_app), settings.server.trusted_proxies)
-    app.asgi_app = GatewayLifespan(settings, routes)  # type: ignore[method-assign, assignment]
+    app.asgi_app = GatewayLifespan(settings, routes, engines)  # type: ignore[method-assign, assignment]
     return app
 
 
 class GatewayLifespan:
     """Wraps an ASGI application: opens the gateway before the server starts it, closes it before shutdown completes."""
 
-    def __init__(self, settings: Settings, routes: GatewayRoutes) -> None:
+    def __init__(self, settings: Settings, routes: GatewayRoutes, engines: Engines | None = None) -> None:
         self._settings = settings
         self._routes = routes
+        self._engines = engines
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one ASGI scope."""
@@ -70,7 +73,7 @@ class GatewayLifespan:
 
         async with AsyncExitStack() as stack:
             try:
-                gateway, tasks = await open_gateway(self._settings, stack)
+                gateway, tasks = await open_gateway(self._settings, stack, self._engines)
             except (ConfigError, StoreError) as error:
                 await receive()
                 await send({"type": "lifespan.startup.failed", "message": str(error)})

@@ -24,6 +24,7 @@ from pg_trio.server.serving import serve_app
 from pg_trio.server.stock import make_hypercorn_config
 from pg_trio.simulator import Simulator, serve_simulator
 from pg_trio.store.token_admin import TokenAdmin
+from pg_trio.stores.protocols import Engines
 from tests.support.wire import HttpResponse, bearer, post, send_raw
 
 PROJECT = UUID("6f1c0000-0000-4000-8000-000000000001")
@@ -83,15 +84,17 @@ class Gateway:
         return [{**row, "request_id": str(UUID(bytes=row["request_id"]))} for row in rows]
 
 
-async def start_gateway(nursery: trio.Nursery, folder: Path, configuration: str, server: str = "lane") -> Gateway:
+async def start_gateway(
+    nursery: trio.Nursery, folder: Path, configuration: str, server: str = "lane", engines: Engines | None = None
+) -> Gateway:
     """A gateway with this configuration (TOML; credential `sim` is the simulator), ready for requests.
 
-    `server` is `lane` (what `pg-trio serve` uses) or `hypercorn` (the stock server).
+    `server` is `lane` (what `pg-trio serve` uses) or `hypercorn` (the stock server). `engines`: see create_app.
     """
     simulator: Simulator = await nursery.start(serve_simulator)
     text = CREDENTIALS.format(base_url=simulator.base_url) + configuration
     settings = parse_settings(text, "test.toml", folder, {})
-    gateway = Gateway(create_app(settings), settings, simulator)
+    gateway = Gateway(create_app(settings, engines), settings, simulator)
     gateway.token = gateway.make_token()
     binds: list[str] = await nursery.start(_serve, gateway, server)
     gateway.port = int(binds[0].rpartition(":")[2])
