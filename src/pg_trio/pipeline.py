@@ -143,8 +143,17 @@ class Pipeline:
             if not has_body or plan is None:
                 # The endpoint is not known there: what `begin` set for the body ends here.
                 deadline.note_body()
-            size = len(body)
-            entry.request = request = await self._read(call, caller, plan, body)
+            size, slugless = len(body), plan is None
+            try:
+                entry.request = request = (
+                    read_chat_request(body, limits=self.settings, endpoint_required=slugless)
+                    if size <= LARGE_BYTES
+                    else await self._read_large(body, slugless)
+                )
+            except BadRequest:
+                # Over a limit is over it, whatever the body is.
+                await self.rate_limit.check_left(call, caller.token, plan.limits if plan else None)
+                raise
             # What was read lives on; the bytes need not.
             del body
             if plan is None:
@@ -288,15 +297,10 @@ class Pipeline:
         work_owner.set(caller.token.id)
         return caller
 
-    async def _read(self, call: Call, caller: Caller, plan: EndpointPlan | None, body: bytes) -> ChatRequest:
-        """The body, understood. Raises BadRequest; RateLimited for one of a request that is over a limit."""
-        read = partial(read_chat_request, limits=self.settings, endpoint_required=plan is None)
-        try:
-            return read(body) if len(body) <= LARGE_BYTES else await self.large_work.call(len(body), read, body)
-        except BadRequest:
-            # Over a limit is over it, whatever the body is.
-            await self.rate_limit.check_left(call, caller.token, plan.limits if plan else None)
-            raise
+    async def _read_large(self, body: bytes, endpoint_required: bool) -> ChatRequest:
+        """The same for a large body, off the event loop."""
+        read = partial(read_chat_request, limits=self.settings, endpoint_required=endpoint_required)
+        return await self.large_work.call(len(body), read, body)
 
     async def _open_session(  # what a history counts against, each by name
         self, caller: Caller, plan: EndpointPlan, request: ChatRequest, reservation: Reservation, quota: Quota

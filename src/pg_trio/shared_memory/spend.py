@@ -95,9 +95,13 @@ class _Rows:
         # 0 until it was looked for (no slot is there: the file's header is), -1 where there is none.
         self._beside = 0
 
-    def read_beside(self, month: int) -> tuple[int, int]:
-        """(settled, reserved) in the month, if the second row is its."""
-        found = self._find_beside(month)
+    def read(self, month: int) -> tuple[int, int]:
+        """(settled, reserved) in the month."""
+        settled, reserved, row_month = self._segment.read(self.first, _ROW)
+        if row_month == month:
+            return settled, reserved
+        # Never used, and then the second is not, either.
+        found = self._find_beside(month) if row_month else None
         return (0, 0) if found is None else found[1:]
 
     def find(self, month: int) -> tuple[int, int, int] | None:
@@ -139,11 +143,23 @@ def _distance(month: int, other: int) -> int:
 
 @define
 class _Account:
-    """Where an endpoint's spend is: its guard, this worker's rows, everybody's rows by seat (the log's first)."""
+    """Where an endpoint's spend is: its guard, this worker's rows, every worker's rows by seat, and the log's.
+
+    The log's rows are written when the file is made, and never again: they are read once a month.
+    """
 
     guard: Guard
     own: _Rows
+    log: _Rows
     rows: list[_Rows] = field(factory=list)
+    log_month: int = 0
+    log_spend: tuple[int, int] = (0, 0)
+
+    def read_log(self, month: int) -> tuple[int, int]:
+        """(settled, reserved) in the month, as the log knew it when the file was made."""
+        if month != self.log_month:
+            self.log_month, self.log_spend = month, self.log.read(month)
+        return self.log_spend
 
 
 class SharedSpend:
@@ -226,21 +242,16 @@ class SharedSpend:
     def _open_account(self, key: bytes) -> _Account:
         guard = Guard(self._segment, (SPEND_GUARD, SPEND_GUARD_SPARE), key)
         own = _Rows(self._segment, key, self._seat.number)
-        account = self._accounts[key] = _Account(guard, own, [_Rows(self._segment, key, LOG_SEAT)])
+        account = self._accounts[key] = _Account(guard, own, _Rows(self._segment, key, LOG_SEAT))
         return account
 
     def _sum(self, key: bytes, account: _Account, month: int) -> tuple[int, int]:
         # A worker takes its seat before it reserves, so whoever has a row is counted here.
-        for seat in range(len(account.rows) - 1, count_seats(self._segment)):
+        for seat in range(len(account.rows), count_seats(self._segment)):
             account.rows.append(_Rows(self._segment, key, seat))
-        settled, reserved = 0, 0
+        settled, reserved = account.log_spend if month == account.log_month else account.read_log(month)
         for rows in account.rows:
-            row_settled, row_reserved, row_month = self._segment.read(rows.first, _ROW)
-            if row_month != month:
-                if not row_month:
-                    # Never used, and then the second is not, either.
-                    continue
-                row_settled, row_reserved = rows.read_beside(month)
+            row_settled, row_reserved = rows.read(month)
             settled += row_settled
             reserved += row_reserved
         return settled, reserved

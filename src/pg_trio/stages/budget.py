@@ -190,6 +190,8 @@ class Budget:
             return plan.free or Reservation(plan)
         month, amount = self._price(plan, plan.price, request)
         stood = self._book.reserve_nowait(plan.key, month, amount, plan.budget_nano_usd)
+        if stood is None:
+            return Reservation(plan, self._book, month, amount)
         return None if stood is MUST_WAIT else self._make(plan, month, amount, stood)
 
     async def reserve(self, plan: SpendPlan, request: ChatRequest) -> Reservation:

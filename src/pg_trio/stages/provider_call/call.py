@@ -46,7 +46,7 @@ from pg_trio.errors import (
     ProviderDisabled,
     UpstreamRefused,
 )
-from pg_trio.racing.attempt import AllFailed, Attempt, AttemptEnd, AttemptLimitPassed, Won
+from pg_trio.racing.attempt import AllFailed, Attempt, AttemptEnd, AttemptLimitPassed, Limits, Won
 from pg_trio.racing.hedge_budget import HedgeRules, Hedges
 from pg_trio.racing.race import race
 from pg_trio.stages.provider_call.exchange import Exchange
@@ -155,7 +155,11 @@ class ProviderCall:
         plan, ordered, asked = runner.plan, runner.ordered, runner.asked
         if not ordered or ordered[0] is not plan.candidates[0]:
             runner.note_passed_over(plan.candidates)
-        limits = race_limits(asked.ends_at, asked.now, plan.attempt_limit_s, plan.reserve_s)
+        if len(plan.candidates) == 1:
+            # There is no other candidate to keep time for.
+            limits = Limits(asked.ends_at, plan.attempt_limit_s)
+        else:
+            limits = race_limits(asked.ends_at, asked.now, plan.attempt_limit_s, plan.reserve_s)
         try:
             return await race(ordered, runner, limits)
         except AllFailed as failed:
