@@ -143,7 +143,7 @@ def _distance(month: int, other: int) -> int:
 
 @define
 class _Account:
-    """Where an endpoint's spend is: its guard, this worker's rows, every worker's rows by seat, and the log's.
+    """Where an endpoint's spend is: its guard, this worker's rows, the log's, and those of the other `seats`.
 
     The log's rows are written when the file is made, and never again: they are read once a month.
     """
@@ -151,7 +151,8 @@ class _Account:
     guard: Guard
     own: _Rows
     log: _Rows
-    rows: list[_Rows] = field(factory=list)
+    others: list[_Rows] = field(factory=list)
+    seats: int = 0
     log_month: int = 0
     log_spend: tuple[int, int] = (0, 0)
 
@@ -197,10 +198,13 @@ class SharedSpend:
         limit = min(budget, MAX_NANO_USD)
         while True:
             generation = account.guard.enter()
-            settled, reserved = self._sum(key, account, month)
+            settled, reserved = self._sum_others(key, account, month)
+            offset, own_settled, own_reserved = account.own.find_or_make(month)
+            settled += own_settled
+            reserved += own_reserved
             fits = settled + reserved + amount <= limit
             if fits:
-                self._reserve(account.own, month, amount)
+                self._segment.write(offset, _ROW, own_settled, _within(own_reserved + amount), month)
             undisturbed = account.guard.leave(generation)
             if not fits:
                 return settled, reserved
@@ -226,7 +230,10 @@ class SharedSpend:
 
     def read(self, key: bytes, month: int) -> tuple[int, int]:
         """(settled, reserved) of the key in that month, by all workers. Raises Overloaded if there is no slot."""
-        return self._sum(key, self._accounts.get(key) or self._open_account(key), month)
+        account = self._accounts.get(key) or self._open_account(key)
+        settled, reserved = self._sum_others(key, account, month)
+        own_settled, own_reserved = account.own.read(month)
+        return settled + own_settled, reserved + own_reserved
 
     def reap(self) -> int:
         """Give back what dead workers had reserved: how many workers that were. Cheap if there are none."""
@@ -245,12 +252,16 @@ class SharedSpend:
         account = self._accounts[key] = _Account(guard, own, _Rows(self._segment, key, LOG_SEAT))
         return account
 
-    def _sum(self, key: bytes, account: _Account, month: int) -> tuple[int, int]:
-        # A worker takes its seat before it reserves, so whoever has a row is counted here.
-        for seat in range(len(account.rows), count_seats(self._segment)):
-            account.rows.append(_Rows(self._segment, key, seat))
+    def _sum_others(self, key: bytes, account: _Account, month: int) -> tuple[int, int]:
+        """(settled, reserved) in the month, by the log and all workers but this one."""
+        # A worker takes its seat before it reserves, so every worker that has a row is counted here.
+        seats = count_seats(self._segment)
+        if seats > account.seats:
+            new = [seat for seat in range(account.seats, seats) if seat != self._seat.number]
+            account.others += [_Rows(self._segment, key, seat) for seat in new]
+            account.seats = seats
         settled, reserved = account.log_spend if month == account.log_month else account.read_log(month)
-        for rows in account.rows:
+        for rows in account.others:
             row_settled, row_reserved = rows.read(month)
             settled += row_settled
             reserved += row_reserved

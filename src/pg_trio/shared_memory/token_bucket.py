@@ -98,13 +98,12 @@ def take_tokens(
 
     A wait of 0 means taken. Otherwise nothing was, and the first value says nothing.
     """
-    taken, longest_ns, longest = [], 0, 0
+    taken: list[int] = []
+    longest_ns, longest = 0, 0
     for moment, rate in zip(full_at, rates):  # noqa: B905 # as many of each, always; the check costs steps
         full_ns = rate.full_ns
         # More than empty: of a clock that was ahead, or of a capacity since lowered. It heals in one window.
-        missing_ns = moment - now_ns if moment > now_ns else 0
-        if missing_ns > full_ns:
-            missing_ns = full_ns
+        missing_ns = min(moment - now_ns, full_ns) if moment > now_ns else 0
         after_ns = missing_ns + rate.token_ns * amount
         if after_ns - full_ns > longest_ns:
             longest_ns, longest = after_ns - full_ns, len(taken)
