@@ -27,6 +27,7 @@ from pg_trio.gateway import open_gateway
 from pg_trio.recorder import LiveSubscriber
 from pg_trio.server.containment import contain_hypercorn
 from pg_trio.server.http1.types import DOOR, Door
+from pg_trio.stores.protocols import Engines
 from pg_trio.surfaces import SURFACES, Surface
 from pg_trio.web.asgi import GatewayRoutes
 from pg_trio.web.asgi_types import AsgiApp, AsgiEvent, Receive, Scope, Send
@@ -34,12 +35,16 @@ from pg_trio.web.introspection import make_web_app
 
 
 def create_app(
-    settings: Settings | None = None, surfaces: Sequence[Surface] = SURFACES, live: Sequence[LiveSubscriber] = ()
+    settings: Settings | None = None,
+    surfaces: Sequence[Surface] = SURFACES,
+    live: Sequence[LiveSubscriber] = (),
+    engines: Engines | None = None,
 ) -> QuartTrio:
     """The application, ready for any ASGI server that runs on Trio and has a lifespan.
 
     Without settings, the file that $PG_TRIO_CONFIG names is loaded. `surfaces` are the dialects that it speaks to
-    clients. `live` are told every fact of every request: see pg_trio.recorder. Raises ConfigError.
+    clients. `live` are told every fact of every request: see pg_trio.recorder. `engines` hold the state; None: those
+    that the settings ask for. Raises ConfigError.
     """
     contain_hypercorn()
     if settings is None:
@@ -47,17 +52,24 @@ def create_app(
     app = make_web_app(lambda: routes.gateway, lambda: routes.is_ready)
     # Hypercorn types ASGI events as one class each, we as mappings.
     routes: GatewayRoutes = GatewayRoutes(cast(AsgiApp, app.asgi_app), settings.server.trusted_proxies, surfaces)
-    app.asgi_app = GatewayLifespan(settings, routes, live)  # type: ignore[method-assign, assignment]
+    app.asgi_app = GatewayLifespan(settings, routes, live, engines)  # type: ignore[method-assign, assignment]
     return app
 
 
 class GatewayLifespan:
     """Wraps an ASGI application: opens the gateway before the server starts it, closes it before shutdown completes."""
 
-    def __init__(self, settings: Settings, routes: GatewayRoutes, live: Sequence[LiveSubscriber] = ()) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        routes: GatewayRoutes,
+        live: Sequence[LiveSubscriber] = (),
+        engines: Engines | None = None,
+    ) -> None:
         self._settings = settings
         self._live_subscribers = live
         self._routes = routes
+        self._engines = engines
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one ASGI scope."""
@@ -76,7 +88,7 @@ class GatewayLifespan:
 
         async with AsyncExitStack() as stack:
             try:
-                gateway, tasks = await open_gateway(self._settings, stack, self._live_subscribers)
+                gateway, tasks = await open_gateway(self._settings, stack, self._live_subscribers, self._engines)
             except (ConfigError, StoreError) as error:
                 await receive()
                 await send({"type": "lifespan.startup.failed", "message": str(error)})

@@ -5,68 +5,40 @@ What is opened here is closed by the exit stack that comes along, the last one f
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import AsyncExitStack
-from datetime import tzinfo
 from functools import partial
 from uuid import UUID
 
 import trio
 from attrs import frozen
 
+from pg_trio.catalogue import Catalogue, PlanCompiler
 from pg_trio.config.settings import Settings
 from pg_trio.config.time_zone import find_zone
 from pg_trio.domain.call import Call, WholeAnswer
-from pg_trio.domain.project import Caller, Candidate, Credential, Endpoint, Token
+from pg_trio.domain.project import Caller, Candidate, Credential, Token
 from pg_trio.domain.upstream import Transport
-from pg_trio.errors import ConfigError, Overloaded, StoreError
+from pg_trio.errors import ConfigError
 from pg_trio.observe.request_log import RequestLog
 from pg_trio.pipeline import Pipeline
 from pg_trio.providers import adapter_for
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
-from pg_trio.racing.hedge_budget import HedgeBudget, HedgeRules, Hedges
 from pg_trio.racing.large_work import LargeWork
-from pg_trio.racing.latency import LatencyBoard
-from pg_trio.racing.retry_budget import RetryBudget
 from pg_trio.recorder import LiveSubscriber, Recorders
-from pg_trio.shared_memory.breaker_board import SharedBreakers
-from pg_trio.shared_memory.hedge_budget import SharedHedges
-from pg_trio.shared_memory.latency_counts import SharedLatencies
-from pg_trio.shared_memory.leases import CallLeases, Leases
-from pg_trio.shared_memory.renewal import SharedFile
-from pg_trio.shared_memory.retry_buckets import SharedRetryBuckets
-from pg_trio.shared_memory.segment import Segment
-from pg_trio.shared_memory.segment_file import open_segment
-from pg_trio.shared_memory.spend import SharedSpend, fill_spend
-from pg_trio.shared_memory.token_bucket import SharedBuckets
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate
-from pg_trio.stages.budget import Budget, month_of, month_start
-from pg_trio.stages.guardrails.stage import Guardrails
-from pg_trio.stages.provider_call import ProviderCall
+from pg_trio.stages.budget import Budget
+from pg_trio.stages.provider_call import Memory, ProviderCall
 from pg_trio.stages.provider_call.exchange import Exchange
-from pg_trio.stages.provider_call.memory import Memory, make_board
 from pg_trio.stages.rate_limit import RateLimit
-from pg_trio.stages.schemas.stage import Schemas
 from pg_trio.stages.session import Sessions
-from pg_trio.store.log import LogStore
-from pg_trio.store.outage import Outage
-from pg_trio.store.sessions import SessionStore
-from pg_trio.store.tokens import TokenStore
+from pg_trio.stores.opening import open_stores
+from pg_trio.stores.protocols import Engines, Ledger, Lifetime, Stores, Task, Tokens
 from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.prewarm import WarmAddress, keep_warm
-
-logger = logging.getLogger("pg_trio")
-
-SEGMENT_NAME = "shared.mem"
-# What a killed worker had reserved blocks its endpoints' budgets for at most this long.
-REAP_EVERY_S = 1.0
-# A day: so long after a month's start its clock may still be set back over it. (The time server's steps are of minutes,
-# a wrong time zone's of hours.) Summing a month takes a second where it has ten million rows.
-SET_BACK_S = 86_400.0
 
 
 @frozen
@@ -74,7 +46,7 @@ class RunningGateway:
     """One worker's gateway while it runs: the pipeline, and what introspection reads."""
 
     pipeline: Pipeline
-    tokens: TokenStore
+    tokens: Tokens
     disabled_providers: frozenset[str]
 
     def answer(self, call: Call, lasting: LastingScope | None = None) -> Awaitable[WholeAnswer | None]:
@@ -98,35 +70,32 @@ class RunningGateway:
         return await self.tokens.list_tokens(project_uuid)
 
 
-Task = Callable[[], Awaitable[None]]
-
-
 async def open_gateway(
-    settings: Settings, stack: AsyncExitStack, live: Sequence[LiveSubscriber] = ()
+    settings: Settings, stack: AsyncExitStack, live: Sequence[LiveSubscriber] = (), engines: Engines | None = None
 ) -> tuple[RunningGateway, list[Task]]:
-    """A gateway, opened, and the background tasks that it needs; `stack` closes what it holds.
+    """A gateway, opened, and the background tasks that it needs; `stack` closes what it holds. `engines`: see
+    open_stores.
 
     `live` are told every fact of every request. Raises StoreError, or ConfigError for what only shows when it is used.
     """
-    limits = settings.gateway
-    endpoints = [endpoint for project in settings.projects.values() for endpoint in project.endpoints.values()]
-    tokens = await TokenStore.open(limits)
-    stack.push_async_callback(tokens.aclose)
-    log = await LogStore.open(limits)
-    stack.push_async_callback(log.aclose)
+    lifetime = Lifetime(stack)
+    stores = await open_stores(settings, lifetime, engines)
     direct = DirectTransport(settings.upstream)
     transports = open_transports(settings, direct, stack)
-    sessions = await open_sessions(settings, endpoints, stack)
-    shared, spend = await open_shared_memory(settings, log, stack)
-    buckets = SharedBuckets(shared.segment)
-    shared.parts.append(buckets)
-    memory = share_memory(shared, spend, buckets, settings)
-    recorders = Recorders([RequestLog(log, limits.log_body_chars)])
+    recorders = Recorders([RequestLog(stores.log, settings.gateway.log_body_chars)])
     for subscriber in live:
         stack.enter_context(recorders.watch(subscriber))
-    # Nobody's own deadline is to pass in the line.
-    shortest_ms = min([limits.admission_wait_ms, *(endpoint.deadline_ms for endpoint in endpoints)])
-    large_work = LargeWork()
+    pipeline = make_pipeline(settings, stores, transports, recorders)
+    warm = list_warm(settings, stores.ledger.memory)
+    lifetime.run(direct.run, pipeline.admission.run, partial(keep_warm, direct, warm))
+    return RunningGateway(pipeline, stores.tokens, settings.disabled_providers), lifetime.tasks
+
+
+def make_pipeline(
+    settings: Settings, stores: Stores, transports: dict[str, Transport], recorders: Recorders
+) -> Pipeline:
+    """The stages, composed. What an endpoint needs of them is compiled when it is first asked for."""
+    limits, large_work = settings.gateway, LargeWork()
     exchange = Exchange(
         adapter_for,
         transports,
@@ -135,33 +104,38 @@ async def open_gateway(
         settings.upstream.max_body_bytes,
         ByteRoom(limits.max_inflight_body_bytes),
     )
-    hedge_share = limits.hedge_budget_percent / 100
-    pipeline = Pipeline(
+    compiler = make_compiler(settings, stores.ledger, exchange)
+    sessions = stores.sessions
+    return Pipeline(
         settings=limits,
-        admission=Admission(limits.max_concurrent_requests, shortest_ms / 1000, recorders.tell_shed),
-        authenticate=Authenticate(tokens, settings.projects),
-        rate_limit=RateLimit(buckets, Leases(spend), time.monotonic, limits.default_output_tokens),
-        budget=Budget(spend, time.time, limits.default_output_tokens, find_zone(limits.timezone)),
-        guardrails=Guardrails(endpoints),
-        schemas=Schemas(endpoints),
-        provider_call=ProviderCall(exchange, settings.disabled_providers, hedge_share, memory),
+        admission=Admission(limits.max_concurrent_requests, shortest_wait_s(settings), recorders.tell_shed),
+        authenticate=Authenticate(stores.tokens, settings.projects),
+        catalogue=Catalogue(compiler.compile),
+        rate_limit=compiler.rate_limit,
+        budget=compiler.budget,
+        provider_call=compiler.provider_call,
         large_work=large_work,
         body_room=ByteRoom(limits.max_inflight_body_bytes),
         recorders=recorders,
         sessions=None if sessions is None else Sessions(sessions, time.time, limits.max_session_bytes),
     )
-    tasks: list[Task] = [
-        tokens.watch,
-        log.write,
-        log.retention.run,
-        direct.run,
-        pipeline.admission.run,
-        partial(watch_shared_memory, shared, spend, partial(make_fill, settings, log)),
-        partial(keep_warm, direct, list_warm(settings, memory)),
-    ]
-    if sessions is not None:
-        tasks += [sessions.write, sessions.upkeep.run]
-    return RunningGateway(pipeline, tokens, settings.disabled_providers), tasks
+
+
+def make_compiler(settings: Settings, ledger: Ledger, exchange: Exchange) -> PlanCompiler:
+    """The stages that take part in an endpoint's plan."""
+    limits = settings.gateway
+    zone, hedge_share = find_zone(limits.timezone), limits.hedge_budget_percent / 100
+    return PlanCompiler(
+        RateLimit(ledger.buckets, ledger.leases, time.monotonic, limits.default_output_tokens),
+        Budget(ledger.spend, time.time, limits.default_output_tokens, zone),
+        ProviderCall(exchange, settings.disabled_providers, hedge_share, ledger.memory),
+    )
+
+
+def shortest_wait_s(settings: Settings) -> float:
+    """How long a request may wait for admission: less than any endpoint's deadline, so that none expires there."""
+    deadlines_ms = [one.deadline_ms for project in settings.projects.values() for one in project.endpoints.values()]
+    return min([settings.gateway.admission_wait_ms, *deadlines_ms]) / 1000
 
 
 def open_transports(settings: Settings, direct: DirectTransport, stack: AsyncExitStack) -> dict[str, Transport]:
@@ -173,75 +147,6 @@ def open_transports(settings: Settings, direct: DirectTransport, stack: AsyncExi
             transports[credential.carrier] = open_httpx(credential, settings)
             stack.push_async_callback(transports[credential.carrier].aclose)
     return transports
-
-
-async def open_sessions(
-    settings: Settings, endpoints: Sequence[Endpoint], stack: AsyncExitStack
-) -> SessionStore | None:
-    """The store of sessions; its file is made only where an endpoint has any."""
-    if not any(endpoint.sessions_enabled for endpoint in endpoints):
-        return None
-    sessions = await SessionStore.open(settings.gateway, session_keep_s(endpoints))
-    stack.push_async_callback(sessions.aclose)
-    return sessions
-
-
-async def open_shared_memory(
-    settings: Settings, log: LogStore, stack: AsyncExitStack
-) -> tuple[SharedFile, SharedSpend]:
-    """What all workers share; a new file begins with the month's spend as the log knows it."""
-    fill = await make_fill(settings, log)
-    shared = SharedFile(open_segment(settings.gateway.data_dir / SEGMENT_NAME, fill=fill))
-    stack.callback(shared.close)
-    spend = SharedSpend(shared.segment)
-    stack.callback(spend.close)
-    shared.parts.append(spend)
-    return shared, spend
-
-
-async def make_fill(settings: Settings, log: LogStore) -> Callable[[Segment], None]:
-    """What writes into a new file what it begins with. Raises StoreError if the log cannot be read."""
-    spent = await sum_months(log, time.time(), find_zone(settings.gateway.timezone))
-
-    def fill(segment: Segment) -> None:
-        for month, settled in spent.items():
-            fill_spend(segment, month, settled)
-
-    return fill
-
-
-async def sum_months(log: LogStore, now_s: float, zone: tzinfo) -> dict[int, dict[bytes, int]]:
-    """This month's spend by endpoint; and the next one's if the log has any (the clock was set back), or the last one's
-    where that may be the month again (SET_BACK_S)."""
-
-    async def sum_since(at: float) -> dict[bytes, int]:
-        return {uuid.bytes: nano_usd for uuid, nano_usd in (await log.spend_since(at)).items()}
-
-    start = month_start(now_s, zone)
-    # 32 days after a month's start is in the next one.
-    end = month_start(start + 32 * 86_400, zone)
-    since_start, later = await sum_since(start), await sum_since(end)
-    sums = {month_of(now_s, zone): subtract(since_start, later)}
-    if later:
-        sums[month_of(end, zone)] = later
-    elif now_s - start < SET_BACK_S:
-        last = month_start(start - 1, zone)
-        sums[month_of(last, zone)] = subtract(await sum_since(last), since_start)
-    return sums
-
-
-def subtract(spent: Mapping[bytes, int], later: Mapping[bytes, int]) -> dict[bytes, int]:
-    """What was spent, without what was spent later."""
-    return {key: nano_usd - later.get(key, 0) for key, nano_usd in spent.items()}
-
-
-def session_keep_s(endpoints: Iterable[Endpoint]) -> dict[UUID, float]:
-    """How long a session without a turn stays in the file: its TTL, and the longest call that may be under way."""
-    return {
-        endpoint.uuid: endpoint.session_ttl_seconds + max(endpoint.deadline_ms, endpoint.stream_deadline_ms) / 1000
-        for endpoint in endpoints
-        if endpoint.sessions_enabled
-    }
 
 
 def open_httpx(credential: Credential, settings: Settings) -> Transport:
@@ -279,56 +184,3 @@ def list_warm(settings: Settings, memory: Memory) -> list[WarmAddress]:
 def _may_ask_one(memory: Memory, candidates: Sequence[Candidate]) -> bool:
     now = trio.current_time()
     return any(memory.breakers.may_ask(candidate, now) for candidate in candidates)
-
-
-def share_memory(shared: SharedFile, spend: SharedSpend, buckets: SharedBuckets, settings: Settings) -> Memory:
-    """How candidates fared and what is rationed, known to all workers; to this one alone as far as the file is full,
-    which it has logged."""
-    # Trio's clock begins anywhere, and runs as this one does.
-    ahead_s = time.monotonic() - trio.current_time()
-    identities = {name: credential.fingerprint() for name, credential in settings.credentials.items()}
-    counts = SharedLatencies(shared.segment, ahead_s, identities)
-    shared.parts.append(counts)
-    try:
-        records: SharedBreakers | None = SharedBreakers(shared.segment, ahead_s, identities)
-    except Overloaded:
-        records = None
-    if records is not None:
-        shared.parts.append(records)
-    retries = SharedRetryBuckets(buckets, ahead_s)
-    return Memory(
-        make_board(records),
-        LatencyBoard(counts.find),
-        partial(open_hedges, shared, ahead_s),
-        CallLeases(Leases(spend)),
-        RetryBudget(settings.gateway.retry_budget_percent / 100, retries, settings.server.workers),
-    )
-
-
-def open_hedges(shared: SharedFile, ahead_s: float, rules: HedgeRules, now: float) -> Hedges:
-    """The hedge budget of all workers; of this one alone where the file is full, which it has logged."""
-    try:
-        hedges = SharedHedges(shared.segment, rules.share, rules.reserve, rules.min_per_s, ahead_s)
-    except Overloaded:
-        return HedgeBudget(rules, now)
-    shared.parts.append(hedges)
-    return hedges
-
-
-async def watch_shared_memory(
-    shared: SharedFile, spend: SharedSpend, make_fill: Callable[[], Awaitable[Callable[[Segment], None]]]
-) -> None:
-    """Take back what dead workers had reserved, and say what went wrong in the file; move to another where somebody
-    damaged it or took it away."""
-    renewals = Outage(logger, "the shared file of limits is damaged or gone, and cannot be made anew")
-    while True:
-        await trio.sleep(REAP_EVERY_S)
-        if shared.needs_renewal():
-            try:
-                shared.renew(await make_fill())
-            except StoreError as error:
-                renewals.failed(error)
-                continue
-            renewals.succeeded()
-        spend.reap()
-        shared.segment.tell_counters()

@@ -14,10 +14,11 @@ import math
 
 from attrs import frozen
 
+from pg_trio.catalogue import Catalogue, EndpointPlan
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.call import Call, WholeAnswer
 from pg_trio.domain.chat import ChatRequest, estimate_tokens
-from pg_trio.domain.project import Caller, Endpoint
+from pg_trio.domain.project import Caller
 from pg_trio.domain.value import value
 from pg_trio.errors import BadRequest, Overloaded, SessionsNotEnabled
 from pg_trio.racing.byte_room import ByteRoom
@@ -27,25 +28,35 @@ from pg_trio.recorder import Recorder, Recorders
 from pg_trio.recorder.facts import Settled
 from pg_trio.stages.account import Account, estimate_usage
 from pg_trio.stages.admission import Admission
-from pg_trio.stages.authenticate import Authenticate, find_endpoint
+from pg_trio.stages.authenticate import Authenticate
 from pg_trio.stages.budget import Budget, Reservation
 from pg_trio.stages.deadline import RequestDeadline, client_deadline
-from pg_trio.stages.guardrails.stage import Guardrails
-from pg_trio.stages.prompt import apply_prompt
 from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.provider_call.rescue import CarriedStream
 from pg_trio.stages.rate_limit import Quota, RateLimit
 from pg_trio.stages.relay import Relay
-from pg_trio.stages.schemas.stage import Schemas
 from pg_trio.stages.session import OpenSession, Sessions
 
 
 @value(slots=True)
-class Asked:
-    """A request that passed every check, on its way to the providers, and who must be told how it went."""
+class ReceivedRequest:
+    """A request that was read, of a caller and for an endpoint that are known. `size`: bytes of its body."""
 
     call: Call
-    endpoint: Endpoint
+    caller: Caller
+    plan: EndpointPlan
+    request: ChatRequest
+    size: int
+    deadline: RequestDeadline
+    recorder: Recorder
+
+
+@value(slots=True)
+class CheckedRequest:
+    """A request that passed every check, on its way to the providers, and what must be told how it went."""
+
+    call: Call
+    plan: EndpointPlan
     request: ChatRequest
     deadline: RequestDeadline
     account: Account
@@ -63,10 +74,9 @@ class Pipeline:
     settings: GatewaySettings
     admission: Admission
     authenticate: Authenticate
+    catalogue: Catalogue
     rate_limit: RateLimit
     budget: Budget
-    guardrails: Guardrails
-    schemas: Schemas
     provider_call: ProviderCall
     large_work: LargeWork
     body_room: ByteRoom
@@ -81,50 +91,20 @@ class Pipeline:
         """
         head = call.head
         if not self.admission.take():
-            # No row for what is turned away here: see admission.py.
+            # A request that is turned away here leaves no row: see admission.py.
             await self.admission.wait(until=client_deadline(head))
         with (
             self.admission,
             self.recorders.open(call) as recorder,
             RequestDeadline(head, self.settings.body_timeout_ms, lasting) as deadline,
         ):
-            caller, endpoint, request, size = await self._take_in(call, recorder, deadline)
-            if request.session_id is not None and not endpoint.sessions_enabled:
+            received = await self._receive(call, recorder, deadline)
+            if received.request.session_id is not None and not received.plan.endpoint.sessions_enabled:
                 raise SessionsNotEnabled
+            return await self._serve(received)
 
-            recorder.stage_began("rate_limit")
-            with (
-                self.rate_limit.take(call, caller.token, endpoint, request) as quota,
-                self._reserve(endpoint, request, recorder) as reservation,
-            ):
-                recorder.stage_began("guardrails")
-                request = await self.large_work.call(size, self.guardrails.apply, endpoint, request)
-                recorder.request_guarded(request)
-
-                recorder.stage_began("input_schema")
-                await self.large_work.call(size, self.schemas.check_input, endpoint, request)
-
-                session, messages = None, request.messages
-                if endpoint.sessions_enabled:
-                    recorder.stage_began("session")
-                    session = await self._open_session(caller, endpoint, request, reservation, quota)
-                    messages = (*session.history, *messages)
-
-                recorder.stage_began("prompt")
-                prompt = apply_prompt(endpoint, messages, request, reservation.output_limit_tokens)
-
-                account = Account(reservation, quota, prompt, recorder.attempts)
-                asked = Asked(call, endpoint, request, deadline, account, recorder, session)
-                recorder.stage_began("provider")
-                if request.stream and endpoint.streaming_enabled:
-                    await self._stream(asked)
-                    return None
-                return await self._reply(asked)
-
-    async def _take_in(
-        self, call: Call, recorder: Recorder, deadline: RequestDeadline
-    ) -> tuple[Caller, Endpoint, ChatRequest, int]:
-        """Who asks, what of, the request itself, and the bytes of its body."""
+    async def _receive(self, call: Call, recorder: Recorder, deadline: RequestDeadline) -> ReceivedRequest:
+        """Who asks, for which endpoint, and the request itself."""
         head, has_body = call.head, call.has_body
         recorder.stage_began("auth")
         if has_body:
@@ -133,44 +113,99 @@ class Pipeline:
         if caller is None:
             deadline.begin()
             caller = await self.authenticate.find_caller(head.authorization, head.project, "chat", head.at)
-        # Whose turn it is where the request is large.
+        # Large work takes turns by token.
         work_owner.set(caller.token.id)
         recorder.caller_found(caller)
+        plan = None
         if head.slug is not None:
-            endpoint = find_endpoint(caller, head.slug)
-            recorder.endpoint_found(endpoint)
-            deadline.start(endpoint)
+            plan = self._find_plan(caller, head.slug, recorder, deadline)
         else:
             deadline.begin()
 
         recorder.stage_began("read")
         call.surface.check_head(head)
         max_bytes = self.settings.max_body_bytes
-        body = await (call.receive_body(max_bytes) if has_body else self._receive_body(call, caller, recorder))
-        if not has_body or head.slug is None:
+        body = await (call.receive_body(max_bytes) if has_body else self._receive_body(call, caller, plan))
+        if not has_body or plan is None:
             # The deadline that `begin` set for the body alone ends here.
             deadline.note_body()
-        size = len(body)
+        size, read = len(body), call.surface.read
         try:
-            request = await self.large_work.call(size, call.surface.read, body, self.settings, head)
+            if size <= LARGE_BYTES:
+                request = read(body, self.settings, head)
+            else:
+                request = await self.large_work.call(size, read, body, self.settings, head)
         except BadRequest:
             # A request over a limit is told so, whatever its body is.
-            self.rate_limit.check_left(call, caller.token, recorder.endpoint)
+            await self.rate_limit.check_left(call, caller.token, plan.limits if plan else None)
             raise
         recorder.request_read(request)
-        if head.slug is None:
+        if plan is None:
             assert request.endpoint is not None  # the surface demands it there
             recorder.slug_read(request.endpoint)
-            endpoint = find_endpoint(caller, request.endpoint)
-            recorder.endpoint_found(endpoint)
-            deadline.start(endpoint)
-        return caller, endpoint, request, size
+            plan = self._find_plan(caller, request.endpoint, recorder, deadline)
+        return ReceivedRequest(call, caller, plan, request, size, deadline, recorder)
 
-    async def _reply(self, asked: Asked) -> WholeAnswer:
+    def _find_plan(self, caller: Caller, slug: str, recorder: Recorder, deadline: RequestDeadline) -> EndpointPlan:
+        plan = self.catalogue.find(caller.project, slug)
+        recorder.endpoint_found(plan.endpoint)
+        deadline.start(plan.endpoint)
+        return plan
+
+    async def _serve(self, received: ReceivedRequest) -> WholeAnswer | None:
+        """Through limits and checks to a provider. What the limits set aside is given back at the end."""
+        call, caller, plan, recorder = received.call, received.caller, received.plan, received.recorder
+        recorder.stage_began("rate_limit")
+        quota = self.rate_limit.take_nowait(call, caller.token, plan.limits)
+        if quota is None:
+            quota = await self.rate_limit.take(call, caller.token, plan.limits, received.request)
+        async with quota:
+            recorder.stage_began("budget")
+            reservation = self.budget.reserve_nowait(plan.spend, received.request)
+            if reservation is None:
+                reservation = await self.budget.reserve(plan.spend, received.request)
+            async with reservation:
+                request = await self._check(received)
+                session, messages = None, request.messages
+                if plan.endpoint.sessions_enabled:
+                    recorder.stage_began("session")
+                    session = await self._open_session(received, request, reservation, quota)
+                    messages = (*session.history, *messages)
+
+                recorder.stage_began("prompt")
+                prompt = plan.prompt.apply(messages, request)
+
+                account = Account(reservation, quota, prompt, recorder.attempts)
+                checked = CheckedRequest(call, plan, request, received.deadline, account, recorder, session)
+                recorder.stage_began("provider")
+                if request.stream and plan.endpoint.streaming_enabled:
+                    await self._stream(checked)
+                    return None
+                return await self._reply(checked)
+
+    async def _check(self, received: ReceivedRequest) -> ChatRequest:
+        """The request as the guardrails let it pass, its body checked against the endpoint's schema."""
+        plan, request, size, recorder = received.plan, received.request, received.size, received.recorder
+        recorder.stage_began("guardrails")
+        if plan.guards is not None:
+            guard = plan.guards.apply
+            request = guard(request) if size <= LARGE_BYTES else await self.large_work.call(size, guard, request)
+        recorder.request_guarded(request)
+
+        recorder.stage_began("input_schema")
+        if plan.input_schema is not None:
+            check = plan.input_schema.check
+            if size <= LARGE_BYTES:
+                check(request.body)
+            else:
+                await self.large_work.call(size, check, request.body)
+        return request
+
+    async def _reply(self, asked: CheckedRequest) -> WholeAnswer:
         """The whole answer that wins, checked and settled."""
-        endpoint, recorder, account = asked.endpoint, asked.recorder, asked.account
+        plan, recorder, account = asked.plan, asked.recorder, asked.account
         try:
-            answered = await self.provider_call.ask(endpoint, account.prompt, asked.deadline.at, recorder.attempts)
+            answered = await self.provider_call.ask(plan.call, account.prompt, asked.deadline.at, recorder.attempts)
         except BaseException:
             _settle_lost(asked)
             raise
@@ -179,9 +214,9 @@ class Pipeline:
         usage = reply.usage or estimate_usage(account.prompt, reply)
         recorder.request_settled(Settled(answered.candidate, reply.model, usage, account.settle(usage)))
 
-        if endpoint.output_schema is not None:
+        if plan.output_schema is not None:
             recorder.stage_began("output_schema")
-            await self.large_work.call(len(reply.content or ""), self.schemas.check_output, endpoint, reply)
+            await self.large_work.call(len(reply.content or ""), plan.output_schema.check, reply.content)
 
         session = asked.session
         if session is not None:
@@ -199,12 +234,12 @@ class Pipeline:
             session_id=None if session is None else session.id,
         )
 
-    async def _stream(self, asked: Asked) -> None:
+    async def _stream(self, asked: CheckedRequest) -> None:
         """Relay the stream that wins. What was relayed is settled, also where the client left in the middle."""
-        endpoint, prompt, recorder, session = asked.endpoint, asked.account.prompt, asked.recorder, asked.session
+        endpoint, prompt, recorder, session = asked.plan.endpoint, asked.account.prompt, asked.recorder, asked.session
         deadline = asked.deadline
         deadline.start_stream(endpoint)
-        carried = CarriedStream(self.provider_call, endpoint, prompt, deadline.at, recorder.attempts)
+        carried = CarriedStream(self.provider_call, asked.plan.call, prompt, deadline.at, recorder.attempts)
         head_after_ms = endpoint.stream_head_after_ms
         relay = Relay(
             carrier=carried,
@@ -227,7 +262,7 @@ class Pipeline:
             self._settle_stream(asked, carried, relay)
             await carried.aclose()
 
-    def _settle_stream(self, asked: Asked, carried: CarriedStream, relay: Relay) -> None:
+    def _settle_stream(self, asked: CheckedRequest, carried: CarriedStream, relay: Relay) -> None:
         """Count what a stream has cost, however it ended, and note who answered."""
         recorder, now = asked.recorder, carried.now
         carried.note_end(relay.outcome)
@@ -242,23 +277,26 @@ class Pipeline:
         if relay.keeps_text:
             recorder.reply_made(relay.reply_so_far())
 
-    async def _open_session(  # what a history counts against, each by name
-        self, caller: Caller, endpoint: Endpoint, request: ChatRequest, reservation: Reservation, quota: Quota
+    async def _open_session(
+        self, received: ReceivedRequest, request: ChatRequest, reservation: Reservation, quota: Quota
     ) -> OpenSession:
+        """The request's session. Its history counts against the budget and the caller's limits."""
         assert self.sessions is not None
-        session = await self.sessions.open(caller, endpoint, request)
+        plan = received.plan
+        session = await self.sessions.open(received.caller, plan.endpoint, request)
         if session.history_chars:
-            self.budget.add_history(endpoint, request, session.history_chars, reservation)
-            quota.grow(estimate_tokens(session.history_chars))
+            await self.budget.add_history(plan.spend, request, session.history_chars, reservation)
+            await quota.grow(estimate_tokens(session.history_chars))
         return session
 
-    async def _receive_body(self, call: Call, caller: Caller, recorder: Recorder) -> bytes:
+    async def _receive_body(self, call: Call, caller: Caller, plan: EndpointPlan | None) -> bytes:
         """A body that is still on its way: received once there is room for it, unless it is small."""
         limit, declared = self.settings.max_body_bytes, call.declared_bytes
         if declared is not None and (declared <= LARGE_BYTES or declared > limit):
             return await call.receive_body(limit)
-        self.rate_limit.check_left(call, caller.token, recorder.endpoint)
-        # How much a chunked body will be only its end tells.
+        limits = plan.limits if plan else None
+        await self.rate_limit.check_left(call, caller.token, limits)
+        # Only the end of a chunked body tells its size.
         size = limit if declared is None else declared
         kept = await self.body_room.take(caller.token.id, size, self.settings.admission_wait_ms / 1000)
         if kept is None:
@@ -267,15 +305,11 @@ class Pipeline:
         body = await call.receive_body(limit)
         kept.shrink(len(body))
         # It may have taken long.
-        self.rate_limit.check_left(call, caller.token, recorder.endpoint)
+        await self.rate_limit.check_left(call, caller.token, limits)
         return body
 
-    def _reserve(self, endpoint: Endpoint, request: ChatRequest, recorder: Recorder) -> Reservation:
-        recorder.stage_began("budget")
-        return self.budget.reserve(endpoint, request)
 
-
-def _settle_lost(asked: Asked, lost_chars: int = 0) -> None:
+def _settle_lost(asked: CheckedRequest, lost_chars: int = 0) -> None:
     """Count what may be charged for tries that gave no answer."""
     cost = asked.account.settle_lost(lost_chars)
     if cost is not None:

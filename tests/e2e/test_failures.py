@@ -348,7 +348,7 @@ async def test_unexpected_is_internal_error(
     def explode(*_: object) -> None:
         raise RuntimeError("sk-live-secret in a bug")
 
-    monkeypatch.setattr("pg_trio.pipeline.apply_prompt", explode)
+    monkeypatch.setattr("pg_trio.stages.prompt.PromptPlan.apply", explode)
 
     response = await gateway.call("ok")
 

@@ -84,7 +84,7 @@ def toy() -> ToySurface:
 
 @pytest.fixture(params=["lane", "hypercorn"])
 async def gateway(nursery: trio.Nursery, tmp_path: Path, request: pytest.FixtureRequest, toy: ToySurface) -> Gateway:
-    return await start_gateway(nursery, tmp_path, CONFIGURATION, request.param, (*SURFACES, toy))
+    return await start_gateway(nursery, tmp_path, CONFIGURATION, request.param, surfaces=(*SURFACES, toy))
 
 
 async def ask(gateway: Gateway, slug: str, body: bytes, *headers: tuple[str, str]) -> HttpResponse:

@@ -229,7 +229,7 @@ def check_limits(site: Site, counts: Counts) -> None:
 def check_budget(site: Site, counts: Counts) -> None:
     """What was spent is what was answered, and what was under way at a blow at most besides."""
     answered, failed = site.crowd.of("budgeted"), len(site.crowd.failed("budgeted"))
-    price = SpendPlan.of(site.endpoints["budgeted"]).price
+    price = SpendPlan.of(site.endpoints["budgeted"], 0).price
     assert price is not None
     # Every call is the same, so all cost the same.
     (cost,) = {price.cost_nano_usd(one.said["usage"]["total_tokens"]) for one in answered}

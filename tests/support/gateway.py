@@ -25,6 +25,7 @@ from pg_trio.server.serving import serve_app
 from pg_trio.server.stock import make_hypercorn_config
 from pg_trio.simulator import Simulator, serve_simulator
 from pg_trio.store.token_admin import TokenAdmin
+from pg_trio.stores.protocols import Engines
 from pg_trio.surfaces import SURFACES, Surface
 from tests.support.wire import HttpResponse, bearer, post, send_raw
 
@@ -90,17 +91,19 @@ async def start_gateway(
     folder: Path,
     configuration: str,
     server: str = "lane",
+    *,
     surfaces: Sequence[Surface] = SURFACES,
     live: Sequence[LiveSubscriber] = (),
+    engines: Engines | None = None,
 ) -> Gateway:
     """A gateway with this configuration (TOML; credential `sim` is the simulator), ready for requests.
 
-    `server` is `lane` (what `pg-trio serve` uses) or `hypercorn` (the stock server).
+    `server` is `lane` (what `pg-trio serve` uses) or `hypercorn` (the stock server). `engines`: see create_app.
     """
     simulator: Simulator = await nursery.start(serve_simulator)
     text = CREDENTIALS.format(base_url=simulator.base_url) + configuration
     settings = parse_settings(text, "test.toml", folder, {})
-    gateway = Gateway(create_app(settings, surfaces, live), settings, simulator)
+    gateway = Gateway(create_app(settings, surfaces, live, engines), settings, simulator)
     gateway.token = gateway.make_token()
     binds: list[str] = await nursery.start(_serve, gateway, server)
     gateway.port = int(binds[0].rpartition(":")[2])

@@ -19,16 +19,22 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "config": ({"domain", "errors"}, {"attrs", "cattrs", "jsonschema", "jsonschema_rs", "re2", "orjson"}),
     "providers": ({"domain", "errors"}, {"attrs", "orjson"}),
     "shared_memory": ({"errors"}, {"attrs"}),
+    "ledger": (set(), {"trio"}),
     "transport": ({"domain", "errors", "config", "racing"}, {"attrs", "trio", "httptools", "httpx", "httpcore"}),
     "store": ({"domain", "errors", "config"}, {"attrs", "trio", "orjson"}),
     "stages": (
-        {"errors", "domain", "racing", "config"},
+        {"errors", "domain", "racing", "ledger", "config"},
         {"attrs", "trio", "jsonschema", "jsonschema_rs", "re2", "orjson"},
     ),
     # Trio for its clock and its cancellations: nothing waits there.
     "recorder": ({"errors", "domain"}, {"attrs", "trio"}),
     "observe": ({"errors", "domain", "recorder"}, {"attrs", "orjson"}),
-    "pipeline": ({"stages", "recorder", "domain", "errors", "config", "racing"}, {"attrs"}),
+    "catalogue": ({"stages", "domain", "errors"}, {"attrs"}),
+    "pipeline": ({"catalogue", "stages", "recorder", "domain", "errors", "config", "racing"}, {"attrs"}),
+    "stores": (
+        {"store", "shared_memory", "ledger", "stages", "observe", "racing", "domain", "errors", "config"},
+        {"attrs", "trio"},
+    ),
     "surfaces": ({"domain", "errors", "config"}, {"attrs", "orjson"}),
     "web": (
         {"pipeline", "surfaces", "domain", "errors", "config"},

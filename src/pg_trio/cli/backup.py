@@ -24,10 +24,10 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def run(arguments: argparse.Namespace) -> int:
     """Make the archive. Raises: ConfigError, StoreError with what to do about it."""
-    from pg_trio.store.backup import back_up
+    from pg_trio.stores.administration import administer
 
     place = locate(arguments, "pg-trio backup")
-    names = back_up(place.data_dir, arguments.file, tell_progress, replace=arguments.force)
+    names = administer(place.data_dir).back_up(arguments.file, tell_progress, replace=arguments.force)
     print(f"{arguments.file}: {', '.join(names)}; {arguments.file.stat().st_size / (1024 * 1024):.1f} MiB")
     return 0
 

@@ -99,7 +99,7 @@ def _examine_directory(data_dir: Path) -> Iterator[Finding]:
 
 
 def _examine_permissions(data_dir: Path) -> Iterator[Finding]:
-    from pg_trio.gateway import SEGMENT_NAME
+    from pg_trio.shared_memory.segment_file import SEGMENT_NAME
     from pg_trio.store.health import list_files
 
     found = list(_wrong_modes([data_dir], 0o700))
@@ -128,22 +128,14 @@ def _examine_space(data_dir: Path) -> Finding:
 
 
 def _examine_databases(data_dir: Path) -> Iterator[Finding]:
-    from pg_trio.store.databases import DATABASES
-    from pg_trio.store.health import check_database
+    from pg_trio.stores.administration import administer
 
-    for database in DATABASES:
-        if not (data_dir / database.file_name).exists():
-            yield Finding("note", f"{data_dir / database.file_name}: not there; it is made when it is needed")
-            continue
-        try:
-            yield Finding("ok", check_database(data_dir, database))
-        except StoreError as error:
-            yield Finding("problem", str(error))
+    for check in administer(data_dir).check():
+        yield Finding(check.state, check.text)
 
 
 def _examine_reservations(data_dir: Path) -> Finding:
-    from pg_trio.gateway import SEGMENT_NAME
-    from pg_trio.shared_memory.segment_file import open_existing
+    from pg_trio.shared_memory.segment_file import SEGMENT_NAME, open_existing
     from pg_trio.shared_memory.spend import count_orphans
 
     path = data_dir / SEGMENT_NAME

@@ -21,7 +21,8 @@ from pg_trio.cli.place import add_place, find_project, locate
 from pg_trio.domain.log_row import LogRow
 
 if TYPE_CHECKING:
-    from pg_trio.store.log_reader import LogFilter, LogReader
+    from pg_trio.store.log_reader import LogFilter
+    from pg_trio.stores.administration import LogRows
 
 # 20 rows fill most of a terminal; journalctl and tail show 10.
 DEFAULT_ROWS = 20
@@ -75,7 +76,8 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def run(arguments: argparse.Namespace) -> int:
     """Show the rows. Raises: ConfigError, StoreError with what to do about it."""
-    from pg_trio.store.log_reader import LogFilter, LogReader
+    from pg_trio.store.log_reader import LogFilter
+    from pg_trio.stores.administration import administer
 
     place = locate(arguments, "pg-trio logs")
     wanted = LogFilter(
@@ -88,12 +90,12 @@ def run(arguments: argparse.Namespace) -> int:
         client_address=arguments.client,
         errors_only=arguments.errors,
     )
-    with LogReader(place.data_dir) as reader:
+    with administer(place.data_dir).open_log() as reader:
         _show(reader, wanted, arguments)
     return 0
 
 
-def _show(reader: LogReader, wanted: LogFilter, arguments: argparse.Namespace) -> None:
+def _show(reader: LogRows, wanted: LogFilter, arguments: argparse.Namespace) -> None:
     columns = _LONG_COLUMNS if arguments.long else _COLUMNS
     render = _render_json if arguments.json else partial(_render_line, columns=columns)
     if not arguments.json:

@@ -22,14 +22,13 @@ def describe_notes(configuration: Configuration) -> Iterator[str]:
 
 def _note_budget(endpoint: Endpoint, default_output_tokens: int) -> str | None:
     """What to say where the reservation of the smallest request is over the whole budget."""
-    plan = SpendPlan.of(endpoint)
+    plan = SpendPlan.of(endpoint, default_output_tokens)
     if plan.price is None or plan.budget_nano_usd is None:
         return None
-    output = endpoint.max_output_tokens or default_output_tokens
     streams = [("streamed call", plan.stream_answers)] if endpoint.streaming_enabled else []
     for call, answers in [("call", 1), *streams]:
         # An empty request: whatever is sent comes on top.
-        amount = plan.price.cost_nano_usd(plan.reserved_tokens(0, output, answers))
+        amount = plan.cost_nano_usd(plan.price, 0, answers)
         if amount > plan.budget_nano_usd:
             return (
                 f"each {call} reserves ${_usd(amount)} at least, more than the whole budget of"

@@ -21,7 +21,7 @@ from pg_trio.domain.project import SCOPES, Token, TokenLimits
 from pg_trio.errors import ConfigError, OutputLost
 
 if TYPE_CHECKING:
-    from pg_trio.store.token_admin import TokenAdmin
+    from pg_trio.stores.administration import TokenAdministration
 
 COMMAND = "pg-trio token"
 DEFAULT_SCOPES = ("chat", "models")
@@ -63,16 +63,16 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises: ConfigError, StoreError with what to do about it.
     """
-    from pg_trio.store.token_admin import TokenAdmin
+    from pg_trio.stores.administration import administer
 
     place = locate(arguments, COMMAND)
     # Only `create` makes a directory: the others would hide a mistyped one behind an empty list.
-    with TokenAdmin(place.data_dir, create=arguments.action == "create") as admin:
+    with administer(place.data_dir).open_tokens(create=arguments.action == "create") as admin:
         _ACTIONS[arguments.action](admin, place, arguments)
     return 0
 
 
-def _create(admin: TokenAdmin, place: Place, arguments: argparse.Namespace) -> None:
+def _create(admin: TokenAdministration, place: Place, arguments: argparse.Namespace) -> None:
     project_uuid = find_project(place, arguments.project, COMMAND)
     scopes = arguments.scopes or DEFAULT_SCOPES
     limits = TokenLimits(**_named_limits(arguments))
@@ -87,7 +87,7 @@ def _create(admin: TokenAdmin, place: Place, arguments: argparse.Namespace) -> N
     _tell("It is not stored and will not be shown again.")
 
 
-def _list(admin: TokenAdmin, place: Place, arguments: argparse.Namespace) -> None:
+def _list(admin: TokenAdministration, place: Place, arguments: argparse.Namespace) -> None:
     tokens = admin.list_tokens(find_project(place, arguments.project, COMMAND) if arguments.project else None)
     if arguments.json:
         for token in tokens:
@@ -98,7 +98,7 @@ def _list(admin: TokenAdmin, place: Place, arguments: argparse.Namespace) -> Non
         _tell("No tokens; `pg-trio token create` makes one.")
 
 
-def _limit(admin: TokenAdmin, _: Place, arguments: argparse.Namespace) -> None:
+def _limit(admin: TokenAdministration, _: Place, arguments: argparse.Namespace) -> None:
     changes = _named_limits(arguments)
     if not changes:
         raise ConfigError("pg-trio token limit", ["nothing to change: name a limit, as in --max-concurrent 8"])
@@ -109,7 +109,7 @@ def _limit(admin: TokenAdmin, _: Place, arguments: argparse.Namespace) -> None:
     )
 
 
-def _rotate(admin: TokenAdmin, _: Place, arguments: argparse.Namespace) -> None:
+def _rotate(admin: TokenAdministration, _: Place, arguments: argparse.Namespace) -> None:
     token, plaintext = admin.rotate(arguments.token)
     print(plaintext)
     if (failure := output_failure()) is not None:
@@ -121,7 +121,7 @@ def _rotate(admin: TokenAdmin, _: Place, arguments: argparse.Namespace) -> None:
     _tell("It is not stored and will not be shown again.")
 
 
-def _revoke(admin: TokenAdmin, _: Place, arguments: argparse.Namespace) -> None:
+def _revoke(admin: TokenAdministration, _: Place, arguments: argparse.Namespace) -> None:
     token = admin.revoke(arguments.token)
     _tell(f"Token {token.id} ({token.name}, {token.prefix}…) is revoked; every worker refuses it within a second.")
 

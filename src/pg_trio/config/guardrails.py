@@ -18,6 +18,8 @@ from pg_trio.config.tables import (
     PromptInjectionTable,
 )
 from pg_trio.domain.guardrails import (
+    MAX_LABELS,
+    PII_LABELS,
     ContentLength,
     CustomPattern,
     GuardrailRules,
@@ -25,6 +27,9 @@ from pg_trio.domain.guardrails import (
     PiiFilter,
     PromptInjection,
 )
+
+# Beside those of the built-in types.
+MAX_CUSTOM_LABELS = MAX_LABELS - len(set(PII_LABELS.values()))
 
 
 def narrow_rules(
@@ -51,6 +56,8 @@ def _pii_filter(table: PiiFilterTable, path: Path, mistakes: Mistakes) -> PiiFil
         pattern = _custom_pattern(item, (*path, "custom_patterns", index, "pattern"), mistakes)
         if pattern is not None:
             patterns.append(pattern)
+    if len({pattern.label for pattern in patterns}) > MAX_CUSTOM_LABELS:
+        mistakes.add((*path, "custom_patterns"), f"more than {MAX_CUSTOM_LABELS} labels")
     types = None if table.types is None else tuple(name for name in table.types if name is not None)
     return PiiFilter(types=types, custom_patterns=tuple(patterns), **_given(table, "enabled", "mode"))
 

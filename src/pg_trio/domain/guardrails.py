@@ -10,6 +10,8 @@ PiiType: TypeAlias = Literal[
     "email", "ip_address", "iban", "credit_card", "ssn_us", "phone_us", "phone_de", "phone_generic"
 ]
 
+# 64 × 64: what two continuation bytes of UTF-8 can number (stages/guardrails/pii.py).
+MAX_LABELS = 4096
 # The contract's labels, in the order in which the types are looked for.
 PII_LABELS: dict[str, str] = {
     "email": "E-Mail",

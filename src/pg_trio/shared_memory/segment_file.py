@@ -31,6 +31,8 @@ from pg_trio.shared_memory.segment import HEADER_BYTES, SLOT_BYTES, Segment
 
 logger = logging.getLogger("pg_trio.shared_memory")
 
+# Its name in a data directory.
+SEGMENT_NAME = "shared.mem"
 MAGIC = b"PGTRIOSM"
 VERSION = 1
 # 4 MiB: an endpoint with limits and a budget takes 5 slots and one more per worker, so some thousand endpoints.

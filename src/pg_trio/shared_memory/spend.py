@@ -95,9 +95,13 @@ class _Rows:
         # 0 until it was looked for (no slot is there: the file's header is), -1 where there is none.
         self._beside = 0
 
-    def read_beside(self, month: int) -> tuple[int, int]:
-        """(settled, reserved) in the month, if the second row is its."""
-        found = self._find_beside(month)
+    def read(self, month: int) -> tuple[int, int]:
+        """(settled, reserved) in the month."""
+        settled, reserved, row_month = self._segment.read(self.first, _ROW)
+        if row_month == month:
+            return settled, reserved
+        # Never used, and then the second is not, either.
+        found = self._find_beside(month) if row_month else None
         return (0, 0) if found is None else found[1:]
 
     def find(self, month: int) -> tuple[int, int, int] | None:
@@ -139,11 +143,24 @@ def _distance(month: int, other: int) -> int:
 
 @define
 class _Account:
-    """Where an endpoint's spend is: its guard, this worker's rows, everybody's rows by seat (the log's first)."""
+    """Where an endpoint's spend is: its guard, this worker's rows, the log's, and those of the other `seats`.
+
+    The log's rows are written when the file is made, and never again: they are read once a month.
+    """
 
     guard: Guard
     own: _Rows
-    rows: list[_Rows] = field(factory=list)
+    log: _Rows
+    others: list[_Rows] = field(factory=list)
+    seats: int = 0
+    log_month: int = 0
+    log_spend: tuple[int, int] = (0, 0)
+
+    def read_log(self, month: int) -> tuple[int, int]:
+        """(settled, reserved) in the month, as the log knew it when the file was made."""
+        if month != self.log_month:
+            self.log_month, self.log_spend = month, self.log.read(month)
+        return self.log_spend
 
 
 class SharedSpend:
@@ -181,10 +198,13 @@ class SharedSpend:
         limit = min(budget, MAX_NANO_USD)
         while True:
             generation = account.guard.enter()
-            settled, reserved = self._sum(key, account, month)
+            settled, reserved = self._sum_others(key, account, month)
+            offset, own_settled, own_reserved = account.own.find_or_make(month)
+            settled += own_settled
+            reserved += own_reserved
             fits = settled + reserved + amount <= limit
             if fits:
-                self._reserve(account.own, month, amount)
+                self._segment.write(offset, _ROW, own_settled, _within(own_reserved + amount), month)
             undisturbed = account.guard.leave(generation)
             if not fits:
                 return settled, reserved
@@ -210,7 +230,10 @@ class SharedSpend:
 
     def read(self, key: bytes, month: int) -> tuple[int, int]:
         """(settled, reserved) of the key in that month, by all workers. Raises Overloaded if there is no slot."""
-        return self._sum(key, self._accounts.get(key) or self._open_account(key), month)
+        account = self._accounts.get(key) or self._open_account(key)
+        settled, reserved = self._sum_others(key, account, month)
+        own_settled, own_reserved = account.own.read(month)
+        return settled + own_settled, reserved + own_reserved
 
     def reap(self) -> int:
         """Give back what dead workers had reserved: how many workers that were. Cheap if there are none."""
@@ -226,21 +249,20 @@ class SharedSpend:
     def _open_account(self, key: bytes) -> _Account:
         guard = Guard(self._segment, (SPEND_GUARD, SPEND_GUARD_SPARE), key)
         own = _Rows(self._segment, key, self._seat.number)
-        account = self._accounts[key] = _Account(guard, own, [_Rows(self._segment, key, LOG_SEAT)])
+        account = self._accounts[key] = _Account(guard, own, _Rows(self._segment, key, LOG_SEAT))
         return account
 
-    def _sum(self, key: bytes, account: _Account, month: int) -> tuple[int, int]:
-        # A worker takes its seat before it reserves, so whoever has a row is counted here.
-        for seat in range(len(account.rows) - 1, count_seats(self._segment)):
-            account.rows.append(_Rows(self._segment, key, seat))
-        settled, reserved = 0, 0
-        for rows in account.rows:
-            row_settled, row_reserved, row_month = self._segment.read(rows.first, _ROW)
-            if row_month != month:
-                if not row_month:
-                    # Never used, and then the second is not, either.
-                    continue
-                row_settled, row_reserved = rows.read_beside(month)
+    def _sum_others(self, key: bytes, account: _Account, month: int) -> tuple[int, int]:
+        """(settled, reserved) in the month, by the log and all workers but this one."""
+        # A worker takes its seat before it reserves, so every worker that has a row is counted here.
+        seats = count_seats(self._segment)
+        if seats > account.seats:
+            new = [seat for seat in range(account.seats, seats) if seat != self._seat.number]
+            account.others += [_Rows(self._segment, key, seat) for seat in new]
+            account.seats = seats
+        settled, reserved = account.log_spend if month == account.log_month else account.read_log(month)
+        for rows in account.others:
+            row_settled, row_reserved = rows.read(month)
             settled += row_settled
             reserved += row_reserved
         return settled, reserved

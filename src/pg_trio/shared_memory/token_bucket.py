@@ -77,12 +77,17 @@ class Taken:
 
     def left(self) -> list[tuple[int, int]]:
         """(Whole tokens, seconds until the next one, rounded up) of each bucket after it. Reads no memory again."""
-        left = []
-        for moment, rate in zip(self._full_at, self._rates, strict=True):
-            full_ns, token_ns = rate.full_ns, rate.token_ns
-            missing_ns = min(max(0, moment - self._now_ns), full_ns)
-            next_ns = missing_ns % token_ns or token_ns
-            left.append(((full_ns - missing_ns) // token_ns, -(-next_ns // NANO)))
+        left, now_ns = [], self._now_ns
+        for moment, rate in zip(self._full_at, self._rates):  # noqa: B905 # one of each, always; the check costs steps
+            # Nanoseconds' worth of tokens: none where the bucket is over-full of debt (see take_tokens), all of it at
+            # most.
+            held_ns = rate.full_ns - moment + now_ns
+            if held_ns > rate.full_ns:
+                held_ns = rate.full_ns
+            elif held_ns < 0:
+                held_ns = 0
+            remaining, begun_ns = divmod(held_ns, rate.token_ns)
+            left.append((remaining, -((begun_ns - rate.token_ns) // NANO)))
         return left
 
 
@@ -93,13 +98,15 @@ def take_tokens(
 
     A wait of 0 means taken. Otherwise nothing was, and the first value says nothing.
     """
-    taken, longest_ns, longest = [], 0, 0
-    for index, (moment, rate) in enumerate(zip(full_at, rates, strict=True)):
+    taken: list[int] = []
+    longest_ns, longest = 0, 0
+    for moment, rate in zip(full_at, rates):  # noqa: B905 # as many of each, always; the check costs steps
+        full_ns = rate.full_ns
         # More than empty: of a clock that was ahead, or of a capacity since lowered. It heals in one window.
-        missing_ns = min(moment - now_ns, rate.full_ns) if moment > now_ns else 0
+        missing_ns = min(moment - now_ns, full_ns) if moment > now_ns else 0
         after_ns = missing_ns + rate.token_ns * amount
-        if after_ns - rate.full_ns > longest_ns:
-            longest_ns, longest = after_ns - rate.full_ns, index
+        if after_ns - full_ns > longest_ns:
+            longest_ns, longest = after_ns - full_ns, len(taken)
         taken.append(now_ns + after_ns)
     return taken, longest_ns, longest
 

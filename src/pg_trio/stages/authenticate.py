@@ -1,7 +1,7 @@
 """Who calls, and may they? The checks and their order are the contract's (section "Order of the stages").
 
-Bearer present → token format → known and active → project matches the URL → scope → project active → project type →
-endpoint exists and is active. No answer tells whether another project, or a revoked token, exists.
+Bearer present → token format → known and active → project matches the URL → scope → project active → project type; then
+the endpoint exists and is active (catalogue.py). No answer tells whether another project, or a revoked token, exists.
 """
 
 from __future__ import annotations
@@ -12,10 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
-from pg_trio.domain.project import Caller, Endpoint, Project, Token
-from pg_trio.domain.secret import mask_client_text
+from pg_trio.domain.project import Caller, Project, Token
 from pg_trio.errors import (
-    EndpointNotFound,
     ForeignToken,
     MalformedToken,
     MissingScope,
@@ -45,13 +43,12 @@ class TokenDirectory(Protocol):
 
 
 class Authenticate:
-    """Proves who calls, and finds what they call, in their own project only."""
+    """Proves who calls, and for which project."""
 
     def __init__(self, tokens: TokenDirectory, projects: Mapping[UUID, Project]) -> None:
         self._tokens = tokens
-        self._projects = projects
-        # A UUID's text costs a microsecond each time; these are asked for at every request.
-        self._texts = {uuid: str(uuid) for uuid in projects}
+        # With its UUID's text, which costs a microsecond each time and is asked for at every request.
+        self._projects = {uuid: (str(uuid), project) for uuid, project in projects.items()}
 
     def recall_caller(self, authorization: Sequence[str], project: str, scope: str, at: float) -> Caller | None:
         """The caller, proved, where nothing must be waited for; None says nothing, `find_caller` does. Raises as it."""
@@ -75,12 +72,11 @@ class Authenticate:
         return self._admit(token, project, scope, at)
 
     def _admit(self, token: Token, project: str, scope: str, at: float) -> Caller:
-        known = self._texts.get(token.project_uuid)
-        if project != known and project.lower() != str(token.project_uuid):
+        text, found = self._projects.get(token.project_uuid) or (str(token.project_uuid), None)
+        if project != text and project.lower() != text:
             raise ForeignToken
         if scope not in token.scopes:
             raise MissingScope(scope, token.scopes)
-        found = self._projects.get(token.project_uuid)
         # A token outlives its project's entry in the configuration; then there is nothing left to call.
         if found is None or not found.is_active:
             raise ProjectInactive
@@ -88,14 +84,6 @@ class Authenticate:
             raise WrongProjectType
         self._tokens.note_used(token.id, at)
         return Caller(token, found)
-
-
-def find_endpoint(caller: Caller, slug: str) -> Endpoint:
-    """The caller's own active endpoint of that slug. Raises EndpointNotFound."""
-    endpoint = caller.project.endpoints.get(slug)
-    if endpoint is None or not endpoint.is_active:
-        raise EndpointNotFound(mask_client_text(slug))
-    return endpoint
 
 
 def _digest(plaintext: str) -> bytes:

@@ -6,48 +6,44 @@ Rules:
 2. The budget is checked where the endpoint has both `monthly_budget_usd` and `estimated_cost_per_1k_tokens_usd`.
 3. Before the call, what it may cost at most is reserved: input (the endpoint's own prompt and template included) for
    each candidate that may be asked, plus `max_output_tokens`, or the gateway's `default_output_tokens`; and that many
-   output tokens is what the provider is told (`Reservation.output_limit_tokens`). For a stream that others may carry
+   output tokens is what the provider is told (`SpendPlan.output_limit_tokens`). For a stream that others may carry
    on, an answer of each is reserved. So requests at once cannot pass the budget together.
 4. A session's history is known only after the guardrails and the schema: `add_history` checks the cap again with it and
    reserves what it may cost, too.
-5. After the call, the reservation is settled with the real usage, or given back whole: always, whatever happened. A try
-   that was cut short (a lost hedge, a limit, the deadline, the client's leaving) counts its input: providers charge it.
+5. After the call, the reservation is settled with the real usage, or given back whole, also when the request fails or
+   is cancelled. A try that was cut short (a lost hedge, a limit, the deadline, the client's leaving) counts its input:
+   providers charge it.
+6. A book in memory is asked without a coroutine (`reserve_nowait`); one that is elsewhere is waited for (`reserve`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
+from functools import partial
 from types import TracebackType
-from typing import Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
 from pg_trio.domain.chat import ChatRequest, Usage, estimate_tokens
 from pg_trio.domain.project import Endpoint
 from pg_trio.errors import BudgetExhausted, BudgetWouldBeExceeded, TokenCapExceeded
+from pg_trio.ledger.protocols import MUST_WAIT, Spend, SpendBook
+from pg_trio.ledger.settling import DONE, give_back
 
 NANO = 1_000_000_000
 
 
-class SpendBook(Protocol):
-    """Spend by endpoint and month, in billionths of a US dollar (see shared_memory/spend.py)."""
-
-    def reserve(self, key: bytes, month: int, amount: int, budget: int) -> tuple[int, int] | None: ...
-
-    def settle(self, key: bytes, month: int, reserved_amount: int, spent: int) -> None: ...
-
-
 class Reservation:
-    """What one request has set aside: `with reservation: …` gives it back on the way out, less what was settled."""
+    """What one request has set aside: `async with reservation: …` gives it back on the way out, less what was settled.
 
-    __slots__ = ("_amount", "_book", "_month", "_plan", "output_limit_tokens", "spent_nano_usd")
+    One without a book has set nothing aside.
+    """
 
-    def __init__(
-        self, plan: SpendPlan, book: SpendBook | None = None, month: int = 0, amount: int = 0, output: int | None = None
-    ) -> None:
-        self.output_limit_tokens = output
+    __slots__ = ("_amount", "_book", "_month", "_plan", "spent_nano_usd")
+
+    def __init__(self, plan: SpendPlan, book: SpendBook | None = None, month: int = 0, amount: int = 0) -> None:
         self._plan = plan
         self._book = book
         self._month = month
@@ -56,31 +52,40 @@ class Reservation:
 
     def settle(self, usage: Usage) -> None:
         """Count the real usage; the rest goes back when the block ends."""
-        if self._plan.price is not None:
-            self.spent_nano_usd = self._plan.price.cost_nano_usd(usage.total_tokens)
+        price = self._plan.price
+        if price is not None:
+            self.spent_nano_usd = price.cost_nano_usd(usage.total_tokens)
 
-    def grow(self, tokens: int) -> None:
+    async def grow(self, tokens: int) -> None:
         """Set aside so many tokens more. What was set aside before stays so.
 
         Raises BudgetExhausted, BudgetWouldBeExceeded.
         """
-        plan = self._plan
-        if self._book is None or plan.price is None or plan.budget_nano_usd is None:
+        plan, book = self._plan, self._book
+        if book is None or plan.price is None or plan.budget_nano_usd is None:
             return
         amount = plan.price.cost_nano_usd(tokens)
-        taken = self._book.reserve(plan.key, self._month, amount, plan.budget_nano_usd)
-        if taken is not None:
-            raise over_budget(*taken, self._amount, amount, plan.budget_nano_usd)
+        asked = plan.key, self._month, amount, plan.budget_nano_usd
+        stood = book.reserve_nowait(*asked)
+        if stood is MUST_WAIT:
+            stood = await book.reserve(*asked)
+        if stood is not None:
+            raise over_budget(*stood, self._amount, amount, plan.budget_nano_usd)
         self._amount += amount
 
-    def __enter__(self) -> Reservation:
-        return self
+    def __aenter__(self) -> Awaitable[None]:
+        return DONE
 
-    def __exit__(
+    def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._book is not None:
-            self._book.settle(self._plan.key, self._month, self._amount, self.spent_nano_usd or 0)
+    ) -> Awaitable[None]:
+        book = self._book
+        if book is None:
+            return DONE
+        key, spent = self._plan.key, self.spent_nano_usd or 0
+        if book.settle_nowait(key, self._month, self._amount, spent) is MUST_WAIT:
+            return give_back(partial(book.settle, key, self._month, self._amount, spent))
+        return DONE
 
 
 class Price:
@@ -98,34 +103,65 @@ class Price:
         return -(-tokens * self._numerator // self._denominator)
 
 
-@frozen(slots=True)
+@frozen(slots=True, eq=False)
 class SpendPlan:
-    """An endpoint's price and budget, ready to reckon with; `price` or `budget` None where it has none."""
+    """An endpoint's cap, price and budget, ready to reckon with. None: it has none.
+
+    `budget_nano_usd` is there only beside a price: without one, nothing can be held against it. `output_tokens` is what
+    an answer may have, as reserved; `output_limit_tokens` is what the provider is told.
+    """
 
     key: bytes
+    cap_tokens: int | None
     price: Price | None
     budget_nano_usd: int | None
     prompt_chars: int
+    output_tokens: int
+    output_limit_tokens: int | None
     # How many candidates may be sent the input, and how many of a stream's may answer in full.
     tries: int
     stream_answers: int
+    # Nothing changes in it, so that all requests share it; None where each has a cost of its own to note.
+    free: Reservation | None = field(init=False, repr=False)
+
+    @free.default
+    def _make_free(self) -> Reservation | None:
+        return Reservation(self) if self.price is None else None
 
     @classmethod
-    def of(cls, endpoint: Endpoint) -> SpendPlan:
+    def of(cls, endpoint: Endpoint, default_output_tokens: int) -> SpendPlan:
         """The endpoint's plan."""
         usd_per_1k, budget_usd = endpoint.estimated_cost_per_1k_tokens_usd, endpoint.monthly_budget_usd
+        has_budget = usd_per_1k is not None and budget_usd is not None
+        output_tokens = endpoint.max_output_tokens or default_output_tokens
         return cls(
             key=endpoint.uuid.bytes,
+            cap_tokens=endpoint.usage_hard_limit_tokens,
             price=None if usd_per_1k is None else Price(usd_per_1k),
-            budget_nano_usd=None if budget_usd is None else int(budget_usd * NANO),
+            budget_nano_usd=None if usd_per_1k is None or budget_usd is None else int(budget_usd * NANO),
             prompt_chars=endpoint.prompt_chars,
+            output_tokens=output_tokens,
+            output_limit_tokens=output_tokens if has_budget else endpoint.max_output_tokens,
             tries=len(endpoint.candidates),
-            stream_answers=1 if endpoint.on_stream_failure == "error" else len(endpoint.candidates),
+            stream_answers=_count_answers(endpoint),
         )
 
-    def reserved_tokens(self, characters: int, output_tokens: int, answers: int) -> int:
-        """Tokens that a request of so many characters may take at most, with so many answers in full."""
-        return estimate_tokens(characters + self.prompt_chars) * self.tries + output_tokens * answers
+    def check_cap(self, characters: int) -> None:
+        """Raises TokenCapExceeded for an input of so many characters that is over the cap."""
+        cap = self.cap_tokens
+        if cap is not None and (input_tokens := estimate_tokens(characters)) > cap:
+            raise TokenCapExceeded(input_tokens, cap)
+
+    def cost_nano_usd(self, price: Price, characters: int, answers: int) -> int:
+        """What a request of so many characters may cost at most, with so many answers in full."""
+        tokens = estimate_tokens(characters + self.prompt_chars) * self.tries + self.output_tokens * answers
+        return price.cost_nano_usd(tokens)
+
+
+def _count_answers(endpoint: Endpoint) -> int:
+    """How many candidates may answer a request that asks for a stream in full."""
+    carries_on = endpoint.streaming_enabled and endpoint.on_stream_failure != "error"
+    return len(endpoint.candidates) if carries_on else 1
 
 
 class Budget:
@@ -137,43 +173,59 @@ class Budget:
         self._book = book
         self._now_s = now_s
         self._default_output_tokens = default_output_tokens
-        self._plans: dict[Endpoint, SpendPlan] = {}
         self._months = Months(zone)
 
-    def reserve(self, endpoint: Endpoint, request: ChatRequest) -> Reservation:
-        """Set aside what the request may cost at most.
+    def compile(self, endpoint: Endpoint) -> SpendPlan:
+        """The endpoint's cap, price and budget, ready to reckon with."""
+        return SpendPlan.of(endpoint, self._default_output_tokens)
+
+    def reserve_nowait(self, plan: SpendPlan, request: ChatRequest) -> Reservation | None:
+        """Set aside what the request may cost at most; None where that takes waiting (`reserve`).
 
         Raises TokenCapExceeded, BudgetExhausted or BudgetWouldBeExceeded.
         """
-        plan = self._plans.get(endpoint)
-        if plan is None:
-            plan = self._plans[endpoint] = SpendPlan.of(endpoint)
-        characters = request.characters()
-        cap = endpoint.usage_hard_limit_tokens
-        if cap is not None and (input_tokens := estimate_tokens(characters)) > cap:
-            raise TokenCapExceeded(input_tokens, cap)
-        if plan.price is None or plan.budget_nano_usd is None:
-            return Reservation(plan, output=endpoint.max_output_tokens)
-        output = endpoint.max_output_tokens or self._default_output_tokens
-        answers = plan.stream_answers if request.stream and endpoint.streaming_enabled else 1
-        tokens = plan.reserved_tokens(characters, output, answers)
-        month, amount = self._months.find(self._now_s()), plan.price.cost_nano_usd(tokens)
-        taken = self._book.reserve(plan.key, month, amount, plan.budget_nano_usd)
-        if taken is not None:
-            raise over_budget(*taken, 0, amount, plan.budget_nano_usd)
-        return Reservation(plan, self._book, month, amount, output)
+        if plan.budget_nano_usd is None or plan.price is None:
+            if plan.cap_tokens is not None:
+                plan.check_cap(request.characters())
+            return plan.free or Reservation(plan)
+        month, amount = self._price(plan, plan.price, request)
+        stood = self._book.reserve_nowait(plan.key, month, amount, plan.budget_nano_usd)
+        if stood is None:
+            return Reservation(plan, self._book, month, amount)
+        return None if stood is MUST_WAIT else self._make(plan, month, amount, stood)
 
-    def add_history(
-        self, endpoint: Endpoint, request: ChatRequest, history_chars: int, reservation: Reservation
+    async def reserve(self, plan: SpendPlan, request: ChatRequest) -> Reservation:
+        """The same for every ledger. Cancelled, nothing stays reserved."""
+        if plan.budget_nano_usd is None or plan.price is None:
+            plan.check_cap(request.characters())
+            return Reservation(plan)
+        month, amount = self._price(plan, plan.price, request)
+        stood = await self._book.reserve(plan.key, month, amount, plan.budget_nano_usd)
+        return self._make(plan, month, amount, stood)
+
+    def _price(self, plan: SpendPlan, price: Price, request: ChatRequest) -> tuple[int, int]:
+        """The month, and what the request may cost in it at most. Raises TokenCapExceeded."""
+        characters = request.characters()
+        if plan.cap_tokens is not None:
+            plan.check_cap(characters)
+        answers = plan.stream_answers if request.stream else 1
+        return self._months.find(self._now_s()), plan.cost_nano_usd(price, characters, answers)
+
+    def _make(self, plan: SpendPlan, month: int, amount: int, stood: Spend | None) -> Reservation:
+        if stood is not None:
+            raise over_budget(*stood, 0, amount, plan.budget_nano_usd or 0)
+        return Reservation(plan, self._book, month, amount)
+
+    async def add_history(
+        self, plan: SpendPlan, request: ChatRequest, history_chars: int, reservation: Reservation
     ) -> None:
         """The request is sent with a history of so many characters.
 
         Raises TokenCapExceeded, BudgetExhausted or BudgetWouldBeExceeded.
         """
-        cap = endpoint.usage_hard_limit_tokens
-        if cap is not None and (input_tokens := estimate_tokens(request.characters() + history_chars)) > cap:
-            raise TokenCapExceeded(input_tokens, cap)
-        reservation.grow(estimate_tokens(history_chars) * len(endpoint.candidates))
+        if plan.cap_tokens is not None:
+            plan.check_cap(request.characters() + history_chars)
+        await reservation.grow(estimate_tokens(history_chars) * plan.tries)
 
 
 def over_budget(

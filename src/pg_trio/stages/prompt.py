@@ -11,7 +11,7 @@ Rules:
 
 from __future__ import annotations
 
-from attrs import evolve
+from attrs import evolve, field, frozen
 
 from pg_trio.domain.chat import ChatRequest, Message, Prompt
 from pg_trio.domain.content import Part, Text
@@ -21,38 +21,61 @@ from pg_trio.domain.project import Endpoint
 PLACEHOLDER = "{{input}}"
 
 
-def apply_prompt(
-    endpoint: Endpoint, messages: tuple[Message, ...], request: ChatRequest, output_limit_tokens: int | None = None
-) -> Prompt:
-    """The prompt of this endpoint: `messages` (history, then the client's) in its frame, and its sampling settings.
+@frozen(slots=True, eq=False)
+class PromptPlan:
+    """An endpoint's frame around a client's messages, and its own settings of sampling and length, made once.
 
-    `messages` stands beside `request` because a session's stored turns are not in the request. `output_limit_tokens` is
-    what was reserved for the answer, where something was; else the endpoint's own maximum holds.
+    `output_limit_tokens` is what is reserved for an answer, where something is; else the endpoint's own maximum.
+    `options` is what is asked of a provider where the client asks for nothing itself, as most requests do.
     """
-    if endpoint.user_prompt_template is not None:
-        messages = _wrap_last_user_message(endpoint.user_prompt_template, messages)
-    if endpoint.prompt is not None:
-        messages = (Message("system", endpoint.prompt), *messages)
-    return Prompt(
-        messages=messages,
-        options=_merge_options(endpoint, request.options, output_limit_tokens or endpoint.max_output_tokens),
-        tools=request.tools,
-        tool_choice=request.tool_choice,
-    )
 
+    system: tuple[Message, ...]
+    template: str | None
+    temperature: float | None
+    top_p: float | None
+    output_limit_tokens: int | None
+    options: Options = field(init=False, repr=False)
 
-def _merge_options(endpoint: Endpoint, asked: Options, output_limit_tokens: int | None) -> Options:
-    """What the client asks for, with the endpoint's own settings over it."""
-    temperature, top_p = endpoint.temperature, endpoint.top_p
-    if asked is NO_OPTIONS:
-        if temperature is None and top_p is None and output_limit_tokens is None:
+    @options.default
+    def _make_options(self) -> Options:
+        if self.temperature is None and self.top_p is None and self.output_limit_tokens is None:
+            return NO_OPTIONS
+        return Options(self.temperature, self.top_p, self.output_limit_tokens)
+
+    def apply(self, messages: tuple[Message, ...], request: ChatRequest) -> Prompt:
+        """The prompt: `messages` (history, then the client's) in the frame, with the endpoint's settings.
+
+        `messages` stands beside `request` because a session's stored turns are not in the request.
+        """
+        if self.template is not None:
+            messages = _wrap_last_user_message(self.template, messages)
+        if self.system:
+            messages = self.system + messages
+        options = self.options if request.options is NO_OPTIONS else self._merge(request.options)
+        return Prompt(messages, options, request.tools, request.tool_choice)
+
+    def _merge(self, asked: Options) -> Options:
+        """What the client asks for, with the endpoint's own settings over it."""
+        if self.options is NO_OPTIONS:
             return asked
-        return Options(temperature, top_p, output_limit_tokens)
-    return evolve(
-        asked,
-        temperature=asked.temperature if temperature is None else temperature,
-        top_p=asked.top_p if top_p is None else top_p,
-        max_output_tokens=asked.max_output_tokens if output_limit_tokens is None else output_limit_tokens,
+        return evolve(
+            asked,
+            temperature=asked.temperature if self.temperature is None else self.temperature,
+            top_p=asked.top_p if self.top_p is None else self.top_p,
+            max_output_tokens=(
+                asked.max_output_tokens if self.output_limit_tokens is None else self.output_limit_tokens
+            ),
+        )
+
+
+def compile_prompt(endpoint: Endpoint, output_limit_tokens: int | None = None) -> PromptPlan:
+    """The endpoint's plan. `output_limit_tokens` None: nothing is reserved, and the endpoint's maximum holds."""
+    return PromptPlan(
+        system=() if endpoint.prompt is None else (Message("system", endpoint.prompt),),
+        template=endpoint.user_prompt_template,
+        temperature=endpoint.temperature,
+        top_p=endpoint.top_p,
+        output_limit_tokens=output_limit_tokens or endpoint.max_output_tokens,
     )
 
 

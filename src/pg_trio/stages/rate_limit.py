@@ -10,14 +10,16 @@ Rules:
    full), and settled with the real usage. What fails gives them back whole. A session's history is known later: `grow`
    reserves it, too, or hundreds of calls with long histories would pass a limit that each alone hardly touches.
 4. A large body is not received, and not read, for a request that is over a limit already (`check_left`).
-5. What is lent (a model's tokens, a place among those at once) is given back when the request's `with` block ends.
+5. What is lent (a model's tokens, a place among those at once) is given back when the request's `async with` block
+   ends, also when the request is cancelled.
+6. A limit that is in memory is asked without a coroutine (`take_nowait`); one that is elsewhere is waited for (`take`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
 from typing import Protocol
@@ -28,57 +30,16 @@ from pg_trio.domain.chat import ChatRequest, Usage, estimate_tokens
 from pg_trio.domain.limits import LimitPolicy, LimitState
 from pg_trio.domain.project import Endpoint, Token, TokenLimits
 from pg_trio.errors import RateLimited
+from pg_trio.ledger.protocols import MUST_WAIT, Buckets, Leases, Limits, Taken
+from pg_trio.ledger.settling import DONE, give_back
 
 MINUTE_S = 60
 HOUR_S = 3600
-# How long requests take is not known: whoever has too many under way asks again after this long.
+# How long requests take is not known: a client with too many under way asks again after this long.
 AT_ONCE_RETRY_S = 1
 
-Limits = tuple[tuple[int, float], ...]
 # Shows the client how some of its limits are now, among all of them.
 Tell = Callable[[Sequence[LimitState]], None]
-
-
-class Taken(Protocol):
-    """What became of a take (see shared_memory/token_bucket.py)."""
-
-    @property
-    def refused(self) -> tuple[int, float] | None: ...
-
-    def left(self) -> Sequence[tuple[int, int]]: ...
-
-
-class Held(Protocol):
-    """What a bucket holds at a moment."""
-
-    @property
-    def remaining(self) -> int: ...
-
-    @property
-    def next_s(self) -> float: ...
-
-
-class Buckets(Protocol):
-    """Token buckets by key. A bucket's limit is its capacity; it refills evenly over its window."""
-
-    def take(self, key: bytes, limits: Limits, now: float, amount: int = 1) -> Taken:
-        """Take from each of the key's buckets, or from none, `limits` being (capacity, window in s) each."""
-
-    def give(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
-        """Put tokens back; a negative amount takes, down to empty. Never fails."""
-
-    def peek(self, key: bytes, limits: Limits, now: float) -> Sequence[Held]:
-        """What each of the key's buckets holds. Takes nothing, and no lock."""
-
-
-class Leases(Protocol):
-    """Places among what is under way at once, by key."""
-
-    def acquire(self, key: bytes, limit: int) -> bool: ...
-
-    def release(self, key: bytes) -> None: ...
-
-    def count(self, key: bytes) -> int: ...
 
 
 class LimitedCall(Protocol):
@@ -105,6 +66,16 @@ class BucketPlan:
     def states(self, left: Sequence[tuple[int, int]]) -> list[LimitState]:
         """What is left, for the client."""
         return [LimitState(policy, *each) for policy, each in zip(self.policies, left, strict=True)]
+
+
+@frozen(slots=True, eq=False)
+class LimitPlan:
+    """What a request to an endpoint takes. `buckets` is None where the endpoint itself has no limit; the others are for
+    a token's limit on a model's tokens: characters that the endpoint adds, and tokens that an answer may have."""
+
+    buckets: BucketPlan | None
+    prompt_chars: int
+    output_tokens: int
 
 
 @frozen(slots=True)
@@ -141,23 +112,23 @@ class TokenPlan:
 
 
 class Quota:
-    """What a request took: `with quota: …` gives back what was lent. This one borrowed nothing."""
+    """What a request took: `async with quota: …` gives back what was lent. This one borrowed nothing."""
 
     __slots__ = ()
 
     def settle(self, usage: Usage) -> None:
         """Count the real usage; the rest goes back when the block ends."""
 
-    def grow(self, tokens: int) -> None:
+    async def grow(self, tokens: int) -> None:
         """Reserve so many of a model's tokens more. Raises RateLimited; what was reserved before stays so."""
 
-    def __enter__(self) -> Quota:
-        return self
+    def __aenter__(self) -> Awaitable[None]:
+        return DONE
 
-    def __exit__(
+    def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
+    ) -> Awaitable[None]:
+        return DONE
 
 
 NOTHING_LENT = Quota()
@@ -178,19 +149,19 @@ class Loan(Quota):
     def settle(self, usage: Usage) -> None:
         self._used_tokens = usage.total_tokens
 
-    def grow(self, tokens: int) -> None:
+    async def grow(self, tokens: int) -> None:
         bucket = self._plan.tokens
         if bucket is None:
             return
         more = min(tokens, bucket.policies[0].quota - self._reserved_tokens)
         if more > 0:
-            self._stage.take_more(bucket, more, self._tell)
+            await self._stage.take_more(bucket, more, self._tell)
             self._reserved_tokens += more
 
-    def __exit__(
+    def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stage.give_back(self._plan, self._reserved_tokens - self._used_tokens)
+    ) -> Awaitable[None]:
+        return self._stage.give_back(self._plan, self._reserved_tokens - self._used_tokens)
 
 
 class RateLimit:
@@ -203,96 +174,146 @@ class RateLimit:
         self._leases = leases
         self._clock = clock
         self._default_output_tokens = default_output_tokens
-        self._endpoint_plans: dict[Endpoint, BucketPlan | None] = {}
         self._token_plans: dict[int, TokenPlan] = {}
 
-    def take(self, call: LimitedCall, token: Token, endpoint: Endpoint, request: ChatRequest) -> Quota:
-        """Count one request, and show the client what is left. Raises RateLimited."""
-        if token.limits is not None:
-            return self._take_of_token(call, self._token_plan(token.id, token.limits), endpoint, request)
-        plan = self._endpoint_plan(endpoint)
-        if plan is not None:
-            taken = self._buckets.take(plan.key, plan.limits, self._clock())
-            call.show_limits(plan.states(taken.left()))
-            _check(plan, taken)
-        return NOTHING_LENT
+    def compile(self, endpoint: Endpoint) -> LimitPlan:
+        """The endpoint's limits, ready to take from."""
+        output_tokens = endpoint.max_output_tokens or self._default_output_tokens
+        return LimitPlan(_bucket_plan(endpoint), endpoint.prompt_chars, output_tokens)
 
-    def check_left(self, call: LimitedCall, token: Token, endpoint: Endpoint | None) -> None:
+    def take_nowait(self, call: LimitedCall, token: Token, plan: LimitPlan) -> Quota | None:
+        """Count one request, and show the client what is left; None where that takes waiting (`take`).
+
+        Raises RateLimited.
+        """
+        if token.limits is not None:
+            return None
+        bucket = plan.buckets
+        if bucket is None:
+            return NOTHING_LENT
+        taken = self._buckets.take_nowait(bucket.key, bucket.limits, self._clock())
+        return None if taken is MUST_WAIT else _show(call, bucket, taken)
+
+    async def take(self, call: LimitedCall, token: Token, plan: LimitPlan, request: ChatRequest) -> Quota:
+        """The same for every token and every ledger. Raises RateLimited; then nothing was taken."""
+        if token.limits is not None:
+            return await self._take_of_token(call, self._token_plan(token.id, token.limits), plan, request)
+        if plan.buckets is None:
+            return NOTHING_LENT
+        return _show(call, plan.buckets, await self._take(plan.buckets, self._clock(), 1))
+
+    async def check_left(self, call: LimitedCall, token: Token, plan: LimitPlan | None) -> None:
         """Refuse a request that is over a limit already, before its large body costs anything; take nothing.
 
-        `endpoint` is None where the body will name it. Raises RateLimited.
+        `plan` is None where the body will name the endpoint. Raises RateLimited.
         """
-        plan = None if token.limits is None else self._token_plan(token.id, token.limits)
-        of_endpoint = None if endpoint is None else self._endpoint_plan(endpoint)
-        if plan is not None and plan.at_once is not None and self._leases.count(plan.key) >= plan.at_once.quota:
+        of_token = None if token.limits is None else self._token_plan(token.id, token.limits)
+        if of_token is not None:
+            await self._check_at_once(call, of_token)
+        now = self._clock()
+        of_endpoint = None if plan is None else plan.buckets
+        for bucket in (*(() if of_token is None else (of_token.requests, of_token.tokens)), of_endpoint):
+            if bucket is not None:
+                await self._check_bucket(call, bucket, now)
+
+    async def _check_at_once(self, call: LimitedCall, plan: TokenPlan) -> None:
+        if plan.at_once is None:
+            return
+        count = self._leases.count_nowait(plan.key)
+        if count is MUST_WAIT:
+            count = await self._leases.count(plan.key)
+        if count >= plan.at_once.quota:
             call.show_limits([LimitState(plan.at_once, 0, AT_ONCE_RETRY_S)])
             raise RateLimited(plan.at_once.name, AT_ONCE_RETRY_S)
-        now = self._clock()
-        for bucket in (*(() if plan is None else (plan.requests, plan.tokens)), of_endpoint):
-            if bucket is not None:
-                self._check_bucket(call, bucket, now)
 
-    def _check_bucket(self, call: LimitedCall, bucket: BucketPlan, now: float) -> None:
-        held = self._buckets.peek(bucket.key, bucket.limits, now)
+    async def _check_bucket(self, call: LimitedCall, bucket: BucketPlan, now: float) -> None:
+        held = self._buckets.peek_nowait(bucket.key, bucket.limits, now)
+        if held is MUST_WAIT:
+            held = await self._buckets.peek(bucket.key, bucket.limits, now)
         empty = [(one.next_s, policy) for one, policy in zip(held, bucket.policies, strict=True) if one.remaining < 1]
         if empty:
             call.show_limits(bucket.states([(one.remaining, math.ceil(one.next_s)) for one in held]))
             wait_s, policy = max(empty)
             raise RateLimited(policy.name, max(1, math.ceil(wait_s)))
 
-    def give_back(self, plan: TokenPlan, unused_tokens: int) -> None:
+    async def give_back(self, plan: TokenPlan, unused_tokens: int) -> None:
         """What a request of the token had borrowed; a negative number is what it used beyond that."""
-        if plan.at_once is not None:
-            self._leases.release(plan.key)
-        if plan.tokens is not None and unused_tokens:
-            self._buckets.give(plan.tokens.key, plan.tokens.limits, self._clock(), unused_tokens)
+        try:
+            if plan.at_once is not None:
+                await self._release(plan)
+        finally:
+            if plan.tokens is not None and unused_tokens:
+                await self._give(plan.tokens, self._clock(), unused_tokens)
 
-    def take_more(self, bucket: BucketPlan, amount: int, tell: Tell) -> None:
+    async def take_more(self, bucket: BucketPlan, amount: int, tell: Tell) -> None:
         """Take for a request that turned out larger. Raises RateLimited."""
-        taken = self._buckets.take(bucket.key, bucket.limits, self._clock(), amount)
+        taken = await self._take(bucket, self._clock(), amount)
         tell(bucket.states(taken.left()))
         _check(bucket, taken)
 
-    def _take_of_token(self, call: LimitedCall, plan: TokenPlan, endpoint: Endpoint, request: ChatRequest) -> Quota:
-        reserved = self._estimate(plan, endpoint, request)
-        of_endpoint, now = self._endpoint_plan(endpoint), self._clock()
-        states = {state.policy: state for state in plan.first_states(of_endpoint)}
-        with ExitStack() as undo:
+    async def _take_of_token(
+        self, call: LimitedCall, plan: TokenPlan, of_endpoint: LimitPlan, request: ChatRequest
+    ) -> Quota:
+        reserved = _estimate(plan, of_endpoint, request)
+        buckets, now = of_endpoint.buckets, self._clock()
+        states = {state.policy: state for state in plan.first_states(buckets)}
+        async with AsyncExitStack() as undo:
             # Where it is refused, the client is told as well.
             undo.callback(lambda: call.show_limits(list(states.values())))
             if plan.at_once is not None:
-                if not self._leases.acquire(plan.key, plan.at_once.quota):
+                if not await self._acquire(plan.key, plan.at_once.quota):
                     states[plan.at_once] = LimitState(plan.at_once, 0, AT_ONCE_RETRY_S)
                     raise RateLimited(plan.at_once.name, AT_ONCE_RETRY_S)
-                undo.callback(self._leases.release, plan.key)
-            for bucket, amount in _present((plan.requests, 1), (plan.tokens, reserved), (of_endpoint, 1)):
-                taken = self._buckets.take(bucket.key, bucket.limits, now, amount)
+                undo.push_async_callback(self._release, plan)
+            for bucket, amount in _present((plan.requests, 1), (plan.tokens, reserved), (buckets, 1)):
+                taken = await self._take(bucket, now, amount)
                 states |= {state.policy: state for state in bucket.states(taken.left())}
                 _check(bucket, taken)
-                undo.callback(self._buckets.give, bucket.key, bucket.limits, now, amount)
+                undo.push_async_callback(self._give, bucket, now, amount)
             undo.pop_all()
         call.show_limits(list(states.values()))
         return Loan(self, plan, reserved, partial(_tell, call, states))
-
-    def _estimate(self, plan: TokenPlan, endpoint: Endpoint, request: ChatRequest) -> int:
-        if plan.tokens is None:
-            return 0
-        output = endpoint.max_output_tokens or self._default_output_tokens
-        tokens = estimate_tokens(request.characters() + endpoint.prompt_chars) + output
-        return min(tokens, plan.tokens.policies[0].quota)
-
-    def _endpoint_plan(self, endpoint: Endpoint) -> BucketPlan | None:
-        try:
-            return self._endpoint_plans[endpoint]
-        except KeyError:
-            plan = self._endpoint_plans[endpoint] = _endpoint_plan(endpoint)
-            return plan
 
     def _token_plan(self, token_id: int, limits: TokenLimits) -> TokenPlan:
         plan = self._token_plans.get(token_id)
         if plan is None or plan.limits != limits:
             plan = self._token_plans[token_id] = TokenPlan.of(token_id, limits)
         return plan
+
+    # ── steps of the ledger ──────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _take(self, bucket: BucketPlan, now: float, amount: int) -> Taken:
+        taken = self._buckets.take_nowait(bucket.key, bucket.limits, now, amount)
+        if taken is MUST_WAIT:
+            return await self._buckets.take(bucket.key, bucket.limits, now, amount)
+        return taken
+
+    async def _give(self, bucket: BucketPlan, now: float, amount: int) -> None:
+        if self._buckets.give_nowait(bucket.key, bucket.limits, now, amount) is MUST_WAIT:
+            await give_back(partial(self._buckets.give, bucket.key, bucket.limits, now, amount))
+
+    async def _acquire(self, key: bytes, limit: int) -> bool:
+        acquired = self._leases.acquire_nowait(key, limit)
+        return await self._leases.acquire(key, limit) if acquired is MUST_WAIT else acquired
+
+    async def _release(self, plan: TokenPlan) -> None:
+        if self._leases.release_nowait(plan.key) is MUST_WAIT:
+            await give_back(partial(self._leases.release, plan.key))
+
+
+def _estimate(plan: TokenPlan, of_endpoint: LimitPlan, request: ChatRequest) -> int:
+    if plan.tokens is None:
+        return 0
+    tokens = estimate_tokens(request.characters() + of_endpoint.prompt_chars) + of_endpoint.output_tokens
+    return min(tokens, plan.tokens.policies[0].quota)
+
+
+def _show(call: LimitedCall, bucket: BucketPlan, taken: Taken) -> Quota:
+    """Show the client what is left. Raises RateLimited where nothing was taken."""
+    call.show_limits(bucket.states(taken.left()))
+    if taken.refused is not None:
+        _check(bucket, taken)
+    return NOTHING_LENT
 
 
 def _tell(call: LimitedCall, states: dict[LimitPolicy, LimitState], changed: Sequence[LimitState]) -> None:
@@ -310,7 +331,7 @@ def _present(*takes: tuple[BucketPlan | None, int]) -> Iterator[tuple[BucketPlan
     return ((plan, amount) for plan, amount in takes if plan is not None)
 
 
-def _endpoint_plan(endpoint: Endpoint) -> BucketPlan | None:
+def _bucket_plan(endpoint: Endpoint) -> BucketPlan | None:
     rows = (("minute", endpoint.rate_limit_per_minute, MINUTE_S), ("hour", endpoint.rate_limit_per_hour, HOUR_S))
     policies = [LimitPolicy(name, quota, window_s) for name, quota, window_s in rows if quota is not None]
     return BucketPlan.of(endpoint.uuid.bytes, policies) if policies else None

@@ -5,9 +5,14 @@ A new one is a line here.
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
 from attrs import frozen
 
 from pg_trio.store import log_file, session_file, token_file
+from pg_trio.store.database import BUSY_LIMIT_S
 from pg_trio.store.migrations import Schema
 
 
@@ -17,10 +22,15 @@ class Database:
 
     file_name: str
     schema: Schema
+    _open: Callable[[Path, float], sqlite3.Connection]
+
+    def open(self, data_dir: Path) -> sqlite3.Connection:
+        """A connection to it, made if there was none, of this release's schema. Raises StoreError."""
+        return self._open(data_dir, BUSY_LIMIT_S)
 
 
 DATABASES = (
-    Database(token_file.FILE_NAME, token_file.SCHEMA),
-    Database(session_file.FILE_NAME, session_file.SCHEMA),
-    Database(log_file.FILE_NAME, log_file.SCHEMA),
+    Database(token_file.FILE_NAME, token_file.SCHEMA, token_file.open_tokens),
+    Database(session_file.FILE_NAME, session_file.SCHEMA, session_file.open_sessions),
+    Database(log_file.FILE_NAME, log_file.SCHEMA, log_file.open_log),
 )

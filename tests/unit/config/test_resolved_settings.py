@@ -176,6 +176,14 @@ def test_rule_is_checked(rule: str, mistake: str) -> None:
     assert [f"projects[0].endpoints[0].guardrails.{mistake}"] == mistakes_in(f"{SOUND}guardrails.{rule}\n")
 
 
+def test_more_labels_than_places_are_a_mistake() -> None:
+    patterns = ", ".join(f"{{ label = 'L{number}', pattern = 'x' }}" for number in range(4_091))
+
+    found = mistakes_in(f"{SOUND}guardrails.pii_filter.custom_patterns = [{patterns}]\n")
+
+    assert ["projects[0].endpoints[0].guardrails.pii_filter.custom_patterns: more than 4090 labels"] == found
+
+
 @pytest.mark.parametrize(
     ("line", "noted"),
     [

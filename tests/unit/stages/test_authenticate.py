@@ -11,7 +11,6 @@ from attrs import evolve
 
 from pg_trio.domain.project import Caller, Candidate, Credential, Endpoint, Project, Token
 from pg_trio.errors import (
-    EndpointNotFound,
     ForeignToken,
     MalformedToken,
     MissingScope,
@@ -22,7 +21,7 @@ from pg_trio.errors import (
     UnknownToken,
     WrongProjectType,
 )
-from pg_trio.stages.authenticate import Authenticate, find_endpoint, read_bearer
+from pg_trio.stages.authenticate import Authenticate, read_bearer
 
 PLAINTEXT = "pg_live_good"
 PROJECT_UUID = UUID("6f1c0000-0000-4000-8000-000000000001")
@@ -209,24 +208,6 @@ async def test_other_project_type_is_refused(authenticate: Make) -> None:
 
     with pytest.raises(WrongProjectType):
         await prove(stage)
-
-
-@pytest.mark.parametrize("slug", ["off", "nope", "", "ASK", "ask%2f"])
-async def test_unknown_or_inactive_endpoint(authenticate: Make, slug: str) -> None:
-    stage, _ = authenticate()
-    caller = await prove(stage)
-
-    with pytest.raises(EndpointNotFound) as caught:
-        find_endpoint(caller, slug)
-
-    assert f"Endpoint '{slug}' not found or inactive." == caught.value.text
-
-
-def test_token_in_the_slugs_place_is_not_repeated() -> None:
-    with pytest.raises(EndpointNotFound) as caught:
-        find_endpoint(Caller(TOKEN, PROJECT), "pg_live_Zm9vYmFyYmF6cXV4")
-
-    assert "Endpoint '[redacted]' not found or inactive." == caught.value.text
 
 
 async def test_unreadable_tokens_are_no_401() -> None:

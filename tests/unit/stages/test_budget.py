@@ -15,8 +15,10 @@ from pg_trio.config.time_zone import find_zone
 from pg_trio.domain.chat import ChatRequest, Message, Usage
 from pg_trio.domain.project import Candidate, Credential, Endpoint
 from pg_trio.errors import BudgetExhausted, BudgetWouldBeExceeded, TokenCapExceeded
+from pg_trio.ledger.immediate import ImmediateSpend
 from pg_trio.shared_memory.spend import LocalSpend
 from pg_trio.stages.budget import NANO, Budget, Months, Price, month_of, month_start
+from tests.support.stages_now import BudgetNow
 
 NOVEMBER = 1_763_800_000.0  # 2025-11-22
 
@@ -40,8 +42,8 @@ def request(characters: int) -> ChatRequest:
     return ChatRequest(messages=(Message("user", "x" * characters),), body={})
 
 
-def budget(book: LocalSpend) -> Budget:
-    return Budget(book, lambda: NOVEMBER, default_output_tokens=1_000)
+def budget(book: LocalSpend) -> BudgetNow:
+    return BudgetNow(Budget(ImmediateSpend(book), lambda: NOVEMBER, default_output_tokens=1_000))
 
 
 def read(book: LocalSpend) -> tuple[int, int]:
@@ -247,7 +249,7 @@ def test_every_instant_is_in_one_month(name: str) -> None:
 
 def test_budget_is_new_in_the_zones_month() -> None:
     book, clock = LocalSpend(), [BERLIN_NOVEMBER - 1]
-    stage = Budget(book, lambda: clock[0], 1_000, ZoneInfo("Europe/Berlin"))
+    stage = BudgetNow(Budget(ImmediateSpend(book), lambda: clock[0], 1_000, ZoneInfo("Europe/Berlin")))
     limited = endpoint(budget="0.25")
     with stage.reserve(limited, request(400)) as reservation:
         reservation.settle(Usage(100, 100))

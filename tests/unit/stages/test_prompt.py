@@ -11,7 +11,7 @@ from pg_trio.domain.content import Image, Part, Text
 from pg_trio.domain.options import Options, ResponseFormat
 from pg_trio.domain.project import Candidate, Credential, Endpoint
 from pg_trio.domain.tools import Tool, ToolChoice
-from pg_trio.stages.prompt import apply_prompt
+from pg_trio.stages.prompt import compile_prompt
 
 IMAGE = Image("https://example.org/a.png")
 
@@ -32,7 +32,7 @@ def make_endpoint(prompt: str | None = None, template: str | None = None) -> End
 
 
 def applied(endpoint: Endpoint, *messages: Message) -> tuple[Message, ...]:
-    return apply_prompt(endpoint, messages, ChatRequest(messages, {})).messages
+    return compile_prompt(endpoint).apply(messages, ChatRequest(messages, {})).messages
 
 
 def parts_of(*parts: Part) -> Message:
@@ -45,7 +45,7 @@ text_part = Text
 def test_sampling_comes_from_the_endpoint() -> None:
     request = ChatRequest((Message("user", "hi"),), {})
 
-    prompt = apply_prompt(make_endpoint(), request.messages, request)
+    prompt = compile_prompt(make_endpoint()).apply(request.messages, request)
 
     assert Prompt((Message("user", "hi"),), Options(temperature=0.5, top_p=0.9, max_output_tokens=64)) == prompt
 
@@ -54,7 +54,7 @@ def test_tools_come_from_the_request() -> None:
     tool, choice = Tool("look_up"), ToolChoice("auto")
     request = ChatRequest((Message("user", "hi"),), {}, tools=(tool,), tool_choice=choice)
 
-    prompt = apply_prompt(make_endpoint(), request.messages, request)
+    prompt = compile_prompt(make_endpoint()).apply(request.messages, request)
 
     assert ((tool,), choice) == (prompt.tools, prompt.tool_choice)
 
@@ -64,7 +64,7 @@ def test_shape_of_the_answer_comes_from_the_request() -> None:
     asked = Options(parallel_tool_calls=False, response_format=wanted, reasoning_effort="low")
     request = ChatRequest((Message("user", "hi"),), {}, options=asked)
 
-    prompt = apply_prompt(make_endpoint(), request.messages, request)
+    prompt = compile_prompt(make_endpoint()).apply(request.messages, request)
 
     assert evolve(asked, temperature=0.5, top_p=0.9, max_output_tokens=64) == prompt.options
 
@@ -72,7 +72,7 @@ def test_shape_of_the_answer_comes_from_the_request() -> None:
 def test_messages_beside_the_request_win() -> None:
     history = (Message("user", "before"), Message("assistant", "yes"), Message("user", "hi"))
 
-    prompt = apply_prompt(make_endpoint(), history, ChatRequest((Message("user", "hi"),), {}))
+    prompt = compile_prompt(make_endpoint()).apply(history, ChatRequest((Message("user", "hi"),), {}))
 
     assert history == prompt.messages
 

@@ -44,6 +44,7 @@ from pg_trio.stages.provider_call.exchange import (
 from pg_trio.stages.provider_call.retry import SLACK_S
 from pg_trio.stages.provider_call.runner import blame, tell
 from pg_trio.stages.provider_call.stream import Opening, OpenStream, StreamReader
+from tests.support.stages_now import PlannedCall
 
 PROMPT = Prompt(messages=(Message("user", "Hi"),))
 
@@ -136,9 +137,10 @@ def endpoint(*names: str, attempt_timeout_ms: int = 1_000) -> Endpoint:
 
 def provider_call(
     transport: FakeTransport, disabled: frozenset[str] = frozenset(), memory: Memory | None = None
-) -> ProviderCall:
+) -> PlannedCall:
     adapters: Callable[[str], FakeAdapter] = lambda _: FakeAdapter()  # noqa: E731
-    return ProviderCall(Exchange(adapters, {"direct": transport}, lambda: 0.0, LargeWork()), disabled, 0.05, memory)
+    exchange = Exchange(adapters, {"direct": transport}, lambda: 0.0, LargeWork())
+    return PlannedCall(ProviderCall(exchange, disabled, 0.05, memory))
 
 
 def good(text: str = "Hello") -> FakeResponse:
@@ -270,7 +272,7 @@ async def test_retry_after_puts_candidate_last(autojump_clock: MockClock) -> Non
     assert ["a", "b", "b", "a", "b"] == transport.asked
 
 
-async def put_aside(call: ProviderCall, transport: FakeTransport, *names: str, for_s: str = "60") -> None:
+async def put_aside(call: PlannedCall, transport: FakeTransport, *names: str, for_s: str = "60") -> None:
     """Let candidates ask for a pause; forgets who was asked."""
     for name in names:
         transport.script[name] = refused(429, for_s)
@@ -486,7 +488,7 @@ async def test_request_with_tools_is_hedged_where_allowed(autojump_clock: MockCl
     assert ("quick", 0.5) == (answered.reply.content, trio.current_time())
 
 
-async def ask_often(call: ProviderCall, endpoint: Endpoint, times: int) -> None:
+async def ask_often(call: PlannedCall, endpoint: Endpoint, times: int) -> None:
     for _ in range(times):
         await call.ask(endpoint, PROMPT, math.inf, Attempts(0))
 
@@ -698,9 +700,10 @@ class StreamingAdapter(FakeAdapter):
         return TokenReader()
 
 
-def streaming_call(transport: FakeTransport) -> ProviderCall:
+def streaming_call(transport: FakeTransport) -> PlannedCall:
     adapters: Callable[[str], FakeAdapter] = lambda _: StreamingAdapter()  # noqa: E731
-    return ProviderCall(Exchange(adapters, {"direct": transport}, lambda: 0.0, LargeWork()), frozenset(), 0.05)
+    exchange = Exchange(adapters, {"direct": transport}, lambda: 0.0, LargeWork())
+    return PlannedCall(ProviderCall(exchange, frozenset(), 0.05))
 
 
 @define
@@ -818,8 +821,9 @@ class OpenAIStreams(FakeTransport):
         return [b"stream_options" in request.body for request in self.requests]
 
 
-def real_call(transport: FakeTransport) -> ProviderCall:
-    return ProviderCall(Exchange(adapter_for, {"direct": transport}, lambda: 0.0, LargeWork()), frozenset(), 0.05)
+def real_call(transport: FakeTransport) -> PlannedCall:
+    exchange = Exchange(adapter_for, {"direct": transport}, lambda: 0.0, LargeWork())
+    return PlannedCall(ProviderCall(exchange, frozenset(), 0.05))
 
 
 STREAM = (
@@ -829,7 +833,7 @@ STREAM = (
 WHOLE = b'{"choices":[{"message":{"content":"Hi","reasoning":"Hm"},"finish_reason":"stop"}]}'
 
 
-async def text_of_stream(call: ProviderCall, asked: Endpoint) -> str:
+async def text_of_stream(call: PlannedCall, asked: Endpoint) -> str:
     carried, texts = await call.open_stream(asked, PROMPT, math.inf, Attempts(0)), list[str]()
     while not carried.is_over:
         texts += [event.text for event in await carried.receive_events() if isinstance(event, ContentDelta)]

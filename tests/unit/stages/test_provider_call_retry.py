@@ -29,9 +29,10 @@ from pg_trio.errors import (
 from pg_trio.racing.attempt import Attempt, AttemptEnd, Outcome
 from pg_trio.racing.breaker import Fault
 from pg_trio.racing.retry_budget import RetryBudget
-from pg_trio.stages.provider_call import Memory, ProviderCall
+from pg_trio.stages.provider_call import Memory
 from pg_trio.stages.provider_call.retry import PAUSE_LIMIT_S, SLACK_S
 from pg_trio.stages.provider_call.runner import blame, tell
+from tests.support.stages_now import PlannedCall
 from tests.unit.stages.test_provider_call import (
     PROMPT,
     FakePermit,
@@ -71,11 +72,11 @@ class ScriptedTransport:
         return "".join(url for url, _ in self.times)
 
 
-def calling(transport: ScriptedTransport, **memory: Any) -> ProviderCall:
+def calling(transport: ScriptedTransport, **memory: Any) -> PlannedCall:
     return provider_call(transport, memory=Memory(**memory))  # type: ignore[arg-type]
 
 
-async def ask(call: ProviderCall, asked: Endpoint, ends_at: float = 100, attempts: Attempts | None = None) -> str:
+async def ask(call: PlannedCall, asked: Endpoint, ends_at: float = 100, attempts: Attempts | None = None) -> str:
     answered = await call.ask(asked, PROMPT, ends_at, attempts or Attempts(0))
     return str(answered.reply.content)
 

@@ -17,7 +17,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Candidate, Endpoint
 from pg_trio.errors import Overloaded, ProviderCallFailed
-from pg_trio.stages.provider_call import ProviderCall
+from tests.support.stages_now import PlannedCall
 from tests.unit.stages.test_provider_call import (
     PROMPT,
     FakeResponse,
@@ -43,7 +43,7 @@ def limited(*names: str, only: str = "ab", **settings: Any) -> Endpoint:
 
 
 @asynccontextmanager
-async def busy(call: ProviderCall, asked: Endpoint) -> AsyncIterator[None]:
+async def busy(call: PlannedCall, asked: Endpoint) -> AsyncIterator[None]:
     """One call to the endpoint is under way inside."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask, call, asked)
@@ -52,7 +52,7 @@ async def busy(call: ProviderCall, asked: Endpoint) -> AsyncIterator[None]:
         nursery.cancel_scope.cancel()
 
 
-async def ask(call: ProviderCall, asked: Endpoint, attempts: Attempts | None = None) -> str | None:
+async def ask(call: PlannedCall, asked: Endpoint, attempts: Attempts | None = None) -> str | None:
     answered = await call.ask(asked, PROMPT, math.inf, attempts or Attempts(trio.current_time()))
     return answered.reply.content
 

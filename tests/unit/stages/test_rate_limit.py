@@ -12,10 +12,12 @@ from pg_trio.domain.chat import ChatRequest, Message, Usage
 from pg_trio.domain.limits import LimitPolicy, LimitState
 from pg_trio.domain.project import Candidate, Credential, Endpoint, Token, TokenLimits
 from pg_trio.errors import RateLimited
+from pg_trio.ledger.immediate import ImmediateBuckets, ImmediateLeases
 from pg_trio.shared_memory.leases import Leases
 from pg_trio.shared_memory.spend import LocalSpend
 from pg_trio.shared_memory.token_bucket import LocalBuckets
 from pg_trio.stages.rate_limit import NOTHING_LENT, RateLimit
+from tests.support.stages_now import RateLimitNow
 
 
 def endpoint(per_minute: int | None, per_hour: int | None) -> Endpoint:
@@ -52,8 +54,9 @@ REQUEST = ChatRequest(messages=(Message("user", "x" * 400),), body={})
 UNLIMITED = endpoint(None, None)
 
 
-def make_stage(clock: Clock | None = None, book: LocalSpend | None = None) -> RateLimit:
-    return RateLimit(LocalBuckets(), Leases(book or LocalSpend()), clock or Clock(), default_output_tokens=1_000)
+def make_stage(clock: Clock | None = None, book: LocalSpend | None = None) -> RateLimitNow:
+    buckets, leases = ImmediateBuckets(LocalBuckets()), ImmediateLeases(Leases(book or LocalSpend()))
+    return RateLimitNow(RateLimit(buckets, leases, clock or Clock(), default_output_tokens=1_000))
 
 
 class Client:
@@ -117,7 +120,7 @@ def test_told_wait_is_enough() -> None:
 def test_no_limit_never_refuses() -> None:
     stage = make_stage()
 
-    lent = {stage.take(CLIENT, FREE, endpoint(None, None), REQUEST) for _ in range(1000)}
+    lent = {stage.take(CLIENT, FREE, endpoint(None, None), REQUEST).held for _ in range(1000)}
 
     assert {NOTHING_LENT} == lent
 
@@ -176,7 +179,7 @@ def test_token_refusal_names_limit_and_wait(limited: Token, scope: str, retry_af
     assert (scope, retry_after_s) == (caught.value.scope, caught.value.retry_after_s)
 
 
-def left(stage: RateLimit, caller: Token, limited: Endpoint) -> dict[str, int | None]:
+def left(stage: RateLimitNow, caller: Token, limited: Endpoint) -> dict[str, int | None]:
     """What is left of each limit after one more request that ends at once."""
     client = Client()
     with stage.take(client, caller, limited, REQUEST):

@@ -21,6 +21,7 @@ from pg_trio.racing.large_work import LargeWork
 from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.provider_call.exchange import Exchange
 from pg_trio.stages.provider_call.stream import HELD_CHARS, OpenStream, StreamReader
+from tests.support.stages_now import PlannedCall
 from tests.unit.stages.test_provider_call import PROMPT, FakeAdapter, FakeResponse, FakeTransport, endpoint
 
 
@@ -85,10 +86,11 @@ def asking(*names: str, **settings: Any) -> Endpoint:
     )
 
 
-def call_of(scripts: Mapping[str, Sequence[tuple[float, str]]]) -> ProviderCall:
+def call_of(scripts: Mapping[str, Sequence[tuple[float, str]]]) -> PlannedCall:
     adapters: Callable[[str], FakeAdapter] = lambda _: WordAdapter()  # noqa: E731
     transport = FakeTransport({name: PacedResponse([], script=list(script)) for name, script in scripts.items()})
-    return ProviderCall(Exchange(adapters, {"direct": transport}, lambda: 0.0, LargeWork()), frozenset(), 1.0)
+    exchange = Exchange(adapters, {"direct": transport}, lambda: 0.0, LargeWork())
+    return PlannedCall(ProviderCall(exchange, frozenset(), 1.0))
 
 
 async def open_stream(
@@ -234,5 +236,5 @@ async def test_cancelled_opening_closes_a_heard_stream(autojump_clock: MockClock
     with trio.move_on_after(3):
         await call.open_stream(asking("a"), PROMPT, math.inf, attempts, Ear(takes_s=60))
 
-    response = call._exchange.transports["direct"].script["a"]  # type: ignore[attr-defined]
+    response = call.stage._exchange.transports["direct"].script["a"]  # type: ignore[attr-defined]
     assert (True, ["cancelled: deadline"]) == (response.closed, [row.outcome for row in attempts.rows])

@@ -15,12 +15,12 @@ from pg_trio.domain.chat import Message, Prompt
 from pg_trio.domain.events import Event
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.options import Options
-from pg_trio.domain.project import Endpoint
 from pg_trio.errors import UpstreamBroken
 from pg_trio.racing.breaker import Fault
+from pg_trio.stages.provider_call.plan import CallPlan
 from pg_trio.stages.provider_call.rescue import CarriedStream, continue_prompt
 from pg_trio.stages.provider_call.stream import Listener, OpenStream
-from tests.unit.stages.test_provider_call import PROMPT, FakeResponse, endpoint
+from tests.unit.stages.test_provider_call import PROMPT, FakeResponse, FakeTransport, endpoint, provider_call
 
 CUT = UpstreamBroken("the stream was cut")
 
@@ -33,16 +33,16 @@ class FakeOpener:
     asked: list[tuple[Prompt, bool]] = field(factory=list)
 
     async def open_stream(
-        self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
+        self, plan: CallPlan, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
     ) -> OpenStream:
         raise NotImplementedError
 
     async def open_rescue(
-        self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
+        self, plan: CallPlan, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
     ) -> OpenStream | None:
         self.asked.append((prompt, self.broken.closed))
         await trio.lowlevel.checkpoint()
-        return OpenStream(endpoint.candidates[1], None, None, [])
+        return OpenStream(plan.candidates[1], None, None, [])
 
 
 @define
@@ -76,7 +76,8 @@ class Deaf:
 
 def carried_by(opener: FakeOpener, **settings: Any) -> CarriedStream:
     """A stream of candidate `a`, its first token come."""
-    asked, attempts = evolve(endpoint("a", "b"), **settings), Attempts(0)
+    call = provider_call(FakeTransport({}))
+    asked, attempts = call.plan(evolve(endpoint("a", "b"), **settings)), Attempts(0)
     attempts.add(asked.candidates[0], 0, 1, "won")
     opened = OpenStream(asked.candidates[0], opener.broken, None, [])
     return CarriedStream(opener, asked, PROMPT, math.inf, attempts, opened)

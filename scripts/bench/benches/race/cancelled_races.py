@@ -113,13 +113,13 @@ async def _work(
 
 
 async def _ask(gateway: RunningGateway, endpoint: Endpoint) -> None:
-    now = trio.current_time()
-    await gateway.pipeline.provider_call.ask(endpoint, _PROMPT, now + _ASKED_S, Attempts(now))
+    now, stage = trio.current_time(), gateway.pipeline.provider_call
+    await stage.ask(stage.compile(endpoint), _PROMPT, now + _ASKED_S, Attempts(now))
 
 
 async def _open_stream(gateway: RunningGateway, endpoint: Endpoint) -> None:
-    now = trio.current_time()
-    stream = await gateway.pipeline.provider_call.open_stream(endpoint, _PROMPT, now + _ASKED_S, Attempts(now))
+    now, stage = trio.current_time(), gateway.pipeline.provider_call
+    stream = await stage.open_stream(stage.compile(endpoint), _PROMPT, now + _ASKED_S, Attempts(now))
     try:
         while not stream.is_over:
             await stream.receive_events()

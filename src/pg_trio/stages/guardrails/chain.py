@@ -23,6 +23,11 @@ class Chain:
     _keywords: KeywordScanner | None
     _length: ContentLength | None
 
+    @property
+    def is_in_force(self) -> bool:
+        """Whether there is any guardrail in it."""
+        return any(each is not None for each in (self._pii, self._injection, self._keywords, self._length))
+
     def apply(self, request: ChatRequest) -> ChatRequest:
         """The request with personal data masked in its messages; the same object if nothing was.
 

@@ -21,7 +21,7 @@ from attrs import frozen
 
 from pg_trio.domain.chat import TOOL_WORDS, ChatRequest, Json, Message, ToolCall, json_texts
 from pg_trio.domain.content import Part
-from pg_trio.domain.guardrails import PII_LABELS, CustomPattern, PiiFilter
+from pg_trio.domain.guardrails import MAX_LABELS, PII_LABELS, CustomPattern, PiiFilter
 from pg_trio.domain.options import Options, ResponseFormat
 from pg_trio.domain.tools import ForeignTool, ForeignToolChoice, Tool, ToolChoice
 from pg_trio.errors import PiiBlocked
@@ -31,8 +31,6 @@ from pg_trio.stages.guardrails.linear import PatternSet
 # Between types, a masked place is 0xFF and two bytes that say which label. 0xFF is in no UTF-8 text, matches no
 # pattern, and is a word boundary like the brackets that come in its place at the end.
 _PLACEHOLDER = 0xFF
-# 64 × 64: what two continuation bytes can number.
-MAX_LABELS = 4096
 
 # Between pieces: in no UTF-8 text either, and a word boundary.
 _SEPARATOR = b"\xfe"

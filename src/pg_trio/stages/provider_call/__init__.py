@@ -13,6 +13,7 @@ stream.py     a candidate's stream, up to its first token and then as the client
 
 from pg_trio.stages.provider_call.call import ProviderCall
 from pg_trio.stages.provider_call.memory import Memory
+from pg_trio.stages.provider_call.plan import CallPlan
 from pg_trio.stages.provider_call.stream import OpenStream
 
-__all__ = ["Memory", "OpenStream", "ProviderCall"]
+__all__ = ["CallPlan", "Memory", "OpenStream", "ProviderCall"]

@@ -46,7 +46,7 @@ from pg_trio.errors import (
     ProviderDisabled,
     UpstreamRefused,
 )
-from pg_trio.racing.attempt import AllFailed, Attempt, AttemptEnd, AttemptLimitPassed, Won
+from pg_trio.racing.attempt import AllFailed, Attempt, AttemptEnd, AttemptLimitPassed, Limits, Won
 from pg_trio.racing.hedge_budget import HedgeRules, Hedges
 from pg_trio.racing.race import race
 from pg_trio.stages.provider_call.exchange import Exchange
@@ -76,45 +76,49 @@ class ProviderCall:
         # None until an endpoint that hedges is asked: nobody else pays for counting.
         self._hedges: Hedges | None = None
         self.memory = memory or Memory()
-        # Endpoints are what is configured, and live as long as we do.
-        self._plans: dict[Endpoint, CallPlan] = {}
         self._slots = CredentialSlots(self.memory.leases)
 
-    async def ask(self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts) -> Answered:
+    def compile(self, endpoint: Endpoint) -> CallPlan:
+        """How the endpoint's candidates are asked, those whose provider is switched off left out."""
+        plan = make_plan(endpoint, self._disabled, self.memory.latencies, self._slots)
+        if self._hedges is None and plan.may_hedge:
+            self._hedges = self.memory.open_hedges(HedgeRules(share=self._hedge_share), trio.current_time())
+        return plan
+
+    async def ask(self, plan: CallPlan, prompt: Prompt, ends_at: float, attempts: Attempts) -> Answered:
         """The first whole answer. `ends_at` (Trio's clock) is the deadline that the caller holds.
 
         Raises ProviderCallFailed, ProviderDisabled or Overloaded.
         """
-        plan = self._plan(endpoint)
+        _check_is_on(plan)
         exchange = partial(self._exchange.fetch_reply, prompt=prompt)
         asked = Asked(prompt, ends_at, attempts, trio.current_time())
         won = await self._race(self._make_runner(plan, plan.answers, asked, exchange, REPLIES))
         return Answered(won.value, won.attempt.candidate)
 
     async def open_stream(
-        self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
+        self, plan: CallPlan, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
     ) -> OpenStream:
         """The first stream whose first token has come; the caller closes it. Raises as `ask` does.
 
         `listener` gets what candidates reason until then.
         """
-        asked = Asked(prompt, ends_at, attempts, trio.current_time())
-        return await self._open(endpoint, self._plan(endpoint), asked, listener)
+        _check_is_on(plan)
+        return await self._open(plan, Asked(prompt, ends_at, attempts, trio.current_time()), listener)
 
     async def open_rescue(
-        self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
+        self, plan: CallPlan, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
     ) -> OpenStream | None:
         """The same by the candidates that have not failed at this request; None where none is left."""
-        plan = self._plan(endpoint)
         left = candidates_left(plan.candidates, attempts)
         if not left:
             return None
         limit_s = plan.attempt_limit_s if len(left) > 1 else math.inf
         plan = evolve(plan, candidates=left, attempt_limit_s=limit_s, max_attempts=len(left))
-        return await self._open(endpoint, plan, Asked(prompt, ends_at, attempts, trio.current_time()), listener)
+        return await self._open(plan, Asked(prompt, ends_at, attempts, trio.current_time()), listener)
 
-    async def _open(self, endpoint: Endpoint, plan: CallPlan, asked: Asked, listener: Listener | None) -> OpenStream:
-        opening = Opening(endpoint.first_token_timeout_ms / 1000, listener)
+    async def _open(self, plan: CallPlan, asked: Asked, listener: Listener | None) -> OpenStream:
+        opening = Opening(plan.first_token_limit_s, listener)
         exchange = partial(self._exchange.open_stream, prompt=asked.prompt, opening=opening, ends_at=asked.ends_at)
         runner = self._make_runner(plan, plan.streams, asked, exchange, STREAMS)
         stream = (await self._race(runner)).value
@@ -125,16 +129,6 @@ class ProviderCall:
         """How a candidate fares: its breakers, and its slots where its calls are limited. For its project's admin."""
         described = self.memory.breakers.describe(candidate, trio.current_time())
         return {**described, "slots": self._slots.describe(candidate.credential)}
-
-    def _plan(self, endpoint: Endpoint) -> CallPlan:
-        plan = self._plans.get(endpoint)
-        if plan is None:
-            plan = self._plans[endpoint] = make_plan(endpoint, self._disabled, self.memory.latencies, self._slots)
-            if self._hedges is None and plan.may_hedge:
-                self._hedges = self.memory.open_hedges(HedgeRules(share=self._hedge_share), trio.current_time())
-        if not plan.candidates:
-            raise ProviderDisabled(endpoint.candidates[0].provider)
-        return plan
 
     def _make_runner(  # one runner, for two kinds of answers
         self,
@@ -161,7 +155,11 @@ class ProviderCall:
         plan, ordered, asked = runner.plan, runner.ordered, runner.asked
         if not ordered or ordered[0] is not plan.candidates[0]:
             runner.note_passed_over(plan.candidates)
-        limits = race_limits(asked.ends_at, asked.now, plan.attempt_limit_s, plan.reserve_s)
+        if len(plan.candidates) == 1:
+            # There is no other candidate to keep time for.
+            limits = Limits(asked.ends_at, plan.attempt_limit_s)
+        else:
+            limits = race_limits(asked.ends_at, asked.now, plan.attempt_limit_s, plan.reserve_s)
         try:
             return await race(ordered, runner, limits)
         except AllFailed as failed:
@@ -202,6 +200,12 @@ class ProviderCall:
                 waits_s[id(end.attempt.candidate)] = None
         known_s = [wait_s for wait_s in waits_s.values() if wait_s is not None]
         return max(1, math.ceil(min(known_s))) if len(known_s) == len(waits_s) else None
+
+
+def _check_is_on(plan: CallPlan) -> None:
+    """Raises ProviderDisabled where no candidate's provider is switched on."""
+    if not plan.candidates:
+        raise ProviderDisabled(plan.first_provider)
 
 
 async def _let_go_reply(reply: Reply) -> None:

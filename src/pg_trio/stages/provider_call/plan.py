@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
-from pg_trio.domain.project import Candidate, Endpoint
+from pg_trio.domain.project import Candidate, Endpoint, OnStreamFailure
 from pg_trio.racing.attempt import Limits
 from pg_trio.racing.latency import Latencies
 from pg_trio.racing.slots import Slots
@@ -37,7 +37,10 @@ class CallPlan:
 
     `max_attempts` bounds the tries of one request, retries included, and `paid_tries` those that may be charged for,
     which a budget has reserved. `slots` are those of the credentials that are limited; None where none is.
+    `first_provider` is that of the endpoint's first candidate, whether it is on or not.
     """
+
+    first_provider: str
 
     candidates: tuple[Candidate, ...]
     max_attempts: int
@@ -45,6 +48,8 @@ class CallPlan:
     attempt_limit_s: float
     reserve_s: float | None
     hedges_tools: bool
+    first_token_limit_s: float
+    on_stream_failure: OnStreamFailure
     answers: Pacing
     streams: Pacing
     slots: Mapping[str, Slots] | None
@@ -61,6 +66,7 @@ def make_plan(
     """The plan of one endpoint."""
     candidates = tuple(candidate for candidate in endpoint.candidates if candidate.provider not in disabled_providers)
     return CallPlan(
+        first_provider=endpoint.candidates[0].provider,
         candidates=candidates,
         max_attempts=endpoint.max_attempts or ATTEMPTS_A_CANDIDATE * len(candidates),
         paid_tries=math.inf if endpoint.monthly_budget_usd is None else len(candidates),
@@ -68,6 +74,8 @@ def make_plan(
         attempt_limit_s=endpoint.attempt_timeout_ms / 1000 if len(candidates) > 1 else math.inf,
         reserve_s=None if endpoint.reserve_ms is None else endpoint.reserve_ms / 1000,
         hedges_tools=endpoint.hedge_tools,
+        first_token_limit_s=endpoint.first_token_timeout_ms / 1000,
+        on_stream_failure=endpoint.on_stream_failure,
         answers=_pacing(endpoint, learned_pace(endpoint, "answer", latencies)),
         streams=_pacing(endpoint, learned_pace(endpoint, "first token", latencies)),
         slots=slots.of(candidates),

@@ -18,8 +18,9 @@ from attrs import define, evolve
 
 from pg_trio.domain.chat import Message, Prompt, estimate_tokens
 from pg_trio.domain.log_row import Attempts
-from pg_trio.domain.project import Candidate, Endpoint
+from pg_trio.domain.project import Candidate
 from pg_trio.errors import AttemptFailed
+from pg_trio.stages.provider_call.plan import CallPlan
 from pg_trio.stages.provider_call.stream import Listener, OpenStream
 
 
@@ -27,11 +28,11 @@ class StreamOpener(Protocol):
     """Opens streams: the stage itself."""
 
     async def open_stream(
-        self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
+        self, plan: CallPlan, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
     ) -> OpenStream: ...
 
     async def open_rescue(
-        self, endpoint: Endpoint, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
+        self, plan: CallPlan, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
     ) -> OpenStream | None: ...
 
 
@@ -40,7 +41,7 @@ class CarriedStream:
     """A stream, and those that carry it on; `now` is the open one. Whoever holds it calls `aclose()`."""
 
     opener: StreamOpener
-    endpoint: Endpoint
+    plan: CallPlan
     prompt: Prompt
     ends_at: float
     attempts: Attempts
@@ -49,12 +50,12 @@ class CarriedStream:
     @property
     def mode(self) -> Literal["restart", "continue"] | None:
         """How a stream that fails is carried on; None: it is not."""
-        mode = self.endpoint.on_stream_failure
+        mode = self.plan.on_stream_failure
         return None if mode == "error" else mode
 
     async def open_first(self, listener: Listener) -> OpenStream:
         """The first stream, its first token come. Raises GatewayError."""
-        self.now = await self.opener.open_stream(self.endpoint, self.prompt, self.ends_at, self.attempts, listener)
+        self.now = await self.opener.open_stream(self.plan, self.prompt, self.ends_at, self.attempts, listener)
         return self.now
 
     async def open_next(self, failure: AttemptFailed, text: str, listener: Listener) -> OpenStream | None:
@@ -65,7 +66,7 @@ class CarriedStream:
         self.note_end(f"failed: {failure.said}")
         await self.aclose()
         prompt = self.prompt if self.mode == "restart" else continue_prompt(self.prompt, text)
-        opened = await self.opener.open_rescue(self.endpoint, prompt, self.ends_at, self.attempts, listener)
+        opened = await self.opener.open_rescue(self.plan, prompt, self.ends_at, self.attempts, listener)
         if opened is not None:
             self.now = opened
         return opened

@@ -1,0 +1,149 @@
+"""The engines of one machine: tokens, log and sessions in SQLite, the ledger in memory that all workers share."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from uuid import UUID
+
+import trio
+
+from pg_trio.config.settings import GatewaySettings, Settings
+from pg_trio.config.time_zone import find_zone
+from pg_trio.errors import Overloaded, StoreError
+from pg_trio.ledger.immediate import ImmediateBuckets, ImmediateLeases, ImmediateSpend
+from pg_trio.racing.hedge_budget import HedgeBudget, HedgeRules, Hedges
+from pg_trio.racing.latency import LatencyBoard
+from pg_trio.racing.retry_budget import RetryBudget
+from pg_trio.shared_memory.breaker_board import SharedBreakers
+from pg_trio.shared_memory.hedge_budget import SharedHedges
+from pg_trio.shared_memory.latency_counts import SharedLatencies
+from pg_trio.shared_memory.leases import CallLeases
+from pg_trio.shared_memory.leases import Leases as SharedLeases
+from pg_trio.shared_memory.renewal import SharedFile
+from pg_trio.shared_memory.retry_buckets import SharedRetryBuckets
+from pg_trio.shared_memory.segment import Segment
+from pg_trio.shared_memory.segment_file import SEGMENT_NAME, open_segment
+from pg_trio.shared_memory.spend import SharedSpend, fill_spend
+from pg_trio.shared_memory.token_bucket import SharedBuckets
+from pg_trio.stages.provider_call.memory import Memory, make_board
+from pg_trio.store.log import LogStore
+from pg_trio.store.outage import Outage
+from pg_trio.store.sessions import SessionStore
+from pg_trio.store.tokens import TokenStore
+from pg_trio.stores.month_start import sum_months
+from pg_trio.stores.protocols import Engines, Ledger, Lifetime, LogBook
+
+logger = logging.getLogger("pg_trio")
+
+# What a killed worker had reserved blocks its endpoints' budgets for at most this long.
+REAP_EVERY_S = 1.0
+
+
+async def open_tokens(settings: GatewaySettings, lifetime: Lifetime) -> TokenStore:
+    """See OpenTokens: `tokens.db`."""
+    tokens = await TokenStore.open(settings)
+    lifetime.close_with(tokens.aclose)
+    lifetime.run(tokens.watch)
+    return tokens
+
+
+async def open_log(settings: GatewaySettings, lifetime: Lifetime) -> LogStore:
+    """See OpenLog: `log.db`."""
+    log = await LogStore.open(settings)
+    lifetime.close_with(log.aclose)
+    lifetime.run(log.write, log.retention.run)
+    return log
+
+
+async def open_sessions(settings: GatewaySettings, keep_s: Mapping[UUID, float], lifetime: Lifetime) -> SessionStore:
+    """See OpenSessions: `sessions.db`."""
+    sessions = await SessionStore.open(settings, keep_s)
+    lifetime.close_with(sessions.aclose)
+    lifetime.run(sessions.write, sessions.upkeep.run)
+    return sessions
+
+
+async def open_ledger(settings: Settings, log: LogBook, lifetime: Lifetime) -> Ledger:
+    """See OpenLedger: one file of shared memory."""
+    fill = await make_fill(settings, log)
+    shared = SharedFile(open_segment(settings.gateway.data_dir / SEGMENT_NAME, fill=fill))
+    lifetime.stack.callback(shared.close)
+    spend = SharedSpend(shared.segment)
+    lifetime.stack.callback(spend.close)
+    shared.parts.append(spend)
+    buckets = SharedBuckets(shared.segment)
+    shared.parts.append(buckets)
+    memory = share_memory(shared, spend, buckets, settings)
+    lifetime.run(partial(watch_shared_memory, shared, spend, partial(make_fill, settings, log)))
+    leases = SharedLeases(spend)
+    return Ledger(ImmediateBuckets(buckets), ImmediateSpend(spend), ImmediateLeases(leases), memory)
+
+
+EMBEDDED = Engines(open_tokens, open_log, open_sessions, open_ledger)
+
+
+async def make_fill(settings: Settings, log: LogBook) -> Callable[[Segment], None]:
+    """What writes into a new file what it begins with. Raises StoreError if the log cannot be read."""
+    spent = await sum_months(log, time.time(), find_zone(settings.gateway.timezone))
+
+    def fill(segment: Segment) -> None:
+        for month, settled in spent.items():
+            fill_spend(segment, month, settled)
+
+    return fill
+
+
+def share_memory(shared: SharedFile, spend: SharedSpend, buckets: SharedBuckets, settings: Settings) -> Memory:
+    """How candidates fared and what is rationed, known to all workers; to this one alone as far as the file is full,
+    which it has logged."""
+    # Trio's clock begins anywhere, and runs as this one does.
+    ahead_s = time.monotonic() - trio.current_time()
+    identities = {name: credential.fingerprint() for name, credential in settings.credentials.items()}
+    counts = SharedLatencies(shared.segment, ahead_s, identities)
+    shared.parts.append(counts)
+    try:
+        records: SharedBreakers | None = SharedBreakers(shared.segment, ahead_s, identities)
+    except Overloaded:
+        records = None
+    if records is not None:
+        shared.parts.append(records)
+    retries = SharedRetryBuckets(buckets, ahead_s)
+    return Memory(
+        make_board(records),
+        LatencyBoard(counts.find),
+        partial(open_hedges, shared, ahead_s),
+        CallLeases(SharedLeases(spend)),
+        RetryBudget(settings.gateway.retry_budget_percent / 100, retries, settings.server.workers),
+    )
+
+
+def open_hedges(shared: SharedFile, ahead_s: float, rules: HedgeRules, now: float) -> Hedges:
+    """The hedge budget of all workers; of this one alone where the file is full, which it has logged."""
+    try:
+        hedges = SharedHedges(shared.segment, rules.share, rules.reserve, rules.min_per_s, ahead_s)
+    except Overloaded:
+        return HedgeBudget(rules, now)
+    shared.parts.append(hedges)
+    return hedges
+
+
+async def watch_shared_memory(
+    shared: SharedFile, spend: SharedSpend, make_fill: Callable[[], Awaitable[Callable[[Segment], None]]]
+) -> None:
+    """Take back what dead workers had reserved, and say what went wrong in the file; move to another where somebody
+    damaged it or took it away."""
+    renewals = Outage(logger, "the shared file of limits is damaged or gone, and cannot be made anew")
+    while True:
+        await trio.sleep(REAP_EVERY_S)
+        if shared.needs_renewal():
+            try:
+                shared.renew(await make_fill())
+            except StoreError as error:
+                renewals.failed(error)
+                continue
+            renewals.succeeded()
+        spend.reap()
+        shared.segment.tell_counters()

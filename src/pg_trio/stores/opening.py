@@ -1,0 +1,42 @@
+"""Open everything that is kept, by the engines that the configuration asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from pg_trio.config.settings import Settings
+from pg_trio.domain.project import Endpoint
+from pg_trio.stores.embedded import EMBEDDED
+from pg_trio.stores.protocols import Engines, Lifetime, Stores
+
+
+def choose_engines(settings: Settings) -> Engines:
+    """The engines of a configuration: of one machine, until there is a setting that asks for others."""
+    return EMBEDDED
+
+
+async def open_stores(settings: Settings, lifetime: Lifetime, engines: Engines | None = None) -> Stores:
+    """Everything that is kept, open; `lifetime` runs and closes it. `engines` None: those of the configuration.
+
+    Raises StoreError.
+    """
+    chosen = engines or choose_engines(settings)
+    limits = settings.gateway
+    endpoints = [endpoint for project in settings.projects.values() for endpoint in project.endpoints.values()]
+    tokens = await chosen.tokens(limits, lifetime)
+    log = await chosen.log(limits, lifetime)
+    sessions = None
+    # Its file is made only where an endpoint has sessions.
+    if any(endpoint.sessions_enabled for endpoint in endpoints):
+        sessions = await chosen.sessions(limits, session_keep_s(endpoints), lifetime)
+    return Stores(tokens, log, sessions, await chosen.ledger(settings, log, lifetime))
+
+
+def session_keep_s(endpoints: Iterable[Endpoint]) -> dict[UUID, float]:
+    """How long a session without a turn is kept: its TTL, and the longest call that may be under way."""
+    return {
+        endpoint.uuid: endpoint.session_ttl_seconds + max(endpoint.deadline_ms, endpoint.stream_deadline_ms) / 1000
+        for endpoint in endpoints
+        if endpoint.sessions_enabled
+    }

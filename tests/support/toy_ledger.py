@@ -1,0 +1,172 @@
+"""A ledger in one file, whose every step waits: as an engine over a network is, and an example of adding a store.
+
+Each step goes to the engine and back. Cancelled on the way there, the engine was never asked; cancelled on the way
+back, it has done its part, and the step undoes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import trio
+from attrs import define, evolve, field
+
+from pg_trio.config.settings import Settings
+from pg_trio.ledger.protocols import MUST_WAIT, Held, Limits, MustWait, Spend, Taken
+from pg_trio.shared_memory.leases import Leases
+from pg_trio.shared_memory.spend import LocalSpend
+from pg_trio.shared_memory.token_bucket import LocalBuckets
+from pg_trio.stages.provider_call import Memory
+from pg_trio.stores.embedded import EMBEDDED
+from pg_trio.stores.protocols import Engines, Ledger, Lifetime, LogBook
+
+
+@define(eq=False)
+class ToyNetwork:
+    """What lies between a step and its engine. `cancel` is called at the way of that number, from 1 on."""
+
+    ways: int = 0
+    cancel_at: int = 0
+    scope: trio.CancelScope = field(factory=trio.CancelScope)
+
+    async def cross(self) -> None:
+        """One way, there or back."""
+        self.ways += 1
+        if self.ways == self.cancel_at:
+            self.scope.cancel()
+        await trio.lowlevel.checkpoint()
+
+
+@define(eq=False)
+class ToyBuckets:
+    """See Buckets."""
+
+    network: ToyNetwork = field(factory=ToyNetwork)
+    engine: LocalBuckets = field(factory=LocalBuckets)
+
+    def take_nowait(self, key: bytes, limits: Limits, now: float, amount: int = 1) -> MustWait:
+        return MUST_WAIT
+
+    async def take(self, key: bytes, limits: Limits, now: float, amount: int = 1) -> Taken:
+        await self.network.cross()
+        taken = self.engine.take(key, limits, now, amount)
+        try:
+            await self.network.cross()
+        except trio.Cancelled:
+            if taken.refused is None:
+                self.engine.give(key, limits, now, amount)
+            raise
+        return taken
+
+    def give_nowait(self, key: bytes, limits: Limits, now: float, amount: int) -> MustWait:
+        return MUST_WAIT
+
+    async def give(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
+        await self.network.cross()
+        self.engine.give(key, limits, now, amount)
+        await self.network.cross()
+
+    def peek_nowait(self, key: bytes, limits: Limits, now: float) -> MustWait:
+        return MUST_WAIT
+
+    async def peek(self, key: bytes, limits: Limits, now: float) -> Sequence[Held]:
+        await self.network.cross()
+        return self.engine.peek(key, limits, now)
+
+
+@define(eq=False)
+class ToySpend:
+    """See SpendBook."""
+
+    network: ToyNetwork = field(factory=ToyNetwork)
+    engine: LocalSpend = field(factory=LocalSpend)
+
+    def reserve_nowait(self, key: bytes, month: int, amount: int, budget: int) -> MustWait:
+        return MUST_WAIT
+
+    async def reserve(self, key: bytes, month: int, amount: int, budget: int) -> Spend | None:
+        await self.network.cross()
+        stood = self.engine.reserve(key, month, amount, budget)
+        try:
+            await self.network.cross()
+        except trio.Cancelled:
+            if stood is None:
+                self.engine.settle(key, month, amount, 0)
+            raise
+        return stood
+
+    def settle_nowait(self, key: bytes, month: int, reserved_amount: int, spent: int) -> MustWait:
+        return MUST_WAIT
+
+    async def settle(self, key: bytes, month: int, reserved_amount: int, spent: int) -> None:
+        await self.network.cross()
+        self.engine.settle(key, month, reserved_amount, spent)
+        await self.network.cross()
+
+
+@define(eq=False)
+class ToyLeases:
+    """See protocols.Leases."""
+
+    network: ToyNetwork = field(factory=ToyNetwork)
+    engine: Leases = field(factory=lambda: Leases(LocalSpend()))
+
+    def acquire_nowait(self, key: bytes, limit: int) -> MustWait:
+        return MUST_WAIT
+
+    async def acquire(self, key: bytes, limit: int) -> bool:
+        await self.network.cross()
+        acquired = self.engine.acquire(key, limit)
+        try:
+            await self.network.cross()
+        except trio.Cancelled:
+            if acquired:
+                self.engine.release(key)
+            raise
+        return acquired
+
+    def release_nowait(self, key: bytes) -> MustWait:
+        return MUST_WAIT
+
+    async def release(self, key: bytes) -> None:
+        await self.network.cross()
+        self.engine.release(key)
+        await self.network.cross()
+
+    def count_nowait(self, key: bytes) -> MustWait:
+        return MUST_WAIT
+
+    async def count(self, key: bytes) -> int:
+        await self.network.cross()
+        return self.engine.count(key)
+
+
+@define(eq=False)
+class ToyEngine:
+    """What a gateway opens, and a test looks into."""
+
+    network: ToyNetwork = field(factory=ToyNetwork)
+    is_open: bool = False
+    buckets: ToyBuckets = field(init=False)
+    spend: ToySpend = field(init=False)
+    leases: ToyLeases = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.buckets = ToyBuckets(self.network)
+        self.spend = ToySpend(self.network)
+        self.leases = ToyLeases(self.network)
+
+    async def open_ledger(self, settings: Settings, log: LogBook, lifetime: Lifetime) -> Ledger:
+        """See OpenLedger."""
+        self.is_open = True
+        lifetime.close_with(self.aclose)
+        return Ledger(self.buckets, self.spend, self.leases, Memory())
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.is_open = False
+
+
+def toy_engines(engine: ToyEngine) -> Engines:
+    """SQLite for everything but the ledger."""
+    return evolve(EMBEDDED, ledger=engine.open_ledger)
