@@ -16,11 +16,11 @@ from functools import partial
 from attrs import evolve, frozen
 
 from pg_trio.config.settings import GatewaySettings
-from pg_trio.domain.call import Call, RequestHead, WholeAnswer
+from pg_trio.domain.call import Answered, Call, RequestHead, WholeAnswer
 from pg_trio.domain.chat import ChatRequest, Prompt, Reply, Usage, estimate_tokens
 from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.domain.value import value
-from pg_trio.errors import BadRequest, Overloaded, SessionsNotEnabled
+from pg_trio.errors import BadRequest, OutputInvalid, Overloaded, ProviderCallFailed, SessionsNotEnabled
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
@@ -35,6 +35,7 @@ from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.provider_call.rescue import CarriedStream
 from pg_trio.stages.rate_limit import Quota, RateLimit
 from pg_trio.stages.relay import Relay
+from pg_trio.stages.schemas.ask_again import ask_again, may_ask_again
 from pg_trio.stages.schemas.stage import Schemas
 from pg_trio.stages.session import OpenSession, Sessions
 
@@ -187,8 +188,8 @@ class Pipeline:
         entry.won(answered.candidate, reply.model, usage, asked.reservation.spent_nano_usd)
 
         if endpoint.output_schema is not None:
-            entry.begin("output_schema")
-            await self.large_work.call(len(reply.content or ""), self.schemas.check_output, endpoint, reply)
+            answered, usage = await self._match_output(asked, answered, usage)
+            reply = answered.reply
 
         session = asked.session
         if session is not None:
@@ -205,6 +206,51 @@ class Pipeline:
             times=entry.times,
             session_id=None if session is None else session.id,
         )
+
+    async def _match_output(self, asked: Asked, answered: Answered, usage: Usage) -> tuple[Answered, Usage]:
+        """An answer that matches the endpoint's schema, and what all rounds together used.
+
+        Raises OutputInvalid for the last round that was answered.
+        """
+        endpoint, entry, prompt = asked.endpoint, asked.entry, asked.prompt
+        rounds = endpoint.output_repair_attempts
+        entry.begin("output_schema")
+        while True:
+            reply = answered.reply
+            size = len(reply.content or "")
+            try:
+                entry.reply = reply = await self.large_work.call(size, self.schemas.read_output, endpoint, reply)
+                return Answered(reply, answered.candidate), usage
+            except OutputInvalid as failure:
+                if rounds == 0 or not may_ask_again(reply):
+                    raise
+                invalid = failure
+            if rounds == endpoint.output_repair_attempts:
+                entry.begin("repair")
+            rounds -= 1
+            prompt = ask_again(prompt, reply, invalid)
+            answered, usage = await self._ask_again(asked, prompt, usage, invalid)
+
+    async def _ask_again(
+        self, asked: Asked, prompt: Prompt, used: Usage, invalid: OutputInvalid
+    ) -> tuple[Answered, Usage]:
+        """One more round's answer, settled with what was used before it. Raises `invalid` where no candidate answers:
+        that is what the client can do something about."""
+        entry = asked.entry
+        try:
+            answered = await self.provider_call.ask(asked.endpoint, prompt, asked.deadline.at, entry.attempts)
+        except BaseException as error:
+            # The tries that were lost in this round count, too.
+            asked.settle(used)
+            entry.cost_nano_usd = asked.reservation.spent_nano_usd
+            if isinstance(error, ProviderCallFailed):
+                raise invalid from None
+            raise
+        entry.reply = reply = answered.reply
+        usage = used.plus(reply.usage or estimate_usage(prompt, reply))
+        asked.settle(usage)
+        entry.won(answered.candidate, reply.model, usage, asked.reservation.spent_nano_usd)
+        return answered, usage
 
     async def _stream(self, asked: Asked) -> None:
         """Relay the stream that wins. What was relayed is settled, also where the client left in the middle."""

@@ -11,11 +11,16 @@ from attrs import field, frozen
 
 from pg_trio.domain.chat import JsonObject
 from pg_trio.domain.guardrails import GuardrailRules
+from pg_trio.domain.json_value import json_texts
 from pg_trio.domain.log_body import LogBodies
+from pg_trio.domain.options import ResponseFormat
 from pg_trio.domain.secret import Secret
+from pg_trio.domain.strict_subset import enforced_format
 
 # What happens to a stream that fails after its first token.
 OnStreamFailure: TypeAlias = Literal["error", "restart", "continue"]
+# What is done about an answer that is not JSON before the schema is checked.
+OutputRepair: TypeAlias = Literal["off", "lenient"]
 ProjectType: TypeAlias = Literal["ai_gateway", "ai_wrapper", "api_gateway", "mcp_gateway"]
 TokenEnv: TypeAlias = Literal["live", "test"]
 
@@ -131,6 +136,13 @@ class Endpoint:
     user_prompt_template: str | None = None
     input_schema: JsonObject | bool | None = None
     output_schema: JsonObject | bool | None = None
+    # Whether `output_schema` is sent along, as the provider's own mechanism.
+    enforce_output_schema: bool = False
+    output_repair: OutputRepair = "off"
+    output_repair_attempts: int = 0
+    # OpenAI's word, and an exact budget of tokens. Where one is set, neither of the client's holds.
+    reasoning_effort: str | None = None
+    thinking_budget_tokens: int | None = None
     guardrails: GuardrailRules = field(factory=GuardrailRules)
     streaming_enabled: bool = False
     deadline_ms: int = 120_000
@@ -151,10 +163,29 @@ class Endpoint:
     max_attempts: int | None = None
     log_bodies: LogBodies = "none"
 
-    @property
-    def prompt_chars(self) -> int:
-        """Characters that the endpoint itself adds to a request: what estimates count beside the client's."""
-        return len(self.prompt or "") + len(self.user_prompt_template or "")
+    # What every request is asked for in place of the client's own `response_format`; None where nothing is enforced.
+    answer_format: ResponseFormat | None = field(init=False, repr=False)
+    # Whether it has settings of its own beyond sampling and limits.
+    shapes_answer: bool = field(init=False, repr=False)
+    # Characters that the endpoint itself adds to a request: what estimates count beside the client's.
+    prompt_chars: int = field(init=False, repr=False)
+
+    @answer_format.default
+    def _make_answer_format(self) -> ResponseFormat | None:
+        if self.output_schema is None or not self.enforce_output_schema:
+            return None
+        return enforced_format(self.slug, self.output_schema)
+
+    @shapes_answer.default
+    def _find_shape(self) -> bool:
+        thinks = self.reasoning_effort is not None or self.thinking_budget_tokens is not None
+        return thinks or self.answer_format is not None
+
+    @prompt_chars.default
+    def _count_prompt_chars(self) -> int:
+        wanted = self.answer_format
+        added = 0 if wanted is None else sum(map(len, json_texts(wanted.raw)))
+        return len(self.prompt or "") + len(self.user_prompt_template or "") + added
 
 
 @frozen(slots=True, eq=False)

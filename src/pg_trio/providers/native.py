@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import ClassVar
 
 import orjson
 from attrs import evolve
@@ -38,6 +39,8 @@ ROUTES_KEPT = 4096
 
 class NativeAdapter(ABC):
     """What the adapters of these wires have in common; see `providers.Adapter`."""
+
+    carries_all: ClassVar[bool] = False
 
     @abstractmethod
     def why_unfit(self, prompt: Prompt, candidate: Candidate) -> str | None:

@@ -7,7 +7,8 @@ Rules:
 3. Before the call, what it may cost at most is reserved: input (the endpoint's own prompt and template included) for
    each candidate that may be asked, plus `max_output_tokens`, or the gateway's `default_output_tokens`; and that many
    output tokens is what the provider is told (`Reservation.output_limit_tokens`). For a stream that others may carry
-   on, an answer of each is reserved. So requests at once cannot pass the budget together.
+   on, an answer of each is reserved; with `output_repair_attempts`, all of it for each round. So requests at once
+   cannot pass the budget together.
 4. A session's history is known only after the guardrails and the schema: `add_history` checks the cap again with it and
    reserves what it may cost, too.
 5. After the call, the reservation is settled with the real usage, or given back whole: always, whatever happened. A try
@@ -29,6 +30,8 @@ from pg_trio.domain.project import Endpoint
 from pg_trio.errors import BudgetExhausted, BudgetWouldBeExceeded, TokenCapExceeded
 
 NANO = 1_000_000_000
+# What a further round says of a failed answer, at most (stages/schemas/ask_again.py).
+ASK_AGAIN_CHARS = 1024
 
 
 class SpendBook(Protocol):
@@ -109,6 +112,8 @@ class SpendPlan:
     # How many candidates may be sent the input, and how many of a stream's may answer in full.
     tries: int
     stream_answers: int
+    # How often the whole may be asked again because the answer does not match (`output_repair_attempts`).
+    more_rounds: int = 0
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> SpendPlan:
@@ -121,11 +126,17 @@ class SpendPlan:
             prompt_chars=endpoint.prompt_chars,
             tries=len(endpoint.candidates),
             stream_answers=1 if endpoint.on_stream_failure == "error" else len(endpoint.candidates),
+            more_rounds=0 if endpoint.output_schema is None else endpoint.output_repair_attempts,
         )
 
     def reserved_tokens(self, characters: int, output_tokens: int, answers: int) -> int:
         """Tokens that a request of so many characters may take at most, with so many answers in full."""
-        return estimate_tokens(characters + self.prompt_chars) * self.tries + output_tokens * answers
+        first = estimate_tokens(characters + self.prompt_chars) * self.tries + output_tokens * answers
+        if not self.more_rounds:
+            return first
+        # The nth of the further rounds is sent the n answers before it, and what is said of each.
+        earlier = (output_tokens + estimate_tokens(ASK_AGAIN_CHARS)) * self.tries
+        return sum([first + number * earlier for number in range(self.more_rounds + 1)])
 
 
 class Budget:
@@ -173,7 +184,8 @@ class Budget:
         cap = endpoint.usage_hard_limit_tokens
         if cap is not None and (input_tokens := estimate_tokens(request.characters() + history_chars)) > cap:
             raise TokenCapExceeded(input_tokens, cap)
-        reservation.grow(estimate_tokens(history_chars) * len(endpoint.candidates))
+        rounds = 1 + (0 if endpoint.output_schema is None else endpoint.output_repair_attempts)
+        reservation.grow(estimate_tokens(history_chars) * len(endpoint.candidates) * rounds)
 
 
 def over_budget(

@@ -44,12 +44,19 @@ def apply_prompt(
 def _merge_options(endpoint: Endpoint, asked: Options, output_limit_tokens: int | None) -> Options:
     """What the client asks for, with the endpoint's own settings over it."""
     temperature, top_p = endpoint.temperature, endpoint.top_p
-    if asked is NO_OPTIONS:
+    if asked is NO_OPTIONS and not endpoint.shapes_answer:
         if temperature is None and top_p is None and output_limit_tokens is None:
             return asked
         return Options(temperature, top_p, output_limit_tokens)
+    effort, budget = endpoint.reasoning_effort, endpoint.thinking_budget_tokens
+    if effort is None and budget is None:
+        effort, budget = asked.reasoning_effort, asked.thinking_budget_tokens
     return evolve(
         asked,
+        response_format=endpoint.answer_format or asked.response_format,
+        # One without the other, as it was set: the client's budget does not go with the endpoint's effort.
+        reasoning_effort=effort,
+        thinking_budget_tokens=budget,
         temperature=asked.temperature if temperature is None else temperature,
         top_p=asked.top_p if top_p is None else top_p,
         max_output_tokens=asked.max_output_tokens if output_limit_tokens is None else output_limit_tokens,

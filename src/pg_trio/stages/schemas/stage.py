@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from attrs import evolve
+
 from pg_trio.domain.chat import ChatRequest, Reply
 from pg_trio.domain.project import Endpoint
 from pg_trio.stages.schemas.input_schema import InputSchema
 from pg_trio.stages.schemas.output_schema import OutputSchema
+from pg_trio.stages.schemas.repair import repair_json
 
 
 class Schemas:
@@ -27,7 +30,17 @@ class Schemas:
         if (schema := self._inputs.get(endpoint)) is not None:
             schema.check(request.body)
 
-    def check_output(self, endpoint: Endpoint, reply: Reply) -> None:
-        """Check the answer's content as JSON. Raises OutputInvalid."""
-        if (schema := self._outputs.get(endpoint)) is not None:
-            schema.check(reply.content)
+    def read_output(self, endpoint: Endpoint, reply: Reply) -> Reply:
+        """The answer, its content checked as JSON, and repaired before that where the endpoint says so.
+
+        A content that needs no repair is handed out as it is, byte for byte. Raises OutputInvalid.
+        """
+        schema = self._outputs.get(endpoint)
+        if schema is None:
+            return reply
+        if endpoint.output_repair == "lenient" and reply.content is not None:
+            repaired = repair_json(reply.content)
+            if repaired is not reply.content:
+                reply = evolve(reply, content=repaired)
+        schema.check(reply.content)
+        return reply
