@@ -16,7 +16,7 @@ from attrs import field, frozen
 from pg_trio.config.bounds import DAY_MS, Between, Count, Length, Milliseconds, Money, Name, Shape, Text
 from pg_trio.domain.guardrails import PiiType
 from pg_trio.domain.log_body import LogBodies
-from pg_trio.domain.project import SLUG_PATTERN, OnStreamFailure, OutputRepair, ProjectType
+from pg_trio.domain.project import SLUG_PATTERN, OnStreamFailure, OutputRepair, ProjectType, TokensField
 
 Slug = Annotated[
     str, Shape(re.compile(SLUG_PATTERN), "a slug: 1–64 of a-z, 0-9 and -, starting and ending with a letter or digit")
@@ -112,6 +112,10 @@ class CredentialTable:
     ca_file: str | None = field(default=None, repr=False)
     client_certificate: str | None = field(default=None, repr=False)
     client_key: str | None = field(default=None, repr=False)
+    # They may hold keys.
+    headers: dict[str, str | None] | None = field(default=None, repr=False)
+    query: dict[str, str | None] | None = field(default=None, repr=False)
+    max_tokens_field: TokensField | None = None
 
 
 @frozen(slots=True)

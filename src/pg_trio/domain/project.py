@@ -21,6 +21,8 @@ from pg_trio.domain.strict_subset import enforced_format
 OnStreamFailure: TypeAlias = Literal["error", "restart", "continue"]
 # What is done about an answer that is not JSON before the schema is checked.
 OutputRepair: TypeAlias = Literal["off", "lenient"]
+# The two names that OpenAI's wire has for the limit of an answer's tokens.
+TokensField: TypeAlias = Literal["max_tokens", "max_completion_tokens"]
 ProjectType: TypeAlias = Literal["ai_gateway", "ai_wrapper", "api_gateway", "mcp_gateway"]
 TokenEnv: TypeAlias = Literal["live", "test"]
 
@@ -67,6 +69,8 @@ class Credential:
     `transport` names the implementation that carries its calls. `allow_private_addresses` lets it reach loopback and
     private networks; the configuration turns it on by itself where `base_url` names such an address literally.
     `httpx` is None where that transport needs no options. `prewarm_connections` idle ones are kept open in each worker.
+    `headers` and `query` go with every call, and `hidden` are the values among them that must not show;
+    `max_tokens_field` carries the answer's limit in place of the provider's own field. All are OpenAI's wire's alone.
     `max_concurrent` calls may be under way at once in all workers (None: any number), and in each worker `max_waiting`
     wait for one to end, each at most `slot_wait_ms`. `send_deadline` tells the other side how much time is left.
     """
@@ -83,16 +87,34 @@ class Credential:
     send_deadline: bool = False
     prewarm_connections: int = 0
     httpx: HttpxOptions | None = field(default=None, eq=False)
+    headers: tuple[tuple[str, Secret], ...] = ()
+    query: tuple[tuple[str, Secret], ...] = ()
+    max_tokens_field: TokensField | None = None
+    hidden: tuple[Secret, ...] = ()
 
     @property
     def carrier(self) -> str:
         """The name of the transport that carries its calls: one of its own where it has options."""
         return self.transport if self.httpx is None else f"{self.transport} of {self.name}"
 
+    @property
+    def secrets(self) -> list[Secret]:
+        """Everything of it that must not show in what its provider says."""
+        secrets = list(self.hidden)
+        if self.api_key is not None:
+            secrets.append(self.api_key)
+            if self.api_key.previous is not None:
+                secrets.append(self.api_key.previous)
+        return secrets
+
     def fingerprint(self) -> bytes:
-        """16 bytes that differ where the address or the key does; the key cannot be told from them."""
-        key = self.api_key.reveal() if self.api_key is not None else ""
-        return blake2b(f"{self.base_url}\0{key}".encode(), digest_size=16).digest()
+        """16 bytes that differ where the address or the key does; the key cannot be told from them.
+
+        Of a key in a file its path counts: workers that read it at different times have the same credential.
+        """
+        key = "" if self.api_key is None else self.api_key.source or self.api_key.reveal()
+        more = [part for name, value in (*self.headers, *self.query) for part in (name, value.reveal())]
+        return blake2b("\0".join([self.base_url, key, *more]).encode(), digest_size=16).digest()
 
 
 @frozen(slots=True, cache_hash=True)

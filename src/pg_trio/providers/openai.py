@@ -44,7 +44,7 @@ class OpenAIAdapter:
                 body["stream_options"] = {"include_usage": True}
         return WireRequest(
             route.url,
-            route.headers,
+            route.headers if route.changing_key is None else route.all_headers(),
             orjson.dumps(body),
             allow_private_addresses=candidate.credential.allow_private_addresses,
             is_stream=stream,
