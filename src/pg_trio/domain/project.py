@@ -187,8 +187,6 @@ class Endpoint:
 
     # What every request is asked for in place of the client's own `response_format`; None where nothing is enforced.
     answer_format: ResponseFormat | None = field(init=False, repr=False)
-    # Whether it has settings of its own beyond sampling and limits.
-    shapes_answer: bool = field(init=False, repr=False)
     # Characters that the endpoint itself adds to a request: what estimates count beside the client's.
     prompt_chars: int = field(init=False, repr=False)
 
@@ -197,11 +195,6 @@ class Endpoint:
         if self.output_schema is None or not self.enforce_output_schema:
             return None
         return enforced_format(self.slug, self.output_schema)
-
-    @shapes_answer.default
-    def _find_shape(self) -> bool:
-        thinks = self.reasoning_effort is not None or self.thinking_budget_tokens is not None
-        return thinks or self.answer_format is not None
 
     @prompt_chars.default
     def _count_prompt_chars(self) -> int:

@@ -11,6 +11,8 @@ Rules:
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from attrs import evolve
 
 from pg_trio.domain.chat import ChatRequest, Message, Prompt
@@ -19,6 +21,8 @@ from pg_trio.domain.options import NO_OPTIONS, Options
 from pg_trio.domain.project import Endpoint
 
 PLACEHOLDER = "{{input}}"
+# As many as a configuration has endpoints at most, and some more for the limits that budgets set.
+OPTIONS_KEPT = 16_384
 
 
 def apply_prompt(
@@ -33,28 +37,33 @@ def apply_prompt(
         messages = _wrap_last_user_message(endpoint.user_prompt_template, messages)
     if endpoint.prompt is not None:
         messages = (Message("system", endpoint.prompt), *messages)
+    limit, asked = output_limit_tokens or endpoint.max_output_tokens, request.options
     return Prompt(
         messages=messages,
-        options=_merge_options(endpoint, request.options, output_limit_tokens or endpoint.max_output_tokens),
+        options=(_endpoint_options(endpoint, limit) if asked is NO_OPTIONS else _merge_options(endpoint, asked, limit)),
         tools=request.tools,
         tool_choice=request.tool_choice,
     )
 
 
+@lru_cache(maxsize=OPTIONS_KEPT)
+def _endpoint_options(endpoint: Endpoint, output_limit_tokens: int | None) -> Options:
+    """What the endpoint asks for by itself, made once: most clients ask for nothing."""
+    options = _merge_options(endpoint, NO_OPTIONS, output_limit_tokens)
+    # By identity, it says that nothing is asked for.
+    return NO_OPTIONS if options == NO_OPTIONS else options
+
+
 def _merge_options(endpoint: Endpoint, asked: Options, output_limit_tokens: int | None) -> Options:
     """What the client asks for, with the endpoint's own settings over it."""
     temperature, top_p = endpoint.temperature, endpoint.top_p
-    if asked is NO_OPTIONS and not endpoint.shapes_answer:
-        if temperature is None and top_p is None and output_limit_tokens is None:
-            return asked
-        return Options(temperature, top_p, output_limit_tokens)
     effort, budget = endpoint.reasoning_effort, endpoint.thinking_budget_tokens
     if effort is None and budget is None:
+        # One without the other, as it was set: the client's budget does not go with the endpoint's effort.
         effort, budget = asked.reasoning_effort, asked.thinking_budget_tokens
     return evolve(
         asked,
         response_format=endpoint.answer_format or asked.response_format,
-        # One without the other, as it was set: the client's budget does not go with the endpoint's effort.
         reasoning_effort=effort,
         thinking_budget_tokens=budget,
         temperature=asked.temperature if temperature is None else temperature,
