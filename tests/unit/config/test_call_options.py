@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 import pytest
@@ -158,16 +157,16 @@ def test_key_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
 
 
 def test_file_is_looked_at_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, clock, looks = tmp_path / "key", Clock(), []
+    path, clock = tmp_path / "key", Clock()
     path.write_text("key-one")
     key = KeyFile(path, clock)
-    stat = os.stat
-    monkeypatch.setattr(os, "stat", lambda *given, **named: looks.append(given) or stat(*given, **named))
+    looks: list[Path] = []
+    monkeypatch.setattr("pg_trio.config.key_file._stamp_of", looks.append)
     for tenth in range(35):
         clock.now = tenth / 10
         key.reveal()
 
-    assert 3 == len(looks)
+    assert [path] * 3 == looks
 
 
 @pytest.mark.parametrize("spoil", ["gone", "empty", "placeholder", "two lines"])
