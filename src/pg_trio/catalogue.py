@@ -59,8 +59,15 @@ class PlanCompiler:
             input_schema=None if endpoint.input_schema is None else InputSchema.compile(endpoint.input_schema),
             prompt=compile_prompt(endpoint, spend.output_limit_tokens),
             call=self.provider_call.compile(endpoint),
-            output_schema=None if endpoint.output_schema is None else OutputSchema.compile(endpoint.output_schema),
+            output_schema=_compile_output(endpoint),
         )
+
+
+def _compile_output(endpoint: Endpoint) -> OutputSchema | None:
+    if endpoint.output_schema is None:
+        return None
+    repairs = endpoint.output_repair == "lenient"
+    return OutputSchema.compile(endpoint.output_schema, repairs=repairs, more_rounds=endpoint.more_rounds)
 
 
 class Catalogue:

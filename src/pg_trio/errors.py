@@ -25,6 +25,8 @@ Concern: TypeAlias = Literal["key", "credit", "model", "context", "ability"]
 
 # 200: an endpoint's name in the message is the client's own text; a slug has at most 64, the rest is noise in a log.
 SLUG_ECHO_CHARS = 200
+# Candidates that an error names: more would not be read.
+UNFIT_SHOWN = 5
 
 
 @define(slots=False, eq=False)
@@ -462,6 +464,22 @@ class ProviderCallFailed(UpstreamError):
 
 
 @define(slots=False, eq=False)
+class NoFitCandidate(CallerError):
+    """No candidate's wire or model can carry what the request holds. None was asked.
+
+    `reasons`: what is not supported (`audio`, `tools`, …), and by which `provider/model`, in the endpoint's order.
+    """
+
+    status = 422
+    reasons: Sequence[tuple[str, str]] = field(converter=tuple[tuple[str, str], ...])
+
+    @property
+    def text(self) -> str:
+        said = [f"{what} is not supported by {whom}" for what, whom in self.reasons]
+        return f"No candidate can take this request: {'; '.join(said[:UNFIT_SHOWN])}{'; …' * (len(said) > UNFIT_SHOWN)}"
+
+
+@define(slots=False, eq=False)
 class OutputInvalid(UpstreamError):
     """The answer is not JSON, or does not match the endpoint's `output_schema`."""
 
@@ -622,6 +640,12 @@ class CandidateAside(PassedOver):
 
     retry_after_s: float
     why: str = "put aside"  # type: ignore[misc]
+
+
+class RequestUnfit(PassedOver):
+    """Its wire or its model cannot carry what the request holds (`NoFitCandidate` where that is so of all)."""
+
+    why = "cannot take the request"
 
 
 class RetriesSpent(PassedOver):

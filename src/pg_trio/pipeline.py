@@ -16,11 +16,11 @@ from attrs import frozen
 
 from pg_trio.catalogue import Catalogue, EndpointPlan
 from pg_trio.config.settings import GatewaySettings
-from pg_trio.domain.call import Call, WholeAnswer
-from pg_trio.domain.chat import ChatRequest, estimate_tokens
+from pg_trio.domain.call import Answered, Call, WholeAnswer
+from pg_trio.domain.chat import ChatRequest, Prompt, Usage, estimate_tokens
 from pg_trio.domain.project import Caller
 from pg_trio.domain.value import value
-from pg_trio.errors import BadRequest, Overloaded, SessionsNotEnabled
+from pg_trio.errors import BadRequest, OutputInvalid, Overloaded, ProviderCallFailed, SessionsNotEnabled
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
@@ -35,6 +35,8 @@ from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.provider_call.rescue import CarriedStream
 from pg_trio.stages.rate_limit import Quota, RateLimit
 from pg_trio.stages.relay import Relay
+from pg_trio.stages.schemas.ask_again import ask_again, may_ask_again
+from pg_trio.stages.schemas.output_schema import OutputSchema
 from pg_trio.stages.session import OpenSession, Sessions
 
 
@@ -215,8 +217,8 @@ class Pipeline:
         recorder.request_settled(Settled(answered.candidate, reply.model, usage, account.settle(usage)))
 
         if plan.output_schema is not None:
-            recorder.stage_began("output_schema")
-            await self.large_work.call(len(reply.content or ""), plan.output_schema.check, reply.content)
+            answered, usage = await self._match_output(asked, answered, usage, plan.output_schema)
+            reply = answered.reply
 
         session = asked.session
         if session is not None:
@@ -233,6 +235,55 @@ class Pipeline:
             times=recorder.times,
             session_id=None if session is None else session.id,
         )
+
+    async def _match_output(
+        self, asked: CheckedRequest, answered: Answered, usage: Usage, schema: OutputSchema
+    ) -> tuple[Answered, Usage]:
+        """An answer that matches the endpoint's schema, and what all rounds together used.
+
+        Raises OutputInvalid for the last round that was answered.
+        """
+        recorder, prompt = asked.recorder, asked.account.prompt
+        rounds = schema.more_rounds
+        recorder.stage_began("output_schema")
+        while True:
+            reply = answered.reply
+            try:
+                reply = await self.large_work.call(len(reply.content or ""), schema.read, reply)
+                break
+            except OutputInvalid as failure:
+                if rounds == 0 or not may_ask_again(reply):
+                    raise
+                invalid = failure
+            if rounds == schema.more_rounds:
+                recorder.stage_began("repair")
+            rounds -= 1
+            prompt = ask_again(prompt, reply, invalid)
+            answered, usage = await self._ask_again(asked, prompt, usage, invalid)
+        recorder.reply_made(reply)
+        return Answered(reply, answered.candidate), usage
+
+    async def _ask_again(
+        self, asked: CheckedRequest, prompt: Prompt, used: Usage, invalid: OutputInvalid
+    ) -> tuple[Answered, Usage]:
+        """One more round's answer, settled with what was used before it.
+
+        Raises `invalid` where no candidate answers: that is what the client can do something about.
+        """
+        account, recorder = asked.account, asked.recorder
+        try:
+            answered = await self.provider_call.ask(asked.plan.call, prompt, asked.deadline.at, recorder.attempts)
+        except BaseException as error:
+            # The tries that were lost in this round count, too.
+            account.settle(used)
+            if isinstance(error, ProviderCallFailed):
+                raise invalid from None
+            raise
+        reply = answered.reply
+        recorder.reply_made(reply)
+        usage = used.plus(reply.usage or estimate_usage(prompt, reply))
+        recorder.request_settled(Settled(answered.candidate, reply.model, usage, account.settle(usage)))
+        return answered, usage
 
     async def _stream(self, asked: CheckedRequest) -> None:
         """Relay the stream that wins. What was relayed is settled, also where the client left in the middle."""

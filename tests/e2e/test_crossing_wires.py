@@ -250,7 +250,8 @@ async def test_part_that_no_candidate_takes_is_named(world: World) -> None:
 
     answer = await world.gateway.call("only-anthropic", body)
 
-    assert "anthropic cannot take this request: audio" in answer.json()["error"]
+    assert 422 == answer.status
+    assert "audio is not supported by anthropic/anthropic" in answer.json()["error"]
     assert [] == world.asked()
 
 

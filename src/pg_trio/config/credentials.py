@@ -9,9 +9,11 @@ from urllib.parse import SplitResult, urlsplit
 
 from pg_trio.config.base_url import refuse_call
 from pg_trio.config.bounds import show
+from pg_trio.config.call_options import resolve_call_options
 from pg_trio.config.httpx_options import resolve_httpx_options
+from pg_trio.config.key_file import KeyFile
 from pg_trio.config.mistakes import Mistakes, Path, suggest
-from pg_trio.config.reading import Outside, read_secret
+from pg_trio.config.reading import FILE_PREFIX, Outside, read_secret
 from pg_trio.config.tables import CredentialTable
 from pg_trio.domain.address import carried, read_address
 from pg_trio.domain.project import Credential
@@ -30,7 +32,7 @@ _PRIVATE_NETWORKS = tuple(
 _METADATA_NETWORKS = (ipaddress.ip_network("fd00:ec2::/32"),)
 
 # Settings that Credential has under the same name and that need nothing but their own check.
-_COPIED = ("max_concurrent", "max_waiting", "slot_wait_ms", "send_deadline", "prewarm_connections")
+_COPIED = ("max_concurrent", "max_waiting", "slot_wait_ms", "send_deadline", "prewarm_connections", "max_tokens_field")
 
 # A name or an IPv4 address, or (between brackets, which urlsplit has checked and taken off) an IPv6 address.
 _HOST = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
@@ -80,6 +82,7 @@ def _resolve(table: CredentialTable, path: Path, outside: Outside, mistakes: Mis
     if table.transport == "httpx" and table.prewarm_connections:
         mistakes.add((*path, "prewarm_connections"), 'only with transport = "direct"')
     options = resolve_httpx_options(table, path, outside, mistakes)
+    added = resolve_call_options(table, provider, path, outside, mistakes)
     given = {setting: getattr(table, setting) for setting in _COPIED}
     allows = table.allow_private_addresses
     return Credential(
@@ -90,6 +93,9 @@ def _resolve(table: CredentialTable, path: Path, outside: Outside, mistakes: Mis
         transport=table.transport or "direct",
         allow_private_addresses=_is_private(url.hostname or "") if allows is None else allows,
         httpx=options,
+        headers=added.headers,
+        query=added.query,
+        hidden=added.hidden,
         **{setting: value for setting, value in given.items() if value is not None},
     )
 
@@ -103,6 +109,9 @@ def _resolve_key(
         return None
     try:
         key = read_secret(table.api_key, outside.folder, outside.environ)
+        reference = table.api_key.strip()
+        if reference.startswith(FILE_PREFIX):
+            key = KeyFile(outside.folder / reference.removeprefix(FILE_PREFIX).strip())
     except ValueError as error:
         mistakes.add(path, str(error))
         return None

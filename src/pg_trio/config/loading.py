@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from attrs import evolve, frozen
@@ -24,6 +25,8 @@ from pg_trio.config.tables import FileTable, ProviderTable
 from pg_trio.domain.guardrails import GuardrailRules
 from pg_trio.domain.project import Project
 from pg_trio.errors import ConfigError
+
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @frozen(slots=True)
@@ -97,7 +100,21 @@ def _resolve(raw: dict[str, Any], outside: Outside, mistakes: Mistakes) -> Confi
         disabled_providers=_resolve_providers(file.providers or {}, mistakes),
         projects=_resolve_projects(file, resolver),
     )
+    _note_own_address(file, settings, mistakes)
     return Configuration(settings, (*note_misspelt(outside.environ), *mistakes.notes))
+
+
+def _note_own_address(file: FileTable, settings: Settings, mistakes: Mistakes) -> None:
+    """A provider that is where this gateway listens: llama.cpp's usual port is ours, too."""
+    port = int(settings.server.bind.rpartition(":")[2])
+    for index, table in enumerate(file.credentials or ()):
+        credential = settings.credentials.get(table.name or "") if table is not None else None
+        address = None if credential is None else urlsplit(credential.base_url)
+        if address is not None and address.hostname in _LOOPBACK and address.port == port:
+            mistakes.note(
+                ("credentials", index, "base_url"),
+                f"{address.netloc} is where server.bind listens, too: give one of them another port",
+            )
 
 
 def _resolve_providers(tables: Mapping[str, ProviderTable | None], mistakes: Mistakes) -> frozenset[str]:

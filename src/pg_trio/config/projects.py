@@ -29,6 +29,9 @@ NEEDED = {
     "first_token_timeout_ms": "streaming_enabled",
     "idle_timeout_ms": "streaming_enabled",
     "monthly_budget_usd": "estimated_cost_per_1k_tokens_usd",
+    "enforce_output_schema": "output_schema",
+    "output_repair": "output_schema",
+    "output_repair_attempts": "output_schema",
     "hedge_after_ms": "failover",
     "hedge_after": "failover",
 }

@@ -16,13 +16,15 @@ from attrs import field, frozen
 from pg_trio.config.bounds import DAY_MS, Between, Count, Length, Milliseconds, Money, Name, Shape, Text
 from pg_trio.domain.guardrails import PiiType
 from pg_trio.domain.log_body import LogBodies
-from pg_trio.domain.project import SLUG_PATTERN, OnStreamFailure, ProjectType
+from pg_trio.domain.project import SLUG_PATTERN, OnStreamFailure, OutputRepair, ProjectType, TokensField
 
 Slug = Annotated[
     str, Shape(re.compile(SLUG_PATTERN), "a slug: 1–64 of a-z, 0-9 and -, starting and ending with a letter or digit")
 ]
 # Below the median a hedge is not a remedy for slowness but a second call as a rule; p100 would never hedge.
 Percentile = Annotated[str, Shape(re.compile(r"p[5-9][0-9]"), "a percentile from p50 to p99")]
+# Each wire maps the words that it does not have to the nearest one.
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Characters = Annotated[int, Between(0, 1_000_000_000)]
 
 
@@ -110,6 +112,10 @@ class CredentialTable:
     ca_file: str | None = field(default=None, repr=False)
     client_certificate: str | None = field(default=None, repr=False)
     client_key: str | None = field(default=None, repr=False)
+    # They may hold keys.
+    headers: dict[str, str | None] | None = field(default=None, repr=False)
+    query: dict[str, str | None] | None = field(default=None, repr=False)
+    max_tokens_field: TokensField | None = None
 
 
 @frozen(slots=True)
@@ -163,6 +169,13 @@ class EndpointTable:
     # A table, a boolean, JSON text or `file:PATH`: `schemas` reads and checks it.
     input_schema: Any = None
     output_schema: Any = None
+    enforce_output_schema: bool | None = None
+    output_repair: OutputRepair | None = None
+    # 5: each is a whole call, and a model that has failed so often does not get it right.
+    output_repair_attempts: Annotated[int, Between(0, 5)] | None = None
+    reasoning_effort: Effort | None = None
+    # As much as max_output_tokens may be. 0: none.
+    thinking_budget_tokens: Annotated[int, Between(0, 200_000)] | None = None
     guardrails: GuardrailTables | None = None
     deadline_ms: Milliseconds | None = None
     stream_deadline_ms: Milliseconds | None = None

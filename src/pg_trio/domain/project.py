@@ -11,11 +11,18 @@ from attrs import field, frozen
 
 from pg_trio.domain.chat import JsonObject
 from pg_trio.domain.guardrails import GuardrailRules
+from pg_trio.domain.json_value import json_texts
 from pg_trio.domain.log_body import LogBodies
+from pg_trio.domain.options import ResponseFormat
 from pg_trio.domain.secret import Secret
+from pg_trio.domain.strict_subset import enforced_format
 
 # What happens to a stream that fails after its first token.
 OnStreamFailure: TypeAlias = Literal["error", "restart", "continue"]
+# What is done about an answer that is not JSON before the schema is checked.
+OutputRepair: TypeAlias = Literal["off", "lenient"]
+# The two names that OpenAI's wire has for the limit of an answer's tokens.
+TokensField: TypeAlias = Literal["max_tokens", "max_completion_tokens"]
 ProjectType: TypeAlias = Literal["ai_gateway", "ai_wrapper", "api_gateway", "mcp_gateway"]
 TokenEnv: TypeAlias = Literal["live", "test"]
 
@@ -62,6 +69,8 @@ class Credential:
     `transport` names the implementation that carries its calls. `allow_private_addresses` lets it reach loopback and
     private networks; the configuration turns it on by itself where `base_url` names such an address literally.
     `httpx` is None where that transport needs no options. `prewarm_connections` idle ones are kept open in each worker.
+    `headers` and `query` go with every call, and `hidden` are the values among them that must not show;
+    `max_tokens_field` carries the answer's limit in place of the provider's own field. All are OpenAI's wire's alone.
     `max_concurrent` calls may be under way at once in all workers (None: any number), and in each worker `max_waiting`
     wait for one to end, each at most `slot_wait_ms`. `send_deadline` tells the other side how much time is left.
     """
@@ -78,16 +87,34 @@ class Credential:
     send_deadline: bool = False
     prewarm_connections: int = 0
     httpx: HttpxOptions | None = field(default=None, eq=False)
+    headers: tuple[tuple[str, Secret], ...] = ()
+    query: tuple[tuple[str, Secret], ...] = ()
+    max_tokens_field: TokensField | None = None
+    hidden: tuple[Secret, ...] = ()
 
     @property
     def carrier(self) -> str:
         """The name of the transport that carries its calls: one of its own where it has options."""
         return self.transport if self.httpx is None else f"{self.transport} of {self.name}"
 
+    @property
+    def secrets(self) -> list[Secret]:
+        """Everything of it that must not show in what its provider says."""
+        secrets = list(self.hidden)
+        if self.api_key is not None:
+            secrets.append(self.api_key)
+            if self.api_key.previous is not None:
+                secrets.append(self.api_key.previous)
+        return secrets
+
     def fingerprint(self) -> bytes:
-        """16 bytes that differ where the address or the key does; the key cannot be told from them."""
-        key = self.api_key.reveal() if self.api_key is not None else ""
-        return blake2b(f"{self.base_url}\0{key}".encode(), digest_size=16).digest()
+        """16 bytes that differ where the address or the key does; the key cannot be told from them.
+
+        Of a key in a file its path counts: workers that read it at different times have the same credential.
+        """
+        key = "" if self.api_key is None else self.api_key.source or self.api_key.reveal()
+        more = [part for name, value in (*self.headers, *self.query) for part in (name, value.reveal())]
+        return blake2b("\0".join([self.base_url, key, *more]).encode(), digest_size=16).digest()
 
 
 @frozen(slots=True, cache_hash=True)
@@ -131,6 +158,13 @@ class Endpoint:
     user_prompt_template: str | None = None
     input_schema: JsonObject | bool | None = None
     output_schema: JsonObject | bool | None = None
+    # Whether `output_schema` is sent along, as the provider's own mechanism.
+    enforce_output_schema: bool = False
+    output_repair: OutputRepair = "off"
+    output_repair_attempts: int = 0
+    # OpenAI's word, and an exact budget of tokens. Where one is set, neither of the client's holds.
+    reasoning_effort: str | None = None
+    thinking_budget_tokens: int | None = None
     guardrails: GuardrailRules = field(factory=GuardrailRules)
     streaming_enabled: bool = False
     deadline_ms: int = 120_000
@@ -151,10 +185,27 @@ class Endpoint:
     max_attempts: int | None = None
     log_bodies: LogBodies = "none"
 
+    # What every request is asked for in place of the client's own `response_format`; None where nothing is enforced.
+    answer_format: ResponseFormat | None = field(init=False, repr=False)
+    # Characters that the endpoint itself adds to a request: what estimates count beside the client's.
+    prompt_chars: int = field(init=False, repr=False)
+
+    @answer_format.default
+    def _make_answer_format(self) -> ResponseFormat | None:
+        if self.output_schema is None or not self.enforce_output_schema:
+            return None
+        return enforced_format(self.slug, self.output_schema)
+
     @property
-    def prompt_chars(self) -> int:
-        """Characters that the endpoint itself adds to a request: what estimates count beside the client's."""
-        return len(self.prompt or "") + len(self.user_prompt_template or "")
+    def more_rounds(self) -> int:
+        """How often a model may be asked again because its answer does not match."""
+        return 0 if self.output_schema is None else self.output_repair_attempts
+
+    @prompt_chars.default
+    def _count_prompt_chars(self) -> int:
+        wanted = self.answer_format
+        added = 0 if wanted is None else sum(map(len, json_texts(wanted.raw)))
+        return len(self.prompt or "") + len(self.user_prompt_template or "") + added
 
 
 @frozen(slots=True, eq=False)

@@ -42,9 +42,15 @@ CLIENT_TEXT_CHARS = 64
 
 
 class Secret:
-    """A secret string: `reveal()` gives it, everything else (repr, str, format, pickling) gives a mask."""
+    """A secret string: `reveal()` gives it, everything else (repr, str, format, pickling) gives a mask.
+
+    `source` names the file whose content it is, where that may change while we run; `previous` is what it was before.
+    """
 
     __slots__ = ("_value",)
+
+    source: str | None = None
+    previous: Secret | None = None
 
     def __init__(self, value: str) -> None:
         self._value = value

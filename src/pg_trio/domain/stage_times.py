@@ -48,7 +48,7 @@ class StageTimes:
         return self._json.decode("ascii")
 
 
-_WAITING = frozenset({"provider", "stream"})
+_WAITING = frozenset({"provider", "repair", "stream"})
 
 
 # 64: as many ways as there are to fail, and some.

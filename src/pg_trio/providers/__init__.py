@@ -14,7 +14,7 @@ A new wire is one module here and one line in `_ADAPTERS`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from pg_trio.domain.chat import Prompt, Reply
 from pg_trio.domain.events import Event
@@ -47,7 +47,12 @@ class StreamReader(Protocol):
 
 
 class Adapter(Protocol):
-    """One provider's wire, in the order in which its steps are taken."""
+    """One provider's wire, in the order in which its steps are taken.
+
+    `carries_all`: the wire can carry all that a prompt can hold; then `why_unfit` is always None.
+    """
+
+    carries_all: ClassVar[bool]
 
     def why_unfit(self, prompt: Prompt, candidate: Candidate) -> str | None:
         """What of the prompt this candidate cannot take (`audio`, `tools`, …); None if it can take all of it."""

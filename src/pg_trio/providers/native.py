@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import ClassVar
 
 import orjson
 from attrs import evolve
@@ -38,6 +39,8 @@ ROUTES_KEPT = 4096
 
 class NativeAdapter(ABC):
     """What the adapters of these wires have in common; see `providers.Adapter`."""
+
+    carries_all: ClassVar[bool] = False
 
     @abstractmethod
     def why_unfit(self, prompt: Prompt, candidate: Candidate) -> str | None:
@@ -80,9 +83,18 @@ class NativeAdapter(ABC):
         return _reply_of(reader.read_whole(_read_objects(headers, body, candidate)))
 
 
-@lru_cache(maxsize=ROUTES_KEPT)
 def headers_for(candidate: Candidate, *more: tuple[str, str]) -> Headers:
-    """The headers of every request to a candidate: `more`, and its key in the header that its provider reads."""
+    """The headers of a request to a candidate: `more`, and its key in the header that its provider reads."""
+    key, headers = candidate.credential.api_key, _headers_that_last(candidate, *more)
+    if key is None or key.source is None:
+        return headers
+    provider = PROVIDERS[candidate.provider]
+    return (*headers, (provider.key_header, f"{provider.key_prefix}{key.reveal()}"))
+
+
+@lru_cache(maxsize=ROUTES_KEPT)
+def _headers_that_last(candidate: Candidate, *more: tuple[str, str]) -> Headers:
+    """The same without a key that may change."""
     headers = [
         ("Content-Type", "application/json"),
         ("Accept", "application/json"),
@@ -92,7 +104,7 @@ def headers_for(candidate: Candidate, *more: tuple[str, str]) -> Headers:
         *more,
     ]
     key = candidate.credential.api_key
-    if key is not None:
+    if key is not None and key.source is None:
         provider = PROVIDERS[candidate.provider]
         headers.append((provider.key_header, f"{provider.key_prefix}{key.reveal()}"))
     return tuple(headers)

@@ -9,6 +9,7 @@ console.groq.com/docs/api-reference; docs.ollama.com/api/openai-compatibility.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import orjson
 
@@ -24,6 +25,8 @@ from pg_trio.providers.refusal import read_refusal
 
 class OpenAIAdapter:
     """Speaks the OpenAI wire to any provider of it."""
+
+    carries_all: ClassVar[bool] = True
 
     def why_unfit(self, prompt: Prompt, candidate: Candidate) -> str | None:
         """None: this wire carries all that a prompt can hold, and its servers judge it."""
@@ -41,7 +44,7 @@ class OpenAIAdapter:
                 body["stream_options"] = {"include_usage": True}
         return WireRequest(
             route.url,
-            route.headers,
+            route.headers if route.changing_key is None else route.all_headers(),
             orjson.dumps(body),
             allow_private_addresses=candidate.credential.allow_private_addresses,
             is_stream=stream,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import lru_cache
+from urllib.parse import urlencode
 
 from attrs import frozen
 
@@ -22,6 +23,7 @@ from pg_trio.domain.message_json import call_to_json, choice_to_json, part_to_js
 from pg_trio.domain.options import NO_OPTIONS, Options
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.provider import PROVIDERS, Provider, refused_fields
+from pg_trio.domain.secret import Secret
 from pg_trio.domain.tools import ToolCall
 from pg_trio.domain.upstream import Headers
 
@@ -42,6 +44,16 @@ class Route:
     # Only of the provider's own address is it known that it refuses them; another server may well have its usage ready.
     takes_stream_options: bool = True
     call_id_chars: int | None = None
+    output_limit_field: str = "max_tokens"
+    # Not among `headers` where it may change while we run.
+    changing_key: Secret | None = None
+
+    def all_headers(self) -> Headers:
+        """The headers of a request that is sent now."""
+        if self.changing_key is None:
+            return self.headers
+        provider = self.provider
+        return (*self.headers, (provider.key_header, f"{provider.key_prefix}{self.changing_key.reveal()}"))
 
 
 @lru_cache(maxsize=ROUTES_KEPT)
@@ -56,16 +68,21 @@ def route_to(candidate: Candidate) -> Route:
         ("User-Agent", f"pg-trio/{__version__}"),
     ]
     provider = PROVIDERS[credential.provider]
-    if credential.api_key is not None:
-        headers.append((provider.key_header, f"{provider.key_prefix}{credential.api_key.reveal()}"))
+    key = credential.api_key
+    if key is not None and key.source is None:
+        headers.append((provider.key_header, f"{provider.key_prefix}{key.reveal()}"))
+    headers += [(name, secret.reveal()) for name, secret in credential.headers]
+    query = urlencode([(name, secret.reveal()) for name, secret in credential.query])
     is_its_own = credential.base_url == provider.base_url
     return Route(
-        f"{credential.base_url}/chat/completions",
+        f"{credential.base_url}/chat/completions{'?' if query else ''}{query}",
         tuple(headers),
         provider,
         refused_fields(provider, candidate.model),
         takes_stream_options=provider.asks_for_stream_usage or not is_its_own,
         call_id_chars=provider.call_id_chars if is_its_own else None,
+        output_limit_field=credential.max_tokens_field or provider.output_limit_field,
+        changing_key=key if key is not None and key.source is not None else None,
     )
 
 
@@ -91,7 +108,7 @@ def _write_options(options: Options, route: Route, body: dict[str, Json]) -> Non
     if options.more is not None:
         body |= {name: given for name, given in options.more.items() if name not in route.refused}
     if options.max_output_tokens is not None:
-        body[route.provider.output_limit_field] = options.max_output_tokens
+        body[route.output_limit_field] = options.max_output_tokens
     if options.stop and "stop" not in route.refused:
         body["stop"] = list(options.stop)
     if options.response_format is not None:

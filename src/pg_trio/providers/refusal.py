@@ -15,7 +15,7 @@ from pg_trio.domain.secret import mask_secrets
 from pg_trio.errors import UpstreamRefused
 from pg_trio.providers.concern import read_concern
 from pg_trio.providers.json_text import mend_text
-from pg_trio.providers.retry_after import read_retry_after
+from pg_trio.providers.retry_after import read_limit_reset, read_retry_after
 from pg_trio.providers.said import read_words
 
 
@@ -26,16 +26,18 @@ def read_refusal(
     it concerns this candidate alone."""
     words = read_words(headers, body)
     said = f"HTTP {status}: {words}" if words else f"HTTP {status}"
+    retry_after_s = read_retry_after(headers, now_s)
+    if retry_after_s is None and status == 429:
+        retry_after_s = read_limit_reset(headers, now_s)
     return UpstreamRefused(
         mask_for(candidate, said),
         status,
-        read_retry_after(headers, now_s),
+        retry_after_s,
         read_concern(status, body, words),
     )
 
 
 def mask_for(candidate: Candidate, said: str) -> str:
-    """`said`, safe to be shown: this candidate's key and everything shaped like one masked, at most 500 characters."""
-    key = candidate.credential.api_key
+    """`said`, safe to be shown: this candidate's secrets and what is shaped like one masked, at most 500 characters."""
     # A provider's words may hold half of a character, which no answer of ours could carry.
-    return mask_secrets(mend_text(said), () if key is None else (key,))
+    return mask_secrets(mend_text(said), candidate.credential.secrets)

@@ -6,7 +6,11 @@ Rules:
 2. A number is seconds; one past a billion is a moment, in Unix time (seconds, or thousandths and less).
 3. A date is HTTP's (RFC 9110, section 5.6.7), an e-mail's, or ISO 8601's.
 4. Numbers may have units (`1m30s`, `500ms`), as Go's durations and OpenAI's x-ratelimit-reset, and ISO 8601's `PT30S`.
-5. At most an hour: longer waits are mistakes, or a day's quota, and a candidate is looked at again before that.
+5. A 429 without any of these may say when its limits are whole again: `anthropic-ratelimit-tokens-reset` (a date,
+   Anthropic's API reference, "Rate limits"), `x-ratelimit-reset-requests` (a duration, OpenAI's), `x-ratelimit-reset`,
+   `ratelimit-reset`. Of limits that say so, those with nothing left count, the last of them; else the first to be whole
+   again, for then one is merely too small for this request.
+6. At most an hour: longer waits are mistakes, or a day's quota, and a candidate is looked at again before that.
 """
 
 from __future__ import annotations
@@ -30,6 +34,9 @@ _UNITS = re.compile(
     r"(\d+(?:\.\d+)?)\s*(milliseconds?|msecs?|millis|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)"
 )
 _CLOCK = re.compile(r"(\d{1,3}):(\d{2}):(\d{2})(\.\d+)?")
+# `x-ratelimit-reset-tokens` and `x-ratelimit-remaining-tokens`, `anthropic-ratelimit-tokens-reset` and
+# `anthropic-ratelimit-tokens-remaining`, `ratelimit-reset` and `ratelimit-remaining`.
+_RESET = re.compile(r"(?:x-)?ratelimit-reset(?:-[a-z-]+)?|anthropic-ratelimit-[a-z-]+-reset")
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?\s?([Zz]|[+-]\d\d:?\d\d)?")
 
 
@@ -39,6 +46,20 @@ def read_retry_after(headers: Mapping[str, str], now_s: float) -> float | None:
     if wait_s is None:
         wait_s = _read_wait(headers.get("retry-after"), now_s, per_second=1)
     return None if wait_s is None else min(max(wait_s, 0.0), RETRY_AFTER_LIMIT_S)
+
+
+def read_limit_reset(headers: Mapping[str, str], now_s: float) -> float | None:
+    """Seconds until a 429's own limits let one ask again, 0 to one hour; None where its headers do not say."""
+    spent_s: list[float] = []
+    others_s: list[float] = []
+    for name, value in headers.items():
+        wait_s = _read_wait(value, now_s, per_second=1) if _RESET.fullmatch(name) else None
+        if wait_s is None:
+            continue
+        left = _read_number(headers.get(name.replace("reset", "remaining"), "").strip())
+        (spent_s if left == 0 else others_s).append(wait_s)
+    waits_s = [max(spent_s)] if spent_s else others_s
+    return min(max(min(waits_s), 0.0), RETRY_AFTER_LIMIT_S) if waits_s else None
 
 
 def _read_wait(value: str | None, now_s: float, per_second: int) -> float | None:

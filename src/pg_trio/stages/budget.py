@@ -7,7 +7,8 @@ Rules:
 3. Before the call, what it may cost at most is reserved: input (the endpoint's own prompt and template included) for
    each candidate that may be asked, plus `max_output_tokens`, or the gateway's `default_output_tokens`; and that many
    output tokens is what the provider is told (`SpendPlan.output_limit_tokens`). For a stream that others may carry
-   on, an answer of each is reserved. So requests at once cannot pass the budget together.
+   on, an answer of each is reserved; with `output_repair_attempts`, all of it for each round. So requests at once
+   cannot pass the budget together.
 4. A session's history is known only after the guardrails and the schema: `add_history` checks the cap again with it and
    reserves what it may cost, too.
 5. After the call, the reservation is settled with the real usage, or given back whole, also when the request fails or
@@ -33,6 +34,8 @@ from pg_trio.ledger.protocols import MUST_WAIT, Spend, SpendBook
 from pg_trio.ledger.settling import DONE, give_back
 
 NANO = 1_000_000_000
+# What a further round says of a failed answer, at most (stages/schemas/ask_again.py).
+ASK_AGAIN_CHARS = 1024
 
 
 class Reservation:
@@ -121,6 +124,8 @@ class SpendPlan:
     # How many candidates may be sent the input, and how many of a stream's may answer in full.
     tries: int
     stream_answers: int
+    # How often the whole may be asked again because the answer does not match (`output_repair_attempts`).
+    more_rounds: int = 0
     # Nothing changes in it, so that all requests share it; None where each has a cost of its own to note.
     free: Reservation | None = field(init=False, repr=False)
 
@@ -144,6 +149,7 @@ class SpendPlan:
             output_limit_tokens=output_tokens if has_budget else endpoint.max_output_tokens,
             tries=len(endpoint.candidates),
             stream_answers=_count_answers(endpoint),
+            more_rounds=endpoint.more_rounds,
         )
 
     def check_cap(self, characters: int) -> None:
@@ -155,6 +161,10 @@ class SpendPlan:
     def cost_nano_usd(self, price: Price, characters: int, answers: int) -> int:
         """What a request of so many characters may cost at most, with so many answers in full."""
         tokens = estimate_tokens(characters + self.prompt_chars) * self.tries + self.output_tokens * answers
+        if self.more_rounds:
+            # The nth of the further rounds is sent the n answers before it, and what is said of each.
+            earlier = (self.output_tokens + estimate_tokens(ASK_AGAIN_CHARS)) * self.tries
+            tokens = sum([tokens + number * earlier for number in range(self.more_rounds + 1)])
         return price.cost_nano_usd(tokens)
 
 
@@ -225,7 +235,7 @@ class Budget:
         """
         if plan.cap_tokens is not None:
             plan.check_cap(request.characters() + history_chars)
-        await reservation.grow(estimate_tokens(history_chars) * plan.tries)
+        await reservation.grow(estimate_tokens(history_chars) * plan.tries * (1 + plan.more_rounds))
 
 
 def over_budget(

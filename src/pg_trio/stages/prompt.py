@@ -11,7 +11,7 @@ Rules:
 
 from __future__ import annotations
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
 from pg_trio.domain.chat import ChatRequest, Message, Prompt
 from pg_trio.domain.content import Part, Text
@@ -23,24 +23,15 @@ PLACEHOLDER = "{{input}}"
 
 @frozen(slots=True, eq=False)
 class PromptPlan:
-    """An endpoint's frame around a client's messages, and its own settings of sampling and length, made once.
+    """An endpoint's frame around a client's messages, and its own options, made once.
 
-    `output_limit_tokens` is what is reserved for an answer, where something is; else the endpoint's own maximum.
-    `options` is what is asked of a provider where the client asks for nothing itself, as most requests do.
+    `options` is what is asked of a provider where the client asks for nothing itself, as most requests do. Its limit of
+    the answer is what was reserved, where something was; else the endpoint's own maximum.
     """
 
     system: tuple[Message, ...]
     template: str | None
-    temperature: float | None
-    top_p: float | None
-    output_limit_tokens: int | None
-    options: Options = field(init=False, repr=False)
-
-    @options.default
-    def _make_options(self) -> Options:
-        if self.temperature is None and self.top_p is None and self.output_limit_tokens is None:
-            return NO_OPTIONS
-        return Options(self.temperature, self.top_p, self.output_limit_tokens)
+    options: Options
 
     def apply(self, messages: tuple[Message, ...], request: ChatRequest) -> Prompt:
         """The prompt: `messages` (history, then the client's) in the frame, with the endpoint's settings.
@@ -56,26 +47,40 @@ class PromptPlan:
 
     def _merge(self, asked: Options) -> Options:
         """What the client asks for, with the endpoint's own settings over it."""
-        if self.options is NO_OPTIONS:
+        own = self.options
+        if own is NO_OPTIONS:
             return asked
+        effort, budget = own.reasoning_effort, own.thinking_budget_tokens
+        if effort is None and budget is None:
+            # One without the other, as it was set: the client's budget does not go with the endpoint's effort.
+            effort, budget = asked.reasoning_effort, asked.thinking_budget_tokens
         return evolve(
             asked,
-            temperature=asked.temperature if self.temperature is None else self.temperature,
-            top_p=asked.top_p if self.top_p is None else self.top_p,
-            max_output_tokens=(
-                asked.max_output_tokens if self.output_limit_tokens is None else self.output_limit_tokens
-            ),
+            response_format=own.response_format or asked.response_format,
+            reasoning_effort=effort,
+            thinking_budget_tokens=budget,
+            temperature=asked.temperature if own.temperature is None else own.temperature,
+            top_p=asked.top_p if own.top_p is None else own.top_p,
+            max_output_tokens=asked.max_output_tokens if own.max_output_tokens is None else own.max_output_tokens,
         )
 
 
 def compile_prompt(endpoint: Endpoint, output_limit_tokens: int | None = None) -> PromptPlan:
     """The endpoint's plan. `output_limit_tokens` None: nothing is reserved, and the endpoint's maximum holds."""
+    options = evolve(
+        NO_OPTIONS,
+        temperature=endpoint.temperature,
+        top_p=endpoint.top_p,
+        max_output_tokens=output_limit_tokens or endpoint.max_output_tokens,
+        response_format=endpoint.answer_format,
+        reasoning_effort=endpoint.reasoning_effort,
+        thinking_budget_tokens=endpoint.thinking_budget_tokens,
+    )
     return PromptPlan(
         system=() if endpoint.prompt is None else (Message("system", endpoint.prompt),),
         template=endpoint.user_prompt_template,
-        temperature=endpoint.temperature,
-        top_p=endpoint.top_p,
-        output_limit_tokens=output_limit_tokens or endpoint.max_output_tokens,
+        # By identity, it says that nothing is asked for.
+        options=NO_OPTIONS if options == NO_OPTIONS else options,
     )
 
 

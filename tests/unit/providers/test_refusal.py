@@ -14,7 +14,7 @@ from pg_trio.domain.project import Candidate, Credential
 from pg_trio.domain.secret import Secret
 from pg_trio.errors import UpstreamRefused
 from pg_trio.providers.refusal import read_refusal
-from pg_trio.providers.retry_after import read_retry_after
+from pg_trio.providers.retry_after import RETRY_AFTER_LIMIT_S, read_limit_reset, read_retry_after
 
 KEY = "0a1b2c3d4e5f60718293"
 CANDIDATE = Candidate(Credential("main", "openai", "https://api.openai.com/v1", Secret(KEY)), "gpt-4o-mini")
@@ -436,3 +436,73 @@ def test_request_that_is_repeated_concerns_nobody() -> None:
     }
 
     assert refusal(422, json.dumps(body).encode()).concerns is None
+
+
+# ── a provider's own rate limits ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait_s"),
+    [
+        ({}, None),
+        ({"x-ratelimit-limit-requests": "60"}, None),
+        ({"x-ratelimit-reset-requests": "soon"}, None),
+        ({"x-ratelimit-reset-requests": "6m0s"}, 360),
+        ({"x-ratelimit-reset": "30"}, 30),
+        ({"ratelimit-reset": "30", "ratelimit-remaining": "0"}, 30),
+        # What is spent counts, and the last of it.
+        (
+            {
+                "x-ratelimit-remaining-requests": "0",
+                "x-ratelimit-reset-requests": "8.64s",
+                "x-ratelimit-remaining-tokens": "120",
+                "x-ratelimit-reset-tokens": "200ms",
+            },
+            8.64,
+        ),
+        (
+            {
+                "x-ratelimit-remaining-requests": "0",
+                "x-ratelimit-reset-requests": "2s",
+                "x-ratelimit-remaining-tokens": "0",
+                "x-ratelimit-reset-tokens": "7s",
+            },
+            7,
+        ),
+        # Nothing is spent: the request is too large for what is left.
+        (
+            {
+                "x-ratelimit-remaining-requests": "59",
+                "x-ratelimit-reset-requests": "9s",
+                "x-ratelimit-remaining-tokens": "120",
+                "x-ratelimit-reset-tokens": "7s",
+            },
+            7,
+        ),
+        # Noon is where the clock stands.
+        (
+            {
+                "anthropic-ratelimit-input-tokens-remaining": "0",
+                "anthropic-ratelimit-input-tokens-reset": "2026-11-22T12:00:40Z",
+                "anthropic-ratelimit-requests-remaining": "48",
+                "anthropic-ratelimit-requests-reset": "2026-11-22T12:00:01Z",
+            },
+            40,
+        ),
+        ({"x-ratelimit-reset-requests": "23h59m"}, RETRY_AFTER_LIMIT_S),
+        ({"anthropic-ratelimit-tokens-reset": "2001-01-01T00:00:00Z"}, 0),
+    ],
+)
+def test_pause_of_a_provider_s_own_limits(headers: dict[str, str], wait_s: float | None) -> None:
+    found = read_limit_reset(headers, NOON)
+
+    assert found == (None if wait_s is None else pytest.approx(min(max(wait_s, 0), RETRY_AFTER_LIMIT_S)))
+
+
+@pytest.mark.parametrize(("status", "more", "wait_s"), [(429, {}, 9), (429, {"retry-after": "2"}, 2), (503, {}, None)])
+def test_own_limits_count_for_a_429_without_retry_after(
+    status: int, more: dict[str, str], wait_s: float | None
+) -> None:
+    headers = {"x-ratelimit-reset-requests": "9s", **more}
+
+    assert wait_s == read_refusal(status, headers, b"", CANDIDATE, now_s=NOON).retry_after_s

@@ -322,3 +322,21 @@ def test_month_begins_at_its_first_midnight_where_there_are_two() -> None:
     first_midnight, after_the_second = (datetime(2015, 11, 1, *at, tzinfo=UTC).timestamp() for at in ((4, 0), (5, 30)))
 
     assert first_midnight == month_start(after_the_second, ZoneInfo("America/Havana"))
+
+
+def test_rounds_of_asking_again_are_reserved_with_what_each_is_sent() -> None:
+    asked = evolve(endpoint(budget="25"), output_schema=True, output_repair_attempts=2)
+    book = LocalSpend()
+
+    with budget(book).reserve(asked, request(400)):
+        reserved = read(book)
+
+    # 100 in and 100 out, three times; the second is sent one answer (100) and what is said of it (256), the third two.
+    assert (0, NANO * (3 * 200 + 356 + 2 * 356) // 1000) == reserved
+
+
+def test_nothing_is_asked_again_without_a_schema() -> None:
+    book = LocalSpend()
+
+    with budget(book).reserve(evolve(endpoint(budget="25"), output_repair_attempts=2), request(400)):
+        assert (0, NANO * 200 // 1000) == read(book)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pg_trio.domain.chat import ChatRequest, Message, Prompt
 from pg_trio.domain.content import Image, Part, Text
-from pg_trio.domain.options import Options, ResponseFormat
+from pg_trio.domain.options import NO_OPTIONS, Options, ResponseFormat
 from pg_trio.domain.project import Candidate, Credential, Endpoint
 from pg_trio.domain.tools import Tool, ToolChoice
 from pg_trio.stages.prompt import compile_prompt
@@ -155,3 +155,40 @@ def test_message_without_text_is_left_alone() -> None:
     messages = applied(make_endpoint(template="<{{input}}>"), Message("user", "one"), parts_of(IMAGE))
 
     assert (Message("user", "one"), parts_of(IMAGE)) == messages
+
+
+def test_endpoint_that_asks_for_nothing_leaves_the_options_alone() -> None:
+    bare = evolve(make_endpoint(), temperature=None, top_p=None, max_output_tokens=None)
+    request = ChatRequest((Message("user", "hi"),), {})
+
+    assert NO_OPTIONS is compile_prompt(bare).apply(request.messages, request).options
+
+
+def test_reasoning_is_the_endpoint_s_or_the_client_s_never_both() -> None:
+    asked = Options(reasoning_effort="low", thinking_budget_tokens=512)
+    request = ChatRequest((Message("user", "hi"),), {}, options=asked)
+
+    def merged(effort: str | None = None, budget: int | None = None) -> tuple[str | None, int | None]:
+        endpoint = evolve(make_endpoint(), reasoning_effort=effort, thinking_budget_tokens=budget)
+        options = compile_prompt(endpoint).apply(request.messages, request).options
+        return options.reasoning_effort, options.thinking_budget_tokens
+
+    assert [("low", 512), ("high", None), (None, 2048), ("high", 2048)] == [
+        merged(),
+        merged("high"),
+        merged(budget=2048),
+        merged("high", 2048),
+    ]
+
+
+def test_enforced_schema_takes_the_place_of_the_client_s_format() -> None:
+    schema = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
+    endpoint = evolve(make_endpoint(), output_schema=schema, enforce_output_schema=True)
+    request = ChatRequest(
+        (Message("user", "hi"),), {}, options=Options(response_format=ResponseFormat.of({"type": "text"}))
+    )
+    plain = ChatRequest((Message("user", "hi"),), {})
+
+    formats = [compile_prompt(endpoint).apply(each.messages, each).options.response_format for each in (request, plain)]
+
+    assert [schema, schema] == [wanted and wanted.schema for wanted in formats]

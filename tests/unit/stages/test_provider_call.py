@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import ClassVar
 from uuid import UUID
 
 import pytest
@@ -92,7 +93,12 @@ class FakeTransport:
 
 
 class FakeAdapter:
-    """The URL is the credential's name; the reply's content is the body."""
+    """The URL is the credential's name; the reply's content is the body. Models with `text` in them take text alone."""
+
+    carries_all: ClassVar[bool] = False
+
+    def why_unfit(self, prompt: Prompt, candidate: Candidate) -> str | None:
+        return "tools" if prompt.tools and "text" in candidate.model else None
 
     def build_request(
         self, prompt: Prompt, candidate: Candidate, *, stream: bool = False, asks_usage: bool = True

@@ -16,7 +16,8 @@ Rules (the contract's section "Provider call"):
 6. A candidate whose provider is switched off is not there; with none left, the answer says so.
 7. A credential's calls may be limited (slots.py): then its candidates are passed over or waited for, and an answer
    that none of them had a slot for is Overloaded. So is one that our own state (no file descriptor) left unasked.
-8. Every try leaves a row, also the one that the deadline or the client's leaving cut short; so does every candidate
+8. A candidate whose wire or model cannot carry what the request holds is passed over (fit.py).
+9. Every try leaves a row, also the one that the deadline or the client's leaving cut short; so does every candidate
    that was passed over, with the reason.
 """
 
@@ -50,6 +51,7 @@ from pg_trio.racing.attempt import AllFailed, Attempt, AttemptEnd, AttemptLimitP
 from pg_trio.racing.hedge_budget import HedgeRules, Hedges
 from pg_trio.racing.race import race
 from pg_trio.stages.provider_call.exchange import Exchange
+from pg_trio.stages.provider_call.fit import holds_more_than_text, is_picky, leave_out_unfit
 from pg_trio.stages.provider_call.memory import Memory
 from pg_trio.stages.provider_call.pace import NEVER
 from pg_trio.stages.provider_call.plan import CallPlan, Pacing, make_plan, race_limits
@@ -81,6 +83,7 @@ class ProviderCall:
     def compile(self, endpoint: Endpoint) -> CallPlan:
         """How the endpoint's candidates are asked, those whose provider is switched off left out."""
         plan = make_plan(endpoint, self._disabled, self.memory.latencies, self._slots)
+        plan = evolve(plan, is_picky=is_picky(plan.candidates, self._exchange))
         if self._hedges is None and plan.may_hedge:
             self._hedges = self.memory.open_hedges(HedgeRules(share=self._hedge_share), trio.current_time())
         return plan
@@ -88,9 +91,9 @@ class ProviderCall:
     async def ask(self, plan: CallPlan, prompt: Prompt, ends_at: float, attempts: Attempts) -> Answered:
         """The first whole answer. `ends_at` (Trio's clock) is the deadline that the caller holds.
 
-        Raises ProviderCallFailed, ProviderDisabled or Overloaded.
+        Raises ProviderCallFailed, ProviderDisabled, NoFitCandidate or Overloaded.
         """
-        _check_is_on(plan)
+        plan = self._fit(plan, prompt, attempts)
         exchange = partial(self._exchange.fetch_reply, prompt=prompt)
         asked = Asked(prompt, ends_at, attempts, trio.current_time())
         won = await self._race(self._make_runner(plan, plan.answers, asked, exchange, REPLIES))
@@ -103,13 +106,15 @@ class ProviderCall:
 
         `listener` gets what candidates reason until then.
         """
-        _check_is_on(plan)
+        plan = self._fit(plan, prompt, attempts)
         return await self._open(plan, Asked(prompt, ends_at, attempts, trio.current_time()), listener)
 
     async def open_rescue(
         self, plan: CallPlan, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
     ) -> OpenStream | None:
         """The same by the candidates that have not failed at this request; None where none is left."""
+        # One of them is fit: it began the answer.
+        plan = self._fit(plan, prompt, attempts)
         left = candidates_left(plan.candidates, attempts)
         if not left:
             return None
@@ -129,6 +134,13 @@ class ProviderCall:
         """How a candidate fares: its breakers, and its slots where its calls are limited. For its project's admin."""
         described = self.memory.breakers.describe(candidate, trio.current_time())
         return {**described, "slots": self._slots.describe(candidate.credential)}
+
+    def _fit(self, plan: CallPlan, prompt: Prompt, attempts: Attempts) -> CallPlan:
+        """The plan with those candidates that can be asked this. Raises ProviderDisabled or NoFitCandidate."""
+        _check_is_on(plan)
+        if plan.is_picky and holds_more_than_text(prompt):
+            return leave_out_unfit(plan, prompt, attempts, self._exchange)
+        return plan
 
     def _make_runner(  # one runner, for two kinds of answers
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import trio
 from attrs import evolve, field, frozen
@@ -41,7 +41,15 @@ UNKNOWN_FIELD_STATUSES = frozenset({400, 422})
 
 
 class Adapter(Protocol):
-    """Speaks one provider's wire: a prompt to bytes, and bytes to a reply or to events. No I/O."""
+    """Speaks one provider's wire: a prompt to bytes, and bytes to a reply or to events. No I/O.
+
+    `carries_all`: its wire can carry all that a prompt can hold, so that `why_unfit` need not be asked.
+    """
+
+    carries_all: ClassVar[bool]
+
+    def why_unfit(self, prompt: Prompt, candidate: Candidate) -> str | None:
+        """What of the prompt this candidate cannot take; None if it can take all of it."""
 
     def build_request(
         self, prompt: Prompt, candidate: Candidate, *, stream: bool = False, asks_usage: bool = True

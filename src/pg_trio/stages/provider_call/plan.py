@@ -53,6 +53,8 @@ class CallPlan:
     answers: Pacing
     streams: Pacing
     slots: Mapping[str, Slots] | None
+    # Whether a candidate may be unable to carry what a request holds (fit.py).
+    is_picky: bool = False
 
     @property
     def may_hedge(self) -> bool:

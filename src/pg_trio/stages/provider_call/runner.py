@@ -285,4 +285,4 @@ def say_standing(candidate: Candidate, standing: Standing) -> str:
 
 def secrets_of(*candidates: Candidate) -> list[Secret]:
     """The keys that must not show in what these candidates' providers say."""
-    return [candidate.credential.api_key for candidate in candidates if candidate.credential.api_key is not None]
+    return [secret for candidate in candidates for secret in candidate.credential.secrets]

@@ -1,0 +1,77 @@
+"""A key in a file that others rewrite while we run, such as a token that lives an hour.
+
+Rules:
+1. The file is looked at when the key is used, at most once in CHECK_EVERY_S, and read where it has changed. Both are a
+   few microseconds for a small file on a disk: no thread is worth that.
+2. A file that is gone, or holds no key, leaves the old one in use. That is logged once, until the file changes again.
+3. Replace such a file by renaming a new one over it: one that is read in the middle of being written holds no key, or
+   half of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pg_trio.config.reading import FILE_PREFIX, read_secret
+from pg_trio.domain.secret import Secret
+
+# A second: what clients of Kubernetes' own projected tokens wait at least between two looks.
+CHECK_EVERY_S = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class KeyFile(Secret):
+    """The key that a file holds now. Equal to any secret of the same value, as every Secret."""
+
+    __slots__ = ("_looked_at", "_monotonic_s", "_path", "_stamp", "previous", "source")
+
+    def __init__(self, path: Path, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        """Raises ValueError where the file holds no key; the text never quotes it."""
+        self._stamp = _stamp_of(path)
+        super().__init__(_read(path))
+        self._path = path
+        self._monotonic_s = monotonic_s
+        self._looked_at = monotonic_s()
+        self.source: str | None = str(path)
+        self.previous: Secret | None = None
+
+    def reveal(self) -> str:
+        """The key, read again where the file has changed."""
+        now = self._monotonic_s()
+        if now - self._looked_at >= CHECK_EVERY_S:
+            self._looked_at = now
+            self._look()
+        return self._value
+
+    def _look(self) -> None:
+        stamp = _stamp_of(self._path)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            value = _read(self._path)
+        except ValueError as error:
+            _log.error("a key was not read again, the old one stays in use: %s", error)
+            return
+        if value != self._value:
+            self.previous = Secret(self._value)
+            self._value = value
+            _log.info("a key was read again: its file %s has changed", self._path)
+
+
+def _read(path: Path) -> str:
+    return read_secret(f"{FILE_PREFIX}{path}", Path(), {}).reveal()
+
+
+def _stamp_of(path: Path) -> tuple[int, int, int] | None:
+    """What tells one content of the file from the next; None where there is no file."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

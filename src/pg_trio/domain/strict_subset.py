@@ -1,0 +1,79 @@
+"""An endpoint's `output_schema` as the `response_format` that providers are sent, strict where they take it so.
+
+Rules:
+1. A provider that decodes strictly takes a subset of JSON Schema: every object closed, every property required, and
+   no keyword that it does not know. Outside the subset `strict` is a 400, so the schema is sent without it: the model
+   is told, not bound, and the schema is checked here in any case.
+2. A boolean schema describes nothing: it asks for any JSON object.
+
+Source: OpenAI, "Structured model outputs", section "Supported schemas", read 2026-11.
+"""
+
+from __future__ import annotations
+
+from pg_trio.domain.json_value import Json, JsonObject
+from pg_trio.domain.options import ResponseFormat
+
+# OpenAI's limits: levels of nesting, properties in all, and characters of names and enum values in all.
+MAX_LEVELS = 10
+MAX_PROPERTIES = 5_000
+
+_KNOWN = frozenset(
+    {"type", "properties", "required", "additionalProperties", "items", "enum", "const", "anyOf", "$ref", "$defs"}
+    | {"definitions", "description", "title", "pattern", "format", "multipleOf", "maximum", "exclusiveMaximum"}
+    | {"minimum", "exclusiveMinimum", "minItems", "maxItems"}
+)
+_FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"})
+# Of the document, not of what it describes: it is not sent.
+_OF_THE_DOCUMENT = frozenset({"$schema", "$id", "$comment"})
+
+
+def enforced_format(name: str, schema: JsonObject | bool) -> ResponseFormat:
+    """The `response_format` of an endpoint of this name, which is at most 64 of `a-z0-9-` as OpenAI wants it."""
+    if isinstance(schema, bool):
+        return ResponseFormat.of({"type": "json_object"})
+    sent = {key: schema[key] for key in schema if key not in _OF_THE_DOCUMENT}
+    described = {"name": name, "schema": sent, "strict": is_strict(sent)}
+    return ResponseFormat.of({"type": "json_schema", "json_schema": described})
+
+
+def is_strict(schema: JsonObject) -> bool:
+    """Whether a provider's strict decoding takes the schema as it is."""
+    if schema.get("type") != "object":
+        return False
+    left = [MAX_PROPERTIES]
+    return _is_strict(schema, 0, left) and left[0] >= 0
+
+
+def _is_strict(schema: Json, levels: int, left: list[int]) -> bool:
+    """The same for a part of it; `left` counts down the properties that the whole may still have."""
+    if not isinstance(schema, dict) or levels > MAX_LEVELS or not schema.keys() <= _KNOWN:
+        return False
+    if "format" in schema and schema["format"] not in _FORMATS:
+        return False
+    properties = schema.get("properties", {})
+    if not isinstance(properties, dict) or ("object" in _types(schema) and not _is_closed(schema, properties)):
+        return False
+    left[0] -= len(properties)
+    named = [part for key in ("$defs", "definitions") for part in _values(schema.get(key, {}))]
+    listed = schema.get("anyOf", [])
+    inner = [*properties.values(), *([schema["items"]] if "items" in schema else [])]
+    if not isinstance(listed, list) or left[0] < 0:
+        return False
+    return all(_is_strict(part, levels + 1, left) for part in (*inner, *listed, *named))
+
+
+def _types(schema: JsonObject) -> list[Json]:
+    given = schema.get("type", "object" if "properties" in schema else [])
+    return given if isinstance(given, list) else [given]
+
+
+def _is_closed(schema: JsonObject, properties: JsonObject) -> bool:
+    required = schema.get("required", [])
+    return (
+        schema.get("additionalProperties") is False and isinstance(required, list) and set(required) == set(properties)
+    )
+
+
+def _values(named: Json) -> list[Json]:
+    return list(named.values()) if isinstance(named, dict) else [named]
