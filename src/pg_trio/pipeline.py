@@ -11,14 +11,15 @@ request takes nothing from anybody's quota. Whatever must be given back is held 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.call import Answer, Call, RequestHead
 from pg_trio.domain.chat import ChatRequest, Prompt, Reply, Usage, estimate_tokens
-from pg_trio.domain.project import Caller, Endpoint
+from pg_trio.domain.project import Caller, Candidate, Endpoint
 from pg_trio.domain.value import value
 from pg_trio.errors import BadRequest, Overloaded, SessionsNotEnabled
 from pg_trio.racing.byte_room import ByteRoom
@@ -54,27 +55,36 @@ class Asked:
     entry: LogEntry
     session: OpenSession | None = None
 
-    def settle(self, usage: Usage, lost_chars: int = 0) -> None:
-        """Count what was really used, wherever something was set aside for it, by tries that were lost too.
-
-        `lost_chars`: what the client has of those tries' reasoning.
+    def settle(
+        self, candidate: Candidate, usage: Usage, lost_chars: int = 0, earlier: Sequence[tuple[Candidate, Usage]] = ()
+    ) -> None:
+        """Count what was really used, wherever something was set aside for it: by the winner, by those whose streams it
+        carried on (`earlier`), and by tries that were lost. `lost_chars`: what the client has of their reasoning.
         """
-        if self.entry.attempts.lost or lost_chars:
-            prompt_tokens = usage.prompt_tokens + self._count_lost()
-            completion_tokens = usage.completion_tokens + estimate_tokens(lost_chars)
-            usage = evolve(usage, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
-        self.reservation.settle(usage)
-        self.quota.settle(usage)
+        used = usage
+        if self.entry.attempts.lost or lost_chars or earlier:
+            used = self._settle_others(earlier, lost_chars).plus(usage)
+        # The last one: its price is the row's.
+        self.reservation.settle(usage, candidate)
+        self.quota.settle(used)
 
     def settle_lost(self, lost_chars: int = 0) -> None:
         """Nobody answered: count what those may charge who were asked."""
         if self.entry.attempts.lost or lost_chars:
-            self.settle(Usage(0, 0, estimated=True), lost_chars)
+            self.quota.settle(self._settle_others((), lost_chars))
             self.entry.cost_nano_usd = self.reservation.spent_nano_usd
 
-    def _count_lost(self) -> int:
-        """Tokens: the whole prompt for each lost try. What it had answered by then nobody can know."""
-        return self.entry.attempts.lost * estimate_tokens(self.prompt.characters())
+    def _settle_others(self, earlier: Sequence[tuple[Candidate, Usage]], lost_chars: int) -> Usage:
+        """Count what was used beside the winner, each at its own price; how much that is."""
+        reservation = self.reservation
+        # The whole prompt for each lost try. What it had answered by then is not known.
+        lost = Usage(estimate_tokens(self.prompt.characters()), 0, estimated=True)
+        used = heard = Usage(0, estimate_tokens(lost_chars), estimated=True)
+        reservation.settle(heard)
+        for candidate, usage in [*((candidate, lost) for candidate in self.entry.attempts.lost_to), *earlier]:
+            reservation.settle(usage, candidate)
+            used = used.plus(usage)
+        return used
 
 
 @frozen
@@ -186,8 +196,8 @@ class Pipeline:
             raise
         entry.reply = reply = answered.reply
         usage = reply.usage or estimate_usage(asked.prompt, reply)
-        asked.settle(usage)
-        entry.won(answered.candidate, reply.model, usage, asked.reservation.spent_nano_usd)
+        asked.settle(answered.candidate, usage)
+        entry.won(answered.candidate, reply.model, usage, asked.reservation.spent_nano_usd, asked.reservation.price)
 
         if endpoint.output_schema is not None:
             entry.begin("output_schema")
@@ -242,12 +252,13 @@ class Pipeline:
         carried.note_end(relay.outcome)
         if now is None or not relay.has_begun:
             # Where one has won all the same, the deadline or the client's leaving was in the same moment.
-            entry.attempts.lost += now is not None
+            if now is not None:
+                entry.attempts.lose(now.candidate)
             asked.settle_lost(relay.lost_chars)
             return
-        usage = relay.usage
-        asked.settle(usage, relay.lost_chars)
-        entry.won(now.candidate, relay.model or now.candidate.model, usage, asked.reservation.spent_nano_usd)
+        asked.settle(now.candidate, relay.last_usage, relay.lost_chars, relay.earlier)
+        model, reservation = relay.model or now.candidate.model, asked.reservation
+        entry.won(now.candidate, model, relay.usage, reservation.spent_nano_usd, reservation.price)
         if relay.keeps_text:
             entry.reply = relay.reply_so_far()
 

@@ -41,7 +41,7 @@ PASSED_OVER = "passed over"
 class Attempts:
     """The tries of one request so far. Times are Trio's clock; rows hold offsets from the request's head."""
 
-    __slots__ = ("_head_at", "has_passed_over", "lost", "rows")
+    __slots__ = ("_head_at", "has_passed_over", "lost", "lost_to", "rows")
 
     def __init__(self, head_at: float) -> None:
         self._head_at = head_at
@@ -49,6 +49,13 @@ class Attempts:
         self.has_passed_over = False
         # Tries whose provider was asked and neither answered nor refused: it may well have worked, and charge for it.
         self.lost = 0
+        # The candidates of these tries: each has a price of its own.
+        self.lost_to: list[Candidate] = []
+
+    def lose(self, candidate: Candidate) -> None:
+        """Note such a try."""
+        self.lost += 1
+        self.lost_to.append(candidate)
 
     def add(self, candidate: Candidate, started_at: float, ended_at: float, outcome: str, why: str = "") -> None:
         """Note a try that has ended."""
@@ -118,6 +125,8 @@ class LogRow:
     request no provider. `endpoint_slug` is what was asked for, also where no such endpoint exists.
     `client_request_id` is the client's own `X-Request-Id`, `client_address` where it called from. `stages` is JSON
     text, `{"stage": milliseconds}`; bodies are JSON text too, where the endpoint keeps them (domain/log_body.py).
+    `cached_tokens` and `cache_write_tokens` are parts of `prompt_tokens`, `reasoning_tokens` of `completion_tokens`.
+    `price` is where the price of the winner's tokens is from (`TokenPrice.source`).
     """
 
     request_id: UUID
@@ -141,3 +150,7 @@ class LogRow:
     client_address: str | None = None
     request_body: str | None = field(default=None, repr=False)
     response_body: str | None = field(default=None, repr=False)
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    price: str | None = None

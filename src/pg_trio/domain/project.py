@@ -12,6 +12,7 @@ from attrs import field, frozen
 from pg_trio.domain.chat import JsonObject
 from pg_trio.domain.guardrails import GuardrailRules
 from pg_trio.domain.log_body import LogBodies
+from pg_trio.domain.prices import TokenPrice
 from pg_trio.domain.secret import Secret
 
 # What happens to a stream that fails after its first token.
@@ -107,6 +108,7 @@ class Endpoint:
     """One endpoint of a project, with the contract's field names. Compared and hashed by identity.
 
     `candidates`: its own first, then its failover. Money is exact decimals in US dollars; limits None mean no limit.
+    `prices`: one for each candidate, None where none is known; or none at all, where only the flat rate can hold.
     """
 
     uuid: UUID
@@ -150,6 +152,7 @@ class Endpoint:
     # None: four times the number of candidates.
     max_attempts: int | None = None
     log_bodies: LogBodies = "none"
+    prices: tuple[TokenPrice | None, ...] = ()
 
     @property
     def prompt_chars(self) -> int:

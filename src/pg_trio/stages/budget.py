@@ -3,15 +3,19 @@
 Rules:
 1. Both look at an estimate of the input: the characters of all that the client sends to the provider (message text,
    tools), four to a token, rounded up.
-2. The budget is checked where the endpoint has both `monthly_budget_usd` and `estimated_cost_per_1k_tokens_usd`.
+2. The budget is checked where the endpoint has `monthly_budget_usd` and a candidate has a price: of `[[prices]]`, the
+   endpoint's flat rate, or the shipped list (config/prices.py). Beside it, a candidate without one has the dearest of
+   the others': what nobody priced must not be spent unseen.
 3. Before the call, what it may cost at most is reserved: input (the endpoint's own prompt and template included) for
    each candidate that may be asked, plus `max_output_tokens`, or the gateway's `default_output_tokens`; and that many
    output tokens is what the provider is told (`Reservation.output_limit_tokens`). For a stream that others may carry
-   on, an answer of each is reserved. So requests at once cannot pass the budget together.
+   on, an answer of each is reserved. All of it at the endpoint's dearest price, whoever answers. So requests at once
+   cannot pass the budget together.
 4. A session's history is known only after the guardrails and the schema: `add_history` checks the cap again with it and
    reserves what it may cost, too.
-5. After the call, the reservation is settled with the real usage, or given back whole: always, whatever happened. A try
-   that was cut short (a lost hedge, a limit, the deadline, the client's leaving) counts its input: providers charge it.
+5. After the call, the reservation is settled with the real usage of each candidate at its own price, or given back
+   whole, also when the request fails or is cancelled. A try that was cut short (a lost hedge, a limit, the deadline,
+   the client's leaving) counts its input: providers charge it.
 """
 
 from __future__ import annotations
@@ -25,10 +29,12 @@ from typing import Protocol
 from attrs import frozen
 
 from pg_trio.domain.chat import ChatRequest, Usage, estimate_tokens
-from pg_trio.domain.project import Endpoint
+from pg_trio.domain.prices import NANO, Rates, TokenPrice, to_nano_usd
+from pg_trio.domain.project import Candidate, Endpoint
 from pg_trio.errors import BudgetExhausted, BudgetWouldBeExceeded, TokenCapExceeded
 
-NANO = 1_000_000_000
+# What `Rates.source` says of a candidate without a price, beside others that have one.
+DEAREST = "dearest of the endpoint"
 
 
 class SpendBook(Protocol):
@@ -42,7 +48,7 @@ class SpendBook(Protocol):
 class Reservation:
     """What one request has set aside: `with reservation: …` gives it back on the way out, less what was settled."""
 
-    __slots__ = ("_amount", "_book", "_month", "_plan", "output_limit_tokens", "spent_nano_usd")
+    __slots__ = ("_amount", "_book", "_cost", "_month", "_plan", "output_limit_tokens", "price", "spent_nano_usd")
 
     def __init__(
         self, plan: SpendPlan, book: SpendBook | None = None, month: int = 0, amount: int = 0, output: int | None = None
@@ -52,22 +58,34 @@ class Reservation:
         self._book = book
         self._month = month
         self._amount = amount
+        self._cost = 0
+        # What was settled, and where the price is from at which the last usage was; None before, and without a price.
         self.spent_nano_usd: int | None = None
+        self.price: str | None = None
 
-    def settle(self, usage: Usage) -> None:
-        """Count the real usage; the rest goes back when the block ends."""
-        if self._plan.price is not None:
-            self.spent_nano_usd = self._plan.price.cost_nano_usd(usage.total_tokens)
+    def settle(self, usage: Usage, candidate: Candidate | None = None) -> None:
+        """Count the real usage of a candidate; of several, one after the other. The rest goes back when the block ends.
+
+        Without a candidate, the endpoint's dearest price holds.
+        """
+        plan = self._plan
+        rates = plan.dearest if candidate is None else plan.rates.get(candidate)
+        if rates is None:
+            self.price = None
+            return
+        self._cost += rates.cost(usage)
+        self.spent_nano_usd = to_nano_usd(self._cost)
+        self.price = rates.source
 
     def grow(self, tokens: int) -> None:
-        """Set aside so many tokens more. What was set aside before stays so.
+        """Set aside so many tokens of input more, for each candidate. What was set aside before stays so.
 
         Raises BudgetExhausted, BudgetWouldBeExceeded.
         """
         plan = self._plan
-        if self._book is None or plan.price is None or plan.budget_nano_usd is None:
+        if self._book is None or plan.dearest is None or plan.budget_nano_usd is None:
             return
-        amount = plan.price.cost_nano_usd(tokens)
+        amount = to_nano_usd(tokens * plan.tries * plan.dearest.dearest_input)
         taken = self._book.reserve(plan.key, self._month, amount, plan.budget_nano_usd)
         if taken is not None:
             raise over_budget(*taken, self._amount, amount, plan.budget_nano_usd)
@@ -83,27 +101,17 @@ class Reservation:
             self._book.settle(self._plan.key, self._month, self._amount, self.spent_nano_usd or 0)
 
 
-class Price:
-    """A price per thousand tokens, as a ratio of integers: exact, and a hundred times faster than decimals."""
-
-    __slots__ = ("_denominator", "_numerator")
-
-    def __init__(self, usd_per_1k: Decimal) -> None:
-        numerator, denominator = usd_per_1k.as_integer_ratio()
-        self._numerator = numerator * NANO
-        self._denominator = denominator * 1000
-
-    def cost_nano_usd(self, tokens: int) -> int:
-        """Price of so many tokens in billionths of a US dollar, rounded up."""
-        return -(-tokens * self._numerator // self._denominator)
-
-
 @frozen(slots=True)
 class SpendPlan:
-    """An endpoint's price and budget, ready to reckon with; `price` or `budget` None where it has none."""
+    """An endpoint's prices and budget, ready to reckon with.
+
+    `rates`: of each candidate that has a price. `dearest`: the most that a token of any kind may cost here; None where
+    nothing has a price. `budget_nano_usd` is there only beside a price: without one, nothing can be held against it.
+    """
 
     key: bytes
-    price: Price | None
+    rates: dict[Candidate, Rates]
+    dearest: Rates | None
     budget_nano_usd: int | None
     prompt_chars: int
     # How many candidates may be sent the input, and how many of a stream's may answer in full.
@@ -113,19 +121,50 @@ class SpendPlan:
     @classmethod
     def of(cls, endpoint: Endpoint) -> SpendPlan:
         """The endpoint's plan."""
-        usd_per_1k, budget_usd = endpoint.estimated_cost_per_1k_tokens_usd, endpoint.monthly_budget_usd
+        budget_usd = endpoint.monthly_budget_usd
+        rates = _find_rates(endpoint)
+        dearest = _find_dearest(rates)
+        if dearest is not None and budget_usd is not None:
+            rates = {candidate: rates.get(candidate, dearest) for candidate in endpoint.candidates}
         return cls(
             key=endpoint.uuid.bytes,
-            price=None if usd_per_1k is None else Price(usd_per_1k),
-            budget_nano_usd=None if budget_usd is None else int(budget_usd * NANO),
+            rates=rates,
+            dearest=dearest,
+            budget_nano_usd=None if budget_usd is None or dearest is None else int(budget_usd * NANO),
             prompt_chars=endpoint.prompt_chars,
             tries=len(endpoint.candidates),
             stream_answers=1 if endpoint.on_stream_failure == "error" else len(endpoint.candidates),
         )
 
-    def reserved_tokens(self, characters: int, output_tokens: int, answers: int) -> int:
-        """Tokens that a request of so many characters may take at most, with so many answers in full."""
-        return estimate_tokens(characters + self.prompt_chars) * self.tries + output_tokens * answers
+    def reserved_nano_usd(self, characters: int, output_tokens: int, answers: int) -> int:
+        """What a request of so many characters may cost at most, with so many answers in full; 0 without a price."""
+        if self.dearest is None:
+            return 0
+        input_cost = estimate_tokens(characters + self.prompt_chars) * self.tries * self.dearest.dearest_input
+        return to_nano_usd(input_cost + output_tokens * answers * self.dearest.output)
+
+
+def _find_rates(endpoint: Endpoint) -> dict[Candidate, Rates]:
+    """Of each candidate that has a price, its own or the flat one."""
+    flat = endpoint.estimated_cost_per_1k_tokens_usd
+    otherwise = None if flat is None else TokenPrice.flat(flat)
+    prices = endpoint.prices or (None,) * len(endpoint.candidates)
+    found = {candidate: price or otherwise for candidate, price in zip(endpoint.candidates, prices, strict=True)}
+    return {candidate: Rates.of(price) for candidate, price in found.items() if price is not None}
+
+
+def _find_dearest(rates: dict[Candidate, Rates]) -> Rates | None:
+    """The dearest of each kind of token; None where there is no price."""
+    all_rates = rates.values()
+    if not all_rates:
+        return None
+    return Rates(
+        input=max(one.input for one in all_rates),
+        output=max(one.output for one in all_rates),
+        cached_input=max(one.cached_input for one in all_rates),
+        cache_write=max(one.cache_write for one in all_rates),
+        source=DEAREST,
+    )
 
 
 class Budget:
@@ -152,12 +191,11 @@ class Budget:
         cap = endpoint.usage_hard_limit_tokens
         if cap is not None and (input_tokens := estimate_tokens(characters)) > cap:
             raise TokenCapExceeded(input_tokens, cap)
-        if plan.price is None or plan.budget_nano_usd is None:
+        if plan.budget_nano_usd is None:
             return Reservation(plan, output=endpoint.max_output_tokens)
         output = endpoint.max_output_tokens or self._default_output_tokens
         answers = plan.stream_answers if request.stream and endpoint.streaming_enabled else 1
-        tokens = plan.reserved_tokens(characters, output, answers)
-        month, amount = self._months.find(self._now_s()), plan.price.cost_nano_usd(tokens)
+        month, amount = self._months.find(self._now_s()), plan.reserved_nano_usd(characters, output, answers)
         taken = self._book.reserve(plan.key, month, amount, plan.budget_nano_usd)
         if taken is not None:
             raise over_budget(*taken, 0, amount, plan.budget_nano_usd)
@@ -173,7 +211,7 @@ class Budget:
         cap = endpoint.usage_hard_limit_tokens
         if cap is not None and (input_tokens := estimate_tokens(request.characters() + history_chars)) > cap:
             raise TokenCapExceeded(input_tokens, cap)
-        reservation.grow(estimate_tokens(history_chars) * len(endpoint.candidates))
+        reservation.grow(estimate_tokens(history_chars))
 
 
 def over_budget(

@@ -45,6 +45,7 @@ class LogEntry:
     model: str | None = None
     usage: Usage | None = None
     cost_nano_usd: int | None = None
+    price: str | None = None
     times = NO_TIMES
     # What bodies are made of.
     request: ChatRequest | None = None
@@ -79,12 +80,15 @@ class LogEntry:
         ended_ms = [*began_ms, perf_counter() * 1e3]
         return StageTimes(tuple(self._began_ms), tuple(map(sub, ended_ms[1:], began_ms)))
 
-    def won(self, candidate: Candidate, model: str, usage: Usage, cost_nano_usd: int | None) -> None:
-        """A candidate answered, and this is what it cost."""
+    def won(
+        self, candidate: Candidate, model: str, usage: Usage, cost_nano_usd: int | None, price: str | None = None
+    ) -> None:
+        """A candidate answered; this is what it cost, and where its price is from."""
         self.winner = candidate
         self.model = model
         self.usage = usage
         self.cost_nano_usd = cost_nano_usd
+        self.price = price
 
     def __enter__(self) -> LogEntry:
         return self
@@ -147,6 +151,12 @@ class LogEntry:
             tuple(self.attempts.rows),
             head.client_request_id,
             head.client_address,
+            None,
+            None,
+            usage.cached_tokens if usage else 0,
+            usage.cache_write_tokens if usage else 0,
+            usage.reasoning_tokens if usage else 0,
+            self.price,
         )
 
 
