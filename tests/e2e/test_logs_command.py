@@ -271,7 +271,7 @@ async def test_older_log_is_explained(data_dir: Path) -> None:
     status, _, errors = await run_command("logs", "--data-dir", str(data_dir))
 
     assert 1 == status
-    assert "written by an older pg_trio (schema 1; this one wants 4)" in errors
+    assert "written by an older pg_trio (schema 1; this one wants 5)" in errors
 
 
 async def test_damaged_log_is_explained(data_dir: Path) -> None:

@@ -26,7 +26,7 @@ def prices_of(text: str) -> list[TokenPrice | None]:
 
 
 def sources_of(text: str) -> list[str | None]:
-    return [price and price.source for price in prices_of(text)]
+    return [None if price is None else price.source for price in prices_of(text)]
 
 
 def notes_on(text: str) -> list[str]:
