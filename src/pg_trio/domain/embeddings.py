@@ -18,7 +18,7 @@ Vector: TypeAlias = tuple[float, ...]
 
 @value(slots=True)
 class EmbeddingRequest:
-    """Inputs to be made vectors of. `dimensions`: how long each vector shall be; None: as long as the model makes it."""
+    """Inputs to be made vectors of. `dimensions`: how long a vector shall be; None: as long as the model makes it."""
 
     inputs: tuple[EmbeddingInput, ...]
     dimensions: int | None = None
