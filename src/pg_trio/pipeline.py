@@ -62,7 +62,7 @@ class Asked:
         carried on (`earlier`), and by tries that were lost. `lost_chars`: what the client has of their reasoning.
         """
         used = usage
-        if self.entry.attempts.lost or lost_chars or earlier:
+        if self.entry.attempts.lost_to or lost_chars or earlier:
             used = self._settle_others(earlier, lost_chars).plus(usage)
         # The last one: its price is the row's.
         self.reservation.settle(usage, candidate)
@@ -70,7 +70,7 @@ class Asked:
 
     def settle_lost(self, lost_chars: int = 0) -> None:
         """Nobody answered: count what those may charge who were asked."""
-        if self.entry.attempts.lost or lost_chars:
+        if self.entry.attempts.lost_to or lost_chars:
             self.quota.settle(self._settle_others((), lost_chars))
             self.entry.cost_nano_usd = self.reservation.spent_nano_usd
 
@@ -253,7 +253,7 @@ class Pipeline:
         if now is None or not relay.has_begun:
             # Where one has won all the same, the deadline or the client's leaving was in the same moment.
             if now is not None:
-                entry.attempts.lose(now.candidate)
+                entry.attempts.lost_to.append(now.candidate)
             asked.settle_lost(relay.lost_chars)
             return
         asked.settle(now.candidate, relay.last_usage, relay.lost_chars, relay.earlier)

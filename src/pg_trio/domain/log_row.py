@@ -41,21 +41,20 @@ PASSED_OVER = "passed over"
 class Attempts:
     """The tries of one request so far. Times are Trio's clock; rows hold offsets from the request's head."""
 
-    __slots__ = ("_head_at", "has_passed_over", "lost", "lost_to", "rows")
+    __slots__ = ("_head_at", "has_passed_over", "lost_to", "rows")
 
     def __init__(self, head_at: float) -> None:
         self._head_at = head_at
         self.rows: list[AttemptRow] = []
         self.has_passed_over = False
         # Tries whose provider was asked and neither answered nor refused: it may well have worked, and charge for it.
-        self.lost = 0
-        # The candidates of these tries: each has a price of its own.
+        # By candidate, because each has a price of its own.
         self.lost_to: list[Candidate] = []
 
-    def lose(self, candidate: Candidate) -> None:
-        """Note such a try."""
-        self.lost += 1
-        self.lost_to.append(candidate)
+    @property
+    def lost(self) -> int:
+        """How many such tries there were."""
+        return len(self.lost_to)
 
     def add(self, candidate: Candidate, started_at: float, ended_at: float, outcome: str, why: str = "") -> None:
         """Note a try that has ended."""
@@ -148,9 +147,9 @@ class LogRow:
     attempts: tuple[AttemptRow, ...] = ()
     client_request_id: str | None = None
     client_address: str | None = None
-    request_body: str | None = field(default=None, repr=False)
-    response_body: str | None = field(default=None, repr=False)
     cached_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     price: str | None = None
+    request_body: str | None = field(default=None, repr=False)
+    response_body: str | None = field(default=None, repr=False)

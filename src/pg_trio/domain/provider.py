@@ -115,10 +115,10 @@ PROVIDERS: dict[str, Provider] = {
         ),
         Provider("groq", "https://api.groq.com/openai/v1"),
         # Some of its models report no usage unless asked (vercel/ai#17986).
-        # docs.together.ai/reference/embeddings: `model` and `input`, texts alone.
+        # Its embeddings have `model` and `input`, texts alone.
         Provider("together", "https://api.together.xyz/v1", embeddings=Embeddings(2_048, None)),
         # $OLLAMA_BASE_URL replaces this address where it is set (config).
-        # docs.ollama.com/api/openai-compatibility: no arrays of tokens.
+        # Its OpenAI compatibility has no arrays of tokens.
         Provider("ollama", "http://localhost:11434/v1", needs_key=False, embeddings=Embeddings(2_048)),
         Provider("anthropic", "https://api.anthropic.com/v1", "anthropic", key_header="x-api-key", key_prefix=""),
         Provider(
@@ -127,10 +127,10 @@ PROVIDERS: dict[str, Provider] = {
             "google",
             key_header="x-goog-api-key",
             key_prefix="",
-            # "at most 100 requests can be in one batch" (batchEmbedContents' own refusal).
+            # "at most 100 requests can be in one batch", a 400 (langchain-ai/langchainjs#4491).
             embeddings=Embeddings(100, "outputDimensionality"),
         ),
-        # docs.cohere.com/reference/embed: "Maximum number of texts per call is 96".
+        # docs.cohere.com/reference/embed: "Maximum number of texts per call is `96`".
         Provider("cohere", "https://api.cohere.com/v2", "cohere", embeddings=Embeddings(96, "output_dimension")),
         # Any server that speaks OpenAI's wire: the credential says where it is and what it wants.
         Provider("openai_compatible", None, needs_key=False, embeddings=_COMPATIBLE_EMBEDDINGS),

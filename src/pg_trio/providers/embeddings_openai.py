@@ -3,8 +3,7 @@
 What a provider takes of it is data (`Provider.embeddings`). Vectors come as numbers, or as base64 of 32-bit floats,
 which is a third of the size: asked for where it is documented, and read wherever it comes.
 
-Sources, read 2026-11: OpenAI's openapi.yaml, CreateEmbeddingRequest; docs.mistral.ai/api/endpoint/embeddings;
-docs.together.ai/reference/embeddings; docs.ollama.com/api/openai-compatibility.
+Sources, read 2026-11: OpenAI's API reference, "Create embeddings"; docs.mistral.ai/api/endpoint/embeddings.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from typing import Protocol
 from attrs import frozen
 
 from pg_trio.domain.chat import ChatRequest, Usage, estimate_tokens
-from pg_trio.domain.prices import NANO, Rates, TokenPrice, to_nano_usd
+from pg_trio.domain.prices import NANO, SCALE, Rates, TokenPrice
 from pg_trio.domain.project import Candidate, Endpoint
 from pg_trio.errors import BudgetExhausted, BudgetWouldBeExceeded, TokenCapExceeded
 
@@ -48,7 +48,11 @@ class SpendBook(Protocol):
 class Reservation:
     """What one request has set aside: `with reservation: …` gives it back on the way out, less what was settled."""
 
-    __slots__ = ("_amount", "_book", "_cost", "_month", "_plan", "output_limit_tokens", "price", "spent_nano_usd")
+    # Attributes of the class until something is settled: what that is, and where the price is from at which the last
+    # usage was; None without a price.
+    spent_nano_usd: int | None = None
+    price: str | None = None
+    _cost = 0
 
     def __init__(
         self, plan: SpendPlan, book: SpendBook | None = None, month: int = 0, amount: int = 0, output: int | None = None
@@ -58,10 +62,6 @@ class Reservation:
         self._book = book
         self._month = month
         self._amount = amount
-        self._cost = 0
-        # What was settled, and where the price is from at which the last usage was; None before, and without a price.
-        self.spent_nano_usd: int | None = None
-        self.price: str | None = None
 
     def settle(self, usage: Usage, candidate: Candidate | None = None) -> None:
         """Count the real usage of a candidate; of several, one after the other. The rest goes back when the block ends.
@@ -73,8 +73,8 @@ class Reservation:
         if rates is None:
             self.price = None
             return
-        self._cost += rates.cost(usage)
-        self.spent_nano_usd = to_nano_usd(self._cost)
+        self._cost = cost = self._cost + rates.cost(usage)
+        self.spent_nano_usd = -(-cost // SCALE)
         self.price = rates.source
 
     def grow(self, tokens: int) -> None:
@@ -83,9 +83,9 @@ class Reservation:
         Raises BudgetExhausted, BudgetWouldBeExceeded.
         """
         plan = self._plan
-        if self._book is None or plan.dearest is None or plan.budget_nano_usd is None:
+        if self._book is None or plan.budget_nano_usd is None:
             return
-        amount = to_nano_usd(tokens * plan.tries * plan.dearest.dearest_input)
+        amount = -(-tokens * plan.input_rate // SCALE)
         taken = self._book.reserve(plan.key, self._month, amount, plan.budget_nano_usd)
         if taken is not None:
             raise over_budget(*taken, self._amount, amount, plan.budget_nano_usd)
@@ -107,6 +107,7 @@ class SpendPlan:
 
     `rates`: of each candidate that has a price. `dearest`: the most that a token of any kind may cost here; None where
     nothing has a price. `budget_nano_usd` is there only beside a price: without one, nothing can be held against it.
+    `input_rate`: what a token of input may cost with all who may be sent it; `output_rate`: a token of one answer.
     """
 
     key: bytes
@@ -114,8 +115,9 @@ class SpendPlan:
     dearest: Rates | None
     budget_nano_usd: int | None
     prompt_chars: int
-    # How many candidates may be sent the input, and how many of a stream's may answer in full.
-    tries: int
+    input_rate: int
+    output_rate: int
+    # How many of a stream's candidates may answer in full.
     stream_answers: int
 
     @classmethod
@@ -132,16 +134,15 @@ class SpendPlan:
             dearest=dearest,
             budget_nano_usd=None if budget_usd is None or dearest is None else int(budget_usd * NANO),
             prompt_chars=endpoint.prompt_chars,
-            tries=len(endpoint.candidates),
+            input_rate=0 if dearest is None else dearest.dearest_input * len(endpoint.candidates),
+            output_rate=0 if dearest is None else dearest.output,
             stream_answers=1 if endpoint.on_stream_failure == "error" else len(endpoint.candidates),
         )
 
     def reserved_nano_usd(self, characters: int, output_tokens: int, answers: int) -> int:
         """What a request of so many characters may cost at most, with so many answers in full; 0 without a price."""
-        if self.dearest is None:
-            return 0
-        input_cost = estimate_tokens(characters + self.prompt_chars) * self.tries * self.dearest.dearest_input
-        return to_nano_usd(input_cost + output_tokens * answers * self.dearest.output)
+        input_tokens = estimate_tokens(characters + self.prompt_chars)
+        return -(-(input_tokens * self.input_rate + output_tokens * answers * self.output_rate) // SCALE)
 
 
 def _find_rates(endpoint: Endpoint) -> dict[Candidate, Rates]:

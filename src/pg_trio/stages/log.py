@@ -26,6 +26,19 @@ from pg_trio.errors import ClientLeft, GatewayError, InternalError, Overloaded
 CLIENT_LEFT = 499
 
 
+class NoUsage:
+    """The counts of a request that nothing answered."""
+
+    prompt_tokens = None
+    completion_tokens = None
+    cached_tokens = 0
+    cache_write_tokens = 0
+    reasoning_tokens = 0
+
+
+NO_USAGE = NoUsage()
+
+
 class LogSink(Protocol):
     """Where rows go. `record` never waits; False means that the row was dropped (and counted)."""
 
@@ -129,7 +142,8 @@ class LogEntry:
         return row
 
     def _row(self, status: int, code: str | None, text: str | None) -> LogRow:
-        head, caller, endpoint, winner, usage = self._call.head, self.caller, self.endpoint, self.winner, self.usage
+        head, caller, endpoint, winner = self._call.head, self.caller, self.endpoint, self.winner
+        usage = self.usage or NO_USAGE
         # By position: by name it takes three times as long.
         return LogRow(
             head.request_id,
@@ -144,18 +158,16 @@ class LogEntry:
             self.model,
             code,
             text,
-            usage.prompt_tokens if usage else None,
-            usage.completion_tokens if usage else None,
+            usage.prompt_tokens,
+            usage.completion_tokens,
             self.cost_nano_usd,
             self.times.as_json(),
             tuple(self.attempts.rows),
             head.client_request_id,
             head.client_address,
-            None,
-            None,
-            usage.cached_tokens if usage else 0,
-            usage.cache_write_tokens if usage else 0,
-            usage.reasoning_tokens if usage else 0,
+            usage.cached_tokens,
+            usage.cache_write_tokens,
+            usage.reasoning_tokens,
             self.price,
         )
 
