@@ -26,24 +26,26 @@ from tests.support.recordings import load_recording
 
 WIRES = ("openai", "cohere", "google")
 REPLIES: dict[tuple[str, str], EmbeddingReply] = {
-    ("openai", "openai"): EmbeddingReply(
+    ("openai", "openai/embeddings/answer"): EmbeddingReply(
         ((0.0023064255, -0.009327292, -0.0028842222),), "text-embedding-ada-002", Usage(8, 0)
     ),
-    ("openai", "openai_base64"): EmbeddingReply(
+    ("openai", "openai/embeddings/base64"): EmbeddingReply(
         ((0.5, -0.25, 0.125), (-1.0, 0.0, 1.0)), "text-embedding-3-small", Usage(4, 0)
     ),
-    ("mistral", "mistral"): EmbeddingReply(
+    ("mistral", "mistral/embeddings/answer"): EmbeddingReply(
         ((-0.0165863037109375, 0.07012939453125), (-0.0234222412109375, 0.039337158203125)),
         "mistral-embed",
         Usage(15, 0),
     ),
-    ("together", "together"): EmbeddingReply(((0.2633502, 0.13856506),), "BAAI/bge-base-en-v1.5"),
-    ("ollama", "ollama"): EmbeddingReply(((0.010071029, -0.0017594862),), "all-minilm", Usage(8, 0)),
-    ("openai_compatible", "ollama"): EmbeddingReply(((0.010071029, -0.0017594862),), "all-minilm", Usage(8, 0)),
-    ("cohere", "cohere"): EmbeddingReply(
+    ("together", "together/embeddings/answer"): EmbeddingReply(((0.2633502, 0.13856506),), "BAAI/bge-base-en-v1.5"),
+    ("ollama", "ollama/embeddings/answer"): EmbeddingReply(((0.010071029, -0.0017594862),), "all-minilm", Usage(8, 0)),
+    ("openai_compatible", "ollama/embeddings/answer"): EmbeddingReply(
+        ((0.010071029, -0.0017594862),), "all-minilm", Usage(8, 0)
+    ),
+    ("cohere", "cohere/embeddings/answer"): EmbeddingReply(
         ((0.016296387, -0.008354187, -0.04699707), (0.04663086, -0.023239136, 0.008163452)), "asked", Usage(2, 0)
     ),
-    ("google", "google"): EmbeddingReply(
+    ("google", "google/embeddings/answer"): EmbeddingReply(
         ((-0.010632273, 0.019375853), (0.013467998, 0.025466874)), "asked", Usage(6, 0)
     ),
 }
@@ -210,12 +212,18 @@ def test_official_types_know_all(request: EmbeddingRequest) -> None:
 
 
 def test_recordings_are_what_official_types_read() -> None:
-    of_cohere = cohere.types.EmbedByTypeResponse.model_validate(orjson.loads(load_recording("embeddings/cohere").body))
-    of_google = google_types.EmbedContentResponse.model_validate(orjson.loads(load_recording("embeddings/google").body))
+    of_cohere = cohere.types.EmbedByTypeResponse.model_validate(
+        orjson.loads(load_recording("cohere/embeddings/answer").body)
+    )
+    of_google = google_types.EmbedContentResponse.model_validate(
+        orjson.loads(load_recording("google/embeddings/answer").body)
+    )
 
-    assert list(map(list, REPLIES["cohere", "cohere"].vectors)) == of_cohere.embeddings.float_
+    assert list(map(list, REPLIES["cohere", "cohere/embeddings/answer"].vectors)) == of_cohere.embeddings.float_
     assert of_google.embeddings is not None
-    assert list(map(list, REPLIES["google", "google"].vectors)) == [one.values for one in of_google.embeddings]
+    assert list(map(list, REPLIES["google", "google/embeddings/answer"].vectors)) == [
+        one.values for one in of_google.embeddings
+    ]
 
 
 # ── what is read ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -225,7 +233,7 @@ def test_recordings_are_what_official_types_read() -> None:
 def test_answer_becomes_vectors(provider: str, name: str) -> None:
     expected = REPLIES[provider, name]
 
-    assert expected == read(provider, load_recording(f"embeddings/{name}").body, len(expected.vectors))
+    assert expected == read(provider, load_recording(name).body, len(expected.vectors))
 
 
 def answer(*items: Any, **more: Any) -> bytes:
@@ -275,11 +283,14 @@ def test_indexes_that_are_none_leave_the_order(indexes: list[Any]) -> None:
 @pytest.mark.parametrize("count", [-1, 1e30, "8", True, None, [8]])
 @pytest.mark.parametrize(("provider", "field"), [("openai", "usage"), ("cohere", "meta"), ("google", "usageMetadata")])
 def test_odd_usage_is_none(provider: str, field: str, count: Any) -> None:
-    body = orjson.loads(load_recording(f"embeddings/{provider}").body)
+    body = orjson.loads(load_recording(f"{provider}/embeddings/answer").body)
     names = ("prompt_tokens", "promptTokenCount", "tokens", "billed_units", "input_tokens")
     body[field] = dict.fromkeys(names, count)
 
-    assert read(provider, json.dumps(body).encode(), len(REPLIES[provider, provider].vectors)).usage is None
+    assert (
+        read(provider, json.dumps(body).encode(), len(REPLIES[provider, f"{provider}/embeddings/answer"].vectors)).usage
+        is None
+    )
 
 
 def test_refusal_has_the_provider_s_words_and_its_time() -> None:
