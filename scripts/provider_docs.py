@@ -35,7 +35,7 @@ TOLD = frozenset(
     {
         *("name", "base_url", "wire", "needs_key", "key_header", "key_prefix", "output_limit_field", "refused_fields"),
         *("model_rules", "names_every_role", "nine_character_call_ids", "call_id_chars", "asks_for_stream_usage"),
-        "marks_partial_answer",
+        *("marks_partial_answer", "embeddings"),
     }
 )
 DATA = "aGVsbG8="
@@ -118,9 +118,10 @@ def fill(text: str) -> str:
 
 
 def _provider_table() -> str:
-    lines = ["| `provider` | base URL | wire | key | how it deviates |", "|---|---|---|---|---|"]
+    lines = ["| `provider` | base URL | wire | key | embeddings | how it deviates |", "|---|---|---|---|---|---|"]
     lines += [
-        f"| `{provider.name}` | {_address(provider)} | {provider.wire} | {_key(provider)} | {_deviations(provider)} |"
+        f"| `{provider.name}` | {_address(provider)} | {provider.wire} | {_key(provider)} | {_embeddings(provider)}"
+        f" | {_deviations(provider)} |"
         for provider in PROVIDERS.values()
     ]
     return "\n".join(lines)
@@ -135,6 +136,16 @@ def _address(provider: Provider) -> str:
 def _key(provider: Provider) -> str:
     header = f"`{provider.key_header}: {provider.key_prefix}KEY`"
     return header if provider.needs_key else f"optional, {header}"
+
+
+def _embeddings(provider: Provider) -> str:
+    row = provider.embeddings
+    if row is None:
+        return "–"
+    said = [f"{row.most_inputs} inputs"]
+    said += ["texts or tokens"] if row.takes_tokens else ["texts"]
+    said += [] if row.dimensions_field is None else [f"`{row.dimensions_field}`"]
+    return ", ".join(said)
 
 
 def _deviations(provider: Provider) -> str:

@@ -11,6 +11,7 @@ request takes nothing from anybody's quota. Whatever must be given back is held 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from attrs import frozen
 
@@ -26,7 +27,7 @@ from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
 from pg_trio.recorder import Recorder, Recorders
 from pg_trio.recorder.facts import Settled
-from pg_trio.stages.account import Account, estimate_usage
+from pg_trio.stages.account import Account, Part, estimate_usage
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate
 from pg_trio.stages.budget import Budget, Reservation
@@ -214,9 +215,9 @@ class Pipeline:
         reply = answered.reply
         recorder.reply_made(reply)
         usage = reply.usage or estimate_usage(account.prompt, reply)
-        recorder.request_settled(Settled(answered.candidate, reply.model, usage, account.settle(usage)))
-
-        if plan.output_schema is not None:
+        if plan.output_schema is None:
+            _settle(asked, answered, usage)
+        else:
             answered, usage = await self._match_output(asked, answered, usage, plan.output_schema)
             reply = answered.reply
 
@@ -241,49 +242,43 @@ class Pipeline:
     ) -> tuple[Answered, Usage]:
         """An answer that matches the endpoint's schema, and what all rounds together used.
 
-        Raises OutputInvalid for the last round that was answered.
+        All of them are settled, also where none matches. Raises OutputInvalid for the last round that was answered.
         """
         recorder, prompt = asked.recorder, asked.account.prompt
-        rounds = schema.more_rounds
+        earlier: list[Part] = []
         recorder.stage_began("output_schema")
-        while True:
-            reply = answered.reply
-            try:
-                reply = await self.large_work.call(len(reply.content or ""), schema.read, reply)
-                break
-            except OutputInvalid as failure:
-                if rounds == 0 or not may_ask_again(reply):
-                    raise
-                invalid = failure
-            if rounds == schema.more_rounds:
-                recorder.stage_began("repair")
-            rounds -= 1
-            prompt = ask_again(prompt, reply, invalid)
-            answered, usage = await self._ask_again(asked, prompt, usage, invalid)
+        try:
+            while True:
+                reply = answered.reply
+                try:
+                    reply = await self.large_work.call(len(reply.content or ""), schema.read, reply)
+                    break
+                except OutputInvalid as failure:
+                    if len(earlier) == schema.more_rounds or not may_ask_again(reply):
+                        raise
+                    invalid = failure
+                if not earlier:
+                    recorder.stage_began("repair")
+                prompt = ask_again(prompt, reply, invalid)
+                again = await self._ask_again(asked, prompt, invalid)
+                earlier.append((answered.candidate, usage))
+                answered, reply = again, again.reply
+                usage = reply.usage or estimate_usage(prompt, reply)
+                recorder.reply_made(reply)
+        finally:
+            total = _settle(asked, answered, usage, earlier)
         recorder.reply_made(reply)
-        return Answered(reply, answered.candidate), usage
+        return Answered(reply, answered.candidate), total
 
-    async def _ask_again(
-        self, asked: CheckedRequest, prompt: Prompt, used: Usage, invalid: OutputInvalid
-    ) -> tuple[Answered, Usage]:
-        """One more round's answer, settled with what was used before it.
+    async def _ask_again(self, asked: CheckedRequest, prompt: Prompt, invalid: OutputInvalid) -> Answered:
+        """One more round's answer.
 
         Raises `invalid` where no candidate answers: that is what the client can do something about.
         """
-        account, recorder = asked.account, asked.recorder
         try:
-            answered = await self.provider_call.ask(asked.plan.call, prompt, asked.deadline.at, recorder.attempts)
-        except BaseException as error:
-            # The tries that were lost in this round count, too.
-            account.settle(used)
-            if isinstance(error, ProviderCallFailed):
-                raise invalid from None
-            raise
-        reply = answered.reply
-        recorder.reply_made(reply)
-        usage = used.plus(reply.usage or estimate_usage(prompt, reply))
-        recorder.request_settled(Settled(answered.candidate, reply.model, usage, account.settle(usage)))
-        return answered, usage
+            return await self.provider_call.ask(asked.plan.call, prompt, asked.deadline.at, asked.recorder.attempts)
+        except ProviderCallFailed:
+            raise invalid from None
 
     async def _stream(self, asked: CheckedRequest) -> None:
         """Relay the stream that wins. What was relayed is settled, also where the client left in the middle."""
@@ -319,12 +314,14 @@ class Pipeline:
         carried.note_end(relay.outcome)
         if now is None or not relay.has_begun:
             # Where one has won all the same, the deadline or the client's leaving was in the same moment.
-            recorder.attempts.lost += now is not None
+            if now is not None:
+                recorder.attempts.lost_to += (now.candidate,)
             _settle_lost(asked, relay.lost_chars)
             return
-        usage = relay.usage
-        cost = asked.account.settle(usage, relay.lost_chars)
-        recorder.request_settled(Settled(now.candidate, relay.model or now.candidate.model, usage, cost))
+        account = asked.account
+        cost = account.settle(now.candidate, relay.last_usage, relay.lost_chars, relay.earlier)
+        model = relay.model or now.candidate.model
+        recorder.request_settled(Settled(now.candidate, model, relay.usage, cost, account.price))
         if relay.keeps_text:
             recorder.reply_made(relay.reply_so_far())
 
@@ -358,6 +355,16 @@ class Pipeline:
         # It may have taken long.
         await self.rate_limit.check_left(call, caller.token, limits)
         return body
+
+
+def _settle(asked: CheckedRequest, answered: Answered, usage: Usage, earlier: Sequence[Part] = ()) -> Usage:
+    """Count what the answer and those before it used; how much that is together."""
+    account = asked.account
+    cost = account.settle(answered.candidate, usage, earlier=earlier)
+    for _, used in earlier:
+        usage = used.plus(usage)
+    asked.recorder.request_settled(Settled(answered.candidate, answered.reply.model, usage, cost, account.price))
+    return usage
 
 
 def _settle_lost(asked: CheckedRequest, lost_chars: int = 0) -> None:

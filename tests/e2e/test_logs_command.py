@@ -37,7 +37,10 @@ ROW = LogRow(
     model="gpt-4o-mini",
     prompt_tokens=5,
     completion_tokens=6,
+    cached_tokens=4,
+    reasoning_tokens=3,
     cost_nano_usd=1_500_000,
+    price="list 2026-08",
     stages='{"auth":0.25}',
     attempts=(AttemptRow("openai", "gpt-4o-mini", "main", 0.5, 4.0, "won", 1.5),),
     client_request_id="trace-1",
@@ -105,7 +108,11 @@ async def test_json_has_everything(data_dir: Path) -> None:
         "error": None,
         "prompt_tokens": 5,
         "completion_tokens": 6,
+        "cached_tokens": 4,
+        "cache_write_tokens": 0,
+        "reasoning_tokens": 3,
         "cost_usd": 0.0015,
+        "price": "list 2026-08",
         "stages_ms": {"auth": 0.25},
         "attempts": [
             {
@@ -264,7 +271,7 @@ async def test_older_log_is_explained(data_dir: Path) -> None:
     status, _, errors = await run_command("logs", "--data-dir", str(data_dir))
 
     assert 1 == status
-    assert "written by an older pg_trio (schema 1; this one wants 4)" in errors
+    assert "written by an older pg_trio (schema 1; this one wants 5)" in errors
 
 
 async def test_damaged_log_is_explained(data_dir: Path) -> None:

@@ -24,6 +24,8 @@ import trio
 from attrs import define, field, frozen
 
 from pg_trio.config import parse_settings
+from pg_trio.domain.chat import Usage
+from pg_trio.domain.prices import to_nano_usd
 from pg_trio.domain.project import Endpoint
 from pg_trio.shared_memory.leases import Leases
 from pg_trio.shared_memory.segment_file import open_segment
@@ -229,10 +231,12 @@ def check_limits(site: Site, counts: Counts) -> None:
 def check_budget(site: Site, counts: Counts) -> None:
     """What was spent is what was answered, and what was under way at a blow at most besides."""
     answered, failed = site.crowd.of("budgeted"), len(site.crowd.failed("budgeted"))
-    price = SpendPlan.of(site.endpoints["budgeted"], 0).price
-    assert price is not None
+    rates = SpendPlan.of(site.endpoints["budgeted"], 0).dearest
+    assert rates is not None
     # Every call is the same, so all cost the same.
-    (cost,) = {price.cost_nano_usd(one.said["usage"]["total_tokens"]) for one in answered}
+    (tokens,) = {one.said["usage"]["total_tokens"] for one in answered}
+    # The flat rate: input and output cost the same.
+    cost = to_nano_usd(rates.cost(Usage(tokens, 0)))
     by_provider = sum(request.model == "budgeted" for request in site.simulator.requests)
     with closing(sqlite3.connect(site.folder / "data" / "log.db")) as log:
         costs = log.execute("SELECT cost_nano_usd FROM gateway_logs WHERE cost_nano_usd > 0").fetchall()

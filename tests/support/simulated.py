@@ -58,10 +58,11 @@ def ask(provider: str, prompt: Prompt, behaviour: str = "", *, stream: bool = Fa
     headers = {name.lower(): value for name, value in request.headers}
     call = read_call(found[0], path, headers, orjson.loads(request.body), found[1])
     answer = render(parse_behaviour(behaviour), call, Occasion(0, "sim", 1))
-    return _read_http(list(answer.steps))
+    return read_http(list(answer.steps))
 
 
-def _read_http(steps: Sequence[Step]) -> Exchange:
+def read_http(steps: Sequence[Step]) -> Exchange:
+    """The answer that these steps write."""
     parser = h11.Connection(h11.CLIENT)
     parser.send(h11.Request(method="POST", target="/", headers=[("Host", "test")]))
     parser.send(h11.EndOfMessage())

@@ -13,7 +13,7 @@ from pg_trio.domain.call import Answered
 from pg_trio.domain.chat import ChatRequest, Prompt, Usage
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import Attempts
-from pg_trio.domain.project import Endpoint, Token
+from pg_trio.domain.project import Candidate, Endpoint, Token
 from pg_trio.stages.budget import Budget, Reservation, SpendPlan
 from pg_trio.stages.provider_call import CallPlan, OpenStream, ProviderCall
 from pg_trio.stages.provider_call.stream import Listener
@@ -79,8 +79,12 @@ class ReservationNow(HeldNow[Reservation]):
     def spent_nano_usd(self) -> int | None:
         return self.held.spent_nano_usd
 
-    def settle(self, usage: Usage) -> None:
-        self.held.settle(usage)
+    @property
+    def price(self) -> str | None:
+        return self.held.price
+
+    def settle(self, usage: Usage, candidate: Candidate | None = None) -> None:
+        self.held.settle(usage, candidate)
 
 
 class Client(Protocol):

@@ -136,7 +136,11 @@ def _render_json(row: LogRow) -> str:
         "error": row.error,
         "prompt_tokens": row.prompt_tokens,
         "completion_tokens": row.completion_tokens,
+        "cached_tokens": row.cached_tokens,
+        "cache_write_tokens": row.cache_write_tokens,
+        "reasoning_tokens": row.reasoning_tokens,
         "cost_usd": None if row.cost_nano_usd is None else row.cost_nano_usd / 1e9,
+        "price": row.price,
         "stages_ms": json.loads(row.stages),
         "attempts": [
             {

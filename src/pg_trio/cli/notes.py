@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from pg_trio.config import Configuration
+from pg_trio.domain.prices import NANO
 from pg_trio.domain.project import Endpoint
-from pg_trio.stages.budget import NANO, SpendPlan
+from pg_trio.stages.budget import SpendPlan
 
 
 def describe_notes(configuration: Configuration) -> Iterator[str]:
@@ -23,12 +24,12 @@ def describe_notes(configuration: Configuration) -> Iterator[str]:
 def _note_budget(endpoint: Endpoint, default_output_tokens: int) -> str | None:
     """What to say where the reservation of the smallest request is over the whole budget."""
     plan = SpendPlan.of(endpoint, default_output_tokens)
-    if plan.price is None or plan.budget_nano_usd is None:
+    if plan.budget_nano_usd is None:
         return None
     streams = [("streamed call", plan.stream_answers)] if endpoint.streaming_enabled else []
     for call, answers in [("call", 1), *streams]:
         # An empty request: whatever is sent comes on top.
-        amount = plan.cost_nano_usd(plan.price, 0, answers)
+        amount = plan.cost_nano_usd(0, answers)
         if amount > plan.budget_nano_usd:
             return (
                 f"each {call} reserves ${_usd(amount)} at least, more than the whole budget of"

@@ -16,6 +16,7 @@ from pg_trio.config.credentials import find_provider, resolve_credentials
 from pg_trio.config.environment import note_misspelt, overlay_environment
 from pg_trio.config.guardrails import narrow_rules
 from pg_trio.config.mistakes import Mistakes
+from pg_trio.config.prices import note_unused_prices, resolve_prices
 from pg_trio.config.projects import Resolver
 from pg_trio.config.reading import MAX_CONFIG_BYTES, Outside, parse_toml, read_text
 from pg_trio.config.schemas import SchemaReader
@@ -91,7 +92,8 @@ def _resolve(raw: dict[str, Any], outside: Outside, mistakes: Mistakes) -> Confi
     overlay_environment(sections, outside.environ, mistakes)
     gateway = structure_sound(sections["gateway"], GatewaySettings, ("gateway",), mistakes)
     credentials = resolve_credentials(file.credentials or (), outside, mistakes)
-    resolver = Resolver(credentials, SchemaReader(outside.folder, mistakes), mistakes)
+    prices = resolve_prices(file.prices or (), mistakes)
+    resolver = Resolver(credentials, SchemaReader(outside.folder, mistakes), mistakes, prices)
     settings = Settings(
         gateway=evolve(gateway, data_dir=outside.folder / gateway.data_dir),
         upstream=structure_sound(sections["upstream"], UpstreamSettings, ("upstream",), mistakes),
@@ -132,6 +134,7 @@ def _resolve_projects(file: FileTable, resolver: Resolver) -> dict[UUID, Project
         if project is not None:
             projects[project.uuid] = project
     _note_what_is_empty(file, resolver.mistakes)
+    note_unused_prices(resolver.prices, list(projects.values()), resolver.mistakes)
     return projects
 
 

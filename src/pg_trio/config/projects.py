@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -13,9 +13,11 @@ from attrs import define, field
 from pg_trio.config.bounds import show
 from pg_trio.config.guardrails import narrow_rules
 from pg_trio.config.mistakes import Mistakes, Path, show_path, suggest
+from pg_trio.config.prices import LIST, find_price
 from pg_trio.config.schemas import SchemaReader, as_json
 from pg_trio.config.tables import EndpointTable, FailoverTable, ProjectTable
 from pg_trio.domain.guardrails import GuardrailRules
+from pg_trio.domain.prices import PriceRule, TokenPrice
 from pg_trio.domain.project import RESERVED_SLUGS, Candidate, Credential, Endpoint, Project
 
 PLACEHOLDER = "{{input}}"
@@ -28,7 +30,6 @@ NEEDED = {
     "stream_deadline_ms": "streaming_enabled",
     "first_token_timeout_ms": "streaming_enabled",
     "idle_timeout_ms": "streaming_enabled",
-    "monthly_budget_usd": "estimated_cost_per_1k_tokens_usd",
     "enforce_output_schema": "output_schema",
     "output_repair": "output_schema",
     "output_repair_attempts": "output_schema",
@@ -52,6 +53,7 @@ class Resolver:
     credentials: Mapping[str, Credential | None]
     schemas: SchemaReader
     mistakes: Mistakes
+    prices: tuple[PriceRule, ...] = ()
     _owners: dict[Hashable, Path] = field(factory=dict)
 
     def resolve_project(self, table: ProjectTable, path: Path, wider: GuardrailRules) -> Project | None:
@@ -89,6 +91,9 @@ class Resolver:
         self._check_hedging(table, path)
         self._note_what_has_no_effect(table, path)
         candidates = self._resolve_candidates(table, path)
+        flat = table.estimated_cost_per_1k_tokens_usd
+        prices = tuple(find_price(candidate, self.prices, flat) for candidate in candidates)
+        self._note_budget(table, candidates, prices, path)
         rules = narrow_rules(wider, table.guardrails, (*path, "guardrails"), self.mistakes)
         schemas = {name: self._read_schema(table, name, path) for name in ("input_schema", "output_schema")}
         uuid = table.uuid
@@ -106,6 +111,7 @@ class Resolver:
             name=table.name or table.slug,
             candidates=candidates,
             guardrails=rules,
+            prices=prices,
             **schemas,
             **{name: value for name, value in given.items() if value is not None},
         )
@@ -157,6 +163,27 @@ class Resolver:
             self.mistakes.note((*path, "hedge_tools"), "has no effect without hedge_after or hedge_after_ms")
         if table.on_stream_failure not in (None, "error") and not (table.streaming_enabled and table.failover):
             self.mistakes.note((*path, "on_stream_failure"), "has no effect without streaming_enabled and failover")
+
+    def _note_budget(
+        self,
+        table: EndpointTable,
+        candidates: Sequence[Candidate],
+        prices: Sequence[TokenPrice | None],
+        path: Path,
+    ) -> None:
+        """Say what a budget goes by, where that is not the file's own price for each candidate."""
+        if table.monthly_budget_usd is None or not candidates:
+            return
+        path = (*path, "monthly_budget_usd")
+        if not any(prices):
+            self.mistakes.note(path, "has no effect without [[prices]] or estimated_cost_per_1k_tokens_usd")
+            return
+        for candidate, price in zip(candidates, prices, strict=True):
+            name = f"{candidate.provider}'s {show(candidate.model)}"
+            if price is None:
+                self.mistakes.note(path, f"{name} has no price, so the dearest of the other candidates' holds for it")
+            elif price.source.startswith(LIST):
+                self.mistakes.note(path, f"{name} has no price here, so that of the shipped {price.source} holds")
 
     def _read_schema(self, table: EndpointTable, name: str, path: Path) -> Any:
         value = getattr(table, name)

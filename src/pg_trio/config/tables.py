@@ -8,6 +8,7 @@ is None where it was wrong, so that the ones after it keep their number.
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -26,6 +27,8 @@ Percentile = Annotated[str, Shape(re.compile(r"p[5-9][0-9]"), "a percentile from
 # Each wire maps the words that it does not have to the nearest one.
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Characters = Annotated[int, Between(0, 1_000_000_000)]
+# A million dollars for a million tokens: a dollar a token. The dearest model of 2026 costs 600.
+TokenMoney = Annotated[Decimal, Between(0, 1_000_000)]
 
 
 # ── guardrails ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -125,6 +128,19 @@ class ProviderTable:
     enabled: bool | None = None
 
 
+@frozen(slots=True)
+class PriceTable:
+    """One `[[prices]]`: US dollars for a million tokens. `model` is a glob."""
+
+    provider: str | None
+    model: Name | None
+    input_usd_per_1m: TokenMoney | None
+    output_usd_per_1m: TokenMoney | None
+    # Absent: the input's.
+    cached_input_usd_per_1m: TokenMoney | None = None
+    cache_write_usd_per_1m: TokenMoney | None = None
+
+
 # ── projects and endpoints ───────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -222,5 +238,6 @@ class FileTable:
     server: dict[str, Any] | None = None
     credentials: list[CredentialTable | None] | None = None
     providers: dict[str, ProviderTable | None] | None = None
+    prices: list[PriceTable | None] | None = None
     guardrails: GuardrailTables | None = None
     projects: list[ProjectTable | None] | None = None

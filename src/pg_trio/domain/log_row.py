@@ -75,12 +75,18 @@ class Attempts:
     """The tries of one request so far. Times are Trio's clock; rows hold offsets from the request's head."""
 
     has_passed_over = False
-    # Tries whose provider was asked and neither answered nor refused: it may well have worked, and charge for it.
-    lost = 0
+    # Tries whose provider was asked and neither answered nor refused: it may well have worked, and charge for it. By
+    # candidate, because each has a price of its own.
+    lost_to: tuple[Candidate, ...] = ()
 
     def __init__(self, head_at: float) -> None:
         self._head_at = head_at
         self.rows: list[AttemptRow] = []
+
+    @property
+    def lost(self) -> int:
+        """How many such tries there were."""
+        return len(self.lost_to)
 
     def begin(self, attempt: Beginning, started_at: float) -> None:
         """A candidate is asked. Its row comes with its end."""
@@ -168,6 +174,8 @@ class LogRow:
     request no provider. `endpoint_slug` is what was asked for, also where no such endpoint exists.
     `client_request_id` is the client's own `X-Request-Id`, `client_address` where it called from. `stages` is JSON
     text, `{"stage": milliseconds}`; bodies are JSON text too, where the endpoint keeps them (domain/log_body.py).
+    `cached_tokens` and `cache_write_tokens` are parts of `prompt_tokens`, `reasoning_tokens` of `completion_tokens`.
+    `price` is where the price of the winner's tokens is from (`TokenPrice.source`).
     """
 
     request_id: UUID
@@ -189,6 +197,10 @@ class LogRow:
     attempts: tuple[AttemptRow, ...] = ()
     client_request_id: str | None = None
     client_address: str | None = None
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    price: str | None = None
     request_body: str | None = field(default=None, repr=False)
     response_body: str | None = field(default=None, repr=False)
 

@@ -14,6 +14,7 @@ from pg_trio.domain.guardrails import GuardrailRules
 from pg_trio.domain.json_value import json_texts
 from pg_trio.domain.log_body import LogBodies
 from pg_trio.domain.options import ResponseFormat
+from pg_trio.domain.prices import TokenPrice
 from pg_trio.domain.secret import Secret
 from pg_trio.domain.strict_subset import enforced_format
 
@@ -134,6 +135,7 @@ class Endpoint:
     """One endpoint of a project, with the contract's field names. Compared and hashed by identity.
 
     `candidates`: its own first, then its failover. Money is exact decimals in US dollars; limits None mean no limit.
+    `prices`: one for each candidate, None where none is known; or none at all, where only the flat rate can hold.
     """
 
     uuid: UUID
@@ -184,6 +186,7 @@ class Endpoint:
     # None: four times the number of candidates.
     max_attempts: int | None = None
     log_bodies: LogBodies = "none"
+    prices: tuple[TokenPrice | None, ...] = ()
 
     # What every request is asked for in place of the client's own `response_format`; None where nothing is enforced.
     answer_format: ResponseFormat | None = field(init=False, repr=False)

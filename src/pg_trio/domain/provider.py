@@ -25,6 +25,25 @@ class ModelRule:
 
 
 @frozen(slots=True)
+class Embeddings:
+    """What a provider's embeddings take. `most_inputs` of them in one request.
+
+    `dimensions_field`: the field that says how long vectors shall be; None where there is none.
+    `takes_tokens`: an input may be tokens in place of a text. `asks_base64`: vectors are asked for in base64.
+    """
+
+    most_inputs: int
+    dimensions_field: str | None = "dimensions"
+    takes_tokens: bool = False
+    asks_base64: bool = False
+
+
+# 2,048: OpenAI's limit ("Create embeddings"), and for servers without a documented one a bound all the same.
+_OPENAI_EMBEDDINGS = Embeddings(2_048, takes_tokens=True, asks_base64=True)
+_COMPATIBLE_EMBEDDINGS = Embeddings(2_048, takes_tokens=True)
+
+
+@frozen(slots=True)
 class Provider:
     """A provider's public facts. `base_url` has no trailing slash; None where every customer has an own address.
 
@@ -38,6 +57,7 @@ class Provider:
     `asks_for_stream_usage`: a stream has usage only if `stream_options` asks for it; otherwise the provider refuses
     that field, at its own address.
     `marks_partial_answer`: a last message of the assistant's, which the model is to go on from, must say so.
+    `embeddings`: what its embeddings take; None where it has none, or none that are documented.
     """
 
     name: str
@@ -54,6 +74,7 @@ class Provider:
     call_id_chars: int | None = None
     asks_for_stream_usage: bool = True
     marks_partial_answer: bool = False
+    embeddings: Embeddings | None = None
 
 
 # "Reasoning models": o1 and later, gpt-5 and later (not its `chat` models) refuse sampling; platform.openai.com/docs.
@@ -75,6 +96,7 @@ PROVIDERS: dict[str, Provider] = {
             model_rules=(_OPENAI_REASONING,),
             # A 400 for a longer one: "Expected a string with maximum length 40" (agno-agi/agno#5382).
             call_id_chars=40,
+            embeddings=_OPENAI_EMBEDDINGS,
         ),
         Provider(
             "mistral",
@@ -88,12 +110,16 @@ PROVIDERS: dict[str, Provider] = {
             marks_partial_answer=True,
             # `random_seed` is its word; `seed`, `user` and `logit_bias` are "Extra inputs" too.
             refused_fields=frozenset({"seed", "user", "logit_bias", "store", "metadata", "service_tier"}),
+            # docs.mistral.ai/api/endpoint/embeddings: texts alone.
+            embeddings=Embeddings(2_048, "output_dimension"),
         ),
         Provider("groq", "https://api.groq.com/openai/v1"),
         # Some of its models report no usage unless asked (vercel/ai#17986).
-        Provider("together", "https://api.together.xyz/v1"),
+        # Its embeddings have `model` and `input`, texts alone.
+        Provider("together", "https://api.together.xyz/v1", embeddings=Embeddings(2_048, None)),
         # $OLLAMA_BASE_URL replaces this address where it is set (config).
-        Provider("ollama", "http://localhost:11434/v1", needs_key=False),
+        # Its OpenAI compatibility has no arrays of tokens.
+        Provider("ollama", "http://localhost:11434/v1", needs_key=False, embeddings=Embeddings(2_048)),
         Provider("anthropic", "https://api.anthropic.com/v1", "anthropic", key_header="x-api-key", key_prefix=""),
         Provider(
             "google",
@@ -101,10 +127,13 @@ PROVIDERS: dict[str, Provider] = {
             "google",
             key_header="x-goog-api-key",
             key_prefix="",
+            # "at most 100 requests can be in one batch", a 400 (langchain-ai/langchainjs#4491).
+            embeddings=Embeddings(100, "outputDimensionality"),
         ),
-        Provider("cohere", "https://api.cohere.com/v2", "cohere"),
+        # docs.cohere.com/reference/embed: "Maximum number of texts per call is `96`".
+        Provider("cohere", "https://api.cohere.com/v2", "cohere", embeddings=Embeddings(96, "output_dimension")),
         # Any server that speaks OpenAI's wire: the credential says where it is and what it wants.
-        Provider("openai_compatible", None, needs_key=False),
+        Provider("openai_compatible", None, needs_key=False, embeddings=_COMPATIBLE_EMBEDDINGS),
         # learn.microsoft.com, "Azure OpenAI v1 API": https://NAME.openai.azure.com/openai/v1
         Provider(
             "azure",
@@ -113,6 +142,7 @@ PROVIDERS: dict[str, Provider] = {
             key_prefix="",
             output_limit_field="max_completion_tokens",
             model_rules=(_OPENAI_REASONING,),
+            embeddings=_OPENAI_EMBEDDINGS,
         ),
         Provider("openrouter", "https://openrouter.ai/api/v1"),
         Provider("deepseek", "https://api.deepseek.com/v1", model_rules=(_DEEPSEEK_REASONING,)),
@@ -133,9 +163,9 @@ PROVIDERS: dict[str, Provider] = {
         Provider("bedrock", None, output_limit_field="max_completion_tokens"),
         # cloud.google.com/vertex-ai, "OpenAI compatibility": …/locations/LOCATION/endpoints/openapi
         Provider("vertex", None),
-        Provider("vllm", "http://localhost:8000/v1", needs_key=False),
-        Provider("lmstudio", "http://localhost:1234/v1", needs_key=False),
-        Provider("llamacpp", "http://localhost:8080/v1", needs_key=False),
+        Provider("vllm", "http://localhost:8000/v1", needs_key=False, embeddings=_COMPATIBLE_EMBEDDINGS),
+        Provider("lmstudio", "http://localhost:1234/v1", needs_key=False, embeddings=_COMPATIBLE_EMBEDDINGS),
+        Provider("llamacpp", "http://localhost:8080/v1", needs_key=False, embeddings=_COMPATIBLE_EMBEDDINGS),
     )
 }
 

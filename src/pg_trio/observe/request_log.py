@@ -23,6 +23,19 @@ from pg_trio.recorder.outcome import SHED
 _NOTHING = Settled(None, None, None, None)
 
 
+class _NoUsage:
+    """The counts of a request that no candidate answered."""
+
+    prompt_tokens = None
+    completion_tokens = None
+    cached_tokens = 0
+    cache_write_tokens = 0
+    reasoning_tokens = 0
+
+
+_NO_USAGE = _NoUsage()
+
+
 class LogSink(Protocol):
     """Where rows go. `record` never waits; False means that the row was dropped (and counted)."""
 
@@ -86,7 +99,7 @@ class LoggedRequest:
         """The row, without bodies."""
         record = self.record
         head, caller, endpoint, settled = record.head, record.caller, record.endpoint, record.settled or _NOTHING
-        winner, usage = settled.candidate, settled.usage
+        winner, usage = settled.candidate, settled.usage or _NO_USAGE
         return LogRow(
             request_id=head.request_id,
             at=head.at,
@@ -100,13 +113,17 @@ class LoggedRequest:
             model=settled.model,
             error_code=self.outcome.code,
             error=self.outcome.text,
-            prompt_tokens=usage.prompt_tokens if usage else None,
-            completion_tokens=usage.completion_tokens if usage else None,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
             cost_nano_usd=settled.cost_nano_usd,
             stages=record.times.as_json(),
             attempts=tuple(record.attempts.rows),
             client_request_id=head.origin.client_request_id,
             client_address=head.origin.client_address,
+            cached_tokens=usage.cached_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            price=settled.price,
         )
 
 

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Protocol
 
 from pg_trio.domain.chat import Prompt, Reply
+from pg_trio.domain.embeddings import EmbeddingReply, EmbeddingRequest
 from pg_trio.domain.events import Event
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.provider import PROVIDERS
@@ -24,6 +25,9 @@ from pg_trio.domain.upstream import WireRequest
 from pg_trio.errors import AttemptFailed
 from pg_trio.providers.anthropic import AnthropicAdapter
 from pg_trio.providers.cohere import CohereAdapter
+from pg_trio.providers.embeddings_cohere import CohereEmbeddings
+from pg_trio.providers.embeddings_google import GoogleEmbeddings
+from pg_trio.providers.embeddings_openai import OpenAIEmbeddings
 from pg_trio.providers.google import GoogleAdapter
 from pg_trio.providers.openai import OpenAIAdapter
 
@@ -87,6 +91,25 @@ class Adapter(Protocol):
         """
 
 
+class EmbeddingAdapter(Protocol):
+    """One wire's way of making vectors of texts. Stateless, as `Adapter`."""
+
+    def why_unfit(self, request: EmbeddingRequest, candidate: Candidate) -> str | None:
+        """What of the request this candidate cannot take (`dimensions`, …; `embeddings` where its provider has none);
+        None if it can take all of it."""
+
+    def build_embeddings(self, request: EmbeddingRequest, candidate: Candidate) -> WireRequest:
+        """The HTTP request that asks this candidate. Raises: CandidateUnfit where `why_unfit` has a reason."""
+
+    def read_embeddings(
+        self, status: int, headers: Mapping[str, str], body: bytes, candidate: Candidate, *, inputs: int, now_s: float
+    ) -> EmbeddingReply:
+        """The vectors of so many inputs. Header names are in lower case; `now_s` is Unix seconds.
+
+        Raises: UpstreamRefused for every status but 2xx; UpstreamNonsense for a 2xx that is no answer.
+        """
+
+
 _ADAPTERS: dict[str, Adapter] = {
     "openai": OpenAIAdapter(),
     "anthropic": AnthropicAdapter(),
@@ -98,3 +121,18 @@ _ADAPTERS: dict[str, Adapter] = {
 def adapter_for(provider: str) -> Adapter:
     """The adapter that speaks this provider's wire. A provider that `PROVIDERS` does not have is a KeyError."""
     return _ADAPTERS[PROVIDERS[provider].wire]
+
+
+_EMBEDDINGS: dict[str, EmbeddingAdapter] = {
+    "openai": OpenAIEmbeddings(),
+    # It has none, and so has no row for them: `why_unfit` says so.
+    "anthropic": OpenAIEmbeddings(),
+    "google": GoogleEmbeddings(),
+    "cohere": CohereEmbeddings(),
+}
+
+
+def embeddings_for(provider: str) -> EmbeddingAdapter:
+    """The adapter for this provider's embeddings, also where it has none. One that `PROVIDERS` does not have is a
+    KeyError."""
+    return _EMBEDDINGS[PROVIDERS[provider].wire]

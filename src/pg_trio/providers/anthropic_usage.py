@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pg_trio.domain.chat import Usage
 from pg_trio.domain.json_value import Json
-from pg_trio.providers.openai_fields import MAX_TOKEN_COUNT
+from pg_trio.providers.openai_usage import MAX_TOKEN_COUNT
 
 
 def read_usage(usage: Json, before: Usage | None = None) -> Usage | None:

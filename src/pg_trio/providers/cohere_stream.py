@@ -19,7 +19,8 @@ from pg_trio.domain.json_value import Json
 from pg_trio.domain.project import Candidate
 from pg_trio.errors import UpstreamNonsense
 from pg_trio.providers.event_reader import EventReader
-from pg_trio.providers.openai_fields import MAX_TOKEN_COUNT, dump_arguments, refuse
+from pg_trio.providers.openai_fields import dump_arguments, refuse
+from pg_trio.providers.openai_usage import MAX_TOKEN_COUNT
 
 
 class CohereStreamReader(EventReader):

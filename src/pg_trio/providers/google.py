@@ -38,7 +38,7 @@ class GoogleAdapter(NativeAdapter):
         self.check_fit(prompt, candidate)
         method = "streamGenerateContent?alt=sse" if stream else "generateContent"
         return WireRequest(
-            f"{_url_of(candidate)}:{method}",
+            f"{url_of(candidate)}:{method}",
             headers_for(candidate),
             orjson.dumps(write_body(prompt, candidate.model)),
             allow_private_addresses=candidate.credential.allow_private_addresses,
@@ -46,19 +46,28 @@ class GoogleAdapter(NativeAdapter):
         )
 
     def complete_headers(self, headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
-        """See NativeAdapter: Google says in an error's details when to come back (google.rpc.RetryInfo: `"34.07s"`)."""
-        if "retry-after" in headers or b"retryDelay" not in body[:ERROR_BODY_BYTES]:
-            return headers
-        found = _RETRY_DELAY.search(body[:ERROR_BODY_BYTES])
-        return headers if found is None else {**headers, "retry-after": found[1].decode("ascii")}
+        """See NativeAdapter."""
+        return complete_headers(headers, body)
 
     def open_stream(self, candidate: Candidate) -> GoogleStreamReader:
         """A reader for the body of one streamed answer."""
         return GoogleStreamReader(candidate)
 
 
+def complete_headers(headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
+    """The headers, with when to come back: Google says it in an error's details (google.rpc.RetryInfo: `"34.07s"`)."""
+    if "retry-after" in headers or b"retryDelay" not in body[:ERROR_BODY_BYTES]:
+        return headers
+    found = _RETRY_DELAY.search(body[:ERROR_BODY_BYTES])
+    return headers if found is None else {**headers, "retry-after": found[1].decode("ascii")}
+
+
+def model_path(candidate: Candidate) -> str:
+    """The model's resource name. Tuned models have a path of their own (`tunedModels/name`)."""
+    return candidate.model if "/" in candidate.model else f"models/{candidate.model}"
+
+
 @lru_cache(maxsize=ROUTES_KEPT)
-def _url_of(candidate: Candidate) -> str:
-    # Tuned models have a path of their own (`tunedModels/name`).
-    model = candidate.model if "/" in candidate.model else f"models/{candidate.model}"
-    return f"{candidate.credential.base_url}/{quote(model, safe='/')}"
+def url_of(candidate: Candidate) -> str:
+    """The model's address, to which a method is added."""
+    return f"{candidate.credential.base_url}/{quote(model_path(candidate), safe='/')}"

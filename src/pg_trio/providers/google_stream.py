@@ -16,7 +16,8 @@ from pg_trio.domain.chat import Usage
 from pg_trio.domain.events import Event
 from pg_trio.domain.json_value import Json
 from pg_trio.providers.event_reader import EventReader, is_opaque
-from pg_trio.providers.openai_fields import MAX_TOKEN_COUNT, dump_arguments, refuse
+from pg_trio.providers.openai_fields import dump_arguments, refuse
+from pg_trio.providers.openai_usage import MAX_TOKEN_COUNT
 
 # Words of FinishReason whose meaning their letters do not tell, and a word that does.
 _MEANT = {"CONTINUATION": "MAX_TOKENS", "ESCALATION": "SAFETY", "PUP_LIMITED_DISABLED": "SAFETY", "NO_IMAGE": "STOP"}

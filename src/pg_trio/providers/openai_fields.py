@@ -17,7 +17,7 @@ from typing import NoReturn
 
 import orjson
 
-from pg_trio.domain.chat import FinishReason, Json, Usage
+from pg_trio.domain.chat import FinishReason, Json
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.secret import MASK, is_harmless
 from pg_trio.errors import UpstreamNonsense
@@ -25,9 +25,6 @@ from pg_trio.providers.finish_reasons import Meaning
 from pg_trio.providers.json_text import has_surrogates, mend_values
 from pg_trio.providers.refusal import mask_for
 from pg_trio.providers.said import read_error_message, says_error
-
-# A billion tokens in one answer is a mistake, and would overflow the 64-bit sums of the log and the budget.
-MAX_TOKEN_COUNT = 1_000_000_000
 
 # Longer model names are none; they end up in a header of ours.
 MODEL_NAME_CHARS = 256
@@ -98,35 +95,6 @@ def why_failed(reason: Json, *places: Json) -> str:
             return said
     named = f" ({reason})" if type(reason) is str and reason.lower() != "error" else ""
     return f"the provider ended it with an error{named}"
-
-
-def read_usage(usage: Json) -> Usage | None:
-    """Token counts of an answer, or None where the provider sent none that can be counted on.
-
-    Shape: {"prompt_tokens": int, "completion_tokens": int, …}; tokens, never characters. A count that is missing,
-           negative, absurd, a fraction or a text is none: an estimate goes in place of both, so that no count lowers
-           what a budget or a limit has seen.
-    """
-    if type(usage) is not dict:
-        return None
-    prompt_tokens, completion_tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    # `type(…) is`, here and above: a bool is an int to isinstance.
-    if type(prompt_tokens) is not int or type(completion_tokens) is not int:
-        return None
-    if not (0 <= prompt_tokens <= MAX_TOKEN_COUNT and 0 <= completion_tokens <= MAX_TOKEN_COUNT):
-        return None
-    if "completion_tokens_details" in usage:
-        completion_tokens += _read_reasoning_beside(usage, prompt_tokens + completion_tokens)
-    return Usage(prompt_tokens, completion_tokens)
-
-
-def _read_reasoning_beside(usage: dict[str, Json], counted: int) -> int:
-    """Reasoning tokens that the completion's count leaves out, as xAI's does: the total has them."""
-    details = usage["completion_tokens_details"]
-    reasoning = details.get("reasoning_tokens") if type(details) is dict else None
-    if type(reasoning) is not int or not 0 <= reasoning <= MAX_TOKEN_COUNT:
-        return 0
-    return reasoning if usage.get("total_tokens") == counted + reasoning else 0
 
 
 def read_part(part: Json, where: str) -> str:

@@ -33,17 +33,10 @@ from pg_trio.domain.project import Candidate
 from pg_trio.errors import UpstreamNonsense
 from pg_trio.providers.finish_reasons import read_finish
 from pg_trio.providers.json_text import mend_values, read_json
-from pg_trio.providers.openai_fields import (
-    decide_finish,
-    read_model,
-    read_part,
-    read_usage,
-    refuse,
-    reply_id,
-    why_failed,
-)
+from pg_trio.providers.openai_fields import decide_finish, read_model, read_part, refuse, reply_id, why_failed
 from pg_trio.providers.openai_stream import OpenAIStreamReader
 from pg_trio.providers.openai_tools import read_tool_calls
+from pg_trio.providers.openai_usage import read_usage
 from pg_trio.providers.reasoning import find_reasoning, is_reasoning_part, read_reasoning_part
 from pg_trio.providers.refusal import mask_for
 from pg_trio.providers.said import read_error_message, read_words, says_error

@@ -43,16 +43,9 @@ from pg_trio.providers.openai_chunks import (
     read_words_of,
     why_not_json,
 )
-from pg_trio.providers.openai_fields import (
-    decide_finish,
-    read_model,
-    read_part,
-    read_usage,
-    refuse,
-    reply_id,
-    why_failed,
-)
+from pg_trio.providers.openai_fields import decide_finish, read_model, read_part, refuse, reply_id, why_failed
 from pg_trio.providers.openai_tools import StreamedCalls
+from pg_trio.providers.openai_usage import read_usage
 from pg_trio.providers.reasoning import find_reasoning, is_reasoning_part, read_reasoning_part
 from pg_trio.providers.refusal import mask_for
 from pg_trio.providers.said import read_error_message, says_error

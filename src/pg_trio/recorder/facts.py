@@ -28,13 +28,14 @@ class GuardrailVerdict:
 class Settled:
     """What a request cost. `candidate`, its model and its usage are None where no candidate won.
 
-    `cost_nano_usd` counts lost tries too; it is None where the endpoint has no price.
+    `cost_nano_usd` counts lost tries too; it is None where there is no price. `price` says where the winner's is from.
     """
 
     candidate: Candidate | None
     model: str | None
     usage: Usage | None
     cost_nano_usd: int | None
+    price: str | None = None
 
 
 @value(slots=True)

@@ -29,9 +29,10 @@ class RefusedCall(Exception):
 
 @frozen(slots=True)
 class ChatCall:
-    """What the simulator needs to know of a chat request, on whichever `wire` it came.
+    """What the simulator needs to know of a request, on whichever `wire` it came.
 
-    `said` is the text of the last message that has any.
+    `said` is the text of the last message that has any. `inputs` are texts to be made vectors of, of so many
+    `dimensions`; none in a chat. `in_base64`: the vectors are wanted in base64.
     """
 
     model: str
@@ -41,6 +42,9 @@ class ChatCall:
     include_usage: bool = False
     max_tokens: int | None = None
     wire: str = "openai"
+    inputs: tuple[str, ...] = ()
+    dimensions: int = 8
+    in_base64: bool = False
 
 
 def read_json_object(content_type: str, body: bytes) -> Mapping[str, Json]:

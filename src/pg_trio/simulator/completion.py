@@ -57,6 +57,9 @@ class Completion:
     reasoning: int = 0
     # Neither text nor a call, and no field for them where the wire can leave it out.
     is_empty: bool = False
+    # What embeddings are asked for; none in a chat.
+    vectors: tuple[tuple[float, ...], ...] = ()
+    in_base64: bool = False
 
     @property
     def number(self) -> str:
@@ -70,6 +73,8 @@ class Completion:
 
 def complete(behaviour: Behaviour, call: ChatCall, occasion: Occasion) -> Completion:
     """The answer to the call, cut to the tokens that the caller allowed."""
+    if call.inputs:
+        return _embed(behaviour, call, occasion)
     tool = behaviour.tool
     pieces = _split_tool(tool) if tool else _split_text(behaviour, call.said)
     if behaviour.stamps and call.stream and not tool:
@@ -87,6 +92,27 @@ def complete(behaviour: Behaviour, call: ChatCall, occasion: Occasion) -> Comple
         tool=tool,
         reasoning=behaviour.reasoning,
     )
+
+
+def _embed(behaviour: Behaviour, call: ChatCall, occasion: Occasion) -> Completion:
+    return Completion(
+        id=occasion.completion_id(),
+        created=occasion.created,
+        model=call.model,
+        pieces=(),
+        finish="stop",
+        usage=_count_usage(behaviour.usage, call.prompt_tokens, 0),
+        vectors=tuple([make_vector(text, call.dimensions) for text in call.inputs]),
+        in_base64=call.in_base64,
+    )
+
+
+def make_vector(text: str, dimensions: int) -> tuple[float, ...]:
+    """The simulated model's vector of a text: always the same. Each number is one that 32 bits hold exactly."""
+    numbers = bytearray()
+    while len(numbers) < dimensions:
+        numbers += blake2b(f"{len(numbers)}:{text}".encode(errors="replace")).digest()
+    return tuple([(number - 128) / 128 for number in numbers[:dimensions]])
 
 
 def _split_tool(tool: CalledTool) -> tuple[str, ...]:

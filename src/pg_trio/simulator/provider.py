@@ -194,7 +194,7 @@ class Simulator:
         key = self._behaviours.api_key
         if key is None or read_key(wire, request.headers) == key:
             return
-        if wire == "google":
+        if wire.startswith("google"):
             # Google says so with a 400, and a reason in the error's details.
             raise RefusedCall(400, "API key not valid. Please pass a valid API key.", code="API_KEY_INVALID")
         raise RefusedCall(401, "Incorrect API key provided.", code="invalid_api_key")

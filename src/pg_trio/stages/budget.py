@@ -3,17 +3,19 @@
 Rules:
 1. Both look at an estimate of the input: the characters of all that the client sends to the provider (message text,
    tools), four to a token, rounded up.
-2. The budget is checked where the endpoint has both `monthly_budget_usd` and `estimated_cost_per_1k_tokens_usd`.
+2. The budget is checked where the endpoint has `monthly_budget_usd` and a candidate has a price: of `[[prices]]`, the
+   endpoint's flat rate, or the shipped list (config/prices.py). Beside it, a candidate without one has the dearest of
+   the others': what nobody priced must not be spent unseen.
 3. Before the call, what it may cost at most is reserved: input (the endpoint's own prompt and template included) for
    each candidate that may be asked, plus `max_output_tokens`, or the gateway's `default_output_tokens`; and that many
    output tokens is what the provider is told (`SpendPlan.output_limit_tokens`). For a stream that others may carry
-   on, an answer of each is reserved; with `output_repair_attempts`, all of it for each round. So requests at once
-   cannot pass the budget together.
+   on, an answer of each is reserved; with `output_repair_attempts`, all of it for each round. All of it at the
+   endpoint's dearest price, whoever answers. So requests at once cannot pass the budget together.
 4. A session's history is known only after the guardrails and the schema: `add_history` checks the cap again with it and
    reserves what it may cost, too.
-5. After the call, the reservation is settled with the real usage, or given back whole, also when the request fails or
-   is cancelled. A try that was cut short (a lost hedge, a limit, the deadline, the client's leaving) counts its input:
-   providers charge it.
+5. After the call, the reservation is settled with the real usage of each candidate at its own price, or given back
+   whole, also when the request fails or is cancelled. A try that was cut short (a lost hedge, a limit, the deadline,
+   the client's leaving) counts its input: providers charge it.
 6. A book in memory is asked without a coroutine (`reserve_nowait`); one that is elsewhere is waited for (`reserve`).
 """
 
@@ -28,12 +30,14 @@ from types import TracebackType
 from attrs import field, frozen
 
 from pg_trio.domain.chat import ChatRequest, Usage, estimate_tokens
-from pg_trio.domain.project import Endpoint
+from pg_trio.domain.prices import NANO, SCALE, Rates, TokenPrice
+from pg_trio.domain.project import Candidate, Endpoint
 from pg_trio.errors import BudgetExhausted, BudgetWouldBeExceeded, TokenCapExceeded
 from pg_trio.ledger.protocols import MUST_WAIT, Spend, SpendBook
 from pg_trio.ledger.settling import DONE, give_back
 
-NANO = 1_000_000_000
+# What `Rates.source` says of a candidate without a price, beside others that have one.
+DEAREST = "dearest of the endpoint"
 # What a further round says of a failed answer, at most (stages/schemas/ask_again.py).
 ASK_AGAIN_CHARS = 1024
 
@@ -44,30 +48,43 @@ class Reservation:
     One without a book has set nothing aside.
     """
 
-    __slots__ = ("_amount", "_book", "_month", "_plan", "spent_nano_usd")
+    # Attributes of the class until something is settled: what that is, and where the price is from at which the last
+    # usage was; None without a price.
+    spent_nano_usd: int | None = None
+    price: str | None = None
+    _cost = 0
 
     def __init__(self, plan: SpendPlan, book: SpendBook | None = None, month: int = 0, amount: int = 0) -> None:
         self._plan = plan
         self._book = book
         self._month = month
         self._amount = amount
-        self.spent_nano_usd: int | None = None
 
-    def settle(self, usage: Usage) -> None:
-        """Count the real usage; the rest goes back when the block ends."""
-        price = self._plan.price
-        if price is not None:
-            self.spent_nano_usd = price.cost_nano_usd(usage.total_tokens)
+    def settle(self, usage: Usage, candidate: Candidate | None = None) -> None:
+        """Count the real usage of a candidate; of several, one after the other. The rest goes back when the block ends.
+
+        Without a candidate, the endpoint's dearest price holds.
+        """
+        plan = self._plan
+        if plan.dearest is None:
+            return
+        rates = plan.dearest if candidate is None else plan.rates.get(candidate)
+        if rates is None:
+            self.price = None
+            return
+        self._cost = cost = self._cost + rates.cost(usage)
+        self.spent_nano_usd = -(-cost // SCALE)
+        self.price = rates.source
 
     async def grow(self, tokens: int) -> None:
-        """Set aside so many tokens more. What was set aside before stays so.
+        """Set aside so many tokens of input more, for each candidate. What was set aside before stays so.
 
         Raises BudgetExhausted, BudgetWouldBeExceeded.
         """
         plan, book = self._plan, self._book
-        if book is None or plan.price is None or plan.budget_nano_usd is None:
+        if book is None or plan.budget_nano_usd is None:
             return
-        amount = plan.price.cost_nano_usd(tokens)
+        amount = -(-tokens * plan.input_rate // SCALE)
         asked = plan.key, self._month, amount, plan.budget_nano_usd
         stood = book.reserve_nowait(*asked)
         if stood is MUST_WAIT:
@@ -91,36 +108,26 @@ class Reservation:
         return DONE
 
 
-class Price:
-    """A price per thousand tokens, as a ratio of integers: exact, and a hundred times faster than decimals."""
-
-    __slots__ = ("_denominator", "_numerator")
-
-    def __init__(self, usd_per_1k: Decimal) -> None:
-        numerator, denominator = usd_per_1k.as_integer_ratio()
-        self._numerator = numerator * NANO
-        self._denominator = denominator * 1000
-
-    def cost_nano_usd(self, tokens: int) -> int:
-        """Price of so many tokens in billionths of a US dollar, rounded up."""
-        return -(-tokens * self._numerator // self._denominator)
-
-
 @frozen(slots=True, eq=False)
 class SpendPlan:
-    """An endpoint's cap, price and budget, ready to reckon with. None: it has none.
+    """An endpoint's cap, prices and budget, ready to reckon with. None: it has none.
 
-    `budget_nano_usd` is there only beside a price: without one, nothing can be held against it. `output_tokens` is what
-    an answer may have, as reserved; `output_limit_tokens` is what the provider is told.
+    `rates`: of each candidate that has a price. `dearest`: the most that a token of any kind may cost here; None where
+    nothing has a price. `budget_nano_usd` is there only beside a price: without one, nothing can be held against it.
+    `input_rate`: what a token of input may cost with all who may be sent it; `output_rate`: a token of one answer.
+    `output_tokens` is what an answer may have, as reserved; `output_limit_tokens` is what the provider is told.
     """
 
     key: bytes
     cap_tokens: int | None
-    price: Price | None
+    rates: dict[Candidate, Rates]
+    dearest: Rates | None
     budget_nano_usd: int | None
     prompt_chars: int
     output_tokens: int
     output_limit_tokens: int | None
+    input_rate: int
+    output_rate: int
     # How many candidates may be sent the input, and how many of a stream's may answer in full.
     tries: int
     stream_answers: int
@@ -131,22 +138,29 @@ class SpendPlan:
 
     @free.default
     def _make_free(self) -> Reservation | None:
-        return Reservation(self) if self.price is None else None
+        return Reservation(self) if self.dearest is None else None
 
     @classmethod
     def of(cls, endpoint: Endpoint, default_output_tokens: int) -> SpendPlan:
         """The endpoint's plan."""
-        usd_per_1k, budget_usd = endpoint.estimated_cost_per_1k_tokens_usd, endpoint.monthly_budget_usd
-        has_budget = usd_per_1k is not None and budget_usd is not None
+        budget_usd = endpoint.monthly_budget_usd
+        rates = _find_rates(endpoint)
+        dearest = _find_dearest(rates)
+        has_budget = dearest is not None and budget_usd is not None
+        if dearest is not None and budget_usd is not None:
+            rates = {candidate: rates.get(candidate, dearest) for candidate in endpoint.candidates}
         output_tokens = endpoint.max_output_tokens or default_output_tokens
         return cls(
             key=endpoint.uuid.bytes,
             cap_tokens=endpoint.usage_hard_limit_tokens,
-            price=None if usd_per_1k is None else Price(usd_per_1k),
-            budget_nano_usd=None if usd_per_1k is None or budget_usd is None else int(budget_usd * NANO),
+            rates=rates,
+            dearest=dearest,
+            budget_nano_usd=None if budget_usd is None or dearest is None else int(budget_usd * NANO),
             prompt_chars=endpoint.prompt_chars,
             output_tokens=output_tokens,
             output_limit_tokens=output_tokens if has_budget else endpoint.max_output_tokens,
+            input_rate=0 if dearest is None else dearest.dearest_input * len(endpoint.candidates),
+            output_rate=0 if dearest is None else dearest.output,
             tries=len(endpoint.candidates),
             stream_answers=_count_answers(endpoint),
             more_rounds=endpoint.more_rounds,
@@ -158,20 +172,44 @@ class SpendPlan:
         if cap is not None and (input_tokens := estimate_tokens(characters)) > cap:
             raise TokenCapExceeded(input_tokens, cap)
 
-    def cost_nano_usd(self, price: Price, characters: int, answers: int) -> int:
-        """What a request of so many characters may cost at most, with so many answers in full."""
-        tokens = estimate_tokens(characters + self.prompt_chars) * self.tries + self.output_tokens * answers
+    def cost_nano_usd(self, characters: int, answers: int) -> int:
+        """What a request of so many characters may cost at most, with so many answers in full; 0 without a price."""
+        input_tokens = estimate_tokens(characters + self.prompt_chars)
+        cost = input_tokens * self.input_rate + self.output_tokens * answers * self.output_rate
         if self.more_rounds:
             # The nth of the further rounds is sent the n answers before it, and what is said of each.
-            earlier = (self.output_tokens + estimate_tokens(ASK_AGAIN_CHARS)) * self.tries
-            tokens = sum([tokens + number * earlier for number in range(self.more_rounds + 1)])
-        return price.cost_nano_usd(tokens)
+            earlier = (self.output_tokens + estimate_tokens(ASK_AGAIN_CHARS)) * self.input_rate
+            cost = sum([cost + number * earlier for number in range(self.more_rounds + 1)])
+        return -(-cost // SCALE)
 
 
 def _count_answers(endpoint: Endpoint) -> int:
     """How many candidates may answer a request that asks for a stream in full."""
     carries_on = endpoint.streaming_enabled and endpoint.on_stream_failure != "error"
     return len(endpoint.candidates) if carries_on else 1
+
+
+def _find_rates(endpoint: Endpoint) -> dict[Candidate, Rates]:
+    """Of each candidate that has a price, its own or the flat one."""
+    flat = endpoint.estimated_cost_per_1k_tokens_usd
+    otherwise = None if flat is None else TokenPrice.flat(flat)
+    prices = endpoint.prices or (None,) * len(endpoint.candidates)
+    found = {candidate: price or otherwise for candidate, price in zip(endpoint.candidates, prices, strict=True)}
+    return {candidate: Rates.of(price) for candidate, price in found.items() if price is not None}
+
+
+def _find_dearest(rates: dict[Candidate, Rates]) -> Rates | None:
+    """The dearest of each kind of token; None where there is no price."""
+    all_rates = rates.values()
+    if not all_rates:
+        return None
+    return Rates(
+        input=max(one.input for one in all_rates),
+        output=max(one.output for one in all_rates),
+        cached_input=max(one.cached_input for one in all_rates),
+        cache_write=max(one.cache_write for one in all_rates),
+        source=DEAREST,
+    )
 
 
 class Budget:
@@ -186,7 +224,7 @@ class Budget:
         self._months = Months(zone)
 
     def compile(self, endpoint: Endpoint) -> SpendPlan:
-        """The endpoint's cap, price and budget, ready to reckon with."""
+        """The endpoint's cap, prices and budget, ready to reckon with."""
         return SpendPlan.of(endpoint, self._default_output_tokens)
 
     def reserve_nowait(self, plan: SpendPlan, request: ChatRequest) -> Reservation | None:
@@ -194,11 +232,11 @@ class Budget:
 
         Raises TokenCapExceeded, BudgetExhausted or BudgetWouldBeExceeded.
         """
-        if plan.budget_nano_usd is None or plan.price is None:
+        if plan.budget_nano_usd is None:
             if plan.cap_tokens is not None:
                 plan.check_cap(request.characters())
             return plan.free or Reservation(plan)
-        month, amount = self._price(plan, plan.price, request)
+        month, amount = self._price(plan, request)
         stood = self._book.reserve_nowait(plan.key, month, amount, plan.budget_nano_usd)
         if stood is None:
             return Reservation(plan, self._book, month, amount)
@@ -206,20 +244,20 @@ class Budget:
 
     async def reserve(self, plan: SpendPlan, request: ChatRequest) -> Reservation:
         """The same for every ledger. Cancelled, nothing stays reserved."""
-        if plan.budget_nano_usd is None or plan.price is None:
+        if plan.budget_nano_usd is None:
             plan.check_cap(request.characters())
             return Reservation(plan)
-        month, amount = self._price(plan, plan.price, request)
+        month, amount = self._price(plan, request)
         stood = await self._book.reserve(plan.key, month, amount, plan.budget_nano_usd)
         return self._make(plan, month, amount, stood)
 
-    def _price(self, plan: SpendPlan, price: Price, request: ChatRequest) -> tuple[int, int]:
+    def _price(self, plan: SpendPlan, request: ChatRequest) -> tuple[int, int]:
         """The month, and what the request may cost in it at most. Raises TokenCapExceeded."""
         characters = request.characters()
         if plan.cap_tokens is not None:
             plan.check_cap(characters)
         answers = plan.stream_answers if request.stream else 1
-        return self._months.find(self._now_s()), plan.cost_nano_usd(price, characters, answers)
+        return self._months.find(self._now_s()), plan.cost_nano_usd(characters, answers)
 
     def _make(self, plan: SpendPlan, month: int, amount: int, stood: Spend | None) -> Reservation:
         if stood is not None:
@@ -235,7 +273,7 @@ class Budget:
         """
         if plan.cap_tokens is not None:
             plan.check_cap(request.characters() + history_chars)
-        await reservation.grow(estimate_tokens(history_chars) * plan.tries * (1 + plan.more_rounds))
+        await reservation.grow(estimate_tokens(history_chars) * (1 + plan.more_rounds))
 
 
 def over_budget(

@@ -36,7 +36,9 @@ def test_internal_command_is_not_shown(capsys: pytest.CaptureFixture[str], word:
     error = said(capsys, word)
 
     assert "worker" not in error.replace(word, "")
-    assert error.endswith("(choose from serve, reload, check, token, logs, backup, doctor, simulate, completion)\n")
+    assert error.endswith(
+        "(choose from serve, reload, check, prices, token, logs, backup, doctor, simulate, completion)\n"
+    )
 
 
 @pytest.mark.parametrize("address", ["8080", ":8080", "127.0.0.1", "127.0.0.1:65536", "http://127.0.0.1:8080"])

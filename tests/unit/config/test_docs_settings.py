@@ -22,6 +22,7 @@ SECTION_SHAPES: dict[str, tuple[type[attrs.AttrsInstance], type[attrs.AttrsInsta
     **{f"`[{name}]`": (shape, shape) for name, shape in SECTIONS.items()},
     "`[[credentials]]`": (tables.CredentialTable, Credential),
     "`[providers.NAME]`": (tables.ProviderTable, None),
+    "`[[prices]]`": (tables.PriceTable, None),
     "`[[projects]]`": (tables.ProjectTable, Project),
     "`[[projects.endpoints]]`": (tables.EndpointTable, Endpoint),
     "`failover`": (tables.FailoverTable, None),

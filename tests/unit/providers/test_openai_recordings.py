@@ -59,7 +59,7 @@ ANSWERS = {
         Usage(81, 11),
     ),
     "openai/content_filter": Reply("chatcmpl-cf1", "gpt-4o-mini", "", "content_filter", Usage(14, 0)),
-    "openai/thought_away": Reply("chatcmpl-r1", "o3-mini-2025-01-31", "", "length", Usage(20, 64)),
+    "openai/thought_away": Reply("chatcmpl-r1", "o3-mini-2025-01-31", "", "length", Usage(20, 64, reasoning_tokens=64)),
     "mistral/chat": Reply(
         "b5899875951449e9a2997246a3a54d21",
         "mistral-large-latest",

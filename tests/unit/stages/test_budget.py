@@ -13,11 +13,12 @@ from attrs import evolve
 
 from pg_trio.config.time_zone import find_zone
 from pg_trio.domain.chat import ChatRequest, Message, Usage
+from pg_trio.domain.prices import NANO
 from pg_trio.domain.project import Candidate, Credential, Endpoint
 from pg_trio.errors import BudgetExhausted, BudgetWouldBeExceeded, TokenCapExceeded
 from pg_trio.ledger.immediate import ImmediateSpend
 from pg_trio.shared_memory.spend import LocalSpend
-from pg_trio.stages.budget import NANO, Budget, Months, Price, month_of, month_start
+from pg_trio.stages.budget import Budget, Months, month_of, month_start
 from tests.support.stages_now import BudgetNow
 
 NOVEMBER = 1_763_800_000.0  # 2025-11-22
@@ -206,12 +207,6 @@ def test_check_needs_both_settings(unchecked: Endpoint) -> None:
 
     with budget(book).reserve(unchecked, request(400_000)):
         assert (0, 0) == read(book)
-
-
-def test_cost_is_rounded_up_never_lost() -> None:
-    assert 1 == Price(Decimal("0.0000000001")).cost_nano_usd(1)
-    assert 150_000 == Price(Decimal("0.15")).cost_nano_usd(1)
-    assert 0 == Price(Decimal("0.15")).cost_nano_usd(0)
 
 
 def test_month_changes_on_the_second() -> None:

@@ -46,6 +46,10 @@ FULL_ROW = LogRow(
     client_address="2001:db8::7",
     request_body='{"messages":[{"role":"user","content":"Grüße 🙂"}]}',
     response_body='{"content":"Hello"}',
+    cached_tokens=3,
+    cache_write_tokens=1,
+    reasoning_tokens=2,
+    price="prices[2]",
 )
 
 
@@ -465,4 +469,5 @@ async def test_file_of_an_older_release_keeps_its_rows(settings: GatewaySettings
         kept.client_request_id,
         kept.client_address,
     )
+    assert (0, 0, 0, None) == (kept.cached_tokens, kept.cache_write_tokens, kept.reasoning_tokens, kept.price)
     assert (FULL_ROW, {UUID(int=3): 7}) == (new, spent)

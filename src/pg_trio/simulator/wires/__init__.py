@@ -14,6 +14,7 @@ from pg_trio.simulator.chat_call import RefusedCall
 from pg_trio.simulator.completion import Completion
 from pg_trio.simulator.wires.anthropic import AnthropicWire
 from pg_trio.simulator.wires.cohere import CohereWire
+from pg_trio.simulator.wires.embeddings import CohereEmbeddingsWire, GoogleEmbeddingsWire, OpenAIEmbeddingsWire
 from pg_trio.simulator.wires.google import GoogleWire
 from pg_trio.simulator.wires.openai import OpenAIWire
 
@@ -54,5 +55,13 @@ class Wire(Protocol):
 
 
 WIRES: Mapping[str, Wire] = MappingProxyType(
-    {"openai": OpenAIWire(), "anthropic": AnthropicWire(), "google": GoogleWire(), "cohere": CohereWire()}
+    {
+        "openai": OpenAIWire(),
+        "anthropic": AnthropicWire(),
+        "google": GoogleWire(),
+        "cohere": CohereWire(),
+        "openai_embeddings": OpenAIEmbeddingsWire(),
+        "google_embeddings": GoogleEmbeddingsWire(),
+        "cohere_embeddings": CohereEmbeddingsWire(),
+    }
 )

@@ -218,7 +218,7 @@ class CallRunner(Generic[T]):
         # Without one, it was never asked.
         if permit is not None:
             if not isinstance(error, UpstreamRefused | UpstreamUnreachable | OwnStateError):
-                attempts.lost += 1
+                attempts.lost_to += (candidate,)
             asked_at = end.attempt.started_at if self.line is None else self.line.asked_at[end.attempt.number]
             is_repeated = self._retries is not None and self._retries.has_failed(candidate)
             tell(permit, end, asked_at, said, is_repeated=is_repeated)

@@ -109,8 +109,8 @@ class Relay:
     _lost_chars: int = field(default=0, init=False)
     _is_spent: bool = field(default=False, init=False)
     _assembler: Assembler = field(default=Factory(lambda relay: relay.make_assembler(), takes_self=True), init=False)
-    # What the streams before this one cost.
-    _earlier_usage: Usage | None = field(default=None, init=False)
+    # What the streams before this one used, and whose they were.
+    earlier: list[tuple[Candidate, Usage]] = field(factory=list, init=False)
     # Text that is with the client from streams before this one, and of that what this one's prompt ends with.
     _relayed_chars: int = field(default=0, init=False)
     _continued_chars: int = field(default=0, init=False)
@@ -133,8 +133,15 @@ class Relay:
     @property
     def usage(self) -> Usage:
         """What was relayed so far: the provider's counts, or an estimate."""
-        usage = self._assembler.usage(self.prompt_chars)
-        return usage if self._earlier_usage is None else self._earlier_usage.plus(usage)
+        usage = self.last_usage
+        for _, earlier in self.earlier:
+            usage = earlier.plus(usage)
+        return usage
+
+    @property
+    def last_usage(self) -> Usage:
+        """The same of the stream that ran last, without those `earlier`."""
+        return self._assembler.usage(self.prompt_chars)
 
     @property
     def model(self) -> str | None:
@@ -260,7 +267,9 @@ class Relay:
         if source is None:
             self._is_spent = True
             return failure
-        assembler, self._earlier_usage, self._relayed_chars = self._assembler, self.usage, self._text_chars
+        assembler, self._relayed_chars = self._assembler, self._text_chars
+        if self._source is not None:
+            self.earlier.append((self._source.candidate, self.last_usage))
         self._assembler = assembler.go_on(keeps_what_came=self._continues)
         self.prompt_chars += len(text) - self._continued_chars
         self._continued_chars = len(text)

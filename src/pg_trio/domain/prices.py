@@ -1,0 +1,109 @@
+"""What tokens cost: prices as they are configured, and as whole numbers to reckon with.
+
+Rules:
+1. Money is never a float. Prices are decimals in US dollars for a million tokens, rates whole numbers of which SCALE
+   make a nano-dollar (a billionth of a US dollar) for a token.
+2. What is rounded is rounded up: a rate to its last digit (a trillionth of a dollar for a million tokens), a sum to the
+   nano-dollar once, at its end.
+3. Input that the provider read from its cache, or wrote to it, has a price of its own, in place of the input's.
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_CEILING, Context, Decimal, localcontext
+from fnmatch import fnmatchcase
+
+from attrs import field, frozen
+
+from pg_trio.domain.chat import Usage
+
+NANO = 1_000_000_000
+
+# A dollar for a million tokens is 1,000 nano-dollars a token; a rate has nine digits behind that.
+SCALE = 1_000_000_000
+_RATE_OF_A_DOLLAR = 1_000 * SCALE
+# Enough digits for the highest price and the finest rate together; what is finer is rounded up.
+_EXACT = Context(prec=60, rounding=ROUND_CEILING)
+
+# Where the endpoint's flat rate holds; see `TokenPrice.source`.
+FLAT_RATE = "endpoint"
+
+
+@frozen(slots=True)
+class TokenPrice:
+    """What a model's tokens cost, in US dollars for a million.
+
+    `source` says where that is from, for the log and for people: `prices[2]`, `endpoint`, `list 2026-08`.
+    """
+
+    input_usd_per_1m: Decimal
+    output_usd_per_1m: Decimal
+    cached_input_usd_per_1m: Decimal
+    cache_write_usd_per_1m: Decimal
+    source: str
+
+    @classmethod
+    def flat(cls, usd_per_1k: Decimal) -> TokenPrice:
+        """The endpoint's own rate for a thousand tokens, of whatever kind."""
+        usd_per_1m = usd_per_1k * 1_000
+        return cls(usd_per_1m, usd_per_1m, usd_per_1m, usd_per_1m, FLAT_RATE)
+
+
+@frozen(slots=True)
+class PriceRule:
+    """A price and whose it is. `model` is a glob (`*`, `?`, `[…]`), upper and lower case told apart."""
+
+    provider: str
+    model: str
+    price: TokenPrice
+
+    def matches(self, provider: str, model: str) -> bool:
+        """Whether it holds for this model of this provider."""
+        return provider == self.provider and fnmatchcase(model, self.model)
+
+
+@frozen(slots=True)
+class Rates:
+    """A price as whole numbers. SCALE of them are a nano-dollar for a token."""
+
+    input: int
+    output: int
+    cached_input: int
+    cache_write: int
+    source: str
+    # The most that a token of input can cost, whatever the provider does with it.
+    dearest_input: int = field(init=False)
+
+    @dearest_input.default
+    def _find_dearest_input(self) -> int:
+        return max(self.input, self.cached_input, self.cache_write)
+
+    @classmethod
+    def of(cls, price: TokenPrice) -> Rates:
+        """The price's rates."""
+        return cls(
+            input=_to_rate(price.input_usd_per_1m),
+            output=_to_rate(price.output_usd_per_1m),
+            cached_input=_to_rate(price.cached_input_usd_per_1m),
+            cache_write=_to_rate(price.cache_write_usd_per_1m),
+            source=price.source,
+        )
+
+    def cost(self, usage: Usage) -> int:
+        """What the usage costs, SCALE times as much as in nano-dollars: to be summed up, and rounded at the end."""
+        cached, written = usage.cached_tokens, usage.cache_write_tokens
+        cost = usage.completion_tokens * self.output
+        if not (cached or written):
+            return cost + usage.prompt_tokens * self.input
+        fresh = max(0, usage.prompt_tokens - cached - written)
+        return cost + fresh * self.input + cached * self.cached_input + written * self.cache_write
+
+
+def to_nano_usd(cost: int) -> int:
+    """A sum of costs (`Rates.cost`) in nano-dollars, rounded up."""
+    return -(-cost // SCALE)
+
+
+def _to_rate(usd_per_1m: Decimal) -> int:
+    with localcontext(_EXACT):
+        return int((usd_per_1m * _RATE_OF_A_DOLLAR).to_integral_value(ROUND_CEILING))

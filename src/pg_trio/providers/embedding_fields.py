@@ -1,0 +1,114 @@
+"""How answers with vectors are read, whichever wire they came on.
+
+Rules:
+1. There is one vector for each input, all of one length, of finite numbers. An answer that lacks one, or has one too
+   many, is refused: which text a vector belongs to would be a guess.
+2. Fields that nobody needs (ids, kinds, texts that are repeated) may hold anything; usage that cannot be counted on is
+   none.
+3. A body that is not JSON, and an error that says something, are failures under any status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+
+import orjson
+
+from pg_trio.domain.chat import Json, Usage
+from pg_trio.domain.embeddings import EmbeddingReply, EmbeddingRequest, Vector
+from pg_trio.domain.project import Candidate
+from pg_trio.domain.provider import PROVIDERS
+from pg_trio.errors import CandidateUnfit, UpstreamNonsense
+from pg_trio.providers.json_text import read_json
+from pg_trio.providers.openai_fields import refuse
+from pg_trio.providers.openai_usage import MAX_TOKEN_COUNT
+from pg_trio.providers.refusal import mask_for, read_refusal
+from pg_trio.providers.said import read_error_message, says_error
+
+
+def why_unfit(request: EmbeddingRequest, candidate: Candidate) -> str | None:
+    """What of the request this candidate's provider cannot take; None if it can take all of it."""
+    row = PROVIDERS[candidate.provider].embeddings
+    if row is None:
+        return "embeddings"
+    if request.has_tokens and not row.takes_tokens:
+        return "inputs as tokens"
+    if request.dimensions is not None and row.dimensions_field is None:
+        return "dimensions"
+    if len(request.inputs) > row.most_inputs:
+        return f"more than {row.most_inputs} inputs"
+    return None
+
+
+def check_fit(request: EmbeddingRequest, candidate: Candidate) -> None:
+    """Raises CandidateUnfit where something of the request would get lost."""
+    what = why_unfit(request, candidate)
+    if what is not None:
+        raise CandidateUnfit(candidate.provider, what)
+
+
+def read_object(
+    status: int, headers: Mapping[str, str], body: bytes, candidate: Candidate, now_s: float
+) -> dict[str, Json]:
+    """The JSON object of a 2xx. Raises: UpstreamRefused for every other status; UpstreamNonsense (rule 3)."""
+    if not 200 <= status < 300:
+        raise read_refusal(status, headers, body, candidate, now_s=now_s)
+    try:
+        answer = read_json(body)
+    except orjson.JSONDecodeError as exc:
+        why = f"error at character {exc.pos} of {len(body)} bytes" if body else "its body is empty"
+        raise UpstreamNonsense(mask_for(candidate, f"the answer is not JSON: {why}")) from None
+    if type(answer) is not dict:
+        refuse("the answer", answer, "an object")
+    if answer.get("error") is not None and says_error(answer["error"]):
+        said = read_error_message(answer.get("error")) or "no message"
+        raise UpstreamNonsense(mask_for(candidate, f"an error in an answer with status 200: {said}"))
+    found: dict[str, Json] = answer
+    return found
+
+
+def make_reply(vectors: Sequence[Vector], expected: int, model: str, usage: Usage | None) -> EmbeddingReply:
+    """The answer of these vectors. Raises UpstreamNonsense (rule 1)."""
+    if len(vectors) != expected:
+        raise UpstreamNonsense(f"the answer has {len(vectors)} vectors for {expected} inputs")
+    if len({len(vector) for vector in vectors}) > 1:
+        raise UpstreamNonsense("the answer's vectors differ in length")
+    return EmbeddingReply(tuple(vectors), model, usage)
+
+
+def read_list(value: Json, where: str) -> list[Json]:
+    """The list that stands at `where`. Raises UpstreamNonsense."""
+    if type(value) is not list:
+        refuse(where, value, "a list")
+    found: list[Json] = value
+    return found
+
+
+def read_vector(value: Json, where: str) -> Vector:
+    """The vector that stands at `where`. Raises UpstreamNonsense."""
+    numbers = read_list(value, where)
+    if not numbers:
+        raise UpstreamNonsense(f"{where} is empty")
+    # By type: a bool is an int to isinstance.
+    if not {type(number) for number in numbers} <= {float, int}:
+        raise UpstreamNonsense(f"{where} holds something that is no number")
+    try:
+        vector = tuple([float(number) for number in numbers])
+    except OverflowError:
+        raise UpstreamNonsense(f"{where} holds a number that is too large") from None
+    return check_finite(vector, where)
+
+
+def check_finite(vector: Vector, where: str) -> Vector:
+    """The vector. Raises UpstreamNonsense where one of its numbers is infinite or none."""
+    if not all(map(isfinite, vector)):
+        raise UpstreamNonsense(f"{where} holds a number that is not finite")
+    return vector
+
+
+def read_count(value: Json) -> Usage | None:
+    """The usage of so many tokens of input; None where it is no count. Cohere writes them as fractions (`12.0`)."""
+    if type(value) not in (int, float) or not 0 <= value <= MAX_TOKEN_COUNT:
+        return None
+    return Usage(int(value), 0)

@@ -1,0 +1,78 @@
+"""Embeddings on Cohere's wire: `POST /v2/embed`.
+
+Cohere wants to know what the vectors are for. Where the client does not say, they are for documents that are searched
+(`search_document`), as Cohere's own examples have it.
+
+Source: Cohere API reference, "Embed" (v2), and the types of the `cohere` package 7.3, read 2026-11.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import orjson
+
+from pg_trio.domain.chat import Json, Usage
+from pg_trio.domain.embeddings import EmbeddingReply, EmbeddingRequest
+from pg_trio.domain.project import Candidate
+from pg_trio.domain.upstream import WireRequest
+from pg_trio.providers.embedding_fields import (
+    check_fit,
+    make_reply,
+    read_count,
+    read_list,
+    read_object,
+    read_vector,
+    why_unfit,
+)
+from pg_trio.providers.native import headers_for
+
+DEFAULT_INPUT_TYPE = "search_document"
+
+
+class CohereEmbeddings:
+    """See `providers.EmbeddingAdapter`."""
+
+    def why_unfit(self, request: EmbeddingRequest, candidate: Candidate) -> str | None:
+        """What of the request this candidate cannot take; None if it can take all of it."""
+        return why_unfit(request, candidate)
+
+    def build_embeddings(self, request: EmbeddingRequest, candidate: Candidate) -> WireRequest:
+        """The HTTP request that asks this candidate. Raises: CandidateUnfit."""
+        check_fit(request, candidate)
+        body: dict[str, Json] = {
+            "model": candidate.model,
+            "input_type": request.input_type or DEFAULT_INPUT_TYPE,
+            "texts": list(request.inputs),
+            "embedding_types": ["float"],
+        }
+        if request.dimensions is not None:
+            body["output_dimension"] = request.dimensions
+        return WireRequest(
+            f"{candidate.credential.base_url}/embed",
+            headers_for(candidate),
+            orjson.dumps(body),
+            allow_private_addresses=candidate.credential.allow_private_addresses,
+        )
+
+    def read_embeddings(
+        self, status: int, headers: Mapping[str, str], body: bytes, candidate: Candidate, *, inputs: int, now_s: float
+    ) -> EmbeddingReply:
+        """The vectors. Raises: UpstreamRefused for every status but 2xx; UpstreamNonsense (see embedding_fields)."""
+        answer = read_object(status, headers, body, candidate, now_s)
+        given = answer.get("embeddings")
+        # By type, as asked for; the older answers are the list itself.
+        where = "embeddings.float" if type(given) is dict else "embeddings"
+        items = read_list(given.get("float") if type(given) is dict else given, where)
+        vectors = [read_vector(item, f"{where}[{number}]") for number, item in enumerate(items)]
+        return make_reply(vectors, inputs, candidate.model, _read_usage(answer.get("meta")))
+
+
+def _read_usage(meta: Json) -> Usage | None:
+    """What the model saw (`tokens`), or what is billed for it where that is all that is said."""
+    for name in ("tokens", "billed_units"):
+        counts = meta.get(name) if type(meta) is dict else None
+        usage = read_count(counts.get("input_tokens")) if type(counts) is dict else None
+        if usage is not None:
+            return usage
+    return None

@@ -1,0 +1,101 @@
+"""Embeddings on OpenAI's wire: `POST /embeddings`.
+
+What a provider takes of it is data (`Provider.embeddings`). Vectors come as numbers, or as base64 of 32-bit floats,
+which is a third of the size: asked for where it is documented, and read wherever it comes.
+
+Sources, read 2026-11: OpenAI's API reference, "Create embeddings"; docs.mistral.ai/api/endpoint/embeddings.
+"""
+
+from __future__ import annotations
+
+import binascii
+import struct
+from base64 import b64decode
+from collections.abc import Mapping
+
+import orjson
+
+from pg_trio.domain.chat import Json
+from pg_trio.domain.embeddings import EmbeddingReply, EmbeddingRequest, Vector
+from pg_trio.domain.project import Candidate
+from pg_trio.domain.upstream import WireRequest
+from pg_trio.errors import UpstreamNonsense
+from pg_trio.providers.embedding_fields import (
+    check_finite,
+    check_fit,
+    make_reply,
+    read_count,
+    read_list,
+    read_object,
+    read_vector,
+    why_unfit,
+)
+from pg_trio.providers.openai_fields import read_model, refuse
+from pg_trio.providers.openai_request import route_to
+
+_FLOAT_BYTES = 4
+
+
+class OpenAIEmbeddings:
+    """See `providers.EmbeddingAdapter`."""
+
+    def why_unfit(self, request: EmbeddingRequest, candidate: Candidate) -> str | None:
+        """What of the request this candidate cannot take; None if it can take all of it."""
+        return why_unfit(request, candidate)
+
+    def build_embeddings(self, request: EmbeddingRequest, candidate: Candidate) -> WireRequest:
+        """The HTTP request that asks this candidate. Raises: CandidateUnfit."""
+        check_fit(request, candidate)
+        route = route_to(candidate)
+        row = route.provider.embeddings
+        assert row is not None  # or it had been unfit
+        body: dict[str, Json] = {
+            "model": candidate.model,
+            "input": [each if isinstance(each, str) else list(each) for each in request.inputs],
+        }
+        if row.asks_base64:
+            body["encoding_format"] = "base64"
+        if request.dimensions is not None and row.dimensions_field is not None:
+            body[row.dimensions_field] = request.dimensions
+        return WireRequest(
+            f"{candidate.credential.base_url}/embeddings",
+            route.headers,
+            orjson.dumps(body),
+            allow_private_addresses=candidate.credential.allow_private_addresses,
+        )
+
+    def read_embeddings(
+        self, status: int, headers: Mapping[str, str], body: bytes, candidate: Candidate, *, inputs: int, now_s: float
+    ) -> EmbeddingReply:
+        """The vectors. Raises: UpstreamRefused for every status but 2xx; UpstreamNonsense (see embedding_fields)."""
+        answer = read_object(status, headers, body, candidate, now_s)
+        vectors = _read_data(read_list(answer.get("data"), "data"))
+        usage = answer.get("usage")
+        counted = read_count(usage.get("prompt_tokens")) if type(usage) is dict else None
+        return make_reply(vectors, inputs, read_model(answer.get("model"), candidate), counted)
+
+
+def _read_data(items: list[Json]) -> list[Vector]:
+    """The vectors in the order of their `index`; in that of the list where those are not all of its numbers."""
+    vectors, places = list[Vector](), list[Json]()
+    for number, item in enumerate(items):
+        if type(item) is not dict:
+            refuse(f"data[{number}]", item, "an object")
+        where = f"data[{number}].embedding"
+        given = item.get("embedding")
+        vectors.append(_read_base64(given, where) if type(given) is str else read_vector(given, where))
+        places.append(item.get("index"))
+    if not all(type(place) is int for place in places) or sorted(places) != list(range(len(places))):
+        return vectors
+    return [vector for _, vector in sorted(zip(places, vectors, strict=True))]
+
+
+def _read_base64(text: str, where: str) -> Vector:
+    """32-bit floats, little endian."""
+    try:
+        data = b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise UpstreamNonsense(f"{where} is not base64") from None
+    if not data or len(data) % _FLOAT_BYTES:
+        raise UpstreamNonsense(f"{where} is base64 of {len(data)} bytes, which are no 32-bit floats")
+    return check_finite(struct.unpack(f"<{len(data) // _FLOAT_BYTES}f", data), where)

@@ -1,0 +1,77 @@
+"""Token counts of the OpenAI wire, in the dialects of those who speak it.
+
+Rules:
+1. `prompt_tokens` counts all input, `completion_tokens` all output. Where one is missing or odd, there is no usage.
+2. Details are parts of them: read from the first place that has a count, at most their whole, and 0 where none has one.
+3. Reasoning that a completion's count leaves out (xAI) is added to it: the total tells.
+
+Where details stand: `prompt_tokens_details` and `completion_tokens_details` (OpenAI, Groq, xAI, Fireworks, Mistral;
+OpenRouter with `cache_write_tokens`), `prompt_cache_hit_tokens` (DeepSeek), `cached_tokens` (Moonshot, Together),
+`num_cached_tokens` (Mistral), `cache_read_input_tokens` and `cache_creation_input_tokens` (servers that put
+Anthropic's models on this wire), `reasoning_tokens` (Perplexity).
+Sources, read 2026-11: OpenAI's openapi.yaml, CompletionUsage; api-docs.deepseek.com/api/create-chat-completion;
+openrouter.ai/docs, "Usage accounting"; console.groq.com/docs/prompt-caching; docs.x.ai, "Prompt caching".
+"""
+
+from __future__ import annotations
+
+from pg_trio.domain.chat import Json, Usage
+
+# A billion tokens in one answer is a mistake, and would overflow the 64-bit sums of the log and the budget.
+MAX_TOKEN_COUNT = 1_000_000_000
+
+# prompt_tokens, completion_tokens and total_tokens: nothing else to look at.
+_PLAIN_FIELDS = 3
+
+
+def read_usage(usage: Json) -> Usage | None:
+    """Token counts of an answer, or None where the provider sent none that can be counted on.
+
+    Shape: {"prompt_tokens": int, "completion_tokens": int, …}; tokens, never characters. A count that is missing,
+           negative, absurd, a fraction or a text is none: an estimate goes in place of both, so that no count lowers
+           what a budget or a limit has seen.
+    """
+    if type(usage) is not dict:
+        return None
+    prompt_tokens, completion_tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    # `type(…) is`, here and below: a bool is an int to isinstance.
+    if type(prompt_tokens) is not int or type(completion_tokens) is not int:
+        return None
+    if not (0 <= prompt_tokens <= MAX_TOKEN_COUNT and 0 <= completion_tokens <= MAX_TOKEN_COUNT):
+        return None
+    if len(usage) <= _PLAIN_FIELDS:
+        return Usage(prompt_tokens, completion_tokens)
+    return _read_details(usage, prompt_tokens, completion_tokens)
+
+
+def _read_details(usage: dict[str, Json], prompt_tokens: int, completion_tokens: int) -> Usage:
+    given, answered = _object(usage, "prompt_tokens_details"), _object(usage, "completion_tokens_details")
+    cached = (
+        _count(given, "cached_tokens")
+        or _count(usage, "prompt_cache_hit_tokens")
+        or _count(usage, "cached_tokens")
+        or _count(usage, "num_cached_tokens")
+        or _count(usage, "cache_read_input_tokens")
+    )
+    written = _count(given, "cache_write_tokens") or _count(usage, "cache_creation_input_tokens")
+    reasoning = _count(answered, "reasoning_tokens") or _count(usage, "reasoning_tokens")
+    if reasoning and usage.get("total_tokens") == prompt_tokens + completion_tokens + reasoning:
+        completion_tokens += reasoning
+    cached = min(cached, prompt_tokens)
+    return Usage(
+        prompt_tokens,
+        completion_tokens,
+        cached_tokens=cached,
+        cache_write_tokens=min(written, prompt_tokens - cached),
+        reasoning_tokens=min(reasoning, completion_tokens),
+    )
+
+
+def _object(usage: dict[str, Json], name: str) -> dict[str, Json]:
+    given = usage.get(name)
+    return given if type(given) is dict else {}
+
+
+def _count(counts: dict[str, Json], name: str) -> int:
+    given = counts.get(name)
+    return given if type(given) is int and 0 <= given <= MAX_TOKEN_COUNT else 0

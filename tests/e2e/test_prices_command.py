@@ -1,0 +1,65 @@
+"""`pg-trio prices`: what the command prints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pg_trio.cli import main
+from tests.support.config import CREDENTIAL, ENDPOINT, PROJECT_HEAD
+
+PRICES = '[[prices]]\nprovider = "openai"\nmodel = "gpt"\ninput_usd_per_1m = 3\noutput_usd_per_1m = 15\n'
+LOCAL = '[[credentials]]\nname = "local"\nprovider = "ollama"\n'
+FAILOVER = 'failover = [{ credential = "main", model = "gpt-4o-mini" }, { credential = "local", model = "llama" }]\n'
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "pg.toml"
+    path.write_text(PRICES + LOCAL + CREDENTIAL + PROJECT_HEAD + ENDPOINT + FAILOVER)
+    return path
+
+
+def test_table_has_every_candidate(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert 0 == main(["prices", "--config", str(config)])
+
+    _, *lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [
+        ["support/a", "openai", "gpt", "3", "15", "3", "3", "prices[0]"],
+        ["support/a", "openai", "gpt-4o-mini", "0.15", "0.60", "0.075", "0.15", "list", "2026-08"],
+        ["support/a", "ollama", "llama", "-", "-", "-", "-", "-"],
+    ] == lines
+
+
+def test_json_has_exact_prices(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert 0 == main(["prices", "--config", str(config), "--json"])
+
+    _, known, unknown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {
+        "endpoint": "support/a",
+        "provider": "openai",
+        "model": "gpt-4o-mini",
+        "input_usd_per_1m": "0.15",
+        "output_usd_per_1m": "0.60",
+        "cached_input_usd_per_1m": "0.075",
+        "cache_write_usd_per_1m": "0.15",
+        "from": "list 2026-08",
+    } == known
+    assert (None, None) == (unknown["input_usd_per_1m"], unknown["from"])
+
+
+def test_list_needs_no_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 0 == main(["prices", "--list", "--json"])
+
+    listed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {"openai", "anthropic", "google"} <= {line["provider"] for line in listed}
+
+
+def test_configuration_with_mistakes_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "pg.toml"
+    path.write_text(PRICES.replace("openai", "opnai"))
+
+    assert 1 == main(["prices", "--config", str(path)])
+    assert "prices[0].provider" in capsys.readouterr().err
