@@ -243,7 +243,7 @@ async def test_blocked_request(gateway: Gateway, toy: Toy) -> None:
 async def test_unfit_answer(gateway: Gateway, toy: Toy) -> None:
     told = await tell(gateway, toy, "shaped")
 
-    assert ["output_schema", "stages ended", "ended refused_schema 502"] == told[-3:]
+    assert ["output_schema", "settled", "stages ended", "ended refused_schema 502"] == told[-4:]
 
 
 async def test_unknown_endpoint(gateway: Gateway, toy: Toy) -> None:
