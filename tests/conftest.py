@@ -10,9 +10,8 @@ from inspect import iscoroutinefunction
 
 import pytest
 
-from pg_trio.transport import direct
+from pg_trio.transport.tls import client_context
 from tests.support.strays import without_strays
-
 
 MEMORY = "/dev/shm"
 # A run of everything keeps some hundred megabytes at a time.
@@ -32,7 +31,7 @@ def pytest_configure() -> None:
 def one_trust_store() -> Iterator[None]:
     """Gateways in the tests' own process share one TLS context: loading the platform's trust store takes 18 ms."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(direct, "client_context", cache(direct.client_context))
+        patch.setattr("pg_trio.transport.direct.client_context", cache(client_context))
         yield
 
 

@@ -35,15 +35,16 @@ def _describe_stream(endpoint: Endpoint, count: int, retry_budget_percent: float
     """A stream's try ends before the deadline does, so unlike a silent whole answer it leaves time for retries."""
     first_round_s = _tries(endpoint, count, is_stream=True)[-1][1]
     deadline_s = endpoint.stream_deadline_ms / 1000
+    first, end = _seconds(first_round_s), _seconds(deadline_s)
     max_attempts = endpoint.max_attempts or ATTEMPTS_A_CANDIDATE * count
     # An endpoint with a budget makes no more tries that may be charged for than were reserved, and silent ones may be.
     is_retried = max_attempts > count and retry_budget_percent > 0 and endpoint.monthly_budget_usd is None
     if is_retried and first_round_s < deadline_s:
         return (
-            f"  streamed: a first token within {_seconds(first_round_s)}, or all are asked again (at most {max_attempts}"
-            f" tries); its end or a failure within {_seconds(deadline_s)}"
+            f"  streamed: a first token within {first}, or all are asked again (at most {max_attempts} tries);"
+            f" its end or a failure within {end}"
         )
-    return f"  streamed: a first token or a failure within {_seconds(first_round_s)}, its end within {_seconds(deadline_s)}"
+    return f"  streamed: a first token or a failure within {first}, its end within {end}"
 
 
 def _describe_tries(
