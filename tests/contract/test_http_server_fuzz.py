@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import pytest
 import trio
 import trio.testing
 from hypothesis import example, given, settings
@@ -58,11 +59,22 @@ class Bugs(logging.Handler):
         self.messages.append(record.getMessage())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(st.binary(max_size=200) | mutated(), st.integers(0, 300))
 @example(b"\x16\x03\x01", 1)
 @example(b"", 0)
 def test_any_bytes_harm_no_one(data: bytes, cut: int) -> None:
+    assert_harmless(data, cut)
+
+
+@pytest.mark.slow
+@settings(max_examples=2_000, deadline=None)
+@given(st.binary(max_size=200) | mutated(), st.integers(0, 300))
+def test_thousands_of_bytes_harm_no_one(data: bytes, cut: int) -> None:
+    assert_harmless(data, cut)
+
+
+def assert_harmless(data: bytes, cut: int) -> None:
     bugs = Bugs()
     logger = logging.getLogger("pg_trio.server")
     logger.addHandler(bugs)

@@ -23,9 +23,10 @@ CONFIGURATION = "\n".join(
         "[gateway]",
         "hedge_budget_percent = 100",
         project(),
-        endpoint("early", **EARLY),
-        endpoint("usual", streaming_enabled=True),
-        endpoint("token-only", streaming_enabled=True, stream_head_after_ms=0),
+        # Without retries: each would wait for the provider again.
+        endpoint("early", **EARLY, max_attempts=1),
+        endpoint("usual", streaming_enabled=True, max_attempts=1),
+        endpoint("token-only", streaming_enabled=True, stream_head_after_ms=0, max_attempts=1),
         endpoint("hidden", streaming_enabled=True, stream_reasoning=False, log_bodies="full"),
         endpoint("logged", streaming_enabled=True, log_bodies="full", sessions_enabled=True),
         endpoint("two", "first", **EARLY, failover=FAILOVER, first_token_timeout_ms=400),

@@ -46,7 +46,7 @@ CONFIGURATION = "\n".join(
         endpoint("down", failover=[{"credential": "sim", "model": "down-too"}]),
         endpoint("refused"),
         endpoint("two", model="first", failover=[{"credential": "sim", "model": "second"}]),
-        endpoint("alone", model="first"),
+        endpoint("alone", model="first", max_attempts=1),
         endpoint("switched-off").replace('"sim"', '"off"'),
         endpoint("slow", deadline_ms=300),
         endpoint("busy", deadline_ms=20000),

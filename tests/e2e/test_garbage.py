@@ -13,7 +13,7 @@ import trio
 from tests.support.gateway import PROJECT, Gateway, endpoint, project, start_gateway
 from tests.support.wire import bearer, post, read_response
 
-CLIENTS = 40
+CLIENTS = 24
 SECOND = [{"credential": "sim", "model": "second"}]
 CONFIGURATION = "\n".join(
     [

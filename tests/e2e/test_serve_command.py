@@ -260,6 +260,7 @@ async def test_reload_without_gateway_says_so(setup: Setup) -> None:
 async def test_reload_notices_that_the_gateway_ends(nursery: trio.Nursery, setup: Setup) -> None:
     # What holds the directory's lock here dies of the signal that asks for a reload.
     hold = "import signal, sys; from pathlib import Path; from pg_trio.server.status_file import StatusFile as S; "
+    hold += "signal.signal(signal.SIGHUP, signal.SIG_DFL); "  # under nohup it would be ignored
     hold += "held = S(Path(sys.argv[1])); held.hold(); held.write(workers=[]); signal.pause()"
     status_file = setup.folder / "data" / "serve.json"
     nursery.start_soon(partial(trio.run_process, [sys.executable, "-c", hold, str(setup.folder / "data")], check=False))

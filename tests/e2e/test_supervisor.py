@@ -114,6 +114,22 @@ async def test_killed_starts_are_survived(tmp_path: Path) -> None:
     assert 8 == (tmp_path / "starts").stat().st_size
 
 
+async def test_signal_to_stop_may_come_with_the_word_to_accept(tmp_path: Path) -> None:
+    supervisor = make(tmp_path, 1, 1)
+    ours, theirs = trio.socket.socketpair()
+    process = await trio.lowlevel.open_process([sys.executable, "-S", "-c", ""])
+    worker = Worker(process, trio.SocketStream(ours))
+
+    with theirs:
+        async with worker.control, trio.open_nursery() as nursery:
+            nursery.start_soon(supervisor._tell, worker, limits.GO)
+            nursery.start_soon(supervisor._tell, worker, limits.LEAVING)
+        told = await theirs.recv(10)
+    await process.wait()
+
+    assert limits.GO + limits.LEAVING == bytes(sorted(told))
+
+
 async def test_old_worker_that_stays_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -34,7 +34,9 @@ def start(request: pytest.FixtureRequest, nursery: trio.Nursery, tmp_path: Path)
         ]
         lines.append(f'transport = "{request.param}"\n[upstream]\n{upstream}\n[gateway]\n{gateway}')
         lines.append(project() + '[[projects.endpoints]]\nslug = "e"\ncredential = "odd"\nmodel = "m"')
-        return await start_gateway(nursery, tmp_path, "\n".join([*lines, "streaming_enabled = true"]))
+        return await start_gateway(
+            nursery, tmp_path, "\n".join([*lines, "streaming_enabled = true", "max_attempts = 1"])
+        )
 
     return start_with
 

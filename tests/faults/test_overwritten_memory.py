@@ -73,7 +73,13 @@ async def count_admitted(site: Site, served: Served) -> int:
     return statuses.count(200)
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+# The others are found by the same two looks: tests/unit/shared_memory/test_renewal.py has many more.
+QUICK = ("noise", "deleted")
+
+
+@pytest.mark.parametrize(
+    "damage", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in DAMAGES]
+)
 async def test_workers_come_together_again(nursery: trio.Nursery, site: Site, damage: str) -> None:
     served = await site.serve(nursery, "--workers", "2")
     pids = site.workers()

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import h11
+import pytest
 import trio
 
 from pg_trio.simulator import Simulator, serve_simulator
@@ -21,6 +22,7 @@ CLIENTS = 24
 LIMIT_S = 30
 
 
+@pytest.mark.slow
 async def test_slots_are_exact_and_a_killed_workers_come_back(nursery: trio.Nursery, tmp_path: Path) -> None:
     simulator: Simulator = await nursery.start(serve_simulator)
     config = tmp_path / "gateway.toml"

@@ -28,6 +28,7 @@ def catches_hangup(pid: int) -> bool:
     return bool(int(status.partition("SigCgt:")[2].split()[0], 16) >> (signal.SIGHUP - 1) & 1)
 
 
+@pytest.mark.slow
 async def test_signals_during_the_start_end_nothing(nursery: trio.Nursery, site: Site) -> None:
     process = await trio.lowlevel.open_process(
         [*PG_TRIO, "serve", "--config", str(site.config)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT

@@ -115,6 +115,8 @@ async def test_clients_that_leave_take_their_calls_with_them(nursery: trio.Nurse
     assert 1 == sum(row["status"] == 200 for row in gateway.log_rows())
 
 
+# It bounds time, of which other processes take some: tests/unit/racing/test_large_work.py holds the rule without.
+@pytest.mark.slow
 async def test_large_body_stalls_no_stream(nursery: trio.Nursery, tmp_path: Path) -> None:
     gateway = await start_gateway(nursery, tmp_path, CONFIGURATION)
     gateway.simulator.behave("live", "tokens=100&pace=20ms")

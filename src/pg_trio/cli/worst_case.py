@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pg_trio.config.settings import Settings
 from pg_trio.domain.project import Candidate, Endpoint, Project
-from pg_trio.stages.provider_call.plan import race_limits
+from pg_trio.stages.provider_call.plan import ATTEMPTS_A_CANDIDATE, race_limits
 
 
 def describe_worst_cases(settings: Settings) -> Iterator[str]:
@@ -15,10 +15,11 @@ def describe_worst_cases(settings: Settings) -> Iterator[str]:
         if project.is_active and project.project_type == "ai_gateway":
             for endpoint in project.endpoints.values():
                 if endpoint.is_active:
-                    yield from _describe(project, endpoint, settings.disabled_providers)
+                    yield from _describe(project, endpoint, settings)
 
 
-def _describe(project: Project, endpoint: Endpoint, disabled: frozenset[str]) -> Iterator[str]:
+def _describe(project: Project, endpoint: Endpoint, settings: Settings) -> Iterator[str]:
+    disabled = settings.disabled_providers
     candidates = [candidate for candidate in endpoint.candidates if candidate.provider not in disabled]
     name = f"{project.slug}/{endpoint.slug}"
     if not candidates:
@@ -27,9 +28,23 @@ def _describe(project: Project, endpoint: Endpoint, disabled: frozenset[str]) ->
     yield f"{name}: an answer or a failure within {_seconds(endpoint.deadline_ms / 1000)} (deadline_ms)"
     yield from _describe_tries(endpoint, candidates, _tries(endpoint, len(candidates)))
     if endpoint.streaming_enabled:
-        first_token_s = _tries(endpoint, len(candidates), is_stream=True)[-1][1]
-        ends_s = _seconds(endpoint.stream_deadline_ms / 1000)
-        yield f"  streamed: a first token or a failure within {_seconds(first_token_s)}, its end within {ends_s}"
+        yield _describe_stream(endpoint, len(candidates), settings.gateway.retry_budget_percent)
+
+
+def _describe_stream(endpoint: Endpoint, count: int, retry_budget_percent: float) -> str:
+    """A stream's try ends before the deadline does, so unlike a silent whole answer it leaves time for retries."""
+    first_round_s = _tries(endpoint, count, is_stream=True)[-1][1]
+    deadline_s = endpoint.stream_deadline_ms / 1000
+    first, end = _seconds(first_round_s), _seconds(deadline_s)
+    max_attempts = endpoint.max_attempts or ATTEMPTS_A_CANDIDATE * count
+    # An endpoint with a budget makes no more tries that may be charged for than were reserved, and silent ones may be.
+    is_retried = max_attempts > count and retry_budget_percent > 0 and endpoint.monthly_budget_usd is None
+    if is_retried and first_round_s < deadline_s:
+        return (
+            f"  streamed: a first token within {first}, or all are asked again (at most {max_attempts} tries);"
+            f" its end or a failure within {end}"
+        )
+    return f"  streamed: a first token or a failure within {first}, its end within {end}"
 
 
 def _describe_tries(

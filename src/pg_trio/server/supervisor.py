@@ -74,6 +74,8 @@ class Worker:
     exited: trio.Event = field(factory=trio.Event)
     # It says nothing more.
     heard: trio.Event = field(factory=trio.Event)
+    # A stream has one sender at a time, and a signal to stop may come while the worker is told to accept.
+    telling: trio.Lock = field(factory=trio.Lock)
     retired: bool = False
 
     @property
@@ -176,7 +178,8 @@ class Supervisor:
     async def _tell(self, worker: Worker, what: bytes) -> None:
         """Tell a worker GO or LEAVING."""
         try:
-            await worker.control.send_all(what)
+            async with worker.telling:
+                await worker.control.send_all(what)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return  # it died meanwhile; whoever watches it knows
 

@@ -101,22 +101,20 @@ class _Rows:
         if row_month == month:
             return settled, reserved
         # Never used, and then the second is not, either.
-        found = self._find_beside(month) if row_month else None
+        found = self.find_beside(month) if row_month else None
         return (0, 0) if found is None else found[1:]
 
-    def find(self, month: int) -> tuple[int, int, int] | None:
-        """(offset, settled, reserved) of the month's row; None if there is none."""
-        settled, reserved, row_month = self._segment.read(self.first, _ROW)
-        return (self.first, settled, reserved) if row_month == month else self._find_beside(month)
-
     def find_or_make(self, month: int) -> tuple[int, int, int]:
-        """The same, but a month without a row gets one, and what was in that is gone. For the rows' writer."""
+        """(offset, settled, reserved) of the month's row; a month without one gets one, and what was in that is gone.
+
+        For the rows' writer.
+        """
         settled, reserved, first_month = self._segment.read(self.first, _ROW)
         if first_month == month:
             return self.first, settled, reserved
         if not first_month:
             return self.first, 0, 0
-        found = self._find_beside(month)
+        found = self.find_beside(month)
         if found is not None:
             return found
         if self._beside > 0:
@@ -125,7 +123,8 @@ class _Rows:
                 return self._beside, 0, 0
         return self.first, 0, 0
 
-    def _find_beside(self, month: int) -> tuple[int, int, int] | None:
+    def find_beside(self, month: int) -> tuple[int, int, int] | None:
+        """(offset, settled, reserved) of the second row, if it is the month's; else None."""
         if self._beside == 0:
             try:
                 self._beside = self._segment.find_slot(SPEND_ROW_BESIDE, self._key, self._seat)
@@ -222,11 +221,16 @@ class SharedSpend:
         left = self._outstanding.pop((key, month), 0) - reserved_amount
         if left > 0:
             self._outstanding[key, month] = left
-        row = account.own.find(month)
-        if row is not None:
+        # The first row is nearly always the month's, and read here: every request with a budget comes by.
+        offset = account.own.first
+        settled, reserved, row_month = self._segment.read(offset, _ROW)
+        if row_month != month:
+            row = account.own.find_beside(month)
+            if row is None:
+                return
             offset, settled, reserved = row
-            left = reserved - reserved_amount
-            self._segment.write(offset, _ROW, _within(settled + spent), left if left > 0 else 0, month)
+        left = reserved - reserved_amount
+        self._segment.write(offset, _ROW, _within(settled + spent), left if left > 0 else 0, month)
 
     def read(self, key: bytes, month: int) -> tuple[int, int]:
         """(settled, reserved) of the key in that month, by all workers. Raises Overloaded if there is no slot."""
@@ -269,7 +273,10 @@ class SharedSpend:
 
     def _reserve(self, own: _Rows, month: int, amount: int) -> None:
         """Add to what is reserved in a row of ours; a new month's starts at nothing."""
-        offset, settled, reserved = own.find_or_make(month)
+        offset = own.first
+        settled, reserved, row_month = self._segment.read(offset, _ROW)
+        if row_month != month:
+            offset, settled, reserved = own.find_or_make(month)
         self._segment.write(offset, _ROW, settled, _within(max(0, reserved + amount)), month)
 
 

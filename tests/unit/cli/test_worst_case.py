@@ -44,9 +44,26 @@ def test_candidate_without_time_is_pointed_out() -> None:
 
 
 def test_stream_has_its_own_limits() -> None:
-    said = worst_case("streaming_enabled = true", "first_token_timeout_ms = 9000")
+    said = worst_case("streaming_enabled = true", "first_token_timeout_ms = 9000", "max_attempts = 2")
 
     assert "  streamed: a first token or a failure within 18 s, its end within 600 s" == said[-1]
+
+
+def test_silent_stream_is_retried() -> None:
+    said = worst_case("streaming_enabled = true", "first_token_timeout_ms = 9000")
+
+    assert (
+        "  streamed: a first token within 18 s, or all are asked again (at most 8 tries);"
+        " its end or a failure within 600 s"
+    ) == said[-1]
+
+
+def test_stream_with_a_budget_is_not_retried() -> None:
+    budget = ("monthly_budget_usd = 5", "estimated_cost_per_1k_tokens_usd = 0.01")
+
+    said = worst_case("streaming_enabled = true", *budget)
+
+    assert "  streamed: a first token or a failure within 60 s, its end within 600 s" == said[-1]
 
 
 def test_providers_that_are_off_are_not_tried() -> None:

@@ -540,6 +540,15 @@ def test_masked_text_has_nothing_more(name: str, pieces: list[str], joint: str) 
     assert masked is ONE_TYPE[name].mask(masked)
 
 
+@pytest.mark.parametrize("count", [2, 3, 4, 7])
+@pytest.mark.parametrize("number", ["078-05-1120", "0151 23456789", "(212) 555-0142", "4111 1111 1111 1111"])
+@pytest.mark.parametrize("name", list(PII_LABELS))
+def test_row_of_numbers_has_nothing_more(name: str, number: str, count: int) -> None:
+    masked = ONE_TYPE[name].mask(" ".join([number] * count))
+
+    assert masked is ONE_TYPE[name].mask(masked)
+
+
 @given(st.sampled_from(FOUND), st.text("äß漢 xyz!?", max_size=20), st.text("äß漢 xyz!?", max_size=20))
 def test_masked_value_is_gone(found: tuple[str, str], before: str, after: str) -> None:
     _, value = found

@@ -268,12 +268,12 @@ def check_german_phone(buffer: bytes, start: int, end: int, floor: int) -> Span:
 
 
 def _check_de_national(buffer: bytes, start: int, end: int, floor: int, least: int) -> Span:
-    # A date that follows after a space is not part of it.
+    # A date or a number that follows after a space is not part of it.
     digits = count_digits(buffer, start, end)
     while digits > _DE_DIGITS[1]:
         end = without_last_group(buffer, start, end)
         digits = count_digits(buffer, start, end)
-    return _finish(buffer, start, end, floor) if digits >= least else None
+    return _finish_shorter(buffer, start, end, floor, least)
 
 
 def _has_german_shape(buffer: bytes, start: int, end: int, floor: int) -> bool:
