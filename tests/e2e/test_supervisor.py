@@ -319,11 +319,11 @@ async def test_death_during_reload_leaves_one_worker_a_place(tmp_path: Path, mon
             known, place = supervisor.status_file._known, supervisor._places[0]
             await wait_until(lambda: known["reloads"] == 1 or place.statistics().tasks_waiting == 1)
             go_on.set()
-            await wait_until(lambda: known["reloads"] == 1 and 3 == len(pids(tmp_path)))
-            await wait_until(lambda: [supervisor._workers[0].pid] == [pid for pid in pids(tmp_path) if is_running(pid)])
+            # The restarted worker may be told to end before it has noted its process: the supervisor knows of it.
+            await wait_until(lambda: known["reloads"] == 1 and supervisor._living == {supervisor._workers[0]})
             signal.raise_signal(signal.SIGTERM)
 
-    assert [False] * 3 == [is_running(pid) for pid in pids(tmp_path)]
+    assert not any(is_running(pid) for pid in pids(tmp_path))
 
 
 async def test_stop_during_reload_ends_the_new_worker_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
