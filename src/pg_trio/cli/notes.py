@@ -1,4 +1,4 @@
-"""What is no mistake in a configuration, and worth saying before somebody calls."""
+"""Notes on a configuration: not mistakes, but worth knowing before the first call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pg_trio.stages.budget import NANO, SpendPlan
 
 
 def describe_notes(configuration: Configuration) -> Iterator[str]:
-    """Each note in a line: those of the file, and budgets that no call fits into."""
+    """Each note as a line: the file's own notes, and budgets that are too small for one call."""
     yield from configuration.notes
     output_tokens = configuration.settings.gateway.default_output_tokens
     for project in configuration.settings.projects.values():
@@ -21,14 +21,14 @@ def describe_notes(configuration: Configuration) -> Iterator[str]:
 
 
 def _note_budget(endpoint: Endpoint, default_output_tokens: int) -> str | None:
-    """What to say where the reservation of the smallest request is over the whole budget."""
+    """A note if the reservation of the smallest request exceeds the whole budget."""
     plan = SpendPlan.of(endpoint)
     if plan.price is None or plan.budget_nano_usd is None:
         return None
     output = endpoint.max_output_tokens or default_output_tokens
     streams = [("streamed call", plan.stream_answers)] if endpoint.streaming_enabled else []
     for call, answers in [("call", 1), *streams]:
-        # An empty request: whatever is sent comes on top.
+        # An empty request: the client's text comes on top.
         amount = plan.price.cost_nano_usd(plan.reserved_tokens(0, output, answers))
         if amount > plan.budget_nano_usd:
             return (
