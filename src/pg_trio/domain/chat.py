@@ -22,55 +22,15 @@ ROLES: frozenset[str] = frozenset({"system", "user", "assistant", "tool"})
 TEXT_FIELDS: dict[str, str] = {"text": "text", "refusal": "refusal"}
 
 # Words of the format of OpenAI's tools, `response_format` and JSON Schema. They carry no client text, and masking them
-# would break the format. fmt: off
-TOOL_WORDS: frozenset[str] = frozenset(
-    {
-        "type",
-        "function",
-        "name",
-        "description",
-        "parameters",
-        "strict",
-        "auto",
-        "none",
-        "object",
-        "properties",
-        "required",
-        "additionalProperties",
-        "items",
-        "array",
-        "string",
-        "number",
-        "integer",
-        "boolean",
-        "null",
-        "enum",
-        "const",
-        "default",
-        "anyOf",
-        "oneOf",
-        "allOf",
-        "not",
-        "$ref",
-        "$defs",
-        "$schema",
-        "definitions",
-        "title",
-        "format",
-        "pattern",
-        "minimum",
-        "maximum",
-        "minLength",
-        "maxLength",
-        "minItems",
-        "maxItems",
-        "uniqueItems",
-        "json_schema",
-        "json_object",
-        "schema",
-        "text",
-    }
-)
+# would break the format.
+# fmt: off
+TOOL_WORDS: frozenset[str] = frozenset({
+    "type", "function", "name", "description", "parameters", "strict", "auto", "none", "object", "properties",
+    "required", "additionalProperties", "items", "array", "string", "number", "integer", "boolean", "null", "enum",
+    "const", "default", "anyOf", "oneOf", "allOf", "not", "$ref", "$defs", "$schema", "definitions", "title", "format",
+    "pattern", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "uniqueItems",
+    "json_schema", "json_object", "schema", "text",
+})
 # fmt: on
 
 
