@@ -1,17 +1,17 @@
-"""What a request may cost: the per-request token cap, and the month's budget of its endpoint.
+"""Limits the cost of a request: the per-request token cap, and the month's budget of its endpoint.
 
 Rules:
-1. Both look at an estimate of the input: the characters of all that the client sends to the provider (message text,
-   tools), four to a token, rounded up.
-2. The budget is checked where the endpoint has both `monthly_budget_usd` and `estimated_cost_per_1k_tokens_usd`.
-3. Before the call, what it may cost at most is reserved: input (the endpoint's own prompt and template included) for
-   each candidate that may be asked, plus `max_output_tokens`, or the gateway's `default_output_tokens`; and that many
-   output tokens is what the provider is told (`Reservation.output_limit_tokens`). For a stream that others may carry
-   on, an answer of each is reserved. So requests at once cannot pass the budget together.
-4. A session's history is known only after the guardrails and the schema: `add_history` checks the cap again with it and
-   reserves what it may cost, too.
-5. After the call, the reservation is settled with the real usage, or given back whole: always, whatever happened. A try
-   that was cut short (a lost hedge, a limit, the deadline, the client's leaving) counts its input: providers charge it.
+1. Both use an estimate of the input: the characters that the client sends to the provider (message text, tools), four
+   to a token, rounded up.
+2. The budget is checked if the endpoint has both `monthly_budget_usd` and `estimated_cost_per_1k_tokens_usd`.
+3. Before the call, its maximal cost is reserved: the input (the endpoint's own prompt and template included) for each
+   candidate that may be asked, plus `max_output_tokens`, or the gateway's `default_output_tokens`. The provider gets
+   the same output limit (`Reservation.output_limit_tokens`). For a stream that other candidates may continue, an answer
+   of each is reserved. So concurrent requests cannot exceed the budget together.
+4. A session's history is known only after the guardrails and the schema: `add_history` then checks the cap again and
+   reserves the history's cost, too.
+5. After the call, the reservation is always settled with the real usage, or given back completely. A try that was cut
+   short (a lost hedge, a limit, the deadline, a departed client) counts its input, because providers charge it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class SpendBook(Protocol):
 
 
 class Reservation:
-    """What one request has set aside: `with reservation: …` gives it back on the way out, less what was settled."""
+    """The reservation of one request: leaving `with reservation: …` gives it back, except for the settled amount."""
 
     __slots__ = ("_amount", "_book", "_month", "_plan", "output_limit_tokens", "spent_nano_usd")
 
@@ -55,12 +55,12 @@ class Reservation:
         self.spent_nano_usd: int | None = None
 
     def settle(self, usage: Usage) -> None:
-        """Count the real usage; the rest goes back when the block ends."""
+        """Count the real usage; the rest is given back when the block ends."""
         if self._plan.price is not None:
             self.spent_nano_usd = self._plan.price.cost_nano_usd(usage.total_tokens)
 
     def grow(self, tokens: int) -> None:
-        """Set aside so many tokens more. What was set aside before stays so.
+        """Reserve this many more tokens. On failure the earlier reservation stays.
 
         Raises BudgetExhausted, BudgetWouldBeExceeded.
         """
@@ -94,19 +94,20 @@ class Price:
         self._denominator = denominator * 1000
 
     def cost_nano_usd(self, tokens: int) -> int:
-        """Price of so many tokens in billionths of a US dollar, rounded up."""
+        """The price of the tokens in billionths of a US dollar, rounded up."""
         return -(-tokens * self._numerator // self._denominator)
 
 
 @frozen(slots=True)
 class SpendPlan:
-    """An endpoint's price and budget, ready to reckon with; `price` or `budget` None where it has none."""
+    """An endpoint's price and budget, prepared for calculation. `price` or `budget` is None if it has none."""
 
     key: bytes
     price: Price | None
     budget_nano_usd: int | None
     prompt_chars: int
-    # How many candidates may be sent the input, and how many of a stream's may answer in full.
+    # The number of candidates that may receive the input, and the number of a stream's candidates that may answer in
+    # full.
     tries: int
     stream_answers: int
 
@@ -124,7 +125,7 @@ class SpendPlan:
         )
 
     def reserved_tokens(self, characters: int, output_tokens: int, answers: int) -> int:
-        """Tokens that a request of so many characters may take at most, with so many answers in full."""
+        """The most tokens of a request with this many characters and full answers."""
         return estimate_tokens(characters + self.prompt_chars) * self.tries + output_tokens * answers
 
 
@@ -141,7 +142,7 @@ class Budget:
         self._months = Months(zone)
 
     def reserve(self, endpoint: Endpoint, request: ChatRequest) -> Reservation:
-        """Set aside what the request may cost at most.
+        """Reserve the maximal cost of the request.
 
         Raises TokenCapExceeded, BudgetExhausted or BudgetWouldBeExceeded.
         """
@@ -166,7 +167,7 @@ class Budget:
     def add_history(
         self, endpoint: Endpoint, request: ChatRequest, history_chars: int, reservation: Reservation
     ) -> None:
-        """The request is sent with a history of so many characters.
+        """Check the cap and extend the reservation for a history of this many characters.
 
         Raises TokenCapExceeded, BudgetExhausted or BudgetWouldBeExceeded.
         """
@@ -181,7 +182,7 @@ def over_budget(
 ) -> BudgetExhausted | BudgetWouldBeExceeded:
     """The error for a request that does not fit, all in billionths of a dollar.
 
-    `reserved` is what all requests have set aside, `own` this request's part of it, `amount` what it asked for now.
+    `reserved` is the reservation of all requests, `own` this request's part of it, `amount` the refused addition.
     """
     if settled >= budget:
         return BudgetExhausted(Decimal(settled) / NANO, Decimal(budget) / NANO)
@@ -190,7 +191,7 @@ def over_budget(
 
 
 class Months:
-    """The month of a time in a zone, remembered: a calendar is asked once a month, not once a request."""
+    """The month of a time in a zone, cached: the calendar is used once a month, not once a request."""
 
     __slots__ = ("_end", "_month", "_start", "_zone")
 
@@ -204,7 +205,7 @@ class Months:
         if not self._start <= unix_s < self._end:
             self._month = month_of(unix_s, self._zone)
             self._start = month_start(unix_s, self._zone)
-            # 32 days after a month's start is in the next one, whichever month it is.
+            # 32 days after the start of any month is in the next month.
             self._end = month_start(self._start + 32 * 86_400, self._zone)
         return self._month
 
@@ -216,6 +217,6 @@ def month_of(unix_s: float, zone: tzinfo = UTC) -> int:
 
 
 def month_start(unix_s: float, zone: tzinfo = UTC) -> float:
-    """Unix seconds at which the zone's month of a time began: its first midnight, where clocks show two."""
+    """Unix seconds at which the zone's month of a time began: its first midnight, if clocks show midnight twice."""
     at = datetime.fromtimestamp(unix_s, zone)
     return at.replace(day=1, hour=0, minute=0, second=0, microsecond=0, fold=0).timestamp()

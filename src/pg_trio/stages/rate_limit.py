@@ -1,16 +1,18 @@
-"""How often, how much and how much at once: the limits of the endpoint, and those of the token that calls.
+"""Rate limits: those of the endpoint, and those of the calling token.
 
 Rules:
 1. An endpoint's limits are requests per minute and per hour; a token's are requests per minute, a model's tokens per
-   minute, and requests under way at once. All but the last are token buckets that refill evenly.
-2. A request takes from all or from none, so that one that is refused costs nothing. The token's are asked first: who is
-   over their own limit never touches what others share.
-3. A model's tokens are reserved by estimate (the input, the endpoint's prompt, and `max_output_tokens` or the gateway's
-   `default_output_tokens`; a whole bucket at most, so that a request larger than its limit is served when the bucket is
-   full), and settled with the real usage. What fails gives them back whole. A session's history is known later: `grow`
-   reserves it, too, or hundreds of calls with long histories would pass a limit that each alone hardly touches.
-4. A large body is not received, and not read, for a request that is over a limit already (`check_left`).
-5. What is lent (a model's tokens, a place among those at once) is given back when the request's `with` block ends.
+   minute, and concurrent requests. All but the last are token buckets that refill evenly.
+2. A request takes from all limits or from none, so a refused request costs nothing. The token's limits are checked
+   first, so a token over its own limit does not affect the shared limits.
+   3. A model's tokens are reserved by estimate (the input, the endpoint's prompt, and `max_output_tokens` or the
+      gateway's `default_output_tokens`; a whole bucket at most, so that a request larger than its limit is served when
+      the bucket is full), and settled with the real usage. A failed request gives all of them back. A session's history
+      is known later, and `grow` reserves it. Otherwise hundreds of calls with long histories could exceed a limit
+      together.
+4. A large body is neither received nor parsed for a request that is already over a limit (`check_left`).
+5. Borrowed quota (a model's tokens, a place among the concurrent requests) is given back when the request's `with`
+   block ends.
 """
 
 from __future__ import annotations
@@ -31,16 +33,16 @@ from pg_trio.errors import RateLimited
 
 MINUTE_S = 60
 HOUR_S = 3600
-# How long requests take is not known: whoever has too many under way asks again after this long.
+# `Retry-After` of the limit on concurrent requests. It is a guess, because the duration of requests is not known.
 AT_ONCE_RETRY_S = 1
 
 Limits = tuple[tuple[int, float], ...]
-# Shows the client how some of its limits are now, among all of them.
+# Updates the state of some limits in the answer's headers.
 Tell = Callable[[Sequence[LimitState]], None]
 
 
 class Taken(Protocol):
-    """What became of a take (see shared_memory/token_bucket.py)."""
+    """The result of a take (see shared_memory/token_bucket.py)."""
 
     @property
     def refused(self) -> tuple[int, float] | None: ...
@@ -49,7 +51,7 @@ class Taken(Protocol):
 
 
 class Held(Protocol):
-    """What a bucket holds at a moment."""
+    """A bucket's state at a moment."""
 
     @property
     def remaining(self) -> int: ...
@@ -62,17 +64,17 @@ class Buckets(Protocol):
     """Token buckets by key. A bucket's limit is its capacity; it refills evenly over its window."""
 
     def take(self, key: bytes, limits: Limits, now: float, amount: int = 1) -> Taken:
-        """Take from each of the key's buckets, or from none, `limits` being (capacity, window in s) each."""
+        """Take from each of the key's buckets, or from none. Each of `limits` is (capacity, window in s)."""
 
     def give(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
         """Put tokens back; a negative amount takes, down to empty. Never fails."""
 
     def peek(self, key: bytes, limits: Limits, now: float) -> Sequence[Held]:
-        """What each of the key's buckets holds. Takes nothing, and no lock."""
+        """The state of each of the key's buckets. Takes no tokens and no lock."""
 
 
 class Leases(Protocol):
-    """Places among what is under way at once, by key."""
+    """Places for concurrent requests, by key."""
 
     def acquire(self, key: bytes, limit: int) -> bool: ...
 
@@ -82,15 +84,15 @@ class Leases(Protocol):
 
 
 class LimitedCall(Protocol):
-    """Who tells the client of its limits."""
+    """The call whose answer shows the limits."""
 
     def show_limits(self, states: Sequence[LimitState]) -> None:
-        """Every answer from here on says what is left."""
+        """Show the remaining quota in every later answer."""
 
 
 @frozen(slots=True)
 class BucketPlan:
-    """The buckets of one key, ready to take from."""
+    """The buckets of one key, prepared for takes."""
 
     key: bytes
     limits: Limits
@@ -98,18 +100,19 @@ class BucketPlan:
 
     @classmethod
     def of(cls, key: bytes, policies: Sequence[LimitPolicy]) -> BucketPlan:
-        """The plan of limits that have a window."""
+        """The plan of the limits that have a window."""
         limits = tuple((policy.quota, float(policy.window_s or 1)) for policy in policies)
         return cls(key, limits, tuple(policies))
 
     def states(self, left: Sequence[tuple[int, int]]) -> list[LimitState]:
-        """What is left, for the client."""
+        """The limits' remaining quota, for the client."""
         return [LimitState(policy, *each) for policy, each in zip(self.policies, left, strict=True)]
 
 
 @frozen(slots=True)
 class TokenPlan:
-    """A token's limits, ready to take from. Keys: a letter and the token's id, 9 bytes; an endpoint's are 16."""
+    """A token's limits, prepared for takes. Its keys are a letter and the token's id, 9 bytes; an endpoint's keys have
+    16."""
 
     limits: TokenLimits
     key: bytes
@@ -133,7 +136,7 @@ class TokenPlan:
         return cls(limits, b"c" + number, at_once, requests, tokens)
 
     def first_states(self, endpoint: BucketPlan | None) -> list[LimitState]:
-        """Every limit of a request, before anybody looked what is left."""
+        """All limits of a request, before the remaining quota is looked up."""
         policies = [] if self.at_once is None else [self.at_once]
         for plan in (self.requests, self.tokens, endpoint):
             policies += [] if plan is None else plan.policies
@@ -141,15 +144,15 @@ class TokenPlan:
 
 
 class Quota:
-    """What a request took: `with quota: …` gives back what was lent. This one borrowed nothing."""
+    """The quota of a request: leaving `with quota: …` gives borrowed quota back. This class borrowed none."""
 
     __slots__ = ()
 
     def settle(self, usage: Usage) -> None:
-        """Count the real usage; the rest goes back when the block ends."""
+        """Count the real usage; the rest is given back when the block ends."""
 
     def grow(self, tokens: int) -> None:
-        """Reserve so many of a model's tokens more. Raises RateLimited; what was reserved before stays so."""
+        """Reserve this many more of a model's tokens. Raises RateLimited; the earlier reservation stays."""
 
     def __enter__(self) -> Quota:
         return self
@@ -164,7 +167,7 @@ NOTHING_LENT = Quota()
 
 
 class Loan(Quota):
-    """What a limited token's request has borrowed."""
+    """The quota that a limited token's request has borrowed."""
 
     __slots__ = ("_plan", "_reserved_tokens", "_stage", "_tell", "_used_tokens")
 
@@ -194,7 +197,7 @@ class Loan(Quota):
 
 
 class RateLimit:
-    """Takes what a request needs, or refuses it with the time to wait. `clock` is monotonic seconds."""
+    """Takes a request's quota, or refuses the request with the time to wait. `clock` is monotonic seconds."""
 
     def __init__(
         self, buckets: Buckets, leases: Leases, clock: Callable[[], float], default_output_tokens: int
@@ -207,7 +210,7 @@ class RateLimit:
         self._token_plans: dict[int, TokenPlan] = {}
 
     def take(self, call: LimitedCall, token: Token, endpoint: Endpoint, request: ChatRequest) -> Quota:
-        """Count one request, and show the client what is left. Raises RateLimited."""
+        """Count one request, and show the client the remaining quota. Raises RateLimited."""
         if token.limits is not None:
             return self._take_of_token(call, self._token_plan(token.id, token.limits), endpoint, request)
         plan = self._endpoint_plan(endpoint)
@@ -218,9 +221,9 @@ class RateLimit:
         return NOTHING_LENT
 
     def check_left(self, call: LimitedCall, token: Token, endpoint: Endpoint | None) -> None:
-        """Refuse a request that is over a limit already, before its large body costs anything; take nothing.
+        """Refuse a request that is already over a limit, before its large body is received. Takes nothing.
 
-        `endpoint` is None where the body will name it. Raises RateLimited.
+        `endpoint` is None if the body names it. Raises RateLimited.
         """
         plan = None if token.limits is None else self._token_plan(token.id, token.limits)
         of_endpoint = None if endpoint is None else self._endpoint_plan(endpoint)
@@ -241,14 +244,14 @@ class RateLimit:
             raise RateLimited(policy.name, max(1, math.ceil(wait_s)))
 
     def give_back(self, plan: TokenPlan, unused_tokens: int) -> None:
-        """What a request of the token had borrowed; a negative number is what it used beyond that."""
+        """Give back quota that a request of the token borrowed; a negative number is use beyond it."""
         if plan.at_once is not None:
             self._leases.release(plan.key)
         if plan.tokens is not None and unused_tokens:
             self._buckets.give(plan.tokens.key, plan.tokens.limits, self._clock(), unused_tokens)
 
     def take_more(self, bucket: BucketPlan, amount: int, tell: Tell) -> None:
-        """Take for a request that turned out larger. Raises RateLimited."""
+        """Take more for a request that is larger than estimated. Raises RateLimited."""
         taken = self._buckets.take(bucket.key, bucket.limits, self._clock(), amount)
         tell(bucket.states(taken.left()))
         _check(bucket, taken)
@@ -258,7 +261,7 @@ class RateLimit:
         of_endpoint, now = self._endpoint_plan(endpoint), self._clock()
         states = {state.policy: state for state in plan.first_states(of_endpoint)}
         with ExitStack() as undo:
-            # Where it is refused, the client is told as well.
+            # A refusal also shows the limits to the client.
             undo.callback(lambda: call.show_limits(list(states.values())))
             if plan.at_once is not None:
                 if not self._leases.acquire(plan.key, plan.at_once.quota):

@@ -11,7 +11,7 @@ from pg_trio.stages.schemas.output_schema import OutputSchema
 
 
 class Schemas:
-    """Checks what comes in and what goes out against an endpoint's own schemas, where it has them."""
+    """Checks requests and answers against an endpoint's schemas, if it has them."""
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         self._inputs: dict[Endpoint, InputSchema] = {}
