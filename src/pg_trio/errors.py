@@ -1,9 +1,9 @@
 """Every deliberate error of the gateway: its status, its exact text, its extra fields.
 
 Rules:
-   1. One base, three children: the caller's mistake (`CallerError`), the provider's failure (`UpstreamError`), and our
-      own state (`OwnStateError`). A class says when it is raised. Its fields are typed, and its text is made from its
-      fields.
+1. One base, three children: the caller's mistake (`CallerError`), the provider's failure (`UpstreamError`), and our
+   own state (`OwnStateError`). A class says when it is raised. Its fields are typed, and its text is made from its
+   fields.
 2. The texts are the contract's, byte for byte (docs/api.md, "Failures"). A changed text breaks clients.
 3. No text contains a credential, a token, a trace or another project's data. A provider's message is already masked and
    cut when it arrives here (`domain.secret.mask_secrets`).

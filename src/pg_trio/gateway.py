@@ -119,7 +119,7 @@ async def open_gateway(settings: Settings, stack: AsyncExitStack) -> tuple[Runni
     shared.parts.append(buckets)
     memory = share_memory(shared, spend, buckets, settings)
     request_log = Log(log, limits.log_body_chars)
-    # Nobody's own deadline is to pass in the line.
+    # A request must not expire while it waits for admission.
     shortest_ms = min([limits.admission_wait_ms, *(endpoint.deadline_ms for endpoint in endpoints)])
     large_work = LargeWork()
     exchange = Exchange(
@@ -241,7 +241,7 @@ def session_keep_s(endpoints: Iterable[Endpoint]) -> dict[UUID, float]:
 
 def open_httpx(credential: Credential, settings: Settings) -> Transport:
     """The transport of a credential. Raises ConfigError if a certificate or key of it cannot be used."""
-    # Loaded only where somebody uses it: it is 4 MB of every worker.
+    # Loaded only if it is used, because it takes 4 MB in every worker.
     from pg_trio.transport.httpx_transport import HttpxTransport
 
     try:
@@ -313,8 +313,8 @@ def open_hedges(shared: SharedFile, ahead_s: float, rules: HedgeRules, now: floa
 async def watch_shared_memory(
     shared: SharedFile, spend: SharedSpend, make_fill: Callable[[], Awaitable[Callable[[Segment], None]]]
 ) -> None:
-    """Take back what dead workers had reserved, and say what went wrong in the file; move to another where somebody
-    damaged it or took it away."""
+    """Take back the reservations of dead workers, and report problems of the file. Move to another file if it was
+    damaged or removed."""
     renewals = Outage(logger, "the shared file of limits is damaged or gone, and cannot be made anew")
     while True:
         await trio.sleep(REAP_EVERY_S)

@@ -4,8 +4,8 @@ auth → rate limit → budget → guardrails → input schema → session, prom
 schema → session (the turn is stored) → log → response. A request that fails an early stage never pays for a later one,
 and every failure is logged.
 
-The body is read and understood once the caller is known, and before the request counts against a limit: what is not a
-request takes nothing from anybody's quota. Whatever must be given back is held by a `with` block here.
+The body is read and understood once the caller is known, and before the request counts against a limit: a malformed
+request takes nothing from a quota. A `with` block here holds everything that must be given back.
 """
 
 from __future__ import annotations
@@ -67,13 +67,13 @@ class Asked:
         self.quota.settle(usage)
 
     def settle_lost(self, lost_chars: int = 0) -> None:
-        """Nobody answered: count what those may charge who were asked."""
+        """No candidate answered: count what the asked ones may charge."""
         if self.entry.attempts.lost or lost_chars:
             self.settle(Usage(0, 0, estimated=True), lost_chars)
             self.entry.cost_nano_usd = self.reservation.spent_nano_usd
 
     def _count_lost(self) -> int:
-        """Tokens: the whole prompt for each lost try. What it had answered by then nobody can know."""
+        """Tokens: the whole prompt for each lost try. The part that it had answered is not known."""
         return self.entry.attempts.lost * estimate_tokens(self.prompt.characters())
 
 
@@ -137,7 +137,7 @@ class Pipeline:
                     size, read_chat_request, body, limits=self.settings, endpoint_required=head.slug is None
                 )
             except BadRequest:
-                # Over a limit is over it, whatever the body is.
+                # A request over a limit is refused for that, even if its body is malformed.
                 self.rate_limit.check_left(call, caller.token, entry.endpoint)
                 raise
             # What was read lives on; the bytes need not.

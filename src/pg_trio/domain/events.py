@@ -1,9 +1,9 @@
 """The events of a streamed answer, in the contract's terms for every wire. Frozen values.
 
 Rules:
-   1. A stream is `Opened`, then deltas, then one last event: `Finished`, or `Broken` (which may also come first or
-      alone). Nothing follows the last event, unless another candidate continues the answer: then `Joined`, and a stream
-      again.
+1. A stream is `Opened`, then deltas, then one last event: `Finished`, or `Broken` (which may also come first or
+   alone). Nothing follows the last event, unless another candidate continues the answer: then `Joined`, and a stream
+   again.
 2. Only content counts as a token (`is_token`): text, and parts of a tool call. A token wins a race and resets a clock.
    Heads, role-only chunks, pings and usage do not become such events.
 3. A model's reasoning does not win a race, but shows that the model works (`shows_life`): it resets the first-token and

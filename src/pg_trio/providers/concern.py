@@ -2,10 +2,10 @@
 
 Rules:
 1. Only for 400, 413 and 422, which do not fail over by themselves; other statuses speak for themselves.
-2. A provider's own code decides, in whichever field it stands. Then its documented words do.
+2. A provider's own code decides, in any field. Then its documented words decide.
 3. Words for a key and for credit count only outside of quotation marks: what is quoted may be the client's own text,
-   and a client must not be able to have a credential put aside. A model that is unknown blames one candidate, a context
-   window nobody, so their words may stand anywhere.
+   and a client must not be able to have a credential put aside. An unknown model concerns one candidate, and a
+   context window counts against no breaker, so their words may stand anywhere.
 4. What the model cannot do (tools, images, a parameter) is the request's: the contract names key, credit, model and
    context.
 

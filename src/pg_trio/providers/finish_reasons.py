@@ -7,8 +7,8 @@ Rules:
    is a failure: nothing of the answer reached it.
 3. A failure is no finish at all: the answer is not whole. `error` is what `read_finish` says of it.
 4. A word that is no reason yet (`null`, `not_finished`, `FINISH_REASON_UNSPECIFIED`) is as good as none.
-5. A word that means nothing to us is `stop`: the provider did end the answer, and neither cut it nor failed, as far as
-   anyone can tell. A cut answer has no reason, so none becomes whole by this.
+5. An unknown word is `stop`: the provider ended the answer, without a sign of a cut or a failure. A cut answer has no
+   reason, so it never looks whole by this rule.
 
 Sources, read 2026-11: the API references of OpenAI, Anthropic, Google (FinishReason), Cohere (v1 and v2), Mistral,
 Groq, Together, DeepSeek (`insufficient_system_resource`), z.ai (`sensitive`, `network_error`), watsonx (`not_finished`,

@@ -64,7 +64,7 @@ class OpenAIAdapter:
             return False
         begun = start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
         if begun in (b"{", b"["):
-            # JSON, whatever its type says.
+            # JSON, regardless of its content type.
             return False
         media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type in ("text/event-stream", ""):
@@ -171,7 +171,7 @@ def _call_on_wire(call: ToolCall, route: _Route) -> dict[str, Json]:
 
 
 def _call_id_on_wire(call_id: str, route: _Route) -> str:
-    """The id as the provider takes it: the same for a call and its result, whoever made it up.
+    """The id in the provider's form: the same for a call and its result, also for an id of another provider.
 
     Mistral answers 400 to any but nine letters and digits ("Tool call id was … but must be a-z, A-Z, 0-9, with a
     length of 9": mistral-common, 2026-11). Ids in a conversation are another provider's after a failover; what fits

@@ -1,7 +1,7 @@
 """One chunk of an OpenAI stream: which choice of it is read, what that adds, and whether it is a failure.
 
 Rules:
-1. The choice with index 0, or the only one without a number. Nobody asks for more than one.
+1. The choice with index 0, or the only one without a number. Requests never ask for more than one.
 2. What a choice adds is its `delta`. Where it has none, a whole `message` counts if nothing came before it (a server
    that answers whole in one event; others repeat all at the end), and the `text` of the older completions.
 """
@@ -48,7 +48,7 @@ def delta_of(choice: dict[str, Json], *, is_first: bool) -> dict[str, Json] | No
 
 
 def is_failure(chunk: dict[str, Json]) -> bool:
-    """Whether an object without choices says that the call failed, whatever its envelope."""
+    """Whether an object without choices says that the call failed, in any envelope."""
     for name in ("object", "type", "status"):
         kind = chunk.get(name)
         if isinstance(kind, str) and ("error" in kind.lower() or kind.lower() in ("failed", "failure", "exception")):

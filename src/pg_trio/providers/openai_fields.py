@@ -1,8 +1,8 @@
 """Fields that whole answers and streamed ones of the OpenAI wire have in common.
 
 Rules:
-1. Null means absent. A field that nobody needs (id, model, usage) is never a reason to refuse: one of the wrong type is
-   replaced, or estimated.
+1. Null means absent. A field that the gateway does not need (id, model, usage) is never a reason to refuse: a value of
+   the wrong type is replaced, or estimated.
 2. A field that holds what the model said, and cannot be read, raises UpstreamNonsense that says where it stands: the
    answer would lose something without it.
 Sources: `openai`.

@@ -1,8 +1,8 @@
 """A whole answer of the OpenAI wire.
 
 Rules:
-1. It is a JSON object whose first choice has a message. What holds the answer's own text or calls must be readable;
-   fields that nobody needs may hold anything.
+1. It is a JSON object whose first choice has a message. Fields of the answer's own text or calls must be readable;
+   fields that the gateway does not need may hold anything.
 2. It says something: text or tool calls. An empty text counts only where the finish reason explains it (`length`: a
    reasoning model spent its whole limit thinking, and its message may be missing; `content_filter`). An empty text
    with `stop` is a provider's hiccup far more often than an answer, and as a stream it could never win: the next
@@ -12,7 +12,7 @@ Rules:
 4. Tool calls with `stop` finish with `tool_calls`: OpenAI says `stop` where `tool_choice` forced the function, and a
    client may go by the finish reason alone. `tool_calls` without any is no answer: the calls were lost on the way.
 5. No finish reason at all is `stop` (or `tool_calls`): the answer is whole, and Ollama leaves it null at times.
-6. An answer that ends with `error`, or has an `error` that says something, failed, whatever else it holds.
+6. An answer that ends with `error`, or has an `error` with content, has failed.
 7. Where a stream came though none was asked for, it is read as one and put together.
 
 Sources, read 2026-11: OpenAI's openapi.yaml (openai/openai-openapi); mistralai/client-ts, docs/models/components;
@@ -182,7 +182,7 @@ def _first_choice(answer: dict[str, Json], candidate: Candidate) -> dict[str, Js
         refuse("choices", choices, "a list")
     choice = choices[0]
     if len(choices) > 1:
-        # Nobody asks for more than one. The first is the answer, wherever it stands.
+        # Requests never ask for more than one. The choice with index 0 is the answer, at any position.
         choice = next((one for one in choices if type(one) is dict and one.get("index", 1) == 0), choice)
     if type(choice) is not dict:
         refuse("choices[0]", choice, "an object")

@@ -8,10 +8,10 @@ Rules:
 3. Only the choice with index 0 is read. A chunk without choices carries usage, or nothing; null, an empty list and no
    field at all are the same (vLLM, Azure, Groq).
 4. An empty finish reason is none yet (SGLang, Ollama until 2024). Null means absent, as in whole answers. Fields that
-   nobody needs may hold anything; what holds the answer's own text or calls and cannot be read breaks the stream.
+   the gateway does not need may hold anything. An unreadable field of the answer's own text or calls breaks the stream.
 5. Tool calls: `openai_tools`. They are told once they can be; until then their pieces are signs of life.
-6. An error that says something (as a chunk, in the choice, in an `error` event or field) breaks the stream, whatever
-   came before it. Its words are passed on.
+6. An error with content (as a chunk, in the choice, in an `error` event or field) always breaks the stream. Its message
+   is passed on.
 7. Once a chunk of text alone has come, the next that differs from it in that text only is read as its text: the bytes
    around it are the same, so what they say is the same. It halves what a token costs to read.
 8. Keep-alives come as comments, as empty or named events, and as data that is none (`: keepalive`, `ping`): they say
@@ -141,7 +141,7 @@ class OpenAIStreamReader:
         for sent in sent_events:
             if sent.data.endswith(self._after) and self._read_text(sent, events):
                 continue
-            # As openai-python looks for it: what follows it on its line is nobody's.
+            # As in openai-python: the rest of the line is ignored.
             if sent.data.startswith(_DONE):
                 self._end(UpstreamNonsense("the stream ended without a finish reason"), events)
             else:
@@ -345,7 +345,7 @@ class OpenAIStreamReader:
                 raise self._said_error(sent.data.decode("utf-8", "replace")) from None
             raise UpstreamNonsense(why_not_json(error, sent.data)) from None
         if self._halves is None:
-            # Half a character may be in it. Whatever follows is read with care, so not by rule 7.
+            # It may contain half a character. So later chunks are parsed completely, not by rule 7.
             self._halves = {}
             self._before = self._after = _NEVER
         return value
@@ -377,7 +377,7 @@ class OpenAIStreamReader:
         return UpstreamNonsense(mask_for(self._candidate, f"an error in the stream: {said}"))
 
     def _read_groq(self, groq: Json) -> None:
-        """Groq's own field: an error that stopped the stream early; usage, where nobody asked for it."""
+        """Groq's own field: an error that stopped the stream early, or usage without a request for it."""
         if type(groq) is not dict:
             return
         if groq.get("error"):

@@ -1,4 +1,4 @@
-"""What a provider says of its failure, in whatever envelope.
+"""Finds a provider's error message in any envelope.
 
 Rules:
 1. A message for people goes before a name for machines; the innermost message before what wraps it. Two that add to
@@ -12,7 +12,7 @@ Envelopes, each some provider's: {"error": {"message"}} (OpenAI, Groq, Together,
 "detail"} (RFC 9457), {"error": name, "message"} (Fastify, Spring, NestJS), {"Message"}, {"__type"} (AWS), {"errors":
 [{"message"}]} (Cloudflare, JSON:API), {"error": {"message", "metadata": {"raw"}}} (OpenRouter), {"error",
 "error_description"} (OAuth), {"base_resp": {"status_msg"}} (MiniMax), {"Response": {"Error": {"Message"}}} (Tencent),
-{"fault": {"faultstring"}} (Apigee), server-sent events (llama.cpp, and whoever fails after it began to stream).
+{"fault": {"faultstring"}} (Apigee), server-sent events (llama.cpp, and servers that fail during a stream).
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def _find_message(fields: dict[str, Json], depth: int, seen: _Seen) -> str | Non
     if isinstance(by_field, dict):
         # {"errors": {"model": ["is unknown"]}} (Rails, Laravel).
         return _find(list(by_field.values()), depth + 1, seen)
-    # Whatever else wraps one object in another.
+    # Any other object inside an object.
     inner_values = [value for value in fields.values() if isinstance(value, dict)]
     return next((said for value in inner_values if (said := _find(value, depth + 1, seen)) is not None), None)
 

@@ -7,8 +7,8 @@ Rules:
 3. `id` and `retry` are for clients that reconnect, and are ignored like every unknown field. Comments are counted.
 4. An event that the end of the stream cuts is dropped, as the standard says; `close` tells how much that was. Against
    the standard, `finish` gives the last event where only its line end is missing: JSON that is whole was not cut.
-5. Data stay bytes: whoever parses them as JSON checks their UTF-8. (The standard would put U+FFFD for what is none;
-   we would rather refuse such an answer than change it.)
+5. Data stay bytes; the JSON parser checks their UTF-8. (The standard replaces invalid bytes by U+FFFD. Here such an
+   answer is refused, not changed.)
 6. A failure is data: the events before it count, so that no event depends on how the bytes were split.
 7. Against the standard, a data line ends the event before it where that is one line of whole JSON: some servers leave
    the blank lines out (GLM-4.7, Kimi-K2.5: rexxars/eventsource-parser#31). From then on each such line is an event.
@@ -132,7 +132,7 @@ class EventStreamParser:
         return events
 
     def _take_lines(self, data: bytes) -> list[ServerSentEvent]:
-        """The same line by line, whatever came before. What follows the last line end is kept."""
+        """The same, line by line, in any state. Bytes after the last line end are kept."""
         events: list[ServerSentEvent] = []
         lines = data.split(b"\n")
         rest = lines.pop()

@@ -39,7 +39,7 @@ def is_error_name(event: str) -> bool:
 
 
 def is_ping_name(event: str) -> bool:
-    """Whether events of this type say nothing, whatever their data."""
+    """Whether events of this type have no meaning, with any data."""
     return "".join(filter(str.isalpha, event)).lower() in _PING_NAMES
 
 

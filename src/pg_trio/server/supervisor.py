@@ -12,9 +12,9 @@ Rules:
    row. A worker that had served is restarted at once, however often, so that repeated kills do not cause pauses without
    a worker. If no worker becomes ready any more, or too many die in a minute, the supervisor ends with a clear message:
    a broken gateway must not look like a running one.
-   4. SIGHUP replaces the workers one by one, after the configuration was checked: the new one is ready before the old
-      one is told to go. After a bad file, or if a new worker does not become ready, the old workers stay and the log
-      says why. Signals during a reload cause one further reload together, which reads the file after the last of them.
+4. SIGHUP replaces the workers one by one, after the configuration was checked: the new one is ready before the old
+   one is told to go. After a bad file, or if a new worker does not become ready, the old workers stay and the log
+   says why. Signals during a reload cause one further reload together, which reads the file after the last of them.
 5. A worker's place is filled under the place's lock. If a restart and a reload both filled it, one of the two new
    workers would serve without a place, with a configuration that no reload replaces.
 6. SIGTERM and SIGINT let the workers drain. They are told that the gateway is leaving (`/readyz` answers 503); after

@@ -29,7 +29,7 @@ VIEW_PATH = "/requests"
 class Behaviours:
     """How a simulator behaves, by model name, and `default` for the rest. Texts: the grammar of docs/simulator.md.
 
-    With `api_key`, calls need it as their bearer. The last `keep_requests` requests are kept for whoever asks.
+    With `api_key`, calls need it as their bearer. The last `keep_requests` requests are kept for inspection.
     """
 
     default: Behaviour | str = GOOD
@@ -163,7 +163,7 @@ class Simulator:
             self._on_done(request)
 
     def plan(self, request: Received) -> Plan:
-        """The answer to a request, whatever it asks."""
+        """The answer to any request."""
         try:
             return self._route(request)
         except Refusal as refusal:

@@ -1,4 +1,4 @@
-"""One row for each request, whatever happened to it, and the time that each stage took."""
+"""One row for each request, also after a failure, and the time of each stage."""
 
 from __future__ import annotations
 

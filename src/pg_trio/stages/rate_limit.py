@@ -5,11 +5,11 @@ Rules:
    minute, and concurrent requests. All but the last are token buckets that refill evenly.
 2. A request takes from all limits or from none, so a refused request costs nothing. The token's limits are checked
    first, so a token over its own limit does not affect the shared limits.
-   3. A model's tokens are reserved by estimate (the input, the endpoint's prompt, and `max_output_tokens` or the
-      gateway's `default_output_tokens`; a whole bucket at most, so that a request larger than its limit is served when
-      the bucket is full), and settled with the real usage. A failed request gives all of them back. A session's history
-      is known later, and `grow` reserves it. Otherwise hundreds of calls with long histories could exceed a limit
-      together.
+3. A model's tokens are reserved by estimate (the input, the endpoint's prompt, and `max_output_tokens` or the
+   gateway's `default_output_tokens`; a whole bucket at most, so that a request larger than its limit is served when
+   the bucket is full), and settled with the real usage. A failed request gives all of them back. A session's history
+   is known later, and `grow` reserves it. Otherwise hundreds of calls with long histories could exceed a limit
+   together.
 4. A large body is neither received nor parsed for a request that is already over a limit (`check_left`).
 5. Borrowed quota (a model's tokens, a place among the concurrent requests) is given back when the request's `with`
    block ends.

@@ -3,8 +3,8 @@
 Rules:
 1. `append` returns only once the turn is on disk (`synchronous=FULL`). Turns that wait together are written together,
    with one transaction and one wait for the disk.
-   2. One writer a process; SQLite allows one writing process at a time. The queue is bounded by the requests under way
-      (`max_concurrent_requests`): each request waits for its single turn.
+2. One writer a process; SQLite allows one writing process at a time. The queue is bounded by the requests under way
+   (`max_concurrent_requests`): each request waits for its single turn.
 3. A request that is cancelled while its turn waits takes the turn back. A turn that is being written is stored
    completely, never half of it.
 4. A failed write is not tried again: the client gets the error at once, while it still listens.

@@ -1,8 +1,8 @@
 """The transport over httpx: for proxies, HTTP/2, client certificates and private certificate authorities.
 
 Rules:
-   1. The pool never queues: a bounded httpx pool under cancellation ends in PoolTimeout for ever (encode/httpcore
-      #1093). It has no limits. A separate limiter, which is sound under cancellation, bounds the running calls.
+1. The pool never queues: a bounded httpx pool under cancellation ends in PoolTimeout for ever (encode/httpcore
+   #1093). It has no limits. A separate limiter, which is sound under cancellation, bounds the running calls.
 2. The Connector opens the connections, so that names and addresses are checked before a socket connects, by the rules
    of the direct transport. A proxy's address is not checked, because the operator chose it.
 3. Errors are translated here, once.

@@ -49,11 +49,11 @@ class AsgiCall:
     # What our own server and we tell each other of this request; empty under others.
     extension: MutableMapping[str, Any] = field(factory=dict)
     has_started: bool = False
-    # The last byte is handed to the server: whoever leaves now leaves content.
+    # The last byte was handed to the server: a client that leaves now has its answer.
     has_ended: bool = False
     # What is left of the limits that the request counted against; empty where there are none.
     limits: Sequence[LimitState] = ()
-    # What a failure answers with; None where nobody was asked.
+    # The tries shown in a failure; None if no candidate was asked.
     tries: Tries | None = None
     # Its body's share of the bytes in flight, where it is large.
     kept: Kept | None = None
@@ -360,7 +360,7 @@ def _join_repeated(headers: Headers) -> dict[bytes, bytes]:
         if name not in fields:
             fields[name] = text
         elif name in _LISTS:
-            # As RFC 9110 says; two content types are then no media type that anybody takes.
+            # Joined as in RFC 9110; two content types then become an unknown media type.
             fields[name] += b", " + text
         else:
             fields[name] += _REPEATED + text

@@ -29,7 +29,7 @@ STREAM_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"x-accel-buffering", b"no"),
 )
 
-# A comment: nothing to a client, a sign of life to whatever is between us and it.
+# A comment: clients ignore it; proxies in between see that the connection lives.
 KEEP_ALIVE = b": keep-alive\n\n"
 
 _DONE = b"data: [DONE]\n\n"
@@ -70,7 +70,7 @@ class StreamRenderer:
     def render(self, event: Event) -> bytes:
         """What the client gets for an event: nothing for those that are none of its business.
 
-        The last event has no rendering of its own: whoever knows the request's end calls `finish` or `fail`.
+        The last event is not rendered here: the caller renders the request's end with `finish` or `fail`.
         """
         if isinstance(event, ContentDelta):
             text = event.text

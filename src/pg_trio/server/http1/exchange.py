@@ -15,7 +15,7 @@ from pg_trio.server.http1.types import Extension, Message
 if TYPE_CHECKING:
     from pg_trio.server.http1.connection import Connection
 
-# 64 KiB of a body nobody read are thrown away to keep the connection; more is not worth it. Go drains 256 KiB.
+# Up to 64 KiB of an unread body are discarded to keep the connection; more is not worth it. Go drains 256 KiB.
 DISCARD_BYTES = 64 * 1024
 
 _DISCONNECT = "http.disconnect"
@@ -34,7 +34,7 @@ class Exchange:
       whole answer: `pg_trio.answer` with `status`, `fields` (header lines that need no check: our own application wrote
       them) and `body`. Not a method to be found here: it would refer back, and make garbage of every request.
     - `alike`: the same object for requests of one connection whose heads are the same, but for the body's length; None
-      if nobody looked.
+      if that is not known.
     - `refused`: (status, text), there once the body proved malformed; the lane gives that answer itself, and `receive`
       says `http.disconnect`.
     - `cut`: why the server ends the request before it is answered, there before the cancellation: `drain`, or
@@ -154,7 +154,7 @@ class Exchange:
         return given if isinstance(given, UUID) else uuid4()
 
     def note_over(self) -> None:
-        """Wake whoever waits for the disconnect."""
+        """Wake a task that waits for the disconnect."""
         if self._over is not None:
             self._over.set()
 

@@ -37,7 +37,7 @@ class StreamOpener(Protocol):
 
 @define(eq=False)
 class CarriedStream:
-    """A stream, and those that carry it on; `now` is the open one. Whoever holds it calls `aclose()`."""
+    """A stream, and those that continue it; `now` is the open one. The holder must call `aclose()`."""
 
     opener: StreamOpener
     endpoint: Endpoint
@@ -91,7 +91,7 @@ class CarriedStream:
 
 
 def continue_prompt(prompt: Prompt, text: str) -> Prompt:
-    """The prompt for whoever goes on from this text."""
+    """The prompt for a candidate that continues this text."""
     messages = (*prompt.messages, Message("assistant", text))
     limit = prompt.max_output_tokens
     if limit is not None:

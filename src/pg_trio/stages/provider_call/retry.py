@@ -6,7 +6,7 @@ Rules:
    unknown model) are final for this request.
 2. A candidate that was set aside by its own word, said to an earlier request, is waited for as well. While another
    request tries whether it is well again, it is looked at after each pause.
-3. Nobody is waited for in vain: what is left of the deadline must exceed the wait and what the candidate usually takes.
+3. A wait begins only if it can help: the time left must exceed the wait and the candidate's usual time.
 4. A try of a later round is ended by `attempt_timeout_ms` where another candidate may be asked after it; so is one of
    the first round where another is waited for. A silent provider must not use up what the others would need.
 5. `max_attempts` bounds the tries. One is kept for each candidate whose `Retry-After` ends in time: quick failures of
@@ -117,7 +117,7 @@ class Retries:
         self._failures[id(candidate)].is_final = True
 
     def next_round(self, now: float) -> Round[Candidate] | None:
-        """Who is asked again, and when; None where that is nobody."""
+        """The candidates of the next round and its time; None if there is none."""
         left = int(min(self.max_attempts - self.tries, self.paid_tries - self.attempts.lost))
         if left <= 0:
             return None

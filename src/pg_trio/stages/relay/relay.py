@@ -1,4 +1,4 @@
-"""Pass a stream on to the client, token by token, and end it honestly whatever happens.
+"""Relays a stream to the client, token by token, and always ends it with its true result.
 
 Rules (the contract's section "Streaming"):
 1. Tokens go on as they come; the next are not read before the client's side has taken these, so what is held of a
@@ -68,7 +68,7 @@ class Carrier(Protocol):
         """The first stream, its first token come. Raises GatewayError."""
 
     async def open_next(self, failure: AttemptFailed, text: str, listener: Relay) -> EventSource | None:
-        """The next stream, its first token come; None where nobody is left. Raises GatewayError."""
+        """The next stream, after its first token; None if no candidate is left. Raises GatewayError."""
 
     def why_lost(self, candidate: Candidate) -> str:
         """Why the candidate that was heard does not answer, masked."""
@@ -103,7 +103,8 @@ class Relay:
     # Whether a token has come, or a whole answer without one: then `usage` and `model` say something.
     has_begun: bool = field(default=False, init=False)
     _source: EventSource | None = field(default=None, init=False)
-    # Of whom the client has something; its characters of reasoning that no winner's `reasoned` counts, and others'.
+    # The source of which the client has received something; the characters of reasoning that no winner's `reasoned`
+    # counts.
     _heard: EventSource | None = field(default=None, init=False)
     _heard_chars: int = field(default=0, init=False)
     _lost_chars: int = field(default=0, init=False)
@@ -117,7 +118,7 @@ class Relay:
     _watch: Watch[EventSource] = field(default=Factory(lambda relay: relay.make_watch(), takes_self=True), init=False)
 
     def make_assembler(self) -> Assembler:
-        """What puts the answer together; it keeps the text only for whoever wants it."""
+        """The assembler of the answer; it keeps the text only if the session, the log or a rescue needs it."""
         return Assembler(keeps_text=self.keeps_text or self.keep is not None or self._continues)
 
     def make_watch(self) -> Watch[EventSource]:
@@ -203,8 +204,8 @@ class Relay:
         await self.client.send_events(events if joined is None else [joined, *events])
 
     def _introduce(self, source: EventSource) -> Joined | None:
-        """What the client is told before it gets anything of this source; None where it has something of it, or of
-        nobody."""
+        """The event sent before the first event of a new source; None if the client already has events of this source,
+        or has none at all."""
         before, self._heard = self._heard, source
         if before is None or before is source:
             return None
