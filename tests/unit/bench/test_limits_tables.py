@@ -55,7 +55,7 @@ def test_table_columns_are_aligned() -> None:
 
 
 def test_ratio_is_to_first_row_of_round() -> None:
-    # Round 2 is three times as slow for everybody: the ratio stays.
+    # Round 2 is three times as slow for all stacks, so the ratio stays.
     samples = [
         evolve(SAMPLE, row=row, round=number, cpu_us=cpu_us * (1, 3)[number - 1])
         for number in (1, 2)
