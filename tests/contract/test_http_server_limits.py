@@ -378,8 +378,7 @@ async def test_large_unread_body_closes() -> None:
 
 
 async def test_endless_unread_chunks_close() -> None:
-    """The length of the rest is not known, so the answer promises no reuse; the rest is discarded only up to a
-    limit."""
+    """The length of the rest is not known; it is discarded up to a limit, and then the connection ends."""
     head = request("/", "Transfer-Encoding: chunked", method="POST")
 
     async with (
