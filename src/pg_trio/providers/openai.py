@@ -1,6 +1,6 @@
 """The OpenAI wire, `POST /chat/completions`: OpenAI, Mistral, Groq, Together, Ollama, and every server that speaks it.
 
-Here is what is sent; `openai_reply` reads whole answers, `openai_stream` streamed ones, `refusal` failures.
+This file writes requests; `openai_reply` reads whole answers, `openai_stream` streamed ones, `refusal` failures.
 
 Sources, read 2026-11: OpenAI's openapi.yaml (openai/openai-openapi); mistralai/client-ts, docs/models/components;
 console.groq.com/docs/api-reference; docs.ollama.com/api/openai-compatibility.
@@ -38,7 +38,7 @@ class OpenAIAdapter:
     def build_request(
         self, prompt: Prompt, candidate: Candidate, *, stream: bool = False, asks_usage: bool = True
     ) -> WireRequest:
-        """The HTTP request that asks this candidate; what the prompt leaves open is not in its body."""
+        """The HTTP request for this candidate. Settings that the prompt leaves open are not in its body."""
         route = _route_to(candidate)
         body = _request_body(prompt, candidate.model, route)
         if stream:
@@ -54,12 +54,12 @@ class OpenAIAdapter:
         )
 
     def refuses_usage(self, status: int, body: bytes, candidate: Candidate) -> bool:
-        """Whether this failure may be because a stream was asked for its usage: the server names the field."""
+        """Whether the request for a stream's usage may have caused this failure: the server names the field."""
         names_it = b"stream_options" in body or b"include_usage" in body
         return status in (400, 422) and names_it and _route_to(candidate).takes_stream_options
 
     def is_stream(self, status: int, headers: Mapping[str, str], start: bytes) -> bool | None:
-        """Whether the body is for `open_stream`; None where more of it must be seen. See `providers.Adapter`."""
+        """Whether the body is for `open_stream`; None if more bytes are needed. See `providers.Adapter`."""
         if not 200 <= status < 300:
             return False
         begun = start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
@@ -89,12 +89,12 @@ class OpenAIAdapter:
 
 @frozen(slots=True)
 class _Route:
-    """What is the same in every request to a candidate."""
+    """The constant part of every request to a candidate."""
 
     url: str
     headers: Headers
     provider: Provider
-    # Only of the provider's own address is it known that it refuses them; another server may well have its usage ready.
+    # Only the provider's own address is known to refuse them; another server may send its usage.
     takes_stream_options: bool
     call_id_chars: int | None
 
@@ -105,7 +105,7 @@ def _route_to(candidate: Candidate) -> _Route:
     headers = [
         ("Content-Type", "application/json"),
         ("Accept", "application/json"),
-        # Answers are small and we are near: decompressing costs more than it saves, and a bomb is none.
+        # Answers are small, so decompression would cost more than it saves; and there is no decompression bomb.
         ("Accept-Encoding", "identity"),
         ("User-Agent", f"pg-trio/{__version__}"),
     ]
@@ -173,9 +173,9 @@ def _call_on_wire(call: ToolCall, route: _Route) -> dict[str, Json]:
 def _call_id_on_wire(call_id: str, route: _Route) -> str:
     """The id in the provider's form: the same for a call and its result, also for an id of another provider.
 
-    Mistral answers 400 to any but nine letters and digits ("Tool call id was … but must be a-z, A-Z, 0-9, with a
-    length of 9": mistral-common, 2026-11). Ids in a conversation are another provider's after a failover; what fits
-    goes out unharmed, because some hold what their provider needs again (Google's thought signatures).
+    Mistral answers 400 to any but nine letters and digits ("Tool call id was … but must be a-z, A-Z, 0-9, with a length
+    of 9": mistral-common, 2026-11). After a failover, a conversation has another provider's ids. An id that fits is
+    sent unchanged, because some hold data that their provider needs again (Google's thought signatures).
     """
     if route.provider.nine_character_call_ids:
         is_fit = _MISTRAL_CALL_ID.fullmatch(call_id) is not None
