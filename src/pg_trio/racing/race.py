@@ -2,8 +2,8 @@
 
 Rules:
 1. Attempt n+1 starts when attempt n fails, or when the `hedge_after_s` of n's candidate has passed and a hedge is
-   allowed, whichever is first. One mechanism: infinity is failover, 0 a parallel start, other values hedge. So at
-   most one attempt and the allowed hedges run at once.
+   allowed; the first of the two events counts. One mechanism: infinity is failover, 0 a parallel start, other values
+   hedge. So at most one attempt and the allowed hedges run at once.
 2. The first success wins, and everything else is cancelled with a reason. Of several successes in one tick one is
    kept; the others are handed to `discard`, which is shielded, with a time limit.
 3. Expected errors are collected and returned in `AllFailed`. A final error (every candidate would give the same answer)

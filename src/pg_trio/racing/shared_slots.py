@@ -69,7 +69,7 @@ class SharedSlots(Slots):
         return self._leases.count(self._key)
 
     def _take_nowait(self) -> bool:
-        # Within a worker, nobody overtakes its line.
+        # Within a worker, no request overtakes its queue.
         return not self._joined_at and self._leases.acquire(self._key, self._rules.limit)
 
     def give_back(self) -> None:

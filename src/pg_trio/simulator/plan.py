@@ -380,7 +380,7 @@ def _stream_end(completion: Completion, fault: Fault | None, *, include_usage: b
         yield Reset() if kind == "reset" else Stall()
 
 
-# ── faults over whatever steps there are ─────────────────────────────────────────────────────────────────────────────
+# ── faults over any steps ────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _drip(steps: Plan, interval_s: float) -> Iterator[Step]:

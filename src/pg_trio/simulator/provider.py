@@ -94,7 +94,7 @@ class Simulator:
         self._started_at = trio.current_time()
         self._changed = trio.lowlevel.ParkingLot()
 
-    # ── for tests and whoever runs it ──
+    # ── for tests and the program that runs it ──
 
     def behave(self, model: str, behaviour: Behaviour | str = GOOD, **changes: Any) -> None:
         """From the next call on, this model behaves so; `changes` are `Behaviour`'s fields, over what is given."""

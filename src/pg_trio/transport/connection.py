@@ -70,7 +70,7 @@ class Connection:
         return received
 
     async def wait_ready(self) -> None:
-        """Return once the socket can be written to or read from, whichever is first."""
+        """Return as soon as the socket can be written to or read from."""
 
         async def wait(wait_one: Callable[[socket.socket], Awaitable[None]]) -> None:
             # The socket was closed meanwhile: its next use raises, without an exception group.

@@ -70,7 +70,7 @@ async def accept_sockets(
         while True:
             await trio.lowlevel.wait_readable(listening)
             if connections.full:
-                # Nobody is closed for a client that never comes.
+                # No connection is closed for a client that never comes.
                 await connections.make_room(f"{connections.limit} connections are the limit")
                 continue
             doublings = max(busy_passes - PATIENT_PASSES, 0)
@@ -136,7 +136,7 @@ async def accept_connections(
     async with listener:
         while True:
             if connections.full:
-                # Nobody is closed for a client that never comes.
+                # No connection is closed for a client that never comes.
                 await trio.lowlevel.wait_readable(inner.socket)
                 while connections.full:
                     await connections.make_room(f"{connections.limit} connections are the limit")

@@ -130,9 +130,9 @@ class Retries:
         return Round(starts_at, [turn.candidate for turn in ready])
 
     def has_others(self, candidate: Candidate, now: float) -> bool:
-        """Whether there is somebody to ask when the candidate, about to be asked or asked already, is given up.
+        """Whether another candidate is left if this one, asked or about to be asked, is given up.
 
-        In the first round those who failed are none: the last one has all the time that remains (the contract).
+        In the first round failed candidates do not count: the last one has all the time that remains (the contract).
         """
         if self.max_attempts - self.tries <= 1:
             return False
@@ -140,7 +140,7 @@ class Retries:
         return any(turn.is_news or (self._rounds > 0 and self.has_failed(turn.candidate)) for turn in others)
 
     def aside_s(self, candidate: Candidate, now: float) -> float:
-        """For how long somebody else's request has been told to leave the candidate alone; 0 where none was."""
+        """How long the candidate asked another request to wait; 0 if it did not."""
         standing = self.breakers.standing(candidate, now)
         return standing.wait_s if self._is_news(candidate, standing, now) else 0.0
 
