@@ -1,12 +1,13 @@
 """Every deliberate error of the gateway: its status, its exact text, its extra fields.
 
 Rules:
-1. One base, three children: the caller's mistake (`CallerError`), the provider's failure (`UpstreamError`), and our own
-   state (`OwnStateError`). A class says when you get it; its fields are typed; its text is made from its fields.
-2. The texts are the contract's, byte for byte (docs/api.md, "Failures"). Whoever changes one breaks clients.
-3. No text carries a credential, a token, a trace or another project's data. What a provider said arrives here already
-   masked and cut (`domain.secret.mask_secrets`).
-4. Whatever is not a `GatewayError` is a bug: the web layer answers `InternalError` and logs the traceback.
+1. One base, three children: the caller's mistake (`CallerError`), the provider's failure (`UpstreamError`), and our
+   own state (`OwnStateError`). A class says when it is raised. Its fields are typed, and its text is made from its
+   fields.
+2. The texts are the contract's, byte for byte (docs/api.md, "Failures"). A changed text breaks clients.
+3. No text contains a credential, a token, a trace or another project's data. A provider's message is already masked and
+   cut when it arrives here (`domain.secret.mask_secrets`).
+4. Any other exception is a bug: the web layer answers `InternalError` and logs the traceback.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from attrs import define, field
 # in it that the candidate's wire or model cannot carry (`ability`).
 Concern: TypeAlias = Literal["key", "credit", "model", "context", "ability"]
 
-# 200: an endpoint's name in the message is the client's own text; a slug has at most 64, the rest is noise in a log.
+# 200: the endpoint's name in the message is the client's own text. A slug has at most 64 characters; a longer text is
+# noise in a log.
 SLUG_ECHO_CHARS = 200
 # Candidates that an error names: more would not be read.
 UNFIT_SHOWN = 5
@@ -31,7 +33,7 @@ UNFIT_SHOWN = 5
 
 @define(slots=False, eq=False)
 class GatewayError(Exception):
-    """Base of all deliberate errors. Catch it at the boundary, never raise it itself."""
+    """Base of all deliberate errors. Catch it at the boundary; raise only its subclasses."""
 
     status: ClassVar[int] = 500
 
@@ -58,7 +60,7 @@ class GatewayError(Exception):
 
 
 class CallerError(GatewayError):
-    """The caller's mistake: sending the same again fails again."""
+    """The caller's mistake: the same request fails again."""
 
 
 class UpstreamError(GatewayError):
@@ -66,7 +68,7 @@ class UpstreamError(GatewayError):
 
 
 class OwnStateError(GatewayError):
-    """Our own state: overloaded, switched off, out of time, or a bug."""
+    """The gateway's own state: overloaded, switched off, out of time, or a bug."""
 
 
 # ── authentication ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -85,7 +87,7 @@ class MissingToken(CallerError):
 
 @define(slots=False, eq=False)
 class MalformedToken(CallerError):
-    """A bearer that is not `pg_live_…`, `pg_test_…` or `pg_tmp_…`; it was looked up nowhere."""
+    """A bearer that is not `pg_live_…`, `pg_test_…` or `pg_tmp_…`; it was not looked up."""
 
     status = 401
     text = "Invalid token format."
@@ -107,7 +109,7 @@ class UnknownToken(CallerError):
 
 @define(slots=False, eq=False)
 class ForeignToken(CallerError):
-    """A good token, another project's URL (or a URL of no project: the answer does not say which)."""
+    """A valid token with another project's URL (or a URL of no project; the answer does not say which)."""
 
     status = 403
     text = "Token does not belong to this project."
@@ -115,7 +117,7 @@ class ForeignToken(CallerError):
 
 @define(slots=False, eq=False)
 class MissingScope(CallerError):
-    """A good token of this project that may not do this."""
+    """A valid token of this project without the scope for this request."""
 
     status = 403
     scope: str
@@ -171,7 +173,7 @@ class BadRequest(CallerError):
 
 @define(slots=False, eq=False)
 class RouteNotFound(CallerError):
-    """No route of ours has this path."""
+    """No route has this path."""
 
     status = 404
     text = "Not found."
@@ -179,7 +181,7 @@ class RouteNotFound(CallerError):
 
 @define(slots=False, eq=False)
 class MethodNotAllowed(CallerError):
-    """The path is a route of ours, the method is not."""
+    """The path is a route, but not with this method."""
 
     status = 405
     allowed: Sequence[str]
@@ -191,7 +193,7 @@ class MethodNotAllowed(CallerError):
 
 @define(slots=False, eq=False)
 class ContentCodingUnsupported(CallerError):
-    """The body is encoded (`Content-Encoding: gzip`): nothing here decodes what a client sends."""
+    """The body is encoded (`Content-Encoding: gzip`). The gateway does not decode request bodies."""
 
     status = 415
     coding: str
@@ -201,7 +203,7 @@ class ContentCodingUnsupported(CallerError):
         return f"Content-Encoding '{self.coding}' is not supported; send the body as it is."
 
     def headers(self) -> dict[str, str]:
-        # RFC 9110, section 12.5.3: what would have been taken.
+        # RFC 9110, section 12.5.3: the accepted coding.
         return {"Accept-Encoding": "identity"}
 
 
@@ -247,7 +249,8 @@ class InputInvalid(CallerError):
 
 @define(slots=False, eq=False)
 class RateLimited(CallerError):
-    """The endpoint's minute or hour limit is used up; `retry_after_s` is the time to the next token, rounded up."""
+    """A limit of the endpoint or of the token is used up; `scope` names it. `retry_after_s` is the time until there is
+    more, rounded up."""
 
     status = 429
     scope: str
@@ -279,7 +282,8 @@ class TokenCapExceeded(CallerError):
 
 @define(slots=False, eq=False)
 class BudgetExhausted(CallerError):
-    """What was spent reaches the month's budget. Less was, but a request does not fit: `BudgetWouldBeExceeded`."""
+    """The amount spent reaches the month's budget. If less is spent but the request does not fit:
+    `BudgetWouldBeExceeded`."""
 
     status = 422
     spent_usd: Decimal
@@ -295,9 +299,9 @@ class BudgetExhausted(CallerError):
 
 @define(slots=False, eq=False)
 class BudgetWouldBeExceeded(CallerError):
-    """The month's budget is not spent, but what this request may cost does not fit into what is left of it.
+    """The month's budget is not spent, but the possible cost of this request does not fit into the rest.
 
-    `reserved_usd` is what other requests under way have set aside, `estimated_usd` what this one would.
+    `reserved_usd` is reserved by other running requests, `estimated_usd` is the reservation that this one needs.
     """
 
     status = 422
@@ -410,7 +414,8 @@ class SessionNotAccessible(CallerError):
 
 @define(slots=False, eq=False)
 class SessionExpired(CallerError):
-    """The session was idle for longer than `session_ttl_seconds`. It is deleted: the next time it is not found."""
+    """The session was idle for longer than `session_ttl_seconds`. It is deleted, so the next call gets
+    `SessionNotAccessible`."""
 
     status = 410
     text = "Session expired."
@@ -418,7 +423,7 @@ class SessionExpired(CallerError):
 
 @define(slots=False, eq=False)
 class SessionMessagesReached(CallerError):
-    """The session has `session_max_messages`, or the request's own messages would pass them."""
+    """The session has `session_max_messages` messages, or the request's own messages would exceed them."""
 
     status = 429
     text = "Session message limit reached."
@@ -426,7 +431,7 @@ class SessionMessagesReached(CallerError):
 
 @define(slots=False, eq=False)
 class SessionTokensReached(CallerError):
-    """What the session's turns took, and the estimate of this request, are over `session_max_tokens`."""
+    """The tokens of the session's turns and the estimate of this request together exceed `session_max_tokens`."""
 
     status = 429
     text = "Session token limit reached."
@@ -434,7 +439,8 @@ class SessionTokensReached(CallerError):
 
 @define(slots=False, eq=False)
 class SessionTooLarge(CallerError):
-    """The session's messages take `gateway.max_session_bytes` or more: long before its other limits, with images."""
+    """The session's messages take `gateway.max_session_bytes` or more. With images this comes long before the other
+    limits."""
 
     status = 429
     text = "Session size limit reached."
@@ -445,9 +451,9 @@ class SessionTooLarge(CallerError):
 
 @define(slots=False, eq=False)
 class ProviderCallFailed(UpstreamError):
-    """Every candidate failed; `said` is the last one's word, masked and cut.
+    """Every candidate failed; `said` is the last one's message, masked and cut.
 
-    `retry_after_s` where it is known when asking again may help: each candidate asked for a pause, or the only one
+    `retry_after_s` is set if the time for a new try is known: each candidate asked for a pause, or the only candidate
     keeps failing and was not asked.
     """
 
@@ -497,7 +503,7 @@ class OutputInvalid(UpstreamError):
 
 @define(slots=False, eq=False)
 class ProviderDisabled(OwnStateError):
-    """Every candidate's provider is switched off in this gateway; names the endpoint's own."""
+    """Every candidate's provider is switched off in this gateway. The text names the endpoint's own provider."""
 
     status = 503
     provider: str
@@ -509,8 +515,8 @@ class ProviderDisabled(OwnStateError):
 
 @define(slots=False, eq=False)
 class Overloaded(OwnStateError):
-    """The line in front of the gateway is too long (`gateway.admission_wait_ms`), and nothing was done for this one; or
-    no slot of the last candidate's credential (`max_concurrent`) came free in time."""
+    """The queue for admission is too long (`gateway.admission_wait_ms`), and no work was done for this request; or no
+    slot of the last candidate's credential (`max_concurrent`) became free in time."""
 
     status = 503
     retry_after_s: int
@@ -523,14 +529,14 @@ class Overloaded(OwnStateError):
 @define(slots=False, eq=False)
 class OutOfResources(Overloaded):
     """A connection to a provider needs a file descriptor, a socket's buffer or memory that this process or the system
-    does not have. It says nothing of the provider, and the next candidate would need the same."""
+    does not have. The provider is not to blame, and the next candidate would need the same."""
 
     retry_after_s: int = 1
 
 
 @define(slots=False, eq=False)
 class SessionsUnavailable(OwnStateError):
-    """The sessions' file cannot be read or written; the server's own log says why. Calls without sessions go on."""
+    """The sessions' file cannot be read or written; the server's own log says why. Calls without sessions work."""
 
     status = 503
     text = "Session storage is unavailable."
@@ -541,8 +547,8 @@ class SessionsUnavailable(OwnStateError):
 
 @define(slots=False, eq=False)
 class TokensUnavailable(OwnStateError):
-    """A token has to be looked up, and its file cannot be read; the server's own log says why. Tokens that this worker
-    remembers go on. Not a 401, which would make clients throw good tokens away."""
+    """A token must be looked up, and its file cannot be read; the server's own log says why. Tokens in this worker's
+    cache work. It is not a 401, which would make clients discard valid tokens."""
 
     status = 503
     text = "Token storage is unavailable."
@@ -553,7 +559,8 @@ class TokensUnavailable(OwnStateError):
 
 @define(slots=False, eq=False)
 class ShuttingDown(OwnStateError):
-    """The server is going away, and `server.drain_ms` ended before the answer began. Another one may take it now."""
+    """The server is stopping, and `server.drain_ms` ended before the answer began. Another server may accept the
+    request now."""
 
     status = 503
     text = "Gateway is shutting down."
@@ -576,14 +583,15 @@ class DeadlineExceeded(OwnStateError):
 
 @define(slots=False, eq=False)
 class InternalError(OwnStateError):
-    """Anything unexpected: a bug of ours. The log has the traceback under the request's id; the client gets nothing."""
+    """Anything unexpected: a bug in the gateway. The log has the traceback under the request's id; the client gets no
+    details."""
 
     status = 500
     text = "Internal error."
 
 
 class ClientLeft(Exception):
-    """The client closed the connection before it was answered. There is nobody to tell; the log keeps a row (499)."""
+    """The client closed the connection before it was answered. No answer is sent; the log has a row (499)."""
 
 
 # ── one candidate's failure: never leaves the race ───────────────────────────────────────────────────────────────────
@@ -591,9 +599,10 @@ class ClientLeft(Exception):
 
 @define(slots=False, eq=False)
 class AttemptFailed(Exception):
-    """One candidate failed. `said` is for people, masked by whoever shows it; `fails_over` says if the next is tried.
+    """One candidate failed. `said` is the message for people; the code that shows it masks it. `fails_over` says
+    whether the next candidate is tried.
 
-    `why` is what a client may know of it: a few words of ours. `may_pass`: the candidate may answer a moment later.
+    `why` is the reason for the client, in a few fixed words. `may_pass`: the candidate may answer a moment later.
     Source: the contract's sections "Failover" and "Retry"; the classes below are its list.
     """
 
@@ -607,7 +616,7 @@ class AttemptFailed(Exception):
 
 
 class UpstreamUnreachable(AttemptFailed):
-    """No connection: refused, no route, no such name, TLS refused, or our own limit on connecting."""
+    """No connection: refused, no route, no such name, TLS refused, or the limit on connecting passed."""
 
     why = "no connection"
 
@@ -619,7 +628,8 @@ class UpstreamBroken(AttemptFailed):
 
 
 class UpstreamNonsense(AttemptFailed):
-    """A whole answer that is none: not JSON, no choices, neither content nor a tool call, over a size limit."""
+    """The provider's body is not a chat completion: not JSON, no choices, neither content nor a tool call, or over a
+    size limit."""
 
     why = "unreadable answer"
 
@@ -631,12 +641,13 @@ class AttemptTimedOut(AttemptFailed):
 
 
 class PassedOver(AttemptFailed):
-    """The candidate was not asked, so this is no try of it. `why` is the reason, from a list of ours."""
+    """The candidate was not asked, so this is not a try. `why` is the reason, from a fixed list."""
 
 
 @define(slots=False, eq=False)
 class CandidateAside(PassedOver):
-    """Its breaker is open, or it asked for a pause (`Retry-After`) that is not over; `retry_after_s` until then."""
+    """Its breaker is open, or it asked for a pause (`Retry-After`) that is not over. `retry_after_s` is the time
+    left."""
 
     retry_after_s: float
     why: str = "put aside"  # type: ignore[misc]
@@ -649,13 +660,13 @@ class RequestUnfit(PassedOver):
 
 
 class RetriesSpent(PassedOver):
-    """It failed a moment ago, and `gateway.retry_budget_percent` of its credential's calls were retries already."""
+    """It failed a moment ago, and the retry budget of its credential (`gateway.retry_budget_percent`) is spent."""
 
     why = "retry budget spent"
 
 
 class CandidateFull(PassedOver):
-    """As many calls as its credential's `max_concurrent` are under way already."""
+    """Its credential's `max_concurrent` calls are already running."""
 
     why = "no slot"
 
@@ -664,8 +675,8 @@ class CandidateFull(PassedOver):
 class UpstreamRefused(AttemptFailed):
     """The provider answered with a failure status.
 
-    400, 413 and 422 would be refused everywhere: no failover. The exception is a refusal that concerns this candidate
-    alone: `concerns` names what the provider complains of, and then the next candidate is asked.
+    400, 413 and 422 cause no failover, because every candidate would refuse the request. The exception is a refusal
+    that concerns this candidate alone: then `concerns` names the reason, and the next candidate is asked.
     """
 
     upstream_status: int
@@ -688,11 +699,11 @@ class UpstreamRefused(AttemptFailed):
 
     @property
     def refuses_credential(self) -> bool:
-        """Whether the key is refused, or the account behind it has nothing left: every model of it is out."""
+        """Whether the key is refused, or its account has no credit, so that no model of the credential can be used."""
         return (self.concerns or _CONCERNS.get(self.upstream_status)) in ("key", "credit")
 
 
-# The statuses that say by themselves what a refusal concerns (contract, "Refused keys").
+# The statuses that tell what a refusal concerns (contract, "Refused keys").
 _CONCERNS: Mapping[int, Concern] = {401: "key", 402: "credit"}
 _CONCERN_WORDS: Mapping[Concern | None, str] = {
     "key": "credential refused",
@@ -717,7 +728,7 @@ class CandidateUnfit(UpstreamRefused):
 
 @define(slots=False, eq=False)
 class ConfigError(Exception):
-    """A configuration that cannot be used. `mistakes` has every one at once, each `path: what is wrong`."""
+    """A configuration that cannot be used. `mistakes` lists all mistakes, each as `path: what is wrong`."""
 
     source: str
     mistakes: Sequence[str] = field(converter=tuple[str, ...])
@@ -730,7 +741,7 @@ class ConfigError(Exception):
 
 @define(slots=False, eq=False)
 class StoreError(Exception):
-    """A file of the data directory cannot be used: says which, why, and what to do."""
+    """A file of the data directory cannot be used. The text says which, why, and what to do."""
 
     said: str
 
@@ -740,7 +751,7 @@ class StoreError(Exception):
 
 @define(slots=False, eq=False)
 class WorkersFailed(Exception):
-    """The workers of `pg-trio serve` cannot be kept alive: says why."""
+    """The workers of `pg-trio serve` cannot be kept alive. The text says why."""
 
     said: str
 
@@ -750,7 +761,8 @@ class WorkersFailed(Exception):
 
 @define(slots=False, eq=False)
 class OutputLost(Exception):
-    """What a command made could not be handed over on standard output: says why, and what became of it."""
+    """A command's result could not be written to standard output. The text says why, and what happened to the
+    result."""
 
     said: str
 

@@ -151,7 +151,7 @@ def open_transports(settings: Settings, direct: DirectTransport, stack: AsyncExi
 
 def open_httpx(credential: Credential, settings: Settings) -> Transport:
     """The transport of a credential. Raises ConfigError if a certificate or key of it cannot be used."""
-    # Loaded only where somebody uses it: it is 4 MB of every worker.
+    # Loaded only if it is used, because it takes 4 MB in every worker.
     from pg_trio.transport.httpx_transport import HttpxTransport
 
     try:

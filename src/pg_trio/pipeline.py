@@ -4,8 +4,8 @@ auth → rate limit → budget → guardrails → input schema → session, prom
 schema → session (the turn is stored) → log → response. A request that fails an early stage never pays for a later one,
 and every failure is logged.
 
-The body is read and understood once the caller is known, and before the request counts against a limit: what is not a
-request takes nothing from anybody's quota. Whatever must be given back is held by a `with` block here.
+The body is read and understood once the caller is known, and before the request counts against a limit: a malformed
+request takes nothing from a quota. A `with` block here holds everything that must be given back.
 """
 
 from __future__ import annotations

@@ -161,7 +161,7 @@ def serve(nursery: trio.Nursery) -> Serve:
 
 @pytest.fixture
 def unused_port() -> Iterator[int]:
-    """A port that refuses connections: bound, so that nobody else gets it, and not listening."""
+    """A port that refuses connections: bound, so that no other process gets it, and not listening."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]

@@ -35,7 +35,7 @@ async def crowd(port: int, count: int) -> AsyncIterator[list[RawClient]]:
 
 
 async def test_newcomer_replaces_longest_silent() -> None:
-    """Sockets that say nothing lock nobody out, though no limit of theirs passes."""
+    """Silent sockets do not lock other clients out, even before their limits pass."""
     async with serving("lane", ProbeApp(echo), FEW) as port, crowd(port, 3) as clients:
         await trio.testing.wait_all_tasks_blocked()
         reply = await ask(port, request(method="POST", body=b"let me in"))

@@ -219,7 +219,7 @@ async def test_pipelined_are_all_answered_in_order() -> None:
 
 
 async def test_body_that_comes_late_is_dropped() -> None:
-    """What follows a refused request is read as what it is: nobody can hide a request in a body."""
+    """Bytes after a refused request are read as its body: a client cannot hide a request in a body."""
     body = request("/api/hidden", method="POST", body=b"hidden")
     whole = request("/api/x", method="POST", body=body)
     head = whole[: whole.index(b"\r\n\r\n") + 4]

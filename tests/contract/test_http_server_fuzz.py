@@ -1,4 +1,4 @@
-"""Whatever bytes a client sends, however they are cut: nothing escapes, no bug is logged, others are served."""
+"""Arbitrary bytes of a client, cut anywhere: no exception escapes, no bug is logged, other clients are served."""
 
 from __future__ import annotations
 

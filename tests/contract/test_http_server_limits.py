@@ -378,7 +378,7 @@ async def test_large_unread_body_closes() -> None:
 
 
 async def test_endless_unread_chunks_close() -> None:
-    """Nobody knows how much is to come, so the answer promises nothing; but it is not thrown away for ever."""
+    """The length of the rest is not known; it is discarded up to a limit, and then the connection ends."""
     head = request("/", "Transfer-Encoding: chunked", method="POST")
 
     async with (
@@ -534,7 +534,7 @@ async def test_ended_connections_are_forgotten() -> None:
             async with connected(port) as client:
                 await client.send(request() if number % 2 else b"no request\r\n\r\n")
                 await client.read_answer()
-        # Whoever watches for those that leave still has the last one in hand.
+        # The watcher of departures still refers to the last connection.
         await wait_until(lambda: _count_connections() <= before + 1)
 
 

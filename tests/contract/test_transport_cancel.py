@@ -50,7 +50,7 @@ async def run_cancelled_at(n: int, scenario: Callable[[], Awaitable[None]]) -> b
 
 
 def use_once(transport: AnyTransport, url: str, body: bytes = b"{}") -> Callable[[], Awaitable[None]]:
-    """A scenario: one whole exchange, the response closed whatever happens."""
+    """A scenario: one whole exchange, with the response always closed."""
 
     async def scenario() -> None:
         response = await transport.open_response(WireRequest(url, [], body, allow_private_addresses=True))

@@ -131,7 +131,7 @@ def is_gateways(module: str) -> bool:
 
 
 async def _collect_garbage_of(client: Client, gateway: Gateway) -> Counter[str]:
-    """The gateway's own kinds of objects that nobody could reach any more after so many clients."""
+    """The gateway's own kinds of objects that were unreachable after this many clients."""
     gc.collect()
     gc.disable()
     gc.set_debug(gc.DEBUG_SAVEALL)

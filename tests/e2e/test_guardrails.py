@@ -139,7 +139,7 @@ NO_TEXT: dict[str, Any] = {
     "refusal of a user": parts({"type": "refusal", "refusal": MAIL}),
     "image address": parts({"type": "image_url", "image_url": {"url": MAIL}}),
 }
-# What a provider made, and comes back as it was, whatever it is: no mask may change it.
+# Values that a provider made and gets back: no mask may change them.
 HANDED_OUT: dict[str, Any] = {
     "call id": {"messages": [{"role": "assistant", "tool_calls": [{**CALL, "id": MAIL}]}]},
     "call name": {

@@ -32,7 +32,7 @@ async def simulated(behaviour: str) -> AsyncIterator[Simulator]:
 
 
 async def receive_events(base_url: str) -> list[Event]:
-    """All events of one stream, as whoever drives it gets them. Raises AttemptFailed for what fails before its body."""
+    """All events of one stream, as its reader gets them. Raises AttemptFailed for a failure before its body."""
     candidate = Candidate(Credential("main", "openai", base_url, allow_private_addresses=True), "sim")
     adapter, transport = adapter_for("openai"), DirectTransport(UpstreamSettings())
     response = await transport.open_response(adapter.build_request(PROMPT, candidate, stream=True))

@@ -1,4 +1,4 @@
-"""The supervisor over workers that serve nobody: they die, hang, or stay; what it does about that."""
+"""The supervisor with workers that do not serve: they die, hang, or stay, and it must react."""
 
 from __future__ import annotations
 

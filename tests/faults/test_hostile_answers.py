@@ -1,4 +1,4 @@
-"""Providers that answer with more than was asked for: each is bounded, whatever it says it sends."""
+"""Providers that send more than was requested: each is bounded, regardless of its headers."""
 
 from __future__ import annotations
 

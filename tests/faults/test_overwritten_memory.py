@@ -1,4 +1,4 @@
-"""Somebody writes into `shared.mem`, shortens it or takes it away while the gateway runs.
+"""Another program overwrites, shortens or removes `shared.mem` while the gateway runs.
 
 What clients see meanwhile, and how long it takes until all workers count together again.
 """

@@ -35,7 +35,7 @@ async def test_slots_are_exact_and_a_killed_workers_come_back(nursery: trio.Nurs
     served = await start(nursery, [*PG_TRIO, "serve", "--config", str(config)])
     request = post(f"/api/{PROJECT}/ask", {"message": "Hello"}, bearer(token))
 
-    # Every slot is taken by a call that never ends, whichever worker it came to; the others wait.
+    # Every slot is taken by a call that never ends, in any worker; the others wait.
     simulator.behave("ask", "fault=stall")
     async with trio.open_nursery() as stuck:
         for _ in range(CLIENTS):

@@ -206,7 +206,7 @@ async def test_damaged_log_is_named_at_start(tmp_path: Path, nursery: trio.Nurse
 
 
 def damage(path: Path) -> None:
-    """Every page but the first is rubbish; what was in the -wal is in the file, so nobody can read around it."""
+    """Overwrite every page but the first. The -wal file was merged before, so no reader can avoid the damage."""
     with closing(sqlite3.connect(path)) as file:
         file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     size = path.stat().st_size

@@ -1,4 +1,4 @@
-"""Workers killed and stopped under load: what clients were told holds, and nobody is counted wrong for long.
+"""Workers killed and stopped under load: acknowledged results hold, and counts are right again soon.
 
 A real `pg-trio serve` with four workers and its supervisor; 64 clients; the simulator's, the clients' and the files'
 view of what happened must agree, up to the calls that were under way when a worker died.
@@ -152,7 +152,7 @@ async def test_killed_workers_cost_what_was_under_way(nursery: trio.Nursery, sit
         await wait_until(lambda: all(map(is_running, site.workers())))
         await site.crowd.wait_answers(200)
         site.crowd.is_over = True
-    # Whatever is not given back within these seconds never is.
+    # Reservations that are not given back within these seconds never are.
     await wait_until(lambda: look(site).orphans == 0)
     counts, after = look(site), weigh(site.served.process.pid)
     assert 0 == await site.served.stop()
@@ -204,14 +204,14 @@ async def test_stopped_worker_stops_nobody_else(nursery: trio.Nursery, site: Sit
 
 
 def check_calls(site: Site, also: frozenset[int] = frozenset()) -> None:
-    """Nobody waited for ever, and whoever got no answer was under way when a worker was hit."""
+    """No client waited for ever, and each client without an answer was served when a worker was hit."""
     ended = site.crowd.ended
     assert max(one.took_s for one in ended) <= DEADLINE_S + MARGIN_S
     assert [] == [one for one in ended if one.status not in {CUT, 200} | REFUSALS[one.slug] | also]
     cut = [one for one in ended if one.status == CUT]
     assert [] == [one for one in cut if not any(one.sent_at <= blow.at <= one.ended_at for blow in site.blows)]
     assert len(cut) <= sum(blow.under_way for blow in site.blows)
-    # Somebody served nearly always, on a busy machine too, where a worker takes seconds to start.
+    # A worker served nearly always, also on a busy machine, where a worker takes seconds to start.
     moments = sorted(one.ended_at for one in ended if one.status == 200)
     assert max(after - before for before, after in pairwise(moments)) <= DEADLINE_S + MARGIN_S
 

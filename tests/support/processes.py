@@ -45,7 +45,7 @@ async def start(
     nursery: trio.Nursery, command: Sequence[str], environ: Mapping[str, str] | None = None, address: str = "http"
 ) -> Served:
     """Start a server and wait until it prints its address; `address` is what stands before `://host:port`."""
-    # Nobody's keys: the demonstration must not ask a real provider in a test.
+    # No keys: the demonstration must not ask a real provider in a test.
     clean = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
     clean |= {"OLLAMA_BASE_URL": "http://127.0.0.1:9/v1", **(environ or {})}
     process = await trio.lowlevel.open_process(
@@ -83,7 +83,7 @@ async def run_command(*arguments: str, environ: Mapping[str, str] | None = None)
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for something outside that tells nobody: a file, a process. Looks every 20 ms."""
+    """Wait for an outside condition without an event, such as a file or a process. Checks every 20 ms."""
     with trio.fail_after(PROCESS_LIMIT_S):
         while not condition():  # noqa: ASYNC110  # nobody tells
             await trio.sleep(0.02)

@@ -17,7 +17,7 @@ class Refusal(Exception):
 
 
 class FinalRefusal(Refusal):
-    """An expected error that everybody would answer with."""
+    """An expected error that every candidate would give."""
 
 
 @define(eq=False)

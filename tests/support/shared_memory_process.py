@@ -54,7 +54,7 @@ def open_here(path: Path) -> Segment:
 
 
 def held_locks(path: Path) -> list[int]:
-    """Offsets of all lock bytes that anybody holds."""
+    """Offsets of all lock bytes that any process holds."""
     with closing(open_here(path)) as segment:
         offsets = [*range(HEADER_BYTES), *range(HEADER_BYTES, len(segment.memory), SLOT_BYTES)]
         return [offset for offset in offsets if not _is_free(ByteLock(segment.descriptor, offset))]

@@ -18,7 +18,7 @@ class StrayCancellationError(AssertionError):
 
 
 def without_strays(test: Callable[_P, Awaitable[_R]]) -> Callable[_P, Awaitable[_R]]:
-    """The test, failing where a cancellation escapes it that nobody around it asked for.
+    """The test, which fails if a cancellation escapes that no surrounding scope requested.
 
     pytest-trio runs a test in a nursery that it cancels at the end, and takes every Cancelled for its own: such a
     test would end early and pass.

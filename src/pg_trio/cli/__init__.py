@@ -7,7 +7,7 @@ import sys
 from pg_trio.server.early_reload import remember_reloads
 
 if sys.argv[1:2] == ["serve"]:
-    # Before the rest is loaded: a SIGHUP that comes meanwhile must not end the gateway.
+    # Runs before the rest is loaded: a SIGHUP during loading must not end the gateway.
     remember_reloads()
 # isort: split
 
@@ -33,7 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit status: 0 done, 1 could not (standard error says why), 2 wrong usage."""
+    """Run one command and return its exit status: 0 done, 1 failed (standard error says why), 2 wrong usage."""
     with own_console():
         try:
             parsed = make_parser().parse_args(arguments)
@@ -49,7 +49,7 @@ def _run(parsed: argparse.Namespace) -> int:
     except (ConfigError, StoreError, WorkersFailed, OutputLost) as error:
         return _fail(str(error))
     except OSError as error:
-        # Translated where it is expected; this is the rest, of a system that is not as we know it.
+        # Expected errors are translated where they occur. This handles the unexpected ones.
         where = f"{error.filename}: " if error.filename is not None else ""
         advice = "; run it as the gateway's user" if isinstance(error, PermissionError) else ""
         return _fail(f"{where}{error.strerror or error}{advice}")

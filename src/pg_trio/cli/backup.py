@@ -1,7 +1,7 @@
 """`pg-trio backup`: tokens, sessions and log in one tar file, copied while the gateway runs.
 
-To restore: stop the gateway, `tar -xf FILE` in an empty data_dir, start it. The configuration is not in it: it is a
-file of yours already, and may hold keys.
+To restore: stop the gateway, run `tar -xf FILE` in an empty data_dir, and start the gateway. The archive has no
+configuration: the user has that file, and it may hold keys.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pg_trio.cli.place import add_place, locate
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`pg-trio backup` is among the commands."""
+    """Add the command to the parser."""
     parser = commands.add_parser("backup", help="copy what is stored, while the gateway runs", description=__doc__)
     add_place(parser, "where the data is, without a configuration")
     parser.add_argument("file", type=Path, metavar="FILE", help="the archive to make: .tar, or .tar.gz")
@@ -23,7 +23,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make the archive. Raises: ConfigError, StoreError with what to do about it."""
+    """Make the archive. Raises: ConfigError, or StoreError whose text says what to do."""
     from pg_trio.stores.administration import administer
 
     place = locate(arguments, "pg-trio backup")
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def tell_progress(name: str, done: int, total: int) -> None:
-    """How far a copy is, on one line of a terminal; nothing where nobody looks."""
+    """Show a copy's progress on one line of a terminal; without a terminal, show nothing."""
     if sys.stderr.isatty():
         percent = 100 * done // max(1, total)
         print(f"\r{name}: {percent} %", end="\n" if done == total else "", file=sys.stderr, flush=True)

@@ -27,7 +27,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check the file and say what was found; nothing is opened, created or sent."""
+    """Check the file and report the result; nothing is opened, created or sent."""
     try:
         path = find_configuration(arguments.config)
         configuration = read_configuration(path)
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def check_certificates(settings: Settings) -> list[str]:
-    """What is wrong with certificates and keys that only OpenSSL can tell."""
+    """The mistakes in certificates and keys that only OpenSSL can find."""
     mistakes = []
     for credential in settings.credentials.values():
         if credential.httpx is not None:
@@ -55,7 +55,7 @@ def check_certificates(settings: Settings) -> list[str]:
 
 
 def summarize(source: str, configuration: Configuration) -> str:
-    """What the configuration holds, in a few lines, and its notes."""
+    """A summary of the configuration in a few lines, and its notes."""
     settings = configuration.settings
     endpoints = sum(len(project.endpoints) for project in settings.projects.values())
     lines = [

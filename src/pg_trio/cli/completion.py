@@ -1,6 +1,6 @@
 """`pg-trio completion SHELL`: a script that completes commands, options and their values at the Tab key.
 
-It is made from the parser itself, so it knows every option; asking the program at each Tab would take half a second.
+The script is made from the parser, so it has every option. Running the program at each Tab would take half a second.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ SHELLS = ("bash", "zsh", "fish")
 
 @frozen
 class Option:
-    """One option. `takes` is its value: "" none, "file", "dir", or "other"; `choices` are all that it may be."""
+    """One option. `takes` is the kind of its value: "" for none, "file", "dir", or "other". `choices` are the allowed
+    values."""
 
     names: tuple[str, ...]
     about: str
@@ -29,7 +30,8 @@ class Option:
 
 @frozen
 class Command:
-    """One command: its words, without the program's name. `argument`: what it takes without an option, as `takes`."""
+    """One command: its words, without the program's name. `argument` is the kind of its positional value, as
+    `takes`."""
 
     words: tuple[str, ...]
     about: str
@@ -39,7 +41,7 @@ class Command:
     commands: tuple[Command, ...]
 
     def walk(self) -> Iterator[Command]:
-        """This one and all under it."""
+        """This command and all its subcommands."""
         yield self
         for command in self.commands:
             yield from command.walk()

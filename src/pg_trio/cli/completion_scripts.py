@@ -9,7 +9,7 @@ from pg_trio.cli.completion import Command, Option
 
 # ── bash ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-# `-o default`: where nothing of ours fits, bash completes names of files, with the quoting that they need.
+# `-o default`: if no word fits, bash completes file names, with the quoting that they need.
 _BASH = """\
 # pg-trio's completion for bash: source <(pg-trio completion bash)
 _pg_trio() {{
@@ -115,7 +115,7 @@ def _zsh_function(command: Command) -> str:
 
 def _zsh_option(option: Option) -> Iterator[str]:
     about = "".join([f"\\{character}" if character in "[]:\\" else character for character in option.about])
-    # With one of its names on the line, the others are offered no more.
+    # Once one of its names is on the line, the others are not offered.
     others = "*" if option.repeats else f"({' '.join(option.names)})"
     for name in option.names:
         yield f"{others}{name}[{about}]" + (
@@ -159,7 +159,7 @@ def _fish_command(command: Command) -> Iterator[str]:
 
 
 def _fish_condition(command: Command) -> str:
-    """True where the command's words are on the line, and none of a command under it."""
+    """A condition that is true if the line has the command's words and none of its subcommands."""
     seen = [f"__fish_seen_subcommand_from {word}" for word in command.words]
     if command.commands:
         under = " ".join([under.words[-1] for under in command.commands])

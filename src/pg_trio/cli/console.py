@@ -1,11 +1,11 @@
-"""Standard output and standard error, as every command has them.
+"""Standard output and standard error, for every command.
 
 Rules:
 1. Text in an encoding that lacks a character is written legibly: `·` as `-`, `…` as `...`, everything else escaped.
-2. A write that fails raises nothing and is remembered: work must not be cut short by a report that nobody reads, or a
-   log on a full disk. The next write is tried again: the disk may have space by then.
-3. At a command's end a reader that has left (`head`, `less`) changes nothing: it has enough. Any other failure (a full
-   disk, a closed descriptor) is exit status 1 and a line on standard error, for a command whose output is its result.
+2. A failed write raises nothing and is remembered. A closed reader or a log on a full disk must not end the work. The
+   next write is tried again, because the disk may have space by then.
+3. A reader that has left (`head`, `less`) does not change a command's exit status. Any other failure (a full disk, a
+   closed descriptor) is exit status 1 and a line on standard error, for a command whose output is its result.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 LEGIBLE = "pg_trio.legible"
-# What our own texts use beyond ASCII.
+# The non-ASCII characters of the gateway's own texts.
 _PLAIN = {"·": "-", "…": "...", "–": "-", "—": "-", "→": "->", "×": "x", "≥": ">=", "≤": "<="}
 
 
@@ -47,46 +47,46 @@ class _Descriptor(io.FileIO):
 
     def write(self, data: Any, /) -> int:
         try:
-            # None: the descriptor does not block, and is full; so it is where another process made the pipe so.
+            # None: the descriptor is full and does not block. Another process may have made the pipe non-blocking.
             while (written := super().write(data)) is None:
                 select.select([], [self.fileno()], [])
             return written
         except OSError as error:
-            # A reader that left is no news once the disk was full.
+            # The first failure is kept: after a full disk, a reader that left does not matter.
             self.failure = self.failure or error
             return memoryview(data).nbytes
 
 
 class Console(io.TextIOWrapper):
-    """Standard output or standard error by these rules."""
+    """Standard output or standard error with the rules above."""
 
     def __init__(self, number: int, like: TextIO | None) -> None:
-        """Takes the place of Python's own text stream `like`; None where the descriptor was closed."""
+        """Replaces Python's own text stream `like`, which is None if the descriptor was closed."""
         self._descriptor = _Descriptor(number, "w", closefd=False)
         old = like if isinstance(like, io.TextIOWrapper) else None
         super().__init__(
             io.BufferedWriter(self._descriptor),
             encoding=old.encoding if old is not None else "utf-8",
             errors=LEGIBLE,
-            # PYTHONUNBUFFERED is `write_through` there, into a file without a buffer; here, a line at a time.
+            # PYTHONUNBUFFERED sets `write_through` on Python's stream; here it means a line at a time.
             line_buffering=old is None or old.line_buffering or old.write_through,
         )
 
     @property
     def failure(self) -> OSError | None:
-        """What became of the first write that failed; None while all went well."""
+        """The error of the first failed write; None if there was none."""
         return self._descriptor.failure
 
 
 def output_failure() -> OSError | None:
-    """Why standard output, all of it so far, is not where it should be; None if it is."""
+    """Why some of standard output could not be written; None if all of it was."""
     sys.stdout.flush()
     return sys.stdout.failure if isinstance(sys.stdout, Console) else None
 
 
 @contextmanager
 def own_console() -> Iterator[None]:
-    """Inside, `sys.stdout` and `sys.stderr` keep the rules. Streams that somebody else put in place stay."""
+    """Inside the block, `sys.stdout` and `sys.stderr` follow the rules. Streams that other code has replaced stay."""
     before = sys.stdout, sys.stderr
     if before != (sys.__stdout__, sys.__stderr__):
         yield
@@ -106,7 +106,8 @@ def own_console() -> Iterator[None]:
 
 
 def final_status(status: int, *, is_result: bool) -> int:
-    """The exit status of a command that would end with `status` (rule 3). `is_result`: its output is its result."""
+    """The exit status of a command that would end with `status` (rule 3). `is_result`: the command's output is its
+    result."""
     failure = output_failure()
     if failure is None or failure.errno == errno.EPIPE or not is_result:
         return status
@@ -115,12 +116,12 @@ def final_status(status: int, *, is_result: bool) -> int:
 
 
 def _fill_closed() -> None:
-    """Open what the caller has closed of the first three descriptors, or a file or a socket of ours would take its
-    number. Standard output is opened for reading, so that writing to it still fails, as it does for other programs."""
+    """Open the descriptors 0 to 2 that the caller has closed, so that no file or socket gets such a number. Standard
+    output is opened for reading, so that writing to it still fails, as it does for other programs."""
     for number, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
             os.fstat(number)
         except OSError:
-            # The lowest free number is this one: those below are open.
+            # The lowest free number is this one, because the ones below are open.
             os.open(os.devnull, mode)
             os.set_inheritable(number, True)

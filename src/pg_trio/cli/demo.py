@@ -1,8 +1,8 @@
-"""`pg-trio serve --demo`: a whole gateway with no key and no file.
+"""`pg-trio serve --demo`: a complete gateway without a key and without a file.
 
-A simulated provider on a loopback port answers; whatever real provider can be reached without asking (a key in the
-environment, an Ollama on its usual port) is asked first, and the simulator is its failover. The data lives in a
-temporary folder that is gone afterwards.
+A simulated provider on a loopback port answers. A real provider that is available (a key in the environment, an Ollama
+on its usual port) is asked first, and the simulator is its failover. The data is in a temporary folder that is deleted
+at the end.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from pg_trio.store.token_admin import TokenAdmin
 PROJECT = UUID("6f1c6e2d-5d0c-4f3b-9c7e-0d2f5a3b9e10")
 SIMULATED = "simulated"
 SIMULATED_MODEL = "simulated-chat"
-# A local Ollama answers this in a few milliseconds; nobody waits for one that is not there.
+# A local Ollama answers in a few milliseconds; the start must not wait for one that is not there.
 OLLAMA_PROBE_S = 0.3
 
-# A key in this variable means that this provider's small model can be asked.
+# If the variable is set, this provider's small model is asked.
 KEYS = {
     "OPENAI_API_KEY": ("openai", "gpt-4o-mini"),
     "MISTRAL_API_KEY": ("mistral", "mistral-small-latest"),
@@ -42,7 +42,7 @@ KEYS = {
 
 @frozen
 class FoundProvider:
-    """A real provider that can be asked without being configured; `key_variable` is None where none is needed."""
+    """A real provider that can be asked without configuration; `key_variable` is None if it needs no key."""
 
     name: str
     model: str
@@ -158,7 +158,7 @@ def _endpoint(
 
 
 def describe(address: str, token: str, found: list[FoundProvider], settings: Settings) -> str:
-    """What the terminal shows once the gateway listens."""
+    """The text for the terminal once the gateway listens."""
     asked = ", ".join(f"{provider.name} ({provider.model})" for provider in found)
     who = f"{asked}; the simulator if they fail" if found else "a simulated provider (no key was found)"
     slugs = ", ".join(settings.projects[PROJECT].endpoints)

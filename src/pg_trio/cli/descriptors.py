@@ -1,16 +1,16 @@
-"""File descriptors: a gateway holds two a request, and the usual soft limit of 1,024 is soon reached."""
+"""File descriptors: a gateway holds two for each request, and soon reaches the usual soft limit of 1,024."""
 
 from __future__ import annotations
 
 import logging
 import resource
 
-# More than any worker serves at once; systems without a hard limit would make some libraries loop over billions.
+# More than a worker needs. Without a hard limit some libraries would loop over billions of descriptors.
 WANTED = 65_536
 
 
 def raise_descriptor_limit() -> None:
-    """Raise the soft limit to the hard one, at most WANTED. Whoever may not is told."""
+    """Raise the soft limit to the hard one, at most WANTED. If that is not permitted, standard error says so."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = WANTED if hard == resource.RLIM_INFINITY else min(WANTED, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

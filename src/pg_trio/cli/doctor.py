@@ -1,7 +1,7 @@
-"""`pg-trio doctor`: is everything in order with this gateway's configuration and data?
+"""`pg-trio doctor`: checks a gateway's configuration and data.
 
-It reads and changes nothing; `--fix` mends permissions and gives back what dead workers had reserved. Exit status 0:
-all is well (notes aside); 1: there are problems, each with what to do.
+It only reads. With `--fix` it repairs permissions and gives back the reservations of dead workers. Exit status 0: no
+problems (notes are allowed); 1: problems, each with what to do.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pg_trio.cli.place import add_place, locate
 from pg_trio.errors import ConfigError, StoreError
 
 MIB = 1024 * 1024
-# 256 MiB: minutes of a busy log with bodies. 1 GiB: time to do something about it.
+# 256 MiB: a busy log with bodies fills it in minutes. 1 GiB: enough time to act.
 NO_SPACE_BYTES = 256 * MIB
 LITTLE_SPACE_BYTES = 1024 * MIB
 
@@ -31,7 +31,7 @@ Fix: TypeAlias = Callable[[], None]
 
 @frozen
 class Finding:
-    """One line of the report. `state`: ok, note or problem. `fix` mends a problem, where that is safe."""
+    """One line of the report. `state`: ok, note or problem. `fix` repairs the problem; None if that is not safe."""
 
     state: str
     text: str
@@ -39,7 +39,7 @@ class Finding:
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`pg-trio doctor` is among the commands."""
+    """Add the command to the parser."""
     parser = commands.add_parser("doctor", help="say what is wrong with configuration and data", description=__doc__)
     add_place(parser, "where the data is, without a configuration")
     parser.add_argument("--fix", action="store_true", help="mend what can be mended without losing anything")
@@ -47,7 +47,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Report every finding; 1 if a problem is left. Raises ConfigError if there is no telling where the data is."""
+    """Report every finding; 1 if a problem is left. Raises ConfigError if the data directory is not known."""
     left = 0
     for finding in examine(arguments):
         left += not _report(finding, fixes=arguments.fix)
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def examine(arguments: argparse.Namespace) -> Iterator[Finding]:
-    """Every finding, as it is found: integrity checks read whole files."""
+    """Yield each finding at once, because integrity checks read whole files."""
     try:
         place = locate(arguments, "pg-trio doctor")
     except ConfigError as error:
@@ -66,7 +66,7 @@ def examine(arguments: argparse.Namespace) -> Iterator[Finding]:
 
 
 def _report(finding: Finding, *, fixes: bool) -> bool:
-    """Print it, mended where asked and possible. Whether all is well."""
+    """Print the finding, after the repair if `fixes` and there is one. True if no problem is left."""
     state, text = finding.state, finding.text
     if state == "problem" and fixes and finding.fix is not None:
         try:
@@ -111,7 +111,7 @@ def _examine_permissions(data_dir: Path) -> Iterator[Finding]:
 
 
 def _wrong_modes(paths: list[Path], most: int) -> Iterator[Finding]:
-    """A finding for each that others may use. `most`: the bits that may be set."""
+    """A finding for each path that other users may access. `most`: the mode bits that may be set."""
     for path in paths:
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & ~most & 0o777:

@@ -1,6 +1,6 @@
-"""`pg-trio logs`: what the gateway answered, from the file, while it runs or not.
+"""`pg-trio logs`: shows the gateway's log, read from the file, with or without a running gateway.
 
-A table for people, or JSON lines (`--json`) for programs, on standard output; the file is only read.
+It prints a table, or JSON lines (`--json`) for programs, on standard output. The file is only read.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 # 20 rows fill most of a terminal; journalctl and tail show 10.
 DEFAULT_ROWS = 20
-# 0.25 s: a person who follows sees it as at once, and four looks a second cost nothing.
+# 0.25 s: to a person rows appear at once, and four looks a second cost little.
 FOLLOW_EVERY_S = 0.25
 _AGE = re.compile(r"([0-9]{1,6})(s|m|h|d)")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _STATUS = re.compile(r"([1-5])(?:[0-9]{2}|xx)")
 Columns: TypeAlias = Sequence[tuple[str, int]]
-# heading, width; a negative one is for numbers, which end where their column ends. The last column has what is left.
+# (heading, width). A negative width aligns numbers to the right. The last column has the rest of the line.
 _COLUMNS = (
     ("TIME", 23),
     ("STATUS", 6),
@@ -45,12 +45,12 @@ _COLUMNS = (
     ("REQUEST ID", 36),
     ("ERROR", 0),
 )
-# `--long`: what tells one client from another, before the error.
+# `--long` adds the client's address and id before the error.
 _LONG_COLUMNS = (*_COLUMNS[:-1], ("CLIENT", 39), ("CLIENT'S ID", 36), _COLUMNS[-1])
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`pg-trio logs` is among the commands."""
+    """Add the command to the parser."""
     parser = commands.add_parser("logs", help="show what was answered, and follow it", description=__doc__)
     add_place(parser, "where the log is, without a configuration")
     parser.add_argument("-f", "--follow", action="store_true", help="go on with the rows to come, until Ctrl-C")
@@ -75,7 +75,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Show the rows. Raises: ConfigError, StoreError with what to do about it."""
+    """Show the rows. Raises: ConfigError, or StoreError whose text says what to do."""
     from pg_trio.store.log_reader import LogFilter
     from pg_trio.stores.administration import administer
 
@@ -107,10 +107,10 @@ def _show(reader: LogRows, wanted: LogFilter, arguments: argparse.Namespace) -> 
 
 
 def _print(lines: Iterable[str]) -> bool:
-    """Print them; False where they go nowhere: whoever read us (head, less) has enough, or the disk is full."""
+    """Print the lines; False if they cannot be written: the reader (head, less) has left, or the disk is full."""
     for line in lines:
         print(line)
-    # Not at every line: a pipe would get each by itself.
+    # Flushed once, not after each line: a pipe would get each line by itself.
     return output_failure() is None
 
 
@@ -118,7 +118,7 @@ def _print(lines: Iterable[str]) -> bool:
 
 
 def _render_json(row: LogRow) -> str:
-    # Written out, so that a new field of LogRow never shows by itself.
+    # Fields are listed, so that a new field of LogRow is not shown unintentionally.
     shown = {
         "request_id": str(row.request_id),
         "at": row.at,
@@ -186,7 +186,7 @@ def _line(cells: list[str], columns: Columns) -> str:
 
 
 def _fit(cell: str, width: int) -> str:
-    # A model's name is the provider's text: no terminal shall obey it.
+    # A model's name is the provider's text, and must not control the terminal.
     cell = "".join([character if character.isprintable() else "?" for character in cell])
     if width == 0:
         return cell
@@ -221,13 +221,13 @@ def _parse_since(text: str) -> float:
         at = datetime.fromisoformat(text)
     except ValueError as exc:
         raise argparse.ArgumentTypeError(f"{text!r} is neither like 15m (s, m, h, d) nor an ISO time") from exc
-    # Without an offset it is UTC, as the table shows it.
+    # A time without an offset is UTC, as in the table.
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
 def _parse_address(text: str) -> str:
     try:
-        # As rows have it: IPv6 in its shortest form.
+        # The form that rows have: IPv6 in its shortest form.
         return str(ip_address(text))
     except ValueError as exc:
         raise argparse.ArgumentTypeError(f"{text!r} is no IP address") from exc

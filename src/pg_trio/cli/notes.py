@@ -1,4 +1,4 @@
-"""What is no mistake in a configuration, and worth saying before somebody calls."""
+"""Notes on a configuration: not mistakes, but worth knowing before the first call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pg_trio.stages.budget import SpendPlan
 
 
 def describe_notes(configuration: Configuration) -> Iterator[str]:
-    """Each note in a line: those of the file, and budgets that no call fits into."""
+    """Each note as a line: the file's own notes, and budgets that are too small for one call."""
     yield from configuration.notes
     output_tokens = configuration.settings.gateway.default_output_tokens
     for project in configuration.settings.projects.values():
@@ -22,13 +22,13 @@ def describe_notes(configuration: Configuration) -> Iterator[str]:
 
 
 def _note_budget(endpoint: Endpoint, default_output_tokens: int) -> str | None:
-    """What to say where the reservation of the smallest request is over the whole budget."""
+    """A note if the reservation of the smallest request exceeds the whole budget."""
     plan = SpendPlan.of(endpoint, default_output_tokens)
     if plan.budget_nano_usd is None:
         return None
     streams = [("streamed call", plan.stream_answers)] if endpoint.streaming_enabled else []
     for call, answers in [("call", 1), *streams]:
-        # An empty request: whatever is sent comes on top.
+        # An empty request: the client's text comes on top.
         amount = plan.cost_nano_usd(0, answers)
         if amount > plan.budget_nano_usd:
             return (

@@ -1,4 +1,4 @@
-"""The command line's parser: a mistake is told with what was probably meant, and internal commands are not."""
+"""The command line's parser: an error message suggests the right word, and internal commands are not listed."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-# 100 characters: difflib's cost grows with the square of the length, and no word of ours is longer.
+# 100 characters: difflib's cost grows with the square of the length, and no option or command is longer.
 _COMPARED_CHARS = 100
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's, with suggestions. A command that has no `help` is internal: it runs, and is never shown."""
+    """argparse's parser, with suggestions. A command without `help` is internal: it runs, and is never shown."""
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """As argparse's, but what is unknown is an error here: by this command's usage, not by the outermost one's."""
+        """As argparse's, but unknown arguments are an error of this command, shown with its own usage, not the
+        outermost one's."""
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unknown argument: {' '.join(unknown)}{self._suggest_argument(unknown[0])}")
@@ -30,7 +31,7 @@ class Parser(argparse.ArgumentParser):
         return _suggest(unknown.partition("=")[0], self._option_string_actions)
 
     def error(self, message: str) -> NoReturn:
-        """Exit status 2. Without a command at all, the commands are shown."""
+        """Exit with status 2. Without a command, show the commands."""
         commands = commands_of(self)
         if commands and message.endswith(_MISSING):
             self.print_help(sys.stderr)
@@ -49,7 +50,7 @@ class Parser(argparse.ArgumentParser):
             )
 
 
-# How argparse ends its message where the command is left out.
+# The end of argparse's message when the command is missing.
 _MISSING = "the following arguments are required: COMMAND"
 
 
@@ -59,7 +60,7 @@ def _suggest(word: str, known: Iterable[str]) -> str:
 
 
 def commands_of(parser: argparse.ArgumentParser) -> dict[str, tuple[argparse.ArgumentParser, str]]:
-    """The commands right under a parser that are for people: name -> its parser, its line of help."""
+    """The public commands directly under a parser: name -> (its parser, its line of help)."""
     found: dict[str, tuple[argparse.ArgumentParser, str]] = {}
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -69,7 +70,7 @@ def commands_of(parser: argparse.ArgumentParser) -> dict[str, tuple[argparse.Arg
 
 
 def shown_choices(action: argparse.Action) -> list[str]:
-    """What may stand there, without internal commands."""
+    """The values allowed there, without internal commands."""
     if isinstance(action, argparse._SubParsersAction):
         return [choice.dest for choice in action._choices_actions]
     return [str(choice) for choice in action.choices or ()]

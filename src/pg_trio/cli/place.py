@@ -1,4 +1,4 @@
-"""Where the data is, and which project is meant: what several commands ask for alike."""
+"""The data directory and the project that a command's options name."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from pg_trio.errors import ConfigError
 
 @frozen(slots=True)
 class Place:
-    """Where tokens and the log are kept. `projects` is None where no configuration was read; `source` names it
-    otherwise."""
+    """The data directory of tokens and the log. `projects` is None if no configuration was read; otherwise `source`
+    names the configuration."""
 
     data_dir: Path
     projects: tuple[Project, ...] | None
@@ -26,7 +26,7 @@ class Place:
 
 
 def add_place(parser: argparse.ArgumentParser, what: str) -> None:
-    """`--config` and `--data-dir` are among the parser's options; `what` is the latter's help."""
+    """Add `--config` and `--data-dir` to the parser; `what` is the help text of `--data-dir`."""
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--config", type=Path, metavar="FILE", help="the configuration (default: $PG_TRIO_CONFIG)")
     place.add_argument("--data-dir", type=Path, metavar="DIR", help=what)

@@ -1,4 +1,5 @@
-"""`pg-trio reload`: let a running gateway take a changed configuration; no connection is refused, no answer cut."""
+"""`pg-trio reload`: load a changed configuration into a running gateway. No connection is refused, and no answer is
+cut."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit status 0 once every worker is new; 1 where nothing runs or the reload was refused."""
+    """Exit status 0 once every worker is new; 1 if no gateway runs or the reload was refused."""
     from pg_trio.config import load_settings
     from pg_trio.server.status_file import StatusFile
 

@@ -8,5 +8,5 @@ import logging
 def configure_logging() -> None:
     """Log to standard error, INFO and up, with the process in each line."""
     logging.basicConfig(format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s", level=logging.INFO)
-    # httpx logs every call's URL at INFO: noise at best.
+    # httpx logs every call's URL at INFO, which is noise.
     logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""`pg-trio simulate`: the simulated provider alone, to aim a gateway or a benchmark at."""
+"""`pg-trio simulate`: the simulated provider alone, for a gateway or a benchmark to call."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until SIGINT or SIGTERM: 0. An address that cannot be had is 1, a wrong behaviour 2."""
+    """Serve until SIGINT or SIGTERM, then exit status 0; 1 if the address cannot be used, 2 for a wrong behaviour."""
     import trio
 
     from pg_trio.simulator import Behaviours, parse_behaviour
@@ -95,9 +95,9 @@ async def _serve(behaviours: Behaviours, host: str, port: int, *, verbose: bool)
                 nursery.cancel_scope.cancel()
         except* OSError as group:
             failures = group.exceptions
-    # Raised here: raised in the handler it would be put into a group again.
+    # Raised here, because an exception raised in the handler would be put into a group again.
     for failure in failures:
-        # The only one that leaves the server is the listening socket's.
+        # Only the listening socket's error leaves the server.
         raise failure
 
 

@@ -1,4 +1,4 @@
-"""What `serve` and `serve --demo` share: sockets, the supervisor, and its worker command."""
+"""Shared by `serve` and `serve --demo`: sockets, the supervisor, and its worker command."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def supervise(path: Path, settings: Settings, announce: Callable[[list[str
     status_file = StatusFile(settings.gateway.data_dir)
     status_file.hold()
     for database in DATABASES:
-        # Nobody has them open yet.
+        # No process has the files open yet.
         tell_damaged_journal(settings.gateway.data_dir / database.file_name)
     try:
         sockets = listen(make_hypercorn_config(settings.server)).insecure_sockets
@@ -51,7 +51,7 @@ async def supervise(path: Path, settings: Settings, announce: Callable[[list[str
 
 
 def announce(settings: Settings, addresses: list[str]) -> None:
-    """Say that the gateway serves, and what."""
+    """Tell the terminal that the gateway serves, and which projects."""
     endpoints = sum(len(project.endpoints) for project in settings.projects.values())
     print(
         f"pg_trio serves on {', '.join(addresses)} · workers: {settings.server.workers}"

@@ -1,7 +1,7 @@
-"""`pg-trio token create|list|limit|rotate|revoke`: who may call which project.
+"""`pg-trio token create|list|limit|rotate|revoke`: manages the tokens that may call a project.
 
-A new plaintext is the only thing on standard output, so that `TOKEN=$(pg-trio token create …)` works; what people
-read goes to standard error.
+Only a new token's text goes to standard output, so that `TOKEN=$(pg-trio token create …)` works. Messages go to
+standard error.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LIMIT_NAMES = tuple(field.name for field in fields(TokenLimits))
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`pg-trio token` and its commands are among the commands."""
+    """Add `pg-trio token` and its commands to the parser."""
     parser = commands.add_parser("token", help="create, list, limit, rotate and revoke tokens", description=__doc__)
     actions = parser.add_subparsers(title="commands", metavar="COMMAND", dest="action", required=True)
 
@@ -61,12 +61,12 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def run(arguments: argparse.Namespace) -> int:
     """The exit status of one command.
 
-    Raises: ConfigError, StoreError with what to do about it.
+    Raises: ConfigError, or StoreError whose text says what to do.
     """
     from pg_trio.stores.administration import administer
 
     place = locate(arguments, COMMAND)
-    # Only `create` makes a directory: the others would hide a mistyped one behind an empty list.
+    # Only `create` makes a directory: otherwise a mistyped directory would look like an empty list of tokens.
     with administer(place.data_dir).open_tokens(create=arguments.action == "create") as admin:
         _ACTIONS[arguments.action](admin, place, arguments)
     return 0
@@ -163,7 +163,7 @@ def _parse_limit(text: str) -> int:
     from pg_trio.store.token_admin import check_limit
 
     try:
-        # Nobody's limit has more digits, and a million of them take a second to read.
+        # No limit has more than 20 digits, and a million digits take a second to read.
         return check_limit(int(text[:20]))
     except ValueError as exc:
         raise argparse.ArgumentTypeError(f"a limit is a whole number from 1 to a billion, not {text[:20]!r}") from exc
@@ -174,7 +174,7 @@ def _parse_limit_or_none(text: str) -> int | None:
 
 
 def _named_limits(arguments: argparse.Namespace) -> dict[str, int | None]:
-    """The limits that the command line names: None where it says `none`."""
+    """The limits that the command line names; None for `none`."""
     given = vars(arguments)
     return {name: given[name] for name in LIMIT_NAMES if name in given}
 
@@ -188,7 +188,7 @@ def _format_limits(limits: TokenLimits | None) -> str:
 
 
 def _describe(token: Token) -> dict[str, object]:
-    # Written out, so that a new field of Token (its digest is one) never shows by itself.
+    # Fields are listed, so that a new field of Token is not shown unintentionally (the digest is one).
     return {
         "id": token.id,
         "project_uuid": str(token.project_uuid),

@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = parse_settings(text, str(arguments.config), arguments.config.parent)
     sockets = [socket.socket(fileno=descriptor) for descriptor in arguments.sockets]
     control = socket.socket(fileno=arguments.control)
-    # Quart-Trio types ASGI events as one class each, the lane as mappings. Its own `__call__` is a step for nothing.
+    # Quart-Trio types ASGI events as classes, the lane as mappings. Its own `__call__` would be an extra step.
     app = cast(ASGIApplication, create_app(settings).asgi_app)
     trio.run(partial(run_worker, app, settings.server, sockets, control))
     return 0

@@ -1,4 +1,4 @@
-"""How long an endpoint's requests may take at their worst: every candidate silent, no hedge paid for."""
+"""The longest time of an endpoint's requests: every candidate is silent, and no hedge starts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pg_trio.stages.provider_call.plan import ATTEMPTS_A_CANDIDATE, race_limits
 
 
 def describe_worst_cases(settings: Settings) -> Iterator[str]:
-    """A line for each active endpoint that anybody may call, then one for each of its candidates."""
+    """A line for each active endpoint of a project whose endpoints can be called, then one for each of its
+    candidates."""
     for project in settings.projects.values():
         if project.is_active and project.project_type == "ai_gateway":
             for endpoint in project.endpoints.values():

@@ -1,4 +1,4 @@
-"""Settings as frozen values: a TOML file and the environment in, `Settings` or every mistake at once out."""
+"""Reads a TOML file and the environment into frozen `Settings`, or reports every mistake at once."""
 
 from pg_trio.config.loading import (
     Configuration,

@@ -1,4 +1,4 @@
-"""Base URLs that are the address of one call: what to write instead."""
+"""Refuses a base URL that is the address of a single call, and says what to write instead."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from urllib.parse import SplitResult
 
 from pg_trio.config.bounds import show
 
-# What the gateway adds itself, and other calls beside it. Not `/models` and `/openai`: some base URLs end so (Azure's).
+# The paths that the gateway adds itself, and other calls. Not `/models` and `/openai`: some base URLs end with these
+# (Azure's).
 _CALL = re.compile(
     r"(?:/(?:chat/completions|completions|responses|messages|embeddings|rerank)"
     r"|(?<=/v[0-9])/chat"
@@ -19,7 +20,8 @@ _OLLAMA_CALL = re.compile(r"/api/(?:chat|generate|tags|embed|embeddings)\Z", re.
 
 
 def refuse_call(url: SplitResult) -> None:
-    """Raise ValueError, with what to write, where an address is more than a base URL. It has no user or password."""
+    """Raise ValueError, with what to write, if the address is more than a base URL. The address has no user or
+    password."""
     path = meant = re.sub("/{2,}", "/", url.path).rstrip("/")
     if found := _OLLAMA_CALL.search(meant):
         meant = meant[: found.start()] + "/v1"

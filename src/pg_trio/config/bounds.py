@@ -1,7 +1,7 @@
 """Bounds of settings, declared beside each field as `Annotated[type, bound]`.
 
-A bound checks one value that already has its type; it raises ValueError with the text of the mistake. Its `str()` is
-how docs/configuration.md writes it, and a test compares the two.
+A bound checks one value that already has its type, and raises ValueError with the text of the mistake.
+docs/configuration.md shows its `str()`; a test compares the two.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SHOWN_CHARS = 60
 
 
 class Bound(Protocol):
-    """What stands beside a type in `Annotated`."""
+    """The metadata of a type in `Annotated`."""
 
     def check(self, value: object) -> None:
         """Raise ValueError with the mistake's text if the value is out of bounds."""
@@ -68,7 +68,7 @@ class Length:
 
 @frozen(slots=True)
 class Shape:
-    """Text of a certain shape; `called` says which, for the mistake and the documentation."""
+    """Text of a certain shape. `called` names the shape in the mistake and in the documentation."""
 
     pattern: re.Pattern[str]
     called: str
@@ -122,9 +122,9 @@ class Network:
 
 
 def show(value: object) -> str:
-    """A value for a report line: cut, masked where it looks like a credential, and with nothing in it unseen.
+    """A value for a report line: cut, masked if it looks like a credential, and with invisible characters made visible.
 
-    White space is shown as it is, a line end as `\\n`: a stray one is often all that is wrong.
+    A space is shown as it is, a line end as `\\n`, because a stray one is often the mistake.
     """
     text = (value if isinstance(value, str) else str(value))[: SHOWN_CHARS * 4]
     masked = mask_secrets(text)
@@ -137,26 +137,26 @@ def _show_character(character: str) -> str:
 
 
 def show_number(number: int | float | Decimal) -> str:
-    """A number for a report line; TOML's hexadecimals can be longer than Python is willing to print."""
+    """A number for a report line. TOML's hexadecimal numbers can be longer than Python prints."""
     try:
         text = str(number)
     except ValueError:
         return "a number of thousands of digits"
-    # 3 in the file is 3.0 for a float setting; the report says what the file says.
+    # 3 in the file is 3.0 for a float setting; the report shows 3.
     text = text.removesuffix(".0")
     return text if len(text) <= SHOWN_CHARS else f"{text[: SHOWN_CHARS - 1]}…"
 
 
 # ── the bounds that several settings share ───────────────────────────────────────────────────────────────────────────
 
-# A day: the longest wait that is not a mistake of units.
+# A day. A longer wait is probably a mistake of units.
 DAY_MS = 24 * 3600 * 1000
 
 Milliseconds: TypeAlias = Annotated[int, Between(1, DAY_MS)]
-# 1 GiB: a body is kept in memory whole.
+# 1 GiB: a body is kept in memory completely.
 BodyBytes: TypeAlias = Annotated[int, Between(KIB, GIB)]
 HeadBytes: TypeAlias = Annotated[int, Between(KIB, MIB)]
-# A billion: far above any limit that limits, far below what would overflow a 64-bit counter.
+# A billion: far above any useful limit, far below the overflow of a 64-bit counter.
 Count: TypeAlias = Annotated[int, Between(1, 1_000_000_000)]
 Money: TypeAlias = Annotated[Decimal, Between(0, 1_000_000_000)]
 Name: TypeAlias = Annotated[str, Length(1, 200)]

@@ -1,7 +1,7 @@
-"""Single brackets where double ones are meant, and the other way round.
+"""Finds single brackets where double ones are needed, and the reverse.
 
-`[projects]` is a table, `[[projects]]` one of several: the easiest thing to get wrong in TOML. It is said once, and the
-rest of the file is then checked as it was meant.
+`[projects]` is a table, `[[projects]]` one of several: a common mistake in TOML. It is reported once. The rest of the
+file is then checked as if the brackets were right.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from pg_trio.config.mistakes import Mistakes, Path
 def mend_brackets(
     raw: dict[str, Any], shape: type[attrs.AttrsInstance], mistakes: Mistakes, path: Path = (), steps: Steps = ()
 ) -> None:
-    """Put each lone table into a list where there may be several, take it out where there is one; and say so."""
+    """Put a lone table into a list if several are allowed, take it out of a list if only one is, and report each
+    change."""
     for key, header in headers_under(shape, steps).items():
         if key not in raw:
             continue

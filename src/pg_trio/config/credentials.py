@@ -1,4 +1,4 @@
-"""`[[credentials]]` -> `Credential`s by name: provider, key, address and what the address may be."""
+"""`[[credentials]]` -> `Credential`s by name: provider, key, address, and the rules for addresses."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from pg_trio.domain.secret import Secret
 
 OLLAMA_VARIABLE = "OLLAMA_BASE_URL"
 
-# RFC 1918, RFC 4193 and loopback: what "my own network" means. Link-local addresses are left out on purpose: clouds
-# serve machine credentials there, so they need `allow_private_addresses = true` in so many words.
+# RFC 1918, RFC 4193 and loopback: the user's own network. Link-local addresses are left out on purpose, because clouds
+# serve machine credentials there. They need an explicit `allow_private_addresses = true`.
 _PRIVATE_NETWORKS = tuple(
     ipaddress.ip_network(network)
     for network in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7")
@@ -31,17 +31,17 @@ _PRIVATE_NETWORKS = tuple(
 # AWS serves the same credentials inside fc00::/7 (EC2 user guide, "Instance metadata", read 2026-11).
 _METADATA_NETWORKS = (ipaddress.ip_network("fd00:ec2::/32"),)
 
-# Settings that Credential has under the same name and that need nothing but their own check.
+# Settings that Credential has under the same name and that need only their own check.
 _COPIED = ("max_concurrent", "max_waiting", "slot_wait_ms", "send_deadline", "prewarm_connections", "max_tokens_field")
 
-# A name or an IPv4 address, or (between brackets, which urlsplit has checked and taken off) an IPv6 address.
+# A name, an IPv4 address, or an IPv6 address (urlsplit has checked and removed its brackets).
 _HOST = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
 
 
 def resolve_credentials(
     tables: Sequence[CredentialTable | None], outside: Outside, mistakes: Mistakes
 ) -> dict[str, Credential | None]:
-    """Every named credential; None for one with a mistake, so that references to it are not reported as unknown."""
+    """Every credential by name. One with a mistake is None, so that references to it are not reported as unknown."""
     credentials: dict[str, Credential | None] = {}
     places: dict[str, Path] = {}
     for index, table in enumerate(tables):
@@ -146,8 +146,9 @@ def _resolve_url(
 
 
 def check_base_url(text: str) -> SplitResult:
-    """The address without a trailing slash. Raises: ValueError; one that may hold a password is not quoted in it."""
-    # urlsplit drops tabs and line ends silently and lets everything else pass.
+    """The address without a trailing slash. Raises: ValueError, which does not quote an address that may hold a
+    password."""
+    # urlsplit silently drops tabs and line ends, and accepts all other characters.
     if not all("!" <= character <= "~" for character in text):
         raise ValueError("a URL is visible ASCII without spaces (write an international name in its xn-- form)")
     try:
@@ -167,7 +168,7 @@ def check_base_url(text: str) -> SplitResult:
     if "\\" in text:
         raise ValueError("a base URL has no backslash")
     refuse_call(url)
-    # An empty query, or an empty fragment.
+    # urlsplit does not report an empty query or an empty fragment.
     if "?" in text or "#" in text:
         raise ValueError("a base URL has no query and no fragment")
     return url._replace(path=url.path.rstrip("/"))
@@ -183,7 +184,7 @@ def _check_host(host: str) -> None:
 
 
 def _is_private(host: str) -> bool:
-    """Whether it is literally loopback or a private address, in whatever spelling (domain/address.py)."""
+    """Whether the host is literally a loopback or private address, in any spelling (domain/address.py)."""
     if host == "localhost":
         return True
     address = read_address(host)

@@ -21,26 +21,26 @@ SECTIONS: dict[str, type[attrs.AttrsInstance]] = {
     "server": ServerSettings,
 }
 
-# 18 digits: whatever is longer is above every bound; Python refuses to read 4,300.
+# 18 digits: a longer number is above every bound, and Python refuses to read 4,300 digits.
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 def overlay_environment(sections: dict[str, dict[str, Any]], environ: Mapping[str, str], mistakes: Mistakes) -> None:
-    """Put each `PG_TRIO_SECTION__KEY` into its section; from here on its mistakes name the variable."""
+    """Put each `PG_TRIO_SECTION__KEY` into its section. Later mistakes of the value name the variable."""
     for variable in sorted(environ):
         if variable.startswith(PREFIX) and SEPARATOR in variable:
             section, _, key = variable.removeprefix(PREFIX).lower().partition(SEPARATOR)
             path: Path = (section, key)
             mistakes.labels[path] = variable
             if _exists(section, key, path, mistakes):
-                # Files of variables often come with CR LF, or with a space at a line's end; no value has either.
+                # Files of variables often have CR LF, or a space at a line's end; neither belongs to the value.
                 text = EnvironmentText(environ[variable].strip())
                 sections[section][key] = _read(text, attrs.fields_dict(SECTIONS[section])[key])
 
 
 def note_misspelt(environ: Mapping[str, str]) -> Iterator[str]:
-    """A note for each variable that is a setting but for its separator. (Kubernetes sets `PG_TRIO_PORT` and the like
-    for a service called pg-trio, so others are none of ours.)"""
+    """A note for each variable that names a setting with a wrong separator. Other variables are ignored: Kubernetes
+    sets `PG_TRIO_PORT` and similar ones for a service called pg-trio."""
     for variable in sorted(environ):
         section, _, key = variable.removeprefix(PREFIX).lower().partition("_")
         if variable.startswith(PREFIX) and section in SECTIONS and key in attrs.fields_dict(SECTIONS[section]):
@@ -60,7 +60,7 @@ def _exists(section: str, key: str, path: Path, mistakes: Mistakes) -> bool:
 
 
 def _read(text: str, setting: attrs.Attribute[Any]) -> int | str | list[str]:
-    """The value as TOML would have held it: structuring says what is wrong with one that is neither.
+    """The value as TOML would have held it. Structuring reports a value of a wrong type.
 
     A list has commas between its items.
     """
@@ -70,6 +70,6 @@ def _read(text: str, setting: attrs.Attribute[Any]) -> int | str | list[str]:
     return int(text) if plain is int and _INTEGER.fullmatch(text) else text
 
 
-# The annotations of the settings are strings until somebody asks.
+# The annotations of the settings are strings until they are resolved.
 for _section in SECTIONS.values():
     attrs.resolve_types(_section, include_extras=True)

@@ -1,4 +1,4 @@
-"""Guardrail tables of three levels -> the rules in force, and the checks that one table needs."""
+"""Guardrail tables of three levels -> the rules in force; and the checks of each table."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ MAX_CUSTOM_LABELS = MAX_LABELS - len(set(PII_LABELS.values()))
 def narrow_rules(
     wider: GuardrailRules, tables: GuardrailTables | None, path: Path, mistakes: Mistakes
 ) -> GuardrailRules:
-    """The rules of a level: what it names replaces the wider level's whole rule, the rest is inherited."""
+    """The rules of a level: a guardrail that it names replaces the wider level's whole rule, the others are
+    inherited."""
     if tables is None:
         return wider
     own: dict[str, Any] = {}
@@ -75,7 +76,7 @@ def _custom_pattern(table: CustomPatternTable | None, path: Path, mistakes: Mist
 
 @lru_cache(maxsize=4096)
 def find_pattern_mistake(pattern: str) -> str | None:
-    """What is wrong with a custom pattern, or None. RE2's syntax: linear time, no look-around, no back-references."""
+    """The mistake in a custom pattern, or None. RE2's syntax: linear time, no look-around, no back-references."""
     options = re2.Options()
     options.log_errors = False
     try:

@@ -1,4 +1,4 @@
-"""The headers of the file's tables: which has single brackets, which double ones, and which settings are under it."""
+"""The headers of the file's tables: single or double brackets, and the settings under each."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from pg_trio.config.settings import GatewaySettings, ServerSettings, UpstreamSet
 from pg_trio.config.tables import FileTable
 
 Steps = tuple[str, ...]
-# What these hold is plain until the environment is laid over it (tables.FileTable).
+# These sections stay plain values until the environment is laid over them (tables.FileTable).
 _SECTIONS: dict[str, type[attrs.AttrsInstance]] = {
     "gateway": GatewaySettings,
     "upstream": UpstreamSettings,
     "server": ServerSettings,
 }
-# A name that stands under more headers than these, such as `name`, tells nothing about where it belongs.
+# A key that stands under more headers than these, such as `name`, does not tell where it belongs.
 _TOLD_HEADERS = 2
 
 
 @attrs.frozen
 class Header:
-    """A table's place in the file. `shape` is what is under it; `repeats`: there may be several, in double brackets."""
+    """A table's place in the file. `shape` is its content. `repeats`: there may be several, in double brackets."""
 
     steps: Steps
     shape: type[attrs.AttrsInstance]
     repeats: bool = False
-    # `[providers.NAME]`: NAME is not a word of ours.
+    # `[providers.NAME]`: NAME is not a fixed word.
     named: bool = False
 
     def __str__(self) -> str:
@@ -39,7 +39,7 @@ class Header:
 
 
 def headers_under(shape: type[attrs.AttrsInstance], steps: Steps = ()) -> dict[str, Header]:
-    """The tables right under one, by their key."""
+    """The tables directly under one, by their key."""
     found = {}
     for setting in attrs.fields(attrs.resolve_types(shape, include_extras=True)):
         section = _SECTIONS.get(setting.name) if shape is FileTable else None
@@ -52,7 +52,7 @@ def headers_under(shape: type[attrs.AttrsInstance], steps: Steps = ()) -> dict[s
 
 
 def _read_type(annotation: Any, steps: Steps) -> Header | None:
-    """The header of a setting that holds tables; None where it holds something else."""
+    """The header of a setting that holds tables; None if it holds something else."""
     choices = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
     for choice in choices:
         origin, parts = get_origin(choice), get_args(choice)
@@ -66,20 +66,20 @@ def _read_type(annotation: Any, steps: Steps) -> Header | None:
 
 
 def where_it_belongs(key: str) -> str:
-    """`; it is a setting of [server]`, or nothing where no table has it, or too many."""
+    """`; it is a setting of [server]`; empty if no table has the key, or too many have it."""
     headers = _settings().get(key, ())
     return f"; it is a setting of {' and '.join(headers)}" if 0 < len(headers) <= _TOLD_HEADERS else ""
 
 
 @lru_cache
 def _settings() -> dict[str, list[str]]:
-    """The headers under which each setting stands; of tables that are the same at several levels, the widest one."""
+    """The headers under which each setting stands. Of equal tables at several levels, the widest one."""
     found: dict[str, list[str]] = {}
     shapes = set()
     for header in _walk(FileTable, ()):
         if header.shape not in shapes:
             shapes.add(header.shape)
-            # A table under it is a header of its own; it "belongs" like a setting all the same.
+            # A table under it has its own header, and also counts as a setting here.
             for setting in attrs.fields(header.shape):
                 found.setdefault(setting.name, []).append(str(header))
     return found

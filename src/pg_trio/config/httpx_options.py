@@ -1,4 +1,4 @@
-"""The settings of a credential that only the httpx transport has: proxy, HTTP/2, certificates."""
+"""The settings of a credential for the httpx transport only: proxy, HTTP/2, certificates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HTTPX_SETTINGS = ("proxy", "http2", "ca_file", "client_certificate", "client_key
 def resolve_httpx_options(
     table: CredentialTable, path: Path, outside: Outside, mistakes: Mistakes
 ) -> HttpxOptions | None:
-    """The credential's options; None where it sets none of them."""
+    """The credential's options; None if it sets none of them."""
     given = [setting for setting in HTTPX_SETTINGS if getattr(table, setting) is not None]
     if not given:
         return None
@@ -63,7 +63,7 @@ def _read_proxy(reference: str | None, path: Path, outside: Outside, mistakes: M
 
 
 def _check_proxy(url: str) -> None:
-    """Raises: ValueError, which quotes nothing of it: it may hold a password."""
+    """Raises: ValueError, which does not quote the URL, because it may hold a password."""
     try:
         parts = urlsplit(url)
         is_usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0

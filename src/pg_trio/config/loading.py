@@ -1,4 +1,4 @@
-"""A configuration file -> `Settings`, or every mistake at once: the story of this room, in order."""
+"""A configuration file -> `Settings`, or every mistake at once. This file has the steps in order."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 @frozen(slots=True)
 class Configuration:
-    """Settings, and what their owner should know: settings accepted that this version does not act on yet."""
+    """Settings, and notes for their owner, such as settings without effect."""
 
     settings: Settings
     notes: tuple[str, ...] = ()
@@ -57,7 +57,7 @@ def read_configuration(path: Path, environ: Mapping[str, str] = os.environ) -> C
         text = read_text(path, MAX_CONFIG_BYTES)
     except ValueError as error:
         raise ConfigError(str(path), [str(error)]) from None
-    # Absolute: the paths in it must mean the same after somebody changed the working directory.
+    # Absolute: the paths in the file must keep their meaning if the working directory changes.
     return parse_configuration(text, str(path), path.absolute().parent, environ)
 
 

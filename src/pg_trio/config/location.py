@@ -1,4 +1,4 @@
-"""Which file is the configuration: the one given, else the one that $PG_TRIO_CONFIG names."""
+"""Finds the configuration file: the given one, or the one that $PG_TRIO_CONFIG names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CONFIG_VARIABLE = "PG_TRIO_CONFIG"
 
 
 def find_configuration(given: Path | None = None, environ: Mapping[str, str] = os.environ) -> Path:
-    """The configuration file's path. Raises ConfigError where neither names one."""
+    """The configuration file's path. Raises ConfigError if neither names one."""
     named = given or environ.get(CONFIG_VARIABLE, "").strip()
     if not named:
         raise ConfigError("configuration", [f"no file: give --config FILE, or set ${CONFIG_VARIABLE}"])

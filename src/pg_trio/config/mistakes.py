@@ -1,4 +1,4 @@
-"""Mistakes: collected with their paths, told in the order of the file, without secrets."""
+"""Collects mistakes with their paths, and reports them in order, without secrets."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from pg_trio.domain.secret import MASK, Secret
 
 Path: TypeAlias = tuple[str | int, ...]
 
-# 8 characters: what is shorter is no key of any provider, and masking it would eat the report's own words.
+# 8 characters: no provider's key is shorter, and masking a shorter text could hide words of the report.
 MASKED_SECRET_CHARS = 8
 
-# What other gateways and servers call our settings, where it is too far from ours to be taken for a slip.
+# Other gateways' and servers' names for our settings, if the difference is too large for a suggestion by spelling.
 ELSEWHERE = {
     "port": "bind",
     "host": "bind",
@@ -51,7 +51,7 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,60}")
 
 @define
 class Mistakes:
-    """Everything wrong with one configuration. `labels` replaces the path of what did not come from the file."""
+    """All mistakes in one configuration. `labels` replaces the path of a value that did not come from the file."""
 
     labels: dict[Path, str] = field(factory=dict)
     secrets: list[Secret] = field(factory=list)
@@ -59,17 +59,17 @@ class Mistakes:
     _found: dict[Path, list[str]] = field(factory=dict)
 
     def add(self, path: Path, text: str) -> None:
-        """One mistake more; the same one at the same place counts once."""
+        """Add a mistake; the same one at the same place counts once."""
         texts = self._found.setdefault(path, [])
         if text not in texts:
             texts.append(text)
 
     def has(self, path: Path) -> bool:
-        """Whether this very place was found wrong already."""
+        """Whether a mistake was already found at exactly this place."""
         return path in self._found
 
     def note(self, path: Path, text: str) -> None:
-        """Something that is no mistake, and worth saying."""
+        """Add a note: not a mistake, but worth knowing."""
         self.notes.append(self._mask(f"{self._place(path)}{text}"))
 
     def lines(self) -> list[str]:
@@ -82,7 +82,8 @@ class Mistakes:
         return f"{label}: " if label else ""
 
     def _mask(self, line: str) -> str:
-        """The last net: no text above quotes a secret, but a key pasted into a second field would be."""
+        """A last protection: the texts above do not quote secrets, but a key that was pasted into a second field would
+        be quoted."""
         for secret in self.secrets:
             if len(secret.reveal()) >= MASKED_SECRET_CHARS:
                 line = line.replace(secret.reveal(), MASK)
@@ -100,7 +101,7 @@ def show_path(path: Path) -> str:
 
 
 def show_key(key: str) -> str:
-    """A key as TOML would spell it; what is not a bare key is quoted, cut and masked."""
+    """A key as TOML spells it; a key that needs quotes is quoted, cut and masked."""
     if _BARE_KEY.fullmatch(key) and show(key) == f'"{key}"':
         return key
     return json.dumps(show(" ".join(key.split()))[1:-1], ensure_ascii=False)
@@ -108,7 +109,7 @@ def show_key(key: str) -> str:
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """`; did you mean "…"?`, or nothing if no known word is close."""
-    # 100 characters: difflib's cost grows with the square of the length, and no name of ours is longer.
+    # 100 characters: difflib's cost grows with the square of the length, and no setting's name is longer.
     close = get_close_matches(word[:100], list(known), n=1)
     return f"; did you mean {show(close[0])}?" if close else ""
 

@@ -1,7 +1,7 @@
-"""Keys that are no keys: a variable that nothing expands, quotation marks that came along, a header's scheme.
+"""Refuses values that are not keys: a variable that nothing expands, quotation marks, a header's scheme.
 
-Other gateways, shells and tools of containers have spellings of their own for "the variable NAME". Taken for the key
-itself, each would be a 401 at every call.
+Other gateways, shells and container tools have their own spellings for "the variable NAME". If one were taken for the
+key itself, every call would be a 401.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _SPELLINGS = (
 _PLACEHOLDER = [re.compile(spelling.format(_NAME)) for spelling in _SPELLINGS]
 _TO_FILL_IN = re.compile(r"(?i:<?your[-_ ].*key.*>?|.*(?:\.\.\.|…))")
 _FILE = re.compile(r"(?i:file):.+")
-# What is shown of a value that may be a key after all: only what is spelt as variables are.
+# The value may be a real key, so only text that is spelt like a variable is shown.
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{1,99}")
 
 
 def refuse_placeholder(value: str, source: str) -> None:
-    """Raise ValueError, with what to write, where a key is none. `source` says what holds it."""
+    """Raise ValueError, with what to write, if the value is a placeholder. `source` names the place of the value."""
     if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'`":
         raise ValueError(f"{source} is in quotation marks: they would be part of it")
     if value[:7].lower() == "bearer ":

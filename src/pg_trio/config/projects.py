@@ -22,7 +22,7 @@ from pg_trio.domain.project import RESERVED_SLUGS, Candidate, Credential, Endpoi
 
 PLACEHOLDER = "{{input}}"
 
-# Settings that mean nothing without another one: no mistake, but worth saying.
+# Settings without effect unless another one is set: not mistakes, but notes.
 NEEDED = {
     "session_ttl_seconds": "sessions_enabled",
     "session_max_messages": "sessions_enabled",
@@ -37,7 +37,7 @@ NEEDED = {
     "hedge_after": "failover",
 }
 
-# Settings that Endpoint has under the same name and that need nothing but their own check.
+# Settings that Endpoint has under the same name and that need only their own check.
 _COPIED = tuple(
     attribute.name
     for attribute in attrs.fields(Endpoint)
@@ -57,7 +57,7 @@ class Resolver:
     _owners: dict[Hashable, Path] = field(factory=dict)
 
     def resolve_project(self, table: ProjectTable, path: Path, wider: GuardrailRules) -> Project | None:
-        """The project with its endpoints, or None if it has a mistake that leaves it without a name or identifier."""
+        """The project with its endpoints; None if a mistake leaves it without a name or identifier."""
         rules = narrow_rules(wider, table.guardrails, (*path, "guardrails"), self.mistakes)
         metadata = as_json(table.metadata or {}, (*path, "metadata"), self.mistakes)
         slug = table.slug
@@ -99,7 +99,7 @@ class Resolver:
         uuid = table.uuid
         if uuid is None and project is not None and table.slug is not None:
             uuid = uuid5(project, table.slug)
-        # A derived one repeats where the slug or the project does, and that is reported there.
+        # A derived UUID repeats only if the slug or the project does, which is reported there.
         if table.uuid is not None or not (self.mistakes.has((*path, "slug")) or self.mistakes.has((*path[:2], "uuid"))):
             self._claim("endpoint", uuid, (*path, "uuid"))
         if uuid is None or table.slug is None:
@@ -155,7 +155,7 @@ class Resolver:
     def _note_what_has_no_effect(self, table: EndpointTable, path: Path) -> None:
         for name, needed in NEEDED.items():
             value = getattr(table, needed)
-            # 0 is a price.
+            # 0 is a valid price.
             lacks = value is None or value is False or value == []
             if lacks and getattr(table, name) is not None:
                 self.mistakes.note((*path, name), f"has no effect without {needed}")
@@ -190,7 +190,7 @@ class Resolver:
         return None if value is None else self.schemas.read(value, (*path, name))
 
     def _claim(self, kind: Hashable, value: Hashable | None, path: Path) -> None:
-        """Note whose the value is; a mistake if somebody has it already."""
+        """Record the value for its owner; it is a mistake if the value is already taken."""
         if value is None:
             return
         owner = self._owners.setdefault((kind, value), path)
@@ -199,6 +199,6 @@ class Resolver:
 
 
 def derive_slug(name: str, uuid: UUID | None) -> str | None:
-    """A project's slug from its name: lower case, everything else hyphens; from its UUID where nothing is left."""
+    """A project's slug from its name: lower case, other characters as hyphens; from its UUID if nothing is left."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower())[:64].strip("-")
     return slug or (f"project-{str(uuid)[:8]}" if uuid is not None else None)

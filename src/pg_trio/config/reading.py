@@ -1,4 +1,4 @@
-"""Bytes from outside: the configuration file, files it names, secrets. Every failure is a ValueError with its text."""
+"""Reads the configuration file, the files it names, and secrets. Every failure is a ValueError with its text."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ ENV_PREFIX = "env:"
 
 @frozen(slots=True)
 class Outside:
-    """Where secrets come from: files relative to `folder`, variables of `environ`."""
+    """The sources of secrets: files relative to `folder`, variables of `environ`."""
 
     folder: Path
     environ: Mapping[str, str]
 
 
 class EnvironmentText(str):
-    """A value from the environment: always text, whatever type its setting has."""
+    """A value from the environment: text, for every type of setting."""
 
     __slots__ = ()
 
@@ -51,9 +51,9 @@ def read_text(path: Path, limit_bytes: int) -> str:
     try:
         is_special = path.exists() and not path.is_file()
     except (OSError, ValueError):
-        is_special = False  # opening it says what is wrong
+        is_special = False  # opening it raises the error
     if is_special:
-        # Opening a pipe would wait for whoever writes into it.
+        # Opening a pipe would wait for a writer.
         raise ValueError(f"{show(path)} is not a regular file")
     try:
         with path.open("rb") as file:
@@ -73,9 +73,9 @@ def read_text(path: Path, limit_bytes: int) -> str:
 
 
 def name_file(text: str) -> str:
-    """A file's name from a text, as the system's calls take it: UTF-8 bytes, whatever the locale is.
+    """A file's name from a text, for the system's calls: UTF-8 bytes in every locale.
 
-    Under an ASCII locale Python would refuse `dätä`, and write what the shell gave it with surrogates.
+    Under an ASCII locale Python would refuse `dätä`, and would write names from the shell with surrogates.
     """
     return os.fsdecode(text.encode("utf-8", "surrogateescape"))
 
@@ -89,12 +89,12 @@ def parse_toml(text: str) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("not usable: nested too deeply") from None
     except ValueError:
-        # What Python itself refuses: integers of thousands of digits.
+        # Python itself refuses integers of thousands of digits.
         raise ValueError("not usable: a number is too long") from None
 
 
 def _explain_syntax(said: str) -> str:
-    """What is usually wrong where TOML's parser says so. The line itself is not shown: it may hold a key."""
+    """The usual cause of a syntax error of TOML's parser. The line itself is not shown, because it may hold a key."""
     if twice := re.match(r"Cannot declare \((.+?),?\) twice", said):
         header = ".".join(re.findall(r"'([^']+)'", twice[1]))
         return f"; a table of which there may be several has double brackets: [[{header}]]"
@@ -113,20 +113,20 @@ def _parse_fraction(text: str) -> Decimal:
 
 
 def read_secret(reference: str, folder: Path, environ: Mapping[str, str]) -> Secret:
-    """The secret that `env:NAME`, `file:PATH` or the text itself means, white space around it removed.
+    """The secret that `env:NAME`, `file:PATH` or the text itself names, without white space around it.
 
-    Raises: ValueError if there is none or if it fits into no HTTP header; the text never quotes the value.
+    Raises: ValueError if there is none, or if an HTTP header cannot carry it; the text never quotes the value.
     """
     source, value = _look_up(reference, folder, environ)
     refuse_placeholder(value, source)
-    # RFC 9110, 5.5: visible ASCII; anything else ends as a broken or injected header.
+    # RFC 9110, 5.5: visible ASCII. Other characters could break or inject a header.
     if not all("!" <= character <= "~" for character in value):
         raise ValueError(f"{source} holds characters that an HTTP header cannot carry")
     return Secret(value)
 
 
 def read_pem(reference: str, folder: Path, environ: Mapping[str, str], *, kind: str) -> str:
-    """The PEM text that `env:NAME` or `file:PATH` means, which holds a `kind` (RFC 7468) at least.
+    """The PEM text that `env:NAME` or `file:PATH` names; it holds at least one `kind` (RFC 7468).
 
     Raises: ValueError if there is none; the text never quotes the value.
     """
@@ -139,7 +139,7 @@ def read_pem(reference: str, folder: Path, environ: Mapping[str, str], *, kind: 
 
 
 def _look_up(reference: str, folder: Path, environ: Mapping[str, str]) -> tuple[str, str]:
-    """(where it comes from, the text without white space around it). Raises: ValueError if there is none."""
+    """(its source, the text without white space around it). Raises: ValueError if there is none."""
     reference = reference.strip()
     if reference.startswith(ENV_PREFIX):
         name = reference.removeprefix(ENV_PREFIX).strip()
@@ -151,7 +151,7 @@ def _look_up(reference: str, folder: Path, environ: Mapping[str, str]) -> tuple[
         source, value = f"file {show(path)}", read_text(path, MAX_SECRET_BYTES)
     else:
         source, value = "the key", reference
-    # A byte order mark is white space to whoever wrote the file or the variable, not to Python.
+    # Editors add a byte order mark invisibly, and Python's `strip` does not remove it.
     value = value.strip().removeprefix("\ufeff").strip()
     if not value:
         raise ValueError(f"{source} is empty")

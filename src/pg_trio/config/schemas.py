@@ -2,9 +2,9 @@
 
 Rules:
 1. Draft 7 unless `$schema` names another draft that we know.
-2. The draft's own meta-schema says what is wrong and where; then the compiler that requests will meet has the last
-   word, with the same options as there: linear-time patterns, nothing fetched.
-3. Equal schemas are one object, checked once: ten thousand endpoints often share a handful.
+2. The draft's own meta-schema says what is wrong and where. Then the schema is compiled with the options of the request
+   stages: linear-time patterns, no fetching.
+3. Equal schemas are one object and checked once, because ten thousand endpoints often share a few.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class SchemaReader:
     _files: dict[Path, str] = field(factory=dict)
 
     def read(self, value: object, path: at.Path) -> JsonObject | bool | None:
-        """The schema that the setting means, shared between equal ones; None if it has a mistake."""
+        """The setting's schema, shared between equal ones; None if it has a mistake."""
         try:
             document = self._load(value, path)
             text = json.dumps(document)
@@ -102,7 +102,7 @@ class SchemaReader:
 
 
 def as_json(value: object, path: at.Path, mistakes: Mistakes) -> Json:
-    """A TOML value as JSON has it: decimals as floats; dates, infinities and what is too deep are mistakes."""
+    """A TOML value as JSON: decimals become floats; dates, infinities and too deep values are mistakes."""
     if isinstance(value, dict | list) and len(path) > MAX_DEPTH:
         mistakes.add(path[:MAX_DEPTH], "nested too deeply")
     elif isinstance(value, dict):
@@ -115,7 +115,7 @@ def as_json(value: object, path: at.Path, mistakes: Mistakes) -> Json:
             return number
         mistakes.add(path, "JSON has no such number")
     elif isinstance(value, int) and value.bit_length() > 1024:
-        # Beyond a double's range; Python would refuse to print the longest of them.
+        # Beyond a double's range. Python would refuse to print the longest of these numbers.
         mistakes.add(path, "JSON has no such number")
     elif isinstance(value, bool | int | str):
         return value
@@ -148,7 +148,7 @@ def _find_wrong(schema: Any) -> list[tuple[at.Path, str]]:
         errors = list(explain(explain.META_SCHEMA).iter_errors(schema))
         if errors:
             return [(tuple(error.absolute_path), _why(error.message)) for error in errors]
-        # The same options as in stages/schemas: what compiles here compiles there.
+        # The same options as in stages/schemas: a schema that compiles here compiles there.
         compile_schema(schema, offline=True, pattern_options=jsonschema_rs.RegexOptions())
     except jsonschema_rs.ValidationError as error:
         return [(tuple(error.instance_path), _compiler_said(error))]

@@ -1,4 +1,4 @@
-"""Settings: everything that can be set, frozen, with its default and the precedent of that default.
+"""All settings, frozen, each with its default and the precedent of that default.
 
 Times are integer milliseconds (`_ms`), sizes bytes (`_bytes`), each with its range beside it (`bounds`).
 docs/configuration.md describes each for users.
@@ -19,7 +19,7 @@ from pg_trio.domain.project import Credential, Project
 
 @frozen(slots=True)
 class GatewaySettings:
-    """`[gateway]`: what holds for every project."""
+    """`[gateway]`: settings for every project."""
 
     data_dir: Path = Path("data")
     # 4 MiB: the contract's default.
@@ -29,19 +29,19 @@ class GatewaySettings:
     max_inflight_body_bytes: Annotated[int, Between(KIB, 1024 * GIB)] = 256 * MIB
     # 30 s for a body whose endpoint is not known yet: Go's common ReadTimeout; nginx waits 60 s between two reads.
     body_timeout_ms: Milliseconds = 30_000
-    # 1,000: Envoy's circuit breaker stops at 1,024 requests; past that a worker only makes everybody late.
+    # 1,000: Envoy's circuit breaker stops at 1,024 requests. With more, a worker makes all requests late.
     max_concurrent_requests: Annotated[int, Between(1, 1_000_000)] = 1_000
-    # The longest wait in line for a place. HAProxy's `timeout queue` is that of connecting, commonly 5 s.
+    # The longest wait for admission. HAProxy's `timeout queue` is that of connecting, commonly 5 s.
     admission_wait_ms: Milliseconds = 2_000
-    # OpenAI takes 2,048 messages in an assistants thread's request; a chat longer than that is a mistake.
+    # OpenAI accepts 2,048 messages in an assistants thread's request; a longer chat is a mistake.
     max_messages: Annotated[int, Between(1, 1_000_000)] = 2_048
     # Levels of nesting in a request body. 64: PHP's json_decode stops at 512, MongoDB documents at 100.
     max_json_depth: Annotated[int, Between(2, 200)] = 64
-    # What a budget reserves for an answer where the endpoint sets no `max_output_tokens`.
+    # The output tokens that a budget reserves if the endpoint sets no `max_output_tokens`.
     default_output_tokens: Annotated[int, Between(1, 200_000)] = 1_024
-    # Whose midnight begins a month of budgets. UTC: what OpenAI's and most clouds' bills go by.
+    # The time zone in which budget months begin. UTC: used by OpenAI's and most clouds' bills.
     timezone: Annotated[str, TimeZone()] = "UTC"
-    # 4 MiB: what a client without a session may send of a conversation at once (`max_body_bytes`).
+    # 4 MiB: the part of a conversation that a client without a session may send at once (`max_body_bytes`).
     max_session_bytes: BodyBytes = 4 * MIB
     # How often a worker looks for revoked tokens; the promise is one second.
     token_poll_ms: Milliseconds = 250
@@ -51,20 +51,20 @@ class GatewaySettings:
     retry_budget_percent: Annotated[int, Between(0, 100)] = 20
     # `last_used_at` is written at most this often, for all tokens at once.
     token_used_flush_ms: Milliseconds = 10_000
-    # Tokens remembered per worker (about 500 bytes each); more of them are looked up in the file each time.
+    # Tokens in each worker's cache (about 500 bytes each); others are looked up in the file each time.
     token_cache_entries: Annotated[int, Between(1, 10_000_000)] = 10_000
-    # Rows waiting for the log's writer before new ones are dropped and counted.
+    # Rows waiting for the log's writer; further rows are dropped and counted.
     log_queue_rows: Annotated[int, Between(1, 10_000_000)] = 10_000
-    # At most this long from an answer to its row in the file.
+    # The longest time from an answer to its row in the file.
     log_batch_ms: Milliseconds = 50
-    # Characters kept of each body, where an endpoint keeps them. 16,384: a page of text is 2,000 to 3,000; LiteLLM cuts
+    # Characters kept of each body, if an endpoint keeps bodies. 16,384: a page of text is 2,000 to 3,000; LiteLLM cuts
     # each string of a logged prompt at 2,048, Google's log entries end at 256 KiB.
     log_body_chars: Annotated[int, Between(256, MIB)] = 16_384
-    # Bodies waiting for the log's writer; past it, and past half of `log_queue_rows`, rows go without theirs.
+    # Bodies waiting for the log's writer. Beyond it, and beyond half of `log_queue_rows`, rows are kept without bodies.
     log_queue_body_bytes: Annotated[int, Between(0, GIB)] = 16 * MIB
     # 30 days: how long OpenAI keeps API logs, and Google's Cloud Logging by default. 0: for ever.
     log_max_age_days: Annotated[int, Between(0, 36_500)] = 30
-    # 4 GiB, some 8 million rows without bodies: what journald keeps at most by default. 0: no limit.
+    # 4 GiB, some 8 million rows without bodies: journald's default maximum. 0: no limit.
     log_max_bytes: Annotated[int, Between(0, 1024 * 1024 * GIB)] = 4 * GIB
 
 
@@ -75,9 +75,9 @@ class UpstreamSettings:
     # 5 s: httpx's default for connecting.
     connect_timeout_ms: Milliseconds = 5_000
     tls_timeout_ms: Milliseconds = 5_000
-    # 64 KiB: curl allows 100 KiB of one header, node 16 KiB of a head; some providers send long cookies.
+    # 64 KiB: curl allows 100 KiB for one header, node 16 KiB for a head; some providers send long cookies.
     max_head_bytes: HeadBytes = 64 * 1024
-    # 16 MiB: four times what a client may send; an answer of 200,000 tokens is about 1 MiB.
+    # 16 MiB: four times the limit of a request body; an answer of 200,000 tokens is about 1 MiB.
     max_body_bytes: BodyBytes = 16 * MIB
     # 256 MiB: a streamed token is some 300 bytes, and 200,000 of them are 60 MiB.
     max_stream_bytes: Annotated[int, Between(MIB, 1024 * 1024 * MIB)] = 256 * MIB
@@ -97,22 +97,22 @@ class ServerSettings:
     head_timeout_ms: Milliseconds = 10_000
     # 75 s between requests: nginx's keepalive_timeout; longer than the 60 s of common load balancers.
     idle_timeout_ms: Milliseconds = 75_000
-    # 30 s for a client to take what was written: Apache and nginx give 60 s.
+    # 30 s for a client to read the written bytes: Apache and nginx give 60 s.
     write_timeout_ms: Milliseconds = 30_000
     # 32 KiB: nginx's 4 × 8 KiB for a whole head.
     max_head_bytes: HeadBytes = 32 * 1024
     # 100: Apache's LimitRequestFields.
     max_header_count: Annotated[int, Between(1, 10_000)] = 100
     # Per worker, and never more than half of the files it may open (ulimit -n). nginx: 512; Node and Go have no limit.
-    # What it protects is memory: 10 kB a connection that has asked for something, beside the kernel's buffers.
+    # The limit protects memory: a connection that has sent a request takes 10 kB, besides the kernel's buffers.
     max_connections: Annotated[int, Between(1, 1_000_000)] = 10_000
     # Running requests get this long after SIGTERM: Kubernetes' default grace is 30 s.
     drain_ms: Milliseconds = 25_000
-    # Proxies whose `X-Forwarded-For` is believed; of all others it may be the client's own. An item is None where it
-    # was wrong, as in tables.py: such a configuration is never used.
+    # Proxies whose `X-Forwarded-For` is trusted. From other addresses the client may have written it. A wrong item is
+    # None, as in tables.py; such a configuration is never used.
     trusted_proxies: list[Annotated[str, Network()] | None] = field(factory=list)
-    # Before that, `/readyz` says 503 for so long while everything is served. 0: no load balancer has to be told; behind
-    # one, some of its checks' intervals (Kubernetes' readiness probe: 10 s).
+    # Before the drain, `/readyz` answers 503 for this time while everything is served. 0: no load balancer must notice.
+    # Behind one: a few of its check intervals (Kubernetes' readiness probe: 10 s).
     drain_notice_ms: Annotated[int, Between(0, DAY_MS)] = 0
 
 

@@ -1,11 +1,11 @@
-"""TOML values -> the frozen shapes of `tables` and `settings`, strictly: nothing is converted that might be a mistake.
+"""TOML values -> the frozen shapes of `tables` and `settings`. Strict: a value that may be a mistake is not converted.
 
 Rules:
-1. A boolean is not a number, a number is not text, a text is not a list; an integer is a fine float.
+1. A boolean is not a number, a number is not text, a text is not a list. An integer is accepted for a float.
 2. Not-a-number and infinity are refused everywhere.
-3. What is wrong is reported with its path, then taken out, and the rest is structured again: so the checks that
-   follow see everything else, and one report holds every mistake. Taken out means: the key is gone (its default
-   holds), or None where it was required or an item of a list.
+3. A wrong value is reported with its path and removed, and the rest is structured again. So later checks see all other
+   values, and one report has every mistake. Removing deletes the key (its default holds); a required key or an item of
+   a list becomes None.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from pg_trio.config.reading import EnvironmentText, name_file
 Shape = TypeVar("Shape")
 Hook = Callable[[Any, Any], Any]
 
-# Each attempt takes at least one wrong value out; more rounds than this would be a bug of ours, not of the file.
+# Each round removes at least one wrong value. More rounds than this would be a bug in this code.
 MAX_ROUNDS = 100
 
 
 def structure_sound(raw: dict[str, Any], shape: type[Shape], path: at.Path, mistakes: Mistakes) -> Shape:
-    """The shape made of all that is right in `raw`; the rest is in `mistakes` and taken out of `raw`."""
+    """The shape made of the right values in `raw`. Wrong values are in `mistakes` and removed from `raw`."""
     for _ in range(MAX_ROUNDS):
         try:
             return _CONVERTER.structure(raw, shape)
@@ -64,7 +64,8 @@ def _take_out(raw: Any, place: at.Path) -> None:
 
 
 def describe(value: object) -> str:
-    """The TOML type of a value, with its article, never the value. From the environment it has none: the value then."""
+    """The TOML type of a value, with its article, never the value. A value from the environment has no TOML type and is
+    shown itself."""
     if isinstance(value, EnvironmentText):
         return show(value)
     for python_type, name in _TOML_TYPES.items():
@@ -144,7 +145,7 @@ def _structure_uuid(value: Any, _: Any) -> UUID:
         uuid = UUID(text)
     except ValueError:
         uuid = None
-    # UUID() takes braces, urn: and missing hyphens too; a URL would then not be what the file says.
+    # UUID() accepts braces, urn: and missing hyphens too; the URL would then differ from the file.
     if uuid is None or str(uuid) != text.lower():
         raise ValueError(f"{show(text)} is not a UUID")
     return uuid

@@ -1,8 +1,8 @@
-"""What the TOML file holds, table by table, before references are resolved and levels merged.
+"""The TOML file's tables, before references are resolved and levels merged.
 
-None means: not in the file, or wrong and already reported. So the defaults live once, in `domain` and `settings`, and
-everything after structuring takes None for an answer. A field without a default here is required. An item of a list
-is None where it was wrong, so that the ones after it keep their number.
+None means: not in the file, or wrong and already reported. The defaults are only in `domain` and `settings`, and the
+code after structuring accepts None. A field without a default here is required. A wrong item of a list is None, so that
+the items after it keep their number.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pg_trio.domain.project import SLUG_PATTERN, OnStreamFailure, OutputRepair, 
 Slug = Annotated[
     str, Shape(re.compile(SLUG_PATTERN), "a slug: 1–64 of a-z, 0-9 and -, starting and ending with a letter or digit")
 ]
-# Below the median a hedge is not a remedy for slowness but a second call as a rule; p100 would never hedge.
+# Below the median most calls would be hedged; p100 would never hedge.
 Percentile = Annotated[str, Shape(re.compile(r"p[5-9][0-9]"), "a percentile from p50 to p99")]
 # Each wire maps the words that it does not have to the nearest one.
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
@@ -98,18 +98,18 @@ class CredentialTable:
     name: Name | None
     provider: str | None
     api_key: str | None = field(default=None, repr=False)
-    # A user and password in it are a mistake, but one that must not be shown either.
+    # A user and password in it are a mistake, and must not be shown.
     base_url: Annotated[str, Length(1, 2000)] | None = field(default=None, repr=False)
     transport: Literal["direct", "httpx"] | None = None
     allow_private_addresses: bool | None = None
     max_concurrent: Annotated[int, Between(1, 1_000_000)] | None = None
-    # 0: nobody waits.
+    # 0: no request waits.
     max_waiting: Annotated[int, Between(0, 1_000_000)] | None = None
     slot_wait_ms: Milliseconds | None = None
     send_deadline: bool | None = None
-    # 1,000: more handshakes at every start than any provider likes.
+    # 1,000: more handshakes at a start could offend a provider.
     prewarm_connections: Annotated[int, Between(0, 1_000)] | None = None
-    # It may hold a password.
+    # The URL may hold a password.
     proxy: str | None = field(default=None, repr=False)
     http2: bool | None = None
     ca_file: str | None = field(default=None, repr=False)
@@ -156,7 +156,7 @@ class FailoverTable:
 class EndpointTable:
     """One `[[projects.endpoints]]`, with the contract's field names, ranges and nothing else.
 
-    What `domain.project.Endpoint` has under the same name is copied as it is.
+    A field of the same name in `domain.project.Endpoint` gets the value unchanged.
     """
 
     slug: Slug | None
@@ -196,7 +196,7 @@ class EndpointTable:
     deadline_ms: Milliseconds | None = None
     stream_deadline_ms: Milliseconds | None = None
     attempt_timeout_ms: Milliseconds | None = None
-    # Absent: a quarter of the deadline. 0: the first candidate may use it all up.
+    # Absent: a quarter of the deadline. 0: the first candidate may use the whole deadline.
     reserve_ms: Annotated[int, Between(0, DAY_MS)] | None = None
     first_token_timeout_ms: Milliseconds | None = None
     idle_timeout_ms: Milliseconds | None = None
@@ -231,7 +231,8 @@ class ProjectTable:
 
 @frozen(slots=True)
 class FileTable:
-    """The whole file. The three plain sections stay as they are read: the environment is laid over them first."""
+    """The whole file. The three plain sections are not structured yet, because the environment is laid over them
+    first."""
 
     gateway: dict[str, Any] | None = None
     upstream: dict[str, Any] | None = None

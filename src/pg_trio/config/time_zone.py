@@ -11,12 +11,12 @@ from pg_trio.config.bounds import show
 
 
 def find_zone(name: str) -> tzinfo:
-    """The zone of that name. UTC is known without any data. Raises ValueError that says what is missing."""
+    """The zone of that name. UTC needs no data. Raises: ValueError, which says what is missing."""
     if name == "UTC":
         return UTC
     try:
         return ZoneInfo(name)
-    # An OSError: a name that is a folder of the data (`America`), or longer than a file's may be.
+    # An OSError: the name is a folder of the data (`America`), or too long for a file's name.
     except (ZoneInfoNotFoundError, ValueError, OSError) as exc:
         if available_timezones():
             raise ValueError(f"{show(name)} is not the IANA name of a time zone, as Europe/Berlin is") from exc

@@ -1,11 +1,11 @@
-"""What a host in a URL is: a name, or an address in any of its spellings.
+"""Decides whether a URL's host is a name or an address, in any spelling.
 
 Rules:
-1. One reading for the configuration and both transports: what `getaddrinfo` takes for an address is one here.
+1. The configuration and both transports use the same reading: an address for `getaddrinfo` is an address here.
 2. IPv4 has four spellings of up to four parts each, decimal, octal and hexadecimal (inet_aton(3)): 127.1, 0177.0.0.1,
    0x7f000001 and 2130706433 are all 127.0.0.1.
-3. An IPv6 address that carries an IPv4 one (IPv4-mapped, NAT64, 6to4) is what it carries. A zone (`%eth0`, RFC 4007)
-   says where an address is, not which.
+3. An IPv6 address that carries an IPv4 one (IPv4-mapped, NAT64, 6to4) counts as that address. A zone (`%eth0`, RFC
+   4007) is not part of the address.
 4. A host whose last part is a number is an address or a mistake, never a name (WHATWG URL, "ends in a number").
 """
 
@@ -24,14 +24,14 @@ _SIX_TO_FOUR = IPv6Network("2002::/16")
 _OCTAL, _HEXADECIMAL = re.compile(r"0[0-7]*"), re.compile(r"0[xX][0-9a-fA-F]+")
 _DECIMAL = re.compile(r"[1-9][0-9]*")
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
-# Longer than any spelling of 32 bits with sensible padding; Python would read millions of digits.
+# Longer than any spelling of 32 bits with sensible padding. Without a limit Python would read millions of digits.
 _MAX_PART_CHARS = 40
 
 
 def read_address(host: str) -> Address | None:
-    """The address that a host is; None for a name. IPv6 without brackets.
+    """The host's address; None for a name. IPv6 without brackets.
 
-    Raises: ValueError for what looks like an address and is none.
+    Raises: ValueError for a host that looks like an address but is not one.
     """
     if ":" in host:
         return IPv6Address(host)
@@ -42,11 +42,11 @@ def read_address(host: str) -> Address | None:
 
 
 def carried(address: Address) -> Address:
-    """The address that counts: the IPv4 address inside an IPv6 one, where it carries one."""
+    """The IPv4 address inside an IPv6 one if it carries one; otherwise the address itself."""
     if isinstance(address, IPv4Address):
         return address
     number = int(address)
-    # A zone is no part of the number, and a network has none.
+    # Drop the zone: it is not part of the number, and networks have none.
     plain = IPv6Address(number)
     if plain in _IPV4_MAPPED or plain in _NAT64:
         return IPv4Address(number & 0xFFFF_FFFF)

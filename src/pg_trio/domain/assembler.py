@@ -1,4 +1,4 @@
-"""Puts a streamed answer together again: a reply for the session and the log, a usage for the budget."""
+"""Assembles a streamed answer: a reply for the session and the log, a usage for the budget."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pg_trio.domain.events import ContentDelta, Event, Finished, Opened, Reasoni
 
 
 class _Call:
-    """A tool call so far."""
+    """The received part of a tool call."""
 
     __slots__ = ("arguments", "id", "name", "signature")
 
@@ -23,9 +23,9 @@ class _Call:
 class Assembler:
     """Collects a stream's events.
 
-    Without `keeps_text` it only counts, in constant memory: enough for the usage of an answer that nobody stores. With
-    it, it holds the answer's own text and nothing besides; the readers bound how much that can be. `keeps_reasoning`
-    holds the model's reasoning too, which only the body's own limit bounds: for answers that are whole already.
+    Without `keeps_text` it only counts, in constant memory; that is enough for the usage of an answer that is not
+    stored. With `keeps_text` it holds the answer's own text only, which the readers limit. `keeps_reasoning` also holds
+    the model's reasoning, for answers that are already complete; only the body's limit bounds it.
     """
 
     __slots__ = (
@@ -48,14 +48,14 @@ class Assembler:
         self._keeps_text = keeps_text
         self._reasoning = StringIO() if keeps_reasoning else None
         self.has_calls = False
-        # Of `characters`, those of reasoning.
+        # The part of `characters` that is reasoning.
         self.reasoned = 0
         self._text = StringIO()
         self._calls: list[_Call] = []
         # Signed blocks of reasoning, and the text of the one under way.
         self._blocks: list[Reasoning] = []
         self._block: list[str] = []
-        # Everything the model wrote, reasoning included: providers count that as completion, too.
+        # Characters that the model wrote, reasoning included, because providers count it as completion.
         self.characters = 0
         self.id: str | None = None
         self.model: str | None = None
@@ -63,8 +63,8 @@ class Assembler:
         self.reported: Usage | None = None
 
     def add(self, event: Event) -> None:
-        """Take the stream's next event. Of several `Opened` (a stream carried on elsewhere) the first id stays."""
-        # The most frequent first: this runs once a token.
+        """Take the stream's next event. After several `Opened` (a rescued stream) the first id stays."""
+        # The most frequent event first: this runs once a token.
         if isinstance(event, ContentDelta):
             self.characters += len(event.text)
             if self._keeps_text:
@@ -86,14 +86,15 @@ class Assembler:
             self.reported = event.usage
 
     def reply(self) -> Reply:
-        """The whole answer, as `read_reply` would have given it. Only after `Finished`, and only with `keeps_text`."""
+        """The complete answer, as `read_reply` would have returned it. Only after `Finished`, and only with
+        `keeps_text`."""
         assert self.finish_reason is not None, "an answer that is not whole is no reply"
         assert self.id is not None
         assert self.model is not None
         return self.reply_so_far()
 
     def reply_so_far(self) -> Reply:
-        """What has come of the answer; one that is not whole ends with `error`. Only with `keeps_text`."""
+        """The received part of the answer; an incomplete one has the finish reason `error`. Only with `keeps_text`."""
         assert self._keeps_text, "nothing was kept to make a reply of"
         content = self._text.getvalue()
         return Reply(
@@ -115,7 +116,7 @@ class Assembler:
         return self._text.getvalue()
 
     def go_on(self, *, keeps_what_came: bool) -> Assembler:
-        """One for the stream that carries this answer on, or begins it anew; it counts that stream alone."""
+        """An assembler for the stream that continues this answer or begins it anew. It counts that stream only."""
         following = Assembler(keeps_text=self._keeps_text)
         following.id = self.id
         following.model = self.model
@@ -124,7 +125,7 @@ class Assembler:
         return following
 
     def usage(self, prompt_characters: int) -> Usage:
-        """What the answer cost so far: the provider's counts, or an estimate. Also of a stream that was cut."""
+        """The usage so far: the provider's counts, or an estimate. Works for a cut stream, too."""
         if self.reported is not None:
             return self.reported
         return Usage(estimate_tokens(prompt_characters), estimate_tokens(self.characters), estimated=True)

@@ -1,4 +1,4 @@
-"""One call of the gateway from the outside: what its head said, how its body is fetched, what it is answered."""
+"""One call of the gateway as its client makes it: the head, the body, and the answer."""
 
 from __future__ import annotations
 
@@ -43,12 +43,11 @@ UNKNOWN_ORIGIN = RequestOrigin()
 class RequestHead:
     """The head of a request that came by one of the gateway's surfaces.
 
-    `project` and `slug` are path segments as they arrived, nothing decoded; `slug` is None where the body names the
-    endpoint.
-    `authorization`, `timeout_ms` and `read_timeout` hold every value of their header, unread; `content_type` is all of
-    them, joined; so is `content_coding` (Content-Encoding).
-    `head_at` is Trio's clock when the head was read: every deadline counts from it. `at` is the same moment in Unix
-    seconds. `fields` has the further header fields that the surface asked for, by their names in lower case.
+    `project` and `slug` are path segments as they arrived, not decoded; `slug` is None where the body names the
+    endpoint. `authorization`, `timeout_ms` and `read_timeout` hold every value of their header, not parsed;
+    `content_type` is all of them, joined; so is `content_coding` (Content-Encoding). `head_at` is Trio's clock when the
+    head was read: every deadline counts from it. `at` is the same moment in Unix seconds. `fields` has the further
+    header fields that the surface asked for, by their names in lower case.
     """
 
     request_id: UUID
@@ -86,22 +85,23 @@ class SurfaceReader(Protocol):
 
 
 class StreamClient(Protocol):
-    """The client's end of a stream; what is sent first opens it (status 200), and then there is no going back."""
+    """The client's end of a stream. The first bytes sent open it with status 200; later errors can only be sent in the
+    stream."""
 
     def name_source(self, provider: str, model: str) -> None:
-        """Say whose tokens follow: in the head, if it is not out yet, and at the end."""
+        """Name the provider and model of the following tokens: in the head, if it is not sent yet, and at the end."""
 
     async def send_events(self, events: Sequence[Event]) -> bool:
-        """Pass events on. Waits until the client's side has taken them; False where there was nothing to send."""
+        """Send events. Waits until the client's side has taken them; False if there was nothing to send."""
 
     async def send_keep_alive(self) -> None:
-        """Show that the stream lives."""
+        """Send a comment that keeps the connection alive."""
 
     async def finish(self, finish_reason: FinishReason, usage: Usage) -> None:
-        """End a whole answer."""
+        """End a complete answer."""
 
     async def fail(self, error: GatewayError) -> None:
-        """End one that broke after its head."""
+        """End an answer that failed after its head."""
 
 
 class Kept(Protocol):
@@ -111,17 +111,17 @@ class Kept(Protocol):
 
 
 class Progress(Protocol):
-    """What is known of a request so far."""
+    """The state of a running request."""
 
     @property
     def attempts(self) -> Attempts: ...
 
     def times_so_far(self) -> StageTimes:
-        """What each stage took until now; the one that runs is the last."""
+        """Each stage's time until now; the running stage is the last."""
 
 
 class Call(Protocol):
-    """A request whose body may still be on its way."""
+    """A request whose body may still be incomplete."""
 
     @property
     def head(self) -> RequestHead: ...
@@ -135,7 +135,7 @@ class Call(Protocol):
 
     @property
     def declared_bytes(self) -> int | None:
-        """The body's length as the client declares it; None where it is chunked."""
+        """The body's length as the client declares it; None if it is chunked."""
 
     def hold(self, kept: Kept) -> None:
         """Give this back once the call is answered."""
@@ -144,13 +144,13 @@ class Call(Protocol):
         """The whole body. Raises BodyTooLarge as soon as its length is known to be over the limit."""
 
     def show_limits(self, states: Sequence[LimitState]) -> None:
-        """Every answer from here on says what is left of these."""
+        """Show these limits' remaining quota in every later answer."""
 
     def show_tries(self, attempts: Sequence[AttemptRow], times: StageTimes) -> None:
-        """A failure that is answered from here on says what was tried, and what took how long."""
+        """Show these tries and times in a failure that is answered later."""
 
     def why_cut(self) -> GatewayError | None:
-        """Why the server cut the request short; None where the client left."""
+        """Why the server cut the request short; None if the client left."""
 
     def open_stream(
         self, request: ChatRequest, endpoint: Endpoint, progress: Progress, session_id: UUID | None
@@ -160,7 +160,7 @@ class Call(Protocol):
 
 @value(slots=True)
 class Answered:
-    """A candidate's reply that won, and the candidate."""
+    """The winning reply, and its candidate."""
 
     reply: Reply
     candidate: Candidate
@@ -170,7 +170,7 @@ class Answered:
 class WholeAnswer:
     """What the client gets on success, where it is not streamed. `times` is what each stage took.
 
-    `session_id` is the session that it is part of now, None without one.
+    `session_id` is the session that stores the turn, None without one.
     """
 
     reply: Reply

@@ -1,4 +1,4 @@
-"""What is said: messages, requests, prompts, replies. Values only; nothing here is filled in later."""
+"""Messages, requests, prompts and replies. Values only; no field is filled in later."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filte
 
 ROLES: frozenset[str] = frozenset({"system", "user", "assistant", "tool"})
 
-# Words of OpenAI's tools, of `response_format` and of JSON Schema: what all of them are made of says nothing, and
-# masking it would break it.
+# Words of the format of OpenAI's tools, `response_format` and JSON Schema. They carry no client text, and masking them
+# would break the format.
 # fmt: off
 TOOL_WORDS: frozenset[str] = frozenset({
     "type", "function", "name", "description", "parameters", "strict", "auto", "none", "object", "properties",
@@ -53,7 +53,7 @@ class Reasoning:
 
 @value(slots=True)
 class Message:
-    """One message. `content` is text, content parts, or None where an assistant only called tools."""
+    """One message. `content` is text, content parts, or None if an assistant only called tools."""
 
     role: Role
     content: str | tuple[Part, ...] | None
@@ -80,14 +80,14 @@ class Message:
         return texts
 
     def ids(self) -> list[str]:
-        """The ids that tie tool calls to their results, whoever wrote them."""
+        """The ids that connect tool calls with their results."""
         ids = [call.id for call in self.tool_calls]
         return ids if self.tool_call_id is None else [*ids, self.tool_call_id]
 
 
 @value(slots=True)
 class ChatRequest:
-    """A client's request body, understood. `body` is the JSON object as it was sent (for `input_schema`)."""
+    """A client's request body, parsed. `body` is the JSON object as it was sent (for `input_schema`)."""
 
     messages: tuple[Message, ...]
     body: JsonObject
@@ -97,7 +97,7 @@ class ChatRequest:
     tools: tuple[Tool | ForeignTool, ...] = ()
     tool_choice: ToolChoice | ForeignToolChoice | None = None
     options: Options = NO_OPTIONS
-    # The text, where one message of text alone is all that is sent, as nearly always; None for anything else.
+    # The text of a request that has a single text message and nothing else, as most have; None for other requests.
     plain_text: str | None = field(init=False, repr=False, eq=False)
 
     @plain_text.default
@@ -111,26 +111,27 @@ class ChatRequest:
 
     @property
     def has_tools_or_format(self) -> bool:
-        """Whether it has `tools`, `tool_choice` or `response_format`, which say something beside the messages."""
+        """Whether it has `tools`, `tool_choice` or `response_format`, which carry text besides the messages."""
         return bool(self.tools) or self.tool_choice is not None or self.options.response_format is not None
 
     def texts(self) -> list[str]:
-        """Every piece of free text in it that a provider is sent: the messages', then the tools'."""
+        """Every piece of free text in it that a provider receives: the messages' texts, then the tools'."""
         texts = [text for message in self.messages for text in message.texts()]
         return texts + self.tool_texts() if self.has_tools_or_format else texts
 
     def tool_texts(self) -> list[str]:
-        """What `tools`, `tool_choice` and `response_format` say: strings, keys and numbers, without the words of their
-        own format."""
+        """The strings, keys and numbers of `tools`, `tool_choice` and `response_format`, without the words of their own
+        format."""
         return [text for text in tool_and_format_texts(self) if text not in TOOL_WORDS]
 
     def text(self) -> str:
-        """All of `texts` joined with newlines: what guardrails look at."""
+        """All of `texts` joined with newlines, for the guardrails."""
         plain = self.plain_text
         return "\n".join(self.texts()) if plain is None else plain
 
     def characters(self) -> int:
-        """Characters of everything that a provider is sent for it: texts, ids, and tools whole; joints not counted."""
+        """Characters of everything that a provider receives for it: texts, ids, and complete tools; separators are not
+        counted."""
         plain = self.plain_text
         if plain is not None:
             return len(plain)
@@ -150,13 +151,14 @@ class Prompt:
     tool_choice: ToolChoice | ForeignToolChoice | None = None
 
     def characters(self) -> int:
-        """Characters of everything that a provider is sent: texts, ids, and tools whole; joints not counted."""
+        """Characters of everything that a provider receives: texts, ids, and complete tools; separators are not
+        counted."""
         return count_sent(self.messages) + sum(map(len, tool_and_format_texts(self)))
 
 
 @value(slots=True)
 class Usage:
-    """Token counts, never characters. `estimated` where the provider sent none: four characters a token.
+    """Token counts, never characters. `estimated` if the provider sent no counts: four characters a token.
 
     `prompt_tokens` counts all input: `cached_tokens` (read from the provider's cache) and `cache_write_tokens` are
     parts of it. `completion_tokens` counts reasoning too, of which there are `reasoning_tokens`.
@@ -174,7 +176,7 @@ class Usage:
         return self.prompt_tokens + self.completion_tokens
 
     def plus(self, other: Usage) -> Usage:
-        """Both together: what a stream cost that two candidates carried."""
+        """The sum of both, for a stream that two candidates carried."""
         return Usage(
             self.prompt_tokens + other.prompt_tokens,
             self.completion_tokens + other.completion_tokens,
@@ -187,10 +189,10 @@ class Usage:
 
 @value(slots=True)
 class Reply:
-    """A whole answer of a provider, in the contract's terms whichever wire it came over.
+    """A complete answer of a provider, in the contract's terms for every wire.
 
-    `content` is None only where the model answered with tool calls alone. `model` is what the provider says answered,
-    or the model asked for where it says nothing. `usage` is None where it sent none.
+    `content` is None only if the model answered with tool calls alone. `model` is the model that the provider names, or
+    the requested one if it names none. `usage` is None if it sent none.
     """
 
     id: str
@@ -199,13 +201,13 @@ class Reply:
     finish_reason: FinishReason
     usage: Usage | None = None
     tool_calls: tuple[ToolCall, ...] = ()
-    # The model's reasoning as text, where the provider gave it. Never part of the content, never stored.
+    # The model's reasoning as text, if the provider sent it. Never part of the content, never stored.
     reasoning: str | None = None
     # The same in blocks, where the provider wants to see them again in a tool round.
     reasoning_blocks: tuple[Reasoning, ...] = ()
 
     def characters(self) -> int:
-        """Characters of all that the model wrote; reasoning too, which providers count as completion."""
+        """Characters that the model wrote, reasoning included, because providers count it as completion."""
         written = len(self.content or "") + len(self.reasoning or "")
         return written + sum([len(call.name) + len(call.arguments) for call in self.tool_calls])
 
@@ -216,9 +218,9 @@ def estimate_tokens(characters: int) -> int:
 
 
 def count_sent(messages: Sequence[Message]) -> int:
-    """Characters of all that is sent of these messages: texts and ids; joints are not counted.
+    """Characters of these messages as they are sent: texts and ids; separators are not counted.
 
-    The one count for caps, budgets, limits and estimates: what one of them leaves out is used and not paid for.
+    The only count for caps, budgets, limits and estimates, so that none of them leaves out a part that is used.
     """
     characters = 0
     for message in messages:
@@ -230,25 +232,27 @@ def count_sent(messages: Sequence[Message]) -> int:
             and message.tool_call_id is None
             and not message.reasoning
         ):
-            # Nearly every message there is.
+            # The common case.
             characters += len(content)
         else:
-            # Ids that no machine made are among the texts.
+            # Other ids are counted among the texts.
             ids = [call_id for call_id in message.ids() if is_machine_made(call_id)]
             characters += sum(map(len, message.texts())) + sum(map(len, ids))
     return characters
 
 
 def is_machine_made(call_id: str) -> bool:
-    """Whether an id is made of letters, digits and the signs of base64, paths and joints, as all providers make them.
+    """Whether an id has only letters, digits and the characters of base64, paths and separators, as all providers' ids.
 
-    Gemini's hold a thought's signature, a thousand characters and more. Prose has spaces, commas or other letters.
+    Gemini's ids contain a thought's signature of a thousand characters or more. Prose has spaces, commas or other
+    letters.
     """
     return _MACHINE_MADE.fullmatch(call_id) is not None
 
 
 def tool_and_format_texts(asked: ChatRequest | Prompt) -> list[str]:
-    """Every string, key and number in the tools, the choice of one, and the answer's format: whole, for its size."""
+    """Every string, key and number in the tools, the tool choice, and the answer's format, including the words of the
+    format: for the size."""
     texts = [text for tool in asked.tools for text in tool.texts()]
     if asked.tool_choice is not None:
         texts += asked.tool_choice.texts()

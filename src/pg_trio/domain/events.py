@@ -1,13 +1,14 @@
-"""What a streamed answer is made of, in the contract's terms whichever wire it came over. Frozen values.
+"""The events of a streamed answer, in the contract's terms for every wire. Frozen values.
 
 Rules:
-1. A stream is `Opened`, then deltas, then one last event: `Finished`, or `Broken` (which may also come first or alone).
-   Nothing follows the last one, unless another candidate carries the answer on: then `Joined`, and a stream again.
-2. Only content counts as a token (`is_token`): text, and whatever says something of a tool call. It wins a race and
-   resets a clock. Heads, role-only chunks, pings and usage make no event that does.
-3. A model's reasoning wins nothing but shows that it lives (`shows_life`): it resets the first-token and the idle
-   clock. Its text is relayed to the client; it is never content, and never stored.
-4. After the first byte failure is data: `Broken` carries what an attempt would have raised before it.
+1. A stream is `Opened`, then deltas, then one last event: `Finished`, or `Broken` (which may also come first or
+   alone). Nothing follows the last event, unless another candidate continues the answer: then `Joined`, and a stream
+   again.
+2. Only content counts as a token (`is_token`): text, and parts of a tool call. A token wins a race and resets a clock.
+   Heads, role-only chunks, pings and usage do not become such events.
+3. A model's reasoning does not win a race, but shows that the model works (`shows_life`): it resets the first-token and
+   the idle clock. Its text is relayed to the client. It is never content, and never stored.
+4. After the first byte a failure is data: `Broken` carries the error that an attempt would have raised before it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pg_trio.errors import AttemptFailed
 
 @value(slots=True)
 class Opened:
-    """The provider's first chunk of an answer: its id and the model that answers. No token yet."""
+    """The provider's first chunk of an answer: its id and the model that answers. Not a token."""
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = False
@@ -40,8 +41,8 @@ class ContentDelta:
 
 @value(slots=True)
 class ReasoningDelta:
-    """More text of the model's reasoning. `text` may be empty where a provider says only that the model reasons, or
-    has begun a tool call of which nothing can be told yet.
+    """More text of the model's reasoning. `text` is empty if the provider only says that the model reasons, or if a
+    tool call has begun and its name is not complete.
 
     A delta with a `signature` ends a block of reasoning; one with `data` is a whole block that the provider encrypted
     (see domain.chat.Reasoning). An empty signature ends a block whose text is not all there, so that nothing signs it.
@@ -74,9 +75,10 @@ class ToolCallDelta:
 
 @value(slots=True)
 class Finished:
-    """The answer is whole. `usage` is None where the provider sent none that could be understood.
+    """The answer is complete. `usage` is None if the provider sent none that could be understood.
 
-    An answer may be whole without a token: a limit spent on reasoning, a content filter. Then this is what wins.
+    An answer may be complete without a token: reasoning used up the limit, or a content filter stopped it. Then this
+    event wins the race.
     """
 
     is_token: ClassVar[bool] = False
@@ -87,7 +89,8 @@ class Finished:
 
 @value(slots=True)
 class Broken:
-    """The answer will not become whole. The failure says why, masked; `fails_over` and its class are for the race."""
+    """The answer will not be completed. The failure says why, masked. The race uses `fails_over` and the failure's
+    class."""
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = False
@@ -96,10 +99,10 @@ class Broken:
 
 @value(slots=True)
 class Joined:
-    """A stream broke here, and another candidate carries its answer on.
+    """A stream broke here, and another candidate continues its answer.
 
-    `mode` is `continue` where what follows goes on from the `characters` of text that are with the client, `restart`
-    where it takes their place. `why` says what broke, masked.
+    `mode` is `continue` if the next text continues the `characters` of text already sent to the client, `restart` if it
+    replaces them. `why` is the masked reason of the break.
     """
 
     is_token: ClassVar[bool] = False
@@ -115,7 +118,7 @@ Event: TypeAlias = Opened | ContentDelta | ReasoningDelta | ToolCallDelta | Fini
 
 
 def events_of(reply: Reply) -> list[Event]:
-    """The events of a stream that would have said the same: for a provider that answers whole when asked to stream."""
+    """The equivalent events of a stream, for a provider that sends a whole answer to a streamed call."""
     events: list[Event] = [Opened(reply.id, reply.model)]
     blocks = reply.reasoning_blocks
     if blocks and "".join([block.text for block in blocks]) == (reply.reasoning or ""):

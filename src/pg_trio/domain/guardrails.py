@@ -1,4 +1,4 @@
-"""Guardrail rules as they are in force for one endpoint: global, project and endpoint level already merged."""
+"""The guardrail rules of one endpoint, with the global, project and endpoint levels merged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PiiType: TypeAlias = Literal[
 
 # 64 × 64: what two continuation bytes of UTF-8 can number (stages/guardrails/pii.py).
 MAX_LABELS = 4096
-# The contract's labels, in the order in which the types are looked for.
+# The contract's labels, in the order of the checks.
 PII_LABELS: dict[str, str] = {
     "email": "E-Mail",
     "ip_address": "IP address",
@@ -71,7 +71,7 @@ class ContentLength:
 
 @frozen(slots=True)
 class GuardrailRules:
-    """The four rules in the order they run; None where no level names the guardrail.
+    """The four rules in the order they run; None if no level names the guardrail.
 
     Hashable, so that endpoints with the same rules share one compiled chain.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-Json: TypeAlias = Any  # what a JSON parser gives: dict, list, str, int, float, bool, None
+Json: TypeAlias = Any  # the result of a JSON parser: dict, list, str, int, float, bool, None
 JsonObject: TypeAlias = Mapping[str, Json]
 
 

@@ -1,4 +1,4 @@
-"""What limits a request counts against, and what is left of them: for whoever must tell the client."""
+"""The limits that a request counts against, and their remaining quota, for the answer's headers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 class LimitPolicy(NamedTuple):
     """A limit as it is configured. `name` is also the `scope` of its refusal; `unit` None counts requests.
 
-    `window_s` is None for a limit on what is under way at once.
+    `window_s` is None for a limit on concurrent requests.
     """
 
     name: str
@@ -18,7 +18,8 @@ class LimitPolicy(NamedTuple):
 
 
 class LimitState(NamedTuple):
-    """A limit at the moment of a request: what is left, and whole seconds until there is more. None: nobody looked."""
+    """A limit at the moment of a request: the remaining quota, and whole seconds until there is more. None: not looked
+    up."""
 
     policy: LimitPolicy
     remaining: int | None = None

@@ -1,13 +1,13 @@
-"""What the log keeps of a request and its answer, where an endpoint asks for bodies. Bounded, plain JSON, synchronous.
+"""The bodies of a request and its answer for the log, if an endpoint keeps bodies. Bounded, plain JSON, synchronous.
 
 Rules:
 1. `full` keeps the texts as the guardrails left them; `redacted` keeps the shape, with a length in place of each text.
-2. A request that has not passed the guardrails is kept redacted under `full` too: what they would have masked or
-   refused must not reach the log.
-3. Texts take from one budget of characters, in their order. The one that does not fit is cut and says by how much; what
-   comes after it is left out, and the body has `"cut": true`. The budget bounds what is built, and what that costs.
-4. Data in base64 (images, audio, files) is its length under `full` too: nobody reads it in a log.
-5. What has the shape of a credential is masked: keys get pasted into chats.
+2. A request that has not passed the guardrails is kept redacted under `full` too, because text that they would have
+   masked or refused must not reach the log.
+3. Texts take from one budget of characters, in their order. A text that does not fit is cut and says by how much. Later
+   texts are left out, and the body has `"cut": true`. So the budget limits the size and the work.
+4. Base64 data (images, audio, files) is replaced by its length under `full` too.
+5. Text with the shape of a credential is masked, because people paste keys into chats.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from pg_trio.domain.secret import mask_credentials
 
 LogBodies: TypeAlias = Literal["full", "redacted", "none"]
 
-# What every object of a body costs beside its texts, so that a thousand empty messages are not for nothing.
+# The cost of every object besides its texts, so that a thousand empty messages use up the budget, too.
 _OBJECT_CHARS = 16
 _NUMBER_CHARS = 4
-# A secret that the cut runs through is still known as one by so much of its tail.
+# A secret at the cut is still recognised if this much more text is scanned.
 _MARGIN_CHARS = 256
 _DATA_FIELDS = frozenset({"data", "file_data"})
 
 
 @define
 class BodyBudget:
-    """One body while it is built: how many characters are left for it, and whether its texts are shown."""
+    """The state of building one body: the characters left, and whether texts are shown."""
 
     characters_left: int
     shows_texts: bool
 
     def describe_request(self, request: ChatRequest) -> JsonObject:
-        """The request as it is after `read_request` or the guardrails, in the client's own terms."""
+        """The request after `read_request` or the guardrails, in the client's own fields."""
         body: dict[str, Json] = {
             "messages": [self._describe_message(message) for message in request.messages if self.characters_left > 0]
         }
@@ -63,7 +63,7 @@ class BodyBudget:
         return self._mark_cut(body)
 
     def describe_reply(self, reply: Reply) -> JsonObject:
-        """The answer, or what had come of it. Usage and model have columns of their own."""
+        """The answer, or its received part. Usage and model have their own columns."""
         body: dict[str, Json] = {}
         if reply.content is not None:
             body["content"] = self._show(reply.content)
@@ -120,7 +120,7 @@ class BodyBudget:
         return value
 
     def _show_key(self, key: str) -> str:
-        # Where texts are not shown, only objects whose keys are the format's own are described.
+        # If texts are not shown, only objects with the format's own keys are described.
         return self._show(key) if self.shows_texts else key
 
     def _show(self, text: str) -> str:

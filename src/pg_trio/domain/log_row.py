@@ -1,4 +1,5 @@
-"""What the log keeps of a request: one row, whatever happened. Never a secret, never what a guardrail masked."""
+"""The log's row of a request: always exactly one, also after a failure. Never a secret, never text that a guardrail
+masked."""
 
 from __future__ import annotations
 
@@ -21,12 +22,12 @@ _LOST = "cancelled: hedge lost"
 
 @value(slots=True)
 class AttemptRow:
-    """One candidate's try. Offsets are milliseconds from the request's head; `outcome` is `won`, `failed: <what was
-    said>`, `passed over: <reason>` where it was not asked and so is no try, or `cancelled` where the deadline or the
-    client's leaving cut it short. `why` is what a client may know of a failure, in a few words of ours.
+    """One candidate's try. Offsets are milliseconds from the request's head. `outcome` is `won`, `failed: <error>`,
+    `passed over: <reason>` (not asked, so not a try), or `cancelled` (by the deadline or the client's departure). `why`
+    is the reason for the client, in a few fixed words.
 
-    A stream that sent a token has `first_token_ms`, and ended when it was relayed or broke: it may have won its race
-    and have failed all the same.
+    A stream that sent a token has `first_token_ms`. Its end is the end of the relay, so it may have won its race and
+    failed later.
     """
 
     provider: str
@@ -75,8 +76,8 @@ class Attempts:
     """The tries of one request so far. Times are Trio's clock; rows hold offsets from the request's head."""
 
     has_passed_over = False
-    # Tries whose provider was asked and neither answered nor refused: it may well have worked, and charge for it. By
-    # candidate, because each has a price of its own.
+    # Tries whose provider neither answered nor refused: it may have worked, and may charge for it. By candidate,
+    # because each has a price of its own.
     lost_to: tuple[Candidate, ...] = ()
 
     def __init__(self, head_at: float) -> None:
@@ -103,7 +104,7 @@ class Attempts:
         """Note a try that has ended."""
         head_at, credential = self._head_at, candidate.credential
         self.rows.append(
-            # By position: by name it takes twice as long.
+            # By position, because keyword arguments take twice as long.
             AttemptRow(
                 credential.provider,
                 candidate.model,
@@ -122,7 +123,7 @@ class Attempts:
         self.rows[place] = row
 
     def pass_over(self, candidate: Candidate, now: float, said: str, why: str) -> None:
-        """Note that a candidate was not asked; once for each reason, however often it is looked at."""
+        """Note that a candidate was not asked; once for each reason, even if it is considered several times."""
         self.has_passed_over = True
         outcome = f"{PASSED_OVER}: {said}"
         places = [(row.credential, row.model, row.why) for row in self.rows if not row.is_try]
@@ -135,9 +136,9 @@ class Attempts:
         return [row for row in self.rows if row.is_try] if self.has_passed_over else self.rows
 
     def end_stream(self, ended_at: float, outcome: str) -> bool:
-        """Note how the stream that won has ended; until then its row ends with its first token.
+        """Note the end of the winning stream; until then its row ends with its first token.
 
-        False where that was noted before: the first word counts.
+        Returns False if an end was noted before; the first one is kept.
         """
         ended_ms = int((ended_at - self._head_at) * 1e6) / 1000
         for index, row in enumerate(self.rows):
@@ -151,7 +152,7 @@ class Attempts:
 
     @property
     def first_token_ms(self) -> float | None:
-        """When the first token came that went to the client; None before it."""
+        """The time of the first token sent to the client; None before it."""
         for row in self.rows:
             if row.first_token_ms is not None:
                 return row.first_token_ms
@@ -160,7 +161,7 @@ class Attempts:
         return None
 
     def has_failed(self, candidate: Candidate) -> bool:
-        """Whether the candidate was asked in vain, or failed after it won; a cancelled try says nothing."""
+        """Whether a try of the candidate failed, also after it won; a cancelled try does not count."""
         key = candidate.credential.name, candidate.model
         failed = [row for row in self.tries if not row.outcome.startswith("cancelled")]
         return any((row.credential, row.model) == key for row in failed)
@@ -170,12 +171,12 @@ class Attempts:
 class LogRow:
     """One request. `at` is Unix seconds of the head's arrival; money is billionths of a US dollar, as an integer.
 
-    Fields are None (or empty) for what the request did not get to: an unknown token has no project, a refused
-    request no provider. `endpoint_slug` is what was asked for, also where no such endpoint exists.
-    `client_request_id` is the client's own `X-Request-Id`, `client_address` where it called from. `stages` is JSON
-    text, `{"stage": milliseconds}`; bodies are JSON text too, where the endpoint keeps them (domain/log_body.py).
-    `cached_tokens` and `cache_write_tokens` are parts of `prompt_tokens`, `reasoning_tokens` of `completion_tokens`.
-    `price` is where the price of the winner's tokens is from (`TokenPrice.source`).
+    Fields are None (or empty) for stages that the request did not reach: an unknown token has no project, a refused
+    request no provider. `endpoint_slug` is the requested slug, even if no such endpoint exists. `client_request_id` is
+    the client's own `X-Request-Id`, `client_address` its address. `stages` is JSON text, `{"stage": milliseconds}`;
+    bodies are JSON text too, if the endpoint keeps them (domain/log_body.py). `cached_tokens` and `cache_write_tokens`
+    are parts of `prompt_tokens`, `reasoning_tokens` of `completion_tokens`. `price` is where the price of the winner's
+    tokens is from (`TokenPrice.source`).
     """
 
     request_id: UUID

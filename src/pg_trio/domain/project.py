@@ -1,4 +1,4 @@
-"""What is configured: credentials, candidates, endpoints, projects; and the tokens that reach them."""
+"""The configured values: credentials, candidates, endpoints, projects; and the tokens for them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TokensField: TypeAlias = Literal["max_tokens", "max_completion_tokens"]
 ProjectType: TypeAlias = Literal["ai_gateway", "ai_wrapper", "api_gateway", "mcp_gateway"]
 TokenEnv: TypeAlias = Literal["live", "test"]
 
-# Words that the routes use: no endpoint may be named so (contract, "Routes").
+# Words of the routes, which cannot be slugs of endpoints (contract, "Routes").
 RESERVED_SLUGS: frozenset[str] = frozenset(
     {
         "chat",
@@ -53,7 +53,7 @@ SCOPES: tuple[str, ...] = ("chat", "models", "admin", "proxy", "mcp", "mint")
 class HttpxOptions:
     """How the httpx transport reaches one credential's provider. Certificates and keys are PEM texts.
 
-    `proxy` is a URL, which may hold a password; None: that of the environment. `http2` is spoken where it is offered.
+    `proxy` is a URL, which may hold a password; None: the environment's proxy. `http2`: used if the provider offers it.
     """
 
     proxy: Secret | None = None
@@ -65,15 +65,15 @@ class HttpxOptions:
 
 @frozen(slots=True, cache_hash=True)
 class Credential:
-    """A named key to a provider. `base_url` has no trailing slash; `api_key` is None only where none is needed.
+    """A named key to a provider. `base_url` has no trailing slash; `api_key` is None only if the provider needs none.
 
-    `transport` names the implementation that carries its calls. `allow_private_addresses` lets it reach loopback and
-    private networks; the configuration turns it on by itself where `base_url` names such an address literally.
-    `httpx` is None where that transport needs no options. `prewarm_connections` idle ones are kept open in each worker.
-    `headers` and `query` go with every call, and `hidden` are the values among them that must not show;
-    `max_tokens_field` carries the answer's limit in place of the provider's own field. All are OpenAI's wire's alone.
-    `max_concurrent` calls may be under way at once in all workers (None: any number), and in each worker `max_waiting`
-    wait for one to end, each at most `slot_wait_ms`. `send_deadline` tells the other side how much time is left.
+    `transport` names the implementation for its calls. `allow_private_addresses` lets calls reach loopback and private
+    networks; the configuration sets it if `base_url` names such an address literally. `httpx` is None if that transport
+    needs no options. Each worker keeps `prewarm_connections` idle connections open. `headers` and `query` go with every
+    call, and `hidden` are the values among them that must not show; `max_tokens_field` carries the answer's limit in
+    place of the provider's own field. All are OpenAI's wire's alone. All workers together run at most `max_concurrent`
+    calls at once (None: any number). In each worker up to `max_waiting` requests wait for a slot, each at most
+    `slot_wait_ms`. `send_deadline` sends the time left with each call.
     """
 
     name: str
@@ -95,7 +95,7 @@ class Credential:
 
     @property
     def carrier(self) -> str:
-        """The name of the transport that carries its calls: one of its own where it has options."""
+        """The name of the transport for its calls; a credential with options has its own."""
         return self.transport if self.httpx is None else f"{self.transport} of {self.name}"
 
     @property
@@ -109,7 +109,7 @@ class Credential:
         return secrets
 
     def fingerprint(self) -> bytes:
-        """16 bytes that differ where the address or the key does; the key cannot be told from them.
+        """16 bytes that depend on the address and the key; the key cannot be derived from them.
 
         Of a key in a file its path counts: workers that read it at different times have the same credential.
         """
@@ -120,7 +120,7 @@ class Credential:
 
 @frozen(slots=True, cache_hash=True)
 class Candidate:
-    """One place to ask: a model behind a credential."""
+    """A candidate for calls: a model with a credential."""
 
     credential: Credential
     model: str
@@ -176,7 +176,7 @@ class Endpoint:
     reserve_ms: int | None = None
     first_token_timeout_ms: int = 30_000
     idle_timeout_ms: int = 30_000
-    # 0: with the first token alone.
+    # 0: only with the first token.
     stream_head_after_ms: int = 15_000
     stream_reasoning: bool = True
     on_stream_failure: OnStreamFailure = "error"
@@ -190,7 +190,7 @@ class Endpoint:
 
     # What every request is asked for in place of the client's own `response_format`; None where nothing is enforced.
     answer_format: ResponseFormat | None = field(init=False, repr=False)
-    # Characters that the endpoint itself adds to a request: what estimates count beside the client's.
+    # Characters that the endpoint adds to a request; estimates count them in addition to the client's.
     prompt_chars: int = field(init=False, repr=False)
 
     @answer_format.default
@@ -227,7 +227,7 @@ class Project:
 
 @frozen(slots=True)
 class TokenLimits:
-    """What a token may use, over all endpoints. `tokens_per_minute` are a model's tokens. None: no limit."""
+    """A token's limits over all endpoints. `tokens_per_minute` are a model's tokens. None: no limit."""
 
     rate_limit_per_minute: int | None = None
     tokens_per_minute: int | None = None
@@ -238,7 +238,7 @@ class TokenLimits:
 class Token:
     """A token as it is stored: the SHA-256 of its plaintext, never the plaintext. Times are Unix seconds.
 
-    `limits` is None where it has none, so that requests of such tokens pay nothing for them.
+    `limits` is None if it has none, so that such tokens' requests skip the checks.
     """
 
     id: int
@@ -256,7 +256,7 @@ class Token:
 
 @frozen(slots=True)
 class Caller:
-    """Who calls, proved: an active token of an active gateway project."""
+    """An authenticated caller: an active token of an active gateway project."""
 
     token: Token
     project: Project

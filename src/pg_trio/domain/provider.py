@@ -47,17 +47,15 @@ _COMPATIBLE_EMBEDDINGS = Embeddings(2_048, takes_tokens=True)
 class Provider:
     """A provider's public facts. `base_url` has no trailing slash; None where every customer has an own address.
 
-    `key_header`: the header that carries the key, behind `key_prefix`.
-    `output_limit_field`: the field that limits the answer's tokens.
-    `refused_fields`: fields of the wire that are a 400 there, and only change style: they are left out.
-    `model_rules`: the same for some models; the first that matches holds.
-    `names_every_role`: messages of any role may have a `name`; otherwise only tool messages, and others are refused.
-    `nine_character_call_ids`: ids of tool calls must be nine letters and digits, or the request is refused.
-    `call_id_chars`: the longest id of a tool call that the provider takes, at its own address (None: any).
-    `asks_for_stream_usage`: a stream has usage only if `stream_options` asks for it; otherwise the provider refuses
-    that field, at its own address.
-    `marks_partial_answer`: a last message of the assistant's, which the model is to go on from, must say so.
-    `embeddings`: what its embeddings take; None where it has none, or none that are documented.
+    `key_header`: the header that carries the key, behind `key_prefix`. `output_limit_field`: the field that limits the
+    answer's tokens. `refused_fields`: fields of the wire that are a 400 there, and only change style: they are left
+    out. `model_rules`: the same for some models; the first that matches holds. `names_every_role`: messages of any role
+    may have a `name`; otherwise only tool messages may, and the provider refuses others. `nine_character_call_ids`: ids
+    of tool calls must be nine letters and digits; the provider refuses others. `call_id_chars`: the longest tool call
+    id that the provider accepts at its own address (None: any). `asks_for_stream_usage`: a stream has usage only if
+    `stream_options` asks for it; otherwise the provider refuses that field, at its own address. `marks_partial_answer`:
+    a last assistant message that the model must continue needs a mark. `embeddings`: what its embeddings take; None
+    where it has none, or none that are documented.
     """
 
     name: str
@@ -103,8 +101,8 @@ PROVIDERS: dict[str, Provider] = {
             "https://api.mistral.ai/v1",
             names_every_role=False,
             nine_character_call_ids=True,
-            # Usage comes unasked in the last chunk; `stream_options` is a 422, "Extra inputs are not permitted"
-            # (avante-corp/avante.nvim#2347).
+            # Usage comes without a request in the last chunk; `stream_options` is a 422, "Extra inputs are not
+            # permitted" (avante-corp/avante.nvim#2347).
             asks_for_stream_usage=False,
             # `prefix`, or a 400: "Expected last role User or Tool (or Assistant with prefix True)".
             marks_partial_answer=True,
@@ -114,11 +112,11 @@ PROVIDERS: dict[str, Provider] = {
             embeddings=Embeddings(2_048, "output_dimension"),
         ),
         Provider("groq", "https://api.groq.com/openai/v1"),
-        # Some of its models report no usage unless asked (vercel/ai#17986).
-        # Its embeddings have `model` and `input`, texts alone.
+        # Some of its models report usage only on request (vercel/ai#17986). Its embeddings have `model` and `input`,
+        # texts alone.
         Provider("together", "https://api.together.xyz/v1", embeddings=Embeddings(2_048, None)),
-        # $OLLAMA_BASE_URL replaces this address where it is set (config).
-        # Its OpenAI compatibility has no arrays of tokens.
+        # $OLLAMA_BASE_URL replaces this address if it is set (config). Its OpenAI compatibility has no arrays of
+        # tokens.
         Provider("ollama", "http://localhost:11434/v1", needs_key=False, embeddings=Embeddings(2_048)),
         Provider("anthropic", "https://api.anthropic.com/v1", "anthropic", key_header="x-api-key", key_prefix=""),
         Provider(

@@ -1,7 +1,7 @@
-"""Ids of requests: random UUIDs (RFC 9562, version 4), made at a third of what `uuid.uuid4` takes.
+"""Ids of requests: random UUIDs (RFC 9562, version 4), made in a third of the time of `uuid.uuid4`.
 
-An id names a request and guards nothing, so it need not come from the kernel: a generator that the kernel seeded saves
-the system call. What must not be guessed (tokens, sessions) is never made here.
+An id names a request and protects nothing, so a generator that was seeded from the kernel is enough and saves the
+system call. Values that must not be guessed (tokens, sessions) are not made here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import random
 from uuid import UUID, SafeUUID
 
-# One for a process: workers are started, not forked, and so never share its state.
+# One generator a process. Workers are started, not forked, so they never share its state.
 _RANDOM = random.Random(os.urandom(32))  # noqa: S311  # see above
 
 # The bits of RFC 9562, sections 4.1 and 4.2: variant 10, version 4.
@@ -21,9 +21,9 @@ _set = object.__setattr__
 
 
 def new_request_id() -> UUID:
-    """A random UUID that nobody has seen before."""
+    """A new random UUID."""
     made = UUID.__new__(UUID)
-    # UUID's own `__init__` looks at six ways of saying what it is to be.
+    # UUID's own `__init__` checks six kinds of arguments.
     _set(made, "int", _RANDOM.getrandbits(128) & ~_FIXED | _VERSION_4)
     _set(made, "is_safe", SafeUUID.unknown)
     return made

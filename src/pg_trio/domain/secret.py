@@ -1,4 +1,4 @@
-"""Text that must never be shown: a value type that hides itself, and the mask for text that came from outside."""
+"""Secrets: a value type that hides its text, and masking for text from outside."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from functools import lru_cache
 
 MASK = "[redacted]"
 
-# 500 characters: the contract's limit on what a provider said.
+# 500 characters: the contract's limit for a provider's text.
 SAID_CHARS = 500
 
-# What is looked at of a text that may be megabytes: the limit four times over, for masking and collapsing shorten it.
+# The scanned part of a text that may be megabytes: four times the limit, because masking and collapsing shorten it.
 _SCANNED_CHARS = SAID_CHARS * 4
 
-# Shapes of credentials as their issuers document them. `*` belongs to them: providers quote keys half starred out.
-# Repetitions are possessive (`++`): they never give back what they took, so none can go quadratic.
+# Shapes of credentials as their issuers document them. They allow `*`, because providers quote keys with stars.
+# Repetitions are possessive (`++`), so matching cannot become quadratic.
 _SECRET_SHAPES = re.compile(
     r"(?i:bearer\s++)[\w.~+/=*-]{8,}+"
     r"|pg_(?:live|test|tmp)_[\w*-]{4,}+"
@@ -27,22 +27,22 @@ _SECRET_SHAPES = re.compile(
     r"|AKIA[0-9A-Z]{12,}+"
 )
 
-# How those begin that are letters and digits alone.
+# The prefixes of credentials that have letters and digits only.
 _PLAIN_SHAPES = ("AIza", "AKIA")
 
-# Control characters (C0 and C1), which in a log or a terminal could write what they like, and invisible ones, which cut
-# a secret in two for everyone but its reader. White space is left to `split`.
+# Control characters (C0 and C1), which could change a log or a terminal, and invisible characters, which could hide a
+# secret from the patterns. `split` handles white space.
 _UNSEEN = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
 
-# Shorter keys are none worth the name, and their encoded forms would be found in everyday words.
+# Shorter keys are not realistic, and their encoded forms would match everyday words.
 _ENCODED_FROM_CHARS = 8
 
-# 64: a client's name for something of ours, such as an endpoint's slug, has at most as many.
+# 64: the longest client-chosen name, such as an endpoint's slug.
 CLIENT_TEXT_CHARS = 64
 
 
 class Secret:
-    """A secret string: `reveal()` gives it, everything else (repr, str, format, pickling) gives a mask.
+    """A secret string. `reveal()` returns it; everything else (repr, str, format, pickling) gives a mask.
 
     `source` names the file whose content it is, where that may change while we run; `previous` is what it was before.
     """
@@ -56,7 +56,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The secret itself; call it where it goes on the wire, nowhere else."""
+        """The secret itself. Call it only where the secret is written to the wire."""
         return self._value
 
     def __repr__(self) -> str:
@@ -83,31 +83,32 @@ def mask_secrets(said: str, known: Iterable[Secret] = ()) -> str:
     """
     was_cut = len(said) > _SCANNED_CHARS
     said = _UNSEEN.sub("", said[:_SCANNED_CHARS])
-    # The longest first: masking a secret that another one begins with would leave the other one's tail.
+    # The longest first: if a short secret is a prefix of a long one, masking the short one would leave the tail.
     for secret in sorted(known, key=lambda secret: len(secret.reveal()), reverse=True):
         if secret.reveal():
             said = _forms_of(secret).sub(MASK, said)
     said = _SECRET_SHAPES.sub(MASK, said)
     words = said.split()
     if was_cut and words:
-        # The last word may be the head of a secret that the cut left too short to be known as one.
+        # The last word may be the start of a secret, cut too short to be recognised.
         words[-1] = "…"
     return _cut(" ".join(words), SAID_CHARS)
 
 
 def mask_credentials(text: str) -> str:
-    """The text as it is, of any length, but with a mask for each part that has the shape of a credential."""
+    """The text, of any length, with a mask for each part that has the shape of a credential."""
     return _SECRET_SHAPES.sub(MASK, text)
 
 
 def is_harmless(text: str, known: Secret | None) -> bool:
-    """Whether `mask_secrets` would leave a text of letters and digits as it is; False for any other text, unlooked at.
+    """Whether `mask_secrets` would leave a text of letters and digits unchanged; False for any other text, without a
+    check.
 
-    For what every answer has, such as its id: a twentieth of what looking for every shape takes.
+    For frequent values, such as an answer's id: it takes a twentieth of the time of the full search.
     """
     if not (text.isascii() and text.isalnum()):
         return False
-    # `all` with a generator takes three times as long.
+    # A loop, because A loop, because `all` with a generator takes three times as long.
     for shape in _PLAIN_SHAPES if known is None else _plain_forms_of(known):  # noqa: SIM110
         if shape in text:
             return False
@@ -117,7 +118,7 @@ def is_harmless(text: str, known: Secret | None) -> bool:
 def mask_client_text(text: str, limit: int = CLIENT_TEXT_CHARS) -> str:
     """A client's own text, safe in an answer or a log: credentials masked, on one line, at most `limit` characters.
 
-    Masked before it is cut: the head of a token that a cut leaves would be too short to be known as one.
+    Masked before it is cut, because the start of a cut token would be too short to be recognised.
     """
     return _cut(mask_secrets(text), limit)
 
@@ -128,7 +129,8 @@ def _cut(text: str, limit: int) -> str:
 
 @lru_cache(maxsize=1024)
 def _plain_forms_of(secret: Secret) -> tuple[str, ...]:
-    """What no text of letters and digits may have in it: a credential's beginning, a form of this secret."""
+    """Substrings that a harmless text of letters and digits must not contain: a credential's prefix, a form of this
+    secret."""
     value = secret.reveal()
     if not value:
         return _PLAIN_SHAPES
@@ -138,10 +140,10 @@ def _plain_forms_of(secret: Secret) -> tuple[str, ...]:
     return tuple(forms)
 
 
-# 1,024: more keys than a configuration has; one more compiles its forms again each time.
+# 1,024: more keys than a configuration has. Beyond that, forms are compiled again each time.
 @lru_cache(maxsize=1024)
 def _forms_of(secret: Secret) -> re.Pattern[str]:
-    """Every way to write the secret that is looked for, the longest first."""
+    """A pattern of every known spelling of the secret, the longest first."""
     value = secret.reveal()
     forms = [_spaced_out([_plain_or_percent(character) for character in value])]
     if len(value) >= _ENCODED_FROM_CHARS:
@@ -151,12 +153,12 @@ def _forms_of(secret: Secret) -> re.Pattern[str]:
     return re.compile("|".join(forms))
 
 
-# The last two digits of base64, as either of its alphabets writes them (RFC 4648).
+# The last two digits of base64 in both alphabets (RFC 4648).
 _BASE64_TWINS = {"+": "[+-]", "/": "[/_]"}
 
 
 def _spaced_out(characters: list[str]) -> str:
-    # Possessive: no white space is ever given back, so a text of nothing but spaces costs no more than its length.
+    # Possessive: white space is never given back, so a text of spaces takes linear time.
     return r"\s*+".join(characters)
 
 

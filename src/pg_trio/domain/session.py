@@ -1,4 +1,4 @@
-"""Sessions: what was said before, and what is added to it. Values only."""
+"""Sessions: the stored conversation, and the turn that a call adds. Values only."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pg_trio.domain.chat import Message
 
 @frozen(slots=True)
 class StoredSession:
-    """A session as it is in the file: its messages in order, whose it is, what it came to. Times are Unix seconds.
+    """A session as it is in the file: its messages in order, its owner, its counts. Times are Unix seconds.
 
-    `token_count` is the providers' count over all its turns, `byte_count` what its messages take as JSON.
+    `token_count` is the providers' count over all its turns, `byte_count` the size of its messages as JSON.
     """
 
     id: UUID
@@ -29,9 +29,10 @@ class StoredSession:
 
 @frozen(slots=True)
 class Turn:
-    """What one successful call adds to a session: the client's messages and the answer, all or nothing.
+    """The addition of one successful call to a session: the client's messages and the answer, stored together or not at
+    all.
 
-    `is_first`: the session begins with it.
+    `is_first`: it is the session's first turn.
     """
 
     session_id: UUID

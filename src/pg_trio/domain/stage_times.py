@@ -1,7 +1,7 @@
-"""What each stage of one request took, and its two texts.
+"""Each stage's time in one request, and its two text forms.
 
-Every answer and every row of the log carries it. To format the numbers is most of what a text costs, so that is done
-once, by one operation: the format depends on the stages alone, and there are few different lists of those.
+Every answer and every log row has it. Formatting the numbers is most of the cost, so it is done once, by one operation.
+The format depends on the stages only, and there are few different lists of stages.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class StageTimes:
 
     @property
     def overhead_ms(self) -> float:
-        """What the gateway's own stages took: all but the waiting for a provider, and for a stream's end."""
+        """The time of the gateway's own stages: all but the waiting for a provider, and for a stream's end."""
         durations_ms = self.durations_ms
         overhead_ms = sum(durations_ms)
         for place in _waits(self.stages):
@@ -39,7 +39,7 @@ class StageTimes:
         overhead = b"overhead;dur=%.3f" % self.overhead_ms
         if not self.stages:
             return overhead
-        # `{"auth":0.041,"read":0.012}`: no name of a stage has any of these characters in it.
+        # `{"auth":0.041,"read":0.012}`: no stage's name has any of these characters.
         stages = self._json[2:-1].replace(b'":', b";dur=").replace(b',"', b", ")
         return b"%b, %b" % (stages, overhead)
 
@@ -51,7 +51,7 @@ class StageTimes:
 _WAITING = frozenset({"provider", "repair", "stream"})
 
 
-# 64: as many ways as there are to fail, and some.
+# 64: more than the number of ways to fail.
 @lru_cache(maxsize=64)
 def _json_format(stages: tuple[str, ...]) -> bytes:
     return b"{" + ",".join([f'"{stage}":%.3f' for stage in stages]).encode("ascii") + b"}"

@@ -12,7 +12,7 @@ ChoiceMode: TypeAlias = Literal["auto", "none", "required", "function"]
 
 @value(slots=True)
 class ToolCall:
-    """A function call that the model asks for. `arguments` is the JSON text as the model wrote it, unparsed.
+    """A function call that the model requests. `arguments` is the JSON text as the model wrote it, not parsed.
 
     `signature` is what a provider wants to see again beside the call (Google's `thoughtSignature`), opaque to us.
     """

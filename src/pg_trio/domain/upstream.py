@@ -1,4 +1,4 @@
-"""The seam between provider calls and the network: what is sent, what comes back, and who carries it.
+"""The protocol between provider calls and the network: the request, the response, and the transport.
 
 Adapters (providers/) make `WireRequest`s and read bytes; transports (transport/) carry them and know nothing of AI.
 """
@@ -17,7 +17,7 @@ Headers: TypeAlias = Sequence[tuple[str, str]]
 
 @value(slots=True)
 class WireRequest:
-    """One HTTP request to a provider. `url` is absolute; `headers` hold the credential, so they never show in a repr.
+    """One HTTP request to a provider. `url` is absolute; `headers` hold the credential, so a repr does not show them.
 
     Unless `allow_private_addresses`, a transport refuses to connect to loopback, private and link-local addresses.
     """
@@ -27,12 +27,12 @@ class WireRequest:
     body: bytes = field(repr=False)
     method: str = "POST"
     allow_private_addresses: bool = False
-    # A stream's bytes are passed on, not kept: it may be longer than an answer that is read whole.
+    # A stream's bytes are passed on, not kept, so it may be longer than an answer that is read whole.
     is_stream: bool = False
 
 
 class UpstreamResponse(Protocol):
-    """An answer whose head has arrived. Whoever holds it calls `aclose()`, whatever happens."""
+    """An answer whose head has arrived. Its holder must always call `aclose()`."""
 
     @property
     def status(self) -> int: ...
@@ -48,8 +48,8 @@ class UpstreamResponse(Protocol):
         """
 
     async def aclose(self) -> None:
-        """Let go: back to the pool where the body was read to its end, closed otherwise. Never waits for the peer,
-        and does its work when called under cancellation too."""
+        """Release the connection: back to the pool if the body was read to its end, closed otherwise. Never waits for
+        the peer, and works under cancellation too."""
 
 
 class Transport(Protocol):
@@ -58,7 +58,7 @@ class Transport(Protocol):
     async def open_response(self, request: WireRequest) -> UpstreamResponse:
         """Send the request and wait for the answer's head; any status is an answer.
 
-        Raises: UpstreamUnreachable if no connection came about; UpstreamBroken if it died before a head arrived.
+        Raises: UpstreamUnreachable if there was no connection; UpstreamBroken if it died before a head arrived.
         """
 
     async def aclose(self) -> None:

@@ -1,8 +1,9 @@
-"""`@value(slots=True)`: an attrs class that nobody changes once it is made.
+"""`@value(slots=True)`: an attrs class whose objects must not change after they are made.
 
-To the type checker it is `attrs.frozen`, and mypy refuses every assignment to a field. At run time it is not: the
-`__init__` of a frozen class sets each field through `object.__setattr__`, which makes one of ten fields take three
-times as long, and a request makes some twenty of them. What is made once (configuration, rules) stays truly frozen.
+To the type checker it is `attrs.frozen`, and mypy refuses every assignment to a field. At run time it is not frozen:
+the `__init__` of a frozen class sets each field through `object.__setattr__`, which takes three times as long with ten
+fields, and a request makes some twenty such objects. Objects that are made once (configuration, rules) are truly
+frozen.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class Taken(Protocol):
 
 
 class Held(Protocol):
-    """What a bucket holds at a moment."""
+    """A bucket's state at a moment."""
 
     @property
     def remaining(self) -> int: ...

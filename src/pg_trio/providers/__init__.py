@@ -3,10 +3,10 @@
 Rules:
 1. An adapter has few steps and no state of a call; what a stream has said so far is in its reader. One adapter serves
    every provider of its wire; what differs between them is data (`domain.provider`).
-2. Whatever a provider sends, an adapter raises nothing but `AttemptFailed`. A reader raises nothing at all: its
-   failure is the last event (`domain.events`).
-3. Answers are read generously, where their meaning is clear: a field that nobody needs is never a reason to refuse.
-   What would turn a cut or failed answer into a good one is refused, and says where.
+2. An adapter raises only `AttemptFailed`, for every answer of a provider. A reader raises nothing: its failure is the
+   last event (`domain.events`).
+3. Answers with a clear meaning are read leniently: a field that the gateway does not need is never a reason to refuse.
+   A reading that could make a cut or failed answer look good is refused, and the error says where.
 
 A new wire is one module here and one line in `_ADAPTERS`.
 """

@@ -13,7 +13,7 @@ def is_stream_body(status: int, headers: Mapping[str, str], start: bytes) -> boo
         return False
     begun = start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     if begun in (b"{", b"["):
-        # JSON, whatever its type says.
+        # JSON, regardless of its content type.
         return False
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type in ("text/event-stream", ""):

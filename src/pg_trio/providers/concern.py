@@ -1,13 +1,13 @@
-"""What a refusal complains of: the request, which every candidate would refuse, or this candidate alone.
+"""Decides what a refusal concerns: the request, which every candidate would refuse, or this candidate alone.
 
 Rules:
-1. Only for 400, 413 and 422, which do not fail over by themselves; other statuses speak for themselves.
-2. A provider's own code decides, in whichever field it stands. Then its documented words do.
-3. Words for a key and for credit count only outside of quotation marks: what is quoted may be the client's own text,
-   and a client must not be able to have a credential put aside. A model that is unknown blames one candidate, a context
-   window nobody, so their words may stand anywhere.
-4. What the model cannot do (tools, images, a parameter) is the request's: the contract names key, credit, model and
-   context.
+1. Only for 400, 413 and 422, which cause no failover without a concern; other statuses are clear.
+2. A provider's own code decides, in any field. Then its documented words decide.
+3. Words for a key and for credit count only outside of quotation marks, because quoted text may be the client's own,
+   and a client must not be able to disable a credential. An unknown model concerns one candidate, and a context window
+   counts against no breaker, so their words may stand anywhere.
+4. A missing ability of the model (tools, images, a parameter) concerns the request: the contract names only key,
+   credit, model and context.
 
 Sources, read 2026-11: error references of OpenAI, Azure, Anthropic, Google (ErrorInfo reasons), Groq, Mistral, Cohere,
 DeepSeek, Alibaba, Moonshot, OpenRouter, AWS Bedrock; the sources of vLLM, llama.cpp, LiteLLM, Ollama, one-api.
@@ -26,13 +26,13 @@ from pg_trio.providers.said import ERROR_BODY_BYTES
 
 STATUSES = frozenset({400, 413, 422})
 
-# Where codes stand: `code`, `type`, Google's `status` and `reason`, AWS's `__type`, and what others call them.
+# The fields with codes: `code`, `type`, Google's `status` and `reason`, AWS's `__type`, and what others call them.
 _CODE_FIELDS = ("code", "type", "status", "reason", "__type", "error_code", "errorCode", "error_type", "error", "Code")
 _ENVELOPES = ("error", "errors", "err", "Error", "Response", "response", "details", "innererror", "fault", "message")
 # A gateway behind a gateway has four; Google's details are three.
 _MAX_OBJECTS = 32
 
-# What is looked at of a message: the reason stands at its beginning.
+# Characters of a message that are checked; the reason is at its beginning.
 _LOOKED_AT_CHARS = 2_000
 
 _CODES: dict[Concern, str] = {
@@ -118,9 +118,9 @@ _QUOTED = re.compile(r"\"[^\"]*\"|`[^`]*`|(?<!\w)'(?:[^']|(?<=\w)'(?=\w))*'(?!\w
 
 
 def read_concern(status: int, body: bytes, words: str | None) -> Concern | None:
-    """What a refusal with this body, and these words in it, concerns; None where it is the request.
+    """The concern of a refusal with this body and these words; None if it is the request.
 
-    `words` are not masked yet, and never leave here.
+    `words` are not masked yet, and are not passed on.
     """
     if status not in STATUSES:
         return None
@@ -150,7 +150,8 @@ def _read_codes(body: bytes) -> Concern | None:
 
 
 def find_codes(answer: Json) -> list[str]:
-    """Every code of an error, outermost first. What a provider repeats of the request (FastAPI's `input`) has none."""
+    """Every code of an error, outermost first. The part of a body that repeats the request (FastAPI's `input`) is not
+    read."""
     codes, rest = list[str](), [answer]
     for _ in range(_MAX_OBJECTS):
         if not rest:
@@ -165,6 +166,6 @@ def find_codes(answer: Json) -> list[str]:
 
 
 def _plain_code(code: str) -> str:
-    # AWS writes the namespace before it: `com.amazon.coral.service#UnrecognizedClientException`.
+    # AWS writes a namespace before the code: `com.amazon.coral.service#UnrecognizedClientException`.
     name = code.rpartition("#")[2]
     return "".join(filter(str.isalnum, name)).lower() if len(name) <= 64 else ""

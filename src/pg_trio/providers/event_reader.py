@@ -96,7 +96,7 @@ class EventReader(ABC):
             if self._parser.failure is not None and not self.is_over:
                 raise self._parser.failure
         except UpstreamNonsense as exc:
-            # Its traceback would hold this frame, and the frame the events, until the collector comes by.
+            # Its traceback would keep this frame and the events alive until the garbage collector runs.
             events.append(self._break(exc.with_traceback(None)))
         return events
 
@@ -246,7 +246,7 @@ class EventReader(ABC):
         try:
             event = read_json(data)
         except orjson.JSONDecodeError as exc:
-            # Not the parser's own text: it would quote what the model said.
+            # Not the parser's own text, which would quote the model's text.
             said = f"an event is not JSON: error at character {exc.pos} of {len(data)} bytes"
             raise UpstreamNonsense(said) from None
         if type(event) is not dict:

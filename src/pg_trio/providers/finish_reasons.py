@@ -1,14 +1,14 @@
-"""Why an answer ended, in any provider's words, to the contract's five.
+"""Translates any provider's finish reason to the contract's five.
 
 Rules:
-1. Words are read by what they mean, in any case and spelling: `MAX_TOKENS`, `maxTokens` and `max-tokens` are one.
+1. Words are read by their meaning, in any case and spelling: `MAX_TOKENS`, `maxTokens` and `max-tokens` are one.
 2. The strongest word decides: a filter, then a limit, then a failure, then a tool call, then a natural end. So
    `stop_max_tokens` is a limit, `ERROR_TOXIC` a filter, and `tool_call_error` a failure. A limit of calls or of a quota
-   is a failure: nothing of the answer reached it.
-3. A failure is no finish at all: the answer is not whole. `error` is what `read_finish` says of it.
-4. A word that is no reason yet (`null`, `not_finished`, `FINISH_REASON_UNSPECIFIED`) is as good as none.
-5. A word that means nothing to us is `stop`: the provider did end the answer, and neither cut it nor failed, as far as
-   anyone can tell. A cut answer has no reason, so none becomes whole by this.
+   is a failure, because it is not the answer's length limit.
+3. A failure means that the answer is not whole; `read_finish` returns `error` for it.
+4. A word for an unfinished answer (`null`, `not_finished`, `FINISH_REASON_UNSPECIFIED`) counts as none.
+5. An unknown word is `stop`: the provider ended the answer, without a sign of a cut or a failure. A cut answer has no
+   reason, so it never looks whole by this rule.
 
 Sources, read 2026-11: the API references of OpenAI, Anthropic, Google (FinishReason), Cohere (v1 and v2), Mistral,
 Groq, Together, DeepSeek (`insufficient_system_resource`), z.ai (`sensitive`, `network_error`), watsonx (`not_finished`,
@@ -25,7 +25,7 @@ from pg_trio.domain.chat import FinishReason, Json
 
 Meaning: TypeAlias = FinishReason | Literal["none"]
 
-# What is told apart of a word: longer ones are no finish reasons.
+# The longest finish reason that is read; longer texts are not finish reasons.
 REASON_CHARS = 256
 
 # Providers have a dozen words each.
@@ -34,7 +34,7 @@ WORDS_KEPT = 1024
 # Google's enum by number, as some of its proxies write it (google.ai.generativelanguage, FinishReason).
 _NUMBERS: dict[int, Meaning] = {0: "none", 1: "stop", 2: "length", 3: "content_filter", 4: "content_filter"}
 
-# What a word begins with, by its meaning. Words of three letters and less are whole words.
+# Beginnings of words, by their meaning. Stems of three letters or less match whole words only.
 _STEMS: tuple[tuple[Meaning, str], ...] = (
     ("none", "null none unspecified unfinished ongoing generating pending"),
     (
@@ -62,17 +62,17 @@ _STEMS: tuple[tuple[Meaning, str], ...] = (
     ),
 )
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
-# `FINISH_REASON_STOP`, `FinishReason.STOP`, `stop_reason: max_tokens`: the name of the field, before what it holds.
+# `FINISH_REASON_STOP`, `FinishReason.STOP`, `stop_reason: max_tokens`: the name of the field before the value.
 _FIELD_NAME = re.compile(r"^\W*(?:finish|stop)[\W_]*reason(?=[\W_]|[A-Z]|$)[\W_]*", re.IGNORECASE)
 _NOT_YET = re.compile(
     r"(?:not|still)[\W_]*(?:yet|finish|complete|done|stopped|running|generating)|in[\W_]*progress", re.IGNORECASE
 )
-# Of words run together (`maxtokens`, `endturn`), stems this long are found inside them too.
+# Inside joined words (`maxtokens`, `endturn`), stems of this length or more are found too.
 _INSIDE_FROM_CHARS = 3
 
 
 def read_finish(reason: Json) -> Meaning:
-    """What a finish reason means; "none" where it is missing or says that there is none yet.
+    """The meaning of a finish reason; "none" if it is missing or says that there is none yet.
 
     Shape: a string. Also an object or a list that has it, true, or a number of Google's.
     """

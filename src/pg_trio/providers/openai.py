@@ -1,6 +1,6 @@
 """The OpenAI wire, `POST /chat/completions`: OpenAI, Mistral, Groq, Together, Ollama, and every server that speaks it.
 
-Here is what is sent; `openai_reply` reads whole answers, `openai_stream` streamed ones, `refusal` failures.
+This file writes requests; `openai_reply` reads whole answers, `openai_stream` streamed ones, `refusal` failures.
 
 Sources, read 2026-11: OpenAI's openapi.yaml (openai/openai-openapi); mistralai/client-ts, docs/models/components;
 console.groq.com/docs/api-reference; docs.ollama.com/api/openai-compatibility.
@@ -35,7 +35,7 @@ class OpenAIAdapter:
     def build_request(
         self, prompt: Prompt, candidate: Candidate, *, stream: bool = False, asks_usage: bool = True
     ) -> WireRequest:
-        """The HTTP request that asks this candidate; what the prompt leaves open is not in its body."""
+        """The HTTP request for this candidate. Settings that the prompt leaves open are not in its body."""
         route = route_to(candidate)
         body = write_body(prompt, candidate.model, route)
         if stream:
@@ -51,12 +51,12 @@ class OpenAIAdapter:
         )
 
     def refuses_usage(self, status: int, body: bytes, candidate: Candidate) -> bool:
-        """Whether this failure may be because a stream was asked for its usage: the server names the field."""
+        """Whether the request for a stream's usage may have caused this failure: the server names the field."""
         names_it = b"stream_options" in body or b"include_usage" in body
         return status in (400, 422) and names_it and route_to(candidate).takes_stream_options
 
     def is_stream(self, status: int, headers: Mapping[str, str], start: bytes) -> bool | None:
-        """Whether the body is for `open_stream`; None where more of it must be seen. See `providers.Adapter`."""
+        """Whether the body is for `open_stream`; None if more bytes are needed. See `providers.Adapter`."""
         return is_stream_body(status, headers, start)
 
     def open_stream(self, candidate: Candidate) -> OpenAIStreamReader:

@@ -1,9 +1,9 @@
 """One chunk of an OpenAI stream: which choice of it is read, what that adds, and whether it is a failure.
 
 Rules:
-1. The choice with index 0, or the only one without a number. Nobody asks for more than one.
-2. What a choice adds is its `delta`. Where it has none, a whole `message` counts if nothing came before it (a server
-   that answers whole in one event; others repeat all at the end), and the `text` of the older completions.
+1. The choice with index 0, or the only one without a number. Requests never ask for more than one.
+2. A choice adds its `delta`. Without one, a whole `message` counts if nothing came before it (some servers send the
+   answer in one event; others repeat it at the end), and so does the `text` of the older completions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _WORDS = ("error", "errors", "message", "msg", "detail", "title", "error_msg", "
 
 
 def choice_of(choices: Json) -> dict[str, Json] | None:
-    """The choice that is read, if it is among them."""
+    """The choice to read, if it is among them."""
     if type(choices) is not list:
         refuse("choices", choices, "a list")
     for choice in choices:
@@ -34,7 +34,7 @@ def choice_of(choices: Json) -> dict[str, Json] | None:
 
 
 def delta_of(choice: dict[str, Json], *, is_first: bool) -> dict[str, Json] | None:
-    """What the choice adds to the answer; None where it adds nothing. `is_first`: whether nothing came before."""
+    """The part that the choice adds to the answer; None if it adds nothing. `is_first`: nothing came before."""
     delta = choice.get("delta")
     if delta:
         if type(delta) is not dict:
@@ -48,7 +48,7 @@ def delta_of(choice: dict[str, Json], *, is_first: bool) -> dict[str, Json] | No
 
 
 def is_failure(chunk: dict[str, Json]) -> bool:
-    """Whether an object without choices says that the call failed, whatever its envelope."""
+    """Whether an object without choices says that the call failed, in any envelope."""
     for name in ("object", "type", "status"):
         kind = chunk.get(name)
         if isinstance(kind, str) and ("error" in kind.lower() or kind.lower() in ("failed", "failure", "exception")):
@@ -60,16 +60,16 @@ def is_failure(chunk: dict[str, Json]) -> bool:
 
 
 def read_words_of(chunk: dict[str, Json]) -> str | None:
-    """What such an object says, for a stream that ends without a finish reason; a ping says nothing."""
+    """The message of such an object, for a stream that ends without a finish reason; a ping has none."""
     kind = chunk.get("type")
     if isinstance(kind, str) and kind.lower() in ("ping", "heartbeat", "keepalive", "keep-alive"):
         return None
-    # Other fields may hold what the model said, which is nothing for an error.
+    # Other fields may hold the model's text, which must not be in an error.
     return read_error_message({name: chunk[name] for name in _WORDS if chunk.get(name)})
 
 
 def read_json_or_text(data: bytes) -> Json:
-    """What an error event holds."""
+    """The content of an error event."""
     try:
         return read_json(data)
     except orjson.JSONDecodeError:
@@ -77,8 +77,8 @@ def read_json_or_text(data: bytes) -> Json:
 
 
 def why_not_json(error: orjson.JSONDecodeError, data: bytes) -> str:
-    """Why data is no chunk, without what it says."""
-    # Not the parser's own text: it would quote what the model said.
+    """Why data is not a chunk, without quoting it."""
+    # Not the parser's own text, which would quote the model's text.
     if "UTF-8: " in error.msg:
         return f"a chunk of the stream is not JSON: invalid UTF-8 in {len(data)} bytes"
     return f"a chunk of the stream is not JSON: error at character {error.pos} of {len(data)} bytes"

@@ -1,10 +1,10 @@
-"""Fields that whole answers and streamed ones of the OpenAI wire have in common.
+"""Fields that whole and streamed answers of the OpenAI wire share.
 
 Rules:
-1. Null means absent. A field that nobody needs (id, model, usage) is never a reason to refuse: one of the wrong type is
-   replaced, or estimated.
-2. A field that holds what the model said, and cannot be read, raises UpstreamNonsense that says where it stands: the
-   answer would lose something without it.
+1. Null means absent. A field that the gateway does not need (id, model, usage) is never a reason to refuse: a value of
+   the wrong type is replaced, or estimated.
+2. An unreadable field of the model's own text raises UpstreamNonsense with its place, because the answer would be
+   incomplete without it.
 Sources: `openai`.
 """
 
@@ -26,7 +26,7 @@ from pg_trio.providers.json_text import has_surrogates, mend_values
 from pg_trio.providers.refusal import mask_for
 from pg_trio.providers.said import read_error_message, says_error
 
-# Longer model names are none; they end up in a header of ours.
+# A longer text is not a model's name; the name is sent in a header.
 MODEL_NAME_CHARS = 256
 
 _MODEL_NAME = re.compile(rf"[A-Za-z0-9._:/@+-]{{1,{MODEL_NAME_CHARS}}}")
@@ -38,20 +38,20 @@ _OPENAI_PREFIX = "chatcmpl-"
 def reply_id(given: Json, candidate: Candidate) -> str:
     """The provider's own id as far as its characters are safe, at most 64 of them behind OpenAI's `chatcmpl-`.
 
-    One that a secret shows in is replaced whole. Surfaces give ids the shape that their clients know.
+    An id that contains a secret is replaced completely. Surfaces give ids the shape that their clients know.
     """
     if type(given) is not str:
-        # NVIDIA, AiHubMix and OpenRouter number theirs at times.
+        # NVIDIA, AiHubMix and OpenRouter sometimes use numbers.
         if type(given) is not int:
             return _new_reply_id()
         given = str(given)
-    # Cut first: what is left of megabytes is not worth cleaning all of it.
+    # Cut first, so that an id of megabytes is not cleaned completely.
     cut: str = given[: 16 * _ID_CHARS]
     own = cut.removeprefix(_OPENAI_PREFIX)
     if len(own) <= _ID_CHARS and is_harmless(own, candidate.credential.api_key):
         return cut
     safe = _UNSAFE_IN_ID.sub("", own)
-    # Before the cut and after the cleaning: neither may hide a key from the mask, or uncover one.
+    # Checked before and after the cleaning, because cleaning may hide a key from the mask, or uncover one.
     if not safe or _shows_secret(own, candidate) or (safe != own and _shows_secret(safe, candidate)):
         return _new_reply_id()
     return cut[: len(cut) - len(own)] + safe[:_ID_CHARS]
@@ -62,7 +62,8 @@ def _new_reply_id() -> str:
 
 
 def read_model(model: Json, candidate: Candidate) -> str:
-    """What the provider says answered; the model asked for where that is missing, unfit for a name, or has a secret."""
+    """The model that the provider names; the requested model if the name is missing, not a model's name, or has a
+    secret."""
     if model == candidate.model or type(model) is not str:
         return candidate.model
     usable = _MODEL_NAME.fullmatch(model) is not None and not _shows_secret(model, candidate)
@@ -76,7 +77,7 @@ def _shows_secret(text: str, candidate: Candidate) -> bool:
 def decide_finish(meaning: Meaning, calls_tools: bool, refused: bool) -> FinishReason:
     """The contract's word for how an answer ended (rules 3 to 5 of `openai_reply`).
 
-    `error` is for an answer that is none: the provider says so, or its tool calls were lost on the way.
+    `error` means that the answer failed: the provider says so, or its tool calls are missing.
     """
     if meaning == "none":
         meaning = "stop"
@@ -88,7 +89,7 @@ def decide_finish(meaning: Meaning, calls_tools: bool, refused: bool) -> FinishR
 
 
 def why_failed(reason: Json, *places: Json) -> str:
-    """What is said of an answer that ended with `error`: the provider's words, where one of these places has some."""
+    """The message about an answer that ended with `error`: the provider's, if one of these places has one."""
     for place in places:
         error = place.get("error") if isinstance(place, dict) else None
         if error is not None and says_error(error) and (said := read_error_message(error)):
@@ -98,7 +99,7 @@ def why_failed(reason: Json, *places: Json) -> str:
 
 
 def read_part(part: Json, where: str) -> str:
-    """The text of a content part, "" where it is of another kind (an image, a reference).
+    """The text of a content part, "" for another kind of part (an image, a reference).
 
     Shape: a string, or an object with `text` (also an object with its `value`, OpenAI's assistants).
     """
@@ -122,13 +123,14 @@ def read_part(part: Json, where: str) -> str:
 
 
 def dump_arguments(arguments: dict[str, Json], where: str) -> str:
-    """A tool call's arguments as JSON text, where a provider sends the object itself (Mistral's schema allows it)."""
+    """A tool call's arguments as JSON text, for a provider that sends the object itself (Mistral's schema allows
+    it)."""
     try:
         return orjson.dumps(arguments).decode()
     except orjson.JSONEncodeError:
         pass
     try:
-        # What orjson does not write: lone surrogates, more than 254 levels, integers past 64 bits.
+        # orjson does not write these: lone surrogates, more than 254 levels, integers past 64 bits.
         text = json.dumps(mend_values(arguments), ensure_ascii=False, separators=(",", ":"))
     except (RecursionError, ValueError):
         raise UpstreamNonsense(f"{where} is nested too deeply") from None
@@ -146,7 +148,7 @@ _KINDS: dict[type, str] = {
 
 
 def refuse(where: str, value: Json, expected: str) -> NoReturn:
-    """Raises UpstreamNonsense: what stands at `where` is missing, or of another kind than expected."""
+    """Raises UpstreamNonsense: the value at `where` is missing, or not of the expected kind."""
     if value is None:
         raise UpstreamNonsense(f"{where} is missing")
     raise UpstreamNonsense(f"{where} is {_KINDS[type(value)]}, not {expected}")

@@ -1,19 +1,18 @@
-"""A whole answer of the OpenAI wire.
+"""Reads a whole answer of the OpenAI wire.
 
 Rules:
-1. It is a JSON object whose first choice has a message. What holds the answer's own text or calls must be readable;
-   fields that nobody needs may hold anything.
-2. It says something: text or tool calls. An empty text counts only where the finish reason explains it (`length`: a
-   reasoning model spent its whole limit thinking, and its message may be missing; `content_filter`). An empty text
-   with `stop` is a provider's hiccup far more often than an answer, and as a stream it could never win: the next
-   candidate is asked.
+1. It is a JSON object whose first choice has a message. Fields of the answer's own text or calls must be readable;
+   fields that the gateway does not need may hold anything.
+2. It has text or tool calls. An empty text is accepted only if the finish reason explains it (`length`: a reasoning
+   model used its whole limit for reasoning, and its message may be missing; `content_filter`). An empty text with
+   `stop` is usually a provider's fault, and as a stream it could not win the race, so the next candidate is asked.
 3. A refusal is an answer: its text is the content, and `content_filter` the reason it stopped, because nothing else
-   tells the client that this is not what was asked for.
+   tells the client that this is not the requested answer.
 4. Tool calls with `stop` finish with `tool_calls`: OpenAI says `stop` where `tool_choice` forced the function, and a
-   client may go by the finish reason alone. `tool_calls` without any is no answer: the calls were lost on the way.
-5. No finish reason at all is `stop` (or `tool_calls`): the answer is whole, and Ollama leaves it null at times.
-6. An answer that ends with `error`, or has an `error` that says something, failed, whatever else it holds.
-7. Where a stream came though none was asked for, it is read as one and put together.
+   client may go by the finish reason alone. `tool_calls` without a call is a failure, because the calls were lost.
+5. A missing finish reason is `stop` (or `tool_calls`): the answer is whole, and Ollama sometimes sends null.
+6. An answer that ends with `error`, or has an `error` with content, has failed.
+7. A stream that was not requested is read and assembled.
 
 Sources, read 2026-11: OpenAI's openapi.yaml (openai/openai-openapi); mistralai/client-ts, docs/models/components;
 console.groq.com/docs/api-reference; docs.ollama.com/api/openai-compatibility; rule 4:
@@ -42,7 +41,7 @@ from pg_trio.providers.refusal import mask_for
 from pg_trio.providers.said import read_error_message, read_words, says_error
 from pg_trio.providers.sse import begins_as_stream, is_json_lines
 
-# What a server says in plain text where it fails; an answer of the wire is never so short.
+# The longest plain text read as an error message; a real answer is never so short.
 WORDS_BYTES = 256
 
 _MESSAGE = "choices[0].message"
@@ -62,7 +61,7 @@ def read_whole_answer(headers: Mapping[str, str], body: bytes, candidate: Candid
 
 
 def read_answer(answer: Json, candidate: Candidate) -> Reply:
-    """The answer that this JSON is. Raises UpstreamNonsense; see the rules above."""
+    """The answer in this JSON value. Raises UpstreamNonsense; see the rules above."""
     if type(answer) is not dict:
         raise _no_answer(answer, candidate)
     if answer.get("error") is not None and says_error(answer["error"]):
@@ -92,7 +91,7 @@ def read_answer(answer: Json, candidate: Candidate) -> Reply:
 
 
 def _read_stream(body: bytes, candidate: Candidate) -> Reply:
-    """What a stream says that came where an answer was asked for."""
+    """The answer in a stream that was not requested."""
     reader, assembler = OpenAIStreamReader(candidate), Assembler(keeps_reasoning=True)
     for event in reader.feed(body) + reader.close():
         if isinstance(event, Broken):
@@ -112,7 +111,8 @@ def _read_odd_json(
 
 
 def _why_not(error: orjson.JSONDecodeError, headers: Mapping[str, str], body: bytes) -> str:
-    # Not the parser's own text where it would quote; position and size tell a cut body from a foreign one.
+    # Not the parser's own text, which would quote the body. Position and size distinguish a cut body from a foreign
+    # one.
     if not body:
         why = "its body is empty"
     elif "UTF-8: " in error.msg:
@@ -128,7 +128,7 @@ def _why_not(error: orjson.JSONDecodeError, headers: Mapping[str, str], body: by
 
 
 def _words_of_page(headers: Mapping[str, str], body: bytes) -> str:
-    """What a page or a short text says that came in place of an answer; a long one might be the model's."""
+    """The message of a page or a short text that came instead of an answer; a long text might be the model's."""
     if len(body) > WORDS_BYTES and b"<" not in body[:64]:
         return ""
     said = read_words(headers, body)
@@ -136,7 +136,7 @@ def _words_of_page(headers: Mapping[str, str], body: bytes) -> str:
 
 
 def _no_answer(answer: Json, candidate: Candidate) -> UpstreamNonsense:
-    """Why JSON that is no object is no answer: Google answers errors as a list."""
+    """The error for JSON that is not an object; Google sends errors as a list."""
     said = read_error_message(answer) if type(answer) is list else None
     if said is not None:
         return UpstreamNonsense(mask_for(candidate, f"an error in an answer with status 200: {said}"))
@@ -152,7 +152,7 @@ def _said_error(answer: dict[str, Json], candidate: Candidate) -> UpstreamNonsen
 
 
 def _refuse_failed(choice: dict[str, Json], message: dict[str, Json], candidate: Candidate) -> None:
-    """Raise for a choice that failed: its finish reason is `error`, or it has an error that says something."""
+    """Raise for a failed choice: its finish reason is `error`, or it has an error with content."""
     meaning = read_finish(choice.get("finish_reason"))
     if meaning == "tool_calls" and not choice.get("error"):
         raise UpstreamNonsense(f"{_MESSAGE} has no tool calls, though its finish reason says so")
@@ -175,7 +175,7 @@ def _first_choice(answer: dict[str, Json], candidate: Candidate) -> dict[str, Js
         refuse("choices", choices, "a list")
     choice = choices[0]
     if len(choices) > 1:
-        # Nobody asks for more than one. The first is the answer, wherever it stands.
+        # Requests never ask for more than one. The choice with index 0 is the answer, at any position.
         choice = next((one for one in choices if type(one) is dict and one.get("index", 1) == 0), choice)
     if type(choice) is not dict:
         refuse("choices[0]", choice, "an object")
@@ -195,7 +195,8 @@ def _message_of(choice: dict[str, Json]) -> dict[str, Json]:
     ended = read_finish(choice.get("finish_reason"))
     delta = choice.get("delta")
     if type(delta) is dict and ended != "none":
-        # A stream's only chunk in place of an answer. One without a reason would be the first of a cut stream.
+        # A stream's only chunk instead of an answer. Without a finish reason it would be the first chunk of a cut
+        # stream.
         return delta
     if ended not in ("length", "content_filter", "error"):
         refuse(_MESSAGE, message, "an object")
@@ -203,7 +204,7 @@ def _message_of(choice: dict[str, Json]) -> dict[str, Json]:
 
 
 def _read_content(message: dict[str, Json]) -> tuple[str, bool, str | None]:
-    """The text of a message, "" where it has none; whether it is a refusal; and the reasoning beside it.
+    """(The text of a message, or ""; whether it is a refusal; the reasoning beside it.)
 
     Shape: content is a string, null, a part, or a list of them (Mistral: reasoning models answer with `thinking` and
            `text` parts, others add `reference` ones); only the text parts are the answer.

@@ -35,13 +35,13 @@ _MISTRAL_CALL_ID = re.compile(r"[A-Za-z0-9]{9}")
 
 @frozen(slots=True)
 class Route:
-    """What is the same in every request to a candidate."""
+    """The constant part of every request to a candidate."""
 
     url: str
     headers: Headers
     provider: Provider
     refused: frozenset[str]
-    # Only of the provider's own address is it known that it refuses them; another server may well have its usage ready.
+    # Only the provider's own address is known to refuse them; another server may send its usage.
     takes_stream_options: bool = True
     call_id_chars: int | None = None
     output_limit_field: str = "max_tokens"
@@ -63,7 +63,7 @@ def route_to(candidate: Candidate) -> Route:
     headers = [
         ("Content-Type", "application/json"),
         ("Accept", "application/json"),
-        # Answers are small and we are near: decompressing costs more than it saves, and a bomb is none.
+        # Answers are small, so decompression would cost more than it saves; and there is no decompression bomb.
         ("Accept-Encoding", "identity"),
         ("User-Agent", f"pg-trio/{__version__}"),
     ]
@@ -147,11 +147,11 @@ def _write_call(call: ToolCall, route: Route) -> dict[str, Json]:
 
 
 def _write_call_id(call_id: str, route: Route) -> str:
-    """The id as the provider takes it: the same for a call and its result, whoever made it up.
+    """The id in the provider's form: the same for a call and its result, also for an id of another provider.
 
-    Mistral answers 400 to any but nine letters and digits ("Tool call id was … but must be a-z, A-Z, 0-9, with a
-    length of 9": mistral-common, 2026-11). Ids in a conversation are another provider's after a failover; what fits
-    goes out unharmed, because some hold what their provider needs again (Google's thought signatures).
+    Mistral answers 400 to any but nine letters and digits ("Tool call id was … but must be a-z, A-Z, 0-9, with a length
+    of 9": mistral-common, 2026-11). After a failover, a conversation has another provider's ids. An id that fits is
+    sent unchanged, because some hold data that their provider needs again (Google's thought signatures).
     """
     if route.provider.nine_character_call_ids:
         is_fit = _MISTRAL_CALL_ID.fullmatch(call_id) is not None

@@ -1,21 +1,23 @@
-"""A streamed answer of the OpenAI wire: chunks in server-sent events, to the contract's events.
+"""Reads a streamed answer of the OpenAI wire: server-sent events with chunks become the contract's events.
 
 Rules:
-1. An answer is whole when its finish reason has come. `[DONE]` is neither needed (some servers leave it out) nor
-   enough (proxies send it after an upstream that was cut: vercel/ai#19165): a cut stream never looks finished.
-2. The finish reason is told at the end (`[DONE]`, or the end of the body), together with the usage that comes after it.
-   Text after it is still text: some servers give a reason with every chunk. One that means a failure breaks the stream.
-3. Only the choice with index 0 is read. A chunk without choices carries usage, or nothing; null, an empty list and no
-   field at all are the same (vLLM, Azure, Groq).
-4. An empty finish reason is none yet (SGLang, Ollama until 2024). Null means absent, as in whole answers. Fields that
-   nobody needs may hold anything; what holds the answer's own text or calls and cannot be read breaks the stream.
-5. Tool calls: `openai_tools`. They are told once they can be; until then their pieces are signs of life.
-6. An error that says something (as a chunk, in the choice, in an `error` event or field) breaks the stream, whatever
-   came before it. Its words are passed on.
-7. Once a chunk of text alone has come, the next that differs from it in that text only is read as its text: the bytes
-   around it are the same, so what they say is the same. It halves what a token costs to read.
-8. Keep-alives come as comments, as empty or named events, and as data that is none (`: keepalive`, `ping`): they say
-   nothing. So do events of other kinds, and JSON that is no chunk.
+1. An answer is whole when its finish reason has come. `[DONE]` is not needed (some servers leave it out) and not enough
+   (proxies send it after a cut upstream: vercel/ai#19165). So a cut stream never looks finished.
+2. The finish reason is reported at the end (`[DONE]`, or the end of the body), together with the usage that follows it.
+   Text after it is still text: some servers give a reason with every chunk. A reason that means a failure breaks the
+   stream.
+3. Only the choice with index 0 is read. A chunk without choices carries usage, or nothing; null, an empty list and a
+   missing field are the same (vLLM, Azure, Groq).
+4. An empty finish reason means none yet (SGLang, Ollama until 2024). Null means absent, as in whole answers. Fields
+   that the gateway does not need may hold anything. An unreadable field of the answer's own text or calls breaks the
+   stream.
+5. Tool calls: `openai_tools`. They are reported once their name is complete; until then their pieces are signs of life.
+6. An error with content (as a chunk, in the choice, in an `error` event or field) always breaks the stream. Its message
+   is passed on.
+7. After a chunk with text only, a next chunk that differs only in that text is not parsed again: the bytes around the
+   text are equal, so their meaning is equal. This halves the cost of reading a token.
+8. Keep-alives come as comments, as empty or named events, and as data without JSON (`: keepalive`, `ping`). They are
+   ignored, and so are events of other kinds, and JSON that is not a chunk.
 9. A piece may end with half of a character (a lone surrogate): the next one has the other half.
 
 Sources, read 2026-11: OpenAI's openapi.yaml, CreateChatCompletionStreamResponse; groq-python, types/chat (x_groq);
@@ -53,7 +55,7 @@ from pg_trio.providers.sse import EventStreamParser, ServerSentEvent
 from pg_trio.providers.stream_noise import is_done, is_error_name, is_keep_alive, is_ping_name, is_plain_words
 
 # 4 Mi characters of text and arguments: an answer of 200,000 tokens (the most an endpoint may ask for), 20 characters
-# each. A body's own limit does not bound what is kept of it: its JSON is fifty times the text.
+# each. The body's own limit is no substitute, because its JSON is fifty times the text.
 MAX_ANSWER_CHARACTERS = 4 * 1024 * 1024
 
 _DONE = b"[DONE]"
@@ -92,14 +94,14 @@ class OpenAIStreamReader:
         self._characters = 0
         self._refused = False
         self._finish: Meaning = "none"
-        # The reason in the provider's own word, and what it said that was no chunk: for the failure, if there is one.
+        # The provider's own finish reason, and text that was not a chunk, for the message of a failure.
         self._ended_by: Json = None
         self._hint: str | None = None
         self._usage: Usage | None = None
-        # What surrounds the text of a chunk of text alone (rule 7); None until the first has come.
+        # The bytes around the text of a text-only chunk (rule 7); None until the first one has come.
         self._before: bytes | None = None
         self._after = _NEVER
-        # The text of each kind that may have half of a character left (rule 9); None until there was one.
+        # The text of each kind that may end with half of a character (rule 9); None until one has come.
         self._halves: dict[str, HalfText] | None = None
         self.is_over = False
 
@@ -113,7 +115,7 @@ class OpenAIStreamReader:
             if self._parser.failure is not None and not self.is_over:
                 raise self._parser.failure
         except UpstreamNonsense as exc:
-            # Its traceback would hold this frame, and the frame the events, until the collector comes by.
+            # Its traceback would keep this frame and the events alive until the garbage collector runs.
             events.append(self._break(exc.with_traceback(None)))
         return events
 
@@ -134,7 +136,7 @@ class OpenAIStreamReader:
         for sent in sent_events:
             if sent.data.endswith(self._after) and self._read_text(sent, events):
                 continue
-            # As openai-python looks for it: what follows it on its line is nobody's.
+            # As in openai-python: the rest of the line is ignored.
             if sent.data.startswith(_DONE):
                 self._end(UpstreamNonsense("the stream ended without a finish reason"), events)
             else:
@@ -145,7 +147,7 @@ class OpenAIStreamReader:
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _end(self, failure: AttemptFailed, events: list[Event]) -> None:
-        """The last events of a stream that ends here; the failure is for one that must not."""
+        """The last events of a stream that ends here; `failure` is used if it is incomplete."""
         if self._finish == "none":
             if self._hint is not None:
                 failure = type(failure)(mask_for(self._candidate, f"{failure.said}; it said: {self._hint}"))
@@ -162,7 +164,7 @@ class OpenAIStreamReader:
         events.append(Finished(finish_reason, self._usage))
 
     def _tell_rest(self, events: list[Event]) -> None:
-        """What was held back: calls whose arguments never came, and half of a character at the end."""
+        """Report what was held back: calls without arguments, and half of a character at the end."""
         if self._halves is not None:
             for kind in ("content", "refusal"):
                 self._say(self._halves[kind].close() if kind in self._halves else "", events)
@@ -186,7 +188,7 @@ class OpenAIStreamReader:
     # ── one chunk ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _read_text(self, sent: ServerSentEvent, events: list[Event]) -> bool:
-        """Read a chunk as the text that it adds (rule 7); whether it could be."""
+        """Read a chunk by rule 7. True if that was possible."""
         data, before = sent.data, self._before
         if before is None or not data.startswith(before) or sent.event != "message":
             return False
@@ -202,7 +204,7 @@ class OpenAIStreamReader:
         return True
 
     def _learn(self, data: bytes, chunk: dict[str, Json], delta: dict[str, Json]) -> None:
-        """Keep what surrounds the text of this chunk, if putting another there changes that text and nothing else."""
+        """Keep the bytes around this chunk's text, if replacing the text changes nothing else."""
         self._before = _NEVER
         found = _CONTENT.search(data)
         if found is None:
@@ -259,12 +261,12 @@ class OpenAIStreamReader:
             raise self._stream_error(why_failed(reason, choice))
         if reason and (meaning := read_finish(reason)) != "none":
             self._finish, self._ended_by = meaning, reason
-            # Moonshot's is in the choice.
+            # Moonshot sends the usage in the choice.
             self._usage = self._usage or read_usage(choice.get("usage"))
 
     def _read_delta(self, delta: dict[str, Json], events: list[Event]) -> None:
         content = delta.get("content")
-        # A delta of content alone is nearly every one there is: nothing else is looked for in it.
+        # Nearly every delta has content only; then other fields are not checked.
         if len(delta) > 1 or content is None:
             self._read_rare_fields(delta, events)
         if content:
@@ -282,7 +284,7 @@ class OpenAIStreamReader:
             self._characters += len(text)
 
     def _take(self, kind: str, text: str) -> str:
-        """The text with halves of characters joined; the last half waits."""
+        """The text with halves of characters joined; a last half is kept for the next piece."""
         assert self._halves is not None
         return self._halves.setdefault(kind, HalfText()).take(text)
 
@@ -321,7 +323,7 @@ class OpenAIStreamReader:
     # ── beside the answer ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _read_odd_data(self, sent: ServerSentEvent, error: orjson.JSONDecodeError, events: list[Event]) -> Json:
-        """The value of data that orjson does not read; None where it says nothing, or that the stream is done."""
+        """The value of data that orjson does not read; None if it has no meaning, or ends the stream."""
         if is_keep_alive(sent.data):
             return None
         if is_done(sent.data):
@@ -331,20 +333,20 @@ class OpenAIStreamReader:
             value = read_json(sent.data)
         except orjson.JSONDecodeError:
             if sent.event != "message":
-                # Another kind of event (rule 8), unless it was a chunk that is cut.
+                # Another kind of event (rule 8), unless it is a cut chunk.
                 if not sent.data.lstrip().startswith(b"{"):
                     return None
             elif is_plain_words(sent.data):
                 raise self._said_error(sent.data.decode("utf-8", "replace")) from None
             raise UpstreamNonsense(why_not_json(error, sent.data)) from None
         if self._halves is None:
-            # Half a character may be in it. Whatever follows is read with care, so not by rule 7.
+            # It may contain half a character. So later chunks are parsed completely, not by rule 7.
             self._halves = {}
             self._before = self._after = _NEVER
         return value
 
     def _read_no_chunk(self, value: Json, events: list[Event]) -> None:
-        """JSON that is no object. Raises where it says something: an error, or what may be the answer."""
+        """Handle JSON that is not an object. Raises if it has content: an error, or a possible answer."""
         if type(value) is list and value:
             if (said := read_error_message(value)) is not None:
                 raise self._stream_error(said)
@@ -357,7 +359,7 @@ class OpenAIStreamReader:
                 refuse("a chunk of the stream", value, "an object")
 
     def _read_foreign(self, chunk: dict[str, Json]) -> None:
-        """An object without choices: an error in another envelope, or nothing of ours."""
+        """Handle an object without choices: an error in another envelope, or an unknown object."""
         said = read_words_of(chunk)
         if is_failure(chunk):
             raise self._stream_error(said or "no message")
@@ -370,7 +372,7 @@ class OpenAIStreamReader:
         return UpstreamNonsense(mask_for(self._candidate, f"an error in the stream: {said}"))
 
     def _read_groq(self, groq: Json) -> None:
-        """Groq's own field: an error that stopped the stream early; usage, where nobody asked for it."""
+        """Groq's own field: an error that stopped the stream early, or usage without a request for it."""
         if type(groq) is not dict:
             return
         if groq.get("error"):
@@ -379,9 +381,10 @@ class OpenAIStreamReader:
             self._usage = read_usage(groq["usage"])
 
     def _usage_after(self, usage: Json) -> Usage | None:
-        """What counts once a usage came that cannot be counted on: the one before it, where this one says nothing.
+        """The usage after an unreliable one: the previous one, if this one is empty.
 
-        The last one counts: some providers count along with every chunk. One that is wrong leaves none: an estimate.
+        The last usage counts, because some providers send a running count with every chunk. After a wrong one there is
+        none, and an estimate is used.
         """
         counts = (
             [usage.get(name) for name in ("prompt_tokens", "completion_tokens")] if type(usage) is dict else [usage]

@@ -1,17 +1,18 @@
-"""Tool calls of the OpenAI wire: of a whole answer, and of a stream, in pieces.
+"""Reads tool calls of the OpenAI wire, of whole answers and of streams.
 
 Rules:
-1. Empty values are no calls: null, "", {}, [] in place of the list or in it.
-2. An id that is missing, no text, or given to two calls is made up: without it, or with another call's, the client
-   could not send the result back. A number is the text of it.
-3. A name is needed, and must be whole. In a stream it may come after the arguments, or in pieces; so a call is told
+1. Empty values are ignored: null, "", {}, [] instead of the list or in it.
+2. An id that is missing, not a text, or given to two calls is replaced by a new one, because the client needs a unique
+   id to send the result back. A number is used as text.
+3. A name is needed, and must be whole. In a stream it may come after the arguments, or in pieces; so a call is reported
    once its name is known and its arguments have begun, another call begins, or the answer ends.
-4. Arguments are passed on as they were written. Null is none: `{}` in a whole answer, nothing in a stream. An object in
-   place of its text is written as text.
+4. Arguments are passed on unchanged. Null means none: `{}` in a whole answer, nothing in a stream. An object instead of
+   its text is written as text.
 5. In a stream, a piece belongs to the call of its index. It begins another call where it has another id and a name, or
    a name where the last call's arguments are a whole object already: providers leave the index out (Gemini, Ollama
    until 2024), give all calls the same one, or repeat the name in each piece.
-6. `function_call`, what came before `tool_calls`, is a call of its own; where both say the same, it is not read.
+6. `function_call`, the predecessor of `tool_calls`, is a separate call; it is ignored if `tool_calls` has the same
+   call.
 
 Sources, read 2026-11: openai/openai-python#2806; vercel/ai#14722 (a late name); continuedev/continue#5849 (a name in
 pieces); NousResearch/hermes-agent#5331 (LM Studio: another id in every piece); QwenLM/qwen-code#6240.
@@ -29,17 +30,17 @@ from pg_trio.errors import UpstreamNonsense
 from pg_trio.providers.json_text import HalfText, mend_text
 from pg_trio.providers.openai_fields import dump_arguments, refuse
 
-# 128: as many tools as OpenAI takes in a request.
+# 128: as many tools as OpenAI accepts in a request.
 MAX_TOOL_CALLS = 128
-# What OpenAI takes is 64; a longer name is none, and would be kept.
+# OpenAI accepts 64; a much longer text is not a name, and would be kept in memory.
 MAX_NAME_CHARS = 1024
 
-# The index of a stream's `function_call`, which has none.
+# The index used for a stream's `function_call`, which has none.
 _LEGACY = -1
 
 
 def read_tool_calls(message: dict[str, Json], where: str) -> tuple[ToolCall, ...]:
-    """The calls of a whole message. `where` is the message's place. Raises UpstreamNonsense for one that was lost."""
+    """The calls of a whole message. `where` is the message's place. Raises UpstreamNonsense for an unreadable one."""
     calls = as_list(message.get("tool_calls"), f"{where}.tool_calls")
     read = [_read_call(call, f"{where}.tool_calls[{index}]") for index, call in enumerate(calls) if call]
     if not read and message.get("function_call"):
@@ -48,7 +49,7 @@ def read_tool_calls(message: dict[str, Json], where: str) -> tuple[ToolCall, ...
 
 
 def as_list(calls: Json, where: str) -> list[Json]:
-    """The calls as a list: one that stands alone is a list of it, and an empty value is none."""
+    """The calls as a list: a single call becomes a list, and an empty value an empty list."""
     if not calls:
         return []
     if type(calls) is dict:
@@ -78,7 +79,7 @@ def _read_call(call: Json, where: str) -> ToolCall:
 
 
 def _function_of(call: Json, where: str) -> dict[str, Json]:
-    """Where a call's name and arguments stand: in its `function`, or beside its id."""
+    """The object with a call's name and arguments: its `function`, or the call itself."""
     if type(call) is not dict:
         refuse(where, call, "an object")
     function = call.get("function") or {}
@@ -88,7 +89,7 @@ def _function_of(call: Json, where: str) -> dict[str, Json]:
 
 
 def _read_arguments(arguments: Json, where: str) -> str | None:
-    # `[]` is what PHP makes of an object without fields.
+    # PHP writes an object without fields as `[]`.
     if arguments is None or arguments == []:
         return None
     if type(arguments) is dict:
@@ -121,12 +122,12 @@ def _new_call_id() -> str:
 
 
 class _Call:
-    """A call so far. `number` is None until it is told; what its arguments say until then waits."""
+    """The received part of a call. `number` is None until it is reported; its arguments wait until then."""
 
     __slots__ = ("arguments", "halves", "id", "name", "number")
 
     def __init__(self, call_id: str | None, name: str) -> None:
-        # As the provider gave it; None where it gave none.
+        # The provider's id; None if it sent none.
         self.id = call_id
         self.name = name
         self.number: int | None = None
@@ -134,7 +135,7 @@ class _Call:
         self.halves: HalfText | None = None
 
     def has_all(self) -> bool:
-        """Whether its arguments are a JSON object: nothing can follow them."""
+        """Whether its arguments are a complete JSON object, which nothing can follow."""
         if not self.arguments or not self.arguments[-1].rstrip().endswith("}"):
             return False
         self.arguments = ["".join(self.arguments)]
@@ -146,7 +147,7 @@ class _Call:
 
 
 class StreamedCalls:
-    """The tool calls of one stream, numbered in the order in which they are told."""
+    """The tool calls of one stream, numbered in the order of reporting."""
 
     __slots__ = ("_by_index", "_calls", "_holds_more", "_told", "_where")
 
@@ -154,17 +155,17 @@ class StreamedCalls:
         self._by_index: dict[int, _Call] = {}
         self._calls: list[_Call] = []
         self._told = 0
-        # Whether something came that is told later: a name that may be followed by the rest of it.
+        # Whether a part is held back, such as a name whose rest may follow.
         self._holds_more = False
         self._where = ""
 
     @property
     def count(self) -> int:
-        """How many calls were told."""
+        """The number of reported calls."""
         return self._told
 
     def read(self, delta: dict[str, Json], where: str) -> list[Event]:
-        """The events of a delta's calls. One about a call that cannot be told yet is a sign of life."""
+        """The events of a delta's calls. A piece of a call that cannot be reported yet becomes a sign of life."""
         events: list[Event] = []
         pieces = as_list(delta.get("tool_calls"), f"{where}.tool_calls")
         for number, piece in enumerate(pieces):
@@ -200,7 +201,7 @@ class StreamedCalls:
         self._add(call, call_id, name or "", arguments, events)
 
     def _find(self, index: int | None, call_id: str | None, name: str, arguments: str) -> _Call | None:
-        """The call that a piece goes on with; None where it begins a new one (rule 5)."""
+        """The call that a piece continues; None if it begins a new one (rule 5)."""
         call = self._by_index.get(index) if index is not None else None
         if call is None:
             call = self._find_without_index(index, call_id, name)
@@ -208,7 +209,7 @@ class StreamedCalls:
             return call
         is_another = _begins_anew(call, arguments)
         if call_id is not None and call.id is not None and call_id != call.id:
-            # Some servers make up an id for every piece, with its name: then the arguments are not whole yet.
+            # Some servers send a new id and the name with every piece; then the arguments are not complete yet.
             goes_on = call.name == name and bool(call.arguments) and bool(arguments) and not is_another
             return call if goes_on else None
         if not call.arguments or not call.name:
@@ -224,9 +225,9 @@ class StreamedCalls:
             return None
         last = self._calls[-1]
         if index is not None:
-            # The first piece may have come without the index that the others have.
+            # The first piece may have lacked the index that the others have.
             return None if last in self._by_index.values() else self._by_index.setdefault(index, last)
-        # Without index and id, a name that is not the last call's own begins another.
+        # Without index and id, a name other than the last call's begins another call.
         return last if not name or not last.name or name == last.name else None
 
     def _begin(self, index: int | None, call_id: str | None, where: str, events: list[Event]) -> _Call:
@@ -283,12 +284,12 @@ class StreamedCalls:
 
 def _begins_anew(call: _Call, arguments: str) -> bool:
     """Whether a piece that names its call begins the arguments of another one."""
-    # An object behind an object; looked at only where there may be one, or a long text would be parsed at each piece.
+    # An object after an object. Checked only if there may be one; otherwise a long text would be parsed at each piece.
     return arguments.lstrip()[:1] == "{" and call.has_all()
 
 
 def read_index(index: Json) -> int | None:
-    """An index as a number, None where it is none: some write it as text."""
+    """An index as a number, or None; some servers write it as text."""
     if type(index) is str and index.isascii() and index.isdigit() and len(index) < 10:
         return int(index)
     if type(index) is float and index.is_integer():
@@ -297,7 +298,7 @@ def read_index(index: Json) -> int | None:
 
 
 def _join_names(so_far: str, piece: str) -> str:
-    """The name with its next piece; a provider that repeats the name, or tells all of it so far, adds nothing twice."""
+    """The name with its next piece. A repeated name, or a repeated beginning of it, is not added twice."""
     if so_far and piece.startswith(so_far):
         return piece
     return so_far + piece

@@ -25,11 +25,11 @@ _PLAIN_FIELDS = 3
 
 
 def read_usage(usage: Json) -> Usage | None:
-    """Token counts of an answer, or None where the provider sent none that can be counted on.
+    """Token counts of an answer, or None if the provider sent no reliable ones.
 
     Shape: {"prompt_tokens": int, "completion_tokens": int, …}; tokens, never characters. A count that is missing,
-           negative, absurd, a fraction or a text is none: an estimate goes in place of both, so that no count lowers
-           what a budget or a limit has seen.
+    negative, absurd, a fraction or a text is unreliable. An estimate then replaces both, so that a wrong count never
+    lowers a budget's or a limit's sum.
     """
     if type(usage) is not dict:
         return None

@@ -112,7 +112,7 @@ def _unit_of(word: str) -> str:
 def _read_date(value: str) -> float | None:
     try:
         date = datetime.fromisoformat(value) if _ISO_DATE.fullmatch(value) else parsedate_to_datetime(value)
-        # HTTP's dates are UTC whatever zone they name or leave out (RFC 9110, section 5.6.7).
+        # HTTP's dates are UTC, with any or no zone (RFC 9110, section 5.6.7).
         return (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError, OSError):
         # The parser and the clock's range raise all of these for dates that are none.

@@ -1,18 +1,18 @@
-"""What a provider says of its failure, in whatever envelope.
+"""Finds a provider's error message in any envelope.
 
 Rules:
-1. A message for people goes before a name for machines; the innermost message before what wraps it. Two that add to
-   each other (a title and its detail, "Provider returned error" and the reason behind it) are joined.
+1. A message for people is preferred to a name for machines, and the innermost message to its envelope. Two that
+   complement each other (a title and its detail, "Provider returned error" and its reason) are joined.
 2. Keys are the same in any case and spelling (`errorMessage`, `error_message`, `Message`).
-3. JSON inside a text is opened. What is no JSON is plain text; of a page only its title is told.
-4. What is given back is not masked yet, and may be long: `refusal.mask_for` does both.
+3. JSON inside a text is parsed. Other text is plain text; of a page only its title is used.
+4. The result is not masked and may be long: `refusal.mask_for` masks and cuts it.
 
-Envelopes, each some provider's: {"error": {"message"}} (OpenAI, Groq, Together, Ollama), [{"error": …}] (Google),
+Envelopes, with a provider for each: {"error": {"message"}} (OpenAI, Groq, Together, Ollama), [{"error": …}] (Google),
 {"error": text} (Ollama, Hugging Face), {"message"} (Mistral), {"detail": text or [{"loc", "msg"}]} (FastAPI), {"title",
 "detail"} (RFC 9457), {"error": name, "message"} (Fastify, Spring, NestJS), {"Message"}, {"__type"} (AWS), {"errors":
 [{"message"}]} (Cloudflare, JSON:API), {"error": {"message", "metadata": {"raw"}}} (OpenRouter), {"error",
 "error_description"} (OAuth), {"base_resp": {"status_msg"}} (MiniMax), {"Response": {"Error": {"Message"}}} (Tencent),
-{"fault": {"faultstring"}} (Apigee), server-sent events (llama.cpp, and whoever fails after it began to stream).
+{"fault": {"faultstring"}} (Apigee), server-sent events (llama.cpp, and servers that fail during a stream).
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ import orjson
 from pg_trio.domain.chat import Json
 from pg_trio.providers.json_text import read_json
 
-# 1 MiB: FastAPI repeats the whole input in what it says of it; a larger body is a page, and is not read.
+# 1 MiB: FastAPI repeats the whole input in its message; a larger body is a page, and is not read.
 ERROR_BODY_BYTES = 1024 * 1024
 
-# What is kept of one text before it is masked; `mask_secrets` shows 500 characters of it.
+# Characters kept of one text before it is masked; `mask_secrets` shows 500 characters of it.
 TEXT_CHARS = 4096
 
-# Envelopes nest four deep; a gateway behind a gateway twice as deep, in texts in texts. Without an end, they are left.
+# Envelopes nest four deep, behind two gateways twice as deep, as texts in texts. Deeper ones are not read.
 _MAX_DEPTH = 16
-# Objects and lists that are looked into, each once.
+# The number of objects and lists that are read, each once.
 _MAX_NODES = 256
-# A validation error lists each field: the first tell what is wrong.
+# A validation error lists each field; the first ones are enough.
 _MAX_ITEMS = 3
 _MAX_FIELDS = 64
 
-# The order in which a message is looked for: objects that hold one, then texts, then names for machines.
+# The search order for a message: objects that hold one, then texts, then names for machines.
 _INNER = (
     "error",
     "errors",
@@ -60,7 +60,7 @@ _TEXTS = (
     *("response", "text", "info", "hint", "raw"),
 )
 _NAMES = ("title", "code", "type", "errorcode", "errortype", "status", "name", "statustext")
-# Words of fields that say that nothing went wrong.
+# Field values that mean that there is no error.
 _NOTHING = frozenset({"", "null", "none", "nil", "ok", "success", "no error", "0", "200", "false", "n/a", "undefined"})
 
 _CUT_MESSAGE = re.compile(
@@ -71,12 +71,12 @@ _XML_MESSAGE = re.compile(rb"<(?:\w+:)?(message|faultstring|reason)>([^<]{1,2000
 _TITLE = re.compile(rb"<(?:title|h1)\b[^>]{0,200}>([^<]{1,300})<", re.IGNORECASE)
 _SSE_LINE = re.compile(rb"^(?:data|error):(.*)$", re.MULTILINE)
 _PAGE_BYTES = 16 * 1024
-# Headers in which a reason may stand where the body has none (AWS, gRPC over HTTP, Azure).
+# Headers that may have a reason if the body has none (AWS, gRPC over HTTP, Azure).
 _HEADERS = ("x-amzn-errormessage", "x-amzn-errortype", "grpc-message", "x-ms-error-code", "x-error-message")
 
 
 def read_words(headers: Mapping[str, str], body: bytes) -> str | None:
-    """What the body of a failure says, or None."""
+    """The message in the body of a failure, or None."""
     said = None
     if len(body) <= ERROR_BODY_BYTES:
         said = _read_body(headers.get("content-type", "").lower(), body)
@@ -86,12 +86,12 @@ def read_words(headers: Mapping[str, str], body: bytes) -> str | None:
 
 
 def read_error_message(answer: Json) -> str | None:
-    """What an error's JSON says, or None."""
+    """The message in an error's JSON, or None."""
     return _find(answer, 0, {}) or _find_name(answer, 0)
 
 
 def says_error(error: Json) -> bool:
-    """Whether an `error` field says that something went wrong: null, "", {} and an object of such do not."""
+    """Whether an `error` field means an error: null, "", {} and an object of such values do not."""
     rest = [error]
     for _ in range(_MAX_FIELDS):
         if not rest:
@@ -116,12 +116,12 @@ def _plain(key: str) -> str:
     return "".join(filter(str.isalnum, key)).lower()
 
 
-# What was looked into, by its identity: kept, so that no other object can take that.
+# The objects already read, by identity. They are kept alive, so that no other object can get the same identity.
 _Seen: TypeAlias = dict[int, Json]
 
 
 def _find(node: Json, depth: int, seen: _Seen) -> str | None:
-    """The message that this value is or holds."""
+    """The message in this value, or None."""
     if isinstance(node, str):
         return _open_text(node, depth, seen)
     if depth > _MAX_DEPTH or id(node) in seen or len(seen) >= _MAX_NODES:
@@ -142,7 +142,7 @@ def _find(node: Json, depth: int, seen: _Seen) -> str | None:
 def _find_message(fields: dict[str, Json], depth: int, seen: _Seen) -> str | None:
     for name in _INNER:
         inner = fields.get(name)
-        # A list of errors adds to the message that stands beside it (`_find_more`).
+        # A list of errors complements the message beside it (`_find_more`).
         if isinstance(inner, dict) or (isinstance(inner, list) and "message" not in fields):
             said = _find(inner, depth + 1, seen)
             if said is not None:
@@ -155,13 +155,13 @@ def _find_message(fields: dict[str, Json], depth: int, seen: _Seen) -> str | Non
     if isinstance(by_field, dict):
         # {"errors": {"model": ["is unknown"]}} (Rails, Laravel).
         return _find(list(by_field.values()), depth + 1, seen)
-    # Whatever else wraps one object in another.
+    # Any other object inside an object.
     inner_values = [value for value in fields.values() if isinstance(value, dict)]
     return next((said for value in inner_values if (said := _find(value, depth + 1, seen)) is not None), None)
 
 
 def _find_more(fields: dict[str, Json], depth: int, seen: _Seen) -> str | None:
-    """The reason behind a message that only wraps it."""
+    """The reason inside the envelope of a general message."""
     metadata = fields.get("metadata")
     if isinstance(metadata, dict):
         return _find(metadata.get("raw"), depth + 1, seen)
@@ -171,7 +171,7 @@ def _find_more(fields: dict[str, Json], depth: int, seen: _Seen) -> str | None:
 
 
 def _find_item(item: Json, depth: int, seen: _Seen) -> str | None:
-    """One of a list of errors; with its place, where it names one (FastAPI's `loc`)."""
+    """The message of one item of a list of errors, with its place if it names one (FastAPI's `loc`)."""
     said = _find(item, depth, seen)
     if not isinstance(item, dict) or said is None:
         return said if not isinstance(item, dict) else _find_name(item, depth)
@@ -182,7 +182,7 @@ def _find_item(item: Json, depth: int, seen: _Seen) -> str | None:
 
 
 def _find_name(node: Json, depth: int) -> str | None:
-    """A name for machines, where there is nothing for people: `insufficient_quota`."""
+    """A name for machines, if there is no message for people: `insufficient_quota`."""
     if depth > _MAX_DEPTH:
         return None
     if isinstance(node, list):
@@ -214,7 +214,7 @@ def _says(text: str) -> bool:
 
 
 def _join(texts: list[str | None], joint: str) -> str | None:
-    """The texts behind each other, without those that another one holds already."""
+    """The texts joined, without those that another one contains."""
     joined: list[str] = []
     for text in texts:
         if text and not any(text in other for other in joined):
@@ -249,7 +249,7 @@ def _read_page(page: bytes) -> str:
 
 
 def _read_events(body: bytes) -> str | None:
-    """What the first event says that says anything."""
+    """The message of the first event that has one."""
     for number, line in enumerate(_SSE_LINE.finditer(body)):
         if number == _MAX_FIELDS:
             break
@@ -264,7 +264,7 @@ def _read_plain_text(first: bytes, body: bytes) -> str | None:
     if "\x00" in text or text.count("�") > 1:
         return None
     if first in (b"{", b"["):
-        # JSON that was cut short, or Python's way to write it: its message is still a message.
+        # Cut JSON, or Python's notation: the message in it is still used.
         found = _CUT_MESSAGE.search(text)
         return None if found is None else found[2]
     return text if text.strip() else None

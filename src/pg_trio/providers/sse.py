@@ -1,17 +1,17 @@
-"""Server-sent events, read from bytes as they come: the event stream format of the WHATWG. No I/O.
+"""Parses server-sent events from bytes in pieces: the event stream format of the WHATWG. No I/O.
 
 Rules:
-1. Lines end with CR LF, LF or CR, mixed as they please. A blank line sends the event off; what has no data is none.
-2. Bytes may be split anywhere, inside a line end or a character too: the events are the same, each as soon as its
-   blank line is there (a lone CR is one, so that the event does not wait for the LF that may follow it).
+1. Lines end with CR LF, LF or CR, in any mix. A blank line completes the event; an event without data is ignored.
+2. Bytes may be split anywhere, inside a line end or a character too: the events are the same, each as soon as its blank
+   line is there (a lone CR counts, so that the event does not wait for a possible LF).
 3. `id` and `retry` are for clients that reconnect, and are ignored like every unknown field. Comments are counted.
-4. An event that the end of the stream cuts is dropped, as the standard says; `close` tells how much that was. Against
-   the standard, `finish` gives the last event where only its line end is missing: JSON that is whole was not cut.
-5. Data stay bytes: whoever parses them as JSON checks their UTF-8. (The standard would put U+FFFD for what is none;
-   we would rather refuse such an answer than change it.)
-6. A failure is data: the events before it count, so that no event depends on how the bytes were split.
-7. Against the standard, a data line ends the event before it where that is one line of whole JSON: some servers leave
-   the blank lines out (GLM-4.7, Kimi-K2.5: rexxars/eventsource-parser#31). From then on each such line is an event.
+4. An event that the end of the stream cuts is dropped, as in the standard; `close` returns its size. Against the
+   standard, `finish` returns the last event if only its line end is missing, because whole JSON was not cut.
+5. Data stay bytes; the JSON parser checks their UTF-8. (The standard replaces invalid bytes by U+FFFD. Here such an
+   answer is refused, not changed.)
+6. A failure is data: the events before it are returned, so that no event depends on how the bytes were split.
+7. Against the standard, a data line ends the previous event if that is one line of whole JSON: some servers leave the
+   blank lines out (GLM-4.7, Kimi-K2.5: rexxars/eventsource-parser#31). From then on each such line is an event.
 8. Against the standard, a field `error` is an event of that type (llama.cpp of 2025: ggml-org/llama.cpp#16109).
 
 Source: html.spec.whatwg.org, "Server-sent events", parsing and interpreting an event stream, read 2026-11.
@@ -31,14 +31,14 @@ from pg_trio.providers.json_text import BOM, read_json
 MAX_EVENT_BYTES = 256 * 1024 * 1024
 
 _DATA = b"data: "
-# What a stream's first line begins with.
+# The beginnings of a stream's first line.
 _FIELDS = (b"data:", b"event:", b"error:", b"retry:", b"id:", b":")
 
 
 class ServerSentEvent(NamedTuple):
     """One event. `event` is its type, "message" unless it names one; several data lines are joined with LF.
 
-    A tuple: one is made for each token, in half the time that a frozen attrs object takes.
+    A tuple, because one is made for each token, in half the time of a frozen attrs object.
     """
 
     data: bytes
@@ -46,7 +46,7 @@ class ServerSentEvent(NamedTuple):
 
 
 class EventStreamParser:
-    """One stream's parser. `failure` is set once a line or event is over the limit; after that nothing comes."""
+    """One stream's parser. `failure` is set once a line or event is over the limit; after that there are no events."""
 
     __slots__ = (
         "_after_cr",
@@ -67,7 +67,7 @@ class EventStreamParser:
         self._after_cr = False
         # Whether blank lines are left out (rule 7).
         self._by_lines = False
-        # The line that is not whole yet, in pieces; and the event that is not, in data lines. `_size` counts both.
+        # The incomplete line, in pieces, and the incomplete event, in data lines. `_size` counts both.
         self._tail: list[bytes] = []
         self._data: list[bytes] = []
         self._event = b""
@@ -84,7 +84,7 @@ class EventStreamParser:
         if self.failure is not None or not data:
             return []
         if b"\n" not in data:
-            # Joined only once its line ends: a byte at a time would otherwise cost the square of the line's length.
+            # Joined only when the line ends; otherwise single bytes would take quadratic time.
             self._keep(data)
             return []
         if self._tail:
@@ -97,7 +97,7 @@ class EventStreamParser:
         return self._take_blocks(data)
 
     def finish(self) -> list[ServerSentEvent]:
-        """The stream has ended: the event whose end is missing, if its data is whole all the same."""
+        """The stream has ended: return the event without an end, if its data is whole."""
         tail = b"".join(self._tail)
         name, _, value = tail.partition(b":")
         value = value.removeprefix(b" ")
@@ -112,13 +112,13 @@ class EventStreamParser:
         return [found]
 
     def close(self) -> int:
-        """The stream has ended: drop the event that is not whole, and say how many bytes of it there were."""
+        """The stream has ended: drop the incomplete event, and return the number of its bytes."""
         left, self._size = self._size + len(self._event), 0
         self._tail, self._data, self._event = [], [], b""
         return left
 
     def _take_blocks(self, data: bytes) -> list[ServerSentEvent]:
-        """The events of bytes that begin where an event does and are no longer than one may be: the usual case."""
+        """The usual case: events of bytes that start at an event's beginning and are within the size limit of one."""
         blocks = data.split(b"\n\n")
         rest = blocks.pop()
         events: list[ServerSentEvent] = []
@@ -132,7 +132,7 @@ class EventStreamParser:
         return events
 
     def _take_lines(self, data: bytes) -> list[ServerSentEvent]:
-        """The same line by line, whatever came before. What follows the last line end is kept."""
+        """The same, line by line, in any state. Bytes after the last line end are kept."""
         events: list[ServerSentEvent] = []
         lines = data.split(b"\n")
         rest = lines.pop()
@@ -157,7 +157,7 @@ class EventStreamParser:
         elif name == b"data":
             self._end_line_event(events)
             self._data.append(value.removeprefix(b" "))
-            # The line end too, or an event of empty data lines would weigh nothing.
+            # The line end counts too; otherwise an event of empty data lines would have no size.
             self._size += len(value) + 1
             if self._by_lines and len(self._data) == 1 and is_whole(self._data[0]):
                 events.append(self._finish_event())
@@ -169,8 +169,8 @@ class EventStreamParser:
         return True
 
     def _end_line_event(self, events: list[ServerSentEvent]) -> None:
-        """Send off the event of the line before, where that was whole by itself (rule 7)."""
-        # Of several lines it is no such event; looking at each would cost the square of their number.
+        """Complete the previous line's event, if that line was whole JSON (rule 7)."""
+        # An event of several lines is not such an event, and checking each time would take quadratic time.
         if len(self._data) == 1 and is_whole(self._data[0]):
             self._by_lines = True
             events.append(self._finish_event())
@@ -193,7 +193,7 @@ class EventStreamParser:
         self.failure = UpstreamNonsense(f"an event of the stream is larger than {self._max_event_bytes} bytes")
 
     def _skip_bom(self, data: bytes) -> bytes:
-        """The stream's first bytes without a byte order mark; nothing as long as they could become one."""
+        """The stream's first bytes without a byte order mark; nothing while they may still become one."""
         start = b"".join(self._tail) + data
         self._tail, self._size = [], 0
         if len(start) < len(BOM) and BOM.startswith(start):
@@ -212,7 +212,7 @@ class EventStreamParser:
 
 
 def is_whole(data: bytes) -> bool:
-    """Whether an event's data needs no more: a JSON object, or `[DONE]`."""
+    """Whether an event's data is complete: a JSON object, or `[DONE]`."""
     if data[:1] != b"{" or data[-1:] != b"}":
         return data == b"[DONE]"
     try:
@@ -223,7 +223,7 @@ def is_whole(data: bytes) -> bool:
 
 
 def begins_as_stream(start: bytes) -> bool | None:
-    """Whether a body that begins so is an event stream; None where its first line may still become one's."""
+    """Whether a body with this beginning is an event stream; None if more bytes are needed."""
     start = start.removeprefix(BOM).lstrip(b" \t\r\n")
     if start.startswith(_FIELDS):
         return True
@@ -231,6 +231,6 @@ def begins_as_stream(start: bytes) -> bool | None:
 
 
 def is_json_lines(body: bytes) -> bool:
-    """Whether a body is a stream's chunks without their field names, one a line (`application/x-ndjson`)."""
+    """Whether a body has a stream's chunks without field names, one a line (`application/x-ndjson`)."""
     lines = body.split(b"\n", 2)
     return len(lines) > 1 and bool(lines[1].strip()) and is_whole(lines[0].strip()) and lines[1].lstrip()[:1] == b"{"

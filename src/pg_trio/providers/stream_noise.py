@@ -1,4 +1,4 @@
-"""What comes in event streams beside their chunks: keep-alives in any dress, names of events, and words.
+"""Recognises the other contents of event streams: keep-alives of any form, names of events, and plain text.
 
 Sources, read 2026-11: anomalyco/opencode#50871 (Vertex: `data: : keepalive`), OpenRouter (`: OPENROUTER PROCESSING`),
 caozhiyuan/copilot-api#88 (ping objects), Anthropic (`event: ping`), llama.cpp (`error:`).
@@ -15,12 +15,12 @@ _KEEP_ALIVE = re.compile(
 )
 _PING_NAMES = frozenset({"ping", "pong", "heartbeat", "keepalive", "comment", "noop", "processing", "metadata", "info"})
 _ERROR_NAMES = ("error", "exception", "failure", "failed", "fault")
-# What an error in plain text takes at most.
+# The longest error in plain text.
 _WORDS_BYTES = 2_000
 
 
 def is_keep_alive(data: bytes) -> bool:
-    """Whether data says only that the connection lives: nothing, a comment, or one of the words for it."""
+    """Whether data is a keep-alive: empty, a comment, or one of the usual words."""
     if not data or data[:1] == b":":
         return True
     data = data.strip()
@@ -39,12 +39,12 @@ def is_error_name(event: str) -> bool:
 
 
 def is_ping_name(event: str) -> bool:
-    """Whether events of this type say nothing, whatever their data."""
+    """Whether events of this type have no meaning, with any data."""
     return "".join(filter(str.isalpha, event)).lower() in _PING_NAMES
 
 
 def is_plain_words(data: bytes) -> bool:
-    """Whether data that is no JSON is words for people: what a server says when it fails."""
+    """Whether data without JSON is text for people, such as a failing server's message."""
     if len(data) > _WORDS_BYTES or data.lstrip()[:1] in (b"{", b"[", b'"', b"<", b""):
         return False
     try:

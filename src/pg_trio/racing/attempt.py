@@ -73,14 +73,16 @@ class Won(Generic[C, T]):
 
 @value(slots=True, eq=False)
 class Round(Generic[C]):
-    """Who is asked once all have failed: `candidates` in order, from `starts_at` on (Trio's clock; past means now)."""
+    """The next round once all have failed: `candidates` in order, from `starts_at` on (Trio's clock; past means
+    now)."""
 
     starts_at: float
     candidates: Sequence[C]
 
 
 class AllFailed(Exception, Generic[C]):
-    """Nobody answered. `ends` are the failed attempts, in the order of failing; empty where nobody could be asked."""
+    """No candidate answered. `ends` are the failed attempts, in the order of failing; empty if no candidate could be
+    asked."""
 
     def __init__(self, ends: Sequence[AttemptEnd[C]]) -> None:
         super().__init__("; ".join(str(end) for end in ends))
@@ -102,7 +104,7 @@ class Limits:
     ends_at: float = math.inf
     attempt_limit_s: float = math.inf
     reserve_s: float = 0.0
-    # 1 s: closing a connection waits for nobody; what takes longer than that is stuck.
+    # 1 s: closing a connection does not wait for its peer; a longer close is stuck.
     discard_limit_s: float = 1.0
 
     def cut_at(self, started_at: float, left: int) -> float:
@@ -115,7 +117,7 @@ class Limits:
 
 
 class Runner(Protocol[C, T]):
-    """What is raced: how an attempt is made, judged and let go. Everything but `start` and `discard` is synchronous."""
+    """The runner of attempts: starts, judges and discards them. Everything but `start` and `discard` is synchronous."""
 
     @property
     def expected(self) -> tuple[type[Exception], ...]:
@@ -135,23 +137,23 @@ class Runner(Protocol[C, T]):
         """How long this candidate may be silent before the next is started beside it; `math.inf` for ever."""
 
     def may_hedge(self, candidate: C) -> bool:
-        """Whether a hedge may go to this candidate now. True is acted upon: whatever a hedge costs is paid here.
+        """Whether a hedge may go to this candidate now. After True the hedge starts, so its cost is paid here.
 
         Asked in order of the candidates not yet tried, until one is True; asked once for each silent attempt.
         """
 
     def is_final(self, error: Exception) -> bool:
-        """Whether this expected error is everybody's: the race ends without trying anyone else."""
+        """Whether every candidate would give this expected error; then the race ends without another attempt."""
 
     def record(self, end: AttemptEnd[C]) -> None:
         """Note how an attempt ended."""
 
     def has_others(self, candidate: C) -> bool:
-        """Whether somebody else may be asked in a later round, so that this candidate, the last one of its own, is
-        ended by the limits of an attempt."""
+        """Whether another candidate may be asked in a later round, so that the attempt limits end this candidate, the
+        last one of its own round."""
 
     def next_round(self) -> Round[C] | None:
-        """Who is asked next, now that everybody who was to be asked has failed; None where the race is lost.
+        """The next candidates, after all of this round have failed; None if the race is lost.
 
         Asked after each round, so a round must bring the end nearer: by a try, or by time that passes.
         """

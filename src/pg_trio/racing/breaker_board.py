@@ -1,13 +1,14 @@
 """All breakers: the order in which a request's candidates are asked. Synchronous; `now` is passed in.
 
 Rules:
-1. A candidate may be asked where its target's breaker and its credential's both let it.
+1. A candidate may be asked if its target's breaker and its credential's both allow it.
 2. Those that may be asked come first, in the order given. At most one of them is a probe; the others whose probe is due
    come after the closed ones.
 3. Then, as a last resort, targets that are open for failing: they may be well again. Those that were set aside by
    their own word, and those whose key is refused, are left out: the answer is known.
-4. A lone candidate that is open is left out whatever the reason: an endpoint that is down says so at once. So there may
-   be nobody to ask now. `standing` says what stands in a candidate's way, for how long, and what its provider said.
+4. A lone candidate whose breaker is open is always left out, so that an endpoint that is down fails at once. So there
+   may be no candidate to ask. `standing` says what stands in a candidate's way, for how long, and what its provider
+   said.
 5. Where the workers share their breakers, another one may send the probe between our look and our call: then that call
    is not made.
 """
@@ -49,8 +50,8 @@ class Standing(NamedTuple):
 
 
 class Permit(Protocol):
-    """One call to one candidate, known to its breakers. Tell it how the call ended; the first word counts, so
-    `cancelled` may always come last. `said` is the provider's word, safe to be shown."""
+    """One call to one candidate, known to its breakers. Report the call's end to it; only the first report counts, so
+    `cancelled` may always come last. `said` is the provider's message, safe to be shown."""
 
     @property
     def is_probe(self) -> bool: ...
@@ -66,7 +67,7 @@ class Permit(Protocol):
 
 
 class Breakers(Protocol[C]):
-    """The breakers of all candidates, by whoever keeps them: one process (BreakerBoard), or all workers together."""
+    """The breakers of all candidates, kept by one process (BreakerBoard) or by all workers together."""
 
     def order(self, candidates: Sequence[C], now: float) -> list[C]: ...
 
@@ -155,7 +156,7 @@ class BreakerBoard(Generic[C]):
         self._pairs: dict[int, tuple[C, Breaker, Breaker]] = {}
 
     def order(self, candidates: Sequence[C], now: float) -> list[C]:
-        """Who is asked, in order; empty where nobody may be now (rule 4)."""
+        """The candidates to ask, in order; empty if none may be asked now (rule 4)."""
         if self._look(candidates):
             return list(candidates)
         if len(candidates) == 1:

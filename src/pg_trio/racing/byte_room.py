@@ -127,7 +127,7 @@ class ByteRoom:
                     self._give(owner, first)
                     served = True
                 elif self._has_share(owner, first.size_bytes):
-                    # It waits for others' bytes: nobody passes it.
+                    # It waits for others' bytes, and no later request passes it.
                     return
 
     def _give(self, owner: Hashable, first: Kept) -> None:

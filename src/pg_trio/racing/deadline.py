@@ -40,7 +40,7 @@ class LastingScope:
         if scope is None:
             scope = self._scope = trio.CancelScope()
             scope.__enter__()
-        # Set behind entering it, also the first time: a time that is past cuts the next wait, then as ever after.
+        # The deadline is set after the scope is entered. A deadline in the past cancels the next wait.
         scope.deadline = at
         return scope
 
@@ -57,8 +57,8 @@ class Deadline:
     """A block that is cancelled at an absolute time of Trio's clock: `with Deadline(at) as deadline: …`.
 
     `move(at)` sets another time while the block runs; once the time came it changes nothing. When the time came,
-    leaving the block raises DeadlinePassed in place of the cancellation, and in place of a result or an error that
-    came too late: work that never waits is not cut, but late is late.
+    leaving the block raises DeadlinePassed in place of the cancellation, and in place of a result or an error that came
+    too late: work that never waits is not cut, but its late result is refused.
 
     With `at` infinite nothing is entered before `move` says a time. `lasting` is the scope to use, where the task has
     one; else the block has its own.
@@ -98,7 +98,7 @@ class Deadline:
         scope = self._scope
         if scope is None:
             return
-        # Trio looks at its clock for this: whoever is not cancelled is in time.
+        # Trio checks its clock here: a block that is not cancelled is in time.
         if self._lasts and not scope.cancel_called:
             scope.deadline = math.inf
             return

@@ -25,7 +25,7 @@ class _Waiting:
 
 
 class FairTurns:
-    """Who has a turn, and who waits for one. `await begin(owner)`, then `end(owner)`, whatever happens."""
+    """The owners that have a turn, and those that wait for one. `await begin(owner)`, then always `end(owner)`."""
 
     def __init__(self, turn_s: float, most: int) -> None:
         self._turn_s = turn_s
@@ -81,7 +81,7 @@ class FairTurns:
         waiting.woken.set()
 
     def _next_owner(self) -> Hashable:
-        """Whose turn is next; None is nobody."""
+        """The owner of the next turn, or None."""
         return next((owner for owner in self._line if owner not in self._begun), None)
 
     def _next_at(self) -> float:

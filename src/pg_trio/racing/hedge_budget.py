@@ -1,11 +1,11 @@
-"""How many hedges there may be: a share of the requests. Synchronous; `now` is passed in.
+"""Limits the number of hedges to a share of the requests. Synchronous; `now` is passed in.
 
-A bucket as in gRPC's retry throttling and linkerd's retry budgets: each request puts `share` of a hedge into it, each
-hedge takes one out, and it holds `reserve` at most. So in any stretch of time, however it is chosen,
+A bucket as in gRPC's retry throttling and linkerd's retry budgets: each request adds `share` of a hedge, each hedge
+removes one, and it holds at most `reserve`. So in any period of time,
 
     hedges <= reserve + share * requests + min_per_s * seconds
 
-whatever bursts come and however slow a provider becomes. What was saved up long ago is worth `reserve`, never more.
+for any bursts and any slowness of a provider. Savings of a quiet time are never worth more than `reserve`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class HedgeRules:
 
 
 class Hedges(Protocol):
-    """A hedge budget, by whoever keeps it: one process (HedgeBudget), or all workers together."""
+    """A hedge budget, kept by one process (HedgeBudget) or by all workers together."""
 
     def deposit(self) -> None: ...
 
@@ -68,5 +68,5 @@ class HedgeBudget:
     def _refill(self, now: float) -> None:
         earned = max(0.0, now - self._at) * self._rules.min_per_s
         self._at = now
-        # Time fills up to one hedge, and to no more than fits; what requests have put in beyond that stays.
+        # Time refills the balance up to one hedge, within its capacity; what requests added beyond that stays.
         self._balance = max(self._balance, min(1.0, self._rules.reserve, self._balance + earned))

@@ -1,4 +1,5 @@
-"""How long a candidate takes: a quantile of the recent past, in constant memory. Synchronous; `now` is passed in.
+"""Estimates how long a candidate takes: a quantile of the recent past, in constant memory. Synchronous; `now` is passed
+in.
 
 Rules:
 1. Times are counted in buckets whose bounds grow by a twelfth octave (6 %), as in an HDR or DDSketch histogram: the
@@ -31,13 +32,13 @@ BUCKETS = 22 * BUCKETS_PER_OCTAVE + 1
 
 @frozen(slots=True)
 class LatencyRules:
-    """What is asked of the past."""
+    """The parameters of an estimate."""
 
     quantile: float = 0.95
     window_s: float = 120.0
     # 20 is the fewest samples of which the 95th percentile is not simply the largest.
     min_samples: int = 20
-    # Below 50 ms a hedge is likelier to meet a busy moment of ours than a slow provider.
+    # Below 50 ms the cause is more often a busy moment of the gateway than a slow provider.
     floor_s: float = 0.05
     ceiling_s: float = 30.0
     # Walking the buckets takes 10 µs, so that is not done for every request.
@@ -45,7 +46,7 @@ class LatencyRules:
 
 
 class Latency(Protocol):
-    """What is known of one candidate's times, by whoever keeps it."""
+    """The known times of one candidate."""
 
     def record(self, took_s: float, now: float) -> None:
         """Count a call that was answered after this long."""
@@ -58,14 +59,14 @@ class Latency(Protocol):
 
 
 class Latencies(Protocol):
-    """The estimates of all candidates, by whoever keeps them: one process, or all workers together."""
+    """The estimates of all candidates, kept by one process or by all workers together."""
 
     def estimate_of(self, key: Hashable, rules: LatencyRules) -> Latency:
         """The estimate of a key, made where it is asked for first; one key is always asked for by the same rules."""
 
 
 class Counts(Protocol):
-    """How many calls of the recent past fell into each bucket, by whoever keeps it."""
+    """The number of recent calls in each bucket."""
 
     def add(self, bucket: int, now: float) -> None:
         """Count one."""

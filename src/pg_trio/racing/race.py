@@ -1,21 +1,21 @@
-"""Ask candidates in order, one beside another where one is slow, until one answers.
+"""Asks candidates in order, the next one beside a slow one, until one answers.
 
 Rules:
 1. Attempt n+1 starts when attempt n fails, or when the `hedge_after_s` of n's candidate has passed and a hedge is
-   allowed, whichever is first. One mechanism: infinity is failover, 0 a parallel start, anything between a hedge. So
-   never more attempts run at once than one and the hedges that were allowed.
+   allowed; the first of the two events counts. One mechanism: infinity is failover, 0 a parallel start, other values
+   hedge. So at most one attempt and the allowed hedges run at once.
 2. The first success wins, and everything else is cancelled with a reason. Of several successes in one tick one is
    kept; the others are handed to `discard`, which is shielded, with a time limit.
-3. Expected errors are collected and come back in `AllFailed`. A final one (nobody would answer differently) ends the
-   race at once, unless somebody has won already. Whatever else an attempt raises is a bug: it ends the race and leaves
-   it, without a group where it is alone.
-4. An attempt limit and the reserve end an attempt only for the sake of another: the last one left has all the time. Who
-   may be asked in a later round is left, too, where the runner says so (`has_others`).
-5. Every attempt is reported exactly once, whatever becomes of it: failures and losses when they happen, the win when
-   the race hands it over.
+3. Expected errors are collected and returned in `AllFailed`. A final error (every candidate would give the same answer)
+   ends the race at once, unless an attempt has won already. Any other exception is a bug: it ends the race and leaves
+   it, without a group if it is alone.
+4. An attempt limit and the reserve end an attempt only if another candidate is left; the last one has all the time. A
+   candidate of a later round counts as left if the runner says so (`has_others`).
+5. Every attempt is reported exactly once: failures and losses when they happen, the win when the race returns it.
 6. A nursery is opened only around attempts that may overlap: it costs 50 µs, and most races have one attempt.
-7. When everybody has failed, the runner may name another round (`next_round`): who is asked again, and from when on. A
-   round is like the first one, with failover, hedges and limits. The race only waits for it; nothing runs meanwhile.
+7. When all candidates have failed, the runner may name another round (`next_round`): which candidates are asked again,
+   and from when. A round is like the first one, with failover, hedges and limits. The race only waits for it; nothing
+   runs meanwhile.
 
 The shape is that of `trio.open_tcp_stream`; what differs is that a winner can be lost there without harm, and that
 its attempts cannot fail for good.
@@ -49,9 +49,9 @@ from pg_trio.racing.attempt import (
 
 
 def race(candidates: Sequence[C], runner: Runner[C, T], limits: Limits) -> Coroutine[object, object, Won[C, T]]:
-    """Await it: the first success; the caller owns its value. Nothing of the race is running any more.
+    """Await it for the first success; the caller owns its value. All attempts of the race have ended then.
 
-    Raises: AllFailed; whatever unexpected an attempt raised. With no `candidates`, the runner is asked for a round.
+    Raises: AllFailed, or an attempt's unexpected exception. With no `candidates`, the runner is asked for a round.
     """
     if len(candidates) == 1 and limits.attempt_limit_s == math.inf:
         return _run_alone(candidates[0], runner, limits)
@@ -59,7 +59,7 @@ def race(candidates: Sequence[C], runner: Runner[C, T], limits: Limits) -> Corou
 
 
 async def _run_alone(candidate: C, runner: Runner[C, T], limits: Limits) -> Won[C, T]:
-    """The race of one, which most requests are: nobody to start or cancel, and no limit but the caller's."""
+    """A race of one candidate, the common case: no other attempt to start or cancel, and only the caller's limit."""
     attempt = Attempt(candidate, 0, False, trio.current_time(), limits.ends_at)
     failures: list[AttemptEnd[C]] = []
     try:
@@ -76,7 +76,8 @@ async def _run_alone(candidate: C, runner: Runner[C, T], limits: Limits) -> Won[
     try:
         return await _Race((), runner, limits, failures).run()
     finally:
-        # The error holds its frames, and this one it: a cycle for the garbage collector, one for each failure.
+        # The error refers to its frames, and this frame to the error: a cycle for the garbage collector, one for each
+        # failure.
         del failures
 
 
@@ -125,7 +126,7 @@ class _Race(Generic[C, T]):
         return self._won is not None or self._is_final
 
     async def _wait_for_round(self) -> bool:
-        """Wait until somebody is asked again; False where nobody is."""
+        """Wait for the next round; False if there is none."""
         following = self._runner.next_round()
         if following is None:
             return False
@@ -172,7 +173,7 @@ class _Race(Generic[C, T]):
             newest = self._start_beside(nursery, index, is_hedge=not newest.failed.is_set())
 
     async def _wait_for_turn(self, newest: _Running[C]) -> int:
-        """Wait until somebody else's turn has come; whose, as an index into those not yet tried."""
+        """Wait until the next attempt may start; returns the index of its candidate among those not yet tried."""
         with trio.move_on_after(self._runner.hedge_after_s(newest.attempt.candidate)):
             await newest.failed.wait()
         if not newest.failed.is_set():
@@ -203,7 +204,7 @@ class _Race(Generic[C, T]):
         return running
 
     async def _run(self, running: _Running[C]) -> None:
-        """One attempt to its end, noted whatever becomes of it."""
+        """Run one attempt to its end and report it."""
         if self._is_over():
             # Won or refused between our start and our first step: nothing was sent.
             self._end(running, Outcome.CANCELLED, reason=HEDGE_LOST if self._won else REFUSED_ELSEWHERE)
@@ -286,7 +287,7 @@ class _Race(Generic[C, T]):
             await self._runner.discard(value)
 
     async def _drop(self, won: Won[C, T]) -> None:
-        """A bug in a loser ended the race after it was won: nobody will own the winner."""
+        """A bug in a loser ended the race after it was won: discard the winner, which has no owner."""
         self._won = None
         end = AttemptEnd(won.attempt, self._won_at, Outcome.CANCELLED, reason="another attempt crashed")
         self._runner.record(end)

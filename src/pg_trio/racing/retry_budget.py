@@ -18,7 +18,7 @@ MIN_PER_S = 10
 
 
 class RetryBuckets(Protocol):
-    """Buckets by key, by whoever keeps them: one process (OwnBuckets), or all workers together."""
+    """Buckets by key, kept by one process (OwnBuckets) or by all workers together."""
 
     def take(self, key: str, per_s: int, now: float) -> bool:
         """Take one of at most `per_s` a second; False where there is none."""

@@ -27,7 +27,7 @@ NEVER_SEEN = -1
 
 
 class BreakerRecords(Protocol):
-    """Where the records of all workers' breakers are. Nothing here raises; `hold` is the only one that may wait."""
+    """The store of all workers' breaker records. No method raises; only `hold` may wait."""
 
     def changes(self) -> int:
         """A number that moves with every change, and is odd while there is one under way."""
@@ -44,7 +44,7 @@ class BreakerRecords(Protocol):
         """The numbers of a `Record`."""
 
     def write(self, place: int, record: Sequence[Any]) -> None:
-        """Replace a record, all of it or nothing. For whoever holds them."""
+        """Replace a record, completely or not at all. Only while the records are held."""
 
 
 class SharedBreaker(Breaker):

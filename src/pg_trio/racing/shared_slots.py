@@ -31,7 +31,7 @@ class Leases(Protocol):
     """Counts what is under way of a key, in all workers. Synchronous; nothing here raises."""
 
     def acquire(self, key: bytes, limit: int) -> bool:
-        """Take one if fewer than `limit` are out; False also where that cannot be known now."""
+        """Take one if fewer than `limit` are out; False also if the key cannot be held now."""
 
     def release(self, key: bytes) -> None:
         """Give one back."""
@@ -69,7 +69,7 @@ class SharedSlots(Slots):
         return self._leases.count(self._key)
 
     def _take_nowait(self) -> bool:
-        # Within a worker, nobody overtakes its line.
+        # Within a worker, no request overtakes its queue.
         return not self._joined_at and self._leases.acquire(self._key, self._rules.limit)
 
     def give_back(self) -> None:

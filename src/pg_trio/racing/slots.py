@@ -1,11 +1,11 @@
-"""Bounded concurrency: so many at once, a short line in front, and whoever would wait too long is turned away.
+"""Bounded concurrency: a number of slots, a short queue, and refusals for waits that would be too long.
 
 Rules:
-1. First come, first served; a slot that is given back goes to the head of the line in the same step, so nobody
-   overtakes and the count is exact whoever is cancelled when.
-2. The line is bounded three times: by its length, by each one's own wait, and by its age. While its head has waited for
-   `shed_age_s`, newcomers are turned away at once: they would only wait longer and be served later, and a line that
-   stands helps nobody (the idea of CoDel: not how long the line is, but how long it has been standing).
+1. First come, first served. A slot that is given back goes to the head of the queue in the same step. So no waiter
+   overtakes another, and the count is exact under every cancellation.
+2. The queue has three limits: its length, each waiter's own wait, and its age. Once the head has waited for
+   `shed_age_s`, new requests are refused at once, because they would wait even longer. (The idea of CoDel: the age of
+   the queue matters, not its length.)
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from attrs import frozen
 
 
 class NoSlot(Exception):
-    """No slot within the wait. `line_age_s` is how long the head of the line has been waiting (0: nobody waits)."""
+    """No slot within the wait. `line_age_s` is how long the head of the queue has been waiting (0: the queue is
+    empty)."""
 
     def __init__(self, line_age_s: float) -> None:
         super().__init__(f"no slot free, the line is {line_age_s:.3g} s old")
@@ -90,7 +91,7 @@ class Slots:
         try:
             with trio.move_on_after(wait_s):
                 await self._line.park()
-                # Unparked is served: whoever gave the slot back has left it counted for us.
+                # A waiter that is unparked has the slot: `give_back` left it counted.
                 return
         finally:
             joined_at = self._joined_at.pop(me)

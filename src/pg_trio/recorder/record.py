@@ -44,7 +44,7 @@ class RequestRecord:
     _began_ms: dict[str, float]
 
     def times_so_far(self) -> StageTimes:
-        """What each stage took until now; the one that runs is the last."""
+        """Each stage's time until now; the running stage is the last."""
         began_ms = self._began_ms.values()
         ended_ms = [*began_ms, perf_counter() * 1e3]
         return StageTimes(tuple(self._began_ms), tuple(map(sub, ended_ms[1:], began_ms)))

@@ -1,12 +1,12 @@
-"""What goes wrong in Hypercorn's protocol code for one connection ends that connection, and nothing else.
+"""Contains errors in Hypercorn's protocol code: an error ends its own connection only.
 
-Hypercorn serves all connections in one nursery, and what its protocol code raises for one of them leaves it: bytes
-behind a WebSocket's handshake are enough, and the server ends with exit status 0. Rules:
+Hypercorn serves all connections in one nursery, and an exception of one connection ends all of them. Bytes after a
+WebSocket's handshake are enough: the server ends with exit status 0. Rules:
 
-1. An error ends its connection, with one line in the log, few of them where many come. The traceback is for DEBUG.
-2. A client that resets streams of HTTP/2 too often gets GOAWAY, and what runs for it is cancelled.
-3. `pg-trio serve` uses this for the connections that it leaves to Hypercorn. Stock Hypercorn has no place for such a
-   thing: `contain_hypercorn` puts it around each of its connections.
+1. An error ends its connection, with one line in the log (a limited number of them). The traceback is logged at DEBUG.
+2. An HTTP/2 client that resets streams too often gets GOAWAY, and its running work is cancelled.
+3. `pg-trio serve` uses this for the connections that it leaves to Hypercorn. Stock Hypercorn has no hook for this:
+   `contain_hypercorn` puts it around each of its connections.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from pg_trio.server.http2_resets import RESETS_AT_ONCE, ResetLimit
 
 logger = logging.getLogger("pg_trio.server")
 
-# As the lane's refusals: the kernel's printk_ratelimit is 10 in 5 s too.
+# As for the lane's refusals; the kernel's printk_ratelimit is 10 in 5 s too.
 ERROR_LINES, ERROR_WINDOW_S = 10, 5.0
-# A message may quote what the client sent.
+# An error's text may quote the client's bytes.
 SHOWN_CHARS = 120
 # For a client to read its GOAWAY: closing with unread bytes resets the connection, and may destroy it.
 LINGER_S = 1.0
 
-# Before anybody replaces it.
+# The original, before it is replaced.
 _run = TCPServer.run
 
 
@@ -45,7 +45,7 @@ class Containment:
     async def run(self, server: TCPServer, read_already: bytes = b"") -> None:
         """Serve the connection of `server` to its end, `read_already` being its first bytes."""
         guarded = GuardedStream(server.stream, read_already)
-        server.stream = guarded  # type: ignore[assignment]  # a stream, as far as Hypercorn uses it
+        server.stream = guarded  # type: ignore[assignment]  # has the parts of a stream that Hypercorn uses
         with self.errors_told():
             with guarded.scope:
                 await _run(server)
@@ -55,7 +55,7 @@ class Containment:
 
     @contextmanager
     def errors_told(self, are_hypercorns: Callable[[], bool] = lambda: True) -> Iterator[None]:
-        """Errors end here with a line, if they are Hypercorn's; cancellation goes on."""
+        """Log Hypercorn's errors with a line and suppress them; cancellation and other errors pass."""
         try:
             yield
         except BaseExceptionGroup as group:
@@ -68,7 +68,7 @@ class Containment:
                 if rest is not None:
                     raise rest from None
             finally:
-                # See http1/connection.py: an error holds the frames it came through.
+                # See http1/connection.py: an error keeps references to the frames it came through.
                 del errors, rest
         except Exception as error:
             if not are_hypercorns():
@@ -97,7 +97,7 @@ def _more(silent: int) -> str:
 
 
 class GuardedStream:
-    """A stream of Hypercorn's whose client may not reset too many streams of HTTP/2: past the limit, `scope` ends."""
+    """A stream for Hypercorn that limits HTTP/2 resets: beyond the limit, `scope` is cancelled."""
 
     def __init__(self, stream: Any, read_already: bytes = b"") -> None:
         self.scope = trio.CancelScope()
@@ -105,7 +105,7 @@ class GuardedStream:
         self._stream = stream
         self._read_already = read_already
         self._limit = ResetLimit()
-        # GOAWAY goes between two of Hypercorn's writes: each is one or more whole frames.
+        # GOAWAY is written between two of Hypercorn's writes, each of which is one or more whole frames.
         self._sending = trio.Lock()
 
     def __getattr__(self, name: str) -> Any:
@@ -138,11 +138,11 @@ class GuardedStream:
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return
         if limit.cancelled_caught:
-            # Hypercorn is in the middle of a write that the client does not take, and shields it from cancellation.
+            # Hypercorn is in a write that the client does not read, and shields it from cancellation.
             await trio.aclose_forcefully(self._stream)
 
     async def part(self) -> None:
-        """Close, after the client had a moment to read its GOAWAY."""
+        """Close, after a moment for the client to read its GOAWAY."""
         try:
             with trio.move_on_after(LINGER_S):
                 if hasattr(self._stream, "send_eof"):
@@ -156,7 +156,7 @@ class GuardedStream:
 
 
 def contain_hypercorn() -> None:
-    """From here on each connection of stock Hypercorn in this process is contained, as rules 1 and 2 say."""
+    """Contain all connections of stock Hypercorn in this process from now on (rules 1 and 2)."""
     containment = Containment()
 
     async def run(server: TCPServer) -> None:

@@ -1,14 +1,14 @@
-"""How often a client of HTTP/2 may reset streams that it opened (CVE-2023-44487, "rapid reset"). No I/O, no clock.
+"""Limits how often an HTTP/2 client may reset streams that it opened (CVE-2023-44487, "rapid reset"). No I/O, no clock.
 
-A stream that is reset counts no more against the limit of streams at once, so a client that opens and resets can begin
-as many requests as its line carries. Only its side of the connection is read, and of that only the heads of frames
-(RFC 9113 section 4.1): length (3 bytes), type, flags, stream (4 bytes, the first bit unused).
+A reset stream no longer counts against the limit of concurrent streams. So a client that opens and resets streams could
+begin as many requests as its bandwidth allows. Only the client's bytes are read, and only the heads of frames (RFC 9113
+section 4.1): length (3 bytes), type, flags, stream (4 bytes, the first bit unused).
 """
 
 from __future__ import annotations
 
-# A client that is a proxy resets a stream for each of its own clients that leaves. nghttp2 allows 1,000 at once and 33
-# a second after that, Envoy ends a connection at 500 of which half were reset, h2o and nginx count some hundreds.
+# A proxy resets a stream for each of its own clients that leaves. nghttp2 allows 1,000 at once and 33 a second after
+# that, Envoy ends a connection at 500 of which half were reset, h2o and nginx count some hundreds.
 RESETS_AT_ONCE = 256
 RESETS_PER_S = 33.0
 
@@ -19,7 +19,7 @@ _ENHANCE_YOUR_CALM = 11
 
 
 class ResetLimit:
-    """One connection's resets: a bucket of RESETS_AT_ONCE that fills by RESETS_PER_S."""
+    """One connection's resets: a bucket of RESETS_AT_ONCE that refills by RESETS_PER_S."""
 
     __slots__ = ("_at", "_frames", "_left")
 
@@ -29,7 +29,7 @@ class ResetLimit:
         self._at = 0.0
 
     def feed(self, data: bytes, now: float) -> bool:
-        """Whether the client is within the limit with what it sent now, in whatever pieces it comes."""
+        """Whether the client is within the limit after these bytes, which may be any piece of the stream."""
         resets = self._frames.count_resets(data)
         if resets:
             self._left = min(float(RESETS_AT_ONCE), self._left + (now - self._at) * RESETS_PER_S) - resets
@@ -37,7 +37,7 @@ class ResetLimit:
         return self._left >= 0
 
     def goaway(self) -> bytes:
-        """The frame that ends the connection: RFC 9113 section 6.8, with the last stream that was begun."""
+        """The frame that ends the connection: RFC 9113 section 6.8, with the last opened stream."""
         payload = self._frames.last_stream.to_bytes(4, "big") + _ENHANCE_YOUR_CALM.to_bytes(4, "big")
         return len(payload).to_bytes(3, "big") + bytes((_GOAWAY, 0)) + bytes(4) + payload
 
@@ -49,7 +49,7 @@ class ClientFrames:
 
     def __init__(self) -> None:
         self._begun = False
-        # The end of what came so far that may be the beginning of a preface, or of a frame's head.
+        # The end of the bytes so far, which may begin a preface or a frame's head.
         self._unread = b""
         self._payload_left = 0
         self.last_stream = 0

@@ -1,13 +1,13 @@
-"""Single connections for Hypercorn's own protocol (TLS, HTTP/2, WebSocket), with the limits that it lacks.
+"""Serves single connections with Hypercorn's protocol (TLS, HTTP/2, WebSocket), and adds the limits that it lacks.
 
-Hypercorn times out a connection without a request, and nothing else: a client of HTTP/2 that grants no window holds
-a task for each of its streams, for ever, and so does one that leaves with such streams open. So, a connection:
+Hypercorn only times out a connection without a request. An HTTP/2 client that grants no window keeps a task for each of
+its streams for ever, and so does one that leaves with such streams open. So a connection has these limits:
 
-1. A request that waits for its client to take the answer: closed when none of it went out for `write_timeout_ms`.
-   Of HTTP/2 only DATA frames count; otherwise a PING now and then would do.
-2. A request that works, or waits for its body: no limit here. Its deadline and its body's limit are the application's.
-3. No request: closed when no byte came or went for `idle_timeout_ms`. A WebSocket counts as no request: one that is
-   quiet must be pinged, by either side.
+1. A request waits for its client to read the answer: closed when nothing of the answer was sent for `write_timeout_ms`.
+   In HTTP/2 only DATA frames count, so that PINGs do not prolong it.
+2. A request works, or waits for its body: no limit here. The application has its deadline and its body's limit.
+3. No request: closed when no byte was received or sent for `idle_timeout_ms`. A WebSocket is not a request, so a quiet
+   one must be pinged by one side.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TYPE_AT, _DATA = 3, 0
 
 
 class HypercornProtocol:
-    """Hypercorn's protocol for single connections: those of TLS listeners, and those handed over by the lane."""
+    """Hypercorn's protocol for single connections: from TLS listeners, and from the lane."""
 
     def __init__(
         self,
@@ -54,13 +54,13 @@ class HypercornProtocol:
         self._containment = Containment()
 
     async def serve_stream(self, stream: Any, read_already: bytes = b"") -> None:
-        """Serve one connection to its end. Raises nothing but cancellation from outside."""
+        """Serve one connection to its end. Raises only cancellation from outside."""
         sock = getattr(stream, "transport_stream", stream).socket
         watched = WatchedConnection(sock, self._app, self._settings, self._containment)
         self._connections.add(watched)
         try:
-            # Hypercorn shields its writes without a limit: the kernel drops a client that stops reading, even where
-            # no request waits for it.
+            # Hypercorn shields its writes without a limit, so the kernel drops a client that stops reading, even if no
+            # request waits for it.
             if sock.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_USER_TIMEOUT"):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._settings.write_timeout_ms)
             state = ConnectionState(self._state.copy())
@@ -72,7 +72,7 @@ class HypercornProtocol:
                 await self._containment.run(server, read_already)
         finally:
             self._connections.discard(watched)
-            # Cancelled, Hypercorn leaves it open: it waits for a checkpoint first.
+            # When cancelled, Hypercorn leaves the stream open, because it waits for a checkpoint first.
             await trio.aclose_forcefully(stream)
 
     async def take_over(self, sock: socket.socket, data: bytes) -> None:
@@ -81,12 +81,12 @@ class HypercornProtocol:
         await self.serve_stream(stream, data)
 
     async def drain(self) -> None:
-        """Close idle connections, and let no busy one live on."""
+        """Close idle connections, and close busy ones after their requests."""
         await self._context.terminated.set()
 
 
 class WatchedConnection:
-    """One connection's requests and its limits. `run_app` is the application for it; `scope` ends it."""
+    """One connection's requests and its limits. `run_app` runs the application for it; cancelling `scope` ends it."""
 
     def __init__(
         self, sock: trio.socket.SocketType, app: AppWrapper, settings: ServerSettings, containment: Containment
@@ -110,7 +110,8 @@ class WatchedConnection:
     ) -> None:
         """Run the application for one scope; a request's has a link, as in the lane.
 
-        What Hypercorn raises out of `send` is no error of the application's: it ends here, with a line.
+        An exception from Hypercorn's `send` is not the application's error. It is logged with a line and suppressed
+        here.
         """
         broken = False
 
@@ -166,13 +167,13 @@ class WatchedConnection:
     # ── what the stream does ─────────────────────────────────────────────────────────────────────────────────────────
 
     def note_received(self, data: bytes) -> None:
-        """Bytes of the client's are here."""
+        """Note bytes from the client."""
         self._is_http2 = self._is_http2 or data.startswith(_HTTP2_START)
         if not self._running:
             self.deadline = trio.current_time() + self._idle_s
 
     def note_sent(self, data: bytes) -> None:
-        """Hypercorn writes one or more whole frames at a time."""
+        """Note a write; Note a write; Hypercorn writes one or more whole frames at a time."""
         if not self._running:
             self.deadline = trio.current_time() + self._idle_s
         elif self._sends and (not self._is_http2 or data[_TYPE_AT : _TYPE_AT + 1] == bytes([_DATA])):
@@ -182,7 +183,7 @@ class WatchedConnection:
 
     @property
     def waits(self) -> bool:
-        """No request is under way."""
+        """Whether no request is running."""
         return not self._running
 
     def note_timeout(self) -> None:
@@ -194,7 +195,7 @@ class WatchedConnection:
         self._end("too many connections")
 
     def note_draining(self) -> None:
-        """Hypercorn is told by HypercornProtocol.drain."""
+        """Nothing to do: HypercornProtocol.drain tells Hypercorn."""
 
     def note_cut(self) -> None:
         for link in self._running:
@@ -204,12 +205,12 @@ class WatchedConnection:
     def _end(self, reason: str) -> None:
         self.deadline = math.inf
         self.scope.cancel(reason=reason)
-        # No cancellation reaches Hypercorn's shielded writes; the socket's end does.
+        # Cancellation does not reach Hypercorn's shielded writes; closing the socket does.
         self._socket.close()
 
 
 class WatchedStream:
-    """A stream that tells its connection what moves."""
+    """A stream that reports its bytes to its connection."""
 
     def __init__(self, stream: Any, watched: WatchedConnection) -> None:
         self._stream = stream
@@ -226,6 +227,6 @@ class WatchedStream:
         return data
 
     async def send_all(self, data: bytes) -> None:
-        """The stream's own, told once all is with the kernel."""
+        """The stream's own; reports the bytes once the kernel has all of them."""
         await self._stream.send_all(data)
         self._watched.note_sent(data)

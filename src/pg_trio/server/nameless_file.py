@@ -1,4 +1,4 @@
-"""A file without a name, to hand a process that is started as much text as it needs."""
+"""A file without a name, which passes text of any length to a new process."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import IO
 
 
 def open_nameless_file(folder: Path) -> IO[bytes]:
-    """An empty file to write and read, in memory; in `folder` where the system has no such files.
+    """An empty file for writing and reading, in memory; in `folder` if the system has no memory files.
 
-    Never in /tmp: a container may have none, and a root that is read-only. Not in `folder` where memory does, either:
-    its disk may be full, and a worker that died must be started again all the same.
+    Never in /tmp: a container may have none, and a read-only root. Memory is preferred to `folder`, whose disk may be
+    full: a dead worker must be restarted even then.
     Raises: OSError.
     """
     if hasattr(os, "memfd_create"):

@@ -1,7 +1,7 @@
 """One worker: Hypercorn's configuration, sockets, TLS and lifespan around the lane.
 
-Plain-text connections are the lane's. TLS connections, and plain ones that turn out to speak HTTP/2 or ask for a
-WebSocket, are Hypercorn's own protocol's, bytes read so far included.
+The lane serves plain-text connections. Hypercorn's protocol serves TLS connections, and plain ones that speak HTTP/2 or
+request a WebSocket; it gets the bytes read so far.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pg_trio.server.hypercorn_protocol import HypercornProtocol
 
 
 class NotedLifespan(Lifespan):
-    """Hypercorn's lifespan, which lets nobody wait past a failed start: its own wait ends either way."""
+    """Hypercorn's lifespan, with a fix: a failed start must not look like a successful one to the waiting server."""
 
     has_started = False
 
@@ -39,7 +39,7 @@ class NotedLifespan(Lifespan):
     async def wait_for_startup(self) -> None:
         await super().wait_for_startup()
         if self.supported and not self.has_started:
-            # The failure is on its way out of the lifespan's task, and cancels us.
+            # The failure is leaving the lifespan's task, and cancels this task.
             await trio.sleep_forever()
 
 
@@ -54,14 +54,13 @@ async def serve_app(  # noqa: PLR0913  # what a server needs, each by name
     ready: Callable[[], Awaitable[None]] | None = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until `shutdown`, then drain (see serve_lane). Tells the addresses (`http://host:port`) once it listens.
+    """Serve until `shutdown`, then drain (see serve_lane). Reports the addresses (`http://host:port`) once it listens.
 
-    `sockets` are listening already, else they are made from `config`. The lifespan starts before the first
-    connection is accepted and ends after the last one; once it has started, `ready` is awaited where it is given. A
-    lifespan that fails is Hypercorn's LifespanFailureError.
-    `leaving` may be set some time before `shutdown`, where nobody else serves in our place: the application is told
-    (types.Door), answers end their connections, and at the shutdown whoever waits in the kernel's line is served, too.
-    Without epoll stock Hypercorn serves everything.
+    `sockets` are listening already; without them, sockets are made from `config`. The lifespan starts before the first
+    connection is accepted and ends after the last one. Once it has started, `ready` (if given) is awaited. A failing
+    lifespan raises Hypercorn's LifespanFailureError. `leaving` may be set some time before `shutdown`, if no other
+    process takes over: the application is told (types.Door), answers close their connections, and at the shutdown the
+    clients in the kernel's queue are served, too. Without epoll stock Hypercorn serves everything.
     """
     wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]  # ASGI, in other words
     sockets = sockets or listen(config)
@@ -105,7 +104,7 @@ async def serve_app(  # noqa: PLR0913  # what a server needs, each by name
 
 
 def listen(config: Config) -> Sockets:
-    """The sockets of `config`'s binds, listening. QUIC is not served."""
+    """Listening sockets for `config`'s binds. QUIC is not served."""
     sockets = config.create_sockets()
     for sock in (*sockets.secure_sockets, *sockets.insecure_sockets):
         sock.listen(config.backlog)

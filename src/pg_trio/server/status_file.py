@@ -1,7 +1,8 @@
-"""What the supervisor tells other commands: a small JSON file in the data directory, and a lock that says it lives.
+"""The supervisor's state for other commands: a small JSON file in the data directory, and a lock that shows that it
+runs.
 
-The lock is the kernel's (`flock` on `serve.lock`), so it goes with the process, however that ends: a file left behind
-by a killed supervisor names a pid that may be anybody's by now, and nobody must send signals to that.
+The lock is the kernel's (`flock` on `serve.lock`), so the process's end releases it. Without the lock, the file is of a
+killed supervisor: its pid may belong to another process by now, and must not get signals.
 """
 
 from __future__ import annotations
@@ -26,14 +27,15 @@ LOCK_NAME = "serve.lock"
 
 @define
 class StatusFile:
-    """The running supervisor's pid, its workers' pids, and how many reloads it made and refused so far."""
+    """The running supervisor's pid, its workers' pids, and its counts of reloads made and refused."""
 
     folder: Path
     _known: dict[str, Any] = field(factory=lambda: {"pid": os.getpid(), "reloads": 0, "refusals": 0})
     _lock: IO[bytes] | None = None
 
     def hold(self) -> None:
-        """Be the one supervisor of this data directory until the process ends. Raises StoreError where one runs."""
+        """Become the only supervisor of this data directory until the process ends. Raises StoreError if one runs
+        already."""
         try:
             lock = _open_private(self.folder / LOCK_NAME, os.O_RDWR | os.O_CREAT)
         except OSError as error:
@@ -50,11 +52,11 @@ class StatusFile:
         self._lock = lock
 
     def write(self, **changes: object) -> None:
-        """Replace the file: what was known before, with these changes. A disk that is full is logged, no more."""
+        """Replace the file with its old content and these changes. A full disk is only logged."""
         self._known |= changes
         new = self.folder / (FILE_NAME + ".new")
         try:
-            # One that a killed supervisor left, or a link that somebody put there.
+            # Remove a file of a killed supervisor, or a link.
             new.unlink(missing_ok=True)
             with _open_private(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
                 file.write(json.dumps(self._known).encode() + b"\n")
@@ -63,18 +65,18 @@ class StatusFile:
             logger.error("%s cannot be written (%s): `pg-trio reload` will not know how it went", new, _explain(error))
 
     def count(self, what: str, **changes: object) -> None:
-        """The same, and one more of `what`."""
+        """The same, and increment the count of `what`."""
         self.write(**{what: self._known[what] + 1}, **changes)
 
     def remove(self) -> None:
-        """Nobody serves any more."""
+        """Remove the file: the supervisor stops."""
         try:
             (self.folder / FILE_NAME).unlink(missing_ok=True)
         except OSError as error:
             logger.error("%s cannot be removed (%s)", self.folder / FILE_NAME, error.strerror)
 
     def read(self) -> dict[str, Any] | None:
-        """What the running supervisor wrote last; None if none runs."""
+        """The running supervisor's last state; None if none runs."""
         try:
             with _open_private(self.folder / LOCK_NAME, os.O_RDONLY) as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -92,11 +94,11 @@ class StatusFile:
 
 
 def _open_private(path: Path, flags: int) -> IO[bytes]:
-    """The file itself, never what a link leads to; one that is made, or was there, is for its owner alone."""
+    """Open the file itself, never a link's target. The file is for its owner alone, also if it existed."""
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     if flags & os.O_CREAT:
         try:
-            # Whatever the umask took away, or an older release left.
+            # Restore the mode: the umask or an older release may have changed it.
             os.fchmod(descriptor, 0o600)
         except OSError as error:
             logger.warning("%s: its mode cannot be changed (%s)", path, error.strerror)

@@ -16,15 +16,15 @@ logger = logging.getLogger("pg_trio")
 
 
 def make_hypercorn_config(settings: ServerSettings) -> Config:
-    """Hypercorn's configuration with our limits in place of its defaults."""
+    """Hypercorn's configuration with the gateway's limits instead of its defaults."""
     config = Config()
     config.bind = [settings.bind]
     config.keep_alive_timeout = settings.idle_timeout_ms / 1000
-    config.read_timeout = None  # Hypercorn's default; ours are the deadline and body limits
+    config.read_timeout = None  # Hypercorn's default; the application has the deadline and body limits
     config.graceful_timeout = settings.drain_ms / 1000
     config.h11_max_incomplete_size = settings.max_head_bytes
     config.include_server_header = False
-    # 2,048: a burst of connections waits in the kernel's line instead of being dropped for a second (nginx: 511).
+    # 2,048: a burst of connections waits in the kernel's queue instead of being dropped for a second (nginx: 511).
     config.backlog = 2_048
     config.errorlog = logger
     return config
@@ -33,7 +33,7 @@ def make_hypercorn_config(settings: ServerSettings) -> Config:
 async def serve_stock(
     app: ASGIFramework, settings: ServerSettings, *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Listen, tell the addresses (`http://host:port`) through the task status, and serve until asked to stop."""
+    """Listen, report the addresses (`http://host:port`) through the task status, and serve until asked to stop."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
 
         async def wait_for_signal() -> None:

@@ -1,23 +1,24 @@
-"""The parent of all workers: one process each, on the same listening sockets, kept alive until told to stop.
+"""The parent of all workers: one process each, on the same listening sockets. It keeps them alive until it is told to
+stop.
 
 Rules:
-1. The parent opens the sockets and closes them when it stops, not before, so no restart refuses a connection. It serves
-   none.
-2. A worker says over its control socket that it is ready, and accepts once it is told so: at the start that is when
-   all are ready. From the same socket's end it learns that its parent is gone. SIGTERM means "finish what you have and
-   go".
-3. A worker that dies is started again, with the configuration that was checked last (not with what is on disk by then),
-   after a pause that doubles with each death in a row before being ready: of any worker, and one that gets ready ends
-   the row. One that served and died is back at once, however often: whoever kills workers must not get pauses for it in
-   which nobody serves. Where none gets ready any more, or too many die in a minute, everything ends with a clear
-   message: a gateway that cannot live must not look like one that runs.
-4. SIGHUP replaces the workers one by one, after the configuration was checked: the new one is ready before the old one
-   is told to go. A bad file, or a new worker that does not get ready, leaves the old ones and says why. Signals that
-   come during a reload are one more reload together: it reads what the file says after the last of them.
-5. A worker's place is filled under the place's lock: a restart and a reload must not both fill it, or one of the two
-   new workers would serve on without a place, with a configuration that no reload replaces.
-6. SIGTERM and SIGINT let the workers drain: they are told that the gateway is leaving (`/readyz` says 503), get
-   `drain_notice_ms`, then parent and workers close their sockets. A second signal ends them at once.
+1. The parent opens the sockets and closes them only when it stops, so a restart does not refuse connections. It serves
+   none itself.
+2. A worker reports over its control socket that it is ready, and accepts connections once it is told to; at the start,
+   that is when all are ready. The socket's end tells it that its parent is gone. SIGTERM means "finish the running
+   requests and exit".
+3. A dead worker is started again, with the configuration that was checked last (the file on disk may be newer). The
+   pause before it doubles with each death in a row before a worker was ready; any worker that becomes ready ends the
+   row. A worker that had served is restarted at once, however often, so that repeated kills do not cause pauses without
+   a worker. If no worker becomes ready any more, or too many die in a minute, the supervisor ends with a clear message:
+   a broken gateway must not look like a running one.
+4. SIGHUP replaces the workers one by one, after the configuration was checked: the new one is ready before the old
+   one is told to go. After a bad file, or if a new worker does not become ready, the old workers stay and the log
+   says why. Signals during a reload cause one further reload together, which reads the file after the last of them.
+5. A worker's place is filled under the place's lock. If a restart and a reload both filled it, one of the two new
+   workers would serve without a place, with a configuration that no reload replaces.
+6. SIGTERM and SIGINT let the workers drain. They are told that the gateway is leaving (`/readyz` answers 503); after
+   `drain_notice_ms` parent and workers close their sockets. A second signal ends them at once.
 """
 
 from __future__ import annotations
@@ -43,36 +44,37 @@ logger = logging.getLogger("pg_trio.supervisor")
 
 FIRST_PAUSE_S = 0.1
 LAST_PAUSE_S = 10.0
-# systemd's start limit is 5 starts in 10 s; ours must survive a killer that takes a worker every second for a while.
+# systemd's start limit is 5 starts in 10 s; this one must survive a worker killed every second for a while.
 DEATHS_PER_MINUTE = 120
-# So many deaths in a row before being ready, with no worker left that serves, are no accident: of workers that ended by
-# themselves, and of all. SIGKILL comes from outside, and hits a start that would have gone well; or from the kernel,
-# whose memory is short for good or for a moment.
+# The supervisor ends after this many deaths in a row before a worker was ready, with no serving worker left: one limit
+# for workers that ended by themselves, one for all deaths. SIGKILL has its own limit, because it comes from outside:
+# another process, or the kernel when memory is short, perhaps only for a moment.
 STILLBIRTHS = 5
 KILLED_STILLBIRTHS = 20
-# Where all such deaths were by SIGKILL, the pause stays short: on a busy machine a killer finds workers that start.
+# If all such deaths were by SIGKILL, the pause stays short: on a busy machine the killing process hits starting
+# workers.
 LAST_KILLED_PAUSE_S = 1.0
-# A worker has its own limit for draining; one that overstays it by this much is killed.
+# A worker has its own limit for draining; it is killed this long after it.
 KILL_AFTER_DRAIN_S = 5.0
-# For the kernel to end a process that was killed; one in the middle of a disk's failure may take longer.
+# The time for the kernel to end a killed process; during a disk's failure it may take longer.
 KILLED_S = 2.0
 READY = b"ready"
-# What a worker is told, one byte each: accept; and that the whole gateway is about to stop.
+# The messages to a worker, one byte each: accept connections; the whole gateway is about to stop.
 GO = b"g"
 LEAVING = b"l"
-# A dead worker's last words are in its control socket already.
+# A dead worker's last message is already in its control socket.
 LAST_WORDS_S = 1.0
 
 
 @define(eq=False)
 class Worker:
-    """One worker process. `ready` and `exited` are set once each; `status` is its exit status then."""
+    """One worker process. `ready` and `exited` are set once each; `status` is then its exit status."""
 
     process: trio.Process
     control: trio.SocketStream
     ready: trio.Event = field(factory=trio.Event)
     exited: trio.Event = field(factory=trio.Event)
-    # It says nothing more.
+    # Set when the worker sends no more messages.
     heard: trio.Event = field(factory=trio.Event)
     # A stream has one sender at a time, and a signal to stop may come while the worker is told to accept.
     telling: trio.Lock = field(factory=trio.Lock)
@@ -83,7 +85,7 @@ class Worker:
         return self.process.pid
 
     def retire(self) -> None:
-        """Tell it to finish what it has and go; its going is not a death then."""
+        """Tell it to finish its requests and exit. The exit then does not count as a death."""
         self.retired = True
         self.process.terminate()
 
@@ -92,9 +94,9 @@ class Worker:
 class Supervisor:
     """Keeps `settings.workers` processes of `command` alive on the sockets; see the rules above.
 
-    `command` is started with `--sockets FD,FD… --control FD --text FD` behind it; the last is a file that holds
-    `configuration`. `check` gives the configuration's text, or raises ConfigError where it cannot be used; it runs in a
-    thread, before each reload. `announce` is called once every worker is ready.
+    `command` gets the arguments `--sockets FD,FD… --control FD --text FD`; the last is a file with `configuration`.
+    `check` returns the configuration's text, or raises ConfigError if it cannot be used; it runs in a thread, before
+    each reload. `announce` is called once every worker is ready.
     """
 
     command: Sequence[str]
@@ -105,12 +107,12 @@ class Supervisor:
     status_file: StatusFile
     announce: Callable[[], None]
     start_limit_s: float = 60.0
-    # One a place, each place with a lock (rule 5); and every process that has not ended, with or without a place.
+    # One worker and one lock for each place (rule 5); and every living process, with or without a place.
     _workers: list[Worker] = field(factory=list, init=False)
     _places: list[trio.Lock] = field(factory=list, init=False)
     _living: set[Worker] = field(factory=set, init=False)
     _deaths: deque[float] = field(factory=deque, init=False)
-    # Deaths in a row before being ready: all, and without those by SIGKILL.
+    # Deaths in a row before a worker was ready: all, and those not by SIGKILL.
     _stillbirths: int = field(default=0, init=False)
     _failed_starts: int = field(default=0, init=False)
     _stopping: bool = field(default=False, init=False)
@@ -149,12 +151,12 @@ class Supervisor:
         self.announce()
         while True:
             await self._reload_asked.wait()
-            # From here on a signal asks for one more: this one may have read the file before it changed again.
+            # A signal from now on requests another reload, because this one may read the file before it changes again.
             self._reload_asked = trio.Event()
             await self._replace_all(nursery)
 
     def _give_up(self, nursery: trio.Nursery, said: str) -> None:
-        # Raised once the nursery is closed: raised inside, it would arrive as an exception group.
+        # Raised after the nursery has closed: inside, it would arrive as an exception group.
         self._failure = said
         nursery.cancel_scope.cancel(reason=said)
 
@@ -181,7 +183,7 @@ class Supervisor:
             async with worker.telling:
                 await worker.control.send_all(what)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return  # it died meanwhile; whoever watches it knows
+            return  # it died meanwhile, and its watcher handles that
 
     async def _start(self, nursery: trio.Nursery) -> Worker:
         ours, theirs = socket.socketpair()
@@ -209,7 +211,7 @@ class Supervisor:
     async def _watch(self, worker: Worker) -> None:
         await worker.process.wait()
         self._living.discard(worker)
-        # It may have said that it is ready just before: then this is no start that failed.
+        # It may have reported that it is ready just before; then its start did not fail.
         with trio.move_on_after(LAST_WORDS_S):
             await worker.heard.wait()
         worker.exited.set()
@@ -228,7 +230,7 @@ class Supervisor:
     async def _wait_ready(self, worker: Worker) -> bool:
         """True once the worker is ready; False if it ended first, or took too long and was killed.
 
-        One that got ready and died since was ready: its death is counted by whoever keeps its place.
+        A worker that became ready and died since counts as ready. The task of its place counts the death.
         """
         with trio.move_on_after(self.start_limit_s):
             async with trio.open_nursery() as nursery:
@@ -338,7 +340,7 @@ class Supervisor:
             with trio.move_on_after(self.settings.drain_notice_ms / 1000):
                 await self._hurry.wait()
         logger.info("finishing running requests, at most %g s", self.settings.drain_ms / 1000)
-        # The workers' own are closed as they learn of it: then the kernel refuses who comes.
+        # The workers close theirs when they are told; then the kernel refuses new connections.
         for sock in self.sockets:
             sock.close()
         leaving = list(self._living)
@@ -348,7 +350,7 @@ class Supervisor:
         scope.cancel(reason="every worker is gone")
 
     async def _wait_gone(self, workers: Sequence[Worker]) -> None:
-        """Wait for retired workers' end, at most their drain time and a little; then kill."""
+        """Wait for the end of retired workers, a little longer than their drain time at most; then kill them."""
         with trio.move_on_after(self.settings.drain_ms / 1000 + KILL_AFTER_DRAIN_S):
             for worker in workers:
                 await worker.exited.wait()

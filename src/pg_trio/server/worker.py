@@ -1,4 +1,4 @@
-"""One worker process: serves on sockets that it inherited, until its parent says stop or is gone."""
+"""One worker process: serves on inherited sockets until its parent tells it to stop or is gone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ logger = logging.getLogger("pg_trio.worker")
 
 @define(eq=False)
 class Orders:
-    """What a worker was told: to accept; that the whole gateway is about to stop; to finish what it has and end."""
+    """The supervisor's orders: accept connections; the whole gateway is about to stop; finish the requests and end."""
 
     go: trio.Event = field(factory=trio.Event)
     leaving: trio.Event = field(factory=trio.Event)
@@ -36,9 +36,9 @@ class Orders:
 async def run_worker(
     app: ASGIApplication, settings: ServerSettings, sockets: Sequence[socket.socket], control: socket.socket
 ) -> None:
-    """Serve: say `ready` on the control socket, accept once told to. Ends on SIGTERM, or when the control socket ends.
+    """Report `ready` on the control socket, then serve once told to. Ends on SIGTERM, or when the control socket ends.
 
-    Raises WorkersFailed where the application refuses to start; its text is the application's.
+    Raises WorkersFailed if the application refuses to start; its text is the application's.
     """
     # Ctrl-C and a closed terminal reach the whole process group; the supervisor decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -84,17 +84,17 @@ async def _serve(
 
 async def _wait_for_signal(signals: object, orders: Orders) -> None:
     async for _ in signals:  # type: ignore[attr-defined]
-        # What the supervisor said before it sent the signal is here too: let it be read first.
+        # The supervisor's message before the signal has arrived too; let it be read first.
         await trio.lowlevel.checkpoint()
         await trio.lowlevel.checkpoint()
-        # A worker that was not let go yet has nothing to finish.
+        # A worker that does not accept yet has nothing to finish.
         orders.go.set()
         orders.shutdown.set()
         return
 
 
 async def _report_ready(parent: trio.SocketStream, go: trio.Event) -> None:
-    """Everything is there that stays: tell the supervisor, and wait until it lets us accept."""
+    """The worker is ready: tell the supervisor, and wait until it permits accepting."""
     collect_at_rest()
     await parent.send_all(READY)
     await go.wait()

@@ -1,12 +1,13 @@
 """The records of all workers' breakers, in the shared file. racing/shared_breaker.py has the rules that they are for.
 
 Rules:
-1. One lock for all of them: only failures and probes take it. Whoever waited for it in vain goes on without; nobody
-   takes it over, so what is written has one writer.
+1. One lock for all records: only failures and probes take it. A worker that waited for it in vain continues without it.
+   The lock is never taken over, so a record has one writer.
 2. A record takes two slots, each with one copy of the value; the selector of the first says which is valid, and is
    turned when the other one is whole. A worker that is killed in the middle leaves the old value.
-3. The number of changes is odd from before a record is written until after. If its writer dies between, it stays so,
-   and everybody reads records anew until the next change: a microsecond a request, never an old state.
+3. The number of changes is odd from before a record is written until after. If its writer dies in between, the number
+   stays odd, and all workers read records anew until the next change. That costs a microsecond a request, and no worker
+   uses an old state.
 4. A record of another form takes other kinds (segment.py): during a rolling restart old and new workers share the file.
 """
 
@@ -79,8 +80,8 @@ class SharedBreakers:
         return len(self._places) - 1
 
     def hold(self) -> bool:
-        """Keep the other workers from changing anything until `release`; False if somebody stands still with it."""
-        # Once given up, do not make the event loop wait for each of the next failures again.
+        """Lock the records against other workers' changes until `release`; False if a stopped worker holds the lock."""
+        # After giving up once, the event loop must not wait again for each of the next failures.
         is_held = self._lock.acquire_quickly() if self._is_stuck else self._lock.acquire_within_limit()
         if not is_held:
             self._segment.counters.stuck += 1
@@ -101,7 +102,7 @@ class SharedBreakers:
         while True:
             selector = memory[copies[0] + SELECTOR]
             numbers = _RECORD.unpack_from(memory, copies[selector & 1] + COPIES)
-            # A writer that turned the selector meanwhile may be filling the copy just read.
+            # If the selector has changed, a writer may be filling the copy just read.
             if memory[copies[0] + SELECTOR] == selector:
                 break
         generation, why, in_row, level, changed_at, open_for_s, probe_for_s, began_at, *window = numbers
@@ -114,7 +115,7 @@ class SharedBreakers:
         return (generation, why, in_row, level, *since, *window)
 
     def write(self, place: int, record: Sequence[Any]) -> None:
-        """Replace a record, all of it or nothing. For whoever holds them."""
+        """Replace a record, completely or not at all. Only while the records are held."""
         copies, memory = self._places[place], self._memory
         generation, why, in_row, level, changed_at, open_for_s, probe_for_s, began_at, *window = record
         since = (changed_at + self._ahead_s, open_for_s, probe_for_s, began_at + self._ahead_s)

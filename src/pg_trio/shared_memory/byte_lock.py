@@ -1,9 +1,9 @@
-"""Kernel locks on single bytes of the shared file: gone with their owner, however it dies.
+"""Kernel locks on single bytes of the shared file. The kernel releases them when their owner ends, in any way.
 
 Linux has locks of the open file description (fcntl_locking(2), "Open file description locks"): each opened segment is
-its own owner, even two in one process. Elsewhere, the classic locks of a process stand in, for development only: they
-vanish when any descriptor of the file is closed. Neither keeps threads of one process apart: one thread makes all
-calls. A process that forks shares its locks with the child until that closes the segment, too; workers are not forked.
+its own owner, even two in one process. Other systems use a process's classic locks, for development only: they vanish
+when any descriptor of the file is closed. Neither kind separates threads of one process, so one thread makes all calls.
+A forked child shares the locks until it closes the segment, too; workers are not forked.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import struct
 import sys
 import time
 
-# linux/fcntl.h; the fcntl module has the names only where Python was built with them.
+# linux/fcntl.h; the fcntl module has the names only if Python was built with them.
 _F_OFD_SETLK = 37
 # struct flock of 64-bit Linux: type, whence, start, length, pid (0 for these locks), padding.
 _FLOCK = struct.Struct("hhqqi4x")
 
-# A holder works for some microseconds: tries at once succeed unless the kernel took its processor away.
+# A holder works for some microseconds, so immediate tries succeed unless the kernel has paused the holder.
 QUICK_TRIES = 20
-# Then it needs a time slice of its own (3 ms at most on Linux by default): get out of its way, in short pauses.
+# A paused holder needs a time slice (3 ms at most on Linux by default), so this side waits in short pauses.
 PAUSE_S = 50e-6
-# Whoever holds a lock longer counts as stopped. A holder that was only late is passed, too, and no harm is done.
+# A holder that keeps a lock longer counts as stopped. If it was only late, taking over does no harm.
 LOCK_LIMIT_S = 2e-3
 
 
@@ -40,7 +40,7 @@ class ByteLock:
     if sys.platform == "linux":
 
         def acquire_nowait(self) -> bool:
-            """Take it, if nobody else has it."""
+            """Take it, if no other owner has it."""
             try:
                 fcntl.fcntl(self._descriptor, _F_OFD_SETLK, self._take_request)
             except (BlockingIOError, PermissionError):
@@ -66,7 +66,7 @@ class ByteLock:
             fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, self._offset)
 
     def acquire_within_limit(self) -> bool:
-        """Take it, trying for LOCK_LIMIT_S at most. False: its holder is stopped, or as good as."""
+        """Take it, trying for LOCK_LIMIT_S at most. False: its holder is stopped, or too slow."""
         if self.acquire_quickly():
             return True
         limit = time.monotonic() + LOCK_LIMIT_S

@@ -1,18 +1,18 @@
-"""The right to decide about a key, which a holder that stands still cannot keep from the others.
+"""The exclusive right to decide about a key. A stopped holder cannot block the other workers.
 
-A lock of a process that dies is released by the kernel. A process that is only stopped (SIGSTOP, a debugger, a frozen
-container) keeps it. So a key has two places, each with a lock, and a generation, one byte: even means the first place,
-odd the second.
+The kernel releases a dead process's lock. A stopped process (SIGSTOP, a debugger, a frozen container) keeps it. So a
+key has two places, each with a lock, and a generation, one byte: even means the first place, odd the second.
 
 Rules:
-1. Hold the place that the generation names, and look at the generation again once you hold it.
-2. Who waited in vain takes the *other* place's lock and turns the generation on. Only the holder of that lock may turn
-   it that way, so each turn has one writer.
-3. Who leaves looks whether the generation is still theirs, *after* the release. If not, somebody may have decided
-   without seeing what they wrote: they must undo it or do it again.
+1. Hold the place that the generation names, and read the generation again after locking.
+2. A worker that waited in vain takes the *other* place's lock and increments the generation. Only the holder of that
+   lock may do this increment, so each one has a single writer.
+3. A leaving worker checks *after* the release whether the generation is unchanged. If it has changed, another worker
+   may have decided without seeing its write, and it must undo or repeat its step.
 
-Why that is enough: a leaver writes, unlocks, reads the generation; a taker-over turns the generation, touches the same
-lock, reads what was written. The kernel takes one spinlock per file for both, so one of the two sees the other.
+Why that is enough: the leaving worker writes, unlocks, and reads the generation. The worker that takes over increments
+the generation, tries the same lock, and reads the value. The kernel uses one spinlock per file for both lock calls, so
+one of the two sees the other's change.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from pg_trio.errors import Overloaded
 from pg_trio.shared_memory.byte_lock import ByteLock
 from pg_trio.shared_memory.segment import GENERATION, RETRY_AFTER_S, Segment
 
-# A turn takes twice LOCK_LIMIT_S at most, so an event loop stands still for 0.1 s before a key counts as stuck. Only
-# many more busy processes than processors come near it: 12 in a tight loop on 2 gave up now and then after 4 turns.
+# A turn takes twice LOCK_LIMIT_S at most, so an event loop is blocked for 0.1 s before a key counts as stuck. Only many
+# more busy processes than processors come near that: 12 in tight loops on 2 processors sometimes gave up after 4 turns.
 TURNS = 25
 
 
@@ -43,11 +43,11 @@ class Guard:
 
     @property
     def generation(self) -> int:
-        """The generation right now: 0 to 255, then 0 again."""
+        """The current generation: 0 to 255, then 0 again."""
         return self._memory[self._generation_at]
 
     def enter(self) -> int:
-        """Hold the key; the generation in which, for `leave`. Raises Overloaded if both places are held."""
+        """Hold the key; returns the generation, for `leave`. Raises Overloaded if both places are held."""
         generation = self._memory[self._generation_at]
         lock = self._locks[generation & 1]
         if lock.acquire_nowait():
@@ -57,12 +57,12 @@ class Guard:
         return self._enter_contended()
 
     def leave(self, generation: int) -> bool:
-        """Let go. False if the key was taken over meanwhile: rule 3."""
+        """Release the key. False if it was taken over meanwhile: rule 3."""
         self._locks[generation & 1].release()
         return self._memory[self._generation_at] == generation
 
     def _enter_contended(self) -> int:
-        # Once given up, do not make the event loop wait for each of the next requests again.
+        # After giving up once, the event loop must not wait again for each of the next requests.
         turns, acquire = (1, ByteLock.acquire_quickly) if self._is_stuck else (TURNS, ByteLock.acquire_within_limit)
         for _ in range(turns):
             generation = self._memory[self._generation_at]
@@ -88,7 +88,7 @@ class Guard:
             return False
         self._memory[self._generation_at] = (generation + 1) & 0xFF
         self._segment.counters.takeovers += 1
-        # Not to hold it: for the kernel's spinlock in between (see above).
+        # This lock is taken only for the kernel's spinlock (see above), not to hold it.
         held = self._locks[generation & 1]
         if held.acquire_nowait():
             held.release()

@@ -1,12 +1,13 @@
-"""The hedge budget of all workers, in the shared file. racing/hedge_budget.py has the arithmetic and what it is for.
+"""The hedge budget of all workers, in the shared file. racing/hedge_budget.py has the arithmetic and the purpose.
 
 Rules:
 1. The balance is one value under a guard (guard.py), in billionths of a hedge: adding never rounds.
-2. A worker counts its requests itself and tells them when they have earned a whole hedge, or when it wants one: at a
-   share of 5 %, one lock in twenty requests. So beyond the bound of one process there may be one hedge a worker.
-3. A withdrawal that another worker took over meanwhile is done again: one hedge may be lost by that, none is given
-   twice. What cannot be told now (both places are held by stopped workers) is kept, `reserve` at most; a hedge is
-   refused then.
+2. A worker counts its own requests and adds them to the balance when they have earned a whole hedge, or when it wants
+   one. At a share of 5 % that is one lock in twenty requests. So the bound of one process may be exceeded by one hedge
+   per worker.
+3. If another worker took the key over during a withdrawal, the withdrawal is repeated. One hedge may be lost, none is
+   given twice. If stopped workers hold both places, the counted requests are kept for later (`reserve` at most), and a
+   hedge is refused.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pg_trio.shared_memory.guard import Guard
 from pg_trio.shared_memory.segment import HEDGES, HEDGES_SPARE, Segment
 
 NANO = 1_000_000_000
-# Balance (billionths), as of when (ns), whether it was ever written, generation of the guard that wrote it.
+# Balance (billionths), its time (ns), whether it was ever written, the guard generation that wrote it.
 _VALUE = struct.Struct("=qqBB")
 
 
@@ -36,7 +37,7 @@ class SharedHedges:
         self._untold_nano = 0
 
     def rebind(self, segment: Segment) -> None:
-        """From here on the balance is in another file, full at first; see renewal.py. Raises Overloaded."""
+        """Move to another file, with a full balance; see renewal.py. Raises Overloaded."""
         self._guard = Guard(segment, (HEDGES, HEDGES_SPARE), b"hedges")
         self._segment = segment
 
@@ -51,11 +52,11 @@ class SharedHedges:
         return self._change(round((now + self._ahead_s) * NANO))
 
     def balance(self) -> float:
-        """How many hedges are left, without those that time has earned since."""
+        """The number of hedges left, without those earned by time since the last change."""
         return (self._read(self._guard.generation)[0] + self._untold_nano) / NANO
 
     def _change(self, now_ns: int | None) -> bool:
-        """Tell what was counted and, at a time, take one out; whether one was."""
+        """Add the counted requests to the balance and, if `now_ns` is given, take one hedge. True if one was taken."""
         while True:
             try:
                 generation = self._guard.enter()
@@ -74,12 +75,12 @@ class SharedHedges:
                 return is_taken
 
     def _refill(self, balance: int, passed_ns: int) -> int:
-        """Time fills up to one hedge, and to no more than fits."""
+        """Time refills the balance up to one hedge, within its capacity."""
         earned = round(max(0, passed_ns) * self._min_per_s)
         return max(balance, min(NANO, self._reserve_nano, balance + earned))
 
     def _read(self, generation: int) -> tuple[int, int]:
-        """The balance and its time: the reserve where nobody has written any."""
+        """The balance and its time; the reserve if no worker has written one."""
         values = [self._segment.read(offset, _VALUE) for offset in self._guard.offsets]
         written = [value for place, value in enumerate(values) if value[2] and value[3] & 1 == place]
         if not written:

@@ -1,12 +1,12 @@
-"""Histograms that all workers add to, in the shared file; racing/latency.py has what they are for.
+"""Latency histograms of all workers, in the shared file. racing/latency.py has their purpose.
 
 Rules:
-1. A worker counts its own samples and adds them all at once, when it is asked for the counts and has not looked for
-   `LOOK_AGAIN_S`: one lock and some 50 µs four times a second for each candidate, instead of a lock for each request.
-   Nothing needs a timer. A worker that dies takes with it what it had not added yet, at most as much as that.
-2. Whoever cannot have the lock at once keeps its samples until the next time: they are hints, worth no wait.
-3. A histogram is two halves that take turns, by the clock that all workers share. Each slot of one says for which half
-   window it is; one of another counts as zeros. So nothing is ever cleared, and a worker that is killed while it adds
+1. A worker collects its own samples. It adds them together when the counts are read and its last look is `LOOK_AGAIN_S`
+   old. So each candidate costs one lock and some 50 µs four times a second, instead of a lock for each request, and no
+   timer is needed. A dead worker's samples of that time are lost.
+2. A worker that cannot have the lock at once keeps its samples until the next time, because hints are not worth a wait.
+3. A histogram has two halves that alternate, by the clock that all workers share. Each slot says which half window it
+   counts; a slot of another half window counts as zeros. So nothing is ever cleared. A worker killed while it adds
    leaves some of its samples added.
 """
 
@@ -19,15 +19,15 @@ from pg_trio.errors import Overloaded
 from pg_trio.shared_memory.byte_lock import ByteLock
 from pg_trio.shared_memory.segment import COPIES, LATENCY, Segment
 
-# As often as racing.latency.LatencyRules.refresh_s asks.
+# The same period as racing.latency.LatencyRules.refresh_s.
 LOOK_AGAIN_S = 0.25
-# Which half window (0: none yet), and counts of so many buckets: the 44 bytes that a slot has beside its key.
+# The half window (0: none yet), and the counts of 20 buckets: the 44 bytes of a slot besides its key.
 _PART = struct.Struct("=I20H")
 _BUCKETS_A_PART = 20
 _NOTHING = (0,) * _BUCKETS_A_PART
 _MAX_COUNT = 0xFFFF
 _HALVES_MASK = 0xFFFFFFFF
-# Hints must not take the room of limits and budgets.
+# Hints must not use up the slots of limits and budgets.
 MAX_SHARE_OF_SLOTS = 0.25
 
 
@@ -35,7 +35,7 @@ class SharedCounts:
     """One histogram; see racing.latency.Counts."""
 
     def __init__(self, segment: Segment, places: Sequence[Sequence[int]], half_s: float, ahead_s: float) -> None:
-        """`places`: offsets of the slots of either half."""
+        """`places`: offsets of the slots of each half."""
         self._half_s = half_s
         self._ahead_s = ahead_s
         self.rebind(segment, places)
@@ -45,20 +45,20 @@ class SharedCounts:
         self._look_at = 0.0
 
     def rebind(self, segment: Segment, places: Sequence[Sequence[int]]) -> None:
-        """From here on the counts are in another file; see renewal.py."""
+        """Move the counts to another file; see renewal.py."""
         self._memory = segment.memory
         self._places = places
         self._lock = ByteLock(segment.descriptor, places[0][0])
 
     def add(self, bucket: int, now: float) -> None:
-        """Count a sample of this worker's."""
+        """Count a sample of this worker."""
         if not self._untold:
             self._untold_since = now
         self._untold[bucket] = self._untold.get(bucket, 0) + 1
         self._known[bucket] += 1
 
     def read(self, now: float) -> Sequence[int]:
-        """The counts of the last one to two half windows: of all workers as of a moment ago, and this one's own."""
+        """The counts of the last one to two half windows: of all workers as of the last look, and this worker's own."""
         if now >= self._look_at:
             self._look_at = now + LOOK_AGAIN_S
             self._look(int((now + self._ahead_s) / self._half_s) + 1 & _HALVES_MASK, now)
@@ -88,7 +88,7 @@ class SharedCounts:
         return counts
 
     def _write_half(self, half: int, counts: list[int]) -> None:
-        # Halved, they have the same quantiles.
+        # Halving all counts keeps the quantiles.
         while max(counts) > _MAX_COUNT:
             counts[:] = [count >> 1 for count in counts]
         for number, offset in enumerate(self._places[half & 1]):
@@ -107,14 +107,14 @@ class SharedLatencies:
         self._found: list[tuple[SharedCounts, bytes, int]] = []
 
     def rebind(self, segment: Segment) -> None:
-        """From here on the histograms are in another file; see renewal.py. Raises Overloaded."""
+        """Move the histograms to another file; see renewal.py. Raises Overloaded."""
         places = [_find_places(segment, key, parts) for _, key, parts in self._found]
         self._segment = segment
         for (counts, _, _), found in zip(self._found, places, strict=True):
             counts.rebind(segment, found)
 
     def find(self, name: Sequence[str], buckets: int, half_s: float) -> SharedCounts | None:
-        """The histogram of that name, which says its credential somewhere; None if there is no room for it."""
+        """The histogram of that name, which contains the credential; None if there is no room for it."""
         parts = -(-buckets // _BUCKETS_A_PART)
         self._slots_left -= 2 * parts
         if self._slots_left < 0:

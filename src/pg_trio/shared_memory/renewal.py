@@ -1,12 +1,15 @@
-"""Moving to another shared file while the gateway runs: where somebody wrote into ours, shortened or replaced it.
+"""Moves a worker to a new shared file while the gateway runs, after the file was overwritten, shortened or replaced.
 
 Rules:
-1. A worker looks once a second. What it finds unsound is opened as at a start: set aside by whoever comes first, made
-   anew with the month's spend from the log, found by the others. So all workers come to one file again, in seconds.
-2. What this worker has reserved is reserved in the new file; there, buckets are full, breakers closed, times unknown.
-3. Until then numbers may be wrong, and requests may be refused as if the gateway were overloaded; nothing else happens.
-4. A file that was shortened ends each process that touches what lay behind its new end, before anybody can look: the
-   supervisor starts another worker, which sets the file aside.
+1. A worker checks the file once a second. An unsound file is handled as at a start: the first worker sets it aside and
+   makes a new one with the month's spend from the log, and the others open that. So all workers share one file again
+   within seconds.
+2. This worker's reservations are repeated in the new file. There, buckets are full, breakers closed, and latencies
+   unknown.
+3. Until then numbers may be wrong, and requests may be refused as if the gateway were overloaded. There is no other
+   effect.
+4. A shortened file ends each process that touches the missing part, before any check can run. The supervisor starts
+   another worker, which sets the file aside.
 """
 
 from __future__ import annotations
@@ -23,27 +26,27 @@ logger = logging.getLogger("pg_trio.shared_memory")
 
 
 class Part(Protocol):
-    """What keeps something in the file."""
+    """An object that keeps data in the file."""
 
     def rebind(self, segment: Segment) -> None:
-        """Keep it in this one from now on. Raises StoreError or Overloaded."""
+        """Keep the data in this segment from now on. Raises StoreError or Overloaded."""
 
 
 class SharedFile:
-    """A worker's segment and everything that is kept in it."""
+    """A worker's segment and the parts that keep data in it."""
 
     def __init__(self, segment: Segment, parts: Sequence[Part] = ()) -> None:
         self.segment = segment
         self.parts = list(parts)
 
     def needs_renewal(self) -> bool:
-        """Whether others may not see what is written here, or what is read here was written by somebody else."""
+        """Whether the path names another file by now, or another program has damaged this one."""
         return not (self.segment.is_current() and self.segment.is_sound())
 
     def renew(self, fill: Callable[[Segment], object]) -> None:
-        """Move to the file that the path names, made if need be; see open_segment.
+        """Move to the file that the path names, and make it if needed; see open_segment.
 
-        Raises StoreError if that cannot be; then the old one stays.
+        Raises StoreError if that fails; then the old file stays in use.
         """
         old = self.segment
         new = open_segment(old.path, fill=fill, unsound=None if old.is_sound() else old)

@@ -1,4 +1,4 @@
-"""Retry budgets of all workers: a token bucket for each credential. racing/retry_budget.py has what they are for."""
+"""Retry budgets of all workers: a token bucket for each credential. racing/retry_budget.py has their purpose."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class SharedRetryBuckets:
         self._ahead_s = ahead_s
 
     def take(self, key: str, per_s: int, now: float) -> bool:
-        """Take one of at most `per_s` a second; False also where that cannot be known now."""
-        # 20 bytes: as long as no endpoint's or token's key among the buckets.
+        """Take one of at most `per_s` a second; False also if the key cannot be held now."""
+        # 20 bytes: a different length from endpoints' and tokens' keys among the buckets.
         place = blake2b(key.encode(), digest_size=20, person=b"retries").digest()
         try:
             return self._buckets.take(place, ((per_s, 1.0),), now + self._ahead_s).refused is None

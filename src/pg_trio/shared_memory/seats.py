@@ -1,7 +1,7 @@
-"""Seats: one number a worker process, held by a lock for as long as it lives.
+"""Seats: one number for each worker process, held by a lock during its life.
 
-A seat's byte in the header says whether it has been taken since the file was made; its lock, whether somebody sits
-there now. Nobody needs to look for dead processes by pid: the kernel releases the lock.
+A seat's byte in the header says whether it has been taken since the file was made. Its lock says whether a worker has
+it now. Dead processes are not searched by pid: the kernel releases their locks.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pg_trio.errors import StoreError
 from pg_trio.shared_memory.byte_lock import ByteLock
 from pg_trio.shared_memory.segment import Segment
 
-# Behind the header proper. Two sets of 64 workers fit, as a rolling reload has them.
+# Behind the header proper. Two sets of 64 workers fit, for a rolling reload.
 SEATS_AT = 64
 SEATS = 128
 
@@ -37,7 +37,8 @@ class Seat:
         raise StoreError(f"{segment.path}: {SEATS} workers have it open already; stop some of them.")
 
     def leave(self) -> None:
-        """Free the seat, whose things are cleared. Without it, the end of the process frees it, uncleared."""
+        """Free the seat and mark it as cleared. Without this call, the end of the process frees the seat, not
+        cleared."""
         self._memory[SEATS_AT + self.number] = CLEARED
         self._lock.release()
 
@@ -48,7 +49,7 @@ def count_seats(segment: Segment) -> int:
 
 
 def is_abandoned(segment: Segment, number: int) -> bool:
-    """Whether the seat's worker is gone and its things were not cleared yet, right now; nothing is changed."""
+    """Whether the seat's worker is gone and its data is not cleared. Changes nothing."""
     if segment.memory[SEATS_AT + number] != TAKEN:
         return False
     lock = ByteLock(segment.descriptor, SEATS_AT + number)
@@ -60,16 +61,17 @@ def is_abandoned(segment: Segment, number: int) -> bool:
 
 @contextmanager
 def abandoned_seat(segment: Segment, number: int) -> Iterator[bool]:
-    """Whether the seat's worker is gone and its things were not cleared yet; if so, they are ours inside the block.
+    """Yields whether the seat's worker is gone and its data is not cleared. If so, this process owns the data inside
+    the block.
 
-    They count as cleared when the block ends without an error.
+    The data counts as cleared when the block ends without an error.
     """
     lock = ByteLock(segment.descriptor, SEATS_AT + number)
     if segment.memory[SEATS_AT + number] != TAKEN or not lock.acquire_nowait():
         yield False
         return
     try:
-        # Somebody else may have cleared them between the look and the lock.
+        # Another worker may have cleared it between the check and the lock.
         ours = segment.memory[SEATS_AT + number] == TAKEN
         yield ours
         segment.memory[SEATS_AT + number] = CLEARED

@@ -1,12 +1,12 @@
 """The table of 64-byte slots that all workers of a gateway have mapped. segment_file.py opens it.
 
 Rules:
-1. A key has one slot, found by its hash, claimed under the slot's lock, never freed and never moved: an offset found
-   once is good while the segment is open. A full table is an error, never somebody else's slot.
+1. A key has one slot, found by its hash and claimed under the slot's lock. It is never freed or moved, so an offset
+   stays valid while the segment is open. In a full table a new key is an error; it never gets another key's slot.
 2. A slot's value lies in one of two copies. A writer fills the other one and then turns the selector, a single byte. So
-   one that is killed at any instruction leaves the old value or the new one, never a mixture; nothing is repaired.
-3. Who may write a slot is not settled here: a bucket's is written under its guard (guard.py), a worker's row of spend
-   by that worker alone (spend.py), the breakers' under a lock of their own (breaker_board.py). Reading needs no lock.
+   a writer that is killed at any instruction leaves the old or the new value, never a mixture. No repair is needed.
+3. The users of a slot decide who may write it: a bucket is written under its guard (guard.py), a worker's row of spend
+   by that worker only (spend.py), the breakers under their own lock (breaker_board.py). Reading needs no lock.
 4. One thread makes all calls. Waiting is bounded by byte_lock.py's limit.
 """
 
@@ -29,8 +29,8 @@ logger = logging.getLogger("pg_trio.shared_memory")
 # One page: the header proper, then one byte a worker's seat (seats.py); the rest is zero.
 HEADER_BYTES = 4096
 SLOT_BYTES = 64
-# What the file says of itself: magic, version, bytes a slot, slots, Unix seconds of creation, boot id, a hash of these.
-# It does not change. Seats begin behind it.
+# The file's header: magic, version, bytes a slot, slots, Unix seconds of creation, boot id, a hash of these. It does
+# not change. The seats follow it.
 FIELDS_BYTES = 64
 
 # A slot: kind, selector, generation, seat (one byte each), 16 bytes of key hash, two copies of the value.
@@ -42,7 +42,7 @@ KEY = 4
 KEY_BYTES = 16
 COPIES = 20
 COPY_BYTES = 22
-# Where each is, by the selector's lowest bit.
+# The copies' offsets, by the selector's lowest bit.
 COPY_AT = (COPIES, COPIES + COPY_BYTES)
 
 FREE = 0
@@ -59,14 +59,15 @@ SPEND_ROW_BESIDE = 10
 HEDGES = 11
 HEDGES_SPARE = 12
 
-# No kind will ever be larger: a slot with such a one was written by somebody else.
+# No kind is larger: a slot with a larger kind was overwritten by another program.
 MAX_KIND = 127
 
-# Slots looked at before the table counts as full. At half full, linear probing needs 2.5 on average.
+# Slots probed before the table counts as full. In a half-full table linear probing needs 2.5 on average.
 PROBES = 64
-# A claim waits this often for LOCK_LIMIT_S: 0.1 s. It cannot be taken over, and a claimer is nearly always just late.
+# A claim waits this many times for LOCK_LIMIT_S: 0.1 s. A claim cannot be taken over, and a claiming worker is nearly
+# always only late.
 CLAIM_TURNS = 50
-# A client that is told "overloaded" because of the table may as well wait this long.
+# The `Retry-After` of an Overloaded error because of the table.
 RETRY_AFTER_S = 1
 
 
@@ -75,15 +76,15 @@ _KINDS = bytes(range(MAX_KIND + 1))
 
 @define
 class Counters:
-    """What this process has seen go wrong in the segment, since it opened it."""
+    """Problems that this process has met in the segment since it opened it."""
 
     table_full: int = 0  # keys that found no slot
-    takeovers: int = 0  # places taken over from a holder that stood still
-    stuck: int = 0  # calls given up, or made without the lock, because a key's places or the breakers were held
+    takeovers: int = 0  # places taken over from a stopped holder
+    stuck: int = 0  # calls given up, or made without the lock, because the locks were held
 
 
 class Segment:
-    """An open segment. `is_new` for whoever created the file."""
+    """An open segment. `is_new` if this process created the file."""
 
     def __init__(self, descriptor: int, path: Path, *, is_new: bool) -> None:
         self.descriptor = descriptor
@@ -109,16 +110,18 @@ class Segment:
             return False
 
     def is_sound(self) -> bool:
-        """Whether nobody wrote into the file, or shortened it, who is none of us, as far as a look at it tells.
+        """Whether the file looks intact: not overwritten or shortened by another program, as far as a quick check
+        shows.
 
-        Costs 0.1 ms. A page behind the end of a shortened file must not be touched: the kernel ends the process.
+        Costs 0.1 ms. A page beyond the end of a shortened file must not be touched, because the kernel would end the
+        process.
         """
         if os.fstat(self.descriptor).st_size != len(self.memory) or self.memory[:FIELDS_BYTES] != self._head:
             return False
         return not self.memory[HEADER_BYTES::SLOT_BYTES].translate(None, _KINDS)
 
     def tell_counters(self) -> None:
-        """The log says what went wrong here, if anything has since it last did."""
+        """Log the counters, if they have changed since the last call."""
         if self.counters == self._told:
             return
         self._told = evolve(self.counters)
@@ -151,7 +154,7 @@ class Segment:
         raise Overloaded(RETRY_AFTER_S)
 
     def _claim(self, offset: int, kind: int, seat: int, digest: bytes) -> None:
-        """Make the slot this key's, unless another key came first. A claimer that dies half-way leaves it free."""
+        """Claim the slot for this key, unless another key came first. A worker that dies half-way leaves it free."""
         lock = ByteLock(self.descriptor, offset)
         for _ in range(CLAIM_TURNS):
             if lock.acquire_within_limit():
@@ -163,22 +166,22 @@ class Segment:
                 return
             if self.memory[offset] != FREE:
                 return
-        # Going on to the next slot could give one key two slots, for good.
+        # Taking the next slot could give one key two slots permanently.
         self.counters.stuck += 1
         raise Overloaded(RETRY_AFTER_S)
 
     def read(self, offset: int, form: struct.Struct) -> tuple[int, ...]:
-        """The slot's value as of one moment."""
+        """The slot's value at one moment."""
         memory, selector_at = self.memory, offset + SELECTOR
         while True:
             selector = memory[selector_at]
             value = form.unpack_from(memory, offset + COPY_AT[selector & 1])
-            # A writer that turned the selector meanwhile may be filling the copy just read.
+            # If the selector has changed, a writer may be filling the copy just read.
             if memory[selector_at] == selector:
                 return value
 
     def write(self, offset: int, form: struct.Struct, *value: int) -> None:
-        """Replace the slot's value, all of it or nothing. For whoever may write the slot (rule 3)."""
+        """Replace the slot's value, completely or not at all. Only for a caller that may write the slot (rule 3)."""
         memory, selector_at = self.memory, offset + SELECTOR
         selector = (memory[selector_at] + 1) & 0xFF
         form.pack_into(memory, offset + COPY_AT[selector & 1], *value)

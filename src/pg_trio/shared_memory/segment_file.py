@@ -1,13 +1,15 @@
-"""Opening the shared file: made once, whole, by whoever comes first; set aside when it cannot be used.
+"""Opens the shared file. The first process makes it, completely; an unusable file is set aside.
 
 Rules:
-1. Starters take turns (a lock file beside it). A new file is filled under another name and then renamed: nobody ever
-   sees half of one, and what rebuilds it (the month's spend from the log) is part of making it.
-2. A file belongs to one boot of the machine: after a crash nobody knows which of its pages reached the disk, and its
-   times mean nothing. A file of an earlier boot is replaced.
-3. A damaged, foreign, truncated or older file is renamed to `NAME.bad-SECONDS`, which the log says, and made anew; the
-   newest few of those are kept. Workers that have it mapped look once a second, and move to the new one (renewal.py).
-4. Its space is allocated when it is made. A hole in a mapped file on a full disk would be a SIGBUS in mid-request.
+1. Starting processes take turns (a lock file beside it). A new file is filled under another name and then renamed, so
+   no process sees a partial file. Filling includes the month's spend from the log.
+2. A file belongs to one boot of the machine. After a crash it is not known which of its pages reached the disk, and its
+   times have no meaning. A file of an earlier boot is replaced.
+3. A damaged, foreign, truncated or older file is renamed to `NAME.bad-SECONDS`, the log says so, and a new file is
+   made. The newest few renamed files are kept. Workers that have it mapped check once a second, and move to the new one
+   (renewal.py).
+4. Its space is allocated when it is made, because a hole in a mapped file on a full disk would be a SIGBUS during a
+   request.
 """
 
 from __future__ import annotations
@@ -37,10 +39,10 @@ MAGIC = b"PGTRIOSM"
 VERSION = 1
 # 4 MiB: an endpoint with limits and a budget takes 5 slots and one more per worker, so some thousand endpoints.
 DEFAULT_SLOTS = 65_536
-# Making the file takes milliseconds; a starter that needs longer is stopped, and an operator should know.
+# Making the file takes milliseconds. A process that needs longer is probably stopped, and the operator must know.
 START_LIMIT_S = 10.0
 START_PAUSE_S = 0.005
-# What was set aside is for whoever looks for the cause; each is as large as the file.
+# Kept for finding the cause; each is as large as the file.
 KEPT_ASIDE = 3
 
 # Magic, version, bytes a slot, slots, Unix seconds of creation, boot id; then a hash of these.
@@ -51,7 +53,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 @frozen
 class Header:
-    """What the file says about itself."""
+    """The file's header."""
 
     slots: int
     boot_id: bytes
@@ -60,7 +62,7 @@ class Header:
     slot_bytes: int = SLOT_BYTES
 
     def to_bytes(self) -> bytes:
-        """As it stands at the beginning of the file."""
+        """The bytes at the beginning of the file."""
         fields = _FIELDS.pack(MAGIC, self.version, self.slot_bytes, self.slots, self.created_s, self.boot_id)
         return fields + blake2b(fields, digest_size=_HASH_BYTES).digest()
 
@@ -72,9 +74,10 @@ def open_segment(
     fill: Callable[[Segment], object] | None = None,
     unsound: Segment | None = None,
 ) -> Segment:
-    """The gateway's segment, mapped; made if there is none that can be used, and then `fill` wrote what it begins with.
+    """The gateway's segment, mapped. If there is no usable file, a new one is made, and `fill` writes its first
+    content.
 
-    A file that is there keeps its number of slots. It is not used if it is the one that is `unsound`.
+    An existing file keeps its number of slots. It is not used if it is the `unsound` one.
     Raises: StoreError if the file cannot be made, opened or locked.
     """
     try:
@@ -97,7 +100,7 @@ def _explain(path: Path, error: OSError) -> str:
 
 
 def open_existing(path: Path) -> Segment | None:
-    """The file as it is, for a look from outside: nothing is made or set aside. None if there is none of this boot.
+    """The existing file, for inspection: nothing is made or set aside. None if there is none of this boot.
 
     Raises: StoreError if it cannot be opened or used.
     """
@@ -118,7 +121,7 @@ def open_existing(path: Path) -> Segment | None:
 
 
 def read_boot_id() -> bytes:
-    """16 bytes that differ after a reboot. Zeros where the system has none: times of another boot are then clamped."""
+    """16 bytes that differ after a reboot. Zeros if the system has none; times of another boot are then clamped."""
     try:
         return UUID(_BOOT_ID.read_text().strip()).bytes
     except FileNotFoundError:
@@ -150,7 +153,7 @@ def _flock_nowait(descriptor: int) -> bool:
 
 
 def _open_usable(path: Path, unsound: Segment | None) -> int | None:
-    """A descriptor of the file, or None if one has to be made; what was in the way is set aside then."""
+    """A descriptor of the file. None if a new one must be made; an unusable file is then set aside."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -180,7 +183,7 @@ def _set_aside(path: Path, complaint: str) -> None:
 
 
 def _complaint(head: bytes, size: int) -> str | None:
-    """Why a file that begins like this cannot be used."""
+    """Why a file with this header and size cannot be used; None if it can."""
     if not head.startswith(MAGIC):
         return "not a shared memory file of this gateway"
     if len(head) < _FIELDS.size + _HASH_BYTES:
@@ -200,7 +203,7 @@ def _make(path: Path, slots: int, fill: Callable[[Segment], object] | None) -> S
     unfinished.unlink(missing_ok=True)
     with ExitStack() as undo:
         descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        # Whatever the umask took away.
+        # Restore the bits that the umask removed.
         os.fchmod(descriptor, 0o600)
         undo.callback(unfinished.unlink)
         with ExitStack() as undo_open:
@@ -221,5 +224,5 @@ def _allocate(descriptor: int, size: int) -> None:
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, size)
     else:
-        # macOS has no such call: written zeros have the same effect.
+        # macOS has no such call; writing zeros has the same effect.
         os.pwrite(descriptor, bytes(size), 0)

@@ -1,16 +1,17 @@
-"""A month's spend by endpoint: what is settled, and what requests under way have reserved.
+"""A month's spend by endpoint: the settled amount, and the reservations of running requests.
 
-Money is billionths of a US dollar in integers: adding never rounds, so the sum in the log and the sum here agree.
+Money is integers of billionths of a US dollar. Adding never rounds, so the sums in the log and here agree.
 
-Rules of the shared one:
-1. Each worker writes rows of its own, one an endpoint; an endpoint's spend is the sum of all workers' rows. So a worker
-   that dies leaves whole rows, and what it reserved is known and can be taken back.
-2. Looking at the sum and reserving is one step, under the endpoint's guard. Settling only lowers what the sum may
-   become, so it needs no guard.
-3. A worker's rows are written by whoever sits in its seat (seats.py): the worker, or, when it is dead, who clears up.
-   What was settled stays in the row, and the next worker in the seat goes on from there.
+Rules of the shared spend:
+1. Each worker writes its own row for each endpoint; an endpoint's spend is the sum of all workers' rows. So a dead
+   worker leaves complete rows, and its reservations are known and can be taken back.
+2. Reading the sum and reserving is one step, under the endpoint's guard. Settling never raises the possible sum, so it
+   needs no guard.
+3. The holder of a worker's seat (seats.py) writes its rows: the worker, or, after its death, the process that clears
+   up. The settled amount stays in the row, and the next worker in the seat continues from there.
 4. A clock may be set back over the start of a month, or far ahead and back. So a worker has two rows for an endpoint,
-   each of any month: a new month takes the one whose month is farther away. The second is claimed when it is needed.
+   each for any month. A new month takes the row whose month is farther away. The second row is claimed when it is
+   needed.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ from pg_trio.shared_memory.segment import (
 
 logger = logging.getLogger("pg_trio.shared_memory")
 
-# What a row can hold: 9.2 billion dollars.
+# The maximum of a row: 9.2 billion dollars.
 MAX_NANO_USD = 2**63 - 1
-# The seat of what the log knew when the file was made: no worker's.
+# The seat of the spend that the log had when the file was made. It belongs to no worker.
 LOG_SEAT = SEATS
 
 # Settled, reserved (billionths of a dollar), month.
@@ -47,8 +48,8 @@ _ROW = struct.Struct("=qqIxx")
 
 
 class LocalSpend:
-    """Spend of one process, by endpoint key and month (year × 12 + month). A new month starts at nothing; the one
-    before it is kept beside it."""
+    """Spend of one process, by endpoint key and month (year × 12 + month). A new month starts at zero; the previous
+    month is kept."""
 
     def __init__(self, month: int = 0, settled: Mapping[bytes, int] | None = None) -> None:
         self._rows: dict[bytes, dict[int, tuple[int, int]]] = {
@@ -58,7 +59,7 @@ class LocalSpend:
     def reserve(self, key: bytes, month: int, amount: int, budget: int) -> tuple[int, int] | None:
         """Set `amount` aside if settled + reserved + amount stays within the budget.
 
-        None if it did; else nothing changed, and the answer is what was settled and what was reserved.
+        Returns None on success. Otherwise nothing changed, and the result is (settled, reserved).
         """
         settled, reserved = self.read(key, month)
         if settled + reserved + amount > budget:
@@ -70,7 +71,7 @@ class LocalSpend:
         return None
 
     def settle(self, key: bytes, month: int, reserved_amount: int, spent: int) -> None:
-        """Give a reservation back and count what was really spent. Of a month that is not kept nothing is counted."""
+        """Give a reservation back and count the real spend. Nothing is counted for a month that is not kept."""
         rows = self._rows.get(key, {})
         if month in rows:
             settled, reserved = rows[month]
@@ -82,8 +83,8 @@ class LocalSpend:
 
 
 class _Rows:
-    """Where one seat's two rows of an endpoint are. The second is claimed with the first look at it; in a full file
-    there is none, and a new month takes the first."""
+    """The offsets of one seat's two rows of an endpoint. The second row is claimed at its first use. In a full file
+    there is none, and a new month takes the first row."""
 
     __slots__ = ("_beside", "_key", "_seat", "_segment", "first")
 
@@ -92,7 +93,7 @@ class _Rows:
         self._key = key
         self._seat = seat
         self.first = segment.find_slot(SPEND_ROW, key, seat)
-        # 0 until it was looked for (no slot is there: the file's header is), -1 where there is none.
+        # 0 until it was looked up (offset 0 is the file's header, never a slot), -1 if there is none.
         self._beside = 0
 
     def read(self, month: int) -> tuple[int, int]:
@@ -100,7 +101,7 @@ class _Rows:
         settled, reserved, row_month = self._segment.read(self.first, _ROW)
         if row_month == month:
             return settled, reserved
-        # Never used, and then the second is not, either.
+        # The first row was never used, so the second was not, either.
         found = self.find_beside(month) if row_month else None
         return (0, 0) if found is None else found[1:]
 
@@ -163,20 +164,20 @@ class _Account:
 
 
 class SharedSpend:
-    """Spend of all workers; what `fill_spend` wrote when the file was made is part of it. Takes a seat."""
+    """Spend of all workers, including the part that `fill_spend` wrote when the file was made. Takes a seat."""
 
     def __init__(self, segment: Segment) -> None:
         """Raises StoreError if there are too many workers."""
         self._segment = segment
         self._seat = Seat(segment)
         self._accounts: dict[bytes, _Account] = {}
-        # What is reserved here and not settled yet, by key and month: it moves to another file with us.
+        # This worker's open reservations, by key and month. They move with the worker to another file.
         self._outstanding: dict[tuple[bytes, int], int] = {}
-        # Whoever sat here before is dead, or has left.
+        # The seat's previous holder is dead, or has left.
         _give_back(segment, self._seat.number)
 
     def rebind(self, segment: Segment) -> None:
-        """From here on the spend is in another file, and what is reserved here is reserved there; see renewal.py.
+        """Move to another file, and repeat this worker's reservations there; see renewal.py.
 
         Raises StoreError if there are too many workers, Overloaded if there is no slot.
         """
@@ -187,7 +188,8 @@ class SharedSpend:
             self._reserve(self._open_account(key).own, month, amount)
 
     def close(self) -> None:
-        """Give back what is still reserved, and leave the seat: after the last request, before the segment closes."""
+        """Give back open reservations, and leave the seat. Call it after the last request and before the segment
+        closes."""
         _give_back(self._segment, self._seat.number)
         self._seat.leave()
 
@@ -210,7 +212,8 @@ class SharedSpend:
             if undisturbed:
                 self._outstanding[key, month] = self._outstanding.get((key, month), 0) + amount
                 return None
-            # Somebody may have decided without seeing this reservation. Rows have one writer, so undoing is exact.
+            # Another worker may have decided without seeing this reservation. Rows have one writer, so undoing is
+            # exact.
             self._reserve(account.own, month, -amount)
 
     def settle(self, key: bytes, month: int, reserved_amount: int, spent: int) -> None:
@@ -240,7 +243,7 @@ class SharedSpend:
         return settled + own_settled, reserved + own_reserved
 
     def reap(self) -> int:
-        """Give back what dead workers had reserved: how many workers that were. Cheap if there are none."""
+        """Give back the reservations of dead workers. Returns the number of these workers. Cheap if there are none."""
         reaped = 0
         for number in range(count_seats(self._segment)):
             if number != self._seat.number:
@@ -272,7 +275,7 @@ class SharedSpend:
         return settled, reserved
 
     def _reserve(self, own: _Rows, month: int, amount: int) -> None:
-        """Add to what is reserved in a row of ours; a new month's starts at nothing."""
+        """Add to the reservation in this worker's row; a new month starts at zero."""
         offset = own.first
         settled, reserved, row_month = self._segment.read(offset, _ROW)
         if row_month != month:
@@ -281,8 +284,8 @@ class SharedSpend:
 
 
 def fill_spend(segment: Segment, month: int, settled: Mapping[bytes, int]) -> None:
-    """Write what the log knows of a month into a new file, of two months at most. For `open_segment(fill=…)`: before
-    any worker can see it."""
+    """Write the log's spend of a month into a new file; two months at most. For `open_segment(fill=…)`, before any
+    worker can see the file."""
     for key, nano_usd in settled.items():
         if nano_usd:
             offset, _, _ = _Rows(segment, key, LOG_SEAT).find_or_make(month)
@@ -290,8 +293,8 @@ def fill_spend(segment: Segment, month: int, settled: Mapping[bytes, int]) -> No
 
 
 def count_orphans(segment: Segment) -> int:
-    """How many rows hold reservations of workers that are dead; nothing is changed. Any running worker gives them back
-    within a second, so there are some only where none runs, or something is wrong."""
+    """The number of rows with reservations of dead workers; changes nothing. Any running worker gives them back within
+    a second, so a count above zero means that no worker runs, or that something is wrong."""
     return sum(
         segment.read(offset, _ROW)[1] > 0
         for number in range(count_seats(segment))
@@ -301,7 +304,7 @@ def count_orphans(segment: Segment) -> int:
 
 
 def give_back_orphans(segment: Segment) -> None:
-    """Nothing that dead workers had reserved is reserved any more. Needs no seat."""
+    """Give back the reservations of all dead workers. Needs no seat."""
     for number in range(count_seats(segment)):
         with abandoned_seat(segment, number) as ours:
             if ours:
@@ -309,7 +312,7 @@ def give_back_orphans(segment: Segment) -> None:
 
 
 def _give_back(segment: Segment, seat: int) -> None:
-    """Nothing is reserved in the seat's rows any more."""
+    """Remove all reservations from the seat's rows."""
     for offset in _rows_of(segment, seat):
         settled, reserved, month = segment.read(offset, _ROW)
         if reserved:

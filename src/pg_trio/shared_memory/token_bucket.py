@@ -1,13 +1,13 @@
-"""Token buckets: the arithmetic, the buckets of one process, and the buckets that all workers share.
+"""Token buckets: the arithmetic, one process's buckets, and the buckets that all workers share.
 
 A bucket of capacity n over a window starts full and refills evenly, one token every window / n. It is one number, the
-moment at which it will be full again (the generic cell rate algorithm, ITU-T I.371): taking a token moves that moment
-one token's time further, and time alone refills it. So a caller whose clock reading is a little old is refused rather
-than served twice, and a limit that is changed keeps the share that is left: half full stays half full.
+time at which it will be full again (the generic cell rate algorithm, ITU-T I.371). Taking a token moves that time by
+one token's time; the passing of time refills the bucket. So a caller with a slightly old clock reading is refused
+rather than served twice. A changed limit keeps the share that is left: half full stays half full.
 
-All is integer nanoseconds. A token's time is rounded up, so never more is admitted than the limit says.
+All times are integer nanoseconds. A token's time is rounded up, so the limit is never exceeded.
 
-What was taken can be given back, all of it or a part; giving less than nothing takes more, down to empty.
+Taken tokens can be given back, all or a part; giving a negative amount takes more, down to empty.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ NANO = 1_000_000_000
 MAX_BUCKETS = 2
 MAX_WINDOW_S = 0xFFFF
 
-# Full again at (ns, two buckets), windows (s, two buckets), generation of the guard that wrote it.
+# Time of being full again (ns, two buckets), windows (s, two buckets), the guard generation that wrote it.
 _VALUE = struct.Struct("=qqHHBx")
 
 
 @frozen
 class Rate:
-    """One limit, in nanoseconds: what a token takes to come, and what an empty bucket takes to be full."""
+    """One limit, in nanoseconds: the time of one token, and the time in which an empty bucket refills."""
 
     window_s: int
     token_ns: int
@@ -54,7 +54,7 @@ class Rate:
 
 @frozen
 class BucketState:
-    """What a bucket holds at a moment: whole tokens, and seconds until the next one and until it is full."""
+    """A bucket's state at a moment: whole tokens, and seconds until the next one and until it is full."""
 
     remaining: int
     next_s: float
@@ -62,7 +62,7 @@ class BucketState:
 
 
 class Taken:
-    """What became of a take. `refused`: None, or (index, wait in seconds) of the bucket with the longest wait, and then
+    """The result of a take. `refused` is None, or (index, wait in seconds) of the bucket with the longest wait; then
     nothing was taken."""
 
     __slots__ = ("_full_at", "_now_ns", "_rates", "refused")
@@ -76,7 +76,8 @@ class Taken:
         self._now_ns = now_ns
 
     def left(self) -> list[tuple[int, int]]:
-        """(Whole tokens, seconds until the next one, rounded up) of each bucket after it. Reads no memory again."""
+        """(Whole tokens, seconds until the next one, rounded up) of each bucket after the take. Does not read the
+        shared memory again."""
         left, now_ns = [], self._now_ns
         for moment, rate in zip(self._full_at, self._rates):  # noqa: B905 # one of each, always; the check costs steps
             # Nanoseconds' worth of tokens: none where the bucket is over-full of debt (see take_tokens), all of it at
@@ -94,15 +95,16 @@ class Taken:
 def take_tokens(
     full_at: Sequence[int], rates: Sequence[Rate], now_ns: int, amount: int = 1
 ) -> tuple[list[int], int, int]:
-    """So many tokens from each bucket, or none from any: (full again at, longest wait in ns, its index).
+    """Take `amount` tokens from each bucket, or none from any: (times of being full again, longest wait in ns, its
+    index).
 
-    A wait of 0 means taken. Otherwise nothing was, and the first value says nothing.
+    A wait of 0 means taken. Otherwise nothing was taken, and the first value has no meaning.
     """
     taken: list[int] = []
     longest_ns, longest = 0, 0
     for moment, rate in zip(full_at, rates):  # noqa: B905 # as many of each, always; the check costs steps
         full_ns = rate.full_ns
-        # More than empty: of a clock that was ahead, or of a capacity since lowered. It heals in one window.
+        # More than empty: a clock was ahead, or the capacity was lowered. It is right again after one window.
         missing_ns = min(moment - now_ns, full_ns) if moment > now_ns else 0
         after_ns = missing_ns + rate.token_ns * amount
         if after_ns - full_ns > longest_ns:
@@ -112,9 +114,10 @@ def take_tokens(
 
 
 def give_tokens(full_at: Sequence[int], rates: Sequence[Rate], now_ns: int, amount: int) -> list[int]:
-    """When the buckets are full again with so many tokens more; a negative amount takes, down to empty."""
+    """The times at which the buckets are full again after adding `amount` tokens; a negative amount takes, down to
+    empty."""
     if amount >= 0:
-        # A moment that is past means full, however far past: no more comes back than fits.
+        # A time in the past means full, so no more tokens come back than fit.
         return [max(moment - rate.token_ns * amount, 0) for moment, rate in zip(full_at, rates, strict=True)]
     return [
         min(max(moment, now_ns) - rate.token_ns * amount, now_ns + rate.full_ns)
@@ -139,13 +142,13 @@ def _rates(limits: Limits) -> tuple[Rate, ...]:
 
 
 class LocalBuckets:
-    """Buckets of one process, by key and window. Synchronous, so that under Trio a take is atomic without a lock."""
+    """One process's buckets, by key and window. Synchronous, so under Trio a take is atomic without a lock."""
 
     def __init__(self) -> None:
         self._full_at: dict[tuple[bytes, int], int] = {}
 
     def take(self, key: bytes, limits: Limits, now: float, amount: int = 1) -> Taken:
-        """Take so many tokens from each bucket of the key, or none from any."""
+        """Take `amount` tokens from each bucket of the key, or none from any."""
         rates, now_ns = _rates(limits), round(now * NANO)
         full_at = [self._full_at.get((key, rate.window_s), 0) for rate in rates]
         taken, wait_ns, longest = take_tokens(full_at, rates, now_ns, amount)
@@ -155,7 +158,7 @@ class LocalBuckets:
         return Taken(None, taken, rates, now_ns)
 
     def give(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
-        """Put so many tokens back into each bucket of the key; a negative amount takes, down to empty."""
+        """Put `amount` tokens back into each bucket of the key; a negative amount takes, down to empty."""
         rates = _rates(limits)
         full_at = [self._full_at.get((key, rate.window_s), 0) for rate in rates]
         self._keep(key, rates, give_tokens(full_at, rates, round(now * NANO), amount))
@@ -165,7 +168,7 @@ class LocalBuckets:
             self._full_at[key, rate.window_s] = moment
 
     def peek(self, key: bytes, limits: Limits, now: float) -> list[BucketState]:
-        """What each bucket of the key holds, in the order of `limits`."""
+        """The state of each bucket of the key, in the order of `limits`."""
         now_ns = round(now * NANO)
         return [look(self._full_at.get((key, rate.window_s), 0), rate, now_ns) for rate in _rates(limits)]
 
@@ -173,17 +176,17 @@ class LocalBuckets:
 class SharedBuckets:
     """Buckets that all workers share. `now` is `time.monotonic()`, which is one clock for all processes of a machine.
 
-    Where a worker was stopped in the middle of a take and another took the key over, the first takes again: at most one
-    token is lost by that, and none is given twice.
+    If a worker was stopped during a take and another took the key over, the first takes again. At most one token is
+    lost, and none is given twice.
     """
 
     def __init__(self, segment: Segment) -> None:
         self._segment = segment
-        # Each key's guard, and its limits as they were last asked for, so that they are looked up by identity.
+        # Each key's guard, and its last limits, so that these are compared by identity.
         self._opened: dict[bytes, tuple[Guard, Limits, tuple[Rate, ...]]] = {}
 
     def rebind(self, segment: Segment) -> None:
-        """From here on the buckets are in another file; see renewal.py."""
+        """Move the buckets to another file; see renewal.py."""
         self._segment = segment
         self._opened.clear()
 
@@ -204,9 +207,9 @@ class SharedBuckets:
                 return Taken(None, taken, rates, now_ns)
 
     def give(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
-        """See LocalBuckets.give. Never fails: what a key that cannot be held does not get back, time gives back.
+        """See LocalBuckets.give. Never fails. If the key cannot be held, the tokens return by refilling.
 
-        Done once, also where another took the key over meanwhile: tokens may be lost by that, none is given twice.
+        It is done once, even if another worker took the key over meanwhile: tokens may be lost, none is given twice.
         """
         try:
             guard, rates = self._open(key, limits)
@@ -233,11 +236,12 @@ class SharedBuckets:
         return opened[0], opened[2]
 
     def _full_at(self, guard: Guard, generation: int, rates: tuple[Rate, ...]) -> Sequence[int]:
-        """When each bucket will be full again, by its window; 0, which is full, for one that was not limited before."""
+        """The time at which each bucket is full again, by its window; 0 (full) for a bucket that was not limited
+        before."""
         first, second, first_s, second_s, written_in = self._segment.read(guard.offsets[generation & 1], _VALUE)
         if written_in != generation:
             first, second, first_s, second_s, _ = self._newest(guard, generation)
-        # Nearly always they were written in this very order: no dictionary then.
+        # They are nearly always in this order, so no dictionary is needed.
         if first_s == rates[0].window_s:
             if len(rates) == 1:
                 return (first,)
@@ -247,11 +251,11 @@ class SharedBuckets:
         return [by_window.get(rate.window_s, 0) for rate in rates]
 
     def _newest(self, guard: Guard, generation: int) -> tuple[int, ...]:
-        """The younger value of the key's two places: the generation that is on now has written none yet."""
+        """The newer value of the key's two places, because the current generation may not have written one yet."""
         values = [self._segment.read(offset, _VALUE) for offset in guard.offsets]
-        # The second place begins with generation 0, an even one, which only the first place can have written.
+        # The second place starts with generation 0, which is even, and only the first place writes even generations.
         written = [value for place, value in enumerate(values) if value[-1] & 1 == place]
-        # None: somebody else wrote into the file.
+        # No valid value: another program overwrote the file.
         return min(written or values, key=lambda value: (generation - value[-1]) & 0xFF)
 
     def _write(self, offset: int, full_at: Sequence[int], rates: tuple[Rate, ...], generation: int) -> None:

@@ -267,7 +267,7 @@ def parse_fault(text: str) -> SimulatedFault:
 
 @frozen(slots=True)
 class ReportedUsage:
-    """The counts an answer reports, whatever it holds."""
+    """The counts that an answer reports, independent of its content."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -332,7 +332,7 @@ class Behaviour:
 
     def find_fault(self, call_number: int, elapsed_s: float, random: Random) -> SimulatedFault | None:
         """The fault that strikes this call (numbered from 1), or None."""
-        # The draw comes first whatever the rest says, so that later draws do not depend on the clock.
+        # The random draw always comes first, so that later draws do not depend on the clock.
         is_unlucky = self.fail_rate is None or random.random() < self.fail_rate
         is_early = self.fail_first is None or call_number <= self.fail_first
         is_on = self.flap is None or self.flap.is_on(elapsed_s)

@@ -15,7 +15,8 @@ from pg_trio.simulator.chat_call import ChatCall
 ECHO_CHARS = 400
 # A tool's arguments are streamed in pieces of this many characters, about what a token is.
 ARGUMENT_PIECE_CHARS = 4
-# Where a token's time is to stand; what sends the token puts it in. From Unicode's private use area: nobody's text.
+# The placeholder of a token's time; the sender of the token replaces it. From Unicode's private use area, which normal
+# text does not use.
 STAMP = "\ue5ca"
 _FILLER = ("and", "so", "it", "goes", "on", "until", "enough", "was", "said")
 

@@ -356,7 +356,7 @@ def _stream_end(
         yield Reset() if kind == "reset" else Stall()
 
 
-# ── faults over whatever steps there are ─────────────────────────────────────────────────────────────────────────────
+# ── faults over any steps ────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _drip(steps: Plan, interval_s: float) -> Iterator[Step]:

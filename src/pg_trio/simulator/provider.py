@@ -30,7 +30,7 @@ VIEW_PATH = "/requests"
 class Behaviours:
     """How a simulator behaves, by model name, and `default` for the rest. Texts: the grammar of docs/simulator.md.
 
-    With `api_key`, calls need it as their bearer. The last `keep_requests` requests are kept for whoever asks.
+    With `api_key`, calls need it as their bearer. The last `keep_requests` requests are kept for inspection.
     """
 
     default: Behaviour | str = GOOD
@@ -96,7 +96,7 @@ class Simulator:
         self._started_at = trio.current_time()
         self._changed = trio.lowlevel.ParkingLot()
 
-    # ── for tests and whoever runs it ──
+    # ── for tests and the program that runs it ──
 
     def url_of(self, wire: str) -> str:
         """The base URL under which a provider of this wire would be configured."""
@@ -169,7 +169,7 @@ class Simulator:
             self._on_done(request)
 
     def plan(self, request: Received) -> Plan:
-        """The answer to a request, whatever it asks."""
+        """The answer to any request."""
         found = find_route(request.method, request.path)
         try:
             if found is None:

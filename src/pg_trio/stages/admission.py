@@ -2,13 +2,14 @@
 
 Rules:
 1. What is rationed is starting. So many requests start in one pass of the event loop; the others wait in one line,
-   first come, first served. Without that, everybody who arrived during a long pass starts in the next one, which is
-   longer still, and all are late together. A worker that only waits for its providers has short passes and no line.
+   first come, first served. Without that, all requests that arrived during a long pass start in the next one, which
+   is even longer, and all are late together. A worker that only waits for its providers has short passes and no
+   line.
 2. `limit` bounds what is under way, however long it waits for a provider.
 3. Newcomers are turned away by the age that the line will have when their turn comes, from its length and the time
-   that each start takes at present. So whoever joins is served, and whoever is turned away has not waited.
-4. Nobody waits longer than `wait_s`, nor past a deadline. Newcomers join while a quarter of that will probably do, so
-   that whoever has joined is not sent home when things get slower meanwhile.
+   that each start takes at present. So a queued request is served, and a refused one has not waited.
+4. No request waits longer than `wait_s`, nor past a deadline. New requests join if their expected wait is at most a
+   quarter of it, so that queued requests are still served if the worker becomes slower.
 5. `full` and `room` are for a server that turns requests away before they cost anything; it tells `note_shed`.
 6. What is turned away has no row of its own: rows would be the costliest part of it. One row and one line a second
    say how many there were.
@@ -29,7 +30,7 @@ from pg_trio.errors import Overloaded
 
 logger = logging.getLogger("pg_trio")
 
-# Whoever is turned away asks again after this long; a second is many request times of a gateway that is overloaded.
+# A refused client asks again after this time. A second is many request times of an overloaded gateway.
 RETRY_AFTER_S = 1
 # Starts in one pass of the loop: without a line, and with one. A start takes some 0.4 ms until its answer: with four of
 # them a pass is 2 ms, and what must be turned away is seen within two passes. Thirty-two clients that keep a worker
@@ -75,7 +76,7 @@ class Admission:
     # ── one request ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def take(self) -> bool:
-        """Take a place if there is one now and nobody waits."""
+        """Take a place if there is one now and the queue is empty."""
         if self._starts_left and self.under_way < self._limit:
             self._starts_left -= 1
             self.under_way += 1
@@ -137,7 +138,7 @@ class Admission:
 
     @property
     def has_line(self) -> bool:
-        """Whether somebody waits to be let in."""
+        """Whether a request waits for admission."""
         return bool(self._line)
 
     @property
@@ -145,14 +146,14 @@ class Admission:
         """How many more would be taken now, be it into the line."""
         slowest_s = self._start_s
         if self.under_way >= self._limit:
-            # Nobody was let in for so long: it may be that places have become rarer, and no measurement says so yet.
+            # No request was admitted for this long: places may have become rarer, without a measurement of it yet.
             waiting_since = max(self._let_in_at, self._line_since)
             slowest_s = max(slowest_s, (trio.current_time() - waiting_since) / max(self._let_in, 1))
-        # There is a line of one at least: somebody must find out that things go faster again.
+        # The queue may always hold one request, so that it is noticed when starts become faster again.
         return max(int(self._wait_s * JOIN_SHARE / slowest_s), 1) - len(self._line)
 
     def note_shed(self) -> None:
-        """Somebody was turned away."""
+        """Count a refused request."""
         self._shed += 1
 
     def _note_room(self) -> None:
@@ -161,7 +162,7 @@ class Admission:
     # ── its tasks ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def run(self) -> None:
-        """Let in whoever waits, and tell what was turned away, for ever."""
+        """Admit waiting requests and report refusals, until cancelled."""
         passes = _Passes(self)
         trio.lowlevel.add_instrument(passes)
         try:
@@ -169,7 +170,8 @@ class Admission:
                 nursery.start_soon(self._let_in_all)
                 nursery.start_soon(self._tell)
         finally:
-            # Trio has removed it already if it ever failed; then everybody goes through the line, which works too.
+            # Trio has already removed the instrument if it failed. Then every request goes through the queue, which
+            # works too.
             with suppress(KeyError):
                 trio.lowlevel.remove_instrument(passes)
             self.tell_shed()
@@ -208,7 +210,7 @@ class Admission:
         return count > 0
 
     def _send_home(self, now: float) -> None:
-        """End the waiting of those who have waited as long as anybody may."""
+        """End the wait of requests that have reached the limit."""
         while self._line:
             task, waiter = next(iter(self._line.items()))
             if now - waiter.joined_at < self._wait_s:

@@ -1,8 +1,8 @@
-"""What a request may cost: the per-request token cap, and the month's budget of its endpoint.
+"""Limits the cost of a request: the per-request token cap, and the month's budget of its endpoint.
 
 Rules:
-1. Both look at an estimate of the input: the characters of all that the client sends to the provider (message text,
-   tools), four to a token, rounded up.
+1. Both use an estimate of the input: the characters that the client sends to the provider (message text, tools), four
+   to a token, rounded up.
 2. The budget is checked where the endpoint has `monthly_budget_usd` and a candidate has a price: of `[[prices]]`, the
    endpoint's flat rate, or the shipped list (config/prices.py). Beside it, a candidate without one has the dearest of
    the others': what nobody priced must not be spent unseen.
@@ -11,8 +11,8 @@ Rules:
    output tokens is what the provider is told (`SpendPlan.output_limit_tokens`). For a stream that others may carry
    on, an answer of each is reserved; with `output_repair_attempts`, all of it for each round. All of it at the
    endpoint's dearest price, whoever answers. So requests at once cannot pass the budget together.
-4. A session's history is known only after the guardrails and the schema: `add_history` checks the cap again with it and
-   reserves what it may cost, too.
+4. A session's history is known only after the guardrails and the schema: `add_history` then checks the cap again and
+   reserves the history's cost, too.
 5. After the call, the reservation is settled with the real usage of each candidate at its own price, or given back
    whole, also when the request fails or is cancelled. A try that was cut short (a lost hedge, a limit, the deadline,
    the client's leaving) counts its input: providers charge it.
@@ -128,7 +128,8 @@ class SpendPlan:
     output_limit_tokens: int | None
     input_rate: int
     output_rate: int
-    # How many candidates may be sent the input, and how many of a stream's may answer in full.
+    # The number of candidates that may receive the input, and the number of a stream's candidates that may answer in
+    # full.
     tries: int
     stream_answers: int
     # How often the whole may be asked again because the answer does not match (`output_repair_attempts`).
@@ -267,7 +268,7 @@ class Budget:
     async def add_history(
         self, plan: SpendPlan, request: ChatRequest, history_chars: int, reservation: Reservation
     ) -> None:
-        """The request is sent with a history of so many characters.
+        """Check the cap and extend the reservation for a history of this many characters.
 
         Raises TokenCapExceeded, BudgetExhausted or BudgetWouldBeExceeded.
         """
@@ -281,7 +282,7 @@ def over_budget(
 ) -> BudgetExhausted | BudgetWouldBeExceeded:
     """The error for a request that does not fit, all in billionths of a dollar.
 
-    `reserved` is what all requests have set aside, `own` this request's part of it, `amount` what it asked for now.
+    `reserved` is the reservation of all requests, `own` this request's part of it, `amount` the refused addition.
     """
     if settled >= budget:
         return BudgetExhausted(Decimal(settled) / NANO, Decimal(budget) / NANO)
@@ -290,7 +291,7 @@ def over_budget(
 
 
 class Months:
-    """The month of a time in a zone, remembered: a calendar is asked once a month, not once a request."""
+    """The month of a time in a zone, cached: the calendar is used once a month, not once a request."""
 
     __slots__ = ("_end", "_month", "_start", "_zone")
 
@@ -304,7 +305,7 @@ class Months:
         if not self._start <= unix_s < self._end:
             self._month = month_of(unix_s, self._zone)
             self._start = month_start(unix_s, self._zone)
-            # 32 days after a month's start is in the next one, whichever month it is.
+            # 32 days after the start of any month is in the next month.
             self._end = month_start(self._start + 32 * 86_400, self._zone)
         return self._month
 
@@ -316,6 +317,6 @@ def month_of(unix_s: float, zone: tzinfo = UTC) -> int:
 
 
 def month_start(unix_s: float, zone: tzinfo = UTC) -> float:
-    """Unix seconds at which the zone's month of a time began: its first midnight, where clocks show two."""
+    """Unix seconds at which the zone's month of a time began: its first midnight, if clocks show midnight twice."""
     at = datetime.fromtimestamp(unix_s, zone)
     return at.replace(day=1, hour=0, minute=0, second=0, microsecond=0, fold=0).timestamp()

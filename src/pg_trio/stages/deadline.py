@@ -2,9 +2,9 @@
 
 Rules:
 1. It counts from the moment the head was read, and every stage runs inside it.
-2. Until the body is in, the limit for receiving one holds as well: whoever sends slowly holds a place of the gateway's.
-   It bounds looking up the token, too. A body that names its endpoint is read within the client's own limit, if it gave
-   one: no other is known yet. If that took longer than the endpoint's deadline, the request ends there.
+2. Until the body is complete, the limit for receiving one holds as well, because a slow client holds a place of the
+   gateway. It bounds looking up the token, too. A body that names its endpoint is read within the client's own limit,
+   if it gave one: no other is known yet. If that took longer than the endpoint's deadline, the request ends there.
 3. The client may shorten it with `X-PG-Timeout-Ms`, never lengthen it. A value that is no whole number of
    milliseconds from 1 on is a mistake of the client's (400): guessing would move a deadline silently.
 4. Without that header, a whole answer is given up when the client would: OpenAI's SDKs say their read timeout in
@@ -24,7 +24,7 @@ from pg_trio.domain.project import Endpoint
 from pg_trio.errors import BadRequest, BodyTooSlow, DeadlineExceeded
 from pg_trio.racing.deadline import Deadline, DeadlinePassed, LastingScope
 
-# 24 hours: longer than any deadline that can be configured; ten digits and more are no milliseconds anybody means.
+# 24 hours: no configured deadline is longer, so more digits are a mistake.
 TIMEOUT_DIGITS = 8
 # Seconds as Python writes a float, up to a day; what is smaller or larger than that needs an exponent.
 _SECONDS = re.compile(r"[0-9]{1,5}(?:\.[0-9]{1,20})?")
@@ -48,8 +48,8 @@ class RequestDeadline:
         self._deadline = Deadline(lasting=lasting)
 
     def begin(self) -> None:
-        """Somebody must be waited for before the endpoint is known: until then the limit for the body holds, or the
-        client's. Nothing holds before this or `start`, for then nothing waits."""
+        """A wait is needed before the endpoint is known: until then the limit for the body holds, or the client's.
+        Before this call or `start` no limit holds, because nothing waits."""
         limit_ms = min(self._limit_ms or self._body_ms, self._body_ms)
         self._deadline.move(self._head.head_at + limit_ms / 1000)
 
@@ -76,7 +76,7 @@ class RequestDeadline:
         self._arm()
 
     def hand_over(self) -> int:
-        """Whoever relays the stream holds the deadline from here on; gives its milliseconds.
+        """Hand the deadline over to the relay of the stream; returns its milliseconds.
 
         After the first byte the client is told of it in the stream, which a cancelled block could not do.
         Raises DeadlineExceeded where it is too late for that: the time came while the first token did.

@@ -1,15 +1,15 @@
-"""How often, how much and how much at once: the limits of the endpoint, and those of the token that calls.
+"""Rate limits: those of the endpoint, and those of the calling token.
 
 Rules:
 1. An endpoint's limits are requests per minute and per hour; a token's are requests per minute, a model's tokens per
-   minute, and requests under way at once. All but the last are token buckets that refill evenly.
-2. A request takes from all or from none, so that one that is refused costs nothing. The token's are asked first: who is
-   over their own limit never touches what others share.
+   minute, and concurrent requests. All but the last are token buckets that refill evenly.
+2. A request takes from all limits or from none, so a refused request costs nothing. The token's limits are checked
+   first, so a token over its own limit does not affect the shared limits.
 3. A model's tokens are reserved by estimate (the input, the endpoint's prompt, and `max_output_tokens` or the gateway's
    `default_output_tokens`; a whole bucket at most, so that a request larger than its limit is served when the bucket is
-   full), and settled with the real usage. What fails gives them back whole. A session's history is known later: `grow`
-   reserves it, too, or hundreds of calls with long histories would pass a limit that each alone hardly touches.
-4. A large body is not received, and not read, for a request that is over a limit already (`check_left`).
+   full), and settled with the real usage. A failed request gives all of them back. A session's history is known later,
+   and `grow` reserves it. Otherwise hundreds of calls with long histories could exceed a limit together.
+4. A large body is neither received nor parsed for a request that is already over a limit (`check_left`).
 5. What is lent (a model's tokens, a place among those at once) is given back when the request's `async with` block
    ends, also when the request is cancelled.
 6. A limit that is in memory is asked without a coroutine (`take_nowait`); one that is elsewhere is waited for (`take`).
@@ -38,20 +38,20 @@ HOUR_S = 3600
 # How long requests take is not known: a client with too many under way asks again after this long.
 AT_ONCE_RETRY_S = 1
 
-# Shows the client how some of its limits are now, among all of them.
+# Updates the state of some limits in the answer's headers.
 Tell = Callable[[Sequence[LimitState]], None]
 
 
 class LimitedCall(Protocol):
-    """Who tells the client of its limits."""
+    """The call whose answer shows the limits."""
 
     def show_limits(self, states: Sequence[LimitState]) -> None:
-        """Every answer from here on says what is left."""
+        """Show the remaining quota in every later answer."""
 
 
 @frozen(slots=True)
 class BucketPlan:
-    """The buckets of one key, ready to take from."""
+    """The buckets of one key, prepared for takes."""
 
     key: bytes
     limits: Limits
@@ -59,12 +59,12 @@ class BucketPlan:
 
     @classmethod
     def of(cls, key: bytes, policies: Sequence[LimitPolicy]) -> BucketPlan:
-        """The plan of limits that have a window."""
+        """The plan of the limits that have a window."""
         limits = tuple((policy.quota, float(policy.window_s or 1)) for policy in policies)
         return cls(key, limits, tuple(policies))
 
     def states(self, left: Sequence[tuple[int, int]]) -> list[LimitState]:
-        """What is left, for the client."""
+        """The limits' remaining quota, for the client."""
         return [LimitState(policy, *each) for policy, each in zip(self.policies, left, strict=True)]
 
 
@@ -80,7 +80,8 @@ class LimitPlan:
 
 @frozen(slots=True)
 class TokenPlan:
-    """A token's limits, ready to take from. Keys: a letter and the token's id, 9 bytes; an endpoint's are 16."""
+    """A token's limits, prepared for takes. Its keys are a letter and the token's id, 9 bytes; an endpoint's keys have
+    16."""
 
     limits: TokenLimits
     key: bytes
@@ -104,7 +105,7 @@ class TokenPlan:
         return cls(limits, b"c" + number, at_once, requests, tokens)
 
     def first_states(self, endpoint: BucketPlan | None) -> list[LimitState]:
-        """Every limit of a request, before anybody looked what is left."""
+        """All limits of a request, before the remaining quota is looked up."""
         policies = [] if self.at_once is None else [self.at_once]
         for plan in (self.requests, self.tokens, endpoint):
             policies += [] if plan is None else plan.policies
@@ -117,10 +118,10 @@ class Quota:
     __slots__ = ()
 
     def settle(self, usage: Usage) -> None:
-        """Count the real usage; the rest goes back when the block ends."""
+        """Count the real usage; the rest is given back when the block ends."""
 
     async def grow(self, tokens: int) -> None:
-        """Reserve so many of a model's tokens more. Raises RateLimited; what was reserved before stays so."""
+        """Reserve this many more of a model's tokens. Raises RateLimited; the earlier reservation stays."""
 
     def __aenter__(self) -> Awaitable[None]:
         return DONE
@@ -135,7 +136,7 @@ NOTHING_LENT = Quota()
 
 
 class Loan(Quota):
-    """What a limited token's request has borrowed."""
+    """The quota that a limited token's request has borrowed."""
 
     __slots__ = ("_plan", "_reserved_tokens", "_stage", "_tell", "_used_tokens")
 
@@ -165,7 +166,7 @@ class Loan(Quota):
 
 
 class RateLimit:
-    """Takes what a request needs, or refuses it with the time to wait. `clock` is monotonic seconds."""
+    """Takes a request's quota, or refuses the request with the time to wait. `clock` is monotonic seconds."""
 
     def __init__(
         self, buckets: Buckets, leases: Leases, clock: Callable[[], float], default_output_tokens: int
@@ -203,7 +204,7 @@ class RateLimit:
         return _show(call, plan.buckets, await self._take(plan.buckets, self._clock(), 1))
 
     async def check_left(self, call: LimitedCall, token: Token, plan: LimitPlan | None) -> None:
-        """Refuse a request that is over a limit already, before its large body costs anything; take nothing.
+        """Refuse a request that is already over a limit, before its large body is received. Takes nothing.
 
         `plan` is None where the body will name the endpoint. Raises RateLimited.
         """
@@ -237,7 +238,7 @@ class RateLimit:
             raise RateLimited(policy.name, max(1, math.ceil(wait_s)))
 
     async def give_back(self, plan: TokenPlan, unused_tokens: int) -> None:
-        """What a request of the token had borrowed; a negative number is what it used beyond that."""
+        """Give back quota that a request of the token borrowed; a negative number is use beyond it."""
         try:
             if plan.at_once is not None:
                 await self._release(plan)
@@ -246,7 +247,7 @@ class RateLimit:
                 await self._give(plan.tokens, self._clock(), unused_tokens)
 
     async def take_more(self, bucket: BucketPlan, amount: int, tell: Tell) -> None:
-        """Take for a request that turned out larger. Raises RateLimited."""
+        """Take more for a request that is larger than estimated. Raises RateLimited."""
         taken = await self._take(bucket, self._clock(), amount)
         tell(bucket.states(taken.left()))
         _check(bucket, taken)
@@ -258,7 +259,7 @@ class RateLimit:
         buckets, now = of_endpoint.buckets, self._clock()
         states = {state.policy: state for state in plan.first_states(buckets)}
         async with AsyncExitStack() as undo:
-            # Where it is refused, the client is told as well.
+            # A refusal also shows the limits to the client.
             undo.callback(lambda: call.show_limits(list(states.values())))
             if plan.at_once is not None:
                 if not await self._acquire(plan.key, plan.at_once.quota):

@@ -1,14 +1,14 @@
-"""The stage `session`: what was said before is put in front of the request, and the turn is kept once it is answered.
+"""The stage `session`: puts the stored conversation in front of the request, and stores the turn with its answer.
 
 Rules:
-1. A session belongs to one endpoint and one token; to anybody else it does not exist, expired or not.
-2. Limits are looked at before the provider is asked. A session that reached `session_max_messages` is full; one that
-   would pass it with the request's own messages, or `session_max_tokens` with the estimate of all that is sent, too.
-   Calls at once do not see each other, and each answer is stored: so they may pass a limit together, by what they add.
+1. A session belongs to one endpoint and one token. For other callers it does not exist, even if it has expired.
+2. Limits are checked before the provider is asked. A session with `session_max_messages` is full. So is one that the
+   request's own messages would take beyond it, or the estimate of everything sent beyond `session_max_tokens`.
+   Concurrent calls do not see each other, and each answer is stored, so they may exceed a limit together.
 3. A new session is only an id until its first answer is stored. A failed call stores nothing.
-4. What is kept is what the client said, after the guardrails masked it and before the endpoint's template: the
-   template is the operator's, may change, and wraps the last user message of each call anew.
-5. All of the client's messages of the call are kept, system messages, tool calls and tool results too.
+4. The stored messages are the client's, after masking by the guardrails and before the endpoint's template. The
+   template belongs to the operator, may change, and wraps the last user message of each call anew.
+5. All messages of the call are stored, including system messages, tool calls and tool results.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from pg_trio.errors import (
 
 
 class SessionBook(Protocol):
-    """Where sessions are kept; see store/sessions.py. All of it may raise StoreError."""
+    """The store of sessions; see store/sessions.py. Every method may raise StoreError."""
 
     async def load(self, session_id: UUID) -> StoredSession | None: ...
 
@@ -45,7 +45,7 @@ class SessionBook(Protocol):
 
 @frozen(slots=True, eq=False)
 class OpenSession:
-    """The session of one call. `history` is what was said before the request, `history_chars` its text."""
+    """The session of one call. `history` is the stored conversation, `history_chars` the number of its characters."""
 
     id: UUID
     is_new: bool
@@ -58,9 +58,9 @@ class OpenSession:
     _now_s: Callable[[], float]
 
     async def keep(self, reply: Reply, usage: Usage) -> None:
-        """The turn is stored: the request's messages and the answer, together.
+        """Store the turn: the request's messages and the answer, together.
 
-        Raises SessionExpired where the session was deleted meanwhile, SessionsUnavailable where it cannot be written.
+        Raises SessionExpired if the session was deleted meanwhile, SessionsUnavailable if the turn cannot be written.
         """
         turn = Turn(
             session_id=self.id,
@@ -90,7 +90,7 @@ class Sessions:
     async def open(self, caller: Caller, endpoint: Endpoint, request: ChatRequest) -> OpenSession:
         """The session that the request resumes, or a new one.
 
-        Raises SessionNotAccessible, SessionExpired, SessionsUnavailable, and the errors of a session that is full.
+        Raises SessionNotAccessible, SessionExpired, SessionsUnavailable, and the errors of a full session.
         """
         stored = None if request.session_id is None else await self._resume(request.session_id, caller, endpoint)
         history = () if stored is None else stored.messages

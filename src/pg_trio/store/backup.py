@@ -1,11 +1,11 @@
-"""A copy of a data directory's databases, made while gateways write them: one tar file. Synchronous.
+"""Copies a data directory's databases into one tar file while gateways write them. Synchronous.
 
 Rules:
-1. Each database is copied by SQLite's online backup from one read transaction: a copy of one moment, which no writer
-   waits for and no writer makes begin anew. (What they write stays in the -wal file meanwhile.) Two databases' moments
+1. Each database is copied by SQLite's online backup in one read transaction, so the copy shows one moment. Writers do
+   not wait for it, and do not make it begin anew; their changes stay in the -wal file meanwhile. Two databases' moments
    differ.
 2. A copy is checked before it goes into the archive, and is a plain file that needs no -wal beside it.
-3. The archive appears under its name when it is whole and on the disk, never before; it is for its owner alone.
+3. The archive gets its name only when it is complete and on the disk. Only its owner can read it.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from pg_trio.store.databases import DATABASES
 # 8 MiB between two reports of progress.
 _STEP_PAGES = 2_048
 
-# What is told of progress: the file's name, pages copied so far, pages of it.
+# A progress report: the file's name, the pages copied so far, and all its pages.
 Progress = Callable[[str, int, int], None]
 
 
 def back_up(data_dir: Path, archive: Path, progress: Progress, *, replace: bool = False) -> list[str]:
-    """The names of the databases that are in the archive now; `tar -xf` in an empty data_dir brings them back.
+    """Write the archive and return the names of its databases; `tar -xf` in an empty data_dir restores them.
 
     Raises: StoreError if there is nothing to copy, a database is damaged or cannot be read, the archive is there
     already (unless `replace`), or cannot be written.
@@ -52,7 +52,7 @@ def back_up(data_dir: Path, archive: Path, progress: Progress, *, replace: bool 
 
 
 def _write_archive(data_dir: Path, names: Sequence[str], unfinished: Path, progress: Progress) -> None:
-    # 0600 from the beginning: it holds what its owner's files hold.
+    # 0600 from the beginning: the archive holds the content of private files.
     with os.fdopen(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
         with tarfile.open(fileobj=file, mode="w:gz" if unfinished.suffix in (".gz", ".tgz") else "w") as tar:
             for name in names:
@@ -66,7 +66,7 @@ def _write_archive(data_dir: Path, names: Sequence[str], unfinished: Path, progr
 
 def _copy_database(source: Path, copy: Path, progress: Progress) -> None:
     os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    # The copy first: an error inside is explained by the innermost of the two, and most are the source's.
+    # The copy first: the inner of the two contexts explains an error, and most errors are the source's.
     with explained(copy), closing(sqlite3.connect(copy, isolation_level=None)) as target:
         with explained(source), closing(open_reader(source, None)) as reader:
             reader.execute("BEGIN")

@@ -1,9 +1,9 @@
-"""One SQLite connection, used by one thread at a time; and what SQLite's errors mean to whoever runs the gateway.
+"""One SQLite connection, used by one thread at a time; and explanations of SQLite's errors for the operator.
 
 Rules:
-1. Every connection waits at most its busy limit for a lock, so no thread stays away for good.
-2. A `SerialConnection` has its own limiter of one thread. An abandoned call keeps that one until it is done, so the
-   connection is never used by two threads, and a cancelled reader never has to wait for the disk.
+1. Every connection waits for a lock no longer than its busy limit, so every thread returns.
+2. A `SerialConnection` has its own limiter of one thread. An abandoned call keeps that thread until it is done. So two
+   threads never use the connection, and a cancelled reader does not wait for the disk.
 3. `sqlite3`'s exceptions become `StoreError` here and nowhere else. Misuse (ProgrammingError, …) is a bug and stays.
 """
 
@@ -28,13 +28,13 @@ logger = logging.getLogger("pg_trio.store")
 
 T = TypeVar("T")
 
-# 2 s: our own transactions take milliseconds; who holds a lock longer is a shell or a backup, and requests have
+# 2 s: the gateway's transactions take milliseconds. A longer holder is a shell or a backup, and requests have
 # deadlines.
 BUSY_LIMIT_S = 2.0
-# SQLite does not wait for a lock while it changes the journal mode, so we do.
+# SQLite does not wait for a lock while it changes the journal mode, so this code tries again.
 _WAL_RETRY_S = 0.01
 
-# SQLite asks after 1, 2, 5 and 10 ms, then less and less often.
+# The pause between two tries for the write lock. SQLite itself tries after 1, 2, 5 and 10 ms, then less and less often.
 _TURN_S = 0.015
 
 # Result codes (sqlite.org/rescode.html) by their low byte, and what to do about each.
@@ -53,7 +53,7 @@ _EXPLANATIONS = {
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Whatever SQLite says inside becomes a StoreError with the file, the reason and what to do."""
+    """An SQLite error inside the block becomes a StoreError with the file, the reason and what to do."""
     try:
         yield
     except sqlite3.DatabaseError as exc:
@@ -66,10 +66,10 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def make_data_dir(data_dir: Path) -> None:
-    """The directory is there and ours to write; a new one is for its owner alone, and so is one of ours from here on
-    that others could write to. Whoever can write to it can put a file of his own in place of ours.
+    """Make sure that the directory exists and is writable. A new one is for its owner alone. An existing one of this
+    user that others can write to is made so too, because another user could replace the gateway's files there.
 
-    Raises: StoreError if it cannot be made, is no directory, or cannot be written.
+    Raises: StoreError if it cannot be made, is not a directory, or cannot be written.
     """
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ def make_data_dir(data_dir: Path) -> None:
     _keep_others_out(data_dir)
 
 
-# Told once a process, though each database is opened by itself.
+# Directories already reported: once a process, though each database is opened separately.
 _told: set[Path] = set()
 
 
@@ -96,7 +96,7 @@ def _keep_others_out(data_dir: Path) -> None:
     if not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return
     mode = f"{stat.S_IMODE(status.st_mode):04o}"
-    # A sticky directory is meant for all (/tmp): others cannot replace our files there, and need it.
+    # A sticky directory (/tmp) is for all users: they need it, and cannot replace the gateway's files there.
     if status.st_uid == os.geteuid() and not status.st_mode & stat.S_ISVTX:
         try:
             data_dir.chmod(0o700)
@@ -116,9 +116,9 @@ def _keep_others_out(data_dir: Path) -> None:
 
 
 def check_no_links(path: Path) -> None:
-    """Raises StoreError where the database, or a file that SQLite keeps beside it, is no file of its own.
+    """Raises StoreError if the database, or a file that SQLite keeps beside it, is a symbolic link.
 
-    SQLite follows a link: what it leads to would be written to, by our rights.
+    SQLite follows links, and would write to the target with the gateway's rights.
     """
     for ending in ("", "-wal", "-shm", "-journal"):
         beside = Path(f"{path}{ending}")
@@ -139,7 +139,7 @@ def open_database(
     busy_limit_s: float = BUSY_LIMIT_S,
     cached_statements: int = 128,
 ) -> sqlite3.Connection:
-    """An open connection to a file of the newest schema, made if it was not there. Transactions are explicit.
+    """An open connection to a file of the newest schema; a missing file is made. Transactions are explicit.
 
     Raises: StoreError if the file or its directory cannot be used.
     """
@@ -165,12 +165,12 @@ def open_database(
 
 
 def open_reader(path: Path, schema: Schema | None, *, busy_limit_s: float = BUSY_LIMIT_S) -> sqlite3.Connection:
-    """A connection that can only read a file that is there. None: of whatever schema.
+    """A read-only connection to an existing file. With `schema=None` any schema is accepted.
 
     Raises: StoreError if the file cannot be read, or its schema is not this release's.
     """
     check_no_links(path)
-    # A reader of a WAL file needs a -shm file beside it, and on a read-only disk there can be none. Nor can a writer.
+    # A reader of a WAL file needs a -shm file beside it. On a read-only disk there is none, and also no writer.
     is_frozen = not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists()
     uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if is_frozen else ''}"
     with explained(path):
@@ -186,27 +186,27 @@ def open_reader(path: Path, schema: Schema | None, *, busy_limit_s: float = BUSY
 
 def _make_private_file(path: Path) -> None:
     try:
-        # Only a file that nobody has open yet: closing any descriptor of a file drops every POSIX lock that this
-        # process holds on it, SQLite's included. -wal and -shm take the mode of this file.
+        # Only a new file: closing any descriptor of a file drops every POSIX lock that this process holds on it,
+        # SQLite's included. SQLite gives -wal and -shm the mode of this file.
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:
         return
     except OSError as exc:
         raise StoreError(f"{path}: cannot be created ({exc.strerror}); the gateway's user must own data_dir.") from exc
     try:
-        # Whatever the umask took away.
+        # Restore the bits that the umask removed.
         os.fchmod(descriptor, 0o600)
     finally:
         os.close(descriptor)
 
 
 def _use_wal(connection: sqlite3.Connection, busy_limit_s: float) -> None:
-    # WAL: readers never wait for a writer, so a look-up is not held up by the flush of another worker.
+    # WAL: readers never wait for a writer, so another worker's flush does not delay a look-up.
     limit = time.monotonic() + busy_limit_s
     while True:
         try:
-            # Only works on a file without a page, so before anything else: free pages can be given back to the disk.
-            # On any other it would change nothing, but wait for the write lock: a worker must start beside busy ones.
+            # Lets free pages be returned to the disk. This works only on a file without a page, so it comes first. On
+            # other files it would change nothing, and would wait for the write lock while other workers are busy.
             if connection.execute("PRAGMA page_count").fetchone() == (0,):
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
@@ -218,7 +218,7 @@ def _use_wal(connection: sqlite3.Connection, busy_limit_s: float) -> None:
 
 
 def check_is_there(path: Path, opened: os.stat_result) -> None:
-    """Raises StoreError if the path no longer names the file that was opened. Costs a look at the directory, 2 µs."""
+    """Raises StoreError if the path no longer names the opened file. It costs one `stat`, 2 µs."""
     try:
         is_there = os.path.samestat(path.stat(), opened)
     except OSError:
@@ -228,16 +228,17 @@ def check_is_there(path: Path, opened: os.stat_result) -> None:
 
 
 def take_turns(connection: sqlite3.Connection) -> None:
-    """This connection's writes are for `write_in_turn`."""
+    """Prepare this connection for `write_in_turn`."""
     connection.execute(f"PRAGMA busy_timeout = {int(_TURN_S * 1000)}")
 
 
 def write_in_turn(work: Callable[[sqlite3.Connection], T], limit_s: float, connection: sqlite3.Connection) -> T:
-    """What `work` returns, begun again for so long while others write. It must be one transaction, so that it can be.
+    """Run `work` and return its result. While other connections write, it is started again, for at most `limit_s`.
+    `work` must be one transaction, so that it can be repeated.
 
-    SQLite waits for a lock by asking again, later and later, up to every 0.1 s: among workers that write all the time
-    (four, each holding the lock for 10 ms) one of them got no turn for 2 s. Asked for anew, every few milliseconds, all
-    had theirs within 0.3 s.
+    SQLite's own waiting asks again at growing intervals, up to 0.1 s. With four workers that wrote without a pause,
+    each holding the lock for 10 ms, one got no turn for 2 s. With a new try every few milliseconds all got theirs
+    within 0.3 s.
     """
     limit = time.monotonic() + limit_s
     while True:
@@ -249,7 +250,7 @@ def write_in_turn(work: Callable[[sqlite3.Connection], T], limit_s: float, conne
 
 
 class SerialConnection:
-    """A connection whose work runs on a thread, one piece at a time, in the order it was asked for."""
+    """A connection whose work runs on a thread, one piece at a time, in the order of the calls."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self._path = path
@@ -258,20 +259,21 @@ class SerialConnection:
 
     @property
     def busy_threads(self) -> int:
-        """Threads at work for this connection: 0 or 1."""
+        """The number of threads that work for this connection: 0 or 1."""
         return int(self._limiter.borrowed_tokens)
 
     async def run(self, work: Callable[[sqlite3.Connection], T], *, abandon_on_cancel: bool = False) -> T:
-        """What `work` returns. With `abandon_on_cancel` a cancelled caller leaves at once and the thread ends alone.
+        """Run `work` on the thread and return its result. With `abandon_on_cancel` a cancelled caller leaves at once,
+        and the thread ends alone.
 
-        Raises: StoreError for whatever SQLite says about the file.
+        Raises: StoreError for an SQLite error.
         """
         return await trio.to_thread.run_sync(
             self._work, work, limiter=self._limiter, abandon_on_cancel=abandon_on_cancel
         )
 
     async def aclose(self) -> None:
-        """Closed, after the work under way. Closing twice is fine."""
+        """Close the connection, after the running work. Closing twice is allowed."""
         await self.run(sqlite3.Connection.close, abandon_on_cancel=True)
 
     def _work(self, work: Callable[[sqlite3.Connection], T]) -> T:

@@ -1,6 +1,6 @@
-"""Every database of a data directory, in one place: what is backed up, and what the doctor looks at.
+"""The list of all databases of a data directory. `backup` and `doctor` use it.
 
-A new one is a line here.
+A new database is one more line here.
 """
 
 from __future__ import annotations

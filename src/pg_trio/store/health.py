@@ -1,4 +1,4 @@
-"""What `pg-trio doctor` looks at in the databases. Synchronous; everything is read, nothing is changed."""
+"""The checks of `pg-trio doctor` on databases. Synchronous and read-only."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pg_trio.errors import StoreError
 from pg_trio.store.database import explained, open_reader
 from pg_trio.store.databases import DATABASES, Database
 
-# Complaints shown of one file; a damaged one may have thousands.
+# Complaints shown for one file; a damaged file may have thousands.
 SHOWN_COMPLAINTS = 5
 
 
 def check_database(data_dir: Path, database: Database) -> str:
     """One line about a sound database of this release.
 
-    Raises: StoreError with what is wrong and what to do. An unfinished upgrade is wrong only until the next start.
+    Raises: StoreError with the problem and what to do. An unfinished upgrade is a problem only until the next start.
     """
     path = data_dir / database.file_name
     with explained(path), closing(open_reader(path, database.schema)) as connection:
@@ -33,6 +33,6 @@ def check_database(data_dir: Path, database: Database) -> str:
 
 
 def list_files(data_dir: Path) -> list[Path]:
-    """Every file of every database that is there, -wal and -shm included."""
+    """Every existing file of every database, -wal and -shm included."""
     names = [f"{database.file_name}{ending}" for database in DATABASES for ending in ("", "-wal", "-shm")]
     return [data_dir / name for name in names if (data_dir / name).exists()]

@@ -1,6 +1,7 @@
-"""Whether a database's -wal file is whole. SQLite reads it up to the first damaged page and says nothing of the rest.
+"""Checks a database's -wal file for damage. SQLite reads it up to the first damaged page and ignores the rest silently.
 
-Only for a file that nobody has open: a live one changes under the reader. Format: sqlite.org/walformat.html, 2026-11.
+Only for a file that no process has open, because an open one changes during the check. Format:
+sqlite.org/walformat.html, 2026-11.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ _HEADER_SUMMED = 24
 _FRAME = struct.Struct(">6I")
 _FRAME_SUMMED = 8
 _MAGIC = 0x377F0682
-# 1,000 pages: where SQLite moves them into the database by itself. Summing as many takes 0.2 s.
+# 1,000 pages: at this number SQLite moves them into the database itself. Summing that many takes 0.2 s.
 MAX_FRAMES = 1_000
 MASK = 0xFFFFFFFF
 
 
 def tell_damaged_journal(database: Path) -> None:
-    """An error in the log, and a copy beside it, where the database's -wal file is damaged."""
+    """If the database's -wal file is damaged, log an error and keep a copy beside it."""
     journal = Path(f"{database}-wal")
     try:
         descriptor = os.open(journal, os.O_RDONLY | os.O_NOFOLLOW)
@@ -49,9 +50,9 @@ def tell_damaged_journal(database: Path) -> None:
 
 
 def find_damage(data: bytes) -> str | None:
-    """What is wrong with these bytes of a -wal file; None if nothing is.
+    """The damage in these bytes of a -wal file; None if there is none.
 
-    What follows the last frame of this sequence is of an older one, and of no interest.
+    Bytes after the last frame of the current sequence belong to an older one and are ignored.
     """
     if len(data) < _HEADER.size:
         return None  # nothing was ever written
@@ -76,7 +77,8 @@ def find_damage(data: bytes) -> str | None:
 
 
 def _find_later(data: bytes, size: int, salts: list[int], number: int) -> str | None:
-    """Behind a frame of another sequence there is none of this one, unless somebody wrote over it."""
+    """After a frame of another sequence there must be no frame of the current one. If there is, the file was
+    overwritten."""
     later = (data[at + 8 : at + 16] for at in range(0, len(data) - size + 1, size))
     return f"from page {number + 1} on" if struct.pack(">2I", *salts) in later else None
 

@@ -1,14 +1,15 @@
-"""The request log: recorded without waiting, written by one task in batches.
+"""The request log: rows are recorded without waiting, and one task writes them in batches.
 
 Rules:
-1. `record` never waits and never fails: past `log_queue_rows` unwritten rows, and after closing, it drops and counts.
-   Bodies go first: past `log_queue_body_bytes` of them, or half of the rows, a row is recorded without its own.
+1. `record` never waits and never fails. With `log_queue_rows` unwritten rows, and after closing, it drops the row and
+   counts it. Bodies are dropped earlier: with `log_queue_body_bytes` of them, or half of the rows, a row is recorded
+   without its bodies.
 2. One writer a process. A batch starts at most `log_batch_ms` after its first row was recorded, or when the batch
    before it is in the file. A batch is one statement, so one transaction, on the store's own thread, of at most
    BATCH_ROWS rows and (but for its last row) BATCH_BODY_BYTES of bodies.
 3. A batch that cannot be written is kept and tried again, slower and slower; the bound of rule 1 counts it too.
-4. Closing writes what is left, not the writer task's end: rows may be recorded until then, and after `aclose` every
-   recorded row is in the file, unless the file could not be written for CLOSE_LIMIT_S.
+4. `aclose` writes the remaining rows; the end of the writer task does not. Rows may be recorded until then. After
+   `aclose` every recorded row is in the file, unless the file could not be written for CLOSE_LIMIT_S.
 """
 
 from __future__ import annotations
@@ -35,17 +36,17 @@ from pg_trio.store.outage import Outage
 
 _log = logging.getLogger(__name__)
 
-# 5 s: two waits for a lock and some; a drain (`server.drain_ms`) is longer.
+# 5 s: more than two waits for a lock; a drain (`server.drain_ms`) is longer.
 CLOSE_LIMIT_S = 5.0
-# Back-off of a failing writer: from twice a common batch to what a person at a full disk does not notice.
+# Back-off of a failing writer: it starts at twice a common batch, and ends below what a person at a full disk notices.
 FIRST_RETRY_S = 0.1
 LAST_RETRY_S = 5.0
-# 1 MiB: some 10 ms of writing, so that nobody waits long for the file's lock.
+# 1 MiB: some 10 ms of writing, so that other workers do not wait long for the file's lock.
 BATCH_BODY_BYTES = 1024 * 1024
 
 
 class LogStore:
-    """The log, as a worker sees it.
+    """The log of one worker.
 
     Open with `await LogStore.open(…)`, run `write` and `retention.run`, close with `aclose`.
     """
@@ -59,7 +60,7 @@ class LogStore:
         self._body_bytes = 0
         self._wake = trio.Event()
         self._closing = trio.Event()
-        # How many rows may wait: none any more from closing on.
+        # How many rows may wait; 0 after closing.
         self._room = settings.log_queue_rows
         # More than these are a backlog. It holds rows alone, not what they are made of.
         self._calm_rows = min(self._room, BATCH_ROWS)
@@ -72,7 +73,7 @@ class LogStore:
 
     @classmethod
     async def open(cls, settings: GatewaySettings, *, busy_limit_s: float = BUSY_LIMIT_S) -> Self:
-        """An open store; `data_dir` and `log.db` are made if they were not there.
+        """An open store; a missing `data_dir` or `log.db` is made.
 
         Raises: StoreError if either cannot be used.
         """
@@ -91,7 +92,7 @@ class LogStore:
 
     @property
     def waiting(self) -> int:
-        """Rows recorded and not yet in the file."""
+        """The number of rows recorded and not yet in the file."""
         return len(self._waiting)
 
     def record(self, row: UnwrittenRow) -> bool:
@@ -109,7 +110,8 @@ class LogStore:
         if row.has_bodies:
             row = self._admit_bodies(row)
         if not waiting:
-            # Behind other rows it is set, or a batch is being written, which sets it for what it leaves.
+            # Only the first row sets it. For later rows it is set already, or a batch is being written, which sets it
+            # for the rows it leaves.
             self._wake.set()
         waiting.append(row)
         return True
@@ -123,7 +125,7 @@ class LogStore:
         return row
 
     async def write(self) -> None:
-        """Write what is recorded, until cancelled or closed. Failures are logged and tried again."""
+        """Write recorded rows until cancelled or closed. Failures are logged and tried again."""
         retry_s = FIRST_RETRY_S
         while not self._closing.is_set():
             await self._wake.wait()
@@ -136,7 +138,7 @@ class LogStore:
             else:
                 retry_s = FIRST_RETRY_S
                 if len(self._waiting) < BATCH_ROWS:
-                    # Not before: a thread's switch costs as much as 20 rows, and the requests pay for it.
+                    # Wait for more rows: a thread switch costs as much as 20 rows, and delays the requests.
                     await self._pause(started + self._batch_s - trio.current_time())
 
     async def spend_since(self, at: float) -> dict[UUID, int]:
@@ -148,9 +150,9 @@ class LogStore:
         return await self._connection.run(partial(read_recent, limit))
 
     async def aclose(self) -> None:
-        """What was recorded is in the file, the file is closed. Under cancellation too, for at most CLOSE_LIMIT_S.
+        """Write all recorded rows and close the file. Works under cancellation too, for at most CLOSE_LIMIT_S.
 
-        `write` returns by itself. What could not be written in time is counted in `dropped`, and logged.
+        `write` then returns. Rows that could not be written in time are counted in `dropped` and logged.
         """
         self._room = self._calm_rows = 0
         self._closing.set()
@@ -174,7 +176,8 @@ class LogStore:
     async def _write_batch(self, *, abandon_on_cancel: bool = False) -> None:
         async with self._batch_lock:
             self._wake = trio.Event()
-            # They stay in the queue until they are in the file: the bound counts them, and a cancellation loses none.
+            # Rows stay in the queue until they are in the file, so the bound counts them, and a cancellation loses
+            # none.
             rows = self._next_batch()
             if not rows:  # woken by closing, or `aclose` wrote them first
                 return
@@ -184,7 +187,7 @@ class LogStore:
                 self._wake.set()
                 self._outage.failed(exc)
                 raise
-            # Fewer where `aclose` gave up on them meanwhile.
+            # Fewer if `aclose` has given them up meanwhile.
             written = [self._waiting.popleft() for _ in range(min(len(rows), len(self._waiting)))]
             if self._body_bytes:
                 self._body_bytes -= sum(map(_body_bytes, written))
@@ -217,7 +220,7 @@ class LogStore:
 
 
 def _body_bytes(unwritten: UnwrittenRow) -> int:
-    """Memory that the row's bodies take."""
+    """The memory of the row's bodies, in bytes."""
     if not unwritten.has_bodies:
         return 0
     row = unwritten.to_row()

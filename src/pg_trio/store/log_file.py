@@ -3,13 +3,12 @@
 Rules:
 1. UUIDs are 16-byte blobs (`hex(project_uuid)` shows one): a third of the text's size in every row and index.
 2. Stages, attempts and bodies are JSON text: read as a whole, never searched.
-3. A batch is one statement. Around each call into SQLite the thread gives up the interpreter's lock, and waits up to
-   5 ms (`sys.getswitchinterval`) to get it back from a busy event loop: 250 single inserts took 1.4 s where one
-   statement takes 15 ms.
-4. A statement has places for more rows than the batch has, up to the next power of two, and is used again: to translate
-   one takes SQLite longer (3.2 µs a row) than to write its rows, and batches are of every size.
-5. Text that is no valid Unicode (half a surrogate pair in a slug) is stored with `?` in its place: a row is never lost
-   to what a client sent.
+3. A batch is one statement. At each call into SQLite the thread releases the interpreter's lock, and waits up to 5 ms
+   (`sys.getswitchinterval`) to get it back from a busy event loop. 250 single inserts took 1.4 s; one statement takes
+   15 ms.
+4. A statement has places for the next power of two of rows, and is reused for batches up to that size. Translating a
+   statement takes SQLite longer (3.2 µs a row) than writing its rows.
+5. Invalid Unicode (half a surrogate pair in a slug) is stored as `?`, so that a client's text never loses a row.
 """
 
 from __future__ import annotations
@@ -61,18 +60,18 @@ SCHEMA = Schema(
                 attempts TEXT NOT NULL
             )
             """,
-            # Holds all that `sum_spend` reads, so that a month of rows is summed without touching the table.
+            # Has every column that `sum_spend` reads, so that a month of rows is summed without reading the table.
             "CREATE INDEX gateway_logs_by_time ON gateway_logs (at, endpoint_uuid, cost_nano_usd)",
             "CREATE INDEX gateway_logs_by_project ON gateway_logs (project_uuid, at)",
         ),
-        # JSON, where the endpoint keeps bodies. The last columns: what does not fit on a row's page is not even read by
-        # who asks for other columns.
+        # JSON, if the endpoint keeps bodies. They are the last columns: parts that do not fit on a row's page are not
+        # read by queries for other columns.
         (
             "ALTER TABLE gateway_logs ADD COLUMN request_body TEXT",
             "ALTER TABLE gateway_logs ADD COLUMN response_body TEXT",
         ),
-        # What deleted rows had cost, for budgets that are rebuilt from the log. By quarters of an hour, because every
-        # timezone's months begin with one; by a trigger, so that nobody who deletes rows forgets it.
+        # The cost of deleted rows, for budgets that are rebuilt from the log. It is summed by quarters of an hour,
+        # because every time zone's months begin with one. A trigger does it, so that every deletion counts.
         (
             """
             CREATE TABLE deleted_spend (
@@ -92,8 +91,8 @@ SCHEMA = Schema(
             END
             """,  # noqa: S608
         ),
-        # Where a call came from, and its id there. A new column stands behind the bodies: to reach it SQLite goes
-        # through the pages of a row's bodies, which only `pg-trio logs` does.
+        # The client's address and its own request id. New columns come after the bodies, so reading them goes through
+        # the pages of a row's bodies. Only `pg-trio logs` does that.
         (
             "ALTER TABLE gateway_logs ADD COLUMN client_request_id TEXT",
             "ALTER TABLE gateway_logs ADD COLUMN client_address TEXT",
@@ -113,8 +112,8 @@ _COLUMNS = (
     " error_code, error, prompt_tokens, completion_tokens, cost_nano_usd, stages_ms, attempts, request_body,"
     " response_body, client_request_id, client_address, cached_tokens, cache_write_tokens, reasoning_tokens, price"
 )
-# Most rows have none of these: 0 stands for that on the way into SQLite, because for each None (and for each `bytes`,
-# hence `bytearray`) the sqlite3 module looks for an adapter, 0.2 µs and ten times what another value takes.
+# Most rows have none of these columns. 0 stands for None on the way into SQLite, because for each None (and each
+# `bytes`, hence `bytearray`) the sqlite3 module looks for an adapter: 0.2 µs, ten times the cost of another value.
 _RARE = frozenset({"error_code", "error", "request_body", "response_body", "client_request_id", "price"})
 # Counts of which 0 means the same as none.
 _RARE |= {"cached_tokens", "cache_write_tokens", "reasoning_tokens"}
@@ -125,14 +124,14 @@ _STORED = ", ".join(
 _PLACES = "(" + ", ".join("?" * len(_NAMES)) + ")"
 # 1,000 rows have 25,000 values, in a statement of 1,024 places 25,600; SQLite takes 32,766.
 BATCH_ROWS = 1_000
-# A batch of 1 in so many places costs 7 µs more, next to 100 µs or more for its thread's switches.
+# A batch of 1 in a statement of this size costs 7 µs more; its thread switches cost 100 µs or more.
 _LEAST_PLACES = 16
-# The two sizes that a steady load moves between, and some for the sweep's. With what was last written by it, a kept
-# statement takes 1.9 kB a place: 3.7 MB for the largest four, and at most four times the bodies of a batch (log.py).
+# Two sizes for a steady load, and some for the sweep. A kept statement with its last values takes 1.9 kB a place: 3.7
+# MB for the largest four, and at most four times the bodies of a batch (log.py).
 _KEPT_STATEMENTS = 4
 
 _Values: TypeAlias = tuple[Any, ...]  # in the order of _COLUMNS
-# What a row of wrong values makes of itself. One such row must not keep all others from being written.
+# The errors of a row with wrong values. Such a row must not prevent the others from being written.
 _UNSTORABLE = (
     AttributeError,
     OverflowError,
@@ -145,7 +144,8 @@ _UNSTORABLE = (
 
 
 def _encode_attempts(attempts: Sequence[AttemptRow]) -> str:
-    # A tenth of what `json` takes, which was half of a row's cost. It refuses half a surrogate pair, `json` does not.
+    # orjson takes a tenth of the time of `json`, which was half of a row's cost. It refuses half a surrogate pair;
+    # `json` does not.
     try:
         return orjson.dumps(attempts, _plain).decode("ascii")
     except (orjson.JSONEncodeError, UnicodeDecodeError):
@@ -153,17 +153,17 @@ def _encode_attempts(attempts: Sequence[AttemptRow]) -> str:
 
 
 def _plain(value: object) -> _Values:
-    """What a JSON encoder takes for what it does not know. Raises TypeError where that is no attempt."""
+    """The values of an attempt, for a JSON encoder that does not know the class. Raises TypeError for other objects."""
     if type(value) is not AttemptRow:
         raise TypeError(f"{type(value)} in an attempt")
     return _attempt_values(value)
 
 
 def open_log(data_dir: Path, busy_limit_s: float) -> sqlite3.Connection:
-    """A connection to the data directory's log, made if there was none.
+    """A connection to the data directory's log; a missing file is made.
 
-    `synchronous=NORMAL`: a batch then costs no wait for the disk, twenty times a second. The killing of a process loses
-    nothing that was written; the machine's losing power may lose the seconds since the last checkpoint, never the file.
+    `synchronous=NORMAL`: a batch does not wait for the disk. A killed process loses nothing that was written. A power
+    failure may lose the seconds since the last checkpoint, never the file.
     """
     path = data_dir / FILE_NAME
     return open_database(
@@ -172,7 +172,7 @@ def open_log(data_dir: Path, busy_limit_s: float) -> sqlite3.Connection:
 
 
 def write_rows(rows: Sequence[UnwrittenRow], connection: sqlite3.Connection) -> list[UnwrittenRow]:
-    """At most BATCH_ROWS rows are in the file, in one transaction. Gives back those that cannot be stored."""
+    """Write at most BATCH_ROWS rows in one transaction. Returns the rows that cannot be stored."""
     try:
         _insert(rows, connection)
     except _UNSTORABLE:
@@ -188,13 +188,13 @@ def _insert(rows: Sequence[UnwrittenRow], connection: sqlite3.Connection) -> Non
     try:
         connection.execute(_insert_statement(places), values)
     except UnicodeEncodeError:
-        # Looked for only now: hardly ever is there any, and looking costs a tenth of the writing.
+        # Invalid text is looked for only after a failure: it is rare, and the search costs a tenth of the writing.
         connection.execute(_insert_statement(places), list(map(_storable, values)))
 
 
 @lru_cache(maxsize=_KEPT_STATEMENTS)
 def _insert_statement(places: int) -> str:
-    """Writes the first of so many rows; how many is its last parameter."""
+    """A statement with this many places for rows. Its last parameter is the number of rows to write."""
     rows = ", ".join([_PLACES] * places)
     return f"INSERT INTO gateway_logs ({_COLUMNS}) SELECT {_STORED} FROM (VALUES {rows}) LIMIT ?"  # noqa: S608
 
@@ -218,16 +218,17 @@ def read_recent(limit: int, connection: sqlite3.Connection) -> list[LogRow]:
 def read_rows(
     connection: sqlite3.Connection, conditions: Sequence[str], order: str, parameters: Sequence[object]
 ) -> list[tuple[int, LogRow]]:
-    """Rows for which all SQL conditions hold, each with its `id`. Conditions are ours, parameters anyone's."""
+    """Rows for which all SQL conditions hold, each with its `id`. Conditions are constants; parameters may be a
+    client's text."""
     where = " AND ".join(conditions) or "true"
     query = f"SELECT id, {_COLUMNS} FROM gateway_logs WHERE {where} {order}"  # noqa: S608
     return [(row_id, _row_of(values)) for row_id, *values in connection.execute(query, parameters)]
 
 
 def sum_spend(at: float, connection: sqlite3.Connection) -> dict[UUID, int]:
-    """What each endpoint's requests since `at` (inclusive) cost, in billionths of a dollar; deleted rows' included.
+    """The cost of each endpoint's requests since `at` (inclusive), in billionths of a dollar, deleted rows included.
 
-    Those are known by the quarter of an hour, so `at` should begin one.
+    Deleted rows are summed by quarters of an hour, so `at` should begin one.
     """
     query = f"""
         SELECT endpoint_uuid, sum(cost_nano_usd) FROM (
@@ -242,23 +243,24 @@ def sum_spend(at: float, connection: sqlite3.Connection) -> dict[UUID, int]:
 
 
 def count_rows_over(max_bytes: int, used_bytes: int, connection: sqlite3.Connection) -> int:
-    """About how many rows of the file's average size are more than `max_bytes` holds; 0 where it is not exceeded."""
+    """The approximate number of rows (of average size) beyond `max_bytes`; 0 if the limit is not exceeded."""
     if used_bytes <= max_bytes:
         return 0
-    # Two look-ups: one query for both ends would read all that is between them. Ids have no gaps but from deleting.
+    # Two look-ups, because one query for both ends would read all rows between them. Only deletions leave gaps in ids.
     ends = "SELECT (SELECT max(id) FROM gateway_logs) - (SELECT min(id) FROM gateway_logs) + 1"
     rows = connection.execute(ends).fetchone()[0] or 0
     return int(-(-rows * (used_bytes - max_bytes) // used_bytes))
 
 
 def delete_oldest(before: float, limit: int, connection: sqlite3.Connection) -> int:
-    """At most `limit` rows from before that time (Unix seconds) are gone, the oldest; how many. One transaction."""
+    """Delete the oldest rows from before that time (Unix seconds), at most `limit`, in one transaction. Returns their
+    number."""
     query = "DELETE FROM gateway_logs WHERE id IN (SELECT id FROM gateway_logs WHERE at < ? ORDER BY at LIMIT ?)"
     return connection.execute(query, (before, limit)).rowcount
 
 
 def forget_spend(before: float, connection: sqlite3.Connection) -> None:
-    """What rows deleted long ago had cost is forgotten."""
+    """Forget the cost of rows deleted before that time."""
     connection.execute("DELETE FROM deleted_spend WHERE quarter_hour < ?", (before / QUARTER_S,))
 
 
@@ -294,7 +296,7 @@ def _values_of(unwritten: UnwrittenRow) -> _Values:
 
 
 def _attempt_values(attempt: AttemptRow) -> _Values:
-    # Written out: attrs.astuple walks into every value and costs as much as the rest of the row.
+    # Fields are listed: attrs.astuple walks into every value and costs as much as the rest of the row.
     return (
         attempt.provider,
         attempt.model,

@@ -1,10 +1,10 @@
-"""Reading the log while a gateway writes it: what `pg-trio logs` shows. Synchronous, read-only.
+"""Reads the log for `pg-trio logs` while a gateway writes it. Synchronous, read-only.
 
 Rules:
 1. The file is opened read-only, and never made, migrated or locked: a reader cannot harm a running gateway.
-2. The last rows are found through an index on their time. A request id has no index (random keys would make every
-   write dearer, the more rows there are): it is looked for from the newest row on.
-3. `follow` goes by `id`, the order in which rows were written: their times are those of the requests' heads.
+2. The last rows are found through an index on their time. A request id has no index, because random keys would make
+   every write more expensive as the file grows. It is searched from the newest row backwards.
+3. New rows are found by `id`, the order of writing. Their times are those of the requests' heads.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from pg_trio.errors import StoreError
 from pg_trio.store.database import explained, open_reader
 from pg_trio.store.log_file import FILE_NAME, SCHEMA, read_rows
 
-# Rows of one look while following.
+# Rows read at once while following.
 FOLLOW_ROWS = 1_000
 
 
 @frozen(slots=True)
 class LogFilter:
-    """Which rows. None (or False) filters nothing. `since` is Unix seconds; statuses are from–to, both included."""
+    """Selects rows. None (or False) filters nothing. `since` is Unix seconds; statuses are from–to, both included."""
 
     project_uuid: UUID | None = None
     endpoint_slug: str | None = None
@@ -58,7 +58,7 @@ class LogFilter:
         if self.client_address is not None:
             wanted.append(("client_address = ?", (self.client_address,)))
         if self.errors_only:
-            # A stream that broke had its 200 sent; the row has the error's own status, and its code either way.
+            # A broken stream had already sent its 200. Every failed row has an error code.
             wanted.append(("error_code IS NOT NULL", ()))
         return [text for text, _ in wanted], [value for _, values in wanted for value in values]
 
@@ -83,7 +83,7 @@ class LogReader:
         self._connection.close()
 
     def last(self, wanted: LogFilter, limit: int) -> list[LogRow]:
-        """The newest `limit` rows that match, oldest first. `new` goes on from here."""
+        """The newest `limit` rows that match, oldest first. `new` continues from here."""
         conditions, parameters = wanted.conditions()
         order = "ORDER BY at DESC, id DESC LIMIT ?"
         with explained(self._path):
@@ -97,10 +97,10 @@ class LogReader:
         with explained(self._path):
             end = _max_id(self._connection)
             if end < self._last_id:
-                # Every row was deleted, so that ids begin again.
+                # Every row was deleted, and ids began again.
                 self._last_id = 0
             while self._last_id < end:
-                # By id, so that rows that match nothing are passed over once and not at every look.
+                # By id, so that rows that do not match are read once only.
                 upto = min(end, self._last_id + FOLLOW_ROWS)
                 within = [*conditions, "id > ?", "id <= ?"]
                 rows = read_rows(self._connection, within, "ORDER BY id", [*parameters, self._last_id, upto])

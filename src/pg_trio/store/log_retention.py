@@ -1,12 +1,12 @@
-"""What is too old, or too much, leaves the log; its space goes back to the disk.
+"""Deletes rows of the log that are too old or too many, and returns their space to the disk.
 
 Rules:
-1. Rows go oldest first, in batches of one statement each, so that nobody waits for the file's lock longer than
-   BATCH_AIM_S or so: a batch's size follows the time that the one before it took.
-2. Between batches the file is everybody else's for PAUSE_TIMES as long: the log's writer, and other workers' writers.
-3. One worker does it for all that share the directory; a lock of the kernel's says who, and goes with its process.
-4. The connection is the log's own, so a batch and a writer's batch never wait for each other's lock.
-5. What rows had cost stays known (`deleted_spend`, by a trigger): a budget is rebuilt from the log.
+1. The oldest rows go first, in batches of one statement each. A batch's size follows the time of the batch before, so
+   that other writers wait for the file's lock no longer than about BATCH_AIM_S.
+2. Between batches the file is free for PAUSE_TIMES as long, for the log's writer and other workers' writers.
+3. One worker does it for all that share the directory. A kernel lock decides which; its process's end releases it.
+4. The log's own connection is used, so a deletion and a writer's batch never wait for each other's lock.
+5. The cost of deleted rows is kept (`deleted_spend`, by a trigger), because budgets are rebuilt from the log.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ PAUSE_TIMES = 4
 FIRST_BATCH_ROWS = 100
 LEAST_BATCH_ROWS = 10
 MOST_BATCH_ROWS = 1_000
-# Longer than any month: what was spent before it is in no budget.
+# Longer than any month: older spend is in no budget.
 SPEND_KEPT_S = 40 * DAY_S
 
 
@@ -77,7 +77,8 @@ class LogRetention:
             self._outage.succeeded()
 
     async def sweep(self, now: float) -> int:
-        """How many rows were deleted: those past their age at `now` (Unix seconds), then the oldest while too many.
+        """Delete rows past their age at `now` (Unix seconds), then the oldest while there are too many. Returns their
+        number.
 
         Raises: StoreError if the file cannot be read or written.
         """
@@ -86,7 +87,7 @@ class LogRetention:
             while rows := await self._delete_batch(now - self._max_age_s):
                 deleted += rows
         if self._max_bytes:
-            # No more than are too many: the last batch could be most of a log of few, large rows.
+            # Only as many as are too many: otherwise the last batch could be most of a log of few, large rows.
             while (over := await self._run(self._count_over)) and (rows := await self._delete_batch(math.inf, over)):
                 deleted += rows
         while await self._run(give_back_pages):  # noqa: ASYNC110
@@ -101,7 +102,7 @@ class LogRetention:
         limit = min(self._batch_rows, most_rows)
         deleted, took_s = await self._run(partial(_delete_timed, before, limit))
         wanted = limit * BATCH_AIM_S / max(took_s, 1e-6)
-        # At most twice the last one: the next rows may have bodies.
+        # At most twice the last batch, because the next rows may have bodies.
         self._batch_rows = int(max(LEAST_BATCH_ROWS, min(MOST_BATCH_ROWS, wanted, 2 * self._batch_rows)))
         await trio.sleep(PAUSE_TIMES * took_s)
         return deleted

@@ -1,9 +1,9 @@
-"""A file's schema in numbered steps, so that every release can open what an older one wrote.
+"""A file's schema in numbered steps, so that every release can open an older release's file.
 
 Rules:
 1. `PRAGMA user_version` is the number of steps the file has had. Step n takes it from n - 1 to n, in one transaction.
 2. A step that was released never changes; a change of the schema is one more step at the end.
-3. A file with more steps than this release knows is refused: writing to it could break what the newer one relies on.
+3. A file with more steps than this release knows is refused, because writing to it could break the newer release.
 4. `PRAGMA application_id` names the kind of file, so that another program's database is never migrated into ours.
 """
 
@@ -26,20 +26,20 @@ class Schema:
 
 
 def migrate(connection: sqlite3.Connection, schema: Schema, path: str) -> None:
-    """Bring the file to the newest schema; a file that is already there is only read.
+    """Bring the file to the newest schema; a file that has it already is only read.
 
     Raises: StoreError if the file is another program's, of another kind, or newer than this release.
     """
     while _is_old(connection, schema, path):
         with transaction(connection):
-            # Read again under the write lock: of several workers that start at once, one takes the step.
+            # Read again under the write lock, so that only one of several starting workers takes the step.
             step = _missing_step(connection, schema, path)
             if step is not None:
                 _take_step(connection, schema, step)
 
 
 def check_schema(connection: sqlite3.Connection, schema: Schema, path: str) -> None:
-    """Nothing, for a file of this release's schema; it is only read.
+    """Return if the file has this release's schema; it is only read.
 
     Raises: StoreError if the file is another program's, of another kind, newer than this release, or older.
     """
@@ -52,13 +52,13 @@ def check_schema(connection: sqlite3.Connection, schema: Schema, path: str) -> N
 
 
 def _is_old(connection: sqlite3.Connection, schema: Schema, path: str) -> bool:
-    # One moment's view: between two reads another worker may have taken a step, and half of each looks foreign.
+    # Both reads see one moment: between them another worker may take a step, and a mixture looks like a foreign file.
     with snapshot(connection):
         return _missing_step(connection, schema, path) is not None
 
 
 def _take_step(connection: sqlite3.Connection, schema: Schema, step: int) -> None:
-    # Not `executescript`: it commits first, and half a step would stay behind after a crash.
+    # Not `executescript`: it commits first, and a crash would leave half a step.
     for statement in schema.steps[step - 1]:
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {schema.application_id}")

@@ -1,4 +1,4 @@
-"""A background task's failure, said once and not ten times a second."""
+"""Logs a background task's failures once, not ten times a second."""
 
 from __future__ import annotations
 

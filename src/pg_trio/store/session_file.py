@@ -1,14 +1,13 @@
 """`sessions.db`: its schema, and sessions and turns as rows of it.
 
 Rules:
-1. A message's `place` is its session's number × 2^20 + its position: a session's messages lie side by side in the file,
-   whenever they were written, and are read in one go. A session has at most 2^20 of them, settings allow 500.
-2. A batch of turns is one statement, so one transaction and one wait for the disk: they are inserted into the view
-   `turns`, and its trigger assigns positions. SQLite lets one writer at a time in, so turns that were made at once, in
-   whichever process, get positions one after the other. (One statement: see log_file.py, rule 3. A session's reading
-   is one row for the same reason.)
-3. A turn whose session is gone leaves nothing: only a session's first turn makes one.
-4. `last_active_at` never goes back, whatever the clocks of two workers say.
+1. A message's `place` is its session's number × 2^20 + its position. So a session's messages lie side by side in the
+   file and are read together, whenever they were written. A session has at most 2^20 messages; settings allow 500.
+2. A batch of turns is one statement, so one transaction and one wait for the disk. It inserts into the view `turns`,
+   and the view's trigger assigns positions. SQLite allows one writer at a time, so concurrent turns of any process get
+   consecutive positions. (Why one statement: log_file.py, rule 3. A session is read as one row for the same reason.)
+3. A turn of a deleted session stores nothing: only a first turn makes a session.
+4. `last_active_at` never goes back, even if the clocks of two workers differ.
 """
 
 from __future__ import annotations
@@ -96,20 +95,21 @@ _READ = """
     FROM sessions WHERE id = ?
 """
 
-# 250 turns have 2,000 values, SQLite takes 32,766 in a statement; and nobody waits for more than that in front of him.
+# 250 turns have 2,000 values; SQLite accepts 32,766 in a statement. A turn then waits for one batch of that size at
+# most.
 BATCH_TURNS = 250
-# 64 MiB in the -wal file: from there on commits move pages themselves (see session_upkeep.py, rule 4).
+# 64 MiB in the -wal file: beyond it commits move pages themselves (see session_upkeep.py, rule 4).
 BACKSTOP_PAGES = 16_384
-# 200 sessions of a hundred messages are deleted in some 20 ms; nobody's turn waits for longer than that.
+# 200 sessions of a hundred messages are deleted in some 20 ms; a turn waits no longer than that.
 PURGE_SESSIONS = 200
-# More tokens than any provider's answer has, few enough that sums stay integers of SQLite.
+# More tokens than any provider's answer has, and few enough that sums stay SQLite integers.
 MOST_TOKENS = 10**12
 
 _Values: TypeAlias = tuple[Any, ...]
 _PLACES = "(?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERT = "INSERT INTO turns VALUES "
 
-# What a turn of wrong values makes of a batch: a bug, for its own request alone.
+# The errors of a turn with wrong values: a bug, reported to its own request only.
 UNSTORABLE = (
     OverflowError,
     TypeError,
@@ -122,7 +122,7 @@ UNSTORABLE = (
 
 @frozen(slots=True, eq=False)
 class TurnRow:
-    """A turn as it is written: the values of a row of `turns`."""
+    """A turn as the values of a row of `turns`."""
 
     session_id: UUID
     is_first: bool
@@ -147,19 +147,20 @@ class TurnRow:
 
 
 def open_sessions(data_dir: Path, busy_limit_s: float) -> sqlite3.Connection:
-    """A connection to the data directory's sessions, made if there were none.
+    """A connection to the data directory's sessions; a missing file is made.
 
-    `synchronous=FULL`: what a client was told is part of its session stays so after the machine lost its power.
+    `synchronous=FULL`: a turn that a client received survives a power failure.
     """
     path = data_dir / FILE_NAME
-    # Batches of each size are statements of their own, and large ones: none is kept.
+    # Batches of each size have their own, large statement, so none is kept.
     connection = open_database(path, SCHEMA, synchronous="FULL", busy_limit_s=busy_limit_s, cached_statements=0)
     connection.execute(f"PRAGMA wal_autocheckpoint = {BACKSTOP_PAGES}")
     return connection
 
 
 def write_turns(rows: Sequence[TurnRow], connection: sqlite3.Connection) -> set[UUID]:
-    """All the turns are on disk, in one transaction, but those of sessions that are gone: the ids of these."""
+    """Write the turns in one transaction, and return the ids of sessions that no longer exist; their turns are not
+    stored."""
     values = [value for row in rows for value in row.values]
     connection.execute(_INSERT + ", ".join([_PLACES] * len(rows)), values)
     resumed = {row.session_id for row in rows if not row.is_first}
@@ -180,7 +181,7 @@ def _find_present(ids: set[UUID], connection: sqlite3.Connection) -> set[UUID]:
 def read_session(session_id: UUID, path: Path, connection: sqlite3.Connection) -> StoredSession | None:
     """The session with all its messages, in one read; None if there is none.
 
-    Raises: StoreError if what is in the file was never written by us.
+    Raises: StoreError if the file's content was not written by the gateway.
     """
     row = connection.execute(_READ, (session_id.bytes,)).fetchone()
     if row is None:
@@ -203,12 +204,12 @@ def read_session(session_id: UUID, path: Path, connection: sqlite3.Connection) -
 
 
 def delete_idle(session_id: UUID, since: float, connection: sqlite3.Connection) -> None:
-    """The session is deleted, unless it had a turn after `since`."""
+    """Delete the session, unless it had a turn after `since`."""
     connection.execute("DELETE FROM sessions WHERE id = ? AND last_active_at <= ?", (session_id.bytes, since))
 
 
 def find_endpoints(connection: sqlite3.Connection) -> list[bytes]:
-    """Every endpoint that has a session: a look into the index for each, however many sessions there are."""
+    """Every endpoint that has a session. Costs one index look-up per endpoint, for any number of sessions."""
     query = """
         WITH RECURSIVE found (endpoint) AS (
             SELECT min(endpoint) FROM sessions
@@ -233,7 +234,7 @@ def find_expired(before: Mapping[bytes, float], connection: sqlite3.Connection) 
 
 
 def delete_sessions(numbers: Sequence[int], before: float, connection: sqlite3.Connection) -> None:
-    """These sessions are deleted with their messages; not one that had a turn since `before`."""
+    """Delete these sessions with their messages, except those that had a turn since `before`."""
     connection.execute(
         "DELETE FROM sessions WHERE number IN (SELECT value FROM json_each(?)) AND last_active_at < ?",
         (orjson.dumps(list(numbers)).decode("ascii"), before),
@@ -241,6 +242,6 @@ def delete_sessions(numbers: Sequence[int], before: float, connection: sqlite3.C
 
 
 def _decode_messages(text: str) -> tuple[Message, ...]:
-    # `group_concat` promises no order.
+    # `group_concat` does not guarantee an order.
     placed = sorted(orjson.loads(f"[{text}]"), key=lambda pair: int(pair[0]))
     return tuple([message_from_json(shape) for _, shape in placed])

@@ -1,14 +1,14 @@
-"""What is done to `sessions.db` beside the requests: written pages are moved into it, expired sessions leave it, and
-their space goes back to the disk.
+"""Background work on `sessions.db`: moves written pages into it, deletes expired sessions, and returns their space to
+the disk.
 
 Rules:
-1. One worker does it for all that share the directory; a lock of the kernel's says who, and goes with its process.
-2. A commit only appends to the -wal file. Moving its pages to their places (a checkpoint: random writes, and a wait for
-   the disk) is done here, on a connection and a thread of its own: PASSIVE, so that nobody waits for it.
-3. A -wal file begins anew only when all of it was moved, and among steady writers there is always one more turn. So
-   past RESTART_PAGES the little that is left is moved while the writers wait (RESTART).
-4. Where nobody does all this (its worker was killed, the disk refused), commits do from `BACKSTOP_PAGES` on.
-5. What is deleted goes through the store's writer, in parts with pauses between them: the requests' turns come first.
+1. One worker does it for all that share the directory. A kernel lock decides which; its process's end releases it.
+2. A commit only appends to the -wal file. A checkpoint (random writes and a wait for the disk) moves its pages to their
+   places. It runs here, on a separate connection and thread, and is PASSIVE, so that writers do not wait for it.
+3. A -wal file begins anew only after all of it was moved, and steady writers always add one more turn. So beyond
+   RESTART_PAGES the small rest is moved while the writers wait (RESTART).
+4. If no worker does this (it was killed, the disk refused), commits do it from `BACKSTOP_PAGES` on.
+5. Deletions go through the store's writer, in parts with pauses, so that the requests' turns come first.
 """
 
 from __future__ import annotations
@@ -35,31 +35,31 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LOCK_NAME = "sessions.sweep.lock"
-# The shortest TTL is a minute: a session that nobody can use any more is on disk for about another.
+# The shortest TTL is a minute; an expired session is on disk for about another minute.
 PURGE_EVERY_S = 60.0
 # Between two batches of a purge, and two steps of giving pages back.
 PURGE_PAUSE_S = 0.1
-# Sessions of endpoints that are no longer configured, or have sessions switched off: the longest TTL that can be set.
+# How long sessions are kept if their endpoint is no longer configured or has sessions switched off: the longest TTL.
 UNKNOWN_ENDPOINT_KEEP_S = 604_800.0
-# 0.25 s: without turns it is a look at a counter. After one that moved MANY_PAGES (as many as SQLite's own commits wait
-# for) the next comes at once: turns are many.
+# 0.25 s: without turns it only reads a counter. After a checkpoint of MANY_PAGES (SQLite's own threshold) the next one
+# comes at once, because there are many turns.
 CHECKPOINT_EVERY_S = 0.25
 MANY_PAGES = 1_000
 CHECKPOINT_PAUSE_S = 0.01
-# 32 MiB, half of what commits bear (session_file.BACKSTOP_PAGES); so much is written by some thousand turns.
+# 32 MiB, half of the commits' own threshold (session_file.BACKSTOP_PAGES). Some thousand turns write that much.
 RESTART_PAGES = 8_192
-# What is left to move while the writers wait: a few milliseconds. A backup's long read leaves more, and is waited out.
+# Pages moved while the writers wait: a few milliseconds. A backup's long read leaves more; then this waits for its end.
 RESTART_REST_PAGES = 1_024
 
 
 class Write(Protocol):
-    """One transaction on the store's writer, after those that wait already."""
+    """Runs one transaction on the store's writer, after the waiting ones."""
 
     def __call__(self, work: Callable[[sqlite3.Connection], T]) -> Awaitable[T]: ...
 
 
 class SessionUpkeep:
-    """Run `run`, for as long as the store is open."""
+    """Run `run` while the store is open."""
 
     def __init__(
         self, data_dir: Path, keep_s: Mapping[UUID, float], connection: SerialConnection, write: Write
@@ -95,24 +95,24 @@ class SessionUpkeep:
                 outage.succeeded()
 
     async def checkpoint(self) -> None:
-        """What was committed is in its place in the file, but for what readers or writers are at just now."""
+        """Move committed pages to their places in the file, except pages that readers or writers are using."""
         while await self._move_pages() >= MANY_PAGES:  # noqa: ASYNC110 - a pause, nothing is waited for
             await trio.sleep(CHECKPOINT_PAUSE_S)
 
     async def _move_pages(self) -> int:
         before, self._moved = self._moved, await self._connection.run(move_pages, abandon_on_cancel=True)
-        # Fewer than before: the -wal file began anew meanwhile.
+        # If there are fewer than before, the -wal file began anew meanwhile.
         return self._moved - before if self._moved >= before else self._moved
 
     async def purge(self) -> None:
-        """No expired session is left, nor more free pages than are kept."""
+        """Delete all expired sessions, and return free pages beyond the kept ones."""
         while await self.purge_batch() == PURGE_SESSIONS:  # noqa: ASYNC110 - a pause, nothing is waited for
             await trio.sleep(PURGE_PAUSE_S)
         while await self._write(give_back_pages):  # noqa: ASYNC110
             await trio.sleep(PURGE_PAUSE_S)
 
     async def purge_batch(self) -> int:
-        """Delete at most PURGE_SESSIONS expired sessions: how many that were. Writes nothing where none are."""
+        """Delete at most PURGE_SESSIONS expired sessions and return their number. Writes nothing if there are none."""
         now = self._now_s()
         endpoints = await self._connection.run(find_endpoints, abandon_on_cancel=True)
         before = {endpoint: now - self._keep_s.get(endpoint, UNKNOWN_ENDPOINT_KEEP_S) for endpoint in endpoints}
@@ -122,16 +122,16 @@ class SessionUpkeep:
         return len(numbers)
 
     async def aclose(self) -> None:
-        """Its connection is closed."""
+        """Close its connection."""
         await self._connection.aclose()
 
 
 def move_pages(connection: sqlite3.Connection) -> int:
-    """A checkpoint; where the -wal file is long and little of it is left to move, one after which it begins anew.
+    """Run a checkpoint. If the -wal file is long and little of it is left to move, the file begins anew afterwards.
 
-    How many pages of the -wal file are in their places.
+    Returns how many pages of the -wal file are in their places.
     """
     _, written, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     if written > RESTART_PAGES and written - moved <= RESTART_REST_PAGES:
         connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
-    return max(0, int(moved))  # -1: somebody else is at it
+    return max(0, int(moved))  # -1: another connection runs a checkpoint

@@ -1,14 +1,15 @@
-"""The sessions, as a worker sees them: read before a call, written after it, forgotten when idle for too long.
+"""The sessions of one worker: read before a call, written after it, deleted when idle for too long.
 
 Rules:
-1. `append` returns once the turn is on disk (`synchronous=FULL`), and not before. What waits at once is written
-   together: one transaction and one wait for the disk, however many turns there are.
-2. One writer a process; SQLite lets one process at a time write. The queue is bounded by the requests under way
-   (`max_concurrent_requests`): each waits for its own turn, and has one.
-3. Whoever is cancelled while its turn waits takes it back; one that is being written is stored whole. Never a half.
-4. What cannot be written is not tried again: its client is told so at once, while it still listens.
-5. Reading has a connection of its own: it never waits for a writer. So has what is done beside the requests
-   (session_upkeep.py); what it deletes goes through the writer's, in parts.
+1. `append` returns only once the turn is on disk (`synchronous=FULL`). Turns that wait together are written together,
+   with one transaction and one wait for the disk.
+2. One writer a process; SQLite allows one writing process at a time. The queue is bounded by the requests under way
+   (`max_concurrent_requests`): each request waits for its single turn.
+3. A request that is cancelled while its turn waits takes the turn back. A turn that is being written is stored
+   completely, never half of it.
+4. A failed write is not tried again: the client gets the error at once, while it still listens.
+5. Reading has its own connection, so it never waits for a writer. The background work (session_upkeep.py) also has its
+   own; its deletions go through the writer's, in parts.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ from pg_trio.store.session_upkeep import SessionUpkeep
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# 5 s: two waits for a lock and some; a drain (`server.drain_ms`) is longer.
+# 5 s: more than two waits for a lock; a drain (`server.drain_ms`) is longer.
 CLOSE_LIMIT_S = 5.0
 
 
@@ -74,7 +75,7 @@ class _Waiting:
 
 @frozen(slots=True)
 class _Connections:
-    """One for each kind of work: none waits for another's thread."""
+    """One connection for each kind of work, so that none waits for another's thread."""
 
     reader: SerialConnection
     writer: SerialConnection
@@ -104,10 +105,10 @@ class SessionStore:
     async def open(
         cls, settings: GatewaySettings, keep_s: Mapping[UUID, float], *, busy_limit_s: float = BUSY_LIMIT_S
     ) -> Self:
-        """An open store; `data_dir` and `sessions.db` are made if they were not there.
+        """An open store; a missing `data_dir` or `sessions.db` is made.
 
-        `keep_s`: for each endpoint with sessions, how long a session without a turn stays in the file. That is more
-        than its TTL: the session of a call under way must not be deleted before the call ends.
+        `keep_s`: for each endpoint with sessions, how long a session without a turn stays in the file. This is longer
+        than its TTL, because a running call's session must not be deleted before the call ends.
         Raises: StoreError if either cannot be used.
         """
         return await trio.to_thread.run_sync(
@@ -138,7 +139,7 @@ class SessionStore:
 
     @property
     def waiting(self) -> int:
-        """Turns that wait for the writer."""
+        """The number of turns that wait for the writer."""
         return len(self._waiting)
 
     async def load(self, session_id: UUID) -> StoredSession | None:
@@ -164,7 +165,7 @@ class SessionStore:
         return not waiting.is_gone
 
     async def forget(self, session: StoredSession) -> None:
-        """The session is deleted, unless it had a turn since it was read. Where that fails, a purge does it later."""
+        """Delete the session, unless it had a turn since it was read. If that fails, a purge does it later."""
         try:
             await self._write(partial(delete_idle, session.id, session.last_active_at), abandon_on_cancel=True)
         except StoreError as exc:
@@ -173,7 +174,7 @@ class SessionStore:
             self._deletions.succeeded()
 
     async def write(self) -> None:
-        """Write turns as they come, until cancelled. Never fails: each turn's own request learns what became of it."""
+        """Write turns until cancelled. Never fails: each turn's request gets its own error."""
         while True:
             await self._wake.wait()
             self._wake = trio.Event()
@@ -181,7 +182,7 @@ class SessionStore:
                 await self._write_batch()
 
     async def aclose(self) -> None:
-        """The file is closed; turns that still wait are not stored, and their requests told so."""
+        """Close the file. Waiting turns are not stored, and their requests get an error."""
         self._is_closed = True
         for waiting in list(self._waiting):
             waiting.end(failure=StoreError(f"{self._path}: the gateway is shutting down."))
@@ -204,7 +205,8 @@ class SessionStore:
         return await self._writer.run(partial(self._write_here, work), abandon_on_cancel=abandon_on_cancel)
 
     def _write_here(self, work: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection) -> T:
-        """Write, unless nobody would find it again: a file that was deleted takes everything, until it is closed."""
+        """Write, if the path still names the open file. A deleted file accepts writes and loses them when it is
+        closed."""
         check_is_there(self._path, self._file)
         return write_in_turn(work, self._busy_limit_s, connection)
 
@@ -216,7 +218,7 @@ class SessionStore:
             await self._write_together(batch)
         finally:
             for waiting in batch:
-                if not waiting.done.is_set():  # we were cancelled before it began
+                if not waiting.done.is_set():  # cancelled before the write began
                     waiting.end(failure=StoreError(f"{self._path}: the gateway is shutting down."))
 
     async def _write_together(self, batch: list[_Waiting]) -> None:

@@ -1,4 +1,4 @@
-"""Which of the workers that share a directory sweeps a file of it: whoever holds the kernel's lock."""
+"""Decides which worker sweeps a file of a shared directory: the one that holds the kernel's lock."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ logger = logging.getLogger("pg_trio.store")
 
 
 class SweepLock:
-    """One holder at a time; the kernel frees it with its holder's process, however that ends."""
+    """One holder at a time. The kernel releases the lock when the holder's process ends, in any way."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor: int | None = None
 
     def try_hold(self) -> bool:
-        """True: it is ours, and stays so until `close`. False: another's, or a disk that takes no file today."""
+        """True if this worker holds the lock, until `close`. False if another does, or the disk refuses the file."""
         if self._descriptor is None:
             self._descriptor = _try_lock(self._path)
         return self._descriptor is not None
 
     def close(self) -> None:
-        """Anybody's again, if it was ours."""
+        """Release the lock, if this worker holds it."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

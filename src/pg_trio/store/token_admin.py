@@ -1,4 +1,5 @@
-"""Making and ending tokens: what `pg-trio token` does. Synchronous; workers see changes through the file's revision."""
+"""Creates, changes and revokes tokens for `pg-trio token`. Synchronous; workers see changes through the file's
+revision."""
 
 from __future__ import annotations
 
@@ -21,15 +22,15 @@ from pg_trio.store.transaction import transaction
 # 32 bytes: 256 bits, as many as the digest has; 43 characters.
 RANDOM_BYTES = 32
 NAME_CHARS = 200
-# A billion, as for an endpoint's limits: far above any limit that limits.
+# A billion, as for an endpoint's limits: far above any useful limit.
 MAX_LIMIT = 1_000_000_000
 
 
 class TokenAdmin:
-    """The tokens, as their administrator sees them. Use it in a `with` block."""
+    """The tokens, for administration. Use it in a `with` block."""
 
     def __init__(self, data_dir: Path, *, busy_limit_s: float = BUSY_LIMIT_S, create: bool = True) -> None:
-        """Opens `tokens.db`. With `create=False` a missing file is an error and nothing is made.
+        """Opens `tokens.db`. With `create=False` a missing file is an error.
 
         Raises: StoreError if the directory or the file cannot be used.
         """
@@ -47,7 +48,7 @@ class TokenAdmin:
         self.close()
 
     def close(self) -> None:
-        """The file is closed; closing twice is fine."""
+        """Close the file; closing twice is allowed."""
         self._connection.close()
 
     def create(
@@ -92,7 +93,7 @@ class TokenAdmin:
             return read_tokens(self._connection, "project_uuid = ?", project_uuid.bytes)
 
     def rotate(self, reference: str) -> tuple[Token, str]:
-        """The token with a new plaintext, and that plaintext; the old one is dead. `reference`: see `revoke`.
+        """Give the token a new plaintext, and return both; the old plaintext stops working. `reference`: see `revoke`.
 
         Raises: StoreError if there is no such token or it is revoked.
         """
@@ -108,9 +109,9 @@ class TokenAdmin:
             return self._read_one("id = ?", token.id), plaintext
 
     def revoke(self, reference: str) -> Token:
-        """The token, dead for good. Revoking again changes nothing.
+        """Revoke the token permanently and return it. Revoking again changes nothing.
 
-        `reference` is the token's id, its prefix, or its whole text (all one has of a leaked one).
+        `reference` is the token's id, its prefix, or its whole text (for a leaked token).
         Raises: StoreError if there is no such token, or several.
         """
         with explained(self._path), transaction(self._connection):
@@ -119,7 +120,7 @@ class TokenAdmin:
             return self._read_one("id = ?", token.id)
 
     def set_limits(self, reference: str, **changes: int | None) -> Token:
-        """The token with these limits changed, by the field names of `TokenLimits`; None takes a limit away.
+        """Change these limits, by the field names of `TokenLimits`, and return the token; None removes a limit.
 
         Raises: ValueError for a limit that no token can have; StoreError if there is no such token, or several.
         """
@@ -136,7 +137,7 @@ class TokenAdmin:
         matches = self._read_matches(reference)
         if len(matches) == 1:
             return matches[0]
-        # Cut: the reference may be a whole token.
+        # Cut, because the reference may be a whole token.
         shown = reference[:PREFIX_CHARS] + ("…" if len(reference) > PREFIX_CHARS else "")
         if not matches:
             raise StoreError(f"No token {shown!r} in {self._path}; `pg-trio token list` shows ids and prefixes.")
@@ -144,7 +145,7 @@ class TokenAdmin:
         raise StoreError(f"Several tokens begin with {shown!r}; use an id: {ids}.")
 
     def _read_matches(self, reference: str) -> list[Token]:
-        # 18 digits fit into SQLite's integers; a longer number is nobody's id.
+        # 18 digits fit into SQLite's integers; no id is longer.
         if reference.isascii() and reference.isdigit() and len(reference) <= 18:
             return read_tokens(self._connection, "id = ?", int(reference))
         if len(reference) > PREFIX_CHARS:
@@ -157,7 +158,7 @@ class TokenAdmin:
 
 
 def check_name(name: str) -> str:
-    """The name itself, if a token may have it: 1 to 200 characters that a terminal can show.
+    """Return the name if a token may have it: 1 to 200 characters that a terminal can show.
 
     Raises: ValueError if not.
     """
@@ -167,7 +168,7 @@ def check_name(name: str) -> str:
 
 
 def check_limit(limit: int) -> int:
-    """The limit itself, if a token may have it: 1 to a billion, as an endpoint's. Raises: ValueError if not."""
+    """Return the limit if a token may have it: 1 to a billion, as an endpoint's. Raises: ValueError if not."""
     if not 1 <= limit <= MAX_LIMIT:
         raise ValueError(f"a limit is 1 to {MAX_LIMIT}, not {limit}")
     return limit

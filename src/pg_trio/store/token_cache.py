@@ -1,9 +1,9 @@
-"""What a worker remembers of tokens: known ones, and digests known to be nobody's. Synchronous, no I/O.
+"""A worker's cache of known tokens and of digests that belong to no token. Synchronous, no I/O.
 
 Rules:
-1. Both kinds are bounded apart, so that a flood of invented tokens pushes out invented tokens only.
-2. Of known tokens the one unused for longest goes first; of unknown digests the oldest.
-3. Whatever was read from the file before `clear` is stale: `generation` tells, and `keep` refuses it.
+1. Each kind has its own bound, so that a flood of invented tokens evicts invented tokens only.
+2. Among known tokens the least recently used is evicted first; among unknown digests the oldest.
+3. A token that was read from the file before `clear` is stale. `keep` detects that by `generation`, and refuses it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Final
 
 from pg_trio.domain.project import Token
 
-# Compared with where nothing was found, so that an unknown token costs what a known one does.
+# Compared if no token was found, so that an unknown token takes the same time as a known one.
 _NO_DIGEST = bytes(32)
 
 
 class Unseen:
-    """The type of UNSEEN: the file has to be asked."""
+    """The type of UNSEEN: the file must be read."""
 
 
 UNSEEN: Final = Unseen()
@@ -35,7 +35,7 @@ class TokenCache:
         self.generation = 0
 
     def get(self, digest: bytes) -> Token | Unseen | None:
-        """The token, None for a digest that is nobody's, or UNSEEN."""
+        """The token, None for a digest that belongs to no token, or UNSEEN."""
         token = self._known.get(digest)
         is_unknown = digest in self._unknown
         if hmac.compare_digest(digest, _NO_DIGEST if token is None else token.digest) and token is not None:
@@ -44,7 +44,7 @@ class TokenCache:
         return None if is_unknown else UNSEEN
 
     def keep(self, digest: bytes, token: Token | None, generation: int) -> None:
-        """Remember what the file said, unless the cache was cleared since `generation`."""
+        """Remember the file's answer, unless the cache was cleared since `generation`."""
         if generation != self.generation:
             return
         if token is None:
@@ -57,7 +57,7 @@ class TokenCache:
                 self._known.popitem(last=False)
 
     def clear(self) -> None:
-        """Forget everything, and whatever is being read right now."""
+        """Forget everything, including reads in progress."""
         self.generation += 1
         self._known.clear()
         self._unknown.clear()

@@ -1,9 +1,10 @@
 """`tokens.db`: its schema, and a row of it as a `Token`.
 
 Rules:
-1. The plaintext is never stored: its SHA-256 is, and its first 16 characters, which tell tokens apart for people.
-   A plain SHA-256 is enough, where passwords need a slow hash: 256 random bits cannot be guessed.
-2. `token_revision` counts every change but `last_used_at`; by triggers, so that no writer forgets it. Workers watch it.
+1. The plaintext is never stored. The file has its SHA-256, and its first 16 characters, which people see in lists. A
+   plain SHA-256 is enough. Passwords need a slow hash; 256 random bits cannot be guessed.
+2. `token_revision` counts every change except `last_used_at`. Triggers do it, so that every writer's changes count.
+   Workers watch it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pg_trio.store.database import open_database
 from pg_trio.store.migrations import Schema
 
 FILE_NAME = "tokens.db"
-# 16: `pg_live_` and 8 of the 43 random characters; 208 random bits stay unknown to whoever sees a list.
+# 16: `pg_live_` and 8 of the 43 random characters; a list leaves 208 random bits unknown.
 PREFIX_CHARS = 16
 
 _BUMP = "UPDATE token_revision SET revision = revision + 1"
@@ -53,7 +54,7 @@ SCHEMA = Schema(
             BEGIN {_BUMP}; END
             """,
         ),
-        # 2: limits of a token; none where NULL.
+        # 2: limits of a token; NULL means no limit.
         (
             "ALTER TABLE tokens ADD COLUMN rate_limit_per_minute INTEGER CHECK (rate_limit_per_minute > 0)",
             "ALTER TABLE tokens ADD COLUMN tokens_per_minute INTEGER CHECK (tokens_per_minute > 0)",
@@ -72,20 +73,21 @@ COLUMNS = f"id, project_uuid, name, prefix, digest, env, scopes, is_active, crea
 
 
 def open_tokens(data_dir: Path, busy_limit_s: float) -> sqlite3.Connection:
-    """A connection to the data directory's tokens, made if there were none.
+    """A connection to the data directory's tokens; a missing file is made.
 
-    `synchronous=FULL`: a revocation that was acknowledged must still hold after the machine lost its power.
+    `synchronous=FULL`: an acknowledged revocation must survive a power failure.
     """
     return open_database(data_dir / FILE_NAME, SCHEMA, synchronous="FULL", busy_limit_s=busy_limit_s)
 
 
 def hash_token(plaintext: str) -> bytes:
-    """The digest under which a token is found: SHA-256 of its text, 32 bytes. Any text has one."""
+    """The digest of a token in the file: SHA-256 of its text, 32 bytes. Every text has one."""
     return hashlib.sha256(plaintext.encode("utf-8", "surrogatepass")).digest()
 
 
 def read_tokens(connection: sqlite3.Connection, condition: str, *parameters: object) -> list[Token]:
-    """Tokens for which the SQL `condition` holds, by id. The condition is ours, the parameters are anyone's."""
+    """Tokens for which the SQL `condition` holds, by id. The condition is a constant; the parameters may be a client's
+    text."""
     query = f"SELECT {COLUMNS} FROM tokens WHERE {condition} ORDER BY id"  # noqa: S608
     return [_token_of(row) for row in connection.execute(query, parameters)]
 

@@ -1,13 +1,13 @@
-"""Who is this token? Answered from memory where it can be, from `tokens.db` where not, and never stale for long.
+"""Looks tokens up, in memory if possible, otherwise in `tokens.db`. Changes take effect within one poll.
 
 Rules:
 1. A hit touches no thread and no checkpoint. A miss reads the file, one miss at a time.
-2. `watch` polls the file's revision; when it moved, everything remembered is forgotten, what is being read included.
-   So a revocation holds in every worker one poll after it was committed.
-3. `last_used_at` is collected in memory and written for all tokens at once. That, and listing, have a connection of
-   their own: waiting for another writer, or reading a thousand rows, must not hold up look-ups and polls.
-4. While the file cannot be read, remembered tokens stay good: a full disk must not stop the traffic. For others
-   `find` fails: nobody knows whether they were good.
+2. `watch` polls the file's revision. When it has changed, the cache is cleared, reads in progress included. So a
+   revocation holds in every worker one poll after its commit.
+3. `last_used_at` is collected in memory and written for all tokens at once. Writing it, and listing, use a separate
+   connection: waiting for another writer, or reading a thousand rows, must not delay look-ups and polls.
+4. While the file cannot be read, remembered tokens stay valid: a full disk must not stop the traffic. For other tokens
+   `find` raises, because their state is not known.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from pg_trio.store.token_file import FILE_NAME, open_tokens, read_revision, read
 
 _log = logging.getLogger(__name__)
 
-# 5 s: two waits for a lock and some; a drain (`server.drain_ms`) is longer.
+# 5 s: more than two waits for a lock; a drain (`server.drain_ms`) is longer.
 CLOSE_LIMIT_S = 5.0
 
 
 class TokenStore:
-    """The tokens, as a worker sees them. Open with `await TokenStore.open(…)`, run `watch`, close with `aclose`."""
+    """The tokens of one worker. Open with `await TokenStore.open(…)`, run `watch`, close with `aclose`."""
 
     def __init__(
         self, settings: GatewaySettings, lookups: SerialConnection, chores: SerialConnection, revision: int
@@ -57,7 +57,7 @@ class TokenStore:
 
     @classmethod
     async def open(cls, settings: GatewaySettings, *, busy_limit_s: float = BUSY_LIMIT_S) -> Self:
-        """An open store; `data_dir` and `tokens.db` are made if they were not there.
+        """An open store; a missing `data_dir` or `tokens.db` is made.
 
         Raises: StoreError if either cannot be used.
         """
@@ -85,21 +85,21 @@ class TokenStore:
         await self.aclose()
 
     def recall(self, digest: bytes) -> Token | None:
-        """The token of this digest, if it is remembered and active; None says nothing, `find` does."""
+        """The token of this digest, if it is remembered and active. After None, ask `find`."""
         found = self._cache.get(digest)
         return found if isinstance(found, Token) and found.is_active else None
 
     async def find(self, digest: bytes) -> Token | None:
         """The token of this digest (`hash_token`), active or not; None if there is none.
 
-        Not a checkpoint when the answer is remembered.
+        Not a checkpoint if the token is remembered.
         Raises: StoreError if the file must be read and cannot be.
         """
         found = self._cache.get(digest)
         return await self._find_in_file(digest) if isinstance(found, Unseen) else found
 
     async def _find_in_file(self, digest: bytes) -> Token | None:
-        # One at a time, as the connection works anyway: whoever waited here for the same token finds it remembered.
+        # One at a time, as the connection works anyway. A second caller for the same token then finds it remembered.
         async with self._miss_lock:
             found = self._cache.get(digest)
             if not isinstance(found, Unseen):
@@ -118,7 +118,7 @@ class TokenStore:
             return token
 
     def note_used(self, token_id: int, at: float) -> None:
-        """The token was used at `at` (Unix seconds); the file knows within `token_used_flush_ms`."""
+        """Note that the token was used at `at` (Unix seconds). The file has it within `token_used_flush_ms`."""
         self._used[token_id] = at
 
     async def list_tokens(self, project_uuid: UUID) -> list[Token]:
@@ -134,7 +134,7 @@ class TokenStore:
             nursery.start_soon(self._flush_forever)
 
     async def aclose(self) -> None:
-        """What was noted is in the file, the file is closed. Under cancellation too, for at most CLOSE_LIMIT_S."""
+        """Write the noted times and close the file. Works under cancellation too, for at most CLOSE_LIMIT_S."""
         with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
             try:
                 await self._flush_used(abandon_on_cancel=True)
@@ -176,14 +176,14 @@ class TokenStore:
         try:
             await self._chores.run(partial(_write_used, used), abandon_on_cancel=abandon_on_cancel)
         except BaseException:
-            # Also when cancelled: writing the same again changes nothing. What was noted meanwhile is newer.
+            # Also when cancelled: writing the same again changes nothing. Times noted meanwhile are newer.
             self._used = used | self._used
             raise
 
 
 def _write_used(used: dict[int, float], connection: sqlite3.Connection) -> None:
-    # One statement: it holds the write lock for milliseconds, also when a busy event loop leaves this thread no time
-    # between two statements. `max`: another worker may have written a later time.
+    # One statement: it holds the write lock for milliseconds, even if a busy event loop would delay this thread between
+    # two statements. `max`: another worker may have written a later time.
     connection.execute(
         "UPDATE tokens SET last_used_at = max(coalesce(last_used_at, 0), used.value)"
         " FROM json_each(?) AS used WHERE tokens.id = CAST(used.key AS INTEGER)",

@@ -1,4 +1,4 @@
-"""Transactions: all of a change or nothing of it; all reads of one moment."""
+"""Transactions: a change is applied completely or not at all; a snapshot's reads see one moment."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from contextlib import contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """One write transaction: committed at the end, undone by any exception.
 
-    IMMEDIATE, because a transaction that reads first and writes later fails at once, without waiting, when another
-    writer was in between.
+    IMMEDIATE, because a transaction that reads first and writes later fails at once, without waiting, if another writer
+    came in between.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
         connection.execute("COMMIT")
     except BaseException:
-        # SQLite ends the transaction by itself on some errors (disk full); a second end would hide the first error.
+        # SQLite ends the transaction itself on some errors (disk full); ending it twice would hide the first error.
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
@@ -27,7 +27,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
-    """All reads inside see the file as it is at the first of them, whatever others commit meanwhile."""
+    """All reads inside the block see the file as it was at the first read, despite later commits of others."""
     connection.execute("BEGIN")
     try:
         yield

@@ -133,8 +133,8 @@ def open_hedges(shared: SharedFile, ahead_s: float, rules: HedgeRules, now: floa
 async def watch_shared_memory(
     shared: SharedFile, spend: SharedSpend, make_fill: Callable[[], Awaitable[Callable[[Segment], None]]]
 ) -> None:
-    """Take back what dead workers had reserved, and say what went wrong in the file; move to another where somebody
-    damaged it or took it away."""
+    """Take back the reservations of dead workers, and report problems of the file. Move to another file if it was
+    damaged or removed."""
     renewals = Outage(logger, "the shared file of limits is damaged or gone, and cannot be made anew")
     while True:
         await trio.sleep(REAP_EVERY_S)

@@ -1,14 +1,14 @@
-"""`RateLimit-Policy` and `RateLimit`: what a client's limits are, and what is left of them.
+"""`RateLimit-Policy` and `RateLimit`: a client's limits, and their remaining quota.
 
 Source: draft-ietf-httpapi-ratelimit-headers-11 (May 2026), sections 3 and 4: lists of structured fields (RFC 9651).
 
 Rules:
-1. An item is a limit, by the name that its refusal has as `scope`. `q` is its capacity, `w` its window in seconds.
-2. `r` is what is left, `t` the time until there is more: within it, no more than `r` can be used, which is the draft's
-   meaning of `t`. Buckets refill evenly, so it is short; a bucket that is full says its pace.
+1. An item is a limit; its name is the `scope` of its refusal. `q` is its capacity, `w` its window in seconds.
+2. `r` is the remaining quota, `t` the time until there is more: within it, no more than `r` can be used, which is the
+   draft's meaning of `t`. Buckets refill evenly, so `t` is short; for a full bucket it is the time of one token.
 3. With `Retry-After` in the answer, no `t` is later (the draft's section 6).
-4. `qu` is the draft's `concurrent-requests` for what is under way at once. `tokens` for a model's tokens is ours: the
-   registry has no name for them, and without a unit they would read as requests.
+4. `qu` is the draft's `concurrent-requests` for concurrent requests. `tokens` for a model's tokens is not in the
+   registry, which has no name for them; without a unit they would look like requests.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Which addresses a provider may have: the public ones.
+"""Decides which addresses a provider may have: public ones.
 
 Rules:
-1. A transport connects to an address only after asking here, unless the credential allows private addresses.
-2. Whatever is not known to be public is refused: IPv4 minus the special blocks, IPv6 only inside 2000::/3.
-3. An address that carries another (IPv4-mapped, NAT64, 6to4) is what it carries (domain/address.py); Teredo is refused
-   whole.
+1. A transport checks each address here before it connects, unless the credential allows private addresses.
+2. Only known public addresses are allowed: IPv4 without the special blocks, IPv6 only inside 2000::/3.
+3. An address that carries another (IPv4-mapped, NAT64, 6to4) counts as the carried one (domain/address.py). All of
+   Teredo is refused.
 
-The table is ours and not `ipaddress`' `is_global`, which changed its mind between Python patch releases (3.11.10).
+This table replaces `ipaddress`' `is_global`, whose result changed between Python patch releases (3.11.10).
 Source: IANA IPv4 and IPv6 Special-Purpose Address Registries, read 2026-11.
 """
 
@@ -59,7 +59,7 @@ def is_public(address: str) -> bool:
 
 
 def is_literal(host: str) -> bool:
-    """Whether the host is an address, in whatever spelling, and not a name."""
+    """Whether the host is an address, in any spelling, and not a name."""
     try:
         return read_address(host) is not None
     except ValueError:

@@ -1,16 +1,16 @@
-"""One HTTP/1.1 answer, fed bytes in pieces of any size. No I/O.
+"""Reads one HTTP/1.1 answer from bytes in pieces of any size. No I/O.
 
 Rules:
-1. llhttp decides what is HTTP. A head that its strict mode refuses is read all the same where only one reading of it
-   is possible (head_repair.py), and so are spaces behind a chunk's size. Two different lengths and bad chunk sizes
-   stay errors, because readers would disagree about where the answer ends. After a repaired head the connection is
-   not reused.
-2. Interim answers (1xx) are skipped; 101 is an error, since nobody asks for an upgrade.
-3. Whatever follows a whole answer marks the connection as not reusable and is never part of the next answer.
-4. An answer with neither a length nor chunks ends with the connection (RFC 9112, 6.3): HTTP/1.0 servers do so. One cut
-   short there looks whole to us and fails where its JSON or its event stream is read.
-5. Memory is bounded by two numbers: the body that was handed on, and everything that is not body (heads, chunk sizes,
-   trailers), which may be `max_head_bytes` plus eight bytes for each byte of body (a one-byte chunk costs five).
+1. llhttp decides what is HTTP. A head that its strict mode refuses is repaired if only one reading of it is possible
+   (head_repair.py). Spaces behind a chunk's size are accepted, too. Two different lengths and bad chunk sizes stay
+   errors, because readers would disagree about where the answer ends. After a repaired head the connection is not
+   reused.
+2. Interim answers (1xx) are skipped; 101 is an error, because the transport requests no upgrade.
+3. Bytes after a whole answer make the connection unusable for reuse, and are never part of the next answer.
+4. An answer with neither a length nor chunks ends with the connection (RFC 9112, 6.3): HTTP/1.0 servers do so. Such an
+   answer looks whole here even if it was cut; the cut is detected when its JSON or its event stream is read.
+5. Memory has two bounds: one for the body, and one for everything else (heads, chunk sizes, trailers). The second is
+   `max_head_bytes` plus eight bytes for each byte of body (a one-byte chunk costs five).
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ import httptools
 from pg_trio.errors import UpstreamBroken, UpstreamNonsense
 from pg_trio.transport.head_repair import HopelessHead, repair_head
 
-# Five is what a chunk of one byte costs ("1\r\n…\r\n"); eight leaves room for a longer size.
+# A chunk of one byte costs five ("1\r\n…\r\n"); eight leaves room for a longer size.
 _FRAMING_BYTES_PER_BODY_BYTE = 8
 
 
 class Answer:
-    """Reads one answer. `status` and `headers()` hold from `has_head` on; `is_whole` once nothing more will come."""
+    """Reads one answer. `status` and `headers()` are valid once `has_head` is set. `is_whole` is set at the answer's
+    end."""
 
     __slots__ = (
         "_body",
@@ -66,7 +67,7 @@ class Answer:
 
     @property
     def has_begun(self) -> bool:
-        """Whether a byte of it has arrived."""
+        """Whether a byte of the answer has arrived."""
         return self._wire_bytes > 0
 
     @property
@@ -83,7 +84,7 @@ class Answer:
         return name in self._headers
 
     def take_body(self) -> bytes:
-        """What arrived of the body since the last call."""
+        """The body's bytes that arrived since the last call."""
         pieces = self._body
         if not pieces:
             return b""
@@ -92,7 +93,7 @@ class Answer:
         return taken
 
     def feed(self, piece: bytes) -> None:
-        """Take the next bytes from the connection; none (`b""`) if the peer has closed it.
+        """Take the next bytes from the connection; `b""` means that the peer has closed it.
 
         Raises: UpstreamBroken if this is not HTTP or ended early; UpstreamNonsense over a size limit.
         """
@@ -112,7 +113,8 @@ class Answer:
             raise UpstreamNonsense(f"answer's {what} is over {self._max_head_bytes} bytes")
 
     def let_go(self) -> None:
-        """Drop the parser: it and this object hold each other, which only the garbage collector would undo."""
+        """Drop the parser. It and this object refer to each other, and only the garbage collector would free the
+        cycle."""
         self._parser = None
 
     def _make_parser(self) -> httptools.HttpResponseParser:
@@ -133,18 +135,18 @@ class Answer:
             self._judge(exc)
         else:
             if not (self.has_head or self._was_repaired):
-                # Until the head is whole, it may turn out to need a repair.
+                # Until the head is whole, it may still need a repair.
                 self._unread += piece
 
     def _start_repair(self, unread: bytes, exc: Exception) -> None:
-        """Read the head again, by the laxer rules."""
+        """Read the head again with the repair's rules."""
         self._was_repaired = True
         self._headers = {}
         self._parser = self._make_parser()
         try:
             self._feed_repaired(unread)
         except UpstreamBroken:
-            # What llhttp said first tells more.
+            # llhttp's first error says more.
             raise UpstreamBroken(f"answer is not HTTP: {exc}") from exc
 
     def _feed_repaired(self, unread: bytes) -> None:
@@ -185,7 +187,7 @@ class Answer:
         self._is_interim = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # Trailers come here too, and nobody reads them.
+        # Trailers arrive here too, and are ignored.
         if not self.has_head:
             self._headers[name.lower()] = value
 
@@ -209,7 +211,7 @@ class Answer:
 
 
 class _Headers(Mapping[str, str]):
-    """Headers as text, made where somebody asks: of most answers nobody reads any."""
+    """Headers as text, decoded when they are read: most answers' headers are never read."""
 
     __slots__ = ("_raw",)
 
@@ -227,4 +229,4 @@ class _Headers(Mapping[str, str]):
 
 
 class _ExcessFound(Exception):
-    """Stops the parser where a second answer begins."""
+    """Stops the parser at the start of a second answer."""

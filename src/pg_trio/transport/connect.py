@@ -1,14 +1,14 @@
 """Opens connections: name to addresses, addresses to one socket, a socket to TLS.
 
 Rules:
-1. Every address is checked after the name was resolved and the connection goes to the address that was checked: there
-   is no second look-up that could answer differently (DNS rebinding).
-2. Addresses are tried as RFC 8305 has it ("happy eyeballs"): the next one starts when one fails, or a quarter of a
-   second later; the first connection wins. Families alternate at the head of the list.
-3. A socket is closed by whoever is cancelled while holding it; there is no moment at which nobody holds it.
-4. A file descriptor, buffer or memory that we lack is our own overload, and no provider's failure.
-5. Names are looked up in threads (getaddrinfo blocks), with a limiter of their own: slow DNS takes no thread from
-   others.
+1. Every address is checked after the name was resolved, and the connection goes to the checked address. No second
+   look-up could return another one (DNS rebinding).
+2. Addresses are tried as in RFC 8305 ("happy eyeballs"): the next one starts when one fails, or a quarter of a second
+   later; the first connection wins. Families alternate at the head of the list.
+3. Every socket has an owner at every moment. An owner that is cancelled closes its socket.
+4. A lack of file descriptors, buffers or memory is the gateway's own overload, not the provider's failure.
+5. Names are looked up in threads (getaddrinfo blocks), with their own limiter, so that slow DNS takes no threads from
+   other work.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ NEXT_ADDRESS_AFTER_S = 0.25
 DNS_THREADS = 16
 
 
-# Of the process, of the system: the same four as for accepting. They blame no provider.
+# Errors of the process or the system, the same four as for accepting. They do not count against the provider.
 OUR_LACK = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Address(NamedTuple):
-    """What a socket connects to; `sockaddr` begins with the address literal."""
+    """A socket's target; `sockaddr` begins with the address literal."""
 
     family: int
     sockaddr: tuple[Any, ...]
@@ -59,9 +59,9 @@ class Connector:
         self._resolve = resolve or _resolver()
 
     async def connect(self, origin: Origin) -> Connection:
-        """A fresh connection to the origin, TLS established where its scheme is https.
+        """A fresh connection to the origin, with TLS if its scheme is https.
 
-        Raises: UpstreamUnreachable; OutOfResources if the lack is ours.
+        Raises: UpstreamUnreachable; OutOfResources if this process or the system lacks a resource.
         """
         sock = await self.open_socket(origin)
         try:
@@ -70,7 +70,7 @@ class Connector:
                 sock = await self._start_tls(sock, origin)
             return Connection(sock, origin)
         except BaseException:
-            # The TLS socket took over the file descriptor of the plain one, or there is none: `sock` is the open one.
+            # `sock` is the open one: the TLS socket took over the plain socket's descriptor, or there is no TLS socket.
             _close(sock)
             raise
 
@@ -90,7 +90,8 @@ class Connector:
         return sock
 
     async def _start_tls(self, sock: socket.socket, origin: Origin) -> ssl.SSLSocket:
-        # A cut connection is an error and not an end: an answer that ends with its connection could not be told cut.
+        # A cut connection is an error, not an end: otherwise a cut answer that ends with its connection would look
+        # whole.
         tls = self._tls_context.wrap_socket(
             sock, server_hostname=origin.host, do_handshake_on_connect=False, suppress_ragged_eofs=False
         )
@@ -109,9 +110,9 @@ class Connector:
 
 
 async def connect_first(addresses: Sequence[Address]) -> socket.socket:
-    """A socket connected to whichever address answers first; the attempts at the others are over and closed.
+    """A socket connected to the first address that answers; the attempts at the others are ended and closed.
 
-    Raises: OSError, the last one, if none did; one of OUR_LACK first.
+    Raises: the last OSError if no address answered; an error of OUR_LACK is preferred.
     """
     if len(addresses) == 1:
         return await _connect_one(addresses[0])
@@ -140,9 +141,9 @@ async def connect_first(addresses: Sequence[Address]) -> socket.socket:
             _close(sock)
         raise
     if not won:
-        # What we lack ourselves explains more than an address that refused.
+        # A local lack of resources explains more than an address that refused.
         raise next((exc for exc in failures if exc.errno in OUR_LACK), failures[-1])
-    # Two may connect in one tick, before the cancellation reaches the slower.
+    # Two may connect in the same tick, before the cancellation reaches the slower one.
     for sock in won[1:]:
         _close(sock)
     return won[0]
@@ -199,7 +200,7 @@ def allowed_addresses(addresses: Sequence[Address], origin: Origin) -> list[Addr
     """
     allowed = [address for address in addresses if origin.allow_private or is_public(address.sockaddr[0])]
     if not allowed:
-        # Which address it was is not said: the text may reach clients, who must not learn internal addresses.
+        # The error does not name the address: clients may see the text, and must not learn internal addresses.
         raise UpstreamUnreachable(f"connection to {origin} refused: its address is not public")
     for index, address in enumerate(allowed):
         if address.family != allowed[0].family:
@@ -215,7 +216,7 @@ def _close(sock: socket.socket) -> None:
 
 
 def _lacks_files(exc: socket.gaierror) -> bool:
-    """Whether a name was not found because its files or sockets could not be opened: glibc says anything then."""
+    """Whether a look-up failed because no file or socket could be opened. glibc reports various errors then."""
     if exc.errno == socket.EAI_MEMORY:
         return True
     try:

@@ -1,12 +1,13 @@
 """One connection to a provider: a non-blocking socket, plain or TLS.
 
-The standard library's sockets directly, not Trio's: a send tried before any wait saves a pass through the scheduler
-(about 8 % of a call's cost), and `ssl.SSLSocket` then works the same way as a plain one. What Trio adds is the waiting.
+It uses the standard library's sockets, not Trio's. A send before any wait saves a pass through the scheduler (about 8 %
+of a call's cost), and `ssl.SSLSocket` works the same way as a plain socket. Trio does the waiting.
 
 Rules:
-1. `close()` is synchronous and final: no TLS goodbye is waited for. Tasks that wait on the socket are woken.
-2. Every read waits, if only for the next pass of the scheduler: a fast sender cannot starve the other tasks.
-3. Cancelling a wait loses no byte in either direction; whether the exchange can go on is the caller's to know.
+1. `close()` is synchronous and final: it does not wait for a TLS close notification. Tasks that wait on the socket are
+   woken.
+2. Every read waits, at least for the next pass of the scheduler, so that a fast sender cannot starve other tasks.
+3. A cancelled wait loses no byte in either direction. The caller decides whether the exchange can continue.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from pg_trio.transport.wire import Origin
 # 64 KiB a read: Trio's default for a stream, more than most answers, and more than a TLS record's 16 KiB.
 RECEIVE_BYTES = 64 * 1024
 
-# What a non-blocking call raises when it would have to wait.
+# The errors of a non-blocking call that would have to wait.
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Connection:
-    """An open connection. OSError (which TLS errors are) means that it is of no more use."""
+    """An open connection. After an OSError (TLS errors included) it cannot be used."""
 
     __slots__ = ("__weakref__", "_poll", "_socket", "idle_since", "is_closed", "origin")
 
@@ -42,26 +43,26 @@ class Connection:
         self.idle_since = 0.0
 
     def send_nowait(self, data: bytes | memoryview) -> int:
-        """How many of the bytes went out at once."""
+        """Send without waiting; returns the number of bytes sent."""
         try:
             return self._socket.send(data)
         except _WOULD_BLOCK:
             return 0
 
     def receive_nowait(self) -> bytes | None:
-        """The bytes that are there; none (`b""`) if the peer has closed; None if one would have to wait."""
+        """The available bytes; `b""` if the peer has closed; None if there are none yet."""
         try:
             return self._socket.recv(RECEIVE_BYTES)
         except _WOULD_BLOCK:
             return None
 
     async def receive(self) -> bytes:
-        """The next bytes, at least one; none (`b""`) if the peer has closed. Always a checkpoint."""
-        # Waiting comes first here: right after a send nothing has come yet, and the failed try costs 9 % of a call.
-        # TLS holds nothing back that the socket does not show: a read takes at least the whole rest of a record.
+        """The next bytes, at least one; `b""` if the peer has closed. Always a checkpoint."""
+        # It waits first: right after a send no bytes have come yet, and a failed try costs 9 % of a call. TLS buffers
+        # nothing that the socket does not show, because a read takes at least the whole rest of a record.
         received = None
         if self.is_closed:
-            # Trio would take the file descriptor -1 for one to wait on.
+            # Trio would try to wait on the file descriptor -1.
             raise trio.ClosedResourceError("connection was closed")
         while received is None:
             await trio.lowlevel.wait_readable(self._socket)
@@ -69,10 +70,10 @@ class Connection:
         return received
 
     async def wait_ready(self) -> None:
-        """Return once the socket can be written to or read from, whichever is first."""
+        """Return as soon as the socket can be written to or read from."""
 
         async def wait(wait_one: Callable[[socket.socket], Awaitable[None]]) -> None:
-            # Closed meanwhile: whoever tries the socket next is told so, without an exception group around it.
+            # The socket was closed meanwhile: its next use raises, without an exception group.
             with suppress(trio.ClosedResourceError):
                 await wait_one(self._socket)
             nursery.cancel_scope.cancel()
@@ -82,12 +83,13 @@ class Connection:
             nursery.start_soon(wait, trio.lowlevel.wait_readable)
 
     def is_reusable(self) -> bool:
-        """Whether an idle connection still is as it was left: open, and nothing said by the peer meanwhile."""
+        """Whether an idle connection can be used: still open, and no bytes from the peer meanwhile."""
         if self.is_closed:
             return False
         if not self._poll.poll(0):
             return True
-        # Plain: readable means closed, or bytes of no request. TLS: it may be a session ticket, which reads as nothing.
+        # Plain: readable means closed, or bytes that belong to no request. TLS: it may be a session ticket, which is no
+        # data.
         try:
             return isinstance(self._socket, ssl.SSLSocket) and self.receive_nowait() is None
         except OSError:

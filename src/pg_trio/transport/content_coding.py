@@ -1,14 +1,14 @@
-"""Undoes a content coding that was not asked for.
+"""Decodes a content coding that was not requested.
 
 Rules:
-1. We ask for `identity`. A provider (or a proxy before it) that compresses all the same is understood where it costs
-   nothing: gzip (many members too, RFC 1952, 2.2) and deflate (with zlib's head, as RFC 9110, 8.4.1.2 has it, or raw).
-   Codings stack; the one named last is the outermost.
-2. A name that is no coding at all (a charset, `none`, `binary`) says nothing: the body is read as it is. So is a body
-   under `gzip` that does not begin as one: a proxy has undone it and left the header. Every other name is refused, br
-   and zstd too.
-3. What comes out is bounded twice: by PIECE_BYTES in one step, so that a small body can neither stall the event loop
-   nor fill the memory at once, and by the caller's limit altogether.
+1. Requests ask for `identity`. Some providers (or proxies before them) compress anyway. These codings are decoded: gzip
+   (many members too, RFC 1952, 2.2) and deflate (with zlib's head, as in RFC 9110, 8.4.1.2, or raw). Codings stack; the
+   last one named is the outermost.
+2. A name that is not a coding (a charset, `none`, `binary`) is ignored, and the body is read as it is. So is a body
+   under `gzip` that does not begin as gzip: a proxy decoded it and left the header. Every other name is refused, br and
+   zstd too.
+3. The output has two limits. One step gives at most PIECE_BYTES, so that a small body can neither stall the event loop
+   nor fill the memory at once. The caller's limit holds for the whole output.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ import zlib
 
 from pg_trio.errors import UpstreamBroken, UpstreamNonsense
 
-# 64 KiB come out in one step: as much as one read of a connection brings.
+# 64 KiB of output in one step: as much as one read of a connection.
 PIECE_BYTES = 64 * 1024
-# 4 KiB go in in one step: a gzip member may be 20 bytes small, and each costs some 10 µs.
+# 4 KiB of input in one step: a gzip member may be as small as 20 bytes, and each costs some 10 µs.
 INPUT_BYTES = 4 * 1024
 # Codings on top of each other: curl's limit (MAX_ENCODE_STACK).
 MAX_CODINGS = 5
 
-# 32 more than the window size: zlib then tells gzip from zlib by the first bytes.
+# 32 more than the window size: zlib then distinguishes gzip from zlib by the first bytes.
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _RAW_DEFLATE = -zlib.MAX_WBITS
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP, _DEFLATE = frozenset({"gzip", "x-gzip"}), frozenset({"deflate", "x-deflate"})
-# What servers write that is no content coding (IANA HTTP Content Coding Registry, read 2026-11): words for "none",
-# MIME's transfer encodings that change nothing (RFC 2045, 6.2), media types, HTTP's own `chunked`, and charsets.
+# Values that servers send and that are not content codings (IANA HTTP Content Coding Registry, read 2026-11): words for
+# "none", MIME's transfer encodings without effect (RFC 2045, 6.2), media types, HTTP's own `chunked`, and charsets.
 _NO_CODING = re.compile(
     r"|identity|none|null|no|off|false|default|plain|raw|text|json|charset|unicode|chunked|binary|[78]bit"
     r"|[a-z]+/[a-z0-9.+-]+"
@@ -41,7 +41,7 @@ _NO_CODING = re.compile(
 
 
 def decoder_for(header: str | None, limit_bytes: int) -> BodyDecoder | None:
-    """A decoder for the value of `Content-Encoding`, or None where the body is as it is."""
+    """A decoder for the value of `Content-Encoding`, or None if the body is not coded."""
     codings = [coding for name in (header or "").split(",") if not _NO_CODING.fullmatch(coding := _bare(name))]
     return BodyDecoder(codings[::-1], limit_bytes) if codings else None
 
@@ -52,9 +52,9 @@ def _bare(name: str) -> str:
 
 
 class BodyDecoder:
-    """Takes a coded body piece by piece, and gives what it decodes to in steps of at most PIECE_BYTES.
+    """Decodes a body piece by piece, in steps of at most PIECE_BYTES of output.
 
-    `codings` are named from the outermost inwards; `limit_bytes` bounds what comes out of each altogether.
+    `codings` are named from the outermost inwards; `limit_bytes` limits the whole output of each.
     """
 
     def __init__(self, codings: list[str], limit_bytes: int) -> None:
@@ -66,17 +66,18 @@ class BodyDecoder:
         return any(layer.has_work for layer in self._layers)
 
     def feed(self, piece: bytes) -> None:
-        """Add the next bytes of the body; only when there is no work left."""
+        """Add the next bytes of the body. Call it only when `has_work` is False."""
         self._layers[0].feed(piece)
 
     def take(self) -> bytes:
-        """One step of the work, and what came out of it, which may be nothing yet.
+        """Do one step and return its output, which may be empty.
 
         Raises: UpstreamBroken if it does not decode; UpstreamNonsense over the limit, or if a coding is unknown.
         """
         if len(self._layers) > MAX_CODINGS:
             raise UpstreamNonsense(f"answer has more than {MAX_CODINGS} content codings")
-        # The innermost with work first: so no layer is fed before it has done all, and none holds more than one step.
+        # The innermost layer with work comes first. So a layer gets input only when it has no work left, and none holds
+        # more than one step.
         index = max(index for index, layer in enumerate(self._layers) if layer.has_work)
         decoded = self._layers[index].step()
         if index == len(self._layers) - 1:
@@ -91,7 +92,7 @@ class BodyDecoder:
 
 
 class _Layer:
-    """One coding. `has_work` once a step can do something; zlib may hold back output that a step had no room for."""
+    """One coding. `has_work` once a step can do something; zlib may hold output that did not fit into a step."""
 
     def __init__(self, coding: str, limit_bytes: int) -> None:
         self._coding = coding
@@ -99,12 +100,12 @@ class _Layer:
         self._input = b""
         self._inflater: zlib._Decompress | None = None
         self._members = 0
-        # What comes is passed on as it is, or not read any more.
+        # Whether the input is passed on unchanged, or ignored.
         self._is_as_is = self._is_over = False
         self.has_work = False
 
     def feed(self, piece: bytes) -> None:
-        """Add input. Padding before a further member, and what follows the last one, is dropped."""
+        """Add input. Padding before a further member, and bytes after the last one, are dropped."""
         self._input += piece
         if self._members and self._inflater is None:
             self._input = b"" if self._is_over else self._input.lstrip(b"\0")
@@ -114,7 +115,7 @@ class _Layer:
         """Decode at most INPUT_BYTES to at most PIECE_BYTES."""
         if self._inflater is None and not self._is_as_is:
             self._begin_member()
-        # One more than there is room for: a body of exactly the limit is fine.
+        # One byte more than the room: a body of exactly the limit is allowed.
         decoded = self._decode(min(PIECE_BYTES, self._room_bytes + 1))
         if len(decoded) > self._room_bytes:
             raise UpstreamNonsense("answer's body is over the size limit once decompressed")
@@ -127,7 +128,7 @@ class _Layer:
             raise UpstreamBroken("answer's compressed body ended early")
 
     def _begin_member(self) -> None:
-        """Choose by its first two bytes how the input is decoded; if they are not there, wait for them."""
+        """Choose by the first two bytes how the input is decoded; wait until both are there."""
         start = self._input[:2]
         if self._coding not in _GZIP | _DEFLATE:
             raise UpstreamNonsense(f"answer has an unknown content coding {self._coding[:40]!r}")
@@ -136,7 +137,7 @@ class _Layer:
         elif start == _GZIP_MAGIC or (not self._members and _begins_as_zlib(start)):
             self._inflater = zlib.decompressobj(_GZIP_OR_ZLIB)
         elif self._members:
-            # gzip(1) does not read what follows either, if it is no other member.
+            # gzip(1), too, ignores bytes that are not another member.
             self._is_over, self.has_work = True, False
         elif self._coding in _DEFLATE:
             self._inflater = zlib.decompressobj(_RAW_DEFLATE)
@@ -159,7 +160,7 @@ class _Layer:
         except zlib.error as exc:
             raise UpstreamBroken(f"answer's compressed body is damaged: {exc}") from exc
         if inflater.eof:
-            # Members may be padded with NULs, as tapes were.
+            # Members may be padded with NULs, as on tapes.
             self._input = (inflater.unused_data + rest).lstrip(b"\0")
             self._inflater = None
             self._members += 1

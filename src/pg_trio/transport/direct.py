@@ -1,14 +1,15 @@
-"""The transport that is ours: HTTP/1.1 with llhttp over non-blocking sockets, keep-alive, no limits that queue.
+"""The direct transport: HTTP/1.1 with llhttp over non-blocking sockets, keep-alive, without a queue.
 
 Rules:
 1. A connection belongs to exactly one of: the pool, the call that opens a response, an open response. Each hands it on
-   or closes it; what is cancelled closes it.
+   or closes it. A cancelled owner closes it.
 2. A reused connection that dies before a byte of the answer came is replaced by a fresh one, once. The provider may
-   have had the request and may do it twice; RFC 9112 (9.3.1) allows this for idempotent requests only, browsers do it
-   for all. A peer that closes an idle connection just as it is used again is the common case by far, and an error for
-   it would be ours to the client. A fresh connection that dies is an error.
-3. An answer that comes before the request was sent whole is taken; the rest is not sent, the connection not reused.
-4. The caller brings the deadline. Connecting and TLS have limits of their own, nothing else here has.
+   then perform the request twice. RFC 9112 (9.3.1) allows this for idempotent requests only; browsers do it for all. By
+   far the most common cause is a peer that closes an idle connection just as it is used again, and the client should
+   not get an error for it. A fresh connection that dies is an error.
+3. An answer that comes before the whole request was sent is accepted. The rest is not sent, and the connection is not
+   reused.
+4. The caller sets the deadline. Only connecting and TLS have their own limits here.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class DirectTransport:
 
     async def open_response(self, request: WireRequest) -> DirectResponse:
         """Send the request and wait for the answer's head; see `domain.upstream.Transport`."""
-        # With a connection at hand and its socket ready, the first wait would be after the request was sent.
+        # With an idle connection and a ready socket, the first wait would come after the request was sent.
         await trio.lowlevel.checkpoint_if_cancelled()
         route = find_reachable_route(request.url, request.allow_private_addresses)
         message = encode_request(request, route)
@@ -66,7 +67,8 @@ class DirectTransport:
         return await exchange
 
     async def prewarm(self, url: str, count: int, allow_private: bool = False) -> int:
-        """Open connections until `count` are idle for the URL's origin; how many are. One that fails is missing."""
+        """Open connections until `count` are idle for the URL's origin; returns how many are. A failed one is
+        missing."""
         origin = find_reachable_route(url, allow_private).origin
         self._pool.prune(trio.current_time())
 
@@ -83,13 +85,13 @@ class DirectTransport:
         return self._pool.count_idle(origin)
 
     async def run(self) -> None:
-        """Close idle connections in time where no call comes to do it; for a background task, until cancelled."""
+        """Close idle connections after their limit, also without calls. A background task; runs until cancelled."""
         while True:
             await trio.sleep(self._settings.pool_idle_ms / 1000)
             self._pool.prune(trio.current_time())
 
     async def aclose(self) -> None:
-        """Close every connection; see `domain.upstream.Transport`. Does its work without waiting."""
+        """Close every connection; see `domain.upstream.Transport`. Never waits."""
         self._pool.close()
 
     def describe(self) -> str:
@@ -106,9 +108,9 @@ class DirectTransport:
         return Answer(self._settings.max_head_bytes, limit)
 
     async def _exchange(self, connection: Connection, message: bytes, answer: Answer) -> DirectResponse:
-        """Owns the connection: it ends up in the response, in the pool, or closed."""
+        """Owns the connection, and hands it to the response or the pool, or closes it."""
         try:
-            # Nearly always all of it goes into the socket's buffer at once; a wait costs a nursery.
+            # Usually the socket's buffer takes everything at once; a wait would cost a nursery.
             rest = _send_at_once(connection, message)
             del message
             was_sent = rest is not None and (not rest or await _send_rest(connection, answer, rest))
@@ -123,8 +125,8 @@ class DirectTransport:
 
 
 def _send_at_once(connection: Connection, message: bytes) -> memoryview | bytes | None:
-    """What of the message is still to be sent. None if the peer takes nothing: it may have said why, which reading
-    tells, or fails for the same reason."""
+    """The part of the message that is still to be sent. None if the peer accepts nothing: then reading returns its
+    answer, or fails for the same reason."""
     try:
         sent = connection.send_nowait(message)
     except OSError:
@@ -133,10 +135,10 @@ def _send_at_once(connection: Connection, message: bytes) -> memoryview | bytes 
 
 
 async def _send_rest(connection: Connection, answer: Answer, rest: memoryview | bytes) -> bool:
-    """Send the rest of a message; whether all of it went out. If not, an answer is there, or reading tells why there is
+    """Send the rest of a message. True if all of it was sent. If not, an answer is there, or reading shows why there is
     none.
 
-    Raises: UpstreamBroken, UpstreamNonsense for what came back meanwhile.
+    Raises: UpstreamBroken or UpstreamNonsense for the bytes received meanwhile.
     """
     try:
         while rest:
@@ -148,6 +150,6 @@ async def _send_rest(connection: Connection, answer: Answer, rest: memoryview | 
                     return False
             rest = rest[connection.send_nowait(rest) :]
     except (OSError, trio.ClosedResourceError):
-        # A peer that takes no more may have said why: reading tells, or fails for the same reason.
+        # A peer that accepts no more bytes may have answered: reading returns the answer, or fails for the same reason.
         return False
     return True

@@ -1,12 +1,14 @@
-"""Rewrites an answer's head that llhttp refuses, where only one reading of it is possible. No I/O.
+"""Rewrites an answer's head that llhttp refuses, if only one reading of it is possible. No I/O.
 
 Rules:
-1. Lines may end with LF alone (RFC 9112, 2.2). Folded lines are unfolded (5.2). White space between a name and its
-   colon is removed (5.1). A line whose name is no token is left out: it cannot say where the answer ends. Other
-   control characters in a value become spaces (RFC 9110, 5.5). A line without a colon stays refused.
+      1. Lines may end with LF alone (RFC 9112, 2.2). Folded lines are unfolded (5.2). White space between a name and
+         its colon is removed (5.1). A line whose name is not a token is left out, because it cannot affect where the
+         answer ends. Other control characters in a value become spaces (RFC 9110, 5.5). A line without a colon is still
+         refused.
 2. Content-Length may be repeated, as lines or as a list, if it is the same number each time (RFC 9110, 8.6). Beside a
-   Transfer-Encoding it is left out, as RFC 9112, 6.3 has it. Two different lengths stay refused.
-3. Whoever reads a repaired head must not use its connection again: another reader may have understood it differently.
+   Transfer-Encoding it is left out, as in RFC 9112, 6.3. Two different lengths are still refused.
+3. A connection with a repaired head must not be used again, because another reader may have understood the head
+   differently.
 """
 
 from __future__ import annotations
@@ -18,18 +20,19 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] [1-9][0-9]{2}(?: [\t\x20-\x7e\x80-\xf
 _STATUS_START = b"HTTP/1."
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-# HTTP/1.1 had a coding of this name once (RFC 2616, 3.6); it changes nothing.
+# An old coding of HTTP/1.1 (RFC 2616, 3.6) without effect.
 _NO_CODING = frozenset({b"", b"identity"})
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _FOLD = re.compile(rb"\r?\n[ \t]+")
 
 
 class HopelessHead(ValueError):
-    """No reading of it is safe, or it is no head of HTTP/1."""
+    """The head has no safe reading, or is not a head of HTTP/1."""
 
 
 def repair_head(data: bytes) -> tuple[bytes, bytes] | None:
-    """The first head in the bytes, rewritten so that llhttp reads it, and what follows it; None if it is not whole.
+    """The first head in the bytes, rewritten so that llhttp reads it, and the bytes after it; None if the head is
+    incomplete.
 
     Raises: HopelessHead.
     """
@@ -59,8 +62,8 @@ def _read_fields(lines: list[bytes]) -> list[tuple[bytes, bytes]]:
 
 
 def _framed(fields: list[tuple[bytes, bytes]]) -> list[bytes]:
-    """The lines, with one length at most."""
-    # In their order, each once.
+    """The lines, with at most one length."""
+    # In order, each once.
     named = dict.fromkeys(value.lower() for name, value in fields if name.lower() == b"transfer-encoding")
     lengths = {
         _read_length(part) for name, value in fields if name.lower() == b"content-length" for part in value.split(b",")
@@ -75,7 +78,7 @@ def _framed(fields: list[tuple[bytes, bytes]]) -> list[bytes]:
 
 def _read_length(text: bytes) -> int:
     digits = text.strip(b" \t")
-    # 18 digits are an exabyte: more fit into no counter of llhttp's.
+    # 18 digits are an exabyte; llhttp's counters hold no more.
     if not digits.isdigit() or len(digits) > 18:
         raise HopelessHead("has a length that is no number")
     return int(digits)

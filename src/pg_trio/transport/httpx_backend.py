@@ -1,6 +1,7 @@
-"""How httpx's connections are opened: by our Connector, which checks addresses before it connects to one.
+"""Opens httpx's connections with the Connector, which checks addresses before it connects.
 
-httpcore takes a network backend; httpx passes none on, so it is put where httpx keeps its pools (httpx 0.28).
+httpcore accepts a network backend, but httpx does not pass one on. So this code puts it into httpx's pools (httpx
+0.28).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pg_trio.transport.wire import Origin
 
 
 class ConnectorBackend(httpcore.AsyncNetworkBackend):
-    """Opens connections with a Connector; its errors pass through httpcore and httpx as they are."""
+    """Opens connections with a Connector. Its errors pass through httpcore and httpx unchanged."""
 
     def __init__(self, connector: Connector, *, allow_private: bool) -> None:
         self._connector = connector
@@ -34,11 +35,11 @@ class ConnectorBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """A connection to the host. The Connector has the limit on connecting, and nothing here sets the others.
+        """A connection to the host. The Connector limits the time of connecting; the other limits are not set here.
 
         Raises: UpstreamUnreachable, OutOfResources.
         """
-        # The scheme matters for TLS alone, which is httpcore's.
+        # The scheme matters for TLS only, which httpcore does.
         sock = await self._connector.open_socket(Origin("http", host, port, self._allow_private))
         return TrioStream(trio.SocketStream(trio.socket.from_stdlib_socket(sock)))
 
@@ -48,7 +49,8 @@ class ConnectorBackend(httpcore.AsyncNetworkBackend):
 
 
 def use_connector(client: httpx.AsyncClient, connector: Connector, *, allow_private: bool) -> None:
-    """Let the connector open all connections of a client. A proxy's address is the operator's: it may be private."""
+    """Let the connector open all connections of a client. A proxy's address may be private, because the operator chose
+    it."""
     _put(client._transport, ConnectorBackend(connector, allow_private=allow_private))
     for proxied in client._mounts.values():
         if proxied is not None:

@@ -1,10 +1,10 @@
-"""The transport over httpx: for proxies, HTTP/2, client certificates and authorities of one's own.
+"""The transport over httpx: for proxies, HTTP/2, client certificates and private certificate authorities.
 
 Rules:
-1. The pool never queues: a bounded httpx pool under cancellation ends in PoolTimeout for ever (encode/httpcore #1093).
-   It has no limits; a limiter of our own, which is sound under cancellation, bounds the calls under way.
-2. Connections are opened by our own Connector, so that names and addresses are checked before a socket connects, by the
-   rules of the direct transport. A proxy's own address is the operator's and is not checked.
+1. The pool never queues: a bounded httpx pool under cancellation ends in PoolTimeout for ever (encode/httpcore
+   #1093). It has no limits. A separate limiter, which is sound under cancellation, bounds the running calls.
+2. The Connector opens the connections, so that names and addresses are checked before a socket connects, by the rules
+   of the direct transport. A proxy's address is not checked, because the operator chose it.
 3. Errors are translated here, once.
 """
 
@@ -30,7 +30,7 @@ from pg_trio.transport.httpx_backend import use_connector
 from pg_trio.transport.tls import client_context
 from pg_trio.transport.wire import find_reachable_route
 
-# 1,000 calls under way: as many as a worker takes requests (`gateway.max_concurrent_requests`).
+# 1,000 running calls: as many as a worker accepts requests (`gateway.max_concurrent_requests`).
 SLOTS = 1_000
 
 # 1 s to close a connection that is not reused: closing sends at most a TLS alert, and the peer need not answer.
@@ -40,8 +40,8 @@ CLOSE_LIMIT_S = 1.0
 class HttpxTransport:
     """Carries requests over one `httpx.AsyncClient`; at most `slots` at once, the next wait their turn in order.
 
-    A connection that was idle is not retried when it turns out dead, other than in `DirectTransport`: httpx does not
-    say whether a byte of the answer had come.
+    Unlike `DirectTransport`, it does not retry a dead idle connection, because httpx does not tell whether a byte of
+    the answer had come.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class HttpxTransport:
         self._slots = trio.CapacityLimiter(slots)
         options = options or HttpxOptions()
         tls_context = tls_context or client_context(options)
-        # Two pools, so that a call which may not reach a private address never finds a connection to one.
+        # Two pools, so that a call that must not reach a private address never gets a connection to one.
         self._public = _open_client(settings, tls_context, options)
         self._private = _open_client(settings, tls_context, options)
         connector = Connector(settings, tls_context, resolve)
@@ -87,7 +87,7 @@ class HttpxTransport:
             await self._private.aclose()
 
     def describe(self) -> str:
-        """What is under way, in one line; httpx does not tell more."""
+        """The number of running calls, in one line; httpx gives no more details."""
         return f"httpx busy {self._slots.borrowed_tokens} waiting {self._slots.statistics().tasks_waiting}"
 
     async def _send(self, request: WireRequest, url: str) -> httpx.Response:
@@ -100,7 +100,7 @@ class HttpxTransport:
             content=request.body,
             extensions={"trace": connecting},
         )
-        # What client.send() iterates over; httpx's own stream is a generator (see _OneWrite).
+        # client.send() iterates over this stream. httpx's own stream is a generator (see _OneWrite).
         wired.stream = _OneWrite(request.body)
         try:
             return await client.send(wired, stream=True)
@@ -127,7 +127,7 @@ class HttpxResponse:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        # Of a repeated name the last one, as the seam has it; httpx itself would join them with commas.
+        # Of a repeated name the last one, as the Transport protocol says; httpx would join them with commas.
         return {name.lower(): value for name, value in self._response.headers.multi_items()}
 
     async def receive_some(self) -> bytes:
@@ -139,7 +139,7 @@ class HttpxResponse:
     async def _receive_decoded(self, decoder: BodyDecoder) -> bytes:
         while True:
             while decoder.has_work:
-                # A small body may decode to a large one: others run after each step.
+                # A small body may decode to a large one, so other tasks run after each step.
                 await trio.lowlevel.checkpoint()
                 if piece := decoder.take():
                     return piece
@@ -160,7 +160,7 @@ class HttpxResponse:
         return piece
 
     async def aclose(self) -> None:
-        """Let go of the connection and the slot, under cancellation too."""
+        """Release the connection and the slot, under cancellation too."""
         if self._holder is None:
             return
         holder, self._holder = self._holder, None
@@ -180,12 +180,14 @@ class HttpxResponse:
         with trio.CancelScope() as scope, suppress(httpx.HTTPError, httpx.StreamError):
             scope.cancel()
             while await anext(self._pieces, b""):
-                # Bytes that had already been read need no wait and so notice no cancellation: at most one buffer's.
+                # Bytes that were already read need no wait, so they do not notice the cancellation. They are at most
+                # one buffer.
                 pass
 
 
 class _OneWrite(httpx.AsyncByteStream):
-    """A request body that is no generator: a half-sent one is not left to the garbage collector, with a warning."""
+    """A request body that is not a generator, so that a half-sent one does not end in the garbage collector with a
+    warning."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -220,7 +222,7 @@ def _open_client(settings: UpstreamSettings, tls_context: ssl.SSLContext, option
 class _Connecting:
     """httpx's `trace` hook: holds a call's socket until TLS, or else the request, takes over.
 
-    httpcore 1.0.9 leaves it to the garbage collector where a TLS handshake is cancelled.
+    When a TLS handshake is cancelled, httpcore 1.0.9 leaves the socket to the garbage collector.
     """
 
     def __init__(self) -> None:
@@ -233,15 +235,15 @@ class _Connecting:
             self._stream = None
 
     async def abandon(self) -> None:
-        """Close the socket if nobody else has it."""
+        """Close the socket if no other object has taken it over."""
         if self._stream is not None:
-            # TCP alone, no TLS yet: closing does not wait, and works under cancellation.
+            # TCP without TLS: closing does not wait, and works under cancellation.
             with suppress(trio.Cancelled):
                 await self._stream.aclose()
 
 
 def _refuse_private_literal(host: str) -> None:
-    # A proxy would connect to it in our stead.
+    # A proxy would connect to the address for us.
     if is_literal(host) and not is_public(host):
         raise _refusal(host)
 
@@ -263,7 +265,7 @@ def _translated() -> Iterator[None]:
 
 
 def _said(what: str, exc: BaseException) -> str:
-    # Where Trio wrapped a TLS error, httpx's own text is empty and the reason further down.
+    # If Trio wrapped a TLS error, httpx's own text is empty, and the reason is in the cause.
     reason: BaseException | None = exc
     while reason is not None and not str(reason):
         reason = reason.__cause__ or reason.__context__

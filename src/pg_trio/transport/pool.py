@@ -1,10 +1,10 @@
 """Idle connections, by origin. Synchronous: nothing waits here, so nothing can be cancelled half-way.
 
 Rules:
-1. A connection is here or with one call, never both. It is not counted: what is idle is what is in the lists, what is
-   open is what has not been closed, and busy is the difference. No counter can drift (encode/httpcore #1093).
-2. The one used last is given first: the pool shrinks to what the load needs, and the oldest run out.
-3. The pool never makes anybody wait. Calls under way are bounded by whoever makes them.
+1. A connection is here or with one call, never both. Nothing is counted: idle connections are in the lists, open ones
+   are those not closed, and busy ones are the difference. So no counter can drift (encode/httpcore #1093).
+2. The most recently used one is taken first. So the pool shrinks to the load, and the oldest connections expire.
+3. The pool never makes a call wait. Its callers limit the running calls.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ class Pool:
         self._limit = limit
         self._idle_limit_s = idle_limit_s
         self._idle: dict[Origin, deque[Connection]] = {}
-        # Weak: a response that was dropped and never closed ends with the garbage collector, not with the process.
+        # Weak references, so that the garbage collector can free a response that was dropped without closing.
         self._open: WeakSet[Connection] = WeakSet()
         self._is_closed = False
 
     def adopt(self, connection: Connection) -> None:
-        """Know of a fresh connection, which its caller keeps using; after `close()` it is closed at once."""
+        """Register a fresh connection; its caller keeps using it. After `close()` it is closed at once."""
         self._open.add(connection)
         if self._is_closed:
             connection.close()
 
     def take(self, origin: Origin, now: float) -> Connection | None:
-        """An idle connection of the origin that is still good, now the caller's; None if there is none."""
+        """Take a usable idle connection of the origin, which then belongs to the caller; None if there is none."""
         idle = self._idle.get(origin)
         while idle:
             connection = idle.pop()
@@ -44,7 +44,7 @@ class Pool:
         return None
 
     def give_back(self, connection: Connection, now: float) -> None:
-        """Take a connection whose exchange is over; it may be closed at once, and so may older ones."""
+        """Take back a connection after its exchange. It may be closed at once, and so may older ones."""
         if self._is_closed or self._limit == 0:
             connection.close()
             return
@@ -57,7 +57,7 @@ class Pool:
             idle.popleft().close()
 
     def prune(self, now: float) -> None:
-        """Close what has been idle for too long, and forget origins without idle connections."""
+        """Close connections that were idle for too long, and forget origins without idle connections."""
         for origin, idle in list(self._idle.items()):
             while idle and now - idle[0].idle_since >= self._idle_limit_s:
                 idle.popleft().close()
@@ -65,14 +65,14 @@ class Pool:
                 del self._idle[origin]
 
     def close(self) -> None:
-        """Close every connection, busy ones too; whoever uses one finds it closed."""
+        """Close every connection, including busy ones; their users then find them closed."""
         self._is_closed = True
         for connection in list(self._open):
             connection.close()
         self._idle.clear()
 
     def count_idle(self, origin: Origin) -> int:
-        """Idle connections of the origin."""
+        """The number of idle connections of the origin."""
         return len(self._idle.get(origin, ()))
 
     def describe(self) -> str:

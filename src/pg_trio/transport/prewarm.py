@@ -1,10 +1,10 @@
-"""Connections opened before they are needed, so that a hedge or the first call after a pause pays no handshake.
+"""Opens connections before they are needed, so that a hedge or the first call after a pause needs no handshake.
 
 Rules:
-1. One task for each address that wants some. Once a second it opens what is missing, at most `count` at a time; those
-   that are idle for too long run out as all others do, and are replaced.
-2. Where they cannot all be opened, the next try comes later and later, up to a minute.
-3. Nothing is opened to a provider that is set aside: its breaker decides, not we.
+1. One task for each configured address. Once a second it opens missing connections, at most `count` at a time.
+   Connections that are idle for too long expire like all others, and are replaced.
+2. If not all can be opened, the pause before the next try grows, up to a minute.
+3. Nothing is opened to a provider whose breaker has set it aside.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Prewarming(Protocol):
     """A transport that can open connections before they are needed: DirectTransport."""
 
     async def prewarm(self, url: str, count: int, allow_private: bool = False) -> int:
-        """Open connections until `count` are idle; how many are."""
+        """Open connections until `count` are idle; returns how many are."""
 
 
 async def keep_warm(transport: Prewarming, addresses: Sequence[WarmAddress]) -> None:

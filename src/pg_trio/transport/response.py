@@ -1,4 +1,4 @@
-"""An answer of the direct transport whose head has arrived."""
+"""An answer of the direct transport, after its head has arrived."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pg_trio.transport.pool import Pool
 
 
 class DirectResponse:
-    """Holds its connection until the answer is whole (most are when their head is), or until it is closed.
+    """Holds its connection until the answer is complete (most are complete with their head) or closed.
 
-    A cancelled `receive_some` loses nothing: the next one goes on where it was.
+    A cancelled `receive_some` loses nothing: the next call continues there.
     """
 
     __slots__ = ("_answer", "_connection", "_decoder", "_headers", "_may_reuse", "_pool")
@@ -56,7 +56,7 @@ class DirectResponse:
     async def _receive_decoded(self, decoder: BodyDecoder) -> bytes:
         while True:
             while decoder.has_work:
-                # A small body may decode to a large one: others run after each step.
+                # A small body may decode to a large one, so other tasks run after each step.
                 await trio.lowlevel.checkpoint()
                 if piece := decoder.take():
                     return piece
@@ -69,7 +69,7 @@ class DirectResponse:
                 await self._read_on()
 
     async def aclose(self) -> None:
-        """Let go of the connection; see `domain.upstream.UpstreamResponse`. Does its work without waiting."""
+        """Release the connection; see `domain.upstream.UpstreamResponse`. Never waits."""
         self._let_go()
 
     async def _read_on(self) -> None:
@@ -93,7 +93,7 @@ class DirectResponse:
 async def read_on(connection: Connection, answer: Answer) -> None:
     """Feed the answer the next bytes of its connection.
 
-    Raises: UpstreamBroken, UpstreamNonsense; the connection is of no more use then.
+    Raises: UpstreamBroken, UpstreamNonsense; the connection cannot be used then.
     """
     try:
         piece = await connection.receive()

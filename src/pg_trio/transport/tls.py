@@ -16,13 +16,13 @@ def client_context(options: HttpxOptions | None = None) -> ssl.SSLContext:
     """A fresh context for connections to providers. `SSL_CERT_FILE` and `SSL_CERT_DIR` add to or replace the store.
 
     With `ca_pem`, these authorities are trusted and no others. 1.2 is the lowest version that providers still offer and
-    RFC 9325 (BCP 195) allows.
-    Raises: ValueError if a certificate or key of the options cannot be used; the text quotes none of them.
+    RFC 9325 (BCP 195) allows. Raises: ValueError if a certificate or key of the options cannot be used; the text does
+    not quote them.
     """
     context = _trusting(options.ca_pem if options is not None else None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    # With OpenSSL 3 Python takes a connection that somebody cut for one that ended: a cut answer would look whole.
+    # With OpenSSL 3 Python treats a cut connection as one that ended, so a cut answer would look whole.
     context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     if options is not None and options.certificate_pem is not None and options.key_pem is not None:
         _show_certificate(context, options.certificate_pem, options.key_pem.reveal())
@@ -50,9 +50,10 @@ def _show_certificate(context: ssl.SSLContext, certificate_pem: str, key_pem: st
 
 @contextmanager
 def _open_private_file() -> Iterator[tuple[IO[bytes], str]]:
-    """A file that only we can read, and its name: OpenSSL takes a key from a named file only. Gone afterwards.
+    """A private file and its name, deleted afterwards. OpenSSL reads a key from a named file only.
 
-    In memory where the system has such files: a container's root may be read-only, and a key is better on no disk.
+    It is in memory if the system has such files: a container's root may be read-only, and a key should not be on a
+    disk.
     """
     try:
         memory = os.fdopen(os.memfd_create("client-key"), "w+b") if hasattr(os, "memfd_create") else None

@@ -1,6 +1,6 @@
-"""What goes out: where a URL leads, and the bytes of a request.
+"""The route of a URL, and the bytes of a request.
 
-Both are asked on every call with the same few inputs, so both remember: a route by its URL, a head by its lines.
+Every call needs both, with few different inputs, so both are cached: a route by its URL, a head by its lines.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ _HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 _TARGET = re.compile(r"[!-~]+")
 _HOST = re.compile(r"[0-9A-Za-z._:-]+")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-# Set by us, from the body and the connection: a second one would make two readings of one request.
+# Headers that the transport sets itself, from the body and the connection. A second one would make the request
+# ambiguous.
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "expect", "upgrade"})
 
 
 class Origin(NamedTuple):
-    """Connections are shared between calls with the same one. `host` is in lower case, IPv6 without brackets."""
+    """Calls with the same origin share connections. `host` is in lower case, IPv6 without brackets."""
 
     scheme: str
     host: str
@@ -46,7 +47,7 @@ class Route(NamedTuple):
 
     @property
     def url(self) -> str:
-        """The URL again, its host spelled as it is looked up."""
+        """The URL, with the host as it is looked up."""
         return f"{self.origin.scheme}://{self.host_header}{self.target}"
 
 
@@ -67,7 +68,7 @@ def find_route(url: str, allow_private: bool) -> Route:
         and _TARGET.fullmatch(target)
     )
     if not is_usable:
-        # The URL itself is not shown: what it got wrong may be a key in the place of the user.
+        # The URL is not shown, because it may have a key in the place of the user.
         raise ValueError("not an absolute http or https URL without a user, with path and query percent-encoded")
     origin = Origin(parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme], allow_private)
     bracketed = f"[{host}]" if ":" in host else host
@@ -80,12 +81,12 @@ def find_reachable_route(url: str, allow_private: bool) -> Route:
     try:
         return find_route(url, allow_private)
     except ValueError as exc:
-        # UnicodeError, too: a label of a host name is empty or over 63 characters.
+        # UnicodeError: a label of a host name is empty or over 63 characters.
         raise UpstreamUnreachable("no connection: the base URL has no host that can be looked up") from exc
 
 
 def encode_request(request: WireRequest, route: Route) -> bytes:
-    """The request's head and body as they go on the wire, in one piece for one write.
+    """The request's head and body as wire bytes, in one piece for one write.
 
     Raises: ValueError if a header cannot stand in a head, or is one of those that only the transport sets.
     """
@@ -94,7 +95,7 @@ def encode_request(request: WireRequest, route: Route) -> bytes:
 
 
 def _read_host(host: str) -> str:
-    """As it is looked up: an international name in its xn-- form, an IPv4 address with four decimal parts."""
+    """The host for the look-up: an international name in its xn-- form, an IPv4 address with four decimal parts."""
     host = host.encode("idna").decode("ascii")
     address = read_address(host)
     return str(address) if isinstance(address, IPv4Address) else host

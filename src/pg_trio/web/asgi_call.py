@@ -66,11 +66,11 @@ class AsgiCall:
         return ShuttingDown() if self.link.cut == "drain" else None
 
     def show_limits(self, states: Sequence[LimitState]) -> None:
-        """Every answer from here on says what is left of these."""
+        """Show these limits' remaining quota in every later answer."""
         self.limits = states
 
     def show_tries(self, attempts: Sequence[AttemptRow], times: StageTimes) -> None:
-        """A failure that is answered from here on says what was tried, and what took how long."""
+        """Show these tries and times in a failure that is answered later."""
         self.tries = Tries(attempts, times)
 
     def open_stream(
@@ -155,11 +155,11 @@ class AsgiStream:
         return False
 
     async def send_keep_alive(self) -> None:
-        """Show that the stream lives."""
+        """Send a comment that keeps the connection alive."""
         await self._send(self._writer.keep_alive)
 
     async def finish(self, finish_reason: FinishReason, usage: Usage) -> None:
-        """End a whole answer."""
+        """End a complete answer."""
         progress = self._progress
         summary = StreamSummary(
             request_id=self._call.head.request_id,

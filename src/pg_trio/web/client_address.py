@@ -1,12 +1,13 @@
-"""Where a request comes from: the connection's other end, or, behind listed proxies, what those say.
+"""The client's address: the connection's peer, or, behind listed proxies, the address that these report.
 
 Rules:
-1. A header is believed as far as the hop that wrote it is a listed proxy. `X-Forwarded-For` is read from the right:
-   each proxy appends the address that the request came from. What stands left of the first address that is not listed
-   may be the client's own invention.
-2. `Forwarded` (RFC 7239) is read, alike, only where no `X-Forwarded-For` is there: most proxies write one and pass the
-   other on as the client sent it.
-3. What is no address (`unknown`, an obfuscated `_name`) ends the reading: the proxy that said so is all that is known.
+1. A header is trusted only if a listed proxy wrote it. `X-Forwarded-For` is read from the right, because each proxy
+   appends the address that the request came from. The client may have invented the part to the left of the first
+   address that is not listed.
+2. `Forwarded` (RFC 7239) is read in the same way, only if there is no `X-Forwarded-For`: most proxies write one header
+   and pass the client's other one on.
+3. A value that is not an address (`unknown`, an obfuscated `_name`) ends the reading. Then the proxy that sent it is
+   the known address.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def read_networks(trusted: Iterable[str | None]) -> Networks:
 
 
 def plain_address(address: str) -> str:
-    """An address as it is written everywhere else: IPv4 where a dual socket calls it `::ffff:1.2.3.4`, no zone."""
+    """An address in its usual form: IPv4 for a dual socket's `::ffff:1.2.3.4`, without a zone."""
     address = address.partition("%")[0]
     return address[len(_MAPPED_IPV4) :] if address.startswith(_MAPPED_IPV4) and "." in address else address
 
@@ -41,7 +42,7 @@ def plain_address(address: str) -> str:
 def find_client(peer: str, trusted: Networks, x_forwarded_for: Sequence[str], forwarded: Sequence[str]) -> str:
     """The address of the client behind `peer`, which is `peer` itself unless it is a listed proxy.
 
-    `x_forwarded_for` and `forwarded` hold every value of their header, in their order.
+    `x_forwarded_for` and `forwarded` hold all values of their header, in order.
     """
     hops = _split_list(x_forwarded_for) if x_forwarded_for else [_read_for(item) for item in _split_list(forwarded)]
     address = peer
@@ -79,6 +80,6 @@ def _read_node(node: str) -> str | None:
 def _is_listed(address: str, trusted: Networks) -> bool:
     try:
         known = ip_address(address)
-    except ValueError:  # a server may name what it likes
+    except ValueError:  # a server may send any text
         return False
     return any(known in network for network in trusted)

@@ -1,9 +1,9 @@
 """What Quart serves: introspection of a project, health, and a JSON answer for every other path.
 
 `GET /api/{uuid}/info`, `/endpoints`, `/candidates` and `/tokens` need the scope `admin`, `/models` the scope `models`.
-They answer `{"ok": true, "data": …}`, but for `/models`, which has OpenAI's list shape. No answer holds a key, a token
-or a digest, and none may be stored on its way (`no-store`). `/healthz` says that the process serves, `/readyz` that it
-takes requests.
+They answer `{"ok": true, "data": …}`, except `/models`, which has OpenAI's list shape. No answer holds a key, a token
+or a digest, and caches must not store answers (`no-store`). `/healthz` says that the process serves, `/readyz` that it
+accepts requests.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ logger = logging.getLogger("pg_trio")
 
 
 class Inspected(Protocol):
-    """What introspection reads of the running gateway."""
+    """The parts of the running gateway that introspection reads."""
 
     async def find_caller(self, authorization: Sequence[str], project: str, scope: str, at: float) -> Caller: ...
 
@@ -49,17 +49,18 @@ class Inspected(Protocol):
 
 
 def make_web_app(find_inspected: Any, is_ready: Callable[[], bool] = lambda: True) -> QuartTrio:
-    """The Quart application. `find_inspected()` gives the running gateway, or None before it runs."""
+    """The Quart application. `find_inspected()` returns the running gateway, or None before it runs."""
     app = QuartTrio("pg_trio", static_folder=None)
-    # Quart cuts every response after 60 s unless told otherwise; our limits are our own.
+    # Quart cuts every response after 60 s by default; the gateway has its own limits.
     app.config["RESPONSE_TIMEOUT"] = None
     app.config["BODY_TIMEOUT"] = 30
     app.config["MAX_CONTENT_LENGTH"] = 64 * 1024
-    # Paths mean what they say: none is mended by a redirect.
+    # Paths are matched exactly, without redirects to corrected paths.
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    # OpenAI's `created` of a model is when it was released, which we do not know: since when this worker offers it.
+    # OpenAI's `created` is a model's release time, which is not known here. So it is the time since when this worker
+    # offers the model.
     made_at = int(time.time())
 
     async def caller_with(scope: str, project: str) -> tuple[Inspected, Caller]:
@@ -114,7 +115,7 @@ def make_web_app(find_inspected: Any, is_ready: Callable[[], bool] = lambda: Tru
     @app.after_request
     async def finish_head(response: Response) -> Response:
         response.headers.setdefault("X-Request-Id", str(uuid4()))
-        # What is true of a project, or of our health, is true now.
+        # The state of a project or of the gateway changes, so answers must not be stored.
         response.headers["Cache-Control"] = "no-store"
         return response
 
@@ -139,7 +140,7 @@ def as_gateway_error(error: Exception) -> GatewayError:
 
 
 def describe_project(project: Project, tokens_count: int) -> dict[str, Any]:
-    """A project for its own admin. Tokens that were revoked count, as they are listed."""
+    """A project for its own admin. Revoked tokens count, because they are listed, too."""
     return {
         "uuid": str(project.uuid),
         "name": project.name,
@@ -181,7 +182,7 @@ def describe_endpoint(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def list_candidates(project: Project, inspected: Inspected) -> list[dict[str, Any]]:
-    """Each place that the project's endpoints may ask, who may, and how it fares."""
+    """Each candidate of the project's endpoints, with the endpoints that use it and its state."""
     users: dict[tuple[str, str], list[str]] = {}
     places: dict[tuple[str, str], Candidate] = {}
     for endpoint in project.endpoints.values():
@@ -205,7 +206,7 @@ def list_candidates(project: Project, inspected: Inspected) -> list[dict[str, An
 
 
 def describe_token(token: Token) -> dict[str, Any]:
-    """A token without what it is made of."""
+    """A token without its text and digest."""
     return {
         "id": token.id,
         "name": token.name,
@@ -220,9 +221,9 @@ def describe_token(token: Token) -> dict[str, Any]:
 
 
 def list_models(project: Project, disabled_providers: frozenset[str], created: int) -> dict[str, Any]:
-    """The provider/model pairs that the project's active endpoints may ask, in OpenAI's list shape.
+    """The provider/model pairs of the project's active endpoints, in OpenAI's list shape.
 
-    `created` is Unix seconds, and the same for each.
+    `created` is Unix seconds, the same for all.
     """
     pairs = {
         (candidate.provider, candidate.model): None

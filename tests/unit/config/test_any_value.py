@@ -1,4 +1,4 @@
-"""Whatever stands in whatever setting: settings or a ConfigError, never another exception, never the key."""
+"""Any value in any setting gives settings or a ConfigError, never another exception, and never shows the key."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_any_key_stays_hidden(key: str) -> None:
 
 
 def _outcome(text: str, environ: dict[str, str] | None = None) -> str:
-    """All that anybody can read of it: the settings' repr or the report."""
+    """The readable result: the settings' repr or the report."""
     try:
         return repr(parse_settings(text, "pg.toml", NOWHERE, environ or {}))
     except ConfigError as error:

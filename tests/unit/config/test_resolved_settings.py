@@ -51,7 +51,7 @@ def test_data_dir_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     data_dir = load_settings(Path("pg.toml"), {}).gateway.data_dir
 
-    # Whoever changes the working directory later means the same by it.
+    # The path keeps its meaning if the working directory changes later.
     assert tmp_path / "data" == data_dir
 
 

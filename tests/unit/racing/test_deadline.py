@@ -120,7 +120,7 @@ async def test_lasting_scope_serves_one_deadline_after_the_other(autojump_clock:
     with LastingScope() as lasting:
         with Deadline(start + 2, lasting):
             await trio.sleep(1)
-        # A time that is over with its block cuts nobody.
+        # A deadline does not cancel anything after its block has ended.
         await trio.sleep(5)
         for at in (start + 7, start + 8):
             with pytest.raises(DeadlinePassed), Deadline(at, lasting):

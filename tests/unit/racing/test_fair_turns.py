@@ -106,7 +106,7 @@ async def test_next_keeps_the_time_after_the_first_has_left(autojump_clock: Mock
 
 
 async def test_own_second_turn_begins_beside_anothers(autojump_clock: MockClock) -> None:
-    """Its first turn ended meanwhile: it may begin, though nobody is there to tell it but the time."""
+    """Its first turn ended meanwhile: it may begin, although only the passing of time can tell it."""
     async with trio.open_nursery() as nursery:
         workers = Workers(nursery)
         await workers.start("a", work_s=0.05)

@@ -51,7 +51,7 @@ class TailRunner:
         return False
 
     def next_round(self) -> None:
-        """Nobody fails here."""
+        """No candidate fails here."""
 
     def record(self, end: AttemptEnd[str]) -> None:
         took_s = end.ended_at - end.attempt.started_at

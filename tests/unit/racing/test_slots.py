@@ -1,4 +1,4 @@
-"""Slots to the tick: who gets one when, who is turned away, and exact counts whoever is cancelled."""
+"""Slots to the tick: the order of service, refusals, and exact counts under cancellation."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def live(count: int) -> list[list[object]]:
 
 
 def tie(generation: int) -> ref[Knot]:
-    """A knot that nobody holds, as old as if it had outlived so many collections."""
+    """An unreachable reference cycle, as old as if it had survived this many collections."""
     knot = Knot()
     for younger in range(generation):
         gc.collect(younger)

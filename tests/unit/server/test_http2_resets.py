@@ -1,4 +1,4 @@
-"""How often an HTTP/2 client may reset its streams: on bytes, in whatever pieces they come."""
+"""How often an HTTP/2 client may reset its streams: on bytes, in pieces of any size."""
 
 from __future__ import annotations
 

@@ -242,7 +242,7 @@ async def test_those_who_come_alone_take_nobody_s_patience(
 
 
 async def test_line_in_here_is_joined_at_once(nursery: trio.Nursery, listening: Listening, clients: ExitStack) -> None:
-    """So that whoever is too many is told."""
+    """So that excess clients get a refusal."""
     come(clients, listening, MOST_AT_ONCE + 5)
 
     assert [MOST_AT_ONCE, 5] == await count_accepted_by_pass(nursery, listening, MOST_AT_ONCE + 5, has_line=True)

@@ -266,7 +266,7 @@ def test_h11_understands_same(head: bytes) -> None:
 @given(any_heads, any_heads, st.sampled_from([b"5", b"0", b"55", b"", b" 5", b"5\r\n", b"5, 5", b"-5", b"9" * 19]))
 @example(b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", b"\r\n\r\n", b"007")
 def test_known_head_answers_as_read_head(first: bytes, other: bytes, length: bytes) -> None:
-    """Whatever follows a head that was accepted: known or not, it is never understood otherwise than when read."""
+    """Any bytes after an accepted head: recalling a head never gives another result than reading it."""
     first = first[: first.index(HEAD_END) + len(HEAD_END)]
     try:
         known = KnownHead(first, understand(first))

@@ -1,4 +1,4 @@
-"""A worker in the test's own process: what it sets up before it lets anybody in."""
+"""A worker in the test's own process: its preparations before it accepts connections."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ OpenOwner = Callable[[], Segment]
 
 @pytest.fixture
 def open_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenOwner]:
-    """Opens the segment once more; nobody waits for a holder, who is always one that stands still here."""
+    """Opens the segment once more, without waiting for a holder, because every holder is a stopped one here."""
     monkeypatch.setattr(byte_lock, "LOCK_LIMIT_S", 0.0)
     with ExitStack() as stack:
         yield lambda: stack.enter_context(closing(open_segment(tmp_path / "shared.mem", slots=1024)))
@@ -55,7 +55,7 @@ def test_stopped_holder_is_passed_and_told(open_owner: OpenOwner) -> None:
 
 
 def test_generation_is_looked_at_again_once_held(open_owner: OpenOwner, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Between its look at the generation and its lock, somebody else turns the generation on, and is done.
+    # Between its reading of the generation and its lock, another worker increments the generation, and is done.
     late, stopped, other = (Guard(open_owner(), BUCKET_KINDS, b"k") for _ in range(3))
     acquire_nowait = ByteLock.acquire_nowait
 
@@ -73,7 +73,7 @@ def test_generation_is_looked_at_again_once_held(open_owner: OpenOwner, monkeypa
 
 
 def test_generation_is_looked_at_again_after_waiting(open_owner: OpenOwner, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The holder goes on while it is waited for, but somebody else has taken the key over by then.
+    # The holder resumes during the wait, but another worker has taken the key over by then.
     late, stopped, other = (Guard(open_owner(), BUCKET_KINDS, b"k") for _ in range(3))
     held = stopped.enter()
     acquire = ByteLock.acquire_within_limit

@@ -1,4 +1,5 @@
-"""The hedge budget that all workers share: the same bound as that of one process, whoever counts and whoever takes."""
+"""The hedge budget that all workers share: the same bound as in one process, for any mix of counting and taking
+workers."""
 
 from __future__ import annotations
 

@@ -243,7 +243,7 @@ def test_heir_gives_back_what_the_dead_one_held(tmp_path: Path, open_worker: Cal
 
     heir = open_worker()
 
-    # Nobody could reap it any more: somebody lives in its seat.
+    # No worker could reap it any more, because a living worker has its seat.
     assert (0, 0) == heir.read(b"k", 1)
 
 

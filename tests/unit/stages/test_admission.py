@@ -165,7 +165,7 @@ async def test_long_line_turns_away_at_once(nursery: trio.Nursery, autojump_cloc
 
 
 async def test_line_that_stands_is_short(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
-    """No place has come free for a second: whoever comes now would wait in vain."""
+    """No place has become free for a second: a new request would wait in vain."""
     door = await open_door(nursery, limit=1)
     door.admission.take()
 

@@ -687,7 +687,7 @@ async def test_response_is_let_go_after_failure(autojump_clock: MockClock) -> No
 
 
 class TokenReader:
-    """Whatever comes is a token."""
+    """Every chunk is a token."""
 
     def feed(self, data: bytes) -> list[Event]:
         return [ContentDelta(data.decode())]
@@ -724,7 +724,7 @@ class AwaitedResponse(FakeResponse):
 
 
 async def test_stream_that_comes_too_late_is_closed(autojump_clock: MockClock) -> None:
-    """Two first tokens in one moment: there is one winner, and nobody else would let go of the other."""
+    """Two first tokens in one tick: there is one winner, and the race must discard the other."""
     ready, opened = trio.Event(), list[OpenStream]()
     responses = {name: AwaitedResponse([b"Hi"], ready=ready) for name in ("a", "b")}
     call, both = streaming_call(FakeTransport({**responses})), evolve(endpoint("a", "b"), hedge_after_ms=500)
@@ -811,7 +811,7 @@ async def test_stream_that_breaks_before_a_token_has_failed() -> None:
 
 
 class OpenAIStreams(FakeTransport):
-    """Answers with these in turn, whoever is asked."""
+    """Answers with these in turn, for every candidate."""
 
     turns: list[FakeResponse]
 

@@ -60,7 +60,7 @@ def make_stage(clock: Clock | None = None, book: LocalSpend | None = None) -> Ra
 
 
 class Client:
-    """Whom the stage tells what is left; keeps the last word."""
+    """The call that the stage shows the remaining quota; keeps the last state."""
 
     states: Sequence[LimitState] = ()
 

@@ -66,7 +66,7 @@ class WordAdapter(FakeAdapter):
 
 @define
 class Ear:
-    """Hears: when, whom, what. Takes so many seconds each time."""
+    """Records (time, source, text). Takes this many seconds for each."""
 
     takes_reasoning: bool = True
     takes_s: float = 0.0

@@ -117,7 +117,7 @@ class FakeRescue:
     told: list[tuple[str, str]] = field(factory=list)
     first: FakeSource | GatewayError | None = None
     first_after_s: float = 0.0
-    # What candidates reason before the first token: after so many seconds, by whom, what.
+    # Reasoning before the first token: (after seconds, candidate, text).
     reasons: list[tuple[float, FakeSource, str]] = field(factory=list)
     listens: list[bool] = field(factory=list)
 
@@ -549,7 +549,7 @@ async def test_idle_stream_goes_on_elsewhere(autojump_clock: MockClock) -> None:
     await relay(source, client, idle_s=5, rescue=rescue).run()
 
     assert ("no token within 5 s", 55) == (source.gave_up, client.taken[-1][0])
-    # The client is told that we live while nobody answers.
+    # The client gets keep-alive comments while no candidate answers.
     assert [10, 20, 30, 40, 50] == [at for at, what in client.taken if what == ": keep-alive"]
 
 

@@ -1,4 +1,4 @@
-"""The relay under schedules that no one thought of: whatever happens when, the client can tell how it ended."""
+"""The relay under random schedules: in any order of events, the client can tell how the stream ended."""
 
 from __future__ import annotations
 

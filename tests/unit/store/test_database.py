@@ -19,7 +19,7 @@ from pg_trio.store.database import SerialConnection, explained, open_database, o
 from pg_trio.store.migrations import Schema, migrate
 from pg_trio.store.transaction import transaction
 
-# The user `nobody` of Linux distributions: any that owns nothing would do.
+# The user `nobody` of Linux distributions; any user without files would work.
 NOBODY = 65_534
 FIRST = ("CREATE TABLE things (name TEXT)",)
 SECOND = ("ALTER TABLE things ADD COLUMN size INTEGER", "CREATE INDEX by_size ON things (size)")
@@ -176,7 +176,7 @@ def test_directory_instead_of_file(tmp_path: Path) -> None:
 
 @contextmanager
 def as_nobody() -> Iterator[None]:
-    """Root writes everywhere, so root is somebody else inside."""
+    """Root can write everywhere, so root becomes another user inside the block."""
     if os.geteuid() != 0:
         yield
         return

@@ -1,4 +1,4 @@
-"""A -wal file that somebody damaged is told; one that a crash left, or that SQLite has used again, is not."""
+"""A damaged -wal file is reported; one that a crash left, or that SQLite has used again, is not."""
 
 from __future__ import annotations
 

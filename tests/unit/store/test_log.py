@@ -1,4 +1,4 @@
-"""The log: recorded without waiting, in the file after closing, whatever happened between. Real files and threads."""
+"""The log: rows are recorded without waiting, and always in the file after closing. Real files and threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions in their file: whole turns or none, in order whoever writes at once. Real files and threads."""
+"""Sessions in their file: complete turns or none, in order under concurrent writers. Real files and threads."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def settings(tmp_path: Path) -> GatewaySettings:
 
 @pytest.fixture
 async def idle_store(settings: GatewaySettings) -> AsyncIterator[SessionStore]:
-    """A store that nobody writes for."""
+    """A store without a writer task."""
     async with await SessionStore.open(settings, KEEP_S, busy_limit_s=0.02) as store:
         yield store
 

@@ -11,7 +11,7 @@ from pg_trio.transport.prewarm import WarmAddress, keep_warm
 
 @define
 class FakeTransport:
-    """Has `idle` connections, whatever is asked; notes when."""
+    """Always reports `idle` connections, and records the time of each call."""
 
     idle: int
     asked_at: list[float] = field(factory=list)

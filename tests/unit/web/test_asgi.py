@@ -246,7 +246,7 @@ async def test_bug_in_a_stream_is_no_second_answer(autojump_clock: MockClock, bu
 
 
 class Thinker(Streamer):
-    """A gateway that sends a head before anybody has answered, and then this end."""
+    """A gateway that sends a head before a candidate has answered, and then this end."""
 
     def __init__(self, error: GatewayError | None) -> None:
         super().__init__()

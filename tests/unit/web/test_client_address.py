@@ -1,4 +1,4 @@
-"""Whom a request comes from, behind no proxy, one, or a chain of them, and what a client makes up."""
+"""The client's address of a request: without a proxy, behind one or a chain of proxies, and with invented headers."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Accepting connections: Trio's serve_listeners, but with a limit, and quiet when there is no room.
 
 The lane's are accepted one a pass of the event loop, as Trio accepts, so that workers share those who come together;
-but many where the kernel's line does not end, or there is one in here already. A flood of clients who open a connection
-for each request would wait out there for seconds: nobody can tell them that it is too much, and no deadline counts.
+but many where the kernel's line does not end, or there is one in here already. A flood of clients that open a
+connection for each request would wait there for seconds, without a refusal and without a deadline.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _GONE = frozenset(
         errno.EPROTO,
     }
 )
-# So many passes with one each while others wait, then twice as many with each; a pass that leaves nobody takes back
-# EASING of them. Of 32 clients that come together two workers have a part each; when one took all who were there, it
-# often had all 32. nginx takes one, or all.
+# So many passes with one each while others wait, then twice as many with each; a pass that leaves the kernel's queue
+# empty takes back EASING of them. Of 32 clients that come together two workers have a part each; when one took all that
+# were there, it often had all 32. nginx takes one, or all.
 PATIENT_PASSES, EASING = 64, 8
 # Four times what may start in one pass, or no line would ever form in here.
 MOST_AT_ONCE = 128
@@ -70,7 +70,7 @@ async def accept_sockets(
         while True:
             await trio.lowlevel.wait_readable(listening)
             if connections.full:
-                # Nobody is closed for a client that never comes.
+                # No connection is closed for a client that never comes.
                 await connections.make_room(f"{connections.limit} connections are the limit")
                 continue
             doublings = max(busy_passes - PATIENT_PASSES, 0)
@@ -91,7 +91,7 @@ async def accept_sockets(
 
 
 def accept_rest(listening: socket.socket, connections: OpenConnections, host: Host, nursery: trio.Nursery) -> None:
-    """Accept everyone who waits in the kernel's line, as far as there is room: closing the socket would reset them."""
+    """Accept all clients in the kernel's queue, if there is room, because closing the socket would reset them."""
     with contextlib.suppress(OSError):
         _accept_some(connections.limit, listening, connections, host, nursery)
 
@@ -136,7 +136,7 @@ async def accept_connections(
     async with listener:
         while True:
             if connections.full:
-                # Nobody is closed for a client that never comes.
+                # No connection is closed for a client that never comes.
                 await trio.lowlevel.wait_readable(inner.socket)
                 while connections.full:
                     await connections.make_room(f"{connections.limit} connections are the limit")

@@ -11,7 +11,8 @@ import re
 
 from pg_trio.server.http1.head import Refused
 
-# 256 B for a size line: sizes take 16; nobody sends extensions. Node limits all of a body's extensions to 16 KiB.
+# 256 B for a size line: sizes take 16, and clients send no extensions. Node limits all of a body's extensions to 16
+# KiB.
 MAX_SIZE_LINE_BYTES = 256
 # 8 KiB: a head is 32 KiB at most, and trailers are rare and short.
 MAX_TRAILER_BYTES = 8 * 1024
@@ -42,7 +43,7 @@ class LengthBody:
 
 
 class ChunkedBody:
-    """A chunked body. `left` is None: nobody knows it."""
+    """A chunked body. `left` is None, because its length is not known."""
 
     __slots__ = ("_chunk_left", "_pending", "_state", "_trailer_bytes")
 

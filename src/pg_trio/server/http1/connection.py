@@ -9,8 +9,8 @@ Rules:
 3. Once an answer is wholly written, its application is left to finish: what it still does (a row in the log, a
    settlement) is owed whether or not the client hangs up.
 4. System calls are tried before anything waits; most never do.
-5. Whatever the application does ends here: a crash is a 500 if nothing was sent, and a connection cut short if
-   something was, so that a cut answer never looks like a finished one.
+5. An application's crash ends here. It is a 500 if nothing was sent; otherwise the connection is cut, so that a cut
+   answer never looks like a finished one.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class LaneConnection:
             self.deadline = min(self.deadline, trio.current_time() + self._lane.head_s)
 
     def _has_arrived(self) -> bool:
-        """Whether bytes that nobody has read yet are with the kernel, or the client's end."""
+        """Whether the kernel has unread bytes, or the client's end."""
         try:
             self._socket.recv(1, socket.MSG_PEEK)
         except OSError:

@@ -1,10 +1,9 @@
 """Which clients left, told by the kernel: one epoll set for all connections, for EPOLLRDHUP alone.
 
-A connection is registered once, when it is accepted; from then on this costs nothing until its client closes or
-resets. A reader task per connection, the usual way, costs two task switches and an epoll_ctl a request
-(docs/decisions/003), and sees the end of the stream only behind whatever is unread before it: a pipelined request,
-a body that the application has not asked for. nginx looks for the same event for the same reason
-(`ngx_http_upstream_check_broken_connection`).
+A connection is registered once, when it is accepted; from then on this costs nothing until its client closes or resets.
+A reader task per connection, the usual way, costs two task switches and an epoll_ctl a request (docs/decisions/003),
+and sees the end of the stream only behind the unread bytes before it: a pipelined request, a body that the application
+has not asked for. nginx looks for the same event for the same reason (`ngx_http_upstream_check_broken_connection`).
 
 A client that shuts down only its sending side looks the same and is taken for gone, as in nginx's proxy by default.
 """

@@ -36,7 +36,7 @@ from pg_trio.server.http1.types import Door
 
 # 64 KiB: as a connection reads.
 RECV_BYTES = 64 * 1024
-# What is owed of a body whose connection is over: whatever comes.
+# The rest of a body whose connection is over: any number of bytes.
 ALL_BYTES = 1 << 62
 
 
@@ -102,7 +102,7 @@ class Doorkeeper:
         if self._judge(self._newcomers, data) != (0, False):
             return False
         # With nothing unread, closing is a FIN behind the answer; with a byte, it is a reset that may destroy it. A new
-        # socket has room for an answer; whether its client is still there, nobody knows.
+        # socket has room for an answer; whether its client is still there is not known.
         with contextlib.suppress(OSError):
             sock.recv(len(data))
             sock.send(self._answer.make(keep_alive=False))
@@ -163,7 +163,7 @@ class Doorkeeper:
                 return
         owed = None if has_room or not data else self._turn_away(parked.visitor, parked.socket, data)
         if owed is None:
-            # Whoever leaves takes nobody's room.
+            # A departed client needs no room.
             self._handed_over += bool(data)
             self._forget(parked.socket.fileno())
             parked.data = data

@@ -5,10 +5,10 @@ Rules:
    the grammar is RFC 9112's own, without its leniencies, and costs 1.2 µs more. Where llhttp is lax (`gzip,
    chunked`, coding in HTTP/1.0, missing or repeated Host, lower-case methods) or could become so, the grammar and
    `_read_framing` decide.
-2. Whatever two readers could understand differently is refused, never repaired: the next hop would guess otherwise.
-   That is the whole of request smuggling.
+2. A head that two readers could understand differently is refused, never repaired, because the next hop might read it
+   differently. This prevents request smuggling.
 3. A refused head ends the connection: where it stops is not known.
-4. Every quantifier in the grammar is possessive, so a head of n bytes costs n steps whatever is in it.
+4. Every quantifier in the grammar is possessive, so every head of n bytes costs n steps.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ class HttpHead(NamedTuple):
 class KnownHead:
     """A head that was read, by which the next of the same bytes is known; only the body's length may differ.
 
-    A client that keeps its connection sends nothing else: the path, the token, the fields of its library. Whatever
-    differs in a byte outside the length's digits is read anew, so `recall` never answers otherwise than `read_head`.
+    A client that keeps its connection sends nothing else: the path, the token, the fields of its library. A head with
+    another difference than the length's digits is read anew, so `recall` never answers otherwise than `read_head`.
     """
 
     __slots__ = ("_before", "_behind", "_digits", "_head", "_length_at")
@@ -89,7 +89,7 @@ class KnownHead:
     def recall(self, data: bytes) -> tuple[HttpHead, int] | None:
         """The request whose head `data` begins with, and where it ends; None if that is another head, or half of one.
 
-        The value is shared: nobody may change its list of headers.
+        The value is shared, so its list of headers must not be changed.
         """
         before, behind = self._before, self._behind
         if not data.startswith(before):

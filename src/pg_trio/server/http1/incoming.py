@@ -1,4 +1,4 @@
-"""What a client has sent and nobody has taken yet: requests' heads and bodies are taken out of it. No I/O."""
+"""The unread bytes of a client, from which requests' heads and bodies are read. No I/O."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Incoming:
     def take_head(self) -> HttpHead | None:
         """The next request's head, None if it is not whole. Raises Refused for one that is none, and never will be.
 
-        A WebSocket's handshake stays where it is: whoever is handed the connection reads it again.
+        A WebSocket's handshake is not consumed: Hypercorn gets the connection and reads it again.
         """
         if not self.data or (self.data.startswith(_UNUSUAL_STARTS) and not self._begins_with_request()):
             return None

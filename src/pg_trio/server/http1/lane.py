@@ -116,9 +116,9 @@ async def serve_lane(  # noqa: PLR0913  # what a lane needs, each by name
 ) -> None:
     """Serve the application on the sockets that are `listening` until `shutdown`, then drain.
 
-    Running requests get `drain_ms`; whoever owns `connections` cuts them then, and keeps their limits. Those sockets
-    are closed at the drain's beginning. `leaving`: see serve_app. `hand_over` takes the connections that are HTTP/2 or
-    WebSocket; it runs within the drain's limit too, and is told of the drain by whoever gave it.
+    Running requests get `drain_ms`; then the owner of `connections`, which also keeps their limits, cuts them. Those
+    sockets are closed at the drain's beginning. `leaving`: see serve_app. `hand_over` takes the connections that are
+    HTTP/2 or WebSocket; it runs within the drain's limit too, and its owner tells it of the drain.
     """
     door: Door | None = mount.state.get(DOOR)
     with Departures() as departures, nullcontext() if door is None else Doorkeeper(door, settings) as doorkeeper:

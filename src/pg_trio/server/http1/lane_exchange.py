@@ -16,7 +16,7 @@ from pg_trio.server.http1.types import Message
 if TYPE_CHECKING:
     from pg_trio.server.http1.connection import LaneConnection
 
-# 64 KiB of a body nobody read are thrown away to keep the connection; more is not worth it. Go drains 256 KiB.
+# Up to 64 KiB of an unread body are discarded to keep the connection; more is not worth it. Go drains 256 KiB.
 DISCARD_BYTES = 64 * 1024
 
 _DISCONNECT = "http.disconnect"
@@ -135,7 +135,7 @@ class LaneExchange:
         return self.link.request_id or uuid4()
 
     def note_over(self) -> None:
-        """Wake whoever waits for the disconnect."""
+        """Wake a task that waits for the disconnect."""
         if self._over is not None:
             self._over.set()
 

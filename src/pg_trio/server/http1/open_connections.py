@@ -57,8 +57,8 @@ class OpenConnection(Protocol):
 
 
 class OpenConnections:
-    """The connections of one worker: `serve` counts one from when it is accepted until it is closed, whoever has it;
-    `add` and `discard` are for whoever keeps its limits at the time.
+    """The connections of one worker: `serve` counts a connection from accepting to closing, in any handler. The handler
+    that keeps its limits calls `add` and `discard`.
     """
 
     def __init__(self, settings: ServerSettings) -> None:
@@ -83,7 +83,7 @@ class OpenConnections:
         self._members.add(connection)
 
     def discard(self, connection: OpenConnection) -> None:
-        """It is closed, or somebody else's now."""
+        """The connection is closed, or handed over."""
         self._members.discard(connection)
 
     def serve_soon(self, serve: Callable[[Any], Awaitable[object]], stream: Any, nursery: trio.Nursery) -> None:

@@ -1,8 +1,8 @@
 """Responses: ASGI messages in, the bytes to send out. No I/O.
 
 Rules:
-1. The head waits for the first part of the body, so that both leave in one write, and so that whatever is wrong with
-   either can still be answered with a clean 500.
+1. The head waits for the first part of the body, so that both are sent in one write, and so that an error in either can
+   still be answered with a clean 500.
 2. Framing is ours: an application's `transfer-encoding` is dropped. Its `content-length` is held: one byte more or
    less is a bug (ResponseMisuse), and the connection must not be used again.
 3. Without a length: the body's own if it came whole; chunked in HTTP/1.1; until the connection closes in HTTP/1.0.

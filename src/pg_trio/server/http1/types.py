@@ -1,4 +1,4 @@
-"""The shapes at the lane's two edges: the ASGI application inside, and whoever takes a connection over."""
+"""The types at the lane's two sides: the ASGI application, and the handler that takes a connection over."""
 
 from __future__ import annotations
 

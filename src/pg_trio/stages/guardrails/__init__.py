@@ -1,4 +1,4 @@
-"""The stage `guardrails`. `compile_chain(rules).apply(request)` is all that others need."""
+"""The stage `guardrails`. Other rooms need only `compile_chain(rules).apply(request)`."""
 
 from pg_trio.stages.guardrails.chain import Chain, compile_chain
 

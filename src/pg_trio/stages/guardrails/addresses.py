@@ -1,7 +1,7 @@
-"""IP addresses, and what only looks like them: versions, sections, slices, scopes of C++, hardware addresses.
+"""Finds IP addresses, and excludes look-alikes: versions, sections, slices, scopes of C++, hardware addresses.
 
-Sources: RFC 4291 (how IPv6 is written); IANA's list of IPv6 space that is given out (2001, 2002, 2003, 24xx, 26xx,
-28xx, 2axx, 2cxx, and 3ffx for documents).
+Sources: RFC 4291 (how IPv6 is written); IANA's list of allocated IPv6 space (2001, 2002, 2003, 24xx, 26xx, 28xx, 2axx,
+2cxx, and 3ffx for documents).
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ IPV4 = r"\b\d{1,3}(?:\.\d{1,3}){3,}\b"
 _OCTETS = frozenset(f"{number:0{width}}".encode() for number in range(256) for width in (1, 2, 3))
 # Six groups of four and an IPv4 address: the longest way to write an address.
 _IPV6_CHARS = 45
-# Groups beside "::" from which on the form alone is enough.
+# With this many groups beside "::" the form alone is enough.
 _MANY_GROUPS = 4
-# With fewer, an address begins with a prefix that is given out; `face::b2`, `1::2` and `a::b1` are code.
+# With fewer groups, an address must begin with an allocated prefix; `face::b2`, `1::2` and `a::b1` are code.
 _PREFIX = re.compile(
     rb"(?i:2001|2002|2003|2[468ac][0-9a-f]{2}|3ff[ef]|f[cd][0-9a-f]{2}|fe[89ab][0-9a-f]|ff[0-9a-f]{2}|64:ff9b|100)::?"
 )
 _LOOPBACK = re.compile(rb"(?i:::1|::ffff:.+|::(?:\d{1,3}\.){3}\d{1,3})\Z")
-# An index: a bracket behind a name, a call, a string or another index, up to here on the same line.
+# An index: a bracket after a name, a call, a string or another index, on the same line.
 _INDEX = re.compile(rb"[\w)\]\"']\[[^\[\]\n]{0,40}\Z")
 _SLICE_GROUPS = re.compile(rb"[0-9]{0,4}::[0-9]{0,4}\Z")
 
 _PRIVATE = re.compile(rb"(?:10|127|192\.168|172\.(?:1[6-9]|2\d|3[01]))\.")
-# The word right before it, or before the version in front of it ("from 1.2.3.4 to 1.2.3.5").
+# Words directly before a version, or before another version in front of it ("from 1.2.3.4 to 1.2.3.5").
 _VERSION_WORDS = frozenset(
     "ver vers version versions versie versión v rev revision release releases released build firmware fw driver"
     " drivers fileversion productversion assemblyversion assemblyfileversion upgrade upgraded upgrades upgrading"
@@ -52,14 +52,14 @@ _PACKAGE = re.compile(
     rb"[\w-]/[\w.-]{1,40}@\Z|\.so\.\Z"
     rb"|\b(?i:requires?|needs|install(?:s|ed|ing)?|depends on) [\w.-]{1,30}[^A-Za-z\n]{1,4}\Z"
 )
-# What makes it a version from behind: 1.2.3.4-beta, 1.2.3.4.tar.gz, 1.2.3.4+build
+# Endings that make it a version: 1.2.3.4-beta, 1.2.3.4.tar.gz, 1.2.3.4+build
 _VERSION_TAIL = re.compile(
     rb"[\"')]{0,2} ?\((?i:build|x86|x64|r\d|[0-9a-f]{7,40}\b|(?:19|20)\d\d-)"
     rb"|-[0-9]{1,4}(?:[a-z~+]|\.(?:el|fc|amzn)[0-9])"
     rb"|[-+.](?i:alpha|beta|rc|dev|snapshot|final|release|preview|pre|post|build|hotfix|lts|ga|git|tar|tgz|zip|gz|dll"
     rb"|exe|msi|deb|rpm|jar|war|whl|gem|nupkg|dmg|pkg|apk|so|x86|x64|amd64|arm64|win|linux|el\d|ubuntu|py\d|cp\d)"
 )
-# "1.2.3.4 was the last stable release": said of versions.
+# "1.2.3.4 was the last stable release": words after a version.
 _VERSION_BEHIND = re.compile(
     rb",? (?:(?:is|was|has|had|been|will|be|the|a|an|our|last|latest|new|newest|current|stable|first|next) ){1,5}"
     rb"(?:[a-z]{3,12} )?(?:release|released|version|build)\b"
@@ -94,7 +94,7 @@ def _is_version(buffer: bytes, start: int, end: int, floor: int, octets: list[by
         return True
     if _BEHIND_NAME.search(window) is None:
         return False
-    # Java writes addresses as name/1.2.3.4:80; a version has no port, and none begins like a private network.
+    # Java writes addresses as name/1.2.3.4:80. A version has no port, and does not begin like a private network.
     has_port = buffer[end : end + 1] == b":" and buffer[end + 1 : end + 2].isdigit()
     return not has_port and (not is_private or (window.endswith(b"/") and octets[0] == b"10"))
 
@@ -117,7 +117,7 @@ def _is_version_said(window: bytes) -> bool:
 def _check_ipv6(buffer: bytes, start: int, end: int, floor: int) -> Span:
     if (start > floor and buffer[start - 1] in WORD) or (end < len(buffer) and buffer[end] in WORD):
         return None
-    # A colon after an address is the sentence's.
+    # A colon after an address belongs to the sentence.
     if buffer.endswith(b":", start, end) and not buffer.endswith(b"::", start, end):
         end -= 1
     candidate = buffer[start:end]
@@ -156,6 +156,6 @@ def _is_index(buffer: bytes, start: int, end: int, floor: int) -> bool:
 
 
 def rest_of_run(buffer: bytes, start: int, end: int) -> int:
-    """Where to go on after a run that is no address: at what follows its last colon (`12:30:45:10.0.0.1`)."""
+    """Where to continue after a run that is not an address: after its last colon (`12:30:45:10.0.0.1`)."""
     colon = buffer.rfind(b":", start, end)
     return colon + 1 if colon > start else end

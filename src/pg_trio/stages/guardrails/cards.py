@@ -1,8 +1,8 @@
 """Payment cards: an issuer's range, a length that the issuer has, and Luhn.
 
-Source: ISO/IEC 7812 and the networks' published ranges, as Wikipedia's "Payment card number" lists them (2026-11).
-A number behind an order's, a ticket's, an EAN's … name is none, however well it fits: one in forty ids of sixteen
-digits does.
+Source: ISO/IEC 7812 and the networks' published ranges, as Wikipedia's "Payment card number" lists them (2026-11). A
+number after the name of an order, a ticket, an EAN … is not a card, even if it fits: one in forty ids of sixteen digits
+fits.
 """
 
 from __future__ import annotations
@@ -69,17 +69,18 @@ _FIRST = [first for first, _, _ in _RANGES]
 # Twelve digits are also a UPC: only these prefixes are Maestro's without a word that says card.
 _MAESTRO_PREFIXES = (b"5018", b"5020", b"5038", b"5893", b"6304", b"6759", b"6761", b"6762", b"6763", b"6390")
 _MIN_DIGITS, _MAX_DIGITS = 12, 19
-# So many more groups of four in the same row, and it is a row of figures or a hex dump.
+# With this many more groups of four in the same row, it is a row of figures or a hex dump.
 _MAX_NEIGHBOURS = 2
-# Luhn: every second digit doubled, and 9 taken off where that has two digits.
+# Luhn: every second digit is doubled, minus 9 if the result has two digits.
 _DOUBLED = bytes.maketrans(b"0123456789", bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)))
 _JOINTS = re.compile(rb"[^0-9]+")
-# Dots, slashes and underscores join only where all joints are the same: two decimals side by side are no card.
+# Dots, slashes and underscores join groups only if all joints are the same, because two adjacent decimals are not a
+# card.
 _STRICT_JOINTS = frozenset((b".", b"/", b"_"))
 
 
 def check_card(buffer: bytes, start: int, end: int, floor: int) -> Span:
-    """The number; a last group that does not belong to it (its three-digit code) is left."""
+    """The number, without a last group that does not belong to it (its three-digit code)."""
     if not starts_afresh(buffer, start, floor):
         return None
     digits = buffer[start:end].translate(None, NOT_DIGITS)
@@ -118,7 +119,7 @@ def _is_likely_bare(digits: bytes) -> bool:
     if len(digits) == 12:
         return digits.startswith(_MAESTRO_PREFIXES) and not is_ean(digits)
     if len(digits) in (17, 18):
-        return False  # allowed to some issuers, and hardly ever seen
+        return False  # allowed for some issuers, but very rare
     if digits.startswith(b"35"):
         return digits >= b"3528"  # below: IMEIs with a software version
     return len(digits) != 13 or (digits[0] == 0x34 and not is_ean(digits))  # 0x34 is "4": Visa's cards of old
@@ -131,5 +132,5 @@ def is_ean(digits: bytes) -> bool:
 
 
 def _is_named_card(buffer: bytes, start: int, floor: int) -> bool:
-    """Whether one of the last words in front, an id's name aside, says card ("card no.", "card id")."""
+    """Whether one of the last words before it, except an id's name, says card ("card no.", "card id")."""
     return any(word.lower() in CARD_WORDS for word in words_of(before(buffer, start, floor))[-4:])

@@ -16,7 +16,7 @@ from pg_trio.stages.guardrails.prompt_injection import InjectionScanner, injecti
 
 @frozen(slots=True, eq=False)
 class Chain:
-    """The guardrails of an endpoint, compiled; None for those that are not in force."""
+    """The compiled guardrails of an endpoint; None for those not in force."""
 
     _pii: PiiScanner | None
     _injection: InjectionScanner | None
@@ -31,7 +31,7 @@ class Chain:
     def apply(self, request: ChatRequest) -> ChatRequest:
         """The request with personal data masked in its messages; the same object if nothing was.
 
-        `body` stays as it was sent, for `input_schema`: it must not be stored or logged.
+        `body` stays as it was sent, for `input_schema`. It must not be stored or logged.
 
         Raises: PiiBlocked, InjectionBlocked, KeywordBlocked, InputTooLong, InputTooShort.
         """
@@ -52,7 +52,7 @@ class Chain:
 # 1,024: more distinct rules than any configuration seen; endpoints with equal rules share one chain.
 @lru_cache(maxsize=1024)
 def compile_chain(rules: GuardrailRules) -> Chain:
-    """The rules, ready to apply. Raises: ValueError for what cannot be used, naming the rule and the field."""
+    """The compiled rules. Raises: ValueError for a rule that cannot be used, with the rule and the field."""
     pii, injection = rules.pii_filter, rules.prompt_injection
     keywords, length = rules.keyword_blocklist, rules.content_length
     return Chain(

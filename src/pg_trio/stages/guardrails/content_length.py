@@ -7,7 +7,7 @@ from pg_trio.errors import InputTooLong, InputTooShort
 
 
 def check_length(rule: ContentLength, length_chars: int) -> None:
-    """Nothing, for a length within the bounds. Raises: InputTooLong, InputTooShort."""
+    """Return if the length is within the bounds. Raises: InputTooLong, InputTooShort."""
     if rule.max is not None and length_chars > rule.max:
         raise InputTooLong(length_chars, rule.max)
     if rule.min is not None and length_chars < rule.min:

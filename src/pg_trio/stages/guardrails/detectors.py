@@ -1,9 +1,8 @@
-"""What each type of personal data looks like: a pattern that finds candidates, and a check that takes or leaves them.
+"""Detectors for each type of personal data: a pattern finds candidates, and a check accepts or rejects them.
 
-A pattern alone cannot say "a valid IBAN" or "behind the word invoice" (RE2 has no look-around), so a check sees the
-candidate with its surroundings and answers where the match begins and ends, or None. After a None the search goes on
-one byte further where candidates are of bounded length, and further on (`resume`) where they are whole runs: either
-way all of it stays linear.
+A pattern alone cannot express "a valid IBAN" or "after the word invoice" (RE2 has no look-around). So a check gets the
+candidate with its surroundings, and returns where the match begins and ends, or None. After None the search continues
+one byte later if candidates have a bounded length, or later (`resume`) if they are whole runs. Both ways are linear.
 
 Each type has its own file: mail, addresses, iban, cards, ssn, phones.
 """
@@ -31,7 +30,7 @@ from pg_trio.stages.guardrails.phones import (
 from pg_trio.stages.guardrails.ssn import SSN, check_ssn
 from pg_trio.stages.guardrails.surroundings import Check, Span
 
-# Where to go on searching after a candidate that was none: the text, the candidate's start and end.
+# Where the search continues after a rejected candidate. Arguments: the text, the candidate's start and end.
 Resume = Callable[[bytes, int, int], int]
 
 
@@ -69,7 +68,7 @@ class Detector:
         found = search(buffer)
         while found is not None:
             begin, end = found
-            # An empty match (`\b` in a custom pattern) masks nothing and would be found for ever.
+            # An empty match (`\b` in a custom pattern) masks nothing, and would be found again and again.
             taken = check(buffer, begin, end, done) if end > begin else None
             if taken is None:
                 found = search(buffer, resume(buffer, begin, end))
@@ -81,7 +80,7 @@ class Detector:
     def replace_all(self, buffer: bytes) -> bytes:
         """The text with the placeholder for every match; the same object if there was none.
 
-        Twice: a number that was left for what stood behind it (the next number) may be one without it.
+        It runs twice: a number that was rejected because of the number after it may be accepted once that is masked.
         """
         masked = self._replace_once(buffer)
         return buffer if masked is buffer else self._replace_once(masked)
@@ -98,7 +97,7 @@ class Detector:
 
 
 def custom_detector(label: str, pattern: str) -> Detector:
-    """A configured pattern. Raises: ValueError if RE2 does not take it, or if it matches the empty text."""
+    """A configured pattern. Raises: ValueError if RE2 rejects it, or if it matches the empty text."""
     detector = Detector(label, pattern)
     if compile_pattern(pattern).search(b"") is not None:
         raise ValueError("matches the empty text")

@@ -1,8 +1,8 @@
-"""How long telephone numbers are, by country.
+"""The lengths of telephone numbers, by country.
 
 Source: ITU-T E.164 and the national plans as libphonenumber's metadata gives them (Apache-2.0; read 2026-11): the
-fewest and the most digits after the country's code, of the numbers that people are given. Short numbers of services,
-and lengths that a country has all but given up, are left out.
+fewest and the most digits after the country's code, for people's numbers. Short numbers of services, and nearly unused
+lengths, are left out.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ _PLANS = _read()
 
 
 def national_lengths(digits: bytes) -> tuple[int, int, int] | None:
-    """Digits of the country's code that they begin with, and the least and most that follow; None for no country's."""
+    """(digits of the country's code, fewest and most digits after it); None if the digits begin with no country's
+    code."""
     for width in (1, 2, 3):
         plan = _PLANS.get(digits[:width])
         if plan is not None:

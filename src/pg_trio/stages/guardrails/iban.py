@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pg_trio.stages.guardrails.surroundings import WORD, Span
 
-# What people put between groups: space, no-break spaces, dot, slash, hyphens and the en dash.
+# Separators between groups: space, no-break spaces, dot, slash, hyphens and the en dash.
 GAP = r"[ \x{A0}\x{202F}./\-\x{2010}\x{2011}\x{2013}]"
 IBAN = rf"\b[A-Za-z]{{2}}\d{{2}}(?:{GAP}?[A-Za-z0-9]){{11,30}}"
 
 _NOT_ALNUM = bytes(byte for byte in range(256) if not chr(byte).isascii() or not chr(byte).isalnum())
-# Letters count 10 to 35 in the check.
+# Letters have the values 10 to 35 in the check.
 _VALUES = {ord(str(digit)): str(digit) for digit in range(10)} | {65 + i: str(10 + i) for i in range(26)}
 _LENGTHS = (
     "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DJ27 DK18 DO28 EE20"
@@ -22,7 +22,7 @@ _CHARS = {entry[:2].encode(): int(entry[2:]) for entry in _LENGTHS.split()}
 
 
 def check_iban(buffer: bytes, start: int, found_end: int, _floor: int) -> Span:
-    """The number. The candidate takes words that follow along; the country says where the number ends."""
+    """The number. The candidate may include following words; the country's length says where the number ends."""
     chars = buffer[start:found_end].translate(None, _NOT_ALNUM).upper()
     length = _CHARS.get(chars[:2])
     if length is None or len(chars) < length:

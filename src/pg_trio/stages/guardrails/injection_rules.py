@@ -1,7 +1,7 @@
 """The rules of `prompt_injection` as data: an id, a pattern, and what must not surround a match.
 
-Each rule names the thing attacked (instructions, rules, system prompt) or a model's own format, so that everyday
-sentences with "ignore" or "forget" in them pass. Matches of a rule with a guard are harmless where the guard says so.
+Each rule names the attacked thing (instructions, rules, system prompt) or a model's own format, so that everyday
+sentences with "ignore" or "forget" pass. A rule's guard says which of its matches are harmless.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from attrs import frozen
 
 
 class Guard(Enum):
-    """Where a match is harmless."""
+    """The places in which a match is harmless."""
 
     NONE = "nowhere"
-    # "… the above instructions on the old form": the words behind say that papers and people are meant, no model.
+    # "… the above instructions on the old form": the words after it mean papers and people, not a model.
     OBJECT = "where instructions of the real world are meant"
-    # In code fences, backticks and quotes: a programmer works on a chat template.
+    # In code fences, backticks and quotes: probably a programmer's chat template.
     CODE = "in code"
 
 
 @frozen(slots=True)
 class InjectionRule:
-    """`pattern` is RE2's, matched whatever the case; `GAP` in it is white space between words."""
+    """`pattern` has RE2's syntax and ignores case; `GAP` in it is white space between words."""
 
     id: str
     pattern: str
@@ -31,7 +31,7 @@ class InjectionRule:
 
 
 GAP = r"[\s\x{A0}]+"
-# In text that had invisible characters: one of them may have been all that was between two words.
+# For text that had invisible characters, because one of them may have been the only separator of two words.
 LOOSE_GAP = r"[\s\x{A0}]*"
 
 _S = GAP
@@ -41,9 +41,9 @@ _SYSTEM_PROMPT = (
     r"(?:system|initial|hidden|original|secret|internal|developer)[\s-]*"
     r"(?:prompts?|instructions?|message|guidelines)"
 )
-# Not "my" and "our": who takes back their own instructions is a customer.
+# Not "my" and "our": a customer may take back their own instructions.
 _QUALIFIER = rf"(?:(?:all|any|every|each|of|the|your|these|those|this|that|other|{_EARLIER}){_S})"
-# "your … rules": rules that a model has. A person's password rules are others.
+# "your … rules": a model's rules. A person's password rules do not match.
 _OWN = (
     rf"(?:(?:{_EARLIER}|system|safety|core|content|ethical|ethics|moral|internal|programmed|training|default|built-?in|hidden"
     rf"|secret|usual|normal|own|current|base|basic|developer|openai){_S})"
@@ -55,7 +55,7 @@ _GERMAN_EARLIER = (
 )
 _GERMAN_RULES = r"(?:anweisung(?:en)?|instruktion(?:en)?|regeln|vorgaben|befehle?|prompts?|richtlinien)"
 _GERMAN_OWN = rf"(?:(?:{_GERMAN_EARLIER}|internen|geheimen|eigenen|festgelegten|aktuellen){_S})"
-# What an attack says behind a pretended role. "You must have 8 GB" and "You are now connected" are no such thing.
+# The orders of an attack after a pretended role. "You must have 8 GB" and "You are now connected" are harmless.
 _ORDER = (
     rf"(?:you{_S}(?:are|'re){_S}(?:now{_S})?(?:(?:a|an|the){_S})?(?:evil|dan|unrestricted|jailbroken|uncensored|unfiltered"
     rf"|free{_S}from|no{_S}longer|not{_S}bound|an?{_S}(?:ai|assistant|chatbot)|in{_S}\w+{_S}mode)"

@@ -1,7 +1,7 @@
 """Patterns in linear time: RE2 over UTF-8 bytes.
 
-Bytes, because the library encodes a str again at every search and counts characters back; with bytes one encoding
-serves every pattern. `$`, `\\b` and `\\d` are RE2's: ASCII, and without look-around.
+It uses bytes, because the library encodes a str again at every search and converts offsets back. With bytes one
+encoding serves every pattern. `$`, `\\b` and `\\d` are RE2's: ASCII, and without look-around.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ class Pattern:
     __slots__ = ("_match", "_unanchored")
 
     def __init__(self, compiled: Any) -> None:
-        # What the library's Python layer calls itself. Its `search` makes a generator and a match object each time,
-        # which costs three times what the search does; hostile text is half a million matches.
+        # The function that the library's Python layer calls. The layer's `search` makes a generator and a match object
+        # each time, which takes three times as long as the search; hostile text has half a million matches.
         self._match = compiled._regexp.Match
         self._unanchored = type(compiled._regexp).Anchor.UNANCHORED
 
     def search(self, text: bytes, pos: int = 0) -> tuple[int, int] | None:
-        """Byte offsets of the leftmost match at `pos` or later; what is before `pos` still counts for `\\b`."""
+        """Byte offsets of the leftmost match at `pos` or later; the text before `pos` still counts for `\\b`."""
         span: tuple[int, int] = self._match(self._unanchored, text, pos, len(text))[0]
         return None if span[0] < 0 else span
 
 
 def compile_pattern(pattern: str, *, ignore_case: bool = False, max_mem_bytes: int | None = None) -> Pattern:
-    """A pattern to search UTF-8 bytes with. Raises: ValueError saying what is wrong with it."""
+    """A pattern for UTF-8 bytes. Raises: ValueError, which says what is wrong with it."""
     options = _options()
     options.case_sensitive = not ignore_case
     if max_mem_bytes is not None:
@@ -43,7 +43,7 @@ def compile_pattern(pattern: str, *, ignore_case: bool = False, max_mem_bytes: i
 
 
 class PatternSet:
-    """Several patterns in one scan: which of them match somewhere."""
+    """Several patterns in one scan; reports which of them match somewhere."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self._set: Any = re2.Set.SearchSet(_options())
@@ -59,7 +59,7 @@ class PatternSet:
 
 def _options() -> Any:
     options = re2.Options()
-    # Groups are for grouping only; with captures RE2 would run a slower engine to find them.
+    # Groups are not captured, because RE2 would need a slower engine for captures.
     options.never_capture = True
     options.log_errors = False
     return options

@@ -1,7 +1,8 @@
-"""E-mail addresses. What only looks like one: retina images, package versions, SSH remotes, code with a matrix product.
+"""Finds e-mail addresses, and excludes look-alikes: retina images, package versions, SSH remotes, code with a matrix
+product.
 
-Top-level domains are not checked against a list: new ones come every year, and an address that a stale list does not
-know would pass unmasked. File endings and a few words of code are checked instead.
+Top-level domains are not checked against a list: new ones appear every year, and an address missing from an old list
+would pass unmasked. File endings and a few words of code are checked instead.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ EMAIL = (
     rf"(?:[{LETTERS}0-9](?:[{LETTERS}0-9-]*[{LETTERS}0-9])?\.)+(?:xn--[A-Za-z0-9-]{{2,59}}|[{LETTERS}]{{2,24}})"
 )
 
-# No top-level domains (IANA's root zone, 2026-11): endings of files, systemd units, and what code has behind a dot.
+# These are not top-level domains (IANA's root zone, 2026-11): endings of files, systemd units, and words after a dot in
+# code.
 _NO_DOMAINS = frozenset(
     b"png jpg jpeg gif webp svg avif cur icns bmp ico tif tiff heic psd css scss less js mjs cjs jsx tsx json"
     b" jsonc html htm xml yaml yml toml ini cfg conf log txt csv tsv pdf doc docx xls xlsx ppt pptx tar gz tgz xz"
@@ -26,11 +28,11 @@ _NO_DOMAINS = frozenset(
     b" dtype grad flatten permute view sum inverse conj setter getter deleter value values item items length"
     b" names self this alpha beta rc canary nightly snapshot final release stable pre preview".split()
 )
-# What a client of a version control system is called on its server: git@github.com:acme/widgets.git
+# User names of version control servers: git@github.com:acme/widgets.git
 _REMOTE_USERS = frozenset(b"git gitea gitlab gogs forgejo hg svn aur vcs org repo bitbucket github codecommit".split())
 _VERSION = re.compile(rb"v?\d+(?:\.\d+)*(?:\.\d|-)|sha[0-9]{1,3}\.")
 _RETINA = re.compile(rb"[0-9.]+x\.")
-# An SSH path: a colon, then a path that is no port.
+# An SSH path: a colon, then a path that is not a port.
 _SSH_PATH = re.compile(rb":(?:[~/]|(?:\d{1,5}/)?[\w.~-]*[A-Za-z_~][\w.~-]*/|[\w./~-]{1,200}\.git\b)")
 _LOCAL_END = re.compile(rb"[A-Za-z0-9_.-]+\Z")
 _MESSAGE_ID = re.compile(rb"(?i:message-?_?id|in-reply-to|references|msgid)\W{0,6}<\Z")
@@ -45,7 +47,7 @@ def check_email(buffer: bytes, start: int, end: int, floor: int) -> Span:
     follower = buffer[end : end + 1]
     if (
         follower == b"(" and end - buffer.rfind(b".", start, end) > 4
-    ):  # a method: com, org and the countries' are shorter
+    ):  # a method's name: com, org and the countries' domains are shorter
         return None
     if follower in (b":", b"/") and _is_remote(buffer, start, at, end):
         return None
@@ -55,7 +57,7 @@ def check_email(buffer: bytes, start: int, end: int, floor: int) -> Span:
 
 
 def _has_top_level(domain: bytes) -> bool:
-    """Whether something like a top-level domain is left without the endings of files: max@example.com.pdf."""
+    """Whether a possible top-level domain is left after removing file endings: max@example.com.pdf."""
     name, _, ending = domain.rpartition(b".")
     if ending not in _NO_DOMAINS:
         return True
@@ -65,7 +67,7 @@ def _has_top_level(domain: bytes) -> bool:
 
 
 def _is_remote(buffer: bytes, start: int, at: int, end: int) -> bool:
-    """`git@host:path`, `ssh://git@host/path`, `user@host:/path`: where a program logs in."""
+    """`git@host:path`, `ssh://git@host/path`, `user@host:/path`: a login of a program."""
     if _SSH_PATH.match(buffer, end):
         return True
     local = _LOCAL_END.search(buffer, max(start, at - 64), at)
@@ -77,5 +79,6 @@ def _is_remote(buffer: bytes, start: int, at: int, end: int) -> bool:
 
 
 def after_at(buffer: bytes, start: int, end: int) -> int:
-    """Where to go on after what is no address: its domain may be the next one's name, its name was seen whole."""
+    """Where to continue after a rejected address: its domain may be the next address's name, but its name was checked
+    completely."""
     return buffer.rfind(b"@", start, end) + 1

@@ -1,12 +1,12 @@
 """Telephone numbers: North American, German, and any other country's.
 
 Rules:
-1. A number is taken for its shape (`+49 30 1234567`, `(212) 555-2368`, `0171/1234567`) or for the word before it
-   ("call me at 2125552368"). Digits alone are no telephone: ids, counters and dates are written like that.
+1. A number is accepted by its shape (`+49 30 1234567`, `(212) 555-2368`, `0171/1234567`) or by the word before it
+   ("call me at 2125552368"). Digits alone are not a telephone number, because ids, counters and dates look like that.
 2. The shape must fit its plan: area codes and exchanges (NANP), lengths (E.164 and `dial_plans`).
-3. The nearest word in front decides: a number behind "ticket" or "invoice no." is none, whatever its shape.
-4. What is a date, a row of figures, a count ("12345678 bytes") or a diff's added line is none.
-5. An extension goes with its number.
+3. The nearest word before it decides: a number after "ticket" or "invoice no." is rejected in any shape.
+4. Dates, rows of figures, counts ("12345678 bytes") and a diff's added lines are rejected.
+5. An extension is part of its number.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ from pg_trio.stages.guardrails.words import (
 # Between groups of digits: space, no-break spaces, dot, slash, hyphens, dashes.
 _GAP = r"[ \x{A0}\x{202F}\x{2009}./\-\x{2010}\x{2011}\x{2013}]"
 _INNER = rf"(?:{_GAP}{{0,3}}[()]?{_GAP}?\d)"
-# A word's end, or the x of an extension, which the check takes off again.
+# A word's end, or the x of an extension, which the check removes.
 _END = r"(?:\b|[xX])"
-# Beginnings of the words that can come before a number; the check knows them exactly. Up to 32 characters between.
+# Beginnings of the words that can come before a number; the check compares the whole words. Up to 32 characters
+# between.
 _SIGN = (
     r"(?i:\b(?:(?:[A-Za-z][A-Za-z_\-]{0,14})?phone\w*|t[eé]l\w*|ph|fono?|fax\w*|mob\w*|handy\w*|rufn\w*|ruf|rufen|festnetz\w*|durchwahl"
     r"|rückruf\w*|hotline|whatsapp|sms|cell\w*|m[óo]vil|celul\w*|gsm|landline|voicemail|pager|helpline|switchboard"
@@ -54,7 +55,7 @@ _SIGN = (
     r"|телефон\w*|тел)[^0-9+]{1,32}|\b[TMFPtmfp]: ?"
 )
 
-# A word behind a number says it too, where nothing follows that it could belong to: "96 586625 mobile".
+# A word after a number counts too, if nothing follows that the word could belong to: "96 586625 mobile".
 _BEHIND = r"[ \t,(]{1,3}(?i:office|fax|mobile|mob|cell|home|work|tel|phone|handy|landline)[ .)]{0,2}(?:[\n,;]|\z)"
 
 _US_REST = rf"{_GAP}{{0,3}}[2-9]\d{{2}}{_GAP}{{0,3}}\d{{4}}{_END}"
@@ -64,7 +65,7 @@ PHONE_US = (
     rf"|\b[2-9]\d{{2}}{_GAP}{{1,3}}[2-9]\d{{2}}{_GAP}{{1,3}}\d{{4}}{_END}"
     rf"|(?:{_SIGN})(?:\+?1{_GAP}{{0,3}})?\(?[2-9]\d{{2}}\)?{_GAP}{{0,3}}\d{{3}}{_GAP}{{0,3}}\d{{4}}{_END}"
 )
-# Each ends with two digits at a word's end, so that "+49 30 1234567 2 tickets" leaves the tickets.
+# Each ends with two digits at a word's end, so that the "2" of "+49 30 1234567 2 tickets" is not included.
 PHONE_DE = (
     rf"(?:\(?\+49\)?|\b00 ?49){_GAP}{{0,3}}(?:\(0\))?{_INNER}{{5,12}}\d{_END}"
     rf"|(?:\(0[1-9]\d{{1,4}}\){_GAP}{{0,3}}|\b0[1-9]\d{{1,4}}{_GAP}{{1,3}})\d{{2,10}}(?:{_GAP}{{1,3}}\d{{2,5}}){{0,4}}{_END}"
@@ -103,13 +104,13 @@ _DOTTED_QUAD = re.compile(rb"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\Z")
 _DIFF_LINE = re.compile(rb"(?:\A|\n)(?:@@ |-[^ \n-]|--- |\+\+\+ )")
 # 400 bytes: some ten lines of a diff.
 _DIFF_BYTES = 400
-# Words that mean nothing here between a telephone's word and its number: "Phone (John Smith): …".
+# Other words allowed between a telephone's word and its number: "Phone (John Smith): …".
 _OTHER_WORDS = 2
 _NUMBER_WORDS = frozenset("number nummer numéro número numero".encode().split())
 _DIRECTIONS = frozenset(b"at on to under via unter auf au al op".split())
-# Calls and cells that no telephone is meant by: "function call 2125552368".
+# Words that give "call" and "cell" another meaning: "function call 2125552368".
 _OTHER_CALLS = frozenset(b"function api system method rpc tool http procedure per each last table margin roll".split())
-# How clearly words mean a telephone: "T:", "call me at", "phone".
+# How clearly a word means a telephone: "T:", "call me at", "phone".
 _LETTER, _LIKELY, _CLEAR = 1, 2, 3
 
 
@@ -125,7 +126,7 @@ def _sign_strength(between: bytes) -> int:
     words = words_of(between)
     if not words:
         return 0
-    # "at", "on": what comes is where to reach a person, even with the person's name between.
+    # "at", "on": the number reaches a person, even with the person's name between.
     directed = words[-1].lower() in _DIRECTIONS
     others, number_named = 0, False
     for word in reversed(words):
@@ -158,7 +159,7 @@ def _named_start(buffer: bytes, start: int, end: int, floor: int, least_for_bare
     begin = _begin_of_number(buffer, start, end)
     if begin == end:
         return -1
-    # "my number is": the word before counts too.
+    # "my number is": the word before it counts too.
     words_from = max(floor, start - 16) if buffer[start] in b"nN" else start
     strength = _sign_strength(buffer[words_from:begin])
     if strength == _LIKELY and _last_word(buffer, start, floor) in _OTHER_CALLS:
@@ -184,7 +185,7 @@ def _is_counted(buffer: bytes, start: int, end: int) -> bool:
 
 
 def _finish(buffer: bytes, start: int, end: int, floor: int) -> Span:
-    """The number with its extension, if nothing around it says otherwise."""
+    """The number with its extension, if nothing around it contradicts."""
     if not starts_afresh(buffer, start, floor) or _is_counted(buffer, start, end):
         return None
     extended = _with_extension(buffer, end)
@@ -194,7 +195,7 @@ def _finish(buffer: bytes, start: int, end: int, floor: int) -> Span:
 
 
 def _finish_shorter(buffer: bytes, start: int, end: int, floor: int, least: int) -> Span:
-    """The same, without the last groups where something touches them: they belong to what follows."""
+    """The same, without last groups that touch the following text, to which they belong."""
     if not starts_afresh(buffer, start, floor):
         return None
     while count_digits(buffer, start, end) >= least:
@@ -207,7 +208,7 @@ def _finish_shorter(buffer: bytes, start: int, end: int, floor: int, least: int)
 
 
 def _is_named_otherwise(buffer: bytes, start: int, floor: int) -> bool:
-    """Whether the nearest words say that it is something else: rule 3."""
+    """Whether the nearest words give the number another meaning: rule 3."""
     if not is_named_id(buffer, start, floor):
         return False
     words = words_of(before(buffer, start, floor))
@@ -218,7 +219,7 @@ def _is_named_otherwise(buffer: bytes, start: int, floor: int) -> bool:
 
 
 def check_us_phone(buffer: bytes, start: int, end: int, floor: int) -> Span:
-    """A number of the North American plan: area code and exchange begin with 2 to 9 and are no N11."""
+    """A number of the North American plan: area code and exchange begin with 2 to 9 and are not N11."""
     named = buffer[start] not in b"(+0123456789"
     if named:
         start = _named_start(buffer, start, end, floor, _LIKELY)
@@ -248,7 +249,8 @@ def _has_us_shape(buffer: bytes, start: int, end: int, floor: int) -> bool:
 
 # ── Germany ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-# Twelve digits with the leading 0 are the longest. Nine: what is shorter is a part number more often than a telephone.
+# Twelve digits with the leading 0 are the longest. Nine: a shorter number is more often a part number than a telephone
+# number.
 _DE_DIGITS = 9, 12
 # With a word in front: the shortest area code and four digits.
 _DE_NAMED_DIGITS = 7
@@ -291,7 +293,7 @@ def _has_german_shape(buffer: bytes, start: int, end: int, floor: int) -> bool:
 
 # ── everywhere else ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-# Ten: with fewer digits in a row, "+" is an arithmetic sign more often than a telephone's.
+# Ten: with fewer digits in a row, "+" is more often an arithmetic sign.
 _MIN_BARE_DIGITS = 10
 # Eight: no country's numbers are shorter with its code.
 _MIN_INTERNATIONAL_DIGITS = 8
@@ -304,7 +306,7 @@ _MAX_GROUPS = 7
 
 
 def check_generic_phone(buffer: bytes, start: int, end: int, floor: int) -> Span:
-    """Any country's number: with its code, in a national shape, or behind a telephone's word."""
+    """Any country's number: with its code, in a national shape, or after a telephone's word."""
     if buffer[start] in b"(+0123456789":
         if buffer[end - 1] not in b"0123456789xX":
             return _check_local(buffer, start, start + len(buffer[start:end].rstrip(NOT_DIGITS)), floor)
@@ -324,7 +326,7 @@ def check_generic_phone(buffer: bytes, start: int, end: int, floor: int) -> Span
 
 
 def check_international(buffer: bytes, start: int, end: int, floor: int) -> Span:
-    """A number with its country's code (+ or 00): as long as that country's are."""
+    """A number with its country's code (+ or 00) and a length of that country."""
     if _is_named_otherwise(buffer, start, floor) or _is_added_line(buffer, start, floor):
         return None
     end = _fit_country(buffer, start, end)
@@ -332,7 +334,7 @@ def check_international(buffer: bytes, start: int, end: int, floor: int) -> Span
         return None
     text = buffer[start:end]
     if not _GAPS.search(text) and b"(" not in text:
-        # Digits in a row: 00 is a padded number, and a few digits behind + are a figure.
+        # Digits in a row: 00 is a padded number, and a few digits after + are a figure.
         if text.startswith(b"00") or count_digits(text, 0, len(text)) < _MIN_BARE_DIGITS:
             return None
     elif text.startswith(b"00") and count_list_neighbours(buffer, start, end, floor):
@@ -341,7 +343,7 @@ def check_international(buffer: bytes, start: int, end: int, floor: int) -> Span
 
 
 def _fit_country(buffer: bytes, start: int, end: int) -> int:
-    """Where the number ends: groups beyond the country's longest are not part of it. `start` if none fits."""
+    """The number's end: groups beyond the country's longest number are not part of it. `start` if no length fits."""
     while True:
         text = buffer[start:end]
         # (0): the national prefix, not dialled from abroad.
@@ -362,7 +364,7 @@ def _fit_country(buffer: bytes, start: int, end: int) -> int:
 
 
 def _is_added_line(buffer: bytes, start: int, floor: int) -> bool:
-    """Whether the + is a diff's: at a line's start, with other lines of a diff before it."""
+    """Whether the + belongs to a diff: at a line's start, with other lines of a diff before it."""
     if buffer[start] != 0x2B or not (start == 0 or buffer[start - 1] in b"\n\xfe"):
         return False
     earlier = buffer[max(start - _DIFF_BYTES, 0) : start].rpartition(b"\xfe")[2]

@@ -1,14 +1,15 @@
-"""The guardrail `pii_filter`: personal data in what a client sends is masked, or the request is refused.
+"""The guardrail `pii_filter`: masks personal data in a client's text, or refuses the request.
 
 Rules:
-1. Types are looked for in the contract's order, then the custom patterns; what an earlier one took, no later one sees.
+1. Types are searched in the contract's order, then the custom patterns. Later ones do not see text that an earlier one
+   matched.
 2. Each piece of text is scanned by itself: a match never spans two of them.
-3. Masked text that is scanned again for a type gives nothing more of that type.
-4. A name, an id or an object's key must stay what it is: one that matches is refused in mode mask too. Two masked
-   keys would be one, and what the other held would be lost.
+3. Scanning masked text again for the same type finds nothing more.
+4. A name, an id or an object's key must not change, so a match in one is refused in mode mask too. Two masked keys
+   would become one, and a value would be lost.
 
-All pieces are scanned at once, with a byte between them that no pattern takes, and each distinct piece once: what a
-scan costs besides its text is paid once a request, not once for each of a hundred thousand pieces.
+All pieces are scanned together, with a byte between them that no pattern matches, and each distinct piece once. So a
+scan's fixed cost is paid once a request, not for each of a hundred thousand pieces.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ from pg_trio.errors import PiiBlocked
 from pg_trio.stages.guardrails.detectors import DETECTORS, Detector, custom_detector
 from pg_trio.stages.guardrails.linear import PatternSet
 
-# Between types, a masked place is 0xFF and two bytes that say which label. 0xFF is in no UTF-8 text, matches no
-# pattern, and is a word boundary like the brackets that come in its place at the end.
+# Between the scans for two types, a masked place is 0xFF and two bytes for the label. 0xFF is in no UTF-8 text, matches
+# no pattern, and is a word boundary, as are the brackets that replace it at the end.
 _PLACEHOLDER = 0xFF
 
 # Between pieces: in no UTF-8 text either, and a word boundary.
 _SEPARATOR = b"\xfe"
-# What in a custom pattern could tell where a piece begins or ends, or take the separator for a character.
+# Parts of a custom pattern that could match at a piece's start or end, or match the separator.
 _ANCHORS = ("^", "$", r"\A", r"\z", r"\C")
 
-# The objects of `tools`, `tool_choice` and `response_format` that have a name by which calls and answers find them.
+# The objects of `tools`, `tool_choice` and `response_format` whose name is used by calls and answers.
 _NAMED_OBJECTS = ("function", "json_schema")
 
 
@@ -48,7 +49,7 @@ class _UnmaskableError(Exception):
         self.text = text
 
 
-# By piece: what it becomes. Pieces that stay as they are, nearly all, are not in it.
+# The masked text of each piece. Pieces without a match (nearly all) are not in it.
 Masks = Mapping[str, str]
 
 
@@ -65,7 +66,7 @@ class PiiScanner:
 
     @classmethod
     def compile(cls, rule: PiiFilter) -> PiiScanner:
-        """Ready to scan. Raises: ValueError for a custom pattern or a type that cannot be used, saying which."""
+        """Compile the rule. Raises: ValueError for a custom pattern or a type that cannot be used, with its name."""
         detectors = (*_built_in(rule.types), *_custom(rule.custom_patterns))
         labels = list(dict.fromkeys(detector.label for detector in detectors))
         if len(labels) > MAX_LABELS:
@@ -88,7 +89,7 @@ class PiiScanner:
         if not self._detectors:
             return request
         plain = request.plain_text
-        # What nearly every request is and has: one piece, and nothing to find in it.
+        # The common case: one piece without a match.
         if plain is not None and self._prefilter.find_first(plain.encode()) is None:
             return request
         pieces = dict.fromkeys(_pieces(request, not self._has_custom))
@@ -97,7 +98,7 @@ class PiiScanner:
             return request
         masks = self._find_masks(pieces)
         if not masks:
-            # Nothing found; but arguments may hide a piece from us that the provider would read.
+            # Nothing was found, but arguments may hide a piece that the provider would read.
             return _mask_request(request, masks) if _may_hide(request) else request
         self._block(name for name in _identifiers(request) if name in masks)
         try:
@@ -116,7 +117,7 @@ class PiiScanner:
         masked = self._scan_at_once(encoded) if self._scans_at_once else [self._scan(buffer) for buffer in encoded]
         if masked is encoded:
             return {}
-        # "replace": a custom pattern with \C may have cut a character in two.
+        # "replace": a custom pattern with \C may have split a character.
         return {
             piece: new.decode("utf-8", "replace")
             for piece, old, new in zip(pieces, encoded, masked, strict=True)
@@ -133,7 +134,7 @@ class PiiScanner:
         if first is None:
             return buffer
         masked = buffer
-        # Types before the first one that matches cannot match now: nothing has been masked yet.
+        # Types before the first matching one need no scan, because nothing has been masked yet.
         for detector in self._detectors[first:]:
             masked = detector.replace_all(masked)
         if masked is not buffer:
@@ -163,15 +164,15 @@ def _pieces(request: ChatRequest, keys_alone: bool) -> Iterable[str]:
     for message in request.messages:
         pieces += message.ids()
         for call in message.tool_calls:
-            # Both as they are written and as they read: a provider may see either.
+            # Both the written and the decoded form, because a provider may see either.
             pieces += _argument_texts(_parse(call.arguments), keys_alone)
     return pieces
 
 
 def _argument_texts(arguments: Json, keys_alone: bool) -> list[str]:
-    """Every string, key and number in arguments; a value behind its key, which says what it is ("id: 4111…").
+    """Every string, key and number in arguments; a value comes after its key, which tells its meaning ("id: 4111…").
 
-    `keys_alone` False: the values without their keys too, for custom patterns that are about a whole value.
+    `keys_alone` False: also the values without their keys, for custom patterns that match a whole value.
     """
     texts = [] if keys_alone else json_texts(arguments)
     rest = [arguments]
@@ -199,7 +200,7 @@ def _may_hide(request: ChatRequest) -> bool:
 
 
 def _parse(arguments: str) -> Json:
-    """The JSON value that arguments are; None where they are none."""
+    """The JSON value of the arguments; None if they are not JSON."""
     try:
         return orjson.loads(arguments)
     except orjson.JSONDecodeError:
@@ -269,9 +270,11 @@ def _mask_options(options: Options, masks: Masks) -> Options:
 
 
 def _mask_tool_call(call: ToolCall, masks: Masks) -> ToolCall:
-    """Masked inside its JSON strings, so that it stays JSON; as plain text where it is none.
+    """The call with masked arguments: inside their JSON strings, so that they stay JSON; as plain text if they are not
+    JSON.
 
-    Written anew wherever something in it was or may be: what a parser drops (the first of two equal keys) is dropped.
+    The arguments are written anew if a part was masked or may be hidden. This drops the first of two equal keys, as
+    parsers do.
     """
     arguments = call.arguments
     try:
@@ -283,13 +286,13 @@ def _mask_tool_call(call: ToolCall, masks: Masks) -> ToolCall:
             return call
         return attrs.evolve(call, arguments=orjson.dumps(masked).decode())
     except (orjson.JSONDecodeError, orjson.JSONEncodeError, RecursionError):
-        # Not JSON, or nested past what orjson writes (254 levels) or Python follows (some 900).
+        # Not JSON, or nested deeper than orjson writes (254 levels) or Python recurses (some 900).
         return attrs.evolve(call, arguments=masks.get(arguments, arguments))
 
 
 def _read_masked(text: str, original: Json) -> Json:
-    """Arguments that match only as they are written (a word in one value, a number in the next); the original where the
-    masked text is no longer the same JSON."""
+    """For arguments that match only in their written form (a word in one value, a number in the next). The original if
+    the masked text is not JSON with the same keys."""
     masked = _parse(text)
     return masked if _keys_of(masked) == _keys_of(original) else original
 
@@ -313,7 +316,7 @@ def _refuse_name(name: Json, masks: Masks) -> None:
 
 
 def _mask_pair(key: str, item: Json, masks: Masks) -> str | None:
-    """The value, masked for what its key says of it ("phone": "2125552368"); None if that masks nothing in it."""
+    """The value, masked because of its key ("phone": "2125552368"); None if nothing in it was masked."""
     if isinstance(item, dict | list):
         return None
     before = f"{key}: "
@@ -322,11 +325,12 @@ def _mask_pair(key: str, item: Json, masks: Masks) -> str | None:
 
 
 def _mask_json(value: Json, masks: Masks, kept: frozenset[str] = frozenset()) -> Json:
-    """The same object if nothing in it matched. Numbers are looked up as they are written: a card may be one.
+    """The masked value; the same object if nothing matched. Numbers are checked as they are written, because a card may
+    be a number.
 
-    `kept`: the words of a format, which stay. Raises: _UnmaskableError for a key or a name that matches.
+    `kept`: the words of a format, which are not masked. Raises: _UnmaskableError for a key or a name that matches.
     """
-    # Loops, not comprehensions: in Python 3.11 those take a second frame a level.
+    # Loops, because in Python 3.11 comprehensions take a second frame for each level.
     if isinstance(value, str):
         return value if value in kept else masks.get(value, value)
     if isinstance(value, dict):

@@ -1,7 +1,7 @@
 """The guardrail `prompt_injection`: well-known phrases that try to take a model over.
 
-A list of phrases is a first hurdle, not a proof: who rewords it passes, and docs/guardrails.md says so. The rules are
-in `injection_rules`; tests/unit/stages/test_prompt_injection.py has attacks and everyday sentences for them.
+A list of phrases is only a first hurdle: reworded attacks pass, as docs/guardrails.md says. The rules are in
+`injection_rules`; tests/unit/stages/test_prompt_injection.py has attacks and everyday sentences.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pg_trio.errors import InjectionBlocked
 from pg_trio.stages.guardrails.injection_rules import GAP, LOOSE_GAP, RULES, Guard
 from pg_trio.stages.guardrails.linear import Pattern, compile_pattern
 
-# Behind a match: papers, forms, people. "in this conversation" and "for the rest" are still about the model.
+# Words after a match that mean papers, forms or people. "in this conversation" and "for the rest" still mean the model.
 _ARTICLE = (
     rb"(?:(?:the|my|our|your|this|that|these|those|a|an|his|her|their|old|den|dem|der|die|das|diese[mnrs]?)"
     rb"[\s\xc2\xa0]+)"
@@ -34,13 +34,13 @@ _OBJECT = re.compile(
     rb"|(?:i|we|he|she|they|you)\s+(?:sent|wrote|mailed|posted|placed|printed|attached|enclosed)\b)",
     re.IGNORECASE,
 )
-# 100 bytes behind a match are looked at.
+# 100 bytes after a match are checked.
 _BEHIND_BYTES = 100
 _FENCE = re.compile(rb"```|~~~")
 
 
 class InjectionScanner:
-    """The `prompt_injection` rule, compiled; one for all endpoints, since nothing in it is configured."""
+    """The compiled `prompt_injection` rule; one for all endpoints, because it has no settings."""
 
     def __init__(self) -> None:
         self._strict = _RuleSet([rule.pattern for rule in RULES])
@@ -49,9 +49,9 @@ class InjectionScanner:
         self._invisible = _character_class([code for code, folded in self._folding.items() if not folded])
 
     def check(self, text: str) -> None:
-        """Nothing, for text without such a phrase. Raises: InjectionBlocked."""
+        """Return if the text has no such phrase. Raises: InjectionBlocked."""
         buffer, rules = text.encode(), self._strict
-        # Only text with full-width letters, invisible characters and the like pays for the copy without them.
+        # Only text with full-width letters, invisible characters and similar ones needs the cleaned copy.
         if not text.isascii() and self._foldable.search(buffer) is not None:
             if self._invisible.search(buffer) is not None:
                 rules = _loose_rules()
@@ -61,7 +61,7 @@ class InjectionScanner:
 
 
 class _RuleSet:
-    """All rules in one scan; each by itself only in text where that scan finds something."""
+    """Scans for all rules at once, and for each rule separately only if that scan finds something."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self._any = compile_pattern("|".join(f"(?:{pattern})" for pattern in patterns), ignore_case=True)
@@ -103,15 +103,15 @@ def injection_scanner() -> InjectionScanner:
 
 @cache
 def _loose_rules() -> _RuleSet:
-    """For text with invisible characters, which are taken out: one may be all that is between two words."""
+    """Rules for text whose invisible characters were removed; one may have been the only separator of two words."""
     return _RuleSet([rule.pattern.replace(GAP, LOOSE_GAP) for rule in RULES])
 
 
 def _folding_table() -> dict[int, str]:
-    """Characters that read as ASCII, as that ASCII (NFKC); invisible ones (category Cf) as nothing.
+    """A table from characters that look like ASCII to ASCII (NFKC), and from invisible ones (category Cf) to nothing.
 
-    One character at a time: NFKC of a whole text takes quadratic time where combining marks are out of order (0.4 s
-    for 32 KB), and composing accents would find nothing more here.
+    One character at a time: NFKC of a whole text takes quadratic time if combining marks are out of order (0.4 s for 32
+    KB), and composed accents would find nothing more here.
     """
     table = {}
     for code in _compatibility_codes():

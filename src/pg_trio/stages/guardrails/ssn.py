@@ -16,7 +16,7 @@ from pg_trio.stages.guardrails.surroundings import (
 )
 
 _HYPHEN = r"[\-\x{2010}\x{2011}\x{2013}]"
-# With a word in front, any joint or none.
+# With a word before it, any separator or none.
 _NAMED = (
     r"(?i:\b(?:ssns?|social[ -]security(?:[ -](?:number|no|num|nr|#))?|soc\.? ?sec\.?|ss#|ss no))"
     r"[^0-9\n]{0,24}\d{3}[ .\-]?\d{2}[ .\-]?\d{4}\b"
@@ -30,7 +30,7 @@ def check_ssn(buffer: bytes, start: int, end: int, floor: int) -> Span:
     named = buffer[start] not in DIGITS
     if named:
         found = _FIRST_DIGIT.search(buffer, start, end)
-        # "[SSN REDACTED]" is no word in front.
+        # The mask "[SSN REDACTED]" is not a word before a number.
         if found is None or b"REDACTED]" in buffer[start : found.start()] or b"\xff" in buffer[start : found.start()]:
             return None
         start = found.start()
@@ -40,7 +40,7 @@ def check_ssn(buffer: bytes, start: int, end: int, floor: int) -> Span:
         return None
     if named:
         return start, end
-    # Three figures in a row ("512 64 2048") have others around them more often than a number of this kind has.
+    # Three figures in a row ("512 64 2048") usually have other figures around them; an SSN rarely has.
     in_row = buffer[start + 3] == 0x20 and (
         count_list_neighbours(buffer, start, end, floor) > 0 or has_unit(buffer, end)
     )

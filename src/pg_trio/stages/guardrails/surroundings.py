@@ -1,8 +1,8 @@
-"""What stands around a candidate: RE2 has no look-around, and the words before a number say what it is.
+"""Checks the text around a candidate: RE2 has no look-around, and the words before a number tell its meaning.
 
 Rules:
-1. Only bytes of the candidate's own piece count, and none before the match in front of it: those will be masked.
-2. Every look is bounded, so that a scan stays linear whatever the text.
+1. Only bytes of the candidate's own piece count, and only those after the previous match, which will be masked.
+2. Every check is bounded, so that a scan is linear for any text.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Callable
 
 from pg_trio.stages.guardrails.words import CONNECTORS, ID_ENDINGS, ID_WORDS, UNITS
 
-# Byte offsets of a match, or None for a candidate that is none.
+# Byte offsets of a match, or None for a rejected candidate.
 Span = tuple[int, int] | None
 # The text, the candidate's start and end, and the end of the match before it.
 Check = Callable[[bytes, int, int, int], Span]
 
-# 48 bytes: some six words. What is further away from a number seldom says what it is.
+# 48 bytes: some six words. Words further away seldom tell the meaning of a number.
 WINDOW_BYTES = 48
 # Words between an id's name and its number: "order number is 12".
 _MAX_WORDS = 5
@@ -27,22 +27,22 @@ NOT_DIGITS = bytes(byte for byte in range(256) if byte not in DIGITS)
 WORD = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")
 JOINTS = frozenset(b".-")
 
-# ASCII but letters becomes a space; letters beyond ASCII stay in their words.
+# ASCII characters other than letters become spaces; letters beyond ASCII stay in their words.
 _TO_WORDS = bytes(byte if byte > 127 or chr(byte).isalpha() else 0x20 for byte in range(256))
 # Between pieces (0xFE) and in masks (0xFF, "REDACTED]"): nothing before one of them counts.
 _BARRIER = re.compile(rb"\xfe|\xff..|REDACTED\]", re.DOTALL)
-# Directly before a number and behind a word, these make it part of a name: INV-12, /users/12, build_12, ticket#12.
+# Directly before a number and after a word, these make it part of a name: INV-12, /users/12, build_12, ticket#12.
 _GLUE = frozenset(b"-_/.#~\\&")
 _MONEY = (b"$", "€".encode(), "£".encode(), "¥".encode(), "₹".encode())
 _MONEY_BEHIND = tuple(f"{space}{sign}".encode() for space in ("", " ", "\u00a0") for sign in "%€$£")
 _UNIT = re.compile(rb"(?: |\xc2\xa0){0,2}([A-Za-z\xc2\xb5]{1,11})\b")
-# A group of a list or a hex dump before or behind: one space, and two to eight hexadecimal digits, one a digit.
+# A group of a list or a hex dump before or after it: one space, and two to eight hexadecimal digits, one a digit.
 _GROUP_BEFORE = re.compile(rb"(?<![^\s|])([0-9a-fA-F]{2,8})[ ]\Z")
 _GROUP_BEHIND = re.compile(rb"[ ]([0-9a-fA-F]{2,8})(?![^\s|,;])")
 
 
 def starts_afresh(buffer: bytes, start: int, floor: int) -> bool:
-    """No letter, digit or plus touches it in front, and no digit across a dot or hyphen."""
+    """True if no letter, digit or plus touches it before, and no digit across a dot or hyphen."""
     if start <= floor:
         return True
     before = buffer[start - 1]
@@ -52,7 +52,7 @@ def starts_afresh(buffer: bytes, start: int, floor: int) -> bool:
 
 
 def ends_there(buffer: bytes, end: int) -> bool:
-    """No letter or digit touches it behind, and no digit across a dot or hyphen."""
+    """True if no letter or digit touches it after, and no digit across a dot or hyphen."""
     if end >= len(buffer):
         return True
     return buffer[end] not in WORD and not (
@@ -61,7 +61,7 @@ def ends_there(buffer: bytes, end: int) -> bool:
 
 
 def before(buffer: bytes, start: int, floor: int) -> bytes:
-    """The last bytes in front of `start` that count (rule 1)."""
+    """The last bytes before `start` that count (rule 1)."""
     window = buffer[max(start - WINDOW_BYTES, floor, 0) : start]
     if 0xFE in window or 0xFF in window or b"REDACTED]" in window:
         window = window[[found.end() for found in _BARRIER.finditer(window)][-1] :]
@@ -69,14 +69,14 @@ def before(buffer: bytes, start: int, floor: int) -> bytes:
 
 
 def words_of(text: bytes) -> list[bytes]:
-    """The words in it, as they are written; digits and punctuation are none."""
+    """The words of the text, as written; digits and punctuation are not words."""
     return text.translate(_TO_WORDS).split()
 
 
 def is_named_id(buffer: bytes, start: int, floor: int) -> bool:
-    """Whether the words in front say that a number is an order's, a ticket's, a part's … (`order no. 12`, `id=12`).
+    """Whether the words before a number say that it belongs to an order, a ticket, a part … (`order no. 12`, `id=12`).
 
-    Also money ("$12"), "#12", and a number that is glued to a word ("INV-12").
+    Also for money ("$12"), "#12", and a number attached to a word ("INV-12").
     """
     window = before(buffer, start, floor)
     if not window:
@@ -105,7 +105,8 @@ def _is_glued(window: bytes) -> bool:
 
 
 def count_list_neighbours(buffer: bytes, start: int, end: int, floor: int) -> int:
-    """Numbers in line with it, one space apart: rows of figures and hex dumps have several, a telephone has none."""
+    """The count of numbers beside it, one space apart: rows of figures and hex dumps have several, a telephone number
+    none."""
     neighbours, window = 0, before(buffer, start, floor)
     found = _GROUP_BEFORE.search(window)
     while found is not None and neighbours < 3:
@@ -124,7 +125,7 @@ def _has_digit(group: bytes) -> bool:
 
 
 def has_unit(buffer: bytes, end: int) -> bool:
-    """Whether what follows says that something is counted: "bytes", "EUR", "%"."""
+    """Whether a unit follows: "bytes", "EUR", "%"."""
     if buffer.startswith(_MONEY_BEHIND, end):
         return True
     unit = _UNIT.match(buffer, end)
@@ -137,7 +138,7 @@ def count_digits(buffer: bytes, start: int, end: int) -> int:
 
 
 def groups_of(text: bytes) -> list[bytes]:
-    """The groups of digits in it."""
+    """The groups of digits in the text."""
     return text.translate(_GROUPED).split()
 
 
@@ -145,5 +146,5 @@ _GROUPED = bytes(byte if byte in DIGITS else 0x20 for byte in range(256))
 
 
 def without_last_group(buffer: bytes, start: int, end: int) -> int:
-    """Where it ends without its last group of digits and what joins it."""
+    """The end without the last group of digits and its separator."""
     return start + len(buffer[start:end].rstrip(DIGITS).rstrip(NOT_DIGITS))

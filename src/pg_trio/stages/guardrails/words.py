@@ -1,8 +1,8 @@
-"""Words that say what a number beside them is. Lower case, UTF-8; mostly English and German, and the
-commonest of a dozen other languages.
+"""Words that tell the meaning of a number beside them. Lower case, UTF-8; mostly English and German, and the most
+common ones of a dozen other languages.
 
-A word that is missing costs a false alarm or a miss: both corpora of tests/recordings/guardrails are the measure of
-what to put here.
+A missing word causes a false alarm or a miss. The two corpora of tests/recordings/guardrails decide which words belong
+here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CONNECTORS = _words(
     "to bis ist lautet war est es of for von der die das le la el il new old current ref with value field s",
 )
 
-# A number behind one of these identifies a thing, not a person's telephone or card.
+# A number after one of these identifies a thing, not a person's telephone or card.
 ID_WORDS = _words(
     "entry entries id ids uid gid pid oid uuid guid key keys hash sha checksum crc digest nonce seed token",
     "order orders invoice invoices ticket tickets part parts item items product sku upc ean gtin isbn issn asin",
@@ -58,12 +58,12 @@ ID_WORDS = _words(
     "buchungscode reservierung spur builds jobs pipeline workflow tasks thread process proc worker pod instance",
     "cluster shard partition topic queue bucket object blob files folder path",
 )
-# Endings of compounds: Kundennummer, Seriennummer, ordernumber. Telephone words are looked for first.
+# Endings of compounds: Kundennummer, Seriennummer, ordernumber. Telephone words are checked first.
 ID_ENDINGS = tuple(
     word.encode() for word in ("nummer", "nummern", "ordernumber", "invoicenumber", "serialnumber", "nr", "barcode")
 )
 
-# A number behind one of these is a telephone's, with up to two other words between ("Phone (John Smith): …").
+# A number after one of these is a telephone number, with up to two other words between ("Phone (John Smith): …").
 PHONE_WORDS = _words(
     "phone phones telephone telephones tel tél télé tele telefon telefone telefono teléfono teléfonos téléphone",
     "phonenumber telf tfno tlf tfn ph fon fono fax faxes telefax mobil mobiltelefon mobilfunk mobilnummer mobilnr",
@@ -86,7 +86,7 @@ CALL_CONNECTORS = CONNECTORS | _words(
     "my our your his their mein meine meiner deine ihre unsere mich uns ihn sie au a à al alla op this that following",
     "here hier line private business emergency work home day evening office direct main am pm between before after",
 )
-# "my number is …": whose number it is makes it a telephone.
+# "my number is …": the owner makes it a telephone number.
 POSSESSIVES = _words(
     "my your his her our their mein meine deine ihre seine unsere mon ma votre son mi su tu mio mia tua"
 )
@@ -97,7 +97,7 @@ CARD_WORDS = _words(
     "crédito crédit bancaire debitkarte pay payment paid charge charged kartennr",
 )
 
-# Behind a number: what is counted, so it is no telephone.
+# Units after a number; with one it is not a telephone number.
 UNITS = _words(
     "byte bytes kb mb gb tb kib mib gib bit bits ms µs us ns sec secs seconds px pt em eur euro euros usd dollar",
     "dollars gbp chf points punkte pts rows zeilen records items stück units pcs users views hits kwh wh mah mw kw hz",

@@ -1,6 +1,6 @@
 """The stage `provider_call`: race the candidates under the request's deadline, for a whole answer or an open stream.
 
-call.py       who is asked, in which order; what the client is told where nobody answered
+call.py       the candidates and their order; the client's error if no candidate answered
 exchange.py   one candidate's try: a whole answer read, or a stream opened up to its first token
 plan.py       how an endpoint's candidates are asked: decided once for each endpoint
 pace.py       when a silent candidate is hedged

@@ -75,7 +75,7 @@ class ProviderCall:
         self._exchange = exchange
         self._disabled = disabled_providers
         self._hedge_share = hedge_share
-        # None until an endpoint that hedges is asked: nobody else pays for counting.
+        # None until an endpoint that hedges is called, so that other endpoints do not pay for counting.
         self._hedges: Hedges | None = None
         self.memory = memory or Memory()
         self._slots = CredentialSlots(self.memory.leases)
@@ -178,7 +178,7 @@ class ProviderCall:
             raise self._failure(failed.ends, plan) from None
 
     def _failure(self, ends: Sequence[AttemptEnd[Candidate]], plan: CallPlan) -> GatewayError:
-        """What the client is told where nobody answered."""
+        """The client's error if no candidate answered."""
         last = ends[-1].error if ends else None
         if isinstance(last, OwnStateError):
             return last
@@ -190,7 +190,7 @@ class ProviderCall:
         return ProviderCallFailed(said, retry_after_s=self._retry_after_s(ends, plan))
 
     def _say_nobody(self, plan: CallPlan) -> str:
-        """Nobody may be asked: what is said of the one that comes back first."""
+        """No candidate may be asked: the message about the one that can be asked again first."""
         now, is_alone = trio.current_time(), len(plan.candidates) == 1
         standings = [
             (self.memory.breakers.standing(candidate, now, is_alone=is_alone), candidate)

@@ -28,9 +28,9 @@ from pg_trio.racing.byte_room import ByteRoom, Kept
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
 from pg_trio.stages.provider_call.stream import Opening, OpenStream, StreamReader
 
-# What we take ourselves (stages/deadline.py): so a pg_trio behind this one knows its deadline.
+# The header that the gateway itself reads (stages/deadline.py), so a pg_trio behind this one knows its deadline.
 DEADLINE_HEADER = "X-PG-Timeout-Ms"
-# Whoever is turned away for want of room asks again after this long: as at admission.
+# `Retry-After` of a refusal for lack of room, as at admission.
 RETRY_AFTER_S = 1
 # As many candidates as a configuration has at most (providers/openai.py keeps as many routes).
 REFUSALS_KEPT = 4096
@@ -100,7 +100,8 @@ class Exchange:
     transports: Mapping[str, Transport]
     now_s: Callable[[], float]
     large_work: LargeWork
-    # Of an answer that is read whole, whatever was asked for: the transport's own limit is a stream's where one was.
+    # The limit of an answer that is read whole, even if a stream was requested; then the transport's own limit is a
+    # stream's.
     max_body_bytes: int = UpstreamSettings().max_body_bytes
     # For answers of more than LARGE_BYTES, until they are read.
     answer_room: ByteRoom = field(factory=lambda: ByteRoom(GatewaySettings().max_inflight_body_bytes))

@@ -31,8 +31,8 @@ def make_board(records: BreakerRecords | None = None) -> BreakerBoard[Candidate]
 
 @frozen(slots=True)
 class Memory:
-    """How candidates fared so far, and how much of what is rationed is left: kept by this process, unless somebody else
-    is given who keeps it. `leases` count the calls under way with a credential; None: each worker counts its own."""
+    """The results of candidates so far, and the remaining budgets: kept by this process, unless shared stores are
+    given. `leases` count the calls under way with a credential; None: each worker counts its own."""
 
     breakers: Breakers[Candidate] = field(factory=make_board)
     latencies: Latencies = field(factory=LatencyBoard)

@@ -26,7 +26,7 @@ class Pace(Protocol):
 
 @frozen(slots=True)
 class FixedPace:
-    """The same for every candidate, whatever they do."""
+    """The same fixed time for every candidate."""
 
     after_s: float
 

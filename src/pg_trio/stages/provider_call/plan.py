@@ -23,8 +23,8 @@ RESERVE_SHARE = 1 / 4
 
 @frozen(slots=True, eq=False)
 class Pacing:
-    """When silent candidates are hedged, who learns from how long they take (None: nobody asks), and what they usually
-    take, for retries."""
+    """When silent candidates are hedged, the estimates that learn from their times (None: not used), and their usual
+    times, for retries."""
 
     pace: Pace
     learned: LearnedPace | None

@@ -38,7 +38,7 @@ class StreamOpener(Protocol):
 
 @define(eq=False)
 class CarriedStream:
-    """A stream, and those that carry it on; `now` is the open one. Whoever holds it calls `aclose()`."""
+    """A stream, and those that continue it; `now` is the open one. The holder must call `aclose()`."""
 
     opener: StreamOpener
     plan: CallPlan
@@ -54,7 +54,7 @@ class CarriedStream:
         return None if mode == "error" else mode
 
     async def open_first(self, listener: Listener) -> OpenStream:
-        """The first stream, its first token come. Raises GatewayError."""
+        """The first stream, after its first token. Raises GatewayError."""
         self.now = await self.opener.open_stream(self.plan, self.prompt, self.ends_at, self.attempts, listener)
         return self.now
 
@@ -92,7 +92,7 @@ class CarriedStream:
 
 
 def continue_prompt(prompt: Prompt, text: str) -> Prompt:
-    """The prompt for whoever goes on from this text."""
+    """The prompt for a candidate that continues this text."""
     messages = (*prompt.messages, Message("assistant", text))
     options, limit = prompt.options, prompt.options.max_output_tokens
     if limit is not None:

@@ -6,7 +6,7 @@ Rules:
    unknown model) are final for this request.
 2. A candidate that was set aside by its own word, said to an earlier request, is waited for as well. While another
    request tries whether it is well again, it is looked at after each pause.
-3. Nobody is waited for in vain: what is left of the deadline must exceed the wait and what the candidate usually takes.
+3. A wait begins only if it can help: the time left must exceed the wait and the candidate's usual time.
 4. A try of a later round is ended by `attempt_timeout_ms` where another candidate may be asked after it; so is one of
    the first round where another is waited for. A silent provider must not use up what the others would need.
 5. `max_attempts` bounds the tries. One is kept for each candidate whose `Retry-After` ends in time: quick failures of
@@ -117,7 +117,7 @@ class Retries:
         self._failures[id(candidate)].is_final = True
 
     def next_round(self, now: float) -> Round[Candidate] | None:
-        """Who is asked again, and when; None where that is nobody."""
+        """The candidates of the next round and its time; None if there is none."""
         left = int(min(self.max_attempts - self.tries, self.paid_tries - self.attempts.lost))
         if left <= 0:
             return None
@@ -130,9 +130,9 @@ class Retries:
         return Round(starts_at, [turn.candidate for turn in ready])
 
     def has_others(self, candidate: Candidate, now: float) -> bool:
-        """Whether there is somebody to ask when the candidate, about to be asked or asked already, is given up.
+        """Whether another candidate is left if this one, asked or about to be asked, is given up.
 
-        In the first round those who failed are none: the last one has all the time that remains (the contract).
+        In the first round failed candidates do not count: the last one has all the time that remains (the contract).
         """
         if self.max_attempts - self.tries <= 1:
             return False
@@ -140,7 +140,7 @@ class Retries:
         return any(turn.is_news or (self._rounds > 0 and self.has_failed(turn.candidate)) for turn in others)
 
     def aside_s(self, candidate: Candidate, now: float) -> float:
-        """For how long somebody else's request has been told to leave the candidate alone; 0 where none was."""
+        """How long the candidate asked another request to wait; 0 if it did not."""
         standing = self.breakers.standing(candidate, now)
         return standing.wait_s if self._is_news(candidate, standing, now) else 0.0
 

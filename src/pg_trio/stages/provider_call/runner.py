@@ -1,4 +1,5 @@
-"""What the race needs to know of a try: how it is made and let go, when it may be hedged, whom a failure blames."""
+"""The race's runner: starts and discards tries, decides when one may be hedged, and which breaker a failure counts
+for."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ from pg_trio.stages.provider_call.slots import Line, has_free_slot
 
 T = TypeVar("T")
 
-# What a status says of whom it blames (contract, "Failover"); other 4xx are the caller's own mistake.
+# Statuses that count against the target (contract, "Failover"); other 4xx are the caller's own mistake.
 TARGET_STATUSES = frozenset({403, 404, 408, 409, 425})
 # An attempt that the deadline ended says something against its target only if it had at least this long.
 PATIENCE_S = 1.0
@@ -88,7 +89,7 @@ class CallRunner(Generic[T]):
     _permits: dict[int, Permit] = field(factory=dict, init=False)
     _retries: Retries | None = field(default=None, init=False)
 
-    # A state of ours (no file descriptor left) is nobody's failure, but must not end the tries that are well.
+    # A local problem (no file descriptor left) is not a candidate's failure, but must not end other, healthy tries.
     expected: ClassVar[tuple[type[Exception], ...]] = (AttemptFailed, OwnStateError)
 
     # ── tries ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -158,7 +159,7 @@ class CallRunner(Generic[T]):
         return may_ask and self.hedges is not None and self.hedges.withdraw(now)
 
     def is_final(self, error: Exception) -> bool:
-        """Whether everybody would refuse this request."""
+        """Whether every candidate would refuse this request."""
         return isinstance(error, AttemptFailed) and not error.fails_over
 
     def next_round(self) -> Round[Candidate] | None:
@@ -240,7 +241,7 @@ class CallRunner(Generic[T]):
 def tell(
     permit: Permit, end: AttemptEnd[Candidate], asked_at: float, said: str = "", *, is_repeated: bool = False
 ) -> None:
-    """Tell the breakers how a try ended without an answer: what blames whom.
+    """Report to the breakers how a try without an answer ended.
 
     `is_repeated`: this request has failed there before. Then it is no more news that the target fails: a blip of half a
     second, which one request's retries may meet three times, must not look like three requests that failed.
@@ -254,7 +255,7 @@ def tell(
 
 
 def find_fault(end: AttemptEnd[Candidate], asked_at: float) -> Fault | None:
-    """Whom the end of a try blames; None where it says nothing."""
+    """The fault that the end of a try shows; None if it shows none."""
     if isinstance(end.error, UpstreamRefused):
         return blame(end.error)
     if isinstance(end.error, OwnStateError):
@@ -265,7 +266,7 @@ def find_fault(end: AttemptEnd[Candidate], asked_at: float) -> Fault | None:
 
 
 def blame(refused: UpstreamRefused) -> Fault:
-    """Whom a refusal blames."""
+    """The fault that a refusal shows."""
     status = refused.upstream_status
     if refused.refuses_credential:
         return Fault.CREDENTIAL

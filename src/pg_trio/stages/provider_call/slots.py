@@ -115,7 +115,7 @@ class Line:
             raise CandidateFull(f"{candidate.provider}: no slot free for another call") from None
 
     def _has_others(self) -> bool:
-        """Whether somebody else may be asked who has not been asked yet."""
+        """Whether another candidate that has not been asked may be asked."""
         now = trio.current_time()
         return any(
             candidate not in self._tried and self.breakers.may_ask(candidate, now) for candidate in self.candidates

@@ -84,7 +84,7 @@ class Opening:
 
 @define(slots=True, eq=False)
 class OpenStream:
-    """An open stream. Whoever holds it calls `aclose()`, whatever happens.
+    """An open stream. Its holder must always call `aclose()`.
 
     `response` and `reader` are None where the provider answered whole though a stream was asked for: then the events
     that it came to are all there already.

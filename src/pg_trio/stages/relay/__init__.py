@@ -1,7 +1,7 @@
 """The stage `relay`: a stream on its way to the client, from the first candidate asked to `[DONE]`.
 
-relay.py   the reading task: opens the stream, passes it on, lets another candidate carry it on, ends it
-watch.py   the second task: the clocks, the comments, and what the client hears before the first token
+relay.py   the reading task: opens the stream, relays it, lets another candidate continue it, and ends it
+watch.py   the second task: the clocks, the comments, and everything sent before the first token
 """
 
 from pg_trio.stages.relay.relay import Relay

@@ -1,22 +1,23 @@
-"""Pass a stream on to the client, token by token, and end it honestly whatever happens.
+"""Relays a stream to the client, token by token, and always ends it with its true result.
 
 Rules (the contract's section "Streaming"):
-1. Tokens go on as they come; the next are not read before the client's side has taken these, so what is held of a
-   stream is bounded by what one read brings.
-2. The head goes out with the first token, or early: at `head_at`, or with reasoning. Before it, a failure is raised;
-   after it, failure is data, and the client sees it.
-3. While nothing is sent, a keep-alive comment goes out every KEEP_ALIVE_S. It resets no clock.
-4. `idle_timeout_ms` between signs of life (tokens, reasoning), and the deadline over all of it. Either ends the stream
+1. Tokens are relayed as they arrive. The next ones are not read before the client's side has taken these, so memory is
+   bounded by one read.
+2. The head is sent with the first token, or early: at `head_at`, or with reasoning. Before the head a failure is
+   raised; after it a failure is data, and the client sees it.
+3. While nothing is sent, a keep-alive comment is sent every KEEP_ALIVE_S. It resets no clock.
+4. `idle_timeout_ms` between signs of life (tokens, reasoning), and the deadline over the whole stream, end the stream
    with an error.
-5. What was relayed is counted, also where the client left in the middle.
-6. What must be kept of the answer (its session) is kept before the client is told that it is whole; where that fails,
-   the stream has failed.
-7. Where the endpoint asks for it (`mode`), a stream that fails is carried on by another candidate, in the same answer
-   to the client; the idle clock rests until that one's first token. An answer with tool calls is not: half of a call's
-   arguments joined to another's is no call.
-8. A client that has heard a candidate is told when another takes its place (`Joined`), be it of reasoning alone.
+5. Relayed tokens are counted, also if the client left in the middle.
+6. The answer is stored in its session before the client gets the end of the stream. If storing fails, the stream has
+   failed.
+7. If the endpoint configures it (`mode`), another candidate continues a failed stream, in the same answer to the
+   client. The idle clock rests until that candidate's first token. An answer with tool calls is not continued, because
+   two halves of a call's arguments cannot be joined.
+8. A client that has received events of a candidate is told when another takes its place (`Joined`), even if the events
+   were reasoning only.
 
-watch.py holds the clocks, and the task that acts when one of them has run out.
+watch.py has the clocks, and the task that acts when one of them runs out.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from pg_trio.domain.project import Candidate
 from pg_trio.errors import AttemptFailed, ClientLeft, DeadlineExceeded, GatewayError, ProviderCallFailed
 from pg_trio.stages.relay.watch import LAST_WRITE_S, Phase, Watch
 
-# Why a stream has ended before it was whole; None if it was.
+# Why a stream ended early; None if it is complete.
 Failed: TypeAlias = AttemptFailed | GatewayError | None
 
 
@@ -59,27 +60,28 @@ class EventSource(Protocol):
 
 
 class Carrier(Protocol):
-    """Finds who answers, and who carries a failed stream on. What candidates reason meanwhile, `listener` hears."""
+    """Finds the first stream, and the streams that continue a failed one. `listener` gets the reasoning of candidates
+    meanwhile."""
 
     @property
     def mode(self) -> Literal["restart", "continue"] | None: ...
 
     async def open_first(self, listener: Relay) -> EventSource:
-        """The first stream, its first token come. Raises GatewayError."""
+        """The first stream, after its first token. Raises GatewayError."""
 
     async def open_next(self, failure: AttemptFailed, text: str, listener: Relay) -> EventSource | None:
-        """The next stream, its first token come; None where nobody is left. Raises GatewayError."""
+        """The next stream, after its first token; None if no candidate is left. Raises GatewayError."""
 
     def why_lost(self, candidate: Candidate) -> str:
-        """Why the candidate that was heard does not answer, masked."""
+        """Why the candidate whose reasoning was relayed does not answer, masked."""
 
 
 @define(eq=False)
 class Relay:
     """One stream on its way. Times are Trio's clock.
 
-    `head_at` is when the head goes out at the latest, infinity for with the first token alone. `take_deadline` lets
-    the relay hold the request's deadline from there on; it gives its milliseconds, or raises DeadlineExceeded.
+    `head_at` is the latest time of the head; infinity means only with the first token. `take_deadline` hands the
+    request's deadline over to the relay; it returns its milliseconds, or raises DeadlineExceeded.
     """
 
     carrier: Carrier
@@ -91,19 +93,20 @@ class Relay:
     head_at: float = math.inf
     # Whether the client gets reasoning.
     relays_reasoning: bool = True
-    # Whether `reply_so_far` is wanted.
+    # Whether `reply_so_far` will be used.
     keeps_text: bool = False
-    # Awaited with the whole answer before it ends, where something must be kept of it.
+    # Awaited with the complete answer before the stream ends, if it must be stored.
     keep: Callable[[Reply, Usage], Awaitable[None]] | None = None
     # Called when the first token has come.
     note_first_token: Callable[[], None] | None = None
     failure: GatewayError | None = None
-    # Of the stream that ran last, for its row.
+    # The outcome of the last stream, for its row.
     outcome: str = field(default="cancelled", init=False)
-    # Whether a token has come, or a whole answer without one: then `usage` and `model` say something.
+    # Whether a token has come, or a complete answer without one: then `usage` and `model` are meaningful.
     has_begun: bool = field(default=False, init=False)
     _source: EventSource | None = field(default=None, init=False)
-    # Of whom the client has something; its characters of reasoning that no winner's `reasoned` counts, and others'.
+    # The source of which the client has received something; the characters of reasoning that no winner's `reasoned`
+    # counts.
     _heard: EventSource | None = field(default=None, init=False)
     _heard_chars: int = field(default=0, init=False)
     _lost_chars: int = field(default=0, init=False)
@@ -111,13 +114,13 @@ class Relay:
     _assembler: Assembler = field(default=Factory(lambda relay: relay.make_assembler(), takes_self=True), init=False)
     # What the streams before this one used, and whose they were.
     earlier: list[tuple[Candidate, Usage]] = field(factory=list, init=False)
-    # Text that is with the client from streams before this one, and of that what this one's prompt ends with.
+    # Characters that the client has from earlier streams, and the part of them at the end of this stream's prompt.
     _relayed_chars: int = field(default=0, init=False)
     _continued_chars: int = field(default=0, init=False)
     _watch: Watch[EventSource] = field(default=Factory(lambda relay: relay.make_watch(), takes_self=True), init=False)
 
     def make_assembler(self) -> Assembler:
-        """What puts the answer together; it keeps the text only for whoever wants it."""
+        """The assembler of the answer; it keeps the text only if the session, the log or a rescue needs it."""
         return Assembler(keeps_text=self.keeps_text or self.keep is not None or self._continues)
 
     def make_watch(self) -> Watch[EventSource]:
@@ -132,7 +135,7 @@ class Relay:
 
     @property
     def usage(self) -> Usage:
-        """What was relayed so far: the provider's counts, or an estimate."""
+        """The usage so far: the provider's counts, or an estimate."""
         usage = self.last_usage
         for _, earlier in self.earlier:
             usage = earlier.plus(usage)
@@ -150,32 +153,34 @@ class Relay:
 
     @property
     def lost_chars(self) -> int:
-        """Characters of reasoning that the client has of candidates that did not win."""
+        """Characters of reasoning that the client received from candidates that did not win."""
         return self._lost_chars + self._heard_chars
 
     def reply_so_far(self) -> Reply:
-        """What was relayed, put together. Only with `keeps_text`."""
+        """The relayed part of the answer. Only with `keeps_text`."""
         return self._assembler.reply_so_far()
 
     async def run(self) -> None:
-        """Pass the whole stream on and end it; `failure` says whether it broke.
+        """Relay the whole stream and end it; `failure` says whether it broke.
 
-        Raises GatewayError where it failed before the head was out; ClientLeft where a limit passed while the client
-        took nothing, be it the end: there is no telling it anything.
+        Raises GatewayError if it failed before the head was sent; ClientLeft if a limit passed while the client read
+        nothing, so that no error can be sent to it.
         """
         failed = await self._watched(self._begin)
         if isinstance(failed, GatewayError) and not self._watch.is_committed:
             try:
                 raise failed
             finally:
-                # The error holds its frames, and this one it: a cycle for the garbage collector, one for each failure.
+                # The error refers to its frames, and this frame to the error: a cycle for the garbage collector, one
+                # for each failure.
                 del failed
         while isinstance(failed, AttemptFailed) and self._may_carry_on():
             failed = await self._watched(partial(self._carry_on, failed))
         await self._end(failed)
 
     async def _watched(self, work: Callable[[], Awaitable[Failed]]) -> Failed:
-        """What `work` gives, or what cut it. Raises ClientLeft where a limit passed while the client took nothing."""
+        """The result of `work`, or the error that cut it. Raises ClientLeft if a limit passed while the client read
+        nothing."""
         results: list[Failed] = []
         watch = self._watch
         watch.restart()
@@ -197,11 +202,11 @@ class Relay:
 
     @property
     def takes_reasoning(self) -> bool:
-        """Whether `hear` may be called: not where only a token sends the head."""
+        """Whether `hear` may be called; False if only a token may send the head."""
         return self.relays_reasoning and (self._watch.is_committed or self.head_at < math.inf)
 
     async def hear(self, source: EventSource, events: Sequence[Event]) -> None:
-        """Pass on what a candidate reasons before its first token. Waits until the client's side has taken it."""
+        """Relay a candidate's reasoning before its first token. Waits until the client's side has taken it."""
         await self._watch.hear(source, events)
 
     async def _speak(self, source: EventSource, events: Sequence[Event]) -> None:
@@ -210,8 +215,8 @@ class Relay:
         await self.client.send_events(events if joined is None else [joined, *events])
 
     def _introduce(self, source: EventSource) -> Joined | None:
-        """What the client is told before it gets anything of this source; None where it has something of it, or of
-        nobody."""
+        """The event sent before the first event of a new source; None if the client already has events of this source,
+        or has none at all."""
         before, self._heard = self._heard, source
         if before is None or before is source:
             return None
@@ -226,7 +231,7 @@ class Relay:
         )
 
     async def _begin(self) -> Failed:
-        """Open the first stream and pass it on."""
+        """Open the first stream and relay it."""
         try:
             source = await self.carrier.open_first(self)
         except GatewayError as error:
@@ -256,7 +261,7 @@ class Relay:
         return self.carrier.mode is not None and not self._is_spent and not self._assembler.has_calls
 
     async def _carry_on(self, failure: AttemptFailed) -> Failed:
-        """Let another candidate's stream take this one's place and pass it on; or why the answer ends here."""
+        """Let another candidate's stream take this one's place and relay it. Returns the failure if the answer ends."""
         text = self._assembler.text_so_far() if self._continues else ""
         self._watch.phase = Phase.OPENING
         try:
@@ -278,7 +283,7 @@ class Relay:
     # ── from the first token on ──────────────────────────────────────────────────────────────────────────────────────
 
     async def _pass_on(self, source: EventSource) -> AttemptFailed | None:
-        """Pass one stream on to its end; gives what broke it."""
+        """Relay one stream to its end; returns the failure that broke it."""
         watch, client = self._watch, self.client
         reading, writing = Phase.READING, Phase.WRITING
         self._source = source
@@ -293,7 +298,7 @@ class Relay:
             watch.phase = reading
             events = await source.receive_events()
             if watch.cut_by is not None:
-                # In the moment that these came: their write would be cut.
+                # A limit passed in the same moment: a write of these events would be cut.
                 break
             watch.phase = writing
             if watch.writing is not None:
@@ -314,7 +319,7 @@ class Relay:
         return last.failure if isinstance(last, Broken) else None
 
     def _count_reasoned(self, source: EventSource) -> None:
-        """Providers count reasoning as completion, so the winner's that went out before it won counts, too."""
+        """Providers count reasoning as completion, so the winner's reasoning before its first token counts, too."""
         self._assembler.characters += source.reasoned
         self._assembler.reasoned += source.reasoned
         self._heard_chars = 0
@@ -347,7 +352,7 @@ class Relay:
         await self.client.finish(self._assembler.finish_reason, self.usage)
 
     async def _keep(self, keep: Callable[[Reply, Usage], Awaitable[None]]) -> GatewayError | None:
-        """Why the answer could not be kept; None if it is."""
+        """Why the answer could not be stored; None if it is."""
         try:
             with trio.fail_at(self.ends_at):
                 await keep(self._assembler.reply(), self.usage)
@@ -359,9 +364,9 @@ class Relay:
 
 
 def _as_value(error: GatewayError) -> GatewayError:
-    """The error to be kept and told, where the nursery around us would put it in a group.
+    """The error as a value, because the surrounding nursery would put a raised one into a group.
 
-    Without the frames that it came through: they hold this relay, which will hold it.
+    Without its frames, because they refer to this relay, which will refer to the error.
     """
     error.__context__ = None
     return error.with_traceback(None)

@@ -1,7 +1,7 @@
-"""The clocks of one stream, and all that the client gets while no token is there.
+"""The clocks of one stream, and everything that the client gets while no token is there.
 
-Two tasks share a stream. The reading task reads the provider and writes its tokens. This one sleeps until a clock has
-run out. What each may do follows from the phase, which the reading task sets:
+Two tasks share a stream. The reading task reads the provider and writes its tokens. This one sleeps until a clock runs
+out. The phase, which the reading task sets, says what each may do:
 
 | phase | the reading task | this task | idle clock |
 |---|---|---|---|
@@ -31,12 +31,12 @@ Speak: TypeAlias = Callable[[S, Sequence[Event]], Awaitable[None]]
 
 # 10 s: below the idle limits of common proxies and load balancers (AWS: 60 s, Heroku: 55 s, mobile networks: 30 s).
 KEEP_ALIVE_S = 10.0
-# What writes may take where the deadline has passed, of which the client is to be told.
+# The time for the last write after the deadline, which tells the client.
 LAST_WRITE_S = 1.0
 
 
 class Phase(Enum):
-    """What the reading task waits for; see the table above."""
+    """The thing that the reading task waits for; see the table above."""
 
     OPENING = "opening"
     READING = "reading"
@@ -45,7 +45,7 @@ class Phase(Enum):
 
 @define(slots=True, eq=False)
 class Said(Generic[S]):
-    """What a source says before its first token, until the client has it."""
+    """A source's reasoning before its first token, until the client has it."""
 
     source: S
     events: Sequence[Event]
@@ -56,9 +56,9 @@ class Said(Generic[S]):
 class Watch(Generic[S]):
     """Watches one stream. Times are Trio's clock.
 
-    `head_at` is when the head goes out if no token has come; infinity for never. Until the stream is committed the
-    request's own deadline acts, and a failure is an ordinary answer; from then on this task's does, and failure is
-    data. `take_deadline` gives its milliseconds, or raises DeadlineExceeded.
+    `head_at` is the time of the head if no token has come; infinity for never. Until the stream is committed, the
+    request's own deadline acts, and a failure is an ordinary answer. After that, this task keeps the deadline, and a
+    failure is data. `take_deadline` returns its milliseconds, or raises DeadlineExceeded.
     """
 
     client: StreamClient
@@ -68,30 +68,30 @@ class Watch(Generic[S]):
     take_deadline: Callable[[], int]
     phase: Phase = Phase.OPENING
     is_committed: bool = False
-    # What the deadline is called in its error; known once committed.
+    # The deadline's milliseconds in its error; known once committed.
     limit_ms: int = 0
     # The provider's last sign of life, and the last byte to the client.
     lived_at: float = 0.0
     sent_at: float = 0.0
-    # Set when the write of this task that is under way has ended; None where there is none.
+    # Set when this task's running write has ended; None if there is none.
     writing: trio.Event | None = None
     cut_by: AttemptFailed | DeadlineExceeded | None = None
-    # At most one for each candidate that is asked: it reads on when the client has taken it.
+    # At most one for each asked candidate, which continues reading when the client has taken it.
     _said: list[Said[S]] = field(factory=list)
     _woken: trio.Event = field(factory=trio.Event)
 
     def restart(self) -> None:
-        """What cut the stream before this one does not cut this one."""
+        """Reset the cut: the error that cut the previous stream does not cut the next one."""
         self.cut_by = None
 
     def commit(self) -> None:
-        """From here on the client is told in the stream what happens. Raises DeadlineExceeded where it is too late."""
+        """From now on failures are sent in the stream. Raises DeadlineExceeded if it is too late."""
         if not self.is_committed:
             self.limit_ms = self.take_deadline()
             self.is_committed = True
 
     async def hear(self, source: S, events: Sequence[Event]) -> None:
-        """Let this task send what the source says; only while OPENING. Waits until it has."""
+        """Let this task send the source's reasoning; only while OPENING. Waits until it is sent."""
         said = Said(source, events)
         self._said.append(said)
         self._woken.set()
@@ -102,23 +102,23 @@ class Watch(Generic[S]):
                 self._said.remove(said)
 
     async def end_opening(self) -> None:
-        """A source has won: the reading task writes from here on. Raises DeadlineExceeded where it is too late."""
+        """A source has won: the reading task writes from now on. Raises DeadlineExceeded if it is too late."""
         self.phase = Phase.WRITING
         self.commit()
         if self.writing is not None:
             await self.writing.wait()
 
     async def end(self) -> None:
-        """The reading task's work is done: what was written is with the client once this returns."""
+        """The reading task's work is done. After this returns, the client's side has all written bytes."""
         self.phase = Phase.WRITING
         if self.writing is not None:
             await self.writing.wait()
         self.phase = Phase.READING
 
     async def run(self, scope: trio.CancelScope, speak: Speak[S]) -> None:
-        """Act whenever a clock has run out, until one of them ends the stream: then cancel the scope.
+        """Act whenever a clock runs out, until one of them ends the stream; then cancel the scope.
 
-        `speak` sends what a source says.
+        `speak` sends a source's reasoning.
         """
         while self.cut_by is None:
             with trio.move_on_at(self._next_at()):
@@ -127,13 +127,13 @@ class Watch(Generic[S]):
                 self._woken = trio.Event()
             await self._act(trio.current_time(), speak)
         if self.phase is Phase.WRITING:
-            # Half a write could be followed by nothing: it may end, so that the client can be told.
+            # Nothing can follow half a write, so a running write may end, so that the client can get the error.
             await trio.sleep_until(self.ends_at + LAST_WRITE_S)
-        # The reason is what the rows of the tries that this ends say.
+        # The rows of the ended tries show this reason.
         scope.cancel(reason="deadline" if isinstance(self.cut_by, DeadlineExceeded) else "idle")
 
     def _next_at(self) -> float:
-        # A clock that starts while this task sleeps runs out no sooner than if it had started now.
+        # A clock that starts while this task sleeps runs out no earlier than one that starts now.
         now = trio.current_time()
         idle_at = (self.lived_at if self.phase is Phase.READING else now) + self.idle_s
         comment_at = now + KEEP_ALIVE_S if self.phase is Phase.WRITING else self._comment_at()
@@ -165,7 +165,7 @@ class Watch(Generic[S]):
         with trio.move_on_at(self.ends_at + LAST_WRITE_S) as limit:
             await write()
         if limit.cancelled_caught:
-            # Half of it may be out: nothing is to follow it, and the clock that has run out ends the stream.
+            # Half of it may be sent: nothing may follow it, and the clock that ran out ends the stream.
             self.phase = Phase.WRITING
             return
         self.sent_at = trio.current_time()
@@ -173,5 +173,5 @@ class Watch(Generic[S]):
         self.writing = None
 
     async def _wait_deadline(self) -> None:
-        # The request's own deadline acts before the stream is committed: it cancels this wait.
+        # Before the stream is committed, the request's own deadline acts and cancels this wait.
         await trio.sleep_forever()

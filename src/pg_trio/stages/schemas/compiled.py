@@ -1,13 +1,13 @@
-"""A JSON Schema, compiled: whether a value matches, and where and why it does not.
+"""A compiled JSON Schema: decides whether a value matches, and says where and why it does not.
 
 Rules (docs/decisions/001-json-schema.md has the figures):
 1. Validity and explanation both come from jsonschema-rs with linear-time regexes and no retrieval of references.
-2. An explanation holds no client data. Values are masked by the library; property names are shown only where the
-   schema itself spells them; texts that would quote a name are our own.
-3. An explanation costs about what validity costs. The library describes every failing branch of `anyOf` and `oneOf`,
-   which took 30 s for one array of a million numbers; so the explaining copy of the schema asks for the branches
-   through a double `not`, which only asks whether they match.
-4. The error reported is the library's first one: the same value and schema give the same text.
+2. An explanation holds no client data. The library masks values. Property names are shown only if the schema contains
+   them. This module writes the texts that would quote a name.
+3. An explanation costs about as much as the check of validity. The library describes every failing branch of `anyOf`
+   and `oneOf`, which took 30 s for one array of a million numbers. So the explaining copy of the schema puts the
+   branches behind a double `not`, which only checks whether they match.
+4. The reported error is the library's first one, so the same value and schema give the same text.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from attrs import frozen
 
 from pg_trio.domain.chat import Json, JsonObject
 
-# 300 characters: an `enum` of a thousand words is the schema author's business, not the client's reading.
+# 300 characters: a client does not need an `enum` of a thousand words.
 MAX_CHARS = 300
 MASK = "value"
 
@@ -33,7 +33,7 @@ _DATA_KEYWORDS = frozenset({"enum", "const", "default", "examples"})
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REGEXES = jsonschema_rs.RegexOptions()
 
-# Texts for the errors whose own message would quote a property name the client chose, or say too little.
+# Texts for errors whose own message would quote a client's property name, or says too little.
 _OWN_TEXTS = {
     "additionalProperties": "additional properties are not allowed",
     "unevaluatedProperties": "unevaluated properties are not allowed",
@@ -58,18 +58,18 @@ class Failure:
 
 @frozen(slots=True, eq=False)
 class CompiledSchema:
-    """A schema ready to check values; made by `compile_schema`."""
+    """A schema prepared for checks; made by `compile_schema`."""
 
-    _judge: Any  # jsonschema_rs.Validator, of which there are several classes
+    _judge: Any  # a jsonschema_rs validator, one class for each draft
     _explainer: Any
     _names: frozenset[str]
 
     def find_failure(self, value: Json) -> Failure | None:
-        """None if the value matches, else the first reason it does not."""
+        """None if the value matches; otherwise the first reason why not."""
         try:
             return None if self._judge.is_valid(value) else self._explain(value)
         except ValueError:
-            # "Recursion limit reached": the library stops at 255 levels. A model's answer may be deeper.
+            # "Recursion limit reached": the library stops at 255 levels, and a model's answer may be deeper.
             return Failure("$", "value is nested too deeply to be checked")
 
     def _explain(self, value: Json) -> Failure:
@@ -77,15 +77,15 @@ class CompiledSchema:
             self._explainer.validate(value)
         except jsonschema_rs.ValidationError as error:
             return Failure(_path(error.instance_path, self._names), _reason(error))
-        # Only a schema whose annotations cross an `anyOf` (unevaluated…) can get here: see rule 3.
+        # Only a schema whose annotations cross an `anyOf` (unevaluated…) gets here: see rule 3.
         return Failure("$", "value does not match the schema")
 
 
 def compile_schema(schema: JsonObject | bool) -> CompiledSchema:
     """The compiled schema, shared between equal schemas. Draft 7 unless `$schema` names another.
 
-    Raises: ValueError saying what is wrong, for what is no schema, a reference that leaves the document, or a pattern
-    that linear-time matching cannot do (look-around, back-references).
+    Raises: ValueError, which says what is wrong, for an invalid schema, a reference that leaves the document, or a
+    pattern without linear-time matching (look-around, back-references).
     """
     try:
         return _compile(json.dumps(schema))
@@ -103,7 +103,7 @@ def _compile(text: str) -> CompiledSchema:
     try:
         explainer = _validator(_without_branch_errors(schema))
     except jsonschema_rs.ValidationError:
-        # A `$ref` that points into an `anyOf` finds nothing in the rewritten copy; then the judge explains.
+        # A `$ref` into an `anyOf` finds nothing in the rewritten copy; then the original schema explains.
         explainer = judge
     return CompiledSchema(judge, explainer, frozenset(_spelled_names(schema)))
 
@@ -115,7 +115,7 @@ def _validator(schema: Json) -> Any:
 
 
 def _without_branch_errors(schema: Json) -> Json:
-    """The same schema, with `anyOf: […]` as `allOf: [{not: {not: {anyOf: […]}}}]`, and `oneOf` alike."""
+    """The same schema, with `anyOf: […]` as `allOf: [{not: {not: {anyOf: […]}}}]`; `oneOf` likewise."""
     if isinstance(schema, list):
         return [_without_branch_errors(item) for item in schema]
     if not isinstance(schema, dict):
@@ -126,7 +126,7 @@ def _without_branch_errors(schema: Json) -> Json:
     for keyword in _BRANCHES:
         if isinstance(rewritten.get(keyword), list):
             branches = {keyword: rewritten.pop(keyword)}
-            # After the author's own: `$ref`s that point into an `allOf` keep their index.
+            # Appended to the author's own list, so that `$ref`s into an `allOf` keep their index.
             rewritten["allOf"] = [*rewritten.get("allOf", []), {"not": {"not": branches}}]
     return rewritten
 

@@ -1,4 +1,4 @@
-"""The stage `input_schema`: the request's body, as it was sent, matches the endpoint's schema."""
+"""The stage `input_schema`: checks the request's body, as it was sent, against the endpoint's schema."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class InputSchema:
 
     @classmethod
     def compile(cls, schema: JsonObject | bool) -> InputSchema:
-        """Ready to check bodies. Raises: ValueError saying what is wrong with the schema."""
+        """Compile the schema. Raises: ValueError, which says what is wrong with it."""
         return cls(compile_schema(schema))
 
     def check(self, body: JsonObject) -> None:
-        """Nothing, for a body that matches. Raises: InputInvalid with where and why, free of client data."""
+        """Return if the body matches. Raises: InputInvalid with where and why, without client data."""
         failure = self._compiled.find_failure(body)
         if failure is not None:
             raise InputInvalid(failure.where, failure.why)

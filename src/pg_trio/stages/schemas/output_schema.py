@@ -1,4 +1,4 @@
-"""The stage `output_schema`: an answer's content is JSON and matches the endpoint's schema."""
+"""The stage `output_schema`: checks that an answer's content is JSON and matches the endpoint's schema."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class OutputSchema:
 
     @classmethod
     def compile(cls, schema: JsonObject | bool, *, repairs: bool = False, more_rounds: int = 0) -> OutputSchema:
-        """Ready to check answers. Raises: ValueError saying what is wrong with the schema."""
+        """Compile the schema. Raises: ValueError, which says what is wrong with it."""
         return cls(compile_schema(schema), repairs, more_rounds)
 
     def read(self, reply: Reply) -> Reply:
@@ -38,10 +38,10 @@ class OutputSchema:
         return reply
 
     def check(self, content: str | None) -> None:
-        """Nothing, for content that is JSON and matches; the content itself is what the client then gets, verbatim.
+        """Return if the content is JSON and matches. The client then gets the content unchanged.
 
-        Raises: OutputInvalid with where and why, free of what the model wrote. JSON is what orjson takes: no NaN, no
-        number past a double, no lone surrogate, no fence around it.
+        Raises: OutputInvalid with where and why, without the model's text. JSON is what orjson accepts: no NaN, no
+        number beyond a double, no lone surrogate, no code fence.
         """
         if content is None:
             raise OutputInvalid("$", "content is not valid JSON: there is no content")

@@ -12,7 +12,7 @@ Rules:
    parts of unknown types refused: what no guardrail understands is not sent on.
 6. Parts of text that follow each other become one, joined without anything: a model reads them in one go, and so must
    the guardrails.
-7. Ids and names of tool calls that a provider made are taken back whatever they are: the client cannot choose them.
+7. Ids and names of tool calls are accepted unchanged, because a provider made them and the client cannot choose them.
    What could be prose in them is text for the guardrails (`domain.chat.Message.texts`). A participant's name, which the
    client chooses, is short and ASCII.
 8. Role `developer` is `system`: OpenAI's newer name for it, which most other providers refuse.
