@@ -12,7 +12,7 @@ import pytest
 from pg_trio.domain.project import SCOPES
 
 PATIENCE_S = 60
-COMMANDS = {"serve", "reload", "check", "token", "logs", "backup", "doctor", "simulate", "completion"}
+COMMANDS = {"prices", "serve", "reload", "check", "token", "logs", "backup", "doctor", "simulate", "completion"}
 
 
 @pytest.fixture(scope="module")
