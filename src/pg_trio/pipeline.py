@@ -139,7 +139,7 @@ class Pipeline:
             else:
                 request = await self.large_work.call(size, read, body, self.settings, head)
         except BadRequest:
-            # A request over a limit is told so, whatever its body is.
+            # A request over a limit is told so, also when its body is malformed.
             await self.rate_limit.check_left(call, caller.token, plan.limits if plan else None)
             raise
         recorder.request_read(request)

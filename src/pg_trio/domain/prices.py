@@ -44,7 +44,7 @@ class TokenPrice:
 
     @classmethod
     def flat(cls, usd_per_1k: Decimal) -> TokenPrice:
-        """The endpoint's own rate for a thousand tokens, of whatever kind."""
+        """The endpoint's own rate for a thousand tokens of any kind."""
         usd_per_1m = usd_per_1k * 1_000
         return cls(usd_per_1m, usd_per_1m, usd_per_1m, usd_per_1m, FLAT_RATE)
 
@@ -71,7 +71,7 @@ class Rates:
     cached_input: int
     cache_write: int
     source: str
-    # The most that a token of input can cost, whatever the provider does with it.
+    # The most that a token of input can cost, cached or not.
     dearest_input: int = field(init=False)
 
     @dearest_input.default

@@ -1,4 +1,4 @@
-"""The subscriber of the log: one row for each request, whatever happened to it."""
+"""The subscriber of the log: one row for each request, however it ended."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 Rules:
 1. There is one vector for each input, all of one length, of finite numbers. An answer that lacks one, or has one too
    many, is refused: which text a vector belongs to would be a guess.
-2. Fields that nobody needs (ids, kinds, texts that are repeated) may hold anything; usage that cannot be counted on is
+2. Fields that are not needed (ids, kinds, repeated texts) may hold anything; usage that cannot be counted on is
    none.
 3. A body that is not JSON, and an error that says something, are failures under any status.
 """

@@ -1,7 +1,7 @@
 """Embeddings on OpenAI's wire: `POST /embeddings`.
 
 What a provider takes of it is data (`Provider.embeddings`). Vectors come as numbers, or as base64 of 32-bit floats,
-which is a third of the size: asked for where it is documented, and read wherever it comes.
+which is a third of the size: asked for where it is documented, and read from every provider.
 
 Sources, read 2026-11: OpenAI's API reference, "Create embeddings"; docs.mistral.ai/api/endpoint/embeddings.
 """

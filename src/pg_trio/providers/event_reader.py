@@ -8,7 +8,7 @@ Rules:
 3. Finish reasons are read by meaning (`finish_reasons`). One that means a failure breaks the answer at its end.
 4. What an answer may say is bounded: characters of text and arguments, characters of reasoning, and tool calls.
 5. Keep-alives in any dress, events of other kinds, and JSON that is not an object say nothing. An error that says
-   something breaks the stream, whatever came before it.
+   something breaks the stream, also after text.
 6. A piece of text may end with half of a character (a lone surrogate): the next piece has the other half.
 7. Each call has an id that no other call of the answer has: one that is missing or repeated is replaced.
 """

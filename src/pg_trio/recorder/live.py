@@ -1,4 +1,4 @@
-"""The recorder of a request while somebody watches: each fact is noted, and then told."""
+"""The recorder of a request with live subscribers: each fact is noted, and then told."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class LiveAttempts(Attempts):
 
     def __init__(self, head_at: float, recorder: LiveRecorder) -> None:
         super().__init__(head_at)
-        # None once the request has ended: what is noted then is told to nobody.
+        # None once the request has ended: what is noted then is not told.
         self.recorder: LiveRecorder | None = recorder
 
     def begin(self, attempt: Beginning, started_at: float) -> None:

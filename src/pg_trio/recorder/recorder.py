@@ -1,4 +1,4 @@
-"""The recorder of one request: `with recorders.open(call) as recorder:` ends its record, whatever happens."""
+"""The recorder of one request: `with recorders.open(call) as recorder:` ends its record, also after an error."""
 
 from __future__ import annotations
 

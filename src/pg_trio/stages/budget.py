@@ -5,12 +5,12 @@ Rules:
    to a token, rounded up.
 2. The budget is checked where the endpoint has `monthly_budget_usd` and a candidate has a price: of `[[prices]]`, the
    endpoint's flat rate, or the shipped list (config/prices.py). Beside it, a candidate without one has the dearest of
-   the others': what nobody priced must not be spent unseen.
+   the others': what has no price must not be spent unseen.
 3. Before the call, what it may cost at most is reserved: input (the endpoint's own prompt and template included) for
    each candidate that may be asked, plus `max_output_tokens`, or the gateway's `default_output_tokens`; and that many
    output tokens is what the provider is told (`SpendPlan.output_limit_tokens`). For a stream that others may carry
    on, an answer of each is reserved; with `output_repair_attempts`, all of it for each round. All of it at the
-   endpoint's dearest price, whoever answers. So requests at once cannot pass the budget together.
+   endpoint's dearest price, whichever candidate answers. So requests at once cannot pass the budget together.
 4. A session's history is known only after the guardrails and the schema: `add_history` then checks the cap again and
    reserves the history's cost, too.
 5. After the call, the reservation is settled with the real usage of each candidate at its own price, or given back

@@ -99,7 +99,7 @@ _CLIENT_ID = re.compile(rb"[!-~]{1,128}")
 
 
 def _read_client_id(text: bytes) -> str | None:
-    """A client's `X-Request-Id` as the log keeps it; None for what is none, or came twice with two values."""
+    """A client's `X-Request-Id` as the log keeps it; None where there is none, or two with two values."""
     return mask_credentials(text.decode("ascii")) if _CLIENT_ID.fullmatch(text) else None
 
 
