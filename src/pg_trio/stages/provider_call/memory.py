@@ -12,8 +12,8 @@ from pg_trio.racing.breaker_board import BreakerBoard, Breakers
 from pg_trio.racing.hedge_budget import HedgeBudget, HedgeRules, Hedges
 from pg_trio.racing.latency import Latencies, LatencyBoard
 from pg_trio.racing.retry_budget import RetryBudget
-from pg_trio.racing.shared_breaker import BreakerRecords
 from pg_trio.racing.shared_slots import Leases
+from pg_trio.racing.stored_breaker import BreakerRecords
 
 # The contract's default.
 RETRY_SHARE = 0.2
