@@ -110,7 +110,19 @@ class StoredBreaker:
     worker opened it. `seen` is the store's number of changes up to which the copy is current.
     """
 
-    __slots__ = ("_place", "_record", "_records", "_rules", "_untold", "is_open", "name", "said", "seen", "trips")
+    __slots__ = (
+        "_is_calm",
+        "_place",
+        "_record",
+        "_records",
+        "_rules",
+        "_untold",
+        "is_open",
+        "name",
+        "said",
+        "seen",
+        "trips",
+    )
 
     def __init__(self, rules: BreakerRules, records: BreakerRecords, place: int, name: str = "") -> None:
         self._rules = rules
@@ -121,6 +133,8 @@ class StoredBreaker:
         self._untold = CallWindow(rules.window_s / 2)
         # Open or half-open: which of the two depends on the time (`state`).
         self.is_open = False
+        # Closed, and no failure in the row or in the window: nearly always.
+        self._is_calm = True
         self.name = name
         self.said = ""
         self.trips = 0
@@ -199,10 +213,9 @@ class StoredBreaker:
 
     def succeed(self, passed: Pass, now: float) -> None:
         """The call was answered; most successes are only counted here (rule 3)."""
-        record = self._record
-        if passed.generation != record.generation:
+        if passed.generation != self._record.generation:
             return
-        if self._records.is_shared and not record.why and not record.in_row and not self._owes(now):
+        if self._records.is_shared and (self._is_calm or self._may_tell_later(now)):
             self._untold.count(now)
             return
         passed.note_success(*self._take_step(Answered(passed), now, tells=True))
@@ -224,15 +237,14 @@ class StoredBreaker:
         if passed.is_probe:
             self._take_step(Cancelled(passed), 0.0)
 
-    def _owes(self, now: float) -> bool:
-        # Nearly always nothing has failed; then nothing else is looked at.
+    def _may_tell_later(self, now: float) -> bool:
+        """Whether this success may stay untold although something has failed."""
         record = self._record
-        has_failures = record.failed or record.slow or record.older_failed or record.older_slow
-        if not has_failures or self._untold.calls < UNTOLD_CALLS:
+        if record.why or record.in_row:
             return False
         window = open_window(self._rules, record)
         window.turn(now)
-        return window.bad > 0
+        return self._untold.calls < UNTOLD_CALLS or not window.bad
 
     def _take_step(self, event: Event, now: float, *, tells: bool = False) -> tuple[Record, Record]:
         """Take the step on the newest record and keep what it gave; the record before and after the event."""
@@ -270,3 +282,5 @@ class StoredBreaker:
     def _keep(self, record: Record) -> None:
         self._record = record
         self.is_open = record.why != 0
+        has_failures = record.failed or record.slow or record.older_failed or record.older_slow
+        self._is_calm = not (record.why or record.in_row or has_failures)
