@@ -110,28 +110,26 @@ class Pipeline:
         """Who asks, for which endpoint, and the request itself."""
         head, has_body = call.head, call.has_body
         recorder.stage_began("auth")
-        if has_body:
-            deadline.note_body()
         caller = self.authenticate.recall_caller(head.authorization, head.project, "chat", head.at)
         if caller is None:
-            deadline.begin()
-            caller = await self.authenticate.find_caller(head.authorization, head.project, "chat", head.at)
+            with deadline.limit_body(has_body=has_body):
+                caller = await self.authenticate.find_caller(head.authorization, head.project, "chat", head.at)
         # Large work takes turns by token.
         work_owner.set(caller.token.id)
         recorder.caller_found(caller)
         plan = None
         if head.slug is not None:
             plan = self._find_plan(caller, head.slug, recorder, deadline)
-        else:
-            deadline.begin()
 
         recorder.stage_began("read")
         call.surface.check_head(head)
         max_bytes = self.settings.max_body_bytes
-        body = await (call.receive_body(max_bytes) if has_body else self._receive_body(call, caller, plan))
-        if not has_body or plan is None:
-            # The deadline that `begin` set for the body alone ends here.
-            deadline.note_body()
+        if has_body:
+            deadline.hold_client_limit()
+            body = await call.receive_body(max_bytes)
+        else:
+            with deadline.limit_body():
+                body = await self._receive_body(call, caller, plan)
         size, read = len(body), call.surface.read
         try:
             if size <= LARGE_BYTES:

@@ -13,6 +13,7 @@ import trio
 import trio.testing
 
 from pg_trio.config.settings import ServerSettings
+from pg_trio.domain.verdict import Verdict
 from pg_trio.server.http1.lane import Lane
 from pg_trio.server.http1.types import DOOR, Door, Receive, Scope, Send
 from tests.support.http_servers import Handler, ProbeApp, RawAnswer, RawClient, connected, echo, request, serving
@@ -27,7 +28,7 @@ class Gate:
     retry_after_s = 7
 
     def __init__(self) -> None:
-        self.full = self.has_line = True
+        self.verdict = Verdict.REFUSE
         self.room = 0
         self.shed = 0
 
@@ -35,7 +36,7 @@ class Gate:
         self.shed += 1
 
     def open(self, room: int) -> None:
-        self.full = self.has_line = False
+        self.verdict = Verdict.ADMIT
         self.room = room
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from pg_trio.racing.breaker import BreakerRules, Fault
 from pg_trio.racing.breaker_board import BreakerBoard, BreakerOpen
 from pg_trio.racing.latency import Latency, LatencyBoard, LatencyRules
-from pg_trio.shared_memory.breaker_board import SharedBreakers
+from pg_trio.shared_memory.breaker_records import SharedBreakers
 from pg_trio.shared_memory.byte_lock import ByteLock
 from pg_trio.shared_memory.hedge_budget import SharedHedges
 from pg_trio.shared_memory.latency_counts import SharedLatencies

@@ -19,7 +19,7 @@ from pathlib import Path
 from pg_trio.racing.breaker import BreakerRules, Fault
 from pg_trio.racing.breaker_board import BreakerBoard
 from pg_trio.racing.latency import LatencyBoard, LatencyRules
-from pg_trio.shared_memory.breaker_board import SharedBreakers
+from pg_trio.shared_memory.breaker_records import SharedBreakers
 from pg_trio.shared_memory.latency_counts import SharedLatencies
 from pg_trio.shared_memory.seats import count_seats
 from pg_trio.shared_memory.segment import Segment

@@ -21,8 +21,8 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from attrs import define
 
-from pg_trio.racing.breaker import Breaker, BreakerRules, Fault, Pass
-from pg_trio.racing.shared_breaker import BreakerRecords, SharedBreaker
+from pg_trio.racing.breaker import BreakerRules, Fault, Pass
+from pg_trio.racing.stored_breaker import BreakerRecords, LocalRecords, StoredBreaker
 
 logger = logging.getLogger("pg_trio.racing")
 
@@ -67,7 +67,7 @@ class Permit(Protocol):
 
 
 class Breakers(Protocol[C]):
-    """The breakers of all candidates, kept by one process (BreakerBoard) or by all workers together."""
+    """The breakers of all candidates. BreakerBoard implements it over one process's records or all workers'."""
 
     def order(self, candidates: Sequence[C], now: float) -> list[C]: ...
 
@@ -88,8 +88,8 @@ class Breakers(Protocol[C]):
 class BoardPermit:
     """A permit of a BreakerBoard."""
 
-    _target: Breaker
-    _credential: Breaker
+    _target: StoredBreaker
+    _credential: StoredBreaker
     _target_pass: Pass
     _credential_pass: Pass
     _is_told: bool = False
@@ -149,11 +149,12 @@ class BreakerBoard(Generic[C]):
         self._target_of = target_of
         self._credential_of = credential_of
         self._rules = rules
-        self._records = records
-        self._targets: dict[Hashable, Breaker] = {}
-        self._credentials: dict[Hashable, Breaker] = {}
+        self._own = LocalRecords()
+        self._records: BreakerRecords = self._own if records is None else records
+        self._targets: dict[Hashable, StoredBreaker] = {}
+        self._credentials: dict[Hashable, StoredBreaker] = {}
         # By the candidate's identity: its hash is that of all its fields, and it is asked for three times a request.
-        self._pairs: dict[int, tuple[C, Breaker, Breaker]] = {}
+        self._pairs: dict[int, tuple[C, StoredBreaker, StoredBreaker]] = {}
 
     def order(self, candidates: Sequence[C], now: float) -> list[C]:
         """The candidates to ask, in order; empty if none may be asked now (rule 4)."""
@@ -226,7 +227,7 @@ class BreakerBoard(Generic[C]):
 
     def _look(self, candidates: Iterable[C]) -> bool:
         """Learn what the other workers changed; whether all breakers are closed. Each request passes here."""
-        changes = self._records.changes() if self._records is not None else 0
+        changes = self._records.changes()
         are_closed = True
         for candidate in candidates:
             target, credential = self._of(candidate)
@@ -238,11 +239,11 @@ class BreakerBoard(Generic[C]):
                 are_closed = False
         return are_closed
 
-    def _of(self, candidate: C) -> tuple[Breaker, Breaker]:
+    def _of(self, candidate: C) -> tuple[StoredBreaker, StoredBreaker]:
         pair = self._pairs.get(id(candidate)) or self._pair(candidate)
         return pair[1], pair[2]
 
-    def _pair(self, candidate: C) -> tuple[C, Breaker, Breaker]:
+    def _pair(self, candidate: C) -> tuple[C, StoredBreaker, StoredBreaker]:
         target, credential = self._target_of(candidate), self._credential_of(candidate)
         pair = (
             candidate,  # held, or another one could come to have its identity
@@ -252,15 +253,15 @@ class BreakerBoard(Generic[C]):
         self._pairs[id(candidate)] = pair
         return pair
 
-    def _add(self, breakers: dict[Hashable, Breaker], kind: str, key: Hashable) -> Breaker:
+    def _add(self, breakers: dict[Hashable, StoredBreaker], kind: str, key: Hashable) -> StoredBreaker:
         parts = tuple(map(str, key)) if isinstance(key, tuple) else (str(key),)
-        place = self._records.find((kind, *parts)) if self._records is not None else None
-        if self._records is None or place is None:
-            breaker = Breaker(self._rules)
-        else:
-            breaker = SharedBreaker(self._rules, self._records, place)
-            breaker.refresh(self._records.changes())
-        breaker.name = f"{kind} {'/'.join(parts)}"
+        name = (kind, *parts)
+        records, place = self._records, self._records.find(name)
+        if place is None:
+            # The shared file is full, which it has logged: this worker keeps the breaker for itself.
+            records, place = self._own, self._own.find(name)
+        breaker = StoredBreaker(self._rules, records, place, f"{kind} {'/'.join(parts)}")
+        breaker.refresh(self._records.changes())
         breakers[key] = breaker
         return breaker
 
@@ -273,15 +274,14 @@ class BreakerBoard(Generic[C]):
     def _by_wait(self, candidates: Sequence[C], now: float) -> list[C]:
         return sorted(candidates, key=lambda candidate: self.wait_s(candidate, now))
 
-    def _all(self) -> list[Breaker]:
+    def _all(self) -> list[StoredBreaker]:
         breakers = [*self._targets.values(), *self._credentials.values()]
         for breaker in breakers:
-            if self._records is not None:
-                breaker.refresh(self._records.changes())
+            breaker.refresh(self._records.changes())
         return breakers
 
 
-def _note_failure(breaker: Breaker, trips_before: int, now: float, said: str) -> None:
+def _note_failure(breaker: StoredBreaker, trips_before: int, now: float, said: str) -> None:
     """Keep the provider's word; the log has it where the failure opened the breaker."""
     breaker.said = said or breaker.said
     if breaker.trips != trips_before:

@@ -1,32 +1,33 @@
 """Room for bytes that are kept in memory: bounded altogether and for each owner, and given in fair turns.
 
 Rules:
-1. What is asked for must fit into what is left. An owner has half of all at most, so that another always finds some;
-   one piece alone may be larger than its half, and the only one of all may be larger than the whole.
-2. Those who wait stand in a line for each owner, and the owners take turns. One that waits for others' bytes holds the
-   owners behind it up: otherwise small pieces would pass a large one for ever. One that waits for its own does not.
-3. `grow_nowait` is for what turns out larger: it never waits, since two half-kept pieces could wait for each other.
+1. A request must fit into what is left. An owner has half of all at most, so that another owner always finds some. One
+   piece alone may be larger than its owner's half, and the only piece of all may be larger than the whole.
+2. Owners that wait take turns. An owner that waits for others' bytes holds up the owners behind it: otherwise small
+   pieces would pass a large one for ever. An owner that waits for its own bytes does not.
+3. `grow_nowait` is for what turns out larger. It never waits, since two half-kept pieces could wait for each other.
 """
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
+from collections import Counter
 from collections.abc import Hashable
 from types import TracebackType
 from typing import Self
 
 import trio
-from attrs import define, field
+from attrs import define
+
+from pg_trio.racing.wait_queue import WaitQueue
 
 
 @define(eq=False)
-class Kept:
+class KeptBytes:
     """Bytes that one owner keeps; a `with` block gives them back. `give_back` may be called twice."""
 
     _room: ByteRoom
     _owner: Hashable
     size_bytes: int
-    given: trio.Event | None = field(default=None)
 
     def grow_nowait(self, more_bytes: int) -> bool:
         """Keep so many more, if there is room now."""
@@ -60,46 +61,45 @@ class ByteRoom:
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
         self._used_by: Counter[Hashable] = Counter()
-        self._line: OrderedDict[Hashable, deque[Kept]] = OrderedDict()
+        self._queue = WaitQueue()
         self.used_bytes = 0
 
-    async def take(self, owner: Hashable, size_bytes: int, wait_s: float) -> Kept | None:
-        """Room for so many bytes, or None where there was none within `wait_s`."""
-        kept = Kept(self, owner, size_bytes)
-        if not self._line and self._fits(owner, size_bytes):
-            self._count(owner, size_bytes)
-            return kept
-        kept.given = trio.Event()
-        self._line.setdefault(owner, deque()).append(kept)
-        self._give_to_line()
+    async def take(self, owner: Hashable, size_bytes: int, wait_s: float) -> KeptBytes | None:
+        """Room for so many bytes, or None if there was none within `wait_s`."""
+        if self._queue.length or not self._fits(owner, size_bytes):
+            is_served = await self._wait(owner, size_bytes, wait_s)
+            return KeptBytes(self, owner, size_bytes) if is_served else None
+        self._count(owner, size_bytes)
+        return KeptBytes(self, owner, size_bytes)
+
+    async def _wait(self, owner: Hashable, size_bytes: int, wait_s: float) -> bool:
+        """Whether there was room in time; it is counted then."""
         try:
-            with trio.move_on_after(wait_s):
-                await kept.given.wait()
-        except BaseException:
-            self._leave(kept)
-            raise
-        if not kept.given.is_set():
-            self._leave(kept)
-            return None
-        return kept
+            with self._queue.join(owner, size_bytes) as waiter, trio.move_on_after(wait_s):
+                self._serve_waiting()
+                await waiter.wait()
+            return waiter.is_served
+        finally:
+            # If it left, it holds up nobody any more (rule 2).
+            self._serve_waiting()
 
-    def keep_nothing(self, owner: Hashable) -> Kept:
+    def keep_nothing(self, owner: Hashable) -> KeptBytes:
         """For what grows from nothing."""
-        return Kept(self, owner, 0)
+        return KeptBytes(self, owner, 0)
 
-    def add_nowait(self, kept: Kept, more_bytes: int) -> bool:
-        """See Kept.grow_nowait."""
+    def add_nowait(self, kept: KeptBytes, more_bytes: int) -> bool:
+        """See KeptBytes.grow_nowait."""
         if not self._fits(kept.owner, more_bytes, alone=self.used_bytes == kept.size_bytes):
             return False
         kept.size_bytes += more_bytes
         self._count(kept.owner, more_bytes)
         return True
 
-    def resize(self, kept: Kept, size_bytes: int) -> None:
-        """See Kept.shrink."""
+    def resize(self, kept: KeptBytes, size_bytes: int) -> None:
+        """See KeptBytes.shrink."""
         self._count(kept.owner, size_bytes - kept.size_bytes)
         kept.size_bytes = size_bytes
-        self._give_to_line()
+        self._serve_waiting()
 
     def _fits(self, owner: Hashable, size_bytes: int, *, alone: bool = False) -> bool:
         if alone or not self.used_bytes:
@@ -116,37 +116,16 @@ class ByteRoom:
         if not self._used_by[owner]:
             del self._used_by[owner]
 
-    def _give_to_line(self) -> None:
+    def _serve_waiting(self) -> None:
         """Give room to those who wait, in turn, as far as there is any."""
         served = True
         while served:
             served = False
-            for owner in list(self._line):
-                first = self._line[owner][0]
-                if self._fits(owner, first.size_bytes):
-                    self._give(owner, first)
+            for waiter in list(self._queue.heads()):
+                if self._fits(waiter.owner, waiter.size):
+                    self._count(waiter.owner, waiter.size)
+                    self._queue.serve(waiter)
                     served = True
-                elif self._has_share(owner, first.size_bytes):
+                elif self._has_share(waiter.owner, waiter.size):
                     # It waits for others' bytes, and no later request passes it.
                     return
-
-    def _give(self, owner: Hashable, first: Kept) -> None:
-        assert first.given is not None
-        line = self._line.pop(owner)
-        line.popleft()
-        if line:
-            # Behind all others.
-            self._line[owner] = line
-        self._count(owner, first.size_bytes)
-        first.given.set()
-
-    def _leave(self, kept: Kept) -> None:
-        assert kept.given is not None
-        if kept.given.is_set():
-            kept.give_back()
-            return
-        line = self._line[kept.owner]
-        line.remove(kept)
-        if not line:
-            del self._line[kept.owner]
-        self._give_to_line()

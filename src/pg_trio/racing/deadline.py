@@ -1,4 +1,7 @@
-"""One absolute deadline for everything below it."""
+"""Absolute deadlines: a block is cancelled at a time of Trio's clock, and leaving it raises the deadline's own error.
+
+Blocks nest. If two deadlines pass in the same moment, the outer one raises its error, as with Trio's cancel scopes.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,10 @@ class DeadlinePassed(Exception):
 class LastingScope:
     """A cancel scope that one task's deadlines use in turn: `with LastingScope() as lasting: …` around all of them.
 
-    Entering and leaving a scope of its own costs a deadline a tenth of a request. This one is entered with the first
-    deadline and stays so, without a time while there is none, until a deadline has come: then it is spent, and the next
-    deadline enters another. Inside the block scopes are left in the reverse order, as everywhere.
+    Entering and leaving a scope for each deadline costs a tenth of a request. This scope is
+    entered with the first deadline and stays entered, with its time set to infinity between two of them. When a
+    deadline has passed, the scope is spent, and the next deadline enters a new one. Inside the block, scopes must be
+    left in the reverse order, as everywhere in Trio.
     """
 
     __slots__ = ("_scope",)
@@ -56,12 +60,12 @@ class LastingScope:
 class Deadline:
     """A block that is cancelled at an absolute time of Trio's clock: `with Deadline(at) as deadline: …`.
 
-    `move(at)` sets another time while the block runs; once the time came it changes nothing. When the time came,
-    leaving the block raises DeadlinePassed in place of the cancellation, and in place of a result or an error that came
-    too late: work that never waits is not cut, but its late result is refused.
+    `move(at)` sets another time while the block runs; after the time came it changes nothing. If the time came, leaving
+    the block raises `passed()` instead of the cancellation, and instead of a result or an error that came too late:
+    work that never waits is not cut, but its late result is refused. A subclass says which error `passed` gives.
 
-    With `at` infinite nothing is entered before `move` says a time. `lasting` is the scope to use, where the task has
-    one; else the block has its own.
+    With `at` infinite no scope is entered before `move` sets a time. `lasting` is the task's scope to use, if it has
+    one; otherwise the block enters a scope of its own. Both do the same; see LastingScope for the difference in cost.
     """
 
     __slots__ = ("_lasting", "_lasts", "_scope", "at")
@@ -73,9 +77,13 @@ class Deadline:
         # Trio's clock at which the block ends.
         self.at = at
 
+    def passed(self) -> Exception:
+        """What leaving the block raises after its time came."""
+        return DeadlinePassed()
+
     @property
     def has_come(self) -> bool:
-        """Whether the time has come: then the block's next wait is cancelled, wherever the deadline is moved."""
+        """Whether the time has come: then the block's next wait is cancelled, even if the deadline is moved."""
         return self._scope is not None and self._scope.cancel_called
 
     def move(self, at: float) -> None:
@@ -83,11 +91,11 @@ class Deadline:
         if self._scope is None:
             self.at = at
             self._scope = self._lasting.enter(at)
-        # Setting it costs 2 µs, whether or not it is another time.
+        # Setting it costs 2 µs, even to the same time.
         elif at != self.at:
             self.at = self._scope.deadline = at
 
-    def __enter__(self) -> Deadline:
+    def __enter__(self) -> Self:
         if self.at != math.inf:
             self._scope = self._lasting.enter(self.at)
         return self
@@ -106,6 +114,6 @@ class Deadline:
         # The scope swallows only its own cancellation, and then we raise.
         self._lasting.leave(kind, error, trace)
         if scope.cancelled_caught:
-            raise DeadlinePassed
+            raise self.passed()
         if late and (error is None or isinstance(error, Exception)):
-            raise DeadlinePassed from error
+            raise self.passed() from error

@@ -46,6 +46,7 @@ from pg_trio.racing.attempt import (
     T,
     Won,
 )
+from pg_trio.racing.cancellation import as_cancelled, ungroup
 
 
 def race(candidates: Sequence[C], runner: Runner[C, T], limits: Limits) -> Coroutine[object, object, Won[C, T]]:
@@ -146,7 +147,7 @@ class _Race(Generic[C, T]):
                 self._nursery = nursery
                 await self._start_in_turn(nursery)
         except BaseExceptionGroup as group:
-            error = _ungroup(group)
+            error = ungroup(group)
         else:
             return
         finally:
@@ -296,30 +297,12 @@ class _Race(Generic[C, T]):
 
 def _crash_end(attempt: Attempt[C], error: BaseException) -> AttemptEnd[C]:
     """The end of an attempt that was cancelled from outside, or has a bug."""
-    cancelled = _as_cancelled(error)
+    cancelled = as_cancelled(error)
     if cancelled is None:
         return AttemptEnd(attempt, trio.current_time(), Outcome.CRASHED, error, type(error).__name__)
     return AttemptEnd(attempt, trio.current_time(), Outcome.CANCELLED, reason=_reason_of(cancelled))
 
 
-def _as_cancelled(error: BaseException) -> trio.Cancelled | None:
-    """The cancellation that the error is, also where nurseries of the attempt put it into groups."""
-    if isinstance(error, trio.Cancelled):
-        return error
-    if isinstance(error, BaseExceptionGroup) and error.split(trio.Cancelled)[1] is None:
-        return _as_cancelled(error.exceptions[0])
-    return None
-
-
 def _reason_of(cancelled: trio.Cancelled) -> str:
     # A nursery's reason quotes the exception that ended it: nothing to be shown to a client or kept in a log.
     return cancelled.reason if cancelled.source == "explicit" and cancelled.reason else cancelled.source
-
-
-def _ungroup(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one error beside cancellations, where there is one; one cancellation, where there are only those."""
-    _, rest = group.split(trio.Cancelled)
-    error: BaseException = group if rest is None else rest
-    while isinstance(error, BaseExceptionGroup) and (rest is None or len(error.exceptions) == 1):
-        error = error.exceptions[0]
-    return error

@@ -12,13 +12,14 @@ WebSocket's handshake are enough: the server ends with exit status 0. Rules:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import trio
 from hypercorn.trio.tcp_server import TCPServer
 
+from pg_trio.server.error_groups import errors_told
 from pg_trio.server.http1.line_budget import LineBudget
 from pg_trio.server.http2_resets import RESETS_AT_ONCE, ResetLimit
 
@@ -53,27 +54,9 @@ class Containment:
                 self._tell_resets()
                 await guarded.part()
 
-    @contextmanager
-    def errors_told(self, are_hypercorns: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    def errors_told(self, are_hypercorns: Callable[[], bool] = lambda: True) -> AbstractContextManager[None]:
         """Log Hypercorn's errors with a line and suppress them; cancellation and other errors pass."""
-        try:
-            yield
-        except BaseExceptionGroup as group:
-            if not are_hypercorns():
-                raise
-            errors, rest = group.split(Exception)
-            try:
-                if errors is not None:
-                    self._tell(errors)
-                if rest is not None:
-                    raise rest from None
-            finally:
-                # See http1/connection.py: an error keeps references to the frames it came through.
-                del errors, rest
-        except Exception as error:
-            if not are_hypercorns():
-                raise
-            self._tell(error)
+        return errors_told(self._tell, are_hypercorns)
 
     def _tell(self, error: Exception) -> None:
         logger.debug("error in a connection of Hypercorn's", exc_info=error)

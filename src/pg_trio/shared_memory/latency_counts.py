@@ -97,7 +97,7 @@ class SharedCounts:
 
 
 class SharedLatencies:
-    """Finds the histograms. `ahead_s` and `identities` as for breaker_board.SharedBreakers."""
+    """Finds the histograms. `ahead_s` and `identities` as for breaker_records.SharedBreakers."""
 
     def __init__(self, segment: Segment, ahead_s: float, identities: Mapping[str, bytes]) -> None:
         self._segment = segment

@@ -6,7 +6,7 @@ Rules:
 2. A slot's value lies in one of two copies. A writer fills the other one and then turns the selector, a single byte. So
    a writer that is killed at any instruction leaves the old or the new value, never a mixture. No repair is needed.
 3. The users of a slot decide who may write it: a bucket is written under its guard (guard.py), a worker's row of spend
-   by that worker only (spend.py), the breakers under their own lock (breaker_board.py). Reading needs no lock.
+   by that worker only (spend.py), the breakers under their own lock (breaker_records.py). Reading needs no lock.
 4. One thread makes all calls. Waiting is bounded by byte_lock.py's limit.
 """
 

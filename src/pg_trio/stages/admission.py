@@ -1,40 +1,40 @@
-"""Overload: who may start now, who waits for a moment, and who is turned away at once.
+"""Overload: which requests start now, which wait for a moment, and which are refused at once.
 
 Rules:
-1. What is rationed is starting. So many requests start in one pass of the event loop; the others wait in one line,
-   first come, first served. Without that, all requests that arrived during a long pass start in the next one, which
-   is even longer, and all are late together. A worker that only waits for its providers has short passes and no
-   line.
+1. Starts are rationed: so many requests start in one pass of the event loop; the others wait in one queue, first come,
+   first served. Without that, all requests that arrived during a long pass start in the next one, which is even longer,
+   and all are late together. A worker that only waits for its providers has short passes and no queue.
 2. `limit` bounds what is under way, however long it waits for a provider.
-3. Newcomers are turned away by the age that the line will have when their turn comes, from its length and the time
-   that each start takes at present. So a queued request is served, and a refused one has not waited.
+3. Newcomers are refused by the age that the queue will have when their turn comes, from its length and the time that
+   each start takes at present. So a queued request is served, and a refused one has not waited.
 4. No request waits longer than `wait_s`, nor past a deadline. New requests join if their expected wait is at most a
    quarter of it, so that queued requests are still served if the worker becomes slower.
-5. `full` and `room` are for a server that turns requests away before they cost anything; it tells `note_shed`.
-6. What is turned away has no row of its own: rows would be the costliest part of it. One row and one line a second
-   say how many there were.
+5. `verdict` is for a server that refuses requests before they cost anything; it reports each to `note_shed`. `room`
+   says how many more it may pass on in one step.
+6. A refused request has no log row of its own: rows would be the costliest part of it. One row and one log line a
+   second say how many there were.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
 import trio
-from attrs import define
 
+from pg_trio.domain.verdict import Verdict
 from pg_trio.errors import Overloaded
+from pg_trio.racing.wait_queue import WaitQueue
 
 logger = logging.getLogger("pg_trio")
 
 # A refused client asks again after this time. A second is many request times of an overloaded gateway.
 RETRY_AFTER_S = 1
-# Starts in one pass of the loop: without a line, and with one. A start takes some 0.4 ms until its answer: with four of
-# them a pass is 2 ms, and what must be turned away is seen within two passes. Thirty-two clients that keep a worker
-# busy never meet a line.
+# Starts in one pass of the loop: without a queue, and with one. A start takes some 0.4 ms until its answer: with four
+# of them a pass is 2 ms, and what must be refused is seen within two passes. Thirty-two clients that keep a worker
+# busy never meet a queue.
 CALM_STARTS, PRESSED_STARTS = 32, 4
 # Before anything was measured. Then a moving average over some 16 passes, 30 ms.
 FIRST_START_S, SMOOTHING = 0.001, 1 / 16
@@ -43,16 +43,11 @@ JOIN_SHARE = 1 / 4
 TELL_EVERY_S = 1.0
 
 
-@define(slots=True, eq=False)
-class _Waiter:
-    """One in the line."""
-
-    joined_at: float
-    has_place: bool = False
-
-
 class Admission:
-    """The door of one worker. `take` or `wait` for a place, then `with admission: …` gives it back. `run` keeps it."""
+    """Admission of one worker. `take` or `wait` for a place, then `with admission: …` gives it back. `run` keeps it.
+
+    `under_way`: how many places are taken. `verdict`: what would happen to the next request.
+    """
 
     # The answer's `Retry-After`.
     retry_after_s = RETRY_AFTER_S
@@ -62,16 +57,12 @@ class Admission:
         self._wait_s = wait_s
         self._tell_shed = tell_shed
         self._starts_left = CALM_STARTS
-        self._line: OrderedDict[trio.lowlevel.Task, _Waiter] = OrderedDict()
-        self._start_s = FIRST_START_S
-        self._line_since = 0.0
-        self._let_in_at = 0.0
-        self._let_in = 0
+        self._queue = WaitQueue()
+        self._pace = _Pace()
         self._wake = trio.Event()
         self._shed = 0
         self.under_way = 0
-        # Whether the next one would be turned away.
-        self.full = False
+        self.verdict = Verdict.ADMIT
 
     # ── one request ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -85,44 +76,34 @@ class Admission:
 
     async def wait(self, until: float) -> None:
         """Take a place when its turn comes. Raises Overloaded at once, or at `until` (Trio's clock) at the latest."""
-        self._note_room()
-        if self.full:
+        self._judge()
+        if self.verdict is Verdict.REFUSE:
             self.note_shed()
             raise Overloaded(RETRY_AFTER_S)
-        joined_at = trio.current_time()
-        if until >= joined_at + self._wait_s:
-            has_place = await self._stand_in_line(joined_at)
+        now = trio.current_time()
+        if until >= now + self._wait_s:
+            has_place = await self._wait_in_queue(now)
         else:
             has_place = False
             with trio.CancelScope(deadline=until):
-                has_place = await self._stand_in_line(joined_at)
+                has_place = await self._wait_in_queue(now)
         if not has_place:
             self.note_shed()
             raise Overloaded(RETRY_AFTER_S)
 
-    async def _stand_in_line(self, joined_at: float) -> bool:
+    async def _wait_in_queue(self, now: float) -> bool:
         """Whether there is a place; it is counted already then."""
-        task = trio.lowlevel.current_task()
-        if not self._line:
-            self._begin_line(joined_at)
-        waiter = self._line[task] = _Waiter(joined_at)
-        self._note_room()
-        self._wake.set()
-
-        def leave_line(_: object) -> trio.lowlevel.Abort:
-            del self._line[task]
-            self._note_room()
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(leave_line)
-        return waiter.has_place
-
-    def _begin_line(self, now: float) -> None:
-        self._line_since = now
-        self._starts_left = 0
-        # How long it took until there was a line again says nothing; that places were rare once, little.
-        self._let_in = 0
-        self._start_s = min(self._start_s, FIRST_START_S)
+        if not self._queue.length:
+            self._starts_left = 0
+            self._pace.begin(now)
+        try:
+            with self._queue.join() as waiter:
+                self._judge()
+                self._wake.set()
+                await waiter.wait()
+                return waiter.is_served
+        finally:
+            self._judge()
 
     def __enter__(self) -> None:
         pass
@@ -131,33 +112,29 @@ class Admission:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.under_way -= 1
-        if self._line:
+        if self._queue.length:
             self._wake.set()
 
-    # ── for a server that turns away by itself ───────────────────────────────────────────────────────────────────────
-
-    @property
-    def has_line(self) -> bool:
-        """Whether a request waits for admission."""
-        return bool(self._line)
+    # ── for a server that refuses by itself ──────────────────────────────────────────────────────────────────────────
 
     @property
     def room(self) -> int:
-        """How many more would be taken now, be it into the line."""
-        slowest_s = self._start_s
+        """How many more requests would be admitted or queued now."""
+        start_s = self._pace.start_s
         if self.under_way >= self._limit:
-            # No request was admitted for this long: places may have become rarer, without a measurement of it yet.
-            waiting_since = max(self._let_in_at, self._line_since)
-            slowest_s = max(slowest_s, (trio.current_time() - waiting_since) / max(self._let_in, 1))
+            start_s = max(start_s, self._pace.standing_s(trio.current_time()))
         # The queue may always hold one request, so that it is noticed when starts become faster again.
-        return max(int(self._wait_s * JOIN_SHARE / slowest_s), 1) - len(self._line)
+        return max(int(self._wait_s * JOIN_SHARE / start_s), 1) - self._queue.length
 
     def note_shed(self) -> None:
         """Count a refused request."""
         self._shed += 1
 
-    def _note_room(self) -> None:
-        self.full = bool(self._line) and self.room <= 0
+    def _judge(self) -> None:
+        if not self._queue.length:
+            self.verdict = Verdict.ADMIT
+        else:
+            self.verdict = Verdict.QUEUE if self.room > 0 else Verdict.REFUSE
 
     # ── its tasks ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -167,7 +144,7 @@ class Admission:
         trio.lowlevel.add_instrument(passes)
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._let_in_all)
+                nursery.start_soon(self._admit_all)
                 nursery.start_soon(self._tell)
         finally:
             # Trio has already removed the instrument if it failed. Then every request goes through the queue, which
@@ -178,52 +155,46 @@ class Admission:
 
     def begin_pass(self) -> None:
         """The event loop begins another pass."""
-        if not self._line:
+        if not self._queue.length:
             self._starts_left = CALM_STARTS
 
-    async def _let_in_all(self) -> None:
+    async def _admit_all(self) -> None:
         while True:
             await self._wake.wait()
             self._wake = trio.Event()
-            while self._line:
-                if self._let_in_some():
+            while self._queue.length:
+                if self._admit_some():
                     await trio.lowlevel.checkpoint()
                 else:
                     await self._wait_for_place()
 
-    def _let_in_some(self) -> bool:
-        """Let in this pass's share; whether there was room for any."""
+    def _admit_some(self) -> bool:
+        """Admit this pass's share; whether there was room for any."""
         now = trio.current_time()
-        self._send_home(now)
-        count = min(PRESSED_STARTS, self._limit - self.under_way, len(self._line))
+        self._send_late_home(now)
+        count = min(PRESSED_STARTS, self._limit - self.under_way, self._queue.length)
         if count > 0:
-            if self._let_in:
-                self._start_s += ((now - self._let_in_at) / self._let_in - self._start_s) * SMOOTHING
-            self._let_in_at = now
-            self._let_in = count
+            self._pace.note_starts(count, now)
             self.under_way += count
             for _ in range(count):
-                task, waiter = self._line.popitem(last=False)
-                waiter.has_place = True
-                trio.lowlevel.reschedule(task)
-        self._note_room()
+                head = self._queue.head()
+                # A waiter without a time to look is taken out in the moment in which it is cancelled.
+                assert head is not None
+                self._queue.serve(head)
+        self._judge()
         return count > 0
 
-    def _send_home(self, now: float) -> None:
+    def _send_late_home(self, now: float) -> None:
         """End the wait of requests that have reached the limit."""
-        while self._line:
-            task, waiter = next(iter(self._line.items()))
-            if now - waiter.joined_at < self._wait_s:
-                return
-            del self._line[task]
-            trio.lowlevel.reschedule(task)
+        while (head := self._queue.head()) is not None and now - head.joined_at >= self._wait_s:
+            self._queue.send_home(head)
 
     async def _wait_for_place(self) -> None:
-        """Until a request ends, or the head of the line has waited for too long."""
-        if not self._line:
+        """Until a request ends, or the head of the queue has waited for too long."""
+        head = self._queue.head()
+        if head is None:
             return
-        head_until = next(iter(self._line.values())).joined_at + self._wait_s
-        with trio.CancelScope(deadline=head_until):
+        with trio.CancelScope(deadline=head.joined_at + self._wait_s):
             await self._wake.wait()
         self._wake = trio.Event()
 
@@ -233,15 +204,44 @@ class Admission:
             self.tell_shed()
 
     def tell_shed(self) -> None:
-        """Say how many were turned away since the last time, if any were."""
+        """Say how many were refused since the last time, if any were."""
         if self._shed:
             count, self._shed = self._shed, 0
             logger.warning("the gateway is overloaded: %d requests were turned away in the last second", count)
             self._tell_shed(count)
 
 
+class _Pace:
+    """How fast the queue moves. `start_s`: seconds a start, smoothed."""
+
+    __slots__ = ("_began_at", "_started", "_started_at", "start_s")
+
+    def __init__(self) -> None:
+        self.start_s = FIRST_START_S
+        self._began_at = 0.0
+        self._started_at = 0.0
+        self._started = 0
+
+    def begin(self, now: float) -> None:
+        """A queue forms. How long there was none says nothing, and that places were rare before says little."""
+        self._began_at = now
+        self._started = 0
+        self.start_s = min(self.start_s, FIRST_START_S)
+
+    def note_starts(self, count: int, now: float) -> None:
+        """So many requests start now."""
+        if self._started:
+            self.start_s += ((now - self._started_at) / self._started - self.start_s) * SMOOTHING
+        self._started_at = now
+        self._started = count
+
+    def standing_s(self, now: float) -> float:
+        """Seconds a start, if one came now: places may have become rarer, and no measurement says so yet."""
+        return (now - max(self._started_at, self._began_at)) / max(self._started, 1)
+
+
 class _Passes(trio.abc.Instrument):
-    """Where a pass of the event loop begins: nothing else in Trio tells, and it costs nothing per task."""
+    """Tells where a pass of the event loop begins: nothing else in Trio does, and it costs nothing per task."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission

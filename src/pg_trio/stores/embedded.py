@@ -17,7 +17,7 @@ from pg_trio.ledger.immediate import ImmediateBuckets, ImmediateLeases, Immediat
 from pg_trio.racing.hedge_budget import HedgeBudget, HedgeRules, Hedges
 from pg_trio.racing.latency import LatencyBoard
 from pg_trio.racing.retry_budget import RetryBudget
-from pg_trio.shared_memory.breaker_board import SharedBreakers
+from pg_trio.shared_memory.breaker_records import SharedBreakers
 from pg_trio.shared_memory.hedge_budget import SharedHedges
 from pg_trio.shared_memory.latency_counts import SharedLatencies
 from pg_trio.shared_memory.leases import CallLeases

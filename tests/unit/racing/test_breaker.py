@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pg_trio.racing.breaker import Breaker, BreakerRules, Fault, State
-from pg_trio.racing.shared_breaker import SharedBreaker
-from pg_trio.shared_memory.breaker_board import SharedBreakers
+from pg_trio.racing.breaker import BreakerRules, Fault, State
+from pg_trio.racing.stored_breaker import LocalRecords, StoredBreaker
+from pg_trio.shared_memory.breaker_records import SharedBreakers
 from pg_trio.shared_memory.segment_file import open_segment
 
 _records: list[SharedBreakers] = []
@@ -35,24 +35,23 @@ def _kind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         _records.clear()
 
 
-def make_breaker(rules: BreakerRules | None = None) -> Breaker:
+def make_breaker(rules: BreakerRules | None = None) -> StoredBreaker:
     rules = rules or BreakerRules()
-    if not _records:
-        return Breaker(rules)
-    place = _records[0].find(("target", str(next(_numbers))))
+    records = _records[0] if _records else LocalRecords()
+    place = records.find(("target", str(next(_numbers))))
     assert place is not None
-    return SharedBreaker(rules, _records[0], place)
+    return StoredBreaker(rules, records, place)
 
 
-def fail(breaker: Breaker, now: float, fault: Fault = Fault.TARGET, retry_after_s: float | None = None) -> None:
+def fail(breaker: StoredBreaker, now: float, fault: Fault = Fault.TARGET, retry_after_s: float | None = None) -> None:
     breaker.fail(breaker.begin(now), fault, now, retry_after_s)
 
 
-def succeed(breaker: Breaker, now: float) -> None:
+def succeed(breaker: StoredBreaker, now: float) -> None:
     breaker.succeed(breaker.begin(now), now)
 
 
-def opened(now: float = 0.0) -> Breaker:
+def opened(now: float = 0.0) -> StoredBreaker:
     """A breaker that three failures opened at `now`, until 60 s later."""
     breaker = make_breaker()
     for _ in range(3):

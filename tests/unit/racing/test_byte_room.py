@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from pg_trio.racing.byte_room import ByteRoom, Kept
+from pg_trio.racing.byte_room import ByteRoom, KeptBytes
 
 LIMIT = 100
 
 
-async def take(room: ByteRoom, owner: str, size: int, wait_s: float = 1.0) -> Kept:
+async def take(room: ByteRoom, owner: str, size: int, wait_s: float = 1.0) -> KeptBytes:
     kept = await room.take(owner, size, wait_s)
     assert kept is not None
     return kept
@@ -147,7 +147,7 @@ STEPS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 60), st.intege
 
 @given(steps=STEPS)
 async def test_bound_holds_whatever_happens(steps: list[tuple[str, int, int]]) -> None:
-    room, kept = ByteRoom(LIMIT), list[Kept]()
+    room, kept = ByteRoom(LIMIT), list[KeptBytes]()
     for owner, size, drop in steps:
         if (new := await room.take(owner, size, 0)) is not None:
             kept.append(new)

@@ -129,7 +129,7 @@ async def visit(world: World, number: int, leave_after_s: float) -> None:
 async def test_storm_leaves_nothing(autojump_clock: MockClock, seed: int) -> None:
     world = World(
         Random(seed),
-        Slots(SlotRules(limit=200, line_limit=50)),
+        Slots(SlotRules(limit=200, queue_limit=50)),
         BreakerBoard(lambda name: name, lambda name: "key", BreakerRules(open_s=1.0, failures_in_row=10)),
         HedgeBudget(HedgeRules(share=1.0, reserve=100), 0.0),
     )

@@ -18,7 +18,7 @@ KEY = b"k"
 
 @define
 class Book:
-    """Leases of all workers."""
+    """LeaseCounter of all workers."""
 
     out: Counter[bytes] = field(factory=Counter)
     most: int = 0
@@ -37,8 +37,8 @@ class Book:
         return self.out[key]
 
 
-def hire(book: Book, limit: int = 1, line_limit: int = 10, workers: int = 2) -> list[SharedSlots]:
-    return [SharedSlots(SlotRules(limit, line_limit, shed_age_s=100), book, KEY) for _ in range(workers)]
+def hire(book: Book, limit: int = 1, queue_limit: int = 10, workers: int = 2) -> list[SharedSlots]:
+    return [SharedSlots(SlotRules(limit, queue_limit, shed_age_s=100), book, KEY) for _ in range(workers)]
 
 
 async def test_workers_share_the_limit(autojump_clock: MockClock) -> None:
@@ -115,7 +115,7 @@ async def test_wait_is_bounded_also_behind_others(autojump_clock: MockClock) -> 
 
 
 async def test_busy_worker_leaves_the_other_its_share(autojump_clock: MockClock) -> None:
-    one, other = hire(Book(), line_limit=100)
+    one, other = hire(Book(), queue_limit=100)
     served: Counter[str] = Counter()
 
     async def visit(name: str, slots: SharedSlots) -> None:
@@ -137,7 +137,7 @@ async def test_busy_worker_leaves_the_other_its_share(autojump_clock: MockClock)
 @pytest.mark.parametrize("seed", range(3))
 async def test_storm_leaves_nothing(autojump_clock: MockClock, seed: int) -> None:
     book, random, outcomes = Book(), Random(seed), Counter[str]()
-    workers = hire(book, limit=3, line_limit=20, workers=3)
+    workers = hire(book, limit=3, queue_limit=20, workers=3)
 
     async def visit(slots: SharedSlots) -> None:
         await trio.sleep(random.uniform(0, 30))

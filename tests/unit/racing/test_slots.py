@@ -11,8 +11,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from pg_trio.racing.slots import NoSlot, SlotRules, Slots
 
 
-def make_slots(limit: int = 1, line_limit: int = 10, shed_age_s: float = 100.0) -> Slots:
-    return Slots(SlotRules(limit, line_limit, shed_age_s))
+def make_slots(limit: int = 1, queue_limit: int = 10, shed_age_s: float = 100.0) -> Slots:
+    return Slots(SlotRules(limit, queue_limit, shed_age_s))
 
 
 async def hold_for(slots: Slots, hold_s: float, wait_s: float = 100.0, served: list[float] | None = None) -> None:
@@ -56,7 +56,7 @@ async def test_wait_is_bounded(autojump_clock: MockClock) -> None:
         await wait_all_tasks_blocked()
         with pytest.raises(NoSlot) as raised:
             await hold_for(slots, 1, wait_s=0.5)
-        assert (0.5, 0.5) == (trio.current_time(), raised.value.line_age_s)
+        assert (0.5, 0.5) == (trio.current_time(), raised.value.queue_age_s)
         assert 0 == slots.waiting
 
 
@@ -71,7 +71,7 @@ async def test_no_wait_is_now_or_never(autojump_clock: MockClock, wait_s: float)
 
 
 async def test_line_is_bounded(autojump_clock: MockClock) -> None:
-    slots = make_slots(line_limit=1)
+    slots = make_slots(queue_limit=1)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(hold_for, slots, 1)
@@ -93,7 +93,7 @@ async def test_standing_line_sheds_newcomers(autojump_clock: MockClock) -> None:
         await trio.sleep(3)
         with pytest.raises(NoSlot) as raised:
             await hold_for(slots, 1)
-        assert (3, 3) == (trio.current_time(), raised.value.line_age_s)
+        assert (3, 3) == (trio.current_time(), raised.value.queue_age_s)
 
     assert [5] == served
 
@@ -110,7 +110,7 @@ async def test_line_is_as_old_as_its_head(autojump_clock: MockClock) -> None:
         with pytest.raises(NoSlot) as raised:
             await hold_for(slots, 1)
 
-    assert 3.0 == raised.value.line_age_s
+    assert 3.0 == raised.value.queue_age_s
 
 
 async def test_moving_line_sheds_nobody(autojump_clock: MockClock) -> None:
@@ -159,7 +159,7 @@ async def test_slot_given_in_tick_of_cancellation_is_not_lost(autojump_clock: Mo
 @pytest.mark.parametrize("seed", range(5))
 async def test_counts_are_exact_after_any_cancellations(autojump_clock: MockClock, seed: int) -> None:
     random = Random(seed)
-    slots = make_slots(limit=7, line_limit=40, shed_age_s=1.5)
+    slots = make_slots(limit=7, queue_limit=40, shed_age_s=1.5)
     peak = 0
     refused = 0
 

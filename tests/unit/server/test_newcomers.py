@@ -16,6 +16,7 @@ import trio.testing
 from attrs import define, field
 
 from pg_trio.config.settings import ServerSettings
+from pg_trio.domain.verdict import Verdict
 from pg_trio.server.http1.accepting import MOST_AT_ONCE, PATIENT_PASSES, accept_sockets
 from pg_trio.server.http1.doorkeeper import Doorkeeper
 from pg_trio.server.http1.open_connections import OpenConnections
@@ -30,8 +31,7 @@ LAST = request("/api/x", "Connection: close", method="POST", body=b"question")
 class Gate:
     """An application's load."""
 
-    full: bool = True
-    has_line: bool = True
+    verdict: Verdict = Verdict.REFUSE
     room: int = 0
     retry_after_s: int = 1
     shed: int = 0
@@ -103,13 +103,15 @@ def test_others_are_left_as_they_are(
     assert 0 == gate.shed
 
 
-@pytest.mark.parametrize(("full", "draining"), [(False, False), (True, True)])
+@pytest.mark.parametrize(
+    ("verdict", "draining"), [(Verdict.ADMIT, False), (Verdict.QUEUE, False), (Verdict.REFUSE, True)]
+)
 def test_nobody_is_turned_away_with_room_or_draining(
-    doorkeeper: Doorkeeper, gate: Gate, pair: tuple[socket.socket, socket.socket], full: bool, draining: bool
+    doorkeeper: Doorkeeper, gate: Gate, pair: tuple[socket.socket, socket.socket], verdict: Verdict, draining: bool
 ) -> None:
     client, newcomer = pair
     client.sendall(LAST)
-    gate.full, doorkeeper.draining = full, draining
+    gate.verdict, doorkeeper.draining = verdict, draining
 
     assert not doorkeeper.turn_away_newcomer(newcomer)
     assert LAST == newcomer.recv(65536)
@@ -120,7 +122,7 @@ class Host:
     """Keeps what it is given; `wants` so many of them, and turns the next away."""
 
     wants: int = 1_000
-    has_line: bool = False
+    has_queue: bool = False
     given: list[socket.socket] = field(factory=list)
     turned_away: int = 0
 
@@ -173,13 +175,13 @@ def open_house(**settings: int) -> OpenConnections:
 
 
 async def count_accepted_by_pass(
-    nursery: trio.Nursery, listening: Listening, until: int, *, has_line: bool = False
+    nursery: trio.Nursery, listening: Listening, until: int, *, has_queue: bool = False
 ) -> list[int]:
     """How many were accepted in each pass that accepted any, until there were so many."""
     connections = open_house()
     passes = Passes(connections)
     trio.lowlevel.add_instrument(passes)
-    nursery.start_soon(accept_sockets, listening, connections, Host(has_line=has_line), nursery)
+    nursery.start_soon(accept_sockets, listening, connections, Host(has_queue=has_queue), nursery)
     await passes.wait_for(until)
     nursery.cancel_scope.cancel()
     return passes.counts()
@@ -245,7 +247,7 @@ async def test_line_in_here_is_joined_at_once(nursery: trio.Nursery, listening: 
     """So that excess clients get a refusal."""
     come(clients, listening, MOST_AT_ONCE + 5)
 
-    assert [MOST_AT_ONCE, 5] == await count_accepted_by_pass(nursery, listening, MOST_AT_ONCE + 5, has_line=True)
+    assert [MOST_AT_ONCE, 5] == await count_accepted_by_pass(nursery, listening, MOST_AT_ONCE + 5, has_queue=True)
 
 
 async def test_accepted_sockets_wait_for_nothing(

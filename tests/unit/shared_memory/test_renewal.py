@@ -13,7 +13,7 @@ from pg_trio.errors import Overloaded
 from pg_trio.racing.breaker import BreakerRules, Fault
 from pg_trio.racing.breaker_board import BreakerBoard
 from pg_trio.racing.latency import LatencyBoard, LatencyRules
-from pg_trio.shared_memory.breaker_board import SharedBreakers
+from pg_trio.shared_memory.breaker_records import SharedBreakers
 from pg_trio.shared_memory.latency_counts import SharedLatencies
 from pg_trio.shared_memory.leases import Leases
 from pg_trio.shared_memory.renewal import SharedFile

@@ -8,6 +8,7 @@ import pytest
 import trio
 import trio.testing
 
+from pg_trio.domain.verdict import Verdict
 from pg_trio.errors import Overloaded
 from pg_trio.stages.admission import CALM_STARTS, FIRST_START_S, JOIN_SHARE, PRESSED_STARTS, Admission
 
@@ -72,7 +73,7 @@ async def test_burst_is_served_in_order(door: Door, autojump_clock: trio.testing
 
 async def take_none_yet(door: Door, number: int) -> None:
     """Let the newcomer join before the next one comes: Trio shuffles the tasks of a pass."""
-    while number >= len(door.started) + len(door.admission._line) + len(door.shed):
+    while number >= len(door.started) + door.admission._queue.length + len(door.shed):
         await trio.lowlevel.checkpoint()
 
 
@@ -157,11 +158,11 @@ async def test_long_line_turns_away_at_once(nursery: trio.Nursery, autojump_cloc
             clients.start_soon(door.come, number)
         await trio.testing.wait_all_tasks_blocked()
         turned_away = list(door.shed)
-        is_full = door.admission.full
+        judged = door.admission.verdict
 
     assert [came_at] * 10 == [at for _, at in turned_away]
-    assert is_full
-    assert not door.admission.full
+    assert Verdict.REFUSE is judged
+    assert Verdict.ADMIT is door.admission.verdict
 
 
 async def test_line_that_stands_is_short(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
@@ -205,7 +206,7 @@ async def test_client_that_leaves_when_let_in_gives_place_back(
         client.start_soon(door.come, 1, 1.0)
         await trio.testing.wait_all_tasks_blocked()
         door.admission.__exit__(None, None, None)
-        while door.admission._line:
+        while door.admission._queue.length:
             await trio.lowlevel.checkpoint()
         client.cancel_scope.cancel()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from uuid import UUID
 
 import pytest
@@ -35,10 +36,9 @@ def endpoint(deadline_ms: int) -> Endpoint:
 
 async def run(deadline: RequestDeadline, endpoint: Endpoint | None) -> None:
     with deadline:
-        deadline.begin()
-        await trio.sleep(0.25)  # the body, the endpoint's name
+        with deadline.limit_body():
+            await trio.sleep(math.inf if endpoint is None else 0.25)  # the body, the endpoint's name
         if endpoint is not None:
-            deadline.note_body()
             deadline.start(endpoint)
         await trio.sleep_forever()
 
@@ -48,7 +48,8 @@ async def test_endpoint_deadline_holds_while_body_is_awaited(autojump_clock: Moc
 
     async def wait_for_body(deadline: RequestDeadline) -> None:
         deadline.start(endpoint(300))
-        await trio.sleep_forever()
+        with deadline.limit_body():
+            await trio.sleep_forever()
 
     with pytest.raises(DeadlineExceeded) as caught, RequestDeadline(head(), body_timeout_ms=500) as deadline:
         await wait_for_body(deadline)
@@ -60,7 +61,8 @@ async def test_endpoint_deadline_holds_while_body_is_awaited(autojump_clock: Moc
 async def test_body_limit_holds_below_a_longer_deadline(autojump_clock: MockClock) -> None:
     async def wait_for_body(deadline: RequestDeadline) -> None:
         deadline.start(endpoint(9_000))
-        await trio.sleep_forever()
+        with deadline.limit_body():
+            await trio.sleep_forever()
 
     with pytest.raises(BodyTooSlow) as caught, RequestDeadline(head(), body_timeout_ms=500) as deadline:
         await wait_for_body(deadline)
@@ -110,7 +112,6 @@ async def test_sdk_read_timeout_is_no_limit_of_a_stream(autojump_clock: MockCloc
     sdk_head = evolve(head(), read_timeout=["0.3"])
 
     with RequestDeadline(sdk_head, body_timeout_ms=500) as deadline:
-        deadline.note_body()
         deadline.start(endpoint(800))
         deadline.start_stream(evolve(endpoint(800), stream_deadline_ms=9_000))
         ends_at = deadline.at
@@ -164,9 +165,8 @@ async def test_body_limit_until_endpoint_known(autojump_clock: MockClock) -> Non
 async def test_body_limit_ends_with_the_body(autojump_clock: MockClock) -> None:
     """A body that names its endpoint may be read for longer: what has come was not too slow."""
     with RequestDeadline(head(), body_timeout_ms=500) as deadline:
-        deadline.begin()
-        await trio.sleep(0.4)
-        deadline.note_body()
+        with deadline.limit_body():
+            await trio.sleep(0.4)
         await trio.sleep(9)
         deadline.start(endpoint(10_000))
 
@@ -176,8 +176,8 @@ async def test_body_limit_ends_with_the_body(autojump_clock: MockClock) -> None:
 async def test_endpoint_deadline_holds_behind_a_body_in_parts(autojump_clock: MockClock) -> None:
     async def ask(deadline: RequestDeadline) -> None:
         deadline.start(endpoint(800))
-        await trio.sleep(0.4)
-        deadline.note_body()
+        with deadline.limit_body():
+            await trio.sleep(0.4)
         await trio.sleep_forever()
 
     with pytest.raises(DeadlineExceeded) as caught, RequestDeadline(head(), body_timeout_ms=500) as deadline:
@@ -189,9 +189,8 @@ async def test_endpoint_deadline_holds_behind_a_body_in_parts(autojump_clock: Mo
 
 async def test_body_that_is_here_was_not_too_slow(autojump_clock: MockClock) -> None:
     async def look_up(deadline: RequestDeadline) -> None:
-        deadline.note_body()
-        deadline.begin()
-        await trio.sleep_forever()
+        with deadline.limit_body(has_body=True):
+            await trio.sleep_forever()
 
     with pytest.raises(DeadlineExceeded) as caught, RequestDeadline(head(), body_timeout_ms=500) as deadline:
         await look_up(deadline)
@@ -201,9 +200,7 @@ async def test_body_that_is_here_was_not_too_slow(autojump_clock: MockClock) -> 
 
 async def test_client_limit_holds_while_endpoint_is_unknown(autojump_clock: MockClock) -> None:
     async def read(deadline: RequestDeadline) -> None:
-        deadline.note_body()
-        deadline.begin()
-        deadline.note_body()
+        deadline.hold_client_limit()
         await trio.sleep_forever()
 
     with pytest.raises(DeadlineExceeded) as caught, RequestDeadline(head("700"), body_timeout_ms=500) as deadline:
@@ -215,10 +212,9 @@ async def test_client_limit_holds_while_endpoint_is_unknown(autojump_clock: Mock
 
 async def test_late_mistake_is_late(mock_clock: MockClock) -> None:
     def mistake(deadline: RequestDeadline) -> None:
-        deadline.note_body()
-        deadline.begin()
-        mock_clock.jump(9)
-        deadline.start(endpoint(800))
+        with deadline.limit_body(has_body=True):
+            mock_clock.jump(9)
+            deadline.start(endpoint(800))
 
     with pytest.raises(DeadlineExceeded), RequestDeadline(head("soon"), body_timeout_ms=500) as deadline:
         mistake(deadline)
@@ -265,7 +261,6 @@ def test_good_timeout_is_read() -> None:
 
 async def test_deadline_that_has_come_is_not_handed_over(mock_clock: MockClock) -> None:
     async def hand_over(deadline: RequestDeadline) -> None:
-        deadline.note_body()
         deadline.start(endpoint(300))
         mock_clock.jump(0.3)  # the first token and the deadline come in one pass of the loop
         deadline.hand_over()

@@ -47,8 +47,8 @@ class Host(Protocol):
     """Whose connections are accepted."""
 
     @property
-    def has_line(self) -> bool:
-        """Whether requests stand in line."""
+    def has_queue(self) -> bool:
+        """Whether requests wait for admission."""
 
     def turn_away(self, sock: socket.socket) -> bool:
         """Whether it wants no more of it: then the socket is closed."""
@@ -74,7 +74,7 @@ async def accept_sockets(
                 await connections.make_room(f"{connections.limit} connections are the limit")
                 continue
             doublings = max(busy_passes - PATIENT_PASSES, 0)
-            most = MOST_AT_ONCE if host.has_line else 1 << doublings
+            most = MOST_AT_ONCE if host.has_queue else 1 << doublings
             try:
                 _accept_some(most, listening, connections, host, nursery)
             except OSError as error:

@@ -11,6 +11,7 @@ Rules:
 4. System calls are tried before anything waits; most never do.
 5. An application's crash ends here. It is a 500 if nothing was sent; otherwise the connection is cut, so that a cut
    answer never looks like a finished one.
+6. All state is one phase (phase.py), the request that is served, and the answer to part with.
 """
 
 from __future__ import annotations
@@ -19,21 +20,20 @@ import logging
 import math
 import socket
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
-from urllib.parse import unquote
 from uuid import UUID, uuid4
 
 import trio
 
-from pg_trio.domain.server_link import EXTENSION, ClientSlot, ServerLink
+from pg_trio.domain.server_link import ClientSlot
 from pg_trio.errors import InternalError, ShuttingDown
+from pg_trio.server.error_groups import errors_told
+from pg_trio.server.http1.asgi_scope import make_scope, read_address
 from pg_trio.server.http1.head import HttpHead, Refused
 from pg_trio.server.http1.incoming import Incoming
 from pg_trio.server.http1.lane_exchange import DISCARD_BYTES, LaneExchange
+from pg_trio.server.http1.phase import GONE, OVER, WAITING, Phase
 from pg_trio.server.http1.response import closing_error, refusal
-from pg_trio.server.http1.types import Scope
 
 if TYPE_CHECKING:
     from pg_trio.server.http1.lane import Lane
@@ -46,7 +46,6 @@ RECV_BYTES = 64 * 1024
 # closing with unread data resets the connection and may destroy the answer). nginx: lingering_timeout, 5 s.
 LINGER_S = 2.0
 
-_ASGI = {"version": "3.0", "spec_version": "2.4"}
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -55,57 +54,48 @@ class LaneConnection:
 
     __slots__ = (
         "_exchange",
-        "_hand_over",
         "_lane",
-        "_over",
         "_parting",
         "_peer",
-        "_receiving",
+        "_phase",
         "_scope",
         "_server",
         "_socket",
-        "_timeout_text",
         "client",
         "deadline",
-        "idle",
         "incoming",
-        "left",
     )
 
     def __init__(self, sock: socket.socket, lane: Lane) -> None:
         self._socket = sock
         self._lane = lane
-        self._peer = _address(sock, sock.getpeername())
-        self._server = _address(sock, sock.getsockname())
+        self._peer = read_address(sock, sock.getpeername())
+        self._server = read_address(sock, sock.getsockname())
         self._scope = trio.CancelScope()
         self.incoming = Incoming(lane.settings)
         self.client = ClientSlot()
+        self._phase = Phase.NEW
         self._exchange: LaneExchange | None = None
-        self._hand_over = False
-        # Nothing of the application may be sent any more.
-        self._over = False
+        # The answer of our own to end the connection with; empty if there is none.
         self._parting = b""
-        self._receiving = False
-        self._timeout_text = ""
         # Trio's clock; math.inf while nothing of the client's is awaited.
         self.deadline = math.inf
-        # Served at least one request and has begun no other: closing it costs the client nothing.
-        self.idle = False
-        self.left = False
 
     # ── what others tell it ──────────────────────────────────────────────────────────────────────────────────────────
 
     def note_left(self) -> None:
         """The client is gone: cancel what runs for it, unless its answer is already written."""
-        self.left = True
         if self._exchange is None or not self._exchange.answered:
+            self._phase = Phase.LEFT
             self._end("the client left")
+        else:
+            self._phase = Phase.LEFT if self._phase in OVER else Phase.DESERTED
 
     def note_timeout(self) -> None:
         """The deadline passed: the client waits too long to send, or to read."""
         self.deadline = math.inf
-        if self._timeout_text:
-            self._refuse(Refused(408, self._timeout_text))
+        if self._phase is Phase.HEAD:
+            self._refuse(Refused(408, "Request head not received in time."))
         elif self._exchange is not None and not self._exchange.answered:
             # It has stopped reading: what the kernel still holds for it is dropped with it.
             self._exchange.link.cut = "write limit"
@@ -114,8 +104,13 @@ class LaneConnection:
 
     @property
     def waits(self) -> bool:
-        """No byte of a request was read, be it the first or another."""
-        return self._exchange is None and not self.incoming.data and not self._over and self.deadline < math.inf
+        """Whether a request is awaited and no byte of it was read."""
+        return self._phase in WAITING and not self.incoming.data and self.deadline < math.inf
+
+    @property
+    def left(self) -> bool:
+        """Whether the client is gone."""
+        return self._phase in GONE
 
     def note_crowded(self) -> None:
         """Close to make room for others, unless a request has just arrived."""
@@ -127,7 +122,7 @@ class LaneConnection:
 
         A client that has sent nothing yet may be about to: it has the time of a head, not that of the whole drain.
         """
-        if self.idle and not self._has_arrived():
+        if self._phase is Phase.IDLE and not self._has_arrived():
             self._end("the server is draining")
         elif self.waits:
             self.deadline = min(self.deadline, trio.current_time() + self._lane.head_s)
@@ -143,7 +138,7 @@ class LaneConnection:
     def note_cut(self) -> None:
         """The drain's time is over: an answer that has not begun never will."""
         exchange = self._exchange
-        if self._over or (exchange is not None and exchange.answered):
+        if self._phase in OVER or (exchange is not None and exchange.answered):
             return
         if exchange is not None:
             exchange.link.cut = "drain"
@@ -155,11 +150,11 @@ class LaneConnection:
 
     def note_turned_away(self, now: float, *, keep_alive: bool) -> None:
         """The doorkeeper has answered its request: it waits for another, or lets the client read that it is over."""
-        self.idle = keep_alive
+        self._phase = Phase.IDLE if keep_alive else Phase.LINGERING
         self.deadline = now + (self._lane.idle_s if keep_alive else LINGER_S)
 
     def _end(self, reason: str) -> None:
-        self._over = True
+        self._phase = self._phase.after_end()
         if self._exchange is not None:
             self._exchange.note_over()
         self._scope.cancel(reason=reason)
@@ -169,9 +164,9 @@ class LaneConnection:
     async def run(self) -> None:
         """Serve until either side ends it. Raises nothing but cancellation from outside."""
         try:
-            with self._scope, _bugs_logged(), self.client.stack:
+            with self._scope, errors_told(_log_bug), self.client.stack:
                 await self._serve_requests()
-            if self._hand_over and not self._scope.cancelled_caught:
+            if self._phase is Phase.HANDED_OVER:
                 await self._lane.hand_over(self._detach(), self.incoming.data)
             elif self._parting and not self.left:
                 await self._part()
@@ -194,7 +189,7 @@ class LaneConnection:
         self._socket.close()
 
     async def _serve_requests(self) -> None:
-        while not self.left:
+        while True:
             try:
                 head = await self._receive_head()
             except Refused as refused:
@@ -203,16 +198,17 @@ class LaneConnection:
             if head is None:
                 return
             if head.wants_websocket:
-                self._hand_over = True
+                self._phase = Phase.HANDED_OVER
                 return
             if not await self._serve(head):
                 return
             self._exchange = None
             if not self.incoming.data:
-                self.idle = True
+                self._phase = Phase.IDLE
                 if self._lane.draining:
                     self.note_draining()
             else:
+                self._phase = Phase.NEW
                 # The next request came with this one: others first.
                 await trio.lowlevel.checkpoint()
 
@@ -222,7 +218,7 @@ class LaneConnection:
         incoming = self.incoming
         while (head := incoming.take_head()) is None:
             if incoming.is_http2:
-                self._hand_over = True
+                self._phase = Phase.HANDED_OVER
                 return None
             if incoming.data:
                 self._start_head_clock()
@@ -235,40 +231,41 @@ class LaneConnection:
                 data = await self._recv()
                 if data and doorkeeper.is_needed():
                     data = await doorkeeper.meet(self, self._socket, data)
-            if not data:
+            # It may have ended in the moment in which the data came: the next wait would be cancelled.
+            if not data or self._phase in OVER:
                 return None
             incoming.data += data
         self.deadline = math.inf
-        self._timeout_text = ""
-        self.idle = False
         return head
 
     def _start_head_clock(self) -> None:
         """From a head's first byte on, another limit holds: for all of it, however busily it drips."""
-        if not self._timeout_text:
-            self._timeout_text = "Request head not received in time."
+        if self._phase in WAITING:
+            self._phase = Phase.HEAD
             self.deadline = trio.current_time() + self._lane.head_s
-            self.idle = False
 
     def _refuse(self, refused: Refused) -> None:
-        """Part with a refusal: no application gets to see this request, so the lane's line is all there is of it."""
+        """Part with a refusal. The application does not see this request, so the lane's log line is its only trace."""
         request_id = uuid4()
         self._lane.log_refusal(request_id, refused)
         self._parting = refusal(refused.status, refused.text, request_id)
 
     async def _serve(self, head: HttpHead) -> bool:
         """Run the application for one request; whether the connection can take another."""
+        self._phase = Phase.SERVING
         self._exchange = exchange = LaneExchange(self, head)
+        mount = self._lane.mount
+        scope = make_scope(head, mount, self._peer, self._server, exchange.link)
         try:
-            await self._lane.mount.app(self._make_scope(head, exchange.link), exchange.receive, exchange.send)
+            await mount.app(scope, exchange.receive, exchange.send)
         except Exception:
-            if self._over:
+            if self._phase in OVER:
                 logger.debug("application error after its request was over", exc_info=True)
                 return False
             request_id = exchange.request_id()
             logger.exception("request %s: application error in %s %r", request_id, head.method, head.path)
             return self._give_up(exchange, request_id)
-        if self._over or self.left:
+        if self._phase is not Phase.SERVING:
             return False
         if not exchange.answered:
             request_id = exchange.request_id()
@@ -277,33 +274,12 @@ class LaneConnection:
         if exchange.response.closes:
             await self._part()
             return False
-        return not self._receiving and await self._discard_body(exchange)
+        return not exchange.is_receiving and await self._discard_body(exchange)
 
     def _give_up(self, exchange: LaneExchange, request_id: UUID) -> bool:
         if not exchange.response.head_made:
             self._parting = closing_error(InternalError(), request_id)
         return False
-
-    def _make_scope(self, head: HttpHead, link: ServerLink) -> Scope:
-        path = head.path.decode("ascii")
-        mount = self._lane.mount
-        return {
-            "type": "http",
-            "asgi": _ASGI,
-            "http_version": head.version,
-            "method": head.method,
-            "scheme": "http",
-            "path": unquote(path) if "%" in path else path,
-            "raw_path": head.path,
-            "query_string": head.query,
-            "root_path": mount.root_path,
-            # A copy: an application may change it, and the next request may have the same head.
-            "headers": head.headers.copy(),
-            "client": self._peer,
-            "server": self._server,
-            "state": mount.state.copy(),
-            "extensions": {EXTENSION: link},
-        }
 
     async def _discard_body(self, exchange: LaneExchange) -> bool:
         """Read what the application left of the body; whether its end was found within DISCARD_BYTES."""
@@ -316,7 +292,7 @@ class LaneConnection:
                 if not data:
                     self.deadline = trio.current_time() + self._lane.head_s
                     data = await self._recv()
-                    if not data:
+                    if not data or self._phase is not Phase.SERVING:
                         return False
                 discarded += len(data)
                 _, self.incoming.data = exchange.body.feed(data)
@@ -353,14 +329,11 @@ class LaneConnection:
         """Bytes for the request's body: those read with its head, or the next ones. b"" once the client is gone."""
         if data := self.incoming.take_all():
             return data
-        self._receiving = True
         try:
             return await self._recv()
         except trio.ClosedResourceError:
             # The connection ended under a task that the application left behind.
             return b""
-        finally:
-            self._receiving = False
 
     def refuse_body(self, refused: Refused) -> None:
         """The body is malformed: end the request with it. The answer is sent if the application has sent none."""
@@ -381,7 +354,7 @@ class LaneConnection:
 
         Raises: Cancelled, or BrokenPipeError in a task that the connection's scope does not reach, if it is over.
         """
-        if self._over:
+        if self._phase in OVER:
             await self._fail_write()
         try:
             sent = self._socket.send(data)
@@ -407,7 +380,7 @@ class LaneConnection:
                     await self._fail_write()
         except BaseException:
             # Cut in the middle, perhaps by a limit of the application's own: nothing that follows would make sense.
-            self._over = True
+            self._phase = self._phase.after_end()
             raise
         finally:
             self.deadline = math.inf
@@ -417,28 +390,6 @@ class LaneConnection:
         raise BrokenPipeError("the connection is over")
 
 
-@contextmanager
-def _bugs_logged() -> Iterator[None]:
-    """Log what escapes, apart from cancellation: one connection's bug must not end the others."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        bugs, rest = group.split(Exception)
-        try:
-            if bugs is not None:
-                logger.error("error in a connection", exc_info=bugs)
-            if rest is not None:
-                raise rest from None
-        finally:
-            # An error holds the frames it came through: if one of them held the error, both would be garbage.
-            del bugs, rest
-    except Exception:
-        logger.exception("error in a connection")
-
-
-def _address(sock: socket.socket, address: object) -> tuple[str, int] | None:
-    """A socket's address as ASGI has it: IPv6 without its scope, None for what has no port."""
-    if sock.family in (socket.AF_INET, socket.AF_INET6):
-        assert isinstance(address, tuple)
-        return address[0], address[1]
-    return None
+def _log_bug(error: Exception) -> None:
+    """One connection's bug must not end the others."""
+    logger.error("error in a connection", exc_info=error)

@@ -28,6 +28,7 @@ import trio
 from attrs import define
 
 from pg_trio.config.settings import ServerSettings
+from pg_trio.domain.verdict import Verdict
 from pg_trio.server.http1.head import Refused
 from pg_trio.server.http1.incoming import Incoming
 from pg_trio.server.http1.lane_exchange import DISCARD_BYTES
@@ -89,11 +90,11 @@ class Doorkeeper:
 
     def is_needed(self) -> bool:
         """Whether requests are to be turned away."""
-        return self.admission.full
+        return self.admission.verdict is Verdict.REFUSE
 
     def turn_away_newcomer(self, sock: socket.socket) -> bool:
         """Whether it was: then it has its answer, and its socket is closed. If not, nothing was read from it."""
-        if not self.admission.full or self.draining:
+        if self.admission.verdict is not Verdict.REFUSE or self.draining:
             return False
         try:
             data = sock.recv(RECV_BYTES, socket.MSG_PEEK)

@@ -11,6 +11,7 @@ from uuid import UUID
 import trio
 
 from pg_trio.config.settings import ServerSettings
+from pg_trio.domain.verdict import Verdict
 from pg_trio.server.http1.accepting import accept_rest, accept_sockets
 from pg_trio.server.http1.connection import LINGER_S, LaneConnection
 from pg_trio.server.http1.departures import Departures
@@ -54,9 +55,9 @@ class Lane:
         self._refusal_lines = LineBudget(REFUSAL_LINES, REFUSAL_WINDOW_S)
 
     @property
-    def has_line(self) -> bool:
-        """Whether requests stand in line."""
-        return self.doorkeeper is not None and self.doorkeeper.admission.has_line
+    def has_queue(self) -> bool:
+        """Whether requests wait for admission."""
+        return self.doorkeeper is not None and self.doorkeeper.admission.verdict is not Verdict.ADMIT
 
     def turn_away(self, sock: socket.socket) -> bool:
         """Whether this newcomer was refused, and closed, while the gateway is full."""

@@ -38,6 +38,7 @@ class LaneExchange:
         "_whole",
         "answered",
         "body",
+        "is_receiving",
         "link",
         "response",
     )
@@ -53,6 +54,8 @@ class LaneExchange:
         # Made for the first task that waits for it: most applications never do.
         self._over: trio.Event | None = None
         self.answered = False
+        # While a task waits for the body's bytes, perhaps one that the application left behind.
+        self.is_receiving = False
         self.link = link = ServerLink(trio.current_time())
         link.client = connection.client
         link.alike = connection.incoming.known_head
@@ -78,7 +81,11 @@ class LaneExchange:
         part = b""
         # A chunked body may come without a byte of content in what was read: its size line, its end.
         while not part and not self.body.ended:
-            data = await connection.receive_body_bytes()
+            self.is_receiving = True
+            try:
+                data = await connection.receive_body_bytes()
+            finally:
+                self.is_receiving = False
             if not data:
                 connection.note_left()
                 return {"type": _DISCONNECT}

@@ -8,6 +8,8 @@ from typing import Any, Protocol, TypeAlias
 
 from attrs import field, frozen
 
+from pg_trio.domain.verdict import Verdict
+
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -30,26 +32,22 @@ class Mount:
 HandOver: TypeAlias = Callable[[socket.socket, bytes], Awaitable[None]]
 
 
-class AdmissionView(Protocol):
+class LoadGate(Protocol):
     """What the application says of its load."""
 
-    # `Retry-After` of those turned away.
+    # `Retry-After` of refused requests.
     retry_after_s: int
 
     @property
-    def full(self) -> bool:
-        """Whether the next request should be turned away."""
-
-    @property
-    def has_line(self) -> bool:
-        """Whether requests stand in line."""
+    def verdict(self) -> Verdict:
+        """What would happen to the next request."""
 
     @property
     def room(self) -> int:
-        """How many more requests would be taken."""
+        """How many more requests would be admitted or queued."""
 
     def note_shed(self) -> None:
-        """One was turned away."""
+        """A request was refused."""
 
 
 @frozen(slots=True)
@@ -60,7 +58,7 @@ class Door:
     about to stop: from then on it is not ready.
     """
 
-    admission: AdmissionView
+    admission: LoadGate
     covers: Callable[[str, bytes], bool]
     note_leaving: Callable[[], None] = lambda: None
 

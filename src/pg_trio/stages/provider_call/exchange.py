@@ -24,7 +24,7 @@ from pg_trio.errors import (
     UpstreamRefused,
 )
 from pg_trio.racing.attempt import Attempt
-from pg_trio.racing.byte_room import ByteRoom, Kept
+from pg_trio.racing.byte_room import ByteRoom, KeptBytes
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
 from pg_trio.stages.provider_call.stream import Opening, OpenStream, StreamReader
 
@@ -262,7 +262,7 @@ async def read_whole(
     response: UpstreamResponse,
     limit_bytes: int = UpstreamSettings().max_body_bytes,
     begun: Sequence[bytes] = (),
-    kept: Kept | None = None,
+    kept: KeptBytes | None = None,
 ) -> bytes:
     """The whole body, of at most `limit_bytes`, after what has come already; `kept` counts what is large.
 

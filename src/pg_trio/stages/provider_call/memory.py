@@ -12,8 +12,8 @@ from pg_trio.racing.breaker_board import BreakerBoard, Breakers
 from pg_trio.racing.hedge_budget import HedgeBudget, HedgeRules, Hedges
 from pg_trio.racing.latency import Latencies, LatencyBoard
 from pg_trio.racing.retry_budget import RetryBudget
-from pg_trio.racing.shared_breaker import BreakerRecords
-from pg_trio.racing.shared_slots import Leases
+from pg_trio.racing.shared_slots import LeaseCounter
+from pg_trio.racing.stored_breaker import BreakerRecords
 
 # The contract's default.
 RETRY_SHARE = 0.2
@@ -37,5 +37,5 @@ class Memory:
     breakers: Breakers[Candidate] = field(factory=make_board)
     latencies: Latencies = field(factory=LatencyBoard)
     open_hedges: Callable[[HedgeRules, float], Hedges] = HedgeBudget
-    leases: Leases | None = None
+    leases: LeaseCounter | None = None
     retry_budget: RetryBudget = field(factory=lambda: RetryBudget(RETRY_SHARE))

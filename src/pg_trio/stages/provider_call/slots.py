@@ -22,7 +22,7 @@ from pg_trio.domain.upstream import UpstreamResponse
 from pg_trio.errors import CandidateFull
 from pg_trio.racing.attempt import Attempt
 from pg_trio.racing.breaker_board import Breakers
-from pg_trio.racing.shared_slots import Leases, SharedSlots
+from pg_trio.racing.shared_slots import LeaseCounter, SharedSlots
 from pg_trio.racing.slots import NoSlot, SlotRules, Slots
 
 
@@ -32,7 +32,7 @@ class CredentialSlots:
     `leases` count them over all workers; None: each worker counts its own.
     """
 
-    def __init__(self, leases: Leases | None = None) -> None:
+    def __init__(self, leases: LeaseCounter | None = None) -> None:
         self._leases = leases
         self._slots: dict[str, Slots] = {}
 

@@ -1,4 +1,4 @@
-"""The records of all workers' breakers, in the shared file. racing/shared_breaker.py has the rules that they are for.
+"""The records of all workers' breakers, in the shared file. racing/stored_breaker.py has the rules for their use.
 
 Rules:
 1. One lock for all records: only failures and probes take it. A worker that waited for it in vain continues without it.
@@ -39,11 +39,13 @@ _CHANGES_MASK = 2**64 - 1
 
 
 class SharedBreakers:
-    """See racing.shared_breaker.BreakerRecords; a place is an index into what was found.
+    """See racing.stored_breaker.BreakerRecords; a place is an index into what was found.
 
     `ahead_s` is what the clock that all workers share (`time.monotonic()`) is ahead of the caller's own.
     `identities`: by credential, what it is beside its name. One with a new key is not held to what the old one did.
     """
+
+    is_shared = True
 
     def __init__(self, segment: Segment, ahead_s: float, identities: Mapping[str, bytes]) -> None:
         """Raises Overloaded if the file is full."""

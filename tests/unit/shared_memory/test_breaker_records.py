@@ -11,7 +11,7 @@ import pytest
 
 from pg_trio.racing.breaker import BreakerRules, Fault
 from pg_trio.racing.breaker_board import BreakerBoard, BreakerOpen
-from pg_trio.shared_memory.breaker_board import SharedBreakers
+from pg_trio.shared_memory.breaker_records import SharedBreakers
 from pg_trio.shared_memory.segment import HEADER_BYTES, SLOT_BYTES, Segment
 from pg_trio.shared_memory.segment_file import open_segment
 

@@ -1,0 +1,286 @@
+"""A breaker whose record lies in a store: of one process alone, or one that all workers share.
+
+Rules (racing/breaker.py has those of the breaker itself):
+1. Each worker has a copy of the record. It reads the record again, without a lock, if the store's number of changes has
+   moved since. So a request to a closed breaker costs one look at that number.
+2. An event that changes the state (a failure, a probe, the end of one) takes the store's lock, reads the record, takes
+   the step and writes the record back: of all workers one sends the probe, and every worker learns its result.
+3. While nothing fails, a success with a closed breaker writes nothing to a shared store. Each worker counts its own
+   successes. It tells them with its next failure, when a success ends a row of failures, or, while the window holds
+   failures, with every eighth. So a share of failures may be computed over up to seven calls a worker too few.
+4. If the lock cannot be had (its holder was stopped), a worker decides by its own copy until it can.
+5. A worker that dies during a probe keeps the probe's place until the probe's lease ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from pg_trio.racing.breaker import (
+    FAULTS,
+    FRESH,
+    Answered,
+    Began,
+    BreakerRules,
+    BrokeOff,
+    Cancelled,
+    Event,
+    Failed,
+    Fault,
+    Pass,
+    Record,
+    State,
+    Told,
+    has_probe,
+    open_window,
+    read_state,
+    read_wait_s,
+    step,
+)
+from pg_trio.racing.call_window import CallWindow
+
+# Of ten calls with five failures, the fewest that open for being slow, at most the successes are missed.
+UNTOLD_CALLS = 8
+NEVER_SEEN = -1
+
+
+class BreakerRecords(Protocol):
+    """A store of breaker records. No method raises; only `hold` may wait, for a bounded time."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes change the records too, so that each write costs a lock (rule 3)."""
+
+    def changes(self) -> int:
+        """A number that moves with every change by others, and is odd while one is under way."""
+
+    def find(self, name: tuple[str, ...]) -> int | None:
+        """The place of a breaker's record; None if there is no room."""
+
+    def hold(self) -> bool:
+        """Keep other processes from changing anything until `release`; False if that cannot be had in time."""
+
+    def release(self) -> None: ...
+
+    def read(self, place: int) -> tuple[Any, ...]:
+        """The numbers of a `Record`."""
+
+    def write(self, place: int, record: Sequence[Any]) -> None:
+        """Replace a record, completely or not at all. Only between `hold` and `release`."""
+
+
+class LocalRecords:
+    """Breaker records of one process. See BreakerRecords; the place of a record is the order of its first use."""
+
+    is_shared = False
+
+    def __init__(self) -> None:
+        self._records: list[Record] = []
+
+    def changes(self) -> int:
+        """Always 0: no other process changes a record."""
+        return 0
+
+    def find(self, name: tuple[str, ...]) -> int:
+        """A new, fresh record: each breaker asks once."""
+        self._records.append(FRESH)
+        return len(self._records) - 1
+
+    def hold(self) -> bool:
+        """Always True: one process needs no lock."""
+        return True
+
+    def release(self) -> None:
+        """Nothing to release."""
+
+    def read(self, place: int) -> Record:
+        """See BreakerRecords."""
+        return self._records[place]
+
+    def write(self, place: int, record: Sequence[Any]) -> None:
+        """See BreakerRecords."""
+        self._records[place] = Record(*record)
+
+
+class StoredBreaker:
+    """One key's breaker. `begin` a call, then tell exactly one of `succeed`, `fail`, `cancel` how it ended.
+
+    `name` and `said`, the provider's last word about a failure, are for people. `trips` is how often a call of this
+    worker opened it. `seen` is the store's number of changes up to which the copy is current.
+    """
+
+    __slots__ = (
+        "_is_calm",
+        "_place",
+        "_record",
+        "_records",
+        "_rules",
+        "_untold",
+        "is_open",
+        "name",
+        "said",
+        "seen",
+        "trips",
+    )
+
+    def __init__(self, rules: BreakerRules, records: BreakerRecords, place: int, name: str = "") -> None:
+        self._rules = rules
+        self._records = records
+        self._place = place
+        self._record = FRESH
+        # Successes that the record does not contain yet (rule 3).
+        self._untold = CallWindow(rules.window_s / 2)
+        # Open or half-open: which of the two depends on the time (`state`).
+        self.is_open = False
+        # Closed, and no failure in the row or in the window: nearly always.
+        self._is_calm = True
+        self.name = name
+        self.said = ""
+        self.trips = 0
+        self.seen = NEVER_SEEN
+
+    def refresh(self, changes: int) -> None:
+        """Read the record again, because the store's number of changes is another one."""
+        self._copy(Record(*self._records.read(self._place)))
+        # A change that is under way, or was when its worker died, may be in the record or not.
+        self.seen = NEVER_SEEN if changes & 1 else changes
+
+    # ── what it says ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def why(self) -> Fault:
+        """What opened it; NOBODY while it is closed."""
+        return FAULTS[self._record.why]
+
+    def state(self, now: float) -> State:
+        """See read_state."""
+        return read_state(self._record, now)
+
+    def may_ask(self, now: float, *, is_alone: bool = False) -> bool:
+        """Whether a call may be made now: the breaker is closed, or a probe is due and none is out."""
+        return self.wait_s(now, is_alone=is_alone) == 0.0
+
+    def wait_s(self, now: float, *, is_alone: bool = False) -> float:
+        """See read_wait_s."""
+        return read_wait_s(self._rules, self._record, now, is_alone=is_alone) if self.is_open else 0.0
+
+    def has_probe(self, now: float) -> bool:
+        """Whether a probe is out."""
+        return has_probe(self._record, now)
+
+    def calls_per_s(self, now: float) -> float:
+        """How many calls were answered a second of late, without other workers' untold ones; never too many."""
+        return open_window(self._rules, self._record).calls_per_s(now) + self._untold.calls_per_s(now)
+
+    def as_dict(self, now: float) -> dict[str, object]:
+        """For people and machines: state, why, how long still, and what the window holds."""
+        window = open_window(self._rules, self._record)
+        window.turn(now)
+        return {
+            "state": self.state(now).value,
+            "why": self.why.value if self.is_open else None,
+            "asked_again_in_s": round(self.wait_s(now), 3),
+            "probing": self.has_probe(now),
+            "trips_in_row": self._record.level,
+            "failures_in_row": self._record.in_row,
+            "window": {"calls": window.calls, "failed": window.failed, "slow": window.slow},
+        }
+
+    def as_line(self, now: float) -> str:
+        """The same in one line, for a terminal."""
+        state, window = self.state(now), open_window(self._rules, self._record)
+        counts = f"{window.failed} failed and {window.slow} slow of {window.calls}"
+        if state is State.CLOSED:
+            return f"closed, {counts}"
+        probing = ", probing" if self.has_probe(now) else ""
+        is_refused = self.why is Fault.CREDENTIAL
+        why = ", for the provider refused the credential" if is_refused else f" by {self.why.value}"
+        return f"{state.value}{why}, next in {self.wait_s(now):.1f} s{probing}, {counts}"
+
+    # ── one call ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def begin(self, now: float, *, is_alone: bool = False) -> Pass:
+        """Count a call in: the probe, if one is due and of all workers this one is first. Refuses none (`may_ask`)."""
+        if not self.is_open:
+            return Pass(self._record.generation, is_probe=False)
+        before, after = self._take_step(Began(is_alone), now)
+        return Pass(after.generation, is_probe=after is not before)
+
+    def begin_unasked(self) -> Pass:
+        """Count in a call that is made although none may be made now: never a probe."""
+        return Pass(self._record.generation, is_probe=False)
+
+    def succeed(self, passed: Pass, now: float) -> None:
+        """The call was answered; most successes are only counted here (rule 3)."""
+        if passed.generation != self._record.generation:
+            return
+        if self._records.is_shared and (self._is_calm or self._may_tell_later(now)):
+            self._untold.count(now)
+            return
+        passed.note_success(*self._take_step(Answered(passed), now, tells=True))
+
+    def fail(self, passed: Pass, fault: Fault, now: float, retry_after_s: float | None = None) -> None:
+        """The call failed by a fault of this key's."""
+        if fault is Fault.NOBODY:
+            self.succeed(passed, now)
+        elif passed.generation == self._record.generation:
+            self._take_step(Failed(passed, fault, retry_after_s), now, tells=True)
+
+    def break_off(self, passed: Pass, now: float) -> None:
+        """A call that counted as answered has failed after all."""
+        if passed.generation == self._record.generation:
+            self._take_step(BrokeOff(passed), now, tells=True)
+
+    def cancel(self, passed: Pass) -> None:
+        """The call ended before its result was known; a probe's place is free again."""
+        if passed.is_probe:
+            self._take_step(Cancelled(passed), 0.0)
+
+    def _may_tell_later(self, now: float) -> bool:
+        """Whether this success may stay untold although something has failed."""
+        record = self._record
+        if record.why or record.in_row:
+            return False
+        window = open_window(self._rules, record)
+        window.turn(now)
+        return self._untold.calls < UNTOLD_CALLS or not window.bad
+
+    def _take_step(self, event: Event, now: float, *, tells: bool = False) -> tuple[Record, Record]:
+        """Take the step on the newest record and keep what it gave; the record before and after the event."""
+        is_held = self._records.hold()
+        try:
+            if is_held:
+                self._copy(Record(*self._records.read(self._place)))
+            read = before = self._record
+            if tells:
+                before = self._tell(before, now)
+            after = step(self._rules, before, event, now)
+            self._keep(after)
+            if is_held and after != read:
+                self._records.write(self._place, after)
+        finally:
+            if is_held:
+                self._records.release()
+        self.trips += after.why != 0 and after.generation != before.generation
+        return before, after
+
+    def _tell(self, record: Record, now: float) -> Record:
+        untold = self._untold
+        untold.turn(now)
+        if untold.calls:
+            record = step(self._rules, record, Told(untold.calls), now)
+        untold.clear()
+        return record
+
+    def _copy(self, record: Record) -> None:
+        if record.generation != self._record.generation:
+            # Calls from before a change say nothing about the state after it.
+            self._untold.clear()
+        self._keep(record)
+
+    def _keep(self, record: Record) -> None:
+        self._record = record
+        self.is_open = record.why != 0
+        has_failures = record.failed or record.slow or record.older_failed or record.older_slow
+        self._is_calm = not (record.why or record.in_row or has_failures)

@@ -1,0 +1,139 @@
+"""The breaker's pure step: properties that hold for every history of events. Times are whole seconds, so exact."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pg_trio.racing.breaker import (
+    FAULTS,
+    FRESH,
+    Answered,
+    Began,
+    BreakerRules,
+    BrokeOff,
+    Cancelled,
+    Event,
+    Failed,
+    Fault,
+    Pass,
+    Record,
+    Told,
+    has_probe,
+    read_wait_s,
+    step,
+)
+
+RULES = BreakerRules()
+START = FRESH._replace(changed_at=0.0, window_began_at=0.0)
+# What happens, to which of the calls under way, and how many seconds after the event before.
+Happening = tuple[str, int, int]
+HISTORIES = st.lists(st.tuples(st.sampled_from("bBstofpcxn"), st.integers(0, 5), st.integers(0, 90)), max_size=60)
+
+
+def replay(history: list[Happening], start: Record = START, at: int = 0) -> list[tuple[Record, Event, int, Record]]:
+    """Every step of a history: the record before, the event, its time, and the record after."""
+    record, now, passes = start, at, [Pass(start.generation, is_probe=False)]
+    steps = []
+    for kind, which, after_s in history:
+        now += after_s
+        event = make_event(kind, passes[which % len(passes)])
+        before, record = record, step(RULES, record, event, now)
+        steps.append((before, event, now, record))
+        if isinstance(event, Began):
+            passes.append(Pass(record.generation, is_probe=record is not before))
+        elif isinstance(event, Answered):
+            event.passed.note_success(before, record)
+    return steps
+
+
+def make_event(kind: str, passed: Pass) -> Event:
+    events: dict[str, Event] = {
+        "b": Began(),
+        "B": Began(is_alone=True),
+        "s": Answered(passed),
+        "t": Told(3),
+        "o": BrokeOff(passed),
+        "c": Cancelled(passed),
+        "f": Failed(passed, Fault.TARGET),
+        "p": Failed(passed, Fault.ASIDE, 7.0),
+        "x": Failed(passed, Fault.CREDENTIAL),
+        "n": Failed(passed, Fault.SLOW),
+    }
+    return events[kind]
+
+
+@given(HISTORIES)
+def test_same_record_and_event_give_same_record(history: list[Happening]) -> None:
+    for before, event, now, after in replay(history):
+        if isinstance(event, Began | Told):
+            assert after == step(RULES, before, event, now)
+
+
+@given(HISTORIES)
+def test_change_of_state_moves_generation(history: list[Happening]) -> None:
+    for before, _, now, after in replay(history):
+        if after.generation == before.generation:
+            assert (before.why, before.changed_at) == (after.why, after.changed_at)
+        else:
+            assert (now, 0.0, 0) == (after.changed_at, after.probe_for_s, after.in_row)
+
+
+@given(HISTORIES, st.sampled_from("stofpcxn"))
+def test_calls_from_before_change_nothing(history: list[Happening], kind: str) -> None:
+    for before, _, now, _ in replay(history):
+        stale = make_event(kind, Pass(before.generation + 1, is_probe=True))
+        if not isinstance(stale, Told):
+            assert step(RULES, before, stale, now) is before
+
+
+@given(HISTORIES)
+def test_second_probe_never_joins_within_the_lease(history: list[Happening]) -> None:
+    for before, event, now, after in replay(history):
+        if isinstance(event, Began) and has_probe(before, now):
+            assert after is before
+
+
+@given(HISTORIES)
+def test_every_wait_ends(history: list[Happening]) -> None:
+    for _, _, now, after in replay(history):
+        wait_s = read_wait_s(RULES, after, now)
+        assert 0.0 <= wait_s <= RULES.aside_limit_s
+        assert 0.0 == read_wait_s(RULES, after, now + RULES.aside_limit_s)
+        assert read_wait_s(RULES, after, now, is_alone=True) <= wait_s
+
+
+@given(HISTORIES, st.integers(1, 100_000))
+def test_only_differences_of_times_count(history: list[Happening], later_s: int) -> None:
+    moved = START._replace(changed_at=float(later_s), window_began_at=float(later_s))
+
+    plain, shifted = replay(history), replay(history, moved, later_s)
+
+    for (*_, here), (*_, there) in zip(plain, shifted, strict=True):
+        assert there == here._replace(
+            changed_at=here.changed_at + later_s, window_began_at=here.window_began_at + later_s
+        )
+
+
+@given(st.integers(1, 50), st.integers(0, 1000))
+def test_told_successes_count_as_so_many_answers(count: int, now: int) -> None:
+    one_by_one = START
+    for _ in range(count):
+        one_by_one = step(RULES, one_by_one, Answered(Pass(0, is_probe=False)), now)
+
+    assert one_by_one == step(RULES, START, Told(count), now)
+
+
+@given(HISTORIES)
+def test_counts_fit_a_record(history: list[Happening]) -> None:
+    for *_, after in replay(history):
+        assert all(number >= 0 for number in after[:4] + after[5:7] + after[8:])
+        assert after.why < len(FAULTS)
+
+
+@given(HISTORIES)
+def test_open_breaker_counts_no_calls(history: list[Happening]) -> None:
+    for before, event, now, _ in replay(history):
+        if before.why:
+            assert step(RULES, before, Told(5), now) is before
+            assert not isinstance(event, BrokeOff) or step(RULES, before, event, now) is before
