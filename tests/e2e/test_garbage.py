@@ -86,6 +86,7 @@ def request(
     return post(f"/api/{PROJECT}/{slug}", body, bearer(gateway.token), *headers)
 
 
+@pytest.mark.slow  # fourteen gateways, a collection after each of their clients
 @pytest.mark.parametrize(
     "client",
     [

@@ -317,6 +317,7 @@ async def test_broken_file_on_disk_hurts_nobody(nursery: trio.Nursery, setup: Se
     assert 200 == answer.status
 
 
+@pytest.mark.slow
 async def test_workers_that_cannot_start_end_everything(nursery: trio.Nursery, setup: Setup) -> None:
     served = await setup.serve(nursery)
     pid = setup.workers()[0]

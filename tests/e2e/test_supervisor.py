@@ -102,6 +102,7 @@ async def test_worker_that_served_is_back_at_once(tmp_path: Path) -> None:
     assert 13 == (tmp_path / "starts").stat().st_size
 
 
+@pytest.mark.slow
 async def test_killed_starts_are_survived(tmp_path: Path) -> None:
     # More of them in a row than failed starts would be.
     supervisor = make(tmp_path, 1, 7)
