@@ -24,7 +24,7 @@ from pg_trio.providers.openai_fields import dump_arguments, refuse
 
 
 class AnthropicStreamReader(EventReader):
-    """Reads one answer; see `providers.StreamReader`."""
+    """Reads one answer; see `domain.adapter.StreamReader`."""
 
     __slots__ = ("_calls", "_without_input")
 

@@ -24,7 +24,7 @@ from pg_trio.providers.openai_usage import MAX_TOKEN_COUNT
 
 
 class CohereStreamReader(EventReader):
-    """Reads one answer; see `providers.StreamReader`."""
+    """Reads one answer; see `domain.adapter.StreamReader`."""
 
     __slots__ = ("_calls", "_without_arguments")
 

@@ -39,7 +39,7 @@ _TEXT = -1
 
 
 class EventReader(ABC):
-    """A stream's reader without its wire; see `providers.StreamReader`."""
+    """A stream's reader without its wire; see `domain.adapter.StreamReader`."""
 
     __slots__ = (
         "_call_ids",
@@ -101,7 +101,7 @@ class EventReader(ABC):
         return events
 
     def close(self, failure: AttemptFailed | None = None) -> list[Event]:
-        """The last events; see `providers.StreamReader`."""
+        """The last events; see `domain.adapter.StreamReader`."""
         events: list[Event] = []
         if self.is_over:
             return events

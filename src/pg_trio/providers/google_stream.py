@@ -24,7 +24,7 @@ _MEANT = {"CONTINUATION": "MAX_TOKENS", "ESCALATION": "SAFETY", "PUP_LIMITED_DIS
 
 
 class GoogleStreamReader(EventReader):
-    """Reads one answer; see `providers.StreamReader`."""
+    """Reads one answer; see `domain.adapter.StreamReader`."""
 
     __slots__ = ()
 

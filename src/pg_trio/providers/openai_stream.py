@@ -67,7 +67,7 @@ _DELTA = "choices[0].delta"
 
 
 class OpenAIStreamReader:
-    """Reads one stream; see `providers.StreamReader`."""
+    """Reads one stream; see `domain.adapter.StreamReader`."""
 
     __slots__ = (
         "_after",
@@ -120,7 +120,7 @@ class OpenAIStreamReader:
         return events
 
     def close(self, failure: AttemptFailed | None = None) -> list[Event]:
-        """The last events; see `providers.StreamReader`."""
+        """The last events; see `domain.adapter.StreamReader`."""
         events: list[Event] = []
         if self.is_over:
             return events

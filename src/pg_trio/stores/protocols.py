@@ -80,14 +80,20 @@ class Stores:
 
 
 class OpenTokens(Protocol):
+    """Opens an engine's store of tokens."""
+
     async def __call__(self, settings: GatewaySettings, lifetime: Lifetime) -> Tokens: ...
 
 
 class OpenLog(Protocol):
+    """Opens an engine's log."""
+
     async def __call__(self, settings: GatewaySettings, lifetime: Lifetime) -> LogBook: ...
 
 
 class OpenSessions(Protocol):
+    """Opens an engine's store of sessions."""
+
     async def __call__(
         self, settings: GatewaySettings, keep_s: Mapping[UUID, float], lifetime: Lifetime
     ) -> SessionBook:
@@ -95,6 +101,8 @@ class OpenSessions(Protocol):
 
 
 class OpenLedger(Protocol):
+    """Opens an engine's ledger."""
+
     async def __call__(self, settings: Settings, log: LogBook, lifetime: Lifetime) -> Ledger:
         """A new ledger begins with the month's spend as the log knows it."""
 

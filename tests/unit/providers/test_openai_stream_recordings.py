@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from pg_trio.domain.adapter import StreamReader
 from pg_trio.domain.assembler import Assembler
 from pg_trio.domain.chat import Reply, ToolCall, Usage
 from pg_trio.domain.events import Broken, Event, Finished
 from pg_trio.domain.project import Candidate, Credential
 from pg_trio.domain.secret import Secret
 from pg_trio.errors import UpstreamBroken
-from pg_trio.providers import StreamReader, adapter_for
+from pg_trio.providers import adapter_for
 from tests.support.recordings import RECORDINGS, load_recording
 
 

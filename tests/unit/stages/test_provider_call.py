@@ -12,6 +12,7 @@ import trio
 from attrs import define, evolve, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from pg_trio.domain.adapter import StreamReader
 from pg_trio.domain.chat import Message, Prompt, Reply
 from pg_trio.domain.events import Broken, ContentDelta, Event, Finished, Opened, ReasoningDelta
 from pg_trio.domain.log_row import Attempts
@@ -44,7 +45,7 @@ from pg_trio.stages.provider_call.exchange import (
 )
 from pg_trio.stages.provider_call.retry import SLACK_S
 from pg_trio.stages.provider_call.runner import blame, tell
-from pg_trio.stages.provider_call.stream import Opening, OpenStream, StreamReader
+from pg_trio.stages.provider_call.stream import Opening, OpenStream
 from tests.support.stages_now import PlannedCall
 
 PROMPT = Prompt(messages=(Message("user", "Hi"),))
@@ -688,6 +689,8 @@ async def test_response_is_let_go_after_failure(autojump_clock: MockClock) -> No
 
 class TokenReader:
     """Every chunk is a token."""
+
+    is_over = False
 
     def feed(self, data: bytes) -> list[Event]:
         return [ContentDelta(data.decode())]

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from pg_trio.domain.adapter import StreamReader
 from pg_trio.domain.events import Broken, ContentDelta, Event, Finished, Opened, ReasoningDelta
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Candidate, Endpoint
@@ -20,7 +21,7 @@ from pg_trio.errors import AttemptFailed, ProviderCallFailed, UpstreamBroken
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.provider_call.exchange import Exchange
-from pg_trio.stages.provider_call.stream import HELD_CHARS, OpenStream, StreamReader
+from pg_trio.stages.provider_call.stream import HELD_CHARS, OpenStream
 from tests.support.stages_now import PlannedCall
 from tests.unit.stages.test_provider_call import PROMPT, FakeAdapter, FakeResponse, FakeTransport, endpoint
 
@@ -41,6 +42,8 @@ class PacedResponse(FakeResponse):
 
 class WordReader:
     """`~…` is reasoning, `^…` signs it, `!` the cut, `.` the end, everything else a token."""
+
+    is_over = False
 
     def feed(self, data: bytes) -> list[Event]:
         word = data.decode()

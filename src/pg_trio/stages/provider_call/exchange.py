@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, Protocol
 
 import trio
 from attrs import evolve, field, frozen
 
 from pg_trio.config.settings import GatewaySettings, UpstreamSettings
+from pg_trio.domain.adapter import Adapter
 from pg_trio.domain.chat import Prompt, Reply
 from pg_trio.domain.events import events_of
 from pg_trio.domain.json_size import MAX_NODES, has_too_many_nodes
@@ -26,7 +26,7 @@ from pg_trio.errors import (
 from pg_trio.racing.attempt import Attempt
 from pg_trio.racing.byte_room import ByteRoom, KeptBytes
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
-from pg_trio.stages.provider_call.stream import Opening, OpenStream, StreamReader
+from pg_trio.stages.provider_call.stream import Opening, OpenStream
 
 # The header that the gateway itself reads (stages/deadline.py), so a pg_trio behind this one knows its deadline.
 DEADLINE_HEADER = "X-PG-Timeout-Ms"
@@ -38,35 +38,6 @@ REFUSALS_KEPT = 4096
 MAX_START_BYTES = 64 * 1024
 # What a server answers to a field that it does not know.
 UNKNOWN_FIELD_STATUSES = frozenset({400, 422})
-
-
-class Adapter(Protocol):
-    """Speaks one provider's wire: a prompt to bytes, and bytes to a reply or to events. No I/O.
-
-    `carries_all`: its wire can carry all that a prompt can hold, so that `why_unfit` need not be asked.
-    """
-
-    carries_all: ClassVar[bool]
-
-    def why_unfit(self, prompt: Prompt, candidate: Candidate) -> str | None:
-        """What of the prompt this candidate cannot take; None if it can take all of it."""
-
-    def build_request(
-        self, prompt: Prompt, candidate: Candidate, *, stream: bool = False, asks_usage: bool = True
-    ) -> WireRequest: ...
-
-    def refuses_usage(self, status: int, body: bytes, candidate: Candidate) -> bool:
-        """Whether a failure may be because a stream was asked for its usage."""
-
-    def is_stream(self, status: int, headers: Mapping[str, str], start: bytes) -> bool | None:
-        """Whether a body that begins so is a stream's; None where more of it must be seen."""
-
-    def open_stream(self, candidate: Candidate) -> StreamReader: ...
-
-    def read_reply(
-        self, status: int, headers: Mapping[str, str], body: bytes, candidate: Candidate, *, now_s: float
-    ) -> Reply:
-        """Raises AttemptFailed. `now_s` is Unix seconds, for a `Retry-After` that is a date."""
 
 
 class UsageRefusals:

@@ -17,6 +17,7 @@ from typing import Protocol
 import trio
 from attrs import define
 
+from pg_trio.domain.adapter import StreamReader
 from pg_trio.domain.events import Broken, Event, Finished, ReasoningDelta
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.upstream import UpstreamResponse
@@ -25,15 +26,6 @@ from pg_trio.racing.breaker_board import Permit
 
 # Characters of reasoning that wait for a winner, for each candidate: what a pipe holds (pipe(7): 64 KiB).
 HELD_CHARS = 65_536
-
-
-class StreamReader(Protocol):
-    """Bytes of one streamed answer in, events out; never raises."""
-
-    def feed(self, data: bytes) -> list[Event]: ...
-
-    def close(self, failure: AttemptFailed | None = None) -> list[Event]:
-        """The connection has ended, or is given up for this failure: the last events."""
 
 
 class Listener(Protocol):
