@@ -16,7 +16,7 @@ Rules:
 from __future__ import annotations
 
 import secrets
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
 import orjson
 
@@ -24,7 +24,8 @@ from pg_trio.domain.chat import Usage
 from pg_trio.domain.events import Broken, ContentDelta, Event, Finished, Opened, ReasoningDelta, ToolCallDelta
 from pg_trio.domain.json_value import Json
 from pg_trio.domain.project import Candidate
-from pg_trio.errors import AttemptFailed, UpstreamBroken, UpstreamNonsense
+from pg_trio.errors import AttemptFailed, UpstreamNonsense
+from pg_trio.providers.body_reader import BodyReader
 from pg_trio.providers.finish_reasons import Meaning, read_finish
 from pg_trio.providers.json_text import HalfText, has_surrogates, mend_text, read_json
 from pg_trio.providers.openai_fields import decide_finish, read_model, refuse, reply_id
@@ -32,34 +33,29 @@ from pg_trio.providers.openai_stream import MAX_ANSWER_CHARACTERS
 from pg_trio.providers.openai_tools import MAX_NAME_CHARS, MAX_TOOL_CALLS
 from pg_trio.providers.refusal import mask_for
 from pg_trio.providers.said import read_error_message, says_error
-from pg_trio.providers.sse import EventStreamParser, ServerSentEvent
+from pg_trio.providers.sse import ServerSentEvent
 from pg_trio.providers.stream_noise import is_done, is_error_name, is_keep_alive, is_ping_name
 
 _TEXT = -1
 
 
-class EventReader(ABC):
+class EventReader(BodyReader):
     """A stream's reader without its wire; see `domain.adapter.StreamReader`."""
 
     __slots__ = (
         "_call_ids",
-        "_candidate",
         "_characters",
         "_ended_by",
         "_finish",
         "_halves",
         "_is_open",
-        "_parser",
         "_reasoned",
-        "is_over",
         "usage",
     )
 
     def __init__(self, candidate: Candidate) -> None:
+        super().__init__(candidate)
         self.usage: Usage | None = None
-        self.is_over = False
-        self._candidate = candidate
-        self._parser = EventStreamParser()
         self._is_open = False
         self._characters = 0
         self._reasoned = 0
@@ -78,40 +74,13 @@ class EventReader(ABC):
     def read_answer(self, answer: dict[str, Json], events: list[Event]) -> None:
         """Add what a whole answer says, but for its end."""
 
-    def complete_calls(self, events: list[Event]) -> None:  # noqa: B027  most wires have nothing to add
+    def complete_calls(self, events: list[Event]) -> None:
         """Add what is left to say of calls once the answer has ended well. Nothing, unless a wire has something."""
 
     @property
     def calls_count(self) -> int:
         """How many tool calls have begun."""
         return len(self._call_ids)
-
-    def feed(self, data: bytes) -> list[Event]:
-        """The events that these bytes complete."""
-        events: list[Event] = []
-        if self.is_over:
-            return events
-        try:
-            self._read_all(self._parser.feed(data), events)
-            if self._parser.failure is not None and not self.is_over:
-                raise self._parser.failure
-        except UpstreamNonsense as exc:
-            # Its traceback would keep this frame and the events alive until the garbage collector runs.
-            events.append(self._break(exc.with_traceback(None)))
-        return events
-
-    def close(self, failure: AttemptFailed | None = None) -> list[Event]:
-        """The last events; see `domain.adapter.StreamReader`."""
-        events: list[Event] = []
-        if self.is_over:
-            return events
-        try:
-            self._read_all(self._parser.finish(), events)
-        except UpstreamNonsense as exc:
-            events.append(self._break(exc.with_traceback(None)))
-        if not (events and isinstance(events[-1], Finished | Broken)):
-            self.end(failure or self._cut_failure(), events)
-        return events
 
     def read_whole(self, answers: list[dict[str, Json]]) -> list[Event]:
         """The events of a whole answer, the last one included; several objects are pieces of one answer."""
@@ -125,7 +94,7 @@ class EventReader(ABC):
             if not self.is_over:
                 self.end(UpstreamNonsense("the answer has no end"), events)
         except UpstreamNonsense as exc:
-            events.append(self._break(exc.with_traceback(None)))
+            events.append(self.break_off(exc.with_traceback(None)))
         return events
 
     # ── for the wires ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -133,14 +102,14 @@ class EventReader(ABC):
     def end(self, failure: AttemptFailed, events: list[Event]) -> None:
         """Add the last event of an answer that ends here; `failure` is for one whose finish reason has not come."""
         if self._finish == "none":
-            events.append(self._break(failure))
+            events.append(self.break_off(failure))
             return
         reason = decide_finish(self._finish, bool(self._call_ids), False)
         if reason == "error":
             said = f"the provider ended the answer with an error ({self._ended_by})"
-            events.append(self._break(UpstreamNonsense(mask_for(self._candidate, said))))
+            events.append(self.break_off(UpstreamNonsense(mask_for(self._candidate, said))))
         elif not self._characters and not self._call_ids and reason not in ("length", "content_filter"):
-            events.append(self._break(UpstreamNonsense("the answer has neither text nor tool calls")))
+            events.append(self.break_off(UpstreamNonsense("the answer has neither text nor tool calls")))
         else:
             self.complete_calls(events)
             self._add_left_halves(events)
@@ -228,16 +197,11 @@ class EventReader(ABC):
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _read_all(self, sent_events: list[ServerSentEvent], events: list[Event]) -> None:
+    def read_all(self, sent_events: list[ServerSentEvent], events: list[Event]) -> None:
         for sent in sent_events:
             self._read(sent, events)
             if events and isinstance(events[-1], Finished | Broken):
                 return
-
-    def _cut_failure(self) -> UpstreamBroken:
-        left_bytes = self._parser.close()
-        where = f", {left_bytes} bytes into an event" if left_bytes else ""
-        return UpstreamBroken(f"the stream was cut: it ended without a finish reason{where}")
 
     def _read(self, sent: ServerSentEvent, events: list[Event]) -> None:
         data = sent.data

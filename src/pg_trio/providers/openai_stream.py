@@ -32,9 +32,10 @@ import re
 import orjson
 
 from pg_trio.domain.chat import Json, Usage
-from pg_trio.domain.events import Broken, ContentDelta, Event, Finished, Opened, ReasoningDelta
+from pg_trio.domain.events import ContentDelta, Event, Finished, Opened, ReasoningDelta
 from pg_trio.domain.project import Candidate
-from pg_trio.errors import AttemptFailed, UpstreamBroken, UpstreamNonsense
+from pg_trio.errors import AttemptFailed, UpstreamNonsense
+from pg_trio.providers.body_reader import BodyReader
 from pg_trio.providers.finish_reasons import Meaning, read_finish
 from pg_trio.providers.json_text import HalfText, read_json
 from pg_trio.providers.openai_chunks import (
@@ -51,7 +52,7 @@ from pg_trio.providers.openai_usage import read_usage
 from pg_trio.providers.reasoning import find_reasoning, is_reasoning_part, read_reasoning_part
 from pg_trio.providers.refusal import mask_for
 from pg_trio.providers.said import read_error_message, says_error
-from pg_trio.providers.sse import EventStreamParser, ServerSentEvent
+from pg_trio.providers.sse import ServerSentEvent
 from pg_trio.providers.stream_noise import is_done, is_error_name, is_keep_alive, is_ping_name, is_plain_words
 
 # 4 Mi characters of text and arguments: an answer of 200,000 tokens (the most an endpoint may ask for), 20 characters
@@ -66,29 +67,25 @@ _PROBE = "any text"
 _DELTA = "choices[0].delta"
 
 
-class OpenAIStreamReader:
+class OpenAIStreamReader(BodyReader):
     """Reads one stream; see `domain.adapter.StreamReader`."""
 
     __slots__ = (
         "_after",
         "_before",
         "_calls",
-        "_candidate",
         "_characters",
         "_ended_by",
         "_finish",
         "_halves",
         "_hint",
         "_opened",
-        "_parser",
         "_refused",
         "_usage",
-        "is_over",
     )
 
     def __init__(self, candidate: Candidate) -> None:
-        self._candidate = candidate
-        self._parser = EventStreamParser()
+        super().__init__(candidate)
         self._calls = StreamedCalls()
         self._opened = False
         self._characters = 0
@@ -103,42 +100,14 @@ class OpenAIStreamReader:
         self._after = _NEVER
         # The text of each kind that may end with half of a character (rule 9); None until one has come.
         self._halves: dict[str, HalfText] | None = None
-        self.is_over = False
 
-    def feed(self, data: bytes) -> list[Event]:
-        """The events that these bytes complete."""
-        events: list[Event] = []
-        if self.is_over:
-            return events
-        try:
-            self._read_events(self._parser.feed(data), events)
-            if self._parser.failure is not None and not self.is_over:
-                raise self._parser.failure
-        except UpstreamNonsense as exc:
-            # Its traceback would keep this frame and the events alive until the garbage collector runs.
-            events.append(self._break(exc.with_traceback(None)))
-        return events
-
-    def close(self, failure: AttemptFailed | None = None) -> list[Event]:
-        """The last events; see `domain.adapter.StreamReader`."""
-        events: list[Event] = []
-        if self.is_over:
-            return events
-        try:
-            self._read_events(self._parser.finish(), events)
-        except UpstreamNonsense as exc:
-            events.append(self._break(exc.with_traceback(None)))
-        if not (events and isinstance(events[-1], Finished | Broken)):
-            self._end(failure or _cut_failure(self._parser.close()), events)
-        return events
-
-    def _read_events(self, sent_events: list[ServerSentEvent], events: list[Event]) -> None:
+    def read_all(self, sent_events: list[ServerSentEvent], events: list[Event]) -> None:
         for sent in sent_events:
             if sent.data.endswith(self._after) and self._read_text(sent, events):
                 continue
             # As in openai-python: the rest of the line is ignored.
             if sent.data.startswith(_DONE):
-                self._end(UpstreamNonsense("the stream ended without a finish reason"), events)
+                self.end(UpstreamNonsense("the stream ended without a finish reason"), events)
             else:
                 self._read_event(sent, events)
             if self.is_over:
@@ -146,19 +115,19 @@ class OpenAIStreamReader:
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _end(self, failure: AttemptFailed, events: list[Event]) -> None:
+    def end(self, failure: AttemptFailed, events: list[Event]) -> None:
         """The last events of a stream that ends here; `failure` is used if it is incomplete."""
         if self._finish == "none":
             if self._hint is not None:
                 failure = type(failure)(mask_for(self._candidate, f"{failure.said}; it said: {self._hint}"))
-            events.append(self._break(failure))
+            events.append(self.break_off(failure))
             return
         try:
             self._tell_rest(events)
             finish_reason = decide_finish(self._finish, self._calls.count > 0, self._refused)
             self._check_whole(finish_reason)
         except UpstreamNonsense as exc:
-            events.append(self._break(exc.with_traceback(None)))
+            events.append(self.break_off(exc.with_traceback(None)))
             return
         self.is_over = True
         events.append(Finished(finish_reason, self._usage))
@@ -180,10 +149,6 @@ class OpenAIStreamReader:
                 raise UpstreamNonsense("the stream has no tool calls, though its finish reason says so")
         elif finish_reason not in ("length", "content_filter"):
             raise UpstreamNonsense("the stream has neither content nor tool calls")
-
-    def _break(self, failure: AttemptFailed) -> Broken:
-        self.is_over = True
-        return Broken(failure)
 
     # ── one chunk ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -327,7 +292,7 @@ class OpenAIStreamReader:
         if is_keep_alive(sent.data):
             return None
         if is_done(sent.data):
-            self._end(UpstreamNonsense("the stream ended without a finish reason"), events)
+            self.end(UpstreamNonsense("the stream ended without a finish reason"), events)
             return None
         try:
             value = read_json(sent.data)
@@ -354,7 +319,7 @@ class OpenAIStreamReader:
         if type(value) is str and value:
             words = value.encode("utf-8", "replace")
             if is_done(words):
-                self._end(UpstreamNonsense("the stream ended without a finish reason"), events)
+                self.end(UpstreamNonsense("the stream ended without a finish reason"), events)
             elif not is_keep_alive(words):
                 refuse("a chunk of the stream", value, "an object")
 
@@ -390,8 +355,3 @@ class OpenAIStreamReader:
             [usage.get(name) for name in ("prompt_tokens", "completion_tokens")] if type(usage) is dict else [usage]
         )
         return self._usage if not usage or None in counts else None
-
-
-def _cut_failure(left_bytes: int) -> UpstreamBroken:
-    where = f", {left_bytes} bytes into an event" if left_bytes else ""
-    return UpstreamBroken(f"the stream was cut: it ended without a finish reason{where}")
