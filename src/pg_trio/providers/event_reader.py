@@ -224,10 +224,6 @@ class EventReader(BodyReader):
             self.raise_error(event, kind)
         self.read_event(kind, event, events)
 
-    def _break(self, failure: AttemptFailed) -> Broken:
-        self.is_over = True
-        return Broken(failure)
-
     def _mend(self, index: int, text: str) -> str:
         if self._halves is None:
             if not has_surrogates(text):
