@@ -77,6 +77,8 @@ class Catalogue:
         self._compile = compile_plan
         # Projects are compared by identity: those of another configuration are others, though their UUIDs are the same.
         self._plans: dict[Project, dict[str, EndpointPlan]] = {}
+        # Endpoints as they were replaced: they hold in place of the project's own.
+        self._replaced: dict[Project, dict[str, Endpoint]] = {}
 
     def find(self, project: Project, slug: str) -> EndpointPlan:
         """The plan of the project's own active endpoint of that slug. Raises EndpointNotFound."""
@@ -86,19 +88,22 @@ class Catalogue:
             return self._compile_first(project, slug)
 
     def replace(self, project: Project, endpoints: Iterable[Endpoint]) -> None:
-        """These endpoints instead of the project's of the same slugs, for requests that begin from here on.
+        """These endpoints take the place of the project's of the same slugs, for requests that begin from here on.
 
         All are compiled before any is in force: where one cannot be, nothing has changed. Raises ValueError.
         """
-        changed = {endpoint.slug: self._compile(endpoint) for endpoint in endpoints}
-        self._plans = {**self._plans, project: {**self._plans.get(project, {}), **changed}}
+        changed = {endpoint.slug: endpoint for endpoint in endpoints}
+        compiled = {slug: self._compile(endpoint) for slug, endpoint in changed.items() if endpoint.is_active}
+        kept = {slug: plan for slug, plan in self._plans.get(project, {}).items() if slug not in changed}
+        self._plans = {**self._plans, project: kept | compiled}
+        self._replaced.setdefault(project, {}).update(changed)
 
     def replace_all(self, compile_plan: Callable[[Endpoint], EndpointPlan]) -> None:
-        """Every plan is compiled anew when it is next asked for: something that all of them hold has changed."""
+        """Compile every plan anew when it is next asked for: something that all of them hold has changed."""
         self._compile, self._plans = compile_plan, {}
 
     def _compile_first(self, project: Project, slug: str) -> EndpointPlan:
-        endpoint = project.endpoints.get(slug)
+        endpoint = self._replaced.get(project, {}).get(slug) or project.endpoints.get(slug)
         if endpoint is None or not endpoint.is_active:
             raise EndpointNotFound(mask_client_text(slug))
         plan = self._plans.setdefault(project, {})[slug] = self._compile(endpoint)

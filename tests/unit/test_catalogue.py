@@ -152,3 +152,25 @@ def test_switched_off_provider_is_a_new_plan() -> None:
     after = catalogue.find(project, "ask")
 
     assert (1, 0, "openai") == (len(before.call.candidates), len(after.call.candidates), after.call.first_provider)
+
+
+def test_what_was_replaced_stays_when_all_are_compiled_anew() -> None:
+    catalogue, endpoint = Catalogue(make_compiler().compile), make_endpoint("ask")
+    project = make_project(endpoint)
+    catalogue.replace(project, [evolve(endpoint, rate_limit_per_minute=5)])
+
+    catalogue.replace_all(make_compiler(disabled=frozenset({"openai"})).compile)
+    after = catalogue.find(project, "ask")
+
+    assert (((5, 60.0),), 0) == (after.limits.buckets and after.limits.buckets.limits, len(after.call.candidates))
+
+
+def test_endpoint_that_is_switched_off_is_found_no_more() -> None:
+    catalogue, endpoint = Catalogue(make_compiler().compile), make_endpoint("ask")
+    project = make_project(endpoint)
+    catalogue.find(project, "ask")
+
+    catalogue.replace(project, [evolve(endpoint, is_active=False)])
+
+    with pytest.raises(EndpointNotFound):
+        catalogue.find(project, "ask")
