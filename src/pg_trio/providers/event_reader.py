@@ -77,11 +77,6 @@ class EventReader(BodyReader):
     def complete_calls(self, events: list[Event]) -> None:
         """Add what is left to say of calls once the answer has ended well. Nothing, unless a wire has something."""
 
-    @property
-    def calls_count(self) -> int:
-        """How many tool calls have begun."""
-        return len(self._call_ids)
-
     def read_whole(self, answers: list[dict[str, Json]]) -> list[Event]:
         """The events of a whole answer, the last one included; several objects are pieces of one answer."""
         events: list[Event] = []

@@ -30,7 +30,7 @@ from types import TracebackType
 from attrs import field, frozen
 
 from pg_trio.domain.chat import ChatRequest, Usage, estimate_tokens
-from pg_trio.domain.prices import NANO, SCALE, Rates, TokenPrice
+from pg_trio.domain.prices import NANO, Rates, TokenPrice, to_nano_usd
 from pg_trio.domain.project import Candidate, Endpoint
 from pg_trio.errors import BudgetExhausted, BudgetWouldBeExceeded, TokenCapExceeded
 from pg_trio.ledger.protocols import MUST_WAIT, Spend, SpendBook
@@ -73,7 +73,7 @@ class Reservation:
             self.price = None
             return
         self._cost = cost = self._cost + rates.cost(usage)
-        self.spent_nano_usd = -(-cost // SCALE)
+        self.spent_nano_usd = to_nano_usd(cost)
         self.price = rates.source
 
     async def grow(self, tokens: int) -> None:
@@ -84,7 +84,7 @@ class Reservation:
         plan, book = self._plan, self._book
         if book is None or plan.budget_nano_usd is None:
             return
-        amount = -(-tokens * plan.input_rate // SCALE)
+        amount = to_nano_usd(tokens * plan.input_rate)
         asked = plan.key, self._month, amount, plan.budget_nano_usd
         stood = book.reserve_nowait(*asked)
         if stood is MUST_WAIT:
@@ -128,9 +128,7 @@ class SpendPlan:
     output_limit_tokens: int | None
     input_rate: int
     output_rate: int
-    # The number of candidates that may receive the input, and the number of a stream's candidates that may answer in
-    # full.
-    tries: int
+    # The number of a stream's candidates that may answer in full.
     stream_answers: int
     # How often the whole may be asked again because the answer does not match (`output_repair_attempts`).
     more_rounds: int = 0
@@ -162,7 +160,6 @@ class SpendPlan:
             output_limit_tokens=output_tokens if has_budget else endpoint.max_output_tokens,
             input_rate=0 if dearest is None else dearest.dearest_input * len(endpoint.candidates),
             output_rate=0 if dearest is None else dearest.output,
-            tries=len(endpoint.candidates),
             stream_answers=_count_answers(endpoint),
             more_rounds=endpoint.more_rounds,
         )
@@ -181,7 +178,7 @@ class SpendPlan:
             # The nth of the further rounds is sent the n answers before it, and what is said of each.
             earlier = (self.output_tokens + estimate_tokens(ASK_AGAIN_CHARS)) * self.input_rate
             cost = sum([cost + number * earlier for number in range(self.more_rounds + 1)])
-        return -(-cost // SCALE)
+        return to_nano_usd(cost)
 
 
 def _count_answers(endpoint: Endpoint) -> int:
