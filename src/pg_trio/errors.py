@@ -603,7 +603,7 @@ class AttemptFailed(Exception):
     whether the next candidate is tried.
 
     `why` is the reason for the client, in a few fixed words. `may_pass`: the candidate may answer a moment later.
-    Source: the contract's sections "Failover" and "Retry"; the classes below are its list.
+    Source: docs/api.md, "Failover"; the classes below are its list.
     """
 
     fails_over: ClassVar[bool] = True

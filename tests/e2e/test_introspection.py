@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import attrs
 import pytest
 import trio
 
+from pg_trio.config.tables import EndpointTable
 from pg_trio.store.token_admin import TokenAdmin
+from pg_trio.web import introspection
 from tests.support.gateway import OTHER_PROJECT, PROJECT, Gateway, endpoint, project, start_gateway
 from tests.support.wire import HttpResponse, bearer, get, post, read_response, send_raw
 
@@ -75,6 +78,22 @@ async def test_revoked_tokens_count_as_they_are_listed(gateway: Gateway) -> None
     assert (2, [True, False]) == (counted, sorted((row["is_active"] for row in listed), reverse=True))
 
 
+async def test_a_bug_is_logged_under_the_requests_id(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(introspection, "describe_project", fail)
+
+    response = await look(gateway, "info")
+
+    assert (500, "Internal error.") == (response.status, response.json()["error"])
+    (logged,) = [record for record in caplog.records if response.headers["x-request-id"] in record.getMessage()]
+    assert logged.exc_info is not None
+    assert ZeroDivisionError is logged.exc_info[0]
+
+
 @pytest.mark.parametrize("what", ["info", "endpoints", "candidates", "tokens", "models", "nothing"])
 async def test_nothing_is_stored_on_its_way(gateway: Gateway, what: str) -> None:
     for token in (gateway.token, "pg_live_wrong"):
@@ -95,6 +114,21 @@ async def test_endpoints_show_settings_not_keys(gateway: Gateway) -> None:
     assert b"sk-simulated" not in response.body
     assert b"gsk_" not in response.body
     assert b"secret-endpoint" not in response.body
+
+
+async def test_endpoints_show_every_setting_and_nothing_else(nursery: trio.Nursery, tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {"score": {"type": "integer"}}}
+    priced = '[[prices]]\nprovider = "openai"\nmodel = "*"\ninput_usd_per_1m = 2\noutput_usd_per_1m = 8'
+    shaped = endpoint("ask", output_schema=schema, enforce_output_schema=True)
+    gateway = await start_gateway(nursery, tmp_path, "\n".join([priced, project(), shaped]))
+
+    response = await look(gateway, "endpoints")
+
+    assert 200 == response.status, response.body
+    (shown,) = response.json()["data"]
+    assert (schema, True) == (shown["output_schema"], shown["enforce_output_schema"])
+    settings = {setting.name for setting in attrs.fields(EndpointTable)}
+    assert settings | {"provider", "expose_as_mcp_tool"} == set(shown)
 
 
 async def test_candidates_show_how_they_fare(gateway: Gateway) -> None:

@@ -119,7 +119,7 @@ def options() -> st.SearchStrategy[Options]:
         reasoning_effort=maybe(
             st.sampled_from(["none", "minimal", "low", "medium", "high", "xhigh", "max", "of tomorrow"])
         ),
-        thinking_budget_tokens=maybe(st.integers(1, 64_000)),
+        thinking_budget_tokens=maybe(st.integers(0, 64_000)),
         parallel_tool_calls=maybe(st.booleans()),
         user=maybe(words),
         more=st.sampled_from([None, {"logit_bias": {"1": 2}}]),

@@ -128,7 +128,7 @@ def make_answer_trick() -> Trick:
     def trick() -> None:
         Response("POST", "1.1").whole(200, FIELDS_TEMPLATE % FIELD_VALUES, BODY, keep_alive=True)
 
-    return Trick("byte template (web/answers.py)", 1, partial(time_calls, plain), partial(time_calls, trick))
+    return Trick("byte template (surfaces/http_answer.py)", 1, partial(time_calls, plain), partial(time_calls, trick))
 
 
 def make_search_trick() -> Trick:

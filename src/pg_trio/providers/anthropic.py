@@ -21,7 +21,7 @@ VERSION = ("anthropic-version", "2023-06-01")
 
 
 class AnthropicAdapter(NativeAdapter):
-    """Speaks the Messages wire; see `providers.Adapter`."""
+    """Speaks the Messages wire; see `domain.adapter.Adapter`."""
 
     def why_unfit(self, prompt: Prompt, candidate: Candidate) -> str | None:
         """What of the prompt this candidate cannot take; None if it can take all of it."""

@@ -188,7 +188,7 @@ def _write_thinking(prompt: Prompt, claude: Claude, body: dict[str, Json]) -> No
     effort, budget = options.reasoning_effort, options.thinking_budget_tokens
     if not claude.thinks or (effort is None and budget is None):
         return
-    if effort == "none":
+    if effort == "none" or budget == 0:
         body["thinking"] = {"type": "disabled"}
         return
     is_forced = body.get("tool_choice", {}).get("type") in ("any", "tool")

@@ -16,7 +16,7 @@ from pg_trio.providers.native import NativeAdapter, headers_for
 
 
 class CohereAdapter(NativeAdapter):
-    """Speaks Cohere's wire; see `providers.Adapter`."""
+    """Speaks Cohere's wire; see `domain.adapter.Adapter`."""
 
     def why_unfit(self, prompt: Prompt, candidate: Candidate) -> str | None:
         """What of the prompt this candidate cannot take; None if it can take all of it."""

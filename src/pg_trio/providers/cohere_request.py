@@ -144,9 +144,10 @@ def _write_options(options: Options, model: str, *, has_tools: bool) -> Block:
 def _write_thinking(options: Options) -> Block | None:
     effort, budget = options.reasoning_effort, options.thinking_budget_tokens
     if budget is None and effort is not None:
-        if effort == "none":
-            return {"type": "disabled"}
-        budget = BUDGETS.get(effort, BUDGETS["medium"])
+        budget = 0 if effort == "none" else BUDGETS.get(effort, BUDGETS["medium"])
+    # A budget must be positive.
+    if budget == 0:
+        return {"type": "disabled"}
     return None if budget is None else {"type": "enabled", "token_budget": budget}
 
 

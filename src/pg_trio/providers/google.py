@@ -25,7 +25,7 @@ _RETRY_DELAY = re.compile(rb'"retryDelay":\s*"(\d{1,9}(?:\.\d{1,9})?s)"')
 
 
 class GoogleAdapter(NativeAdapter):
-    """Speaks Google's wire; see `providers.Adapter`."""
+    """Speaks Google's wire; see `domain.adapter.Adapter`."""
 
     def why_unfit(self, prompt: Prompt, candidate: Candidate) -> str | None:
         """What of the prompt this candidate cannot take; None if it can take all of it."""

@@ -38,7 +38,7 @@ ROUTES_KEPT = 4096
 
 
 class NativeAdapter(ABC):
-    """What the adapters of these wires have in common; see `providers.Adapter`."""
+    """What the adapters of these wires have in common; see `domain.adapter.Adapter`."""
 
     carries_all: ClassVar[bool] = False
 
@@ -65,7 +65,7 @@ class NativeAdapter(ABC):
         return False
 
     def is_stream(self, status: int, headers: Mapping[str, str], start: bytes) -> bool | None:
-        """Whether the body is for `open_stream`; None where more of it must be seen. See `providers.Adapter`."""
+        """Whether the body is for `open_stream`; None where more of it must be seen. See `domain.adapter.Adapter`."""
         return is_stream_body(status, headers, start)
 
     def read_reply(

@@ -56,7 +56,7 @@ class OpenAIAdapter:
         return status in (400, 422) and names_it and route_to(candidate).takes_stream_options
 
     def is_stream(self, status: int, headers: Mapping[str, str], start: bytes) -> bool | None:
-        """Whether the body is for `open_stream`; None if more bytes are needed. See `providers.Adapter`."""
+        """Whether the body is for `open_stream`; None if more bytes are needed. See `domain.adapter.Adapter`."""
         return is_stream_body(status, headers, start)
 
     def open_stream(self, candidate: Candidate) -> OpenAIStreamReader:

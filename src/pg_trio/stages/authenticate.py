@@ -1,4 +1,4 @@
-"""Who calls, and may they? The checks and their order are the contract's (section "Order of the stages").
+"""Who calls, and may they? The checks and their order: docs/api.md, "Order of the stages".
 
 Bearer present → token format → known and active → project matches the URL → scope → project active → project type; then
 the endpoint exists and is active (catalogue.py). No answer tells whether another project, or a revoked token, exists.

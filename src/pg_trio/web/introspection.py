@@ -110,7 +110,8 @@ def make_web_app(find_inspected: Any, is_ready: Callable[[], bool] = lambda: Tru
 
     @app.errorhandler(Exception)
     async def failed(error: Exception) -> Response:
-        return _respond(as_gateway_error(error))
+        request_id = uuid4()
+        return _respond(as_gateway_error(error, request_id), request_id)
 
     @app.after_request
     async def finish_head(response: Response) -> Response:
@@ -122,8 +123,8 @@ def make_web_app(find_inspected: Any, is_ready: Callable[[], bool] = lambda: Tru
     return app
 
 
-def as_gateway_error(error: Exception) -> GatewayError:
-    """What Quart or a view raised, as an error of ours; a bug is logged and becomes InternalError."""
+def as_gateway_error(error: Exception, request_id: UUID) -> GatewayError:
+    """What Quart or a view raised, as an error of ours; a bug is logged under the id and becomes InternalError."""
     if isinstance(error, GatewayError):
         return error
     if isinstance(error, StoreError):
@@ -135,7 +136,7 @@ def as_gateway_error(error: Exception) -> GatewayError:
         return MethodNotAllowed(sorted(error.valid_methods or ()))
     if isinstance(error, HTTPException) and error.code is not None and 400 <= error.code < 500:
         return BadRequest(f"{error.name}.")
-    logger.error("unexpected error", exc_info=error)
+    logger.error("request %s: unexpected error", request_id, exc_info=error)
     return InternalError()
 
 
@@ -174,7 +175,8 @@ def describe_endpoint(endpoint: Endpoint) -> dict[str, Any]:
         ],
     }
     for field in attrs.fields(Endpoint):
-        if field.name not in described and field.name not in ("candidates", "guardrails"):
+        # What is made of the settings is none: a format, a count, the prices (they are in [[prices]] and in the list).
+        if field.init and field.name not in described and field.name not in ("candidates", "guardrails", "prices"):
             value = getattr(endpoint, field.name)
             described[field.name] = str(value) if field.name.endswith("_usd") and value is not None else value
     described["guardrails"] = attrs.asdict(endpoint.guardrails, filter=lambda _, value: value is not None)
@@ -243,7 +245,7 @@ def _data(data: object) -> dict[str, Any]:
     return {"ok": True, "data": data}
 
 
-def _respond(error: GatewayError) -> Response:
-    answer = FALLBACK.render_error(error, uuid4())
+def _respond(error: GatewayError, request_id: UUID) -> Response:
+    answer = FALLBACK.render_error(error, request_id)
     headers = [(name.decode("ascii"), value.decode("ascii")) for name, value in answer.headers()]
     return Response(answer.body, status=answer.status, headers=dict(headers))

@@ -486,6 +486,22 @@ def test_effort_on_coheres_wire(model: str, effort: str, sent: Any) -> None:
     assert sent == asked("cohere", HI, model=model, reasoning_effort=effort).get("thinking")
 
 
+@pytest.mark.parametrize(
+    ("wire", "model"),
+    [
+        ("anthropic", "claude-sonnet-4-5"),
+        ("anthropic", "claude-opus-4-6"),
+        ("anthropic", "claude-opus-4-8"),
+        ("cohere", "command-a-reasoning-08-2025"),
+    ],
+)
+def test_a_budget_of_nothing_turns_thinking_off(wire: str, model: str) -> None:
+    body = asked(wire, HI, model=model, thinking_budget_tokens=0)
+
+    assert {"type": "disabled"} == body["thinking"]
+    assert "output_config" not in body
+
+
 def test_penalties_only_for_geminis_that_take_them() -> None:
     options = {"presence_penalty": 0.5, "frequency_penalty": 0.5}
 

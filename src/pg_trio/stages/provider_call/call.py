@@ -1,6 +1,6 @@
 """Ask an endpoint's candidates until one answers.
 
-Rules (the contract's section "Provider call"):
+Rules (docs/api.md, "Failover"):
 1. A candidate that fails in a way another might not starts the next at once; a request that is refused as malformed
    would be refused everywhere, so it ends the call. With `hedge_after_ms` or `hedge_after` a silent candidate keeps
    running, and the next starts beside it; the first to answer wins, the others are cancelled and their connections

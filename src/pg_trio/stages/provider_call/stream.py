@@ -1,6 +1,6 @@
 """A candidate's stream: read up to its first token while candidates race for it, then as the client takes it.
 
-Rules (the contract's sections "Streaming" and "Provider call"):
+Rules (docs/api.md, "Streaming" and "Failover"):
 1. A stream wins with its first token, or with a whole answer that has none. What came until then waits in the stream.
 2. Reasoning wins nothing. It starts its own candidate's first-token clock anew, and the listener gets its text at once.
    That clock rests while the listener takes it: a slow client is not the candidate's silence.

@@ -1,6 +1,6 @@
 """Relays a stream to the client, token by token, and always ends it with its true result.
 
-Rules (the contract's section "Streaming"):
+Rules (docs/api.md, "Streaming"):
 1. Tokens are relayed as they arrive. The next ones are not read before the client's side has taken these, so memory is
    bounded by one read.
 2. The head is sent with the first token, or early: at `head_at`, or with reasoning. Before the head a failure is
