@@ -89,6 +89,7 @@ class Resolver:
         self._check_slug(table, path)
         self._check_template(table, path)
         self._check_hedging(table, path)
+        self._check_thinking(table, path)
         self._note_what_has_no_effect(table, path)
         candidates = self._resolve_candidates(table, path)
         flat = table.estimated_cost_per_1k_tokens_usd
@@ -151,6 +152,14 @@ class Resolver:
     def _check_hedging(self, table: EndpointTable, path: Path) -> None:
         if table.hedge_after is not None and table.hedge_after_ms is not None:
             self.mistakes.add((*path, "hedge_after"), "not together with hedge_after_ms")
+
+    def _check_thinking(self, table: EndpointTable, path: Path) -> None:
+        effort, budget = table.reasoning_effort, table.thinking_budget_tokens
+        # The wires would differ in which of the two wins.
+        if effort is not None and budget is not None and (effort == "none") != (budget == 0):
+            self.mistakes.add(
+                (*path, "thinking_budget_tokens"), f"{budget} contradicts reasoning_effort {show(effort)}"
+            )
 
     def _note_what_has_no_effect(self, table: EndpointTable, path: Path) -> None:
         for name, needed in NEEDED.items():

@@ -95,6 +95,14 @@ def test_items_sort_by_number() -> None:
         ('hedge_after = "p49"', 'hedge_after: "p49" is not a percentile from p50 to p99'),
         ("hedge_after = 95", "hedge_after: expected a string, found an integer"),
         ('hedge_after = "p95"\nhedge_after_ms = 0', "hedge_after: not together with hedge_after_ms"),
+        (
+            'reasoning_effort = "none"\nthinking_budget_tokens = 2048',
+            'thinking_budget_tokens: 2048 contradicts reasoning_effort "none"',
+        ),
+        (
+            'reasoning_effort = "high"\nthinking_budget_tokens = 0',
+            'thinking_budget_tokens: 0 contradicts reasoning_effort "high"',
+        ),
         ("is_active = 1", "is_active: expected a boolean, found an integer"),
         ("prompt = []", "prompt: expected a string, found a list"),
         ("failover = 'main'", "failover: expected a list, found a string"),
