@@ -23,7 +23,7 @@ from pathlib import Path
 
 from attrs import evolve
 
-from scripts.bench.harness.cli import say
+from scripts.bench.harness.cli import positive, say
 from scripts.bench.harness.gateway import Endpoint, Place, set_up
 from scripts.bench.harness.processes import HOST, ROOT, BenchError
 from scripts.bench.harness.site import open_site
@@ -47,7 +47,7 @@ COLUMNS = {
 
 
 def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--streams", type=int, help="how many at once in `many` (2000, quick 200)")
+    parser.add_argument("--streams", type=positive, help="how many at once in `many` (2000, quick 200)")
     parser.add_argument("--only", nargs="+", choices=LOADS, default=LOADS, help="these loads alone")
     parser.add_argument("--root", type=Path, default=ROOT, help="checkout whose gateway is measured (this one)")
 
@@ -61,6 +61,9 @@ def tokens_per_core(cpu_us: float) -> float:
 
 def run(options: Namespace) -> Iterator[Report]:
     """One load after the other."""
+    # Python would pass over a folder that is not there, and this checkout's gateway would be measured.
+    if not (options.root / "src/pg_trio/__init__.py").is_file():
+        raise BenchError(f"{options.root}: no src/pg_trio in it")
     factor = 1 if options.quick else 4
     many = options.streams or (200 if options.quick else 2000)
     shapes = ((64, 100 * factor, 20_000), (512, 100 * factor, 20_000), (32, 1000 * factor, 0))
