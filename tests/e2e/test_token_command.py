@@ -219,6 +219,15 @@ def test_failure_says_what_to_do(config: Path, arguments: tuple[str, ...], said:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("action", [("create", "--name", "a"), ("list",)])
+def test_mistyped_project_leaves_nothing_behind(data_dir: Path, action: tuple[str, ...]) -> None:
+    done = run(*action, "--data-dir", str(data_dir), "--project", "suport")
+
+    assert (1, "") == (done.returncode, done.stdout)
+    assert "'suport' is not a UUID" in done.stderr
+    assert not data_dir.exists()
+
+
 @pytest.mark.parametrize("wrong", [("--scope", "root"), ("--env", "prod"), ("--name", "a\nb")])
 def test_wrong_usage_is_two(data_dir: Path, wrong: tuple[str, str]) -> None:
     done = run("create", "--data-dir", str(data_dir), "--project", str(SUPPORT), "--name", "a", *wrong)

@@ -15,7 +15,7 @@ from itertools import count
 import trio
 from attrs import define, field
 
-from scripts.bench.harness.cli import say
+from scripts.bench.harness.cli import positive, say
 from scripts.bench.harness.client import Caller, CutShort, Hung
 from scripts.bench.harness.gateway import PG_TRIO
 from scripts.bench.harness.processes import HOST, Pinned, run_pinned, wait_said
@@ -49,8 +49,8 @@ class Load:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--requests", type=int, help="(default 20,000, quick 2,000)")
-    parser.add_argument("--connections", type=int, default=64, help="(default 64)")
+    parser.add_argument("--requests", type=positive, help="(default 20,000, quick 2,000)")
+    parser.add_argument("--connections", type=positive, default=64, help="(default 64)")
 
 
 def run(options: Namespace) -> Iterator[Report]:

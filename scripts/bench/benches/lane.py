@@ -19,7 +19,7 @@ from hypercorn.trio import serve as serve_stock
 
 from pg_trio.config.settings import ServerSettings
 from pg_trio.server.serving import serve_app
-from scripts.bench.harness.cli import say
+from scripts.bench.harness.cli import positive, say
 from scripts.bench.harness.processes import HOST, PeerUnavailableError, Pinned, run_module, wait_said
 from scripts.bench.harness.site import Site, open_site
 from scripts.bench.harness.tables import Found, Report, tabulate
@@ -41,8 +41,8 @@ HEADERS = {"Authorization": "Bearer pg_test_0123456789", "Accept": "application/
 
 
 def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--seconds", type=int, help="length of a round (default 5, quick 2)")
-    parser.add_argument("--connections", type=int, default=32, help="connections of wrk (default 32)")
+    parser.add_argument("--seconds", type=positive, help="length of a round (default 5, quick 2)")
+    parser.add_argument("--connections", type=positive, default=32, help="connections of wrk (default 32)")
 
 
 def run(options: Namespace) -> Iterator[Report]:

@@ -23,9 +23,9 @@ from pathlib import Path
 
 from attrs import evolve
 
-from scripts.bench.harness.cli import say
+from scripts.bench.harness.cli import positive, say
 from scripts.bench.harness.gateway import Endpoint, Place, set_up
-from scripts.bench.harness.processes import HOST, ROOT
+from scripts.bench.harness.processes import HOST, ROOT, BenchError
 from scripts.bench.harness.site import open_site
 from scripts.bench.harness.stream_load import StreamLoad, measure_streams
 from scripts.bench.harness.tables import Found, Report, tabulate
@@ -47,13 +47,23 @@ COLUMNS = {
 
 
 def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--streams", type=int, help="how many at once in `many` (2000, quick 200)")
+    parser.add_argument("--streams", type=positive, help="how many at once in `many` (2000, quick 200)")
     parser.add_argument("--only", nargs="+", choices=LOADS, default=LOADS, help="these loads alone")
     parser.add_argument("--root", type=Path, default=ROOT, help="checkout whose gateway is measured (this one)")
 
 
+def tokens_per_core(cpu_us: float) -> float:
+    """Tokens in a second of CPU time. Raises: BenchError where the kernel's clock, which counts 10 ms, saw none."""
+    if cpu_us <= 0:
+        raise BenchError("too few tokens to measure the CPU time of one; more --streams help")
+    return 1e6 / cpu_us
+
+
 def run(options: Namespace) -> Iterator[Report]:
     """One load after the other."""
+    # Python would pass over a folder that is not there, and this checkout's gateway would be measured.
+    if not (options.root / "src/pg_trio/__init__.py").is_file():
+        raise BenchError(f"{options.root}: no src/pg_trio in it")
     factor = 1 if options.quick else 4
     many = options.streams or (200 if options.quick else 2000)
     shapes = ((64, 100 * factor, 20_000), (512, 100 * factor, 20_000), (32, 1000 * factor, 0))
@@ -71,7 +81,7 @@ def run(options: Namespace) -> Iterator[Report]:
                 if name in (*options.only, "warm-up"):
                     load = StreamLoad(target, order)
                     figures = measure_streams(gateway.process, load, site.folder, site.cores.load)
-                    found[name] = [{**figures, "per_core": 1e6 / figures["cpu_us"]}]
                     say("{}: {per_s:,.0f} tokens/s, {cpu_us:.1f} µs of CPU a token".format(name, **figures))
-    del found["warm-up"]
+                    if name != "warm-up":
+                        found[name] = [{**figures, "per_core": tokens_per_core(figures["cpu_us"])}]
     yield Report([tabulate(found, COLUMNS)], {"loads": found})

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from attrs import evolve
 
+from scripts.bench.harness.cli import positive
 from scripts.bench.harness.processes import PeerUnavailableError
 from scripts.bench.harness.site import open_site
 from scripts.bench.harness.tables import Report, Table
@@ -20,8 +21,8 @@ _SHORT = "Hello, how are you?"
 
 
 def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--seconds", type=int, help="how long to measure (default 5, quick 2)")
-    parser.add_argument("--connections", type=int, default=32, help="open connections (default 32)")
+    parser.add_argument("--seconds", type=positive, help="how long to measure (default 5, quick 2)")
+    parser.add_argument("--connections", type=positive, default=32, help="open connections (default 32)")
     parser.add_argument("--model", default="sim", help="what to ask for (default sim; docs/simulator.md)")
 
 

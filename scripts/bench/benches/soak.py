@@ -17,7 +17,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
-from scripts.bench.harness.cli import say
+from scripts.bench.harness.cli import positive, say
 from scripts.bench.harness.gateway import set_up_wide
 from scripts.bench.harness.process_stats import count_files, measure_cpu_s, measure_memory_bytes
 from scripts.bench.harness.processes import HOST
@@ -61,16 +61,16 @@ SCALING_COLUMNS = {
 
 
 def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--requests", type=int, metavar="N", help="(default 1,000,000, quick 50,000)")
+    parser.add_argument("--requests", type=positive, metavar="N", help="(default 1,000,000, quick 50,000)")
     workers = "instead: throughput with each of these numbers of workers, for example 1,2 (--rounds are theirs)"
     parser.add_argument("--workers", type=_read_counts, default=[], metavar="N,N", help=workers)
 
 
 def _read_counts(text: str) -> list[int]:
-    counts = [int(count) for count in text.split(",")]
-    if any(not 1 <= count <= 16 for count in counts):
+    counts = text.split(",")
+    if not all(count.isdecimal() and 1 <= int(count) <= 16 for count in counts):
         raise ArgumentTypeError("numbers from 1 to 16, separated by commas")
-    return counts
+    return [int(count) for count in counts]
 
 
 def run(options: Namespace) -> Iterator[Report]:

@@ -28,6 +28,7 @@ from pg_trio.config import load_settings
 from pg_trio.server.http1.connection import LaneConnection
 from pg_trio.server.http1.types import ASGIApplication
 from pg_trio.server.serving import serve_app
+from scripts.bench.harness.cli import positive
 from scripts.bench.harness.gateway import ALL_STAGES, SWITCHED_ON, Endpoint, GatewayFiles, Place, set_up
 from scripts.bench.harness.processes import HOST
 from scripts.bench.harness.site import open_site
@@ -83,8 +84,8 @@ class StepCounter:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--requests", type=int, help="how many are counted (default 100, quick 20)")
-    parser.add_argument("--top", type=int, default=50, help="how many functions are shown (default 50)")
+    parser.add_argument("--requests", type=positive, help="how many are counted (default 100, quick 20)")
+    parser.add_argument("--top", type=positive, default=50, help="how many functions are shown (default 50)")
 
 
 def run(options: Namespace) -> Iterator[Report]:

@@ -20,7 +20,7 @@ from pg_trio.domain.upstream import Transport, WireRequest
 from pg_trio.stages.provider_call.exchange import read_whole
 from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.httpx_transport import HttpxTransport
-from scripts.bench.harness.cli import say
+from scripts.bench.harness.cli import positive, say
 from scripts.bench.harness.processes import HOST
 from scripts.bench.harness.site import open_site
 from scripts.bench.harness.tables import Found, Report, quantile, tabulate
@@ -40,8 +40,10 @@ Call = Callable[[], Awaitable[None]]
 
 
 def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--calls", type=int, help="calls of a round; httpx makes a tenth (default 10,000, quick 2,000)")
-    parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 32], help="calls at once (default 1 32)")
+    parser.add_argument(
+        "--calls", type=positive, help="calls of a round; httpx makes a tenth (default 10,000, quick 2,000)"
+    )
+    parser.add_argument("--concurrency", type=positive, nargs="+", default=[1, 32], help="calls at once (default 1 32)")
 
 
 def run(options: Namespace) -> Iterator[Report]:

@@ -79,7 +79,7 @@ def read_options(name: str, bench: ModuleType, arguments: Sequence[str]) -> argp
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
     rounds: tuple[int, int] | None = getattr(bench, "ROUNDS", None)
     if rounds:
-        parser.add_argument("--rounds", type=_positive, metavar="N", help=f"default {rounds[0]}, quick {rounds[1]}")
+        parser.add_argument("--rounds", type=positive, metavar="N", help=f"default {rounds[0]}, quick {rounds[1]}")
     if hasattr(bench, "add_options"):
         bench.add_options(parser)
     options = parser.parse_args(arguments)
@@ -88,8 +88,12 @@ def read_options(name: str, bench: ModuleType, arguments: Sequence[str]) -> argp
     return options
 
 
-def _positive(text: str) -> int:
-    number = int(text)
+def positive(text: str) -> int:
+    """A count on the command line, as an option's type."""
+    try:
+        number = int(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from exc
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return number

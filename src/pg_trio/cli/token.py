@@ -12,11 +12,12 @@ import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from attrs import asdict, fields
 
 from pg_trio.cli.console import output_failure
-from pg_trio.cli.place import Place, add_place, find_project, locate
+from pg_trio.cli.place import add_place, find_project, locate
 from pg_trio.domain.project import SCOPES, Token, TokenLimits
 from pg_trio.errors import ConfigError, OutputLost
 
@@ -66,14 +67,17 @@ def run(arguments: argparse.Namespace) -> int:
     from pg_trio.stores.administration import administer
 
     place = locate(arguments, COMMAND)
+    # Before anything is opened: a mistyped project must not leave a directory behind.
+    wanted = getattr(arguments, "project", None)
+    project_uuid = None if wanted is None else find_project(place, wanted, COMMAND)
     # Only `create` makes a directory: otherwise a mistyped directory would look like an empty list of tokens.
     with administer(place.data_dir).open_tokens(create=arguments.action == "create") as admin:
-        _ACTIONS[arguments.action](admin, place, arguments)
+        _ACTIONS[arguments.action](admin, project_uuid, arguments)
     return 0
 
 
-def _create(admin: TokenAdministration, place: Place, arguments: argparse.Namespace) -> None:
-    project_uuid = find_project(place, arguments.project, COMMAND)
+def _create(admin: TokenAdministration, project_uuid: UUID | None, arguments: argparse.Namespace) -> None:
+    assert project_uuid is not None  # the parser requires it
     scopes = arguments.scopes or DEFAULT_SCOPES
     limits = TokenLimits(**_named_limits(arguments))
     token, plaintext = admin.create(project_uuid, arguments.name, arguments.env, scopes, limits)
@@ -87,8 +91,8 @@ def _create(admin: TokenAdministration, place: Place, arguments: argparse.Namesp
     _tell("It is not stored and will not be shown again.")
 
 
-def _list(admin: TokenAdministration, place: Place, arguments: argparse.Namespace) -> None:
-    tokens = admin.list_tokens(find_project(place, arguments.project, COMMAND) if arguments.project else None)
+def _list(admin: TokenAdministration, project_uuid: UUID | None, arguments: argparse.Namespace) -> None:
+    tokens = admin.list_tokens(project_uuid)
     if arguments.json:
         for token in tokens:
             print(json.dumps(_describe(token)))
@@ -98,7 +102,7 @@ def _list(admin: TokenAdministration, place: Place, arguments: argparse.Namespac
         _tell("No tokens; `pg-trio token create` makes one.")
 
 
-def _limit(admin: TokenAdministration, _: Place, arguments: argparse.Namespace) -> None:
+def _limit(admin: TokenAdministration, _: UUID | None, arguments: argparse.Namespace) -> None:
     changes = _named_limits(arguments)
     if not changes:
         raise ConfigError("pg-trio token limit", ["nothing to change: name a limit, as in --max-concurrent 8"])
@@ -109,7 +113,7 @@ def _limit(admin: TokenAdministration, _: Place, arguments: argparse.Namespace) 
     )
 
 
-def _rotate(admin: TokenAdministration, _: Place, arguments: argparse.Namespace) -> None:
+def _rotate(admin: TokenAdministration, _: UUID | None, arguments: argparse.Namespace) -> None:
     token, plaintext = admin.rotate(arguments.token)
     print(plaintext)
     if (failure := output_failure()) is not None:
@@ -121,7 +125,7 @@ def _rotate(admin: TokenAdministration, _: Place, arguments: argparse.Namespace)
     _tell("It is not stored and will not be shown again.")
 
 
-def _revoke(admin: TokenAdministration, _: Place, arguments: argparse.Namespace) -> None:
+def _revoke(admin: TokenAdministration, _: UUID | None, arguments: argparse.Namespace) -> None:
     token = admin.revoke(arguments.token)
     _tell(f"Token {token.id} ({token.name}, {token.prefix}…) is revoked; every worker refuses it within a second.")
 

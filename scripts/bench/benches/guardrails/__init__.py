@@ -18,6 +18,7 @@ from pg_trio.errors import InjectionBlocked
 from pg_trio.stages.guardrails.pii import PiiScanner
 from pg_trio.stages.guardrails.prompt_injection import injection_scanner
 from scripts.bench.benches.guardrails.corpus import PARTS, Line, read_lookalikes, read_personal
+from scripts.bench.harness.cli import positive
 from scripts.bench.harness.tables import Report, Table
 from scripts.bench.harness.timing import time_rounds
 
@@ -72,7 +73,7 @@ def _is_refused(text: str) -> bool:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--times", type=int, help="lines made of each template (default 20, quick 5)")
+    parser.add_argument("--times", type=positive, help="lines made of each template (default 20, quick 5)")
     parser.add_argument("--missed", action="store_true", help="an example of each kind that went wrong")
 
 

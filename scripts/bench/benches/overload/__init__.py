@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from attrs import evolve
 
 from scripts.bench.benches.overload.noisy import make_noise_table, measure_noise
-from scripts.bench.harness.cli import say
+from scripts.bench.harness.cli import positive, say
 from scripts.bench.harness.gateway import set_up_wide
 from scripts.bench.harness.open_loop import OpenLoad, run_open_loop
 from scripts.bench.harness.process_stats import measure_cpu_s
@@ -53,7 +53,7 @@ COLUMNS = {
 
 def add_options(parser: ArgumentParser) -> None:
     limits = "gateway.max_concurrent_requests, each in turn (default 1000)"
-    parser.add_argument("--limits", type=int, nargs="+", metavar="N", default=[1_000], help=limits)
+    parser.add_argument("--limits", type=positive, nargs="+", metavar="N", default=[1_000], help=limits)
     latencies = "of the upstream, each in turn; 0 is nginx, others the simulator (default 0 100)"
     parser.add_argument("--latencies", type=int, nargs="+", metavar="MS", default=[0, 100], help=latencies)
     closes = "each request opens a connection of its own, as an nginx without keep-alive asks its upstreams"
