@@ -52,7 +52,7 @@ class PromptPlan:
             return asked
         effort, budget = own.reasoning_effort, own.thinking_budget_tokens
         if effort is None and budget is None:
-            # Both come from the endpoint: the client's budget must not be combined with the endpoint's effort.
+            # Both come from the same side: the client's budget must not be combined with the endpoint's effort.
             effort, budget = asked.reasoning_effort, asked.thinking_budget_tokens
         return evolve(
             asked,
