@@ -116,7 +116,7 @@ class EmbeddedAdministration:
         for database in DATABASES:
             path = self.data_dir / database.file_name
             if not path.exists():
-                yield StoreCheck("note", f"{path}: not there; it is made when it is needed")
+                yield StoreCheck("note", f"{path}: not there; the gateway creates it when it is needed")
                 continue
             try:
                 yield StoreCheck("ok", check_database(self.data_dir, database))
