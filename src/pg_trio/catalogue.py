@@ -1,11 +1,11 @@
-"""Every endpoint as what it needs: compiled once, when it is first asked for, and swapped as one value.
+"""The plans of all endpoints. A plan is compiled once, when it is first needed, and replaced as one value.
 
 Rules:
-1. A request takes its plan once, and keeps it to its end. What an operator changes meanwhile (a provider switched off,
-   a limit) is a new plan, for the requests that begin after it.
-2. A plan is compiled when its endpoint is first asked for, so that starting costs nothing an endpoint. Whatever may be
-   wrong in one is found when the configuration is loaded: the loader compiles every schema and every guardrail.
-3. What an endpoint does not use is None in its plan, and costs its requests no step.
+1. A request takes its plan once and keeps it to its end. An operator's change (a provider switched off, a limit) makes
+   a new plan, for the requests that begin after it.
+2. A plan is compiled at its endpoint's first request, so the start takes no time for each endpoint. Loading the
+   configuration finds every mistake in a plan, because the loader compiles every schema and every guardrail.
+3. A feature that an endpoint does not use is None in its plan and costs its requests nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pg_trio.stages.schemas.output_schema import OutputSchema
 
 @frozen(slots=True, eq=False)
 class EndpointPlan:
-    """What the requests of one endpoint need, each stage's part made by that stage."""
+    """What the requests of one endpoint need. Each stage compiles its own part."""
 
     endpoint: Endpoint
     limits: LimitPlan
@@ -49,7 +49,7 @@ class PlanCompiler:
     provider_call: ProviderCall
 
     def compile(self, endpoint: Endpoint) -> EndpointPlan:
-        """The endpoint's plan. Raises ValueError for a guardrail or schema that the loader would have refused."""
+        """The endpoint's plan. Raises ValueError for a guardrail or schema that the loader refuses."""
         spend, chain = self.budget.compile(endpoint), compile_chain(endpoint.guardrails)
         return EndpointPlan(
             endpoint=endpoint,
@@ -75,22 +75,22 @@ class Catalogue:
 
     def __init__(self, compile_plan: Callable[[Endpoint], EndpointPlan]) -> None:
         self._compile = compile_plan
-        # Projects are compared by identity: those of another configuration are others, though their UUIDs are the same.
+        # Projects are compared by identity, so a project of another configuration is a different key despite its UUID.
         self._plans: dict[Project, dict[str, EndpointPlan]] = {}
         # Endpoints as they were replaced: they hold in place of the project's own.
         self._replaced: dict[Project, dict[str, Endpoint]] = {}
 
     def find(self, project: Project, slug: str) -> EndpointPlan:
-        """The plan of the project's own active endpoint of that slug. Raises EndpointNotFound."""
+        """The plan of the project's active endpoint with that slug. Raises EndpointNotFound."""
         try:
             return self._plans[project][slug]
         except KeyError:
             return self._compile_first(project, slug)
 
     def replace(self, project: Project, endpoints: Iterable[Endpoint]) -> None:
-        """These endpoints take the place of the project's of the same slugs, for requests that begin from here on.
+        """Replace the project's endpoints of the same slugs by these, for requests that begin from here on.
 
-        All are compiled before any is in force: where one cannot be, nothing has changed. Raises ValueError.
+        All are compiled before any takes effect. Raises ValueError if one cannot be compiled; then nothing has changed.
         """
         changed = {endpoint.slug: endpoint for endpoint in endpoints}
         compiled = {slug: self._compile(endpoint) for slug, endpoint in changed.items() if endpoint.is_active}
@@ -99,7 +99,7 @@ class Catalogue:
         self._replaced.setdefault(project, {}).update(changed)
 
     def replace_all(self, compile_plan: Callable[[Endpoint], EndpointPlan]) -> None:
-        """Compile every plan anew when it is next asked for: something that all of them hold has changed."""
+        """Compile every plan again at its next use, because something that all plans hold has changed."""
         self._compile, self._plans = compile_plan, {}
 
     def _compile_first(self, project: Project, slug: str) -> EndpointPlan:

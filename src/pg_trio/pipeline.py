@@ -4,8 +4,8 @@ auth → rate limit → budget → guardrails → input schema → session, prom
 schema → session (the turn is stored) → log → response. A request that fails an early stage never pays for a later one,
 and every failure is logged.
 
-The body is read and understood once the caller is known, and before the request counts against a limit: a malformed
-request takes nothing from a quota. A `with` block here holds everything that must be given back.
+The body is read after the caller is known and before the request counts against a limit, so a malformed request takes
+nothing from a quota. A `with` block here holds everything that must be given back.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from pg_trio.stages.session import OpenSession, Sessions
 
 @value(slots=True)
 class ReceivedRequest:
-    """A request that was read, of a caller and for an endpoint that are known. `size`: bytes of its body."""
+    """A request that was read. Its caller and its endpoint are known. `size` is the body's size in bytes."""
 
     call: Call
     caller: Caller
@@ -56,7 +56,7 @@ class ReceivedRequest:
 
 @value(slots=True)
 class CheckedRequest:
-    """A request that passed every check, on its way to the providers, and what must be told how it went."""
+    """A request that passed every check and may go to the providers, with everything that is settled after it."""
 
     call: Call
     plan: EndpointPlan
@@ -71,7 +71,7 @@ class CheckedRequest:
 class Pipeline:
     """The stages of one worker. `answer` takes a call through all of them.
 
-    `sessions` is None where no endpoint has sessions.
+    `sessions` is None if no endpoint has sessions.
     """
 
     settings: GatewaySettings
@@ -87,14 +87,14 @@ class Pipeline:
     sessions: Sessions | None = None
 
     async def answer(self, call: Call, lasting: LastingScope | None = None) -> WholeAnswer | None:
-        """The answer to a call, or None where it was streamed to the client already.
+        """The answer to a call, or None if it was streamed to the client already.
 
         `lasting` is for a task that answers many calls, one after the other: see LastingScope.
-        Raises GatewayError for every deliberate failure before the first byte; the row is written either way.
+        Raises GatewayError for every expected failure before the first byte. The log's row is written in any case.
         """
         head = call.head
         if not self.admission.take():
-            # A request that is turned away here leaves no row: see admission.py.
+            # A request that is refused here leaves no row: see admission.py.
             await self.admission.wait(until=client_deadline(head))
         with (
             self.admission,
@@ -107,14 +107,14 @@ class Pipeline:
             return await self._serve(received)
 
     async def _receive(self, call: Call, recorder: Recorder, deadline: RequestDeadline) -> ReceivedRequest:
-        """Who asks, for which endpoint, and the request itself."""
+        """Find the caller and the endpoint, then read the request."""
         head, has_body = call.head, call.has_body
         recorder.stage_began("auth")
         caller = self.authenticate.recall_caller(head.authorization, head.project, "chat", head.at)
         if caller is None:
             with deadline.limit_body(has_body=has_body):
                 caller = await self.authenticate.find_caller(head.authorization, head.project, "chat", head.at)
-        # Large work takes turns by token.
+        # Large work takes turns between tokens.
         work_owner.set(caller.token.id)
         recorder.caller_found(caller)
         plan = None
@@ -137,7 +137,7 @@ class Pipeline:
             else:
                 request = await self.large_work.call(size, read, body, self.settings, head)
         except BadRequest:
-            # A request over a limit is told so, also when its body is malformed.
+            # A request over a limit gets that error, even if its body is malformed.
             await self.rate_limit.check_left(call, caller.token, plan.limits if plan else None)
             raise
         recorder.request_read(request)
@@ -154,7 +154,7 @@ class Pipeline:
         return plan
 
     async def _serve(self, received: ReceivedRequest) -> WholeAnswer | None:
-        """Through limits and checks to a provider. What the limits set aside is given back at the end."""
+        """Take the request through limits and checks to a provider. Reservations are given back at the end."""
         call, caller, plan, recorder = received.call, received.caller, received.plan, received.recorder
         recorder.stage_began("rate_limit")
         quota = self.rate_limit.take_nowait(call, caller.token, plan.limits)
@@ -185,7 +185,7 @@ class Pipeline:
                 return await self._reply(checked)
 
     async def _check(self, received: ReceivedRequest) -> ChatRequest:
-        """The request as the guardrails let it pass, its body checked against the endpoint's schema."""
+        """The request that the guardrails let pass, after its body was checked against the endpoint's schema."""
         plan, request, size, recorder = received.plan, received.request, received.size, received.recorder
         recorder.stage_began("guardrails")
         if plan.guards is not None:
@@ -203,7 +203,7 @@ class Pipeline:
         return request
 
     async def _reply(self, asked: CheckedRequest) -> WholeAnswer:
-        """The whole answer that wins, checked and settled."""
+        """The winning complete answer, checked and settled."""
         plan, recorder, account = asked.plan, asked.recorder, asked.account
         try:
             answered = await self.provider_call.ask(plan.call, account.prompt, asked.deadline.at, recorder.attempts)
@@ -238,9 +238,9 @@ class Pipeline:
     async def _match_output(
         self, asked: CheckedRequest, answered: Answered, usage: Usage, schema: OutputSchema
     ) -> tuple[Answered, Usage]:
-        """An answer that matches the endpoint's schema, and what all rounds together used.
+        """An answer that matches the endpoint's schema, and the usage of all rounds together.
 
-        All of them are settled, also where none matches. Raises OutputInvalid for the last round that was answered.
+        All rounds are settled, even if no answer matches. Raises OutputInvalid for the last round that was answered.
         """
         recorder, prompt = asked.recorder, asked.account.prompt
         earlier: list[Part] = []
@@ -271,7 +271,7 @@ class Pipeline:
     async def _ask_again(self, asked: CheckedRequest, prompt: Prompt, invalid: OutputInvalid) -> Answered:
         """One more round's answer.
 
-        Raises `invalid` where no candidate answers: that is what the client can do something about.
+        Raises `invalid` if no candidate answers, because the client can act on that error.
         """
         try:
             return await self.provider_call.ask(asked.plan.call, prompt, asked.deadline.at, asked.recorder.attempts)
@@ -279,7 +279,7 @@ class Pipeline:
             raise invalid from None
 
     async def _stream(self, asked: CheckedRequest) -> None:
-        """Relay the stream that wins. What was relayed is settled, also where the client left in the middle."""
+        """Relay the winning stream. The relayed part is settled, even if the client leaves in the middle."""
         endpoint, prompt, recorder, session = asked.plan.endpoint, asked.account.prompt, asked.recorder, asked.session
         deadline = asked.deadline
         deadline.start_stream(endpoint)
@@ -307,11 +307,11 @@ class Pipeline:
             await carried.aclose()
 
     def _settle_stream(self, asked: CheckedRequest, carried: CarriedStream, relay: Relay) -> None:
-        """Count what a stream has cost, however it ended, and note who answered."""
+        """Count the cost of a stream, complete or broken, and note the candidates that answered."""
         recorder, now = asked.recorder, carried.now
         carried.note_end(relay.outcome)
         if now is None or not relay.has_begun:
-            # Where one has won all the same, the deadline or the client's leaving was in the same moment.
+            # If a candidate has won all the same, the deadline passed, or the client left, at the same moment.
             if now is not None:
                 recorder.attempts.lost_to += (now.candidate,)
             _settle_lost(asked, relay.lost_chars)
@@ -336,13 +336,13 @@ class Pipeline:
         return session
 
     async def _receive_body(self, call: Call, caller: Caller, plan: EndpointPlan | None) -> bytes:
-        """A body that is still on its way: received once there is room for it, unless it is small."""
+        """Receive a body that is not here yet. Unless it is small, it first waits for room."""
         limit, declared = self.settings.max_body_bytes, call.declared_bytes
         if declared is not None and (declared <= LARGE_BYTES or declared > limit):
             return await call.receive_body(limit)
         limits = plan.limits if plan else None
         await self.rate_limit.check_left(call, caller.token, limits)
-        # Only the end of a chunked body tells its size.
+        # The size of a chunked body is known only at its end.
         size = limit if declared is None else declared
         kept = await self.body_room.take(caller.token.id, size, self.settings.admission_wait_ms / 1000)
         if kept is None:
@@ -350,13 +350,13 @@ class Pipeline:
         call.hold(kept)
         body = await call.receive_body(limit)
         kept.shrink(len(body))
-        # It may have taken long.
+        # Receiving may have taken long.
         await self.rate_limit.check_left(call, caller.token, limits)
         return body
 
 
 def _settle(asked: CheckedRequest, answered: Answered, usage: Usage, earlier: Sequence[Part] = ()) -> Usage:
-    """Count what the answer and those before it used; how much that is together."""
+    """Count the usage of the answer and of those before it. Returns the sum."""
     account = asked.account
     cost = account.settle(answered.candidate, usage, earlier=earlier)
     for _, used in earlier:
@@ -366,7 +366,7 @@ def _settle(asked: CheckedRequest, answered: Answered, usage: Usage, earlier: Se
 
 
 def _settle_lost(asked: CheckedRequest, lost_chars: int = 0) -> None:
-    """Count what may be charged for tries that gave no answer."""
+    """Count what providers may charge for attempts without an answer."""
     cost = asked.account.settle_lost(lost_chars)
     if cost is not None:
         asked.recorder.request_settled(Settled(None, None, None, cost))

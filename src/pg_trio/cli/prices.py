@@ -21,13 +21,13 @@ from pg_trio.domain.prices import TokenPrice
 
 _HEADINGS = ("ENDPOINT", "PROVIDER", "MODEL", "INPUT", "OUTPUT", "CACHED", "WRITE", "FROM")
 _LIST_HEADINGS = _HEADINGS[1:]
-# Numbers end where their column ends.
+# The columns of numbers are aligned to the right.
 _NUMBERS = frozenset({"INPUT", "OUTPUT", "CACHED", "WRITE"})
 
 
 @frozen(slots=True)
 class PricedModel:
-    """A line: a candidate of an endpoint (`""`: an entry of the list), and its price, None where it is unknown."""
+    """A line: a candidate of an endpoint (`""`: an entry of the list), and its price. None if it is unknown."""
 
     endpoint: str
     provider: str
@@ -36,7 +36,7 @@ class PricedModel:
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """`pg-trio prices` is among the commands."""
+    """Add `pg-trio prices` to the commands."""
     parser = commands.add_parser("prices", help="show what each endpoint's models cost", description=__doc__)
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--config", type=Path, metavar="FILE", help=f"configuration file (default: ${CONFIG_VARIABLE})")
@@ -124,5 +124,5 @@ def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None
 
 
 def _printable(cell: str) -> str:
-    # A model's name is the configuration's text: it must not steer the terminal.
+    # A model's name comes from the configuration. It must not send control characters to the terminal.
     return "".join([character if character.isprintable() else "?" for character in cell])

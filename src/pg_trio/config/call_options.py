@@ -1,4 +1,4 @@
-"""What a credential adds to its calls on OpenAI's wire: `headers`, `query` and `max_tokens_field`.
+"""The additions of a credential to its calls on OpenAI's wire: `headers`, `query` and `max_tokens_field`.
 
 A value is text, `env:NAME`, `file:PATH`, or one of those two behind a scheme: `Bearer env:NAME`. It is never shown.
 """
@@ -18,18 +18,18 @@ from pg_trio.config.tables import CredentialTable
 from pg_trio.domain.provider import Provider
 from pg_trio.domain.secret import Secret
 
-# More than any provider asks for; each is sent with every call.
+# More than any provider needs. Every call sends all of them.
 MAX_ITEMS = 32
 NAME_CHARS = 100
 VALUE_CHARS = 8_192
-# Shorter texts are versions and names, which a provider's words may well hold.
+# Shorter values are versions and names, which a provider's error texts may contain for other reasons.
 HIDDEN_FROM_CHARS = 8
 
-# RFC 9110, 5.6.2: what a header's name is made of.
+# RFC 9110, 5.6.2: the characters of a header's name.
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _QUERY_NAME = re.compile(r"[A-Za-z0-9._~$\[\]-]+")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9-]*) +(\S.*)")
-# What frames a call, or says what its body and its answer are: ours.
+# Headers that frame a call or describe its body or answer. Only the gateway sets them.
 _OURS = frozenset(
     {"accept", "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect", "host"}
     | {"keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "user-agent", "x-pg-timeout-ms"}
@@ -40,7 +40,7 @@ Pairs = tuple[tuple[str, Secret], ...]
 
 @frozen(slots=True)
 class CallOptions:
-    """What goes with every call; `hidden` are the values among it that must not show in an error."""
+    """The additions to every call. `hidden` has the values that must not appear in an error."""
 
     headers: Pairs = ()
     query: Pairs = ()
@@ -50,7 +50,7 @@ class CallOptions:
 def resolve_call_options(
     table: CredentialTable, provider: Provider, path: Path, outside: Outside, mistakes: Mistakes
 ) -> CallOptions:
-    """The credential's options; those with a mistake are left out and reported."""
+    """The credential's options. An option with a mistake is left out and reported."""
     if provider.wire != "openai":
         for setting in ("headers", "query", "max_tokens_field"):
             if getattr(table, setting) is not None:
@@ -102,7 +102,7 @@ def _read_pairs(given: Mapping[str, str | None], path: Path, outside: Outside, m
 
 
 def read_value(text: str, outside: Outside) -> Secret:
-    """The value that a text means. Raises ValueError, which never quotes it."""
+    """The value of a configured text. Raises ValueError, which never quotes it."""
     text = text.strip()
     if _is_reference(text):
         scheme = _SCHEME.fullmatch(text)

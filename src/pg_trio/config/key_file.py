@@ -1,11 +1,11 @@
-"""A key in a file that others rewrite while we run, such as a token that lives an hour.
+"""A key in a file that another process rewrites while the gateway runs, such as a token that is valid for an hour.
 
 Rules:
-1. The file is looked at when the key is used, at most once in CHECK_EVERY_S, and read where it has changed. Both are a
-   few microseconds for a small file on a disk: no thread is worth that.
-2. A file that is gone, or holds no key, leaves the old one in use. That is logged once, until the file changes again.
-3. Replace such a file by renaming a new one over it: one that is read in the middle of being written holds no key, or
-   half of it.
+1. The file is checked when the key is used, at most once in CHECK_EVERY_S, and read if it has changed. Both take a few
+   microseconds for a small file on a disk, so they run without a thread.
+2. If the file is gone or holds no key, the old key stays in use. This is logged once until the file changes again.
+3. Replace such a file by renaming a new file over it. A file that is read while it is written may hold only a part of
+   the key.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from pathlib import Path
 from pg_trio.config.reading import FILE_PREFIX, read_secret
 from pg_trio.domain.secret import Secret
 
-# A second: what clients of Kubernetes' own projected tokens wait at least between two looks.
+# A second: clients of Kubernetes' projected tokens wait at least as long between two checks.
 CHECK_EVERY_S = 1.0
 
 _log = logging.getLogger(__name__)
 
 
 class KeyFile(Secret):
-    """The key that a file holds now. Equal to any secret of the same value, as every Secret."""
+    """The current key of a file. Like every Secret, it is equal to any secret with the same value."""
 
     __slots__ = ("_looked_at", "_monotonic_s", "_path", "_stamp", "previous", "source")
 
     def __init__(self, path: Path, monotonic_s: Callable[[], float] = time.monotonic) -> None:
-        """Raises ValueError where the file holds no key; the text never quotes it."""
+        """Raises ValueError if the file holds no key. The error never quotes the file."""
         self._stamp = _stamp_of(path)
         super().__init__(_read(path))
         self._path = path
@@ -41,7 +41,7 @@ class KeyFile(Secret):
         self.previous: Secret | None = None
 
     def reveal(self) -> str:
-        """The key, read again where the file has changed."""
+        """The key, read again if the file has changed."""
         now = self._monotonic_s()
         if now - self._looked_at >= CHECK_EVERY_S:
             self._looked_at = now
@@ -69,7 +69,7 @@ def _read(path: Path) -> str:
 
 
 def _stamp_of(path: Path) -> tuple[int, int, int] | None:
-    """What tells one content of the file from the next; None where there is no file."""
+    """A value that changes with the file's content; None if there is no file."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):

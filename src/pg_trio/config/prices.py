@@ -1,10 +1,10 @@
-"""`[[prices]]` and the shipped list -> what an endpoint's candidates cost.
+"""Find the prices of an endpoint's candidates, from `[[prices]]` and the shipped list.
 
 Rules:
-1. Of each candidate holds the first of: the first of the file's `[[prices]]` that matches it, the endpoint's flat rate,
+1. A candidate's price is the first match in the file's `[[prices]]`, else the endpoint's flat rate, else the price in
    the shipped list.
-2. A list price is for the provider's own address alone: what another server or a reseller charges is not known.
-3. What is unknown is absent, never guessed. The list's first entry that matches a model holds.
+2. A list price applies only to the provider's own address. The prices of other servers and resellers are not known.
+3. Unknown prices are absent, never guessed. The first entry of the list that matches a model applies.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from pg_trio.domain.project import Candidate, Credential, Project
 from pg_trio.domain.provider import PROVIDERS
 
 LIST_FILE = "list_prices.toml"
-# How `TokenPrice.source` of a list price begins; the month in which the provider's page was read follows.
+# `TokenPrice.source` of a list price begins with this; the month in which the provider's page was read follows.
 LIST = "list "
 
 
 def resolve_prices(tables: Sequence[PriceTable | None], mistakes: Mistakes) -> tuple[PriceRule, ...]:
-    """The file's own prices, in its order; those with a mistake are left out and reported."""
+    """The file's own prices, in its order. A price with a mistake is left out and reported."""
     rules: list[PriceRule] = []
     places: dict[tuple[str, str], int] = {}
     for index, table in enumerate(tables):
@@ -63,7 +63,7 @@ def _to_price(table: PriceTable, source: str) -> TokenPrice:
 
 
 def find_price(candidate: Candidate, rules: Sequence[PriceRule], flat_usd_per_1k: Decimal | None) -> TokenPrice | None:
-    """What holds for the candidate; None where its price is not known (rules 1 and 2)."""
+    """The candidate's price; None if it is not known (rules 1 and 2)."""
     for rule in rules:
         if rule.matches(candidate.provider, candidate.model):
             return rule.price
@@ -73,7 +73,7 @@ def find_price(candidate: Candidate, rules: Sequence[PriceRule], flat_usd_per_1k
 
 
 def find_list_price(credential: Credential, model: str) -> TokenPrice | None:
-    """The provider's list price of the model; None where it is not known, or where it is not asked itself (rule 2)."""
+    """The provider's list price of the model. None if it is not known, or at any other address (rule 2)."""
     if credential.base_url != PROVIDERS[credential.provider].base_url:
         return None
     for rule in read_list():
@@ -106,7 +106,7 @@ def _to_list_price(row: dict[str, Any], page: dict[str, Any]) -> TokenPrice:
 
 
 def note_unused_prices(rules: Sequence[PriceRule], projects: Sequence[Project], mistakes: Mistakes) -> None:
-    """Say which of the file's prices no candidate has: one that is overlooked is often misspelt."""
+    """Report the file's prices that match no candidate, because such a price is often misspelt."""
     used = {
         price.source
         for project in projects

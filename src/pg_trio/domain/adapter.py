@@ -1,4 +1,4 @@
-"""The protocol of adapters: `providers/` offers it, and a provider call uses it."""
+"""The protocol of adapters. `providers/` implements it, and provider calls use it."""
 
 from __future__ import annotations
 
@@ -13,50 +13,50 @@ from pg_trio.errors import AttemptFailed
 
 
 class StreamReader(Protocol):
-    """Reads the body of one streamed answer. Once it gave `Finished` or `Broken`, it gives nothing more."""
+    """Reads the body of one streamed answer. After `Finished` or `Broken` it returns no more events."""
 
     @property
     def is_over(self) -> bool:
-        """Whether the last event was given: the connection is of no more use to this answer."""
+        """Whether the last event was returned. The answer does not need the connection any more."""
 
     def feed(self, data: bytes) -> list[Event]:
-        """The events that these bytes complete; however bytes are split, they are the same."""
+        """The events that these bytes complete. They do not depend on how the bytes are split."""
 
     def close(self, failure: AttemptFailed | None = None) -> list[Event]:
-        """The last event, where the bytes did not bring it: the body has ended, or will not be read to its end.
+        """The last event, if the bytes did not have it. The body has ended, or reading stops here.
 
-        `failure` is why, where it did not end as it should (a broken connection, a time limit). Where the answer was
-        whole already and only its trailer is missing, it is `Finished` all the same.
+        `failure` is the reason if the body did not end normally (a broken connection, a time limit). If the answer is
+        already complete and only its trailer is missing, the event is `Finished` all the same.
         """
 
 
 class Adapter(Protocol):
-    """One provider's wire, in the order in which its steps are taken.
+    """One provider's wire. The methods are in the order of a call's steps.
 
-    `carries_all`: the wire can carry all that a prompt can hold; then `why_unfit` is always None.
+    `carries_all`: the wire can carry everything that a prompt can hold, so `why_unfit` is always None.
     """
 
     carries_all: ClassVar[bool]
 
     def why_unfit(self, prompt: Prompt, candidate: Candidate) -> str | None:
-        """What of the prompt this candidate cannot take (`audio`, `tools`, …); None if it can take all of it."""
+        """The content of the prompt that this candidate cannot take (`audio`, `tools`, …); None if it can take all."""
 
     def build_request(
         self, prompt: Prompt, candidate: Candidate, *, stream: bool = False, asks_usage: bool = True
     ) -> WireRequest:
-        """The HTTP request that asks this candidate, for a whole answer or a streamed one.
+        """The HTTP request to this candidate, for a complete answer or a streamed one.
 
-        `asks_usage`: whether a stream is asked for its usage, where the wire can.
-        Raises: CandidateUnfit where `why_unfit` has a reason.
+        `asks_usage`: whether to ask a stream for its usage, if the wire can.
+        Raises: CandidateUnfit if `why_unfit` has a reason.
         """
 
     def refuses_usage(self, status: int, body: bytes, candidate: Candidate) -> bool:
-        """Whether this failure may be because a stream was asked for its usage; then it is asked again without."""
+        """Whether the request for a stream's usage may have caused the failure. The caller then retries without it."""
 
     def is_stream(self, status: int, headers: Mapping[str, str], start: bytes) -> bool | None:
-        """Whether the body that begins with `start` is for `open_stream`; otherwise it is for `read_reply`, once it is
-        whole: a failure status, or a provider that does not stream (`events.events_of` makes a stream of its
-        reply). None where more of the body must be seen: what it is shows in its first bytes, not in its type.
+        """Whether `open_stream` reads the body that begins with `start`. If not, `read_reply` reads the complete body:
+        the status is a failure, or the provider does not stream (`events.events_of` makes a stream of its reply). None
+        if more bytes are needed, because the first bytes decide, not the content type.
         """
 
     def open_stream(self, candidate: Candidate) -> StreamReader:
@@ -65,7 +65,7 @@ class Adapter(Protocol):
     def read_reply(
         self, status: int, headers: Mapping[str, str], body: bytes, candidate: Candidate, *, now_s: float
     ) -> Reply:
-        """A whole answer. Header names are in lower case; `now_s` is Unix seconds, for a `Retry-After` with a date.
+        """A complete answer. Header names are in lower case; `now_s` is Unix seconds, for a `Retry-After` with a date.
 
-        Raises: UpstreamRefused for every status but 2xx; UpstreamNonsense for a 2xx that is no answer.
+        Raises: UpstreamRefused for every status but 2xx; UpstreamNonsense for a 2xx without a valid answer.
         """

@@ -1,7 +1,7 @@
-"""What a message holds beside plain text: content parts, the same whichever wire carries them. Frozen values.
+"""Content parts of a message, independent of the wire. Frozen values.
 
-A surface reads a client's parts into these, and each adapter writes them as its provider takes them. `free_text` is the
-part of a value that a person wrote: guardrails read it, masks replace it, estimates count it. Data in base64 is none.
+A surface reads a client's parts into these values, and each adapter writes them for its provider. `free_text` is text
+that a person may have written: guardrails read it, masks replace it, estimates count it. Base64 data is not free text.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Refusal:
 class Image:
     """An image: an http(s) address, or a data address in base64. `detail` is OpenAI's word for the resolution.
 
-    The gateway never fetches an address: it is passed on, or the candidate is passed over.
+    The gateway never fetches an address. It passes the address on, or passes over the candidate.
     """
 
     url: str

@@ -1,4 +1,4 @@
-"""What is asked and answered where texts become vectors, whichever wire carries it. Values only."""
+"""Requests and replies of embeddings, independent of the wire. Values only."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from attrs import field
 from pg_trio.domain.chat import Usage
 from pg_trio.domain.value import value
 
-# A text, or the tokens that the client has made of it.
+# A text, or a text that the client has turned into tokens.
 EmbeddingInput: TypeAlias = str | tuple[int, ...]
-# What the vectors are for, in Cohere's words (v2, "Embed"): models of some providers make others for each.
+# The purpose of the vectors, in Cohere's words (v2, "Embed"). Some models make different vectors for each purpose.
 InputType: TypeAlias = Literal["search_document", "search_query", "classification", "clustering"]
 Vector: TypeAlias = tuple[float, ...]
 
 
 @value(slots=True)
 class EmbeddingRequest:
-    """Inputs to be made vectors of. `dimensions`: how long a vector shall be; None: as long as the model makes it."""
+    """Inputs to embed. `dimensions` is the length of each vector; None means the model's own length."""
 
     inputs: tuple[EmbeddingInput, ...]
     dimensions: int | None = None
@@ -26,11 +26,11 @@ class EmbeddingRequest:
 
     @property
     def has_tokens(self) -> bool:
-        """Whether an input is tokens in place of a text."""
+        """Whether an input is tokens instead of text."""
         return any(not isinstance(each, str) for each in self.inputs)
 
     def characters(self) -> int:
-        """Characters of all inputs; a token counts as four, so that estimates count it as one."""
+        """Characters of all inputs. A token counts as four, so that estimates count it as one token."""
         return sum([len(each) if isinstance(each, str) else 4 * len(each) for each in self.inputs])
 
 
@@ -38,8 +38,8 @@ class EmbeddingRequest:
 class EmbeddingReply:
     """A vector for each input, in the inputs' order, all of the same length. Every number is finite.
 
-    `model` is what the provider says answered, or the model asked for where it says nothing. `usage` is None where it
-    sent none; its completion is 0.
+    `model` is the model that the provider names, else the requested model. `usage` is None if the provider sent none;
+    its completion is 0.
     """
 
     vectors: tuple[Vector, ...] = field(repr=False)

@@ -1,4 +1,4 @@
-"""JSON values as a parser gives them."""
+"""JSON values, as a parser returns them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ JsonObject: TypeAlias = Mapping[str, Json]
 
 
 def json_texts(value: Json) -> list[str]:
-    """Every string, key and number in a JSON value, in no particular order; numbers as they are written."""
+    """Every string, key and number in a JSON value, in no particular order. Numbers become text."""
     texts: list[str] = []
     rest = [value]
     while rest:

@@ -1,6 +1,6 @@
-"""Messages as plain JSON, in the shape of OpenAI's chat: what sessions store, logs show, and OpenAI's wire carries.
+"""Messages as plain JSON, in the shape of OpenAI's chat. Sessions, logs and OpenAI's wire use it.
 
-What comes back from a file was written here, so it is read without checks; a client's JSON is read by its surface.
+This module reads only JSON that it has written, so it makes no checks. A client's JSON is read by its surface.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def choice_to_json(choice: ToolChoice | ForeignToolChoice) -> Json:
 
 
 def message_to_json(message: Message) -> dict[str, Json]:
-    """A whole message for a store. Reasoning is left out: it is never stored."""
+    """A complete message for a store. Reasoning is left out, because it is never stored."""
     content = message.content
     shape: dict[str, Json] = {
         "role": message.role,

@@ -1,4 +1,4 @@
-"""How an answer is asked for: sampling, limits, shape and effort, the same whichever wire carries them."""
+"""The options of a request (sampling, limits, shape, effort), independent of the wire."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ FormatKind: TypeAlias = Literal["text", "json_object", "json_schema", "other"]
 class ResponseFormat:
     """The shape of the answer: free text, any JSON object, or JSON that a schema describes.
 
-    `raw` is the client's own object, which goes unchanged to wires that are OpenAI's own. `other` shapes (vLLM's
-    `grammar`, `structural_tag`) go to those alone.
+    `raw` is the client's own object, which goes unchanged to providers on OpenAI's wire. `other` shapes (vLLM's
+    `grammar`, `structural_tag`) go only to these.
     """
 
     kind: FormatKind
@@ -27,7 +27,7 @@ class ResponseFormat:
 
     @classmethod
     def of(cls, raw: JsonObject) -> ResponseFormat:
-        """From OpenAI's object, whose `type` is a string."""
+        """The format in OpenAI's object, whose `type` is a string."""
         kind, given = raw["type"], raw.get("json_schema")
         if kind in ("text", "json_object"):
             return cls(kind, raw)
@@ -38,11 +38,11 @@ class ResponseFormat:
 
 @value(slots=True)
 class Options:
-    """None (or empty) in a field means that the provider's own default holds.
+    """The options of one request. If a field is None or empty, the provider's own default applies.
 
-    `reasoning_effort` is OpenAI's word (`none`, `minimal`, `low`, `medium`, `high`, …); `thinking_budget_tokens` is an
-    exact budget where a client gave one. `more` has fields that the client asked for beyond these, by their name on
-    OpenAI's wire; other wires drop them.
+    `reasoning_effort` is OpenAI's word (`none`, `minimal`, `low`, `medium`, `high`, …). `thinking_budget_tokens` is an
+    exact budget, if the client gave one. `more` has the client's other fields, by their names on OpenAI's wire. Other
+    wires drop them.
     """
 
     temperature: float | None = None

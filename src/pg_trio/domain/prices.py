@@ -1,11 +1,11 @@
-"""What tokens cost: prices as they are configured, and as whole numbers to reckon with.
+"""Prices of tokens: as configured, and as whole numbers for calculation.
 
 Rules:
-1. Money is never a float. Prices are decimals in US dollars for a million tokens, rates whole numbers of which SCALE
-   make a nano-dollar (a billionth of a US dollar) for a token.
-2. What is rounded is rounded up: a rate to its last digit (a trillionth of a dollar for a million tokens), a sum to the
-   nano-dollar once, at its end.
-3. Input that the provider read from its cache, or wrote to it, has a price of its own, in place of the input's.
+1. Money is never a float. Prices are decimals, in US dollars for a million tokens. Rates are whole numbers: a rate of
+   SCALE is one nano-dollar (a billionth of a US dollar) for a token.
+2. All rounding is upwards. A rate is rounded to its last digit (a trillionth of a dollar for a million tokens). A sum
+   is rounded to the nano-dollar once, at its end.
+3. Input that the provider read from its cache, or wrote to it, has its own price instead of the input's price.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from pg_trio.domain.chat import Usage
 
 NANO = 1_000_000_000
 
-# A dollar for a million tokens is 1,000 nano-dollars a token; a rate has nine digits behind that.
+# A dollar for a million tokens is 1,000 nano-dollars a token. A rate has nine more digits.
 SCALE = 1_000_000_000
 _RATE_OF_A_DOLLAR = 1_000 * SCALE
-# Enough digits for the highest price and the finest rate together; what is finer is rounded up.
+# Enough digits for the highest price and the finest rate together. Finer values are rounded up.
 _EXACT = Context(prec=60, rounding=ROUND_CEILING)
 
-# Where the endpoint's flat rate holds; see `TokenPrice.source`.
+# `TokenPrice.source` of the endpoint's flat rate.
 FLAT_RATE = "endpoint"
 
 
 @frozen(slots=True)
 class TokenPrice:
-    """What a model's tokens cost, in US dollars for a million.
+    """The prices of a model's tokens, in US dollars for a million.
 
-    `source` says where that is from, for the log and for people: `prices[2]`, `endpoint`, `list 2026-08`.
+    `source` names the origin of the price, for the log and for people: `prices[2]`, `endpoint`, `list 2026-08`.
     """
 
     input_usd_per_1m: Decimal
@@ -51,27 +51,27 @@ class TokenPrice:
 
 @frozen(slots=True)
 class PriceRule:
-    """A price and whose it is. `model` is a glob (`*`, `?`, `[…]`), upper and lower case told apart."""
+    """A price and the models that it applies to. `model` is a case-sensitive glob (`*`, `?`, `[…]`)."""
 
     provider: str
     model: str
     price: TokenPrice
 
     def matches(self, provider: str, model: str) -> bool:
-        """Whether it holds for this model of this provider."""
+        """Whether the price applies to this model of this provider."""
         return provider == self.provider and fnmatchcase(model, self.model)
 
 
 @frozen(slots=True)
 class Rates:
-    """A price as whole numbers. SCALE of them are a nano-dollar for a token."""
+    """A price as whole numbers. A rate of SCALE is one nano-dollar for a token."""
 
     input: int
     output: int
     cached_input: int
     cache_write: int
     source: str
-    # The most that a token of input can cost, cached or not.
+    # The highest cost of a token of input, cached or not.
     dearest_input: int = field(init=False)
 
     @dearest_input.default
@@ -90,7 +90,7 @@ class Rates:
         )
 
     def cost(self, usage: Usage) -> int:
-        """What the usage costs, SCALE times as much as in nano-dollars: to be summed up, and rounded at the end."""
+        """The cost of the usage, in nano-dollars times SCALE. Callers sum it and round the sum (`to_nano_usd`)."""
         cached, written = usage.cached_tokens, usage.cache_write_tokens
         cost = usage.completion_tokens * self.output
         if not (cached or written):

@@ -1,10 +1,10 @@
-"""An endpoint's `output_schema` as the `response_format` that providers are sent, strict where they take it so.
+"""An endpoint's `output_schema` as the `response_format` for providers, strict if the schema allows it.
 
 Rules:
-1. A provider that decodes strictly takes a subset of JSON Schema: every object closed, every property required, and
-   no keyword that it does not know. Outside the subset `strict` is a 400, so the schema is sent without it: the model
-   is told, not bound, and the schema is checked here in any case.
-2. A boolean schema describes nothing: it asks for any JSON object.
+1. Strict decoding takes a subset of JSON Schema: every object is closed, every property is required, and every keyword
+   is known. Outside the subset, `strict` is a 400, so the schema is sent without it and the model may deviate. The
+   gateway checks the answer against the schema in any case.
+2. A boolean schema describes nothing, so it becomes a request for any JSON object.
 
 Source: OpenAI, "Structured model outputs", section "Supported schemas", read 2026-11.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 from pg_trio.domain.json_value import Json, JsonObject
 from pg_trio.domain.options import ResponseFormat
 
-# OpenAI's limits: levels of nesting, properties in all, and characters of names and enum values in all.
+# OpenAI's limits: levels of nesting, total properties, and total characters of names and enum values.
 MAX_LEVELS = 10
 MAX_PROPERTIES = 5_000
 
@@ -24,12 +24,12 @@ _KNOWN = frozenset(
     | {"minimum", "exclusiveMinimum", "minItems", "maxItems"}
 )
 _FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"})
-# Of the document, not of what it describes: it is not sent.
+# These keywords describe the document, not the value. They are not sent.
 _OF_THE_DOCUMENT = frozenset({"$schema", "$id", "$comment"})
 
 
 def enforced_format(name: str, schema: JsonObject | bool) -> ResponseFormat:
-    """The `response_format` of an endpoint of this name, which is at most 64 of `a-z0-9-` as OpenAI wants it."""
+    """The `response_format` of an endpoint. OpenAI accepts this name: at most 64 characters of `a-z0-9-`."""
     if isinstance(schema, bool):
         return ResponseFormat.of({"type": "json_object"})
     sent = {key: schema[key] for key in schema if key not in _OF_THE_DOCUMENT}
@@ -38,7 +38,7 @@ def enforced_format(name: str, schema: JsonObject | bool) -> ResponseFormat:
 
 
 def is_strict(schema: JsonObject) -> bool:
-    """Whether a provider's strict decoding takes the schema as it is."""
+    """Whether a provider's strict decoding accepts the schema unchanged."""
     if schema.get("type") != "object":
         return False
     left = [MAX_PROPERTIES]
@@ -46,7 +46,7 @@ def is_strict(schema: JsonObject) -> bool:
 
 
 def _is_strict(schema: Json, levels: int, left: list[int]) -> bool:
-    """The same for a part of it; `left` counts down the properties that the whole may still have."""
+    """The same for a part of the schema. `left` counts down the properties that the whole may have."""
     if not isinstance(schema, dict) or levels > MAX_LEVELS or not schema.keys() <= _KNOWN:
         return False
     if "format" in schema and schema["format"] not in _FORMATS:

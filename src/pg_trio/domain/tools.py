@@ -1,4 +1,4 @@
-"""Tools that a model may call, the same whichever wire carries them. Frozen values."""
+"""Tools that a model may call, independent of the wire. Frozen values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ChoiceMode: TypeAlias = Literal["auto", "none", "required", "function"]
 class ToolCall:
     """A function call that the model requests. `arguments` is the JSON text as the model wrote it, not parsed.
 
-    `signature` is what a provider wants to see again beside the call (Google's `thoughtSignature`), opaque to us.
+    `signature` must go back to the provider with the call (Google's `thoughtSignature`). Its content is opaque.
     """
 
     id: str
@@ -25,9 +25,9 @@ class ToolCall:
 
 @value(slots=True)
 class Tool:
-    """A function that the model may call. `parameters` is its JSON Schema; None where it takes none.
+    """A function that the model may call. `parameters` is its JSON Schema; None if it takes no parameters.
 
-    `more` has the client's other fields of the function, for wires that are OpenAI's own.
+    `more` has the client's other fields of the function, for OpenAI's wire.
     """
 
     name: str
@@ -43,9 +43,9 @@ class Tool:
 
 @value(slots=True)
 class ForeignTool:
-    """A tool that is no function (`{"type": "custom", …}`, a provider's built-in): `raw` is it, as the client wrote it.
+    """A tool that is not a function (`{"type": "custom", …}`, a provider's built-in). `raw` is the client's object.
 
-    Only OpenAI's own wire carries it; a candidate of another wire cannot take the request.
+    Only OpenAI's wire can carry it. A candidate of another wire cannot take the request.
     """
 
     raw: JsonObject
@@ -69,7 +69,7 @@ class ToolChoice:
 
 @value(slots=True)
 class ForeignToolChoice:
-    """A choice that is none of the four (OpenAI's `allowed_tools`): `raw` is it, for OpenAI's own wire."""
+    """Any other tool choice (OpenAI's `allowed_tools`). `raw` is the client's object, for OpenAI's wire."""
 
     raw: Json
 

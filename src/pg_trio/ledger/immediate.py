@@ -1,4 +1,4 @@
-"""A ledger that never waits, as the contract (protocols.py): over shared memory, or over the books of one process.
+"""A ledger that never waits (contract: protocols.py), over shared memory or over the books of one process.
 
 The `…_nowait` forms are the book's own methods, so that this layer costs a request nothing.
 """

@@ -1,15 +1,15 @@
-"""The contract of a ledger: what may be taken, by whom, and what must come back.
+"""The contract of a ledger: what a request may take, and what it must give back.
 
 Rules:
-1. Each step has two forms. `…_nowait` answers now, or answers MUST_WAIT; then nothing was done, and the waiting form
-   does it. An implementation in memory always answers now, so a request pays for no coroutine. An implementation over a
-   network may answer MUST_WAIT to everything.
-2. A waiting form that takes (`take`, `reserve`, `acquire`) and is cancelled has taken nothing. Where the engine may
-   have done its part already, the implementation gives it back before it lets the cancellation pass.
-3. A waiting form that gives back (`give`, `settle`, `release`) never raises. Callers shield it (settling.py); one that
-   is cut short by its bound may lose what it was to give back, until the engine's own lease on it ends.
-4. A full or unreachable ledger is `Overloaded`: raised by what takes, never by what gives back.
-5. `now` is seconds of one clock for all that share the ledger; keys are bytes, and each kind has its own length.
+1. Each step has two forms. `…_nowait` answers at once, or returns MUST_WAIT. After MUST_WAIT nothing was done, and the
+   caller awaits the other form. An implementation in memory always answers at once, so a request pays for no coroutine.
+   An implementation over a network may always return MUST_WAIT.
+2. A waiting form that takes (`take`, `reserve`, `acquire`) and is cancelled has taken nothing. If the engine may have
+   taken already, the implementation gives it back before it lets the cancellation pass.
+3. A waiting form that gives back (`give`, `settle`, `release`) never raises. Callers shield it and bound its time
+   (settling.py). If it runs out of time, the amount may stay taken until the engine's own lease on it ends.
+4. If the ledger is full or unreachable, steps that take raise `Overloaded`. Steps that give back never do.
+5. `now` is seconds of one clock that all users of the ledger share. Keys are bytes; each kind has its own length.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Final, Protocol, TypeAlias
 
 
 class MustWait(Enum):
-    """The answer of a `…_nowait` form that cannot answer now."""
+    """The answer of a `…_nowait` form that cannot answer at once."""
 
     MUST_WAIT = 0
 
@@ -29,16 +29,16 @@ MUST_WAIT: Final = MustWait.MUST_WAIT
 
 # (capacity, window in seconds) of each bucket of a key.
 Limits: TypeAlias = tuple[tuple[int, float], ...]
-# What stood against a reservation: (settled, reserved), in billionths of a US dollar.
+# The spend that a refused reservation met: (settled, reserved), in billionths of a US dollar.
 Spend: TypeAlias = tuple[int, int]
 
 
 class Taken(Protocol):
-    """What became of a take from a key's buckets."""
+    """The result of a take from a key's buckets."""
 
     @property
     def refused(self) -> tuple[int, float] | None:
-        """None where it was taken; else the index of the bucket with the longest wait, and that wait in seconds."""
+        """None if the take succeeded; else the index of the bucket with the longest wait, and that wait in seconds."""
 
     def left(self) -> Sequence[tuple[int, int]]:
         """(Whole tokens, whole seconds until the next one) of each bucket afterwards."""
@@ -64,13 +64,13 @@ class Buckets(Protocol):
         """The same. Raises Overloaded."""
 
     def give_nowait(self, key: bytes, limits: Limits, now: float, amount: int) -> MustWait | None:
-        """Put tokens back; a negative amount takes, down to empty."""
+        """Put tokens back. A negative amount takes tokens, until the bucket is empty."""
 
     async def give(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
         """The same."""
 
     def peek_nowait(self, key: bytes, limits: Limits, now: float) -> Sequence[Held] | MustWait:
-        """What each of the key's buckets holds; takes nothing."""
+        """What each of the key's buckets holds. Nothing is taken."""
 
     async def peek(self, key: bytes, limits: Limits, now: float) -> Sequence[Held]:
         """The same. Raises Overloaded."""
@@ -82,7 +82,7 @@ class SpendBook(Protocol):
     def reserve_nowait(self, key: bytes, month: int, amount: int, budget: int) -> Spend | MustWait | None:
         """Set `amount` aside if settled + reserved + amount stays within the budget.
 
-        None where it did; else nothing changed, and the answer is what stood against it.
+        None if it did. Else nothing has changed, and the result is the current spend.
         """
 
     async def reserve(self, key: bytes, month: int, amount: int, budget: int) -> Spend | None:
@@ -96,22 +96,22 @@ class SpendBook(Protocol):
 
 
 class Leases(Protocol):
-    """How many things of a key are under way at once."""
+    """Counts the concurrent uses of a key, up to a limit."""
 
     def acquire_nowait(self, key: bytes, limit: int) -> bool | MustWait:
-        """Take one, if fewer than `limit` are out: whether it was taken."""
+        """Take a lease if fewer than `limit` are taken. Returns whether it was taken."""
 
     async def acquire(self, key: bytes, limit: int) -> bool:
         """The same. Raises Overloaded."""
 
     def release_nowait(self, key: bytes) -> MustWait | None:
-        """Give one back."""
+        """Give a lease back."""
 
     async def release(self, key: bytes) -> None:
         """The same."""
 
     def count_nowait(self, key: bytes) -> int | MustWait:
-        """How many are out."""
+        """How many leases are taken."""
 
     async def count(self, key: bytes) -> int:
         """The same. Raises Overloaded."""

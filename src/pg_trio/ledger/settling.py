@@ -1,4 +1,4 @@
-"""Giving back what a request has set aside: also when the request is cancelled, and never for longer than a bound."""
+"""Give back what a request has reserved, even if the request is cancelled, and within a time limit."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import trio
 
 logger = logging.getLogger("pg_trio.ledger")
 
-# 5 s: two waits for a lock and some, as for closing a store; a drain (`server.drain_ms`) is longer.
+# 5 s: more than two waits for a lock, the same as for closing a store. A drain (`server.drain_ms`) is longer.
 SETTLE_LIMIT_S = 5.0
 
 
 class _Done:
-    """An awaitable that is done: what `__aexit__` returns where nothing waits. It costs no coroutine."""
+    """A finished awaitable. `__aexit__` returns it when there is nothing to wait for; it needs no coroutine."""
 
     __slots__ = ()
 
@@ -23,14 +23,14 @@ class _Done:
         return _NOTHING
 
 
-# Any iterator will do: it is empty, and asked once.
+# Any empty iterator works here.
 _NOTHING = cast(Generator[Any, Any, None], iter(()))
 DONE = _Done()
 
 
 async def give_back(step: Callable[[], Awaitable[None]]) -> None:
-    """Await one step that gives something back, shielded from cancellation; after SETTLE_LIMIT_S it is given up, and
-    logged."""
+    """Await one step that gives something back, shielded from cancellation. After SETTLE_LIMIT_S the step is abandoned
+    and logged."""
     with trio.move_on_after(SETTLE_LIMIT_S, shield=True) as scope:
         await step()
     if scope.cancelled_caught:

@@ -1,1 +1,1 @@
-"""Subscribers: what is made of the facts of requests."""
+"""Subscribers of the recorder: they turn finished requests into rows of the log."""

@@ -1,4 +1,4 @@
-"""The subscriber of the log: one row for each request, however it ended."""
+"""The log's subscriber writes one row for each request, whether it succeeded or failed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NOTHING = Settled(None, None, None, None)
 
 
 class _NoUsage:
-    """The counts of a request that no candidate answered."""
+    """The token counts of a request without an answer."""
 
     prompt_tokens = None
     completion_tokens = None
@@ -37,13 +37,13 @@ _NO_USAGE = _NoUsage()
 
 
 class LogSink(Protocol):
-    """Where rows go. `record` never waits; False means that the row was dropped (and counted)."""
+    """Takes rows. `record` never waits. False means that the row was dropped and counted."""
 
     def record(self, row: UnwrittenRow) -> bool: ...
 
 
 class RequestLog:
-    """Makes rows. `body_chars`: what is kept of each body, where an endpoint keeps them."""
+    """Makes rows. `body_chars` limits each logged body, for endpoints that log bodies."""
 
     def __init__(self, sink: LogSink, body_chars: int) -> None:
         self._sink = sink
@@ -58,7 +58,7 @@ class RequestLog:
         self._sink.record(row)
 
     def shed(self, count: int) -> None:
-        """One row for so many requests that were turned away unread: who asked for what is not known."""
+        """One row for `count` requests that were refused unread. Their tokens and endpoints are not known."""
         row = LogRow(
             request_id=uuid4(),
             at=time(),
@@ -71,7 +71,7 @@ class RequestLog:
 
     def _with_bodies(self, row: LogRow, record: RequestRecord, *, shows_texts: bool) -> LogRow:
         if record.request is not None:
-            # What no guardrail has seen yet, or one refused, is never shown.
+            # Texts that no guardrail has checked yet, or that one refused, are never logged.
             budget = BodyBudget(self._body_chars, shows_texts and record.is_guarded)
             row = evolve(row, request_body=_to_json(budget.describe_request(record.request)))
         if record.reply is not None:
@@ -82,7 +82,7 @@ class RequestLog:
 
 @value(slots=True, repr=False)
 class LoggedRequest:
-    """A request that has ended, until its row is written. Bodies are not kept in it."""
+    """A request that has ended and whose row is not written yet. It keeps no bodies."""
 
     record: RequestRecord
     outcome: RequestOutcome
@@ -92,7 +92,7 @@ class LoggedRequest:
 
     @property
     def has_bodies(self) -> bool:
-        """Where bodies are logged, the row is made at once."""
+        """Whether bodies are logged; the row is then made at once."""
         return False
 
     def to_row(self) -> LogRow:

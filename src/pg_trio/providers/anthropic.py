@@ -1,7 +1,6 @@
 """The Messages wire, `POST /messages`: Anthropic's own.
 
-What is sent: anthropic_request.py. How answers are read: anthropic_stream.py. What each model takes:
-anthropic_models.py.
+anthropic_request.py writes requests, anthropic_stream.py reads answers, anthropic_models.py lists what models accept.
 
 Source: Messages API reference, read 2026-11; request and response types of the `anthropic` package 2.14.
 """
@@ -24,13 +23,13 @@ class AnthropicAdapter(NativeAdapter):
     """Speaks the Messages wire; see `domain.adapter.Adapter`."""
 
     def why_unfit(self, prompt: Prompt, candidate: Candidate) -> str | None:
-        """What of the prompt this candidate cannot take; None if it can take all of it."""
+        """The content of the prompt that this candidate cannot take; None if it can take all."""
         return why_unfit(prompt, candidate.model)
 
     def build_request(
         self, prompt: Prompt, candidate: Candidate, *, stream: bool = False, asks_usage: bool = True
     ) -> WireRequest:
-        """The HTTP request that asks this candidate. Its streams have their usage unasked. Raises: CandidateUnfit."""
+        """The HTTP request to this candidate. Streams always include their usage. Raises: CandidateUnfit."""
         self.check_fit(prompt, candidate)
         body = write_body(prompt, candidate.model)
         if stream:

@@ -1,7 +1,7 @@
 """Messages, parts and calls as the content blocks of the Messages wire.
 
-Images are taken as JPEG, PNG, GIF and WebP in base64, or by an https address that Anthropic fetches. Documents are PDFs
-in base64 and plain text. Audio, and uploads to another provider, have no block: a candidate cannot take them.
+Images are JPEG, PNG, GIF or WebP in base64, or an https address that Anthropic fetches. Documents are PDFs in base64,
+or plain text. Audio and uploads to another provider have no block, so a candidate cannot take them.
 
 Source: Messages API reference; "Vision", "PDF support", "Extended thinking", read 2026-11.
 """
@@ -23,7 +23,7 @@ _IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 
 
 def why_part_unfit(part: Part) -> str | None:
-    """What of the part has no block; None where it has one."""
+    """The name of the part's content if it has no block; None if it has one."""
     match part:
         case Audio():
             return "audio"
@@ -36,7 +36,7 @@ def why_part_unfit(part: Part) -> str | None:
 
 
 def write_blocks(message: Message) -> list[Block]:
-    """The blocks that a message adds to its turn; none where it says nothing."""
+    """The blocks that a message adds to its turn. An empty message adds none."""
     content = [block for part in parts_of(message) if (block := _write_part(part)) is not None]
     if message.role == "tool":
         result: Block = {"type": "tool_result", "tool_use_id": write_call_id(message.tool_call_id or "")}
@@ -51,7 +51,7 @@ def text_block(text: str) -> Block:
 
 
 def write_call_id(call_id: str) -> str:
-    """The id as the API takes it: letters, digits, _ and -; the same for a call and its result."""
+    """The id in the form that the API accepts: letters, digits, _ and -. A call and its result get the same id."""
     if _CALL_ID.fullmatch(call_id):
         return call_id
     return f"toolu_{hashlib.sha256(call_id.encode()).hexdigest()[:24]}"
@@ -81,7 +81,7 @@ def _write_source(url: str) -> Block | None:
 
 
 def _write_document(file: File) -> Block | None:
-    """A PDF or a plain text as a document block; None for what the API has no block for."""
+    """A PDF or a plain text as a document block; None for any other file."""
     if not file.data:
         return None
     media_type, data = read_data_url(file.data) or (_guess_type(file.name or ""), file.data)

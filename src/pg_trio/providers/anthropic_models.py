@@ -1,4 +1,4 @@
-"""What each generation of Claude takes and refuses: a table, asked by a model's name.
+"""A table of what each generation of Claude accepts and refuses, by the model's name.
 
 Names carry the version in one of two orders (`claude-3-5-sonnet-20241022`, `claude-opus-4-7`), perhaps behind a
 vendor's prefix (`anthropic.claude-opus-4-7-v1:0`). A name without a version is treated as the newest
@@ -15,10 +15,10 @@ from functools import lru_cache
 
 from attrs import frozen
 
-# `(?!\d)`: the eight digits of a date are no minor version.
+# `(?!\d)`: the eight digits of a date are not a minor version.
 _VERSION = re.compile(r"claude-(?:[a-z]+-)?(\d{1,2})(?:[.-](\d{1,2}))?(?!\d)")
 NEWEST = (99, 0)
-# Models of a configuration are far fewer.
+# More than any configuration has models.
 MODELS_KEPT = 1024
 
 
@@ -26,11 +26,11 @@ MODELS_KEPT = 1024
 class Claude:
     """One model's abilities.
 
-    `takes_sampling`: `temperature` and `top_p` are not refused. `takes_both`: nor are they together.
-    `thinks`: it has extended thinking at all. `takes_budget`: `thinking: enabled` with a budget is not refused.
+    `takes_sampling`: it accepts `temperature` and `top_p`. `takes_both`: it accepts both in one request.
+    `thinks`: it has extended thinking. `takes_budget`: it accepts `thinking: enabled` with a budget.
     `takes_effort`: `output_config.effort` and adaptive thinking. `takes_prefill`: the last turn may be the assistant's.
     `takes_schema`: `output_config.format`. `most_effort`: the highest word of `output_config.effort` below `max`.
-    `output_limit`: the most that `max_tokens` may be; None where it is not known.
+    `output_limit`: the highest `max_tokens`; None if it is not known.
     """
 
     takes_sampling: bool
@@ -63,7 +63,7 @@ def find_model(name: str) -> Claude:
 
 
 def _find_output_limit(name: str, version: tuple[int, int]) -> int | None:
-    """Source: "Models overview" and "Model deprecations", read 2026-11: the most of `max_tokens`, else a 400."""
+    """The limit of `max_tokens`; above it is a 400. Source: "Models overview", "Model deprecations", read 2026-11."""
     if version < (3, 5):
         return 4096
     if version < (3, 7):

@@ -1,18 +1,18 @@
-"""What the Messages wire is sent: neutral values to the JSON of `POST /messages`.
+"""Write requests of the Messages wire: from neutral values to the JSON of `POST /messages`.
 
 Rules:
-1. System messages, wherever they stand, are lifted to `system` in their order.
-2. Turns alternate: messages of one role that follow each other become one turn. Results of tools belong to the user's
-   turn, before anything else in it, because they must follow their calls at once. A conversation that does not begin
-   with the user's turn gets FIRST_TURN before it, because the API demands one.
-3. `max_tokens` is required: the prompt's, or DEFAULT_MAX_TOKENS. More than the model can give is brought down to that.
-4. What a model refuses is left out (anthropic_models.py): a request is never lost for a sampling setting. Forced tools
-   and thinking exclude each other; the tool wins.
-5. Signed reasoning goes back where it came from, unchanged: the API checks the signatures. A tool round that lost its
-   reasoning is asked without manual thinking, which would demand it.
-6. Ids of other wires are mapped to what the API takes, the same for a call and its result.
-7. A conversation with calls needs `tools`: where a client sends none any more, those that were called are declared, and
-   not to be called.
+1. All system messages are moved to `system`, in their order.
+2. Turns alternate, so adjacent messages of one role become one turn. Tool results come first in the user's turn,
+   because they must follow their calls directly. A conversation that does not begin with the user's turn gets
+   FIRST_TURN before it, because the API requires one.
+3. `max_tokens` is required. It is the prompt's limit or DEFAULT_MAX_TOKENS, and at most the model's own limit.
+4. A setting that a model refuses is left out (anthropic_models.py), so that a request never fails for a sampling
+   setting. Forced tools and thinking exclude each other; the tool wins.
+5. Signed reasoning goes back unchanged and in its place, because the API checks the signatures. A tool round without
+   its reasoning is sent without manual thinking, which would require it.
+6. Ids of other wires are mapped to a form that the API accepts. A call and its result get the same id.
+7. A conversation with calls needs `tools`. If the client sends none, the called tools are declared, and the tool choice
+   forbids further calls.
 
 Sources, read 2026-11: Messages API reference; "Extended thinking", "Adaptive thinking", "Effort", "Tool use",
 "Structured outputs"; request types of the `anthropic` package 2.14; rule 7: BerriAI/litellm, "modify_params".
@@ -32,15 +32,15 @@ from pg_trio.providers.anthropic_models import Claude, find_model
 from pg_trio.providers.native_request import FIRST_TURN, GO_ON, Block, find_unfit, texts_of
 from pg_trio.providers.strict_schema import close_schema
 
-# 32,000: what every model from Claude 3.7 on can give. Older ones give less, and the table says what.
+# 32,000: every model from Claude 3.7 on supports it. The table has the lower limits of older models.
 DEFAULT_MAX_TOKENS = 32_000
-# The least budget that the API takes.
+# The lowest budget that the API accepts.
 MIN_THINKING_TOKENS = 1024
 JSON_ONLY = "Answer with one JSON object and nothing else."
-# "Maximum length is 256": a longer one is a 400, and no more than a mark for abuse.
+# "Maximum length is 256": a longer one is a 400. The field only serves to detect abuse.
 MAX_USER_CHARS = 256
 
-# The API wants numbers of tokens. These are OpenAI's efforts as Google's page "OpenAI compatibility" has them, too.
+# The API needs numbers of tokens. Google's page "OpenAI compatibility" maps OpenAI's efforts to these, too.
 _BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 16_384, "xhigh": 24_576, "max": 24_576}
 _EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "max": "max"}
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -48,7 +48,7 @@ _MODES = {"auto": "auto", "required": "any", "none": "none"}
 
 
 def why_unfit(prompt: Prompt, model: str) -> str | None:
-    """What of the prompt this wire cannot carry; None if it can carry all of it."""
+    """The content of the prompt that this wire cannot carry; None if it can carry all."""
     unfit = find_unfit(prompt, _TOOL_NAME)
     if unfit is not None:
         return unfit
@@ -61,7 +61,7 @@ def why_unfit(prompt: Prompt, model: str) -> str | None:
 
 
 def write_body(prompt: Prompt, model: str) -> dict[str, Json]:
-    """The body of the request, without what only a stream has."""
+    """The body of the request, without the fields of a stream."""
     claude, options = find_model(model), prompt.options
     turns = _write_turns(prompt.messages)
     body: dict[str, Json] = {"model": model, "max_tokens": DEFAULT_MAX_TOKENS, "messages": turns}
@@ -102,7 +102,7 @@ def _write_turns(messages: Iterable[Message]) -> list[Block]:
     if not turns or turns[0]["role"] != "user":
         turns.insert(0, {"role": "user", "content": [text_block(FIRST_TURN)]})
     for turn in turns:
-        # Rule 2. A stable sort: results keep their order, and so does the rest.
+        # Rule 2. The sort is stable, so results keep their order, and so do the other blocks.
         if turn["role"] == "user":
             turn["content"].sort(key=_stands_behind_results)
     return turns
@@ -113,11 +113,11 @@ def _stands_behind_results(block: Block) -> bool:
 
 
 def _end_with_user(turns: list[Block], claude: Claude, body: dict[str, Json]) -> None:
-    """A last turn of the assistant's is continued (prefill) where that is possible, else asked for in words."""
+    """Continue the assistant's last turn (prefill) if the model can; else ask for the rest in words."""
     if turns[-1]["role"] != "assistant":
         return
     blocks = turns[-1]["content"]
-    # Prefill goes neither with thinking nor with constrained decoding.
+    # Prefill cannot be combined with thinking or constrained decoding.
     can_prefill = claude.takes_prefill and "output_config" not in body and not _is_thinking(body)
     if can_prefill and blocks[-1]["type"] == "text":
         # "final assistant content cannot end with trailing whitespace" (a 400).
@@ -209,7 +209,7 @@ def _is_thinking(body: dict[str, Json]) -> bool:
 
 
 def _lost_reasoning(messages: tuple[Message, ...]) -> bool:
-    """Whether a tool round is under way whose calls have no signed reasoning before them."""
+    """Whether the current tool round's calls have no signed reasoning before them."""
     if not messages or messages[-1].role != "tool":
         return False
     calls = next((message for message in reversed(messages) if message.role == "assistant"), None)
@@ -217,7 +217,7 @@ def _lost_reasoning(messages: tuple[Message, ...]) -> bool:
 
 
 def _write_sampling(options: Options, claude: Claude, body: dict[str, Json]) -> None:
-    """Temperature and top_p, as far as the model takes them; thinking takes neither."""
+    """Add temperature and top_p if the model accepts them. With thinking, it accepts neither."""
     if not claude.takes_sampling or _is_thinking(body):
         return
     if options.temperature is not None:

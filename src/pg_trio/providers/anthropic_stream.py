@@ -1,13 +1,13 @@
-"""Answers of the Messages wire, streamed in named events or whole, to the contract's events.
+"""Read answers of the Messages wire, streamed in named events or complete, as the contract's events.
 
 Rules:
-1. A streamed answer is whole when its stop reason has come (`message_delta`) and the stream has ended, by
+1. A streamed answer is complete when its stop reason has arrived (`message_delta`) and the stream has ended, by
    `message_stop` or the end of the body.
 2. Text is the answer, `tool_use` blocks are its calls, thinking is its reasoning. Blocks of other types (server tools,
-   types that did not exist when this was written) are left out; so an answer of those alone is no answer.
+   later types) are ignored, so an answer with only such blocks is not valid.
 3. Blocks are known by their index. Calls are numbered in the order in which they begin.
-4. A call whose input never came has the input `{}`: the API sends no delta for it.
-5. Pings, and events that did not exist when this was written, are passed over ("new event types may be added").
+4. A call without input deltas has the input `{}`, because the API sends no delta for it.
+5. Pings and unknown events are ignored ("new event types may be added").
 
 Source: "Streaming messages" and "Handling stop reasons", read 2026-11; types of the `anthropic` package 2.14.
 """
@@ -30,7 +30,7 @@ class AnthropicStreamReader(EventReader):
 
     def __init__(self, candidate: Candidate) -> None:
         super().__init__(candidate)
-        # Numbers of the calls by the index of their block; and of those whose input has not come.
+        # The numbers of the calls by the index of their block, and the numbers of the calls without input so far.
         self._calls: dict[int, int] = {}
         self._without_input: set[int] = set()
 
@@ -51,7 +51,7 @@ class AnthropicStreamReader(EventReader):
             self.usage = read_usage(event.get("usage"), self.usage)
         elif kind == "message_stop":
             self.end(UpstreamNonsense("the stream ended without a stop reason"), events)
-        # Some servers send a whole message where a stream was asked for.
+        # Some servers send a complete message although a stream was requested.
         elif kind == "message" and "content" in event:
             self.read_answer(event, events)
 
@@ -96,7 +96,7 @@ class AnthropicStreamReader(EventReader):
         elif type(given) is str:
             arguments = given
         number = self.begin_call(block.get("id"), block.get("name"), arguments, events)
-        # Without an index, deltas are the latest call's.
+        # A delta without an index belongs to the latest call.
         self._calls[index if type(index) is int else -1] = number
         if not arguments:
             self._without_input.add(number)
@@ -118,7 +118,7 @@ class AnthropicStreamReader(EventReader):
 
     def _add_input(self, index: Json, text: Json, events: list[Event]) -> None:
         number = self._calls.get(index if type(index) is int else -1)
-        # Deltas of server tools' blocks, too, have this type.
+        # Deltas of server tools' blocks have this type, too.
         if number is None or text is None or text == "":
             return
         if type(text) is not str:
@@ -133,7 +133,7 @@ class AnthropicStreamReader(EventReader):
             self.add_arguments(number, "{}", events)
 
     def complete_calls(self, events: list[Event]) -> None:
-        """See EventReader: the input of calls whose block was not ended."""
+        """See EventReader. Adds the input of calls whose block did not end."""
         for number in sorted(self._without_input):
             self.add_arguments(number, "{}", events)
         self._without_input.clear()

@@ -8,7 +8,7 @@ from pg_trio.providers.openai_usage import MAX_TOKEN_COUNT
 
 
 def read_usage(usage: Json, before: Usage | None = None) -> Usage | None:
-    """Token counts, or what was known `before` where these cannot be used.
+    """Token counts. Returns `before`, the earlier counts, if these cannot be used.
 
     Shape:  {"input_tokens": int, "cache_read_input_tokens": int | null, "cache_creation_input_tokens": int | null,
             "output_tokens": int, "output_tokens_details": {"thinking_tokens": int} | null}. `input_tokens` leaves the

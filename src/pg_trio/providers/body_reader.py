@@ -1,4 +1,4 @@
-"""What readers of every wire do alike: take bytes, break at the first that cannot be read, and end once."""
+"""The common part of all wires' readers: they take bytes, break at the first unreadable event, and end once."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class BodyReader(ABC):
 
     @abstractmethod
     def read_all(self, sent_events: list[ServerSentEvent], events: list[Event]) -> None:
-        """Add what these say, up to the last event. Raises UpstreamNonsense."""
+        """Add the events of these server-sent events, up to the last. Raises UpstreamNonsense."""
 
     @abstractmethod
     def end(self, failure: AttemptFailed, events: list[Event]) -> None:
-        """Add the last events of an answer that ends here; `failure` is for an incomplete one."""
+        """Add the last events of an answer that ends here. `failure` is used if the answer is incomplete."""
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that these bytes complete."""
@@ -38,7 +38,7 @@ class BodyReader(ABC):
             if self._parser.failure is not None and not self.is_over:
                 raise self._parser.failure
         except UpstreamNonsense as exc:
-            # Its traceback would keep this frame and the events alive until the garbage collector runs.
+            # The traceback would keep this frame and the events alive until the garbage collector runs.
             events.append(self.break_off(exc.with_traceback(None)))
         return events
 

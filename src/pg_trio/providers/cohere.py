@@ -1,4 +1,4 @@
-"""Cohere's own wire, `POST /v2/chat`. What is sent: cohere_request.py. How answers are read: cohere_stream.py.
+"""Cohere's own wire, `POST /v2/chat`. cohere_request.py writes requests, cohere_stream.py reads answers.
 
 Source: Cohere API reference, "Chat" (v2), read 2026-11; types of the `cohere` package 7.3.
 """
@@ -19,13 +19,13 @@ class CohereAdapter(NativeAdapter):
     """Speaks Cohere's wire; see `domain.adapter.Adapter`."""
 
     def why_unfit(self, prompt: Prompt, candidate: Candidate) -> str | None:
-        """What of the prompt this candidate cannot take; None if it can take all of it."""
+        """The content of the prompt that this candidate cannot take; None if it can take all."""
         return why_unfit(prompt)
 
     def build_request(
         self, prompt: Prompt, candidate: Candidate, *, stream: bool = False, asks_usage: bool = True
     ) -> WireRequest:
-        """The HTTP request that asks this candidate. Its streams have their usage unasked. Raises: CandidateUnfit."""
+        """The HTTP request to this candidate. Streams always include their usage. Raises: CandidateUnfit."""
         self.check_fit(prompt, candidate)
         body = write_body(prompt, candidate.model)
         body["stream"] = stream

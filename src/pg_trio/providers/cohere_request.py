@@ -1,13 +1,13 @@
-"""What Cohere's wire is sent: neutral values to the JSON of `POST /v2/chat`.
+"""Write requests of Cohere's wire: from neutral values to the JSON of `POST /v2/chat`.
 
 Rules:
-1. The wire has a chat's four roles. Names of speakers are not part of it. Images are the user's alone.
+1. The wire has a chat's four roles and no names of speakers. Only the user's messages can have images.
 2. Ranges are narrower than the contract's: temperature up to 1, `p` 0.01 to 0.99, penalties 0 to 1, five stop
-   sequences. A value outside is brought to the nearest one.
+   sequences. A value outside its range is replaced by the nearest one inside.
 3. `tool_choice` knows REQUIRED and NONE. One named function is REQUIRED with that function as the only tool.
-4. A response format is not taken together with tools: then the format is left out, and the endpoint's own
+4. The API refuses a response format together with tools. The format is then left out, and the endpoint's own
    `output_schema` decides.
-5. A last message of the assistant's is accepted but not continued: the rest is asked for in words.
+5. The API accepts an assistant's message at the end but does not continue it. The rest is requested in words.
 6. Thinking is sent to models that are not known to refuse it.
 
 Sources, read 2026-11: Cohere API reference, "Chat" (v2); "Tool use", "Structured outputs", "Reasoning"; request types
@@ -31,16 +31,16 @@ MAX_STOPS = 5
 LEAST_P, MOST_P = 0.01, 0.99
 # Efforts as budgets; "none" turns reasoning off.
 BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24_576, "xhigh": 24_576, "max": 24_576}
-# What the API says of `detail`; other words are OpenAI's alone.
+# The words that the API accepts for `detail`. Other words are OpenAI's.
 DETAILS = frozenset({"auto", "low", "high"})
 
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
-# "Models": those without reasoning. Newer ones have it.
+# Models without reasoning, from the page "Models". Newer models have it.
 _THOUGHTLESS = re.compile(r"command-(?:r|light|nightly)|command-a-(?:03|vision|translate)|c4ai|command$")
 
 
 def why_unfit(prompt: Prompt) -> str | None:
-    """What of the prompt this wire cannot carry; None if it can carry all of it."""
+    """The content of the prompt that this wire cannot carry; None if it can carry all."""
     unfit = find_unfit(prompt, _TOOL_NAME)
     if unfit is not None:
         return unfit
@@ -65,7 +65,7 @@ def _why_part_unfit(part: Part, role: str) -> str | None:
 
 
 def write_body(prompt: Prompt, model: str) -> dict[str, Json]:
-    """The body of the request, without what only a stream has."""
+    """The body of the request, without the fields of a stream."""
     body: dict[str, Json] = {"model": model, "messages": _write_messages(prompt.messages)}
     tools = [tool for tool in prompt.tools if isinstance(tool, Tool)]
     choice = prompt.tool_choice
@@ -86,14 +86,14 @@ def write_body(prompt: Prompt, model: str) -> dict[str, Json]:
 def _write_messages(messages: tuple[Message, ...]) -> list[Block]:
     written = [wire for message in messages if (wire := _write_message(message)) is not None]
     if not written or written[-1]["role"] in ("assistant", "system"):
-        # Behind a system message alone, too, there is nothing to answer.
+        # After only a system message, there is nothing to answer either.
         is_begun = bool(written) and written[-1]["role"] == "assistant"
         written.append({"role": "user", "content": GO_ON if is_begun else "."})
     return written
 
 
 def _write_message(message: Message) -> Block | None:
-    """A message; None where it says nothing, which the API refuses."""
+    """A message; None if it is empty, because the API refuses empty messages."""
     parts = parts_of(message)
     wire: Block = {"role": message.role}
     if isinstance(message.content, str):

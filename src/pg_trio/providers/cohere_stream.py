@@ -1,11 +1,11 @@
-"""Answers of Cohere's wire, streamed in typed events or whole, to the contract's events.
+"""Read answers of Cohere's wire, streamed in typed events or complete, as the contract's events.
 
 Rules:
-1. A streamed answer is whole with `message-end` and a finish reason that says so; an `error` in it breaks the stream.
-2. The message has a list of blocks (text, thinking), or text alone, and perhaps calls. The plan that comes with calls
+1. A streamed answer is complete at `message-end` with a good finish reason. An `error` in it breaks the stream.
+2. The message has a list of blocks (text, thinking) or only text, and may have calls. The plan beside calls
    (`tool_plan`) is reasoning, never content.
-3. Citations, logprobs and events that did not exist when this was written are passed over.
-4. The wire does not say which model answers: it is the one that was asked for.
+3. Citations, logprobs and unknown events are ignored.
+4. The wire does not name the model that answers, so the requested model is taken.
 
 Source: "A guide to streaming responses" and "Streaming for tool use" (v2), read 2026-11; types of the `cohere` package
 7.3.
@@ -30,7 +30,7 @@ class CohereStreamReader(EventReader):
 
     def __init__(self, candidate: Candidate) -> None:
         super().__init__(candidate)
-        # Numbers of the calls by their events' index; and of those whose arguments have not come.
+        # The numbers of the calls by their events' index, and the numbers of the calls without arguments so far.
         self._calls: dict[int, int] = {}
         self._without_arguments: set[int] = set()
 
@@ -51,14 +51,14 @@ class CohereStreamReader(EventReader):
             self.open(None, None, events)
             self._read_message(kind, message, event.get("index"), events)
         elif "finish_reason" in event and "message" in event:
-            # A whole answer where a stream was asked for.
+            # A complete answer although a stream was requested.
             self.read_answer(event, events)
 
     def read_answer(self, answer: dict[str, Json], events: list[Event]) -> None:
         """See EventReader."""
         message = answer.get("message")
         if type(message) is str:
-            # An error's shape, `{"id": …, "message": …}`, with a status that says otherwise.
+            # An error's shape, `{"id": …, "message": …}`, with the status of a success.
             self.raise_error({"error": message})
         if type(message) is not dict:
             refuse("message", message, "an object")
@@ -78,7 +78,7 @@ class CohereStreamReader(EventReader):
         self.note_finish(answer.get("finish_reason"))
 
     def complete_calls(self, events: list[Event]) -> None:
-        """See EventReader: calls without arguments have none to give."""
+        """See EventReader. Calls without arguments get `{}`."""
         for number in sorted(self._without_arguments):
             self.add_arguments(number, "{}", events)
 
@@ -103,7 +103,7 @@ class CohereStreamReader(EventReader):
             arguments = dump_arguments(arguments, "a tool call's arguments")
         text = arguments if type(arguments) is str else ""
         number = self.begin_call(call.get("id"), function.get("name"), text, events)
-        # Without an index, deltas are the latest call's.
+        # A delta without an index belongs to the latest call.
         self._calls[index if type(index) is int else -1] = number
         if not text:
             self._without_arguments.add(number)
@@ -120,7 +120,7 @@ class CohereStreamReader(EventReader):
 
 
 def read_usage(usage: Json) -> Usage | None:
-    """Token counts, or None where the provider sent none.
+    """Token counts, or None if the provider sent none.
 
     Shape:  {"tokens": {"input_tokens": number, "output_tokens": number}, "cached_tokens": number, "billed_units": …};
             whole numbers, written with a fraction (`12.0`). `tokens` is what the model saw; `billed_units` leaves out
@@ -146,7 +146,7 @@ def _count(given: Json) -> int | None:
 
 def _object(fields: dict[str, Json], name: str) -> dict[str, Json]:
     given = fields.get(name)
-    # A list of one, as whole answers have it, where some servers send it in streams too.
+    # A list of one, as in complete answers. Some servers send it in streams, too.
     if type(given) is list and given:
         given = given[0]
     return given if type(given) is dict else {}

@@ -1,11 +1,10 @@
-"""How answers with vectors are read, whichever wire they came on.
+"""Read answers with vectors. All wires share these functions.
 
 Rules:
-1. There is one vector for each input, all of one length, of finite numbers. An answer that lacks one, or has one too
-   many, is refused: which text a vector belongs to would be a guess.
-2. Fields that are not needed (ids, kinds, repeated texts) may hold anything; usage that cannot be counted on is
-   none.
-3. A body that is not JSON, and an error that says something, are failures under any status.
+1. An answer has one vector for each input, all of one length, of finite numbers. An answer with too few or too many
+   vectors is refused, because its vectors cannot be matched to the texts.
+2. Fields that are not needed (ids, kinds, repeated texts) may hold anything. Unreliable usage counts as missing.
+3. A body that is not JSON, and an error with a message, are failures under any status.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from pg_trio.providers.said import read_error_message, says_error
 
 
 def why_unfit(request: EmbeddingRequest, candidate: Candidate) -> str | None:
-    """What of the request this candidate's provider cannot take; None if it can take all of it."""
+    """The part of the request that the candidate's provider cannot take; None if it can take all."""
     row = PROVIDERS[candidate.provider].embeddings
     if row is None:
         return "embeddings"
@@ -42,7 +41,7 @@ def why_unfit(request: EmbeddingRequest, candidate: Candidate) -> str | None:
 
 
 def check_fit(request: EmbeddingRequest, candidate: Candidate) -> None:
-    """Raises CandidateUnfit where something of the request would get lost."""
+    """Raises CandidateUnfit if a part of the request would get lost."""
     what = why_unfit(request, candidate)
     if what is not None:
         raise CandidateUnfit(candidate.provider, what)
@@ -78,7 +77,7 @@ def make_reply(vectors: Sequence[Vector], expected: int, model: str, usage: Usag
 
 
 def read_list(value: Json, where: str) -> list[Json]:
-    """The list that stands at `where`. Raises UpstreamNonsense."""
+    """The value at `where`, if it is a list. Raises UpstreamNonsense."""
     if type(value) is not list:
         refuse(where, value, "a list")
     found: list[Json] = value
@@ -86,7 +85,7 @@ def read_list(value: Json, where: str) -> list[Json]:
 
 
 def read_vector(value: Json, where: str) -> Vector:
-    """The vector that stands at `where`. Raises UpstreamNonsense."""
+    """The value at `where`, if it is a vector. Raises UpstreamNonsense."""
     numbers = read_list(value, where)
     if not numbers:
         raise UpstreamNonsense(f"{where} is empty")
@@ -101,14 +100,14 @@ def read_vector(value: Json, where: str) -> Vector:
 
 
 def check_finite(vector: Vector, where: str) -> Vector:
-    """The vector. Raises UpstreamNonsense where one of its numbers is infinite or none."""
+    """The vector, if all of its numbers are finite. Raises UpstreamNonsense."""
     if not all(map(isfinite, vector)):
         raise UpstreamNonsense(f"{where} holds a number that is not finite")
     return vector
 
 
 def read_count(value: Json) -> Usage | None:
-    """The usage of so many tokens of input; None where it is no count. Cohere writes them as fractions (`12.0`)."""
+    """The usage for this count of input tokens; None if it is not a count. Cohere writes fractions (`12.0`)."""
     if type(value) not in (int, float) or not 0 <= value <= MAX_TOKEN_COUNT:
         return None
     return Usage(int(value), 0)

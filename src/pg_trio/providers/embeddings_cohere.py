@@ -1,7 +1,7 @@
 """Embeddings on Cohere's wire: `POST /v2/embed`.
 
-Cohere wants to know what the vectors are for. Where the client does not say, they are for documents that are searched
-(`search_document`), as Cohere's own examples have it.
+Cohere requires the purpose of the vectors. If the client does not name one, it is `search_document`, as in Cohere's own
+examples.
 
 Source: Cohere API reference, "Embed" (v2), and the types of the `cohere` package 7.3, read 2026-11.
 """
@@ -34,11 +34,11 @@ class CohereEmbeddings:
     """See `providers.EmbeddingAdapter`."""
 
     def why_unfit(self, request: EmbeddingRequest, candidate: Candidate) -> str | None:
-        """What of the request this candidate cannot take; None if it can take all of it."""
+        """The part of the request that this candidate cannot take; None if it can take all."""
         return why_unfit(request, candidate)
 
     def build_embeddings(self, request: EmbeddingRequest, candidate: Candidate) -> WireRequest:
-        """The HTTP request that asks this candidate. Raises: CandidateUnfit."""
+        """The HTTP request to this candidate. Raises: CandidateUnfit."""
         check_fit(request, candidate)
         body: dict[str, Json] = {
             "model": candidate.model,
@@ -61,7 +61,7 @@ class CohereEmbeddings:
         """The vectors. Raises: UpstreamRefused for every status but 2xx; UpstreamNonsense (see embedding_fields)."""
         answer = read_object(status, headers, body, candidate, now_s)
         given = answer.get("embeddings")
-        # By type, as asked for; the older answers are the list itself.
+        # An object by type, as requested. Older answers have the list itself.
         where = "embeddings.float" if type(given) is dict else "embeddings"
         items = read_list(given.get("float") if type(given) is dict else given, where)
         vectors = [read_vector(item, f"{where}[{number}]") for number, item in enumerate(items)]
@@ -69,7 +69,7 @@ class CohereEmbeddings:
 
 
 def _read_usage(meta: Json) -> Usage | None:
-    """What the model saw (`tokens`), or what is billed for it where that is all that is said."""
+    """The tokens that the model saw (`tokens`); if they are missing, the billed ones."""
     for name in ("tokens", "billed_units"):
         counts = meta.get(name) if type(meta) is dict else None
         usage = read_count(counts.get("input_tokens")) if type(counts) is dict else None

@@ -1,4 +1,4 @@
-"""Embeddings on Google's wire: `POST /models/{model}:batchEmbedContents`, one request in it for each input.
+"""Embeddings on Google's wire: `POST /models/{model}:batchEmbedContents`. The body has one request for each input.
 
 Source: Gemini API reference, "Embeddings" (batchEmbedContents, TaskType), and the `google-genai` package 3.6, read
 2026-11.
@@ -42,11 +42,11 @@ class GoogleEmbeddings:
     """See `providers.EmbeddingAdapter`."""
 
     def why_unfit(self, request: EmbeddingRequest, candidate: Candidate) -> str | None:
-        """What of the request this candidate cannot take; None if it can take all of it."""
+        """The part of the request that this candidate cannot take; None if it can take all."""
         return why_unfit(request, candidate)
 
     def build_embeddings(self, request: EmbeddingRequest, candidate: Candidate) -> WireRequest:
-        """The HTTP request that asks this candidate. Raises: CandidateUnfit."""
+        """The HTTP request to this candidate. Raises: CandidateUnfit."""
         check_fit(request, candidate)
         return WireRequest(
             f"{url_of(candidate)}:batchEmbedContents",

@@ -1,7 +1,7 @@
 """Embeddings on OpenAI's wire: `POST /embeddings`.
 
-What a provider takes of it is data (`Provider.embeddings`). Vectors come as numbers, or as base64 of 32-bit floats,
-which is a third of the size: asked for where it is documented, and read from every provider.
+`Provider.embeddings` says what a provider accepts. Vectors arrive as numbers, or as base64 of 32-bit floats, at a third
+of the size. The adapter requests base64 if the provider documents it, and reads it from every provider.
 
 Sources, read 2026-11: OpenAI's API reference, "Create embeddings"; docs.mistral.ai/api/endpoint/embeddings.
 """
@@ -40,11 +40,11 @@ class OpenAIEmbeddings:
     """See `providers.EmbeddingAdapter`."""
 
     def why_unfit(self, request: EmbeddingRequest, candidate: Candidate) -> str | None:
-        """What of the request this candidate cannot take; None if it can take all of it."""
+        """The part of the request that this candidate cannot take; None if it can take all."""
         return why_unfit(request, candidate)
 
     def build_embeddings(self, request: EmbeddingRequest, candidate: Candidate) -> WireRequest:
-        """The HTTP request that asks this candidate. Raises: CandidateUnfit."""
+        """The HTTP request to this candidate. Raises: CandidateUnfit."""
         check_fit(request, candidate)
         route = route_to(candidate)
         row = route.provider.embeddings
@@ -76,7 +76,7 @@ class OpenAIEmbeddings:
 
 
 def _read_data(items: list[Json]) -> list[Vector]:
-    """The vectors in the order of their `index`; in that of the list where those are not all of its numbers."""
+    """The vectors in the order of their `index`. If the indexes are incomplete, in the order of the list."""
     vectors, places = list[Vector](), list[Json]()
     for number, item in enumerate(items):
         if type(item) is not dict:

@@ -1,16 +1,16 @@
-"""What the readers of the wires that are not OpenAI's share: events with a JSON object each, and an honest end.
+"""The common part of the readers of native wires (not OpenAI's): events with one JSON object each, and one end.
 
 Rules:
-1. A reader raises nothing: its failure is its last event. Inside, `read_event` and `read_answer` raise
+1. A reader never raises. A failure is its last event. Internally, `read_event` and `read_answer` raise
    UpstreamNonsense.
-2. A streamed answer is whole when its finish reason has come and the stream has ended. A body that ends before is a cut
-   answer. A whole answer needs no reason: its JSON is complete.
-3. Finish reasons are read by meaning (`finish_reasons`). One that means a failure breaks the answer at its end.
-4. What an answer may say is bounded: characters of text and arguments, characters of reasoning, and tool calls.
-5. Keep-alives in any dress, events of other kinds, and JSON that is not an object say nothing. An error that says
-   something breaks the stream, also after text.
-6. A piece of text may end with half of a character (a lone surrogate): the next piece has the other half.
-7. Each call has an id that no other call of the answer has: one that is missing or repeated is replaced.
+2. A streamed answer is complete when its finish reason has arrived and the stream has ended. If the body ends earlier,
+   the answer is cut. An answer in one body needs no finish reason, because its JSON is complete.
+3. Finish reasons are read by meaning (`finish_reasons`). A reason that means a failure breaks the answer at its end.
+4. An answer is bounded: characters of text and arguments, characters of reasoning, and tool calls.
+5. Keep-alives in any form, events of other kinds, and JSON that is not an object are ignored. An error with a message
+   breaks the stream, even after text.
+6. A piece of text may end with half of a character (a lone surrogate). The next piece has the other half.
+7. Each call has a unique id within its answer. A missing or repeated id is replaced.
 """
 
 from __future__ import annotations
@@ -61,24 +61,24 @@ class EventReader(BodyReader):
         self._reasoned = 0
         self._call_ids: list[str] = []
         self._finish: Meaning = "none"
-        # The reason in the provider's own words, for the failure if it is one.
+        # The finish reason in the provider's own words, for the text of a failure.
         self._ended_by = ""
-        # By the call's number (or _TEXT): what may have half of a character left. None until there was one (rule 6).
+        # Texts that may hold half of a character, by the call's number (or _TEXT). None until one was needed (rule 6).
         self._halves: dict[int, HalfText] | None = None
 
     @abstractmethod
     def read_event(self, kind: str, event: dict[str, Json], events: list[Event]) -> None:
-        """Add what one event says. `kind` is the event's `type`, or its name in the stream."""
+        """Add the events of one server-sent event. `kind` is its `type`, or its name in the stream."""
 
     @abstractmethod
     def read_answer(self, answer: dict[str, Json], events: list[Event]) -> None:
-        """Add what a whole answer says, but for its end."""
+        """Add the events of a complete answer, except its end."""
 
     def complete_calls(self, events: list[Event]) -> None:
-        """Add what is left to say of calls once the answer has ended well. Nothing, unless a wire has something."""
+        """Add the remaining events of calls after a good end. A wire may override this; the default adds nothing."""
 
     def read_whole(self, answers: list[dict[str, Json]]) -> list[Event]:
-        """The events of a whole answer, the last one included; several objects are pieces of one answer."""
+        """The events of a complete answer, including the last. Several objects are pieces of one answer."""
         events: list[Event] = []
         try:
             for answer in answers:
@@ -95,7 +95,7 @@ class EventReader(BodyReader):
     # ── for the wires ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def end(self, failure: AttemptFailed, events: list[Event]) -> None:
-        """Add the last event of an answer that ends here; `failure` is for one whose finish reason has not come."""
+        """Add the last event of an answer that ends here. `failure` is used if its finish reason has not arrived."""
         if self._finish == "none":
             events.append(self.break_off(failure))
             return
@@ -112,14 +112,14 @@ class EventReader(BodyReader):
             events.append(Finished(reason, self.usage))
 
     def note_finish(self, reason: Json, words: Json = None) -> None:
-        """A finish reason has come; `words` are what the provider says of it. One that says "not yet" is none."""
+        """Note a finish reason and the provider's `words` about it. A reason that means "not yet" is ignored."""
         meaning = read_finish(reason)
         if meaning != "none":
             self._finish = meaning
             self._ended_by = f"{reason}: {words}" if type(words) is str and words else f"{reason}"
 
     def open(self, given_id: Json, model: Json, events: list[Event]) -> None:
-        """Say who answers, once."""
+        """Add the first event, which names the model, once."""
         if not self._is_open:
             self._is_open = True
             given_id = given_id if type(given_id) is str else None
@@ -127,7 +127,7 @@ class EventReader(BodyReader):
             events.append(Opened(reply_id(given_id, self._candidate), read_model(model, self._candidate)))
 
     def add_text(self, text: Json, events: list[Event]) -> None:
-        """More of the answer; nothing where it is empty."""
+        """Add text of the answer. Empty text is ignored."""
         if text is None or text == "":
             return
         if type(text) is not str:
@@ -139,19 +139,19 @@ class EventReader(BodyReader):
             events.append(ContentDelta(text))
 
     def add_reasoning(self, text: Json, events: list[Event]) -> None:
-        """More of the model's reasoning; what is not text says nothing."""
+        """Add text of the model's reasoning. Values that are not text are ignored."""
         if type(text) is str and text:
             self._count_reasoning(len(text))
             events.append(ReasoningDelta(mend_text(text)))
 
     def add_signature(self, signature: Json, events: list[Event]) -> None:
-        """The signature that ends a block of reasoning."""
+        """Add the signature that ends a block of reasoning."""
         if is_opaque(signature):
             self._count_reasoning(len(signature))
             events.append(ReasoningDelta("", signature=signature))
 
     def add_encrypted(self, data: Json, events: list[Event]) -> None:
-        """A block of reasoning that the provider encrypted."""
+        """Add a block of reasoning that the provider encrypted."""
         if is_opaque(data):
             self._count_reasoning(len(data))
             events.append(ReasoningDelta("", data=data))
@@ -159,7 +159,7 @@ class EventReader(BodyReader):
     def begin_call(
         self, call_id: Json, name: Json, arguments: str, events: list[Event], signature: str | None = None
     ) -> int:
-        """A tool call begins; its number among the answer's calls."""
+        """Begin a tool call. Returns its number among the answer's calls."""
         if type(name) is not str or not name.strip():
             refuse("the name of a tool call", None if name == "" else name, "a string")
         if len(name) > MAX_NAME_CHARS:
@@ -167,7 +167,7 @@ class EventReader(BodyReader):
         if len(self._call_ids) >= MAX_TOOL_CALLS:
             raise UpstreamNonsense(f"the answer has more than {MAX_TOOL_CALLS} tool calls")
         if type(call_id) is not str or not call_id or call_id in self._call_ids or has_surrogates(call_id):
-            # Without an id of its own the client could not send the result back.
+            # Without a unique id the client could not send the result back.
             call_id = f"call_{secrets.token_hex(12)}"
         self._count(len(arguments) + len(call_id))
         index = len(self._call_ids)
@@ -176,7 +176,7 @@ class EventReader(BodyReader):
         return index
 
     def add_arguments(self, index: int, text: str, events: list[Event]) -> None:
-        """More of a call's arguments."""
+        """Add text of a call's arguments."""
         self._count(len(text))
         if self._halves is not None or not text.isascii():
             text = self._mend(index, text)
@@ -184,7 +184,7 @@ class EventReader(BodyReader):
             events.append(ToolCallDelta(index, None, None, text))
 
     def raise_error(self, event: dict[str, Json], kind: str = "") -> None:
-        """Raises UpstreamNonsense where an event or an answer is an error that says something."""
+        """Raises UpstreamNonsense if an event or an answer is an error with a message."""
         error = event.get("error")
         if kind == "error" or event.get("type") == "error" or (error is not None and says_error(error)):
             said = read_error_message(event) or "no message"
@@ -205,7 +205,7 @@ class EventReader(BodyReader):
         try:
             event = read_json(data)
         except orjson.JSONDecodeError as exc:
-            # Not the parser's own text, which would quote the model's text.
+            # Not the parser's own message, which would quote the model's text.
             said = f"an event is not JSON: error at character {exc.pos} of {len(data)} bytes"
             raise UpstreamNonsense(said) from None
         if type(event) is not dict:
@@ -243,5 +243,5 @@ class EventReader(BodyReader):
 
 
 def is_opaque(given: Json) -> bool:
-    """Whether it is a text that only its provider understands, and that JSON can carry back."""
+    """Whether the value is text that JSON can carry back to the provider."""
     return type(given) is str and bool(given) and given.isascii()

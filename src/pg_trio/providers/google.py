@@ -1,7 +1,7 @@
 """Google's own wire: `POST /models/{model}:generateContent`, streamed `:streamGenerateContent?alt=sse`.
 
-The key goes in a header, never in the address, where logs would keep it. What is sent: google_request.py. How answers
-are read: google_stream.py.
+The key is in a header, never in the address, because logs keep addresses. google_request.py writes requests,
+google_stream.py reads answers.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class GoogleAdapter(NativeAdapter):
     """Speaks Google's wire; see `domain.adapter.Adapter`."""
 
     def why_unfit(self, prompt: Prompt, candidate: Candidate) -> str | None:
-        """What of the prompt this candidate cannot take; None if it can take all of it."""
+        """The content of the prompt that this candidate cannot take; None if it can take all."""
         return why_unfit(prompt)
 
     def build_request(
         self, prompt: Prompt, candidate: Candidate, *, stream: bool = False, asks_usage: bool = True
     ) -> WireRequest:
-        """The HTTP request that asks this candidate. Its streams have their usage unasked. Raises: CandidateUnfit."""
+        """The HTTP request to this candidate. Streams always include their usage. Raises: CandidateUnfit."""
         self.check_fit(prompt, candidate)
         method = "streamGenerateContent?alt=sse" if stream else "generateContent"
         return WireRequest(
@@ -55,7 +55,7 @@ class GoogleAdapter(NativeAdapter):
 
 
 def complete_headers(headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
-    """The headers, with when to come back: Google says it in an error's details (google.rpc.RetryInfo: `"34.07s"`)."""
+    """The headers with a `Retry-After` from the error's details (google.rpc.RetryInfo: `"34.07s"`)."""
     if "retry-after" in headers or b"retryDelay" not in body[:ERROR_BODY_BYTES]:
         return headers
     found = _RETRY_DELAY.search(body[:ERROR_BODY_BYTES])
@@ -63,7 +63,7 @@ def complete_headers(headers: Mapping[str, str], body: bytes) -> Mapping[str, st
 
 
 def model_path(candidate: Candidate) -> str:
-    """The model's resource name. Tuned models have a path of their own (`tunedModels/name`)."""
+    """The model's resource name. Tuned models have their own path (`tunedModels/name`)."""
     return candidate.model if "/" in candidate.model else f"models/{candidate.model}"
 
 

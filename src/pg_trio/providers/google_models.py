@@ -1,4 +1,4 @@
-"""What each generation of Gemini takes and refuses: a table, asked by a model's name.
+"""A table of what each generation of Gemini accepts and refuses, by the model's name.
 
 A name without a generation (`gemini-flash-latest`) is treated as the newest one. Models that are not Gemini (Gemma) do
 not think.
@@ -14,11 +14,11 @@ from functools import lru_cache
 
 from attrs import frozen
 
-# What OpenAI's efforts are in tokens, by the page "OpenAI compatibility"; 0 turns thinking off.
+# OpenAI's efforts in tokens (page "OpenAI compatibility"). 0 turns thinking off.
 BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24_576, "xhigh": 24_576, "max": 24_576}
 LEVELS = {"none": "MINIMAL", "minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH"}
 NEWEST = (99, 0)
-# Models of a configuration are far fewer.
+# More than any configuration has models.
 MODELS_KEPT = 1024
 
 _VERSION = re.compile(r"gemini-(\d+)(?:\.(\d+))?")
@@ -45,7 +45,7 @@ class Gemini:
         return "HIGH" if level == "MEDIUM" and not self.has_medium_level else level
 
     def budget_of(self, effort: str, budget: int | None) -> int:
-        """The thinking budget for an effort, or the one given, brought into the model's range."""
+        """The given thinking budget, else the effort's, limited to the model's range."""
         wanted = BUDGETS.get(effort, BUDGETS["medium"]) if budget is None else budget
         # -1: the model decides.
         return wanted if wanted == -1 else min(max(wanted, self.least_budget), self.most_budget)

@@ -1,7 +1,8 @@
 """Messages, parts and calls as the parts of Google's wire.
 
-Media in base64 are `inlineData`, addresses `fileData`, which Google fetches. Both name their type: a data address has
-it, an address is judged by its ending. Uploads to another provider have no part: a candidate cannot take them.
+Media in base64 are `inlineData`. Addresses are `fileData`, which Google fetches. Both need a media type: a data address
+has one, and for other addresses the file's ending decides. Uploads to another provider have no part, so a candidate
+cannot take them.
 
 Source: Gemini API reference (Part), "Image understanding", "Audio understanding", "File input methods", read 2026-11.
 """
@@ -15,7 +16,7 @@ from pg_trio.providers.native_request import Block, parts_of, read_arguments, re
 
 SKIP_SIGNATURE = "skip_thought_signature_validator"
 
-# Not the machine's own table (`mimetypes`): the same request must be the same everywhere.
+# Not the machine's own table (`mimetypes`), because a request must be the same on every machine.
 _IMAGES = {
     "jpg": "image/jpeg",
     "jpeg": "image/jpeg",
@@ -27,7 +28,7 @@ _IMAGES = {
     "avif": "image/avif",
     "bmp": "image/bmp",
 }
-# An image whose address has no ending that tells: the type only has to be one of the kind.
+# For an image whose address has no known ending. Google only needs the type of some image.
 _ANY_IMAGE = "image/jpeg"
 _FILES = {
     **_IMAGES,
@@ -50,20 +51,20 @@ _FILES = {
 
 
 def why_part_unfit(part: Part) -> str | None:
-    """What of the part this wire cannot carry; None where it can."""
+    """The name of the part's content if this wire cannot carry it; None if it can."""
     if isinstance(part, Text | Refusal) or _write_part(part) is not None:
         return None
     return {Audio: "audio", File: "file", Image: "image"}[type(part)]
 
 
 def write_parts(message: Message) -> list[Block]:
-    """The parts that a user's or a model's message adds to its turn; none where it says nothing."""
+    """The parts that a user's or a model's message adds to its turn. An empty message adds none."""
     parts = [block for part in parts_of(message) if (block := _write_part(part)) is not None]
     return parts + [_write_call(call, number == 0) for number, call in enumerate(message.tool_calls)]
 
 
 def write_result(message: Message, names: dict[str, str]) -> list[Block]:
-    """The parts of a tool's message: what it said as an object, then media. `names`: functions by call id."""
+    """The parts of a tool's message: its text as an object, then media. `names` has the functions by call id."""
     call_id = message.tool_call_id or ""
     response = read_result("\n".join(texts_of(message)))
     name = names.get(call_id) or message.name or call_id

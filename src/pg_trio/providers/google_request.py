@@ -1,16 +1,16 @@
-"""What Google's wire is sent: neutral values to the JSON of `:generateContent`.
+"""Write requests of Google's wire: from neutral values to the JSON of `:generateContent`.
 
 Rules:
-1. System messages, wherever they stand, become `systemInstruction`, in their order.
-2. Roles are `user` and `model`; messages of one role that follow each other become one content. Results of tools are
-   the user's, before anything else in that turn, and carry the name of the function, which only the call knows.
-   Conversations begin and end with the user's turn: FIRST_TURN and GO_ON are put where there is none.
-3. A replayed call keeps the signature that the model gave it. Where the first call of a turn has none,
-   `skip_thought_signature_validator` is sent, the documented word for calls that another model made: Gemini 3 refuses a
-   turn without either. The calls beside it need none.
-4. Tools are given as JSON Schema (`parametersJsonSchema`), not in Google's own subset.
-5. Thinking has levels from Gemini 3 on, budgets in Gemini 2.5, and is not known before.
-6. What a model refuses is left out: penalties from 2.5 on, a response format beside tools before 3.
+1. All system messages become `systemInstruction`, in their order.
+2. Roles are `user` and `model`. Adjacent messages of one role become one content. Tool results come first in the user's
+   turn and have the function's name, which is taken from the call. Conversations must begin and end with the user's
+   turn; FIRST_TURN and GO_ON are added if that turn is missing.
+3. A replayed call keeps its signature from the model. If the first call of a turn has none, it gets
+   `skip_thought_signature_validator`, the documented word for calls of another model. Gemini 3 refuses a turn without
+   either. The other calls of the turn need none.
+4. Tools are sent as JSON Schema (`parametersJsonSchema`), not in Google's own subset.
+5. Thinking has levels from Gemini 3 on and budgets in Gemini 2.5. Older models have no thinking.
+6. A setting that a model refuses is left out: penalties from 2.5 on, a response format beside tools before 3.
 
 Sources, read 2026-11: Gemini API reference (generateContent), "Thinking", "Thought signatures", "Structured output",
 "Function calling", "OpenAI compatibility"; request types of the `google-genai` package 3.6; rule 6:
@@ -32,7 +32,7 @@ from pg_trio.providers.native_request import FIRST_TURN, GO_ON, Block, find_unfi
 
 # The API takes five.
 MAX_STOPS = 5
-# `seed` is an int32 there; a larger number is a 400.
+# `seed` is an int32; a larger number is a 400.
 SEED_BITS = 0x7FFF_FFFF
 
 _TOOL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")
@@ -40,7 +40,7 @@ _MODES = {"auto": "AUTO", "required": "ANY", "none": "NONE", "function": "ANY"}
 
 
 def why_unfit(prompt: Prompt) -> str | None:
-    """What of the prompt this wire cannot carry; None if it can carry all of it."""
+    """The content of the prompt that this wire cannot carry; None if it can carry all."""
     unfit = find_unfit(prompt, _TOOL_NAME)
     if unfit is not None:
         return unfit
@@ -71,7 +71,7 @@ def write_body(prompt: Prompt, model: str) -> dict[str, Json]:
 
 def _write_contents(messages: Iterable[Message]) -> list[Block]:
     contents: list[Block] = []
-    # Names of the functions by the ids of their calls, for the results.
+    # The functions' names by the ids of their calls, for the results.
     names: dict[str, str] = {}
     for message in messages:
         if message.role == "system":
@@ -89,14 +89,14 @@ def _write_contents(messages: Iterable[Message]) -> list[Block]:
 
 
 def _complete(contents: list[Block]) -> list[Block]:
-    """The same, as rule 2 wants it at its beginning, at its end and around results."""
+    """The contents with the first turn, the last turn and the order of results that rule 2 requires."""
     if not contents or contents[0]["role"] != "user":
         contents.insert(0, {"role": "user", "parts": [{"text": FIRST_TURN}]})
     if contents[-1]["role"] != "user":
         contents.append({"role": "user", "parts": [{"text": GO_ON}]})
     for content in contents:
         if content["role"] == "user":
-            # A stable sort: results keep their order, and so does the rest.
+            # The sort is stable, so results keep their order, and so do the other parts.
             content["parts"].sort(key=is_result, reverse=True)
     return contents
 

@@ -1,11 +1,11 @@
-"""Answers of Google's wire, whole and streamed: each chunk of a stream has the shape of a whole answer.
+"""Read answers of Google's wire, complete or streamed. Each chunk of a stream has the shape of a complete answer.
 
 Rules:
-1. Only the candidate with index 0 is read. Parts marked `thought` are reasoning; calls come whole, never in pieces.
-   Parts that are neither text nor calls (code that the model ran, images that it made) are left out.
-2. A streamed answer is whole when its finish reason has come and the body has ended: there is no other end.
-3. A prompt that was blocked has no candidate, and is an answer with `content_filter`: it would be blocked again.
-4. A call without an id gets one of ours: the client needs it for the result. Its signature stays with it.
+1. Only the candidate with index 0 is read. Parts marked `thought` are reasoning. Calls arrive complete, not in pieces.
+   Parts that are neither text nor calls (code that the model ran, images that it made) are ignored.
+2. A streamed answer is complete when its finish reason has arrived and the body has ended. There is no end marker.
+3. A blocked prompt has no candidate. It is an answer with `content_filter`, because a retry would be blocked, too.
+4. A call without an id gets one from the gateway, because the client needs it for the result. It keeps its signature.
 
 Source: Gemini API reference, GenerateContentResponse, read 2026-11; types of the `google-genai` package 3.6.
 """
@@ -19,7 +19,7 @@ from pg_trio.providers.event_reader import EventReader, is_opaque
 from pg_trio.providers.openai_fields import dump_arguments, refuse
 from pg_trio.providers.openai_usage import MAX_TOKEN_COUNT
 
-# Words of FinishReason whose meaning their letters do not tell, and a word that does.
+# Values of FinishReason whose meaning cannot be read from the word, and a clear word for each.
 _MEANT = {"CONTINUATION": "MAX_TOKENS", "ESCALATION": "SAFETY", "PUP_LIMITED_DISABLED": "SAFETY", "NO_IMAGE": "STOP"}
 
 
@@ -73,7 +73,7 @@ class GoogleStreamReader(EventReader):
 
 
 def _first_candidate(answer: dict[str, Json]) -> dict[str, Json] | None:
-    """The candidate with index 0; None where there is none."""
+    """The candidate with index 0; None if there is none."""
     candidates = answer.get("candidates")
     if not candidates:
         return None
@@ -98,7 +98,7 @@ def _is_blocked(answer: dict[str, Json]) -> bool:
 
 
 def read_usage(usage: Json) -> Usage | None:
-    """Token counts, or None where the provider sent none.
+    """Token counts, or None if the provider sent none.
 
     Shape:  {"promptTokenCount": int, "toolUsePromptTokenCount": int, "cachedContentTokenCount": int,
             "candidatesTokenCount": int, "thoughtsTokenCount": int}; what is zero is left out.

@@ -1,10 +1,10 @@
-"""What the adapters of the wires that are not OpenAI's share: how a whole answer is read, and a stream is told.
+"""The common part of the adapters of native wires (not OpenAI's): read a complete answer, and recognise a stream.
 
 Rules:
-1. A whole answer is read by the wire's own stream reader. What a field means is written down once, so that a stream and
-   a whole answer cannot come to mean different things.
-2. Server-sent events that came as a whole answer are read as such; so are several JSON objects in a list.
-3. A body that is not JSON, and an error that says something, are failures under any status.
+1. The wire's own stream reader also reads complete answers. So each field's meaning is written once, and is the same
+   in both.
+2. A complete answer may also be server-sent events, or several JSON objects in a list.
+3. A body that is not JSON, and an error with a message, are failures under any status.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from pg_trio.providers.openai_fields import refuse
 from pg_trio.providers.refusal import mask_for, read_refusal
 from pg_trio.providers.sse import begins_as_stream
 
-# Endpoints of a configuration, times their candidates, are far fewer. Each entry is about 1 KiB.
+# More than any configuration has endpoints times candidates. Each entry is about 1 KiB.
 ROUTES_KEPT = 4096
 
 
 class NativeAdapter(ABC):
-    """What the adapters of these wires have in common; see `domain.adapter.Adapter`."""
+    """An adapter without its wire; see `domain.adapter.Adapter`."""
 
     carries_all: ClassVar[bool] = False
 
     @abstractmethod
     def why_unfit(self, prompt: Prompt, candidate: Candidate) -> str | None:
-        """What of the prompt this candidate cannot take; None if it can take all of it."""
+        """The content of the prompt that this candidate cannot take; None if it can take all."""
 
     def check_fit(self, prompt: Prompt, candidate: Candidate) -> None:
-        """Raises CandidateUnfit where something of the prompt would get lost: it must not be left out silently."""
+        """Raises CandidateUnfit if content of the prompt would silently get lost."""
         what = self.why_unfit(prompt, candidate)
         if what is not None:
             raise CandidateUnfit(candidate.provider, what)
@@ -57,21 +57,21 @@ class NativeAdapter(ABC):
         """A reader for the body of one streamed answer."""
 
     def complete_headers(self, headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
-        """The headers of a failure, with a `Retry-After` that the wire has elsewhere. `body` is the failure's."""
+        """The headers of a failure, with the `Retry-After` that the wire has in the failure's `body`."""
         return headers
 
     def refuses_usage(self, status: int, body: bytes, candidate: Candidate) -> bool:
-        """False: nothing asks for a stream's usage."""
+        """Always False: these wires send a stream's usage without a request for it."""
         return False
 
     def is_stream(self, status: int, headers: Mapping[str, str], start: bytes) -> bool | None:
-        """Whether the body is for `open_stream`; None where more of it must be seen. See `domain.adapter.Adapter`."""
+        """Whether `open_stream` reads the body; None if more bytes are needed. See `domain.adapter.Adapter`."""
         return is_stream_body(status, headers, start)
 
     def read_reply(
         self, status: int, headers: Mapping[str, str], body: bytes, candidate: Candidate, *, now_s: float
     ) -> Reply:
-        """A whole answer.
+        """A complete answer.
 
         Raises: UpstreamRefused for every status but 2xx; UpstreamNonsense (see the rules here and in `event_reader`).
         """
@@ -84,7 +84,7 @@ class NativeAdapter(ABC):
 
 
 def headers_for(candidate: Candidate, *more: tuple[str, str]) -> Headers:
-    """The headers of a request to a candidate: `more`, and its key in the header that its provider reads."""
+    """The headers of a request to a candidate: `more`, and the key in the provider's own header."""
     key, headers = candidate.credential.api_key, _headers_that_last(candidate, *more)
     if key is None or key.source is None:
         return headers
@@ -94,11 +94,11 @@ def headers_for(candidate: Candidate, *more: tuple[str, str]) -> Headers:
 
 @lru_cache(maxsize=ROUTES_KEPT)
 def _headers_that_last(candidate: Candidate, *more: tuple[str, str]) -> Headers:
-    """The same without a key that may change."""
+    """The same, without a key that may change."""
     headers = [
         ("Content-Type", "application/json"),
         ("Accept", "application/json"),
-        # Answers are small and we are near: decompressing costs more than it saves.
+        # Answers are small, so decompressing costs more than it saves.
         ("Accept-Encoding", "identity"),
         ("User-Agent", f"pg-trio/{__version__}"),
         *more,
@@ -114,7 +114,7 @@ def _read_objects(headers: Mapping[str, str], body: bytes, candidate: Candidate)
     try:
         answer = read_json(body)
     except orjson.JSONDecodeError as exc:
-        # Not the parser's own text: it would quote. Position and size tell a cut body from a foreign one.
+        # Not the parser's own message, which would quote the body. Position and size show whether the body was cut.
         why = f"error at character {exc.pos} of {len(body)} bytes" if body else "its body is empty"
         content_type = headers.get("content-type")
         if content_type is not None and "json" not in content_type.lower():
@@ -127,7 +127,7 @@ def _read_objects(headers: Mapping[str, str], body: bytes, candidate: Candidate)
 
 
 def _reply_of(events: list[Event]) -> Reply:
-    """The whole answer that these events say. Raises its failure where they do not end well."""
+    """The complete answer of these events. Raises the failure if they end with one."""
     last = events[-1]
     if isinstance(last, Broken):
         raise last.failure

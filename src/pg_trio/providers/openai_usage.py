@@ -1,11 +1,11 @@
-"""Token counts of the OpenAI wire, in the dialects of those who speak it.
+"""Token counts of the OpenAI wire, in the dialects of its providers.
 
 Rules:
-1. `prompt_tokens` counts all input, `completion_tokens` all output. Where one is missing or odd, there is no usage.
-2. Details are parts of them: read from the first place that has a count, at most their whole, and 0 where none has one.
-3. Reasoning that a completion's count leaves out (xAI) is added to it: the total tells.
+1. `prompt_tokens` counts all input, `completion_tokens` all output. If one is missing or invalid, there is no usage.
+2. Details are parts of these counts. The first place with a count is read, limited to the total; without one it is 0.
+3. If the total shows that a completion's count leaves out reasoning (xAI), the reasoning is added.
 
-Where details stand: `prompt_tokens_details` and `completion_tokens_details` (OpenAI, Groq, xAI, Fireworks, Mistral;
+Places of details: `prompt_tokens_details` and `completion_tokens_details` (OpenAI, Groq, xAI, Fireworks, Mistral;
 OpenRouter with `cache_write_tokens`), `prompt_cache_hit_tokens` (DeepSeek), `cached_tokens` (Moonshot, Together),
 `num_cached_tokens` (Mistral), `cache_read_input_tokens` and `cache_creation_input_tokens` (servers that put
 Anthropic's models on this wire), `reasoning_tokens` (Perplexity).
@@ -17,10 +17,10 @@ from __future__ import annotations
 
 from pg_trio.domain.chat import Json, Usage
 
-# A billion tokens in one answer is a mistake, and would overflow the 64-bit sums of the log and the budget.
+# A billion tokens in one answer is a mistake. It would overflow the 64-bit sums of the log and the budget.
 MAX_TOKEN_COUNT = 1_000_000_000
 
-# prompt_tokens, completion_tokens and total_tokens: nothing else to look at.
+# prompt_tokens, completion_tokens and total_tokens: such usage has no details.
 _PLAIN_FIELDS = 3
 
 
@@ -28,8 +28,8 @@ def read_usage(usage: Json) -> Usage | None:
     """Token counts of an answer, or None if the provider sent no reliable ones.
 
     Shape: {"prompt_tokens": int, "completion_tokens": int, …}; tokens, never characters. A count that is missing,
-    negative, absurd, a fraction or a text is unreliable. An estimate then replaces both, so that a wrong count never
-    lowers a budget's or a limit's sum.
+    negative, too large, a fraction or a text is unreliable. An estimate then replaces both counts, so that a wrong
+    count never lowers the sum of a budget or limit.
     """
     if type(usage) is not dict:
         return None

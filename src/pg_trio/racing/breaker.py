@@ -47,7 +47,7 @@ class Fault(Enum):
 
 
 class State(Enum):
-    """Closed: called as usual. Open: not called. Half-open: one probe decides."""
+    """Closed: calls are normal. Open: no calls. Half-open: one probe decides."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -65,7 +65,7 @@ class BreakerRules:
     slow_min_calls: int = 10
     window_s: float = 30.0
     open_s: float = 60.0
-    # A lone candidate is probed sooner: staying away from a target that is well again costs more than a call every 5 s.
+    # A lone candidate is probed sooner: a late return to a recovered target costs more than a call every 5 s.
     open_alone_s: float = 5.0
     open_growth: float = 2.0
     open_limit_s: float = 600.0
@@ -76,15 +76,15 @@ class BreakerRules:
     aside_s: float = 2.0
     # Providers have sent days by mistake.
     aside_limit_s: float = 3600.0
-    # The default limit of one attempt (`attempt_timeout_ms`). A longer attempt may be joined by a second probe.
+    # The default limit of one attempt (`attempt_timeout_ms`). During a longer attempt, a second probe may begin.
     probe_lease_s: float = 60.0
 
 
 class Record(NamedTuple):
     """A breaker's whole state as numbers, so that several processes can share it.
 
-    All zero is a fresh one. `why` is an index into FAULTS: what opened it, 0 while it is closed. Times are of the clock
-    that `now` is of; `changed_at` is when it last opened or closed.
+    A fresh record is all zero. `why` is an index into FAULTS: the fault that opened it, 0 while it is closed. Times are
+    of the same clock as `now`. `changed_at` is when it last opened or closed.
     """
 
     generation: int
@@ -107,13 +107,13 @@ FRESH = Record(0, 0, 0, 0, -math.inf, 0.0, 0.0, -math.inf, 0, 0, 0, 0, 0, 0)
 FAULTS = (Fault.NOBODY, Fault.TARGET, Fault.SLOW, Fault.ASIDE, Fault.CREDENTIAL)
 # Generations are only compared, so 32 bits are enough.
 GENERATIONS = 2**32
-# The exponent of the growth, or a target that is down for a year would overflow a float.
+# The highest exponent of the growth. Without it, a target that is down for a year would overflow a float.
 MAX_GROWTHS = 64
 
 
 @define(slots=True, eq=False)
 class Pass:
-    """One call that a breaker knows of. `generation` tells whether the breaker's state has changed since.
+    """One call that a breaker has counted. `generation` shows whether the breaker's state has changed since.
 
     `ended_row`: how many failures in a row its success ended, in case the call fails after all (`BrokeOff`).
     """
@@ -131,7 +131,7 @@ class Pass:
 
 @frozen(slots=True)
 class Began:
-    """A call begins. It is the probe if one is due; then the step gives another record."""
+    """A call begins. It is the probe if one is due; the step then returns a new record."""
 
     is_alone: bool = False
 
@@ -145,7 +145,7 @@ class Answered:
 
 @frozen(slots=True)
 class Failed:
-    """The call failed by a fault of this key's."""
+    """The call failed by a fault of this key."""
 
     passed: Pass
     fault: Fault
@@ -168,7 +168,7 @@ class Cancelled:
 
 @frozen(slots=True)
 class Told:
-    """So many calls were answered that the record did not know of."""
+    """Answered calls that the record has not counted yet."""
 
     calls: int
 
@@ -297,7 +297,7 @@ def _count_failure(rules: BreakerRules, record: Record, fault: Fault, now: float
 
 
 def _is_enough(rules: BreakerRules, record: Record, fault: Fault) -> bool:
-    """Whether the failures that are counted open a closed breaker, the last of them by this fault."""
+    """Whether the counted failures open a closed breaker. The last of them was this fault."""
     window = open_window(rules, record)
     if fault is Fault.SLOW:
         return window.calls >= rules.slow_min_calls and window.bad >= rules.failure_rate * window.calls

@@ -1,14 +1,14 @@
-"""A breaker whose record lies in a store: of one process alone, or one that all workers share.
+"""A breaker with its record in a store. The store belongs to one process or is shared by all workers.
 
 Rules (racing/breaker.py has those of the breaker itself):
 1. Each worker has a copy of the record. It reads the record again, without a lock, if the store's number of changes has
    moved since. So a request to a closed breaker costs one look at that number.
-2. An event that changes the state (a failure, a probe, the end of one) takes the store's lock, reads the record, takes
-   the step and writes the record back: of all workers one sends the probe, and every worker learns its result.
+2. An event that changes the state (a failure, the begin or end of a probe) takes the store's lock, reads the record,
+   takes the step and writes the record back. So only one worker sends the probe, and every worker learns its result.
 3. While nothing fails, a success with a closed breaker writes nothing to a shared store. Each worker counts its own
-   successes. It tells them with its next failure, when a success ends a row of failures, or, while the window holds
-   failures, with every eighth. So a share of failures may be computed over up to seven calls a worker too few.
-4. If the lock cannot be had (its holder was stopped), a worker decides by its own copy until it can.
+   successes. It adds them to the record with its next failure, when a success ends a row of failures, or, while the
+   window holds failures, with every eighth success. So a share of failures may miss up to seven calls of each worker.
+4. If the lock is not available (its holder was stopped), a worker decides by its own copy until it gets the lock.
 5. A worker that dies during a probe keeps the probe's place until the probe's lease ends.
 """
 
@@ -59,7 +59,7 @@ class BreakerRecords(Protocol):
         """The place of a breaker's record; None if there is no room."""
 
     def hold(self) -> bool:
-        """Keep other processes from changing anything until `release`; False if that cannot be had in time."""
+        """Keep other processes from changing anything until `release`. False if the lock was not available in time."""
 
     def release(self) -> None: ...
 
@@ -83,7 +83,7 @@ class LocalRecords:
         return 0
 
     def find(self, name: tuple[str, ...]) -> int:
-        """A new, fresh record: each breaker asks once."""
+        """A new, fresh record. Each breaker calls this once."""
         self._records.append(FRESH)
         return len(self._records) - 1
 
@@ -143,7 +143,7 @@ class StoredBreaker:
     def refresh(self, changes: int) -> None:
         """Read the record again, because the store's number of changes is another one."""
         self._copy(Record(*self._records.read(self._place)))
-        # A change that is under way, or was when its worker died, may be in the record or not.
+        # A change in progress (or whose worker died) may be in the record or not.
         self.seen = NEVER_SEEN if changes & 1 else changes
 
     # ── what it says ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -201,18 +201,18 @@ class StoredBreaker:
     # ── one call ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def begin(self, now: float, *, is_alone: bool = False) -> Pass:
-        """Count a call in: the probe, if one is due and of all workers this one is first. Refuses none (`may_ask`)."""
+        """Count a call. It is the probe if one is due and no worker has begun it. Never refuses (`may_ask` does)."""
         if not self.is_open:
             return Pass(self._record.generation, is_probe=False)
         before, after = self._take_step(Began(is_alone), now)
         return Pass(after.generation, is_probe=after is not before)
 
     def begin_unasked(self) -> Pass:
-        """Count in a call that is made although none may be made now: never a probe."""
+        """Count a call that is made although the breaker allows none. It is never a probe."""
         return Pass(self._record.generation, is_probe=False)
 
     def succeed(self, passed: Pass, now: float) -> None:
-        """The call was answered; most successes are only counted here (rule 3)."""
+        """The call was answered. Most successes are only counted in this worker (rule 3)."""
         if passed.generation != self._record.generation:
             return
         if self._records.is_shared and (self._is_calm or self._may_tell_later(now)):
@@ -221,7 +221,7 @@ class StoredBreaker:
         passed.note_success(*self._take_step(Answered(passed), now, tells=True))
 
     def fail(self, passed: Pass, fault: Fault, now: float, retry_after_s: float | None = None) -> None:
-        """The call failed by a fault of this key's."""
+        """The call failed by a fault of this key."""
         if fault is Fault.NOBODY:
             self.succeed(passed, now)
         elif passed.generation == self._record.generation:
@@ -233,12 +233,12 @@ class StoredBreaker:
             self._take_step(BrokeOff(passed), now, tells=True)
 
     def cancel(self, passed: Pass) -> None:
-        """The call ended before its result was known; a probe's place is free again."""
+        """The call ended before its result was known. A probe's place is free again."""
         if passed.is_probe:
             self._take_step(Cancelled(passed), 0.0)
 
     def _may_tell_later(self, now: float) -> bool:
-        """Whether this success may stay untold although something has failed."""
+        """Whether this success may stay out of the record for now although a call has failed."""
         record = self._record
         if record.why or record.in_row:
             return False
@@ -247,7 +247,7 @@ class StoredBreaker:
         return self._untold.calls < UNTOLD_CALLS or not window.bad
 
     def _take_step(self, event: Event, now: float, *, tells: bool = False) -> tuple[Record, Record]:
-        """Take the step on the newest record and keep what it gave; the record before and after the event."""
+        """Take the step on the newest record and store the result. Returns the record before and after the event."""
         is_held = self._records.hold()
         try:
             if is_held:

@@ -2,13 +2,13 @@
 
 Rules:
 1. Owners take turns, one waiter each time; within an owner, first come first served. With one owner this is a plain
-   queue. Who is served, and when, is its user's decision; the queue only keeps the order and wakes the tasks.
+   queue. The queue's user decides which waiter is served, and when. The queue keeps the order and wakes the tasks.
 2. The queue is bounded by its length and, as an option, by its age: while its head has waited for `standing_limit_s`,
    newcomers are refused at once. They would only wait longer and be served later. This is the idea of CoDel: a long
    queue is harmless, a standing one is not.
-3. A waiter is served or cancelled, never both: a cancelled one cannot be served any more, and one that was served does
-   not get the cancellation in this wait. So nothing has to be given back after a cancellation.
-4. Nothing here reads the clock but to say when a waiter joined, and no task runs in the background. Under Trio's
+3. A waiter is served or cancelled, never both. A cancelled waiter cannot be served any more. A served waiter does not
+   get the cancellation in this wait. So nothing has to be given back after a cancellation.
+4. The queue reads the clock only to note when a waiter joined, and no task runs in the background. Under Trio's
    autojump clock the order and the times are the same in every run.
 """
 
@@ -25,7 +25,7 @@ from attrs import define, field
 
 
 class QueueFull(Exception):
-    """The queue takes no more. `age_s` is how long its head has been waiting (0: it is empty)."""
+    """The queue accepts no more waiters. `age_s` is how long its head has been waiting (0: the queue is empty)."""
 
     def __init__(self, age_s: float) -> None:
         super().__init__(f"the queue is full, its head has waited for {age_s:.3g} s")
@@ -34,9 +34,9 @@ class QueueFull(Exception):
 
 @define(slots=True, eq=False)
 class Waiter:
-    """A task's place in a queue: `with queue.join() as waiter: await waiter.wait()`. The block's end gives it up.
+    """A task's place in a queue: `with queue.join() as waiter: await waiter.wait()`. The block's end frees the place.
 
-    `size`: how much it waits for, in the user's own unit.
+    `size`: the amount that it waits for, in the user's own unit.
     """
 
     queue: WaitQueue
@@ -50,10 +50,10 @@ class Waiter:
     _is_called: bool = field(default=False, init=False)
 
     async def wait(self, look_at: float = math.inf) -> None:
-        """Until it is served, sent home or called, or until `look_at` (Trio's clock). Returns at once if it was.
+        """Wait until it is served, sent home or called, or until `look_at` (Trio's clock). Returns at once if it was.
 
-        A user that waits with a `look_at` keeps its place and waits again; a limit of the whole wait is a cancel scope
-        around it.
+        A waiter that returns at `look_at` keeps its place and can wait again. To limit the whole wait, put a cancel
+        scope around it.
         """
         if self.is_served or self._is_called:
             self._is_called = False
@@ -68,7 +68,7 @@ class Waiter:
         self._is_called = False
 
     def wake(self) -> None:
-        """Let its task run; for the queue."""
+        """Let its task run. Only the queue calls this."""
         self._is_called = True
         if self._task is not None:
             task, self._task = self._task, None
@@ -129,12 +129,12 @@ class WaitQueue:
         return next(self.heads(), None)
 
     def age_s(self) -> float:
-        """How long the longest waiting one has been here; 0 if the queue is empty."""
+        """How long the oldest waiter has been here; 0 if the queue is empty."""
         firsts = [next(iter(waiting)).joined_at for waiting in self._waiting.values()]
         return trio.current_time() - min(firsts) if firsts else 0.0
 
     def serve(self, waiter: Waiter) -> None:
-        """It has what it waited for; its owner's next turn comes after all others'."""
+        """End its wait with success. The owner's next turn comes after all other owners'."""
         self.remove(waiter)
         if waiter.owner in self._waiting:
             self._waiting.move_to_end(waiter.owner)
@@ -147,11 +147,11 @@ class WaitQueue:
         waiter.wake()
 
     def call(self, waiter: Waiter) -> None:
-        """Let it look for itself; it keeps its place."""
+        """Wake its task to check for itself. It keeps its place."""
         waiter.wake()
 
     def remove(self, waiter: Waiter) -> None:
-        """Take it out, if it is still here."""
+        """Remove it, if it is still here."""
         waiting = self._waiting.get(waiter.owner)
         if waiting is None or waiter not in waiting:
             return

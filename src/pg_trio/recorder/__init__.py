@@ -1,14 +1,14 @@
-"""What happens to a request, told once: stages emit facts to one recorder a request, and subscribers make of them what
-they need (the log's row, metrics, traces, a live view).
+"""What happens to a request is recorded once. Stages emit facts to the request's recorder, and subscribers build what
+they need from these facts (the log's row, metrics, traces, a live view).
 
 Rules:
 1. Emitting a fact never waits and never fails. A subscriber that raises is logged, counted and called again next time.
-2. Most subscribers want the end alone (`Subscriber`): the record holds all that is known then, and a fact costs them
-   nothing. A `LiveSubscriber` gets each fact as it happens; requests that begin without one make no facts.
-3. A subscriber hands on and returns: it runs in the request's own task. One that takes over SLOW_CALL_S is counted, and
-   a live one is dropped after SLOW_CALLS of those.
-4. Facts hold no text of a prompt or an answer. A record's `request` and `reply` do. What a guardrail would mask may be
-   in `request` until `is_guarded` is true. A record that is kept after its end has lost both.
+2. A `Subscriber` is called once, at the request's end, with the complete record. Single facts cost it nothing. A
+   `LiveSubscriber` also gets each fact as it happens. A request that begins without live subscribers creates no facts.
+3. A subscriber runs in the request's own task, so it must return quickly. A call that takes longer than SLOW_CALL_S is
+   counted. A live subscriber is dropped after SLOW_CALLS such calls.
+4. Facts hold no text of a prompt or an answer. A record's `request` and `reply` do. Until `is_guarded` is true,
+   `request` may hold text that a guardrail would mask. Both are removed from the record once the request has ended.
 """
 
 from pg_trio.recorder.outcome import OutcomeKind, RequestOutcome

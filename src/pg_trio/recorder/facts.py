@@ -1,6 +1,6 @@
-"""The facts of a request, in the order in which they can happen. `at_ms` is milliseconds from the request's head.
+"""The facts of a request, in the order in which they can happen. `at_ms` is milliseconds since the request's head.
 
-A fact names what happened and holds no text of a prompt or an answer. What is known beside it is in the record.
+A fact names what happened and holds no text of a prompt or an answer. The record holds everything else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pg_trio.errors import GatewayError
 
 @frozen(slots=True)
 class GuardrailVerdict:
-    """What a guardrail did with a request; its name is that of the configuration (`pii_filter`)."""
+    """What a guardrail did with a request. The guardrail has its name from the configuration (`pii_filter`)."""
 
     guardrail: str
     action: Literal["mask", "block"]
@@ -26,9 +26,9 @@ class GuardrailVerdict:
 
 @value(slots=True)
 class Settled:
-    """What a request cost. `candidate`, its model and its usage are None where no candidate won.
+    """What a request cost. `candidate`, its model and its usage are None if no candidate won.
 
-    `cost_nano_usd` counts lost tries too; it is None where there is no price. `price` says where the winner's is from.
+    `cost_nano_usd` includes lost attempts. It is None without a price. `price` names the source of the winner's price.
     """
 
     candidate: Candidate | None
@@ -40,7 +40,7 @@ class Settled:
 
 @value(slots=True)
 class StageBegan:
-    """A stage began, and the one before it has ended."""
+    """A stage began, and the previous stage has ended."""
 
     at_ms: float
     stage: str
@@ -48,7 +48,7 @@ class StageBegan:
 
 @value(slots=True)
 class StagesEnded:
-    """The last stage has ended, because the answer is whole or the request is over."""
+    """The last stage has ended: the answer is complete, or the request has failed."""
 
     at_ms: float
 
@@ -63,7 +63,7 @@ class CallerFound:
 
 @value(slots=True)
 class EndpointFound:
-    """The endpoint that was asked for exists."""
+    """The requested endpoint exists."""
 
     at_ms: float
     endpoint: Endpoint
@@ -71,7 +71,7 @@ class EndpointFound:
 
 @value(slots=True)
 class RequestRead:
-    """The body was read and is a request. `is_stream`: the client asked for a stream."""
+    """The body was read and is a valid request. `is_stream`: the client asked for a stream."""
 
     at_ms: float
     is_stream: bool
@@ -94,7 +94,7 @@ class RequestGuarded:
 
 @value(slots=True)
 class AttemptBegan:
-    """A candidate is asked. `number` counts from 0 within its race; a rescue of a stream is a race of its own."""
+    """A candidate is called. `number` counts from 0 within its race. The rescue of a stream is a new race."""
 
     at_ms: float
     candidate: Candidate
@@ -104,12 +104,12 @@ class AttemptBegan:
 
 @value(slots=True)
 class AttemptEnded:
-    """An attempt won, lost, failed or was cancelled, or its candidate was not asked at all: `row.kind` says which.
+    """An attempt won, lost, failed or was cancelled, or its candidate was never called. `row.kind` says which.
 
-    One that was not asked (`skipped`, or cut before its first step) has no AttemptBegan.
+    A candidate that was not called (`skipped`, or cancelled before its first step) has no AttemptBegan.
 
-    A stream's attempt wins with its first token; how the stream ended is StreamEnded. A win is told once the losers
-    are gone, so `at_ms` may be before theirs.
+    A stream's attempt wins with its first token; StreamEnded says how the stream ended. A win is reported after the
+    losers have ended, so its `at_ms` may be earlier than theirs.
     """
 
     at_ms: float
@@ -125,7 +125,7 @@ class FirstToken:
 
 @value(slots=True)
 class StreamEnded:
-    """A stream that won has ended: `row` is its attempt's, now whole. Another candidate may carry the answer on."""
+    """A winning stream has ended. `row` is its attempt's row, now complete. Another candidate may carry it on."""
 
     at_ms: float
     row: AttemptRow
@@ -133,7 +133,7 @@ class StreamEnded:
 
 @value(slots=True)
 class RequestSettled:
-    """What was set aside for the request is settled."""
+    """The request's reservations are settled."""
 
     at_ms: float
     settled: Settled
@@ -141,9 +141,9 @@ class RequestSettled:
 
 @value(slots=True)
 class ReplyMade:
-    """An answer, or the part of a stream that was relayed, is put together: `RequestRecord.reply` holds it.
+    """`RequestRecord.reply` now holds the answer, or the part of a stream that was relayed.
 
-    Of a stream only where the endpoint's bodies are logged.
+    A stream has this fact only if the endpoint logs bodies.
     """
 
     at_ms: float
@@ -151,7 +151,7 @@ class ReplyMade:
 
 @value(slots=True)
 class StreamFailed:
-    """A stream broke after its first byte: the client got a status of 200 and was told in the stream."""
+    """A stream broke after its first byte. The client had a status of 200, so the error is an event in the stream."""
 
     at_ms: float
     failure: GatewayError

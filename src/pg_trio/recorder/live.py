@@ -1,4 +1,4 @@
-"""The recorder of a request with live subscribers: each fact is noted, and then told."""
+"""The recorder of a request with live subscribers: it notes each fact, then passes it on."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from pg_trio.recorder.recorder import EndTeller, Recorder
 
 
 class FactTeller(EndTeller, Protocol):
-    """Tells live subscribers of facts, too."""
+    """Also passes facts to live subscribers."""
 
     def tell(self, record: RequestRecord, fact: Fact) -> None: ...
 
 
 class LiveRecorder(Recorder):
-    """A recorder whose subscribers get each fact. One class more instead of a question at each fact of all others."""
+    """A recorder whose subscribers get each fact. It is its own class so that other requests need no check per fact."""
 
     _teller: FactTeller
     attempts: LiveAttempts
@@ -54,20 +54,20 @@ class LiveRecorder(Recorder):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         super().__exit__(kind, error, trace)
-        # Each holds the other: without this the garbage collector would have to find them.
+        # The two refer to each other. Without this, only the garbage collector could free them.
         self.attempts.recorder = None
 
     def tell(self, fact: Fact) -> None:
-        """Pass a fact on that the record has."""
+        """Pass on a fact that the record already holds."""
         self._teller.tell(self, fact)
 
     @property
     def now_ms(self) -> float:
-        """Milliseconds from the request's head."""
+        """Milliseconds since the request's head."""
         return self.to_ms(trio.current_time())
 
     def to_ms(self, at: float) -> float:
-        """A time of Trio's clock in milliseconds from the request's head."""
+        """A time of Trio's clock as milliseconds since the request's head."""
         return int((at - self.head.head_at) * 1e6) / 1000
 
     def stage_began(self, stage: str) -> None:
@@ -127,11 +127,11 @@ class LiveRecorder(Recorder):
 
 
 class LiveAttempts(Attempts):
-    """Attempts whose beginning and end are facts."""
+    """Attempts that emit a fact when they begin and when they end."""
 
     def __init__(self, head_at: float, recorder: LiveRecorder) -> None:
         super().__init__(head_at)
-        # None once the request has ended: what is noted then is not told.
+        # None once the request has ended: later notes are not passed on.
         self.recorder: LiveRecorder | None = recorder
 
     def begin(self, attempt: Beginning, started_at: float) -> None:

@@ -1,4 +1,4 @@
-"""The outcome of a request as one value, and its class: what metrics count by, without reading texts."""
+"""The outcome of a request as one value, and its class. Metrics count by class, so they never parse texts."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ OutcomeKind: TypeAlias = Literal[
     "error",
 ]
 
-# nginx's status for a client that closed the connection before it was answered.
+# nginx's status for a client that closed the connection before the answer.
 CLIENT_LEFT = 499
 
 # An error's class is that of its nearest base in this table, or `error`.
@@ -62,12 +62,12 @@ _KINDS: dict[type[Exception], OutcomeKind] = {
     RateLimited: "refused_rate",
     **dict.fromkeys((TokenCapExceeded, BudgetExhausted, BudgetWouldBeExceeded), "refused_budget"),
     **dict.fromkeys((PiiBlocked, InjectionBlocked, KeywordBlocked, InputTooLong, InputTooShort), "refused_guardrail"),
-    # Either schema of an endpoint: the request's, or that of the provider's answer.
+    # Both schemas of an endpoint: `input_schema` and `output_schema`.
     **dict.fromkeys((InputInvalid, OutputInvalid), "refused_schema"),
-    # All else that the caller can mend: paths, bodies, sessions that are over or full.
+    # Every other mistake of the caller: paths, bodies, sessions that have ended or are full.
     CallerError: "refused_request",
     ProviderCallFailed: "all_failed",
-    # Every candidate is switched off: none is left to be asked.
+    # Every candidate is switched off, so no candidate can be called.
     ProviderDisabled: "all_failed",
     DeadlineExceeded: "deadline",
     Overloaded: "shed",
@@ -84,9 +84,10 @@ _BLOCKING: dict[type[Exception], GuardrailVerdict] = {
 
 @value(slots=True)
 class RequestOutcome:
-    """How a request ended. `status` is the HTTP status that the client got, or would have got without a first byte.
+    """How a request ended. `status` is the answer's HTTP status. For an error after a stream's first byte, it is the
+    status that the error has before the first byte.
 
-    `code` is the error's name and `text` what the client is told; both are None for `ok`.
+    `code` is the error's name and `text` the message for the client. Both are None for `ok`.
     """
 
     status: int
@@ -100,7 +101,7 @@ SHED = RequestOutcome(Overloaded.status, "shed", Overloaded.__name__, Overloaded
 
 
 def outcome_of(error: BaseException) -> RequestOutcome:
-    """The outcome of a request that ended with this error; an unexpected one is a 500 that tells nothing of itself."""
+    """The outcome of a request that ended with this error. An unexpected error becomes a 500 without details."""
     if isinstance(error, GatewayError):
         return RequestOutcome(error.status, kind_of(type(error)), error.code, error.text)
     if isinstance(error, ClientLeft):
@@ -109,7 +110,7 @@ def outcome_of(error: BaseException) -> RequestOutcome:
 
 
 def kind_of(error: type[GatewayError]) -> OutcomeKind:
-    """The outcome class of requests that end with such an error."""
+    """The outcome class of requests that end with an error of this class."""
     return next((_KINDS[base] for base in error.__mro__ if base in _KINDS), "error")
 
 
@@ -119,7 +120,7 @@ def verdict_of(error: BaseException) -> GuardrailVerdict | None:
 
 
 def is_cancelled(error: BaseException) -> bool:
-    """Whether the error is a cancellation and nothing else; a group where a stream's two tasks were cancelled."""
+    """Whether the error is only a cancellation. If both tasks of a stream were cancelled, it is a group of two."""
     if isinstance(error, BaseExceptionGroup):
         return error.split(trio.Cancelled)[1] is None
     return isinstance(error, trio.Cancelled)

@@ -1,4 +1,4 @@
-"""What is known of one request so far; of one that has ended, all that there is to know."""
+"""What is known about one request so far. After its end the record is complete."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from pg_trio.recorder.facts import GuardrailVerdict, Settled
 
 
 class RequestRecord:
-    """One request, as subscribers and the answer's metadata read it. Only its recorder writes here.
+    """One request, as subscribers and the answer's metadata read it. Only its recorder writes to it.
 
-    What the request did not get to is None, or empty. `slug` is what was asked for, as the client wrote it, also where
-    no such endpoint exists. `request` is as the guardrails left it once `is_guarded`; before that it may hold what they
-    would mask or refuse. `failure` is what broke a stream after its first byte. `latency_ms` (from the head to the
-    end) and, but for an answered request, `times` are known at the end only.
+    A field that the request did not reach is None or empty. `slug` is the endpoint's name as the client wrote it, even
+    if no such endpoint exists. Once `is_guarded` is true, `request` is what the guardrails let pass; before that it may
+    hold text that they would mask or refuse. `failure` is the error that broke a stream after its first byte.
+    `latency_ms` (from the head to the end) is set at the end. So is `times`, unless the request was answered.
 
-    A record may be kept after its end. It holds nothing large then: once every subscriber was told of the end,
-    `request`, `reply` and `failure` are None.
+    A subscriber may keep a record after the request's end. The record is small then: once every subscriber was called
+    for the end, `request`, `reply` and `failure` are None.
     """
 
     head: RequestHead
     slug: str | None
     attempts: Attempts
-    # Attributes of the class until they are noted: many requests end before that.
+    # Class attributes until they are noted: many requests end before that.
     caller: Caller | None = None
     endpoint: Endpoint | None = None
     request: ChatRequest | None = None
@@ -40,11 +40,11 @@ class RequestRecord:
     failure: GatewayError | None = None
     times = NO_TIMES
     latency_ms = 0.0
-    # When each stage began, in turn: milliseconds of `perf_counter`. Empty once `times` is known.
+    # When each stage began, in order, in milliseconds of `perf_counter`. Empty once `times` is known.
     _began_ms: dict[str, float]
 
     def times_so_far(self) -> StageTimes:
-        """Each stage's time until now; the running stage is the last."""
+        """The time of each stage until now. The running stage comes last."""
         began_ms = self._began_ms.values()
         ended_ms = [*began_ms, perf_counter() * 1e3]
         return StageTimes(tuple(self._began_ms), tuple(map(sub, ended_ms[1:], began_ms)))

@@ -1,4 +1,4 @@
-"""The recorder of one request: `with recorders.open(call) as recorder:` ends its record, also after an error."""
+"""The recorder of one request. `with recorders.open(call) as recorder:` ends its record, even after an error."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _MASKED = GuardrailVerdict("pii_filter", "mask")
 
 
 class EndTeller(Protocol):
-    """Tells subscribers that a request has ended."""
+    """Calls subscribers when a request has ended."""
 
     def tell_end(self, record: RequestRecord, outcome: RequestOutcome) -> None: ...
 
 
 class Recorder(RequestRecord):
-    """Notes the facts of one request. No method waits, none fails.
+    """Notes the facts of one request. No method waits or fails.
 
-    `attempts` notes those of the provider calls: the race tells it itself.
+    `attempts` notes the facts of the provider calls. The race calls it directly.
     """
 
     def __init__(self, call: Call, teller: EndTeller, attempts: Attempts) -> None:
@@ -42,24 +42,24 @@ class Recorder(RequestRecord):
         self._teller = teller
 
     def stage_began(self, stage: str) -> None:
-        """The stage of that name begins, for the only time; the one before it, if any, has ended."""
+        """The stage of that name begins, once per request. The previous stage has ended."""
         self._began_ms[stage] = perf_counter() * 1e3
 
     def stages_ended(self) -> None:
-        """The last stage has ended: `times` says from here on what each took."""
+        """The last stage has ended. From here on, `times` holds the time of each stage."""
         self.times = self.times_so_far()
         self._began_ms = {}
 
     def caller_found(self, caller: Caller) -> None:
-        """The token is known and may be used here."""
+        """The token is known and may be used."""
         self.caller = caller
 
     def endpoint_found(self, endpoint: Endpoint) -> None:
-        """What was asked for exists."""
+        """The requested endpoint exists."""
         self.endpoint = endpoint
 
     def request_read(self, request: ChatRequest) -> None:
-        """The body is a request, as yet unguarded."""
+        """The body is a valid request. The guardrails have not seen it yet."""
         self.request = request
 
     def slug_read(self, slug: str) -> None:
@@ -67,7 +67,7 @@ class Recorder(RequestRecord):
         self.slug = slug
 
     def request_guarded(self, request: ChatRequest) -> None:
-        """Every guardrail has let the request pass; this is what they left of it, the same object if all of it."""
+        """Every guardrail let the request pass. `request` is the same object as before if no guardrail changed it."""
         if request is not self.request:
             self.guardrail_decided(_MASKED)
             self.request = request
@@ -78,15 +78,15 @@ class Recorder(RequestRecord):
         self.verdicts += (verdict,)
 
     def first_token(self) -> None:
-        """The first token of a stream has come: from here on the stage is `stream`."""
+        """The first token of a stream has arrived. From here on the stage is `stream`."""
         self.stage_began("stream")
 
     def request_settled(self, settled: Settled) -> None:
-        """What was set aside for the request is settled."""
+        """The request's reservations are settled."""
         self.settled = settled
 
     def reply_made(self, reply: Reply) -> None:
-        """What the client gets, or got of a stream, put together."""
+        """The complete answer, or the part of a stream that the client received."""
         self.reply = reply
 
     def stream_failed(self, failure: GatewayError) -> None:
@@ -105,12 +105,12 @@ class Recorder(RequestRecord):
         outcome = OK if error is None else self._describe(error)
         self.latency_ms = int((trio.current_time() - self.head.head_at) * 1e6) / 1000
         self._teller.tell_end(self, outcome)
-        # Subscribers may keep the record until they come to it: not what is large, nor errors, which hold their frames.
+        # Subscribers may keep the record for later, so it drops large values, and errors, which keep frames alive.
         self.request = self.reply = self.failure = None
         del self._call
 
     def _describe(self, error: BaseException) -> RequestOutcome:
-        """The outcome of a failed request, after its call was shown what an answer may say of the tries."""
+        """The outcome of a failed request. The call is first given what its answer may say about the attempts."""
         if is_cancelled(error):
             error = self._call.why_cut() or ClientLeft()
         verdict = verdict_of(error)

@@ -1,4 +1,4 @@
-"""The recorders of one worker's requests, and the subscribers that they tell: no subscriber can hurt a request."""
+"""The recorders of one worker's requests, and their subscribers. A failing subscriber never fails a request."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _log = logging.getLogger(__name__)
 
 Given = TypeVarTuple("Given")
 
-# A minute between two lines about one subscriber: a failure at every request must not fill the disk.
+# At most one log line a minute about one subscriber: a failure at every request must not fill the disk.
 SAY_EVERY_S = 60.0
-# 50 ms: half of what asyncio's debug mode calls slow, because several subscribers add up.
+# 50 ms: half of the limit in asyncio's debug mode, because the times of several subscribers add up.
 SLOW_CALL_S = 0.05
-# Ten slow calls drop a live subscriber; a pause of the machine makes one or two calls slow.
+# Ten slow calls drop a live subscriber. A pause of the machine causes only one or two.
 SLOW_CALLS = 10
 
 
 @define(slots=True, eq=False)
 class Subscription:
-    """A live subscriber, for as long as it is told of facts."""
+    """A live subscriber, while it receives facts."""
 
     subscriber: LiveSubscriber
     slow_calls: int = 0
@@ -42,10 +42,10 @@ class Subscription:
 
 
 class Recorders:
-    """Opens a recorder for each request, and tells subscribers, in their order, what happened to it.
+    """Opens a recorder for each request and calls the subscribers in their order.
 
-    `at_end` are told at each request's end; `watch` adds live ones. `failed` and `slow` count, by the subscriber's
-    class name, calls that raised and calls that took over SLOW_CALL_S.
+    The subscribers in `at_end` are called at each request's end; `watch` adds live ones. `failed` counts calls that
+    raised and `slow` counts calls that took longer than SLOW_CALL_S, both by the subscriber's class name.
     """
 
     def __init__(self, at_end: Sequence[Subscriber], clock: Callable[[], float] = perf_counter) -> None:
@@ -57,7 +57,7 @@ class Recorders:
         self.slow: Counter[str] = Counter()
 
     def open(self, call: Call) -> Recorder:
-        """A recorder for the call: its `with` block ends the record."""
+        """A recorder for the call. The end of its `with` block ends the record."""
         if not self._live:
             return Recorder(call, self, Attempts(call.head.head_at))
         audience = Audience(self, self._live)
@@ -67,7 +67,7 @@ class Recorders:
 
     @contextmanager
     def watch(self, subscriber: LiveSubscriber) -> Iterator[Subscription]:
-        """Tell the subscriber every fact of requests that begin from here on, until the block ends."""
+        """Until the block ends, the subscriber gets every fact of requests that begin from here on."""
         subscription = Subscription(subscriber)
         self._live += (subscription,)
         try:
@@ -76,9 +76,9 @@ class Recorders:
             self._drop(subscription)
 
     def tell_end(self, record: RequestRecord, outcome: RequestOutcome) -> None:
-        """Tell those who want the end alone."""
+        """Call the subscribers that are only called at the end."""
         clock = self._clock
-        # As `_call` does it, written out: it is on every request's way.
+        # The same as `_call`, inlined, because every request runs it.
         for subscriber in self._at_end:
             began_s = clock()
             try:
@@ -89,14 +89,14 @@ class Recorders:
                 self._note_slow(_name(subscriber))
 
     def tell_shed(self, count: int) -> None:
-        """Tell every subscriber that so many requests were turned away unread."""
+        """Tell every subscriber that `count` requests were refused unread."""
         for subscriber in self._at_end:
             self._call(subscriber, subscriber.shed, count)
         for subscription in self._live:
             self.tell_live(subscription, subscription.subscriber.shed, count)
 
     def tell_live(self, subscription: Subscription, tell: Callable[[*Given], None], *given: *Given) -> None:
-        """Tell a live subscriber something, unless it is gone. One that was slow too often is dropped here."""
+        """Call a live subscriber, unless it is gone. A subscriber that was slow too often is dropped here."""
         if subscription.is_on and self._call(subscription.subscriber, tell, *given):
             subscription.slow_calls += 1
             if subscription.slow_calls >= SLOW_CALLS:
@@ -108,7 +108,7 @@ class Recorders:
         self._live = tuple(one for one in self._live if one is not subscription)
 
     def _call(self, subscriber: Subscriber, tell: Callable[[*Given], None], *given: *Given) -> bool:
-        """Whether the call was slow. What it raises is counted and logged."""
+        """Whether the call was slow. An exception is counted and logged."""
         clock = self._clock
         began_s = clock()
         try:
@@ -131,7 +131,7 @@ class Recorders:
             _log.warning("subscriber %s took over %g s, %d times so far", name, SLOW_CALL_S, self.slow[name])
 
     def _may_say(self, what: str) -> bool:
-        """Whether a line about that is due; if so, it counts as written."""
+        """Whether a log line about `what` is due. If so, it counts as written."""
         now = self._clock()
         is_due = now - self._said_at.get(what, -SAY_EVERY_S) >= SAY_EVERY_S
         if is_due:
@@ -140,24 +140,24 @@ class Recorders:
 
 
 class Audience:
-    """Those who are told of one request: the live subscribers of when it began, and all who want the end."""
+    """The subscribers of one request: those that were live when it began, and all that are called at the end."""
 
     def __init__(self, recorders: Recorders, live: Sequence[Subscription]) -> None:
         self._recorders = recorders
         self._live = live
 
     def tell_begin(self, record: RequestRecord) -> None:
-        """The request begins."""
+        """The request has begun."""
         for one in self._live:
             self._recorders.tell_live(one, one.subscriber.began, record)
 
     def tell(self, record: RequestRecord, fact: Fact) -> None:
-        """A fact of it."""
+        """A fact of the request."""
         for one in self._live:
             self._recorders.tell_live(one, one.subscriber.noted, record, fact)
 
     def tell_end(self, record: RequestRecord, outcome: RequestOutcome) -> None:
-        """It has ended."""
+        """The request has ended."""
         self._recorders.tell_end(record, outcome)
         for one in self._live:
             self._recorders.tell_live(one, one.subscriber.ended, record, outcome)

@@ -1,4 +1,4 @@
-"""What a subscriber must have. It never waits, and works on nothing but what it is given."""
+"""The protocols of subscribers. A subscriber never waits and uses only its arguments."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pg_trio.recorder.record import RequestRecord
 
 
 class Subscriber(Protocol):
-    """Is told of each request at its end."""
+    """Is called at the end of each request."""
 
     def ended(self, record: RequestRecord, outcome: RequestOutcome) -> None:
-        """A request has ended. Its record may be kept for later; its texts are there during this call alone."""
+        """A request has ended. The record may be kept, but its texts exist only during this call."""
 
     def shed(self, count: int) -> None:
-        """So many requests were turned away unread since the last time: they have no record."""
+        """`count` requests were refused unread since the last call. They have no records."""
 
 
 class LiveSubscriber(Subscriber, Protocol):
-    """Is told of every fact too, of requests that begin while it is subscribed."""
+    """Also gets every fact of requests that begin while it is subscribed."""
 
     def began(self, record: RequestRecord) -> None:
-        """The head of a request was read."""
+        """A request's head was read."""
 
     def noted(self, record: RequestRecord, fact: Fact) -> None:
-        """A fact; the record has it already."""
+        """A fact happened. The record already holds it."""

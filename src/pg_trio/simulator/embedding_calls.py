@@ -1,7 +1,7 @@
-"""Read a request for embeddings as OpenAI's, Google's or Cohere's API would: a call, or the refusal it would get. Pure.
+"""Read a request for embeddings like OpenAI's, Google's or Cohere's API: as a call, or as a refusal. Pure.
 
 Sources, read 2026-11: OpenAI's API reference, "Create embeddings"; Gemini API reference, batchEmbedContents; Cohere API
-reference, "Embed" (v2). Error texts are in each API's manner, not its words: no client may rely on them.
+reference, "Embed" (v2). Error texts have each API's style, not its exact words. Clients must not rely on them.
 """
 
 from __future__ import annotations

@@ -1,22 +1,22 @@
-"""Limits the cost of a request: the per-request token cap, and the month's budget of its endpoint.
+"""Limit the cost of a request with its endpoint's token cap and monthly budget.
 
 Rules:
 1. Both use an estimate of the input: the characters that the client sends to the provider (message text, tools), four
    to a token, rounded up.
-2. The budget is checked where the endpoint has `monthly_budget_usd` and a candidate has a price: of `[[prices]]`, the
-   endpoint's flat rate, or the shipped list (config/prices.py). Beside it, a candidate without one has the dearest of
-   the others': what has no price must not be spent unseen.
-3. Before the call, what it may cost at most is reserved: input (the endpoint's own prompt and template included) for
-   each candidate that may be asked, plus `max_output_tokens`, or the gateway's `default_output_tokens`; and that many
-   output tokens is what the provider is told (`SpendPlan.output_limit_tokens`). For a stream that others may carry
-   on, an answer of each is reserved; with `output_repair_attempts`, all of it for each round. All of it at the
-   endpoint's dearest price, whichever candidate answers. So requests at once cannot pass the budget together.
-4. A session's history is known only after the guardrails and the schema: `add_history` then checks the cap again and
-   reserves the history's cost, too.
-5. After the call, the reservation is settled with the real usage of each candidate at its own price, or given back
-   whole, also when the request fails or is cancelled. A try that was cut short (a lost hedge, a limit, the deadline,
-   the client's leaving) counts its input: providers charge it.
-6. A book in memory is asked without a coroutine (`reserve_nowait`); one that is elsewhere is waited for (`reserve`).
+2. The budget is checked if the endpoint has `monthly_budget_usd` and a candidate has a price: from `[[prices]]`, the
+   endpoint's flat rate, or the shipped list (config/prices.py). A candidate without a price then counts at the dearest
+   price of the others, so that its calls also use up the budget.
+3. Before the call, the highest possible cost is reserved, at the endpoint's dearest price. This is the input (with the
+   endpoint's own prompt and template) for each candidate that may be called, plus one answer of `max_output_tokens`,
+   or of the gateway's `default_output_tokens`. The provider gets the same limit (`SpendPlan.output_limit_tokens`).
+   A stream that others may carry on reserves an answer of each candidate. With `output_repair_attempts`, each round
+   reserves all of this. So concurrent requests together cannot exceed the budget.
+4. A session's history is known only after the guardrails and the schema. `add_history` then checks the cap again and
+   reserves the history's cost.
+5. After the call, the reservation is settled with the real usage of each candidate at its own price. If nothing was
+   used, all of it is given back, even when the request fails or is cancelled. A cancelled attempt (a lost hedge, a
+   limit, the deadline, a client that left) counts its input, because providers charge it.
+6. A book in memory answers without a coroutine (`reserve_nowait`). For any other book the request waits (`reserve`).
 """
 
 from __future__ import annotations
@@ -36,20 +36,19 @@ from pg_trio.errors import BudgetExhausted, BudgetWouldBeExceeded, TokenCapExcee
 from pg_trio.ledger.protocols import MUST_WAIT, Spend, SpendBook
 from pg_trio.ledger.settling import DONE, give_back
 
-# What `Rates.source` says of a candidate without a price, beside others that have one.
+# `Rates.source` of a candidate without a price, if other candidates of its endpoint have one.
 DEAREST = "dearest of the endpoint"
-# What a further round says of a failed answer, at most (stages/schemas/ask_again.py).
+# The longest message about a failed answer in a further round (stages/schemas/ask_again.py).
 ASK_AGAIN_CHARS = 1024
 
 
 class Reservation:
-    """What one request has set aside: `async with reservation: …` gives it back on the way out, less what was settled.
+    """The money that one request has reserved. `async with reservation: …` gives back the part that was not settled.
 
-    One without a book has set nothing aside.
+    A reservation without a book is empty.
     """
 
-    # Attributes of the class until something is settled: what that is, and where the price is from at which the last
-    # usage was; None without a price.
+    # Class attributes until something is settled: the sum, and the source of the last price; None without a price.
     spent_nano_usd: int | None = None
     price: str | None = None
     _cost = 0
@@ -61,7 +60,7 @@ class Reservation:
         self._amount = amount
 
     def settle(self, usage: Usage, candidate: Candidate | None = None) -> None:
-        """Count the real usage of a candidate; of several, one after the other. The rest goes back when the block ends.
+        """Count the real usage of a candidate; call it once for each. The rest is given back when the block ends.
 
         Without a candidate, the endpoint's dearest price holds.
         """
@@ -77,7 +76,7 @@ class Reservation:
         self.price = rates.source
 
     async def grow(self, tokens: int) -> None:
-        """Set aside so many tokens of input more, for each candidate. What was set aside before stays so.
+        """Reserve `tokens` more of input for each candidate, in addition to the earlier reservation.
 
         Raises BudgetExhausted, BudgetWouldBeExceeded.
         """
@@ -110,12 +109,13 @@ class Reservation:
 
 @frozen(slots=True, eq=False)
 class SpendPlan:
-    """An endpoint's cap, prices and budget, ready to reckon with. None: it has none.
+    """An endpoint's cap, prices and budget, ready for calculation. A field is None if the endpoint has none.
 
-    `rates`: of each candidate that has a price. `dearest`: the most that a token of any kind may cost here; None where
-    nothing has a price. `budget_nano_usd` is there only beside a price: without one, nothing can be held against it.
-    `input_rate`: what a token of input may cost with all who may be sent it; `output_rate`: a token of one answer.
-    `output_tokens` is what an answer may have, as reserved; `output_limit_tokens` is what the provider is told.
+    `rates` has each candidate with a price. `dearest` has the highest price of each kind of token; it is None if no
+    candidate has a price. `budget_nano_usd` is None without a price, because no cost can be compared with it.
+    `input_rate` is the highest cost of a token of input, summed over all candidates that may receive it; `output_rate`
+    is the highest cost of a token of one answer. `output_tokens` is the reserved length of an answer;
+    `output_limit_tokens` is the limit that the provider gets.
     """
 
     key: bytes
@@ -128,11 +128,11 @@ class SpendPlan:
     output_limit_tokens: int | None
     input_rate: int
     output_rate: int
-    # The number of a stream's candidates that may answer in full.
+    # The number of candidates that may each send a complete answer to a stream.
     stream_answers: int
-    # How often the whole may be asked again because the answer does not match (`output_repair_attempts`).
+    # How many further rounds an answer that does not match may cause (`output_repair_attempts`).
     more_rounds: int = 0
-    # Nothing changes in it, so that all requests share it; None where each has a cost of its own to note.
+    # An empty reservation, which all requests share because it never changes. None if each request has its own cost.
     free: Reservation | None = field(init=False, repr=False)
 
     @free.default
@@ -165,30 +165,30 @@ class SpendPlan:
         )
 
     def check_cap(self, characters: int) -> None:
-        """Raises TokenCapExceeded for an input of so many characters that is over the cap."""
+        """Raises TokenCapExceeded if an input of this many characters is over the cap."""
         cap = self.cap_tokens
         if cap is not None and (input_tokens := estimate_tokens(characters)) > cap:
             raise TokenCapExceeded(input_tokens, cap)
 
     def cost_nano_usd(self, characters: int, answers: int) -> int:
-        """What a request of so many characters may cost at most, with so many answers in full; 0 without a price."""
+        """The highest cost of a request with this many characters and complete answers; 0 without a price."""
         input_tokens = estimate_tokens(characters + self.prompt_chars)
         cost = input_tokens * self.input_rate + self.output_tokens * answers * self.output_rate
         if self.more_rounds:
-            # The nth of the further rounds is sent the n answers before it, and what is said of each.
+            # The nth further round also sends the n earlier answers, and the message about each.
             earlier = (self.output_tokens + estimate_tokens(ASK_AGAIN_CHARS)) * self.input_rate
             cost = sum([cost + number * earlier for number in range(self.more_rounds + 1)])
         return to_nano_usd(cost)
 
 
 def _count_answers(endpoint: Endpoint) -> int:
-    """How many candidates may answer a request that asks for a stream in full."""
+    """How many candidates may each send a complete answer to a request for a stream."""
     carries_on = endpoint.streaming_enabled and endpoint.on_stream_failure != "error"
     return len(endpoint.candidates) if carries_on else 1
 
 
 def _find_rates(endpoint: Endpoint) -> dict[Candidate, Rates]:
-    """Of each candidate that has a price, its own or the flat one."""
+    """The rates of each candidate with a price, its own or the flat one."""
     flat = endpoint.estimated_cost_per_1k_tokens_usd
     otherwise = None if flat is None else TokenPrice.flat(flat)
     prices = endpoint.prices or (None,) * len(endpoint.candidates)
@@ -197,7 +197,7 @@ def _find_rates(endpoint: Endpoint) -> dict[Candidate, Rates]:
 
 
 def _find_dearest(rates: dict[Candidate, Rates]) -> Rates | None:
-    """The dearest of each kind of token; None where there is no price."""
+    """The highest rate of each kind of token; None if there is no price."""
     all_rates = rates.values()
     if not all_rates:
         return None
@@ -211,7 +211,7 @@ def _find_dearest(rates: dict[Candidate, Rates]) -> Rates | None:
 
 
 class Budget:
-    """Checks the cap and reserves from the month's budget. `now_s` is Unix seconds; months are the zone's."""
+    """Checks the cap and reserves from the month's budget. `now_s` is Unix seconds. Months begin in `zone`."""
 
     def __init__(
         self, book: SpendBook, now_s: Callable[[], float], default_output_tokens: int, zone: tzinfo = UTC
@@ -222,11 +222,11 @@ class Budget:
         self._months = Months(zone)
 
     def compile(self, endpoint: Endpoint) -> SpendPlan:
-        """The endpoint's cap, prices and budget, ready to reckon with."""
+        """The endpoint's cap, prices and budget, ready for calculation."""
         return SpendPlan.of(endpoint, self._default_output_tokens)
 
     def reserve_nowait(self, plan: SpendPlan, request: ChatRequest) -> Reservation | None:
-        """Set aside what the request may cost at most; None where that takes waiting (`reserve`).
+        """Reserve the highest cost of the request. None if the caller must wait (`reserve`).
 
         Raises TokenCapExceeded, BudgetExhausted or BudgetWouldBeExceeded.
         """
@@ -241,7 +241,7 @@ class Budget:
         return None if stood is MUST_WAIT else self._make(plan, month, amount, stood)
 
     async def reserve(self, plan: SpendPlan, request: ChatRequest) -> Reservation:
-        """The same for every ledger. Cancelled, nothing stays reserved."""
+        """The same for every ledger. A cancelled call reserves nothing."""
         if plan.budget_nano_usd is None:
             plan.check_cap(request.characters())
             return Reservation(plan)
@@ -250,7 +250,7 @@ class Budget:
         return self._make(plan, month, amount, stood)
 
     def _price(self, plan: SpendPlan, request: ChatRequest) -> tuple[int, int]:
-        """The month, and what the request may cost in it at most. Raises TokenCapExceeded."""
+        """The month, and the highest cost of the request. Raises TokenCapExceeded."""
         characters = request.characters()
         if plan.cap_tokens is not None:
             plan.check_cap(characters)
@@ -279,7 +279,7 @@ def over_budget(
 ) -> BudgetExhausted | BudgetWouldBeExceeded:
     """The error for a request that does not fit, all in billionths of a dollar.
 
-    `reserved` is the reservation of all requests, `own` this request's part of it, `amount` the refused addition.
+    `reserved` is reserved by all requests, `own` is this request's part of it, `amount` is the refused addition.
     """
     if settled >= budget:
         return BudgetExhausted(Decimal(settled) / NANO, Decimal(budget) / NANO)

@@ -1,12 +1,12 @@
-"""The stage `prompt`: the client's messages become what is asked of a provider.
+"""The stage `prompt`: build the provider's prompt from the client's messages.
 
 Rules:
 1. The endpoint's prompt is a system message before everything else, the client's own system messages included.
-2. The template wraps the last user message and no other: earlier ones are history, wrapped or not when they were new.
-3. What is put in for `{{input}}` is never scanned again: a client who writes `{{input}}` sends those nine characters.
-4. In a message of parts, its text parts, joined with newlines, are the input; the wrapped text stands where the first
-   of them stood, and images and the like stay where they are. A message without any text is left alone: there is
-   nothing to wrap, and a template around nothing would put words into the client's mouth.
+2. The template wraps only the last user message. Earlier user messages are history and stay as they are.
+3. The text that replaces `{{input}}` is not scanned again. A client's `{{input}}` stays as these nine characters.
+4. In a message of parts, the input is its text parts, joined with newlines. The wrapped text replaces the first text
+   part; other parts (images) keep their places. A message without text is not wrapped, because the template alone
+   would be a text that the client never sent.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ PLACEHOLDER = "{{input}}"
 
 @frozen(slots=True, eq=False)
 class PromptPlan:
-    """An endpoint's frame around a client's messages, and its own options, made once.
+    """An endpoint's frame around a client's messages, and its options, made once.
 
-    `options` is what is asked of a provider where the client asks for nothing itself, as most requests do. Its limit of
-    the answer is what was reserved, where something was; else the endpoint's own maximum.
+    `options` are used if the client sets none, as in most requests. Their limit of the answer is the reserved number of
+    tokens, or without a reservation the endpoint's own maximum.
     """
 
     system: tuple[Message, ...]
@@ -36,7 +36,7 @@ class PromptPlan:
     def apply(self, messages: tuple[Message, ...], request: ChatRequest) -> Prompt:
         """The prompt: `messages` (history, then the client's) in the frame, with the endpoint's settings.
 
-        `messages` stands beside `request` because a session's stored turns are not in the request.
+        `messages` is its own argument because a session's stored turns are not in `request`.
         """
         if self.template is not None:
             messages = _wrap_last_user_message(self.template, messages)
@@ -46,13 +46,13 @@ class PromptPlan:
         return Prompt(messages, options, request.tools, request.tool_choice)
 
     def _merge(self, asked: Options) -> Options:
-        """What the client asks for, with the endpoint's own settings over it."""
+        """The client's options, overridden by the endpoint's own settings."""
         own = self.options
         if own is NO_OPTIONS:
             return asked
         effort, budget = own.reasoning_effort, own.thinking_budget_tokens
         if effort is None and budget is None:
-            # One without the other, as it was set: the client's budget does not go with the endpoint's effort.
+            # Both come from the same side: the client's budget must not be combined with the endpoint's effort.
             effort, budget = asked.reasoning_effort, asked.thinking_budget_tokens
         return evolve(
             asked,
@@ -66,7 +66,7 @@ class PromptPlan:
 
 
 def compile_prompt(endpoint: Endpoint, output_limit_tokens: int | None = None) -> PromptPlan:
-    """The endpoint's plan. `output_limit_tokens` None: nothing is reserved, and the endpoint's maximum holds."""
+    """The endpoint's plan. With `output_limit_tokens=None` nothing is reserved, and the endpoint's maximum holds."""
     options = evolve(
         NO_OPTIONS,
         temperature=endpoint.temperature,
@@ -79,7 +79,7 @@ def compile_prompt(endpoint: Endpoint, output_limit_tokens: int | None = None) -
     return PromptPlan(
         system=() if endpoint.prompt is None else (Message("system", endpoint.prompt),),
         template=endpoint.user_prompt_template,
-        # By identity, it says that nothing is asked for.
+        # Adapters compare it by identity to see that no option is set.
         options=NO_OPTIONS if options == NO_OPTIONS else options,
     )
 
@@ -101,7 +101,7 @@ def _wrap_message(template: str, message: Message) -> Message:
 
 
 def _wrap_text(template: str, text: str) -> str:
-    # str.replace goes over the template once, from left to right; what it puts in is not looked at again.
+    # str.replace scans the template once, from left to right, and never the text that it inserts.
     return template.replace(PLACEHOLDER, text)
 
 

@@ -1,4 +1,4 @@
-"""What the commands do with the stores of a data directory, while gateways run or while none does. Synchronous."""
+"""The commands' operations on the stores of a data directory. Gateways may run meanwhile. Synchronous."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pg_trio.store.health import check_database
 from pg_trio.store.log_reader import LogFilter, LogReader
 from pg_trio.store.token_admin import TokenAdmin
 
-# What is told of progress: a database's name, parts copied so far, parts of it.
+# Reports progress: a database's name, its parts copied so far, all of its parts.
 Progress: TypeAlias = Callable[[str, int, int], None]
 
 
 class TokenAdministration(AbstractContextManager["TokenAdministration"], Protocol):
-    """Making and ending tokens; see store/token_admin.py for what each raises."""
+    """Creates, changes and revokes tokens. See store/token_admin.py for the errors of each method."""
 
     def create(
         self,
@@ -34,16 +34,16 @@ class TokenAdministration(AbstractContextManager["TokenAdministration"], Protoco
         scopes: Sequence[str] = ("chat", "models"),
         limits: TokenLimits | None = None,
     ) -> tuple[Token, str]:
-        """A new token and its plaintext, which exists nowhere else."""
+        """A new token and its plaintext. The plaintext is not stored."""
 
     def list_tokens(self, project_uuid: UUID | None = None) -> list[Token]:
-        """The tokens of a project, or all; revoked ones included."""
+        """The tokens of a project, or all tokens. Revoked ones are included."""
 
     def rotate(self, reference: str) -> tuple[Token, str]:
         """The token with a new plaintext, and that plaintext."""
 
     def revoke(self, reference: str) -> Token:
-        """The token, ended for good."""
+        """The token, permanently revoked."""
 
     def set_limits(self, reference: str, **changes: int | None) -> Token:
         """The token with these limits changed."""
@@ -61,29 +61,29 @@ class LogRows(AbstractContextManager["LogRows"], Protocol):
 
 @frozen(slots=True)
 class StoreCheck:
-    """What `doctor` says of one store."""
+    """What `doctor` reports about one store."""
 
     state: Literal["ok", "note", "problem"]
     text: str
 
 
 class Administration(Protocol):
-    """The stores of one data directory, as their administrator sees them. Everything may raise StoreError."""
+    """The stores of one data directory, as an administrator uses them. Every method may raise StoreError."""
 
     def open_tokens(self, *, create: bool = True) -> TokenAdministration:
-        """The tokens. With `create=False` nothing is made: a store that is not there is an error."""
+        """The tokens. With `create=False` a missing store is an error and is not created."""
 
     def open_log(self) -> LogRows:
         """The log, for reading."""
 
     def migrate(self) -> list[str]:
-        """Bring every store that is there to this release's schema; their names."""
+        """Migrate every existing store to this release's schema. Returns their names."""
 
     def back_up(self, archive: Path, progress: Progress, *, replace: bool = False) -> list[str]:
-        """Copy every store that is there into one archive; their names."""
+        """Copy every existing store into one archive. Returns their names."""
 
     def check(self) -> Iterator[StoreCheck]:
-        """What may be said of each store; reads them whole, and changes nothing."""
+        """The state of each store. Reads every store completely and changes nothing."""
 
 
 @frozen(slots=True)
@@ -116,7 +116,7 @@ class EmbeddedAdministration:
         for database in DATABASES:
             path = self.data_dir / database.file_name
             if not path.exists():
-                yield StoreCheck("note", f"{path}: not there; it is made when it is needed")
+                yield StoreCheck("note", f"{path}: not there; the gateway creates it when it is needed")
                 continue
             try:
                 yield StoreCheck("ok", check_database(self.data_dir, database))

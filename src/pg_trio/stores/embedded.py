@@ -1,4 +1,4 @@
-"""The engines of one machine: tokens, log and sessions in SQLite, the ledger in memory that all workers share."""
+"""The engines of one machine. Tokens, log and sessions are in SQLite; the ledger is in shared memory."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from pg_trio.stores.protocols import Engines, Ledger, Lifetime, LogBook
 
 logger = logging.getLogger("pg_trio")
 
-# What a killed worker had reserved blocks its endpoints' budgets for at most this long.
+# The reservations of a killed worker block its endpoints' budgets for at most this long.
 REAP_EVERY_S = 1.0
 
 
@@ -86,7 +86,7 @@ EMBEDDED = Engines(open_tokens, open_log, open_sessions, open_ledger)
 
 
 async def make_fill(settings: Settings, log: LogBook) -> Callable[[Segment], None]:
-    """What writes into a new file what it begins with. Raises StoreError if the log cannot be read."""
+    """A function that writes the initial contents of a new file. Raises StoreError if the log cannot be read."""
     spent = await sum_months(log, time.time(), find_zone(settings.gateway.timezone))
 
     def fill(segment: Segment) -> None:
@@ -97,9 +97,9 @@ async def make_fill(settings: Settings, log: LogBook) -> Callable[[Segment], Non
 
 
 def share_memory(shared: SharedFile, spend: SharedSpend, buckets: SharedBuckets, settings: Settings) -> Memory:
-    """How candidates fared and what is rationed, known to all workers; to this one alone as far as the file is full,
-    which it has logged."""
-    # Trio's clock begins anywhere, and runs as this one does.
+    """The state of breakers and budgets that all workers share. If the file is full, the rest is this worker's own, and
+    that is logged."""
+    # Trio's clock has an arbitrary start and the same rate as this one.
     ahead_s = time.monotonic() - trio.current_time()
     identities = {name: credential.fingerprint() for name, credential in settings.credentials.items()}
     counts = SharedLatencies(shared.segment, ahead_s, identities)
@@ -121,7 +121,7 @@ def share_memory(shared: SharedFile, spend: SharedSpend, buckets: SharedBuckets,
 
 
 def open_hedges(shared: SharedFile, ahead_s: float, rules: HedgeRules, now: float) -> Hedges:
-    """The hedge budget of all workers; of this one alone where the file is full, which it has logged."""
+    """The hedge budget of all workers. If the file is full, it is this worker's own, and that is logged."""
     try:
         hedges = SharedHedges(shared.segment, rules.share, rules.reserve, rules.min_per_s, ahead_s)
     except Overloaded:
@@ -133,8 +133,8 @@ def open_hedges(shared: SharedFile, ahead_s: float, rules: HedgeRules, now: floa
 async def watch_shared_memory(
     shared: SharedFile, spend: SharedSpend, make_fill: Callable[[], Awaitable[Callable[[Segment], None]]]
 ) -> None:
-    """Take back the reservations of dead workers, and report problems of the file. Move to another file if it was
-    damaged or removed."""
+    """Free the reservations of dead workers and report problems of the file. If the file was damaged or removed, move
+    to a new one."""
     renewals = Outage(logger, "the shared file of limits is damaged or gone, and cannot be made anew")
     while True:
         await trio.sleep(REAP_EVERY_S)

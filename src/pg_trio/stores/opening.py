@@ -1,4 +1,4 @@
-"""Open everything that is kept, by the engines that the configuration asks for."""
+"""Open all stores, with the engines that the configuration names."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pg_trio.stores.protocols import Engines, Lifetime, Stores
 
 
 def choose_engines(settings: Settings) -> Engines:
-    """The engines of a configuration: of one machine, until there is a setting that asks for others."""
+    """The engines of a configuration. Today these are always the engines of one machine."""
     return EMBEDDED
 
 
 async def open_stores(settings: Settings, lifetime: Lifetime, engines: Engines | None = None) -> Stores:
-    """Everything that is kept, open; `lifetime` runs and closes it. `engines` None: those of the configuration.
+    """All stores, open. `lifetime` runs and closes them. `engines=None` means the engines of the configuration.
 
     Raises StoreError.
     """
@@ -27,14 +27,14 @@ async def open_stores(settings: Settings, lifetime: Lifetime, engines: Engines |
     tokens = await chosen.tokens(limits, lifetime)
     log = await chosen.log(limits, lifetime)
     sessions = None
-    # Its file is made only where an endpoint has sessions.
+    # The sessions' file is created only if an endpoint has sessions.
     if any(endpoint.sessions_enabled for endpoint in endpoints):
         sessions = await chosen.sessions(limits, session_keep_s(endpoints), lifetime)
     return Stores(tokens, log, sessions, await chosen.ledger(settings, log, lifetime))
 
 
 def session_keep_s(endpoints: Iterable[Endpoint]) -> dict[UUID, float]:
-    """How long a session without a turn is kept: its TTL, and the longest call that may be under way."""
+    """How long a session without a turn is kept: its TTL plus the longest possible call."""
     return {
         endpoint.uuid: endpoint.session_ttl_seconds + max(endpoint.deadline_ms, endpoint.stream_deadline_ms) / 1000
         for endpoint in endpoints

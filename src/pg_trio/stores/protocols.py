@@ -1,12 +1,12 @@
-"""What a gateway needs of its stores. A stage names the part that it uses itself; here, lifecycle is added to it.
+"""What a gateway needs of its stores. Each stage defines the protocol that it uses; this module adds the lifecycle.
 
 Rules:
-1. An opener is given a `Lifetime`. It registers what must run and what must be closed; the gateway runs the tasks in
-   its nursery, and closes in reverse order after the last request and the last task have ended.
-2. An opener raises StoreError where its engine cannot be used, with what to do about it. What is opened is of this
-   release's schema: an opener migrates, or raises.
-3. A ledger's steps may wait (ledger/protocols.py). What is learned of candidates (`Ledger.memory`) is asked for in the
-   middle of a race and never waits: an engine over a network answers from a copy that one of its tasks keeps.
+1. An opener gets a `Lifetime` and registers its tasks and its closing steps there. The gateway runs the tasks in its
+   nursery. After the last request and the last task have ended, it closes in reverse order.
+2. If its engine cannot be used, an opener raises StoreError with advice. An open store has this release's schema: the
+   opener migrates, or raises.
+3. A ledger's steps may wait (ledger/protocols.py). `Ledger.memory` is read in the middle of a race, so it never waits.
+   An engine over a network answers from a copy that one of its tasks updates.
 """
 
 from __future__ import annotations
@@ -31,37 +31,37 @@ Task: TypeAlias = Callable[[], Awaitable[None]]
 
 @frozen(slots=True, eq=False)
 class Lifetime:
-    """What runs while a gateway is open, and what is closed with it, the last one first."""
+    """The tasks that run while a gateway is open, and its closing steps, in reverse order."""
 
     stack: AsyncExitStack
     tasks: list[Task] = field(factory=list)
 
     def close_with(self, aclose: Task) -> None:
-        """Await this when everything that was opened later is closed."""
+        """Await `aclose` after everything that was opened later is closed."""
         self.stack.push_async_callback(aclose)
 
     def run(self, *tasks: Task) -> None:
-        """Run these from when the gateway starts until it stops; then they are cancelled."""
+        """Run these tasks from the gateway's start until its stop, which cancels them."""
         self.tasks.extend(tasks)
 
 
 class Tokens(TokenDirectory, Protocol):
-    """Who calls: look-ups for requests, and the list for a project's administrator."""
+    """Looks up tokens for requests, and lists them for a project's administrator."""
 
     async def list_tokens(self, project_uuid: UUID) -> Sequence[Token]:
-        """A project's tokens, revoked ones included. Raises StoreError."""
+        """A project's tokens, including revoked ones. Raises StoreError."""
 
 
 class LogBook(LogSink, Protocol):
-    """One row a request, and the sum of what they cost."""
+    """Takes one row for each request, and sums their costs."""
 
     async def spend_since(self, at: float) -> Mapping[UUID, int]:
-        """Spend by endpoint since then (Unix seconds), in billionths of a US dollar. Raises StoreError."""
+        """Spend by endpoint since `at` (Unix seconds), in billionths of a US dollar. Raises StoreError."""
 
 
 @frozen(slots=True, eq=False)
 class Ledger:
-    """What all workers share, open: limits, spend, leases, and how candidates fare."""
+    """The open state that all workers share: limits, spend, leases, and the health of candidates."""
 
     buckets: Buckets
     spend: SpendBook
@@ -71,7 +71,7 @@ class Ledger:
 
 @frozen(slots=True, eq=False)
 class Stores:
-    """Everything that is kept, open. `sessions` is None where no endpoint has sessions."""
+    """All stores, open. `sessions` is None if no endpoint has sessions."""
 
     tokens: Tokens
     log: LogBook
@@ -104,12 +104,12 @@ class OpenLedger(Protocol):
     """Opens an engine's ledger."""
 
     async def __call__(self, settings: Settings, log: LogBook, lifetime: Lifetime) -> Ledger:
-        """A new ledger begins with the month's spend as the log knows it."""
+        """The open ledger. A new ledger begins with the month's spend from the log."""
 
 
 @frozen(slots=True)
 class Engines:
-    """Who keeps what."""
+    """The openers of each store."""
 
     tokens: OpenTokens
     log: OpenLog

@@ -1,4 +1,4 @@
-"""Surfaces: the dialects in which clients speak to the gateway, side by side. Sans I/O.
+"""Surfaces: the dialects that clients speak to the gateway. Sans I/O.
 
     contract.py       what a surface is: match a route, read a request, render an answer, an error, a stream
     registry.py       which surface a request is for
@@ -17,7 +17,7 @@ from pg_trio.surfaces.registry import SurfaceTable, is_plain_path
 
 SURFACES: tuple[Surface, ...] = (GATEWAY,)
 
-# How a request is refused that is for no surface.
+# The surface that renders the error of a request that no surface matches.
 FALLBACK: Surface = GATEWAY
 
 __all__ = [

@@ -1,10 +1,11 @@
-"""What a surface is: one dialect in which clients speak to the gateway.
+"""The contract of a surface. A surface is one dialect that clients speak to the gateway.
 
 Rules:
 1. A surface does no I/O and keeps nothing between calls, so that one object serves all of a worker's requests.
 2. It reads a client's bytes into `ChatRequest` and renders neutral values into bytes. It calls no stage.
-3. `match` sees paths as they were sent: ASCII, no encoded byte, no empty segment. Paths with either match no surface.
-4. `check_head` comes before the body is received, `read` after it. Both raise GatewayError for what is refused.
+3. `match` gets paths as they were sent, and only plain ones: ASCII, no encoded byte, no empty segment. Any other path
+   matches no surface.
+4. `check_head` runs before the body is received, `read` after it. Both raise GatewayError if they refuse the request.
 5. A failure before a stream's first byte goes through `render_error`, one after it through `StreamWriter.fail`.
 
 The field `x-request-id` and the fields of limits are the same on every surface: http_answer.py and web/asgi_call.py
@@ -30,7 +31,7 @@ from pg_trio.surfaces.http_answer import HeaderList, HttpAnswer, Tries
 
 @value(slots=True)
 class MatchedRoute:
-    """Where a request goes: project and slug as the path has them; `slug` is None if the body names the endpoint."""
+    """A request's project and slug, as the path has them. `slug` is None if the body names the endpoint."""
 
     project: str
     slug: str | None
@@ -38,10 +39,10 @@ class MatchedRoute:
 
 @value(slots=True)
 class StreamSummary:
-    """What is known of a streamed answer at its end.
+    """What is known about a streamed answer at its end.
 
-    `provider` and `model` are who answered to the end; `provider` is None if no candidate has sent a token.
-    `first_token_ms` counts from the request's head. `session_id` is None without a session.
+    `provider` and `model` are the candidate that sent the end of the answer. `provider` is None if no candidate has
+    sent a token. `first_token_ms` counts from the request's head. `session_id` is None without a session.
     """
 
     request_id: UUID
@@ -58,20 +59,20 @@ class StreamWriter(Protocol):
 
     @property
     def headers(self) -> HeaderList:
-        """The head's fields that are the surface's own: the content type above all."""
+        """The surface's own header fields, such as the content type."""
 
     @property
     def keep_alive(self) -> bytes:
-        """Bytes that mean nothing to the client and show that the stream lives."""
+        """Bytes that the client ignores and that show that the stream is alive."""
 
     def render(self, events: Sequence[Event]) -> bytes:
-        """The bytes for these events; empty where they hold nothing for the client."""
+        """The bytes for these events; empty if the events have nothing for the client."""
 
     def finish(self, finish_reason: FinishReason, usage: Usage, summary: StreamSummary) -> bytes:
         """The end of a whole answer."""
 
     def fail(self, error: GatewayError) -> bytes:
-        """The end of an answer that broke after its head. No client may take it for a whole answer."""
+        """The end of an answer that broke after its head. A client must be able to tell it from a complete answer."""
 
 
 class Surface(Protocol):
@@ -82,17 +83,17 @@ class Surface(Protocol):
 
     @property
     def roots(self) -> Sequence[bytes]:
-        """The first segments of its paths: only requests under one of them are shown to `match`."""
+        """The first segments of its paths. `match` gets only requests under one of them."""
 
     @property
     def head_fields(self) -> Sequence[bytes]:
-        """Names (lower case) of the header fields that it reads beyond those of every request: `RequestHead.fields`."""
+        """Names (lower case) of the additional header fields that it reads from `RequestHead.fields`."""
 
     def match(self, method: str, path: bytes) -> MatchedRoute | None:
-        """Where a request of that method and path goes; None if it is not for this surface."""
+        """The project and slug of a request; None if the request is not for this surface."""
 
     def check_head(self, head: RequestHead) -> None:
-        """Return if a body under this head can be a request. Raises GatewayError."""
+        """Return if a body with this head can be a request. Raises GatewayError."""
 
     def read(self, body: bytes, limits: ReadLimits, head: RequestHead) -> ChatRequest:
         """The request that the body states. Raises GatewayError. May run in a thread, for a large body."""
@@ -103,7 +104,7 @@ class Surface(Protocol):
     def render_error(
         self, error: GatewayError, request_id: UUID, limits: Sequence[LimitState] = (), tries: Tries | None = None
     ) -> HttpAnswer:
-        """The answer of a request that failed. `tries`: what was tried, where candidates were asked."""
+        """The answer of a request that failed. `tries` lists the attempts, if any candidate was called."""
 
     def open_stream(self, head: RequestHead, request: ChatRequest, endpoint: Endpoint) -> StreamWriter:
-        """A writer for a streamed answer to this request; nothing is sent yet."""
+        """A writer for a streamed answer to this request. It has sent nothing yet."""

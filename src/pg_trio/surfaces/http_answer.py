@@ -1,6 +1,6 @@
-"""Whole answers, as bytes ready to send, and the header fields that those of every surface have.
+"""Complete answers as bytes, with the header fields that all surfaces share.
 
-A surface renders the body; `make_answer` and `make_failure` put the fields before it.
+A surface renders the body; `make_answer` and `make_failure` add the fields.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ HeaderList: TypeAlias = list[tuple[bytes, bytes]]
 class HttpAnswer:
     """An answer ready to send.
 
-    `fields` are its header lines but for the length, names in lower case, each with its line end: one formatting
-    operation makes them all.
+    `fields` holds its header lines except the length. Names are in lower case, and each line has its line end. One
+    formatting operation makes all of them.
     """
 
     status: int
@@ -34,13 +34,13 @@ class HttpAnswer:
     body: bytes
 
     def headers(self) -> HeaderList:
-        """The same as ASGI has them, with the length."""
+        """The header fields in ASGI's form, including the length."""
         return [(b"content-length", b"%d" % len(self.body)), *split_fields(self.fields)]
 
 
 @value(slots=True)
 class Tries:
-    """What was tried for a call that failed (at least one), and what each stage took."""
+    """The attempts of a failed call (at least one), and the time of each stage."""
 
     attempts: Sequence[AttemptRow]
     times: StageTimes
@@ -58,7 +58,7 @@ _TRIES_FIELDS = b"x-pg-provider: %b\r\nx-pg-model: %b\r\nx-pg-attempts: %d\r\nse
 
 
 def make_answer(answer: WholeAnswer, request_id: str, limits: Sequence[LimitState], body: bytes) -> HttpAnswer:
-    """A success: `body` is JSON. `request_id` is the answer's, as text."""
+    """The answer of a success. `body` is JSON."""
     fields = _ANSWER_FIELDS % (
         request_id.encode("ascii"),
         answer.provider.encode("ascii"),
@@ -74,7 +74,7 @@ def make_answer(answer: WholeAnswer, request_id: str, limits: Sequence[LimitStat
 def make_failure(
     error: GatewayError, request_id: UUID, limits: Sequence[LimitState], tries: Tries | None, body: bytes
 ) -> HttpAnswer:
-    """A failure: `body` is JSON. The fields say which candidate was tried last, where one was."""
+    """The answer of a failure. `body` is JSON. The fields name the candidate that was called last, if there was one."""
     more = "".join([f"{name.lower()}: {value}\r\n" for name, value in error.headers().items()])
     fields = f"content-type: application/json\r\nx-request-id: {request_id}\r\n{more}".encode("ascii")
     if limits:
@@ -91,11 +91,11 @@ def make_failure(
 
 
 def split_fields(fields: bytes) -> HeaderList:
-    """Header lines as ASGI has them."""
+    """Header lines in ASGI's form."""
     return [(name, value) for name, _, value in [line.partition(b": ") for line in fields.split(b"\r\n")[:-1]]]
 
 
-# A few models answer nearly all requests; an entry is some 400 bytes.
+# A few models answer nearly all requests. An entry is about 400 bytes.
 @lru_cache(maxsize=1024)
 def header_text(text: str) -> bytes:
     """A provider's text as a header value: printable ASCII, at most 200 characters, `?` for the rest."""

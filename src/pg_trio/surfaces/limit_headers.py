@@ -3,12 +3,12 @@
 Source: draft-ietf-httpapi-ratelimit-headers-11 (May 2026), sections 3 and 4: lists of structured fields (RFC 9651).
 
 Rules:
-1. An item is a limit; its name is the `scope` of its refusal. `q` is its capacity, `w` its window in seconds.
-2. `r` is the remaining quota, `t` the time until there is more: within it, no more than `r` can be used, which is the
-   draft's meaning of `t`. Buckets refill evenly, so `t` is short; for a full bucket it is the time of one token.
-3. With `Retry-After` in the answer, no `t` is later (the draft's section 6).
-4. `qu` is the draft's `concurrent-requests` for concurrent requests. `tokens` for a model's tokens is not in the
-   registry, which has no name for them; without a unit they would look like requests.
+1. Each item is a limit. Its name is the `scope` of its refusal, `q` its capacity and `w` its window in seconds.
+2. `r` is the remaining quota and `t` the time until it grows. A client can use no more than `r` before `t`, as the
+   draft demands. Buckets refill evenly, so `t` is short. For a full bucket it is the time of one token.
+3. If the answer has `Retry-After`, no `t` is later (the draft's section 6).
+4. `qu` is the draft's `concurrent-requests` for concurrent requests, and `tokens` for a model's tokens. The registry
+   has no unit for these tokens, but without a unit they would look like requests.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def render_limits(states: Sequence[LimitState], retry_after_s: int | None = None
     return b"%bratelimit: %b\r\n" % (lines, b", ".join(items)) if items else lines
 
 
-# One for each endpoint and token with limits; an entry is some 200 bytes.
+# One entry for each endpoint and token with limits, of about 200 bytes.
 @lru_cache(maxsize=10_000)
 def _policy_line(policies: tuple[LimitPolicy, ...]) -> bytes:
     return b"ratelimit-policy: %b\r\n" % b", ".join([_policy_item(policy) for policy in policies])

@@ -1,17 +1,18 @@
-"""OpenAI's chunks of a streamed answer, as bytes: for every surface that streams them.
+"""OpenAI's chunks of a streamed answer, as bytes, for every surface that streams them.
 
 Rules:
-1. One stream has one id, one `created` and one role. Its first chunk carries the role, a chunk of reasoning included.
-   All three stay where another candidate carries the answer on; there, a chunk with an empty delta has `meta.join`.
-2. How a stream ends is the surface's own: it joins the chunk of the finish reason, its last chunk and DONE.
-3. Signed or encrypted reasoning goes out in whole blocks (`delta.reasoning_details`), each in a chunk of its own where
-   the block ends: a client that sends one back joins no texts. Each entry has an `index`, without which OpenAI's SDKs
-   cannot add up a list in deltas, and no index comes twice. For that the text of the block under way is held, at most
-   HELD_CHARS of it; a longer block goes out as text alone.
-4. U+0085, U+2028 and U+2029 are written as escapes. They end no line of an event stream, but they do where a client
-   splits its text with Python's `splitlines` (httpx's `iter_lines` does), and would tear a chunk in two.
+1. One stream has one id, one `created` and one role. Its first chunk has the role, even if it is a chunk of reasoning.
+   All three stay the same when another candidate carries the answer on. A chunk with an empty delta then has
+   `meta.join`.
+2. The surface writes the end of a stream: the chunk of the finish reason, its last chunk and DONE.
+3. Signed or encrypted reasoning is sent in complete blocks (`delta.reasoning_details`), each in its own chunk when the
+   block ends, so a client can send a block back without joining texts. Each entry has its own `index`, because OpenAI's
+   SDKs cannot add up a list in deltas without one. The writer holds the text of the current block, at most HELD_CHARS
+   characters. A longer block is sent as text only.
+4. U+0085, U+2028 and U+2029 are escaped. They do not end a line of an event stream, but Python's `splitlines` (and so
+   httpx's `iter_lines`) would split a chunk at them.
 
-What is the same in every chunk is made once a stream; a token costs the JSON of its text and two joins.
+The constant part of every chunk is made once per stream. A token costs the JSON of its text and two joins.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ from pg_trio.surfaces.http_answer import HeaderList
 from pg_trio.surfaces.openai_shapes import completion_id, reasoning_object, signature_fields
 
 STREAM_HEADERS: Final[HeaderList] = [
-    # Without the charset, clients that read by HTTP/1.1's old default take UTF-8 for Latin-1 (Python's requests).
+    # Without the charset, clients with HTTP/1.1's old default (Python's requests) read UTF-8 as Latin-1.
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
-    # nginx would collect the stream in its buffers.
+    # Without this, nginx buffers the stream.
     (b"x-accel-buffering", b"no"),
 ]
 
-# A comment: clients skip it, and proxies between us and them see that the connection lives.
+# A comment: clients skip it, and proxies on the way see that the connection is alive.
 KEEP_ALIVE = b": keep-alive\n\n"
 
 DONE = b"data: [DONE]\n\n"
-# 262,144 characters of reasoning are some 64,000 tokens: what Anthropic's models think at most for one answer.
+# 262,144 characters of reasoning are about 64,000 tokens, the most that Anthropic's models think for one answer.
 HELD_CHARS = 262_144
 
 _END_OF_TEXT = b'},"finish_reason":null}]}\n\n'
@@ -68,22 +69,22 @@ class ChunkWriter:
         self._shows_reasoning = shows_reasoning
         self._id = b""
         self._role_is_due = True
-        # Where the stream was carried on by another candidate.
+        # The points where another candidate carried the stream on.
         self.joins: list[Joined] = []
-        # The text of the block of reasoning under way, and how many blocks went out.
+        # The text of the current block of reasoning, and the number of blocks sent.
         self._held: list[str] = []
         self._held_chars = 0
         self._blocks = 0
-        # How chunks of each kind begin.
+        # The beginning of the chunks of each kind.
         self._of_text = self._of_call = self._of_choices = self._of_delta = b""
 
     @property
     def is_open(self) -> bool:
-        """Whether chunks can be rendered: an `Opened` has come."""
+        """Whether chunks can be rendered, because an `Opened` was rendered."""
         return bool(self._of_choices)
 
     def render(self, event: Event) -> bytes:
-        """The chunk for an event; empty for one that has none.
+        """The chunk for an event; empty if the event has none.
 
         The last event (`Finished`, `Broken`) has none: the surface writes the end once the request's end is known.
         """
@@ -109,17 +110,17 @@ class ChunkWriter:
         return rendered
 
     def render_all(self, events: Iterable[Event]) -> bytes:
-        """The same for events that came together, in one piece: one write."""
+        """The chunks of events that arrived together, joined for one write."""
         return b"".join([self.render(event) for event in events])
 
     def render_finish_reason(self, finish_reason: FinishReason) -> bytes:
-        """The chunk that says why the answer ends. It has the role where no chunk before it had one."""
+        """The chunk with the finish reason. It has the role if no earlier chunk had it."""
         delta = b'{"role":"assistant","content":""}' if self._role_is_due else b"{}"
         reason = finish_reason.encode("ascii")
         return self._of_choices + b'{"index":0,"delta":' + delta + b',"finish_reason":"' + reason + b'"}]}\n\n'
 
     def render_last(self, fields: Mapping[str, object]) -> bytes:
-        """A chunk without choices, and with these fields behind them: OpenAI's chunk of `usage`."""
+        """A chunk with empty choices, followed by these fields, like OpenAI's chunk of `usage`."""
         return self._of_choices + b"]," + _dump(fields).removeprefix(b"{") + b"\n\n"
 
     def _render_reasoning(self, delta: ReasoningDelta) -> bytes:
@@ -135,12 +136,12 @@ class ChunkWriter:
             self._blocks += 1
         if not fields:
             return b""
-        # An empty content: the role's chunk has one in OpenAI's streams, too.
+        # The content is empty, as in the first chunk of OpenAI's streams.
         role = b'"role":"assistant","content":"",' if self._role_is_due else b""
         return self._of_delta + role + b",".join(fields) + _END_OF_TEXT
 
     def _end_block(self, delta: ReasoningDelta) -> Reasoning | None:
-        """The block that ends with this delta, whole; None where none does, or where it is not all here."""
+        """The complete block that ends with this delta. None if no block ends, or if its text was too long to hold."""
         if delta.data is not None:
             return Reasoning("", data=delta.data)
         if delta.signature is None:
@@ -157,7 +158,7 @@ class ChunkWriter:
         self.joins.append(joined)
         self._forget_block()
         meta = _dump({"meta": {"join": join_object(joined)}})
-        # One choice, as in every chunk but the last: a client may well look into it without asking.
+        # One choice, as in every chunk but the last, because clients may read it without a check.
         empty = b'{"index":0,"delta":{},"finish_reason":null}],'
         return self._of_choices + empty + meta.removeprefix(b"{") + b"\n\n"
 
@@ -182,7 +183,7 @@ def _dump(value: object) -> bytes:
 
 
 def escape_line_ends(text: bytes) -> bytes:
-    """JSON text without the characters that end lines for some (rule 4); inside strings only, so it means the same."""
+    """JSON text with the characters of rule 4 escaped. They occur only inside strings, so the meaning is the same."""
     if text.isascii():
         return text
     return (
@@ -205,7 +206,7 @@ def _dump_call(delta: ToolCallDelta) -> bytes:
 
 
 def join_object(joined: Joined) -> dict[str, object]:
-    """What a client is told of a join: what it does with its text, and who broke and who goes on."""
+    """A join as the client sees it: what to do with the text, which candidate broke, which one carries on."""
     return {
         "mode": joined.mode,
         "characters": joined.characters,

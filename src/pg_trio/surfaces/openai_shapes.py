@@ -1,4 +1,4 @@
-"""JSON objects of OpenAI's chat, as surfaces render them: ids, usage, tool calls, and signed reasoning beside them.
+"""JSON objects of OpenAI's chat that surfaces render: ids, usage, tool calls and signed reasoning.
 
 Sources, read 2026-11: OpenAI, API reference, "The chat completion object"; OpenRouter, "Reasoning tokens" (the shape of
 `reasoning_details`); Google, Gemini API, "OpenAI compatibility" (`extra_content.google.thought_signature`).
@@ -10,12 +10,12 @@ from pg_trio.domain.chat import Reasoning, Reply, Usage
 
 
 def completion_id(reply_id: str) -> str:
-    """A reply's id in OpenAI's shape; the same id for the same reply."""
+    """A reply's id in OpenAI's shape. The same reply always has the same id."""
     return reply_id if reply_id.startswith("chatcmpl-") else f"chatcmpl-{reply_id}"
 
 
 def usage_object(usage: Usage) -> dict[str, object]:
-    """OpenAI's `usage`. `estimated`, ours, says where the gateway counted because the provider did not."""
+    """OpenAI's `usage`, with our field `estimated`: whether the gateway counted because the provider did not."""
     shape: dict[str, object] = {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
@@ -44,12 +44,12 @@ def call_objects(reply: Reply) -> list[dict[str, object]]:
 
 
 def signature_fields(signature: str | None) -> dict[str, object]:
-    """What a signed tool call has beside its function, in Google's shape; nothing for one without a signature."""
+    """The extra fields of a signed tool call, in Google's shape. Empty without a signature."""
     return {} if not signature else {"extra_content": {"google": {"thought_signature": signature}}}
 
 
 def reasoning_object(block: Reasoning) -> dict[str, object]:
-    """A block of reasoning that its provider wants to see again, in OpenRouter's shape."""
+    """A block of reasoning that the client must send back, in OpenRouter's shape."""
     if block.data is not None:
         return {"type": "reasoning.encrypted", "data": block.data}
     return {"type": "reasoning.text", "text": block.text, "signature": block.signature}

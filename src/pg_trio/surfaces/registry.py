@@ -1,4 +1,4 @@
-"""Which surface a request is for: a look-up by the path's first segment, then the surfaces' own `match`."""
+"""Find the surface of a request: by the path's first segment, then by the surfaces' own `match`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pg_trio.surfaces.contract import MatchedRoute, Surface
 
 
 class SurfaceTable:
-    """The surfaces of a gateway. Where two match the same path, the one that was given first answers."""
+    """The surfaces of a gateway. If two match the same path, the first in the list answers."""
 
     def __init__(self, surfaces: Iterable[Surface]) -> None:
         by_root: dict[bytes, list[Surface]] = {}
@@ -18,10 +18,10 @@ class SurfaceTable:
         self._by_root = by_root
 
     def find(self, method: str, path: bytes) -> tuple[Surface, MatchedRoute] | None:
-        """The surface of a request, and where it goes; None if no surface matches.
+        """The surface of a request, and its route; None if no surface matches.
 
-        `path` is the path as it was sent, without a query. One with an encoded byte or an empty segment is no route:
-        a proxy in front of the gateway might have understood it differently.
+        `path` is the path as it was sent, without a query. A path with an encoded byte or an empty segment matches no
+        surface, because a proxy in front of the gateway might read it differently.
         """
         surfaces = self._by_root.get(path[1 : path.find(b"/", 1)])
         if surfaces is None or not is_plain_path(path):
@@ -34,5 +34,5 @@ class SurfaceTable:
 
 
 def is_plain_path(path: bytes) -> bool:
-    """Whether a path means what it says: ASCII, no byte encoded, no segment empty."""
+    """Whether a path is unambiguous: ASCII, no encoded byte, no empty segment."""
     return b"%" not in path and b"//" not in path and path.isascii()

@@ -6,19 +6,19 @@ from enum import Enum
 
 
 class Phase(Enum):
-    """Where a connection is in its life; each names what it waits for and what its end costs.
+    """The state of a connection. Each phase says what the connection waits for and what closing it would cost.
 
-    The way of one that is used twice: NEW, (HEAD,) SERVING, IDLE, (HEAD,) SERVING, IDLE, ENDED.
+    A connection with two requests: NEW, (HEAD,) SERVING, IDLE, (HEAD,) SERVING, IDLE, ENDED.
     """
 
-    NEW = "new"  # no request was served yet, and nothing of one is here
+    NEW = "new"  # no request was served yet, and no byte of one is here
     HEAD = "head"  # a part of a request's head is here; the limit for a whole head runs
     SERVING = "serving"  # a request is with the application
     DESERTED = "deserted"  # the client left after its answer was written; the application may finish
     IDLE = "idle"  # at least one request was served and no other has begun: closing costs the client nothing
-    LINGERING = "lingering"  # the last answer is sent; only the client's end is awaited
+    LINGERING = "lingering"  # the last answer is sent; the server waits for the client to close
     HANDED_OVER = "handed over"  # HTTP/2 or a WebSocket: another protocol owns the socket from here on
-    ENDED = "ended"  # a limit, the drain or an error: nothing of the application's may be sent any more
+    ENDED = "ended"  # a limit, the drain or an error: the application may send nothing more
     LEFT = "left"  # the client is gone, and everything that ran for it is cancelled
 
     def after_end(self) -> Phase:
@@ -26,7 +26,7 @@ class Phase(Enum):
         return Phase.LEFT if self in (Phase.DESERTED, Phase.LEFT) else Phase.ENDED
 
 
-# No byte of a request is here: such a connection may be closed if there are too many.
+# No byte of a request is here. Such a connection may be closed if there are too many.
 WAITING = (Phase.NEW, Phase.IDLE, Phase.LINGERING)
 OVER = (Phase.ENDED, Phase.LEFT)
 GONE = (Phase.DESERTED, Phase.LEFT)

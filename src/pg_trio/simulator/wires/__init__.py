@@ -1,6 +1,6 @@
-"""The wires that the simulator speaks: what each is asked, and how an answer looks on it. Pure.
+"""The wires of the simulator: how each writes answers. Pure.
 
-A wire that is new here is one module, one line in `WIRES`, and its paths in `routes.py`.
+To add a wire, add a module, a line in `WIRES`, and its paths in `routes.py`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from pg_trio.simulator.wires.openai import OpenAIWire
 
 
 class Wire(Protocol):
-    """How an answer looks on a wire. Bytes are whole events of a stream."""
+    """The form of an answer on one wire. Bytes are complete events of a stream."""
 
     @property
     def done(self) -> bytes:
-        """What ends a good stream, behind the closing events; empty where there is nothing more."""
+        """The end marker of a good stream, after the closing events; empty if the wire has none."""
 
     def error_object(self, refusal: RefusedCall) -> dict[str, Json]:
         """The body of a failure."""
@@ -36,22 +36,22 @@ class Wire(Protocol):
         """The answer in one body."""
 
     def hollow_object(self, completion: Completion) -> dict[str, Json]:
-        """An answer without the field that holds what the model said."""
+        """An answer without the field that holds the model's text."""
 
     def hollow_event(self, completion: Completion) -> bytes:
-        """An event that says nothing."""
+        """An event without content."""
 
     def opening_event(self, completion: Completion) -> bytes:
-        """The first event of a stream: who speaks; no token yet. It may be empty."""
+        """The first event of a stream, before any token. It may be empty."""
 
     def reasoning_events(self, completion: Completion) -> Iterator[bytes]:
-        """One event a delta of reasoning."""
+        """One event for each delta of reasoning."""
 
     def token_events(self, completion: Completion) -> Iterator[bytes]:
-        """One event a token."""
+        """One event for each token."""
 
     def closing_events(self, completion: Completion, *, include_usage: bool) -> bytes:
-        """The finish reason and the usage; what `done` holds is not among them."""
+        """The finish reason and the usage, without `done`."""
 
 
 WIRES: Mapping[str, Wire] = MappingProxyType(

@@ -68,7 +68,7 @@ class AnthropicWire:
         return named_event({"type": "ping"})
 
     def opening_event(self, completion: Completion) -> bytes:
-        """`message_start`, with what the prompt took."""
+        """`message_start`, with the usage of the prompt."""
         return named_event({"type": "message_start", "message": _message(completion)})
 
     def reasoning_events(self, completion: Completion) -> Iterator[bytes]:
@@ -84,7 +84,7 @@ class AnthropicWire:
             yield data
 
     def token_events(self, completion: Completion) -> Iterator[bytes]:
-        """A delta a token; the block's start comes with the first."""
+        """One delta for each token. The first also has the block's start."""
         start = _start_of_answer(completion)
         for piece in completion.pieces:
             kind, field = ("input_json_delta", "partial_json") if completion.tool else ("text_delta", "text")

@@ -71,7 +71,7 @@ class CohereWire:
             yield data
 
     def token_events(self, completion: Completion) -> Iterator[bytes]:
-        """A delta a token; the block's start comes with the first."""
+        """One delta for each token. The first also has the block's start."""
         start, index = _start_of_answer(completion), _index_of_answer(completion)
         for piece in completion.pieces:
             if completion.tool:

@@ -1,4 +1,4 @@
-"""Answers with vectors, on the wires that have them; failures look as in a chat.
+"""Answers with vectors, on the wires that have embeddings. Failures look the same as in a chat.
 
 Sources: OpenAI's API reference, "The embedding object"; Gemini API reference, batchEmbedContents; Cohere API reference,
 "Embed" (v2), 2026-11.
@@ -20,7 +20,7 @@ class OpenAIEmbeddingsWire(OpenAIWire):
     """OpenAI's list of embeddings."""
 
     def plain_object(self, completion: Completion) -> dict[str, Json]:
-        """The answer in one body; behind a field of no meaning, what a huge one is filled with."""
+        """The answer in one body. A meaningless field holds the filling of a huge answer."""
         answer: dict[str, Json] = {
             "object": "list",
             "data": [

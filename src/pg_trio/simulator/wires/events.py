@@ -1,4 +1,4 @@
-"""Server-sent events with JSON data, and what several wires say alike."""
+"""Server-sent events with JSON data, and the parts that several wires share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import orjson
 
 from pg_trio.domain.json_value import Json
 
-# What a model says of its thoughts, one delta.
+# One delta of a model's reasoning.
 THOUGHT = "Hm. "
 
 
@@ -16,12 +16,12 @@ def event(data: Json) -> bytes:
 
 
 def named_event(data: dict[str, Json]) -> bytes:
-    """An event that is named by its data's `type`."""
+    """An event with the name that its data has as `type`."""
     return b"event: %b\n%b" % (data["type"].encode(), event(data))
 
 
 def read_arguments(arguments: str) -> dict[str, Json]:
-    """A tool's arguments as an object; none where the text is not one (it may be cut, or wrong on purpose)."""
+    """A tool's arguments as an object. Empty if the text is not one (it may be cut, or wrong on purpose)."""
     try:
         given = orjson.loads(arguments)
     except orjson.JSONDecodeError:

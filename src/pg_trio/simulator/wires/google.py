@@ -1,4 +1,4 @@
-"""Google's wire: one GenerateContentResponse, or several of them. Calls come whole, without an id, signed.
+"""Google's wire: one GenerateContentResponse, or several of them. Calls are complete and signed, and have no id.
 
 Source: Gemini API reference, GenerateContentResponse; google.rpc.Status, 2026-11.
 """
@@ -38,7 +38,7 @@ class GoogleWire:
     done = b""
 
     def error_object(self, refusal: RefusedCall) -> dict[str, Json]:
-        """Google's error shape; a bad key is told by a reason in its details."""
+        """Google's error shape. For a bad key, its details have a reason."""
         status = STATUSES.get(refusal.status, "UNKNOWN")
         error: dict[str, Json] = {"code": refusal.status, "message": refusal.message, "status": status}
         if refusal.code == "API_KEY_INVALID":
@@ -81,7 +81,7 @@ class GoogleWire:
             yield event(_response(completion, [{"text": THOUGHT, "thought": True}]))
 
     def token_events(self, completion: Completion) -> Iterator[bytes]:
-        """A chunk a token; a call is one chunk."""
+        """One chunk for each token. A call is one chunk."""
         if completion.tool:
             yield event(_response(completion, [_call_part(completion)]))
             return

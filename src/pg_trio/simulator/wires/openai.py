@@ -67,19 +67,19 @@ class OpenAIWire:
         return event(_chunk_without_choices(completion))
 
     def opening_event(self, completion: Completion) -> bytes:
-        """The role, and which tool is called."""
+        """The role, and the name of the called tool."""
         delta: dict[str, Json] = {"role": "assistant", "content": None if completion.tool else ""}
         if completion.tool:
             delta["tool_calls"] = [{"index": 0} | _tool_call(completion, "")]
         return event(_chunk(completion, delta))
 
     def reasoning_events(self, completion: Completion) -> Iterator[bytes]:
-        """Deltas of a model that thinks aloud (`reasoning_content`, as DeepSeek and vLLM have it)."""
+        """Deltas of reasoning (`reasoning_content`, as DeepSeek and vLLM send it)."""
         for _ in range(completion.reasoning):
             yield event(_chunk(completion, {"reasoning_content": THOUGHT}))
 
     def token_events(self, completion: Completion) -> Iterator[bytes]:
-        """A chunk a token."""
+        """One chunk for each token."""
         for piece in completion.pieces:
             if completion.tool:
                 delta: dict[str, Json] = {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}
@@ -88,7 +88,7 @@ class OpenAIWire:
             yield event(_chunk(completion, delta))
 
     def closing_events(self, completion: Completion, *, include_usage: bool) -> bytes:
-        """The finish reason and, where asked for, the usage."""
+        """The finish reason and, if requested, the usage."""
         closing = event(_chunk(completion, {}, completion.finish))
         if include_usage and completion.usage is not None:
             closing += event(_chunk_without_choices(completion) | _usage_field(completion))

@@ -1,10 +1,11 @@
-"""Which candidates can carry what a request holds.
+"""Select the candidates that can carry a request's content.
 
 Rules:
-1. A candidate that cannot is passed over, with the reason in its row. That is no try, and its breaker learns nothing.
-2. What is left is the plan of this request: its race, its hedges and its retries know no other candidates. A candidate
-   that is left alone has all the time there is.
-3. Only a request that holds more than text is judged, and only where an adapter says that its wire cannot carry all.
+1. A candidate that cannot carry it is passed over, and its row has the reason. This is not an attempt, and the
+   candidate's breaker does not count it.
+2. The race, the hedges and the retries of this request use only the remaining candidates. If one candidate remains, it
+   gets all of the remaining time.
+3. Only a request with more than text is checked, and only if a wire of the candidates cannot carry everything.
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ from pg_trio.stages.provider_call.plan import CallPlan
 
 
 def holds_more_than_text(prompt: Prompt) -> bool:
-    """Whether there is something in the prompt that a wire may not carry."""
+    """Whether the prompt holds something that a wire may be unable to carry."""
     if prompt.tools or prompt.tool_choice is not None or prompt.options is not NO_OPTIONS:
         return True
     return any(message.tool_calls or isinstance(message.content, tuple) for message in prompt.messages)
 
 
 def is_picky(candidates: tuple[Candidate, ...], exchange: Exchange) -> bool:
-    """Whether a wire of theirs does not carry all that a prompt can hold."""
+    """Whether a candidate's wire cannot carry everything that a prompt can hold."""
     return not all(exchange.adapters(candidate.provider).carries_all for candidate in candidates)
 
 
 def leave_out_unfit(plan: CallPlan, prompt: Prompt, attempts: Attempts, exchange: Exchange) -> CallPlan:
-    """The plan with those candidates alone that can carry the prompt. Raises NoFitCandidate."""
+    """The plan with only the candidates that can carry the prompt. Raises NoFitCandidate."""
     fit: list[Candidate] = []
     reasons: list[tuple[str, str]] = []
     for candidate in plan.candidates:

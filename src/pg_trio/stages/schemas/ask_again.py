@@ -1,7 +1,7 @@
-"""What a model is told whose answer did not match: `output_repair_attempts`.
+"""Ask a model again after its answer did not match the schema: `output_repair_attempts`.
 
-The answer goes back as the assistant's turn, and why it does not match as the user's. A second round has those of the
-first one in front of it, as a conversation has.
+The next prompt repeats the answer as the assistant's turn and adds the reason of the mismatch as the user's turn.
+A second round also keeps the two turns of the first, like any conversation.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from attrs import evolve
 from pg_trio.domain.chat import Message, Prompt, Reply
 from pg_trio.errors import OutputInvalid
 
-# 65,536 characters of a failed answer: one that ran away would cost more input than the answer is worth.
+# At most 65,536 characters of a failed answer are repeated, because a runaway answer would cost too much input.
 ANSWER_CHARS = 64 * 1024
 
 _ASKED = (
@@ -21,7 +21,7 @@ _ASKED = (
 
 
 def may_ask_again(reply: Reply) -> bool:
-    """Whether another round can help: calls of tools wait for their results, and a filter says no again."""
+    """Whether another round can help. It cannot after tool calls, which wait for results, or after a content filter."""
     return not reply.tool_calls and reply.finish_reason != "content_filter"
 
 

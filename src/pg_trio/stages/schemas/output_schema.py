@@ -17,7 +17,7 @@ class OutputSchema:
 
     _compiled: CompiledSchema
     _repairs: bool = False
-    # How often a model may be asked again because its answer does not match.
+    # How many further rounds an answer that does not match may cause.
     more_rounds: int = 0
 
     @classmethod
@@ -26,9 +26,9 @@ class OutputSchema:
         return cls(compile_schema(schema), repairs, more_rounds)
 
     def read(self, reply: Reply) -> Reply:
-        """The answer, its content checked, and repaired before that where the endpoint says so.
+        """The answer with its content checked. If the endpoint allows repairs, the content is repaired first.
 
-        A content that needs no repair is handed out as it is, byte for byte. Raises OutputInvalid.
+        A content that needs no repair stays unchanged, byte for byte. Raises OutputInvalid.
         """
         if self._repairs and reply.content is not None:
             repaired = repair_json(reply.content)

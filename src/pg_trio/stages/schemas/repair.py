@@ -1,13 +1,13 @@
-"""JSON out of what models wrap around it: `output_repair = "lenient"`.
+"""Extract JSON from the text that models wrap around it: `output_repair = "lenient"`.
 
 Rules:
-1. What is JSON already is left as it is, byte for byte.
-2. A Markdown fence, and the prose around it, is cut away: what counts is between the first line that begins with a
-   fence and the last one that does.
-3. A comma right before `}` or `]` is cut away, unless it stands in a string.
-4. Nothing else is guessed: no quotes, no brackets, no missing values. What the model said stays what it said.
+1. A text that is JSON already stays unchanged, byte for byte.
+2. A Markdown fence and the prose around it are removed. The JSON is between the first line that begins with a fence and
+   the last such line.
+3. A comma directly before `}` or `]` is removed, unless it is in a string.
+4. Nothing else is repaired: no quotes, no brackets, no missing values. A repair never changes the model's values.
 
-Every step is one pass over the text: no pattern gives back what it took.
+Every step is one pass over the text, because no pattern backtracks.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import re
 
 import orjson
 
-# Three or more, and what stands behind them on their line (`json`).
+# Three or more fence characters, and the rest of their line (`json`).
 _FENCE = re.compile(r"^[ \t]{0,3}+(?:```|~~~)[^\n]*+$", re.MULTILINE)
-# A string (also one that never ends), or a comma that closes nothing.
+# A string (even one without an end), or a trailing comma.
 _STRING_OR_COMMA = re.compile(r'("(?:[^"\\]++|\\.)*+"?+)|,(?=\s*+[}\]])', re.DOTALL)
 
 
 def repair_json(text: str) -> str:
-    """The JSON text in what a model wrote; the text itself where it is JSON already, or where none was found.
+    """The JSON in a model's text. Returns the text itself if it is JSON already, or if no JSON was found.
 
     Linear in the text.
     """
@@ -36,19 +36,19 @@ def repair_json(text: str) -> str:
 def _cut_fence(text: str) -> str:
     text = text.strip()
     if text.startswith("```") and text.endswith("```") and "\n" not in text:
-        # The fence's own line holds the answer.
+        # The answer is on the fence's own line.
         return text.strip("`").removeprefix("json").strip()
     first = _FENCE.search(text)
     if first is None:
         return text
     inside = text[first.end() :]
-    # From the end: the fence in a string of the answer must not end it.
+    # Searched from the end, because a fence inside a string of the answer must not end it.
     lines = inside.rstrip().split("\n")
     for index in range(len(lines) - 1, -1, -1):
         if _FENCE.match(lines[index]):
             return "\n".join(lines[:index]).strip()
         if lines[index].rstrip().endswith("```"):
-            # The fence stands behind the last line of the answer.
+            # The fence is at the end of the answer's last line.
             return "\n".join(lines[: index + 1]).rstrip().rstrip("`").strip()
     return inside.strip()
 

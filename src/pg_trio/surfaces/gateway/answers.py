@@ -1,4 +1,4 @@
-"""Whole answers of the Gateway API: the contract's bodies."""
+"""Complete answers of the Gateway API, with the contract's bodies."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def render_answer(answer: WholeAnswer, limits: Sequence[LimitState] = ()) -> Htt
 def render_error(
     error: GatewayError, request_id: UUID, limits: Sequence[LimitState] = (), tries: Tries | None = None
 ) -> HttpAnswer:
-    """The contract's failure body and headers; where candidates were tried, also which."""
+    """The contract's failure body and headers. If candidates were called, the body lists the attempts."""
     if tries is not None and isinstance(error, ProviderCallFailed | DeadlineExceeded | Overloaded):
         body = error_body(error, {"attempts": describe_attempts(tries.attempts)})
     else:
@@ -52,7 +52,8 @@ def render_error(
 
 
 def describe_attempts(attempts: Sequence[AttemptRow]) -> list[dict[str, object]]:
-    """What a client may know of the tries: why each failed, in words of ours; what the last one said is the error."""
+    """What a client may know about the attempts: why each failed, in the gateway's words. Only the last provider's own
+    words are shown, as the error."""
     return [
         {
             "provider": row.provider,

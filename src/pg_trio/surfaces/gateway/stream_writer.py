@@ -1,8 +1,9 @@
-"""A streamed answer of the Gateway API: OpenAI's chunks, and a last one that tells usage and meta.
+"""A streamed answer of the Gateway API: OpenAI's chunks, with usage and meta in the last chunk.
 
-Rules (docs/api.md, "Streaming"): a good end is a chunk with the finish reason, a chunk without choices (usage, meta),
-`[DONE]`. A bad one is a chunk whose finish reason is `error`, an `error` event, `[DONE]`: a cut stream never looks like
-a finished one.
+Rules (docs/api.md, "Streaming"):
+1. A complete answer ends with a chunk with the finish reason, a chunk without choices (usage, meta), and `[DONE]`.
+2. A broken answer ends with a chunk whose finish reason is `error`, an `error` event, and `[DONE]`. So a client can
+   always tell a broken stream from a complete one.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class GatewayStream:
         self._chunks = ChunkWriter(int(head.at), shows_reasoning=endpoint.stream_reasoning)
 
     def render(self, events: Sequence[Event]) -> bytes:
-        """The chunks of events that came together."""
+        """The chunks of events that arrived together."""
         return self._chunks.render_all(events)
 
     def finish(self, finish_reason: FinishReason, usage: Usage, summary: StreamSummary) -> bytes:
@@ -48,7 +49,7 @@ class GatewayStream:
         """The end of an answer that broke after its head."""
         chunks = self._chunks
         if not chunks.is_open:
-            # No candidate has said a word: the chunk with the finish reason is the gateway's own.
+            # No candidate has sent anything, so the gateway opens the stream itself.
             chunks.render(Opened(f"chatcmpl-{self._head.request_id.hex}", self._endpoint.candidates[0].model))
         reason = chunks.render_finish_reason("error")
         return reason + b"event: error\ndata: " + escape_line_ends(error_body(error)) + b"\n\n" + DONE

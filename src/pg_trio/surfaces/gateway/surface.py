@@ -1,4 +1,4 @@
-"""The Gateway API: one object for all of its requests."""
+"""The Gateway API. One object serves all of its requests."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class GatewaySurface:
     def match(self, method: str, path: bytes) -> MatchedRoute | None:
         """`POST /api/{project}/{slug}`, or `POST /api/{project}/chat/completions` without a slug.
 
-        Reserved words are no slugs. Whether a project or an endpoint of that name exists is not looked at.
+        Reserved words cannot be slugs. The project and the endpoint need not exist.
         """
         if method != "POST" or not path.startswith(b"/api/"):
             return None
@@ -43,19 +43,19 @@ class GatewaySurface:
         return None if "/" in rest or rest in RESERVED_SLUGS else MatchedRoute(project, rest)
 
     def check_head(self, head: RequestHead) -> None:
-        """Raises BadRequest for a content type, ContentCodingUnsupported for an encoded body."""
+        """Raises BadRequest for the wrong content type, ContentCodingUnsupported for an encoded body."""
         if head.content_type != JSON_TYPE:
             check_content_type(head.content_type)
         if head.content_coding is not None:
             check_content_coding(head.content_coding)
 
-    # Not wrapped: each request would pay for another call.
+    # Not wrapped in a method, which would cost each request another call.
     read = staticmethod(read_chat_request)
     render_answer = staticmethod(render_answer)
     render_error = staticmethod(render_error)
 
     def open_stream(self, head: RequestHead, request: ChatRequest, endpoint: Endpoint) -> GatewayStream:
-        """OpenAI's chunks, with a last one that tells usage and meta."""
+        """A writer of OpenAI's chunks, with usage and meta in the last chunk."""
         return GatewayStream(head, endpoint)
 
 

@@ -1,4 +1,4 @@
-"""A body becomes a `ChatRequest`, or a 400 that says which part of it is wrong."""
+"""Turn a body into a `ChatRequest`, or into a 400 that names the wrong part."""
 
 from pg_trio.surfaces.gateway.read_request.chat_request import KNOWN_FIELDS, read_chat_request
 from pg_trio.surfaces.gateway.read_request.content_type import JSON_TYPE, check_content_coding, check_content_type

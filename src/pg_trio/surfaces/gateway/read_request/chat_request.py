@@ -1,20 +1,19 @@
-"""The bytes of a body become a `ChatRequest`, or a 400 that says which part is wrong.
+"""Turn the bytes of a body into a `ChatRequest`, or into a 400 that names the wrong part.
 
 Rules:
-1. Never a guess at what was meant: no coercion, no "last one wins" between duplicate keys.
-2. A field that is null is absent, which is how Go, Java and C# write what is not set: in the body, its messages, their
-   parts and tool calls, and in the objects of `tools`, `tool_choice` and `response_format`. A JSON Schema in those is
-   left as it is: there a null may be a value. `ChatRequest.body` keeps every null, because `input_schema` is for the
-   body as it was sent.
-3. JSON is what orjson takes: UTF-8 without a byte order mark, no NaN, no number past a double, no lone surrogate.
-4. Texts name the field by its path and never repeat what the client sent.
-5. Unknown fields of the body stay in `ChatRequest.body`; those of a message, a part or a tool call are dropped, and
-   parts of unknown types refused: what no guardrail understands is not sent on.
-6. Parts of text that follow each other become one, joined without anything: a model reads them in one go, and so must
-   the guardrails.
+1. The reader never guesses the meaning of a field: no coercion, no "last one wins" between duplicate keys.
+2. A null field counts as absent, because Go, Java and C# clients write unset fields so. This holds in the body, its
+   messages, their parts and tool calls, and in the objects of `tools`, `tool_choice` and `response_format`. A JSON
+   Schema in those stays unchanged, because a null may be a value there. `ChatRequest.body` keeps every null, because
+   `input_schema` checks the body as it was sent.
+3. JSON is what orjson accepts: UTF-8 without a byte order mark, no NaN, no number beyond a double, no lone surrogate.
+4. Error texts name the field by its path and never quote the client's text.
+5. Unknown fields of the body stay in `ChatRequest.body`. Unknown fields of a message, a part or a tool call are
+   dropped, and parts of unknown types are refused: the gateway forwards only content that the guardrails understand.
+6. Adjacent text parts are joined without a separator. A model reads them as one text, so the guardrails must as well.
 7. Ids and names of tool calls are accepted unchanged, because a provider made them and the client cannot choose them.
-   What could be prose in them is text for the guardrails (`domain.chat.Message.texts`). A participant's name, which the
-   client chooses, is short and ASCII.
+   The guardrails read them if they could be prose (`domain.chat.Message.texts`). The client chooses a participant's
+   name, so this name must be short and ASCII.
 8. Role `developer` is `system`: OpenAI's newer name for it, which most other providers refuse.
 
 Sources: OpenAI's openapi.yaml, ChatCompletionRequestMessageContentPart…, read 2026-11; the limits of names and ids: see
@@ -60,16 +59,16 @@ KNOWN_FIELDS = (
     "reasoning_effort",
 )
 
-# Each field's key as nearly every client writes it; a key with escapes in it is caught by `_ESCAPED_LETTERS`.
+# Each field's key as nearly every client writes it. `_ESCAPED_LETTERS` catches a key with escapes.
 _LITERAL_KEYS = {field: f'"{field}"'.encode() for field in KNOWN_FIELDS}
 # \u0041-\u007a: the only escapes that can spell the letters of a key. Clients escape ", \, controls and non-ASCII.
 _ESCAPED_LETTERS = (b"\\u004", b"\\u005", b"\\u006", b"\\u007")
 
 
 def read_chat_request(body: bytes, limits: ReadLimits, head: RequestHead) -> ChatRequest:
-    """The request that the body states. Where the head has no slug (the dispatcher route), the body names the endpoint.
+    """The request in the body. If the head has no slug (the dispatcher route), the body names the endpoint.
 
-    Raises: BadRequest naming the field; SessionIdInvalid for a `session_id` that is no UUID in its usual form.
+    Raises: BadRequest naming the field; SessionIdInvalid if `session_id` is not a UUID in its usual form.
     """
     fields = _read_object(body)
     _check_depth(fields, body, limits.max_json_depth)
@@ -98,7 +97,7 @@ def _read_object(body: bytes) -> dict[str, Json]:
     try:
         fields = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        # orjson's texts are fixed and quote nothing; only its "str is not valid UTF-8" would puzzle a client.
+        # orjson's texts are fixed and quote nothing. Only its "str is not valid UTF-8" would confuse a client.
         said = "invalid UTF-8" if "UTF-8: " in error.msg else str(error)
         raise BadRequest(f"Body is not valid JSON: {said}.") from None
     if not isinstance(fields, dict):
@@ -107,7 +106,7 @@ def _read_object(body: bytes) -> dict[str, Json]:
 
 
 def _check_depth(fields: Json, body: bytes, max_depth: int) -> None:
-    # No more brackets than levels: what nearly every chat is, at the price of two counts.
+    # With no more brackets than levels, the body cannot be too deep. Two counts settle this for nearly every chat.
     if body.count(b"{") + body.count(b"[") <= max_depth:
         return
     level = [fields]
@@ -131,7 +130,7 @@ def _check_duplicates(fields: dict[str, Json], body: bytes) -> None:
     else:
         if b"\\u00" not in body or not any(escape in body for escape in _ESCAPED_LETTERS):
             return
-    # One of the fields may be there twice: read again, slowly, with a parser that shows every key.
+    # One of the fields may be there twice. A second, slow parser shows every key.
     seen: set[str] = set()
     for key in _top_level_keys(body):
         if key in seen and key in _LITERAL_KEYS:
@@ -143,11 +142,11 @@ def _top_level_keys(body: bytes) -> list[str]:
     outermost: list[tuple[str, Any]] = []
 
     def keep(pairs: list[tuple[str, Any]]) -> None:
-        # Called once an object, the outermost last.
+        # Called once for each object, the outermost last.
         nonlocal outermost
         outermost = pairs
 
-    # Numbers stay text: Python refuses integers of more than 4,300 digits, which orjson has already read.
+    # Numbers stay text: Python refuses integers of more than 4,300 digits, and orjson has accepted them already.
     json.loads(body.decode(), object_pairs_hook=keep, parse_int=str, parse_float=str)
     return [key for key, _ in outermost]
 
@@ -188,7 +187,7 @@ def _read_full_message(message: JsonObject, role: Role, path: str) -> Message:
     name, tool_call_id = message.get("name"), message.get("tool_call_id")
     if name is not None:
         if role == "tool":
-            # The function's, as the model wrote it.
+            # The name of the function, as the model wrote it.
             check_text(name, f"{path}.name")
         else:
             check_string(name, NAME, f"{path}.name")
@@ -220,7 +219,7 @@ def _read_session_id(value: Json) -> UUID:
     return session_id
 
 
-# What a plain request has; each of the others has its reader, and the same name in ChatRequest or its Options.
+# The fields of a plain request. Every other field has its own reader, and its name in ChatRequest or Options.
 _PLAIN_FIELDS = frozenset({"message", "messages", "endpoint", "stream"})
 _FIELD_READERS: dict[str, Callable[[Json], Any]] = {
     "session_id": _read_session_id,

@@ -1,7 +1,7 @@
-"""What a request body may come as: a content type under which JSON is read, and no content coding.
+"""The content types that a request body may have. A content coding is refused.
 
-The published samples include a `curl -d` without a content type, which says that it is a form; a browser's `fetch` says
-that its text is plain. So the type is no proof of anything, and the body decides whether it is a request.
+The published samples include a `curl -d` without a content type, for which curl declares a form. A browser's `fetch`
+declares plain text. So both types are accepted, and the body decides whether it is a request.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pg_trio.domain.secret import mask_client_text
 from pg_trio.errors import BadRequest, ContentCodingUnsupported
 
 JSON_TYPE = "application/json"
-# What a JSON body comes under: `curl -d` says that it is a form, a browser's `fetch` that it is plain text.
+# The types of JSON bodies in practice: `curl -d` declares a form, a browser's `fetch` declares plain text.
 _READ_AS_JSON = frozenset({JSON_TYPE, "text/plain", "application/x-www-form-urlencoded", ""})
-# RFC 6839, section 3.1: any media type that ends so is JSON.
+# RFC 6839, section 3.1: any media type with this suffix is JSON.
 _JSON_SUFFIX = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+\+json", re.ASCII)
 # US-ASCII, the default of text/plain in RFC 2046, is UTF-8 as well.
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
@@ -22,7 +22,7 @@ _PARAMETER = re.compile(r'\s*([a-z0-9!#$&^_.+-]+)=("[^"\\]*"|[a-z0-9!#$&^_.+-]+)
 
 
 def check_content_type(value: str | None) -> None:
-    """Nothing, for a type that a JSON body may come under (contract, "Request"), in UTF-8 if it names a charset.
+    """Return if a JSON body may have this type (contract, "Request"). A charset, if there is one, must be UTF-8.
 
     Raises: BadRequest for anything else.
     """
@@ -39,7 +39,7 @@ def check_content_type(value: str | None) -> None:
 
 
 def check_content_coding(value: str) -> None:
-    """Nothing, for a body that is not encoded (`identity`). Raises: ContentCodingUnsupported, with the first coding."""
+    """Return if the body is not encoded (`identity`). Raises: ContentCodingUnsupported, with the first coding."""
     for coding in value.split(","):
         name = coding.strip(" \t")
         if name and name.lower() != "identity":

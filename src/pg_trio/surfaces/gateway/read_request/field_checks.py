@@ -1,4 +1,4 @@
-"""Checks of one field of a request: each raises BadRequest naming the field by its path, and never its value."""
+"""Checks of one field of a request. Each raises BadRequest, which names the field's path and never its value."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WORDS_FOR = {
 
 
 def check_string(value: Json, pattern: re.Pattern[str], path: str) -> None:
-    """Nothing, for a string that the whole pattern, one of those above, matches."""
+    """Return if the value is a string that matches `pattern`, one of those above, completely."""
     if not isinstance(value, str):
         raise BadRequest(f"{path}: must be a string.")
     if pattern.fullmatch(value) is None:
@@ -31,7 +31,7 @@ def check_string(value: Json, pattern: re.Pattern[str], path: str) -> None:
 
 
 def check_text(value: Json, path: str) -> None:
-    """Nothing, for any string but the empty one."""
+    """Return if the value is a string that is not empty."""
     if not isinstance(value, str):
         raise BadRequest(f"{path}: must be a string.")
     if not value:
@@ -39,14 +39,14 @@ def check_text(value: Json, path: str) -> None:
 
 
 def check_object(value: Json, path: str) -> dict[str, Json]:
-    """The value, which is an object."""
+    """The value, if it is an object."""
     if not isinstance(value, dict):
         raise BadRequest(f"{path}: must be an object.")
     return value
 
 
 def read_flag(value: Json, path: str) -> bool:
-    """The value, which is true or false."""
+    """The value, if it is true or false."""
     if not isinstance(value, bool):
         raise BadRequest(f"{path}: must be true or false.")
     return value

@@ -10,13 +10,13 @@ from pg_trio.domain.content import Audio, File, Image, Part, Refusal, Text
 from pg_trio.errors import BadRequest
 from pg_trio.surfaces.gateway.read_request.field_checks import BASE64, FILE_ID, WORD, check_object, check_string
 
-# 2,048 characters of an address: what search engines and old browsers go by.
+# 2,048 characters: the limit of search engines and old browsers for an address.
 _URL = re.compile(r"https?://[!-~]{1,2040}")
 _DATA_URL = re.compile(r"data:[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64};base64,[A-Za-z0-9+/]*={0,2}")
 
 
 class _Run:
-    """Texts of one kind that follow each other: joined once, however many there are."""
+    """Adjacent texts of one kind. They are joined once, at the end."""
 
     __slots__ = ("kind", "texts")
 
@@ -106,11 +106,11 @@ def _read_file(file: dict[str, Json], path: str) -> File:
     return File(file_id, data, name)
 
 
-# The parts that are no text, by type: their own object, with the fields that OpenAI documents and no other.
+# The parts that are not text, by type. Each has its own object, with only the fields that OpenAI documents.
 _MEDIA: dict[str, Callable[[dict[str, Json], str], Part]] = {
     "image_url": _read_image,
     "input_audio": _read_audio,
     "file": _read_file,
 }
-# The parts that are text, by type; their field has the type's own name.
+# The parts that are text, by type. Their field has the same name as the type.
 _TEXT_KINDS: dict[str, type[Text | Refusal]] = {"text": Text, "refusal": Refusal}

@@ -1,9 +1,9 @@
-"""What an answer of ours had for the provider to see again: signed reasoning, and signatures of tool calls.
+"""Signed reasoning and signatures of tool calls, which a client sends back from an earlier answer of the gateway.
 
-They come back in an assistant's message as they went out: `reasoning_details` in OpenRouter's shape, and in a tool call
-Google's `extra_content`. Clients pass on much else under these names, from other gateways too, so what has another
-shape, or is larger than the limits here, is left out like any unknown field. What a person may have written (the text)
-is text for the guardrails; signatures and encrypted blocks are base64, and nothing else is taken for one.
+An assistant's message has them as the gateway sent them: `reasoning_details` in OpenRouter's shape, and Google's
+`extra_content` in a tool call. Clients also send values of other gateways under these names. So a value in another
+shape, or above the limits here, is dropped like an unknown field. The guardrails read the text, because a person may
+have written it. Signatures and encrypted blocks must be base64.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import re
 
 from pg_trio.domain.chat import Json, JsonObject, Reasoning
 
-# More blocks than any model makes between two calls of tools.
+# More blocks than any model writes between two tool calls.
 MAX_BLOCKS = 256
-# 1 MiB of base64: three times what Anthropic's longest thinking comes to, which a signature may hold encrypted.
+# 1 MiB of base64: three times the size of Anthropic's longest thinking, which a signature may hold encrypted.
 _OPAQUE = re.compile(r"[A-Za-z0-9+/_=-]{1,1048576}")
-# The only signed blocks that the gateway hands out are Anthropic's; OpenRouter names the wire of each.
+# The gateway only sends signed blocks of Anthropic's. OpenRouter names the wire of each block.
 _FORMATS = (None, "unknown", "anthropic-claude-v1")
 
 

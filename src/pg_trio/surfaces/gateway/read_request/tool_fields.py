@@ -1,6 +1,6 @@
-"""The parts of a request that are about tools, and about the answer's shape: calls, definitions, `response_format`.
+"""The fields of a request for tools and for the answer's shape: calls, definitions, `response_format`.
 
-They travel to the provider as they are, but for nulls: see the rules of chat_request.py.
+They go to the provider unchanged, except that nulls are dropped. See the rules of chat_request.py.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def _read_tool_call(call: Json, path: str) -> ToolCall:
     if not isinstance(call, dict):
         raise BadRequest(f"{path}: must be an object.")
     check_text(call.get("id"), f"{path}.id")
-    # The only type there is: a client that leaves it out means no other.
+    # "function" is the only type, so a client may leave it out.
     if call.get("type") not in (None, "function"):
         raise BadRequest(f'{path}.type: must be "function".')
     function = check_object(call.get("function"), f"{path}.function")
     check_text(function.get("name"), f"{path}.function.name")
     arguments = function.get("arguments")
     if arguments is None:
-        # A function without parameters, as Go and Java clients send it back.
+        # Go and Java clients send the arguments of a function without parameters back as null.
         arguments = "{}"
     elif not isinstance(arguments, str):
         raise BadRequest(f"{path}.function.arguments: must be a string.")
@@ -71,12 +71,12 @@ def _read_tool(given: Json, path: str) -> Tool | ForeignTool:
         and isinstance(parameters, dict | None)
         and isinstance(strict, bool | None)
     )
-    # Another shape is for a server that knows it, or for the provider to refuse.
+    # A definition in another shape goes to the provider, which accepts or refuses it.
     return Tool(name, description, parameters, strict, more or None) if is_known else ForeignTool(tool)
 
 
 def read_tool_choice(given: Json) -> ToolChoice | ForeignToolChoice:
-    """Which tool is to be called: a word or an object. Raises: BadRequest."""
+    """The tool choice: a word or an object. Raises: BadRequest."""
     if isinstance(given, str):
         return ToolChoice(cast(ChoiceMode, given)) if given in _CHOICES else ForeignToolChoice(given)
     if not isinstance(given, dict):
@@ -89,7 +89,7 @@ def read_tool_choice(given: Json) -> ToolChoice | ForeignToolChoice:
 
 
 def read_response_format(given: Json) -> ResponseFormat:
-    """What the answer is to look like. Its types are many (`grammar`, `structural_tag`): any is passed on.
+    """The shape of the answer. Servers have many types (`grammar`, `structural_tag`), so any type is passed on.
 
     Raises: BadRequest.
     """
@@ -100,20 +100,20 @@ def read_response_format(given: Json) -> ResponseFormat:
 
 
 def read_effort(effort: Json) -> str:
-    """How much a model is to think: a word, of which providers know different ones. Raises: BadRequest."""
+    """The reasoning effort, a word. Providers accept different words. Raises: BadRequest."""
     check_string(effort, NAME, "reasoning_effort")
     return cast(str, effort)
 
 
 def _drop_nulls(fields: dict[str, Json]) -> dict[str, Json]:
-    """The same object if no field of it is null."""
+    """The object without its null fields; the same object if it has none."""
     if None not in fields.values():
         return fields
     return {field: value for field, value in fields.items() if value is not None}
 
 
 def _with_object(fields: dict[str, Json], field: str, path: str) -> dict[str, Json]:
-    """The same with the object in one of its fields, where it is, without nulls. Raises: BadRequest for no object."""
+    """The same, with the nulls dropped from the object in `field`. Raises: BadRequest if `field` is not an object."""
     if field not in fields:
         return fields
     inner = check_object(fields[field], f"{path}.{field}")
