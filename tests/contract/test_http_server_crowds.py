@@ -185,7 +185,8 @@ async def test_http2_without_window_is_closed() -> None:
 
 
 async def test_pings_are_no_progress() -> None:
-    async with serving("lane", ProbeApp(refuse), limits(write_timeout_ms=100)) as port, connected(port) as raw:
+    app = ProbeApp(refuse)
+    async with serving("lane", app, limits(write_timeout_ms=100)) as port, connected(port) as raw:
         client = Http2Client(raw, window=0)
         await client.ask(1)
         try:
@@ -194,6 +195,8 @@ async def test_pings_are_no_progress() -> None:
                 await client.flush()
         except trio.BrokenResourceError:
             pass
+
+    assert ["write limit"] == [scope["extensions"]["pg_trio"].cut for scope in app.scopes]
 
 
 async def test_http2_left_with_stalled_stream() -> None:
@@ -237,7 +240,12 @@ async def test_working_http2_request_outlives_limits() -> None:
 
 
 async def test_idle_http2_is_closed() -> None:
-    async with serving("lane", ProbeApp(echo), limits(idle_timeout_ms=50)) as port, connected(port) as raw:
+    # Hypercorn's own limit, of 5 s, is not what closes it.
+    settings = limits(idle_timeout_ms=50)
+    async with (
+        serving("lane", ProbeApp(echo), settings, keep_alive_timeout=3600) as port,
+        connected(port) as raw,
+    ):
         client = Http2Client(raw)
         await client.ask(1)
         await client.read_until(h2.events.StreamEnded)

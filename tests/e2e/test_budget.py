@@ -54,3 +54,16 @@ async def test_uncounted_answer_is_estimated(
     assert {**usage, "estimated": True} == answer.json()["usage"]
     (row,) = gateway.log_rows()
     assert (3 + completion_tokens) * NANO == row["cost_nano_usd"]
+
+
+async def test_uncounted_answer_to_tools_is_estimated_with_them(gateway: Gateway) -> None:
+    gateway.simulator.behave("priced", "usage=off")
+    tool = {"type": "function", "function": {"name": "look_up", "description": "x" * 40_000}}
+
+    answer = await gateway.call("priced", {"message": "Hello there", "tools": [tool]})
+    await gateway.stop()
+
+    usage = answer.json()["usage"]
+    (row,) = gateway.log_rows()
+    assert 10_000 < usage["prompt_tokens"] < 10_100
+    assert (usage["prompt_tokens"], usage["total_tokens"] * NANO) == (row["prompt_tokens"], row["cost_nano_usd"])

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import trio
 
+from tests.support.config import SOUND
 from tests.support.gateway import PROJECT, Gateway, endpoint, project, start_gateway
-from tests.support.processes import run_command, wait_until
+from tests.support.processes import PG_TRIO, run_command, wait_until
 from tests.support.wire import bearer, get, send_raw
 
 CONFIGURATION = "\n".join(
@@ -112,6 +113,55 @@ async def test_read_only_disk_is_refused_at_start(disk: Path) -> None:
 
     assert 1 == status
     assert "data_dir is not writable; the gateway's user must own it, and its disk not be read-only." in errors
+
+
+# What a container with a read-only root has: one folder to write to, and no /tmp.
+READ_ONLY_ROOT = """
+set -e
+mount --make-rprivate /
+mount --bind "$0" "$0"
+for folder in /tmp /var/tmp /dev/shm; do case "$0" in $folder/*) ;; *) mount -t tmpfs -o ro none $folder;; esac; done
+mount -o remount,ro,bind /
+cd /
+if touch "/written-$$" 2>/dev/null; then exit 77; fi
+exec "$@"
+"""
+
+
+@needs_root
+def test_read_only_root_without_tmp(disk: Path) -> None:
+    (disk / "pg.toml").write_text(SOUND)
+    stop = ["timeout", "--preserve-status", "--signal=TERM", "5"]
+
+    def run(*command: str, own: list[str] | None = None) -> tuple[int, str]:
+        done = subprocess.run(
+            ["unshare", "--mount", "bash", "-c", READ_ONLY_ROOT, str(disk), *(own or []), *PG_TRIO, *command],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"PG_TRIO_CONFIG": str(disk / "pg.toml"), "PYTHONDONTWRITEBYTECODE": "1"},
+            timeout=PATIENCE_S,
+        )
+        assert 77 != done.returncode, "the root is not read-only"
+        return done.returncode, done.stdout + done.stderr
+
+    wanted = {
+        "pg_trio serves on": run("serve", "--bind", "127.0.0.1:0", own=stop),
+        "no mistakes": run("check"),
+        "pg_live_": run("token", "create", "--project", "support", "--name", "ro"),
+        "  ro": run("token", "list"),
+        "TIME  ": run("logs"),
+        "tokens.db, ": run("backup", str(disk / "saved.tar")),
+    }
+    # A disk of 8 MiB is too small for it, and that alone is what it finds.
+    _, examined = run("doctor")
+    demo, told = run("serve", "--demo", "--bind", "127.0.0.1:0", own=stop)
+
+    assert dict.fromkeys(wanted, (0, True)) == {text: (done[0], text in done[1]) for text, done in wanted.items()}
+    assert (1, True) == (demo, "no temporary directory can be made" in told and "set TMPDIR to one" in told)
+    assert [True, True] == [text in examined for text in ("tokens.db: sound", "log.db: sound")]
+    assert 1 == sum(line.startswith("problem ") for line in examined.splitlines()), examined
+    assert "Traceback" not in examined + told + "".join(output for _, output in wanted.values())
 
 
 @needs_root

@@ -173,7 +173,7 @@ class WatchedConnection:
             self.deadline = trio.current_time() + self._idle_s
 
     def note_sent(self, data: bytes) -> None:
-        """Note a write; Note a write; Hypercorn writes one or more whole frames at a time."""
+        """Note a write; Hypercorn writes one or more whole frames at a time."""
         if not self._running:
             self.deadline = trio.current_time() + self._idle_s
         elif self._sends and (not self._is_http2 or data[_TYPE_AT : _TYPE_AT + 1] == bytes([_DATA])):

@@ -38,27 +38,43 @@ class SharedFile:
     def __init__(self, segment: Segment, parts: Sequence[Part] = ()) -> None:
         self.segment = segment
         self.parts = list(parts)
+        # While a part could not move: the files that it may still use, and the parts that have yet to move.
+        self._older: list[Segment] = []
+        self._unmoved: list[Part] = []
 
     def needs_renewal(self) -> bool:
-        """Whether the path names another file by now, or another program has damaged this one."""
-        return not (self.segment.is_current() and self.segment.is_sound())
+        """Whether the path names another file by now, another program has damaged this one, or a part is still in an
+        older one."""
+        return bool(self._unmoved) or not self._is_usable()
+
+    def _is_usable(self) -> bool:
+        return self.segment.is_current() and self.segment.is_sound()
 
     def renew(self, fill: Callable[[Segment], object]) -> None:
         """Move to the file that the path names, and make it if needed; see open_segment.
 
-        Raises StoreError if that fails; then the old file stays in use.
+        Raises StoreError if that fails; then the parts that have not moved stay in the old file. The next call goes on
+        with these, in the file that is open already.
         """
-        old = self.segment
-        new = open_segment(old.path, fill=fill, unsound=None if old.is_sound() else old)
+        if not self._is_usable():
+            new = open_segment(self.segment.path, fill=fill, unsound=None if self.segment.is_sound() else self.segment)
+            self._older.append(self.segment)
+            self.segment, self._unmoved = new, list(self.parts)
         try:
-            for part in self.parts:
-                part.rebind(new)
+            while self._unmoved:
+                self._unmoved[0].rebind(self.segment)
+                del self._unmoved[0]
         except (StoreError, Overloaded) as error:
-            raise StoreError(f"{new.path}: {error}") from error
-        self.segment = new
-        old.close()
-        logger.warning("%s was damaged or replaced: this worker has moved to a new one", new.path)
+            raise StoreError(f"{self.segment.path}: {error}") from error
+        self._close_older()
+        logger.warning("%s was damaged or replaced: this worker has moved to a new one", self.segment.path)
+
+    def _close_older(self) -> None:
+        for segment in self._older:
+            segment.close()
+        self._older.clear()
 
     def close(self) -> None:
         """See Segment.close."""
+        self._close_older()
         self.segment.close()

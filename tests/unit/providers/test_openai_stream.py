@@ -780,6 +780,53 @@ def test_two_calls_are_never_one(deltas: list[Any]) -> None:
     assert {"{}", "{"} >= {event.arguments for event in told}
 
 
+# How servers write the pieces of a call: which of them have its index, its id and its name. A call's first piece has
+# all that its server ever gives.
+DIALECTS: dict[str, Any] = {
+    "plain": lambda at, n, piece: piece | {"index": at} if n == 0 else {"index": at, "function": piece["function"]},
+    "all in each": lambda at, n, piece: piece | {"index": at},
+    "no index": lambda at, n, piece: piece if n == 0 else {"function": piece["function"]},
+    "one index": lambda at, n, piece: {**(piece if n == 0 else {"function": piece["function"]}), "index": 0},
+    "ids alone": lambda at, n, piece: piece,
+    "index as text": lambda at, n, piece: (piece if n == 0 else {"function": piece["function"]}) | {"index": str(at)},
+    "late index": lambda at, n, piece: piece if n == 0 else {"index": at, "function": piece["function"]},
+}
+# With an index in every piece, several calls may be under way at once.
+INTERLEAVED = {"plain", "all in each", "index as text"}
+written_calls = st.lists(
+    st.tuples(
+        st.from_regex(r"[a-z_]{1,12}", fullmatch=True),
+        st.dictionaries(st.text(max_size=4), st.integers(-9, 9), max_size=3),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(written_calls, st.sampled_from(list(DIALECTS)), st.data())
+def test_calls_are_the_same_in_every_dialect(calls: list[tuple[str, Any]], dialect: str, data: st.DataObject) -> None:
+    deltas = []
+    for at, (name, arguments) in enumerate(calls):
+        text = orjson.dumps(arguments).decode()
+        cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=3)))
+        for n, (start, end) in enumerate(zip([0, *cuts], [*cuts, len(text)], strict=True)):
+            named = {"name": name} if n == 0 or dialect == "all in each" else {}
+            piece = {"id": f"call_{at}", "function": {**named, "arguments": text[start:end]}}
+            deltas.append((n if dialect in INTERLEAVED else 0, DIALECTS[dialect](at, n, piece)))
+    deltas.sort(key=lambda delta: delta[0])
+
+    told: dict[int, list[ToolCallDelta]] = {}
+    for event in calls_of(*[piece for _, piece in deltas]):
+        if isinstance(event, ToolCallDelta):
+            told.setdefault(event.index, []).append(event)
+
+    expected = [(f"call_{at}", name, orjson.dumps(arguments).decode()) for at, (name, arguments) in enumerate(calls)]
+    assert expected == [
+        (pieces[0].id, pieces[0].name, "".join([piece.arguments for piece in pieces]))
+        for _, pieces in sorted(told.items())
+    ]
+
+
 def test_function_call_of_old_is_streamed() -> None:
     pieces = [{"name": "look_up", "arguments": ""}, {"arguments": '{"a"'}, {"arguments": ":1}"}]
     events = read(*[chunk({"content": None, "function_call": piece}) for piece in pieces], chunk({}, "function_call"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pg_trio.errors import Overloaded
+from pg_trio.errors import Overloaded, StoreError
 from pg_trio.racing.breaker import BreakerRules, Fault
 from pg_trio.racing.breaker_board import BreakerBoard
 from pg_trio.racing.latency import LatencyBoard, LatencyRules
@@ -173,6 +173,53 @@ def test_noise_only_refuses(open_worker: Callable[[], Worker], path: Path, seed:
     worker.work(101.0)
     worker.renew()
     worker.work(102.0)
+    assert not worker.file.needs_renewal()
+
+
+class Stubborn:
+    """A part that can be moved only while it is told so."""
+
+    def __init__(self, segment: Segment) -> None:
+        self.segment = segment
+        self.may_move = False
+
+    def rebind(self, segment: Segment) -> None:
+        if not self.may_move:
+            raise Overloaded(1)
+        self.segment = segment
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system does not list open files")
+@pytest.mark.parametrize("is_replaced_again", [False, True])
+def test_part_that_cannot_move_costs_one_file(
+    open_worker: Callable[[], Worker], path: Path, is_replaced_again: bool
+) -> None:
+    worker, other = open_worker(), open_worker()
+    worker.spend.reserve(b"k", MONTH, 40, budget=100)
+    stubborn, before = Stubborn(worker.file.segment), open_files()
+    worker.file.parts.append(stubborn)
+    path.unlink()
+
+    while_stuck = []
+    for _ in range(5):
+        assert worker.file.needs_renewal()
+        with pytest.raises(StoreError, match=r"shared\.mem"):
+            worker.renew()
+        while_stuck.append(open_files())
+    other.renew()
+    reserved = other.spend.read(b"k", MONTH)
+    if is_replaced_again:
+        path.unlink()
+    stubborn.may_move = True
+    worker.renew()
+
+    # A file takes two descriptors: its own, and that of its map.
+    assert ([before + 2] * 5, (0, 40), before) == (while_stuck, reserved, open_files())
+    assert stubborn.segment is worker.file.segment
     assert not worker.file.needs_renewal()
 
 
