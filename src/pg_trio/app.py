@@ -27,7 +27,7 @@ from pg_trio.gateway import open_gateway
 from pg_trio.recorder import LiveSubscriber
 from pg_trio.server.containment import contain_hypercorn
 from pg_trio.server.http1.types import DOOR, Door
-from pg_trio.stores.protocols import Engines
+from pg_trio.stores.store_protocols import Engines
 from pg_trio.surfaces import SURFACES, Surface
 from pg_trio.web.asgi import GatewayRoutes
 from pg_trio.web.asgi_types import AsgiApp, AsgiEvent, Receive, Scope, Send

@@ -31,12 +31,12 @@ from pg_trio.recorder import LiveSubscriber, Recorders
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate
 from pg_trio.stages.budget import Budget
+from pg_trio.stages.open_session import Sessions
 from pg_trio.stages.provider_call import Memory, ProviderCall
 from pg_trio.stages.provider_call.exchange import Exchange
 from pg_trio.stages.rate_limit import RateLimit
-from pg_trio.stages.session import Sessions
 from pg_trio.stores.opening import open_stores
-from pg_trio.stores.protocols import Engines, Ledger, Lifetime, Stores, Task, Tokens
+from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, Stores, Task, Tokens
 from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.prewarm import WarmAddress, keep_warm
 

@@ -31,14 +31,14 @@ from pg_trio.stages.account import Account, Part, estimate_usage
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate
 from pg_trio.stages.budget import Budget, Reservation
-from pg_trio.stages.deadline import RequestDeadline, client_deadline
+from pg_trio.stages.open_session import OpenSession, Sessions
 from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.provider_call.rescue import CarriedStream
 from pg_trio.stages.rate_limit import Quota, RateLimit
 from pg_trio.stages.relay import Relay
+from pg_trio.stages.request_deadline import RequestDeadline, client_deadline
 from pg_trio.stages.schemas.ask_again import ask_again, may_ask_again
 from pg_trio.stages.schemas.output_schema import OutputSchema
-from pg_trio.stages.session import OpenSession, Sessions
 
 
 @value(slots=True)

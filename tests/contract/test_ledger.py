@@ -22,7 +22,7 @@ from pg_trio.errors import RateLimited
 from pg_trio.ledger.immediate import ImmediateBuckets, ImmediateLeases, ImmediateSpend
 from pg_trio.ledger.protocols import MUST_WAIT, Buckets, Leases, SpendBook
 from pg_trio.ledger.settling import SETTLE_LIMIT_S, give_back
-from pg_trio.shared_memory.leases import Leases as LeaseBook
+from pg_trio.shared_memory.leases import LeaseBook
 from pg_trio.shared_memory.segment_file import open_segment
 from pg_trio.shared_memory.spend import LocalSpend, SharedSpend
 from pg_trio.shared_memory.token_bucket import LocalBuckets, SharedBuckets

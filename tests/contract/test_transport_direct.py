@@ -14,9 +14,9 @@ from pg_trio.config.settings import UpstreamSettings
 from pg_trio.domain.upstream import WireRequest
 from pg_trio.errors import UpstreamBroken
 from pg_trio.transport.connect import Address, connect_first
-from pg_trio.transport.connection import Connection
 from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.pool import Pool
+from pg_trio.transport.upstream_connection import Connection
 from pg_trio.transport.wire import Origin
 from tests.contract.conftest import SMALL, Caller, Certificates, Serve, call_at_once
 from tests.contract.fault_server import LIMIT_S, Peer, answer_with, answers, answers_once, answers_together

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from pg_trio.domain.project import TokenLimits
-from pg_trio.shared_memory.leases import Leases
+from pg_trio.shared_memory.leases import LeaseBook
 from pg_trio.shared_memory.segment_file import open_segment
 from pg_trio.shared_memory.spend import SharedSpend
 from tests.support.gateway import PROJECT, Gateway, endpoint, project, start_gateway
@@ -54,7 +54,7 @@ async def call(gateway: Gateway, token: str, slug: str, **body: object) -> HttpR
 def count_under_way(gateway: Gateway) -> int:
     """Requests of the limited token under way: another process's view of the file."""
     with closing(open_segment(gateway.settings.gateway.data_dir / "shared.mem")) as segment:
-        return Leases(SharedSpend(segment)).count(b"c" + LIMITED_ID.to_bytes(8, "big"))
+        return LeaseBook(SharedSpend(segment)).count(b"c" + LIMITED_ID.to_bytes(8, "big"))
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from pg_trio.racing.breaker import Fault
-from pg_trio.shared_memory.hedge_budget import SharedHedges
-from pg_trio.shared_memory.leases import CallLeases, Leases
+from pg_trio.shared_memory.hedge_counts import SharedHedges
+from pg_trio.shared_memory.leases import CallLeases, LeaseBook
 from pg_trio.shared_memory.spend import SharedSpend
 from pg_trio.shared_memory.token_bucket import SharedBuckets
 from tests.support import shared_memory_process as work
@@ -141,7 +141,7 @@ def test_processes_at_once_share_leases_and_a_killed_ones_come_back(start: Start
 
     with closing(work.open_here(path)) as segment:
         spend = SharedSpend(segment)
-        leases = CallLeases(Leases(spend))
+        leases = CallLeases(LeaseBook(spend))
         counted = leases.count(work.LEASE_KEY), leases.acquire(work.LEASE_KEY, work.LEASES)
         holders[0].kill()
         assert -signal.SIGKILL == holders[0].wait(EXIT_LIMIT_S)
@@ -161,7 +161,7 @@ def test_killed_leaseholders_hold_nothing(start: Start, path: Path) -> None:
     with closing(work.open_here(path)) as segment:
         spend = SharedSpend(segment)
         spend.reap()
-        assert 0 == CallLeases(Leases(spend)).count(work.LEASE_KEY)
+        assert 0 == CallLeases(LeaseBook(spend)).count(work.LEASE_KEY)
 
 
 def test_killed_takers_leave_no_lock_and_right_sum(start: Start, path: Path) -> None:

@@ -27,12 +27,12 @@ from pg_trio.config import parse_settings
 from pg_trio.domain.chat import Usage
 from pg_trio.domain.prices import to_nano_usd
 from pg_trio.domain.project import Endpoint
-from pg_trio.shared_memory.leases import Leases
+from pg_trio.shared_memory.leases import LeaseBook
 from pg_trio.shared_memory.segment_file import open_segment
 from pg_trio.shared_memory.spend import SharedSpend, count_orphans
 from pg_trio.shared_memory.token_bucket import SharedBuckets
 from pg_trio.simulator import Simulator, serve_simulator
-from pg_trio.simulator.provider import Behaviours
+from pg_trio.simulator.simulated_provider import Behaviours
 from pg_trio.stages.budget import SpendPlan, month_of
 from tests.support.crowd import CUT, Crowd, Ended, read_sessions
 from tests.support.gateway import CREDENTIALS, PROJECT, endpoint, project
@@ -309,7 +309,7 @@ def look(site: Site) -> Counts:
     with closing(open_segment(site.memory)) as segment:
         orphans, spend = count_orphans(segment), SharedSpend(segment)
         settled, reserved = spend.read(site.endpoints["budgeted"].uuid.bytes, month_of(time.time()))
-        leases = Leases(spend).count(b"c" + LIMITED_ID.to_bytes(8, "big"))
+        leases = LeaseBook(spend).count(b"c" + LIMITED_ID.to_bytes(8, "big"))
         buckets = SharedBuckets(segment).peek(site.endpoints["limited"].uuid.bytes, LIMITS, now)
         spend.close()
     first = min(one.sent_at for one in site.crowd.ended if one.slug == "limited")

@@ -25,7 +25,7 @@ from pg_trio.server.serving import serve_app
 from pg_trio.server.stock import make_hypercorn_config
 from pg_trio.simulator import Simulator, serve_simulator
 from pg_trio.store.token_admin import TokenAdmin
-from pg_trio.stores.protocols import Engines
+from pg_trio.stores.store_protocols import Engines
 from pg_trio.surfaces import SURFACES, Surface
 from tests.support.wire import HttpResponse, bearer, post, send_raw
 

@@ -17,9 +17,9 @@ from pg_trio.racing.breaker_board import BreakerBoard, BreakerOpen
 from pg_trio.racing.latency import Latency, LatencyBoard, LatencyRules
 from pg_trio.shared_memory.breaker_records import SharedBreakers
 from pg_trio.shared_memory.byte_lock import ByteLock
-from pg_trio.shared_memory.hedge_budget import SharedHedges
+from pg_trio.shared_memory.hedge_counts import SharedHedges
 from pg_trio.shared_memory.latency_counts import SharedLatencies
-from pg_trio.shared_memory.leases import CallLeases, Leases
+from pg_trio.shared_memory.leases import CallLeases, LeaseBook
 from pg_trio.shared_memory.segment import HEADER_BYTES, SLOT_BYTES, Segment
 from pg_trio.shared_memory.segment_file import open_segment
 from pg_trio.shared_memory.spend import SharedSpend
@@ -232,7 +232,7 @@ def hedge_until_refused(path: Path) -> None:
 def hold_leases(path: Path) -> None:
     """Take as many leases as there are, say how many were ours, and hold them."""
     with closing(open_here(path)) as segment:
-        leases, held = CallLeases(Leases(SharedSpend(segment))), 0
+        leases, held = CallLeases(LeaseBook(SharedSpend(segment))), 0
         while leases.acquire(LEASE_KEY, LEASES):
             held += 1
         say(b"%d" % held)
@@ -242,7 +242,7 @@ def hold_leases(path: Path) -> None:
 def lease_for_ever(path: Path) -> None:
     """Take a lease and give it back, over and over."""
     with closing(open_here(path)) as segment:
-        leases = CallLeases(Leases(SharedSpend(segment)))
+        leases = CallLeases(LeaseBook(SharedSpend(segment)))
         while True:
             if leases.acquire(LEASE_KEY, LEASES):
                 leases.release(LEASE_KEY)

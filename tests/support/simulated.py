@@ -26,7 +26,7 @@ from pg_trio.domain.secret import Secret
 from pg_trio.errors import AttemptFailed, UpstreamBroken, UpstreamRefused
 from pg_trio.providers import adapter_for
 from pg_trio.simulator.behaviour import parse_behaviour
-from pg_trio.simulator.completion import Occasion
+from pg_trio.simulator.chat_completion import Occasion
 from pg_trio.simulator.plan import Send, Step, render
 from pg_trio.simulator.routes import find_route, read_call
 

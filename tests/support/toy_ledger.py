@@ -13,12 +13,12 @@ from attrs import define, evolve, field
 
 from pg_trio.config.settings import Settings
 from pg_trio.ledger.protocols import MUST_WAIT, Held, Limits, MustWait, Spend, Taken
-from pg_trio.shared_memory.leases import Leases
+from pg_trio.shared_memory.leases import LeaseBook
 from pg_trio.shared_memory.spend import LocalSpend
 from pg_trio.shared_memory.token_bucket import LocalBuckets
 from pg_trio.stages.provider_call import Memory
 from pg_trio.stores.embedded import EMBEDDED
-from pg_trio.stores.protocols import Engines, Ledger, Lifetime, LogBook
+from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, LogBook
 
 
 @define(eq=False)
@@ -109,7 +109,7 @@ class ToyLeases:
     """See protocols.Leases."""
 
     network: ToyNetwork = field(factory=ToyNetwork)
-    engine: Leases = field(factory=lambda: Leases(LocalSpend()))
+    engine: LeaseBook = field(factory=lambda: LeaseBook(LocalSpend()))
 
     def acquire_nowait(self, key: bytes, limit: int) -> MustWait:
         return MUST_WAIT

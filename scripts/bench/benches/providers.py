@@ -22,7 +22,7 @@ from pg_trio.domain.tools import Tool, ToolCall
 from pg_trio.providers import adapter_for
 from pg_trio.simulator.behaviour import parse_behaviour
 from pg_trio.simulator.chat_call import ChatCall
-from pg_trio.simulator.completion import Occasion, complete
+from pg_trio.simulator.chat_completion import Occasion, complete
 from pg_trio.simulator.wires import WIRES
 from scripts.bench.harness.tables import Found, Report, tabulate
 from scripts.bench.harness.timing import time_rounds

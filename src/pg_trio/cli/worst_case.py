@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pg_trio.config.settings import Settings
 from pg_trio.domain.project import Candidate, Endpoint, Project
-from pg_trio.stages.provider_call.plan import ATTEMPTS_A_CANDIDATE, race_limits
+from pg_trio.stages.provider_call.call_plan import ATTEMPTS_A_CANDIDATE, race_limits
 
 
 def describe_worst_cases(settings: Settings) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from pg_trio.config.headers import Header, Steps, headers_under
+from pg_trio.config.headers import Steps, TableHeader, headers_under
 from pg_trio.config.mistakes import Mistakes, Path
 
 
@@ -28,7 +28,7 @@ def mend_brackets(
             mend_brackets(table, header.shape, mistakes, (*place, *step), header.steps)
 
 
-def _mend(value: Any, header: Header, place: Path, mistakes: Mistakes) -> Any:
+def _mend(value: Any, header: TableHeader, place: Path, mistakes: Mistakes) -> Any:
     if header.repeats and isinstance(value, dict):
         mistakes.add(place, f"is one table where there may be several: write {header}, in double brackets")
         return [value]
@@ -38,7 +38,7 @@ def _mend(value: Any, header: Header, place: Path, mistakes: Mistakes) -> Any:
     return value
 
 
-def _tables_in(value: Any, header: Header) -> list[tuple[Path, dict[str, Any]]]:
+def _tables_in(value: Any, header: TableHeader) -> list[tuple[Path, dict[str, Any]]]:
     if header.repeats and isinstance(value, list):
         return [((index,), item) for index, item in enumerate(value) if isinstance(item, dict)]
     return [((), value)] if isinstance(value, dict) and not header.named else []

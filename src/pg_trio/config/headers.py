@@ -24,7 +24,7 @@ _TOLD_HEADERS = 2
 
 
 @attrs.frozen
-class Header:
+class TableHeader:
     """A table's place in the file. `shape` is its content. `repeats`: there may be several, in double brackets."""
 
     steps: Steps
@@ -38,30 +38,30 @@ class Header:
         return f"[[{inside}]]" if self.repeats else f"[{inside}]"
 
 
-def headers_under(shape: type[attrs.AttrsInstance], steps: Steps = ()) -> dict[str, Header]:
+def headers_under(shape: type[attrs.AttrsInstance], steps: Steps = ()) -> dict[str, TableHeader]:
     """The tables directly under one, by their key."""
     found = {}
     for setting in attrs.fields(attrs.resolve_types(shape, include_extras=True)):
         section = _SECTIONS.get(setting.name) if shape is FileTable else None
         header = _read_type(setting.type, (*steps, setting.name)) if section is None else None
         if section is not None:
-            header = Header((*steps, setting.name), section)
+            header = TableHeader((*steps, setting.name), section)
         if header is not None:
             found[setting.name] = header
     return found
 
 
-def _read_type(annotation: Any, steps: Steps) -> Header | None:
+def _read_type(annotation: Any, steps: Steps) -> TableHeader | None:
     """The header of a setting that holds tables; None if it holds something else."""
     choices = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
     for choice in choices:
         origin, parts = get_origin(choice), get_args(choice)
         if isinstance(choice, type) and attrs.has(choice):
-            return Header(steps, choice)
+            return TableHeader(steps, choice)
         if origin in (list, dict):
             shapes = [part for part in get_args(parts[-1]) or parts if isinstance(part, type) and attrs.has(part)]
             if shapes:
-                return Header(steps, shapes[0], repeats=origin is list, named=origin is dict)
+                return TableHeader(steps, shapes[0], repeats=origin is list, named=origin is dict)
     return None
 
 
@@ -85,7 +85,7 @@ def _settings() -> dict[str, list[str]]:
     return found
 
 
-def _walk(shape: type[attrs.AttrsInstance], steps: Steps) -> Iterator[Header]:
+def _walk(shape: type[attrs.AttrsInstance], steps: Steps) -> Iterator[TableHeader]:
     headers = list(headers_under(shape, steps).values())
     yield from headers
     for header in headers:

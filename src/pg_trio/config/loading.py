@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 from pg_trio.config.brackets import mend_brackets
 from pg_trio.config.credentials import find_provider, resolve_credentials
 from pg_trio.config.environment import note_misspelt, overlay_environment
-from pg_trio.config.guardrails import narrow_rules
+from pg_trio.config.guardrail_rules import narrow_rules
 from pg_trio.config.mistakes import Mistakes
 from pg_trio.config.prices import note_unused_prices, resolve_prices
 from pg_trio.config.projects import Resolver

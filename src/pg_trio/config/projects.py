@@ -11,7 +11,7 @@ import attrs
 from attrs import define, field
 
 from pg_trio.config.bounds import show
-from pg_trio.config.guardrails import narrow_rules
+from pg_trio.config.guardrail_rules import narrow_rules
 from pg_trio.config.mistakes import Mistakes, Path, show_path, suggest
 from pg_trio.config.prices import LIST, find_price
 from pg_trio.config.schemas import SchemaReader, as_json

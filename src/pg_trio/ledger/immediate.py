@@ -29,7 +29,7 @@ class MonthBook(Protocol):
     def settle(self, key: bytes, month: int, reserved_amount: int, spent: int) -> None: ...
 
 
-class LeaseBook(Protocol):
+class SyncLeases(Protocol):
     """Leases that answer at once (shared_memory/leases.py)."""
 
     def acquire(self, key: bytes, limit: int) -> bool: ...
@@ -79,7 +79,7 @@ class ImmediateSpend:
 class ImmediateLeases:
     """See protocols.Leases."""
 
-    def __init__(self, book: LeaseBook) -> None:
+    def __init__(self, book: SyncLeases) -> None:
         self.acquire_nowait = book.acquire
         self.release_nowait = book.release
         self.count_nowait = book.count

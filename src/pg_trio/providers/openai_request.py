@@ -34,7 +34,7 @@ _MISTRAL_CALL_ID = re.compile(r"[A-Za-z0-9]{9}")
 
 
 @frozen(slots=True)
-class Route:
+class RequestRoute:
     """The constant part of every request to a candidate."""
 
     url: str
@@ -57,7 +57,7 @@ class Route:
 
 
 @lru_cache(maxsize=ROUTES_KEPT)
-def route_to(candidate: Candidate) -> Route:
+def route_to(candidate: Candidate) -> RequestRoute:
     """Where a candidate is, and the headers that it is sent."""
     credential = candidate.credential
     headers = [
@@ -74,7 +74,7 @@ def route_to(candidate: Candidate) -> Route:
     headers += [(name, secret.reveal()) for name, secret in credential.headers]
     query = urlencode([(name, secret.reveal()) for name, secret in credential.query])
     is_its_own = credential.base_url == provider.base_url
-    return Route(
+    return RequestRoute(
         f"{credential.base_url}/chat/completions{'?' if query else ''}{query}",
         tuple(headers),
         provider,
@@ -86,7 +86,7 @@ def route_to(candidate: Candidate) -> Route:
     )
 
 
-def write_body(prompt: Prompt, model: str, route: Route) -> dict[str, Json]:
+def write_body(prompt: Prompt, model: str, route: RequestRoute) -> dict[str, Json]:
     """The body of the request, without what only a stream has."""
     provider = route.provider
     body: dict[str, Json] = {
@@ -104,7 +104,7 @@ def write_body(prompt: Prompt, model: str, route: Route) -> dict[str, Json]:
     return body
 
 
-def _write_options(options: Options, route: Route, body: dict[str, Json]) -> None:
+def _write_options(options: Options, route: RequestRoute, body: dict[str, Json]) -> None:
     if options.more is not None:
         body |= {name: given for name, given in options.more.items() if name not in route.refused}
     if options.max_output_tokens is not None:
@@ -126,7 +126,7 @@ def _write_options(options: Options, route: Route, body: dict[str, Json]) -> Non
     body |= {name: given for name, given in plain.items() if given is not None and name not in route.refused}
 
 
-def _write_message(message: Message, route: Route) -> dict[str, Json]:
+def _write_message(message: Message, route: RequestRoute) -> dict[str, Json]:
     content = message.content
     wire: dict[str, Json] = {"role": message.role}
     if isinstance(content, str):
@@ -142,11 +142,11 @@ def _write_message(message: Message, route: Route) -> dict[str, Json]:
     return wire
 
 
-def _write_call(call: ToolCall, route: Route) -> dict[str, Json]:
+def _write_call(call: ToolCall, route: RequestRoute) -> dict[str, Json]:
     return {**call_to_json(call), "id": _write_call_id(call.id, route)}
 
 
-def _write_call_id(call_id: str, route: Route) -> str:
+def _write_call_id(call_id: str, route: RequestRoute) -> str:
     """The id in the provider's form: the same for a call and its result, also for an id of another provider.
 
     Mistral answers 400 to any but nine letters and digits ("Tool call id was … but must be a-z, A-Z, 0-9, with a length

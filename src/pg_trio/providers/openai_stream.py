@@ -38,7 +38,7 @@ from pg_trio.errors import AttemptFailed, UpstreamNonsense
 from pg_trio.providers.body_reader import BodyReader
 from pg_trio.providers.finish_reasons import Meaning, read_finish
 from pg_trio.providers.json_text import HalfText, read_json
-from pg_trio.providers.openai_chunks import (
+from pg_trio.providers.openai_chunk_reader import (
     choice_of,
     delta_of,
     is_failure,

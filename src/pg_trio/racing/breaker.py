@@ -137,7 +137,7 @@ class Began:
 
 
 @frozen(slots=True)
-class Answered:
+class CallAnswered:
     """The call was answered, or refused in a way that does not blame this key."""
 
     passed: Pass
@@ -173,7 +173,7 @@ class Told:
     calls: int
 
 
-Event: TypeAlias = Began | Answered | Failed | BrokeOff | Cancelled | Told
+Event: TypeAlias = Began | CallAnswered | Failed | BrokeOff | Cancelled | Told
 
 
 def step(rules: BreakerRules, record: Record, event: Event, now: float) -> Record:
@@ -186,7 +186,7 @@ def step(rules: BreakerRules, record: Record, event: Event, now: float) -> Recor
     if event.passed.generation != record.generation:
         return record
     match event:
-        case Answered() | Failed(fault=Fault.NOBODY):
+        case CallAnswered() | Failed(fault=Fault.NOBODY):
             return _succeed(rules, record, now)
         case Failed():
             return _fail(rules, record, event, now)

@@ -20,10 +20,10 @@ from typing import Any, Protocol
 from pg_trio.racing.breaker import (
     FAULTS,
     FRESH,
-    Answered,
     Began,
     BreakerRules,
     BrokeOff,
+    CallAnswered,
     Cancelled,
     Event,
     Failed,
@@ -218,7 +218,7 @@ class StoredBreaker:
         if self._records.is_shared and (self._is_calm or self._may_tell_later(now)):
             self._untold.count(now)
             return
-        passed.note_success(*self._take_step(Answered(passed), now, tells=True))
+        passed.note_success(*self._take_step(CallAnswered(passed), now, tells=True))
 
     def fail(self, passed: Pass, fault: Fault, now: float, retry_after_s: float | None = None) -> None:
         """The call failed by a fault of this key."""

@@ -28,7 +28,7 @@ from pg_trio.shared_memory.segment import GENERATION, RETRY_AFTER_S, Segment
 TURNS = 25
 
 
-class Guard:
+class SlotGuard:
     """One key's guard. `offsets` are its two places; its generation is kept in the first."""
 
     __slots__ = ("_generation_at", "_is_stuck", "_locks", "_memory", "_segment", "offsets")

@@ -14,7 +14,7 @@ from pg_trio.shared_memory.spend import LocalSpend, SharedSpend
 _FOR_EVER = 0
 
 
-class Leases:
+class LeaseBook:
     """Leases on keys, kept in a book of spend. Keys are apart from the endpoints' by their length."""
 
     def __init__(self, book: LocalSpend | SharedSpend) -> None:
@@ -40,10 +40,10 @@ class CallLeases:
     now has none free.
     """
 
-    def __init__(self, shared: Leases) -> None:
+    def __init__(self, shared: LeaseBook) -> None:
         self._shared = shared
-        self._own = Leases(LocalSpend())
-        self._books: dict[bytes, Leases] = {}
+        self._own = LeaseBook(LocalSpend())
+        self._books: dict[bytes, LeaseBook] = {}
 
     def acquire(self, key: bytes, limit: int) -> bool:
         """Take one if fewer than `limit` are out."""
@@ -63,7 +63,7 @@ class CallLeases:
         except Overloaded:
             return 0
 
-    def _book(self, key: bytes) -> Leases:
+    def _book(self, key: bytes) -> LeaseBook:
         book = self._books.get(key)
         if book is None:
             try:

@@ -52,7 +52,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @frozen
-class Header:
+class SegmentHeader:
     """The file's header."""
 
     slots: int
@@ -209,7 +209,7 @@ def _make(path: Path, slots: int, fill: Callable[[Segment], object] | None) -> S
         with ExitStack() as undo_open:
             undo_open.callback(os.close, descriptor)
             _allocate(descriptor, HEADER_BYTES + slots * SLOT_BYTES)
-            os.pwrite(descriptor, Header(slots, read_boot_id(), created_s=int(time.time())).to_bytes(), 0)
+            os.pwrite(descriptor, SegmentHeader(slots, read_boot_id(), created_s=int(time.time())).to_bytes(), 0)
             segment = Segment(descriptor, path, is_new=True)
             undo_open.pop_all()
         undo.callback(segment.close)

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from attrs import define, field
 
 from pg_trio.errors import Overloaded
-from pg_trio.shared_memory.guard import Guard
+from pg_trio.shared_memory.guard import SlotGuard
 from pg_trio.shared_memory.seats import SEATS, Seat, abandoned_seat, count_seats, is_abandoned
 from pg_trio.shared_memory.segment import (
     HEADER_BYTES,
@@ -148,7 +148,7 @@ class _Account:
     The log's rows are written when the file is made, and never again: they are read once a month.
     """
 
-    guard: Guard
+    guard: SlotGuard
     own: _Rows
     log: _Rows
     others: list[_Rows] = field(factory=list)
@@ -254,7 +254,7 @@ class SharedSpend:
         return reaped
 
     def _open_account(self, key: bytes) -> _Account:
-        guard = Guard(self._segment, (SPEND_GUARD, SPEND_GUARD_SPARE), key)
+        guard = SlotGuard(self._segment, (SPEND_GUARD, SPEND_GUARD_SPARE), key)
         own = _Rows(self._segment, key, self._seat.number)
         account = self._accounts[key] = _Account(guard, own, _Rows(self._segment, key, LOG_SEAT))
         return account

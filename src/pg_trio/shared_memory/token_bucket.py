@@ -19,7 +19,7 @@ from functools import lru_cache
 from attrs import frozen
 
 from pg_trio.errors import Overloaded
-from pg_trio.shared_memory.guard import Guard
+from pg_trio.shared_memory.guard import SlotGuard
 from pg_trio.shared_memory.segment import BUCKET, BUCKET_SPARE, Segment
 
 # (capacity, window in seconds) of each bucket of a key.
@@ -61,7 +61,7 @@ class BucketState:
     full_s: float
 
 
-class Taken:
+class BucketsTaken:
     """The result of a take. `refused` is None, or (index, wait in seconds) of the bucket with the longest wait; then
     nothing was taken."""
 
@@ -147,15 +147,15 @@ class LocalBuckets:
     def __init__(self) -> None:
         self._full_at: dict[tuple[bytes, int], int] = {}
 
-    def take(self, key: bytes, limits: Limits, now: float, amount: int = 1) -> Taken:
+    def take(self, key: bytes, limits: Limits, now: float, amount: int = 1) -> BucketsTaken:
         """Take `amount` tokens from each bucket of the key, or none from any."""
         rates, now_ns = _rates(limits), round(now * NANO)
         full_at = [self._full_at.get((key, rate.window_s), 0) for rate in rates]
         taken, wait_ns, longest = take_tokens(full_at, rates, now_ns, amount)
         if wait_ns:
-            return Taken((longest, wait_ns / NANO), full_at, rates, now_ns)
+            return BucketsTaken((longest, wait_ns / NANO), full_at, rates, now_ns)
         self._keep(key, rates, taken)
-        return Taken(None, taken, rates, now_ns)
+        return BucketsTaken(None, taken, rates, now_ns)
 
     def give(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
         """Put `amount` tokens back into each bucket of the key; a negative amount takes, down to empty."""
@@ -183,14 +183,14 @@ class SharedBuckets:
     def __init__(self, segment: Segment) -> None:
         self._segment = segment
         # Each key's guard, and its last limits, so that these are compared by identity.
-        self._opened: dict[bytes, tuple[Guard, Limits, tuple[Rate, ...]]] = {}
+        self._opened: dict[bytes, tuple[SlotGuard, Limits, tuple[Rate, ...]]] = {}
 
     def rebind(self, segment: Segment) -> None:
         """Move the buckets to another file; see renewal.py."""
         self._segment = segment
         self._opened.clear()
 
-    def take(self, key: bytes, limits: Limits, now: float, amount: int = 1) -> Taken:
+    def take(self, key: bytes, limits: Limits, now: float, amount: int = 1) -> BucketsTaken:
         """See LocalBuckets.take. Raises Overloaded if the key has no slot or cannot be held."""
         guard, rates = self._open(key, limits)
         now_ns = round(now * NANO)
@@ -202,9 +202,9 @@ class SharedBuckets:
                 self._write(guard.offsets[generation & 1], taken, rates, generation)
             undisturbed = guard.leave(generation)
             if wait_ns:
-                return Taken((longest, wait_ns / NANO), full_at, rates, now_ns)
+                return BucketsTaken((longest, wait_ns / NANO), full_at, rates, now_ns)
             if undisturbed:
-                return Taken(None, taken, rates, now_ns)
+                return BucketsTaken(None, taken, rates, now_ns)
 
     def give(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
         """See LocalBuckets.give. Never fails. If the key cannot be held, the tokens return by refilling.
@@ -227,15 +227,15 @@ class SharedBuckets:
         full_at = self._full_at(guard, guard.generation, rates)
         return [look(moment, rate, now_ns) for moment, rate in zip(full_at, rates, strict=True)]
 
-    def _open(self, key: bytes, limits: Limits) -> tuple[Guard, tuple[Rate, ...]]:
+    def _open(self, key: bytes, limits: Limits) -> tuple[SlotGuard, tuple[Rate, ...]]:
         opened = self._opened.get(key)
         if opened is None or opened[1] is not limits:
             rates = _rates(limits)
-            guard = opened[0] if opened is not None else Guard(self._segment, (BUCKET, BUCKET_SPARE), key)
+            guard = opened[0] if opened is not None else SlotGuard(self._segment, (BUCKET, BUCKET_SPARE), key)
             opened = self._opened[key] = (guard, limits, rates)
         return opened[0], opened[2]
 
-    def _full_at(self, guard: Guard, generation: int, rates: tuple[Rate, ...]) -> Sequence[int]:
+    def _full_at(self, guard: SlotGuard, generation: int, rates: tuple[Rate, ...]) -> Sequence[int]:
         """The time at which each bucket is full again, by its window; 0 (full) for a bucket that was not limited
         before."""
         first, second, first_s, second_s, written_in = self._segment.read(guard.offsets[generation & 1], _VALUE)
@@ -250,7 +250,7 @@ class SharedBuckets:
         by_window = {first_s: first, second_s: second}
         return [by_window.get(rate.window_s, 0) for rate in rates]
 
-    def _newest(self, guard: Guard, generation: int) -> tuple[int, ...]:
+    def _newest(self, guard: SlotGuard, generation: int) -> tuple[int, ...]:
         """The newer value of the key's two places, because the current generation may not have written one yet."""
         values = [self._segment.read(offset, _VALUE) for offset in guard.offsets]
         # The second place starts with generation 0, which is even, and only the first place writes even generations.

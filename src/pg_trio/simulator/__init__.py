@@ -5,9 +5,9 @@ docs/simulator.md has the grammar of behaviours.
 """
 
 from pg_trio.simulator.behaviour import Behaviour, parse_behaviour
-from pg_trio.simulator.provider import Behaviours, Received, Simulator
 from pg_trio.simulator.request_reader import ReaderLimits
 from pg_trio.simulator.server import serve_simulator
+from pg_trio.simulator.simulated_provider import Behaviours, Received, Simulator
 
 __all__ = [
     "Behaviour",

@@ -23,7 +23,7 @@ class ReaderLimits:
 
 
 @define(slots=True, eq=False)
-class ReceivedRequest:
+class HttpRequest:
     """A request as HTTP has it. Header names are in lower case; of a repeated name the last counts."""
 
     path: str = ""
@@ -37,12 +37,12 @@ class RequestReader:
     """Feed it what arrives. `messages` holds whole requests; after a `refusal` it takes nothing more."""
 
     def __init__(self, limits: ReaderLimits) -> None:
-        self.messages: deque[ReceivedRequest] = deque()
+        self.messages: deque[HttpRequest] = deque()
         self.refusal: RefusedCall | None = None
         self.wants_continue = False
         self._limits = limits
         self._parser = httptools.HttpRequestParser(self)
-        self._message = ReceivedRequest()
+        self._message = HttpRequest()
         self._in_head = True
         self._head_bytes = 0
         self._body_bytes = 0
@@ -78,7 +78,7 @@ class RequestReader:
     # ── called by llhttp ──
 
     def on_message_begin(self) -> None:
-        self._message = ReceivedRequest()
+        self._message = HttpRequest()
         self._in_head = True
         self._head_bytes = self._body_bytes = 0
 

@@ -18,8 +18,8 @@ import trio
 
 from pg_trio.simulator.chat_call import RefusedCall
 from pg_trio.simulator.plan import Close, Plan, Reset, Send, Stall, Wait, error_answer
-from pg_trio.simulator.provider import Behaviours, Received, Simulator
 from pg_trio.simulator.request_reader import ReaderLimits, RequestReader
+from pg_trio.simulator.simulated_provider import Behaviours, Received, Simulator
 
 RECEIVE_BYTES = 64 * 1024
 # After a refusal that leaves the request unread, this much of it is read away, for this long: closing a socket with

@@ -13,7 +13,7 @@ import trio
 from pg_trio.domain.chat import Json
 
 if TYPE_CHECKING:
-    from pg_trio.simulator.provider import Received, Simulator
+    from pg_trio.simulator.simulated_provider import Received, Simulator
 
 # Enough to recognize a message by; whole ones would make the answer as large as everything that was received.
 SAID_CHARS = 100

@@ -1,6 +1,6 @@
 """The only entry to stored data. Only this package chooses the storage engines.
 
-protocols.py       what a gateway needs of each store, opening and closing included
+store_protocols.py what a gateway needs of each store, opening and closing included
 opening.py         `open_stores(settings, lifetime)`: the engines chosen, opened in order
 embedded.py        the engines of one machine: SQLite and shared memory
 month_start.py     the initial spend of a new ledger, from the log

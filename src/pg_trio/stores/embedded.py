@@ -18,10 +18,9 @@ from pg_trio.racing.hedge_budget import HedgeBudget, HedgeRules, Hedges
 from pg_trio.racing.latency import LatencyBoard
 from pg_trio.racing.retry_budget import RetryBudget
 from pg_trio.shared_memory.breaker_records import SharedBreakers
-from pg_trio.shared_memory.hedge_budget import SharedHedges
+from pg_trio.shared_memory.hedge_counts import SharedHedges
 from pg_trio.shared_memory.latency_counts import SharedLatencies
-from pg_trio.shared_memory.leases import CallLeases
-from pg_trio.shared_memory.leases import Leases as SharedLeases
+from pg_trio.shared_memory.leases import CallLeases, LeaseBook
 from pg_trio.shared_memory.renewal import SharedFile
 from pg_trio.shared_memory.retry_buckets import SharedRetryBuckets
 from pg_trio.shared_memory.segment import Segment
@@ -34,7 +33,7 @@ from pg_trio.store.outage import Outage
 from pg_trio.store.sessions import SessionStore
 from pg_trio.store.tokens import TokenStore
 from pg_trio.stores.month_start import sum_months
-from pg_trio.stores.protocols import Engines, Ledger, Lifetime, LogBook
+from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, LogBook
 
 logger = logging.getLogger("pg_trio")
 
@@ -78,7 +77,7 @@ async def open_ledger(settings: Settings, log: LogBook, lifetime: Lifetime) -> L
     shared.parts.append(buckets)
     memory = share_memory(shared, spend, buckets, settings)
     lifetime.run(partial(watch_shared_memory, shared, spend, partial(make_fill, settings, log)))
-    leases = SharedLeases(spend)
+    leases = LeaseBook(spend)
     return Ledger(ImmediateBuckets(buckets), ImmediateSpend(spend), ImmediateLeases(leases), memory)
 
 
@@ -115,7 +114,7 @@ def share_memory(shared: SharedFile, spend: SharedSpend, buckets: SharedBuckets,
         make_board(records),
         LatencyBoard(counts.find),
         partial(open_hedges, shared, ahead_s),
-        CallLeases(SharedLeases(spend)),
+        CallLeases(LeaseBook(spend)),
         RetryBudget(settings.gateway.retry_budget_percent / 100, retries, settings.server.workers),
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import tzinfo
 
 from pg_trio.stages.budget import month_of, month_start
-from pg_trio.stores.protocols import LogBook
+from pg_trio.stores.store_protocols import LogBook
 
 # A day: how long after a month's start the clock may still be set back into the month before. (A time server corrects
 # by minutes, a wrong time zone is off by hours.) Summing a month of ten million rows takes a second.

@@ -8,7 +8,7 @@ from uuid import UUID
 from pg_trio.config.settings import Settings
 from pg_trio.domain.project import Endpoint
 from pg_trio.stores.embedded import EMBEDDED
-from pg_trio.stores.protocols import Engines, Lifetime, Stores
+from pg_trio.stores.store_protocols import Engines, Lifetime, Stores
 
 
 def choose_engines(settings: Settings) -> Engines:

@@ -25,7 +25,7 @@ import trio
 from pg_trio.config.settings import UpstreamSettings
 from pg_trio.errors import OutOfResources, UpstreamUnreachable
 from pg_trio.transport.addresses import is_literal, is_public
-from pg_trio.transport.connection import Connection
+from pg_trio.transport.upstream_connection import Connection
 from pg_trio.transport.wire import Origin
 
 # 250 ms: RFC 8305's recommended delay between two attempts, and Trio's.

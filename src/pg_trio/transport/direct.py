@@ -23,10 +23,10 @@ from pg_trio.domain.upstream import WireRequest
 from pg_trio.errors import OutOfResources, UpstreamBroken, UpstreamUnreachable
 from pg_trio.transport.answer import Answer
 from pg_trio.transport.connect import Connector, Resolve
-from pg_trio.transport.connection import Connection
 from pg_trio.transport.pool import Pool
-from pg_trio.transport.response import DirectResponse, read_on
+from pg_trio.transport.response_reader import DirectResponse, read_on
 from pg_trio.transport.tls import client_context
+from pg_trio.transport.upstream_connection import Connection
 from pg_trio.transport.wire import Origin, encode_request, find_reachable_route
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from weakref import WeakSet
 
-from pg_trio.transport.connection import Connection
+from pg_trio.transport.upstream_connection import Connection
 from pg_trio.transport.wire import Origin
 
 

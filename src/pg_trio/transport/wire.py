@@ -38,7 +38,7 @@ class Origin(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class Route(NamedTuple):
+class UrlRoute(NamedTuple):
     """Where a URL leads: the connection's origin, and the head's first lines as text."""
 
     origin: Origin
@@ -52,7 +52,7 @@ class Route(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def find_route(url: str, allow_private: bool) -> Route:
+def find_route(url: str, allow_private: bool) -> UrlRoute:
     """The route to an absolute http or https URL; its fragment is dropped.
 
     Raises: ValueError if the URL is not one, names a user, or has characters that belong percent-encoded.
@@ -73,10 +73,10 @@ def find_route(url: str, allow_private: bool) -> Route:
     origin = Origin(parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme], allow_private)
     bracketed = f"[{host}]" if ":" in host else host
     host_header = bracketed if origin.port == _DEFAULT_PORTS[parts.scheme] else f"{bracketed}:{origin.port}"
-    return Route(origin, target, host_header)
+    return UrlRoute(origin, target, host_header)
 
 
-def find_reachable_route(url: str, allow_private: bool) -> Route:
+def find_reachable_route(url: str, allow_private: bool) -> UrlRoute:
     """The same, for a call. Raises: UpstreamUnreachable."""
     try:
         return find_route(url, allow_private)
@@ -85,7 +85,7 @@ def find_reachable_route(url: str, allow_private: bool) -> Route:
         raise UpstreamUnreachable("no connection: the base URL has no host that can be looked up") from exc
 
 
-def encode_request(request: WireRequest, route: Route) -> bytes:
+def encode_request(request: WireRequest, route: UrlRoute) -> bytes:
     """The request's head and body as wire bytes, in one piece for one write.
 
     Raises: ValueError if a header cannot stand in a head, or is one of those that only the transport sets.
@@ -102,12 +102,12 @@ def _read_host(host: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _head(method: str, route: Route, headers: tuple[tuple[str, str], ...]) -> bytes:
+def _head(method: str, route: UrlRoute, headers: tuple[tuple[str, str], ...]) -> bytes:
     lines = [_header_line(name, value) for name, value in headers]
     return b"".join([_first_lines(method, route), *lines])
 
 
-def _first_lines(method: str, route: Route) -> bytes:
+def _first_lines(method: str, route: UrlRoute) -> bytes:
     if not _HEADER_NAME.fullmatch(method):
         raise ValueError("method is not a token")
     lines = f"{method} {route.target} HTTP/1.1\r\nhost: {route.host_header}\r\naccept-encoding: identity\r\n"

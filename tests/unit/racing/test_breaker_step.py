@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from pg_trio.racing.breaker import (
     FAULTS,
     FRESH,
-    Answered,
     Began,
     BreakerRules,
     BrokeOff,
+    CallAnswered,
     Cancelled,
     Event,
     Failed,
@@ -42,7 +42,7 @@ def replay(history: list[Happening], start: Record = START, at: int = 0) -> list
         steps.append((before, event, now, record))
         if isinstance(event, Began):
             passes.append(Pass(record.generation, is_probe=record is not before))
-        elif isinstance(event, Answered):
+        elif isinstance(event, CallAnswered):
             event.passed.note_success(before, record)
     return steps
 
@@ -51,7 +51,7 @@ def make_event(kind: str, passed: Pass) -> Event:
     events: dict[str, Event] = {
         "b": Began(),
         "B": Began(is_alone=True),
-        "s": Answered(passed),
+        "s": CallAnswered(passed),
         "t": Told(3),
         "o": BrokeOff(passed),
         "c": Cancelled(passed),
@@ -119,7 +119,7 @@ def test_only_differences_of_times_count(history: list[Happening], later_s: int)
 def test_told_successes_count_as_so_many_answers(count: int, now: int) -> None:
     one_by_one = START
     for _ in range(count):
-        one_by_one = step(RULES, one_by_one, Answered(Pass(0, is_probe=False)), now)
+        one_by_one = step(RULES, one_by_one, CallAnswered(Pass(0, is_probe=False)), now)
 
     assert one_by_one == step(RULES, START, Told(count), now)
 

@@ -11,7 +11,7 @@ import pytest
 from pg_trio.errors import Overloaded
 from pg_trio.shared_memory import byte_lock
 from pg_trio.shared_memory.byte_lock import ByteLock
-from pg_trio.shared_memory.guard import Guard
+from pg_trio.shared_memory.guard import SlotGuard
 from pg_trio.shared_memory.segment import BUCKET, BUCKET_SPARE, SPEND_GUARD, SPEND_GUARD_SPARE, Segment
 from pg_trio.shared_memory.segment_file import open_segment
 from pg_trio.shared_memory.spend import SharedSpend
@@ -33,7 +33,7 @@ def open_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open
 
 
 def test_undisturbed_holder_is_told_so(open_owner: OpenOwner) -> None:
-    guard = Guard(open_owner(), BUCKET_KINDS, b"k")
+    guard = SlotGuard(open_owner(), BUCKET_KINDS, b"k")
 
     generation = guard.enter()
 
@@ -41,9 +41,9 @@ def test_undisturbed_holder_is_told_so(open_owner: OpenOwner) -> None:
 
 
 def test_stopped_holder_is_passed_and_told(open_owner: OpenOwner) -> None:
-    stopped = Guard(open_owner(), BUCKET_KINDS, b"k")
+    stopped = SlotGuard(open_owner(), BUCKET_KINDS, b"k")
     segment = open_owner()
-    other = Guard(segment, BUCKET_KINDS, b"k")
+    other = SlotGuard(segment, BUCKET_KINDS, b"k")
     held = stopped.enter()
 
     generation = other.enter()
@@ -56,7 +56,7 @@ def test_stopped_holder_is_passed_and_told(open_owner: OpenOwner) -> None:
 
 def test_generation_is_looked_at_again_once_held(open_owner: OpenOwner, monkeypatch: pytest.MonkeyPatch) -> None:
     # Between its reading of the generation and its lock, another worker increments the generation, and is done.
-    late, stopped, other = (Guard(open_owner(), BUCKET_KINDS, b"k") for _ in range(3))
+    late, stopped, other = (SlotGuard(open_owner(), BUCKET_KINDS, b"k") for _ in range(3))
     acquire_nowait = ByteLock.acquire_nowait
 
     def turn_and_acquire(lock: ByteLock) -> bool:
@@ -74,7 +74,7 @@ def test_generation_is_looked_at_again_once_held(open_owner: OpenOwner, monkeypa
 
 def test_generation_is_looked_at_again_after_waiting(open_owner: OpenOwner, monkeypatch: pytest.MonkeyPatch) -> None:
     # The holder resumes during the wait, but another worker has taken the key over by then.
-    late, stopped, other = (Guard(open_owner(), BUCKET_KINDS, b"k") for _ in range(3))
+    late, stopped, other = (SlotGuard(open_owner(), BUCKET_KINDS, b"k") for _ in range(3))
     held = stopped.enter()
     acquire = ByteLock.acquire_within_limit
 
@@ -91,7 +91,7 @@ def test_generation_is_looked_at_again_after_waiting(open_owner: OpenOwner, monk
 
 def test_generation_is_never_turned_back(open_owner: OpenOwner, monkeypatch: pytest.MonkeyPatch) -> None:
     # Who has waited in vain finds the other place free, but because two others came and went meanwhile.
-    late, stopped, other, third = (Guard(open_owner(), BUCKET_KINDS, b"k") for _ in range(4))
+    late, stopped, other, third = (SlotGuard(open_owner(), BUCKET_KINDS, b"k") for _ in range(4))
     held = stopped.enter()
     acquire, waits = ByteLock.acquire_within_limit, 0
 
@@ -112,9 +112,9 @@ def test_generation_is_never_turned_back(open_owner: OpenOwner, monkeypatch: pyt
 
 
 def test_two_stopped_holders_give_up_clearly(open_owner: OpenOwner) -> None:
-    first, second = (Guard(open_owner(), BUCKET_KINDS, b"k") for _ in range(2))
+    first, second = (SlotGuard(open_owner(), BUCKET_KINDS, b"k") for _ in range(2))
     segment = open_owner()
-    third = Guard(segment, BUCKET_KINDS, b"k")
+    third = SlotGuard(segment, BUCKET_KINDS, b"k")
     first.enter()
     second.enter()
 
@@ -125,7 +125,7 @@ def test_two_stopped_holders_give_up_clearly(open_owner: OpenOwner) -> None:
 
 
 def test_key_given_up_recovers_by_itself(open_owner: OpenOwner) -> None:
-    first, second, third = (Guard(open_owner(), BUCKET_KINDS, b"k") for _ in range(3))
+    first, second, third = (SlotGuard(open_owner(), BUCKET_KINDS, b"k") for _ in range(3))
     held = [first.enter(), second.enter()]
     for _ in range(2):
         with pytest.raises(Overloaded):
@@ -137,7 +137,7 @@ def test_key_given_up_recovers_by_itself(open_owner: OpenOwner) -> None:
 
 
 def test_place_given_up_can_be_taken_over_again(open_owner: OpenOwner) -> None:
-    first, second, third = (Guard(open_owner(), BUCKET_KINDS, b"k") for _ in range(3))
+    first, second, third = (SlotGuard(open_owner(), BUCKET_KINDS, b"k") for _ in range(3))
     first.leave(first.enter())
     held = first.enter()
     second.enter()
@@ -149,7 +149,7 @@ def test_place_given_up_can_be_taken_over_again(open_owner: OpenOwner) -> None:
 def test_generation_turns_round(open_owner: OpenOwner) -> None:
     # Holders stand still 600 times, each in the place that the generation names; every take must still count.
     owners = [open_owner() for _ in range(2)]
-    guards = [Guard(owner, BUCKET_KINDS, b"k") for owner in owners]
+    guards = [SlotGuard(owner, BUCKET_KINDS, b"k") for owner in owners]
     buckets = [SharedBuckets(owner) for owner in owners]
     limits = ((1000, 3600.0),)
 
@@ -165,7 +165,7 @@ def test_generation_turns_round(open_owner: OpenOwner) -> None:
 def test_place_never_written_is_never_read(open_owner: OpenOwner) -> None:
     # Every odd generation's holder stops before it writes, until generations have turned round.
     first_owner, second_owner = open_owner(), open_owner()
-    first, second = (Guard(owner, BUCKET_KINDS, b"k") for owner in (first_owner, second_owner))
+    first, second = (SlotGuard(owner, BUCKET_KINDS, b"k") for owner in (first_owner, second_owner))
     buckets, limits = SharedBuckets(first_owner), ((1000, 3600.0),)
 
     for _ in range(200):
@@ -183,7 +183,7 @@ def test_takes_go_on_from_stopped_holders_value(open_owner: OpenOwner) -> None:
     taker = SharedBuckets(open_owner())
     for _ in range(3):
         taker.take(b"k", LIMITS, now=0.0)
-    Guard(stopped, BUCKET_KINDS, b"k").enter()
+    SlotGuard(stopped, BUCKET_KINDS, b"k").enter()
 
     taken = [taker.take(b"k", LIMITS, now=0.0).refused for _ in range(3)]
 

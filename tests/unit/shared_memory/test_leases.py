@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pg_trio.shared_memory.leases import Leases
+from pg_trio.shared_memory.leases import LeaseBook
 from pg_trio.shared_memory.segment_file import open_segment
 from pg_trio.shared_memory.spend import LocalSpend, SharedSpend
 
@@ -29,7 +29,7 @@ def open_spend(tmp_path: Path) -> Iterator[Callable[[], SharedSpend]]:
 
 
 def test_one_process_has_a_limit() -> None:
-    leases = Leases(LocalSpend())
+    leases = LeaseBook(LocalSpend())
 
     taken = [leases.acquire(KEY, 2) for _ in range(3)]
     leases.release(KEY)
@@ -39,7 +39,7 @@ def test_one_process_has_a_limit() -> None:
 
 
 def test_workers_share_a_limit(open_spend: Callable[[], SharedSpend]) -> None:
-    one, other = Leases(open_spend()), Leases(open_spend())
+    one, other = LeaseBook(open_spend()), LeaseBook(open_spend())
 
     taken = [leases.acquire(KEY, 3) for leases in (one, other, one, other)]
     one.release(KEY)
@@ -51,7 +51,7 @@ def test_workers_share_a_limit(open_spend: Callable[[], SharedSpend]) -> None:
 
 def test_keys_are_apart_and_budgets_too(open_spend: Callable[[], SharedSpend]) -> None:
     spend = open_spend()
-    leases = Leases(spend)
+    leases = LeaseBook(spend)
     leases.acquire(KEY, 1)
 
     assert leases.acquire(b"c87654321", 1)
@@ -61,8 +61,8 @@ def test_keys_are_apart_and_budgets_too(open_spend: Callable[[], SharedSpend]) -
 def test_dead_workers_leases_come_back(tmp_path: Path, open_spend: Callable[[], SharedSpend]) -> None:
     survivor = open_spend()
     dead = open_segment(tmp_path / "shared.mem")
-    held = Leases(SharedSpend(dead))
-    leases = Leases(survivor)
+    held = LeaseBook(SharedSpend(dead))
+    leases = LeaseBook(survivor)
     assert [True, True, False] == [held.acquire(KEY, 2), leases.acquire(KEY, 2), leases.acquire(KEY, 2)]
 
     # Its locks go as a killed process's would: nothing is given back first.

@@ -15,7 +15,7 @@ from pg_trio.racing.breaker_board import BreakerBoard
 from pg_trio.racing.latency import LatencyBoard, LatencyRules
 from pg_trio.shared_memory.breaker_records import SharedBreakers
 from pg_trio.shared_memory.latency_counts import SharedLatencies
-from pg_trio.shared_memory.leases import Leases
+from pg_trio.shared_memory.leases import LeaseBook
 from pg_trio.shared_memory.renewal import SharedFile
 from pg_trio.shared_memory.segment import HEADER_BYTES, Segment
 from pg_trio.shared_memory.segment_file import KEPT_ASIDE, open_segment
@@ -32,7 +32,7 @@ class Worker:
     def __init__(self, path: Path) -> None:
         segment = open_segment(path, slots=4096)
         self.spend = SharedSpend(segment)
-        self.leases = Leases(self.spend)
+        self.leases = LeaseBook(self.spend)
         self.buckets = SharedBuckets(segment)
         counts, records = SharedLatencies(segment, 0.0, {}), SharedBreakers(segment, 0.0, {})
         self.latency = LatencyBoard(counts.find).estimate_of(("sim", "m"), LatencyRules(min_samples=1))

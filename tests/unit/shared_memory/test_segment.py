@@ -17,7 +17,7 @@ from pg_trio.errors import Overloaded, StoreError
 from pg_trio.shared_memory import byte_lock
 from pg_trio.shared_memory.byte_lock import ByteLock
 from pg_trio.shared_memory.segment import BUCKET, COPIES, FREE, HEADER_BYTES, SELECTOR, SLOT_BYTES, SPEND_ROW, Segment
-from pg_trio.shared_memory.segment_file import Header, open_existing, open_segment, read_boot_id
+from pg_trio.shared_memory.segment_file import SegmentHeader, open_existing, open_segment, read_boot_id
 
 FORM = struct.Struct("=qqIxx")
 
@@ -31,7 +31,7 @@ def make(path: Path, slots: int = 16) -> None:
     open_segment(path, slots=slots).close()
 
 
-def rewrite_header(path: Path, header: Header) -> None:
+def rewrite_header(path: Path, header: SegmentHeader) -> None:
     with path.open("r+b") as file:
         file.write(header.to_bytes())
 
@@ -118,7 +118,7 @@ def flip_bit(path: Path) -> None:
 
 
 def make_older(path: Path) -> None:
-    rewrite_header(path, Header(16, read_boot_id(), version=0))
+    rewrite_header(path, SegmentHeader(16, read_boot_id(), version=0))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_unusable_file_is_set_aside(
 def test_file_of_earlier_boot_is_made_anew(path: Path) -> None:
     with closing(open_segment(path, slots=16)) as segment:
         segment.write(segment.find_slot(SPEND_ROW, b"k"), FORM, 1, 2, 3)
-    rewrite_header(path, Header(16, b"another boot, ok"))
+    rewrite_header(path, SegmentHeader(16, b"another boot, ok"))
 
     with closing(open_segment(path, slots=16)) as segment:
         assert (True, (0, 0, 0)) == (segment.is_new, segment.read(segment.find_slot(SPEND_ROW, b"k"), FORM))
@@ -160,7 +160,7 @@ def test_file_of_earlier_boot_is_made_anew(path: Path) -> None:
 
 def test_look_from_outside_sees_no_earlier_boot(path: Path) -> None:
     make(path)
-    rewrite_header(path, Header(16, b"another boot, ok"))
+    rewrite_header(path, SegmentHeader(16, b"another boot, ok"))
 
     assert open_existing(path) is None
     assert path.exists()

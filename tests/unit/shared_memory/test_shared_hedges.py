@@ -11,7 +11,7 @@ import pytest
 
 from pg_trio.errors import Overloaded
 from pg_trio.shared_memory.byte_lock import ByteLock
-from pg_trio.shared_memory.hedge_budget import SharedHedges
+from pg_trio.shared_memory.hedge_counts import SharedHedges
 from pg_trio.shared_memory.segment_file import open_segment
 
 Hire = Callable[..., SharedHedges]

@@ -11,7 +11,7 @@ import pytest
 
 from pg_trio.simulator.behaviour import FAULT_ARGUMENTS, STREAM_FAULTS, parse_behaviour
 from pg_trio.simulator.chat_call import ChatCall
-from pg_trio.simulator.completion import Occasion
+from pg_trio.simulator.chat_completion import Occasion
 from pg_trio.simulator.plan import Close, Reset, Send, Stall, Step, Wait, render
 
 ARGUMENTS = {"status": ":503", "huge": ":100000"}

@@ -13,7 +13,7 @@ from pg_trio.domain.limits import LimitPolicy, LimitState
 from pg_trio.domain.project import Candidate, Credential, Endpoint, Token, TokenLimits
 from pg_trio.errors import RateLimited
 from pg_trio.ledger.immediate import ImmediateBuckets, ImmediateLeases
-from pg_trio.shared_memory.leases import Leases
+from pg_trio.shared_memory.leases import LeaseBook
 from pg_trio.shared_memory.spend import LocalSpend
 from pg_trio.shared_memory.token_bucket import LocalBuckets
 from pg_trio.stages.rate_limit import NOTHING_LENT, RateLimit
@@ -55,7 +55,7 @@ UNLIMITED = endpoint(None, None)
 
 
 def make_stage(clock: Clock | None = None, book: LocalSpend | None = None) -> RateLimitNow:
-    buckets, leases = ImmediateBuckets(LocalBuckets()), ImmediateLeases(Leases(book or LocalSpend()))
+    buckets, leases = ImmediateBuckets(LocalBuckets()), ImmediateLeases(LeaseBook(book or LocalSpend()))
     return RateLimitNow(RateLimit(buckets, leases, clock or Clock(), default_output_tokens=1_000))
 
 

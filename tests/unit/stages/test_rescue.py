@@ -17,7 +17,7 @@ from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.options import Options
 from pg_trio.errors import UpstreamBroken
 from pg_trio.racing.breaker import Fault
-from pg_trio.stages.provider_call.plan import CallPlan
+from pg_trio.stages.provider_call.call_plan import CallPlan
 from pg_trio.stages.provider_call.rescue import CarriedStream, continue_prompt
 from pg_trio.stages.provider_call.stream import Listener, OpenStream
 from tests.unit.stages.test_provider_call import PROMPT, FakeResponse, FakeTransport, endpoint, provider_call

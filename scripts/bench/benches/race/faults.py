@@ -17,7 +17,7 @@ from attrs import field, frozen
 
 from pg_trio.simulator import parse_behaviour
 from pg_trio.simulator.chat_call import ChatCall
-from pg_trio.simulator.completion import Occasion, complete
+from pg_trio.simulator.chat_completion import Occasion, complete
 from scripts.bench.harness.client import Said
 
 Kind: TypeAlias = Literal["plain", "stream"]

@@ -11,10 +11,10 @@ from typing import Protocol
 
 from pg_trio.domain.json_value import Json
 from pg_trio.simulator.chat_call import RefusedCall
-from pg_trio.simulator.completion import Completion
+from pg_trio.simulator.chat_completion import Completion
 from pg_trio.simulator.wires.anthropic import AnthropicWire
 from pg_trio.simulator.wires.cohere import CohereWire
-from pg_trio.simulator.wires.embeddings import CohereEmbeddingsWire, GoogleEmbeddingsWire, OpenAIEmbeddingsWire
+from pg_trio.simulator.wires.embedding_answers import CohereEmbeddingsWire, GoogleEmbeddingsWire, OpenAIEmbeddingsWire
 from pg_trio.simulator.wires.google import GoogleWire
 from pg_trio.simulator.wires.openai import OpenAIWire
 

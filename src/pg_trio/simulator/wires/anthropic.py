@@ -10,8 +10,8 @@ from types import MappingProxyType
 
 from pg_trio.domain.json_value import Json
 from pg_trio.simulator.chat_call import RefusedCall
-from pg_trio.simulator.completion import Completion
-from pg_trio.simulator.wires.events import THOUGHT, named_event, read_arguments
+from pg_trio.simulator.chat_completion import Completion
+from pg_trio.simulator.wires.event_frames import THOUGHT, named_event, read_arguments
 
 STOP_REASONS: Mapping[str, str] = MappingProxyType(
     {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}

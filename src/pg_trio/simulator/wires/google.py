@@ -10,8 +10,8 @@ from types import MappingProxyType
 
 from pg_trio.domain.json_value import Json
 from pg_trio.simulator.chat_call import RefusedCall
-from pg_trio.simulator.completion import Completion
-from pg_trio.simulator.wires.events import THOUGHT, event, read_arguments
+from pg_trio.simulator.chat_completion import Completion
+from pg_trio.simulator.wires.event_frames import THOUGHT, event, read_arguments
 
 FINISH_REASONS: Mapping[str, str] = MappingProxyType(
     {"stop": "STOP", "length": "MAX_TOKENS", "tool_calls": "STOP", "content_filter": "SAFETY"}

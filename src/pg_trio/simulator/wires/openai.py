@@ -12,8 +12,8 @@ from types import MappingProxyType
 from pg_trio.domain.json_value import Json
 from pg_trio.simulator.behaviour import FinishReason
 from pg_trio.simulator.chat_call import RefusedCall
-from pg_trio.simulator.completion import Completion
-from pg_trio.simulator.wires.events import THOUGHT, event
+from pg_trio.simulator.chat_completion import Completion
+from pg_trio.simulator.wires.event_frames import THOUGHT, event
 
 _ERROR_TYPES: Mapping[int, str] = MappingProxyType({429: "rate_limit_error", 401: "authentication_error"})
 

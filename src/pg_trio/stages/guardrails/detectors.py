@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from attrs import field, frozen
 
 from pg_trio.domain.guardrails import PII_LABELS
-from pg_trio.stages.guardrails.addresses import IPV4, IPV6, check_address, rest_of_run
 from pg_trio.stages.guardrails.cards import CARD, check_card
 from pg_trio.stages.guardrails.iban import IBAN, check_iban
+from pg_trio.stages.guardrails.ip_addresses import IPV4, IPV6, check_address, rest_of_run
 from pg_trio.stages.guardrails.linear import Pattern, compile_pattern
 from pg_trio.stages.guardrails.mail import EMAIL, after_at, check_email
 from pg_trio.stages.guardrails.phones import (

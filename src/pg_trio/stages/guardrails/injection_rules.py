@@ -11,7 +11,7 @@ from enum import Enum
 from attrs import frozen
 
 
-class Guard(Enum):
+class HarmlessPlace(Enum):
     """The places in which a match is harmless."""
 
     NONE = "nowhere"
@@ -27,7 +27,7 @@ class InjectionRule:
 
     id: str
     pattern: str
-    guard: Guard = Guard.NONE
+    guard: HarmlessPlace = HarmlessPlace.NONE
 
 
 GAP = r"[\s\x{A0}]+"
@@ -73,30 +73,30 @@ RULES: tuple[InjectionRule, ...] = (
         "ignore-earlier",
         rf"\b(?:ignore|disregard|forget|override|bypass|overlook|neglect){_S}{_QUALIFIER}{{0,5}}"
         rf"{_EARLIER}{_S}(?:\w+{_S})?{_RULES}\b",
-        Guard.OBJECT,
+        HarmlessPlace.OBJECT,
     ),
     InjectionRule(
         "ignore-yours",
         rf"\b(?:ignore|disregard|forget|override|bypass){_S}(?:all{_S})?(?:of{_S})?your{_S}{_OWN}{{0,2}}{_RULES}\b",
-        Guard.OBJECT,
+        HarmlessPlace.OBJECT,
     ),
     InjectionRule(
         "ignore-everything",
         rf"\b(?:ignore|disregard|forget){_S}(?:everything|anything|all|what){_S}(?:of{_S}|that{_S})?"
         rf"(?:(?:you|i|we){_S}(?:were|was|have{_S}been|had{_S}been){_S}(?:told|instructed|taught)"
         rf"|(?:the{_S})?above|before{_S}this)\b",
-        Guard.OBJECT,
+        HarmlessPlace.OBJECT,
     ),
     InjectionRule(
         "do-not-follow",
         rf"\b(?:do{_S}not|don'?t){_S}(?:follow|obey){_S}(?:the{_S}|your{_S}|any{_S}){{0,3}}{_EARLIER}{_S}{_RULES}\b",
-        Guard.OBJECT,
+        HarmlessPlace.OBJECT,
     ),
     InjectionRule(
         "from-now-on",
         rf"\bfrom{_S}now{_S}on,?{_S}(?:you{_S}(?:will|must|shall|are{_S}to){_S})?(?:ignore|disregard|bypass){_S}"
         rf"(?:everything|anything|all|any|every|your|what|safety|(?:the{_S})?(?:{_EARLIER}|{_RULES}))\b",
-        Guard.OBJECT,
+        HarmlessPlace.OBJECT,
     ),
     # ── reveal your system prompt ──
     InjectionRule(
@@ -104,15 +104,17 @@ RULES: tuple[InjectionRule, ...] = (
         rf"\b(?:reveal|show|print|repeat|output|display|leak|expose|disclose|dump|tell{_S}me|give{_S}me|what{_S}is"
         rf"|what'?s|what{_S}are|write{_S}out){_S}(?:me{_S}|us{_S})?(?:all{_S}|of{_S}|exactly{_S}){{0,3}}your{_S}(?:\w+{_S})?"
         rf"{_SYSTEM_PROMPT}\b",
-        Guard.OBJECT,
+        HarmlessPlace.OBJECT,
     ),
     InjectionRule(
         "reveal-the",
         rf"\b(?:reveal|leak|expose|disclose|dump|repeat|print){_S}(?:me{_S})?the{_S}(?:full{_S}|entire{_S})?"
         rf"(?:system|hidden|secret|developer)[\s-]*(?:prompt|instructions)\b",
-        Guard.OBJECT,
+        HarmlessPlace.OBJECT,
     ),
-    InjectionRule("repeat-above", rf"\brepeat{_S}(?:the{_S})?(?:text|words|everything|all){_S}above\b", Guard.OBJECT),
+    InjectionRule(
+        "repeat-above", rf"\brepeat{_S}(?:the{_S})?(?:text|words|everything|all){_S}above\b", HarmlessPlace.OBJECT
+    ),
     # ── you are now DAN, developer mode, jailbreak ──
     InjectionRule(
         "persona",
@@ -132,7 +134,7 @@ RULES: tuple[InjectionRule, ...] = (
         "jailbreak-mode",
         rf"\b(?:enable|enter|activate|switch{_S}to|turn{_S}on|go{_S}into|you{_S}are{_S}(?:now{_S})?in)"
         rf"{_S}(?:dan|jailbreak|god|unrestricted){_S}mode\b",
-        Guard.OBJECT,
+        HarmlessPlace.OBJECT,
     ),
     InjectionRule("model-mode", rf"\b(?:chatgpt|gpt|claude|ai){_S}(?:with|in){_S}developer{_S}mode\b"),
     InjectionRule(
@@ -151,12 +153,12 @@ RULES: tuple[InjectionRule, ...] = (
         rf"\b(?:ignorier\w*|missacht\w*|vergiss|vergesst|vergessen{_S}sie|umgeh\w*|{_UMLAUT_U}bergeh\w*){_S}"
         rf"(?:(?:sie|bitte|jetzt|nun|alle\w*|s{_UMLAUT_A}mtliche\w*|deine\w*|ihre\w*|die|eure\w*){_S}){{0,5}}"
         rf"(?:{_GERMAN_EARLIER}{_S}(?:system)?{_GERMAN_RULES}|(?:system-?){_GERMAN_RULES})\b",
-        Guard.OBJECT,
+        HarmlessPlace.OBJECT,
     ),
     InjectionRule(
         "ignoriere-deine",
         rf"\b(?:ignorier\w*|missacht\w*|vergiss){_S}(?:bitte{_S})?(?:alle{_S})?deine{_S}{_GERMAN_OWN}?{_GERMAN_RULES}\b",
-        Guard.OBJECT,
+        HarmlessPlace.OBJECT,
     ),
     InjectionRule(
         "vergiss-alles",
@@ -168,7 +170,7 @@ RULES: tuple[InjectionRule, ...] = (
         rf"\b(?:zeig\w*|nenn\w*|verrat\w*|gib|wiederhol\w*|offenbar\w*){_S}(?:(?:mir|uns|bitte|sie){_S}){{0,3}}"
         rf"(?:deine\w*|ihre\w*|den|die){_S}(?:kompletten{_S}|ganzen{_S}|geheimen{_S}|vollst{_UMLAUT_A}ndigen{_S})?"
         rf"(?:system[\s-]*(?:prompts?|anweisung(?:en)?|nachricht)|geheimen?{_S}anweisungen)\b",
-        Guard.OBJECT,
+        HarmlessPlace.OBJECT,
     ),
     InjectionRule(
         "du-bist",
@@ -182,13 +184,13 @@ RULES: tuple[InjectionRule, ...] = (
         rf"|<\|start_header_id\|>\s*{_ROLE}\s*<\|end_header_id\|>\s*\w"
         rf"|<\|{_ROLE}\|>\s*(?:\n\s*\w|{_ORDER})"
         rf"|<\|(?:im_end|eot_id|endoftext|end)\|>\s*(?:<\||(?:system|human|user|assistant)\s*:|{_ORDER})",
-        Guard.CODE,
+        HarmlessPlace.CODE,
     ),
     InjectionRule(
         "llama-tokens",
         r"(?m:^\s*(?:</?s>\s*)*\[INST\]\s*\w)|\[/INST\](?:.|\n){0,400}?\[INST\]|</s>\s*\[INST\]"
         r"|<<SYS>>\s*\w(?:.|\n){0,400}?<</SYS>>",
-        Guard.CODE,
+        HarmlessPlace.CODE,
     ),
     InjectionRule(
         "fake-heading",
@@ -203,6 +205,6 @@ RULES: tuple[InjectionRule, ...] = (
     InjectionRule(
         "end-of-prompt",
         r"(?m:^\W*(?:begin|end|start)\s+(?:of\s+)?(?:the\s+)?system\s+(?:prompt|message)\W*$)",
-        Guard.CODE,
+        HarmlessPlace.CODE,
     ),
 )

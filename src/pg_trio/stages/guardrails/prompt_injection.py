@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 
 from pg_trio.errors import InjectionBlocked
-from pg_trio.stages.guardrails.injection_rules import GAP, LOOSE_GAP, RULES, Guard
+from pg_trio.stages.guardrails.injection_rules import GAP, LOOSE_GAP, RULES, HarmlessPlace
 from pg_trio.stages.guardrails.linear import Pattern, compile_pattern
 
 # Words after a match that mean papers, forms or people. "in this conversation" and "for the rest" still mean the model.
@@ -86,10 +86,10 @@ def _find_all(pattern: Pattern, buffer: bytes) -> Iterator[tuple[int, int]]:
         found = pattern.search(buffer, found[1])
 
 
-def _is_excused(guard: Guard, buffer: bytes, start: int, end: int, fences: list[int]) -> bool:
-    if guard is Guard.OBJECT:
+def _is_excused(guard: HarmlessPlace, buffer: bytes, start: int, end: int, fences: list[int]) -> bool:
+    if guard is HarmlessPlace.OBJECT:
         return _OBJECT.match(buffer, end, end + _BEHIND_BYTES) is not None
-    if guard is Guard.CODE:
+    if guard is HarmlessPlace.CODE:
         in_fence = bisect(fences, start) % 2 == 1
         return in_fence or buffer[max(start - 8, 0) : start].rstrip()[-1:] in (b'"', b"'", b"`")
     return False

@@ -28,7 +28,7 @@ from pg_trio.racing.byte_room import ByteRoom, KeptBytes
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
 from pg_trio.stages.provider_call.stream import Opening, OpenStream
 
-# The header that the gateway itself reads (stages/deadline.py), so a pg_trio behind this one knows its deadline.
+# The header that the gateway itself reads (request_deadline.py), so a pg_trio behind this one knows its deadline.
 DEADLINE_HEADER = "X-PG-Timeout-Ms"
 # `Retry-After` of a refusal for lack of room, as at admission.
 RETRY_AFTER_S = 1

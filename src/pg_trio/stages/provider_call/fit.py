@@ -20,8 +20,8 @@ from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.options import NO_OPTIONS
 from pg_trio.domain.project import Candidate
 from pg_trio.errors import NoFitCandidate, RequestUnfit
+from pg_trio.stages.provider_call.call_plan import CallPlan
 from pg_trio.stages.provider_call.exchange import Exchange
-from pg_trio.stages.provider_call.plan import CallPlan
 
 
 def holds_more_than_text(prompt: Prompt) -> bool:

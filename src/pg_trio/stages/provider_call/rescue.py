@@ -20,7 +20,7 @@ from pg_trio.domain.chat import Message, Prompt, estimate_tokens
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Candidate
 from pg_trio.errors import AttemptFailed
-from pg_trio.stages.provider_call.plan import CallPlan
+from pg_trio.stages.provider_call.call_plan import CallPlan
 from pg_trio.stages.provider_call.stream import Listener, OpenStream
 
 

@@ -45,7 +45,7 @@ SLACK_S = 0.001
 
 
 @define(slots=True, eq=False)
-class Failure:
+class LastFailure:
     """How a candidate failed at this request the last time."""
 
     is_final: bool
@@ -56,7 +56,7 @@ class Failure:
 
 
 @define(slots=True, eq=False)
-class Turn:
+class NextTry:
     """A candidate that may be asked again, from `at` on; `has_word` where that is its own word. `is_news`: it is
     waited for though this request was not what it said that to."""
 
@@ -83,7 +83,7 @@ class Retries:
     random: Callable[[], float]
     tries: int = 0
     _rounds: int = 0
-    _failures: dict[int, Failure] = field(factory=dict)
+    _failures: dict[int, LastFailure] = field(factory=dict)
     # Those that had no slot the last time that they were to be asked.
     _full: set[int] = field(factory=set)
     # Those that another request was quicker to try, for they may be well again (rule 8).
@@ -106,7 +106,7 @@ class Retries:
         self.tries += 1
         self._full.discard(id(candidate))
         wait_s = error.retry_after_s if isinstance(error, UpstreamRefused) else None
-        self._failures[id(candidate)] = Failure(
+        self._failures[id(candidate)] = LastFailure(
             is_final=not _may_pass(error),
             again_at=-math.inf if wait_s is None else end.ended_at + wait_s,
             aside_until=end.ended_at + standing.wait_s if standing.why is Fault.ASIDE else -math.inf,
@@ -146,31 +146,31 @@ class Retries:
 
     # ── turns ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _find_turns(self, now: float) -> list[Turn]:
+    def _find_turns(self, now: float) -> list[NextTry]:
         # The exponent is bounded, or a long wait would overflow a float.
         pause_s = min(PAUSE_LIMIT_S, FIRST_PAUSE_S * PAUSE_GROWTH ** min(self._rounds, 32))
         pause_s *= 1 - JITTER_SHARE * self.random()
         turns = [self._find_turn(candidate, now, now + pause_s) for candidate in self.candidates]
         return [turn for turn in turns if turn is not None and turn.at + self.usually_s(turn.candidate) < self.ends_at]
 
-    def _find_turn(self, candidate: Candidate, now: float, after_pause: float) -> Turn | None:
+    def _find_turn(self, candidate: Candidate, now: float, after_pause: float) -> NextTry | None:
         failure = self._failures.get(id(candidate))
         if failure is not None and failure.is_final:
             return None
         standing = self.breakers.standing(candidate, now, is_alone=len(self.candidates) == 1)
         if self._is_news(candidate, standing, now):
             if standing.has_probe:
-                return Turn(candidate, after_pause, has_word=False, is_news=True)
-            return Turn(candidate, now + standing.wait_s + SLACK_S, has_word=True, is_news=True)
+                return NextTry(candidate, after_pause, has_word=False, is_news=True)
+            return NextTry(candidate, now + standing.wait_s + SLACK_S, has_word=True, is_news=True)
         if standing.why is Fault.CREDENTIAL and standing.wait_s > 0:
             return None
         if failure is not None:
             has_word = failure.again_at > now
-            return Turn(candidate, failure.again_at + SLACK_S if has_word else after_pause, has_word)
+            return NextTry(candidate, failure.again_at + SLACK_S if has_word else after_pause, has_word)
         if id(candidate) in self._left_alone or (standing.why in (Fault.TARGET, Fault.SLOW) and standing.wait_s > 0):
             return None
         # Passed over at first, and well by now.
-        return Turn(candidate, after_pause if self._rounds else now, has_word=False)
+        return NextTry(candidate, after_pause if self._rounds else now, has_word=False)
 
     def _is_news(self, candidate: Candidate, standing: Standing, now: float) -> bool:
         """Whether the candidate is set aside by what it said to another request than this one."""
@@ -179,7 +179,7 @@ class Retries:
         failure = self._failures.get(id(candidate))
         return failure is None or standing.has_probe or now + standing.wait_s > failure.aside_until + SLACK_S
 
-    def _choose(self, turns: Sequence[Turn], left: int) -> list[Turn]:
+    def _choose(self, turns: Sequence[NextTry], left: int) -> list[NextTry]:
         """As many turns as tries are left, those that wait for a candidate's own word before all others (rule 5)."""
         # A slot that may come free is no reason to go on.
         if all(self._is_full(turn) for turn in turns):
@@ -188,7 +188,7 @@ class Retries:
         others = [turn for turn in turns if not turn.has_word]
         return by_word + others[: left - len(by_word)]
 
-    def _is_full(self, turn: Turn) -> bool:
+    def _is_full(self, turn: NextTry) -> bool:
         return id(turn.candidate) in self._full
 
 

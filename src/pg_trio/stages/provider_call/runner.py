@@ -28,11 +28,11 @@ from pg_trio.racing.attempt import ATTEMPT_LIMIT, Attempt, AttemptEnd, Outcome, 
 from pg_trio.racing.breaker import Fault
 from pg_trio.racing.breaker_board import BreakerOpen, Permit, Standing
 from pg_trio.racing.hedge_budget import Hedges
+from pg_trio.stages.provider_call.call_plan import CallPlan, Pacing
 from pg_trio.stages.provider_call.memory import Memory
 from pg_trio.stages.provider_call.pace import Pace
-from pg_trio.stages.provider_call.plan import CallPlan, Pacing
 from pg_trio.stages.provider_call.retry import Retries
-from pg_trio.stages.provider_call.slots import Line, has_free_slot
+from pg_trio.stages.provider_call.slot_turns import Line, has_free_slot
 
 T = TypeVar("T")
 

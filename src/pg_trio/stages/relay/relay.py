@@ -36,7 +36,7 @@ from pg_trio.domain.chat import Reply, Usage
 from pg_trio.domain.events import Broken, Event, Joined, ReasoningDelta
 from pg_trio.domain.project import Candidate
 from pg_trio.errors import AttemptFailed, ClientLeft, DeadlineExceeded, GatewayError, ProviderCallFailed
-from pg_trio.stages.relay.watch import LAST_WRITE_S, Phase, Watch
+from pg_trio.stages.relay.watch import LAST_WRITE_S, RelayPhase, Watch
 
 # Why a stream ended early; None if it is complete.
 Failed: TypeAlias = AttemptFailed | GatewayError | None
@@ -192,7 +192,7 @@ class Relay:
         cut_by = watch.cut_by
         if cut_by is None:
             return results[0]
-        if watch.phase is Phase.WRITING:
+        if watch.phase is RelayPhase.WRITING:
             raise ClientLeft
         if isinstance(cut_by, AttemptFailed) and self._source is not None:
             self._source.give_up(cut_by)
@@ -263,7 +263,7 @@ class Relay:
     async def _carry_on(self, failure: AttemptFailed) -> Failed:
         """Let another candidate's stream take this one's place and relay it. Returns the failure if the answer ends."""
         text = self._assembler.text_so_far() if self._continues else ""
-        self._watch.phase = Phase.OPENING
+        self._watch.phase = RelayPhase.OPENING
         try:
             source = await self.carrier.open_next(failure, text, self)
             await self._watch.end_opening()
@@ -285,7 +285,7 @@ class Relay:
     async def _pass_on(self, source: EventSource) -> AttemptFailed | None:
         """Relay one stream to its end; returns the failure that broke it."""
         watch, client = self._watch, self.client
-        reading, writing = Phase.READING, Phase.WRITING
+        reading, writing = RelayPhase.READING, RelayPhase.WRITING
         self._source = source
         client.name_source(source.candidate.provider, source.candidate.model)
         if (joined := self._introduce(source)) is not None:

@@ -35,7 +35,7 @@ KEEP_ALIVE_S = 10.0
 LAST_WRITE_S = 1.0
 
 
-class Phase(Enum):
+class RelayPhase(Enum):
     """The thing that the reading task waits for; see the table above."""
 
     OPENING = "opening"
@@ -66,7 +66,7 @@ class Watch(Generic[S]):
     ends_at: float
     head_at: float
     take_deadline: Callable[[], int]
-    phase: Phase = Phase.OPENING
+    phase: RelayPhase = RelayPhase.OPENING
     is_committed: bool = False
     # The deadline's milliseconds in its error; known once committed.
     limit_ms: int = 0
@@ -103,17 +103,17 @@ class Watch(Generic[S]):
 
     async def end_opening(self) -> None:
         """A source has won: the reading task writes from now on. Raises DeadlineExceeded if it is too late."""
-        self.phase = Phase.WRITING
+        self.phase = RelayPhase.WRITING
         self.commit()
         if self.writing is not None:
             await self.writing.wait()
 
     async def end(self) -> None:
         """The reading task's work is done. After this returns, the client's side has all written bytes."""
-        self.phase = Phase.WRITING
+        self.phase = RelayPhase.WRITING
         if self.writing is not None:
             await self.writing.wait()
-        self.phase = Phase.READING
+        self.phase = RelayPhase.READING
 
     async def run(self, scope: trio.CancelScope, speak: Speak[S]) -> None:
         """Act whenever a clock runs out, until one of them ends the stream; then cancel the scope.
@@ -126,7 +126,7 @@ class Watch(Generic[S]):
             if self._woken.is_set():
                 self._woken = trio.Event()
             await self._act(trio.current_time(), speak)
-        if self.phase is Phase.WRITING:
+        if self.phase is RelayPhase.WRITING:
             # Nothing can follow half a write, so a running write may end, so that the client can get the error.
             await trio.sleep_until(self.ends_at + LAST_WRITE_S)
         # The rows of the ended tries show this reason.
@@ -135,8 +135,8 @@ class Watch(Generic[S]):
     def _next_at(self) -> float:
         # A clock that starts while this task sleeps runs out no earlier than one that starts now.
         now = trio.current_time()
-        idle_at = (self.lived_at if self.phase is Phase.READING else now) + self.idle_s
-        comment_at = now + KEEP_ALIVE_S if self.phase is Phase.WRITING else self._comment_at()
+        idle_at = (self.lived_at if self.phase is RelayPhase.READING else now) + self.idle_s
+        comment_at = now + KEEP_ALIVE_S if self.phase is RelayPhase.WRITING else self._comment_at()
         return min(idle_at, comment_at, now + KEEP_ALIVE_S, self.ends_at)
 
     async def _act(self, now: float, speak: Speak[S]) -> None:
@@ -144,13 +144,13 @@ class Watch(Generic[S]):
             if not self.is_committed:
                 await self._wait_deadline()
             self.cut_by = DeadlineExceeded(self.limit_ms)
-        elif self.phase is Phase.READING and now >= self.lived_at + self.idle_s:
+        elif self.phase is RelayPhase.READING and now >= self.lived_at + self.idle_s:
             self.cut_by = AttemptTimedOut(f"no token within {self.idle_s:g} s")
-        elif self.phase is Phase.OPENING and self._said:
+        elif self.phase is RelayPhase.OPENING and self._said:
             said = self._said.pop(0)
             await self._write(partial(speak, said.source, said.events))
             said.taken.set()
-        elif self.phase is not Phase.WRITING and now >= self._comment_at():
+        elif self.phase is not RelayPhase.WRITING and now >= self._comment_at():
             await self._write(self.client.send_keep_alive)
 
     def _comment_at(self) -> float:
@@ -166,7 +166,7 @@ class Watch(Generic[S]):
             await write()
         if limit.cancelled_caught:
             # Half of it may be sent: nothing may follow it, and the clock that ran out ends the stream.
-            self.phase = Phase.WRITING
+            self.phase = RelayPhase.WRITING
             return
         self.sent_at = trio.current_time()
         self.writing.set()

@@ -49,7 +49,7 @@ _UNUSABLE_REGEX = "not a regular expression, or one that linear-time matching ca
 
 
 @frozen(slots=True)
-class Failure:
+class SchemaFailure:
     """Why a value does not match: a JSON path (`$.messages[0].content`) and a text without client data."""
 
     where: str
@@ -64,21 +64,21 @@ class CompiledSchema:
     _explainer: Any
     _names: frozenset[str]
 
-    def find_failure(self, value: Json) -> Failure | None:
+    def find_failure(self, value: Json) -> SchemaFailure | None:
         """None if the value matches; otherwise the first reason why not."""
         try:
             return None if self._judge.is_valid(value) else self._explain(value)
         except ValueError:
             # "Recursion limit reached": the library stops at 255 levels, and a model's answer may be deeper.
-            return Failure("$", "value is nested too deeply to be checked")
+            return SchemaFailure("$", "value is nested too deeply to be checked")
 
-    def _explain(self, value: Json) -> Failure:
+    def _explain(self, value: Json) -> SchemaFailure:
         try:
             self._explainer.validate(value)
         except jsonschema_rs.ValidationError as error:
-            return Failure(_path(error.instance_path, self._names), _reason(error))
+            return SchemaFailure(_path(error.instance_path, self._names), _reason(error))
         # Only a schema whose annotations cross an `anyOf` (unevaluated…) gets here: see rule 3.
-        return Failure("$", "value does not match the schema")
+        return SchemaFailure("$", "value does not match the schema")
 
 
 def compile_schema(schema: JsonObject | bool) -> CompiledSchema:

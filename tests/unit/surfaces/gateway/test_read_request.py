@@ -16,7 +16,7 @@ from pg_trio.domain.options import ResponseFormat
 from pg_trio.domain.provider import PROVIDERS
 from pg_trio.domain.tools import ForeignTool, Tool, ToolChoice
 from pg_trio.errors import BadRequest, ContentCodingUnsupported, SessionIdInvalid
-from pg_trio.providers.openai_request import Route, write_body
+from pg_trio.providers.openai_request import RequestRoute, write_body
 from pg_trio.surfaces.gateway.read_request import (
     KNOWN_FIELDS,
     check_content_coding,
@@ -497,7 +497,7 @@ def test_other_coding_is_named(value: str, coding: str) -> None:
 # ── nulls, developer, the answer's shape ─────────────────────────────────────────────────────────────────────────────
 
 
-ROUTE = Route("", (), PROVIDERS["openai"], frozenset())
+ROUTE = RequestRoute("", (), PROVIDERS["openai"], frozenset())
 SCHEMA = {"type": "object", "properties": {"a": {"default": None, "description": None}}}
 TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": SCHEMA, "strict": True}}
 FORMAT = {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": SCHEMA}}

@@ -14,7 +14,7 @@ Rules (docs/api.md, "Failover"):
 4. When all have failed, those whose failure may pass are asked again (retry.py).
 5. A request that calls tools is hedged only where the endpoint allows it: asking twice could mean acting twice.
 6. A candidate whose provider is switched off is not there; with none left, the answer says so.
-7. A credential's calls may be limited (slots.py): then its candidates are passed over or waited for, and an answer
+7. A credential's calls may be limited (slot_turns.py): then its candidates are passed over or waited for, and an answer
    that none of them had a slot for is Overloaded. So is one that our own state (no file descriptor) left unasked.
 8. A candidate whose wire or model cannot carry what the request holds is passed over (fit.py).
 9. Every try leaves a row, also the one that the deadline or the client's leaving cut short; so does every candidate
@@ -50,14 +50,14 @@ from pg_trio.errors import (
 from pg_trio.racing.attempt import AllFailed, Attempt, AttemptEnd, AttemptLimitPassed, Limits, Won
 from pg_trio.racing.hedge_budget import HedgeRules, Hedges
 from pg_trio.racing.race import race
+from pg_trio.stages.provider_call.call_plan import CallPlan, Pacing, make_plan, race_limits
 from pg_trio.stages.provider_call.exchange import Exchange
 from pg_trio.stages.provider_call.fit import holds_more_than_text, is_picky, leave_out_unfit
 from pg_trio.stages.provider_call.memory import Memory
 from pg_trio.stages.provider_call.pace import NEVER
-from pg_trio.stages.provider_call.plan import CallPlan, Pacing, make_plan, race_limits
 from pg_trio.stages.provider_call.rescue import candidates_left
 from pg_trio.stages.provider_call.runner import Asked, CallRunner, Hands, say_standing, secrets_of
-from pg_trio.stages.provider_call.slots import CredentialSlots, HeldResponse, Line
+from pg_trio.stages.provider_call.slot_turns import CredentialSlots, HeldResponse, Line
 from pg_trio.stages.provider_call.stream import Listener, Opening, OpenStream
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from pg_trio.racing.latency import Latencies
 from pg_trio.racing.slots import Slots
 from pg_trio.stages.provider_call.pace import NEVER, FixedPace, LearnedPace, Pace, learned_pace
 from pg_trio.stages.provider_call.retry import UsualTimes
-from pg_trio.stages.provider_call.slots import CredentialSlots
+from pg_trio.stages.provider_call.slot_turns import CredentialSlots
 
 # The contract's default of `max_attempts`: a first try and three retries, as of most providers' client libraries.
 ATTEMPTS_A_CANDIDATE = 4

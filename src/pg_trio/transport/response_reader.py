@@ -8,9 +8,9 @@ import trio
 
 from pg_trio.errors import UpstreamBroken
 from pg_trio.transport.answer import Answer
-from pg_trio.transport.connection import Connection
 from pg_trio.transport.content_coding import BodyDecoder, decoder_for
 from pg_trio.transport.pool import Pool
+from pg_trio.transport.upstream_connection import Connection
 
 
 class DirectResponse:

@@ -14,7 +14,7 @@ from attrs import define, evolve, field, frozen
 from pg_trio.domain.chat import Json
 from pg_trio.simulator.behaviour import GOOD, PRESETS, Behaviour, parse_behaviour
 from pg_trio.simulator.chat_call import ChatCall, RefusedCall, read_json_object
-from pg_trio.simulator.completion import Occasion
+from pg_trio.simulator.chat_completion import Occasion
 from pg_trio.simulator.plan import Plan, Send, error_answer, json_answer, render
 from pg_trio.simulator.request_reader import ReaderLimits
 from pg_trio.simulator.routes import find_route, read_call, read_key

@@ -13,7 +13,7 @@ from trio.testing import MockClock
 from pg_trio.domain.call import RequestHead
 from pg_trio.domain.project import Candidate, Credential, Endpoint
 from pg_trio.errors import BadRequest, BodyTooSlow, DeadlineExceeded
-from pg_trio.stages.deadline import RequestDeadline, parse_read_timeout_ms, parse_timeout_ms
+from pg_trio.stages.request_deadline import RequestDeadline, parse_read_timeout_ms, parse_timeout_ms
 
 
 def head(*timeout_ms: str) -> RequestHead:

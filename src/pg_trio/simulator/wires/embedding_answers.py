@@ -10,7 +10,7 @@ import struct
 from base64 import b64encode
 
 from pg_trio.domain.json_value import Json
-from pg_trio.simulator.completion import Completion
+from pg_trio.simulator.chat_completion import Completion
 from pg_trio.simulator.wires.cohere import CohereWire
 from pg_trio.simulator.wires.google import GoogleWire
 from pg_trio.simulator.wires.openai import OpenAIWire

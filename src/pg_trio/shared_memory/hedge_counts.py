@@ -15,7 +15,7 @@ from __future__ import annotations
 import struct
 
 from pg_trio.errors import Overloaded
-from pg_trio.shared_memory.guard import Guard
+from pg_trio.shared_memory.guard import SlotGuard
 from pg_trio.shared_memory.segment import HEDGES, HEDGES_SPARE, Segment
 
 NANO = 1_000_000_000
@@ -29,7 +29,7 @@ class SharedHedges:
     def __init__(self, segment: Segment, share: float, reserve: float, min_per_s: float, ahead_s: float) -> None:
         """Raises Overloaded if the file is full."""
         self._segment = segment
-        self._guard = Guard(segment, (HEDGES, HEDGES_SPARE), b"hedges")
+        self._guard = SlotGuard(segment, (HEDGES, HEDGES_SPARE), b"hedges")
         self._share_nano = round(share * NANO)
         self._reserve_nano = round(reserve * NANO)
         self._min_per_s = min_per_s
@@ -38,7 +38,7 @@ class SharedHedges:
 
     def rebind(self, segment: Segment) -> None:
         """Move to another file, with a full balance; see renewal.py. Raises Overloaded."""
-        self._guard = Guard(segment, (HEDGES, HEDGES_SPARE), b"hedges")
+        self._guard = SlotGuard(segment, (HEDGES, HEDGES_SPARE), b"hedges")
         self._segment = segment
 
     def deposit(self) -> None:

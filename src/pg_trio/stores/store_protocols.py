@@ -23,8 +23,8 @@ from pg_trio.domain.project import Token
 from pg_trio.ledger.protocols import Buckets, Leases, SpendBook
 from pg_trio.observe.request_log import LogSink
 from pg_trio.stages.authenticate import TokenDirectory
+from pg_trio.stages.open_session import SessionBook
 from pg_trio.stages.provider_call import Memory
-from pg_trio.stages.session import SessionBook
 
 Task: TypeAlias = Callable[[], Awaitable[None]]
 

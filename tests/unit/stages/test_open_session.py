@@ -23,7 +23,7 @@ from pg_trio.errors import (
     SessionTooLarge,
     StoreError,
 )
-from pg_trio.stages.session import Sessions
+from pg_trio.stages.open_session import Sessions
 
 NOW = 1_000_000.0
 ID = UUID(int=5)
