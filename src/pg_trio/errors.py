@@ -465,6 +465,33 @@ class SessionTokensReached(CallerError):
 
 
 @define(slots=False, eq=False)
+class SessionMovedOn(CallerError):
+    """The session has had a turn since the response that the request continues, or it never had that response."""
+
+    status = 400
+    text = "previous_response_id: only the latest response of a session can be continued."
+
+
+@define(slots=False, eq=False)
+class PreviousResponseNotFound(CallerError):
+    """`previous_response_id` names no response, or one of another token or endpoint: the answer does not say which.
+
+    On other surfaces, `SessionNotAccessible`.
+    """
+
+    status = 400
+    text = "previous_response_id: no response of this id can be continued."
+
+
+@define(slots=False, eq=False)
+class ResponseNotFound(CallerError):
+    """A response is asked for by its id. No response can be read again."""
+
+    status = 404
+    text = "No response of this id is stored; responses can only be continued (previous_response_id)."
+
+
+@define(slots=False, eq=False)
 class SessionTooLarge(CallerError):
     """The session's messages take `gateway.max_session_bytes` or more. With images this comes long before the other
     limits."""

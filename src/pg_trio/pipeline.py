@@ -179,7 +179,7 @@ class Pipeline:
                 if plan.endpoint.sessions_enabled and (request.starts_session or request.session_id is not None):
                     recorder.stage_began("session")
                     session = await self._open_session(received, request, reservation, quota)
-                    messages = (*session.history, *messages)
+                    messages = session.messages
 
                 recorder.stage_began("prompt")
                 prompt = plan.prompt.apply(messages, request)

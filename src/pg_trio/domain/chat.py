@@ -86,6 +86,24 @@ class Message:
 
 
 @value(slots=True)
+class SessionTerms:
+    """How a request uses its session, where that is not as usual.
+
+    `new_id` is the id of a session that it starts; None: a random one. `resumed_messages` is the number of messages
+    that the session must have that it resumes; None: any. The first `instructions` of its messages hold for this answer
+    alone: they are sent before the session's messages, and not stored. `keeps_turn`: whether the turn is stored.
+    """
+
+    new_id: UUID | None = None
+    resumed_messages: int | None = None
+    instructions: int = 0
+    keeps_turn: bool = True
+
+
+USUAL_TERMS = SessionTerms()
+
+
+@value(slots=True)
 class ChatRequest:
     """A client's request body, parsed. `body` is the JSON object as it was sent (for `input_schema`).
 
@@ -105,6 +123,7 @@ class ChatRequest:
     model: str | None = None
     starts_session: bool = True
     unknown: JsonObject | None = None
+    session_terms: SessionTerms = USUAL_TERMS
     # The text of a request that has a single text message and nothing else, as most have; None for other requests.
     plain_text: str | None = field(init=False, repr=False, eq=False)
 

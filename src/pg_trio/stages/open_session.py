@@ -8,7 +8,10 @@ Rules:
 3. A new session is only an id until its first answer is stored. A failed call stores nothing.
 4. The stored messages are the client's, after masking by the guardrails and before the endpoint's template. The
    template belongs to the operator, may change, and wraps the last user message of each call anew.
-5. All messages of the call are stored, including system messages, tool calls and tool results.
+5. All messages of the call are stored, including system messages, tool calls and tool results. Instructions that hold
+   for one answer (`SessionTerms`) are sent before the stored conversation, and not stored.
+6. A request may resume a session as it was after a certain turn. If the session has had another turn since, it is
+   refused. Two such requests at once do not see each other: both turns are stored.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from pg_trio.domain.session import StoredSession, Turn
 from pg_trio.errors import (
     SessionExpired,
     SessionMessagesReached,
+    SessionMovedOn,
     SessionNotAccessible,
     SessionsUnavailable,
     SessionTokensReached,
@@ -57,18 +61,28 @@ class OpenSession:
     _book: SessionBook
     _now_s: Callable[[], float]
 
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The whole conversation: instructions, the stored messages, the request's own."""
+        messages, instructions = self.request.messages, self.request.session_terms.instructions
+        return (*messages[:instructions], *self.history, *messages[instructions:])
+
     async def keep(self, reply: Reply, usage: Usage) -> None:
-        """Store the turn: the request's messages and the answer, together.
+        """Store the turn: the request's messages and the answer, together. Does nothing if it must not be stored.
 
         Raises SessionExpired if the session was deleted meanwhile, SessionsUnavailable if the turn cannot be written.
         """
+        terms = self.request.session_terms
+        if not terms.keeps_turn:
+            return
+        said = self.request.messages[terms.instructions :]
         turn = Turn(
             session_id=self.id,
             is_first=self.is_new,
             endpoint=self.endpoint.uuid,
             token_id=self.caller.token.id,
             at=self._now_s(),
-            messages=(*self.request.messages, Message("assistant", reply.content, tool_calls=reply.tool_calls)),
+            messages=(*said, Message("assistant", reply.content, tool_calls=reply.tool_calls)),
             token_count=usage.total_tokens,
         )
         try:
@@ -90,14 +104,17 @@ class Sessions:
     async def open(self, caller: Caller, endpoint: Endpoint, request: ChatRequest) -> OpenSession:
         """The session that the request resumes, or a new one.
 
-        Raises SessionNotAccessible, SessionExpired, SessionsUnavailable, and the errors of a full session.
+        Raises SessionNotAccessible, SessionExpired, SessionMovedOn, SessionsUnavailable, and the errors of a full
+        session.
         """
         stored = None if request.session_id is None else await self._resume(request.session_id, caller, endpoint)
+        if stored is not None and request.session_terms.resumed_messages not in (None, stored.message_count):
+            raise SessionMovedOn
         history = () if stored is None else stored.messages
         history_chars = count_sent(history)
         self._check_limits(endpoint, stored, request, history_chars)
         return OpenSession(
-            id=uuid4() if stored is None else stored.id,
+            id=(request.session_terms.new_id or uuid4()) if stored is None else stored.id,
             is_new=stored is None,
             endpoint=endpoint,
             caller=caller,
@@ -127,7 +144,7 @@ class Sessions:
         if stored is not None:
             messages, tokens, size = stored.message_count, stored.token_count, stored.byte_count
         most = endpoint.session_max_messages
-        if messages >= most or messages + len(request.messages) > most:
+        if messages >= most or messages + len(request.messages) - request.session_terms.instructions > most:
             raise SessionMessagesReached
         if endpoint.session_max_tokens is not None:
             tokens += estimate_tokens(history_chars + request.characters())
