@@ -484,14 +484,6 @@ class PreviousResponseNotFound(CallerError):
 
 
 @define(slots=False, eq=False)
-class ResponseNotFound(CallerError):
-    """A response is asked for by its id. No response can be read again."""
-
-    status = 404
-    text = "No response of this id is stored; responses can only be continued (previous_response_id)."
-
-
-@define(slots=False, eq=False)
 class SessionTooLarge(CallerError):
     """The session's messages take `gateway.max_session_bytes` or more. With images this comes long before the other
     limits."""

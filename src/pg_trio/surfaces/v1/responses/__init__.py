@@ -12,8 +12,6 @@ response_id.py         ids, which name the session and its turn
 sealed_reasoning.py    `encrypted_content` of reasoning items
 """
 
-from pg_trio.surfaces.v1.responses.responses_surface import OTHER_METHODS, RESPONSES, STORED_RESPONSES
+from pg_trio.surfaces.v1.responses.responses_surface import RESPONSES
 
-RESPONSE_SURFACES = (RESPONSES, STORED_RESPONSES, OTHER_METHODS)
-
-__all__ = ["RESPONSES", "RESPONSE_SURFACES"]
+__all__ = ["RESPONSES"]
