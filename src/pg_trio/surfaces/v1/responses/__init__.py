@@ -9,6 +9,7 @@ response_answer.py     whole answers and failures
 response_object.py     the `response` object, with output_items.py for its output
 response_stream.py     streamed answers, with open_items.py for items that grow
 response_id.py         ids, which name the session and its turn
+token_logprobs.py      log probabilities of tokens
 sealed_reasoning.py    `encrypted_content` of reasoning items
 """
 

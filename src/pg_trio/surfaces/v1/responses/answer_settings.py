@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeAlias, cast
 
-from pg_trio.domain.chat import Json
+from pg_trio.domain.chat import ChatRequest, Json
 from pg_trio.domain.options import NO_OPTIONS, Options, ResponseFormat
 from pg_trio.errors import BadRequest
 from pg_trio.surfaces.reading.field_checks import (
@@ -87,6 +87,12 @@ def read_unknown(fields: Fields) -> Fields | None:
     if verbosity is not None:
         unknown["verbosity"] = _read_word(verbosity, "text.verbosity", ("low", "medium", "high"))
     return unknown or None
+
+
+def asks_for_logprobs(request: ChatRequest) -> bool:
+    """Whether the answer has the log probabilities of its tokens."""
+    more = request.options.more
+    return more is not None and more.get("logprobs") is True
 
 
 def _read_each(fields: Fields, readers: Mapping[str, Callable[[Json], Any]]) -> Fields:

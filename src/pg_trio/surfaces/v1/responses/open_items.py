@@ -8,6 +8,7 @@ Source: OpenAI, API reference, "Streaming events", read 2026-11.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import orjson
@@ -16,6 +17,7 @@ from pg_trio.domain.tools import ToolCall
 from pg_trio.surfaces.openai_chunks import escape_line_ends
 from pg_trio.surfaces.v1.responses.output_items import call_item, message_item, reasoning_item, summary_part, text_part
 from pg_trio.surfaces.v1.responses.response_object import Item, ResponseStatus
+from pg_trio.surfaces.v1.responses.token_logprobs import Logprob, without_bytes
 
 _END_OF_TEXT = b',"logprobs":[]}\n\n'
 _END = b"}\n\n"
@@ -99,25 +101,29 @@ class OpenMessage(_Growing):
         """Its first events."""
         place = {**self._place, "content_index": 0}
         self._start = start_delta("output_text", place)
+        self._logprobs: list[Logprob] = []
         added = self._write_item("added", message_item(self._id, [], "in_progress"))
         return added + self._frames.write("content_part.added", {**place, "part": text_part("")})
 
-    def add(self, text: str) -> bytes:
+    def add(self, text: str, logprobs: Sequence[Logprob] = ()) -> bytes:
         """A delta."""
         self._texts.append(text)
-        return self._frames.write_delta(self._start, text, _END_OF_TEXT)
+        if not logprobs:
+            return self._frames.write_delta(self._start, text, _END_OF_TEXT)
+        self._logprobs += logprobs
+        return self._frames.write_delta(self._start, text, b',"logprobs":%b}\n\n' % dump_line(without_bytes(logprobs)))
 
     def close(self, status: ResponseStatus = "completed") -> bytes:
         """See OpenItem."""
         self._ended = status
         text, place, write = "".join(self._texts), {**self._place, "content_index": 0}, self._frames.write
-        done = write("output_text.done", {**place, "text": text, "logprobs": []})
-        done += write("content_part.done", {**place, "part": text_part(text)})
+        done = write("output_text.done", {**place, "text": text, "logprobs": without_bytes(self._logprobs)})
+        done += write("content_part.done", {**place, "part": text_part(text, self._logprobs)})
         return done + self._write_item("done", self.as_item(status))
 
     def as_item(self, status: ResponseStatus) -> Item:
         """See OpenItem."""
-        return message_item(self._id, [text_part("".join(self._texts))], self._ended or status)
+        return message_item(self._id, [text_part("".join(self._texts), self._logprobs)], self._ended or status)
 
 
 class OpenReasoning(_Growing):

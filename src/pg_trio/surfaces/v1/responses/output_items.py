@@ -20,6 +20,7 @@ from pg_trio.domain.tools import ToolCall
 from pg_trio.surfaces.v1.responses.response_id import make_item_id
 from pg_trio.surfaces.v1.responses.response_object import Item, ResponseStatus, status_of
 from pg_trio.surfaces.v1.responses.sealed_reasoning import SealedReasoning, seal
+from pg_trio.surfaces.v1.responses.token_logprobs import Logprob, read_logprobs
 
 
 def reasoning_item(item_id: str, text: str, encrypted: str | None, status: ResponseStatus = "completed") -> Item:
@@ -50,9 +51,9 @@ def call_item(item_id: str, call: ToolCall, status: ResponseStatus = "completed"
     }
 
 
-def text_part(text: str) -> Item:
+def text_part(text: str, logprobs: Sequence[Logprob] = ()) -> Item:
     """A message's text."""
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": list(logprobs)}
 
 
 def summary_part(text: str) -> Item:
@@ -65,7 +66,7 @@ def seal_call(call: ToolCall) -> str | None:
     return seal(SealedReasoning(call_signatures={call.id: call.signature})) if call.signature else None
 
 
-def output_items(reply: Reply, request_id: UUID) -> list[Item]:
+def output_items(reply: Reply, request_id: UUID, *, shows_logprobs: bool = False) -> list[Item]:
     """The items of a whole answer."""
     last = status_of(reply.finish_reason)
     items: list[Item] = []
@@ -78,7 +79,8 @@ def output_items(reply: Reply, request_id: UUID) -> list[Item]:
         if block.text or encrypted is not None:
             items.append(reasoning_item(next_id("rs"), block.text, encrypted))
     if reply.content or not (reply.tool_calls or (last == "incomplete" and not reply.content)):
-        items.append(message_item(next_id("msg"), [text_part(reply.content or "")]))
+        logprobs = read_logprobs(reply.logprobs) if shows_logprobs else []
+        items.append(message_item(next_id("msg"), [text_part(reply.content or "", logprobs)]))
     for call in reply.tool_calls:
         if (encrypted := seal_call(call)) is not None:
             items.append(reasoning_item(next_id("rs"), "", encrypted))

@@ -29,6 +29,7 @@ from pg_trio.errors import GatewayError
 from pg_trio.surfaces.contract import StreamSummary
 from pg_trio.surfaces.http_answer import HeaderList
 from pg_trio.surfaces.openai_chunks import HELD_CHARS, STREAM_HEADERS
+from pg_trio.surfaces.v1.responses.answer_settings import asks_for_logprobs
 from pg_trio.surfaces.v1.responses.open_items import EventFrames, OpenCall, OpenItem, OpenMessage, OpenReasoning
 from pg_trio.surfaces.v1.responses.output_items import seal_call
 from pg_trio.surfaces.v1.responses.response_id import SessionPoint, make_item_id, make_response_id
@@ -40,6 +41,7 @@ from pg_trio.surfaces.v1.responses.response_object import (
     response_object,
 )
 from pg_trio.surfaces.v1.responses.sealed_reasoning import SealedReasoning, seal
+from pg_trio.surfaces.v1.responses.token_logprobs import read_logprobs
 
 
 class ResponseStream:
@@ -53,6 +55,7 @@ class ResponseStream:
         self._at = head.at
         self._request_id = head.request_id
         self._shows_reasoning = endpoint.stream_reasoning
+        self._shows_logprobs = asks_for_logprobs(request)
         response_id = make_response_id(head.request_id, point)
         self._head = ResponseHead(response_id, int(head.at), endpoint.candidates[0].model, request.body)
         self._has_begun = False
@@ -93,6 +96,8 @@ class ResponseStream:
                 started = self._begin() + self._end_current() + self._start_message()
                 message = self._current
                 assert isinstance(message, OpenMessage)
+            if event.logprobs is not None and self._shows_logprobs:
+                return started + message.add(event.text, read_logprobs(event.logprobs))
             return started + message.add(event.text)
         if isinstance(event, ToolCallDelta):
             return self._render_call(event)

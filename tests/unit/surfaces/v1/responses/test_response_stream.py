@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+import orjson
 import pytest
 from attrs import evolve
 from hypothesis import given
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from pg_trio.domain.call import RequestHead
 from pg_trio.domain.chat import ChatRequest, FinishReason, Message, Reasoning, Reply, Usage
 from pg_trio.domain.events import ContentDelta, Event, Joined, Opened, ReasoningDelta, ToolCallDelta, events_of
+from pg_trio.domain.options import Options
 from pg_trio.domain.project import Candidate, Credential, Endpoint
 from pg_trio.domain.stage_times import StageTimes
 from pg_trio.domain.tools import ToolCall
@@ -179,6 +181,38 @@ def test_signed_call_has_its_signature_before_it() -> None:
     sealed, call = events[-1]["response"]["output"]
     assert {"call_a": "c2ln"} == unseal(sealed["encrypted_content"]).call_signatures
     assert ("reasoning", [], "function_call") == (sealed["type"], sealed["summary"], call["type"])
+
+
+TOKEN = {"token": "Hi", "bytes": [72, 105], "logprob": -0.5, "top_logprobs": [{"token": "Ho", "logprob": -1, "x": 1}]}
+LOGPROBS = {
+    "content": [TOKEN, {"token": "!", "bytes": None, "logprob": float("-inf")}, {"token": 7}, "x"],
+    "refusal": None,
+}
+
+
+def test_logprobs_where_asked_for() -> None:
+    delta = ContentDelta("Hi!", LOGPROBS)
+    asking = evolve(REQUEST, options=Options(more={"logprobs": True}))
+
+    def events_for(request: ChatRequest) -> list[dict[str, Any]]:
+        stream = ResponseStream(HEAD, request, ENDPOINT, None)
+        return read_events(stream.render([OPENED, delta]) + stream.finish("stop", USAGE, SUMMARY))
+
+    asked, unasked = events_for(asking), events_for(REQUEST)
+    top = {"token": "Ho", "logprob": -1}
+    told = [
+        {"token": "Hi", "logprob": -0.5, "top_logprobs": [top]},
+        {"token": "!", "logprob": -9999.0, "top_logprobs": []},
+    ]
+    assert [told, told] == [event["logprobs"] for event in asked[4:6]]
+    part = asked[-1]["response"]["output"][0]["content"][0]
+    assert [
+        told[0] | {"bytes": [72, 105], "top_logprobs": [top | {"bytes": []}]},
+        told[1] | {"bytes": []},
+    ] == part["logprobs"]
+    reply = Reply("chatcmpl-1", "gpt", "Hi!", "stop", logprobs=LOGPROBS)
+    assert [part] == output_items(reply, HEAD.request_id, shows_logprobs=True)[0]["content"]
+    assert b'logprob"' not in b"".join([orjson.dumps(event) for event in unasked])
 
 
 @pytest.mark.parametrize(
