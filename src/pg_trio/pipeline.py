@@ -176,7 +176,7 @@ class Pipeline:
             async with reservation:
                 request = await self._check(received)
                 session, messages = None, request.messages
-                if plan.endpoint.sessions_enabled and (request.starts_session or request.session_id is not None):
+                if plan.endpoint.sessions_enabled and (request.session_terms.starts or request.session_id is not None):
                     recorder.stage_began("session")
                     session = await self._open_session(received, request, reservation, quota)
                     messages = session.messages

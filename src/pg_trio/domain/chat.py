@@ -87,13 +87,15 @@ class Message:
 
 @value(slots=True)
 class SessionTerms:
-    """How a request uses its session, where that is not as usual.
+    """How a request uses a session.
 
-    `new_id` is the id of a session that it starts; None: a random one. `resumed_messages` is the number of messages
-    that the session must have that it resumes; None: any. The first `instructions` of its messages hold for this answer
-    alone: they are sent before the session's messages, and not stored. `keeps_turn`: whether the turn is stored.
+    Without `ChatRequest.session_id`, a request `starts` a session on an endpoint with sessions, or has none. `new_id`
+    is the id of a session that it starts; None: a random one. `resumed_messages` is the number of messages that a
+    resumed session must have; None: any. The first `instructions` of the request's messages hold for this answer alone:
+    they are sent before the session's messages, and not stored. `keeps_turn`: whether the turn is stored.
     """
 
+    starts: bool = True
     new_id: UUID | None = None
     resumed_messages: int | None = None
     instructions: int = 0
@@ -101,15 +103,15 @@ class SessionTerms:
 
 
 USUAL_TERMS = SessionTerms()
+NO_NEW_SESSION = SessionTerms(starts=False)
 
 
 @value(slots=True)
 class ChatRequest:
     """A client's request body, parsed. `body` is the JSON object as it was sent (for `input_schema`).
 
-    `endpoint` is a slug that the body names, `model` the model that it names in place of one. Without `session_id`, an
-    endpoint with sessions makes one if `starts_session`. `unknown` are the body's fields that the surface does not
-    know, where a provider of the surface's own wire may know them; None without any.
+    `endpoint` is a slug that the body names, `model` the model that it names in place of one. `unknown` are the body's
+    fields that the surface does not know, where a provider of the surface's own wire may know them; None without any.
     """
 
     messages: tuple[Message, ...]
@@ -121,7 +123,6 @@ class ChatRequest:
     tool_choice: ToolChoice | ForeignToolChoice | None = None
     options: Options = NO_OPTIONS
     model: str | None = None
-    starts_session: bool = True
     unknown: JsonObject | None = None
     session_terms: SessionTerms = USUAL_TERMS
     # The text of a request that has a single text message and nothing else, as most have; None for other requests.

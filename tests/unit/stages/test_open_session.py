@@ -10,13 +10,14 @@ import pytest
 import trio
 from attrs import define, evolve, field
 
-from pg_trio.domain.chat import ChatRequest, Message, Reply, ToolCall, Usage
+from pg_trio.domain.chat import ChatRequest, Message, Reply, SessionTerms, ToolCall, Usage
 from pg_trio.domain.project import Caller, Candidate, Credential, Endpoint, Project, Token
 from pg_trio.domain.session import StoredSession, Turn
 from pg_trio.errors import (
     GatewayError,
     SessionExpired,
     SessionMessagesReached,
+    SessionMovedOn,
     SessionNotAccessible,
     SessionsUnavailable,
     SessionTokensReached,
@@ -249,3 +250,54 @@ async def test_cancelled_call_keeps_nothing(stop: str) -> None:
         await waiting[stop]()
 
     assert [] == book.turns
+
+
+# ── terms of a request ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_instructions_come_first_and_are_not_kept() -> None:
+    book, asked = FakeBook(), evolve(request("Be kind.", "Hi"), session_terms=SessionTerms(instructions=1))
+
+    session = await stage(book).open(caller(), endpoint(), asked)
+    await session.keep(REPLY, Usage(1, 2))
+
+    assert ["Be kind.", "Hello", "Hello to you", "Hi"] == [message.content for message in session.messages]
+    assert ["Hi", "Fine."] == [message.content for message in book.turns[0].messages]
+
+
+async def test_turn_may_be_left_out() -> None:
+    book = FakeBook(is_broken=False)
+
+    session = await stage(book).open(
+        caller(), endpoint(), evolve(request(), session_terms=SessionTerms(keeps_turn=False))
+    )
+    await session.keep(REPLY, Usage(1, 2))
+
+    assert ([], STORED.messages) == (book.turns, session.history)
+
+
+async def test_new_session_has_the_wanted_id() -> None:
+    asked = evolve(request(session_id=None), session_terms=SessionTerms(new_id=UUID(int=77)))
+
+    session = await stage(FakeBook()).open(caller(), endpoint(), asked)
+
+    assert (UUID(int=77), True) == (session.id, session.is_new)
+
+
+@pytest.mark.parametrize("messages", [0, 1, 3, 4])
+async def test_session_that_moved_on(messages: int) -> None:
+    as_it_is, as_it_was = SessionTerms(resumed_messages=2), SessionTerms(resumed_messages=messages)
+
+    refused = await refusal(STORED, asked=evolve(request(), session_terms=as_it_was))
+
+    assert isinstance(refused, SessionMovedOn)
+    assert None is await refusal(STORED, asked=evolve(request(), session_terms=as_it_is))
+    foreign = evolve(STORED, token_id=5)
+    assert isinstance(await refusal(foreign, asked=evolve(request(), session_terms=as_it_was)), SessionNotAccessible)
+
+
+async def test_instructions_count_against_no_limit_of_messages() -> None:
+    terms, full = SessionTerms(instructions=1), {"session_max_messages": 3}
+
+    assert None is await refusal(STORED, full, evolve(request("Be kind.", "Hi"), session_terms=terms))
+    assert isinstance(await refusal(STORED, full, request("Hi", "Ho")), SessionMessagesReached)

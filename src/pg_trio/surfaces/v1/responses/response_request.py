@@ -58,9 +58,9 @@ def read_response_request(body: bytes, limits: ReadLimits, head: RequestHead) ->
         tool_choice=chosen.choice,
         options=options,
         model=model,
-        starts_session=stores,
         unknown=unknown,
         session_terms=SessionTerms(
+            starts=stores,
             new_id=head.request_id,
             resumed_messages=None if previous is None else previous.messages,
             instructions=len(instructions),

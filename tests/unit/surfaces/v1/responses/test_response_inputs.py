@@ -441,7 +441,11 @@ def test_wrong_settings(fields: dict[str, Any], text: str) -> None:
 def test_response_starts_a_session() -> None:
     request = read(instructions="Be kind.", input=[message("user", "Hi"), message("user", "Ho")])
 
-    assert (None, True, HEAD.request_id) == (request.session_id, request.starts_session, request.session_terms.new_id)
+    assert (None, True, HEAD.request_id) == (
+        request.session_id,
+        request.session_terms.starts,
+        request.session_terms.new_id,
+    )
     assert SessionPoint(HEAD.request_id, 3) == find_point(request)
 
 
@@ -461,7 +465,7 @@ def test_response_may_not_be_stored() -> None:
 
     assert [None, None] == [find_point(alone), find_point(resumed)]
     assert (False, None, UUID(int=9), False) == (
-        alone.starts_session,
+        alone.session_terms.starts,
         alone.session_id,
         resumed.session_id,
         resumed.session_terms.keeps_turn,
