@@ -276,7 +276,7 @@ async def test_models_are_listed(gateway: Gateway) -> None:
 
 
 async def test_client_s_parameters_reach_the_provider(gateway: Gateway) -> None:
-    parameters = {
+    parameters: dict[str, Any] = {
         "temperature": 0.1,
         "top_p": 0.9,
         "max_completion_tokens": 77,
@@ -302,7 +302,7 @@ async def test_client_s_parameters_reach_the_provider(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize(("asked", "limit"), [({"max_tokens": 20}, 20), ({"max_tokens": 500}, 50), ({}, 50)])
-async def test_endpoint_s_settings_win(gateway: Gateway, asked: dict[str, int], limit: int) -> None:
+async def test_endpoint_s_settings_win(gateway: Gateway, asked: dict[str, Any], limit: int) -> None:
     await ask(gateway, "still", temperature=1.5, **asked)
 
     assert (0.5, limit) == (sent(gateway)["temperature"], sent(gateway)["max_completion_tokens"])

@@ -18,17 +18,10 @@ def test_entry_has_the_settings_of_an_endpoint() -> None:
 
     (entry,) = settings.projects[UUID(PROJECT)].providers
     endpoint = entry.endpoint_for("gpt-4o-mini")
-    assert (("gpt-4o*",), 9, 5, True) == (
-        entry.models,
-        endpoint.max_output_tokens,
-        endpoint.rate_limit_per_minute,
-        endpoint.streaming_enabled,
-    )
-    assert (Candidate(settings.credentials["main"], "gpt-4o-mini"), "openai:gpt-4o-mini") == (
-        endpoint.candidates[0],
-        endpoint.slug,
-    )
-    assert entry.endpoint.uuid == endpoint.uuid
+    limits = endpoint.max_output_tokens, endpoint.rate_limit_per_minute
+    assert (("gpt-4o*",), (9, 5), True) == (entry.models, limits, endpoint.streaming_enabled)
+    assert Candidate(settings.credentials["main"], "gpt-4o-mini") == endpoint.candidates[0]
+    assert ("openai:gpt-4o-mini", entry.endpoint.uuid) == (endpoint.slug, endpoint.uuid)
 
 
 def test_entries_of_one_credential_have_limits_of_their_own() -> None:
