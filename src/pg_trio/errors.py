@@ -484,6 +484,17 @@ class PreviousResponseNotFound(CallerError):
 
 
 @define(slots=False, eq=False)
+class QuoteNotFound(CallerError):
+    """The input refers to a message of an earlier answer (`item_reference`) that is not stored, or not for the caller.
+
+    Sessions are off, the session has expired, or it is another token's or endpoint's: the answer does not say which.
+    """
+
+    status = 400
+    text = "input: an item_reference names no stored message; send the message itself (clients do with `store: false`)."
+
+
+@define(slots=False, eq=False)
 class SessionTooLarge(CallerError):
     """The session's messages take `gateway.max_session_bytes` or more. With images this comes long before the other
     limits."""

@@ -21,7 +21,7 @@ from pg_trio.domain.call import Answered, Call, WholeAnswer
 from pg_trio.domain.chat import ChatRequest, Prompt, Usage, estimate_tokens
 from pg_trio.domain.project import Caller
 from pg_trio.domain.value import value
-from pg_trio.errors import BadRequest, NoFitCandidate, OutputInvalid, Overloaded, ProviderCallFailed, SessionsNotEnabled
+from pg_trio.errors import BadRequest, NoFitCandidate, OutputInvalid, Overloaded, ProviderCallFailed
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
@@ -103,7 +103,7 @@ class Pipeline:
         ):
             received = await self._receive(call, recorder, deadline)
             if received.request.session_id is not None and not received.plan.endpoint.sessions_enabled:
-                raise SessionsNotEnabled
+                raise call.surface.refuse_session(received.request)
             try:
                 return await self._serve(received)
             except NoFitCandidate as error:
@@ -247,7 +247,7 @@ class Pipeline:
             times=recorder.times,
             request=asked.request,
             at=asked.call.head.at,
-            session_id=None if session is None else session.id,
+            session_id=None if session is None else session.kept_id,
         )
 
     async def _match_output(
@@ -303,7 +303,9 @@ class Pipeline:
         head_after_ms = endpoint.stream_head_after_ms
         relay = Relay(
             carrier=carried,
-            client=asked.call.open_stream(asked.request, endpoint, recorder, None if session is None else session.id),
+            client=asked.call.open_stream(
+                asked.request, endpoint, recorder, None if session is None else session.kept_id
+            ),
             idle_s=endpoint.idle_timeout_ms / 1000,
             ends_at=deadline.at,
             take_deadline=deadline.hand_over,

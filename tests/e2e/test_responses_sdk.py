@@ -485,7 +485,7 @@ async def test_full_session(world: World) -> None:
 
 
 async def test_responses_at_once(world: World) -> None:
-    """Both continuations are answered and stored; neither is the latest then."""
+    """Both continuations are answered and stored. The later one is the session's latest response."""
     one = await world.client.responses.create(model="talk-openai", input="One")
     world.behave("openai", "latency=150ms")
     answers: list[Response] = []
@@ -498,11 +498,51 @@ async def test_responses_at_once(world: World) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(go_on, "Two")
         nursery.start_soon(go_on, "Three")
+    outcomes = []
+    for answer in answers:
+        body = {"model": "talk-openai", "input": "Hi", "previous_response_id": answer.id, "store": False}
+        outcomes.append((await world.send(**body)).status)
 
     assert 2 == len({answer.id for answer in answers})
-    for answer in answers:
-        with pytest.raises(openai.BadRequestError, match="only the latest response"):
-            await world.client.responses.create(model="talk-openai", input="Hi", previous_response_id=answer.id)
+    assert [200, 400] == sorted(outcomes)
+    # The question, and both continuations with their answers: none is lost.
+    assert 7 == len(said_to(world.sent()))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_references_quote_earlier_answers(world: World, stream: bool) -> None:
+    """As the AI SDK writes a conversation: answers by reference, everything else in full."""
+    world.behave("openai", "reasoning=2", content="First answer")
+    said: list[Any] = [{"role": "user", "content": "One"}]
+    one = await _ask(world, stream, model="talk-openai", input=said)
+    said += [{"type": "item_reference", "id": item.id} for item in one.output]
+    said.append({"role": "user", "content": "Two"})
+    world.behave("openai", content="Second answer")
+
+    two = await _ask(world, stream, model="talk-openai", input=said)
+    said += [{"type": "item_reference", "id": item.id} for item in two.output]
+    said.append({"role": "user", "content": "Three"})
+    three = await _ask(world, stream, model="talk-openai", input=said, store=False)
+    world.behave("openai", content="Fourth answer")
+    await _ask(world, stream, model="talk-openai", input="And?", previous_response_id=two.id)
+
+    turns = [("user", "One"), ("assistant", "First answer"), ("user", "Two"), ("assistant", "Second answer")]
+    sent = [said_to(request.body) for request in world.providers["openai"].requests]
+    assert [turns[:1], turns[:3], [*turns, ("user", "Three")], [*turns, ("user", "And?")]] == sent
+    assert "Second answer" == three.output_text
+
+
+async def test_foreign_references(world: World) -> None:
+    one = await world.client.responses.create(model="talk-openai", input="One")
+    reference: Any = {"type": "item_reference", "id": one.output[0].id}
+    body: dict[str, Any] = {"input": [{"role": "user", "content": "One"}, reference]}
+
+    async with AsyncOpenAI(api_key=world.gateway.make_token(), base_url=world.base_url(), max_retries=0) as other:
+        for client, model in [(other, "talk-openai"), (world.client, "other-talk"), (world.client, "on-openai")]:
+            with pytest.raises(openai.BadRequestError, match="names no stored message") as refused:
+                await client.responses.create(model=model, **body)
+            assert "input" == refused.value.param
+    assert 1 == len(world.providers["openai"].requests)
 
 
 # ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────────

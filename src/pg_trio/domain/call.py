@@ -95,6 +95,9 @@ class SurfaceReader(Protocol):
     def read(self, body: bytes, limits: ReadLimits, head: RequestHead) -> ChatRequest:
         """The request that the body states. Raises GatewayError."""
 
+    def refuse_session(self, request: ChatRequest) -> GatewayError:
+        """The error for a request that needs a session of an endpoint without sessions."""
+
     def refuse_unfit(self, error: NoFitCandidate) -> GatewayError:
         """The error for a request that no candidate can take."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal, TypeAlias
 from uuid import UUID
 
@@ -85,21 +86,31 @@ class Message:
         return ids if self.tool_call_id is None else [*ids, self.tool_call_id]
 
 
+NO_QUOTES: Mapping[int, str] = MappingProxyType({})
+
+
 @value(slots=True)
 class SessionTerms:
     """How a request uses a session.
 
     Without `ChatRequest.session_id`, a request `starts` a session on an endpoint with sessions, or has none. `new_id`
-    is the id of a session that it starts; None: a random one. `resumed_messages` is the number of messages that a
-    resumed session must have; None: any. The first `instructions` of the request's messages hold for this answer alone:
-    they are sent before the session's messages, and not stored. `keeps_turn`: whether the turn is stored.
+    is the id of a session that it starts; None: a random one. `resumed_tag` is the name of the last message of a
+    resumed session; None: any. The first `instructions` of the request's messages hold for this answer alone: they are
+    sent before the session's messages, and not stored. `keeps_turn`: whether the turn is stored, with its answer under
+    the name `tag`.
+
+    `quotes`: the contents of these messages (by their places in the request) are those of the session's answers with
+    these tags. A request that only quotes from its session, and does not `resume` it, starts another one.
     """
 
     starts: bool = True
     new_id: UUID | None = None
-    resumed_messages: int | None = None
+    resumed_tag: str | None = None
     instructions: int = 0
     keeps_turn: bool = True
+    tag: str | None = None
+    quotes: Mapping[int, str] = NO_QUOTES
+    resumes: bool = True
 
 
 USUAL_TERMS = SessionTerms()
@@ -123,8 +134,8 @@ class ChatRequest:
     tool_choice: ToolChoice | ForeignToolChoice | None = None
     options: Options = NO_OPTIONS
     model: str | None = None
-    unknown: JsonObject | None = None
     session_terms: SessionTerms = USUAL_TERMS
+    unknown: JsonObject | None = None
     # The text of a request that has a single text message and nothing else, as most have; None for other requests.
     plain_text: str | None = field(init=False, repr=False, eq=False)
 

@@ -10,8 +10,10 @@ Rules:
    template belongs to the operator, may change, and wraps the last user message of each call anew.
 5. All messages of the call are stored, including system messages, tool calls and tool results. Instructions that hold
    for one answer (`SessionTerms`) are sent before the stored conversation, and not stored.
-6. A request may resume a session as it was after a certain turn. If the session has had another turn since, it is
-   refused. Two such requests at once do not see each other: both turns are stored.
+6. A request may resume a session after a certain answer (`resumed_tag`). If the session has had another turn since, it
+   is refused. Two such requests at once do not see each other: both turns are stored, and the later one is the latest.
+7. A request may quote answers of a session by their tags. The quoted text takes its place in the request's messages.
+   The guardrails have not read it, as they read no history.
 """
 
 from __future__ import annotations
@@ -20,12 +22,13 @@ from collections.abc import Callable
 from typing import Protocol
 from uuid import UUID, uuid4
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from pg_trio.domain.chat import ChatRequest, Message, Reply, Usage, count_sent, estimate_tokens
+from pg_trio.domain.chat import ChatRequest, Message, Reply, SessionTerms, Usage, count_sent, estimate_tokens
 from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.domain.session import StoredSession, Turn
 from pg_trio.errors import (
+    QuoteNotFound,
     SessionExpired,
     SessionMessagesReached,
     SessionMovedOn,
@@ -49,7 +52,8 @@ class SessionBook(Protocol):
 
 @frozen(slots=True, eq=False)
 class OpenSession:
-    """The session of one call. `history` is the stored conversation, `history_chars` the number of its characters."""
+    """The session of one call. `history` is the stored conversation, `history_chars` the number of its characters, and
+    of those that the request quotes."""
 
     id: UUID
     is_new: bool
@@ -60,6 +64,11 @@ class OpenSession:
     history_chars: int
     _book: SessionBook
     _now_s: Callable[[], float]
+
+    @property
+    def kept_id(self) -> UUID | None:
+        """The id of the session that stores the turn; None if none does."""
+        return self.id if self.request.session_terms.keeps_turn else None
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -75,7 +84,11 @@ class OpenSession:
         terms = self.request.session_terms
         if not terms.keeps_turn:
             return
-        said = self.request.messages[terms.instructions :]
+        instructions = terms.instructions
+        said = self.request.messages[instructions:]
+        tags = {place - instructions: tag for place, tag in terms.quotes.items()}
+        if terms.tag is not None:
+            tags[len(said)] = terms.tag
         turn = Turn(
             session_id=self.id,
             is_first=self.is_new,
@@ -84,6 +97,7 @@ class OpenSession:
             at=self._now_s(),
             messages=(*said, Message("assistant", reply.content, tool_calls=reply.tool_calls)),
             token_count=usage.total_tokens,
+            tags=tags,
         )
         try:
             is_kept = await self._book.append(turn)
@@ -104,17 +118,23 @@ class Sessions:
     async def open(self, caller: Caller, endpoint: Endpoint, request: ChatRequest) -> OpenSession:
         """The session that the request resumes, or a new one.
 
-        Raises SessionNotAccessible, SessionExpired, SessionMovedOn, SessionsUnavailable, and the errors of a full
-        session.
+        Raises SessionNotAccessible, SessionExpired, SessionMovedOn, QuoteNotFound, SessionsUnavailable, and the errors
+        of a full session.
         """
-        stored = None if request.session_id is None else await self._resume(request.session_id, caller, endpoint)
-        if stored is not None and request.session_terms.resumed_messages not in (None, stored.message_count):
-            raise SessionMovedOn
+        terms = request.session_terms
+        stored = None if request.session_id is None else await self._find(request.session_id, caller, endpoint, terms)
+        history_chars = 0
+        if terms.quotes:
+            quoting = _fill_quotes(request, stored)
+            history_chars = count_sent(quoting.messages) - count_sent(request.messages)
+            request = quoting
+        if not terms.resumes:
+            stored = None
         history = () if stored is None else stored.messages
-        history_chars = count_sent(history)
+        history_chars += count_sent(history)
         self._check_limits(endpoint, stored, request, history_chars)
         return OpenSession(
-            id=(request.session_terms.new_id or uuid4()) if stored is None else stored.id,
+            id=(terms.new_id or uuid4()) if stored is None else stored.id,
             is_new=stored is None,
             endpoint=endpoint,
             caller=caller,
@@ -124,6 +144,19 @@ class Sessions:
             book=self._book,
             now_s=self._now_s,
         )
+
+    async def _find(self, session_id: UUID, caller: Caller, endpoint: Endpoint, terms: SessionTerms) -> StoredSession:
+        """The session that the request resumes or quotes from."""
+        try:
+            stored = await self._resume(session_id, caller, endpoint)
+        except (SessionNotAccessible, SessionExpired):
+            if terms.resumes:
+                raise
+            raise QuoteNotFound from None
+        tag = terms.resumed_tag
+        if tag is not None and stored.tags.get(tag) != len(stored.messages) - 1:
+            raise SessionMovedOn
+        return stored
 
     async def _resume(self, session_id: UUID, caller: Caller, endpoint: Endpoint) -> StoredSession:
         try:
@@ -152,3 +185,14 @@ class Sessions:
                 raise SessionTokensReached
         if size >= self._max_bytes:
             raise SessionTooLarge
+
+
+def _fill_quotes(request: ChatRequest, stored: StoredSession | None) -> ChatRequest:
+    """The request with the texts of the answers that it quotes. Raises: QuoteNotFound."""
+    messages = list(request.messages)
+    for place, tag in request.session_terms.quotes.items():
+        found = None if stored is None else stored.tags.get(tag)
+        if stored is None or found is None:
+            raise QuoteNotFound
+        messages[place] = evolve(messages[place], content=stored.messages[found].content)
+    return evolve(request, messages=tuple(messages))

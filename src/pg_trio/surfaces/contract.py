@@ -25,7 +25,7 @@ from pg_trio.domain.limits import LimitState
 from pg_trio.domain.project import CHAT_ACCESS, Access, Endpoint
 from pg_trio.domain.stage_times import StageTimes
 from pg_trio.domain.value import value
-from pg_trio.errors import GatewayError, NoFitCandidate
+from pg_trio.errors import GatewayError, NoFitCandidate, SessionsNotEnabled
 from pg_trio.surfaces.http_answer import HeaderList, HttpAnswer, Tries
 
 
@@ -84,6 +84,10 @@ class SurfaceDefaults:
     tells_restarts: ClassVar[bool] = True
     always_streams: ClassVar[bool] = False
 
+    def refuse_session(self, request: ChatRequest) -> GatewayError:
+        """The Gateway API's error."""
+        return SessionsNotEnabled()
+
     def refuse_unfit(self, error: NoFitCandidate) -> GatewayError:
         """The error itself."""
         return error
@@ -131,6 +135,9 @@ class Surface(Protocol):
 
     def read(self, body: bytes, limits: ReadLimits, head: RequestHead) -> ChatRequest:
         """The request that the body states. Raises GatewayError. May run in a thread, for a large body."""
+
+    def refuse_session(self, request: ChatRequest) -> GatewayError:
+        """The error for a request that needs a session of an endpoint without sessions."""
 
     def refuse_unfit(self, error: NoFitCandidate) -> GatewayError:
         """The error for a request that no candidate can take."""

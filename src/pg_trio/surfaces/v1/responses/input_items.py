@@ -4,11 +4,13 @@ Rules:
 1. A message item is a message. A function's output is a `tool` message.
 2. What a model made in one turn is one assistant message: its reasoning, its text, its calls. Other wires want a call
    and its turn's text together, and the outputs right behind them. Only a text behind a text begins another message.
-3. Reasoning without a seal of this gateway's is dropped: no wire can use it. See sealed_reasoning.py.
-4. Each call needs an output, and each output an earlier call, as with OpenAI. The call may be in the stored
+3. `item_reference` stands for the text of an earlier answer that a session stores. AI SDKs send it in place of the
+   text. A reference to reasoning is dropped, since no session stores reasoning.
+4. Reasoning without a seal of this gateway's is dropped: no wire can use it. See sealed_reasoning.py.
+5. Each call needs an output, and each output an earlier call, as with OpenAI. The call may be in the stored
    conversation that the request continues.
-5. An item without a type is a message, as clients write it. Items of built-in tools are refused by name.
-6. The general rules of chat_request.py hold: a null field counts as absent, ids and functions' names are accepted
+6. An item without a type is a message, as clients write it. Items of built-in tools are refused by name.
+7. The general rules of chat_request.py hold: a null field counts as absent, ids and functions' names are accepted
    unchanged, unknown fields are dropped, and error texts quote nothing.
 
 Source: OpenAI's openapi.yaml, InputParam and InputItem, read 2026-11.
@@ -16,15 +18,18 @@ Source: OpenAI's openapi.yaml, InputParam and InputItem, read 2026-11.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeAlias, cast
+from uuid import UUID
 
-from pg_trio.domain.chat import Json, Message, Reasoning, Role
+from pg_trio.domain.chat import NO_QUOTES, Json, Message, Reasoning, Role
 from pg_trio.domain.content import Part, Text
 from pg_trio.domain.tools import ToolCall
+from pg_trio.domain.value import value
 from pg_trio.errors import BadRequest
 from pg_trio.surfaces.reading.field_checks import check_object, check_text
 from pg_trio.surfaces.v1.responses.item_content import Content, join_texts, read_item_content
+from pg_trio.surfaces.v1.responses.response_id import ResponseIds
 from pg_trio.surfaces.v1.responses.sealed_reasoning import unseal
 
 _ROLES: dict[str, Role] = {"user": "user", "system": "system", "developer": "system", "assistant": "assistant"}
@@ -40,10 +45,22 @@ _FOREIGN_ITEMS = frozenset({
 # fmt: on
 
 
-def read_input(given: Json, max_messages: int, *, continues: bool) -> tuple[Message, ...]:
-    """The messages of the field `input`. `continues`: a stored conversation comes before them. Raises: BadRequest."""
+@value(slots=True)
+class ReadInput:
+    """The messages of an input. `quotes` are those whose text is stored: the answers' tags by the messages' places.
+
+    `quoted_id` is the session that stores them: that of the last one, as each conversation's newest has all of it.
+    """
+
+    messages: tuple[Message, ...]
+    quotes: Mapping[int, str] = NO_QUOTES
+    quoted_id: UUID | None = None
+
+
+def read_input(given: Json, max_messages: int, *, continues: bool) -> ReadInput:
+    """The field `input`. `continues`: a stored conversation comes before its messages. Raises: BadRequest."""
     if isinstance(given, str):
-        return (Message("user", given),)
+        return ReadInput((Message("user", given),))
     if given is None:
         raise BadRequest("input: is required.")
     if not isinstance(given, list):
@@ -55,10 +72,10 @@ def read_input(given: Json, max_messages: int, *, continues: bool) -> tuple[Mess
         reader.add(check_object(item, f"input[{index}]"), f"input[{index}]")
         if len(reader.messages) > max_messages:
             break
-    messages = reader.finish()
-    if len(messages) > max_messages:
+    read = reader.finish()
+    if len(read.messages) > max_messages:
         raise BadRequest(f"input: has more than {max_messages} messages, which is the limit.")
-    return messages
+    return read
 
 
 class _ItemReader:
@@ -72,6 +89,9 @@ class _ItemReader:
         self._texts: list[Content] = []
         self._calls: list[ToolCall] = []
         self._signatures: dict[str, str] = {}
+        self._quote: str | None = None
+        self._quotes: dict[int, str] = {}
+        self._quoted_id: UUID | None = None
         # The paths of calls without an output yet, by their ids.
         self._unanswered: dict[str, str] = {}
         self._called: set[str] = set()
@@ -89,14 +109,14 @@ class _ItemReader:
         else:
             raise BadRequest(f"{path}.type: must be one of {', '.join(_KINDS)}.")
 
-    def finish(self) -> tuple[Message, ...]:
-        """All messages. Raises: BadRequest for a call without an output."""
+    def finish(self) -> ReadInput:
+        """All that was read. Raises: BadRequest for a call without an output."""
         self._end_turn()
         for path in self._unanswered.values():
             raise BadRequest(f"{path}: no function_call_output has this call's call_id.")
         if not self.messages:
             raise BadRequest("input: has no message.")
-        return tuple(self.messages)
+        return ReadInput(tuple(self.messages), self._quotes, self._quoted_id)
 
     def read_message(self, item: dict[str, Json], path: str) -> None:
         given = item.get("role")
@@ -105,7 +125,7 @@ class _ItemReader:
             raise BadRequest(f"{path}.role: must be one of {', '.join(_ROLES)}.")
         content = read_item_content(item.get("content"), role, f"{path}.content")
         if role == "assistant":
-            if self._texts and not self._calls:
+            if self._has_text and not self._calls:
                 self._end_turn()
             self._texts.append(content)
         else:
@@ -142,7 +162,7 @@ class _ItemReader:
         if not isinstance(encrypted, str):
             raise BadRequest(f"{path}.encrypted_content: must be a string.")
         sealed = unseal(encrypted)
-        if self._texts and not self._calls:
+        if self._has_text and not self._calls:
             # It was made after that text, and a message has its reasoning first.
             self._end_turn()
         if sealed.block is not None:
@@ -153,13 +173,27 @@ class _ItemReader:
         item_id = item.get("id")
         if not isinstance(item_id, str) or not item_id:
             raise BadRequest(f"{path}.type: must be one of {', '.join(_KINDS)}.")
-        if not item_id.startswith("rs_"):
-            raise BadRequest(
-                f"{path}: item_reference is not supported; send the item itself, as clients do with `store: false`."
-            )
+        if item_id.startswith("rs_"):
+            return
+        ids = ResponseIds.read_message(item_id)
+        if ids is None or (self._texts and self._calls):
+            raise BadRequest(f"{path}.id: must be that of a message or of reasoning.")
+        if ids.tag in self._quotes.values() or ids.tag == self._quote:
+            # A stream may have written the answer's text in several items.
+            return
+        if self._has_text:
+            self._end_turn()
+        self._quote, self._quoted_id = ids.tag, ids.session_id
+
+    @property
+    def _has_text(self) -> bool:
+        return bool(self._texts) or self._quote is not None
 
     def _end_turn(self) -> None:
-        if self._texts or self._calls:
+        if self._has_text or self._calls:
+            if self._quote is not None:
+                self._quotes[len(self.messages)] = self._quote
+                self._quote = None
             content = _join_contents(self._texts)
             calls, reasoning = tuple(self._calls), tuple(self._reasoning)
             self.messages.append(Message("assistant", content, tool_calls=calls, reasoning=reasoning))

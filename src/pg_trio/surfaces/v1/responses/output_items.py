@@ -13,11 +13,10 @@ Source: OpenAI's openapi.yaml, OutputItem, read 2026-11.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from uuid import UUID
 
 from pg_trio.domain.chat import Reasoning, Reply
 from pg_trio.domain.tools import ToolCall
-from pg_trio.surfaces.v1.responses.response_id import make_item_id
+from pg_trio.surfaces.v1.responses.response_id import ResponseIds
 from pg_trio.surfaces.v1.responses.response_object import Item, ResponseStatus, status_of
 from pg_trio.surfaces.v1.responses.sealed_reasoning import SealedReasoning, seal
 from pg_trio.surfaces.v1.responses.token_logprobs import Logprob, read_logprobs
@@ -66,13 +65,13 @@ def seal_call(call: ToolCall) -> str | None:
     return seal(SealedReasoning(call_signatures={call.id: call.signature})) if call.signature else None
 
 
-def output_items(reply: Reply, request_id: UUID, *, shows_logprobs: bool = False) -> list[Item]:
+def output_items(reply: Reply, ids: ResponseIds, *, shows_logprobs: bool = False) -> list[Item]:
     """The items of a whole answer."""
     last = status_of(reply.finish_reason)
     items: list[Item] = []
 
     def next_id(kind: str) -> str:
-        return make_item_id(kind, request_id, len(items))
+        return ids.item_id(kind, len(items))
 
     for block in _blocks_of(reply):
         encrypted = seal(SealedReasoning(block))

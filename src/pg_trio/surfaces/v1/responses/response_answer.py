@@ -16,21 +16,18 @@ from pg_trio.surfaces.v1.model_limits import render_openai_limits
 from pg_trio.surfaces.v1.openai_errors import render_openai_error
 from pg_trio.surfaces.v1.responses.answer_settings import asks_for_logprobs
 from pg_trio.surfaces.v1.responses.output_items import output_items
-from pg_trio.surfaces.v1.responses.response_id import make_response_id
 from pg_trio.surfaces.v1.responses.response_object import ResponseHead, end_of, response_object
-from pg_trio.surfaces.v1.responses.response_request import find_point
+from pg_trio.surfaces.v1.responses.response_request import find_ids
 
 
 def render_answer(answer: WholeAnswer, limits: Sequence[LimitState] = ()) -> HttpAnswer:
     """The response's object, and OpenAI's header fields."""
     reply, request, request_id = answer.reply, answer.request, answer.request_id
-    response_id = make_response_id(request_id, None if answer.session_id is None else find_point(request))
-    head = ResponseHead(response_id, int(answer.at), reply.model, request.body)
+    ids = find_ids(request, request_id)
+    head = ResponseHead(ids.response_id(), int(answer.at), reply.model, request.body)
     ended_s = int(answer.at + sum(answer.times.durations_ms) / 1000)
     end = end_of(reply.finish_reason, answer.usage, ended_s)
-    body = orjson.dumps(
-        response_object(head, output_items(reply, request_id, shows_logprobs=asks_for_logprobs(request)), end)
-    )
+    body = orjson.dumps(response_object(head, output_items(reply, ids, shows_logprobs=asks_for_logprobs(request)), end))
     made = make_answer(answer, str(request_id), limits, body)
     return made.with_fields(processing_ms(answer.times) + (render_openai_limits(limits) if limits else b""))
 

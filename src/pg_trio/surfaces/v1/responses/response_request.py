@@ -7,6 +7,7 @@ Rules, beside those of input_items.py, function_tools.py and answer_settings.py:
    so that the response's id can name it before the answer is there.
 3. `previous_response_id` resumes the session that the id names, and only where that response is the session's latest.
    With `store: false` the turn is not stored, and the session stays as it is.
+4. A request that only quotes answers of a session (`item_reference`) has its own conversation, and starts a session.
 
 Source: OpenAI's openapi.yaml, CreateResponse, read 2026-11.
 """
@@ -28,13 +29,13 @@ from pg_trio.surfaces.v1.responses.answer_settings import (
     read_unknown,
 )
 from pg_trio.surfaces.v1.responses.function_tools import read_function_tools
-from pg_trio.surfaces.v1.responses.input_items import read_input
-from pg_trio.surfaces.v1.responses.response_id import SessionPoint, read_response_id
+from pg_trio.surfaces.v1.responses.input_items import ReadInput, read_input
+from pg_trio.surfaces.v1.responses.response_id import ResponseIds
 from pg_trio.surfaces.v1.routes import read_model
 
 _KEYS = literal_keys(KNOWN_FIELDS)
 # The nil UUID (RFC 9562, 5.9). No session has it, so it is refused like any other session that does not exist.
-_NO_SESSION = SessionPoint(UUID(int=0), 0)
+_NO_RESPONSE = ResponseIds(UUID(int=0), "")
 
 
 def read_response_request(body: bytes, limits: ReadLimits, head: RequestHead) -> ChatRequest:
@@ -43,50 +44,52 @@ def read_response_request(body: bytes, limits: ReadLimits, head: RequestHead) ->
     model = read_model(fields.get("model"))
     check_refused(fields)
     previous = _read_previous(fields)
-    messages = read_input(fields.get("input"), limits.max_messages, continues=previous is not None)
+    given = read_input(fields.get("input"), limits.max_messages, continues=previous is not None)
     stream = fields.get("stream") is not None and read_flag(fields["stream"], "stream")
     chosen = read_function_tools(fields.get("tools"), fields.get("tool_choice"))
     options, unknown = read_options(fields), read_unknown(fields)
     instructions = _read_instructions(fields)
-    stores = fields.get("store") is not False
     return ChatRequest(
-        (*instructions, *messages),
+        (*instructions, *given.messages),
         fields,
         stream=stream,
-        session_id=None if previous is None else previous.session_id,
+        session_id=given.quoted_id if previous is None else previous.session_id,
         tools=chosen.tools,
         tool_choice=chosen.choice,
         options=options,
         model=model,
         unknown=unknown,
-        session_terms=SessionTerms(
-            starts=stores,
-            new_id=head.request_id,
-            resumed_messages=None if previous is None else previous.messages,
-            instructions=len(instructions),
-            keeps_turn=stores,
-        ),
+        session_terms=_make_terms(fields, previous, given, head.request_id),
     )
 
 
-def find_point(request: ChatRequest) -> SessionPoint | None:
-    """Where the request's session is after the turn, if the endpoint has sessions; None if the turn is not stored."""
+def _make_terms(fields: Fields, previous: ResponseIds | None, given: ReadInput, request_id: UUID) -> SessionTerms:
+    stores, instructions = fields.get("store") is not False, len(_read_instructions(fields))
+    return SessionTerms(
+        starts=stores,
+        new_id=request_id,
+        resumed_tag=None if previous is None else previous.tag,
+        instructions=instructions,
+        keeps_turn=stores,
+        tag=ResponseIds.make(request_id).tag,
+        quotes={instructions + place: tag for place, tag in given.quotes.items()},
+        resumes=given.quoted_id is None or previous is not None,
+    )
+
+
+def find_ids(request: ChatRequest, request_id: UUID) -> ResponseIds:
+    """The ids of the response to this request."""
     terms = request.session_terms
-    if not terms.keeps_turn:
-        return None
-    session_id = request.session_id or terms.new_id
-    assert session_id is not None
-    # The answer is one message more.
-    return SessionPoint(session_id, (terms.resumed_messages or 0) + len(request.messages) - terms.instructions + 1)
+    return ResponseIds.make(request_id, request.session_id if terms.resumes and terms.keeps_turn else None)
 
 
-def _read_previous(fields: Fields) -> SessionPoint | None:
-    """The session that is continued; None for a request without one."""
+def _read_previous(fields: Fields) -> ResponseIds | None:
+    """The response that is continued; None for a request without one."""
     given = fields.get("previous_response_id")
     if given is None:
         return None
     check_text(given, "previous_response_id")
-    return read_response_id(given) or _NO_SESSION
+    return ResponseIds.read_response(given) or _NO_RESPONSE
 
 
 def _read_instructions(fields: Fields) -> tuple[Message, ...]:

@@ -32,7 +32,6 @@ from pg_trio.surfaces.openai_chunks import HELD_CHARS, STREAM_HEADERS
 from pg_trio.surfaces.v1.responses.answer_settings import asks_for_logprobs
 from pg_trio.surfaces.v1.responses.open_items import EventFrames, OpenCall, OpenItem, OpenMessage, OpenReasoning
 from pg_trio.surfaces.v1.responses.output_items import seal_call
-from pg_trio.surfaces.v1.responses.response_id import SessionPoint, make_item_id, make_response_id
 from pg_trio.surfaces.v1.responses.response_object import (
     IN_PROGRESS,
     ResponseEnd,
@@ -40,6 +39,7 @@ from pg_trio.surfaces.v1.responses.response_object import (
     end_of,
     response_object,
 )
+from pg_trio.surfaces.v1.responses.response_request import find_ids
 from pg_trio.surfaces.v1.responses.sealed_reasoning import SealedReasoning, seal
 from pg_trio.surfaces.v1.responses.token_logprobs import read_logprobs
 
@@ -51,13 +51,12 @@ class ResponseStream:
     # Without a blank line, as on all of OpenAI's streams: an empty block is an error in its Python SDK.
     keep_alive: ClassVar[bytes] = b": ping\n"
 
-    def __init__(self, head: RequestHead, request: ChatRequest, endpoint: Endpoint, point: SessionPoint | None) -> None:
+    def __init__(self, head: RequestHead, request: ChatRequest, endpoint: Endpoint) -> None:
         self._at = head.at
-        self._request_id = head.request_id
+        self._ids = find_ids(request, head.request_id)
         self._shows_reasoning = endpoint.stream_reasoning
         self._shows_logprobs = asks_for_logprobs(request)
-        response_id = make_response_id(head.request_id, point)
-        self._head = ResponseHead(response_id, int(head.at), endpoint.candidates[0].model, request.body)
+        self._head = ResponseHead(self._ids.response_id(), int(head.at), endpoint.candidates[0].model, request.body)
         self._has_begun = False
         self._frames = EventFrames()
         self._items: list[OpenItem] = []
@@ -177,7 +176,7 @@ class ResponseStream:
         return b"" if current is None else current.close()
 
     def _next_id(self, kind: str) -> str:
-        return make_item_id(kind, self._request_id, len(self._items))
+        return self._ids.item_id(kind, len(self._items))
 
     def _begin(self) -> bytes:
         """The first two events, once."""

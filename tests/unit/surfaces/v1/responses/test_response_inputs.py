@@ -18,10 +18,11 @@ from pg_trio.domain.content import Audio, File, Image, Refusal, Text
 from pg_trio.domain.options import NO_OPTIONS
 from pg_trio.domain.tools import Tool, ToolCall, ToolChoice
 from pg_trio.errors import BadRequest
-from pg_trio.surfaces.v1.responses.response_id import SessionPoint, make_response_id, read_response_id
-from pg_trio.surfaces.v1.responses.response_request import find_point, read_response_request
+from pg_trio.surfaces.v1.responses.response_id import ResponseIds
+from pg_trio.surfaces.v1.responses.response_request import find_ids, read_response_request
 from pg_trio.surfaces.v1.responses.sealed_reasoning import SealedReasoning, seal, unseal
 
+PREVIOUS = ResponseIds.make(UUID(int=3), UUID(int=9))
 LIMITS = GatewaySettings(max_messages=8)
 HEAD = RequestHead(UUID(int=7), "p", None, [], None, [], 0.0, 1763800000.7)
 PNG = "data:image/png;base64,iVBORw0KGgo="
@@ -193,9 +194,7 @@ def test_call_may_have_no_arguments() -> None:
 
 
 def test_continued_conversation_has_the_call() -> None:
-    previous = make_response_id(UUID(int=3), SessionPoint(UUID(int=9), 4))
-
-    request = read(input=[output()], previous_response_id=previous)
+    request = read(input=[output()], previous_response_id=PREVIOUS.response_id())
 
     assert (Message("tool", "3", tool_call_id="call_a"),) == request.messages
 
@@ -244,8 +243,13 @@ def test_continued_conversation_has_the_call() -> None:
         ([call(), output(said=None)], "input[1].output: must be a string or a list of parts."),
         ([{"type": "reasoning", "encrypted_content": 7}], "input[0].encrypted_content: must be a string."),
         ([{"type": "reasoning", "summary": []}], "input: has no message."),
-        ([{"type": "item_reference", "id": "msg_1"}], "input[0]: item_reference is not supported; send the item"),
-        ([{"id": "msg_1"}], "input[0]: item_reference is not supported; send the item"),
+        ([{"type": "item_reference", "id": "msg_1"}], "input[0].id: must be that of a message or of reasoning."),
+        ([{"id": "fc_" + "0" * 52}], "input[0].id: must be that of a message or of reasoning."),
+        ([{"type": "item_reference"}], "input[0].type: must be one of message, "),
+        (
+            [message("assistant", "Hm"), call(), {"type": "item_reference", "id": "msg_" + "0" * 52}, output()],
+            "input[2].id: must be that of a message or of reasoning.",
+        ),
         ([message("user", "Hi")] * 9, "input: has more than 8 messages, which is the limit."),
     ],
 )
@@ -438,32 +442,34 @@ def test_wrong_settings(fields: dict[str, Any], text: str) -> None:
 # ── sessions ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_response_starts_a_session() -> None:
-    request = read(instructions="Be kind.", input=[message("user", "Hi"), message("user", "Ho")])
+OWN = ResponseIds.make(HEAD.request_id)
 
-    assert (None, True, HEAD.request_id) == (
+
+def test_response_starts_a_session() -> None:
+    request = read(instructions="Be kind.")
+
+    terms = request.session_terms
+    assert (None, True, True, HEAD.request_id, OWN.tag) == (
         request.session_id,
-        request.session_terms.starts,
-        request.session_terms.new_id,
+        terms.starts,
+        terms.keeps_turn,
+        terms.new_id,
+        terms.tag,
     )
-    assert SessionPoint(HEAD.request_id, 3) == find_point(request)
+    assert OWN == find_ids(request, HEAD.request_id)
 
 
 def test_response_resumes_its_session() -> None:
-    previous = make_response_id(UUID(int=3), SessionPoint(UUID(int=9), 4))
+    request = read(previous_response_id=PREVIOUS.response_id())
 
-    request = read(previous_response_id=previous)
-
-    assert (UUID(int=9), 4) == (request.session_id, request.session_terms.resumed_messages)
-    assert SessionPoint(UUID(int=9), 6) == find_point(request)
+    assert (UUID(int=9), PREVIOUS.tag) == (request.session_id, request.session_terms.resumed_tag)
+    assert ResponseIds(UUID(int=9), OWN.tag) == find_ids(request, HEAD.request_id)
 
 
 def test_response_may_not_be_stored() -> None:
-    previous = make_response_id(UUID(int=3), SessionPoint(UUID(int=9), 4))
+    alone, resumed = read(store=False), read(store=False, previous_response_id=PREVIOUS.response_id())
 
-    alone, resumed = read(store=False), read(store=False, previous_response_id=previous)
-
-    assert [None, None] == [find_point(alone), find_point(resumed)]
+    assert [OWN, OWN] == [find_ids(alone, HEAD.request_id), find_ids(resumed, HEAD.request_id)]
     assert (False, None, UUID(int=9), False) == (
         alone.session_terms.starts,
         alone.session_id,
@@ -477,12 +483,61 @@ def test_other_ids_name_no_session(given: str) -> None:
     assert UUID(int=0) == read(previous_response_id=given).session_id
 
 
-@given(st.uuids(), st.uuids(), st.integers(0, 2**24 - 1))
-def test_ids_come_back(request_id: UUID, session_id: UUID, count: int) -> None:
-    point = SessionPoint(session_id, count)
+@given(st.uuids(), st.one_of(st.none(), st.uuids()), st.integers(0, 9999))
+def test_ids_come_back(request_id: UUID, session_id: UUID | None, index: int) -> None:
+    ids = ResponseIds.make(request_id, session_id)
 
-    assert point == read_response_id(make_response_id(request_id, point))
-    assert None is read_response_id(make_response_id(request_id, None))
+    assert ids == ResponseIds.read_response(ids.response_id()) == ResponseIds.read_message(ids.item_id("msg", index))
+    assert None is ResponseIds.read_message(ids.item_id("rs", index))
+    assert len(ids.item_id("msg", index)) <= 64
+
+
+def reference(ids: ResponseIds, index: int = 0, **more: object) -> dict[str, Any]:
+    return {"type": "item_reference", "id": ids.item_id("msg", index), **more}
+
+
+FIRST, SECOND = ResponseIds.make(UUID(int=1 << 127)), ResponseIds.make(UUID(int=1 << 126))
+
+
+def test_references_quote_stored_answers() -> None:
+    request = read(
+        instructions="Be kind.",
+        input=[
+            message("user", "One"),
+            reference(FIRST, type=None),
+            reference(FIRST, 1),
+            call(),
+            output(),
+            reference(SECOND),
+            message("user", "Two"),
+        ],
+    )
+
+    assert [
+        ("system", "Be kind.", ()),
+        ("user", "One", ()),
+        ("assistant", None, (ToolCall("call_a", "add", "{}"),)),
+        ("tool", "3", ()),
+        ("assistant", None, ()),
+        ("user", "Two", ()),
+    ] == [(each.role, each.content, each.tool_calls) for each in request.messages]
+    terms = request.session_terms
+    assert ({2: FIRST.tag, 4: SECOND.tag}, False, None) == (dict(terms.quotes), terms.resumes, terms.resumed_tag)
+    assert SECOND.session_id == request.session_id
+    assert OWN == find_ids(request, HEAD.request_id)
+
+
+def test_quoted_answers_stay_apart() -> None:
+    request = read(input=[reference(FIRST), reference(SECOND), message("assistant", "Three"), message("user", "Hi")])
+
+    assert [None, None, "Three", "Hi"] == [each.content for each in request.messages]
+    assert {0: FIRST.tag, 1: SECOND.tag} == request.session_terms.quotes
+
+
+def test_continued_session_may_be_quoted() -> None:
+    request = read(input=[reference(FIRST), message("user", "Hi")], previous_response_id=PREVIOUS.response_id())
+
+    assert (PREVIOUS.session_id, True) == (request.session_id, request.session_terms.resumes)
 
 
 # ── sealed reasoning ─────────────────────────────────────────────────────────────────────────────────────────────────

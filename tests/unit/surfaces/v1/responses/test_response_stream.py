@@ -22,13 +22,14 @@ from pg_trio.errors import DeadlineExceeded, GatewayError, InjectionBlocked, Pro
 from pg_trio.surfaces import StreamSummary
 from pg_trio.surfaces.openai_chunks import HELD_CHARS
 from pg_trio.surfaces.v1.responses.output_items import output_items
-from pg_trio.surfaces.v1.responses.response_id import SessionPoint
+from pg_trio.surfaces.v1.responses.response_id import ResponseIds
 from pg_trio.surfaces.v1.responses.response_stream import ResponseStream
 from pg_trio.surfaces.v1.responses.sealed_reasoning import unseal
 from tests.support.response_events import read_events
 
 HEAD = RequestHead(UUID(int=7), "p", None, [], None, [], 0.0, 1763800000.7)
 ENDPOINT = Endpoint(UUID(int=2), "ask", "Ask", (Candidate(Credential("main", "openai", "http://127.0.0.1"), "gpt"),))
+IDS = ResponseIds.make(HEAD.request_id)
 OPENED = Opened("chatcmpl-1", "gpt-4o-mini")
 REQUEST = ChatRequest((Message("user", "Hi"),), {"model": "ask", "input": "Hi"})
 TIMES = StageTimes(("auth", "provider"), (0.5, 1800.0))
@@ -36,13 +37,13 @@ SUMMARY = StreamSummary(HEAD.request_id, "openai", "gpt-4o-mini", 1, 231.4, TIME
 USAGE = Usage(5, 7, cached_tokens=3, cache_write_tokens=1, reasoning_tokens=2)
 
 
-def open_stream(point: SessionPoint | None = None, **body: object) -> ResponseStream:
-    return ResponseStream(HEAD, evolve(REQUEST, body={**REQUEST.body, **body}), ENDPOINT, point)
+def open_stream(**body: object) -> ResponseStream:
+    return ResponseStream(HEAD, evolve(REQUEST, body={**REQUEST.body, **body}), ENDPOINT)
 
 
 def whole(*events: Event, finish_reason: FinishReason = "stop", **body: object) -> list[dict[str, Any]]:
     """The events of a complete answer."""
-    stream = open_stream(None, **body)
+    stream = open_stream(**body)
     return read_events(stream.render([OPENED, *events]) + stream.finish(finish_reason, USAGE, SUMMARY))
 
 
@@ -94,7 +95,7 @@ def test_bytes_of_a_delta() -> None:
 
     rendered = stream.render([ContentDelta("b\u2028c")])
 
-    item = "msg_00000000000000000000000000000007" + "0000"
+    item = IDS.item_id("msg", 0)
     assert (
         "event: response.output_text.delta\n"
         f'data: {{"type":"response.output_text.delta","item_id":"{item}","output_index":0,"content_index":0,'
@@ -149,7 +150,7 @@ def test_reasoning_blocks_are_items() -> None:
 
 
 def test_reasoning_may_be_hidden() -> None:
-    stream = ResponseStream(HEAD, REQUEST, evolve(ENDPOINT, stream_reasoning=False), None)
+    stream = ResponseStream(HEAD, REQUEST, evolve(ENDPOINT, stream_reasoning=False))
 
     rendered = stream.render([OPENED, ReasoningDelta("Secret", "c2ln"), ContentDelta("Yes.")])
     events = read_events(rendered + stream.finish("stop", USAGE, SUMMARY))
@@ -195,7 +196,7 @@ def test_logprobs_where_asked_for() -> None:
     asking = evolve(REQUEST, options=Options(more={"logprobs": True}))
 
     def events_for(request: ChatRequest) -> list[dict[str, Any]]:
-        stream = ResponseStream(HEAD, request, ENDPOINT, None)
+        stream = ResponseStream(HEAD, request, ENDPOINT)
         return read_events(stream.render([OPENED, delta]) + stream.finish("stop", USAGE, SUMMARY))
 
     asked, unasked = events_for(asking), events_for(REQUEST)
@@ -211,7 +212,7 @@ def test_logprobs_where_asked_for() -> None:
         told[1] | {"bytes": []},
     ] == part["logprobs"]
     reply = Reply("chatcmpl-1", "gpt", "Hi!", "stop", logprobs=LOGPROBS)
-    assert [part] == output_items(reply, HEAD.request_id, shows_logprobs=True)[0]["content"]
+    assert [part] == output_items(reply, IDS, shows_logprobs=True)[0]["content"]
     assert b'logprob"' not in b"".join([orjson.dumps(event) for event in unasked])
 
 
@@ -285,12 +286,14 @@ def test_reasoning_of_a_lost_candidate_ends() -> None:
     assert Reasoning("Second", "c2ln") == unseal(second["encrypted_content"]).block
 
 
-def test_id_names_the_session() -> None:
-    stream = open_stream(SessionPoint(UUID(int=9), 12))
+def test_ids_name_the_session() -> None:
+    stream = ResponseStream(HEAD, evolve(REQUEST, session_id=UUID(int=9)), ENDPOINT)
 
-    events = read_events(stream.render([OPENED]) + stream.finish("stop", USAGE, SUMMARY))
+    events = read_events(stream.render([OPENED, ContentDelta("Hi")]) + stream.finish("stop", USAGE, SUMMARY))
 
-    assert "resp_" + UUID(int=9).hex + "00000c" + HEAD.request_id.hex[:10] == events[0]["response"]["id"]
+    session, tag = UUID(int=9).hex, HEAD.request_id.hex[:16]
+    assert f"resp_{session}{tag}" == events[0]["response"]["id"]
+    assert [f"msg_{session}{tag}0000"] == [item["id"] for item in events[-1]["response"]["output"]]
 
 
 def test_request_is_echoed() -> None:
@@ -356,7 +359,7 @@ def test_stream_says_what_the_whole_answer_says(reply: Reply) -> None:
     events = read_events(rendered + stream.finish(reply.finish_reason, USAGE, SUMMARY))
 
     # Ids count the items, and an answer that was cut ends in one that is not whole.
-    streamed, at_once = events[-1]["response"]["output"], output_items(reply, HEAD.request_id)
+    streamed, at_once = events[-1]["response"]["output"], output_items(reply, IDS)
     if all(block.signature or block.data for block in reply.reasoning_blocks):
         assert at_once == streamed
     else:
