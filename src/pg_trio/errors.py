@@ -495,6 +495,15 @@ class QuoteNotFound(CallerError):
 
 
 @define(slots=False, eq=False)
+class CallsUnpaired(CallerError):
+    """A request continues a response, and its conversation then has a call without an output, or an output without a
+    call. Providers refuse both."""
+
+    status = 400
+    text = "input: each function_call of the continued response needs one function_call_output, and each output a call."
+
+
+@define(slots=False, eq=False)
 class SessionTooLarge(CallerError):
     """The session's messages take `gateway.max_session_bytes` or more. With images this comes long before the other
     limits."""

@@ -408,6 +408,18 @@ async def test_round_of_functions_in_a_session(world: World, wire: str, stream: 
     assert "seven" in told
 
 
+async def test_continued_calls_need_their_outputs(world: World) -> None:
+    world.behave("openai", f"tool=get_weather:{CITY}")
+    asked = await world.client.responses.create(model="talk-openai", input="Weather in Ulm?", tools=[WEATHER])
+
+    for said in ("Never mind.", [{"type": "function_call_output", "call_id": "call_x", "output": "7"}]):
+        body: dict[str, Any] = {"input": said, "previous_response_id": asked.id}
+        with pytest.raises(openai.BadRequestError) as refused:
+            await world.client.responses.create(model="talk-openai", **body)
+        assert "input" == refused.value.param
+    assert 1 == len(world.providers["openai"].requests)
+
+
 async def test_only_the_latest_is_continued(world: World) -> None:
     create = world.client.responses.create
     one = await create(model="talk-openai", input="One")

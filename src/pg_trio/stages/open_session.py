@@ -28,6 +28,7 @@ from pg_trio.domain.chat import ChatRequest, Message, Reply, SessionTerms, Usage
 from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.domain.session import StoredSession, Turn
 from pg_trio.errors import (
+    CallsUnpaired,
     QuoteNotFound,
     SessionExpired,
     SessionMessagesReached,
@@ -118,8 +119,8 @@ class Sessions:
     async def open(self, caller: Caller, endpoint: Endpoint, request: ChatRequest) -> OpenSession:
         """The session that the request resumes, or a new one.
 
-        Raises SessionNotAccessible, SessionExpired, SessionMovedOn, QuoteNotFound, SessionsUnavailable, and the errors
-        of a full session.
+        Raises SessionNotAccessible, SessionExpired, SessionMovedOn, CallsUnpaired, QuoteNotFound, SessionsUnavailable,
+        and the errors of a full session.
         """
         terms = request.session_terms
         stored = None if request.session_id is None else await self._find(request.session_id, caller, endpoint, terms)
@@ -131,6 +132,8 @@ class Sessions:
         if not terms.resumes:
             stored = None
         history = () if stored is None else stored.messages
+        if terms.resumed_tag is not None:
+            _check_calls((*history, *request.messages))
         history_chars += count_sent(history)
         self._check_limits(endpoint, stored, request, history_chars)
         return OpenSession(
@@ -196,3 +199,16 @@ def _fill_quotes(request: ChatRequest, stored: StoredSession | None) -> ChatRequ
             raise QuoteNotFound
         messages[place] = evolve(messages[place], content=stored.messages[found].content)
     return evolve(request, messages=tuple(messages))
+
+
+def _check_calls(messages: tuple[Message, ...]) -> None:
+    """Return if each call has one output, after it. Raises: CallsUnpaired."""
+    unanswered: set[str] = set()
+    for message in messages:
+        if message.role == "tool":
+            if message.tool_call_id not in unanswered:
+                raise CallsUnpaired
+            unanswered.remove(message.tool_call_id)
+        unanswered.update([call.id for call in message.tool_calls])
+    if unanswered:
+        raise CallsUnpaired

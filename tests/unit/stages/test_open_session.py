@@ -14,6 +14,7 @@ from pg_trio.domain.chat import ChatRequest, Message, Reply, SessionTerms, ToolC
 from pg_trio.domain.project import Caller, Candidate, Credential, Endpoint, Project, Token
 from pg_trio.domain.session import StoredSession, Turn
 from pg_trio.errors import (
+    CallsUnpaired,
     GatewayError,
     QuoteNotFound,
     SessionExpired,
@@ -368,3 +369,29 @@ async def test_quotes_of_a_resumed_session() -> None:
 )
 async def test_others_answers_cannot_be_quoted(stored: StoredSession) -> None:
     assert isinstance(await refusal(stored, asked=quoting("b")), QuoteNotFound)
+
+
+def output(call_id: str) -> Message:
+    return Message("tool", "3", tool_call_id=call_id)
+
+
+@pytest.mark.parametrize(
+    ("said", "is_paired"),
+    [
+        ((output("a"), output("b")), True),
+        ((output("b"), output("a"), Message("user", "And?")), True),
+        ((output("a"),), False),
+        ((Message("user", "Never mind."),), False),
+        ((output("a"), output("b"), output("b")), False),
+        ((output("a"), output("b"), output("c")), False),
+    ],
+)
+async def test_continued_calls_have_their_outputs(said: tuple[Message, ...], is_paired: bool) -> None:
+    calls = (ToolCall("a", "add", "{}"), ToolCall("b", "add", "{}"))
+    stored = evolve(STORED, messages=(Message("user", "Add"), Message("assistant", None, tool_calls=calls)))
+    terms = SessionTerms(resumed_tag="b")
+
+    refused = await refusal(stored, asked=evolve(request(), messages=said, session_terms=terms))
+
+    assert (None if is_paired else CallsUnpaired) is (None if refused is None else type(refused))
+    assert None is await refusal(stored, asked=evolve(request(), messages=said))

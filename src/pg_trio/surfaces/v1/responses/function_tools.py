@@ -42,6 +42,7 @@ class ChosenTools:
 def read_function_tools(tools: Json, tool_choice: Json) -> ChosenTools:
     """The fields `tools` and `tool_choice`; either may be None. Raises: BadRequest."""
     known = _read_tools(tools)
+    names = frozenset([tool.name for tool in known])
     if tool_choice is None:
         return ChosenTools(known)
     if isinstance(tool_choice, str):
@@ -52,10 +53,11 @@ def read_function_tools(tools: Json, tool_choice: Json) -> ChosenTools:
         raise BadRequest("tool_choice: must be a string or an object.")
     kind = tool_choice.get("type")
     if kind == "function":
-        name = _known_name(tool_choice, known, "tool_choice")
+        name = _known_name(tool_choice, names, "tool_choice")
         return ChosenTools(known, ToolChoice("function", name))
     if kind == "allowed_tools":
-        return _read_allowed(tool_choice, known)
+        allowed = _read_allowed(tool_choice, names)
+        return ChosenTools(tuple([tool for tool in known if tool.name in allowed.names]), allowed.choice)
     raise _wrong_type(kind, "tool_choice.type", "must be function or allowed_tools")
 
 
@@ -108,8 +110,16 @@ def _and(names: list[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def _read_allowed(choice: dict[str, Json], known: tuple[Tool, ...]) -> ChosenTools:
-    """A choice among some of the functions. In Chat Completions, the fields are in an object of their own."""
+@value(slots=True)
+class AllowedTools:
+    """The names of the functions that the model may call, and whether it must."""
+
+    names: frozenset[str]
+    choice: ToolChoice
+
+
+def _read_allowed(choice: dict[str, Json], known: frozenset[str]) -> AllowedTools:
+    """A choice among some of the functions. Raises: BadRequest."""
     mode, tools = choice.get("mode"), choice.get("tools")
     if mode not in ("auto", "required"):
         raise BadRequest("tool_choice.mode: must be auto or required.")
@@ -123,13 +133,13 @@ def _read_allowed(choice: dict[str, Json], known: tuple[Tool, ...]) -> ChosenToo
         names.add(_known_name(tool, known, path))
     if not names:
         raise BadRequest("tool_choice.tools: must not be empty.")
-    return ChosenTools(tuple([tool for tool in known if tool.name in names]), ToolChoice(cast(ChoiceMode, mode)))
+    return AllowedTools(frozenset(names), ToolChoice(cast(ChoiceMode, mode)))
 
 
-def _known_name(given: dict[str, Json], known: tuple[Tool, ...], path: str) -> str:
+def _known_name(given: dict[str, Json], known: frozenset[str], path: str) -> str:
     name = given.get("name")
     check_text(name, f"{path}.name")
-    if all(tool.name != name for tool in known):
+    if name not in known:
         raise BadRequest(f"{path}.name: must be the name of one of the tools.")
     return cast(str, name)
 

@@ -290,6 +290,23 @@ def test_choice(choice: object, expected: ToolChoice, names: list[str]) -> None:
     assert (expected, names) == (request.tool_choice, [tool.name for tool in request.tools if isinstance(tool, Tool)])
 
 
+def test_many_functions() -> None:
+    tools = [{"type": "function", "name": f"f{number}"} for number in range(10_000)]
+    choice = {"type": "allowed_tools", "mode": "auto", "tools": tools}
+
+    request = read(tools=tools, tool_choice=choice)
+
+    assert (10_000, ToolChoice("auto")) == (len(request.tools), request.tool_choice)
+
+
+def test_deep_input() -> None:
+    deep: Any = "x"
+    for _ in range(200):
+        deep = [deep]
+
+    assert "nested deeper" in refusal(input=deep)
+
+
 def test_choice_without_tools() -> None:
     assert [None, None] == [read(tools=[], tool_choice=choice).tool_choice for choice in ("auto", "none")]
     assert "tool_choice: required needs tools." == refusal(tool_choice="required")
