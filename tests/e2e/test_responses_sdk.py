@@ -53,6 +53,8 @@ def configuration() -> str:
             endpoint("other-talk", "openai", sessions_enabled=True),
             endpoint("two-turns", "openai", sessions_enabled=True, session_max_messages=4),
             endpoint("whole", "openai"),
+            endpoint("schema", "openai", output_schema={"type": "object"}),
+            endpoint("early", "openai", stream_head_after_ms=50, first_token_timeout_ms=400, **STREAMED),
             endpoint("framed", "openai", prompt="Be kind.", sessions_enabled=True),
             endpoint("goes-on", "openai", failover=failover, on_stream_failure="continue", **STREAMED),
             endpoint("limited", "openai", rate_limit_per_minute=1),
@@ -232,6 +234,26 @@ async def test_whole_answer_as_a_stream(world: World) -> None:
     answer = await world.send(model="whole", stream=True)
 
     assert "Yes." == read_events(answer.body)[-1]["response"]["output"][0]["content"][0]["text"]
+
+
+async def test_checked_answer_as_a_stream(world: World) -> None:
+    world.behave("openai", content='{"city":"Ulm"}')
+    good = await world.send(model="schema", stream=True)
+    world.behave("openai", content="no object")
+
+    bad = await world.send(model="schema", stream=True)
+
+    assert '{"city":"Ulm"}' == read_events(good.body)[-1]["response"]["output"][0]["content"][0]["text"]
+    assert (502, "schema_violation") == (bad.status, bad.json()["error"]["code"])
+
+
+async def test_early_head_of_a_stream_that_fails(world: World) -> None:
+    world.behave("openai", "fault=stall")
+
+    answer = await world.send(model="early", stream=True)
+
+    assert (200, True) == (answer.status, answer.body.startswith(b": ping\nevent: response.created\n"))
+    assert "response.failed" == read_events(answer.body)[-1]["type"]
 
 
 @pytest.mark.parametrize("fault", ["cut:9", "cut:9:clean", "cut:9:inside", "stream_error:9"])

@@ -162,10 +162,10 @@ class _ItemReader:
         if not isinstance(encrypted, str):
             raise BadRequest(f"{path}.encrypted_content: must be a string.")
         sealed = unseal(encrypted)
-        if self._has_text and not self._calls:
-            # It was made after that text, and a message has its reasoning first.
-            self._end_turn()
         if sealed.block is not None:
+            if self._has_text and not self._calls:
+                # It was made after that text, and a message has its reasoning first.
+                self._end_turn()
             self._reasoning.append(sealed.block)
         self._signatures |= sealed.call_signatures or {}
 

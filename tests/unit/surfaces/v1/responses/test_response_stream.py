@@ -17,7 +17,6 @@ from pg_trio.domain.events import ContentDelta, Event, Joined, Opened, Reasoning
 from pg_trio.domain.options import Options
 from pg_trio.domain.project import Candidate, Credential, Endpoint
 from pg_trio.domain.stage_times import StageTimes
-from pg_trio.domain.tools import ToolCall
 from pg_trio.errors import DeadlineExceeded, GatewayError, InjectionBlocked, ProviderCallFailed, RateLimited
 from pg_trio.surfaces import StreamSummary
 from pg_trio.surfaces.openai_chunks import HELD_CHARS
@@ -26,6 +25,7 @@ from pg_trio.surfaces.v1.responses.response_id import ResponseIds
 from pg_trio.surfaces.v1.responses.response_stream import ResponseStream
 from pg_trio.surfaces.v1.responses.sealed_reasoning import unseal
 from tests.support.response_events import read_events
+from tests.support.response_replies import replies, signatures, texts
 
 HEAD = RequestHead(UUID(int=7), "p", None, [], None, [], 0.0, 1763800000.7)
 ENDPOINT = Endpoint(UUID(int=2), "ask", "Ask", (Candidate(Credential("main", "openai", "http://127.0.0.1"), "gpt"),))
@@ -328,30 +328,7 @@ def test_request_is_echoed() -> None:
     assert {"effort": "low", "summary": None} == response["reasoning"]
 
 
-signatures = st.sampled_from(["c2ln", "c2lnbmF0dXJl"])
-texts = st.text(min_size=1, max_size=6)
-blocks = st.one_of(
-    st.builds(Reasoning, texts, st.one_of(st.none(), signatures)),
-    st.builds(lambda data: Reasoning("", data=data), signatures),
-)
-calls = st.builds(ToolCall, texts, texts, texts, st.one_of(st.none(), signatures))
-replies = st.builds(
-    Reply,
-    id=st.just("chatcmpl-1"),
-    model=st.just("gpt"),
-    content=st.one_of(st.just(""), texts),
-    finish_reason=st.sampled_from(["stop", "length", "tool_calls", "content_filter"]),
-    tool_calls=st.lists(calls, max_size=3, unique_by=lambda call: call.id).map(tuple),
-    reasoning_blocks=st.lists(blocks, max_size=3).map(tuple),
-)
-
-
-def with_reasoning(reply: Reply) -> Reply:
-    """As adapters make it: the text of all blocks is the reasoning."""
-    return evolve(reply, reasoning="".join([block.text for block in reply.reasoning_blocks]) or None)
-
-
-@given(replies.map(with_reasoning))
+@given(replies)
 def test_stream_says_what_the_whole_answer_says(reply: Reply) -> None:
     stream = open_stream()
     rendered = b"".join([stream.render([event]) for event in events_of(reply)])
