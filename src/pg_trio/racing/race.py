@@ -274,7 +274,7 @@ class _Race(Generic[C, T]):
         return self._limits.cut_at(started_at, 1) if self._runner.has_others(candidate) else math.inf
 
     def _extend_limits(self) -> None:
-        """Fewer candidates are left: give the running attempts the time that was kept back, and the last one no limit."""
+        """Fewer candidates are left: the running attempts get the time that was kept back, the last one all of it."""
         for running in self._running:
             if running.scope is not None:
                 is_last = not self._untried and running is self._running[-1]
