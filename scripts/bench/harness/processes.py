@@ -23,8 +23,13 @@ from typing import Any
 
 from attrs import asdict, field, frozen
 
-from scripts.bench.harness.process_stats import find_tree, is_running, measure_tree_cpu_s, measure_tree_memory_bytes
-from scripts.bench.harness.process_stats import read_stat as _read_stat
+from scripts.bench.harness.process_stats import (
+    find_tree,
+    is_running,
+    measure_tree_cpu_s,
+    measure_tree_memory_bytes,
+    read_stat,
+)
 
 HOST = "127.0.0.1"
 ROOT = Path(__file__).resolve().parents[3]
@@ -45,22 +50,19 @@ class PeerUnavailableError(Exception):
 
 @frozen(slots=True, eq=False)
 class Pinned:
-    """A running process tree."""
+    """A running process tree; what it prints is in `log`."""
 
     name: str
     log: Path
     leader: subprocess.Popen[bytes] = field(repr=False)
 
     def is_alive(self) -> bool:
-        """Whether the leader still runs."""
         return self.leader.poll() is None
 
     def read_log(self) -> str:
-        """Everything that the tree has printed so far."""
         return self.log.read_text(errors="replace")
 
     def read_log_end(self, lines: int = 5) -> str:
-        """The last lines that the tree printed."""
         return "\n".join(self.read_log().splitlines()[-lines:])
 
     def measure_cpu_s(self) -> float:
@@ -136,13 +138,11 @@ def clean_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in kept}
 
 
-def find_free_ports(count: int) -> list[int]:
-    """Different loopback ports that were free a moment ago: all are held until the last is found."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind((HOST, 0))
-        return [one.getsockname()[1] for one in sockets]
+def find_free_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.create_server((HOST, 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
 
 
 def wait_finished(process: Pinned, limit_s: float) -> None:
@@ -156,19 +156,18 @@ def wait_finished(process: Pinned, limit_s: float) -> None:
 def wait_said(process: Pinned, pattern: str) -> re.Match[str]:
     """The first match of a pattern in what the process prints. Raises: TimeoutError with what it printed instead."""
     give_up_at = time.monotonic() + _READY_LIMIT_S
-    while time.monotonic() < give_up_at:
+    is_alive = True
+    while is_alive and time.monotonic() < give_up_at:
         is_alive = process.is_alive()
         if found := re.search(pattern, process.read_log()):
             return found
-        if not is_alive:
-            break
         time.sleep(0.05)
     raise TimeoutError(f"{process.name} was not ready:\n{process.read_log_end()}")
 
 
 def _stop_tree(leader: subprocess.Popen[bytes]) -> None:
     # A leader that ends first leaves its children to init, where they no longer belong to the tree: look before.
-    tree = {pid: stat.started_at_ticks for pid in find_tree(leader.pid) if (stat := _read_stat(pid))}
+    tree = {pid: stat.started_at_ticks for pid in find_tree(leader.pid) if (stat := read_stat(pid))}
     try:
         leader.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -11,36 +11,32 @@ Exit status 1 where a bar is not met.
 from __future__ import annotations
 
 import tempfile
-from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import trio
 
-from pg_trio.shared_memory.segment_file import open_segment
 from pg_trio.shared_memory.token_bucket import SharedBuckets
-from scripts.bench.benches.shared_memory import MINUTE, MINUTE_AND_HOUR, Call, rounds_us, take, take_and_give
+from scripts.bench.benches.shared_memory import MINUTE, MINUTE_AND_HOUR, open_shared, rounds_us, take, take_and_give
 from scripts.bench.benches.state.budget import CLIENTS, measure_budget
 from scripts.bench.benches.state.growth import Growth, measure_growth
-from scripts.bench.benches.state.limit import CONNECTIONS, LIMIT, measure_limit
-from scripts.bench.benches.state.workers import WORKERS
-from scripts.bench.harness.cli import say
+from scripts.bench.benches.state.limit import CONNECTIONS, LIMIT, WORKERS, measure_limit
+from scripts.bench.harness.cli import Options, Parser, Reports, say
 from scripts.bench.harness.tables import Report, Table
 
 BUCKET_BAR_US = 5.0
 # "Flat": so many times the figure of the smallest file. On a shared machine one file's own rounds differ by as much.
 GROWTH_P50_BAR, GROWTH_P99_BAR = 2.0, 3.0
-
+# What was measured, what was found, the bar, and whether it is met.
 Row = tuple[str, str, str, bool]
-Found = tuple[list[Row], dict[str, object]]
+Part = tuple[list[Row], dict[str, object]]
 
 
-def measure_costs(quick: bool) -> Found:
+def measure_costs(quick: bool) -> Part:
     """Microseconds a bucket, the best of many rounds."""
-    with tempfile.TemporaryDirectory() as folder, closing(open_segment(Path(folder) / "shared.mem")) as segment:
+    with open_shared() as (_, segment):
         buckets, seconds = SharedBuckets(segment), 0.3 if quick else 3.0
-        calls: dict[str, tuple[Call, int]] = {
+        calls = {
             "take, one bucket": (take(buckets, MINUTE), 1),
             "take, a bucket of two": (take(buckets, MINUTE_AND_HOUR), 2),
             "take + give, a bucket of two": (take_and_give(buckets, MINUTE_AND_HOUR), 2),
@@ -50,7 +46,7 @@ def measure_costs(quick: bool) -> Found:
     return rows, {"costs_us": costs}
 
 
-def measure_limits(quick: bool) -> Found:
+def measure_limits(quick: bool) -> Part:
     """One limit, 4 workers."""
     result = measure_limit(10.0 if quick else 75.0)
     most, allowed = result.most_in_window, result.allowed_in_window
@@ -63,7 +59,7 @@ def measure_limits(quick: bool) -> Found:
     return rows, {"limit": result}
 
 
-def measure_budgets(quick: bool) -> Found:
+def measure_budgets(quick: bool) -> Part:
     """One budget, 4 workers."""
     requests = 100 if quick else 1_000
     result = measure_budget(requests)
@@ -79,7 +75,7 @@ def measure_budgets(quick: bool) -> Found:
     return rows, {"budget": result}
 
 
-def measure_files(quick: bool) -> Found:
+def measure_files(quick: bool) -> Part:
     """Sessions and log in files of every size."""
     with tempfile.TemporaryDirectory() as folder:
         found = trio.run(measure_growth, Path(folder), quick)
@@ -98,7 +94,7 @@ def judge_growth(found: Sequence[Growth]) -> list[Row]:
     return rows
 
 
-PARTS: dict[str, Callable[[bool], Found]] = {
+PARTS: dict[str, Callable[[bool], Part]] = {
     "costs": measure_costs,
     "limit": measure_limits,
     "budget": measure_budgets,
@@ -106,11 +102,11 @@ PARTS: dict[str, Callable[[bool], Found]] = {
 }
 
 
-def add_options(parser: ArgumentParser) -> None:
+def add_options(parser: Parser) -> None:
     parser.add_argument("--part", action="append", choices=PARTS, help="this part alone; may be repeated")
 
 
-def run(options: Namespace) -> Iterator[Report]:
+def run(options: Options) -> Reports:
     """One part after the other."""
     rows: list[Row] = []
     raw: dict[str, object] = {}
