@@ -31,7 +31,6 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: Options) -> Reports:
-    """All requests over all connections at once."""
     total, numbers = options.requests or (2_000 if options.quick else 20_000), count()
     statuses: Counter[str] = Counter()
     memory_mib: list[float] = []

@@ -44,7 +44,6 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: Options) -> Reports:
-    """Interleaved rounds of both servers."""
     seconds = options.seconds or (2 if options.quick else 5)
     found: Found = {"lane": [], "hypercorn": []}
     with open_site("wrk") as site, ExitStack() as stack:

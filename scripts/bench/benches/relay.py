@@ -58,7 +58,6 @@ def tokens_per_core(cpu_us: float) -> float:
 
 
 def run(options: Options) -> Reports:
-    """One load after the other."""
     # Python would pass over a folder that is not there, and this checkout's gateway would be measured.
     if not (options.root / "src/pg_trio/__init__.py").is_file():
         raise BenchError(f"{options.root}: no src/pg_trio in it")

@@ -33,7 +33,6 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: Options) -> Reports:
-    """All acts at each size of the file."""
     sizes = [1_000, 10_000] if options.quick else [1_000, 10_000, 100_000]
     sizes += [1_000_000] if options.large else []
     with tempfile.TemporaryDirectory(dir=options.directory) as folder:

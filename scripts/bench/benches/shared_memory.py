@@ -44,7 +44,6 @@ Calls = Iterator[tuple[str, Call]]
 
 
 def rounds_us(call: Call, seconds: float) -> Rounds:
-    """Microseconds a call, for so many seconds."""
     return time_rounds(call, times=500, seconds=seconds)
 
 
@@ -135,7 +134,6 @@ def latency_calls(segment: Segment) -> Calls:
 
 @contextmanager
 def open_shared() -> Iterator[tuple[Path, Segment]]:
-    """A new file, and its segment."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "shared.mem"
         with closing(open_segment(path)) as segment:

@@ -71,7 +71,6 @@ def _read_counts(text: str) -> list[int]:
 
 
 def run(options: Options) -> Reports:
-    """Ten tenths of the requests, or each number of workers in each round."""
     with open_site("nginx", "wrk") as site, site.run_upstream() as upstream:
         if options.workers:
             found = scale(site, upstream.base_url, options)
@@ -87,7 +86,6 @@ def run(options: Options) -> Reports:
 
 
 def soak(site: Site, upstream: str, requests: int) -> Iterator[dict[str, float]]:
-    """So many requests through one worker, a tenth after the other."""
     with site.run_gateway(set_up_wide(site.make_folder("gateway"), upstream)) as gateway:
         tenth_s = max(1, requests // TENTHS // _SLOWEST_PER_S)
         target = gateway.target("e0", {"message": QUESTION})
@@ -109,7 +107,6 @@ def soak(site: Site, upstream: str, requests: int) -> Iterator[dict[str, float]]
 
 
 def judge(tenths: Sequence[Figures], requests: int) -> list[str]:
-    """What is wrong; empty if nothing is."""
     middle, last = tenths[TENTHS // 2 - 1], tenths[-1]
     growth = last["memory_mb"] / middle["memory_mb"] - 1
     wrong = []
@@ -125,7 +122,6 @@ def judge(tenths: Sequence[Figures], requests: int) -> list[str]:
 
 
 def scale(site: Site, upstream: str, options: Options) -> Found:
-    """Throughput with each number of workers, interleaved."""
     found: Found = {f"{workers}": [] for workers in sorted(options.workers)}
     for number in range(1, options.rounds + 1):
         for workers in options.workers:

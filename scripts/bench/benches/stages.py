@@ -57,7 +57,6 @@ LIMITS, HEAD = GatewaySettings(), RequestHead(UUID(int=1), "p", "ask", [], None,
 
 
 def make_body(text: str) -> bytes:
-    """A chat of one message."""
     return orjson.dumps({"messages": [{"role": "user", "content": text}]})
 
 
@@ -72,7 +71,6 @@ def scan(chain: Chain, request: ChatRequest) -> None:
 
 
 def run(options: Options) -> Reports:
-    """Clean text of several sizes, then hostile text of one."""
     rows, budget_s = [], 0.02 if options.quick else 0.3
     clean = [(name, size) for name in CLEAN for size in (1_024, 10_240, *([] if options.quick else [1_048_576]))]
     hostile = [(name, 65_536 if options.quick else 1_048_576) for name in HOSTILE]

@@ -86,7 +86,6 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: Options) -> Reports:
-    """Start everything, ask, count."""
     requests = options.requests or (20 if options.quick else 100)
     with open_site("nginx") as site, site.run_upstream() as upstream:
         counter = trio.run(_measure, set_up_full(site.make_folder("gateway"), upstream.base_url), requests)

@@ -30,7 +30,6 @@ Measured = tuple[str, Act, int, int]
 
 
 def run(options: Options) -> Reports:
-    """Tokens at each size of the file, then the log."""
     sizes = [10, 1_000, 10_000] if options.quick else [10, 1_000, 100_000, 1_000_000]
     with tempfile.TemporaryDirectory() as folder:
         rows = trio.run(measure, Path(folder), sizes)

@@ -47,7 +47,6 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: Options) -> Reports:
-    """Every transport at every concurrency."""
     options.calls = options.calls or (2_000 if options.quick else 10_000)
     with open_site("nginx") as site, site.run_upstream(ANSWER) as upstream:
         os.sched_setaffinity(0, {site.cores.gateway})
@@ -56,7 +55,6 @@ def run(options: Options) -> Reports:
 
 
 async def measure_all(port: int, options: Options) -> Found:
-    """A row for each, from interleaved rounds."""
     found: Found = {}
     async with (
         aclosing(DirectTransport(UpstreamSettings())) as direct,
@@ -77,7 +75,6 @@ async def measure_all(port: int, options: Options) -> Found:
 
 
 async def measure(make_call: Callable[[], Call], calls: int, concurrency: int) -> dict[str, float]:
-    """One round of one transport."""
     latencies_s: list[float] = []
     begin, opened, wall, cpu = trio.Event(), 0, 0.0, 0.0
 
@@ -103,7 +100,6 @@ async def measure(make_call: Callable[[], Call], calls: int, concurrency: int) -
 
 
 def call_transport(transport: Transport, port: int) -> Call:
-    """One whole exchange, as provider_call does it."""
     request = WireRequest(f"http://{HOST}:{port}/v1/chat", HEADERS, QUESTION, allow_private_addresses=True)
 
     async def call() -> None:

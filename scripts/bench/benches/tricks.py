@@ -86,7 +86,6 @@ class Trick:
 
 
 def calls(work: Callable[[], object]) -> Timed:
-    """The seconds that so many calls take."""
 
     def timed(count: int) -> float:
         numbers = range(count)
@@ -234,7 +233,6 @@ class Worth(NamedTuple):
 
 
 def measure(trick: Trick, rounds: int, count: int) -> Worth:
-    """Time both twins by turns, and count their bytecodes."""
     seconds = [(trick.plain(count), trick.trick(count)) for _ in range(rounds)]
     plain_us, trick_us = (min(times) / count * 1e6 for times in zip(*seconds, strict=True))
     us, steps = plain_us - trick_us, count_steps(trick.plain) - count_steps(trick.trick)
@@ -243,7 +241,6 @@ def measure(trick: Trick, rounds: int, count: int) -> Worth:
 
 
 def run(options: Options) -> Reports:
-    """Each trick beside its plain twin."""
     rounds, count = (3, 200) if options.quick else (30, 4_000)
     rows, raw = list[tuple[str, ...]](), {}
     for trick in (make() for make in TRICKS):

@@ -131,7 +131,6 @@ class OpenLoop:
         self._epoll.register(connection.socket, select.EPOLLOUT)
 
     def _take(self, due_at: float) -> None:
-        """One request is due now."""
         load, now = self._load, time.perf_counter()
         is_free = len(self._opening) + len(self._busy) < load.connections if load.closes else self._idle
         if not is_free and load.waits:
@@ -236,7 +235,6 @@ class OpenLoop:
 
 
 def is_complete(data: bytes) -> bool:
-    """Whether this is a whole answer: a head, and as much body as it declares."""
     end = data.find(_HEAD_END)
     if end < 0:
         return False

@@ -65,7 +65,6 @@ def measure_tree_cpu_s(root: int) -> float:
 
 
 def measure_memory_bytes(pid: int) -> int:
-    """Resident memory of one process now."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
 
 

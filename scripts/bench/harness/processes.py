@@ -70,7 +70,6 @@ class Pinned:
         return measure_tree_cpu_s(self.leader.pid)
 
     def measure_memory_bytes(self) -> list[int]:
-        """Memory of each process of the tree now."""
         return measure_tree_memory_bytes(self.leader.pid)
 
 
@@ -139,14 +138,12 @@ def clean_environment() -> dict[str, str]:
 
 
 def find_free_port() -> int:
-    """A loopback port that was free a moment ago."""
     with socket.create_server((HOST, 0)) as listener:
         port: int = listener.getsockname()[1]
     return port
 
 
 def wait_finished(process: Pinned, limit_s: float) -> None:
-    """The process has ended by itself. Raises: TimeoutError."""
     try:
         process.leader.wait(limit_s)
     except subprocess.TimeoutExpired as exc:
@@ -173,18 +170,13 @@ def _stop_tree(leader: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             leader.wait(STOP_LIMIT_S)
     finally:  # A second Ctrl-C ends the wait, not the clean-up.
-        _kill_tree(leader.pid, tree)
+        # Of a process that ended meanwhile, the number may belong to another one by now.
+        left = {pid: ticks for pid, ticks in tree.items() if is_running(pid, ticks)}
+        for kill, pid in ((os.killpg, leader.pid), *((os.kill, pid) for pid in left)):
+            with contextlib.suppress(ProcessLookupError):
+                kill(pid, signal.SIGKILL)
         leader.wait()
-
-
-def _kill_tree(leader_pid: int, tree: Mapping[int, int]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(leader_pid, signal.SIGKILL)
-    left = [pid for pid, started_at_ticks in tree.items() if is_running(pid, started_at_ticks)]
-    for pid in left:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    # A process that is inside the kernel ends a moment after its signal.
-    give_up_at = time.monotonic() + _KILL_LIMIT_S
-    while time.monotonic() < give_up_at and any(is_running(pid, tree[pid]) for pid in left):
-        time.sleep(0.01)
+        # A process that is inside the kernel ends a moment after its signal.
+        give_up_at = time.monotonic() + _KILL_LIMIT_S
+        while time.monotonic() < give_up_at and any(is_running(pid, ticks) for pid, ticks in left.items()):
+            time.sleep(0.01)

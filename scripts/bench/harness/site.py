@@ -55,7 +55,6 @@ class Provider:
         return told
 
     def count_calls(self) -> Counter[str]:
-        """How many requests came for each model."""
         return Counter(str(request["model"]) for request in self.view()["requests"])
 
 
@@ -82,7 +81,6 @@ class RunningGateway:
         return self.files.target(self.port, slug, body, token)
 
     def request(self, slug: str, body: Mapping[str, object], headers: Mapping[str, str] | None = None) -> bytes:
-        """The bytes of a request to an endpoint."""
         target = self.target(slug, body)
         return evolve(target, headers={**target.headers, **(headers or {})}).as_bytes()
 

@@ -66,7 +66,6 @@ def fill_sessions(data_dir: Path, numbers: range, talk: Talk) -> None:
 
 
 def fill_log(data_dir: Path, count: int) -> None:
-    """A new log with so many rows."""
     with closing(open_log(data_dir, 1)) as connection:
         _fill(connection, range(count), BATCH_ROWS, lambda some: write_rows(list(make_rows(some)), connection))
 

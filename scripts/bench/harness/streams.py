@@ -140,7 +140,6 @@ class _Reader:
         sock.setblocking(False)
 
     def collect(self, wait_s: float) -> list[Read]:
-        """The streams that are over now."""
         over = []
         for number, _ in self._epoll.poll(wait_s):
             read = self.running[number]
@@ -210,7 +209,6 @@ def summarise_reads(reads: Sequence[Read]) -> dict[str, float]:
 
 
 def read_load(file: Path) -> StreamLoad:
-    """A load as `ask_module` wrote it."""
     raw = json.loads(file.read_text())
     return StreamLoad(Target(**raw["target"]), StreamOrder(**raw["order"]), raw["duration_s"])
 

@@ -60,7 +60,6 @@ class Target:
     body: str = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": QUESTION}]})
 
     def as_bytes(self) -> bytes:
-        """The request as it goes over the wire."""
         body = self.body.encode()
         fixed = {"Host": f"{HOST}:{self.port}", "Content-Type": "application/json", "Content-Length": str(len(body))}
         lines = [

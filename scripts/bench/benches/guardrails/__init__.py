@@ -77,7 +77,6 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: Options) -> Reports:
-    """Both corpora, and the cost of clean text."""
     times, scanner = options.times or (5 if options.quick else 20), PiiScanner.compile(PiiFilter())
     built_with, held_out = (score_personal(scanner, read_personal(held, times)) for held in (False, True))
     found = []

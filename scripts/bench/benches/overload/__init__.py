@@ -64,7 +64,6 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: Options) -> Reports:
-    """Every setting after the other, or every kind of noise."""
     with open_site("nginx", "wrk") as site, site.run_upstream() as upstream:
         if options.noisy:
             neighbours = measure_noise(site, upstream.base_url, duration_s=3.0 if options.quick else 10.0)
@@ -78,7 +77,6 @@ def run(options: Options) -> Reports:
 
 
 def measure_setting(site: Site, upstream: str, setting: tuple[int, int], options: Options) -> Found:
-    """The closed loop that measures capacity, and every multiple of it, in every round."""
     (limit, latency_ms), duration_s = setting, 3 if options.quick else 6
     name = f"limit {limit:,}, upstream {latency_ms} ms"
     rates = {f"{name}, {multiple:g}x": multiple for multiple in MULTIPLES}
@@ -134,7 +132,6 @@ def _measure_open(gateway: RunningGateway, load: OpenLoad) -> dict[str, float]:
 
 
 def judge(found: Found) -> list[str]:
-    """Which bars are missed at the highest multiple."""
     wrong = []
     for name, rounds in found.items():
         if name.endswith(f" {MULTIPLES[-1]:g}x"):

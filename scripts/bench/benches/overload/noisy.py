@@ -83,7 +83,6 @@ def make_noises() -> dict[str, str]:
 
 
 def measure_noise(site: Site, upstream: str, duration_s: float) -> list[Neighbour]:
-    """Every kind of noise in turn."""
     files = set_up_wide(site.make_folder("gateway"), upstream, tokens=2)
     with site.run_gateway(files) as gateway:
         noises = [trio.run(_measure, gateway, *noise, duration_s) for noise in make_noises().items()]
@@ -105,7 +104,6 @@ async def _measure(gateway: RunningGateway, noise: str, body: str, duration_s: f
 
 
 def make_noise_table(found: Sequence[Neighbour]) -> Table:
-    """A row for each kind of neighbour and of noise."""
     rows = []
     for one in sorted(found, key=lambda one: one.kind, reverse=True):
         answers = ", ".join(f"{times} × {status or 'cut'}" for status, times in sorted(one.noisy_answers.items()))

@@ -39,7 +39,6 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: Options) -> Reports:
-    """Install the peers, visit each in turn, report."""
     plan = QUICK if options.quick else FULL
     if options.rounds != plan.rounds:
         plan = evolve(plan, rounds=options.rounds, stream_rounds=options.rounds)

@@ -102,7 +102,6 @@ def _name_rows(table: Table, found: Found) -> list[Sequence[str]]:
 
 
 def make_table(findings: Findings) -> Table:
-    """Requests."""
     found = add_differences(findings.requests)
     columns = {"": "", f"req/s ({CONNECTIONS} conn.)": "{per_s:,.0f}"}
     columns["ours ÷ it, req/s / CPU"] = "{per_s_over:.2f} / {cpu_us_ratio:.2f}"
@@ -124,7 +123,6 @@ def make_table(findings: Findings) -> Table:
 
 
 def make_stream_table(findings: Findings) -> Table:
-    """Streams."""
     found = add_differences(findings.streams)
     legend = (
         "Streams: every token is an event in a send of its own, and is checked. tokens/s, a read, CPU: "

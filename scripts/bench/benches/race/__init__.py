@@ -27,7 +27,6 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: Options) -> Reports:
-    """One table after the other, each with a site of its own."""
     for name in TABLES if "all" in options.tables else options.tables:
         say(f"race: {name} …")
         with open_site() as site:

@@ -42,7 +42,6 @@ COLUMNS = {
 
 
 def run(site: Site, *, quick: bool) -> Report:
-    """All ways in turn, round after round."""
     slugs = {name: name.replace(" ", "-") for name in WAYS}
     models = {name: {**WAYS[name], "other": f"{slug}?tokens=20"} for name, slug in slugs.items()}
     endpoints = [Endpoint(slug, models[name], {"attempt_timeout_ms": 1_000}) for name, slug in slugs.items()]
@@ -70,7 +69,6 @@ async def _measure(gateway: RunningGateway, slugs: Mapping[str, str], rounds: in
 
 
 def summarise(answers: Sequence[Answer]) -> dict[str, float]:
-    """Requests, failures, and milliseconds of all answers."""
     failed = sum(answer.status != 200 for answer in answers)
     return {"requests": len(answers), "failed": failed, **find_spread([one.seconds for one in answers], scale=1e3)}
 
@@ -85,7 +83,6 @@ def make_table(figures: Mapping[str, Figures]) -> Table:
 
 
 def judge(figures: Mapping[str, Figures]) -> list[str]:
-    """Which ways cost more than the bar, or failed."""
     wrong = [f"{name}: {own['failed']:.0f} requests failed" for name, own in figures.items() if own["failed"]]
     for name, own in figures.items():
         if (added_ms := own["p50"] - figures[_ALONE]["p50"]) >= ADDED_BAR_MS:

@@ -60,7 +60,6 @@ class Sample:
 
 
 def run(site: Site, *, quick: bool) -> Report:
-    """Each setting after the other, plain and streamed."""
     requests = _QUICK_REQUESTS if quick else _FULL_REQUESTS
     samples = [_measure(site, name, kind, requests) for name in SETTINGS for kind in ("plain", "stream")]
     return Report([make_table(samples)], {"samples": samples}, judge(samples))
@@ -92,7 +91,6 @@ def _measure(site: Site, setting: str, kind: str, requests: int) -> Sample:
 
 
 def make_table(samples: Sequence[Sample]) -> Table:
-    """A line for each setting and kind."""
     header = ("", "requests", "answered", "p50 s", "p95 s", "most s", "a failure took, p50 s", "tries a request")
     lines = []
     for sample in samples:
@@ -105,7 +103,6 @@ def make_table(samples: Sequence[Sample]) -> Table:
 
 
 def judge(samples: Sequence[Sample]) -> list[str]:
-    """Which settings with retries answer too few, or too late."""
     wrong = []
     for sample in samples:
         name = f"{sample.setting}, {sample.kind}"

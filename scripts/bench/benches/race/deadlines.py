@@ -64,7 +64,6 @@ class Result:
 
 
 def run(site: Site, *, quick: bool) -> Report:
-    """All requests, 200 at once."""
     results: list[Result] = []
     late_s: list[float] = []
     endpoints = []
@@ -122,7 +121,6 @@ def _how_it_ended(answer: Answer, deadline_ms: int) -> str:
 
 
 def make_table(results: Sequence[Result], notes: Sequence[str] = ()) -> Table:
-    """A row for each deadline and one for all."""
     rows = []
     for deadline_ms in (*DEADLINES_MS, None):
         own = [result for result in results if deadline_ms in (None, result.deadline_ms)]

@@ -43,7 +43,6 @@ COLUMNS = {
 
 
 def run(site: Site, *, quick: bool) -> Report:
-    """Each setting after the other."""
     found = {name: [_measure(site, name, _QUICK_REQUESTS if quick else _FULL_REQUESTS)] for name in SETTINGS}
     return Report([tabulate(found, COLUMNS, base=next(iter(found)))], {"settings": found}, judge(found))
 

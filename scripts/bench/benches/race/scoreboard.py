@@ -114,7 +114,6 @@ def make_rows(quick: bool) -> list[Row]:
 
 
 def make_flappings() -> list[Row]:
-    """All rhythms, plain and streamed."""
     rows = []
     for down_s, up_s in RHYTHMS:
         name, behaviour = f"{down_s} s down, {up_s} s up", f"fault=status:503&flap={down_s}s:{up_s}s"
@@ -124,7 +123,6 @@ def make_flappings() -> list[Row]:
 
 
 def run(site: Site, *, quick: bool) -> Report:
-    """All rows at once, then the primaries that flap."""
     rows, flappings = make_rows(quick), make_flappings()
     names = dict.fromkeys(row.credential for row in flappings)
     with (
@@ -205,7 +203,6 @@ def _format_cell(row: Row) -> str:
 
 
 def make_flapping_table(flappings: Sequence[Row]) -> Table:
-    """A row for each rhythm and kind."""
     rows = []
     for row in flappings:
         seconds, verdict = (

@@ -104,7 +104,6 @@ class Clients:
 
 
 def run(site: Site, *, quick: bool) -> Report:
-    """The races, then the clients."""
     races = _run_races(site, _QUICK_RACES if quick else _FULL_RACES)
     clients = _run_clients(site, _QUICK_CLIENTS if quick else _FULL_CLIENTS)
     raw = {"races": races, "clients": asdict(clients, filter=lambda attribute, _: attribute.name != "left")}
@@ -138,7 +137,6 @@ def _make_race_table(races: Mapping[str, Any]) -> Table:
 
 
 def judge_races(races: Mapping[str, Any]) -> list[str]:
-    """What the races left behind."""
     # While the gateway is open its pool may have grown; nothing else may have.
     pairs = [("tasks", "before", "after"), ("attempts", "before", "after")]
     pairs += [("tasks", "unopened", "closed"), ("files", "unopened", "closed")]
@@ -236,7 +234,6 @@ def _read_closed(clients: Clients, providers: Mapping[str, Provider]) -> None:
 
 
 def make_client_table(clients: Clients) -> Table:
-    """A row for each way of leaving and one for all."""
     times = {way: clients.closed_ms.get(way, []) for way in WAYS} | {"all": clients.all_closed_ms}
     rows = [(name, f"{len(own):,}", *spread(own)) for name, own in times.items() if own]
     note = (

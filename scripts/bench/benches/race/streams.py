@@ -83,7 +83,6 @@ def _sending_bodies(gateway: RunningGateway, statuses: list[int]) -> Iterator[No
 
 
 def judge(found: Found, statuses: Sequence[int]) -> list[str]:
-    """Streams that stalled, and large bodies that were not answered."""
     stalls = {name: rounds[0]["stall_ms_max"] for name, rounds in found.items()}
     still = {name: ms for name, ms in stalls.items() if ms > STALL_MS}
     wrong = [f"{name}: a stream stood still for {ms:.0f} ms beyond its pace" for name, ms in still.items()]

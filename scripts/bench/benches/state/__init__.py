@@ -33,7 +33,6 @@ Part = tuple[list[Row], dict[str, object]]
 
 
 def measure_costs(quick: bool) -> Part:
-    """Microseconds a bucket, the best of many rounds."""
     with open_shared() as (_, segment):
         buckets, seconds = SharedBuckets(segment), 0.3 if quick else 3.0
         calls = {
@@ -47,7 +46,6 @@ def measure_costs(quick: bool) -> Part:
 
 
 def measure_limits(quick: bool) -> Part:
-    """One limit, 4 workers."""
     result = measure_limit(10.0 if quick else 75.0)
     most, allowed = result.most_in_window, result.allowed_in_window
     head = f"{LIMIT} a minute, {WORKERS} workers, {CONNECTIONS} connections, {result.seconds:.0f} s"
@@ -60,7 +58,6 @@ def measure_limits(quick: bool) -> Part:
 
 
 def measure_budgets(quick: bool) -> Part:
-    """One budget, 4 workers."""
     requests = 100 if quick else 1_000
     result = measure_budget(requests)
     seen = ", ".join(f"{count} × {what}" for what, count in sorted(result.statuses.items()))
@@ -76,7 +73,6 @@ def measure_budgets(quick: bool) -> Part:
 
 
 def measure_files(quick: bool) -> Part:
-    """Sessions and log in files of every size."""
     with tempfile.TemporaryDirectory() as folder:
         found = trio.run(measure_growth, Path(folder), quick)
     return judge_growth(found), {"growth": found}
@@ -107,7 +103,6 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: Options) -> Reports:
-    """One part after the other."""
     rows: list[Row] = []
     raw: dict[str, object] = {}
     for part in options.part or PARTS:

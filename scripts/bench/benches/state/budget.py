@@ -52,7 +52,6 @@ class BudgetResult:
 
 
 def measure_budget(requests: int) -> BudgetResult:
-    """Spend a budget of so many requests."""
     budget = requests * RESERVED_TOKENS * NANO_A_TOKEN
     costs = {"monthly_budget_usd": str(budget / 1e9), "estimated_cost_per_1k_tokens_usd": "10"}
     statuses: Counter[str] = Counter()

@@ -61,7 +61,6 @@ def run_workers(site: Site, model: str, **settings: object) -> Iterator[RunningG
 
 
 def measure_limit(seconds: float) -> LimitResult:
-    """Ask for so many seconds."""
     answers: list[Asked] = []
     with open_site() as site, run_workers(site, "sim?tokens=1", rate_limit_per_minute=LIMIT) as gateway:
         request, until = gateway.request(SLUG, {"message": "Hi"}), time.monotonic() + seconds
@@ -79,7 +78,6 @@ def measure_limit(seconds: float) -> LimitResult:
 
 
 def judge(answers: Sequence[Asked]) -> LimitResult:
-    """What all requests say together."""
     admitted = sorted((sent, done) for sent, done, status in answers if status == 200)
     first = min(sent for sent, _, _ in answers)
     # Until the last request was sent: what came back later could not be taken.
