@@ -23,7 +23,6 @@ COMPLETION = json.dumps(
     },
     separators=(",", ":"),
 )
-
 # One process without a master: there is no user to switch to, and one process to measure. nginx never closes a
 # connection, so that no peer pays for reconnecting.
 _CONFIGURATION = """\
@@ -43,48 +42,28 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
-    {rest}
+    {upstream}
+    server {{ listen {host}:{port}; location / {{ {answer} }} }}
 }}
 """
-_UPSTREAM = """\
-server {{
-        listen {host}:{port};
-        location / {{
-            default_type application/json;
-            return 200 '{answer}';
-        }}
-    }}
-"""
-_PROXY = """\
-upstream provider {{
-        server {host}:{upstream_port};
-        keepalive 64;
-        keepalive_requests 1000000000;
-        keepalive_timeout 1h;
-    }}
-    server {{
-        listen {host}:{port};
-        location / {{
-            proxy_pass http://provider;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-        }}
-    }}
-"""
+_PROVIDER = (
+    "upstream provider {{ server {address}; keepalive 64; keepalive_requests 1000000000; keepalive_timeout 1h; }}"
+)
+_PASS = 'proxy_pass http://provider; proxy_http_version 1.1; proxy_set_header Connection "";'
 
 
-def make_upstream_command(folder: Path, port: int, answer: str = COMPLETION) -> list[str]:
+def make_upstream_command(folder: Path, port: int, answer: str) -> list[str]:
     """A command that answers every request on `port` with this JSON (without a single quote in it)."""
-    return _make_command(folder, _UPSTREAM.format(host=HOST, port=port, answer=answer))
+    return _make_command(folder, port, f"default_type application/json; return 200 '{answer}';")
 
 
 def make_proxy_command(folder: Path, port: int, upstream_port: int) -> list[str]:
     """A command that passes every request on `port` to the upstream, and its answer back."""
-    return _make_command(folder, _PROXY.format(host=HOST, port=port, upstream_port=upstream_port))
+    return _make_command(folder, port, _PASS, _PROVIDER.format(address=f"{HOST}:{upstream_port}"))
 
 
-def _make_command(folder: Path, rest: str) -> list[str]:
-    folder.mkdir(parents=True, exist_ok=True)
+def _make_command(folder: Path, port: int, answer: str, upstream: str = "") -> list[str]:
     configuration = folder / "nginx.conf"
-    configuration.write_text(_CONFIGURATION.format(folder=folder, rest=rest))
+    text = _CONFIGURATION.format(folder=folder, upstream=upstream, host=HOST, port=port, answer=answer)
+    configuration.write_text(text)
     return [find_tool("nginx"), "-p", str(folder), "-c", str(configuration), "-e", "stderr"]
