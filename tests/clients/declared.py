@@ -1,0 +1,69 @@
+"""The clients, and what is tested of each: the list behind the matrix in docs/surfaces.md.
+
+A feature that a client does not have is not in its list. `scripts/client-matrix` runs these tests and writes the matrix.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from attrs import frozen
+
+from pg_trio.surfaces import is_v1_route
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+# Each feature of the matrix, with the path of `/v1` that it needs.
+CHAT_FEATURES: Mapping[str, str] = {
+    "chat": "a whole answer: text, finish reason, usage, reasoning",
+    "stream": "the same, streamed",
+    "tools": "a round of tools, whole and streamed",
+    "structured": "an answer in a given shape, read by the client's own helper",
+    "models": "the list of models",
+    "errors": "an error of the client's own types for every row of the table of errors",
+    "retries": "waits as `Retry-After` says, and does not repeat what is in vain",
+    "timeout": "its timeout is the gateway's deadline, and ends the provider's call",
+    "headers": "the header fields of an answer",
+    "cancel": "a stream that it leaves ends the provider's call",
+    "cut": "never takes a cut answer for a whole one",
+    "odd": "streams in pieces, with comments, and slow",
+}
+OTHER_FEATURES: Mapping[str, str] = {"embeddings": "embeddings", "responses": "responses", "messages": "messages"}
+
+
+@frozen
+class Client:
+    """One client: its package, how its program is started, and what is tested of it."""
+
+    name: str
+    package: str
+    environment: str
+    program: str
+    features: Sequence[str]
+
+    @property
+    def command(self) -> Sequence[str]:
+        """What starts its program."""
+        if self.environment == "node":
+            return ["node", str(HERE / "node" / self.program)]
+        return [str(ROOT / self.environment / "bin" / "python"), str(HERE / "python" / self.program)]
+
+    def missing(self) -> str | None:
+        """What is not installed, if something is not."""
+        folder = HERE / "node" / "node_modules" if self.environment == "node" else ROOT / self.environment
+        return None if (folder / ".stamp").is_file() else f"{self.name} is not installed (./scripts/clients)"
+
+
+_ALL = tuple(CHAT_FEATURES)
+
+CLIENTS: Sequence[Client] = (
+    Client("openai (Python)", "openai", ".venv-clients", "openai_sync.py", (*_ALL, "embeddings", "responses")),
+)
+
+
+def clients_with(feature: str) -> list[Client]:
+    """The clients that have this feature."""
+    return [client for client in CLIENTS if feature in client.features]
