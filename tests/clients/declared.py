@@ -20,11 +20,14 @@ ROOT = HERE.parents[1]
 CHAT_FEATURES: Mapping[str, str] = {
     "chat": "a whole answer: text, finish reason, usage, reasoning",
     "stream": "the same, streamed",
+    "stream helper": "the same, by a helper that puts the answer together",
+    "reasoning": "a model's reasoning, apart from its text",
     "tools": "a round of tools, whole and streamed",
     "structured": "an answer in a given shape, read by the client's own helper",
     "models": "the list of models",
     "errors": "an error of the client's own types for every row of the table of errors",
     "retries": "waits as `Retry-After` says, and does not repeat what is in vain",
+    "obeys": "does not repeat what `x-should-retry` forbids",
     "timeout": "its timeout is the gateway's deadline, and ends the provider's call",
     "headers": "the header fields of an answer",
     "cancel": "a stream that it leaves ends the provider's call",
@@ -43,6 +46,12 @@ class Client:
     environment: str
     program: str
     features: Sequence[str]
+    # The class of its errors by the status of the answer, and whether they have the error's `code`.
+    errors: Mapping[int, str] = {}
+    tells_codes: bool = True
+    # Whether it asks for a shape by a tool of the shape's name; the timeout with which a slow stream is read.
+    shapes_by_tool: bool = False
+    slow_timeout_s: float | None = 0.5
 
     @property
     def command(self) -> Sequence[str]:
@@ -58,10 +67,26 @@ class Client:
 
 
 _ALL = tuple(CHAT_FEATURES)
+_OPENAI_ERRORS = {
+    400: "BadRequestError",
+    401: "AuthenticationError",
+    403: "PermissionDeniedError",
+    404: "NotFoundError",
+    422: "UnprocessableEntityError",
+    429: "RateLimitError",
+    502: "InternalServerError",
+    503: "InternalServerError",
+    504: "InternalServerError",
+}
 
 CLIENTS: Sequence[Client] = (
-    Client("openai (Python)", "openai", ".venv-clients", "openai_sync.py", (*_ALL, "embeddings", "responses")),
+    Client("openai (Python)", "openai", ".venv-clients", "openai_sync.py", (*_ALL, "embeddings", "responses"), _OPENAI_ERRORS),
 )
+
+
+def client_id(value: object) -> str | None:
+    """The name of a test's parameter that is a client."""
+    return value.name if isinstance(value, Client) else None
 
 
 def clients_with(feature: str) -> list[Client]:

@@ -61,13 +61,23 @@ def wire_endpoints(**settings: object) -> str:
 
 
 async def open_world(
-    nursery: trio.Nursery, folder: Path, endpoints: str | None = None, *, more: str = "", **settings: object
+    nursery: trio.Nursery,
+    folder: Path,
+    endpoints: str | None = None,
+    *,
+    credentials: str = "",
+    more: str = "",
+    **settings: object,
 ) -> World:
-    """Start both. `endpoints` is TOML; without it there is one for each wire. `more` is TOML of other projects."""
+    """Start both. `endpoints` is TOML; without it there is one for each wire. `settings` are the project's.
+
+    `credentials` and `more` are TOML of more credentials (`URL` is the provider's on OpenAI's wire) and projects.
+    """
     provider: Simulator = await nursery.start(serve_simulator)
-    credentials = [
+    parts = [
         _CREDENTIAL.format(wire=wire, key=KEY, url=provider.url_of(wire), sends=str(wire == "openai").lower())
         for wire in WIRES
     ]
-    parts = [*credentials, project(**settings), wire_endpoints() if endpoints is None else endpoints, more]
+    parts += [credentials.replace("URL", provider.base_url), project(**settings)]
+    parts += [wire_endpoints() if endpoints is None else endpoints, more]
     return World(await start_gateway(nursery, folder, "\n".join(parts)), provider)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import openai
@@ -84,22 +85,27 @@ def stream_helper(question: Question) -> Any:
 
 
 @scenario
-def tools(question: Question) -> Any:
+def tools(question: Question, stream: bool = False) -> Any:
     """A round: the question, the call, its result, the answer."""
     messages: list[Any] = [{"role": "user", "content": QUESTION}]
     calls: list[Any] = []
     with open_client(question) as client:
         for _ in range(2):
-            message = ask_with_tools(client, question, messages)
+            message = ask_with_tools(client, question, messages, stream)
             messages.append(message.model_dump(exclude_none=True, exclude={"parsed"}))
             for call in message.tool_calls or []:
-                calls.append([call.function.name, call.function.arguments])
+                calls.append([call.function.name, json.loads(call.function.arguments)])
                 messages.append({"role": "tool", "tool_call_id": call.id, "content": RESULT})
     return {"calls": calls, "text": message.content}
 
 
-def ask_with_tools(client: OpenAI, question: Question, messages: list[Any]) -> Any:
-    if not question.get("stream"):
+@scenario
+def stream_tools(question: Question) -> Any:
+    return tools(question, stream=True)
+
+
+def ask_with_tools(client: OpenAI, question: Question, messages: list[Any], stream: bool) -> Any:
+    if not stream:
         made = client.chat.completions.create(model=question["model"], messages=messages, tools=[WEATHER])
         return made.choices[0].message
     with client.chat.completions.stream(model=question["model"], messages=messages, tools=[WEATHER]) as events:
@@ -238,7 +244,7 @@ def response_tools(question: Question) -> Any:
             for item in made.output:
                 items.append(item.model_dump(exclude_none=True))
                 if item.type == "function_call":
-                    calls.append([item.name, item.arguments])
+                    calls.append([item.name, json.loads(item.arguments)])
                     items.append({"type": "function_call_output", "call_id": item.call_id, "output": RESULT})
     return {"calls": calls, "text": made.output_text}
 
