@@ -46,8 +46,10 @@ class Client:
     environment: str
     program: str
     features: Sequence[str]
-    # The class of its errors by the status of the answer, and whether they have the error's `code`.
+    # The class of its errors by the status of the answer, the statuses that it shows otherwise, and whether its errors
+    # have the error's `code`.
     errors: Mapping[int, str] = {}
+    shows_statuses: Mapping[int, int] = {}
     tells_codes: bool = True
     # Whether it asks for a shape by a tool of the shape's name; the timeout with which a slow stream is read.
     shapes_by_tool: bool = False
@@ -79,8 +81,54 @@ _OPENAI_ERRORS = {
     504: "InternalServerError",
 }
 
+# LiteLLM has classes of its own, and takes a 422 for a 400.
+_LITELLM_ERRORS = {
+    **_OPENAI_ERRORS,
+    403: "APIError",
+    422: "BadRequestError",
+    502: "BadGatewayError",
+    503: "ServiceUnavailableError",
+    504: "Timeout",
+}
+_NO_HELPER = tuple(name for name in _ALL if name != "stream helper")
+
 CLIENTS: Sequence[Client] = (
     Client("openai (Python)", "openai", ".venv-clients", "openai_sync.py", (*_ALL, "embeddings", "responses"), _OPENAI_ERRORS),
+    Client(
+        "openai (Python, async)",
+        "openai",
+        ".venv-clients",
+        "openai_async.py",
+        (*_ALL, "embeddings", "responses"),
+        _OPENAI_ERRORS,
+    ),
+    Client(
+        "langchain-openai",
+        "langchain-openai",
+        ".venv-clients",
+        "langchain_chat.py",
+        (*(name for name in _NO_HELPER if name not in ("models", "reasoning")), "embeddings", "responses"),
+        _OPENAI_ERRORS,
+    ),
+    Client(
+        "litellm",
+        "litellm",
+        ".venv-clients",
+        "litellm_sdk.py",
+        (*(name for name in _NO_HELPER if name not in ("models", "headers")), "embeddings"),
+        _LITELLM_ERRORS,
+        {422: 400},
+        tells_codes=False,
+    ),
+    Client(
+        "instructor",
+        "instructor",
+        ".venv-clients-instructor",
+        "instructor_sdk.py",
+        ("chat", "structured", "errors", "retries", "obeys"),
+        _OPENAI_ERRORS,
+        shapes_by_tool=True,
+    ),
 )
 
 
