@@ -46,10 +46,8 @@ class Client:
     environment: str
     program: str
     features: Sequence[str]
-    # The class of its errors by the status of the answer, the statuses that it shows otherwise, and whether its errors
-    # have the error's `code`.
+    # The class of its errors by the status of the answer, and whether its errors have the error's `code`.
     errors: Mapping[int, str] = {}
-    shows_statuses: Mapping[int, int] = {}
     tells_codes: bool = True
     # Whether it asks for a shape by a tool of the shape's name; the timeout with which a slow stream is read.
     shapes_by_tool: bool = False
@@ -81,7 +79,7 @@ _OPENAI_ERRORS = {
     504: "InternalServerError",
 }
 
-# LiteLLM has classes of its own, and takes a 422 for a 400.
+# LiteLLM has classes of its own.
 _LITELLM_ERRORS = {
     **_OPENAI_ERRORS,
     403: "APIError",
@@ -117,7 +115,6 @@ CLIENTS: Sequence[Client] = (
         "litellm_sdk.py",
         (*(name for name in _NO_HELPER if name not in ("models", "headers")), "embeddings"),
         _LITELLM_ERRORS,
-        {422: 400},
         tells_codes=False,
     ),
     Client(
@@ -125,7 +122,7 @@ CLIENTS: Sequence[Client] = (
         "instructor",
         ".venv-clients-instructor",
         "instructor_sdk.py",
-        ("chat", "structured", "errors", "retries", "obeys"),
+        ("chat", "structured", "errors", "retries", "obeys", "cut"),
         _OPENAI_ERRORS,
         shapes_by_tool=True,
     ),
@@ -140,3 +137,8 @@ def client_id(value: object) -> str | None:
 def clients_with(feature: str) -> list[Client]:
     """The clients that have this feature."""
     return [client for client in CLIENTS if feature in client.features]
+
+
+def ways_with(feature: str, ways: Mapping[str, str]) -> list[tuple[Client, str]]:
+    """The clients that have this feature, each with the scenarios of `ways` (and the features that they need)."""
+    return [(client, way) for client in clients_with(feature) for way, need in ways.items() if need in client.features]

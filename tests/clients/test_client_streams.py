@@ -5,18 +5,21 @@ No client ever takes a cut answer for a whole one.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import trio
 
 from pg_trio.stages.relay import watch
-from tests.clients.declared import Client, client_id, clients_with
+from tests.clients.declared import Client, client_id, clients_with, ways_with
 from tests.clients.split_relay import split_answers
 from tests.clients.talking import ClientProgram
 from tests.clients.world import WIRES, World, open_world, wire_endpoints
 
 WORDS = " ".join(f"wörd{number} 🙂" for number in range(12))
+ARGUMENTS = json.dumps({"degrees": 7, "city": "Ulm and Neu-Ulm and all around them"})
 # What goes wrong behind the gateway after a stream's first tokens.
 FAULTS = ("stream_error:4", "cut:4", "cut:4:clean", "cut:4:inside", "stall:4", "reset:body", "truncate", "malformed_chunk")
 
@@ -34,15 +37,19 @@ async def chatty(nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.Monk
     return await open_world(nursery, tmp_path, wire_endpoints(stream_head_after_ms=0 + 20))
 
 
-@pytest.mark.parametrize("scenario", ["stream", "stream_tools"])
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("wire", WIRES)
-@pytest.mark.parametrize("client", clients_with("cut"), ids=client_id)
+@pytest.mark.parametrize(
+    ("client", "scenario"), ways_with("cut", {"stream": "stream", "stream_tools": "cut"}), ids=client_id
+)
 async def test_broken_stream_is_an_error(
     impatient: World, program: ClientProgram, client: Client, wire: str, fault: str, scenario: str
 ) -> None:
-    told = "&tool=get_weather:%7B%22city%22%3A%22Ulm+and+Neu-Ulm+and+all+around%22%7D" if scenario != "stream" else ""
-    impatient.behave(wire, f"fault={fault}{told}", **({} if told else {"content": WORDS}))
+    if scenario == "stream":
+        impatient.behave(wire, f"fault={fault}", content=WORDS)
+    else:
+        tool = "Weather" if client.shapes_by_tool else "get_weather"
+        impatient.behave(wire, f"fault={fault}&tool={tool}:{quote(ARGUMENTS)}")
 
     raised = await program.ask_raised(scenario, **impatient.ask(wire))
 
@@ -50,15 +57,15 @@ async def test_broken_stream_is_an_error(
 
 
 @pytest.mark.parametrize("end", [b"w\xc3\xb6rd4", b'"finish_reason":"stop"'])
-@pytest.mark.parametrize("client", clients_with("cut"), ids=client_id)
+@pytest.mark.parametrize(("client", "scenario"), ways_with("cut", {"stream": "stream"}), ids=client_id)
 async def test_connection_that_ends_is_an_error(
-    world: World, program: ClientProgram, client: Client, end: bytes
+    world: World, program: ClientProgram, client: Client, scenario: str, end: bytes
 ) -> None:
     world.behave("openai", content=WORDS)
     async with split_answers(world.gateway.port, 64, cut_after=end) as port:
         question = {**world.ask("openai"), "base": world.base_on(port)}
 
-        gave = await program.ask_or_raised("stream", **question)
+        gave = await program.ask_or_raised(scenario, **question)
 
     # A client may know from the finish reason alone that the text is whole.
     assert not isinstance(gave, dict) or WORDS == gave["text"]

@@ -51,7 +51,7 @@ def structured(question: Question) -> Any:
 
 
 @scenario
-def stream(question: Question) -> Any:
+def stream_tools(question: Question) -> Any:
     """The shape, as it grows."""
     parts = open_client(question).chat.completions.create_partial(
         model=question["model"], messages=conversation(question), response_model=Weather, max_retries=0
