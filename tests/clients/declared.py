@@ -26,9 +26,11 @@ CHAT_FEATURES: Mapping[str, str] = {
     "structured": "an answer in a given shape, read by the client's own helper",
     "models": "the list of models",
     "errors": "an error of the client's own types for every row of the table of errors",
-    "retries": "waits as `Retry-After` says, and does not repeat what is in vain",
-    "obeys": "does not repeat what `x-should-retry` forbids",
-    "timeout": "its timeout is the gateway's deadline, and ends the provider's call",
+    "retries": "waits before it repeats a request as long as `Retry-After` says",
+    "vain": "does not repeat what no repetition helps",
+    "obeys": "does not repeat a 504 with `x-should-retry: false`",
+    "timeout": "its timeout ends the provider's call",
+    "deadline": "its timeout is the gateway's deadline",
     "headers": "the header fields of an answer",
     "cancel": "a stream that it leaves ends the provider's call",
     "cut": "never takes a cut answer for a whole one",
@@ -44,7 +46,7 @@ class Client:
     name: str
     package: str
     environment: str
-    program: str
+    program: Sequence[str]
     features: Sequence[str]
     # The class of its errors by the status of the answer, and whether its errors have the error's `code`.
     errors: Mapping[int, str] = {}
@@ -57,8 +59,8 @@ class Client:
     def command(self) -> Sequence[str]:
         """What starts its program."""
         if self.environment == "node":
-            return ["node", str(HERE / "node" / self.program)]
-        return [str(ROOT / self.environment / "bin" / "python"), str(HERE / "python" / self.program)]
+            return ["node", str(HERE / "node" / self.program[0]), *self.program[1:]]
+        return [str(ROOT / self.environment / "bin" / "python"), str(HERE / "python" / self.program[0])]
 
     def missing(self) -> str | None:
         """What is not installed, if something is not."""
@@ -88,15 +90,19 @@ _LITELLM_ERRORS = {
     503: "ServiceUnavailableError",
     504: "Timeout",
 }
+# The Vercel AI SDK has one class for all.
+_AI_ERRORS = dict.fromkeys(_OPENAI_ERRORS, "APICallError")
+# It repeats a 422 and a 504 whatever the header says, and keeps its timeout to itself.
+_NOT_IN_LANGCHAIN_JS = ("models", "reasoning", "headers", "vain", "obeys", "deadline")
 _NO_HELPER = tuple(name for name in _ALL if name != "stream helper")
 
 CLIENTS: Sequence[Client] = (
-    Client("openai (Python)", "openai", ".venv-clients", "openai_sync.py", (*_ALL, "embeddings", "responses"), _OPENAI_ERRORS),
+    Client("openai (Python)", "openai", ".venv-clients", ("openai_sync.py",), (*_ALL, "embeddings", "responses"), _OPENAI_ERRORS),
     Client(
         "openai (Python, async)",
         "openai",
         ".venv-clients",
-        "openai_async.py",
+        ("openai_async.py",),
         (*_ALL, "embeddings", "responses"),
         _OPENAI_ERRORS,
     ),
@@ -104,7 +110,7 @@ CLIENTS: Sequence[Client] = (
         "langchain-openai",
         "langchain-openai",
         ".venv-clients",
-        "langchain_chat.py",
+        ("langchain_chat.py",),
         (*(name for name in _NO_HELPER if name not in ("models", "reasoning")), "embeddings", "responses"),
         _OPENAI_ERRORS,
     ),
@@ -112,7 +118,7 @@ CLIENTS: Sequence[Client] = (
         "litellm",
         "litellm",
         ".venv-clients",
-        "litellm_sdk.py",
+        ("litellm_sdk.py",),
         (*(name for name in _NO_HELPER if name not in ("models", "headers")), "embeddings"),
         _LITELLM_ERRORS,
         tells_codes=False,
@@ -121,10 +127,29 @@ CLIENTS: Sequence[Client] = (
         "instructor",
         "instructor",
         ".venv-clients-instructor",
-        "instructor_sdk.py",
-        ("chat", "structured", "errors", "retries", "obeys", "cut"),
+        ("instructor_sdk.py",),
+        ("chat", "structured", "errors", "retries", "vain", "obeys", "cut"),
         _OPENAI_ERRORS,
         shapes_by_tool=True,
+    ),
+    Client("openai (Node)", "openai", "node", ("openai_node.mjs",), (*_ALL, "embeddings", "responses"), _OPENAI_ERRORS),
+    Client(
+        "ai + @ai-sdk/openai-compatible",
+        "@ai-sdk/openai-compatible",
+        "node",
+        ("ai_sdk.mjs", "compatible"),
+        (*(name for name in _ALL if name not in ("models", "obeys", "deadline")), "embeddings"),
+        _AI_ERRORS,
+        tells_codes=False,
+        slow_timeout_s=None,
+    ),
+    Client(
+        "@langchain/openai",
+        "@langchain/openai",
+        "node",
+        ("langchain_node.mjs",),
+        (*(name for name in _NO_HELPER if name not in _NOT_IN_LANGCHAIN_JS), "embeddings", "responses"),
+        _OPENAI_ERRORS,
     ),
 )
 

@@ -9,7 +9,7 @@ from tests.clients.talking import ClientProgram
 from tests.clients.world import WIRES, World
 
 
-@pytest.mark.parametrize("client", clients_with("timeout"), ids=client_id)
+@pytest.mark.parametrize("client", clients_with("deadline"), ids=client_id)
 async def test_timeout_is_the_gateway_s_deadline(world: World, program: ClientProgram, client: Client) -> None:
     await program.ask("chat", **world.ask("openai", timeout=7))
     await program.ask("stream", **world.ask("openai", timeout=7))

@@ -66,7 +66,7 @@ async def test_does_not_repeat_what_came_too_late(world: World, program: ClientP
 
 
 @pytest.mark.parametrize("told", ["capped", "unknown"])
-@pytest.mark.parametrize("client", clients_with("retries"), ids=client_id)
+@pytest.mark.parametrize("client", clients_with("vain"), ids=client_id)
 async def test_does_not_repeat_what_is_in_vain(world: World, program: ClientProgram, client: Client, told: str) -> None:
     await program.ask_raised("chat", **world.ask(told, max_retries=2))
 

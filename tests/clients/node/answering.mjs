@@ -25,7 +25,8 @@ export async function collect(items) {
 }
 
 function describe(error) {
-  const classes = [];
+  // A class may be told by a name alone.
+  const classes = error?.name ? [error.name] : [];
   for (let made = Object.getPrototypeOf(Object(error)); made; made = Object.getPrototypeOf(made)) {
     classes.push(made.constructor.name);
   }
