@@ -15,20 +15,21 @@ import re
 from functools import lru_cache
 from urllib.parse import urlencode
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pg_trio import __version__
 from pg_trio.domain.chat import Json, Message, Prompt
 from pg_trio.domain.message_json import call_to_json, choice_to_json, part_to_json, tool_to_json
 from pg_trio.domain.options import NO_OPTIONS, Options
-from pg_trio.domain.project import Candidate
+from pg_trio.domain.project import Candidate, Credential
 from pg_trio.domain.provider import PROVIDERS, Provider, refused_fields
-from pg_trio.domain.secret import Secret
 from pg_trio.domain.tools import ToolCall
 from pg_trio.domain.upstream import Headers
 
 # Endpoints of a configuration, times their candidates, are far fewer. Each entry is about 1 KiB.
 ROUTES_KEPT = 4096
+
+CHAT = "chat/completions"
 
 _MISTRAL_CALL_ID = re.compile(r"[A-Za-z0-9]{9}")
 
@@ -45,21 +46,24 @@ class RequestRoute:
     takes_stream_options: bool = True
     call_id_chars: int | None = None
     output_limit_field: str = "max_tokens"
-    # Not among `headers` where it may change while we run.
-    changing_key: Secret | None = None
+    # Set if `url` and `headers` may change while the gateway runs (see `renewed`).
+    changing: Credential | None = None
 
-    def all_headers(self) -> Headers:
-        """The headers of a request that is sent now."""
-        if self.changing_key is None:
-            return self.headers
-        provider = self.provider
-        return (*self.headers, (provider.key_header, f"{provider.key_prefix}{self.changing_key.reveal()}"))
+    def renewed(self) -> RequestRoute:
+        """The route with the present contents of the credential's files."""
+        credential = self.changing
+        if credential is None:
+            return self
+        return evolve(self, url=url_to(credential, CHAT), headers=_headers_for(credential))
 
 
-@lru_cache(maxsize=ROUTES_KEPT)
-def route_to(candidate: Candidate) -> RequestRoute:
-    """Where a candidate is, and the headers that it is sent."""
-    credential = candidate.credential
+def url_to(credential: Credential, method: str) -> str:
+    """The address of a method of this server, with the credential's own query."""
+    query = urlencode([(name, secret.reveal()) for name, secret in credential.query])
+    return f"{credential.base_url}/{method}{'?' if query else ''}{query}"
+
+
+def _headers_for(credential: Credential) -> Headers:
     headers = [
         ("Content-Type", "application/json"),
         ("Accept", "application/json"),
@@ -67,22 +71,27 @@ def route_to(candidate: Candidate) -> RequestRoute:
         ("Accept-Encoding", "identity"),
         ("User-Agent", f"pg-trio/{__version__}"),
     ]
+    if credential.api_key is not None:
+        provider = PROVIDERS[credential.provider]
+        headers.append((provider.key_header, f"{provider.key_prefix}{credential.api_key.reveal()}"))
+    return (*headers, *[(name, secret.reveal()) for name, secret in credential.headers])
+
+
+@lru_cache(maxsize=ROUTES_KEPT)
+def route_to(candidate: Candidate) -> RequestRoute:
+    """Where a candidate is, and the headers that it is sent. `renewed` is needed if the route is `changing`."""
+    credential = candidate.credential
     provider = PROVIDERS[credential.provider]
-    key = credential.api_key
-    if key is not None and key.source is None:
-        headers.append((provider.key_header, f"{provider.key_prefix}{key.reveal()}"))
-    headers += [(name, secret.reveal()) for name, secret in credential.headers]
-    query = urlencode([(name, secret.reveal()) for name, secret in credential.query])
     is_its_own = credential.base_url == provider.base_url
     return RequestRoute(
-        f"{credential.base_url}/chat/completions{'?' if query else ''}{query}",
-        tuple(headers),
+        url_to(credential, CHAT),
+        _headers_for(credential),
         provider,
         refused_fields(provider, candidate.model),
         takes_stream_options=provider.asks_for_stream_usage or not is_its_own,
         call_id_chars=provider.call_id_chars if is_its_own else None,
         output_limit_field=credential.max_tokens_field or provider.output_limit_field,
-        changing_key=key if key is not None and key.source is not None else None,
+        changing=credential if credential.changes else None,
     )
 
 
