@@ -13,6 +13,9 @@ from attrs import field, frozen
 
 Wire: TypeAlias = Literal["openai", "anthropic", "google", "cohere"]
 
+# The lowest budget of thinking that Anthropic's API accepts ("Extended thinking", read 2026-11).
+MIN_THINKING_TOKENS = 1024
+
 SAMPLING = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty"})
 
 
