@@ -3,7 +3,9 @@
 Rules:
 1. What the prompt leaves open is not in the body: the provider's own default holds.
 2. A provider's deviations are data (`domain.provider`); this file reads them and names none.
-3. What only another wire can use (signed reasoning blocks) is not sent.
+3. What only another wire can use (signed reasoning blocks) is not sent. Providers that need a call's signature or a
+   message's reasoning again get it, also if another provider answered earlier (SKIP_SIGNATURE, NO_REASONING).
+4. A budget of thinking has no field. A budget of 0 turns thinking off where a model is known to have a switch.
 
 Source: OpenAI's openapi.yaml, CreateChatCompletionRequest, read 2026-11.
 """
@@ -13,23 +15,29 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import lru_cache
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from attrs import evolve, frozen
 
 from pg_trio import __version__
 from pg_trio.domain.chat import Json, Message, Prompt
 from pg_trio.domain.message_json import call_to_json, choice_to_json, part_to_json, tool_to_json
+from pg_trio.domain.model_rules import EffortRule
 from pg_trio.domain.options import NO_OPTIONS, Options
 from pg_trio.domain.project import Candidate, Credential
-from pg_trio.domain.provider import PROVIDERS, Provider, refused_fields
+from pg_trio.domain.provider import PROVIDERS, Provider, find_effort_rule, refused_fields
 from pg_trio.domain.tools import ToolCall
 from pg_trio.domain.upstream import Headers
+from pg_trio.providers.google_parts import SKIP_SIGNATURE
 
 # Endpoints of a configuration, times their candidates, are far fewer. Each entry is about 1 KiB.
 ROUTES_KEPT = 4096
 
 CHAT = "chat/completions"
+# Sent in place of reasoning that the gateway does not have; an empty text is refused (NousResearch/hermes-agent#18263).
+NO_REASONING = " "
+# Where Google's models answer on this wire. It is the address that counts, because any credential may name it.
+_GOOGLE_HOST = ".googleapis.com"
 
 _MISTRAL_CALL_ID = re.compile(r"[A-Za-z0-9]{9}")
 
@@ -46,6 +54,9 @@ class RequestRoute:
     takes_stream_options: bool = True
     call_id_chars: int | None = None
     output_limit_field: str = "max_tokens"
+    efforts: EffortRule | None = None
+    returns_signatures: bool = False
+    returns_reasoning: bool = False
     # Set if `url` and `headers` may change while the gateway runs (see `renewed`).
     changing: Credential | None = None
 
@@ -91,8 +102,20 @@ def route_to(candidate: Candidate) -> RequestRoute:
         takes_stream_options=provider.asks_for_stream_usage or not is_its_own,
         call_id_chars=provider.call_id_chars if is_its_own else None,
         output_limit_field=credential.max_tokens_field or provider.output_limit_field,
+        efforts=find_effort_rule(provider, candidate.model),
+        returns_signatures=_returns_signatures(candidate),
+        returns_reasoning=provider.returns_reasoning is not None
+        and provider.returns_reasoning.match(candidate.model) is not None,
         changing=credential if credential.changes else None,
     )
+
+
+def _returns_signatures(candidate: Candidate) -> bool:
+    credential = candidate.credential
+    host = urlsplit(credential.base_url).hostname or ""
+    is_googles = PROVIDERS[credential.provider].returns_signatures or host.endswith(_GOOGLE_HOST)
+    # Vertex also has models of others (`meta/llama-…`), which know no signatures.
+    return is_googles and "gemini" in candidate.model
 
 
 def write_body(prompt: Prompt, model: str, route: RequestRoute) -> dict[str, Json]:
@@ -128,11 +151,25 @@ def _write_options(options: Options, route: RequestRoute, body: dict[str, Json])
         "presence_penalty": options.presence_penalty,
         "frequency_penalty": options.frequency_penalty,
         "seed": options.seed,
-        "reasoning_effort": options.reasoning_effort,
+        "reasoning_effort": None if route.efforts is not None else options.reasoning_effort,
         "parallel_tool_calls": options.parallel_tool_calls,
         "user": options.user,
     }
     body |= {name: given for name, given in plain.items() if given is not None and name not in route.refused}
+    if route.efforts is not None:
+        _write_effort(options, route.efforts, body)
+
+
+def _write_effort(options: Options, rule: EffortRule, body: dict[str, Json]) -> None:
+    effort = options.reasoning_effort
+    if effort is None and options.thinking_budget_tokens == 0:
+        effort = "none"
+    if effort is None:
+        return
+    if effort == "none" and rule.turns_off:
+        body["thinking"] = {"type": "disabled"}
+    elif (word := rule.word_for(effort)) is not None:
+        body["reasoning_effort"] = word
 
 
 def _write_message(message: Message, route: RequestRoute) -> dict[str, Json]:
@@ -146,6 +183,10 @@ def _write_message(message: Message, route: RequestRoute) -> dict[str, Json]:
         wire["name"] = message.name
     if message.tool_calls:
         wire["tool_calls"] = [_write_call(call, route) for call in message.tool_calls]
+        if route.returns_signatures:
+            _sign(message.tool_calls, wire["tool_calls"])
+    if route.returns_reasoning and message.role == "assistant":
+        wire["reasoning_content"] = "".join([block.text for block in message.reasoning]) or NO_REASONING
     if message.tool_call_id is not None:
         wire["tool_call_id"] = _write_call_id(message.tool_call_id, route)
     return wire
@@ -153,6 +194,15 @@ def _write_message(message: Message, route: RequestRoute) -> dict[str, Json]:
 
 def _write_call(call: ToolCall, route: RequestRoute) -> dict[str, Json]:
     return {**call_to_json(call), "id": _write_call_id(call.id, route)}
+
+
+def _sign(calls: tuple[ToolCall, ...], written: list[dict[str, Json]]) -> None:
+    """Add each call's signature. The first call of a turn needs one; the others have one or none."""
+    for number, (call, wire) in enumerate(zip(calls, written, strict=True)):
+        signature = call.signature or (SKIP_SIGNATURE if number == 0 else None)
+        if signature is not None:
+            # Google's page has the first name, its own servers at Vertex the second (earendil-works/pi#6733).
+            wire["extra_content"] = {name: {"thought_signature": signature} for name in ("google", "vertex")}
 
 
 def _write_call_id(call_id: str, route: RequestRoute) -> str:

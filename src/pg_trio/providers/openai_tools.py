@@ -14,6 +14,8 @@ Rules:
 6. `function_call`, the predecessor of `tool_calls`, is a separate call; it is ignored if `tool_calls` has the same
    call.
 
+7. A call may have the signature of Google's models (`extra_content`), which they need again with its result.
+
 Sources, read 2026-11: openai/openai-python#2806; vercel/ai#14722 (a late name); continuedev/continue#5849 (a name in
 pieces); NousResearch/hermes-agent#5331 (LM Studio: another id in every piece); QwenLM/qwen-code#6240.
 """
@@ -23,6 +25,7 @@ from __future__ import annotations
 import secrets
 
 import orjson
+from attrs import evolve
 
 from pg_trio.domain.chat import Json, ToolCall
 from pg_trio.domain.events import Event, ReasoningDelta, ToolCallDelta
@@ -34,6 +37,9 @@ from pg_trio.providers.openai_fields import dump_arguments, refuse
 MAX_TOOL_CALLS = 128
 # OpenAI accepts 64; a much longer text is not a name, and would be kept in memory.
 MAX_NAME_CHARS = 1024
+
+# Google's page "OpenAI compatibility" has the first name, its servers at Vertex the second (earendil-works/pi#6733).
+_SIGNERS = ("google", "vertex")
 
 # The index used for a stream's `function_call`, which has none.
 _LEGACY = -1
@@ -75,7 +81,8 @@ def _read_call(call: Json, where: str) -> ToolCall:
     if type(name) is not str or not name.strip():
         refuse(f"{where}.function.name", name or None, "a string")
     arguments = _read_arguments(function.get("arguments"), f"{where}.function.arguments")
-    return ToolCall(_read_id(call.get("id")) or _new_call_id(), name, "{}" if arguments is None else arguments)
+    call_id = _read_id(call.get("id")) or _new_call_id()
+    return ToolCall(call_id, name, "{}" if arguments is None else arguments, read_signature(call))
 
 
 def _function_of(call: Json, where: str) -> dict[str, Json]:
@@ -99,6 +106,15 @@ def _read_arguments(arguments: Json, where: str) -> str | None:
     return arguments
 
 
+def read_signature(call: dict[str, Json]) -> str | None:
+    """The signature of a call; None without a readable one."""
+    extra = call.get("extra_content")
+    if type(extra) is not dict:
+        return None
+    signed = [extra[name].get("thought_signature") for name in _SIGNERS if type(extra.get(name)) is dict]
+    return next((given for given in signed if type(given) is str and given and given.isascii()), None)
+
+
 def _read_id(call_id: Json) -> str | None:
     if type(call_id) is int:
         return str(call_id)
@@ -109,7 +125,7 @@ def _with_own_ids(calls: list[ToolCall]) -> list[ToolCall]:
     seen: set[str] = set()
     for number, call in enumerate(calls):
         if call.id in seen:
-            calls[number] = ToolCall(_new_call_id(), call.name, call.arguments)
+            calls[number] = evolve(call, id=_new_call_id())
         seen.add(call.id)
     return calls
 
@@ -124,7 +140,7 @@ def _new_call_id() -> str:
 class _Call:
     """The received part of a call. `number` is None until it is reported; its arguments wait until then."""
 
-    __slots__ = ("arguments", "halves", "id", "name", "number")
+    __slots__ = ("arguments", "halves", "id", "name", "number", "signature")
 
     def __init__(self, call_id: str | None, name: str) -> None:
         # The provider's id; None if it sent none.
@@ -133,6 +149,7 @@ class _Call:
         self.number: int | None = None
         self.arguments: list[str] = []
         self.halves: HalfText | None = None
+        self.signature: str | None = None
 
     def has_all(self) -> bool:
         """Whether its arguments are a complete JSON object, which nothing can follow."""
@@ -198,6 +215,8 @@ class StreamedCalls:
         call = self._find(index, call_id, name or "", arguments)
         if call is None:
             call = self._begin(index, call_id, where, events)
+        if "extra_content" in piece:
+            call.signature = call.signature or read_signature(piece)
         self._add(call, call_id, name or "", arguments, events)
 
     def _find(self, index: int | None, call_id: str | None, name: str, arguments: str) -> _Call | None:
@@ -266,7 +285,7 @@ class StreamedCalls:
         call.number = self._told
         self._told += 1
         said = self._mend(call, "".join(call.arguments))
-        events.append(ToolCallDelta(call.number, call.id, mend_text(call.name), said))
+        events.append(ToolCallDelta(call.number, call.id, mend_text(call.name), said, call.signature))
 
     def _go_on(self, call: _Call, arguments: str, events: list[Event]) -> None:
         said = self._mend(call, arguments)
