@@ -57,6 +57,8 @@ class RequestRoute:
     efforts: EffortRule | None = None
     returns_signatures: bool = False
     returns_reasoning: bool = False
+    # Whether `_complete_messages` has anything to do.
+    completes_messages: bool = False
     # Set if `url` and `headers` may change while the gateway runs (see `renewed`).
     changing: Credential | None = None
 
@@ -94,6 +96,9 @@ def route_to(candidate: Candidate) -> RequestRoute:
     credential = candidate.credential
     provider = PROVIDERS[credential.provider]
     is_its_own = credential.base_url == provider.base_url
+    signs = _returns_signatures(candidate)
+    pattern = provider.returns_reasoning
+    reasons = pattern is not None and pattern.match(candidate.model) is not None
     return RequestRoute(
         url_to(credential, CHAT),
         _headers_for(credential),
@@ -103,9 +108,9 @@ def route_to(candidate: Candidate) -> RequestRoute:
         call_id_chars=provider.call_id_chars if is_its_own else None,
         output_limit_field=credential.max_tokens_field or provider.output_limit_field,
         efforts=find_effort_rule(provider, candidate.model),
-        returns_signatures=_returns_signatures(candidate),
-        returns_reasoning=provider.returns_reasoning is not None
-        and provider.returns_reasoning.match(candidate.model) is not None,
+        returns_signatures=signs,
+        returns_reasoning=reasons,
+        completes_messages=signs or reasons or provider.marks_partial_answer,
         changing=credential if credential.changes else None,
     )
 
@@ -120,13 +125,12 @@ def _returns_signatures(candidate: Candidate) -> bool:
 
 def write_body(prompt: Prompt, model: str, route: RequestRoute) -> dict[str, Json]:
     """The body of the request, without what only a stream has."""
-    provider = route.provider
     body: dict[str, Json] = {
         "model": model,
         "messages": [_write_message(message, route) for message in prompt.messages],
     }
-    if provider.marks_partial_answer and prompt.messages[-1].role == "assistant":
-        body["messages"][-1]["prefix"] = True
+    if route.completes_messages:
+        _complete_messages(prompt.messages, body["messages"], route)
     if prompt.options is not NO_OPTIONS:
         _write_options(prompt.options, route, body)
     if prompt.tools:
@@ -151,25 +155,25 @@ def _write_options(options: Options, route: RequestRoute, body: dict[str, Json])
         "presence_penalty": options.presence_penalty,
         "frequency_penalty": options.frequency_penalty,
         "seed": options.seed,
-        "reasoning_effort": None if route.efforts is not None else options.reasoning_effort,
         "parallel_tool_calls": options.parallel_tool_calls,
         "user": options.user,
     }
     body |= {name: given for name, given in plain.items() if given is not None and name not in route.refused}
-    if route.efforts is not None:
-        _write_effort(options, route.efforts, body)
+    if options.reasoning_effort is not None or options.thinking_budget_tokens is not None:
+        _write_effort(options, route, body)
 
 
-def _write_effort(options: Options, rule: EffortRule, body: dict[str, Json]) -> None:
-    effort = options.reasoning_effort
-    if effort is None and options.thinking_budget_tokens == 0:
-        effort = "none"
-    if effort is None:
-        return
-    if effort == "none" and rule.turns_off:
-        body["thinking"] = {"type": "disabled"}
-    elif (word := rule.word_for(effort)) is not None:
-        body["reasoning_effort"] = word
+def _write_effort(options: Options, route: RequestRoute, body: dict[str, Json]) -> None:
+    effort, rule = options.reasoning_effort, route.efforts
+    if rule is not None:
+        if effort is None and options.thinking_budget_tokens == 0:
+            effort = "none"
+        if effort == "none" and rule.turns_off:
+            body["thinking"] = {"type": "disabled"}
+            return
+        effort = None if effort is None else rule.word_for(effort)
+    if effort is not None:
+        body["reasoning_effort"] = effort
 
 
 def _write_message(message: Message, route: RequestRoute) -> dict[str, Json]:
@@ -183,13 +187,22 @@ def _write_message(message: Message, route: RequestRoute) -> dict[str, Json]:
         wire["name"] = message.name
     if message.tool_calls:
         wire["tool_calls"] = [_write_call(call, route) for call in message.tool_calls]
-        if route.returns_signatures:
-            _sign(message.tool_calls, wire["tool_calls"])
-    if route.returns_reasoning and message.role == "assistant":
-        wire["reasoning_content"] = "".join([block.text for block in message.reasoning]) or NO_REASONING
     if message.tool_call_id is not None:
         wire["tool_call_id"] = _write_call_id(message.tool_call_id, route)
     return wire
+
+
+def _complete_messages(messages: tuple[Message, ...], written: list[dict[str, Json]], route: RequestRoute) -> None:
+    """Add what only some providers need in an assistant's message."""
+    for message, wire in zip(messages, written, strict=True):
+        if message.role != "assistant":
+            continue
+        if route.returns_signatures and message.tool_calls:
+            _sign(message.tool_calls, wire["tool_calls"])
+        if route.returns_reasoning:
+            wire["reasoning_content"] = "".join([block.text for block in message.reasoning]) or NO_REASONING
+    if route.provider.marks_partial_answer and messages[-1].role == "assistant":
+        written[-1]["prefix"] = True
 
 
 def _write_call(call: ToolCall, route: RequestRoute) -> dict[str, Json]:
