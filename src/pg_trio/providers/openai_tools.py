@@ -41,6 +41,10 @@ MAX_NAME_CHARS = 1024
 # Google's page "OpenAI compatibility" has the first name, its servers at Vertex the second (earendil-works/pi#6733).
 _SIGNERS = ("google", "vertex")
 
+# 1 MiB for all calls of a stream: arguments that may be whole are parsed to find out. Otherwise a provider that names
+# its call in each piece would have them parsed again and again. Real arguments are a few KiB.
+WHOLE_CHECK_BYTES = 1024 * 1024
+
 # The index used for a stream's `function_call`, which has none.
 _LEGACY = -1
 
@@ -140,7 +144,7 @@ def _new_call_id() -> str:
 class _Call:
     """The received part of a call. `number` is None until it is reported; its arguments wait until then."""
 
-    __slots__ = ("arguments", "halves", "id", "name", "number", "signature")
+    __slots__ = ("arguments", "characters", "halves", "id", "name", "number", "signature")
 
     def __init__(self, call_id: str | None, name: str) -> None:
         # The provider's id; None if it sent none.
@@ -148,13 +152,16 @@ class _Call:
         self.name = name
         self.number: int | None = None
         self.arguments: list[str] = []
+        self.characters = 0
         self.halves: HalfText | None = None
         self.signature: str | None = None
 
+    def may_have_all(self) -> bool:
+        """Whether its arguments may be a complete JSON object: they end as one."""
+        return bool(self.arguments) and self.arguments[-1].rstrip().endswith("}")
+
     def has_all(self) -> bool:
         """Whether its arguments are a complete JSON object, which nothing can follow."""
-        if not self.arguments or not self.arguments[-1].rstrip().endswith("}"):
-            return False
         self.arguments = ["".join(self.arguments)]
         try:
             orjson.loads(self.arguments[0])
@@ -166,12 +173,14 @@ class _Call:
 class StreamedCalls:
     """The tool calls of one stream, numbered in the order of reporting."""
 
-    __slots__ = ("_by_index", "_calls", "_holds_more", "_told", "_where")
+    __slots__ = ("_by_index", "_calls", "_checks_left", "_holds_more", "_told", "_where")
 
     def __init__(self) -> None:
         self._by_index: dict[int, _Call] = {}
         self._calls: list[_Call] = []
         self._told = 0
+        # How many characters may still be parsed to see whether arguments are whole.
+        self._checks_left = WHOLE_CHECK_BYTES
         # Whether a part is held back, such as a name whose rest may follow.
         self._holds_more = False
         self._where = ""
@@ -226,7 +235,7 @@ class StreamedCalls:
             call = self._find_without_index(index, call_id, name)
         if call is None or not name:
             return call
-        is_another = _begins_anew(call, arguments)
+        is_another = self._begins_anew(call, arguments)
         if call_id is not None and call.id is not None and call_id != call.id:
             # Some servers send a new id and the name with every piece; then the arguments are not complete yet.
             goes_on = call.name == name and bool(call.arguments) and bool(arguments) and not is_another
@@ -234,6 +243,13 @@ class StreamedCalls:
         if not call.arguments or not call.name:
             return call
         return None if is_another or (name != call.name and call_id is None) else call
+
+    def _begins_anew(self, call: _Call, arguments: str) -> bool:
+        """Whether a piece that names its call begins the arguments of another one: an object after an object."""
+        if arguments.lstrip()[:1] != "{" or not call.may_have_all() or call.characters > self._checks_left:
+            return False
+        self._checks_left -= call.characters
+        return call.has_all()
 
     def _find_without_index(self, index: int | None, call_id: str | None, name: str) -> _Call | None:
         if call_id is not None:
@@ -271,6 +287,7 @@ class StreamedCalls:
         if not arguments:
             return
         call.arguments.append(arguments)
+        call.characters += len(arguments)
         if call.number is not None:
             self._go_on(call, arguments, events)
         elif call.name:
@@ -299,12 +316,6 @@ class StreamedCalls:
                 return arguments
             call.halves = HalfText()
         return call.halves.take(arguments)
-
-
-def _begins_anew(call: _Call, arguments: str) -> bool:
-    """Whether a piece that names its call begins the arguments of another one."""
-    # An object after an object. Checked only if there may be one; otherwise a long text would be parsed at each piece.
-    return arguments.lstrip()[:1] == "{" and call.has_all()
 
 
 def read_index(index: Json) -> int | None:
