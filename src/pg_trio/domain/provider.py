@@ -11,17 +11,25 @@ from typing import Literal, TypeAlias
 
 from attrs import field, frozen
 
+from pg_trio.domain.model_rules import (
+    CEREBRAS_EFFORTS,
+    DEEPSEEK_EFFORTS,
+    DEEPSEEK_MODELS,
+    DEEPSEEK_THINKING,
+    GROQ_EFFORTS,
+    MISTRAL_EFFORTS,
+    OPENAI_EFFORTS,
+    OPENAI_MODELS,
+    XAI_EFFORTS,
+    XAI_MODELS,
+    EffortRule,
+    ModelRule,
+)
+
 Wire: TypeAlias = Literal["openai", "anthropic", "google", "cohere"]
 
-SAMPLING = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty"})
-
-
-@frozen(slots=True)
-class ModelRule:
-    """What models whose name matches `pattern` (from its beginning) refuse: `refused` fields are left out."""
-
-    pattern: re.Pattern[str]
-    refused: frozenset[str]
+# The lowest budget of thinking that Anthropic's API accepts ("Extended thinking", read 2026-11).
+MIN_THINKING_TOKENS = 1024
 
 
 @frozen(slots=True)
@@ -49,7 +57,10 @@ class Provider:
 
     `key_header`: the header that carries the key, behind `key_prefix`. `output_limit_field`: the field that limits the
     answer's tokens. `refused_fields`: fields of the wire that are a 400 there, and only change style: they are left
-    out. `model_rules`: the same for some models; the first that matches holds. `names_every_role`: messages of any role
+    out. `model_rules`: the same for some models; the first that matches holds. `effort_rules`: the words of
+    `reasoning_effort` that some models accept; the first that matches holds. `returns_signatures`: signatures of tool
+    calls (Gemini's) go back in the call. `returns_reasoning`: models whose name matches this pattern refuse an
+    assistant's message without its reasoning. `names_every_role`: messages of any role
     may have a `name`; otherwise only tool messages may, and the provider refuses others. `nine_character_call_ids`: ids
     of tool calls must be nine letters and digits; the provider refuses others. `call_id_chars`: the longest tool call
     id that the provider accepts at its own address (None: any). `asks_for_stream_usage`: a stream has usage only if
@@ -67,6 +78,9 @@ class Provider:
     output_limit_field: str = "max_tokens"
     refused_fields: frozenset[str] = field(default=frozenset())
     model_rules: tuple[ModelRule, ...] = ()
+    effort_rules: tuple[EffortRule, ...] = ()
+    returns_signatures: bool = False
+    returns_reasoning: re.Pattern[str] | None = None
     names_every_role: bool = True
     nine_character_call_ids: bool = False
     call_id_chars: int | None = None
@@ -75,15 +89,6 @@ class Provider:
     embeddings: Embeddings | None = None
 
 
-# "Reasoning models": o1 and later, gpt-5 and later (not its `chat` models) refuse sampling; platform.openai.com/docs.
-_OPENAI_REASONING = ModelRule(re.compile(r"(?:openai[/.])?(?:o\d|gpt-(?:[5-9]|\d\d)(?!.*chat))"), SAMPLING)
-# docs.x.ai, "Reasoning": presencePenalty, frequencyPenalty and stop are errors for reasoning models (grok-3-mini, 4).
-_XAI_REASONING = ModelRule(
-    re.compile(r"grok-(?:3-mini|[4-9]|code)"), frozenset({"presence_penalty", "frequency_penalty", "stop"})
-)
-# api-docs.deepseek.com, "Reasoning model": these have no effect there; logprobs are an error.
-_DEEPSEEK_REASONING = ModelRule(re.compile(r"deepseek-reasoner"), SAMPLING)
-
 PROVIDERS: dict[str, Provider] = {
     provider.name: provider
     for provider in (
@@ -91,7 +96,8 @@ PROVIDERS: dict[str, Provider] = {
             "openai",
             "https://api.openai.com/v1",
             output_limit_field="max_completion_tokens",
-            model_rules=(_OPENAI_REASONING,),
+            model_rules=OPENAI_MODELS,
+            effort_rules=OPENAI_EFFORTS,
             # A 400 for a longer one: "Expected a string with maximum length 40" (agno-agi/agno#5382).
             call_id_chars=40,
             embeddings=_OPENAI_EMBEDDINGS,
@@ -108,10 +114,11 @@ PROVIDERS: dict[str, Provider] = {
             marks_partial_answer=True,
             # `random_seed` is its word; `seed`, `user` and `logit_bias` are "Extra inputs" too.
             refused_fields=frozenset({"seed", "user", "logit_bias", "store", "metadata", "service_tier"}),
+            effort_rules=MISTRAL_EFFORTS,
             # docs.mistral.ai/api/endpoint/embeddings: texts alone.
             embeddings=Embeddings(2_048, "output_dimension"),
         ),
-        Provider("groq", "https://api.groq.com/openai/v1"),
+        Provider("groq", "https://api.groq.com/openai/v1", effort_rules=GROQ_EFFORTS),
         # Some of its models report usage only on request (vercel/ai#17986). Its embeddings have `model` and `input`,
         # texts alone.
         Provider("together", "https://api.together.xyz/v1", embeddings=Embeddings(2_048, None)),
@@ -139,12 +146,21 @@ PROVIDERS: dict[str, Provider] = {
             key_header="api-key",
             key_prefix="",
             output_limit_field="max_completion_tokens",
-            model_rules=(_OPENAI_REASONING,),
+            model_rules=OPENAI_MODELS,
+            effort_rules=OPENAI_EFFORTS,
             embeddings=_OPENAI_EMBEDDINGS,
         ),
         Provider("openrouter", "https://openrouter.ai/api/v1"),
-        Provider("deepseek", "https://api.deepseek.com/v1", model_rules=(_DEEPSEEK_REASONING,)),
-        Provider("xai", "https://api.x.ai/v1", model_rules=(_XAI_REASONING,)),
+        Provider(
+            "deepseek",
+            "https://api.deepseek.com/v1",
+            model_rules=DEEPSEEK_MODELS,
+            effort_rules=DEEPSEEK_EFFORTS,
+            # "The `reasoning_content` in the thinking mode must be passed back to the API", a 400
+            # (api-docs.deepseek.com/guides/thinking_mode, read 2026-11-29).
+            returns_reasoning=DEEPSEEK_THINKING,
+        ),
+        Provider("xai", "https://api.x.ai/v1", model_rules=XAI_MODELS, effort_rules=XAI_EFFORTS),
         Provider("fireworks", "https://api.fireworks.ai/inference/v1"),
         Provider("perplexity", "https://api.perplexity.ai"),
         # inference-docs.cerebras.ai, "OpenAI compatibility": these three are a 400.
@@ -153,14 +169,21 @@ PROVIDERS: dict[str, Provider] = {
             "https://api.cerebras.ai/v1",
             output_limit_field="max_completion_tokens",
             refused_fields=frozenset({"frequency_penalty", "presence_penalty", "logit_bias"}),
+            effort_rules=CEREBRAS_EFFORTS,
         ),
         Provider("sambanova", "https://api.sambanova.ai/v1"),
         Provider("nvidia", "https://integrate.api.nvidia.com/v1"),
         Provider("huggingface", "https://router.huggingface.co/v1"),
         # docs.aws.amazon.com/bedrock, "OpenAI Chat Completions": https://bedrock-runtime.REGION.amazonaws.com/openai/v1
-        Provider("bedrock", None, output_limit_field="max_completion_tokens"),
+        Provider(
+            "bedrock",
+            None,
+            output_limit_field="max_completion_tokens",
+            model_rules=OPENAI_MODELS,
+            effort_rules=OPENAI_EFFORTS,
+        ),
         # cloud.google.com/vertex-ai, "OpenAI compatibility": …/locations/LOCATION/endpoints/openapi
-        Provider("vertex", None),
+        Provider("vertex", None, returns_signatures=True),
         Provider("vllm", "http://localhost:8000/v1", needs_key=False, embeddings=_COMPATIBLE_EMBEDDINGS),
         Provider("lmstudio", "http://localhost:1234/v1", needs_key=False, embeddings=_COMPATIBLE_EMBEDDINGS),
         Provider("llamacpp", "http://localhost:8080/v1", needs_key=False, embeddings=_COMPATIBLE_EMBEDDINGS),
@@ -174,3 +197,8 @@ def refused_fields(provider: Provider, model: str) -> frozenset[str]:
         if rule.pattern.match(model):
             return provider.refused_fields | rule.refused
     return provider.refused_fields
+
+
+def find_effort_rule(provider: Provider, model: str) -> EffortRule | None:
+    """The rule for the efforts of this model; None if it gets them as they are."""
+    return next((rule for rule in provider.effort_rules if rule.pattern.match(model)), None)

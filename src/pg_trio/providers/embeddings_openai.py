@@ -31,7 +31,7 @@ from pg_trio.providers.embedding_fields import (
     why_unfit,
 )
 from pg_trio.providers.openai_fields import read_model, refuse
-from pg_trio.providers.openai_request import route_to
+from pg_trio.providers.openai_request import route_to, url_to
 
 _FLOAT_BYTES = 4
 
@@ -46,7 +46,7 @@ class OpenAIEmbeddings:
     def build_embeddings(self, request: EmbeddingRequest, candidate: Candidate) -> WireRequest:
         """The HTTP request to this candidate. Raises: CandidateUnfit."""
         check_fit(request, candidate)
-        route = route_to(candidate)
+        route = route_to(candidate).renewed()
         row = route.provider.embeddings
         assert row is not None  # or it had been unfit
         body: dict[str, Json] = {
@@ -58,7 +58,7 @@ class OpenAIEmbeddings:
         if request.dimensions is not None and row.dimensions_field is not None:
             body[row.dimensions_field] = request.dimensions
         return WireRequest(
-            f"{candidate.credential.base_url}/embeddings",
+            url_to(candidate.credential, "embeddings"),
             route.headers,
             orjson.dumps(body),
             allow_private_addresses=candidate.credential.allow_private_addresses,
