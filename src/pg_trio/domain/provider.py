@@ -26,21 +26,26 @@ class ModelRule:
 
 @frozen(slots=True)
 class Embeddings:
-    """What a provider's embeddings take. `most_inputs` of them in one request.
+    """What a provider's embeddings take. `most_inputs` of them in one call; a request with more is split.
 
     `dimensions_field`: the field that says how long vectors shall be; None where there is none.
     `takes_tokens`: an input may be tokens in place of a text. `asks_base64`: vectors are asked for in base64.
+    `takes_user`: the provider has a field for the client's id of its own user; otherwise that is left out.
     """
 
     most_inputs: int
     dimensions_field: str | None = "dimensions"
     takes_tokens: bool = False
     asks_base64: bool = False
+    takes_user: bool = False
 
 
-# 2,048: OpenAI's limit ("Create embeddings"), and for servers without a documented one a bound all the same.
-_OPENAI_EMBEDDINGS = Embeddings(2_048, takes_tokens=True, asks_base64=True)
-_COMPATIBLE_EMBEDDINGS = Embeddings(2_048, takes_tokens=True)
+# 2,048: OpenAI's limit ("Create embeddings").
+_OPENAI_EMBEDDINGS = Embeddings(2_048, takes_tokens=True, asks_base64=True, takes_user=True)
+# 128 for providers whose vectors come as JSON: 4,096 numbers of 22 characters each are then 11 MiB, and an answer may
+# have 16 MiB (`upstream.max_body_bytes`).
+_IN_JSON = 128
+_COMPATIBLE_EMBEDDINGS = Embeddings(_IN_JSON, takes_tokens=True)
 
 
 @frozen(slots=True)
@@ -109,15 +114,15 @@ PROVIDERS: dict[str, Provider] = {
             # `random_seed` is its word; `seed`, `user` and `logit_bias` are "Extra inputs" too.
             refused_fields=frozenset({"seed", "user", "logit_bias", "store", "metadata", "service_tier"}),
             # docs.mistral.ai/api/endpoint/embeddings: texts alone.
-            embeddings=Embeddings(2_048, "output_dimension"),
+            embeddings=Embeddings(_IN_JSON, "output_dimension"),
         ),
         Provider("groq", "https://api.groq.com/openai/v1"),
         # Some of its models report usage only on request (vercel/ai#17986). Its embeddings have `model` and `input`,
         # texts alone.
-        Provider("together", "https://api.together.xyz/v1", embeddings=Embeddings(2_048, None)),
+        Provider("together", "https://api.together.xyz/v1", embeddings=Embeddings(_IN_JSON, None)),
         # $OLLAMA_BASE_URL replaces this address if it is set (config). Its OpenAI compatibility has no arrays of
         # tokens.
-        Provider("ollama", "http://localhost:11434/v1", needs_key=False, embeddings=Embeddings(2_048)),
+        Provider("ollama", "http://localhost:11434/v1", needs_key=False, embeddings=Embeddings(_IN_JSON)),
         Provider("anthropic", "https://api.anthropic.com/v1", "anthropic", key_header="x-api-key", key_prefix=""),
         Provider(
             "google",
