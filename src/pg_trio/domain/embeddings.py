@@ -11,12 +11,12 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal, TypeAlias
-from uuid import UUID
 
 from attrs import evolve, field
 
 from pg_trio.domain.chat import Usage
-from pg_trio.domain.json_value import JsonObject
+from pg_trio.domain.json_value import JsonObject, json_texts
+from pg_trio.domain.options import NO_OPTIONS, Options
 from pg_trio.domain.value import value
 
 # A text, or a text that the client has turned into tokens.
@@ -33,8 +33,8 @@ _NO_BODY: JsonObject = {}
 class EmbeddingRequest:
     """Inputs to embed. `dimensions` is the length of each vector; None means the model's own length.
 
-    `user` is the client's id of its own user. `model` is the name in the body, and `body` the JSON object as it was
-    sent (for `input_schema`). `in_base64` says how the client reads vectors; a provider may send them otherwise.
+    `user` is the client's id of its own user. `in_base64` says how the client reads vectors; a provider may send them
+    otherwise. `model`, `body` and `unknown`: see ChatRequest.
     """
 
     inputs: tuple[EmbeddingInput, ...]
@@ -44,10 +44,13 @@ class EmbeddingRequest:
     in_base64: bool = False
     model: str | None = None
     body: JsonObject = field(default=_NO_BODY, repr=False, eq=False)
+    unknown: JsonObject | None = None
 
-    # Vectors are not streamed, and do not belong to a session.
+    # What a chat has besides, and embeddings have not.
+    endpoint: ClassVar[str | None] = None
     stream: ClassVar[bool] = False
-    session_id: ClassVar[UUID | None] = None
+    options: ClassVar[Options] = NO_OPTIONS
+    plain_text: ClassVar[str | None] = None
 
     @property
     def has_tokens(self) -> bool:
@@ -55,19 +58,20 @@ class EmbeddingRequest:
         return any(not isinstance(each, str) for each in self.inputs)
 
     def characters(self) -> int:
-        """Characters of all inputs. A token counts as four, so that estimates count it as one token."""
-        return sum([len(each) if isinstance(each, str) else 4 * len(each) for each in self.inputs])
+        """Characters of all that a provider receives. A token counts as four, so that estimates count it as one."""
+        tokens = sum([len(each) for each in self.inputs if not isinstance(each, str)])
+        return sum(map(len, self.texts())) + 4 * tokens
 
     def texts(self) -> list[str]:
-        """Every piece of free text that a provider receives: the inputs that are texts, then the user."""
+        """Every piece of free text that a provider receives: the inputs that are texts, then the other fields."""
         texts = [each for each in self.inputs if isinstance(each, str)]
-        return texts if self.user is None else [*texts, self.user]
+        if self.user is not None:
+            texts.append(self.user)
+        return texts if self.unknown is None else texts + json_texts(self.unknown)
 
-    def with_texts(self, texts: Sequence[str]) -> EmbeddingRequest:
-        """The request with these in place of `texts`."""
-        left = iter(texts)
-        inputs = tuple([next(left) if isinstance(each, str) else each for each in self.inputs])
-        return evolve(self, inputs=inputs, user=None if self.user is None else next(left))
+    def text(self) -> str:
+        """All of `texts` joined with newlines, for the guardrails."""
+        return "\n".join(self.texts())
 
     def split(self, most_inputs: int) -> Iterator[EmbeddingRequest]:
         """The request in parts of so many inputs, for a provider that takes no more at once."""

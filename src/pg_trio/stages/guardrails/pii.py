@@ -15,6 +15,7 @@ scan's fixed cost is paid once a request, not for each of a hundred thousand pie
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 import attrs
 import orjson
@@ -22,6 +23,7 @@ from attrs import frozen
 
 from pg_trio.domain.chat import TOOL_WORDS, ChatRequest, Json, Message, ToolCall, json_texts
 from pg_trio.domain.content import Part
+from pg_trio.domain.embeddings import EmbeddingRequest
 from pg_trio.domain.guardrails import MAX_LABELS, PII_LABELS, CustomPattern, PiiFilter
 from pg_trio.domain.options import Options, ResponseFormat
 from pg_trio.domain.tools import ForeignTool, ForeignToolChoice, Tool, ToolChoice
@@ -48,6 +50,8 @@ class _UnmaskableError(Exception):
     def __init__(self, text: str) -> None:
         self.text = text
 
+
+Guarded = TypeVar("Guarded", ChatRequest, EmbeddingRequest)
 
 # The masked text of each piece. Pieces without a match (nearly all) are not in it.
 Masks = Mapping[str, str]
@@ -81,7 +85,7 @@ class PiiScanner:
             scans_at_once=not any(anchor in custom.pattern for custom in rule.custom_patterns for anchor in _ANCHORS),
         )
 
-    def apply(self, request: ChatRequest) -> ChatRequest:
+    def apply(self, request: Guarded) -> Guarded:
         """The request with every match masked; the same object if there was none.
 
         Raises: PiiBlocked in mode block, and for a name, an id or an object's key that matches.
@@ -92,6 +96,8 @@ class PiiScanner:
         # The common case: one piece without a match.
         if plain is not None and self._prefilter.find_first(plain.encode()) is None:
             return request
+        if isinstance(request, EmbeddingRequest):
+            return self._apply_to_inputs(request)
         pieces = dict.fromkeys(_pieces(request, not self._has_custom))
         if self._blocks:
             self._block(pieces)
@@ -103,6 +109,20 @@ class PiiScanner:
         self._block(name for name in _identifiers(request) if name in masks)
         try:
             return _mask_request(request, masks)
+        except _UnmaskableError as found:
+            self._block([found.text])
+            raise AssertionError("a key is masked for a match") from found
+
+    def _apply_to_inputs(self, request: EmbeddingRequest) -> EmbeddingRequest:
+        pieces = dict.fromkeys(request.texts())
+        if self._blocks:
+            self._block(pieces)
+            return request
+        masks = self._find_masks(pieces)
+        if not masks:
+            return request
+        try:
+            return _mask_inputs(request, masks)
         except _UnmaskableError as found:
             self._block([found.text])
             raise AssertionError("a key is masked for a match") from found
@@ -217,6 +237,15 @@ def _mask_request(request: ChatRequest, masks: Masks) -> ChatRequest:
         tools=tuple([_mask_tool(tool, masks) for tool in request.tools]),
         tool_choice=None if request.tool_choice is None else _mask_choice(request.tool_choice, masks),
         options=_mask_options(request.options, masks),
+    )
+
+
+def _mask_inputs(request: EmbeddingRequest, masks: Masks) -> EmbeddingRequest:
+    return attrs.evolve(
+        request,
+        inputs=tuple([masks.get(each, each) if isinstance(each, str) else each for each in request.inputs]),
+        user=None if request.user is None else masks.get(request.user, request.user),
+        unknown=_mask_json(request.unknown, masks),
     )
 
 

@@ -10,7 +10,6 @@ from typing import ClassVar, Generic, TypeVar
 import trio
 from attrs import define, field, frozen
 
-from pg_trio.domain.chat import Prompt
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.secret import Secret, mask_secrets
@@ -52,9 +51,10 @@ _ASIDE_WORDS = {
 
 @value(slots=True, eq=False)
 class Asked:
-    """What is asked, until when (Trio's clock), where tries are noted, and when all of it began."""
+    """The tools that an answer may call, until when (Trio's clock) it is waited for, where tries are noted, and when
+    all of it began."""
 
-    prompt: Prompt
+    tools: Sequence[object]
     ends_at: float
     attempts: Attempts
     now: float
