@@ -18,7 +18,7 @@ from pg_trio.catalogue import Catalogue, PlanCompiler
 from pg_trio.config.settings import Settings
 from pg_trio.config.time_zone import find_zone
 from pg_trio.domain.call import Call, WholeAnswer
-from pg_trio.domain.project import Caller, Candidate, Credential, Token
+from pg_trio.domain.project import Access, Caller, Candidate, Credential, Token
 from pg_trio.domain.upstream import Transport
 from pg_trio.errors import ConfigError
 from pg_trio.observe.request_log import RequestLog
@@ -57,9 +57,9 @@ class RunningGateway:
         """For a client's connection, whose task answers its calls one after the other."""
         return LastingScope()
 
-    async def find_caller(self, authorization: Sequence[str], project: str, scope: str, at: float) -> Caller:
+    async def find_caller(self, authorization: Sequence[str], project: str, access: Access, at: float) -> Caller:
         """See Authenticate.find_caller."""
-        return await self.pipeline.authenticate.find_caller(authorization, project, scope, at)
+        return await self.pipeline.authenticate.find_caller(authorization, project, access, at)
 
     def describe_candidate(self, candidate: Candidate) -> dict[str, object]:
         """See ProviderCall.describe."""

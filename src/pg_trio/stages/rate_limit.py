@@ -29,6 +29,7 @@ from attrs import evolve, frozen
 from pg_trio.domain.chat import Usage, estimate_tokens
 from pg_trio.domain.client_request import ClientRequest
 from pg_trio.domain.limits import LimitPolicy, LimitState
+from pg_trio.domain.options import limit_answer
 from pg_trio.domain.project import Endpoint, Token, TokenLimits
 from pg_trio.errors import RateLimited
 from pg_trio.ledger.protocols import MUST_WAIT, Buckets, Leases, Limits, Taken
@@ -77,6 +78,7 @@ class LimitPlan:
     buckets: BucketPlan | None
     prompt_chars: int
     output_tokens: int
+    ceiling_tokens: int | None = None
 
     def for_input(self) -> LimitPlan:
         """The plan for requests that are answered without output, and without the endpoint's prompt."""
@@ -185,7 +187,7 @@ class RateLimit:
     def compile(self, endpoint: Endpoint) -> LimitPlan:
         """The endpoint's limits, ready to take from."""
         output_tokens = endpoint.max_output_tokens or self._default_output_tokens
-        return LimitPlan(_bucket_plan(endpoint), endpoint.prompt_chars, output_tokens)
+        return LimitPlan(_bucket_plan(endpoint), endpoint.prompt_chars, output_tokens, endpoint.max_output_tokens)
 
     def take_nowait(self, call: LimitedCall, token: Token, plan: LimitPlan) -> Quota | None:
         """Count one request, and show the client what is left; None where that takes waiting (`take`).
@@ -310,7 +312,9 @@ class RateLimit:
 def _estimate(plan: TokenPlan, of_endpoint: LimitPlan, request: ClientRequest) -> int:
     if plan.tokens is None:
         return 0
-    tokens = estimate_tokens(request.characters() + of_endpoint.prompt_chars) + of_endpoint.output_tokens
+    asked_tokens = request.options.max_output_tokens
+    output_tokens = limit_answer(asked_tokens, of_endpoint.ceiling_tokens, of_endpoint.output_tokens)
+    tokens = estimate_tokens(request.characters() + of_endpoint.prompt_chars) + output_tokens
     return min(tokens, plan.tokens.policies[0].quota)
 
 

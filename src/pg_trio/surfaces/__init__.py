@@ -3,6 +3,8 @@
     contract.py       what a surface is: match a route, read a request, render an answer, an error, a stream
     registry.py       which surface a request is for
     gateway/          the Gateway API: `POST /api/{uuid}/{slug}` and `POST /api/{uuid}/chat/completions`
+    v1/               OpenAI's and Anthropic's own APIs: `POST /api/{uuid}/v1/…`
+    reading/          parts of the readers of bodies, shared by the surfaces
     http_answer.py    whole answers, and the header fields that all surfaces have in common
     openai_shapes.py  JSON objects of OpenAI's chat that several surfaces render
     openai_chunks.py  OpenAI's chunks, for every surface that streams them
@@ -10,12 +12,13 @@
 To add a surface: its file or folder here, a line in SURFACES, its routes in docs/api.md.
 """
 
-from pg_trio.surfaces.contract import MatchedRoute, StreamSummary, StreamWriter, Surface
+from pg_trio.surfaces.contract import MatchedRoute, StreamSummary, StreamWriter, Surface, SurfaceDefaults
 from pg_trio.surfaces.gateway import GATEWAY
 from pg_trio.surfaces.http_answer import HeaderList, HttpAnswer, Tries
 from pg_trio.surfaces.registry import SurfaceTable, is_plain_path
+from pg_trio.surfaces.v1.chat import CHAT
 
-SURFACES: tuple[Surface, ...] = (GATEWAY,)
+SURFACES: tuple[Surface, ...] = (GATEWAY, CHAT)
 
 # The surface that renders the error of a request that no surface matches.
 FALLBACK: Surface = GATEWAY
@@ -29,6 +32,7 @@ __all__ = [
     "StreamSummary",
     "StreamWriter",
     "Surface",
+    "SurfaceDefaults",
     "SurfaceTable",
     "Tries",
     "is_plain_path",

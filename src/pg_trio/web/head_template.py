@@ -43,11 +43,11 @@ class HeadTemplate:
             surface=surface,
             project=route.project,
             slug=route.slug,
-            authorization=_values(fields.get(b"authorization")),
+            authorization=_read_tokens(fields, surface),
             content_type=_text(fields.get(b"content-type")),
             content_coding=_text(fields.get(b"content-encoding")),
             timeout_ms=_values(fields.get(b"x-pg-timeout-ms")),
-            read_timeout=_values(fields.get(b"x-stainless-read-timeout")),
+            read_timeout=_values(fields.get(b"x-stainless-read-timeout")) + _values(fields.get(b"x-stainless-timeout")),
             origin=RequestOrigin(
                 surface=surface.name,
                 client_address=peer.find_client(fields),
@@ -74,6 +74,15 @@ class HeadTemplate:
             origin=self.origin,
             fields=self.fields,
         )
+
+
+def _read_tokens(fields: Mapping[bytes, bytes], surface: Surface) -> Sequence[str]:
+    """The values of `Authorization`, and of `x-api-key` in its form; the same token in both counts once."""
+    authorization = _values(fields.get(b"authorization"))
+    if not surface.takes_api_key or b"x-api-key" not in fields:
+        return authorization
+    keys = [f"Bearer {key}" for key in _values(fields[b"x-api-key"])]
+    return authorization if authorization and keys == authorization else [*authorization, *keys]
 
 
 @value(slots=True)
@@ -122,8 +131,8 @@ def _join_repeated(headers: Headers) -> dict[bytes, bytes]:
     return fields
 
 
-def _values(joined: bytes | None) -> Sequence[str]:
-    return () if joined is None else joined.decode("latin-1").split("\0")
+def _values(joined: bytes | None) -> list[str]:
+    return [] if joined is None else joined.decode("latin-1").split("\0")
 
 
 def _text(joined: bytes | None) -> str | None:

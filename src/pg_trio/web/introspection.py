@@ -20,7 +20,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 
-from pg_trio.domain.project import Caller, Candidate, Endpoint, Project, Token, TokenLimits
+from pg_trio.domain.project import Access, Caller, Candidate, Endpoint, Project, Token, TokenLimits
 from pg_trio.errors import (
     BadRequest,
     GatewayError,
@@ -34,11 +34,13 @@ from pg_trio.surfaces import FALLBACK
 
 logger = logging.getLogger("pg_trio")
 
+ADMIN, MODELS = Access("admin"), Access("models")
+
 
 class Inspected(Protocol):
     """The parts of the running gateway that introspection reads."""
 
-    async def find_caller(self, authorization: Sequence[str], project: str, scope: str, at: float) -> Caller: ...
+    async def find_caller(self, authorization: Sequence[str], project: str, access: Access, at: float) -> Caller: ...
 
     async def list_tokens(self, project_uuid: UUID) -> Sequence[Token]: ...
 
@@ -63,35 +65,35 @@ def make_web_app(find_inspected: Any, is_ready: Callable[[], bool] = lambda: Tru
     # offers the model.
     made_at = int(time.time())
 
-    async def caller_with(scope: str, project: str) -> tuple[Inspected, Caller]:
+    async def caller_with(access: Access, project: str) -> tuple[Inspected, Caller]:
         inspected: Inspected = find_inspected()
         authorization = request.headers.getlist("Authorization")
-        return inspected, await inspected.find_caller(authorization, project, scope, time.time())
+        return inspected, await inspected.find_caller(authorization, project, access, time.time())
 
     @app.get("/api/<project>/info")
     async def info(project: str) -> dict[str, Any]:
-        inspected, caller = await caller_with("admin", project)
+        inspected, caller = await caller_with(ADMIN, project)
         tokens = await inspected.list_tokens(caller.project.uuid)
         return _data(describe_project(caller.project, len(tokens)))
 
     @app.get("/api/<project>/endpoints")
     async def endpoints(project: str) -> dict[str, Any]:
-        _, caller = await caller_with("admin", project)
+        _, caller = await caller_with(ADMIN, project)
         return _data([describe_endpoint(endpoint) for endpoint in caller.project.endpoints.values()])
 
     @app.get("/api/<project>/candidates")
     async def candidates(project: str) -> dict[str, Any]:
-        inspected, caller = await caller_with("admin", project)
+        inspected, caller = await caller_with(ADMIN, project)
         return _data(list_candidates(caller.project, inspected))
 
     @app.get("/api/<project>/tokens")
     async def tokens(project: str) -> dict[str, Any]:
-        inspected, caller = await caller_with("admin", project)
+        inspected, caller = await caller_with(ADMIN, project)
         return _data([describe_token(token) for token in await inspected.list_tokens(caller.project.uuid)])
 
     @app.get("/api/<project>/models")
     async def models(project: str) -> dict[str, Any]:
-        inspected, caller = await caller_with("models", project)
+        inspected, caller = await caller_with(MODELS, project)
         return list_models(caller.project, inspected.disabled_providers, made_at)
 
     @app.post("/api/<project>/<slug>", defaults={"dispatcher": ""})
