@@ -1,8 +1,8 @@
 """THE SHORT STORY: a request for embeddings, from its rate limit to its answer. pipeline.py has what comes before.
 
-rate limit → budget → guardrails → input schema → provider call (with failover) → log → response. The stages are those of a
-chat. A session, the endpoint's prompt and an output schema are for texts that a model writes, so they do not apply. Nothing
-is streamed.
+rate limit → budget → guardrails → input schema → provider call (with failover) → log → response. The stages are those
+of a chat. A session, the endpoint's prompt and an output schema are for texts that a model writes, so they do not
+apply. Nothing is streamed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from pg_trio.domain.embeddings import EmbeddingReply, EmbeddingRequest
 from pg_trio.domain.project import Candidate
 from pg_trio.errors import BadRequest
 from pg_trio.pipeline import ReceivedRequest, check_request
-from pg_trio.racing.large_work import LargeWork
 from pg_trio.recorder.facts import Settled
 from pg_trio.stages.account import Account
 from pg_trio.stages.budget import Budget
@@ -42,14 +41,13 @@ class EmbeddingPipeline:
     rate_limit: RateLimit
     budget: Budget
     provider_call: ProviderCall
-    large_work: LargeWork
     exchange: Exchange
     adapters: Callable[[str], EmbeddingAdapter]
     write: WriteVectors
 
     async def serve(self, received: ReceivedRequest, request: EmbeddingRequest) -> EmbeddingAnswer:
         """Take the request through limits and checks to a provider. Reservations are given back at the end."""
-        plan, recorder = received.plan, received.recorder
+        plan, recorder, large_work = received.plan, received.recorder, self.exchange.large_work
         recorder.stage_began("rate_limit")
         limits = plan.limits.for_input()
         quota = await self.rate_limit.take(received.call, received.caller.token, limits, request)
@@ -59,7 +57,7 @@ class EmbeddingPipeline:
             async with reservation:
                 if plan.guards is not None and request.has_tokens:
                     raise BadRequest("input: must be text, because the guardrails of this endpoint cannot read tokens.")
-                request = await check_request(received, request, self.large_work)
+                request = await check_request(received, request, large_work)
                 if not plan.endpoint.pass_unknown_fields:
                     request = evolve(request, unknown=None)
 
@@ -68,7 +66,7 @@ class EmbeddingPipeline:
                 with VectorCall(request, self.adapters, self.exchange) as vectors:
                     reply, usage, winner = await self._ask(received, vectors, account)
                     size = reply.size_bytes()
-                    body = await self.large_work.call(size, self.write, reply, usage, in_base64=request.in_base64)
+                    body = await large_work.call(size, self.write, reply, usage, in_base64=request.in_base64)
         recorder.stages_ended()
         return EmbeddingAnswer(
             body=body,

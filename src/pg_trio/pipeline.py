@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol, TypeVar
 
 from attrs import frozen
 
 from pg_trio.catalogue import Catalogue, EndpointPlan
 from pg_trio.config.settings import GatewaySettings
-from pg_trio.domain.call import Answered, Call, WholeAnswer
+from pg_trio.domain.call import Answered, Call, EmbeddingAnswer, WholeAnswer
 from pg_trio.domain.chat import ChatRequest, Prompt, Usage, estimate_tokens
+from pg_trio.domain.client_request import ClientRequest
+from pg_trio.domain.embeddings import EmbeddingRequest
 from pg_trio.domain.project import Caller
 from pg_trio.domain.value import value
 from pg_trio.errors import BadRequest, NoFitCandidate, OutputInvalid, Overloaded, ProviderCallFailed, SessionsNotEnabled
@@ -48,7 +51,7 @@ class ReceivedRequest:
     call: Call
     caller: Caller
     plan: EndpointPlan
-    request: ChatRequest
+    request: ClientRequest
     size: int
     deadline: RequestDeadline
     recorder: Recorder
@@ -62,9 +65,18 @@ class CheckedRequest:
     plan: EndpointPlan
     request: ChatRequest
     deadline: RequestDeadline
-    account: Account
+    account: Account[Prompt]
     recorder: Recorder
     session: OpenSession | None = None
+
+
+class ServesEmbeddings(Protocol):
+    """What is done with a request for embeddings once it was read: see embedding_pipeline.py."""
+
+    async def serve(self, received: ReceivedRequest, request: EmbeddingRequest) -> EmbeddingAnswer: ...
+
+
+Checked = TypeVar("Checked", ChatRequest, EmbeddingRequest)
 
 
 @frozen
@@ -81,12 +93,13 @@ class Pipeline:
     rate_limit: RateLimit
     budget: Budget
     provider_call: ProviderCall
+    embeddings: ServesEmbeddings
     large_work: LargeWork
     body_room: ByteRoom
     recorders: Recorders
     sessions: Sessions | None = None
 
-    async def answer(self, call: Call, lasting: LastingScope | None = None) -> WholeAnswer | None:
+    async def answer(self, call: Call, lasting: LastingScope | None = None) -> WholeAnswer | EmbeddingAnswer | None:
         """The answer to a call, or None if it was streamed to the client already.
 
         `lasting` is for a task that answers many calls, one after the other: see LastingScope.
@@ -102,10 +115,13 @@ class Pipeline:
             RequestDeadline(head, self.settings.body_timeout_ms, lasting) as deadline,
         ):
             received = await self._receive(call, recorder, deadline)
-            if received.request.session_id is not None and not received.plan.endpoint.sessions_enabled:
-                raise SessionsNotEnabled
+            request = received.request
             try:
-                return await self._serve(received)
+                if isinstance(request, EmbeddingRequest):
+                    return await self.embeddings.serve(received, request)
+                if request.session_id is not None and not received.plan.endpoint.sessions_enabled:
+                    raise SessionsNotEnabled
+                return await self._serve(received, request)
             except NoFitCandidate as error:
                 raise call.surface.refuse_unfit(error) from None
 
@@ -148,7 +164,7 @@ class Pipeline:
             plan = self._begin(self._find_named(caller, request, recorder), recorder, deadline)
         return ReceivedRequest(call, caller, plan, request, size, deadline, recorder)
 
-    def _find_named(self, caller: Caller, request: ChatRequest, recorder: Recorder) -> EndpointPlan:
+    def _find_named(self, caller: Caller, request: ClientRequest, recorder: Recorder) -> EndpointPlan:
         """The plan of the endpoint, or of the model, that the body names."""
         name = request.endpoint or request.model
         assert name is not None  # the surface demands it there
@@ -161,20 +177,20 @@ class Pipeline:
         deadline.start(plan.endpoint)
         return plan
 
-    async def _serve(self, received: ReceivedRequest) -> WholeAnswer | None:
+    async def _serve(self, received: ReceivedRequest, request: ChatRequest) -> WholeAnswer | None:
         """Take the request through limits and checks to a provider. Reservations are given back at the end."""
         call, caller, plan, recorder = received.call, received.caller, received.plan, received.recorder
         recorder.stage_began("rate_limit")
         quota = self.rate_limit.take_nowait(call, caller.token, plan.limits)
         if quota is None:
-            quota = await self.rate_limit.take(call, caller.token, plan.limits, received.request)
+            quota = await self.rate_limit.take(call, caller.token, plan.limits, request)
         async with quota:
             recorder.stage_began("budget")
-            reservation = self.budget.reserve_nowait(plan.spend, received.request)
+            reservation = self.budget.reserve_nowait(plan.spend, request)
             if reservation is None:
-                reservation = await self.budget.reserve(plan.spend, received.request)
+                reservation = await self.budget.reserve(plan.spend, request)
             async with reservation:
-                request = await self._check(received)
+                request = await check_request(received, request, self.large_work)
                 session, messages = None, request.messages
                 if plan.endpoint.sessions_enabled and (request.starts_session or request.session_id is not None):
                     recorder.stage_began("session")
@@ -196,24 +212,6 @@ class Pipeline:
                     await send_whole(call.open_stream(request, plan.endpoint, recorder, answer.session_id), answer)
                     return None
                 return answer
-
-    async def _check(self, received: ReceivedRequest) -> ChatRequest:
-        """The request that the guardrails let pass, after its body was checked against the endpoint's schema."""
-        plan, request, size, recorder = received.plan, received.request, received.size, received.recorder
-        recorder.stage_began("guardrails")
-        if plan.guards is not None:
-            guard = plan.guards.apply
-            request = guard(request) if size <= LARGE_BYTES else await self.large_work.call(size, guard, request)
-        recorder.request_guarded(request)
-
-        recorder.stage_began("input_schema")
-        if plan.input_schema is not None:
-            check = plan.input_schema.check
-            if size <= LARGE_BYTES:
-                check(request.body)
-            else:
-                await self.large_work.call(size, check, request.body)
-        return request
 
     async def _reply(self, asked: CheckedRequest) -> WholeAnswer:
         """The winning complete answer, checked and settled."""
@@ -369,6 +367,25 @@ class Pipeline:
         # Receiving may have taken long.
         await self.rate_limit.check_left(call, caller.token, limits)
         return body
+
+
+async def check_request(received: ReceivedRequest, request: Checked, large_work: LargeWork) -> Checked:
+    """The request that the guardrails let pass, after its body was checked against the endpoint's schema."""
+    plan, size, recorder = received.plan, received.size, received.recorder
+    recorder.stage_began("guardrails")
+    if plan.guards is not None:
+        guard = plan.guards.apply
+        request = guard(request) if size <= LARGE_BYTES else await large_work.call(size, guard, request)
+    recorder.request_guarded(request)
+
+    recorder.stage_began("input_schema")
+    if plan.input_schema is not None:
+        check = plan.input_schema.check
+        if size <= LARGE_BYTES:
+            check(request.body)
+        else:
+            await large_work.call(size, check, request.body)
+    return request
 
 
 def _settle(asked: CheckedRequest, answered: Answered, usage: Usage, earlier: Sequence[Part] = ()) -> Usage:

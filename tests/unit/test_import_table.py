@@ -31,6 +31,7 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "observe": ({"errors", "domain", "recorder"}, {"attrs", "orjson"}),
     "catalogue": ({"stages", "domain", "errors"}, {"attrs"}),
     "pipeline": ({"catalogue", "stages", "recorder", "domain", "errors", "config", "racing"}, {"attrs"}),
+    "embedding_pipeline": ({"pipeline", "stages", "recorder", "domain", "errors", "racing"}, {"attrs"}),
     "stores": (
         {"store", "shared_memory", "ledger", "stages", "observe", "racing", "domain", "errors", "config"},
         {"attrs", "trio"},

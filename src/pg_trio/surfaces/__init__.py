@@ -17,8 +17,9 @@ from pg_trio.surfaces.gateway import GATEWAY
 from pg_trio.surfaces.http_answer import HeaderList, HttpAnswer, Tries
 from pg_trio.surfaces.registry import SurfaceTable, is_plain_path
 from pg_trio.surfaces.v1.chat import CHAT
+from pg_trio.surfaces.v1.embeddings import EMBEDDINGS
 
-SURFACES: tuple[Surface, ...] = (GATEWAY, CHAT)
+SURFACES: tuple[Surface, ...] = (GATEWAY, CHAT, EMBEDDINGS)
 
 # The surface that renders the error of a request that no surface matches.
 FALLBACK: Surface = GATEWAY

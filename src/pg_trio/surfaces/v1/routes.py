@@ -37,10 +37,8 @@ class V1Surface(SurfaceDefaults):
 
     def match(self, method: str, path: bytes) -> MatchedRoute | None:
         """`POST /api/{project}/v1/{path}`. The body names the model. The project need not exist."""
-        if method != "POST" or not path.endswith(self.path):
-            return None
-        project = project_of(path)
-        return None if project is None or path[8 + len(project) :] != self.path else MatchedRoute(project, None)
+        found = split_path(path) if method == "POST" else None
+        return MatchedRoute(found[0], None) if found is not None and found[1] == self.path else None
 
     def check_head(self, head: RequestHead) -> None:
         """Raises BadRequest for the wrong content type, ContentCodingUnsupported for an encoded body."""
@@ -55,10 +53,12 @@ class V1Surface(SurfaceDefaults):
         return ParameterUnsupported(error.reasons) if is_parameter else error
 
 
-def project_of(path: bytes) -> str | None:
-    """The project in a plain path under `/api/{project}/v1/`; None for another path."""
-    root, _, rest = path.removeprefix(b"/api/").partition(b"/")
-    return root.decode("ascii") if root and path.startswith(b"/api/") and rest.startswith(b"v1/") else None
+def split_path(path: bytes) -> tuple[str, bytes] | None:
+    """The project in a plain path, and what is behind `/api/{project}/v1/`; None for another path."""
+    if not path.startswith(b"/api/"):
+        return None
+    project, _, rest = path[5:].partition(b"/")
+    return (project.decode("ascii"), rest[3:]) if project and rest.startswith(b"v1/") else None
 
 
 def read_model(given: Json) -> str:

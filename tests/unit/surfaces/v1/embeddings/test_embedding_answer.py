@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pg_trio.domain.chat import Usage
 from pg_trio.domain.embeddings import EmbeddingReply
-from pg_trio.surfaces.v1.embeddings.answers import write_vectors
+from pg_trio.surfaces.v1.embeddings.embedding_answer import write_vectors
 
 REPLY = EmbeddingReply((array("d", [0.5, -0.25]), array("d", [1.0, 0.0])), "text-embedding-3-small", Usage(7, 0))
 

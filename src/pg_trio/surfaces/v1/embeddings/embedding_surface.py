@@ -11,7 +11,9 @@ from pg_trio.domain.limits import LimitState
 from pg_trio.domain.project import Endpoint
 from pg_trio.errors import EmbeddingsUnsupported, GatewayError, NoFitCandidate, ParameterUnsupported
 from pg_trio.surfaces.http_answer import HttpAnswer, make_answer
-from pg_trio.surfaces.v1.embeddings.read_request import read_embedding_request
+from pg_trio.surfaces.v1.chat.chat_answer import processing_ms
+from pg_trio.surfaces.v1.embeddings.embedding_request import read_embedding_request
+from pg_trio.surfaces.v1.model_limits import render_openai_limits
 from pg_trio.surfaces.v1.openai_errors import render_openai_error
 from pg_trio.surfaces.v1.routes import V1Surface
 
@@ -23,7 +25,7 @@ class EmbeddingsSurface(V1Surface):
     """See surfaces.contract.Surface."""
 
     name: ClassVar[str] = "openai_embeddings"
-    path: ClassVar[bytes] = b"/embeddings"
+    path: ClassVar[bytes] = b"embeddings"
     # Vectors do not belong to a session.
     head_fields: ClassVar[Sequence[bytes]] = ()
 
@@ -38,7 +40,8 @@ class EmbeddingsSurface(V1Surface):
 
     def render_answer(self, answer: EmbeddingAnswer, limits: Sequence[LimitState]) -> HttpAnswer:
         """OpenAI's list of embeddings, whose body is written already."""
-        return make_answer(answer, str(answer.request_id), limits, answer.body)
+        made = make_answer(answer, str(answer.request_id), limits, answer.body)
+        return made.with_fields(processing_ms(answer.times) + render_openai_limits(limits))
 
     def open_stream(self, head: RequestHead, request: ChatRequest, endpoint: Endpoint) -> NoReturn:
         """Never called: no request for embeddings asks for a stream."""

@@ -13,19 +13,21 @@ Source: OpenAI, API reference, "Create embeddings"; Cohere, API reference, "Embe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeVar
 
 from pg_trio.domain.call import ReadLimits, RequestHead
 from pg_trio.domain.embeddings import INPUT_TYPES, EmbeddingInput, EmbeddingRequest, InputType
 from pg_trio.domain.json_value import Json, JsonObject
 from pg_trio.errors import BadRequest
-from pg_trio.surfaces.reading.field_checks import check_text
+from pg_trio.surfaces.reading.field_checks import check_text, read_integer
 from pg_trio.surfaces.reading.json_body import literal_keys, read_json_object
 from pg_trio.surfaces.v1.routes import read_model
 
+W = TypeVar("W", bound=str)
+
 # OpenAI's limits ("Create embeddings"): inputs, and tokens of all inputs together.
 MAX_INPUTS = 2_048
-MAX_TOKENS = 300_000
+MAX_INPUT_TOKENS = 300_000
 # 32,768: the longest vector that Milvus stores. The longest of a public model has 4,096 numbers.
 MAX_DIMENSIONS = 32_768
 # Ids of tokens are 32-bit integers in every tokenizer.
@@ -47,7 +49,7 @@ def read_embedding_request(body: bytes, limits: ReadLimits, head: RequestHead) -
         dimensions=_read_dimensions(fields.get("dimensions")),
         input_type=_read_input_type(fields.get("input_type")),
         user=user,
-        in_base64=_read_word(fields.get("encoding_format"), _FORMATS, "encoding_format") == "base64",
+        in_base64=_read_format(fields.get("encoding_format")) == "base64",
         model=read_model(fields.get("model")),
         body=fields,
         unknown=_find_unknown(fields),
@@ -57,7 +59,7 @@ def read_embedding_request(body: bytes, limits: ReadLimits, head: RequestHead) -
 def _find_unknown(fields: JsonObject) -> JsonObject | None:
     if fields.keys() <= KNOWN_FIELDS:
         return None
-    return {name: given for name, given in fields.items() if name not in KNOWN_FIELDS}
+    return {name: given for name, given in fields.items() if name not in KNOWN_FIELDS and given is not None} or None
 
 
 def _read_inputs(given: Json) -> tuple[EmbeddingInput, ...]:
@@ -89,8 +91,8 @@ def _begins_tokens(given: Sequence[Json]) -> bool:
 
 def _check_total(lists: Sequence[Sequence[Json]]) -> None:
     tokens = sum(map(len, lists))
-    if tokens > MAX_TOKENS:
-        raise BadRequest(f"input: has {tokens} tokens, the limit is {MAX_TOKENS}.")
+    if tokens > MAX_INPUT_TOKENS:
+        raise BadRequest(f"input: has {tokens} tokens, the limit is {MAX_INPUT_TOKENS}.")
 
 
 def _read_tokens(given: Json, path: str) -> tuple[int, ...]:
@@ -110,21 +112,19 @@ def _is_token(token: Json) -> bool:
 
 
 def _read_dimensions(given: Json) -> int | None:
-    if given is None:
-        return None
-    if type(given) is not int or not 1 <= given <= MAX_DIMENSIONS:
-        raise BadRequest(f"dimensions: must be a whole number from 1 to {MAX_DIMENSIONS}.")
-    return given
+    return None if given is None else read_integer(given, "dimensions", least=1, most=MAX_DIMENSIONS)
+
+
+def _read_format(given: Json) -> str:
+    return "float" if given is None else _read_word(given, _FORMATS, "encoding_format")
 
 
 def _read_input_type(given: Json) -> InputType | None:
-    word: Any = _read_word(given, INPUT_TYPES, "input_type")
-    return word
+    return None if given is None else _read_word(given, INPUT_TYPES, "input_type")
 
 
-def _read_word(given: Json, words: Sequence[str], field: str) -> str | None:
-    if given is None:
-        return None
-    if not isinstance(given, str) or given not in words:
-        raise BadRequest(f"{field}: must be one of {', '.join(words)}.")
-    return given
+def _read_word(given: Json, words: Sequence[W], field: str) -> W:
+    for word in words:
+        if word == given:
+            return word
+    raise BadRequest(f"{field}: must be one of {', '.join(words)}.")
