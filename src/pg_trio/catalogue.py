@@ -19,7 +19,7 @@ from itertools import islice
 
 from attrs import frozen
 
-from pg_trio.domain.project import MODEL_NAME_CHARS, Endpoint, Project
+from pg_trio.domain.project import MODEL_NAME_CHARS, Endpoint, ModelName, Project
 from pg_trio.domain.secret import mask_client_text
 from pg_trio.errors import EndpointNotFound, ModelNotFound
 from pg_trio.stages.budget import Budget, SpendPlan
@@ -55,14 +55,6 @@ class EndpointPlan:
     # The same for surfaces that cannot tell a client to drop the text that it has.
     call_without_restarts: CallPlan
     output_schema: OutputSchema | None
-
-
-@frozen(slots=True)
-class ModelName:
-    """What a request may name as its model: an endpoint's slug (`is_alias`), or `provider:model`."""
-
-    id: str
-    is_alias: bool
 
 
 @frozen(slots=True, eq=False)
@@ -130,17 +122,14 @@ class Catalogue:
         except KeyError:
             return self._find_first(project, name)
 
-    def names(self, project: Project) -> Iterator[ModelName]:
-        """Everything that a request to the project may name as its model."""
+    def list_names(self, project: Project) -> Iterator[ModelName]:
+        """What a request to the project may name as its model: slugs, `provider:model`, or `provider:*` for any."""
         for slug in project.endpoints:
             endpoint = self._replaced.get(project, {}).get(slug) or project.endpoints[slug]
             if endpoint.is_active:
                 yield ModelName(slug, is_alias=True)
-        for entry in project.providers:
-            if entry.endpoint.is_active:
-                literal = entry.models and not any(any(sign in glob for sign in "*?[") for glob in entry.models)
-                for model in entry.models if literal else ("*",):
-                    yield ModelName(f"{entry.credential.provider}:{model}", is_alias=False)
+        opened = [name for entry in project.providers if entry.endpoint.is_active for name in entry.names()]
+        yield from [ModelName(name, is_alias=False) for name in dict.fromkeys(opened)]
 
     def replace(self, project: Project, endpoints: Iterable[Endpoint]) -> None:
         """Replace the project's endpoints of the same slugs by these, for requests that begin from here on.
@@ -184,7 +173,7 @@ class Catalogue:
         return None
 
     def _nearest(self, project: Project, name: str) -> Sequence[str]:
-        names = [each.id for each in islice(self.names(project), NAMES_COMPARED)]
+        names = [each.id for each in islice(self.list_names(project), NAMES_COMPARED)]
         asked = SequenceMatcher(b=name[:NAME_CHARS_COMPARED], autojunk=False)
 
         def nearness(known: str) -> float:

@@ -223,6 +223,14 @@ class Endpoint:
         return len(self.prompt or "") + len(self.user_prompt_template or "") + added
 
 
+@frozen(slots=True)
+class ModelName:
+    """What a request may name as its model: an endpoint's slug (`is_alias`), or `provider:model`."""
+
+    id: str
+    is_alias: bool
+
+
 @frozen(slots=True, eq=False)
 class OpenedProvider:
     """A credential that a project opens to its clients: they name the model themselves, as `provider:model`.
@@ -238,6 +246,11 @@ class OpenedProvider:
     @property
     def credential(self) -> Credential:
         return self.endpoint.candidates[0].credential
+
+    def names(self) -> list[str]:
+        """What clients may name: each model as `provider:model`, or `provider:*` if any of them is a glob."""
+        literal = bool(self.models) and not any(sign in glob for sign in "*?[" for glob in self.models)
+        return [f"{self.credential.provider}:{model}" for model in (self.models if literal else ("*",))]
 
     def takes(self, model: str) -> bool:
         """Whether clients may name this model."""

@@ -18,14 +18,27 @@ from pg_trio.surfaces.http_answer import HeaderList, HttpAnswer, Tries
 from pg_trio.surfaces.registry import SurfaceTable, is_plain_path
 from pg_trio.surfaces.v1.chat import CHAT
 from pg_trio.surfaces.v1.embeddings import EMBEDDINGS
+from pg_trio.surfaces.v1.routes import LIST_ACCESS, V1Surface, split_path
 
 SURFACES: tuple[Surface, ...] = (GATEWAY, CHAT, EMBEDDINGS)
 
 # The surface that renders the error of a request that no surface matches.
 FALLBACK: Surface = GATEWAY
 
+
+def is_v1_route(rest: bytes) -> bool:
+    """Whether a surface of `/v1` has this path behind `/api/{uuid}/v1/`."""
+    return any(isinstance(surface, V1Surface) and surface.path == rest for surface in SURFACES)
+
+
+def fallback_for(path: bytes) -> Surface:
+    """The surface whose shape the error of a path has that no surface matches. `path` is as it was sent."""
+    return FALLBACK if split_path(path) is None else CHAT
+
+
 __all__ = [
     "FALLBACK",
+    "LIST_ACCESS",
     "SURFACES",
     "HeaderList",
     "HttpAnswer",
@@ -36,5 +49,7 @@ __all__ = [
     "SurfaceDefaults",
     "SurfaceTable",
     "Tries",
+    "fallback_for",
     "is_plain_path",
+    "is_v1_route",
 ]

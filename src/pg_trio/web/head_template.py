@@ -77,12 +77,26 @@ class HeadTemplate:
 
 
 def _read_tokens(fields: Mapping[bytes, bytes], surface: Surface) -> Sequence[str]:
-    """The values of `Authorization`, and of `x-api-key` in its form; the same token in both counts once."""
     authorization = _values(fields.get(b"authorization"))
     if not surface.takes_api_key or b"x-api-key" not in fields:
         return authorization
-    keys = [f"Bearer {key}" for key in _values(fields[b"x-api-key"])]
-    return authorization if authorization and keys == authorization else [*authorization, *keys]
+    return join_tokens(authorization, _values(fields[b"x-api-key"]))
+
+
+def join_tokens(authorization: Sequence[str], api_keys: Sequence[str]) -> Sequence[str]:
+    """The values of `Authorization`, and those of `x-api-key` in its form. The same token in both counts once."""
+    if not api_keys:
+        return authorization
+    keys = [f"Bearer {key.strip()}" for key in api_keys]
+    if len(keys) == len(authorization) == 1 and _is_bearer(authorization[0], keys[0]):
+        return authorization
+    return [*authorization, *keys]
+
+
+def _is_bearer(authorization: str, expected: str) -> bool:
+    """Whether it is the expected `Bearer …`. The scheme's letters may be of any case (RFC 9110, section 11.1)."""
+    scheme, _, token = authorization.partition(" ")
+    return scheme.lower() == "bearer" and f"Bearer {token.strip()}" == expected
 
 
 @value(slots=True)

@@ -30,7 +30,8 @@ from pg_trio.errors import (
     StoreError,
     TokensUnavailable,
 )
-from pg_trio.surfaces import FALLBACK
+from pg_trio.surfaces import fallback_for, is_v1_route
+from pg_trio.web.model_list import add_model_routes
 
 logger = logging.getLogger("pg_trio")
 
@@ -96,10 +97,16 @@ def make_web_app(find_inspected: Any, is_ready: Callable[[], bool] = lambda: Tru
         inspected, caller = await caller_with(MODELS, project)
         return list_models(caller.project, inspected.disabled_providers, made_at)
 
+    add_model_routes(app, find_inspected)
+
     @app.post("/api/<project>/<slug>", defaults={"dispatcher": ""})
     @app.route("/api/<project>/chat/completions", methods=["GET"], defaults={"slug": "", "dispatcher": "yes"})
     async def not_here(project: str, slug: str, dispatcher: str) -> Response:
         raise MethodNotAllowed(["POST"]) if dispatcher else RouteNotFound()
+
+    @app.route("/api/<project>/v1/<path:route>", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+    async def not_on_v1(project: str, route: str) -> Response:
+        raise MethodNotAllowed(["POST"]) if is_v1_route(route.encode()) else RouteNotFound()
 
     @app.get("/healthz")
     async def healthz() -> dict[str, Any]:
@@ -248,6 +255,6 @@ def _data(data: object) -> dict[str, Any]:
 
 
 def _respond(error: GatewayError, request_id: UUID) -> Response:
-    answer = FALLBACK.render_error(error, request_id)
+    answer = fallback_for(request.path.encode("utf-8", "surrogateescape")).render_error(error, request_id)
     headers = [(name.decode("ascii"), value.decode("ascii")) for name, value in answer.headers()]
     return Response(answer.body, status=answer.status, headers=dict(headers))

@@ -87,7 +87,7 @@ def test_example_file_is_accepted() -> None:
     assert () == configuration.notes
 
 
-def _is_described_elsewhere(shape: type[attrs.AttrsInstance], attribute: attrs.Attribute[Any]) -> bool:
+def _is_described_elsewhere(shape: type[attrs.AttrsInstance], attribute: Any) -> bool:
     """Whether the section refers to another one for this setting: those of calls are under the endpoints."""
     return shape is tables.OpenedProviderTable and attribute.inherited
 
