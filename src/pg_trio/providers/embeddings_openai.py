@@ -56,6 +56,7 @@ class OpenAIEmbeddings:
         row = route.provider.embeddings
         assert row is not None  # or it had been unfit
         body: dict[str, Json] = {
+            **(request.unknown or {}),
             "model": candidate.model,
             "input": [each if isinstance(each, str) else list(each) for each in request.inputs],
         }
