@@ -18,7 +18,7 @@ from pg_trio.domain.chat import Usage
 from pg_trio.domain.embeddings import EmbeddingReply, EmbeddingRequest
 from pg_trio.domain.project import Candidate
 from pg_trio.errors import BadRequest
-from pg_trio.pipeline import ReceivedRequest, check_request
+from pg_trio.received_request import ReceivedRequest, check_request
 from pg_trio.recorder.facts import Settled
 from pg_trio.stages.account import Account
 from pg_trio.stages.budget import Budget
@@ -58,7 +58,7 @@ class EmbeddingPipeline:
                 if plan.guards is not None and request.has_tokens:
                     raise BadRequest("input: must be text, because the guardrails of this endpoint cannot read tokens.")
                 request = await check_request(received, request, large_work)
-                if not plan.endpoint.pass_unknown_fields:
+                if request.unknown is not None and not plan.endpoint.pass_unknown_fields:
                     request = evolve(request, unknown=None)
 
                 account = Account(reservation, quota, request, recorder.attempts)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
 
 from attrs import frozen
 
@@ -24,10 +23,12 @@ from pg_trio.domain.client_request import ClientRequest
 from pg_trio.domain.embeddings import EmbeddingRequest
 from pg_trio.domain.project import Caller
 from pg_trio.domain.value import value
+from pg_trio.embedding_pipeline import EmbeddingPipeline
 from pg_trio.errors import BadRequest, NoFitCandidate, OutputInvalid, Overloaded, ProviderCallFailed, SessionsNotEnabled
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
+from pg_trio.received_request import ReceivedRequest, check_request
 from pg_trio.recorder import Recorder, Recorders
 from pg_trio.recorder.facts import Settled
 from pg_trio.stages.account import Account, Part, estimate_usage
@@ -45,19 +46,6 @@ from pg_trio.stages.schemas.output_schema import OutputSchema
 
 
 @value(slots=True)
-class ReceivedRequest:
-    """A request that was read. Its caller and its endpoint are known. `size` is the body's size in bytes."""
-
-    call: Call
-    caller: Caller
-    plan: EndpointPlan
-    request: ClientRequest
-    size: int
-    deadline: RequestDeadline
-    recorder: Recorder
-
-
-@value(slots=True)
 class CheckedRequest:
     """A request that passed every check and may go to the providers, with everything that is settled after it."""
 
@@ -68,15 +56,6 @@ class CheckedRequest:
     account: Account[Prompt]
     recorder: Recorder
     session: OpenSession | None = None
-
-
-class ServesEmbeddings(Protocol):
-    """What is done with a request for embeddings once it was read: see embedding_pipeline.py."""
-
-    async def serve(self, received: ReceivedRequest, request: EmbeddingRequest) -> EmbeddingAnswer: ...
-
-
-Checked = TypeVar("Checked", ChatRequest, EmbeddingRequest)
 
 
 @frozen
@@ -93,7 +72,7 @@ class Pipeline:
     rate_limit: RateLimit
     budget: Budget
     provider_call: ProviderCall
-    embeddings: ServesEmbeddings
+    embeddings: EmbeddingPipeline
     large_work: LargeWork
     body_room: ByteRoom
     recorders: Recorders
@@ -367,25 +346,6 @@ class Pipeline:
         # Receiving may have taken long.
         await self.rate_limit.check_left(call, caller.token, limits)
         return body
-
-
-async def check_request(received: ReceivedRequest, request: Checked, large_work: LargeWork) -> Checked:
-    """The request that the guardrails let pass, after its body was checked against the endpoint's schema."""
-    plan, size, recorder = received.plan, received.size, received.recorder
-    recorder.stage_began("guardrails")
-    if plan.guards is not None:
-        guard = plan.guards.apply
-        request = guard(request) if size <= LARGE_BYTES else await large_work.call(size, guard, request)
-    recorder.request_guarded(request)
-
-    recorder.stage_began("input_schema")
-    if plan.input_schema is not None:
-        check = plan.input_schema.check
-        if size <= LARGE_BYTES:
-            check(request.body)
-        else:
-            await large_work.call(size, check, request.body)
-    return request
 
 
 def _settle(asked: CheckedRequest, answered: Answered, usage: Usage, earlier: Sequence[Part] = ()) -> Usage:

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 from attrs import evolve, field
 
-from pg_trio.domain.chat import Usage
+from pg_trio.domain.chat import Message, Usage
 from pg_trio.domain.json_value import JsonObject, json_texts
 from pg_trio.domain.options import NO_OPTIONS, Options
 from pg_trio.domain.value import value
@@ -47,6 +47,7 @@ class EmbeddingRequest:
     unknown: JsonObject | None = None
 
     # What a chat has besides, and embeddings have not.
+    messages: ClassVar[tuple[Message, ...]] = ()
     endpoint: ClassVar[str | None] = None
     stream: ClassVar[bool] = False
     options: ClassVar[Options] = NO_OPTIONS

@@ -22,6 +22,7 @@ import orjson
 from attrs import frozen
 
 from pg_trio.domain.chat import TOOL_WORDS, ChatRequest, Json, Message, ToolCall, json_texts
+from pg_trio.domain.client_request import ClientRequest
 from pg_trio.domain.content import Part
 from pg_trio.domain.embeddings import EmbeddingRequest
 from pg_trio.domain.guardrails import MAX_LABELS, PII_LABELS, CustomPattern, PiiFilter
@@ -96,8 +97,6 @@ class PiiScanner:
         # The common case: one piece without a match.
         if plain is not None and self._prefilter.find_first(plain.encode()) is None:
             return request
-        if isinstance(request, EmbeddingRequest):
-            return self._apply_to_inputs(request)
         pieces = dict.fromkeys(_pieces(request, not self._has_custom))
         if self._blocks:
             self._block(pieces)
@@ -109,20 +108,6 @@ class PiiScanner:
         self._block(name for name in _identifiers(request) if name in masks)
         try:
             return _mask_request(request, masks)
-        except _UnmaskableError as found:
-            self._block([found.text])
-            raise AssertionError("a key is masked for a match") from found
-
-    def _apply_to_inputs(self, request: EmbeddingRequest) -> EmbeddingRequest:
-        pieces = dict.fromkeys(request.texts())
-        if self._blocks:
-            self._block(pieces)
-            return request
-        masks = self._find_masks(pieces)
-        if not masks:
-            return request
-        try:
-            return _mask_inputs(request, masks)
         except _UnmaskableError as found:
             self._block([found.text])
             raise AssertionError("a key is masked for a match") from found
@@ -176,7 +161,7 @@ class PiiScanner:
 # ── what is scanned ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _pieces(request: ChatRequest, keys_alone: bool) -> Iterable[str]:
+def _pieces(request: ClientRequest, keys_alone: bool) -> Iterable[str]:
     plain = request.plain_text
     if plain is not None:
         return (plain,)
@@ -209,12 +194,12 @@ def _argument_texts(arguments: Json, keys_alone: bool) -> list[str]:
     return texts
 
 
-def _identifiers(request: ChatRequest) -> list[str]:
+def _identifiers(request: ClientRequest) -> list[str]:
     names = [name for message in request.messages for name in (message.name, *message.ids()) if name is not None]
     return names + [call.name for message in request.messages for call in message.tool_calls]
 
 
-def _may_hide(request: ChatRequest) -> bool:
+def _may_hide(request: ClientRequest) -> bool:
     r"""Whether a string in arguments may be unread: of two equal keys JSON keeps the last, and \u hides the first."""
     return any("\\u" in call.arguments for message in request.messages for call in message.tool_calls)
 
@@ -230,23 +215,19 @@ def _parse(arguments: str) -> Json:
 # ── the request, masked ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _mask_request(request: ChatRequest, masks: Masks) -> ChatRequest:
+def _mask_request(request: Guarded, masks: Masks) -> Guarded:
+    unknown = _mask_json(request.unknown, masks)
+    if isinstance(request, EmbeddingRequest):
+        inputs = tuple([masks.get(each, each) if isinstance(each, str) else each for each in request.inputs])
+        user = None if request.user is None else masks.get(request.user, request.user)
+        return attrs.evolve(request, inputs=inputs, user=user, unknown=unknown)
     return attrs.evolve(
         request,
         messages=tuple([_mask_message(message, masks) for message in request.messages]),
         tools=tuple([_mask_tool(tool, masks) for tool in request.tools]),
         tool_choice=None if request.tool_choice is None else _mask_choice(request.tool_choice, masks),
         options=_mask_options(request.options, masks),
-        unknown=_mask_json(request.unknown, masks),
-    )
-
-
-def _mask_inputs(request: EmbeddingRequest, masks: Masks) -> EmbeddingRequest:
-    return attrs.evolve(
-        request,
-        inputs=tuple([masks.get(each, each) if isinstance(each, str) else each for each in request.inputs]),
-        user=None if request.user is None else masks.get(request.user, request.user),
-        unknown=_mask_json(request.unknown, masks),
+        unknown=unknown,
     )
 
 
