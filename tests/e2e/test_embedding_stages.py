@@ -171,6 +171,18 @@ async def test_answered_calls_of_a_failed_candidate_cost_too(world: World) -> No
     assert ("openai", 10, 17 * NANO) == (row["provider"], row["prompt_tokens"], row["cost_nano_usd"])
 
 
+async def test_answered_calls_cost_though_the_request_failed(world: World) -> None:
+    world.behave("cohere", "usage=7:0&latency=100ms")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(world.embed, "priced-cohere", MANY))
+        await world.providers["cohere"].wait_request(1)
+        world.behave("cohere", "fault=status:401")
+    await world.gateway.stop()
+
+    (row,) = world.gateway.log_rows()
+    assert (502, None, 7 * NANO) == (row["status"], row["provider"], row["cost_nano_usd"])
+
+
 MAIL, MASKED = "max@example.com", "[E-Mail REDACTED]"
 
 

@@ -52,6 +52,7 @@ ENDPOINTS = "\n".join(
         embedder("limited", "openai", rate_limit_per_minute=1),
         embedder("capped", "openai", usage_hard_limit_tokens=10),
         embedder("priced", "openai", prompt="p" * 4_000, **PRICED),
+        embedder("priced-cohere", "cohere", **PRICED),
         embedder("priced-chain", "cohere", "openai", **PRICED),
         embedder("masked", "openai", guardrails={"pii_filter": {"enabled": True}}),
         embedder("words", "openai", guardrails={"keyword_blocklist": {"enabled": True, "words": ["forbidden"]}}),
