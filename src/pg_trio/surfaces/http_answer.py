@@ -62,9 +62,13 @@ _TRIES_FIELDS = b"x-pg-provider: %b\r\nx-pg-model: %b\r\nx-pg-attempts: %d\r\nse
 
 
 def make_answer(
-    answer: WholeAnswer | EmbeddingAnswer, request_id: str, limits: Sequence[LimitState], body: bytes
+    answer: WholeAnswer | EmbeddingAnswer,
+    request_id: str,
+    limits: Sequence[LimitState],
+    body: bytes,
+    more: bytes = b"",
 ) -> HttpAnswer:
-    """The answer of a success. `body` is JSON."""
+    """The answer of a success. `body` is JSON; `more` are header lines of the surface's own."""
     fields = _ANSWER_FIELDS % (
         request_id.encode("ascii"),
         answer.provider.encode("ascii"),
@@ -76,7 +80,7 @@ def make_answer(
         fields += render_limits(limits)
     if answer.session_id is not None:
         fields += b"x-pg-session-id: %b\r\n" % str(answer.session_id).encode("ascii")
-    return HttpAnswer(200, fields, body)
+    return HttpAnswer(200, fields + more, body)
 
 
 def make_failure(

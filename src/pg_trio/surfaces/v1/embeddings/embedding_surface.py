@@ -40,8 +40,8 @@ class EmbeddingsSurface(V1Surface):
 
     def render_answer(self, answer: EmbeddingAnswer, limits: Sequence[LimitState]) -> HttpAnswer:
         """OpenAI's list of embeddings, whose body is written already."""
-        made = make_answer(answer, str(answer.request_id), limits, answer.body)
-        return made.with_fields(processing_ms(answer.times) + render_openai_limits(limits))
+        more = processing_ms(answer.times) + render_openai_limits(limits)
+        return make_answer(answer, str(answer.request_id), limits, answer.body, more)
 
     def open_stream(self, head: RequestHead, request: ChatRequest, endpoint: Endpoint) -> NoReturn:
         """Never called: no request for embeddings asks for a stream."""
