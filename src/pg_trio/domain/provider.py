@@ -40,10 +40,10 @@ class Embeddings:
     takes_user: bool = False
 
 
-# 2,048: OpenAI's limit ("Create embeddings").
-_OPENAI_EMBEDDINGS = Embeddings(2_048, takes_tokens=True, asks_base64=True, takes_user=True)
-# 128 for providers whose vectors come as JSON: 4,096 numbers of 22 characters each are then 11 MiB, and an answer may
-# have 16 MiB (`upstream.max_body_bytes`).
+# An answer may have 16 MiB (`upstream.max_body_bytes`), so a call has fewer inputs than the 2,048 that OpenAI takes. In
+# base64, 1,000 vectors of the largest model (3,072 numbers of 5.4 characters) are 15.7 MiB. As JSON, 128 vectors of
+# 4,096 numbers of 22 characters are 11 MiB.
+_OPENAI_EMBEDDINGS = Embeddings(1_000, takes_tokens=True, asks_base64=True, takes_user=True)
 _IN_JSON = 128
 _COMPATIBLE_EMBEDDINGS = Embeddings(_IN_JSON, takes_tokens=True)
 

@@ -16,10 +16,11 @@ from google.genai import types as google_types
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pg_trio.config.settings import UpstreamSettings
 from pg_trio.domain.chat import Usage
 from pg_trio.domain.embeddings import EmbeddingReply, EmbeddingRequest, Vector
 from pg_trio.domain.project import Candidate, Credential
-from pg_trio.domain.provider import PROVIDERS
+from pg_trio.domain.provider import PROVIDERS, Embeddings
 from pg_trio.domain.secret import Secret
 from pg_trio.errors import AttemptFailed, CandidateUnfit, UpstreamNonsense, UpstreamRefused
 from pg_trio.providers import embeddings_for
@@ -162,7 +163,7 @@ def test_what_a_provider_cannot_take(provider: str, request_: EmbeddingRequest, 
         adapter.build_embeddings(request_, candidate)
 
 
-@pytest.mark.parametrize(("provider", "most"), [("cohere", 96), ("google", 100), ("openai", 2_048), ("mistral", 128)])
+@pytest.mark.parametrize(("provider", "most"), [("cohere", 96), ("google", 100), ("openai", 1_000), ("mistral", 128)])
 def test_too_many_inputs_are_split(provider: str, most: int) -> None:
     adapter, candidate = embeddings_for(provider), candidate_of(provider)
     inputs = tuple(f"text {number}" for number in range(2 * most + 1))
@@ -178,6 +179,14 @@ def test_too_many_inputs_are_split(provider: str, most: int) -> None:
         adapter.build_embeddings(part, candidate)
     with pytest.raises(CandidateUnfit, match=f"more than {most} inputs"):
         adapter.build_embeddings(request, candidate)
+
+
+@pytest.mark.parametrize("row", {row.embeddings for row in PROVIDERS.values() if row.embeddings is not None})
+def test_answer_of_one_call_fits(row: Embeddings) -> None:
+    # The largest vectors of OpenAI's models in base64, of any provider's as JSON; and the object around each.
+    vector_bytes = 3_072 * 4 * 4 / 3 if row.asks_base64 else 4_096 * 22
+
+    assert row.most_inputs * (vector_bytes + 100) < UpstreamSettings().max_body_bytes
 
 
 @pytest.mark.parametrize(("provider", "is_sent"), [("openai", True), ("azure", True), ("mistral", False)])
