@@ -58,7 +58,12 @@ async def test_candidate_that_cannot_is_skipped(
     ("model", "fields", "said"),
     [
         ("only-together", {"dimensions": 4}, "dimensions: dimensions is not supported by together/together."),
-        ("only-cohere", {"given": [1, 2]}, "inputs as tokens: inputs as tokens is not supported by cohere/cohere."),
+        ("only-cohere", {"given": [1, 2]}, "input: must be text: tokens are not supported by cohere/cohere."),
+        (
+            "together-cohere",
+            {"given": [1, 2]},
+            "input: must be text: tokens are not supported by together/together, cohere/cohere.",
+        ),
     ],
 )
 async def test_parameter_that_nobody_takes_is_named(
@@ -66,7 +71,8 @@ async def test_parameter_that_nobody_takes_is_named(
 ) -> None:
     answer = await world.embed(model, **fields)
 
-    assert (400, said) == (answer.status, error_of(answer)["message"])
+    error = error_of(answer)
+    assert (400, said, said.partition(":")[0]) == (answer.status, error["message"], error["param"])
     assert [] == world.asked()
 
 

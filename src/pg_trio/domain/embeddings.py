@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar, Final, Literal, TypeAlias
 
 from attrs import evolve, field
 
@@ -25,6 +25,10 @@ EmbeddingInput: TypeAlias = str | tuple[int, ...]
 InputType: TypeAlias = Literal["search_document", "search_query", "classification", "clustering"]
 INPUT_TYPES: tuple[InputType, ...] = ("search_document", "search_query", "classification", "clustering")
 Vector: TypeAlias = "array[float]"
+
+# What a candidate may be unable to take, in adapters' words: all of it, or inputs as tokens.
+UNFIT_FOR_EMBEDDINGS: Final = "embeddings"
+UNFIT_FOR_TOKENS: Final = "inputs as tokens"
 
 _NO_BODY: JsonObject = {}
 

@@ -16,7 +16,7 @@ from math import isfinite
 import orjson
 
 from pg_trio.domain.chat import Json, Usage
-from pg_trio.domain.embeddings import EmbeddingReply, EmbeddingRequest, Vector
+from pg_trio.domain.embeddings import UNFIT_FOR_EMBEDDINGS, UNFIT_FOR_TOKENS, EmbeddingReply, EmbeddingRequest, Vector
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.provider import PROVIDERS
 from pg_trio.errors import CandidateUnfit, UpstreamNonsense
@@ -32,9 +32,9 @@ def why_unfit(request: EmbeddingRequest, candidate: Candidate) -> str | None:
     all."""
     row = PROVIDERS[candidate.provider].embeddings
     if row is None:
-        return "embeddings"
+        return UNFIT_FOR_EMBEDDINGS
     if request.has_tokens and not row.takes_tokens:
-        return "inputs as tokens"
+        return UNFIT_FOR_TOKENS
     if request.dimensions is not None and row.dimensions_field is None:
         return "dimensions"
     return None

@@ -7,18 +7,23 @@ from typing import ClassVar, NoReturn
 
 from pg_trio.domain.call import EmbeddingAnswer, RequestHead
 from pg_trio.domain.chat import ChatRequest
+from pg_trio.domain.embeddings import UNFIT_FOR_EMBEDDINGS, UNFIT_FOR_TOKENS
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.project import Endpoint
-from pg_trio.errors import EmbeddingsUnsupported, GatewayError, NoFitCandidate, ParameterUnsupported
+from pg_trio.errors import (
+    UNFIT_SHOWN,
+    BadRequest,
+    EmbeddingsUnsupported,
+    GatewayError,
+    NoFitCandidate,
+    ParameterUnsupported,
+)
 from pg_trio.surfaces.http_answer import HttpAnswer, make_answer
 from pg_trio.surfaces.v1.chat.chat_answer import processing_ms
 from pg_trio.surfaces.v1.embeddings.embedding_request import read_embedding_request
 from pg_trio.surfaces.v1.model_limits import render_openai_limits
 from pg_trio.surfaces.v1.openai_errors import render_openai_error
 from pg_trio.surfaces.v1.routes import V1Surface
-
-# The adapters' word for a provider that has none.
-_NONE = "embeddings"
 
 
 class EmbeddingsSurface(V1Surface):
@@ -33,10 +38,14 @@ class EmbeddingsSurface(V1Surface):
     render_error = staticmethod(render_openai_error)
 
     def refuse_unfit(self, error: NoFitCandidate) -> GatewayError:
-        """A 400 that names the parameter that no candidate with embeddings takes; without such a candidate, the
-        provider."""
-        others = [(what, whom) for what, whom in error.reasons if what != _NONE]
-        return ParameterUnsupported(others) if others else EmbeddingsUnsupported(_provider_of(error.reasons[0][1]))
+        """A 400 that names what no candidate with embeddings takes; without such a candidate, the provider."""
+        others = [(what, whom) for what, whom in error.reasons if what not in (UNFIT_FOR_EMBEDDINGS, UNFIT_FOR_TOKENS)]
+        if others:
+            return ParameterUnsupported(others)
+        without = [whom for what, whom in error.reasons if what == UNFIT_FOR_TOKENS]
+        if without:
+            return BadRequest(f"input: must be text: tokens are not supported by {', '.join(without[:UNFIT_SHOWN])}.")
+        return EmbeddingsUnsupported(error.reasons[0][1].partition("/")[0])
 
     def render_answer(self, answer: EmbeddingAnswer, limits: Sequence[LimitState]) -> HttpAnswer:
         """OpenAI's list of embeddings, whose body is written already."""
@@ -46,11 +55,6 @@ class EmbeddingsSurface(V1Surface):
     def open_stream(self, head: RequestHead, request: ChatRequest, endpoint: Endpoint) -> NoReturn:
         """Never called: no request for embeddings asks for a stream."""
         raise AssertionError("embeddings are not streamed")
-
-
-def _provider_of(candidate: str) -> str:
-    """The provider in `provider/model`."""
-    return candidate.partition("/")[0]
 
 
 EMBEDDINGS = EmbeddingsSurface()
