@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
+from types import MappingProxyType
 from typing import ClassVar, Final, Literal, TypeAlias
 
 from attrs import evolve, field
@@ -30,7 +31,7 @@ Vector: TypeAlias = "array[float]"
 UNFIT_FOR_EMBEDDINGS: Final = "embeddings"
 UNFIT_FOR_TOKENS: Final = "inputs as tokens"
 
-_NO_BODY: JsonObject = {}
+_NO_BODY: JsonObject = MappingProxyType({})
 
 
 @value(slots=True)
