@@ -38,7 +38,11 @@ NONE, TOKENS, SIZE = "embeddings", "inputs as tokens", "dimensions"
     [
         ([(NONE, "groq/a")], "Provider 'groq' does not support embeddings.", None),
         ([(NONE, "groq/a/b"), (NONE, "xai/b")], "Provider 'groq' does not support embeddings.", None),
-        ([(NONE, "groq/a"), (TOKENS, "cohere/b")], "input: must be text: tokens are not supported by cohere/b.", "input"),
+        (
+            [(NONE, "groq/a"), (TOKENS, "cohere/b")],
+            "input: must be text: tokens are not supported by cohere/b.",
+            "input",
+        ),
         (
             [(TOKENS, "google/a"), (TOKENS, "cohere/b")],
             "input: must be text: tokens are not supported by google/a, cohere/b.",
