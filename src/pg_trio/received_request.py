@@ -35,16 +35,19 @@ async def check_request(received: ReceivedRequest, request: Checked, large_work:
     """The request that the guardrails let pass, after its body was checked against the endpoint's schema."""
     plan, size, recorder = received.plan, received.size, received.recorder
     recorder.stage_began("guardrails")
-    if plan.guards is not None:
-        guard = plan.guards.apply
-        request = guard(request) if size <= LARGE_BYTES else await large_work.call(size, guard, request)
+    guards = plan.guards
+    if guards is not None:
+        if size <= LARGE_BYTES:
+            request = guards.apply(request)
+        else:
+            request = await large_work.call(size, guards.apply, request)
     recorder.request_guarded(request)
 
     recorder.stage_began("input_schema")
-    if plan.input_schema is not None:
-        check = plan.input_schema.check
+    schema = plan.input_schema
+    if schema is not None:
         if size <= LARGE_BYTES:
-            check(request.body)
+            schema.check(request.body)
         else:
-            await large_work.call(size, check, request.body)
+            await large_work.call(size, schema.check, request.body)
     return request
