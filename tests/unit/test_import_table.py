@@ -30,6 +30,7 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "recorder": ({"errors", "domain"}, {"attrs", "trio"}),
     "observe": ({"errors", "domain", "recorder"}, {"attrs", "orjson"}),
     "catalogue": ({"stages", "domain", "errors"}, {"attrs"}),
+    "overrides": ({"catalogue", "config", "domain"}, {"attrs"}),
     "received_request": ({"catalogue", "stages", "recorder", "domain", "racing"}, set()),
     "embedding_pipeline": ({"received_request", "stages", "recorder", "domain", "errors"}, {"attrs"}),
     "pipeline": (
