@@ -566,6 +566,18 @@ class ProviderCallFailed(UpstreamError):
 
 
 @define(slots=False, eq=False)
+class EmbeddingsUnsupported(CallerError):
+    """No candidate's provider has embeddings. If one has them, but not a parameter, it is `ParameterUnsupported`."""
+
+    status = 400
+    provider: str
+
+    @property
+    def text(self) -> str:
+        return f"Provider '{self.provider}' does not support embeddings."
+
+
+@define(slots=False, eq=False)
 class NoFitCandidate(CallerError):
     """No candidate's wire or model can carry what the request holds. None was asked.
 

@@ -34,21 +34,26 @@ MIN_THINKING_TOKENS = 1024
 
 @frozen(slots=True)
 class Embeddings:
-    """What a provider's embeddings take. `most_inputs` of them in one request.
+    """What a provider's embeddings take. `most_inputs` of them in one call; a request with more is split.
 
     `dimensions_field`: the field that says how long vectors shall be; None where there is none.
     `takes_tokens`: an input may be tokens in place of a text. `asks_base64`: vectors are asked for in base64.
+    `takes_user`: the provider has a field for the client's id of its own user; otherwise that is left out.
     """
 
     most_inputs: int
     dimensions_field: str | None = "dimensions"
     takes_tokens: bool = False
     asks_base64: bool = False
+    takes_user: bool = False
 
 
-# 2,048: OpenAI's limit ("Create embeddings"), and for servers without a documented one a bound all the same.
-_OPENAI_EMBEDDINGS = Embeddings(2_048, takes_tokens=True, asks_base64=True)
-_COMPATIBLE_EMBEDDINGS = Embeddings(2_048, takes_tokens=True)
+# An answer may have 16 MiB (`upstream.max_body_bytes`), so a call has fewer inputs than the 2,048 that OpenAI takes. In
+# base64, 1,000 vectors of the largest model (3,072 numbers of 5.4 characters) are 15.7 MiB. As JSON, 128 vectors of
+# 4,096 numbers of 22 characters are 11 MiB.
+_OPENAI_EMBEDDINGS = Embeddings(1_000, takes_tokens=True, asks_base64=True, takes_user=True)
+_IN_JSON = 128
+_COMPATIBLE_EMBEDDINGS = Embeddings(_IN_JSON, takes_tokens=True)
 
 
 @frozen(slots=True)
@@ -116,15 +121,15 @@ PROVIDERS: dict[str, Provider] = {
             refused_fields=frozenset({"seed", "user", "logit_bias", "store", "metadata", "service_tier"}),
             effort_rules=MISTRAL_EFFORTS,
             # docs.mistral.ai/api/endpoint/embeddings: texts alone.
-            embeddings=Embeddings(2_048, "output_dimension"),
+            embeddings=Embeddings(_IN_JSON, "output_dimension"),
         ),
         Provider("groq", "https://api.groq.com/openai/v1", effort_rules=GROQ_EFFORTS),
         # Some of its models report usage only on request (vercel/ai#17986). Its embeddings have `model` and `input`,
         # texts alone.
-        Provider("together", "https://api.together.xyz/v1", embeddings=Embeddings(2_048, None)),
+        Provider("together", "https://api.together.xyz/v1", embeddings=Embeddings(_IN_JSON, None)),
         # $OLLAMA_BASE_URL replaces this address if it is set (config). Its OpenAI compatibility has no arrays of
         # tokens.
-        Provider("ollama", "http://localhost:11434/v1", needs_key=False, embeddings=Embeddings(2_048)),
+        Provider("ollama", "http://localhost:11434/v1", needs_key=False, embeddings=Embeddings(_IN_JSON)),
         Provider("anthropic", "https://api.anthropic.com/v1", "anthropic", key_header="x-api-key", key_prefix=""),
         Provider(
             "google",

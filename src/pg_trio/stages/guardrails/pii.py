@@ -15,13 +15,16 @@ scan's fixed cost is paid once a request, not for each of a hundred thousand pie
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 import attrs
 import orjson
 from attrs import frozen
 
 from pg_trio.domain.chat import TOOL_WORDS, ChatRequest, Json, Message, ToolCall, json_texts
+from pg_trio.domain.client_request import ClientRequest
 from pg_trio.domain.content import Part
+from pg_trio.domain.embeddings import EmbeddingRequest
 from pg_trio.domain.guardrails import MAX_LABELS, PII_LABELS, CustomPattern, PiiFilter
 from pg_trio.domain.options import NO_OPTIONS, Options, ResponseFormat
 from pg_trio.domain.tools import ForeignTool, ForeignToolChoice, Tool, ToolChoice
@@ -48,6 +51,8 @@ class _UnmaskableError(Exception):
     def __init__(self, text: str) -> None:
         self.text = text
 
+
+Guarded = TypeVar("Guarded", ChatRequest, EmbeddingRequest)
 
 # The masked text of each piece. Pieces without a match (nearly all) are not in it.
 Masks = Mapping[str, str]
@@ -81,7 +86,7 @@ class PiiScanner:
             scans_at_once=not any(anchor in custom.pattern for custom in rule.custom_patterns for anchor in _ANCHORS),
         )
 
-    def apply(self, request: ChatRequest) -> ChatRequest:
+    def apply(self, request: Guarded) -> Guarded:
         """The request with every match masked; the same object if there was none.
 
         Raises: PiiBlocked in mode block, and for a name, an id or an object's key that matches.
@@ -156,7 +161,7 @@ class PiiScanner:
 # ── what is scanned ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _pieces(request: ChatRequest, keys_alone: bool) -> Iterable[str]:
+def _pieces(request: ClientRequest, keys_alone: bool) -> Iterable[str]:
     plain = request.plain_text
     if plain is not None:
         return (plain,)
@@ -189,12 +194,12 @@ def _argument_texts(arguments: Json, keys_alone: bool) -> list[str]:
     return texts
 
 
-def _identifiers(request: ChatRequest) -> list[str]:
+def _identifiers(request: ClientRequest) -> list[str]:
     names = [name for message in request.messages for name in (message.name, *message.ids()) if name is not None]
     return names + [call.name for message in request.messages for call in message.tool_calls]
 
 
-def _may_hide(request: ChatRequest) -> bool:
+def _may_hide(request: ClientRequest) -> bool:
     r"""Whether a string in arguments may be unread: of two equal keys JSON keeps the last, and \u hides the first."""
     return any("\\u" in call.arguments for message in request.messages for call in message.tool_calls)
 
@@ -210,14 +215,19 @@ def _parse(arguments: str) -> Json:
 # ── the request, masked ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _mask_request(request: ChatRequest, masks: Masks) -> ChatRequest:
+def _mask_request(request: Guarded, masks: Masks) -> Guarded:
+    unknown = _mask_json(request.unknown, masks)
+    if isinstance(request, EmbeddingRequest):
+        inputs = tuple([masks.get(each, each) if isinstance(each, str) else each for each in request.inputs])
+        user = None if request.user is None else masks.get(request.user, request.user)
+        return attrs.evolve(request, inputs=inputs, user=user, unknown=unknown)
     return attrs.evolve(
         request,
         messages=tuple([_mask_message(message, masks) for message in request.messages]),
         tools=tuple([_mask_tool(tool, masks) for tool in request.tools]),
         tool_choice=None if request.tool_choice is None else _mask_choice(request.tool_choice, masks),
         options=_mask_options(request.options, masks),
-        unknown=_mask_json(request.unknown, masks),
+        unknown=unknown,
     )
 
 

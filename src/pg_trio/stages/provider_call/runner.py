@@ -10,7 +10,6 @@ from typing import ClassVar, Generic, TypeVar
 import trio
 from attrs import define, field, frozen
 
-from pg_trio.domain.chat import Prompt
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.secret import Secret, mask_secrets
@@ -52,9 +51,9 @@ _ASIDE_WORDS = {
 
 @value(slots=True, eq=False)
 class Asked:
-    """The prompt, the deadline (Trio's clock), the list of tries, and when the request began."""
+    """The tools that an answer may call, the deadline (Trio's clock), the list of tries, and when the request began."""
 
-    prompt: Prompt
+    tools: Sequence[object]
     ends_at: float
     attempts: Attempts
     now: float

@@ -5,4 +5,5 @@ openai_errors.py   failures in OpenAI's shape
 model_limits.py    OpenAI's and Anthropic's header fields for limits
 chat/              Chat Completions
 responses/         Responses
+embeddings/        Embeddings
 """
