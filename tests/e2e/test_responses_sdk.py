@@ -521,7 +521,8 @@ async def test_full_session(world: World) -> None:
 async def test_responses_at_once(world: World) -> None:
     """Both continuations are answered and stored. The later one is the session's latest response."""
     one = await world.client.responses.create(model="talk-openai", input="One")
-    world.behave("openai", "latency=150ms")
+    # Long enough for both to read the session before either is stored, on a busy machine, too.
+    world.behave("openai", "latency=1500ms")
     answers: list[Response] = []
 
     async def go_on(text: str) -> None:
@@ -532,6 +533,7 @@ async def test_responses_at_once(world: World) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(go_on, "Two")
         nursery.start_soon(go_on, "Three")
+    world.behave("openai")
     outcomes = []
     for answer in answers:
         body = {"model": "talk-openai", "input": "Hi", "previous_response_id": answer.id, "store": False}
