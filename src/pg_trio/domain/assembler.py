@@ -6,6 +6,7 @@ from io import StringIO
 
 from pg_trio.domain.chat import FinishReason, Reasoning, Reply, ToolCall, Usage, estimate_tokens
 from pg_trio.domain.events import ContentDelta, Event, Finished, Opened, ReasoningDelta, ToolCallDelta
+from pg_trio.domain.native import NativeStop
 
 
 class _Call:
@@ -42,6 +43,7 @@ class Assembler:
         "model",
         "reasoned",
         "reported",
+        "stop",
     )
 
     def __init__(self, *, keeps_text: bool = True, keeps_reasoning: bool = False) -> None:
@@ -61,6 +63,7 @@ class Assembler:
         self.model: str | None = None
         self.finish_reason: FinishReason | None = None
         self.reported: Usage | None = None
+        self.stop: NativeStop | None = None
 
     def add(self, event: Event) -> None:
         """Take the stream's next event. After several `Opened` (a rescued stream) the first id stays."""
@@ -84,6 +87,7 @@ class Assembler:
         elif isinstance(event, Finished):
             self.finish_reason = event.finish_reason
             self.reported = event.usage
+            self.stop = event.stop
 
     def reply(self) -> Reply:
         """The complete answer, as `read_reply` would have returned it. Only after `Finished`, and only with
@@ -108,6 +112,7 @@ class Assembler:
             ),
             reasoning=None if self._reasoning is None else self._reasoning.getvalue() or None,
             reasoning_blocks=tuple(self._blocks),
+            stop=self.stop,
         )
 
     def text_so_far(self) -> str:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import ClassVar, TypeAlias
 
 from pg_trio.domain.chat import FinishReason, Reply, Usage
+from pg_trio.domain.native import NativeStop
 from pg_trio.domain.value import value
 from pg_trio.errors import AttemptFailed
 
@@ -85,6 +86,8 @@ class Finished:
     shows_life: ClassVar[bool] = False
     finish_reason: FinishReason
     usage: Usage | None = None
+    # What the provider says about the end besides the finish reason.
+    stop: NativeStop | None = None
 
 
 @value(slots=True)
@@ -131,5 +134,5 @@ def events_of(reply: Reply) -> list[Event]:
         ToolCallDelta(index, call.id, call.name, call.arguments, call.signature)
         for index, call in enumerate(reply.tool_calls)
     ]
-    events.append(Finished(reply.finish_reason, reply.usage))
+    events.append(Finished(reply.finish_reason, reply.usage, reply.stop))
     return events

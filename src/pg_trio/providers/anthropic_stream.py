@@ -20,6 +20,7 @@ from pg_trio.domain.project import Candidate
 from pg_trio.errors import UpstreamNonsense
 from pg_trio.providers.anthropic_usage import read_usage
 from pg_trio.providers.event_reader import EventReader
+from pg_trio.providers.native_stop import read_stop
 from pg_trio.providers.openai_fields import dump_arguments, refuse
 
 
@@ -47,7 +48,7 @@ class AnthropicStreamReader(EventReader):
             self._open_message(message if type(message) is dict else {}, events)
         elif kind == "message_delta":
             delta = event.get("delta")
-            self.note_finish(delta.get("stop_reason") if type(delta) is dict else None)
+            self._note_stop(delta if type(delta) is dict else {})
             self.usage = read_usage(event.get("usage"), self.usage)
         elif kind == "message_stop":
             self.end(UpstreamNonsense("the stream ended without a stop reason"), events)
@@ -67,7 +68,13 @@ class AnthropicStreamReader(EventReader):
             if type(block) is dict:
                 self._begin_block(index, block, events)
                 self._end_block(index, events)
-        self.note_finish(answer.get("stop_reason"))
+        self._note_stop(answer)
+
+    def _note_stop(self, fields: dict[str, Json]) -> None:
+        reason, sequence = fields.get("stop_reason"), fields.get("stop_sequence")
+        self.note_finish(reason)
+        if sequence is not None:
+            self.stop = read_stop(reason, sequence)
 
     def _open_message(self, message: dict[str, Json], events: list[Event]) -> None:
         self.usage = read_usage(message.get("usage"), self.usage)

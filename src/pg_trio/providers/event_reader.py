@@ -23,11 +23,13 @@ import orjson
 from pg_trio.domain.chat import Usage
 from pg_trio.domain.events import Broken, ContentDelta, Event, Finished, Opened, ReasoningDelta, ToolCallDelta
 from pg_trio.domain.json_value import Json
+from pg_trio.domain.native import NativeStop
 from pg_trio.domain.project import Candidate
 from pg_trio.errors import AttemptFailed, UpstreamNonsense
 from pg_trio.providers.body_reader import BodyReader
 from pg_trio.providers.finish_reasons import Meaning, read_finish
 from pg_trio.providers.json_text import HalfText, has_surrogates, mend_text, read_json
+from pg_trio.providers.native_stop import read_stop
 from pg_trio.providers.openai_fields import decide_finish, read_model, refuse, reply_id
 from pg_trio.providers.openai_stream import MAX_ANSWER_CHARACTERS
 from pg_trio.providers.openai_tools import MAX_NAME_CHARS, MAX_TOOL_CALLS
@@ -50,12 +52,15 @@ class EventReader(BodyReader):
         "_halves",
         "_is_open",
         "_reasoned",
+        "stop",
         "usage",
     )
 
     def __init__(self, candidate: Candidate) -> None:
         super().__init__(candidate)
         self.usage: Usage | None = None
+        # What a wire says about the end besides the finish reason.
+        self.stop: NativeStop | None = None
         self._is_open = False
         self._characters = 0
         self._reasoned = 0
@@ -109,7 +114,7 @@ class EventReader(BodyReader):
             self.complete_calls(events)
             self._add_left_halves(events)
             self.is_over = True
-            events.append(Finished(reason, self.usage))
+            events.append(Finished(reason, self.usage, self.stop))
 
     def note_finish(self, reason: Json, words: Json = None) -> None:
         """Note a finish reason and the provider's `words` about it. A reason that means "not yet" is ignored."""
@@ -117,6 +122,7 @@ class EventReader(BodyReader):
         if meaning != "none":
             self._finish = meaning
             self._ended_by = f"{reason}: {words}" if type(words) is str and words else f"{reason}"
+            self.stop = read_stop(reason)
 
     def open(self, given_id: Json, model: Json, events: list[Event]) -> None:
         """Add the first event, which names the model, once."""

@@ -19,6 +19,7 @@ from attrs import frozen
 
 from pg_trio import __version__
 from pg_trio.domain.chat import Json, Message, Prompt
+from pg_trio.domain.content import parts_for_others
 from pg_trio.domain.message_json import call_to_json, choice_to_json, part_to_json, tool_to_json
 from pg_trio.domain.options import NO_OPTIONS, Options
 from pg_trio.domain.project import Candidate
@@ -132,7 +133,7 @@ def _write_message(message: Message, route: RequestRoute) -> dict[str, Json]:
     if isinstance(content, str):
         wire["content"] = content
     elif content is not None:
-        wire["content"] = [part_to_json(part) for part in content]
+        wire["content"] = [part_to_json(part) for part in parts_for_others(content)]
     if message.name is not None and (route.provider.names_every_role or message.role == "tool"):
         wire["name"] = message.name
     if message.tool_calls:
