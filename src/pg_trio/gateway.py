@@ -6,7 +6,7 @@ What is opened here is closed by the exit stack that comes along, the last one f
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from uuid import UUID
@@ -18,7 +18,7 @@ from pg_trio.catalogue import Catalogue, PlanCompiler
 from pg_trio.config.settings import Settings
 from pg_trio.config.time_zone import find_zone
 from pg_trio.domain.call import Call, WholeAnswer
-from pg_trio.domain.project import Caller, Candidate, Credential, Token
+from pg_trio.domain.project import Access, Caller, Candidate, Credential, ModelName, Project, Token
 from pg_trio.domain.upstream import Transport
 from pg_trio.errors import ConfigError
 from pg_trio.observe.request_log import RequestLog
@@ -57,9 +57,18 @@ class RunningGateway:
         """For a client's connection, whose task answers its calls one after the other."""
         return LastingScope()
 
-    async def find_caller(self, authorization: Sequence[str], project: str, scope: str, at: float) -> Caller:
+    async def find_caller(self, authorization: Sequence[str], project: str, access: Access, at: float) -> Caller:
         """See Authenticate.find_caller."""
-        return await self.pipeline.authenticate.find_caller(authorization, project, scope, at)
+        return await self.pipeline.authenticate.find_caller(authorization, project, access, at)
+
+    def list_model_names(self, project: Project) -> Iterable[ModelName]:
+        """See Catalogue.list_names."""
+        return self.pipeline.catalogue.list_names(project)
+
+    def find_model_name(self, project: Project, name: str) -> ModelName:
+        """The name, if a request may give it as its model. Raises ModelNotFound."""
+        plan = self.pipeline.catalogue.find_model(project, name)
+        return ModelName(name, is_alias=plan.endpoint.slug in project.endpoints)
 
     def describe_candidate(self, candidate: Candidate) -> dict[str, object]:
         """See ProviderCall.describe."""

@@ -81,6 +81,9 @@ def _settings() -> dict[str, list[str]]:
             shapes.add(header.shape)
             # A table under it has its own header, and also counts as a setting here.
             for setting in attrs.fields(header.shape):
+                if setting.inherited and setting.name in found:
+                    # What two tables share is told of the first.
+                    continue
                 found.setdefault(setting.name, []).append(str(header))
     return found
 

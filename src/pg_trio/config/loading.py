@@ -144,5 +144,5 @@ def _note_what_is_empty(file: FileTable, mistakes: Mistakes) -> None:
             (), "there are no [[projects]], so there is nothing to call (docs/example.toml shows all there may be)"
         )
     for index, project in enumerate(file.projects or ()):
-        if project is not None and not project.endpoints:
+        if project is not None and not project.endpoints and not project.providers:
             mistakes.note(("projects", index), "has no [[projects.endpoints]], so there is nothing to call in it")

@@ -32,6 +32,8 @@ NATIVE_WORDS: frozenset[str] = frozenset({
     "custom", "search_result", "server_tool_use", "web_search_tool_result", "web_search_result", "web_search",
 })
 # fmt: on
+# The name in a tool choice is among the request's own texts; the others are numbers that a client sets.
+_RESTATED = frozenset({"tool_choice", "top_k", "thinking"})
 # Fields whose value a provider has encrypted or signed. It must go back as it came, or the provider refuses it.
 _OPAQUE_FIELDS = frozenset({"encrypted_content", "encrypted_index", "encrypted_stdout", "signature"})
 # 64 characters: shorter ones may be a number or a word of the client's.
@@ -79,8 +81,8 @@ class NativeRequest:
     needs: tuple[str, ...] = ()
 
     def texts(self) -> list[str]:
-        """Every piece of the client's text in the fields."""
-        return native_texts(self.fields)
+        """Every piece of the client's text in the fields, without those that neutral values restate."""
+        return native_texts({name: item for name, item in self.fields.items() if name not in _RESTATED})
 
 
 @value(slots=True)

@@ -85,6 +85,7 @@ def read_answer(answer: Json, candidate: Candidate) -> Reply:
         usage=read_usage(answer.get("usage")),
         tool_calls=tool_calls,
         reasoning=reasoning,
+        logprobs=choice["logprobs"] if type(choice.get("logprobs")) is dict else None,
         stop=read_matched_stop(choice) if "stop_reason" in choice or "matched_stop" in choice else None,
     )
 

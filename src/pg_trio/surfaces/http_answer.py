@@ -33,6 +33,10 @@ class HttpAnswer:
     fields: bytes
     body: bytes
 
+    def with_fields(self, fields: bytes) -> HttpAnswer:
+        """The same answer with more header lines."""
+        return HttpAnswer(self.status, self.fields + fields, self.body) if fields else self
+
     def headers(self) -> HeaderList:
         """The header fields in ASGI's form, including the length."""
         return [(b"content-length", b"%d" % len(self.body)), *split_fields(self.fields)]
@@ -68,6 +72,8 @@ def make_answer(answer: WholeAnswer, request_id: str, limits: Sequence[LimitStat
     )
     if limits:
         fields += render_limits(limits)
+    if answer.session_id is not None:
+        fields += b"x-pg-session-id: %b\r\n" % str(answer.session_id).encode("ascii")
     return HttpAnswer(200, fields, body)
 
 

@@ -53,3 +53,10 @@ def reasoning_object(block: Reasoning) -> dict[str, object]:
     if block.data is not None:
         return {"type": "reasoning.encrypted", "data": block.data}
     return {"type": "reasoning.text", "text": block.text, "signature": block.signature}
+
+
+def plain_usage_object(usage: Usage) -> dict[str, object]:
+    """OpenAI's `usage` and nothing of ours."""
+    shape = usage_object(usage)
+    shape.pop("estimated", None)
+    return shape

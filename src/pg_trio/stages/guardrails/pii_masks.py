@@ -19,7 +19,7 @@ from pg_trio.domain.chat import TOOL_WORDS, ChatRequest, Json, Message, Reasonin
 from pg_trio.domain.content import File, Image, NativePart, Part, Text
 from pg_trio.domain.json_value import JsonObject
 from pg_trio.domain.native import NATIVE_WORDS, NativeRequest, is_opaque_field, native_texts
-from pg_trio.domain.options import Options, ResponseFormat
+from pg_trio.domain.options import NO_OPTIONS, Options, ResponseFormat
 from pg_trio.domain.tools import ForeignTool, ForeignToolChoice, Tool, ToolChoice
 
 # The masked text of each piece. Pieces without a match (nearly all) are not in it.
@@ -53,6 +53,7 @@ def mask_request(request: ChatRequest, masks: Masks) -> ChatRequest:
         tools=tuple([_mask_tool(tool, masks) for tool in request.tools]),
         tool_choice=None if request.tool_choice is None else _mask_choice(request.tool_choice, masks),
         options=options,
+        unknown=_mask_json(request.unknown, masks),
         native=None if native is None else _mask_native(native, options, masks),
     )
 
@@ -149,15 +150,19 @@ def _mask_choice(choice: ToolChoice | ForeignToolChoice, masks: Masks) -> ToolCh
 
 
 def _mask_options(options: Options, masks: Masks) -> Options:
-    user, stops = options.user, options.stop
-    if (user is not None and user in masks) or any(stop in masks for stop in stops):
-        stops = tuple([masks.get(stop, stop) for stop in stops])
-        options = attrs.evolve(options, user=None if user is None else masks.get(user, user), stop=stops)
-    wanted = options.response_format
-    if wanted is None:
+    if options is NO_OPTIONS or not options.holds_text:
         return options
-    masked = _mask_json(wanted.raw, masks, TOOL_WORDS)
-    return options if masked is wanted.raw else attrs.evolve(options, response_format=ResponseFormat.of(masked))
+    wanted = options.response_format
+    if wanted is not None:
+        masked = _mask_json(wanted.raw, masks, TOOL_WORDS)
+        wanted = wanted if masked is wanted.raw else ResponseFormat.of(masked)
+    return attrs.evolve(
+        options,
+        response_format=wanted,
+        stop=tuple([masks.get(text, text) for text in options.stop]),
+        user=None if options.user is None else masks.get(options.user, options.user),
+        more=_mask_json(options.more, masks),
+    )
 
 
 def _mask_tool_call(call: ToolCall, masks: Masks) -> ToolCall:

@@ -1,0 +1,63 @@
+"""Put a stream's tool calls one behind the other, as Anthropic's blocks are.
+
+Most providers finish a call before they begin the next. Pieces of a later call wait until the arguments of the call
+under way are a complete JSON value, or the answer ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import orjson
+
+from pg_trio.domain.events import ToolCallDelta
+
+
+class CallOrder:
+    """The calls of one stream. The arguments of the call under way, and the pieces that wait."""
+
+    __slots__ = ("_arguments", "_current", "_waiting")
+
+    def __init__(self) -> None:
+        self._current: int | None = None
+        self._arguments: list[str] = []
+        self._waiting: dict[int, list[ToolCallDelta]] = {}
+
+    def take(self, delta: ToolCallDelta) -> Iterator[ToolCallDelta]:
+        """The deltas that may go out now that this one has come."""
+        if self._current is None:
+            self._current = delta.index
+        if delta.index != self._current:
+            self._waiting.setdefault(delta.index, []).append(delta)
+            if not self._is_complete():
+                return
+            yield from self._go_on()
+            return
+        self._arguments.append(delta.arguments)
+        yield delta
+        while self._waiting and self._is_complete():
+            yield from self._go_on()
+
+    def close(self) -> Iterator[ToolCallDelta]:
+        """The deltas that still wait: no call goes on."""
+        while self._waiting:
+            yield from self._go_on()
+        self._current = None
+        self._arguments = []
+
+    def _go_on(self) -> Iterator[ToolCallDelta]:
+        """The pieces of the next call, which is under way from here on."""
+        self._current = min(self._waiting)
+        pieces = self._waiting.pop(self._current)
+        self._arguments = [piece.arguments for piece in pieces]
+        yield from pieces
+
+    def _is_complete(self) -> bool:
+        text = "".join(self._arguments)
+        if not text:
+            return False
+        try:
+            orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return False
+        return True
