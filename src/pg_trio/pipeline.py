@@ -204,7 +204,10 @@ class Pipeline:
         request = await self._check(received)
         messages = request.messages
         if request.session_id is not None and self.sessions is not None:
-            messages = (*(await self.sessions.open(received.caller, received.plan.endpoint, request)).history, *messages)
+            messages = (
+                *(await self.sessions.open(received.caller, received.plan.endpoint, request)).history,
+                *messages,
+            )
         received.recorder.stage_began("prompt")
         prompt = received.plan.prompt.apply(messages, request)
         return WholeAnswer.of_count(prompt, received.call.head, received.recorder.times_so_far(), request)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from io import StringIO
 
 from pg_trio.domain.chat import FinishReason, Reasoning, Reply, ToolCall, Usage, estimate_tokens
-from pg_trio.domain.events import ContentDelta, Event, Finished, Opened, ReasoningDelta, ToolCallDelta
+from pg_trio.domain.events import (
+    ContentDelta,
+    Event,
+    Finished,
+    NativeBlock,
+    Opened,
+    ReasoningDelta,
+    ToolCallDelta,
+)
 from pg_trio.domain.native import NativeStop
 
 
@@ -84,6 +92,9 @@ class Assembler:
         elif isinstance(event, Opened):
             self.id = self.id or event.id
             self.model = event.model
+        elif isinstance(event, NativeBlock):
+            # As after a call, no other candidate can carry the answer on.
+            self.has_calls = True
         elif isinstance(event, Finished):
             self.finish_reason = event.finish_reason
             self.reported = event.usage

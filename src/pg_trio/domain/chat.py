@@ -238,6 +238,8 @@ class Reply:
     logprobs: JsonObject | None = None
     # What the provider says about the end besides the finish reason.
     stop: NativeStop | None = None
+    # The blocks of the content, if they are more than the fields above say (domain.native_content).
+    native_content: tuple[JsonObject, ...] = ()
 
     def characters(self) -> int:
         """Characters that the model wrote, reasoning included, because providers count it as completion."""

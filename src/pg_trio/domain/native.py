@@ -32,10 +32,10 @@ NATIVE_WORDS: frozenset[str] = frozenset({
     "custom", "search_result", "server_tool_use", "web_search_tool_result", "web_search_result", "web_search",
 })
 # fmt: on
-# The name in a tool choice is among the request's own texts; the others are numbers that a client sets.
-_RESTATED = frozenset({"tool_choice", "top_k", "thinking"})
-# Fields whose value a provider has encrypted or signed. It must go back as it came, or the provider refuses it.
-_OPAQUE_FIELDS = frozenset({"encrypted_content", "encrypted_index", "encrypted_stdout", "signature"})
+# The name in a tool choice is among the request's own texts, and `top_k` is a number.
+_RESTATED = frozenset({"tool_choice", "top_k"})
+# Fields with base64: media, or what a provider has encrypted or signed and must get back as it was.
+_OPAQUE_FIELDS = frozenset({"encrypted_content", "encrypted_index", "encrypted_stdout", "signature", "data"})
 # 64 characters: shorter ones may be a number or a word of the client's.
 _OPAQUE = re.compile(r"[A-Za-z0-9+/_=-]{64,}")
 
@@ -116,5 +116,7 @@ def native_texts(fields: Json) -> list[str]:
 
 
 def is_opaque_field(key: str, item: Json) -> bool:
-    """Whether a field is a provider's encrypted data or signature."""
-    return key in _OPAQUE_FIELDS and isinstance(item, str) and _OPAQUE.fullmatch(item) is not None
+    """Whether a field is data, a signature, or the budget of thinking: no text of a person's."""
+    if isinstance(item, str):
+        return key in _OPAQUE_FIELDS and _OPAQUE.fullmatch(item) is not None
+    return key == "budget_tokens" and isinstance(item, int)

@@ -21,7 +21,16 @@ from abc import abstractmethod
 import orjson
 
 from pg_trio.domain.chat import Usage
-from pg_trio.domain.events import Broken, ContentDelta, Event, Finished, Opened, ReasoningDelta, ToolCallDelta
+from pg_trio.domain.events import (
+    Broken,
+    ContentDelta,
+    Event,
+    Finished,
+    NativeBlock,
+    Opened,
+    ReasoningDelta,
+    ToolCallDelta,
+)
 from pg_trio.domain.json_value import Json
 from pg_trio.domain.native import NativeStop
 from pg_trio.domain.project import Candidate
@@ -140,7 +149,7 @@ class EventReader(BodyReader):
             refuse("text", text, "a string")
         if self._halves is not None or not text.isascii():
             text = self._mend(_TEXT, text)
-        self._count(len(text))
+        self.count(len(text))
         if text:
             events.append(ContentDelta(text))
 
@@ -162,6 +171,14 @@ class EventReader(BodyReader):
             self._count_reasoning(len(data))
             events.append(ReasoningDelta("", data=data))
 
+    def add_native(self, block: dict[str, Json], events: list[Event]) -> None:
+        """Add a whole block that only this wire has."""
+        try:
+            self.count(len(orjson.dumps(block)))
+        except orjson.JSONEncodeError:
+            raise UpstreamNonsense("a block of the answer is nested too deeply") from None
+        events.append(NativeBlock(block))
+
     def begin_call(
         self, call_id: Json, name: Json, arguments: str, events: list[Event], signature: str | None = None
     ) -> int:
@@ -175,7 +192,7 @@ class EventReader(BodyReader):
         if type(call_id) is not str or not call_id or call_id in self._call_ids or has_surrogates(call_id):
             # Without a unique id the client could not send the result back.
             call_id = f"call_{secrets.token_hex(12)}"
-        self._count(len(arguments) + len(call_id))
+        self.count(len(arguments) + len(call_id))
         index = len(self._call_ids)
         self._call_ids.append(call_id)
         events.append(ToolCallDelta(index, call_id, mend_text(name), self._mend(index, arguments), signature))
@@ -183,7 +200,7 @@ class EventReader(BodyReader):
 
     def add_arguments(self, index: int, text: str, events: list[Event]) -> None:
         """Add text of a call's arguments."""
-        self._count(len(text))
+        self.count(len(text))
         if self._halves is not None or not text.isascii():
             text = self._mend(index, text)
         if text:
@@ -237,7 +254,8 @@ class EventReader(BodyReader):
             if left := half.close():
                 events.append(ContentDelta(left) if index == _TEXT else ToolCallDelta(index, None, None, left))
 
-    def _count(self, characters: int) -> None:
+    def count(self, characters: int) -> None:
+        """Count characters of the answer. Raises UpstreamNonsense if it has too many."""
         self._characters += characters
         if self._characters > MAX_ANSWER_CHARACTERS:
             raise UpstreamNonsense(f"the answer is longer than {MAX_ANSWER_CHARACTERS} characters")

@@ -23,6 +23,11 @@ class CallOrder:
         self._arguments: list[str] = []
         self._waiting: dict[int, list[ToolCallDelta]] = {}
 
+    @property
+    def is_in_call(self) -> bool:
+        """Whether the call under way has begun its arguments and not ended them."""
+        return self._current is not None and not self._is_complete()
+
     def take(self, delta: ToolCallDelta) -> Iterator[ToolCallDelta]:
         """The deltas that may go out now that this one has come."""
         if self._current is None:

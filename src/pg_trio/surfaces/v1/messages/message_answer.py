@@ -19,6 +19,7 @@ import orjson
 
 from pg_trio.domain.call import WholeAnswer
 from pg_trio.domain.chat import ChatRequest, FinishReason, Reasoning, Reply, Usage
+from pg_trio.domain.events import text_of
 from pg_trio.domain.json_value import Json
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.native import NativeStop
@@ -125,6 +126,8 @@ def read_input(arguments: str) -> Json:
 
 
 def _content_of(reply: Reply) -> list[dict[str, Json]]:
+    if reply.native_content and text_of(reply.native_content) == (reply.content or ""):
+        return [dict(block) for block in reply.native_content]
     content = [thinking_object(block) for block in reply.reasoning_blocks if block.signature or block.data]
     if reply.content:
         content.append({"type": "text", "text": reply.content})

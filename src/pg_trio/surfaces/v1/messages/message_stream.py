@@ -15,7 +15,7 @@ Source: Anthropic, "Streaming messages", and the types of the `anthropic` packag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final
 
 import orjson
@@ -27,11 +27,13 @@ from pg_trio.domain.events import (
     Event,
     Finished,
     Joined,
+    NativeBlock,
+    NativeNote,
     Opened,
     ReasoningDelta,
     ToolCallDelta,
 )
-from pg_trio.domain.json_value import Json
+from pg_trio.domain.json_value import Json, JsonObject
 from pg_trio.domain.native import NativeStop
 from pg_trio.domain.project import Endpoint
 from pg_trio.errors import GatewayError
@@ -66,6 +68,8 @@ class MessageStream:
         self._blocks = _Blocks()
         self._thinking = _Thinking()
         self._calls = CallOrder()
+        # Text that came in the middle of a call.
+        self._late: list[str] = []
 
     def render(self, events: Sequence[Event]) -> bytes:
         """The events of Anthropic's for these, which arrived together."""
@@ -73,14 +77,13 @@ class MessageStream:
 
     def finish(self, finish_reason: FinishReason, usage: Usage, summary: StreamSummary) -> bytes:
         """The end of a whole answer."""
-        calls = b"".join([self._blocks.render_call(delta) for delta in self._calls.close()])
         delta = {
             "type": "message_delta",
             "delta": stop_object(finish_reason, self._stop, self._request),
             "usage": usage_object(usage),
         }
-        begun = self._begin() + self._tell_thinking()
-        return begun + calls + self._blocks.close() + named_event(delta) + named_event({"type": "message_stop"})
+        rest = self._lead_in() + self._end_calls() + self._blocks.close()
+        return rest + named_event(delta) + named_event({"type": "message_stop"})
 
     def fail(self, error: GatewayError) -> bytes:
         """The end of an answer that broke after its head."""
@@ -88,15 +91,18 @@ class MessageStream:
 
     def _render(self, event: Event) -> bytes:
         if isinstance(event, ContentDelta):
-            ended = self._end_calls()
-            return self._begin() + self._tell_thinking() + ended + self._blocks.render_text(event.text)
+            if self._calls.is_in_call:
+                self._late.append(event.text)
+                return b""
+            return self._lead_in() + self._end_calls() + self._blocks.render_text(event.text)
         if isinstance(event, ToolCallDelta):
-            calls = [self._blocks.render_call(delta) for delta in self._calls.take(event)]
-            return self._begin() + self._tell_thinking() + b"".join(calls)
+            return self._lead_in() + self._render_calls(self._calls.take(event))
         if isinstance(event, ReasoningDelta):
             if self._endpoint.stream_reasoning:
                 self._thinking.add(event)
             return b""
+        if isinstance(event, NativeBlock | NativeNote):
+            return self._lead_in() + self._end_calls() + self._render_native(event)
         if isinstance(event, Opened):
             self._opened = self._opened or event
         elif isinstance(event, Joined):
@@ -106,6 +112,13 @@ class MessageStream:
             self._stop = event.stop
         return b""
 
+    def _render_native(self, event: NativeBlock | NativeNote) -> bytes:
+        if isinstance(event, NativeBlock):
+            return self._blocks.render_native(event.block)
+        if event.citation is not None:
+            return self._blocks.render_citation(event.citation)
+        return self._blocks.end_text()
+
     def _begin(self) -> bytes:
         if self._has_started:
             return b""
@@ -114,15 +127,22 @@ class MessageStream:
         usage = Usage(estimate_tokens(self._request.characters()), 0)
         return named_event({"type": "message_start", "message": message_object(opened.id, opened.model, usage)})
 
-    def _tell_thinking(self) -> bytes:
-        blocks = self._thinking.blocks
+    def _lead_in(self) -> bytes:
+        """What precedes the next piece of the answer: its start, and the thinking that led to it."""
+        begun, blocks = self._begin(), self._thinking.blocks
         if not blocks:
-            return b""
+            return begun
         self._thinking.blocks = []
-        return b"".join([self._blocks.render_thinking(block) for block in blocks])
+        return begun + self._end_calls() + b"".join([self._blocks.render_thinking(block) for block in blocks])
+
+    def _render_calls(self, deltas: Iterable[ToolCallDelta]) -> bytes:
+        return b"".join([self._blocks.render_call(delta) for delta in deltas])
 
     def _end_calls(self) -> bytes:
-        return b"".join([self._blocks.render_call(delta) for delta in self._calls.close()])
+        """The rest of the calls, and the text that had to wait for them."""
+        calls, late = self._render_calls(self._calls.close()), "".join(self._late)
+        self._late = []
+        return calls + self._blocks.render_text(late) if late else calls
 
 
 class _Thinking:
@@ -181,6 +201,23 @@ class _Blocks:
         signed = self._delta({"type": "signature_delta", "signature": block.signature})
         return begun + text + signed + self.close()
 
+    def render_native(self, block: JsonObject) -> bytes:
+        """A whole block of Anthropic's; its input comes as a delta, as that of every tool."""
+        given = block.get("input")
+        if not isinstance(given, dict):
+            return self._begin("native", dict(block)) + self.close()
+        begun = self._begin("native", {**block, "input": {}})
+        return begun + self._delta({"type": "input_json_delta", "partial_json": _dump(given)}) + self.close()
+
+    def render_citation(self, citation: JsonObject) -> bytes:
+        """A citation of the text under way."""
+        begun = b"" if self._open == "text" else self._begin("text", {"type": "text", "text": ""})
+        return begun + self._delta({"type": "citations_delta", "citation": citation})
+
+    def end_text(self) -> bytes:
+        """The end of the text under way: the next text is a block of its own."""
+        return self.close() if self._open == "text" else b""
+
     def close(self) -> bytes:
         """The end of the block under way."""
         if self._open is None:
@@ -196,6 +233,10 @@ class _Blocks:
 
     def _delta(self, delta: dict[str, Json]) -> bytes:
         return _TEXT_DELTA % self._index + escape_line_ends(orjson.dumps(delta)) + _END_OF_EVENT
+
+
+def _dump(given: Json) -> str:
+    return orjson.dumps(given).decode()
 
 
 def named_event(data: dict[str, Json]) -> bytes:
