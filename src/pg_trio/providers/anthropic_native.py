@@ -71,12 +71,7 @@ def _replace_options(prompt: Prompt, native: NativeRequest, claude: Claude, body
         _fit_budget(body)
     if not replaces_format and not replaces_thinking:
         return
-    replaced = {"format"} if replaces_format else set()
-    replaced |= {"effort"} if replaces_thinking else set()
     given = body.pop("output_config", None)
-    kept = {name: item for name, item in given.items() if name not in replaced} if isinstance(given, dict) else {}
-    if kept:
-        body["output_config"] = kept
     if replaces_format:
         asks_in_words: list[str] = []
         write_format(options, claude, body, asks_in_words)
@@ -85,6 +80,11 @@ def _replace_options(prompt: Prompt, native: NativeRequest, claude: Claude, body
     if replaces_thinking:
         body.pop("thinking", None)
         write_thinking(prompt, claude, body)
+    replaced = {"format": replaces_format, "effort": replaces_thinking}
+    config = given if isinstance(given, dict) else {}
+    kept = {name: item for name, item in config.items() if not replaced.get(name)}
+    if kept:
+        body["output_config"] = {**kept, **body.get("output_config", {})}
 
 
 def _fit_budget(body: dict[str, Json]) -> None:

@@ -27,6 +27,7 @@ from pg_trio.domain.provider import PROVIDERS, Provider, refused_fields
 from pg_trio.domain.secret import Secret
 from pg_trio.domain.tools import ToolCall
 from pg_trio.domain.upstream import Headers
+from pg_trio.providers.tool_media import move_media
 
 # Endpoints of a configuration, times their candidates, are far fewer. Each entry is about 1 KiB.
 ROUTES_KEPT = 4096
@@ -90,11 +91,12 @@ def route_to(candidate: Candidate) -> RequestRoute:
 def write_body(prompt: Prompt, model: str, route: RequestRoute) -> dict[str, Json]:
     """The body of the request, without what only a stream has."""
     provider = route.provider
+    messages = prompt.messages if prompt.native is None else move_media(prompt.messages)
     body: dict[str, Json] = {
         "model": model,
-        "messages": [_write_message(message, route) for message in prompt.messages],
+        "messages": [_write_message(message, route) for message in messages],
     }
-    if provider.marks_partial_answer and prompt.messages[-1].role == "assistant":
+    if provider.marks_partial_answer and messages[-1].role == "assistant":
         body["messages"][-1]["prefix"] = True
     if prompt.options is not NO_OPTIONS:
         _write_options(prompt.options, route, body)

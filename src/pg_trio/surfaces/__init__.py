@@ -33,7 +33,10 @@ def is_v1_route(rest: bytes) -> bool:
 
 def fallback_for(path: bytes) -> Surface:
     """The surface whose shape the error of a path has that no surface matches. `path` is as it was sent."""
-    return FALLBACK if split_path(path) is None else CHAT
+    split = split_path(path)
+    if split is None:
+        return FALLBACK
+    return MESSAGES if split[1].partition(b"/")[0] == MESSAGES.path else CHAT
 
 
 __all__ = [
