@@ -150,7 +150,8 @@ class Assembler:
         if delta.text:
             self._block.append(delta.text)
         if delta.signature is not None:
-            self._blocks.append(Reasoning("".join(self._block), delta.signature))
+            if delta.signature:
+                self._blocks.append(Reasoning("".join(self._block), delta.signature))
             self._block = []
         elif delta.data is not None:
             self._blocks.append(Reasoning("", data=delta.data))

@@ -14,7 +14,7 @@ Source: "Streaming messages" and "Handling stop reasons", read 2026-11; types of
 
 from __future__ import annotations
 
-from pg_trio.domain.events import Event, NativeNote
+from pg_trio.domain.events import Event, NativeNote, ReasoningDelta
 from pg_trio.domain.json_value import Json
 from pg_trio.domain.project import Candidate
 from pg_trio.errors import UpstreamNonsense
@@ -28,7 +28,7 @@ from pg_trio.providers.openai_fields import dump_arguments, refuse
 class AnthropicStreamReader(EventReader):
     """Reads one answer; see `domain.adapter.StreamReader`."""
 
-    __slots__ = ("_calls", "_foreign", "_has_text", "_without_input")
+    __slots__ = ("_calls", "_foreign", "_has_text", "_is_unsigned", "_without_input")
 
     def __init__(self, candidate: Candidate) -> None:
         super().__init__(candidate)
@@ -39,6 +39,8 @@ class AnthropicStreamReader(EventReader):
         self._foreign: dict[int, tuple[dict[str, Json], list[str]]] = {}
         # Whether the last block was text: the next one is not the same.
         self._has_text = False
+        # Whether a block of thinking has begun that nothing has signed.
+        self._is_unsigned = False
 
     def read_event(self, kind: str, event: dict[str, Json], events: list[Event]) -> None:
         """See EventReader."""
@@ -96,12 +98,21 @@ class AnthropicStreamReader(EventReader):
         elif kind == "text":
             self._begin_text(block, had_text, events)
         elif kind == "thinking":
+            if self._is_unsigned:
+                # Otherwise the next signature would be taken for its text, too.
+                events.append(ReasoningDelta("", signature=""))
+            self._is_unsigned = True
             self.add_reasoning(block.get("thinking"), events)
-            self.add_signature(block.get("signature"), events)
+            self._sign(block.get("signature"), events)
         elif kind == "redacted_thinking":
             self.add_encrypted(block.get("data"), events)
         elif type(kind) is str:
             self._foreign[_number_of(index)] = block, []
+
+    def _sign(self, signature: Json, events: list[Event]) -> None:
+        if signature:
+            self._is_unsigned = False
+            self.add_signature(signature, events)
 
     def _begin_text(self, block: dict[str, Json], had_text: bool, events: list[Event]) -> None:
         if had_text:
@@ -140,7 +151,7 @@ class AnthropicStreamReader(EventReader):
         elif kind == "thinking_delta":
             self.add_reasoning(delta.get("thinking"), events)
         elif kind == "signature_delta":
-            self.add_signature(delta.get("signature"), events)
+            self._sign(delta.get("signature"), events)
         elif kind == "citations_delta":
             self._add_citation(delta.get("citation"), events)
 

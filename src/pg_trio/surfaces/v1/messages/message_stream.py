@@ -68,8 +68,8 @@ class MessageStream:
         self._blocks = _Blocks()
         self._thinking = _Thinking()
         self._calls = CallOrder()
-        # Text that came in the middle of a call.
-        self._late: list[str] = []
+        # What came in the middle of a call.
+        self._late: list[ContentDelta | ReasoningDelta | NativeBlock | NativeNote] = []
 
     def render(self, events: Sequence[Event]) -> bytes:
         """The events of Anthropic's for these, which arrived together."""
@@ -82,7 +82,8 @@ class MessageStream:
             "delta": stop_object(finish_reason, self._stop, self._request),
             "usage": usage_object(usage),
         }
-        rest = self._lead_in() + self._end_calls() + self._blocks.close()
+        rest = self._lead_in() + self._render_calls(self._calls.close()) + self._tell_late()
+        rest += self._lead_in() + self._blocks.close()
         return rest + named_event(delta) + named_event({"type": "message_stop"})
 
     def fail(self, error: GatewayError) -> bytes:
@@ -90,19 +91,14 @@ class MessageStream:
         return named_event(anthropic_error(error, self._head.request_id))
 
     def _render(self, event: Event) -> bytes:
-        if isinstance(event, ContentDelta):
-            if self._calls.is_in_call:
-                self._late.append(event.text)
-                return b""
-            return self._lead_in() + self._end_calls() + self._blocks.render_text(event.text)
         if isinstance(event, ToolCallDelta):
-            return self._lead_in() + self._render_calls(self._calls.take(event))
-        if isinstance(event, ReasoningDelta):
-            if self._endpoint.stream_reasoning:
-                self._thinking.add(event)
-            return b""
-        if isinstance(event, NativeBlock | NativeNote):
-            return self._lead_in() + self._end_calls() + self._render_native(event)
+            calls = self._lead_in() + self._render_calls(self._calls.take(event))
+            return calls + self._tell_late() if self._late and not self._calls.is_in_call else calls
+        if isinstance(event, ContentDelta | ReasoningDelta | NativeBlock | NativeNote):
+            if self._calls.is_in_call:
+                self._late.append(event)
+                return b""
+            return self._render_content(event)
         if isinstance(event, Opened):
             self._opened = self._opened or event
         elif isinstance(event, Joined):
@@ -111,6 +107,16 @@ class MessageStream:
         elif isinstance(event, Finished):
             self._stop = event.stop
         return b""
+
+    def _render_content(self, event: ContentDelta | ReasoningDelta | NativeBlock | NativeNote) -> bytes:
+        if isinstance(event, ReasoningDelta):
+            if self._endpoint.stream_reasoning:
+                self._thinking.add(event)
+            return b""
+        lead_in = self._lead_in() + self._render_calls(self._calls.close())
+        if isinstance(event, ContentDelta):
+            return lead_in + self._blocks.render_text(event.text)
+        return lead_in + self._render_native(event)
 
     def _render_native(self, event: NativeBlock | NativeNote) -> bytes:
         if isinstance(event, NativeBlock):
@@ -133,16 +139,15 @@ class MessageStream:
         if not blocks:
             return begun
         self._thinking.blocks = []
-        return begun + self._end_calls() + b"".join([self._blocks.render_thinking(block) for block in blocks])
+        ended = self._render_calls(self._calls.close())
+        return begun + ended + b"".join([self._blocks.render_thinking(block) for block in blocks])
 
     def _render_calls(self, deltas: Iterable[ToolCallDelta]) -> bytes:
         return b"".join([self._blocks.render_call(delta) for delta in deltas])
 
-    def _end_calls(self) -> bytes:
-        """The rest of the calls, and the text that had to wait for them."""
-        calls, late = self._render_calls(self._calls.close()), "".join(self._late)
-        self._late = []
-        return calls + self._blocks.render_text(late) if late else calls
+    def _tell_late(self) -> bytes:
+        late, self._late = self._late, []
+        return b"".join([self._render_content(event) for event in late])
 
 
 class _Thinking:
