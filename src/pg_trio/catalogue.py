@@ -19,7 +19,7 @@ from itertools import islice
 
 from attrs import frozen
 
-from pg_trio.domain.project import MODEL_NAME_CHARS, Endpoint, ModelName, Project
+from pg_trio.domain.project import MODEL_NAME_CHARS, Endpoint, ModelName, OpenedProvider, Project
 from pg_trio.domain.secret import mask_client_text
 from pg_trio.errors import EndpointNotFound, ModelNotFound
 from pg_trio.stages.budget import Budget, SpendPlan
@@ -34,6 +34,8 @@ from pg_trio.stages.schemas.output_schema import OutputSchema
 _MODEL_NAME = re.compile(rf"[A-Za-z0-9._:/@+-]{{1,{MODEL_NAME_CHARS}}}")
 # Applications name a handful of models. A plan takes some 4 KiB.
 MODEL_NAMES_KEPT = 256
+# The name under which the results of all further models of a credential are remembered.
+OTHER_MODELS = "*"
 # The contract's "at most ten names, the nearest first". More names, or more of their characters, are not compared:
 # a comparison takes 20 µs.
 NAMES_TOLD = 10
@@ -98,6 +100,8 @@ class Catalogue:
         self._plans: dict[Project, dict[str, EndpointPlan]] = {}
         # Plans by the names that requests give as `model`, where these are not slugs.
         self._named: dict[Project, dict[str, EndpointPlan]] = {}
+        # The models that clients have named through each opened provider, as far as they are remembered one by one.
+        self._models: dict[OpenedProvider, set[str]] = {}
         # Endpoints as they were replaced: they hold in place of the project's own.
         self._replaced: dict[Project, dict[str, Endpoint]] = {}
 
@@ -169,8 +173,15 @@ class Catalogue:
         provider, _, model = name.partition(":")
         for entry in project.providers:
             if model and entry.credential.provider == provider and entry.takes(model) and entry.endpoint.is_active:
-                return self._compile(entry.endpoint_for(model))
+                return self._compile(entry.endpoint_for(model, remembered_as=self._remember(entry, model)))
         return None
+
+    def _remember(self, entry: OpenedProvider, model: str) -> str | None:
+        """Under which name the model's results are remembered; None for its own, which the first models have."""
+        models = self._models.setdefault(entry, set())
+        if len(models) < MODEL_NAMES_KEPT:
+            models.add(model)
+        return None if model in models else OTHER_MODELS
 
     def _nearest(self, project: Project, name: str) -> Sequence[str]:
         names = [each.id for each in islice(self.list_names(project), NAMES_COMPARED)]

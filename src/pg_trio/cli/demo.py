@@ -176,5 +176,12 @@ The same as a live stream:
 curl -sN {address}/api/{PROJECT}/assistant -H 'Authorization: Bearer {token}' \\
   -H 'Content-Type: application/json' -d '{{"message": "Hello! What can you do?", "stream": true}}'
 
+OpenAI's and Anthropic's clients work as well, with the token as their key and an endpoint as the model:
+
+OPENAI_BASE_URL={address}/api/{PROJECT}/v1  ANTHROPIC_BASE_URL={address}/api/{PROJECT}
+
+curl -sw '\\n' {address}/api/{PROJECT}/v1/chat/completions -H 'Authorization: Bearer {token}' \\
+  -d '{{"model": "assistant", "messages": [{{"role": "user", "content": "Hello! What can you do?"}}]}}'
+
 Ctrl-C stops it; nothing is kept.
 """

@@ -127,10 +127,19 @@ class Credential:
 
 @frozen(slots=True, cache_hash=True)
 class Candidate:
-    """A candidate for calls: a model with a credential."""
+    """A candidate for calls: a model with a credential.
+
+    `remembered_as` is the name under which its results are remembered (breakers, latencies) in place of the model's, so
+    that clients who name models themselves cannot fill the memory.
+    """
 
     credential: Credential
     model: str
+    remembered_as: str | None = None
+
+    @property
+    def memory_name(self) -> str:
+        return self.model if self.remembered_as is None else self.remembered_as
 
     @property
     def provider(self) -> str:
@@ -256,9 +265,9 @@ class OpenedProvider:
         """Whether clients may name this model."""
         return not self.models or any(fnmatchcase(model, glob) for glob in self.models)
 
-    def endpoint_for(self, model: str) -> Endpoint:
-        """The endpoint of the calls to this model."""
-        endpoint, own = self.endpoint, Candidate(self.credential, model)
+    def endpoint_for(self, model: str, *, remembered_as: str | None = None) -> Endpoint:
+        """The endpoint of the calls to this model. `remembered_as`: see Candidate."""
+        endpoint, own = self.endpoint, Candidate(self.credential, model, remembered_as)
         candidates = (own, *endpoint.candidates[1:])
         slug = f"{own.provider}:{model}"
         return evolve(endpoint, slug=slug, candidates=candidates, prices=(self.find_price(own), *endpoint.prices[1:]))

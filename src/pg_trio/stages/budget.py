@@ -180,7 +180,9 @@ class SpendPlan:
         `asked_tokens` is the client's own limit of an answer.
         """
         input_tokens = estimate_tokens(characters + self.prompt_chars)
-        output_tokens = limit_answer(asked_tokens, self.ceiling_tokens, self.output_tokens)
+        output_tokens = self.output_tokens
+        if asked_tokens is not None:
+            output_tokens = limit_answer(asked_tokens, self.ceiling_tokens, output_tokens)
         cost = input_tokens * self.input_rate + output_tokens * answers * self.output_rate
         if self.more_rounds:
             # The nth further round also sends the n earlier answers, and the message about each.

@@ -61,8 +61,10 @@ _ANSWER_FIELDS = (
 _TRIES_FIELDS = b"x-pg-provider: %b\r\nx-pg-model: %b\r\nx-pg-attempts: %d\r\nserver-timing: %b\r\n"
 
 
-def make_answer(answer: WholeAnswer, request_id: str, limits: Sequence[LimitState], body: bytes) -> HttpAnswer:
-    """The answer of a success. `body` is JSON."""
+def make_answer(
+    answer: WholeAnswer, request_id: str, limits: Sequence[LimitState], body: bytes, more: bytes = b""
+) -> HttpAnswer:
+    """The answer of a success. `body` is JSON; `more` are header lines of the surface's own."""
     fields = _ANSWER_FIELDS % (
         request_id.encode("ascii"),
         answer.provider.encode("ascii"),
@@ -74,7 +76,7 @@ def make_answer(answer: WholeAnswer, request_id: str, limits: Sequence[LimitStat
         fields += render_limits(limits)
     if answer.session_id is not None:
         fields += b"x-pg-session-id: %b\r\n" % str(answer.session_id).encode("ascii")
-    return HttpAnswer(200, fields, body)
+    return HttpAnswer(200, fields + more, body)
 
 
 def make_failure(

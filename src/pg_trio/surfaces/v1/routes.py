@@ -65,7 +65,7 @@ def read_model(given: Json) -> str:
     """The field `model`. Raises: BadRequest."""
     if given is None:
         raise BadRequest("model: is required.")
-    if not isinstance(given, str) or not given:
+    if type(given) is not str or not given:
         raise BadRequest("model: must be a string that is not empty.")
     return given
 

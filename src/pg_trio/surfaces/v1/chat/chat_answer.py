@@ -21,23 +21,21 @@ from pg_trio.surfaces.v1.model_limits import render_openai_limits
 def render_answer(answer: WholeAnswer, limits: Sequence[LimitState] = ()) -> HttpAnswer:
     """The answer's object, and OpenAI's header fields. Request id and session are header fields alone."""
     reply = answer.reply
+    message: dict[str, object] = {"role": "assistant", "content": reply.content, "refusal": None}
+    if reply.reasoning or reply.tool_calls or reply.reasoning_blocks:
+        _add_rare_fields(reply, message)
     body = {
         "id": completion_id(reply.id),
         "object": "chat.completion",
         "created": int(answer.at),
         "model": reply.model,
-        "choices": [
-            {
-                "index": 0,
-                "message": _message_object(reply),
-                "logprobs": reply.logprobs,
-                "finish_reason": reply.finish_reason,
-            }
-        ],
+        "choices": [{"index": 0, "message": message, "logprobs": reply.logprobs, "finish_reason": reply.finish_reason}],
         "usage": plain_usage_object(answer.usage),
     }
-    made = make_answer(answer, str(answer.request_id), limits, orjson.dumps(body))
-    return made.with_fields(processing_ms(answer.times) + (render_openai_limits(limits) if limits else b""))
+    more = b"openai-processing-ms: %d\r\n" % sum(answer.times.durations_ms)
+    if limits:
+        more += render_openai_limits(limits)
+    return make_answer(answer, str(answer.request_id), limits, orjson.dumps(body), more)
 
 
 def processing_ms(times: StageTimes) -> bytes:
@@ -45,8 +43,7 @@ def processing_ms(times: StageTimes) -> bytes:
     return b"openai-processing-ms: %d\r\n" % sum(times.durations_ms)
 
 
-def _message_object(reply: Reply) -> dict[str, object]:
-    message: dict[str, object] = {"role": "assistant", "content": reply.content, "refusal": None}
+def _add_rare_fields(reply: Reply, message: dict[str, object]) -> None:
     if reply.reasoning:
         # Front ends read the one or the other.
         message["reasoning_content"] = message["reasoning"] = reply.reasoning
@@ -54,4 +51,3 @@ def _message_object(reply: Reply) -> dict[str, object]:
         message["reasoning_details"] = [reasoning_object(block) for block in reply.reasoning_blocks]
     if reply.tool_calls:
         message["tool_calls"] = call_objects(reply)
-    return message

@@ -50,11 +50,12 @@ def read_chat_completion(body: bytes, limits: ReadLimits, head: RequestHead) -> 
         raise BadRequest("messages: is required.")
     messages = read_messages(fields["messages"], limits.max_messages)
     stream = fields.get("stream") is not None and read_flag(fields["stream"], "stream")
+    if not head.fields and fields.keys() <= _PLAIN_FIELDS and len(messages) == 1 and messages[0].role != "tool":
+        # As most requests are.
+        return ChatRequest(messages, fields, None, stream, None, (), None, NO_OPTIONS, model, False)
     session: dict[str, Any] = read_session(head)
     if "session_id" not in session:
         _check_results(messages)
-    if fields.keys() <= _PLAIN_FIELDS:
-        return ChatRequest(messages, fields, None, stream, model=model, **session)
     if fields.get("stream_options") is not None:
         _check_stream_options(fields["stream_options"], stream)
     given = {name: value for name, value in fields.items() if value is not None}
