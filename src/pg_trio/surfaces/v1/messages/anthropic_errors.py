@@ -16,10 +16,11 @@ from uuid import UUID
 import orjson
 
 from pg_trio.domain.limits import LimitState
-from pg_trio.errors import CallerError, GatewayError, Overloaded
+from pg_trio.errors import GatewayError, Overloaded
 from pg_trio.surfaces.http_answer import HttpAnswer, Tries, make_failure
 from pg_trio.surfaces.v1.messages.message_answer import id_field
 from pg_trio.surfaces.v1.model_limits import render_anthropic_limits
+from pg_trio.surfaces.v1.openai_errors import retry_fields
 
 # Anthropic's own status for "overloaded", and the type that goes with it.
 OVERLOADED_STATUS = 529
@@ -50,14 +51,5 @@ def render_anthropic_error(
 ) -> HttpAnswer:
     """The answer of a failure, in Anthropic's shape."""
     made = make_failure(error, request_id, limits, tries, orjson.dumps(anthropic_error(error, request_id)))
-    fields = made.fields + id_field(request_id) + _retry_field(error) + render_anthropic_limits(limits, time.time())
+    fields = made.fields + id_field(request_id) + retry_fields(error) + render_anthropic_limits(limits, time.time())
     return HttpAnswer(anthropic_status(error), fields, made.body)
-
-
-def _retry_field(error: GatewayError) -> bytes:
-    """`x-should-retry: false` where the same request fails again. `Retry-After` says the rest."""
-    headers = error.headers()
-    if "Retry-After" in headers or "x-should-retry" in headers:
-        return b""
-    # 408: the body came too slowly, which another time it may not.
-    return b"x-should-retry: false\r\n" if isinstance(error, CallerError) and error.status != 408 else b""
