@@ -164,6 +164,8 @@ class Pipeline:
         if quota is None:
             quota = await self.rate_limit.take(call, caller.token, plan.limits, request)
         async with quota:
+            if call.surface.only_counts:
+                return await self._count(received, request)
             recorder.stage_began("budget")
             reservation = self.budget.reserve_nowait(plan.spend, request)
             if reservation is None:
@@ -191,6 +193,16 @@ class Pipeline:
                     await send_whole(call.open_stream(request, plan.endpoint, recorder, answer.session_id), answer)
                     return None
                 return answer
+
+    async def _count(self, received: ReceivedRequest, request: ChatRequest) -> WholeAnswer:
+        """The estimate of the tokens that a provider would be sent, as the usage of an empty answer."""
+        request = await check_request(received, request, self.large_work)
+        messages = request.messages
+        if request.session_id is not None and self.sessions is not None:
+            messages = (await self.sessions.open(received.caller, received.plan.endpoint, request)).messages
+        received.recorder.stage_began("prompt")
+        prompt = received.plan.prompt.apply(messages, request)
+        return WholeAnswer.of_count(prompt, received.call.head, received.recorder.times_so_far(), request)
 
     async def _reply(self, asked: CheckedRequest) -> WholeAnswer:
         """The winning complete answer, checked and settled."""

@@ -34,7 +34,7 @@ class StreamReader(Protocol):
 class Adapter(Protocol):
     """One provider's wire. The methods are in the order of a call's steps.
 
-    `carries_all`: the wire can carry everything that a prompt can hold, so `why_unfit` is always None.
+    `carries_all`: the wire can carry every neutral value, so `why_unfit` only has a reason for native ones.
     """
 
     carries_all: ClassVar[bool]

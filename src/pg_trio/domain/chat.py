@@ -10,8 +10,9 @@ from uuid import UUID
 
 from attrs import field
 
-from pg_trio.domain.content import Part
+from pg_trio.domain.content import Part, texts_of_parts
 from pg_trio.domain.json_value import Json, JsonObject, json_texts
+from pg_trio.domain.native import NativeRequest, NativeStop, NativeTurn, native_texts
 from pg_trio.domain.options import NO_OPTIONS, Options
 from pg_trio.domain.tools import ForeignTool, ForeignToolChoice, Tool, ToolCall, ToolChoice
 from pg_trio.domain.value import value
@@ -50,6 +51,7 @@ class Reasoning:
     text: str
     signature: str | None = None
     data: str | None = None
+    native: JsonObject | None = None
 
 
 @value(slots=True)
@@ -62,6 +64,7 @@ class Message:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     reasoning: tuple[Reasoning, ...] = ()
+    native: NativeTurn | None = None
 
     def texts(self) -> list[str]:
         """Every piece of free text in it that a provider is sent: the name, what the content's parts say (refusals and
@@ -71,14 +74,22 @@ class Message:
         if isinstance(content, str):
             texts.append(content)
         elif content is not None:
-            texts += [text for part in content if (text := part.free_text) is not None]
+            texts += texts_of_parts(content)
         for call in self.tool_calls:
             texts += (call.name, call.arguments)
+            if call.native is not None:
+                texts += native_texts(call.native)
         if self.reasoning:
             texts += [block.text for block in self.reasoning if block.text]
+        if self.native is not None:
+            texts += self._native_texts(self.native)
         if self.tool_calls or self.tool_call_id is not None:
             texts += [call_id for call_id in self.ids() if not is_machine_made(call_id)]
         return texts
+
+    def _native_texts(self, turn: NativeTurn) -> list[str]:
+        texts = [text for block in self.reasoning if block.native is not None for text in native_texts(block.native)]
+        return texts + turn.texts()
 
     def ids(self) -> list[str]:
         """The ids that connect tool calls with their results."""
@@ -136,6 +147,8 @@ class ChatRequest:
     model: str | None = None
     session_terms: SessionTerms = USUAL_TERMS
     unknown: JsonObject | None = None
+    # The further fields of a request that came in a provider's own dialect.
+    native: NativeRequest | None = None
     # The text of a request that has a single text message and nothing else, as most have; None for other requests.
     plain_text: str | None = field(init=False, repr=False, eq=False)
 
@@ -144,14 +157,14 @@ class ChatRequest:
         if len(self.messages) != 1 or self.holds_more:
             return None
         message = self.messages[0]
-        has_more = message.tool_calls or message.reasoning or message.tool_call_id is not None
+        has_more = message.tool_calls or message.reasoning or message.tool_call_id is not None or message.native
         is_plain = message.name is None and not has_more
         return message.content if is_plain and isinstance(message.content, str) else None
 
     @property
     def holds_more(self) -> bool:
         """Whether it has fields besides the messages that carry text: tools, the answer's format, unknown fields."""
-        if self.tools or self.tool_choice is not None or self.unknown is not None:
+        if self.tools or self.tool_choice is not None or self.unknown is not None or self.native is not None:
             return True
         return self.options is not NO_OPTIONS and self.options.holds_text
 
@@ -195,6 +208,7 @@ class Prompt:
     options: Options = NO_OPTIONS
     tools: tuple[Tool | ForeignTool, ...] = ()
     tool_choice: ToolChoice | ForeignToolChoice | None = None
+    native: NativeRequest | None = None
 
     def characters(self) -> int:
         """Characters of everything that a provider receives: texts, ids, and complete tools; separators are not
@@ -253,6 +267,10 @@ class Reply:
     reasoning_blocks: tuple[Reasoning, ...] = ()
     # OpenAI's object about the tokens of the content, if the client asked for it and the wire has it.
     logprobs: JsonObject | None = None
+    # What the provider says about the end besides the finish reason.
+    stop: NativeStop | None = None
+    # The blocks of the content, if they are more than the fields above say (domain.native_content).
+    native_content: tuple[JsonObject, ...] = ()
 
     def characters(self) -> int:
         """Characters that the model wrote, reasoning included, because providers count it as completion."""
@@ -279,6 +297,7 @@ def count_sent(messages: Sequence[Message]) -> int:
             and not message.tool_calls
             and message.tool_call_id is None
             and not message.reasoning
+            and message.native is None
         ):
             # The common case.
             characters += len(content)
@@ -304,7 +323,10 @@ def tool_and_format_texts(asked: ChatRequest | Prompt) -> list[str]:
     texts = [text for tool in asked.tools for text in tool.texts()]
     if asked.tool_choice is not None:
         texts += asked.tool_choice.texts()
-    options = asked.options
+    options, native = asked.options, asked.native
+    if native is not None:
+        # They restate the options.
+        return texts + native.texts()
     if options is NO_OPTIONS:
         return texts
     wanted = options.response_format

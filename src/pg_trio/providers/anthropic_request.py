@@ -68,14 +68,14 @@ def write_body(prompt: Prompt, model: str) -> dict[str, Json]:
     turns = _write_turns(prompt.messages)
     body: dict[str, Json] = {"model": model, "max_tokens": DEFAULT_MAX_TOKENS, "messages": turns}
     system = [text for message in prompt.messages if message.role == "system" for text in texts_of(message)]
-    _write_format(options, claude, body, system)
+    write_format(options, claude, body, system)
     if system:
         body["system"] = [text_block(text) for text in system]
     _write_tools(prompt, body)
     _write_limit(options, claude, body)
-    _write_thinking(prompt, claude, body)
-    _write_sampling(options, claude, body)
-    _end_with_user(turns, claude, body)
+    write_thinking(prompt, claude, body)
+    write_sampling(options, claude, body)
+    end_with_user(turns, claude, body)
     # "each stop sequence must contain non-whitespace" (a 400).
     stops = [stop for stop in options.stop if stop.strip()]
     if stops:
@@ -114,7 +114,7 @@ def _stands_behind_results(block: Block) -> bool:
     return bool(block["type"] != "tool_result")
 
 
-def _end_with_user(turns: list[Block], claude: Claude, body: dict[str, Json]) -> None:
+def end_with_user(turns: list[Block], claude: Claude, body: dict[str, Json]) -> None:
     """Continue the assistant's last turn (prefill) if the model can; else ask for the rest in words."""
     if turns[-1]["role"] != "assistant":
         return
@@ -178,7 +178,8 @@ def _write_limit(options: Options, claude: Claude, body: dict[str, Json]) -> Non
     body["max_tokens"] = limit if claude.output_limit is None else min(limit, claude.output_limit)
 
 
-def _write_format(options: Options, claude: Claude, body: dict[str, Json], system: list[str]) -> None:
+def write_format(options: Options, claude: Claude, body: dict[str, Json], system: list[str]) -> None:
+    """Write the answer's format; in words, added to `system`, if the model has no field for it."""
     wanted = options.response_format
     if wanted is None or wanted.kind == "text":
         return
@@ -188,7 +189,8 @@ def _write_format(options: Options, claude: Claude, body: dict[str, Json], syste
         system.append(JSON_ONLY)
 
 
-def _write_thinking(prompt: Prompt, claude: Claude, body: dict[str, Json]) -> None:
+def write_thinking(prompt: Prompt, claude: Claude, body: dict[str, Json]) -> None:
+    """Write the effort or the budget of thinking."""
     options = prompt.options
     effort, budget = options.reasoning_effort, options.thinking_budget_tokens
     if not claude.thinks or (effort is None and budget is None):
@@ -221,7 +223,7 @@ def _lost_reasoning(messages: tuple[Message, ...]) -> bool:
     return calls is None or not any(block.signature or block.data for block in calls.reasoning)
 
 
-def _write_sampling(options: Options, claude: Claude, body: dict[str, Json]) -> None:
+def write_sampling(options: Options, claude: Claude, body: dict[str, Json]) -> None:
     """Add temperature and top_p if the model accepts them. With thinking, it accepts neither."""
     if not claude.takes_sampling or _is_thinking(body):
         return

@@ -22,6 +22,7 @@ from pg_trio.domain.assembler import Assembler
 from pg_trio.domain.chat import Prompt, Reply
 from pg_trio.domain.events import Broken, Event, ReasoningDelta
 from pg_trio.domain.json_value import Json
+from pg_trio.domain.native_content import content_of
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.provider import PROVIDERS
 from pg_trio.domain.upstream import Headers
@@ -136,4 +137,4 @@ def _reply_of(events: list[Event]) -> Reply:
     for event in events:
         assembler.add(event)
     reasoning = "".join([event.text for event in events if isinstance(event, ReasoningDelta)])
-    return evolve(assembler.reply(), reasoning=reasoning or None)
+    return evolve(assembler.reply(), reasoning=reasoning or None, native_content=content_of(events))

@@ -32,6 +32,7 @@ from pg_trio.domain.project import Candidate
 from pg_trio.errors import UpstreamNonsense
 from pg_trio.providers.finish_reasons import read_finish
 from pg_trio.providers.json_text import mend_values, read_json
+from pg_trio.providers.native_stop import read_matched_stop
 from pg_trio.providers.openai_fields import decide_finish, read_model, read_part, refuse, reply_id, why_failed
 from pg_trio.providers.openai_stream import OpenAIStreamReader
 from pg_trio.providers.openai_tools import read_tool_calls
@@ -86,6 +87,7 @@ def read_answer(answer: Json, candidate: Candidate) -> Reply:
         tool_calls=tool_calls,
         reasoning=reasoning,
         logprobs=choice["logprobs"] if type(choice.get("logprobs")) is dict else None,
+        stop=read_matched_stop(choice) if "stop_reason" in choice or "matched_stop" in choice else None,
     )
 
 

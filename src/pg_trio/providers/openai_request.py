@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from urllib.parse import urlencode, urlsplit
 
@@ -21,6 +22,7 @@ from attrs import evolve, frozen
 
 from pg_trio import __version__
 from pg_trio.domain.chat import Json, Message, Prompt
+from pg_trio.domain.content import parts_for_others
 from pg_trio.domain.message_json import call_to_json, choice_to_json, part_to_json, tool_to_json
 from pg_trio.domain.model_rules import EffortRule
 from pg_trio.domain.options import NO_OPTIONS, Options
@@ -29,6 +31,7 @@ from pg_trio.domain.provider import PROVIDERS, Provider, find_effort_rule, refus
 from pg_trio.domain.tools import ToolCall
 from pg_trio.domain.upstream import Headers
 from pg_trio.providers.google_parts import SKIP_SIGNATURE
+from pg_trio.providers.tool_media import move_media
 
 # Endpoints of a configuration, times their candidates, are far fewer. Each entry is about 1 KiB.
 ROUTES_KEPT = 4096
@@ -125,12 +128,13 @@ def _returns_signatures(candidate: Candidate) -> bool:
 
 def write_body(prompt: Prompt, model: str, route: RequestRoute) -> dict[str, Json]:
     """The body of the request, without what only a stream has."""
+    messages = prompt.messages if prompt.native is None else move_media(prompt.messages)
     body: dict[str, Json] = {
         "model": model,
-        "messages": [_write_message(message, route) for message in prompt.messages],
+        "messages": [_write_message(message, route) for message in messages],
     }
     if route.completes_messages:
-        _complete_messages(prompt.messages, body["messages"], route)
+        _complete_messages(messages, body["messages"], route)
     if prompt.options is not NO_OPTIONS:
         _write_options(prompt.options, route, body)
     if prompt.tools:
@@ -182,7 +186,7 @@ def _write_message(message: Message, route: RequestRoute) -> dict[str, Json]:
     if isinstance(content, str):
         wire["content"] = content
     elif content is not None:
-        wire["content"] = [part_to_json(part) for part in content]
+        wire["content"] = [part_to_json(part) for part in parts_for_others(content)]
     if message.name is not None and (route.provider.names_every_role or message.role == "tool"):
         wire["name"] = message.name
     if message.tool_calls:
@@ -192,7 +196,7 @@ def _write_message(message: Message, route: RequestRoute) -> dict[str, Json]:
     return wire
 
 
-def _complete_messages(messages: tuple[Message, ...], written: list[dict[str, Json]], route: RequestRoute) -> None:
+def _complete_messages(messages: Sequence[Message], written: list[dict[str, Json]], route: RequestRoute) -> None:
     """Add what only some providers need in an assistant's message."""
     for message, wire in zip(messages, written, strict=True):
         if message.role != "assistant":

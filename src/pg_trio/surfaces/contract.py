@@ -84,6 +84,7 @@ class SurfaceDefaults:
     takes_api_key: ClassVar[bool] = False
     tells_restarts: ClassVar[bool] = True
     always_streams: ClassVar[bool] = False
+    only_counts: ClassVar[bool] = False
 
     def refuse_session(self, request: ChatRequest) -> GatewayError:
         """The Gateway API's error."""
@@ -123,6 +124,10 @@ class Surface(Protocol):
     @property
     def always_streams(self) -> bool:
         """Whether a client that asks for a stream gets one of an endpoint that does not stream, too."""
+
+    @property
+    def only_counts(self) -> bool:
+        """Whether its requests only ask for the number of their tokens (`WholeAnswer.usage`). No provider is called."""
 
     @property
     def head_fields(self) -> Sequence[bytes]:

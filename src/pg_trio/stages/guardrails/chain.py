@@ -9,7 +9,8 @@ from attrs import frozen
 from pg_trio.domain.guardrails import ContentLength, GuardrailRules, PiiFilter
 from pg_trio.stages.guardrails.content_length import check_length
 from pg_trio.stages.guardrails.keyword_blocklist import KeywordScanner
-from pg_trio.stages.guardrails.pii import Guarded, PiiScanner
+from pg_trio.stages.guardrails.pii import PiiScanner
+from pg_trio.stages.guardrails.pii_masks import Guarded
 from pg_trio.stages.guardrails.prompt_injection import InjectionScanner, injection_scanner
 
 

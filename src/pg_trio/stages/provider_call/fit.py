@@ -5,7 +5,8 @@ Rules:
    candidate's breaker does not count it.
 2. The race, the hedges and the retries of this request use only the remaining candidates. If one candidate remains, it
    gets all of the remaining time.
-3. Only a request with more than text is checked, and only if a wire of the candidates cannot carry everything.
+3. Only a request with more than text is checked, and only if a wire of the candidates cannot carry everything; or a
+   request in a provider's own dialect, which may hold something that only that wire has.
 """
 
 from __future__ import annotations

@@ -6,4 +6,5 @@ model_limits.py    OpenAI's and Anthropic's header fields for limits
 chat/              Chat Completions
 responses/         Responses
 embeddings/        Embeddings
+messages/          Anthropic's Messages, and the count of tokens
 """
