@@ -91,16 +91,17 @@ def route_to(candidate: Candidate) -> RequestRoute:
 def write_body(prompt: Prompt, model: str, route: RequestRoute) -> dict[str, Json]:
     """The body of the request, without what only a stream has."""
     provider = route.provider
-    messages = prompt.messages if prompt.native is None else move_media(prompt.messages)
     body: dict[str, Json] = {
         "model": model,
-        "messages": [_write_message(message, route) for message in messages],
+        "messages": [_write_message(message, route) for message in prompt.messages],
     }
-    if provider.marks_partial_answer and messages[-1].role == "assistant":
+    if provider.marks_partial_answer and prompt.messages[-1].role == "assistant":
         body["messages"][-1]["prefix"] = True
     if prompt.options is not NO_OPTIONS:
         _write_options(prompt.options, route, body)
     if prompt.tools:
+        if prompt.native is not None:
+            body["messages"] = [_write_message(message, route) for message in move_media(prompt.messages)]
         body["tools"] = [tool_to_json(tool) for tool in prompt.tools]
     if prompt.tool_choice is not None:
         body["tool_choice"] = choice_to_json(prompt.tool_choice)

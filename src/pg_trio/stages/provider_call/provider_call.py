@@ -137,7 +137,8 @@ class ProviderCall:
 
     def _fit(self, plan: CallPlan, prompt: Prompt, attempts: Attempts) -> CallPlan:
         """The plan with those candidates that can be asked this. Raises ProviderDisabled or NoFitCandidate."""
-        _check_is_on(plan)
+        if not plan.candidates:
+            raise ProviderDisabled(plan.first_provider)
         if prompt.native is not None or (plan.is_picky and holds_more_than_text(prompt)):
             return leave_out_unfit(plan, prompt, attempts, self._exchange)
         return plan
@@ -212,12 +213,6 @@ class ProviderCall:
                 waits_s[id(end.attempt.candidate)] = None
         known_s = [wait_s for wait_s in waits_s.values() if wait_s is not None]
         return max(1, math.ceil(min(known_s))) if len(known_s) == len(waits_s) else None
-
-
-def _check_is_on(plan: CallPlan) -> None:
-    """Raises ProviderDisabled where no candidate's provider is switched on."""
-    if not plan.candidates:
-        raise ProviderDisabled(plan.first_provider)
 
 
 async def _let_go_reply(reply: Reply) -> None:

@@ -297,7 +297,13 @@ def test_images_of_a_result_move_behind_the_results() -> None:
         {"role": "user", "content": results},
     ]
 
-    sent = sent_to("openai", prompt_of(read_body({**ASKED, "messages": turns})), "gpt-4o")["messages"]
+    sent = sent_to(
+        "openai",
+        prompt_of(
+            read_body({**ASKED, "messages": turns, "tools": [{"name": "shot", "input_schema": {"type": "object"}}]})
+        ),
+        "gpt-4o",
+    )["messages"]
 
     assert ["user", "assistant", "tool", "tool", "user"] == [message["role"] for message in sent]
     assert ["image_url", "image_url"] == [part["type"] for part in sent[-1]["content"]]
