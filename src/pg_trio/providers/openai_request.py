@@ -103,7 +103,8 @@ def write_body(prompt: Prompt, model: str, route: RequestRoute) -> dict[str, Jso
         if prompt.native is not None:
             body["messages"] = [_write_message(message, route) for message in move_media(prompt.messages)]
         body["tools"] = [tool_to_json(tool) for tool in prompt.tools]
-    if prompt.tool_choice is not None:
+    # Anthropic takes a choice without tools; OpenAI answers it with a 400.
+    if prompt.tool_choice is not None and (prompt.tools or prompt.native is None):
         body["tool_choice"] = choice_to_json(prompt.tool_choice)
     return body
 
