@@ -183,6 +183,36 @@ class EndpointNotFound(CallerError):
         return f"Endpoint '{self.slug[:SLUG_ECHO_CHARS]}' not found or inactive."
 
 
+# ── operators ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@define(slots=False, eq=False)
+class OperatorRefused(CallerError):
+    """At the admin address: no key and no session, or a key or a session that is unknown, revoked or over."""
+
+    status = 401
+    text = "Missing or unknown operator key."
+
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": "Bearer"}
+
+
+@define(slots=False, eq=False)
+class RoleInsufficient(CallerError):
+    """A viewer asked for a change."""
+
+    status = 403
+    text = "A viewer may not change anything."
+
+
+@define(slots=False, eq=False)
+class CsrfMissing(CallerError):
+    """A change by a page's session without the session's CSRF token, or from another origin."""
+
+    status = 403
+    text = "Missing or wrong CSRF token."
+
+
 # ── the request itself ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -626,6 +656,17 @@ class DeadlineExceeded(OwnStateError):
     def headers(self) -> dict[str, str]:
         # For SDKs that repeat a 504: the caller has no time left.
         return {"x-should-retry": "false"}
+
+
+@define(slots=False, eq=False)
+class StillStarting(OwnStateError):
+    """The pages were asked for before this worker's gateway ran."""
+
+    status = 503
+    text = "Gateway is starting."
+
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "1"}
 
 
 @define(slots=False, eq=False)
