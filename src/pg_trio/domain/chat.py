@@ -157,9 +157,9 @@ class ChatRequest:
         if len(self.messages) != 1 or self.holds_more:
             return None
         message = self.messages[0]
-        has_more = message.tool_calls or message.reasoning or message.tool_call_id is not None or message.native
-        is_plain = message.name is None and not has_more
-        return message.content if is_plain and isinstance(message.content, str) else None
+        if message.name is not None or message.tool_call_id is not None or message.tool_calls or message.reasoning:
+            return None
+        return message.content if isinstance(message.content, str) else None
 
     @property
     def holds_more(self) -> bool:

@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import orjson
+from attrs import evolve
 
 from pg_trio.domain.assembler import Assembler
 from pg_trio.domain.chat import Json, Reply
@@ -69,7 +70,9 @@ def read_answer(answer: Json, candidate: Candidate) -> Reply:
     if answer.get("error") is not None and says_error(answer["error"]):
         raise _said_error(answer, candidate)
     choice = _first_choice(answer, candidate)
-    message = _message_of(choice)
+    message = choice.get("message")
+    if type(message) is not dict:
+        message = _message_of(choice)
     has_calls = message.get("tool_calls") or message.get("function_call")
     tool_calls = read_tool_calls(message, _MESSAGE) if has_calls else ()
     content, refused, reasoning = _read_content(message)
@@ -78,7 +81,7 @@ def read_answer(answer: Json, candidate: Candidate) -> Reply:
         _refuse_failed(choice, message, candidate)
     if not content and not tool_calls and finish_reason not in ("length", "content_filter"):
         raise UpstreamNonsense(f"{_MESSAGE} has neither content nor tool calls")
-    return Reply(
+    reply = Reply(
         id=reply_id(answer.get("id"), candidate),
         model=read_model(answer.get("model"), candidate),
         content=None if tool_calls and not content else content,
@@ -86,9 +89,14 @@ def read_answer(answer: Json, candidate: Candidate) -> Reply:
         usage=read_usage(answer.get("usage")),
         tool_calls=tool_calls,
         reasoning=reasoning,
-        logprobs=choice["logprobs"] if type(choice.get("logprobs")) is dict else None,
-        stop=read_matched_stop(choice) if "stop_reason" in choice or "matched_stop" in choice else None,
     )
+    # OpenAI's choices have four fields. A fifth may say which stop sequence matched.
+    return _with_more(reply, choice) if choice.get("logprobs") or len(choice) > 4 else reply
+
+
+def _with_more(reply: Reply, choice: dict[str, Json]) -> Reply:
+    logprobs = choice.get("logprobs")
+    return evolve(reply, logprobs=logprobs if type(logprobs) is dict else None, stop=read_matched_stop(choice))
 
 
 # ── the envelope ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -189,9 +197,8 @@ def _first_choice(answer: dict[str, Json], candidate: Candidate) -> dict[str, Js
 
 
 def _message_of(choice: dict[str, Json]) -> dict[str, Json]:
+    """The message of a choice that has none under its name."""
     message = choice.get("message")
-    if type(message) is dict:
-        return message
     if message is not None:
         refuse(_MESSAGE, message, "an object")
     if type(choice.get("text")) is str:

@@ -128,7 +128,9 @@ def _returns_signatures(candidate: Candidate) -> bool:
 
 def write_body(prompt: Prompt, model: str, route: RequestRoute) -> dict[str, Json]:
     """The body of the request, without what only a stream has."""
-    messages = prompt.messages if prompt.native is None else move_media(prompt.messages)
+    # Tool messages of this wire have only text.
+    moves_media = prompt.native is not None and prompt.tools
+    messages = move_media(prompt.messages) if moves_media else prompt.messages
     body: dict[str, Json] = {
         "model": model,
         "messages": [_write_message(message, route) for message in messages],
@@ -139,7 +141,8 @@ def write_body(prompt: Prompt, model: str, route: RequestRoute) -> dict[str, Jso
         _write_options(prompt.options, route, body)
     if prompt.tools:
         body["tools"] = [tool_to_json(tool) for tool in prompt.tools]
-    if prompt.tool_choice is not None:
+    # Anthropic takes a choice without tools; OpenAI answers it with a 400.
+    if prompt.tool_choice is not None and (prompt.tools or prompt.native is None):
         body["tool_choice"] = choice_to_json(prompt.tool_choice)
     return body
 

@@ -158,7 +158,8 @@ class ProviderCall:
 
     def _fit(self, plan: CallPlan, prompt: Prompt, attempts: Attempts) -> CallPlan:
         """The plan with those candidates that can be asked this. Raises ProviderDisabled or NoFitCandidate."""
-        _check_is_on(plan)
+        if not plan.candidates:
+            raise ProviderDisabled(plan.first_provider)
         if prompt.native is not None or (plan.is_picky and holds_more_than_text(prompt)):
             return leave_out_unfit(plan, prompt, attempts, self._exchange)
         return plan

@@ -25,7 +25,6 @@ from pg_trio.domain.call import ReadLimits, RequestHead
 from pg_trio.domain.chat import ChatRequest, Json, JsonObject, Message
 from pg_trio.domain.native import NativeRequest
 from pg_trio.domain.options import Options, ResponseFormat
-from pg_trio.domain.tools import ToolChoice
 from pg_trio.errors import BadRequest
 from pg_trio.surfaces.reading.field_checks import (
     MAX_TOKENS,
@@ -73,16 +72,13 @@ def read_messages_request(body: bytes, limits: ReadLimits, head: RequestHead, *,
         raise BadRequest("max_tokens: is required.")
     messages = _read_messages(given, limits.max_messages)
     options = _read_options(given)
-    choice = read_choice(given["tool_choice"]) if "tool_choice" in given else None
-    if isinstance(choice, ToolChoice) and not given.get("tools"):
-        choice = None
     session: dict[str, Any] = read_session(head)
     return ChatRequest(
         messages,
         sent,
         stream="stream" in given and read_flag(given["stream"], "stream"),
         tools=read_anthropic_tools(given["tools"]) if "tools" in given else (),
-        tool_choice=choice,
+        tool_choice=read_choice(given["tool_choice"]) if "tool_choice" in given else None,
         options=options,
         model=model,
         native=NativeRequest(
@@ -139,6 +135,9 @@ def _read_options(given: JsonObject) -> Options:
     for name, read in _OPTION_READERS.items():
         if name in given:
             asked |= read(given[name])
+    if not given.get("tools"):
+        # OpenAI answers it with a 400.
+        asked.pop("parallel_tool_calls", None)
     return Options(**asked)
 
 

@@ -297,7 +297,20 @@ def test_images_of_a_result_move_behind_the_results() -> None:
         {"role": "user", "content": results},
     ]
 
-    sent = sent_to("openai", prompt_of(read_body({**ASKED, "messages": turns})), "gpt-4o")["messages"]
+    sent = sent_to(
+        "openai",
+        prompt_of(
+            read_body({**ASKED, "messages": turns, "tools": [{"name": "shot", "input_schema": {"type": "object"}}]})
+        ),
+        "gpt-4o",
+    )["messages"]
 
     assert ["user", "assistant", "tool", "tool", "user"] == [message["role"] for message in sent]
     assert ["image_url", "image_url"] == [part["type"] for part in sent[-1]["content"]]
+
+
+def test_choice_without_tools_is_for_anthropic_alone() -> None:
+    request = read_body({**ASKED, "tool_choice": {"type": "auto", "disable_parallel_tool_use": True}})
+
+    assert "tool_choice" in sent_to("anthropic", prompt_of(request))
+    assert not {"tool_choice", "parallel_tool_calls"} & sent_to("openai", prompt_of(request)).keys()
