@@ -16,7 +16,7 @@ from attrs import evolve, field, frozen
 from pg_trio.store.token_file import PREFIX_CHARS, hash_token, open_tokens
 from pg_trio.store.transaction import transaction
 from scripts.bench.harness.processes import HOST
-from scripts.bench.harness.target import CHAT_PATH, MODEL, SYSTEM_PROMPT, Target
+from scripts.bench.harness.target import MODEL, SYSTEM_PROMPT, Target
 
 PROJECT = "6f1c2a54-0d3e-4b7a-9c68-2f5b8e1d7a90"
 # A credential of this name serves the endpoint that is called to see whether the gateway is ready; without it, the
@@ -103,7 +103,7 @@ class GatewayFiles:
     def openai_target(self, port: int, question: str) -> Target:
         """OpenAI's request to `openai`."""
         body = {"model": "openai", "messages": [{"role": "user", "content": question}]}
-        return evolve(self.target(port, "openai", body), path=f"/api/{PROJECT}{CHAT_PATH}")
+        return evolve(self.target(port, "openai", body), path=f"/api/{PROJECT}/v1/chat/completions")
 
     def make_lane_command(self, port: int, workers: int = 1) -> tuple[str, ...]:
         bind = ("--bind", f"{HOST}:{port}", "--workers", str(workers), "--admin-bind", "")
