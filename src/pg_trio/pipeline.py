@@ -101,6 +101,7 @@ class Pipeline:
             self.recorders.open(call) as recorder,
             RequestDeadline(head, self.settings.body_timeout_ms, lasting) as deadline,
         ):
+            recorder.deadline = deadline
             received = await self._receive(call, recorder, deadline)
             if received.request.session_id is not None and not received.plan.endpoint.sessions_enabled:
                 raise SessionsNotEnabled
