@@ -116,8 +116,8 @@ SCHEMA = Schema(
             "DROP INDEX gateway_logs_by_time",
             """
             CREATE INDEX gateway_logs_by_time ON gateway_logs (
-                at, endpoint_uuid, cost_nano_usd, request_id, project_uuid, endpoint_slug, token_id, status, outcome, error_code,
-                latency_ms, first_token_ms, provider, model, prompt_tokens, completion_tokens, hedge_won
+                at, endpoint_uuid, cost_nano_usd, request_id, project_uuid, endpoint_slug, token_id, status, outcome,
+                error_code, latency_ms, first_token_ms, provider, model, prompt_tokens, completion_tokens, hedge_won
             )
             """,
         ),
@@ -226,12 +226,18 @@ def read_recent(limit: int, connection: sqlite3.Connection) -> list[LogRow]:
 
 
 def read_rows(
-    connection: sqlite3.Connection, conditions: Sequence[str], order: str, parameters: Sequence[object]
+    connection: sqlite3.Connection,
+    conditions: Sequence[str],
+    order: str,
+    parameters: Sequence[object],
+    *,
+    bodies: bool = True,
 ) -> list[tuple[int, LogRow]]:
     """Rows for which all SQL conditions hold, each with its `id`. Conditions are constants; parameters may be a
-    client's text."""
+    client's text. Without `bodies` they are left out."""
     where = " AND ".join(conditions) or "true"
-    query = f"SELECT id, {_COLUMNS} FROM gateway_logs WHERE {where} {order}"  # noqa: S608
+    columns = _COLUMNS if bodies else _COLUMNS.replace("request_body, response_body", "NULL, NULL")
+    query = f"SELECT id, {columns} FROM gateway_logs WHERE {where} {order}"  # noqa: S608
     return [(row_id, _row_of(values)) for row_id, *values in connection.execute(query, parameters)]
 
 
