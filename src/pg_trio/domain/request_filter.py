@@ -27,12 +27,12 @@ STARS = 2
 
 KINDS = ("status", "provider", "model", "endpoint", "error", "token")
 _PARTS = frozenset({"model", "error", "bare"})
-_WORD = re.compile(r'(?:(\w+):)?("[^"]*"?|\S+)')
+_WORD = re.compile(r'(\w+):("[^"]*"?|\S*)|("[^"]*"?|\S+)')
 _STATUS = re.compile(r"([1-5])(xx|[0-9]{2})")
 
 # The time of a row's head, and its id.
 Cursor: TypeAlias = tuple[float, int]
-# The texts of a row that a kind of word is compared with, by kind: see `Word.holds`.
+# The texts of a row by the kind of word that is compared with them, and its `id`: the request's, in hexadecimal digits.
 Texts: TypeAlias = Mapping[str, tuple[str | None, ...]]
 
 
@@ -81,7 +81,18 @@ class Word:
         """Whether a row has it. `texts` has the row's texts for each kind; None matches nothing."""
         if self.kind == "status" and (statuses := self.statuses) is not None:
             return statuses[0] <= status <= statuses[1]
-        return any(text is not None and self._matches(text) for text in texts[self.kind])
+        if any(text is not None and self._matches(text) for text in texts[self.kind]):
+            return True
+        return (
+            self.kind == "bare"
+            and (word := self.as_id()) is not None
+            and any(word._matches(text) for text in texts["id"] if text)
+        )
+
+    def as_id(self) -> Word | None:
+        """The word without the dashes of a request id; None if nothing is left of it."""
+        text = self.text.replace("-", "")
+        return Word("bare", text) if text else None
 
 
 @frozen
@@ -121,12 +132,12 @@ def parse_filter(text: str) -> RequestFilter:
 
 def _split(text: str) -> Iterator[Word]:
     for found in _WORD.finditer(text):
-        kind, word = found[1], found[2]
-        if kind is not None and kind.lower() in KINDS:
-            yield Word(kind.lower(), word.strip('"'))
-        else:
-            # Not one of our words: a model's name or a time may have a colon, too.
-            yield Word("bare", found[0].strip('"'))
+        kind = (found[1] or "").lower()
+        # With a colon, but not one of our words: a model's name or a time may have one, too.
+        word = Word(kind, found[2].strip('"')) if kind in KINDS else Word("bare", found[0].strip('"'))
+        # A word that is being typed is left out.
+        if word.text:
+            yield word
 
 
 def _lower(text: str) -> str:

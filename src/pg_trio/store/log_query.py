@@ -73,8 +73,10 @@ def _word_condition(word: Word, tokens: Iterable[int]) -> tuple[str, list[object
     likes = [f"{column} LIKE ? ESCAPE '\\'" for column in columns]
     values: list[object] = [word.like] * len(columns)
     if word.kind == "bare":
-        likes += [is_token, "lower(hex(request_id)) LIKE ? ESCAPE '\\'"]
-        values.append(word.like.replace("-", ""))
+        likes.append(is_token)
+        if (of_id := word.as_id()) is not None:
+            likes.append("hex(request_id) LIKE ? ESCAPE '\\'")
+            values.append(of_id.like)
     return f"({' OR '.join(likes)})", values
 
 
