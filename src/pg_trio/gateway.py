@@ -6,9 +6,10 @@ What is opened here is closed by the exit stack that comes along, the last one f
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import TypeVar
 from uuid import UUID
 
 import trio
@@ -18,7 +19,7 @@ from pg_trio.catalogue import Catalogue, PlanCompiler
 from pg_trio.config.settings import Settings
 from pg_trio.config.time_zone import find_zone
 from pg_trio.domain.call import Call, EmbeddingAnswer, WholeAnswer
-from pg_trio.domain.project import Access, Caller, Candidate, Credential, ModelName, Project, Token
+from pg_trio.domain.project import Access, Caller, Candidate, Credential, Endpoint, ModelName, Project, Token
 from pg_trio.domain.upstream import Transport
 from pg_trio.embedding_pipeline import EmbeddingPipeline
 from pg_trio.errors import ConfigError
@@ -37,13 +38,17 @@ from pg_trio.stages.open_session import Sessions
 from pg_trio.stages.provider_call import Memory, ProviderCall
 from pg_trio.stages.provider_call.exchange import Exchange
 from pg_trio.stages.rate_limit import RateLimit
+from pg_trio.store.log_view import LogView
 from pg_trio.store.operators import OperatorStore
+from pg_trio.stores.administration import TokenAdministration, administer
 from pg_trio.stores.opening import open_stores
 from pg_trio.stores.playground_tokens import PlaygroundTokens
 from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, Stores, Task
 from pg_trio.surfaces.v1.embeddings.embedding_answer import write_vectors
 from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.prewarm import WarmAddress, keep_warm
+
+T = TypeVar("T")
 
 
 @frozen
@@ -57,6 +62,7 @@ class RunningGateway:
     operators: OperatorStore
     overrides: Overrides
     playground: PlaygroundTokens
+    log_view: LogView
 
     @property
     def disabled_providers(self) -> frozenset[str]:
@@ -98,6 +104,20 @@ class RunningGateway:
         """A project's tokens, revoked ones included."""
         return await self.stores.tokens.list_tokens(project_uuid)
 
+    async def administer_tokens(self, work: Callable[[TokenAdministration], T]) -> T:
+        """The result of `work` with the tokens of all projects, on a thread. Raises what it raises, and StoreError."""
+
+        def administered() -> T:
+            with administer(self.settings.gateway.data_dir).open_tokens() as tokens:
+                return work(tokens)
+
+        # Not abandoned: an operator must learn whether the change was made.
+        return await trio.to_thread.run_sync(administered, limiter=trio.CapacityLimiter(1))
+
+    async def read_spend(self, endpoint: Endpoint) -> tuple[int, int] | None:
+        """See Budget.read."""
+        return await self.pipeline.budget.read(endpoint)
+
 
 async def open_gateway(
     settings: Settings, stack: AsyncExitStack, live: Sequence[LiveSubscriber] = (), engines: Engines | None = None
@@ -122,9 +142,14 @@ async def open_gateway(
     # Before the first request: what was switched off stays so after a restart.
     overrides.apply(await operators.read_overrides())
     lifetime.run(partial(operators.watch, overrides.apply))
+    log_view = LogView(settings.gateway.data_dir)
+    lifetime.close_with(log_view.aclose)
     warm = list_warm(settings, stores.ledger.memory)
     lifetime.run(direct.run, pipeline.admission.run, partial(keep_warm, direct, warm))
-    return RunningGateway(settings, pipeline, stores, recorders, operators, overrides, playground), lifetime.tasks
+    return (
+        RunningGateway(settings, pipeline, stores, recorders, operators, overrides, playground, log_view),
+        lifetime.tasks,
+    )
 
 
 def make_pipeline(

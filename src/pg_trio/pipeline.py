@@ -93,6 +93,7 @@ class Pipeline:
             self.recorders.open(call) as recorder,
             RequestDeadline(head, self.settings.body_timeout_ms, lasting) as deadline,
         ):
+            recorder.deadline = deadline
             received = await self._receive(call, recorder, deadline)
             request = received.request
             try:

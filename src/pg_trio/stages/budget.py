@@ -240,6 +240,17 @@ class Budget:
         """The endpoint's cap, prices and budget, ready for calculation."""
         return SpendPlan.of(endpoint, self._default_output_tokens)
 
+    async def read(self, endpoint: Endpoint) -> Spend | None:
+        """What is settled and what is reserved this month, in billionths of a US dollar; None without a budget.
+
+        Raises Overloaded.
+        """
+        plan = self.compile(endpoint)
+        if plan.budget_nano_usd is None:
+            return None
+        # A reservation that no budget allows changes nothing, and says what it met.
+        return await self._book.reserve(plan.key, self._months.find(self._now_s()), 1, 0)
+
     def reserve_nowait(self, plan: SpendPlan, request: ClientRequest) -> Reservation | None:
         """Reserve the highest cost of the request. None if the caller must wait (`reserve`).
 

@@ -45,6 +45,11 @@ class RequestDeadline(Deadline):
         if head.read_timeout:
             self._limit_ms = _smaller(self._limit_ms, parse_read_timeout_ms(head.read_timeout))
 
+    @property
+    def limit_ms(self) -> int | None:
+        """Milliseconds from the head to the deadline that holds, or held last; None if none is known yet."""
+        return self._limit_ms
+
     def passed(self) -> Exception:
         """The request's own error, with the limit that holds."""
         assert self._limit_ms is not None

@@ -7,7 +7,7 @@ they share: the running gateway, and who is asking.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -16,11 +16,14 @@ from quart import Response, jsonify
 from quart_trio import QuartTrio
 
 from pg_trio.config.settings import Settings
+from pg_trio.domain.project import Candidate, Endpoint
 from pg_trio.errors import GatewayError, StillStarting
 from pg_trio.web.admin.api_changes import add_change_routes
+from pg_trio.web.admin.api_requests import add_request_routes
 from pg_trio.web.admin.operator_access import OperatorAccess, OperatorBook, Visitor
 from pg_trio.web.admin.pages import add_page_routes
 from pg_trio.web.admin.playground_calls import PlaygroundCalls
+from pg_trio.web.admin.row_names import RowNames
 from pg_trio.web.asgi_types import AsgiApp
 from pg_trio.web.introspection import as_gateway_error
 
@@ -61,6 +64,19 @@ class AdminGateway(Protocol):
     @property
     def pipeline(self) -> Any:
         """See pg_trio.pipeline."""
+
+    @property
+    def log_view(self) -> Any:
+        """See store/log_view.py."""
+
+    def administer_tokens(self, work: Callable[[Any], Any]) -> Awaitable[Any]:
+        """See RunningGateway."""
+
+    def read_spend(self, endpoint: Endpoint) -> Awaitable[tuple[int, int] | None]:
+        """See RunningGateway."""
+
+    def describe_candidate(self, candidate: Candidate) -> dict[str, object]:
+        """See RunningGateway."""
 
     @property
     def recorders(self) -> Any:
@@ -120,6 +136,8 @@ def make_operators_app(
     desk = Desk(find_gateway, settings)
     add_change_routes(app, desk)
     add_page_routes(app, desk)
+    names = RowNames(settings.projects)
+    add_request_routes(app, desk, names)
     _add_errors_and_fields(app)
     # Hypercorn types ASGI events as one class each, we as mappings.
     app.asgi_app = PlaygroundCalls(app.asgi_app, desk, routes)  # type: ignore[method-assign, assignment, arg-type]
