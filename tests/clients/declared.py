@@ -5,13 +5,10 @@ A feature that a client does not have is not in its list. `scripts/client-matrix
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attrs import frozen
-
-from pg_trio.surfaces import is_v1_route
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -97,7 +94,14 @@ _NOT_IN_LANGCHAIN_JS = ("models", "reasoning", "headers", "vain", "obeys", "dead
 _NO_HELPER = tuple(name for name in _ALL if name != "stream helper")
 
 CLIENTS: Sequence[Client] = (
-    Client("openai (Python)", "openai", ".venv-clients", ("openai_sync.py",), (*_ALL, "embeddings", "responses"), _OPENAI_ERRORS),
+    Client(
+        "openai (Python)",
+        "openai",
+        ".venv-clients",
+        ("openai_sync.py",),
+        (*_ALL, "embeddings", "responses"),
+        _OPENAI_ERRORS,
+    ),
     Client(
         "openai (Python, async)",
         "openai",

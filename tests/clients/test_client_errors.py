@@ -96,7 +96,10 @@ async def refusing(nursery: trio.Nursery, tmp_path: Path) -> World:
     """A gateway with an endpoint for each row that needs one, in the state that the row needs."""
     endpoints = [wire_endpoint(slug, "openai", **settings_of(slug)) for slug in SETTINGS]
     endpoints = [each.replace('"gpt-4o"', f'"{slug}"') for slug, each in zip(SETTINGS, endpoints, strict=True)]
-    endpoints += [endpoint(name, name, streaming_enabled=True).replace('"sim"', f'"{at}"') for name, at in (("full", "narrow"), ("off", "off"))]
+    endpoints += [
+        endpoint(name, name, streaming_enabled=True).replace('"sim"', f'"{at}"')
+        for name, at in (("full", "narrow"), ("off", "off"))
+    ]
     inactive = project(OTHER_PROJECT, name="Inactive", is_active=False) + wire_endpoint("openai", "openai")
     world = await open_world(
         nursery,

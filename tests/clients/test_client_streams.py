@@ -21,7 +21,16 @@ from tests.clients.world import WIRES, World, open_world, wire_endpoints
 WORDS = " ".join(f"wörd{number} 🙂" for number in range(12))
 ARGUMENTS = json.dumps({"degrees": 7, "city": "Ulm and Neu-Ulm and all around them"})
 # What goes wrong behind the gateway after a stream's first tokens.
-FAULTS = ("stream_error:4", "cut:4", "cut:4:clean", "cut:4:inside", "stall:4", "reset:body", "truncate", "malformed_chunk")
+FAULTS = (
+    "stream_error:4",
+    "cut:4",
+    "cut:4:clean",
+    "cut:4:inside",
+    "stall:4",
+    "reset:body",
+    "truncate",
+    "malformed_chunk",
+)
 
 
 @pytest.fixture
@@ -103,9 +112,7 @@ async def test_stream_that_breaks_after_comments(chatty: World, program: ClientP
 
 
 @pytest.mark.parametrize("client", clients_with("odd"), ids=client_id)
-async def test_slow_stream_outlasts_the_client_s_timeout(
-    world: World, program: ClientProgram, client: Client
-) -> None:
+async def test_slow_stream_outlasts_the_client_s_timeout(world: World, program: ClientProgram, client: Client) -> None:
     world.behave("openai", "pace=60ms", content=WORDS)
 
     gave = await program.ask("stream", **world.ask("openai", timeout=client.slow_timeout_s))

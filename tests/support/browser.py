@@ -14,12 +14,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import trio
 from attrs import define, field
 from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket_url
+
+from tests.support.wire import read_response
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (scripts/system-packages)")
@@ -87,7 +88,6 @@ class Page:
     async def go(self, url: str) -> None:
         """Load a page, and wait until its document and modules are loaded."""
         await self.send("Page.navigate", url=url)
-        await self.wait(f"location.href.startsWith({json.dumps(url.split('?')[0])}) || document.readyState === 'complete'")
         await self.wait("document.readyState === 'complete'")
 
     async def run(self, script: str) -> Any:
@@ -139,9 +139,8 @@ class Page:
 
     async def save_picture(self, path: Path) -> None:
         """A screenshot, for people."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         picture = await self.send("Page.captureScreenshot", captureBeyondViewport=True)
-        path.write_bytes(base64.b64decode(picture["data"]))
+        _write(path, base64.b64decode(picture["data"]))
 
 
 @asynccontextmanager
@@ -149,9 +148,10 @@ async def open_browser(folder: Path) -> AsyncIterator[Page]:
     """A browser with one tab; `folder` is for its profile."""
     assert CHROMIUM is not None
     profile = folder / "chromium"
-    options = [*_OPTIONS, f"--user-data-dir={profile}", *(["--no-sandbox"] if os.geteuid() == 0 else []), "about:blank"]
+    own = [f"--user-data-dir={profile}", *(["--no-sandbox"] if os.geteuid() == 0 else []), "about:blank"]
     with (folder / "chromium.log").open("wb") as log:
-        process = await trio.lowlevel.open_process([CHROMIUM, *options], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        command = [CHROMIUM, *_OPTIONS, *own]
+        process = await trio.lowlevel.open_process(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     try:
         port = await _read_port(profile / "DevToolsActivePort")
         async with open_websocket_url(await _find_tab(port)) as socket, trio.open_nursery() as nursery:
@@ -167,23 +167,30 @@ async def open_browser(folder: Path) -> AsyncIterator[Page]:
             await process.wait()
 
 
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
 async def _read_port(path: Path) -> int:
     with trio.fail_after(PATIENCE_S):
-        while not path.exists() or not path.read_text().strip():
+        while not _read(path):  # noqa: ASYNC110  # another process writes it
             await trio.sleep(0.02)
-    return int(path.read_text().split()[0])
+    return int(_read(path).split()[0])
+
+
+def _read(path: Path) -> str:
+    return path.read_text().strip() if path.exists() else ""
 
 
 async def _find_tab(port: int) -> str:
-    from tests.support.wire import get, read_response
-
+    asked = f"GET /json/list HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n\r\n".encode()
     with trio.fail_after(PATIENCE_S):
         while True:
-            stream = await trio.open_tcp_stream("127.0.0.1", port)
-            async with stream:
-                await stream.send_all(get("/json/list", ("host", f"127.0.0.1:{port}"))[:-0 or None])
+            async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+                await stream.send_all(asked)
                 tabs = (await read_response(stream, "GET")).json()
             found = [tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page"]
             if found:
-                return str(urlsplit(found[0]).geturl())
+                return str(found[0])
             await trio.sleep(0.02)

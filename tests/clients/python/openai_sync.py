@@ -135,9 +135,7 @@ def models(question: Question) -> Any:
 @scenario
 def headers(question: Question) -> Any:
     with open_client(question) as client:
-        raw = client.chat.completions.with_raw_response.create(
-            model=question["model"], messages=conversation(question)
-        )
+        raw = client.chat.completions.with_raw_response.create(model=question["model"], messages=conversation(question))
         assert isinstance(raw.parse(), ChatCompletion)
         return dict(raw.headers)
 
@@ -146,9 +144,7 @@ def headers(question: Question) -> Any:
 def cancel(question: Question) -> Any:
     """Leave a stream after its first text."""
     with open_client(question) as client:
-        chunks = client.chat.completions.create(
-            model=question["model"], messages=conversation(question), stream=True
-        )
+        chunks = client.chat.completions.create(model=question["model"], messages=conversation(question), stream=True)
         for chunk in chunks:
             if chunk.choices and chunk.choices[0].delta.content:
                 chunks.close()
@@ -203,7 +199,9 @@ def embeddings(question: Question) -> Any:
         check_shape(CreateEmbeddingResponse, raw.text)
         floats = [item.embedding for item in raw.parse().data]
         packed = [item.embedding for item in client.embeddings.create(**asked).data]
-    near = all(abs(one - other) < 1e-6 for a, b in zip(floats, packed, strict=True) for one, other in zip(a, b, strict=True))
+    near = all(
+        abs(one - other) < 1e-6 for a, b in zip(floats, packed, strict=True) for one, other in zip(a, b, strict=True)
+    )
     return {"count": len(floats), "sizes": [len(each) for each in floats], "same": near}
 
 
@@ -222,7 +220,9 @@ def responses(question: Question) -> Any:
 def stream_responses(question: Question) -> Any:
     text, kinds, status = "", [], None
     with open_client(question) as client:
-        call = client.responses.stream(model=question["model"], input=question.get("content", "Hello there"), store=False)
+        call = client.responses.stream(
+            model=question["model"], input=question.get("content", "Hello there"), store=False
+        )
         with call as events:
             for event in events:
                 kinds.append(event.type)
