@@ -59,6 +59,7 @@ class RunningGateway:
     operators: OperatorStore
     overrides: Overrides
     log_view: LogView
+    direct: DirectTransport
 
     @property
     def disabled_providers(self) -> frozenset[str]:
@@ -104,6 +105,10 @@ class RunningGateway:
         # Not abandoned: an operator must learn whether the change was made.
         return await trio.to_thread.run_sync(administered, limiter=trio.CapacityLimiter(1))
 
+    def describe_connections(self) -> str:
+        """This worker's connections to providers, in one line."""
+        return self.direct.describe()
+
     async def read_spend(self, endpoint: Endpoint) -> tuple[int, int] | None:
         """See Budget.read."""
         return await self.pipeline.budget.read(endpoint)
@@ -135,7 +140,7 @@ async def open_gateway(
     lifetime.close_with(log_view.aclose)
     warm = list_warm(settings, stores.ledger.memory)
     lifetime.run(direct.run, pipeline.admission.run, partial(keep_warm, direct, warm))
-    return RunningGateway(settings, pipeline, stores, recorders, operators, overrides, log_view), lifetime.tasks
+    return RunningGateway(settings, pipeline, stores, recorders, operators, overrides, log_view, direct), lifetime.tasks
 
 
 def make_pipeline(
