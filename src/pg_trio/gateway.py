@@ -63,6 +63,7 @@ class RunningGateway:
     overrides: Overrides
     playground: PlaygroundTokens
     log_view: LogView
+    direct: DirectTransport
 
     @property
     def disabled_providers(self) -> frozenset[str]:
@@ -114,6 +115,10 @@ class RunningGateway:
         # Not abandoned: an operator must learn whether the change was made.
         return await trio.to_thread.run_sync(administered, limiter=trio.CapacityLimiter(1))
 
+    def describe_connections(self) -> str:
+        """This worker's connections to providers, in one line."""
+        return self.direct.describe()
+
     async def read_spend(self, endpoint: Endpoint) -> tuple[int, int] | None:
         """See Budget.read."""
         return await self.pipeline.budget.read(endpoint)
@@ -147,7 +152,7 @@ async def open_gateway(
     warm = list_warm(settings, stores.ledger.memory)
     lifetime.run(direct.run, pipeline.admission.run, partial(keep_warm, direct, warm))
     return (
-        RunningGateway(settings, pipeline, stores, recorders, operators, overrides, playground, log_view),
+        RunningGateway(settings, pipeline, stores, recorders, operators, overrides, playground, log_view, direct),
         lifetime.tasks,
     )
 

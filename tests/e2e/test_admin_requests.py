@@ -65,7 +65,7 @@ async def list_rows(operators: Operators, count: int, query: str = "") -> list[d
             rows: list[dict[str, Any]] = answer.json()["data"]
             if len(rows) >= count:
                 return rows
-            await trio.sleep(0.02)
+            await trio.lowlevel.checkpoint()
 
 
 def id_of(response: HttpResponse) -> str:

@@ -19,7 +19,10 @@ from pg_trio.config.settings import Settings
 from pg_trio.domain.project import Candidate, Endpoint
 from pg_trio.errors import GatewayError, StillStarting
 from pg_trio.web.admin.api_changes import add_change_routes
+from pg_trio.web.admin.api_lists import add_list_routes
+from pg_trio.web.admin.api_overview import add_overview_route
 from pg_trio.web.admin.api_requests import add_request_routes
+from pg_trio.web.admin.api_tokens import add_token_routes
 from pg_trio.web.admin.operator_access import OperatorAccess, OperatorBook, Visitor
 from pg_trio.web.admin.pages import add_page_routes
 from pg_trio.web.admin.playground_calls import PlaygroundCalls
@@ -78,6 +81,9 @@ class AdminGateway(Protocol):
     def describe_candidate(self, candidate: Candidate) -> dict[str, object]:
         """See RunningGateway."""
 
+    def describe_connections(self) -> str:
+        """See RunningGateway."""
+
     @property
     def recorders(self) -> Any:
         """See pg_trio.recorder."""
@@ -95,6 +101,8 @@ class Desk:
 
     _find_gateway: Callable[[], AdminGateway | None]
     settings: Settings
+    # None without a supervisor.
+    ask_reload: Callable[[], None] | None = None
     access: OperatorAccess = field(init=False)
 
     @access.default
@@ -121,10 +129,13 @@ class Desk:
 
 
 def make_operators_app(
-    find_gateway: Callable[[], AdminGateway | None], settings: Settings, routes: AsgiApp
+    find_gateway: Callable[[], AdminGateway | None],
+    settings: Settings,
+    routes: AsgiApp,
+    ask_reload: Callable[[], None] | None = None,
 ) -> QuartTrio:
     """The application. `find_gateway` returns the running gateway, or None before it runs; `routes` are its public
-    ones, for the playground's calls."""
+    ones, for the playground's calls. `ask_reload`: see app.py."""
     app = QuartTrio(__name__, static_folder=None, template_folder="templates")
     # Quart cuts every response after 60 s by default; what is shown live lasts.
     app.config["RESPONSE_TIMEOUT"] = None
@@ -133,11 +144,14 @@ def make_operators_app(
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    desk = Desk(find_gateway, settings)
+    desk = Desk(find_gateway, settings, ask_reload)
     add_change_routes(app, desk)
     add_page_routes(app, desk)
     names = RowNames(settings.projects)
     add_request_routes(app, desk, names)
+    add_overview_route(app, desk, names)
+    add_list_routes(app, desk)
+    add_token_routes(app, desk)
     _add_errors_and_fields(app)
     # Hypercorn types ASGI events as one class each, we as mappings.
     app.asgi_app = PlaygroundCalls(app.asgi_app, desk, routes)  # type: ignore[method-assign, assignment, arg-type]

@@ -11,7 +11,7 @@ const send = el("button", { type: "button" }, "Send");
 const stop = el("button", { type: "button", disabled: true }, "Stop");
 const picks = el("fieldset", { class: "card" }, el("legend", {}, "Endpoints"), endpoints.map((one, index) => {
   const isOn = wanted.length ? wanted.includes(nameOf(one)) : index === 0;
-  return el("label", {}, el("input", { type: "checkbox", value: nameOf(one), checked: isOn }), ` ${one.project_name ?? ""} ${one.slug} `);
+  return el("label", {}, el("input", { type: "checkbox", value: nameOf(one), checked: isOn }), ` ${one.project_slug ?? ""}/${one.slug} `);
 }));
 const keeps = el("input", { type: "checkbox", id: "keeps" });
 const answers = el("div", { class: "columns" });
