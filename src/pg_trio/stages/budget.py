@@ -194,16 +194,19 @@ class SpendPlan:
     def cost_nano_usd(self, characters: int, answers: int) -> int:
         """The highest cost of a request with this many characters and complete answers; 0 without a price."""
         input_tokens = estimate_tokens(characters + self.prompt_chars)
-        # The nth further round also sends the n earlier answers, and the message about each.
-        earlier_tokens = self.output_tokens + estimate_tokens(ASK_AGAIN_CHARS) if self.more_rounds else 0
+        if self.long is None and not self.more_rounds:
+            # No models of the endpoint cost more for a long input.
+            return to_nano_usd(input_tokens * self.input_rate + self.output_tokens * answers * self.output_rate)
+        return to_nano_usd(self._cost_of_rounds(input_tokens, answers))
+
+    def _cost_of_rounds(self, input_tokens: int, answers: int) -> int:
+        """The nth further round also sends the n earlier answers, and the message about each."""
+        earlier_tokens = self.output_tokens + estimate_tokens(ASK_AGAIN_CHARS)
         input_rate, output_rate = self.input_rate, self.output_rate
         if self.long is not None and input_tokens + self.more_rounds * earlier_tokens > self.long.from_tokens:
             input_rate, output_rate = self.long.input_rate, self.long.output_rate
         cost = input_tokens * input_rate + self.output_tokens * answers * output_rate
-        if self.more_rounds:
-            earlier = earlier_tokens * input_rate
-            cost = sum([cost + number * earlier for number in range(self.more_rounds + 1)])
-        return to_nano_usd(cost)
+        return sum([cost + number * earlier_tokens * input_rate for number in range(self.more_rounds + 1)])
 
 
 def _count_answers(endpoint: Endpoint) -> int:
