@@ -86,7 +86,7 @@ async def open_gateway(
     for subscriber in live:
         stack.enter_context(recorders.watch(subscriber))
     pipeline = make_pipeline(settings, stores, transports, recorders)
-    warm = list_warm(settings, stores.ledger.memory)
+    warm = list_warm(settings, pipeline.provider_call.memory)
     lifetime.run(direct.run, pipeline.admission.run, partial(keep_warm, direct, warm))
     return RunningGateway(pipeline, stores.tokens, settings.disabled_providers), lifetime.tasks
 
@@ -125,10 +125,11 @@ def make_compiler(settings: Settings, ledger: Ledger, exchange: Exchange) -> Pla
     """The stages that take part in an endpoint's plan."""
     limits = settings.gateway
     zone, hedge_share = find_zone(limits.timezone), limits.hedge_budget_percent / 100
+    memory = Memory.over(ledger.health, limits.retry_budget_percent / 100, settings.server.workers)
     return PlanCompiler(
         RateLimit(ledger.buckets, ledger.leases, time.monotonic, limits.default_output_tokens),
         Budget(ledger.spend, time.time, limits.default_output_tokens, zone),
-        ProviderCall(exchange, settings.disabled_providers, hedge_share, ledger.memory),
+        ProviderCall(exchange, settings.disabled_providers, hedge_share, memory),
     )
 
 

@@ -21,8 +21,9 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from attrs import define
 
+from pg_trio.ledger.node_health import BreakerRecords
 from pg_trio.racing.breaker import BreakerRules, Fault, Pass
-from pg_trio.racing.stored_breaker import BreakerRecords, LocalRecords, StoredBreaker
+from pg_trio.racing.stored_breaker import LocalRecords, StoredBreaker
 
 logger = logging.getLogger("pg_trio.racing")
 

@@ -10,8 +10,6 @@ for any bursts and any slowness of a provider. Savings of a quiet time are never
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from attrs import frozen
 
 # A balance short by less than this is a whole hedge: 20 deposits of 0.05 are to be one, and float sums lose some 1e-15.
@@ -28,14 +26,6 @@ class HedgeRules:
     reserve: float = 20.0
     # One a minute, so that an endpoint with a request now and then can hedge at all; never saved up beyond one.
     min_per_s: float = 1 / 60
-
-
-class Hedges(Protocol):
-    """A hedge budget, kept by one process (HedgeBudget) or by all workers together."""
-
-    def deposit(self) -> None: ...
-
-    def withdraw(self, now: float) -> bool: ...
 
 
 class HedgeBudget:

@@ -15,8 +15,9 @@ Rules (racing/breaker.py has those of the breaker itself):
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
+from pg_trio.ledger.node_health import BreakerRecords
 from pg_trio.racing.breaker import (
     FAULTS,
     FRESH,
@@ -43,31 +44,6 @@ from pg_trio.racing.call_window import CallWindow
 # Of ten calls with five failures, the fewest that open for being slow, at most the successes are missed.
 UNTOLD_CALLS = 8
 NEVER_SEEN = -1
-
-
-class BreakerRecords(Protocol):
-    """A store of breaker records. No method raises; only `hold` may wait, for a bounded time."""
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether other processes change the records too, so that each write costs a lock (rule 3)."""
-
-    def changes(self) -> int:
-        """A number that moves with every change by others, and is odd while one is under way."""
-
-    def find(self, name: tuple[str, ...]) -> int | None:
-        """The place of a breaker's record; None if there is no room."""
-
-    def hold(self) -> bool:
-        """Keep other processes from changing anything until `release`. False if the lock was not available in time."""
-
-    def release(self) -> None: ...
-
-    def read(self, place: int) -> tuple[Any, ...]:
-        """The numbers of a `Record`."""
-
-    def write(self, place: int, record: Sequence[Any]) -> None:
-        """Replace a record, completely or not at all. Only between `hold` and `release`."""
 
 
 class LocalRecords:

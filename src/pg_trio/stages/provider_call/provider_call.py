@@ -47,8 +47,9 @@ from pg_trio.errors import (
     ProviderDisabled,
     UpstreamRefused,
 )
+from pg_trio.ledger.node_health import Hedges
 from pg_trio.racing.attempt import AllFailed, Attempt, AttemptEnd, AttemptLimitPassed, Limits, Won
-from pg_trio.racing.hedge_budget import HedgeRules, Hedges
+from pg_trio.racing.hedge_budget import HedgeRules
 from pg_trio.racing.race import race
 from pg_trio.stages.provider_call.call_plan import CallPlan, Pacing, make_plan, race_limits
 from pg_trio.stages.provider_call.exchange import Exchange

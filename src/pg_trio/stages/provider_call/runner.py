@@ -24,10 +24,10 @@ from pg_trio.errors import (
     UpstreamRefused,
     UpstreamUnreachable,
 )
+from pg_trio.ledger.node_health import Hedges
 from pg_trio.racing.attempt import ATTEMPT_LIMIT, Attempt, AttemptEnd, Outcome, Round
 from pg_trio.racing.breaker import Fault
 from pg_trio.racing.breaker_board import BreakerOpen, Permit, Standing
-from pg_trio.racing.hedge_budget import Hedges
 from pg_trio.stages.provider_call.call_plan import CallPlan, Pacing
 from pg_trio.stages.provider_call.memory import Memory
 from pg_trio.stages.provider_call.pace import Pace
