@@ -34,7 +34,6 @@ class Answer:
         "_body",
         "_body_bytes",
         "_headers",
-        "_is_interim",
         "_keeps_alive",
         "_max_head_bytes",
         "_parser",
@@ -55,7 +54,6 @@ class Answer:
         self._body_bytes = 0
         self._body: list[bytes] = []
         self._headers: dict[bytes, bytes] = {}
-        self._is_interim = False
         self._keeps_alive = False
         self.status = 0
         self.has_head = False
@@ -184,7 +182,6 @@ class Answer:
     def on_message_begin(self) -> None:
         if self.is_whole:
             raise _ExcessFound
-        self._is_interim = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # Trailers arrive here too, and are ignored.
@@ -195,7 +192,6 @@ class Answer:
         assert self._parser is not None
         self.status = self._parser.get_status_code()
         if self.status < 200:
-            self._is_interim = True
             self._headers = {}
             return
         self.has_head = True
@@ -206,8 +202,8 @@ class Answer:
         self._body.append(piece)
 
     def on_message_complete(self) -> None:
-        if not self._is_interim:
-            self.is_whole = True
+        # Of an interim answer, there was no head.
+        self.is_whole = self.has_head
 
 
 class _Headers(Mapping[str, str]):
