@@ -26,6 +26,7 @@ from pg_trio.pipeline import Pipeline
 from pg_trio.providers import adapter_for
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
+from pg_trio.racing.deadline_keeper import DeadlineKeeper
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.recorder import LiveSubscriber, Recorders
 from pg_trio.stages.admission import Admission
@@ -48,6 +49,7 @@ class RunningGateway:
     pipeline: Pipeline
     tokens: Tokens
     disabled_providers: frozenset[str]
+    deadlines: DeadlineKeeper
 
     def answer(self, call: Call, lasting: LastingScope | None = None) -> Awaitable[WholeAnswer | None]:
         """See Pipeline.answer."""
@@ -55,7 +57,7 @@ class RunningGateway:
 
     def make_lasting_scope(self) -> LastingScope:
         """For a client's connection, whose task answers its calls one after the other."""
-        return LastingScope()
+        return LastingScope(self.deadlines)
 
     async def find_caller(self, authorization: Sequence[str], project: str, scope: str, at: float) -> Caller:
         """See Authenticate.find_caller."""
@@ -87,8 +89,9 @@ async def open_gateway(
         stack.enter_context(recorders.watch(subscriber))
     pipeline = make_pipeline(settings, stores, transports, recorders)
     warm = list_warm(settings, pipeline.provider_call.memory)
-    lifetime.run(direct.run, pipeline.admission.run, partial(keep_warm, direct, warm))
-    return RunningGateway(pipeline, stores.tokens, settings.disabled_providers), lifetime.tasks
+    deadlines = DeadlineKeeper()
+    lifetime.run(deadlines.run, direct.run, pipeline.admission.run, partial(keep_warm, direct, warm))
+    return RunningGateway(pipeline, stores.tokens, settings.disabled_providers, deadlines), lifetime.tasks
 
 
 def make_pipeline(
