@@ -31,7 +31,7 @@ import math
 from enum import Enum
 from typing import NamedTuple, TypeAlias
 
-from attrs import define, frozen
+from attrs import frozen
 
 from pg_trio.racing.call_window import CallWindow
 
@@ -111,8 +111,7 @@ GENERATIONS = 2**32
 MAX_GROWTHS = 64
 
 
-@define(slots=True, eq=False)
-class Pass:
+class Pass(NamedTuple):
     """One call that a breaker has counted. `generation` shows whether the breaker's state has changed since.
 
     `ended_row`: how many failures in a row its success ended, in case the call fails after all (`BrokeOff`).
@@ -122,11 +121,11 @@ class Pass:
     is_probe: bool
     ended_row: int = 0
 
-    def note_success(self, before: Record, after: Record) -> None:
-        """Remember what the call's own `Answered` did, for a later `BrokeOff`."""
-        if self.generation == before.generation:
-            self.ended_row = 0 if before.why else before.in_row
-            self.generation = after.generation
+    def after_success(self, before: Record, after: Record) -> Pass:
+        """The call's pass once its own `CallAnswered` has changed the record, for a later `BrokeOff`."""
+        if self.generation != before.generation:
+            return self
+        return Pass(after.generation, self.is_probe, 0 if before.why else before.in_row)
 
 
 @frozen(slots=True)

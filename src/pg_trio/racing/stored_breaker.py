@@ -87,7 +87,7 @@ class StoredBreaker:
     """
 
     __slots__ = (
-        "_is_calm",
+        "_counts_alone",
         "_place",
         "_record",
         "_records",
@@ -95,6 +95,7 @@ class StoredBreaker:
         "_untold",
         "is_open",
         "name",
+        "ordinary",
         "said",
         "seen",
         "trips",
@@ -109,8 +110,10 @@ class StoredBreaker:
         self._untold = CallWindow(rules.window_s / 2)
         # Open or half-open: which of the two depends on the time (`state`).
         self.is_open = False
-        # Closed, and no failure in the row or in the window: nearly always.
-        self._is_calm = True
+        # The pass of every call that is no probe, until the state changes.
+        self.ordinary = Pass(FRESH.generation, is_probe=False)
+        # A success is only counted in this worker (rule 3): nearly always.
+        self._counts_alone = records.is_shared
         self.name = name
         self.said = ""
         self.trips = 0
@@ -179,22 +182,22 @@ class StoredBreaker:
     def begin(self, now: float, *, is_alone: bool = False) -> Pass:
         """Count a call. It is the probe if one is due and no worker has begun it. Never refuses (`may_ask` does)."""
         if not self.is_open:
-            return Pass(self._record.generation, is_probe=False)
+            return self.ordinary
         before, after = self._take_step(Began(is_alone), now)
-        return Pass(after.generation, is_probe=after is not before)
+        return Pass(after.generation, is_probe=True) if after is not before else self.ordinary
 
     def begin_unasked(self) -> Pass:
         """Count a call that is made although the breaker allows none. It is never a probe."""
-        return Pass(self._record.generation, is_probe=False)
+        return self.ordinary
 
-    def succeed(self, passed: Pass, now: float) -> None:
-        """The call was answered. Most successes are only counted in this worker (rule 3)."""
+    def succeed(self, passed: Pass, now: float) -> Pass:
+        """The call was answered. Returns its pass from here on, for `break_off`."""
         if passed.generation != self._record.generation:
-            return
-        if self._records.is_shared and (self._is_calm or self._may_tell_later(now)):
-            self._untold.count(now)
-            return
-        passed.note_success(*self._take_step(CallAnswered(passed), now, tells=True))
+            return passed
+        if self._counts_alone or self._may_tell_later(now):
+            self._untold.count_answer(now)
+            return passed
+        return passed.after_success(*self._take_step(CallAnswered(passed), now, tells=True))
 
     def fail(self, passed: Pass, fault: Fault, now: float, retry_after_s: float | None = None) -> None:
         """The call failed by a fault of this key."""
@@ -216,7 +219,7 @@ class StoredBreaker:
     def _may_tell_later(self, now: float) -> bool:
         """Whether this success may stay out of the record for now although a call has failed."""
         record = self._record
-        if record.why or record.in_row:
+        if record.why or record.in_row or not self._records.is_shared:
             return False
         window = open_window(self._rules, record)
         window.turn(now)
@@ -258,5 +261,8 @@ class StoredBreaker:
     def _keep(self, record: Record) -> None:
         self._record = record
         self.is_open = record.why != 0
+        if record.generation != self.ordinary.generation:
+            self.ordinary = Pass(record.generation, is_probe=False)
         has_failures = record.failed or record.slow or record.older_failed or record.older_slow
-        self._is_calm = not (record.why or record.in_row or has_failures)
+        is_calm = not (record.why or record.in_row or has_failures)
+        self._counts_alone = is_calm and self._records.is_shared

@@ -38,13 +38,14 @@ def replay(history: list[Happening], start: Record = START, at: int = 0) -> list
     steps = []
     for kind, which, after_s in history:
         now += after_s
-        event = make_event(kind, passes[which % len(passes)])
+        place = which % len(passes)
+        event = make_event(kind, passes[place])
         before, record = record, step(RULES, record, event, now)
         steps.append((before, event, now, record))
         if isinstance(event, Began):
             passes.append(Pass(record.generation, is_probe=record is not before))
         elif isinstance(event, CallAnswered):
-            event.passed.note_success(before, record)
+            passes[place] = event.passed.after_success(before, record)
     return steps
 
 
