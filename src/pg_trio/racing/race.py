@@ -49,19 +49,22 @@ from pg_trio.racing.attempt import (
 from pg_trio.racing.cancellation import as_cancelled, ungroup
 
 
-def race(candidates: Sequence[C], runner: Runner[C, T], limits: Limits) -> Coroutine[object, object, Won[C, T]]:
+def race(
+    candidates: Sequence[C], runner: Runner[C, T], limits: Limits, now: float | None = None
+) -> Coroutine[object, object, Won[C, T]]:
     """Await it for the first success; the caller owns its value. All attempts of the race have ended then.
 
+    `now` is Trio's clock, if the caller has just read it.
     Raises: AllFailed, or an attempt's unexpected exception. With no `candidates`, the runner is asked for a round.
     """
     if len(candidates) == 1 and limits.attempt_limit_s == math.inf:
-        return _run_alone(candidates[0], runner, limits)
+        return _run_alone(candidates[0], runner, limits, trio.current_time() if now is None else now)
     return _Race(candidates, runner, limits).run()
 
 
-async def _run_alone(candidate: C, runner: Runner[C, T], limits: Limits) -> Won[C, T]:
+async def _run_alone(candidate: C, runner: Runner[C, T], limits: Limits, now: float) -> Won[C, T]:
     """A race of one candidate, the common case: no other attempt to start or cancel, and only the caller's limit."""
-    attempt = Attempt(candidate, 0, False, trio.current_time(), limits.ends_at)
+    attempt = Attempt(candidate, 0, False, now, limits.ends_at)
     failures: list[AttemptEnd[C]] = []
     try:
         value = await runner.start(attempt)

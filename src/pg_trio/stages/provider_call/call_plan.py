@@ -61,6 +61,13 @@ class CallPlan:
         """Whether a silent candidate is ever hedged."""
         return len(self.candidates) > 1 and (self.answers.pace is not NEVER or self.streams.pace is not NEVER)
 
+    def limits(self, ends_at: float, now: float) -> Limits:
+        """The limits of a race that begins now."""
+        if len(self.candidates) == 1:
+            # There is no other candidate to keep time for.
+            return Limits(ends_at, self.attempt_limit_s)
+        return race_limits(ends_at, now, self.attempt_limit_s, self.reserve_s)
+
 
 def make_plan(
     endpoint: Endpoint, disabled_providers: frozenset[str], latencies: Latencies, slots: CredentialSlots

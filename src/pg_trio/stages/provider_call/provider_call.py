@@ -48,14 +48,13 @@ from pg_trio.errors import (
     UpstreamRefused,
 )
 from pg_trio.ledger.node_health import Hedges
-from pg_trio.racing.attempt import AllFailed, Attempt, AttemptEnd, AttemptLimitPassed, Limits, Won
+from pg_trio.racing.attempt import AllFailed, Attempt, AttemptEnd, AttemptLimitPassed, Won
 from pg_trio.racing.hedge_budget import HedgeRules
 from pg_trio.racing.race import race
-from pg_trio.stages.provider_call.call_plan import CallPlan, Pacing, make_plan, race_limits
+from pg_trio.stages.provider_call.call_plan import CallPlan, Pacing, make_plan
 from pg_trio.stages.provider_call.exchange import Exchange
 from pg_trio.stages.provider_call.fit import holds_more_than_text, is_picky, leave_out_unfit
 from pg_trio.stages.provider_call.memory import Memory
-from pg_trio.stages.provider_call.pace import NEVER
 from pg_trio.stages.provider_call.rescue import candidates_left
 from pg_trio.stages.provider_call.runner import Asked, CallRunner, Hands, say_standing, secrets_of
 from pg_trio.stages.provider_call.slot_turns import CredentialSlots, HeldResponse, Line
@@ -95,9 +94,12 @@ class ProviderCall:
         Raises ProviderCallFailed, ProviderDisabled, NoFitCandidate or Overloaded.
         """
         plan = self._fit(plan, prompt, attempts)
-        exchange = partial(self._exchange.fetch_reply, prompt=prompt)
         asked = Asked(prompt, ends_at, attempts, trio.current_time())
-        won = await self._race(self._make_runner(plan, plan.answers, asked, exchange, REPLIES))
+        runner = self._make_runner(plan, plan.answers, asked, self._exchange.fetch_reply, REPLIES)
+        try:
+            won = await self._race(runner)
+        except AllFailed as failed:
+            raise self._failure(failed.ends, plan) from None
         return Answered(won.value, won.attempt.candidate)
 
     async def open_stream(
@@ -125,11 +127,14 @@ class ProviderCall:
 
     async def _open(self, plan: CallPlan, asked: Asked, listener: Listener | None) -> OpenStream:
         opening = Opening(plan.first_token_limit_s, listener)
-        exchange = partial(self._exchange.open_stream, prompt=asked.prompt, opening=opening, ends_at=asked.ends_at)
+        exchange = partial(self._exchange.open_stream, opening=opening, ends_at=asked.ends_at)
         runner = self._make_runner(plan, plan.streams, asked, exchange, STREAMS)
-        stream = (await self._race(runner)).value
-        stream.permit = runner.permit
-        return stream
+        try:
+            won = await self._race(runner)
+        except AllFailed as failed:
+            raise self._failure(failed.ends, plan) from None
+        won.value.permit = runner.permit
+        return won.value
 
     def describe(self, candidate: Candidate) -> dict[str, object]:
         """How a candidate fares: its breakers, and its slots where its calls are limited. For its project's admin."""
@@ -138,7 +143,8 @@ class ProviderCall:
 
     def _fit(self, plan: CallPlan, prompt: Prompt, attempts: Attempts) -> CallPlan:
         """The plan with those candidates that can be asked this. Raises ProviderDisabled or NoFitCandidate."""
-        _check_is_on(plan)
+        if not plan.candidates:
+            raise ProviderDisabled(plan.first_provider)
         if plan.is_picky and holds_more_than_text(prompt):
             return leave_out_unfit(plan, prompt, attempts, self._exchange)
         return plan
@@ -148,35 +154,28 @@ class ProviderCall:
         plan: CallPlan,
         pacing: Pacing,
         asked: Asked,
-        exchange: Callable[[Attempt[Candidate]], Awaitable[T]],
+        exchange: Callable[[Attempt[Candidate], Prompt], Awaitable[T]],
         hands: Hands[T],
     ) -> CallRunner[T]:
         hedges = self._hedges
         if hedges is not None:
             hedges.deposit()
-        pace = NEVER if asked.prompt.tools and not plan.hedges_tools else pacing.pace
-        ordered: Sequence[Candidate] = self.memory.breakers.order(plan.candidates, asked.now)
+        ordered = self.memory.breakers.order(plan.candidates, asked.now)
         line = None
         if plan.slots is not None:
             line = Line(plan.slots, ordered, self.memory.breakers)
             ordered = line.order()
         if len(ordered) > plan.max_attempts:
             ordered = ordered[: plan.max_attempts]
-        return CallRunner(exchange, hands, self.memory, hedges, asked, plan, pacing, pace, ordered, line)
+        return CallRunner(exchange, hands, self.memory, hedges, asked, plan, pacing, ordered, line)
 
-    async def _race(self, runner: CallRunner[T]) -> Won[Candidate, T]:
+    def _race(self, runner: CallRunner[T]) -> Awaitable[Won[Candidate, T]]:
+        """Await it: the candidate that won. Raises AllFailed."""
         plan, ordered, asked = runner.plan, runner.ordered, runner.asked
-        if not ordered or ordered[0] is not plan.candidates[0]:
+        # The same object: none of them is passed over.
+        if ordered is not plan.candidates and (not ordered or ordered[0] is not plan.candidates[0]):
             runner.note_passed_over(plan.candidates)
-        if len(plan.candidates) == 1:
-            # There is no other candidate to keep time for.
-            limits = Limits(asked.ends_at, plan.attempt_limit_s)
-        else:
-            limits = race_limits(asked.ends_at, asked.now, plan.attempt_limit_s, plan.reserve_s)
-        try:
-            return await race(ordered, runner, limits)
-        except AllFailed as failed:
-            raise self._failure(failed.ends, plan) from None
+        return race(ordered, runner, plan.limits(asked.ends_at, asked.now), asked.now)
 
     def _failure(self, ends: Sequence[AttemptEnd[Candidate]], plan: CallPlan) -> GatewayError:
         """The client's error if no candidate answered."""
@@ -213,12 +212,6 @@ class ProviderCall:
                 waits_s[id(end.attempt.candidate)] = None
         known_s = [wait_s for wait_s in waits_s.values() if wait_s is not None]
         return max(1, math.ceil(min(known_s))) if len(known_s) == len(waits_s) else None
-
-
-def _check_is_on(plan: CallPlan) -> None:
-    """Raises ProviderDisabled where no candidate's provider is switched on."""
-    if not plan.candidates:
-        raise ProviderDisabled(plan.first_provider)
 
 
 async def _let_go_reply(reply: Reply) -> None:

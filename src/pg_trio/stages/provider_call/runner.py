@@ -30,7 +30,7 @@ from pg_trio.racing.breaker import Fault
 from pg_trio.racing.breaker_board import BreakerOpen, Permit, Standing
 from pg_trio.stages.provider_call.call_plan import CallPlan, Pacing
 from pg_trio.stages.provider_call.memory import Memory
-from pg_trio.stages.provider_call.pace import Pace
+from pg_trio.stages.provider_call.pace import NEVER
 from pg_trio.stages.provider_call.retry import Retries
 from pg_trio.stages.provider_call.slot_turns import Line, has_free_slot
 
@@ -75,19 +75,18 @@ class CallRunner(Generic[T]):
     `permit` is that of the try that won.
     """
 
-    exchange: Callable[[Attempt[Candidate]], Awaitable[T]]
+    exchange: Callable[[Attempt[Candidate], Prompt], Awaitable[T]]
     hands: Hands[T]
     memory: Memory
     hedges: Hedges | None
     asked: Asked
     plan: CallPlan
     pacing: Pacing
-    pace: Pace
     ordered: Sequence[Candidate]
     line: Line | None
-    permit: Permit | None = field(default=None, init=False)
-    _permits: dict[int, Permit] = field(factory=dict, init=False)
-    _retries: Retries | None = field(default=None, init=False)
+    permit: Permit | None = None
+    _permits: dict[int, Permit] = field(factory=dict)
+    _retries: Retries | None = None
 
     # A local problem (no file descriptor left) is not a candidate's failure, but must not end other, healthy tries.
     expected: ClassVar[tuple[type[Exception], ...]] = (AttemptFailed, OwnStateError)
@@ -123,7 +122,7 @@ class CallRunner(Generic[T]):
             raise self._aside(candidate, Standing(Fault.NOBODY, exc.retry_after_s, True, "")) from None
         self._permits[attempt.number] = permit
         self.asked.attempts.begin(attempt, now)
-        return self.exchange(attempt)
+        return self.exchange(attempt, self.asked.prompt)
 
     def _check_turn(self, candidate: Candidate, now: float) -> None:
         """Raises PassedOver where the candidate is not to be asked after all."""
@@ -148,7 +147,8 @@ class CallRunner(Generic[T]):
 
     def hedge_after_s(self, candidate: Candidate) -> float:
         """How long the candidate may be silent before the next is started beside it."""
-        return self.pace.hedge_after_s(candidate)
+        pace = NEVER if self.asked.prompt.tools and not self.plan.hedges_tools else self.pacing.pace
+        return pace.hedge_after_s(candidate)
 
     def may_hedge(self, candidate: Candidate) -> bool:
         """Whether a hedge may go there now; if so, it is paid."""
