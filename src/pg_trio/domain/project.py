@@ -17,6 +17,7 @@ from pg_trio.domain.options import ResponseFormat
 from pg_trio.domain.prices import TokenPrice
 from pg_trio.domain.secret import Secret
 from pg_trio.domain.strict_subset import enforced_format
+from pg_trio.domain.value import value
 
 # What happens to a stream that fails after its first token.
 OnStreamFailure: TypeAlias = Literal["error", "restart", "continue"]
@@ -254,7 +255,7 @@ class Token:
     limits: TokenLimits | None = None
 
 
-@frozen(slots=True)
+@value(slots=True)
 class Caller:
     """An authenticated caller: an active token of an active gateway project."""
 

@@ -107,12 +107,12 @@ class Deadline:
     one; otherwise the block enters a scope of its own. Both do the same; see LastingScope for the difference in cost.
     """
 
-    __slots__ = ("_lasting", "_lasts", "_scope", "at")
+    # Once it has a time.
+    _scope: trio.CancelScope | None = None
 
     def __init__(self, at: float = math.inf, lasting: LastingScope | None = None) -> None:
         self._lasts = lasting is not None
-        self._lasting = LastingScope() if lasting is None else lasting
-        self._scope: trio.CancelScope | None = None
+        self._lasting = lasting or LastingScope()
         # Trio's clock at which the block ends.
         self.at = at
 

@@ -19,15 +19,15 @@ class DirectResponse:
     A cancelled `receive_some` loses nothing: the next call continues there.
     """
 
-    __slots__ = ("_answer", "_connection", "_decoder", "_headers", "_may_reuse", "_pool")
+    # Until they are needed: most answers' headers are never read, nor is a body decoded.
+    _headers: Mapping[str, str] | None = None
+    _decoder: BodyDecoder | None = None
 
     def __init__(self, connection: Connection, answer: Answer, pool: Pool, *, may_reuse: bool) -> None:
         self._connection: Connection | None = connection
         self._answer = answer
         self._pool = pool
         self._may_reuse = may_reuse
-        self._headers: Mapping[str, str] | None = None
-        self._decoder: BodyDecoder | None = None
         if answer.has_header(b"content-encoding"):
             self._decoder = decoder_for(self.headers["content-encoding"], answer.max_body_bytes)
         if answer.is_whole:
@@ -70,7 +70,8 @@ class DirectResponse:
 
     async def aclose(self) -> None:
         """Release the connection; see `domain.upstream.UpstreamResponse`. Never waits."""
-        self._let_go()
+        if self._connection is not None:
+            self._let_go()
 
     async def _read_on(self) -> None:
         if self._connection is None:
