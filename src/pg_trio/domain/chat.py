@@ -105,14 +105,15 @@ class ChatRequest:
         if len(self.messages) != 1 or self.has_tools_or_format:
             return None
         message = self.messages[0]
-        has_more = message.tool_calls or message.reasoning or message.tool_call_id is not None
-        is_plain = message.name is None and not has_more
-        return message.content if is_plain and isinstance(message.content, str) else None
+        if message.name is not None or message.tool_call_id is not None or message.tool_calls or message.reasoning:
+            return None
+        return message.content if isinstance(message.content, str) else None
 
     @property
     def has_tools_or_format(self) -> bool:
         """Whether it has `tools`, `tool_choice` or `response_format`, which carry text besides the messages."""
-        return bool(self.tools) or self.tool_choice is not None or self.options.response_format is not None
+        has_format = self.options is not NO_OPTIONS and self.options.response_format is not None
+        return has_format or self.tool_choice is not None or bool(self.tools)
 
     def texts(self) -> list[str]:
         """Every piece of free text in it that a provider receives: the messages' texts, then the tools'."""
