@@ -43,6 +43,11 @@ class DirectResponse:
             self._headers = self._answer.headers()
         return self._headers
 
+    def receive_nowait(self) -> bytes | None:
+        """See `domain.upstream.UpstreamResponse`: most answers come whole with their head."""
+        answer = self._answer
+        return answer.take_body() if answer.is_whole and self._decoder is None else None
+
     async def receive_some(self) -> bytes:
         """The next bytes of the body; see `domain.upstream.UpstreamResponse`."""
         if self._decoder is not None:

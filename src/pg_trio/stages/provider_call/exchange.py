@@ -89,7 +89,10 @@ class Exchange:
             request = tell_deadline(request, attempt.ends_at)
         response = await transport.open_response(request)
         try:
-            return await self._read_reply(adapter, response, candidate)
+            body = response.receive_nowait()
+            if body is None or len(body) > LARGE_BYTES:
+                return await self._read_reply(adapter, response, candidate, body or b"")
+            return adapter.read_reply(response.status, response.headers, body, candidate, now_s=self.now_s())
         finally:
             await response.aclose()
 

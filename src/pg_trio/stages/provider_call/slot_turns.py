@@ -139,6 +139,10 @@ class HeldResponse:
     def headers(self) -> Mapping[str, str]:
         return self._response.headers
 
+    def receive_nowait(self) -> bytes | None:
+        """See UpstreamResponse."""
+        return self._response.receive_nowait()
+
     async def receive_some(self) -> bytes:
         """See UpstreamResponse."""
         return await self._response.receive_some()
