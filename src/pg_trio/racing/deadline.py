@@ -51,6 +51,8 @@ class LastingScope:
     ) -> bool | None:
         if self._keeper is not None:
             self._keeper.forget(self)
+            # Its void entry may still be there: together they would be a cycle.
+            self._keeper = None
         return None if self._scope is None else self.leave(kind, error, trace)
 
     def enter(self, at: float) -> trio.CancelScope:

@@ -7,7 +7,7 @@ Rules:
 2. Nothing ends early, and nothing late: the keeper always wakes at the earliest `at` of all. It wakes in vain at most
    once in the time of a deadline, for each that is kept.
 3. Each that is kept has one entry that counts. If a time is moved to before that entry, the old entry is void. Void
-   entries are cleared once they outnumber the others twice, as in Trio's own list of deadlines.
+   entries are cleared once they are more than the others, as in Trio's own list of deadlines.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Protocol
 
 import trio
 
-# 1,000: fewer void entries are not worth clearing (Trio's DEADLINE_HEAP_MIN_PRUNE_THRESHOLD).
-FEWEST_VOID = 1000
+# 16: fewer void entries are not worth clearing, and keep alive no more than they do.
+FEWEST_VOID = 16
 
 
 class Watched(Protocol):
@@ -55,15 +55,19 @@ class DeadlineKeeper:
         heappush(self._entries, (at, next(self._numbers), one))
         if at < self._sleep.deadline:  # noqa: PLR1730  # setting it is what costs
             self._sleep.deadline = at
-        if len(self._entries) > 2 * self._kept + FEWEST_VOID:
-            self._entries = [entry for entry in self._entries if entry[0] == entry[2].looked_at_from]
-            heapify(self._entries)
+        self._clear_void()
 
     def forget(self, one: Watched) -> None:
         """It is kept no more: its entry is void."""
         if one.looked_at_from < math.inf:
             one.looked_at_from = math.inf
             self._kept -= 1
+            self._clear_void()
+
+    def _clear_void(self) -> None:
+        if len(self._entries) > 2 * self._kept + FEWEST_VOID:
+            self._entries = [entry for entry in self._entries if entry[0] == entry[2].looked_at_from]
+            heapify(self._entries)
 
     async def run(self) -> None:
         """A background task; runs until cancelled."""

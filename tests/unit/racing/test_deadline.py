@@ -245,11 +245,11 @@ async def test_void_entries_are_cleared(autojump_clock: MockClock) -> None:
     keeper = DeadlineKeeper()
 
     # Clients that leave after a request, and one whose every request ends earlier than the one before.
-    for _ in range(3 * FEWEST_VOID):
+    for _ in range(100 * FEWEST_VOID):
         with LastingScope(keeper) as lasting, Deadline(trio.current_time() + 86_400, lasting):
             pass
     with LastingScope(keeper) as lasting:
-        for number in range(3 * FEWEST_VOID):
+        for number in range(100 * FEWEST_VOID):
             with Deadline(trio.current_time() + 86_400 - number, lasting):
                 pass
 
