@@ -185,11 +185,15 @@ class ToyRecords(LocalRecords):
         """A task of the node, until it is cancelled."""
         while True:
             await trio.sleep(0.01)
-            for place in self._untold:
-                self._hub.told[self._names[place]] = self.read(place)
-            self._untold.clear()
-            for place, name in enumerate(self._names):
-                self._hear(place, self._hub.told.get(name))
+            self.tell_and_hear()
+
+    def tell_and_hear(self) -> None:
+        """One exchange with the hub."""
+        for place in self._untold:
+            self._hub.told[self._names[place]] = self.read(place)
+        self._untold.clear()
+        for place, name in enumerate(self._names):
+            self._hear(place, self._hub.told.get(name))
 
     def _hear(self, place: int, theirs: Record | None) -> None:
         record = self.read(place)
