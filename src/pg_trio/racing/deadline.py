@@ -55,24 +55,19 @@ class LastingScope:
             self._keeper = None
         return None if self._scope is None else self.leave(kind, error, trace)
 
-    def enter(self, at: float) -> trio.CancelScope:
-        """The scope, entered, with this deadline."""
+    def hold(self, at: float) -> trio.CancelScope:
+        """Let this deadline hold; returns the scope, entered. After the deadline has come it changes nothing."""
         scope = self._scope
         if scope is None:
             scope = self._scope = trio.CancelScope()
             scope.__enter__()
-        # The deadline is set after the scope is entered. A deadline in the past cancels the next wait.
-        self.move(at)
-        return scope
-
-    def move(self, at: float) -> None:
-        """Set another deadline. Only after `enter`; after the deadline has come it changes nothing."""
         self.at = at
+        # The deadline is set after the scope is entered. A deadline in the past cancels the next wait.
         if self._keeper is None:
-            assert self._scope is not None
-            self._scope.deadline = at
+            scope.deadline = at
         elif at < self.looked_at_from:
             self._keeper.watch(self)
+        return scope
 
     def has_come(self) -> bool:
         """Whether the deadline has come: then the next wait is cancelled."""
@@ -129,16 +124,13 @@ class Deadline:
 
     def move(self, at: float) -> None:
         """Let the block end at `at` instead. Only inside the block; first by its own task, which enters the scope."""
-        if self._scope is None:
+        if at != self.at or self._scope is None:
             self.at = at
-            self._scope = self._lasting.enter(at)
-        elif at != self.at:
-            self.at = at
-            self._lasting.move(at)
+            self._scope = self._lasting.hold(at)
 
     def __enter__(self) -> Self:
         if self.at != math.inf:
-            self._scope = self._lasting.enter(self.at)
+            self._scope = self._lasting.hold(self.at)
         return self
 
     def __exit__(
@@ -149,7 +141,7 @@ class Deadline:
             return
         # The clock is read here: a block whose time has not come is in time.
         if self._lasts and not self._lasting.has_come():
-            self._lasting.move(math.inf)
+            self._lasting.hold(math.inf)
             return
         late = trio.current_time() > self.at
         # The scope swallows only its own cancellation, and then we raise.

@@ -58,13 +58,18 @@ def race(
     Raises: AllFailed, or an attempt's unexpected exception. With no `candidates`, the runner is asked for a round.
     """
     if len(candidates) == 1 and limits.attempt_limit_s == math.inf:
-        return _run_alone(candidates[0], runner, limits, trio.current_time() if now is None else now)
+        return race_alone(candidates[0], runner, limits.ends_at, trio.current_time() if now is None else now, limits)
     return _Race(candidates, runner, limits).run()
 
 
-async def _run_alone(candidate: C, runner: Runner[C, T], limits: Limits, now: float) -> Won[C, T]:
-    """A race of one candidate, the common case: no other attempt to start or cancel, and only the caller's limit."""
-    attempt = Attempt(candidate, 0, False, now, limits.ends_at)
+async def race_alone(
+    candidate: C, runner: Runner[C, T], ends_at: float, now: float, limits: Limits | None = None
+) -> Won[C, T]:
+    """A race of one candidate, the common case: no other attempt to start or cancel, and only the caller's limit.
+
+    `limits` are those of the rounds after its failure; None: it is limited by `ends_at` alone.
+    """
+    attempt = Attempt(candidate, 0, False, now, ends_at)
     failures: list[AttemptEnd[C]] = []
     try:
         value = await runner.start(attempt)
@@ -78,7 +83,7 @@ async def _run_alone(candidate: C, runner: Runner[C, T], limits: Limits, now: fl
         return Won(value, attempt)
     runner.record(failures[0])
     try:
-        return await _Race((), runner, limits, failures).run()
+        return await _Race((), runner, limits or Limits(ends_at), failures).run()
     finally:
         # The error refers to its frames, and this frame to the error: a cycle for the garbage collector, one for each
         # failure.

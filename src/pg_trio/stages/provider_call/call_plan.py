@@ -53,6 +53,13 @@ class CallPlan:
     answers: Pacing
     streams: Pacing
     slots: Mapping[str, Slots] | None
+    # Whether there is one candidate, and nothing but the request's deadline limits it.
+    is_lone: bool = field(init=False)
+
+    @is_lone.default
+    def _find_lone(self) -> bool:
+        return len(self.candidates) == 1 and self.attempt_limit_s == math.inf
+
     # Whether a candidate may be unable to carry what a request holds (fit.py).
     is_picky: bool = False
 

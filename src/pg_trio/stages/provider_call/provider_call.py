@@ -50,7 +50,7 @@ from pg_trio.errors import (
 from pg_trio.ledger.node_health import Hedges
 from pg_trio.racing.attempt import AllFailed, Attempt, AttemptEnd, AttemptLimitPassed, Won
 from pg_trio.racing.hedge_budget import HedgeRules
-from pg_trio.racing.race import race
+from pg_trio.racing.race import race, race_alone
 from pg_trio.stages.provider_call.call_plan import CallPlan, Pacing, make_plan
 from pg_trio.stages.provider_call.exchange import Exchange
 from pg_trio.stages.provider_call.fit import holds_more_than_text, is_picky, leave_out_unfit
@@ -173,7 +173,10 @@ class ProviderCall:
         """Await it: the candidate that won. Raises AllFailed."""
         plan, ordered, asked = runner.plan, runner.ordered, runner.asked
         # The same object: none of them is passed over.
-        if ordered is not plan.candidates and (not ordered or ordered[0] is not plan.candidates[0]):
+        if ordered is plan.candidates:
+            if plan.is_lone:
+                return race_alone(ordered[0], runner, asked.ends_at, asked.now)
+        elif not ordered or ordered[0] is not plan.candidates[0]:
             runner.note_passed_over(plan.candidates)
         return race(ordered, runner, plan.limits(asked.ends_at, asked.now), asked.now)
 
