@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Protocol
+from typing import ClassVar, Protocol, Self
 from uuid import UUID
 
 from attrs import field
 
-from pg_trio.domain.chat import ChatRequest, FinishReason, Reply, Usage
+from pg_trio.domain.chat import ChatRequest, FinishReason, Prompt, Reply, Usage, estimate_tokens
+from pg_trio.domain.client_request import ClientRequest
+from pg_trio.domain.embeddings import EmbeddingReply
 from pg_trio.domain.events import Event
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow, Attempts
-from pg_trio.domain.project import Candidate, Endpoint
+from pg_trio.domain.project import Access, Candidate, Endpoint
 from pg_trio.domain.stage_times import StageTimes
 from pg_trio.domain.value import value
-from pg_trio.errors import GatewayError
+from pg_trio.errors import GatewayError, NoFitCandidate
 
 NO_FIELDS: Mapping[bytes, bytes] = MappingProxyType({})
 
@@ -77,11 +79,33 @@ class ReadLimits(Protocol):
 class SurfaceReader(Protocol):
     """What the pipeline asks of the surface that a call came by: see surfaces.contract."""
 
+    @property
+    def access(self) -> Access:
+        """What its routes demand of a caller."""
+
+    @property
+    def tells_restarts(self) -> bool:
+        """Whether its streams can say that the text sent so far is replaced (`Joined`)."""
+
+    @property
+    def always_streams(self) -> bool:
+        """Whether a client that asks for a stream gets one of an endpoint that does not stream, too."""
+
+    @property
+    def only_counts(self) -> bool:
+        """Whether its requests only ask for the number of their tokens. No provider is called for them."""
+
     def check_head(self, head: RequestHead) -> None:
         """Return if a body under this head can be a request. Raises GatewayError."""
 
-    def read(self, body: bytes, limits: ReadLimits, head: RequestHead) -> ChatRequest:
+    def read(self, body: bytes, limits: ReadLimits, head: RequestHead) -> ClientRequest:
         """The request that the body states. Raises GatewayError."""
+
+    def refuse_session(self, request: ChatRequest) -> GatewayError:
+        """The error for a request that needs a session of an endpoint without sessions."""
+
+    def refuse_unfit(self, error: NoFitCandidate) -> GatewayError:
+        """The error for a request that no candidate can take."""
 
 
 class StreamClient(Protocol):
@@ -168,7 +192,8 @@ class Answered:
 
 @value(slots=True)
 class WholeAnswer:
-    """What the client gets on success, where it is not streamed. `times` is what each stage took.
+    """What the client gets on success, where it is not streamed. `times` is what each stage took; `at` is when the
+    request's head was read, in Unix seconds.
 
     `session_id` is the session that stores the turn, None without one.
     """
@@ -179,4 +204,35 @@ class WholeAnswer:
     provider: str
     attempts: Sequence[AttemptRow]
     times: StageTimes
+    request: ChatRequest
+    at: float = 0.0
     session_id: UUID | None = None
+
+    @classmethod
+    def of_count(cls, prompt: Prompt, head: RequestHead, times: StageTimes, request: ChatRequest) -> Self:
+        """An empty answer of no provider, whose usage is the estimate of the prompt's tokens."""
+        return cls(
+            reply=Reply("", "", None, "stop"),
+            usage=Usage(estimate_tokens(prompt.characters()), 0, estimated=True),
+            request_id=head.request_id,
+            provider="",
+            attempts=(),
+            times=times,
+            request=request,
+            at=head.at,
+        )
+
+
+@value(slots=True)
+class EmbeddingAnswer:
+    """What the client gets for a request for embeddings. `body` is written already, as JSON; `reply` is without its
+    vectors, which are in the body."""
+
+    body: bytes = field(repr=False)
+    reply: EmbeddingReply
+    request_id: UUID
+    provider: str
+    attempts: Sequence[AttemptRow]
+    times: StageTimes
+
+    session_id: ClassVar[UUID | None] = None

@@ -33,11 +33,13 @@ import orjson
 
 from pg_trio.domain.chat import Json, Usage
 from pg_trio.domain.events import ContentDelta, Event, Finished, Opened, ReasoningDelta
+from pg_trio.domain.native import NativeStop
 from pg_trio.domain.project import Candidate
 from pg_trio.errors import AttemptFailed, UpstreamNonsense
 from pg_trio.providers.body_reader import BodyReader
 from pg_trio.providers.finish_reasons import Meaning, read_finish
 from pg_trio.providers.json_text import HalfText, read_json
+from pg_trio.providers.native_stop import read_matched_stop
 from pg_trio.providers.openai_chunk_reader import (
     choice_of,
     delta_of,
@@ -81,6 +83,7 @@ class OpenAIStreamReader(BodyReader):
         "_hint",
         "_opened",
         "_refused",
+        "_stop",
         "_usage",
     )
 
@@ -95,6 +98,7 @@ class OpenAIStreamReader(BodyReader):
         self._ended_by: Json = None
         self._hint: str | None = None
         self._usage: Usage | None = None
+        self._stop: NativeStop | None = None
         # The bytes around the text of a text-only chunk (rule 7); None until the first one has come.
         self._before: bytes | None = None
         self._after = _NEVER
@@ -130,7 +134,7 @@ class OpenAIStreamReader(BodyReader):
             events.append(self.break_off(exc.with_traceback(None)))
             return
         self.is_over = True
-        events.append(Finished(finish_reason, self._usage))
+        events.append(Finished(finish_reason, self._usage, self._stop))
 
     def _tell_rest(self, events: list[Event]) -> None:
         """Report what was held back: calls without arguments, and half of a character at the end."""
@@ -202,7 +206,7 @@ class OpenAIStreamReader(BodyReader):
         if choices:
             choice = choice_of(choices)
             self._read_choice(choice, chunk, events)
-            if self._before is None and choice and self._characters:
+            if self._before is None and choice and self._characters and not choice.get("logprobs"):
                 delta = choice.get("delta")
                 if delta and len(delta) == 1 and type(delta.get("content")) is str:
                     self._learn(sent.data, chunk, delta)
@@ -219,13 +223,16 @@ class OpenAIStreamReader(BodyReader):
         reason = choice.get("finish_reason")
         delta = delta_of(choice, is_first=not self._characters)
         if delta:
+            count = len(events)
             self._read_delta(delta, events)
+            if type(choice.get("logprobs")) is dict:
+                _add_logprobs(choice["logprobs"], events, count)
             if self._characters > MAX_ANSWER_CHARACTERS:
                 raise UpstreamNonsense(f"the answer is over {MAX_ANSWER_CHARACTERS} characters")
         if choice.get("error") and says_error(choice["error"]):
             raise self._stream_error(why_failed(reason, choice))
         if reason and (meaning := read_finish(reason)) != "none":
-            self._finish, self._ended_by = meaning, reason
+            self._finish, self._ended_by, self._stop = meaning, reason, read_matched_stop(choice)
             # Moonshot sends the usage in the choice.
             self._usage = self._usage or read_usage(choice.get("usage"))
 
@@ -355,3 +362,12 @@ class OpenAIStreamReader(BodyReader):
             [usage.get(name) for name in ("prompt_tokens", "completion_tokens")] if type(usage) is dict else [usage]
         )
         return self._usage if not usage or None in counts else None
+
+
+def _add_logprobs(logprobs: dict[str, Json], events: list[Event], start: int) -> None:
+    """Add what a choice says of its tokens to its text, which is among the events from `start` on."""
+    for index in range(start, len(events)):
+        event = events[index]
+        if isinstance(event, ContentDelta):
+            events[index] = ContentDelta(event.text, logprobs)
+            return

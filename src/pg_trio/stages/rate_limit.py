@@ -24,10 +24,12 @@ from functools import partial
 from types import TracebackType
 from typing import Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from pg_trio.domain.chat import ChatRequest, Usage, estimate_tokens
+from pg_trio.domain.chat import Usage, estimate_tokens
+from pg_trio.domain.client_request import ClientRequest
 from pg_trio.domain.limits import LimitPolicy, LimitState
+from pg_trio.domain.options import limit_answer
 from pg_trio.domain.project import Endpoint, Token, TokenLimits
 from pg_trio.errors import RateLimited
 from pg_trio.ledger.protocols import MUST_WAIT, Buckets, Leases, Limits, Taken
@@ -77,6 +79,11 @@ class LimitPlan:
     buckets: BucketPlan | None
     prompt_chars: int
     output_tokens: int
+    ceiling_tokens: int | None = None
+
+    def for_input(self) -> LimitPlan:
+        """The plan for requests that are answered without output, and without the endpoint's prompt."""
+        return evolve(self, prompt_chars=0, output_tokens=0)
 
 
 @frozen(slots=True)
@@ -181,7 +188,7 @@ class RateLimit:
     def compile(self, endpoint: Endpoint) -> LimitPlan:
         """The endpoint's limits, ready to take from."""
         output_tokens = endpoint.max_output_tokens or self._default_output_tokens
-        return LimitPlan(_bucket_plan(endpoint), endpoint.prompt_chars, output_tokens)
+        return LimitPlan(_bucket_plan(endpoint), endpoint.prompt_chars, output_tokens, endpoint.max_output_tokens)
 
     def take_nowait(self, call: LimitedCall, token: Token, plan: LimitPlan) -> Quota | None:
         """Count one request, and show the client what is left; None where that takes waiting (`take`).
@@ -196,7 +203,7 @@ class RateLimit:
         taken = self._buckets.take_nowait(bucket.key, bucket.limits, self._clock())
         return None if taken is MUST_WAIT else _show(call, bucket, taken)
 
-    async def take(self, call: LimitedCall, token: Token, plan: LimitPlan, request: ChatRequest) -> Quota:
+    async def take(self, call: LimitedCall, token: Token, plan: LimitPlan, request: ClientRequest) -> Quota:
         """The same for every token and every ledger. Raises RateLimited; then nothing was taken."""
         if token.limits is not None:
             return await self._take_of_token(call, self._token_plan(token.id, token.limits), plan, request)
@@ -254,7 +261,7 @@ class RateLimit:
         _check(bucket, taken)
 
     async def _take_of_token(
-        self, call: LimitedCall, plan: TokenPlan, of_endpoint: LimitPlan, request: ChatRequest
+        self, call: LimitedCall, plan: TokenPlan, of_endpoint: LimitPlan, request: ClientRequest
     ) -> Quota:
         reserved = _estimate(plan, of_endpoint, request)
         buckets, now = of_endpoint.buckets, self._clock()
@@ -303,10 +310,12 @@ class RateLimit:
             await give_back(partial(self._leases.release, plan.key))
 
 
-def _estimate(plan: TokenPlan, of_endpoint: LimitPlan, request: ChatRequest) -> int:
+def _estimate(plan: TokenPlan, of_endpoint: LimitPlan, request: ClientRequest) -> int:
     if plan.tokens is None:
         return 0
-    tokens = estimate_tokens(request.characters() + of_endpoint.prompt_chars) + of_endpoint.output_tokens
+    asked_tokens = request.options.max_output_tokens
+    output_tokens = limit_answer(asked_tokens, of_endpoint.ceiling_tokens, of_endpoint.output_tokens)
+    tokens = estimate_tokens(request.characters() + of_endpoint.prompt_chars) + output_tokens
     return min(tokens, plan.tokens.policies[0].quota)
 
 

@@ -26,13 +26,13 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import trio
 from attrs import evolve
 
 from pg_trio.domain.call import Answered
-from pg_trio.domain.chat import Prompt, Reply
+from pg_trio.domain.chat import Prompt
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Candidate, Endpoint
 from pg_trio.domain.secret import mask_secrets
@@ -53,7 +53,7 @@ from pg_trio.racing.hedge_budget import HedgeRules
 from pg_trio.racing.race import race, race_alone
 from pg_trio.stages.provider_call.call_plan import CallPlan, Pacing, make_plan
 from pg_trio.stages.provider_call.exchange import Exchange
-from pg_trio.stages.provider_call.fit import holds_more_than_text, is_picky, leave_out_unfit
+from pg_trio.stages.provider_call.fit import holds_more_than_text, is_picky, leave_out, leave_out_unfit
 from pg_trio.stages.provider_call.memory import Memory
 from pg_trio.stages.provider_call.rescue import candidates_left
 from pg_trio.stages.provider_call.runner import Asked, CallRunner, Hands, say_standing, secrets_of
@@ -61,9 +61,20 @@ from pg_trio.stages.provider_call.slot_turns import CredentialSlots, HeldRespons
 from pg_trio.stages.provider_call.stream import Listener, Opening, OpenStream
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 # A second: the least that clients wait, and as long as a request waits for a slot unless told otherwise.
 RETRY_AFTER_S = 1
+
+
+class WholeStep(Protocol[T_co]):
+    """A request that is no chat, as candidates are asked it. It holds nothing that must be let go."""
+
+    def why_unfit(self, candidate: Candidate) -> str | None:
+        """The part of the request that this candidate cannot take; None if it can take all."""
+
+    async def fetch(self, attempt: Attempt[Candidate]) -> T_co:
+        """The candidate's whole answer. Raises AttemptFailed."""
 
 
 class ProviderCall:
@@ -73,7 +84,8 @@ class ProviderCall:
         self, exchange: Exchange, disabled_providers: frozenset[str], hedge_share: float, memory: Memory | None = None
     ) -> None:
         self._exchange = exchange
-        self._disabled = disabled_providers
+        # Read when a plan is compiled: after a change, the catalogue compiles all plans again.
+        self.disabled_providers = disabled_providers
         self._hedge_share = hedge_share
         # None until an endpoint that hedges is called, so that other endpoints do not pay for counting.
         self._hedges: Hedges | None = None
@@ -82,7 +94,7 @@ class ProviderCall:
 
     def compile(self, endpoint: Endpoint) -> CallPlan:
         """How the endpoint's candidates are asked, those whose provider is switched off left out."""
-        plan = make_plan(endpoint, self._disabled, self.memory.latencies, self._slots)
+        plan = make_plan(endpoint, self.disabled_providers, self.memory.latencies, self._slots)
         plan = evolve(plan, is_picky=is_picky(plan.candidates, self._exchange))
         if self._hedges is None and plan.may_hedge:
             self._hedges = self.memory.open_hedges(HedgeRules(share=self._hedge_share), trio.current_time())
@@ -94,13 +106,19 @@ class ProviderCall:
         Raises ProviderCallFailed, ProviderDisabled, NoFitCandidate or Overloaded.
         """
         plan = self._fit(plan, prompt, attempts)
-        asked = Asked(prompt, ends_at, attempts, trio.current_time())
-        runner = self._make_runner(plan, plan.answers, asked, self._exchange.fetch_reply, REPLIES)
-        try:
-            won = await self._race(runner)
-        except AllFailed as failed:
-            raise self._failure(failed.ends, plan) from None
+        exchange = partial(self._exchange.fetch_reply, prompt=prompt)
+        asked = Asked(prompt.tools, ends_at, attempts, trio.current_time())
+        won = await self._race(self._make_runner(plan, plan.answers, asked, exchange, WHOLE))
         return Answered(won.value, won.attempt.candidate)
+
+    async def ask_step(
+        self, plan: CallPlan, step: WholeStep[T], ends_at: float, attempts: Attempts
+    ) -> Won[Candidate, T]:
+        """The first whole answer to a request that is no chat. Raises as `ask` does."""
+        _check_is_on(plan)
+        plan = leave_out(plan, step.why_unfit, attempts)
+        asked = Asked((), ends_at, attempts, trio.current_time())
+        return await self._race(self._make_runner(plan, plan.answers, asked, step.fetch, WHOLE))
 
     async def open_stream(
         self, plan: CallPlan, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
@@ -110,7 +128,7 @@ class ProviderCall:
         `listener` gets what candidates reason until then.
         """
         plan = self._fit(plan, prompt, attempts)
-        return await self._open(plan, Asked(prompt, ends_at, attempts, trio.current_time()), listener)
+        return await self._open(plan, prompt, Asked(prompt.tools, ends_at, attempts, trio.current_time()), listener)
 
     async def open_rescue(
         self, plan: CallPlan, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
@@ -123,18 +141,15 @@ class ProviderCall:
             return None
         limit_s = plan.attempt_limit_s if len(left) > 1 else math.inf
         plan = evolve(plan, candidates=left, attempt_limit_s=limit_s, max_attempts=len(left))
-        return await self._open(plan, Asked(prompt, ends_at, attempts, trio.current_time()), listener)
+        return await self._open(plan, prompt, Asked(prompt.tools, ends_at, attempts, trio.current_time()), listener)
 
-    async def _open(self, plan: CallPlan, asked: Asked, listener: Listener | None) -> OpenStream:
+    async def _open(self, plan: CallPlan, prompt: Prompt, asked: Asked, listener: Listener | None) -> OpenStream:
         opening = Opening(plan.first_token_limit_s, listener)
-        exchange = partial(self._exchange.open_stream, opening=opening, ends_at=asked.ends_at)
+        exchange = partial(self._exchange.open_stream, prompt=prompt, opening=opening, ends_at=asked.ends_at)
         runner = self._make_runner(plan, plan.streams, asked, exchange, STREAMS)
-        try:
-            won = await self._race(runner)
-        except AllFailed as failed:
-            raise self._failure(failed.ends, plan) from None
-        won.value.permit = runner.permit
-        return won.value
+        stream = (await self._race(runner)).value
+        stream.permit = runner.permit
+        return stream
 
     def describe(self, candidate: Candidate) -> dict[str, object]:
         """How a candidate fares: its breakers, and its slots where its calls are limited. For its project's admin."""
@@ -143,9 +158,8 @@ class ProviderCall:
 
     def _fit(self, plan: CallPlan, prompt: Prompt, attempts: Attempts) -> CallPlan:
         """The plan with those candidates that can be asked this. Raises ProviderDisabled or NoFitCandidate."""
-        if not plan.candidates:
-            raise ProviderDisabled(plan.first_provider)
-        if plan.is_picky and holds_more_than_text(prompt):
+        _check_is_on(plan)
+        if prompt.native is not None or (plan.is_picky and holds_more_than_text(prompt)):
             return leave_out_unfit(plan, prompt, attempts, self._exchange)
         return plan
 
@@ -154,7 +168,7 @@ class ProviderCall:
         plan: CallPlan,
         pacing: Pacing,
         asked: Asked,
-        exchange: Callable[[Attempt[Candidate], Prompt], Awaitable[T]],
+        exchange: Callable[[Attempt[Candidate]], Awaitable[T]],
         hands: Hands[T],
     ) -> CallRunner[T]:
         hedges = self._hedges
@@ -169,16 +183,18 @@ class ProviderCall:
             ordered = ordered[: plan.max_attempts]
         return CallRunner(exchange, hands, self.memory, hedges, asked, plan, pacing, ordered, line)
 
-    def _race(self, runner: CallRunner[T]) -> Awaitable[Won[Candidate, T]]:
-        """Await it: the candidate that won. Raises AllFailed."""
+    async def _race(self, runner: CallRunner[T]) -> Won[Candidate, T]:
         plan, ordered, asked = runner.plan, runner.ordered, runner.asked
-        # The same object: none of them is passed over.
-        if ordered is plan.candidates:
-            if plan.is_lone:
-                return race_alone(ordered[0], runner, asked.ends_at, asked.now)
-        elif not ordered or ordered[0] is not plan.candidates[0]:
-            runner.note_passed_over(plan.candidates)
-        return race(ordered, runner, plan.limits(asked.ends_at, asked.now), asked.now)
+        try:
+            # The same object: none of them is passed over.
+            if ordered is plan.candidates:
+                if plan.is_lone:
+                    return await race_alone(ordered[0], runner, asked.ends_at, asked.now)
+            elif not ordered or ordered[0] is not plan.candidates[0]:
+                runner.note_passed_over(plan.candidates)
+            return await race(ordered, runner, plan.limits(asked.ends_at, asked.now), asked.now)
+        except AllFailed as failed:
+            raise self._failure(failed.ends, plan) from None
 
     def _failure(self, ends: Sequence[AttemptEnd[Candidate]], plan: CallPlan) -> GatewayError:
         """The client's error if no candidate answered."""
@@ -217,11 +233,17 @@ class ProviderCall:
         return max(1, math.ceil(min(known_s))) if len(known_s) == len(waits_s) else None
 
 
-async def _let_go_reply(reply: Reply) -> None:
+def _check_is_on(plan: CallPlan) -> None:
+    """Raises ProviderDisabled where no candidate's provider is switched on."""
+    if not plan.candidates:
+        raise ProviderDisabled(plan.first_provider)
+
+
+async def _let_go_reply(reply: object) -> None:
     """A whole answer holds nothing."""
 
 
-def _hold_for_reply(reply: Reply, give_back: Callable[[], None]) -> None:
+def _hold_for_reply(reply: object, give_back: Callable[[], None]) -> None:
     give_back()
 
 
@@ -232,7 +254,7 @@ def _hold_for_stream(stream: OpenStream, give_back: Callable[[], None]) -> None:
         stream.response = HeldResponse(stream.response, give_back)
 
 
-REPLIES: Hands[Reply] = Hands(_let_go_reply, _hold_for_reply)
+WHOLE: Hands[Any] = Hands(_let_go_reply, _hold_for_reply)
 STREAMS: Hands[OpenStream] = Hands(OpenStream.aclose, _hold_for_stream)
 
 
