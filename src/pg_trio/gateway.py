@@ -29,6 +29,7 @@ from pg_trio.pipeline import Pipeline
 from pg_trio.providers import adapter_for, embeddings_for
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
+from pg_trio.racing.deadline_keeper import DeadlineKeeper
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.recorder import LiveSubscriber, Recorders
 from pg_trio.stages.admission import Admission
@@ -64,6 +65,7 @@ class RunningGateway:
     playground: PlaygroundTokens
     log_view: LogView
     direct: DirectTransport
+    deadlines: DeadlineKeeper
 
     @property
     def disabled_providers(self) -> frozenset[str]:
@@ -78,7 +80,7 @@ class RunningGateway:
 
     def make_lasting_scope(self) -> LastingScope:
         """For a client's connection, whose task answers its calls one after the other."""
-        return LastingScope()
+        return LastingScope(self.deadlines)
 
     async def find_caller(self, authorization: Sequence[str], project: str, access: Access, at: float) -> Caller:
         """See Authenticate.find_caller."""
@@ -149,12 +151,13 @@ async def open_gateway(
     lifetime.run(partial(operators.watch, overrides.apply))
     log_view = LogView(settings.gateway.data_dir)
     lifetime.close_with(log_view.aclose)
-    warm = list_warm(settings, stores.ledger.memory)
-    lifetime.run(direct.run, pipeline.admission.run, partial(keep_warm, direct, warm))
-    return (
-        RunningGateway(settings, pipeline, stores, recorders, operators, overrides, playground, log_view, direct),
-        lifetime.tasks,
+    warm = list_warm(settings, pipeline.provider_call.memory)
+    deadlines = DeadlineKeeper()
+    lifetime.run(deadlines.run, direct.run, pipeline.admission.run, partial(keep_warm, direct, warm))
+    running = RunningGateway(
+        settings, pipeline, stores, recorders, operators, overrides, playground, log_view, direct, deadlines
     )
+    return running, lifetime.tasks
 
 
 def make_pipeline(
@@ -195,10 +198,11 @@ def make_compiler(settings: Settings, ledger: Ledger, exchange: Exchange) -> Pla
     """The stages that take part in an endpoint's plan."""
     limits = settings.gateway
     zone, hedge_share = find_zone(limits.timezone), limits.hedge_budget_percent / 100
+    memory = Memory.over(ledger.health, limits.retry_budget_percent / 100, settings.server.workers)
     return PlanCompiler(
         RateLimit(ledger.buckets, ledger.leases, time.monotonic, limits.default_output_tokens),
         Budget(ledger.spend, time.time, limits.default_output_tokens, zone),
-        ProviderCall(exchange, settings.disabled_providers, hedge_share, ledger.memory),
+        ProviderCall(exchange, settings.disabled_providers, hedge_share, memory),
     )
 
 

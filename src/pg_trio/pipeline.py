@@ -124,7 +124,8 @@ class Pipeline:
         call.surface.check_head(head)
         max_bytes = self.settings.max_body_bytes
         if has_body:
-            deadline.hold_client_limit()
+            if plan is None:
+                deadline.hold_client_limit()
             body = await call.receive_body(max_bytes)
         else:
             with deadline.limit_body():

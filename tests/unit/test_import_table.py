@@ -15,11 +15,12 @@ EVERYTHING = None
 TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "errors": (set(), {"attrs"}),
     "domain": ({"errors"}, {"attrs"}),
-    "racing": (set(), {"trio", "attrs"}),
+    # The protocols of what a race reads and rations.
+    "racing": ({"ledger"}, {"trio", "attrs"}),
     "config": ({"domain", "errors"}, {"attrs", "cattrs", "jsonschema", "jsonschema_rs", "re2", "orjson"}),
     "providers": ({"domain", "errors"}, {"attrs", "orjson"}),
     "shared_memory": ({"errors"}, {"attrs"}),
-    "ledger": (set(), {"trio"}),
+    "ledger": (set(), {"trio", "attrs"}),
     "transport": ({"domain", "errors", "config", "racing"}, {"attrs", "trio", "httptools", "httpx", "httpcore"}),
     "store": ({"domain", "errors", "config"}, {"attrs", "trio", "orjson"}),
     "stages": (

@@ -18,7 +18,7 @@ from pg_trio.providers.anthropic_native import why_native_unfit, write_native_bo
 from pg_trio.providers.anthropic_request import why_unfit, write_body
 from pg_trio.providers.anthropic_stream import AnthropicStreamReader
 from pg_trio.providers.foreign import find_foreign
-from pg_trio.providers.native import NativeAdapter, headers_for
+from pg_trio.providers.native_adapter import NativeAdapter, headers_for
 
 VERSION = ("anthropic-version", "2023-06-01")
 

@@ -156,16 +156,9 @@ def _write_options(options: Options, route: RequestRoute, body: dict[str, Json])
         body["stop"] = list(options.stop)
     if options.response_format is not None:
         body["response_format"] = options.response_format.raw
-    plain = {
-        "temperature": options.temperature,
-        "top_p": options.top_p,
-        "presence_penalty": options.presence_penalty,
-        "frequency_penalty": options.frequency_penalty,
-        "seed": options.seed,
-        "parallel_tool_calls": options.parallel_tool_calls,
-        "user": options.user,
-    }
-    body |= {name: given for name, given in plain.items() if given is not None and name not in route.refused}
+    for name, given in options.named:
+        if name not in route.refused:
+            body[name] = given
     if options.reasoning_effort is not None or options.thinking_budget_tokens is not None:
         _write_effort(options, route, body)
 
