@@ -26,6 +26,7 @@ class Opened:
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = False
+    is_last: ClassVar[bool] = False
     id: str
     model: str
 
@@ -36,6 +37,7 @@ class ContentDelta:
 
     is_token: ClassVar[bool] = True
     shows_life: ClassVar[bool] = True
+    is_last: ClassVar[bool] = False
     text: str
 
 
@@ -50,6 +52,7 @@ class ReasoningDelta:
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = True
+    is_last: ClassVar[bool] = False
     text: str
     signature: str | None = None
     data: str | None = None
@@ -65,6 +68,7 @@ class ToolCallDelta:
 
     is_token: ClassVar[bool] = True
     shows_life: ClassVar[bool] = True
+    is_last: ClassVar[bool] = False
     index: int
     id: str | None
     name: str | None
@@ -83,6 +87,7 @@ class Finished:
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = False
+    is_last: ClassVar[bool] = True
     finish_reason: FinishReason
     usage: Usage | None = None
 
@@ -94,6 +99,7 @@ class Broken:
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = False
+    is_last: ClassVar[bool] = True
     failure: AttemptFailed
 
 
@@ -107,6 +113,7 @@ class Joined:
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = False
+    is_last: ClassVar[bool] = False
     mode: str
     characters: int
     provider: str

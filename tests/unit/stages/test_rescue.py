@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,13 +11,13 @@ from attrs import define, evolve, field
 from trio.testing import MockClock
 
 from pg_trio.domain.chat import Message, Prompt
-from pg_trio.domain.events import Event
+from pg_trio.domain.event_source import SpokenEvents
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.options import Options
 from pg_trio.errors import UpstreamBroken
 from pg_trio.racing.breaker import Fault
 from pg_trio.stages.provider_call.call_plan import CallPlan
-from pg_trio.stages.provider_call.rescue import CarriedStream, continue_prompt
+from pg_trio.stages.provider_call.rescue import RescuedSource, continue_prompt
 from pg_trio.stages.provider_call.stream import Listener, OpenStream
 from tests.unit.stages.test_provider_call import PROMPT, FakeResponse, FakeTransport, endpoint, provider_call
 
@@ -70,17 +69,20 @@ class Deaf:
 
     takes_reasoning = False
 
-    async def hear(self, source: OpenStream, events: Sequence[Event]) -> None:
+    async def hear(self, spoken: SpokenEvents) -> None:
         raise AssertionError("nobody asked")
 
+    def note_life(self) -> None:
+        pass
 
-def carried_by(opener: FakeOpener, **settings: Any) -> CarriedStream:
+
+def carried_by(opener: FakeOpener, **settings: Any) -> RescuedSource:
     """A stream of candidate `a`, its first token come."""
     call = provider_call(FakeTransport({}))
     asked, attempts = call.plan(evolve(endpoint("a", "b"), **settings)), Attempts(0)
     attempts.add(asked.candidates[0], 0, 1, "won")
     opened = OpenStream(asked.candidates[0], opener.broken, None, [])
-    return CarriedStream(opener, asked, PROMPT, math.inf, attempts, opened)
+    return RescuedSource(opener, asked, PROMPT, math.inf, attempts, opened)
 
 
 @pytest.mark.parametrize(("limit", "left"), [(100, 90), (10, 1), (5, 1), (None, None)])
@@ -94,7 +96,8 @@ async def test_broken_stream_is_let_go_before_the_next_is_asked(autojump_clock: 
     opener = FakeOpener(FakeResponse([]))
     carried = carried_by(opener, on_stream_failure="restart")
 
-    await carried.open_next(CUT, "", Deaf())
+    carried.give_up(CUT)
+    await carried.open(Deaf())
 
     assert [(PROMPT, True)] == opener.asked
     assert carried.now is not None

@@ -121,8 +121,8 @@ async def _open_stream(gateway: RunningGateway, endpoint: Endpoint) -> None:
     now, stage = trio.current_time(), gateway.pipeline.provider_call
     stream = await stage.open_stream(stage.compile(endpoint), _PROMPT, now + _ASKED_S, Attempts(now))
     try:
-        while not stream.is_over:
-            await stream.receive_events()
+        while not any(event.is_last for event in await stream.receive_events()):
+            pass
     finally:
         await stream.aclose()
 

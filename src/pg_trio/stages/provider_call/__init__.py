@@ -9,6 +9,8 @@ memory.py         what is known and rationed beyond one request
 slot_turns.py     how many calls at once with one credential, and who waits
 runner.py         what the race needs to know of a try: its limits, its hedges, its faults, its row
 stream.py         a candidate's stream, up to its first token and then as the client takes it
+rescue.py         the source of a streamed answer: one candidate's stream after the other
+stream_meter.py   what those streams use
 """
 
 from pg_trio.stages.provider_call.call_plan import CallPlan
