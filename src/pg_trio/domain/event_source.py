@@ -26,6 +26,13 @@ from pg_trio.errors import AttemptFailed
 SpokenEvents: TypeAlias = Callable[[], Sequence[Event]]
 
 
+class LifeClock(Protocol):
+    """Measures how long a provider is silent."""
+
+    # Set by the source with each sign of life (a token, or reasoning), reset by the clock.
+    has_lived: bool
+
+
 class SourceListener(Protocol):
     """Takes what a source has before it is open: the reasoning of candidates that have no token yet."""
 
@@ -33,11 +40,12 @@ class SourceListener(Protocol):
     def takes_reasoning(self) -> bool:
         """Whether `hear` may be called now. If not, reasoning waits for the first token."""
 
+    @property
+    def clock(self) -> LifeClock:
+        """Where the source notes its provider's signs of life."""
+
     async def hear(self, spoken: SpokenEvents) -> None:
         """Send these events. Waits until the client's side has taken them."""
-
-    def note_life(self) -> None:
-        """The provider has sent a sign of life: a token, or reasoning."""
 
 
 class EventSource(Protocol):

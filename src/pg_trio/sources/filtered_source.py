@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from pg_trio.domain.event_source import EventSource, SourceListener, SpokenEvents
+from pg_trio.domain.event_source import EventSource, LifeClock, SourceListener, SpokenEvents
 from pg_trio.domain.events import Event
 from pg_trio.domain.project import Candidate
 from pg_trio.errors import AttemptFailed
@@ -59,12 +59,13 @@ class FilteredSource:
         """See SourceListener."""
         return self._listener is not None and self._listener.takes_reasoning
 
+    @property
+    def clock(self) -> LifeClock:
+        """See SourceListener."""
+        assert self._listener is not None
+        return self._listener.clock
+
     async def hear(self, spoken: SpokenEvents) -> None:
         """See SourceListener."""
         assert self._listener is not None
         await self._listener.hear(lambda: self._filter.take(spoken()))
-
-    def note_life(self) -> None:
-        """See SourceListener."""
-        assert self._listener is not None
-        self._listener.note_life()

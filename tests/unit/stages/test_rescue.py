@@ -19,6 +19,7 @@ from pg_trio.racing.breaker import Fault
 from pg_trio.stages.provider_call.call_plan import CallPlan
 from pg_trio.stages.provider_call.rescue import RescuedSource, continue_prompt
 from pg_trio.stages.provider_call.stream import Listener, OpenStream
+from pg_trio.stages.relay import StreamClock
 from tests.unit.stages.test_provider_call import PROMPT, FakeResponse, FakeTransport, endpoint, provider_call
 
 CUT = UpstreamBroken("the stream was cut")
@@ -68,12 +69,10 @@ class Deaf:
     """Takes no reasoning."""
 
     takes_reasoning = False
+    clock = StreamClock(math.inf, math.inf)
 
     async def hear(self, spoken: SpokenEvents) -> None:
         raise AssertionError("nobody asked")
-
-    def note_life(self) -> None:
-        pass
 
 
 def carried_by(opener: FakeOpener, **settings: Any) -> RescuedSource:

@@ -21,7 +21,7 @@ import trio
 from attrs import Factory, define, evolve, field
 
 from pg_trio.domain.chat import Message, Prompt, estimate_tokens
-from pg_trio.domain.event_source import SourceListener
+from pg_trio.domain.event_source import LifeClock, SourceListener
 from pg_trio.domain.events import Event, Joined
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Candidate
@@ -63,6 +63,7 @@ class RescuedSource:
         )
     )
     _listener: SourceListener | None = field(default=None, init=False)
+    _clock: LifeClock | None = field(default=None, init=False)
     # The stream of which the client has received something.
     _heard: OpenStream | None = field(default=None, init=False)
     # Whether the open stream's first events are still to come.
@@ -76,7 +77,7 @@ class RescuedSource:
 
     async def open(self, listener: SourceListener) -> None:
         """Open the first stream, or the one that carries on a broken one. Raises GatewayError."""
-        self._listener = listener
+        self._listener, self._clock = listener, listener.clock
         if self.now is None:
             self.now = await self.opener.open_stream(self.plan, self.prompt, self.ends_at, self.attempts, self)
         else:
@@ -85,24 +86,20 @@ class RescuedSource:
 
     async def receive_events(self) -> Sequence[Event]:
         """The next events, counted."""
-        stream, listener = self.now, self._listener
+        stream, clock = self.now, self._clock
         assert stream is not None
-        assert listener is not None
+        assert clock is not None
         events = await stream.receive_events()
-        joined = self._begin(stream) if self._is_new else None
+        if self._is_new:
+            events = self._begin(stream, events)
         if not events:
-            return () if joined is None else (joined,)
+            return events
         add = self.meter.assembler.add
-        lives = False
         for event in events:
             add(event)
             if event.shows_life:
-                lives = True
-        if lives:
-            listener.note_life()
-        if event.is_last:
-            events = self.meter.end(events)
-        return events if joined is None else [joined, *events]
+                clock.has_lived = True
+        return self.meter.end(events) if event.is_last else events
 
     def give_up(self, failure: AttemptFailed) -> None:
         """The open stream has failed for this reason: it was silent for too long."""
@@ -141,11 +138,12 @@ class RescuedSource:
         self.meter.hear(events)
         return events if joined is None else [joined, *events]
 
-    def _begin(self, stream: OpenStream) -> Joined | None:
+    def _begin(self, stream: OpenStream, events: Sequence[Event]) -> Sequence[Event]:
+        """The first events of the open stream, with the word about it that the client may need."""
         self._is_new = False
         joined = self._introduce(stream)
         self.meter.begin(stream.reasoned)
-        return joined
+        return events if joined is None else [joined, *events]
 
     def _introduce(self, source: OpenStream) -> Joined | None:
         """The event sent before the first event of a new stream; None if the client already has events of this stream,

@@ -118,10 +118,6 @@ class Relay:
         """Relay a candidate's reasoning before its first token. Waits until the client's side has taken it."""
         await self._watch.hear(spoken)
 
-    def note_life(self) -> None:
-        """The provider of the open stream has sent a sign of life."""
-        self.clock.has_lived = True
-
     async def _relay_stream(self) -> StreamEnd:
         """Open the source, if it is not open, and relay one candidate's stream."""
         try:
