@@ -14,6 +14,7 @@ from uuid import UUID
 import trio
 from attrs import frozen
 
+from pg_trio.attachment import OwnedWorks
 from pg_trio.catalogue import Catalogue, PlanCompiler
 from pg_trio.config.settings import Settings
 from pg_trio.config.time_zone import find_zone
@@ -39,6 +40,8 @@ from pg_trio.stores.opening import open_stores
 from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, Stores, Task, Tokens
 from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.prewarm import WarmAddress, keep_warm
+from pg_trio.web.asgi_call import event_bytes
+from pg_trio.web.asgi_types import AsgiEvent
 
 
 @frozen
@@ -48,6 +51,8 @@ class RunningGateway:
     pipeline: Pipeline
     tokens: Tokens
     disabled_providers: frozenset[str]
+    # The works that may outlive their clients' connections.
+    works: OwnedWorks[AsgiEvent]
 
     def answer(self, call: Call, lasting: LastingScope | None = None) -> Awaitable[WholeAnswer | None]:
         """See Pipeline.answer."""
@@ -87,8 +92,9 @@ async def open_gateway(
         stack.enter_context(recorders.watch(subscriber))
     pipeline = make_pipeline(settings, stores, transports, recorders)
     warm = list_warm(settings, stores.ledger.memory)
-    lifetime.run(direct.run, pipeline.admission.run, partial(keep_warm, direct, warm))
-    return RunningGateway(pipeline, stores.tokens, settings.disabled_providers), lifetime.tasks
+    works = OwnedWorks(event_bytes)
+    lifetime.run(direct.run, pipeline.admission.run, partial(keep_warm, direct, warm), works.run)
+    return RunningGateway(pipeline, stores.tokens, settings.disabled_providers, works), lifetime.tasks
 
 
 def make_pipeline(

@@ -26,6 +26,8 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
         {"errors", "domain", "racing", "ledger", "config"},
         {"attrs", "trio", "jsonschema", "jsonschema_rs", "re2", "orjson"},
     ),
+    # How clients are attached to works; of the works it knows nothing.
+    "attachment": (set(), {"attrs", "trio"}),
     # A source waits for another one alone.
     "sources": ({"errors", "domain"}, set()),
     # Trio for its clock and its cancellations: nothing waits there.
@@ -39,7 +41,7 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
     ),
     "surfaces": ({"domain", "errors", "config"}, {"attrs", "orjson"}),
     "web": (
-        {"pipeline", "surfaces", "domain", "errors", "config"},
+        {"pipeline", "surfaces", "attachment", "domain", "errors", "config"},
         {"attrs", "trio", "quart", "quart_trio", "werkzeug", "orjson"},
     ),
     "server": (
