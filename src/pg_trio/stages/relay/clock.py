@@ -31,6 +31,9 @@ class RelayPhase(Enum):
     ENDING = "ending"
 
 
+MAY_COMMENT = (RelayPhase.OPENING, RelayPhase.READING)
+
+
 class Due(Enum):
     """What a clock of the stream asks for."""
 
@@ -61,22 +64,19 @@ class StreamClock:
 
     def begin_reading(self, now: float) -> None:
         """A stream is open, and its events come next."""
-        self.sent_at = self.lived_at = now
-        self.has_lived = False
+        self.sent_at = now
+        self.wind_idle(now)
 
-    def note_read(self, now: float, *, was_sent: bool) -> None:
-        """The events that came are with the client, or held back. Until now the time was the client's."""
-        if was_sent:
-            self.sent_at = now
-        if self.has_lived:
-            self.lived_at = now
-            self.has_lived = False
+    def wind_idle(self, now: float) -> None:
+        """The provider has lived, and what came is with the client or held back: its silence begins now."""
+        self.lived_at = now
+        self.has_lived = False
 
     def next_at(self, now: float) -> float:
         """When to look again. A clock that starts in between runs out no earlier than one that starts now."""
         phase = self.phase
         idle_at = (self.lived_at if phase is RelayPhase.READING else now) + self.idle_s
-        comment_at = now + KEEP_ALIVE_S if phase is RelayPhase.WRITING else self._comment_at()
+        comment_at = self._comment_at() if phase in MAY_COMMENT else math.inf
         return min(idle_at, comment_at, now + KEEP_ALIVE_S, self.ends_at)
 
     def find_due(self, now: float) -> Due:
@@ -86,7 +86,7 @@ class StreamClock:
         phase = self.phase
         if phase is RelayPhase.READING and now >= self.lived_at + self.idle_s:
             return Due.IDLE
-        if phase in (RelayPhase.OPENING, RelayPhase.READING) and now >= self._comment_at():
+        if phase in MAY_COMMENT and now >= self._comment_at():
             return Due.COMMENT
         return Due.NOTHING
 

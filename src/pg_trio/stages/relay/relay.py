@@ -158,15 +158,21 @@ class Relay:
                     await watch.writing.wait()
                 was_sent = await client.send_events(events)
                 # After the write: the client's time is not the provider's silence.
-                clock.note_read(trio.current_time(), was_sent=was_sent)
-                if (last := events[-1]).is_last:
+                now = trio.current_time()
+                if was_sent:
+                    clock.sent_at = now
+                if clock.has_lived:
+                    # As wind_idle, inlined, because every token runs it.
+                    clock.lived_at = now
+                    clock.has_lived = False
+                if events[-1].is_last:
                     self._is_open = False
-                    return last if isinstance(last, Finished) else None
+                    return _read_end(events[-1])
                 if watch.cut_by is not None:
                     return None
             elif clock.has_lived:
                 # A wrapper holds back what came.
-                clock.note_read(trio.current_time(), was_sent=False)
+                clock.wind_idle(trio.current_time())
             clock.phase = reading
             events = await receive()
             if watch.cut_by is not None:
@@ -206,3 +212,8 @@ class Relay:
         except GatewayError as error:
             return error_as_value(error)
         return None
+
+
+def _read_end(last: Event) -> Finished | None:
+    """How a stream ended; None if another candidate may carry it on."""
+    return last if isinstance(last, Finished) else None
