@@ -2,7 +2,8 @@
 
 A filter may change events, hold text back until it has seen enough of it, or end the answer with an error. It sees
 every event of the answer once and in order. What it holds back it must release with `Finished`, before it, or with
-`Broken` or `Joined`, if the client should have it.
+`Broken` or `Joined`, if the client should have it. If it refuses what comes with the first token, the head is not sent
+yet, and the failure is an ordinary answer.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ class EventFilter(Protocol):
 class FilteredSource:
     """The events of `source`, as the filter passes them on."""
 
-    __slots__ = ("_filter", "_listener", "_source")
+    __slots__ = ("_filter", "_first", "_listener", "_source")
 
     def __init__(self, source: EventSource, event_filter: EventFilter) -> None:
         self._source = source
         self._filter = event_filter
         self._listener: SourceListener | None = None
+        # The first events, as the filter passes them on.
+        self._first: Sequence[Event] = ()
 
     @property
     def candidate(self) -> Candidate:
@@ -42,9 +45,14 @@ class FilteredSource:
         """See EventSource. The filter also gets what the listener hears meanwhile."""
         self._listener = listener
         await self._source.open(self)
+        # They came with the first token, so this does not wait.
+        self._first = await self.receive_events()
 
     async def receive_events(self) -> Sequence[Event]:
         """See EventSource."""
+        if self._first:
+            events, self._first = self._first, ()
+            return events
         events = await self._source.receive_events()
         return self._filter.take(events) if events else events
 

@@ -119,6 +119,16 @@ async def test_blocked_answer_ends_with_the_guards_error(autojump_clock: MockClo
     assert ([], "cancelled") == (rescue.told, running.outcome)
 
 
+async def test_blocked_first_token_is_an_ordinary_failure(autojump_clock: MockClock) -> None:
+    client = FakeClient()
+    running = guarded(ToyBlocker("bomb"), relay(FakeSource([[OPENED, text("bomb")]]), client))
+
+    with pytest.raises(KeywordBlocked):
+        await running.run()
+
+    assert ([], False, "cancelled") == (client.taken, running.has_begun, running.relay.outcome)
+
+
 @pytest.mark.parametrize(("after_s", "told"), [(1.0, []), (20.0, [": keep-alive", BLOCKED])])
 async def test_reasoning_before_a_token_is_guarded(autojump_clock: MockClock, after_s: float, told: list[str]) -> None:
     """Before the head it is an ordinary answer, after it the end of the stream."""
