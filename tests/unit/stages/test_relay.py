@@ -473,6 +473,29 @@ async def test_tokens_that_come_with_the_deadline_do_not_hide_it(autojump_clock:
     assert [(0.1, "a"), (5.2, "fail Deadline exceeded: no answer within 5000 ms.")] == client.taken
 
 
+async def test_tokens_that_come_with_the_idle_limit_are_relayed(autojump_clock: MockClock) -> None:
+    client = FakeClient(write_s=0.1)
+    rescue = FakeRescue([FakeSource([[OPENED, text("anew"), Finished("stop")]])])
+
+    class Punctual(FakeSource):
+        async def receive_events(self) -> Sequence[Event]:
+            # The cut is decided while the second ones are on their way.
+            with trio.CancelScope(shield=len(self.script) == 2) as arriving:
+                if arriving.shield:
+                    await trio.sleep_until(START + 5.2)
+                events = await FakeSource.receive_events(self)
+            return events
+
+    source = Punctual([[OPENED, text("a")], [text("late")], [Finished("stop")]])
+    running = relay(source, client, idle_s=5, rescue=rescue)
+
+    await running.run()
+
+    # The provider was not silent, so no other candidate is asked, and no text is lost.
+    assert [(0.1, "a"), (5.3, "late"), (5.4, "finish stop 2")] == client.taken
+    assert ([], None) == (rescue.told, source.broke_off)
+
+
 async def test_comment_never_mixes_with_a_token(autojump_clock: MockClock) -> None:
     # The comment's write takes from 10 to 12; tokens come at 11 and wait for it.
     source = FakeSource([[OPENED, text("a")], 11.0, [text("b"), Finished("stop")]])

@@ -58,7 +58,6 @@ class Relay:
     outcome: str = field(default="cancelled", init=False)
     # Whether a token has come, or a complete answer without one.
     has_begun: bool = field(default=False, init=False)
-    _is_open: bool = field(default=False, init=False)
     # Events that came in the moment in which the idle limit passed.
     _unsent: Sequence[Event] = field(default=(), init=False)
     _watch: Watch = field(
@@ -103,7 +102,7 @@ class Relay:
         if not isinstance(cut_by, AttemptFailed):
             return cut_by
         if not self._unsent:
-            self._is_open = False
+            self.clock.phase = RelayPhase.OPENING
             self.source.give_up(cut_by)
         return None
 
@@ -121,21 +120,19 @@ class Relay:
     async def _relay_stream(self) -> StreamEnd:
         """Open the source, if it is not open, and relay one candidate's stream."""
         try:
-            if not self._is_open:
+            if self.clock.phase is RelayPhase.OPENING:
                 await self._open()
             return await self._pass_on()
         except GatewayError as error:
             return error_as_value(error)
 
     async def _open(self) -> None:
-        self.clock.phase = RelayPhase.OPENING
         await self.source.open(self)
         try:
             await self._watch.end_opening()
         except DeadlineExceeded:
             self.outcome = "cancelled: deadline"
             raise
-        self._is_open = True
         if not self.has_begun:
             self.has_begun = True
             if self.note_first_token is not None:
@@ -166,8 +163,7 @@ class Relay:
                     clock.lived_at = now
                     clock.has_lived = False
                 if events[-1].is_last:
-                    self._is_open = False
-                    return _read_end(events[-1])
+                    return self._end_stream(events[-1])
                 if watch.cut_by is not None:
                     return None
             elif clock.has_lived:
@@ -179,6 +175,13 @@ class Relay:
                 # A limit passed in the same moment: a write of these events would be cut.
                 self._unsent = events
                 return None
+
+    def _end_stream(self, last: Event) -> Finished | None:
+        if isinstance(last, Finished):
+            return last
+        # Another candidate may carry it on.
+        self.clock.phase = RelayPhase.OPENING
+        return None
 
     # ── ENDING ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -212,8 +215,3 @@ class Relay:
         except GatewayError as error:
             return error_as_value(error)
         return None
-
-
-def _read_end(last: Event) -> Finished | None:
-    """How a stream ended; None if another candidate may carry it on."""
-    return last if isinstance(last, Finished) else None

@@ -82,10 +82,11 @@ class Watch:
 
     async def end(self) -> None:
         """The reading task's work is done. After this returns, the client's side has all written bytes."""
-        self.clock.phase = RelayPhase.WRITING
+        phase, self.clock.phase = self.clock.phase, RelayPhase.WRITING
         if self.writing is not None:
             await self.writing.wait()
-        self.clock.phase = RelayPhase.ENDING
+        # Nothing is being written from here on.
+        self.clock.phase = RelayPhase.ENDING if phase is RelayPhase.WRITING else phase
 
     async def run(self, scope: trio.CancelScope) -> None:
         """Act whenever a clock runs out, until one of them ends the stream; then cancel the scope."""
