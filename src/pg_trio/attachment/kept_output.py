@@ -105,15 +105,13 @@ class KeptOutput(Generic[P]):
             self.shed()
 
     async def wait_part(self, place: int) -> bool:
-        """Wait for the part of that number; False if none follows. Raises OutputCut, OutputLost."""
+        """Wait for the part of that number; False if none follows. Raises OutputCut."""
         while place >= self.next_part:
             if self.cut is not None:
                 raise OutputCut(self.cut)
             if self.has_ended:
                 return False
             await self._changed.park()
-        if place < self._first:
-            raise OutputLost
         return True
 
     def take(self, place: int) -> P:

@@ -6,7 +6,8 @@ Rules:
 2. An orphan that may not outlive its client, or whose output is not whole any more, is cancelled at once: nothing that
    it sends could be read in order. Any other is cancelled after `grace_s`.
 3. What ended is found for `keep_s` longer, if its output is whole. Memory is bounded for all outputs together: the
-   oldest of those that ended go first; if that is not enough, the output that grows is not kept.
+   oldest of those that ended go first. If that is not enough, the output that grows is not kept, and its work waits as
+   soon as its client is CROWDED_BYTES behind.
 4. Once a drain has begun, no work outlives it. The end of the nursery cancels every work at once.
 """
 
@@ -36,6 +37,8 @@ WorkState: TypeAlias = Literal["attached", "orphaned", "ended"]
 OUTPUTS_BYTES = 64 * 1024 * 1024
 # 1 MiB: what a client that is attached may be behind, before the work waits for it.
 BEHIND_BYTES = 1024 * 1024
+# 64 KiB: what a pipe holds (pipe(7)).
+CROWDED_BYTES = 64 * 1024
 # 2 s for cancelled works to settle and write their rows, as a connection has for its last answer.
 SETTLE_S = 2.0
 
@@ -193,8 +196,9 @@ class OwnedWorks(Generic[P]):
         # Trio's clock; no orphan runs longer.
         self.drained_at = math.inf
         self._limit_bytes = limit_bytes
-        # In the order of their beginning, and behind those that run, in the order of their end.
-        self._works: dict[Hashable, OwnedWork[P]] = {}
+        self._running: set[OwnedWork[P]] = set()
+        # Those that ended are in the order of their end.
+        self._by_key: dict[Hashable, OwnedWork[P]] = {}
         self._nursery: trio.Nursery | None = None
         self._has_ended = trio.lowlevel.ParkingLot()
 
@@ -207,28 +211,32 @@ class OwnedWorks(Generic[P]):
             self._nursery = None
 
     def start(self, key: Hashable, work: Work[P]) -> OwnedWork[P]:
-        """Begin a work. Its client attaches to it before it waits for anything."""
+        """Begin a work. Its client attaches to it before it waits for anything.
+
+        An earlier work of that key that `find` does not give is found no more.
+        """
         assert self._nursery is not None, "works are started while the gateway runs"
+        assert self.find(key) is None, f"there is a work with the key {key}"
         self._forget_old(trio.current_time())
-        assert key not in self._works, f"there is a work with the key {key}"
-        owned = self._works[key] = OwnedWork(key, self)
+        owned = self._by_key[key] = OwnedWork(key, self)
+        self._running.add(owned)
         self._nursery.start_soon(self._run_one, owned, work)
         return owned
 
     def find(self, key: Hashable) -> OwnedWork[P] | None:
         """The work of that key, if clients may attach to it: it runs, or its output is still kept."""
-        work = self._works.get(key)
+        work = self._by_key.get(key)
         is_there = work is not None and work.may_outlive and trio.current_time() < work.kept_until
         return work if is_there else None
 
     async def drain(self, bound_s: float) -> None:
         """Let works end for so long, then cancel what is left. Returns when none runs, at the latest SETTLE_S later."""
         self.drained_at = trio.current_time() + bound_s
-        for work in self._running():
+        for work in list(self._running):
             work.note_orphaned()
         with trio.move_on_at(self.drained_at):
             await self._wait_all_ended()
-        for work in self._running():
+        for work in list(self._running):
             work.end_drain()
         with trio.move_on_after(SETTLE_S):
             await self._wait_all_ended()
@@ -241,34 +249,36 @@ class OwnedWorks(Generic[P]):
         """Keep within the bound of all outputs (rule 3)."""
         if self.kept_bytes <= self._limit_bytes:
             return
-        for work in list(self._works.values()):
+        for work in list(self._by_key.values()):
             if work.state == "ended":
                 self._forget(work)
                 if self.kept_bytes <= self._limit_bytes:
                     return
         growing.shed()
+        growing.limit_bytes = min(growing.limit_bytes, CROWDED_BYTES)
 
     async def _run_one(self, owned: OwnedWork[P], work: Work[P]) -> None:
         try:
             await owned.run(work)
         finally:
-            self._works[owned.key] = self._works.pop(owned.key)
-            self._forget_old(trio.current_time())
+            self._running.discard(owned)
+            if self._by_key.get(owned.key) is owned:
+                self._by_key[owned.key] = self._by_key.pop(owned.key)
+                self._forget_old(trio.current_time())
+            else:
+                owned.output.shed()
             self._has_ended.unpark_all()
 
-    def _running(self) -> list[OwnedWork[P]]:
-        return [work for work in self._works.values() if work.state != "ended"]
-
     async def _wait_all_ended(self) -> None:
-        while self._running():
+        while self._running:
             await self._has_ended.park()
 
     def _forget_old(self, now: float) -> None:
-        for work in list(self._works.values()):
+        for work in list(self._by_key.values()):
             if now >= work.kept_until:
                 self._forget(work)
 
     def _forget(self, work: OwnedWork[P]) -> None:
         """It is found no more. Clients that are attached read on to its end."""
-        del self._works[work.key]
+        del self._by_key[work.key]
         work.output.shed()

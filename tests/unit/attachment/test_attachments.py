@@ -22,7 +22,7 @@ from pg_trio.attachment import (
     follow,
     while_connected,
 )
-from pg_trio.attachment.owned_works import BEHIND_BYTES, Work, WorkPort
+from pg_trio.attachment.owned_works import BEHIND_BYTES, CROWDED_BYTES, Work, WorkPort
 
 GRACE = Outlives(grace_s=10, keep_s=60, keep_bytes=100)
 
@@ -352,6 +352,41 @@ async def test_memory_of_all_outputs_is_bounded(autojump_clock: MockClock) -> No
             await trio.sleep(3)
             assert works.kept_bytes <= 12
         assert "a" * 8 == client.got
+
+
+async def test_key_of_an_outgrown_work_may_be_used_again(autojump_clock: MockClock) -> None:
+    outgrown = Teller("a" * 9, Outlives(grace_s=10, keep_s=60, keep_bytes=3))
+    async with running() as works, trio.open_nursery() as nursery:
+        first = begin(nursery, works, outgrown)
+        await trio.sleep(4.5)
+        second = begin(nursery, works, Teller("b" * 9, GRACE))
+        await trio.sleep(1)
+        third = come_back(nursery, works, 0)
+        await trio.sleep(20)
+
+        assert ["a" * 9, "b" * 9, "b" * 9] == [client.got for client in (first, second, third)]
+        assert 9 == works.kept_bytes
+
+
+async def test_clients_behind_keep_little_where_memory_is_short(autojump_clock: MockClock) -> None:
+    """Three slow clients of three long answers, and room for one of them."""
+    sent = [0, 0, 0]
+
+    async def flood(number: int, port: WorkPort[bytes]) -> None:
+        for _ in range(64):
+            await port.send(b"x" * 8_192)
+            sent[number] += 1
+
+    async with running(limit_bytes=524_288) as works, trio.open_nursery() as nursery:
+        for number in range(3):
+            client = Reader(takes_s=60)
+            attachment = OwnedAttachment(works, number, client.take)
+            nursery.start_soon(client.read, partial(attachment.serve, partial(flood, number)))
+        await trio.sleep(10)
+
+        assert works.kept_bytes <= 524_288 + 3 * CROWDED_BYTES
+        nursery.cancel_scope.cancel()
+    assert all(0 < count < 64 for count in sent[1:])
 
 
 async def test_work_without_policy_waits_for_a_client_far_behind(autojump_clock: MockClock) -> None:

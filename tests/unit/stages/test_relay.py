@@ -484,7 +484,7 @@ async def test_tokens_that_come_with_the_idle_limit_are_relayed(autojump_clock: 
                 if arriving.shield:
                     await trio.sleep_until(START + 5.2)
                 events = await FakeSource.receive_events(self)
-            return events
+            return events  # noqa: RET504  # to mypy, the block may swallow an error
 
     source = Punctual([[OPENED, text("a")], [text("late")], [Finished("stop")]])
     running = relay(source, client, idle_s=5, rescue=rescue)
