@@ -32,6 +32,7 @@ class FilteredSource:
     def __init__(self, source: EventSource, event_filter: EventFilter) -> None:
         self._source = source
         self._filter = event_filter
+        # Only while the source is opened.
         self._listener: SourceListener | None = None
         # The first events, as the filter passes them on.
         self._first: Sequence[Event] = ()
@@ -44,7 +45,11 @@ class FilteredSource:
     async def open(self, listener: SourceListener) -> None:
         """See EventSource. The filter also gets what the listener hears meanwhile."""
         self._listener = listener
-        await self._source.open(self)
+        try:
+            await self._source.open(self)
+        finally:
+            # It refers to this source: together they would be a cycle for the garbage collector.
+            self._listener = None
         # They came with the first token, so this does not wait.
         self._first = await self.receive_events()
 

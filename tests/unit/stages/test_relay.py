@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, cast
@@ -379,6 +381,23 @@ async def test_part_of_a_cut_stream_is_counted(autojump_clock: MockClock) -> Non
     await running.run()
 
     assert (10, 10, True) == (running.usage.prompt_tokens, running.usage.completion_tokens, running.usage.estimated)
+
+
+@pytest.mark.parametrize("keeps_text", [False, True])
+@pytest.mark.parametrize("end", [Finished("stop"), Broken(UpstreamBroken("cut"))])
+async def test_ended_relay_is_no_garbage(autojump_clock: MockClock, keeps_text: bool, end: Event) -> None:
+    """Collecting cycles would take longer than relaying: the last reference is to free everything."""
+    gc.disable()
+    try:
+        running = relay(FakeSource([[OPENED, text("a")], [end]]), FakeClient(), keeps_text=keeps_text)
+        await running.run()
+        left = [weakref.ref(running.relay), weakref.ref(running.source)]
+
+        del running
+
+        assert [None, None] == [one() for one in left]
+    finally:
+        gc.enable()
 
 
 async def test_next_tokens_wait_for_the_client(autojump_clock: MockClock) -> None:

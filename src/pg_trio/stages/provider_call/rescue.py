@@ -62,6 +62,7 @@ class RescuedSource:
             takes_self=True,
         )
     )
+    # Only while a stream is opened.
     _listener: SourceListener | None = field(default=None, init=False)
     _clock: LifeClock | None = field(default=None, init=False)
     # The stream of which the client has received something.
@@ -78,10 +79,14 @@ class RescuedSource:
     async def open(self, listener: SourceListener) -> None:
         """Open the first stream, or the one that carries on a broken one. Raises GatewayError."""
         self._listener, self._clock = listener, listener.clock
-        if self.now is None:
-            self.now = await self.opener.open_stream(self.plan, self.prompt, self.ends_at, self.attempts, self)
-        else:
-            self.now = await self._open_next(self.now)
+        try:
+            if self.now is None:
+                self.now = await self.opener.open_stream(self.plan, self.prompt, self.ends_at, self.attempts, self)
+            else:
+                self.now = await self._open_next(self.now)
+        finally:
+            # It refers to this source: together they would be a cycle for the garbage collector.
+            self._listener = None
         self._is_new = True
 
     async def receive_events(self) -> Sequence[Event]:
