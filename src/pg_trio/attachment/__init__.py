@@ -7,8 +7,8 @@ Rules:
    the work (`OwnedWorks`), which sends its output into a bounded memory (`KeptOutput`); the client's task reads from
    there. So can a client that comes later, and several at once.
 3. Before `outlive` the two policies are the same: the client leaves, and the work is cancelled at once.
-4. After `outlive` the work goes on for `grace_s` without a client. Whoever attaches in time gets the output from the
-   place that it asks for. `stop` cancels the work at once, a drain after the drain's time.
+4. After `outlive` the work goes on for `grace_s` without a client. A client that attaches in time gets the output from
+   the place that it asks for. `stop` cancels the work at once, a drain after the drain's time.
 5. Output that outgrows `keep_bytes` is not kept: clients that are attached get the rest, and the work ends with them.
 
 attachments.py  the two policies, and how a client's leaving is noticed under a server that does not tell

@@ -391,11 +391,11 @@ async def test_ended_relay_is_no_garbage(autojump_clock: MockClock, keeps_text: 
     try:
         running = relay(FakeSource([[OPENED, text("a")], [end]]), FakeClient(), keeps_text=keeps_text)
         await running.run()
-        left = [weakref.ref(running.relay), weakref.ref(running.source)]
+        relay_left, source_left = weakref.ref(running.relay), weakref.ref(running.source)
 
         del running
 
-        assert [None, None] == [one() for one in left]
+        assert (None, None) == (relay_left(), source_left())
     finally:
         gc.enable()
 
