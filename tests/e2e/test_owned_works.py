@@ -81,10 +81,10 @@ class Site:
         return b"".join(parts)
 
 
-@pytest.fixture
-async def site(nursery: trio.Nursery, tmp_path: Path) -> Site:
+@pytest.fixture(params=["lane", "hypercorn"])
+async def site(nursery: trio.Nursery, tmp_path: Path, request: pytest.FixtureRequest) -> Site:
     configuration = project() + endpoint("live", streaming_enabled=True)
-    gateway = await start_gateway(nursery, tmp_path, configuration, "hypercorn")
+    gateway = await start_gateway(nursery, tmp_path, configuration, request.param)
     routes: GatewayRoutes = cast(Any, gateway.app.asgi_app)._routes
     running = cast(RunningGateway, routes.gateway)
     site = Site(gateway, running.works)

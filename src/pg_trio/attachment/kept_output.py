@@ -139,6 +139,8 @@ class OutputReader(Generic[P]):
 
     async def receive(self) -> P | None:
         """The next part, or None after the last one. Raises OutputCut if the output ends before it is complete."""
+        # Also where the part is there: a client that is far behind must not keep others waiting.
+        await trio.lowlevel.checkpoint()
         if not await self._output.wait_part(self.place):
             return None
         part = self._output.take(self.place)

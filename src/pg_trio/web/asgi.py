@@ -66,16 +66,11 @@ class Client:
         self.template: HeadTemplate | None = None
 
 
-def attach_directly(head: RequestHead, send: Send) -> Attachment[AsgiEvent]:
-    """Every request ends with its client."""
-    return DirectAttachment(send)
-
-
 class GatewayRoutes:
     """An ASGI application: the surfaces' routes, and `inner` for the rest. `gateway` is set while the application runs.
 
     `trusted_proxies` are networks whose word on a client's address is taken. `attach` chooses how a client is attached
-    to the work of its request; under our own server every request is attached directly (pg_trio.attachment).
+    to the work of its request; without it, every request ends with its client (pg_trio.attachment).
     """
 
     def __init__(
@@ -83,7 +78,7 @@ class GatewayRoutes:
         inner: AsgiApp,
         trusted_proxies: Iterable[str | None] = (),
         surfaces: Iterable[Surface] = SURFACES,
-        attach: Attach = attach_directly,
+        attach: Attach | None = None,
     ) -> None:
         self._attach = attach
         self._inner = inner
@@ -116,13 +111,14 @@ class GatewayRoutes:
         # The server answers under the same id where it must answer in our place.
         link.request_id = head.request_id
         call = AsgiCall(head, template.surface, scope["headers"], receive, send, link)
-        if (slot := link.client) is not None:
+        if (slot := link.client) is not None and self._attach is None:
             # Our own server cancels us when the client leaves, and takes an answer whole: a DirectAttachment, inlined.
             client: Client = self._meet(slot, link.alike, template) if recalled is None else slot.value
             answer = await self._answer(call, client.lasting)
             if answer is not None:
-                status, fields, body = answer.status, answer.fields, answer.body
-                await send({"type": WHOLE_ANSWER, "status": status, "fields": fields, "body": body})
+                await send(
+                    {"type": WHOLE_ANSWER, "status": answer.status, "fields": answer.fields, "body": answer.body}
+                )
             return
         await self._serve_attached(call)
 
@@ -177,7 +173,10 @@ class GatewayRoutes:
                 call.kept.give_back()
 
     async def _serve_attached(self, call: AsgiCall) -> None:
-        """Serve a call whose server does not cancel us when the client leaves: watch for it once the body is in."""
+        """Serve a call by the attachment that is chosen for it.
+
+        A server need not cancel us when the client leaves: we watch for that once the body is in.
+        """
         body_received = call.body_received = trio.Event()
 
         async def wait_left() -> None:
@@ -188,7 +187,8 @@ class GatewayRoutes:
                 # It has its answer.
                 await trio.sleep_forever()
 
-        attachment = self._attach(call.head, call.send)
+        attach = self._attach
+        attachment = DirectAttachment(call.send) if attach is None else attach(call.head, call.send)
         await while_connected(wait_left, partial(attachment.serve, partial(self._work, call)))
 
     async def _work(self, call: AsgiCall, port: WorkPort[AsgiEvent]) -> None:
