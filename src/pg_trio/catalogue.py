@@ -10,13 +10,18 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from difflib import SequenceMatcher
+from fnmatch import fnmatchcase
+from itertools import islice
 
 from attrs import frozen
 
-from pg_trio.domain.project import Endpoint, Project
+from pg_trio.domain.project import MODEL_NAME_CHARS, Endpoint, ModelName, OpenedProvider, Project
 from pg_trio.domain.secret import mask_client_text
-from pg_trio.errors import EndpointNotFound
+from pg_trio.errors import EndpointNotFound, ModelNotFound
 from pg_trio.stages.budget import Budget, SpendPlan
 from pg_trio.stages.guardrails import Chain, compile_chain
 from pg_trio.stages.prompt import PromptPlan, compile_prompt
@@ -24,6 +29,18 @@ from pg_trio.stages.provider_call import CallPlan, ProviderCall
 from pg_trio.stages.rate_limit import LimitPlan, RateLimit
 from pg_trio.stages.schemas.input_schema import InputSchema
 from pg_trio.stages.schemas.output_schema import OutputSchema
+
+# As in a URL's path and in a header: letters, digits and the signs that providers use in their models' ids.
+_MODEL_NAME = re.compile(rf"[A-Za-z0-9._:/@+-]{{1,{MODEL_NAME_CHARS}}}")
+# Applications name a handful of models. A plan takes some 4 KiB.
+MODEL_NAMES_KEPT = 256
+# The name under which the results of all further models of a credential are remembered.
+OTHER_MODELS = "*"
+# The contract's "at most ten names, the nearest first". More names, or more of their characters, are not compared:
+# a comparison takes 20 µs.
+NAMES_TOLD = 10
+NAMES_COMPARED = 200
+NAME_CHARS_COMPARED = 64
 
 
 @frozen(slots=True, eq=False)
@@ -37,6 +54,8 @@ class EndpointPlan:
     input_schema: InputSchema | None
     prompt: PromptPlan
     call: CallPlan
+    # The same for surfaces that cannot tell a client to drop the text that it has.
+    call_without_restarts: CallPlan
     output_schema: OutputSchema | None
 
 
@@ -51,6 +70,7 @@ class PlanCompiler:
     def compile(self, endpoint: Endpoint) -> EndpointPlan:
         """The endpoint's plan. Raises ValueError for a guardrail or schema that the loader refuses."""
         spend, chain = self.budget.compile(endpoint), compile_chain(endpoint.guardrails)
+        call = self.provider_call.compile(endpoint)
         return EndpointPlan(
             endpoint=endpoint,
             limits=self.rate_limit.compile(endpoint),
@@ -58,7 +78,8 @@ class PlanCompiler:
             guards=chain if chain.is_in_force else None,
             input_schema=None if endpoint.input_schema is None else InputSchema.compile(endpoint.input_schema),
             prompt=compile_prompt(endpoint, spend.output_limit_tokens),
-            call=self.provider_call.compile(endpoint),
+            call=call,
+            call_without_restarts=call.without_restarts(),
             output_schema=_compile_output(endpoint),
         )
 
@@ -77,6 +98,10 @@ class Catalogue:
         self._compile = compile_plan
         # Projects are compared by identity, so a project of another configuration is a different key despite its UUID.
         self._plans: dict[Project, dict[str, EndpointPlan]] = {}
+        # Plans by the names that requests give as `model`, where these are not slugs.
+        self._named: dict[Project, dict[str, EndpointPlan]] = {}
+        # The models that clients have named through each opened provider, as far as they are remembered one by one.
+        self._models: dict[OpenedProvider, set[str]] = {}
         # Endpoints as they were replaced: they hold in place of the project's own.
         self._replaced: dict[Project, dict[str, Endpoint]] = {}
 
@@ -87,6 +112,29 @@ class Catalogue:
         except KeyError:
             return self._compile_first(project, slug)
 
+    def find_model(self, project: Project, name: str) -> EndpointPlan:
+        """The plan for a request that names a model: a slug, a name that an endpoint answers to, or `provider:model`.
+
+        Raises ModelNotFound.
+        """
+        try:
+            return self._plans[project][name]
+        except KeyError:
+            pass
+        try:
+            return self._named[project][name]
+        except KeyError:
+            return self._find_first(project, name)
+
+    def list_names(self, project: Project) -> Iterator[ModelName]:
+        """What a request to the project may name as its model: slugs, `provider:model`, or `provider:*` for any."""
+        for slug in project.endpoints:
+            endpoint = self._replaced.get(project, {}).get(slug) or project.endpoints[slug]
+            if endpoint.is_active:
+                yield ModelName(slug, is_alias=True)
+        opened = [name for entry in project.providers if entry.endpoint.is_active for name in entry.names()]
+        yield from [ModelName(name, is_alias=False) for name in dict.fromkeys(opened)]
+
     def replace(self, project: Project, endpoints: Iterable[Endpoint]) -> None:
         """Replace the project's endpoints of the same slugs by these, for requests that begin from here on.
 
@@ -96,11 +144,54 @@ class Catalogue:
         compiled = {slug: self._compile(endpoint) for slug, endpoint in changed.items() if endpoint.is_active}
         kept = {slug: plan for slug, plan in self._plans.get(project, {}).items() if slug not in changed}
         self._plans = {**self._plans, project: kept | compiled}
+        self._named.pop(project, None)
         self._replaced.setdefault(project, {}).update(changed)
 
     def replace_all(self, compile_plan: Callable[[Endpoint], EndpointPlan]) -> None:
         """Compile every plan again at its next use, because something that all plans hold has changed."""
-        self._compile, self._plans = compile_plan, {}
+        self._compile, self._plans, self._named = compile_plan, {}, {}
+
+    def _find_first(self, project: Project, name: str) -> EndpointPlan:
+        if not _MODEL_NAME.fullmatch(name):
+            raise ModelNotFound(None, self._nearest(project, name))
+        plan = self._find_named(project, name)
+        if plan is None:
+            raise ModelNotFound(mask_client_text(name), self._nearest(project, name))
+        plans = self._named.setdefault(project, {})
+        if len(plans) >= MODEL_NAMES_KEPT:
+            del plans[next(iter(plans))]
+        plans[name] = plan
+        return plan
+
+    def _find_named(self, project: Project, name: str) -> EndpointPlan | None:
+        with suppress(EndpointNotFound):
+            return self.find(project, name)
+        for slug, endpoint in project.endpoints.items():
+            if any(fnmatchcase(name, glob) for glob in endpoint.model_names):
+                with suppress(EndpointNotFound):
+                    return self.find(project, slug)
+        provider, _, model = name.partition(":")
+        for entry in project.providers:
+            if model and entry.credential.provider == provider and entry.takes(model) and entry.endpoint.is_active:
+                return self._compile(entry.endpoint_for(model, remembered_as=self._remember(entry, model)))
+        return None
+
+    def _remember(self, entry: OpenedProvider, model: str) -> str | None:
+        """Under which name the model's results are remembered; None for its own, which the first models have."""
+        models = self._models.setdefault(entry, set())
+        if len(models) < MODEL_NAMES_KEPT:
+            models.add(model)
+        return None if model in models else OTHER_MODELS
+
+    def _nearest(self, project: Project, name: str) -> Sequence[str]:
+        names = [each.id for each in islice(self.list_names(project), NAMES_COMPARED)]
+        asked = SequenceMatcher(b=name[:NAME_CHARS_COMPARED], autojunk=False)
+
+        def nearness(known: str) -> float:
+            asked.set_seq1(known[:NAME_CHARS_COMPARED])
+            return asked.quick_ratio()
+
+        return sorted(names, key=nearness, reverse=True)[:NAMES_TOLD]
 
     def _compile_first(self, project: Project, slug: str) -> EndpointPlan:
         endpoint = self._replaced.get(project, {}).get(slug) or project.endpoints.get(slug)

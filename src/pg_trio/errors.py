@@ -145,6 +145,33 @@ class WrongProjectType(CallerError):
 
 
 @define(slots=False, eq=False)
+class ModelsNotServed(CallerError):
+    """The project is of a type that has no models, on a `/v1` route."""
+
+    status = 400
+    text = "This project does not serve models."
+
+
+@define(slots=False, eq=False)
+class ModelNotFound(CallerError):
+    """No endpoint and no opened provider of the token's own project has the name that the request gives as `model`.
+
+    `names` are names that there are, the nearest first. `model` is None if it could be no model's name.
+    """
+
+    status = 404
+    model: str | None
+    names: Sequence[str]
+
+    @property
+    def text(self) -> str:
+        asked = "The model" if self.model is None else f"Model '{self.model[:SLUG_ECHO_CHARS]}'"
+        if not self.names:
+            return f"{asked} was not found: this project has no models."
+        return f"{asked} was not found. This project has: {', '.join(self.names)}."
+
+
+@define(slots=False, eq=False)
 class EndpointNotFound(CallerError):
     """No active endpoint of that slug in the token's own project."""
 
@@ -154,6 +181,36 @@ class EndpointNotFound(CallerError):
     @property
     def text(self) -> str:
         return f"Endpoint '{self.slug[:SLUG_ECHO_CHARS]}' not found or inactive."
+
+
+# ── operators ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@define(slots=False, eq=False)
+class OperatorRefused(CallerError):
+    """At the admin address: no key and no session, or a key or a session that is unknown, revoked or over."""
+
+    status = 401
+    text = "Missing or unknown operator key."
+
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": "Bearer"}
+
+
+@define(slots=False, eq=False)
+class RoleInsufficient(CallerError):
+    """A viewer asked for a change."""
+
+    status = 403
+    text = "A viewer may not change anything."
+
+
+@define(slots=False, eq=False)
+class CsrfMissing(CallerError):
+    """A change by a page's session without the session's CSRF token, or from another origin."""
+
+    status = 403
+    text = "Missing or wrong CSRF token."
 
 
 # ── the request itself ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -486,6 +543,22 @@ class NoFitCandidate(CallerError):
 
 
 @define(slots=False, eq=False)
+class ParameterUnsupported(CallerError):
+    """No candidate's wire has a parameter of the request, and without it the answer would be another kind of answer.
+
+    None was asked. `reasons`: as of NoFitCandidate, with the parameters' names.
+    """
+
+    status = 400
+    reasons: Sequence[tuple[str, str]] = field(converter=tuple[tuple[str, str], ...])
+
+    @property
+    def text(self) -> str:
+        said = [f"{what} is not supported by {whom}" for what, whom in self.reasons]
+        return f"{self.reasons[0][0]}: {'; '.join(said[:UNFIT_SHOWN])}{'; …' * (len(said) > UNFIT_SHOWN)}."
+
+
+@define(slots=False, eq=False)
 class OutputInvalid(UpstreamError):
     """The answer is not JSON, or does not match the endpoint's `output_schema`."""
 
@@ -579,6 +652,21 @@ class DeadlineExceeded(OwnStateError):
     @property
     def text(self) -> str:
         return f"Deadline exceeded: no answer within {self.limit_ms} ms."
+
+    def headers(self) -> dict[str, str]:
+        # For SDKs that repeat a 504: the caller has no time left.
+        return {"x-should-retry": "false"}
+
+
+@define(slots=False, eq=False)
+class StillStarting(OwnStateError):
+    """The pages were asked for before this worker's gateway ran."""
+
+    status = 503
+    text = "Gateway is starting."
+
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "1"}
 
 
 @define(slots=False, eq=False)

@@ -6,7 +6,7 @@ What is opened here is closed by the exit stack that comes along, the last one f
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from uuid import UUID
@@ -19,10 +19,11 @@ from pg_trio.catalogue import Catalogue, PlanCompiler
 from pg_trio.config.settings import Settings
 from pg_trio.config.time_zone import find_zone
 from pg_trio.domain.call import Call, WholeAnswer
-from pg_trio.domain.project import Caller, Candidate, Credential, Token
+from pg_trio.domain.project import Access, Caller, Candidate, Credential, ModelName, Project, Token
 from pg_trio.domain.upstream import Transport
 from pg_trio.errors import ConfigError
 from pg_trio.observe.request_log import RequestLog
+from pg_trio.overrides import Overrides
 from pg_trio.pipeline import Pipeline
 from pg_trio.providers import adapter_for
 from pg_trio.racing.byte_room import ByteRoom
@@ -36,8 +37,9 @@ from pg_trio.stages.open_session import Sessions
 from pg_trio.stages.provider_call import Memory, ProviderCall
 from pg_trio.stages.provider_call.exchange import Exchange
 from pg_trio.stages.rate_limit import RateLimit
+from pg_trio.store.operators import OperatorStore
 from pg_trio.stores.opening import open_stores
-from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, Stores, Task, Tokens
+from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, Stores, Task
 from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.prewarm import WarmAddress, keep_warm
 from pg_trio.web.asgi_call import event_bytes
@@ -48,11 +50,19 @@ from pg_trio.web.asgi_types import AsgiEvent
 class RunningGateway:
     """One worker's gateway while it runs: the pipeline, and what introspection reads."""
 
+    settings: Settings
     pipeline: Pipeline
-    tokens: Tokens
-    disabled_providers: frozenset[str]
+    stores: Stores
+    recorders: Recorders
+    operators: OperatorStore
+    overrides: Overrides
     # The works that may outlive their clients' connections.
     works: OwnedWorks[AsgiEvent]
+
+    @property
+    def disabled_providers(self) -> frozenset[str]:
+        """The providers that are switched off now."""
+        return self.pipeline.provider_call.disabled_providers
 
     def answer(self, call: Call, lasting: LastingScope | None = None) -> Awaitable[WholeAnswer | None]:
         """See Pipeline.answer."""
@@ -62,9 +72,18 @@ class RunningGateway:
         """For a client's connection, whose task answers its calls one after the other."""
         return LastingScope()
 
-    async def find_caller(self, authorization: Sequence[str], project: str, scope: str, at: float) -> Caller:
+    async def find_caller(self, authorization: Sequence[str], project: str, access: Access, at: float) -> Caller:
         """See Authenticate.find_caller."""
-        return await self.pipeline.authenticate.find_caller(authorization, project, scope, at)
+        return await self.pipeline.authenticate.find_caller(authorization, project, access, at)
+
+    def list_model_names(self, project: Project) -> Iterable[ModelName]:
+        """See Catalogue.list_names."""
+        return self.pipeline.catalogue.list_names(project)
+
+    def find_model_name(self, project: Project, name: str) -> ModelName:
+        """The name, if a request may give it as its model. Raises ModelNotFound."""
+        plan = self.pipeline.catalogue.find_model(project, name)
+        return ModelName(name, is_alias=plan.endpoint.slug in project.endpoints)
 
     def describe_candidate(self, candidate: Candidate) -> dict[str, object]:
         """See ProviderCall.describe."""
@@ -72,7 +91,7 @@ class RunningGateway:
 
     async def list_tokens(self, project_uuid: UUID) -> Sequence[Token]:
         """A project's tokens, revoked ones included."""
-        return await self.tokens.list_tokens(project_uuid)
+        return await self.stores.tokens.list_tokens(project_uuid)
 
 
 async def open_gateway(
@@ -90,17 +109,23 @@ async def open_gateway(
     recorders = Recorders([RequestLog(stores.log, settings.gateway.log_body_chars)])
     for subscriber in live:
         stack.enter_context(recorders.watch(subscriber))
-    pipeline = make_pipeline(settings, stores, transports, recorders)
+    pipeline, compiler = make_pipeline(settings, stores, transports, recorders)
+    overrides = Overrides(settings, pipeline.catalogue, compiler)
+    operators = await OperatorStore.open(settings.gateway.data_dir)
+    lifetime.close_with(operators.aclose)
+    # Before the first request: what was switched off stays so after a restart.
+    overrides.apply(await operators.read_overrides())
+    lifetime.run(partial(operators.watch, overrides.apply))
     warm = list_warm(settings, stores.ledger.memory)
     works = OwnedWorks(event_bytes)
     lifetime.run(direct.run, pipeline.admission.run, partial(keep_warm, direct, warm), works.run)
-    return RunningGateway(pipeline, stores.tokens, settings.disabled_providers, works), lifetime.tasks
+    return RunningGateway(settings, pipeline, stores, recorders, operators, overrides, works), lifetime.tasks
 
 
 def make_pipeline(
     settings: Settings, stores: Stores, transports: dict[str, Transport], recorders: Recorders
-) -> Pipeline:
-    """The stages, composed. What an endpoint needs of them is compiled when it is first asked for."""
+) -> tuple[Pipeline, PlanCompiler]:
+    """The stages, composed, and what compiles an endpoint's plan: when the endpoint is first asked for."""
     limits, large_work = settings.gateway, LargeWork()
     exchange = Exchange(
         adapter_for,
@@ -112,7 +137,7 @@ def make_pipeline(
     )
     compiler = make_compiler(settings, stores.ledger, exchange)
     sessions = stores.sessions
-    return Pipeline(
+    pipeline = Pipeline(
         settings=limits,
         admission=Admission(limits.max_concurrent_requests, shortest_wait_s(settings), recorders.tell_shed),
         authenticate=Authenticate(stores.tokens, settings.projects),
@@ -125,6 +150,7 @@ def make_pipeline(
         recorders=recorders,
         sessions=None if sessions is None else Sessions(sessions, time.time, limits.max_session_bytes),
     )
+    return pipeline, compiler
 
 
 def make_compiler(settings: Settings, ledger: Ledger, exchange: Exchange) -> PlanCompiler:

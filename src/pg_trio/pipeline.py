@@ -22,7 +22,7 @@ from pg_trio.domain.call import Answered, Call, WholeAnswer
 from pg_trio.domain.chat import ChatRequest, Prompt, Usage, estimate_tokens
 from pg_trio.domain.project import Caller
 from pg_trio.domain.value import value
-from pg_trio.errors import BadRequest, OutputInvalid, Overloaded, ProviderCallFailed, SessionsNotEnabled
+from pg_trio.errors import BadRequest, NoFitCandidate, OutputInvalid, Overloaded, ProviderCallFailed, SessionsNotEnabled
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
@@ -37,7 +37,7 @@ from pg_trio.stages.open_session import OpenSession, Sessions
 from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.provider_call.rescue import RescuedSource
 from pg_trio.stages.rate_limit import Quota, RateLimit
-from pg_trio.stages.relay import Relay, StreamClock
+from pg_trio.stages.relay import Relay, StreamClock, send_whole
 from pg_trio.stages.request_deadline import RequestDeadline, client_deadline
 from pg_trio.stages.schemas.ask_again import ask_again, may_ask_again
 from pg_trio.stages.schemas.output_schema import OutputSchema
@@ -106,22 +106,25 @@ class Pipeline:
             received = await self._receive(call, recorder, deadline)
             if received.request.session_id is not None and not received.plan.endpoint.sessions_enabled:
                 raise SessionsNotEnabled
-            return await self._serve(received)
+            try:
+                return await self._serve(received)
+            except NoFitCandidate as error:
+                raise call.surface.refuse_unfit(error) from None
 
     async def _receive(self, call: Call, recorder: Recorder, deadline: RequestDeadline) -> ReceivedRequest:
         """Find the caller and the endpoint, then read the request."""
-        head, has_body = call.head, call.has_body
+        head, has_body, access = call.head, call.has_body, call.surface.access
         recorder.stage_began("auth")
-        caller = self.authenticate.recall_caller(head.authorization, head.project, "chat", head.at)
+        caller = self.authenticate.recall_caller(head.authorization, head.project, access, head.at)
         if caller is None:
             with deadline.limit_body(has_body=has_body):
-                caller = await self.authenticate.find_caller(head.authorization, head.project, "chat", head.at)
+                caller = await self.authenticate.find_caller(head.authorization, head.project, access, head.at)
         # Large work takes turns between tokens.
         work_owner.set(caller.token.id)
         recorder.caller_found(caller)
         plan = None
         if head.slug is not None:
-            plan = self._find_plan(caller, head.slug, recorder, deadline)
+            plan = self._begin(self.catalogue.find(caller.project, head.slug), recorder, deadline)
 
         recorder.stage_began("read")
         call.surface.check_head(head)
@@ -144,13 +147,18 @@ class Pipeline:
             raise
         recorder.request_read(request)
         if plan is None:
-            assert request.endpoint is not None  # the surface demands it there
-            recorder.slug_read(request.endpoint)
-            plan = self._find_plan(caller, request.endpoint, recorder, deadline)
+            plan = self._begin(self._find_named(caller, request, recorder), recorder, deadline)
         return ReceivedRequest(call, caller, plan, request, size, deadline, recorder)
 
-    def _find_plan(self, caller: Caller, slug: str, recorder: Recorder, deadline: RequestDeadline) -> EndpointPlan:
-        plan = self.catalogue.find(caller.project, slug)
+    def _find_named(self, caller: Caller, request: ChatRequest, recorder: Recorder) -> EndpointPlan:
+        """The plan of the endpoint, or of the model, that the body names."""
+        name = request.endpoint or request.model
+        assert name is not None  # the surface demands it there
+        recorder.slug_read(name)
+        find = self.catalogue.find_model if request.endpoint is None else self.catalogue.find
+        return find(caller.project, name)
+
+    def _begin(self, plan: EndpointPlan, recorder: Recorder, deadline: RequestDeadline) -> EndpointPlan:
         recorder.endpoint_found(plan.endpoint)
         deadline.start(plan.endpoint)
         return plan
@@ -170,7 +178,7 @@ class Pipeline:
             async with reservation:
                 request = await self._check(received)
                 session, messages = None, request.messages
-                if plan.endpoint.sessions_enabled:
+                if plan.endpoint.sessions_enabled and (request.starts_session or request.session_id is not None):
                     recorder.stage_began("session")
                     session = await self._open_session(received, request, reservation, quota)
                     messages = (*session.history, *messages)
@@ -184,7 +192,12 @@ class Pipeline:
                 if request.stream and plan.endpoint.streaming_enabled:
                     await self._stream(checked)
                     return None
-                return await self._reply(checked)
+                answer = await self._reply(checked)
+                if request.stream and call.surface.always_streams:
+                    received.deadline.hand_over()
+                    await send_whole(call.open_stream(request, plan.endpoint, recorder, answer.session_id), answer)
+                    return None
+                return answer
 
     async def _check(self, received: ReceivedRequest) -> ChatRequest:
         """The request that the guardrails let pass, after its body was checked against the endpoint's schema."""
@@ -234,6 +247,8 @@ class Pipeline:
             provider=answered.candidate.provider,
             attempts=recorder.attempts.tries,
             times=recorder.times,
+            request=asked.request,
+            at=asked.call.head.at,
             session_id=None if session is None else session.id,
         )
 
@@ -285,7 +300,8 @@ class Pipeline:
         endpoint, recorder, session, deadline = asked.plan.endpoint, asked.recorder, asked.session, asked.deadline
         deadline.start_stream(endpoint)
         prompt = asked.account.prompt
-        rescued = RescuedSource(self.provider_call, asked.plan.call, prompt, deadline.at, recorder.attempts)
+        call = asked.plan.call if asked.call.surface.tells_restarts else asked.plan.call_without_restarts
+        rescued = RescuedSource(self.provider_call, call, prompt, deadline.at, recorder.attempts)
         record = None if session is None and endpoint.log_bodies == "none" else AnswerRecord()
         head_after_s = endpoint.stream_head_after_ms / 1000 or math.inf
         relay = Relay(

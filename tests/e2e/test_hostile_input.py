@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 
-from pg_trio.surfaces.gateway.read_request import KNOWN_FIELDS
+from pg_trio.surfaces.gateway.chat_request import KNOWN_FIELDS
 from tests.support.gateway import PROJECT, Gateway, endpoint, project, start_gateway
 from tests.support.wire import HttpResponse, bearer, get, post, send_raw
 

@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from pg_trio.surfaces.gateway.surface import GatewaySurface
+from pg_trio.surfaces.gateway.gateway_surface import GatewaySurface
 from tests.support.gateway import PROJECT, Gateway, endpoint, project, start_gateway
 from tests.support.http_servers import RawClient, connected
 from tests.support.wire import bearer, post

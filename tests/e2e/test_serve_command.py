@@ -75,7 +75,7 @@ async def test_demo_prints_working_curl_lines(nursery: trio.Nursery) -> None:
     line = r"curl \S+ (?:'\S+' )?http://127\.0\.0\.1:\d+(\S+) -H 'Authorization: (Bearer \S+)' .*\n.* -d '(.*)'"
     commands = re.findall(line, served.output)
 
-    whole, stream = [
+    whole, stream, openai = [
         await send_raw(served.port, post(path, json.loads(body), ("authorization", bearer)))
         for path, bearer, body in commands
     ]
@@ -84,6 +84,11 @@ async def test_demo_prints_working_curl_lines(nursery: trio.Nursery) -> None:
     assert (200, "You said: Hello! What can you do?") == (whole.status, whole.json()["content"])
     assert (200, True) == (stream.status, stream.body.endswith(b"data: [DONE]\n\n"))
     assert stream.headers["content-type"].startswith("text/event-stream")
+    assert (200, "You said: Hello! What can you do?") == (
+        openai.status,
+        openai.json()["choices"][0]["message"]["content"],
+    )
+    assert f"OPENAI_BASE_URL=http://127.0.0.1:{served.port}/api/" in served.output
     assert 0 == status
 
 

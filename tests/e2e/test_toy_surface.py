@@ -20,7 +20,7 @@ from pg_trio.domain.events import ContentDelta, Event
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.project import Endpoint
 from pg_trio.errors import BadRequest, GatewayError
-from pg_trio.surfaces import SURFACES, HeaderList, HttpAnswer, MatchedRoute, StreamSummary, Tries
+from pg_trio.surfaces import SURFACES, HeaderList, HttpAnswer, MatchedRoute, StreamSummary, SurfaceDefaults, Tries
 from tests.support.gateway import OTHER_PROJECT, PROJECT, Gateway, endpoint, project, start_gateway
 from tests.support.wire import HttpResponse, bearer, post, read_response, send_raw
 
@@ -39,7 +39,7 @@ class ToyStream:
         return f"!{error.text}\n".encode()
 
 
-class ToySurface:
+class ToySurface(SurfaceDefaults):
     name = "toy"
     roots = (b"toy",)
     head_fields = (b"x-toy-stream",)

@@ -6,6 +6,7 @@ import logging
 import os
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -120,7 +121,10 @@ READ_ONLY_ROOT = """
 set -e
 mount --make-rprivate /
 mount --bind "$0" "$0"
-for folder in /tmp /var/tmp /dev/shm; do case "$0" in $folder/*) ;; *) mount -t tmpfs -o ro none $folder;; esac; done
+# A folder that holds the disk or this very installation stays, read-only as the root is.
+for folder in /tmp /var/tmp /dev/shm; do
+    case "$0:$INSTALLED:" in $folder/*|*:$folder/*) ;; *) mount -t tmpfs -o ro none $folder;; esac
+done
 mount -o remount,ro,bind /
 cd /
 if touch "/written-$$" 2>/dev/null; then exit 77; fi
@@ -139,7 +143,8 @@ def test_read_only_root_without_tmp(disk: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
-            env=os.environ | {"PG_TRIO_CONFIG": str(disk / "pg.toml"), "PYTHONDONTWRITEBYTECODE": "1"},
+            env=os.environ
+            | {"PG_TRIO_CONFIG": str(disk / "pg.toml"), "PYTHONDONTWRITEBYTECODE": "1", "INSTALLED": sys.prefix},
             timeout=PATIENCE_S,
         )
         assert 77 != done.returncode, "the root is not read-only"

@@ -9,10 +9,10 @@ from uuid import UUID
 import pytest
 from attrs import define, evolve, field
 
-from pg_trio.catalogue import Catalogue, EndpointPlan, PlanCompiler
+from pg_trio.catalogue import MODEL_NAMES_KEPT, Catalogue, EndpointPlan, PlanCompiler
 from pg_trio.domain.guardrails import CustomPattern, GuardrailRules, KeywordBlocklist, PiiFilter
-from pg_trio.domain.project import Candidate, Credential, Endpoint, Project
-from pg_trio.errors import EndpointNotFound
+from pg_trio.domain.project import Candidate, Credential, Endpoint, OpenedProvider, Project
+from pg_trio.errors import EndpointNotFound, ModelNotFound
 from pg_trio.ledger.immediate import ImmediateBuckets, ImmediateLeases, ImmediateSpend
 from pg_trio.providers import adapter_for
 from pg_trio.racing.large_work import LargeWork
@@ -174,3 +174,89 @@ def test_endpoint_that_is_switched_off_is_found_no_more() -> None:
 
     with pytest.raises(EndpointNotFound):
         catalogue.find(project, "ask")
+
+
+# ── names of models ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def make_opened(*models: str, name: str = "c", provider: str = "openai", **settings: Any) -> OpenedProvider:
+    candidates = (Candidate(Credential(name, provider, "http://127.0.0.1:1"), "*"),)
+    endpoint = Endpoint(UUID(int=9), "*", "*", candidates, prices=(None,), **settings)
+    return OpenedProvider(models, endpoint, lambda _: None)
+
+
+def named(project: Project, name: str) -> str | None:
+    """The model that a request of this name asks for; None if there is none."""
+    try:
+        plan = Catalogue(make_compiler().compile).find_model(project, name)
+    except ModelNotFound:
+        return None
+    return f"{plan.endpoint.slug} {plan.endpoint.candidates[0].model}"
+
+
+def test_slugs_come_before_globs_and_globs_in_order() -> None:
+    project = make_project(
+        make_endpoint("first", model_names=("g*",)),
+        make_endpoint("second", model_names=("g*", "h")),
+        make_endpoint("g1"),
+    )
+
+    names = {name: named(project, name) for name in ("g1", "g2", "h", "i")}
+
+    assert {"g1": "g1 m", "g2": "first m", "h": "second m", "i": None} == names
+
+
+def test_inactive_endpoint_answers_to_no_name() -> None:
+    project = make_project(
+        make_endpoint("off", is_active=False, model_names=("x",)), make_endpoint("on", model_names=("x",))
+    )
+
+    assert ("on m", None) == (named(project, "x"), named(project, "off"))
+
+
+def test_first_opened_provider_that_matches_holds() -> None:
+    small, rest = make_opened("gpt-4o*", deadline_ms=1), make_opened(deadline_ms=2)
+    project = evolve(make_project(), providers=(small, rest, make_opened("x", provider="groq")))
+    catalogue = Catalogue(make_compiler().compile)
+
+    deadlines = {
+        name: catalogue.find_model(project, name).endpoint.deadline_ms
+        for name in ("openai:gpt-4o-mini", "openai:o3", "groq:x")
+    }
+
+    assert {"openai:gpt-4o-mini": 1, "openai:o3": 2, "groq:x": 120_000} == deadlines
+    assert [None] * 3 == [named(project, name) for name in ("groq:y", "openai", "openai:")]
+    assert ["openai:*", "groq:x"] == [name.id for name in catalogue.list_names(project)]
+
+
+def test_plan_of_a_name_is_compiled_once_and_given_up_with_its_endpoint() -> None:
+    project, counting = make_project(make_endpoint("ask", model_names=("x*",))), CountingCompiler()
+    catalogue = Catalogue(counting.compile)
+    first = [catalogue.find_model(project, name) for name in ("x1", "x1", "x2", "ask")]
+
+    catalogue.replace(project, [make_endpoint("ask", model_names=("y*",), deadline_ms=5)])
+
+    assert 1 == len(set(map(id, first)))
+    assert 5 == catalogue.find_model(project, "ask").endpoint.deadline_ms
+
+
+def test_clients_cannot_fill_the_memory_with_names() -> None:
+    project = evolve(make_project(), providers=(make_opened(),))
+    catalogue = Catalogue(make_compiler().compile)
+
+    names = {
+        catalogue.find_model(project, f"openai:m{number}").call.candidates[0].memory_name
+        for number in range(3 * MODEL_NAMES_KEPT)
+    }
+
+    assert MODEL_NAMES_KEPT + 1 == len(names)
+    assert MODEL_NAMES_KEPT >= len(catalogue._named[project])
+
+
+def test_nearest_names_are_told_first() -> None:
+    project = make_project(*[make_endpoint(f"other-{number}") for number in range(30)], make_endpoint("summarize"))
+
+    with pytest.raises(ModelNotFound) as caught:
+        Catalogue(make_compiler().compile).find_model(project, "sumarise")
+
+    assert (10, "summarize") == (len(caught.value.names), caught.value.names[0])

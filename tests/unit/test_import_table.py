@@ -34,6 +34,7 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "recorder": ({"errors", "domain"}, {"attrs", "trio"}),
     "observe": ({"errors", "domain", "recorder"}, {"attrs", "orjson"}),
     "catalogue": ({"stages", "domain", "errors"}, {"attrs"}),
+    "overrides": ({"catalogue", "config", "domain"}, {"attrs"}),
     "pipeline": ({"catalogue", "stages", "sources", "recorder", "domain", "errors", "config", "racing"}, {"attrs"}),
     "stores": (
         {"store", "shared_memory", "ledger", "stages", "observe", "racing", "domain", "errors", "config"},

@@ -21,7 +21,7 @@ from pg_trio.domain.guardrails import ContentLength, GuardrailRules, KeywordBloc
 from pg_trio.errors import GatewayError
 from pg_trio.stages.guardrails import compile_chain
 from pg_trio.stages.schemas.compiled import compile_schema
-from pg_trio.surfaces.gateway.read_request import read_chat_request
+from pg_trio.surfaces.gateway.chat_request import read_chat_request
 from scripts.bench.harness.cli import say
 from scripts.bench.harness.tables import Report, Table
 from scripts.bench.harness.timing import time_rounds

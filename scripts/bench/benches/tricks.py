@@ -36,7 +36,7 @@ from pg_trio.server.http1.response import Response
 from pg_trio.stages.guardrails import compile_chain
 from pg_trio.stages.guardrails.chain import Chain
 from pg_trio.stages.guardrails.linear import Pattern, compile_pattern
-from pg_trio.surfaces.gateway.read_request import read_chat_request
+from pg_trio.surfaces.gateway.chat_request import read_chat_request
 from scripts.bench.harness.cli import say
 from scripts.bench.harness.tables import Report, Table
 

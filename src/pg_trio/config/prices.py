@@ -114,7 +114,9 @@ def note_unused_prices(rules: Sequence[PriceRule], projects: Sequence[Project], 
         for price in endpoint.prices
         if price is not None
     }
+    # Their clients name the models.
+    opened = {entry.credential.provider for project in projects for entry in project.providers}
     for rule in rules:
-        if rule.price.source not in used:
+        if rule.price.source not in used and rule.provider not in opened:
             index = int(rule.price.source.removeprefix("prices[").removesuffix("]"))
             mistakes.note(("prices", index), "no endpoint's candidate has this price")

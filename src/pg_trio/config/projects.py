@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -15,12 +17,13 @@ from pg_trio.config.guardrail_rules import narrow_rules
 from pg_trio.config.mistakes import Mistakes, Path, show_path, suggest
 from pg_trio.config.prices import LIST, find_price
 from pg_trio.config.schemas import SchemaReader, as_json
-from pg_trio.config.tables import EndpointTable, FailoverTable, ProjectTable
+from pg_trio.config.tables import CallTable, EndpointTable, OpenedProviderTable, ProjectTable
 from pg_trio.domain.guardrails import GuardrailRules
 from pg_trio.domain.prices import PriceRule, TokenPrice
-from pg_trio.domain.project import RESERVED_SLUGS, Candidate, Credential, Endpoint, Project
+from pg_trio.domain.project import RESERVED_SLUGS, Candidate, Credential, Endpoint, OpenedProvider, Project
 
 PLACEHOLDER = "{{input}}"
+WRAPPER = "ai_wrapper"
 
 # Settings without effect unless another one is set: not mistakes, but notes.
 NEEDED = {
@@ -41,9 +44,11 @@ NEEDED = {
 _COPIED = tuple(
     attribute.name
     for attribute in attrs.fields(Endpoint)
-    if attribute.name in {setting.name for setting in attrs.fields(EndpointTable)}
-    and attribute.name not in {"uuid", "slug", "name", "input_schema", "output_schema", "guardrails"}
+    if attribute.name in {setting.name for setting in attrs.fields(CallTable)}
+    and attribute.name not in {"uuid", "name", "input_schema", "output_schema", "guardrails"}
 )
+# An opened provider's own candidate, until a client names the model.
+ANY_MODEL = "*"
 
 
 @define
@@ -68,9 +73,10 @@ class Resolver:
         endpoints: dict[str, Endpoint] = {}
         for index, item in enumerate(table.endpoints or ()):
             place: Path = (*path, "endpoints", index)
-            endpoint = self._resolve_endpoint(item, place, rules, table.uuid) if item is not None else None
+            endpoint = self._resolve_endpoint(item, place, rules, table) if item is not None else None
             if endpoint is not None:
                 endpoints[endpoint.slug] = endpoint
+        providers = self._resolve_providers(table, path, rules)
         if table.uuid is None or table.name is None or slug is None:
             return None
         given = {name: getattr(table, name) for name in ("project_type", "env", "is_active")}
@@ -80,58 +86,122 @@ class Resolver:
             slug=slug,
             metadata=metadata,
             endpoints=endpoints,
+            providers=providers,
             **{name: value for name, value in given.items() if value is not None},
         )
 
     def _resolve_endpoint(
-        self, table: EndpointTable, path: Path, wider: GuardrailRules, project: UUID | None
+        self, table: EndpointTable, path: Path, wider: GuardrailRules, owner: ProjectTable
     ) -> Endpoint | None:
         self._check_slug(table, path)
-        self._check_template(table, path)
-        self._check_hedging(table, path)
-        self._check_thinking(table, path)
-        self._note_what_has_no_effect(table, path)
-        candidates = self._resolve_candidates(table, path)
+        self._check_call(table, path)
+        candidates = self._resolve_candidates(table, (table.credential, table.model), path)
         flat = table.estimated_cost_per_1k_tokens_usd
         prices = tuple(find_price(candidate, self.prices, flat) for candidate in candidates)
         self._note_budget(table, candidates, prices, path)
-        rules = narrow_rules(wider, table.guardrails, (*path, "guardrails"), self.mistakes)
-        schemas = {name: self._read_schema(table, name, path) for name in ("input_schema", "output_schema")}
+        settings = self._read_settings(table, path, wider)
         uuid = table.uuid
-        if uuid is None and project is not None and table.slug is not None:
-            uuid = uuid5(project, table.slug)
+        if uuid is None and owner.uuid is not None and table.slug is not None:
+            uuid = uuid5(owner.uuid, table.slug)
         # A derived UUID repeats only if the slug or the project does, which is reported there.
         if table.uuid is not None or not (self.mistakes.has((*path, "slug")) or self.mistakes.has((*path[:2], "uuid"))):
             self._claim("endpoint", uuid, (*path, "uuid"))
         if uuid is None or table.slug is None:
             return None
-        given = {name: getattr(table, name) for name in _COPIED}
+        settings.setdefault("pass_unknown_fields", owner.project_type == WRAPPER)
         return Endpoint(
             uuid=uuid,
             slug=table.slug,
             name=table.name or table.slug,
             candidates=candidates,
-            guardrails=rules,
             prices=prices,
-            **schemas,
-            **{name: value for name, value in given.items() if value is not None},
+            model_names=tuple(glob for glob in table.model_names or () if glob is not None),
+            **settings,
         )
 
-    def _resolve_candidates(self, table: EndpointTable, path: Path) -> tuple[Candidate, ...]:
+    def _resolve_providers(self, table: ProjectTable, path: Path, wider: GuardrailRules) -> tuple[OpenedProvider, ...]:
+        """The credentials that the project opens to its clients."""
+        items = [(item, (*path, "providers", index)) for index, item in enumerate(table.providers or ())]
+        if items and table.project_type != WRAPPER:
+            self.mistakes.add((*path, "providers"), f"only a project of the type {WRAPPER} opens credentials")
+        # Several entries may have one credential, with models of their own.
+        counts: Counter[str] = Counter()
+        found = []
+        for item, place in items:
+            if item is None:
+                continue
+            endpoint = self._resolve_opened(
+                item, place, wider, table.uuid or UUID(int=0), counts[item.credential or ""]
+            )
+            counts[item.credential or ""] += 1
+            if endpoint is not None:
+                prices = partial(find_price, rules=self.prices, flat_usd_per_1k=item.estimated_cost_per_1k_tokens_usd)
+                found.append(OpenedProvider(tuple(glob for glob in item.models or () if glob), endpoint, prices))
+        return tuple(found)
+
+    def _resolve_opened(
+        self, table: OpenedProviderTable, path: Path, wider: GuardrailRules, project: UUID, number: int
+    ) -> Endpoint | None:
+        """The settings of an opened provider's calls. `number` counts the earlier entries of its credential."""
+        self._check_call(table, path)
+        candidates = self._resolve_candidates(table, (table.credential, ANY_MODEL), path)
+        settings = self._read_settings(table, path, wider)
+        if table.uuid is not None:
+            self._claim("endpoint", table.uuid, (*path, "uuid"))
+        if not candidates or candidates[0].model != ANY_MODEL:
+            return None
+        settings.setdefault("pass_unknown_fields", True)
+        # Applications that name models themselves stream at will.
+        settings.setdefault("streaming_enabled", table.output_schema is None)
+        flat = table.estimated_cost_per_1k_tokens_usd
+        name = f"{candidates[0].provider}:{ANY_MODEL}"
+        return Endpoint(
+            uuid=table.uuid or uuid5(project, f"providers/{table.credential}/{number}"),
+            slug=name,
+            name=table.name or name,
+            candidates=candidates,
+            prices=(None, *[find_price(candidate, self.prices, flat) for candidate in candidates[1:]]),
+            **settings,
+        )
+
+    def _check_call(self, table: CallTable, path: Path) -> None:
+        self._check_template(table, path)
+        self._check_hedging(table, path)
+        self._check_thinking(table, path)
+        self._note_what_has_no_effect(table, path)
+
+    def _read_settings(self, table: CallTable, path: Path, wider: GuardrailRules) -> dict[str, Any]:
+        """The settings that are given and need no other table, by their names in Endpoint."""
+        rules = narrow_rules(wider, table.guardrails, (*path, "guardrails"), self.mistakes)
+        schemas = {name: self._read_schema(table, name, path) for name in ("input_schema", "output_schema")}
+        given = {name: getattr(table, name) for name in _COPIED}
+        return {
+            "guardrails": rules,
+            **schemas,
+            **{name: value for name, value in given.items() if value is not None},
+        }
+
+    def _resolve_candidates(
+        self, table: CallTable, own: tuple[str | None, str | None], path: Path
+    ) -> tuple[Candidate, ...]:
         """The endpoint's own candidate, then its failover; those with a mistake are left out and reported."""
-        places: list[tuple[EndpointTable | FailoverTable | None, Path]] = [(table, path)]
-        places += [(item, (*path, "failover", index)) for index, item in enumerate(table.failover or ())]
+        places: list[tuple[str | None, str | None, Path]] = [(*own, path)]
+        places += [
+            (item.credential, item.model, (*path, "failover", index))
+            for index, item in enumerate(table.failover or ())
+            if item is not None
+        ]
         candidates = []
-        for item, place in places:
-            if item is None or item.credential is None:
+        for name, model, place in places:
+            if name is None:
                 continue
-            if item.credential not in self.credentials:
-                close = suggest(item.credential, self.credentials)
-                self.mistakes.add((*place, "credential"), f"no credential is named {show(item.credential)}{close}")
+            if name not in self.credentials:
+                close = suggest(name, self.credentials)
+                self.mistakes.add((*place, "credential"), f"no credential is named {show(name)}{close}")
                 continue
-            credential = self.credentials[item.credential]
-            if credential is not None and item.model is not None:
-                candidates.append(Candidate(credential, item.model))
+            credential = self.credentials[name]
+            if credential is not None and model is not None:
+                candidates.append(Candidate(credential, model))
         return tuple(candidates)
 
     def _check_slug(self, table: EndpointTable, path: Path) -> None:
@@ -140,7 +210,7 @@ class Resolver:
         # Slugs are unique within their project, and the path names it.
         self._claim(("endpoint slug", path[:-1]), table.slug, (*path, "slug"))
 
-    def _check_template(self, table: EndpointTable, path: Path) -> None:
+    def _check_template(self, table: CallTable, path: Path) -> None:
         template = table.user_prompt_template
         if template is not None and PLACEHOLDER not in template:
             self.mistakes.add(
@@ -149,11 +219,11 @@ class Resolver:
         if table.streaming_enabled and table.output_schema is not None:
             self.mistakes.add((*path, "streaming_enabled"), "not together with output_schema")
 
-    def _check_hedging(self, table: EndpointTable, path: Path) -> None:
+    def _check_hedging(self, table: CallTable, path: Path) -> None:
         if table.hedge_after is not None and table.hedge_after_ms is not None:
             self.mistakes.add((*path, "hedge_after"), "not together with hedge_after_ms")
 
-    def _check_thinking(self, table: EndpointTable, path: Path) -> None:
+    def _check_thinking(self, table: CallTable, path: Path) -> None:
         effort, budget = table.reasoning_effort, table.thinking_budget_tokens
         # The wires would differ in which of the two wins.
         if effort is not None and budget is not None and (effort == "none") != (budget == 0):
@@ -161,7 +231,7 @@ class Resolver:
                 (*path, "thinking_budget_tokens"), f"{budget} contradicts reasoning_effort {show(effort)}"
             )
 
-    def _note_what_has_no_effect(self, table: EndpointTable, path: Path) -> None:
+    def _note_what_has_no_effect(self, table: CallTable, path: Path) -> None:
         for name, needed in NEEDED.items():
             value = getattr(table, needed)
             # 0 is a valid price.
@@ -194,7 +264,7 @@ class Resolver:
             elif price.source.startswith(LIST):
                 self.mistakes.note(path, f"{name} has no price here, so that of the shipped {price.source} holds")
 
-    def _read_schema(self, table: EndpointTable, name: str, path: Path) -> Any:
+    def _read_schema(self, table: CallTable, name: str, path: Path) -> Any:
         value = getattr(table, name)
         return None if value is None else self.schemas.read(value, (*path, name))
 

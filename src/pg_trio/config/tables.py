@@ -17,7 +17,14 @@ from attrs import field, frozen
 from pg_trio.config.bounds import DAY_MS, Between, Count, Length, Milliseconds, Money, Name, Shape, Text
 from pg_trio.domain.guardrails import PiiType
 from pg_trio.domain.log_body import LogBodies
-from pg_trio.domain.project import SLUG_PATTERN, OnStreamFailure, OutputRepair, ProjectType, TokensField
+from pg_trio.domain.project import (
+    MODEL_NAME_CHARS,
+    SLUG_PATTERN,
+    OnStreamFailure,
+    OutputRepair,
+    ProjectType,
+    TokensField,
+)
 
 Slug = Annotated[
     str, Shape(re.compile(SLUG_PATTERN), "a slug: 1–64 of a-z, 0-9 and -, starting and ending with a letter or digit")
@@ -26,6 +33,8 @@ Slug = Annotated[
 Percentile = Annotated[str, Shape(re.compile(r"p[5-9][0-9]"), "a percentile from p50 to p99")]
 # Each wire maps the words that it does not have to the nearest one.
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+# As long as the longest model id that a request may name (domain.project.MODEL_NAME_CHARS).
+ModelGlob = Annotated[str, Length(1, MODEL_NAME_CHARS)]
 Characters = Annotated[int, Between(0, 1_000_000_000)]
 # A million dollars for a million tokens: a dollar a token. The dearest model of 2026 costs 600.
 TokenMoney = Annotated[Decimal, Between(0, 1_000_000)]
@@ -152,16 +161,13 @@ class FailoverTable:
     model: Name | None
 
 
-@frozen(slots=True)
-class EndpointTable:
-    """One `[[projects.endpoints]]`, with the contract's field names, ranges and nothing else.
+@frozen(slots=True, kw_only=True)
+class CallTable:
+    """The settings that endpoints and opened providers share, with the contract's field names and ranges.
 
     A field of the same name in `domain.project.Endpoint` gets the value unchanged.
     """
 
-    slug: Slug | None
-    credential: Name | None
-    model: Name | None
     uuid: UUID | None = None
     name: Name | None = None
     description: Text | None = None
@@ -212,6 +218,26 @@ class EndpointTable:
     # Tries of one request, retries included. 50: at the longest pause, most of the default deadline.
     max_attempts: Annotated[int, Between(1, 50)] | None = None
     log_bodies: LogBodies | None = None
+    pass_unknown_fields: bool | None = None
+
+
+@frozen(slots=True, kw_only=True)
+class EndpointTable(CallTable):
+    """One `[[projects.endpoints]]`."""
+
+    slug: Slug | None
+    credential: Name | None
+    model: Name | None
+    # Globs over the names that clients send as `model`.
+    model_names: list[ModelGlob | None] | None = None
+
+
+@frozen(slots=True, kw_only=True)
+class OpenedProviderTable(CallTable):
+    """One `[[projects.providers]]`: a credential whose models clients name themselves. `models` are globs."""
+
+    credential: Name | None
+    models: list[ModelGlob | None] | None = None
 
 
 @frozen(slots=True)
@@ -227,6 +253,7 @@ class ProjectTable:
     metadata: dict[str, Any] | None = None
     guardrails: GuardrailTables | None = None
     endpoints: list[EndpointTable | None] | None = None
+    providers: list[OpenedProviderTable | None] | None = None
 
 
 @frozen(slots=True)
@@ -237,6 +264,7 @@ class FileTable:
     gateway: dict[str, Any] | None = None
     upstream: dict[str, Any] | None = None
     server: dict[str, Any] | None = None
+    observe: dict[str, Any] | None = None
     credentials: list[CredentialTable | None] | None = None
     providers: dict[str, ProviderTable | None] | None = None
     prices: list[PriceTable | None] | None = None

@@ -13,10 +13,10 @@ from pg_trio.domain.chat import ChatRequest, FinishReason, Reply, Usage
 from pg_trio.domain.events import Event
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow, Attempts
-from pg_trio.domain.project import Candidate, Endpoint
+from pg_trio.domain.project import Access, Candidate, Endpoint
 from pg_trio.domain.stage_times import StageTimes
 from pg_trio.domain.value import value
-from pg_trio.errors import GatewayError
+from pg_trio.errors import GatewayError, NoFitCandidate
 
 NO_FIELDS: Mapping[bytes, bytes] = MappingProxyType({})
 
@@ -77,11 +77,26 @@ class ReadLimits(Protocol):
 class SurfaceReader(Protocol):
     """What the pipeline asks of the surface that a call came by: see surfaces.contract."""
 
+    @property
+    def access(self) -> Access:
+        """What its routes demand of a caller."""
+
+    @property
+    def tells_restarts(self) -> bool:
+        """Whether its streams can say that the text sent so far is replaced (`Joined`)."""
+
+    @property
+    def always_streams(self) -> bool:
+        """Whether a client that asks for a stream gets one of an endpoint that does not stream, too."""
+
     def check_head(self, head: RequestHead) -> None:
         """Return if a body under this head can be a request. Raises GatewayError."""
 
     def read(self, body: bytes, limits: ReadLimits, head: RequestHead) -> ChatRequest:
         """The request that the body states. Raises GatewayError."""
+
+    def refuse_unfit(self, error: NoFitCandidate) -> GatewayError:
+        """The error for a request that no candidate can take."""
 
 
 class StreamClient(Protocol):
@@ -168,7 +183,8 @@ class Answered:
 
 @value(slots=True)
 class WholeAnswer:
-    """What the client gets on success, where it is not streamed. `times` is what each stage took.
+    """What the client gets on success, where it is not streamed. `times` is what each stage took; `at` is when the
+    request's head was read, in Unix seconds.
 
     `session_id` is the session that stores the turn, None without one.
     """
@@ -179,4 +195,6 @@ class WholeAnswer:
     provider: str
     attempts: Sequence[AttemptRow]
     times: StageTimes
+    request: ChatRequest
+    at: float = 0.0
     session_id: UUID | None = None

@@ -87,7 +87,12 @@ class Message:
 
 @value(slots=True)
 class ChatRequest:
-    """A client's request body, parsed. `body` is the JSON object as it was sent (for `input_schema`)."""
+    """A client's request body, parsed. `body` is the JSON object as it was sent (for `input_schema`).
+
+    `endpoint` is a slug that the body names, `model` the model that it names in place of one. Without `session_id`, an
+    endpoint with sessions makes one if `starts_session`. `unknown` are the body's fields that the surface does not
+    know, where a provider of the surface's own wire may know them; None without any.
+    """
 
     messages: tuple[Message, ...]
     body: JsonObject
@@ -97,12 +102,15 @@ class ChatRequest:
     tools: tuple[Tool | ForeignTool, ...] = ()
     tool_choice: ToolChoice | ForeignToolChoice | None = None
     options: Options = NO_OPTIONS
+    model: str | None = None
+    starts_session: bool = True
+    unknown: JsonObject | None = None
     # The text of a request that has a single text message and nothing else, as most have; None for other requests.
     plain_text: str | None = field(init=False, repr=False, eq=False)
 
     @plain_text.default
     def _find_plain_text(self) -> str | None:
-        if len(self.messages) != 1 or self.has_tools_or_format:
+        if len(self.messages) != 1 or self.holds_more:
             return None
         message = self.messages[0]
         has_more = message.tool_calls or message.reasoning or message.tool_call_id is not None
@@ -110,19 +118,24 @@ class ChatRequest:
         return message.content if is_plain and isinstance(message.content, str) else None
 
     @property
-    def has_tools_or_format(self) -> bool:
-        """Whether it has `tools`, `tool_choice` or `response_format`, which carry text besides the messages."""
-        return bool(self.tools) or self.tool_choice is not None or self.options.response_format is not None
+    def holds_more(self) -> bool:
+        """Whether it has fields besides the messages that carry text: tools, the answer's format, unknown fields."""
+        if self.tools or self.tool_choice is not None or self.unknown is not None:
+            return True
+        return self.options is not NO_OPTIONS and self.options.holds_text
 
     def texts(self) -> list[str]:
         """Every piece of free text in it that a provider receives: the messages' texts, then the tools'."""
         texts = [text for message in self.messages for text in message.texts()]
-        return texts + self.tool_texts() if self.has_tools_or_format else texts
+        return texts + self.more_texts() if self.holds_more else texts
 
-    def tool_texts(self) -> list[str]:
-        """The strings, keys and numbers of `tools`, `tool_choice` and `response_format`, without the words of their own
-        format."""
-        return [text for text in tool_and_format_texts(self) if text not in TOOL_WORDS]
+    def more_texts(self) -> list[str]:
+        """The strings, keys and numbers of `tools`, `tool_choice`, `response_format` and the other fields with text,
+        without the words of OpenAI's own format."""
+        texts = tool_and_format_texts(self)
+        if self.unknown is not None:
+            texts += json_texts(self.unknown)
+        return [text for text in texts if text not in TOOL_WORDS]
 
     def text(self) -> str:
         """All of `texts` joined with newlines, for the guardrails."""
@@ -136,8 +149,10 @@ class ChatRequest:
         if plain is not None:
             return len(plain)
         characters = count_sent(self.messages)
-        if self.has_tools_or_format:
+        if self.holds_more:
             characters += sum(map(len, tool_and_format_texts(self)))
+            if self.unknown is not None:
+                characters += sum(map(len, json_texts(self.unknown)))
         return characters
 
 
@@ -205,6 +220,8 @@ class Reply:
     reasoning: str | None = None
     # The same in blocks, where the provider wants to see them again in a tool round.
     reasoning_blocks: tuple[Reasoning, ...] = ()
+    # OpenAI's object about the tokens of the content, if the client asked for it and the wire has it.
+    logprobs: JsonObject | None = None
 
     def characters(self) -> int:
         """Characters that the model wrote, reasoning included, because providers count it as completion."""
@@ -256,5 +273,10 @@ def tool_and_format_texts(asked: ChatRequest | Prompt) -> list[str]:
     texts = [text for tool in asked.tools for text in tool.texts()]
     if asked.tool_choice is not None:
         texts += asked.tool_choice.texts()
-    wanted = asked.options.response_format
-    return texts if wanted is None else texts + json_texts(wanted.raw)
+    options = asked.options
+    if options is NO_OPTIONS:
+        return texts
+    wanted = options.response_format
+    if wanted is not None:
+        texts += json_texts(wanted.raw)
+    return texts + options.texts()

@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import ClassVar, TypeAlias
 
 from pg_trio.domain.chat import FinishReason, Reply, Usage
+from pg_trio.domain.json_value import JsonObject
 from pg_trio.domain.value import value
 from pg_trio.errors import AttemptFailed
 
@@ -33,12 +34,13 @@ class Opened:
 
 @value(slots=True)
 class ContentDelta:
-    """More text of the answer; never empty."""
+    """More text of the answer; never empty. `logprobs` is OpenAI's object for its tokens, if there is one."""
 
     is_token: ClassVar[bool] = True
     shows_life: ClassVar[bool] = True
     is_last: ClassVar[bool] = False
     text: str
+    logprobs: JsonObject | None = None
 
 
 @value(slots=True)
@@ -133,7 +135,7 @@ def events_of(reply: Reply) -> list[Event]:
     elif reply.reasoning:
         events.append(ReasoningDelta(reply.reasoning))
     if reply.content:
-        events.append(ContentDelta(reply.content))
+        events.append(ContentDelta(reply.content, reply.logprobs))
     events += [
         ToolCallDelta(index, call.id, call.name, call.arguments, call.signature)
         for index, call in enumerate(reply.tool_calls)

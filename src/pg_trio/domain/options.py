@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
-from pg_trio.domain.json_value import JsonObject
+from pg_trio.domain.json_value import Json, JsonObject, json_texts
 from pg_trio.domain.value import value
 
+# What holds where the client asks for nothing.
+_Default = TypeVar("_Default", int, int | None)
 FormatKind: TypeAlias = Literal["text", "json_object", "json_schema", "other"]
 
 
@@ -57,7 +59,26 @@ class Options:
     thinking_budget_tokens: int | None = None
     parallel_tool_calls: bool | None = None
     user: str | None = None
-    more: Mapping[str, object] | None = None
+    more: Mapping[str, Json] | None = None
+
+    @property
+    def holds_text(self) -> bool:
+        """Whether any of it may carry text of a person's."""
+        return self.response_format is not None or self.more is not None or bool(self.stop) or self.user is not None
+
+    def texts(self) -> list[str]:
+        """Every string, key and number in the fields with text, but for the answer's format."""
+        texts = list(self.stop)
+        if self.user is not None:
+            texts.append(self.user)
+        return texts if self.more is None else texts + json_texts(dict(self.more))
 
 
 NO_OPTIONS = Options()
+
+
+def limit_answer(asked_tokens: int | None, ceiling_tokens: int | None, otherwise: _Default) -> int | _Default:
+    """The most tokens of an answer: what the client asks for, at most the endpoint's ceiling; else `otherwise`."""
+    if asked_tokens is None:
+        return otherwise
+    return asked_tokens if ceiling_tokens is None else min(asked_tokens, ceiling_tokens)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from decimal import Decimal
+from fnmatch import fnmatchcase
 from hashlib import blake2b
 from typing import Literal, TypeAlias
 from uuid import UUID
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from pg_trio.domain.chat import JsonObject
 from pg_trio.domain.guardrails import GuardrailRules
@@ -17,6 +20,7 @@ from pg_trio.domain.options import ResponseFormat
 from pg_trio.domain.prices import TokenPrice
 from pg_trio.domain.secret import Secret
 from pg_trio.domain.strict_subset import enforced_format
+from pg_trio.errors import CallerError, WrongProjectType
 
 # What happens to a stream that fails after its first token.
 OnStreamFailure: TypeAlias = Literal["error", "restart", "continue"]
@@ -45,7 +49,10 @@ RESERVED_SLUGS: frozenset[str] = frozenset(
         "client-tokens",
     }
 )
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 SLUG_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$"
+# Twice the longest model id of a public provider (Together's and Hugging Face's have paths).
+MODEL_NAME_CHARS = 256
 SCOPES: tuple[str, ...] = ("chat", "models", "admin", "proxy", "mcp", "mint")
 
 
@@ -120,10 +127,19 @@ class Credential:
 
 @frozen(slots=True, cache_hash=True)
 class Candidate:
-    """A candidate for calls: a model with a credential."""
+    """A candidate for calls: a model with a credential.
+
+    `remembered_as` is the name under which its results are remembered (breakers, latencies) in place of the model's, so
+    that clients who name models themselves cannot fill the memory.
+    """
 
     credential: Credential
     model: str
+    remembered_as: str | None = None
+
+    @property
+    def memory_name(self) -> str:
+        return self.model if self.remembered_as is None else self.remembered_as
 
     @property
     def provider(self) -> str:
@@ -187,6 +203,10 @@ class Endpoint:
     max_attempts: int | None = None
     log_bodies: LogBodies = "none"
     prices: tuple[TokenPrice | None, ...] = ()
+    # Globs over the names of models for which it answers on `/v1`, beside its slug.
+    model_names: tuple[str, ...] = ()
+    # Whether fields of a request that the gateway does not know go on to a provider of the same wire.
+    pass_unknown_fields: bool = False
 
     # What every request is asked for in place of the client's own `response_format`; None where nothing is enforced.
     answer_format: ResponseFormat | None = field(init=False, repr=False)
@@ -197,7 +217,8 @@ class Endpoint:
     def _make_answer_format(self) -> ResponseFormat | None:
         if self.output_schema is None or not self.enforce_output_schema:
             return None
-        return enforced_format(self.slug, self.output_schema)
+        # Of an opened provider's, the slug has characters that a format's name must not have.
+        return enforced_format(_NOT_IN_NAMES.sub("-", self.slug)[:64], self.output_schema)
 
     @property
     def more_rounds(self) -> int:
@@ -211,9 +232,50 @@ class Endpoint:
         return len(self.prompt or "") + len(self.user_prompt_template or "") + added
 
 
+@frozen(slots=True)
+class ModelName:
+    """What a request may name as its model: an endpoint's slug (`is_alias`), or `provider:model`."""
+
+    id: str
+    is_alias: bool
+
+
+@frozen(slots=True, eq=False)
+class OpenedProvider:
+    """A credential that a project opens to its clients: they name the model themselves, as `provider:model`.
+
+    `models` are globs over model ids; none: all. `endpoint` has the settings of its calls; its limits and its budget
+    count for all of them together. `find_price` gives a candidate's price.
+    """
+
+    models: tuple[str, ...]
+    endpoint: Endpoint
+    find_price: Callable[[Candidate], TokenPrice | None] = field(repr=False)
+
+    @property
+    def credential(self) -> Credential:
+        return self.endpoint.candidates[0].credential
+
+    def names(self) -> list[str]:
+        """What clients may name: each model as `provider:model`, or `provider:*` if any of them is a glob."""
+        literal = bool(self.models) and not any(sign in glob for sign in "*?[" for glob in self.models)
+        return [f"{self.credential.provider}:{model}" for model in (self.models if literal else ("*",))]
+
+    def takes(self, model: str) -> bool:
+        """Whether clients may name this model."""
+        return not self.models or any(fnmatchcase(model, glob) for glob in self.models)
+
+    def endpoint_for(self, model: str, *, remembered_as: str | None = None) -> Endpoint:
+        """The endpoint of the calls to this model. `remembered_as`: see Candidate."""
+        endpoint, own = self.endpoint, Candidate(self.credential, model, remembered_as)
+        candidates = (own, *endpoint.candidates[1:])
+        slug = f"{own.provider}:{model}"
+        return evolve(endpoint, slug=slug, candidates=candidates, prices=(self.find_price(own), *endpoint.prices[1:]))
+
+
 @frozen(slots=True, eq=False)
 class Project:
-    """A project and its endpoints by slug."""
+    """A project, its endpoints by slug, and the credentials that it opens to its clients, in the file's order."""
 
     uuid: UUID
     name: str
@@ -223,6 +285,7 @@ class Project:
     is_active: bool = True
     metadata: JsonObject = field(factory=dict)
     endpoints: dict[str, Endpoint] = field(factory=dict)
+    providers: tuple[OpenedProvider, ...] = ()
 
 
 @frozen(slots=True)
@@ -252,6 +315,26 @@ class Token:
     created_at: float
     last_used_at: float | None = None
     limits: TokenLimits | None = None
+
+
+@frozen(slots=True, eq=False)
+class Access:
+    """What a route demands of its callers: one of these scopes, and a project of one of these types.
+
+    `wrong_type` is the error for a project of another type. `scope` is the one that a refusal names.
+    """
+
+    scope: str
+    project_types: frozenset[str] = frozenset({"ai_gateway"})
+    wrong_type: Callable[[], CallerError] = WrongProjectType
+    also: str | None = None
+
+    def is_met_by(self, scopes: tuple[str, ...]) -> bool:
+        """Whether a token with these scopes may use the route."""
+        return self.scope in scopes or self.also in scopes
+
+
+CHAT_ACCESS = Access("chat")
 
 
 @frozen(slots=True)

@@ -84,6 +84,7 @@ def read_answer(answer: Json, candidate: Candidate) -> Reply:
         usage=read_usage(answer.get("usage")),
         tool_calls=tool_calls,
         reasoning=reasoning,
+        logprobs=choice["logprobs"] if type(choice.get("logprobs")) is dict else None,
     )
 
 

@@ -202,7 +202,7 @@ class OpenAIStreamReader(BodyReader):
         if choices:
             choice = choice_of(choices)
             self._read_choice(choice, chunk, events)
-            if self._before is None and choice and self._characters:
+            if self._before is None and choice and self._characters and not choice.get("logprobs"):
                 delta = choice.get("delta")
                 if delta and len(delta) == 1 and type(delta.get("content")) is str:
                     self._learn(sent.data, chunk, delta)
@@ -219,7 +219,10 @@ class OpenAIStreamReader(BodyReader):
         reason = choice.get("finish_reason")
         delta = delta_of(choice, is_first=not self._characters)
         if delta:
+            count = len(events)
             self._read_delta(delta, events)
+            if type(choice.get("logprobs")) is dict:
+                _add_logprobs(choice["logprobs"], events, count)
             if self._characters > MAX_ANSWER_CHARACTERS:
                 raise UpstreamNonsense(f"the answer is over {MAX_ANSWER_CHARACTERS} characters")
         if choice.get("error") and says_error(choice["error"]):
@@ -355,3 +358,12 @@ class OpenAIStreamReader(BodyReader):
             [usage.get(name) for name in ("prompt_tokens", "completion_tokens")] if type(usage) is dict else [usage]
         )
         return self._usage if not usage or None in counts else None
+
+
+def _add_logprobs(logprobs: dict[str, Json], events: list[Event], start: int) -> None:
+    """Add what a choice says of its tokens to its text, which is among the events from `start` on."""
+    for index in range(start, len(events)):
+        event = events[index]
+        if isinstance(event, ContentDelta):
+            events[index] = ContentDelta(event.text, logprobs)
+            return

@@ -27,6 +27,8 @@ from pg_trio.racing.stored_breaker import BreakerRecords, LocalRecords, StoredBr
 logger = logging.getLogger("pg_trio.racing")
 
 C = TypeVar("C")
+# More than the candidates of ten thousand endpoints. Where clients name models, candidates come and go.
+PAIRS_KEPT = 65_536
 
 
 class BreakerOpen(Exception):
@@ -250,6 +252,8 @@ class BreakerBoard(Generic[C]):
             self._targets.get(target) or self._add(self._targets, "target", target),
             self._credentials.get(credential) or self._add(self._credentials, "credential", credential),
         )
+        if len(self._pairs) >= PAIRS_KEPT:
+            self._pairs.clear()
         self._pairs[id(candidate)] = pair
         return pair
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
-from pg_trio.domain.project import Caller, Project, Token
+from pg_trio.domain.project import Access, Caller, Project, Token
 from pg_trio.errors import (
     ForeignToken,
     MalformedToken,
@@ -22,7 +22,6 @@ from pg_trio.errors import (
     StoreError,
     TokensUnavailable,
     UnknownToken,
-    WrongProjectType,
 )
 
 # 256 characters are five times a token of ours; longer ones are not worth a hash.
@@ -50,12 +49,12 @@ class Authenticate:
         # With its UUID's text, which costs a microsecond each time and is asked for at every request.
         self._projects = {uuid: (str(uuid), project) for uuid, project in projects.items()}
 
-    def recall_caller(self, authorization: Sequence[str], project: str, scope: str, at: float) -> Caller | None:
+    def recall_caller(self, authorization: Sequence[str], project: str, access: Access, at: float) -> Caller | None:
         """The caller, proved, where nothing must be waited for; None says nothing, `find_caller` does. Raises as it."""
         token = self._tokens.recall(_digest(read_bearer(authorization)))
-        return None if token is None else self._admit(token, project, scope, at)
+        return None if token is None else self._admit(token, project, access, at)
 
-    async def find_caller(self, authorization: Sequence[str], project: str, scope: str, at: float) -> Caller:
+    async def find_caller(self, authorization: Sequence[str], project: str, access: Access, at: float) -> Caller:
         """The caller, proved. `project` is the URL's segment as it arrived; `at` is Unix seconds.
 
         Raises the contract's 401, 403 and 400 errors, and TokensUnavailable if the token cannot be looked up.
@@ -69,19 +68,19 @@ class Authenticate:
             raise TokensUnavailable from exc
         if token is None or not token.is_active:
             raise UnknownToken
-        return self._admit(token, project, scope, at)
+        return self._admit(token, project, access, at)
 
-    def _admit(self, token: Token, project: str, scope: str, at: float) -> Caller:
+    def _admit(self, token: Token, project: str, access: Access, at: float) -> Caller:
         text, found = self._projects.get(token.project_uuid) or (str(token.project_uuid), None)
         if project != text and project.lower() != text:
             raise ForeignToken
-        if scope not in token.scopes:
-            raise MissingScope(scope, token.scopes)
+        if access.scope not in token.scopes and not access.is_met_by(token.scopes):
+            raise MissingScope(access.scope, token.scopes)
         # A token outlives its project's entry in the configuration; then there is nothing left to call.
         if found is None or not found.is_active:
             raise ProjectInactive
-        if found.project_type != "ai_gateway":
-            raise WrongProjectType
+        if found.project_type not in access.project_types:
+            raise access.wrong_type()
         self._tokens.note_used(token.id, at)
         return Caller(token, found)
 

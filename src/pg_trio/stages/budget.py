@@ -30,6 +30,7 @@ from types import TracebackType
 from attrs import field, frozen
 
 from pg_trio.domain.chat import ChatRequest, Usage, estimate_tokens
+from pg_trio.domain.options import limit_answer
 from pg_trio.domain.prices import NANO, Rates, TokenPrice, to_nano_usd
 from pg_trio.domain.project import Candidate, Endpoint
 from pg_trio.errors import BudgetExhausted, BudgetWouldBeExceeded, TokenCapExceeded
@@ -130,6 +131,8 @@ class SpendPlan:
     output_rate: int
     # The number of candidates that may each send a complete answer to a stream.
     stream_answers: int
+    # The endpoint's own maximum: a client may ask for less, and for more only without one.
+    ceiling_tokens: int | None = None
     # How many further rounds an answer that does not match may cause (`output_repair_attempts`).
     more_rounds: int = 0
     # An empty reservation, which all requests share because it never changes. None if each request has its own cost.
@@ -161,6 +164,7 @@ class SpendPlan:
             input_rate=0 if dearest is None else dearest.dearest_input * len(endpoint.candidates),
             output_rate=0 if dearest is None else dearest.output,
             stream_answers=_count_answers(endpoint),
+            ceiling_tokens=endpoint.max_output_tokens,
             more_rounds=endpoint.more_rounds,
         )
 
@@ -170,13 +174,19 @@ class SpendPlan:
         if cap is not None and (input_tokens := estimate_tokens(characters)) > cap:
             raise TokenCapExceeded(input_tokens, cap)
 
-    def cost_nano_usd(self, characters: int, answers: int) -> int:
-        """The highest cost of a request with this many characters and complete answers; 0 without a price."""
+    def cost_nano_usd(self, characters: int, answers: int, asked_tokens: int | None = None) -> int:
+        """The highest cost of a request with this many characters and complete answers; 0 without a price.
+
+        `asked_tokens` is the client's own limit of an answer.
+        """
         input_tokens = estimate_tokens(characters + self.prompt_chars)
-        cost = input_tokens * self.input_rate + self.output_tokens * answers * self.output_rate
+        output_tokens = self.output_tokens
+        if asked_tokens is not None:
+            output_tokens = limit_answer(asked_tokens, self.ceiling_tokens, output_tokens)
+        cost = input_tokens * self.input_rate + output_tokens * answers * self.output_rate
         if self.more_rounds:
             # The nth further round also sends the n earlier answers, and the message about each.
-            earlier = (self.output_tokens + estimate_tokens(ASK_AGAIN_CHARS)) * self.input_rate
+            earlier = (output_tokens + estimate_tokens(ASK_AGAIN_CHARS)) * self.input_rate
             cost = sum([cost + number * earlier for number in range(self.more_rounds + 1)])
         return to_nano_usd(cost)
 
@@ -255,7 +265,9 @@ class Budget:
         if plan.cap_tokens is not None:
             plan.check_cap(characters)
         answers = plan.stream_answers if request.stream else 1
-        return self._months.find(self._now_s()), plan.cost_nano_usd(characters, answers)
+        return self._months.find(self._now_s()), plan.cost_nano_usd(
+            characters, answers, request.options.max_output_tokens
+        )
 
     def _make(self, plan: SpendPlan, month: int, amount: int, stood: Spend | None) -> Reservation:
         if stood is not None:

@@ -15,7 +15,7 @@ from attrs import evolve, frozen
 
 from pg_trio.domain.chat import ChatRequest, Message, Prompt
 from pg_trio.domain.content import Part, Text
-from pg_trio.domain.options import NO_OPTIONS, Options
+from pg_trio.domain.options import NO_OPTIONS, Options, limit_answer
 from pg_trio.domain.project import Endpoint
 
 PLACEHOLDER = "{{input}}"
@@ -32,6 +32,9 @@ class PromptPlan:
     system: tuple[Message, ...]
     template: str | None
     options: Options
+    # The most tokens that an answer may have, whatever the client asks for.
+    ceiling_tokens: int | None = None
+    passes_unknown: bool = False
 
     def apply(self, messages: tuple[Message, ...], request: ChatRequest) -> Prompt:
         """The prompt: `messages` (history, then the client's) in the frame, with the endpoint's settings.
@@ -42,7 +45,10 @@ class PromptPlan:
             messages = _wrap_last_user_message(self.template, messages)
         if self.system:
             messages = self.system + messages
-        options = self.options if request.options is NO_OPTIONS else self._merge(request.options)
+        asked = request.options
+        if request.unknown is not None and self.passes_unknown:
+            asked = evolve(asked, more={**request.unknown, **(asked.more or {})})
+        options = self.options if asked is NO_OPTIONS else self._merge(asked)
         return Prompt(messages, options, request.tools, request.tool_choice)
 
     def _merge(self, asked: Options) -> Options:
@@ -61,7 +67,7 @@ class PromptPlan:
             thinking_budget_tokens=budget,
             temperature=asked.temperature if own.temperature is None else own.temperature,
             top_p=asked.top_p if own.top_p is None else own.top_p,
-            max_output_tokens=asked.max_output_tokens if own.max_output_tokens is None else own.max_output_tokens,
+            max_output_tokens=limit_answer(asked.max_output_tokens, self.ceiling_tokens, own.max_output_tokens),
         )
 
 
@@ -81,6 +87,8 @@ def compile_prompt(endpoint: Endpoint, output_limit_tokens: int | None = None) -
         template=endpoint.user_prompt_template,
         # Adapters compare it by identity to see that no option is set.
         options=NO_OPTIONS if options == NO_OPTIONS else options,
+        ceiling_tokens=endpoint.max_output_tokens,
+        passes_unknown=endpoint.pass_unknown_fields,
     )
 
 

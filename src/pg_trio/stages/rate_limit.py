@@ -28,6 +28,7 @@ from attrs import frozen
 
 from pg_trio.domain.chat import ChatRequest, Usage, estimate_tokens
 from pg_trio.domain.limits import LimitPolicy, LimitState
+from pg_trio.domain.options import limit_answer
 from pg_trio.domain.project import Endpoint, Token, TokenLimits
 from pg_trio.errors import RateLimited
 from pg_trio.ledger.protocols import MUST_WAIT, Buckets, Leases, Limits, Taken
@@ -76,6 +77,7 @@ class LimitPlan:
     buckets: BucketPlan | None
     prompt_chars: int
     output_tokens: int
+    ceiling_tokens: int | None = None
 
 
 @frozen(slots=True)
@@ -180,7 +182,7 @@ class RateLimit:
     def compile(self, endpoint: Endpoint) -> LimitPlan:
         """The endpoint's limits, ready to take from."""
         output_tokens = endpoint.max_output_tokens or self._default_output_tokens
-        return LimitPlan(_bucket_plan(endpoint), endpoint.prompt_chars, output_tokens)
+        return LimitPlan(_bucket_plan(endpoint), endpoint.prompt_chars, output_tokens, endpoint.max_output_tokens)
 
     def take_nowait(self, call: LimitedCall, token: Token, plan: LimitPlan) -> Quota | None:
         """Count one request, and show the client what is left; None where that takes waiting (`take`).
@@ -305,7 +307,9 @@ class RateLimit:
 def _estimate(plan: TokenPlan, of_endpoint: LimitPlan, request: ChatRequest) -> int:
     if plan.tokens is None:
         return 0
-    tokens = estimate_tokens(request.characters() + of_endpoint.prompt_chars) + of_endpoint.output_tokens
+    asked_tokens = request.options.max_output_tokens
+    output_tokens = limit_answer(asked_tokens, of_endpoint.ceiling_tokens, of_endpoint.output_tokens)
+    tokens = estimate_tokens(request.characters() + of_endpoint.prompt_chars) + output_tokens
     return min(tokens, plan.tokens.policies[0].quota)
 
 

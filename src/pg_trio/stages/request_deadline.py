@@ -7,9 +7,10 @@ Rules:
    occupies a place. Its error is BodyTooSlow, or DeadlineExceeded if the body was there already.
 3. The client may shorten the deadline with `X-PG-Timeout-Ms`, never lengthen it. A value that is not a whole number of
    milliseconds, 1 or more, is the client's mistake (400): a guess would move a deadline silently.
-4. Without that header, the deadline is the client's read timeout, if its SDK sends one: OpenAI's SDKs do, in
-   `X-Stainless-Read-Timeout` (seconds; openai-python, src/openai/_base_client.py). They send it without being asked, so
-   a malformed value is ignored. For a stream it limits the wait between two reads, which is not the deadline's concern.
+4. A client's SDK may send its own timeout as well: OpenAI's and Anthropic's do, in `X-Stainless-Read-Timeout` (Python)
+   or `X-Stainless-Timeout` (Node), in seconds (openai-python, src/openai/_base_client.py). They send it without being
+   asked, so a malformed value is ignored. The smallest limit holds. For a stream it limits the wait between two reads,
+   which is not the deadline's concern.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class RequestDeadline(Deadline):
         self._body_ms = body_timeout_ms
         # A malformed value is the caller's mistake, which `start` reports: before that, the caller is not known.
         self._client_ms = self._limit_ms = parse_timeout_ms(head.timeout_ms) if head.timeout_ms else None
-        if head.read_timeout and not head.timeout_ms:
-            self._limit_ms = parse_read_timeout_ms(head.read_timeout)
+        if head.read_timeout:
+            self._limit_ms = _smaller(self._limit_ms, parse_read_timeout_ms(head.read_timeout))
 
     def passed(self) -> Exception:
         """The request's own error, with the limit that holds."""
@@ -64,11 +65,11 @@ class RequestDeadline(Deadline):
 
     def start(self, endpoint: Endpoint) -> None:
         """The endpoint is known: its deadline holds from here on. Raises BadRequest if the client's is malformed."""
+        if self._client_ms is None and self._head.timeout_ms:
+            raise BadRequest("X-PG-Timeout-Ms must be one whole number of milliseconds, 1 or more.")
         limit_ms = endpoint.deadline_ms
         if self._limit_ms is not None:
             limit_ms = min(limit_ms, self._limit_ms)
-        elif self._head.timeout_ms:
-            raise BadRequest("X-PG-Timeout-Ms must be one whole number of milliseconds, 1 or more.")
         self._move_to(limit_ms)
 
     def start_stream(self, endpoint: Endpoint) -> None:
@@ -122,8 +123,11 @@ def parse_timeout_ms(values: Sequence[str]) -> int | None:
 
 
 def parse_read_timeout_ms(values: Sequence[str]) -> int | None:
-    """An SDK's read timeout from the values of `X-Stainless-Read-Timeout`; None if there is none or it is malformed."""
-    if len(values) != 1 or not _SECONDS.fullmatch(values[0]):
-        return None
-    seconds = float(values[0])
-    return max(1, round(seconds * 1000)) if seconds else None
+    """The smallest timeout in the values of an SDK's headers; None without one. Malformed values and 0 are ignored."""
+    seconds = [float(value) for value in values if _SECONDS.fullmatch(value)]
+    limits_ms = [max(1, round(each * 1000)) for each in seconds if each]
+    return min(limits_ms) if limits_ms else None
+
+
+def _smaller(one: int | None, other: int | None) -> int | None:
+    return one if other is None else other if one is None else min(one, other)

@@ -3,6 +3,8 @@
     contract.py       what a surface is: match a route, read a request, render an answer, an error, a stream
     registry.py       which surface a request is for
     gateway/          the Gateway API: `POST /api/{uuid}/{slug}` and `POST /api/{uuid}/chat/completions`
+    v1/               OpenAI's and Anthropic's own APIs: `POST /api/{uuid}/v1/…`
+    reading/          parts of the readers of bodies, shared by the surfaces
     http_answer.py    whole answers, and the header fields that all surfaces have in common
     openai_shapes.py  JSON objects of OpenAI's chat that several surfaces render
     openai_chunks.py  OpenAI's chunks, for every surface that streams them
@@ -10,18 +12,32 @@
 To add a surface: its file or folder here, a line in SURFACES, its routes in docs/api.md.
 """
 
-from pg_trio.surfaces.contract import MatchedRoute, StreamSummary, StreamWriter, Surface
+from pg_trio.surfaces.contract import MatchedRoute, StreamSummary, StreamWriter, Surface, SurfaceDefaults
 from pg_trio.surfaces.gateway import GATEWAY
 from pg_trio.surfaces.http_answer import HeaderList, HttpAnswer, Tries
 from pg_trio.surfaces.registry import SurfaceTable, is_plain_path
+from pg_trio.surfaces.v1.chat import CHAT
+from pg_trio.surfaces.v1.routes import LIST_ACCESS, V1Surface, split_path
 
-SURFACES: tuple[Surface, ...] = (GATEWAY,)
+SURFACES: tuple[Surface, ...] = (GATEWAY, CHAT)
 
 # The surface that renders the error of a request that no surface matches.
 FALLBACK: Surface = GATEWAY
 
+
+def is_v1_route(rest: bytes) -> bool:
+    """Whether a surface of `/v1` has this path behind `/api/{uuid}/v1/`."""
+    return any(isinstance(surface, V1Surface) and surface.path == rest for surface in SURFACES)
+
+
+def fallback_for(path: bytes) -> Surface:
+    """The surface whose shape the error of a path has that no surface matches. `path` is as it was sent."""
+    return FALLBACK if split_path(path) is None else CHAT
+
+
 __all__ = [
     "FALLBACK",
+    "LIST_ACCESS",
     "SURFACES",
     "HeaderList",
     "HttpAnswer",
@@ -29,7 +45,10 @@ __all__ = [
     "StreamSummary",
     "StreamWriter",
     "Surface",
+    "SurfaceDefaults",
     "SurfaceTable",
     "Tries",
+    "fallback_for",
     "is_plain_path",
+    "is_v1_route",
 ]

@@ -8,24 +8,24 @@ Rules:
 4. `check_head` runs before the body is received, `read` after it. Both raise GatewayError if they refuse the request.
 5. A failure before a stream's first byte goes through `render_error`, one after it through `StreamWriter.fail`.
 
-The field `x-request-id` and the fields of limits are the same on every surface: http_answer.py and web/asgi_call.py
-add them.
+The field `x-request-id` and the standard fields of limits are the same on every surface: http_answer.py and
+web/asgi_call.py add them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 from uuid import UUID
 
 from pg_trio.domain.call import ReadLimits, RequestHead, WholeAnswer
 from pg_trio.domain.chat import ChatRequest, FinishReason, Usage
 from pg_trio.domain.events import Event
 from pg_trio.domain.limits import LimitState
-from pg_trio.domain.project import Endpoint
+from pg_trio.domain.project import CHAT_ACCESS, Access, Endpoint
 from pg_trio.domain.stage_times import StageTimes
 from pg_trio.domain.value import value
-from pg_trio.errors import GatewayError
+from pg_trio.errors import GatewayError, NoFitCandidate
 from pg_trio.surfaces.http_answer import HeaderList, HttpAnswer, Tries
 
 
@@ -75,6 +75,24 @@ class StreamWriter(Protocol):
         """The end of an answer that broke after its head. A client must be able to tell it from a complete answer."""
 
 
+class SurfaceDefaults:
+    """What most surfaces are like. A surface may inherit it, and override what differs: see Surface."""
+
+    head_fields: ClassVar[Sequence[bytes]] = ()
+    access: ClassVar[Access] = CHAT_ACCESS
+    takes_api_key: ClassVar[bool] = False
+    tells_restarts: ClassVar[bool] = True
+    always_streams: ClassVar[bool] = False
+
+    def refuse_unfit(self, error: NoFitCandidate) -> GatewayError:
+        """The error itself."""
+        return error
+
+    def stream_fields(self, request_id: UUID, limits: Sequence[LimitState], times: StageTimes) -> HeaderList:
+        """None but those of all surfaces."""
+        return []
+
+
 class Surface(Protocol):
     """One dialect. `name` labels its requests, in lower case with underscores."""
 
@@ -84,6 +102,22 @@ class Surface(Protocol):
     @property
     def roots(self) -> Sequence[bytes]:
         """The first segments of its paths. `match` gets only requests under one of them."""
+
+    @property
+    def access(self) -> Access:
+        """What its routes demand of a caller."""
+
+    @property
+    def takes_api_key(self) -> bool:
+        """Whether a token may come as `x-api-key`, too."""
+
+    @property
+    def tells_restarts(self) -> bool:
+        """Whether its streams can say that the text sent so far is replaced (`Joined`)."""
+
+    @property
+    def always_streams(self) -> bool:
+        """Whether a client that asks for a stream gets one of an endpoint that does not stream, too."""
 
     @property
     def head_fields(self) -> Sequence[bytes]:
@@ -98,6 +132,9 @@ class Surface(Protocol):
     def read(self, body: bytes, limits: ReadLimits, head: RequestHead) -> ChatRequest:
         """The request that the body states. Raises GatewayError. May run in a thread, for a large body."""
 
+    def refuse_unfit(self, error: NoFitCandidate) -> GatewayError:
+        """The error for a request that no candidate can take."""
+
     def render_answer(self, answer: WholeAnswer, limits: Sequence[LimitState]) -> HttpAnswer:
         """The whole answer of a request that succeeded."""
 
@@ -105,6 +142,9 @@ class Surface(Protocol):
         self, error: GatewayError, request_id: UUID, limits: Sequence[LimitState] = (), tries: Tries | None = None
     ) -> HttpAnswer:
         """The answer of a request that failed. `tries` lists the attempts, if any candidate was called."""
+
+    def stream_fields(self, request_id: UUID, limits: Sequence[LimitState], times: StageTimes) -> HeaderList:
+        """The dialect's own header fields of a stream's head, beside those of all surfaces."""
 
     def open_stream(self, head: RequestHead, request: ChatRequest, endpoint: Endpoint) -> StreamWriter:
         """A writer for a streamed answer to this request. It has sent nothing yet."""

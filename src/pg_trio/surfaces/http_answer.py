@@ -33,6 +33,10 @@ class HttpAnswer:
     fields: bytes
     body: bytes
 
+    def with_fields(self, fields: bytes) -> HttpAnswer:
+        """The same answer with more header lines."""
+        return HttpAnswer(self.status, self.fields + fields, self.body) if fields else self
+
     def headers(self) -> HeaderList:
         """The header fields in ASGI's form, including the length."""
         return [(b"content-length", b"%d" % len(self.body)), *split_fields(self.fields)]
@@ -57,8 +61,10 @@ _ANSWER_FIELDS = (
 _TRIES_FIELDS = b"x-pg-provider: %b\r\nx-pg-model: %b\r\nx-pg-attempts: %d\r\nserver-timing: %b\r\n"
 
 
-def make_answer(answer: WholeAnswer, request_id: str, limits: Sequence[LimitState], body: bytes) -> HttpAnswer:
-    """The answer of a success. `body` is JSON."""
+def make_answer(
+    answer: WholeAnswer, request_id: str, limits: Sequence[LimitState], body: bytes, more: bytes = b""
+) -> HttpAnswer:
+    """The answer of a success. `body` is JSON; `more` are header lines of the surface's own."""
     fields = _ANSWER_FIELDS % (
         request_id.encode("ascii"),
         answer.provider.encode("ascii"),
@@ -68,7 +74,9 @@ def make_answer(answer: WholeAnswer, request_id: str, limits: Sequence[LimitStat
     )
     if limits:
         fields += render_limits(limits)
-    return HttpAnswer(200, fields, body)
+    if answer.session_id is not None:
+        fields += b"x-pg-session-id: %b\r\n" % str(answer.session_id).encode("ascii")
+    return HttpAnswer(200, fields + more, body)
 
 
 def make_failure(

@@ -21,9 +21,11 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 import orjson
+from attrs import evolve
 
 from pg_trio.domain.chat import FinishReason, Reasoning
 from pg_trio.domain.events import ContentDelta, Event, Joined, Opened, ReasoningDelta, ToolCallDelta
+from pg_trio.domain.value import value
 from pg_trio.surfaces.http_answer import HeaderList
 from pg_trio.surfaces.openai_shapes import completion_id, reasoning_object, signature_fields
 
@@ -42,8 +44,28 @@ DONE = b"data: [DONE]\n\n"
 # 262,144 characters of reasoning are about 64,000 tokens, the most that Anthropic's models think for one answer.
 HELD_CHARS = 262_144
 
-_END_OF_TEXT = b'},"finish_reason":null}]}\n\n'
-_END_OF_CALL = b']},"finish_reason":null}]}\n\n'
+_NO_REASON = b',"finish_reason":null}'
+_ROLE_CHOICE = b'{"index":0,"delta":{"role":"assistant","content":""}' + _NO_REASON
+_END_OF_DELTA = b"}" + _NO_REASON
+_END_OF_CALL = b"]}" + _NO_REASON
+
+
+@value(slots=True)
+class ChunkStyle:
+    """How a surface's chunks differ from others.
+
+    `opens_with_role`: the first chunk has the role alone, as OpenAI's; else the first chunk with content has it too.
+    `reasoning_names`: the fields of a delta with reasoning. `nulls_usage`: every chunk but the last has `"usage":null`.
+    `tells_joins`: a chunk tells where another candidate carried the stream on.
+    """
+
+    opens_with_role: bool = False
+    reasoning_names: tuple[str, ...] = ("reasoning_content",)
+    nulls_usage: bool = False
+    tells_joins: bool = True
+
+
+GATEWAY_STYLE = ChunkStyle()
 
 
 class ChunkWriter:
@@ -52,6 +74,8 @@ class ChunkWriter:
     __slots__ = (
         "_blocks",
         "_created",
+        "_end",
+        "_first",
         "_held",
         "_held_chars",
         "_id",
@@ -61,11 +85,16 @@ class ChunkWriter:
         "_of_text",
         "_role_is_due",
         "_shows_reasoning",
+        "_style",
         "joins",
     )
 
-    def __init__(self, created_s: int, *, shows_reasoning: bool = True) -> None:
+    def __init__(self, created_s: int, *, shows_reasoning: bool = True, style: ChunkStyle = GATEWAY_STYLE) -> None:
         self._created = b"%d" % created_s
+        self._style = style
+        # What ends a chunk with a choice; the chunk that is due before all others.
+        self._end = b'],"usage":null}\n\n' if style.nulls_usage else b"]}\n\n"
+        self._first = b""
         self._shows_reasoning = shows_reasoning
         self._id = b""
         self._role_is_due = True
@@ -89,10 +118,12 @@ class ChunkWriter:
         The last event (`Finished`, `Broken`) has none: the surface writes the end once the request's end is known.
         """
         if isinstance(event, ContentDelta):
-            text = event.text
-            rendered = self._of_text + _dump(text) + _END_OF_TEXT
+            rendered = self._of_text + _dump(event.text) + _END_OF_DELTA
+            if event.logprobs is not None:
+                rendered = rendered.removesuffix(b"}") + b',"logprobs":' + _dump(event.logprobs) + b"}"
+            rendered += self._end
         elif isinstance(event, ToolCallDelta):
-            rendered = self._of_call + _dump_call(event) + _END_OF_CALL
+            rendered = self._render_call(event)
         elif isinstance(event, Opened):
             self._open(event)
             return b""
@@ -107,6 +138,8 @@ class ChunkWriter:
         if self._role_is_due:
             self._role_is_due = False
             self._begin_chunks()
+        elif self._first:
+            rendered, self._first = self._first + rendered, b""
         return rendered
 
     def render_all(self, events: Iterable[Event]) -> bytes:
@@ -117,16 +150,26 @@ class ChunkWriter:
         """The chunk with the finish reason. It has the role if no earlier chunk had it."""
         delta = b'{"role":"assistant","content":""}' if self._role_is_due else b"{}"
         reason = finish_reason.encode("ascii")
-        return self._of_choices + b'{"index":0,"delta":' + delta + b',"finish_reason":"' + reason + b'"}]}\n\n'
+        first, self._first = self._first, b""
+        choice = b'{"index":0,"delta":' + delta + b',"finish_reason":"' + reason + b'"}'
+        return first + self._of_choices + choice + self._end
 
     def render_last(self, fields: Mapping[str, object]) -> bytes:
         """A chunk with empty choices, followed by these fields, like OpenAI's chunk of `usage`."""
         return self._of_choices + b"]," + _dump(fields).removeprefix(b"{") + b"\n\n"
 
+    def _render_call(self, delta: ToolCallDelta) -> bytes:
+        if self._style.opens_with_role and delta.id is not None and delta.arguments:
+            # OpenAI's first delta of a call has empty arguments.
+            rest = ToolCallDelta(delta.index, None, None, delta.arguments)
+            return self._render_call(evolve(delta, arguments="")) + self._render_call(rest)
+        return self._of_call + _dump_call(delta) + _END_OF_CALL + self._end
+
     def _render_reasoning(self, delta: ReasoningDelta) -> bytes:
         fields = []
         if delta.text:
-            fields.append(b'"reasoning_content":' + _dump(delta.text))
+            text = _dump(delta.text)
+            fields += [b'"%b":%b' % (name.encode("ascii"), text) for name in self._style.reasoning_names]
             self._held_chars += len(delta.text)
             if self._held_chars <= HELD_CHARS:
                 self._held.append(delta.text)
@@ -138,7 +181,7 @@ class ChunkWriter:
             return b""
         # The content is empty, as in the first chunk of OpenAI's streams.
         role = b'"role":"assistant","content":"",' if self._role_is_due else b""
-        return self._of_delta + role + b",".join(fields) + _END_OF_TEXT
+        return self._of_delta + role + b",".join(fields) + _END_OF_DELTA + self._end
 
     def _end_block(self, delta: ReasoningDelta) -> Reasoning | None:
         """The complete block that ends with this delta. None if no block ends, or if its text was too long to hold."""
@@ -157,6 +200,8 @@ class ChunkWriter:
     def _join(self, joined: Joined) -> bytes:
         self.joins.append(joined)
         self._forget_block()
+        if not self._style.tells_joins:
+            return b""
         meta = _dump({"meta": {"join": join_object(joined)}})
         # One choice, as in every chunk but the last, because clients may read it without a check.
         empty = b'{"index":0,"delta":{},"finish_reason":null}],'
@@ -169,6 +214,11 @@ class ChunkWriter:
             self._created,
             _dump(opened.model),
         )
+        if self._style.opens_with_role and self._role_is_due:
+            self._role_is_due = False
+            self._first = (
+                self._of_choices + b'{"index":0,"delta":{"role":"assistant","content":""}' + _NO_REASON + self._end
+            )
         self._begin_chunks()
 
     def _begin_chunks(self) -> None:

@@ -16,6 +16,14 @@ def completion_id(reply_id: str) -> str:
 
 def usage_object(usage: Usage) -> dict[str, object]:
     """OpenAI's `usage`, with our field `estimated`: whether the gateway counted because the provider did not."""
+    shape = plain_usage_object(usage)
+    if usage.estimated:
+        shape["estimated"] = True
+    return shape
+
+
+def plain_usage_object(usage: Usage) -> dict[str, object]:
+    """OpenAI's `usage` and nothing of ours."""
     shape: dict[str, object] = {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
@@ -25,8 +33,6 @@ def usage_object(usage: Usage) -> dict[str, object]:
         shape["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
     if usage.reasoning_tokens:
         shape["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
-    if usage.estimated:
-        shape["estimated"] = True
     return shape
 
 

@@ -8,6 +8,7 @@ than one that a proxy in front of us might have understood differently.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 from functools import partial
@@ -27,7 +28,7 @@ from pg_trio.errors import (
     InternalError,
     RouteNotFound,
 )
-from pg_trio.surfaces import FALLBACK, SURFACES, HttpAnswer, Surface, SurfaceTable, is_plain_path
+from pg_trio.surfaces import FALLBACK, SURFACES, HttpAnswer, Surface, SurfaceTable, fallback_for, is_plain_path
 from pg_trio.web.asgi_call import AsgiCall
 from pg_trio.web.asgi_types import AsgiApp, AsgiEvent, Receive, Scope, Send
 from pg_trio.web.client_address import read_networks
@@ -38,6 +39,8 @@ logger = logging.getLogger("pg_trio")
 # How a request's client is attached to its work. What the work sends goes to the client's `send`.
 Attach: TypeAlias = Callable[[RequestHead, Send], Attachment[AsgiEvent]]
 
+# `GET /api/{uuid}/v1/models/{id}`, as long as a model's id may be when each of its bytes is encoded.
+_MODEL_PATH = re.compile(rb"/api/[0-9A-Za-z-]{1,64}/v1/models/[!-$&-.0-~%]{1,768}")
 NOT_RUNNING = "the application was called before its lifespan started"
 
 
@@ -231,14 +234,19 @@ def read_path(scope: Scope) -> bytes:
 def has_plain_path(scope: Scope) -> bool:
     """Whether the path that is sent is the one that is meant: no byte is encoded and no segment empty.
 
+    A model's id may hold encoded bytes (`meta-llama%2FLlama-3`): SDKs encode it as one segment, the last one.
+
     Frameworks decode a path before they look for its route, so that `/%61pi/…` and `/api/…` would be one.
     """
-    return scope["type"] != "http" or is_plain_path(read_path(scope))
+    if scope["type"] != "http":
+        return True
+    path = read_path(scope)
+    return is_plain_path(path) or _MODEL_PATH.fullmatch(path) is not None
 
 
 async def refuse_path(scope: Scope, receive: Receive, send: Send) -> None:
     """An ASGI application that has no route."""
-    answer = FALLBACK.render_error(RouteNotFound(), uuid4())
+    answer = fallback_for(read_path(scope)).render_error(RouteNotFound(), uuid4())
     headers = [*answer.headers(), (b"cache-control", b"no-store")]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})

@@ -196,6 +196,9 @@ class AsgiStream:
                 ]
             if call.limits:
                 headers += split_fields(render_limits(call.limits))
+            headers += call.surface.stream_fields(call.head.request_id, call.limits, self._progress.times_so_far())
+            if self._session_id is not None:
+                headers.append((b"x-pg-session-id", str(self._session_id).encode("ascii")))
             await call.send({"type": "http.response.start", "status": 200, "headers": headers})
         call.has_ended = not more
         await call.send({"type": "http.response.body", "body": data, "more_body": more})

@@ -43,11 +43,11 @@ class HeadTemplate:
             surface=surface,
             project=route.project,
             slug=route.slug,
-            authorization=_values(fields.get(b"authorization")),
+            authorization=_read_tokens(fields, surface),
             content_type=_text(fields.get(b"content-type")),
             content_coding=_text(fields.get(b"content-encoding")),
             timeout_ms=_values(fields.get(b"x-pg-timeout-ms")),
-            read_timeout=_values(fields.get(b"x-stainless-read-timeout")),
+            read_timeout=_values(fields.get(b"x-stainless-read-timeout")) + _values(fields.get(b"x-stainless-timeout")),
             origin=RequestOrigin(
                 surface=surface.name,
                 client_address=peer.find_client(fields),
@@ -74,6 +74,29 @@ class HeadTemplate:
             origin=self.origin,
             fields=self.fields,
         )
+
+
+def _read_tokens(fields: Mapping[bytes, bytes], surface: Surface) -> Sequence[str]:
+    authorization = _values(fields.get(b"authorization"))
+    if not surface.takes_api_key or b"x-api-key" not in fields:
+        return authorization
+    return join_tokens(authorization, _values(fields[b"x-api-key"]))
+
+
+def join_tokens(authorization: Sequence[str], api_keys: Sequence[str]) -> Sequence[str]:
+    """The values of `Authorization`, and those of `x-api-key` in its form. The same token in both counts once."""
+    if not api_keys:
+        return authorization
+    keys = [f"Bearer {key.strip()}" for key in api_keys]
+    if len(keys) == len(authorization) == 1 and _is_bearer(authorization[0], keys[0]):
+        return authorization
+    return [*authorization, *keys]
+
+
+def _is_bearer(authorization: str, expected: str) -> bool:
+    """Whether it is the expected `Bearer …`. The scheme's letters may be of any case (RFC 9110, section 11.1)."""
+    scheme, _, token = authorization.partition(" ")
+    return scheme.lower() == "bearer" and f"Bearer {token.strip()}" == expected
 
 
 @value(slots=True)
@@ -122,8 +145,8 @@ def _join_repeated(headers: Headers) -> dict[bytes, bytes]:
     return fields
 
 
-def _values(joined: bytes | None) -> Sequence[str]:
-    return () if joined is None else joined.decode("latin-1").split("\0")
+def _values(joined: bytes | None) -> list[str]:
+    return [] if joined is None else joined.decode("latin-1").split("\0")
 
 
 def _text(joined: bytes | None) -> str | None:

@@ -20,7 +20,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 
-from pg_trio.domain.project import Caller, Candidate, Endpoint, Project, Token, TokenLimits
+from pg_trio.domain.project import Access, Caller, Candidate, Endpoint, Project, Token, TokenLimits
 from pg_trio.errors import (
     BadRequest,
     GatewayError,
@@ -30,15 +30,18 @@ from pg_trio.errors import (
     StoreError,
     TokensUnavailable,
 )
-from pg_trio.surfaces import FALLBACK
+from pg_trio.surfaces import fallback_for, is_v1_route
+from pg_trio.web.model_list import add_model_routes
 
 logger = logging.getLogger("pg_trio")
+
+ADMIN, MODELS = Access("admin"), Access("models")
 
 
 class Inspected(Protocol):
     """The parts of the running gateway that introspection reads."""
 
-    async def find_caller(self, authorization: Sequence[str], project: str, scope: str, at: float) -> Caller: ...
+    async def find_caller(self, authorization: Sequence[str], project: str, access: Access, at: float) -> Caller: ...
 
     async def list_tokens(self, project_uuid: UUID) -> Sequence[Token]: ...
 
@@ -63,41 +66,47 @@ def make_web_app(find_inspected: Any, is_ready: Callable[[], bool] = lambda: Tru
     # offers the model.
     made_at = int(time.time())
 
-    async def caller_with(scope: str, project: str) -> tuple[Inspected, Caller]:
+    async def caller_with(access: Access, project: str) -> tuple[Inspected, Caller]:
         inspected: Inspected = find_inspected()
         authorization = request.headers.getlist("Authorization")
-        return inspected, await inspected.find_caller(authorization, project, scope, time.time())
+        return inspected, await inspected.find_caller(authorization, project, access, time.time())
 
     @app.get("/api/<project>/info")
     async def info(project: str) -> dict[str, Any]:
-        inspected, caller = await caller_with("admin", project)
+        inspected, caller = await caller_with(ADMIN, project)
         tokens = await inspected.list_tokens(caller.project.uuid)
         return _data(describe_project(caller.project, len(tokens)))
 
     @app.get("/api/<project>/endpoints")
     async def endpoints(project: str) -> dict[str, Any]:
-        _, caller = await caller_with("admin", project)
+        _, caller = await caller_with(ADMIN, project)
         return _data([describe_endpoint(endpoint) for endpoint in caller.project.endpoints.values()])
 
     @app.get("/api/<project>/candidates")
     async def candidates(project: str) -> dict[str, Any]:
-        inspected, caller = await caller_with("admin", project)
+        inspected, caller = await caller_with(ADMIN, project)
         return _data(list_candidates(caller.project, inspected))
 
     @app.get("/api/<project>/tokens")
     async def tokens(project: str) -> dict[str, Any]:
-        inspected, caller = await caller_with("admin", project)
+        inspected, caller = await caller_with(ADMIN, project)
         return _data([describe_token(token) for token in await inspected.list_tokens(caller.project.uuid)])
 
     @app.get("/api/<project>/models")
     async def models(project: str) -> dict[str, Any]:
-        inspected, caller = await caller_with("models", project)
+        inspected, caller = await caller_with(MODELS, project)
         return list_models(caller.project, inspected.disabled_providers, made_at)
+
+    add_model_routes(app, find_inspected)
 
     @app.post("/api/<project>/<slug>", defaults={"dispatcher": ""})
     @app.route("/api/<project>/chat/completions", methods=["GET"], defaults={"slug": "", "dispatcher": "yes"})
     async def not_here(project: str, slug: str, dispatcher: str) -> Response:
         raise MethodNotAllowed(["POST"]) if dispatcher else RouteNotFound()
+
+    @app.route("/api/<project>/v1/<path:route>", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+    async def not_on_v1(project: str, route: str) -> Response:
+        raise MethodNotAllowed(["POST"]) if is_v1_route(route.encode()) else RouteNotFound()
 
     @app.get("/healthz")
     async def healthz() -> dict[str, Any]:
@@ -246,6 +255,6 @@ def _data(data: object) -> dict[str, Any]:
 
 
 def _respond(error: GatewayError, request_id: UUID) -> Response:
-    answer = FALLBACK.render_error(error, request_id)
+    answer = fallback_for(request.path.encode("utf-8", "surrogateescape")).render_error(error, request_id)
     headers = [(name.decode("ascii"), value.decode("ascii")) for name, value in answer.headers()]
     return Response(answer.body, status=answer.status, headers=dict(headers))

@@ -25,6 +25,7 @@ SECTION_SHAPES: dict[str, tuple[type[attrs.AttrsInstance], type[attrs.AttrsInsta
     "`[[prices]]`": (tables.PriceTable, None),
     "`[[projects]]`": (tables.ProjectTable, Project),
     "`[[projects.endpoints]]`": (tables.EndpointTable, Endpoint),
+    "`[[projects.providers]]`": (tables.OpenedProviderTable, None),
     "`failover`": (tables.FailoverTable, None),
     "`pii_filter`": (tables.PiiFilterTable, guardrails.PiiFilter),
     "`custom_patterns`": (tables.CustomPatternTable, None),
@@ -43,7 +44,9 @@ def test_every_setting_is_described(heading: str) -> None:
 
     described = list(_rows(heading))
 
-    assert [attribute.name for attribute in attrs.fields(shape)] == described
+    # What a table shares with another comes behind its own.
+    ordered = sorted(attrs.fields(shape), key=lambda attribute: attribute.inherited)
+    assert [attribute.name for attribute in ordered if not _is_described_elsewhere(shape, attribute)] == described
 
 
 @pytest.mark.parametrize("heading", SECTION_SHAPES)
@@ -55,7 +58,10 @@ def test_ranges_are_the_code_s(heading: str) -> None:
     rows = _rows(heading)
 
     missing = [
-        (name, bound) for name, bounds in declared.items() for bound in bounds if f" {bound}" not in f" {rows[name][0]}"
+        (name, bound)
+        for name, bounds in declared.items()
+        for bound in bounds
+        if name in rows and f" {bound}" not in f" {rows[name][0]}"
     ]
     assert [] == missing
 
@@ -79,6 +85,11 @@ def test_example_file_is_accepted() -> None:
     configuration = read_configuration(DOCS.with_name("example.toml"), {"OPENAI_API_KEY": "sk-example-key"})
 
     assert () == configuration.notes
+
+
+def _is_described_elsewhere(shape: type[attrs.AttrsInstance], attribute: Any) -> bool:
+    """Whether the section refers to another one for this setting: those of calls are under the endpoints."""
+    return shape is tables.OpenedProviderTable and attribute.inherited
 
 
 def _shown(value: object) -> str:

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from attrs import evolve
 
-from pg_trio.domain.project import Caller, Candidate, Credential, Endpoint, Project, Token
+from pg_trio.domain.project import CHAT_ACCESS, Caller, Candidate, Credential, Endpoint, Project, Token
 from pg_trio.errors import (
     ForeignToken,
     MalformedToken,
@@ -89,7 +89,7 @@ async def prove(
     stage: Authenticate, plaintext: str = PLAINTEXT, project: str = str(PROJECT_UUID), at: float = 0.0
 ) -> Caller:
     """As the pipeline does: what is remembered is not looked up."""
-    asked = [f"Bearer {plaintext}"], project, "chat", at
+    asked = [f"Bearer {plaintext}"], project, CHAT_ACCESS, at
     return stage.recall_caller(*asked) or await stage.find_caller(*asked)
 
 

@@ -99,13 +99,13 @@ async def test_sdk_read_timeout_never_lengthens(autojump_clock: MockClock) -> No
     assert 800 == caught.value.limit_ms
 
 
-async def test_own_header_goes_before_sdk_s(autojump_clock: MockClock) -> None:
+async def test_smaller_of_own_header_and_sdk_s_holds(autojump_clock: MockClock) -> None:
     both = evolve(head("700"), read_timeout=["0.3"])
 
     with pytest.raises(DeadlineExceeded) as caught:
         await run(RequestDeadline(both, body_timeout_ms=500), endpoint(800))
 
-    assert 700 == caught.value.limit_ms
+    assert 300 == caught.value.limit_ms
 
 
 async def test_sdk_read_timeout_is_no_limit_of_a_stream(autojump_clock: MockClock) -> None:

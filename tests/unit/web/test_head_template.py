@@ -9,7 +9,7 @@ import pytest
 
 from pg_trio.surfaces import MatchedRoute
 from pg_trio.surfaces.gateway import GATEWAY
-from pg_trio.surfaces.gateway.surface import GatewaySurface
+from pg_trio.surfaces.gateway.gateway_surface import GatewaySurface
 from pg_trio.web.client_address import read_networks
 from pg_trio.web.head_template import HeadTemplate, Peer
 

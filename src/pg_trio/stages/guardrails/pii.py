@@ -23,7 +23,7 @@ from attrs import frozen
 from pg_trio.domain.chat import TOOL_WORDS, ChatRequest, Json, Message, ToolCall, json_texts
 from pg_trio.domain.content import Part
 from pg_trio.domain.guardrails import MAX_LABELS, PII_LABELS, CustomPattern, PiiFilter
-from pg_trio.domain.options import Options, ResponseFormat
+from pg_trio.domain.options import NO_OPTIONS, Options, ResponseFormat
 from pg_trio.domain.tools import ForeignTool, ForeignToolChoice, Tool, ToolChoice
 from pg_trio.errors import PiiBlocked
 from pg_trio.stages.guardrails.detectors import DETECTORS, Detector, custom_detector
@@ -217,6 +217,7 @@ def _mask_request(request: ChatRequest, masks: Masks) -> ChatRequest:
         tools=tuple([_mask_tool(tool, masks) for tool in request.tools]),
         tool_choice=None if request.tool_choice is None else _mask_choice(request.tool_choice, masks),
         options=_mask_options(request.options, masks),
+        unknown=_mask_json(request.unknown, masks),
     )
 
 
@@ -262,11 +263,19 @@ def _mask_choice(choice: ToolChoice | ForeignToolChoice, masks: Masks) -> ToolCh
 
 
 def _mask_options(options: Options, masks: Masks) -> Options:
-    wanted = options.response_format
-    if wanted is None:
+    if options is NO_OPTIONS or not options.holds_text:
         return options
-    masked = _mask_json(wanted.raw, masks, TOOL_WORDS)
-    return options if masked is wanted.raw else attrs.evolve(options, response_format=ResponseFormat.of(masked))
+    wanted = options.response_format
+    if wanted is not None:
+        masked = _mask_json(wanted.raw, masks, TOOL_WORDS)
+        wanted = wanted if masked is wanted.raw else ResponseFormat.of(masked)
+    return attrs.evolve(
+        options,
+        response_format=wanted,
+        stop=tuple([masks.get(text, text) for text in options.stop]),
+        user=None if options.user is None else masks.get(options.user, options.user),
+        more=_mask_json(options.more, masks),
+    )
 
 
 def _mask_tool_call(call: ToolCall, masks: Masks) -> ToolCall:

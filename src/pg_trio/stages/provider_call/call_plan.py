@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from pg_trio.domain.project import Candidate, Endpoint, OnStreamFailure
 from pg_trio.racing.attempt import Limits
@@ -55,6 +55,10 @@ class CallPlan:
     slots: Mapping[str, Slots] | None
     # Whether a candidate may be unable to carry what a request holds (fit.py).
     is_picky: bool = False
+
+    def without_restarts(self) -> CallPlan:
+        """The same plan, but a stream that would be asked for again fails."""
+        return evolve(self, on_stream_failure="error") if self.on_stream_failure == "restart" else self
 
     @property
     def may_hedge(self) -> bool:

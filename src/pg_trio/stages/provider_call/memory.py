@@ -22,7 +22,7 @@ RETRY_SHARE = 0.2
 def make_board(records: BreakerRecords | None = None) -> BreakerBoard[Candidate]:
     """Breakers for candidates: those whose `records` all workers share, or of this process alone."""
     return BreakerBoard(
-        target_of=lambda candidate: (candidate.credential.name, candidate.model),
+        target_of=lambda candidate: (candidate.credential.name, candidate.memory_name),
         credential_of=lambda candidate: candidate.credential.name,
         rules=BreakerRules(),
         records=records,

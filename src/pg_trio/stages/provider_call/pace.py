@@ -59,7 +59,7 @@ class LearnedPace:
             latency.record_beaten(took_s, end.ended_at)
 
     def _latency(self, candidate: Candidate) -> Latency:
-        return self._latencies[candidate.credential.name, candidate.model]
+        return self._latencies[candidate.credential.name, candidate.memory_name]
 
 
 def learned_pace(endpoint: Endpoint, kind: Kind, latencies: Latencies) -> LearnedPace | None:
@@ -68,7 +68,7 @@ def learned_pace(endpoint: Endpoint, kind: Kind, latencies: Latencies) -> Learne
     if percentile is None:
         return None
     rules = LatencyRules(quantile=int(percentile[1:]) / 100)
-    places = [(candidate.credential.name, candidate.model) for candidate in endpoint.candidates]
+    places = [(candidate.credential.name, candidate.memory_name) for candidate in endpoint.candidates]
     # The ceiling is the longest that a candidate is waited for, so also where nothing is known.
     kept = {place: latencies.estimate_of((kind, percentile, *place), rules) for place in places}
     return LearnedPace(kept, rules.ceiling_s)

@@ -73,7 +73,8 @@ class ProviderCall:
         self, exchange: Exchange, disabled_providers: frozenset[str], hedge_share: float, memory: Memory | None = None
     ) -> None:
         self._exchange = exchange
-        self._disabled = disabled_providers
+        # Read when a plan is compiled: after a change, the catalogue compiles all plans again.
+        self.disabled_providers = disabled_providers
         self._hedge_share = hedge_share
         # None until an endpoint that hedges is called, so that other endpoints do not pay for counting.
         self._hedges: Hedges | None = None
@@ -82,7 +83,7 @@ class ProviderCall:
 
     def compile(self, endpoint: Endpoint) -> CallPlan:
         """How the endpoint's candidates are asked, those whose provider is switched off left out."""
-        plan = make_plan(endpoint, self._disabled, self.memory.latencies, self._slots)
+        plan = make_plan(endpoint, self.disabled_providers, self.memory.latencies, self._slots)
         plan = evolve(plan, is_picky=is_picky(plan.candidates, self._exchange))
         if self._hedges is None and plan.may_hedge:
             self._hedges = self.memory.open_hedges(HedgeRules(share=self._hedge_share), trio.current_time())

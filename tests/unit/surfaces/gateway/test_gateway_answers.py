@@ -16,6 +16,7 @@ from pg_trio.errors import DeadlineExceeded, RateLimited
 from pg_trio.surfaces import Tries
 from pg_trio.surfaces.gateway.answers import render_answer, render_error
 from pg_trio.surfaces.openai_chunks import ChunkWriter
+from tests.support.requests import REQUEST
 
 ANSWER = WholeAnswer(
     reply=Reply("chatcmpl-1", "gpt-4o-mini", "Hi", "stop"),
@@ -24,6 +25,7 @@ ANSWER = WholeAnswer(
     provider="openai",
     attempts=[],
     times=StageTimes(("auth", "provider"), (0.1, 12.5)),
+    request=REQUEST,
 )
 
 
@@ -46,7 +48,7 @@ def test_success_body_is_the_contracts() -> None:
 
 def test_tool_calls_come_back() -> None:
     reply = Reply("chatcmpl-1", "m", None, "tool_calls", tool_calls=(ToolCall("c1", "add", '{"a":1}'),))
-    answer = WholeAnswer(reply, Usage(1, 1, estimated=True), UUID(int=1), "openai", [], NO_TIMES)
+    answer = WholeAnswer(reply, Usage(1, 1, estimated=True), UUID(int=1), "openai", [], NO_TIMES, REQUEST)
 
     body = orjson.loads(render_answer(answer).body)
 
@@ -56,7 +58,7 @@ def test_tool_calls_come_back() -> None:
 
 def test_reasoning_stands_beside_the_content() -> None:
     reply = Reply("chatcmpl-1", "m", "4", "stop", reasoning="2 and 2")
-    answer = WholeAnswer(reply, Usage(1, 1), UUID(int=1), "openai", [], NO_TIMES)
+    answer = WholeAnswer(reply, Usage(1, 1), UUID(int=1), "openai", [], NO_TIMES, REQUEST)
 
     body = orjson.loads(render_answer(answer).body)
 
@@ -87,7 +89,7 @@ def test_failure_says_what_was_tried_not_what_was_said() -> None:
 
 def test_usage_tells_its_parts_where_they_are_known() -> None:
     usage = Usage(38, 87, cached_tokens=20, reasoning_tokens=7)
-    answer = WholeAnswer(Reply("chatcmpl-1", "m", "Hi", "stop"), usage, UUID(int=1), "openai", [], NO_TIMES)
+    answer = WholeAnswer(Reply("chatcmpl-1", "m", "Hi", "stop"), usage, UUID(int=1), "openai", [], NO_TIMES, REQUEST)
 
     body = orjson.loads(render_answer(answer).body)
 
@@ -104,7 +106,7 @@ def test_signed_reasoning_has_openrouters_shape() -> None:
     blocks = (Reasoning("2 and 2", "c2ln"), Reasoning("", data="ZGF0YQ=="))
     calls = (ToolCall("c1", "add", "{}", "dGhvdWdodA=="),)
     reply = Reply("chatcmpl-1", "m", None, "tool_calls", None, calls, "2 and 2", blocks)
-    answer = WholeAnswer(reply, Usage(1, 1), UUID(int=1), "anthropic", [], NO_TIMES)
+    answer = WholeAnswer(reply, Usage(1, 1), UUID(int=1), "anthropic", [], NO_TIMES, REQUEST)
 
     body = orjson.loads(render_answer(answer).body)
 
@@ -119,7 +121,7 @@ def test_signed_reasoning_has_openrouters_shape() -> None:
 
 @pytest.mark.parametrize(("theirs", "ours"), [("chatcmpl-1", "chatcmpl-1"), ("msg_1", "chatcmpl-msg_1")])
 def test_ids_are_of_one_shape(theirs: str, ours: str) -> None:
-    answer = WholeAnswer(Reply(theirs, "m", "Hi", "stop"), Usage(1, 1), UUID(int=1), "anthropic", [], NO_TIMES)
+    answer = WholeAnswer(Reply(theirs, "m", "Hi", "stop"), Usage(1, 1), UUID(int=1), "anthropic", [], NO_TIMES, REQUEST)
     chunks = ChunkWriter(1763800000)
 
     chunks.render(Opened(theirs, "m"))

@@ -17,12 +17,8 @@ from pg_trio.domain.provider import PROVIDERS
 from pg_trio.domain.tools import ForeignTool, Tool, ToolChoice
 from pg_trio.errors import BadRequest, ContentCodingUnsupported, SessionIdInvalid
 from pg_trio.providers.openai_request import RequestRoute, write_body
-from pg_trio.surfaces.gateway.read_request import (
-    KNOWN_FIELDS,
-    check_content_coding,
-    check_content_type,
-    read_chat_request,
-)
+from pg_trio.surfaces.gateway.chat_request import KNOWN_FIELDS, read_chat_request
+from pg_trio.surfaces.reading.content_type import check_content_coding, check_content_type
 from tests.support.content import parts as as_parts
 
 LIMITS = GatewaySettings()

@@ -16,7 +16,8 @@ from pg_trio.domain.chat import Message, Reasoning, Reply, ToolCall, Usage
 from pg_trio.domain.stage_times import NO_TIMES
 from pg_trio.surfaces.gateway import GATEWAY
 from pg_trio.surfaces.gateway.answers import render_answer
-from pg_trio.surfaces.gateway.read_request.signed_fields import MAX_BLOCKS
+from pg_trio.surfaces.reading.signed_fields import MAX_BLOCKS
+from tests.support.requests import REQUEST
 
 HEAD = RequestHead(UUID(int=1), "p", "ask", [], "application/json", [], 0.0, 0.0)
 ADD = ToolCall("call_1", "add", "{}")
@@ -42,7 +43,7 @@ def signature_of(**call: object) -> str | None:
 @given(st.lists(BLOCKS, max_size=4).map(tuple), st.lists(CALLS, min_size=1, max_size=3).map(tuple))
 def test_answer_comes_back_as_it_was(blocks: tuple[Reasoning, ...], calls: tuple[ToolCall, ...]) -> None:
     reply = Reply("chatcmpl-1", "m", None, "tool_calls", None, calls, "Hm.", blocks)
-    answer = orjson.loads(render_answer(WholeAnswer(reply, Usage(1, 1), UUID(int=1), "p", [], NO_TIMES)).body)
+    answer = orjson.loads(render_answer(WholeAnswer(reply, Usage(1, 1), UUID(int=1), "p", [], NO_TIMES, REQUEST)).body)
 
     message = read_message({"role": "assistant", **answer})
 

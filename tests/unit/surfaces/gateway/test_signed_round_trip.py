@@ -16,6 +16,7 @@ from pg_trio.providers import adapter_for
 from pg_trio.providers.anthropic_request import write_body as write_anthropic
 from pg_trio.providers.google_request import write_body as write_google
 from pg_trio.surfaces.gateway import GATEWAY
+from tests.support.requests import REQUEST
 
 HEAD = RequestHead(UUID(int=1), "p", "ask", [], "application/json", [], 0.0, 0.0)
 
@@ -32,7 +33,7 @@ def ask_again(provider: str, body: dict[str, Any]) -> Prompt:
     """The prompt of the request that a client makes of an answer, with the tool's result."""
     candidate = Candidate(Credential("main", provider, "http://127.0.0.1"), "claude-sonnet-4-5")
     reply = adapter_for(provider).read_reply(200, {}, orjson.dumps(body), candidate, now_s=0.0)
-    answer = WholeAnswer(reply, Usage(1, 1), UUID(int=1), provider, [], NO_TIMES)
+    answer = WholeAnswer(reply, Usage(1, 1), UUID(int=1), provider, [], NO_TIMES, REQUEST)
     message = {"role": "assistant", **orjson.loads(GATEWAY.render_answer(answer).body)}
     result = {"role": "tool", "tool_call_id": message["tool_calls"][0]["id"], "content": "2"}
     again = orjson.dumps({"messages": [{"role": "user", "content": "1 + 1?"}, message, result]})

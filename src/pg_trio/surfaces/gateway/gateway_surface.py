@@ -8,25 +8,20 @@ from typing import ClassVar
 from pg_trio.domain.call import RequestHead
 from pg_trio.domain.chat import ChatRequest
 from pg_trio.domain.project import RESERVED_SLUGS, Endpoint
-from pg_trio.surfaces.contract import MatchedRoute
+from pg_trio.surfaces.contract import MatchedRoute, SurfaceDefaults
 from pg_trio.surfaces.gateway.answers import render_answer, render_error
-from pg_trio.surfaces.gateway.read_request import (
-    JSON_TYPE,
-    check_content_coding,
-    check_content_type,
-    read_chat_request,
-)
+from pg_trio.surfaces.gateway.chat_request import read_chat_request
 from pg_trio.surfaces.gateway.stream_writer import GatewayStream
+from pg_trio.surfaces.reading.content_type import JSON_TYPE, check_content_coding, check_content_type
 
 DISPATCHER = "chat/completions"
 
 
-class GatewaySurface:
+class GatewaySurface(SurfaceDefaults):
     """See surfaces.contract.Surface."""
 
     name: ClassVar[str] = "gateway"
     roots: ClassVar[Sequence[bytes]] = (b"api",)
-    head_fields: ClassVar[Sequence[bytes]] = ()
 
     def match(self, method: str, path: bytes) -> MatchedRoute | None:
         """`POST /api/{project}/{slug}`, or `POST /api/{project}/chat/completions` without a slug.

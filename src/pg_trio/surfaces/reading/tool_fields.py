@@ -11,8 +11,8 @@ from pg_trio.domain.chat import Json, Role, ToolCall
 from pg_trio.domain.options import ResponseFormat
 from pg_trio.domain.tools import ChoiceMode, ForeignTool, ForeignToolChoice, Tool, ToolChoice
 from pg_trio.errors import BadRequest
-from pg_trio.surfaces.gateway.read_request.field_checks import NAME, check_object, check_string, check_text
-from pg_trio.surfaces.gateway.read_request.signed_fields import read_signature
+from pg_trio.surfaces.reading.field_checks import NAME, check_object, check_string, check_text
+from pg_trio.surfaces.reading.signed_fields import read_signature
 
 _CHOICES = frozenset({"auto", "none", "required"})
 

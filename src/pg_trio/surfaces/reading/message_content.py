@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pg_trio.domain.chat import Json, Role
 from pg_trio.domain.content import Audio, File, Image, Part, Refusal, Text
 from pg_trio.errors import BadRequest
-from pg_trio.surfaces.gateway.read_request.field_checks import BASE64, FILE_ID, WORD, check_object, check_string
+from pg_trio.surfaces.reading.field_checks import BASE64, FILE_ID, WORD, check_object, check_string
 
 # 2,048 characters: the limit of search engines and old browsers for an address.
 _URL = re.compile(r"https?://[!-~]{1,2040}")

@@ -1,0 +1,56 @@
+"""The messages of OpenAI's chat, as a body has them. See the rules of the surfaces' own readers."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from pg_trio.domain.chat import ROLES, Json, JsonObject, Message, Role
+from pg_trio.errors import BadRequest
+from pg_trio.surfaces.reading.field_checks import NAME, check_string, check_text
+from pg_trio.surfaces.reading.message_content import read_content
+from pg_trio.surfaces.reading.signed_fields import read_reasoning
+from pg_trio.surfaces.reading.tool_fields import read_tool_calls
+
+
+def read_messages(messages: Json, max_messages: int) -> tuple[Message, ...]:
+    """The messages in the field `messages`. Raises: BadRequest naming the field."""
+    if not isinstance(messages, list):
+        raise BadRequest("messages: must be a list.")
+    if not messages:
+        raise BadRequest("messages: must not be empty.")
+    if len(messages) > max_messages:
+        raise BadRequest(f"messages: has {len(messages)} messages, the limit is {max_messages}.")
+    return tuple([_read_message(message, index) for index, message in enumerate(messages)])
+
+
+def _read_message(message: Json, index: int) -> Message:
+    if not isinstance(message, dict):
+        raise BadRequest(f"messages[{index}]: must be an object.")
+    role, content = message.get("role"), message.get("content")
+    if type(role) is not str or role not in ROLES:
+        if role != "developer":
+            raise BadRequest(f"messages[{index}].role: must be one of system, user, assistant, tool.")
+        role = "system"
+    if len(message) == 2 and type(content) is str and role != "tool":
+        return Message(cast(Role, role), content)
+    return _read_full_message(message, cast(Role, role), f"messages[{index}]")
+
+
+def _read_full_message(message: JsonObject, role: Role, path: str) -> Message:
+    name, tool_call_id = message.get("name"), message.get("tool_call_id")
+    if name is not None:
+        if role == "tool":
+            # The name of the function, as the model wrote it.
+            check_text(name, f"{path}.name")
+        else:
+            check_string(name, NAME, f"{path}.name")
+    if tool_call_id is not None:
+        check_text(tool_call_id, f"{path}.tool_call_id")
+    if role == "tool" and tool_call_id is None:
+        raise BadRequest(f"{path}.tool_call_id: is required in a tool message.")
+    tool_calls = read_tool_calls(message.get("tool_calls"), role, f"{path}.tool_calls")
+    content = message.get("content")
+    if content is None and not tool_calls:
+        raise BadRequest(f"{path}.content: must be a string or a list of parts.")
+    reasoning = read_reasoning(message.get("reasoning_details")) if role == "assistant" else ()
+    return Message(role, read_content(content, role, f"{path}.content"), name, tool_calls, tool_call_id, reasoning)

@@ -1,0 +1,188 @@
+"""Turn the body of a Chat Completions request into a `ChatRequest`, or into a 400 that names the wrong field.
+
+Rules, beside those of gateway/chat_request.py (nulls, JSON, messages, parts):
+1. Every field of OpenAI's that the gateway knows is checked for its type and range here, so that a mistake is a 400 of
+   ours, whichever provider would answer. A field that it does not know is kept (`ChatRequest.unknown`): whether it goes
+   on to a provider is the endpoint's setting.
+2. `max_completion_tokens` is the newer name of `max_tokens`; of both, the smaller holds.
+3. A result of a tool must answer a call of an earlier message, unless a session may hold the call.
+4. OpenAI's older `functions` and `function_call` are refused, because their answers have another shape.
+
+Source: OpenAI's openapi.yaml, CreateChatCompletionRequest, read 2026-11.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from pg_trio.domain.call import ReadLimits, RequestHead
+from pg_trio.domain.chat import ChatRequest, Json, JsonObject, Message
+from pg_trio.domain.options import NO_OPTIONS, Options
+from pg_trio.errors import BadRequest
+from pg_trio.surfaces.reading.chat_messages import read_messages
+from pg_trio.surfaces.reading.field_checks import (
+    MAX_TOKENS,
+    check_object,
+    check_text,
+    read_flag,
+    read_integer,
+    read_number,
+    read_strings,
+)
+from pg_trio.surfaces.reading.json_body import literal_keys, read_json_object
+from pg_trio.surfaces.reading.tool_fields import read_effort, read_response_format, read_tool_choice, read_tools
+from pg_trio.surfaces.v1.routes import read_model, read_session
+
+# OpenAI takes 4. Other wires take more, and an adapter cuts what its wire does not take.
+MAX_STOPS = 16
+# OpenAI takes 16 pairs of metadata; tokens of a vocabulary for logit_bias are more, and no client biases more.
+MAX_PAIRS = 1_024
+_SEED = 2**63 - 1
+
+
+def read_chat_completion(body: bytes, limits: ReadLimits, head: RequestHead) -> ChatRequest:
+    """The request in the body, for the model that it names. Raises: BadRequest naming the field, SessionIdInvalid."""
+    fields = read_json_object(body, limits.max_json_depth, _KEYS)
+    model = read_model(fields.get("model"))
+    if fields.get("messages") is None:
+        raise BadRequest("messages: is required.")
+    messages = read_messages(fields["messages"], limits.max_messages)
+    stream = fields.get("stream") is not None and read_flag(fields["stream"], "stream")
+    if not head.fields and fields.keys() <= _PLAIN_FIELDS and len(messages) == 1 and messages[0].role != "tool":
+        # As most requests are.
+        return ChatRequest(messages, fields, None, stream, None, (), None, NO_OPTIONS, model, False)
+    session: dict[str, Any] = read_session(head)
+    if "session_id" not in session:
+        _check_results(messages)
+    if fields.get("stream_options") is not None:
+        _check_stream_options(fields["stream_options"], stream)
+    given = {name: value for name, value in fields.items() if value is not None}
+    for name in _REFUSED & given.keys():
+        raise BadRequest(f"{name}: is not supported; use tools and tool_choice.")
+    return ChatRequest(
+        messages,
+        fields,
+        None,
+        stream,
+        model=model,
+        options=_read_options(given),
+        unknown={name: value for name, value in given.items() if name not in _KNOWN} or None,
+        **{name: read(given[name]) for name, read in _TOOL_READERS.items() if name in given},
+        **session,
+    )
+
+
+def _read_options(given: JsonObject) -> Options:
+    asked: dict[str, Any] = {name: read(given[name]) for name, read in _OPTION_READERS.items() if name in given}
+    if (count := asked.pop("n", 1)) != 1:
+        raise BadRequest(f"n: is {count}; the gateway gives one answer a request.")
+    limits = [asked.pop(name) for name in ("max_tokens", "max_completion_tokens") if name in asked]
+    if limits:
+        asked["max_output_tokens"] = min(limits)
+    more = {name: asked.pop(name) for name in _OPENAI_ONLY if name in asked}
+    if more.get("modalities") == ["text"]:
+        # What every provider does.
+        del more["modalities"]
+    if more:
+        asked["more"] = more
+    return Options(**asked) if asked else NO_OPTIONS
+
+
+def _check_results(messages: tuple[Message, ...]) -> None:
+    """Each tool message answers a call of an earlier message (rule 3)."""
+    called: set[str] = set()
+    for index, message in enumerate(messages):
+        if message.tool_calls:
+            called.update(call.id for call in message.tool_calls)
+        elif message.role == "tool" and message.tool_call_id not in called:
+            raise BadRequest(f"messages[{index}].tool_call_id: answers no tool call of an earlier message.")
+
+
+def _check_stream_options(given: Json, stream: bool) -> None:
+    options = check_object(given, "stream_options")
+    if not stream:
+        raise BadRequest("stream_options: only together with stream.")
+    if options.get("include_usage") is not None:
+        read_flag(options["include_usage"], "stream_options.include_usage")
+
+
+# ── one reader a field ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _read_stop(given: Json) -> tuple[str, ...]:
+    stops = (given,) if isinstance(given, str) else read_strings(given, "stop", MAX_STOPS)
+    for index, stop in enumerate(stops):
+        check_text(stop, "stop" if isinstance(given, str) else f"stop[{index}]")
+    return tuple(stops)
+
+
+def _read_word(given: Json, path: str) -> str:
+    check_text(given, path)
+    assert isinstance(given, str)
+    return given
+
+
+def _read_pairs(given: Json, path: str) -> JsonObject:
+    pairs = check_object(given, path)
+    if len(pairs) > MAX_PAIRS:
+        raise BadRequest(f"{path}: has {len(pairs)} entries, the limit is {MAX_PAIRS}.")
+    return pairs
+
+
+def _read_bias(given: Json) -> JsonObject:
+    pairs = _read_pairs(given, "logit_bias")
+    for token, bias in pairs.items():
+        if not isinstance(bias, int | float) or isinstance(bias, bool) or not -100 <= bias <= 100:
+            raise BadRequest("logit_bias: each value must be a number from -100 to 100.")
+        if not token.isdecimal():
+            raise BadRequest("logit_bias: each key must be the number of a token.")
+    return pairs
+
+
+def _read_list(given: Json, path: str) -> list[str]:
+    return list(read_strings(given, path, MAX_STOPS))
+
+
+_OPTION_READERS: Final[dict[str, Callable[[Json], Any]]] = {
+    "n": partial(read_integer, path="n", least=1, most=128),
+    "temperature": partial(read_number, path="temperature", least=0, most=2),
+    "top_p": partial(read_number, path="top_p", least=0, most=1),
+    "max_tokens": partial(read_integer, path="max_tokens", least=1, most=MAX_TOKENS),
+    "max_completion_tokens": partial(read_integer, path="max_completion_tokens", least=1, most=MAX_TOKENS),
+    "stop": _read_stop,
+    "seed": partial(read_integer, path="seed", least=-_SEED - 1, most=_SEED),
+    "presence_penalty": partial(read_number, path="presence_penalty", least=-2, most=2),
+    "frequency_penalty": partial(read_number, path="frequency_penalty", least=-2, most=2),
+    "parallel_tool_calls": partial(read_flag, path="parallel_tool_calls"),
+    "response_format": read_response_format,
+    "reasoning_effort": read_effort,
+    "user": partial(_read_word, path="user"),
+    "logit_bias": _read_bias,
+    "logprobs": partial(read_flag, path="logprobs"),
+    "top_logprobs": partial(read_integer, path="top_logprobs", least=0, most=20),
+    "metadata": partial(_read_pairs, path="metadata"),
+    "service_tier": partial(_read_word, path="service_tier"),
+    "store": partial(read_flag, path="store"),
+    "prediction": partial(check_object, path="prediction"),
+    "modalities": partial(_read_list, path="modalities"),
+    "audio": partial(check_object, path="audio"),
+}
+_TOOL_READERS: Final[dict[str, Callable[[Json], Any]]] = {"tools": read_tools, "tool_choice": read_tool_choice}
+# Options that only OpenAI's own wire has.
+_OPENAI_ONLY = (
+    "logit_bias",
+    "logprobs",
+    "top_logprobs",
+    "metadata",
+    "service_tier",
+    "store",
+    "prediction",
+    "modalities",
+    "audio",
+)
+_REFUSED = frozenset({"functions", "function_call"})
+_PLAIN_FIELDS = frozenset({"model", "messages", "stream"})
+_KNOWN = _PLAIN_FIELDS | {"stream_options"} | _OPTION_READERS.keys() | _TOOL_READERS.keys()
+_KEYS = literal_keys([*_KNOWN, *_REFUSED])
