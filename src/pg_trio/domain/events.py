@@ -91,6 +91,7 @@ class NativeBlock:
 
     is_token: ClassVar[bool] = True
     shows_life: ClassVar[bool] = True
+    is_last: ClassVar[bool] = False
     block: JsonObject
 
 
@@ -101,6 +102,7 @@ class NativeNote:
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = True
+    is_last: ClassVar[bool] = False
     citation: JsonObject | None = None
 
 

@@ -10,15 +10,18 @@ import trio
 from attrs import define, evolve, field
 from trio.testing import MockClock
 
-from pg_trio.domain.chat import Message, Prompt
+from pg_trio.domain.chat import Message, Prompt, Usage
 from pg_trio.domain.event_source import SpokenEvents
+from pg_trio.domain.events import ContentDelta, Event, Finished
 from pg_trio.domain.log_row import Attempts
+from pg_trio.domain.native import NativeStop
 from pg_trio.domain.options import Options
 from pg_trio.errors import UpstreamBroken
 from pg_trio.racing.breaker import Fault
 from pg_trio.stages.provider_call.call_plan import CallPlan
 from pg_trio.stages.provider_call.rescue import RescuedSource, continue_prompt
 from pg_trio.stages.provider_call.stream import Listener, OpenStream
+from pg_trio.stages.provider_call.stream_meter import StreamMeter
 from pg_trio.stages.relay import StreamClock
 from tests.unit.stages.test_provider_call import PROMPT, FakeResponse, FakeTransport, endpoint, provider_call
 
@@ -126,3 +129,12 @@ async def test_only_a_failure_is_blamed_and_once(
 
     assert blamed == permit.said
     assert [outcomes[0]] == [row.outcome for row in carried.attempts.rows]
+
+
+def test_end_of_an_answer_has_all_but_its_usage_from_the_provider() -> None:
+    meter, stop = StreamMeter(prompt_chars=40, continues=False), NativeStop("pause_turn")
+    events: list[Event] = [ContentDelta("x" * 8), Finished("stop", None, stop)]
+    for event in events:
+        meter.assembler.add(event)
+
+    assert [events[0], Finished("stop", Usage(10, 2, estimated=True), stop)] == meter.end(events)
