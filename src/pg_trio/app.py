@@ -126,6 +126,8 @@ class GatewayLifespan:
                 self._routes.gateway = gateway
                 await self._routes(scope, receive, hold_last)
                 self._routes.gateway = None
+                # The connections are drained. A work without one has had its time with them.
+                await gateway.works.drain(0)
                 nursery.cancel_scope.cancel()
         for event in last:
             await send(event)

@@ -15,6 +15,7 @@ from uuid import UUID
 import trio
 from attrs import evolve, frozen
 
+from pg_trio.attachment import OwnedWorks
 from pg_trio.catalogue import Catalogue, PlanCompiler
 from pg_trio.config.settings import Settings
 from pg_trio.config.time_zone import find_zone
@@ -48,6 +49,8 @@ from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, Stores, Ta
 from pg_trio.surfaces.v1.embeddings.embedding_answer import write_vectors
 from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.prewarm import WarmAddress, keep_warm
+from pg_trio.web.asgi_call import event_bytes
+from pg_trio.web.asgi_types import AsgiEvent
 
 T = TypeVar("T")
 
@@ -66,6 +69,8 @@ class RunningGateway:
     log_view: LogView
     direct: DirectTransport
     deadlines: DeadlineKeeper
+    # The works that may outlive their clients' connections.
+    works: OwnedWorks[AsgiEvent]
 
     @property
     def disabled_providers(self) -> frozenset[str]:
@@ -152,10 +157,10 @@ async def open_gateway(
     log_view = LogView(settings.gateway.data_dir)
     lifetime.close_with(log_view.aclose)
     warm = list_warm(settings, pipeline.provider_call.memory)
-    deadlines = DeadlineKeeper()
-    lifetime.run(deadlines.run, direct.run, pipeline.admission.run, partial(keep_warm, direct, warm))
+    deadlines, works = DeadlineKeeper(), OwnedWorks(event_bytes)
+    lifetime.run(deadlines.run, direct.run, pipeline.admission.run, partial(keep_warm, direct, warm), works.run)
     running = RunningGateway(
-        settings, pipeline, stores, recorders, operators, overrides, playground, log_view, direct, deadlines
+        settings, pipeline, stores, recorders, operators, overrides, playground, log_view, direct, deadlines, works
     )
     return running, lifetime.tasks
 

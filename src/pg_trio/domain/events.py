@@ -30,6 +30,7 @@ class Opened:
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = False
+    is_last: ClassVar[bool] = False
     id: str
     model: str
 
@@ -40,6 +41,7 @@ class ContentDelta:
 
     is_token: ClassVar[bool] = True
     shows_life: ClassVar[bool] = True
+    is_last: ClassVar[bool] = False
     text: str
     logprobs: JsonObject | None = None
 
@@ -55,6 +57,7 @@ class ReasoningDelta:
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = True
+    is_last: ClassVar[bool] = False
     text: str
     signature: str | None = None
     data: str | None = None
@@ -70,6 +73,7 @@ class ToolCallDelta:
 
     is_token: ClassVar[bool] = True
     shows_life: ClassVar[bool] = True
+    is_last: ClassVar[bool] = False
     index: int
     id: str | None
     name: str | None
@@ -87,6 +91,7 @@ class NativeBlock:
 
     is_token: ClassVar[bool] = True
     shows_life: ClassVar[bool] = True
+    is_last: ClassVar[bool] = False
     block: JsonObject
 
 
@@ -97,6 +102,7 @@ class NativeNote:
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = True
+    is_last: ClassVar[bool] = False
     citation: JsonObject | None = None
 
 
@@ -110,6 +116,7 @@ class Finished:
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = False
+    is_last: ClassVar[bool] = True
     finish_reason: FinishReason
     usage: Usage | None = None
     # What the provider says about the end besides the finish reason.
@@ -123,6 +130,7 @@ class Broken:
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = False
+    is_last: ClassVar[bool] = True
     failure: AttemptFailed
 
 
@@ -136,6 +144,7 @@ class Joined:
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = False
+    is_last: ClassVar[bool] = False
     mode: str
     characters: int
     provider: str

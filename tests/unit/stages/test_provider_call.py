@@ -870,8 +870,10 @@ WHOLE = b'{"choices":[{"message":{"content":"Hi","reasoning":"Hm"},"finish_reaso
 
 async def text_of_stream(call: PlannedCall, asked: Endpoint) -> str:
     carried, texts = await call.open_stream(asked, PROMPT, math.inf, Attempts(0)), list[str]()
-    while not carried.is_over:
-        texts += [event.text for event in await carried.receive_events() if isinstance(event, ContentDelta)]
+    last: Event = OPENED
+    while not last.is_last:
+        for last in await carried.receive_events():
+            texts += [last.text] if isinstance(last, ContentDelta) else []
     await carried.aclose()
     return "".join(texts)
 
