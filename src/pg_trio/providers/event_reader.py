@@ -139,7 +139,7 @@ class EventReader(BodyReader):
             self._is_open = True
             given_id = given_id if type(given_id) is str else None
             model = model if type(model) is str else None
-            events.append(Opened(reply_id(given_id, self._candidate), read_model(model, self._candidate)))
+            events.append(Opened(reply_id(given_id, self._candidate), read_model(model, self._candidate), self.usage))
 
     def add_text(self, text: Json, events: list[Event]) -> None:
         """Add text of the answer. Empty text is ignored."""

@@ -5,8 +5,8 @@ Rules (docs/surfaces.md, "Messages"):
    `content_block_stop`. Then `message_delta` with the stop reason and the usage, and `message_stop`.
 2. A block of thinking goes out whole, when its signature has come and the same candidate's answer begins. Reasoning
    that nothing signs is left out. A longer block than HELD_CHARS is left out, too.
-3. The usage of `message_start` is an estimate. The counts of `message_delta` are the provider's, and clients take them
-   in its place.
+3. The usage of `message_start` is an estimate, unless the provider tells it there, too. The counts of `message_delta`
+   are the provider's, and clients take them in its place.
 4. A broken stream ends with `event: error` and without `message_stop`: Anthropic's SDKs raise for it.
 5. `ping` keeps the connection alive.
 
@@ -130,7 +130,7 @@ class MessageStream:
             return b""
         self._has_started = True
         opened = self._opened or Opened(self._head.request_id.hex, self._endpoint.candidates[0].model)
-        usage = Usage(estimate_tokens(self._request.characters()), 0)
+        usage = opened.usage or Usage(estimate_tokens(self._request.characters()), 0)
         return named_event({"type": "message_start", "message": message_object(opened.id, opened.model, usage)})
 
     def _lead_in(self) -> bytes:
