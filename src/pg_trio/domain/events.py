@@ -21,7 +21,7 @@ from attrs import field
 
 from pg_trio.domain.chat import FinishReason, Reply, Usage
 from pg_trio.domain.json_value import JsonObject
-from pg_trio.domain.native import NativeStop
+from pg_trio.domain.native_fields import NativeStop
 from pg_trio.domain.value import value
 from pg_trio.errors import AttemptFailed
 

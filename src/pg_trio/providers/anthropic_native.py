@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from pg_trio.domain.chat import Message, Prompt
 from pg_trio.domain.json_value import Json
-from pg_trio.domain.native import NativeRequest
+from pg_trio.domain.native_fields import NativeRequest
 from pg_trio.domain.tools import ForeignTool, Tool
 from pg_trio.providers.anthropic_blocks import text_block, why_part_unfit, write_blocks, write_content
 from pg_trio.providers.anthropic_models import Claude, find_model

@@ -32,7 +32,7 @@ from pg_trio.domain.events import (
     ToolCallDelta,
 )
 from pg_trio.domain.json_value import Json
-from pg_trio.domain.native import NativeStop
+from pg_trio.domain.native_fields import NativeStop
 from pg_trio.domain.project import Candidate
 from pg_trio.errors import AttemptFailed, UpstreamNonsense
 from pg_trio.providers.body_reader import BodyReader

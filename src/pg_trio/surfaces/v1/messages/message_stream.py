@@ -34,7 +34,7 @@ from pg_trio.domain.events import (
     ToolCallDelta,
 )
 from pg_trio.domain.json_value import Json, JsonObject
-from pg_trio.domain.native import NativeStop
+from pg_trio.domain.native_fields import NativeStop
 from pg_trio.domain.project import Endpoint
 from pg_trio.errors import GatewayError
 from pg_trio.surfaces.contract import StreamSummary

@@ -26,7 +26,7 @@ from pg_trio.domain.events import (
     ToolCallDelta,
     events_of,
 )
-from pg_trio.domain.native import NativeStop
+from pg_trio.domain.native_fields import NativeStop
 from pg_trio.domain.project import Candidate, Credential, Endpoint
 from pg_trio.domain.stage_times import StageTimes
 from pg_trio.errors import ProviderCallFailed

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pg_trio.domain.chat import Message, Reasoning
 from pg_trio.domain.content import File, Image, NativePart, Text
-from pg_trio.domain.native import PLAIN_TURN, NativeTurn
+from pg_trio.domain.native_fields import PLAIN_TURN, NativeTurn
 from pg_trio.domain.tools import ForeignTool, Tool, ToolCall, ToolChoice
 from pg_trio.errors import BadRequest, SessionIdInvalid
 from tests.support.messages_bodies import CACHED, PIXEL, Body, bodies, read_body
