@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Protocol, Self
+from typing import ClassVar, Protocol, Self
 from uuid import UUID
 
 from attrs import field
 
 from pg_trio.domain.chat import ChatRequest, FinishReason, Prompt, Reply, Usage, estimate_tokens
+from pg_trio.domain.client_request import ClientRequest
+from pg_trio.domain.embeddings import EmbeddingReply
 from pg_trio.domain.events import Event
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow, Attempts
@@ -96,8 +98,11 @@ class SurfaceReader(Protocol):
     def check_head(self, head: RequestHead) -> None:
         """Return if a body under this head can be a request. Raises GatewayError."""
 
-    def read(self, body: bytes, limits: ReadLimits, head: RequestHead) -> ChatRequest:
+    def read(self, body: bytes, limits: ReadLimits, head: RequestHead) -> ClientRequest:
         """The request that the body states. Raises GatewayError."""
+
+    def refuse_session(self, request: ChatRequest) -> GatewayError:
+        """The error for a request that needs a session of an endpoint without sessions."""
 
     def refuse_unfit(self, error: NoFitCandidate) -> GatewayError:
         """The error for a request that no candidate can take."""
@@ -216,3 +221,18 @@ class WholeAnswer:
             request=request,
             at=head.at,
         )
+
+
+@value(slots=True)
+class EmbeddingAnswer:
+    """What the client gets for a request for embeddings. `body` is written already, as JSON; `reply` is without its
+    vectors, which are in the body."""
+
+    body: bytes = field(repr=False)
+    reply: EmbeddingReply
+    request_id: UUID
+    provider: str
+    attempts: Sequence[AttemptRow]
+    times: StageTimes
+
+    session_id: ClassVar[UUID | None] = None

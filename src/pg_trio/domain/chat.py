@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal, TypeAlias
 from uuid import UUID
 
@@ -96,13 +97,43 @@ class Message:
         return ids if self.tool_call_id is None else [*ids, self.tool_call_id]
 
 
+NO_QUOTES: Mapping[int, str] = MappingProxyType({})
+
+
+@value(slots=True)
+class SessionTerms:
+    """How a request uses a session.
+
+    Without `ChatRequest.session_id`, a request `starts` a session on an endpoint with sessions, or has none. `new_id`
+    is the id of a session that it starts; None: a random one. `resumed_tag` is the name of the last message of a
+    resumed session; None: any. The first `instructions` of the request's messages hold for this answer alone: they are
+    sent before the session's messages, and not stored. `keeps_turn`: whether the turn is stored, with its answer under
+    the name `tag`.
+
+    `quotes`: the contents of these messages (by their places in the request) are those of the session's answers with
+    these tags. A request that only quotes from its session, and does not `resume` it, starts another one.
+    """
+
+    starts: bool = True
+    new_id: UUID | None = None
+    resumed_tag: str | None = None
+    instructions: int = 0
+    keeps_turn: bool = True
+    tag: str | None = None
+    quotes: Mapping[int, str] = NO_QUOTES
+    resumes: bool = True
+
+
+USUAL_TERMS = SessionTerms()
+NO_NEW_SESSION = SessionTerms(starts=False)
+
+
 @value(slots=True)
 class ChatRequest:
     """A client's request body, parsed. `body` is the JSON object as it was sent (for `input_schema`).
 
-    `endpoint` is a slug that the body names, `model` the model that it names in place of one. Without `session_id`, an
-    endpoint with sessions makes one if `starts_session`. `unknown` are the body's fields that the surface does not
-    know, where a provider of the surface's own wire may know them; None without any.
+    `endpoint` is a slug that the body names, `model` the model that it names in place of one. `unknown` are the body's
+    fields that the surface does not know, where a provider of the surface's own wire may know them; None without any.
     """
 
     messages: tuple[Message, ...]
@@ -114,7 +145,7 @@ class ChatRequest:
     tool_choice: ToolChoice | ForeignToolChoice | None = None
     options: Options = NO_OPTIONS
     model: str | None = None
-    starts_session: bool = True
+    session_terms: SessionTerms = USUAL_TERMS
     unknown: JsonObject | None = None
     # The further fields of a request that came in a provider's own dialect.
     native: NativeRequest | None = None

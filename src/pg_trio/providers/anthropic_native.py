@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from pg_trio.domain.chat import Message, Prompt
 from pg_trio.domain.json_value import Json
 from pg_trio.domain.native_fields import NativeRequest
+from pg_trio.domain.provider import MIN_THINKING_TOKENS
 from pg_trio.domain.tools import ForeignTool, Tool
 from pg_trio.providers.anthropic_blocks import text_block, why_part_unfit, write_blocks, write_content
 from pg_trio.providers.anthropic_models import Claude, find_model
 from pg_trio.providers.anthropic_request import (
     DEFAULT_MAX_TOKENS,
     JSON_ONLY,
-    MIN_THINKING_TOKENS,
     end_with_user,
     write_format,
     write_sampling,

@@ -5,7 +5,8 @@ Rules:
 2. Turns alternate, so adjacent messages of one role become one turn. Tool results come first in the user's turn,
    because they must follow their calls directly. A conversation that does not begin with the user's turn gets
    FIRST_TURN before it, because the API requires one.
-3. `max_tokens` is required. It is the prompt's limit or DEFAULT_MAX_TOKENS, and at most the model's own limit.
+3. `max_tokens` is required, and includes thinking. It is the prompt's limit; without one, DEFAULT_MAX_TOKENS beside the
+   budget of thinking. It is at most the model's own limit.
 4. A setting that a model refuses is left out (anthropic_models.py), so that a request never fails for a sampling
    setting. Forced tools and thinking exclude each other; the tool wins.
 5. Signed reasoning goes back unchanged and in its place, because the API checks the signatures. A tool round without
@@ -26,6 +27,7 @@ from collections.abc import Iterable
 from pg_trio.domain.chat import Message, Prompt
 from pg_trio.domain.json_value import Json
 from pg_trio.domain.options import Options
+from pg_trio.domain.provider import MIN_THINKING_TOKENS
 from pg_trio.domain.tools import Tool, ToolChoice
 from pg_trio.providers.anthropic_blocks import text_block, why_part_unfit, write_blocks
 from pg_trio.providers.anthropic_models import Claude, find_model
@@ -34,8 +36,8 @@ from pg_trio.providers.strict_schema import close_schema
 
 # 32,000: every model from Claude 3.7 on supports it. The table has the lower limits of older models.
 DEFAULT_MAX_TOKENS = 32_000
-# The lowest budget that the API accepts.
-MIN_THINKING_TOKENS = 1024
+# The limit of all models that think with a budget, except those in the table ("Models overview", read 2026-11).
+MAX_TOKENS_WITH_BUDGET = 64_000
 JSON_ONLY = "Answer with one JSON object and nothing else."
 # "Maximum length is 256": a longer one is a 400. The field only serves to detect abuse.
 MAX_USER_CHARS = 256
@@ -169,7 +171,10 @@ def _write_choice(prompt: Prompt, body: dict[str, Json]) -> None:
 
 
 def _write_limit(options: Options, claude: Claude, body: dict[str, Json]) -> None:
-    limit = options.max_output_tokens or DEFAULT_MAX_TOKENS
+    limit = options.max_output_tokens
+    if limit is None:
+        budget = options.thinking_budget_tokens if claude.takes_budget else None
+        limit = min(DEFAULT_MAX_TOKENS + (budget or 0), MAX_TOKENS_WITH_BUDGET)
     body["max_tokens"] = limit if claude.output_limit is None else min(limit, claude.output_limit)
 
 

@@ -43,9 +43,11 @@ class OpenAIAdapter:
             body["stream"] = True
             if asks_usage and route.takes_stream_options:
                 body["stream_options"] = {"include_usage": True}
+        if route.changing is not None:
+            route = route.renewed()
         return WireRequest(
             route.url,
-            route.headers if route.changing_key is None else route.all_headers(),
+            route.headers,
             orjson.dumps(body),
             allow_private_addresses=candidate.credential.allow_private_addresses,
             is_stream=stream,

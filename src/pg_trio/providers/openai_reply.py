@@ -41,7 +41,7 @@ from pg_trio.providers.openai_usage import read_usage
 from pg_trio.providers.reasoning import find_reasoning, is_reasoning_part, read_reasoning_part
 from pg_trio.providers.refusal import mask_for
 from pg_trio.providers.said import read_error_message, read_words, says_error
-from pg_trio.providers.sse import begins_as_stream, is_json_lines
+from pg_trio.providers.sse import begins_as_stream, check_lines, is_json_lines
 
 # The longest plain text read as an error message; a real answer is never so short.
 WORDS_BYTES = 256
@@ -57,6 +57,7 @@ def read_whole_answer(headers: Mapping[str, str], body: bytes, candidate: Candid
         if begins_as_stream(body):
             return _read_stream(body, candidate)
         if is_json_lines(body):
+            check_lines(body)
             return _read_stream(b"".join([b"data: " + line + b"\n\n" for line in body.splitlines()]), candidate)
         answer = _read_odd_json(exc, headers, body, candidate)
     return read_answer(answer, candidate)
@@ -103,6 +104,7 @@ def _with_more(reply: Reply, choice: dict[str, Json]) -> Reply:
 
 def _read_stream(body: bytes, candidate: Candidate) -> Reply:
     """The answer in a stream that was not requested."""
+    check_lines(body)
     reader, assembler = OpenAIStreamReader(candidate), Assembler(keeps_reasoning=True)
     for event in reader.feed(body) + reader.close():
         if isinstance(event, Broken):

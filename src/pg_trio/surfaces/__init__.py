@@ -17,10 +17,12 @@ from pg_trio.surfaces.gateway import GATEWAY
 from pg_trio.surfaces.http_answer import HeaderList, HttpAnswer, Tries
 from pg_trio.surfaces.registry import SurfaceTable, is_plain_path
 from pg_trio.surfaces.v1.chat import CHAT
+from pg_trio.surfaces.v1.embeddings import EMBEDDINGS
 from pg_trio.surfaces.v1.messages import COUNT_TOKENS, MESSAGES
+from pg_trio.surfaces.v1.responses import RESPONSES
 from pg_trio.surfaces.v1.routes import LIST_ACCESS, V1Surface, split_path
 
-SURFACES: tuple[Surface, ...] = (GATEWAY, CHAT, MESSAGES, COUNT_TOKENS)
+SURFACES: tuple[Surface, ...] = (GATEWAY, CHAT, RESPONSES, MESSAGES, COUNT_TOKENS, EMBEDDINGS)
 
 # The surface that renders the error of a request that no surface matches.
 FALLBACK: Surface = GATEWAY

@@ -19,13 +19,14 @@ from collections.abc import Iterable
 import attrs
 from attrs import frozen
 
-from pg_trio.domain.chat import ChatRequest, Json, json_texts
+from pg_trio.domain.chat import Json, json_texts
+from pg_trio.domain.client_request import ClientRequest
 from pg_trio.domain.content import Text
 from pg_trio.domain.guardrails import MAX_LABELS, PII_LABELS, CustomPattern, PiiFilter
 from pg_trio.errors import PiiBlocked
 from pg_trio.stages.guardrails.detectors import DETECTORS, Detector, custom_detector
 from pg_trio.stages.guardrails.linear import PatternSet
-from pg_trio.stages.guardrails.pii_masks import Masks, UnmaskableError, mask_request, parse_arguments
+from pg_trio.stages.guardrails.pii_masks import Guarded, Masks, UnmaskableError, mask_request, parse_arguments
 
 # Between the scans for two types, a masked place is 0xFF and two bytes for the label. 0xFF is in no UTF-8 text, matches
 # no pattern, and is a word boundary, as are the brackets that replace it at the end.
@@ -65,7 +66,7 @@ class PiiScanner:
             scans_at_once=not any(anchor in custom.pattern for custom in rule.custom_patterns for anchor in _ANCHORS),
         )
 
-    def apply(self, request: ChatRequest) -> ChatRequest:
+    def apply(self, request: Guarded) -> Guarded:
         """The request with every match masked; the same object if there was none.
 
         Raises: PiiBlocked in mode block, and for a name, an id or an object's key that matches.
@@ -140,7 +141,7 @@ class PiiScanner:
 # ── what is scanned ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _pieces(request: ChatRequest, keys_alone: bool) -> Iterable[str]:
+def _pieces(request: ClientRequest, keys_alone: bool) -> Iterable[str]:
     plain = request.plain_text
     if plain is not None:
         return (plain,)
@@ -176,12 +177,12 @@ def _argument_texts(arguments: Json, keys_alone: bool) -> list[str]:
     return texts
 
 
-def _identifiers(request: ChatRequest) -> list[str]:
+def _identifiers(request: ClientRequest) -> list[str]:
     names = [name for message in request.messages for name in (message.name, *message.ids()) if name is not None]
     return names + [call.name for message in request.messages for call in message.tool_calls]
 
 
-def _may_hide(request: ChatRequest) -> bool:
+def _may_hide(request: ClientRequest) -> bool:
     r"""Whether a string in arguments may be unread: of two equal keys JSON keeps the last, and \u hides the first."""
     return any("\\u" in call.arguments for message in request.messages for call in message.tool_calls)
 

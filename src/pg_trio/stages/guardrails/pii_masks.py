@@ -11,16 +11,20 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Mapping
+from typing import TypeVar
 
 import attrs
 import orjson
 
 from pg_trio.domain.chat import TOOL_WORDS, ChatRequest, Json, Message, Reasoning, ToolCall
 from pg_trio.domain.content import File, Image, NativePart, Part, Text
+from pg_trio.domain.embeddings import EmbeddingRequest
 from pg_trio.domain.json_value import JsonObject
 from pg_trio.domain.native_fields import NATIVE_WORDS, NativeRequest, is_opaque_field, native_texts
 from pg_trio.domain.options import NO_OPTIONS, Options, ResponseFormat
 from pg_trio.domain.tools import ForeignTool, ForeignToolChoice, Tool, ToolChoice
+
+Guarded = TypeVar("Guarded", ChatRequest, EmbeddingRequest)
 
 # The masked text of each piece. Pieces without a match (nearly all) are not in it.
 Masks = Mapping[str, str]
@@ -44,8 +48,12 @@ def parse_arguments(arguments: str) -> Json:
         return None
 
 
-def mask_request(request: ChatRequest, masks: Masks) -> ChatRequest:
+def mask_request(request: Guarded, masks: Masks) -> Guarded:
     """The request with these masks in it. Raises: UnmaskableError."""
+    if isinstance(request, EmbeddingRequest):
+        inputs = tuple([masks.get(each, each) if isinstance(each, str) else each for each in request.inputs])
+        user = None if request.user is None else masks.get(request.user, request.user)
+        return attrs.evolve(request, inputs=inputs, user=user, unknown=_mask_json(request.unknown, masks))
     options, native = _mask_options(request.options, masks), request.native
     return attrs.evolve(
         request,

@@ -33,7 +33,7 @@ def test_plain_request() -> None:
         request.options.max_output_tokens,
         request.stream,
     )
-    assert not request.starts_session
+    assert not request.session_terms.starts
 
 
 def test_turns_become_messages() -> None:
@@ -166,7 +166,7 @@ def test_session_is_a_header_field() -> None:
     new = read_body(ASKED, {b"x-pg-session-id": b"new"})
     resumed = read_body(ASKED, {b"x-pg-session-id": b"00000000-0000-4000-8000-000000000001"})
 
-    assert (True, None) == (new.starts_session, new.session_id)
+    assert (True, None) == (new.session_terms.starts, new.session_id)
     assert str(resumed.session_id).endswith("1")
     with pytest.raises(SessionIdInvalid):
         read_body(ASKED, {b"x-pg-session-id": b"other"})

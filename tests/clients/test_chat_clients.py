@@ -1,0 +1,106 @@
+"""Each client of Chat Completions: whole and streamed answers, tools and shapes, from candidates of three wires."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import quote
+
+import pytest
+import trio
+
+from pg_trio.simulator.wires.event_frames import THOUGHT
+from tests.clients.declared import Client, client_id, clients_with
+from tests.clients.talking import ClientProgram
+from tests.clients.world import WIRES, World
+
+CITY = "%7B%22city%22%3A%22Ulm%22%7D"
+TEXT = "Ça va, and quite a few more words. 🙂 Line\u2028separator"
+WEATHER = {"city": "Ulm", "degrees": 7}
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("client", clients_with("chat"), ids=client_id)
+async def test_whole_answer(world: World, program: ClientProgram, client: Client, wire: str) -> None:
+    world.behave(wire, "usage=38:87", content=TEXT)
+
+    gave = await program.ask("chat", **world.ask(wire, content="Hello there 🙂"))
+
+    assert (TEXT, "stop", [38, 87]) == (gave["text"], gave["finish"], gave["usage"])
+    [asked] = world.provider.requests
+    assert "Hello there 🙂" == asked.said
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("client", clients_with("stream"), ids=client_id)
+async def test_streamed_answer(world: World, program: ClientProgram, client: Client, wire: str) -> None:
+    world.behave(wire, "usage=38:87", content=TEXT)
+
+    gave = await program.ask("stream", **world.ask(wire))
+
+    assert (TEXT, "stop") == (gave["text"], gave["finish"])
+    if "usage" in gave:
+        assert [38, 87] == gave["usage"]
+    assert world.provider.requests[0].stream
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("client", clients_with("stream helper"), ids=client_id)
+async def test_streamed_answer_by_its_helper(world: World, program: ClientProgram, client: Client, wire: str) -> None:
+    world.behave(wire, content=TEXT)
+
+    gave = await program.ask("stream_helper", **world.ask(wire))
+
+    assert (TEXT, "stop") == (gave["text"], gave["finish"])
+
+
+@pytest.mark.parametrize("scenario", ["chat", "stream"])
+@pytest.mark.parametrize("client", clients_with("reasoning"), ids=client_id)
+async def test_reasoning_is_told(world: World, program: ClientProgram, client: Client, scenario: str) -> None:
+    world.behave("openai", "reasoning=3", content="42")
+
+    gave = await program.ask(scenario, **world.ask("openai"))
+
+    assert "42" == gave["text"]
+    assert 3 == gave["reasoning"].count(THOUGHT)
+
+
+async def answer_after_the_call(world: World, wire: str) -> None:
+    """Once the tool is called, the provider answers with text."""
+    await world.provider.wait_request(1)
+    world.behave(wire, content="It is 7 degrees.")
+
+
+@pytest.mark.parametrize("scenario", ["tools", "stream_tools"])
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("client", clients_with("tools"), ids=client_id)
+async def test_round_of_tools(
+    world: World, nursery: trio.Nursery, program: ClientProgram, client: Client, wire: str, scenario: str
+) -> None:
+    world.behave(wire, f"tool=get_weather:{CITY}")
+    nursery.start_soon(answer_after_the_call, world, wire)
+
+    gave = await program.ask(scenario, **world.ask(wire))
+
+    assert ([["get_weather", {"city": "Ulm"}]], "It is 7 degrees.") == (gave["calls"], gave["text"])
+    called, answered = world.provider.requests
+    assert "get_weather" in json.dumps(called.body)
+    assert "7 degrees" in json.dumps(answered.body)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("client", clients_with("structured"), ids=client_id)
+async def test_answer_in_a_shape(world: World, program: ClientProgram, client: Client, wire: str) -> None:
+    if client.shapes_by_tool:
+        world.behave(wire, f"tool=Weather:{quote(json.dumps(WEATHER))}")
+    else:
+        world.behave(wire, content=json.dumps(WEATHER))
+
+    gave = await program.ask("structured", **world.ask(wire))
+
+    assert WEATHER == gave
+    assert "degrees" in json.dumps(world.provider.requests[0].body)
+
+
+@pytest.mark.parametrize("client", clients_with("models"), ids=client_id)
+async def test_models_are_listed(world: World, program: ClientProgram, client: Client) -> None:
+    assert list(WIRES) == await program.ask("models", **world.ask(""))
