@@ -22,7 +22,7 @@ from attrs import evolve, frozen
 
 from pg_trio import __version__
 from pg_trio.domain.chat import Json, Message, Prompt
-from pg_trio.domain.content import parts_for_others
+from pg_trio.domain.content import Part, Text, parts_for_others
 from pg_trio.domain.message_json import call_to_json, choice_to_json, part_to_json, tool_to_json
 from pg_trio.domain.model_rules import EffortRule
 from pg_trio.domain.options import NO_OPTIONS, Options
@@ -189,7 +189,7 @@ def _write_message(message: Message, route: RequestRoute) -> dict[str, Json]:
     if isinstance(content, str):
         wire["content"] = content
     elif content is not None:
-        wire["content"] = [part_to_json(part) for part in parts_for_others(content)]
+        wire["content"] = _write_parts(parts_for_others(content))
     if message.name is not None and (route.provider.names_every_role or message.role == "tool"):
         wire["name"] = message.name
     if message.tool_calls:
@@ -210,6 +210,12 @@ def _complete_messages(messages: Sequence[Message], written: list[dict[str, Json
             wire["reasoning_content"] = "".join([block.text for block in message.reasoning]) or NO_REASONING
     if route.provider.marks_partial_answer and messages[-1].role == "assistant":
         written[-1]["prefix"] = True
+
+
+def _write_parts(parts: tuple[Part, ...]) -> Json:
+    """The parts; a string where all of them are text: some servers take no list (DeepSeek, older vLLM)."""
+    texts = [part.text for part in parts if isinstance(part, Text)]
+    return "\n".join(texts) if len(texts) == len(parts) else [part_to_json(part) for part in parts]
 
 
 def _write_call(call: ToolCall, route: RequestRoute) -> dict[str, Json]:
