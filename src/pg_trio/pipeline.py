@@ -301,6 +301,7 @@ class Pipeline:
             prompt_chars=prompt.characters(),
             head_at=asked.call.head.head_at + head_after_ms / 1000 if head_after_ms else math.inf,
             relays_reasoning=endpoint.stream_reasoning,
+            holds_reasoning=asked.call.surface.holds_reasoning,
             keeps_text=endpoint.log_bodies != "none",
             keep=None if session is None else session.keep,
             note_first_token=recorder.first_token,

@@ -30,6 +30,7 @@ CONFIGURATION = "\n".join(
         endpoint("framed", user_prompt_template="<{{input}}>", prompt="Be brief."),
         endpoint("shaped", output_schema={"type": "object", "required": ["a"]}, output_repair="lenient"),
         endpoint("limited", rate_limit_per_minute=5),
+        endpoint("thinks", streaming_enabled=True, stream_head_after_ms=100, max_attempts=1),
         endpoint("claude", "claude-sonnet-4-5", streaming_enabled=True).replace('"sim"', '"claude"'),
     ]
 )
@@ -178,6 +179,21 @@ async def test_stream(gateway: Gateway) -> None:
     )
     assert [{"type": "text", "text": "One two three"}] == content_of_stream(events)
     assert (38, 3) == (events[-2]["usage"]["input_tokens"], events[-2]["usage"]["output_tokens"])
+
+
+async def test_pings_come_while_a_model_thinks(gateway: Gateway) -> None:
+    gateway.simulator.behave("thinks", "reasoning=10&pace=50ms&head=early", content="Hi")
+
+    events = read_stream((await ask(gateway, model="thinks", stream=True)).body)
+
+    assert ["ping", "message_start"] == [event["type"] for event in events[:2]]
+    assert [{"type": "text", "text": "Hi"}] == content_of_stream(events)
+
+
+async def test_failure_after_thinking_alone_is_an_ordinary_one(gateway: Gateway) -> None:
+    gateway.simulator.behave("thinks", "reasoning=2&fault=stream_error:0", content="Hi")
+
+    shape_of(await ask(gateway, model="thinks", stream=True), 502, "api_error")
 
 
 @pytest.mark.parametrize("fault", ["cut:2", "stream_error:2", "cut:2:clean", "cut:2:inside"])

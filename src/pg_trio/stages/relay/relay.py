@@ -93,6 +93,8 @@ class Relay:
     head_at: float = math.inf
     # Whether the client gets reasoning.
     relays_reasoning: bool = True
+    # Whether the client's surface keeps reasoning until the answer begins: it sends nothing then, so no head either.
+    holds_reasoning: bool = False
     # Whether `reply_so_far` will be used.
     keeps_text: bool = False
     # Awaited with the complete answer before the stream ends, if it must be stored.
@@ -203,11 +205,14 @@ class Relay:
     @property
     def takes_reasoning(self) -> bool:
         """Whether `hear` may be called; False if only a token may send the head."""
-        return self.relays_reasoning and (self._watch.is_committed or self.head_at < math.inf)
+        return self.relays_reasoning and (self.holds_reasoning or self._watch.is_committed or self.head_at < math.inf)
 
     async def hear(self, source: EventSource, events: Sequence[Event]) -> None:
         """Relay a candidate's reasoning before its first token. Waits until the client's side has taken it."""
-        await self._watch.hear(source, events)
+        if self.holds_reasoning:
+            await self._speak(source, events)
+        else:
+            await self._watch.hear(source, events)
 
     async def _speak(self, source: EventSource, events: Sequence[Event]) -> None:
         joined = self._introduce(source)

@@ -45,8 +45,8 @@ from pg_trio.surfaces.v1.messages.call_order import CallOrder
 from pg_trio.surfaces.v1.messages.message_answer import message_object, stop_object, thinking_object, usage_object
 
 PING: Final = b'event: ping\ndata: {"type": "ping"}\n\n'
-# 4 Mi characters: as much reasoning as the gateway reads of one answer.
-HELD_CHARS = 4 * 1024 * 1024
+# 1,048,576 characters are about 256,000 tokens, four times the most that Anthropic's models think for one answer.
+HELD_CHARS = 1024 * 1024
 
 _DELTA = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":'
 _TEXT_DELTA = b'{"type":"text_delta","text":'
@@ -139,10 +139,9 @@ class MessageStream:
 
     def _lead_in(self) -> bytes:
         """What precedes the next piece of the answer: its start, and the thinking that led to it."""
-        begun, blocks = self._begin(), self._thinking.blocks
+        begun, blocks = self._begin(), self._thinking.take()
         if not blocks:
             return begun
-        self._thinking.blocks = []
         ended = self._render_calls(self._calls.close())
         return begun + ended + b"".join([self._blocks.render_thinking(block) for block in blocks])
 
@@ -163,6 +162,12 @@ class _Thinking:
         self.blocks: list[Reasoning] = []
         self._held: list[str] = []
         self._chars = 0
+
+    def take(self) -> list[Reasoning]:
+        """The signed blocks. Text that nothing has signed by now is left out: the answer goes on behind it."""
+        taken = self.blocks
+        self._held, self._chars, self.blocks = [], 0, []
+        return taken
 
     def add(self, delta: ReasoningDelta) -> None:
         self._chars += len(delta.text)
