@@ -73,7 +73,7 @@ class Parts:
 def make_admin_app(app: QuartTrio) -> QuartTrio:
     """The application of the admin address, for a worker whose public application is `app` (see create_app)."""
     parts: Parts = app.extensions["pg_trio"]
-    return make_operators_app(lambda: cast(RunningGateway | None, parts.routes.gateway), parts.settings)
+    return make_operators_app(lambda: cast(RunningGateway | None, parts.routes.gateway), parts.settings, parts.routes)
 
 
 class GatewayLifespan:

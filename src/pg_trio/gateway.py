@@ -12,7 +12,7 @@ from functools import partial
 from uuid import UUID
 
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pg_trio.catalogue import Catalogue, PlanCompiler
 from pg_trio.config.settings import Settings
@@ -39,6 +39,7 @@ from pg_trio.stages.provider_call.exchange import Exchange
 from pg_trio.stages.rate_limit import RateLimit
 from pg_trio.store.operators import OperatorStore
 from pg_trio.stores.opening import open_stores
+from pg_trio.stores.playground_tokens import PlaygroundTokens
 from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, Stores, Task
 from pg_trio.surfaces.v1.embeddings.embedding_answer import write_vectors
 from pg_trio.transport.direct import DirectTransport
@@ -55,6 +56,7 @@ class RunningGateway:
     recorders: Recorders
     operators: OperatorStore
     overrides: Overrides
+    playground: PlaygroundTokens
 
     @property
     def disabled_providers(self) -> frozenset[str]:
@@ -74,6 +76,10 @@ class RunningGateway:
     async def find_caller(self, authorization: Sequence[str], project: str, access: Access, at: float) -> Caller:
         """See Authenticate.find_caller."""
         return await self.pipeline.authenticate.find_caller(authorization, project, access, at)
+
+    def playground_token(self, project: str) -> str | None:
+        """See PlaygroundTokens.of."""
+        return self.playground.of(project)
 
     def list_model_names(self, project: Project) -> Iterable[ModelName]:
         """See Catalogue.list_names."""
@@ -108,7 +114,8 @@ async def open_gateway(
     recorders = Recorders([RequestLog(stores.log, settings.gateway.log_body_chars)])
     for subscriber in live:
         stack.enter_context(recorders.watch(subscriber))
-    pipeline, compiler = make_pipeline(settings, stores, transports, recorders)
+    playground = PlaygroundTokens(stores.tokens, settings.projects)
+    pipeline, compiler = make_pipeline(settings, evolve(stores, tokens=playground), transports, recorders)
     overrides = Overrides(settings, pipeline.catalogue, compiler)
     operators = await OperatorStore.open(settings.gateway.data_dir)
     lifetime.close_with(operators.aclose)
@@ -117,7 +124,7 @@ async def open_gateway(
     lifetime.run(partial(operators.watch, overrides.apply))
     warm = list_warm(settings, stores.ledger.memory)
     lifetime.run(direct.run, pipeline.admission.run, partial(keep_warm, direct, warm))
-    return RunningGateway(settings, pipeline, stores, recorders, operators, overrides), lifetime.tasks
+    return RunningGateway(settings, pipeline, stores, recorders, operators, overrides, playground), lifetime.tasks
 
 
 def make_pipeline(

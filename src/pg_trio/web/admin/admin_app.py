@@ -19,6 +19,9 @@ from pg_trio.config.settings import Settings
 from pg_trio.errors import GatewayError, StillStarting
 from pg_trio.web.admin.api_changes import add_change_routes
 from pg_trio.web.admin.operator_access import OperatorAccess, OperatorBook, Visitor
+from pg_trio.web.admin.pages import add_page_routes
+from pg_trio.web.admin.playground_calls import PlaygroundCalls
+from pg_trio.web.asgi_types import AsgiApp
 from pg_trio.web.introspection import as_gateway_error
 
 logger = logging.getLogger("pg_trio")
@@ -66,6 +69,9 @@ class AdminGateway(Protocol):
     @property
     def disabled_providers(self) -> frozenset[str]: ...
 
+    def playground_token(self, project: str) -> str | None:
+        """The token for the playground's calls of the project of this UUID; None if there is none."""
+
 
 @frozen(eq=False)
 class Desk:
@@ -98,9 +104,12 @@ class Desk:
         return await self.access.require(self.book, change=change)
 
 
-def make_operators_app(find_gateway: Callable[[], AdminGateway | None], settings: Settings) -> QuartTrio:
-    """The application. `find_gateway` returns the running gateway, or None before it runs."""
-    app = QuartTrio("pg_trio.admin", static_folder=None)
+def make_operators_app(
+    find_gateway: Callable[[], AdminGateway | None], settings: Settings, routes: AsgiApp
+) -> QuartTrio:
+    """The application. `find_gateway` returns the running gateway, or None before it runs; `routes` are its public
+    ones, for the playground's calls."""
+    app = QuartTrio(__name__, static_folder=None, template_folder="templates")
     # Quart cuts every response after 60 s by default; what is shown live lasts.
     app.config["RESPONSE_TIMEOUT"] = None
     app.config["BODY_TIMEOUT"] = 30
@@ -110,7 +119,10 @@ def make_operators_app(find_gateway: Callable[[], AdminGateway | None], settings
     app.json.sort_keys = False  # type: ignore[attr-defined]
     desk = Desk(find_gateway, settings)
     add_change_routes(app, desk)
+    add_page_routes(app, desk)
     _add_errors_and_fields(app)
+    # Hypercorn types ASGI events as one class each, we as mappings.
+    app.asgi_app = PlaygroundCalls(app.asgi_app, desk, routes)  # type: ignore[method-assign, assignment, arg-type]
     return app
 
 
