@@ -22,7 +22,7 @@ from attrs import evolve, frozen
 
 from pg_trio import __version__
 from pg_trio.domain.chat import Json, Message, Prompt
-from pg_trio.domain.content import Part, Text, parts_for_others
+from pg_trio.domain.content import parts_for_others
 from pg_trio.domain.message_json import call_to_json, choice_to_json, part_to_json, tool_to_json
 from pg_trio.domain.model_rules import EffortRule
 from pg_trio.domain.options import NO_OPTIONS, Options
@@ -31,7 +31,7 @@ from pg_trio.domain.provider import PROVIDERS, Provider, find_effort_rule, refus
 from pg_trio.domain.tools import ToolCall
 from pg_trio.domain.upstream import Headers
 from pg_trio.providers.google_parts import SKIP_SIGNATURE
-from pg_trio.providers.tool_media import move_media
+from pg_trio.providers.plain_messages import make_plain
 
 # Endpoints of a configuration, times their candidates, are far fewer. Each entry is about 1 KiB.
 ROUTES_KEPT = 4096
@@ -128,9 +128,8 @@ def _returns_signatures(candidate: Candidate) -> bool:
 
 def write_body(prompt: Prompt, model: str, route: RequestRoute) -> dict[str, Json]:
     """The body of the request, without what only a stream has."""
-    # Tool messages of this wire have only text.
-    moves_media = prompt.native is not None and prompt.tools
-    messages = move_media(prompt.messages) if moves_media else prompt.messages
+    # What came as blocks of another wire is sent in the plainest form.
+    messages = prompt.messages if prompt.native is None else make_plain(prompt.messages)
     body: dict[str, Json] = {
         "model": model,
         "messages": [_write_message(message, route) for message in messages],
@@ -189,7 +188,7 @@ def _write_message(message: Message, route: RequestRoute) -> dict[str, Json]:
     if isinstance(content, str):
         wire["content"] = content
     elif content is not None:
-        wire["content"] = _write_parts(parts_for_others(content))
+        wire["content"] = [part_to_json(part) for part in parts_for_others(content)]
     if message.name is not None and (route.provider.names_every_role or message.role == "tool"):
         wire["name"] = message.name
     if message.tool_calls:
@@ -210,12 +209,6 @@ def _complete_messages(messages: Sequence[Message], written: list[dict[str, Json
             wire["reasoning_content"] = "".join([block.text for block in message.reasoning]) or NO_REASONING
     if route.provider.marks_partial_answer and messages[-1].role == "assistant":
         written[-1]["prefix"] = True
-
-
-def _write_parts(parts: tuple[Part, ...]) -> Json:
-    """The parts; a string where all of them are text: some servers take no list (DeepSeek, older vLLM)."""
-    texts = [part.text for part in parts if isinstance(part, Text)]
-    return "\n".join(texts) if len(texts) == len(parts) else [part_to_json(part) for part in parts]
 
 
 def _write_call(call: ToolCall, route: RequestRoute) -> dict[str, Json]:
