@@ -277,7 +277,7 @@ def pieces(draw: st.DrawFn) -> list[Event]:
 
 
 @given(events=pieces(), splits=st.lists(st.integers(0, 14), max_size=4))
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_any_stream_is_anthropics(events: list[Event], splits: Sequence[int]) -> None:
     writer = stream()
     body = writer.render([OPENED])

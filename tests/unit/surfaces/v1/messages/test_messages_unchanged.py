@@ -25,7 +25,7 @@ ASKED: Body = {"model": "m", "max_tokens": 100, "messages": [{"role": "user", "c
 
 
 @given(body=bodies(), stream=st.booleans())
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_body_goes_out_unchanged(body: Body, stream: bool) -> None:
     sent = sent_to("anthropic", prompt_of(read_body(body)), "claude-sonnet-4-5", stream=stream)
 
