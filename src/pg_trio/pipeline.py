@@ -303,6 +303,7 @@ class Pipeline:
             clock=StreamClock(endpoint.idle_timeout_ms / 1000, deadline.at, asked.call.head.head_at + head_after_s),
             take_deadline=deadline.hand_over,
             relays_reasoning=endpoint.stream_reasoning,
+            holds_reasoning=asked.call.surface.holds_reasoning,
             keep=None if session is None or record is None else partial(record.keep_with, session.keep),
             note_first_token=recorder.first_token,
         )

@@ -17,22 +17,28 @@ import json
 from collections.abc import Iterable
 from typing import ClassVar, TypeAlias
 
+from attrs import field
+
 from pg_trio.domain.chat import FinishReason, Reply, Usage
 from pg_trio.domain.json_value import JsonObject
-from pg_trio.domain.native import NativeStop
+from pg_trio.domain.native_fields import NativeStop
 from pg_trio.domain.value import value
 from pg_trio.errors import AttemptFailed
 
 
 @value(slots=True)
 class Opened:
-    """The provider's first chunk of an answer: its id and the model that answers. Not a token."""
+    """The provider's first chunk of an answer: its id and the model that answers. Not a token.
+
+    `usage` is what is known of it at the beginning, for clients that are told it there.
+    """
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = False
     is_last: ClassVar[bool] = False
     id: str
     model: str
+    usage: Usage | None = field(default=None, eq=False)
 
 
 @value(slots=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import orjson
 
 from pg_trio.domain.chat import Prompt
-from pg_trio.domain.native import NativeRequest
+from pg_trio.domain.native_fields import NativeRequest
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.upstream import Headers, WireRequest
 from pg_trio.providers.anthropic_native import why_native_unfit, write_native_body

@@ -11,7 +11,7 @@ import trio
 from attrs import evolve
 from trio.testing import MockClock
 
-from pg_trio.domain.events import Event, Finished, ReasoningDelta
+from pg_trio.domain.events import Event, Finished, Opened, ReasoningDelta
 from pg_trio.domain.project import Candidate, Credential
 from pg_trio.errors import ClientLeft, DeadlineExceeded, ProviderCallFailed
 from pg_trio.stages.provider_call.stream import Listener
@@ -170,6 +170,49 @@ async def test_hidden_reasoning_is_not_taken(autojump_clock: MockClock) -> None:
     await relay(source, FakeClient(), rescue=rescue, head_after_s=15, relays_reasoning=False).run()
 
     assert [False] == rescue.listens
+
+
+class HoldingClient(FakeClient):
+    """A client whose surface keeps reasoning until the answer begins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[str] = []
+
+    async def send_events(self, events: Sequence[Event]) -> bool:
+        self.heard += [event.text for event in events if isinstance(event, ReasoningDelta)]
+        rest = [event for event in events if not isinstance(event, ReasoningDelta | Opened)]
+        return bool(rest) and await super().send_events(rest)
+
+
+@pytest.mark.parametrize("head_after_s", [15.0, math.inf])
+async def test_held_reasoning_sends_no_head(autojump_clock: MockClock, head_after_s: float) -> None:
+    client, source = HoldingClient(), answering("a")
+    rescue = thinking((2, source, "Hm. "), (9, source, "So."))
+
+    await relay(source, client, rescue=rescue, head_after_s=head_after_s, holds_reasoning=True).run()
+
+    assert ([(11, "a")], ["Hm. ", "So."]) == (client.taken[:-1], client.heard)
+
+
+async def test_comments_go_out_while_reasoning_is_held(autojump_clock: MockClock) -> None:
+    client, source = HoldingClient(), answering("a")
+    rescue = thinking(*[(4, source, "Hm. ")] * 8)
+
+    await relay(source, client, rescue=rescue, head_after_s=15, holds_reasoning=True).run()
+
+    assert [(15, ": keep-alive"), (25, ": keep-alive"), (32, "a")] == client.taken[:-1]
+
+
+async def test_failure_after_held_reasoning_is_raised(autojump_clock: MockClock) -> None:
+    client = HoldingClient()
+    rescue = thinking((2, answering("a"), "Hm. "))
+    running = relay(ProviderCallFailed("HTTP 503"), client, rescue=rescue, head_after_s=15, holds_reasoning=True)
+
+    with pytest.raises(ProviderCallFailed):
+        await running.run()
+
+    assert [] == client.taken
 
 
 async def test_comments_go_out_while_hidden_reasoning_comes(autojump_clock: MockClock) -> None:

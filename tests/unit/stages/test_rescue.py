@@ -14,7 +14,7 @@ from pg_trio.domain.chat import Message, Prompt, Usage
 from pg_trio.domain.event_source import SpokenEvents
 from pg_trio.domain.events import ContentDelta, Event, Finished
 from pg_trio.domain.log_row import Attempts
-from pg_trio.domain.native import NativeStop
+from pg_trio.domain.native_fields import NativeStop
 from pg_trio.domain.options import Options
 from pg_trio.errors import UpstreamBroken
 from pg_trio.racing.breaker import Fault

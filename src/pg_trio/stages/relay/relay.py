@@ -48,6 +48,8 @@ class Relay:
     take_deadline: Callable[[], int]
     # Whether the client gets reasoning.
     relays_reasoning: bool = True
+    # Whether the client's surface keeps reasoning until the answer begins: it sends nothing then, so no head either.
+    holds_reasoning: bool = False
     # Awaited with the usage of the complete answer before the stream ends, if the answer must be stored.
     keep: Callable[[Usage], Awaitable[None]] | None = None
     # Called when the first token has come.
@@ -61,9 +63,13 @@ class Relay:
     # Events that came in the moment in which the idle limit passed.
     _unsent: Sequence[Event] = field(default=(), init=False)
     _watch: Watch = field(
-        default=Factory(lambda relay: Watch(relay.client, relay.clock, relay.take_deadline), takes_self=True),
+        default=Factory(lambda relay: relay.make_watch(), takes_self=True),
         init=False,
     )
+
+    def make_watch(self) -> Watch:
+        """The second task of this stream."""
+        return Watch(self.client, self.clock, self.take_deadline, self.holds_reasoning)
 
     async def run(self) -> None:
         """Relay the whole stream and end it; `failure` says whether it broke.
@@ -111,7 +117,8 @@ class Relay:
     @property
     def takes_reasoning(self) -> bool:
         """Whether `hear` may be called; False if only a token may send the head."""
-        return self.relays_reasoning and (self.clock.is_committed or self.clock.head_at < math.inf)
+        is_open = self.clock.is_committed or self.clock.head_at < math.inf
+        return self.relays_reasoning and (self.holds_reasoning or is_open)
 
     async def hear(self, spoken: SpokenEvents) -> None:
         """Relay a candidate's reasoning before its first token. Waits until the client's side has taken it."""

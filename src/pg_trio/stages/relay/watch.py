@@ -43,6 +43,8 @@ class Watch:
     client: StreamClient
     clock: StreamClock
     take_deadline: Callable[[], int]
+    # Whether the client's side keeps reasoning until the answer begins.
+    holds_reasoning: bool = False
     # The deadline's milliseconds in its error; known once committed.
     limit_ms: int = 0
     # Set when this task's running write has ended; None if there is none.
@@ -122,7 +124,10 @@ class Watch:
             # A wrapper ends the answer. As a value, see Relay.
             self.cut_by = error_as_value(error)
             return
-        if events:
+        if events and self.holds_reasoning:
+            # The client's side keeps them and sends nothing, so the head stays open.
+            await self.client.send_events(events)
+        elif events:
             await self._write(partial(self.client.send_events, events))
         speech.taken.set()
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pg_trio.domain.call import WholeAnswer
 from pg_trio.domain.chat import FinishReason, Reasoning, Reply, Usage
 from pg_trio.domain.limits import LimitPolicy, LimitState
-from pg_trio.domain.native import NativeStop
+from pg_trio.domain.native_fields import NativeStop
 from pg_trio.domain.stage_times import StageTimes
 from pg_trio.domain.tools import ToolCall
 from pg_trio.surfaces.v1.messages import COUNT_TOKENS, MESSAGES
