@@ -44,7 +44,7 @@ async def test_streamed_answer(world: World, program: ClientProgram, client: Cli
 
 
 @pytest.mark.parametrize("wire", WIRES)
-@pytest.mark.parametrize("client", clients_with("stream helper"), ids=client_id)
+@pytest.mark.parametrize("client", clients_with("helper"), ids=client_id)
 async def test_streamed_answer_by_its_helper(world: World, program: ClientProgram, client: Client, wire: str) -> None:
     world.behave(wire, content=TEXT)
 
@@ -56,9 +56,11 @@ async def test_streamed_answer_by_its_helper(world: World, program: ClientProgra
 @pytest.mark.parametrize("scenario", ["chat", "stream"])
 @pytest.mark.parametrize("client", clients_with("reasoning"), ids=client_id)
 async def test_reasoning_is_told(world: World, program: ClientProgram, client: Client, scenario: str) -> None:
-    world.behave("openai", "reasoning=3", content="42")
+    # Anthropic's clients are told of signed reasoning alone.
+    wire = "anthropic" if client.path == "messages" else "openai"
+    world.behave(wire, "reasoning=3", content="42")
 
-    gave = await program.ask(scenario, **world.ask("openai"))
+    gave = await program.ask(scenario, **world.ask(wire))
 
     assert "42" == gave["text"]
     assert 3 == gave["reasoning"].count(THOUGHT)
@@ -88,10 +90,10 @@ async def test_round_of_tools(
 
 
 @pytest.mark.parametrize("wire", WIRES)
-@pytest.mark.parametrize("client", clients_with("structured"), ids=client_id)
+@pytest.mark.parametrize("client", clients_with("shape"), ids=client_id)
 async def test_answer_in_a_shape(world: World, program: ClientProgram, client: Client, wire: str) -> None:
-    if client.shapes_by_tool:
-        world.behave(wire, f"tool=Weather:{quote(json.dumps(WEATHER))}")
+    if client.shape_tool is not None:
+        world.behave(wire, f"tool={client.shape_tool}:{quote(json.dumps(WEATHER))}")
     else:
         world.behave(wire, content=json.dumps(WEATHER))
 

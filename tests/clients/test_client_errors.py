@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ class Row:
 
     told: str
     status: int
+    type: str
     code: str | None
     model: str = "openai"
     asks: Mapping[str, Any] = {}
@@ -35,24 +36,30 @@ TOKEN, DENIED = "token missing, malformed, unknown", "other project, scope, inac
 WRONG, BUDGET = "malformed, wrong field", "token cap, budget"
 SCHEMA, SHED = "input schema, output schema", "overloaded, provider switched off"
 ROWS: Mapping[str, Row] = {
-    "malformed token": Row(TOKEN, 401, "invalid_api_key", token="nonsense"),
-    "unknown token": Row(TOKEN, 401, "invalid_api_key", token="unknown"),
-    "other project": Row(DENIED, 403, "permission_denied", token="foreign"),
-    "scope": Row(DENIED, 403, "permission_denied", token="scope"),
-    "inactive project": Row(DENIED, 403, "permission_denied", project=str(OTHER_PROJECT), token="foreign"),
-    "wrong field": Row(WRONG, 400, None, asks={"options": {"temperature": 99}}),
-    "no such model": Row("no such model", 404, "model_not_found", model="opnai"),
-    "rate limit": Row("rate limit", 429, "rate_limit_exceeded", model="limited"),
-    "token cap": Row(BUDGET, 422, "budget_exceeded", model="capped"),
-    "budget": Row(BUDGET, 422, "budget_exceeded", model="poor"),
-    "guardrail": Row("guardrail", 422, "content_policy_violation", asks={"content": "a forbidden word"}),
-    "input schema": Row(SCHEMA, 422, "schema_violation", model="strict"),
-    "output schema": Row(SCHEMA, 502, "schema_violation", model="shaped"),
-    "provider failed": Row("provider failed", 502, "upstream_error", model="broken"),
-    "deadline": Row("deadline", 504, "deadline_exceeded", model="stalled"),
-    "overloaded": Row(SHED, 503, "overloaded", model="full"),
-    "provider switched off": Row(SHED, 503, "provider_disabled", model="off"),
-    "another": Row("any other", 400, None, asks={"headers": {"X-PG-Session-Id": str(PROJECT)}}),
+    "malformed token": Row(TOKEN, 401, "invalid_request_error", "invalid_api_key", token="nonsense"),
+    "unknown token": Row(TOKEN, 401, "invalid_request_error", "invalid_api_key", token="unknown"),
+    "other project": Row(DENIED, 403, "permission_error", "permission_denied", token="foreign"),
+    "scope": Row(DENIED, 403, "permission_error", "permission_denied", token="scope"),
+    "inactive project": Row(
+        DENIED, 403, "permission_error", "permission_denied", project=str(OTHER_PROJECT), token="foreign"
+    ),
+    "wrong field": Row(WRONG, 400, "invalid_request_error", None, asks={"options": {"temperature": 99}}),
+    "no such model": Row("no such model", 404, "invalid_request_error", "model_not_found", model="opnai"),
+    "rate limit": Row("rate limit", 429, "rate_limit_error", "rate_limit_exceeded", model="limited"),
+    "token cap": Row(BUDGET, 422, "insufficient_quota", "budget_exceeded", model="capped"),
+    "budget": Row(BUDGET, 422, "insufficient_quota", "budget_exceeded", model="poor"),
+    "guardrail": Row(
+        "guardrail", 422, "invalid_request_error", "content_policy_violation", asks={"content": "a forbidden word"}
+    ),
+    "input schema": Row(SCHEMA, 422, "invalid_request_error", "schema_violation", model="strict"),
+    "output schema": Row(SCHEMA, 502, "api_error", "schema_violation", model="shaped"),
+    "provider failed": Row("provider failed", 502, "api_error", "upstream_error", model="broken"),
+    "deadline": Row("deadline", 504, "timeout_error", "deadline_exceeded", model="stalled"),
+    "overloaded": Row(SHED, 503, "api_error", "overloaded", model="full"),
+    "provider switched off": Row(SHED, 503, "api_error", "provider_disabled", model="off"),
+    "another": Row(
+        "any other", 400, "invalid_request_error", None, asks={"headers": {"X-PG-Session-Id": str(PROJECT)}}
+    ),
 }
 SCHEMA_OF_NO_BODY = {"type": "object", "required": ["never"]}
 SETTINGS: Mapping[str, dict[str, object]] = {
@@ -96,7 +103,10 @@ async def refusing(nursery: trio.Nursery, tmp_path: Path) -> World:
     """A gateway with an endpoint for each row that needs one, in the state that the row needs."""
     endpoints = [wire_endpoint(slug, "openai", **settings_of(slug)) for slug in SETTINGS]
     endpoints = [each.replace('"gpt-4o"', f'"{slug}"') for slug, each in zip(SETTINGS, endpoints, strict=True)]
-    endpoints += [endpoint(name, name, streaming_enabled=True).replace('"sim"', f'"{at}"') for name, at in (("full", "narrow"), ("off", "off"))]
+    endpoints += [
+        endpoint(name, name, streaming_enabled=True).replace('"sim"', f'"{at}"')
+        for name, at in (("full", "narrow"), ("off", "off"))
+    ]
     inactive = project(OTHER_PROJECT, name="Inactive", is_active=False) + wire_endpoint("openai", "openai")
     world = await open_world(
         nursery,
@@ -117,7 +127,7 @@ async def refusing(nursery: trio.Nursery, tmp_path: Path) -> World:
 
 def question(world: World, row: Row) -> dict[str, Any]:
     make = world.gateway.make_token
-    tokens = {
+    tokens: Mapping[str, Callable[[], str]] = {
         "": lambda: world.gateway.token,
         "nonsense": lambda: "nonsense",
         "unknown": lambda: flip(world.gateway.token),

@@ -21,7 +21,16 @@ from tests.clients.world import WIRES, World, open_world, wire_endpoints
 WORDS = " ".join(f"wörd{number} 🙂" for number in range(12))
 ARGUMENTS = json.dumps({"degrees": 7, "city": "Ulm and Neu-Ulm and all around them"})
 # What goes wrong behind the gateway after a stream's first tokens.
-FAULTS = ("stream_error:4", "cut:4", "cut:4:clean", "cut:4:inside", "stall:4", "reset:body", "truncate", "malformed_chunk")
+FAULTS = (
+    "stream_error:4",
+    "cut:4",
+    "cut:4:clean",
+    "cut:4:inside",
+    "stall:4",
+    "reset:body",
+    "truncate",
+    "malformed_chunk",
+)
 
 
 @pytest.fixture
@@ -48,7 +57,7 @@ async def test_broken_stream_is_an_error(
     if scenario == "stream":
         impatient.behave(wire, f"fault={fault}", content=WORDS)
     else:
-        tool = "Weather" if client.shapes_by_tool else "get_weather"
+        tool = client.shape_tool if "tools" not in client.features else "get_weather"
         impatient.behave(wire, f"fault={fault}&tool={tool}:{quote(ARGUMENTS)}")
 
     raised = await program.ask_raised(scenario, **impatient.ask(wire))
@@ -103,9 +112,7 @@ async def test_stream_that_breaks_after_comments(chatty: World, program: ClientP
 
 
 @pytest.mark.parametrize("client", clients_with("odd"), ids=client_id)
-async def test_slow_stream_outlasts_the_client_s_timeout(
-    world: World, program: ClientProgram, client: Client
-) -> None:
+async def test_slow_stream_outlasts_the_client_s_timeout(world: World, program: ClientProgram, client: Client) -> None:
     world.behave("openai", "pace=60ms", content=WORDS)
 
     gave = await program.ask("stream", **world.ask("openai", timeout=client.slow_timeout_s))

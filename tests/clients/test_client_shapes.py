@@ -1,0 +1,93 @@
+"""Answers, chunks, models and errors held against the types that OpenAI publishes, with nothing converted.
+
+These types are in the package of the client `openai`, so its program judges (python/openai_shapes.py).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.clients.declared import CLIENTS
+from tests.clients.talking import ClientProgram
+from tests.clients.test_client_errors import ROWS, question, refusing
+from tests.clients.world import WIRES, World
+
+OPENAI = CLIENTS[0]
+TOOLS = [
+    {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}},
+]
+# What the provider does, and what is asked of it.
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "text": ("usage=38:87", {}),
+    "cut by its limit": ("finish=length&tokens=3", {"max_tokens": 3}),
+    "reasoning": ("reasoning=2", {"reasoning_effort": "low"}),
+    "tool": (f"tool=get_weather:{quote(json.dumps({'city': 'Ulm'}))}", {"tools": TOOLS}),
+    "without usage": ("usage=off", {}),
+    "filtered": ("finish=content_filter&tokens=2", {}),
+    "all parameters": (
+        "",
+        {"temperature": 0.5, "top_p": 0.9, "seed": 7, "stop": ["!"], "user": "me", "metadata": {"a": "b"}},
+    ),
+}
+
+__all__ = ["refusing"]
+
+
+@pytest.fixture
+def client() -> Any:
+    return OPENAI
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("wire", WIRES)
+async def test_whole_answers(world: World, program: ClientProgram, wire: str, case: str) -> None:
+    behaviour, options = CASES[case]
+    world.behave(wire, behaviour)
+
+    text = await program.ask("shape", **world.ask(wire, options=options))
+
+    choice = json.loads(text)["choices"][0]
+    assert {"role", "content", "refusal"} <= choice["message"].keys()
+    assert ("tool_calls" in choice["message"]) is (case == "tool")
+
+
+@pytest.mark.parametrize("usage", [False, True], ids=["plain", "with usage"])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("wire", WIRES)
+async def test_chunks(world: World, program: ClientProgram, wire: str, case: str, usage: bool) -> None:
+    behaviour, options = CASES[case]
+    world.behave(wire, behaviour)
+    more = {"stream_options": {"include_usage": True}} if usage else {}
+
+    count = await program.ask("stream_shape", **world.ask(wire, options={**options, **more}))
+
+    assert count >= 3 + usage
+
+
+async def test_models(world: World, program: ClientProgram) -> None:
+    await program.ask("model_shape", **world.ask("openai"))
+
+
+@pytest.mark.parametrize("told", ROWS)
+async def test_errors(refusing: World, program: ClientProgram, told: str) -> None:
+    row = ROWS[told]
+
+    gave = await program.ask("error_shape", **question(refusing, row))
+
+    assert (row.type, row.code) == (gave["type"], gave["code"])
+    headers = gave["headers"]
+    assert "x-request-id" in headers
+    assert (row.status in (429, 503)) is ("retry-after" in headers)
+    assert ("retry-after-ms" in headers) is ("retry-after" in headers)
+    assert ("false" == headers.get("x-should-retry")) is (row.status in (400, 401, 403, 404, 422, 504))
+
+
+@pytest.mark.parametrize(("told", "param"), [("wrong field", "temperature"), ("no such model", "model")])
+async def test_errors_name_the_parameter(refusing: World, program: ClientProgram, told: str, param: str) -> None:
+    gave = await program.ask("error_shape", **question(refusing, ROWS[told]))
+
+    assert param == gave["param"]
