@@ -55,6 +55,8 @@ class Client:
     tells_codes: bool = True
     # The path of `/v1` that its chats need.
     path: str = "chat/completions"
+    # An option of its calls that the gateway refuses.
+    wrong_option: Mapping[str, Any] = {"temperature": 99}
     # The tool by which it asks for a shape, if it does; the timeout with which it reads a slow stream.
     shape_tool: str | None = None
     slow_timeout_s: float | None = 0.5
@@ -86,6 +88,7 @@ _OPENAI_ERRORS = {
     401: "AuthenticationError",
     403: "PermissionDeniedError",
     404: "NotFoundError",
+    413: "APIError",
     422: "UnprocessableEntityError",
     429: "RateLimitError",
     502: "InternalServerError",
@@ -213,6 +216,7 @@ CLIENTS: Sequence[Client] = (
         _ANTHROPIC_ERRORS,
         tells_codes=False,
         path=_MESSAGES,
+        wrong_option={"max_tokens": 0},
     ),
     Client(
         "@anthropic-ai/sdk",
@@ -223,6 +227,7 @@ CLIENTS: Sequence[Client] = (
         _ANTHROPIC_ERRORS,
         tells_codes=False,
         path=_MESSAGES,
+        wrong_option={"max_tokens": 0},
     ),
     Client(
         "ai + @ai-sdk/anthropic",
@@ -233,6 +238,7 @@ CLIENTS: Sequence[Client] = (
         _AI_ERRORS,
         tells_codes=False,
         path=_MESSAGES,
+        wrong_option={"topP": 99},
         shape_tool="json",
         slow_timeout_s=None,
     ),

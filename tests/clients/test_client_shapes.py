@@ -76,18 +76,18 @@ async def test_models(world: World, program: ClientProgram) -> None:
 async def test_errors(refusing: World, program: ClientProgram, told: str) -> None:
     row = ROWS[told]
 
-    gave = await program.ask("error_shape", **question(refusing, row))
+    gave = await program.ask("error_shape", **question(refusing, row, OPENAI))
 
     assert (row.type, row.code) == (gave["type"], gave["code"])
     headers = gave["headers"]
     assert "x-request-id" in headers
     assert (row.status in (429, 503)) is ("retry-after" in headers)
     assert ("retry-after-ms" in headers) is ("retry-after" in headers)
-    assert ("false" == headers.get("x-should-retry")) is (row.status in (400, 401, 403, 404, 422, 504))
+    assert ("false" == headers.get("x-should-retry")) is (row.status in (400, 401, 403, 404, 413, 422, 504))
 
 
 @pytest.mark.parametrize(("told", "param"), [("wrong field", "temperature"), ("no such model", "model")])
 async def test_errors_name_the_parameter(refusing: World, program: ClientProgram, told: str, param: str) -> None:
-    gave = await program.ask("error_shape", **question(refusing, ROWS[told]))
+    gave = await program.ask("error_shape", **question(refusing, ROWS[told], OPENAI))
 
     assert param == gave["param"]
