@@ -192,7 +192,8 @@ CLIENTS: Sequence[Client] = (
         "@langchain/openai",
         "node",
         ("langchain_node.mjs", "responses"),
-        _all_but("helper", "reasoning", "models", "embeddings", "headers", "gives up", "obeys", "deadline"),
+        # It passes over `response.failed`: a cut answer is one without a status (docs/clients.md).
+        _all_but("helper", "reasoning", "models", "embeddings", "headers", "gives up", "obeys", "deadline", "cut"),
         _OPENAI_ERRORS,
         path=_RESPONSES,
     ),

@@ -43,6 +43,8 @@ async function roundOfTools(question, streamed) {
   for (let turn = 0; turn < 2; turn++) {
     const call = { ...asked(question), input, tools: [TOOL] };
     made = streamed ? await api.stream(call).finalResponse() : await api.create(call);
+    // The helper gives a response that failed, too: its status tells.
+    if (made.status !== "completed") throw new Error(made.error?.message);
     for (const { parsed_arguments: _, ...item } of made.output) {
       input.push(item);
       if (item.type === "function_call") {
