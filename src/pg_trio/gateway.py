@@ -17,14 +17,15 @@ from attrs import frozen
 from pg_trio.catalogue import Catalogue, PlanCompiler
 from pg_trio.config.settings import Settings
 from pg_trio.config.time_zone import find_zone
-from pg_trio.domain.call import Call, WholeAnswer
+from pg_trio.domain.call import Call, EmbeddingAnswer, WholeAnswer
 from pg_trio.domain.project import Access, Caller, Candidate, Credential, ModelName, Project, Token
 from pg_trio.domain.upstream import Transport
+from pg_trio.embedding_pipeline import EmbeddingPipeline
 from pg_trio.errors import ConfigError
 from pg_trio.observe.request_log import RequestLog
 from pg_trio.overrides import Overrides
 from pg_trio.pipeline import Pipeline
-from pg_trio.providers import adapter_for
+from pg_trio.providers import adapter_for, embeddings_for
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.large_work import LargeWork
@@ -39,6 +40,7 @@ from pg_trio.stages.rate_limit import RateLimit
 from pg_trio.store.operators import OperatorStore
 from pg_trio.stores.opening import open_stores
 from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, Stores, Task
+from pg_trio.surfaces.v1.embeddings.embedding_answer import write_vectors
 from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.prewarm import WarmAddress, keep_warm
 
@@ -59,7 +61,9 @@ class RunningGateway:
         """The providers that are switched off now."""
         return self.pipeline.provider_call.disabled_providers
 
-    def answer(self, call: Call, lasting: LastingScope | None = None) -> Awaitable[WholeAnswer | None]:
+    def answer(
+        self, call: Call, lasting: LastingScope | None = None
+    ) -> Awaitable[WholeAnswer | EmbeddingAnswer | None]:
         """See Pipeline.answer."""
         return self.pipeline.answer(call, lasting)
 
@@ -139,6 +143,9 @@ def make_pipeline(
         rate_limit=compiler.rate_limit,
         budget=compiler.budget,
         provider_call=compiler.provider_call,
+        embeddings=EmbeddingPipeline(
+            compiler.rate_limit, compiler.budget, compiler.provider_call, exchange, embeddings_for, write_vectors
+        ),
         large_work=large_work,
         body_room=ByteRoom(limits.max_inflight_body_bytes),
         recorders=recorders,

@@ -17,14 +17,18 @@ from attrs import frozen
 
 from pg_trio.catalogue import Catalogue, EndpointPlan
 from pg_trio.config.settings import GatewaySettings
-from pg_trio.domain.call import Answered, Call, WholeAnswer
+from pg_trio.domain.call import Answered, Call, EmbeddingAnswer, WholeAnswer
 from pg_trio.domain.chat import ChatRequest, Prompt, Usage, estimate_tokens
+from pg_trio.domain.client_request import ClientRequest
+from pg_trio.domain.embeddings import EmbeddingRequest
 from pg_trio.domain.project import Caller
 from pg_trio.domain.value import value
-from pg_trio.errors import BadRequest, NoFitCandidate, OutputInvalid, Overloaded, ProviderCallFailed, SessionsNotEnabled
+from pg_trio.embedding_pipeline import EmbeddingPipeline
+from pg_trio.errors import BadRequest, NoFitCandidate, OutputInvalid, Overloaded, ProviderCallFailed
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
+from pg_trio.received_request import ReceivedRequest, check_request
 from pg_trio.recorder import Recorder, Recorders
 from pg_trio.recorder.facts import Settled
 from pg_trio.stages.account import Account, Part, estimate_usage
@@ -42,19 +46,6 @@ from pg_trio.stages.schemas.output_schema import OutputSchema
 
 
 @value(slots=True)
-class ReceivedRequest:
-    """A request that was read. Its caller and its endpoint are known. `size` is the body's size in bytes."""
-
-    call: Call
-    caller: Caller
-    plan: EndpointPlan
-    request: ChatRequest
-    size: int
-    deadline: RequestDeadline
-    recorder: Recorder
-
-
-@value(slots=True)
 class CheckedRequest:
     """A request that passed every check and may go to the providers, with everything that is settled after it."""
 
@@ -62,7 +53,7 @@ class CheckedRequest:
     plan: EndpointPlan
     request: ChatRequest
     deadline: RequestDeadline
-    account: Account
+    account: Account[Prompt]
     recorder: Recorder
     session: OpenSession | None = None
 
@@ -81,12 +72,13 @@ class Pipeline:
     rate_limit: RateLimit
     budget: Budget
     provider_call: ProviderCall
+    embeddings: EmbeddingPipeline
     large_work: LargeWork
     body_room: ByteRoom
     recorders: Recorders
     sessions: Sessions | None = None
 
-    async def answer(self, call: Call, lasting: LastingScope | None = None) -> WholeAnswer | None:
+    async def answer(self, call: Call, lasting: LastingScope | None = None) -> WholeAnswer | EmbeddingAnswer | None:
         """The answer to a call, or None if it was streamed to the client already.
 
         `lasting` is for a task that answers many calls, one after the other: see LastingScope.
@@ -102,10 +94,13 @@ class Pipeline:
             RequestDeadline(head, self.settings.body_timeout_ms, lasting) as deadline,
         ):
             received = await self._receive(call, recorder, deadline)
-            if received.request.session_id is not None and not received.plan.endpoint.sessions_enabled:
-                raise SessionsNotEnabled
+            request = received.request
             try:
-                return await self._serve(received)
+                if isinstance(request, EmbeddingRequest):
+                    return await self.embeddings.serve(received, request)
+                if request.session_id is not None and not received.plan.endpoint.sessions_enabled:
+                    raise call.surface.refuse_session(request)
+                return await self._serve(received, request)
             except NoFitCandidate as error:
                 raise call.surface.refuse_unfit(error) from None
 
@@ -148,7 +143,7 @@ class Pipeline:
             plan = self._begin(self._find_named(caller, request, recorder), recorder, deadline)
         return ReceivedRequest(call, caller, plan, request, size, deadline, recorder)
 
-    def _find_named(self, caller: Caller, request: ChatRequest, recorder: Recorder) -> EndpointPlan:
+    def _find_named(self, caller: Caller, request: ClientRequest, recorder: Recorder) -> EndpointPlan:
         """The plan of the endpoint, or of the model, that the body names."""
         name = request.endpoint or request.model
         assert name is not None  # the surface demands it there
@@ -161,25 +156,27 @@ class Pipeline:
         deadline.start(plan.endpoint)
         return plan
 
-    async def _serve(self, received: ReceivedRequest) -> WholeAnswer | None:
+    async def _serve(self, received: ReceivedRequest, request: ChatRequest) -> WholeAnswer | None:
         """Take the request through limits and checks to a provider. Reservations are given back at the end."""
         call, caller, plan, recorder = received.call, received.caller, received.plan, received.recorder
         recorder.stage_began("rate_limit")
         quota = self.rate_limit.take_nowait(call, caller.token, plan.limits)
         if quota is None:
-            quota = await self.rate_limit.take(call, caller.token, plan.limits, received.request)
+            quota = await self.rate_limit.take(call, caller.token, plan.limits, request)
         async with quota:
+            if call.surface.only_counts:
+                return await self._count(received, request)
             recorder.stage_began("budget")
-            reservation = self.budget.reserve_nowait(plan.spend, received.request)
+            reservation = self.budget.reserve_nowait(plan.spend, request)
             if reservation is None:
-                reservation = await self.budget.reserve(plan.spend, received.request)
+                reservation = await self.budget.reserve(plan.spend, request)
             async with reservation:
-                request = await self._check(received)
+                request = await check_request(received, request, self.large_work)
                 session, messages = None, request.messages
-                if plan.endpoint.sessions_enabled and (request.starts_session or request.session_id is not None):
+                if plan.endpoint.sessions_enabled and (request.session_terms.starts or request.session_id is not None):
                     recorder.stage_began("session")
                     session = await self._open_session(received, request, reservation, quota)
-                    messages = (*session.history, *messages)
+                    messages = session.messages
 
                 recorder.stage_began("prompt")
                 prompt = plan.prompt.apply(messages, request)
@@ -197,23 +194,15 @@ class Pipeline:
                     return None
                 return answer
 
-    async def _check(self, received: ReceivedRequest) -> ChatRequest:
-        """The request that the guardrails let pass, after its body was checked against the endpoint's schema."""
-        plan, request, size, recorder = received.plan, received.request, received.size, received.recorder
-        recorder.stage_began("guardrails")
-        if plan.guards is not None:
-            guard = plan.guards.apply
-            request = guard(request) if size <= LARGE_BYTES else await self.large_work.call(size, guard, request)
-        recorder.request_guarded(request)
-
-        recorder.stage_began("input_schema")
-        if plan.input_schema is not None:
-            check = plan.input_schema.check
-            if size <= LARGE_BYTES:
-                check(request.body)
-            else:
-                await self.large_work.call(size, check, request.body)
-        return request
+    async def _count(self, received: ReceivedRequest, request: ChatRequest) -> WholeAnswer:
+        """The estimate of the tokens that a provider would be sent, as the usage of an empty answer."""
+        request = await check_request(received, request, self.large_work)
+        messages = request.messages
+        if request.session_id is not None and self.sessions is not None:
+            messages = (await self.sessions.open(received.caller, received.plan.endpoint, request)).messages
+        received.recorder.stage_began("prompt")
+        prompt = received.plan.prompt.apply(messages, request)
+        return WholeAnswer.of_count(prompt, received.call.head, received.recorder.times_so_far(), request)
 
     async def _reply(self, asked: CheckedRequest) -> WholeAnswer:
         """The winning complete answer, checked and settled."""
@@ -247,7 +236,7 @@ class Pipeline:
             times=recorder.times,
             request=asked.request,
             at=asked.call.head.at,
-            session_id=None if session is None else session.id,
+            session_id=None if session is None else session.kept_id,
         )
 
     async def _match_output(
@@ -303,7 +292,9 @@ class Pipeline:
         head_after_ms = endpoint.stream_head_after_ms
         relay = Relay(
             carrier=carried,
-            client=asked.call.open_stream(asked.request, endpoint, recorder, None if session is None else session.id),
+            client=asked.call.open_stream(
+                asked.request, endpoint, recorder, None if session is None else session.kept_id
+            ),
             idle_s=endpoint.idle_timeout_ms / 1000,
             ends_at=deadline.at,
             take_deadline=deadline.hand_over,

@@ -28,7 +28,7 @@ def test_table_has_every_candidate(config: Path, capsys: pytest.CaptureFixture[s
     _, *lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [
         ["support/a", "openai", "gpt", "3", "15", "3", "3", "prices[0]"],
-        ["support/a", "openai", "gpt-4o-mini", "0.15", "0.60", "0.075", "0.15", "list", "2026-08"],
+        ["support/a", "openai", "gpt-4o-mini", "0.15", "0.60", "0.075", "0.15", "list", "2026-11"],
         ["support/a", "ollama", "llama", "-", "-", "-", "-", "-"],
     ] == lines
 
@@ -45,7 +45,7 @@ def test_json_has_exact_prices(config: Path, capsys: pytest.CaptureFixture[str])
         "output_usd_per_1m": "0.60",
         "cached_input_usd_per_1m": "0.075",
         "cache_write_usd_per_1m": "0.15",
-        "from": "list 2026-08",
+        "from": "list 2026-11",
     } == known
     assert (None, None) == (unknown["input_usd_per_1m"], unknown["from"])
 

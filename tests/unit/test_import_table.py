@@ -31,7 +31,22 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "observe": ({"errors", "domain", "recorder"}, {"attrs", "orjson"}),
     "catalogue": ({"stages", "domain", "errors"}, {"attrs"}),
     "overrides": ({"catalogue", "config", "domain"}, {"attrs"}),
-    "pipeline": ({"catalogue", "stages", "recorder", "domain", "errors", "config", "racing"}, {"attrs"}),
+    "received_request": ({"catalogue", "stages", "recorder", "domain", "racing"}, set()),
+    "embedding_pipeline": ({"received_request", "stages", "recorder", "domain", "errors"}, {"attrs"}),
+    "pipeline": (
+        {
+            "received_request",
+            "embedding_pipeline",
+            "catalogue",
+            "stages",
+            "recorder",
+            "domain",
+            "errors",
+            "config",
+            "racing",
+        },
+        {"attrs"},
+    ),
     "stores": (
         {"store", "shared_memory", "ledger", "stages", "observe", "racing", "domain", "errors", "config"},
         {"attrs", "trio"},

@@ -33,7 +33,7 @@ FLAT_RATE = "endpoint"
 class TokenPrice:
     """The prices of a model's tokens, in US dollars for a million.
 
-    `source` names the origin of the price, for the log and for people: `prices[2]`, `endpoint`, `list 2026-08`.
+    `source` names the origin of the price, for the log and for people: `prices[2]`, `endpoint`, `list 2026-11`.
     """
 
     input_usd_per_1m: Decimal

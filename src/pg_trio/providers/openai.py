@@ -17,6 +17,7 @@ from pg_trio.domain.chat import Prompt, Reply
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.upstream import WireRequest
 from pg_trio.providers.body_kind import is_stream_body
+from pg_trio.providers.foreign import find_foreign
 from pg_trio.providers.openai_reply import read_whole_answer
 from pg_trio.providers.openai_request import route_to, write_body
 from pg_trio.providers.openai_stream import OpenAIStreamReader
@@ -29,8 +30,8 @@ class OpenAIAdapter:
     carries_all: ClassVar[bool] = True
 
     def why_unfit(self, prompt: Prompt, candidate: Candidate) -> str | None:
-        """None: this wire carries all that a prompt can hold, and its servers judge it."""
-        return None
+        """What another wire alone can carry. This wire carries all neutral values, and its servers judge them."""
+        return find_foreign(prompt, "openai")
 
     def build_request(
         self, prompt: Prompt, candidate: Candidate, *, stream: bool = False, asks_usage: bool = True
@@ -42,9 +43,11 @@ class OpenAIAdapter:
             body["stream"] = True
             if asks_usage and route.takes_stream_options:
                 body["stream_options"] = {"include_usage": True}
+        if route.changing is not None:
+            route = route.renewed()
         return WireRequest(
             route.url,
-            route.headers if route.changing_key is None else route.all_headers(),
+            route.headers,
             orjson.dumps(body),
             allow_private_addresses=candidate.credential.allow_private_addresses,
             is_stream=stream,

@@ -4,13 +4,13 @@ Rules:
 1. A candidate may be asked if its target's breaker and its credential's both allow it.
 2. Those that may be asked come first, in the order given. At most one of them is a probe; the others whose probe is due
    come after the closed ones.
-3. Then, as a last resort, targets that are open for failing: they may be well again. Those that were set aside by
-   their own word, and those whose key is refused, are left out: the answer is known.
-4. A lone candidate whose breaker is open is always left out, so that an endpoint that is down fails at once. So there
-   may be no candidate to ask. `standing` says what stands in a candidate's way, for how long, and what its provider
+3. Targets whose breaker is open because they failed come last: they may work again. Targets that asked for a pause
+   (`Retry-After`) and those whose key is refused are left out, because their answer is known.
+4. A lone candidate whose breaker is open is always left out, so that an endpoint that is down fails at once. Then
+   there is no candidate to ask. `standing` says why a candidate may not be asked, for how long, and what its provider
    said.
-5. Where the workers share their breakers, another one may send the probe between our look and our call: then that call
-   is not made.
+5. If the workers share their breakers, another worker may send the probe after this one has looked and before it
+   calls. Then this worker does not call.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PAIRS_KEPT = 65_536
 
 
 class BreakerOpen(Exception):
-    """Another worker was quicker to probe the candidate; it may be asked in `retry_after_s`."""
+    """Another worker has sent the probe to the candidate first. It may be asked in `retry_after_s`."""
 
     def __init__(self, retry_after_s: float) -> None:
         super().__init__(f"not asked for another {retry_after_s:.3g} s")
@@ -40,9 +40,9 @@ class BreakerOpen(Exception):
 
 
 class Standing(NamedTuple):
-    """What stands in a candidate's way: `why` (NOBODY: nothing), for how long at least, and whether a probe is out.
+    """Why a candidate may not be asked: `why` (NOBODY: it may be), for how long at least, and whether a probe is out.
 
-    `said` is the provider's last word about it, as far as this worker has heard it; else empty.
+    `said` is the provider's last message about it; empty if this worker has received none.
     """
 
     why: Fault
@@ -52,7 +52,7 @@ class Standing(NamedTuple):
 
 
 class Permit(Protocol):
-    """One call to one candidate, known to its breakers. Report the call's end to it; only the first report counts, so
+    """One call to one candidate, which its breakers count. Report how the call ended. Only the first report counts, so
     `cancelled` may always come last. `said` is the provider's message, safe to be shown."""
 
     @property
@@ -65,7 +65,7 @@ class Permit(Protocol):
     def cancelled(self) -> None: ...
 
     def broke_off(self, now: float, said: str) -> None:
-        """What was told as a success has failed after all: a stream that broke after its first token."""
+        """A call that was reported as a success has failed after all: its stream broke after the first token."""
 
 
 class Breakers(Protocol[C]):
@@ -138,7 +138,7 @@ class BoardPermit:
 
 
 class BreakerBoard(Generic[C]):
-    """The breakers of all candidates, made as they are asked for; bounded by what is configured."""
+    """The breakers of all candidates. Each is made at its first use; the configuration bounds their number."""
 
     def __init__(
         self,
@@ -147,7 +147,7 @@ class BreakerBoard(Generic[C]):
         rules: BreakerRules,
         records: BreakerRecords | None = None,
     ) -> None:
-        """`records`: where all workers keep their breakers; None for breakers of one process's own."""
+        """`records`: the records that all workers share; None: this process keeps its own."""
         self._target_of = target_of
         self._credential_of = credential_of
         self._rules = rules
@@ -155,7 +155,7 @@ class BreakerBoard(Generic[C]):
         self._records: BreakerRecords = self._own if records is None else records
         self._targets: dict[Hashable, StoredBreaker] = {}
         self._credentials: dict[Hashable, StoredBreaker] = {}
-        # By the candidate's identity: its hash is that of all its fields, and it is asked for three times a request.
+        # By the candidate's identity: hashing a candidate hashes all its fields, and a request looks it up three times.
         self._pairs: dict[int, tuple[C, StoredBreaker, StoredBreaker]] = {}
 
     def order(self, candidates: Sequence[C], now: float) -> list[C]:
@@ -171,7 +171,7 @@ class BreakerBoard(Generic[C]):
         return first + probes[1:] + self._by_wait(resort, now)
 
     def standing(self, candidate: C, now: float, *, is_alone: bool = False) -> Standing:
-        """What stands in the candidate's way now."""
+        """Whether the candidate may be asked now, and why not."""
         self._look((candidate,))
         target, credential = self._of(candidate)
         waits_s = target.wait_s(now, is_alone=is_alone), credential.wait_s(now, is_alone=is_alone)
@@ -179,11 +179,11 @@ class BreakerBoard(Generic[C]):
         return Standing(breaker.why, max(waits_s), breaker.has_probe(now), breaker.said)
 
     def calls_per_s(self, candidate: C, now: float) -> float:
-        """How many calls the candidate's credential has answered a second of late, as far as this worker knows."""
+        """Recent calls a second that the candidate's credential answered, as far as this worker knows."""
         return self._of(candidate)[1].calls_per_s(now)
 
     def describe(self, candidate: C, now: float) -> dict[str, object]:
-        """The state of one candidate's two breakers, in a line for people and field by field."""
+        """The state of one candidate's two breakers, as a line of text and as fields."""
         self._look((candidate,))
         target, credential = self._of(candidate)
         return {
@@ -193,7 +193,7 @@ class BreakerBoard(Generic[C]):
         }
 
     def may_ask(self, candidate: C, now: float) -> bool:
-        """Whether a call may go there now, were there others to ask; a hedge goes nowhere else."""
+        """Whether a call may go there now if there are other candidates. Hedges need this too."""
         self._look((candidate,))
         return self.wait_s(candidate, now) == 0.0
 
@@ -202,9 +202,9 @@ class BreakerBoard(Generic[C]):
         return max(breaker.wait_s(now, is_alone=is_alone) for breaker in self._of(candidate))
 
     def begin(self, candidate: C, now: float, *, is_alone: bool = False) -> BoardPermit:
-        """Note a call as it starts. `is_alone` as in a request with no other candidate.
+        """Note the start of a call. `is_alone`: the request has no other candidate.
 
-        Raises BreakerOpen where another worker sent the probe that this call was to be.
+        Raises BreakerOpen if this call was to be the probe and another worker has sent it first.
         """
         target, credential = self._of(candidate)
         if not (target.is_open or credential.is_open):
@@ -228,7 +228,7 @@ class BreakerBoard(Generic[C]):
         return [f"{breaker.name}: {breaker.as_line(now)}" for breaker in self._all()]
 
     def _look(self, candidates: Iterable[C]) -> bool:
-        """Learn what the other workers changed; whether all breakers are closed. Each request passes here."""
+        """Read what other workers changed. True if all breakers are closed. Called for each request."""
         changes = self._records.changes()
         are_closed = True
         for candidate in candidates:
@@ -262,7 +262,7 @@ class BreakerBoard(Generic[C]):
         name = (kind, *parts)
         records, place = self._records, self._records.find(name)
         if place is None:
-            # The shared file is full, which it has logged: this worker keeps the breaker for itself.
+            # The shared file is full, and has logged that. This worker keeps the breaker in its own memory.
             records, place = self._own, self._own.find(name)
         breaker = StoredBreaker(self._rules, records, place, f"{kind} {'/'.join(parts)}")
         breaker.refresh(self._records.changes())
@@ -286,7 +286,7 @@ class BreakerBoard(Generic[C]):
 
 
 def _note_failure(breaker: StoredBreaker, trips_before: int, now: float, said: str) -> None:
-    """Keep the provider's word; the log has it where the failure opened the breaker."""
+    """Keep the provider's message. It is logged if this failure opened the breaker."""
     breaker.said = said or breaker.said
     if breaker.trips != trips_before:
         logger.warning("%s: %s%s", breaker.name, breaker.as_line(now), f": {said}" if said else "")

@@ -40,7 +40,7 @@ from pg_trio.racing.breaker import (
 )
 from pg_trio.racing.call_window import CallWindow
 
-# Of ten calls with five failures, the fewest that open for being slow, at most the successes are missed.
+# A breaker opens for slow calls after ten calls at least. Of those with five failures, only successes can be missed.
 UNTOLD_CALLS = 8
 NEVER_SEEN = -1
 
@@ -150,7 +150,7 @@ class StoredBreaker:
 
     @property
     def why(self) -> Fault:
-        """What opened it; NOBODY while it is closed."""
+        """The fault that opened it; NOBODY while it is closed."""
         return FAULTS[self._record.why]
 
     def state(self, now: float) -> State:
@@ -170,11 +170,11 @@ class StoredBreaker:
         return has_probe(self._record, now)
 
     def calls_per_s(self, now: float) -> float:
-        """How many calls were answered a second of late, without other workers' untold ones; never too many."""
+        """Recent answered calls a second, without those that other workers have not reported yet; never too high."""
         return open_window(self._rules, self._record).calls_per_s(now) + self._untold.calls_per_s(now)
 
     def as_dict(self, now: float) -> dict[str, object]:
-        """For people and machines: state, why, how long still, and what the window holds."""
+        """State, cause, remaining time, and the counts of the window."""
         window = open_window(self._rules, self._record)
         window.turn(now)
         return {
@@ -275,7 +275,7 @@ class StoredBreaker:
 
     def _copy(self, record: Record) -> None:
         if record.generation != self._record.generation:
-            # Calls from before a change say nothing about the state after it.
+            # Calls that began before a change do not count for the state after it.
             self._untold.clear()
         self._keep(record)
 

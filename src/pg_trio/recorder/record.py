@@ -6,7 +6,7 @@ from operator import sub
 from time import perf_counter
 
 from pg_trio.domain.call import RequestHead
-from pg_trio.domain.chat import ChatRequest, Reply
+from pg_trio.domain.client_request import ClientReply, ClientRequest
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.domain.stage_times import NO_TIMES, StageTimes
@@ -32,11 +32,11 @@ class RequestRecord:
     # Class attributes until they are noted: many requests end before that.
     caller: Caller | None = None
     endpoint: Endpoint | None = None
-    request: ChatRequest | None = None
+    request: ClientRequest | None = None
     is_guarded = False
     verdicts: tuple[GuardrailVerdict, ...] = ()
     settled: Settled | None = None
-    reply: Reply | None = None
+    reply: ClientReply | None = None
     failure: GatewayError | None = None
     times = NO_TIMES
     latency_ms = 0.0

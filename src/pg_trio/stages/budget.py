@@ -27,9 +27,10 @@ from decimal import Decimal
 from functools import partial
 from types import TracebackType
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from pg_trio.domain.chat import ChatRequest, Usage, estimate_tokens
+from pg_trio.domain.client_request import ClientRequest
 from pg_trio.domain.options import limit_answer
 from pg_trio.domain.prices import NANO, Rates, TokenPrice, to_nano_usd
 from pg_trio.domain.project import Candidate, Endpoint
@@ -174,6 +175,10 @@ class SpendPlan:
         if cap is not None and (input_tokens := estimate_tokens(characters)) > cap:
             raise TokenCapExceeded(input_tokens, cap)
 
+    def for_input(self) -> SpendPlan:
+        """The plan for requests that are answered without output, and without the endpoint's prompt."""
+        return evolve(self, prompt_chars=0, output_tokens=0, output_rate=0, more_rounds=0)
+
     def cost_nano_usd(self, characters: int, answers: int, asked_tokens: int | None = None) -> int:
         """The highest cost of a request with this many characters and complete answers; 0 without a price.
 
@@ -235,7 +240,7 @@ class Budget:
         """The endpoint's cap, prices and budget, ready for calculation."""
         return SpendPlan.of(endpoint, self._default_output_tokens)
 
-    def reserve_nowait(self, plan: SpendPlan, request: ChatRequest) -> Reservation | None:
+    def reserve_nowait(self, plan: SpendPlan, request: ClientRequest) -> Reservation | None:
         """Reserve the highest cost of the request. None if the caller must wait (`reserve`).
 
         Raises TokenCapExceeded, BudgetExhausted or BudgetWouldBeExceeded.
@@ -250,7 +255,7 @@ class Budget:
             return Reservation(plan, self._book, month, amount)
         return None if stood is MUST_WAIT else self._make(plan, month, amount, stood)
 
-    async def reserve(self, plan: SpendPlan, request: ChatRequest) -> Reservation:
+    async def reserve(self, plan: SpendPlan, request: ClientRequest) -> Reservation:
         """The same for every ledger. A cancelled call reserves nothing."""
         if plan.budget_nano_usd is None:
             plan.check_cap(request.characters())
@@ -259,7 +264,7 @@ class Budget:
         stood = await self._book.reserve(plan.key, month, amount, plan.budget_nano_usd)
         return self._make(plan, month, amount, stood)
 
-    def _price(self, plan: SpendPlan, request: ChatRequest) -> tuple[int, int]:
+    def _price(self, plan: SpendPlan, request: ClientRequest) -> tuple[int, int]:
         """The month, and the highest cost of the request. Raises TokenCapExceeded."""
         characters = request.characters()
         if plan.cap_tokens is not None:

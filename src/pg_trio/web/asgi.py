@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import trio
 
-from pg_trio.domain.call import Call, WholeAnswer
+from pg_trio.domain.call import Call, EmbeddingAnswer, WholeAnswer
 from pg_trio.domain.request_id import new_request_id
 from pg_trio.domain.server_link import EXTENSION, WHOLE_ANSWER, ClientSlot, ServerLink
 from pg_trio.errors import (
@@ -42,7 +42,7 @@ NOT_RUNNING = "the application was called before its lifespan started"
 class Gateway(Protocol):
     """What answers a call: the pipeline."""
 
-    def answer(self, call: Call, lasting: Any = None) -> Awaitable[WholeAnswer | None]:
+    def answer(self, call: Call, lasting: Any = None) -> Awaitable[WholeAnswer | EmbeddingAnswer | None]:
         """None where the answer was streamed already. `lasting`: what `make_lasting_scope` gave the call's client."""
 
     def make_lasting_scope(self) -> AbstractContextManager[object]:

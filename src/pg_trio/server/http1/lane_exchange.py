@@ -1,4 +1,4 @@
-"""One request and its answer, as ASGI has them; the connection below does the reading and writing."""
+"""One request and its answer as ASGI messages. The connection reads and writes."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _DISCONNECT = "http.disconnect"
 class LaneExchange:
     """One request and its answer, as the application sees them: `receive` and `send`.
 
-    `answered` once the whole answer is with the kernel. `link` is what the lane and the application tell each other of
-    the request beyond ASGI: see domain.server_link.
+    `answered` is set once the kernel has the whole answer. `link` is what the lane and the application tell each other
+    about the request beyond ASGI: see domain.server_link.
     """
 
     __slots__ = (
@@ -51,10 +51,10 @@ class LaneExchange:
         self.body: LengthBody | ChunkedBody = open_body(head.length if whole is None else 0)
         self._continue_owed = head.expects_continue and whole is None
         self._received = False
-        # Made for the first task that waits for it: most applications never do.
+        # Made for the first task that waits for it. Most applications have none.
         self._over: trio.Event | None = None
         self.answered = False
-        # While a task waits for the body's bytes, perhaps one that the application left behind.
+        # True while a task waits for the body's bytes, also if the application has returned.
         self.is_receiving = False
         self.link = link = ServerLink(trio.current_time())
         link.client = connection.client
@@ -79,7 +79,7 @@ class LaneExchange:
     async def _receive_part(self) -> Message:
         connection = self._connection
         part = b""
-        # A chunked body may come without a byte of content in what was read: its size line, its end.
+        # Some bytes of a chunked body carry no content: size lines, and the end.
         while not part and not self.body.ended:
             self.is_receiving = True
             try:
@@ -125,7 +125,7 @@ class LaneExchange:
         self.note_over()
 
     async def _send_part(self, body: bytes, more: bool) -> None:
-        # Only the head says whether the connection lives on: for a token it is not asked.
+        # Only the head says whether the connection is kept, so this is not checked for each token.
         response = self.response
         data = response.part(body, more=more, keep_alive=not response.head_made and self._keeps_alive())
         await self._connection.write(data)
@@ -133,8 +133,8 @@ class LaneExchange:
             self.answered = True
             self.note_over()
         elif not self.link.waits_between_parts:
-            # A stream must not keep others waiting while its client takes every byte at once. It costs a lone token a
-            # fifth of its way through the gateway.
+            # Other tasks must run even if this client takes every byte at once. This costs a fifth of a lone token's
+            # time in the gateway.
             await trio.lowlevel.checkpoint()
 
     def request_id(self) -> UUID:
@@ -154,7 +154,7 @@ class LaneExchange:
         await self._over.wait()
 
     def _keeps_alive(self) -> bool:
-        """Whether the connection lives on, as far as the request, the server and the unread body say."""
+        """Whether the request, the server and the unread body allow another request on this connection."""
         if not self._head.keep_alive or not self._connection.keeps_alive or self._continue_owed:
             return False
         left = self.body.left

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 import trio
 from attrs import evolve, field, frozen
@@ -38,6 +39,19 @@ REFUSALS_KEPT = 4096
 MAX_START_BYTES = 64 * 1024
 # What a server answers to a field that it does not know.
 UNKNOWN_FIELD_STATUSES = frozenset({400, 422})
+
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class ReplyReader(Protocol[T_co]):
+    """Reads a whole answer: an adapter, for an answer of a chat."""
+
+    def read_reply(
+        self, status: int, headers: Mapping[str, str], body: bytes, candidate: Candidate, *, now_s: float
+    ) -> T_co:
+        """See Adapter."""
 
 
 class UsageRefusals:
@@ -88,7 +102,7 @@ class Exchange:
             request = tell_deadline(request, attempt.ends_at)
         response = await transport.open_response(request)
         try:
-            return await self._read_reply(adapter, response, candidate)
+            return await self.read_reply(adapter, response, candidate)
         finally:
             await response.aclose()
 
@@ -124,7 +138,7 @@ class Exchange:
                     await response.aclose()
                     return await self._open_without_usage(candidate, prompt, ends_at)
             # A failure, or a provider that answers whole all the same.
-            events = events_of(await self._read_reply(adapter, response, candidate, start))
+            events = events_of(await self.read_reply(adapter, response, candidate, start))
             await response.aclose()
             return OpenStream(candidate, None, None, events)
         except BaseException:
@@ -152,10 +166,10 @@ class Exchange:
             request = tell_deadline(request, ends_at)
         return await self.transports[candidate.credential.carrier].open_response(request)
 
-    async def _read_reply(
-        self, adapter: Adapter, response: UpstreamResponse, candidate: Candidate, start: bytes = b""
-    ) -> Reply:
-        """The reply of a whole body, of which `start` was read."""
+    async def read_reply(
+        self, reader: ReplyReader[T], response: UpstreamResponse, candidate: Candidate, start: bytes = b""
+    ) -> T:
+        """The reply of a whole body, of which `start` was read. Raises AttemptFailed."""
         try:
             body = start or await response.receive_some()
             rest = await response.receive_some() if body else b""
@@ -165,12 +179,12 @@ class Exchange:
             # A failure is told by its status. Its body would only have said more.
             body = rest = b""
         if rest or len(body) > LARGE_BYTES:
-            return await self._read_large_reply(adapter, response, [body, rest], candidate)
-        return adapter.read_reply(response.status, response.headers, body, candidate, now_s=self.now_s())
+            return await self._read_large_reply(reader, response, [body, rest], candidate)
+        return reader.read_reply(response.status, response.headers, body, candidate, now_s=self.now_s())
 
     async def _read_large_reply(
-        self, adapter: Adapter, response: UpstreamResponse, begun: list[bytes], candidate: Candidate
-    ) -> Reply:
+        self, reader: ReplyReader[T], response: UpstreamResponse, begun: list[bytes], candidate: Candidate
+    ) -> T:
         """The reply of a body that did not come in one small piece; `begun` is what has come of it."""
         with self.answer_room.keep_nothing(work_owner.get()) as kept:
             try:
@@ -181,7 +195,7 @@ class Exchange:
                 body = b""
             try:
                 return await self.large_work.call(
-                    len(body), _read_bounded, adapter, response, body, candidate, now_s=self.now_s()
+                    len(body), _read_bounded, reader, response, body, candidate, now_s=self.now_s()
                 )
             except AttemptFailed as failure:
                 # Its frames hold the body, and the race holds it for as long as the request lasts.
@@ -191,11 +205,11 @@ class Exchange:
 
 
 def _read_bounded(
-    adapter: Adapter, response: UpstreamResponse, body: bytes, candidate: Candidate, *, now_s: float
-) -> Reply:
+    reader: ReplyReader[T], response: UpstreamResponse, body: bytes, candidate: Candidate, *, now_s: float
+) -> T:
     if has_too_many_nodes(body):
         raise UpstreamNonsense(f"answer has more than {MAX_NODES} objects, lists and keys")
-    return adapter.read_reply(response.status, response.headers, body, candidate, now_s=now_s)
+    return reader.read_reply(response.status, response.headers, body, candidate, now_s=now_s)
 
 
 def tell_deadline(request: WireRequest, ends_at: float) -> WireRequest:

@@ -1,4 +1,4 @@
-"""What is known of candidates and their credentials beyond one request, and what they have a share of."""
+"""What outlives a request: the results of candidates and credentials, and the budgets that requests share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RETRY_SHARE = 0.2
 
 
 def make_board(records: BreakerRecords | None = None) -> BreakerBoard[Candidate]:
-    """Breakers for candidates: those whose `records` all workers share, or of this process alone."""
+    """Breakers for candidates: shared by all workers through `records`, or this process's own."""
     return BreakerBoard(
         target_of=lambda candidate: (candidate.credential.name, candidate.memory_name),
         credential_of=lambda candidate: candidate.credential.name,
@@ -31,8 +31,8 @@ def make_board(records: BreakerRecords | None = None) -> BreakerBoard[Candidate]
 
 @frozen(slots=True)
 class Memory:
-    """The results of candidates so far, and the remaining budgets: kept by this process, unless shared stores are
-    given. `leases` count the calls under way with a credential; None: each worker counts its own."""
+    """The results of candidates so far, and the remaining budgets. This process keeps them, unless shared stores are
+    given. `leases` count a credential's running calls in all workers; None: each worker counts its own."""
 
     breakers: Breakers[Candidate] = field(factory=make_board)
     latencies: Latencies = field(factory=LatencyBoard)

@@ -26,13 +26,13 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import trio
 from attrs import evolve
 
 from pg_trio.domain.call import Answered
-from pg_trio.domain.chat import Prompt, Reply
+from pg_trio.domain.chat import Prompt
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Candidate, Endpoint
 from pg_trio.domain.secret import mask_secrets
@@ -52,7 +52,7 @@ from pg_trio.racing.hedge_budget import HedgeRules, Hedges
 from pg_trio.racing.race import race
 from pg_trio.stages.provider_call.call_plan import CallPlan, Pacing, make_plan, race_limits
 from pg_trio.stages.provider_call.exchange import Exchange
-from pg_trio.stages.provider_call.fit import holds_more_than_text, is_picky, leave_out_unfit
+from pg_trio.stages.provider_call.fit import holds_more_than_text, is_picky, leave_out, leave_out_unfit
 from pg_trio.stages.provider_call.memory import Memory
 from pg_trio.stages.provider_call.pace import NEVER
 from pg_trio.stages.provider_call.rescue import candidates_left
@@ -61,9 +61,20 @@ from pg_trio.stages.provider_call.slot_turns import CredentialSlots, HeldRespons
 from pg_trio.stages.provider_call.stream import Listener, Opening, OpenStream
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 # A second: the least that clients wait, and as long as a request waits for a slot unless told otherwise.
 RETRY_AFTER_S = 1
+
+
+class WholeStep(Protocol[T_co]):
+    """A request that is no chat, as candidates are asked it. It holds nothing that must be let go."""
+
+    def why_unfit(self, candidate: Candidate) -> str | None:
+        """The part of the request that this candidate cannot take; None if it can take all."""
+
+    async def fetch(self, attempt: Attempt[Candidate]) -> T_co:
+        """The candidate's whole answer. Raises AttemptFailed."""
 
 
 class ProviderCall:
@@ -96,9 +107,18 @@ class ProviderCall:
         """
         plan = self._fit(plan, prompt, attempts)
         exchange = partial(self._exchange.fetch_reply, prompt=prompt)
-        asked = Asked(prompt, ends_at, attempts, trio.current_time())
-        won = await self._race(self._make_runner(plan, plan.answers, asked, exchange, REPLIES))
+        asked = Asked(prompt.tools, ends_at, attempts, trio.current_time())
+        won = await self._race(self._make_runner(plan, plan.answers, asked, exchange, WHOLE))
         return Answered(won.value, won.attempt.candidate)
+
+    async def ask_step(
+        self, plan: CallPlan, step: WholeStep[T], ends_at: float, attempts: Attempts
+    ) -> Won[Candidate, T]:
+        """The first whole answer to a request that is no chat. Raises as `ask` does."""
+        _check_is_on(plan)
+        plan = leave_out(plan, step.why_unfit, attempts)
+        asked = Asked((), ends_at, attempts, trio.current_time())
+        return await self._race(self._make_runner(plan, plan.answers, asked, step.fetch, WHOLE))
 
     async def open_stream(
         self, plan: CallPlan, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
@@ -108,7 +128,7 @@ class ProviderCall:
         `listener` gets what candidates reason until then.
         """
         plan = self._fit(plan, prompt, attempts)
-        return await self._open(plan, Asked(prompt, ends_at, attempts, trio.current_time()), listener)
+        return await self._open(plan, prompt, Asked(prompt.tools, ends_at, attempts, trio.current_time()), listener)
 
     async def open_rescue(
         self, plan: CallPlan, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
@@ -121,11 +141,11 @@ class ProviderCall:
             return None
         limit_s = plan.attempt_limit_s if len(left) > 1 else math.inf
         plan = evolve(plan, candidates=left, attempt_limit_s=limit_s, max_attempts=len(left))
-        return await self._open(plan, Asked(prompt, ends_at, attempts, trio.current_time()), listener)
+        return await self._open(plan, prompt, Asked(prompt.tools, ends_at, attempts, trio.current_time()), listener)
 
-    async def _open(self, plan: CallPlan, asked: Asked, listener: Listener | None) -> OpenStream:
+    async def _open(self, plan: CallPlan, prompt: Prompt, asked: Asked, listener: Listener | None) -> OpenStream:
         opening = Opening(plan.first_token_limit_s, listener)
-        exchange = partial(self._exchange.open_stream, prompt=asked.prompt, opening=opening, ends_at=asked.ends_at)
+        exchange = partial(self._exchange.open_stream, prompt=prompt, opening=opening, ends_at=asked.ends_at)
         runner = self._make_runner(plan, plan.streams, asked, exchange, STREAMS)
         stream = (await self._race(runner)).value
         stream.permit = runner.permit
@@ -138,8 +158,9 @@ class ProviderCall:
 
     def _fit(self, plan: CallPlan, prompt: Prompt, attempts: Attempts) -> CallPlan:
         """The plan with those candidates that can be asked this. Raises ProviderDisabled or NoFitCandidate."""
-        _check_is_on(plan)
-        if plan.is_picky and holds_more_than_text(prompt):
+        if not plan.candidates:
+            raise ProviderDisabled(plan.first_provider)
+        if prompt.native is not None or (plan.is_picky and holds_more_than_text(prompt)):
             return leave_out_unfit(plan, prompt, attempts, self._exchange)
         return plan
 
@@ -154,7 +175,7 @@ class ProviderCall:
         hedges = self._hedges
         if hedges is not None:
             hedges.deposit()
-        pace = NEVER if asked.prompt.tools and not plan.hedges_tools else pacing.pace
+        pace = NEVER if asked.tools and not plan.hedges_tools else pacing.pace
         ordered: Sequence[Candidate] = self.memory.breakers.order(plan.candidates, asked.now)
         line = None
         if plan.slots is not None:
@@ -221,11 +242,11 @@ def _check_is_on(plan: CallPlan) -> None:
         raise ProviderDisabled(plan.first_provider)
 
 
-async def _let_go_reply(reply: Reply) -> None:
+async def _let_go_reply(reply: object) -> None:
     """A whole answer holds nothing."""
 
 
-def _hold_for_reply(reply: Reply, give_back: Callable[[], None]) -> None:
+def _hold_for_reply(reply: object, give_back: Callable[[], None]) -> None:
     give_back()
 
 
@@ -236,7 +257,7 @@ def _hold_for_stream(stream: OpenStream, give_back: Callable[[], None]) -> None:
         stream.response = HeldResponse(stream.response, give_back)
 
 
-REPLIES: Hands[Reply] = Hands(_let_go_reply, _hold_for_reply)
+WHOLE: Hands[Any] = Hands(_let_go_reply, _hold_for_reply)
 STREAMS: Hands[OpenStream] = Hands(OpenStream.aclose, _hold_for_stream)
 
 
