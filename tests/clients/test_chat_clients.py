@@ -14,6 +14,8 @@ from tests.clients.talking import ClientProgram
 from tests.clients.world import WIRES, World
 
 CITY = "%7B%22city%22%3A%22Ulm%22%7D"
+# What the programs send as an image: 1×1, the smallest PNG.
+PIXEL = "iVBORw0KGgo"
 TEXT = "Ça va, and quite a few more words. 🙂 Line\u2028separator"
 WEATHER = {"city": "Ulm", "degrees": 7}
 
@@ -106,3 +108,31 @@ async def test_answer_in_a_shape(world: World, program: ClientProgram, client: C
 @pytest.mark.parametrize("client", clients_with("models"), ids=client_id)
 async def test_models_are_listed(world: World, program: ClientProgram, client: Client) -> None:
     assert list(WIRES) == await program.ask("models", **world.ask(""))
+
+
+@pytest.mark.parametrize("client", clients_with("embeddings"), ids=client_id)
+async def test_embeddings(world: World, program: ClientProgram, client: Client) -> None:
+    gave = await program.ask("embeddings", **world.ask("openai"))
+
+    assert {"sizes": [8, 8], "same": True} == gave
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("client", clients_with("chat", "messages"), ids=client_id)
+async def test_image_of_messages(world: World, program: ClientProgram, client: Client, wire: str) -> None:
+    gave = await program.ask("image", **world.ask(wire))
+
+    assert gave["text"].startswith("You said:")
+    assert PIXEL in json.dumps(world.provider.requests[0].body)
+
+
+@pytest.mark.parametrize("token_as", ["api_key", "auth_token"])
+@pytest.mark.parametrize("client", clients_with("helper", "messages"), ids=client_id)
+async def test_tokens_of_messages_are_counted(
+    world: World, program: ClientProgram, client: Client, token_as: str
+) -> None:
+    """The SDKs send the token as `x-api-key` or as a bearer, whichever the program says."""
+    question = world.ask("openai", content="a" * 400, token_as=token_as)
+
+    assert 100 <= await program.ask("count_tokens", **question) <= 110
+    assert not world.provider.requests

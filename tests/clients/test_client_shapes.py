@@ -11,12 +11,14 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.clients.declared import CLIENTS
+from tests.clients.declared import CLIENTS, Client
 from tests.clients.talking import ClientProgram
-from tests.clients.test_client_errors import ROWS, question, refusing
+from tests.clients.test_client_errors import ANTHROPIC_TYPES, ROWS, question, refusing
 from tests.clients.world import WIRES, World
 
 OPENAI = CLIENTS[0]
+[RESPONSES] = [client for client in CLIENTS if client.program == ("openai_responses.py",)]
+[ANTHROPIC] = [client for client in CLIENTS if client.program == ("anthropic_sdk.py",)]
 TOOLS = [
     {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}},
 ]
@@ -38,8 +40,9 @@ __all__ = ["refusing"]
 
 
 @pytest.fixture
-def client() -> Any:
-    return OPENAI
+def client(request: pytest.FixtureRequest) -> Client:
+    """Whose package has the types."""
+    return getattr(request, "param", OPENAI)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -91,3 +94,72 @@ async def test_errors_name_the_parameter(refusing: World, program: ClientProgram
     gave = await program.ask("error_shape", **question(refusing, ROWS[told], OPENAI))
 
     assert param == gave["param"]
+
+
+of_responses = pytest.mark.parametrize("client", [RESPONSES], indirect=True, ids=[""])
+of_messages = pytest.mark.parametrize("client", [ANTHROPIC], indirect=True, ids=[""])
+TOOL = f"tool=get_weather:{quote(json.dumps({'city': 'Ulm'}))}"
+BEHAVIOURS = {
+    "text": "usage=38:87",
+    "reasoning": "reasoning=2",
+    "tool": TOOL,
+    "cut by its limit": "finish=length&tokens=3",
+}
+
+
+@of_responses
+@pytest.mark.parametrize("told", BEHAVIOURS)
+@pytest.mark.parametrize("wire", WIRES)
+async def test_whole_responses(world: World, program: ClientProgram, client: Client, wire: str, told: str) -> None:
+    world.behave(wire, BEHAVIOURS[told])
+
+    await program.ask("response_shape", **world.ask(wire))
+
+
+@of_responses
+@pytest.mark.parametrize("told", [*BEHAVIOURS, "torn"])
+@pytest.mark.parametrize("wire", WIRES)
+async def test_events_of_responses(world: World, program: ClientProgram, client: Client, wire: str, told: str) -> None:
+    world.behave(wire, BEHAVIOURS.get(told, "tokens=8&fault=stream_error:4"))
+
+    kinds = await program.ask("response_stream_shape", **world.ask(wire))
+
+    ends = {"torn": "response.failed", "cut by its limit": "response.incomplete"}
+    assert ["response.created", "response.in_progress"] == kinds[:2]
+    assert ends.get(told, "response.completed") == kinds[-1]
+
+
+@of_messages
+@pytest.mark.parametrize("told", BEHAVIOURS)
+@pytest.mark.parametrize("wire", WIRES)
+async def test_whole_messages(world: World, program: ClientProgram, client: Client, wire: str, told: str) -> None:
+    world.behave(wire, BEHAVIOURS[told])
+
+    await program.ask("message_shape", **world.ask(wire))
+
+
+@of_messages
+@pytest.mark.parametrize("told", [*BEHAVIOURS, "torn"])
+@pytest.mark.parametrize("wire", WIRES)
+async def test_events_of_messages(world: World, program: ClientProgram, client: Client, wire: str, told: str) -> None:
+    world.behave(wire, BEHAVIOURS.get(told, "tokens=8&fault=stream_error:4"))
+
+    kinds = await program.ask("message_stream_shape", **world.ask(wire))
+
+    assert ("message_start", "error" if told == "torn" else "message_stop") == (kinds[0], kinds[-1])
+
+
+@of_messages
+@pytest.mark.parametrize("told", ROWS)
+async def test_errors_of_messages(refusing: World, program: ClientProgram, client: Client, told: str) -> None:
+    row = ROWS[told]
+
+    gave = await program.ask("message_error_shape", **question(refusing, row, client))
+
+    status = 529 if row.code == "overloaded" else row.status
+    body, headers = gave["body"], gave["headers"]
+    assert {"type", "error", "request_id"} == body.keys()
+    assert ("error", {"type", "message"}) == (body["type"], body["error"].keys())
+    assert ANTHROPIC_TYPES[status] == body["error"]["type"]
+    assert body["request_id"] == headers["request-id"] == headers["x-request-id"]
+    assert (status in (429, 503, 529)) is ("retry-after" in headers)

@@ -2,7 +2,7 @@
 import Anthropic from "@anthropic-ai/sdk";
 
 import { answerQuestions } from "./answering.mjs";
-import { QUESTION, RESULT, WEATHER, said } from "./questions.mjs";
+import { PIXEL, QUESTION, RESULT, WEATHER, said } from "./questions.mjs";
 
 const TOOL = {
   name: "get_weather",
@@ -98,6 +98,12 @@ const count_tokens = async (question) => {
   return (await openClient(question).messages.countTokens({ model, messages })).input_tokens;
 };
 
+async function image(question) {
+  const source = { type: "base64", media_type: "image/png", data: PIXEL };
+  const content = [{ type: "image", source }, { type: "text", text: "What is this?" }];
+  return described(await openClient(question).messages.create({ ...asked(question), messages: [{ role: "user", content }] }));
+}
+
 await answerQuestions({
   chat,
   stream,
@@ -107,4 +113,5 @@ await answerQuestions({
   headers,
   cancel,
   count_tokens,
+  image,
 });

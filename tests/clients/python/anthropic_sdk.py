@@ -146,7 +146,7 @@ def image(question: Question) -> Any:
 def message_shape(question: Question) -> Any:
     with open_client(question) as client:
         raw = client.messages.with_raw_response.create(**asked(question))
-        check_shape(Message, raw.text, frozenset())
+        check_shape(Message, raw.text(), frozenset())
 
 
 @scenario

@@ -24,7 +24,10 @@ def check_stream(body: bytes) -> list[str]:
         text = data.removeprefix("data: ")
         if json.loads(text)["type"] != kind:
             raise ValueError(f"two types in one event: {block!r}")
-        if kind != "ping":
+        if kind in _EVENTS:
             check_shape(_EVENTS[kind], text, frozenset())
+        elif kind not in ("ping", "error"):
+            raise ValueError(f"no event of Anthropic's: {block!r}")
+        if kind != "ping":
             types.append(kind)
     return types
