@@ -28,6 +28,7 @@ FEATURES: Mapping[str, str] = {
     "shape": "an answer in a given shape, read by the client's own helper",
     "models": "the list of models",
     "embeddings": "embeddings, as numbers and packed",
+    "counts": "the count of a request's tokens",
     "errors": "an error of the client's own types for every row of the table of errors",
     "headers": "the header fields of an answer",
     "waits": "waits before it repeats a request as long as `Retry-After` says",
@@ -79,8 +80,9 @@ class Client:
 
 
 def _all_but(*names: str) -> tuple[str, ...]:
+    """All features of Chat Completions but these."""
     assert set(names) <= FEATURES.keys()
-    return tuple(name for name in FEATURES if name not in names)
+    return tuple(name for name in FEATURES if name not in (*names, "counts"))
 
 
 _OPENAI_ERRORS = {
@@ -213,7 +215,7 @@ CLIENTS: Sequence[Client] = (
         "anthropic",
         ".venv-clients",
         ("anthropic_sdk.py",),
-        _all_but("shape", "models", "embeddings"),
+        (*_all_but("shape", "models", "embeddings"), "counts"),
         _ANTHROPIC_ERRORS,
         tells_codes=False,
         path=_MESSAGES,
@@ -224,7 +226,7 @@ CLIENTS: Sequence[Client] = (
         "@anthropic-ai/sdk",
         "node",
         ("anthropic_node.mjs",),
-        _all_but("shape", "models", "embeddings"),
+        (*_all_but("shape", "models", "embeddings"), "counts"),
         _ANTHROPIC_ERRORS,
         tells_codes=False,
         path=_MESSAGES,

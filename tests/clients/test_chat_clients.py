@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -11,7 +12,7 @@ import trio
 from pg_trio.simulator.wires.event_frames import THOUGHT
 from tests.clients.declared import Client, client_id, clients_with
 from tests.clients.talking import ClientProgram
-from tests.clients.world import WIRES, World
+from tests.clients.world import MODELS, WIRES, World, open_world
 
 CITY = "%7B%22city%22%3A%22Ulm%22%7D"
 # What the programs send as an image: 1×1, the smallest PNG.
@@ -127,7 +128,7 @@ async def test_image_of_messages(world: World, program: ClientProgram, client: C
 
 
 @pytest.mark.parametrize("token_as", ["api_key", "auth_token"])
-@pytest.mark.parametrize("client", clients_with("helper", "messages"), ids=client_id)
+@pytest.mark.parametrize("client", clients_with("counts"), ids=client_id)
 async def test_tokens_of_messages_are_counted(
     world: World, program: ClientProgram, client: Client, token_as: str
 ) -> None:
@@ -136,3 +137,19 @@ async def test_tokens_of_messages_are_counted(
 
     assert 100 <= await program.ask("count_tokens", **question) <= 110
     assert not world.provider.requests
+
+
+@pytest.fixture
+async def wrapper(nursery: trio.Nursery, tmp_path: Path) -> World:
+    """A project whose clients name the providers' models themselves."""
+    opened = "".join(f'[[projects.providers]]\ncredential = "{wire}"\n' for wire in WIRES)
+    return await open_world(nursery, tmp_path, opened, project_type="ai_wrapper")
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("client", clients_with("chat"), ids=client_id)
+async def test_model_that_the_client_names(wrapper: World, program: ClientProgram, client: Client, wire: str) -> None:
+    gave = await program.ask("chat", **wrapper.ask(f"{wire}:{MODELS[wire]}"))
+
+    assert gave["text"].startswith("You said: Hello there")
+    assert [MODELS[wire]] == [request.model for request in wrapper.provider.requests]

@@ -16,7 +16,7 @@ from pg_trio.stages.relay import watch
 from tests.clients.declared import Client, client_id, clients_with, ways_with
 from tests.clients.split_relay import split_answers
 from tests.clients.talking import ClientProgram
-from tests.clients.world import World, open_world, wire_endpoints
+from tests.clients.world import MODELS, World, open_world, wire_endpoint, wire_endpoints
 
 WORDS = " ".join(f"wörd{number} 🙂" for number in range(12))
 ARGUMENTS = json.dumps({"degrees": 7, "city": "Ulm and Neu-Ulm and all around them"})
@@ -37,6 +37,17 @@ FAULTS = (
 async def impatient(nursery: trio.Nursery, tmp_path: Path) -> World:
     """A gateway that gives a silent provider up soon."""
     return await open_world(nursery, tmp_path, wire_endpoints(idle_timeout_ms=300))
+
+
+@pytest.fixture
+async def carried_on(nursery: trio.Nursery, tmp_path: Path) -> World:
+    """A gateway whose streams another candidate carries on, and an endpoint that does not stream."""
+    failover = [{"credential": "anthropic", "model": MODELS["anthropic"]}]
+    endpoints = [
+        wire_endpoint("openai", "openai", streaming_enabled=True, on_stream_failure="continue", failover=failover),
+        wire_endpoint("whole", "openai"),
+    ]
+    return await open_world(nursery, tmp_path, "\n".join(endpoints))
 
 
 @pytest.fixture
@@ -119,3 +130,28 @@ async def test_slow_stream_outlasts_the_client_s_timeout(world: World, program: 
     gave = await program.ask("stream", **world.ask("openai", timeout=client.slow_timeout_s))
 
     assert (WORDS, "stop") == (gave["text"], gave["finish"])
+
+
+@pytest.mark.parametrize("client", clients_with("odd"), ids=client_id)
+async def test_stream_that_another_candidate_carries_on(
+    carried_on: World, program: ClientProgram, client: Client
+) -> None:
+    words = WORDS.split(" ")
+    carried_on.behave("openai", "fault=stream_error:4", content=WORDS)
+    carried_on.behave("anthropic", content=" ".join(words[4:]))
+
+    gave = await program.ask("stream", **carried_on.ask("openai"))
+
+    assert (WORDS.replace(" ", ""), "stop") == (gave["text"].replace(" ", ""), gave["finish"])
+    assert 2 == len(carried_on.provider.requests)
+
+
+@pytest.mark.parametrize("client", clients_with("odd"), ids=client_id)
+async def test_stream_of_an_endpoint_without_streams(carried_on: World, program: ClientProgram, client: Client) -> None:
+    """An SDK that asked for a stream cannot read a whole answer."""
+    carried_on.behave("openai", content=WORDS)
+
+    gave = await program.ask("stream", **carried_on.ask("whole"))
+
+    assert (WORDS, "stop") == (gave["text"], gave["finish"])
+    assert not carried_on.provider.requests[0].stream
