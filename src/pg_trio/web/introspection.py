@@ -30,8 +30,10 @@ from pg_trio.errors import (
     StoreError,
     TokensUnavailable,
 )
-from pg_trio.surfaces import fallback_for, is_v1_route
+from pg_trio.surfaces import SURFACES, fallback_for, is_v1_route
 from pg_trio.web.model_list import add_model_routes
+from pg_trio.web.openapi.document_page import render_page
+from pg_trio.web.openapi.public_document import make_public_document
 
 logger = logging.getLogger("pg_trio")
 
@@ -107,6 +109,16 @@ def make_web_app(find_inspected: Any, is_ready: Callable[[], bool] = lambda: Tru
     @app.route("/api/<project>/v1/<path:route>", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
     async def not_on_v1(project: str, route: str) -> Response:
         raise MethodNotAllowed(["POST"]) if is_v1_route(route.encode()) else RouteNotFound()
+
+    document = make_public_document(SURFACES)
+
+    @app.get("/openapi.json")
+    async def openapi() -> dict[str, Any]:
+        return document
+
+    @app.get("/docs")
+    async def docs() -> Response:
+        return render_page(document, "/openapi.json")
 
     @app.get("/healthz")
     async def healthz() -> dict[str, Any]:
