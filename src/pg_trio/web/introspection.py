@@ -30,8 +30,10 @@ from pg_trio.errors import (
     StoreError,
     TokensUnavailable,
 )
-from pg_trio.surfaces import fallback_for, is_v1_route
+from pg_trio.surfaces import SURFACES, fallback_for, is_v1_route
 from pg_trio.web.model_list import add_model_routes
+from pg_trio.web.openapi.document_page import render_page
+from pg_trio.web.openapi.public_document import make_public_document
 
 logger = logging.getLogger("pg_trio")
 
@@ -70,6 +72,7 @@ def make_web_app(find_inspected: FindInspected, is_ready: Callable[[], bool] = l
     _add_project_models(app, find_inspected)
     add_model_routes(app, find_inspected)
     _add_routes_of_surfaces(app)
+    _add_documents(app)
     _add_health_routes(app, is_ready)
     _add_answer_handlers(app)
     return app
@@ -123,6 +126,19 @@ def _add_routes_of_surfaces(app: QuartTrio) -> None:
     @app.route("/api/<project>/v1/<path:route>", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
     async def not_on_v1(project: str, route: str) -> Response:
         raise MethodNotAllowed(["POST"]) if is_v1_route(route.encode()) else RouteNotFound()
+
+
+def _add_documents(app: QuartTrio) -> None:
+    """The API's description, for programs and for people."""
+    document = make_public_document(SURFACES)
+
+    @app.get("/openapi.json")
+    async def openapi() -> dict[str, Any]:
+        return document
+
+    @app.get("/docs")
+    async def docs() -> Response:
+        return render_page(document, "/openapi.json")
 
 
 def _add_health_routes(app: QuartTrio, is_ready: Callable[[], bool]) -> None:

@@ -29,6 +29,8 @@ from pg_trio.web.admin.playground_calls import PlaygroundCalls
 from pg_trio.web.admin.row_names import RowNames
 from pg_trio.web.asgi_types import AsgiApp
 from pg_trio.web.introspection import as_gateway_error
+from pg_trio.web.openapi.admin_document import make_admin_document
+from pg_trio.web.openapi.document_page import render_page
 
 logger = logging.getLogger("pg_trio")
 
@@ -152,6 +154,7 @@ def make_operators_app(
     add_overview_route(app, desk, names)
     add_list_routes(app, desk)
     add_token_routes(app, desk)
+    _add_document(app, settings.server.admin_root_path)
     _add_errors_and_fields(app)
     # Hypercorn types ASGI events as one class each, we as mappings.
     app.asgi_app = PlaygroundCalls(app.asgi_app, desk, routes)  # type: ignore[method-assign, assignment, arg-type]
@@ -161,6 +164,18 @@ def make_operators_app(
 def data(content: object, **more: object) -> dict[str, object]:
     """The admin API's answer: `{"ok": true, "data": …}` and more fields."""
     return {"ok": True, "data": content, **more}
+
+
+def _add_document(app: QuartTrio, root_path: str) -> None:
+    document = make_admin_document(root_path)
+
+    @app.get("/admin/openapi.json")
+    async def admin_document() -> dict[str, Any]:
+        return document
+
+    @app.get("/admin/docs")
+    async def admin_docs() -> Response:
+        return render_page(document, f"{root_path}/admin/openapi.json")
 
 
 def _add_errors_and_fields(app: QuartTrio) -> None:
