@@ -252,9 +252,21 @@ def make_admin_document(root_path: str) -> Part:
 
 
 def _paths() -> Part:
-    token_id = path_parameter("token_id", {"type": "integer", "minimum": 1}, "The token's id.")
+    return {
+        **_request_paths(),
+        **_endpoint_paths(),
+        **_token_paths(),
+        "budgets": {"get": _list("listBudgets", "This month's spend against the budgets", "Budget")},
+        "audit": {"get": _list("listAudit", "Who changed what, when, from where", "AuditRow")},
+        "config": {"get": _read("readConfiguration", "The configuration as it holds, without secrets", ok(ANY_OBJECT))},
+        "config/reload": {
+            "post": _change("reloadConfiguration", "Read the file again", _done(an_object({"asked": constant(True)})))
+        },
+    }
+
+
+def _request_paths() -> Part:
     request_id = path_parameter("request_id", UUID_TEXT, "Its X-Request-Id.")
-    state = ok(reference("ProviderState"))
     return {
         "overview": {"get": _read("readOverview", "Sums of a range", ok(reference("Overview")), _RANGED)},
         "requests": {"get": _list_requests()},
@@ -262,6 +274,12 @@ def _paths() -> Part:
         "requests/{request_id}": {
             "get": _read("readRequest", "One request and its race", ok(reference("Request")), [request_id])
         },
+    }
+
+
+def _endpoint_paths() -> Part:
+    state = ok(reference("ProviderState"))
+    return {
         "providers": {"get": _list("listProviders", "Providers, and how their candidates fare", "Provider")},
         "providers/{name}": {
             "patch": _change(
@@ -285,6 +303,12 @@ def _paths() -> Part:
                 reference("EndpointChange"),
             )
         },
+    }
+
+
+def _token_paths() -> Part:
+    token_id = path_parameter("token_id", {"type": "integer", "minimum": 1}, "The token's id.")
+    return {
         "tokens": {
             "get": _list("listTokens", "Tokens, without their texts", "Token", [PROJECT]),
             "post": _change(
@@ -306,12 +330,6 @@ def _paths() -> Part:
                 _done(an_object({"id": INTEGER, "is_active": constant(False)})),
                 [token_id],
             )
-        },
-        "budgets": {"get": _list("listBudgets", "This month's spend against the budgets", "Budget")},
-        "audit": {"get": _list("listAudit", "Who changed what, when, from where", "AuditRow")},
-        "config": {"get": _read("readConfiguration", "The configuration as it holds, without secrets", ok(ANY_OBJECT))},
-        "config/reload": {
-            "post": _change("reloadConfiguration", "Read the file again", _done(an_object({"asked": constant(True)})))
         },
     }
 
