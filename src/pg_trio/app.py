@@ -12,23 +12,25 @@ it, one client's bytes can end the whole server.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import cast
 
 import trio
+from attrs import frozen
 from quart_trio import QuartTrio
 
 from pg_trio.config import load_settings
 from pg_trio.config.location import find_configuration
 from pg_trio.config.settings import Settings
 from pg_trio.errors import ConfigError, StoreError
-from pg_trio.gateway import open_gateway
+from pg_trio.gateway import RunningGateway, open_gateway
 from pg_trio.recorder import LiveSubscriber
 from pg_trio.server.containment import contain_hypercorn
 from pg_trio.server.http1.types import DOOR, Door
 from pg_trio.stores.store_protocols import Engines
 from pg_trio.surfaces import SURFACES, Surface
+from pg_trio.web.admin.admin_app import make_operators_app
 from pg_trio.web.asgi import GatewayRoutes
 from pg_trio.web.asgi_types import AsgiApp, AsgiEvent, Receive, Scope, Send
 from pg_trio.web.introspection import make_web_app
@@ -39,12 +41,14 @@ def create_app(
     surfaces: Sequence[Surface] = SURFACES,
     live: Sequence[LiveSubscriber] = (),
     engines: Engines | None = None,
+    *,
+    seat: int = 0,
 ) -> QuartTrio:
     """The application, ready for any ASGI server that runs on Trio and has a lifespan.
 
     Without settings, the file that $PG_TRIO_CONFIG names is loaded. `surfaces` are the dialects that it speaks to
     clients. `live` are told every fact of every request: see pg_trio.recorder. `engines` hold the state; None: those
-    that the settings ask for. Raises ConfigError.
+    that the settings ask for. `seat` is the worker's place among the gateway's workers. Raises ConfigError.
     """
     contain_hypercorn()
     if settings is None:
@@ -53,7 +57,27 @@ def create_app(
     # Hypercorn types ASGI events as one class each, we as mappings.
     routes: GatewayRoutes = GatewayRoutes(cast(AsgiApp, app.asgi_app), settings.server.trusted_proxies, surfaces)
     app.asgi_app = GatewayLifespan(settings, routes, live, engines)  # type: ignore[method-assign, assignment]
+    app.extensions["pg_trio"] = Parts(settings, routes, seat)
     return app
+
+
+@frozen(eq=False)
+class Parts:
+    """What the admin address reads of a worker's application. `routes.gateway` is None until it runs."""
+
+    settings: Settings
+    routes: GatewayRoutes
+    seat: int
+
+
+def make_admin_app(app: QuartTrio, ask_reload: Callable[[], None] | None = None) -> QuartTrio:
+    """The application of the admin address, for a worker whose public application is `app` (see create_app).
+
+    `ask_reload` asks for the configuration to be read again; it raises ConfigError for one with mistakes.
+    """
+    parts: Parts = app.extensions["pg_trio"]
+    find = lambda: cast(RunningGateway | None, parts.routes.gateway)  # noqa: E731
+    return make_operators_app(find, parts.settings, parts.routes, ask_reload)
 
 
 class GatewayLifespan:
@@ -102,6 +126,8 @@ class GatewayLifespan:
                 self._routes.gateway = gateway
                 await self._routes(scope, receive, hold_last)
                 self._routes.gateway = None
+                # The connections are drained. A work without one has had its time with them.
+                await gateway.works.drain(0)
                 nursery.cancel_scope.cancel()
         for event in last:
             await send(event)

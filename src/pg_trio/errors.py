@@ -183,6 +183,44 @@ class EndpointNotFound(CallerError):
         return f"Endpoint '{self.slug[:SLUG_ECHO_CHARS]}' not found or inactive."
 
 
+# ── operators ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@define(slots=False, eq=False)
+class OperatorRefused(CallerError):
+    """At the admin address: no key and no session, or a key or a session that is unknown, revoked or over."""
+
+    status = 401
+    text = "Missing or unknown operator key."
+
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": "Bearer"}
+
+
+@define(slots=False, eq=False)
+class RoleInsufficient(CallerError):
+    """A viewer asked for a change."""
+
+    status = 403
+    text = "A viewer may not change anything."
+
+
+@define(slots=False, eq=False)
+class ReloadUnavailable(OwnStateError):
+    """At the admin address of a gateway that `pg-trio serve` does not supervise: it cannot read its file again."""
+
+    status = 503
+    text = "This gateway cannot reload its configuration; start it again."
+
+
+@define(slots=False, eq=False)
+class CsrfMissing(CallerError):
+    """A change by a page's session without the session's CSRF token, or from another origin."""
+
+    status = 403
+    text = "Missing or wrong CSRF token."
+
+
 # ── the request itself ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -465,6 +503,45 @@ class SessionTokensReached(CallerError):
 
 
 @define(slots=False, eq=False)
+class SessionMovedOn(CallerError):
+    """The session has had a turn since the response that the request continues, or it never had that response."""
+
+    status = 400
+    text = "previous_response_id: only the latest response of a session can be continued."
+
+
+@define(slots=False, eq=False)
+class PreviousResponseNotFound(CallerError):
+    """`previous_response_id` names no response, or one of another token or endpoint: the answer does not say which.
+
+    On other surfaces, `SessionNotAccessible`.
+    """
+
+    status = 400
+    text = "previous_response_id: no response of this id can be continued."
+
+
+@define(slots=False, eq=False)
+class QuoteNotFound(CallerError):
+    """The input refers to a message of an earlier answer (`item_reference`) that is not stored, or not for the caller.
+
+    Sessions are off, the session has expired, or it is another token's or endpoint's: the answer does not say which.
+    """
+
+    status = 400
+    text = "input: an item_reference names no stored message; send the message itself (clients do with `store: false`)."
+
+
+@define(slots=False, eq=False)
+class CallsUnpaired(CallerError):
+    """A request continues a response, and its conversation then has a call without an output, or an output without a
+    call. Providers refuse both."""
+
+    status = 400
+    text = "input: each function_call of the continued response needs one function_call_output, and each output a call."
+
+
+@define(slots=False, eq=False)
 class SessionTooLarge(CallerError):
     """The session's messages take `gateway.max_session_bytes` or more. With images this comes long before the other
     limits."""
@@ -494,6 +571,18 @@ class ProviderCallFailed(UpstreamError):
 
     def headers(self) -> dict[str, str]:
         return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+
+
+@define(slots=False, eq=False)
+class EmbeddingsUnsupported(CallerError):
+    """No candidate's provider has embeddings. If one has them, but not a parameter, it is `ParameterUnsupported`."""
+
+    status = 400
+    provider: str
+
+    @property
+    def text(self) -> str:
+        return f"Provider '{self.provider}' does not support embeddings."
 
 
 @define(slots=False, eq=False)
@@ -626,6 +715,17 @@ class DeadlineExceeded(OwnStateError):
     def headers(self) -> dict[str, str]:
         # For SDKs that repeat a 504: the caller has no time left.
         return {"x-should-retry": "false"}
+
+
+@define(slots=False, eq=False)
+class StillStarting(OwnStateError):
+    """The pages were asked for before this worker's gateway ran."""
+
+    status = 503
+    text = "Gateway is starting."
+
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "1"}
 
 
 @define(slots=False, eq=False)

@@ -12,7 +12,19 @@ import pytest
 from pg_trio.domain.project import SCOPES
 
 PATIENCE_S = 60
-COMMANDS = {"prices", "serve", "reload", "check", "token", "logs", "backup", "doctor", "simulate", "completion"}
+COMMANDS = {
+    "prices",
+    "serve",
+    "reload",
+    "check",
+    "token",
+    "operator",
+    "logs",
+    "backup",
+    "doctor",
+    "simulate",
+    "completion",
+}
 
 
 @pytest.fixture(scope="module")

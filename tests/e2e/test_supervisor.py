@@ -302,11 +302,11 @@ async def test_death_during_reload_leaves_one_worker_a_place(tmp_path: Path, mon
     supervisor = make_planned(tmp_path, "rrr")
     start, begun, go_on = Supervisor._start, trio.Event(), trio.Event()
 
-    async def start_slowly(self: Supervisor, nursery: trio.Nursery) -> Worker:
+    async def start_slowly(self: Supervisor, nursery: trio.Nursery, slot: int) -> Worker:
         if len(pids(tmp_path)) == 1 and not begun.is_set():
             begun.set()
             await go_on.wait()
-        return await start(self, nursery)
+        return await start(self, nursery, slot)
 
     with trio.fail_after(30):
         async with trio.open_nursery() as running:

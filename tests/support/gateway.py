@@ -6,24 +6,27 @@ import json
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
 import trio
-from attrs import define, field
+from attrs import define, field, frozen
 from hypercorn.trio import serve
 from quart_trio import QuartTrio
 
-from pg_trio.app import create_app
+from pg_trio.app import create_app, make_admin_app
 from pg_trio.config import parse_settings
 from pg_trio.config.settings import Settings
+from pg_trio.domain.operator import ROLES
 from pg_trio.domain.project import TokenLimits
 from pg_trio.recorder import LiveSubscriber
 from pg_trio.server.http1 import ASGIApplication
 from pg_trio.server.serving import serve_app
 from pg_trio.server.stock import make_hypercorn_config
 from pg_trio.simulator import Simulator, serve_simulator
+from pg_trio.store.operator_admin import OperatorAdmin
 from pg_trio.store.token_admin import TokenAdmin
 from pg_trio.stores.store_protocols import Engines
 from pg_trio.surfaces import SURFACES, Surface
@@ -108,6 +111,33 @@ async def start_gateway(
     binds: list[str] = await nursery.start(_serve, gateway, server)
     gateway.port = int(binds[0].rpartition(":")[2])
     return gateway
+
+
+async def start_pages(nursery: trio.Nursery, gateway: Gateway) -> Operators:
+    """The admin address of a running gateway, with an operator and a viewer."""
+    config = make_hypercorn_config(gateway.settings.server)
+    config.bind = ["127.0.0.1:0"]
+    pages = make_admin_app(gateway.app)
+    binds: list[str] = await nursery.start(partial(serve, pages, config, shutdown_trigger=gateway.stopping.wait))
+    with OperatorAdmin(gateway.settings.gateway.data_dir) as admin:
+        keys = [admin.create(name, role)[1] for name, role in (("Olga", ROLES[1]), ("Vera", ROLES[0]))]
+    return Operators(int(binds[0].rpartition(":")[2]), *keys)
+
+
+@frozen
+class Operators:
+    """The admin address of a gateway, and the keys for it."""
+
+    port: int
+    operator: str
+    viewer: str
+
+    async def call(self, method: str, path: str, body: object = None, key: str | None = None) -> HttpResponse:
+        """A call of the admin API, by the operator unless another key is given; "" for none."""
+        key = self.operator if key is None else key
+        headers = [("authorization", f"Bearer {key}")] if key else []
+        data = post(f"/admin/api/v1/{path}", body if body is not None else {}, *headers)
+        return await send_raw(self.port, data.replace(b"POST", method.encode(), 1))
 
 
 async def start_worker(nursery: trio.Nursery, gateway: Gateway) -> Gateway:

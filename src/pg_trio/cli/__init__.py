@@ -15,7 +15,20 @@ import argparse
 from collections.abc import Sequence
 
 from pg_trio import __version__
-from pg_trio.cli import backup, check, completion, doctor, logs, prices, reload, serve, simulate, token, worker
+from pg_trio.cli import (
+    backup,
+    check,
+    completion,
+    doctor,
+    logs,
+    operator,
+    prices,
+    reload,
+    serve,
+    simulate,
+    token,
+    worker,
+)
 from pg_trio.cli.console import final_status, own_console
 from pg_trio.cli.parser import Parser
 from pg_trio.errors import ConfigError, OutputLost, StoreError, WorkersFailed
@@ -27,7 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.set_defaults(serves=False)
     parser.add_argument("--version", action="version", version=f"pg-trio {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (serve, reload, check, prices, token, logs, backup, doctor, simulate, completion, worker):
+    for command in (serve, reload, check, prices, token, operator, logs, backup, doctor, simulate, completion, worker):
         command.register(commands)
     return parser
 

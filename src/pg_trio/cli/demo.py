@@ -16,13 +16,14 @@ from uuid import UUID
 
 import httpx
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pg_trio.cli.supervise import supervise
 from pg_trio.config import load_settings
 from pg_trio.config.settings import Settings
 from pg_trio.errors import ConfigError, StoreError, WorkersFailed
 from pg_trio.simulator import Simulator, serve_simulator
+from pg_trio.store.operator_admin import OperatorAdmin
 from pg_trio.store.token_admin import TokenAdmin
 
 PROJECT = UUID("6f1c6e2d-5d0c-4f3b-9c7e-0d2f5a3b9e10")
@@ -49,7 +50,7 @@ class FoundProvider:
     key_variable: str | None
 
 
-def run_demo(bind: str | None, workers: int | None) -> int:
+def run_demo(bind: str | None, workers: int | None, admin_bind: str | None = None) -> int:
     """Serve the demonstration until SIGINT or SIGTERM."""
     try:
         temporary = tempfile.TemporaryDirectory(prefix="pg-trio-demo-")
@@ -58,11 +59,11 @@ def run_demo(bind: str | None, workers: int | None) -> int:
             "pg-trio serve --demo", [f"no temporary directory can be made ({error.strerror}); set TMPDIR to one"]
         ) from error
     with temporary as folder:
-        trio.run(_serve, Path(folder), bind, workers)
+        trio.run(_serve, Path(folder), bind, workers, admin_bind)
     return 0
 
 
-async def _serve(folder: Path, bind: str | None, workers: int | None) -> None:
+async def _serve(folder: Path, bind: str | None, workers: int | None, admin_bind: str | None) -> None:
     # Settings in the environment are for the real gateway, not for this one.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PG_TRIO_")}
     async with trio.open_nursery() as nursery:
@@ -71,11 +72,17 @@ async def _serve(folder: Path, bind: str | None, workers: int | None) -> None:
         path = folder / "gateway.toml"
         path.write_text(write_configuration(simulator.base_url, found, bind, workers or 1), encoding="utf-8")
         settings = load_settings(path, environ)
+        if admin_bind is not None:
+            settings = evolve(settings, server=evolve(settings.server, admin_bind=admin_bind))
+        with OperatorAdmin(settings.gateway.data_dir) as operators:
+            operator, _ = operators.create("demo")
+            link = operators.make_link(operator)
         with TokenAdmin(settings.gateway.data_dir) as admin:
             _, plaintext = admin.create(PROJECT, "demo", "test", ("chat", "models", "admin"))
 
-        def announce(addresses: list[str]) -> None:
-            print(describe(addresses[0], plaintext, found, settings), flush=True)
+        def announce(addresses: list[str], admin: str | None) -> None:
+            pages = "" if admin is None else f"The pages, with a link that logs in once: {admin}/login?link={link}\n\n"
+            print(describe(addresses[0], plaintext, found, settings, pages), flush=True)
 
         failure: Exception | None = None
         try:
@@ -157,7 +164,7 @@ def _endpoint(
     return [*rows, ""]
 
 
-def describe(address: str, token: str, found: list[FoundProvider], settings: Settings) -> str:
+def describe(address: str, token: str, found: list[FoundProvider], settings: Settings, pages: str = "") -> str:
     """The text for the terminal once the gateway listens."""
     asked = ", ".join(f"{provider.name} ({provider.model})" for provider in found)
     who = f"{asked}; the simulator if they fail" if found else "a simulated provider (no key was found)"
@@ -183,5 +190,5 @@ OPENAI_BASE_URL={address}/api/{PROJECT}/v1  ANTHROPIC_BASE_URL={address}/api/{PR
 curl -sw '\\n' {address}/api/{PROJECT}/v1/chat/completions -H 'Authorization: Bearer {token}' \\
   -d '{{"model": "assistant", "messages": [{{"role": "user", "content": "Hello! What can you do?"}}]}}'
 
-Ctrl-C stops it; nothing is kept.
+{pages}Ctrl-C stops it; nothing is kept.
 """

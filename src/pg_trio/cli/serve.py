@@ -36,6 +36,12 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         metavar="N",
         help="worker processes, or `auto`: one a core (default: [server] workers, 1)",
     )
+    parser.add_argument(
+        "--admin-bind",
+        type=_admin_address,
+        metavar="HOST:PORT",
+        help="where the pages, /metrics and the admin API are (default: [server] admin_bind, 127.0.0.1:8081; '': off)",
+    )
     parser.set_defaults(run=run, serves=True)
 
 
@@ -49,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.demo:
         from pg_trio.cli.demo import run_demo
 
-        return run_demo(arguments.bind, arguments.workers)
+        return run_demo(arguments.bind, arguments.workers, arguments.admin_bind)
     from pg_trio.cli.notes import describe_notes
     from pg_trio.cli.supervise import announce, supervise
     from pg_trio.config import read_configuration
@@ -59,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     for note in describe_notes(configuration):
         print(f"note: {note}", file=sys.stderr)
     settings = configuration.settings
-    changes = {"bind": arguments.bind, "workers": arguments.workers}
+    changes = {"bind": arguments.bind, "workers": arguments.workers, "admin_bind": arguments.admin_bind}
     given = {name: value for name, value in changes.items() if value is not None}
     settings = evolve(settings, server=evolve(settings.server, **given))
     trio.run(partial(supervise, path, settings, partial(announce, settings)))
@@ -74,6 +80,10 @@ def _address(text: str) -> str:
     except ValueError as exc:
         raise argparse.ArgumentTypeError(str(exc)) from exc
     return text
+
+
+def _admin_address(text: str) -> str:
+    return text and _address(text)
 
 
 def _workers(text: str) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import socket
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +12,7 @@ from pathlib import Path
 from hypercorn.utils import repr_socket_addr
 
 from pg_trio.config.loading import read_checked_text
-from pg_trio.config.settings import Settings
+from pg_trio.config.settings import DEFAULT_ADMIN_BIND, ServerSettings, Settings
 from pg_trio.errors import ConfigError
 from pg_trio.server.serving import listen
 from pg_trio.server.status_file import StatusFile
@@ -20,11 +22,13 @@ from pg_trio.store.database import make_data_dir
 from pg_trio.store.databases import DATABASES
 from pg_trio.store.journal_check import tell_damaged_journal
 
+logger = logging.getLogger("pg_trio")
 
-async def supervise(path: Path, settings: Settings, announce: Callable[[list[str]], None]) -> None:
+
+async def supervise(path: Path, settings: Settings, announce: Callable[[list[str], str | None], None]) -> None:
     """Serve the configuration in `path` (absolute) until told to stop.
 
-    `announce` gets the addresses (`http://host:port`) once every worker is ready.
+    `announce` gets the addresses (`http://host:port`), and the pages' if there is one, once every worker is ready.
     Raises StoreError, ConfigError (the address cannot be used) or WorkersFailed.
     """
     make_data_dir(settings.gateway.data_dir)
@@ -37,6 +41,7 @@ async def supervise(path: Path, settings: Settings, announce: Callable[[list[str
         sockets = listen(make_hypercorn_config(settings.server)).insecure_sockets
     except OSError as error:
         raise ConfigError("server.bind", [f"cannot listen on {settings.server.bind}: {error.strerror}"]) from error
+    admin_sockets = listen_for_admins(settings.server)
     addresses = [f"http://{repr_socket_addr(sock.family, sock.getsockname())}" for sock in sockets]
     supervisor = Supervisor(
         command=[sys.executable, "-m", "pg_trio", "worker", "--config", str(path)],
@@ -45,16 +50,41 @@ async def supervise(path: Path, settings: Settings, announce: Callable[[list[str
         configuration=read_checked_text(path),
         check=partial(read_checked_text, path),
         status_file=status_file,
-        announce=partial(announce, addresses),
+        announce=partial(announce, addresses, _first_address(admin_sockets)),
+        admin_sockets=admin_sockets,
     )
     await supervisor.run()
 
 
-def announce(settings: Settings, addresses: list[str]) -> None:
+def listen_for_admins(settings: ServerSettings) -> list[socket.socket]:
+    """Listening sockets for the pages and the admin API; none if they are off, or if the default address is taken.
+
+    Raises ConfigError if an address that was asked for cannot be used.
+    """
+    if not settings.admin_bind:
+        return []
+    config = make_hypercorn_config(settings)
+    config.bind = [settings.admin_bind]
+    try:
+        return list(listen(config).insecure_sockets)
+    except OSError as error:
+        said = f"cannot listen on {settings.admin_bind}: {error.strerror}"
+        if settings.admin_bind != DEFAULT_ADMIN_BIND:
+            raise ConfigError("server.admin_bind", [said]) from error
+        logger.warning("the pages and the admin API are off: %s; set server.admin_bind to another address", said)
+        return []
+
+
+def _first_address(sockets: list[socket.socket]) -> str | None:
+    return f"http://{repr_socket_addr(sockets[0].family, sockets[0].getsockname())}" if sockets else None
+
+
+def announce(settings: Settings, addresses: list[str], admin: str | None) -> None:
     """Tell the terminal that the gateway serves, and which projects."""
     endpoints = sum(len(project.endpoints) for project in settings.projects.values())
     print(
         f"pg_trio serves on {', '.join(addresses)} · workers: {settings.server.workers}"
-        f" · projects: {len(settings.projects)} · endpoints: {endpoints}",
+        f" · projects: {len(settings.projects)} · endpoints: {endpoints}"
+        + (f" · pages: {admin}{settings.server.admin_root_path}/" if admin else ""),
         flush=True,
     )

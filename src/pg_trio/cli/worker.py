@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import socket
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,8 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser = commands.add_parser("worker", description="One worker of `pg-trio serve`, which starts it.")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--sockets", type=_descriptors, required=True, help="inherited listening sockets")
+    parser.add_argument("--admin-sockets", type=_descriptors, default=[], help="the same for the pages")
+    parser.add_argument("--seat", type=int, default=0, help="its place among the workers, from 0 on")
     parser.add_argument("--text", type=int, required=True, help="inherited file with the configuration's text")
     parser.add_argument("--control", type=int, required=True, help="inherited socket to the supervisor")
     parser.set_defaults(run=run, serves=True)
@@ -24,10 +27,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM, or until the supervisor is gone."""
     import trio
 
-    from pg_trio.app import create_app
+    from pg_trio.app import create_app, make_admin_app
     from pg_trio.cli.descriptors import raise_descriptor_limit
     from pg_trio.cli.server_log import configure_logging
     from pg_trio.config import parse_settings
+    from pg_trio.server.admin_serving import Pages
     from pg_trio.server.http1 import ASGIApplication
     from pg_trio.server.worker import run_worker
 
@@ -40,9 +44,21 @@ def run(arguments: argparse.Namespace) -> int:
     sockets = [socket.socket(fileno=descriptor) for descriptor in arguments.sockets]
     control = socket.socket(fileno=arguments.control)
     # Quart-Trio types ASGI events as classes, the lane as mappings. Its own `__call__` would be an extra step.
-    app = cast(ASGIApplication, create_app(settings).asgi_app)
-    trio.run(partial(run_worker, app, settings.server, sockets, control))
+    public = create_app(settings, seat=arguments.seat)
+    app = cast(ASGIApplication, public.asgi_app)
+    admin = [socket.socket(fileno=descriptor) for descriptor in arguments.admin_sockets]
+    pages = Pages(make_admin_app(public, partial(_ask_reload, arguments.config)), admin) if admin else None
+    trio.run(partial(run_worker, app, settings.server, sockets, control, pages))
     return 0
+
+
+def _ask_reload(path: Path) -> None:
+    """Ask the supervisor, which is our parent, to read the configuration again. Raises ConfigError for mistakes."""
+    from pg_trio.config import load_settings
+
+    # The supervisor reads it, too, but reports mistakes in the log only.
+    load_settings(path)
+    os.kill(os.getppid(), signal.SIGHUP)
 
 
 def _descriptors(text: str) -> list[int]:

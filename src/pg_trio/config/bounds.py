@@ -96,6 +96,32 @@ class HostPort:
         return "HOST:PORT"
 
 
+@frozen(slots=True)
+class HostPortOrNone:
+    """`HOST:PORT`, or an empty text for no address."""
+
+    def check(self, value: object) -> None:
+        if value != "":
+            HostPort().check(value)
+
+    def __str__(self) -> str:
+        return "HOST:PORT or empty"
+
+
+@frozen(slots=True)
+class UrlPrefix:
+    """An absolute path without a slash at its end, or an empty text."""
+
+    def check(self, value: object) -> None:
+        assert isinstance(value, str)
+        if value and not _URL_PREFIX.fullmatch(value):
+            raise ValueError(f"{show(value)} is not a path such as /gateway: /, letters, digits, - and _")
+
+    def __str__(self) -> str:
+        return "a path or empty"
+
+
+_URL_PREFIX = re.compile(r"(?:/[A-Za-z0-9_-]{1,64}){1,8}")
 _HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+")
 _PORT = re.compile(r"[0-9]{1,5}")
 

@@ -10,7 +10,7 @@ import attrs
 
 from pg_trio.config.mistakes import Mistakes, Path, suggest
 from pg_trio.config.reading import EnvironmentText
-from pg_trio.config.settings import GatewaySettings, ServerSettings, UpstreamSettings
+from pg_trio.config.settings import GatewaySettings, ObserveSettings, ServerSettings, UpstreamSettings
 
 PREFIX = "PG_TRIO_"
 SEPARATOR = "__"
@@ -19,6 +19,7 @@ SECTIONS: dict[str, type[attrs.AttrsInstance]] = {
     "gateway": GatewaySettings,
     "upstream": UpstreamSettings,
     "server": ServerSettings,
+    "observe": ObserveSettings,
 }
 
 # 18 digits: a longer number is above every bound, and Python refuses to read 4,300 digits.

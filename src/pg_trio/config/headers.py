@@ -9,7 +9,7 @@ from typing import Any, Union, get_args, get_origin
 
 import attrs
 
-from pg_trio.config.settings import GatewaySettings, ServerSettings, UpstreamSettings
+from pg_trio.config.settings import GatewaySettings, ObserveSettings, ServerSettings, UpstreamSettings
 from pg_trio.config.tables import FileTable
 
 Steps = tuple[str, ...]
@@ -18,6 +18,7 @@ _SECTIONS: dict[str, type[attrs.AttrsInstance]] = {
     "gateway": GatewaySettings,
     "upstream": UpstreamSettings,
     "server": ServerSettings,
+    "observe": ObserveSettings,
 }
 # A key that stands under more headers than these, such as `name`, does not tell where it belongs.
 _TOLD_HEADERS = 2

@@ -20,7 +20,7 @@ from pg_trio.config.prices import note_unused_prices, resolve_prices
 from pg_trio.config.projects import Resolver
 from pg_trio.config.reading import MAX_CONFIG_BYTES, Outside, parse_toml, read_text
 from pg_trio.config.schemas import SchemaReader
-from pg_trio.config.settings import GatewaySettings, ServerSettings, Settings, UpstreamSettings
+from pg_trio.config.settings import GatewaySettings, ObserveSettings, ServerSettings, Settings, UpstreamSettings
 from pg_trio.config.structuring import structure_sound
 from pg_trio.config.tables import FileTable, ProviderTable
 from pg_trio.domain.guardrails import GuardrailRules
@@ -88,16 +88,18 @@ def parse_configuration(text: str, source: str, folder: Path, environ: Mapping[s
 def _resolve(raw: dict[str, Any], outside: Outside, mistakes: Mistakes) -> Configuration:
     mend_brackets(raw, FileTable, mistakes)
     file = structure_sound(raw, FileTable, (), mistakes)
-    sections = {"gateway": file.gateway or {}, "upstream": file.upstream or {}, "server": file.server or {}}
+    sections = {name: getattr(file, name) or {} for name in ("gateway", "upstream", "server", "observe")}
     overlay_environment(sections, outside.environ, mistakes)
     gateway = structure_sound(sections["gateway"], GatewaySettings, ("gateway",), mistakes)
     credentials = resolve_credentials(file.credentials or (), outside, mistakes)
     prices = resolve_prices(file.prices or (), mistakes)
-    resolver = Resolver(credentials, SchemaReader(outside.folder, mistakes), mistakes, prices)
+    schemas = SchemaReader(outside.folder, mistakes)
+    resolver = Resolver(credentials, schemas, mistakes, prices, gateway.default_output_tokens)
     settings = Settings(
         gateway=evolve(gateway, data_dir=outside.folder / gateway.data_dir),
         upstream=structure_sound(sections["upstream"], UpstreamSettings, ("upstream",), mistakes),
         server=structure_sound(sections["server"], ServerSettings, ("server",), mistakes),
+        observe=structure_sound(sections["observe"], ObserveSettings, ("observe",), mistakes),
         credentials={name: credential for name, credential in credentials.items() if credential is not None},
         disabled_providers=_resolve_providers(file.providers or {}, mistakes),
         projects=_resolve_projects(file, resolver),

@@ -12,9 +12,25 @@ from uuid import UUID
 
 from attrs import field, frozen
 
-from pg_trio.config.bounds import DAY_MS, GIB, KIB, MIB, Between, BodyBytes, HeadBytes, HostPort, Milliseconds, Network
+from pg_trio.config.bounds import (
+    DAY_MS,
+    GIB,
+    KIB,
+    MIB,
+    Between,
+    BodyBytes,
+    HeadBytes,
+    HostPort,
+    HostPortOrNone,
+    Milliseconds,
+    Network,
+    UrlPrefix,
+)
 from pg_trio.config.time_zone import TimeZone
 from pg_trio.domain.project import Credential, Project
+
+# Where this address is taken, the gateway starts without it; any other address was asked for.
+DEFAULT_ADMIN_BIND = "127.0.0.1:8081"
 
 
 @frozen(slots=True)
@@ -114,6 +130,18 @@ class ServerSettings:
     # Before the drain, `/readyz` answers 503 for this time while everything is served. 0: no load balancer must notice.
     # Behind one: a few of its check intervals (Kubernetes' readiness probe: 10 s).
     drain_notice_ms: Annotated[int, Between(0, DAY_MS)] = 0
+    # Pages, metrics and the admin API; only of this machine by default, as of Envoy, Caddy and Traefik. Empty: off.
+    admin_bind: Annotated[str, HostPortOrNone()] = DEFAULT_ADMIN_BIND
+    # Where a proxy serves the pages under a path of its own.
+    admin_root_path: Annotated[str, UrlPrefix()] = ""
+
+
+@frozen(slots=True)
+class ObserveSettings:
+    """`[observe]`: what is shown and told of requests."""
+
+    # `/metrics` on the public address, too.
+    metrics_public: bool = False
 
 
 @frozen(slots=True)
@@ -123,6 +151,7 @@ class Settings:
     gateway: GatewaySettings = field(factory=GatewaySettings)
     upstream: UpstreamSettings = field(factory=UpstreamSettings)
     server: ServerSettings = field(factory=ServerSettings)
+    observe: ObserveSettings = field(factory=ObserveSettings)
     credentials: dict[str, Credential] = field(factory=dict)
     disabled_providers: frozenset[str] = frozenset()
     projects: dict[UUID, Project] = field(factory=dict)

@@ -264,6 +264,7 @@ class FileTable:
     gateway: dict[str, Any] | None = None
     upstream: dict[str, Any] | None = None
     server: dict[str, Any] | None = None
+    observe: dict[str, Any] | None = None
     credentials: list[CredentialTable | None] | None = None
     providers: dict[str, ProviderTable | None] | None = None
     prices: list[PriceTable | None] | None = None

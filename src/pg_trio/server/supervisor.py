@@ -94,7 +94,8 @@ class Worker:
 class Supervisor:
     """Keeps `settings.workers` processes of `command` alive on the sockets; see the rules above.
 
-    `command` gets the arguments `--sockets FD,FD… --control FD --text FD`; the last is a file with `configuration`.
+    `command` gets the arguments `--sockets FD,FD… --control FD --text FD --seat N`; `--text` is a file with
+    `configuration`, the seat is the worker's place from 0 on. `admin_sockets` are passed on as `--admin-sockets`.
     `check` returns the configuration's text, or raises ConfigError if it cannot be used; it runs in a thread, before
     each reload. `announce` is called once every worker is ready.
     """
@@ -106,6 +107,7 @@ class Supervisor:
     check: Callable[[], str]
     status_file: StatusFile
     announce: Callable[[], None]
+    admin_sockets: Sequence[socket.socket] = ()
     start_limit_s: float = 60.0
     # One worker and one lock for each place (rule 5); and every living process, with or without a place.
     _workers: list[Worker] = field(factory=list, init=False)
@@ -164,7 +166,7 @@ class Supervisor:
 
     async def _start_all(self, nursery: trio.Nursery) -> None:
         while len(self._workers) < self.settings.workers and not self._stopping:
-            self._workers.append(await self._start(nursery))
+            self._workers.append(await self._start(nursery, len(self._workers)))
             self._places.append(trio.Lock())
         for worker in self._workers:
             is_ready = await self._wait_ready(worker)
@@ -185,19 +187,21 @@ class Supervisor:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return  # it died meanwhile, and its watcher handles that
 
-    async def _start(self, nursery: trio.Nursery) -> Worker:
+    async def _start(self, nursery: trio.Nursery, slot: int) -> Worker:
         ours, theirs = socket.socketpair()
         with ExitStack() as undo, theirs, open_nameless_file(self.status_file.folder) as text:
             undo.callback(ours.close)
             text.write(self.configuration.encode("utf-8"))
             text.flush()
             sockets = [sock.fileno() for sock in self.sockets]
+            admin = [sock.fileno() for sock in self.admin_sockets]
             inherited = {"--control": theirs.fileno(), "--text": text.fileno()}
             options = [str(part) for option in inherited.items() for part in option]
+            options += ["--seat", str(slot), *(["--admin-sockets", ",".join(map(str, admin))] if admin else [])]
             process = await trio.lowlevel.open_process(
                 [*self.command, "--sockets", ",".join(map(str, sockets)), *options],
                 stdin=subprocess.DEVNULL,
-                pass_fds=[*sockets, *inherited.values()],
+                pass_fds=[*sockets, *admin, *inherited.values()],
             )
             undo.pop_all()
         worker = Worker(process, trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
@@ -263,7 +267,7 @@ class Supervisor:
                 # A reload may have filled the place meanwhile.
                 if worker is not self._workers[slot] or self._stopping:
                     continue
-                self._workers[slot] = new = await self._start(nursery)
+                self._workers[slot] = new = await self._start(nursery, slot)
             self.status_file.write(workers=[worker.pid for worker in self._workers])
             if await self._wait_ready(new):
                 await self._tell(new, GO)
@@ -319,7 +323,7 @@ class Supervisor:
         async with self._places[slot]:
             if self._stopping:
                 return False
-            new = await self._start(nursery)
+            new = await self._start(nursery, slot)
             if not await self._wait_ready(new) or new.exited.is_set():
                 return False
             await self._tell(new, GO)
@@ -341,7 +345,7 @@ class Supervisor:
                 await self._hurry.wait()
         logger.info("finishing running requests, at most %g s", self.settings.drain_ms / 1000)
         # The workers close theirs when they are told; then the kernel refuses new connections.
-        for sock in self.sockets:
+        for sock in (*self.sockets, *self.admin_sockets):
             sock.close()
         leaving = list(self._living)
         for worker in leaving:

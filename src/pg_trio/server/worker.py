@@ -15,6 +15,7 @@ from hypercorn.utils import LifespanFailureError
 
 from pg_trio.config.settings import ServerSettings
 from pg_trio.errors import WorkersFailed
+from pg_trio.server.admin_serving import Pages, serve_pages
 from pg_trio.server.garbage import collect_at_rest
 from pg_trio.server.http1.types import ASGIApplication
 from pg_trio.server.serving import serve_app
@@ -34,7 +35,11 @@ class Orders:
 
 
 async def run_worker(
-    app: ASGIApplication, settings: ServerSettings, sockets: Sequence[socket.socket], control: socket.socket
+    app: ASGIApplication,
+    settings: ServerSettings,
+    sockets: Sequence[socket.socket],
+    control: socket.socket,
+    pages: Pages | None = None,
 ) -> None:
     """Report `ready` on the control socket, then serve once told to. Ends on SIGTERM, or when the control socket ends.
 
@@ -52,6 +57,8 @@ async def run_worker(
                 nursery.start_soon(_wait_for_signal, signals, orders)
                 ready = partial(_report_ready, parent, orders.go)
                 nursery.start_soon(_listen_to_parent, parent, orders)
+                if pages is not None:
+                    nursery.start_soon(serve_pages, pages, settings, orders.go, orders.shutdown)
                 await _serve(app, settings, sockets, orders, ready)
                 nursery.cancel_scope.cancel(reason="served")
     except* LifespanFailureError as group:

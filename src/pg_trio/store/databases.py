@@ -11,7 +11,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from pg_trio.store import log_file, session_file, token_file
+from pg_trio.store import log_file, operator_file, session_file, token_file
 from pg_trio.store.database import BUSY_LIMIT_S
 from pg_trio.store.migrations import Schema
 
@@ -33,4 +33,5 @@ DATABASES = (
     Database(token_file.FILE_NAME, token_file.SCHEMA, token_file.open_tokens),
     Database(session_file.FILE_NAME, session_file.SCHEMA, session_file.open_sessions),
     Database(log_file.FILE_NAME, log_file.SCHEMA, log_file.open_log),
+    Database(operator_file.FILE_NAME, operator_file.SCHEMA, operator_file.open_operators),
 )

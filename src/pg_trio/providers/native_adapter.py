@@ -22,6 +22,7 @@ from pg_trio.domain.assembler import Assembler
 from pg_trio.domain.chat import Prompt, Reply
 from pg_trio.domain.events import Broken, Event, ReasoningDelta
 from pg_trio.domain.json_value import Json
+from pg_trio.domain.native_content import content_of
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.provider import PROVIDERS
 from pg_trio.domain.upstream import Headers
@@ -31,7 +32,7 @@ from pg_trio.providers.event_reader import EventReader
 from pg_trio.providers.json_text import read_json
 from pg_trio.providers.openai_fields import refuse
 from pg_trio.providers.refusal import mask_for, read_refusal
-from pg_trio.providers.sse import begins_as_stream
+from pg_trio.providers.sse import begins_as_stream, check_lines
 
 # More than any configuration has endpoints times candidates. Each entry is about 1 KiB.
 ROUTES_KEPT = 4096
@@ -79,6 +80,7 @@ class NativeAdapter(ABC):
             raise read_refusal(status, self.complete_headers(headers, body), body, candidate, now_s=now_s)
         reader = self.open_stream(candidate)
         if begins_as_stream(body):
+            check_lines(body)
             return _reply_of(reader.feed(body) + reader.close())
         return _reply_of(reader.read_whole(_read_objects(headers, body, candidate)))
 
@@ -135,4 +137,4 @@ def _reply_of(events: list[Event]) -> Reply:
     for event in events:
         assembler.add(event)
     reasoning = "".join([event.text for event in events if isinstance(event, ReasoningDelta)])
-    return evolve(assembler.reply(), reasoning=reasoning or None)
+    return evolve(assembler.reply(), reasoning=reasoning or None, native_content=content_of(events))
