@@ -44,7 +44,9 @@ def run_tool(name: str, *arguments: str | Path, folder: Path = ROOT) -> str:
     return done.stdout
 
 
-_AS_JSON = "import json, sys, yaml; json.dump(list(yaml.safe_load_all(open(sys.argv[1], encoding='utf-8'))), sys.stdout)"
+_AS_JSON = (
+    "import json, sys, yaml; json.dump(list(yaml.safe_load_all(open(sys.argv[1], encoding='utf-8'))), sys.stdout)"
+)
 
 
 def read_yaml(path: Path) -> list[Any]:

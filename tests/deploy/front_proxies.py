@@ -69,7 +69,9 @@ def write_caddy(folder: Path, ports: Ports) -> list[str]:
     site = replace_once(
         (DEPLOY / "caddy" / "Caddyfile").read_text(encoding="utf-8"),
         ports.addresses()
-        | {"gateway.example.com {": f"https://gateway.test:{ports.tls} {{\n\tbind 127.0.0.1\n\ttls {certificate} {key}"},
+        | {
+            "gateway.example.com {": f"https://gateway.test:{ports.tls} {{\n\tbind 127.0.0.1\n\ttls {certificate} {key}"
+        },
     )
     head = f"{{\n\tadmin off\n\thttp_port {ports.plain}\n}}\n"
     (folder / "Caddyfile").write_text(head + site, encoding="utf-8")
@@ -118,7 +120,8 @@ async def start_proxy(nursery: trio.Nursery, name: str, folder: Path, ports: Por
     """Start the proxy, and wait until it listens. It ends with the nursery."""
     command = PROXIES[name](folder, ports)
     environ = {**os.environ, "HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
-    with open(folder / "output", "wb") as output:
+    async with await trio.open_file(folder / "output", "wb") as file:
+        output = file.wrapped
         process = await trio.lowlevel.open_process(command, stdout=output, stderr=output, env=environ)
     nursery.start_soon(_end_with_nursery, process)
     with trio.move_on_after(PROXY_LIMIT_S):

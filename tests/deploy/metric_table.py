@@ -49,13 +49,11 @@ METRICS: Mapping[str, frozenset[str]] = {
     "process_open_fds": _WORKER,
     "process_max_fds": _WORKER,
 }
+_REFUSALS = {f"refused_{by}" for by in ("auth", "rate", "budget", "guardrail", "schema", "request")}
 OUTCOMES = {
-    "pg_trio_requests_total": (
-        "ok deadline all_failed refused_auth refused_rate refused_budget refused_guardrail refused_schema client_left"
-        " shed refused_request error"
-    ).split(),
-    "pg_trio_attempts_total": "won lost failed cancelled skipped".split(),
-    "pg_trio_hedges_total": "won lost denied".split(),
+    "pg_trio_requests_total": {"ok", "deadline", "all_failed", "client_left", "shed", "error"} | _REFUSALS,
+    "pg_trio_attempts_total": {"won", "lost", "failed", "cancelled", "skipped"},
+    "pg_trio_hedges_total": {"won", "lost", "denied"},
 }
 # Labels that Prometheus itself adds.
 ADDED = frozenset({"job", "instance"})
