@@ -12,7 +12,7 @@ it, one client's bytes can end the whole server.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import cast
 
@@ -70,10 +70,14 @@ class Parts:
     seat: int
 
 
-def make_admin_app(app: QuartTrio) -> QuartTrio:
-    """The application of the admin address, for a worker whose public application is `app` (see create_app)."""
+def make_admin_app(app: QuartTrio, ask_reload: Callable[[], None] | None = None) -> QuartTrio:
+    """The application of the admin address, for a worker whose public application is `app` (see create_app).
+
+    `ask_reload` asks for the configuration to be read again; it raises ConfigError for one with mistakes.
+    """
     parts: Parts = app.extensions["pg_trio"]
-    return make_operators_app(lambda: cast(RunningGateway | None, parts.routes.gateway), parts.settings)
+    find = lambda: cast(RunningGateway | None, parts.routes.gateway)  # noqa: E731
+    return make_operators_app(find, parts.settings, parts.routes, ask_reload)
 
 
 class GatewayLifespan:
@@ -122,6 +126,8 @@ class GatewayLifespan:
                 self._routes.gateway = gateway
                 await self._routes(scope, receive, hold_last)
                 self._routes.gateway = None
+                # The connections are drained. A work without one has had its time with them.
+                await gateway.works.drain(0)
                 nursery.cancel_scope.cancel()
         for event in last:
             await send(event)

@@ -206,6 +206,14 @@ class RoleInsufficient(CallerError):
 
 
 @define(slots=False, eq=False)
+class ReloadUnavailable(OwnStateError):
+    """At the admin address of a gateway that `pg-trio serve` does not supervise: it cannot read its file again."""
+
+    status = 503
+    text = "This gateway cannot reload its configuration; start it again."
+
+
+@define(slots=False, eq=False)
 class CsrfMissing(CallerError):
     """A change by a page's session without the session's CSRF token, or from another origin."""
 

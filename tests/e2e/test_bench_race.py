@@ -44,3 +44,19 @@ async def test_client_does_not_wait_for_ever(nursery: trio.Nursery) -> None:
     assert (0, "hung") == (answer.status, answer.failure)
     for listener in listeners:
         await listener.aclose()
+
+
+async def test_broken_connection_is_an_answer(nursery: trio.Nursery) -> None:
+    async def hang_up(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhal")
+        await stream.aclose()
+
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    nursery.start_soon(trio.serve_listeners, hang_up, listeners)
+
+    broken = await call(port, b"GET / HTTP/1.1\r\n\r\n", 5.0)
+    nursery.cancel_scope.cancel()
+
+    assert (0, "CutShort: after 3 bytes") == (broken.status, broken.failure)

@@ -14,17 +14,18 @@ import contextlib
 import socket
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 from attrs import evolve, field, frozen
 
-from scripts.bench.harness.cli import Options, Parser, Reports, say
+from scripts.bench.harness.cli import Options, Parser, Reports, say, take_turns
 from scripts.bench.harness.gateway import name_token, set_up_wide
 from scripts.bench.harness.machine import allow_open_files
 from scripts.bench.harness.open_loop import OPEN_AT_ONCE, OPEN_PAUSE_S
 from scripts.bench.harness.process_stats import measure_cpu_s, measure_memory_bytes
 from scripts.bench.harness.processes import HOST, BenchError
 from scripts.bench.harness.site import RunningGateway, Site, open_site
-from scripts.bench.harness.tables import Found, Report, tabulate
+from scripts.bench.harness.tables import Report, tabulate
 from scripts.bench.harness.target import QUESTION, make_text
 from scripts.bench.harness.wrk import CONNECTIONS, VALUE, Load
 
@@ -74,21 +75,17 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: Options) -> Reports:
-    """One axis after the other. Each row is warmed up in the first round; wrk takes whole seconds only."""
+    """One axis after the other. Each row is warmed up before the first round; wrk takes whole seconds only."""
     sizes, warm_s, load_s = (_QUICK_SIZES, 1, 1) if options.quick else (SIZES, 2, 3)
     allow_open_files(max(sizes["connections"]) + 1_000)
     with open_site("nginx", "wrk") as site, site.run_upstream() as upstream:
         for axis in options.only:
-            found: Found = {}
             with contextlib.ExitStack() as stack:
                 rows = getattr(Axes(site, upstream.base_url, load_s, stack), axis)(sizes[axis])
-                for number in range(1, options.rounds + 1):
-                    for row in rows:
-                        if number == 1:
-                            row.gateway.run_load(evolve(row.load, duration_s=warm_s))
-                        figures = {"round": number, **_measure(row)}
-                        found.setdefault(row.label, []).append(figures)
-                        say(f"{axis} {row.label}, round {number}: {figures['cpu_us']:,.0f} µs a request")
+                for row in rows:
+                    row.gateway.run_load(evolve(row.load, duration_s=warm_s))
+                in_turn = {row.label: partial(_measure, row) for row in rows}
+                found = take_turns(options.rounds, in_turn, "{cpu_us:,.0f} µs a request")
             errors = sum(one["errors_sum"] for rounds in found.values() for one in rounds)
             wrong = [f"{axis}: {errors:.0f} requests failed"] if errors else []
             yield Report([tabulate(found, COLUMNS, base=next(iter(found)))], {axis: found}, wrong)

@@ -17,10 +17,10 @@ from hypercorn.trio import serve as serve_stock
 
 from pg_trio.config.settings import ServerSettings
 from pg_trio.server.serving import serve_app
-from scripts.bench.harness.cli import Options, Parser, Reports, positive, say
+from scripts.bench.harness.cli import Options, Parser, Reports, positive, take_turns
 from scripts.bench.harness.processes import HOST, PeerUnavailableError, Pinned, run_module, wait_said
 from scripts.bench.harness.site import Site, open_site
-from scripts.bench.harness.tables import Found, Report, tabulate
+from scripts.bench.harness.tables import Report, tabulate
 from scripts.bench.harness.target import Target
 from scripts.bench.harness.wrk import Load, run_load
 
@@ -45,15 +45,12 @@ def add_options(parser: Parser) -> None:
 
 def run(options: Options) -> Reports:
     seconds = options.seconds or (2 if options.quick else 5)
-    found: Found = {"lane": [], "hypercorn": []}
     with open_site("wrk") as site, ExitStack() as stack:
-        core, logs = site.cores.gateway, {name: site.folder / f"{name}.log" for name in found}
+        core, logs = site.cores.gateway, {name: site.folder / f"{name}.log" for name in ("lane", "hypercorn")}
         runs = {name: run_module(name, __name__, name, core=core, log=log) for name, log in logs.items()}
         servers = {name: stack.enter_context(run) for name, run in runs.items()}
-        for number in range(1, options.rounds + 1):
-            for name, server in servers.items():
-                found[name].append({"round": number, **_measure(site, server, options.connections, seconds)})
-                say(f"round {number}: {name}: {found[name][-1]['per_s']:,.0f}/s")
+        rows = {name: partial(_measure, site, server, options.connections, seconds) for name, server in servers.items()}
+        found = take_turns(options.rounds, rows, "{per_s:,.0f}/s")
     shape = f"{options.connections} connections, {options.rounds} rounds of {seconds} s, interleaved"
     yield Report([tabulate(found, COLUMNS, base="lane", notes=(shape,))], {"servers": found})
 

@@ -15,13 +15,14 @@ from __future__ import annotations
 import time
 from argparse import ArgumentTypeError
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import accumulate
 
-from scripts.bench.harness.cli import Options, Parser, Reports, positive, say
+from scripts.bench.harness.cli import Options, Parser, Reports, positive, say, take_turns
 from scripts.bench.harness.gateway import set_up_wide
 from scripts.bench.harness.process_stats import count_files, measure_memory_bytes
-from scripts.bench.harness.site import RunningGateway, Site, open_site
-from scripts.bench.harness.tables import Figures, Found, Report, tabulate
+from scripts.bench.harness.site import Site, open_site
+from scripts.bench.harness.tables import Figures, Report, tabulate
 from scripts.bench.harness.target import QUESTION
 from scripts.bench.harness.wrk import CONNECTIONS, Load
 
@@ -73,7 +74,9 @@ def _read_counts(text: str) -> list[int]:
 def run(options: Options) -> Reports:
     with open_site("nginx", "wrk") as site, site.run_upstream() as upstream:
         if options.workers:
-            found = scale(site, upstream.base_url, options)
+            measure, duration_s = partial(measure_workers, site, upstream.base_url), 2 if options.quick else 8
+            rows = {str(workers): partial(measure, workers, duration_s) for workers in sorted(options.workers)}
+            found = take_turns(options.rounds, rows, "{per_s:,.0f}/s, {cpu_us:,.0f} µs a request")
             errors = sum(one["errors_sum"] for rounds in found.values() for one in rounds)
             table = tabulate(found, SCALING_COLUMNS, base=next(iter(found)), notes=(_SCALING_NOTE,))
             yield Report([table], {"scaling": found}, [f"{errors:.0f} requests were not answered"] if errors else [])
@@ -121,24 +124,13 @@ def judge(tenths: Sequence[Figures], requests: int) -> list[str]:
     return wrong
 
 
-def scale(site: Site, upstream: str, options: Options) -> Found:
-    found: Found = {f"{workers}": [] for workers in sorted(options.workers)}
-    for number in range(1, options.rounds + 1):
-        for workers in options.workers:
-            files = set_up_wide(site.make_folder("gateway"), upstream)
-            with site.run_gateway(files, workers=workers, cores=site.cores.both) as gateway:
-                figures = measure_workers(gateway, 2 if options.quick else 8)
-            found[f"{workers}"].append({"round": number, **figures})
-            say("round {}: {} workers: {per_s:,.0f}/s, {cpu_us:,.0f} µs a request".format(number, workers, **figures))
-    return found
-
-
-def measure_workers(gateway: RunningGateway, duration_s: int) -> dict[str, float]:
+def measure_workers(site: Site, upstream: str, workers: int, duration_s: int) -> dict[str, float]:
     """One run. `cores`: how much of a core the workers had together. `whole`: what they would do with a core each."""
-    workers = len(gateway.workers)
-    load = Load(gateway.target("e0", {"message": QUESTION}), CONNECTIONS * workers, duration_s)
-    gateway.run_load(load)  # warm-up
-    result, used_s = gateway.run_load(load)
+    files = set_up_wide(site.make_folder("gateway"), upstream)
+    with site.run_gateway(files, workers=workers, cores=site.cores.both) as gateway:
+        load = Load(gateway.target("e0", {"message": QUESTION}), CONNECTIONS * workers, duration_s)
+        gateway.run_load(load)  # warm-up
+        result, used_s = gateway.run_load(load)
     cpu_us, cores = used_s / result.requests * 1e6, used_s / result.duration_us * 1e6
     whole = workers / cpu_us
     return {"per_s": result.per_s, "cpu_us": cpu_us, "cores": cores, "whole": whole, "errors_sum": result.errors}

@@ -18,7 +18,7 @@ import signal
 import sys
 from argparse import ArgumentParser as Parser
 from argparse import Namespace as Options
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,9 +28,9 @@ import attrs
 from scripts.bench import benches
 from scripts.bench.harness.machine import describe_machine
 from scripts.bench.harness.processes import BenchError, PeerUnavailableError
-from scripts.bench.harness.tables import Report
+from scripts.bench.harness.tables import Found, Report
 
-__all__ = ["Options", "Parser", "Reports", "list_benches", "main", "positive", "read_options", "say"]
+__all__ = ["Options", "Parser", "Reports", "list_benches", "main", "positive", "read_options", "say", "take_turns"]
 
 Reports = Iterator[Report]
 _FACTS = ("cpu", "kernel", "python", "commit", "load average")
@@ -39,6 +39,16 @@ _FACTS = ("cpu", "kernel", "python", "commit", "load average")
 def say(text: str) -> None:
     """Progress, on standard error beside the tables."""
     print(text, file=sys.stderr, flush=True)
+
+
+def take_turns(rounds: int, rows: Mapping[str, Callable[[], Mapping[str, float]]], tell: str) -> Found:
+    """What each row measures, round after round, so that a slow minute of the machine hits all. `tell`: a format."""
+    found: Found = {name: [] for name in rows}
+    for number in range(1, rounds + 1):
+        for name, measure in rows.items():
+            found[name].append({"round": number, **measure()})
+            say(f"round {number}: {name}: {tell.format(**found[name][-1])}")
+    return found
 
 
 def list_benches() -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from pg_trio.store.token_file import PREFIX_CHARS, hash_token, open_tokens
 from pg_trio.store.transaction import transaction
@@ -55,6 +55,9 @@ _WIDE_STAGES = {
     "input_schema": f"file:{_WIDE_FILE}",
     "guardrails": {**ALL_STAGES["guardrails"], "content_length": {"max": 100_000_000}},
 }
+# The same for OpenAI's body.
+_CHAT_SCHEMA = {"type": "object", "required": ["model", "messages"], "properties": {"messages": _MESSAGES}}
+_CHAT_STAGES = {**ALL_STAGES, "input_schema": json.dumps(_CHAT_SCHEMA)}
 BINARIES = Path(sys.executable).parent
 PG_TRIO = str(BINARIES / "pg-trio")
 _BUSY_LIMIT_S = 60.0
@@ -97,8 +100,13 @@ class GatewayFiles:
         headers = {"Authorization": f"Bearer {token or self.token}"}
         return Target(port, f"/api/{PROJECT}/{slug}", headers, json.dumps(body))
 
+    def openai_target(self, port: int, question: str) -> Target:
+        """OpenAI's request to `openai`."""
+        body = {"model": "openai", "messages": [{"role": "user", "content": question}]}
+        return evolve(self.target(port, "openai", body), path=f"/api/{PROJECT}/v1/chat/completions")
+
     def make_lane_command(self, port: int, workers: int = 1) -> tuple[str, ...]:
-        bind = ("--bind", f"{HOST}:{port}", "--workers", str(workers))
+        bind = ("--bind", f"{HOST}:{port}", "--workers", str(workers), "--admin-bind", "")
         return (PG_TRIO, "serve", "--config", str(self.configuration), *bind)
 
     def read_log(self, what: str) -> int:
@@ -136,9 +144,14 @@ def set_up(
     return files
 
 
-def set_up_full(folder: Path, upstream_url: str) -> GatewayFiles:
-    """A gateway with one endpoint, `support`, where every stage works."""
-    return set_up(folder, {"upstream": upstream_url}, [Endpoint("support", {"upstream": MODEL}, ALL_STAGES)])
+def set_up_full(folder: Path, upstream_url: str, *, plain: bool = False) -> GatewayFiles:
+    """A gateway with two endpoints where every stage works: `support`, and `openai` for requests to `/v1`.
+
+    `plain`: no stage does more than it must.
+    """
+    stages = {"support": ALL_STAGES, "openai": _CHAT_STAGES}
+    made = [Endpoint(slug, {"upstream": MODEL}, {} if plain else settings) for slug, settings in stages.items()]
+    return set_up(folder, {"upstream": upstream_url}, made)
 
 
 def set_up_wide(folder: Path, upstream_url: str, *, endpoints: int = 1, tokens: int = 0) -> GatewayFiles:

@@ -16,6 +16,7 @@ from attrs import evolve, frozen
 
 from pg_trio.server.status_file import FILE_NAME
 from scripts.bench.harness import source, upstream
+from scripts.bench.harness.client import Answer, call
 from scripts.bench.harness.gateway import PG_TRIO, READY, Endpoint, GatewayFiles, set_up
 from scripts.bench.harness.machine import Cores, allow_open_files, choose_cores, find_tool
 from scripts.bench.harness.process_stats import measure_cpu_s, measure_memory_bytes
@@ -83,6 +84,12 @@ class RunningGateway:
     def request(self, slug: str, body: Mapping[str, object], headers: Mapping[str, str] | None = None) -> bytes:
         target = self.target(slug, body)
         return evolve(target, headers={**target.headers, **(headers or {})}).as_bytes()
+
+    async def ask(
+        self, slug: str, limit_s: float, *, stream: bool = False, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """The answer to a short message, or how it failed; see client.call."""
+        return await call(self.port, self.request(slug, {"message": "Hello there", "stream": stream}, headers), limit_s)
 
     def run_load(self, load: Load) -> tuple[WrkResult, float]:
         """What wrk found, and the CPU seconds that the workers used meanwhile. Raises: PeerUnavailableError."""

@@ -95,6 +95,10 @@ class SurfaceReader(Protocol):
     def only_counts(self) -> bool:
         """Whether its requests only ask for the number of their tokens. No provider is called for them."""
 
+    @property
+    def holds_reasoning(self) -> bool:
+        """Whether its streams send reasoning only when the answer begins."""
+
     def check_head(self, head: RequestHead) -> None:
         """Return if a body under this head can be a request. Raises GatewayError."""
 

@@ -20,6 +20,7 @@ from pg_trio.domain.options import ResponseFormat
 from pg_trio.domain.prices import TokenPrice
 from pg_trio.domain.secret import Secret
 from pg_trio.domain.strict_subset import enforced_format
+from pg_trio.domain.value import value
 from pg_trio.errors import CallerError, WrongProjectType
 
 # What happens to a stream that fails after its first token.
@@ -355,7 +356,7 @@ class Access:
 CHAT_ACCESS = Access("chat")
 
 
-@frozen(slots=True)
+@value(slots=True)
 class Caller:
     """An authenticated caller: an active token of an active gateway project."""
 

@@ -67,7 +67,8 @@ class BucketPlan:
 
     def states(self, left: Sequence[tuple[int, int]]) -> list[LimitState]:
         """The limits' remaining quota, for the client."""
-        return [LimitState(policy, *each) for policy, each in zip(self.policies, left, strict=True)]
+        each = zip(self.policies, left, strict=True)
+        return [LimitState(policy, remaining, next_s) for policy, (remaining, next_s) in each]
 
 
 @frozen(slots=True, eq=False)

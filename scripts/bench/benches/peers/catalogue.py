@@ -85,6 +85,12 @@ def _set_up_hypercorn(spot: Spot) -> Launch:
     return evolve(_set_up_lane(spot), command=stock)
 
 
+def _set_up_openai(spot: Spot) -> Launch:
+    files = set_up_full(spot.folder, spot.upstream_url)
+    count_logged = partial(files.read_log, "count(*)")
+    return Launch(files.openai_target(spot.port, QUESTION), files.make_lane_command(spot.port), {}, count_logged)
+
+
 def _set_up_portkey(spot: Spot) -> Launch:
     headers = {"Authorization": "Bearer sk-upstream", "x-portkey-provider": "openai"}
     target = Target(spot.port, headers={**headers, "x-portkey-custom-host": spot.upstream_url})
@@ -127,6 +133,7 @@ PEERS: tuple[Peer, ...] = (
         Target(spot.port), tuple(make_proxy_command(spot.folder, spot.port, spot.upstream_port)))),
     Peer("floor", "the floor (Trio + llhttp)", _FLOOR_ON, _set_up_floor),
     Peer("lane", "pg_trio, its own lane", SWITCHED_ON, _set_up_lane),
+    Peer("openai", "pg_trio, its own lane, on /v1", SWITCHED_ON, _set_up_openai),
     Peer("hypercorn", "pg_trio, stock Hypercorn", SWITCHED_ON, _set_up_hypercorn),
     Peer("portkey", f"Portkey {PORTKEY_VERSION} (Node)", _PORTKEY_ON, _set_up_portkey, install_portkey,
          _PORTKEY_CHANGED),

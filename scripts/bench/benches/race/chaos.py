@@ -17,7 +17,7 @@ from attrs import field, frozen
 
 from pg_trio.simulator import Behaviours, Received, Simulator, serve_simulator
 from scripts.bench.harness.cli import say
-from scripts.bench.harness.client import call, run_paced
+from scripts.bench.harness.client import run_paced
 from scripts.bench.harness.gateway import READY, Endpoint
 from scripts.bench.harness.processes import HOST, run_module, wait_said
 from scripts.bench.harness.site import Site
@@ -78,8 +78,7 @@ def _measure(site: Site, setting: str, kind: str, requests: int) -> Sample:
         gateway = stack.enter_context(site.open_gateway(addresses, [endpoint]))
 
         async def ask(due_at: float) -> None:
-            request = gateway.request("chaos", {"message": "Hello there", "stream": kind == "stream"})
-            answer = await call(gateway.port, request, _DEADLINE_S + 5)
+            answer = await gateway.ask("chaos", _DEADLINE_S + 5, stream=kind == "stream")
             if not answer.failure:
                 sample.tries.append(int(answer.headers.get("x-pg-attempts", "0")))
             times = sample.seconds if answer.said().is_whole else sample.failed

@@ -16,7 +16,7 @@ from attrs import frozen
 
 from scripts.bench.benches.race.faults import behaviour_of
 from scripts.bench.harness.cli import say
-from scripts.bench.harness.client import Answer, call, run_crowd, run_watched
+from scripts.bench.harness.client import Answer, run_crowd, run_watched
 from scripts.bench.harness.gateway import Endpoint
 from scripts.bench.harness.process_stats import measure_cpu_s
 from scripts.bench.harness.site import RunningGateway, Site
@@ -105,9 +105,8 @@ async def _ask_all(gateway: RunningGateway, requests: int, results: list[Result]
 
 async def _ask(gateway: RunningGateway, number: int, deadline_ms: int) -> Result:
     way = list(WAYS)[number]
-    body = {"message": "Hello there", "stream": way.startswith("stream")}
-    request = gateway.request(f"d{number}", body, {"X-PG-Timeout-Ms": str(deadline_ms)})
-    answer = await call(gateway.port, request, deadline_ms / 1000 + _HUNG_S)
+    headers, limit_s = {"X-PG-Timeout-Ms": str(deadline_ms)}, deadline_ms / 1000 + _HUNG_S
+    answer = await gateway.ask(f"d{number}", limit_s, stream=way.startswith("stream"), headers=headers)
     return Result(way, deadline_ms, _how_it_ended(answer, deadline_ms), answer.seconds * 1e3 - deadline_ms)
 
 

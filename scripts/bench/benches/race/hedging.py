@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import trio
 
 from scripts.bench.harness.cli import say
-from scripts.bench.harness.client import call, run_paced
+from scripts.bench.harness.client import run_paced
 from scripts.bench.harness.gateway import Endpoint
 from scripts.bench.harness.site import Site
 from scripts.bench.harness.tables import Found, Report, find_spread, tabulate
@@ -54,8 +54,7 @@ def _measure(site: Site, setting: str, requests: int) -> dict[str, float]:
         with site.open_gateway(addresses, [Endpoint("tail", _MODELS, SETTINGS[setting])]) as gateway:
 
             async def ask(due_at: float) -> None:
-                answer = await call(gateway.port, gateway.request("tail", {"message": "Hello there"}), _LIMIT_S)
-                if answer.status == 200:
+                if (await gateway.ask("tail", _LIMIT_S)).status == 200:
                     seconds.append(trio.current_time() - due_at)
 
             trio.run(run_paced, requests, _PER_S, ask)

@@ -16,7 +16,7 @@ from attrs import asdict, define, evolve, field, frozen
 
 from scripts.bench.benches.race.faults import BOTH, BREAKER_CALLS, FAULTS, Fault, Kind, Who, behaviour_of, find_fault
 from scripts.bench.harness.cli import say
-from scripts.bench.harness.client import call, run_crowd
+from scripts.bench.harness.client import run_crowd
 from scripts.bench.harness.gateway import Endpoint
 from scripts.bench.harness.site import Provider, RunningGateway, Site
 from scripts.bench.harness.tables import Report, Table, spread
@@ -85,8 +85,7 @@ class Row:
         return Endpoint(self.slug, models, self.variant.settings)
 
     async def ask(self, gateway: RunningGateway, who: Who) -> None:
-        request = gateway.request(self.slug, {"message": "Hello there", "stream": self.kind == "stream"})
-        answer = await call(gateway.port, request, _HUNG_S)
+        answer = await gateway.ask(self.slug, _HUNG_S, stream=self.kind == "stream")
         self.seconds.append(math.inf if answer.failure else answer.seconds)
         if answer.failure:
             self.wrong.append(answer.failure)

@@ -21,7 +21,7 @@ from attrs import asdict, define, field
 
 from scripts.bench.benches.race import cancelled_races
 from scripts.bench.harness.cli import say
-from scripts.bench.harness.client import AnswerReader, call, run_crowd, run_paced, run_watched
+from scripts.bench.harness.client import AnswerReader, run_crowd, run_paced, run_watched
 from scripts.bench.harness.gateway import READY, Endpoint, set_up
 from scripts.bench.harness.process_stats import count_files
 from scripts.bench.harness.processes import HOST, ask_module
@@ -213,7 +213,7 @@ async def _count_slots(gateway: RunningGateway, slug: str, total: int) -> int:
 
     async def ask(_: int) -> None:
         nonlocal answered
-        answer = await call(gateway.port, gateway.request(slug, {"message": "Hello"}), 30.0)
+        answer = await gateway.ask(slug, 30.0)
         answered += answer.status == 200 and answer.seconds < _IN_TIME_S
 
     await run_crowd(total, ask)

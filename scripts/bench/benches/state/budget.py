@@ -20,7 +20,7 @@ from attrs import frozen
 from pg_trio.shared_memory.segment_file import open_segment
 from pg_trio.shared_memory.spend import SharedSpend
 from scripts.bench.benches.state.limit import ENDPOINT, SLUG, run_workers
-from scripts.bench.harness.client import call, run_crowd
+from scripts.bench.harness.client import run_crowd
 from scripts.bench.harness.site import RunningGateway, open_site
 
 CLIENTS, OUTPUT_TOKENS = 256, 40
@@ -85,9 +85,9 @@ async def _spend_all(gateway: RunningGateway, statuses: Counter[str]) -> None:
 
 async def _ask(gateway: RunningGateway, luck: Random) -> str:
     """The status of one request, `left` if its client did not wait for it, `broken` if its connection ended."""
-    request = gateway.request(SLUG, {"message": "Hello there", "stream": luck.random() < STREAMS})
+    is_stream = luck.random() < STREAMS
     patience_s = luck.uniform(0.0, PATIENCE_S) if luck.random() < LEAVES else LIMIT_S
-    answer = await call(gateway.port, request, patience_s)
+    answer = await gateway.ask(SLUG, patience_s, stream=is_stream)
     return {"": str(answer.status), "hung": "left"}.get(answer.failure, "broken")
 
 

@@ -91,20 +91,32 @@ class Exchange:
     # For answers of more than LARGE_BYTES, until they are read.
     answer_room: ByteRoom = field(factory=lambda: ByteRoom(GatewaySettings().max_inflight_body_bytes))
     usage_refusals: UsageRefusals = field(factory=UsageRefusals)
+    # By the candidate's identity; the candidate is held, or another one could come to have it.
+    _ways: dict[int, tuple[Adapter, Transport, Candidate]] = field(factory=dict, init=False)
 
     async def fetch_reply(self, attempt: Attempt[Candidate], prompt: Prompt) -> Reply:
         """The candidate's whole answer. Raises AttemptFailed."""
         candidate = attempt.candidate
-        adapter = self.adapters(candidate.provider)
-        transport = self.transports[candidate.credential.carrier]
+        adapter, transport, _ = self._ways.get(id(candidate)) or self._find_way(candidate)
         request = adapter.build_request(prompt, candidate)
         if candidate.credential.send_deadline:
             request = tell_deadline(request, attempt.ends_at)
         response = await transport.open_response(request)
         try:
-            return await self.read_reply(adapter, response, candidate)
+            body = response.receive_nowait()
+            if body is None or len(body) > LARGE_BYTES:
+                return await self.read_reply(adapter, response, candidate, body or b"")
+            return adapter.read_reply(response.status, response.headers, body, candidate, now_s=self.now_s())
         finally:
             await response.aclose()
+
+    def _find_way(self, candidate: Candidate) -> tuple[Adapter, Transport, Candidate]:
+        """How a candidate is spoken to and reached."""
+        if len(self._ways) >= REFUSALS_KEPT:
+            self._ways.clear()
+        transport = self.transports[candidate.credential.carrier]
+        way = self._ways[id(candidate)] = (self.adapters(candidate.provider), transport, candidate)
+        return way
 
     async def open_stream(
         self, attempt: Attempt[Candidate], prompt: Prompt, opening: Opening, ends_at: float

@@ -16,7 +16,7 @@ import orjson
 
 from pg_trio.domain.chat import Json, JsonObject, Message, Reasoning
 from pg_trio.domain.content import File, Image, NativePart, Part, Text
-from pg_trio.domain.native import NativeTurn
+from pg_trio.domain.native_fields import NativeTurn
 from pg_trio.domain.tools import ToolCall
 from pg_trio.errors import BadRequest
 from pg_trio.surfaces.reading.field_checks import BASE64, check_object, check_string, check_text, read_flag

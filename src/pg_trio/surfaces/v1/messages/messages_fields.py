@@ -3,8 +3,8 @@
 Rules, beside those of reading/json_body.py:
 1. Every field that the gateway knows is checked for its type and range here, so that a mistake is a 400 of ours,
    whichever provider would answer. A null field counts as absent.
-2. Neutral values say what any provider is asked. What they lack stays beside them (domain.native), for a candidate of
-   Anthropic's wire: fields, blocks and tools that the gateway does not know included.
+2. Neutral values say what any provider is asked. What they lack stays beside them (domain.native_fields), for a
+   candidate of Anthropic's wire: fields, blocks and tools that the gateway does not know included.
 3. `thinking: disabled` is a budget of nothing. Effort is what `output_config` says. `user_id` is OpenAI's `user` if it
    is short enough for its wire, else a hash of it.
 4. A field that asks for another kind of answer (MCP servers, a container, no answer at all) needs a candidate of
@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from pg_trio.domain.call import ReadLimits, RequestHead
 from pg_trio.domain.chat import ChatRequest, Json, JsonObject, Message
-from pg_trio.domain.native import NativeRequest
+from pg_trio.domain.native_fields import NativeRequest
 from pg_trio.domain.options import Options, ResponseFormat
 from pg_trio.errors import BadRequest
 from pg_trio.surfaces.reading.field_checks import (

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pg_trio.domain.chat import Message, Reasoning
 from pg_trio.domain.content import File, Image, NativePart, Text
-from pg_trio.domain.native import PLAIN_TURN, NativeTurn
+from pg_trio.domain.native_fields import PLAIN_TURN, NativeTurn
 from pg_trio.domain.tools import ForeignTool, Tool, ToolCall, ToolChoice
 from pg_trio.errors import BadRequest, SessionIdInvalid
 from tests.support.messages_bodies import CACHED, PIXEL, Body, bodies, read_body
@@ -309,7 +309,7 @@ JUNK: st.SearchStrategy[object] = st.recursive(
 
 
 @given(body=bodies(), junk=JUNK, data=st.data())
-@settings(max_examples=400)
+@settings(max_examples=200, deadline=None)
 def test_junk_anywhere_is_read_or_a_named_mistake(body: Body, junk: object, data: st.DataObject) -> None:
     # Strategies hand out the same objects again.
     body = copy.deepcopy(body)
