@@ -13,17 +13,21 @@ import trio
 from quart import request
 from quart_trio import QuartTrio
 
-from pg_trio.config.overrides import override_endpoint
+from pg_trio.config.overrides import ENDPOINT_FIELDS, override_endpoint
 from pg_trio.domain.json_value import Json
 from pg_trio.domain.operator import Override
 from pg_trio.domain.project import Endpoint, Project
 from pg_trio.domain.provider import PROVIDERS
 from pg_trio.errors import BadRequest, ConfigError, ReloadUnavailable, RouteNotFound
+from pg_trio.surfaces.reading.json_body import literal_keys, read_json_object
 
 if TYPE_CHECKING:
     from pg_trio.web.admin.admin_app import AdminGateway, Desk
 
 API = "/admin/api/v1"
+# No field of a change has lists in lists.
+MAX_DEPTH = 8
+_KEYS = literal_keys((*ENDPOINT_FIELDS, "project", "name", "env", "scopes"))
 
 
 def add_change_routes(app: QuartTrio, desk: Desk) -> None:
@@ -77,10 +81,7 @@ def add_change_routes(app: QuartTrio, desk: Desk) -> None:
 
 async def read_object() -> Mapping[str, Json]:
     """The JSON object in the body. Raises BadRequest."""
-    body = await request.get_json(force=True, silent=True)
-    if not isinstance(body, dict):
-        raise BadRequest("Body must be a JSON object.")
-    return body
+    return read_json_object(await request.get_data(as_text=False), MAX_DEPTH, _KEYS)
 
 
 async def apply_overrides(gateway: AdminGateway) -> None:
