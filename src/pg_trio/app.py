@@ -76,7 +76,8 @@ def make_admin_app(app: QuartTrio, ask_reload: Callable[[], None] | None = None)
     `ask_reload` asks for the configuration to be read again; it raises ConfigError for one with mistakes.
     """
     parts: Parts = app.extensions["pg_trio"]
-    return make_operators_app(lambda: cast(RunningGateway | None, parts.routes.gateway), parts.settings, ask_reload)
+    find = lambda: cast(RunningGateway | None, parts.routes.gateway)  # noqa: E731
+    return make_operators_app(find, parts.settings, parts.routes, ask_reload)
 
 
 class GatewayLifespan:
@@ -125,6 +126,8 @@ class GatewayLifespan:
                 self._routes.gateway = gateway
                 await self._routes(scope, receive, hold_last)
                 self._routes.gateway = None
+                # The connections are drained. A work without one has had its time with them.
+                await gateway.works.drain(0)
                 nursery.cancel_scope.cancel()
         for event in last:
             await send(event)

@@ -13,21 +13,24 @@ from typing import TypeVar
 from uuid import UUID
 
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
+from pg_trio.attachment import OwnedWorks
 from pg_trio.catalogue import Catalogue, PlanCompiler
 from pg_trio.config.settings import Settings
 from pg_trio.config.time_zone import find_zone
-from pg_trio.domain.call import Call, WholeAnswer
+from pg_trio.domain.call import Call, EmbeddingAnswer, WholeAnswer
 from pg_trio.domain.project import Access, Caller, Candidate, Credential, Endpoint, ModelName, Project, Token
 from pg_trio.domain.upstream import Transport
+from pg_trio.embedding_pipeline import EmbeddingPipeline
 from pg_trio.errors import ConfigError
 from pg_trio.observe.request_log import RequestLog
 from pg_trio.overrides import Overrides
 from pg_trio.pipeline import Pipeline
-from pg_trio.providers import adapter_for
+from pg_trio.providers import adapter_for, embeddings_for
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
+from pg_trio.racing.deadline_keeper import DeadlineKeeper
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.recorder import LiveSubscriber, Recorders
 from pg_trio.stages.admission import Admission
@@ -41,9 +44,13 @@ from pg_trio.store.log_view import LogView
 from pg_trio.store.operators import OperatorStore
 from pg_trio.stores.administration import TokenAdministration, administer
 from pg_trio.stores.opening import open_stores
+from pg_trio.stores.playground_tokens import PlaygroundTokens
 from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, Stores, Task
+from pg_trio.surfaces.v1.embeddings.embedding_answer import write_vectors
 from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.prewarm import WarmAddress, keep_warm
+from pg_trio.web.asgi_call import event_bytes
+from pg_trio.web.asgi_types import AsgiEvent
 
 T = TypeVar("T")
 
@@ -58,25 +65,35 @@ class RunningGateway:
     recorders: Recorders
     operators: OperatorStore
     overrides: Overrides
+    playground: PlaygroundTokens
     log_view: LogView
     direct: DirectTransport
+    deadlines: DeadlineKeeper
+    # The works that may outlive their clients' connections.
+    works: OwnedWorks[AsgiEvent]
 
     @property
     def disabled_providers(self) -> frozenset[str]:
         """The providers that are switched off now."""
         return self.pipeline.provider_call.disabled_providers
 
-    def answer(self, call: Call, lasting: LastingScope | None = None) -> Awaitable[WholeAnswer | None]:
+    def answer(
+        self, call: Call, lasting: LastingScope | None = None
+    ) -> Awaitable[WholeAnswer | EmbeddingAnswer | None]:
         """See Pipeline.answer."""
         return self.pipeline.answer(call, lasting)
 
     def make_lasting_scope(self) -> LastingScope:
         """For a client's connection, whose task answers its calls one after the other."""
-        return LastingScope()
+        return LastingScope(self.deadlines)
 
     async def find_caller(self, authorization: Sequence[str], project: str, access: Access, at: float) -> Caller:
         """See Authenticate.find_caller."""
         return await self.pipeline.authenticate.find_caller(authorization, project, access, at)
+
+    def playground_token(self, project: str) -> str | None:
+        """See PlaygroundTokens.of."""
+        return self.playground.of(project)
 
     def list_model_names(self, project: Project) -> Iterable[ModelName]:
         """See Catalogue.list_names."""
@@ -129,7 +146,8 @@ async def open_gateway(
     recorders = Recorders([RequestLog(stores.log, settings.gateway.log_body_chars)])
     for subscriber in live:
         stack.enter_context(recorders.watch(subscriber))
-    pipeline, compiler = make_pipeline(settings, stores, transports, recorders)
+    playground = PlaygroundTokens(stores.tokens, settings.projects)
+    pipeline, compiler = make_pipeline(settings, evolve(stores, tokens=playground), transports, recorders)
     overrides = Overrides(settings, pipeline.catalogue, compiler)
     operators = await OperatorStore.open(settings.gateway.data_dir)
     lifetime.close_with(operators.aclose)
@@ -138,9 +156,13 @@ async def open_gateway(
     lifetime.run(partial(operators.watch, overrides.apply))
     log_view = LogView(settings.gateway.data_dir)
     lifetime.close_with(log_view.aclose)
-    warm = list_warm(settings, stores.ledger.memory)
-    lifetime.run(direct.run, pipeline.admission.run, partial(keep_warm, direct, warm))
-    return RunningGateway(settings, pipeline, stores, recorders, operators, overrides, log_view, direct), lifetime.tasks
+    warm = list_warm(settings, pipeline.provider_call.memory)
+    deadlines, works = DeadlineKeeper(), OwnedWorks(event_bytes)
+    lifetime.run(deadlines.run, direct.run, pipeline.admission.run, partial(keep_warm, direct, warm), works.run)
+    running = RunningGateway(
+        settings, pipeline, stores, recorders, operators, overrides, playground, log_view, direct, deadlines, works
+    )
+    return running, lifetime.tasks
 
 
 def make_pipeline(
@@ -166,6 +188,9 @@ def make_pipeline(
         rate_limit=compiler.rate_limit,
         budget=compiler.budget,
         provider_call=compiler.provider_call,
+        embeddings=EmbeddingPipeline(
+            compiler.rate_limit, compiler.budget, compiler.provider_call, exchange, embeddings_for, write_vectors
+        ),
         large_work=large_work,
         body_room=ByteRoom(limits.max_inflight_body_bytes),
         recorders=recorders,
@@ -178,10 +203,11 @@ def make_compiler(settings: Settings, ledger: Ledger, exchange: Exchange) -> Pla
     """The stages that take part in an endpoint's plan."""
     limits = settings.gateway
     zone, hedge_share = find_zone(limits.timezone), limits.hedge_budget_percent / 100
+    memory = Memory.over(ledger.health, limits.retry_budget_percent / 100, settings.server.workers)
     return PlanCompiler(
         RateLimit(ledger.buckets, ledger.leases, time.monotonic, limits.default_output_tokens),
         Budget(ledger.spend, time.time, limits.default_output_tokens, zone),
-        ProviderCall(exchange, settings.disabled_providers, hedge_share, ledger.memory),
+        ProviderCall(exchange, settings.disabled_providers, hedge_share, memory),
     )
 
 

@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import Protocol
 
 from pg_trio.domain.call import RequestHead
-from pg_trio.domain.chat import ChatRequest, Reply
+from pg_trio.domain.client_request import ClientReply, ClientRequest
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.domain.stage_times import NO_TIMES, StageTimes
@@ -41,11 +41,11 @@ class RequestRecord:
     # Class attributes until they are noted: many requests end before that.
     caller: Caller | None = None
     endpoint: Endpoint | None = None
-    request: ChatRequest | None = None
+    request: ClientRequest | None = None
     is_guarded = False
     verdicts: tuple[GuardrailVerdict, ...] = ()
     settled: Settled | None = None
-    reply: Reply | None = None
+    reply: ClientReply | None = None
     failure: GatewayError | None = None
     deadline: RequestLimit | None = None
     times = NO_TIMES

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import trio
 
+from pg_trio.attachment import WorkPort
 from pg_trio.domain.call import Kept, Progress, RequestHead
 from pg_trio.domain.chat import ChatRequest, FinishReason, Usage
 from pg_trio.domain.events import Event
@@ -25,7 +26,7 @@ from pg_trio.errors import (
 from pg_trio.surfaces import StreamSummary, StreamWriter, Surface, Tries
 from pg_trio.surfaces.http_answer import header_text, split_fields
 from pg_trio.surfaces.limit_headers import render_limits
-from pg_trio.web.asgi_types import Receive, Send
+from pg_trio.web.asgi_types import AsgiEvent, Receive, Send
 from pg_trio.web.head_template import Headers
 
 
@@ -46,6 +47,9 @@ class AsgiCall:
     # Set once the body is in, where another task waits to receive after that: one task at a time may. See asgi.py.
     body_received: trio.Event | None = None
 
+    # What it knows of its client where that is more than `send`: see pg_trio.attachment.
+    port: WorkPort[AsgiEvent] | None = None
+
     def __init__(
         self, head: RequestHead, surface: Surface, headers: Headers, receive: Receive, send: Send, link: ServerLink
     ) -> None:
@@ -63,7 +67,8 @@ class AsgiCall:
 
     def why_cut(self) -> GatewayError | None:
         """Why our own server cut the request short, if it was not the client that left."""
-        return ShuttingDown() if self.link.cut == "drain" else None
+        cut = self.link.cut if self.port is None else self.link.cut or self.port.cut
+        return ShuttingDown() if cut == "drain" else None
 
     def show_limits(self, states: Sequence[LimitState]) -> None:
         """Show these limits' remaining quota in every later answer."""
@@ -197,3 +202,9 @@ class AsgiStream:
             await call.send({"type": "http.response.start", "status": 200, "headers": headers})
         call.has_ended = not more
         await call.send({"type": "http.response.body", "body": data, "more_body": more})
+
+
+def event_bytes(event: AsgiEvent) -> int:
+    """What an event of an answer takes in memory, about: its body and its header fields."""
+    headers = event.get("headers", ())
+    return len(event.get("body", b"")) + sum(len(name) + len(value) for name, value in headers)

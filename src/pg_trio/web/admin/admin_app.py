@@ -24,7 +24,10 @@ from pg_trio.web.admin.api_overview import add_overview_route
 from pg_trio.web.admin.api_requests import add_request_routes
 from pg_trio.web.admin.api_tokens import add_token_routes
 from pg_trio.web.admin.operator_access import OperatorAccess, OperatorBook, Visitor
+from pg_trio.web.admin.pages import add_page_routes
+from pg_trio.web.admin.playground_calls import PlaygroundCalls
 from pg_trio.web.admin.row_names import RowNames
+from pg_trio.web.asgi_types import AsgiApp
 from pg_trio.web.introspection import as_gateway_error
 from pg_trio.web.openapi.admin_document import make_admin_document
 from pg_trio.web.openapi.document_page import render_page
@@ -90,6 +93,9 @@ class AdminGateway(Protocol):
     @property
     def disabled_providers(self) -> frozenset[str]: ...
 
+    def playground_token(self, project: str) -> str | None:
+        """The token for the playground's calls of the project of this UUID; None if there is none."""
+
 
 @frozen(eq=False)
 class Desk:
@@ -125,10 +131,14 @@ class Desk:
 
 
 def make_operators_app(
-    find_gateway: Callable[[], AdminGateway | None], settings: Settings, ask_reload: Callable[[], None] | None = None
+    find_gateway: Callable[[], AdminGateway | None],
+    settings: Settings,
+    routes: AsgiApp,
+    ask_reload: Callable[[], None] | None = None,
 ) -> QuartTrio:
-    """The application. `find_gateway` returns the running gateway, or None before it runs. `ask_reload`: see app.py."""
-    app = QuartTrio("pg_trio.admin", static_folder=None)
+    """The application. `find_gateway` returns the running gateway, or None before it runs; `routes` are its public
+    ones, for the playground's calls. `ask_reload`: see app.py."""
+    app = QuartTrio(__name__, static_folder=None, template_folder="templates")
     # Quart cuts every response after 60 s by default; what is shown live lasts.
     app.config["RESPONSE_TIMEOUT"] = None
     app.config["BODY_TIMEOUT"] = 30
@@ -138,6 +148,7 @@ def make_operators_app(
     app.json.sort_keys = False  # type: ignore[attr-defined]
     desk = Desk(find_gateway, settings, ask_reload)
     add_change_routes(app, desk)
+    add_page_routes(app, desk)
     names = RowNames(settings.projects)
     add_request_routes(app, desk, names)
     add_overview_route(app, desk, names)
@@ -145,6 +156,8 @@ def make_operators_app(
     add_token_routes(app, desk)
     _add_document(app, settings.server.admin_root_path)
     _add_errors_and_fields(app)
+    # Hypercorn types ASGI events as one class each, we as mappings.
+    app.asgi_app = PlaygroundCalls(app.asgi_app, desk, routes)  # type: ignore[method-assign, assignment, arg-type]
     return app
 
 

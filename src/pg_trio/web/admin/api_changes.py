@@ -13,7 +13,7 @@ import trio
 from quart import request
 from quart_trio import QuartTrio
 
-from pg_trio.config.overrides import ENDPOINT_FIELDS, override_endpoint
+from pg_trio.config.changed_settings import ENDPOINT_FIELDS, override_endpoint
 from pg_trio.domain.json_value import Json
 from pg_trio.domain.operator import Override
 from pg_trio.domain.project import Endpoint, Project

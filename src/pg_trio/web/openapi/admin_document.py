@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import get_args
 
 from pg_trio import __version__
-from pg_trio.config.overrides import ENDPOINT_FIELDS
+from pg_trio.config.changed_settings import ENDPOINT_FIELDS
 from pg_trio.domain.log_row import AttemptKind
 from pg_trio.domain.project import SCOPES
 from pg_trio.web.openapi.document_parts import (
