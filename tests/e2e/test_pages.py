@@ -24,6 +24,8 @@ CONFIGURATION = "\n".join(
         endpoint("down"),
     ]
 )
+# What shows that a page has its content.
+LOADED = {"/": ".card b", "/playground": "textarea"}
 PICTURES = Path(__file__).parents[2] / "build" / "pages"
 
 
@@ -150,6 +152,7 @@ async def test_every_page_loads_at_any_size_and_in_both_schemes(site: Site, path
             await site.page.resize(width, 800)
             await site.open(path)
             await site.page.wait("!!document.querySelector('#content').firstElementChild")
+            await site.page.wait(f"!!document.querySelector({json.dumps(LOADED.get(path, '#content table'))})")
             await site.page.save_picture(PICTURES / f"{path.strip('/') or 'overview'}-{scheme}-{width}.png")
             assert await site.page.run("document.documentElement.scrollWidth <= innerWidth")
 

@@ -44,7 +44,7 @@ _NEXT = re.compile(r"/(?:[a-z0-9-]+(?:/[a-z0-9-]+)?)?(?:\?[A-Za-z0-9=&%/._~-]{0,
 def add_page_routes(app: QuartTrio, desk: Desk) -> None:
     """Add the routes."""
     for path, name, script in PAGES:
-        app.add_url_rule(path, script, _make_page(desk, name, script))
+        app.add_url_rule(path, f"page_{script}", _make_page(desk, name, script))
 
     @app.get("/requests/<request_id>")
     async def request_page(request_id: str) -> Response:
