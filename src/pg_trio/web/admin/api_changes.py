@@ -81,7 +81,8 @@ def add_change_routes(app: QuartTrio, desk: Desk) -> None:
 
 async def read_object() -> Mapping[str, Json]:
     """The JSON object in the body. Raises BadRequest."""
-    return read_json_object(await request.get_data(as_text=False), MAX_DEPTH, _KEYS)
+    body: bytes = await request.get_data(as_text=False)  # type: ignore[assignment]
+    return read_json_object(body, MAX_DEPTH, _KEYS)
 
 
 async def apply_overrides(gateway: AdminGateway) -> None:

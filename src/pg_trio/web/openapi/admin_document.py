@@ -252,7 +252,6 @@ def make_admin_document(root_path: str) -> Part:
 
 
 def _paths() -> Part:
-    token_id = path_parameter("token_id", {"type": "integer", "minimum": 1}, "The token's id.")
     request_id = path_parameter("request_id", UUID_TEXT, "Its X-Request-Id.")
     state = ok(reference("ProviderState"))
     return {
@@ -285,6 +284,19 @@ def _paths() -> Part:
                 reference("EndpointChange"),
             )
         },
+        **_token_paths(),
+        "budgets": {"get": _list("listBudgets", "This month's spend against the budgets", "Budget")},
+        "audit": {"get": _list("listAudit", "Who changed what, when, from where", "AuditRow")},
+        "config": {"get": _read("readConfiguration", "The configuration as it holds, without secrets", ok(ANY_OBJECT))},
+        "config/reload": {
+            "post": _change("reloadConfiguration", "Read the file again", _done(an_object({"asked": constant(True)})))
+        },
+    }
+
+
+def _token_paths() -> Part:
+    token_id = path_parameter("token_id", {"type": "integer", "minimum": 1}, "The token's id.")
+    return {
         "tokens": {
             "get": _list("listTokens", "Tokens, without their texts", "Token", [PROJECT]),
             "post": _change(
@@ -306,12 +318,6 @@ def _paths() -> Part:
                 _done(an_object({"id": INTEGER, "is_active": constant(False)})),
                 [token_id],
             )
-        },
-        "budgets": {"get": _list("listBudgets", "This month's spend against the budgets", "Budget")},
-        "audit": {"get": _list("listAudit", "Who changed what, when, from where", "AuditRow")},
-        "config": {"get": _read("readConfiguration", "The configuration as it holds, without secrets", ok(ANY_OBJECT))},
-        "config/reload": {
-            "post": _change("reloadConfiguration", "Read the file again", _done(an_object({"asked": constant(True)})))
         },
     }
 
