@@ -36,7 +36,7 @@ DOCUMENTS = {"public": make_public_document(SURFACES), "admin": make_admin_docum
 METHODS = {"get", "post", "patch", "delete"}
 # It never ends; test_admin_requests.py reads it.
 ENDLESS = "/admin/api/v1/requests/stream"
-EXAMPLES = 40
+EXAMPLES = 25
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

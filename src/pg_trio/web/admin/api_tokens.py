@@ -17,6 +17,7 @@ from pg_trio.domain.json_value import Json
 from pg_trio.domain.project import SCOPES, Project, Token, TokenEnv, TokenLimits
 from pg_trio.errors import BadRequest, RouteNotFound, StoreError
 from pg_trio.web.admin.api_changes import API, read_object
+from pg_trio.web.admin.api_lists import describe_limits
 from pg_trio.web.admin.api_requests import read_project
 from pg_trio.web.admin.paging import page, read_cursor, read_limit
 from pg_trio.web.introspection import describe_token
@@ -53,7 +54,8 @@ def add_token_routes(app: QuartTrio, desk: Desk) -> None:
         newest = [one for one in reversed(tokens) if cursor is None or one.id < cursor[0]]
         shown = newest[:limit]
         projects = desk.gateway.settings.projects
-        return page([describe(one, projects) for one in shown], (shown[-1].id,) if len(newest) > limit else None)
+        described = [{**describe(one, projects), "limits": await describe_limits(desk.gateway, one)} for one in shown]
+        return page(described, (shown[-1].id,) if len(newest) > limit else None)
 
     @app.post(f"{API}/tokens")
     async def create_token() -> tuple[dict[str, Any], int]:
