@@ -20,6 +20,7 @@ from pg_trio.catalogue import Catalogue, PlanCompiler
 from pg_trio.config.settings import Settings
 from pg_trio.config.time_zone import find_zone
 from pg_trio.domain.call import Call, EmbeddingAnswer, WholeAnswer
+from pg_trio.domain.limits import LimitState
 from pg_trio.domain.project import Access, Caller, Candidate, Credential, Endpoint, ModelName, Project, Token
 from pg_trio.domain.upstream import Transport
 from pg_trio.embedding_pipeline import EmbeddingPipeline
@@ -125,6 +126,10 @@ class RunningGateway:
     def describe_connections(self) -> str:
         """This worker's connections to providers, in one line."""
         return self.direct.describe()
+
+    async def read_limits(self, asked: Endpoint | Token) -> Sequence[LimitState]:
+        """See RateLimit.read_left."""
+        return await self.pipeline.rate_limit.read_left(asked)
 
     async def read_spend(self, endpoint: Endpoint) -> tuple[int, int] | None:
         """See Budget.read."""

@@ -102,6 +102,17 @@ async def test_overrides_add_up_and_are_taken_back_one_by_one(gateway: Gateway, 
     assert "ratelimit-policy" not in (await gateway.call("ask")).headers
 
 
+async def test_newer_way_to_hedge_replaces_the_older(operators: Operators) -> None:
+    await operators.call("PATCH", ASK, {"hedge_after": "p95", "deadline_ms": 5_000})
+
+    milliseconds = await operators.call("PATCH", ASK, {"hedge_after_ms": 300})
+    learned = await operators.call("PATCH", ASK, {"hedge_after": "p90"})
+
+    assert [{"deadline_ms": 5_000, "hedge_after_ms": 300}, {"deadline_ms": 5_000, "hedge_after": "p90"}] == [
+        one.json()["data"]["overrides"] for one in (milliseconds, learned)
+    ]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [

@@ -7,7 +7,7 @@ they share: the running gateway, and who is asking.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -16,7 +16,8 @@ from quart import Response, jsonify
 from quart_trio import QuartTrio
 
 from pg_trio.config.settings import Settings
-from pg_trio.domain.project import Candidate, Endpoint
+from pg_trio.domain.limits import LimitState
+from pg_trio.domain.project import Candidate, Endpoint, Token
 from pg_trio.errors import GatewayError, StillStarting
 from pg_trio.web.admin.api_changes import add_change_routes
 from pg_trio.web.admin.api_lists import add_list_routes
@@ -81,6 +82,9 @@ class AdminGateway(Protocol):
         """See RunningGateway."""
 
     def describe_candidate(self, candidate: Candidate) -> dict[str, object]:
+        """See RunningGateway."""
+
+    def read_limits(self, asked: Endpoint | Token) -> Awaitable[Sequence[LimitState]]:
         """See RunningGateway."""
 
     def describe_connections(self) -> str:

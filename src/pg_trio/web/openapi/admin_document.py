@@ -252,21 +252,8 @@ def make_admin_document(root_path: str) -> Part:
 
 
 def _paths() -> Part:
-    return {
-        **_request_paths(),
-        **_endpoint_paths(),
-        **_token_paths(),
-        "budgets": {"get": _list("listBudgets", "This month's spend against the budgets", "Budget")},
-        "audit": {"get": _list("listAudit", "Who changed what, when, from where", "AuditRow")},
-        "config": {"get": _read("readConfiguration", "The configuration as it holds, without secrets", ok(ANY_OBJECT))},
-        "config/reload": {
-            "post": _change("reloadConfiguration", "Read the file again", _done(an_object({"asked": constant(True)})))
-        },
-    }
-
-
-def _request_paths() -> Part:
     request_id = path_parameter("request_id", UUID_TEXT, "Its X-Request-Id.")
+    state = ok(reference("ProviderState"))
     return {
         "overview": {"get": _read("readOverview", "Sums of a range", ok(reference("Overview")), _RANGED)},
         "requests": {"get": _list_requests()},
@@ -274,12 +261,6 @@ def _request_paths() -> Part:
         "requests/{request_id}": {
             "get": _read("readRequest", "One request and its race", ok(reference("Request")), [request_id])
         },
-    }
-
-
-def _endpoint_paths() -> Part:
-    state = ok(reference("ProviderState"))
-    return {
         "providers": {"get": _list("listProviders", "Providers, and how their candidates fare", "Provider")},
         "providers/{name}": {
             "patch": _change(
@@ -302,6 +283,13 @@ def _endpoint_paths() -> Part:
                 ],
                 reference("EndpointChange"),
             )
+        },
+        **_token_paths(),
+        "budgets": {"get": _list("listBudgets", "This month's spend against the budgets", "Budget")},
+        "audit": {"get": _list("listAudit", "Who changed what, when, from where", "AuditRow")},
+        "config": {"get": _read("readConfiguration", "The configuration as it holds, without secrets", ok(ANY_OBJECT))},
+        "config/reload": {
+            "post": _change("reloadConfiguration", "Read the file again", _done(an_object({"asked": constant(True)})))
         },
     }
 
