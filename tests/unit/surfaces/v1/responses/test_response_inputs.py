@@ -397,6 +397,11 @@ def test_settings_by_their_other_names() -> None:
     assert {"verbosity": "low", "safety_identifier": "s", "prompt_cache_key": "k", "top_k": 7} == request.unknown
 
 
+def test_more_than_one_answer_is_refused() -> None:
+    assert "n: is 2; the gateway gives one answer a request." == refusal(n=2)
+    assert read(n=1).unknown is None
+
+
 def test_metadata_travels_beside_store() -> None:
     assert {"store": True, "metadata": {"a": "b"}} == read(store=True, metadata={"a": "b"}).options.more
     assert {"store": False} == read(store=False, metadata={"a": "b"}).options.more
