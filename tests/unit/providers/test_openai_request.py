@@ -244,10 +244,10 @@ def test_unknown_fields_replace_nothing_of_the_gateway_s_own(provider: str) -> N
 
 
 def test_limit_s_own_name_is_no_unknown_field() -> None:
-    credential = Credential("main", "openai_compatible", "https://example.org/v1", None, max_tokens_field="max_new")
+    credential = Credential("main", "openai_compatible", "https://example.org/v1", None, max_tokens_field="max_completion_tokens")
 
     request = adapter_for("openai_compatible").build_request(
-        Prompt(HI.messages, Options(more={"max_new": 9_999})), Candidate(credential, "m")
+        Prompt(HI.messages, Options(more={"max_completion_tokens": 9_999})), Candidate(credential, "m")
     )
 
     assert {"model", "messages"} == orjson.loads(request.body).keys()
