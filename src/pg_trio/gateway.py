@@ -6,7 +6,7 @@ What is opened here is closed by the exit stack that comes along, the last one f
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from uuid import UUID
@@ -21,6 +21,8 @@ from pg_trio.domain.call import Call, WholeAnswer
 from pg_trio.domain.project import Access, Caller, Candidate, Credential, ModelName, Project, Token
 from pg_trio.domain.upstream import Transport
 from pg_trio.errors import ConfigError
+from pg_trio.metering import MeteredParts, Metering
+from pg_trio.observe.metrics_page import MetricsPage
 from pg_trio.observe.request_log import RequestLog
 from pg_trio.overrides import Overrides
 from pg_trio.pipeline import Pipeline
@@ -53,6 +55,8 @@ class RunningGateway:
     recorders: Recorders
     operators: OperatorStore
     overrides: Overrides
+    # None where requests are not counted.
+    metrics: MetricsPage | None = None
 
     @property
     def disabled_providers(self) -> frozenset[str]:
@@ -89,20 +93,38 @@ class RunningGateway:
         return await self.stores.tokens.list_tokens(project_uuid)
 
 
-async def open_gateway(
-    settings: Settings, stack: AsyncExitStack, live: Sequence[LiveSubscriber] = (), engines: Engines | None = None
-) -> tuple[RunningGateway, list[Task]]:
-    """A gateway, opened, and the background tasks that it needs; `stack` closes what it holds. `engines`: see
-    open_stores.
+@frozen(eq=False)
+class Surroundings:
+    """What a gateway runs in. `live` are told every fact of every request. `engines`: see open_stores.
 
-    `live` are told every fact of every request. Raises StoreError, or ConfigError for what only shows when it is used.
+    `seat` is the worker's place among the gateway's workers, None without a supervisor. `count_connections` is the
+    number of clients' connections, as far as the server tells it.
+    """
+
+    live: Sequence[LiveSubscriber] = ()
+    engines: Engines | None = None
+    seat: int | None = None
+    count_connections: Callable[[], int] = lambda: 0
+
+
+ALONE = Surroundings()
+
+
+async def open_gateway(
+    settings: Settings, stack: AsyncExitStack, around: Surroundings = ALONE
+) -> tuple[RunningGateway, list[Task]]:
+    """A gateway, opened, and the background tasks that it needs; `stack` closes what it holds.
+
+    Raises StoreError, or ConfigError for what only shows when it is used.
     """
     lifetime = Lifetime(stack)
-    stores = await open_stores(settings, lifetime, engines)
+    stores = await open_stores(settings, lifetime, around.engines)
+    metering = Metering.open(settings, around.seat, lifetime) if settings.observe.metrics else None
     direct = DirectTransport(settings.upstream)
     transports = open_transports(settings, direct, stack)
-    recorders = Recorders([RequestLog(stores.log, settings.gateway.log_body_chars)])
-    for subscriber in live:
+    log = RequestLog(stores.log, settings.gateway.log_body_chars)
+    recorders = Recorders([log] if metering is None else [metering.subscriber, log])
+    for subscriber in around.live:
         stack.enter_context(recorders.watch(subscriber))
     pipeline, compiler = make_pipeline(settings, stores, transports, recorders)
     overrides = Overrides(settings, pipeline.catalogue, compiler)
@@ -113,7 +135,9 @@ async def open_gateway(
     lifetime.run(partial(operators.watch, overrides.apply))
     warm = list_warm(settings, stores.ledger.memory)
     lifetime.run(direct.run, pipeline.admission.run, partial(keep_warm, direct, warm))
-    return RunningGateway(settings, pipeline, stores, recorders, operators, overrides), lifetime.tasks
+    parts = MeteredParts(settings, pipeline, stores, recorders, overrides, around.count_connections)
+    page = None if metering is None else metering.make_page(parts, lifetime, {})
+    return RunningGateway(settings, pipeline, stores, recorders, operators, overrides, page), lifetime.tasks
 
 
 def make_pipeline(

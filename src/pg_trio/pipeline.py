@@ -314,11 +314,13 @@ class Pipeline:
             keep=None if session is None else session.keep,
             note_first_token=recorder.first_token,
         )
+        self.recorders.streams_active += 1
         try:
             await relay.run()
             if relay.failure is not None:
                 recorder.stream_failed(relay.failure)
         finally:
+            self.recorders.streams_active -= 1
             self._settle_stream(asked, carried, relay)
             await carried.aclose()
 

@@ -28,7 +28,15 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
     ),
     # Trio for its clock and its cancellations: nothing waits there.
     "recorder": ({"errors", "domain"}, {"attrs", "trio"}),
-    "observe": ({"errors", "domain", "recorder"}, {"attrs", "orjson"}),
+    "observe": (
+        {"errors", "domain", "recorder", "shared_memory"},
+        {"attrs", "orjson", "trio", "prometheus_client"},
+    ),
+    "metering": (
+        {"observe", "overrides", "pipeline", "stages", "stores", "shared_memory", "ledger"}
+        | {"recorder", "config", "domain"},
+        {"attrs"},
+    ),
     "catalogue": ({"stages", "domain", "errors"}, {"attrs"}),
     "overrides": ({"catalogue", "config", "domain"}, {"attrs"}),
     "pipeline": ({"catalogue", "stages", "recorder", "domain", "errors", "config", "racing"}, {"attrs"}),

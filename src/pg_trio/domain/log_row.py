@@ -79,6 +79,8 @@ class Attempts:
     # Tries whose provider neither answered nor refused: it may have worked, and may charge for it. By candidate,
     # because each has a price of its own.
     lost_to: tuple[Candidate, ...] = ()
+    # Whether a hedge was due that the hedge budget, or the candidates' state, did not allow.
+    hedge_denied = False
 
     def __init__(self, head_at: float) -> None:
         self._head_at = head_at

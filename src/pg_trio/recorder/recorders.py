@@ -55,6 +55,8 @@ class Recorders:
         self._said_at: dict[str, float] = {}
         self.failed: Counter[str] = Counter()
         self.slow: Counter[str] = Counter()
+        # Streamed answers under way: counted by the pipeline, for gauges.
+        self.streams_active = 0
 
     def open(self, call: Call) -> Recorder:
         """A recorder for the call. The end of its `with` block ends the record."""

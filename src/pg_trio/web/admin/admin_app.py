@@ -18,6 +18,7 @@ from quart_trio import QuartTrio
 from pg_trio.config.settings import Settings
 from pg_trio.errors import GatewayError, StillStarting
 from pg_trio.web.admin.api_changes import add_change_routes
+from pg_trio.web.admin.metrics_route import add_metrics_route
 from pg_trio.web.admin.operator_access import OperatorAccess, OperatorBook, Visitor
 from pg_trio.web.introspection import as_gateway_error
 
@@ -62,6 +63,10 @@ class AdminGateway(Protocol):
     @property
     def recorders(self) -> Any:
         """See pg_trio.recorder."""
+
+    @property
+    def metrics(self) -> Any:
+        """See observe/metrics_page.py; None where requests are not counted."""
 
     @property
     def disabled_providers(self) -> frozenset[str]: ...
@@ -110,6 +115,7 @@ def make_operators_app(find_gateway: Callable[[], AdminGateway | None], settings
     app.json.sort_keys = False  # type: ignore[attr-defined]
     desk = Desk(find_gateway, settings)
     add_change_routes(app, desk)
+    add_metrics_route(app, desk)
     _add_errors_and_fields(app)
     return app
 
