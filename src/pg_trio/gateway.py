@@ -30,7 +30,7 @@ from pg_trio.providers import adapter_for
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.large_work import LargeWork
-from pg_trio.recorder import LiveSubscriber, Recorders
+from pg_trio.recorder import LiveSubscriber, Recorders, Subscriber
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate
 from pg_trio.stages.budget import Budget
@@ -41,6 +41,7 @@ from pg_trio.stages.rate_limit import RateLimit
 from pg_trio.store.operators import OperatorStore
 from pg_trio.stores.opening import open_stores
 from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, Stores, Task
+from pg_trio.traces import open_traces, pass_trace
 from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.prewarm import WarmAddress, keep_warm
 
@@ -122,8 +123,15 @@ async def open_gateway(
     metering = Metering.open(settings, around.seat, lifetime) if settings.observe.metrics else None
     direct = DirectTransport(settings.upstream)
     transports = open_transports(settings, direct, stack)
-    log = RequestLog(stores.log, settings.gateway.log_body_chars)
-    recorders = Recorders([log] if metering is None else [metering.subscriber, log])
+    subscribers: list[Subscriber] = [RequestLog(stores.log, settings.gateway.log_body_chars)]
+    if metering is not None:
+        # The first: what is counted is counted, whatever becomes of the others.
+        subscribers.insert(0, metering.subscriber)
+    traces = open_traces(settings, around.seat, lifetime)
+    if traces is not None:
+        subscribers.append(traces.subscriber)
+    recorders = Recorders(subscribers, begin_trace=pass_trace if traces is None else traces.begin)
+    recorders.keeps_texts = settings.observe.capture_content and traces is not None
     for subscriber in around.live:
         stack.enter_context(recorders.watch(subscriber))
     pipeline, compiler = make_pipeline(settings, stores, transports, recorders)
@@ -136,7 +144,7 @@ async def open_gateway(
     warm = list_warm(settings, stores.ledger.memory)
     lifetime.run(direct.run, pipeline.admission.run, partial(keep_warm, direct, warm))
     parts = MeteredParts(settings, pipeline, stores, recorders, overrides, around.count_connections)
-    page = None if metering is None else metering.make_page(parts, lifetime, {})
+    page = None if metering is None else metering.make_page(parts, lifetime, {} if traces is None else traces.counts)
     return RunningGateway(settings, pipeline, stores, recorders, operators, overrides, page), lifetime.tasks
 
 

@@ -310,7 +310,7 @@ class Pipeline:
             prompt_chars=prompt.characters(),
             head_at=asked.call.head.head_at + head_after_ms / 1000 if head_after_ms else math.inf,
             relays_reasoning=endpoint.stream_reasoning,
-            keeps_text=endpoint.log_bodies != "none",
+            keeps_text=endpoint.log_bodies != "none" or self.recorders.keeps_texts,
             keep=None if session is None else session.keep,
             note_first_token=recorder.first_token,
         )

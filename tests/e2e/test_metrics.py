@@ -7,8 +7,18 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.support.gateway import Gateway, Operators, endpoint, project, start_gateway, start_pages, start_worker
+from tests.support.gateway import (
+    PROJECT,
+    Gateway,
+    Operators,
+    endpoint,
+    project,
+    start_gateway,
+    start_pages,
+    start_worker,
+)
 from tests.support.metrics_text import OPENMETRICS, Scrape, scrape
+from tests.support.processes import wait_until
 from tests.support.wire import bearer, get, post, send_raw
 
 FAILOVER = [{"credential": "sim", "model": "second"}]
@@ -81,7 +91,7 @@ async def test_refusals_have_their_outcomes(gateway: Gateway, operators: Operato
     await gateway.call("words", {"message": "this is forbidden"})
     await gateway.call("masked", {"message": "My mail is jane@example.com"})
     await gateway.call("plain", {"message": 7})
-    await send_raw(gateway.port, post(f"/api/{list(gateway.settings.projects)[0]}/plain", {"message": "Hi"}))
+    await send_raw(gateway.port, post(f"/api/{PROJECT}/plain", {"message": "Hi"}))
 
     scraped = await scrape(operators.port)
 
@@ -105,7 +115,7 @@ async def test_refusals_have_their_outcomes(gateway: Gateway, operators: Operato
     assert 1 == scraped.sum("pg_trio_deadline_overrun_seconds_count", endpoint="short")
     assert 1 == scraped.sum("pg_trio_attempts_total", model="first", outcome="failed", reason="HTTP 400")
     assert 1 == scraped.sum("pg_trio_attempts_total", model="short", outcome="cancelled")
-    assert not any("unknown-slug" in labels for _, labels in scraped.samples)
+    assert "unknown-slug" not in str(scraped.samples)
 
 
 async def test_hedge_is_counted(gateway: Gateway, operators: Operators) -> None:
@@ -135,9 +145,7 @@ async def test_stream_is_counted(gateway: Gateway, operators: Operators) -> None
 async def test_gauges_of_now(gateway: Gateway, operators: Operators, nursery: trio.Nursery) -> None:
     gateway.simulator.behave("plain", "fault=stall")
     nursery.start_soon(gateway.call, "plain")
-    with trio.fail_after(10):
-        while not gateway.simulator.requests:
-            await trio.sleep(0.01)
+    await wait_until(lambda: bool(gateway.simulator.requests))
 
     scraped = await scrape(operators.port)
 

@@ -30,8 +30,9 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "recorder": ({"errors", "domain"}, {"attrs", "trio"}),
     "observe": (
         {"errors", "domain", "recorder", "shared_memory"},
-        {"attrs", "orjson", "trio", "prometheus_client"},
+        {"attrs", "orjson", "trio", "prometheus_client", "opentelemetry"},
     ),
+    "traces": ({"observe", "stores", "config", "domain"}, {"attrs"}),
     "metering": (
         {"observe", "overrides", "pipeline", "stages", "stores", "shared_memory", "ledger"}
         | {"recorder", "config", "domain"},

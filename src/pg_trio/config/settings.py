@@ -7,7 +7,7 @@ docs/configuration.md describes each for users.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 from uuid import UUID
 
 from attrs import field, frozen
@@ -24,11 +24,14 @@ from pg_trio.config.bounds import (
     HostPortOrNone,
     Milliseconds,
     Network,
+    UrlOrNone,
     UrlPrefix,
 )
 from pg_trio.config.time_zone import TimeZone
 from pg_trio.domain.project import Credential, Project
 
+# Kinds of requests whose traces are kept.
+KeptTrace: TypeAlias = Literal["error", "deadline", "hedged"]
 # Where this address is taken, the gateway starts without it; any other address was asked for.
 DEFAULT_ADMIN_BIND = "127.0.0.1:8081"
 
@@ -144,6 +147,14 @@ class ObserveSettings:
     metrics: bool = True
     # `/metrics` on the public address, too.
     metrics_public: bool = False
+    # Where traces go, by OTLP over HTTP. Empty: where the SDK's environment variables say, or nowhere.
+    otlp_endpoint: Annotated[str, UrlOrNone()] = ""
+    # Of the requests whose client is in no trace: all, as of OpenTelemetry's own sampler.
+    trace_ratio: Annotated[float, Between(0, 1)] = 1.0
+    # Requests that are traced whatever the ratio is. A wrong item is None, as in tables.py.
+    keep_always: list[KeptTrace | None] = field(factory=lambda: ["error", "deadline", "hedged"])
+    # Texts of prompts and answers in spans. Off, as the GenAI conventions demand.
+    capture_content: bool = False
 
 
 @frozen(slots=True)

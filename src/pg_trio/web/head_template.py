@@ -53,6 +53,7 @@ class HeadTemplate:
                 client_address=peer.find_client(fields),
                 client_request_id=None if client_request_id is None else _read_client_id(client_request_id),
                 traceparent=_text(fields.get(b"traceparent")),
+                tracestate=_text(fields.get(b"tracestate")),
             ),
             fields={name: fields[name] for name in surface.head_fields if name in fields} or NO_FIELDS,
         )
