@@ -23,7 +23,7 @@ from pg_trio.store.database import make_data_dir
 from pg_trio.store.databases import DATABASES
 from pg_trio.store.journal_check import tell_damaged_journal
 
-logger = logging.getLogger("pg_trio")
+logger = logging.getLogger("pg_trio.cli")
 
 
 async def supervise(path: Path, settings: Settings, announce: Callable[[list[str], str | None], None]) -> None:

@@ -26,8 +26,8 @@ class RequestOrigin:
     """Where a request comes from, as far as that is known: for the log, metrics and traces alone.
 
     `surface` is the name of the surface that it came by, `client_address` where the client calls from,
-    `client_request_id` the client's own `X-Request-Id`. `traceparent` and `tracestate` are these headers as they came, unread: see
-    domain.trace_context.
+    `client_request_id` the client's own `X-Request-Id`. `traceparent` and `tracestate` are these headers as they
+    came, unread: see domain.trace_context.
     """
 
     surface: str = ""

@@ -32,7 +32,7 @@ from pg_trio.web.asgi_types import AsgiApp, Receive, Scope, Send
 from pg_trio.web.client_address import read_networks
 from pg_trio.web.head_template import HeadTemplate, Peer
 
-logger = logging.getLogger("pg_trio")
+logger = logging.getLogger("pg_trio.web")
 
 # `GET /api/{uuid}/v1/models/{id}`, as long as a model's id may be when each of its bytes is encoded.
 _MODEL_PATH = re.compile(rb"/api/[0-9A-Za-z-]{1,64}/v1/models/[!-$&-.0-~%]{1,768}")
@@ -160,7 +160,8 @@ class GatewayRoutes:
             if call.has_started:
                 # Half a stream is out: the server closes the connection, and the client sees that it was cut.
                 raise
-            logger.exception("request %s: unexpected error", request_id)
+            # Its record has ended, so the line does not get the id by itself.
+            logger.exception("request %s: unexpected error", request_id, extra={"request_id": str(request_id)})
             return call.surface.render_error(InternalError(), request_id, call.limits)
         finally:
             if call.kept is not None:

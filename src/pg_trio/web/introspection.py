@@ -33,7 +33,7 @@ from pg_trio.errors import (
 from pg_trio.surfaces import fallback_for, is_v1_route
 from pg_trio.web.model_list import add_model_routes
 
-logger = logging.getLogger("pg_trio")
+logger = logging.getLogger("pg_trio.web")
 
 ADMIN, MODELS = Access("admin"), Access("models")
 
@@ -145,7 +145,8 @@ def as_gateway_error(error: Exception, request_id: UUID) -> GatewayError:
         return MethodNotAllowed(sorted(error.valid_methods or ()))
     if isinstance(error, HTTPException) and error.code is not None and 400 <= error.code < 500:
         return BadRequest(f"{error.name}.")
-    logger.error("request %s: unexpected error", request_id, exc_info=error)
+    extra = {"request_id": str(request_id)}
+    logger.error("request %s: unexpected error", request_id, exc_info=error, extra=extra)
     return InternalError()
 
 

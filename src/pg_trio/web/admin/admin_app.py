@@ -22,7 +22,7 @@ from pg_trio.web.admin.metrics_route import add_metrics_route
 from pg_trio.web.admin.operator_access import OperatorAccess, OperatorBook, Visitor
 from pg_trio.web.introspection import as_gateway_error
 
-logger = logging.getLogger("pg_trio")
+logger = logging.getLogger("pg_trio.web")
 
 # Pages load only from this address, and nothing may frame them.
 SECURITY_FIELDS = {
