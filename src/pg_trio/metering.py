@@ -67,8 +67,8 @@ class Metering:
         self, parts: MeteredParts, lifetime: Lifetime, counts: Mapping[str, Callable[[], float]]
     ) -> MetricsPage:
         """The page of all workers' metrics. `counts` are further counters, by the metrics' names."""
-        sampler = Sampler(self.book, _gauges_of(parts), {**_counts_of(parts), **counts})
         data_dir = parts.settings.gateway.data_dir
+        sampler = Sampler(self.book, _gauges_of(parts), {**_counts_of(parts), **counts}, data_dir / METRICS_NAME)
         gauges = GatewayGauges(
             projects=parts.settings.projects,
             describe=parts.pipeline.provider_call.describe,

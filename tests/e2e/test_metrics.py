@@ -228,3 +228,24 @@ async def test_metrics_may_be_off(nursery: trio.Nursery, tmp_path: Path) -> None
 
     assert 404 == await status(gateway.port)
     assert not (gateway.settings.gateway.data_dir / "metrics.mem").exists()
+
+
+async def test_removed_file_is_made_anew(gateway: Gateway, operators: Operators) -> None:
+    await gateway.call("plain")
+    path = gateway.settings.gateway.data_dir / "metrics.mem"
+    path.unlink()
+    await wait_until(path.exists)
+    await gateway.call("plain")
+
+    assert 2 == (await scrape(operators.port)).sum("pg_trio_requests_total", endpoint="plain")
+
+
+async def test_unreadable_file_says_so(gateway: Gateway, operators: Operators) -> None:
+    path = gateway.settings.gateway.data_dir / "metrics.mem"
+    path.unlink()
+    path.mkdir()
+
+    answer = await send_raw(operators.port, get("/metrics", ("connection", "close")))
+
+    assert (503, "Metrics are unavailable.") == (answer.status, answer.json()["error"])
+    assert 200 == (await gateway.call("plain")).status

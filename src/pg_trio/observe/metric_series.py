@@ -6,6 +6,7 @@ import json
 import logging
 from bisect import bisect_left
 from collections.abc import Iterable
+from pathlib import Path
 from uuid import UUID
 
 from attrs import frozen
@@ -53,6 +54,12 @@ class SeriesBook:
         """A counter's or a gauge's value."""
         found: float = self.cells[self.find(kind, *labels)]
         return found
+
+    def renew(self, path: Path) -> None:
+        """Move to another file, if the path names another one by now (see MetricTable.renew). Raises StoreError."""
+        if self._table.renew(path):
+            logger.warning("%s was removed or replaced: this worker's metrics go on in a new one", path)
+            self.cells = self._table.cells
 
     def _find_first(self, kind: Kind, labels: tuple[str, ...]) -> int:
         try:

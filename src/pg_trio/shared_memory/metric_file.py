@@ -8,7 +8,8 @@ Rules:
 3. A series is appended to its table once and never moved or freed. It is written first, then counted in `used`, so a
    reader sees whole series only. A value is one aligned float of 8 bytes, which is read and written in one piece.
 4. If a table is full, further label sets are counted in one series (`add` raises TableFull; see observe/metrics.py).
-5. The supervisor removes the file when it starts: the figures of a gateway begin with its life. Stock servers have no
+5. If the file was removed or replaced, each worker moves to the new one within a second, with its counts (`renew`).
+6. The supervisor removes the file when it starts: the figures of a gateway begin with its life. Stock servers have no
    supervisor; there, a worker that finds no other worker makes the file anew.
 """
 
@@ -21,6 +22,7 @@ import os
 import struct
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from attrs import define, field, frozen
@@ -91,6 +93,26 @@ class MetricTable:
         self._places[key] = Series(key, values_at // _VALUE_BYTES, size)
         return values_at // _VALUE_BYTES
 
+    def renew(self, path: Path) -> bool:
+        """Move to the file that the path names, if it is another one by now. True if it moved: `cells` are new ones.
+
+        Every value stays at its place. Raises StoreError; then the table is where it was.
+        """
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(path), os.fstat(self._descriptor)):
+                return False
+        try:
+            with taking_turns(path):
+                descriptor, number = _take_table(path, self.seat, must_be_new=True)
+        except OSError as error:
+            raise StoreError(_explain(path, error)) from error
+        memory = mmap.mmap(descriptor, TABLE_BYTES, offset=number * TABLE_BYTES)
+        memory[_MAGIC_AT:] = self._memory[_MAGIC_AT:]
+        self.close()
+        self._descriptor, self._memory, self.number = descriptor, memory, number
+        self.cells = memoryview(memory).cast("d")
+        return True
+
     def close(self) -> None:
         """Let go of the table. Its counts stay."""
         if not self._memory.closed:
@@ -146,35 +168,43 @@ def open_table(data_dir: Path, seat: int | None) -> MetricTable:
         with taking_turns(path):
             if seat is None and not _is_used(path):
                 path.unlink(missing_ok=True)
-            return _take_table(path, seat)
+            descriptor, number = _take_table(path, seat)
+            return MetricTable(descriptor, number, _seat_of(descriptor, number) if seat is None else seat)
     except OSError as error:
-        raise StoreError(
-            f"{path}: the file of metrics cannot be used ({error.strerror}); the gateway's user must own data_dir, and"
-            " its disk must have some space."
-        ) from error
+        raise StoreError(_explain(path, error)) from error
 
 
-def _take_table(path: Path, seat: int | None) -> MetricTable:
+def _explain(path: Path, error: OSError) -> str:
+    return (
+        f"{path}: the file of metrics cannot be used ({error.strerror}); the gateway's user must own data_dir, and its"
+        " disk must have some space."
+    )
+
+
+def _take_table(path: Path, seat: int | None, *, must_be_new: bool = False) -> tuple[int, int]:
+    """The file, opened, and the number of the table whose lock is held there. Raises OSError, StoreError."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         os.fchmod(descriptor, 0o600)
-        number = _choose_table(descriptor, seat)
+        number = _choose_table(descriptor, seat, must_be_new=must_be_new)
         # A hole in a mapped file on a full disk would end the process with a SIGBUS during a request.
         os.posix_fallocate(descriptor, number * TABLE_BYTES, TABLE_BYTES)
-        return MetricTable(descriptor, number, _seat_of(descriptor, number) if seat is None else seat)
+        return descriptor, number
     except BaseException:
         os.close(descriptor)
         raise
 
 
-def _choose_table(descriptor: int, seat: int | None) -> int:
+def _choose_table(descriptor: int, seat: int | None, *, must_be_new: bool) -> int:
     """The number of a table that no worker has: the seat's, or the first unused one. Its lock is held."""
-    count = count_tables(descriptor)
+    count = 0 if must_be_new else count_tables(descriptor)
     seats = [_read_seat(descriptor, number) for number in range(count)]
     mine = [number for number in range(count) if seat is None or seats[number] == seat]
     unused = [number for number in range(count) if seats[number] is None]
     choices: list[int] = [*mine, *unused, *range(count, MAX_TABLES)]
     for number in choices:
+        if must_be_new and _read_seat(descriptor, number) is not None:
+            continue
         if ByteLock(descriptor, number * TABLE_BYTES).acquire_nowait():
             return number
     raise StoreError(f"{MAX_TABLES} workers have the metrics' file open already; stop some of them.")

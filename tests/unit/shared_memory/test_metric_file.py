@@ -149,6 +149,25 @@ def test_first_worker_without_supervisor_begins_anew(tmp_path: Path) -> None:
     assert 0.0 == total(tmp_path)
 
 
+def test_worker_moves_to_a_new_file(tmp_path: Path) -> None:
+    path, table, other = tmp_path / METRICS_NAME, open_table(tmp_path, 0), open_table(tmp_path, 1)
+    for one in (table, other):
+        count(one, 3)
+    assert not table.renew(path)
+
+    path.unlink()
+    assert table.renew(path)
+    assert other.renew(path)
+    for one in (table, other):
+        count(one, 1)
+        count(one, 1, b"more")
+
+    assert [(0, True), (1, True)] == seats(tmp_path)
+    assert (8.0, 2.0) == (total(tmp_path), total(tmp_path, b"more"))
+    table.close()
+    other.close()
+
+
 WRITER = """
 import sys
 from pathlib import Path

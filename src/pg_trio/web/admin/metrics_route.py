@@ -7,6 +7,7 @@ there only if `[observe] metrics_public` says so.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 from quart import Response, request
 from quart_trio import QuartTrio
 
-from pg_trio.errors import RouteNotFound, StillStarting
+from pg_trio.errors import MetricsUnavailable, RouteNotFound, StillStarting, StoreError
 
 if TYPE_CHECKING:
     from pg_trio.web.admin.admin_app import Desk
+
+logger = logging.getLogger("pg_trio.web")
 
 PATH = "/metrics"
 # Fields by which a proxy says whose request it passes on.
@@ -60,5 +63,9 @@ def comes_from_here() -> bool:
 async def _render(page: Any) -> Response:
     if page is None:
         raise RouteNotFound
-    text, content_type = await page.render(", ".join(request.headers.getlist("Accept")))
+    try:
+        text, content_type = await page.render(", ".join(request.headers.getlist("Accept")))
+    except StoreError as error:
+        logger.error("%s", error)
+        raise MetricsUnavailable from error
     return Response(text, content_type=content_type)
