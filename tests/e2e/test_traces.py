@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 import trio
+import trio.testing
 
+from pg_trio.observe.trace_feed import QUEUED_TRACES, TraceFeed
 from tests.support.gateway import Gateway, endpoint, project, start_gateway, start_pages
 from tests.support.metrics_text import scrape
 from tests.support.otlp_receiver import ReceivedSpan, Receiver, serve_receiver
@@ -219,3 +223,44 @@ async def test_troubled_collector_costs_requests_nothing(
                 await trio.sleep(0.05)
     with trio.fail_after(20):
         await gateway.stop()
+
+
+async def test_hanging_collector_fills_the_queue_alone(nursery: trio.Nursery, receiver: Receiver) -> None:
+    receiver.mode = "hang"
+    feed = TraceFeed([f"{receiver.endpoint}/v1/traces", "1", "0"])
+    trace = json.dumps({"trace": TRACE, "spans": [], "padding": "x" * 1000}).encode()
+
+    async with trio.open_nursery() as running:
+        running.start_soon(feed.run)
+        feed.send(trace)
+        with trio.fail_after(20):
+            await receiver.grown.wait()
+        for _ in range(2 * QUEUED_TRACES):
+            feed.send(trace)
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(2 * QUEUED_TRACES):
+            feed.send(trace)
+        dropped, began = feed.dropped, trio.current_time()
+        running.cancel_scope.cancel()
+
+    assert trio.current_time() - began < 20
+    # What the queue did not hold, and what a pipe of 64 KiB and the process do not either.
+    assert QUEUED_TRACES < dropped < 4 * QUEUED_TRACES
+    assert dropped < feed.dropped
+
+
+async def test_process_that_dies_is_started_again(nursery: trio.Nursery, receiver: Receiver) -> None:
+    feed = TraceFeed([f"{receiver.endpoint}/v1/traces", "1", "0"])
+    trace = json.dumps({"trace": TRACE, "spans": []}).encode()
+    nursery.start_soon(feed.run)
+    feed.send(trace)
+    with trio.fail_after(20):
+        await receiver.grown.wait()
+    grown = receiver.grown
+
+    assert feed.pid is not None
+    os.kill(feed.pid, signal.SIGKILL)
+    with trio.fail_after(20):
+        while not grown.is_set():
+            feed.send(trace)
+            await trio.sleep(0.1)

@@ -39,6 +39,8 @@ class TraceFeed:
 
     _arguments: Sequence[str]
     dropped: int = 0
+    # Of the process; None before its start.
+    pid: int | None = None
     _waiting: deque[bytes] = field(factory=deque[bytes])
     _wake: trio.Event = field(factory=trio.Event)
     _told_at: float = -TOLD_EVERY_S
@@ -57,8 +59,8 @@ class TraceFeed:
             while True:
                 try:
                     await self._run_process()
-                except (OSError, trio.BrokenResourceError) as error:
-                    self._tell(f"the process that exports traces failed ({error})")
+                except* (OSError, trio.BrokenResourceError):
+                    self._tell("the process that exports traces has ended, and is started again")
                 await trio.sleep(RESTART_PAUSE_S)
         finally:
             self.dropped += len(self._waiting)
@@ -67,6 +69,7 @@ class TraceFeed:
     async def _run_process(self) -> None:
         command = [sys.executable, "-m", "pg_trio.observe.trace_exporter", *self._arguments]
         process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.pid = process.pid
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._listen, process)

@@ -129,7 +129,7 @@ def _read_client_id(text: bytes) -> str | None:
 
 # No field value holds one (RFC 9110 section 5.5), and no server passes one on.
 _REPEATED = b"\0"
-_LISTS = frozenset({b"content-type", b"content-encoding"})
+_LISTS = frozenset({b"content-type", b"content-encoding", b"tracestate"})
 
 
 def _join_repeated(headers: Headers) -> dict[bytes, bytes]:
