@@ -16,6 +16,7 @@ import orjson
 
 from pg_trio.domain.chat import Message, Prompt
 from pg_trio.domain.content import Audio, File, Image, Part, Text
+from pg_trio.domain.model_rules import EFFORTS, EffortRule
 from pg_trio.domain.options import Options, ResponseFormat
 from pg_trio.domain.project import Candidate, Credential
 from pg_trio.domain.provider import PROVIDERS, Provider
@@ -25,7 +26,8 @@ from pg_trio.providers import adapter_for
 FILE = Path(__file__).parents[1] / "docs" / "providers.md"
 # A model of each wire: what another takes is in the notes below the table.
 MODELS = {
-    "openai": "gpt-4o",
+    # A name that no rule knows: what models refuse is in the other two tables.
+    "openai": "any",
     "anthropic": "claude-sonnet-4-5",
     "google": "gemini-2.5-flash",
     "cohere": "command-a-reasoning-08-2025",
@@ -34,8 +36,17 @@ MODELS = {
 TOLD = frozenset(
     {
         *("name", "base_url", "wire", "needs_key", "key_header", "key_prefix", "output_limit_field", "refused_fields"),
-        *("model_rules", "names_every_role", "nine_character_call_ids", "call_id_chars", "asks_for_stream_usage"),
-        *("marks_partial_answer", "embeddings"),
+        *(
+            "model_rules",
+            "effort_rules",
+            "returns_signatures",
+            "returns_reasoning",
+            "names_every_role",
+            "nine_character_call_ids",
+            "call_id_chars",
+            "asks_for_stream_usage",
+        ),
+        *("marks_partial_answer", "thinking_tag", "embeddings"),
     }
 )
 DATA = "aGVsbG8="
@@ -106,7 +117,7 @@ FEATURES: Mapping[str, tuple[Prompt, Prompt]] = {
 
 def make_tables() -> dict[str, str]:
     """Each table's Markdown, by its name in the file's markers."""
-    return {"providers": _provider_table(), "features": _feature_table()}
+    return {"providers": _provider_table(), "efforts": _effort_table(), "features": _feature_table()}
 
 
 def fill(text: str) -> str:
@@ -157,6 +168,14 @@ def _deviations(provider: Provider) -> str:
     said += [
         f"left out for models like `{_readable(rule.pattern)}`: {_names(rule.refused)}" for rule in provider.model_rules
     ]
+    if provider.effort_rules:
+        said.append("efforts by model ([below](#efforts-by-model))")
+    if provider.returns_signatures:
+        said.append("signatures of Gemini's calls go back in `extra_content`")
+    if provider.returns_reasoning is not None:
+        said.append(
+            f"reasoning goes back as `reasoning_content` to models like `{_readable(provider.returns_reasoning)}`"
+        )
     if provider.nine_character_call_ids:
         said.append("ids of calls are mapped to nine letters and digits")
     if provider.call_id_chars is not None:
@@ -167,6 +186,8 @@ def _deviations(provider: Provider) -> str:
         said.append("no `stream_options`")
     if provider.marks_partial_answer:
         said.append("`prefix` marks an answer that is to go on")
+    if provider.thinking_tag is not None:
+        said.append(f"`<{provider.thinking_tag}>` at the beginning of a text is reasoning")
     return "; ".join(said)
 
 
@@ -177,6 +198,29 @@ def _names(fields: frozenset[str]) -> str:
 def _readable(pattern: re.Pattern[str]) -> str:
     # A bar would end the table's cell.
     return pattern.pattern.replace("|", "\\|")
+
+
+def _effort_table() -> str:
+    """What each effort becomes. Providers with the same rules share their rows."""
+    lines = [
+        f"| `provider` | models like | {' | '.join(f'`{effort}`' for effort in EFFORTS)} |",
+        f"|---|---|{'---|' * len(EFFORTS)}",
+    ]
+    groups: dict[tuple[EffortRule, ...], list[str]] = {}
+    for provider in PROVIDERS.values():
+        if provider.effort_rules:
+            groups.setdefault(provider.effort_rules, []).append(f"`{provider.name}`")
+    for rules, names in groups.items():
+        for rule in rules:
+            cells = [_word(rule, effort) for effort in EFFORTS]
+            lines.append(f"| {', '.join(names)} | `{_readable(rule.pattern)}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _word(rule: EffortRule, effort: str) -> str:
+    if effort == "none" and rule.turns_off:
+        return "off"
+    return rule.word_for(effort) or "–"
 
 
 def _feature_table() -> str:

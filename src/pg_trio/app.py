@@ -12,7 +12,7 @@ it, one client's bytes can end the whole server.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import cast
 
@@ -34,6 +34,7 @@ from pg_trio.web.admin.admin_app import make_operators_app
 from pg_trio.web.admin.metrics_route import add_public_metrics
 from pg_trio.web.asgi import GatewayRoutes
 from pg_trio.web.asgi_types import AsgiApp, AsgiEvent, Receive, Scope, Send
+from pg_trio.web.cors import CorsTable
 from pg_trio.web.introspection import make_web_app
 
 
@@ -59,7 +60,8 @@ def create_app(
     if settings.observe.metrics_public:
         add_public_metrics(app, lambda: cast(RunningGateway | None, routes.gateway))
     # Hypercorn types ASGI events as one class each, we as mappings.
-    routes: GatewayRoutes = GatewayRoutes(cast(AsgiApp, app.asgi_app), settings.server.trusted_proxies, surfaces)
+    inner, trusted = cast(AsgiApp, app.asgi_app), settings.server.trusted_proxies
+    routes: GatewayRoutes = GatewayRoutes(inner, trusted, surfaces, cors=CorsTable(settings.projects))
     around = Surroundings(live, engines, seat)
     app.asgi_app = GatewayLifespan(settings, routes, around)  # type: ignore[method-assign, assignment]
     app.extensions["pg_trio"] = Parts(settings, routes, seat)
@@ -75,10 +77,14 @@ class Parts:
     seat: int | None
 
 
-def make_admin_app(app: QuartTrio) -> QuartTrio:
-    """The application of the admin address, for a worker whose public application is `app` (see create_app)."""
+def make_admin_app(app: QuartTrio, ask_reload: Callable[[], None] | None = None) -> QuartTrio:
+    """The application of the admin address, for a worker whose public application is `app` (see create_app).
+
+    `ask_reload` asks for the configuration to be read again; it raises ConfigError for one with mistakes.
+    """
     parts: Parts = app.extensions["pg_trio"]
-    return make_operators_app(lambda: cast(RunningGateway | None, parts.routes.gateway), parts.settings)
+    find = lambda: cast(RunningGateway | None, parts.routes.gateway)  # noqa: E731
+    return make_operators_app(find, parts.settings, parts.routes, ask_reload)
 
 
 class GatewayLifespan:
@@ -122,6 +128,8 @@ class GatewayLifespan:
                 self._routes.gateway = gateway
                 await self._routes(scope, receive, hold_last)
                 self._routes.gateway = None
+                # The connections are drained. A work without one has had its time with them.
+                await gateway.works.drain(0)
                 nursery.cancel_scope.cancel()
         for event in last:
             await send(event)

@@ -206,6 +206,14 @@ class RoleInsufficient(CallerError):
 
 
 @define(slots=False, eq=False)
+class ReloadUnavailable(OwnStateError):
+    """At the admin address of a gateway that `pg-trio serve` does not supervise: it cannot read its file again."""
+
+    status = 503
+    text = "This gateway cannot reload its configuration; start it again."
+
+
+@define(slots=False, eq=False)
 class CsrfMissing(CallerError):
     """A change by a page's session without the session's CSRF token, or from another origin."""
 
@@ -495,6 +503,45 @@ class SessionTokensReached(CallerError):
 
 
 @define(slots=False, eq=False)
+class SessionMovedOn(CallerError):
+    """The session has had a turn since the response that the request continues, or it never had that response."""
+
+    status = 400
+    text = "previous_response_id: only the latest response of a session can be continued."
+
+
+@define(slots=False, eq=False)
+class PreviousResponseNotFound(CallerError):
+    """`previous_response_id` names no response, or one of another token or endpoint: the answer does not say which.
+
+    On other surfaces, `SessionNotAccessible`.
+    """
+
+    status = 400
+    text = "previous_response_id: no response of this id can be continued."
+
+
+@define(slots=False, eq=False)
+class QuoteNotFound(CallerError):
+    """The input refers to a message of an earlier answer (`item_reference`) that is not stored, or not for the caller.
+
+    Sessions are off, the session has expired, or it is another token's or endpoint's: the answer does not say which.
+    """
+
+    status = 400
+    text = "input: an item_reference names no stored message; send the message itself (clients do with `store: false`)."
+
+
+@define(slots=False, eq=False)
+class CallsUnpaired(CallerError):
+    """A request continues a response, and its conversation then has a call without an output, or an output without a
+    call. Providers refuse both."""
+
+    status = 400
+    text = "input: each function_call of the continued response needs one function_call_output, and each output a call."
+
+
+@define(slots=False, eq=False)
 class SessionTooLarge(CallerError):
     """The session's messages take `gateway.max_session_bytes` or more. With images this comes long before the other
     limits."""
@@ -524,6 +571,18 @@ class ProviderCallFailed(UpstreamError):
 
     def headers(self) -> dict[str, str]:
         return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+
+
+@define(slots=False, eq=False)
+class EmbeddingsUnsupported(CallerError):
+    """No candidate's provider has embeddings. If one has them, but not a parameter, it is `ParameterUnsupported`."""
+
+    status = 400
+    provider: str
+
+    @property
+    def text(self) -> str:
+        return f"Provider '{self.provider}' does not support embeddings."
 
 
 @define(slots=False, eq=False)

@@ -12,46 +12,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 from attrs import frozen
 
 from pg_trio.catalogue import Catalogue, EndpointPlan
 from pg_trio.config.settings import GatewaySettings
-from pg_trio.domain.call import Answered, Call, WholeAnswer
+from pg_trio.domain.call import Answered, Call, EmbeddingAnswer, WholeAnswer
 from pg_trio.domain.chat import ChatRequest, Prompt, Usage, estimate_tokens
+from pg_trio.domain.client_request import ClientRequest
+from pg_trio.domain.embeddings import EmbeddingRequest
 from pg_trio.domain.project import Caller
 from pg_trio.domain.value import value
-from pg_trio.errors import BadRequest, NoFitCandidate, OutputInvalid, Overloaded, ProviderCallFailed, SessionsNotEnabled
+from pg_trio.embedding_pipeline import EmbeddingPipeline
+from pg_trio.errors import BadRequest, NoFitCandidate, OutputInvalid, Overloaded, ProviderCallFailed
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
+from pg_trio.received_request import ReceivedRequest, check_request
 from pg_trio.recorder import Recorder, Recorders
 from pg_trio.recorder.facts import Settled
+from pg_trio.sources import AnswerRecord, FilteredSource
 from pg_trio.stages.account import Account, Part, estimate_usage
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate
 from pg_trio.stages.budget import Budget, Reservation
 from pg_trio.stages.open_session import OpenSession, Sessions
 from pg_trio.stages.provider_call import ProviderCall
-from pg_trio.stages.provider_call.rescue import CarriedStream
+from pg_trio.stages.provider_call.rescue import RescuedSource
 from pg_trio.stages.rate_limit import Quota, RateLimit
-from pg_trio.stages.relay import Relay, send_whole
+from pg_trio.stages.relay import Relay, StreamClock, send_whole
 from pg_trio.stages.request_deadline import RequestDeadline, client_deadline
 from pg_trio.stages.schemas.ask_again import ask_again, may_ask_again
 from pg_trio.stages.schemas.output_schema import OutputSchema
-
-
-@value(slots=True)
-class ReceivedRequest:
-    """A request that was read. Its caller and its endpoint are known. `size` is the body's size in bytes."""
-
-    call: Call
-    caller: Caller
-    plan: EndpointPlan
-    request: ChatRequest
-    size: int
-    deadline: RequestDeadline
-    recorder: Recorder
 
 
 @value(slots=True)
@@ -62,7 +55,7 @@ class CheckedRequest:
     plan: EndpointPlan
     request: ChatRequest
     deadline: RequestDeadline
-    account: Account
+    account: Account[Prompt]
     recorder: Recorder
     session: OpenSession | None = None
 
@@ -81,12 +74,13 @@ class Pipeline:
     rate_limit: RateLimit
     budget: Budget
     provider_call: ProviderCall
+    embeddings: EmbeddingPipeline
     large_work: LargeWork
     body_room: ByteRoom
     recorders: Recorders
     sessions: Sessions | None = None
 
-    async def answer(self, call: Call, lasting: LastingScope | None = None) -> WholeAnswer | None:
+    async def answer(self, call: Call, lasting: LastingScope | None = None) -> WholeAnswer | EmbeddingAnswer | None:
         """The answer to a call, or None if it was streamed to the client already.
 
         `lasting` is for a task that answers many calls, one after the other: see LastingScope.
@@ -101,11 +95,15 @@ class Pipeline:
             self.recorders.open(call) as recorder,
             RequestDeadline(head, self.settings.body_timeout_ms, lasting) as deadline,
         ):
+            recorder.deadline = deadline
             received = await self._receive(call, recorder, deadline)
-            if received.request.session_id is not None and not received.plan.endpoint.sessions_enabled:
-                raise SessionsNotEnabled
+            request = received.request
             try:
-                return await self._serve(received)
+                if isinstance(request, EmbeddingRequest):
+                    return await self.embeddings.serve(received, request)
+                if request.session_id is not None and not received.plan.endpoint.sessions_enabled:
+                    raise call.surface.refuse_session(request)
+                return await self._serve(received, request)
             except NoFitCandidate as error:
                 raise call.surface.refuse_unfit(error) from None
 
@@ -128,7 +126,8 @@ class Pipeline:
         call.surface.check_head(head)
         max_bytes = self.settings.max_body_bytes
         if has_body:
-            deadline.hold_client_limit()
+            if plan is None:
+                deadline.hold_client_limit()
             body = await call.receive_body(max_bytes)
         else:
             with deadline.limit_body():
@@ -148,7 +147,7 @@ class Pipeline:
             plan = self._begin(self._find_named(caller, request, recorder), recorder, deadline)
         return ReceivedRequest(call, caller, plan, request, size, deadline, recorder)
 
-    def _find_named(self, caller: Caller, request: ChatRequest, recorder: Recorder) -> EndpointPlan:
+    def _find_named(self, caller: Caller, request: ClientRequest, recorder: Recorder) -> EndpointPlan:
         """The plan of the endpoint, or of the model, that the body names."""
         name = request.endpoint or request.model
         assert name is not None  # the surface demands it there
@@ -161,25 +160,27 @@ class Pipeline:
         deadline.start(plan.endpoint)
         return plan
 
-    async def _serve(self, received: ReceivedRequest) -> WholeAnswer | None:
+    async def _serve(self, received: ReceivedRequest, request: ChatRequest) -> WholeAnswer | None:
         """Take the request through limits and checks to a provider. Reservations are given back at the end."""
         call, caller, plan, recorder = received.call, received.caller, received.plan, received.recorder
         recorder.stage_began("rate_limit")
         quota = self.rate_limit.take_nowait(call, caller.token, plan.limits)
         if quota is None:
-            quota = await self.rate_limit.take(call, caller.token, plan.limits, received.request)
+            quota = await self.rate_limit.take(call, caller.token, plan.limits, request)
         async with quota:
+            if call.surface.only_counts:
+                return await self._count(received, request)
             recorder.stage_began("budget")
-            reservation = self.budget.reserve_nowait(plan.spend, received.request)
+            reservation = self.budget.reserve_nowait(plan.spend, request)
             if reservation is None:
-                reservation = await self.budget.reserve(plan.spend, received.request)
+                reservation = await self.budget.reserve(plan.spend, request)
             async with reservation:
-                request = await self._check(received)
+                request = await check_request(received, request, self.large_work)
                 session, messages = None, request.messages
-                if plan.endpoint.sessions_enabled and (request.starts_session or request.session_id is not None):
+                if plan.endpoint.sessions_enabled and (request.session_terms.starts or request.session_id is not None):
                     recorder.stage_began("session")
                     session = await self._open_session(received, request, reservation, quota)
-                    messages = (*session.history, *messages)
+                    messages = session.messages
 
                 recorder.stage_began("prompt")
                 prompt = plan.prompt.apply(messages, request)
@@ -197,23 +198,15 @@ class Pipeline:
                     return None
                 return answer
 
-    async def _check(self, received: ReceivedRequest) -> ChatRequest:
-        """The request that the guardrails let pass, after its body was checked against the endpoint's schema."""
-        plan, request, size, recorder = received.plan, received.request, received.size, received.recorder
-        recorder.stage_began("guardrails")
-        if plan.guards is not None:
-            guard = plan.guards.apply
-            request = guard(request) if size <= LARGE_BYTES else await self.large_work.call(size, guard, request)
-        recorder.request_guarded(request)
-
-        recorder.stage_began("input_schema")
-        if plan.input_schema is not None:
-            check = plan.input_schema.check
-            if size <= LARGE_BYTES:
-                check(request.body)
-            else:
-                await self.large_work.call(size, check, request.body)
-        return request
+    async def _count(self, received: ReceivedRequest, request: ChatRequest) -> WholeAnswer:
+        """The estimate of the tokens that a provider would be sent, as the usage of an empty answer."""
+        request = await check_request(received, request, self.large_work)
+        messages = request.messages
+        if request.session_id is not None and self.sessions is not None:
+            messages = (await self.sessions.open(received.caller, received.plan.endpoint, request)).messages
+        received.recorder.stage_began("prompt")
+        prompt = received.plan.prompt.apply(messages, request)
+        return WholeAnswer.of_count(prompt, received.call.head, received.recorder.times_so_far(), request)
 
     async def _reply(self, asked: CheckedRequest) -> WholeAnswer:
         """The winning complete answer, checked and settled."""
@@ -247,7 +240,7 @@ class Pipeline:
             times=recorder.times,
             request=asked.request,
             at=asked.call.head.at,
-            session_id=None if session is None else session.id,
+            session_id=None if session is None else session.kept_id,
         )
 
     async def _match_output(
@@ -295,23 +288,24 @@ class Pipeline:
 
     async def _stream(self, asked: CheckedRequest) -> None:
         """Relay the winning stream. The relayed part is settled, even if the client leaves in the middle."""
-        endpoint, prompt, recorder, session = asked.plan.endpoint, asked.account.prompt, asked.recorder, asked.session
-        deadline = asked.deadline
+        endpoint, recorder, session, deadline = asked.plan.endpoint, asked.recorder, asked.session, asked.deadline
         deadline.start_stream(endpoint)
+        prompt = asked.account.prompt
         call = asked.plan.call if asked.call.surface.tells_restarts else asked.plan.call_without_restarts
-        carried = CarriedStream(self.provider_call, call, prompt, deadline.at, recorder.attempts)
-        head_after_ms = endpoint.stream_head_after_ms
+        rescued = RescuedSource(self.provider_call, call, prompt, deadline.at, recorder.attempts)
+        keeps_text = endpoint.log_bodies != "none" or self.recorders.keeps_texts
+        record = AnswerRecord() if session is not None or keeps_text else None
+        head_after_s = endpoint.stream_head_after_ms / 1000 or math.inf
         relay = Relay(
-            carrier=carried,
-            client=asked.call.open_stream(asked.request, endpoint, recorder, None if session is None else session.id),
-            idle_s=endpoint.idle_timeout_ms / 1000,
-            ends_at=deadline.at,
+            source=rescued if record is None else FilteredSource(rescued, record),
+            client=asked.call.open_stream(
+                asked.request, endpoint, recorder, None if session is None else session.kept_id
+            ),
+            clock=StreamClock(endpoint.idle_timeout_ms / 1000, deadline.at, asked.call.head.head_at + head_after_s),
             take_deadline=deadline.hand_over,
-            prompt_chars=prompt.characters(),
-            head_at=asked.call.head.head_at + head_after_ms / 1000 if head_after_ms else math.inf,
             relays_reasoning=endpoint.stream_reasoning,
-            keeps_text=endpoint.log_bodies != "none" or self.recorders.keeps_texts,
-            keep=None if session is None else session.keep,
+            holds_reasoning=asked.call.surface.holds_reasoning,
+            keep=None if session is None or record is None else partial(record.keep_with, session.keep),
             note_first_token=recorder.first_token,
         )
         self.recorders.streams_active += 1
@@ -321,25 +315,11 @@ class Pipeline:
                 recorder.stream_failed(relay.failure)
         finally:
             self.recorders.streams_active -= 1
-            self._settle_stream(asked, carried, relay)
-            await carried.aclose()
-
-    def _settle_stream(self, asked: CheckedRequest, carried: CarriedStream, relay: Relay) -> None:
-        """Count the cost of a stream, complete or broken, and note the candidates that answered."""
-        recorder, now = asked.recorder, carried.now
-        carried.note_end(relay.outcome)
-        if now is None or not relay.has_begun:
-            # If a candidate has won all the same, the deadline passed, or the client left, at the same moment.
-            if now is not None:
-                recorder.attempts.lost_to += (now.candidate,)
-            _settle_lost(asked, relay.lost_chars)
-            return
-        account = asked.account
-        cost = account.settle(now.candidate, relay.last_usage, relay.lost_chars, relay.earlier)
-        model = relay.model or now.candidate.model
-        recorder.request_settled(Settled(now.candidate, model, relay.usage, cost, account.price))
-        if relay.keeps_text:
-            recorder.reply_made(relay.reply_so_far())
+            rescued.note_end(relay.outcome)
+            _settle_stream(asked, rescued, has_begun=relay.has_begun)
+            if relay.has_begun and record is not None and keeps_text:
+                recorder.reply_made(record.reply_so_far())
+            await rescued.aclose()
 
     async def _open_session(
         self, received: ReceivedRequest, request: ChatRequest, reservation: Reservation, quota: Quota
@@ -381,6 +361,21 @@ def _settle(asked: CheckedRequest, answered: Answered, usage: Usage, earlier: Se
         usage = used.plus(usage)
     asked.recorder.request_settled(Settled(answered.candidate, answered.reply.model, usage, cost, account.price))
     return usage
+
+
+def _settle_stream(asked: CheckedRequest, rescued: RescuedSource, *, has_begun: bool) -> None:
+    """Count the cost of a stream, complete or broken, and note the candidates that answered."""
+    recorder, now, meter = asked.recorder, rescued.now, rescued.meter
+    if now is None or not has_begun:
+        # If a candidate has won all the same, the deadline passed, or the client left, at the same moment.
+        if now is not None:
+            recorder.attempts.lost_to += (now.candidate,)
+        _settle_lost(asked, meter.lost_chars)
+        return
+    account = asked.account
+    cost = account.settle(now.candidate, meter.last_usage, meter.lost_chars, meter.earlier)
+    model = meter.assembler.model or now.candidate.model
+    recorder.request_settled(Settled(now.candidate, model, meter.usage, cost, account.price))
 
 
 def _settle_lost(asked: CheckedRequest, lost_chars: int = 0) -> None:

@@ -5,24 +5,29 @@ The other side is the simulator, which reads requests as strictly as the provide
 
 from __future__ import annotations
 
+from array import array
 from urllib.parse import urlsplit
 
 import orjson
 import pytest
 
 from pg_trio.domain.chat import Usage
-from pg_trio.domain.embeddings import EmbeddingReply, EmbeddingRequest, InputType
+from pg_trio.domain.embeddings import EmbeddingReply, EmbeddingRequest, InputType, Vector
 from pg_trio.errors import AttemptFailed, UpstreamBroken, UpstreamNonsense, UpstreamRefused
 from pg_trio.providers import embeddings_for
 from pg_trio.simulator.behaviour import parse_behaviour
 from pg_trio.simulator.chat_completion import Occasion, make_vector
 from pg_trio.simulator.plan import render
-from pg_trio.simulator.routes import find_route, read_call, read_key
+from pg_trio.simulator.wire_routes import find_route, read_call, read_key
 from tests.support.simulated import KEY, candidate_of, read_http
 
 PROVIDERS = ("openai", "mistral", "together", "ollama", "cohere", "google")
 EVERY = pytest.mark.parametrize("provider", PROVIDERS)
 TEXTS = ("Hello", "Ça va? 🙂", "x" * 1_000)
+
+
+def vector_of(text: str) -> Vector:
+    return array("d", make_vector(text, 8))
 
 
 def embed(provider: str, request: EmbeddingRequest, behaviour: str = "") -> EmbeddingReply:
@@ -47,7 +52,7 @@ def embed(provider: str, request: EmbeddingRequest, behaviour: str = "") -> Embe
 def test_texts_become_their_vectors(provider: str) -> None:
     reply = embed(provider, EmbeddingRequest(TEXTS), "usage=38:0")
 
-    assert EmbeddingReply(tuple(make_vector(text, 8) for text in TEXTS), "sim", Usage(38, 0)) == reply
+    assert EmbeddingReply(tuple(map(vector_of, TEXTS)), "sim", Usage(38, 0)) == reply
 
 
 @pytest.mark.parametrize("provider", [name for name in PROVIDERS if name != "together"])
@@ -61,7 +66,7 @@ def test_dimensions_and_use_are_understood(provider: str, input_type: InputType 
 def test_tokens_are_understood() -> None:
     reply = embed("openai", EmbeddingRequest(((1, 2, 3), "Hello")))
 
-    assert (make_vector("1 2 3", 8), make_vector("Hello", 8)) == reply.vectors
+    assert (vector_of("1 2 3"), vector_of("Hello")) == reply.vectors
 
 
 @EVERY

@@ -1,7 +1,7 @@
 """What two readers could understand differently, byte for byte, against both servers.
 
 The lane refuses all of it. Where stock Hypercorn (h11) takes a vector, or refuses it otherwise, `hypercorn=` says so,
-and docs/measurements.md lists it: a change on either side fails here.
+and docs/performance.md lists it: a change on either side fails here.
 """
 
 from __future__ import annotations

@@ -12,11 +12,11 @@ import pytest
 
 from pg_trio.domain.chat import Message, Prompt, Reply
 from pg_trio.domain.options import Options
+from pg_trio.domain.provider import PROVIDERS
 from pg_trio.domain.tools import Tool, ToolCall
 from pg_trio.providers import adapter_for
 from tests.support.simulated import ask, candidate_of, meaning, read_events
 
-PROVIDERS = ("openai", "mistral", "groq", "anthropic", "google", "cohere")
 WEATHER = Tool("get_weather", None, {"type": "object", "properties": {"city": {"type": "string"}}})
 TIME = Tool("get_time")
 QUESTION = Message("user", "Weather and time in Ulm?")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
 import trio
 
-from pg_trio.config.key_file import CHECK_EVERY_S
 from pg_trio.simulator import Simulator, serve_simulator
 from tests.support.gateway import endpoint, project, start_gateway
 
@@ -43,20 +41,23 @@ async def test_calls_carry_what_the_credential_says(nursery: trio.Nursery, tmp_p
     assert (50, None) == (sent.body["max_completion_tokens"], sent.body.get("max_tokens"))
 
 
-async def test_new_key_is_sent_once_its_file_has_changed(
+async def test_new_secrets_are_sent_once_their_files_have_changed(
     nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house: Simulator = await nursery.start(serve_simulator)
-    (tmp_path / "key").write_text("key-one")
-    (tmp_path / "token").write_text("token-of-house")
+    credential = CREDENTIAL.format(url=house.base_url).replace('"2024-10-21"', '"file:sig"')
+    for name in ("key", "token", "sig"):
+        (tmp_path / name).write_text(f"{name}-one")
     slug = endpoint("a").replace('"sim"', '"house"')
-    gateway = await start_gateway(nursery, tmp_path, CREDENTIAL.format(url=house.base_url) + project() + slug)
+    gateway = await start_gateway(nursery, tmp_path, credential + project() + slug)
     await gateway.call("a")
-    (tmp_path / "new").write_text("key-two")
-    (tmp_path / "new").rename(tmp_path / "key")
-    key = gateway.settings.credentials["house"].api_key
-    monkeypatch.setattr(key, "_monotonic_s", lambda: time.monotonic() + CHECK_EVERY_S)
+    for name in ("key", "token", "sig"):
+        (tmp_path / "new").write_text(f"{name}-two")
+        (tmp_path / "new").rename(tmp_path / name)
+    monkeypatch.setattr("pg_trio.config.key_file.CHECK_EVERY_S", 0.0)
 
     await gateway.call("a")
 
     assert ["Bearer key-one", "Bearer key-two"] == [request.headers["authorization"] for request in house.requests]
+    assert ["Bearer token-one", "Bearer token-two"] == [request.headers["x-gateway"] for request in house.requests]
+    assert ["sig-one", "sig-two"] == [request.path.partition("api-version=")[2][:7] for request in house.requests]

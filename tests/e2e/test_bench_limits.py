@@ -73,7 +73,7 @@ def test_flood_counts_what_was_shed(upstream: Upstream) -> None:
 
     result = OpenLoop(load).run()
 
-    assert (30, 10, 20, 10) == (result.sent, result.ok, result.shed, result.shed_without_retry_after)
+    assert [30, 10, 20, 10] == [result[f"{kind}_sum"] for kind in ("sent", "ok", "shed", "bare")]
 
 
 def test_flood_without_free_connection_is_unsent(upstream: Upstream) -> None:
@@ -81,8 +81,8 @@ def test_flood_without_free_connection_is_unsent(upstream: Upstream) -> None:
 
     result = OpenLoop(load).run()
 
-    assert 1_000 == result.sent + result.unsent
-    assert result.sent == len(upstream.paths) < 1_000
+    assert 1_000 == result["sent_sum"] + result["unsent_sum"]
+    assert result["sent_sum"] == len(upstream.paths) < 1_000
 
 
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")

@@ -17,7 +17,7 @@ import pytest
 
 from scripts.bench.benches.peers import floor
 from scripts.bench.benches.peers.install import install_portkey
-from scripts.bench.harness import stream_load
+from scripts.bench.harness import streams
 from scripts.bench.harness.machine import Cores, find_tool
 from scripts.bench.harness.open_loop import OpenLoad, OpenLoop, run_open_loop
 from scripts.bench.harness.process_stats import find_tree
@@ -26,12 +26,12 @@ from scripts.bench.harness.processes import (
     BenchError,
     PeerUnavailableError,
     Pinned,
-    find_free_ports,
+    find_free_port,
     run_pinned,
     wait_finished,
 )
 from scripts.bench.harness.site import Site
-from scripts.bench.harness.stream_load import StreamLoad
+from scripts.bench.harness.streams import StreamLoad
 from scripts.bench.harness.target import StreamOrder, Target, wait_ready
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,7 +126,7 @@ def test_cpu_of_ended_children_counts(tmp_path: Path) -> None:
 
 
 def test_dead_peer_says_why(tmp_path: Path) -> None:
-    (port,) = find_free_ports(1)
+    port = find_free_port()
     command = ["sh", "-c", "echo no such model; exit 3"]
 
     with (
@@ -148,7 +148,7 @@ def test_wrong_answers_end_the_wait(upstream: Upstream, tmp_path: Path, monkeypa
 
 
 def test_floor_passes_json_both_ways(upstream: Upstream, tmp_path: Path) -> None:
-    (port,) = find_free_ports(1)
+    port = find_free_port()
     ports = [str(port), str(upstream.server_port)]
     target = Target(port, body='{"messages": [ ]}')
 
@@ -159,15 +159,15 @@ def test_floor_passes_json_both_ways(upstream: Upstream, tmp_path: Path) -> None
 
 
 def test_streams_come_through_the_floor(tmp_path: Path) -> None:
-    (port,) = find_free_ports(1)
+    port = find_free_port()
     order = StreamOrder(streams=3, tokens=50, pace_us=0)
 
-    with Site(Cores(CORE, CORE), tmp_path).run_source() as (_, source_port):
-        ports = [str(port), str(source_port)]
+    with Site(Cores(CORE, CORE), tmp_path).run_source() as source:
+        ports = [str(port), str(source.port)]
         with run_pinned("floor", [sys.executable, floor.__file__, *ports], core=CORE, log=tmp_path / "log") as process:
             wait_ready(process, Target(port).ask_stream(0, order))
-            together = stream_load.run(StreamLoad(Target(port), order))
-            in_turn = stream_load.run(StreamLoad(Target(port), order, duration_s=0.2))
+            together = streams.run(StreamLoad(Target(port), order))
+            in_turn = streams.run(StreamLoad(Target(port), order, duration_s=0.2))
 
     assert (3, 150) == (together["streams_sum"], together["tokens"])
     assert (3, 0) == (in_turn["unmeasured"], together["unmeasured"])
@@ -179,14 +179,14 @@ def test_answer_that_is_no_stream_says_why(upstream: Upstream) -> None:
     upstream.fails_always = True
 
     with pytest.raises(ConnectionError, match=r"stream 0 was answered: .* 500 "):
-        stream_load.run(StreamLoad(Target(upstream.server_port), StreamOrder(streams=1, tokens=1, pace_us=0)))
+        streams.run(StreamLoad(Target(upstream.server_port), StreamOrder(streams=1, tokens=1, pace_us=0)))
 
 
 def test_every_request_is_sent(upstream: Upstream) -> None:
     result = OpenLoop(make_load(upstream, 20)).run()
 
     assert 20 == len(upstream.bodies)
-    assert (20, 0) == (result.due, result.errors)
+    assert (20, 0) == (result["due"], result["errors_sum"])
 
 
 def test_other_statuses_are_errors(upstream: Upstream) -> None:
@@ -194,13 +194,13 @@ def test_other_statuses_are_errors(upstream: Upstream) -> None:
 
     result = OpenLoop(make_load(upstream, 20)).run()
 
-    assert (6, 0, 6) == (result.other, result.missing, result.errors)
+    assert (6, 0, 6) == (result["other_sum"], result["missing_sum"], result["errors_sum"])
 
 
 def test_load_from_a_process_of_its_own(upstream: Upstream, tmp_path: Path) -> None:
     result = run_open_loop(make_load(upstream, 10), tmp_path, CORE)
 
-    assert (10, 10) == (result.due, result.ok)
+    assert (10, 10) == (result["due"], result["ok_sum"])
 
 
 def test_missing_wrk_says_how(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

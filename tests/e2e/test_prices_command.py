@@ -28,7 +28,7 @@ def test_table_has_every_candidate(config: Path, capsys: pytest.CaptureFixture[s
     _, *lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [
         ["support/a", "openai", "gpt", "3", "15", "3", "3", "prices[0]"],
-        ["support/a", "openai", "gpt-4o-mini", "0.15", "0.60", "0.075", "0.15", "list", "2026-08"],
+        ["support/a", "openai", "gpt-4o-mini", "0.15", "0.60", "0.075", "0.15", "list", "2026-11"],
         ["support/a", "ollama", "llama", "-", "-", "-", "-", "-"],
     ] == lines
 
@@ -45,7 +45,7 @@ def test_json_has_exact_prices(config: Path, capsys: pytest.CaptureFixture[str])
         "output_usd_per_1m": "0.60",
         "cached_input_usd_per_1m": "0.075",
         "cache_write_usd_per_1m": "0.15",
-        "from": "list 2026-08",
+        "from": "list 2026-11",
     } == known
     assert (None, None) == (unknown["input_usd_per_1m"], unknown["from"])
 
@@ -55,6 +55,23 @@ def test_list_needs_no_configuration(capsys: pytest.CaptureFixture[str]) -> None
 
     listed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {"openai", "anthropic", "google"} <= {line["provider"] for line in listed}
+
+
+def test_model_that_costs_more_for_long_inputs_has_two_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "pg.toml"
+    gemini = CREDENTIAL.replace('"openai"', '"google"')
+    path.write_text(gemini + PROJECT_HEAD + ENDPOINT.replace('"gpt"', '"gemini-2.5-pro"'))
+
+    assert 0 == main(["prices", "--config", str(path)])
+    table = capsys.readouterr().out
+    assert 0 == main(["prices", "--config", str(path), "--json"])
+
+    short, long = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert "gemini-2.5-pro (input over 200000 tokens)" in table
+    assert ("1.25", None) == (short["input_usd_per_1m"], short.get("over_input_tokens"))
+    assert ("2.50", 200_000) == (long["input_usd_per_1m"], long["over_input_tokens"])
 
 
 def test_configuration_with_mistakes_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

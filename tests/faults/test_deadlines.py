@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from scripts.bench.benches.race.deadlines import WAYS
-from scripts.bench.harness.client import Answer, read_said
+from scripts.bench.harness.client import Answer
 from tests.support.gateway import endpoint, project, start_gateway
 
 DEADLINE_MS = 300
@@ -30,7 +30,7 @@ async def test_deadline_ends_it(nursery: trio.Nursery, tmp_path: Path, way: str)
         took_s = trio.current_time() - started_at
         await gateway.stop()
 
-    said = read_said(Answer(response.status, response.headers, response.body, took_s))
+    said = Answer(response.status, response.headers, response.body, took_s).said()
     assert f"Deadline exceeded: no answer within {DEADLINE_MS} ms." == said.error
     assert took_s >= DEADLINE_MS / 1000
     assert not said.is_whole

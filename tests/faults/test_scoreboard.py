@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from scripts.bench.benches.race.faults import FAULTS, Fault, Kind, behaviour_of, find_fault
-from scripts.bench.harness.client import Answer, read_said
+from scripts.bench.harness.client import Answer
 from tests.support.gateway import Gateway, endpoint, project, start_gateway
 
 LIMIT_S = 30
@@ -56,7 +56,7 @@ async def test_fault_is_answered_right(nursery: trio.Nursery, tmp_path: Path, fa
         answers = [await ask(gateway, kind) for _ in range(REQUESTS)]
         await gateway.stop()
 
-    wrong = [find_fault(fault.who, fault.finish_reason, answer.status, read_said(answer)) for answer in answers]
+    wrong = [find_fault(fault.who, fault.finish_reason, answer.status, answer.said()) for answer in answers]
     assert [None] * REQUESTS == wrong
     calls = gateway.simulator.counts[first_model(fault)]
     assert calls <= (REQUESTS if fault.most_calls is None else fault.most_calls)

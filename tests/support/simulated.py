@@ -28,7 +28,7 @@ from pg_trio.providers import adapter_for
 from pg_trio.simulator.behaviour import parse_behaviour
 from pg_trio.simulator.chat_completion import Occasion
 from pg_trio.simulator.plan import Send, Step, render
-from pg_trio.simulator.routes import find_route, read_call
+from pg_trio.simulator.wire_routes import find_route, read_call
 
 KEY = "the-key-of-this-test"
 
@@ -44,8 +44,9 @@ class Exchange:
 
 
 def candidate_of(provider: str, model: str = "sim") -> Candidate:
-    """A candidate of a provider at its own address."""
-    return Candidate(Credential("main", provider, PROVIDERS[provider].base_url or "", Secret(KEY)), model)
+    """A candidate of a provider, at its own address if it has one."""
+    base_url = PROVIDERS[provider].base_url or "https://api.test/v1"
+    return Candidate(Credential("main", provider, base_url, Secret(KEY)), model)
 
 
 def ask(provider: str, prompt: Prompt, behaviour: str = "", *, stream: bool = False, model: str = "sim") -> Exchange:
@@ -56,7 +57,11 @@ def ask(provider: str, prompt: Prompt, behaviour: str = "", *, stream: bool = Fa
     # Some providers of OpenAI's wire have longer addresses; the simulator has one.
     found = find_route(request.method, path) or ("openai", None)
     headers = {name.lower(): value for name, value in request.headers}
-    call = read_call(found[0], path, headers, orjson.loads(request.body), found[1])
+    body = orjson.loads(request.body)
+    if stream and not PROVIDERS[provider].asks_for_stream_usage:
+        # The simulator sends a stream's usage on request alone; such a provider always does.
+        body["stream_options"] = {"include_usage": True}
+    call = read_call(found[0], path, headers, body, found[1])
     answer = render(parse_behaviour(behaviour), call, Occasion(0, "sim", 1))
     return read_http(list(answer.steps))
 

@@ -13,24 +13,23 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
-from scripts.bench.harness.cli import say
+from scripts.bench.harness.cli import Options, Parser, Reports, say, take_turns
 from scripts.bench.harness.gateway import name_token, set_up_wide
 from scripts.bench.harness.machine import allow_open_files
 from scripts.bench.harness.open_loop import OPEN_AT_ONCE, OPEN_PAUSE_S
 from scripts.bench.harness.process_stats import measure_cpu_s, measure_memory_bytes
-from scripts.bench.harness.processes import HOST, BenchError, PeerUnavailableError
+from scripts.bench.harness.processes import HOST, BenchError
 from scripts.bench.harness.site import RunningGateway, Site, open_site
-from scripts.bench.harness.tables import Found, Report, tabulate
-from scripts.bench.harness.target import QUESTION
-from scripts.bench.harness.wrk import CONNECTIONS, VALUE, Load, run_load
+from scripts.bench.harness.tables import Report, tabulate
+from scripts.bench.harness.target import QUESTION, make_text
+from scripts.bench.harness.wrk import CONNECTIONS, VALUE, Load
 
 ROUNDS = (5, 2)
-AXES = ("body", "history", "endpoints", "tokens", "connections")
 # The most tokens that take turns in the load: so few that the warm-up meets all of them.
 _TOKENS_AT_WORK = 500
 # A cache so small that tokens in turn are always forgotten again: every look-up goes to the file.
@@ -39,35 +38,15 @@ _HISTORY_CHARACTERS = 20_000
 # Fewer connections for bodies: what is under way when wrk stops is paid for and never answered.
 _BODY_CONNECTIONS = 4
 _IDLE_S = 1.0
-
-
-@frozen(slots=True)
-class Sizes:
-    """How far each axis goes, and how long each row is warmed up and loaded. wrk takes whole seconds only."""
-
-    warm_s: int
-    load_s: int
-    body: tuple[int, ...] = (200, 2_000, 20_000, 200_000, 2_000_000)
-    history: tuple[int, ...] = (1, 10, 100, 1_000)
-    endpoints: tuple[int, ...] = (10, 100, 1_000, 10_000)
-    tokens: tuple[int, ...] = (10, 1_000, 100_000, 1_000_000)
-    connections: tuple[int, ...] = (0, 100, 1_000, 5_000)
-
-
-FULL = Sizes(warm_s=2, load_s=3)
-QUICK = Sizes(warm_s=1, load_s=1, endpoints=(10, 100, 1_000), tokens=(10, 1_000, 100_000))
-
-
-@frozen(slots=True, eq=False)
-class Row:
-    """One size on an axis: which gateway, what is sent, and how many connections do nothing."""
-
-    label: str
-    gateway: RunningGateway
-    load: Load
-    idle_connections: int = 0
-
-
+# How far each axis goes.
+SIZES = {
+    "body": (200, 2_000, 20_000, 200_000, 2_000_000),
+    "history": (1, 10, 100, 1_000),
+    "endpoints": (10, 100, 1_000, 10_000),
+    "tokens": (10, 1_000, 100_000, 1_000_000),
+    "connections": (0, 100, 1_000, 5_000),
+}
+_QUICK_SIZES = {**SIZES, "endpoints": (10, 100, 1_000), "tokens": (10, 1_000, 100_000)}
 COLUMNS = {
     "": "",
     "CPU µs/req": "{cpu_us:,.0f}",
@@ -80,58 +59,55 @@ COLUMNS = {
 }
 
 
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--only", nargs="+", metavar="AXIS", choices=AXES, default=AXES, help=f"of {', '.join(AXES)}")
+@frozen(slots=True, eq=False)
+class Row:
+    """One size on an axis: which gateway, what is sent, and how many connections do nothing."""
+
+    label: str
+    gateway: RunningGateway
+    load: Load
+    idle_connections: int = 0
 
 
-def run(options: Namespace) -> Iterator[Report]:
-    """One axis after the other."""
-    sizes = QUICK if options.quick else FULL
-    allow_open_files(max(sizes.connections) + 1_000)
-    with open_site("nginx", "wrk") as site, site.run_upstream() as (_, port):
+def add_options(parser: Parser) -> None:
+    axes, help_text = [*SIZES], f"of {', '.join(SIZES)}"
+    parser.add_argument("--only", nargs="+", metavar="AXIS", choices=axes, default=axes, help=help_text)
+
+
+def run(options: Options) -> Reports:
+    """One axis after the other. Each row is warmed up before the first round; wrk takes whole seconds only."""
+    sizes, warm_s, load_s = (_QUICK_SIZES, 1, 1) if options.quick else (SIZES, 2, 3)
+    allow_open_files(max(sizes["connections"]) + 1_000)
+    with open_site("nginx", "wrk") as site, site.run_upstream() as upstream:
         for axis in options.only:
-            found = measure_axis(Axes(site, sizes, f"http://{HOST}:{port}/v1"), axis, options.rounds)
+            with contextlib.ExitStack() as stack:
+                rows = getattr(Axes(site, upstream.base_url, load_s, stack), axis)(sizes[axis])
+                for row in rows:
+                    row.gateway.run_load(evolve(row.load, duration_s=warm_s))
+                in_turn = {row.label: partial(_measure, row) for row in rows}
+                found = take_turns(options.rounds, in_turn, "{cpu_us:,.0f} µs a request")
             errors = sum(one["errors_sum"] for rounds in found.values() for one in rounds)
             wrong = [f"{axis}: {errors:.0f} requests failed"] if errors else []
             yield Report([tabulate(found, COLUMNS, base=next(iter(found)))], {axis: found}, wrong)
 
 
-def measure_axis(axes: Axes, axis: str, rounds: int) -> Found:
-    """Every row of the axis in every round."""
-    site = axes.site
-    with contextlib.ExitStack() as stack:
-        make_rows: Callable[[contextlib.ExitStack], list[Row]] = getattr(axes, axis)
-        rows = make_rows(stack)
-        found: Found = {row.label: [] for row in rows}
-        for number in range(1, rounds + 1):
-            for row in rows:
-                if number == 1:
-                    run_load(evolve(row.load, duration_s=axes.sizes.warm_s), site.folder / "warm", site.cores.load)
-                figures = {"round": number, **_measure(site, row)}
-                found[row.label].append(figures)
-                say(f"{axis} {row.label}, round {number}: {figures['cpu_us']:,.0f} µs a request")
-    return found
-
-
-def _measure(site: Site, row: Row) -> dict[str, float]:
+def _measure(row: Row) -> dict[str, float]:
     """The row in one round. `idle_cpu_ms`: CPU time a second while there is no request."""
     gateway = row.gateway
     with hold_connections(gateway.port, row.idle_connections):
         before_s = measure_cpu_s(gateway.worker)
         time.sleep(_IDLE_S)
-        loaded_s = measure_cpu_s(gateway.worker)
-        result = run_load(row.load, site.folder / "load", site.cores.load)
-        if not result.requests:
-            raise PeerUnavailableError(f"{row.label}: no answer\n{gateway.process.read_log_end()}")
+        idle_s = measure_cpu_s(gateway.worker) - before_s
+        result, used_s = gateway.run_load(row.load)
         return {
-            "cpu_us": (measure_cpu_s(gateway.worker) - loaded_s) / result.requests * 1e6,
+            "cpu_us": used_s / result.requests * 1e6,
             "per_s": result.per_s,
             "p99_us": result.p99_us,
             "requests": result.requests,
             "errors_sum": result.errors,
             "load_mb_max": measure_memory_bytes(gateway.worker) / 1e6,
             "idle_mb": gateway.idle_bytes / 1e6,
-            "idle_cpu_ms": (loaded_s - before_s) / _IDLE_S * 1e3,
+            "idle_cpu_ms": idle_s / _IDLE_S * 1e3,
             "start_s": gateway.start_s,
             "start_cpu_s": gateway.start_cpu_s,
         }
@@ -156,73 +132,57 @@ class Axes:
     """The rows of each axis, by its name; their gateways run until the stack is closed."""
 
     site: Site
-    sizes: Sizes
     upstream_url: str
+    load_s: int
+    stack: contextlib.ExitStack = field(repr=False)
 
-    def body(self, stack: contextlib.ExitStack) -> list[Row]:
-        gateway = self._open(stack, "body")
-        texts = {size: make_text(size - len('{"message": ""}')) for size in self.sizes.body}
+    def body(self, sizes: tuple[int, ...]) -> list[Row]:
+        gateway = self._open("body")
+        texts = {size: make_text(size - len('{"message": ""}')) for size in sizes}
         loads = {size: self._load(gateway, {"message": text}) for size, text in texts.items()}
         return [
             Row(f"{size:,} B", gateway, evolve(load, connections=_BODY_CONNECTIONS)) for size, load in loads.items()
         ]
 
-    def history(self, stack: contextlib.ExitStack) -> list[Row]:
-        gateway = self._open(stack, "history")
-        return [
-            Row(f"{count:,} messages", gateway, self._load(gateway, {"messages": make_history(count)}))
-            for count in self.sizes.history
-        ]
+    def history(self, counts: tuple[int, ...]) -> list[Row]:
+        gateway = self._open("history")
+        loads = {count: self._load(gateway, {"messages": make_history(count)}) for count in counts}
+        return [Row(f"{count:,} messages", gateway, load) for count, load in loads.items()]
 
-    def endpoints(self, stack: contextlib.ExitStack) -> list[Row]:
+    def endpoints(self, counts: tuple[int, ...]) -> list[Row]:
         rows = []
-        for count in self.sizes.endpoints:
-            gateway = self._open(stack, f"{count:,} endpoints", endpoints=count)
+        for count in counts:
+            gateway = self._open(f"{count:,} endpoints", endpoints=count)
             load = self._load(gateway, {"message": QUESTION}, slug=VALUE)
             rows.append(Row(f"{count:,} endpoints", gateway, evolve(load, values=[f"e{n}" for n in range(count)])))
         return rows
 
-    def tokens(self, stack: contextlib.ExitStack) -> list[Row]:
-        most = self.sizes.tokens[-1]
-        kinds: list[tuple[str, int, dict[str, str]]] = [(f"{count:,} tokens", count, {}) for count in self.sizes.tokens]
+    def tokens(self, counts: tuple[int, ...]) -> list[Row]:
         rows = []
-        for label, count, environment in [*kinds, (f"{most:,} tokens, none remembered", most, _FORGETFUL)]:
-            gateway = self._open(stack, label, tokens=count, environment=environment)
+        kinds: list[tuple[str, int, Mapping[str, str]]] = [(f"{count:,} tokens", count, {}) for count in counts]
+        for label, count, environment in [*kinds, (f"{kinds[-1][0]}, none remembered", counts[-1], _FORGETFUL)]:
+            gateway = self._open(label, tokens=count, environment=environment)
             # From all over the file.
             values = [name_token(number) for number in range(0, count, max(1, count // _TOKENS_AT_WORK))]
             load = self._load(gateway, {"message": QUESTION}, token=VALUE)
             rows.append(Row(label, gateway, evolve(load, values=values)))
         return rows
 
-    def connections(self, stack: contextlib.ExitStack) -> list[Row]:
-        gateway = self._open(stack, "connections")
+    def connections(self, counts: tuple[int, ...]) -> list[Row]:
+        gateway = self._open("connections")
         load = self._load(gateway, {"message": QUESTION})
-        counts = self.sizes.connections
         return [Row(f"{count:,} idle connections", gateway, load, idle_connections=count) for count in counts]
 
     def _open(
-        self,
-        stack: contextlib.ExitStack,
-        name: str,
-        *,
-        endpoints: int = 1,
-        tokens: int = 0,
-        environment: Mapping[str, str] | None = None,
+        self, name: str, *, endpoints: int = 1, tokens: int = 0, environment: Mapping[str, str] | None = None
     ) -> RunningGateway:
         say(f"{name}: starting a gateway with {endpoints:,} endpoints and {tokens:,} tokens")
         folder = self.site.make_folder("gateway")
         files = set_up_wide(folder, self.upstream_url, endpoints=endpoints, tokens=tokens)
-        gateway = stack.enter_context(self.site.run_gateway(files, environment=environment))
-        say(f"{name}: ready after {gateway.start_s:.1f} s")
-        return gateway
+        return self.stack.enter_context(self.site.run_gateway(files, environment=environment))
 
     def _load(self, gateway: RunningGateway, body: Mapping[str, object], *, slug: str = "e0", token: str = "") -> Load:
-        return Load(gateway.target(slug, body, token=token), CONNECTIONS, self.sizes.load_s)
-
-
-def make_text(characters: int) -> str:
-    """The question again and again, to that length: prose in which no guardrail finds anything."""
-    return (f"{QUESTION} " * (characters // len(QUESTION) + 1))[:characters]
+        return Load(gateway.target(slug, body, token=token), CONNECTIONS, self.load_s)
 
 
 def make_history(count: int) -> list[dict[str, str]]:

@@ -7,8 +7,6 @@ the figures; on a busy machine, read the ratio of the CPU time. Needs wrk.
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -19,10 +17,10 @@ from hypercorn.trio import serve as serve_stock
 
 from pg_trio.config.settings import ServerSettings
 from pg_trio.server.serving import serve_app
-from scripts.bench.harness.cli import positive, say
+from scripts.bench.harness.cli import Options, Parser, Reports, positive, take_turns
 from scripts.bench.harness.processes import HOST, PeerUnavailableError, Pinned, run_module, wait_said
 from scripts.bench.harness.site import Site, open_site
-from scripts.bench.harness.tables import Found, Report, tabulate
+from scripts.bench.harness.tables import Report, tabulate
 from scripts.bench.harness.target import Target
 from scripts.bench.harness.wrk import Load, run_load
 
@@ -40,39 +38,31 @@ BODY = b'{"ok":true,"content":"' + b"x" * 400 + b'"}'
 HEADERS = {"Authorization": "Bearer pg_test_0123456789", "Accept": "application/json"}
 
 
-def add_options(parser: ArgumentParser) -> None:
+def add_options(parser: Parser) -> None:
     parser.add_argument("--seconds", type=positive, help="length of a round (default 5, quick 2)")
     parser.add_argument("--connections", type=positive, default=32, help="connections of wrk (default 32)")
 
 
-def run(options: Namespace) -> Iterator[Report]:
-    """Interleaved rounds of both servers."""
+def run(options: Options) -> Reports:
     seconds = options.seconds or (2 if options.quick else 5)
-    found: Found = {"lane": [], "hypercorn": []}
     with open_site("wrk") as site, ExitStack() as stack:
-        servers = {name: stack.enter_context(_start(site, name)) for name in found}
-        for number in range(1, options.rounds + 1):
-            for name, server in servers.items():
-                found[name].append({"round": number, **_measure(site, server, options.connections, seconds)})
-                say(f"round {number}: {name}: {found[name][-1]['per_s']:,.0f}/s")
+        core, logs = site.cores.gateway, {name: site.folder / f"{name}.log" for name in ("lane", "hypercorn")}
+        runs = {name: run_module(name, __name__, name, core=core, log=log) for name, log in logs.items()}
+        servers = {name: stack.enter_context(run) for name, run in runs.items()}
+        rows = {name: partial(_measure, site, server, options.connections, seconds) for name, server in servers.items()}
+        found = take_turns(options.rounds, rows, "{per_s:,.0f}/s")
     shape = f"{options.connections} connections, {options.rounds} rounds of {seconds} s, interleaved"
     yield Report([tabulate(found, COLUMNS, base="lane", notes=(shape,))], {"servers": found})
 
 
-def _start(site: Site, name: str) -> Any:
-    return run_module(name, __name__, name, core=site.cores.gateway, log=site.folder / f"{name}.log")
-
-
 def _measure(site: Site, server: Pinned, connections: int, seconds: int) -> dict[str, float]:
-    """One round. Raises: PeerUnavailableError if any answer was not a 200."""
-    port = int(wait_said(server, r"port (\d+)\s")[1])
-    before_s = server.measure_cpu_s()
+    port, before_s = int(wait_said(server, r"port (\d+)\s")[1]), server.measure_cpu_s()
     load = Load(Target(port, "/api/x/y", HEADERS, body=""), connections, seconds)
     result = run_load(load, site.folder / "load", site.cores.load)
     if result.errors:
         raise PeerUnavailableError(f"{server.name} failed under load: {result}\n{server.read_log_end()}")
-    per_s, cpu_us = result.per_s, (server.measure_cpu_s() - before_s) / result.requests * 1e6
-    return {"per_s": per_s, "per_s_min": per_s, "per_s_max": per_s, "cpu_us": cpu_us}
+    cpu_us = (server.measure_cpu_s() - before_s) / result.requests * 1e6
+    return {**dict.fromkeys(("per_s", "per_s_min", "per_s_max"), result.per_s), "cpu_us": cpu_us}
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -92,9 +82,7 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
 async def serve(name: str) -> None:
     """Serve until killed; the port is printed first."""
     config = Config()
-    config.bind = [f"{HOST}:0"]
-    config.keep_alive_max_requests = 10**9
-    config.errorlog = None
+    config.bind, config.keep_alive_max_requests, config.errorlog = [f"{HOST}:0"], 10**9, None
     lane = partial(serve_app, application, config, ServerSettings(), shutdown=trio.Event())
     async with trio.open_nursery() as nursery:
         addresses = await nursery.start(lane if name == "lane" else partial(serve_stock, application, config))

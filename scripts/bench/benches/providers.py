@@ -7,14 +7,13 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import orjson
 
 from pg_trio.domain.chat import Message, Prompt
 from pg_trio.domain.events import Finished
-from pg_trio.domain.options import Options
+from pg_trio.domain.options import Options as Sampling
 from pg_trio.domain.project import Candidate, Credential
 from pg_trio.domain.provider import PROVIDERS
 from pg_trio.domain.secret import Secret
@@ -24,11 +23,11 @@ from pg_trio.simulator.behaviour import parse_behaviour
 from pg_trio.simulator.chat_call import ChatCall
 from pg_trio.simulator.chat_completion import Occasion, complete
 from pg_trio.simulator.wires import WIRES
+from scripts.bench.harness.cli import Options, Reports
 from scripts.bench.harness.tables import Found, Report, tabulate
 from scripts.bench.harness.timing import time_rounds
 
-EVENTS = 1_000
-BAR_US = 15.0
+EVENTS, BAR_US = 1_000, 15.0
 MODELS = {
     "openai": "gpt-4o-mini",
     "anthropic": "claude-sonnet-4-5",
@@ -45,11 +44,9 @@ PROMPT = Prompt(
         Message("assistant", "It is 7 degrees and clear."),
         Message("user", "And tomorrow?"),
     ),
-    Options(temperature=0.2, max_output_tokens=500),
+    Sampling(temperature=0.2, max_output_tokens=500),
     tuple([Tool(f"get_{thing}", f"Get the {thing} of a city", SCHEMA) for thing in ("weather", "time", "news")]),
 )
-
-
 COLUMNS = {
     "wire, µs": "",
     "request": "{request_us:.1f}",
@@ -59,8 +56,7 @@ COLUMNS = {
 }
 
 
-def run(options: Namespace) -> Iterator[Report]:
-    """A row for each wire; wrong where an event costs more than the bar."""
+def run(options: Options) -> Reports:
     found: Found = {wire: [measure(wire, 5 if options.quick else 40)] for wire in MODELS}
     over = [f"{wire}: over {BAR_US:g} µs an event" for wire, (costs,) in found.items() if costs["by_one_us"] > BAR_US]
     yield Report([tabulate(found, COLUMNS)], {"wires": found}, over)
@@ -68,34 +64,27 @@ def run(options: Namespace) -> Iterator[Report]:
 
 def measure(wire: str, rounds: int) -> dict[str, float]:
     """Microseconds of a request, a whole answer, and a streamed event with one and with sixteen in a read."""
-    adapter = adapter_for(wire)
+    adapter, simulated = adapter_for(wire), WIRES[wire]
     credential = Credential("bench", wire, PROVIDERS[wire].base_url or "", Secret("a-key-of-a-bench"))
-    candidate = Candidate(credential, MODELS[wire])
-    completion = complete(
-        parse_behaviour(f"tokens={EVENTS}"), ChatCall(MODELS[wire], "Hello", 10), Occasion(0, wire, 1)
-    )
-    whole = orjson.dumps(WIRES[wire].plain_object(completion))
-    events = [
-        WIRES[wire].opening_event(completion),
-        *WIRES[wire].token_events(completion),
-        WIRES[wire].closing_events(completion, include_usage=True) + WIRES[wire].done,
-    ]
+    candidate, call = Candidate(credential, MODELS[wire]), ChatCall(MODELS[wire], "Hello", 10)
+    completion = complete(parse_behaviour(f"tokens={EVENTS}"), call, Occasion(0, wire, 1))
+    whole = orjson.dumps(simulated.plain_object(completion))
+    last = simulated.closing_events(completion, include_usage=True) + simulated.done
+    events = [simulated.opening_event(completion), *simulated.token_events(completion), last]
 
     def read_stream(reads: list[bytes]) -> None:
         reader = adapter.open_stream(candidate)
-        last = [event for data in reads for event in reader.feed(data)] + reader.close()
-        assert isinstance(last[-1], Finished), "the stream is whole"
+        read = [event for data in reads for event in reader.feed(data)] + reader.close()
+        assert isinstance(read[-1], Finished), "the stream is whole"
+
+    def best_us(work: Callable[[], object], times: int = 1) -> float:
+        return min(time_rounds(work, times=times, least=max(3, rounds)).cpu_us)
 
     joined = [b"".join(events[at : at + 16]) for at in range(0, len(events), 16)]
     headers = {"content-type": "application/json"}
     return {
-        "request_us": _best_us(lambda: adapter.build_request(PROMPT, candidate), rounds, 20),
-        "answer_us": _best_us(lambda: adapter.read_reply(200, headers, whole, candidate, now_s=0.0), rounds, 20),
-        "by_one_us": _best_us(lambda: read_stream(events), rounds) / EVENTS,
-        "by_16_us": _best_us(lambda: read_stream(joined), rounds) / EVENTS,
+        "request_us": best_us(lambda: adapter.build_request(PROMPT, candidate), 20),
+        "answer_us": best_us(lambda: adapter.read_reply(200, headers, whole, candidate, now_s=0.0), 20),
+        "by_one_us": best_us(lambda: read_stream(events)) / EVENTS,
+        "by_16_us": best_us(lambda: read_stream(joined)) / EVENTS,
     }
-
-
-def _best_us(work: Callable[[], object], rounds: int, times: int = 1) -> float:
-    """CPU microseconds of a call in the best of several rounds."""
-    return min(time_rounds(work, times=times, least=max(3, rounds)).cpu_us)

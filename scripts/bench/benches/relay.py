@@ -17,19 +17,17 @@ another checkout, to compare two versions in alternating runs.
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
 from pathlib import Path
 
 from attrs import evolve
 
-from scripts.bench.harness.cli import positive, say
-from scripts.bench.harness.gateway import Endpoint, Place, set_up
-from scripts.bench.harness.processes import HOST, ROOT, BenchError
+from scripts.bench.harness.cli import Options, Parser, Reports, positive, say
+from scripts.bench.harness.gateway import Endpoint, set_up
+from scripts.bench.harness.processes import ROOT, BenchError
 from scripts.bench.harness.site import open_site
-from scripts.bench.harness.stream_load import StreamLoad, measure_streams
+from scripts.bench.harness.streams import StreamLoad, measure_streams
 from scripts.bench.harness.tables import Found, Report, tabulate
-from scripts.bench.harness.target import QUESTION, StreamOrder
+from scripts.bench.harness.target import MODEL, QUESTION, StreamOrder
 
 LOADS = ("lone", "busy", "flood", "many")
 COLUMNS = {
@@ -46,7 +44,7 @@ COLUMNS = {
 }
 
 
-def add_options(parser: ArgumentParser) -> None:
+def add_options(parser: Parser) -> None:
     parser.add_argument("--streams", type=positive, help="how many at once in `many` (2000, quick 200)")
     parser.add_argument("--only", nargs="+", choices=LOADS, default=LOADS, help="these loads alone")
     parser.add_argument("--root", type=Path, default=ROOT, help="checkout whose gateway is measured (this one)")
@@ -59,18 +57,16 @@ def tokens_per_core(cpu_us: float) -> float:
     return 1e6 / cpu_us
 
 
-def run(options: Namespace) -> Iterator[Report]:
-    """One load after the other."""
+def run(options: Options) -> Reports:
     # Python would pass over a folder that is not there, and this checkout's gateway would be measured.
     if not (options.root / "src/pg_trio/__init__.py").is_file():
         raise BenchError(f"{options.root}: no src/pg_trio in it")
-    factor = 1 if options.quick else 4
-    many = options.streams or (200 if options.quick else 2000)
+    factor, many = (1, options.streams or 200) if options.quick else (4, options.streams or 2000)
     shapes = ((64, 100 * factor, 20_000), (512, 100 * factor, 20_000), (32, 1000 * factor, 0))
     orders = [StreamOrder(*shape) for shape in (*shapes, (many, 4 + 2 * factor, 1_000_000))]
     found: Found = {}
-    with open_site() as site, site.run_source() as (_, port):
-        addresses, endpoint = {"source": f"http://{HOST}:{port}/v1"}, Endpoint("relay", [Place("source")])
+    with open_site() as site, site.run_source() as source:
+        addresses, endpoint = {"source": source.base_url}, Endpoint("relay", {"source": MODEL})
         files = set_up(site.make_folder("gateway"), addresses, [endpoint], gateway={"max_concurrent_requests": 10_000})
         # The source answers only requests for streams.
         files = evolve(files, ready_body={"message": StreamOrder(1, 2, 0).text(0), "stream": True})

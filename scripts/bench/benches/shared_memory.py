@@ -10,9 +10,8 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from argparse import Namespace
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -26,35 +25,33 @@ from pg_trio.shared_memory.segment import Segment
 from pg_trio.shared_memory.segment_file import open_segment
 from pg_trio.shared_memory.spend import LocalSpend, SharedSpend
 from pg_trio.shared_memory.token_bucket import LocalBuckets, SharedBuckets
-from scripts.bench.harness.cli import say
+from scripts.bench.harness.cli import Options, Reports, say
 from scripts.bench.harness.machine import choose_cores
 from scripts.bench.harness.processes import run_module, wait_said
 from scripts.bench.harness.tables import Report, Table
 from scripts.bench.harness.timing import Rounds, time_rounds
 
-KEY = b"an endpoint uuid"
-OTHER_KEY = b"another endpoint"
+KEY, OTHER_KEY = b"an endpoint uuid", b"another endpoint"
 # So high that nothing is ever refused: a refusal writes nothing and would flatter the figures.
 MINUTE = ((1_000_000_000, 60.0),)
 MINUTE_AND_HOUR = (*MINUTE, (1_000_000_000, 3600.0))
 MONTH, AMOUNT, BUDGET = 24_300, 1000, 2**62
-CALLS_A_ROUND = 500
 
+Buckets = LocalBuckets | SharedBuckets
 Limits = tuple[tuple[int, float], ...]
 Call = Callable[[], object]
 Calls = Iterator[tuple[str, Call]]
 
 
 def rounds_us(call: Call, seconds: float) -> Rounds:
-    """Microseconds a call, for so many seconds."""
-    return time_rounds(call, times=CALLS_A_ROUND, seconds=seconds)
+    return time_rounds(call, times=500, seconds=seconds)
 
 
-def take(buckets: LocalBuckets | SharedBuckets, limits: Limits) -> Call:
+def take(buckets: Buckets, limits: Limits) -> Call:
     return lambda: buckets.take(KEY, limits, time.monotonic())
 
 
-def take_and_give(buckets: LocalBuckets | SharedBuckets, limits: Limits) -> Call:
+def take_and_give(buckets: Buckets, limits: Limits) -> Call:
     def call() -> None:
         now = time.monotonic()
         buckets.take(KEY, limits, now)
@@ -63,38 +60,10 @@ def take_and_give(buckets: LocalBuckets | SharedBuckets, limits: Limits) -> Call
     return call
 
 
-def reserve_and_settle(spend: LocalSpend | SharedSpend) -> Call:
+def reserve_and_settle(spend: LocalSpend | SharedSpend, key: bytes = KEY) -> Call:
     def call() -> None:
-        spend.reserve(KEY, MONTH, AMOUNT, BUDGET)
-        spend.settle(KEY, MONTH, AMOUNT, AMOUNT)
-
-    return call
-
-
-def make_board(records: SharedBreakers | None = None) -> BreakerBoard[tuple[str, str]]:
-    return BreakerBoard(lambda key: key, lambda key: key[0], BreakerRules(failures_in_row=3), records)
-
-
-def call_well(board: BreakerBoard[tuple[str, str]]) -> Call:
-    """What a request with two candidates asks of the breakers when all is well."""
-    candidates = (("one", "a"), ("two", "b"))
-
-    def call() -> None:
-        now = time.monotonic()
-        first = board.order(candidates, now)[0]
-        board.begin(first, now).succeeded(now)
-
-    return call
-
-
-def call_in_vain(board: BreakerBoard[tuple[str, str]]) -> Call:
-    """A failure that is counted, and the success that ends the row of failures: both write."""
-
-    def call() -> None:
-        now = time.monotonic()
-        for _ in range(3):
-            board.begin(("one", "a"), now).succeeded(now)
-        board.begin(("one", "a"), now).failed(Fault.TARGET, now)
+        spend.reserve(key, MONTH, AMOUNT, BUDGET)
+        spend.settle(key, MONTH, AMOUNT, AMOUNT)
 
     return call
 
@@ -120,11 +89,34 @@ def spend_calls(path: Path, segment: Segment, spend: SharedSpend) -> Calls:
 
 def breaker_calls(segment: Segment) -> Calls:
     records = SharedBreakers(segment, 0.0, {})
-    yield "breakers: order + begin + succeed, one process's own", call_well(make_board())
-    yield "the same, shared", call_well(make_board(records))
+    (own_well, own_in_vain), (well, in_vain) = call_breakers(None), call_breakers(records)
+    yield "breakers: order + begin + succeed, one process's own", own_well
+    yield "the same, shared", well
     yield "of it, the look at the number of changes", records.changes
-    yield "breakers: 3 successes + a failure, one process's own", call_in_vain(make_board())
-    yield "the same, shared (two writes)", call_in_vain(make_board(records))
+    yield "breakers: 3 successes + a failure, one process's own", own_in_vain
+    yield "the same, shared (two writes)", in_vain
+
+
+def call_breakers(records: SharedBreakers | None) -> tuple[Call, Call]:
+    """What a request with two candidates asks when all is well; and a failure that is counted, which writes.
+
+    So does the success that ends the row of failures.
+    """
+    board: BreakerBoard[tuple[str, str]]
+    board = BreakerBoard(lambda key: key, lambda key: key[0], BreakerRules(failures_in_row=3), records)
+    candidates = (("one", "a"), ("two", "b"))
+
+    def call_well() -> None:
+        now = time.monotonic()
+        board.begin(board.order(candidates, now)[0], now).succeeded(now)
+
+    def call_in_vain() -> None:
+        now = time.monotonic()
+        for _ in range(3):
+            board.begin(("one", "a"), now).succeeded(now)
+        board.begin(("one", "a"), now).failed(Fault.TARGET, now)
+
+    return call_well, call_in_vain
 
 
 def latency_calls(segment: Segment) -> Calls:
@@ -140,34 +132,36 @@ def latency_calls(segment: Segment) -> Calls:
     yield "the same where others are told and looked at (4 a second)", lambda: call(next(clock))
 
 
-def run(options: Namespace) -> Iterator[Report]:
+@contextmanager
+def open_shared() -> Iterator[tuple[Path, Segment]]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "shared.mem"
+        with closing(open_segment(path)) as segment:
+            yield path, segment
+
+
+def run(options: Options) -> Reports:
     """Every call alone, then the shared ones beside a second process."""
     rows: list[tuple[str, ...]] = []
-    seconds = 0.2 if options.quick else 2.0
 
-    def measure(calls: Calls) -> None:
-        for what, call in calls:
-            rows.append((what, *rounds_us(call, seconds).cells()))
-            say("  ".join(rows[-1]))
+    def measure(what: str, call: Call) -> None:
+        rows.append((what, *rounds_us(call, 0.2 if options.quick else 2.0).cells()))
+        say("  ".join(rows[-1]))
 
-    with tempfile.TemporaryDirectory() as folder, closing(open_segment(Path(folder) / "shared.mem")) as segment:
-        path = Path(folder) / "shared.mem"
+    with open_shared() as (path, segment):
         buckets, spend = SharedBuckets(segment), SharedSpend(segment)
-        alone = (
-            bucket_calls(buckets),
-            spend_calls(path, segment, spend),
-            breaker_calls(segment),
-            latency_calls(segment),
-        )
-        for calls in alone:
-            measure(calls)
+        alone = [bucket_calls(buckets), spend_calls(path, segment, spend)]
+        for what, call in (
+            pair for calls in [*alone, breaker_calls(segment), latency_calls(segment)] for pair in calls
+        ):
+            measure(what, call)
         for name, key in (("another key", OTHER_KEY), ("the same key", KEY)):
-            core, log = choose_cores().load, Path(folder) / "second.log"
+            core, log = choose_cores().load, path.with_name("second.log")
             with run_module("second", __name__, str(path), key.decode(), core=core, log=log) as second:
                 wait_said(second, "ready")
                 before = segment.counters.takeovers
-                measure(iter([(f"take, minute and hour, 2nd process on {name}", take(buckets, MINUTE_AND_HOUR))]))
-                measure(iter([(f"reserve + settle, 2nd process on {name}", reserve_and_settle(spend))]))
+                measure(f"take, minute and hour, 2nd process on {name}", take(buckets, MINUTE_AND_HOUR))
+                measure(f"reserve + settle, 2nd process on {name}", reserve_and_settle(spend))
                 rows.append(("    take-overs meanwhile", str(segment.counters.takeovers - before), "", ""))
     yield Report([Table(("µs a call", "best", "median", "CPU"), rows)])
 
@@ -175,12 +169,11 @@ def run(options: Namespace) -> Iterator[Report]:
 def work_on(path: Path, key: bytes) -> None:
     """Take and reserve on the key as fast as this process can, until killed."""
     segment = open_segment(path)
-    buckets, spend = SharedBuckets(segment), SharedSpend(segment)
+    buckets, spend_on_key = SharedBuckets(segment), reserve_and_settle(SharedSpend(segment), key)
     print("ready", flush=True)
     while True:
         buckets.take(key, MINUTE_AND_HOUR, time.monotonic())
-        spend.reserve(key, MONTH, AMOUNT, BUDGET)
-        spend.settle(key, MONTH, AMOUNT, AMOUNT)
+        spend_on_key()
 
 
 if __name__ == "__main__":

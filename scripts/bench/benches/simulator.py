@@ -5,35 +5,32 @@ The simulator runs on the first core, wrk on the second; plain answers, keep-ali
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
-
 from attrs import evolve
 
-from scripts.bench.harness.cli import positive
+from scripts.bench.harness.cli import Options, Parser, Reports, positive
 from scripts.bench.harness.processes import PeerUnavailableError
 from scripts.bench.harness.site import open_site
 from scripts.bench.harness.tables import Report, Table
 from scripts.bench.harness.target import MODEL, QUESTION, Target
 from scripts.bench.harness.wrk import Load, run_load
 
-_SHORT = "Hello, how are you?"
 
-
-def add_options(parser: ArgumentParser) -> None:
+def add_options(parser: Parser) -> None:
     parser.add_argument("--seconds", type=positive, help="how long to measure (default 5, quick 2)")
     parser.add_argument("--connections", type=positive, default=32, help="open connections (default 32)")
     parser.add_argument("--model", default="sim", help="what to ask for (default sim; docs/simulator.md)")
 
 
-def run(options: Namespace) -> Iterator[Report]:
-    """One run of wrk."""
+def run(options: Options) -> Reports:
     seconds = options.seconds or (2 if options.quick else 5)
     with open_site("wrk") as site, site.run_provider("simulator", core=site.cores.gateway) as simulator:
         target = Target(simulator.port)
-        target = evolve(target, body=target.body.replace(MODEL, options.model).replace(QUESTION, _SHORT))
-        before_s = simulator.process.measure_cpu_s()
-        result = run_load(Load(target, options.connections, seconds), site.folder / "load", site.cores.load)
+        body = target.body.replace(MODEL, options.model).replace(QUESTION, "Hello, how are you?")
+        before_s, load = (
+            simulator.process.measure_cpu_s(),
+            Load(evolve(target, body=body), options.connections, seconds),
+        )
+        result = run_load(load, site.folder / "load", site.cores.load)
         cpu_us = (simulator.process.measure_cpu_s() - before_s) / max(1, result.requests) * 1e6
     if result.errors:
         raise PeerUnavailableError(f"some answers were not good: {result}")

@@ -13,18 +13,18 @@ Exit status 1 if memory or open files grew, or any answer was not 200. Needs ngi
 from __future__ import annotations
 
 import time
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentTypeError
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import accumulate
 
-from scripts.bench.harness.cli import positive, say
+from scripts.bench.harness.cli import Options, Parser, Reports, positive, say, take_turns
 from scripts.bench.harness.gateway import set_up_wide
-from scripts.bench.harness.process_stats import count_files, measure_cpu_s, measure_memory_bytes
-from scripts.bench.harness.processes import HOST
-from scripts.bench.harness.site import RunningGateway, Site, open_site
-from scripts.bench.harness.tables import Figures, Found, Report, tabulate
+from scripts.bench.harness.process_stats import count_files, measure_memory_bytes
+from scripts.bench.harness.site import Site, open_site
+from scripts.bench.harness.tables import Figures, Report, tabulate
 from scripts.bench.harness.target import QUESTION
-from scripts.bench.harness.wrk import CONNECTIONS, Load, run_load
+from scripts.bench.harness.wrk import CONNECTIONS, Load
 
 ROUNDS = (3, 3)
 TENTHS = 10
@@ -37,8 +37,6 @@ _SCALING_NOTE = (
     "With a core each: reckoned from the CPU time a request, because the load and the upstream share these cores. "
     "The bar is 1.7."
 )
-
-
 SOAK_COLUMNS = {
     "requests": "",
     "req/s": "{per_s:,.0f}",
@@ -60,7 +58,7 @@ SCALING_COLUMNS = {
 }
 
 
-def add_options(parser: ArgumentParser) -> None:
+def add_options(parser: Parser) -> None:
     parser.add_argument("--requests", type=positive, metavar="N", help="(default 1,000,000, quick 50,000)")
     workers = "instead: throughput with each of these numbers of workers, for example 1,2 (--rounds are theirs)"
     parser.add_argument("--workers", type=_read_counts, default=[], metavar="N,N", help=workers)
@@ -73,37 +71,35 @@ def _read_counts(text: str) -> list[int]:
     return [int(count) for count in counts]
 
 
-def run(options: Namespace) -> Iterator[Report]:
-    """Ten tenths of the requests, or each number of workers in each round."""
-    with open_site("nginx", "wrk") as site, site.run_upstream() as (_, port):
-        upstream = f"http://{HOST}:{port}/v1"
+def run(options: Options) -> Reports:
+    with open_site("nginx", "wrk") as site, site.run_upstream() as upstream:
         if options.workers:
-            found = scale(site, upstream, options)
+            measure, duration_s = partial(measure_workers, site, upstream.base_url), 2 if options.quick else 8
+            rows = {str(workers): partial(measure, workers, duration_s) for workers in sorted(options.workers)}
+            found = take_turns(options.rounds, rows, "{per_s:,.0f}/s, {cpu_us:,.0f} µs a request")
             errors = sum(one["errors_sum"] for rounds in found.values() for one in rounds)
             table = tabulate(found, SCALING_COLUMNS, base=next(iter(found)), notes=(_SCALING_NOTE,))
             yield Report([table], {"scaling": found}, [f"{errors:.0f} requests were not answered"] if errors else [])
             return
         requests = max(TENTHS, options.requests or (50_000 if options.quick else 1_000_000))
-        tenths = list(soak(site, upstream, requests))
+        tenths = list(soak(site, upstream.base_url, requests))
         done = accumulate(tenth["requests"] for tenth in tenths)
         found = {f"{count:,.0f}": [tenth] for count, tenth in zip(done, tenths, strict=True)}
         yield Report([tabulate(found, SOAK_COLUMNS)], {"tenths": tenths}, judge(tenths, requests))
 
 
 def soak(site: Site, upstream: str, requests: int) -> Iterator[dict[str, float]]:
-    """So many requests through one worker, a tenth after the other."""
     with site.run_gateway(set_up_wide(site.make_folder("gateway"), upstream)) as gateway:
-        target = gateway.target("e0", {"message": QUESTION})
         tenth_s = max(1, requests // TENTHS // _SLOWEST_PER_S)
+        target = gateway.target("e0", {"message": QUESTION})
         load = Load(target, CONNECTIONS, tenth_s, stop_after=requests // TENTHS)
         for number in range(1, TENTHS + 1):
-            before_s = measure_cpu_s(gateway.worker)
-            result = run_load(load, site.folder / "load", site.cores.load)
+            result, used_s = gateway.run_load(load)
             time.sleep(0.2)  # The worker notices that the clients have left.
             tenth = {
-                "requests": float(result.requests),
+                "requests": result.requests,
                 "per_s": result.per_s,
-                "cpu_us": (measure_cpu_s(gateway.worker) - before_s) / max(1, result.requests) * 1e6,
+                "cpu_us": used_s / result.requests * 1e6,
                 "p99_ms": result.p99_us / 1e3,
                 "errors": result.errors,
                 "memory_mb": measure_memory_bytes(gateway.worker) / 1e6,
@@ -114,7 +110,6 @@ def soak(site: Site, upstream: str, requests: int) -> Iterator[dict[str, float]]
 
 
 def judge(tenths: Sequence[Figures], requests: int) -> list[str]:
-    """What is wrong; empty if nothing is."""
     middle, last = tenths[TENTHS // 2 - 1], tenths[-1]
     growth = last["memory_mb"] / middle["memory_mb"] - 1
     wrong = []
@@ -129,33 +124,13 @@ def judge(tenths: Sequence[Figures], requests: int) -> list[str]:
     return wrong
 
 
-def scale(site: Site, upstream: str, options: Namespace) -> Found:
-    """Throughput with each number of workers, interleaved."""
-    found: Found = {f"{workers}": [] for workers in sorted(options.workers)}
-    for number in range(1, options.rounds + 1):
-        for workers in options.workers:
-            files = set_up_wide(site.make_folder("gateway"), upstream)
-            with site.run_gateway(files, workers=workers, cores=site.cores.both) as gateway:
-                figures = measure_workers(site, gateway, 2 if options.quick else 8)
-            found[f"{workers}"].append({"round": number, **figures})
-            say("round {}: {} workers: {per_s:,.0f}/s, {cpu_us:,.0f} µs a request".format(number, workers, **figures))
-    return found
-
-
-def measure_workers(site: Site, gateway: RunningGateway, duration_s: int) -> dict[str, float]:
+def measure_workers(site: Site, upstream: str, workers: int, duration_s: int) -> dict[str, float]:
     """One run. `cores`: how much of a core the workers had together. `whole`: what they would do with a core each."""
-    workers = len(gateway.workers)
-    load = Load(gateway.target("e0", {"message": QUESTION}), CONNECTIONS * workers, duration_s)
-    run_load(load, site.folder / "load", site.cores.load)  # warm-up
-    before_s = sum(map(measure_cpu_s, gateway.workers))
-    result = run_load(load, site.folder / "load", site.cores.load)
-    used_s = sum(map(measure_cpu_s, gateway.workers)) - before_s
-    cpu_us = used_s / max(1, result.requests) * 1e6
-    cores = used_s / result.duration_us * 1e6
-    return {
-        "per_s": result.per_s,
-        "cpu_us": cpu_us,
-        "cores": cores,
-        "whole": workers / cpu_us,
-        "errors_sum": result.errors,
-    }
+    files = set_up_wide(site.make_folder("gateway"), upstream)
+    with site.run_gateway(files, workers=workers, cores=site.cores.both) as gateway:
+        load = Load(gateway.target("e0", {"message": QUESTION}), CONNECTIONS * workers, duration_s)
+        gateway.run_load(load)  # warm-up
+        result, used_s = gateway.run_load(load)
+    cpu_us, cores = used_s / result.requests * 1e6, used_s / result.duration_us * 1e6
+    whole = workers / cpu_us
+    return {"per_s": result.per_s, "cpu_us": cpu_us, "cores": cores, "whole": whole, "errors_sum": result.errors}

@@ -6,8 +6,7 @@ slower than we read, more when it does not. The best of several runs is shown: o
 
 from __future__ import annotations
 
-from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import orjson
@@ -18,6 +17,7 @@ from pg_trio.domain.project import Candidate, Credential
 from pg_trio.providers import adapter_for
 from pg_trio.providers.sse import EventStreamParser
 from pg_trio.surfaces.openai_chunks import ChunkWriter
+from scripts.bench.harness.cli import Options, Reports
 from scripts.bench.harness.tables import Report, Table
 from scripts.bench.harness.timing import time_rounds
 
@@ -72,7 +72,6 @@ def assemble(reads: list[bytes]) -> None:
 
 
 def relay(reads: list[bytes]) -> None:
-    """Everything that a stage does."""
     reader = adapter_for("openai").open_stream(CANDIDATE)
     renderer, assembler = ChunkWriter(CREATED), Assembler()
     for data in reads:
@@ -95,18 +94,14 @@ WAYS = {"1": 1.0, "8": 8.0, "1/3": 1 / 3}
 _READING = (parse, parse_and_adapt, relay)
 
 
-def run(options: Namespace) -> Iterator[Report]:
-    """Each step for each size of a read."""
+def run(options: Options) -> Reports:
     tokens, rounds = (10_000, 5) if options.quick else (50_000, 15)
     stream, rows = EVENT * tokens, []
-    ways = {name: split(stream, int(len(EVENT) * events)) for name, events in WAYS.items()}
     for name, step in STEPS.items():
-        for events, reads in ways.items():
-            if events == "1" or step in _READING:
+        for way, events in WAYS.items():
+            if way == "1" or step in _READING:
+                size = int(len(EVENT) * events)
+                reads = [stream[start : start + size] for start in range(0, len(stream), size)]
                 token_us = min(time_rounds(partial(step, reads), least=rounds).cpu_us) / tokens
-                rows.append((name, events, f"{token_us:.2f}", f"{1e6 / token_us:,.0f}"))
+                rows.append((name, way, f"{token_us:.2f}", f"{1e6 / token_us:,.0f}"))
     yield Report([Table(("step", "events/read", "µs/token", "tokens/s"), rows)])
-
-
-def split(stream: bytes, size: int) -> list[bytes]:
-    return [stream[start : start + size] for start in range(0, len(stream), size)]

@@ -6,8 +6,7 @@ column is the time for the whole text over the time for a quarter of it, and 4 m
 
 from __future__ import annotations
 
-from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from uuid import UUID
@@ -16,21 +15,23 @@ import orjson
 
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.call import RequestHead
-from pg_trio.domain.chat import ChatRequest, Message
+from pg_trio.domain.chat import ChatRequest
 from pg_trio.domain.guardrails import ContentLength, GuardrailRules, KeywordBlocklist, PiiFilter, PromptInjection
 from pg_trio.errors import GatewayError
 from pg_trio.stages.guardrails import compile_chain
+from pg_trio.stages.guardrails.chain import Chain
 from pg_trio.stages.schemas.compiled import compile_schema
 from pg_trio.surfaces.gateway.chat_request import read_chat_request
-from scripts.bench.harness.cli import say
+from scripts.bench.harness.cli import Options, Reports, say
 from scripts.bench.harness.tables import Report, Table
+from scripts.bench.harness.target import repeat
 from scripts.bench.harness.timing import time_rounds
 
+# fmt: off
 CLEAN = {
     "clean": "The quick brown fox jumps over 12 lazy dogs, and asks for the report of March. ",
     "clean, German": "Für die Prüfung der Übergabe bitten wir um Rückmeldung, möglichst bis März. ",
 }
-# fmt: off
 HOSTILE = {
     "e-mails": "a@b.co ", "almost e-mails": "a@a.", "dots and digits": "1.1.", "colons and digits": "1:1:",
     "addresses": "1.1.1.1 ", "almost cards": "4444 ", "almost IBANs": "DE12 ", "almost numbers": "0171 ",
@@ -43,77 +44,66 @@ HOSTILE = {
     "fences": "```[INST] a\n", "invisible": "ignore\u200ball\u200b",
 }
 # fmt: on
-CHAINS = {
-    "pii_filter": GuardrailRules(pii_filter=PiiFilter()),
-    "prompt_injection": GuardrailRules(prompt_injection=PromptInjection()),
-    "keyword_blocklist (200)": GuardrailRules(
-        keyword_blocklist=KeywordBlocklist(words=tuple(f"forbidden{number}" for number in range(200)))
-    ),
-    "content_length": GuardrailRules(content_length=ContentLength(max=100_000_000)),
+RULES = {
+    "pii_filter": PiiFilter(),
+    "prompt_injection": PromptInjection(),
+    "keyword_blocklist": KeywordBlocklist(words=tuple(f"forbidden{number}" for number in range(200))),
+    "content_length": ContentLength(max=100_000_000),
 }
 _CONTENT = {"type": "object", "properties": {"content": {"type": "string", "pattern": "^(.|\\s)*$"}}}
-CHAT_SCHEMA = {
-    "type": "object",
-    "required": ["messages"],
-    "properties": {"messages": {"type": "array", "items": _CONTENT}},
-}
-LIMITS = GatewaySettings()
-HEAD = RequestHead(UUID(int=1), "p", "ask", [], None, [], 0.0, 0.0)
+_MESSAGES = {"messages": {"type": "array", "items": _CONTENT}}
+CHAT_SCHEMA = {"type": "object", "required": ["messages"], "properties": _MESSAGES}
+LIMITS, HEAD = GatewaySettings(), RequestHead(UUID(int=1), "p", "ask", [], None, [], 0.0, 0.0)
 
 
-def run(options: Namespace) -> Iterator[Report]:
-    """Clean text of several sizes, then hostile text of one."""
-    budget_s = 0.02 if options.quick else 0.3
-    rows = []
-    for row in clean_rows([1_024, 10_240] if options.quick else [1_024, 10_240, 1_048_576], budget_s):
-        say(" ".join(row))
-        rows.append(row)
-    for row in hostile_rows(65_536 if options.quick else 1_048_576, budget_s):
-        say(" ".join(row))
-        rows.append(row)
+def make_body(text: str) -> bytes:
+    return orjson.dumps({"messages": [{"role": "user", "content": text}]})
+
+
+def read(body: bytes) -> ChatRequest:
+    return read_chat_request(body, limits=LIMITS, head=HEAD)
+
+
+def scan(chain: Chain, request: ChatRequest) -> None:
+    """A refusal is a result like any other."""
+    with suppress(GatewayError):
+        chain.apply(request)
+
+
+def run(options: Options) -> Reports:
+    rows, budget_s = [], 0.02 if options.quick else 0.3
+    clean = [(name, size) for name in CLEAN for size in (1_024, 10_240, *([] if options.quick else [1_048_576]))]
+    hostile = [(name, 65_536 if options.quick else 1_048_576) for name in HOSTILE]
+    for name, size in [*clean, *hostile]:
+        is_clean, text = name in CLEAN, repeat({**CLEAN, **HOSTILE}[name], size)
+        for stage, make_work in make_works(is_clean).items():
+            whole_us = best_us(make_work(text), budget_s)
+            ratio = "–" if is_clean else f"{whole_us / best_us(make_work(text[: size // 4]), budget_s):.1f}"
+            rows.append((stage, name, f"{size:,}", f"{whole_us:,.1f}", f"{whole_us / size * 1024:.2f}", ratio))
+            say(" ".join(rows[-1]))
     yield Report([Table(("stage", "text", "chars", "µs", "µs/KiB", "× for 4×"), rows)])
+
+
+def make_works(is_clean: bool) -> dict[str, Callable[[str], Callable[[], object]]]:
+    """What each stage does with a text; hostile text is for those that search it."""
+    chains = {name: compile_chain(GuardrailRules(**{name: rule})) for name, rule in RULES.items()}  # type: ignore[arg-type]
+
+    def scanning(chain: Chain) -> Callable[[str], Callable[[], object]]:
+        return lambda text: partial(scan, chain, read(make_body(text)))
+
+    if not is_clean:
+        return {name: scanning(chains[name]) for name in ("pii_filter", "prompt_injection")}
+    schema = compile_schema(CHAT_SCHEMA)
+    named = {
+        f"{name} (200)" if name == "keyword_blocklist" else name: scanning(chain) for name, chain in chains.items()
+    }
+    return {
+        "read_request": lambda text: partial(read, make_body(text)),
+        **named,
+        "input_schema": lambda text: partial(schema.find_failure, read(make_body(text)).body),
+    }
 
 
 def best_us(work: Callable[[], object], budget_s: float) -> float:
     """Microseconds of the quickest of several runs: three at least, and as many as the time allows."""
-
-    def call() -> None:
-        with suppress(GatewayError):
-            work()
-
-    return min(time_rounds(call, least=3, seconds=budget_s).wall_us)
-
-
-def make_row(stage: str, text: str, size: int, whole_us: float, quarter_us: float | None = None) -> tuple[str, ...]:
-    """A row; without a quarter it has no ratio."""
-    ratio = "–" if quarter_us is None else f"{whole_us / quarter_us:.1f}"
-    return stage, text, f"{size:,}", f"{whole_us:,.1f}", f"{whole_us / size * 1024:.2f}", ratio
-
-
-def clean_rows(sizes: list[int], budget_s: float) -> Iterator[tuple[str, ...]]:
-    schema = compile_schema(CHAT_SCHEMA)
-    for name, piece in CLEAN.items():
-        for size in sizes:
-            body = orjson.dumps({"messages": [{"role": "user", "content": fill(piece, size)}]})
-            read = partial(read_chat_request, body, limits=LIMITS, head=HEAD)
-            request = read()
-            works: dict[str, Callable[[], object]] = {"read_request": read}
-            works |= {stage: partial(compile_chain(rules).apply, request) for stage, rules in CHAINS.items()}
-            works["input_schema"] = partial(schema.find_failure, request.body)
-            for stage, work in works.items():
-                yield make_row(stage, name, size, best_us(work, budget_s))
-
-
-def hostile_rows(size: int, budget_s: float) -> Iterator[tuple[str, ...]]:
-    chains = [(stage, compile_chain(CHAINS[stage])) for stage in ("pii_filter", "prompt_injection")]
-    for name, piece in HOSTILE.items():
-        whole, quarter = (
-            ChatRequest(messages=(Message("user", fill(piece, length)),), body={}) for length in (size, size // 4)
-        )
-        for stage, chain in chains:
-            times = [best_us(partial(chain.apply, request), budget_s) for request in (whole, quarter)]
-            yield make_row(stage, name, size, *times)
-
-
-def fill(piece: str, characters: int) -> str:
-    return (piece * (characters // len(piece) + 1))[:characters]
+    return min(time_rounds(work, least=3, seconds=budget_s).wall_us)

@@ -1,4 +1,4 @@
-"""How many bytecodes a request takes, function by function, with every stage on.
+"""How many bytecodes a request takes, function by function, with every stage on, or with none (`--plain`).
 
 Rules
 1. A count of steps does not depend on what else the machine does, so a change of one percent shows; a time would not.
@@ -11,11 +11,11 @@ Needs nginx.
 
 from __future__ import annotations
 
+import http.client
 import socket
 import sys
-from argparse import ArgumentParser, Namespace
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from types import CodeType, FrameType
 from typing import Any, cast
@@ -28,8 +28,8 @@ from pg_trio.config import load_settings
 from pg_trio.server.http1.connection import LaneConnection
 from pg_trio.server.http1.types import ASGIApplication
 from pg_trio.server.serving import serve_app
-from scripts.bench.harness.cli import positive
-from scripts.bench.harness.gateway import ALL_STAGES, SWITCHED_ON, Endpoint, GatewayFiles, Place, set_up
+from scripts.bench.harness.cli import Options, Parser, Reports, positive
+from scripts.bench.harness.gateway import SWITCHED_ON, GatewayFiles, set_up_full
 from scripts.bench.harness.processes import HOST
 from scripts.bench.harness.site import open_site
 from scripts.bench.harness.tables import Report, Table
@@ -37,8 +37,6 @@ from scripts.bench.harness.target import QUESTION, Target
 
 _ROOT = LaneConnection._serve_requests.__code__  # what serves one request after the other
 _WARM_REQUESTS = 300
-_RECEIVE_BYTES = 65536
-_ANSWER_LIMIT_S = 60.0
 
 
 class StepCounter:
@@ -55,7 +53,6 @@ class StepCounter:
         sys.settrace(self._enter)
 
     def stop(self) -> None:
-        """Count no more."""
         sys.settrace(None)
 
     def _enter(self, frame: FrameType, event: str, _: Any) -> Callable[..., Any] | None:
@@ -83,37 +80,37 @@ class StepCounter:
         return None
 
 
-def add_options(parser: ArgumentParser) -> None:
+def add_options(parser: Parser) -> None:
     parser.add_argument("--requests", type=positive, help="how many are counted (default 100, quick 20)")
+    parser.add_argument("--plain", action="store_true", help="an endpoint that uses no stage")
+    parser.add_argument("--v1", action="store_true", help="of Chat Completions on /v1, not of the Gateway API")
     parser.add_argument("--top", type=positive, default=50, help="how many functions are shown (default 50)")
 
 
-def run(options: Namespace) -> Iterator[Report]:
-    """Start everything, ask, count."""
+def run(options: Options) -> Reports:
     requests = options.requests or (20 if options.quick else 100)
-    with open_site("nginx") as site, site.run_upstream() as (_, port):
-        endpoint = Endpoint("support", [Place("upstream")], ALL_STAGES)
-        files = set_up(site.make_folder("gateway"), {"upstream": f"http://{HOST}:{port}/v1"}, [endpoint])
-        counter = trio.run(_measure, files, requests)
+    with open_site("nginx") as site, site.run_upstream() as upstream:
+        files = set_up_full(site.make_folder("gateway"), upstream.base_url, plain=options.plain)
+        counter = trio.run(_measure, files, requests, options.v1)
     rows = [
         (_name(code), f"{counter.own[code] / requests:,.0f}", f"{steps / requests:,.0f}", f"{calls / requests:.1f}")
         for code, steps in counter.inclusive.most_common(options.top)
         if (calls := counter.calls[code])
     ]
     head = ("bytecodes a request", "own", "with what it calls", "entered")
-    steps = counter.inclusive[_ROOT] / requests
-    raw = {"bytecodes_a_request": steps}
-    yield Report([Table(head, rows, notes=(f"{requests} requests, {SWITCHED_ON}",))], raw)
+    raw = {"bytecodes_a_request": counter.inclusive[_ROOT] / requests}
+    switched_on = "an endpoint that uses no stage" if options.plain else SWITCHED_ON
+    yield Report([Table(head, rows, notes=(f"{requests} requests, {switched_on}",))], raw)
 
 
-async def _measure(files: GatewayFiles, requests: int) -> StepCounter:
-    counter, shutdown = StepCounter(_ROOT), trio.Event()
-    settings = load_settings(files.configuration)
+async def _measure(files: GatewayFiles, requests: int, v1: bool) -> StepCounter:
+    counter, shutdown, settings = StepCounter(_ROOT), trio.Event(), load_settings(files.configuration)
     app, config = cast(ASGIApplication, create_app(settings).asgi_app), Config()
     config.bind = [f"{HOST}:0"]
     async with trio.open_nursery() as nursery:
         (address,) = await nursery.start(partial(serve_app, app, config, settings.server, shutdown=shutdown))
-        target = files.target(int(address.rpartition(":")[2]), "support", {"message": QUESTION})
+        port = int(address.rpartition(":")[2])
+        target = files.openai_target(port, QUESTION) if v1 else files.target(port, "support", {"message": QUESTION})
         await trio.to_thread.run_sync(_ask, target, requests, counter)
         shutdown.set()
     return counter
@@ -122,25 +119,21 @@ async def _measure(files: GatewayFiles, requests: int) -> StepCounter:
 def _ask(target: Target, requests: int, counter: StepCounter) -> None:
     """Ask from a thread of its own, whose steps are not counted."""
     request = target.as_bytes()
-    with socket.create_connection((HOST, target.port), timeout=_ANSWER_LIMIT_S) as client:
-        for _ in range(_WARM_REQUESTS):
-            _ask_once(client, request)
+    with socket.create_connection((HOST, target.port), timeout=60) as client:
+
+        def ask_each(count: int) -> None:
+            for _ in range(count):
+                client.sendall(request)
+                answer = http.client.HTTPResponse(client)
+                answer.begin()
+                body = answer.read()
+                if answer.status != 200:
+                    raise ConnectionError(f"the gateway answered {answer.status}: {body[:300]!r}")
+
+        ask_each(_WARM_REQUESTS)
         trio.from_thread.run_sync(counter.start)
-        for _ in range(requests):
-            _ask_once(client, request)
+        ask_each(requests)
         trio.from_thread.run_sync(counter.stop)
-
-
-def _ask_once(client: socket.socket, request: bytes) -> None:
-    client.sendall(request)
-    answer = b""
-    while not answer.endswith(b"}"):
-        received = client.recv(_RECEIVE_BYTES)
-        if not received:
-            raise ConnectionError("the gateway closed the connection")
-        answer += received
-    if not answer.startswith(b"HTTP/1.1 200 "):
-        raise ConnectionError(f"the gateway answered {answer[:300]!r}")
 
 
 def _name(code: CodeType) -> str:

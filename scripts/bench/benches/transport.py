@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import socket
 import time
-from argparse import ArgumentParser, Namespace
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 
 import trio
 
@@ -20,18 +20,19 @@ from pg_trio.domain.upstream import Transport, WireRequest
 from pg_trio.stages.provider_call.exchange import read_whole
 from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.httpx_transport import HttpxTransport
-from scripts.bench.harness.cli import positive, say
+from scripts.bench.harness.cli import Options, Parser, Reports, positive, say
+from scripts.bench.harness.client import run_crowd
 from scripts.bench.harness.processes import HOST
 from scripts.bench.harness.site import open_site
-from scripts.bench.harness.tables import Found, Report, quantile, tabulate
+from scripts.bench.harness.tables import Found, Report, find_spread, tabulate
 
 ROUNDS = (5, 2)
 COLUMNS = {
     "": "",
     "calls/s": "{per_s:,.0f}",
     "CPU µs/call": "{cpu_us:.1f}",
-    "p50 µs": "{p50_us:.0f}",
-    "p99 µs": "{p99_us:.0f}",
+    "p50 µs": "{p50:.0f}",
+    "p99 µs": "{p99:.0f}",
 }
 ANSWER = '{"id":"chatcmpl-1","choices":[{"message":{"content":"' + "x" * 340 + '"}}]}'
 QUESTION = b'{"model":"gpt-4o-mini","messages":[{"role":"user","content":"' + b"y" * 400 + b'"}]}'
@@ -39,49 +40,45 @@ HEADERS = [("authorization", "Bearer sk-0000"), ("content-type", "application/js
 Call = Callable[[], Awaitable[None]]
 
 
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--calls", type=positive, help="calls of a round; httpx makes a tenth (default 10,000, quick 2,000)"
-    )
+def add_options(parser: Parser) -> None:
+    calls = "calls of a round; httpx makes a tenth (default 10,000, quick 2,000)"
+    parser.add_argument("--calls", type=positive, help=calls)
     parser.add_argument("--concurrency", type=positive, nargs="+", default=[1, 32], help="calls at once (default 1 32)")
 
 
-def run(options: Namespace) -> Iterator[Report]:
-    """Every transport at every concurrency."""
+def run(options: Options) -> Reports:
     options.calls = options.calls or (2_000 if options.quick else 10_000)
-    with open_site("nginx") as site, site.run_upstream(ANSWER) as (_, port):
+    with open_site("nginx") as site, site.run_upstream(ANSWER) as upstream:
         os.sched_setaffinity(0, {site.cores.gateway})
-        found = trio.run(measure_all, port, options)
+        found = trio.run(measure_all, upstream.port, options)
     yield Report([tabulate(found, COLUMNS)], {"transports": found})
 
 
-async def measure_all(port: int, options: Namespace) -> Found:
-    """A row for each, from interleaved rounds."""
-    request = WireRequest(f"http://{HOST}:{port}/v1/chat", HEADERS, QUESTION, allow_private_addresses=True)
-    direct, over_httpx = DirectTransport(UpstreamSettings()), HttpxTransport(UpstreamSettings())
-    kinds: dict[str, tuple[Callable[[], Call], int]] = {
-        "socket": (lambda: call_socket(port), options.calls),
-        "direct": (lambda: call_transport(direct, request), options.calls),
-        "httpx": (lambda: call_transport(over_httpx, request), options.calls // 10),
-    }
+async def measure_all(port: int, options: Options) -> Found:
     found: Found = {}
-    for concurrency in options.concurrency:
-        found |= {f"{name}, {concurrency} at once": [] for name in kinds}
-        for number in range(options.rounds):
-            say(f"{concurrency} at once, round {number + 1} …")
-            for name, (make_call, calls) in kinds.items():
-                found[f"{name}, {concurrency} at once"].append(await measure(make_call, calls, concurrency))
-    await direct.aclose()
-    await over_httpx.aclose()
+    async with (
+        aclosing(DirectTransport(UpstreamSettings())) as direct,
+        aclosing(HttpxTransport(UpstreamSettings())) as over_httpx,
+    ):
+        kinds: dict[str, tuple[Callable[[], Call], int]] = {
+            "socket": (lambda: call_socket(port), options.calls),
+            "direct": (lambda: call_transport(direct, port), options.calls),
+            "httpx": (lambda: call_transport(over_httpx, port), options.calls // 10),
+        }
+        for concurrency in options.concurrency:
+            for number in range(options.rounds):
+                say(f"{concurrency} at once, round {number + 1} …")
+                for name, (make_call, calls) in kinds.items():
+                    rounds = found.setdefault(f"{name}, {concurrency} at once", [])
+                    rounds.append(await measure(make_call, calls, concurrency))
     return found
 
 
 async def measure(make_call: Callable[[], Call], calls: int, concurrency: int) -> dict[str, float]:
-    """One round of one transport."""
-    latencies_us: list[float] = []
+    latencies_s: list[float] = []
     begin, opened, wall, cpu = trio.Event(), 0, 0.0, 0.0
 
-    async def keep_calling() -> None:
+    async def keep_calling(_: int) -> None:
         nonlocal opened, wall, cpu
         call = make_call()
         await call()
@@ -94,19 +91,16 @@ async def measure(make_call: Callable[[], Call], calls: int, concurrency: int) -
         for _ in range(calls // concurrency):
             started = time.perf_counter()
             await call()
-            latencies_us.append((time.perf_counter() - started) * 1e6)
+            latencies_s.append(time.perf_counter() - started)
 
-    async with trio.open_nursery() as nursery:
-        for _ in range(concurrency):
-            nursery.start_soon(keep_calling)
+    await run_crowd(concurrency, keep_calling)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    done = len(latencies_us)
-    p50_us, p99_us = quantile(latencies_us, 0.5), quantile(latencies_us, 0.99)
-    return {"per_s": done / wall, "cpu_us": cpu / done * 1e6, "p50_us": p50_us, "p99_us": p99_us}
+    done = len(latencies_s)
+    return {"per_s": done / wall, "cpu_us": cpu / done * 1e6, **find_spread(latencies_s, scale=1e6)}
 
 
-def call_transport(transport: Transport, request: WireRequest) -> Call:
-    """One whole exchange, as provider_call does it."""
+def call_transport(transport: Transport, port: int) -> Call:
+    request = WireRequest(f"http://{HOST}:{port}/v1/chat", HEADERS, QUESTION, allow_private_addresses=True)
 
     async def call() -> None:
         response = await transport.open_response(request)

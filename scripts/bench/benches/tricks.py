@@ -8,12 +8,9 @@ code. A trick that saves less than 3 % of both goes (docs/decisions/014-tricks-a
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from argparse import Namespace
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from functools import partial
 from types import FrameType
 from typing import Any, NamedTuple
@@ -24,27 +21,26 @@ import re2
 import trio
 from attrs import frozen
 
-from pg_trio.config.settings import GatewaySettings, ServerSettings
-from pg_trio.domain.call import RequestHead
+from pg_trio.config.settings import ServerSettings
 from pg_trio.domain.chat import ChatRequest
 from pg_trio.domain.guardrails import ContentLength, GuardrailRules, KeywordBlocklist, PiiFilter, PromptInjection
-from pg_trio.errors import GatewayError
 from pg_trio.racing.deadline import Deadline, LastingScope
+from pg_trio.racing.deadline_keeper import DeadlineKeeper
 from pg_trio.server.http1.head import read_head
 from pg_trio.server.http1.incoming import Incoming
 from pg_trio.server.http1.response import Response
 from pg_trio.stages.guardrails import compile_chain
 from pg_trio.stages.guardrails.chain import Chain
 from pg_trio.stages.guardrails.linear import Pattern, compile_pattern
-from pg_trio.surfaces.gateway.chat_request import read_chat_request
-from scripts.bench.harness.cli import say
+from scripts.bench.benches.stages import CLEAN, make_body, read, scan
+from scripts.bench.harness.cli import Options, Reports, say
 from scripts.bench.harness.tables import Report, Table
 
 # One request with every stage on: CPU time (docs/performance.md, "CPU µs/req") and bytecodes (scripts/bench/steps).
 REQUEST_US, REQUEST_STEPS = 187.0, 8_830
 # The least that a trick must save.
 BAR_PERCENT = 3.0
-TEXT = "The quick brown fox jumps over 12 lazy dogs, and asks for the report of March. " * 3
+TEXT = CLEAN["clean"] * 3
 # As OpenAI's Python SDK sends it.
 HEAD = (
     b"POST /api/11111111-1111-4111-8111-111111111111/summarize HTTP/1.1\r\nhost: 127.0.0.1:8000\r\n"
@@ -66,10 +62,18 @@ FIELDS = {
 FIELDS_TEMPLATE = "".join(f"{name}: %b\r\n" for name in FIELDS).encode()
 FIELD_VALUES = tuple(value.encode() for value in FIELDS.values())
 BODY = b"x" * 300
+# The guardrails of `scripts/bench/steps`.
+RULES = GuardrailRules(
+    pii_filter=PiiFilter(),
+    prompt_injection=PromptInjection(),
+    keyword_blocklist=KeywordBlocklist(words=("alpha", "beta", "gamma")),
+    content_length=ContentLength(max=10_000_000),
+)
 # `@value` classes that a request makes, of about so many fields (pg_trio/domain/value.py).
 VALUES, VALUE_FIELDS = 20, 8
 # Over which bytecodes are counted.
 STEP_USES = 20
+Timed = Callable[[int], float]
 
 
 @frozen
@@ -78,22 +82,20 @@ class Trick:
 
     name: str
     uses: float
-    plain: Callable[[int], float]
-    trick: Callable[[int], float]
+    plain: Timed
+    trick: Timed
 
 
-def time_calls(work: Callable[[], object], count: int) -> float:
-    """Seconds for so many calls."""
-    calls = range(count)
-    began = time.perf_counter()
-    for _ in calls:
-        work()
-    return time.perf_counter() - began
+def calls(work: Callable[[], object]) -> Timed:
 
+    def timed(count: int) -> float:
+        numbers = range(count)
+        began = time.perf_counter()
+        for _ in numbers:
+            work()
+        return time.perf_counter() - began
 
-def time_task(work: Callable[[int], Awaitable[float]], count: int) -> float:
-    """Seconds that a task measured itself."""
-    return trio.run(work, count)
+    return timed
 
 
 # ── the tricks, and their plain twins ────────────────────────────────────────────────────────────────────────────────
@@ -104,8 +106,7 @@ def make_head_trick() -> Trick:
     incoming = Incoming(ServerSettings())
     incoming.find_head(HEAD)
     plain = partial(read_head, HEAD, max_head_bytes=65_536, max_header_count=100)
-    trick = partial(incoming.find_head, HEAD)
-    return Trick("known head (server/http1/head.py)", 1, partial(time_calls, plain), partial(time_calls, trick))
+    return Trick("known head (server/http1/head.py)", 1, calls(plain), calls(partial(incoming.find_head, HEAD)))
 
 
 def make_value_trick() -> Trick:
@@ -113,7 +114,7 @@ def make_value_trick() -> Trick:
     names = [f"field{number}" for number in range(VALUE_FIELDS)]
     plain = partial(attrs.make_class("Plain", names, frozen=True, slots=True), *names)
     trick = partial(attrs.make_class("Trick", names, slots=True), *names)
-    return Trick("values (domain/value.py)", VALUES, partial(time_calls, plain), partial(time_calls, trick))
+    return Trick("values (domain/value.py)", VALUES, calls(plain), calls(trick))
 
 
 def make_answer_trick() -> Trick:
@@ -128,63 +129,15 @@ def make_answer_trick() -> Trick:
     def trick() -> None:
         Response("POST", "1.1").whole(200, FIELDS_TEMPLATE % FIELD_VALUES, BODY, keep_alive=True)
 
-    return Trick("byte template (surfaces/http_answer.py)", 1, partial(time_calls, plain), partial(time_calls, trick))
+    return Trick("byte template (surfaces/http_answer.py)", 1, calls(plain), calls(trick))
 
 
 def make_search_trick() -> Trick:
     """RE2's own search, below the library's Python layer."""
-    pattern, compiled, text = (
-        compile_pattern(r"\b(?:forbidden|words)\b"),
-        re2.compile(rb"\b(?:forbidden|words)\b"),
-        TEXT,
-    )
-    data = text.encode()
-    plain, trick = partial(compiled.search, data), partial(pattern.search, data)
-    uses = count_searches(make_chain(), make_request(TEXT))
+    words, data = r"\b(?:forbidden|words)\b", TEXT.encode()
+    plain, trick = partial(re2.compile(words.encode()).search, data), partial(compile_pattern(words).search, data)
     name = "RE2's private members (guardrails/linear.py), clean text"
-    return Trick(name, uses, partial(time_calls, plain), partial(time_calls, trick))
-
-
-def make_chain() -> Chain:
-    """The guardrails of `scripts/bench/steps`."""
-    return compile_chain(
-        GuardrailRules(
-            pii_filter=PiiFilter(),
-            prompt_injection=PromptInjection(),
-            keyword_blocklist=KeywordBlocklist(words=("alpha", "beta", "gamma")),
-            content_length=ContentLength(max=10_000_000),
-        )
-    )
-
-
-def make_request(text: str) -> ChatRequest:
-    """A request of one message."""
-    body = json.dumps({"messages": [{"role": "user", "content": text}]}).encode()
-    head = RequestHead(UUID(int=1), "p", "ask", [], None, [], 0.0, 0.0)
-    return read_chat_request(body, limits=GatewaySettings(), head=head)
-
-
-def suppressed(chain: Chain, request: ChatRequest) -> None:
-    """Scan the request; a refusal is a result like any other."""
-    with suppress(GatewayError):
-        chain.apply(request)
-
-
-def count_searches(chain: Chain, request: ChatRequest) -> int:
-    """How many searches the guardrails make in a request."""
-    searched = list[int]()
-    search = Pattern.search
-
-    def counted(self: Pattern, text: bytes, pos: int = 0) -> tuple[int, int] | None:
-        searched.append(pos)
-        return search(self, text, pos)
-
-    Pattern.search = counted  # type: ignore[method-assign]
-    try:
-        suppressed(chain, request)
-    finally:
-        Pattern.search = search  # type: ignore[method-assign]
-    return len(searched)
+    return Trick(name, count_searches(compile_chain(RULES), read(make_body(TEXT))), calls(plain), calls(trick))
 
 
 def make_hostile_trick() -> Trick:
@@ -192,50 +145,89 @@ def make_hostile_trick() -> Trick:
 
     The work is not a request's but that of scanning the text: `uses` makes the saving a share of it.
     """
-    pattern, compiled, data = compile_pattern(r"@b"), re2.compile(rb"@b"), b"a@b.co " * 1_000
-    plain, trick = partial(compiled.search, data, 400), partial(pattern.search, data, 400)
-    chain, request = make_chain(), make_request("a@b.co " * 4_500)
+    data = b"a@b.co " * 1_000
+    plain = partial(re2.compile(rb"@b").search, data, 400)
+    trick = partial(compile_pattern(r"@b").search, data, 400)
+    chain, request = compile_chain(RULES), read(make_body("a@b.co " * 4_500))
     searches = count_searches(chain, request)
-    scan_us = min(time_calls(partial(suppressed, chain, request), 1) for _ in range(5)) * 1e6
+    scan_us = min(calls(partial(scan, chain, request))(1) for _ in range(5)) * 1e6
     name = f"the same, a list of e-mails ({searches} searches, share of the scan)"
-    return Trick(name, searches * REQUEST_US / scan_us, partial(time_calls, plain), partial(time_calls, trick))
+    return Trick(name, searches * REQUEST_US / scan_us, calls(plain), calls(trick))
+
+
+def count_searches(chain: Chain, request: ChatRequest) -> int:
+    """How many searches the guardrails make in a request."""
+    searched, search = list[int](), Pattern.search
+
+    def counted(self: Pattern, text: bytes, pos: int = 0) -> tuple[int, int] | None:
+        searched.append(pos)
+        return search(self, text, pos)
+
+    Pattern.search = counted  # type: ignore[method-assign]
+    try:
+        scan(chain, request)
+    finally:
+        Pattern.search = search  # type: ignore[method-assign]
+    return len(searched)
+
+
+def time_task(work: Callable[[int], Awaitable[float]], count: int) -> float:
+    """Seconds that a task measured itself."""
+    return trio.run(work, count)
 
 
 def make_scope_trick() -> Trick:
     """One cancel scope a connection for the deadlines of its requests, instead of one scope a request."""
 
     async def plain(count: int) -> float:
-        began, at = time.perf_counter(), trio.current_time() + 600.0
-        for _ in range(count):
-            with Deadline() as deadline:
-                deadline.move(at)
-        return time.perf_counter() - began
+        return time_deadlines(count, None)
 
     async def trick(count: int) -> float:
-        began, at = time.perf_counter(), trio.current_time() + 600.0
         with LastingScope() as lasting:
-            for _ in range(count):
-                with Deadline(lasting=lasting) as deadline:
-                    deadline.move(at)
-        return time.perf_counter() - began
+            return time_deadlines(count, lasting)
 
     return Trick("lasting scope (racing/deadline.py)", 1, partial(time_task, plain), partial(time_task, trick))
 
 
-TRICKS: tuple[Callable[[], Trick], ...] = (
+def make_keeper_trick() -> Trick:
+    """A connection's next deadline is noted, not set in Trio."""
+
+    async def plain(count: int) -> float:
+        with LastingScope() as lasting:
+            return time_deadlines(count, lasting)
+
+    async def trick(count: int) -> float:
+        with LastingScope(DeadlineKeeper()) as lasting:
+            return time_deadlines(count, lasting)
+
+    name = "kept deadline (racing/deadline_keeper.py)"
+    return Trick(name, 1, partial(time_task, plain), partial(time_task, trick))
+
+
+def time_deadlines(count: int, lasting: LastingScope | None) -> float:
+    """Seconds that the deadlines of so many requests take."""
+    began, at = time.perf_counter(), trio.current_time() + 600.0
+    for _ in range(count):
+        with Deadline(lasting=lasting) as deadline:
+            deadline.move(at)
+    return time.perf_counter() - began
+
+
+TRICKS = (
     make_head_trick,
     make_value_trick,
     make_answer_trick,
     make_search_trick,
     make_hostile_trick,
     make_scope_trick,
+    make_keeper_trick,
 )
 
 
 # ── measuring ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def count_steps(run: Callable[[int], float]) -> float:
+def count_steps(run: Timed) -> float:
     """Bytecodes of one use, without those around the loop."""
     counts = []
     for uses in (STEP_USES, 2 * STEP_USES):
@@ -266,48 +258,24 @@ class Worth(NamedTuple):
     saved_steps: float
     saved_steps_percent: float
 
-    @property
-    def stays(self) -> bool:
-        """Whether it saves enough of either."""
-        return max(self.saved_us_percent, self.saved_steps_percent) >= BAR_PERCENT
-
 
 def measure(trick: Trick, rounds: int, count: int) -> Worth:
-    """Time both twins by turns, and count their bytecodes."""
-    plain_s, trick_s = [], []
-    for _ in range(rounds):
-        plain_s.append(trick.plain(count))
-        trick_s.append(trick.trick(count))
-    plain_us, trick_us = (min(seconds) / count * 1e6 for seconds in (plain_s, trick_s))
-    saved_us = (plain_us - trick_us) * trick.uses
-    saved_steps = (count_steps(trick.plain) - count_steps(trick.trick)) * trick.uses
-    return Worth(
-        plain_us, trick_us, saved_us, 100 * saved_us / REQUEST_US, saved_steps, 100 * saved_steps / REQUEST_STEPS
-    )
+    seconds = [(trick.plain(count), trick.trick(count)) for _ in range(rounds)]
+    plain_us, trick_us = (min(times) / count * 1e6 for times in zip(*seconds, strict=True))
+    us, steps = plain_us - trick_us, count_steps(trick.plain) - count_steps(trick.trick)
+    us, steps = us * trick.uses, steps * trick.uses
+    return Worth(plain_us, trick_us, us, 100 * us / REQUEST_US, steps, 100 * steps / REQUEST_STEPS)
 
 
-def run(options: Namespace) -> Iterator[Report]:
-    """Each trick beside its plain twin."""
+def run(options: Options) -> Reports:
     rounds, count = (3, 200) if options.quick else (30, 4_000)
-    rows, raw = [], {}
-    for make in TRICKS:
-        trick = make()
+    rows, raw = list[tuple[str, ...]](), {}
+    for trick in (make() for make in TRICKS):
         worth = measure(trick, rounds, count)
-        figures = "{:.2f}", "{:.2f}", "{:.1f}", "{:.1f} %", "{:.0f}", "{:.1f} %"
-        cells = [figure.format(value) for figure, value in zip(figures, worth, strict=True)]
-        row = (trick.name, f"{trick.uses:g}", *cells, "stays" if worth.stays else "goes")
-        say(" ".join(row))
-        rows.append(row)
+        figures = "{:.2f}|{:.2f}|{:.1f}|{:.1f} %|{:.0f}|{:.1f} %".format(*worth).split("|")
+        stays = max(worth.saved_us_percent, worth.saved_steps_percent) >= BAR_PERCENT
+        rows.append((trick.name, f"{trick.uses:g}", *figures, "stays" if stays else "goes"))
+        say(" ".join(rows[-1]))
         raw[trick.name] = worth._asdict() | {"uses": trick.uses}
-    head = (
-        "trick",
-        "uses",
-        "plain µs",
-        "trick µs",
-        "saved µs",
-        "of a request",
-        "bytecodes saved",
-        "of a request",
-        "verdict",
-    )
-    yield Report([Table(head, rows)], raw)
+    saved = ("saved µs", "of a request", "bytecodes saved", "of a request")
+    yield Report([Table(("trick", "uses", "plain µs", "trick µs", *saved, "verdict"), rows)], raw)

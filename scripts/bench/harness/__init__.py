@@ -4,8 +4,8 @@ cli.py          options, progress, reports, exit status       tables.py    table
 machine.py      cores, tools, facts about this machine        timing.py    microseconds of a call in this process
 processes.py    processes on a core, stopped with their block  process_stats.py  CPU time, memory and files of processes
 target.py       one request and where it goes                 gateway.py   a gateway's configuration, token and log
-site.py         gateways, simulators and upstreams that run   nginx.py     the upstream, and a plain proxy
+site.py         gateways, simulators and upstreams that run   upstream.py  nginx: the upstream, and a plain proxy
 wrk.py          closed-loop load                              open_loop.py load at a fixed rate
-client.py       one connection on Trio                        store_files.py   databases of any size
-source.py, stream_reads.py, stream_load.py                    streams: their provider, their client, their figures
+client.py       clients on Trio, one or many                  store_files.py   databases of any size
+source.py, streams.py   streams: their provider, and their client with its figures
 """

@@ -16,7 +16,9 @@ import pkgutil
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from argparse import ArgumentParser as Parser
+from argparse import Namespace as Options
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,8 +28,11 @@ import attrs
 from scripts.bench import benches
 from scripts.bench.harness.machine import describe_machine
 from scripts.bench.harness.processes import BenchError, PeerUnavailableError
-from scripts.bench.harness.tables import Report
+from scripts.bench.harness.tables import Found, Report
 
+__all__ = ["Options", "Parser", "Reports", "list_benches", "main", "positive", "read_options", "say", "take_turns"]
+
+Reports = Iterator[Report]
 _FACTS = ("cpu", "kernel", "python", "commit", "load average")
 
 
@@ -36,11 +41,20 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def take_turns(rounds: int, rows: Mapping[str, Callable[[], Mapping[str, float]]], tell: str) -> Found:
+    """What each row measures, round after round, so that a slow minute of the machine hits all. `tell`: a format."""
+    found: Found = {name: [] for name in rows}
+    for number in range(1, rounds + 1):
+        for name, measure in rows.items():
+            found[name].append({"round": number, **measure()})
+            say(f"round {number}: {name}: {tell.format(**found[name][-1])}")
+    return found
+
+
 def list_benches() -> dict[str, str]:
     """Every bench's name and the first line of its help; no bench is imported."""
-    found = {}
+    found, folder = {}, Path(benches.__path__[0])
     for module in pkgutil.iter_modules(benches.__path__):
-        folder = Path(benches.__path__[0])
         file = folder / module.name / "__init__.py" if module.ispkg else folder / f"{module.name}.py"
         found[module.name] = (ast.get_docstring(ast.parse(file.read_text())) or "").partition("\n")[0]
     return found
@@ -68,13 +82,10 @@ def main(arguments: Sequence[str]) -> int:
         return 130
 
 
-def read_options(name: str, bench: ModuleType, arguments: Sequence[str]) -> argparse.Namespace:
+def read_options(name: str, bench: ModuleType, arguments: Sequence[str]) -> Options:
     """The options of a bench; a wrong one and --help end the program."""
-    parser = argparse.ArgumentParser(
-        prog=f"scripts/bench/{name}",
-        description=bench.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    shape = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog=f"scripts/bench/{name}", description=bench.__doc__, formatter_class=shape)
     parser.add_argument("--quick", action="store_true", help="fewer sizes, shorter runs, rougher figures")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
     rounds: tuple[int, int] | None = getattr(bench, "ROUNDS", None)
@@ -99,13 +110,16 @@ def positive(text: str) -> int:
     return number
 
 
-def _run(name: str, bench: ModuleType, options: argparse.Namespace) -> int:
+def _run(name: str, bench: ModuleType, options: Options) -> int:
     wrong: list[str] = []
-    raw: dict[str, object] = {"command": shlex.join([f"scripts/bench/{name}", *sys.argv[2:]]), "tables": []}
+    tables: list[object] = []
+    raw: dict[str, object] = {"command": shlex.join([f"scripts/bench/{name}", *sys.argv[2:]]), "tables": tables}
     # Closed in every case: a report that cannot be printed must not leave processes behind.
     with contextlib.closing(bench.run(options)) as reports:
-        for report in _tell(reports):
-            raw |= {"machine": describe_machine(), **report.raw, "tables": [*_tables(raw), *report.tables]}
+        for report in reports:
+            print("\n" + "\n\n".join(map(str, report.tables)) + "\n", flush=True)
+            tables += report.tables
+            raw |= {"machine": describe_machine(), **report.raw}
             if options.json:
                 write_json(options.json, raw)
             for text in report.wrong:
@@ -116,27 +130,12 @@ def _run(name: str, bench: ModuleType, options: argparse.Namespace) -> int:
     return int(bool(wrong))
 
 
-def _tell(reports: Iterator[Report]) -> Iterator[Report]:
-    for report in reports:
-        print("\n" + "\n\n".join(map(str, report.tables)) + "\n", flush=True)
-        yield report
-
-
-def _tables(raw: dict[str, object]) -> list[object]:
-    tables = raw["tables"]
-    assert isinstance(tables, list)
-    return tables
-
-
 def write_json(file: Path, raw: dict[str, object]) -> None:
     """All figures are in `file`; the tables are there as their cells."""
 
     def plain(value: Any) -> Any:
-        return (
-            attrs.asdict(value, filter=lambda attribute, _: attribute.repr is not False)
-            if attrs.has(type(value))
-            else str(value)
-        )
+        is_value = attrs.has(type(value))
+        return attrs.asdict(value, filter=lambda own, _: own.repr is not False) if is_value else str(value)
 
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(raw, indent=1, ensure_ascii=False, default=plain) + "\n")

@@ -1,11 +1,11 @@
-"""One connection on Trio: a request, when its answer came, and whether it ended as HTTP says."""
+"""Clients on Trio: one connection, when its answer came, what it says; and many of them at once or at a fixed rate."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Self
 
 import httptools
 import trio
@@ -19,24 +19,6 @@ _WATCH_EVERY_S = 0.01
 
 class CutShort(Exception):
     """The connection ended before the answer did, or what came is not HTTP."""
-
-
-class Hung(Exception):
-    """No whole answer came within the client's own limit."""
-
-
-@frozen(slots=True)
-class Answer:
-    """A whole answer; `seconds` from the request's first byte to the answer's last."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    seconds: float
-
-    def json(self) -> Any:
-        """The body as JSON."""
-        return json.loads(self.body)
 
 
 @frozen(slots=True)
@@ -53,10 +35,68 @@ class Said:
         return self.error is None and self.finish_reason not in (None, "error")
 
 
+@frozen(slots=True)
+class Answer:
+    """An answer; `seconds` from the request's first byte to its last.
+
+    `failure`: why it is not whole, `hung` where it did not come in time; its status is 0 then.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(factory=dict)
+    body: bytes = b""
+    seconds: float = 0.0
+    failure: str = ""
+
+    def said(self) -> Said:
+        """What it says; a stream is read as a client of OpenAI's wire reads it."""
+        try:
+            if self.headers.get("content-type", "").startswith("text/event-stream"):
+                return _read_stream(self.body.decode())
+            body = json.loads(self.body)
+            return Said(body["content"], body["finish_reason"]) if self.status == 200 else Said("", None, body["error"])
+        except (ValueError, KeyError, TypeError) as error:
+            return Said("", None, self.failure or f"unreadable: {type(error).__name__}: {error}")
+
+
 async def call(port: int, request: bytes, limit_s: float) -> Answer:
-    """One request on a connection of its own. Raises: Hung, CutShort, OSError."""
-    async with await Caller.connect(port) as caller:
-        return await caller.call(request, limit_s)
+    """The answer to one request on a connection of its own, or how it failed."""
+    try:
+        async with await Caller.connect(port) as caller:
+            return await caller.call(request, limit_s)
+    except (CutShort, OSError) as error:
+        return Answer(0, failure=f"{type(error).__name__}: {error}")
+
+
+async def run_crowd(count: int, work: Callable[[int], Awaitable[object]]) -> None:
+    """So many clients at once, each with its number."""
+    async with trio.open_nursery() as nursery:
+        for number in range(count):
+            nursery.start_soon(work, number)
+
+
+async def run_paced(count: int, per_s: float, work: Callable[[float], Awaitable[object]]) -> None:
+    """Open loop: a client begins at each of so many fixed times, and is told its own."""
+    started_at = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for due_at in (started_at + number / per_s for number in range(count)):
+            await trio.sleep_until(due_at)
+            nursery.start_soon(work, due_at)
+
+
+async def run_watched(clients: Callable[[], Awaitable[object]], late_s: list[float]) -> None:
+    """The clients, and by how much this process wakes too late meanwhile: its own times are no better than that."""
+
+    async def watch() -> None:
+        while True:
+            due_at = trio.current_time() + _WATCH_EVERY_S
+            await trio.sleep_until(due_at)
+            late_s.append(trio.current_time() - due_at)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        await clients()
+        nursery.cancel_scope.cancel()
 
 
 class Caller:
@@ -66,20 +106,19 @@ class Caller:
         self._stream = stream
 
     @classmethod
-    async def connect(cls, port: int) -> Caller:
+    async def connect(cls, port: int) -> Self:
         return cls(await trio.open_tcp_stream(HOST, port))
 
-    async def __aenter__(self) -> Caller:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *error: object) -> None:
         await self._stream.aclose()
 
     async def call(self, request: bytes, limit_s: float = 60.0) -> Answer:
-        """The answer to one request. Raises: Hung, CutShort."""
-        started_at = time.monotonic()
+        """The answer to one request; a connection that hung cannot be used again. Raises: CutShort."""
+        started_at, reader = time.monotonic(), AnswerReader()
         with trio.move_on_after(limit_s):
-            reader = AnswerReader()
             try:
                 await self._stream.send_all(request)
                 while not reader.is_over:
@@ -87,15 +126,7 @@ class Caller:
             except trio.BrokenResourceError as exc:
                 raise CutShort(f"after {len(reader.body)} bytes: {exc.__cause__}") from exc
             return Answer(reader.status, reader.headers, bytes(reader.body), time.monotonic() - started_at)
-        raise Hung(f"no answer within {limit_s:g} s")
-
-
-async def watch_lateness(late_s: list[float]) -> None:
-    """Append again and again by how much this process wakes too late: its own times are no better than that."""
-    while True:
-        due_at = trio.current_time() + _WATCH_EVERY_S
-        await trio.sleep_until(due_at)
-        late_s.append(trio.current_time() - due_at)
+        return Answer(0, seconds=time.monotonic() - started_at, failure="hung")
 
 
 @define(eq=False)
@@ -131,17 +162,6 @@ class AnswerReader:
 
     def on_message_complete(self) -> None:
         self.is_over = True
-
-
-def read_said(answer: Answer) -> Said:
-    """What an answer of the gateway says; a stream is read as a client of OpenAI's wire reads it.
-
-    Raises: ValueError, KeyError or TypeError if it is not an answer of the gateway.
-    """
-    if answer.headers.get("content-type", "").startswith("text/event-stream"):
-        return _read_stream(answer.body.decode())
-    body = answer.json()
-    return Said(body["content"], body["finish_reason"]) if answer.status == 200 else Said("", None, body["error"])
 
 
 def _read_stream(body: str) -> Said:

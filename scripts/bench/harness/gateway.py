@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -12,11 +11,11 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from pg_trio.store.token_file import PREFIX_CHARS, hash_token, open_tokens
 from pg_trio.store.transaction import transaction
-from scripts.bench.harness.processes import HOST, PeerUnavailableError, clean_environment
+from scripts.bench.harness.processes import HOST
 from scripts.bench.harness.target import MODEL, SYSTEM_PROMPT, Target
 
 PROJECT = "6f1c2a54-0d3e-4b7a-9c68-2f5b8e1d7a90"
@@ -27,12 +26,8 @@ SWITCHED_ON = (
     "token, both rate limits, monthly budget, four guardrails (eight kinds of personal data, prompt injection, three "
     "keywords, length), input schema, system prompt, deadline, every call logged to SQLite"
 )
-INPUT_SCHEMA = {
-    "type": "object",
-    "required": ["message"],
-    "properties": {"message": {"type": "string", "minLength": 1, "maxLength": 20000}, "stream": {"type": "boolean"}},
-    "additionalProperties": False,
-}
+_FIELDS = {"message": {"type": "string", "minLength": 1, "maxLength": 20000}, "stream": {"type": "boolean"}}
+_SCHEMA = {"type": "object", "required": ["message"], "properties": _FIELDS, "additionalProperties": False}
 # Every stage works. The limits are checked and counted at every call, and never reached.
 ALL_STAGES: Mapping[str, Any] = {
     "prompt": SYSTEM_PROMPT,
@@ -42,7 +37,7 @@ ALL_STAGES: Mapping[str, Any] = {
     "estimated_cost_per_1k_tokens_usd": 0.0001,
     "max_output_tokens": 256,
     "deadline_ms": 20_000,
-    "input_schema": json.dumps(INPUT_SCHEMA),
+    "input_schema": json.dumps(_SCHEMA),
     "guardrails": {
         "pii_filter": {"enabled": True},
         "prompt_injection": {"enabled": True},
@@ -60,32 +55,31 @@ _WIDE_STAGES = {
     "input_schema": f"file:{_WIDE_FILE}",
     "guardrails": {**ALL_STAGES["guardrails"], "content_length": {"max": 100_000_000}},
 }
-_BINARIES = Path(sys.executable).parent
-PG_TRIO = str(_BINARIES / "pg-trio")
-_TOKEN_LIMIT_S = 60.0
+# The same for OpenAI's body.
+_CHAT_SCHEMA = {"type": "object", "required": ["model", "messages"], "properties": {"messages": _MESSAGES}}
+_CHAT_STAGES = {**ALL_STAGES, "input_schema": json.dumps(_CHAT_SCHEMA)}
+BINARIES = Path(sys.executable).parent
+PG_TRIO = str(BINARIES / "pg-trio")
 _BUSY_LIMIT_S = 60.0
-
-
-@frozen(slots=True)
-class Place:
-    """One candidate: a credential, and a model (which tells a simulated provider how to behave)."""
-
-    credential: str
-    model: str = MODEL
+# Beyond the numbers of the tokens that a bench inserts.
+_OWN_TOKEN = 10**12
 
 
 @frozen(slots=True)
 class Endpoint:
-    """An endpoint: its candidates in order, and its settings by their names."""
+    """An endpoint: the model of each candidate by its credential, in order, and its settings by their names.
+
+    The model tells a simulated provider how to behave.
+    """
 
     slug: str
-    candidates: Sequence[Place]
+    candidates: Mapping[str, str]
     settings: Mapping[str, object] = field(factory=dict)
 
     def as_toml(self) -> str:
-        first, *others = self.candidates
-        failover = ", ".join(f'{{ credential = "{place.credential}", model = "{place.model}" }}' for place in others)
-        table = {"slug": self.slug, "credential": first.credential, "model": first.model, "streaming_enabled": True}
+        (credential, model), *others = self.candidates.items()
+        failover = ", ".join(f'{{ credential = "{name}", model = "{other}" }}' for name, other in others)
+        table = {"slug": self.slug, "credential": credential, "model": model, "streaming_enabled": True}
         return f"[[projects.endpoints]]\n{_as_lines(table)}failover = [{failover}]\n{_as_lines(self.settings)}"
 
 
@@ -95,7 +89,7 @@ class GatewayFiles:
 
     configuration: Path
     token: str
-    ready: Endpoint
+    ready: str
     ready_body: Mapping[str, object] = field(factory=lambda: {"message": "Hello"})
 
     @property
@@ -103,36 +97,23 @@ class GatewayFiles:
         return self.configuration.with_name("data")
 
     def target(self, port: int, slug: str, body: Mapping[str, object], token: str = "") -> Target:
-        """A request to an endpoint."""
         headers = {"Authorization": f"Bearer {token or self.token}"}
         return Target(port, f"/api/{PROJECT}/{slug}", headers, json.dumps(body))
 
-    def ready_target(self, port: int) -> Target:
-        """The request that shows whether the gateway is ready."""
-        return self.target(port, self.ready.slug, self.ready_body)
+    def openai_target(self, port: int, question: str) -> Target:
+        """OpenAI's request to `openai`."""
+        body = {"model": "openai", "messages": [{"role": "user", "content": question}]}
+        return evolve(self.target(port, "openai", body), path=f"/api/{PROJECT}/v1/chat/completions")
 
     def make_lane_command(self, port: int, workers: int = 1) -> tuple[str, ...]:
-        """`pg-trio serve`."""
-        bind = ("--bind", f"{HOST}:{port}", "--workers", str(workers))
+        bind = ("--bind", f"{HOST}:{port}", "--workers", str(workers), "--admin-bind", "")
         return (PG_TRIO, "serve", "--config", str(self.configuration), *bind)
-
-    def make_hypercorn_command(self, port: int) -> tuple[str, ...]:
-        """Stock Hypercorn; `environment` tells it the configuration."""
-        return (str(_BINARIES / "hypercorn"), "-k", "trio", "--bind", f"{HOST}:{port}", "pg_trio.app:create_app()")
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        return {"PG_TRIO_CONFIG": str(self.configuration)}
 
     def read_log(self, what: str) -> int:
         """An SQL expression over all rows of the log; the gateway has stopped, so that all are written."""
         with closing(sqlite3.connect(self.data_dir / "log.db")) as log:
             (found,) = log.execute(f"SELECT coalesce({what}, 0) FROM gateway_logs").fetchone()
         return int(found)
-
-    def count_logged(self) -> int:
-        """Rows in the log: one for every call that was answered."""
-        return self.read_log("count(*)")
 
 
 def set_up(
@@ -146,10 +127,10 @@ def set_up(
     """A gateway that can be started, in `folder`.
 
     `addresses`: a credential and its base URL each. `gateway`: settings of that table. `limits`: settings of
-    credentials. Raises: PeerUnavailableError if no token can be made.
+    credentials.
     """
     if READY in addresses:
-        endpoints = [Endpoint(READY, [Place(READY, "sim")]), *endpoints]
+        endpoints = [Endpoint(READY, {READY: "sim"}), *endpoints]
     parts = [f"[gateway]\n{_as_lines({'data_dir': 'data', **(gateway or {})})}"]
     for name, url in addresses.items():
         table = {"name": name, "provider": "openai", "api_key": "sk-upstream", "base_url": url}
@@ -157,37 +138,29 @@ def set_up(
     parts.append(f"[[projects]]\n{_as_lines({'uuid': PROJECT, 'name': 'Bench', 'slug': 'bench'})}")
     configuration = folder / "gateway.toml"
     configuration.write_text("\n".join([*parts, *(endpoint.as_toml() for endpoint in endpoints)]))
-    return GatewayFiles(configuration, create_token(configuration), endpoints[0])
+    files = GatewayFiles(configuration, name_token(_OWN_TOKEN), endpoints[0].slug)
+    files.data_dir.mkdir()
+    insert_tokens(files.data_dir, range(_OWN_TOKEN, _OWN_TOKEN + 1))
+    return files
+
+
+def set_up_full(folder: Path, upstream_url: str, *, plain: bool = False) -> GatewayFiles:
+    """A gateway with two endpoints where every stage works: `support`, and `openai` for requests to `/v1`.
+
+    `plain`: no stage does more than it must.
+    """
+    stages = {"support": ALL_STAGES, "openai": _CHAT_STAGES}
+    made = [Endpoint(slug, {"upstream": MODEL}, {} if plain else settings) for slug, settings in stages.items()]
+    return set_up(folder, {"upstream": upstream_url}, made)
 
 
 def set_up_wide(folder: Path, upstream_url: str, *, endpoints: int = 1, tokens: int = 0) -> GatewayFiles:
     """A gateway with endpoints `e0`, `e1`, … that take bodies of megabytes, and so many tokens beside its own."""
     (folder / _WIDE_FILE).write_text(json.dumps(_WIDE_SCHEMA))
-    made = [Endpoint(f"e{number}", [Place("upstream")], _WIDE_STAGES) for number in range(endpoints)]
+    made = [Endpoint(f"e{number}", {"upstream": MODEL}, _WIDE_STAGES) for number in range(endpoints)]
     files = set_up(folder, {"upstream": upstream_url}, made)
     insert_tokens(files.data_dir, range(tokens))
     return files
-
-
-def create_token(configuration: Path) -> str:
-    """The plaintext of a new token for `PROJECT`. Raises: PeerUnavailableError."""
-    choice = ["--config", str(configuration), "--project", PROJECT, "--name", "bench", "--scope", "chat"]
-    try:
-        made = subprocess.run(
-            [PG_TRIO, "token", "create", *choice],
-            capture_output=True,
-            text=True,
-            timeout=_TOKEN_LIMIT_S,
-            check=True,
-            cwd=configuration.parent,
-            env=clean_environment(),
-        )
-    except subprocess.CalledProcessError as exc:
-        end = "\n".join(exc.stderr.splitlines()[-5:])
-        raise PeerUnavailableError(f"pg-trio token create failed with status {exc.returncode}\n{end}") from exc
-    except (subprocess.TimeoutExpired, OSError) as exc:
-        raise PeerUnavailableError(f"pg-trio token create: {exc}") from exc
-    return made.stdout.strip()
 
 
 def name_token(number: int) -> str:
@@ -197,15 +170,11 @@ def name_token(number: int) -> str:
 
 def insert_tokens(data_dir: Path, numbers: range) -> None:
     """The tokens of these numbers are in the database, in one transaction."""
-    project = UUID(PROJECT).bytes
-    names = map(name_token, numbers)
+    project, names = UUID(PROJECT).bytes, map(name_token, numbers)
     rows = ((project, "bench", name[:PREFIX_CHARS], hash_token(name), "live", "chat models", 0.0) for name in names)
+    columns = "project_uuid, name, prefix, digest, env, scopes, created_at"
     with closing(open_tokens(data_dir, _BUSY_LIMIT_S)) as connection, transaction(connection):
-        connection.executemany(
-            "INSERT INTO tokens (project_uuid, name, prefix, digest, env, scopes, created_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            rows,
-        )
+        connection.executemany(f"INSERT INTO tokens ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def _as_lines(table: Mapping[str, object]) -> str:

@@ -16,19 +16,18 @@ from scripts.bench.harness.processes import ROOT, BenchError
 
 # Debian keeps nginx in /usr/sbin, which is not on every user's path.
 _MORE_FOLDERS = "/usr/sbin:/usr/local/sbin"
-_PACKAGES = {"nginx": "nginx", "wrk": "wrk", "taskset": "util-linux"}
+_PACKAGES = {"taskset": "util-linux"}
 
 
 @frozen(slots=True)
 class Cores:
-    """One core for what is measured, another for the load and the upstream."""
+    """One core for what is measured, another for the load and the upstream; `both` as taskset lists them."""
 
     gateway: int
     load: int
 
     @property
     def both(self) -> str:
-        """As taskset lists them."""
         return f"{self.gateway},{self.load}"
 
 
@@ -48,12 +47,6 @@ def find_tool(name: str) -> str:
     return found
 
 
-def check_tools(*names: str) -> None:
-    """All of these programs are installed. Raises: BenchError."""
-    for name in names:
-        find_tool(name)
-
-
 def allow_open_files(wanted: int | None = None) -> None:
     """We, and the processes that we start, may open so many files, or all that the hard limit allows.
 
@@ -68,22 +61,18 @@ def allow_open_files(wanted: int | None = None) -> None:
 def describe_machine() -> dict[str, str]:
     """Names and versions of what figures depend on, and how busy the machine was."""
     found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    versions = {"node": "--version", "nginx": "-v", "wrk": "-v"}
     return {
         "cpu": found[1] if found else platform.machine(),
         "cores": str(os.cpu_count()),
         "load average": " ".join(f"{load:.2f}" for load in os.getloadavg()),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "node": _ask_version("node", "--version"),
-        "nginx": _ask_version("nginx", "-v"),
-        "wrk": _ask_version("wrk", "-v"),
+        **{
+            name: (re.findall(r"\d+(?:\.\d+)+", _ask(name, option)) or ["none"])[0] for name, option in versions.items()
+        },
         "commit": _ask("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD") or "unknown",
     }
-
-
-def _ask_version(*command: str) -> str:
-    found = re.search(r"\d+(?:\.\d+)+", _ask(*command))
-    return found.group() if found else "none"
 
 
 def _ask(name: str, *arguments: str) -> str:

@@ -50,12 +50,12 @@ def is_running(pid: int, started_at_ticks: int) -> bool:
     return stat is not None and stat.started_at_ticks == started_at_ticks and stat.state != "Z"
 
 
-def measure_cpu_s(pid: int) -> float:
-    """CPU seconds of one process so far, user and system, all its threads. Raises: ProcessLookupError."""
-    stat = read_stat(pid)
-    if stat is None:
-        raise ProcessLookupError(f"process {pid} has ended")
-    return stat.cpu_ticks / _TICKS_PER_S
+def measure_cpu_s(*pids: int) -> float:
+    """CPU seconds of these processes so far, user and system, all their threads. Raises: ProcessLookupError."""
+    stats = [read_stat(pid) for pid in pids]
+    if None in stats:
+        raise ProcessLookupError(f"one of the processes {pids} has ended")
+    return sum(stat.cpu_ticks for stat in stats if stat) / _TICKS_PER_S
 
 
 def measure_tree_cpu_s(root: int) -> float:
@@ -65,7 +65,6 @@ def measure_tree_cpu_s(root: int) -> float:
 
 
 def measure_memory_bytes(pid: int) -> int:
-    """Resident memory of one process now."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
 
 
@@ -76,10 +75,9 @@ def measure_tree_memory_bytes(root: int) -> list[int]:
 
 def _measure_share_bytes(pid: int) -> int:
     try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-        return measure_memory_bytes(pid)  # The kernel gives no proportional size.
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        sizes = [int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")]
+        return sizes[0] if sizes else measure_memory_bytes(pid)  # Some kernels give no proportional size.
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return 0
 

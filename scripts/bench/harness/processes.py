@@ -23,8 +23,13 @@ from typing import Any
 
 from attrs import asdict, field, frozen
 
-from scripts.bench.harness.process_stats import find_tree, is_running, measure_tree_cpu_s, measure_tree_memory_bytes
-from scripts.bench.harness.process_stats import read_stat as _read_stat
+from scripts.bench.harness.process_stats import (
+    find_tree,
+    is_running,
+    measure_tree_cpu_s,
+    measure_tree_memory_bytes,
+    read_stat,
+)
 
 HOST = "127.0.0.1"
 ROOT = Path(__file__).resolve().parents[3]
@@ -45,22 +50,19 @@ class PeerUnavailableError(Exception):
 
 @frozen(slots=True, eq=False)
 class Pinned:
-    """A running process tree."""
+    """A running process tree; what it prints is in `log`."""
 
     name: str
     log: Path
     leader: subprocess.Popen[bytes] = field(repr=False)
 
     def is_alive(self) -> bool:
-        """Whether the leader still runs."""
         return self.leader.poll() is None
 
     def read_log(self) -> str:
-        """Everything that the tree has printed so far."""
         return self.log.read_text(errors="replace")
 
     def read_log_end(self, lines: int = 5) -> str:
-        """The last lines that the tree printed."""
         return "\n".join(self.read_log().splitlines()[-lines:])
 
     def measure_cpu_s(self) -> float:
@@ -68,7 +70,6 @@ class Pinned:
         return measure_tree_cpu_s(self.leader.pid)
 
     def measure_memory_bytes(self) -> list[int]:
-        """Memory of each process of the tree now."""
         return measure_tree_memory_bytes(self.leader.pid)
 
 
@@ -136,17 +137,13 @@ def clean_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in kept}
 
 
-def find_free_ports(count: int) -> list[int]:
-    """Different loopback ports that were free a moment ago: all are held until the last is found."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind((HOST, 0))
-        return [one.getsockname()[1] for one in sockets]
+def find_free_port() -> int:
+    with socket.create_server((HOST, 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
 
 
 def wait_finished(process: Pinned, limit_s: float) -> None:
-    """The process has ended by itself. Raises: TimeoutError."""
     try:
         process.leader.wait(limit_s)
     except subprocess.TimeoutExpired as exc:
@@ -156,36 +153,30 @@ def wait_finished(process: Pinned, limit_s: float) -> None:
 def wait_said(process: Pinned, pattern: str) -> re.Match[str]:
     """The first match of a pattern in what the process prints. Raises: TimeoutError with what it printed instead."""
     give_up_at = time.monotonic() + _READY_LIMIT_S
-    while time.monotonic() < give_up_at:
+    is_alive = True
+    while is_alive and time.monotonic() < give_up_at:
         is_alive = process.is_alive()
         if found := re.search(pattern, process.read_log()):
             return found
-        if not is_alive:
-            break
         time.sleep(0.05)
     raise TimeoutError(f"{process.name} was not ready:\n{process.read_log_end()}")
 
 
 def _stop_tree(leader: subprocess.Popen[bytes]) -> None:
     # A leader that ends first leaves its children to init, where they no longer belong to the tree: look before.
-    tree = {pid: stat.started_at_ticks for pid in find_tree(leader.pid) if (stat := _read_stat(pid))}
+    tree = {pid: stat.started_at_ticks for pid in find_tree(leader.pid) if (stat := read_stat(pid))}
     try:
         leader.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             leader.wait(STOP_LIMIT_S)
     finally:  # A second Ctrl-C ends the wait, not the clean-up.
-        _kill_tree(leader.pid, tree)
+        # Of a process that ended meanwhile, the number may belong to another one by now.
+        left = {pid: ticks for pid, ticks in tree.items() if is_running(pid, ticks)}
+        for kill, pid in ((os.killpg, leader.pid), *((os.kill, pid) for pid in left)):
+            with contextlib.suppress(ProcessLookupError):
+                kill(pid, signal.SIGKILL)
         leader.wait()
-
-
-def _kill_tree(leader_pid: int, tree: Mapping[int, int]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(leader_pid, signal.SIGKILL)
-    left = [pid for pid, started_at_ticks in tree.items() if is_running(pid, started_at_ticks)]
-    for pid in left:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    # A process that is inside the kernel ends a moment after its signal.
-    give_up_at = time.monotonic() + _KILL_LIMIT_S
-    while time.monotonic() < give_up_at and any(is_running(pid, tree[pid]) for pid in left):
-        time.sleep(0.01)
+        # A process that is inside the kernel ends a moment after its signal.
+        give_up_at = time.monotonic() + _KILL_LIMIT_S
+        while time.monotonic() < give_up_at and any(is_running(pid, ticks) for pid, ticks in left.items()):
+            time.sleep(0.01)

@@ -15,31 +15,31 @@ from typing import Any
 from attrs import evolve, frozen
 
 from pg_trio.server.status_file import FILE_NAME
+from scripts.bench.harness import source, upstream
+from scripts.bench.harness.client import Answer, call
 from scripts.bench.harness.gateway import PG_TRIO, READY, Endpoint, GatewayFiles, set_up
-from scripts.bench.harness.machine import Cores, allow_open_files, check_tools, choose_cores
-from scripts.bench.harness.nginx import COMPLETION, make_upstream_command
-from scripts.bench.harness.process_stats import measure_memory_bytes
+from scripts.bench.harness.machine import Cores, allow_open_files, choose_cores, find_tool
+from scripts.bench.harness.process_stats import measure_cpu_s, measure_memory_bytes
 from scripts.bench.harness.processes import (
     HOST,
     ROOT,
-    BenchError,
     PeerUnavailableError,
     Pinned,
-    find_free_ports,
+    find_free_port,
     run_module,
     run_pinned,
     wait_said,
 )
 from scripts.bench.harness.target import Target, wait_ready
+from scripts.bench.harness.wrk import Load, WrkResult, run_load
 
 _BUILD = ROOT / "build"
 _VIEW_LIMIT_S = 20.0
-SOURCE = "scripts.bench.harness.source"
 
 
 @frozen(slots=True, eq=False)
 class Provider:
-    """A running simulator."""
+    """Something that runs and serves completions."""
 
     port: int
     process: Pinned
@@ -48,28 +48,22 @@ class Provider:
     def base_url(self) -> str:
         return f"http://{HOST}:{self.port}/v1"
 
-    def view(self, after: int = 0) -> dict[str, Any]:
-        """What it has received so far (docs/simulator.md, "From another process")."""
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=_VIEW_LIMIT_S)
-        with contextlib.closing(connection):
-            connection.request("GET", f"/requests?after={after}")
+    def view(self) -> dict[str, Any]:
+        """What a simulator has received so far (docs/simulator.md, "From another process")."""
+        with contextlib.closing(http.client.HTTPConnection(HOST, self.port, timeout=_VIEW_LIMIT_S)) as connection:
+            connection.request("GET", "/requests")
             told: dict[str, Any] = json.loads(connection.getresponse().read())
         return told
 
-    def requests(self) -> list[dict[str, Any]]:
-        """The requests of the view."""
-        requests: list[dict[str, Any]] = self.view()["requests"]
-        return requests
-
     def count_calls(self) -> Counter[str]:
-        """How many requests came for each model."""
-        return Counter(str(request["model"]) for request in self.requests())
+        return Counter(str(request["model"]) for request in self.view()["requests"])
 
 
 @frozen(slots=True, eq=False)
 class RunningGateway:
     """A gateway that answers, and what its start cost: seconds by the clock and of CPU until its first answer."""
 
+    site: Site
     files: GatewayFiles
     process: Pinned
     port: int
@@ -85,13 +79,25 @@ class RunningGateway:
         return pid
 
     def target(self, slug: str, body: Mapping[str, object], *, token: str = "") -> Target:
-        """A request to an endpoint."""
         return self.files.target(self.port, slug, body, token)
 
     def request(self, slug: str, body: Mapping[str, object], headers: Mapping[str, str] | None = None) -> bytes:
-        """The bytes of a request to an endpoint."""
         target = self.target(slug, body)
         return evolve(target, headers={**target.headers, **(headers or {})}).as_bytes()
+
+    async def ask(
+        self, slug: str, limit_s: float, *, stream: bool = False, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """The answer to a short message, or how it failed; see client.call."""
+        return await call(self.port, self.request(slug, {"message": "Hello there", "stream": stream}, headers), limit_s)
+
+    def run_load(self, load: Load) -> tuple[WrkResult, float]:
+        """What wrk found, and the CPU seconds that the workers used meanwhile. Raises: PeerUnavailableError."""
+        before_s = measure_cpu_s(*self.workers)
+        result = run_load(load, self.site.folder / "load", self.site.cores.load)
+        if not result.requests:
+            raise PeerUnavailableError(f"nothing answered under load\n{self.process.read_log_end()}")
+        return result, measure_cpu_s(*self.workers) - before_s
 
 
 @frozen(slots=True)
@@ -102,28 +108,23 @@ class Site:
     folder: Path
 
     def make_folder(self, name: str) -> Path:
-        """A new folder."""
         return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder))
 
     @contextlib.contextmanager
-    def run_upstream(self, answer: str = COMPLETION) -> Iterator[tuple[Pinned, int]]:
-        """nginx on the load's core, and its port. Raises: BenchError."""
-        (port,) = find_free_ports(1)
-        folder = self.make_folder("upstream")
-        command = make_upstream_command(folder, port, answer)
-        with run_pinned("upstream", command, core=self.cores.load, log=folder / "log") as upstream:
-            try:
-                wait_ready(upstream, Target(port))
-            except PeerUnavailableError as exc:
-                raise BenchError(str(exc)) from exc
-            yield upstream, port
+    def run_upstream(self, answer: str = upstream.COMPLETION) -> Iterator[Provider]:
+        """nginx on the load's core, which gives every request this answer. Raises: PeerUnavailableError."""
+        folder, port = self.make_folder("upstream"), find_free_port()
+        command = upstream.make_upstream_command(folder, port, answer)
+        with run_pinned("upstream", command, core=self.cores.load, log=folder / "log") as process:
+            wait_ready(process, Target(port))
+            yield Provider(port, process)
 
     @contextlib.contextmanager
-    def run_source(self) -> Iterator[tuple[Pinned, int]]:
-        """The source of streams on the load's core, and its port. Raises: TimeoutError."""
+    def run_source(self) -> Iterator[Provider]:
+        """The source of streams on the load's core. Raises: TimeoutError."""
         log = self.make_folder("source") / "log"
-        with run_module("source", SOURCE, core=self.cores.load, log=log) as source:
-            yield source, int(wait_said(source, r"port (\d+)\s")[1])
+        with run_module("source", source.__name__, core=self.cores.load, log=log) as process:
+            yield Provider(int(wait_said(process, r"port (\d+)\s")[1]), process)
 
     @contextlib.contextmanager
     def run_provider(
@@ -133,13 +134,25 @@ class Site:
 
         Raises: PeerUnavailableError.
         """
-        (port,) = find_free_ports(1)
+        port, core = find_free_port(), self.cores.load if core is None else core
         options = ["--bind", f"{HOST}:{port}", "--keep", str(keep), "--seed", str(seed)]
         options += ["--default", default] if default else []
-        core = self.cores.load if core is None else core
         with run_pinned(name, [PG_TRIO, "simulate", *options], core=core, log=self.folder / f"{name}.log") as process:
             wait_ready(process, Target(port))
             yield Provider(port, process)
+
+    @contextlib.contextmanager
+    def run_providers(self, *names: str, keep: int = 100_000) -> Iterator[tuple[dict[str, Provider], dict[str, str]]]:
+        """Simulators of these names, each with its own seed, and their addresses.
+
+        The last one is READY too; nothing listens at the address of `refused`.
+        """
+        with contextlib.ExitStack() as stack:
+            runs = {name: self.run_provider(name, keep=keep, seed=seed) for seed, name in enumerate(names)}
+            providers = {name: stack.enter_context(run) for name, run in runs.items()}
+            addresses = {name: provider.base_url for name, provider in providers.items()}
+            refused = f"http://{HOST}:{find_free_port()}/v1"
+            yield providers, {**addresses, READY: addresses[names[-1]], "refused": refused}
 
     @contextlib.contextmanager
     def run_gateway(
@@ -151,25 +164,15 @@ class Site:
         environment: Mapping[str, str] | None = None,
     ) -> Iterator[RunningGateway]:
         """`pg-trio serve` on the gateway's core, or on `cores`. Raises: PeerUnavailableError if it does not answer."""
-        (port,) = find_free_ports(1)
-        command = files.make_lane_command(port, workers)
+        port = find_free_port()
         core, log = cores or self.cores.gateway, files.configuration.with_name("output.log")
-        started_at = time.monotonic()
+        started_at, command = time.monotonic(), files.make_lane_command(port, workers)
         with run_pinned("pg-trio", command, core=core, log=log, environment=environment) as process:
-            wait_ready(process, files.ready_target(port))
+            wait_ready(process, files.target(port, files.ready, files.ready_body))
             start_s, start_cpu_s = time.monotonic() - started_at, process.measure_cpu_s()
             pids = tuple(json.loads((files.data_dir / FILE_NAME).read_text())["workers"])
             idle_bytes = sum(map(measure_memory_bytes, pids))
-            yield RunningGateway(files, process, port, pids, start_s, start_cpu_s, idle_bytes)
-
-    @contextlib.contextmanager
-    def run_providers(self, *names: str, keep: int = 100_000) -> Iterator[tuple[dict[str, Provider], dict[str, str]]]:
-        """Simulators of these names, each with its own seed, and their addresses; the last one is READY too."""
-        with contextlib.ExitStack() as stack:
-            runs = {name: self.run_provider(name, keep=keep, seed=seed) for seed, name in enumerate(names)}
-            providers = {name: stack.enter_context(run) for name, run in runs.items()}
-            addresses = {name: provider.base_url for name, provider in providers.items()}
-            yield providers, {**addresses, READY: addresses[names[-1]]}
+            yield RunningGateway(self, files, process, port, pids, start_s, start_cpu_s, idle_bytes)
 
     @contextlib.contextmanager
     def open_gateway(
@@ -189,7 +192,8 @@ class Site:
 @contextlib.contextmanager
 def open_site(*tools: str) -> Iterator[Site]:
     """A site, once these programs are found. Raises: BenchError."""
-    check_tools("taskset", *tools)
+    for tool in ("taskset", *tools):
+        find_tool(tool)
     cores = choose_cores()
     allow_open_files()
     _BUILD.mkdir(exist_ok=True)

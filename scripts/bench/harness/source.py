@@ -13,6 +13,8 @@ import select
 import socket
 import time
 
+from attrs import define, field
+
 from scripts.bench.harness.processes import HOST
 
 # The third header tells nginx to pass events on as they come, instead of collecting them.
@@ -32,35 +34,42 @@ _END = _EVENT % (b"{}", b'"stop"') + b"data: [DONE]\n\n"
 _ORDER = re.compile(rb'stream (\d+) of (\d+) tokens every (\d+)"')
 
 
-class Stream:
-    """One answer under way."""
+@define(eq=False)
+class Client:
+    """A connection, and the answer under way on it: `rest` is what the kernel has not taken of the last event."""
 
-    def __init__(self, sock: socket.socket, order: re.Match[bytes]) -> None:
-        self.socket = sock
-        self.number, self.tokens, pace_us = (int(group) for group in order.groups())
-        self.pace_s = pace_us / 1e6
-        self.due_at = time.perf_counter()
-        self.sent = 0
-        self._rest = _chunk(_HEAD, _ROLE)
+    socket: socket.socket
+    received: bytes = b""
+    order: tuple[int, int, float] = (0, 0, 0.0)
+    sent: int = 0
+    due_at: float = 0.0
+    rest: bytes = field(default=b"", repr=False)
+
+    def begin(self, order: re.Match[bytes]) -> None:
+        number, tokens, pace_us = map(int, order.groups())
+        self.received, self.order, self.sent, self.due_at = b"", (number, tokens, pace_us / 1e6), 0, time.perf_counter()
+        self.rest = _HEAD + _chunk(_ROLE)
 
     def send_next(self) -> bool:
         """Send one event, or what the kernel has not taken of the last; True once the whole stream is sent."""
-        if not self._rest:
-            if self.sent < self.tokens:
-                self._rest = _chunk(b"", _TOKEN % (self.number, self.sent, time.monotonic_ns()))
-            else:
-                self._rest = _chunk(b"", _END) + b"0\r\n\r\n"
+        number, tokens, pace_s = self.order
+        if not self.rest:
+            is_token = self.sent < tokens
+            self.rest = _chunk(_TOKEN % (number, self.sent, time.monotonic_ns()) if is_token else _END)
+            self.rest += b"" if is_token else b"0\r\n\r\n"
             self.sent += 1
-            self.due_at += self.pace_s
+            self.due_at += pace_s
         try:
-            self._rest = self._rest[self.socket.send(self._rest) :]
+            self.rest = self.rest[self.socket.send(self.rest) :]
         except BlockingIOError:
             return False
-        return self.sent > self.tokens and not self._rest
+        except OSError:
+            return True
+        return self.sent > tokens and not self.rest
 
 
-def _chunk(head: bytes, data: bytes) -> bytes:
-    return b"%b%x\r\n%b\r\n" % (head, len(data), data)
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 class Source:
@@ -70,10 +79,9 @@ class Source:
         self._listener = listener
         self._epoll = select.epoll()
         self._epoll.register(listener, select.EPOLLIN)
-        self._sockets: dict[int, socket.socket] = {}
-        self._received: dict[int, bytes] = {}
+        self._clients: dict[int, Client] = {}
         # When each stream's next event is due; the number decides between equal times.
-        self._due: list[tuple[float, int, Stream]] = []
+        self._due: list[tuple[float, int, Client]] = []
         self._count = 0
 
     def run(self) -> None:
@@ -83,63 +91,48 @@ class Source:
                 if number == self._listener.fileno():
                     self._accept()
                 else:
-                    self._read(number)
+                    self._read(self._clients[number])
             self._send_due()
 
     def _accept(self) -> None:
         sock, _ = self._listener.accept()
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._sockets[sock.fileno()] = sock
+        self._clients[sock.fileno()] = Client(sock)
         self._epoll.register(sock, select.EPOLLIN)
 
-    def _read(self, number: int) -> None:
-        sock = self._sockets[number]
+    def _read(self, client: Client) -> None:
         try:
-            data = sock.recv(65536)
+            data = client.socket.recv(65536)
         except OSError:
             data = b""
+        client.received += data
         if not data:
-            self._close(sock)
-            return
-        received = self._received.pop(number, b"") + data
-        if order := _ORDER.search(received):
-            self._add(Stream(sock, order))
-        else:
-            self._received[number] = received
+            self._epoll.unregister(client.socket)
+            del self._clients[client.socket.fileno()]
+            self._due = [one for one in self._due if one[2] is not client]
+            heapq.heapify(self._due)
+            client.socket.close()
+        elif order := _ORDER.search(client.received):
+            client.begin(order)
+            self._add(client)
 
-    def _close(self, sock: socket.socket) -> None:
-        self._epoll.unregister(sock)
-        del self._sockets[sock.fileno()]
-        self._due = [one for one in self._due if one[2].socket is not sock]
-        heapq.heapify(self._due)
-        sock.close()
-
-    def _add(self, stream: Stream) -> None:
+    def _add(self, client: Client) -> None:
         self._count += 1
-        heapq.heappush(self._due, (stream.due_at, self._count, stream))
+        heapq.heappush(self._due, (client.due_at, self._count, client))
 
     def _send_due(self) -> None:
         """One event of each stream whose next is due, in turn."""
-        now = time.perf_counter()
-        due: list[Stream] = []
+        now, due = time.perf_counter(), list[Client]()
         while self._due and self._due[0][0] <= now:
             due.append(heapq.heappop(self._due)[2])
-        for stream in due:
-            try:
-                is_over = stream.send_next()
-            except OSError:
-                is_over = True
-            if not is_over:
-                self._add(stream)
-
-
-def main() -> None:
-    listener = socket.create_server((HOST, 0), backlog=4096)
-    listener.setblocking(False)
-    print(f"port {listener.getsockname()[1]}", flush=True)
-    Source(listener).run()
+        for client in due:
+            if not client.send_next():
+                self._add(client)
 
 
 if __name__ == "__main__":
-    main()
+    server = socket.create_server((HOST, 0), backlog=4096)
+    server.setblocking(False)
+    print(f"port {server.getsockname()[1]}", flush=True)
+    Source(server).run()

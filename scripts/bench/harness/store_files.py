@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from sqlite3 import Connection
 from uuid import UUID, uuid4
 
 from attrs import evolve, frozen
@@ -31,7 +31,7 @@ _STARTED_AT = 1_700_000_000.0
 _TURNS_AT_ONCE = 2_000
 _COMMITTED_AT_ONCE = 100_000
 _ROWS_A_SECOND = 100
-_CACHE_KIB = 1_000_000
+_STAGES = '{"rate_limit":0.010,"budget":0.020,"guardrails":0.100,"prompt":0.010,"provider_call":410.250}'
 
 
 @frozen(slots=True)
@@ -45,8 +45,7 @@ class Talk:
     def turn(self, number: int, turn: int) -> Turn:
         """A turn of the session of this number, its first for 0."""
         messages = (Message("user", "x" * self.asked), Message("assistant", "y" * self.answered))
-        endpoint = ENDPOINTS[number % len(ENDPOINTS)]
-        tokens = (self.asked + self.answered) // 4
+        tokens, endpoint = (self.asked + self.answered) // 4, ENDPOINTS[number % len(ENDPOINTS)]
         return Turn(id_of(number), turn == 0, endpoint, 1, _STARTED_AT + turn, messages, tokens)
 
 
@@ -58,32 +57,30 @@ def id_of(number: int) -> UUID:
 def fill_sessions(data_dir: Path, numbers: range, talk: Talk) -> None:
     """The sessions of these numbers are in the file, with all their turns."""
     with closing(open_sessions(data_dir, 1)) as connection:
-        _hurry(connection)
         for turn in range(talk.turns):
-            for many in split(numbers, _COMMITTED_AT_ONCE):
-                with transaction(connection):
-                    for some in split(many, _TURNS_AT_ONCE):
-                        write_turns([TurnRow.of(talk.turn(number, turn)) for number in some], connection)
+
+            def write(some: range, turn: int = turn) -> None:
+                write_turns([TurnRow.of(talk.turn(number, turn)) for number in some], connection)
+
+            _fill(connection, numbers, _TURNS_AT_ONCE, write)
 
 
 def fill_log(data_dir: Path, count: int) -> None:
-    """A new log with so many rows."""
     with closing(open_log(data_dir, 1)) as connection:
-        _hurry(connection)
-        for many in split(range(count), _COMMITTED_AT_ONCE):
-            with transaction(connection):
-                for some in split(many, BATCH_ROWS):
-                    write_rows(list(make_rows(some)), connection)
+        _fill(connection, range(count), BATCH_ROWS, lambda some: write_rows(list(make_rows(some)), connection))
 
 
-def split(numbers: range, size: int) -> Iterator[range]:
-    """The numbers in parts."""
-    return (numbers[start : start + size] for start in range(0, len(numbers), size))
-
-
-def _hurry(connection: sqlite3.Connection) -> None:
+def _fill(connection: Connection, numbers: range, size: int, write: Callable[[range], object]) -> None:
     connection.execute("PRAGMA synchronous = OFF")
-    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    connection.execute("PRAGMA cache_size = -1000000")
+    for many in _split(numbers, _COMMITTED_AT_ONCE):
+        with transaction(connection):
+            for some in _split(many, size):
+                write(some)
+
+
+def _split(numbers: range, size: int) -> Iterator[range]:
+    return (numbers[start : start + size] for start in range(0, len(numbers), size))
 
 
 def make_row() -> LogRow:
@@ -102,7 +99,7 @@ def make_row() -> LogRow:
         prompt_tokens=380,
         completion_tokens=87,
         cost_nano_usd=120_000,
-        stages='{"rate_limit":0.010,"budget":0.020,"guardrails":0.100,"prompt":0.010,"provider_call":410.250}',
+        stages=_STAGES,
         attempts=(AttemptRow("openai", "gpt-4o-mini", "main", 0.5, 410.0, "won"),),
     )
 
@@ -112,6 +109,5 @@ def make_rows(numbers: range) -> Iterator[LogRow]:
     row = make_row()
     for number in numbers:
         project, endpoint = random.choice(PROJECTS), random.choice(ENDPOINTS)
-        at = _STARTED_AT + number / _ROWS_A_SECOND
-        request_id = UUID(bytes=os.urandom(16))
+        request_id, at = UUID(bytes=os.urandom(16)), _STARTED_AT + number / _ROWS_A_SECOND
         yield evolve(row, request_id=request_id, at=at, project_uuid=project, endpoint_uuid=endpoint)

@@ -15,12 +15,10 @@ class Table:
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
-    title: str = ""
     notes: Sequence[str] = ()
 
     def __str__(self) -> str:
-        parts = [self.title, format_table(self.head, self.rows), "\n".join(self.notes)]
-        return "\n\n".join(part for part in parts if part)
+        return "\n\n".join([format_table(self.head, self.rows), *(["\n".join(self.notes)] if self.notes else [])])
 
 
 @frozen(slots=True)
@@ -32,35 +30,21 @@ class Report:
     wrong: Sequence[str] = ()
 
 
-@frozen(slots=True)
-class Bar:
-    """What a run has to show, and what it showed."""
-
-    wanted: str
-    shown: str
-    is_met: bool
-
-    def __str__(self) -> str:
-        return f"Bar: {self.wanted}: {self.shown} – {'met' if self.is_met else 'NOT met'}"
-
-
 def format_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table, padded for terminals: the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     rule = ["-" * width if number == 0 else "-" * (width - 1) + ":" for number, width in enumerate(widths)]
-
-    def line(cells: Sequence[str]) -> str:
-        sides = [str.ljust, *[str.rjust] * (len(cells) - 1)]
-        return f"| {' | '.join(pad(cell, width) for pad, cell, width in zip(sides, cells, widths, strict=True))} |"
-
-    return "\n".join(line(cells) for cells in (head, rule, *rows))
+    sides = [str.ljust, *[str.rjust] * (len(widths) - 1)]
+    lines = (
+        [pad(*cell) for pad, cell in zip(sides, zip(row, widths, strict=True), strict=True)]
+        for row in [head, rule, *rows]
+    )
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def quantile(values: Sequence[float], share: float) -> float:
     """Nearest rank: the smallest value that at least `share` of the values do not exceed; infinite without values."""
-    if not values:
-        return math.inf
-    return sorted(values)[max(0, math.ceil(len(values) * share) - 1)]
+    return sorted(values)[max(0, math.ceil(len(values) * share) - 1)] if values else math.inf
 
 
 def spread(
@@ -70,22 +54,17 @@ def spread(
     return [f"{quantile(values, share) * scale:,.{digits}f}" if values else "–" for share in shares]
 
 
-def find_spread(values: Sequence[float], *, scale: float = 1.0) -> dict[str, float]:
-    """p50, p95, p99 and most as figures, times `scale`; none without values."""
-    shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "most": 1.0}
-    return {name: quantile(values, share) * scale for name, share in shares.items()} if values else {}
+def find_spread(values: Sequence[float], name: str = "", *, scale: float = 1.0) -> dict[str, float]:
+    """`NAMEp50`, p95, p99 and most_max as figures, times `scale`; none without values."""
+    shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "most_max": 1.0}
+    return {name + rank: quantile(values, share) * scale for rank, share in shares.items()} if values else {}
 
 
 # What one row showed in one round, by name with its unit. Over the rounds, a figure is its median; one whose name ends
 # in `_sum` is added up, one in `_max` is the largest, one in `_min` the least. `round` pairs the rows of one round.
 Figures = Mapping[str, float]
 Found = dict[str, list[dict[str, float]]]
-_COMBINE: tuple[tuple[str, Callable[[Iterable[float]], float]], ...] = (
-    ("_sum", sum),
-    ("_max", max),
-    ("_min", min),
-    ("", median),
-)
+_COMBINE: Mapping[str, Callable[[Iterable[float]], float]] = {"_sum": sum, "_max": max, "_min": min, "": median}
 
 
 def combine(rounds: Sequence[Figures], base: Sequence[Figures] = ()) -> dict[str, float]:
@@ -94,15 +73,12 @@ def combine(rounds: Sequence[Figures], base: Sequence[Figures] = ()) -> dict[str
     NAME_ratio is the median of NAME over the base's, round by round: what slows a round down slows both. NAME_over is
     the base's over NAME.
     """
-    names = [name for name in rounds[0] if all(name in one for one in rounds)]
     found = {}
-    for name in names:
-        (how, *_) = (how for end, how in _COMBINE if name.endswith(end))
-        found[name] = how(one[name] for one in rounds)
     pairs = [(one, other) for one in rounds for other in base if one.get("round") == other.get("round")]
-    for name in names if pairs else ():
-        both = [(one[name], other[name]) for one, other in pairs if one[name] and other.get(name)]
-        if both:
+    for name in (name for name in rounds[0] if all(name in one for one in rounds)):
+        how = next(how for end, how in _COMBINE.items() if name.endswith(end))
+        found[name] = how(one[name] for one in rounds)
+        if both := [(one[name], other[name]) for one, other in pairs if one[name] and other.get(name)]:
             found[f"{name}_ratio"] = median(one / other for one, other in both)
             found[f"{name}_over"] = median(other / one for one, other in both)
     return found
@@ -117,7 +93,7 @@ def tabulate(found: Found, columns: Mapping[str, str], *, base: str = "", notes:
     for name, rounds in found.items():
         figures = combine(rounds, found.get(base, ()))
         rows.append((name, *(_fill(cell, figures) for cell in list(columns.values())[1:])))
-    return Table(list(columns), rows, notes=notes)
+    return Table(list(columns), rows, notes)
 
 
 def _fill(cell: str, figures: Figures) -> str:

@@ -20,13 +20,21 @@ QUESTION = (
     "both of them, so the sum in our own report is twice as high as it should be. Which of the two entries is the one "
     "to keep, and how do we make the export leave the other one out from now on?"
 )
-CHAT_PATH = "/v1/chat/completions"
 # LiteLLM imports for about ten seconds on a quiet core.
 READY_LIMIT_S = 120.0
 # A process that answers, but wrongly, is still loading or badly set up: it gets this much longer.
 WRONG_LIMIT_S = 15.0
 _TRY_EVERY_S = 0.05
 _CALL_LIMIT_S = 10.0
+
+
+def make_text(characters: int) -> str:
+    """The question again and again, to that length: prose in which no guardrail finds anything."""
+    return repeat(f"{QUESTION} ", characters)
+
+
+def repeat(text: str, characters: int) -> str:
+    return (text * (characters // len(text) + 1))[:characters]
 
 
 @frozen(slots=True)
@@ -37,10 +45,6 @@ class StreamOrder:
     tokens: int
     pace_us: int
 
-    @property
-    def all_tokens(self) -> int:
-        return self.streams * self.tokens
-
     def text(self, number: int) -> str:
         """What the source of streams looks for in a request (source.py)."""
         return f"stream {number} of {self.tokens} tokens every {self.pace_us}"
@@ -48,23 +52,20 @@ class StreamOrder:
 
 @frozen(slots=True)
 class Target:
-    """A request. Without a body it is a GET."""
+    """A request to a loopback port."""
 
     port: int
-    path: str = CHAT_PATH
+    path: str = "/v1/chat/completions"
     headers: Mapping[str, str] = field(factory=dict)
     body: str = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": QUESTION}]})
 
     def as_bytes(self) -> bytes:
-        """The request as it goes over the wire."""
         body = self.body.encode()
-        headers = {
-            "Host": f"{HOST}:{self.port}",
-            "Content-Type": "application/json",
-            "Content-Length": str(len(body)),
-            **self.headers,
-        }
-        lines = [f"POST {self.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        fixed = {"Host": f"{HOST}:{self.port}", "Content-Type": "application/json", "Content-Length": str(len(body))}
+        lines = [
+            f"POST {self.path} HTTP/1.1",
+            *(f"{name}: {value}" for name, value in {**fixed, **self.headers}.items()),
+        ]
         return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
     def ask_stream(self, number: int, order: StreamOrder) -> Target:
@@ -73,13 +74,15 @@ class Target:
         return evolve(self, body=json.dumps({**body, "stream": True}))
 
     def call(self) -> tuple[int, str]:
-        """Status and body of one request on a connection of its own. Raises: OSError, HTTPException."""
+        """Status and body of one request on a connection of its own; (0, why) if it broke."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=_CALL_LIMIT_S)
         try:
             headers = {"Content-Type": "application/json", **self.headers}
             connection.request("POST", self.path, self.body.encode(), headers)
             response = connection.getresponse()
             return response.status, response.read().decode(errors="replace")
+        except (OSError, http.client.HTTPException) as error:
+            return 0, f"nothing answered: {error}"
         finally:
             connection.close()
 
@@ -89,16 +92,12 @@ def wait_ready(process: Pinned, target: Target) -> None:
 
     Raises: PeerUnavailableError if it ends, answers anything else or stays silent, with what it printed.
     """
-    give_up_at = time.monotonic() + READY_LIMIT_S
-    said = "nothing answered"
+    give_up_at, said = time.monotonic() + READY_LIMIT_S, ""
     while time.monotonic() < give_up_at and process.is_alive():
-        try:
-            status, said = target.call()
-        except (OSError, http.client.HTTPException):
-            pass
-        else:
-            if status == 200:
-                return
+        status, said = target.call()
+        if status == 200:
+            return
+        if status:
             said = f"{status}: {said[:300]}"
             give_up_at = min(give_up_at, time.monotonic() + WRONG_LIMIT_S)
         time.sleep(_TRY_EVERY_S)

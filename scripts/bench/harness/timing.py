@@ -8,6 +8,8 @@ from statistics import median
 
 from attrs import frozen
 
+Act = Callable[[], Awaitable[object]]
+
 
 @frozen(slots=True)
 class Rounds:
@@ -28,17 +30,16 @@ def time_rounds(call: Callable[[], object], *, times: int = 1, least: int = 1, s
         started, cpu_started = time.perf_counter(), time.process_time()
         for _ in range(times):
             call()
-        took, cpu_took = time.perf_counter() - started, time.process_time() - cpu_started
-        rounds.wall_us.append(took / times * 1e6)
-        rounds.cpu_us.append(cpu_took / times * 1e6)
+        rounds.wall_us.append((time.perf_counter() - started) / times * 1e6)
+        rounds.cpu_us.append((time.process_time() - cpu_started) / times * 1e6)
     return rounds
 
 
-async def time_each(call: Callable[[], Awaitable[object]], times: int) -> list[float]:
+async def time_each(act: Act, times: int) -> list[float]:
     """Milliseconds of each of so many calls, one after the other."""
     took_ms = []
     for _ in range(times):
         started = time.perf_counter()
-        await call()
+        await act()
         took_ms.append((time.perf_counter() - started) * 1000)
     return took_ms

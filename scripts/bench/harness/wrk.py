@@ -20,8 +20,7 @@ CONNECTIONS = 32
 SLACK_S = 15.0
 _RESULT = "RESULT "
 _SCRIPT = """\
-wrk.method = "{method}"
-wrk.body = {body}
+wrk.method, wrk.body = "{method}", {body}
 {headers}
 done = function(summary, latency, requests)
     local errors = summary.errors
@@ -32,12 +31,7 @@ done = function(summary, latency, requests)
 end
 """
 _ROTATE = """
-local function read(path)
-    local file = assert(io.open(path, "rb"))
-    local text = file:read("*a")
-    file:close()
-    return text
-end
+local function read(path) return assert(io.open(path, "rb")):read("*a") end
 local before, after, values, turn = read("{before}"), read("{after}"), {{}}, 0
 for line in io.lines("{values}") do values[#values + 1] = line end
 request = function()
@@ -60,7 +54,7 @@ end
 class Load:
     """With `values`, VALUE in path or headers is each of them in turn. wrk takes whole seconds only.
 
-    `stop_after`: stop after so many answers and those of the next 50 ms; 0: never.
+    `stop_after`: stop after so many answers and those of the next 50 ms; 0: never. A target without a body is a GET.
     """
 
     target: Target
@@ -101,9 +95,8 @@ def run_load(load: Load, folder: Path, core: int) -> WrkResult:
 def start_load(load: Load, folder: Path, core: int) -> Iterator[Pinned]:
     """wrk works, or has ended, for the length of the block; `folder` takes its files."""
     folder.mkdir(parents=True, exist_ok=True)
-    script = folder / "load.lua"
+    script, target = folder / "load.lua", load.target
     script.write_text(_write_script(load, folder))
-    target = load.target
     shape = ["--threads", "1", "--connections", str(load.connections), "--duration", f"{load.duration_s}s"]
     url = f"http://{HOST}:{target.port}{target.path}"
     command = [find_tool("wrk"), *shape, "--timeout", "10s", "--script", str(script), url]
@@ -120,13 +113,12 @@ def read_result(process: Pinned) -> WrkResult:
 
 
 def _write_script(load: Load, folder: Path) -> str:
-    target = load.target
-    headers = {"Content-Type": "application/json", **target.headers}
-    lines = (f"wrk.headers[ {_quote(name)} ] = {_quote(value)}" for name, value in headers.items())
-    method, body = "POST" if target.body else "GET", _quote(target.body) if target.body else "nil"
-    script = _SCRIPT.format(method=method, body=body, headers="\n".join(lines), result=_RESULT)
+    headers = {"Content-Type": "application/json", **load.target.headers}
+    lines = "\n".join(f"wrk.headers[ {_quote(name)} ] = {_quote(value)}" for name, value in headers.items())
+    method, body = ("POST", _quote(load.target.body)) if load.target.body else ("GET", "nil")
+    script = _SCRIPT.format(method=method, body=body, headers=lines, result=_RESULT)
     if load.values:
-        before, _, after = target.as_bytes().decode().partition(VALUE)
+        before, _, after = load.target.as_bytes().decode().partition(VALUE)
         parts = {"before": before, "after": after, "values": "\n".join(load.values)}
         for name, text in parts.items():
             (folder / name).write_bytes(text.encode())

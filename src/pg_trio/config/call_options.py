@@ -1,6 +1,7 @@
 """The additions of a credential to its calls on OpenAI's wire: `headers`, `query` and `max_tokens_field`.
 
-A value is text, `env:NAME`, `file:PATH`, or one of those two behind a scheme: `Bearer env:NAME`. It is never shown.
+A value is text, `env:NAME`, `file:PATH`, or one of those two behind a scheme: `Bearer env:NAME`. It is never shown. A
+value of a file changes with the file (`key_file`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 from attrs import frozen
 
 from pg_trio.config.bounds import show
+from pg_trio.config.key_file import KeyFile, SchemedKeyFile
 from pg_trio.config.mistakes import Mistakes, Path
 from pg_trio.config.placeholders import refuse_placeholder
 from pg_trio.config.reading import ENV_PREFIX, FILE_PREFIX, Outside, read_secret
@@ -64,11 +66,19 @@ def resolve_call_options(
         if not _QUERY_NAME.fullmatch(name) or len(name) > NAME_CHARS:
             mistakes.add((*path, "query"), f"{show(name)} is not a parameter's name")
     looked_up = {name for name, value in (table.query or {}).items() if _is_reference(value or "")}
-    hidden = [secret for _, secret in headers if len(secret.reveal()) >= HIDDEN_FROM_CHARS]
-    hidden += [Secret(secret.reveal().rpartition(" ")[2]) for _, secret in headers if " " in secret.reveal()]
+    hidden = [part for _, secret in headers for part in _hidden_parts(secret)]
     hidden += [secret for name, secret in query if name in looked_up]
     mistakes.secrets.extend(hidden)
     return CallOptions(headers, query, tuple(hidden))
+
+
+def _hidden_parts(secret: Secret) -> list[Secret]:
+    """What of a header's value must not appear in an error."""
+    if isinstance(secret, SchemedKeyFile):
+        return [secret.file]
+    value = secret.reveal()
+    parts = [secret] if secret.source is not None or len(value) >= HIDDEN_FROM_CHARS else []
+    return [*parts, Secret(value.rpartition(" ")[2])] if " " in value else parts
 
 
 def _check_names(given: Mapping[str, str | None], provider: Provider, path: Path, mistakes: Mistakes) -> None:
@@ -105,9 +115,7 @@ def read_value(text: str, outside: Outside) -> Secret:
     """The value of a configured text. Raises ValueError, which never quotes it."""
     text = text.strip()
     if _is_reference(text):
-        scheme = _SCHEME.fullmatch(text)
-        before, reference = ("", text) if scheme is None else (f"{scheme[1]} ", scheme[2])
-        return Secret(before + read_secret(reference, outside.folder, outside.environ).reveal())
+        return _look_up(text, outside)
     if not text:
         raise ValueError("the value is empty")
     if len(text) > VALUE_CHARS:
@@ -118,6 +126,16 @@ def read_value(text: str, outside: Outside) -> Secret:
     if not all(" " <= character <= "~" for character in text):
         raise ValueError("the value holds characters that an HTTP header cannot carry")
     return Secret(text)
+
+
+def _look_up(text: str, outside: Outside) -> Secret:
+    scheme = _SCHEME.fullmatch(text)
+    reference = text if scheme is None else scheme[2]
+    if reference.startswith(FILE_PREFIX):
+        file = KeyFile(outside.folder / reference.removeprefix(FILE_PREFIX).strip())
+        return file if scheme is None else SchemedKeyFile(scheme[1], file)
+    value = read_secret(reference, outside.folder, outside.environ)
+    return value if scheme is None else Secret(f"{scheme[1]} {value.reveal()}")
 
 
 def _is_reference(text: str) -> bool:

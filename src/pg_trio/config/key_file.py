@@ -1,11 +1,11 @@
-"""A key in a file that another process rewrites while the gateway runs, such as a token that is valid for an hour.
+"""A secret in a file that another process rewrites while the gateway runs, such as a token that is valid for an hour.
 
 Rules:
-1. The file is checked when the key is used, at most once in CHECK_EVERY_S, and read if it has changed. Both take a few
-   microseconds for a small file on a disk, so they run without a thread.
-2. If the file is gone or holds no key, the old key stays in use. This is logged once until the file changes again.
+1. The file is checked when the secret is used, at most once in CHECK_EVERY_S, and read if it has changed. Both take a
+   few microseconds for a small file on a disk, so they run without a thread.
+2. If the file is gone or holds no secret, the old one stays in use. This is logged once until the file changes again.
 3. Replace such a file by renaming a new file over it. A file that is read while it is written may hold only a part of
-   the key.
+   the secret.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _log = logging.getLogger(__name__)
 
 
 class KeyFile(Secret):
-    """The current key of a file. Like every Secret, it is equal to any secret with the same value."""
+    """The current secret of a file. Like every Secret, it is equal to any secret with the same value."""
 
     __slots__ = ("_looked_at", "_monotonic_s", "_path", "_stamp", "previous", "source")
 
     def __init__(self, path: Path, monotonic_s: Callable[[], float] = time.monotonic) -> None:
-        """Raises ValueError if the file holds no key. The error never quotes the file."""
+        """Raises ValueError if the file holds no secret. The error never quotes the file."""
         self._stamp = _stamp_of(path)
         super().__init__(_read(path))
         self._path = path
@@ -41,7 +41,7 @@ class KeyFile(Secret):
         self.previous: Secret | None = None
 
     def reveal(self) -> str:
-        """The key, read again if the file has changed."""
+        """The secret, read again if the file has changed."""
         now = self._monotonic_s()
         if now - self._looked_at >= CHECK_EVERY_S:
             self._looked_at = now
@@ -62,6 +62,23 @@ class KeyFile(Secret):
             self.previous = Secret(self._value)
             self._value = value
             _log.info("a key was read again: its file %s has changed", self._path)
+
+
+class SchemedKeyFile(Secret):
+    """The secret of a file behind a scheme (`Bearer TOKEN`). It changes with `file`."""
+
+    __slots__ = ("_scheme", "file", "source")
+
+    def __init__(self, scheme: str, file: KeyFile) -> None:
+        super().__init__(f"{scheme} {file.reveal()}")
+        self._scheme = scheme
+        self.file = file
+        self.source: str | None = f"{scheme} {file.source}"
+
+    def reveal(self) -> str:
+        """The scheme and the file's current secret."""
+        self._value = f"{self._scheme} {self.file.reveal()}"
+        return self._value
 
 
 def _read(path: Path) -> str:

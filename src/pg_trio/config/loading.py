@@ -93,7 +93,8 @@ def _resolve(raw: dict[str, Any], outside: Outside, mistakes: Mistakes) -> Confi
     gateway = structure_sound(sections["gateway"], GatewaySettings, ("gateway",), mistakes)
     credentials = resolve_credentials(file.credentials or (), outside, mistakes)
     prices = resolve_prices(file.prices or (), mistakes)
-    resolver = Resolver(credentials, SchemaReader(outside.folder, mistakes), mistakes, prices)
+    schemas = SchemaReader(outside.folder, mistakes)
+    resolver = Resolver(credentials, schemas, mistakes, prices, gateway.default_output_tokens)
     settings = Settings(
         gateway=evolve(gateway, data_dir=outside.folder / gateway.data_dir),
         upstream=structure_sound(sections["upstream"], UpstreamSettings, ("upstream",), mistakes),

@@ -19,11 +19,16 @@ from pg_trio.config.prices import LIST, find_price
 from pg_trio.config.schemas import SchemaReader, as_json
 from pg_trio.config.tables import CallTable, EndpointTable, OpenedProviderTable, ProjectTable
 from pg_trio.domain.guardrails import GuardrailRules
+from pg_trio.domain.origins import AllowedOrigins, check_origins
 from pg_trio.domain.prices import PriceRule, TokenPrice
 from pg_trio.domain.project import RESERVED_SLUGS, Candidate, Credential, Endpoint, OpenedProvider, Project
+from pg_trio.domain.provider import MIN_THINKING_TOKENS, PROVIDERS
 
 PLACEHOLDER = "{{input}}"
 WRAPPER = "ai_wrapper"
+
+# Wires with budgets of thinking. On all of them the answer's limit includes it.
+THINKING_IN_LIMIT = frozenset({"anthropic", "google", "cohere"})
 
 # Settings without effect unless another one is set: not mistakes, but notes.
 NEEDED = {
@@ -58,7 +63,9 @@ class Resolver:
     credentials: Mapping[str, Credential | None]
     schemas: SchemaReader
     mistakes: Mistakes
-    prices: tuple[PriceRule, ...] = ()
+    prices: tuple[PriceRule, ...]
+    # The limit of an answer where a budget of money needs one and the endpoint has none.
+    default_output_tokens: int
     _owners: dict[Hashable, Path] = field(factory=dict)
 
     def resolve_project(self, table: ProjectTable, path: Path, wider: GuardrailRules) -> Project | None:
@@ -87,8 +94,18 @@ class Resolver:
             metadata=metadata,
             endpoints=endpoints,
             providers=providers,
+            cors_origins=self._read_origins(table, path),
             **{name: value for name, value in given.items() if value is not None},
         )
+
+    def _read_origins(self, table: ProjectTable, path: Path) -> AllowedOrigins | None:
+        entries = tuple(entry for entry in table.cors_origins or () if entry is not None)
+        try:
+            check_origins(entries)
+        except ValueError as error:
+            self.mistakes.add((*path, "cors_origins"), str(error))
+            return None
+        return AllowedOrigins(entries) if entries else None
 
     def _resolve_endpoint(
         self, table: EndpointTable, path: Path, wider: GuardrailRules, owner: ProjectTable
@@ -99,6 +116,7 @@ class Resolver:
         flat = table.estimated_cost_per_1k_tokens_usd
         prices = tuple(find_price(candidate, self.prices, flat) for candidate in candidates)
         self._note_budget(table, candidates, prices, path)
+        self._note_thinking(table, candidates, prices, path)
         settings = self._read_settings(table, path, wider)
         uuid = table.uuid
         if uuid is None and owner.uuid is not None and table.slug is not None:
@@ -263,6 +281,30 @@ class Resolver:
                 self.mistakes.note(path, f"{name} has no price, so the dearest of the other candidates' holds for it")
             elif price.source.startswith(LIST):
                 self.mistakes.note(path, f"{name} has no price here, so that of the shipped {price.source} holds")
+
+    def _note_thinking(
+        self,
+        table: CallTable,
+        candidates: Sequence[Candidate],
+        prices: Sequence[TokenPrice | None],
+        path: Path,
+    ) -> None:
+        """Say where the limit of the answer leaves no room for thinking, or thinking leaves none for the answer."""
+        limit, whose = table.max_output_tokens, "max_output_tokens"
+        if limit is None and table.monthly_budget_usd is not None and any(prices):
+            limit, whose = self.default_output_tokens, "gateway.default_output_tokens"
+        budget, effort = table.thinking_budget_tokens, table.reasoning_effort
+        if limit is None or (not budget and effort in (None, "none")):
+            return
+        path = (*path, "thinking_budget_tokens" if budget else "reasoning_effort")
+        wires = {PROVIDERS[candidate.provider].wire for candidate in candidates}
+        said = f"the answer's limit of {limit} tokens ({whose})"
+        if "anthropic" in wires and limit <= MIN_THINKING_TOKENS:
+            self.mistakes.note(
+                path, f"{said} leaves Claude up to 4.5 no room: it thinks with {MIN_THINKING_TOKENS} or more"
+            )
+        elif budget and budget >= limit and wires & THINKING_IN_LIMIT:
+            self.mistakes.note(path, f"{said} includes thinking, so {budget} tokens leave no room for the answer")
 
     def _read_schema(self, table: CallTable, name: str, path: Path) -> Any:
         value = getattr(table, name)

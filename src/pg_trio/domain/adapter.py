@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Protocol
 
 from pg_trio.domain.chat import Prompt, Reply
+from pg_trio.domain.embeddings import EmbeddingReply, EmbeddingRequest
 from pg_trio.domain.events import Event
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.upstream import WireRequest
@@ -33,7 +34,7 @@ class StreamReader(Protocol):
 class Adapter(Protocol):
     """One provider's wire. The methods are in the order of a call's steps.
 
-    `carries_all`: the wire can carry everything that a prompt can hold, so `why_unfit` is always None.
+    `carries_all`: the wire can carry every neutral value, so `why_unfit` only has a reason for native ones.
     """
 
     carries_all: ClassVar[bool]
@@ -66,6 +67,29 @@ class Adapter(Protocol):
         self, status: int, headers: Mapping[str, str], body: bytes, candidate: Candidate, *, now_s: float
     ) -> Reply:
         """A complete answer. Header names are in lower case; `now_s` is Unix seconds, for a `Retry-After` with a date.
+
+        Raises: UpstreamRefused for every status but 2xx; UpstreamNonsense for a 2xx without a valid answer.
+        """
+
+
+class EmbeddingAdapter(Protocol):
+    """One wire's way of making vectors of texts. Stateless, as `Adapter`."""
+
+    def why_unfit(self, request: EmbeddingRequest, candidate: Candidate) -> str | None:
+        """The part of the request that this candidate cannot take, even in several calls (`dimensions`, …;
+        `embeddings` if its provider has none); None if it can take all."""
+
+    def split(self, request: EmbeddingRequest, candidate: Candidate) -> list[EmbeddingRequest]:
+        """The request in parts that this candidate can each take in one call, at least one."""
+
+    def build_embeddings(self, request: EmbeddingRequest, candidate: Candidate) -> WireRequest:
+        """The HTTP request to this candidate. Raises: CandidateUnfit if `why_unfit` has a reason, or if the request has
+        too many inputs for one call."""
+
+    def read_embeddings(
+        self, status: int, headers: Mapping[str, str], body: bytes, candidate: Candidate, *, inputs: int, now_s: float
+    ) -> EmbeddingReply:
+        """The vectors of so many inputs. Header names are in lower case; `now_s` is Unix seconds.
 
         Raises: UpstreamRefused for every status but 2xx; UpstreamNonsense for a 2xx without a valid answer.
         """

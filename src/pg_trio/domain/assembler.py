@@ -5,7 +5,16 @@ from __future__ import annotations
 from io import StringIO
 
 from pg_trio.domain.chat import FinishReason, Reasoning, Reply, ToolCall, Usage, estimate_tokens
-from pg_trio.domain.events import ContentDelta, Event, Finished, Opened, ReasoningDelta, ToolCallDelta
+from pg_trio.domain.events import (
+    ContentDelta,
+    Event,
+    Finished,
+    NativeBlock,
+    Opened,
+    ReasoningDelta,
+    ToolCallDelta,
+)
+from pg_trio.domain.native_fields import NativeStop
 
 
 class _Call:
@@ -42,6 +51,7 @@ class Assembler:
         "model",
         "reasoned",
         "reported",
+        "stop",
     )
 
     def __init__(self, *, keeps_text: bool = True, keeps_reasoning: bool = False) -> None:
@@ -61,6 +71,7 @@ class Assembler:
         self.model: str | None = None
         self.finish_reason: FinishReason | None = None
         self.reported: Usage | None = None
+        self.stop: NativeStop | None = None
 
     def add(self, event: Event) -> None:
         """Take the stream's next event. After several `Opened` (a rescued stream) the first id stays."""
@@ -81,9 +92,13 @@ class Assembler:
         elif isinstance(event, Opened):
             self.id = self.id or event.id
             self.model = event.model
+        elif isinstance(event, NativeBlock):
+            # As after a call, no other candidate can carry the answer on.
+            self.has_calls = True
         elif isinstance(event, Finished):
             self.finish_reason = event.finish_reason
             self.reported = event.usage
+            self.stop = event.stop
 
     def reply(self) -> Reply:
         """The complete answer, as `read_reply` would have returned it. Only after `Finished`, and only with
@@ -108,6 +123,7 @@ class Assembler:
             ),
             reasoning=None if self._reasoning is None else self._reasoning.getvalue() or None,
             reasoning_blocks=tuple(self._blocks),
+            stop=self.stop,
         )
 
     def text_so_far(self) -> str:
@@ -134,7 +150,8 @@ class Assembler:
         if delta.text:
             self._block.append(delta.text)
         if delta.signature is not None:
-            self._blocks.append(Reasoning("".join(self._block), delta.signature))
+            if delta.signature:
+                self._blocks.append(Reasoning("".join(self._block), delta.signature))
             self._block = []
         elif delta.data is not None:
             self._blocks.append(Reasoning("", data=delta.data))

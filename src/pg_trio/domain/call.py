@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Protocol
+from typing import ClassVar, Protocol, Self
 from uuid import UUID
 
 from attrs import field
 
-from pg_trio.domain.chat import ChatRequest, FinishReason, Reply, Usage
+from pg_trio.domain.chat import ChatRequest, FinishReason, Prompt, Reply, Usage, estimate_tokens
+from pg_trio.domain.client_request import ClientRequest
+from pg_trio.domain.embeddings import EmbeddingReply
 from pg_trio.domain.events import Event
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow, Attempts
@@ -90,11 +92,22 @@ class SurfaceReader(Protocol):
     def always_streams(self) -> bool:
         """Whether a client that asks for a stream gets one of an endpoint that does not stream, too."""
 
+    @property
+    def only_counts(self) -> bool:
+        """Whether its requests only ask for the number of their tokens. No provider is called for them."""
+
+    @property
+    def holds_reasoning(self) -> bool:
+        """Whether its streams send reasoning only when the answer begins."""
+
     def check_head(self, head: RequestHead) -> None:
         """Return if a body under this head can be a request. Raises GatewayError."""
 
-    def read(self, body: bytes, limits: ReadLimits, head: RequestHead) -> ChatRequest:
+    def read(self, body: bytes, limits: ReadLimits, head: RequestHead) -> ClientRequest:
         """The request that the body states. Raises GatewayError."""
+
+    def refuse_session(self, request: ChatRequest) -> GatewayError:
+        """The error for a request that needs a session of an endpoint without sessions."""
 
     def refuse_unfit(self, error: NoFitCandidate) -> GatewayError:
         """The error for a request that no candidate can take."""
@@ -199,3 +212,32 @@ class WholeAnswer:
     request: ChatRequest
     at: float = 0.0
     session_id: UUID | None = None
+
+    @classmethod
+    def of_count(cls, prompt: Prompt, head: RequestHead, times: StageTimes, request: ChatRequest) -> Self:
+        """An empty answer of no provider, whose usage is the estimate of the prompt's tokens."""
+        return cls(
+            reply=Reply("", "", None, "stop"),
+            usage=Usage(estimate_tokens(prompt.characters()), 0, estimated=True),
+            request_id=head.request_id,
+            provider="",
+            attempts=(),
+            times=times,
+            request=request,
+            at=head.at,
+        )
+
+
+@value(slots=True)
+class EmbeddingAnswer:
+    """What the client gets for a request for embeddings. `body` is written already, as JSON; `reply` is without its
+    vectors, which are in the body."""
+
+    body: bytes = field(repr=False)
+    reply: EmbeddingReply
+    request_id: UUID
+    provider: str
+    attempts: Sequence[AttemptRow]
+    times: StageTimes
+
+    session_id: ClassVar[UUID | None] = None

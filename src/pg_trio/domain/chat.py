@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal, TypeAlias
 from uuid import UUID
 
 from attrs import field
 
-from pg_trio.domain.content import Part
+from pg_trio.domain.content import Part, texts_of_parts
 from pg_trio.domain.json_value import Json, JsonObject, json_texts
+from pg_trio.domain.native_fields import NativeRequest, NativeStop, NativeTurn, native_texts
 from pg_trio.domain.options import NO_OPTIONS, Options
 from pg_trio.domain.tools import ForeignTool, ForeignToolChoice, Tool, ToolCall, ToolChoice
 from pg_trio.domain.value import value
@@ -49,6 +51,7 @@ class Reasoning:
     text: str
     signature: str | None = None
     data: str | None = None
+    native: JsonObject | None = None
 
 
 @value(slots=True)
@@ -61,6 +64,7 @@ class Message:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     reasoning: tuple[Reasoning, ...] = ()
+    native: NativeTurn | None = None
 
     def texts(self) -> list[str]:
         """Every piece of free text in it that a provider is sent: the name, what the content's parts say (refusals and
@@ -70,14 +74,22 @@ class Message:
         if isinstance(content, str):
             texts.append(content)
         elif content is not None:
-            texts += [text for part in content if (text := part.free_text) is not None]
+            texts += texts_of_parts(content)
         for call in self.tool_calls:
             texts += (call.name, call.arguments)
+            if call.native is not None:
+                texts += native_texts(call.native)
         if self.reasoning:
             texts += [block.text for block in self.reasoning if block.text]
+        if self.native is not None:
+            texts += self._native_texts(self.native)
         if self.tool_calls or self.tool_call_id is not None:
             texts += [call_id for call_id in self.ids() if not is_machine_made(call_id)]
         return texts
+
+    def _native_texts(self, turn: NativeTurn) -> list[str]:
+        texts = [text for block in self.reasoning if block.native is not None for text in native_texts(block.native)]
+        return texts + turn.texts()
 
     def ids(self) -> list[str]:
         """The ids that connect tool calls with their results."""
@@ -85,13 +97,43 @@ class Message:
         return ids if self.tool_call_id is None else [*ids, self.tool_call_id]
 
 
+NO_QUOTES: Mapping[int, str] = MappingProxyType({})
+
+
+@value(slots=True)
+class SessionTerms:
+    """How a request uses a session.
+
+    Without `ChatRequest.session_id`, a request `starts` a session on an endpoint with sessions, or has none. `new_id`
+    is the id of a session that it starts; None: a random one. `resumed_tag` is the name of the last message of a
+    resumed session; None: any. The first `instructions` of the request's messages hold for this answer alone: they are
+    sent before the session's messages, and not stored. `keeps_turn`: whether the turn is stored, with its answer under
+    the name `tag`.
+
+    `quotes`: the contents of these messages (by their places in the request) are those of the session's answers with
+    these tags. A request that only quotes from its session, and does not `resume` it, starts another one.
+    """
+
+    starts: bool = True
+    new_id: UUID | None = None
+    resumed_tag: str | None = None
+    instructions: int = 0
+    keeps_turn: bool = True
+    tag: str | None = None
+    quotes: Mapping[int, str] = NO_QUOTES
+    resumes: bool = True
+
+
+USUAL_TERMS = SessionTerms()
+NO_NEW_SESSION = SessionTerms(starts=False)
+
+
 @value(slots=True)
 class ChatRequest:
     """A client's request body, parsed. `body` is the JSON object as it was sent (for `input_schema`).
 
-    `endpoint` is a slug that the body names, `model` the model that it names in place of one. Without `session_id`, an
-    endpoint with sessions makes one if `starts_session`. `unknown` are the body's fields that the surface does not
-    know, where a provider of the surface's own wire may know them; None without any.
+    `endpoint` is a slug that the body names, `model` the model that it names in place of one. `unknown` are the body's
+    fields that the surface does not know, where a provider of the surface's own wire may know them; None without any.
     """
 
     messages: tuple[Message, ...]
@@ -103,8 +145,10 @@ class ChatRequest:
     tool_choice: ToolChoice | ForeignToolChoice | None = None
     options: Options = NO_OPTIONS
     model: str | None = None
-    starts_session: bool = True
+    session_terms: SessionTerms = USUAL_TERMS
     unknown: JsonObject | None = None
+    # The further fields of a request that came in a provider's own dialect.
+    native: NativeRequest | None = None
     # The text of a request that has a single text message and nothing else, as most have; None for other requests.
     plain_text: str | None = field(init=False, repr=False, eq=False)
 
@@ -113,14 +157,14 @@ class ChatRequest:
         if len(self.messages) != 1 or self.holds_more:
             return None
         message = self.messages[0]
-        has_more = message.tool_calls or message.reasoning or message.tool_call_id is not None
-        is_plain = message.name is None and not has_more
-        return message.content if is_plain and isinstance(message.content, str) else None
+        if message.name is not None or message.tool_call_id is not None or message.tool_calls or message.reasoning:
+            return None
+        return message.content if isinstance(message.content, str) else None
 
     @property
     def holds_more(self) -> bool:
         """Whether it has fields besides the messages that carry text: tools, the answer's format, unknown fields."""
-        if self.tools or self.tool_choice is not None or self.unknown is not None:
+        if self.tools or self.tool_choice is not None or self.unknown is not None or self.native is not None:
             return True
         return self.options is not NO_OPTIONS and self.options.holds_text
 
@@ -164,6 +208,7 @@ class Prompt:
     options: Options = NO_OPTIONS
     tools: tuple[Tool | ForeignTool, ...] = ()
     tool_choice: ToolChoice | ForeignToolChoice | None = None
+    native: NativeRequest | None = None
 
     def characters(self) -> int:
         """Characters of everything that a provider receives: texts, ids, and complete tools; separators are not
@@ -222,6 +267,10 @@ class Reply:
     reasoning_blocks: tuple[Reasoning, ...] = ()
     # OpenAI's object about the tokens of the content, if the client asked for it and the wire has it.
     logprobs: JsonObject | None = None
+    # What the provider says about the end besides the finish reason.
+    stop: NativeStop | None = None
+    # The blocks of the content, if they are more than the fields above say (domain.native_content).
+    native_content: tuple[JsonObject, ...] = ()
 
     def characters(self) -> int:
         """Characters that the model wrote, reasoning included, because providers count it as completion."""
@@ -248,6 +297,7 @@ def count_sent(messages: Sequence[Message]) -> int:
             and not message.tool_calls
             and message.tool_call_id is None
             and not message.reasoning
+            and message.native is None
         ):
             # The common case.
             characters += len(content)
@@ -273,7 +323,10 @@ def tool_and_format_texts(asked: ChatRequest | Prompt) -> list[str]:
     texts = [text for tool in asked.tools for text in tool.texts()]
     if asked.tool_choice is not None:
         texts += asked.tool_choice.texts()
-    options = asked.options
+    options, native = asked.options, asked.native
+    if native is not None:
+        # They restate the options.
+        return texts + native.texts()
     if options is NO_OPTIONS:
         return texts
     wanted = options.response_format

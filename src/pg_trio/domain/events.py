@@ -13,22 +13,32 @@ Rules:
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from typing import ClassVar, TypeAlias
+
+from attrs import field
 
 from pg_trio.domain.chat import FinishReason, Reply, Usage
 from pg_trio.domain.json_value import JsonObject
+from pg_trio.domain.native_fields import NativeStop
 from pg_trio.domain.value import value
 from pg_trio.errors import AttemptFailed
 
 
 @value(slots=True)
 class Opened:
-    """The provider's first chunk of an answer: its id and the model that answers. Not a token."""
+    """The provider's first chunk of an answer: its id and the model that answers. Not a token.
+
+    `usage` is what is known of it at the beginning, for clients that are told it there.
+    """
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = False
+    is_last: ClassVar[bool] = False
     id: str
     model: str
+    usage: Usage | None = field(default=None, eq=False)
 
 
 @value(slots=True)
@@ -37,6 +47,7 @@ class ContentDelta:
 
     is_token: ClassVar[bool] = True
     shows_life: ClassVar[bool] = True
+    is_last: ClassVar[bool] = False
     text: str
     logprobs: JsonObject | None = None
 
@@ -52,6 +63,7 @@ class ReasoningDelta:
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = True
+    is_last: ClassVar[bool] = False
     text: str
     signature: str | None = None
     data: str | None = None
@@ -67,12 +79,37 @@ class ToolCallDelta:
 
     is_token: ClassVar[bool] = True
     shows_life: ClassVar[bool] = True
+    is_last: ClassVar[bool] = False
     index: int
     id: str | None
     name: str | None
     arguments: str
     # See domain.tools.ToolCall; with the first delta alone.
     signature: str | None = None
+
+
+@value(slots=True)
+class NativeBlock:
+    """A whole block that only Anthropic's wire has (its server tools' calls and results), for clients of that wire.
+
+    It is a token: the model answers, and its blocks must keep their order.
+    """
+
+    is_token: ClassVar[bool] = True
+    shows_life: ClassVar[bool] = True
+    is_last: ClassVar[bool] = False
+    block: JsonObject
+
+
+@value(slots=True)
+class NativeNote:
+    """What Anthropic's wire says about text: a citation of the block of text under way, or that a new block begins
+    (`citation` is None). For clients of that wire."""
+
+    is_token: ClassVar[bool] = False
+    shows_life: ClassVar[bool] = True
+    is_last: ClassVar[bool] = False
+    citation: JsonObject | None = None
 
 
 @value(slots=True)
@@ -85,8 +122,11 @@ class Finished:
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = False
+    is_last: ClassVar[bool] = True
     finish_reason: FinishReason
     usage: Usage | None = None
+    # What the provider says about the end besides the finish reason.
+    stop: NativeStop | None = None
 
 
 @value(slots=True)
@@ -96,6 +136,7 @@ class Broken:
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = False
+    is_last: ClassVar[bool] = True
     failure: AttemptFailed
 
 
@@ -109,6 +150,7 @@ class Joined:
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = False
+    is_last: ClassVar[bool] = False
     mode: str
     characters: int
     provider: str
@@ -116,12 +158,45 @@ class Joined:
     why: str
 
 
-Event: TypeAlias = Opened | ContentDelta | ReasoningDelta | ToolCallDelta | Finished | Broken | Joined
+Event: TypeAlias = (
+    Opened | ContentDelta | ReasoningDelta | ToolCallDelta | NativeBlock | NativeNote | Finished | Broken | Joined
+)
+
+
+def text_of(blocks: Iterable[JsonObject]) -> str:
+    """The answer's own text in Anthropic's blocks (domain.native_content)."""
+    return "".join([block["text"] for block in blocks if block["type"] == "text"])
+
+
+def _events_of_content(blocks: Iterable[JsonObject]) -> list[Event]:
+    events: list[Event] = []
+    calls = 0
+    for block in blocks:
+        kind = block["type"]
+        if kind == "text":
+            events += [NativeNote(), ContentDelta(block["text"])]
+            events += [NativeNote(citation) for citation in block.get("citations", ())]
+        elif kind == "thinking":
+            events.append(ReasoningDelta(block["thinking"], block["signature"]))
+        elif kind == "redacted_thinking":
+            events.append(ReasoningDelta("", data=block["data"]))
+        elif kind == "tool_use":
+            events.append(ToolCallDelta(calls, block["id"], block["name"], json.dumps(block["input"])))
+            calls += 1
+        else:
+            events.append(NativeBlock(block))
+    return events
 
 
 def events_of(reply: Reply) -> list[Event]:
     """The equivalent events of a stream, for a provider that sends a whole answer to a streamed call."""
     events: list[Event] = [Opened(reply.id, reply.model)]
+    if reply.native_content and text_of(reply.native_content) == (reply.content or ""):
+        return [
+            *events,
+            *_events_of_content(reply.native_content),
+            Finished(reply.finish_reason, reply.usage, reply.stop),
+        ]
     blocks = reply.reasoning_blocks
     if blocks and "".join([block.text for block in blocks]) == (reply.reasoning or ""):
         events += [ReasoningDelta(block.text, block.signature, block.data) for block in blocks]
@@ -133,5 +208,5 @@ def events_of(reply: Reply) -> list[Event]:
         ToolCallDelta(index, call.id, call.name, call.arguments, call.signature)
         for index, call in enumerate(reply.tool_calls)
     ]
-    events.append(Finished(reply.finish_reason, reply.usage))
+    events.append(Finished(reply.finish_reason, reply.usage, reply.stop))
     return events

@@ -17,8 +17,10 @@ from typing import Literal, TypeAlias
 
 from attrs import define
 
-from pg_trio.domain.chat import ChatRequest, Json, JsonObject, Message, Reply, ToolCall
+from pg_trio.domain.chat import Json, JsonObject, Message, ToolCall
+from pg_trio.domain.client_request import ClientReply, ClientRequest
 from pg_trio.domain.content import Part
+from pg_trio.domain.embeddings import EmbeddingInput, EmbeddingReply, EmbeddingRequest
 from pg_trio.domain.message_json import choice_to_json, part_to_json, tool_to_json
 from pg_trio.domain.secret import mask_credentials
 
@@ -39,8 +41,10 @@ class BodyBudget:
     characters_left: int
     shows_texts: bool
 
-    def describe_request(self, request: ChatRequest) -> JsonObject:
+    def describe_request(self, request: ClientRequest) -> JsonObject:
         """The request after `read_request` or the guardrails, in the client's own fields."""
+        if isinstance(request, EmbeddingRequest):
+            return self._describe_embeddings(request)
         body: dict[str, Json] = {
             "messages": [self._describe_message(message) for message in request.messages if self.characters_left > 0]
         }
@@ -62,8 +66,10 @@ class BodyBudget:
             body["session_id"] = str(request.session_id)
         return self._mark_cut(body)
 
-    def describe_reply(self, reply: Reply) -> JsonObject:
-        """The answer, or its received part. Usage and model have their own columns."""
+    def describe_reply(self, reply: ClientReply) -> JsonObject:
+        """The answer, or its received part. Usage and model have their own columns; vectors are counted."""
+        if isinstance(reply, EmbeddingReply):
+            return {"vectors": len(reply.vectors), "dimensions": reply.dimensions}
         body: dict[str, Json] = {}
         if reply.content is not None:
             body["content"] = self._show(reply.content)
@@ -76,6 +82,23 @@ class BodyBudget:
         if self.characters_left <= 0:
             body["cut"] = True
         return body
+
+    def _describe_embeddings(self, request: EmbeddingRequest) -> JsonObject:
+        body: dict[str, Json] = {
+            "input": [self._describe_input(each) for each in request.inputs if self.characters_left > 0]
+        }
+        if request.dimensions is not None:
+            body["dimensions"] = request.dimensions
+        if request.input_type is not None:
+            body["input_type"] = request.input_type
+        if request.user is not None:
+            body["user"] = self._show(request.user)
+        return self._mark_cut(body)
+
+    def _describe_input(self, each: EmbeddingInput) -> str:
+        self.characters_left -= _OBJECT_CHARS
+        # Tokens are numbers that say nothing to a reader.
+        return self._show(each) if isinstance(each, str) else f"[{len(each)} tokens]"
 
     def _describe_message(self, message: Message) -> JsonObject:
         self.characters_left -= _OBJECT_CHARS
@@ -93,8 +116,13 @@ class BodyBudget:
         return shown
 
     def _describe_part(self, part: Part) -> JsonObject:
-        shape = part_to_json(part)
-        return {key: value if key == "type" else self._describe_json(value) for key, value in shape.items()}
+        return {
+            key: value if key == "type" else self._describe_field(key, value)
+            for key, value in part_to_json(part).items()
+        }
+
+    def _describe_field(self, name: str, value: Json) -> Json:
+        return _length_of(value) if name in _DATA_FIELDS else self._describe_json(value)
 
     def _describe_calls(self, calls: Sequence[ToolCall]) -> list[Json]:
         return [
@@ -110,7 +138,7 @@ class BodyBudget:
         if isinstance(value, dict):
             self.characters_left -= _OBJECT_CHARS
             return {
-                self._show_key(key): _length_of(item) if key in _DATA_FIELDS else self._describe_json(item)
+                self._show_key(key): self._describe_field(key, item)
                 for key, item in value.items()
                 if self.characters_left > 0
             }

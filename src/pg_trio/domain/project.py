@@ -17,9 +17,11 @@ from pg_trio.domain.guardrails import GuardrailRules
 from pg_trio.domain.json_value import json_texts
 from pg_trio.domain.log_body import LogBodies
 from pg_trio.domain.options import ResponseFormat
+from pg_trio.domain.origins import AllowedOrigins
 from pg_trio.domain.prices import TokenPrice
 from pg_trio.domain.secret import Secret
 from pg_trio.domain.strict_subset import enforced_format
+from pg_trio.domain.value import value
 from pg_trio.errors import CallerError, WrongProjectType
 
 # What happens to a stream that fails after its first token.
@@ -70,6 +72,14 @@ class HttpxOptions:
     key_pem: Secret | None = None
 
 
+def _identity_of(secret: Secret | None) -> tuple[str, str] | None:
+    return None if secret is None else secret.identity
+
+
+def _identities_of(pairs: tuple[tuple[str, Secret], ...]) -> tuple[tuple[str, tuple[str, str]], ...]:
+    return tuple([(name, secret.identity) for name, secret in pairs])
+
+
 @frozen(slots=True, cache_hash=True)
 class Credential:
     """A named key to a provider. `base_url` has no trailing slash; `api_key` is None only if the provider needs none.
@@ -86,7 +96,8 @@ class Credential:
     name: str
     provider: str
     base_url: str
-    api_key: Secret | None = None
+    # Two credentials are equal if their secrets are of the same file or, without a file, have the same value.
+    api_key: Secret | None = field(default=None, eq=_identity_of)
     transport: Literal["direct", "httpx"] = "direct"
     allow_private_addresses: bool = False
     max_concurrent: int | None = None
@@ -95,10 +106,11 @@ class Credential:
     send_deadline: bool = False
     prewarm_connections: int = 0
     httpx: HttpxOptions | None = field(default=None, eq=False)
-    headers: tuple[tuple[str, Secret], ...] = ()
-    query: tuple[tuple[str, Secret], ...] = ()
+    headers: tuple[tuple[str, Secret], ...] = field(default=(), eq=_identities_of)
+    query: tuple[tuple[str, Secret], ...] = field(default=(), eq=_identities_of)
     max_tokens_field: TokensField | None = None
-    hidden: tuple[Secret, ...] = ()
+    # Follows from the fields above.
+    hidden: tuple[Secret, ...] = field(default=(), eq=False)
 
     @property
     def carrier(self) -> str:
@@ -108,20 +120,28 @@ class Credential:
     @property
     def secrets(self) -> list[Secret]:
         """Everything of it that must not show in what its provider says."""
-        secrets = list(self.hidden)
-        if self.api_key is not None:
-            secrets.append(self.api_key)
-            if self.api_key.previous is not None:
-                secrets.append(self.api_key.previous)
+        secrets = list(self.hidden) if self.api_key is None else [*self.hidden, self.api_key]
+        for secret in secrets.copy():
+            if secret.source is not None:
+                # `reveal` may read a new value from the file; only then is the old one `previous`.
+                secret.reveal()
+                secrets += [] if secret.previous is None else [secret.previous]
         return secrets
+
+    @property
+    def changes(self) -> bool:
+        """Whether its headers or query may change while the gateway runs, because a file has a secret of it."""
+        pairs = (*self.headers, *self.query)
+        own = self.api_key is not None and self.api_key.source is not None
+        return own or any(secret.source is not None for _, secret in pairs)
 
     def fingerprint(self) -> bytes:
         """16 bytes that depend on the address and the key; the key cannot be derived from them.
 
-        Of a key in a file its path counts: workers that read it at different times have the same credential.
+        Of a secret in a file its path counts: workers that read it at different times have the same credential.
         """
-        key = "" if self.api_key is None else self.api_key.source or self.api_key.reveal()
-        more = [part for name, value in (*self.headers, *self.query) for part in (name, value.reveal())]
+        key = "" if self.api_key is None else self.api_key.identity[1]
+        more = [part for name, value in (*self.headers, *self.query) for part in (name, value.identity[1])]
         return blake2b("\0".join([self.base_url, key, *more]).encode(), digest_size=16).digest()
 
 
@@ -286,6 +306,8 @@ class Project:
     metadata: JsonObject = field(factory=dict)
     endpoints: dict[str, Endpoint] = field(factory=dict)
     providers: tuple[OpenedProvider, ...] = ()
+    # From where browsers may call it; None: from nowhere but its own origin.
+    cors_origins: AllowedOrigins | None = None
 
 
 @frozen(slots=True)
@@ -337,7 +359,7 @@ class Access:
 CHAT_ACCESS = Access("chat")
 
 
-@frozen(slots=True)
+@value(slots=True)
 class Caller:
     """An authenticated caller: an active token of an active gateway project."""
 

@@ -52,6 +52,11 @@ class Secret:
     source: str | None = None
     previous: Secret | None = None
 
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What stays the same while the secret's file changes: the file's name; without a file, the value."""
+        return ("value", self._value) if self.source is None else ("file", self.source)
+
     def __init__(self, value: str) -> None:
         self._value = value
 
@@ -108,7 +113,7 @@ def is_harmless(text: str, known: Secret | None) -> bool:
     """
     if not (text.isascii() and text.isalnum()):
         return False
-    # A loop, because A loop, because `all` with a generator takes three times as long.
+    # A loop, because `all` with a generator takes three times as long.
     for shape in _PLAIN_SHAPES if known is None else _plain_forms_of(known):  # noqa: SIM110
         if shape in text:
             return False

@@ -107,9 +107,9 @@ class SpanBuilder:
             attributes |= _describe_usage(settled.usage)
         if settled is not None and settled.cost_nano_usd is not None:
             attributes["pg_trio.cost_usd"] = settled.cost_nano_usd / 1e9
-        if record.request is not None:
+        if isinstance(record.request, ChatRequest):
             attributes |= _describe_request(record.request)
-        if record.reply is not None:
+        if isinstance(record.reply, Reply):
             attributes["gen_ai.response.finish_reasons"] = [record.reply.finish_reason]
         if self.captures_content:
             attributes |= self._describe_content(record)
@@ -161,9 +161,9 @@ class SpanBuilder:
     def _describe_content(self, record: RequestRecord) -> Attributes:
         found: Attributes = {}
         if record.request is not None and record.is_guarded:
-            messages = BodyBudget(CONTENT_CHARS, shows_texts=True).describe_request(record.request)["messages"]
-            found["gen_ai.input.messages"] = json.dumps(messages)
-        if record.reply is not None:
+            body = BodyBudget(CONTENT_CHARS, shows_texts=True).describe_request(record.request)
+            found["gen_ai.input.messages"] = json.dumps(body.get("messages", body))
+        if isinstance(record.reply, Reply):
             answer = BodyBudget(CONTENT_CHARS, shows_texts=True).describe_reply(record.reply)
             found["gen_ai.output.messages"] = json.dumps([{"role": "assistant", **answer}])
         return found
@@ -221,7 +221,7 @@ def _describe_answer(record: RequestRecord) -> Attributes:
         found["gen_ai.response.model"] = record.settled.model
     if record.settled is not None and record.settled.usage is not None:
         found |= _describe_usage(record.settled.usage)
-    if record.reply is not None:
+    if isinstance(record.reply, Reply):
         found |= _describe_reply(record.reply)
     return found
 

@@ -13,41 +13,15 @@ A new wire is one module here and one line in `_ADAPTERS`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
-
-from pg_trio.domain.adapter import Adapter
-from pg_trio.domain.embeddings import EmbeddingReply, EmbeddingRequest
-from pg_trio.domain.project import Candidate
+from pg_trio.domain.adapter import Adapter, EmbeddingAdapter
 from pg_trio.domain.provider import PROVIDERS
-from pg_trio.domain.upstream import WireRequest
 from pg_trio.providers.anthropic import AnthropicAdapter
 from pg_trio.providers.cohere import CohereAdapter
 from pg_trio.providers.embeddings_cohere import CohereEmbeddings
 from pg_trio.providers.embeddings_google import GoogleEmbeddings
 from pg_trio.providers.embeddings_openai import OpenAIEmbeddings
 from pg_trio.providers.google import GoogleAdapter
-from pg_trio.providers.openai import OpenAIAdapter
-
-
-class EmbeddingAdapter(Protocol):
-    """One wire's way of making vectors of texts. Stateless, as `Adapter`."""
-
-    def why_unfit(self, request: EmbeddingRequest, candidate: Candidate) -> str | None:
-        """What of the request this candidate cannot take (`dimensions`, …; `embeddings` where its provider has none);
-        None if it can take all of it."""
-
-    def build_embeddings(self, request: EmbeddingRequest, candidate: Candidate) -> WireRequest:
-        """The HTTP request that asks this candidate. Raises: CandidateUnfit where `why_unfit` has a reason."""
-
-    def read_embeddings(
-        self, status: int, headers: Mapping[str, str], body: bytes, candidate: Candidate, *, inputs: int, now_s: float
-    ) -> EmbeddingReply:
-        """The vectors of so many inputs. Header names are in lower case; `now_s` is Unix seconds.
-
-        Raises: UpstreamRefused for every status but 2xx; UpstreamNonsense for a 2xx that is no answer.
-        """
-
+from pg_trio.providers.openai import OpenAIAdapter, TaggedAdapter
 
 _ADAPTERS: dict[str, Adapter] = {
     "openai": OpenAIAdapter(),
@@ -57,9 +31,15 @@ _ADAPTERS: dict[str, Adapter] = {
 }
 
 
+_BY_PROVIDER: dict[str, Adapter] = {
+    name: _ADAPTERS[row.wire] if row.thinking_tag is None else TaggedAdapter(row.thinking_tag)
+    for name, row in PROVIDERS.items()
+}
+
+
 def adapter_for(provider: str) -> Adapter:
     """The adapter that speaks this provider's wire. A provider that `PROVIDERS` does not have is a KeyError."""
-    return _ADAPTERS[PROVIDERS[provider].wire]
+    return _BY_PROVIDER[provider]
 
 
 _EMBEDDINGS: dict[str, EmbeddingAdapter] = {

@@ -5,7 +5,8 @@ Rules:
 2. Turns alternate, so adjacent messages of one role become one turn. Tool results come first in the user's turn,
    because they must follow their calls directly. A conversation that does not begin with the user's turn gets
    FIRST_TURN before it, because the API requires one.
-3. `max_tokens` is required. It is the prompt's limit or DEFAULT_MAX_TOKENS, and at most the model's own limit.
+3. `max_tokens` is required, and includes thinking. It is the prompt's limit; without one, DEFAULT_MAX_TOKENS beside the
+   budget of thinking. It is at most the model's own limit.
 4. A setting that a model refuses is left out (anthropic_models.py), so that a request never fails for a sampling
    setting. Forced tools and thinking exclude each other; the tool wins.
 5. Signed reasoning goes back unchanged and in its place, because the API checks the signatures. A tool round without
@@ -21,11 +22,12 @@ Sources, read 2026-11: Messages API reference; "Extended thinking", "Adaptive th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pg_trio.domain.chat import Message, Prompt
 from pg_trio.domain.json_value import Json
 from pg_trio.domain.options import Options
+from pg_trio.domain.provider import MIN_THINKING_TOKENS
 from pg_trio.domain.tools import Tool, ToolChoice
 from pg_trio.providers.anthropic_blocks import text_block, why_part_unfit, write_blocks
 from pg_trio.providers.anthropic_models import Claude, find_model
@@ -34,8 +36,8 @@ from pg_trio.providers.strict_schema import close_schema
 
 # 32,000: every model from Claude 3.7 on supports it. The table has the lower limits of older models.
 DEFAULT_MAX_TOKENS = 32_000
-# The lowest budget that the API accepts.
-MIN_THINKING_TOKENS = 1024
+# The limit of all models that think with a budget, except those in the table ("Models overview", read 2026-11).
+MAX_TOKENS_WITH_BUDGET = 64_000
 JSON_ONLY = "Answer with one JSON object and nothing else."
 # "Maximum length is 256": a longer one is a 400. The field only serves to detect abuse.
 MAX_USER_CHARS = 256
@@ -66,14 +68,14 @@ def write_body(prompt: Prompt, model: str) -> dict[str, Json]:
     turns = _write_turns(prompt.messages)
     body: dict[str, Json] = {"model": model, "max_tokens": DEFAULT_MAX_TOKENS, "messages": turns}
     system = [text for message in prompt.messages if message.role == "system" for text in texts_of(message)]
-    _write_format(options, claude, body, system)
+    write_format(options, claude, body, system)
     if system:
         body["system"] = [text_block(text) for text in system]
     _write_tools(prompt, body)
     _write_limit(options, claude, body)
-    _write_thinking(prompt, claude, body)
-    _write_sampling(options, claude, body)
-    _end_with_user(turns, claude, body)
+    write_thinking(prompt, claude, body)
+    write_sampling(options, claude, body)
+    end_with_user(turns, claude, body)
     # "each stop sequence must contain non-whitespace" (a 400).
     stops = [stop for stop in options.stop if stop.strip()]
     if stops:
@@ -112,7 +114,7 @@ def _stands_behind_results(block: Block) -> bool:
     return bool(block["type"] != "tool_result")
 
 
-def _end_with_user(turns: list[Block], claude: Claude, body: dict[str, Json]) -> None:
+def end_with_user(turns: list[Block], claude: Claude, body: dict[str, Json]) -> None:
     """Continue the assistant's last turn (prefill) if the model can; else ask for the rest in words."""
     if turns[-1]["role"] != "assistant":
         return
@@ -169,11 +171,15 @@ def _write_choice(prompt: Prompt, body: dict[str, Json]) -> None:
 
 
 def _write_limit(options: Options, claude: Claude, body: dict[str, Json]) -> None:
-    limit = options.max_output_tokens or DEFAULT_MAX_TOKENS
+    limit = options.max_output_tokens
+    if limit is None:
+        budget = options.thinking_budget_tokens if claude.takes_budget else None
+        limit = min(DEFAULT_MAX_TOKENS + (budget or 0), MAX_TOKENS_WITH_BUDGET)
     body["max_tokens"] = limit if claude.output_limit is None else min(limit, claude.output_limit)
 
 
-def _write_format(options: Options, claude: Claude, body: dict[str, Json], system: list[str]) -> None:
+def write_format(options: Options, claude: Claude, body: dict[str, Json], system: list[str]) -> None:
+    """Write the answer's format; in words, added to `system`, if the model has no field for it."""
     wanted = options.response_format
     if wanted is None or wanted.kind == "text":
         return
@@ -183,7 +189,8 @@ def _write_format(options: Options, claude: Claude, body: dict[str, Json], syste
         system.append(JSON_ONLY)
 
 
-def _write_thinking(prompt: Prompt, claude: Claude, body: dict[str, Json]) -> None:
+def write_thinking(prompt: Prompt, claude: Claude, body: dict[str, Json]) -> None:
+    """Write the effort or the budget of thinking."""
     options = prompt.options
     effort, budget = options.reasoning_effort, options.thinking_budget_tokens
     if not claude.thinks or (effort is None and budget is None):
@@ -200,7 +207,7 @@ def _write_thinking(prompt: Prompt, claude: Claude, body: dict[str, Json]) -> No
             body["thinking"] = {"type": "adaptive", "display": "summarized"}
         return
     budget = min(budget or _BUDGETS.get(effort or "", MIN_THINKING_TOKENS), body["max_tokens"] - 1)
-    if budget >= MIN_THINKING_TOKENS and not is_forced and not _lost_reasoning(prompt.messages):
+    if budget >= MIN_THINKING_TOKENS and not is_forced and not lost_reasoning(prompt.messages):
         body["thinking"] = {"type": "enabled", "budget_tokens": budget}
 
 
@@ -208,7 +215,7 @@ def _is_thinking(body: dict[str, Json]) -> bool:
     return body.get("thinking", {}).get("type") in ("enabled", "adaptive")
 
 
-def _lost_reasoning(messages: tuple[Message, ...]) -> bool:
+def lost_reasoning(messages: Sequence[Message]) -> bool:
     """Whether the current tool round's calls have no signed reasoning before them."""
     if not messages or messages[-1].role != "tool":
         return False
@@ -216,7 +223,7 @@ def _lost_reasoning(messages: tuple[Message, ...]) -> bool:
     return calls is None or not any(block.signature or block.data for block in calls.reasoning)
 
 
-def _write_sampling(options: Options, claude: Claude, body: dict[str, Json]) -> None:
+def write_sampling(options: Options, claude: Claude, body: dict[str, Json]) -> None:
     """Add temperature and top_p if the model accepts them. With thinking, it accepts neither."""
     if not claude.takes_sampling or _is_thinking(body):
         return

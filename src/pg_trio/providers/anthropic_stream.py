@@ -4,7 +4,7 @@ Rules:
 1. A streamed answer is complete when its stop reason has arrived (`message_delta`) and the stream has ended, by
    `message_stop` or the end of the body.
 2. Text is the answer, `tool_use` blocks are its calls, thinking is its reasoning. Blocks of other types (server tools,
-   later types) are ignored, so an answer with only such blocks is not valid.
+   later types) and citations are for clients of this wire alone; such a block is passed on when it is complete.
 3. Blocks are known by their index. Calls are numbered in the order in which they begin.
 4. A call without input deltas has the input `{}`, because the API sends no delta for it.
 5. Pings and unknown events are ignored ("new event types may be added").
@@ -14,25 +14,33 @@ Source: "Streaming messages" and "Handling stop reasons", read 2026-11; types of
 
 from __future__ import annotations
 
-from pg_trio.domain.events import Event
+from pg_trio.domain.events import Event, NativeNote, ReasoningDelta
 from pg_trio.domain.json_value import Json
 from pg_trio.domain.project import Candidate
 from pg_trio.errors import UpstreamNonsense
 from pg_trio.providers.anthropic_usage import read_usage
 from pg_trio.providers.event_reader import EventReader
+from pg_trio.providers.native_request import read_arguments
+from pg_trio.providers.native_stop import read_stop
 from pg_trio.providers.openai_fields import dump_arguments, refuse
 
 
 class AnthropicStreamReader(EventReader):
     """Reads one answer; see `domain.adapter.StreamReader`."""
 
-    __slots__ = ("_calls", "_without_input")
+    __slots__ = ("_calls", "_foreign", "_has_text", "_is_unsigned", "_without_input")
 
     def __init__(self, candidate: Candidate) -> None:
         super().__init__(candidate)
         # The numbers of the calls by the index of their block, and the numbers of the calls without input so far.
         self._calls: dict[int, int] = {}
         self._without_input: set[int] = set()
+        # Blocks of other types that are not complete, with the pieces of their input, by their index.
+        self._foreign: dict[int, tuple[dict[str, Json], list[str]]] = {}
+        # Whether the last block was text: the next one is not the same.
+        self._has_text = False
+        # Whether a block of thinking has begun that nothing has signed.
+        self._is_unsigned = False
 
     def read_event(self, kind: str, event: dict[str, Json], events: list[Event]) -> None:
         """See EventReader."""
@@ -47,7 +55,7 @@ class AnthropicStreamReader(EventReader):
             self._open_message(message if type(message) is dict else {}, events)
         elif kind == "message_delta":
             delta = event.get("delta")
-            self.note_finish(delta.get("stop_reason") if type(delta) is dict else None)
+            self._note_stop(delta if type(delta) is dict else {})
             self.usage = read_usage(event.get("usage"), self.usage)
         elif kind == "message_stop":
             self.end(UpstreamNonsense("the stream ended without a stop reason"), events)
@@ -67,7 +75,13 @@ class AnthropicStreamReader(EventReader):
             if type(block) is dict:
                 self._begin_block(index, block, events)
                 self._end_block(index, events)
-        self.note_finish(answer.get("stop_reason"))
+        self._note_stop(answer)
+
+    def _note_stop(self, fields: dict[str, Json]) -> None:
+        reason, sequence = fields.get("stop_reason"), fields.get("stop_sequence")
+        self.note_finish(reason)
+        if sequence is not None:
+            self.stop = read_stop(reason, sequence)
 
     def _open_message(self, message: dict[str, Json], events: list[Event]) -> None:
         self.usage = read_usage(message.get("usage"), self.usage)
@@ -77,16 +91,40 @@ class AnthropicStreamReader(EventReader):
         if type(block) is not dict:
             refuse("content_block", block, "an object")
         self.open(None, None, events)
-        kind = block.get("type")
+        kind, had_text = block.get("type"), self._has_text
+        self._has_text = kind == "text"
         if kind == "tool_use":
             self._begin_call(index, block, events)
         elif kind == "text":
-            self.add_text(block.get("text"), events)
+            self._begin_text(block, had_text, events)
         elif kind == "thinking":
+            if self._is_unsigned:
+                # Otherwise the next signature would be taken for its text, too.
+                events.append(ReasoningDelta("", signature=""))
+            self._is_unsigned = True
             self.add_reasoning(block.get("thinking"), events)
-            self.add_signature(block.get("signature"), events)
+            self._sign(block.get("signature"), events)
         elif kind == "redacted_thinking":
             self.add_encrypted(block.get("data"), events)
+        elif type(kind) is str:
+            self._foreign[_number_of(index)] = block, []
+
+    def _sign(self, signature: Json, events: list[Event]) -> None:
+        if signature:
+            self._is_unsigned = False
+            self.add_signature(signature, events)
+
+    def _begin_text(self, block: dict[str, Json], had_text: bool, events: list[Event]) -> None:
+        if had_text:
+            events.append(NativeNote())
+        self.add_text(block.get("text"), events)
+        citations = block.get("citations")
+        for citation in citations if type(citations) is list else ():
+            self._add_citation(citation, events)
+
+    def _add_citation(self, citation: Json, events: list[Event]) -> None:
+        if type(citation) is dict:
+            events.append(NativeNote(citation))
 
     def _begin_call(self, index: Json, block: dict[str, Json], events: list[Event]) -> None:
         given = block.get("input")
@@ -96,8 +134,7 @@ class AnthropicStreamReader(EventReader):
         elif type(given) is str:
             arguments = given
         number = self.begin_call(block.get("id"), block.get("name"), arguments, events)
-        # A delta without an index belongs to the latest call.
-        self._calls[index if type(index) is int else -1] = number
+        self._calls[_number_of(index)] = number
         if not arguments:
             self._without_input.add(number)
 
@@ -114,11 +151,19 @@ class AnthropicStreamReader(EventReader):
         elif kind == "thinking_delta":
             self.add_reasoning(delta.get("thinking"), events)
         elif kind == "signature_delta":
-            self.add_signature(delta.get("signature"), events)
+            self._sign(delta.get("signature"), events)
+        elif kind == "citations_delta":
+            self._add_citation(delta.get("citation"), events)
 
     def _add_input(self, index: Json, text: Json, events: list[Event]) -> None:
-        number = self._calls.get(index if type(index) is int else -1)
-        # Deltas of server tools' blocks have this type, too.
+        index = _number_of(index)
+        if index in self._foreign:
+            # Deltas of server tools' blocks have this type, too.
+            if type(text) is str:
+                self._foreign[index][1].append(text)
+                self.count(len(text))
+            return
+        number = self._calls.get(index)
         if number is None or text is None or text == "":
             return
         if type(text) is not str:
@@ -127,13 +172,30 @@ class AnthropicStreamReader(EventReader):
         self.add_arguments(number, text, events)
 
     def _end_block(self, index: Json, events: list[Event]) -> None:
-        number = self._calls.get(index if type(index) is int else -1)
+        index = _number_of(index)
+        if index in self._foreign:
+            self._end_foreign(index, events)
+            return
+        number = self._calls.get(index)
         if number in self._without_input:
             self._without_input.discard(number)
             self.add_arguments(number, "{}", events)
 
+    def _end_foreign(self, index: int, events: list[Event]) -> None:
+        block, pieces = self._foreign.pop(index)
+        if pieces:
+            block = {**block, "input": read_arguments("".join(pieces))}
+        self.add_native(block, events)
+
     def complete_calls(self, events: list[Event]) -> None:
-        """See EventReader. Adds the input of calls whose block did not end."""
+        """See EventReader. Adds the input of calls, and other blocks, that did not end."""
+        for index in sorted(self._foreign):
+            self._end_foreign(index, events)
         for number in sorted(self._without_input):
             self.add_arguments(number, "{}", events)
         self._without_input.clear()
+
+
+def _number_of(index: Json) -> int:
+    """A block's index. A delta without one belongs to the latest block without one."""
+    return index if type(index) is int else -1

@@ -24,6 +24,7 @@ from pg_trio.domain.json_value import Json
 from pg_trio.domain.message_json import call_to_json
 from pg_trio.domain.options import Options
 from pg_trio.domain.tools import ForeignToolChoice, Tool
+from pg_trio.providers.foreign import find_foreign
 from pg_trio.providers.native_request import GO_ON, Block, find_unfit, parts_of, read_data_url
 
 MAX_STOPS = 5
@@ -41,7 +42,7 @@ _THOUGHTLESS = re.compile(r"command-(?:r|light|nightly)|command-a-(?:03|vision|t
 
 def why_unfit(prompt: Prompt) -> str | None:
     """The content of the prompt that this wire cannot carry; None if it can carry all."""
-    unfit = find_unfit(prompt, _TOOL_NAME)
+    unfit = find_foreign(prompt, "cohere") or find_unfit(prompt, _TOOL_NAME)
     if unfit is not None:
         return unfit
     for message in prompt.messages:

@@ -1,21 +1,22 @@
 """Read answers with vectors. All wires share these functions.
 
 Rules:
-1. An answer has one vector for each input, all of one length, of finite numbers. An answer with too few or too many
-   vectors is refused, because its vectors cannot be matched to the texts.
+1. An answer has one vector for each input, all of one length, of numbers that are finite as 32-bit floats. An answer
+   with too few or too many vectors is refused, because its vectors cannot be matched to the texts.
 2. Fields that are not needed (ids, kinds, repeated texts) may hold anything. Unreliable usage counts as missing.
 3. A body that is not JSON, and an error with a message, are failures under any status.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
 from math import isfinite
 
 import orjson
 
 from pg_trio.domain.chat import Json, Usage
-from pg_trio.domain.embeddings import EmbeddingReply, EmbeddingRequest, Vector
+from pg_trio.domain.embeddings import UNFIT_FOR_EMBEDDINGS, UNFIT_FOR_TOKENS, EmbeddingReply, EmbeddingRequest, Vector
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.provider import PROVIDERS
 from pg_trio.errors import CandidateUnfit, UpstreamNonsense
@@ -27,22 +28,30 @@ from pg_trio.providers.said import read_error_message, says_error
 
 
 def why_unfit(request: EmbeddingRequest, candidate: Candidate) -> str | None:
-    """The part of the request that the candidate's provider cannot take; None if it can take all."""
+    """The part of the request that the candidate's provider cannot take, even in several calls; None if it can take
+    all."""
     row = PROVIDERS[candidate.provider].embeddings
     if row is None:
-        return "embeddings"
+        return UNFIT_FOR_EMBEDDINGS
     if request.has_tokens and not row.takes_tokens:
-        return "inputs as tokens"
+        return UNFIT_FOR_TOKENS
     if request.dimensions is not None and row.dimensions_field is None:
         return "dimensions"
-    if len(request.inputs) > row.most_inputs:
-        return f"more than {row.most_inputs} inputs"
     return None
 
 
+def split_for(request: EmbeddingRequest, candidate: Candidate) -> list[EmbeddingRequest]:
+    """The request in parts that the candidate's provider can each take in one call."""
+    row = PROVIDERS[candidate.provider].embeddings
+    return [request] if row is None else list(request.split(row.most_inputs))
+
+
 def check_fit(request: EmbeddingRequest, candidate: Candidate) -> None:
-    """Raises CandidateUnfit if a part of the request would get lost."""
+    """Raises CandidateUnfit if a part of the request would get lost, or if it has too many inputs for one call."""
     what = why_unfit(request, candidate)
+    row = PROVIDERS[candidate.provider].embeddings
+    if row is not None and len(request.inputs) > row.most_inputs:
+        what = f"more than {row.most_inputs} inputs"
     if what is not None:
         raise CandidateUnfit(candidate.provider, what)
 
@@ -93,15 +102,16 @@ def read_vector(value: Json, where: str) -> Vector:
     if not {type(number) for number in numbers} <= {float, int}:
         raise UpstreamNonsense(f"{where} holds something that is no number")
     try:
-        vector = tuple([float(number) for number in numbers])
+        vector = array("d", numbers)
     except OverflowError:
         raise UpstreamNonsense(f"{where} holds a number that is too large") from None
     return check_finite(vector, where)
 
 
 def check_finite(vector: Vector, where: str) -> Vector:
-    """The vector, if all of its numbers are finite. Raises UpstreamNonsense."""
-    if not all(map(isfinite, vector)):
+    """The vector, if all of its numbers are finite as 32-bit floats. Raises UpstreamNonsense."""
+    # A number that is too large for 32 bits becomes infinite there.
+    if not all(map(isfinite, array("f", vector))):
         raise UpstreamNonsense(f"{where} holds a number that is not finite")
     return vector
 

@@ -23,19 +23,24 @@ from pg_trio.providers.embedding_fields import (
     read_list,
     read_object,
     read_vector,
+    split_for,
     why_unfit,
 )
-from pg_trio.providers.native import headers_for
+from pg_trio.providers.native_adapter import headers_for
 
 DEFAULT_INPUT_TYPE = "search_document"
 
 
 class CohereEmbeddings:
-    """See `providers.EmbeddingAdapter`."""
+    """See `domain.adapter.EmbeddingAdapter`."""
 
     def why_unfit(self, request: EmbeddingRequest, candidate: Candidate) -> str | None:
         """The part of the request that this candidate cannot take; None if it can take all."""
         return why_unfit(request, candidate)
+
+    def split(self, request: EmbeddingRequest, candidate: Candidate) -> list[EmbeddingRequest]:
+        """The request in parts that this candidate can each take in one call."""
+        return split_for(request, candidate)
 
     def build_embeddings(self, request: EmbeddingRequest, candidate: Candidate) -> WireRequest:
         """The HTTP request to this candidate. Raises: CandidateUnfit."""

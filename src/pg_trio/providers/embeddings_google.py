@@ -22,10 +22,11 @@ from pg_trio.providers.embedding_fields import (
     read_list,
     read_object,
     read_vector,
+    split_for,
     why_unfit,
 )
 from pg_trio.providers.google import complete_headers, model_path, url_of
-from pg_trio.providers.native import headers_for
+from pg_trio.providers.native_adapter import headers_for
 from pg_trio.providers.openai_fields import refuse
 
 _TASK_TYPES: Mapping[InputType, str] = MappingProxyType(
@@ -39,11 +40,15 @@ _TASK_TYPES: Mapping[InputType, str] = MappingProxyType(
 
 
 class GoogleEmbeddings:
-    """See `providers.EmbeddingAdapter`."""
+    """See `domain.adapter.EmbeddingAdapter`."""
 
     def why_unfit(self, request: EmbeddingRequest, candidate: Candidate) -> str | None:
         """The part of the request that this candidate cannot take; None if it can take all."""
         return why_unfit(request, candidate)
+
+    def split(self, request: EmbeddingRequest, candidate: Candidate) -> list[EmbeddingRequest]:
+        """The request in parts that this candidate can each take in one call."""
+        return split_for(request, candidate)
 
     def build_embeddings(self, request: EmbeddingRequest, candidate: Candidate) -> WireRequest:
         """The HTTP request to this candidate. Raises: CandidateUnfit."""

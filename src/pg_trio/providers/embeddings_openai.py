@@ -9,7 +9,8 @@ Sources, read 2026-11: OpenAI's API reference, "Create embeddings"; docs.mistral
 from __future__ import annotations
 
 import binascii
-import struct
+import sys
+from array import array
 from base64 import b64decode
 from collections.abc import Mapping
 
@@ -28,28 +29,34 @@ from pg_trio.providers.embedding_fields import (
     read_list,
     read_object,
     read_vector,
+    split_for,
     why_unfit,
 )
 from pg_trio.providers.openai_fields import read_model, refuse
-from pg_trio.providers.openai_request import route_to
+from pg_trio.providers.openai_request import route_to, url_to
 
 _FLOAT_BYTES = 4
 
 
 class OpenAIEmbeddings:
-    """See `providers.EmbeddingAdapter`."""
+    """See `domain.adapter.EmbeddingAdapter`."""
 
     def why_unfit(self, request: EmbeddingRequest, candidate: Candidate) -> str | None:
         """The part of the request that this candidate cannot take; None if it can take all."""
         return why_unfit(request, candidate)
 
+    def split(self, request: EmbeddingRequest, candidate: Candidate) -> list[EmbeddingRequest]:
+        """The request in parts that this candidate can each take in one call."""
+        return split_for(request, candidate)
+
     def build_embeddings(self, request: EmbeddingRequest, candidate: Candidate) -> WireRequest:
         """The HTTP request to this candidate. Raises: CandidateUnfit."""
         check_fit(request, candidate)
-        route = route_to(candidate)
+        route = route_to(candidate).renewed()
         row = route.provider.embeddings
         assert row is not None  # or it had been unfit
         body: dict[str, Json] = {
+            **(request.unknown or {}),
             "model": candidate.model,
             "input": [each if isinstance(each, str) else list(each) for each in request.inputs],
         }
@@ -57,8 +64,10 @@ class OpenAIEmbeddings:
             body["encoding_format"] = "base64"
         if request.dimensions is not None and row.dimensions_field is not None:
             body[row.dimensions_field] = request.dimensions
+        if request.user is not None and row.takes_user:
+            body["user"] = request.user
         return WireRequest(
-            f"{candidate.credential.base_url}/embeddings",
+            url_to(candidate.credential, "embeddings"),
             route.headers,
             orjson.dumps(body),
             allow_private_addresses=candidate.credential.allow_private_addresses,
@@ -98,4 +107,7 @@ def _read_base64(text: str, where: str) -> Vector:
         raise UpstreamNonsense(f"{where} is not base64") from None
     if not data or len(data) % _FLOAT_BYTES:
         raise UpstreamNonsense(f"{where} is base64 of {len(data)} bytes, which are no 32-bit floats")
-    return check_finite(struct.unpack(f"<{len(data) // _FLOAT_BYTES}f", data), where)
+    vector = array("f", data)
+    if sys.byteorder == "big":
+        vector.byteswap()
+    return check_finite(vector, where)

@@ -21,13 +21,24 @@ from abc import abstractmethod
 import orjson
 
 from pg_trio.domain.chat import Usage
-from pg_trio.domain.events import Broken, ContentDelta, Event, Finished, Opened, ReasoningDelta, ToolCallDelta
+from pg_trio.domain.events import (
+    Broken,
+    ContentDelta,
+    Event,
+    Finished,
+    NativeBlock,
+    Opened,
+    ReasoningDelta,
+    ToolCallDelta,
+)
 from pg_trio.domain.json_value import Json
+from pg_trio.domain.native_fields import NativeStop
 from pg_trio.domain.project import Candidate
 from pg_trio.errors import AttemptFailed, UpstreamNonsense
 from pg_trio.providers.body_reader import BodyReader
 from pg_trio.providers.finish_reasons import Meaning, read_finish
 from pg_trio.providers.json_text import HalfText, has_surrogates, mend_text, read_json
+from pg_trio.providers.native_stop import read_stop
 from pg_trio.providers.openai_fields import decide_finish, read_model, refuse, reply_id
 from pg_trio.providers.openai_stream import MAX_ANSWER_CHARACTERS
 from pg_trio.providers.openai_tools import MAX_NAME_CHARS, MAX_TOOL_CALLS
@@ -50,12 +61,15 @@ class EventReader(BodyReader):
         "_halves",
         "_is_open",
         "_reasoned",
+        "stop",
         "usage",
     )
 
     def __init__(self, candidate: Candidate) -> None:
         super().__init__(candidate)
         self.usage: Usage | None = None
+        # What a wire says about the end besides the finish reason.
+        self.stop: NativeStop | None = None
         self._is_open = False
         self._characters = 0
         self._reasoned = 0
@@ -109,7 +123,7 @@ class EventReader(BodyReader):
             self.complete_calls(events)
             self._add_left_halves(events)
             self.is_over = True
-            events.append(Finished(reason, self.usage))
+            events.append(Finished(reason, self.usage, self.stop))
 
     def note_finish(self, reason: Json, words: Json = None) -> None:
         """Note a finish reason and the provider's `words` about it. A reason that means "not yet" is ignored."""
@@ -117,6 +131,7 @@ class EventReader(BodyReader):
         if meaning != "none":
             self._finish = meaning
             self._ended_by = f"{reason}: {words}" if type(words) is str and words else f"{reason}"
+            self.stop = read_stop(reason)
 
     def open(self, given_id: Json, model: Json, events: list[Event]) -> None:
         """Add the first event, which names the model, once."""
@@ -124,7 +139,7 @@ class EventReader(BodyReader):
             self._is_open = True
             given_id = given_id if type(given_id) is str else None
             model = model if type(model) is str else None
-            events.append(Opened(reply_id(given_id, self._candidate), read_model(model, self._candidate)))
+            events.append(Opened(reply_id(given_id, self._candidate), read_model(model, self._candidate), self.usage))
 
     def add_text(self, text: Json, events: list[Event]) -> None:
         """Add text of the answer. Empty text is ignored."""
@@ -134,7 +149,7 @@ class EventReader(BodyReader):
             refuse("text", text, "a string")
         if self._halves is not None or not text.isascii():
             text = self._mend(_TEXT, text)
-        self._count(len(text))
+        self.count(len(text))
         if text:
             events.append(ContentDelta(text))
 
@@ -156,6 +171,14 @@ class EventReader(BodyReader):
             self._count_reasoning(len(data))
             events.append(ReasoningDelta("", data=data))
 
+    def add_native(self, block: dict[str, Json], events: list[Event]) -> None:
+        """Add a whole block that only this wire has."""
+        try:
+            self.count(len(orjson.dumps(block)))
+        except orjson.JSONEncodeError:
+            raise UpstreamNonsense("a block of the answer is nested too deeply") from None
+        events.append(NativeBlock(block))
+
     def begin_call(
         self, call_id: Json, name: Json, arguments: str, events: list[Event], signature: str | None = None
     ) -> int:
@@ -169,7 +192,7 @@ class EventReader(BodyReader):
         if type(call_id) is not str or not call_id or call_id in self._call_ids or has_surrogates(call_id):
             # Without a unique id the client could not send the result back.
             call_id = f"call_{secrets.token_hex(12)}"
-        self._count(len(arguments) + len(call_id))
+        self.count(len(arguments) + len(call_id))
         index = len(self._call_ids)
         self._call_ids.append(call_id)
         events.append(ToolCallDelta(index, call_id, mend_text(name), self._mend(index, arguments), signature))
@@ -177,7 +200,7 @@ class EventReader(BodyReader):
 
     def add_arguments(self, index: int, text: str, events: list[Event]) -> None:
         """Add text of a call's arguments."""
-        self._count(len(text))
+        self.count(len(text))
         if self._halves is not None or not text.isascii():
             text = self._mend(index, text)
         if text:
@@ -231,7 +254,8 @@ class EventReader(BodyReader):
             if left := half.close():
                 events.append(ContentDelta(left) if index == _TEXT else ToolCallDelta(index, None, None, left))
 
-    def _count(self, characters: int) -> None:
+    def count(self, characters: int) -> None:
+        """Count characters of the answer. Raises UpstreamNonsense if it has too many."""
         self._characters += characters
         if self._characters > MAX_ANSWER_CHARACTERS:
             raise UpstreamNonsense(f"the answer is longer than {MAX_ANSWER_CHARACTERS} characters")

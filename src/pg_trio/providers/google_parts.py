@@ -10,7 +10,7 @@ Source: Gemini API reference (Part), "Image understanding", "Audio understanding
 from __future__ import annotations
 
 from pg_trio.domain.chat import Message
-from pg_trio.domain.content import Audio, File, Image, Part, Refusal, Text
+from pg_trio.domain.content import Audio, File, Image, NativePart, Part, Refusal, Text
 from pg_trio.domain.tools import ToolCall
 from pg_trio.providers.native_request import Block, parts_of, read_arguments, read_data_url, read_result, texts_of
 
@@ -90,6 +90,9 @@ def _write_part(part: Part) -> Block | None:
             return _inline(f"audio/{part.format}", part.data)
         case File():
             return _write_file(part)
+        case NativePart():
+            # `parts_of` has replaced it.
+            return None
 
 
 def _write_image(url: str) -> Block | None:

@@ -26,9 +26,10 @@ from pg_trio.domain.chat import Message, Prompt
 from pg_trio.domain.json_value import Json
 from pg_trio.domain.options import Options
 from pg_trio.domain.tools import Tool, ToolChoice
+from pg_trio.providers.foreign import find_foreign
 from pg_trio.providers.google_models import Gemini, find_model
 from pg_trio.providers.google_parts import is_result, why_part_unfit, write_parts, write_result
-from pg_trio.providers.native_request import FIRST_TURN, GO_ON, Block, find_unfit, texts_of
+from pg_trio.providers.native_request import FIRST_TURN, GO_ON, Block, find_unfit, parts_of, texts_of
 
 # The API takes five.
 MAX_STOPS = 5
@@ -41,10 +42,10 @@ _MODES = {"auto": "AUTO", "required": "ANY", "none": "NONE", "function": "ANY"}
 
 def why_unfit(prompt: Prompt) -> str | None:
     """The content of the prompt that this wire cannot carry; None if it can carry all."""
-    unfit = find_unfit(prompt, _TOOL_NAME)
+    unfit = find_foreign(prompt, "google") or find_unfit(prompt, _TOOL_NAME)
     if unfit is not None:
         return unfit
-    contents = [message.content for message in prompt.messages if isinstance(message.content, tuple)]
+    contents = [parts_of(message) for message in prompt.messages if isinstance(message.content, tuple)]
     reasons = (why_part_unfit(part) for content in contents for part in content)
     return next((reason for reason in reasons if reason is not None), None)
 

@@ -7,7 +7,7 @@ import re
 import orjson
 
 from pg_trio.domain.chat import Message, Prompt
-from pg_trio.domain.content import Part, Refusal, Text, split_data_url
+from pg_trio.domain.content import Part, Refusal, Text, parts_for_others, split_data_url
 from pg_trio.domain.json_value import Json, JsonObject
 from pg_trio.domain.tools import ForeignTool, ForeignToolChoice
 
@@ -42,7 +42,11 @@ def parts_of(message: Message) -> tuple[Part, ...]:
     content = message.content
     if content is None:
         return ()
-    parts = (Text(content),) if isinstance(content, str) else content
+    return without_empty((Text(content),) if isinstance(content, str) else parts_for_others(content))
+
+
+def without_empty(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """The parts without empty texts."""
     return tuple([part for part in parts if not isinstance(part, Text | Refusal) or part.text])
 
 

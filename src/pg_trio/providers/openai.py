@@ -17,10 +17,12 @@ from pg_trio.domain.chat import Prompt, Reply
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.upstream import WireRequest
 from pg_trio.providers.body_kind import is_stream_body
+from pg_trio.providers.foreign import find_foreign
 from pg_trio.providers.openai_reply import read_whole_answer
 from pg_trio.providers.openai_request import route_to, write_body
 from pg_trio.providers.openai_stream import OpenAIStreamReader
 from pg_trio.providers.refusal import read_refusal
+from pg_trio.providers.thinking_tags import TaggedStreamReader, split_reply
 
 
 class OpenAIAdapter:
@@ -29,8 +31,8 @@ class OpenAIAdapter:
     carries_all: ClassVar[bool] = True
 
     def why_unfit(self, prompt: Prompt, candidate: Candidate) -> str | None:
-        """None: this wire carries all that a prompt can hold, and its servers judge it."""
-        return None
+        """What another wire alone can carry. This wire carries all neutral values, and its servers judge them."""
+        return find_foreign(prompt, "openai")
 
     def build_request(
         self, prompt: Prompt, candidate: Candidate, *, stream: bool = False, asks_usage: bool = True
@@ -42,9 +44,11 @@ class OpenAIAdapter:
             body["stream"] = True
             if asks_usage and route.takes_stream_options:
                 body["stream_options"] = {"include_usage": True}
+        if route.changing is not None:
+            route = route.renewed()
         return WireRequest(
             route.url,
-            route.headers if route.changing_key is None else route.all_headers(),
+            route.headers,
             orjson.dumps(body),
             allow_private_addresses=candidate.credential.allow_private_addresses,
             is_stream=stream,
@@ -70,3 +74,20 @@ class OpenAIAdapter:
         if not 200 <= status < 300:
             raise read_refusal(status, headers, body, candidate, now_s=now_s)
         return read_whole_answer(headers, body, candidate)
+
+
+class TaggedAdapter(OpenAIAdapter):
+    """The same for providers whose models may reason in their text (`thinking_tag`)."""
+
+    def __init__(self, tag: str) -> None:
+        self._tag = tag
+
+    def open_stream(self, candidate: Candidate) -> OpenAIStreamReader:
+        """A reader for the body of one streamed answer."""
+        return TaggedStreamReader(candidate, self._tag)
+
+    def read_reply(
+        self, status: int, headers: Mapping[str, str], body: bytes, candidate: Candidate, *, now_s: float
+    ) -> Reply:
+        """A whole answer, its reasoning apart from its text; see `OpenAIAdapter`."""
+        return split_reply(super().read_reply(status, headers, body, candidate, now_s=now_s), self._tag)

@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import orjson
+from attrs import evolve
 
 from pg_trio.domain.assembler import Assembler
 from pg_trio.domain.chat import Json, Reply
@@ -32,6 +33,7 @@ from pg_trio.domain.project import Candidate
 from pg_trio.errors import UpstreamNonsense
 from pg_trio.providers.finish_reasons import read_finish
 from pg_trio.providers.json_text import mend_values, read_json
+from pg_trio.providers.native_stop import read_matched_stop
 from pg_trio.providers.openai_fields import decide_finish, read_model, read_part, refuse, reply_id, why_failed
 from pg_trio.providers.openai_stream import OpenAIStreamReader
 from pg_trio.providers.openai_tools import read_tool_calls
@@ -39,7 +41,7 @@ from pg_trio.providers.openai_usage import read_usage
 from pg_trio.providers.reasoning import find_reasoning, is_reasoning_part, read_reasoning_part
 from pg_trio.providers.refusal import mask_for
 from pg_trio.providers.said import read_error_message, read_words, says_error
-from pg_trio.providers.sse import begins_as_stream, is_json_lines
+from pg_trio.providers.sse import begins_as_stream, check_lines, is_json_lines
 
 # The longest plain text read as an error message; a real answer is never so short.
 WORDS_BYTES = 256
@@ -55,6 +57,7 @@ def read_whole_answer(headers: Mapping[str, str], body: bytes, candidate: Candid
         if begins_as_stream(body):
             return _read_stream(body, candidate)
         if is_json_lines(body):
+            check_lines(body)
             return _read_stream(b"".join([b"data: " + line + b"\n\n" for line in body.splitlines()]), candidate)
         answer = _read_odd_json(exc, headers, body, candidate)
     return read_answer(answer, candidate)
@@ -67,7 +70,9 @@ def read_answer(answer: Json, candidate: Candidate) -> Reply:
     if answer.get("error") is not None and says_error(answer["error"]):
         raise _said_error(answer, candidate)
     choice = _first_choice(answer, candidate)
-    message = _message_of(choice)
+    message = choice.get("message")
+    if type(message) is not dict:
+        message = _message_of(choice)
     has_calls = message.get("tool_calls") or message.get("function_call")
     tool_calls = read_tool_calls(message, _MESSAGE) if has_calls else ()
     content, refused, reasoning = _read_content(message)
@@ -76,7 +81,7 @@ def read_answer(answer: Json, candidate: Candidate) -> Reply:
         _refuse_failed(choice, message, candidate)
     if not content and not tool_calls and finish_reason not in ("length", "content_filter"):
         raise UpstreamNonsense(f"{_MESSAGE} has neither content nor tool calls")
-    return Reply(
+    reply = Reply(
         id=reply_id(answer.get("id"), candidate),
         model=read_model(answer.get("model"), candidate),
         content=None if tool_calls and not content else content,
@@ -84,8 +89,14 @@ def read_answer(answer: Json, candidate: Candidate) -> Reply:
         usage=read_usage(answer.get("usage")),
         tool_calls=tool_calls,
         reasoning=reasoning,
-        logprobs=choice["logprobs"] if type(choice.get("logprobs")) is dict else None,
     )
+    # OpenAI's choices have four fields. A fifth may say which stop sequence matched.
+    return _with_more(reply, choice) if choice.get("logprobs") or len(choice) > 4 else reply
+
+
+def _with_more(reply: Reply, choice: dict[str, Json]) -> Reply:
+    logprobs = choice.get("logprobs")
+    return evolve(reply, logprobs=logprobs if type(logprobs) is dict else None, stop=read_matched_stop(choice))
 
 
 # ── the envelope ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -93,6 +104,7 @@ def read_answer(answer: Json, candidate: Candidate) -> Reply:
 
 def _read_stream(body: bytes, candidate: Candidate) -> Reply:
     """The answer in a stream that was not requested."""
+    check_lines(body)
     reader, assembler = OpenAIStreamReader(candidate), Assembler(keeps_reasoning=True)
     for event in reader.feed(body) + reader.close():
         if isinstance(event, Broken):
@@ -185,9 +197,8 @@ def _first_choice(answer: dict[str, Json], candidate: Candidate) -> dict[str, Js
 
 
 def _message_of(choice: dict[str, Json]) -> dict[str, Json]:
+    """The message of a choice that has none under its name."""
     message = choice.get("message")
-    if type(message) is dict:
-        return message
     if message is not None:
         refuse(_MESSAGE, message, "an object")
     if type(choice.get("text")) is str:

@@ -33,11 +33,13 @@ import orjson
 
 from pg_trio.domain.chat import Json, Usage
 from pg_trio.domain.events import ContentDelta, Event, Finished, Opened, ReasoningDelta
+from pg_trio.domain.native_fields import NativeStop
 from pg_trio.domain.project import Candidate
 from pg_trio.errors import AttemptFailed, UpstreamNonsense
 from pg_trio.providers.body_reader import BodyReader
 from pg_trio.providers.finish_reasons import Meaning, read_finish
 from pg_trio.providers.json_text import HalfText, read_json
+from pg_trio.providers.native_stop import read_matched_stop
 from pg_trio.providers.openai_chunk_reader import (
     choice_of,
     delta_of,
@@ -81,6 +83,7 @@ class OpenAIStreamReader(BodyReader):
         "_hint",
         "_opened",
         "_refused",
+        "_stop",
         "_usage",
     )
 
@@ -95,6 +98,7 @@ class OpenAIStreamReader(BodyReader):
         self._ended_by: Json = None
         self._hint: str | None = None
         self._usage: Usage | None = None
+        self._stop: NativeStop | None = None
         # The bytes around the text of a text-only chunk (rule 7); None until the first one has come.
         self._before: bytes | None = None
         self._after = _NEVER
@@ -130,7 +134,7 @@ class OpenAIStreamReader(BodyReader):
             events.append(self.break_off(exc.with_traceback(None)))
             return
         self.is_over = True
-        events.append(Finished(finish_reason, self._usage))
+        events.append(Finished(finish_reason, self._usage, self._stop))
 
     def _tell_rest(self, events: list[Event]) -> None:
         """Report what was held back: calls without arguments, and half of a character at the end."""
@@ -228,7 +232,7 @@ class OpenAIStreamReader(BodyReader):
         if choice.get("error") and says_error(choice["error"]):
             raise self._stream_error(why_failed(reason, choice))
         if reason and (meaning := read_finish(reason)) != "none":
-            self._finish, self._ended_by = meaning, reason
+            self._finish, self._ended_by, self._stop = meaning, reason, read_matched_stop(choice)
             # Moonshot sends the usage in the choice.
             self._usage = self._usage or read_usage(choice.get("usage"))
 

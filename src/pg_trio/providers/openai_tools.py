@@ -14,6 +14,8 @@ Rules:
 6. `function_call`, the predecessor of `tool_calls`, is a separate call; it is ignored if `tool_calls` has the same
    call.
 
+7. A call may have the signature of Google's models (`extra_content`), which they need again with its result.
+
 Sources, read 2026-11: openai/openai-python#2806; vercel/ai#14722 (a late name); continuedev/continue#5849 (a name in
 pieces); NousResearch/hermes-agent#5331 (LM Studio: another id in every piece); QwenLM/qwen-code#6240.
 """
@@ -23,6 +25,7 @@ from __future__ import annotations
 import secrets
 
 import orjson
+from attrs import evolve
 
 from pg_trio.domain.chat import Json, ToolCall
 from pg_trio.domain.events import Event, ReasoningDelta, ToolCallDelta
@@ -34,6 +37,13 @@ from pg_trio.providers.openai_fields import dump_arguments, refuse
 MAX_TOOL_CALLS = 128
 # OpenAI accepts 64; a much longer text is not a name, and would be kept in memory.
 MAX_NAME_CHARS = 1024
+
+# Google's page "OpenAI compatibility" has the first name, its servers at Vertex the second (earendil-works/pi#6733).
+_SIGNERS = ("google", "vertex")
+
+# 1 MiB for all calls of a stream: arguments that may be whole are parsed to find out. Otherwise a provider that names
+# its call in each piece would have them parsed again and again. Real arguments are a few KiB.
+WHOLE_CHECK_BYTES = 1024 * 1024
 
 # The index used for a stream's `function_call`, which has none.
 _LEGACY = -1
@@ -75,7 +85,8 @@ def _read_call(call: Json, where: str) -> ToolCall:
     if type(name) is not str or not name.strip():
         refuse(f"{where}.function.name", name or None, "a string")
     arguments = _read_arguments(function.get("arguments"), f"{where}.function.arguments")
-    return ToolCall(_read_id(call.get("id")) or _new_call_id(), name, "{}" if arguments is None else arguments)
+    call_id = _read_id(call.get("id")) or _new_call_id()
+    return ToolCall(call_id, name, "{}" if arguments is None else arguments, read_signature(call))
 
 
 def _function_of(call: Json, where: str) -> dict[str, Json]:
@@ -99,6 +110,15 @@ def _read_arguments(arguments: Json, where: str) -> str | None:
     return arguments
 
 
+def read_signature(call: dict[str, Json]) -> str | None:
+    """The signature of a call; None without a readable one."""
+    extra = call.get("extra_content")
+    if type(extra) is not dict:
+        return None
+    signed = [extra[name].get("thought_signature") for name in _SIGNERS if type(extra.get(name)) is dict]
+    return next((given for given in signed if type(given) is str and given and given.isascii()), None)
+
+
 def _read_id(call_id: Json) -> str | None:
     if type(call_id) is int:
         return str(call_id)
@@ -109,7 +129,7 @@ def _with_own_ids(calls: list[ToolCall]) -> list[ToolCall]:
     seen: set[str] = set()
     for number, call in enumerate(calls):
         if call.id in seen:
-            calls[number] = ToolCall(_new_call_id(), call.name, call.arguments)
+            calls[number] = evolve(call, id=_new_call_id())
         seen.add(call.id)
     return calls
 
@@ -124,7 +144,7 @@ def _new_call_id() -> str:
 class _Call:
     """The received part of a call. `number` is None until it is reported; its arguments wait until then."""
 
-    __slots__ = ("arguments", "halves", "id", "name", "number")
+    __slots__ = ("arguments", "characters", "halves", "id", "name", "number", "signature")
 
     def __init__(self, call_id: str | None, name: str) -> None:
         # The provider's id; None if it sent none.
@@ -132,12 +152,16 @@ class _Call:
         self.name = name
         self.number: int | None = None
         self.arguments: list[str] = []
+        self.characters = 0
         self.halves: HalfText | None = None
+        self.signature: str | None = None
+
+    def may_have_all(self) -> bool:
+        """Whether its arguments may be a complete JSON object: they end as one."""
+        return bool(self.arguments) and self.arguments[-1].rstrip().endswith("}")
 
     def has_all(self) -> bool:
         """Whether its arguments are a complete JSON object, which nothing can follow."""
-        if not self.arguments or not self.arguments[-1].rstrip().endswith("}"):
-            return False
         self.arguments = ["".join(self.arguments)]
         try:
             orjson.loads(self.arguments[0])
@@ -149,12 +173,14 @@ class _Call:
 class StreamedCalls:
     """The tool calls of one stream, numbered in the order of reporting."""
 
-    __slots__ = ("_by_index", "_calls", "_holds_more", "_told", "_where")
+    __slots__ = ("_by_index", "_calls", "_checks_left", "_holds_more", "_told", "_where")
 
     def __init__(self) -> None:
         self._by_index: dict[int, _Call] = {}
         self._calls: list[_Call] = []
         self._told = 0
+        # How many characters may still be parsed to see whether arguments are whole.
+        self._checks_left = WHOLE_CHECK_BYTES
         # Whether a part is held back, such as a name whose rest may follow.
         self._holds_more = False
         self._where = ""
@@ -198,6 +224,8 @@ class StreamedCalls:
         call = self._find(index, call_id, name or "", arguments)
         if call is None:
             call = self._begin(index, call_id, where, events)
+        if "extra_content" in piece:
+            call.signature = call.signature or read_signature(piece)
         self._add(call, call_id, name or "", arguments, events)
 
     def _find(self, index: int | None, call_id: str | None, name: str, arguments: str) -> _Call | None:
@@ -207,7 +235,7 @@ class StreamedCalls:
             call = self._find_without_index(index, call_id, name)
         if call is None or not name:
             return call
-        is_another = _begins_anew(call, arguments)
+        is_another = self._begins_anew(call, arguments)
         if call_id is not None and call.id is not None and call_id != call.id:
             # Some servers send a new id and the name with every piece; then the arguments are not complete yet.
             goes_on = call.name == name and bool(call.arguments) and bool(arguments) and not is_another
@@ -215,6 +243,13 @@ class StreamedCalls:
         if not call.arguments or not call.name:
             return call
         return None if is_another or (name != call.name and call_id is None) else call
+
+    def _begins_anew(self, call: _Call, arguments: str) -> bool:
+        """Whether a piece that names its call begins the arguments of another one: an object after an object."""
+        if arguments.lstrip()[:1] != "{" or not call.may_have_all() or call.characters > self._checks_left:
+            return False
+        self._checks_left -= call.characters
+        return call.has_all()
 
     def _find_without_index(self, index: int | None, call_id: str | None, name: str) -> _Call | None:
         if call_id is not None:
@@ -252,6 +287,7 @@ class StreamedCalls:
         if not arguments:
             return
         call.arguments.append(arguments)
+        call.characters += len(arguments)
         if call.number is not None:
             self._go_on(call, arguments, events)
         elif call.name:
@@ -266,7 +302,7 @@ class StreamedCalls:
         call.number = self._told
         self._told += 1
         said = self._mend(call, "".join(call.arguments))
-        events.append(ToolCallDelta(call.number, call.id, mend_text(call.name), said))
+        events.append(ToolCallDelta(call.number, call.id, mend_text(call.name), said, call.signature))
 
     def _go_on(self, call: _Call, arguments: str, events: list[Event]) -> None:
         said = self._mend(call, arguments)
@@ -280,12 +316,6 @@ class StreamedCalls:
                 return arguments
             call.halves = HalfText()
         return call.halves.take(arguments)
-
-
-def _begins_anew(call: _Call, arguments: str) -> bool:
-    """Whether a piece that names its call begins the arguments of another one."""
-    # An object after an object. Checked only if there may be one; otherwise a long text would be parsed at each piece.
-    return arguments.lstrip()[:1] == "{" and call.has_all()
 
 
 def read_index(index: Json) -> int | None:

@@ -30,6 +30,10 @@ from pg_trio.providers.json_text import BOM, read_json
 # Pictures come as events of some megabytes (open-webui/open-webui#20779).
 MAX_EVENT_BYTES = 256 * 1024 * 1024
 
+# A whole body with more lines is not read as a stream, because reading it holds up all other requests: 16 MiB, the
+# default of `upstream.max_body_bytes`, in lines of 80 bytes. Chunks of real streams have two hundred bytes and more.
+MAX_LINES = 200_000
+
 _DATA = b"data: "
 # The beginnings of a stream's first line.
 _FIELDS = (b"data:", b"event:", b"error:", b"retry:", b"id:", b":")
@@ -57,6 +61,7 @@ class EventStreamParser:
         "_max_event_bytes",
         "_size",
         "_tail",
+        "_was_checked",
         "comments",
         "failure",
     )
@@ -72,6 +77,8 @@ class EventStreamParser:
         self._data: list[bytes] = []
         self._event = b""
         self._size = 0
+        # Whether the only data line was already found not to be whole, so that it is not parsed for each line after it.
+        self._was_checked = False
         self.comments = 0
         self.failure: UpstreamNonsense | None = None
 
@@ -114,7 +121,7 @@ class EventStreamParser:
     def close(self) -> int:
         """The stream has ended: drop the incomplete event, and return the number of its bytes."""
         left, self._size = self._size + len(self._event), 0
-        self._tail, self._data, self._event = [], [], b""
+        self._tail, self._data, self._event, self._was_checked = [], [], b"", False
         return left
 
     def _take_blocks(self, data: bytes) -> list[ServerSentEvent]:
@@ -171,7 +178,10 @@ class EventStreamParser:
     def _end_line_event(self, events: list[ServerSentEvent]) -> None:
         """Complete the previous line's event, if that line was whole JSON (rule 7)."""
         # An event of several lines is not such an event, and checking each time would take quadratic time.
-        if len(self._data) == 1 and is_whole(self._data[0]):
+        if len(self._data) != 1 or self._was_checked:
+            return
+        self._was_checked = True
+        if is_whole(self._data[0]):
             self._by_lines = True
             events.append(self._finish_event())
             self._event = b""
@@ -180,6 +190,7 @@ class EventStreamParser:
         event = ServerSentEvent(b"\n".join(self._data), self._event.decode("utf-8", "replace") or "message")
         self._data = []
         self._size = 0
+        self._was_checked = False
         return event
 
     def _keep(self, piece: bytes) -> None:
@@ -228,6 +239,12 @@ def begins_as_stream(start: bytes) -> bool | None:
     if start.startswith(_FIELDS):
         return True
     return None if any(field.startswith(start) for field in _FIELDS) or BOM.startswith(start) else False
+
+
+def check_lines(body: bytes) -> None:
+    """Raises UpstreamNonsense if a whole body has too many lines to be read as a stream."""
+    if max(body.count(b"\n"), body.count(b"\r")) > MAX_LINES:
+        raise UpstreamNonsense(f"the answer is a stream with more than {MAX_LINES} lines")
 
 
 def is_json_lines(body: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""What a race is about: an attempt, how it ended, who won, which limits hold, and what the caller brings along."""
+"""The values of a race: an attempt, how it ended, which one won, its limits, and the protocol of its runner."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    # What a race makes for every request is frozen to the type checker alone: see domain/value.py.
+    # Values that are made for every request are frozen for the type checker only: see domain/value.py.
     from attrs import frozen as value
 else:
     from attrs import define as value
@@ -16,7 +16,7 @@ else:
 C = TypeVar("C")
 T = TypeVar("T")
 
-# Reasons of cancellations that the race itself is the author of.
+# Why the race cancelled an attempt.
 HEDGE_LOST = "hedge lost"
 ATTEMPT_LIMIT = "attempt limit"
 REFUSED_ELSEWHERE = "refused elsewhere"
@@ -35,7 +35,7 @@ class Outcome(Enum):
 class Attempt(Generic[C]):
     """One try of one candidate. Times are Trio's clock; `number` counts from 0, in the order of starting.
 
-    `ends_at` is when this try is ended at the latest, as known at its start (others' failures may extend it).
+    `ends_at` is the latest end of this try, as known at its start. Failures of other attempts may extend it.
     """
 
     candidate: C
@@ -50,7 +50,7 @@ class AttemptEnd(Generic[C]):
     """How an attempt ended; as text: `won`, `failed: <error>`, `cancelled: <reason>`, `crashed: <class>`.
 
     `reason` of a cancellation is one of the constants above, or what the outer scope's `cancel(reason=…)` gave, or
-    `deadline` where an outer scope's time was up.
+    `deadline` if the deadline of an outer scope passed.
     """
 
     attempt: Attempt[C]
@@ -65,7 +65,7 @@ class AttemptEnd(Generic[C]):
 
 @value(slots=True, eq=False)
 class Won(Generic[C, T]):
-    """The answer, which is the caller's to close from here on, and the attempt that got it."""
+    """The answer, which the caller must close from now on, and the attempt that got it."""
 
     value: T
     attempt: Attempt[C]
@@ -95,10 +95,10 @@ class AttemptLimitPassed(Exception):
 
 @value(slots=True, eq=False)
 class Limits:
-    """Times of one race. `ends_at` is Trio's clock; the caller's own scope ends the race then, not the race itself.
+    """Times of one race. `ends_at` is on Trio's clock. The caller's scope ends the race then; the race itself does not.
 
-    `reserve_s` is kept back for each candidate not yet tried, so that a rescue has time to finish; where less than
-    that is left, the candidates get equal shares of it.
+    `reserve_s` is kept back for each candidate not yet tried, so that it has time to answer. If less time is left, the
+    candidates get equal shares of it.
     """
 
     ends_at: float = math.inf
@@ -108,11 +108,11 @@ class Limits:
     discard_limit_s: float = 1.0
 
     def cut_at(self, started_at: float, left: int) -> float:
-        """When an attempt is ended for the sake of the `left` not yet tried; infinity where the deadline is first."""
+        """When an attempt ends so that the `left` others have time; infinity if the deadline comes first."""
         equal_share_s = (self.ends_at - started_at) / (left + 1)
         for_others_at = max(self.ends_at - left * self.reserve_s, started_at + equal_share_s)
         cut_at = min(started_at + self.attempt_limit_s, for_others_at)
-        # At the deadline itself the caller's scope acts: one of ours would cost and change nothing.
+        # At the deadline the caller's scope ends the attempt. A second scope would only add its cost.
         return cut_at if cut_at < self.ends_at else math.inf
 
 
@@ -134,7 +134,7 @@ class Runner(Protocol[C, T]):
         """Close a value that was ready too late. Expected errors are ignored here."""
 
     def hedge_after_s(self, candidate: C) -> float:
-        """How long this candidate may be silent before the next is started beside it; `math.inf` for ever."""
+        """Seconds that this candidate may be silent before the next one starts beside it; `math.inf`: no limit."""
 
     def may_hedge(self, candidate: C) -> bool:
         """Whether a hedge may go to this candidate now. After True the hedge starts, so its cost is paid here.

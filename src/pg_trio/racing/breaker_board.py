@@ -4,13 +4,13 @@ Rules:
 1. A candidate may be asked if its target's breaker and its credential's both allow it.
 2. Those that may be asked come first, in the order given. At most one of them is a probe; the others whose probe is due
    come after the closed ones.
-3. Then, as a last resort, targets that are open for failing: they may be well again. Those that were set aside by
-   their own word, and those whose key is refused, are left out: the answer is known.
-4. A lone candidate whose breaker is open is always left out, so that an endpoint that is down fails at once. So there
-   may be no candidate to ask. `standing` says what stands in a candidate's way, for how long, and what its provider
+3. Targets whose breaker is open because they failed come last: they may work again. Targets that asked for a pause
+   (`Retry-After`) and those whose key is refused are left out, because their answer is known.
+4. A lone candidate whose breaker is open is always left out, so that an endpoint that is down fails at once. Then
+   there is no candidate to ask. `standing` says why a candidate may not be asked, for how long, and what its provider
    said.
-5. Where the workers share their breakers, another one may send the probe between our look and our call: then that call
-   is not made.
+5. If the workers share their breakers, another worker may send the probe after this one has looked and before it
+   calls. Then this worker does not call.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from attrs import define
 
+from pg_trio.ledger.node_health import BreakerRecords
 from pg_trio.racing.breaker import BreakerRules, Fault, Pass
-from pg_trio.racing.stored_breaker import BreakerRecords, LocalRecords, StoredBreaker
+from pg_trio.racing.stored_breaker import LocalRecords, StoredBreaker
 
 logger = logging.getLogger("pg_trio.racing")
 
@@ -32,7 +33,7 @@ PAIRS_KEPT = 65_536
 
 
 class BreakerOpen(Exception):
-    """Another worker was quicker to probe the candidate; it may be asked in `retry_after_s`."""
+    """Another worker has sent the probe to the candidate first. It may be asked in `retry_after_s`."""
 
     def __init__(self, retry_after_s: float) -> None:
         super().__init__(f"not asked for another {retry_after_s:.3g} s")
@@ -40,9 +41,9 @@ class BreakerOpen(Exception):
 
 
 class Standing(NamedTuple):
-    """What stands in a candidate's way: `why` (NOBODY: nothing), for how long at least, and whether a probe is out.
+    """Why a candidate may not be asked: `why` (NOBODY: it may be), for how long at least, and whether a probe is out.
 
-    `said` is the provider's last word about it, as far as this worker has heard it; else empty.
+    `said` is the provider's last message about it; empty if this worker has received none.
     """
 
     why: Fault
@@ -52,7 +53,7 @@ class Standing(NamedTuple):
 
 
 class Permit(Protocol):
-    """One call to one candidate, known to its breakers. Report the call's end to it; only the first report counts, so
+    """One call to one candidate, which its breakers count. Report how the call ended. Only the first report counts, so
     `cancelled` may always come last. `said` is the provider's message, safe to be shown."""
 
     @property
@@ -65,13 +66,13 @@ class Permit(Protocol):
     def cancelled(self) -> None: ...
 
     def broke_off(self, now: float, said: str) -> None:
-        """What was told as a success has failed after all: a stream that broke after its first token."""
+        """A call that was reported as a success has failed after all: its stream broke after the first token."""
 
 
 class Breakers(Protocol[C]):
     """The breakers of all candidates. BreakerBoard implements it over one process's records or all workers'."""
 
-    def order(self, candidates: Sequence[C], now: float) -> list[C]: ...
+    def order(self, candidates: Sequence[C], now: float) -> Sequence[C]: ...
 
     def may_ask(self, candidate: C, now: float) -> bool: ...
 
@@ -94,22 +95,22 @@ class BoardPermit:
     _credential: StoredBreaker
     _target_pass: Pass
     _credential_pass: Pass
+    is_probe: bool = False
     _is_told: bool = False
 
-    @property
-    def is_probe(self) -> bool:
-        return self._target_pass.is_probe or self._credential_pass.is_probe
-
     def succeeded(self, now: float) -> None:
-        if self._is_first_word():
-            self._target.succeed(self._target_pass, now)
-            self._credential.succeed(self._credential_pass, now)
-            if self.is_probe:
-                logger.info("%s and its credential: %s", self._target.name, self._target.as_line(now))
+        if self._is_told:
+            return
+        self._is_told = True
+        self._target_pass = self._target.succeed(self._target_pass, now)
+        self._credential_pass = self._credential.succeed(self._credential_pass, now)
+        if self.is_probe:
+            logger.info("%s and its credential: %s", self._target.name, self._target.as_line(now))
 
     def failed(self, fault: Fault, now: float, retry_after_s: float | None = None, said: str = "") -> None:
-        if not self._is_first_word():
+        if self._is_told:
             return
+        self._is_told = True
         if fault is Fault.CREDENTIAL:
             failed = self._credential
             self._target.cancel(self._target_pass)
@@ -128,17 +129,14 @@ class BoardPermit:
         _note_failure(self._target, trips, now, said)
 
     def cancelled(self) -> None:
-        if self._is_first_word():
+        if not self._is_told:
+            self._is_told = True
             self._target.cancel(self._target_pass)
             self._credential.cancel(self._credential_pass)
 
-    def _is_first_word(self) -> bool:
-        is_first, self._is_told = not self._is_told, True
-        return is_first
-
 
 class BreakerBoard(Generic[C]):
-    """The breakers of all candidates, made as they are asked for; bounded by what is configured."""
+    """The breakers of all candidates. Each is made at its first use; the configuration bounds their number."""
 
     def __init__(
         self,
@@ -147,7 +145,7 @@ class BreakerBoard(Generic[C]):
         rules: BreakerRules,
         records: BreakerRecords | None = None,
     ) -> None:
-        """`records`: where all workers keep their breakers; None for breakers of one process's own."""
+        """`records`: the records that all workers share; None: this process keeps its own."""
         self._target_of = target_of
         self._credential_of = credential_of
         self._rules = rules
@@ -155,13 +153,15 @@ class BreakerBoard(Generic[C]):
         self._records: BreakerRecords = self._own if records is None else records
         self._targets: dict[Hashable, StoredBreaker] = {}
         self._credentials: dict[Hashable, StoredBreaker] = {}
-        # By the candidate's identity: its hash is that of all its fields, and it is asked for three times a request.
-        self._pairs: dict[int, tuple[C, StoredBreaker, StoredBreaker]] = {}
+        # By the candidate's identity: hashing a candidate hashes all its fields, and a request looks it up twice.
+        self._pairs: dict[int, tuple[StoredBreaker, StoredBreaker]] = {}
+        # Held, or another candidate could come to have the identity of one.
+        self._held: list[C] = []
 
-    def order(self, candidates: Sequence[C], now: float) -> list[C]:
+    def order(self, candidates: Sequence[C], now: float) -> Sequence[C]:
         """The candidates to ask, in order; empty if none may be asked now (rule 4)."""
         if self._look(candidates):
-            return list(candidates)
+            return candidates
         if len(candidates) == 1:
             return list(candidates) if self.wait_s(candidates[0], now, is_alone=True) == 0.0 else []
         askable = [candidate for candidate in candidates if self.may_ask(candidate, now)]
@@ -171,7 +171,7 @@ class BreakerBoard(Generic[C]):
         return first + probes[1:] + self._by_wait(resort, now)
 
     def standing(self, candidate: C, now: float, *, is_alone: bool = False) -> Standing:
-        """What stands in the candidate's way now."""
+        """Whether the candidate may be asked now, and why not."""
         self._look((candidate,))
         target, credential = self._of(candidate)
         waits_s = target.wait_s(now, is_alone=is_alone), credential.wait_s(now, is_alone=is_alone)
@@ -179,11 +179,11 @@ class BreakerBoard(Generic[C]):
         return Standing(breaker.why, max(waits_s), breaker.has_probe(now), breaker.said)
 
     def calls_per_s(self, candidate: C, now: float) -> float:
-        """How many calls the candidate's credential has answered a second of late, as far as this worker knows."""
+        """Recent calls a second that the candidate's credential answered, as far as this worker knows."""
         return self._of(candidate)[1].calls_per_s(now)
 
     def describe(self, candidate: C, now: float) -> dict[str, object]:
-        """The state of one candidate's two breakers, in a line for people and field by field."""
+        """The state of one candidate's two breakers, as a line of text and as fields."""
         self._look((candidate,))
         target, credential = self._of(candidate)
         return {
@@ -193,7 +193,7 @@ class BreakerBoard(Generic[C]):
         }
 
     def may_ask(self, candidate: C, now: float) -> bool:
-        """Whether a call may go there now, were there others to ask; a hedge goes nowhere else."""
+        """Whether a call may go there now if there are other candidates. Hedges need this too."""
         self._look((candidate,))
         return self.wait_s(candidate, now) == 0.0
 
@@ -202,18 +202,19 @@ class BreakerBoard(Generic[C]):
         return max(breaker.wait_s(now, is_alone=is_alone) for breaker in self._of(candidate))
 
     def begin(self, candidate: C, now: float, *, is_alone: bool = False) -> BoardPermit:
-        """Note a call as it starts. `is_alone` as in a request with no other candidate.
+        """Note the start of a call. `is_alone`: the request has no other candidate.
 
-        Raises BreakerOpen where another worker sent the probe that this call was to be.
+        Raises BreakerOpen if this call was to be the probe and another worker has sent it first.
         """
         target, credential = self._of(candidate)
         if not (target.is_open or credential.is_open):
-            return BoardPermit(target, credential, target.begin(now), credential.begin(now))
+            return BoardPermit(target, credential, target.ordinary, credential.ordinary)
         may_ask = self.wait_s(candidate, now, is_alone=is_alone) == 0.0
         # Asked as a last resort, it takes no probe's place with the one breaker while the other is open.
         target_pass = target.begin(now, is_alone=is_alone) if may_ask else target.begin_unasked()
         credential_pass = credential.begin(now, is_alone=is_alone) if may_ask else credential.begin_unasked()
-        permit = BoardPermit(target, credential, target_pass, credential_pass)
+        is_probe = target_pass.is_probe or credential_pass.is_probe
+        permit = BoardPermit(target, credential, target_pass, credential_pass, is_probe)
         if may_ask and (target.is_open > target_pass.is_probe or credential.is_open > credential_pass.is_probe):
             permit.cancelled()
             raise BreakerOpen(self.wait_s(candidate, now, is_alone=is_alone))
@@ -228,7 +229,7 @@ class BreakerBoard(Generic[C]):
         return [f"{breaker.name}: {breaker.as_line(now)}" for breaker in self._all()]
 
     def _look(self, candidates: Iterable[C]) -> bool:
-        """Learn what the other workers changed; whether all breakers are closed. Each request passes here."""
+        """Read what other workers changed. True if all breakers are closed. Called for each request."""
         changes = self._records.changes()
         are_closed = True
         for candidate in candidates:
@@ -242,18 +243,18 @@ class BreakerBoard(Generic[C]):
         return are_closed
 
     def _of(self, candidate: C) -> tuple[StoredBreaker, StoredBreaker]:
-        pair = self._pairs.get(id(candidate)) or self._pair(candidate)
-        return pair[1], pair[2]
+        return self._pairs.get(id(candidate)) or self._pair(candidate)
 
-    def _pair(self, candidate: C) -> tuple[C, StoredBreaker, StoredBreaker]:
+    def _pair(self, candidate: C) -> tuple[StoredBreaker, StoredBreaker]:
         target, credential = self._target_of(candidate), self._credential_of(candidate)
         pair = (
-            candidate,  # held, or another one could come to have its identity
             self._targets.get(target) or self._add(self._targets, "target", target),
             self._credentials.get(credential) or self._add(self._credentials, "credential", credential),
         )
         if len(self._pairs) >= PAIRS_KEPT:
             self._pairs.clear()
+            self._held.clear()
+        self._held.append(candidate)
         self._pairs[id(candidate)] = pair
         return pair
 
@@ -262,7 +263,7 @@ class BreakerBoard(Generic[C]):
         name = (kind, *parts)
         records, place = self._records, self._records.find(name)
         if place is None:
-            # The shared file is full, which it has logged: this worker keeps the breaker for itself.
+            # The shared file is full, and has logged that. This worker keeps the breaker in its own memory.
             records, place = self._own, self._own.find(name)
         breaker = StoredBreaker(self._rules, records, place, f"{kind} {'/'.join(parts)}")
         breaker.refresh(self._records.changes())
@@ -286,7 +287,7 @@ class BreakerBoard(Generic[C]):
 
 
 def _note_failure(breaker: StoredBreaker, trips_before: int, now: float, said: str) -> None:
-    """Keep the provider's word; the log has it where the failure opened the breaker."""
+    """Keep the provider's message. It is logged if this failure opened the breaker."""
     breaker.said = said or breaker.said
     if breaker.trips != trips_before:
         logger.warning("%s: %s%s", breaker.name, breaker.as_line(now), f": {said}" if said else "")

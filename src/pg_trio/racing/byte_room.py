@@ -5,7 +5,7 @@ Rules:
    piece alone may be larger than its owner's half, and the only piece of all may be larger than the whole.
 2. Owners that wait take turns. An owner that waits for others' bytes holds up the owners behind it: otherwise small
    pieces would pass a large one for ever. An owner that waits for its own bytes does not.
-3. `grow_nowait` is for what turns out larger. It never waits, since two half-kept pieces could wait for each other.
+3. `grow_nowait` is for a piece that turns out larger. It never waits: two pieces that grow could wait for each other.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class KeptBytes:
 
     @property
     def owner(self) -> Hashable:
-        """Whose they are."""
+        """The owner of the bytes."""
         return self._owner
 
     def __enter__(self) -> Self:
@@ -73,18 +73,18 @@ class ByteRoom:
         return KeptBytes(self, owner, size_bytes)
 
     async def _wait(self, owner: Hashable, size_bytes: int, wait_s: float) -> bool:
-        """Whether there was room in time; it is counted then."""
+        """Whether there was room in time. If so, the bytes are counted."""
         try:
             with self._queue.join(owner, size_bytes) as waiter, trio.move_on_after(wait_s):
                 self._serve_waiting()
                 await waiter.wait()
             return waiter.is_served
         finally:
-            # If it left, it holds up nobody any more (rule 2).
+            # A waiter that left does not hold up the owners behind it any more (rule 2).
             self._serve_waiting()
 
     def keep_nothing(self, owner: Hashable) -> KeptBytes:
-        """For what grows from nothing."""
+        """Bytes for a piece that starts empty and grows."""
         return KeptBytes(self, owner, 0)
 
     def add_nowait(self, kept: KeptBytes, more_bytes: int) -> bool:
@@ -117,7 +117,7 @@ class ByteRoom:
             del self._used_by[owner]
 
     def _serve_waiting(self) -> None:
-        """Give room to those who wait, in turn, as far as there is any."""
+        """Give free room to the waiters, in turn."""
         served = True
         while served:
             served = False

@@ -26,17 +26,17 @@ class CallWindow:
 
     @property
     def failed(self) -> int:
-        """Those that failed."""
+        """Failed calls."""
         return self.newer[1] + self.older[1]
 
     @property
     def slow(self) -> int:
-        """Those that were silent for too long."""
+        """Calls that were silent for too long."""
         return self.newer[2] + self.older[2]
 
     @property
     def bad(self) -> int:
-        """Both."""
+        """Failed and slow calls."""
         newer, older = self.newer, self.older
         return newer[1] + newer[2] + older[1] + older[2]
 
@@ -45,6 +45,13 @@ class CallWindow:
         self.turn(now)
         all_calls, all_failed, all_slow = self.newer
         self.newer = (all_calls + calls, all_failed + failed, all_slow + slow)
+
+    def count_answer(self, now: float) -> None:
+        """Count one call that was answered: as `count(now)`, which nearly every call needs nothing more of."""
+        if now >= self.began_at + self.half_s:
+            self.turn(now)
+        calls, failed, slow = self.newer
+        self.newer = (calls + 1, failed, slow)
 
     def turn(self, now: float) -> None:
         """Forget what is too old."""
@@ -55,7 +62,7 @@ class CallWindow:
         self.began_at = now
 
     def calls_per_s(self, now: float) -> float:
-        """Calls a second, of the time that the window may hold: never too many."""
+        """Calls a second over the longest time that the window may hold; never too high."""
         self.turn(now)
         return self.calls / (self.half_s + now - self.began_at)
 

@@ -23,11 +23,11 @@ class FairTurns:
         self._turn_s = turn_s
         self._most = most
         self._queue = WaitQueue()
-        # When each turn that is under way began; the latest is the last.
+        # When each running turn began, in order.
         self._begun: dict[Hashable, float] = {}
 
     async def begin(self, owner: Hashable) -> None:
-        """Wait for a turn of the owner's. Cancelled, it has none."""
+        """Wait for a turn of this owner. A cancelled call has no turn."""
         try:
             with self._queue.join(owner) as waiter:
                 self._give_turns()
@@ -45,11 +45,11 @@ class FairTurns:
         self._call_next()
 
     def count_waiting(self) -> int:
-        """How many wait, for all owners."""
+        """Number of waiters of all owners."""
         return self._queue.length
 
     def _give_turns(self) -> None:
-        """Let the next ones begin, as far as that may be now."""
+        """Begin the turns that may begin now."""
         given = False
         while (waiter := self._next()) is not None and self._next_at() <= trio.current_time():
             self._begun[waiter.owner] = trio.current_time()
@@ -63,7 +63,7 @@ class FairTurns:
         return next((waiter for waiter in self._queue.heads() if waiter.owner not in self._begun), None)
 
     def _next_at(self) -> float:
-        """Trio's clock at which the next turn may begin, if none of those under way ends before."""
+        """When the next turn may begin (Trio's clock), if no running turn ends earlier."""
         if not self._begun:
             return -math.inf
         if len(self._begun) >= self._most:
@@ -71,10 +71,10 @@ class FairTurns:
         return next(reversed(self._begun.values())) + self._turn_s
 
     def _look_at(self, waiter: Waiter) -> float:
-        """When this one must look for itself: only the next of all keeps the time."""
+        """When this waiter must check again: only the next waiter of all watches the clock."""
         return self._next_at() if self._next() is waiter else math.inf
 
     def _call_next(self) -> None:
-        """Another one is next, or the next one's time has changed: it must compute its time again."""
+        """The next waiter is another one, or its time has changed: it must compute its time again."""
         if (waiter := self._next()) is not None:
             self._queue.call(waiter)

@@ -5,37 +5,29 @@ removes one, and it holds at most `reserve`. So in any period of time,
 
     hedges <= reserve + share * requests + min_per_s * seconds
 
-for any bursts and any slowness of a provider. Savings of a quiet time are never worth more than `reserve`.
+for any bursts and any slowness of a provider. A quiet time never saves up more than `reserve`.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from attrs import frozen
 
-# A balance short by less than this is a whole hedge: 20 deposits of 0.05 are to be one, and float sums lose some 1e-15.
+# A balance that lacks less than this counts as a whole hedge: 20 deposits of 0.05 must make one, and sums of floats
+# lose about 1e-15.
 EPSILON_HEDGES = 1e-9
 
 
 @frozen(slots=True)
 class HedgeRules:
-    """How large a share. Linkerd allows retries for 20 % of requests, gRPC about 10 %; a hedge is wasted more often."""
+    """The share. Linkerd allows retries for 20 % of requests, gRPC about 10 %; hedges are wasted more often."""
 
     share: float = 0.05
-    # Slow calls come in runs: 5 % of 400 requests are 20, give or take 4. With 5 in reserve hedges were refused though
-    # the share was not used up, and the 99th percentile was what it is without hedging (docs/decisions/005-race.md).
+    # Slow calls come in runs: 5 % of 400 requests are 20, plus or minus 4. With a reserve of 5, hedges were refused
+    # although the share was not used up, and the 99th percentile was as high as without hedging
+    # (docs/decisions/005-race.md).
     reserve: float = 20.0
-    # One a minute, so that an endpoint with a request now and then can hedge at all; never saved up beyond one.
+    # One a minute, so that an endpoint with few requests can hedge at all. Never more than one is saved up.
     min_per_s: float = 1 / 60
-
-
-class Hedges(Protocol):
-    """A hedge budget, kept by one process (HedgeBudget) or by all workers together."""
-
-    def deposit(self) -> None: ...
-
-    def withdraw(self, now: float) -> bool: ...
 
 
 class HedgeBudget:
@@ -53,7 +45,7 @@ class HedgeBudget:
         self._balance = min(self._rules.reserve, self._balance + self._rules.share)
 
     def withdraw(self, now: float) -> bool:
-        """Take one hedge out, if there is one."""
+        """Take one hedge out; False if there is none."""
         self._refill(now)
         if self._balance < 1.0 - EPSILON_HEDGES:
             return False

@@ -27,24 +27,24 @@ T = TypeVar("T")
 
 # 32 KiB of the costliest text takes some 40 ms, of plain text less than 1 ms; a thread hop takes 0.1 to 0.2 ms.
 LARGE_BYTES = 32 * 1024
-# 100 ms: as long as parsing the costliest 4 MiB that is allowed, and as the time slice of Linux's round robin.
+# 100 ms: the time that parsing the costliest allowed 4 MiB takes, and the time slice of Linux's round robin.
 TURN_S = 0.1
-# Each thread more slows the others and the event loop, for they share the interpreter. Four tokens with endless work
-# at once are an attack of several; then the fifth waits.
+# Each thread slows the others and the event loop, because they share the interpreter. Four tokens with endless work at
+# once are an attack with several tokens; the fifth waits.
 MAX_THREADS = 4
 
-# Whose work it is: requests of one owner share its turns. Set once for a request; its own tasks inherit it.
+# The owner of the work: requests of one owner share its turns. Set once for a request; its tasks inherit it.
 work_owner: ContextVar[Hashable] = ContextVar("work_owner", default="")
 
 
 class LargeWork:
-    """Calls plain functions: here where the input is small, in a thread and in turn otherwise."""
+    """Calls plain functions: in this task if the input is small, otherwise in a thread and in turn."""
 
     def __init__(self) -> None:
         self._turns = FairTurns(TURN_S, MAX_THREADS)
 
     async def call(self, size_bytes: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What `work` returns or raises. Cancelled while it runs in the thread, its result is dropped."""
+        """What `work` returns or raises. If the caller is cancelled while the thread runs, the result is dropped."""
         if size_bytes <= LARGE_BYTES:
             return work(*args, **kwargs)
         bound = partial(work, *args, **kwargs)

@@ -6,22 +6,24 @@ Rules:
    answer is the upper bound of its bucket, so it is never below the exact quantile and at most 6 % above it.
 2. The recent past is the last one to two half windows, which take turns; nothing is ever moved or sorted. All workers
    may count together (shared_memory/latency_counts.py).
-3. A hedge's loser was cancelled before it had answered; `record_beaten` counts it in the bucket after the estimate that
-   it had passed: all that is known is that it was slower. Leaving losers out would lower the quantile, and with it the
-   next hedge, without end; so would counting them at the estimate. Counting the time they were given raises it without
-   end: they come after the estimate by the winner's time, and the next losers later still. (docs/decisions/005-race.md)
-4. Silent until it has seen enough; the answer lies between floor and ceiling.
+3. The loser of a hedge was cancelled before it answered. It is only known to be slower than the estimate, so
+   `record_beaten` counts it in the bucket after the estimate. Without losers, or with losers at the estimate, the
+   quantile and the next hedge would come earlier each time. With the time that they were given, the estimate would rise
+   without end, because that time includes the winner's. (docs/decisions/005-race.md)
+4. There is no estimate before enough calls were seen. An estimate lies between floor and ceiling.
 """
 
 from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from operator import add
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from attrs import frozen
+
+from pg_trio.ledger.node_health import FindCounts, LatencyCounts
 
 BUCKETS_PER_OCTAVE = 12
 BUCKET_GROWTH = math.pow(2.0, 1 / BUCKETS_PER_OCTAVE)
@@ -41,7 +43,7 @@ class LatencyRules:
     # Below 50 ms the cause is more often a busy moment of the gateway than a slow provider.
     floor_s: float = 0.05
     ceiling_s: float = 30.0
-    # Walking the buckets takes 10 µs, so that is not done for every request.
+    # Walking over the buckets takes 10 µs, so it is not done for every request.
     refresh_s: float = 0.25
 
 
@@ -62,17 +64,7 @@ class Latencies(Protocol):
     """The estimates of all candidates, kept by one process or by all workers together."""
 
     def estimate_of(self, key: Hashable, rules: LatencyRules) -> Latency:
-        """The estimate of a key, made where it is asked for first; one key is always asked for by the same rules."""
-
-
-class Counts(Protocol):
-    """The number of recent calls in each bucket."""
-
-    def add(self, bucket: int, now: float) -> None:
-        """Count one."""
-
-    def read(self, now: float) -> Sequence[int]:
-        """BUCKETS counts, or some more that are 0."""
+        """The estimate of a key, made at its first use. The rules of a key never change."""
 
 
 class OwnCounts:
@@ -110,7 +102,7 @@ class LatencyEstimate:
 
     __slots__ = ("_counts", "_estimate_s", "_estimated_at", "_rules")
 
-    def __init__(self, rules: LatencyRules, counts: Counts | None = None) -> None:
+    def __init__(self, rules: LatencyRules, counts: LatencyCounts | None = None) -> None:
         self._rules = rules
         self._counts = counts or OwnCounts(rules.window_s / 2)
         self._estimate_s: float | None = None
@@ -121,7 +113,7 @@ class LatencyEstimate:
         self._counts.add(_bucket(took_s), now)
 
     def record_beaten(self, given_s: float, now: float) -> None:
-        """Count a call that was cancelled after this long, for another had won; one that was not late says nothing."""
+        """Count a call that was cancelled after this long because another won. Ignored if it was not late."""
         estimate_s = self.estimate_s(now)
         if estimate_s is not None and given_s >= estimate_s:
             self.record(estimate_s * BUCKET_GROWTH, now)
@@ -147,12 +139,8 @@ class LatencyEstimate:
         return min(max(_upper_bound_s(bucket), self._rules.floor_s), self._rules.ceiling_s)
 
 
-# Counts for a name, with so many buckets and such a half window; None if there is no room.
-FindCounts: TypeAlias = Callable[[tuple[str, ...], int, float], Counts | None]
-
-
 class LatencyBoard:
-    """All estimates, bounded by what is configured: `find_counts` finds what all workers count, or this one counts."""
+    """All estimates; the configuration bounds their number. `find_counts` finds the counts of a key."""
 
     def __init__(self, find_counts: FindCounts | None = None) -> None:
         self._find_counts = find_counts
@@ -175,7 +163,7 @@ def _empty() -> array[int]:
 def _bucket(took_s: float) -> int:
     if took_s <= SHORTEST_S:
         return 0
-    # A bucket's own bound belongs to it: rounding up would move an estimate that is counted again, step by step.
+    # A bucket includes its own bound. Otherwise an estimate that is counted again would move up each time.
     return min(BUCKETS - 1, math.ceil(math.log2(took_s / SHORTEST_S) * BUCKETS_PER_OCTAVE - 1e-9))
 
 

@@ -17,8 +17,8 @@ Rules:
    and from when. A round is like the first one, with failover, hedges and limits. The race only waits for it; nothing
    runs meanwhile.
 
-The shape is that of `trio.open_tcp_stream`; what differs is that a winner can be lost there without harm, and that
-its attempts cannot fail for good.
+The shape is that of `trio.open_tcp_stream`. Two things differ: a winner must not be lost here, and an attempt can fail
+in a way that ends the race.
 """
 
 from __future__ import annotations
@@ -49,19 +49,27 @@ from pg_trio.racing.attempt import (
 from pg_trio.racing.cancellation import as_cancelled, ungroup
 
 
-def race(candidates: Sequence[C], runner: Runner[C, T], limits: Limits) -> Coroutine[object, object, Won[C, T]]:
-    """Await it for the first success; the caller owns its value. All attempts of the race have ended then.
+def race(
+    candidates: Sequence[C], runner: Runner[C, T], limits: Limits, now: float | None = None
+) -> Coroutine[object, object, Won[C, T]]:
+    """Wait for the first success; the caller owns its value. When this returns, all attempts have ended.
 
+    `now` is Trio's clock, if the caller has just read it.
     Raises: AllFailed, or an attempt's unexpected exception. With no `candidates`, the runner is asked for a round.
     """
     if len(candidates) == 1 and limits.attempt_limit_s == math.inf:
-        return _run_alone(candidates[0], runner, limits)
+        return race_alone(candidates[0], runner, limits.ends_at, trio.current_time() if now is None else now, limits)
     return _Race(candidates, runner, limits).run()
 
 
-async def _run_alone(candidate: C, runner: Runner[C, T], limits: Limits) -> Won[C, T]:
-    """A race of one candidate, the common case: no other attempt to start or cancel, and only the caller's limit."""
-    attempt = Attempt(candidate, 0, False, trio.current_time(), limits.ends_at)
+async def race_alone(
+    candidate: C, runner: Runner[C, T], ends_at: float, now: float, limits: Limits | None = None
+) -> Won[C, T]:
+    """A race of one candidate, the common case: no other attempt to start or cancel, and only the caller's limit.
+
+    `limits` are those of the rounds after its failure; None: it is limited by `ends_at` alone.
+    """
+    attempt = Attempt(candidate, 0, False, now, ends_at)
     failures: list[AttemptEnd[C]] = []
     try:
         value = await runner.start(attempt)
@@ -75,7 +83,7 @@ async def _run_alone(candidate: C, runner: Runner[C, T], limits: Limits) -> Won[
         return Won(value, attempt)
     runner.record(failures[0])
     try:
-        return await _Race((), runner, limits, failures).run()
+        return await _Race((), runner, limits or Limits(ends_at), failures).run()
     finally:
         # The error refers to its frames, and this frame to the error: a cycle for the garbage collector, one for each
         # failure.
@@ -84,7 +92,7 @@ async def _run_alone(candidate: C, runner: Runner[C, T], limits: Limits) -> Won[
 
 @define(slots=True, eq=False)
 class _Running(Generic[C]):
-    """An attempt under way. `scope` is None where no limit can come to hold."""
+    """A running attempt. `scope` is None if no limit can apply to it."""
 
     attempt: Attempt[C]
     scope: trio.CancelScope | None
@@ -95,8 +103,8 @@ class _Race(Generic[C, T]):
     def __init__(
         self, candidates: Sequence[C], runner: Runner[C, T], limits: Limits, failures: Sequence[AttemptEnd[C]] = ()
     ) -> None:
-        """`failures`: of attempts that were made already, one after the other."""
-        # Those of the present round whose turn has not come.
+        """`failures`: of attempts that were made already, in order."""
+        # The candidates of this round that were not tried yet.
         self._untried = list(candidates)
         self._runner = runner
         self._limits = limits
@@ -141,7 +149,7 @@ class _Race(Generic[C, T]):
     # ── several attempts ─────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _run_beside(self) -> None:
-        """Run attempts beside each other until one has won or none is running."""
+        """Run attempts at the same time until one has won or all have ended."""
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -155,13 +163,13 @@ class _Race(Generic[C, T]):
         # Outside the handler, or the error would carry the group that it was taken from as its context.
         if self._won is not None:
             if isinstance(error, trio.Cancelled):
-                # Cancelled from outside while the losers left: what is won stays won, as if we had been quicker.
+                # Cancelled from outside while the losers ended: the race is won all the same.
                 return
             await self._drop(self._won)
         try:
             raise error
         finally:
-            # The same cycle, by way of this frame.
+            # The same cycle, through this frame.
             del error
 
     async def _start_in_turn(self, nursery: trio.Nursery) -> None:
@@ -196,7 +204,7 @@ class _Race(Generic[C, T]):
         now = trio.current_time()
         cut_at = self._cut_at(candidate, now, is_last=not self._untried)
         attempt = Attempt(candidate, self._started, is_hedge, now, min(cut_at, self._limits.ends_at))
-        # Alone, nothing can change the limit: without one there is no scope to pay for.
+        # The limit of a lone attempt cannot change. Without a limit no scope is needed.
         needs_scope = is_beside or cut_at < math.inf
         running = _Running(attempt, trio.CancelScope(deadline=cut_at) if needs_scope else None)
         self._started += 1
@@ -207,7 +215,7 @@ class _Race(Generic[C, T]):
     async def _run(self, running: _Running[C]) -> None:
         """Run one attempt to its end and report it."""
         if self._is_over():
-            # Won or refused between our start and our first step: nothing was sent.
+            # The race was won or refused before this task's first step: nothing was sent.
             self._end(running, Outcome.CANCELLED, reason=HEDGE_LOST if self._won else REFUSED_ELSEWHERE)
             return
         try:
@@ -231,7 +239,7 @@ class _Race(Generic[C, T]):
         raise AttemptLimitPassed(f"no answer within {limit_s:.3g} s")
 
     async def _take(self, running: _Running[C], value: T) -> None:
-        """The value wins, or is let go. Nothing is awaited before it has an owner."""
+        """The value wins, or is discarded. Nothing is awaited before it has an owner."""
         if self._won is None:
             self._running.remove(running)
             self._won = Won(value, running.attempt)
@@ -268,20 +276,20 @@ class _Race(Generic[C, T]):
     # ── limits ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _cut_at(self, candidate: C, started_at: float, *, is_last: bool) -> float:
-        """When an attempt is ended for another's sake; infinity where only the request's own deadline ends it."""
+        """When an attempt ends so that others have time; infinity if only the request's deadline ends it."""
         if not is_last:
             return self._limits.cut_at(started_at, len(self._untried))
         return self._limits.cut_at(started_at, 1) if self._runner.has_others(candidate) else math.inf
 
     def _extend_limits(self) -> None:
-        """Fewer are left to wait for: give the running ones what was kept back, and the last of all no limit."""
+        """Fewer candidates are left: the running attempts get the time that was kept back, the last one all of it."""
         for running in self._running:
             if running.scope is not None:
                 is_last = not self._untried and running is self._running[-1]
                 attempt = running.attempt
                 running.scope.deadline = self._cut_at(attempt.candidate, attempt.started_at, is_last=is_last)
 
-    # ── letting go ───────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── discarding ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _discard(self, value: T) -> None:
         with trio.move_on_after(self._limits.discard_limit_s, shield=True), suppress(*self._runner.expected):
@@ -304,5 +312,5 @@ def _crash_end(attempt: Attempt[C], error: BaseException) -> AttemptEnd[C]:
 
 
 def _reason_of(cancelled: trio.Cancelled) -> str:
-    # A nursery's reason quotes the exception that ended it: nothing to be shown to a client or kept in a log.
+    # A nursery's reason quotes the exception that ended it. Clients and logs must not get it.
     return cancelled.reason if cancelled.source == "explicit" and cancelled.reason else cancelled.source

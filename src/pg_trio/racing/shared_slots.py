@@ -3,9 +3,9 @@
 Rules:
 1. A slot is a lease, counted exactly for all workers together. The store of the leases takes back what a dead worker
    held.
-2. Each worker has a queue of its own, bounded as in slots.py, and nobody overtakes it within its worker. Only its head
-   looks for a lease: at once when its own worker gives a slot back, otherwise every `LOOK_S`, because nothing tells it
-   of other workers' slots.
+2. Each worker has its own queue, bounded as in slots.py, and no request of this worker overtakes it. Only the head of
+   the queue looks for a lease: at once when its own worker gives a slot back, otherwise every `LOOK_S`, because it is
+   not told about slots of other workers.
 3. If another worker has a queue too, a slot that comes back is not offered to its own worker's head first. Then all
    heads look at their own times; otherwise the busiest worker would keep every slot.
 """
@@ -14,30 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 import trio
 
+from pg_trio.ledger.node_health import LeaseCounter
 from pg_trio.racing.slots import SlotRules, Slots
 from pg_trio.racing.wait_queue import Waiter
 
-# 5 ms: CoDel's target, the wait that counts as none.
+# 5 ms: CoDel's target. A shorter wait does not count as one.
 LOOK_S = 0.005
-# Of heads of queues: as many as there may be workers, and more.
+# The number of heads of queues: more than there may be workers.
 MAX_HEADS = 1_000_000
-
-
-class LeaseCounter(Protocol):
-    """Counts what is under way of a key, in all workers. Synchronous; nothing here raises."""
-
-    def acquire(self, key: bytes, limit: int) -> bool:
-        """Take one if fewer than `limit` are out; False also if the key cannot be held now."""
-
-    def release(self, key: bytes) -> None:
-        """Give one back."""
-
-    def count(self, key: bytes) -> int:
-        """How many are out."""
 
 
 class SharedSlots(Slots):
@@ -81,7 +68,7 @@ class SharedSlots(Slots):
 
     @contextmanager
     def _counted_head(self) -> Iterator[None]:
-        """Other workers see inside that this worker has a queue."""
+        """Inside this block, other workers see that this worker has a queue."""
         self._leases.acquire(self._heads_key, MAX_HEADS)
         try:
             yield

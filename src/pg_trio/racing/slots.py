@@ -60,11 +60,11 @@ class Slots:
         return self._queue.length
 
     def hold(self, wait_s: float) -> Hold:
-        """A block that holds one slot. `wait_s` 0 or less: now or never, with no checkpoint."""
+        """A block that holds one slot. With `wait_s` 0 or less it does not wait, and has no checkpoint."""
         return Hold(self, wait_s)
 
     async def take(self, wait_s: float) -> None:
-        """Hold one slot until `give_back`: for what ends in another place than where it began. Raises NoSlot."""
+        """Hold one slot until `give_back`, for work that does not end where it began. Raises NoSlot."""
         if self._take_nowait():
             return
         if wait_s <= 0:
@@ -89,7 +89,7 @@ class Slots:
         await waiter.wait()
 
     def give_back(self) -> None:
-        """Let go of a slot that `take` took; the head of the queue has it from here on."""
+        """Give back a slot that `take` took. The head of the queue gets it at once."""
         head = self._queue.head()
         if head is None:
             self._held -= 1

@@ -8,7 +8,7 @@ from typing import Protocol
 import trio
 
 from pg_trio.domain.call import Call
-from pg_trio.domain.chat import ChatRequest, Reply
+from pg_trio.domain.client_request import ClientReply, ClientRequest
 from pg_trio.domain.log_row import AttemptRow, Attempts, Beginning
 from pg_trio.domain.project import Caller, Candidate, Endpoint
 from pg_trio.errors import GatewayError
@@ -90,12 +90,12 @@ class LiveRecorder(Recorder):
         super().endpoint_found(endpoint)
         self.tell(EndpointFound(self.now_ms, endpoint))
 
-    def request_read(self, request: ChatRequest) -> None:
+    def request_read(self, request: ClientRequest) -> None:
         """See Recorder."""
         super().request_read(request)
         self.tell(RequestRead(self.now_ms, request.stream))
 
-    def request_guarded(self, request: ChatRequest) -> None:
+    def request_guarded(self, request: ClientRequest) -> None:
         """See Recorder."""
         super().request_guarded(request)
         self.tell(RequestGuarded(self.now_ms))
@@ -115,7 +115,7 @@ class LiveRecorder(Recorder):
         super().request_settled(settled)
         self.tell(RequestSettled(self.now_ms, settled))
 
-    def reply_made(self, reply: Reply) -> None:
+    def reply_made(self, reply: ClientReply) -> None:
         """See Recorder."""
         super().reply_made(reply)
         self.tell(ReplyMade(self.now_ms))

@@ -9,7 +9,7 @@ from typing import Protocol, Self
 import trio
 
 from pg_trio.domain.call import Call
-from pg_trio.domain.chat import ChatRequest, Reply
+from pg_trio.domain.client_request import ClientReply, ClientRequest
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.errors import ClientLeft, GatewayError
@@ -60,7 +60,7 @@ class Recorder(RequestRecord):
         """The requested endpoint exists."""
         self.endpoint = endpoint
 
-    def request_read(self, request: ChatRequest) -> None:
+    def request_read(self, request: ClientRequest) -> None:
         """The body is a valid request. The guardrails have not seen it yet."""
         self.request = request
 
@@ -68,7 +68,7 @@ class Recorder(RequestRecord):
         """The body names the endpoint, not the path."""
         self.slug = slug
 
-    def request_guarded(self, request: ChatRequest) -> None:
+    def request_guarded(self, request: ClientRequest) -> None:
         """Every guardrail let the request pass. `request` is the same object as before if no guardrail changed it."""
         if request is not self.request:
             self.guardrail_decided(_MASKED)
@@ -87,7 +87,7 @@ class Recorder(RequestRecord):
         """The request's reservations are settled."""
         self.settled = settled
 
-    def reply_made(self, reply: Reply) -> None:
+    def reply_made(self, reply: ClientReply) -> None:
         """The complete answer, or the part of a stream that the client received."""
         self.reply = reply
 

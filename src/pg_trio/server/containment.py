@@ -29,7 +29,7 @@ logger = logging.getLogger("pg_trio.server")
 ERROR_LINES, ERROR_WINDOW_S = 10, 5.0
 # An error's text may quote the client's bytes.
 SHOWN_CHARS = 120
-# For a client to read its GOAWAY: closing with unread bytes resets the connection, and may destroy it.
+# The time for a client to read its GOAWAY. Closing with unread bytes resets the connection, and may destroy it.
 LINGER_S = 1.0
 
 # The original, before it is replaced.

@@ -9,7 +9,7 @@ worker's capacity single collections took 12 to 31 ms of CPU without an answer m
 2. The youngest generation is collected when the event loop is about to wait and has nothing to run; every few times the
    middle generation with it, and all objects once an hour.
 3. Python's own collection stays on, for a loop that never rests and in case this instrument fails. It starts only when
-   MOST more objects live, so memory stays bounded.
+   MOST more objects live. So memory stays bounded.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ attempt is not known, except for reasoning that the client received. Each candid
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from pg_trio.domain.chat import Prompt, Reply, Usage, estimate_tokens
 from pg_trio.domain.log_row import Attempts
@@ -38,13 +38,22 @@ class PricedSetAside(Protocol):
         """The settled cost in billionths of a US dollar. None before the first settlement, and without a price."""
 
 
+class Sized(Protocol):
+    """What is sent to a provider."""
+
+    def characters(self) -> int: ...
+
+
+Sent = TypeVar("Sent", bound=Sized)
+
+
 @value(slots=True)
-class Account:
-    """The reservations that a request to the providers is charged to."""
+class Account(Generic[Sent]):
+    """The reservations that a request to the providers is charged to. `prompt` is what they are sent."""
 
     reservation: PricedSetAside
     quota: SetAside
-    prompt: Prompt
+    prompt: Sent
     attempts: Attempts
 
     @property
@@ -68,10 +77,11 @@ class Account:
         self.quota.settle(used)
         return self.reservation.spent_nano_usd
 
-    def settle_lost(self, lost_chars: int = 0) -> int | None:
-        """Count only lost attempts, because no candidate answered. Without lost attempts nothing is settled."""
-        if self.attempts.lost_to or lost_chars:
-            self.quota.settle(self._settle_others((), lost_chars))
+    def settle_lost(self, lost_chars: int = 0, earlier: Sequence[Part] = ()) -> int | None:
+        """Count only lost attempts, because no candidate answered; `earlier` has those that answered in part. Without
+        any, nothing is settled."""
+        if self.attempts.lost_to or lost_chars or earlier:
+            self.quota.settle(self._settle_others(earlier, lost_chars))
             return self.reservation.spent_nano_usd
         return None
 

@@ -8,7 +8,12 @@ Rules:
 3. A new session is only an id until its first answer is stored. A failed call stores nothing.
 4. The stored messages are the client's, after masking by the guardrails and before the endpoint's template. The
    template belongs to the operator, may change, and wraps the last user message of each call anew.
-5. All messages of the call are stored, including system messages, tool calls and tool results.
+5. All messages of the call are stored, including system messages, tool calls and tool results. Instructions that hold
+   for one answer (`SessionTerms`) are sent before the stored conversation, and not stored.
+6. A request may resume a session after a certain answer (`resumed_tag`). If the session has had another turn since, it
+   is refused. Two such requests at once do not see each other: both turns are stored, and the later one is the latest.
+7. A request may quote answers of a session by their tags. The quoted text takes its place in the request's messages.
+   The guardrails have not read it, as they read no history.
 """
 
 from __future__ import annotations
@@ -17,14 +22,17 @@ from collections.abc import Callable
 from typing import Protocol
 from uuid import UUID, uuid4
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from pg_trio.domain.chat import ChatRequest, Message, Reply, Usage, count_sent, estimate_tokens
+from pg_trio.domain.chat import ChatRequest, Message, Reply, SessionTerms, Usage, count_sent, estimate_tokens
 from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.domain.session import StoredSession, Turn
 from pg_trio.errors import (
+    CallsUnpaired,
+    QuoteNotFound,
     SessionExpired,
     SessionMessagesReached,
+    SessionMovedOn,
     SessionNotAccessible,
     SessionsUnavailable,
     SessionTokensReached,
@@ -45,7 +53,8 @@ class SessionBook(Protocol):
 
 @frozen(slots=True, eq=False)
 class OpenSession:
-    """The session of one call. `history` is the stored conversation, `history_chars` the number of its characters."""
+    """The session of one call. `history` is the stored conversation, `history_chars` the number of its characters, and
+    of those that the request quotes."""
 
     id: UUID
     is_new: bool
@@ -57,19 +66,39 @@ class OpenSession:
     _book: SessionBook
     _now_s: Callable[[], float]
 
+    @property
+    def kept_id(self) -> UUID | None:
+        """The id of the session that stores the turn; None if none does."""
+        return self.id if self.request.session_terms.keeps_turn else None
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The whole conversation: instructions, the stored messages, the request's own."""
+        messages, instructions = self.request.messages, self.request.session_terms.instructions
+        return (*messages[:instructions], *self.history, *messages[instructions:])
+
     async def keep(self, reply: Reply, usage: Usage) -> None:
-        """Store the turn: the request's messages and the answer, together.
+        """Store the turn: the request's messages and the answer, together. Does nothing if it must not be stored.
 
         Raises SessionExpired if the session was deleted meanwhile, SessionsUnavailable if the turn cannot be written.
         """
+        terms = self.request.session_terms
+        if not terms.keeps_turn:
+            return
+        instructions = terms.instructions
+        said = self.request.messages[instructions:]
+        tags = {place - instructions: tag for place, tag in terms.quotes.items()}
+        if terms.tag is not None:
+            tags[len(said)] = terms.tag
         turn = Turn(
             session_id=self.id,
             is_first=self.is_new,
             endpoint=self.endpoint.uuid,
             token_id=self.caller.token.id,
             at=self._now_s(),
-            messages=(*self.request.messages, Message("assistant", reply.content, tool_calls=reply.tool_calls)),
+            messages=(*said, Message("assistant", reply.content, tool_calls=reply.tool_calls)),
             token_count=usage.total_tokens,
+            tags=tags,
         )
         try:
             is_kept = await self._book.append(turn)
@@ -90,14 +119,25 @@ class Sessions:
     async def open(self, caller: Caller, endpoint: Endpoint, request: ChatRequest) -> OpenSession:
         """The session that the request resumes, or a new one.
 
-        Raises SessionNotAccessible, SessionExpired, SessionsUnavailable, and the errors of a full session.
+        Raises SessionNotAccessible, SessionExpired, SessionMovedOn, CallsUnpaired, QuoteNotFound, SessionsUnavailable,
+        and the errors of a full session.
         """
-        stored = None if request.session_id is None else await self._resume(request.session_id, caller, endpoint)
+        terms = request.session_terms
+        stored = None if request.session_id is None else await self._find(request.session_id, caller, endpoint, terms)
+        history_chars = 0
+        if terms.quotes:
+            quoting = _fill_quotes(request, stored)
+            history_chars = count_sent(quoting.messages) - count_sent(request.messages)
+            request = quoting
+        if not terms.resumes:
+            stored = None
         history = () if stored is None else stored.messages
-        history_chars = count_sent(history)
+        if terms.resumed_tag is not None:
+            _check_calls((*history, *request.messages))
+        history_chars += count_sent(history)
         self._check_limits(endpoint, stored, request, history_chars)
         return OpenSession(
-            id=uuid4() if stored is None else stored.id,
+            id=(terms.new_id or uuid4()) if stored is None else stored.id,
             is_new=stored is None,
             endpoint=endpoint,
             caller=caller,
@@ -107,6 +147,19 @@ class Sessions:
             book=self._book,
             now_s=self._now_s,
         )
+
+    async def _find(self, session_id: UUID, caller: Caller, endpoint: Endpoint, terms: SessionTerms) -> StoredSession:
+        """The session that the request resumes or quotes from."""
+        try:
+            stored = await self._resume(session_id, caller, endpoint)
+        except (SessionNotAccessible, SessionExpired):
+            if terms.resumes:
+                raise
+            raise QuoteNotFound from None
+        tag = terms.resumed_tag
+        if tag is not None and stored.tags.get(tag) != len(stored.messages) - 1:
+            raise SessionMovedOn
+        return stored
 
     async def _resume(self, session_id: UUID, caller: Caller, endpoint: Endpoint) -> StoredSession:
         try:
@@ -127,7 +180,7 @@ class Sessions:
         if stored is not None:
             messages, tokens, size = stored.message_count, stored.token_count, stored.byte_count
         most = endpoint.session_max_messages
-        if messages >= most or messages + len(request.messages) > most:
+        if messages >= most or messages + len(request.messages) - request.session_terms.instructions > most:
             raise SessionMessagesReached
         if endpoint.session_max_tokens is not None:
             tokens += estimate_tokens(history_chars + request.characters())
@@ -135,3 +188,27 @@ class Sessions:
                 raise SessionTokensReached
         if size >= self._max_bytes:
             raise SessionTooLarge
+
+
+def _fill_quotes(request: ChatRequest, stored: StoredSession | None) -> ChatRequest:
+    """The request with the texts of the answers that it quotes. Raises: QuoteNotFound."""
+    messages = list(request.messages)
+    for place, tag in request.session_terms.quotes.items():
+        found = None if stored is None else stored.tags.get(tag)
+        if stored is None or found is None:
+            raise QuoteNotFound
+        messages[place] = evolve(messages[place], content=stored.messages[found].content)
+    return evolve(request, messages=tuple(messages))
+
+
+def _check_calls(messages: tuple[Message, ...]) -> None:
+    """Return if each call has one output, after it. Raises: CallsUnpaired."""
+    unanswered: set[str] = set()
+    for message in messages:
+        if message.role == "tool":
+            if message.tool_call_id not in unanswered:
+                raise CallsUnpaired
+            unanswered.remove(message.tool_call_id)
+        unanswered.update([call.id for call in message.tool_calls])
+    if unanswered:
+        raise CallsUnpaired

@@ -49,7 +49,7 @@ class PromptPlan:
         if request.unknown is not None and self.passes_unknown:
             asked = evolve(asked, more={**request.unknown, **(asked.more or {})})
         options = self.options if asked is NO_OPTIONS else self._merge(asked)
-        return Prompt(messages, options, request.tools, request.tool_choice)
+        return Prompt(messages, options, request.tools, request.tool_choice, request.native)
 
     def _merge(self, asked: Options) -> Options:
         """The client's options, overridden by the endpoint's own settings."""
@@ -117,11 +117,13 @@ def _wrap_parts(template: str, parts: tuple[Part, ...]) -> tuple[Part, ...]:
     texts = [part.text for part in parts if isinstance(part, Text)]
     if not texts:
         return parts
+    # Native fields of the last text stay: a mark for a cache stands at the end of what it marks.
+    native = next((part.native for part in reversed(parts) if isinstance(part, Text) and part.native), None)
     wrapped: list[Part] = []
     for part in parts:
         if not isinstance(part, Text):
             wrapped.append(part)
         elif texts:
-            wrapped.append(Text(_wrap_text(template, "\n".join(texts))))
+            wrapped.append(Text(_wrap_text(template, "\n".join(texts)), native))
             texts = []
     return tuple(wrapped)

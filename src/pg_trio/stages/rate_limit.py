@@ -24,9 +24,10 @@ from functools import partial
 from types import TracebackType
 from typing import Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from pg_trio.domain.chat import ChatRequest, Usage, estimate_tokens
+from pg_trio.domain.chat import Usage, estimate_tokens
+from pg_trio.domain.client_request import ClientRequest
 from pg_trio.domain.limits import LimitPolicy, LimitState
 from pg_trio.domain.options import limit_answer
 from pg_trio.domain.project import Endpoint, Token, TokenLimits
@@ -66,7 +67,8 @@ class BucketPlan:
 
     def states(self, left: Sequence[tuple[int, int]]) -> list[LimitState]:
         """The limits' remaining quota, for the client."""
-        return [LimitState(policy, *each) for policy, each in zip(self.policies, left, strict=True)]
+        each = zip(self.policies, left, strict=True)
+        return [LimitState(policy, remaining, next_s) for policy, (remaining, next_s) in each]
 
 
 @frozen(slots=True, eq=False)
@@ -78,6 +80,10 @@ class LimitPlan:
     prompt_chars: int
     output_tokens: int
     ceiling_tokens: int | None = None
+
+    def for_input(self) -> LimitPlan:
+        """The plan for requests that are answered without output, and without the endpoint's prompt."""
+        return evolve(self, prompt_chars=0, output_tokens=0)
 
 
 @frozen(slots=True)
@@ -197,7 +203,7 @@ class RateLimit:
         taken = self._buckets.take_nowait(bucket.key, bucket.limits, self._clock())
         return None if taken is MUST_WAIT else _show(call, bucket, taken)
 
-    async def take(self, call: LimitedCall, token: Token, plan: LimitPlan, request: ChatRequest) -> Quota:
+    async def take(self, call: LimitedCall, token: Token, plan: LimitPlan, request: ClientRequest) -> Quota:
         """The same for every token and every ledger. Raises RateLimited; then nothing was taken."""
         if token.limits is not None:
             return await self._take_of_token(call, self._token_plan(token.id, token.limits), plan, request)
@@ -255,7 +261,7 @@ class RateLimit:
         _check(bucket, taken)
 
     async def _take_of_token(
-        self, call: LimitedCall, plan: TokenPlan, of_endpoint: LimitPlan, request: ChatRequest
+        self, call: LimitedCall, plan: TokenPlan, of_endpoint: LimitPlan, request: ClientRequest
     ) -> Quota:
         reserved = _estimate(plan, of_endpoint, request)
         buckets, now = of_endpoint.buckets, self._clock()
@@ -304,7 +310,7 @@ class RateLimit:
             await give_back(partial(self._leases.release, plan.key))
 
 
-def _estimate(plan: TokenPlan, of_endpoint: LimitPlan, request: ChatRequest) -> int:
+def _estimate(plan: TokenPlan, of_endpoint: LimitPlan, request: ClientRequest) -> int:
     if plan.tokens is None:
         return 0
     asked_tokens = request.options.max_output_tokens

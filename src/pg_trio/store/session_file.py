@@ -8,6 +8,7 @@ Rules:
    consecutive positions. (Why one statement: log_file.py, rule 3. A session is read as one row for the same reason.)
 3. A turn of a deleted session stores nothing: only a first turn makes a session.
 4. `last_active_at` never goes back, even if the clocks of two workers differ.
+5. A message's JSON may have a `tag`, the name of an answer. A client refers to the answer by it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from uuid import UUID
 import orjson
 from attrs import frozen
 
-from pg_trio.domain.chat import Message
+from pg_trio.domain.chat import Json
 from pg_trio.domain.message_json import message_from_json, message_to_json
 from pg_trio.domain.session import StoredSession, Turn
 from pg_trio.errors import StoreError
@@ -131,7 +132,10 @@ class TurnRow:
     @classmethod
     def of(cls, turn: Turn) -> TurnRow:
         """The row of a turn."""
-        messages = orjson.dumps([message_to_json(message) for message in turn.messages])
+        shapes = [message_to_json(message) for message in turn.messages]
+        for place, tag in turn.tags.items():
+            shapes[place]["tag"] = tag
+        messages = orjson.dumps(shapes)
         tokens = min(turn.token_count, MOST_TOKENS)
         values = (
             turn.session_id.bytes,
@@ -188,6 +192,7 @@ def read_session(session_id: UUID, path: Path, connection: sqlite3.Connection) -
         return None
     endpoint, token, created_at, last_active_at, message_count, token_count, byte_count, messages = row
     try:
+        shapes = _decode_shapes(messages or "")
         return StoredSession(
             id=session_id,
             endpoint=UUID(bytes=endpoint),
@@ -197,7 +202,8 @@ def read_session(session_id: UUID, path: Path, connection: sqlite3.Connection) -
             message_count=message_count,
             token_count=token_count,
             byte_count=byte_count,
-            messages=_decode_messages(messages or ""),
+            messages=tuple([message_from_json(shape) for shape in shapes]),
+            tags={shape["tag"]: place for place, shape in enumerate(shapes) if "tag" in shape},
         )
     except (ValueError, KeyError, TypeError) as exc:  # orjson's error is a ValueError
         raise StoreError(f"{path}: session {session_id} holds what was never written to it; delete it.") from exc
@@ -241,7 +247,7 @@ def delete_sessions(numbers: Sequence[int], before: float, connection: sqlite3.C
     )
 
 
-def _decode_messages(text: str) -> tuple[Message, ...]:
+def _decode_shapes(text: str) -> list[dict[str, Json]]:
     # `group_concat` does not guarantee an order.
     placed = sorted(orjson.loads(f"[{text}]"), key=lambda pair: int(pair[0]))
-    return tuple([message_from_json(shape) for _, shape in placed])
+    return [shape for _, shape in placed]

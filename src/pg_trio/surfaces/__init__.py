@@ -17,9 +17,12 @@ from pg_trio.surfaces.gateway import GATEWAY
 from pg_trio.surfaces.http_answer import HeaderList, HttpAnswer, Tries
 from pg_trio.surfaces.registry import SurfaceTable, is_plain_path
 from pg_trio.surfaces.v1.chat import CHAT
+from pg_trio.surfaces.v1.embeddings import EMBEDDINGS
+from pg_trio.surfaces.v1.messages import COUNT_TOKENS, MESSAGES
+from pg_trio.surfaces.v1.responses import RESPONSES
 from pg_trio.surfaces.v1.routes import LIST_ACCESS, V1Surface, split_path
 
-SURFACES: tuple[Surface, ...] = (GATEWAY, CHAT)
+SURFACES: tuple[Surface, ...] = (GATEWAY, CHAT, RESPONSES, MESSAGES, COUNT_TOKENS, EMBEDDINGS)
 
 # The surface that renders the error of a request that no surface matches.
 FALLBACK: Surface = GATEWAY
@@ -32,7 +35,10 @@ def is_v1_route(rest: bytes) -> bool:
 
 def fallback_for(path: bytes) -> Surface:
     """The surface whose shape the error of a path has that no surface matches. `path` is as it was sent."""
-    return FALLBACK if split_path(path) is None else CHAT
+    split = split_path(path)
+    if split is None:
+        return FALLBACK
+    return MESSAGES if split[1].partition(b"/")[0] == MESSAGES.path else CHAT
 
 
 __all__ = [
@@ -48,6 +54,7 @@ __all__ = [
     "SurfaceDefaults",
     "SurfaceTable",
     "Tries",
+    "V1Surface",
     "fallback_for",
     "is_plain_path",
     "is_v1_route",

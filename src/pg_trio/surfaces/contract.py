@@ -2,7 +2,7 @@
 
 Rules:
 1. A surface does no I/O and keeps nothing between calls, so that one object serves all of a worker's requests.
-2. It reads a client's bytes into `ChatRequest` and renders neutral values into bytes. It calls no stage.
+2. It reads a client's bytes into a `ClientRequest` and renders neutral values into bytes. It calls no stage.
 3. `match` gets paths as they were sent, and only plain ones: ASCII, no encoded byte, no empty segment. Any other path
    matches no surface.
 4. `check_head` runs before the body is received, `read` after it. Both raise GatewayError if they refuse the request.
@@ -15,17 +15,18 @@ web/asgi_call.py add them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 from uuid import UUID
 
-from pg_trio.domain.call import ReadLimits, RequestHead, WholeAnswer
+from pg_trio.domain.call import ReadLimits, RequestHead
 from pg_trio.domain.chat import ChatRequest, FinishReason, Usage
+from pg_trio.domain.client_request import ClientRequest
 from pg_trio.domain.events import Event
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.project import CHAT_ACCESS, Access, Endpoint
 from pg_trio.domain.stage_times import StageTimes
 from pg_trio.domain.value import value
-from pg_trio.errors import GatewayError, NoFitCandidate
+from pg_trio.errors import GatewayError, NoFitCandidate, SessionsNotEnabled
 from pg_trio.surfaces.http_answer import HeaderList, HttpAnswer, Tries
 
 
@@ -83,6 +84,12 @@ class SurfaceDefaults:
     takes_api_key: ClassVar[bool] = False
     tells_restarts: ClassVar[bool] = True
     always_streams: ClassVar[bool] = False
+    only_counts: ClassVar[bool] = False
+    holds_reasoning: ClassVar[bool] = False
+
+    def refuse_session(self, request: ChatRequest) -> GatewayError:
+        """The Gateway API's error."""
+        return SessionsNotEnabled()
 
     def refuse_unfit(self, error: NoFitCandidate) -> GatewayError:
         """The error itself."""
@@ -120,6 +127,14 @@ class Surface(Protocol):
         """Whether a client that asks for a stream gets one of an endpoint that does not stream, too."""
 
     @property
+    def only_counts(self) -> bool:
+        """Whether its requests only ask for the number of their tokens (`WholeAnswer.usage`). No provider is called."""
+
+    @property
+    def holds_reasoning(self) -> bool:
+        """Whether its streams send reasoning only when the answer begins."""
+
+    @property
     def head_fields(self) -> Sequence[bytes]:
         """Names (lower case) of the additional header fields that it reads from `RequestHead.fields`."""
 
@@ -129,14 +144,18 @@ class Surface(Protocol):
     def check_head(self, head: RequestHead) -> None:
         """Return if a body with this head can be a request. Raises GatewayError."""
 
-    def read(self, body: bytes, limits: ReadLimits, head: RequestHead) -> ChatRequest:
+    def read(self, body: bytes, limits: ReadLimits, head: RequestHead) -> ClientRequest:
         """The request that the body states. Raises GatewayError. May run in a thread, for a large body."""
+
+    def refuse_session(self, request: ChatRequest) -> GatewayError:
+        """The error for a request that needs a session of an endpoint without sessions."""
 
     def refuse_unfit(self, error: NoFitCandidate) -> GatewayError:
         """The error for a request that no candidate can take."""
 
-    def render_answer(self, answer: WholeAnswer, limits: Sequence[LimitState]) -> HttpAnswer:
-        """The whole answer of a request that succeeded."""
+    def render_answer(self, answer: Any, limits: Sequence[LimitState]) -> HttpAnswer:
+        """The whole answer of a request that succeeded: a WholeAnswer for a ChatRequest that the surface has read, an
+        EmbeddingAnswer for an EmbeddingRequest."""
 
     def render_error(
         self, error: GatewayError, request_id: UUID, limits: Sequence[LimitState] = (), tries: Tries | None = None

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TypeAlias
 from uuid import UUID
 
-from pg_trio.domain.call import WholeAnswer
+from pg_trio.domain.call import EmbeddingAnswer, WholeAnswer
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.domain.stage_times import StageTimes
@@ -62,7 +62,11 @@ _TRIES_FIELDS = b"x-pg-provider: %b\r\nx-pg-model: %b\r\nx-pg-attempts: %d\r\nse
 
 
 def make_answer(
-    answer: WholeAnswer, request_id: str, limits: Sequence[LimitState], body: bytes, more: bytes = b""
+    answer: WholeAnswer | EmbeddingAnswer,
+    request_id: str,
+    limits: Sequence[LimitState],
+    body: bytes,
+    more: bytes = b"",
 ) -> HttpAnswer:
     """The answer of a success. `body` is JSON; `more` are header lines of the surface's own."""
     fields = _ANSWER_FIELDS % (

@@ -11,8 +11,7 @@ from attrs import asdict
 
 from scripts.bench.benches.peers.report import Findings, add_differences, judge_streams, make_stream_table
 from scripts.bench.benches.peers.visits import QUICK, plan_flood
-from scripts.bench.harness.stream_load import StreamLoad, read_load, summarise_reads
-from scripts.bench.harness.stream_reads import Read
+from scripts.bench.harness.streams import Read, StreamLoad, read_load, summarise_reads
 from scripts.bench.harness.tables import Found
 from scripts.bench.harness.target import QUESTION, StreamOrder, Target
 

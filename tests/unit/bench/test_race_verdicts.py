@@ -8,7 +8,7 @@ import pytest
 
 from scripts.bench.benches.race.faults import TOKENS, Who, find_fault, text_of
 from scripts.bench.benches.race.scoreboard import make_rows
-from scripts.bench.harness.client import Answer, AnswerReader, CutShort, Said, read_said
+from scripts.bench.harness.client import Answer, AnswerReader, CutShort, Said
 from scripts.bench.harness.tables import quantile
 
 FIRST, OTHER = text_of("first"), text_of("other")
@@ -62,7 +62,7 @@ def chunk(text: str, finish_reason: str | None = None) -> str:
 
 
 def test_stream_is_read_to_its_end() -> None:
-    said = read_said(stream(chunk("a"), ": keep-alive", chunk("b"), chunk("", "stop"), "data: [DONE]"))
+    said = stream(chunk("a"), ": keep-alive", chunk("b"), chunk("", "stop"), "data: [DONE]").said()
 
     assert (Said("ab", "stop"), True) == (said, said.is_whole)
 
@@ -76,13 +76,13 @@ def test_stream_is_read_to_its_end() -> None:
     ],
 )
 def test_cut_stream_is_not_whole(events: tuple[str, ...]) -> None:
-    assert not read_said(stream(*events)).is_whole
+    assert not stream(*events).said().is_whole
 
 
 def test_restarted_stream_is_the_new_text() -> None:
     join = 'data: {"choices": [{"delta": {}, "finish_reason": null}], "meta": {"join": {"mode": "restart"}}}'
 
-    assert Said("bc", "stop") == read_said(stream(chunk("a"), join, chunk("bc"), chunk("", "stop"), "data: [DONE]"))
+    assert Said("bc", "stop") == stream(chunk("a"), join, chunk("bc"), chunk("", "stop"), "data: [DONE]").said()
 
 
 def test_answer_is_over_where_http_says() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from scripts.bench.benches import relay
 from scripts.bench.harness.processes import ROOT, BenchError
-from scripts.bench.harness.stream_load import StreamLoad
+from scripts.bench.harness.streams import StreamLoad
 
 WARM_UP_STREAMS = 4
 
@@ -22,7 +22,9 @@ def run_flood(monkeypatch: pytest.MonkeyPatch, cpu_us: float) -> list[str]:
         return {**dict.fromkeys(names, 1.0), "cpu_us": 0.0 if load.order.streams == WARM_UP_STREAMS else cpu_us}
 
     site = MagicMock()
-    site.return_value.__enter__.return_value.run_source.return_value.__enter__.return_value = (None, 1)
+    site.return_value.__enter__.return_value.run_source.return_value.__enter__.return_value = MagicMock(
+        base_url="http://x"
+    )
     for name, fake in (("open_site", site), ("set_up", MagicMock()), ("evolve", MagicMock())):
         monkeypatch.setattr(relay, name, fake)
     monkeypatch.setattr(relay, "measure_streams", measure)

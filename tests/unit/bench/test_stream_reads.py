@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from scripts.bench.harness.stream_reads import Read
+from scripts.bench.harness.streams import Read
 
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 TOKEN = b'data: {"choices":[{"delta":{"content":" %d.%d.%d"}}]}\n\n'

@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 
 from pg_trio.config import read_configuration
-from pg_trio.config.key_file import CHECK_EVERY_S, KeyFile
+from pg_trio.config.key_file import CHECK_EVERY_S, KeyFile, SchemedKeyFile
+from pg_trio.domain.chat import Message, Prompt
+from pg_trio.domain.embeddings import EmbeddingRequest
 from pg_trio.domain.project import Candidate, Credential
 from pg_trio.domain.secret import mask_secrets
+from pg_trio.domain.upstream import WireRequest
+from pg_trio.providers import adapter_for, embeddings_for
 from tests.support.config import ENDPOINT, PROJECT_HEAD, mistakes_in, read
 
 HEAD = '[[credentials]]\nname = "main"\nprovider = "openai_compatible"\nbase_url = "https://llm.example.com/v1"\n'
@@ -206,3 +210,105 @@ def test_old_and_new_key_are_masked(tmp_path: Path) -> None:
 
     assert "bad [redacted] [redacted]" == mask_secrets("bad plain.one plain.two", found.secrets)
     assert (marks, hashes) == ({found.fingerprint()}, {hash(Candidate(found, "m"))})
+
+
+# ── other values in files ────────────────────────────────────────────────────────────────────────────────────────────
+
+FILES = """api_key = "file:key"
+headers = {X-Token = "file:token", X-Gateway = "Bearer file:bearer", X-Team = "search"}
+query = {sig = "file:sig", api-version = "2024-10-21"}
+"""
+
+
+def sent_to(found: Credential, call: str) -> WireRequest:
+    candidate = Candidate(found, "m")
+    if call == "embeddings":
+        return embeddings_for(candidate.provider).build_embeddings(EmbeddingRequest(("Hi",)), candidate)
+    return adapter_for(candidate.provider).build_request(
+        Prompt((Message("user", "Hi"),)), candidate, stream=call == "stream"
+    )
+
+
+@pytest.mark.parametrize("call", ["chat", "stream", "embeddings"])
+def test_every_value_of_a_file_is_read_again(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(KeyFile.__init__, "__defaults__", (clock,))
+    for name in ("key", "token", "bearer", "sig"):
+        (tmp_path / name).write_text(f"{name}-one")
+    found = credential(FILES, folder=tmp_path)
+    seen = []
+    for time, number in ((0.0, "one"), (CHECK_EVERY_S, "two"), (2 * CHECK_EVERY_S, "three")):
+        for name in ("key", "token", "bearer", "sig"):
+            replace(tmp_path / name, f"{name}-{number}")
+        clock.now = time
+        request = sent_to(found, call)
+        headers = dict(request.headers)
+        seen.append((*[headers[name] for name in ("Authorization", "X-Token", "X-Gateway", "X-Team")], request.url))
+
+    path = "embeddings" if call == "embeddings" else "chat/completions"
+    assert seen == [
+        (
+            f"Bearer key-{number}",
+            f"token-{number}",
+            f"Bearer bearer-{number}",
+            "search",
+            f"https://llm.example.com/v1/{path}?sig=sig-{number}&api-version=2024-10-21",
+        )
+        for number in ("one", "two", "three")
+    ]
+
+
+@pytest.mark.parametrize("is_first_sent", [False, True])
+def test_old_and_new_values_of_files_are_masked(
+    is_first_sent: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(KeyFile.__init__, "__defaults__", (clock,))
+    names = ("key", "token", "bearer", "sig")
+    for name in names:
+        (tmp_path / name).write_text(f"{name}.one")
+    found = credential(FILES, folder=tmp_path)
+    marks = found.fingerprint(), hash(found)
+    for name in names:
+        replace(tmp_path / name, f"{name}.two")
+    clock.now = CHECK_EVERY_S
+    if is_first_sent:
+        sent_to(found, "chat")
+
+    said = mask_secrets(" ".join(f"{name}.{number}" for name in names for number in ("one", "two")), found.secrets)
+
+    assert ["[redacted]"] * 8 == said.split()
+    assert marks == (found.fingerprint(), hash(found))
+    assert all(value not in repr(found) for value in (".one", ".two"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['api_key = "VALUE"', 'headers = {X-A = "VALUE"}', 'headers = {X-A = "Bearer VALUE"}', 'query = {a = "VALUE"}'],
+)
+def test_file_is_another_credential_than_its_value(line: str, tmp_path: Path) -> None:
+    """Routes are kept by credential: after a reload, one with a file must not get the route of one without."""
+    for name in ("a", "b"):
+        (tmp_path / name).write_text("tok-0123456789")
+
+    found = [
+        credential(f"{line}\n".replace("VALUE", value), folder=tmp_path)
+        for value in ("tok-0123456789", "file:a", "file:b", "file:a")
+    ]
+
+    assert [0, 1, 2, 1] == [found.index(each) for each in found]
+    assert 3 == len(set(found))
+
+
+def test_short_value_of_a_file_is_masked(tmp_path: Path) -> None:
+    (tmp_path / "short").write_text("s3cr")
+
+    found = credential('headers = {X-A = "file:short"}\n', folder=tmp_path)
+
+    assert "[redacted] failed" == mask_secrets("s3cr failed", found.secrets)
+
+
+def test_scheme_and_file_show_nothing(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("tok-one")
+
+    assert "tok-one" not in repr(SchemedKeyFile("Bearer", KeyFile(tmp_path / "token")))

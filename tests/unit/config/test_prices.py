@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import tomllib
+from datetime import UTC, date, datetime
 from decimal import Decimal
+from importlib.resources import files
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -45,7 +48,7 @@ def test_cached_and_written_cost_as_input_unless_said() -> None:
     ("text", "sources"),
     [
         (SOUND, [None]),
-        (CREDENTIAL + PROJECT_HEAD + KNOWN, ["list 2026-08"]),
+        (CREDENTIAL + PROJECT_HEAD + KNOWN, ["list 2026-11"]),
         (CREDENTIAL + PROJECT_HEAD + KNOWN + "estimated_cost_per_1k_tokens_usd = 1\n", ["endpoint"]),
         (PRICES + CREDENTIAL + PROJECT_HEAD + KNOWN + "estimated_cost_per_1k_tokens_usd = 1\n", ["prices[0]"]),
         (PRICES + PRICES.replace("g*", "*") + SOUND, ["prices[0]"]),
@@ -92,7 +95,7 @@ def test_same_model_twice_is_a_mistake() -> None:
         (SOUND + BUDGET + "estimated_cost_per_1k_tokens_usd = 0\n", []),
         (
             CREDENTIAL + PROJECT_HEAD + KNOWN + BUDGET,
-            ['openai\'s "gpt-4o-mini" has no price here, so that of the shipped list 2026-08 holds'],
+            ['openai\'s "gpt-4o-mini" has no price here, so that of the shipped list 2026-11 holds'],
         ),
         (
             PRICES + LOCAL + SOUND + FAILOVER + BUDGET,
@@ -120,7 +123,16 @@ def test_list_is_sound() -> None:
         read_at = datetime.strptime(price.source, "list %Y-%m").replace(tzinfo=UTC)
         assert rule.provider in PROVIDERS
         assert read_at.year >= 2026
-        assert 0 < price.input_usd_per_1m <= price.output_usd_per_1m
+        # Embeddings have no output.
+        assert 0 < price.input_usd_per_1m
+        assert price.output_usd_per_1m >= price.input_usd_per_1m or (
+            "embed" in rule.model and price.output_usd_per_1m == 0
+        )
+        if price.long is not None:
+            assert price.long_from >= 100_000
+            assert price.long.input_usd_per_1m > price.input_usd_per_1m
+            assert price.long.output_usd_per_1m >= price.output_usd_per_1m
+            assert price.long.source == price.source
         # No provider's cache costs more to read than it saves.
         assert price.cached_input_usd_per_1m <= price.input_usd_per_1m <= price.cache_write_usd_per_1m
 
@@ -130,10 +142,76 @@ def test_list_is_sound() -> None:
     [
         ("openai", "gpt-4o-mini-2024-07-18", True),
         ("openai", "gpt-4o-mini-audio-preview", False),
-        ("openai", "gpt-4o-2024-05-13", False),
+        ("openai", "gpt-6-sol", True),
+        ("openai", "gpt-6-sol-mini", False),
         ("anthropic", "claude-haiku-4-5-20251001", True),
         ("groq", "gpt-4o-mini", False),
     ],
 )
 def test_list_knows_models_by_their_whole_name(provider: str, model: str, known: bool) -> None:
     assert known == any(rule.matches(provider, model) for rule in read_list())
+
+
+def test_list_has_every_published_provider_with_prices() -> None:
+    """All but ollama, whose models run on the user's own machine."""
+    published = {"openai", "mistral", "groq", "together", "anthropic", "google", "cohere"}
+    rules = read_list()
+
+    assert published <= {rule.provider for rule in rules}
+    assert [] == [name for name in published if sum(rule.provider == name for rule in rules) < 4]
+
+
+def test_list_names_page_and_day() -> None:
+    pages = tomllib.loads(files("pg_trio.config").joinpath("list_prices.toml").read_text("utf-8"))["pages"]
+
+    assert [] == [page["provider"] for page in pages if urlsplit(page["page"]).scheme != "https"]
+    assert {date} == {type(page["read"]) for page in pages}
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "prices"),
+    [
+        # In the order: input, output, cached, write.
+        ("openai", "gpt-4o-2024-05-13", ("5.00", "15.00", "5.00", "5.00")),
+        ("openai", "gpt-4o-2024-11-20", ("2.50", "10.00", "1.25", "2.50")),
+        ("openai", "text-embedding-3-small", ("0.02", "0.00", "0.02", "0.02")),
+        ("anthropic", "claude-sonnet-4-5-20250929", ("3.00", "15.00", "0.30", "3.75")),
+        ("google", "gemini-2.5-flash", ("0.30", "2.50", "0.03", "0.30")),
+        ("mistral", "mistral-small-latest", ("0.15", "0.60", "0.015", "0.15")),
+        ("cohere", "command-r7b-12-2024", ("0.0375", "0.15", "0.0375", "0.0375")),
+        ("groq", "openai/gpt-oss-20b", ("0.075", "0.30", "0.0375", "0.075")),
+        ("together", "openai/gpt-oss-120b", ("0.15", "0.60", "0.15", "0.15")),
+    ],
+)
+def test_list_price(provider: str, model: str, prices: tuple[str, str, str, str]) -> None:
+    price = next(rule.price for rule in read_list() if rule.matches(provider, model))
+
+    found = (
+        price.input_usd_per_1m,
+        price.output_usd_per_1m,
+        price.cached_input_usd_per_1m,
+        price.cache_write_usd_per_1m,
+    )
+    assert tuple(map(Decimal, prices)) == found
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "long_from", "prices"),
+    [
+        ("google", "gemini-2.5-pro", 200_000, ("2.50", "15.00", "0.25")),
+        ("openai", "gpt-5.4", 272_000, ("5.00", "22.50", "0.50")),
+        ("xai", "grok-4.5", 200_000, ("4.00", "12.00", "0.60")),
+    ],
+)
+def test_list_has_prices_of_long_inputs(
+    provider: str, model: str, long_from: int, prices: tuple[str, str, str]
+) -> None:
+    price = next(rule.price for rule in read_list() if rule.matches(provider, model))
+
+    assert price.long is not None
+    assert long_from == price.long_from
+    assert tuple(map(Decimal, prices)) == (
+        price.long.input_usd_per_1m,
+        price.long.output_usd_per_1m,
+        price.long.cached_input_usd_per_1m,
+    )

@@ -62,7 +62,7 @@ def test_provider_tables_are_up_to_date() -> None:
     """`scripts/provider-docs` makes them: what the code's table has, and what its adapters do when they are asked."""
     text = FILE.read_text(encoding="utf-8")
 
-    assert 2 == text.count("<!-- end -->")
+    assert 3 == text.count("<!-- end -->")
     assert fill(text) == text
     assert {field.name for field in fields(Provider)} == TOLD
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+from array import array
 from typing import Any
 
 import cohere.types
@@ -15,38 +16,49 @@ from google.genai import types as google_types
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pg_trio.config.settings import UpstreamSettings
 from pg_trio.domain.chat import Usage
-from pg_trio.domain.embeddings import EmbeddingReply, EmbeddingRequest
+from pg_trio.domain.embeddings import EmbeddingReply, EmbeddingRequest, Vector
 from pg_trio.domain.project import Candidate, Credential
-from pg_trio.domain.provider import PROVIDERS
+from pg_trio.domain.provider import PROVIDERS, Embeddings
 from pg_trio.domain.secret import Secret
 from pg_trio.errors import AttemptFailed, CandidateUnfit, UpstreamNonsense, UpstreamRefused
 from pg_trio.providers import embeddings_for
 from tests.support.recordings import load_recording
 
 WIRES = ("openai", "cohere", "google")
+
+
+def vectors(*lists: tuple[float, ...]) -> tuple[Vector, ...]:
+    return tuple(array("d", numbers) for numbers in lists)
+
+
 REPLIES: dict[tuple[str, str], EmbeddingReply] = {
     ("openai", "openai/embeddings/answer"): EmbeddingReply(
-        ((0.0023064255, -0.009327292, -0.0028842222),), "text-embedding-ada-002", Usage(8, 0)
+        vectors((0.0023064255, -0.009327292, -0.0028842222)), "text-embedding-ada-002", Usage(8, 0)
     ),
     ("openai", "openai/embeddings/base64"): EmbeddingReply(
-        ((0.5, -0.25, 0.125), (-1.0, 0.0, 1.0)), "text-embedding-3-small", Usage(4, 0)
+        vectors((0.5, -0.25, 0.125), (-1.0, 0.0, 1.0)), "text-embedding-3-small", Usage(4, 0)
     ),
     ("mistral", "mistral/embeddings/answer"): EmbeddingReply(
-        ((-0.0165863037109375, 0.07012939453125), (-0.0234222412109375, 0.039337158203125)),
+        vectors((-0.0165863037109375, 0.07012939453125), (-0.0234222412109375, 0.039337158203125)),
         "mistral-embed",
         Usage(15, 0),
     ),
-    ("together", "together/embeddings/answer"): EmbeddingReply(((0.2633502, 0.13856506),), "BAAI/bge-base-en-v1.5"),
-    ("ollama", "ollama/embeddings/answer"): EmbeddingReply(((0.010071029, -0.0017594862),), "all-minilm", Usage(8, 0)),
+    ("together", "together/embeddings/answer"): EmbeddingReply(
+        vectors((0.2633502, 0.13856506)), "BAAI/bge-base-en-v1.5"
+    ),
+    ("ollama", "ollama/embeddings/answer"): EmbeddingReply(
+        vectors((0.010071029, -0.0017594862)), "all-minilm", Usage(8, 0)
+    ),
     ("openai_compatible", "ollama/embeddings/answer"): EmbeddingReply(
-        ((0.010071029, -0.0017594862),), "all-minilm", Usage(8, 0)
+        vectors((0.010071029, -0.0017594862)), "all-minilm", Usage(8, 0)
     ),
     ("cohere", "cohere/embeddings/answer"): EmbeddingReply(
-        ((0.016296387, -0.008354187, -0.04699707), (0.04663086, -0.023239136, 0.008163452)), "asked", Usage(2, 0)
+        vectors((0.016296387, -0.008354187, -0.04699707), (0.04663086, -0.023239136, 0.008163452)), "asked", Usage(2, 0)
     ),
     ("google", "google/embeddings/answer"): EmbeddingReply(
-        ((-0.010632273, 0.019375853), (0.013467998, 0.025466874)), "asked", Usage(6, 0)
+        vectors((-0.010632273, 0.019375853), (0.013467998, 0.025466874)), "asked", Usage(6, 0)
     ),
 }
 
@@ -141,8 +153,6 @@ def test_tokens_are_sent_where_they_are_taken() -> None:
         ("mistral", EmbeddingRequest(((1,),)), "inputs as tokens"),
         ("google", EmbeddingRequest(((1,),)), "inputs as tokens"),
         ("together", EmbeddingRequest(("a",), dimensions=2), "dimensions"),
-        ("cohere", EmbeddingRequest(("a",) * 97), "more than 96 inputs"),
-        ("google", EmbeddingRequest(("a",) * 101), "more than 100 inputs"),
     ],
 )
 def test_what_a_provider_cannot_take(provider: str, request_: EmbeddingRequest, what: str) -> None:
@@ -151,6 +161,39 @@ def test_what_a_provider_cannot_take(provider: str, request_: EmbeddingRequest, 
     assert what == adapter.why_unfit(request_, candidate)
     with pytest.raises(CandidateUnfit):
         adapter.build_embeddings(request_, candidate)
+
+
+@pytest.mark.parametrize(("provider", "most"), [("cohere", 96), ("google", 100), ("openai", 1_000), ("mistral", 128)])
+def test_too_many_inputs_are_split(provider: str, most: int) -> None:
+    adapter, candidate = embeddings_for(provider), candidate_of(provider)
+    inputs = tuple(f"text {number}" for number in range(2 * most + 1))
+    request = EmbeddingRequest(inputs, dimensions=None, input_type="clustering", user="u")
+
+    parts = adapter.split(request, candidate)
+
+    assert adapter.why_unfit(request, candidate) is None
+    assert [most, most, 1] == [len(part.inputs) for part in parts]
+    assert inputs == tuple(each for part in parts for each in part.inputs)
+    assert {("clustering", "u")} == {(part.input_type, part.user) for part in parts}
+    for part in parts:
+        adapter.build_embeddings(part, candidate)
+    with pytest.raises(CandidateUnfit, match=f"more than {most} inputs"):
+        adapter.build_embeddings(request, candidate)
+
+
+@pytest.mark.parametrize("row", {row.embeddings for row in PROVIDERS.values() if row.embeddings is not None})
+def test_answer_of_one_call_fits(row: Embeddings) -> None:
+    # The largest vectors of OpenAI's models in base64, of any provider's as JSON; and the object around each.
+    vector_bytes = 3_072 * 4 * 4 / 3 if row.asks_base64 else 4_096 * 22
+
+    assert row.most_inputs * (vector_bytes + 100) < UpstreamSettings().max_body_bytes
+
+
+@pytest.mark.parametrize(("provider", "is_sent"), [("openai", True), ("azure", True), ("mistral", False)])
+def test_user_is_sent_where_the_provider_has_it(provider: str, is_sent: bool) -> None:
+    body = sent(provider, EmbeddingRequest(("Hello",), user="user-7"))[1]
+
+    assert is_sent == ("user" in body)
 
 
 def test_key_is_where_the_provider_reads_it() -> None:
@@ -250,6 +293,7 @@ def answer(*items: Any, **more: Any) -> bytes:
         (answer([1.0], [True]), "data[1].embedding holds something that is no number"),
         (answer([1.0], [float("nan")]), "data[1].embedding holds a number that is not finite"),
         (answer([1.0], [10**400]), "data[1].embedding holds a number that is too large"),
+        (answer([1.0], [3.5e38]), "data[1].embedding holds a number that is not finite"),
         (answer([1.0], "AAA"), "data[1].embedding is not base64"),
         (answer([1.0], "AAAA"), "data[1].embedding is base64 of 3 bytes, which are no 32-bit floats"),
         (
@@ -277,7 +321,7 @@ def test_answer_that_is_none(body: bytes, said: str) -> None:
 def test_indexes_that_are_none_leave_the_order(indexes: list[Any]) -> None:
     items = [{"embedding": [float(place)], "index": index} for place, index in enumerate(indexes)]
 
-    assert ((0.0,), (1.0,)) == read("openai", json.dumps({"data": items}).encode(), 2).vectors
+    assert vectors((0.0,), (1.0,)) == read("openai", json.dumps({"data": items}).encode(), 2).vectors
 
 
 @pytest.mark.parametrize("count", [-1, 1e30, "8", True, None, [8]])

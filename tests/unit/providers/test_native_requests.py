@@ -432,6 +432,31 @@ def test_claude_gets_what_it_takes(model: str, sent: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "limit", "budget", "sent"),
+    [
+        # Without a limit, the budget comes on top; 64,000 is what these models have.
+        ("claude-sonnet-4-5", None, 2048, (34_048, 2048)),
+        ("claude-sonnet-4-5", None, 31_999, (63_999, 31_999)),
+        ("claude-sonnet-4-5", None, 200_000, (64_000, 63_999)),
+        ("claude-opus-4-1", None, 30_000, (32_000, 30_000)),
+        # A limit is a limit.
+        ("claude-sonnet-4-5", 4096, 2048, (4096, 2048)),
+        ("claude-sonnet-4-5", 4096, 8192, (4096, 4095)),
+        ("claude-sonnet-4-5", 1024, 8192, (1024, None)),
+        # Newer ones have no budgets, older ones no thinking.
+        ("claude-opus-4-8", None, 20_000, (32_000, None)),
+        ("claude-3-5-haiku-latest", None, 20_000, (8192, None)),
+    ],
+)
+def test_budget_leaves_claude_room_for_its_answer(
+    model: str, limit: int | None, budget: int, sent: tuple[int, int | None]
+) -> None:
+    body = asked("anthropic", HI, model=model, max_output_tokens=limit, thinking_budget_tokens=budget)
+
+    assert sent == (body["max_tokens"], body.get("thinking", {}).get("budget_tokens"))
+
+
+@pytest.mark.parametrize(
     ("model", "effort", "sent"),
     [
         ("claude-3-5-haiku-latest", "high", {}),

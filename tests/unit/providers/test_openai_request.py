@@ -9,7 +9,7 @@ import pytest
 from attrs import evolve
 
 from pg_trio import __version__
-from pg_trio.domain.chat import Message, Prompt, ToolCall
+from pg_trio.domain.chat import Message, Prompt, Reasoning, ToolCall
 from pg_trio.domain.options import Options, ResponseFormat
 from pg_trio.domain.project import Candidate, Credential
 from pg_trio.domain.provider import PROVIDERS
@@ -275,3 +275,95 @@ def test_stream_differs_in_body_and_mark_only() -> None:
 
     assert (False, True) == (whole.is_stream, streamed.is_stream)
     assert whole == evolve(streamed, body=whole.body, is_stream=False)
+
+
+# ── reasoning, signatures ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def sent_to(provider: str, model: str, prompt: Prompt, base_url: str | None = None) -> Any:
+    address = base_url or PROVIDERS[provider].base_url or "https://example.org/v1"
+    candidate = Candidate(Credential("main", provider, address, Secret("key")), model)
+    return orjson.loads(adapter_for(provider).build_request(prompt, candidate).body)
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "options", "sent"),
+    [
+        ("openai", "gpt-4o", Options(reasoning_effort="high"), {}),
+        ("openai", "gpt-5.4", Options(reasoning_effort="max"), {"reasoning_effort": "xhigh"}),
+        ("openai", "gpt-5.4", Options(thinking_budget_tokens=0), {"reasoning_effort": "none"}),
+        ("openai", "gpt-5.4", Options(thinking_budget_tokens=4096), {}),
+        ("deepseek", "deepseek-v4-flash", Options(reasoning_effort="none"), {"thinking": {"type": "disabled"}}),
+        ("deepseek", "deepseek-v4-flash", Options(thinking_budget_tokens=0), {"thinking": {"type": "disabled"}}),
+        ("deepseek", "deepseek-v4-flash", Options(reasoning_effort="low"), {"reasoning_effort": "high"}),
+        ("ollama", "qwen3", Options(reasoning_effort="odd"), {"reasoning_effort": "odd"}),
+        ("ollama", "qwen3", Options(thinking_budget_tokens=0), {}),
+    ],
+)
+def test_effort_in_the_model_s_words(provider: str, model: str, options: Options, sent: dict[str, Any]) -> None:
+    body = sent_to(provider, model, evolve(HI, options=options))
+
+    assert sent == {name: body[name] for name in body if name in ("reasoning_effort", "thinking")}
+
+
+@pytest.mark.parametrize(("model", "is_kept"), [("gpt-4o", True), ("o3", False), ("gpt-5", False), ("gpt-5.4", True)])
+def test_stop_only_where_it_is_taken(model: str, is_kept: bool) -> None:
+    assert is_kept == ("stop" in sent_to("openai", model, evolve(HI, options=Options(stop=("END",)))))
+
+
+SIGNED, UNSIGNED, LATER = (
+    ToolCall("call_1", "f", "{}", "c2lnbmVk"),
+    ToolCall("call_2", "f", "{}"),
+    ToolCall("call_3", "f", "{}"),
+)
+
+
+def signed_round(*calls: ToolCall) -> Prompt:
+    results = [Message("tool", "7", tool_call_id=call.id) for call in calls]
+    return Prompt((*HI.messages, Message("assistant", None, tool_calls=calls), *results))
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "base_url"),
+    [
+        ("vertex", "google/gemini-3.5-flash", None),
+        ("openai_compatible", "gemini-3.5-flash", "https://generativelanguage.googleapis.com/v1beta/openai"),
+    ],
+)
+def test_signature_goes_back_to_google(provider: str, model: str, base_url: str | None) -> None:
+    def signatures(*calls: ToolCall) -> list[Any]:
+        body = sent_to(provider, model, signed_round(*calls), base_url)
+        return [call.get("extra_content") for call in body["messages"][1]["tool_calls"]]
+
+    skip, own = (
+        {name: {"thought_signature": signature} for name in ("google", "vertex")}
+        for signature in ("skip_thought_signature_validator", "c2lnbmVk")
+    )
+    assert [own, None] == signatures(SIGNED, LATER)
+    assert [skip, own] == signatures(UNSIGNED, SIGNED)
+    assert [skip, None] == signatures(UNSIGNED, LATER)
+
+
+@pytest.mark.parametrize(("provider", "model"), [("openai", "gpt-4o"), ("mistral", "m"), ("vertex", "meta/llama-4")])
+def test_signature_goes_nowhere_else(provider: str, model: str) -> None:
+    [_, turn, *_] = sent_to(provider, model, signed_round(SIGNED))["messages"]
+
+    assert {"id", "type", "function"} == turn["tool_calls"][0].keys()
+
+
+def test_deepseek_gets_reasoning_back() -> None:
+    """Without it, its thinking models answer 400, also where another provider wrote the message."""
+    prompt = Prompt(
+        (
+            *HI.messages,
+            Message("assistant", "Hello", reasoning=(Reasoning("Hm.", "c2ln"), Reasoning("So.", "c2ln"))),
+            *signed_round(UNSIGNED).messages,
+        )
+    )
+
+    def reasoning(provider: str, model: str) -> list[Any]:
+        return [message.get("reasoning_content") for message in sent_to(provider, model, prompt)["messages"]]
+
+    assert [None, "Hm.So.", None, " ", None] == reasoning("deepseek", "deepseek-v4-pro")
+    assert [None] * 5 == reasoning("deepseek", "deepseek-chat")
+    assert [None] * 5 == reasoning("openai", "deepseek-v4-pro")

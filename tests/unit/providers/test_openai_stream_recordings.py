@@ -9,6 +9,7 @@ from pg_trio.domain.assembler import Assembler
 from pg_trio.domain.chat import Reply, ToolCall, Usage
 from pg_trio.domain.events import Broken, Event, Finished
 from pg_trio.domain.project import Candidate, Credential
+from pg_trio.domain.provider import PROVIDERS
 from pg_trio.domain.secret import Secret
 from pg_trio.errors import UpstreamBroken
 from pg_trio.providers import adapter_for
@@ -93,16 +94,80 @@ ANSWERS = {
         None,
         (ToolCall("call_z6ed1hvv", "list_windows", "{}"), ToolCall("call_b", "focus", '{"window":1}')),
     ),
+    "azure/stream": Reply("chatcmpl-AZ2", "gpt-4.1-2025-04-14", "Hello!", "stop", Usage(11, 3)),
+    "openrouter/stream": Reply(
+        "gen-1763800000-def", "anthropic/claude-sonnet-4.5", "Hello there.", "stop", Usage(42, 12, cached_tokens=30)
+    ),
+    "deepseek/stream": Reply(
+        "1f633d8b-fc25-4103-9c0f-87f0c5f1c1aa",
+        "deepseek-v4-flash",
+        "Hello!",
+        "stop",
+        Usage(16, 10, cached_tokens=8, reasoning_tokens=5),
+    ),
+    "xai/stream": Reply(
+        "0daf962f-a275-4a3c-839a-047854645533",
+        "grok-4.6",
+        "303",
+        "stop",
+        Usage(32, 103, cached_tokens=6, reasoning_tokens=94),
+    ),
+    "fireworks/stream": Reply(
+        "a3f1c2d4-8a3c", "accounts/fireworks/models/gpt-oss-20b", "Hello!", "stop", Usage(70, 20, cached_tokens=64)
+    ),
+    "perplexity/stream": Reply("3f8f0d1e-5a1d", "sonar", "Ulm lies on the Danube[1].", "stop", Usage(9, 12)),
+    "perplexity/stream_thinking": Reply("3f8f0d1e-5a20", "sonar-reasoning-pro", '{"city":"Ulm"}', "stop", Usage(9, 40)),
+    "cerebras/stream": Reply(
+        "chatcmpl-c2",
+        "gpt-oss-120b",
+        "Fast inference saves time.",
+        "stop",
+        Usage(69, 45, cached_tokens=32, reasoning_tokens=8),
+    ),
+    "sambanova/stream": Reply(
+        "84a5d2e0-8c46", "Meta-Llama-3.3-70B-Instruct", "Hello from SambaNova.", "stop", Usage(35, 8)
+    ),
+    "nvidia/stream": Reply("chat-3b9c1f", "meta/llama-3.3-70b-instruct", "Hello.", "stop", Usage(15, 3)),
+    "vllm/stream": Reply("chatcmpl-7e20", "Qwen/Qwen3-8B", "\n\nHello.", "stop", Usage(14, 11)),
+    "lmstudio/stream": Reply("chatcmpl-lm2", "qwen/qwen3-4b", "Hi!", "stop", Usage(12, 3)),
+    "llamacpp/stream": Reply(
+        "chatcmpl-SOtkGKHJCWOvP067pDyn97nhBdTyILKN", "gpt-3.5-turbo", "Hello from llama.cpp.", "stop", Usage(34, 8)
+    ),
+    "huggingface/stream": Reply(
+        "7c1e", "meta-llama/Llama-3.3-70B-Instruct", "Hello from the router.", "stop", Usage(17, 6)
+    ),
+    "bedrock/stream": Reply("chatcmpl-b2", "openai.gpt-oss-20b-1:0", "Hello from Bedrock.", "stop", Usage(80, 20)),
+    "vertex/stream": Reply(
+        "2026-11-290800002-0812346",
+        "google/gemini-3.5-flash",
+        "Hello from Vertex.",
+        "stop",
+        Usage(2000, 23, reasoning_tokens=20),
+    ),
+    "vertex/stream_tool_calls": Reply(
+        "2026-11-290800002-0812346",
+        "google/gemini-3.5-flash",
+        None,
+        "tool_calls",
+        Usage(2000, 23, reasoning_tokens=20),
+        (
+            ToolCall("function-call-1", "get_weather", '{"city":"Ulm"}', "AY89a18IwQsQ8in"),
+            ToolCall("function-call-2", "get_time", "{}"),
+        ),
+    ),
 }
 ERRORS = {
     "openai/stream_error": "The server had an error while processing your request. Sorry about that!",
     "groq/stream_error": "over capacity",
+    "openrouter/stream_error": "Provider disconnected unexpectedly",
+    "vllm/stream_error": "EngineCore encountered an issue.",
+    "lmstudio/stream_error": "The number of tokens to keep from the initial prompt is greater than the context length.",
 }
 
 
 def test_every_recording_is_read() -> None:
     recorded = {f"{path.parent.name}/{path.stem}" for path in RECORDINGS.glob("*/stream*.http")}
-    wire = {name for name in recorded if adapter_for(name.partition("/")[0]) is adapter_for("openai")}
+    wire = {name for name in recorded if PROVIDERS[name.partition("/")[0]].wire == "openai"}
 
     assert wire == {*ANSWERS, *ERRORS}
 

@@ -13,6 +13,7 @@ from attrs import evolve
 
 from pg_trio.config.time_zone import find_zone
 from pg_trio.domain.chat import ChatRequest, Message, Usage
+from pg_trio.domain.embeddings import EmbeddingRequest
 from pg_trio.domain.prices import NANO
 from pg_trio.domain.project import Candidate, Credential, Endpoint
 from pg_trio.errors import BudgetExhausted, BudgetWouldBeExceeded, TokenCapExceeded
@@ -105,6 +106,18 @@ def test_answers_that_may_be_carried_on_are_reserved(streams: bool, on_failure: 
         reserved = read(book)
 
     assert (0, NANO * (2 * 100 + answers * 100) // 1000) == reserved
+
+
+def test_input_alone_is_reserved_for_embeddings() -> None:
+    book = LocalSpend()
+    stage = Budget(ImmediateSpend(book), lambda: NOVEMBER, default_output_tokens=1_000)
+    framed = evolve(endpoint(budget="25"), prompt="p" * 4_000, output_schema=True, output_repair_attempts=2)
+
+    reservation = stage.reserve_nowait(stage.compile(framed).for_input(), EmbeddingRequest(("x" * 300, "y" * 100)))
+
+    # 100 tokens at a dollar a thousand.
+    assert reservation is not None
+    assert (0, NANO // 10) == read(book)
 
 
 def test_real_usage_is_settled() -> None:

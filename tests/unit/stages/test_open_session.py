@@ -10,13 +10,16 @@ import pytest
 import trio
 from attrs import define, evolve, field
 
-from pg_trio.domain.chat import ChatRequest, Message, Reply, ToolCall, Usage
+from pg_trio.domain.chat import ChatRequest, Message, Reply, SessionTerms, ToolCall, Usage
 from pg_trio.domain.project import Caller, Candidate, Credential, Endpoint, Project, Token
 from pg_trio.domain.session import StoredSession, Turn
 from pg_trio.errors import (
+    CallsUnpaired,
     GatewayError,
+    QuoteNotFound,
     SessionExpired,
     SessionMessagesReached,
+    SessionMovedOn,
     SessionNotAccessible,
     SessionsUnavailable,
     SessionTokensReached,
@@ -63,6 +66,7 @@ STORED = StoredSession(
     token_count=30,
     byte_count=80,
     messages=(Message("user", "Hello"), Message("assistant", "Hello to you")),
+    tags={"a": 0, "b": 1},
 )
 REPLY = Reply("chatcmpl-1", "m", "Fine.", "stop")
 
@@ -249,3 +253,145 @@ async def test_cancelled_call_keeps_nothing(stop: str) -> None:
         await waiting[stop]()
 
     assert [] == book.turns
+
+
+# ── terms of a request ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_instructions_come_first_and_are_not_kept() -> None:
+    book, asked = FakeBook(), evolve(request("Be kind.", "Hi"), session_terms=SessionTerms(instructions=1))
+
+    session = await stage(book).open(caller(), endpoint(), asked)
+    await session.keep(REPLY, Usage(1, 2))
+
+    assert ["Be kind.", "Hello", "Hello to you", "Hi"] == [message.content for message in session.messages]
+    assert ["Hi", "Fine."] == [message.content for message in book.turns[0].messages]
+
+
+async def test_turn_may_be_left_out() -> None:
+    book = FakeBook(is_broken=False)
+
+    session = await stage(book).open(
+        caller(), endpoint(), evolve(request(), session_terms=SessionTerms(keeps_turn=False))
+    )
+    await session.keep(REPLY, Usage(1, 2))
+
+    assert ([], STORED.messages) == (book.turns, session.history)
+
+
+async def test_new_session_has_the_wanted_id() -> None:
+    asked = evolve(request(session_id=None), session_terms=SessionTerms(new_id=UUID(int=77)))
+
+    session = await stage(FakeBook()).open(caller(), endpoint(), asked)
+
+    assert (UUID(int=77), True) == (session.id, session.is_new)
+
+
+@pytest.mark.parametrize("tag", ["a", "c", ""])
+async def test_session_that_moved_on(tag: str) -> None:
+    as_it_is, as_it_was = SessionTerms(resumed_tag="b"), SessionTerms(resumed_tag=tag)
+
+    refused = await refusal(STORED, asked=evolve(request(), session_terms=as_it_was))
+
+    assert isinstance(refused, SessionMovedOn)
+    assert None is await refusal(STORED, asked=evolve(request(), session_terms=as_it_is))
+    foreign = evolve(STORED, token_id=5)
+    assert isinstance(await refusal(foreign, asked=evolve(request(), session_terms=as_it_was)), SessionNotAccessible)
+
+
+async def test_instructions_count_against_no_limit_of_messages() -> None:
+    terms, full = SessionTerms(instructions=1), {"session_max_messages": 3}
+
+    assert None is await refusal(STORED, full, evolve(request("Be kind.", "Hi"), session_terms=terms))
+    assert isinstance(await refusal(STORED, full, request("Hi", "Ho")), SessionMessagesReached)
+
+
+async def test_answer_is_kept_under_its_tag() -> None:
+    book, terms = FakeBook(), SessionTerms(instructions=1, tag="mine")
+
+    session = await stage(book).open(caller(), endpoint(), evolve(request("Be kind.", "Hi"), session_terms=terms))
+    await session.keep(REPLY, Usage(1, 2))
+
+    assert ({1: "mine"}, ID, ID) == (book.turns[0].tags, session.id, session.kept_id)
+
+
+def quoting(*tags: str, resumes: bool = False, **terms: Any) -> ChatRequest:
+    """Instructions, then a user's message before each of the quoted answers."""
+    said = [message for tag in tags for message in (Message("user", f"for {tag}"), Message("assistant", None))]
+    quotes = {2 * place + 2: tag for place, tag in enumerate(tags)}
+    made = SessionTerms(instructions=1, quotes=quotes, resumes=resumes, new_id=UUID(int=77), tag="mine", **terms)
+    return ChatRequest((Message("system", "Be kind."), *said), {}, session_id=ID, session_terms=made)
+
+
+async def test_quoted_answers_take_their_places() -> None:
+    book = FakeBook()
+
+    session = await stage(book).open(caller(), endpoint(), quoting("b", "a"))
+    await session.keep(REPLY, Usage(1, 2))
+
+    contents = ["for b", "Hello to you", "for a", "Hello"]
+    assert ["Be kind.", *contents] == [message.content for message in session.messages]
+    assert (UUID(int=77), True, 17) == (session.id, session.is_new, session.history_chars)
+    [turn] = book.turns
+    assert [*contents, "Fine."] == [message.content for message in turn.messages]
+    assert {1: "b", 3: "a", 4: "mine"} == turn.tags
+
+
+async def test_quotes_without_a_new_session() -> None:
+    book = FakeBook()
+
+    session = await stage(book).open(caller(), endpoint(), quoting("b", keeps_turn=False))
+    await session.keep(REPLY, Usage(1, 2))
+
+    assert ([], None) == (book.turns, session.kept_id)
+    assert "Hello to you" == session.messages[2].content
+
+
+async def test_quotes_of_a_resumed_session() -> None:
+    session = await stage(FakeBook()).open(caller(), endpoint(), quoting("b", resumes=True))
+
+    assert ["Be kind.", "Hello", "Hello to you", "for b", "Hello to you"] == [
+        message.content for message in session.messages
+    ]
+    assert (ID, 29) == (session.id, session.history_chars)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        evolve(STORED, id=UUID(int=6)),
+        evolve(STORED, endpoint=UUID(int=3)),
+        evolve(STORED, token_id=5),
+        evolve(STORED, last_active_at=0.0),
+        evolve(STORED, tags={}),
+    ],
+    ids=["unknown", "endpoint", "token", "expired", "tag"],
+)
+async def test_others_answers_cannot_be_quoted(stored: StoredSession) -> None:
+    assert isinstance(await refusal(stored, asked=quoting("b")), QuoteNotFound)
+
+
+def output(call_id: str) -> Message:
+    return Message("tool", "3", tool_call_id=call_id)
+
+
+@pytest.mark.parametrize(
+    ("said", "is_paired"),
+    [
+        ((output("a"), output("b")), True),
+        ((output("b"), output("a"), Message("user", "And?")), True),
+        ((output("a"),), False),
+        ((Message("user", "Never mind."),), False),
+        ((output("a"), output("b"), output("b")), False),
+        ((output("a"), output("b"), output("c")), False),
+    ],
+)
+async def test_continued_calls_have_their_outputs(said: tuple[Message, ...], is_paired: bool) -> None:
+    calls = (ToolCall("a", "add", "{}"), ToolCall("b", "add", "{}"))
+    stored = evolve(STORED, messages=(Message("user", "Add"), Message("assistant", None, tool_calls=calls)))
+    terms = SessionTerms(resumed_tag="b")
+
+    refused = await refusal(stored, asked=evolve(request(), messages=said, session_terms=terms))
+
+    assert (None if is_paired else CallsUnpaired) is (None if refused is None else type(refused))
+    assert None is await refusal(stored, asked=evolve(request(), messages=said))

@@ -123,6 +123,17 @@ async def test_messages_come_back_whole(store: SessionStore) -> None:
     assert 6 == stored.message_count
 
 
+async def test_tags_come_back(store: SessionStore) -> None:
+    await store.append(first_turn(tags={1: "one"}))
+    await store.append(make_turn("Ho", tags={0: "two", 1: "three"}))
+
+    stored = await store.load(SESSION)
+
+    assert stored is not None
+    assert {"one": 1, "two": 2, "three": 3} == stored.tags
+    assert ["Hi", "You said: Hi", "Ho", "You said: Ho"] == [message.content for message in stored.messages]
+
+
 async def test_second_turn_follows_first(store: SessionStore) -> None:
     await store.append(first_turn("one", token_count=5))
     await store.append(make_turn("two", token_count=7, at=1_005.0))

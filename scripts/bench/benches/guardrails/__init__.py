@@ -6,9 +6,8 @@ refused. Both corpora are of tests/recordings/guardrails; see docs/guardrails.md
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import partial
 
 from attrs import field, frozen
@@ -18,13 +17,13 @@ from pg_trio.errors import InjectionBlocked
 from pg_trio.stages.guardrails.pii import PiiScanner
 from pg_trio.stages.guardrails.prompt_injection import injection_scanner
 from scripts.bench.benches.guardrails.corpus import PARTS, Line, read_lookalikes, read_personal
-from scripts.bench.harness.cli import positive
+from scripts.bench.benches.stages import CLEAN
+from scripts.bench.harness.cli import Options, Parser, Reports, positive
 from scripts.bench.harness.tables import Report, Table
+from scripts.bench.harness.target import repeat
 from scripts.bench.harness.timing import time_rounds
 
-CLEAN_CHARS = 960
-CLEAN = ("The quick brown fox jumps over 12 lazy dogs, and asks for the report of March. " * 13)[:CLEAN_CHARS]
-RUNS = 2_000
+CLEAN_CHARS, RUNS = 960, 2_000
 
 
 @frozen
@@ -72,36 +71,29 @@ def _is_refused(text: str) -> bool:
     return False
 
 
-def add_options(parser: ArgumentParser) -> None:
+def add_options(parser: Parser) -> None:
     parser.add_argument("--times", type=positive, help="lines made of each template (default 20, quick 5)")
     parser.add_argument("--missed", action="store_true", help="an example of each kind that went wrong")
 
 
-def run(options: Namespace) -> Iterator[Report]:
-    """Both corpora, and the cost of clean text."""
-    times = options.times or (5 if options.quick else 20)
-    scanner = PiiScanner.compile(PiiFilter())
-    clean_us = min(time_rounds(partial(scanner.mask, CLEAN), least=RUNS).wall_us)
-    note = f"clean text of {CLEAN_CHARS} characters, all types: {clean_us:.1f} µs"
-    yield Report(
-        [_make_found_table(scanner, times, options.missed), _make_taken_table(scanner, times, options.missed, note)]
-    )
-
-
-def _make_found_table(scanner: PiiScanner, times: int, missed: bool) -> Table:
+def run(options: Options) -> Reports:
+    times, scanner = options.times or (5 if options.quick else 20), PiiScanner.compile(PiiFilter())
     built_with, held_out = (score_personal(scanner, read_personal(held, times)) for held in (False, True))
-    rows = []
+    found = []
     for kind in built_with.lines:
         shares = [f"{1 - score.share_wrong(kind):.3f}" for score in (built_with, held_out)]
-        rows.append((kind, *shares, f"{built_with.lines[kind] + held_out.lines[kind]:,}"))
-    notes = [f"{kind}: {text!r}" for kind, text in held_out.examples.items()] if missed else []
-    return Table(("personal data, found", "built with", "held out", "lines"), rows, notes=notes)
-
-
-def _make_taken_table(scanner: PiiScanner, times: int, missed: bool, note: str) -> Table:
-    rows, notes = [], []
-    for part in PARTS:
-        score = score_lookalikes(scanner, read_lookalikes(part, times))
-        rows.append((part, f"{score.share_wrong():.2%}", f"{score.lines.total():,}"))
-        notes += [f"{part}: {times} × {score.examples[kind]!r}" for kind, times in score.wrong.most_common()]
-    return Table(("look-alikes, taken wrongly", "share", "lines"), rows, notes=[*(notes if missed else []), note])
+        found.append((kind, *shares, f"{built_with.lines[kind] + held_out.lines[kind]:,}"))
+    missed = [f"{kind}: {text!r}" for kind, text in held_out.examples.items()]
+    scores = {part: score_lookalikes(scanner, read_lookalikes(part, times)) for part in PARTS}
+    taken = [(part, f"{score.share_wrong():.2%}", f"{score.lines.total():,}") for part, score in scores.items()]
+    wrong = [
+        f"{part}: {count} × {score.examples[kind]!r}"
+        for part, score in scores.items()
+        for kind, count in score.wrong.most_common()
+    ]
+    clean_us = min(time_rounds(partial(scanner.mask, repeat(CLEAN["clean"], CLEAN_CHARS)), least=RUNS).wall_us)
+    note = f"clean text of {CLEAN_CHARS} characters, all types: {clean_us:.1f} µs"
+    head = ("personal data, found", "built with", "held out", "lines")
+    tables = [Table(head, found, missed if options.missed else [])]
+    notes = [*(wrong if options.missed else []), note]
+    yield Report([*tables, Table(("look-alikes, taken wrongly", "share", "lines"), taken, notes)])

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from scripts.bench.benches.guardrails.personal import VALUES
-from scripts.bench.benches.guardrails.slots import fill
+from scripts.bench.benches.guardrails.slots import PERSONAL, VALUES, fill
 
 FOLDER = Path(__file__).parents[4] / "tests" / "recordings" / "guardrails"
 _SEEDS = {False: "built with", True: "held out"}
@@ -38,7 +37,7 @@ def read_lookalikes(part: str, times: int) -> Iterator[Line]:
     templates = dict(zip(PARTS, re.split(r"== .* ==\n", text), strict=True))[part]
     for index, template in enumerate(_lines(templates)):
         for time in range(times):
-            yield Line(template, fill(template, random.Random(f"{part} {index} {time}")))
+            yield Line(template, fill(template, random.Random(f"{part} {index} {time}"), VALUES))
 
 
 def read_personal(held_out: bool, times: int) -> Iterator[Line]:
@@ -52,7 +51,7 @@ def read_personal(held_out: bool, times: int) -> Iterator[Line]:
         for index, template in enumerate(own_formats):
             for time in range(times):
                 rng = random.Random(f"{_SEEDS[held_out]} {kind} {index} {time}")
-                value = fill(template, rng, VALUES)
+                value = fill(template, rng, PERSONAL)
                 sentence = own_sentences[time % len(own_sentences)]
                 yield Line(kind, sentence.replace("\\n", "\n").replace("{}", value), value)
 

@@ -13,21 +13,20 @@ Exit status 1 where goodput at three times capacity is under 90 % of the peak, a
 from __future__ import annotations
 
 import contextlib
-from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from attrs import evolve
 
 from scripts.bench.benches.overload.noisy import make_noise_table, measure_noise
-from scripts.bench.harness.cli import positive, say
+from scripts.bench.harness.cli import Options, Parser, Reports, positive, say
 from scripts.bench.harness.gateway import set_up_wide
 from scripts.bench.harness.open_loop import OpenLoad, run_open_loop
 from scripts.bench.harness.process_stats import measure_cpu_s
-from scripts.bench.harness.processes import HOST, PeerUnavailableError
+from scripts.bench.harness.processes import PeerUnavailableError
 from scripts.bench.harness.site import RunningGateway, Site, open_site
 from scripts.bench.harness.tables import Figures, Found, Report, combine, tabulate
-from scripts.bench.harness.target import QUESTION, Target
-from scripts.bench.harness.wrk import CONNECTIONS, Load, run_load
+from scripts.bench.harness.target import QUESTION
+from scripts.bench.harness.wrk import CONNECTIONS, Load
 
 ROUNDS = (3, 1)
 MULTIPLES = (1.0, 2.0, 3.0)
@@ -35,23 +34,25 @@ _GOODPUT_BAR = 0.9
 _SHED_BAR_MS = 10.0
 # So many clients that the gateway's limits, not theirs, decide how many requests are under way.
 _CONNECTIONS = 3_000
-
-
 COLUMNS = {
     "": "",
     "goodput/s": "{goodput_per_s:,.0f}",
     "of peak": "{share:.0%}",
     "answered 200 / shed / unsent": "{ok_sum:,.0f} / {shed_sum:,.0f} / {unsent_sum:,.0f}",
-    "200 ms, p50 / p99": "{ok_p50_ms:.1f} / {ok_p99_ms:.1f}",
-    "shed ms, p50 / p99 / most": "{shed_p50_ms:.1f} / {shed_p99_ms:.1f} / {shed_ms_max:.1f}",
+    "200 ms, p50 / p99": "{ok_p50:.1f} / {ok_p99:.1f}",
+    "shed ms, p50 / p99 / most": "{shed_p50:.1f} / {shed_p99:.1f} / {shed_most_max:.1f}",
     "no Retry-After": "{bare_sum:.0f}",
     "failed": "{failed_sum:.0f}",
     "CPU µs/answer": "{cpu_us:,.0f}",
     "generator": "{generator_share:.0%}",
 }
+_TELL = (
+    "{}: goodput {goodput_per_s:,.0f}/s; {ok_sum} ok, {shed_sum} shed, {unsent_sum} unsent, {failed_sum} failed; "
+    "generator {generator_share:.0%}"
+)
 
 
-def add_options(parser: ArgumentParser) -> None:
+def add_options(parser: Parser) -> None:
     limits = "gateway.max_concurrent_requests, each in turn (default 1000)"
     parser.add_argument("--limits", type=positive, nargs="+", metavar="N", default=[1_000], help=limits)
     latencies = "of the upstream, each in turn; 0 is nginx, others the simulator (default 0 100)"
@@ -62,26 +63,24 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--noisy", action="store_true", help=noisy)
 
 
-def run(options: Namespace) -> Iterator[Report]:
-    """Every setting after the other, or every kind of noise."""
-    with open_site("nginx", "wrk") as site, site.run_upstream() as (_, port):
-        upstream = f"http://{HOST}:{port}/v1"
+def run(options: Options) -> Reports:
+    with open_site("nginx", "wrk") as site, site.run_upstream() as upstream:
         if options.noisy:
-            neighbours = measure_noise(site, upstream, duration_s=3.0 if options.quick else 10.0)
+            neighbours = measure_noise(site, upstream.base_url, duration_s=3.0 if options.quick else 10.0)
             yield Report([make_noise_table(neighbours)], {"neighbours": neighbours})
             return
         found: Found = {}
         for latency_ms in options.latencies:
             for limit in options.limits:
-                found |= measure_setting(site, upstream, (limit, latency_ms), options)
+                found |= measure_setting(site, upstream.base_url, (limit, latency_ms), options)
         yield Report([tabulate(found, COLUMNS)], {"settings": found}, judge(found))
 
 
-def measure_setting(site: Site, upstream: str, setting: tuple[int, int], options: Namespace) -> Found:
-    """The closed loop that measures capacity, and every multiple of it, in every round."""
+def measure_setting(site: Site, upstream: str, setting: tuple[int, int], options: Options) -> Found:
     (limit, latency_ms), duration_s = setting, 3 if options.quick else 6
-    rates = {f"limit {limit:,}, upstream {latency_ms} ms, {multiple:g}x": multiple for multiple in MULTIPLES}
-    found: Found = {f"limit {limit:,}, upstream {latency_ms} ms, closed loop": [], **{name: [] for name in rates}}
+    name = f"limit {limit:,}, upstream {latency_ms} ms"
+    rates = {f"{name}, {multiple:g}x": multiple for multiple in MULTIPLES}
+    found: Found = {f"{name}, closed loop": [], **{rate: [] for rate in rates}}
     with contextlib.ExitStack() as stack:
         if latency_ms:
             behaviour = f"latency={latency_ms}ms&tokens=22"
@@ -89,17 +88,19 @@ def measure_setting(site: Site, upstream: str, setting: tuple[int, int], options
         files = set_up_wide(site.make_folder("gateway"), upstream)
         environment = {"PG_TRIO_GATEWAY__MAX_CONCURRENT_REQUESTS": str(limit)}
         gateway = stack.enter_context(site.run_gateway(files, environment=environment))
-        target = make_target(gateway, options.close)
+        target = gateway.target("e0", {"message": QUESTION})
+        if options.close:
+            target = evolve(target, headers={**target.headers, "Connection": "close"})
         # Enough to keep the worker busy while each request waits for its upstream, and never more than it takes.
         closed = Load(target, min(limit, CONNECTIONS + latency_ms * 2), duration_s)
-        run_load(closed, site.folder / "load", site.cores.load)  # warm-up
+        gateway.run_load(closed)  # warm-up
         for _ in range(options.rounds):
-            capacity = _measure_closed(site, gateway, closed)
-            samples = [capacity]
-            for name, multiple in rates.items():
-                rate_per_s, request = capacity["goodput_per_s"] * multiple, target.as_bytes().decode()
+            samples = [_measure_closed(gateway, closed)]
+            for rate, multiple in rates.items():
+                rate_per_s, request = samples[0]["goodput_per_s"] * multiple, target.as_bytes().decode()
                 load = OpenLoad(gateway.port, request, rate_per_s, duration_s, _CONNECTIONS, options.close)
-                samples.append(_measure_open(site, gateway, name, load))
+                samples.append(_measure_open(gateway, load))
+                say(_TELL.format(rate, **samples[-1]))
             for rounds, sample in zip(found.values(), find_shares(samples), strict=True):
                 rounds.append(sample)
     return found
@@ -111,16 +112,8 @@ def find_shares(samples: Sequence[Figures]) -> list[dict[str, float]]:
     return [{**sample, "share": sample["goodput_per_s"] / best} for sample in samples]
 
 
-def make_target(gateway: RunningGateway, closes: bool) -> Target:
-    """What is asked; `closes` where the request is to be the only one of its connection."""
-    target = gateway.target("e0", {"message": QUESTION})
-    return evolve(target, headers={**target.headers, "Connection": "close"}) if closes else target
-
-
-def _measure_closed(site: Site, gateway: RunningGateway, load: Load) -> dict[str, float]:
-    before_s = measure_cpu_s(gateway.worker)
-    result = run_load(load, site.folder / "load", site.cores.load)
-    used_s = measure_cpu_s(gateway.worker) - before_s
+def _measure_closed(gateway: RunningGateway, load: Load) -> dict[str, float]:
+    result, used_s = gateway.run_load(load)
     good = result.requests - result.not_ok
     # A worker that sheds some of a closed loop still has a capacity; one that answers little else is broken.
     if good <= result.not_ok:
@@ -130,39 +123,20 @@ def _measure_closed(site: Site, gateway: RunningGateway, load: Load) -> dict[str
     return {"goodput_per_s": per_s, "cpu_us": used_s / result.requests * 1e6, "core_share": used_s / load.duration_s}
 
 
-def _measure_open(site: Site, gateway: RunningGateway, name: str, load: OpenLoad) -> dict[str, float]:
+def _measure_open(gateway: RunningGateway, load: OpenLoad) -> dict[str, float]:
     before_s = measure_cpu_s(gateway.worker)
-    result = run_open_loop(load, site.folder, site.cores.load)
+    figures = run_open_loop(load, gateway.site.folder, gateway.site.cores.load)
     used_s = measure_cpu_s(gateway.worker) - before_s
-    say(
-        f"{name}: goodput {result.goodput_per_s:,.0f}/s; {result.ok} ok, {result.shed} shed, {result.unsent} unsent, "
-        f"{result.failed} failed; shed p99 {result.shed_us[1] / 1e3:.1f} ms; generator {result.core_share:.0%}"
-    )
-    times = {"ok_p50_ms": result.ok_us[0], "ok_p99_ms": result.ok_us[1]}
-    if result.shed:
-        times |= {"shed_p50_ms": result.shed_us[0], "shed_p99_ms": result.shed_us[1], "shed_ms_max": result.shed_us[2]}
-    return {
-        "goodput_per_s": result.goodput_per_s,
-        "cpu_us": used_s / max(1, result.ok + result.shed) * 1e6,
-        "core_share": used_s / load.duration_s,
-        **{when: us / 1e3 for when, us in times.items()},
-        "ok_sum": result.ok,
-        "shed_sum": result.shed,
-        "unsent_sum": result.unsent,
-        "bare_sum": result.shed_without_retry_after,
-        "failed_sum": result.failed,
-        "generator_share": result.core_share,
-        "late_p99_ms": result.late_p99_us / 1e3,
-    }
+    cpu_us = used_s / max(1, figures["ok_sum"] + figures["shed_sum"]) * 1e6
+    return {**figures, "cpu_us": cpu_us, "core_share": used_s / load.duration_s}
 
 
 def judge(found: Found) -> list[str]:
-    """Which bars are missed at the highest multiple; empty if none is."""
     wrong = []
     for name, rounds in found.items():
         if name.endswith(f" {MULTIPLES[-1]:g}x"):
             figures = combine(rounds)
-            share, shed_ms, bare = figures["share"], figures.get("shed_p99_ms", 0.0), figures["bare_sum"]
+            share, shed_ms, bare = figures["share"], figures.get("shed_p99", 0.0), figures["bare_sum"]
             if share < _GOODPUT_BAR:
                 wrong.append(f"{name}: goodput is {share:.0%} of the peak; the bar is {_GOODPUT_BAR:.0%}")
             if shed_ms > _SHED_BAR_MS:

@@ -7,12 +7,10 @@ nginx and wrk, and Debian's nodejs and npm for Portkey. See docs/performance.md.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import tempfile
 import time
-from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -21,18 +19,18 @@ from attrs import evolve
 from scripts.bench.benches.peers.catalogue import PEERS, Peer
 from scripts.bench.benches.peers.report import BASELINE, Findings, make_report
 from scripts.bench.benches.peers.visits import FULL, QUICK, Visitor
-from scripts.bench.harness.cli import say
-from scripts.bench.harness.machine import check_tools, choose_cores, describe_machine
+from scripts.bench.harness.cli import Options, Parser, Reports, say
+from scripts.bench.harness.machine import choose_cores, describe_machine, find_tool
 from scripts.bench.harness.processes import ROOT, BenchError, PeerUnavailableError
 from scripts.bench.harness.site import Site
-from scripts.bench.harness.tables import Found, Report
+from scripts.bench.harness.tables import Found
 
 ROUNDS = (FULL.rounds, QUICK.rounds)
 TABLES = ("requests", "streams")
 _NAMES = [peer.name for peer in PEERS]
 
 
-def add_options(parser: ArgumentParser) -> None:
+def add_options(parser: Parser) -> None:
     only = f"of {', '.join(_NAMES)}; {BASELINE} always runs"
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=_NAMES, default=_NAMES, help=only)
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES, help="one of the two tables alone")
@@ -40,36 +38,27 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--cache", type=Path, metavar="DIR", default=ROOT / "build/peers", help=cache)
 
 
-def run(options: Namespace) -> Iterator[Report]:
-    """Install the peers, visit each in turn, report."""
+def run(options: Options) -> Reports:
     plan = QUICK if options.quick else FULL
     if options.rounds != plan.rounds:
         plan = evolve(plan, rounds=options.rounds, stream_rounds=options.rounds)
-    check_tools("nginx", "wrk", "taskset")
+    for tool in ("nginx", "wrk", "taskset"):
+        find_tool(tool)
     cores, cache = choose_cores(), options.cache.resolve()
     cache.mkdir(parents=True, exist_ok=True)
     options.json = options.json or cache / f"results-{datetime.now().astimezone():%Y%m%d-%H%M%S}.json"
-    chosen = [peer for peer in PEERS if peer.name in (*options.only, BASELINE)]
-    with hold_machine(cache), tempfile.TemporaryDirectory(prefix="run-", dir=cache) as folder:
-        installed, left_out = install_peers(chosen, cache)
-        found = Findings(plan, describe_machine(), left_out=left_out)
-        site = Site(cores, Path(folder))
+    with (cache / ".lock").open("w") as lock, tempfile.TemporaryDirectory(prefix="run-", dir=cache) as folder:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise BenchError("another comparison is running; two at once would measure each other") from exc
+        installed, left_out = install_peers([peer for peer in PEERS if peer.name in (*options.only, BASELINE)], cache)
+        found, site = Findings(plan, describe_machine(), left_out=left_out), Site(cores, Path(folder))
         with site.run_upstream() as upstream, site.run_source() as source:
             visitor = Visitor(site, plan, cache, upstream, source)
             visit_peers(visitor, installed, found, options.tables)
     yield make_report(evolve(found, said=visitor.said))
     say(f"all figures: {options.json}")
-
-
-@contextlib.contextmanager
-def hold_machine(cache: Path) -> Iterator[None]:
-    """No second comparison with this cache runs meanwhile: each would measure the other. Raises: BenchError."""
-    with (cache / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise BenchError("another comparison is running; two at once would measure each other") from exc
-        yield
 
 
 def install_peers(chosen: Sequence[Peer], cache: Path) -> tuple[list[Peer], dict[str, str]]:
@@ -79,22 +68,20 @@ def install_peers(chosen: Sequence[Peer], cache: Path) -> tuple[list[Peer], dict
         try:
             if peer.install:
                 peer.install(cache)
+            installed.append(peer)
         except PeerUnavailableError as error:
             left_out[peer.name] = str(error)
             say(f"left out: {peer.name}: {error}")
-        else:
-            installed.append(peer)
     return installed, left_out
 
 
 def visit_peers(visitor: Visitor, peers: Sequence[Peer], found: Findings, tables: Sequence[str]) -> None:
     """All peers are visited once a round for each table. A peer that fails is not started again for that table."""
-    plan = visitor.plan
-    for number in range(1, plan.rounds + 1):
+    for number in range(1, visitor.plan.rounds + 1):
         for peer in peers:
             if "requests" in tables:
                 visit_once(visitor.visit, peer, number, found.requests, found.left_out)
-            if "streams" in tables and number <= plan.stream_rounds:
+            if "streams" in tables and number <= visitor.plan.stream_rounds:
                 visit_once(visitor.visit_streams, peer, number, found.streams, found.no_streams)
 
 

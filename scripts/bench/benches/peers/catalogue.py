@@ -6,20 +6,20 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from scripts.bench.benches.peers import floor
 from scripts.bench.benches.peers.install import LITELLM_VERSION, PORTKEY_VERSION, install_litellm, install_portkey
-from scripts.bench.harness.gateway import ALL_STAGES, SWITCHED_ON, Endpoint, GatewayFiles, Place, set_up
-from scripts.bench.harness.nginx import make_proxy_command
+from scripts.bench.harness.gateway import BINARIES, SWITCHED_ON, set_up_full
 from scripts.bench.harness.processes import HOST
 from scripts.bench.harness.target import MODEL, QUESTION, Target
+from scripts.bench.harness.upstream import make_proxy_command
 
 # LiteLLM refuses a weak master key; this one guards a loopback port for a few seconds.
 _LITELLM_KEY = "sk-bench-7f3e91c2a85d4b60b1f2"
-_UPSTREAM_KEY = "sk-upstream"
 
 
 @frozen(slots=True)
@@ -66,47 +66,41 @@ class Peer:
     changed: str = ""
 
 
-def _set_up_direct(spot: Spot) -> Launch:
-    return Launch(Target(spot.upstream_port))
-
-
-def _set_up_nginx(spot: Spot) -> Launch:
-    return Launch(Target(spot.port), tuple(make_proxy_command(spot.folder, spot.port, spot.upstream_port)))
-
-
 def _set_up_floor(spot: Spot) -> Launch:
     return Launch(Target(spot.port), (sys.executable, floor.__file__, str(spot.port), str(spot.upstream_port)))
 
 
-def _set_up_ours(spot: Spot) -> tuple[GatewayFiles, Target]:
-    endpoint = Endpoint("support", [Place("upstream")], ALL_STAGES)
-    files = set_up(spot.folder, {"upstream": spot.upstream_url}, [endpoint])
-    return files, files.target(spot.port, "support", {"message": QUESTION})
-
-
 def _set_up_lane(spot: Spot) -> Launch:
-    files, target = _set_up_ours(spot)
-    return Launch(target, files.make_lane_command(spot.port), count_logged=files.count_logged)
+    files = set_up_full(spot.folder, spot.upstream_url)
+    target, count_logged = (
+        files.target(spot.port, "support", {"message": QUESTION}),
+        partial(files.read_log, "count(*)"),
+    )
+    environment = {"PG_TRIO_CONFIG": str(files.configuration)}  # Hypercorn's application finds it so.
+    return Launch(target, files.make_lane_command(spot.port), environment, count_logged)
 
 
 def _set_up_hypercorn(spot: Spot) -> Launch:
-    files, target = _set_up_ours(spot)
-    return Launch(target, files.make_hypercorn_command(spot.port), files.environment, files.count_logged)
+    stock = (str(BINARIES / "hypercorn"), "-k", "trio", "--bind", f"{HOST}:{spot.port}", "pg_trio.app:create_app()")
+    return evolve(_set_up_lane(spot), command=stock)
+
+
+def _set_up_openai(spot: Spot) -> Launch:
+    files = set_up_full(spot.folder, spot.upstream_url)
+    count_logged = partial(files.read_log, "count(*)")
+    return Launch(files.openai_target(spot.port, QUESTION), files.make_lane_command(spot.port), {}, count_logged)
 
 
 def _set_up_portkey(spot: Spot) -> Launch:
-    headers = {
-        "Authorization": f"Bearer {_UPSTREAM_KEY}",
-        "x-portkey-provider": "openai",
-        "x-portkey-custom-host": spot.upstream_url,
-    }
+    headers = {"Authorization": "Bearer sk-upstream", "x-portkey-provider": "openai"}
+    target = Target(spot.port, headers={**headers, "x-portkey-custom-host": spot.upstream_url})
     command = (str(shutil.which("node")), str(install_portkey(spot.cache)), "--headless", f"--port={spot.port}")
     mended = {"NODE_OPTIONS": f"--require {Path(__file__).with_name('portkey_streams.cjs')}"}
-    return Launch(Target(spot.port, headers=headers), command, {"NODE_ENV": "production"}, stream_environment=mended)
+    return Launch(target, command, {"NODE_ENV": "production"}, stream_environment=mended)
 
 
 def _set_up_litellm(spot: Spot) -> Launch:
-    model = {"model": f"openai/{MODEL}", "api_base": spot.upstream_url, "api_key": _UPSTREAM_KEY}
+    model = {"model": f"openai/{MODEL}", "api_base": spot.upstream_url, "api_key": "sk-upstream"}
     settings = {
         "model_list": [{"model_name": MODEL, "litellm_params": model}],
         "general_settings": {"master_key": _LITELLM_KEY},
@@ -132,15 +126,18 @@ _PORTKEY_CHANGED = (
     "that is loaded before it (portkey_streams.cjs) gives it a copy of them"
 )
 _LITELLM_ON = "one worker, master key, one model, cost tracking as by default; no database, limits, guardrails or log"
+# fmt: off
 PEERS: tuple[Peer, ...] = (
-    Peer("direct", "upstream, called directly", "nothing in between", _set_up_direct),
-    Peer("nginx", "nginx as a proxy (C's limit)", _NGINX_ON, _set_up_nginx),
+    Peer("direct", "upstream, called directly", "nothing in between", lambda spot: Launch(Target(spot.upstream_port))),
+    Peer("nginx", "nginx as a proxy (C's limit)", _NGINX_ON, lambda spot: Launch(
+        Target(spot.port), tuple(make_proxy_command(spot.folder, spot.port, spot.upstream_port)))),
     Peer("floor", "the floor (Trio + llhttp)", _FLOOR_ON, _set_up_floor),
     Peer("lane", "pg_trio, its own lane", SWITCHED_ON, _set_up_lane),
+    Peer("openai", "pg_trio, its own lane, on /v1", SWITCHED_ON, _set_up_openai),
     Peer("hypercorn", "pg_trio, stock Hypercorn", SWITCHED_ON, _set_up_hypercorn),
-    Peer(
-        "portkey", f"Portkey {PORTKEY_VERSION} (Node)", _PORTKEY_ON, _set_up_portkey, install_portkey, _PORTKEY_CHANGED
-    ),
+    Peer("portkey", f"Portkey {PORTKEY_VERSION} (Node)", _PORTKEY_ON, _set_up_portkey, install_portkey,
+         _PORTKEY_CHANGED),
     Peer("litellm", f"LiteLLM {LITELLM_VERSION}", _LITELLM_ON, _set_up_litellm, install_litellm),
 )
+# fmt: on
 TITLES = {peer.name: peer.title for peer in PEERS}

@@ -8,13 +8,13 @@ one write. No limits, no tokens, no errors beyond closing: this is a yardstick, 
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Callable
 
 import httptools
 import orjson
 import trio
 
+Parser = httptools.HttpRequestParser | httptools.HttpResponseParser
 _RECEIVE_BYTES = 65536
 _ANSWER_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
 _STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -28,13 +28,11 @@ _CALL_HEAD = (
 class Message:
     """Collects one request or response for llhttp; `is_complete` when its last byte was seen."""
 
-    def __init__(self) -> None:
-        self.body = b""
-        self.is_complete = False
+    body = b""
+    is_complete = False
 
     def on_message_begin(self) -> None:
-        self.body = b""
-        self.is_complete = False
+        self.body, self.is_complete = b"", False
 
     def on_body(self, data: bytes) -> None:
         self.body += data
@@ -42,98 +40,74 @@ class Message:
     def on_message_complete(self) -> None:
         self.is_complete = True
 
-    def take_body(self) -> bytes:
-        """What has come of the body since the last time."""
-        body, self.body = self.body, b""
-        return body
 
+class Side:
+    """One keep-alive connection, to the client or to the upstream."""
 
-class Upstream:
-    """A keep-alive connection to the upstream."""
+    def __init__(self, socket: trio.socket.SocketType, make_parser: Callable[[Message], Parser]) -> None:
+        socket.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NODELAY, 1)
+        self.socket, self._message = socket, Message()
+        self._parser = make_parser(self._message)
 
-    def __init__(self, socket: trio.socket.SocketType) -> None:
-        self._socket = socket
-        self._message = Message()
-        self._parser = httptools.HttpResponseParser(self._message)
+    async def send(self, data: bytes) -> None:
+        """All of it is with the kernel; nearly always after one call."""
+        sent = await self.socket.send(data)
+        while sent < len(data):
+            sent += await self.socket.send(data[sent:])
 
-    async def ask(self, body: bytes) -> bytes:
-        """The body of the answer."""
-        await send_all(self._socket, _CALL_HEAD % len(body) + body)
-        return await read_message(self._socket, self._parser, self._message)
-
-    async def stream(self, body: bytes, pass_on: Callable[[bytes], Awaitable[None]]) -> None:
-        """Everything that came of the answer was passed on, each read by itself."""
-        await send_all(self._socket, _CALL_HEAD % len(body) + body)
+    async def read(self) -> bytes:
+        """The body of the next message; empty when the other side has closed or reset."""
         self._message.is_complete = False
         while not self._message.is_complete:
-            data = await self._socket.recv(_RECEIVE_BYTES)
+            try:
+                data = await self.socket.recv(_RECEIVE_BYTES)
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                return b""
+            self._parser.feed_data(data)
+        return self._message.body
+
+    async def pass_on(self, client: Side) -> None:
+        """Everything that comes of the next message is passed on, each read by itself."""
+        message = self._message
+        message.is_complete = False
+        while not message.is_complete:
+            data = await self.socket.recv(_RECEIVE_BYTES)
             if not data:
                 raise ConnectionResetError("closed by the upstream")
             self._parser.feed_data(data)
-            if part := self._message.take_body():
-                await pass_on(b"%x\r\n%b\r\n" % (len(part), part))
+            part, message.body = message.body, b""
+            if part:
+                await client.send(b"%x\r\n%b\r\n" % (len(part), part))
 
 
-class Floor:
-    """The proxy: reads a completion request, asks the upstream, answers."""
-
-    def __init__(self, upstream_port: int) -> None:
-        self._upstream_port = upstream_port
-        self._idle: list[Upstream] = []
-
-    async def serve_connection(self, socket: trio.socket.SocketType) -> None:
-        """Answer one request after the other until the client closes."""
-        socket.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NODELAY, 1)
-        message = Message()
-        parser = httptools.HttpRequestParser(message)
-        with socket:
-            while body := await read_message(socket, parser, message):
-                asked = orjson.loads(body)
-                upstream = self._idle.pop() if self._idle else await self._connect()
-                if asked.get("stream"):
-                    await send_all(socket, _STREAM_HEAD)
-                    await upstream.stream(orjson.dumps(asked), partial(send_all, socket))
-                    await send_all(socket, _LAST_CHUNK)
-                else:
-                    answer = orjson.dumps(orjson.loads(await upstream.ask(orjson.dumps(asked))))
-                    await send_all(socket, _ANSWER_HEAD % len(answer) + answer)
-                self._idle.append(upstream)
-
-    async def _connect(self) -> Upstream:
-        socket = trio.socket.socket()
-        socket.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NODELAY, 1)
-        await socket.connect(("127.0.0.1", self._upstream_port))
-        return Upstream(socket)
-
-
-async def read_message(
-    socket: trio.socket.SocketType,
-    parser: httptools.HttpRequestParser | httptools.HttpResponseParser,
-    message: Message,
-) -> bytes:
-    """The body of the next message; empty when the other side has closed or reset."""
-    message.is_complete = False
-    while not message.is_complete:
-        try:
-            data = await socket.recv(_RECEIVE_BYTES)
-        except ConnectionResetError:
-            data = b""
-        if not data:
-            return b""
-        parser.feed_data(data)
-    return message.body
-
-
-async def send_all(socket: trio.socket.SocketType, data: bytes) -> None:
-    """All of it is with the kernel; nearly always after one call."""
-    sent = await socket.send(data)
-    while sent < len(data):
-        sent += await socket.send(data[sent:])
+async def serve_client(client: Side, idle: list[Side], upstream_port: int) -> None:
+    """Read a completion request, ask the upstream, answer; one after the other until the client closes."""
+    with client.socket:
+        while body := await client.read():
+            asked = orjson.loads(body)
+            if idle:
+                upstream = idle.pop()
+            else:
+                upstream = Side(trio.socket.socket(), httptools.HttpResponseParser)
+                await upstream.socket.connect(("127.0.0.1", upstream_port))
+            question = orjson.dumps(asked)
+            if asked.get("stream"):
+                await client.send(_STREAM_HEAD)
+                await upstream.send(_CALL_HEAD % len(question) + question)
+                await upstream.pass_on(client)
+                await client.send(_LAST_CHUNK)
+            else:
+                await upstream.send(_CALL_HEAD % len(question) + question)
+                answer = orjson.dumps(orjson.loads(await upstream.read()))
+                await client.send(_ANSWER_HEAD % len(answer) + answer)
+            idle.append(upstream)
 
 
 async def serve(port: int, upstream_port: int) -> None:
     """Serve on a loopback port until killed."""
-    floor = Floor(upstream_port)
+    idle: list[Side] = []
     listener = trio.socket.socket()
     listener.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEADDR, 1)
     await listener.bind(("127.0.0.1", port))
@@ -141,7 +115,7 @@ async def serve(port: int, upstream_port: int) -> None:
     async with trio.open_nursery() as nursery:
         while True:
             socket, _ = await listener.accept()
-            nursery.start_soon(floor.serve_connection, socket)
+            nursery.start_soon(serve_client, Side(socket, httptools.HttpRequestParser), idle, upstream_port)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from attrs import field, frozen
 
 from scripts.bench.benches.peers.catalogue import PEERS, TITLES
 from scripts.bench.benches.peers.visits import AMONG, FLOOD_STREAMS, PACED, Plan
-from scripts.bench.harness.stream_load import STALL_MS
-from scripts.bench.harness.tables import Bar, Found, Report, Table, combine, tabulate
+from scripts.bench.harness.streams import STALL_MS
+from scripts.bench.harness.tables import Found, Report, Table, combine, tabulate
 from scripts.bench.harness.wrk import CONNECTIONS
 
 US = "lane"
@@ -39,6 +39,18 @@ STREAM_COLUMNS = {
     "lag ms, p50 / p99": "{lag_p50_ms:.2f} / {lag_p99_ms:.2f}",
     "longest gap ms": "{gap_ms_max:,.0f}",
 }
+
+
+@frozen(slots=True)
+class Bar:
+    """What a run has to show, and what it showed."""
+
+    wanted: str
+    shown: str
+    is_met: bool
+
+    def __str__(self) -> str:
+        return f"Bar: {self.wanted}: {self.shown} – {'met' if self.is_met else 'NOT met'}"
 
 
 @frozen(slots=True)
@@ -90,7 +102,6 @@ def _name_rows(table: Table, found: Found) -> list[Sequence[str]]:
 
 
 def make_table(findings: Findings) -> Table:
-    """Requests."""
     found = add_differences(findings.requests)
     columns = {"": "", f"req/s ({CONNECTIONS} conn.)": "{per_s:,.0f}"}
     columns["ours ÷ it, req/s / CPU"] = "{per_s_over:.2f} / {cpu_us_ratio:.2f}"
@@ -112,7 +123,6 @@ def make_table(findings: Findings) -> Table:
 
 
 def make_stream_table(findings: Findings) -> Table:
-    """Streams."""
     found = add_differences(findings.streams)
     legend = (
         "Streams: every token is an event in a send of its own, and is checked. tokens/s, a read, CPU: "

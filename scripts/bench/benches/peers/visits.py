@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from scripts.bench.benches.peers.catalogue import Launch, Peer, Spot
 from scripts.bench.harness.open_loop import OpenLoad, run_open_loop
-from scripts.bench.harness.processes import PeerUnavailableError, Pinned, find_free_ports, run_pinned, wait_finished
-from scripts.bench.harness.site import Site
-from scripts.bench.harness.stream_load import StreamLoad, measure_streams
+from scripts.bench.harness.processes import PeerUnavailableError, Pinned, find_free_port, run_pinned, wait_finished
+from scripts.bench.harness.site import Provider, Site
+from scripts.bench.harness.streams import StreamLoad, measure_streams
 from scripts.bench.harness.target import StreamOrder, Target, wait_ready
 from scripts.bench.harness.wrk import CONNECTIONS, SLACK_S, Load, WrkResult, read_result, start_load
 
 # At a rate above this share of what a peer can answer at all, its queue is measured and not its speed.
 SUSTAINABLE_SHARE = 0.8
 # The client of streams keeps every byte until it has judged them: some 350 a token, 70 MB in all.
-_MOST_TOKENS = 200_000
-_LEAST_TOKENS = 100
+_MOST_TOKENS, _LEAST_TOKENS = 200_000, 100
 FLOOD_STREAMS = 32
 WARM = StreamOrder(streams=16, tokens=100, pace_us=0)
 LONE = StreamOrder(streams=1, tokens=4, pace_us=0)
@@ -66,47 +65,43 @@ class Visitor:
     site: Site
     plan: Plan
     cache: Path
-    upstream: tuple[Pinned, int]
-    source: tuple[Pinned, int]
+    upstream: Provider
+    source: Provider
     said: list[str] = field(factory=list)
 
     def visit(self, peer: Peer) -> dict[str, float]:
         """Start the peer, measure its requests, stop it. Raises: PeerUnavailableError, TimeoutError."""
-        baseline, port = self.upstream
-        launch, folder = self._set_up(peer, port)
-        with self._start(peer, launch, folder, baseline) as process:
-            wait_ready(process, launch.target)
-            figures = _Visit(self.site, process, launch.target, folder).measure_requests(self.plan)
-            _expect_answer(process, launch.target)
+        with self._start(peer, self.upstream) as (visit, launch):
+            wait_ready(visit.process, launch.target)
+            figures = visit.measure_requests(self.plan)
+            # One that broke under the load has no figures worth printing.
+            status, said = launch.target.call()
+            if status != 200:
+                raise PeerUnavailableError(f"{peer.name} answers {status} after the load: {said[:300]}")
         figures["lost_sum"] = _count_lost(launch, figures["calls"])
         if figures["errors_sum"] or figures["lost_sum"]:
-            self.said.append(f"    {peer.title} printed, last: {process.read_log_end()}")
+            self.said.append(f"    {peer.title} printed, last: {visit.process.read_log_end()}")
         return figures
 
     def visit_streams(self, peer: Peer) -> dict[str, float]:
         """The same for streams, from the source. Raises: PeerUnavailableError, TimeoutError."""
-        baseline, port = self.source
-        launch, folder = self._set_up(peer, port)
-        launch = evolve(launch, environment={**launch.environment, **launch.stream_environment})
-        with self._start(peer, launch, folder, baseline) as process:
-            wait_ready(process, launch.target.ask_stream(0, StreamOrder(streams=1, tokens=2, pace_us=0)))
-            figures = _Visit(self.site, process, launch.target, folder).measure_streams(self.plan)
-        figures["lost_sum"] = _count_lost(launch, figures["calls"])
-        return figures
+        with self._start(peer, self.source, streams=True) as (visit, launch):
+            wait_ready(visit.process, launch.target.ask_stream(0, StreamOrder(streams=1, tokens=2, pace_us=0)))
+            figures = visit.measure_streams(self.plan)
+        return {**figures, "lost_sum": _count_lost(launch, figures["calls"])}
 
-    def _set_up(self, peer: Peer, upstream_port: int) -> tuple[Launch, Path]:
-        folder = self.site.make_folder(peer.name)
-        (port,) = find_free_ports(1)
-        return peer.set_up(Spot(folder, self.cache, port, upstream_port)), folder
-
-    def _start(
-        self, peer: Peer, launch: Launch, folder: Path, baseline: Pinned
-    ) -> contextlib.AbstractContextManager[Pinned]:
+    @contextlib.contextmanager
+    def _start(self, peer: Peer, baseline: Provider, *, streams: bool = False) -> Iterator[tuple[_Visit, Launch]]:
         """The peer's process on the core that is measured; for the baseline its own, which runs already."""
+        folder = self.site.make_folder(peer.name)
+        launch = peer.set_up(Spot(folder, self.cache, find_free_port(), baseline.port))
         if not launch.command:
-            return contextlib.nullcontext(baseline)
+            yield _Visit(self.site, baseline.process, launch.target, folder), launch
+            return
+        environment = {**launch.environment, **(launch.stream_environment if streams else {})}
         core, log = self.site.cores.gateway, folder / "output.log"
-        return run_pinned(peer.name, launch.command, core=core, log=log, environment=launch.environment)
+        with run_pinned(peer.name, launch.command, core=core, log=log, environment=environment) as process:
+            yield _Visit(self.site, process, launch.target, folder), launch
 
 
 def _count_lost(launch: Launch, calls: float) -> float:
@@ -178,10 +173,10 @@ class _Visit:
         request = self.target.as_bytes().decode()
         load = OpenLoad(self.target.port, request, rate, plan.paced_s, CONNECTIONS, waits=True)
         result = run_open_loop(load, self.folder, self.site.cores.load)
-        figures["errors_sum"] += result.errors
-        figures["calls"] += result.ok + result.shed + result.other
-        figures[f"at_{rate}_p50_ms"], figures[f"at_{rate}_p99_ms"] = result.ok_us[0] / 1e3, result.ok_us[1] / 1e3
-        figures[f"at_{rate}_generator_us"] = result.generator_cpu_us
+        figures["errors_sum"] += result["errors_sum"]
+        figures["calls"] += result["ok_sum"] + result["shed_sum"] + result["other_sum"]
+        for name, figure in (("p50_ms", "ok_p50"), ("p99_ms", "ok_p99"), ("generator_us", "generator_us")):
+            figures[f"at_{rate}_{name}"] = result.get(figure, 0.0)
 
     def _run_streams(self, order: StreamOrder, duration_s: float | None = None) -> dict[str, float]:
         load = StreamLoad(self.target, order, duration_s)
@@ -192,13 +187,3 @@ def plan_flood(per_s: float, duration_s: float) -> StreamOrder:
     """As many tokens a stream as last about so long at this rate, within what the client can keep."""
     tokens = min(per_s * duration_s, _MOST_TOKENS) / FLOOD_STREAMS
     return StreamOrder(FLOOD_STREAMS, max(_LEAST_TOKENS, int(tokens)), pace_us=0)
-
-
-def _expect_answer(process: Pinned, target: Target) -> None:
-    """The peer still answers after the load: one that broke under it has no figures worth printing."""
-    try:
-        status, said = target.call()
-    except (OSError, http.client.HTTPException) as exc:
-        raise PeerUnavailableError(f"{process.name} no longer answers after the load: {exc}") from exc
-    if status != 200:
-        raise PeerUnavailableError(f"{process.name} answers {status} after the load: {said[:300]}")

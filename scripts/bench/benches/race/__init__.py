@@ -7,35 +7,26 @@ named, and the exit status is 1.
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from attrs import evolve
 
 from scripts.bench.benches.race import breaker, chaos, deadlines, hedging, scoreboard, storm, streams
-from scripts.bench.harness.cli import say
+from scripts.bench.harness.cli import Options, Parser, Reports, say
 from scripts.bench.harness.site import open_site
 from scripts.bench.harness.tables import Report
 
 # Each as `run(site, *, quick)`.
-TABLES: Mapping[str, Callable[..., Report]] = {
-    "scoreboard": scoreboard.run,
-    "hedging": hedging.run,
-    "breaker": breaker.run,
-    "deadlines": deadlines.run,
-    "storm": storm.run,
-    "streams": streams.run,
-    "chaos": chaos.run,
-}
+_MODULES = (scoreboard, hedging, breaker, deadlines, storm, streams, chaos)
+TABLES: Mapping[str, Callable[..., Report]] = {module.__name__.rpartition(".")[2]: module.run for module in _MODULES}
 
 
-def add_options(parser: ArgumentParser) -> None:
+def add_options(parser: Parser) -> None:
     names = [*TABLES, "all"]
     parser.add_argument("tables", nargs="+", metavar="TABLE", choices=names, help=", ".join(names))
 
 
-def run(options: Namespace) -> Iterator[Report]:
-    """One table after the other, each with a site of its own."""
+def run(options: Options) -> Reports:
     for name in TABLES if "all" in options.tables else options.tables:
         say(f"race: {name} …")
         with open_site() as site:

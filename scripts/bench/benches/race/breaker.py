@@ -7,14 +7,13 @@ probe goes to the primary; with a silent primary it takes the attempt limit, and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import trio
 
 from scripts.bench.harness.cli import say
 from scripts.bench.harness.client import Answer, Caller
-from scripts.bench.harness.gateway import Endpoint, Place
-from scripts.bench.harness.processes import HOST, BenchError, find_free_ports
+from scripts.bench.harness.gateway import Endpoint
+from scripts.bench.harness.processes import BenchError
 from scripts.bench.harness.site import RunningGateway, Site
 from scripts.bench.harness.tables import Figures, Found, Report, Table, find_spread, tabulate
 
@@ -22,47 +21,40 @@ ADDED_BAR_MS = 10.0
 _FULL_ROUNDS, _QUICK_ROUNDS = 3_000, 300
 # Three failures open the breaker; some more, in case the first were answered otherwise.
 _OPENING = 8
-_SETTINGS = {"attempt_timeout_ms": 1_000}
 _ALONE = "alone"
-# How the primary is down: its credential, and its behaviour.
-DOWN = {"answers 503": ("first", "fault=status:503"), "silent": ("first", "fault=stall"), "refused": ("refused", "")}
-WAYS = {_ALONE: _ALONE, **{name: f"down-{number}" for number, name in enumerate(DOWN)}}
+# How the primary is down: its credential and model.
+WAYS: Mapping[str, Mapping[str, str]] = {
+    _ALONE: {},
+    "answers 503": {"first": "down-503?fault=status:503"},
+    "silent": {"first": "down-silent?fault=stall"},
+    "refused": {"refused": "down"},
+}
 COLUMNS = {
     "primary": "",
     "requests": "{requests:,.0f}",
     "failed": "{failed:.0f}",
     "p50 ms": "{p50:.2f}",
     "p99 ms": "{p99:.2f}",
-    "most ms": "{most:.2f}",
+    "most ms": "{most_max:.2f}",
     "added at p50, ms": "{added_p50:.2f}",
     "added at p99, ms": "{added_p99:.2f}",
 }
 
 
 def run(site: Site, *, quick: bool) -> Report:
-    """All ways in turn, round after round."""
-    (closed_port,) = find_free_ports(1)
-    with site.run_providers("first", "other") as (_, addresses):
-        addresses["refused"] = f"http://{HOST}:{closed_port}/v1"
-        with site.open_gateway(addresses, [_endpoint(*way) for way in WAYS.items()]) as gateway:
-            answers = trio.run(partial(_measure, gateway, _QUICK_ROUNDS if quick else _FULL_ROUNDS))
+    slugs = {name: name.replace(" ", "-") for name in WAYS}
+    models = {name: {**WAYS[name], "other": f"{slug}?tokens=20"} for name, slug in slugs.items()}
+    endpoints = [Endpoint(slug, models[name], {"attempt_timeout_ms": 1_000}) for name, slug in slugs.items()]
+    with site.run_providers("first", "other") as (_, addresses), site.open_gateway(addresses, endpoints) as gateway:
+        answers = trio.run(_measure, gateway, slugs, _QUICK_ROUNDS if quick else _FULL_ROUNDS)
     figures = {name: summarise(own) for name, own in answers.items()}
     return Report([make_table(figures)], {"ways": figures}, judge(figures))
 
 
-def _endpoint(name: str, slug: str) -> Endpoint:
-    """The primary that is down and another candidate, or the other alone."""
-    places = [Place("other", f"{slug}?tokens=20")]
-    if name != _ALONE:
-        credential, behaviour = DOWN[name]
-        places.insert(0, Place(credential, f"{slug}-first?{behaviour}"))
-    return Endpoint(slug, places, _SETTINGS)
-
-
-async def _measure(gateway: RunningGateway, rounds: int) -> dict[str, list[Answer]]:
+async def _measure(gateway: RunningGateway, slugs: Mapping[str, str], rounds: int) -> dict[str, list[Answer]]:
     """The answers of each way, with its breaker open."""
-    requests = {name: gateway.request(slug, {"message": "Hello there"}) for name, slug in WAYS.items()}
-    answers: dict[str, list[Answer]] = {name: [] for name in WAYS}
+    requests = {name: gateway.request(slug, {"message": "Hello there"}) for name, slug in slugs.items()}
+    answers: dict[str, list[Answer]] = {name: [] for name in slugs}
     async with await Caller.connect(gateway.port) as caller:
         for name, request in requests.items():
             for _ in range(_OPENING):
@@ -77,7 +69,6 @@ async def _measure(gateway: RunningGateway, rounds: int) -> dict[str, list[Answe
 
 
 def summarise(answers: Sequence[Answer]) -> dict[str, float]:
-    """Requests, failures, and milliseconds of all answers."""
     failed = sum(answer.status != 200 for answer in answers)
     return {"requests": len(answers), "failed": failed, **find_spread([one.seconds for one in answers], scale=1e3)}
 
@@ -92,7 +83,6 @@ def make_table(figures: Mapping[str, Figures]) -> Table:
 
 
 def judge(figures: Mapping[str, Figures]) -> list[str]:
-    """Which ways cost more than the bar, or failed."""
     wrong = [f"{name}: {own['failed']:.0f} requests failed" for name, own in figures.items() if own["failed"]]
     for name, own in figures.items():
         if (added_ms := own["p50"] - figures[_ALONE]["p50"]) >= ADDED_BAR_MS:

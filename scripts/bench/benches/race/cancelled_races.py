@@ -12,14 +12,14 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, suppress
-from functools import partial
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from random import Random
 
 import trio
-from attrs import asdict, define, frozen
+from attrs import frozen
 
 from pg_trio.config import load_settings
 from pg_trio.domain.chat import Message, Prompt
@@ -27,6 +27,7 @@ from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Endpoint
 from pg_trio.errors import GatewayError
 from pg_trio.gateway import RunningGateway, open_gateway
+from scripts.bench.harness.client import run_crowd
 
 _AT_ONCE = 50
 # Twice what the quicker answers take: some races end before they are cancelled.
@@ -46,28 +47,11 @@ class Order:
     races: int
 
 
-@frozen(slots=True)
-class Held:
-    """What the process holds: living tasks, open files, and objects that only a running race needs."""
-
-    tasks: int
-    files: int
-    attempts: int
-
-
-@define
-class Storm:
-    """What became of the races."""
-
-    cancelled: int = 0
-    answered: int = 0
-    failed: int = 0
-
-
-async def run(configuration: Path, races: int) -> dict[str, object]:
+async def run(order: Order) -> dict[str, object]:
     """Storm the gateway of a configuration; what it held before and after, and whether it still answers."""
-    settings = load_settings(configuration)
+    settings = load_settings(Path(order.configuration))
     (project,) = settings.projects.values()
+    stormed = [endpoint for slug, endpoint in project.endpoints.items() if slug.startswith("storm")]
     unopened = _look()
     async with AsyncExitStack() as stack:
         gateway, background = await open_gateway(settings, stack)
@@ -75,41 +59,35 @@ async def run(configuration: Path, races: int) -> dict[str, object]:
             for task in background:
                 nursery.start_soon(task)
             await _ask(gateway, project.endpoints[GOOD])
-            before = _look()
-            storm, started_at = Storm(), time.monotonic()
-            stormed = [endpoint for slug, endpoint in project.endpoints.items() if slug.startswith("storm")]
-            await _storm(gateway, stormed, races, storm)
+            before, started_at = _look(), time.monotonic()
+            storm = await _storm(gateway, stormed, order.races)
             seconds = time.monotonic() - started_at
             after = await _settle(before)
             await _ask(gateway, project.endpoints[GOOD])
             nursery.cancel_scope.cancel()
     # With the gateway its pool is closed: what was kept idle is no leak, what is open still is one.
     held = {"unopened": unopened, "before": before, "after": after, "closed": _look()}
-    return {"seconds": seconds, "storm": asdict(storm), **{name: asdict(look) for name, look in held.items()}}
+    return {"seconds": seconds, "storm": storm, **held}
 
 
-async def _storm(gateway: RunningGateway, endpoints: Sequence[Endpoint], races: int, storm: Storm) -> None:
-    left = iter(range(races))
-    async with trio.open_nursery() as nursery:
-        for number in range(_AT_ONCE):
-            nursery.start_soon(partial(_work, gateway, endpoints, left, Random(number), storm))
+async def _storm(gateway: RunningGateway, endpoints: Sequence[Endpoint], races: int) -> dict[str, int]:
+    """How many were cancelled, answered, failed."""
+    left, counts = iter(range(races)), Counter(cancelled=0, answered=0, failed=0)
 
+    async def race_on(seed: int) -> None:
+        random = Random(seed)
+        for number in left:
+            endpoint = random.choice(endpoints)
+            with trio.move_on_after(random.random() * _LONGEST_S) as scope:
+                try:
+                    await (_ask if number % 2 else _stream)(gateway, endpoint)
+                    counts["answered"] += 1
+                except GatewayError:
+                    counts["failed"] += 1
+            counts["cancelled"] += scope.cancelled_caught
 
-async def _work(
-    gateway: RunningGateway, endpoints: Sequence[Endpoint], left: Iterator[int], random: Random, storm: Storm
-) -> None:
-    for number in left:
-        endpoint = random.choice(endpoints)
-        with trio.move_on_after(random.random() * _LONGEST_S) as scope:
-            try:
-                if number % 2:
-                    await _ask(gateway, endpoint)
-                else:
-                    await _open_stream(gateway, endpoint)
-                storm.answered += 1
-            except GatewayError:
-                storm.failed += 1
-        storm.cancelled += scope.cancelled_caught
+    await run_crowd(_AT_ONCE, race_on)
+    return counts
 
 
 async def _ask(gateway: RunningGateway, endpoint: Endpoint) -> None:
@@ -117,33 +95,31 @@ async def _ask(gateway: RunningGateway, endpoint: Endpoint) -> None:
     await stage.ask(stage.compile(endpoint), _PROMPT, now + _ASKED_S, Attempts(now))
 
 
-async def _open_stream(gateway: RunningGateway, endpoint: Endpoint) -> None:
+async def _stream(gateway: RunningGateway, endpoint: Endpoint) -> None:
     now, stage = trio.current_time(), gateway.pipeline.provider_call
-    stream = await stage.open_stream(stage.compile(endpoint), _PROMPT, now + _ASKED_S, Attempts(now))
-    try:
-        while not stream.is_over:
-            await stream.receive_events()
-    finally:
-        await stream.aclose()
+    opened = await stage.open_stream(stage.compile(endpoint), _PROMPT, now + _ASKED_S, Attempts(now))
+    async with aclosing(opened) as stream:
+        while not any(event.is_last for event in await stream.receive_events()):
+            pass
 
 
-def _look() -> Held:
+def _look() -> dict[str, int]:
+    """What the process holds: living tasks, open files, and objects that only a running race needs."""
     gc.collect()
     attempts = sum(type(thing).__name__ in ("Permit", "OpenStream", "_Race") for thing in gc.get_objects())
-    return Held(trio.lowlevel.current_statistics().tasks_living, len(os.listdir("/proc/self/fd")), attempts)
+    tasks, files = trio.lowlevel.current_statistics().tasks_living, len(os.listdir("/proc/self/fd"))
+    return {"tasks": tasks, "files": files, "attempts": attempts}
 
 
-async def _settle(before: Held) -> Held:
+async def _settle(before: dict[str, int]) -> dict[str, int]:
     """What is held once nothing changes any more: connections that are closing need a moment."""
     held = _look()
     with trio.move_on_after(_SETTLE_LIMIT_S):
-        while held.tasks > before.tasks or held.attempts > before.attempts:
+        while any(held[kind] > before[kind] for kind in ("tasks", "attempts")):
             await trio.sleep(0.1)
             held = _look()
     return held
 
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):
-        order = Order(**json.loads(Path(sys.argv[1]).read_text()))
-        print(json.dumps(trio.run(run, Path(order.configuration), order.races)))
+    print(json.dumps(trio.run(run, Order(**json.loads(Path(sys.argv[1]).read_text())))))

@@ -6,11 +6,9 @@ the answer's last, less the deadline; what the gateway counts from the request's
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from random import Random
 
 import trio
@@ -18,8 +16,8 @@ from attrs import frozen
 
 from scripts.bench.benches.race.faults import behaviour_of
 from scripts.bench.harness.cli import say
-from scripts.bench.harness.client import Answer, CutShort, Hung, call, read_said, watch_lateness
-from scripts.bench.harness.gateway import Endpoint, Place
+from scripts.bench.harness.client import Answer, run_crowd, run_watched
+from scripts.bench.harness.gateway import Endpoint
 from scripts.bench.harness.process_stats import measure_cpu_s
 from scripts.bench.harness.site import RunningGateway, Site
 from scripts.bench.harness.tables import Report, Table, quantile, spread
@@ -66,76 +64,62 @@ class Result:
 
 
 def run(site: Site, *, quick: bool) -> Report:
-    """All requests, 200 at once."""
     results: list[Result] = []
     late_s: list[float] = []
-    with site.run_providers("first", "other", keep=1) as (_, addresses):
-        endpoints = [_endpoint(number, *behaviours) for number, behaviours in enumerate(WAYS.values())]
-        with site.open_gateway(addresses, endpoints) as gateway:
-            started_at, cpu_s = time.monotonic(), measure_cpu_s(gateway.worker)
-            trio.run(partial(_run_all, gateway, _QUICK_REQUESTS if quick else _FULL_REQUESTS, results, late_s))
-            core_share = (measure_cpu_s(gateway.worker) - cpu_s) / (time.monotonic() - started_at)
+    endpoints = []
+    for number, behaviours in enumerate(WAYS.values()):
+        first, other = (way if "tokens=" in way else f"{behaviour_of('late')}&{way}" for way in behaviours)
+        endpoints.append(
+            Endpoint(f"d{number}", {"first": f"d{number}?{first}", "other": f"d{number}?{other}"}, _SETTINGS)
+        )
+    with (
+        site.run_providers("first", "other", keep=1) as (_, addresses),
+        site.open_gateway(addresses, endpoints) as gateway,
+    ):
+        started_at, cpu_s = time.monotonic(), measure_cpu_s(gateway.worker)
+        requests = _QUICK_REQUESTS if quick else _FULL_REQUESTS
+        trio.run(run_watched, lambda: _ask_all(gateway, requests, results), late_s)
+        core_share = (measure_cpu_s(gateway.worker) - cpu_s) / (time.monotonic() - started_at)
     own = "p50 {}, p99 {}, most {}".format(*spread(late_s, scale=1e3))
     note = f"the gateway took {core_share:.0%} of its core; the clients' own lateness, ms: {own}"
     raw = {"results": results, "client_late_s": late_s, "core_share": core_share}
     return Report([make_table(results, (note,))], raw, judge(results))
 
 
-def _endpoint(number: int, first: str, other: str) -> Endpoint:
-    places = [Place("first", f"d{number}?{_fill(first)}"), Place("other", f"d{number}?{_fill(other)}")]
-    return Endpoint(f"d{number}", places, _SETTINGS)
-
-
-def _fill(behaviour: str) -> str:
-    return behaviour if "tokens=" in behaviour else f"{behaviour_of('late')}&{behaviour}"
-
-
-async def _run_all(gateway: RunningGateway, requests: int, results: list[Result], late_s: list[float]) -> None:
+async def _ask_all(gateway: RunningGateway, requests: int, results: list[Result]) -> None:
     random = Random(7)
     plan = [(way, deadline_ms) for way in range(len(WAYS)) for deadline_ms in DEADLINES_MS]
     todo = [plan[number % len(plan)] for number in range(requests)]
     # Mixed, so that at any moment all deadlines and all ways are under way.
     random.shuffle(todo)
-    async with trio.open_nursery() as watching:
-        watching.start_soon(watch_lateness, late_s)
-        async with trio.open_nursery() as nursery:
-            for _ in range(_AT_ONCE):
-                nursery.start_soon(_work, gateway, random.random() * _BEGIN_WITHIN_S, todo, results)
-        watching.cancel_scope.cancel()
 
+    async def ask_on(_: int) -> None:
+        await trio.sleep(random.random() * _BEGIN_WITHIN_S)
+        while todo:
+            results.append(await _ask(gateway, *todo.pop()))
+            if len(results) % 1_000 == 0:
+                say(f"{len(results):,} answered")
 
-async def _work(
-    gateway: RunningGateway, begin_after_s: float, todo: list[tuple[int, int]], results: list[Result]
-) -> None:
-    await trio.sleep(begin_after_s)
-    while todo:
-        results.append(await _ask(gateway, *todo.pop()))
-        if len(results) % 1_000 == 0:
-            say(f"{len(results):,} answered")
+    await run_crowd(_AT_ONCE, ask_on)
 
 
 async def _ask(gateway: RunningGateway, number: int, deadline_ms: int) -> Result:
     way = list(WAYS)[number]
-    body = {"message": "Hello there", "stream": way.startswith("stream")}
-    request = gateway.request(f"d{number}", body, {"X-PG-Timeout-Ms": str(deadline_ms)})
-    try:
-        answer = await call(gateway.port, request, deadline_ms / 1000 + _HUNG_S)
-    except Hung:
-        return Result(way, deadline_ms, "hung", math.inf)
-    except (CutShort, OSError) as exc:
-        return Result(way, deadline_ms, f"{type(exc).__name__}: {exc}"[:100], 0.0)
+    headers, limit_s = {"X-PG-Timeout-Ms": str(deadline_ms)}, deadline_ms / 1000 + _HUNG_S
+    answer = await gateway.ask(f"d{number}", limit_s, stream=way.startswith("stream"), headers=headers)
     return Result(way, deadline_ms, _how_it_ended(answer, deadline_ms), answer.seconds * 1e3 - deadline_ms)
 
 
 def _how_it_ended(answer: Answer, deadline_ms: int) -> str:
-    said = read_said(answer)
+    said = answer.said()
+    if answer.failure:
+        return answer.failure[:100]
     if said.error != f"Deadline exceeded: no answer within {deadline_ms} ms.":
         return f"{answer.status}: {said.error or said.text[:40]}"
     return "504" if answer.status == 504 else "told"
 
 
 def make_table(results: Sequence[Result], notes: Sequence[str] = ()) -> Table:
-    """A row for each deadline and one for all."""
     rows = []
     for deadline_ms in (*DEADLINES_MS, None):
         own = [result for result in results if deadline_ms in (None, result.deadline_ms)]
@@ -144,18 +128,8 @@ def make_table(results: Sequence[Result], notes: Sequence[str] = ()) -> Table:
         counts = (f"{count:,}" for count in (len(own), *known, len(own) - sum(known)))
         name = "all" if deadline_ms is None else f"{deadline_ms:,}"
         rows.append((name, *counts, *spread([result.overrun_ms for result in own if result.is_held])))
-    head = (
-        "deadline ms",
-        "requests",
-        "504",
-        "told in the stream",
-        "hung",
-        "otherwise",
-        "overrun ms, p50",
-        "p99",
-        "most",
-    )
-    return Table(head, rows, notes=notes)
+    ends_head = ("504", "told in the stream", "hung", "otherwise")
+    return Table(("deadline ms", "requests", *ends_head, "overrun ms, p50", "p99", "most"), rows, notes)
 
 
 def judge(results: Sequence[Result]) -> list[str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
-from attrs import field, frozen
+from attrs import frozen
 
 from pg_trio.simulator import parse_behaviour
 from pg_trio.simulator.chat_call import ChatCall
@@ -25,8 +25,7 @@ Kind: TypeAlias = Literal["plain", "stream"]
 Who: TypeAlias = Literal["first", "other", "either", "told"]
 
 BOTH: tuple[Kind, ...] = ("plain", "stream")
-PLAIN: tuple[Kind, ...] = ("plain",)
-STREAM: tuple[Kind, ...] = ("stream",)
+PLAIN, STREAM = BOTH[:1], BOTH[1:]
 TOKENS = 60
 # Failures in a row that open a breaker, and the one probe there may be within the time of a row.
 BREAKER_CALLS = 4
@@ -52,7 +51,7 @@ class Fault:
     slow: bool = False
     pause_s: float = 0.0
     after_pause: Who = "either"
-    finish_reason: str = field(default="stop")
+    finish_reason: str = "stop"
 
 
 # fmt: off
@@ -98,7 +97,7 @@ def behaviour_of(name: str) -> str:
 
 def find_fault(who: Who, finish_reason: str, status: int, said: Said) -> str | None:
     """What is wrong with an answer; None if nothing is."""
-    texts = {"first": [text_of("first")], "other": [text_of("other")]}.get(who, [text_of("first"), text_of("other")])
+    texts = [text_of(name) for name in ("first", "other") if who in (name, "either", "told")]
     if who == "told" and said.text != text_of("other"):
         return _find_untold(status, said)
     if status != 200:

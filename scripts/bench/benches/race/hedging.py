@@ -6,23 +6,20 @@ the hedge budget is the worker's. Both candidates behave alike, each with luck o
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import trio
 
 from scripts.bench.harness.cli import say
-from scripts.bench.harness.client import CutShort, Hung, call
-from scripts.bench.harness.gateway import Endpoint, Place
-from scripts.bench.harness.site import RunningGateway, Site
+from scripts.bench.harness.client import run_paced
+from scripts.bench.harness.gateway import Endpoint
+from scripts.bench.harness.site import Site
 from scripts.bench.harness.tables import Found, Report, find_spread, tabulate
 
-SIGMA = 0.2
-_UPSTREAM = f"latency=lognormal:200ms:{SIGMA:g}:5%:3s&tokens=20"
-_PER_S = 40.0
+_UPSTREAM = "latency=lognormal:200ms:0.2:5%:3s&tokens=20"
+_MODELS = {name: f"{name}?{_UPSTREAM}" for name in ("first", "other")}
+_PER_S, _LIMIT_S = 40.0, 30.0
 _FULL_REQUESTS, _QUICK_REQUESTS = 4_000, 800
-_LIMIT_S = 30.0
 # Requests at the start that the estimate learns from: they count as calls, but not in the percentiles.
 _LEARNING = 100
 TAIL_BAR, CALLS_BAR = 5.0, 0.06
@@ -33,8 +30,6 @@ SETTINGS: Mapping[str, Mapping[str, object]] = {
     "hedge_after_ms = 450": {"hedge_after_ms": 450},
     'hedge_after = "p95"': {"hedge_after": "p95"},
 }
-
-
 COLUMNS = {
     "": "",
     "requests": "{requests:,.0f}",
@@ -48,19 +43,22 @@ COLUMNS = {
 
 
 def run(site: Site, *, quick: bool) -> Report:
-    """Each setting after the other."""
     found = {name: [_measure(site, name, _QUICK_REQUESTS if quick else _FULL_REQUESTS)] for name in SETTINGS}
     return Report([tabulate(found, COLUMNS, base=next(iter(found)))], {"settings": found}, judge(found))
 
 
 def _measure(site: Site, setting: str, requests: int) -> dict[str, float]:
     say(f"{setting}: {requests / _PER_S:.0f} s …")
-    with site.run_providers("first", "other") as (providers, addresses):
-        endpoint = Endpoint("tail", [Place(name, f"{name}?{_UPSTREAM}") for name in providers], SETTINGS[setting])
-        seconds: list[float] = []
-        with site.open_gateway(addresses, [endpoint]) as gateway:
-            trio.run(partial(_send_all, gateway, requests, seconds))
-        calls = sum(provider.count_calls()[f"{name}?{_UPSTREAM}"] for name, provider in providers.items())
+    seconds: list[float] = []
+    with site.run_providers(*_MODELS) as (providers, addresses):
+        with site.open_gateway(addresses, [Endpoint("tail", _MODELS, SETTINGS[setting])]) as gateway:
+
+            async def ask(due_at: float) -> None:
+                if (await gateway.ask("tail", _LIMIT_S)).status == 200:
+                    seconds.append(trio.current_time() - due_at)
+
+            trio.run(run_paced, requests, _PER_S, ask)
+        calls = sum(provider.count_calls()[_MODELS[name]] for name, provider in providers.items())
     figures = summarise(seconds, requests, calls)
     say("{}: p99 {p99:,.0f} ms, {extra_share:.1%} more calls, {failed:.0f} failed".format(setting, **figures))
     return figures
@@ -70,22 +68,6 @@ def summarise(seconds: Sequence[float], requests: int, calls: int) -> dict[str, 
     """`seconds`: latencies in the order of the requests. `calls`: what both providers counted."""
     counts = {"requests": requests, "failed": requests - len(seconds), "extra_share": calls / requests - 1}
     return {**counts, **find_spread(seconds[_LEARNING:], scale=1e3)}
-
-
-async def _send_all(gateway: RunningGateway, requests: int, seconds: list[float]) -> None:
-    started_at = trio.current_time()
-    async with trio.open_nursery() as nursery:
-        for number in range(requests):
-            due_at = started_at + number / _PER_S
-            await trio.sleep_until(due_at)
-            nursery.start_soon(_send, gateway, due_at, seconds)
-
-
-async def _send(gateway: RunningGateway, due_at: float, seconds: list[float]) -> None:
-    with contextlib.suppress(Hung, CutShort, OSError):
-        answer = await call(gateway.port, gateway.request("tail", {"message": "Hello there"}), _LIMIT_S)
-        if answer.status == 200:
-            seconds.append(trio.current_time() - due_at)
 
 
 def judge(found: Found) -> list[str]:

@@ -1,26 +1,25 @@
 """Every fault against two candidates and a limit of 30 s: seconds to a good answer, and calls that reached the first.
 
-All rows run at once, each with an endpoint and models of its own: no breaker knows of another row's failures.
+All rows run at once, each with an endpoint and models of its own: no breaker knows of another row's failures. Then a
+first candidate that is down and up by turns, down first: how many calls reach it in a minute. Each rhythm has a
+provider of its own, since a provider's phases are counted from its start.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 
 import trio
 from attrs import asdict, define, evolve, field, frozen
 
-from scripts.bench.benches.race import flapping
-from scripts.bench.benches.race.faults import FAULTS, Fault, Kind, Who, behaviour_of, find_fault
+from scripts.bench.benches.race.faults import BOTH, BREAKER_CALLS, FAULTS, Fault, Kind, Who, behaviour_of, find_fault
 from scripts.bench.harness.cli import say
-from scripts.bench.harness.client import Answer, CutShort, Hung, call, read_said
-from scripts.bench.harness.gateway import Endpoint, Place
-from scripts.bench.harness.processes import HOST, find_free_ports
+from scripts.bench.harness.client import run_crowd
+from scripts.bench.harness.gateway import Endpoint
 from scripts.bench.harness.site import Provider, RunningGateway, Site
-from scripts.bench.harness.tables import Report, Table
+from scripts.bench.harness.tables import Report, Table, spread
 
 LIMIT_S = 30.0
 # The gateway may need a little more than its limit to say so; a client that waits longer calls it hung.
@@ -32,6 +31,9 @@ _LEGEND = (
 )
 # Rows start this far apart: what is measured is a request, not a crowd of them.
 _APART_S = 0.15
+# Seconds down and up.
+RHYTHMS = ((1, 1), (5, 5), (15, 5))
+_FULL_FLAP_S, _QUICK_FLAP_S, _FLAP_EVERY_S = 60.0, 20.0, 0.2
 
 
 @frozen(slots=True)
@@ -53,6 +55,7 @@ VARIANTS = (
     Variant("and hedge after 1 s", {**_LIMITS, "hedge_after_ms": 1_000}, slow_requests=3),
     Variant("and restart", {**_LIMITS, "on_stream_failure": "restart"}, restarts=True),
 )
+_FLAPPING = Variant("flapping", _DEADLINE)
 
 
 @define(eq=False)
@@ -64,6 +67,7 @@ class Row:
     variant: Variant
     slug: str
     first_model: str
+    credential: str = "first"
     seconds: list[float] = field(factory=list)
     calls: int | None = None
     wrong: list[str] = field(factory=list)
@@ -73,103 +77,96 @@ class Row:
         """Who may answer: where streams are restarted, the client need not be told of their end."""
         return "other" if self.variant.restarts else self.fault.who
 
-    @property
-    def request_count(self) -> int:
-        return self.variant.slow_requests if self.fault.slow else self.variant.requests
-
     def __str__(self) -> str:
         return f"{self.fault.name} ({self.kind}), {self.variant.name}"
 
     def endpoint(self) -> Endpoint:
-        credential = "refused" if self.fault.refused else "first"
-        candidates = [Place(credential, self.first_model), Place("other", f"{self.slug}?{behaviour_of('other')}")]
-        return Endpoint(self.slug, candidates, self.variant.settings)
+        models = {self.credential: self.first_model, "other": f"{self.slug}?{behaviour_of('other')}"}
+        return Endpoint(self.slug, models, self.variant.settings)
+
+    async def ask(self, gateway: RunningGateway, who: Who) -> None:
+        answer = await gateway.ask(self.slug, _HUNG_S, stream=self.kind == "stream")
+        self.seconds.append(math.inf if answer.failure else answer.seconds)
+        if answer.failure:
+            self.wrong.append(answer.failure)
+            return
+        if answer.seconds > LIMIT_S + 0.5:
+            self.wrong.append(f"{answer.seconds:.2f} s where the limit is {LIMIT_S:g} s")
+        if wrong := find_fault(who, self.fault.finish_reason, answer.status, answer.said()):
+            self.wrong.append(wrong)
+
+
+def make_row(fault: Fault, kind: Kind, variant: Variant, slug: str, credential: str) -> Row:
+    return Row(fault, kind, variant, slug, f"{slug}?{behaviour_of('first')}&{fault.behaviour}".rstrip("&"), credential)
 
 
 def make_rows(quick: bool) -> list[Row]:
     """The rows in the table's order. A quick run leaves out the variant that waits for most of 30 s."""
     variants = [evolve(variant, slow_requests=min(variant.slow_requests, 4)) for variant in VARIANTS[1:]]
+    return [
+        make_row(fault, kind, variant, f"f{number}-{kind}-{index}", "refused" if fault.refused else "first")
+        for number, fault in enumerate(FAULTS)
+        for kind in fault.kinds
+        for index, variant in enumerate(variants if quick else VARIANTS)
+        if fault.who == "told" or not variant.restarts
+    ]
+
+
+def make_flappings() -> list[Row]:
     rows = []
-    for number, fault in enumerate(FAULTS):
-        for kind in fault.kinds:
-            for index, variant in enumerate(variants if quick else VARIANTS):
-                if variant.restarts and fault.who != "told":
-                    continue
-                slug = f"f{number}-{kind}-{index}"
-                model = f"{slug}?{behaviour_of('first')}&{fault.behaviour}".rstrip("&")
-                rows.append(Row(fault, kind, variant, slug, model))
+    for down_s, up_s in RHYTHMS:
+        name, behaviour = f"{down_s} s down, {up_s} s up", f"fault=status:503&flap={down_s}s:{up_s}s"
+        fault, credential = Fault(name, behaviour, "either", most_calls=BREAKER_CALLS), f"flap-{down_s}-{up_s}"
+        rows += [make_row(fault, kind, _FLAPPING, f"{credential}-{kind}", credential) for kind in BOTH]
     return rows
 
 
 def run(site: Site, *, quick: bool) -> Report:
-    """All rows at once, then the primaries that flap."""
-    rows, flappings = make_rows(quick), flapping.make_flappings()
-    with _open(site, [*rows, *flappings], [one.credential for one in flappings]) as (gateway, providers):
-        trio.run(_run_rows, gateway, rows)
+    rows, flappings = make_rows(quick), make_flappings()
+    names = dict.fromkeys(row.credential for row in flappings)
+    with (
+        site.run_providers("first", *names, "other") as (providers, addresses),
+        site.open_gateway(addresses, [row.endpoint() for row in [*rows, *flappings]]) as gateway,
+    ):
+        say(f"{len(rows)} rows …")
+        trio.run(run_crowd, len(rows), lambda number: _run_row(gateway, rows[number], number * _APART_S))
         counts = providers["first"].count_calls()
-        duration_s = flapping.QUICK_S if quick else flapping.FULL_S
-        trio.run(flapping.run_flappings, gateway, providers, flappings, duration_s)
+        duration_s = _QUICK_FLAP_S if quick else _FULL_FLAP_S
+        say(f"flapping: {duration_s:.0f} s …")
+        flap = [(gateway, providers[row.credential], row, duration_s) for row in flappings]
+        trio.run(run_crowd, len(flap), lambda number: _run_flapping(*flap[number]))
     for row in rows:
         if not row.fault.refused:
             row.calls = counts[row.first_model]
             judge_calls(row)
-    wrong = [f"{row}: {text}" for row in rows for text in row.wrong]
-    wrong += [f"flapping, {one.name}: {text}" for one in flappings for text in one.wrong]
-    raw_rows = [{**asdict(row, filter=lambda a, _: a.name != "variant"), "variant": row.variant.name} for row in rows]
-    raw = {"rows": raw_rows, "flapping": flappings}
-    return Report([make_table(rows), flapping.make_flapping_table(flappings)], raw, wrong)
+    wrong = [f"{row}: {text}" for row in [*rows, *flappings] for text in row.wrong]
+    raw = [{**asdict(row, filter=lambda a, _: a.name != "variant"), "variant": row.variant.name} for row in rows]
+    return Report([make_table(rows), make_flapping_table(flappings)], {"rows": raw, "flapping": flappings}, wrong)
 
 
-@contextlib.contextmanager
-def _open(
-    site: Site, rows: Sequence[Row | flapping.Flapping], flapping_names: Sequence[str]
-) -> Iterator[tuple[RunningGateway, Mapping[str, Provider]]]:
-    (closed_port,) = find_free_ports(1)
-    with site.run_providers("first", *dict.fromkeys(flapping_names), "other") as (providers, addresses):
-        addresses["refused"] = f"http://{HOST}:{closed_port}/v1"
-        with site.open_gateway(addresses, [row.endpoint() for row in rows]) as gateway:
-            yield gateway, providers
-
-
-async def _run_rows(gateway: RunningGateway, rows: Sequence[Row]) -> None:
-    async with trio.open_nursery() as nursery:
-        for row in rows:
-            nursery.start_soon(_run_row, gateway, row)
-            await trio.sleep(_APART_S)
-        say(f"all {len(rows)} rows are under way …")
-
-
-async def _run_row(gateway: RunningGateway, row: Row) -> None:
-    for _ in range(row.request_count):
-        await _ask(gateway, row, row.who)
+async def _run_row(gateway: RunningGateway, row: Row, begin_after_s: float) -> None:
+    await trio.sleep(begin_after_s)
+    for _ in range(row.variant.slow_requests if row.fault.slow else row.variant.requests):
+        await row.ask(gateway, row.who)
     if row.fault.pause_s:
         await trio.sleep(row.fault.pause_s)
-        await _ask(gateway, row, row.fault.after_pause)
+        await row.ask(gateway, row.fault.after_pause)
     if row.wrong:
         say(f"{row}: {row.wrong[0]}")
 
 
-async def _ask(gateway: RunningGateway, row: Row, who: Who) -> None:
-    request = gateway.request(row.slug, {"message": "Hello there", "stream": row.kind == "stream"})
-    try:
-        answer = await call(gateway.port, request, _HUNG_S)
-    except (Hung, CutShort, OSError) as exc:
-        row.wrong.append(f"{type(exc).__name__}: {exc}")
-        row.seconds.append(math.inf)
-        return
-    row.seconds.append(answer.seconds)
-    if answer.seconds > LIMIT_S + 0.5:
-        row.wrong.append(f"{answer.seconds:.2f} s where the limit is {LIMIT_S:g} s")
-    if wrong := _find_fault(row.fault, who, answer):
-        row.wrong.append(wrong)
-
-
-def _find_fault(fault: Fault, who: Who, answer: Answer) -> str | None:
-    try:
-        said = read_said(answer)
-    except (ValueError, KeyError, TypeError) as exc:
-        return f"status {answer.status}, unreadable: {type(exc).__name__}: {exc}"
-    return find_fault(who, fault.finish_reason, answer.status, said)
+async def _run_flapping(gateway: RunningGateway, provider: Provider, row: Row, duration_s: float) -> None:
+    """A request every 0.2 s from the beginning of a time down; what has reached the provider by the end."""
+    period_s = sum(RHYTHMS[[f"flap-{down_s}-{up_s}" for down_s, up_s in RHYTHMS].index(row.credential)])
+    await trio.sleep(period_s - provider.view()["elapsed_s"] % period_s + 0.01)
+    started_at = trio.current_time()
+    for number in range(int(duration_s / _FLAP_EVERY_S)):
+        await trio.sleep_until(started_at + number * _FLAP_EVERY_S)
+        await row.ask(gateway, "either")
+    row.calls = provider.count_calls()[row.first_model]
+    if not 1 <= row.calls <= BREAKER_CALLS:
+        row.wrong.append(f"{row.calls} calls reached it; {BREAKER_CALLS} may")
+    say(f"{row}: {'; '.join(row.wrong) or 'passed'}")
 
 
 def judge_calls(row: Row) -> None:
@@ -194,7 +191,7 @@ def make_table(rows: Sequence[Row]) -> Table:
         cells = {row.variant.name: _format_cell(row) for row in own}
         verdict = "FAILED" if any(row.wrong for row in own) else "passed"
         lines.append((f"{fault} ({kind})", *(cells.get(name, "–") for name in variants), verdict))
-    return Table(("fault", *variants, "verdict"), lines, notes=(_LEGEND,))
+    return Table(("fault", *variants, "verdict"), lines, (_LEGEND,))
 
 
 def _format_cell(row: Row) -> str:
@@ -202,3 +199,15 @@ def _format_cell(row: Row) -> str:
     rest = f"{median(then):.3f}" if then else "–"
     calls = "–" if row.calls is None else str(row.calls)
     return f"{first:.3f} / {rest} ({calls} of {len(row.seconds)})"
+
+
+def make_flapping_table(flappings: Sequence[Row]) -> Table:
+    rows = []
+    for row in flappings:
+        seconds, verdict = (
+            " / ".join(spread(row.seconds, digits=3, shares=(0.5, 1.0))),
+            "FAILED" if row.wrong else "passed",
+        )
+        rows.append((f"{row.fault.name} ({row.kind})", str(len(row.seconds)), str(row.calls), seconds, verdict))
+    head = ("primary flapping", "requests", "calls that reached it", "s to an answer, p50 / most", "verdict")
+    return Table(head, rows)

@@ -7,22 +7,22 @@ worker's files are counted, and it must still take as many requests at once as i
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import struct
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from itertools import count
 from random import Random
 from typing import Any
 
 import trio
-from attrs import asdict, define, field, frozen
+from attrs import asdict, define, field
 
 from scripts.bench.benches.race import cancelled_races
 from scripts.bench.harness.cli import say
-from scripts.bench.harness.client import AnswerReader, CutShort, Hung, call, watch_lateness
-from scripts.bench.harness.gateway import READY, Endpoint, Place, set_up
+from scripts.bench.harness.client import AnswerReader, run_crowd, run_paced, run_watched
+from scripts.bench.harness.gateway import READY, Endpoint, set_up
 from scripts.bench.harness.process_stats import count_files
 from scripts.bench.harness.processes import HOST, ask_module
 from scripts.bench.harness.site import Provider, RunningGateway, Site
@@ -38,8 +38,7 @@ _LONGEST_STAY_S = 0.4
 _SETTLE_LIMIT_S = 20.0
 # Requests at once afterwards, of 2 s each. There are so few slots that none would be left if one client in fifty lost
 # one; a request that has to wait for a slot is not answered in time.
-_SLOTS = 200
-_CREDENTIAL_SLOTS = 60
+_SLOTS, _CREDENTIAL_SLOTS = 200, 60
 _SLOW_S = 2.0
 _IN_TIME_S = _SLOW_S * 1.8
 _LINGER_0 = struct.pack("ii", 1, 0)
@@ -80,20 +79,15 @@ _LOOKS = ("unopened", "before", "after", "closed")
 _KINDS = ("tasks", "files", "attempts")
 
 
-@frozen(slots=True)
-class Left:
-    """A client that left at that time (the machine's monotonic clock); its name is what it said."""
-
-    name: str
-    way: str
-    at: float
-
-
 @define(eq=False)
 class Clients:
-    """What the clients did, and what was seen of it. `closed_ms`: from leaving to closed, at each provider's end."""
+    """What the clients did, and what was seen of it.
 
-    left: list[Left] = field(factory=list)
+    `left`: by what a client said, its way and when it left (the machine's monotonic clock). `closed_ms`: from leaving
+    to closed, at each provider's end.
+    """
+
+    left: dict[str, tuple[str, float]] = field(factory=dict)
     answered: int = 0
     refused: Counter[str] = field(factory=Counter)
     late_s: list[float] = field(factory=list)
@@ -110,7 +104,6 @@ class Clients:
 
 
 def run(site: Site, *, quick: bool) -> Report:
-    """The races, then the clients."""
     races = _run_races(site, _QUICK_RACES if quick else _FULL_RACES)
     clients = _run_clients(site, _QUICK_CLIENTS if quick else _FULL_CLIENTS)
     raw = {"races": races, "clients": asdict(clients, filter=lambda attribute, _: attribute.name != "left")}
@@ -118,39 +111,32 @@ def run(site: Site, *, quick: bool) -> Report:
     return Report([_make_race_table(races), make_client_table(clients)], raw, wrong)
 
 
+def _endpoint(slug: str, behaviours: str, settings: Mapping[str, object]) -> Endpoint:
+    first, _, other = behaviours.partition(" | ")
+    return Endpoint(slug, {"first": f"{slug}?{first}", "other": f"{slug}?{other or first}"}, settings)
+
+
 def _run_races(site: Site, races: int) -> dict[str, Any]:
-    endpoints = [
-        Endpoint(f"storm-{number}", [Place(name, f"s{number}?{behaviour}") for name in ("first", "other")], settings)
-        for number, (behaviour, settings) in enumerate(_RACES)
-    ]
-    good = Endpoint(cancelled_races.GOOD, [Place("first", "good")])
+    endpoints = [_endpoint(f"storm-{number}", *race) for number, race in enumerate(_RACES)]
+    good = Endpoint(cancelled_races.GOOD, {"first": "good"})
     say(f"{races:,} races …")
     with site.run_providers("first", "other") as (_, addresses):
-        files = set_up(site.make_folder("races"), addresses, [*endpoints, good], gateway=_GATEWAY)
+        folder, limit_s = site.make_folder("races"), 30 + races * _RACE_LIMIT_S
+        files = set_up(folder, addresses, [*endpoints, good], gateway=_GATEWAY)
         order = cancelled_races.Order(str(files.configuration), races)
-        limit_s = 30 + races * _RACE_LIMIT_S
-        found = ask_module(
-            cancelled_races.__name__, order, core=site.cores.gateway, folder=files.configuration.parent, limit_s=limit_s
-        )
-    return {**found, "races": races}
+        core, module = site.cores.gateway, cancelled_races.__name__
+        return {**ask_module(module, order, core=core, folder=folder, limit_s=limit_s), "races": races}
 
 
 def _make_race_table(races: Mapping[str, Any]) -> Table:
-    counts = [f"{races['storm'][name]:,}" for name in ("cancelled", "answered", "failed")]
+    ends = ("cancelled", "answered", "failed")
+    counts = [f"{races['storm'][name]:,}" for name in ends]
     cells = [" / ".join(str(races[look][kind]) for look in _LOOKS) for kind in _KINDS]
-    head = (
-        "races",
-        "cancelled",
-        "answered",
-        "failed",
-        "seconds",
-        *(f"{kind}: {' / '.join(_LOOKS)}" for kind in _KINDS),
-    )
+    head = ("races", *ends, "seconds", *(f"{kind}: {' / '.join(_LOOKS)}" for kind in _KINDS))
     return Table(head, [(f"{races['races']:,}", *counts, f"{races['seconds']:.0f}", *cells)])
 
 
 def judge_races(races: Mapping[str, Any]) -> list[str]:
-    """What the races left behind."""
     # While the gateway is open its pool may have grown; nothing else may have.
     pairs = [("tasks", "before", "after"), ("attempts", "before", "after")]
     pairs += [("tasks", "unopened", "closed"), ("files", "unopened", "closed")]
@@ -161,16 +147,18 @@ def judge_races(races: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _run_clients(site: Site, count: int) -> Clients:
+def _run_clients(site: Site, total: int) -> Clients:
     clients = Clients()
-    endpoints = [_endpoint(number, way) for number, way in enumerate(WAYS)]
-    slow = [Endpoint(f"slow-{name}", [Place(name, f"slow?latency={_SLOW_S:g}s")]) for name in (READY, "first")]
-    say(f"{count:,} clients …")
+    endpoints = [_endpoint(f"w{number}", *way[:2]) for number, way in enumerate(WAYS.values())]
+    line = list(WAYS).index(_LINE)
+    endpoints[line] = Endpoint(f"w{line}", {"narrow": f"w{line}?{WAYS[_LINE][0]}"})
+    slow = [Endpoint(f"slow-{name}", {name: f"slow?latency={_SLOW_S:g}s"}) for name in (READY, "first")]
+    say(f"{total:,} clients …")
     with site.run_providers("first", "other") as (providers, addresses):
         addresses["narrow"] = addresses["other"]
         with site.open_gateway(addresses, [*endpoints, *slow], gateway=_GATEWAY, limits=_LIMITS) as gateway:
             clients.files_before = _count_own_files(gateway, providers)
-            trio.run(_send_all, gateway, count, clients)
+            trio.run(run_watched, lambda: _send_all(gateway, total, clients), clients.late_s)
             _wait_closed(providers)
             clients.files_after = _count_own_files(gateway, providers)
             clients.slots_left = trio.run(_count_slots, gateway, f"slow-{READY}", _SLOTS)
@@ -179,95 +167,73 @@ def _run_clients(site: Site, count: int) -> Clients:
     return clients
 
 
-def _endpoint(number: int, way: str) -> Endpoint:
-    behaviours, settings, _ = WAYS[way]
-    first, _, other = behaviours.partition(" | ")
-    places = [Place("first", f"w{number}?{first}"), Place("other", f"w{number}?{other or first}")]
-    return Endpoint(f"w{number}", [Place("narrow", f"w{number}?{first}")] if way == _LINE else places, settings)
-
-
 def _count_own_files(gateway: RunningGateway, providers: Mapping[str, Provider]) -> int:
     """The worker's open files without its connections to providers, which the pool may keep."""
     upstream: int = sum(provider.view()["open_connections"] for provider in providers.values())
     return count_files(gateway.worker) - upstream
 
 
-async def _send_all(gateway: RunningGateway, count: int, clients: Clients) -> None:
-    random = Random(3)
-    started_at = trio.current_time()
-    async with trio.open_nursery() as watching:
-        watching.start_soon(watch_lateness, clients.late_s)
-        async with trio.open_nursery() as nursery:
-            for number in range(count):
-                await trio.sleep_until(started_at + number / _CLIENTS_PER_S)
-                nursery.start_soon(_visit, gateway, number, random.random() * _LONGEST_STAY_S, clients)
-        watching.cancel_scope.cancel()
+async def _send_all(gateway: RunningGateway, total: int, clients: Clients) -> None:
+    random, numbers = Random(3), count()
 
+    async def visit(_: float) -> None:
+        number, stay_s = next(numbers), random.random() * _LONGEST_STAY_S
+        way, name, reader = list(WAYS)[number % len(WAYS)], f"client {number}", AnswerReader()
+        request = gateway.request(f"w{number % len(WAYS)}", {"message": name, "stream": WAYS[way][2]})
+        async with await trio.open_tcp_stream(HOST, gateway.port) as stream:
+            with trio.move_on_after(stay_s):
+                await stream.send_all(request)
+                while not reader.is_over:
+                    reader.feed(await stream.receive_some())
+            # A line that does not move may shed requests.
+            if reader.status not in (0, 200) and way != _LINE:
+                clients.refused[f"{way}: {reader.status}"] += 1
+            if reader.is_over:
+                clients.answered += 1
+                return
+            if number % 3 == 0:
+                stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0)
+            clients.left[name] = (way, time.monotonic())
 
-async def _visit(gateway: RunningGateway, number: int, stay_s: float, clients: Clients) -> None:
-    way = list(WAYS)[number % len(WAYS)]
-    name = f"client {number}"
-    request = gateway.request(f"w{number % len(WAYS)}", {"message": name, "stream": WAYS[way][2]})
-    async with await trio.open_tcp_stream(HOST, gateway.port) as stream:
-        reader = AnswerReader()
-        with trio.move_on_after(stay_s):
-            await stream.send_all(request)
-            while not reader.is_over:
-                reader.feed(await stream.receive_some())
-        # A line that does not move may shed requests.
-        if reader.status not in (0, 200) and way != _LINE:
-            clients.refused[f"{way}: {reader.status}"] += 1
-        if reader.is_over:
-            clients.answered += 1
-            return
-        if number % 3 == 0:
-            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0)
-        clients.left.append(Left(name, way, time.monotonic()))
+    await run_paced(total, _CLIENTS_PER_S, visit)
 
 
 def _wait_closed(providers: Mapping[str, Provider]) -> None:
     """Wait until no request is under way at a provider, or for as long as that may take."""
-    give_up_at = time.monotonic() + _SETTLE_LIMIT_S
-    while time.monotonic() < give_up_at and any(map(_is_busy, providers.values())):
+    give_up_at, is_busy = time.monotonic() + _SETTLE_LIMIT_S, True
+    while is_busy and time.monotonic() < give_up_at:
         time.sleep(0.2)
+        requests = [request for provider in providers.values() for request in provider.view()["requests"]]
+        is_busy = any(request["answered_at"] is None and request["closed_at"] is None for request in requests)
 
 
-def _is_busy(provider: Provider) -> bool:
-    return any(request["answered_at"] is None and request["closed_at"] is None for request in provider.requests())
-
-
-async def _count_slots(gateway: RunningGateway, slug: str, count: int) -> int:
+async def _count_slots(gateway: RunningGateway, slug: str, total: int) -> int:
     """How many of so many requests at once are answered in time."""
     answered = 0
 
-    async def ask() -> None:
+    async def ask(_: int) -> None:
         nonlocal answered
-        with contextlib.suppress(Hung, CutShort, OSError):
-            answer = await call(gateway.port, gateway.request(slug, {"message": "Hello"}), 30.0)
-            answered += answer.status == 200 and answer.seconds < _IN_TIME_S
+        answer = await gateway.ask(slug, 30.0)
+        answered += answer.status == 200 and answer.seconds < _IN_TIME_S
 
-    async with trio.open_nursery() as nursery:
-        for _ in range(count):
-            nursery.start_soon(ask)
+    await run_crowd(total, ask)
     return answered
 
 
 def _read_closed(clients: Clients, providers: Mapping[str, Provider]) -> None:
-    left = {client.name: client for client in clients.left}
-    for request in (request for provider in providers.values() for request in provider.requests()):
-        client = left.get(str(request["said"]))
-        if client is None or request["answered_at"] is not None:
+    for request in (request for provider in providers.values() for request in provider.view()["requests"]):
+        way, left_at = clients.left.get(str(request["said"]), ("", 0.0))
+        if not way or request["answered_at"] is not None:
             continue
         if request["closed_at"] is None or request["arrived_at"] is None:
             clients.unclosed += 1
             continue
         # A call may still have been on its way when the client left.
-        closed_ms = (request["closed_at"] - max(client.at, request["arrived_at"])) * 1e3
-        clients.closed_ms.setdefault(client.way, []).append(closed_ms)
+        closed_ms = (request["closed_at"] - max(left_at, request["arrived_at"])) * 1e3
+        clients.closed_ms.setdefault(way, []).append(closed_ms)
 
 
 def make_client_table(clients: Clients) -> Table:
-    """A row for each way of leaving and one for all."""
     times = {way: clients.closed_ms.get(way, []) for way in WAYS} | {"all": clients.all_closed_ms}
     rows = [(name, f"{len(own):,}", *spread(own)) for name, own in times.items() if own]
     note = (
@@ -277,9 +243,7 @@ def make_client_table(clients: Clients) -> Table:
         f"{clients.credential_slots_left} of a credential's {_CREDENTIAL_SLOTS}; "
         "the clients' own lateness, ms: p50 {}, p99 {}, most {}".format(*spread(clients.late_s, scale=1e3))
     )
-    return Table(
-        ("client leaves: call is", "upstream calls", "closed after ms, p50", "p99", "most"), rows, notes=(note,)
-    )
+    return Table(("client leaves: call is", "upstream calls", "closed after ms, p50", "p99", "most"), rows, (note,))
 
 
 def judge_clients(clients: Clients) -> list[str]:
@@ -292,9 +256,6 @@ def judge_clients(clients: Clients) -> list[str]:
         wrong.append(f"{clients.unclosed} upstream calls never closed")
     if clients.files_after > clients.files_before:
         wrong.append(f"the worker's files grew from {clients.files_before} to {clients.files_after}")
-    slots: Sequence[tuple[str, int, int]] = (
-        ("", clients.slots_left, _SLOTS),
-        ("a credential's ", clients.credential_slots_left, _CREDENTIAL_SLOTS),
-    )
-    wrong += [f"{left} of {whose}{count} slots are left" for whose, left, count in slots if left < count]
-    return wrong + [f"{count} clients were refused, {how}" for how, count in clients.refused.items()]
+    slots = [("", clients.slots_left, _SLOTS), ("a credential's ", clients.credential_slots_left, _CREDENTIAL_SLOTS)]
+    wrong += [f"{left} of {whose}{total} slots are left" for whose, left, total in slots if left < total]
+    return wrong + [f"{times} clients were refused, {how}" for how, times in clients.refused.items()]

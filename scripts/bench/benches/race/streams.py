@@ -9,26 +9,21 @@ import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 
-from scripts.bench.benches.growth import make_text
 from scripts.bench.harness.cli import say
-from scripts.bench.harness.gateway import READY, Endpoint, Place
-from scripts.bench.harness.processes import HOST
+from scripts.bench.harness.gateway import READY, Endpoint
 from scripts.bench.harness.site import RunningGateway, Site
-from scripts.bench.harness.stream_load import STALL_MS, StreamLoad, measure_streams
+from scripts.bench.harness.streams import STALL_MS, StreamLoad, measure_streams
 from scripts.bench.harness.tables import Found, Report, tabulate
-from scripts.bench.harness.target import QUESTION, StreamOrder
+from scripts.bench.harness.target import MODEL, QUESTION, StreamOrder, make_text
 
 # 100,000 tokens of four characters.
-_BODY_CHARS = 400_000
-_BODY_EVERY_S = 0.5
+_BODY_CHARS, _BODY_EVERY_S = 400_000, 0.5
 _BODY_SETTINGS = {
     "monthly_budget_usd": 1_000_000,
     "estimated_cost_per_1k_tokens_usd": 0.0001,
     "input_schema": '{"type": "object", "required": ["message"], "properties": {"message": {"minLength": 1}}}',
     "guardrails": {"pii_filter": {}, "prompt_injection": {}, "keyword_blocklist": {"words": ["project nightfall"]}},
 }
-
-
 BESIDE = "the same beside bodies of 100,000 tokens"
 COLUMNS = {
     "": "",
@@ -53,26 +48,20 @@ def run(site: Site, *, quick: bool) -> Report:
         "64 streams, a token every 20 ms": paced,
         BESIDE: paced,
     }
+    endpoints = [Endpoint("relay", {"source": MODEL}), Endpoint("body", {READY: "sim"}, _BODY_SETTINGS)]
     found: Found = {}
     statuses: list[int] = []
-    with _open(site) as gateway:
-        target = gateway.target("relay", {"message": QUESTION})
-        for name, order in orders.items():
-            say(f"{name} …")
-            with _sending_bodies(gateway, statuses) if name == BESIDE else contextlib.nullcontext():
-                figures = measure_streams(gateway.process, StreamLoad(target, order), site.folder, site.cores.load)
-            found[name] = [{**figures, "stall_ms_max": figures["gap_ms_max"] - order.pace_us / 1e3}]
+    with site.run_source() as source, site.run_providers("other") as (_, addresses):
+        addresses["source"] = source.base_url
+        with site.open_gateway(addresses, endpoints, gateway={"max_concurrent_requests": 10_000}) as gateway:
+            target = gateway.target("relay", {"message": QUESTION})
+            for name, order in orders.items():
+                say(f"{name} …")
+                with _sending_bodies(gateway, statuses) if name == BESIDE else contextlib.nullcontext():
+                    figures = measure_streams(gateway.process, StreamLoad(target, order), site.folder, site.cores.load)
+                found[name] = [{**figures, "stall_ms_max": figures["gap_ms_max"] - order.pace_us / 1e3}]
     found[BESIDE][0]["bodies"] = len(statuses)
     return Report([tabulate(found, COLUMNS)], {"loads": found}, judge(found, statuses))
-
-
-@contextlib.contextmanager
-def _open(site: Site) -> Iterator[RunningGateway]:
-    with site.run_source() as (_, port), site.run_provider("other") as other:
-        addresses = {"source": f"http://{HOST}:{port}/v1", "other": other.base_url, READY: other.base_url}
-        endpoints = [Endpoint("relay", [Place("source")]), Endpoint("body", [Place("other", "sim")], _BODY_SETTINGS)]
-        with site.open_gateway(addresses, endpoints, gateway={"max_concurrent_requests": 10_000}) as gateway:
-            yield gateway
 
 
 @contextlib.contextmanager
@@ -94,10 +83,8 @@ def _sending_bodies(gateway: RunningGateway, statuses: list[int]) -> Iterator[No
 
 
 def judge(found: Found, statuses: Sequence[int]) -> list[str]:
-    """Streams that stalled, and large bodies that were not answered."""
     stalls = {name: rounds[0]["stall_ms_max"] for name, rounds in found.items()}
-    wrong = [
-        f"{name}: a stream stood still for {ms:.0f} ms beyond its pace" for name, ms in stalls.items() if ms > STALL_MS
-    ]
+    still = {name: ms for name, ms in stalls.items() if ms > STALL_MS}
+    wrong = [f"{name}: a stream stood still for {ms:.0f} ms beyond its pace" for name, ms in still.items()]
     wrong += [f"a large body was answered with {status}" for status in statuses if status != 200]
     return wrong if statuses else [*wrong, "no large body was answered meanwhile"]

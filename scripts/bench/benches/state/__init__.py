@@ -11,36 +11,31 @@ Exit status 1 where a bar is not met.
 from __future__ import annotations
 
 import tempfile
-from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import trio
 
-from pg_trio.shared_memory.segment_file import open_segment
 from pg_trio.shared_memory.token_bucket import SharedBuckets
-from scripts.bench.benches.shared_memory import MINUTE, MINUTE_AND_HOUR, Call, rounds_us, take, take_and_give
+from scripts.bench.benches.shared_memory import MINUTE, MINUTE_AND_HOUR, open_shared, rounds_us, take, take_and_give
 from scripts.bench.benches.state.budget import CLIENTS, measure_budget
 from scripts.bench.benches.state.growth import Growth, measure_growth
-from scripts.bench.benches.state.limit import CONNECTIONS, LIMIT, measure_limit
-from scripts.bench.benches.state.workers import WORKERS
-from scripts.bench.harness.cli import say
+from scripts.bench.benches.state.limit import CONNECTIONS, LIMIT, WORKERS, measure_limit
+from scripts.bench.harness.cli import Options, Parser, Reports, say
 from scripts.bench.harness.tables import Report, Table
 
 BUCKET_BAR_US = 5.0
 # "Flat": so many times the figure of the smallest file. On a shared machine one file's own rounds differ by as much.
 GROWTH_P50_BAR, GROWTH_P99_BAR = 2.0, 3.0
-
+# What was measured, what was found, the bar, and whether it is met.
 Row = tuple[str, str, str, bool]
-Found = tuple[list[Row], dict[str, object]]
+Part = tuple[list[Row], dict[str, object]]
 
 
-def measure_costs(quick: bool) -> Found:
-    """Microseconds a bucket, the best of many rounds."""
-    with tempfile.TemporaryDirectory() as folder, closing(open_segment(Path(folder) / "shared.mem")) as segment:
+def measure_costs(quick: bool) -> Part:
+    with open_shared() as (_, segment):
         buckets, seconds = SharedBuckets(segment), 0.3 if quick else 3.0
-        calls: dict[str, tuple[Call, int]] = {
+        calls = {
             "take, one bucket": (take(buckets, MINUTE), 1),
             "take, a bucket of two": (take(buckets, MINUTE_AND_HOUR), 2),
             "take + give, a bucket of two": (take_and_give(buckets, MINUTE_AND_HOUR), 2),
@@ -50,8 +45,7 @@ def measure_costs(quick: bool) -> Found:
     return rows, {"costs_us": costs}
 
 
-def measure_limits(quick: bool) -> Found:
-    """One limit, 4 workers."""
+def measure_limits(quick: bool) -> Part:
     result = measure_limit(10.0 if quick else 75.0)
     most, allowed = result.most_in_window, result.allowed_in_window
     head = f"{LIMIT} a minute, {WORKERS} workers, {CONNECTIONS} connections, {result.seconds:.0f} s"
@@ -63,8 +57,7 @@ def measure_limits(quick: bool) -> Found:
     return rows, {"limit": result}
 
 
-def measure_budgets(quick: bool) -> Found:
-    """One budget, 4 workers."""
+def measure_budgets(quick: bool) -> Part:
     requests = 100 if quick else 1_000
     result = measure_budget(requests)
     seen = ", ".join(f"{count} × {what}" for what, count in sorted(result.statuses.items()))
@@ -79,8 +72,7 @@ def measure_budgets(quick: bool) -> Found:
     return rows, {"budget": result}
 
 
-def measure_files(quick: bool) -> Found:
-    """Sessions and log in files of every size."""
+def measure_files(quick: bool) -> Part:
     with tempfile.TemporaryDirectory() as folder:
         found = trio.run(measure_growth, Path(folder), quick)
     return judge_growth(found), {"growth": found}
@@ -98,7 +90,7 @@ def judge_growth(found: Sequence[Growth]) -> list[Row]:
     return rows
 
 
-PARTS: dict[str, Callable[[bool], Found]] = {
+PARTS: dict[str, Callable[[bool], Part]] = {
     "costs": measure_costs,
     "limit": measure_limits,
     "budget": measure_budgets,
@@ -106,12 +98,11 @@ PARTS: dict[str, Callable[[bool], Found]] = {
 }
 
 
-def add_options(parser: ArgumentParser) -> None:
+def add_options(parser: Parser) -> None:
     parser.add_argument("--part", action="append", choices=PARTS, help="this part alone; may be repeated")
 
 
-def run(options: Namespace) -> Iterator[Report]:
-    """One part after the other."""
+def run(options: Options) -> Reports:
     rows: list[Row] = []
     raw: dict[str, object] = {}
     for part in options.part or PARTS:

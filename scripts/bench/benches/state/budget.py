@@ -6,12 +6,12 @@ that stops gives back what it has reserved; the log is read afterwards, when it 
 
 from __future__ import annotations
 
-import random
 import time
 from collections import Counter
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 from uuid import UUID
 
 import trio
@@ -19,25 +19,19 @@ from attrs import frozen
 
 from pg_trio.shared_memory.segment_file import open_segment
 from pg_trio.shared_memory.spend import SharedSpend
-from scripts.bench.benches.state.workers import ENDPOINT, SLUG, run_workers
-from scripts.bench.harness.client import Caller, CutShort
+from scripts.bench.benches.state.limit import ENDPOINT, SLUG, run_workers
+from scripts.bench.harness.client import run_crowd
 from scripts.bench.harness.site import RunningGateway, open_site
 
-CLIENTS = 256
-OUTPUT_TOKENS = 40
+CLIENTS, OUTPUT_TOKENS = 256, 40
 # The estimate of the question, and a whole answer, at a cent a token.
-RESERVED_TOKENS = 3 + OUTPUT_TOKENS
-NANO_A_TOKEN = 10_000_000
+RESERVED_TOKENS, NANO_A_TOKEN = 3 + OUTPUT_TOKENS, 10_000_000
 MODEL = "sim?latency=lognormal:150ms:0.8&tokens=25&fault=status:500&fail_rate=10%"
 # A client is refused for good after so many refusals with such pauses: longer than any request takes.
-REFUSALS = 12
-REFUSED_PAUSE_S = 0.5
-FAILED_PAUSE_S = 0.2
+REFUSALS, REFUSED_PAUSE_S, FAILED_PAUSE_S = 12, 0.5, 0.2
 # The share of clients that leave, and of streams.
-LEAVES, STREAMS = 0.15, 0.5
-PATIENCE_S = 0.4
-SETTLE_LIMIT_S = 20.0
-LIMIT_S = 300.0
+LEAVES, STREAMS, PATIENCE_S = 0.15, 0.5, 0.4
+SETTLE_LIMIT_S, LIMIT_S = 20.0, 300.0
 
 
 @frozen
@@ -58,18 +52,12 @@ class BudgetResult:
 
 
 def measure_budget(requests: int) -> BudgetResult:
-    """Spend a budget of so many requests."""
     budget = requests * RESERVED_TOKENS * NANO_A_TOKEN
-    settings = {
-        "max_output_tokens": OUTPUT_TOKENS,
-        "monthly_budget_usd": str(budget / 1e9),
-        "estimated_cost_per_1k_tokens_usd": "10",
-        "deadline_ms": 20_000,
-    }
+    costs = {"monthly_budget_usd": str(budget / 1e9), "estimated_cost_per_1k_tokens_usd": "10"}
     statuses: Counter[str] = Counter()
     started = time.monotonic()
     with open_site() as site:
-        with run_workers(site, MODEL, **settings) as gateway:
+        with run_workers(site, MODEL, max_output_tokens=OUTPUT_TOKENS, deadline_ms=20_000, **costs) as gateway:
             trio.run(_spend_all, gateway, statuses)
             settled, reserved = trio.run(_read_settled, gateway.files.data_dir)
         logged = gateway.files.read_log("sum(cost_nano_usd)")
@@ -77,50 +65,39 @@ def measure_budget(requests: int) -> BudgetResult:
 
 
 async def _spend_all(gateway: RunningGateway, statuses: Counter[str]) -> None:
+    async def spend(number: int) -> None:
+        refusals, luck = 0, Random(number)
+        while refusals < REFUSALS:
+            outcome = await _ask(gateway, luck)
+            statuses[outcome] += 1
+            if outcome == "422":
+                refusals += 1
+                await trio.sleep(REFUSED_PAUSE_S)
+            elif outcome != "left":
+                refusals = 0
+            if outcome == "502":
+                # A breaker that is open answers at once: do not spin on it.
+                await trio.sleep(luck.uniform(0.0, 2 * FAILED_PAUSE_S))
+
     with trio.move_on_after(LIMIT_S):
-        async with trio.open_nursery() as nursery:
-            for number in range(CLIENTS):
-                nursery.start_soon(_spend, gateway, random.Random(number), statuses)
+        await run_crowd(CLIENTS, spend)
 
 
-async def _spend(gateway: RunningGateway, luck: random.Random, statuses: Counter[str]) -> None:
-    refusals = 0
-    while refusals < REFUSALS:
-        outcome = await _ask(gateway, luck)
-        statuses[outcome] += 1
-        if outcome == "422":
-            refusals += 1
-            await trio.sleep(REFUSED_PAUSE_S)
-        elif outcome != "left":
-            refusals = 0
-        if outcome == "502":
-            # A breaker that is open answers at once: do not spin on it.
-            await trio.sleep(luck.uniform(0.0, 2 * FAILED_PAUSE_S))
-
-
-async def _ask(gateway: RunningGateway, luck: random.Random) -> str:
+async def _ask(gateway: RunningGateway, luck: Random) -> str:
     """The status of one request, `left` if its client did not wait for it, `broken` if its connection ended."""
-    request = gateway.request(SLUG, {"message": "Hello there", "stream": luck.random() < STREAMS})
+    is_stream = luck.random() < STREAMS
     patience_s = luck.uniform(0.0, PATIENCE_S) if luck.random() < LEAVES else LIMIT_S
-    with trio.move_on_after(patience_s):
-        try:
-            async with await Caller.connect(gateway.port) as caller:
-                return str((await caller.call(request, LIMIT_S)).status)
-        except (OSError, CutShort):
-            return "broken"
-    return "left"
+    answer = await gateway.ask(SLUG, patience_s, stream=is_stream)
+    return {"": str(answer.status), "hung": "left"}.get(answer.failure, "broken")
 
 
 async def _read_settled(data_dir: Path) -> tuple[int, int]:
     """(settled, reserved) in the file, once the last request has ended; the workers still run."""
     now = datetime.now(UTC)
     month, key = now.year * 12 + now.month - 1, UUID(ENDPOINT).bytes
-    with closing(open_segment(data_dir / "shared.mem")) as segment:
-        spend = SharedSpend(segment)
+    with closing(open_segment(data_dir / "shared.mem")) as segment, closing(SharedSpend(segment)) as spend:
         with trio.move_on_after(SETTLE_LIMIT_S):
             # Another process's file cannot wake us.
             while spend.read(key, month)[1]:  # noqa: ASYNC110
                 await trio.sleep(0.1)
-        found = spend.read(key, month)
-        spend.close()
-        return found
+        return spend.read(key, month)

@@ -2,18 +2,18 @@
 
 Rooms, from the bytes inwards; the first three do no I/O:
 
-    head.py        request heads: what is one, what is refused, and with which status
+    head.py        request heads: which are accepted, and how others are refused
     body.py        request bodies: by length, or chunked
     response.py    responses: ASGI messages in, the bytes to send out
     departures.py  which clients left, told by the kernel
     lane_exchange.py  one request and its answer: the application's `receive` and `send`
-    doorkeeper.py  turning requests away in the application's stead, when it is overloaded
+    doorkeeper.py  refusing requests for the application when it is overloaded
     connection.py  one connection: read, run the application, write; every limit
     accepting.py   accept, with a limit
     open_connections.py  all connections of a worker: their number, the clock of their limits
     lane.py        what the lane's connections share; drain
 
-Nothing here knows Hypercorn: what is not plain HTTP/1.1 goes to a `HandOver` that the caller gives.
+This package does not import Hypercorn. Connections that are not plain HTTP/1.1 go to the caller's `HandOver`.
 """
 
 from pg_trio.server.http1.lane import serve_lane

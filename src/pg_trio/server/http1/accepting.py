@@ -1,8 +1,8 @@
 """Accepting connections: Trio's serve_listeners, but with a limit, and quiet when there is no room.
 
-The lane's are accepted one a pass of the event loop, as Trio accepts, so that workers share those who come together;
-but many where the kernel's line does not end, or there is one in here already. A flood of clients that open a
-connection for each request would wait there for seconds, without a refusal and without a deadline.
+The lane accepts one connection in each pass of the event loop, as Trio does, so that workers share clients that come
+together. It accepts many at once if the kernel's queue stays full, or if requests wait for admission. Otherwise a flood
+of clients with a connection for each request would wait in the kernel for seconds, without a refusal or a deadline.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import trio
 
 from pg_trio.server.http1.open_connections import OpenConnections
 
-# What accept(2) says when the process or the system has no room; the same four as Trio's.
+# Errors of accept(2) for lack of room in the process or the system; the same four as Trio's.
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
-# What it says of a client that is gone already; Linux passes on what the network said of it, too.
+# Its errors for a client that is gone already. Linux also passes on network errors.
 _GONE = frozenset(
     {
         errno.ECONNABORTED,
@@ -33,28 +33,28 @@ _GONE = frozenset(
         errno.EPROTO,
     }
 )
-# So many passes with one each while others wait, then twice as many with each; a pass that leaves the kernel's queue
-# empty takes back EASING of them. Of 32 clients that come together two workers have a part each; when one took all that
-# were there, it often had all 32. nginx takes one, or all.
+# While others wait, so many passes accept one each; then each pass accepts twice as many as the last. A pass that
+# empties the kernel's queue takes back EASING of them. So two workers share 32 clients that come together; one that
+# accepted all clients in the queue often had all 32. nginx accepts one, or all.
 PATIENT_PASSES, EASING = 64, 8
-# Four times what may start in one pass, or no line would ever form in here.
+# Four times what may start in one pass; with less, requests would never wait in here.
 MOST_AT_ONCE = 128
-# 16 KiB, as Trio's streams have it: what a slow reader is behind waits here, not in the kernel.
+# 16 KiB, as in Trio's streams: bytes for a slow reader wait in this process and not in the kernel.
 _UNSENT_BYTES = 16 * 1024
 
 
 class Host(Protocol):
-    """Whose connections are accepted."""
+    """The owner of the accepted connections."""
 
     @property
     def has_queue(self) -> bool:
         """Whether requests wait for admission."""
 
     def turn_away(self, sock: socket.socket) -> bool:
-        """Whether it wants no more of it: then the socket is closed."""
+        """Whether it refuses the connection: then the socket is closed."""
 
     async def serve_socket(self, sock: socket.socket) -> None:
-        """Serve the connection, which it owns."""
+        """Serve the connection; it owns the connection."""
 
 
 async def accept_sockets(
@@ -99,7 +99,7 @@ def accept_rest(listening: socket.socket, connections: OpenConnections, host: Ho
 def _accept_some(
     most: int, listening: socket.socket, connections: OpenConnections, host: Host, nursery: trio.Nursery
 ) -> None:
-    """Accept who is there, at most so many. Raises OSError."""
+    """Accept the clients in the queue, at most so many. Raises OSError."""
     for _ in range(most):
         if connections.full:
             return

@@ -1,7 +1,7 @@
-"""Request bodies: bytes as they arrive in, the body's bytes and what is left over out. No I/O.
+"""Request bodies: takes bytes as they arrive, returns the body's bytes and the rest. No I/O.
 
-llhttp does not say where a message ended inside the bytes it was fed, so a body and a pipelined request behind it
-cannot be told apart with it; hence these two. Refused here: bare line feeds, chunk sizes with a sign, `0x`, white
+llhttp does not say where a message ended inside the bytes it was fed. So it cannot separate a body from a pipelined
+request behind it, and these two readers do. Refused here: bare line feeds, chunk sizes with a sign, `0x`, white
 space or over 15 digits, over-long extensions, trailers over their limit, a chunk not followed by CRLF.
 """
 
@@ -19,7 +19,7 @@ MAX_TRAILER_BYTES = 8 * 1024
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15}+)((?:;[\t\x20-\x7e\x80-\xff]*+)?)")
 _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+")
-# What a trailer must never bring: RFC 9110 section 6.5.1 (framing, routing).
+# Fields that a trailer must not have: RFC 9110 section 6.5.1 (framing, routing).
 _FORBIDDEN_TRAILERS = frozenset({b"content-length", b"transfer-encoding", b"host"})
 
 
@@ -60,9 +60,9 @@ class ChunkedBody:
         return self._state == "end"
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """The body's bytes in `data`, and what lies behind the body's end. Keeps an unfinished line for the next call.
+        """The body's bytes in `data`, and the bytes after the body's end. Keeps an unfinished line for the next call.
 
-        Raises: Refused if this is no chunked body; nothing more may be fed then.
+        Raises: Refused if this is not a chunked body. The reader must not be fed after that.
         """
         data = self._pending + data
         self._pending = b""
@@ -116,6 +116,10 @@ class ChunkedBody:
             raise Refused(431, "Trailers are too large.")
         if not _TRAILER.fullmatch(line) or line.partition(b":")[0].lower() in _FORBIDDEN_TRAILERS:
             raise Refused(400, "Malformed trailer.")
+
+
+# The rest of every body that came with its head.
+NOTHING_LEFT = LengthBody(0)
 
 
 def open_body(length: int | None) -> LengthBody | ChunkedBody:

@@ -1,4 +1,4 @@
-"""One connection: read a request, run the application, write what it says, again.
+"""One connection: read a request, run the application, write its answer, and so on.
 
 Rules:
 1. One task a connection. It reads only when a head is awaited or when the application asks for its body, so what a
@@ -6,12 +6,12 @@ Rules:
 2. One cancel scope a connection, cancelled when the client leaves (departures.py), when a limit passes
    (open_connections.py looks at `deadline` a few times a second) or when the server drains or has no room. All of
    them end the connection, so no request needs its own.
-3. Once an answer is wholly written, its application is left to finish: what it still does (a row in the log, a
-   settlement) is owed whether or not the client hangs up.
+3. Once an answer is completely written, its application may finish: it still writes a row to the log or settles a
+   budget, even if the client leaves.
 4. System calls are tried before anything waits; most never do.
 5. An application's crash ends here. It is a 500 if nothing was sent; otherwise the connection is cut, so that a cut
    answer never looks like a finished one.
-6. All state is one phase (phase.py), the request that is served, and the answer to part with.
+6. The state is one phase (phase.py), the request that is served, and the last answer.
 """
 
 from __future__ import annotations
@@ -76,12 +76,12 @@ class LaneConnection:
         self.client = ClientSlot()
         self._phase = Phase.NEW
         self._exchange: LaneExchange | None = None
-        # The answer of our own to end the connection with; empty if there is none.
+        # The server's own last answer; empty if there is none.
         self._parting = b""
-        # Trio's clock; math.inf while nothing of the client's is awaited.
+        # Trio's clock; math.inf while the connection does not wait for its client.
         self.deadline = math.inf
 
-    # ── what others tell it ──────────────────────────────────────────────────────────────────────────────────────────
+    # ── calls from outside ───────────────────────────────────────────────────────────────────────────────────────────
 
     def note_left(self) -> None:
         """The client is gone: cancel what runs for it, unless its answer is already written."""
@@ -92,19 +92,19 @@ class LaneConnection:
             self._phase = Phase.LEFT if self._phase in OVER else Phase.DESERTED
 
     def note_timeout(self) -> None:
-        """The deadline passed: the client waits too long to send, or to read."""
+        """The deadline passed: the client took too long to send or to read."""
         self.deadline = math.inf
         if self._phase is Phase.HEAD:
             self._refuse(Refused(408, "Request head not received in time."))
         elif self._exchange is not None and not self._exchange.answered:
-            # It has stopped reading: what the kernel still holds for it is dropped with it.
+            # The client has stopped reading: the kernel drops what it still holds for it.
             self._exchange.link.cut = "write limit"
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._end("a limit of the connection passed")
 
     @property
     def waits(self) -> bool:
-        """Whether a request is awaited and no byte of it was read."""
+        """Whether it waits for a request and has read no byte of it."""
         return self._phase in WAITING and not self.incoming.data and self.deadline < math.inf
 
     @property
@@ -118,9 +118,9 @@ class LaneConnection:
             self._end("too many connections")
 
     def note_draining(self) -> None:
-        """Close if idle. A request that has just arrived is served first: refusing it would be losing it.
+        """Close if idle. A request that has just arrived is served first, because closing would lose it.
 
-        A client that has sent nothing yet may be about to: it has the time of a head, not that of the whole drain.
+        A client that has sent nothing yet may be about to: it gets the time limit of a head, not the whole drain.
         """
         if self._phase is Phase.IDLE and not self._has_arrived():
             self._end("the server is draining")
@@ -136,7 +136,7 @@ class LaneConnection:
         return True
 
     def note_cut(self) -> None:
-        """The drain's time is over: an answer that has not begun never will."""
+        """The drain's time is over: an answer that has not begun is not sent."""
         exchange = self._exchange
         if self._phase in OVER or (exchange is not None and exchange.answered):
             return
@@ -149,7 +149,7 @@ class LaneConnection:
         self._end("the drain's time is over")
 
     def note_turned_away(self, now: float, *, keep_alive: bool) -> None:
-        """The doorkeeper has answered its request: it waits for another, or lets the client read that it is over."""
+        """The doorkeeper has answered its request: wait for another one, or let the client read the end."""
         self._phase = Phase.IDLE if keep_alive else Phase.LINGERING
         self.deadline = now + (self._lane.idle_s if keep_alive else LINGER_S)
 
@@ -159,10 +159,10 @@ class LaneConnection:
             self._exchange.note_over()
         self._scope.cancel(reason=reason)
 
-    # ── its life ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── serving ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def run(self) -> None:
-        """Serve until either side ends it. Raises nothing but cancellation from outside."""
+        """Serve until either side ends the connection. Raises only cancellation from outside."""
         try:
             with self._scope, errors_told(_log_bug), self.client.stack:
                 await self._serve_requests()
@@ -182,7 +182,7 @@ class LaneConnection:
             return
         if self._exchange is not None and self._exchange.response.cut_looks_whole:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        # It refers to us: together they would be garbage that keeps a request and its body until it is collected.
+        # The two refer to each other: that cycle would keep a request and its body until garbage is collected.
         self._exchange = None
         self._lane.forget(self, self._socket)
         trio.lowlevel.notify_closing(self._socket)
@@ -216,11 +216,11 @@ class LaneConnection:
         """The next request's head, or None if there is none: the client closed, or speaks HTTP/2."""
         self.deadline = trio.current_time() + self._lane.idle_s
         incoming = self.incoming
-        while (head := incoming.take_head()) is None:
-            if incoming.is_http2:
-                self._phase = Phase.HANDED_OVER
-                return None
+        while not incoming.data or (head := incoming.take_head()) is None:
             if incoming.data:
+                if incoming.is_http2:
+                    self._phase = Phase.HANDED_OVER
+                    return None
                 self._start_head_clock()
             doorkeeper = self._lane.doorkeeper
             if doorkeeper is None or incoming.data:
@@ -231,7 +231,7 @@ class LaneConnection:
                 data = await self._recv()
                 if data and doorkeeper.is_needed():
                     data = await doorkeeper.meet(self, self._socket, data)
-            # It may have ended in the moment in which the data came: the next wait would be cancelled.
+            # The connection may have ended just when the data came. Then the next wait would be cancelled.
             if not data or self._phase in OVER:
                 return None
             incoming.data += data
@@ -239,13 +239,13 @@ class LaneConnection:
         return head
 
     def _start_head_clock(self) -> None:
-        """From a head's first byte on, another limit holds: for all of it, however busily it drips."""
+        """From a head's first byte on, one limit holds for the whole head, even if bytes keep coming."""
         if self._phase in WAITING:
             self._phase = Phase.HEAD
             self.deadline = trio.current_time() + self._lane.head_s
 
     def _refuse(self, refused: Refused) -> None:
-        """Part with a refusal. The application does not see this request, so the lane's log line is its only trace."""
+        """End with a refusal. The application does not see this request, so the lane's log line is its only trace."""
         request_id = uuid4()
         self._lane.log_refusal(request_id, refused)
         self._parting = refusal(refused.status, refused.text, request_id)
@@ -274,7 +274,7 @@ class LaneConnection:
         if exchange.response.closes:
             await self._part()
             return False
-        return not exchange.is_receiving and await self._discard_body(exchange)
+        return not exchange.is_receiving and (exchange.body.ended or await self._discard_body(exchange))
 
     def _give_up(self, exchange: LaneExchange, request_id: UUID) -> bool:
         if not exchange.response.head_made:
@@ -282,7 +282,7 @@ class LaneConnection:
         return False
 
     async def _discard_body(self, exchange: LaneExchange) -> bool:
-        """Read what the application left of the body; whether its end was found within DISCARD_BYTES."""
+        """Read the rest of the body. True if its end was found within DISCARD_BYTES."""
         discarded = 0
         try:
             while not exchange.body.ended:
@@ -332,11 +332,11 @@ class LaneConnection:
         try:
             return await self._recv()
         except trio.ClosedResourceError:
-            # The connection ended under a task that the application left behind.
+            # The connection ended while a task of the application still runs.
             return b""
 
     def refuse_body(self, refused: Refused) -> None:
-        """The body is malformed: end the request with it. The answer is sent if the application has sent none."""
+        """The body is malformed: end the request. This answer is sent if the application has sent none."""
         exchange = self._exchange
         assert exchange is not None
         exchange.link.refused = (refused.status, refused.text)
@@ -346,13 +346,13 @@ class LaneConnection:
 
     @property
     def keeps_alive(self) -> bool:
-        """Whether the server, for its part, would take another request."""
+        """Whether the server would accept another request."""
         return not self._lane.leaving
 
     async def write(self, data: bytes) -> None:
         """Hand all of `data` to the kernel. A client that takes nothing for the write limit is dropped.
 
-        Raises: Cancelled, or BrokenPipeError in a task that the connection's scope does not reach, if it is over.
+        Raises: Cancelled if the connection is over; BrokenPipeError in a task outside the connection's scope.
         """
         if self._phase in OVER:
             await self._fail_write()
@@ -379,7 +379,7 @@ class LaneConnection:
                     self.note_left()
                     await self._fail_write()
         except BaseException:
-            # Cut in the middle, perhaps by a limit of the application's own: nothing that follows would make sense.
+            # The write was cut, perhaps by the application's own limit. Further bytes would make no sense.
             self._phase = self._phase.after_end()
             raise
         finally:

@@ -1,6 +1,6 @@
-"""Which clients left, told by the kernel: one epoll set for all connections, for EPOLLRDHUP alone.
+"""Notices clients that leave: one epoll set for all connections, for EPOLLRDHUP only.
 
-A connection is registered once, when it is accepted; from then on this costs nothing until its client closes or resets.
+A connection is registered once, when it is accepted. After that it costs nothing until its client closes or resets it.
 A reader task per connection, the usual way, costs two task switches and an epoll_ctl a request (docs/decisions/003),
 and sees the end of the stream only behind the unread bytes before it: a pipelined request, a body that the application
 has not asked for. nginx looks for the same event for the same reason (`ngx_http_upstream_check_broken_connection`).
@@ -23,7 +23,7 @@ _EVENTS = getattr(select, "EPOLLRDHUP", 0) | getattr(select, "EPOLLET", 0)
 
 
 def departures_supported() -> bool:
-    """Whether this system has epoll; without it stock Hypercorn serves everything."""
+    """Whether this system has epoll. Without it, stock Hypercorn serves all connections."""
     return hasattr(select, "epoll")
 
 
@@ -43,17 +43,17 @@ class Departures:
         self._epoll.close()
 
     def add(self, sock: socket.socket, on_left: Callable[[], None]) -> None:
-        """Call `on_left` when the peer of `sock` leaves; at once, from `watch`, if it has left already."""
+        """Call `on_left` when the peer of `sock` leaves. If it has left already, `watch` calls it at once."""
         self._epoll.register(sock, _EVENTS)
         self._on_left[sock.fileno()] = on_left
 
     def discard(self, sock: socket.socket) -> None:
-        """Forget `sock`; to be called before it is closed, as its number will be another's."""
+        """Forget `sock`. Call this before it is closed, because its number may be used again."""
         if self._on_left.pop(sock.fileno(), None) is not None:
             self._epoll.unregister(sock)
 
     async def watch(self) -> None:
-        """Call the functions of those that leave, for ever."""
+        """Call the functions of sockets whose peers leave, until cancelled."""
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
             for number, _ in self._epoll.poll(0):

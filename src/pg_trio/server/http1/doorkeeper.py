@@ -1,19 +1,19 @@
-"""Turning requests away for less than serving them costs, in the application's stead and with its leave (types.Door).
+"""Refuses requests for the application, with its permission (types.Door), for less than serving them costs.
 
-What this is for: at three times a worker's capacity two requests of three are turned away. If each costs a tenth of
-what serving it would, goodput falls by a fifth; 90 % need a twentieth. Rules:
+The reason: at three times a worker's capacity, two of three requests are refused. If a refusal costs a tenth of serving
+a request, goodput falls by a fifth. For 90 % goodput it must cost a twentieth. Rules:
 
-1. A request is read and turned away in place: no task is switched to, no ASGI call made. The first request with which
-   a connection meets a full gateway is seen by the connection's own task; from then on, and after each answer while
-   the gateway is full, the connection is parked here, in one epoll set for all, until there is room for a request.
-2. Only what is plain is turned away here: a whole head that `read_head` takes, of a path that the application leaves to
-   us, a body of a known length, and nothing behind it. All else goes the usual way, refusals included.
-3. What is still to come of the body is dropped as it comes, so that the connection can be used again: clients keep many
-   open, and each that had to be opened again would cost more than the request. A client that keeps none (HTTP/1.0,
-   `Connection: close`: nginx in front of us, as it comes) is told the end at once, and gets a moment to read it.
-4. A newcomer whose only request is there already is turned away before it is a connection at all: what is left is the
-   kernel's work.
-5. While draining nothing is turned away here: the usual way's answer ends the connection.
+1. A request is read and refused in place, without a task switch and without an ASGI call. The connection's own task
+   sees the first request that meets a full gateway. After that, and after each answer while the gateway is full, the
+   connection is parked here, in one epoll set for all connections, until there is room for a request.
+2. Only plain requests are refused here: a whole head that `read_head` accepts, for a path that the application allows,
+   with a body of known length and nothing after it. All other requests go the usual way, also to be refused.
+3. The rest of the body is dropped as it comes, so that the connection can be used again. Clients keep many connections
+   open, and opening one again costs more than a request. If a client does not keep its connection (HTTP/1.0,
+   `Connection: close`: an nginx in front of the gateway by default), it is closed after a moment to read the answer.
+4. A new client whose only request has already arrived is refused before a connection object is made for it. The rest
+   is the kernel's work.
+5. While the server drains, no request is refused here: the usual answer ends the connection.
 """
 
 from __future__ import annotations
@@ -37,31 +37,31 @@ from pg_trio.server.http1.types import Door
 
 # 64 KiB: as a connection reads.
 RECV_BYTES = 64 * 1024
-# The rest of a body whose connection is over: any number of bytes.
+# The rest of a body on a connection that ends: any number of bytes.
 ALL_BYTES = 1 << 62
 
 
-class Visitor(Protocol):
-    """A connection, as the doorkeeper knows it."""
+class WaitingClient(Protocol):
+    """What the doorkeeper uses of a connection."""
 
     @property
     def incoming(self) -> Incoming:
-        """What reads its heads."""
+        """The reader of its heads."""
 
     def note_turned_away(self, now: float, *, keep_alive: bool) -> None:
-        """Its request has been answered; from now on (Trio's clock) it is idle again, or only the client's end is
-        waited for."""
+        """Its request has been answered. From now on (Trio's clock) it is idle again, or only waits for the client to
+        close."""
 
 
 @define(slots=True, eq=False)
 class _Parked:
-    """A connection that waits here; `owed` bytes of the body that was turned away are still to come."""
+    """A connection that waits here. `owed`: bytes of the refused request's body that have not come yet."""
 
-    visitor: Visitor
+    visitor: WaitingClient
     socket: socket.socket
     task: trio.lowlevel.Task
     owed: int
-    # What its task gets when it is woken.
+    # The bytes for its task when it wakes.
     data: bytes = b""
 
 
@@ -70,13 +70,13 @@ class Doorkeeper:
 
     def __init__(self, door: Door, settings: ServerSettings) -> None:
         self.admission = door.admission
-        # What reads the newcomers' heads: those of one client after the other are often the same.
+        # Reads the heads of new clients. The heads of different clients are often the same.
         self._newcomers = Incoming(settings)
         self._covers = door.covers
         self._answer = BusyAnswer(door.admission.retry_after_s)
         self._epoll = select.epoll()
         self._parked: dict[int, _Parked] = {}
-        # Handed over in the last round: perhaps not in the application's line yet.
+        # Handed over in the last round; the application may not have queued them yet.
         self._handed_over = 0
         self.draining = False
 
@@ -89,11 +89,11 @@ class Doorkeeper:
         self._epoll.close()
 
     def is_needed(self) -> bool:
-        """Whether requests are to be turned away."""
+        """Whether requests must be refused."""
         return self.admission.verdict is Verdict.REFUSE
 
     def turn_away_newcomer(self, sock: socket.socket) -> bool:
-        """Whether it was: then it has its answer, and its socket is closed. If not, nothing was read from it."""
+        """True if it was refused: it has its answer, and its socket is closed. If not, nothing was read from it."""
         if self.admission.verdict is not Verdict.REFUSE or self.draining:
             return False
         try:
@@ -102,8 +102,8 @@ class Doorkeeper:
             return False  # It has sent nothing yet, or is gone.
         if self._judge(self._newcomers, data) != (0, False):
             return False
-        # With nothing unread, closing is a FIN behind the answer; with a byte, it is a reset that may destroy it. A new
-        # socket has room for an answer; whether its client is still there is not known.
+        # Without unread bytes, closing sends a FIN after the answer. With unread bytes it sends a reset, which may
+        # destroy the answer. A new socket has room for an answer. The client may have left.
         with contextlib.suppress(OSError):
             sock.recv(len(data))
             sock.send(self._answer.make(keep_alive=False))
@@ -111,12 +111,12 @@ class Doorkeeper:
         self.admission.note_shed()
         return True
 
-    async def wait(self, visitor: Visitor, sock: socket.socket) -> bytes:
-        """Wait for a request here from the start. The first bytes that are to be served; b"" if none come."""
+    async def wait(self, visitor: WaitingClient, sock: socket.socket) -> bytes:
+        """Wait here for the first request. Returns the first bytes to serve; b"" if none come."""
         return await self._park(_Parked(visitor, sock, trio.lowlevel.current_task(), owed=0))
 
-    async def meet(self, visitor: Visitor, sock: socket.socket, data: bytes) -> bytes:
-        """Turn away the request that `data` is. The first bytes that are to be served instead; b"" if none come."""
+    async def meet(self, visitor: WaitingClient, sock: socket.socket, data: bytes) -> bytes:
+        """Refuse the request in `data`. Returns the next bytes to serve; b"" if none come."""
         owed = self._turn_away(visitor, sock, data)
         if owed is None:
             return data
@@ -140,7 +140,7 @@ class Doorkeeper:
         self._epoll.unregister(number)
 
     async def run(self) -> None:
-        """Look after those who are parked, for ever."""
+        """Serve the parked connections, until cancelled."""
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
             room, now = self.admission.room - self._handed_over, trio.current_time()
@@ -149,7 +149,7 @@ class Doorkeeper:
                 self._look_at(self._parked[number], self._handed_over < room, now)
 
     def _look_at(self, parked: _Parked, has_room: bool, now: float) -> None:
-        """Hand what came to the connection's own task, or turn it away."""
+        """Give the bytes that came to the connection's own task, or refuse the request."""
         try:
             data = parked.socket.recv(RECV_BYTES)
         except BlockingIOError:
@@ -173,8 +173,8 @@ class Doorkeeper:
             parked.owed = owed
             parked.visitor.note_turned_away(now, keep_alive=owed != ALL_BYTES)
 
-    def _turn_away(self, visitor: Visitor, sock: socket.socket, data: bytes) -> int | None:
-        """Answer the request that `data` is: the bytes of its body that are still to come. None if it is not for us."""
+    def _turn_away(self, visitor: WaitingClient, sock: socket.socket, data: bytes) -> int | None:
+        """Refuse the request in `data`. Returns how many bytes of its body have not come; None if it must be served."""
         judged = None if self.draining else self._judge(visitor.incoming, data)
         if judged is None:
             return None
@@ -187,15 +187,15 @@ class Doorkeeper:
         except OSError:
             is_sent = False
         if not is_sent:
-            # It has sent requests and read no answer for as long as the kernel's buffers hold: enough.
+            # It has sent requests and read no answers until the kernel's buffers were full: end it.
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
         self.admission.note_shed()
         return owed if keep_alive else ALL_BYTES
 
     def _judge(self, incoming: Incoming, data: bytes) -> tuple[int, bool] | None:
-        """Of a request that may be turned away: the bytes of its body that are not in `data`, and whether its
-        connection is to be kept. None for all others."""
+        """For a request that may be refused: how many bytes of its body are not in `data`, and whether its connection
+        is kept. None for all others."""
         try:
             found = incoming.find_head(data)
         except Refused:

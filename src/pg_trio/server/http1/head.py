@@ -41,14 +41,14 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 # Only in a head that was accepted: there it can only be a field, and there is one at most.
 _LENGTH_FIELD = re.compile(rb"\r\ncontent-length:[ \t]*+([0-9]++)", re.IGNORECASE)
 _LENGTH_DIGITS = 18
-# 2 KiB and 32 fields: twice what the usual SDKs send. With what was understood of it that is 8 kB beside a connection.
+# 2 KiB and 32 fields: twice what the usual SDKs send. With its parsed values, that is 8 kB a connection.
 MAX_KNOWN_BYTES, MAX_KNOWN_FIELDS = 2 * 1024, 32
 
 _SINGLE = (b"host", b"content-length", b"transfer-encoding", b"expect")
 
 
 class Refused(Exception):
-    """Not a request this server takes: answered with `status` and `text`, then the connection ends."""
+    """This server does not accept the request: it answers with `status` and `text`, then closes the connection."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(status, text)
@@ -57,7 +57,7 @@ class Refused(Exception):
 
 
 class HttpHead(NamedTuple):
-    """A request's head, understood. `length` is the body's in bytes, or None if it is chunked."""
+    """A parsed request head. `length` is the body's in bytes, or None if it is chunked."""
 
     method: str
     path: bytes
@@ -71,10 +71,10 @@ class HttpHead(NamedTuple):
 
 
 class KnownHead:
-    """A head that was read, by which the next of the same bytes is known; only the body's length may differ.
+    """A parsed head. A next head with the same bytes is not parsed again; only the body's length may differ.
 
-    A client that keeps its connection sends nothing else: the path, the token, the fields of its library. A head with
-    another difference than the length's digits is read anew, so `recall` never answers otherwise than `read_head`.
+    A client that keeps its connection sends the same path, token and fields each time. A head with any other difference
+    than the length's digits is parsed again, so `recall` always gives what `read_head` would give.
     """
 
     __slots__ = ("_before", "_behind", "_digits", "_head", "_length_at")
@@ -87,7 +87,7 @@ class KnownHead:
             self._length_at = [name for name, _ in head.headers].index(b"content-length")
 
     def recall(self, data: bytes) -> tuple[HttpHead, int] | None:
-        """The request whose head `data` begins with, and where it ends; None if that is another head, or half of one.
+        """The request whose head `data` begins with, and where the head ends; None for another head, or a part of one.
 
         The value is shared, so its list of headers must not be changed.
         """
@@ -110,9 +110,9 @@ class KnownHead:
 
 
 def remember_head(data: bytes, head: HttpHead, max_head_bytes: int) -> KnownHead | None:
-    """The head that was read from `data`, to be known again; None if it is too large to be kept.
+    """The parsed head of `data`, to be recalled; None if it is too large to keep.
 
-    Nor is one kept that would be over the limit of all heads, `max_head_bytes`, with more digits in its length.
+    A head is also too large if more digits in its length would bring it over `max_head_bytes`, the limit of all heads.
     """
     if len(data) > min(MAX_KNOWN_BYTES, max_head_bytes - _LENGTH_DIGITS) or len(head.headers) > MAX_KNOWN_FIELDS:
         return None
@@ -120,7 +120,7 @@ def remember_head(data: bytes, head: HttpHead, max_head_bytes: int) -> KnownHead
 
 
 class _Fields:
-    """What llhttp found."""
+    """The parts that llhttp found."""
 
     __slots__ = ("headers", "target")
 
@@ -184,7 +184,7 @@ def _split_fields(head: bytes, target: bytes) -> HeaderList:
     try:
         HttpRequestParser(fields).feed_data(head)
     except HttpParserUpgrade:
-        pass  # llhttp's way to say that an Upgrade header is there; whether it means anything, `_understand` decides
+        pass  # llhttp reports an Upgrade header this way; `_understand` decides whether it counts
     except HttpParserInvalidMethodError:
         raise Refused(501, "Method is not implemented.") from None
     except HttpParserError:
@@ -228,7 +228,7 @@ def _refuse_repeated(headers: HeaderList) -> None:
 
 
 def _read_framing(headers: dict[bytes, bytes], version: bytes) -> int | None:
-    """The body's length, None if chunked. RFC 9112 section 6.3, refusing what it lets a server repair."""
+    """The body's length, None if chunked. RFC 9112 section 6.3; heads that a server may repair are refused."""
     length = headers.get(b"content-length")
     coding = headers.get(b"transfer-encoding")
     if coding is not None:
@@ -266,8 +266,8 @@ def _other_target(method: bytes, target: bytes, host: bytes | None) -> bytes:
 
 
 def _wants_websocket(method: bytes, version: bytes, headers: dict[bytes, bytes]) -> bool:
-    """Whether it is a whole opening handshake (RFC 6455 section 4.2.1); an Upgrade that is none is ignored, as any
-    server may. Hypercorn answers half a handshake with 400 and then keeps the connection without a limit."""
+    """Whether it is a whole opening handshake (RFC 6455 section 4.2.1). Any other Upgrade is ignored, as a server
+    may do. Hypercorn answers half a handshake with 400 and then keeps the connection without a limit."""
     return (
         method == b"GET"
         and version == b"1.1"

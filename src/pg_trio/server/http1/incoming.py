@@ -1,4 +1,4 @@
-"""The unread bytes of a client, from which requests' heads and bodies are read. No I/O."""
+"""The bytes that a client has sent and that were not taken yet: heads and bodies are read from them. No I/O."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _EMPTY_LINES = re.compile(rb"\A(?:\r\n)++")
 class Incoming:
     """The bytes of one connection. `data` are those that were read and not taken.
 
-    `known_head` is the last head, by which the next is known; None where there is none yet, or it was too large.
-    `is_http2` once HTTP/2's whole preface is there: then no head of ours will come.
+    `known_head` is the last head; a next one with the same bytes is recalled from it. None before the first head, or if
+    it was too large. `is_http2` is set once HTTP/2's whole preface is there: then no HTTP/1.1 head will come.
     """
 
     __slots__ = ("_settings", "data", "is_http2", "known_head")
@@ -35,25 +35,28 @@ class Incoming:
         self.is_http2 = False
 
     def take_head(self) -> HttpHead | None:
-        """The next request's head, None if it is not whole. Raises Refused for one that is none, and never will be.
+        """The next request's head, None if it is not whole. Raises Refused for bytes that cannot become a head.
 
         A WebSocket's handshake is not consumed: Hypercorn gets the connection and reads it again.
         """
-        if not self.data or (self.data.startswith(_UNUSUAL_STARTS) and not self._begins_with_request()):
-            return None
-        found = self.find_head(self.data)
+        data = self.data
+        if data.startswith(_UNUSUAL_STARTS):
+            if not self._begins_with_request():
+                return None
+            data = self.data
+        found = self.find_head(data)
         if found is None:
-            refuse_hopeless_start(self.data, self._settings.max_head_bytes)
+            refuse_hopeless_start(data, self._settings.max_head_bytes)
             return None
         head, end = found
         if not head.wants_websocket:
-            self.data = self.data[end:]
+            self.data = data[end:]
         return head
 
     def find_head(self, data: bytes) -> tuple[HttpHead, int] | None:
         """The head that `data` begins with, and where it ends; None if it is not whole. Raises Refused.
 
-        The next request of the same bytes is known by it, unless it is a WebSocket's: that one is never taken.
+        The next request with the same bytes is recalled from it, except a WebSocket's handshake, which is not taken.
         """
         if self.known_head is not None and (known := self.known_head.recall(data)) is not None:
             return known
@@ -67,7 +70,7 @@ class Incoming:
         return head, end
 
     def take_whole_body(self, length: int | None) -> bytes | None:
-        """The whole body, if it is here already, as nearly all are that were read with their head."""
+        """The whole body, if it has come already. Nearly all bodies come with their head."""
         data = self.data
         if length is None or length > len(data):
             return None
@@ -75,13 +78,13 @@ class Incoming:
         return data[:length]
 
     def take_all(self) -> bytes:
-        """Everything; nothing is left."""
+        """All bytes; none are left here."""
         data, self.data = self.data, b""
         return data
 
     def _begins_with_request(self) -> bool:
-        """Whether these unusual bytes can be a request's first: behind empty lines, and if not HTTP/2's preface."""
-        # RFC 9112 section 2.2 asks for one at least: old clients end a body with one.
+        """Whether these unusual bytes can begin a request: after empty lines, and if they are not HTTP/2's preface."""
+        # RFC 9112 section 2.2 asks servers to accept at least one: old clients end a body with one.
         data = self.data = _EMPTY_LINES.sub(b"", self.data, 1)
         if not HTTP2_PREFACE.startswith(data[: len(HTTP2_PREFACE)]):
             return True

@@ -23,9 +23,9 @@ from pg_trio.server.http1.types import DOOR, Door, HandOver, Mount
 
 logger = logging.getLogger("pg_trio.server")
 
-# After the drain's time, what is cut still says so to its client, and writes its row.
+# After the drain's time, requests that are cut still tell their clients and write their rows.
 PARTING_S = LINGER_S
-# A line for each refusal, until a scanner or a flood comes: the kernel's printk_ratelimit is 10 in 5 s too.
+# A log line for each refusal, but not for each of a scanner or a flood: the kernel's printk_ratelimit is 10 in 5 s too.
 REFUSAL_LINES, REFUSAL_WINDOW_S = 10, 5.0
 
 
@@ -60,7 +60,7 @@ class Lane:
         return self.doorkeeper is not None and self.doorkeeper.admission.verdict is not Verdict.ADMIT
 
     def turn_away(self, sock: socket.socket) -> bool:
-        """Whether this newcomer was refused, and closed, while the gateway is full."""
+        """Whether this new client was refused and closed because the gateway is full."""
         return self.doorkeeper is not None and self.doorkeeper.turn_away_newcomer(sock)
 
     async def serve_socket(self, sock: socket.socket) -> None:
@@ -76,19 +76,19 @@ class Lane:
         await connection.run()
 
     def forget(self, connection: LaneConnection, sock: socket.socket) -> None:
-        """The connection ends, or is handed over: its client's leaving and its limits are no more of interest."""
+        """The connection ended or was handed over: watch neither its client nor its limits any longer."""
         self._connections.discard(connection)
         self._departures.discard(sock)
 
     def log_refusal(self, request_id: UUID, refused: Refused) -> None:
-        """One line without a word of the client's; few of them where many come."""
+        """One log line, without text from the client. If many come, only some are logged."""
         silent = self._refusal_lines.take(trio.current_time())
         if silent is not None:
             more = f" (and {silent} more before it)" if silent else ""
             logger.info("request %s refused: %d %s%s", request_id, refused.status, refused.text, more)
 
     def leave(self) -> None:
-        """The gateway is about to stop: answers say `connection: close`, everything else goes on."""
+        """The gateway is about to stop: answers say `connection: close`. All other work goes on."""
         self.leaving = True
         door: Door | None = self.mount.state.get(DOOR)
         if door is not None:
@@ -97,7 +97,7 @@ class Lane:
     def drain(self) -> None:
         """From now on answers say `connection: close`; connections that wait for another request close at once."""
         self.leaving = self.draining = True
-        # For those who were accepted last; see Connection.note_draining.
+        # Time for the connections that were accepted last; see Connection.note_draining.
         self.idle_s = min(self.idle_s, self.head_s)
         if self.doorkeeper is not None:
             self.doorkeeper.draining = True

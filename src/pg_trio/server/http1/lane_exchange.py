@@ -1,4 +1,4 @@
-"""One request and its answer, as ASGI has them; the connection below does the reading and writing."""
+"""One request and its answer as ASGI messages. The connection reads and writes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import trio
 
 from pg_trio.domain.server_link import WHOLE_ANSWER, ServerLink
-from pg_trio.server.http1.body import ChunkedBody, LengthBody, open_body
+from pg_trio.server.http1.body import NOTHING_LEFT, ChunkedBody, LengthBody, open_body
 from pg_trio.server.http1.head import HttpHead, Refused
 from pg_trio.server.http1.response import CONTINUE, Response, ResponseMisuse
 from pg_trio.server.http1.types import Message
@@ -25,37 +25,29 @@ _DISCONNECT = "http.disconnect"
 class LaneExchange:
     """One request and its answer, as the application sees them: `receive` and `send`.
 
-    `answered` once the whole answer is with the kernel. `link` is what the lane and the application tell each other of
-    the request beyond ASGI: see domain.server_link.
+    `answered` is set once the kernel has the whole answer. `link` is what the lane and the application tell each other
+    about the request beyond ASGI: see domain.server_link.
     """
 
-    __slots__ = (
-        "_connection",
-        "_continue_owed",
-        "_head",
-        "_over",
-        "_received",
-        "_whole",
-        "answered",
-        "body",
-        "is_receiving",
-        "link",
-        "response",
-    )
+    # ── attributes of the class until they are set: most requests leave them as they are ─────────────────────────────
+
+    answered = False
+    # While a task waits for the body's bytes, perhaps one that the application left behind.
+    is_receiving = False
+    # What is still to come of the body.
+    body: LengthBody | ChunkedBody = NOTHING_LEFT
+    _continue_owed = False
+    _received = False
+    # Made for the first task that waits for it: most applications never do.
+    _over: trio.Event | None = None
 
     def __init__(self, connection: LaneConnection, head: HttpHead) -> None:
         self._connection = connection
         self._head = head
-        whole = connection.incoming.take_whole_body(head.length)
-        self._whole = whole or b""
-        self.body: LengthBody | ChunkedBody = open_body(head.length if whole is None else 0)
-        self._continue_owed = head.expects_continue and whole is None
-        self._received = False
-        # Made for the first task that waits for it: most applications never do.
-        self._over: trio.Event | None = None
-        self.answered = False
-        # While a task waits for the body's bytes, perhaps one that the application left behind.
-        self.is_receiving = False
+        self._whole = whole = connection.incoming.take_whole_body(head.length)
+        if whole is None:
+            self.body = open_body(head.length)
+            self._continue_owed = head.expects_continue
         self.link = link = ServerLink(trio.current_time())
         link.client = connection.client
         link.alike = connection.incoming.known_head
@@ -68,7 +60,7 @@ class LaneExchange:
         if body.ended:
             if not self._received:
                 self._received = True
-                return {"type": "http.request", "body": self._whole, "more_body": False}
+                return {"type": "http.request", "body": self._whole or b"", "more_body": False}
             await self._wait_over()
             return {"type": _DISCONNECT}
         if self.answered or connection.left:
@@ -79,7 +71,7 @@ class LaneExchange:
     async def _receive_part(self) -> Message:
         connection = self._connection
         part = b""
-        # A chunked body may come without a byte of content in what was read: its size line, its end.
+        # Some bytes of a chunked body carry no content: size lines, and the end.
         while not part and not self.body.ended:
             self.is_receiving = True
             try:
@@ -122,10 +114,11 @@ class LaneExchange:
         data = self.response.whole(status, fields, body, keep_alive=self._keeps_alive())
         await self._connection.write(data)
         self.answered = True
-        self.note_over()
+        if self._over is not None:
+            self._over.set()
 
     async def _send_part(self, body: bytes, more: bool) -> None:
-        # Only the head says whether the connection lives on: for a token it is not asked.
+        # Only the head says whether the connection is kept, so this is not checked for each token.
         response = self.response
         data = response.part(body, more=more, keep_alive=not response.head_made and self._keeps_alive())
         await self._connection.write(data)
@@ -133,8 +126,8 @@ class LaneExchange:
             self.answered = True
             self.note_over()
         elif not self.link.waits_between_parts:
-            # A stream must not keep others waiting while its client takes every byte at once. It costs a lone token a
-            # fifth of its way through the gateway.
+            # Other tasks must run even if this client takes every byte at once. This costs a fifth of a lone token's
+            # time in the gateway.
             await trio.lowlevel.checkpoint()
 
     def request_id(self) -> UUID:
@@ -154,7 +147,7 @@ class LaneExchange:
         await self._over.wait()
 
     def _keeps_alive(self) -> bool:
-        """Whether the connection lives on, as far as the request, the server and the unread body say."""
+        """Whether the request, the server and the unread body allow another request on this connection."""
         if not self._head.keep_alive or not self._connection.keeps_alive or self._continue_owed:
             return False
         left = self.body.left

@@ -1,4 +1,4 @@
-"""A budget of log lines, for what a stranger can cause as often as he likes. No I/O, no clock."""
+"""A budget of log lines for events that any client can cause at will. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 
 class LineBudget:
-    """At most `lines` in each window of `window_s`; what had no line is counted, and told with the next one."""
+    """At most `lines` in each window of `window_s`. Events without a line are counted for the next line."""
 
     __slots__ = ("_left", "_lines", "_silent", "_window_ends", "_window_s")
 
@@ -18,7 +18,7 @@ class LineBudget:
         self._window_ends = -math.inf
 
     def take(self, now: float) -> int | None:
-        """How many went without a line since the last one, if there may be a line now; else None."""
+        """If a line may be logged now: how many events had none since the last one; else None."""
         if now >= self._window_ends:
             self._left = self._lines
             self._window_ends = now + self._window_s

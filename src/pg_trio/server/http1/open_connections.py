@@ -1,11 +1,11 @@
 """All open connections of a worker, the lane's and Hypercorn's: their number, the clock of their limits, their end.
 
-Limits are looked at by one task that walks over the connections a few times a second, not by a cancel scope each: a
-scope costs 14 µs, moving its deadline twice a request some more; an attribute nothing. So a limit of one second or
-more is kept to within a quarter of itself, never early.
+One task checks the limits of all connections a few times a second. A cancel scope for each connection would cost 14 µs,
+and more for moving its deadline twice a request; an attribute costs nothing. So a limit of one second or more may be
+late by a quarter of itself, and is never early.
 
-A worker at its limit closes those of its connections that have waited longest without a byte of a request, as nginx
-does (`ngx_drain_connections`); only if all are busy does the next client wait in the kernel's line.
+A worker at its limit closes the connections that have waited longest without a byte of a request, as nginx does
+(`ngx_drain_connections`). The next client waits in the kernel's queue only if all connections are busy.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ MIN_TICK_S, MAX_TICK_S = 0.01, 1.0
 BATCH_SHARE, MAX_BATCH = 8, 32
 # What Trio's serve_listeners sleeps when it is out of file descriptors.
 PAUSE_S = 0.1
-# One line a minute while it lasts: what matters is that it happens, and how often.
+# One line a minute while it lasts: the log must show that it happens, and how often.
 CROWDED_WINDOW_S = 60.0
 
 
 class OpenConnection(Protocol):
-    """What there is to know and to tell of one connection."""
+    """What this module uses of one connection."""
 
-    # On Trio's clock; math.inf while no limit runs.
+    # Trio's clock; math.inf while no limit runs.
     deadline: float
 
     @property
     def waits(self) -> bool:
-        """Whether it has no byte of a request: it may be closed if there are too many."""
+        """Whether it has no byte of a request. Then it may be closed if there are too many connections."""
 
     def note_timeout(self) -> None:
         """The deadline passed."""

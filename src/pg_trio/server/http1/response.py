@@ -1,13 +1,13 @@
-"""Responses: ASGI messages in, the bytes to send out. No I/O.
+"""Responses: takes ASGI messages, returns the bytes to send. No I/O.
 
 Rules:
 1. The head waits for the first part of the body, so that both are sent in one write, and so that an error in either can
    still be answered with a clean 500.
-2. Framing is ours: an application's `transfer-encoding` is dropped. Its `content-length` is held: one byte more or
-   less is a bug (ResponseMisuse), and the connection must not be used again.
+2. The server does the framing: an application's `transfer-encoding` is dropped. Its `content-length` is checked: one
+   byte more or less is a bug (ResponseMisuse), and the connection must not be used again.
 3. Without a length: the body's own if it came whole; chunked in HTTP/1.1; until the connection closes in HTTP/1.0.
-4. HEAD, 204 and 304 have a head as if, and no body.
-5. A name or value that is not one (CR, LF, NUL …) never reaches the wire.
+4. Answers to HEAD, and 204 and 304, have the head of a full answer, and no body.
+5. A malformed name or value (CR, LF, NUL …) is never sent.
 """
 
 from __future__ import annotations
@@ -34,27 +34,29 @@ _LAST_CHUNK = b"0\r\n\r\n"
 
 
 class ResponseMisuse(RuntimeError):
-    """The application broke ASGI or HTTP: a bug of its own, logged with its traceback."""
+    """The application broke ASGI or HTTP. This is its bug, and is logged with a traceback."""
 
 
 class Response:
     """One response under way. `head_made` once its head is in what was returned, `ended` once all of it is."""
 
-    __slots__ = ("_chunked", "_connection", "_left", "_start", "bodiless", "closes", "ended", "head_made", "version")
+    # ── attributes of the class until they are set ───────────────────────────────────────────────────────────────────
+
+    closes = False
+    ended = False
+    head_made = False
+    _start: Message | None = None
+    _chunked = False
+    # Of a declared length: what is still to be sent.
+    _left: int | None = None
 
     def __init__(self, method: str, version: str) -> None:
         self.version = version
         self.bodiless = method == "HEAD"
-        self.closes = False
-        self.ended = False
-        self.head_made = False
-        self._start: Message | None = None
-        self._chunked = False
-        self._left: int | None = None
 
     @property
     def cut_looks_whole(self) -> bool:
-        """Whether the answer is under way and only the connection's end will end it: a reset alone tells it was cut."""
+        """Whether only the end of the connection ends this answer. Then a client sees a cut only by a reset."""
         framed = self._chunked or self.bodiless or self._left is not None
         return self.head_made and not self.ended and not framed
 
@@ -65,7 +67,7 @@ class Response:
         self._start = message
 
     def part(self, body: bytes, *, more: bool, keep_alive: bool) -> bytes:
-        """What to send for one `http.response.body`. `keep_alive` counts where the head is made: in the first call.
+        """What to send for one `http.response.body`. `keep_alive` counts only in the first call, which makes the head.
 
         Raises: ResponseMisuse, before any byte of the mistake was returned.
         """
@@ -83,7 +85,7 @@ class Response:
         return head + chunk + (b"" if more else _LAST_CHUNK)
 
     def whole(self, status: int, fields: bytes, body: bytes, *, keep_alive: bool) -> bytes:
-        """What to send for a whole answer whose header lines are checked already; none of them frames it."""
+        """What to send for a whole answer. Its header lines are checked already, and none of them does framing."""
         if self._start is not None:
             raise ResponseMisuse("a whole answer was sent after http.response.start")
         self._start = {}
@@ -135,7 +137,7 @@ class Response:
 
 
 def _join_headers(headers: object) -> tuple[bytes, dict[bytes, bytes]]:
-    """The header block of what the application may decide, and its values of what we decide."""
+    """The header block that the application decides, and its values for the fields that the server decides."""
     lines: list[bytes] = []
     ours: dict[bytes, bytes] = {}
     for name, value in headers:  # type: ignore[attr-defined]  # ASGI: any iterable of pairs
@@ -149,7 +151,7 @@ def _join_headers(headers: object) -> tuple[bytes, dict[bytes, bytes]]:
         else:
             lines.append(b"%b: %b\r\n" % (lower, value))
     block = b"".join(lines)
-    # The grammar alone would take `a\r\nb: c` for two headers; the count of lines would not.
+    # The grammar alone would accept `a\r\nb: c` as two headers; the count of lines does not.
     if not _FIELDS.fullmatch(block) or block.count(b"\n") != len(lines):
         raise ResponseMisuse("a response header holds characters that HTTP forbids")
     return block, ours
@@ -172,7 +174,7 @@ _date_line = b""
 
 
 def http_date() -> bytes:
-    """The `date` header's line for now, made once a second."""
+    """The current `date` header line, made once a second."""
     global _date_second, _date_line  # noqa: PLW0603  # a cache for the whole process; Trio's one thread writes it
     now = int(time.time())
     if now != _date_second:
@@ -193,14 +195,14 @@ def closing_error(error: GatewayError, request_id: UUID) -> bytes:
 
 
 class BusyAnswer:
-    """The whole answer to a request that is turned away, made of parts that are made once."""
+    """The whole answer to a refused request, built from parts that are made once."""
 
     def __init__(self, retry_after_s: int) -> None:
         error = Overloaded(retry_after_s)
         body = error_body(error)
         start = _STATUS_LINES[error.status] + b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body)
         more = b"".join([f"{name.lower()}: {value}\r\n".encode("ascii") for name, value in error.headers().items()])
-        # The first half of an id is chance, the other counts on from chance: a fifth of what a new UUID costs.
+        # The first half of an id is random, the second counts up from a random number: a fifth of the cost of a UUID.
         first = uuid4()
         self._start = start + more + f"x-request-id: {str(first)[:24]}".encode("ascii")
         self._end = b"\r\n" + body

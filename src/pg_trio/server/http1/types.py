@@ -1,4 +1,4 @@
-"""The types at the lane's two sides: the ASGI application, and the handler that takes a connection over."""
+"""The types on both sides of the lane: the ASGI application, and the handler that takes over a connection."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HeaderList: TypeAlias = list[tuple[bytes, bytes]]
 
 @frozen(slots=True)
 class Mount:
-    """An application and where it is: its lifespan's state, and the path it was put under."""
+    """An application, its lifespan's state, and its root path."""
 
     app: ASGIApplication
     state: dict[str, Any] = field(factory=dict)
@@ -33,7 +33,7 @@ HandOver: TypeAlias = Callable[[socket.socket, bytes], Awaitable[None]]
 
 
 class LoadGate(Protocol):
-    """What the application says of its load."""
+    """What the application reports about its load."""
 
     # `Retry-After` of refused requests.
     retry_after_s: int
@@ -52,10 +52,10 @@ class LoadGate(Protocol):
 
 @frozen(slots=True)
 class Door:
-    """An application's leave to turn its requests away in its stead; it is in its lifespan's state under `DOOR`.
+    """An application's permission to refuse its requests for it; in its lifespan's state under `DOOR`.
 
-    `covers` says of a method and a raw path whether that request may be. `note_leaving` is called once the gateway is
-    about to stop: from then on it is not ready.
+    `covers` says whether requests with this method and raw path may be refused. `note_leaving` is called once the
+    gateway is about to stop: from then on it is not ready.
     """
 
     admission: LoadGate

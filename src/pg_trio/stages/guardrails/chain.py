@@ -6,11 +6,11 @@ from functools import lru_cache
 
 from attrs import frozen
 
-from pg_trio.domain.chat import ChatRequest
 from pg_trio.domain.guardrails import ContentLength, GuardrailRules, PiiFilter
 from pg_trio.stages.guardrails.content_length import check_length
 from pg_trio.stages.guardrails.keyword_blocklist import KeywordScanner
 from pg_trio.stages.guardrails.pii import PiiScanner
+from pg_trio.stages.guardrails.pii_masks import Guarded
 from pg_trio.stages.guardrails.prompt_injection import InjectionScanner, injection_scanner
 
 
@@ -28,8 +28,8 @@ class Chain:
         """Whether there is any guardrail in it."""
         return any(each is not None for each in (self._pii, self._injection, self._keywords, self._length))
 
-    def apply(self, request: ChatRequest) -> ChatRequest:
-        """The request with personal data masked in its messages; the same object if nothing was.
+    def apply(self, request: Guarded) -> Guarded:
+        """The request with personal data masked in its messages or inputs; the same object if nothing was.
 
         `body` stays as it was sent, for `input_schema`. It must not be stored or logged.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 import trio
 from attrs import evolve, field, frozen
@@ -39,6 +40,19 @@ REFUSALS_KEPT = 4096
 MAX_START_BYTES = 64 * 1024
 # What a server answers to a field that it does not know.
 UNKNOWN_FIELD_STATUSES = frozenset({400, 422})
+
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class ReplyReader(Protocol[T_co]):
+    """Reads a whole answer: an adapter, for an answer of a chat."""
+
+    def read_reply(
+        self, status: int, headers: Mapping[str, str], body: bytes, candidate: Candidate, *, now_s: float
+    ) -> T_co:
+        """See Adapter."""
 
 
 class UsageRefusals:
@@ -88,14 +102,15 @@ class Exchange:
     # For answers of more than LARGE_BYTES, until they are read.
     answer_room: ByteRoom = field(factory=lambda: ByteRoom(GatewaySettings().max_inflight_body_bytes))
     usage_refusals: UsageRefusals = field(factory=UsageRefusals)
+    # By the candidate's identity; the candidate is held, or another one could come to have it.
+    _ways: dict[int, tuple[Adapter, Transport, Candidate]] = field(factory=dict, init=False)
 
     async def fetch_reply(
         self, attempt: Attempt[Candidate], prompt: Prompt, trace_fields: TraceFields | None = None
     ) -> Reply:
         """The candidate's whole answer. Raises AttemptFailed."""
         candidate = attempt.candidate
-        adapter = self.adapters(candidate.provider)
-        transport = self.transports[candidate.credential.carrier]
+        adapter, transport, _ = self._ways.get(id(candidate)) or self._find_way(candidate)
         request = adapter.build_request(prompt, candidate)
         if candidate.credential.send_deadline:
             request = tell_deadline(request, attempt.ends_at)
@@ -103,9 +118,20 @@ class Exchange:
             request = add_fields(request, trace_fields(candidate, attempt.started_at))
         response = await transport.open_response(request)
         try:
-            return await self._read_reply(adapter, response, candidate)
+            body = response.receive_nowait()
+            if body is None or len(body) > LARGE_BYTES:
+                return await self.read_reply(adapter, response, candidate, body or b"")
+            return adapter.read_reply(response.status, response.headers, body, candidate, now_s=self.now_s())
         finally:
             await response.aclose()
+
+    def _find_way(self, candidate: Candidate) -> tuple[Adapter, Transport, Candidate]:
+        """How a candidate is spoken to and reached."""
+        if len(self._ways) >= REFUSALS_KEPT:
+            self._ways.clear()
+        transport = self.transports[candidate.credential.carrier]
+        way = self._ways[id(candidate)] = (self.adapters(candidate.provider), transport, candidate)
+        return way
 
     async def open_stream(
         self, attempt: Attempt[Candidate], prompt: Prompt, opening: Opening, ends_at: float
@@ -141,7 +167,7 @@ class Exchange:
                     await response.aclose()
                     return await self._open_without_usage(call)
             # A failure, or a provider that answers whole all the same.
-            events = events_of(await self._read_reply(adapter, response, candidate, start))
+            events = events_of(await self.read_reply(adapter, response, candidate, start))
             await response.aclose()
             return OpenStream(candidate, None, None, events)
         except BaseException:
@@ -169,10 +195,10 @@ class Exchange:
         request = add_fields(request, call.fields)
         return await self.transports[candidate.credential.carrier].open_response(request)
 
-    async def _read_reply(
-        self, adapter: Adapter, response: UpstreamResponse, candidate: Candidate, start: bytes = b""
-    ) -> Reply:
-        """The reply of a whole body, of which `start` was read."""
+    async def read_reply(
+        self, reader: ReplyReader[T], response: UpstreamResponse, candidate: Candidate, start: bytes = b""
+    ) -> T:
+        """The reply of a whole body, of which `start` was read. Raises AttemptFailed."""
         try:
             body = start or await response.receive_some()
             rest = await response.receive_some() if body else b""
@@ -182,12 +208,12 @@ class Exchange:
             # A failure is told by its status. Its body would only have said more.
             body = rest = b""
         if rest or len(body) > LARGE_BYTES:
-            return await self._read_large_reply(adapter, response, [body, rest], candidate)
-        return adapter.read_reply(response.status, response.headers, body, candidate, now_s=self.now_s())
+            return await self._read_large_reply(reader, response, [body, rest], candidate)
+        return reader.read_reply(response.status, response.headers, body, candidate, now_s=self.now_s())
 
     async def _read_large_reply(
-        self, adapter: Adapter, response: UpstreamResponse, begun: list[bytes], candidate: Candidate
-    ) -> Reply:
+        self, reader: ReplyReader[T], response: UpstreamResponse, begun: list[bytes], candidate: Candidate
+    ) -> T:
         """The reply of a body that did not come in one small piece; `begun` is what has come of it."""
         with self.answer_room.keep_nothing(work_owner.get()) as kept:
             try:
@@ -198,7 +224,7 @@ class Exchange:
                 body = b""
             try:
                 return await self.large_work.call(
-                    len(body), _read_bounded, adapter, response, body, candidate, now_s=self.now_s()
+                    len(body), _read_bounded, reader, response, body, candidate, now_s=self.now_s()
                 )
             except AttemptFailed as failure:
                 # Its frames hold the body, and the race holds it for as long as the request lasts.
@@ -208,11 +234,11 @@ class Exchange:
 
 
 def _read_bounded(
-    adapter: Adapter, response: UpstreamResponse, body: bytes, candidate: Candidate, *, now_s: float
-) -> Reply:
+    reader: ReplyReader[T], response: UpstreamResponse, body: bytes, candidate: Candidate, *, now_s: float
+) -> T:
     if has_too_many_nodes(body):
         raise UpstreamNonsense(f"answer has more than {MAX_NODES} objects, lists and keys")
-    return adapter.read_reply(response.status, response.headers, body, candidate, now_s=now_s)
+    return reader.read_reply(response.status, response.headers, body, candidate, now_s=now_s)
 
 
 def add_fields(request: WireRequest, fields: Sequence[tuple[str, str]]) -> WireRequest:

@@ -5,12 +5,14 @@ Rules:
    candidate's breaker does not count it.
 2. The race, the hedges and the retries of this request use only the remaining candidates. If one candidate remains, it
    gets all of the remaining time.
-3. Only a request with more than text is checked, and only if a wire of the candidates cannot carry everything.
+3. Only a request with more than text is checked, and only if a wire of the candidates cannot carry everything; or a
+   request in a provider's own dialect, which may hold something that only that wire has.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import trio
 from attrs import evolve
@@ -38,10 +40,15 @@ def is_picky(candidates: tuple[Candidate, ...], exchange: Exchange) -> bool:
 
 def leave_out_unfit(plan: CallPlan, prompt: Prompt, attempts: Attempts, exchange: Exchange) -> CallPlan:
     """The plan with only the candidates that can carry the prompt. Raises NoFitCandidate."""
+    return leave_out(plan, lambda one: exchange.adapters(one.provider).why_unfit(prompt, one), attempts)
+
+
+def leave_out(plan: CallPlan, why_unfit: Callable[[Candidate], str | None], attempts: Attempts) -> CallPlan:
+    """The plan with only the candidates for which `why_unfit` has no reason. Raises NoFitCandidate."""
     fit: list[Candidate] = []
     reasons: list[tuple[str, str]] = []
     for candidate in plan.candidates:
-        what = exchange.adapters(candidate.provider).why_unfit(prompt, candidate)
+        what = why_unfit(candidate)
         if what is None:
             fit.append(candidate)
             continue

@@ -26,13 +26,13 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import trio
 from attrs import evolve
 
 from pg_trio.domain.call import Answered
-from pg_trio.domain.chat import Prompt, Reply
+from pg_trio.domain.chat import Prompt
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Candidate, Endpoint
 from pg_trio.domain.secret import mask_secrets
@@ -47,23 +47,34 @@ from pg_trio.errors import (
     ProviderDisabled,
     UpstreamRefused,
 )
-from pg_trio.racing.attempt import AllFailed, Attempt, AttemptEnd, AttemptLimitPassed, Limits, Won
-from pg_trio.racing.hedge_budget import HedgeRules, Hedges
-from pg_trio.racing.race import race
-from pg_trio.stages.provider_call.call_plan import CallPlan, Pacing, make_plan, race_limits
+from pg_trio.ledger.node_health import Hedges
+from pg_trio.racing.attempt import AllFailed, Attempt, AttemptEnd, AttemptLimitPassed, Won
+from pg_trio.racing.hedge_budget import HedgeRules
+from pg_trio.racing.race import race, race_alone
+from pg_trio.stages.provider_call.call_plan import CallPlan, Pacing, make_plan
 from pg_trio.stages.provider_call.exchange import Exchange
-from pg_trio.stages.provider_call.fit import holds_more_than_text, is_picky, leave_out_unfit
+from pg_trio.stages.provider_call.fit import holds_more_than_text, is_picky, leave_out, leave_out_unfit
 from pg_trio.stages.provider_call.memory import Memory
-from pg_trio.stages.provider_call.pace import NEVER
 from pg_trio.stages.provider_call.rescue import candidates_left
 from pg_trio.stages.provider_call.runner import Asked, CallRunner, Hands, say_standing, secrets_of
 from pg_trio.stages.provider_call.slot_turns import CredentialSlots, HeldResponse, Line
 from pg_trio.stages.provider_call.stream import Listener, Opening, OpenStream
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 # A second: the least that clients wait, and as long as a request waits for a slot unless told otherwise.
 RETRY_AFTER_S = 1
+
+
+class WholeStep(Protocol[T_co]):
+    """A request that is no chat, as candidates are asked it. It holds nothing that must be let go."""
+
+    def why_unfit(self, candidate: Candidate) -> str | None:
+        """The part of the request that this candidate cannot take; None if it can take all."""
+
+    async def fetch(self, attempt: Attempt[Candidate]) -> T_co:
+        """The candidate's whole answer. Raises AttemptFailed."""
 
 
 class ProviderCall:
@@ -98,9 +109,18 @@ class ProviderCall:
         exchange = partial(self._exchange.fetch_reply, prompt=prompt)
         if attempts.trace is not None:
             exchange = partial(exchange, trace_fields=attempts.trace_fields)
-        asked = Asked(prompt, ends_at, attempts, trio.current_time())
-        won = await self._race(self._make_runner(plan, plan.answers, asked, exchange, REPLIES))
+        asked = Asked(prompt.tools, ends_at, attempts, trio.current_time())
+        won = await self._race(self._make_runner(plan, plan.answers, asked, exchange, WHOLE))
         return Answered(won.value, won.attempt.candidate)
+
+    async def ask_step(
+        self, plan: CallPlan, step: WholeStep[T], ends_at: float, attempts: Attempts
+    ) -> Won[Candidate, T]:
+        """The first whole answer to a request that is no chat. Raises as `ask` does."""
+        _check_is_on(plan)
+        plan = leave_out(plan, step.why_unfit, attempts)
+        asked = Asked((), ends_at, attempts, trio.current_time())
+        return await self._race(self._make_runner(plan, plan.answers, asked, step.fetch, WHOLE))
 
     async def open_stream(
         self, plan: CallPlan, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
@@ -110,7 +130,7 @@ class ProviderCall:
         `listener` gets what candidates reason until then.
         """
         plan = self._fit(plan, prompt, attempts)
-        return await self._open(plan, Asked(prompt, ends_at, attempts, trio.current_time()), listener)
+        return await self._open(plan, prompt, Asked(prompt.tools, ends_at, attempts, trio.current_time()), listener)
 
     async def open_rescue(
         self, plan: CallPlan, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
@@ -123,12 +143,12 @@ class ProviderCall:
             return None
         limit_s = plan.attempt_limit_s if len(left) > 1 else math.inf
         plan = evolve(plan, candidates=left, attempt_limit_s=limit_s, max_attempts=len(left))
-        return await self._open(plan, Asked(prompt, ends_at, attempts, trio.current_time()), listener)
+        return await self._open(plan, prompt, Asked(prompt.tools, ends_at, attempts, trio.current_time()), listener)
 
-    async def _open(self, plan: CallPlan, asked: Asked, listener: Listener | None) -> OpenStream:
+    async def _open(self, plan: CallPlan, prompt: Prompt, asked: Asked, listener: Listener | None) -> OpenStream:
         trace_fields = None if asked.attempts.trace is None else asked.attempts.trace_fields
         opening = Opening(plan.first_token_limit_s, listener, trace_fields)
-        exchange = partial(self._exchange.open_stream, prompt=asked.prompt, opening=opening, ends_at=asked.ends_at)
+        exchange = partial(self._exchange.open_stream, prompt=prompt, opening=opening, ends_at=asked.ends_at)
         runner = self._make_runner(plan, plan.streams, asked, exchange, STREAMS)
         stream = (await self._race(runner)).value
         stream.permit = runner.permit
@@ -142,7 +162,7 @@ class ProviderCall:
     def _fit(self, plan: CallPlan, prompt: Prompt, attempts: Attempts) -> CallPlan:
         """The plan with those candidates that can be asked this. Raises ProviderDisabled or NoFitCandidate."""
         _check_is_on(plan)
-        if plan.is_picky and holds_more_than_text(prompt):
+        if prompt.native is not None or (plan.is_picky and holds_more_than_text(prompt)):
             return leave_out_unfit(plan, prompt, attempts, self._exchange)
         return plan
 
@@ -157,27 +177,25 @@ class ProviderCall:
         hedges = self._hedges
         if hedges is not None:
             hedges.deposit()
-        pace = NEVER if asked.prompt.tools and not plan.hedges_tools else pacing.pace
-        ordered: Sequence[Candidate] = self.memory.breakers.order(plan.candidates, asked.now)
+        ordered = self.memory.breakers.order(plan.candidates, asked.now)
         line = None
         if plan.slots is not None:
             line = Line(plan.slots, ordered, self.memory.breakers)
             ordered = line.order()
         if len(ordered) > plan.max_attempts:
             ordered = ordered[: plan.max_attempts]
-        return CallRunner(exchange, hands, self.memory, hedges, asked, plan, pacing, pace, ordered, line)
+        return CallRunner(exchange, hands, self.memory, hedges, asked, plan, pacing, ordered, line)
 
     async def _race(self, runner: CallRunner[T]) -> Won[Candidate, T]:
         plan, ordered, asked = runner.plan, runner.ordered, runner.asked
-        if not ordered or ordered[0] is not plan.candidates[0]:
-            runner.note_passed_over(plan.candidates)
-        if len(plan.candidates) == 1:
-            # There is no other candidate to keep time for.
-            limits = Limits(asked.ends_at, plan.attempt_limit_s)
-        else:
-            limits = race_limits(asked.ends_at, asked.now, plan.attempt_limit_s, plan.reserve_s)
         try:
-            return await race(ordered, runner, limits)
+            # The same object: none of them is passed over.
+            if ordered is plan.candidates:
+                if plan.is_lone:
+                    return await race_alone(ordered[0], runner, asked.ends_at, asked.now)
+            elif not ordered or ordered[0] is not plan.candidates[0]:
+                runner.note_passed_over(plan.candidates)
+            return await race(ordered, runner, plan.limits(asked.ends_at, asked.now), asked.now)
         except AllFailed as failed:
             raise self._failure(failed.ends, plan) from None
 
@@ -224,11 +242,11 @@ def _check_is_on(plan: CallPlan) -> None:
         raise ProviderDisabled(plan.first_provider)
 
 
-async def _let_go_reply(reply: Reply) -> None:
+async def _let_go_reply(reply: object) -> None:
     """A whole answer holds nothing."""
 
 
-def _hold_for_reply(reply: Reply, give_back: Callable[[], None]) -> None:
+def _hold_for_reply(reply: object, give_back: Callable[[], None]) -> None:
     give_back()
 
 
@@ -239,7 +257,7 @@ def _hold_for_stream(stream: OpenStream, give_back: Callable[[], None]) -> None:
         stream.response = HeldResponse(stream.response, give_back)
 
 
-REPLIES: Hands[Reply] = Hands(_let_go_reply, _hold_for_reply)
+WHOLE: Hands[Any] = Hands(_let_go_reply, _hold_for_reply)
 STREAMS: Hands[OpenStream] = Hands(OpenStream.aclose, _hold_for_stream)
 
 

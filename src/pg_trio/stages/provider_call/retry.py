@@ -4,20 +4,20 @@ Rules:
 1. When every candidate has failed, those whose failure may pass are asked again: after their `Retry-After`, else after
    a jittered pause of 100 ms, which doubles with each round, 2 s at most. Failures that do not pass (a refused key, an
    unknown model) are final for this request.
-2. A candidate that was set aside by its own word, said to an earlier request, is waited for as well. While another
-   request tries whether it is well again, it is looked at after each pause.
-3. A wait begins only if it can help: the time left must exceed the wait and the candidate's usual time.
-4. A try of a later round is ended by `attempt_timeout_ms` where another candidate may be asked after it; so is one of
-   the first round where another is waited for. A silent provider must not use up what the others would need.
+2. A candidate that sent a `Retry-After` to an earlier request is waited for as well. While another request probes it,
+   it is checked after each pause.
+3. A wait begins only if it can help: the remaining time must exceed the wait plus the candidate's usual time.
+4. `attempt_timeout_ms` ends a try of a later round if another candidate may be asked after it. It also ends one of the
+   first round if another candidate is waited for. A silent provider must not use up the time of the others.
 5. `max_attempts` bounds the tries. One is kept for each candidate whose `Retry-After` ends in time: quick failures of
-   the others must not use up the try that is known to have a chance.
-6. A retry is paid from its credential's retry budget. Where that is spent, the candidate is out for this request.
-7. Where an endpoint has a budget, what was reserved for its candidates' tries is what may be charged for: tries that
-   were cut short may be (a provider that refuses charges nothing), and no more are made than that.
-8. A candidate that is open for failing is a last resort, in a round as at the start: only where this request has asked
-   it. Those that were merely passed over for it are left alone; so an endpoint that is down says so at once.
+   the others must not use up the try that has a chance.
+6. A retry is paid from its credential's retry budget. If that is empty, this request does not ask the candidate again.
+7. An endpoint's budget reserves money for one try of each candidate. A provider may charge for a try that was cut
+   short, but not for one that it refused. No more tries that may be charged for are made than were reserved.
+8. A candidate whose breaker is open because it failed is a last resort, and only if this request has asked it before.
+   Candidates that this request passed over for that reason are not asked, so an endpoint that is down fails at once.
 
-Nothing of this exists before a request's first failure.
+Nothing of this is made before a request's first failure.
 """
 
 from __future__ import annotations
@@ -38,27 +38,27 @@ from pg_trio.racing.breaker_board import Breakers, Standing
 FIRST_PAUSE_S = 0.1
 PAUSE_GROWTH = 2.0
 PAUSE_LIMIT_S = 2.0
-# Of a pause, what chance decides ("equal jitter"): clients that failed together do not come back together.
+# The random part of a pause ("equal jitter"): clients that failed together do not come back together.
 JITTER_SHARE = 0.5
-# A wait is over when the breaker says so too: its times are kept in 32 bits, on a clock that is converted.
+# The breaker must agree that a wait is over. It keeps times in 32 bits, on a converted clock.
 SLACK_S = 0.001
 
 
 @define(slots=True, eq=False)
 class LastFailure:
-    """How a candidate failed at this request the last time."""
+    """How a candidate failed in this request the last time."""
 
     is_final: bool
-    # By its own word; minus infinity where it said nothing.
+    # The time that its `Retry-After` names; minus infinity without one.
     again_at: float
-    # Until when its breaker had set it aside, right after this failure was told.
+    # The end of its breaker's pause, as it was right after this failure.
     aside_until: float
 
 
 @define(slots=True, eq=False)
 class NextTry:
-    """A candidate that may be asked again, from `at` on; `has_word` where that is its own word. `is_news`: it is
-    waited for though this request was not what it said that to."""
+    """A candidate that may be asked again, from `at` on. `has_word`: a `Retry-After` gave that time. `is_news`: another
+    request received that `Retry-After`."""
 
     candidate: Candidate
     at: float
@@ -70,7 +70,7 @@ class NextTry:
 class Retries:
     """The retries of one request. `usually_s` says what a candidate usually takes; `random` is from 0 to 1.
 
-    `paid_tries` may be charged for (infinity: any number), and `attempts` knows how many may have been.
+    `paid_tries` is how many tries may be charged for (infinity: any number); `attempts` counts those so far.
     """
 
     candidates: Sequence[Candidate]
@@ -84,17 +84,17 @@ class Retries:
     tries: int = 0
     _rounds: int = 0
     _failures: dict[int, LastFailure] = field(factory=dict)
-    # Those that had no slot the last time that they were to be asked.
+    # Candidates that had no slot when they were last to be asked.
     _full: set[int] = field(factory=set)
-    # Those that another request was quicker to try, for they may be well again (rule 8).
+    # Candidates that another request probed first (rule 8).
     _left_alone: set[int] = field(factory=set)
 
     def has_failed(self, candidate: Candidate) -> bool:
-        """Whether this request has asked the candidate in vain: asking it once more is a retry."""
+        """Whether the candidate has failed in this request: asking it once more is a retry."""
         return id(candidate) in self._failures
 
     def note(self, end: AttemptEnd[Candidate]) -> None:
-        """An attempt has failed, and its breakers know."""
+        """An attempt has failed, and was reported to its breakers."""
         candidate, error = end.attempt.candidate, end.error
         standing = self.breakers.standing(candidate, end.ended_at)
         if isinstance(error, PassedOver):
@@ -130,9 +130,9 @@ class Retries:
         return Round(starts_at, [turn.candidate for turn in ready])
 
     def has_others(self, candidate: Candidate, now: float) -> bool:
-        """Whether another candidate is left if this one, asked or about to be asked, is given up.
+        """Whether another candidate is left if this one is given up, running or not.
 
-        In the first round failed candidates do not count: the last one has all the time that remains (the contract).
+        In the first round failed candidates do not count: the last one has all the remaining time (the contract).
         """
         if self.max_attempts - self.tries <= 1:
             return False
@@ -147,7 +147,7 @@ class Retries:
     # ── turns ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _find_turns(self, now: float) -> list[NextTry]:
-        # The exponent is bounded, or a long wait would overflow a float.
+        # The exponent is bounded, because a long wait would overflow a float.
         pause_s = min(PAUSE_LIMIT_S, FIRST_PAUSE_S * PAUSE_GROWTH ** min(self._rounds, 32))
         pause_s *= 1 - JITTER_SHARE * self.random()
         turns = [self._find_turn(candidate, now, now + pause_s) for candidate in self.candidates]
@@ -169,19 +169,19 @@ class Retries:
             return NextTry(candidate, failure.again_at + SLACK_S if has_word else after_pause, has_word)
         if id(candidate) in self._left_alone or (standing.why in (Fault.TARGET, Fault.SLOW) and standing.wait_s > 0):
             return None
-        # Passed over at first, and well by now.
+        # It was passed over at first, and may be asked now.
         return NextTry(candidate, after_pause if self._rounds else now, has_word=False)
 
     def _is_news(self, candidate: Candidate, standing: Standing, now: float) -> bool:
-        """Whether the candidate is set aside by what it said to another request than this one."""
+        """Whether the candidate waits for a `Retry-After` that another request received."""
         if standing.why is not Fault.ASIDE or standing.wait_s <= 0:
             return False
         failure = self._failures.get(id(candidate))
         return failure is None or standing.has_probe or now + standing.wait_s > failure.aside_until + SLACK_S
 
     def _choose(self, turns: Sequence[NextTry], left: int) -> list[NextTry]:
-        """As many turns as tries are left, those that wait for a candidate's own word before all others (rule 5)."""
-        # A slot that may come free is no reason to go on.
+        """As many turns as tries are left. Those with a `Retry-After` come first (rule 5)."""
+        # A slot that may become free is no reason for another round.
         if all(self._is_full(turn) for turn in turns):
             return []
         by_word = [turn for turn in turns if turn.has_word][:left]
@@ -195,17 +195,17 @@ class Retries:
 def _may_pass(error: BaseException | None) -> bool:
     if isinstance(error, AttemptFailed):
         return error.may_pass
-    # Cut by its own limit, or by a state of ours, which is no failure of the candidate's.
+    # The try's own limit or a state of the gateway ended it: this is not the candidate's failure.
     return isinstance(error, AttemptLimitPassed)
 
 
 class UsualTimes:
-    """What candidates usually take, in seconds: a moving average, as TCP keeps it for round trips (RFC 6298)."""
+    """Usual times of candidates in seconds: a moving average, as TCP keeps it for round trips (RFC 6298)."""
 
     __slots__ = ("_took_s",)
 
     def __init__(self) -> None:
-        # By identity: a candidate's hash is that of all its fields, and an endpoint's candidates are never replaced.
+        # By identity: hashing a candidate hashes all its fields, and an endpoint's candidates are never replaced.
         self._took_s: dict[int, float] = {}
 
     def note(self, candidate: Candidate, took_s: float) -> None:
@@ -214,5 +214,5 @@ class UsualTimes:
         self._took_s[id(candidate)] = usual_s + (took_s - usual_s) / 8
 
     def usually_s(self, candidate: Candidate) -> float:
-        """What it takes; 0 while nothing is known."""
+        """Its usual time; 0 while nothing is known."""
         return self._took_s.get(id(candidate), 0.0)

@@ -10,7 +10,6 @@ from typing import ClassVar, Generic, TypeVar
 import trio
 from attrs import define, field, frozen
 
-from pg_trio.domain.chat import Prompt
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.secret import Secret, mask_secrets
@@ -24,13 +23,13 @@ from pg_trio.errors import (
     UpstreamRefused,
     UpstreamUnreachable,
 )
+from pg_trio.ledger.node_health import Hedges
 from pg_trio.racing.attempt import ATTEMPT_LIMIT, Attempt, AttemptEnd, Outcome, Round
 from pg_trio.racing.breaker import Fault
 from pg_trio.racing.breaker_board import BreakerOpen, Permit, Standing
-from pg_trio.racing.hedge_budget import Hedges
 from pg_trio.stages.provider_call.call_plan import CallPlan, Pacing
 from pg_trio.stages.provider_call.memory import Memory
-from pg_trio.stages.provider_call.pace import Pace
+from pg_trio.stages.provider_call.pace import NEVER
 from pg_trio.stages.provider_call.retry import Retries
 from pg_trio.stages.provider_call.slot_turns import Line, has_free_slot
 
@@ -38,9 +37,9 @@ T = TypeVar("T")
 
 # Statuses that count against the target (contract, "Failover"); other 4xx are the caller's own mistake.
 TARGET_STATUSES = frozenset({403, 404, 408, 409, 425})
-# An attempt that the deadline ended says something against its target only if it had at least this long.
+# If the deadline ends an attempt, it counts against the target only if it ran at least this long.
 PATIENCE_S = 1.0
-# Why a candidate is not asked: for its row, and for the client.
+# Why a candidate is not asked. Its row and the client get this text.
 _ASIDE_WORDS = {
     Fault.ASIDE: ("asked for a pause", "asked for a pause"),
     Fault.CREDENTIAL: ("refused the credential", "credential refused"),
@@ -52,9 +51,9 @@ _ASIDE_WORDS = {
 
 @value(slots=True, eq=False)
 class Asked:
-    """What is asked, until when (Trio's clock), where tries are noted, and when all of it began."""
+    """The tools that an answer may call, the deadline (Trio's clock), the list of tries, and when the request began."""
 
-    prompt: Prompt
+    tools: Sequence[object]
     ends_at: float
     attempts: Attempts
     now: float
@@ -62,7 +61,7 @@ class Asked:
 
 @frozen(slots=True)
 class Hands(Generic[T]):
-    """How one kind of answer is handled: let go of, and its slot given back when it is over."""
+    """How one kind of answer is closed, and how its slot is given back at its end."""
 
     let_go: Callable[[T], Awaitable[None]]
     hold: Callable[[T, Callable[[], None]], None]
@@ -70,9 +69,9 @@ class Hands(Generic[T]):
 
 @define(eq=False)
 class CallRunner(Generic[T]):
-    """The tries of one request; see racing.attempt.Runner. `ordered` are those who are asked, in their first round.
+    """The tries of one request; see racing.attempt.Runner. `ordered` are the candidates of the first round.
 
-    `permit` is that of the try that won.
+    `permit` is the winning try's.
     """
 
     exchange: Callable[[Attempt[Candidate]], Awaitable[T]]
@@ -82,20 +81,19 @@ class CallRunner(Generic[T]):
     asked: Asked
     plan: CallPlan
     pacing: Pacing
-    pace: Pace
     ordered: Sequence[Candidate]
     line: Line | None
-    permit: Permit | None = field(default=None, init=False)
-    _permits: dict[int, Permit] = field(factory=dict, init=False)
-    _retries: Retries | None = field(default=None, init=False)
+    permit: Permit | None = None
+    _permits: dict[int, Permit] = field(factory=dict)
+    _retries: Retries | None = None
 
-    # A local problem (no file descriptor left) is not a candidate's failure, but must not end other, healthy tries.
+    # A local problem (no file descriptor left) is not a candidate's failure. It must not end other tries either.
     expected: ClassVar[tuple[type[Exception], ...]] = (AttemptFailed, OwnStateError)
 
     # ── tries ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def start(self, attempt: Attempt[Candidate]) -> Awaitable[T]:
-        """Await it: the candidate's answer. Raises AttemptFailed or OwnStateError."""
+        """The candidate's answer. Raises AttemptFailed or OwnStateError."""
         if self.line is None:
             return self._ask(attempt, attempt.started_at)
         return self._ask_in_line(attempt, self.line)
@@ -115,7 +113,7 @@ class CallRunner(Generic[T]):
     def _ask(self, attempt: Attempt[Candidate], now: float) -> Awaitable[T]:
         candidate = attempt.candidate
         if attempt.number > 0 or self._retries is not None:
-            # The first was chosen in this very moment; what became of the others since then is news.
+            # The first candidate was chosen just now. The state of the others may have changed since then.
             self._check_turn(candidate, now)
         try:
             permit = self.memory.breakers.begin(candidate, now, is_alone=len(self.ordered) <= 1)
@@ -126,7 +124,7 @@ class CallRunner(Generic[T]):
         return self.exchange(attempt)
 
     def _check_turn(self, candidate: Candidate, now: float) -> None:
-        """Raises PassedOver where the candidate is not to be asked after all."""
+        """Raises PassedOver if the candidate must not be asked now."""
         retries = self._get_retries()
         if retries.aside_s(candidate, now) > 0:
             raise self._aside(candidate, self.memory.breakers.standing(candidate, now))
@@ -147,11 +145,12 @@ class CallRunner(Generic[T]):
     # ── what comes next ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def hedge_after_s(self, candidate: Candidate) -> float:
-        """How long the candidate may be silent before the next is started beside it."""
-        return self.pace.hedge_after_s(candidate)
+        """How long the candidate may be silent before the next one starts beside it."""
+        pace = NEVER if self.asked.tools and not self.plan.hedges_tools else self.pacing.pace
+        return pace.hedge_after_s(candidate)
 
     def may_hedge(self, candidate: Candidate) -> bool:
-        """Whether a hedge may go there now; if so, it is paid."""
+        """Whether a hedge may go there now. If so, it is paid from the budget."""
         now = trio.current_time()
         has_slot = self.line is None or has_free_slot(candidate, self.line.slots)
         may_ask = has_slot and self.memory.breakers.may_ask(candidate, now)
@@ -165,11 +164,11 @@ class CallRunner(Generic[T]):
         return isinstance(error, AttemptFailed) and not error.fails_over
 
     def next_round(self) -> Round[Candidate] | None:
-        """Who is asked again, and when."""
+        """The next round, if there is one."""
         return self._get_retries().next_round(trio.current_time())
 
     def has_others(self, candidate: Candidate) -> bool:
-        """Whether another candidate may still be asked when this one, the last one of its round, is given up."""
+        """Whether another candidate may be asked after this one, the last one of its round, is given up."""
         return self._get_retries().has_others(candidate, trio.current_time())
 
     def _get_retries(self) -> Retries:
@@ -191,7 +190,7 @@ class CallRunner(Generic[T]):
     # ── how it ended ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def record(self, end: AttemptEnd[Candidate]) -> None:
-        """Leave a row, and tell the breakers."""
+        """Write a row, and report the end to the breakers."""
         if end.outcome is not Outcome.WON:
             self._record_loss(end)
             return
@@ -218,7 +217,7 @@ class CallRunner(Generic[T]):
             why = error.why if isinstance(error, AttemptFailed) else ""
             attempts.add(candidate, end.attempt.started_at, end.ended_at, outcome, why, end.attempt.is_hedge)
         permit = self._permits.pop(end.attempt.number, None)
-        # Without one, it was never asked.
+        # Without a permit, it was never asked.
         if permit is not None:
             if not isinstance(error, UpstreamRefused | UpstreamUnreachable | OwnStateError):
                 attempts.lost_to += (candidate,)
@@ -231,7 +230,7 @@ class CallRunner(Generic[T]):
             self._get_retries().note(end)
 
     def note_passed_over(self, candidates: Sequence[Candidate]) -> None:
-        """A row for each of them that may not be asked now."""
+        """Write a row for each candidate that may not be asked now."""
         now = trio.current_time()
         for candidate in candidates:
             standing = self.memory.breakers.standing(candidate, now, is_alone=len(self.plan.candidates) == 1)
@@ -245,8 +244,8 @@ def tell(
 ) -> None:
     """Report to the breakers how a try without an answer ended.
 
-    `is_repeated`: this request has failed there before. Then it is no more news that the target fails: a blip of half a
-    second, which one request's retries may meet three times, must not look like three requests that failed.
+    `is_repeated`: this request has failed there before. Such a failure is not counted again: the retries of one request
+    may meet a blip of half a second three times, and this must not look like three failed requests.
     """
     now = end.ended_at
     fault = find_fault(end, asked_at)
@@ -273,7 +272,7 @@ def blame(refused: UpstreamRefused) -> Fault:
     if refused.refuses_credential:
         return Fault.CREDENTIAL
     if refused.concerns is not None:
-        # An unknown model is out for every request; a context that is too small, for this one.
+        # An unknown model fails for every request. A context that is too small fails for this one.
         return Fault.TARGET if refused.concerns == "model" else Fault.NOBODY
     if status == 429 or (status >= 500 and refused.retry_after_s is not None):
         return Fault.ASIDE
@@ -281,11 +280,11 @@ def blame(refused: UpstreamRefused) -> Fault:
 
 
 def say_standing(candidate: Candidate, standing: Standing) -> str:
-    """Why a candidate is not asked, in its provider's own last words where they are known."""
+    """Why a candidate is not asked, with its provider's last message if there is one."""
     why = f"{candidate.provider} {_ASIDE_WORDS[standing.why][0]}; not asked for another {standing.wait_s:.3g} s"
     return f"{standing.said} ({why})" if standing.said else why
 
 
 def secrets_of(*candidates: Candidate) -> list[Secret]:
-    """The keys that must not show in what these candidates' providers say."""
+    """The keys that must be masked in messages of these candidates' providers."""
     return [secret for candidate in candidates for secret in candidate.credential.secrets]

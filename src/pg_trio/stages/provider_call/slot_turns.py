@@ -1,12 +1,12 @@
-"""Bounded concurrency: at most `max_concurrent` calls with one credential at once, in all workers, and a short line in
-front of it in each of them.
+"""Bounded concurrency: at most `max_concurrent` calls with one credential at once in all workers, and a short queue in
+each worker.
 
 Rules:
-1. A candidate without a free slot comes after those that may be asked at once, and before those that are asked as a
-   last resort: a short wait for a good one is better than a try of a bad one. Where others that may be asked are left,
-   it fails over at once; the last of them is waited for, `slot_wait_ms` at most.
-2. A slot is held from before the call is sent until its answer is let go: of a stream, until its last byte.
-3. Waiting is no call: breakers and estimates learn nothing of it, and the deadline holds over it as over everything.
+1. A candidate without a free slot comes after those with one and before those of last resort: a short wait for a good
+   candidate is better than a try of a bad one. If other candidates are left, the request goes to them at once. The last
+   one is waited for, for `slot_wait_ms` at most.
+2. A slot is held from before the call is sent until its answer is closed; a stream's until its last byte.
+3. Waiting is not a call: breakers and estimates do not count it. The request's deadline includes it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from attrs import define, field
 from pg_trio.domain.project import Candidate, Credential
 from pg_trio.domain.upstream import UpstreamResponse
 from pg_trio.errors import CandidateFull
+from pg_trio.ledger.node_health import LeaseCounter
 from pg_trio.racing.attempt import Attempt
 from pg_trio.racing.breaker_board import Breakers
-from pg_trio.racing.shared_slots import LeaseCounter, SharedSlots
+from pg_trio.racing.shared_slots import SharedSlots
 from pg_trio.racing.slots import NoSlot, SlotRules, Slots
 
 
 class CredentialSlots:
-    """The slots of every credential that is limited, made as endpoints that use them are planned.
+    """The slots of every limited credential. They are made when an endpoint that uses them is compiled.
 
     `leases` count them over all workers; None: each worker counts its own.
     """
@@ -37,7 +38,7 @@ class CredentialSlots:
         self._slots: dict[str, Slots] = {}
 
     def of(self, candidates: Iterable[Candidate]) -> Mapping[str, Slots] | None:
-        """The slots of these candidates' credentials by name; None where no one is limited."""
+        """The slots of these candidates' credentials by name; None if no credential is limited."""
         found = {
             candidate.credential.name: self._slots_of(candidate.credential, candidate.credential.max_concurrent)
             for candidate in candidates
@@ -46,8 +47,8 @@ class CredentialSlots:
         return found or None
 
     def describe(self, credential: Credential) -> dict[str, int] | None:
-        """How many calls may be under way and are, in all workers, and wait in this one; None where they are not
-        limited."""
+        """The limit, the running calls in all workers, and the waiting ones in this worker; None if the credential is
+        not limited."""
         if credential.max_concurrent is None:
             return None
         slots = self._slots_of(credential, credential.max_concurrent)
@@ -63,7 +64,7 @@ class CredentialSlots:
         rules = SlotRules(limit, credential.max_waiting)
         if self._leases is None:
             return Slots(rules)
-        # 20 bytes: as long as no endpoint's or token's key in the same book (shared_memory/leases.py).
+        # 20 bytes: no endpoint's or token's key in the same file has this length (shared_memory/leases.py).
         key = blake2b(credential.name.encode(), digest_size=20, person=b"slots").digest()
         return SharedSlots(rules, self._leases, key)
 
@@ -76,7 +77,7 @@ def has_free_slot(candidate: Candidate, slots: Mapping[str, Slots]) -> bool:
 
 @define(slots=True, eq=False)
 class Line:
-    """One request's tries where slots are limited. `asked_at` is when each try, by its number, came to be sent."""
+    """The tries of one request whose slots are limited. `asked_at`: when each try was sent, by its number."""
 
     slots: Mapping[str, Slots]
     candidates: Sequence[Candidate]
@@ -85,7 +86,7 @@ class Line:
     _tried: list[Candidate] = field(factory=list)
 
     def order(self) -> Sequence[Candidate]:
-        """Those that may be asked at once first; otherwise in their order."""
+        """Candidates with a free slot first; otherwise in their order."""
         now = trio.current_time()
         ready = [
             candidate
@@ -95,7 +96,7 @@ class Line:
         return ready + [candidate for candidate in self.candidates if candidate not in ready]
 
     async def take_slot(self, attempt: Attempt[Candidate]) -> Slots | None:
-        """Hold a slot for this try, to be given back by the caller; None where its calls are not limited.
+        """Hold a slot for this try; the caller gives it back. None if its calls are not limited.
 
         Raises CandidateFull.
         """
@@ -115,7 +116,7 @@ class Line:
             raise CandidateFull(f"{candidate.provider}: no slot free for another call") from None
 
     def _has_others(self) -> bool:
-        """Whether another candidate that has not been asked may be asked."""
+        """Whether a candidate is left that has not been asked and may be."""
         now = trio.current_time()
         return any(
             candidate not in self._tried and self.breakers.may_ask(candidate, now) for candidate in self.candidates
@@ -124,7 +125,7 @@ class Line:
 
 @define(slots=True, eq=False)
 class HeldResponse:
-    """A response that gives its slot back when it is let go."""
+    """A response that gives its slot back when it is closed."""
 
     _response: UpstreamResponse
     _give_back: Callable[[], None]
@@ -137,6 +138,10 @@ class HeldResponse:
     @property
     def headers(self) -> Mapping[str, str]:
         return self._response.headers
+
+    def receive_nowait(self) -> bytes | None:
+        """See UpstreamResponse."""
+        return self._response.receive_nowait()
 
     async def receive_some(self) -> bytes:
         """See UpstreamResponse."""

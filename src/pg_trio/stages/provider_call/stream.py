@@ -96,7 +96,6 @@ class OpenStream:
     _waiting: list[Event]
     # What was read of the body to tell that it is a stream's.
     _start: bytes = b""
-    is_over: bool = False
     # Characters of reasoning that are not among its events: with the listener already, or left out.
     reasoned: int = 0
     _held_chars: int = 0
@@ -159,18 +158,14 @@ class OpenStream:
         """The next events, at least one unless the bytes that came held none; the last is Finished or Broken."""
         if self._waiting:
             events, self._waiting = self._waiting, []
-            return self._note(events)
+            return events
         assert self.response is not None
         assert self.reader is not None
         try:
             data = await self.response.receive_some()
         except AttemptFailed as failure:
-            return self._note(self.reader.close(failure))
-        return self._note(self.reader.feed(data) if data else self.reader.close())
-
-    def give_up(self, failure: AttemptFailed) -> Sequence[Event]:
-        """The last events of a stream that is not waited for any longer."""
-        return self._note(self.reader.close(failure)) if self.reader is not None else []
+            return self.reader.close(failure)
+        return self.reader.feed(data) if data else self.reader.close()
 
     def note_broken(self, now: float, said: str) -> None:
         """It failed after its first token: its breaker counts the same call as failed."""
@@ -181,8 +176,3 @@ class OpenStream:
         """Let go of the connection; does its work under cancellation too."""
         if self.response is not None:
             await self.response.aclose()
-
-    def _note(self, events: list[Event]) -> list[Event]:
-        if events and isinstance(events[-1], Finished | Broken):
-            self.is_over = True
-        return events

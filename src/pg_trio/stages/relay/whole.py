@@ -17,8 +17,7 @@ async def send_whole(client: StreamClient, answer: WholeAnswer) -> None:
     reply = answer.reply
     client.name_source(answer.provider, reply.model)
     with trio.move_on_after(SEND_LIMIT_S) as limit:
-        # The last event is the end, which `finish` writes.
-        await client.send_events(events_of(reply)[:-1])
+        await client.send_events(events_of(reply))
         await client.finish(reply.finish_reason, answer.usage)
     if limit.cancelled_caught:
         raise ClientLeft

@@ -15,6 +15,9 @@ FILE_ID = re.compile(r"[A-Za-z0-9_.:-]{1,256}")
 # A word of a small vocabulary: `high`, `wav`.
 WORD = re.compile(r"[a-z0-9]{1,16}")
 BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
+# 2,048 characters: the limit of search engines and old browsers for an address.
+_WEB_URL = re.compile(r"https?://[!-~]{1,2040}")
+_DATA_URL = re.compile(r"data:[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64};base64,[A-Za-z0-9+/]*={0,2}")
 _WORDS_FOR = {
     NAME: "1 to 64 letters, digits, _ and -",
     FILE_ID: "1 to 256 letters, digits, _ . : and -",
@@ -44,6 +47,21 @@ def check_object(value: Json, path: str) -> dict[str, Json]:
     if not isinstance(value, dict):
         raise BadRequest(f"{path}: must be an object.")
     return value
+
+
+def check_image_address(value: Json, path: str) -> str:
+    """The value, if it is a web address or a data address."""
+    if not isinstance(value, str):
+        raise BadRequest(f"{path}: must be a string.")
+    if _WEB_URL.fullmatch(value) is None and _DATA_URL.fullmatch(value) is None:
+        raise BadRequest(f"{path}: must be an http or https address, or a data address in base64.")
+    return value
+
+
+def check_file_data(value: Json, path: str) -> None:
+    """Return if the value is base64, or a data address."""
+    if not isinstance(value, str) or (_DATA_URL.fullmatch(value) is None and BASE64.fullmatch(value) is None):
+        raise BadRequest(f"{path}: must be base64, or a data address in base64.")
 
 
 def read_flag(value: Json, path: str) -> bool:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from pg_trio.domain.chat import Json, Role
 from pg_trio.domain.content import Audio, File, Image, Part, Refusal, Text
 from pg_trio.errors import BadRequest
-from pg_trio.surfaces.reading.field_checks import BASE64, FILE_ID, WORD, check_object, check_string
-
-# 2,048 characters: the limit of search engines and old browsers for an address.
-_URL = re.compile(r"https?://[!-~]{1,2040}")
-_DATA_URL = re.compile(r"data:[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64};base64,[A-Za-z0-9+/]*={0,2}")
+from pg_trio.surfaces.reading.field_checks import (
+    BASE64,
+    FILE_ID,
+    WORD,
+    check_file_data,
+    check_image_address,
+    check_object,
+    check_string,
+)
 
 
 class _Run:
@@ -76,10 +79,7 @@ def _read_part_type(part: Json, role: Role, path: str) -> str:
 
 def _read_image(image: dict[str, Json], path: str) -> Image:
     url, detail = image.get("url"), image.get("detail")
-    if not isinstance(url, str):
-        raise BadRequest(f"{path}.url: must be a string.")
-    if _URL.fullmatch(url) is None and _DATA_URL.fullmatch(url) is None:
-        raise BadRequest(f"{path}.url: must be an http or https address, or a data address in base64.")
+    url = check_image_address(url, f"{path}.url")
     if detail is not None:
         check_string(detail, WORD, f"{path}.detail")
     return Image(url, detail)
@@ -97,10 +97,8 @@ def _read_file(file: dict[str, Json], path: str) -> File:
         raise BadRequest(f"{path}: must have file_id or file_data.")
     if file_id is not None:
         check_string(file_id, FILE_ID, f"{path}.file_id")
-    if data is not None and (
-        not isinstance(data, str) or (_DATA_URL.fullmatch(data) is None and BASE64.fullmatch(data) is None)
-    ):
-        raise BadRequest(f"{path}.file_data: must be base64, or a data address in base64.")
+    if data is not None:
+        check_file_data(data, f"{path}.file_data")
     if name is not None and not isinstance(name, str):
         raise BadRequest(f"{path}.filename: must be a string.")
     return File(file_id, data, name)

@@ -32,9 +32,9 @@ def _read_block(entry: JsonObject) -> Reasoning | None:
     if entry.get("format") not in _FORMATS:
         return None
     kind, text, signature, data = entry.get("type"), entry.get("text"), entry.get("signature"), entry.get("data")
-    if kind == "reasoning.text" and isinstance(text, str) and _is_opaque(signature):
+    if kind == "reasoning.text" and isinstance(text, str) and is_opaque(signature):
         return Reasoning(text, signature)
-    if kind == "reasoning.encrypted" and _is_opaque(data):
+    if kind == "reasoning.encrypted" and is_opaque(data):
         return Reasoning("", data=data)
     return None
 
@@ -46,8 +46,9 @@ def read_signature(call: JsonObject) -> str | None:
         if not isinstance(fields, dict):
             return None
         fields = fields.get(name)
-    return fields if _is_opaque(fields) else None
+    return fields if is_opaque(fields) else None
 
 
-def _is_opaque(given: Json) -> bool:
+def is_opaque(given: Json) -> bool:
+    """Whether it is a string of base64 that may be a signature or an encrypted block."""
     return isinstance(given, str) and _OPAQUE.fullmatch(given) is not None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from pg_trio.domain.call import RequestHead
-from pg_trio.domain.chat import Json
+from pg_trio.domain.chat import NO_NEW_SESSION, Json
 from pg_trio.domain.project import Access
 from pg_trio.errors import BadRequest, GatewayError, ModelsNotServed, NoFitCandidate, ParameterUnsupported
 from pg_trio.surfaces.contract import MatchedRoute, SurfaceDefaults
@@ -77,6 +77,6 @@ def read_session(head: RequestHead) -> dict[str, object]:
     """
     given = head.fields.get(SESSION_FIELD)
     if given is None:
-        return {"starts_session": False}
+        return {"session_terms": NO_NEW_SESSION}
     text = given.decode("latin-1").strip()
     return {} if text == "new" else {"session_id": read_session_id(text)}

@@ -7,7 +7,7 @@ they share: the running gateway, and who is asking.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -16,11 +16,22 @@ from quart import Response, jsonify
 from quart_trio import QuartTrio
 
 from pg_trio.config.settings import Settings
+from pg_trio.domain.project import Candidate, Endpoint
 from pg_trio.errors import GatewayError, StillStarting
 from pg_trio.web.admin.api_changes import add_change_routes
+from pg_trio.web.admin.api_lists import add_list_routes
+from pg_trio.web.admin.api_overview import add_overview_route
+from pg_trio.web.admin.api_requests import add_request_routes
+from pg_trio.web.admin.api_tokens import add_token_routes
 from pg_trio.web.admin.metrics_route import add_metrics_route
 from pg_trio.web.admin.operator_access import OperatorAccess, OperatorBook, Visitor
+from pg_trio.web.admin.pages import add_page_routes
+from pg_trio.web.admin.playground_calls import PlaygroundCalls
+from pg_trio.web.admin.row_names import RowNames
+from pg_trio.web.asgi_types import AsgiApp
 from pg_trio.web.introspection import as_gateway_error
+from pg_trio.web.openapi.admin_document import make_admin_document
+from pg_trio.web.openapi.document_page import render_page
 
 logger = logging.getLogger("pg_trio.web")
 
@@ -61,6 +72,22 @@ class AdminGateway(Protocol):
         """See pg_trio.pipeline."""
 
     @property
+    def log_view(self) -> Any:
+        """See store/log_view.py."""
+
+    def administer_tokens(self, work: Callable[[Any], Any]) -> Awaitable[Any]:
+        """See RunningGateway."""
+
+    def read_spend(self, endpoint: Endpoint) -> Awaitable[tuple[int, int] | None]:
+        """See RunningGateway."""
+
+    def describe_candidate(self, candidate: Candidate) -> dict[str, object]:
+        """See RunningGateway."""
+
+    def describe_connections(self) -> str:
+        """See RunningGateway."""
+
+    @property
     def recorders(self) -> Any:
         """See pg_trio.recorder."""
 
@@ -71,6 +98,9 @@ class AdminGateway(Protocol):
     @property
     def disabled_providers(self) -> frozenset[str]: ...
 
+    def playground_token(self, project: str) -> str | None:
+        """The token for the playground's calls of the project of this UUID; None if there is none."""
+
 
 @frozen(eq=False)
 class Desk:
@@ -78,6 +108,8 @@ class Desk:
 
     _find_gateway: Callable[[], AdminGateway | None]
     settings: Settings
+    # None without a supervisor.
+    ask_reload: Callable[[], None] | None = None
     access: OperatorAccess = field(init=False)
 
     @access.default
@@ -103,9 +135,15 @@ class Desk:
         return await self.access.require(self.book, change=change)
 
 
-def make_operators_app(find_gateway: Callable[[], AdminGateway | None], settings: Settings) -> QuartTrio:
-    """The application. `find_gateway` returns the running gateway, or None before it runs."""
-    app = QuartTrio("pg_trio.admin", static_folder=None)
+def make_operators_app(
+    find_gateway: Callable[[], AdminGateway | None],
+    settings: Settings,
+    routes: AsgiApp,
+    ask_reload: Callable[[], None] | None = None,
+) -> QuartTrio:
+    """The application. `find_gateway` returns the running gateway, or None before it runs; `routes` are its public
+    ones, for the playground's calls. `ask_reload`: see app.py."""
+    app = QuartTrio(__name__, static_folder=None, template_folder="templates")
     # Quart cuts every response after 60 s by default; what is shown live lasts.
     app.config["RESPONSE_TIMEOUT"] = None
     app.config["BODY_TIMEOUT"] = 30
@@ -113,16 +151,37 @@ def make_operators_app(find_gateway: Callable[[], AdminGateway | None], settings
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    desk = Desk(find_gateway, settings)
+    desk = Desk(find_gateway, settings, ask_reload)
     add_change_routes(app, desk)
+    add_page_routes(app, desk)
+    names = RowNames(settings.projects)
+    add_request_routes(app, desk, names)
+    add_overview_route(app, desk, names)
+    add_list_routes(app, desk)
+    add_token_routes(app, desk)
+    _add_document(app, settings.server.admin_root_path)
     add_metrics_route(app, desk)
     _add_errors_and_fields(app)
+    # Hypercorn types ASGI events as one class each, we as mappings.
+    app.asgi_app = PlaygroundCalls(app.asgi_app, desk, routes)  # type: ignore[method-assign, assignment, arg-type]
     return app
 
 
 def data(content: object, **more: object) -> dict[str, object]:
     """The admin API's answer: `{"ok": true, "data": …}` and more fields."""
     return {"ok": True, "data": content, **more}
+
+
+def _add_document(app: QuartTrio, root_path: str) -> None:
+    document = make_admin_document(root_path)
+
+    @app.get("/admin/openapi.json")
+    async def admin_document() -> dict[str, Any]:
+        return document
+
+    @app.get("/admin/docs")
+    async def admin_docs() -> Response:
+        return render_page(document, f"{root_path}/admin/openapi.json")
 
 
 def _add_errors_and_fields(app: QuartTrio) -> None:

@@ -5,21 +5,20 @@ Each change writes its audit row in the same transaction, and holds in every wor
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import trio
 from quart import request
 from quart_trio import QuartTrio
 
-from pg_trio.config.overrides import override_endpoint
+from pg_trio.config.changed_settings import override_endpoint
 from pg_trio.domain.json_value import Json
 from pg_trio.domain.operator import Override
 from pg_trio.domain.project import Endpoint, Project
 from pg_trio.domain.provider import PROVIDERS
-from pg_trio.errors import BadRequest, RouteNotFound
+from pg_trio.errors import BadRequest, ConfigError, ReloadUnavailable, RouteNotFound
 
 if TYPE_CHECKING:
     from pg_trio.web.admin.admin_app import AdminGateway, Desk
@@ -66,9 +65,13 @@ def add_change_routes(app: QuartTrio, desk: Desk) -> None:
     @app.post(f"{API}/config/reload")
     async def reload() -> dict[str, Any]:
         visitor = await desk.require(change=True)
+        if desk.ask_reload is None:
+            raise ReloadUnavailable
         await desk.gateway.operators.override([], visitor.change("config.reload", "config"))
-        # The supervisor is our parent; it checks the file before it replaces a worker.
-        os.kill(os.getppid(), signal.SIGHUP)
+        try:
+            await trio.to_thread.run_sync(desk.ask_reload, limiter=trio.CapacityLimiter(1))
+        except ConfigError as error:
+            raise BadRequest("; ".join(error.mistakes)) from error
         return {"ok": True, "data": {"asked": True}}
 
 

@@ -159,8 +159,14 @@ def check_origin() -> None:
 
 
 def cookie_name() -> str:
-    """The name of the session's cookie at this address (rule 2)."""
-    return f"pg_trio_{urlsplit(f'//{request.host}').port or 'session'}"
+    """The name of the session's cookie at the address of the request (rule 2)."""
+    return name_cookie(request.host)
+
+
+def name_cookie(host: str) -> str:
+    """The name of the session's cookie at an address, `HOST:PORT` or `HOST`."""
+    port = host.rpartition(":")[2]
+    return f"pg_trio_{port if port.isdecimal() and len(port) <= 5 else 'session'}"
 
 
 def _read_key(authorization: list[str]) -> str:

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, Final
 
 from pg_trio.domain.call import ReadLimits, RequestHead
-from pg_trio.domain.chat import ChatRequest, Json, JsonObject, Message
+from pg_trio.domain.chat import NO_NEW_SESSION, ChatRequest, Json, JsonObject, Message
 from pg_trio.domain.options import NO_OPTIONS, Options
 from pg_trio.errors import BadRequest
 from pg_trio.surfaces.reading.chat_messages import read_messages
@@ -52,7 +52,7 @@ def read_chat_completion(body: bytes, limits: ReadLimits, head: RequestHead) -> 
     stream = fields.get("stream") is not None and read_flag(fields["stream"], "stream")
     if not head.fields and fields.keys() <= _PLAIN_FIELDS and len(messages) == 1 and messages[0].role != "tool":
         # As most requests are.
-        return ChatRequest(messages, fields, None, stream, None, (), None, NO_OPTIONS, model, False)
+        return ChatRequest(messages, fields, None, stream, None, (), None, NO_OPTIONS, model, NO_NEW_SESSION)
     session: dict[str, Any] = read_session(head)
     if "session_id" not in session:
         _check_results(messages)

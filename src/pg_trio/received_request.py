@@ -1,0 +1,53 @@
+"""A request that was read, and the checks that every kind of request passes before a provider sees it."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from pg_trio.catalogue import EndpointPlan
+from pg_trio.domain.call import Call
+from pg_trio.domain.chat import ChatRequest
+from pg_trio.domain.client_request import ClientRequest
+from pg_trio.domain.embeddings import EmbeddingRequest
+from pg_trio.domain.project import Caller
+from pg_trio.domain.value import value
+from pg_trio.racing.large_work import LARGE_BYTES, LargeWork
+from pg_trio.recorder import Recorder
+from pg_trio.stages.request_deadline import RequestDeadline
+
+Checked = TypeVar("Checked", ChatRequest, EmbeddingRequest)
+
+
+@value(slots=True)
+class ReceivedRequest:
+    """A request that was read. Its caller and its endpoint are known. `size` is the body's size in bytes."""
+
+    call: Call
+    caller: Caller
+    plan: EndpointPlan
+    request: ClientRequest
+    size: int
+    deadline: RequestDeadline
+    recorder: Recorder
+
+
+async def check_request(received: ReceivedRequest, request: Checked, large_work: LargeWork) -> Checked:
+    """The request that the guardrails let pass, after its body was checked against the endpoint's schema."""
+    plan, size, recorder = received.plan, received.size, received.recorder
+    recorder.stage_began("guardrails")
+    guards = plan.guards
+    if guards is not None:
+        if size <= LARGE_BYTES:
+            request = guards.apply(request)
+        else:
+            request = await large_work.call(size, guards.apply, request)
+    recorder.request_guarded(request)
+
+    recorder.stage_began("input_schema")
+    schema = plan.input_schema
+    if schema is not None:
+        if size <= LARGE_BYTES:
+            schema.check(request.body)
+        else:
+            await large_work.call(size, schema.check, request.body)
+    return request

@@ -1,0 +1,91 @@
+// Requests as they come, filtered by words; paused, exported.
+
+import { call, content, count, el, get, ms, root, row, say, table, time, usd, whileSeen } from "./desk.js";
+
+const SHOWN = 500;
+let rows = [], paused = false;
+
+const filter = el("input", { type: "search", "data-testid": "live-filter", "aria-label": "Filter", placeholder: "status:502 provider:openai endpoint:ask error:deadline", size: "50" });
+const pause = el("button", { type: "button", "aria-pressed": "false" }, "Pause");
+const list = el("tbody", {});
+const frame = table("Requests", ["Time", "Request", "Project", "Endpoint", "Model", "Status", "Outcome", "Latency", "First token", "Tokens", "Cost"], []);
+frame.querySelector("tbody").replaceWith(list);
+
+const query = () => (filter.value.trim() ? `&filter=${encodeURIComponent(filter.value.trim())}` : "");
+
+function line(request) {
+  const link = el("a", { href: `${root}/requests/${request.request_id}` }, request.request_id.slice(0, 8));
+  const made = row(time(request.at), link, request.project_slug ?? request.project, request.endpoint, request.model ? `${request.provider}/${request.model}` : null,
+    el("td", { class: request.status < 400 ? "ok" : request.status < 500 ? "warn" : "bad" }, String(request.status)),
+    request.error ?? request.outcome, ms(request.latency_ms), ms(request.first_token_ms),
+    request.usage ? count((request.usage.prompt_tokens ?? 0) + (request.usage.completion_tokens ?? 0)) : null, usd(request.cost_usd));
+  made.dataset.testid = "live-row";
+  made.dataset.requestId = request.request_id;
+  return made;
+}
+
+function add(request) {
+  if (rows.some((known) => known.request_id === request.request_id)) return;
+  rows.unshift(request);
+  const made = line(request);
+  made.classList.add("fresh");
+  list.prepend(made);
+  while (rows.length > SHOWN) { rows.pop(); list.lastElementChild.remove(); }
+}
+
+async function load() {
+  rows = (await get(`requests?limit=100${query()}`)).slice();
+  list.replaceChildren(...rows.map(line));
+  say(rows.length ? "" : "No request yet that the filter shows.");
+}
+
+let follow = null;
+function listen() {
+  const source = new EventSource(`${root}/admin/api/v1/requests/stream?x=1${query()}`, { withCredentials: true });
+  source.onmessage = (event) => { if (!paused) { const given = JSON.parse(event.data); if (given.request_id) { add(given); say(""); } } };
+  follow = () => { source.close(); follow = null; };
+  return () => follow?.();
+}
+
+async function save(kind) {
+  const all = [];
+  let next = null;
+  do {
+    const page = await call("GET", `requests?limit=500${query()}${next ? `&cursor=${encodeURIComponent(next)}` : ""}`);
+    all.push(...page.data);
+    next = page.next;
+  } while (next && all.length < 100000);
+  const fields = ["request_id", "at", "project", "endpoint", "token", "provider", "model", "status", "outcome", "error", "latency_ms", "first_token_ms", "usage", "cost_usd"];
+  const cell = (value) => {
+    const text = value === null || value === undefined ? "" : typeof value === "object" ? JSON.stringify(value) : String(value);
+    // A leading = + - @ would be a formula in a spreadsheet.
+    const safe = /^[=+@\t\r-]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text;
+    return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  };
+  const text = kind === "csv"
+    ? [fields.join(","), ...all.map((one) => fields.map((name) => cell(one[name])).join(","))].join("\r\n") + "\r\n"
+    : all.map((one) => JSON.stringify(one)).join("\n") + "\n";
+  const link = el("a", { href: URL.createObjectURL(new Blob([text], { type: kind === "csv" ? "text/csv" : "application/x-ndjson" })), download: `requests.${kind === "csv" ? "csv" : "jsonl"}` });
+  link.click();
+  URL.revokeObjectURL(link.href);
+  say(`${all.length} requests exported.`);
+}
+
+pause.addEventListener("click", async () => {
+  paused = !paused;
+  pause.setAttribute("aria-pressed", String(paused));
+  pause.textContent = paused ? "Go on" : "Pause";
+  if (!paused) await load();
+});
+
+let timer = null;
+filter.addEventListener("input", () => {
+  clearTimeout(timer);
+  timer = setTimeout(async () => { await load(); if (follow) { follow(); listen(); } }, 250);
+});
+
+content.append(
+  el("div", { class: "row" }, filter, pause, el("button", { type: "button", onclick: () => save("csv") }, "Export CSV"), el("button", { type: "button", onclick: () => save("json") }, "Export JSON")),
+  el("p", { class: "soft" }, "Words: status: provider: model: endpoint: error: token: – other words are searched for in all of these."), frame);
+await load();
+whileSeen(listen);
