@@ -40,9 +40,7 @@ def open_traces(settings: Settings, seat: int | None, lifetime: Lifetime) -> Tra
     lifetime.run(feed.run)
     sampling = Sampling(observe.trace_ratio, [kind for kind in observe.keep_always if kind is not None])
     builder = SpanBuilder.of(settings.credentials.values(), captures_content=observe.capture_content)
-    return Traces(
-        Tracing(sampling, builder, feed.send), sampling.begin, {"pg_trio_traces_dropped": lambda: feed.dropped}
-    )
+    return Traces(Tracing(sampling, builder, feed), sampling.begin, {"pg_trio_traces_dropped": lambda: feed.dropped})
 
 
 def find_endpoint(configured: str) -> str | None:

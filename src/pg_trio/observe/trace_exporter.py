@@ -33,6 +33,8 @@ BATCH_TRACES = 128
 # A batch is exported this long after its first trace came, at the latest.
 BATCH_WAIT_S = 0.2
 READ_BYTES = 65_536
+# Half of the lowest priority.
+NICENESS = 10
 # After the input's end the collector gets this long.
 LAST_EXPORT_S = 10
 
@@ -42,6 +44,8 @@ def main(endpoint: str, version: str, seat: str) -> None:
     # Ctrl-C and a closed terminal reach the whole process group; the input's end is what counts.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    # Workers serve first; on a machine without a processor to spare, traces are dropped instead.
+    os.nice(NICENESS)
     # The worker says that the collector does not take traces, once a minute; the SDK would at each batch.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     exporter, builder = OTLPSpanExporter(endpoint=endpoint or None), Builder(version, seat)

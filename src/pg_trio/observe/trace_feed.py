@@ -45,13 +45,18 @@ class TraceFeed:
     _wake: trio.Event = field(factory=trio.Event)
     _told_at: float = -TOLD_EVERY_S
 
+    def has_room(self) -> bool:
+        """See TraceQueue."""
+        if len(self._waiting) < QUEUED_TRACES:
+            return True
+        self.dropped += 1
+        return False
+
     def send(self, trace: bytes) -> None:
-        """Queue a trace, or drop and count it. Never waits."""
-        if len(self._waiting) >= QUEUED_TRACES:
-            self.dropped += 1
-            return
-        self._waiting.append(trace)
-        self._wake.set()
+        """See TraceQueue."""
+        if self.has_room():
+            self._waiting.append(trace)
+            self._wake.set()
 
     async def run(self) -> None:
         """Keep the process fed until cancelled."""

@@ -9,7 +9,8 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
+from typing import Protocol
 
 import orjson
 from attrs import define, frozen
@@ -53,20 +54,32 @@ class Sampling:
         return "hedged" in keep and any(row.is_hedge for row in record.attempts.rows)
 
 
+class TraceQueue(Protocol):
+    """Takes traces as JSON texts. Nothing here waits."""
+
+    def has_room(self) -> bool:
+        """Whether another trace would be taken. If not, it counts as dropped, and need not be made."""
+
+    def send(self, trace: bytes) -> None:
+        """Queue a trace, or drop and count it."""
+
+
 @define(eq=False)
 class Tracing:
-    """Hands traces on: see recorder.Subscriber. `send` takes a trace's JSON text, and never waits."""
+    """Hands traces on: see recorder.Subscriber."""
 
     _sampling: Sampling
     _builder: SpanBuilder
-    _send: Callable[[bytes], None]
+    _queue: TraceQueue
 
     def ended(self, record: RequestRecord, outcome: RequestOutcome) -> None:
         """Hand the request's spans on, if they are to be exported."""
         trace = record.attempts.trace
-        if isinstance(trace, RequestTrace) and self._sampling.keeps(record, outcome, trace):
+        if not isinstance(trace, RequestTrace) or not self._sampling.keeps(record, outcome, trace):
+            return
+        if self._queue.has_room():
             spans = self._builder.build(record, outcome, trace)
-            self._send(orjson.dumps({"trace": trace.trace_id, "spans": spans}))
+            self._queue.send(orjson.dumps({"trace": trace.trace_id, "spans": spans}))
 
     def shed(self, count: int) -> None:
         """Requests that were refused unread have no spans."""

@@ -34,8 +34,15 @@ class Tried:
 
     def __init__(self, ratio: float, keep: Sequence[str] = ALL) -> None:
         self.sent: list[bytes] = []
+        self.room = True
         sampling = Sampling(ratio, keep)
-        self.recorders = Recorders([Tracing(sampling, SpanBuilder({}), self.sent.append)], begin_trace=sampling.begin)
+        self.recorders = Recorders([Tracing(sampling, SpanBuilder({}), self)], begin_trace=sampling.begin)
+
+    def has_room(self) -> bool:
+        return self.room
+
+    def send(self, trace: bytes) -> None:
+        self.sent.append(trace)
 
     def record(self, error: Exception | None = None, *, is_hedged: bool = False, flags: str | None = None) -> int:
         """One request; how many traces have been sent so far."""
@@ -89,6 +96,13 @@ async def test_parent_decides() -> None:
     assert 1 == tried.record(flags="01")
     trace = json.loads(tried.sent[0])
     assert (TRACE, PARENT) == (trace["trace"], trace["spans"][0]["parent"])
+
+
+async def test_trace_without_room_is_not_made() -> None:
+    tried = Tried(1.0)
+    tried.room = False
+
+    assert 0 == tried.record()
 
 
 async def test_shape_of_a_trace() -> None:
