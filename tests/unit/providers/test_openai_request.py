@@ -225,13 +225,13 @@ def test_unknown_fields_replace_nothing_of_the_gateway_s_own(provider: str) -> N
     own = body_of(
         Prompt(HI.messages, Options(max_output_tokens=5, response_format=ResponseFormat.of({"type": "text"})))
     )
-    taken = {
-        name: "x"
-        for name in (
+    taken = dict.fromkeys(
+        (
             *("model", "messages", "tools", "tool_choice", "functions", "function_call", "stream", "stream_options"),
             *("n", "max_tokens", "max_completion_tokens", "response_format"),
-        )
-    }
+        ),
+        "x",
+    )
     options = Options(
         max_output_tokens=5, response_format=ResponseFormat.of({"type": "text"}), more={**taken, "made_up": 1}
     )
@@ -244,7 +244,9 @@ def test_unknown_fields_replace_nothing_of_the_gateway_s_own(provider: str) -> N
 
 
 def test_limit_s_own_name_is_no_unknown_field() -> None:
-    credential = Credential("main", "openai_compatible", "https://example.org/v1", None, max_tokens_field="max_completion_tokens")
+    credential = Credential(
+        "main", "openai_compatible", "https://example.org/v1", None, max_tokens_field="max_completion_tokens"
+    )
 
     request = adapter_for("openai_compatible").build_request(
         Prompt(HI.messages, Options(more={"max_completion_tokens": 9_999})), Candidate(credential, "m")
