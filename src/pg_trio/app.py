@@ -33,6 +33,7 @@ from pg_trio.surfaces import SURFACES, Surface
 from pg_trio.web.admin.admin_app import make_operators_app
 from pg_trio.web.asgi import GatewayRoutes
 from pg_trio.web.asgi_types import AsgiApp, AsgiEvent, Receive, Scope, Send
+from pg_trio.web.cors import CorsTable
 from pg_trio.web.introspection import make_web_app
 
 
@@ -55,7 +56,8 @@ def create_app(
         settings = load_settings(find_configuration())
     app = make_web_app(lambda: routes.gateway, lambda: routes.is_ready)
     # Hypercorn types ASGI events as one class each, we as mappings.
-    routes: GatewayRoutes = GatewayRoutes(cast(AsgiApp, app.asgi_app), settings.server.trusted_proxies, surfaces)
+    inner, trusted = cast(AsgiApp, app.asgi_app), settings.server.trusted_proxies
+    routes: GatewayRoutes = GatewayRoutes(inner, trusted, surfaces, cors=CorsTable(settings.projects))
     app.asgi_app = GatewayLifespan(settings, routes, live, engines)  # type: ignore[method-assign, assignment]
     app.extensions["pg_trio"] = Parts(settings, routes, seat)
     return app

@@ -26,6 +26,7 @@ from pg_trio.surfaces.reading.field_checks import (
     MAX_TOKENS,
     check_object,
     check_text,
+    read_answer_count,
     read_flag,
     read_integer,
     read_number,
@@ -76,8 +77,7 @@ def read_chat_completion(body: bytes, limits: ReadLimits, head: RequestHead) -> 
 
 def _read_options(given: JsonObject) -> Options:
     asked: dict[str, Any] = {name: read(given[name]) for name, read in _OPTION_READERS.items() if name in given}
-    if (count := asked.pop("n", 1)) != 1:
-        raise BadRequest(f"n: is {count}; the gateway gives one answer a request.")
+    asked.pop("n", None)
     limits = [asked.pop(name) for name in ("max_tokens", "max_completion_tokens") if name in asked]
     if limits:
         asked["max_output_tokens"] = min(limits)
@@ -146,7 +146,7 @@ def _read_list(given: Json, path: str) -> list[str]:
 
 
 _OPTION_READERS: Final[dict[str, Callable[[Json], Any]]] = {
-    "n": partial(read_integer, path="n", least=1, most=128),
+    "n": read_answer_count,
     "temperature": partial(read_number, path="temperature", least=0, most=2),
     "top_p": partial(read_number, path="top_p", least=0, most=1),
     "max_tokens": partial(read_integer, path="max_tokens", least=1, most=MAX_TOKENS),
