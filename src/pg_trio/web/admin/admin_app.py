@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from attrs import field, frozen
-from quart import Response, jsonify
+from quart import Response, jsonify, request
 from quart_trio import QuartTrio
 
 from pg_trio.config.settings import Settings
@@ -198,6 +198,12 @@ def _add_errors_and_fields(app: QuartTrio) -> None:
         response.headers.update(ours.headers())
         response.headers["X-Request-Id"] = str(request_id)
         return response
+
+    @app.before_request
+    async def read_body() -> None:
+        # Also of requests that are refused unread: a connection whose last body is still on its way cannot be used
+        # again, and under stock Hypercorn the next request on it may wait for an answer in vain.
+        await request.get_data()
 
     @app.after_request
     async def finish_head(response: Response) -> Response:
