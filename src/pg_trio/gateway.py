@@ -172,7 +172,7 @@ async def open_gateway(
     transports = open_transports(settings, direct, stack)
     subscribers: list[Subscriber] = [RequestLog(stores.log, settings.gateway.log_body_chars)]
     if metering is not None:
-        # The first: what is counted is counted, whatever becomes of the others.
+        # The first: a failure of the others must not keep it from counting.
         subscribers.insert(0, metering.subscriber)
     traces = open_traces(settings, around.seat, lifetime)
     if traces is not None:
