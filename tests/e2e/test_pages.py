@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -105,6 +106,51 @@ async def test_filter_shows_what_matches(site: Site) -> None:
 
     await site.page.wait("document.querySelectorAll('[data-testid=live-row]').length === 1")
     assert "down" in await site.page.run("document.querySelector('[data-testid=live-row]').textContent")
+
+
+async def test_exports_hold_what_the_filter_shows(site: Site) -> None:
+    site.gateway.simulator.behave("down", "fault=status:401")
+    await site.gateway.call("ask")
+    failed = (await site.gateway.call("down")).headers["x-request-id"]
+    await site.page.wait("document.querySelectorAll('[data-testid=live-row]').length === 2")
+    await site.page.type("[data-testid=live-filter]", "endpoint:down")
+    await site.page.wait("document.querySelectorAll('[data-testid=live-row]').length === 1")
+    await site.page.run("URL.createObjectURL = (blob) => { window.exported = blob.text(); return '#'; }")
+
+    await site.page.click("Export CSV")
+    await site.page.wait("document.querySelector('#said').textContent === '1 requests exported.'")
+    table = list(csv.DictReader((await site.page.run("window.exported")).splitlines()))
+    await site.page.run("delete window.exported")
+    await site.page.click("Export JSON")
+    await site.page.wait("!!window.exported")
+    lines = [json.loads(line) for line in (await site.page.run("window.exported")).splitlines()]
+
+    assert [(failed, "down", "502")] == [(one["request_id"], one["endpoint"], one["status"]) for one in table]
+    assert [(failed, "down", 502)] == [(one["request_id"], one["endpoint"], one["status"]) for one in lines]
+
+
+async def test_playground_asks_endpoints_side_by_side(site: Site) -> None:
+    site.gateway.simulator.behave("ask", content="From the first")
+    site.gateway.simulator.behave("hedged", content="From the second")
+    await site.open(f"/playground?endpoint={PROJECT}/ask&endpoint={PROJECT}/hedged")
+    await site.page.type("[data-testid=playground-message]", "Hello")
+
+    await site.page.click("Send")
+
+    await site.page.wait("document.querySelector('#said').textContent === 'Done.'")
+    answers = "[...document.querySelectorAll('[data-testid=playground-answer]')].map((one) => one.textContent)"
+    assert ["From the first", "From the second"] == await site.page.run(answers)
+    await site.page.save_picture(PICTURES / "side-by-side.png")
+
+
+async def test_playground_says_that_an_answer_is_cut(site: Site) -> None:
+    site.gateway.simulator.behave("ask", "fault=cut:3")
+    await site.open(f"/playground?endpoint={PROJECT}/ask")
+    await site.page.type("[data-testid=playground-message]", "Hello")
+
+    await site.page.click("Send")
+
+    assert await site.page.wait("document.querySelector('#content .bad')?.textContent")
 
 
 async def test_playground_streams_and_stops(site: Site) -> None:

@@ -25,6 +25,7 @@ function line(request) {
 }
 
 function add(request) {
+  if (arrived) { arrived.push(request); return; }
   if (rows.some((known) => known.request_id === request.request_id)) return;
   rows.unshift(request);
   const made = line(request);
@@ -33,15 +34,27 @@ function add(request) {
   while (rows.length > SHOWN) { rows.pop(); list.lastElementChild.remove(); }
 }
 
+// What arrives while the list is read comes after it, so that nothing falls between the two.
+let arrived = null, turn = 0;
 async function load() {
-  rows = (await get(`requests?limit=100${query()}`)).slice();
-  list.replaceChildren(...rows.map(line));
+  const own = ++turn;
+  arrived = [];
+  try {
+    const found = await get(`requests?limit=100${query()}`);
+    if (own !== turn) return;
+    rows = found.slice();
+    list.replaceChildren(...rows.map(line));
+  } finally {
+    if (own === turn) { const late = arrived; arrived = null; late.forEach(add); }
+  }
   say(rows.length ? "" : "No request yet that the filter shows.");
 }
 
 let follow = null;
 function listen() {
   const source = new EventSource(`${root}/admin/api/v1/requests/stream?x=1${query()}`, { withCredentials: true });
+  // The stream begins with what is logged from here on; what was logged before is in the list.
+  source.onopen = () => { if (!paused) load(); };
   source.onmessage = (event) => { if (!paused) { const given = JSON.parse(event.data); if (given.request_id) { add(given); say(""); } } };
   follow = () => { source.close(); follow = null; };
   return () => follow?.();
@@ -67,7 +80,8 @@ async function save(kind) {
     : all.map((one) => JSON.stringify(one)).join("\n") + "\n";
   const link = el("a", { href: URL.createObjectURL(new Blob([text], { type: kind === "csv" ? "text/csv" : "application/x-ndjson" })), download: `requests.${kind === "csv" ? "csv" : "jsonl"}` });
   link.click();
-  URL.revokeObjectURL(link.href);
+  // Later: not every browser has begun to read by now.
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   say(`${all.length} requests exported.`);
 }
 

@@ -37,12 +37,15 @@ async function ask(name, signal) {
       text.textContent = whole.content ?? JSON.stringify(whole.tool_calls, null, 2);
       meta = whole.meta ?? {};
     } else {
+      let isWhole = false;
       for await (const given of events(answer.body)) {
+        if (given === null) { isWhole = true; continue; }
         if (given.ok === false) throw new Error(given.error);
         const delta = given.choices?.[0]?.delta ?? {};
         if (delta.content) { first ??= performance.now() - began; text.append(delta.content); }
         if (given.meta?.request_id) meta = given.meta;
       }
+      if (!isWhole) throw new Error("The answer was cut off.");
     }
     facts.textContent = `${ms(performance.now() - began)}${first === null ? "" : `, first token after ${ms(first)}`}`;
   } catch (error) {
@@ -65,6 +68,7 @@ async function show(id, below) {
   }
 }
 
+/** The events of a stream; the last one of a whole answer is null. */
 async function* events(stream) {
   let rest = "";
   for await (const part of stream.pipeThrough(new TextDecoderStream())) {
@@ -73,7 +77,7 @@ async function* events(stream) {
     rest = blocks.pop();
     for (const block of blocks) {
       const data = block.split("\n").filter((line) => line.startsWith("data: ")).map((line) => line.slice(6)).join("\n");
-      if (data && data !== "[DONE]") yield JSON.parse(data);
+      if (data) yield data === "[DONE]" ? null : JSON.parse(data);
     }
   }
 }
