@@ -65,9 +65,11 @@ def fill_sessions(data_dir: Path, numbers: range, talk: Talk) -> None:
             _fill(connection, numbers, _TURNS_AT_ONCE, write)
 
 
-def fill_log(data_dir: Path, count: int) -> None:
+def fill_log(data_dir: Path, count: int, *, until: float | None = None) -> None:
+    """`until`: the time of the last row; else they are years old, and retention may remove them."""
+    begin = _STARTED_AT if until is None else until - count / _ROWS_A_SECOND
     with closing(open_log(data_dir, 1)) as connection:
-        _fill(connection, range(count), BATCH_ROWS, lambda some: write_rows(list(make_rows(some)), connection))
+        _fill(connection, range(count), BATCH_ROWS, lambda some: write_rows(list(make_rows(some, begin)), connection))
 
 
 def _fill(connection: Connection, numbers: range, size: int, write: Callable[[range], object]) -> None:
@@ -104,10 +106,10 @@ def make_row() -> LogRow:
     )
 
 
-def make_rows(numbers: range) -> Iterator[LogRow]:
+def make_rows(numbers: range, begin: float = _STARTED_AT) -> Iterator[LogRow]:
     """Rows of many projects, in the order of time."""
     row = make_row()
     for number in numbers:
         project, endpoint = random.choice(PROJECTS), random.choice(ENDPOINTS)
-        request_id, at = UUID(bytes=os.urandom(16)), _STARTED_AT + number / _ROWS_A_SECOND
+        request_id, at = UUID(bytes=os.urandom(16)), begin + number / _ROWS_A_SECOND
         yield evolve(row, request_id=request_id, at=at, project_uuid=project, endpoint_uuid=endpoint)

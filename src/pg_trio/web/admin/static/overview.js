@@ -39,8 +39,11 @@ async function load() {
   chart("Latency in milliseconds", times, [["p50", "--green", steps.map((step) => step.p50_ms ?? null)], ["p95", "--amber", steps.map((step) => step.p95_ms ?? null)]]);
 }
 
-for (const one of await get("endpoints").catch(() => [])) endpoint.append(el("option", { value: one.slug }, one.slug));
-for (const one of await get("providers").catch(() => [])) provider.append(el("option", { value: one.name }, one.name));
+async function fill(select, path, nameOf) {
+  for (const one of await get(path).catch(() => [])) select.append(el("option", { value: nameOf(one) }, nameOf(one)));
+}
+
 for (const select of [range, endpoint, provider]) select.addEventListener("change", load);
-await load();
+// At the same time: the sums of a large log take longest.
+await Promise.all([load(), fill(endpoint, "endpoints", (one) => one.slug), fill(provider, "providers", (one) => one.name)]);
 whileSeen(() => { const timer = setInterval(load, 10000); return () => clearInterval(timer); });
