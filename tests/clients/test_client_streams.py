@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 import trio
 
-from pg_trio.stages.relay import watch
+from pg_trio.stages.relay import clock
 from tests.clients.declared import Client, client_id, clients_with, ways_with
 from tests.clients.split_relay import split_answers
 from tests.clients.talking import ClientProgram
@@ -53,7 +53,7 @@ async def carried_on(nursery: trio.Nursery, tmp_path: Path) -> World:
 @pytest.fixture
 async def chatty(nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """A gateway that sends comments at once and often."""
-    monkeypatch.setattr(watch, "KEEP_ALIVE_S", 0.02)
+    monkeypatch.setattr(clock, "KEEP_ALIVE_S", 0.02)
     return await open_world(nursery, tmp_path, wire_endpoints(stream_head_after_ms=20))
 
 
