@@ -21,6 +21,7 @@ from tests.support.gateway import (
     start_pages,
     start_worker,
 )
+from tests.support.wire import post, read_response
 
 CONFIGURATION = "\n".join([project(), endpoint("ask"), endpoint("off", is_active=False)])
 ASK = f"endpoints/{PROJECT}/ask"
@@ -165,3 +166,21 @@ async def test_guessing_is_limited(operators: Operators) -> None:
 
     assert ([401] * 10 + [429] * 2, 429) == (tries, right.status)
     assert int(right.headers["retry-after"]) <= 60
+
+
+async def test_connection_goes_on_after_a_body_that_nothing_reads(operators: Operators) -> None:
+    refused = post(
+        "/admin/api/v1/providers/openai", {"is_active": True}, ("authorization", f"Bearer {operators.viewer}")
+    )
+
+    with trio.fail_after(WITHIN_S):
+        async with await trio.open_tcp_stream("127.0.0.1", operators.port) as stream:
+            statuses = []
+            for _ in range(3):
+                # The head first: the answer must not come, or not count, before the body is here.
+                await stream.send_all(refused[:-5])
+                await trio.sleep(0.02)
+                await stream.send_all(refused[-5:])
+                statuses.append((await read_response(stream)).status)
+
+    assert [405] * 3 == statuses

@@ -33,6 +33,7 @@ from pg_trio.web.openapi.document_parts import (
     path_parameter,
     query_parameter,
     reference,
+    stream_schema,
 )
 
 READ_STATUSES = (400, 401, 404, 405, 429, 500, 503)
@@ -360,11 +361,9 @@ def _stream_requests() -> Part:
     found = _read("streamRequests", "Requests of all workers, as they end", STRING, [FILTER, LAST_EVENT])
     content = found["responses"]["200"]["content"]
     content[STREAM_TYPE] = {
-        "schema": {
-            "type": "string",
-            "description": "One event a request: `data:` has a RequestRow. `event: dropped` ends the stream of a reader"
-            " that is too slow.",
-        }
+        "schema": stream_schema(
+            "One event a request: `data:` has a RequestRow. `event: dropped` ends the stream of a slow reader."
+        )
     }
     del content[JSON_TYPE]
     return found

@@ -275,7 +275,7 @@ def _call_v1(path: bytes) -> Part:
             "operationId": "v1_" + path.decode().replace("/", "_"),
             "tags": ["/v1"],
             "summary": summary,
-            "description": f"Scope `chat`. `model` names an endpoint, or `provider:model` of an opened provider. {DEADLINE}",
+            "description": f"Scope `chat`. `model` is an endpoint, or `provider:model` of an opened one. {DEADLINE}",
             "parameters": [PROJECT, REQUEST_ID, SESSION],
             "requestBody": body_of(reference(request)),
             "responses": {"200": done, **failures(statuses, reference(error))},
