@@ -78,7 +78,8 @@ class ClientProgram:
         self._complaints.close()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        self._complaints.truncate(0)
+        self._complaints.seek(0)
+        self._complaints.truncate()
         process = subprocess.Popen(
             self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._complaints, bufsize=0
         )

@@ -13,7 +13,7 @@ from attrs import frozen
 
 from tests.clients.declared import ROOT, Client, client_id, ways_with
 from tests.clients.talking import ClientProgram, Raised
-from tests.clients.world import KEY, World, open_world, wire_endpoint
+from tests.clients.world import KEY, LEAVE_LIMIT_S, World, open_world, wire_endpoint
 from tests.support.gateway import OTHER_PROJECT, PROJECT, endpoint, project
 
 
@@ -136,7 +136,8 @@ async def refusing(nursery: trio.Nursery, tmp_path: Path) -> World:
     world.provider.behave("full", "fault=stall")
     nursery.start_soon(world.gateway.call, "full")
     await world.gateway.call("limited")
-    await world.provider.wait_request(2)
+    with trio.fail_after(LEAVE_LIMIT_S):
+        await world.provider.wait_request(2)
     return world
 
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 import trio
 
-from pg_trio.stages.relay import watch
+from pg_trio.stages.relay import clock
 from tests.clients.declared import Client, client_id, clients_with, ways_with
 from tests.clients.split_relay import split_answers
 from tests.clients.talking import ClientProgram
@@ -53,7 +53,7 @@ async def carried_on(nursery: trio.Nursery, tmp_path: Path) -> World:
 @pytest.fixture
 async def chatty(nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """A gateway that sends comments at once and often."""
-    monkeypatch.setattr(watch, "KEEP_ALIVE_S", 0.02)
+    monkeypatch.setattr(clock, "KEEP_ALIVE_S", 0.02)
     return await open_world(nursery, tmp_path, wire_endpoints(stream_head_after_ms=20))
 
 
@@ -84,8 +84,8 @@ async def test_connection_that_ends_is_an_error(
     world: World, program: ClientProgram, client: Client, scenario: str, end: bytes
 ) -> None:
     world.behave("openai", content=WORDS)
-    async with split_answers(world.gateway.port, 64, cut_after=end) as port:
-        question = {**world.ask("openai"), "base": world.base_on(port)}
+    async with split_answers(world.gateway.port, 64, cut_after=end) as relay:
+        question = {**world.ask("openai"), "base": world.base_on(relay.port)}
 
         gave = await program.ask_or_raised(scenario, **question)
 
@@ -98,8 +98,8 @@ async def test_connection_that_ends_is_an_error(
 @pytest.mark.parametrize("client", clients_with("odd"), ids=client_id)
 async def test_stream_in_pieces(world: World, program: ClientProgram, client: Client, piece_bytes: int) -> None:
     world.behave("openai", content=WORDS)
-    async with split_answers(world.gateway.port, piece_bytes) as port:
-        gave = await program.ask("stream", **{**world.ask("openai"), "base": world.base_on(port)})
+    async with split_answers(world.gateway.port, piece_bytes) as relay:
+        gave = await program.ask("stream", **{**world.ask("openai"), "base": world.base_on(relay.port)})
 
     assert (WORDS, "stop") == (gave["text"], gave["finish"])
 
@@ -107,10 +107,15 @@ async def test_stream_in_pieces(world: World, program: ClientProgram, client: Cl
 @pytest.mark.parametrize("client", clients_with("odd"), ids=client_id)
 async def test_stream_with_comments(chatty: World, program: ClientProgram, client: Client) -> None:
     chatty.behave("openai", "latency=200ms&pace=60ms", content=WORDS)
-
-    gave = await program.ask("stream", **chatty.ask("openai"))
+    async with split_answers(chatty.gateway.port, 100) as relay:
+        gave = await program.ask("stream", **{**chatty.ask("openai"), "base": chatty.base_on(relay.port)})
 
     assert (WORDS, "stop") == (gave["text"], gave["finish"])
+    # One before the first text, and one between two.
+    first, text, rest = relay.passed.partition(b"rd0")
+    assert text
+    assert b"ping\n" in first
+    assert b"ping\n" in rest
 
 
 @pytest.mark.parametrize(("client", "scenario"), ways_with("cut", {"stream": "stream"}), ids=client_id)

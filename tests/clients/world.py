@@ -15,6 +15,8 @@ WIRES = ("openai", "anthropic", "google")
 # Models that take everything that is asked of them here.
 MODELS = {"openai": "gpt-4o", "anthropic": "claude-sonnet-4-5", "google": "gemini-2.5-flash"}
 KEY = "key-of-a-simulator"
+# The provider is told at once that the client left; a loaded machine takes its time.
+LEAVE_LIMIT_S = 20
 _CREDENTIAL = """
 [[credentials]]
 name = "{wire}"
@@ -44,6 +46,11 @@ class World:
     def ask(self, model: str, **question: Any) -> dict[str, Any]:
         """The fields of a question to an endpoint."""
         return {"base": self.base, "token": self.gateway.token, "model": model, **question}
+
+    async def was_left(self) -> bool:
+        """Whether the gateway left the latest call before its answer was complete. Waits until the call is over."""
+        with trio.fail_after(LEAVE_LIMIT_S):
+            return (await self.provider.wait_closed()).closed_early
 
     def behave(self, wire: str, behaviour: str = "", **changes: Any) -> None:
         """What the provider does for the endpoint of that wire."""

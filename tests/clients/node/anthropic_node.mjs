@@ -93,6 +93,13 @@ async function cancel(question) {
   }
 }
 
+// The list is OpenAI's object; the SDK reads the names in it all the same.
+async function models(question) {
+  const names = [];
+  for await (const model of openClient(question).models.list()) names.push(model.id);
+  return names;
+}
+
 const count_tokens = async (question) => {
   const { model, messages } = asked(question);
   return (await openClient(question).messages.countTokens({ model, messages })).input_tokens;
@@ -113,5 +120,6 @@ await answerQuestions({
   headers,
   cancel,
   count_tokens,
+  models,
   image,
 });

@@ -127,6 +127,13 @@ def cancel(question: Question) -> Any:
 
 
 @scenario
+def models(question: Question) -> Any:
+    """The list is OpenAI's object; the SDK reads the names in it all the same."""
+    with open_client(question) as client:
+        return [client.models.retrieve(model.id).id for model in client.models.list()]
+
+
+@scenario
 def count_tokens(question: Question) -> Any:
     with open_client(question) as client:
         return client.messages.count_tokens(model=question["model"], messages=conversation(question)).input_tokens
