@@ -1,4 +1,4 @@
-"""A hook of mkdocs.yml: fills `decisions/` with its pages, and puts pages that the navigation leaves out at its end."""
+"""A hook of mkdocs.yml: fills `decisions/` with its pages, and puts pages that the navigation lacks at its end."""
 
 from __future__ import annotations
 

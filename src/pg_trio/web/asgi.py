@@ -35,7 +35,7 @@ from pg_trio.web.client_address import read_networks
 from pg_trio.web.cors import CorsApp, CorsTable
 from pg_trio.web.head_template import HeadTemplate, Peer
 
-logger = logging.getLogger("pg_trio")
+logger = logging.getLogger("pg_trio.web")
 
 # How a request's client is attached to its work. What the work sends goes to the client's `send`.
 Attach: TypeAlias = Callable[[RequestHead, Send], Attachment[AsgiEvent]]
@@ -177,7 +177,8 @@ class GatewayRoutes:
             if call.has_started:
                 # Half a stream is out: the server closes the connection, and the client sees that it was cut.
                 raise
-            logger.exception("request %s: unexpected error", request_id)
+            # Its record has ended, so the line does not get the id by itself.
+            logger.exception("request %s: unexpected error", request_id, extra={"request_id": str(request_id)})
             return call.surface.render_error(InternalError(), request_id, call.limits)
         finally:
             if call.kept is not None:

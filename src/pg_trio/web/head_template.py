@@ -58,6 +58,7 @@ class HeadTemplate:
                 client_address=peer.find_client(fields),
                 client_request_id=None if client_request_id is None else _read_client_id(client_request_id),
                 traceparent=_text(fields.get(b"traceparent")),
+                tracestate=_text(fields.get(b"tracestate")),
             ),
             fields={name: fields[name] for name in surface.head_fields if name in fields} or NO_FIELDS,
             cors=b"" if not cors else cors.fields_of(route.project, fields.get(b"origin")),
@@ -134,7 +135,7 @@ def _read_client_id(text: bytes) -> str | None:
 
 # No field value holds one (RFC 9110 section 5.5), and no server passes one on.
 _REPEATED = b"\0"
-_LISTS = frozenset({b"content-type", b"content-encoding"})
+_LISTS = frozenset({b"content-type", b"content-encoding", b"tracestate"})
 
 
 def _join_repeated(headers: Headers) -> dict[bytes, bytes]:

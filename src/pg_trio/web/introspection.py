@@ -37,7 +37,7 @@ from pg_trio.web.model_list import add_model_routes
 from pg_trio.web.openapi.document_page import render_page
 from pg_trio.web.openapi.public_document import make_public_document
 
-logger = logging.getLogger("pg_trio")
+logger = logging.getLogger("pg_trio.web")
 
 ADMIN, MODELS = Access("admin"), Access("models")
 
@@ -200,7 +200,8 @@ def as_gateway_error(error: Exception, request_id: UUID) -> GatewayError:
         return MethodNotAllowed(sorted(error.valid_methods or ()))
     if isinstance(error, HTTPException) and error.code is not None and 400 <= error.code < 500:
         return BadRequest(f"{error.name}.")
-    logger.error("request %s: unexpected error", request_id, exc_info=error)
+    extra = {"request_id": str(request_id)}
+    logger.error("request %s: unexpected error", request_id, exc_info=error, extra=extra)
     return InternalError()
 
 

@@ -24,6 +24,7 @@ from pg_trio.web.admin.api_lists import add_list_routes
 from pg_trio.web.admin.api_overview import add_overview_route
 from pg_trio.web.admin.api_requests import add_request_routes
 from pg_trio.web.admin.api_tokens import add_token_routes
+from pg_trio.web.admin.metrics_route import add_metrics_route
 from pg_trio.web.admin.operator_access import OperatorAccess, OperatorBook, Visitor
 from pg_trio.web.admin.pages import add_page_routes
 from pg_trio.web.admin.playground_calls import PlaygroundCalls
@@ -33,7 +34,7 @@ from pg_trio.web.introspection import as_gateway_error
 from pg_trio.web.openapi.admin_document import make_admin_document
 from pg_trio.web.openapi.document_page import render_page
 
-logger = logging.getLogger("pg_trio")
+logger = logging.getLogger("pg_trio.web")
 
 # Pages load only from this address, and nothing may frame them.
 SECURITY_FIELDS = {
@@ -93,6 +94,10 @@ class AdminGateway(Protocol):
     @property
     def recorders(self) -> Any:
         """See pg_trio.recorder."""
+
+    @property
+    def metrics(self) -> Any:
+        """See observe/metrics_page.py; None where requests are not counted."""
 
     @property
     def disabled_providers(self) -> frozenset[str]: ...
@@ -159,6 +164,7 @@ def make_operators_app(
     add_list_routes(app, desk)
     add_token_routes(app, desk)
     _add_document(app, settings.server.admin_root_path)
+    add_metrics_route(app, desk)
     _add_errors_and_fields(app)
     # Hypercorn types ASGI events as one class each, we as mappings.
     app.asgi_app = PlaygroundCalls(app.asgi_app, desk, routes)  # type: ignore[method-assign, assignment, arg-type]

@@ -68,7 +68,7 @@ def add_token_routes(app: QuartTrio, desk: Desk) -> None:
     @app.post(f"{API}/tokens/<token_id>/rotate")
     async def rotate_token(token_id: str) -> dict[str, Any]:
         visitor = await desk.require(change=True)
-        token = await find(token_id)
+        token = await find_token(desk, token_id)
         if not token.is_active:
             raise BadRequest("The token is revoked and stays so; create a new one.")
         _, plaintext = await desk.gateway.administer_tokens(lambda admin: admin.rotate(str(token.id)))
@@ -78,20 +78,21 @@ def add_token_routes(app: QuartTrio, desk: Desk) -> None:
     @app.delete(f"{API}/tokens/<token_id>")
     async def revoke_token(token_id: str) -> dict[str, Any]:
         visitor = await desk.require(change=True)
-        token = await find(token_id)
+        token = await find_token(desk, token_id)
         await desk.gateway.administer_tokens(lambda admin: admin.revoke(str(token.id)))
         await desk.gateway.operators.override([], visitor.change("token.revoke", f"token:{token.id}"))
         return {"ok": True, "data": {"id": token.id, "is_active": False}}
 
-    async def find(token_id: str) -> Token:
-        """The token of this id. Raises RouteNotFound."""
-        if not token_id.isascii() or not token_id.isdigit() or len(token_id) > ID_DIGITS:
-            raise RouteNotFound
-        tokens: list[Token] = await desk.gateway.administer_tokens(lambda admin: admin.list_tokens())
-        found = [one for one in tokens if one.id == int(token_id)]
-        if not found:
-            raise RouteNotFound
-        return found[0]
+
+async def find_token(desk: Desk, token_id: str) -> Token:
+    """The token of this id. Raises RouteNotFound."""
+    if not token_id.isascii() or not token_id.isdigit() or len(token_id) > ID_DIGITS:
+        raise RouteNotFound
+    tokens: list[Token] = await desk.gateway.administer_tokens(lambda admin: admin.list_tokens())
+    found = [one for one in tokens if one.id == int(token_id)]
+    if not found:
+        raise RouteNotFound
+    return found[0]
 
 
 async def make_token(desk: Desk, visitor: Visitor, wanted: WantedToken) -> tuple[Token, str]:

@@ -14,6 +14,7 @@ from pg_trio.domain.tools import ChoiceMode, ForeignTool, ForeignToolChoice, Too
 from pg_trio.errors import BadRequest
 from pg_trio.surfaces.reading.field_checks import check_object, check_text, read_flag
 from pg_trio.surfaces.reading.tool_fields import check_tool_count
+from pg_trio.surfaces.v1.messages.blocks import check_cache_mark
 
 _KIND = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MODES: Final[dict[str, ChoiceMode]] = {"auto": "auto", "any": "required", "none": "none"}
@@ -30,6 +31,7 @@ def read_anthropic_tools(given: Json) -> tuple[Tool | ForeignTool, ...]:
 
 def _read_tool(given: Json, path: str) -> Tool | ForeignTool:
     tool = check_object(given, path)
+    check_cache_mark(tool, path)
     kind = tool.get("type")
     if kind is not None and kind != "custom":
         if not isinstance(kind, str):
