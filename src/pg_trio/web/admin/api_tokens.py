@@ -24,6 +24,7 @@ from pg_trio.web.introspection import describe_token
 
 if TYPE_CHECKING:
     from pg_trio.web.admin.admin_app import Desk
+    from pg_trio.web.admin.operator_access import Visitor
 
 LIMIT_NAMES = tuple(field.name for field in attrs.fields(TokenLimits))
 DEFAULT_SCOPES = ("chat", "models")
@@ -61,20 +62,7 @@ def add_token_routes(app: QuartTrio, desk: Desk) -> None:
     async def create_token() -> tuple[dict[str, Any], int]:
         visitor = await desk.require(change=True)
         wanted = read_wanted(await read_object(), desk.gateway.settings.projects)
-        make = lambda admin: admin.create(  # noqa: E731
-            wanted.project.uuid, wanted.name, wanted.env, wanted.scopes, wanted.limits
-        )
-        try:
-            token, plaintext = await desk.gateway.administer_tokens(make)
-        except ValueError as error:
-            raise BadRequest(f"{error}.") from None
-        content = {"project": str(token.project_uuid), "name": token.name, "scopes": list(token.scopes)}
-        try:
-            await desk.gateway.operators.override([], visitor.change("token.create", f"token:{token.id}", content))
-        except StoreError:
-            # A token that the audit does not know must not work.
-            await desk.gateway.administer_tokens(lambda admin: admin.revoke(str(token.id)))
-            raise
+        token, plaintext = await make_token(desk, visitor, wanted)
         return {"ok": True, "data": {"id": token.id, "token": plaintext}}, 201
 
     @app.post(f"{API}/tokens/<token_id>/rotate")
@@ -107,6 +95,30 @@ async def find_token(desk: Desk, token_id: str) -> Token:
     return found[0]
 
 
+async def make_token(desk: Desk, visitor: Visitor, wanted: WantedToken) -> tuple[Token, str]:
+    """The new token and its text, with the audit's row. Raises BadRequest, StoreError."""
+
+    def create(admin: Any) -> tuple[Token, str]:
+        made: tuple[Token, str] = admin.create(
+            wanted.project.uuid, wanted.name, wanted.env, wanted.scopes, wanted.limits
+        )
+        return made
+
+    gateway = desk.gateway
+    try:
+        token, plaintext = await gateway.administer_tokens(create)
+    except ValueError as error:
+        raise BadRequest(f"{error}.") from None
+    content = {"project": str(token.project_uuid), "name": token.name, "scopes": list(token.scopes)}
+    try:
+        await gateway.operators.override([], visitor.change("token.create", f"token:{token.id}", content))
+    except StoreError:
+        # A token that the audit does not know must not work.
+        await gateway.administer_tokens(lambda admin: admin.revoke(str(token.id)))
+        raise
+    return token, plaintext
+
+
 def describe(token: Token, projects: Mapping[UUID, Project]) -> dict[str, Any]:
     """A token without its text and digest."""
     project = projects.get(token.project_uuid)
@@ -130,13 +142,17 @@ def read_wanted(body: Mapping[str, Json], projects: Mapping[UUID, Project]) -> W
         raise BadRequest("env: must be live or test.")
     if not isinstance(scopes, list) or not scopes or not all(isinstance(one, str) and one in SCOPES for one in scopes):
         raise BadRequest(f"scopes: must be a list of {', '.join(SCOPES)}.")
-    limits = {name: given[name] for name in LIMIT_NAMES if name in given}
-    for limit, value in limits.items():
-        if type(value) is not int:
-            raise BadRequest(f"{limit}: must be a whole number.")
+    limits = {name: _whole(name, given[name]) for name in LIMIT_NAMES if name in given}
     return WantedToken(
         _find_project(given.get("project"), projects), name, ENVS[env], [str(one) for one in scopes], _limits(limits)
     )
+
+
+def _whole(name: str, value: Json) -> int:
+    # JSON Schema's integers: 5.0 is one, too.
+    if type(value) is int or (type(value) is float and value.is_integer()):
+        return int(value)
+    raise BadRequest(f"{name}: must be a whole number.")
 
 
 def _limits(limits: Mapping[str, Any]) -> TokenLimits:

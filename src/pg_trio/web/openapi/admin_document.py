@@ -97,6 +97,19 @@ ROW: Part = an_object(
         "hedge_won": nullable(BOOLEAN),
     },
 )
+
+
+def _change_of(name: str) -> Part:
+    """The schema of a setting's override."""
+    if name == "is_active":
+        return nullable(BOOLEAN)
+    if name == "hedge_after":
+        return nullable({"type": "string", "pattern": "^p[0-9]{1,2}$"})
+    if name.endswith("_usd"):
+        return nullable({"type": "number", "minimum": 0})
+    return nullable({"type": "integer", "minimum": 1})
+
+
 SCHEMAS: Part = {
     "Error": ERROR,
     "Usage": an_object({"prompt_tokens": INTEGER, "completion_tokens": INTEGER, "total_tokens": INTEGER}),
@@ -219,7 +232,7 @@ SCHEMAS: Part = {
     "EndpointChange": {
         "type": "object",
         "minProperties": 1,
-        "properties": {name: {} for name in ENDPOINT_FIELDS},
+        "properties": {name: _change_of(name) for name in ENDPOINT_FIELDS},
         "additionalProperties": False,
         "description": "Checked by the file's rules. null takes an override back.",
     },
