@@ -26,7 +26,8 @@ from pg_trio.providers import adapter_for
 FILE = Path(__file__).parents[1] / "docs" / "providers.md"
 # A model of each wire: what another takes is in the notes below the table.
 MODELS = {
-    "openai": "gpt-4o",
+    # A name that no rule knows: what models refuse is in the other two tables.
+    "openai": "any",
     "anthropic": "claude-sonnet-4-5",
     "google": "gemini-2.5-flash",
     "cohere": "command-a-reasoning-08-2025",
@@ -45,7 +46,7 @@ TOLD = frozenset(
             "call_id_chars",
             "asks_for_stream_usage",
         ),
-        *("marks_partial_answer", "embeddings"),
+        *("marks_partial_answer", "thinking_tag", "embeddings"),
     }
 )
 DATA = "aGVsbG8="
@@ -185,6 +186,8 @@ def _deviations(provider: Provider) -> str:
         said.append("no `stream_options`")
     if provider.marks_partial_answer:
         said.append("`prefix` marks an answer that is to go on")
+    if provider.thinking_tag is not None:
+        said.append(f"`<{provider.thinking_tag}>` at the beginning of a text is reasoning")
     return "; ".join(said)
 
 

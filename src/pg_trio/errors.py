@@ -206,6 +206,14 @@ class RoleInsufficient(CallerError):
 
 
 @define(slots=False, eq=False)
+class ReloadUnavailable(OwnStateError):
+    """At the admin address of a gateway that `pg-trio serve` does not supervise: it cannot read its file again."""
+
+    status = 503
+    text = "This gateway cannot reload its configuration; start it again."
+
+
+@define(slots=False, eq=False)
 class CsrfMissing(CallerError):
     """A change by a page's session without the session's CSRF token, or from another origin."""
 
@@ -676,6 +684,17 @@ class TokensUnavailable(OwnStateError):
 
     status = 503
     text = "Token storage is unavailable."
+
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "1"}
+
+
+@define(slots=False, eq=False)
+class MetricsUnavailable(OwnStateError):
+    """The file of metrics cannot be read; the server's own log says why. Requests are served."""
+
+    status = 503
+    text = "Metrics are unavailable."
 
     def headers(self) -> dict[str, str]:
         return {"Retry-After": "1"}

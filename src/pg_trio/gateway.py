@@ -6,30 +6,36 @@ What is opened here is closed by the exit stack that comes along, the last one f
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import TypeVar
 from uuid import UUID
 
 import trio
 from attrs import evolve, frozen
 
+from pg_trio.attachment import OwnedWorks
 from pg_trio.catalogue import Catalogue, PlanCompiler
 from pg_trio.config.settings import Settings
 from pg_trio.config.time_zone import find_zone
 from pg_trio.domain.call import Call, EmbeddingAnswer, WholeAnswer
-from pg_trio.domain.project import Access, Caller, Candidate, Credential, ModelName, Project, Token
+from pg_trio.domain.limits import LimitState
+from pg_trio.domain.project import Access, Caller, Candidate, Credential, Endpoint, ModelName, Project, Token
 from pg_trio.domain.upstream import Transport
 from pg_trio.embedding_pipeline import EmbeddingPipeline
 from pg_trio.errors import ConfigError
+from pg_trio.metering import MeteredParts, Metering
+from pg_trio.observe.metrics_page import MetricsPage
 from pg_trio.observe.request_log import RequestLog
 from pg_trio.overrides import Overrides
 from pg_trio.pipeline import Pipeline
 from pg_trio.providers import adapter_for, embeddings_for
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
+from pg_trio.racing.deadline_keeper import DeadlineKeeper
 from pg_trio.racing.large_work import LargeWork
-from pg_trio.recorder import LiveSubscriber, Recorders
+from pg_trio.recorder import LiveSubscriber, Recorders, Subscriber
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate
 from pg_trio.stages.budget import Budget
@@ -37,13 +43,20 @@ from pg_trio.stages.open_session import Sessions
 from pg_trio.stages.provider_call import Memory, ProviderCall
 from pg_trio.stages.provider_call.exchange import Exchange
 from pg_trio.stages.rate_limit import RateLimit
+from pg_trio.store.log_view import LogView
 from pg_trio.store.operators import OperatorStore
+from pg_trio.stores.administration import TokenAdministration, administer
 from pg_trio.stores.opening import open_stores
 from pg_trio.stores.playground_tokens import PlaygroundTokens
 from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, Stores, Task
 from pg_trio.surfaces.v1.embeddings.embedding_answer import write_vectors
+from pg_trio.traces import open_traces, pass_trace
 from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.prewarm import WarmAddress, keep_warm
+from pg_trio.web.asgi_call import event_bytes
+from pg_trio.web.asgi_types import AsgiEvent
+
+T = TypeVar("T")
 
 
 @frozen
@@ -57,6 +70,13 @@ class RunningGateway:
     operators: OperatorStore
     overrides: Overrides
     playground: PlaygroundTokens
+    log_view: LogView
+    direct: DirectTransport
+    deadlines: DeadlineKeeper
+    # The works that may outlive their clients' connections.
+    works: OwnedWorks[AsgiEvent]
+    # None where requests are not counted.
+    metrics: MetricsPage | None = None
 
     @property
     def disabled_providers(self) -> frozenset[str]:
@@ -71,7 +91,7 @@ class RunningGateway:
 
     def make_lasting_scope(self) -> LastingScope:
         """For a client's connection, whose task answers its calls one after the other."""
-        return LastingScope()
+        return LastingScope(self.deadlines)
 
     async def find_caller(self, authorization: Sequence[str], project: str, access: Access, at: float) -> Caller:
         """See Authenticate.find_caller."""
@@ -98,21 +118,68 @@ class RunningGateway:
         """A project's tokens, revoked ones included."""
         return await self.stores.tokens.list_tokens(project_uuid)
 
+    async def administer_tokens(self, work: Callable[[TokenAdministration], T]) -> T:
+        """The result of `work` with the tokens of all projects, on a thread. Raises what it raises, and StoreError."""
+
+        def administered() -> T:
+            with administer(self.settings.gateway.data_dir).open_tokens() as tokens:
+                return work(tokens)
+
+        # Not abandoned: an operator must learn whether the change was made.
+        return await trio.to_thread.run_sync(administered, limiter=trio.CapacityLimiter(1))
+
+    def describe_connections(self) -> str:
+        """This worker's connections to providers, in one line."""
+        return self.direct.describe()
+
+    async def read_limits(self, asked: Endpoint | Token) -> Sequence[LimitState]:
+        """See RateLimit.read_left."""
+        return await self.pipeline.rate_limit.read_left(asked)
+
+    async def read_spend(self, endpoint: Endpoint) -> tuple[int, int] | None:
+        """See Budget.read."""
+        return await self.pipeline.budget.read(endpoint)
+
+
+@frozen(eq=False)
+class Surroundings:
+    """What a gateway runs in. `live` are told every fact of every request. `engines`: see open_stores.
+
+    `seat` is the worker's place among the gateway's workers, None without a supervisor. `count_connections` is the
+    number of clients' connections, as far as the server tells it.
+    """
+
+    live: Sequence[LiveSubscriber] = ()
+    engines: Engines | None = None
+    seat: int | None = None
+    count_connections: Callable[[], int] = lambda: 0
+
+
+ALONE = Surroundings()
+
 
 async def open_gateway(
-    settings: Settings, stack: AsyncExitStack, live: Sequence[LiveSubscriber] = (), engines: Engines | None = None
+    settings: Settings, stack: AsyncExitStack, around: Surroundings = ALONE
 ) -> tuple[RunningGateway, list[Task]]:
-    """A gateway, opened, and the background tasks that it needs; `stack` closes what it holds. `engines`: see
-    open_stores.
+    """A gateway, opened, and the background tasks that it needs; `stack` closes what it holds.
 
-    `live` are told every fact of every request. Raises StoreError, or ConfigError for what only shows when it is used.
+    Raises StoreError, or ConfigError for what only shows when it is used.
     """
     lifetime = Lifetime(stack)
-    stores = await open_stores(settings, lifetime, engines)
+    stores = await open_stores(settings, lifetime, around.engines)
+    metering = Metering.open(settings, around.seat, lifetime) if settings.observe.metrics else None
     direct = DirectTransport(settings.upstream)
     transports = open_transports(settings, direct, stack)
-    recorders = Recorders([RequestLog(stores.log, settings.gateway.log_body_chars)])
-    for subscriber in live:
+    subscribers: list[Subscriber] = [RequestLog(stores.log, settings.gateway.log_body_chars)]
+    if metering is not None:
+        # The first: a failure of the others must not keep it from counting.
+        subscribers.insert(0, metering.subscriber)
+    traces = open_traces(settings, around.seat, lifetime)
+    if traces is not None:
+        subscribers.append(traces.subscriber)
+    recorders = Recorders(subscribers, begin_trace=pass_trace if traces is None else traces.begin)
+    recorders.keeps_texts = settings.observe.capture_content and traces is not None
+    for subscriber in around.live:
         stack.enter_context(recorders.watch(subscriber))
     playground = PlaygroundTokens(stores.tokens, settings.projects)
     pipeline, compiler = make_pipeline(settings, evolve(stores, tokens=playground), transports, recorders)
@@ -122,9 +189,28 @@ async def open_gateway(
     # Before the first request: what was switched off stays so after a restart.
     overrides.apply(await operators.read_overrides())
     lifetime.run(partial(operators.watch, overrides.apply))
-    warm = list_warm(settings, stores.ledger.memory)
-    lifetime.run(direct.run, pipeline.admission.run, partial(keep_warm, direct, warm))
-    return RunningGateway(settings, pipeline, stores, recorders, operators, overrides, playground), lifetime.tasks
+    log_view = LogView(settings.gateway.data_dir)
+    lifetime.close_with(log_view.aclose)
+    warm = list_warm(settings, pipeline.provider_call.memory)
+    deadlines, works = DeadlineKeeper(), OwnedWorks(event_bytes)
+    lifetime.run(deadlines.run, direct.run, pipeline.admission.run, partial(keep_warm, direct, warm), works.run)
+    parts = MeteredParts(settings, pipeline, stores, recorders, overrides, around.count_connections)
+    page = None if metering is None else metering.make_page(parts, lifetime, {} if traces is None else traces.counts)
+    running = RunningGateway(
+        settings,
+        pipeline,
+        stores,
+        recorders,
+        operators,
+        overrides,
+        playground,
+        log_view,
+        direct,
+        deadlines,
+        works,
+        page,
+    )
+    return running, lifetime.tasks
 
 
 def make_pipeline(
@@ -165,10 +251,11 @@ def make_compiler(settings: Settings, ledger: Ledger, exchange: Exchange) -> Pla
     """The stages that take part in an endpoint's plan."""
     limits = settings.gateway
     zone, hedge_share = find_zone(limits.timezone), limits.hedge_budget_percent / 100
+    memory = Memory.over(ledger.health, limits.retry_budget_percent / 100, settings.server.workers)
     return PlanCompiler(
         RateLimit(ledger.buckets, ledger.leases, time.monotonic, limits.default_output_tokens),
         Budget(ledger.spend, time.time, limits.default_output_tokens, zone),
-        ProviderCall(exchange, settings.disabled_providers, hedge_share, ledger.memory),
+        ProviderCall(exchange, settings.disabled_providers, hedge_share, memory),
     )
 
 

@@ -15,13 +15,13 @@ from uuid import UUID
 from attrs import define, field
 
 from pg_trio.catalogue import Catalogue, PlanCompiler
-from pg_trio.config.overrides import override_endpoint
+from pg_trio.config.changed_settings import override_endpoint
 from pg_trio.config.settings import Settings
 from pg_trio.domain.json_value import Json
 from pg_trio.domain.operator import Override
 from pg_trio.domain.project import Endpoint, Project
 
-logger = logging.getLogger("pg_trio")
+logger = logging.getLogger("pg_trio.overrides")
 
 PROVIDER, ENDPOINT = "provider:", "endpoint:"
 

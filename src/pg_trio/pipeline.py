@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 from attrs import frozen
 
@@ -31,15 +32,16 @@ from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
 from pg_trio.received_request import ReceivedRequest, check_request
 from pg_trio.recorder import Recorder, Recorders
 from pg_trio.recorder.facts import Settled
+from pg_trio.sources import AnswerRecord, FilteredSource
 from pg_trio.stages.account import Account, Part, estimate_usage
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate
 from pg_trio.stages.budget import Budget, Reservation
 from pg_trio.stages.open_session import OpenSession, Sessions
 from pg_trio.stages.provider_call import ProviderCall
-from pg_trio.stages.provider_call.rescue import CarriedStream
+from pg_trio.stages.provider_call.rescue import RescuedSource
 from pg_trio.stages.rate_limit import Quota, RateLimit
-from pg_trio.stages.relay import Relay, send_whole
+from pg_trio.stages.relay import Relay, StreamClock, send_whole
 from pg_trio.stages.request_deadline import RequestDeadline, client_deadline
 from pg_trio.stages.schemas.ask_again import ask_again, may_ask_again
 from pg_trio.stages.schemas.output_schema import OutputSchema
@@ -93,6 +95,7 @@ class Pipeline:
             self.recorders.open(call) as recorder,
             RequestDeadline(head, self.settings.body_timeout_ms, lasting) as deadline,
         ):
+            recorder.deadline = deadline
             received = await self._receive(call, recorder, deadline)
             request = received.request
             try:
@@ -123,7 +126,8 @@ class Pipeline:
         call.surface.check_head(head)
         max_bytes = self.settings.max_body_bytes
         if has_body:
-            deadline.hold_client_limit()
+            if plan is None:
+                deadline.hold_client_limit()
             body = await call.receive_body(max_bytes)
         else:
             with deadline.limit_body():
@@ -284,51 +288,38 @@ class Pipeline:
 
     async def _stream(self, asked: CheckedRequest) -> None:
         """Relay the winning stream. The relayed part is settled, even if the client leaves in the middle."""
-        endpoint, prompt, recorder, session = asked.plan.endpoint, asked.account.prompt, asked.recorder, asked.session
-        deadline = asked.deadline
+        endpoint, recorder, session, deadline = asked.plan.endpoint, asked.recorder, asked.session, asked.deadline
         deadline.start_stream(endpoint)
+        prompt = asked.account.prompt
         call = asked.plan.call if asked.call.surface.tells_restarts else asked.plan.call_without_restarts
-        carried = CarriedStream(self.provider_call, call, prompt, deadline.at, recorder.attempts)
-        head_after_ms = endpoint.stream_head_after_ms
+        rescued = RescuedSource(self.provider_call, call, prompt, deadline.at, recorder.attempts)
+        keeps_text = endpoint.log_bodies != "none" or self.recorders.keeps_texts
+        record = AnswerRecord() if session is not None or keeps_text else None
+        head_after_s = endpoint.stream_head_after_ms / 1000 or math.inf
         relay = Relay(
-            carrier=carried,
+            source=rescued if record is None else FilteredSource(rescued, record),
             client=asked.call.open_stream(
                 asked.request, endpoint, recorder, None if session is None else session.kept_id
             ),
-            idle_s=endpoint.idle_timeout_ms / 1000,
-            ends_at=deadline.at,
+            clock=StreamClock(endpoint.idle_timeout_ms / 1000, deadline.at, asked.call.head.head_at + head_after_s),
             take_deadline=deadline.hand_over,
-            prompt_chars=prompt.characters(),
-            head_at=asked.call.head.head_at + head_after_ms / 1000 if head_after_ms else math.inf,
             relays_reasoning=endpoint.stream_reasoning,
-            keeps_text=endpoint.log_bodies != "none",
-            keep=None if session is None else session.keep,
+            holds_reasoning=asked.call.surface.holds_reasoning,
+            keep=None if session is None or record is None else partial(record.keep_with, session.keep),
             note_first_token=recorder.first_token,
         )
+        self.recorders.streams_active += 1
         try:
             await relay.run()
             if relay.failure is not None:
                 recorder.stream_failed(relay.failure)
         finally:
-            self._settle_stream(asked, carried, relay)
-            await carried.aclose()
-
-    def _settle_stream(self, asked: CheckedRequest, carried: CarriedStream, relay: Relay) -> None:
-        """Count the cost of a stream, complete or broken, and note the candidates that answered."""
-        recorder, now = asked.recorder, carried.now
-        carried.note_end(relay.outcome)
-        if now is None or not relay.has_begun:
-            # If a candidate has won all the same, the deadline passed, or the client left, at the same moment.
-            if now is not None:
-                recorder.attempts.lost_to += (now.candidate,)
-            _settle_lost(asked, relay.lost_chars)
-            return
-        account = asked.account
-        cost = account.settle(now.candidate, relay.last_usage, relay.lost_chars, relay.earlier)
-        model = relay.model or now.candidate.model
-        recorder.request_settled(Settled(now.candidate, model, relay.usage, cost, account.price))
-        if relay.keeps_text:
-            recorder.reply_made(relay.reply_so_far())
+            self.recorders.streams_active -= 1
+            rescued.note_end(relay.outcome)
+            _settle_stream(asked, rescued, has_begun=relay.has_begun)
+            if relay.has_begun and record is not None and keeps_text:
+                recorder.reply_made(record.reply_so_far())
+            await rescued.aclose()
 
     async def _open_session(
         self, received: ReceivedRequest, request: ChatRequest, reservation: Reservation, quota: Quota
@@ -370,6 +361,21 @@ def _settle(asked: CheckedRequest, answered: Answered, usage: Usage, earlier: Se
         usage = used.plus(usage)
     asked.recorder.request_settled(Settled(answered.candidate, answered.reply.model, usage, cost, account.price))
     return usage
+
+
+def _settle_stream(asked: CheckedRequest, rescued: RescuedSource, *, has_begun: bool) -> None:
+    """Count the cost of a stream, complete or broken, and note the candidates that answered."""
+    recorder, now, meter = asked.recorder, rescued.now, rescued.meter
+    if now is None or not has_begun:
+        # If a candidate has won all the same, the deadline passed, or the client left, at the same moment.
+        if now is not None:
+            recorder.attempts.lost_to += (now.candidate,)
+        _settle_lost(asked, meter.lost_chars)
+        return
+    account = asked.account
+    cost = account.settle(now.candidate, meter.last_usage, meter.lost_chars, meter.earlier)
+    model = meter.assembler.model or now.candidate.model
+    recorder.request_settled(Settled(now.candidate, model, meter.usage, cost, account.price))
 
 
 def _settle_lost(asked: CheckedRequest, lost_chars: int = 0) -> None:

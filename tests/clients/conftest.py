@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +14,28 @@ from tests.clients.declared import CLIENTS, Client
 from tests.clients.talking import ClientProgram
 from tests.clients.world import World, open_world
 
+# Where a run of these tests leaves which features it showed (scripts/client-matrix).
+RESULTS = "PG_TRIO_CLIENT_RESULTS"
+_OUTCOMES: dict[tuple[str, str], set[str]] = {}
+
+
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Note how the tests of each feature of each client ended."""
+    mark = item.get_closest_marker("shows")
+    if mark is not None and (call.when == "call" or call.excinfo is not None):
+        outcome = "passed" if call.excinfo is None else "did not pass"
+        _OUTCOMES.setdefault((mark.args[0], mark.args[1]), set()).add(outcome)
+
+
+def pytest_sessionfinish() -> None:
+    """Write down the features all of whose tests passed."""
+    if file := os.environ.get(RESULTS):
+        shown = [key for key, outcomes in _OUTCOMES.items() if outcomes == {"passed"}]
+        Path(file).write_text(json.dumps(sorted(shown)), encoding="utf-8")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of them are slow, and those of one client follow each other."""
+    """All of them are slow."""
     here = Path(__file__).parent
     for item in items:
         if item.path.is_relative_to(here):

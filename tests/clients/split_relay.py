@@ -21,9 +21,7 @@ async def split_answers(port: int, piece_bytes: int, *, cut_after: bytes = b"") 
         client.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NODELAY, 1)
         async with client, await trio.open_tcp_stream("127.0.0.1", port) as server, trio.open_nursery() as both:
             both.start_soon(_pass_on, client, server)
-            # A client may close once it has what it wants.
-            with suppress(trio.BrokenResourceError):
-                await _pass_on(server, client, piece_bytes, cut_after)
+            await _pass_on(server, client, piece_bytes, cut_after)
             both.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:
@@ -37,12 +35,14 @@ async def _pass_on(
     source: trio.SocketStream, target: trio.SocketStream, piece_bytes: int = _READ_BYTES, cut_after: bytes = b""
 ) -> None:
     passed = b""
-    while data := await source.receive_some(_READ_BYTES):
-        for start in range(0, len(data), piece_bytes):
-            piece = data[start : start + piece_bytes]
-            await target.send_all(piece)
-            # Others run, so that the client reads this piece alone.
-            await trio.lowlevel.checkpoint()
-            passed += piece
-            if cut_after and cut_after in passed:
-                return
+    # A client may close once it has what it wants.
+    with suppress(trio.BrokenResourceError):
+        while data := await source.receive_some(_READ_BYTES):
+            for start in range(0, len(data), piece_bytes):
+                piece = data[start : start + piece_bytes]
+                await target.send_all(piece)
+                # Others run, so that the client reads this piece alone.
+                await trio.lowlevel.checkpoint()
+                passed += piece
+                if cut_after and cut_after in passed:
+                    return

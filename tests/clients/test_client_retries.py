@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
@@ -36,7 +35,7 @@ async def statuses(world: World) -> list[int]:
     return [row["status"] for row in world.gateway.log_rows()]
 
 
-@pytest.mark.parametrize("client", clients_with("retries"), ids=client_id)
+@pytest.mark.parametrize("client", clients_with("waits"), ids=client_id)
 async def test_waits_as_long_as_it_is_told(world: World, program: ClientProgram, client: Client) -> None:
     while (await world.gateway.call("limited")).status != 429:
         pass
@@ -47,7 +46,7 @@ async def test_waits_as_long_as_it_is_told(world: World, program: ClientProgram,
     assert [429, 200] == (await statuses(world))[-2:]
 
 
-@pytest.mark.parametrize("client", clients_with("retries"), ids=client_id)
+@pytest.mark.parametrize("client", clients_with("waits"), ids=client_id)
 async def test_repeats_what_the_provider_failed(world: World, program: ClientProgram, client: Client) -> None:
     world.behave("openai", "fault=status:400")
 
@@ -66,7 +65,7 @@ async def test_does_not_repeat_what_came_too_late(world: World, program: ClientP
 
 
 @pytest.mark.parametrize("told", ["capped", "unknown"])
-@pytest.mark.parametrize("client", clients_with("vain"), ids=client_id)
+@pytest.mark.parametrize("client", clients_with("gives up"), ids=client_id)
 async def test_does_not_repeat_what_is_in_vain(world: World, program: ClientProgram, client: Client, told: str) -> None:
     await program.ask_raised("chat", **world.ask(told, max_retries=2))
 

@@ -67,7 +67,7 @@ async def open_world(
     *,
     credentials: str = "",
     more: str = "",
-    **settings: object,
+    **settings: Any,
 ) -> World:
     """Start both. `endpoints` is TOML; without it there is one for each wire. `settings` are the project's.
 

@@ -18,7 +18,7 @@ from pg_trio.providers import embeddings_for
 from pg_trio.simulator.behaviour import parse_behaviour
 from pg_trio.simulator.chat_completion import Occasion, make_vector
 from pg_trio.simulator.plan import render
-from pg_trio.simulator.routes import find_route, read_call, read_key
+from pg_trio.simulator.wire_routes import find_route, read_call, read_key
 from tests.support.simulated import KEY, candidate_of, read_http
 
 PROVIDERS = ("openai", "mistral", "together", "ollama", "cohere", "google")

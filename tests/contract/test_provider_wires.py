@@ -107,6 +107,21 @@ def test_answer_means_the_same(provider: str, stream: bool, name: str) -> None:
     assert ANSWERS[name][1] == meaning(read_events(provider, exchange))
 
 
+@EVERY
+@WAYS
+@pytest.mark.parametrize("tag", ["think", "reasoning"])
+def test_reasoning_in_a_text_is_apart_where_models_write_it(provider: str, stream: bool, tag: str) -> None:
+    text = f"<{tag}>\nHmm.</{tag}>\n\nHello"
+    behaviour = f"content={text.replace(chr(10), '%0A')}&{USAGE}"
+
+    told = meaning(read_events(provider, ask(provider, HELLO, behaviour, stream=stream)))
+
+    if PROVIDERS[provider].thinking_tag == tag:
+        assert ["Hmm.", "opened", "Hello", [], "stop", COUNTED] == told
+    else:
+        assert ["opened", text, [], "stop", COUNTED] == told
+
+
 @EACH_WIRE
 @pytest.mark.parametrize("name", ANSWERS)
 def test_stream_means_the_same_however_it_is_split(provider: str, name: str) -> None:

@@ -14,7 +14,7 @@ from attrs import evolve
 from pg_trio.domain.upstream import WireRequest
 from pg_trio.errors import UpstreamBroken, UpstreamNonsense
 from tests.contract.conftest import SMALL, Caller, Serve
-from tests.contract.fault_server import answer_with, answers, answers_once, closes_after
+from tests.contract.fault_server import LIMIT_S, answer_with, answers, answers_once, closes_after
 
 MIB = 1024 * 1024
 BODY = b'{"choices":[]}'
@@ -70,6 +70,33 @@ async def test_connection_carries_many_calls(caller: Caller, serve: Serve) -> No
         await caller.fetch(server.url)
 
     assert [3] == [len(peer.requests) for peer in server.peers]
+
+
+@pytest.mark.parametrize(
+    ("answer", "known"),
+    [
+        ([answer_with(BODY)], BODY),
+        ([b"HTTP/1.1 204 No Content\r\n\r\n"], b""),
+        ([CHUNKED], b"abcdefgh"),
+        # Half of it, and what must be decoded: neither is said to be the body.
+        ([answer_with(BODY)[:-3]], None),
+        ([answer_with(gzip.compress(BODY), headers=b"Content-Encoding: gzip\r\n")], None),
+    ],
+)
+async def test_body_is_known_only_if_all_is_here(
+    caller: Caller, serve: Serve, answer: list[bytes], known: bytes | None
+) -> None:
+    server = await serve(answers(*answer))
+
+    with trio.fail_after(LIMIT_S):
+        response = await caller.transport.open_response(WireRequest(server.url, [], b"{}", "POST", True))
+        found = response.receive_nowait()
+        again = response.receive_nowait()
+        await response.aclose()
+
+    # httpx does not say what it holds.
+    assert found == (known if caller.name == "direct" else None)
+    assert again == (b"" if found is not None else None)
 
 
 async def test_answer_without_body_ends(caller: Caller, serve: Serve) -> None:

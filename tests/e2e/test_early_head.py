@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 
-from pg_trio.stages.relay import watch
+from pg_trio.stages.relay import clock
 from tests.e2e.test_streaming import assert_cut_honestly, chunks_of, events_of, roles_of, stream, text_of
 from tests.support.gateway import PROJECT, Gateway, endpoint, project, start_gateway
 from tests.support.wire import HttpResponse, bearer, post
@@ -89,7 +89,7 @@ async def test_head_comes_while_the_provider_is_silent(gateway: Gateway) -> None
 
 
 async def test_comments_go_on_before_the_first_token(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "KEEP_ALIVE_S", 0.05)
+    monkeypatch.setattr(clock, "KEEP_ALIVE_S", 0.05)
     gateway.simulator.behave("early", "latency=500ms")
 
     response = await stream(gateway, "early")

@@ -11,7 +11,7 @@ import trio
 from pg_trio.domain.project import TokenLimits
 from tests.support.gateway import PROJECT, Gateway, endpoint, project, start_gateway
 from tests.support.processes import wait_until
-from tests.support.toy_ledger import ToyEngine, toy_engines
+from tests.support.toy_ledger import ToyEngine, ToyHub, toy_engines
 from tests.support.wire import HttpResponse, bearer, post, send_raw
 
 CONFIGURATION = "\n".join(
@@ -20,6 +20,7 @@ CONFIGURATION = "\n".join(
         endpoint("narrow", rate_limit_per_minute=1),
         endpoint("poor", monthly_budget_usd=0.2031, estimated_cost_per_1k_tokens_usd=1, max_output_tokens=200),
         endpoint("session", sessions_enabled=True, monthly_budget_usd=25, estimated_cost_per_1k_tokens_usd=1),
+        endpoint("sick", max_attempts=1),
         endpoint("stall", streaming_enabled=True, monthly_budget_usd=25, estimated_cost_per_1k_tokens_usd=1),
     ]
 )
@@ -95,3 +96,36 @@ async def test_ledger_is_closed_with_the_gateway(gateway: Gateway, engine: ToyEn
     await gateway.stop()
 
     assert (True, False) == (was_open, engine.is_open)
+
+
+# ── breakers of two nodes ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_what_one_node_learns_spares_the_other_its_calls(nursery: trio.Nursery, tmp_path: Path) -> None:
+    hub = ToyHub()
+    engines = [ToyEngine(hub=hub), ToyEngine(hub=hub)]
+    nodes = [
+        await start_gateway(nursery, tmp_path / str(number), CONFIGURATION, engines=toy_engines(engine))
+        for number, engine in enumerate(engines)
+    ]
+    first, second = nodes
+    for node in nodes:
+        node.simulator.behave("sick", "fault=status:500")
+    # So the second node has records of its own for the candidate.
+    met = await second.call("sick")
+
+    failed = [(await first.call("sick")).status for _ in range(3)]
+    await wait_until(lambda: engines[1].breakers.heard > 0)
+    spared = await second.call("sick")
+
+    assert (502, [502] * 3, 502) == (met.status, failed, spared.status)
+    assert (3, 1) == tuple(len(node.simulator.requests) for node in nodes)
+    assert "retry-after" in spared.headers
+    assert 0 == engines[0].breakers.heard
+
+
+async def test_call_under_way_waits_for_no_other_node(gateway: Gateway, engine: ToyEngine) -> None:
+    """A request to an endpoint without limits goes to the engine and back for nothing."""
+    answered = await gateway.call("sick")
+
+    assert (200, 0) == (answered.status, engine.network.ways)

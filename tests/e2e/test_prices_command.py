@@ -57,6 +57,23 @@ def test_list_needs_no_configuration(capsys: pytest.CaptureFixture[str]) -> None
     assert {"openai", "anthropic", "google"} <= {line["provider"] for line in listed}
 
 
+def test_model_that_costs_more_for_long_inputs_has_two_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "pg.toml"
+    gemini = CREDENTIAL.replace('"openai"', '"google"')
+    path.write_text(gemini + PROJECT_HEAD + ENDPOINT.replace('"gpt"', '"gemini-2.5-pro"'))
+
+    assert 0 == main(["prices", "--config", str(path)])
+    table = capsys.readouterr().out
+    assert 0 == main(["prices", "--config", str(path), "--json"])
+
+    short, long = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert "gemini-2.5-pro (input over 200000 tokens)" in table
+    assert ("1.25", None) == (short["input_usd_per_1m"], short.get("over_input_tokens"))
+    assert ("2.50", 200_000) == (long["input_usd_per_1m"], long["over_input_tokens"])
+
+
 def test_configuration_with_mistakes_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "pg.toml"
     path.write_text(PRICES.replace("openai", "opnai"))

@@ -12,12 +12,13 @@ import trio.testing
 from attrs import frozen
 
 from pg_trio.simulator import Simulator, serve_simulator
+from tests.e2e.test_streaming import chunks_of
 from tests.support.gateway import Gateway, endpoint, project, start_gateway
 from tests.support.wire import HttpResponse
 
 NATIVE = ("anthropic", "google", "cohere")
 WIRES = ("openai", *NATIVE)
-MODELS = {"openai": "gpt-4o", "anthropic": "claude-sonnet-4-5", "google": "gemini-2.5-flash", "cohere": "command-a"}
+MODELS = {"openai": "gpt-5.1", "anthropic": "claude-sonnet-4-5", "google": "gemini-2.5-flash", "cohere": "command-a"}
 CREDENTIAL = (
     '[[credentials]]\nname = "{wire}"\nprovider = "{wire}"\napi_key = "key-of-{wire}-0000"\nbase_url = "{url}"\n'
 )
@@ -62,6 +63,8 @@ ENDPOINTS = "\n".join(
         matched("again-paid", "openai", output_repair_attempts=2, max_output_tokens=10, **PRICED),
         matched("too-dear", "openai", output_repair_attempts=5, max_output_tokens=250, **PRICED),
         matched("dear-once", "openai", max_output_tokens=250, **PRICED),
+        endpoint("tagged", "sonar-reasoning-pro", output_schema=SCHEMA).replace('"sim"', '"tagged"'),
+        endpoint("tagged-stream", "sonar-reasoning-pro", streaming_enabled=True).replace('"sim"', '"tagged"'),
         matched("late", "openai", output_repair_attempts=5, deadline_ms=400),
     ]
 )
@@ -94,6 +97,8 @@ class Site:
 async def site(nursery: trio.Nursery, tmp_path: Path) -> Site:
     native: dict[str, Simulator] = {wire: await nursery.start(serve_simulator) for wire in NATIVE}
     credentials = [CREDENTIAL.format(wire=wire, url=native[wire].url_of(wire)) for wire in NATIVE]
+    tagged = CREDENTIAL.format(wire="perplexity", url=native["cohere"].url_of("openai"))
+    credentials.append(tagged.replace('name = "perplexity"', 'name = "tagged"'))
     gateway = await start_gateway(nursery, tmp_path, "\n".join([*credentials, ENDPOINTS]))
     return Site(gateway, {"openai": gateway.simulator, **native})
 
@@ -175,6 +180,26 @@ async def test_format_that_a_wire_lacks(site: Site) -> None:
     answer = await site.gateway.call("deaf", OTHER_FORMAT)
 
     assert error_of(answer)[1].startswith("No candidate can take this request: response_format is not supported by")
+
+
+async def test_reasoning_before_the_json_does_not_spoil_it(site: Site) -> None:
+    """The models of Perplexity that reason write it in their text, also with a schema."""
+    site.providers["cohere"].behave("sonar-reasoning-pro", content='<think>\nJSON, then.</think>\n\n{"a":1}')
+
+    answer = await site.gateway.call("tagged")
+    body = answer.json()
+
+    assert (200, "JSON, then.", '{"a":1}') == (answer.status, body["reasoning_content"], body["content"])
+
+
+async def test_reasoning_in_a_streamed_text_is_told_as_reasoning(site: Site) -> None:
+    site.providers["cohere"].behave("sonar-reasoning-pro", content="<think>\nHmm.</think>\n\nHello there")
+
+    answer = await site.gateway.call("tagged-stream", {"message": "Hi", "stream": True})
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks_of(answer) if chunk["choices"]]
+
+    assert "Hmm." == "".join([delta.get("reasoning_content") or "" for delta in deltas])
+    assert "Hello there" == "".join([delta.get("content") or "" for delta in deltas])
 
 
 # ── the schema as the provider's own mechanism, and reasoning ────────────────────────────────────────────────────────

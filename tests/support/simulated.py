@@ -28,7 +28,7 @@ from pg_trio.providers import adapter_for
 from pg_trio.simulator.behaviour import parse_behaviour
 from pg_trio.simulator.chat_completion import Occasion
 from pg_trio.simulator.plan import Send, Step, render
-from pg_trio.simulator.routes import find_route, read_call
+from pg_trio.simulator.wire_routes import find_route, read_call
 
 KEY = "the-key-of-this-test"
 

@@ -2,21 +2,26 @@
 
 Each step goes to the engine and back. Cancelled on the way there, the engine was never asked; cancelled on the way
 back, it has done its part, and the step undoes it.
+
+Breakers never wait: each node keeps its own records, and a task exchanges them with the other nodes of a hub.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import trio
 from attrs import define, evolve, field
 
 from pg_trio.config.settings import Settings
+from pg_trio.ledger.node_health import NodeHealth
 from pg_trio.ledger.protocols import MUST_WAIT, Held, Limits, MustWait, Spend, Taken
+from pg_trio.racing.breaker import Record, hear
+from pg_trio.racing.stored_breaker import LocalRecords
 from pg_trio.shared_memory.leases import LeaseBook
 from pg_trio.shared_memory.spend import LocalSpend
 from pg_trio.shared_memory.token_bucket import LocalBuckets
-from pg_trio.stages.provider_call import Memory
 from pg_trio.stores.embedded import EMBEDDED
 from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, LogBook
 
@@ -142,11 +147,71 @@ class ToyLeases:
 
 
 @define(eq=False)
+class ToyHub:
+    """The newest record that a node has told of each breaker, by its name. A test's nodes share one clock, so times are
+    kept here; over a network they would be ages."""
+
+    told: dict[tuple[str, ...], Record] = field(factory=dict)
+
+
+class ToyRecords(LocalRecords):
+    """See BreakerRecords: one node's own. `exchange` tells the hub what changed here, and hears what changed elsewhere.
+
+    Every 10 ms, so that a test need not wait; over a network 200.
+    """
+
+    is_shared = True
+
+    def __init__(self, hub: ToyHub) -> None:
+        super().__init__()
+        self._hub = hub
+        self._names: list[tuple[str, ...]] = []
+        self._untold: set[int] = set()
+        self.heard = 0
+
+    def changes(self) -> int:
+        return 2 * self.heard
+
+    def find(self, name: tuple[str, ...]) -> int:
+        self._names.append(name)
+        return super().find(name)
+
+    def write(self, place: int, record: Sequence[Any]) -> None:
+        if Record(*record).generation != self.read(place).generation:
+            self._untold.add(place)
+        super().write(place, record)
+
+    async def exchange(self) -> None:
+        """A task of the node, until it is cancelled."""
+        while True:
+            await trio.sleep(0.01)
+            self.tell_and_hear()
+
+    def tell_and_hear(self) -> None:
+        """One exchange with the hub."""
+        for place in self._untold:
+            self._hub.told[self._names[place]] = self.read(place)
+        self._untold.clear()
+        for place, name in enumerate(self._names):
+            self._hear(place, self._hub.told.get(name))
+
+    def _hear(self, place: int, theirs: Record | None) -> None:
+        record = self.read(place)
+        heard = record if theirs is None else hear(record, theirs)
+        if heard is not record:
+            # Not by `write`: what another node told is not told again.
+            super().write(place, heard)
+            self.heard += 1
+
+
+@define(eq=False)
 class ToyEngine:
     """What a gateway opens, and a test looks into."""
 
     network: ToyNetwork = field(factory=ToyNetwork)
+    hub: ToyHub = field(factory=ToyHub)
     is_open: bool = False
+    breakers: ToyRecords = field(init=False)
     buckets: ToyBuckets = field(init=False)
     spend: ToySpend = field(init=False)
     leases: ToyLeases = field(init=False)
@@ -155,12 +220,14 @@ class ToyEngine:
         self.buckets = ToyBuckets(self.network)
         self.spend = ToySpend(self.network)
         self.leases = ToyLeases(self.network)
+        self.breakers = ToyRecords(self.hub)
 
     async def open_ledger(self, settings: Settings, log: LogBook, lifetime: Lifetime) -> Ledger:
         """See OpenLedger."""
         self.is_open = True
         lifetime.close_with(self.aclose)
-        return Ledger(self.buckets, self.spend, self.leases, Memory())
+        lifetime.run(self.breakers.exchange)
+        return Ledger(self.buckets, self.spend, self.leases, NodeHealth(self.breakers))
 
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()

@@ -1,4 +1,4 @@
-"""How many bytecodes a request takes, function by function, with every stage on.
+"""How many bytecodes a request takes, function by function, with every stage on, or with none (`--plain`).
 
 Rules
 1. A count of steps does not depend on what else the machine does, so a change of one percent shows; a time would not.
@@ -82,6 +82,7 @@ class StepCounter:
 
 def add_options(parser: Parser) -> None:
     parser.add_argument("--requests", type=positive, help="how many are counted (default 100, quick 20)")
+    parser.add_argument("--plain", action="store_true", help="an endpoint that uses no stage")
     parser.add_argument("--v1", action="store_true", help="of Chat Completions on /v1, not of the Gateway API")
     parser.add_argument("--top", type=positive, default=50, help="how many functions are shown (default 50)")
 
@@ -89,7 +90,8 @@ def add_options(parser: Parser) -> None:
 def run(options: Options) -> Reports:
     requests = options.requests or (20 if options.quick else 100)
     with open_site("nginx") as site, site.run_upstream() as upstream:
-        counter = trio.run(_measure, set_up_full(site.make_folder("gateway"), upstream.base_url), requests, options.v1)
+        files = set_up_full(site.make_folder("gateway"), upstream.base_url, plain=options.plain)
+        counter = trio.run(_measure, files, requests, options.v1)
     rows = [
         (_name(code), f"{counter.own[code] / requests:,.0f}", f"{steps / requests:,.0f}", f"{calls / requests:.1f}")
         for code, steps in counter.inclusive.most_common(options.top)
@@ -97,7 +99,8 @@ def run(options: Options) -> Reports:
     ]
     head = ("bytecodes a request", "own", "with what it calls", "entered")
     raw = {"bytecodes_a_request": counter.inclusive[_ROOT] / requests}
-    yield Report([Table(head, rows, notes=(f"{requests} requests, {SWITCHED_ON}",))], raw)
+    switched_on = "an endpoint that uses no stage" if options.plain else SWITCHED_ON
+    yield Report([Table(head, rows, notes=(f"{requests} requests, {switched_on}",))], raw)
 
 
 async def _measure(files: GatewayFiles, requests: int, v1: bool) -> StepCounter:

@@ -25,6 +25,7 @@ from pg_trio.config.settings import ServerSettings
 from pg_trio.domain.chat import ChatRequest
 from pg_trio.domain.guardrails import ContentLength, GuardrailRules, KeywordBlocklist, PiiFilter, PromptInjection
 from pg_trio.racing.deadline import Deadline, LastingScope
+from pg_trio.racing.deadline_keeper import DeadlineKeeper
 from pg_trio.server.http1.head import read_head
 from pg_trio.server.http1.incoming import Incoming
 from pg_trio.server.http1.response import Response
@@ -170,31 +171,57 @@ def count_searches(chain: Chain, request: ChatRequest) -> int:
     return len(searched)
 
 
+def time_task(work: Callable[[int], Awaitable[float]], count: int) -> float:
+    """Seconds that a task measured itself."""
+    return trio.run(work, count)
+
+
 def make_scope_trick() -> Trick:
     """One cancel scope a connection for the deadlines of its requests, instead of one scope a request."""
 
     async def plain(count: int) -> float:
-        began, at = time.perf_counter(), trio.current_time() + 600.0
-        for _ in range(count):
-            with Deadline() as deadline:
-                deadline.move(at)
-        return time.perf_counter() - began
+        return time_deadlines(count, None)
 
     async def trick(count: int) -> float:
-        began, at = time.perf_counter(), trio.current_time() + 600.0
         with LastingScope() as lasting:
-            for _ in range(count):
-                with Deadline(lasting=lasting) as deadline:
-                    deadline.move(at)
-        return time.perf_counter() - began
-
-    def time_task(work: Callable[[int], Awaitable[float]], count: int) -> float:
-        return trio.run(work, count)
+            return time_deadlines(count, lasting)
 
     return Trick("lasting scope (racing/deadline.py)", 1, partial(time_task, plain), partial(time_task, trick))
 
 
-TRICKS = (make_head_trick, make_value_trick, make_answer_trick, make_search_trick, make_hostile_trick, make_scope_trick)
+def make_keeper_trick() -> Trick:
+    """A connection's next deadline is noted, not set in Trio."""
+
+    async def plain(count: int) -> float:
+        with LastingScope() as lasting:
+            return time_deadlines(count, lasting)
+
+    async def trick(count: int) -> float:
+        with LastingScope(DeadlineKeeper()) as lasting:
+            return time_deadlines(count, lasting)
+
+    name = "kept deadline (racing/deadline_keeper.py)"
+    return Trick(name, 1, partial(time_task, plain), partial(time_task, trick))
+
+
+def time_deadlines(count: int, lasting: LastingScope | None) -> float:
+    """Seconds that the deadlines of so many requests take."""
+    began, at = time.perf_counter(), trio.current_time() + 600.0
+    for _ in range(count):
+        with Deadline(lasting=lasting) as deadline:
+            deadline.move(at)
+    return time.perf_counter() - began
+
+
+TRICKS = (
+    make_head_trick,
+    make_value_trick,
+    make_answer_trick,
+    make_search_trick,
+    make_hostile_trick,
+    make_scope_trick,
+    make_keeper_trick,
+)
 
 
 # ── measuring ────────────────────────────────────────────────────────────────────────────────────────────────────────

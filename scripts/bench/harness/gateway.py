@@ -144,10 +144,13 @@ def set_up(
     return files
 
 
-def set_up_full(folder: Path, upstream_url: str) -> GatewayFiles:
-    """A gateway with two endpoints where every stage works: `support`, and `openai` for requests to `/v1`."""
+def set_up_full(folder: Path, upstream_url: str, *, plain: bool = False) -> GatewayFiles:
+    """A gateway with two endpoints where every stage works: `support`, and `openai` for requests to `/v1`.
+
+    `plain`: no stage does more than it must.
+    """
     stages = {"support": ALL_STAGES, "openai": _CHAT_STAGES}
-    made = [Endpoint(slug, {"upstream": MODEL}, settings) for slug, settings in stages.items()]
+    made = [Endpoint(slug, {"upstream": MODEL}, {} if plain else settings) for slug, settings in stages.items()]
     return set_up(folder, {"upstream": upstream_url}, made)
 
 

@@ -13,7 +13,7 @@ from decimal import Decimal
 from itertools import zip_longest
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pg_trio.config.location import CONFIG_VARIABLE, find_configuration
 from pg_trio.config.settings import Settings
@@ -33,6 +33,8 @@ class PricedModel:
     provider: str
     model: str
     price: TokenPrice | None
+    # The price holds for a request with more tokens of input than these.
+    over_input_tokens: int = 0
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -49,10 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the prices. Raises: ConfigError with every mistake in the configuration."""
     from pg_trio.config import load_settings
 
-    if arguments.list:
-        lines = list(_list_lines())
-    else:
-        lines = list(_lines_of(load_settings(find_configuration(arguments.config))))
+    found = _list_lines() if arguments.list else _lines_of(load_settings(find_configuration(arguments.config)))
+    lines = [each for line in found for each in _with_long(line)]
     if arguments.json:
         for line in lines:
             print(_render_json(line))
@@ -60,6 +60,14 @@ def run(arguments: argparse.Namespace) -> int:
         headings = _LIST_HEADINGS if arguments.list else _HEADINGS
         _print_table(headings, [_cells_of(line)[-len(headings) :] for line in lines])
     return 0
+
+
+def _with_long(line: PricedModel) -> list[PricedModel]:
+    """The line, and a second one where a long input has its own price."""
+    price = line.price
+    if price is None or price.long is None:
+        return [line]
+    return [line, evolve(line, price=price.long, over_input_tokens=price.long_from)]
 
 
 def _lines_of(settings: Settings) -> Iterator[PricedModel]:
@@ -81,10 +89,11 @@ def _cells_of(line: PricedModel) -> tuple[str, ...]:
     price = line.price
     if price is None:
         return line.endpoint, line.provider, line.model, "-", "-", "-", "-", "-"
+    over = f" (input over {line.over_input_tokens} tokens)" if line.over_input_tokens else ""
     return (
         line.endpoint,
         line.provider,
-        line.model,
+        line.model + over,
         _show(price.input_usd_per_1m),
         _show(price.output_usd_per_1m),
         _show(price.cached_input_usd_per_1m),
@@ -95,7 +104,7 @@ def _cells_of(line: PricedModel) -> tuple[str, ...]:
 
 def _render_json(line: PricedModel) -> str:
     price = line.price
-    shown: dict[str, str | None] = {
+    shown: dict[str, str | int | None] = {
         "endpoint": line.endpoint or None,
         "provider": line.provider,
         "model": line.model,
@@ -105,6 +114,8 @@ def _render_json(line: PricedModel) -> str:
         "cache_write_usd_per_1m": None if price is None else _show(price.cache_write_usd_per_1m),
         "from": None if price is None else price.source,
     }
+    if line.over_input_tokens:
+        shown["over_input_tokens"] = line.over_input_tokens
     return json.dumps(shown, separators=(",", ":"))
 
 

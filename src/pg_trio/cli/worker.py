@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import socket
 from functools import partial
 from pathlib import Path
@@ -40,15 +41,25 @@ def run(arguments: argparse.Namespace) -> int:
         file.seek(0)
         text = file.read().decode("utf-8")
     settings = parse_settings(text, str(arguments.config), arguments.config.parent)
+    configure_logging(settings.observe)
     sockets = [socket.socket(fileno=descriptor) for descriptor in arguments.sockets]
     control = socket.socket(fileno=arguments.control)
     # Quart-Trio types ASGI events as classes, the lane as mappings. Its own `__call__` would be an extra step.
     public = create_app(settings, seat=arguments.seat)
     app = cast(ASGIApplication, public.asgi_app)
     admin = [socket.socket(fileno=descriptor) for descriptor in arguments.admin_sockets]
-    pages = Pages(make_admin_app(public), admin) if admin else None
+    pages = Pages(make_admin_app(public, partial(_ask_reload, arguments.config)), admin) if admin else None
     trio.run(partial(run_worker, app, settings.server, sockets, control, pages))
     return 0
+
+
+def _ask_reload(path: Path) -> None:
+    """Ask the supervisor, which is our parent, to read the configuration again. Raises ConfigError for mistakes."""
+    from pg_trio.config import load_settings
+
+    # The supervisor reads it, too, but reports mistakes in the log only.
+    load_settings(path)
+    os.kill(os.getppid(), signal.SIGHUP)
 
 
 def _descriptors(text: str) -> list[int]:

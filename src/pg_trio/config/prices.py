@@ -95,13 +95,15 @@ def read_list() -> tuple[PriceRule, ...]:
 
 
 def _to_list_price(row: dict[str, Any], page: dict[str, Any]) -> TokenPrice:
-    given = Decimal(row["input"])
+    given, long = Decimal(row["input"]), row.get("long")
     return TokenPrice(
         input_usd_per_1m=given,
         output_usd_per_1m=Decimal(row["output"]),
         cached_input_usd_per_1m=Decimal(row.get("cached", given)),
         cache_write_usd_per_1m=Decimal(row.get("write", given)),
         source=f"{LIST}{page['read']:%Y-%m}",
+        long_from=0 if long is None else long["from"],
+        long=None if long is None else _to_list_price(long, page),
     )
 
 

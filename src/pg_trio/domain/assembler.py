@@ -14,7 +14,7 @@ from pg_trio.domain.events import (
     ReasoningDelta,
     ToolCallDelta,
 )
-from pg_trio.domain.native import NativeStop
+from pg_trio.domain.native_fields import NativeStop
 
 
 class _Call:

@@ -12,7 +12,7 @@ from attrs import field
 
 from pg_trio.domain.content import Part, texts_of_parts
 from pg_trio.domain.json_value import Json, JsonObject, json_texts
-from pg_trio.domain.native import NativeRequest, NativeStop, NativeTurn, native_texts
+from pg_trio.domain.native_fields import NativeRequest, NativeStop, NativeTurn, native_texts
 from pg_trio.domain.options import NO_OPTIONS, Options
 from pg_trio.domain.tools import ForeignTool, ForeignToolChoice, Tool, ToolCall, ToolChoice
 from pg_trio.domain.value import value

@@ -2,7 +2,7 @@
 
 A surface reads a client's parts into these values, and each adapter writes them for its provider. `free_text` is text
 that a person may have written: guardrails read it, masks replace it, estimates count it. Base64 data is not free text.
-`native` has the further fields of the client's block, in the terms of its own wire (domain.native).
+`native` has the further fields of the client's block, in the terms of its own wire (domain.native_fields).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TypeAlias
 from attrs import evolve
 
 from pg_trio.domain.json_value import JsonObject
-from pg_trio.domain.native import native_texts
+from pg_trio.domain.native_fields import native_texts
 from pg_trio.domain.value import value
 
 

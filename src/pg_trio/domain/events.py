@@ -17,21 +17,28 @@ import json
 from collections.abc import Iterable
 from typing import ClassVar, TypeAlias
 
+from attrs import field
+
 from pg_trio.domain.chat import FinishReason, Reply, Usage
 from pg_trio.domain.json_value import JsonObject
-from pg_trio.domain.native import NativeStop
+from pg_trio.domain.native_fields import NativeStop
 from pg_trio.domain.value import value
 from pg_trio.errors import AttemptFailed
 
 
 @value(slots=True)
 class Opened:
-    """The provider's first chunk of an answer: its id and the model that answers. Not a token."""
+    """The provider's first chunk of an answer: its id and the model that answers. Not a token.
+
+    `usage` is what is known of it at the beginning, for clients that are told it there.
+    """
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = False
+    is_last: ClassVar[bool] = False
     id: str
     model: str
+    usage: Usage | None = field(default=None, eq=False)
 
 
 @value(slots=True)
@@ -40,6 +47,7 @@ class ContentDelta:
 
     is_token: ClassVar[bool] = True
     shows_life: ClassVar[bool] = True
+    is_last: ClassVar[bool] = False
     text: str
     logprobs: JsonObject | None = None
 
@@ -55,6 +63,7 @@ class ReasoningDelta:
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = True
+    is_last: ClassVar[bool] = False
     text: str
     signature: str | None = None
     data: str | None = None
@@ -70,6 +79,7 @@ class ToolCallDelta:
 
     is_token: ClassVar[bool] = True
     shows_life: ClassVar[bool] = True
+    is_last: ClassVar[bool] = False
     index: int
     id: str | None
     name: str | None
@@ -87,6 +97,7 @@ class NativeBlock:
 
     is_token: ClassVar[bool] = True
     shows_life: ClassVar[bool] = True
+    is_last: ClassVar[bool] = False
     block: JsonObject
 
 
@@ -97,6 +108,7 @@ class NativeNote:
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = True
+    is_last: ClassVar[bool] = False
     citation: JsonObject | None = None
 
 
@@ -110,6 +122,7 @@ class Finished:
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = False
+    is_last: ClassVar[bool] = True
     finish_reason: FinishReason
     usage: Usage | None = None
     # What the provider says about the end besides the finish reason.
@@ -123,6 +136,7 @@ class Broken:
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = False
+    is_last: ClassVar[bool] = True
     failure: AttemptFailed
 
 
@@ -136,6 +150,7 @@ class Joined:
 
     is_token: ClassVar[bool] = False
     shows_life: ClassVar[bool] = False
+    is_last: ClassVar[bool] = False
     mode: str
     characters: int
     provider: str

@@ -116,8 +116,13 @@ class BodyBudget:
         return shown
 
     def _describe_part(self, part: Part) -> JsonObject:
-        shape = part_to_json(part)
-        return {key: value if key == "type" else self._describe_json(value) for key, value in shape.items()}
+        return {
+            key: value if key == "type" else self._describe_field(key, value)
+            for key, value in part_to_json(part).items()
+        }
+
+    def _describe_field(self, name: str, value: Json) -> Json:
+        return _length_of(value) if name in _DATA_FIELDS else self._describe_json(value)
 
     def _describe_calls(self, calls: Sequence[ToolCall]) -> list[Json]:
         return [
@@ -133,7 +138,7 @@ class BodyBudget:
         if isinstance(value, dict):
             self.characters_left -= _OBJECT_CHARS
             return {
-                self._show_key(key): _length_of(item) if key in _DATA_FIELDS else self._describe_json(item)
+                self._show_key(key): self._describe_field(key, item)
                 for key, item in value.items()
                 if self.characters_left > 0
             }

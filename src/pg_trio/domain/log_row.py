@@ -3,12 +3,14 @@ masked."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Protocol, TypeAlias
 from uuid import UUID
 
 from attrs import evolve, field
 
 from pg_trio.domain.project import Candidate
+from pg_trio.domain.trace_context import AttemptTrace
 from pg_trio.domain.value import value
 
 # What became of a candidate: it answered, another answered first, it failed, the deadline or the client's leaving cut
@@ -38,7 +40,7 @@ class AttemptRow:
     outcome: str
     first_token_ms: float | None = None
     why: str = ""
-    # Not stored: a row that is read back says False.
+    # False in rows that older releases have written.
     is_hedge: bool = False
 
     @property
@@ -79,6 +81,10 @@ class Attempts:
     # Tries whose provider neither answered nor refused: it may have worked, and may charge for it. By candidate,
     # because each has a price of its own.
     lost_to: tuple[Candidate, ...] = ()
+    # Whether a hedge was due that the hedge budget, or the candidates' state, did not allow.
+    hedge_denied = False
+    # What calls are told of the request's trace. None if there is nothing to tell.
+    trace: AttemptTrace | None = None
 
     def __init__(self, head_at: float) -> None:
         self._head_at = head_at
@@ -88,6 +94,13 @@ class Attempts:
     def lost(self) -> int:
         """How many such tries there were."""
         return len(self.lost_to)
+
+    def trace_fields(self, candidate: Candidate, started_at: float) -> Sequence[tuple[str, str]]:
+        """The header fields that tell a call of the request's trace; none if there is nothing to tell."""
+        if self.trace is None:
+            return ()
+        started_ms = int((started_at - self._head_at) * 1e6) / 1000
+        return self.trace.begin_attempt((candidate.credential.name, candidate.model), started_ms)
 
     def begin(self, attempt: Beginning, started_at: float) -> None:
         """A candidate is asked. Its row comes with its end."""
@@ -176,7 +189,8 @@ class LogRow:
     the client's own `X-Request-Id`, `client_address` its address. `stages` is JSON text, `{"stage": milliseconds}`;
     bodies are JSON text too, if the endpoint keeps them (domain/log_body.py). `cached_tokens` and `cache_write_tokens`
     are parts of `prompt_tokens`, `reasoning_tokens` of `completion_tokens`. `price` is where the price of the winner's
-    tokens is from (`TokenPrice.source`).
+    tokens is from (`TokenPrice.source`). `surface` is the name of the surface that the request came by, `outcome` the
+    class of its end (recorder.outcome), `deadline_ms` the limit that held when it ended, in milliseconds from its head.
     """
 
     request_id: UUID
@@ -202,6 +216,9 @@ class LogRow:
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     price: str | None = None
+    surface: str | None = None
+    outcome: str | None = None
+    deadline_ms: int | None = None
     request_body: str | None = field(default=None, repr=False)
     response_body: str | None = field(default=None, repr=False)
 
@@ -209,6 +226,23 @@ class LogRow:
     def has_bodies(self) -> bool:
         """Whether a body is kept in it."""
         return self.request_body is not None or self.response_body is not None
+
+    @property
+    def first_token_ms(self) -> float | None:
+        """When the first token of a stream left for the client, in milliseconds from the head."""
+        for attempt in self.attempts:
+            if attempt.first_token_ms is not None:
+                return attempt.first_token_ms
+        return None
+
+    @property
+    def hedge_won(self) -> bool | None:
+        """Whether a hedge gave the answer; None if none was started."""
+        won = None
+        for attempt in self.attempts:
+            if attempt.is_hedge and attempt.is_try:
+                won = won or attempt.kind == "won" or attempt.first_token_ms is not None
+        return won
 
     def to_row(self) -> LogRow:
         """Itself: see UnwrittenRow."""

@@ -2,8 +2,8 @@
 
 This module reads only JSON that it has written, so it makes no checks. A client's JSON is read by its surface.
 
-Sessions also keep native fields (domain.native), under `native`. Only `cache_control` is left out: a provider takes a
-few of them in one request, and each request of a session brings its own.
+Sessions also keep native fields (domain.native_fields), under `native`. Only `cache_control` is left out: a provider
+takes a few of them in one request, and each request of a session brings its own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from pg_trio.domain.chat import Message
 from pg_trio.domain.content import Audio, File, Image, NativePart, Part, Refusal, Text
 from pg_trio.domain.json_value import Json, JsonObject
-from pg_trio.domain.native import NativeTurn
+from pg_trio.domain.native_fields import NativeTurn
 from pg_trio.domain.tools import ForeignTool, ForeignToolChoice, Tool, ToolCall, ToolChoice
 
 

@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, TypeAlias, TypeVar
 
+from attrs import field
+
 from pg_trio.domain.json_value import Json, JsonObject, json_texts
 from pg_trio.domain.value import value
 
 # What holds where the client asks for nothing.
 _Default = TypeVar("_Default", int, int | None)
+# The fields of `Options` that have the same name and value on OpenAI's wire.
+SAME_NAMES = (
+    "temperature",
+    "top_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "seed",
+    "parallel_tool_calls",
+    "user",
+)
+
 FormatKind: TypeAlias = Literal["text", "json_object", "json_schema", "other"]
 
 
@@ -60,6 +73,13 @@ class Options:
     parallel_tool_calls: bool | None = None
     user: str | None = None
     more: Mapping[str, Json] | None = None
+    # Those of SAME_NAMES that are set: an endpoint's options are made once, and written into each of its requests.
+    named: tuple[tuple[str, object], ...] = field(init=False, eq=False, repr=False)
+
+    @named.default
+    def _find_named(self) -> tuple[tuple[str, object], ...]:
+        each = [(name, getattr(self, name)) for name in SAME_NAMES]
+        return tuple([(name, given) for name, given in each if given is not None])
 
     @property
     def holds_text(self) -> bool:

@@ -6,6 +6,7 @@ Rules:
 2. All rounding is upwards. A rate is rounded to its last digit (a trillionth of a dollar for a million tokens). A sum
    is rounded to the nano-dollar once, at its end.
 3. Input that the provider read from its cache, or wrote to it, has its own price instead of the input's price.
+4. Some models cost more for a request with a long input, for all of its tokens. Then a price has a second one (`long`).
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class TokenPrice:
     """The prices of a model's tokens, in US dollars for a million.
 
     `source` names the origin of the price, for the log and for people: `prices[2]`, `endpoint`, `list 2026-11`.
+    `long` is the price of a request with more than `long_from` tokens of input; None if all requests cost the same.
     """
 
     input_usd_per_1m: Decimal
@@ -41,6 +43,8 @@ class TokenPrice:
     cached_input_usd_per_1m: Decimal
     cache_write_usd_per_1m: Decimal
     source: str
+    long_from: int = 0
+    long: TokenPrice | None = None
 
     @classmethod
     def flat(cls, usd_per_1k: Decimal) -> TokenPrice:
@@ -71,6 +75,8 @@ class Rates:
     cached_input: int
     cache_write: int
     source: str
+    long_from: int = 0
+    long: Rates | None = None
     # The highest cost of a token of input, cached or not.
     dearest_input: int = field(init=False)
 
@@ -87,10 +93,14 @@ class Rates:
             cached_input=_to_rate(price.cached_input_usd_per_1m),
             cache_write=_to_rate(price.cache_write_usd_per_1m),
             source=price.source,
+            long_from=price.long_from,
+            long=None if price.long is None else cls.of(price.long),
         )
 
     def cost(self, usage: Usage) -> int:
         """The cost of the usage, in nano-dollars times SCALE. Callers sum it and round the sum (`to_nano_usd`)."""
+        if self.long is not None and usage.prompt_tokens > self.long_from:
+            return self.long.cost(usage)
         cached, written = usage.cached_tokens, usage.cache_write_tokens
         cost = usage.completion_tokens * self.output
         if not (cached or written):

@@ -70,7 +70,8 @@ class Provider:
     of tool calls must be nine letters and digits; the provider refuses others. `call_id_chars`: the longest tool call
     id that the provider accepts at its own address (None: any). `asks_for_stream_usage`: a stream has usage only if
     `stream_options` asks for it; otherwise the provider refuses that field, at its own address. `marks_partial_answer`:
-    a last assistant message that the model must continue needs a mark. `embeddings`: what its embeddings take; None
+    a last assistant message that the model must continue needs a mark. `thinking_tag`: the text of an answer may begin
+    with reasoning between these tags (`providers.thinking_tags`). `embeddings`: what its embeddings take; None
     where it has none, or none that are documented.
     """
 
@@ -91,6 +92,7 @@ class Provider:
     call_id_chars: int | None = None
     asks_for_stream_usage: bool = True
     marks_partial_answer: bool = False
+    thinking_tag: str | None = None
     embeddings: Embeddings | None = None
 
 
@@ -123,13 +125,21 @@ PROVIDERS: dict[str, Provider] = {
             # docs.mistral.ai/api/endpoint/embeddings: texts alone.
             embeddings=Embeddings(_IN_JSON, "output_dimension"),
         ),
-        Provider("groq", "https://api.groq.com/openai/v1", effort_rules=GROQ_EFFORTS),
+        Provider("groq", "https://api.groq.com/openai/v1", effort_rules=GROQ_EFFORTS, thinking_tag="think"),
         # Some of its models report usage only on request (vercel/ai#17986). Its embeddings have `model` and `input`,
         # texts alone.
-        Provider("together", "https://api.together.xyz/v1", embeddings=Embeddings(_IN_JSON, None)),
+        Provider(
+            "together", "https://api.together.xyz/v1", thinking_tag="think", embeddings=Embeddings(_IN_JSON, None)
+        ),
         # $OLLAMA_BASE_URL replaces this address if it is set (config). Its OpenAI compatibility has no arrays of
         # tokens.
-        Provider("ollama", "http://localhost:11434/v1", needs_key=False, embeddings=Embeddings(_IN_JSON)),
+        Provider(
+            "ollama",
+            "http://localhost:11434/v1",
+            needs_key=False,
+            thinking_tag="think",
+            embeddings=Embeddings(_IN_JSON),
+        ),
         Provider("anthropic", "https://api.anthropic.com/v1", "anthropic", key_header="x-api-key", key_prefix=""),
         Provider(
             "google",
@@ -143,7 +153,7 @@ PROVIDERS: dict[str, Provider] = {
         # docs.cohere.com/reference/embed: "Maximum number of texts per call is `96`".
         Provider("cohere", "https://api.cohere.com/v2", "cohere", embeddings=Embeddings(96, "output_dimension")),
         # Any server that speaks OpenAI's wire: the credential says where it is and what it wants.
-        Provider("openai_compatible", None, needs_key=False, embeddings=_COMPATIBLE_EMBEDDINGS),
+        Provider("openai_compatible", None, needs_key=False, thinking_tag="think", embeddings=_COMPATIBLE_EMBEDDINGS),
         # learn.microsoft.com, "Azure OpenAI v1 API": https://NAME.openai.azure.com/openai/v1
         Provider(
             "azure",
@@ -166,8 +176,8 @@ PROVIDERS: dict[str, Provider] = {
             returns_reasoning=DEEPSEEK_THINKING,
         ),
         Provider("xai", "https://api.x.ai/v1", model_rules=XAI_MODELS, effort_rules=XAI_EFFORTS),
-        Provider("fireworks", "https://api.fireworks.ai/inference/v1"),
-        Provider("perplexity", "https://api.perplexity.ai"),
+        Provider("fireworks", "https://api.fireworks.ai/inference/v1", thinking_tag="think"),
+        Provider("perplexity", "https://api.perplexity.ai", thinking_tag="think"),
         # inference-docs.cerebras.ai, "OpenAI compatibility": these three are a 400.
         Provider(
             "cerebras",
@@ -176,9 +186,9 @@ PROVIDERS: dict[str, Provider] = {
             refused_fields=frozenset({"frequency_penalty", "presence_penalty", "logit_bias"}),
             effort_rules=CEREBRAS_EFFORTS,
         ),
-        Provider("sambanova", "https://api.sambanova.ai/v1"),
-        Provider("nvidia", "https://integrate.api.nvidia.com/v1"),
-        Provider("huggingface", "https://router.huggingface.co/v1"),
+        Provider("sambanova", "https://api.sambanova.ai/v1", thinking_tag="think"),
+        Provider("nvidia", "https://integrate.api.nvidia.com/v1", thinking_tag="think"),
+        Provider("huggingface", "https://router.huggingface.co/v1", thinking_tag="think"),
         # docs.aws.amazon.com/bedrock, "OpenAI Chat Completions": https://bedrock-runtime.REGION.amazonaws.com/openai/v1
         Provider(
             "bedrock",
@@ -186,12 +196,27 @@ PROVIDERS: dict[str, Provider] = {
             output_limit_field="max_completion_tokens",
             model_rules=OPENAI_MODELS,
             effort_rules=OPENAI_EFFORTS,
+            thinking_tag="reasoning",
         ),
         # cloud.google.com/vertex-ai, "OpenAI compatibility": …/locations/LOCATION/endpoints/openapi
         Provider("vertex", None, returns_signatures=True),
-        Provider("vllm", "http://localhost:8000/v1", needs_key=False, embeddings=_COMPATIBLE_EMBEDDINGS),
-        Provider("lmstudio", "http://localhost:1234/v1", needs_key=False, embeddings=_COMPATIBLE_EMBEDDINGS),
-        Provider("llamacpp", "http://localhost:8080/v1", needs_key=False, embeddings=_COMPATIBLE_EMBEDDINGS),
+        Provider(
+            "vllm", "http://localhost:8000/v1", needs_key=False, thinking_tag="think", embeddings=_COMPATIBLE_EMBEDDINGS
+        ),
+        Provider(
+            "lmstudio",
+            "http://localhost:1234/v1",
+            needs_key=False,
+            thinking_tag="think",
+            embeddings=_COMPATIBLE_EMBEDDINGS,
+        ),
+        Provider(
+            "llamacpp",
+            "http://localhost:8080/v1",
+            needs_key=False,
+            thinking_tag="think",
+            embeddings=_COMPATIBLE_EMBEDDINGS,
+        ),
     )
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from pg_trio.domain.json_value import Json, JsonObject, json_texts
-from pg_trio.domain.native import native_texts
+from pg_trio.domain.native_fields import native_texts
 from pg_trio.domain.provider import Wire
 from pg_trio.domain.value import value
 

@@ -41,6 +41,9 @@ class UpstreamResponse(Protocol):
     def headers(self) -> Mapping[str, str]:
         """Names in lower case; of a repeated name the last one."""
 
+    def receive_nowait(self) -> bytes | None:
+        """The rest of the body, if all of it is here and needs no decoding; None: `receive_some` has it."""
+
     async def receive_some(self) -> bytes:
         """The next bytes of the body, transfer coding removed; `b""` once it ended as it should.
 

@@ -1,6 +1,7 @@
-"""Limits, spend and leases, from which requests take and to which they give back. The protocols' steps may wait.
+"""What requests take and give back (limits, spend, leases), and what a race knows of providers, behind protocols.
 
-protocols.py   the contract: token buckets, a month's spend, leases
-immediate.py   an implementation that never waits: over shared memory, or over the books of one process
-settling.py    giving back: shielded from cancellation, and bounded in time
+protocols.py    the contract of what is taken and given back; its steps may wait
+node_health.py  the contract of what a race knows and rations; its steps never wait
+immediate.py    an implementation of the first that never waits: over shared memory, or over one process's books
+settling.py     giving back: shielded from cancellation, and bounded in time
 """

@@ -66,6 +66,7 @@ class RequestLog:
             latency_ms=0.0,
             error_code=SHED.code,
             error=f"{SHED.text} Requests turned away: {count}.",
+            outcome=SHED.kind,
         )
         self._sink.record(row)
 
@@ -124,6 +125,9 @@ class LoggedRequest:
             cache_write_tokens=usage.cache_write_tokens,
             reasoning_tokens=usage.reasoning_tokens,
             price=settled.price,
+            surface=head.origin.surface or None,
+            outcome=self.outcome.kind,
+            deadline_ms=record.deadline.limit_ms if record.deadline else None,
         )
 
 

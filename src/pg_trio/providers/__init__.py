@@ -21,7 +21,7 @@ from pg_trio.providers.embeddings_cohere import CohereEmbeddings
 from pg_trio.providers.embeddings_google import GoogleEmbeddings
 from pg_trio.providers.embeddings_openai import OpenAIEmbeddings
 from pg_trio.providers.google import GoogleAdapter
-from pg_trio.providers.openai import OpenAIAdapter
+from pg_trio.providers.openai import OpenAIAdapter, TaggedAdapter
 
 _ADAPTERS: dict[str, Adapter] = {
     "openai": OpenAIAdapter(),
@@ -31,9 +31,15 @@ _ADAPTERS: dict[str, Adapter] = {
 }
 
 
+_BY_PROVIDER: dict[str, Adapter] = {
+    name: _ADAPTERS[row.wire] if row.thinking_tag is None else TaggedAdapter(row.thinking_tag)
+    for name, row in PROVIDERS.items()
+}
+
+
 def adapter_for(provider: str) -> Adapter:
     """The adapter that speaks this provider's wire. A provider that `PROVIDERS` does not have is a KeyError."""
-    return _ADAPTERS[PROVIDERS[provider].wire]
+    return _BY_PROVIDER[provider]
 
 
 _EMBEDDINGS: dict[str, EmbeddingAdapter] = {

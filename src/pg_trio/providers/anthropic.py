@@ -11,14 +11,14 @@ from __future__ import annotations
 import orjson
 
 from pg_trio.domain.chat import Prompt
-from pg_trio.domain.native import NativeRequest
+from pg_trio.domain.native_fields import NativeRequest
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.upstream import Headers, WireRequest
 from pg_trio.providers.anthropic_native import why_native_unfit, write_native_body
 from pg_trio.providers.anthropic_request import why_unfit, write_body
 from pg_trio.providers.anthropic_stream import AnthropicStreamReader
 from pg_trio.providers.foreign import find_foreign
-from pg_trio.providers.native import NativeAdapter, headers_for
+from pg_trio.providers.native_adapter import NativeAdapter, headers_for
 
 VERSION = ("anthropic-version", "2023-06-01")
 

@@ -2,7 +2,7 @@
 
 Images are JPEG, PNG, GIF or WebP in base64, or an https address that Anthropic fetches. Documents are PDFs in base64,
 or plain text. Audio and uploads to another provider have no block, so a candidate cannot take them. What a client wrote
-in the terms of this wire (`native`, domain.native) is written back unchanged, and in its order.
+in the terms of this wire (`native`, domain.native_fields) is written back unchanged, and in its order.
 
 Source: Messages API reference; "Vision", "PDF support", "Extended thinking", read 2026-11.
 """

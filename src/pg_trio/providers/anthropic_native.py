@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from pg_trio.domain.chat import Message, Prompt
 from pg_trio.domain.json_value import Json
-from pg_trio.domain.native import NativeRequest
+from pg_trio.domain.native_fields import NativeRequest
 from pg_trio.domain.provider import MIN_THINKING_TOKENS
 from pg_trio.domain.tools import ForeignTool, Tool
 from pg_trio.providers.anthropic_blocks import text_block, why_part_unfit, write_blocks, write_content
@@ -23,6 +23,7 @@ from pg_trio.providers.anthropic_request import (
     DEFAULT_MAX_TOKENS,
     JSON_ONLY,
     end_with_user,
+    lost_reasoning,
     write_format,
     write_sampling,
     write_thinking,
@@ -56,6 +57,8 @@ def write_native_body(prompt: Prompt, native: NativeRequest, model: str) -> dict
         body |= {name: given for name, given in sampling.items() if given is not None}
     else:
         write_sampling(options, claude, body)
+    if _lost_thinking(prompt.messages) and body.get("thinking", {}).get("type") == "enabled":
+        del body["thinking"]
     if prompt.messages[-1].native is None:
         end_with_user(body["messages"], claude, body)
     return body
@@ -85,6 +88,12 @@ def _replace_options(prompt: Prompt, native: NativeRequest, claude: Claude, body
     kept = {name: item for name, item in config.items() if not replaced.get(name)}
     if kept:
         body["output_config"] = {**kept, **body.get("output_config", {})}
+
+
+def _lost_thinking(messages: Sequence[Message]) -> bool:
+    """Whether the calls of the round under way are a session's, which stores no reasoning."""
+    calls = next((message for message in reversed(messages) if message.role == "assistant"), None)
+    return calls is not None and calls.native is None and lost_reasoning(messages)
 
 
 def _fit_budget(body: dict[str, Json]) -> None:

@@ -22,7 +22,7 @@ Sources, read 2026-11: Messages API reference; "Extended thinking", "Adaptive th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pg_trio.domain.chat import Message, Prompt
 from pg_trio.domain.json_value import Json
@@ -207,7 +207,7 @@ def write_thinking(prompt: Prompt, claude: Claude, body: dict[str, Json]) -> Non
             body["thinking"] = {"type": "adaptive", "display": "summarized"}
         return
     budget = min(budget or _BUDGETS.get(effort or "", MIN_THINKING_TOKENS), body["max_tokens"] - 1)
-    if budget >= MIN_THINKING_TOKENS and not is_forced and not _lost_reasoning(prompt.messages):
+    if budget >= MIN_THINKING_TOKENS and not is_forced and not lost_reasoning(prompt.messages):
         body["thinking"] = {"type": "enabled", "budget_tokens": budget}
 
 
@@ -215,7 +215,7 @@ def _is_thinking(body: dict[str, Json]) -> bool:
     return body.get("thinking", {}).get("type") in ("enabled", "adaptive")
 
 
-def _lost_reasoning(messages: tuple[Message, ...]) -> bool:
+def lost_reasoning(messages: Sequence[Message]) -> bool:
     """Whether the current tool round's calls have no signed reasoning before them."""
     if not messages or messages[-1].role != "tool":
         return False

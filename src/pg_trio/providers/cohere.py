@@ -12,7 +12,7 @@ from pg_trio.domain.project import Candidate
 from pg_trio.domain.upstream import WireRequest
 from pg_trio.providers.cohere_request import why_unfit, write_body
 from pg_trio.providers.cohere_stream import CohereStreamReader
-from pg_trio.providers.native import NativeAdapter, headers_for
+from pg_trio.providers.native_adapter import NativeAdapter, headers_for
 
 
 class CohereAdapter(NativeAdapter):

@@ -26,7 +26,7 @@ from pg_trio.providers.embedding_fields import (
     split_for,
     why_unfit,
 )
-from pg_trio.providers.native import headers_for
+from pg_trio.providers.native_adapter import headers_for
 
 DEFAULT_INPUT_TYPE = "search_document"
 

@@ -26,7 +26,7 @@ from pg_trio.providers.embedding_fields import (
     why_unfit,
 )
 from pg_trio.providers.google import complete_headers, model_path, url_of
-from pg_trio.providers.native import headers_for
+from pg_trio.providers.native_adapter import headers_for
 from pg_trio.providers.openai_fields import refuse
 
 _TASK_TYPES: Mapping[InputType, str] = MappingProxyType(

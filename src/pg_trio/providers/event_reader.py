@@ -32,7 +32,7 @@ from pg_trio.domain.events import (
     ToolCallDelta,
 )
 from pg_trio.domain.json_value import Json
-from pg_trio.domain.native import NativeStop
+from pg_trio.domain.native_fields import NativeStop
 from pg_trio.domain.project import Candidate
 from pg_trio.errors import AttemptFailed, UpstreamNonsense
 from pg_trio.providers.body_reader import BodyReader
@@ -139,7 +139,7 @@ class EventReader(BodyReader):
             self._is_open = True
             given_id = given_id if type(given_id) is str else None
             model = model if type(model) is str else None
-            events.append(Opened(reply_id(given_id, self._candidate), read_model(model, self._candidate)))
+            events.append(Opened(reply_id(given_id, self._candidate), read_model(model, self._candidate), self.usage))
 
     def add_text(self, text: Json, events: list[Event]) -> None:
         """Add text of the answer. Empty text is ignored."""

@@ -18,7 +18,7 @@ from pg_trio.domain.project import Candidate
 from pg_trio.domain.upstream import WireRequest
 from pg_trio.providers.google_request import why_unfit, write_body
 from pg_trio.providers.google_stream import GoogleStreamReader
-from pg_trio.providers.native import ROUTES_KEPT, NativeAdapter, headers_for
+from pg_trio.providers.native_adapter import ROUTES_KEPT, NativeAdapter, headers_for
 from pg_trio.providers.said import ERROR_BODY_BYTES
 
 _RETRY_DELAY = re.compile(rb'"retryDelay":\s*"(\d{1,9}(?:\.\d{1,9})?s)"')

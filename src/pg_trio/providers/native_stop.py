@@ -7,7 +7,7 @@ the number of a token); SGLang, `matched_stop` (the same); Cohere, Chat API v2, 
 from __future__ import annotations
 
 from pg_trio.domain.json_value import Json
-from pg_trio.domain.native import NativeStop
+from pg_trio.domain.native_fields import NativeStop
 
 # Anthropic's reasons that the five neutral ones do not tell apart.
 _REASONS = frozenset({"stop_sequence", "pause_turn", "model_context_window_exceeded"})

@@ -22,6 +22,7 @@ from pg_trio.providers.openai_reply import read_whole_answer
 from pg_trio.providers.openai_request import route_to, write_body
 from pg_trio.providers.openai_stream import OpenAIStreamReader
 from pg_trio.providers.refusal import read_refusal
+from pg_trio.providers.thinking_tags import TaggedStreamReader, split_reply
 
 
 class OpenAIAdapter:
@@ -73,3 +74,20 @@ class OpenAIAdapter:
         if not 200 <= status < 300:
             raise read_refusal(status, headers, body, candidate, now_s=now_s)
         return read_whole_answer(headers, body, candidate)
+
+
+class TaggedAdapter(OpenAIAdapter):
+    """The same for providers whose models may reason in their text (`thinking_tag`)."""
+
+    def __init__(self, tag: str) -> None:
+        self._tag = tag
+
+    def open_stream(self, candidate: Candidate) -> OpenAIStreamReader:
+        """A reader for the body of one streamed answer."""
+        return TaggedStreamReader(candidate, self._tag)
+
+    def read_reply(
+        self, status: int, headers: Mapping[str, str], body: bytes, candidate: Candidate, *, now_s: float
+    ) -> Reply:
+        """A whole answer, its reasoning apart from its text; see `OpenAIAdapter`."""
+        return split_reply(super().read_reply(status, headers, body, candidate, now_s=now_s), self._tag)

@@ -31,7 +31,7 @@ from pg_trio.domain.provider import PROVIDERS, Provider, find_effort_rule, refus
 from pg_trio.domain.tools import ToolCall
 from pg_trio.domain.upstream import Headers
 from pg_trio.providers.google_parts import SKIP_SIGNATURE
-from pg_trio.providers.tool_media import move_media
+from pg_trio.providers.plain_messages import make_plain
 
 # Endpoints of a configuration, times their candidates, are far fewer. Each entry is about 1 KiB.
 ROUTES_KEPT = 4096
@@ -41,6 +41,15 @@ CHAT = "chat/completions"
 NO_REASONING = " "
 # Where Google's models answer on this wire. It is the address that counts, because any credential may name it.
 _GOOGLE_HOST = ".googleapis.com"
+
+# What the gateway states itself, or leaves out on purpose. A field that a surface does not know may have such a name
+# (`messages` in a Responses request), and must not replace the prompt, the ceiling or the tools.
+_OWN_FIELDS = frozenset(
+    {
+        *("model", "messages", "tools", "tool_choice", "functions", "function_call", "stream", "stream_options", "n"),
+        *("max_tokens", "max_completion_tokens", "response_format"),
+    }
+)
 
 _MISTRAL_CALL_ID = re.compile(r"[A-Za-z0-9]{9}")
 
@@ -128,9 +137,8 @@ def _returns_signatures(candidate: Candidate) -> bool:
 
 def write_body(prompt: Prompt, model: str, route: RequestRoute) -> dict[str, Json]:
     """The body of the request, without what only a stream has."""
-    # Tool messages of this wire have only text.
-    moves_media = prompt.native is not None and prompt.tools
-    messages = move_media(prompt.messages) if moves_media else prompt.messages
+    # What came as blocks of another wire is sent in the plainest form.
+    messages = prompt.messages if prompt.native is None else make_plain(prompt.messages)
     body: dict[str, Json] = {
         "model": model,
         "messages": [_write_message(message, route) for message in messages],
@@ -149,23 +157,17 @@ def write_body(prompt: Prompt, model: str, route: RequestRoute) -> dict[str, Jso
 
 def _write_options(options: Options, route: RequestRoute, body: dict[str, Json]) -> None:
     if options.more is not None:
-        body |= {name: given for name, given in options.more.items() if name not in route.refused}
+        left_out = route.refused | _OWN_FIELDS | {route.output_limit_field}
+        body |= {name: given for name, given in options.more.items() if name not in left_out}
     if options.max_output_tokens is not None:
         body[route.output_limit_field] = options.max_output_tokens
     if options.stop and "stop" not in route.refused:
         body["stop"] = list(options.stop)
     if options.response_format is not None:
         body["response_format"] = options.response_format.raw
-    plain = {
-        "temperature": options.temperature,
-        "top_p": options.top_p,
-        "presence_penalty": options.presence_penalty,
-        "frequency_penalty": options.frequency_penalty,
-        "seed": options.seed,
-        "parallel_tool_calls": options.parallel_tool_calls,
-        "user": options.user,
-    }
-    body |= {name: given for name, given in plain.items() if given is not None and name not in route.refused}
+    for name, given in options.named:
+        if name not in route.refused:
+            body[name] = given
     if options.reasoning_effort is not None or options.thinking_budget_tokens is not None:
         _write_effort(options, route, body)
 

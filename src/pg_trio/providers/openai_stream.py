@@ -33,7 +33,7 @@ import orjson
 
 from pg_trio.domain.chat import Json, Usage
 from pg_trio.domain.events import ContentDelta, Event, Finished, Opened, ReasoningDelta
-from pg_trio.domain.native import NativeStop
+from pg_trio.domain.native_fields import NativeStop
 from pg_trio.domain.project import Candidate
 from pg_trio.errors import AttemptFailed, UpstreamNonsense
 from pg_trio.providers.body_reader import BodyReader

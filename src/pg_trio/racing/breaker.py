@@ -31,7 +31,7 @@ import math
 from enum import Enum
 from typing import NamedTuple, TypeAlias
 
-from attrs import define, frozen
+from attrs import frozen
 
 from pg_trio.racing.call_window import CallWindow
 
@@ -111,8 +111,7 @@ GENERATIONS = 2**32
 MAX_GROWTHS = 64
 
 
-@define(slots=True, eq=False)
-class Pass:
+class Pass(NamedTuple):
     """One call that a breaker has counted. `generation` shows whether the breaker's state has changed since.
 
     `ended_row`: how many failures in a row its success ended, in case the call fails after all (`BrokeOff`).
@@ -122,11 +121,11 @@ class Pass:
     is_probe: bool
     ended_row: int = 0
 
-    def note_success(self, before: Record, after: Record) -> None:
-        """Remember what the call's own `Answered` did, for a later `BrokeOff`."""
-        if self.generation == before.generation:
-            self.ended_row = 0 if before.why else before.in_row
-            self.generation = after.generation
+    def after_success(self, before: Record, after: Record) -> Pass:
+        """The call's pass once its own `CallAnswered` has changed the record, for a later `BrokeOff`."""
+        if self.generation != before.generation:
+            return self
+        return Pass(after.generation, self.is_probe, 0 if before.why else before.in_row)
 
 
 @frozen(slots=True)
@@ -196,6 +195,20 @@ def step(rules: BreakerRules, record: Record, event: Event, now: float) -> Recor
             return record._replace(probe_for_s=0.0) if passed.is_probe else record
 
 
+def hear(record: Record, theirs: Record) -> Record:
+    """The record after another node told its own of the same key, on this node's clock.
+
+    The state that began last holds, because the other node has news of the key. Its probe is its own: after the pause,
+    each node sends one. The calls that this node counted stay, unless the key is well again. The same object if this
+    node's state is not older.
+    """
+    if theirs.changed_at <= record.changed_at:
+        return record
+    heard = _changed(record, why=FAULTS[theirs.why], now=theirs.changed_at, open_for_s=theirs.open_for_s)
+    heard = heard._replace(level=theirs.level)
+    return _without_calls(heard) if record.why and not theirs.why else heard
+
+
 # ── what a record says ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -241,9 +254,7 @@ def _begin(rules: BreakerRules, record: Record, now: float, *, is_alone: bool) -
 
 def _succeed(rules: BreakerRules, record: Record, now: float) -> Record:
     if record.why:
-        record = _changed(record, why=Fault.NOBODY, now=now, open_for_s=record.open_for_s)._replace(
-            calls=0, failed=0, slow=0, older_calls=0, older_failed=0, older_slow=0
-        )
+        record = _without_calls(_changed(record, why=Fault.NOBODY, now=now, open_for_s=record.open_for_s))
     return _count(rules, record, now)._replace(in_row=0)
 
 
@@ -294,6 +305,10 @@ def _count_failure(rules: BreakerRules, record: Record, fault: Fault, now: float
     if fault is Fault.SLOW:
         return _count(rules, record, now, slow=1)
     return _count(rules, record, now, failed=1)._replace(in_row=record.in_row + 1)
+
+
+def _without_calls(record: Record) -> Record:
+    return record._replace(calls=0, failed=0, slow=0, older_calls=0, older_failed=0, older_slow=0)
 
 
 def _is_enough(rules: BreakerRules, record: Record, fault: Fault) -> bool:

@@ -21,8 +21,9 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from attrs import define
 
+from pg_trio.ledger.node_health import BreakerRecords
 from pg_trio.racing.breaker import BreakerRules, Fault, Pass
-from pg_trio.racing.stored_breaker import BreakerRecords, LocalRecords, StoredBreaker
+from pg_trio.racing.stored_breaker import LocalRecords, StoredBreaker
 
 logger = logging.getLogger("pg_trio.racing")
 
@@ -71,7 +72,7 @@ class Permit(Protocol):
 class Breakers(Protocol[C]):
     """The breakers of all candidates. BreakerBoard implements it over one process's records or all workers'."""
 
-    def order(self, candidates: Sequence[C], now: float) -> list[C]: ...
+    def order(self, candidates: Sequence[C], now: float) -> Sequence[C]: ...
 
     def may_ask(self, candidate: C, now: float) -> bool: ...
 
@@ -94,22 +95,22 @@ class BoardPermit:
     _credential: StoredBreaker
     _target_pass: Pass
     _credential_pass: Pass
+    is_probe: bool = False
     _is_told: bool = False
 
-    @property
-    def is_probe(self) -> bool:
-        return self._target_pass.is_probe or self._credential_pass.is_probe
-
     def succeeded(self, now: float) -> None:
-        if self._is_first_word():
-            self._target.succeed(self._target_pass, now)
-            self._credential.succeed(self._credential_pass, now)
-            if self.is_probe:
-                logger.info("%s and its credential: %s", self._target.name, self._target.as_line(now))
+        if self._is_told:
+            return
+        self._is_told = True
+        self._target_pass = self._target.succeed(self._target_pass, now)
+        self._credential_pass = self._credential.succeed(self._credential_pass, now)
+        if self.is_probe:
+            logger.info("%s and its credential: %s", self._target.name, self._target.as_line(now))
 
     def failed(self, fault: Fault, now: float, retry_after_s: float | None = None, said: str = "") -> None:
-        if not self._is_first_word():
+        if self._is_told:
             return
+        self._is_told = True
         if fault is Fault.CREDENTIAL:
             failed = self._credential
             self._target.cancel(self._target_pass)
@@ -128,13 +129,10 @@ class BoardPermit:
         _note_failure(self._target, trips, now, said)
 
     def cancelled(self) -> None:
-        if self._is_first_word():
+        if not self._is_told:
+            self._is_told = True
             self._target.cancel(self._target_pass)
             self._credential.cancel(self._credential_pass)
-
-    def _is_first_word(self) -> bool:
-        is_first, self._is_told = not self._is_told, True
-        return is_first
 
 
 class BreakerBoard(Generic[C]):
@@ -155,13 +153,15 @@ class BreakerBoard(Generic[C]):
         self._records: BreakerRecords = self._own if records is None else records
         self._targets: dict[Hashable, StoredBreaker] = {}
         self._credentials: dict[Hashable, StoredBreaker] = {}
-        # By the candidate's identity: hashing a candidate hashes all its fields, and a request looks it up three times.
-        self._pairs: dict[int, tuple[C, StoredBreaker, StoredBreaker]] = {}
+        # By the candidate's identity: hashing a candidate hashes all its fields, and a request looks it up twice.
+        self._pairs: dict[int, tuple[StoredBreaker, StoredBreaker]] = {}
+        # Held, or another candidate could come to have the identity of one.
+        self._held: list[C] = []
 
-    def order(self, candidates: Sequence[C], now: float) -> list[C]:
+    def order(self, candidates: Sequence[C], now: float) -> Sequence[C]:
         """The candidates to ask, in order; empty if none may be asked now (rule 4)."""
         if self._look(candidates):
-            return list(candidates)
+            return candidates
         if len(candidates) == 1:
             return list(candidates) if self.wait_s(candidates[0], now, is_alone=True) == 0.0 else []
         askable = [candidate for candidate in candidates if self.may_ask(candidate, now)]
@@ -208,12 +208,13 @@ class BreakerBoard(Generic[C]):
         """
         target, credential = self._of(candidate)
         if not (target.is_open or credential.is_open):
-            return BoardPermit(target, credential, target.begin(now), credential.begin(now))
+            return BoardPermit(target, credential, target.ordinary, credential.ordinary)
         may_ask = self.wait_s(candidate, now, is_alone=is_alone) == 0.0
         # Asked as a last resort, it takes no probe's place with the one breaker while the other is open.
         target_pass = target.begin(now, is_alone=is_alone) if may_ask else target.begin_unasked()
         credential_pass = credential.begin(now, is_alone=is_alone) if may_ask else credential.begin_unasked()
-        permit = BoardPermit(target, credential, target_pass, credential_pass)
+        is_probe = target_pass.is_probe or credential_pass.is_probe
+        permit = BoardPermit(target, credential, target_pass, credential_pass, is_probe)
         if may_ask and (target.is_open > target_pass.is_probe or credential.is_open > credential_pass.is_probe):
             permit.cancelled()
             raise BreakerOpen(self.wait_s(candidate, now, is_alone=is_alone))
@@ -242,18 +243,18 @@ class BreakerBoard(Generic[C]):
         return are_closed
 
     def _of(self, candidate: C) -> tuple[StoredBreaker, StoredBreaker]:
-        pair = self._pairs.get(id(candidate)) or self._pair(candidate)
-        return pair[1], pair[2]
+        return self._pairs.get(id(candidate)) or self._pair(candidate)
 
-    def _pair(self, candidate: C) -> tuple[C, StoredBreaker, StoredBreaker]:
+    def _pair(self, candidate: C) -> tuple[StoredBreaker, StoredBreaker]:
         target, credential = self._target_of(candidate), self._credential_of(candidate)
         pair = (
-            candidate,  # held, or another one could come to have its identity
             self._targets.get(target) or self._add(self._targets, "target", target),
             self._credentials.get(credential) or self._add(self._credentials, "credential", credential),
         )
         if len(self._pairs) >= PAIRS_KEPT:
             self._pairs.clear()
+            self._held.clear()
+        self._held.append(candidate)
         self._pairs[id(candidate)] = pair
         return pair
 

@@ -11,6 +11,11 @@ from typing import Self
 
 import trio
 
+from pg_trio.racing.deadline_keeper import DeadlineKeeper
+
+# The reason of a cancellation by a deadline: the same word as Trio's own (`Cancelled.source`).
+DEADLINE = "deadline"
+
 
 class DeadlinePassed(Exception):
     """The deadline passed before the block ended by itself."""
@@ -19,16 +24,24 @@ class DeadlinePassed(Exception):
 class LastingScope:
     """A cancel scope that one task's deadlines use in turn: `with LastingScope() as lasting: …` around all of them.
 
-    Entering and leaving a scope for each deadline costs a tenth of a request. This scope is
-    entered with the first deadline and stays entered, with its time set to infinity between two of them. When a
-    deadline has passed, the scope is spent, and the next deadline enters a new one. Inside the block, scopes must be
-    left in the reverse order, as everywhere in Trio.
+    Entering and leaving a scope for each deadline costs a tenth of a request. This scope is entered with the first
+    deadline and stays entered. Between two deadlines its time is infinity. When a deadline has passed, the scope is
+    spent, and the next deadline enters a new one. Inside the block, scopes must be left in the reverse order, as
+    everywhere in Trio.
+
+    `keeper` cancels the scope when its time comes. Without one the scope has a deadline of Trio's.
     """
 
-    __slots__ = ("_scope",)
+    __slots__ = ("_has_ended", "_keeper", "_scope", "at", "looked_at_from")
 
-    def __init__(self) -> None:
+    def __init__(self, keeper: DeadlineKeeper | None = None) -> None:
+        self._keeper = keeper
         self._scope: trio.CancelScope | None = None
+        self._has_ended = False
+        # Trio's clock at which the present deadline passes.
+        self.at = math.inf
+        # The keeper's own: see Watched.
+        self.looked_at_from = math.inf
 
     def __enter__(self) -> Self:
         return self
@@ -36,23 +49,46 @@ class LastingScope:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
+        if self._keeper is not None:
+            self._keeper.forget(self)
+            # Its void entry may still be there: together they would be a cycle.
+            self._keeper = None
         return None if self._scope is None else self.leave(kind, error, trace)
 
-    def enter(self, at: float) -> trio.CancelScope:
-        """The scope, entered, with this deadline."""
+    def hold(self, at: float) -> trio.CancelScope:
+        """Let this deadline hold; returns the scope, entered. After the deadline has come it changes nothing."""
         scope = self._scope
         if scope is None:
             scope = self._scope = trio.CancelScope()
             scope.__enter__()
+        self.at = at
         # The deadline is set after the scope is entered. A deadline in the past cancels the next wait.
-        scope.deadline = at
+        if self._keeper is None:
+            scope.deadline = at
+        elif at < self.looked_at_from:
+            self._keeper.watch(self)
         return scope
+
+    def has_come(self) -> bool:
+        """Whether the deadline has come: then the next wait is cancelled."""
+        if self._keeper is None:
+            return self._scope is not None and self._scope.cancel_called
+        if not self._has_ended and trio.current_time() >= self.at:
+            self.end()
+        return self._has_ended
+
+    def end(self) -> None:
+        """Cancel what runs: the deadline has come."""
+        if self._scope is not None:
+            self._has_ended = True
+            self._scope.cancel(reason=DEADLINE)
 
     def leave(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
         """Leave the scope for good. True, as a context manager's exit, if it swallowed its own cancellation."""
         scope, self._scope = self._scope, None
+        self.at, self._has_ended = math.inf, False
         assert scope is not None
         return scope.__exit__(kind, error, trace)
 
@@ -68,12 +104,12 @@ class Deadline:
     one; otherwise the block enters a scope of its own. Both do the same; see LastingScope for the difference in cost.
     """
 
-    __slots__ = ("_lasting", "_lasts", "_scope", "at")
+    # Once it has a time.
+    _scope: trio.CancelScope | None = None
 
     def __init__(self, at: float = math.inf, lasting: LastingScope | None = None) -> None:
         self._lasts = lasting is not None
-        self._lasting = LastingScope() if lasting is None else lasting
-        self._scope: trio.CancelScope | None = None
+        self._lasting = lasting or LastingScope()
         # Trio's clock at which the block ends.
         self.at = at
 
@@ -84,20 +120,17 @@ class Deadline:
     @property
     def has_come(self) -> bool:
         """Whether the time has come: then the block's next wait is cancelled, even if the deadline is moved."""
-        return self._scope is not None and self._scope.cancel_called
+        return self._scope is not None and self._lasting.has_come()
 
     def move(self, at: float) -> None:
         """Let the block end at `at` instead. Only inside the block; first by its own task, which enters the scope."""
-        if self._scope is None:
+        if at != self.at or self._scope is None:
             self.at = at
-            self._scope = self._lasting.enter(at)
-        # Setting it costs 2 µs, even to the same time.
-        elif at != self.at:
-            self.at = self._scope.deadline = at
+            self._scope = self._lasting.hold(at)
 
     def __enter__(self) -> Self:
         if self.at != math.inf:
-            self._scope = self._lasting.enter(self.at)
+            self._scope = self._lasting.hold(self.at)
         return self
 
     def __exit__(
@@ -106,9 +139,9 @@ class Deadline:
         scope = self._scope
         if scope is None:
             return
-        # Trio checks its clock here: a block that is not cancelled is in time.
-        if self._lasts and not scope.cancel_called:
-            scope.deadline = math.inf
+        # The clock is read here: a block whose time has not come is in time.
+        if self._lasts and not self._lasting.has_come():
+            self._lasting.hold(math.inf)
             return
         late = trio.current_time() > self.at
         # The scope swallows only its own cancellation, and then we raise.

@@ -10,8 +10,6 @@ for any bursts and any slowness of a provider. A quiet time never saves up more 
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from attrs import frozen
 
 # A balance that lacks less than this counts as a whole hedge: 20 deposits of 0.05 must make one, and sums of floats
@@ -30,14 +28,6 @@ class HedgeRules:
     reserve: float = 20.0
     # One a minute, so that an endpoint with few requests can hedge at all. Never more than one is saved up.
     min_per_s: float = 1 / 60
-
-
-class Hedges(Protocol):
-    """A hedge budget, kept by one process (HedgeBudget) or by all workers together."""
-
-    def deposit(self) -> None: ...
-
-    def withdraw(self, now: float) -> bool: ...
 
 
 class HedgeBudget:

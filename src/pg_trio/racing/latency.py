@@ -17,11 +17,13 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from operator import add
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from attrs import frozen
+
+from pg_trio.ledger.node_health import FindCounts, LatencyCounts
 
 BUCKETS_PER_OCTAVE = 12
 BUCKET_GROWTH = math.pow(2.0, 1 / BUCKETS_PER_OCTAVE)
@@ -65,16 +67,6 @@ class Latencies(Protocol):
         """The estimate of a key, made at its first use. The rules of a key never change."""
 
 
-class Counts(Protocol):
-    """The number of recent calls in each bucket."""
-
-    def add(self, bucket: int, now: float) -> None:
-        """Count one."""
-
-    def read(self, now: float) -> Sequence[int]:
-        """BUCKETS counts, or some more that are 0."""
-
-
 class OwnCounts:
     """The counts that one process keeps for itself: the last one to two half windows, which take turns."""
 
@@ -110,7 +102,7 @@ class LatencyEstimate:
 
     __slots__ = ("_counts", "_estimate_s", "_estimated_at", "_rules")
 
-    def __init__(self, rules: LatencyRules, counts: Counts | None = None) -> None:
+    def __init__(self, rules: LatencyRules, counts: LatencyCounts | None = None) -> None:
         self._rules = rules
         self._counts = counts or OwnCounts(rules.window_s / 2)
         self._estimate_s: float | None = None
@@ -145,10 +137,6 @@ class LatencyEstimate:
             if left <= 0:
                 break
         return min(max(_upper_bound_s(bucket), self._rules.floor_s), self._rules.ceiling_s)
-
-
-# Counts for a name, with so many buckets and such a half window; None if there is no room.
-FindCounts: TypeAlias = Callable[[tuple[str, ...], int, float], Counts | None]
 
 
 class LatencyBoard:

@@ -49,19 +49,27 @@ from pg_trio.racing.attempt import (
 from pg_trio.racing.cancellation import as_cancelled, ungroup
 
 
-def race(candidates: Sequence[C], runner: Runner[C, T], limits: Limits) -> Coroutine[object, object, Won[C, T]]:
+def race(
+    candidates: Sequence[C], runner: Runner[C, T], limits: Limits, now: float | None = None
+) -> Coroutine[object, object, Won[C, T]]:
     """Wait for the first success; the caller owns its value. When this returns, all attempts have ended.
 
+    `now` is Trio's clock, if the caller has just read it.
     Raises: AllFailed, or an attempt's unexpected exception. With no `candidates`, the runner is asked for a round.
     """
     if len(candidates) == 1 and limits.attempt_limit_s == math.inf:
-        return _run_alone(candidates[0], runner, limits)
+        return race_alone(candidates[0], runner, limits.ends_at, trio.current_time() if now is None else now, limits)
     return _Race(candidates, runner, limits).run()
 
 
-async def _run_alone(candidate: C, runner: Runner[C, T], limits: Limits) -> Won[C, T]:
-    """A race of one candidate, the common case: no other attempt to start or cancel, and only the caller's limit."""
-    attempt = Attempt(candidate, 0, False, trio.current_time(), limits.ends_at)
+async def race_alone(
+    candidate: C, runner: Runner[C, T], ends_at: float, now: float, limits: Limits | None = None
+) -> Won[C, T]:
+    """A race of one candidate, the common case: no other attempt to start or cancel, and only the caller's limit.
+
+    `limits` are those of the rounds after its failure; None: it is limited by `ends_at` alone.
+    """
+    attempt = Attempt(candidate, 0, False, now, ends_at)
     failures: list[AttemptEnd[C]] = []
     try:
         value = await runner.start(attempt)
@@ -75,7 +83,7 @@ async def _run_alone(candidate: C, runner: Runner[C, T], limits: Limits) -> Won[
         return Won(value, attempt)
     runner.record(failures[0])
     try:
-        return await _Race((), runner, limits, failures).run()
+        return await _Race((), runner, limits or Limits(ends_at), failures).run()
     finally:
         # The error refers to its frames, and this frame to the error: a cycle for the garbage collector, one for each
         # failure.

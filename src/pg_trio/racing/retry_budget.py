@@ -11,17 +11,11 @@ A retry that finds the bucket empty is not made. It does not wait either, becaus
 from __future__ import annotations
 
 import math
-from typing import Protocol
+
+from pg_trio.ledger.node_health import RetryBuckets
 
 # 10 a second: linkerd's `minRetriesPerSecond`; so that a key with few calls can be retried at all.
 MIN_PER_S = 10
-
-
-class RetryBuckets(Protocol):
-    """Buckets by key, kept by one process (OwnBuckets) or by all workers together."""
-
-    def take(self, key: str, per_s: int, now: float) -> bool:
-        """Take one of at most `per_s` a second; False if there is none."""
 
 
 class OwnBuckets:

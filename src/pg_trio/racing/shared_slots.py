@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 import trio
 
+from pg_trio.ledger.node_health import LeaseCounter
 from pg_trio.racing.slots import SlotRules, Slots
 from pg_trio.racing.wait_queue import Waiter
 
@@ -25,19 +25,6 @@ from pg_trio.racing.wait_queue import Waiter
 LOOK_S = 0.005
 # The number of heads of queues: more than there may be workers.
 MAX_HEADS = 1_000_000
-
-
-class LeaseCounter(Protocol):
-    """Counts the running calls of a key in all workers. Synchronous; no method raises."""
-
-    def acquire(self, key: bytes, limit: int) -> bool:
-        """Take one if fewer than `limit` are out; False also if the key cannot be held now."""
-
-    def release(self, key: bytes) -> None:
-        """Give one back."""
-
-    def count(self, key: bytes) -> int:
-        """How many are taken."""
 
 
 class SharedSlots(Slots):

@@ -15,8 +15,9 @@ Rules (racing/breaker.py has those of the breaker itself):
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
+from pg_trio.ledger.node_health import BreakerRecords
 from pg_trio.racing.breaker import (
     FAULTS,
     FRESH,
@@ -43,31 +44,6 @@ from pg_trio.racing.call_window import CallWindow
 # A breaker opens for slow calls after ten calls at least. Of those with five failures, only successes can be missed.
 UNTOLD_CALLS = 8
 NEVER_SEEN = -1
-
-
-class BreakerRecords(Protocol):
-    """A store of breaker records. No method raises; only `hold` may wait, for a bounded time."""
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether other processes change the records too, so that each write costs a lock (rule 3)."""
-
-    def changes(self) -> int:
-        """A number that moves with every change by others, and is odd while one is under way."""
-
-    def find(self, name: tuple[str, ...]) -> int | None:
-        """The place of a breaker's record; None if there is no room."""
-
-    def hold(self) -> bool:
-        """Keep other processes from changing anything until `release`. False if the lock was not available in time."""
-
-    def release(self) -> None: ...
-
-    def read(self, place: int) -> tuple[Any, ...]:
-        """The numbers of a `Record`."""
-
-    def write(self, place: int, record: Sequence[Any]) -> None:
-        """Replace a record, completely or not at all. Only between `hold` and `release`."""
 
 
 class LocalRecords:
@@ -111,7 +87,7 @@ class StoredBreaker:
     """
 
     __slots__ = (
-        "_is_calm",
+        "_counts_alone",
         "_place",
         "_record",
         "_records",
@@ -119,6 +95,7 @@ class StoredBreaker:
         "_untold",
         "is_open",
         "name",
+        "ordinary",
         "said",
         "seen",
         "trips",
@@ -133,8 +110,10 @@ class StoredBreaker:
         self._untold = CallWindow(rules.window_s / 2)
         # Open or half-open: which of the two depends on the time (`state`).
         self.is_open = False
-        # Closed, and no failure in the row or in the window: nearly always.
-        self._is_calm = True
+        # The pass of every call that is no probe, until the state changes.
+        self.ordinary = Pass(FRESH.generation, is_probe=False)
+        # A success is only counted in this worker (rule 3): nearly always.
+        self._counts_alone = records.is_shared
         self.name = name
         self.said = ""
         self.trips = 0
@@ -203,22 +182,22 @@ class StoredBreaker:
     def begin(self, now: float, *, is_alone: bool = False) -> Pass:
         """Count a call. It is the probe if one is due and no worker has begun it. Never refuses (`may_ask` does)."""
         if not self.is_open:
-            return Pass(self._record.generation, is_probe=False)
+            return self.ordinary
         before, after = self._take_step(Began(is_alone), now)
-        return Pass(after.generation, is_probe=after is not before)
+        return Pass(after.generation, is_probe=True) if after is not before else self.ordinary
 
     def begin_unasked(self) -> Pass:
         """Count a call that is made although the breaker allows none. It is never a probe."""
-        return Pass(self._record.generation, is_probe=False)
+        return self.ordinary
 
-    def succeed(self, passed: Pass, now: float) -> None:
-        """The call was answered. Most successes are only counted in this worker (rule 3)."""
+    def succeed(self, passed: Pass, now: float) -> Pass:
+        """The call was answered. Returns its pass from here on, for `break_off`."""
         if passed.generation != self._record.generation:
-            return
-        if self._records.is_shared and (self._is_calm or self._may_tell_later(now)):
-            self._untold.count(now)
-            return
-        passed.note_success(*self._take_step(CallAnswered(passed), now, tells=True))
+            return passed
+        if self._counts_alone or self._may_tell_later(now):
+            self._untold.count_answer(now)
+            return passed
+        return passed.after_success(*self._take_step(CallAnswered(passed), now, tells=True))
 
     def fail(self, passed: Pass, fault: Fault, now: float, retry_after_s: float | None = None) -> None:
         """The call failed by a fault of this key."""
@@ -240,7 +219,7 @@ class StoredBreaker:
     def _may_tell_later(self, now: float) -> bool:
         """Whether this success may stay out of the record for now although a call has failed."""
         record = self._record
-        if record.why or record.in_row:
+        if record.why or record.in_row or not self._records.is_shared:
             return False
         window = open_window(self._rules, record)
         window.turn(now)
@@ -282,5 +261,8 @@ class StoredBreaker:
     def _keep(self, record: Record) -> None:
         self._record = record
         self.is_open = record.why != 0
+        if record.generation != self.ordinary.generation:
+            self.ordinary = Pass(record.generation, is_probe=False)
         has_failures = record.failed or record.slow or record.older_failed or record.older_slow
-        self._is_calm = not (record.why or record.in_row or has_failures)
+        is_calm = not (record.why or record.in_row or has_failures)
+        self._counts_alone = is_calm and self._records.is_shared

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from operator import sub
 from time import perf_counter
+from typing import Protocol
 
 from pg_trio.domain.call import RequestHead
 from pg_trio.domain.client_request import ClientReply, ClientRequest
@@ -12,6 +13,14 @@ from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.domain.stage_times import NO_TIMES, StageTimes
 from pg_trio.errors import GatewayError
 from pg_trio.recorder.facts import GuardrailVerdict, Settled
+
+
+class RequestLimit(Protocol):
+    """The request's deadline (stages.request_deadline)."""
+
+    @property
+    def limit_ms(self) -> int | None:
+        """Milliseconds from the head to the deadline that holds, or held last; None if none is known yet."""
 
 
 class RequestRecord:
@@ -38,6 +47,7 @@ class RequestRecord:
     settled: Settled | None = None
     reply: ClientReply | None = None
     failure: GatewayError | None = None
+    deadline: RequestLimit | None = None
     times = NO_TIMES
     latency_ms = 0.0
     # When each stage began, in order, in milliseconds of `perf_counter`. Empty once `times` is known.

@@ -39,7 +39,7 @@ _CHANGES_MASK = 2**64 - 1
 
 
 class SharedBreakers:
-    """See racing.stored_breaker.BreakerRecords; a place is an index into what was found.
+    """See ledger.node_health.BreakerRecords; a place is an index into what was found.
 
     `ahead_s` is what the clock that all workers share (`time.monotonic()`) is ahead of the caller's own.
     `identities`: by credential, what it is beside its name. One with a new key is not held to what the old one did.

@@ -32,7 +32,7 @@ MAX_SHARE_OF_SLOTS = 0.25
 
 
 class SharedCounts:
-    """One histogram; see racing.latency.Counts."""
+    """One histogram; see ledger.node_health.LatencyCounts."""
 
     def __init__(self, segment: Segment, places: Sequence[Sequence[int]], half_s: float, ahead_s: float) -> None:
         """`places`: offsets of the slots of each half."""

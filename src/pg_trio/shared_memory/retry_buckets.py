@@ -9,7 +9,7 @@ from pg_trio.shared_memory.token_bucket import SharedBuckets
 
 
 class SharedRetryBuckets:
-    """See racing.retry_budget.RetryBuckets. `ahead_s` as for breaker_records.SharedBreakers."""
+    """See ledger.node_health.RetryBuckets. `ahead_s` as for breaker_records.SharedBreakers."""
 
     def __init__(self, buckets: SharedBuckets, ahead_s: float) -> None:
         self._buckets = buckets

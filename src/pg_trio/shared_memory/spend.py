@@ -205,7 +205,8 @@ class SharedSpend:
             reserved += own_reserved
             fits = settled + reserved + amount <= limit
             if fits:
-                self._segment.write(offset, _ROW, own_settled, _within(own_reserved + amount), month)
+                # No more than the limit, so the row holds it.
+                self._segment.write(offset, _ROW, own_settled, own_reserved + amount, month)
             undisturbed = account.guard.leave(generation)
             if not fits:
                 return settled, reserved

@@ -63,7 +63,7 @@ class BucketState:
 
 class BucketsTaken:
     """The result of a take. `refused` is None, or (index, wait in seconds) of the bucket with the longest wait; then
-    nothing was taken."""
+    nothing was taken. `full_at`: the times of being full again, none in the past or further ahead than from empty."""
 
     __slots__ = ("_full_at", "_now_ns", "_rates", "refused")
 
@@ -80,15 +80,9 @@ class BucketsTaken:
         shared memory again."""
         left, now_ns = [], self._now_ns
         for moment, rate in zip(self._full_at, self._rates):  # noqa: B905 # one of each, always; the check costs steps
-            # Nanoseconds' worth of tokens: none where the bucket is over-full of debt (see take_tokens), all of it at
-            # most.
-            held_ns = rate.full_ns - moment + now_ns
-            if held_ns > rate.full_ns:
-                held_ns = rate.full_ns
-            elif held_ns < 0:
-                held_ns = 0
-            remaining, begun_ns = divmod(held_ns, rate.token_ns)
-            left.append((remaining, -((begun_ns - rate.token_ns) // NANO)))
+            token_ns = rate.token_ns
+            remaining, begun_ns = divmod(rate.full_ns - moment + now_ns, token_ns)
+            left.append((remaining, -((begun_ns - token_ns) // NANO)))
         return left
 
 
@@ -111,6 +105,12 @@ def take_tokens(
             longest_ns, longest = after_ns - full_ns, len(taken)
         taken.append(now_ns + after_ns)
     return taken, longest_ns, longest
+
+
+def bound_times(full_at: Sequence[int], rates: Sequence[Rate], now_ns: int) -> list[int]:
+    """The times of being full again, as seen now: a bucket that is full has been so for no time, and one that is
+    empty, or over-full of debt (see take_tokens), needs the time of an empty one."""
+    return [min(max(moment, now_ns), now_ns + rate.full_ns) for moment, rate in zip(full_at, rates, strict=True)]
 
 
 def give_tokens(full_at: Sequence[int], rates: Sequence[Rate], now_ns: int, amount: int) -> list[int]:
@@ -153,7 +153,7 @@ class LocalBuckets:
         full_at = [self._full_at.get((key, rate.window_s), 0) for rate in rates]
         taken, wait_ns, longest = take_tokens(full_at, rates, now_ns, amount)
         if wait_ns:
-            return BucketsTaken((longest, wait_ns / NANO), full_at, rates, now_ns)
+            return BucketsTaken((longest, wait_ns / NANO), bound_times(full_at, rates, now_ns), rates, now_ns)
         self._keep(key, rates, taken)
         return BucketsTaken(None, taken, rates, now_ns)
 
@@ -173,6 +173,21 @@ class LocalBuckets:
         return [look(self._full_at.get((key, rate.window_s), 0), rate, now_ns) for rate in _rates(limits)]
 
 
+@frozen(slots=True, eq=False)
+class _Place:
+    """Where a key's buckets are, and their last limits. `windows`: the second is 0 where there is one bucket."""
+
+    guard: SlotGuard
+    limits: Limits
+    rates: tuple[Rate, ...]
+    windows: tuple[int, int]
+
+    @classmethod
+    def of(cls, guard: SlotGuard, limits: Limits) -> _Place:
+        rates = _rates(limits)
+        return cls(guard, limits, rates, (rates[0].window_s, rates[1].window_s if len(rates) == MAX_BUCKETS else 0))
+
+
 class SharedBuckets:
     """Buckets that all workers share. `now` is `time.monotonic()`, which is one clock for all processes of a machine.
 
@@ -182,27 +197,28 @@ class SharedBuckets:
 
     def __init__(self, segment: Segment) -> None:
         self._segment = segment
-        # Each key's guard, and its last limits, so that these are compared by identity.
-        self._opened: dict[bytes, tuple[SlotGuard, Limits, tuple[Rate, ...]]] = {}
+        self._places: dict[bytes, _Place] = {}
 
     def rebind(self, segment: Segment) -> None:
         """Move the buckets to another file; see renewal.py."""
         self._segment = segment
-        self._opened.clear()
+        self._places.clear()
 
     def take(self, key: bytes, limits: Limits, now: float, amount: int = 1) -> BucketsTaken:
         """See LocalBuckets.take. Raises Overloaded if the key has no slot or cannot be held."""
-        guard, rates = self._open(key, limits)
-        now_ns = round(now * NANO)
+        place = self._places.get(key)
+        if place is None or place.limits is not limits:
+            place = self._find(key, limits)
+        guard, rates, now_ns = place.guard, place.rates, round(now * NANO)
         while True:
             generation = guard.enter()
-            full_at = self._full_at(guard, generation, rates)
+            full_at = self._full_at(place, generation)
             taken, wait_ns, longest = take_tokens(full_at, rates, now_ns, amount)
             if not wait_ns:
-                self._write(guard.offsets[generation & 1], taken, rates, generation)
+                self._write(place, taken, generation)
             undisturbed = guard.leave(generation)
             if wait_ns:
-                return BucketsTaken((longest, wait_ns / NANO), full_at, rates, now_ns)
+                return BucketsTaken((longest, wait_ns / NANO), bound_times(full_at, rates, now_ns), rates, now_ns)
             if undisturbed:
                 return BucketsTaken(None, taken, rates, now_ns)
 
@@ -212,43 +228,40 @@ class SharedBuckets:
         It is done once, even if another worker took the key over meanwhile: tokens may be lost, none is given twice.
         """
         try:
-            guard, rates = self._open(key, limits)
-            generation = guard.enter()
+            place = self._find(key, limits)
+            generation = place.guard.enter()
         except Overloaded:
             return
-        full_at = give_tokens(self._full_at(guard, generation, rates), rates, round(now * NANO), amount)
-        self._write(guard.offsets[generation & 1], full_at, rates, generation)
-        guard.leave(generation)
+        full_at = give_tokens(self._full_at(place, generation), place.rates, round(now * NANO), amount)
+        self._write(place, full_at, generation)
+        place.guard.leave(generation)
 
     def peek(self, key: bytes, limits: Limits, now: float) -> list[BucketState]:
         """See LocalBuckets.peek. Takes no lock. Raises Overloaded if the key has no slot."""
-        guard, rates = self._open(key, limits)
-        now_ns = round(now * NANO)
-        full_at = self._full_at(guard, guard.generation, rates)
-        return [look(moment, rate, now_ns) for moment, rate in zip(full_at, rates, strict=True)]
+        place, now_ns = self._find(key, limits), round(now * NANO)
+        full_at = self._full_at(place, place.guard.generation)
+        return [look(moment, rate, now_ns) for moment, rate in zip(full_at, place.rates, strict=True)]
 
-    def _open(self, key: bytes, limits: Limits) -> tuple[SlotGuard, tuple[Rate, ...]]:
-        opened = self._opened.get(key)
-        if opened is None or opened[1] is not limits:
-            rates = _rates(limits)
-            guard = opened[0] if opened is not None else SlotGuard(self._segment, (BUCKET, BUCKET_SPARE), key)
-            opened = self._opened[key] = (guard, limits, rates)
-        return opened[0], opened[2]
+    def _find(self, key: bytes, limits: Limits) -> _Place:
+        place = self._places.get(key)
+        # Compared by identity: a plan's limits are one object.
+        if place is None or place.limits is not limits:
+            guard = SlotGuard(self._segment, (BUCKET, BUCKET_SPARE), key) if place is None else place.guard
+            place = self._places[key] = _Place.of(guard, limits)
+        return place
 
-    def _full_at(self, guard: SlotGuard, generation: int, rates: tuple[Rate, ...]) -> Sequence[int]:
+    def _full_at(self, place: _Place, generation: int) -> Sequence[int]:
         """The time at which each bucket is full again, by its window; 0 (full) for a bucket that was not limited
         before."""
-        first, second, first_s, second_s, written_in = self._segment.read(guard.offsets[generation & 1], _VALUE)
+        offset = place.guard.offsets[generation & 1]
+        first, second, first_s, second_s, written_in = self._segment.read(offset, _VALUE)
         if written_in != generation:
-            first, second, first_s, second_s, _ = self._newest(guard, generation)
-        # They are nearly always in this order, so no dictionary is needed.
-        if first_s == rates[0].window_s:
-            if len(rates) == 1:
-                return (first,)
-            if second_s == rates[1].window_s:
-                return first, second
+            first, second, first_s, second_s, _ = self._newest(place.guard, generation)
+        # Nearly always the windows are the ones that were written, so no dictionary is needed.
+        if (first_s, second_s) == place.windows:
+            return (first, second) if second_s else (first,)
         by_window = {first_s: first, second_s: second}
-        return [by_window.get(rate.window_s, 0) for rate in rates]
+        return [by_window.get(rate.window_s, 0) for rate in place.rates]
 
     def _newest(self, guard: SlotGuard, generation: int) -> tuple[int, ...]:
         """The newer value of the key's two places, because the current generation may not have written one yet."""
@@ -258,6 +271,8 @@ class SharedBuckets:
         # No valid value: another program overwrote the file.
         return min(written or values, key=lambda value: (generation - value[-1]) & 0xFF)
 
-    def _write(self, offset: int, full_at: Sequence[int], rates: tuple[Rate, ...], generation: int) -> None:
-        second, second_s = (full_at[1], rates[1].window_s) if len(rates) == MAX_BUCKETS else (0, 0)
-        self._segment.write(offset, _VALUE, full_at[0], second, rates[0].window_s, second_s, generation)
+    def _write(self, place: _Place, full_at: Sequence[int], generation: int) -> None:
+        first_s, second_s = place.windows
+        second = full_at[1] if second_s else 0
+        offset = place.guard.offsets[generation & 1]
+        self._segment.write(offset, _VALUE, full_at[0], second, first_s, second_s, generation)

@@ -17,8 +17,8 @@ from pg_trio.simulator.chat_call import ChatCall, RefusedCall, read_json_object
 from pg_trio.simulator.chat_completion import Occasion
 from pg_trio.simulator.plan import Plan, Send, error_answer, json_answer, render
 from pg_trio.simulator.request_reader import ReaderLimits
-from pg_trio.simulator.routes import find_route, read_call, read_key
 from pg_trio.simulator.view import describe
+from pg_trio.simulator.wire_routes import find_route, read_call, read_key
 
 # After this many different model names, new ones share one count: a client cannot grow the process by inventing names.
 MAX_COUNTED_MODELS = 10_000

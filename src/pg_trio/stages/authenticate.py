@@ -25,7 +25,10 @@ from pg_trio.errors import (
 )
 
 # 256 characters are five times a token of ours; longer ones are not worth a hash.
-_TOKEN_SHAPE = re.compile(r"pg_(?:live|test|tmp)_[A-Za-z0-9_-]{1,248}")
+_SHAPE = r"pg_(?:live|test|tmp)_[A-Za-z0-9_-]{1,248}"
+_TOKEN_SHAPE = re.compile(_SHAPE)
+# A whole header, as nearly all are. Any other is judged step by step.
+_BEARER = re.compile(rf"(?i:bearer) +({_SHAPE}) *", re.ASCII)
 
 
 class TokenDirectory(Protocol):
@@ -96,6 +99,8 @@ def read_bearer(authorization: Sequence[str]) -> str:
     """
     if len(authorization) > 1:
         raise MalformedToken
+    if authorization and (known := _BEARER.fullmatch(authorization[0])) is not None:
+        return known[1]
     scheme, _, credentials = (authorization[0] if authorization else "").partition(" ")
     plaintext = credentials.strip(" ")
     if scheme.lower() != "bearer" or not plaintext:

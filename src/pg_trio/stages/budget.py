@@ -9,6 +9,7 @@ Rules:
 3. Before the call, the highest possible cost is reserved, at the endpoint's dearest price. This is the input (with the
    endpoint's own prompt and template) for each candidate that may be called, plus one answer of `max_output_tokens`,
    or of the gateway's `default_output_tokens`. The provider gets the same limit (`SpendPlan.output_limit_tokens`).
+   If models cost more for a long input, that price is reserved where the estimated input is long enough for it.
    A stream that others may carry on reserves an answer of each candidate. With `output_repair_attempts`, each round
    reserves all of this. So concurrent requests together cannot exceed the budget.
 4. A session's history is known only after the guardrails and the schema. `add_history` then checks the cap again and
@@ -21,7 +22,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from functools import partial
@@ -85,7 +86,8 @@ class Reservation:
         plan, book = self._plan, self._book
         if book is None or plan.budget_nano_usd is None:
             return
-        amount = to_nano_usd(tokens * plan.input_rate)
+        # The input may be long with it, and how long it was before is not kept.
+        amount = to_nano_usd(tokens * (plan.input_rate if plan.long is None else plan.long.input_rate))
         asked = plan.key, self._month, amount, plan.budget_nano_usd
         stood = book.reserve_nowait(*asked)
         if stood is MUST_WAIT:
@@ -109,6 +111,22 @@ class Reservation:
         return DONE
 
 
+@frozen(slots=True)
+class LongInput:
+    """The highest rates for a request with more than `from_tokens` of input (see `SpendPlan`)."""
+
+    from_tokens: int
+    input_rate: int
+    output_rate: int
+
+    @classmethod
+    def of(cls, dearest: Rates | None, candidates: int) -> LongInput | None:
+        """The rates for so many candidates; None if a long input costs the same."""
+        if dearest is None or dearest.long is None:
+            return None
+        return cls(dearest.long_from, dearest.long.dearest_input * candidates, dearest.long.output)
+
+
 @frozen(slots=True, eq=False)
 class SpendPlan:
     """An endpoint's cap, prices and budget, ready for calculation. A field is None if the endpoint has none.
@@ -130,6 +148,8 @@ class SpendPlan:
     output_limit_tokens: int | None
     input_rate: int
     output_rate: int
+    # The same for an estimated input of more than `long_from` tokens; None if it costs the same.
+    long: LongInput | None
     # The number of candidates that may each send a complete answer to a stream.
     stream_answers: int
     # The endpoint's own maximum: a client may ask for less, and for more only without one.
@@ -164,6 +184,7 @@ class SpendPlan:
             output_limit_tokens=output_tokens if has_budget else endpoint.max_output_tokens,
             input_rate=0 if dearest is None else dearest.dearest_input * len(endpoint.candidates),
             output_rate=0 if dearest is None else dearest.output,
+            long=LongInput.of(dearest, len(endpoint.candidates)),
             stream_answers=_count_answers(endpoint),
             ceiling_tokens=endpoint.max_output_tokens,
             more_rounds=endpoint.more_rounds,
@@ -188,12 +209,19 @@ class SpendPlan:
         output_tokens = self.output_tokens
         if asked_tokens is not None:
             output_tokens = limit_answer(asked_tokens, self.ceiling_tokens, output_tokens)
-        cost = input_tokens * self.input_rate + output_tokens * answers * self.output_rate
-        if self.more_rounds:
-            # The nth further round also sends the n earlier answers, and the message about each.
-            earlier = (output_tokens + estimate_tokens(ASK_AGAIN_CHARS)) * self.input_rate
-            cost = sum([cost + number * earlier for number in range(self.more_rounds + 1)])
-        return to_nano_usd(cost)
+        if self.long is None and not self.more_rounds:
+            # No models of the endpoint cost more for a long input.
+            return to_nano_usd(input_tokens * self.input_rate + output_tokens * answers * self.output_rate)
+        return to_nano_usd(self._cost_of_rounds(input_tokens, output_tokens, answers))
+
+    def _cost_of_rounds(self, input_tokens: int, output_tokens: int, answers: int) -> int:
+        """The nth further round also sends the n earlier answers, and the message about each."""
+        earlier_tokens = output_tokens + estimate_tokens(ASK_AGAIN_CHARS)
+        input_rate, output_rate = self.input_rate, self.output_rate
+        if self.long is not None and input_tokens + self.more_rounds * earlier_tokens > self.long.from_tokens:
+            input_rate, output_rate = self.long.input_rate, self.long.output_rate
+        cost = input_tokens * input_rate + output_tokens * answers * output_rate
+        return sum([cost + number * earlier_tokens * input_rate for number in range(self.more_rounds + 1)])
 
 
 def _count_answers(endpoint: Endpoint) -> int:
@@ -213,9 +241,18 @@ def _find_rates(endpoint: Endpoint) -> dict[Candidate, Rates]:
 
 def _find_dearest(rates: dict[Candidate, Rates]) -> Rates | None:
     """The highest rate of each kind of token; None if there is no price."""
-    all_rates = rates.values()
+    all_rates = list(rates.values())
     if not all_rates:
         return None
+    with_long = [one for one in all_rates if one.long is not None]
+    return evolve(
+        _highest(all_rates),
+        long_from=min([one.long_from for one in with_long], default=0),
+        long=_highest([one.long or one for one in all_rates]) if with_long else None,
+    )
+
+
+def _highest(all_rates: Sequence[Rates]) -> Rates:
     return Rates(
         input=max(one.input for one in all_rates),
         output=max(one.output for one in all_rates),
@@ -239,6 +276,17 @@ class Budget:
     def compile(self, endpoint: Endpoint) -> SpendPlan:
         """The endpoint's cap, prices and budget, ready for calculation."""
         return SpendPlan.of(endpoint, self._default_output_tokens)
+
+    async def read(self, endpoint: Endpoint) -> Spend | None:
+        """What is settled and what is reserved this month, in billionths of a US dollar; None without a budget.
+
+        Raises Overloaded.
+        """
+        plan = self.compile(endpoint)
+        if plan.budget_nano_usd is None:
+            return None
+        # A reservation that no budget allows changes nothing, and says what it met.
+        return await self._book.reserve(plan.key, self._months.find(self._now_s()), 1, 0)
 
     def reserve_nowait(self, plan: SpendPlan, request: ClientRequest) -> Reservation | None:
         """Reserve the highest cost of the request. None if the caller must wait (`reserve`).

@@ -33,17 +33,25 @@ _SECONDS = re.compile(r"[0-9]{1,5}(?:\.[0-9]{1,20})?")
 class RequestDeadline(Deadline):
     """A `with` block around all stages of one request; raises DeadlineExceeded when time is up."""
 
-    __slots__ = ("_body_ms", "_client_ms", "_head", "_limit_ms")
+    # The client's own limit, and the one that holds.
+    _client_ms: int | None = None
+    _limit_ms: int | None = None
 
     def __init__(self, head: RequestHead, body_timeout_ms: int, lasting: LastingScope | None = None) -> None:
         """`lasting` is the task's own scope for the deadlines of its requests, if it has one."""
         super().__init__(lasting=lasting)
         self._head = head
         self._body_ms = body_timeout_ms
-        # A malformed value is the caller's mistake, which `start` reports: before that, the caller is not known.
-        self._client_ms = self._limit_ms = parse_timeout_ms(head.timeout_ms) if head.timeout_ms else None
+        if head.timeout_ms:
+            # A malformed value is the caller's mistake, which `start` reports: before that, the caller is not known.
+            self._client_ms = self._limit_ms = parse_timeout_ms(head.timeout_ms)
         if head.read_timeout:
             self._limit_ms = _smaller(self._limit_ms, parse_read_timeout_ms(head.read_timeout))
+
+    @property
+    def limit_ms(self) -> int | None:
+        """Milliseconds from the head to the deadline that holds, or held last; None if none is known yet."""
+        return self._limit_ms
 
     def passed(self) -> Exception:
         """The request's own error, with the limit that holds."""
@@ -95,8 +103,6 @@ class RequestDeadline(Deadline):
 
 class BodyLimit(Deadline):
     """A block that must end within `limit_ms` of the request's head; see RequestDeadline.limit_body."""
-
-    __slots__ = ("_has_body", "_limit_ms")
 
     def __init__(self, head_at: float, limit_ms: int, *, has_body: bool) -> None:
         super().__init__(head_at + limit_ms / 1000)

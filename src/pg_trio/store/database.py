@@ -174,7 +174,7 @@ def open_reader(path: Path, schema: Schema | None, *, busy_limit_s: float = BUSY
     is_frozen = not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists()
     uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if is_frozen else ''}"
     with explained(path):
-        connection = sqlite3.connect(uri, uri=True, timeout=busy_limit_s, isolation_level=None)
+        connection = sqlite3.connect(uri, uri=True, timeout=busy_limit_s, isolation_level=None, check_same_thread=False)
         try:
             if schema is not None:
                 check_schema(connection, schema, str(path))

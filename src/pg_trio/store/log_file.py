@@ -56,7 +56,7 @@ SCHEMA = Schema(
                 completion_tokens INTEGER,
                 cost_nano_usd INTEGER,
                 stages_ms TEXT NOT NULL,  -- {"stage": milliseconds}
-                -- [[provider, model, credential, started_ms, ended_ms, outcome, first_token_ms or null]]
+                -- [[provider, model, credential, started_ms, ended_ms, outcome, first_token_ms or null, why, is_hedge]]
                 attempts TEXT NOT NULL
             )
             """,
@@ -104,17 +104,35 @@ SCHEMA = Schema(
             "ALTER TABLE gateway_logs ADD COLUMN reasoning_tokens INTEGER",
             "ALTER TABLE gateway_logs ADD COLUMN price TEXT",
         ),
+        # What operators see of a request. The index by time has every column that the overview sums and that lists
+        # are filtered by, so that 200,000 rows are summed in some 0.2 s without reading the table. Rows arrive nearly
+        # in its order, so it grows at its end.
+        (
+            "ALTER TABLE gateway_logs ADD COLUMN surface TEXT",
+            "ALTER TABLE gateway_logs ADD COLUMN outcome TEXT",
+            "ALTER TABLE gateway_logs ADD COLUMN deadline_ms INTEGER",
+            "ALTER TABLE gateway_logs ADD COLUMN first_token_ms REAL",
+            "ALTER TABLE gateway_logs ADD COLUMN hedge_won INTEGER",  # NULL: no hedge was started
+            "DROP INDEX gateway_logs_by_time",
+            """
+            CREATE INDEX gateway_logs_by_time ON gateway_logs (
+                at, endpoint_uuid, cost_nano_usd, request_id, project_uuid, endpoint_slug, token_id, status, outcome,
+                error_code, latency_ms, first_token_ms, provider, model, prompt_tokens, completion_tokens, hedge_won
+            )
+            """,
+        ),
     ),
 )
 
 _COLUMNS = (
     "request_id, at, status, latency_ms, project_uuid, endpoint_uuid, endpoint_slug, token_id, provider, model,"
     " error_code, error, prompt_tokens, completion_tokens, cost_nano_usd, stages_ms, attempts, request_body,"
-    " response_body, client_request_id, client_address, cached_tokens, cache_write_tokens, reasoning_tokens, price"
+    " response_body, client_request_id, client_address, cached_tokens, cache_write_tokens, reasoning_tokens, price,"
+    " surface, outcome, deadline_ms, first_token_ms, hedge_won"
 )
 _NAMES = _COLUMNS.split(", ")
 _PLACES = "(" + ", ".join("?" * len(_NAMES)) + ")"
-# 1,000 rows have 25,000 values, in a statement of 1,024 places 25,600; SQLite takes 32,766.
+# 1,000 rows have 30,000 values, in a statement of 1,024 places 30,720; SQLite takes 32,766.
 BATCH_ROWS = 1_000
 # A batch of 1 in a statement of this size costs 7 µs more; its thread switches cost 100 µs or more.
 _LEAST_PLACES = 16
@@ -208,12 +226,18 @@ def read_recent(limit: int, connection: sqlite3.Connection) -> list[LogRow]:
 
 
 def read_rows(
-    connection: sqlite3.Connection, conditions: Sequence[str], order: str, parameters: Sequence[object]
+    connection: sqlite3.Connection,
+    conditions: Sequence[str],
+    order: str,
+    parameters: Sequence[object],
+    *,
+    bodies: bool = True,
 ) -> list[tuple[int, LogRow]]:
     """Rows for which all SQL conditions hold, each with its `id`. Conditions are constants; parameters may be a
-    client's text."""
+    client's text. Without `bodies` they are left out."""
     where = " AND ".join(conditions) or "true"
-    query = f"SELECT id, {_COLUMNS} FROM gateway_logs WHERE {where} {order}"  # noqa: S608
+    columns = _COLUMNS if bodies else _COLUMNS.replace("request_body, response_body", "NULL, NULL")
+    query = f"SELECT id, {columns} FROM gateway_logs WHERE {where} {order}"  # noqa: S608
     return [(row_id, _row_of(values)) for row_id, *values in connection.execute(query, parameters)]
 
 
@@ -285,6 +309,11 @@ def _values_of(unwritten: UnwrittenRow) -> _Values:
         row.cache_write_tokens or None,
         row.reasoning_tokens or None,
         row.price,
+        row.surface,
+        row.outcome,
+        row.deadline_ms,
+        row.first_token_ms,
+        row.hedge_won,
     )
 
 
@@ -298,6 +327,8 @@ def _attempt_values(attempt: AttemptRow) -> _Values:
         attempt.ended_ms,
         attempt.outcome,
         attempt.first_token_ms,
+        attempt.why,
+        attempt.is_hedge,
     )
 
 
@@ -309,7 +340,8 @@ def _row_of(values: Sequence[Any]) -> LogRow:
     request_id, at, status, latency_ms, project, endpoint, slug, token_id, provider, model, *rest = values
     error_code, error, prompt_tokens, completion_tokens, cost, stages, attempts, *rest = rest
     request_body, response_body, client_request_id, client_address, *rest = rest
-    cached_tokens, cache_write_tokens, reasoning_tokens, price = rest
+    # The last two are made of the attempts.
+    cached_tokens, cache_write_tokens, reasoning_tokens, price, surface, outcome, deadline_ms, _, _ = rest
     return LogRow(
         request_id=UUID(bytes=request_id),
         at=at,
@@ -336,4 +368,7 @@ def _row_of(values: Sequence[Any]) -> LogRow:
         cache_write_tokens=cache_write_tokens or 0,
         reasoning_tokens=reasoning_tokens or 0,
         price=price,
+        surface=surface,
+        outcome=outcome,
+        deadline_ms=deadline_ms,
     )

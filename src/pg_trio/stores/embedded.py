@@ -14,9 +14,7 @@ from pg_trio.config.settings import GatewaySettings, Settings
 from pg_trio.config.time_zone import find_zone
 from pg_trio.errors import Overloaded, StoreError
 from pg_trio.ledger.immediate import ImmediateBuckets, ImmediateLeases, ImmediateSpend
-from pg_trio.racing.hedge_budget import HedgeBudget, HedgeRules, Hedges
-from pg_trio.racing.latency import LatencyBoard
-from pg_trio.racing.retry_budget import RetryBudget
+from pg_trio.ledger.node_health import NodeHealth
 from pg_trio.shared_memory.breaker_records import SharedBreakers
 from pg_trio.shared_memory.hedge_counts import SharedHedges
 from pg_trio.shared_memory.latency_counts import SharedLatencies
@@ -27,7 +25,6 @@ from pg_trio.shared_memory.segment import Segment
 from pg_trio.shared_memory.segment_file import SEGMENT_NAME, open_segment
 from pg_trio.shared_memory.spend import SharedSpend, fill_spend
 from pg_trio.shared_memory.token_bucket import SharedBuckets
-from pg_trio.stages.provider_call.memory import Memory, make_board
 from pg_trio.store.log import LogStore
 from pg_trio.store.outage import Outage
 from pg_trio.store.sessions import SessionStore
@@ -35,7 +32,7 @@ from pg_trio.store.tokens import TokenStore
 from pg_trio.stores.month_start import sum_months
 from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, LogBook
 
-logger = logging.getLogger("pg_trio")
+logger = logging.getLogger("pg_trio.stores")
 
 # The reservations of a killed worker block its endpoints' budgets for at most this long.
 REAP_EVERY_S = 1.0
@@ -75,10 +72,10 @@ async def open_ledger(settings: Settings, log: LogBook, lifetime: Lifetime) -> L
     shared.parts.append(spend)
     buckets = SharedBuckets(shared.segment)
     shared.parts.append(buckets)
-    memory = share_memory(shared, spend, buckets, settings)
+    health = share_health(shared, spend, buckets, settings)
     lifetime.run(partial(watch_shared_memory, shared, spend, partial(make_fill, settings, log)))
     leases = LeaseBook(spend)
-    return Ledger(ImmediateBuckets(buckets), ImmediateSpend(spend), ImmediateLeases(leases), memory)
+    return Ledger(ImmediateBuckets(buckets), ImmediateSpend(spend), ImmediateLeases(leases), health)
 
 
 EMBEDDED = Engines(open_tokens, open_log, open_sessions, open_ledger)
@@ -95,7 +92,7 @@ async def make_fill(settings: Settings, log: LogBook) -> Callable[[Segment], Non
     return fill
 
 
-def share_memory(shared: SharedFile, spend: SharedSpend, buckets: SharedBuckets, settings: Settings) -> Memory:
+def share_health(shared: SharedFile, spend: SharedSpend, buckets: SharedBuckets, settings: Settings) -> NodeHealth:
     """The state of breakers and budgets that all workers share. If the file is full, the rest is this worker's own, and
     that is logged."""
     # Trio's clock has an arbitrary start and the same rate as this one.
@@ -109,22 +106,23 @@ def share_memory(shared: SharedFile, spend: SharedSpend, buckets: SharedBuckets,
         records = None
     if records is not None:
         shared.parts.append(records)
-    retries = SharedRetryBuckets(buckets, ahead_s)
-    return Memory(
-        make_board(records),
-        LatencyBoard(counts.find),
+    return NodeHealth(
+        records,
+        counts.find,
         partial(open_hedges, shared, ahead_s),
+        SharedRetryBuckets(buckets, ahead_s),
         CallLeases(LeaseBook(spend)),
-        RetryBudget(settings.gateway.retry_budget_percent / 100, retries, settings.server.workers),
     )
 
 
-def open_hedges(shared: SharedFile, ahead_s: float, rules: HedgeRules, now: float) -> Hedges:
-    """The hedge budget of all workers. If the file is full, it is this worker's own, and that is logged."""
+def open_hedges(
+    shared: SharedFile, ahead_s: float, *, share: float, reserve: float, min_per_s: float, now: float
+) -> SharedHedges | None:
+    """The hedge budget of all workers; None if the file is full, which it has logged."""
     try:
-        hedges = SharedHedges(shared.segment, rules.share, rules.reserve, rules.min_per_s, ahead_s)
+        hedges = SharedHedges(shared.segment, share, reserve, min_per_s, ahead_s)
     except Overloaded:
-        return HedgeBudget(rules, now)
+        return None
     shared.parts.append(hedges)
     return hedges
 

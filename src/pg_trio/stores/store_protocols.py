@@ -5,8 +5,8 @@ Rules:
    nursery. After the last request and the last task have ended, it closes in reverse order.
 2. If its engine cannot be used, an opener raises StoreError with advice. An open store has this release's schema: the
    opener migrates, or raises.
-3. A ledger's steps may wait (ledger/protocols.py). `Ledger.memory` is read in the middle of a race, so it never waits.
-   An engine over a network answers from a copy that one of its tasks updates.
+3. A ledger's steps may wait (ledger/protocols.py). What a race reads and writes never waits: an engine over a network
+   keeps the node's own records, and its tasks tell the other nodes (ledger/node_health.py).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from attrs import field, frozen
 
 from pg_trio.config.settings import GatewaySettings, Settings
 from pg_trio.domain.project import Token
+from pg_trio.ledger.node_health import NodeHealth
 from pg_trio.ledger.protocols import Buckets, Leases, SpendBook
 from pg_trio.observe.request_log import LogSink
 from pg_trio.stages.authenticate import TokenDirectory
 from pg_trio.stages.open_session import SessionBook
-from pg_trio.stages.provider_call import Memory
 
 Task: TypeAlias = Callable[[], Awaitable[None]]
 
@@ -66,7 +66,7 @@ class Ledger:
     buckets: Buckets
     spend: SpendBook
     leases: Leases
-    memory: Memory
+    health: NodeHealth
 
 
 @frozen(slots=True, eq=False)

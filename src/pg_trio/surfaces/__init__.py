@@ -54,6 +54,7 @@ __all__ = [
     "SurfaceDefaults",
     "SurfaceTable",
     "Tries",
+    "V1Surface",
     "fallback_for",
     "is_plain_path",
     "is_v1_route",

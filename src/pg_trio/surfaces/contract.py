@@ -85,6 +85,7 @@ class SurfaceDefaults:
     tells_restarts: ClassVar[bool] = True
     always_streams: ClassVar[bool] = False
     only_counts: ClassVar[bool] = False
+    holds_reasoning: ClassVar[bool] = False
 
     def refuse_session(self, request: ChatRequest) -> GatewayError:
         """The Gateway API's error."""
@@ -128,6 +129,10 @@ class Surface(Protocol):
     @property
     def only_counts(self) -> bool:
         """Whether its requests only ask for the number of their tokens (`WholeAnswer.usage`). No provider is called."""
+
+    @property
+    def holds_reasoning(self) -> bool:
+        """Whether its streams send reasoning only when the answer begins."""
 
     @property
     def head_fields(self) -> Sequence[bytes]:

@@ -30,39 +30,24 @@ class Answer:
     """Reads one answer. `status` and `headers()` are valid once `has_head` is set. `is_whole` is set at the answer's
     end."""
 
-    __slots__ = (
-        "_body",
-        "_body_bytes",
-        "_headers",
-        "_is_interim",
-        "_keeps_alive",
-        "_max_head_bytes",
-        "_parser",
-        "_unread",
-        "_was_repaired",
-        "_wire_bytes",
-        "has_excess",
-        "has_head",
-        "is_whole",
-        "max_body_bytes",
-        "status",
-    )
+    # ── attributes of the class until they are set ───────────────────────────────────────────────────────────────────
+
+    status = 0
+    has_head = False
+    is_whole = False
+    has_excess = False
+    _keeps_alive = False
+    _was_repaired = False
+    _wire_bytes = 0
+    _body_bytes = 0
+    # What was read of a head that is not whole.
+    _unread = b""
 
     def __init__(self, max_head_bytes: int, max_body_bytes: int) -> None:
         self._max_head_bytes = max_head_bytes
         self.max_body_bytes = max_body_bytes
-        self._wire_bytes = 0
-        self._body_bytes = 0
         self._body: list[bytes] = []
         self._headers: dict[bytes, bytes] = {}
-        self._is_interim = False
-        self._keeps_alive = False
-        self.status = 0
-        self.has_head = False
-        self.is_whole = False
-        self.has_excess = False
-        self._unread = b""
-        self._was_repaired = False
         self._parser: httptools.HttpResponseParser | None = self._make_parser()
 
     @property
@@ -184,7 +169,6 @@ class Answer:
     def on_message_begin(self) -> None:
         if self.is_whole:
             raise _ExcessFound
-        self._is_interim = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # Trailers arrive here too, and are ignored.
@@ -195,7 +179,6 @@ class Answer:
         assert self._parser is not None
         self.status = self._parser.get_status_code()
         if self.status < 200:
-            self._is_interim = True
             self._headers = {}
             return
         self.has_head = True
@@ -206,8 +189,8 @@ class Answer:
         self._body.append(piece)
 
     def on_message_complete(self) -> None:
-        if not self._is_interim:
-            self.is_whole = True
+        # Of an interim answer, there was no head.
+        self.is_whole = self.has_head
 
 
 class _Headers(Mapping[str, str]):

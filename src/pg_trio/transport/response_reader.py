@@ -19,15 +19,15 @@ class DirectResponse:
     A cancelled `receive_some` loses nothing: the next call continues there.
     """
 
-    __slots__ = ("_answer", "_connection", "_decoder", "_headers", "_may_reuse", "_pool")
+    # Until they are needed: most answers' headers are never read, nor is a body decoded.
+    _headers: Mapping[str, str] | None = None
+    _decoder: BodyDecoder | None = None
 
     def __init__(self, connection: Connection, answer: Answer, pool: Pool, *, may_reuse: bool) -> None:
         self._connection: Connection | None = connection
         self._answer = answer
         self._pool = pool
         self._may_reuse = may_reuse
-        self._headers: Mapping[str, str] | None = None
-        self._decoder: BodyDecoder | None = None
         if answer.has_header(b"content-encoding"):
             self._decoder = decoder_for(self.headers["content-encoding"], answer.max_body_bytes)
         if answer.is_whole:
@@ -42,6 +42,11 @@ class DirectResponse:
         if self._headers is None:
             self._headers = self._answer.headers()
         return self._headers
+
+    def receive_nowait(self) -> bytes | None:
+        """See `domain.upstream.UpstreamResponse`: most answers come whole with their head."""
+        answer = self._answer
+        return answer.take_body() if answer.is_whole and self._decoder is None else None
 
     async def receive_some(self) -> bytes:
         """The next bytes of the body; see `domain.upstream.UpstreamResponse`."""
@@ -70,7 +75,8 @@ class DirectResponse:
 
     async def aclose(self) -> None:
         """Release the connection; see `domain.upstream.UpstreamResponse`. Never waits."""
-        self._let_go()
+        if self._connection is not None:
+            self._let_go()
 
     async def _read_on(self) -> None:
         if self._connection is None:

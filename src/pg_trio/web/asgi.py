@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, suppress
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeAlias
 from uuid import uuid4
 
 import trio
 
-from pg_trio.domain.call import Call, EmbeddingAnswer, WholeAnswer
+from pg_trio.attachment import Attachment, DirectAttachment, WorkPort, while_connected
+from pg_trio.domain.call import Call, EmbeddingAnswer, RequestHead, WholeAnswer
 from pg_trio.domain.request_id import new_request_id
 from pg_trio.domain.server_link import EXTENSION, WHOLE_ANSWER, ClientSlot, ServerLink
 from pg_trio.errors import (
@@ -28,11 +30,15 @@ from pg_trio.errors import (
 )
 from pg_trio.surfaces import FALLBACK, SURFACES, HttpAnswer, Surface, SurfaceTable, fallback_for, is_plain_path
 from pg_trio.web.asgi_call import AsgiCall
-from pg_trio.web.asgi_types import AsgiApp, Receive, Scope, Send
+from pg_trio.web.asgi_types import AsgiApp, AsgiEvent, Receive, Scope, Send
 from pg_trio.web.client_address import read_networks
+from pg_trio.web.cors import CorsApp, CorsTable
 from pg_trio.web.head_template import HeadTemplate, Peer
 
-logger = logging.getLogger("pg_trio")
+logger = logging.getLogger("pg_trio.web")
+
+# How a request's client is attached to its work. What the work sends goes to the client's `send`.
+Attach: TypeAlias = Callable[[RequestHead, Send], Attachment[AsgiEvent]]
 
 # `GET /api/{uuid}/v1/models/{id}`, as long as a model's id may be when each of its bytes is encoded.
 _MODEL_PATH = re.compile(rb"/api/[0-9A-Za-z-]{1,64}/v1/models/[!-$&-.0-~%]{1,768}")
@@ -67,12 +73,20 @@ class Client:
 class GatewayRoutes:
     """An ASGI application: the surfaces' routes, and `inner` for the rest. `gateway` is set while the application runs.
 
-    `trusted_proxies` are networks whose word on a client's address is taken.
+    `trusted_proxies` are networks whose word on a client's address is taken. `attach` chooses how a client is attached
+    to the work of its request; without it, every request ends with its client (pg_trio.attachment).
     """
 
     def __init__(
-        self, inner: AsgiApp, trusted_proxies: Iterable[str | None] = (), surfaces: Iterable[Surface] = SURFACES
+        self,
+        inner: AsgiApp,
+        trusted_proxies: Iterable[str | None] = (),
+        surfaces: Iterable[Surface] = SURFACES,
+        attach: Attach | None = None,
+        cors: CorsTable | None = None,
     ) -> None:
+        self._attach = attach
+        self._cors = cors
         self._inner = inner
         self._surfaces = SurfaceTable(surfaces)
         self._trusted = read_networks(trusted_proxies)
@@ -103,18 +117,17 @@ class GatewayRoutes:
         # The server answers under the same id where it must answer in our place.
         link.request_id = head.request_id
         call = AsgiCall(head, template.surface, scope["headers"], receive, send, link)
-        if (slot := link.client) is not None:
-            # Our own server cancels us when the client leaves, and takes an answer whole.
+        if template.cors:
+            call.cors = template.cors
+        if (slot := link.client) is not None and self._attach is None:
+            # Our own server cancels us when the client leaves, and takes an answer whole: a DirectAttachment, inlined.
             client: Client = self._meet(slot, link.alike, template) if recalled is None else slot.value
             answer = await self._answer(call, client.lasting)
             if answer is not None:
-                status, fields, body = answer.status, answer.fields, answer.body
-                await send({"type": WHOLE_ANSWER, "status": status, "fields": fields, "body": body})
+                fields = answer.fields + call.cors
+                await send({"type": WHOLE_ANSWER, "status": answer.status, "fields": fields, "body": answer.body})
             return
-        answer = await self._answer_while_connected(call)
-        if answer is not None:
-            await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers()})
-            await send({"type": "http.response.body", "body": answer.body})
+        await self._serve_attached(call)
 
     def covers(self, method: str, path: bytes) -> bool:
         """Whether a request of that method and raw path is answered here."""
@@ -124,14 +137,18 @@ class GatewayRoutes:
         """What serves a scope that no surface matches."""
         if scope["type"] == "websocket":
             return refuse_websocket
-        return self._inner if has_plain_path(scope) else refuse_path
+        app = self._inner if has_plain_path(scope) else refuse_path
+        project = self._cors.find(read_path(scope)) if self._cors and scope["type"] == "http" else None
+        return app if project is None or self._cors is None else CorsApp(app, self._cors, project)
 
     def _read_template(self, scope: Scope) -> HeadTemplate | None:
         """What the request's head says; None if no surface matches it."""
         if scope["type"] != "http" or (found := self._surfaces.find(scope["method"], read_path(scope))) is None:
             return None
         peer = scope.get("client")
-        return HeadTemplate.read(scope["headers"], *found, Peer(None if peer is None else peer[0], self._trusted))
+        return HeadTemplate.read(
+            scope["headers"], *found, Peer(None if peer is None else peer[0], self._trusted), self._cors
+        )
 
     def _meet(self, slot: ClientSlot, alike: object, template: HeadTemplate) -> Client:
         """The connection's client; from here on this is what it asked for last."""
@@ -160,29 +177,40 @@ class GatewayRoutes:
             if call.has_started:
                 # Half a stream is out: the server closes the connection, and the client sees that it was cut.
                 raise
-            logger.exception("request %s: unexpected error", request_id)
+            # Its record has ended, so the line does not get the id by itself.
+            logger.exception("request %s: unexpected error", request_id, extra={"request_id": str(request_id)})
             return call.surface.render_error(InternalError(), request_id, call.limits)
         finally:
             if call.kept is not None:
                 call.kept.give_back()
 
-    async def _answer_while_connected(self, call: AsgiCall) -> HttpAnswer | None:
-        """The same for a server that does not cancel us when the client leaves: watch for it once the body is in."""
-        answer: HttpAnswer | None = None
+    async def _serve_attached(self, call: AsgiCall) -> None:
+        """Serve a call by the attachment that is chosen for it.
+
+        A server need not cancel us when the client leaves: we watch for that once the body is in.
+        """
         body_received = call.body_received = trio.Event()
 
-        async def watch() -> None:
+        async def wait_left() -> None:
             await body_received.wait()
             while (await call.receive())["type"] != "http.disconnect":
                 pass
-            if not call.has_ended:
-                nursery.cancel_scope.cancel()
+            if call.has_ended:
+                # It has its answer.
+                await trio.sleep_forever()
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch)
-            answer = await self._answer(call)
-            nursery.cancel_scope.cancel()
-        return answer
+        attach = self._attach
+        attachment = DirectAttachment(call.send) if attach is None else attach(call.head, call.send)
+        await while_connected(wait_left, partial(attachment.serve, partial(self._work, call)))
+
+    async def _work(self, call: AsgiCall, port: WorkPort[AsgiEvent]) -> None:
+        """The work of a call, whose answer goes where its client is attached."""
+        call.port, call.send = port, port.send
+        answer = await self._answer(call)
+        if answer is not None:
+            answer = answer.with_fields(call.cors)
+            await port.send({"type": "http.response.start", "status": answer.status, "headers": answer.headers()})
+            await port.send({"type": "http.response.body", "body": answer.body})
 
 
 async def refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import trio
 
+from pg_trio.attachment import WorkPort
 from pg_trio.domain.call import Kept, Progress, RequestHead
 from pg_trio.domain.chat import ChatRequest, FinishReason, Usage
 from pg_trio.domain.events import Event
@@ -25,7 +26,7 @@ from pg_trio.errors import (
 from pg_trio.surfaces import StreamSummary, StreamWriter, Surface, Tries
 from pg_trio.surfaces.http_answer import header_text, split_fields
 from pg_trio.surfaces.limit_headers import render_limits
-from pg_trio.web.asgi_types import Receive, Send
+from pg_trio.web.asgi_types import AsgiEvent, Receive, Send
 from pg_trio.web.head_template import Headers
 
 
@@ -37,6 +38,8 @@ class AsgiCall:
     has_started = False
     # The last byte is handed to the server: a client that leaves now has its answer.
     has_ended = False
+    # Header lines for browsers of other origins.
+    cors = b""
     # What is left of the limits that the request counted against; empty where there are none.
     limits: Sequence[LimitState] = ()
     # What a failure answers with; None if no candidate was asked.
@@ -45,6 +48,9 @@ class AsgiCall:
     kept: Kept | None = None
     # Set once the body is in, where another task waits to receive after that: one task at a time may. See asgi.py.
     body_received: trio.Event | None = None
+
+    # What it knows of its client where that is more than `send`: see pg_trio.attachment.
+    port: WorkPort[AsgiEvent] | None = None
 
     def __init__(
         self, head: RequestHead, surface: Surface, headers: Headers, receive: Receive, send: Send, link: ServerLink
@@ -63,7 +69,8 @@ class AsgiCall:
 
     def why_cut(self) -> GatewayError | None:
         """Why our own server cut the request short, if it was not the client that left."""
-        return ShuttingDown() if self.link.cut == "drain" else None
+        cut = self.link.cut if self.port is None else self.link.cut or self.port.cut
+        return ShuttingDown() if cut == "drain" else None
 
     def show_limits(self, states: Sequence[LimitState]) -> None:
         """Show these limits' remaining quota in every later answer."""
@@ -192,8 +199,16 @@ class AsgiStream:
             if call.limits:
                 headers += split_fields(render_limits(call.limits))
             headers += call.surface.stream_fields(call.head.request_id, call.limits, self._progress.times_so_far())
+            if call.cors:
+                headers += split_fields(call.cors)
             if self._session_id is not None:
                 headers.append((b"x-pg-session-id", str(self._session_id).encode("ascii")))
             await call.send({"type": "http.response.start", "status": 200, "headers": headers})
         call.has_ended = not more
         await call.send({"type": "http.response.body", "body": data, "more_body": more})
+
+
+def event_bytes(event: AsgiEvent) -> int:
+    """What an event of an answer takes in memory, about: its body and its header fields."""
+    headers = event.get("headers", ())
+    return len(event.get("body", b"")) + sum(len(name) + len(value) for name, value in headers)

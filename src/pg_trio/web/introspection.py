@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from contextlib import suppress
+from typing import Any, Protocol, TypeAlias
 from uuid import UUID, uuid4
 
 import attrs
@@ -21,6 +22,7 @@ from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 
 from pg_trio.domain.project import Access, Caller, Candidate, Endpoint, Project, Token, TokenLimits
+from pg_trio.domain.server_link import EXTENSION
 from pg_trio.errors import (
     BadRequest,
     GatewayError,
@@ -30,10 +32,12 @@ from pg_trio.errors import (
     StoreError,
     TokensUnavailable,
 )
-from pg_trio.surfaces import fallback_for, is_v1_route
+from pg_trio.surfaces import SURFACES, fallback_for, is_v1_route
 from pg_trio.web.model_list import add_model_routes
+from pg_trio.web.openapi.document_page import render_page
+from pg_trio.web.openapi.public_document import make_public_document
 
-logger = logging.getLogger("pg_trio")
+logger = logging.getLogger("pg_trio.web")
 
 ADMIN, MODELS = Access("admin"), Access("models")
 
@@ -51,7 +55,11 @@ class Inspected(Protocol):
     def disabled_providers(self) -> frozenset[str]: ...
 
 
-def make_web_app(find_inspected: Any, is_ready: Callable[[], bool] = lambda: True) -> QuartTrio:
+# Returns the running gateway (Inspected). Requests are served only while it runs; before, the result is None.
+FindInspected: TypeAlias = Callable[[], Any]
+
+
+def make_web_app(find_inspected: FindInspected, is_ready: Callable[[], bool] = lambda: True) -> QuartTrio:
     """The Quart application. `find_inspected()` returns the running gateway, or None before it runs."""
     app = QuartTrio("pg_trio", static_folder=None)
     # Quart cuts every response after 60 s by default; the gateway has its own limits.
@@ -62,42 +70,55 @@ def make_web_app(find_inspected: Any, is_ready: Callable[[], bool] = lambda: Tru
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    # OpenAI's `created` is a model's release time, which is not known here. So it is the time since when this worker
-    # offers the model.
-    made_at = int(time.time())
+    _add_project_routes(app, find_inspected)
+    _add_project_models(app, find_inspected)
+    add_model_routes(app, find_inspected)
+    _add_routes_of_surfaces(app)
+    _add_documents(app)
+    _add_health_routes(app, is_ready)
+    _add_answer_handlers(app)
+    return app
 
-    async def caller_with(access: Access, project: str) -> tuple[Inspected, Caller]:
-        inspected: Inspected = find_inspected()
-        authorization = request.headers.getlist("Authorization")
-        return inspected, await inspected.find_caller(authorization, project, access, time.time())
+
+def _add_project_routes(app: QuartTrio, find_inspected: FindInspected) -> None:
+    """What a project's admin sees of it."""
 
     @app.get("/api/<project>/info")
     async def info(project: str) -> dict[str, Any]:
-        inspected, caller = await caller_with(ADMIN, project)
+        inspected, caller = await _find_caller(find_inspected, ADMIN, project)
         tokens = await inspected.list_tokens(caller.project.uuid)
         return _data(describe_project(caller.project, len(tokens)))
 
     @app.get("/api/<project>/endpoints")
     async def endpoints(project: str) -> dict[str, Any]:
-        _, caller = await caller_with(ADMIN, project)
+        _, caller = await _find_caller(find_inspected, ADMIN, project)
         return _data([describe_endpoint(endpoint) for endpoint in caller.project.endpoints.values()])
 
     @app.get("/api/<project>/candidates")
     async def candidates(project: str) -> dict[str, Any]:
-        inspected, caller = await caller_with(ADMIN, project)
+        inspected, caller = await _find_caller(find_inspected, ADMIN, project)
         return _data(list_candidates(caller.project, inspected))
 
     @app.get("/api/<project>/tokens")
     async def tokens(project: str) -> dict[str, Any]:
-        inspected, caller = await caller_with(ADMIN, project)
+        inspected, caller = await _find_caller(find_inspected, ADMIN, project)
         return _data([describe_token(token) for token in await inspected.list_tokens(caller.project.uuid)])
+
+
+def _add_project_models(app: QuartTrio, find_inspected: FindInspected) -> None:
+    """The models that a project's clients can ask for."""
+    # OpenAI's `created` is a model's release time, which is not known here. So it is the time since when this worker
+    # offers the model.
+    made_at = int(time.time())
 
     @app.get("/api/<project>/models")
     async def models(project: str) -> dict[str, Any]:
-        inspected, caller = await caller_with(MODELS, project)
+        inspected, caller = await _find_caller(find_inspected, MODELS, project)
         return list_models(caller.project, inspected.disabled_providers, made_at)
 
-    add_model_routes(app, find_inspected)
+
+def _add_routes_of_surfaces(app: QuartTrio) -> None:
+    """The surfaces' routes. Only requests of another method come here."""
 
     @app.post("/api/<project>/<slug>", defaults={"dispatcher": ""})
     @app.route("/api/<project>/chat/completions", methods=["GET"], defaults={"slug": "", "dispatcher": "yes"})
@@ -108,6 +129,23 @@ def make_web_app(find_inspected: Any, is_ready: Callable[[], bool] = lambda: Tru
     async def not_on_v1(project: str, route: str) -> Response:
         raise MethodNotAllowed(["POST"]) if is_v1_route(route.encode()) else RouteNotFound()
 
+
+def _add_documents(app: QuartTrio) -> None:
+    """The API's description, for programs and for people."""
+    document = make_public_document(SURFACES)
+
+    @app.get("/openapi.json")
+    async def openapi() -> dict[str, Any]:
+        return document
+
+    @app.get("/docs")
+    async def docs() -> Response:
+        return render_page(document, "/openapi.json")
+
+
+def _add_health_routes(app: QuartTrio, is_ready: Callable[[], bool]) -> None:
+    """What an orchestrator asks."""
+
     @app.get("/healthz")
     async def healthz() -> dict[str, Any]:
         return {"ok": True}
@@ -117,10 +155,22 @@ def make_web_app(find_inspected: Any, is_ready: Callable[[], bool] = lambda: Tru
         ready = is_ready()
         return {"ok": ready}, 200 if ready else 503
 
+
+def _add_answer_handlers(app: QuartTrio) -> None:
+    """What every answer has, and the answer to every failure."""
+
     @app.errorhandler(Exception)
     async def failed(error: Exception) -> Response:
         request_id = uuid4()
         return _respond(as_gateway_error(error, request_id), request_id)
+
+    @app.before_request
+    async def read_body() -> None:
+        # Our own server goes on after a body that was not read. Stock Hypercorn leaves the client waiting for the next
+        # answer. A body that is too large or too slow stays unread.
+        if EXTENSION not in request.scope.get("extensions", {}):
+            with suppress(HTTPException):
+                await request.get_data()
 
     @app.after_request
     async def finish_head(response: Response) -> Response:
@@ -129,7 +179,12 @@ def make_web_app(find_inspected: Any, is_ready: Callable[[], bool] = lambda: Tru
         response.headers["Cache-Control"] = "no-store"
         return response
 
-    return app
+
+async def _find_caller(find_inspected: FindInspected, access: Access, project: str) -> tuple[Inspected, Caller]:
+    """The running gateway, and the caller of the request that Quart is serving."""
+    inspected: Inspected = find_inspected()
+    authorization = request.headers.getlist("Authorization")
+    return inspected, await inspected.find_caller(authorization, project, access, time.time())
 
 
 def as_gateway_error(error: Exception, request_id: UUID) -> GatewayError:
@@ -145,7 +200,8 @@ def as_gateway_error(error: Exception, request_id: UUID) -> GatewayError:
         return MethodNotAllowed(sorted(error.valid_methods or ()))
     if isinstance(error, HTTPException) and error.code is not None and 400 <= error.code < 500:
         return BadRequest(f"{error.name}.")
-    logger.error("request %s: unexpected error", request_id, exc_info=error)
+    extra = {"request_id": str(request_id)}
+    logger.error("request %s: unexpected error", request_id, exc_info=error, extra=extra)
     return InternalError()
 
 

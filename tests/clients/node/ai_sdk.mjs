@@ -5,7 +5,7 @@ import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { embedMany, generateObject, generateText, stepCountIs, streamText, tool } from "ai";
 
 import { answerQuestions } from "./answering.mjs";
-import { CITY, QUESTION, RESULT, SHAPE, said } from "./questions.mjs";
+import { CITY, PIXEL, QUESTION, RESULT, SHAPE, said } from "./questions.mjs";
 
 const PROVIDERS = {
   compatible: (settings) =>
@@ -110,10 +110,19 @@ async function cancel(question) {
   }
 }
 
+async function image(question) {
+  const content = [
+    { type: "image", image: PIXEL },
+    { type: "text", text: "What is this?" },
+  ];
+  const made = await generateText({ ...asked(question), messages: [{ role: "user", content }] });
+  return { text: made.text };
+}
+
 async function embeddings(question) {
   const model = openProvider(question).textEmbeddingModel(question.model);
   const made = await embedMany({ model, values: ["one", "two"], maxRetries: 0 });
   return { sizes: made.embeddings.map((each) => each.length), same: true };
 }
 
-await answerQuestions({ chat, stream, stream_helper, tools, stream_tools, structured, headers, cancel, embeddings });
+await answerQuestions({ chat, stream, stream_helper, tools, stream_tools, structured, headers, cancel, image, embeddings });

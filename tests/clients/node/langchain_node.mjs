@@ -1,9 +1,14 @@
-// `ChatOpenAI` of the `@langchain/openai` package.
+// `ChatOpenAI` of the `@langchain/openai` package; with the word `responses`, on OpenAI's Responses API.
 import { HumanMessage, ToolMessage } from "@langchain/core/messages";
 import { ChatOpenAI, OpenAIEmbeddings } from "@langchain/openai";
 
 import { answerQuestions } from "./answering.mjs";
 import { QUESTION, RESULT, SHAPE, WEATHER, said } from "./questions.mjs";
+
+// What it sends and reads differs, what a program does with it does not. "Zero data retention" stores nothing.
+const MODE = process.argv[2] === "responses" ? { useResponsesApi: true, zdrEnabled: true } : {};
+// The Responses API tells how an answer ended in a word of its own.
+const FINISHES = { completed: "stop" };
 
 function openModel(question, more = {}) {
   return new ChatOpenAI({
@@ -13,13 +18,14 @@ function openModel(question, more = {}) {
     ...(question.timeout ? { timeout: question.timeout * 1000 } : {}),
     configuration: { baseURL: question.base + "/v1", defaultHeaders: question.headers },
     ...question.options,
+    ...MODE,
     ...more,
   });
 }
 
 const described = (message) => ({
   text: message.text,
-  finish: message.response_metadata.finish_reason,
+  finish: message.response_metadata.finish_reason ?? FINISHES[message.response_metadata.status],
   usage: [message.usage_metadata?.input_tokens, message.usage_metadata?.output_tokens],
 });
 
@@ -72,17 +78,6 @@ async function embeddings(question) {
   return { sizes: vectors.map((vector) => vector.length), same: true };
 }
 
-async function responses(question) {
-  const made = await openModel(question, { useResponsesApi: true, zdrEnabled: true }).invoke(said(question));
-  return { text: made.text, finish: made.response_metadata.status };
-}
-
-async function stream_responses(question) {
-  const model = openModel(question, { useResponsesApi: true, zdrEnabled: true });
-  const made = await addUp(model, said(question));
-  return { text: made.text, finish: made.response_metadata.status };
-}
-
 await answerQuestions({
   chat,
   stream,
@@ -91,6 +86,4 @@ await answerQuestions({
   structured,
   cancel,
   embeddings,
-  responses,
-  stream_responses,
 });

@@ -1,21 +1,10 @@
 // The `openai` package for Node.
-import OpenAI from "openai";
-import { zodResponseFormat, zodTextFormat } from "openai/helpers/zod";
+import { zodResponseFormat } from "openai/helpers/zod";
 
 import { answerQuestions } from "./answering.mjs";
+import { limits, openClient } from "./openai_client.mjs";
 import { QUESTION, RESULT, SHAPE, WEATHER, said } from "./questions.mjs";
 
-function openClient(question) {
-  return new OpenAI({
-    baseURL: question.base + "/v1",
-    apiKey: question.token,
-    maxRetries: question.max_retries ?? 0,
-    defaultHeaders: question.headers,
-  });
-}
-
-// It tells the server of a request's own timeout alone, not of the client's.
-const limits = (question) => (question.timeout ? { timeout: question.timeout * 1000 } : {});
 const usageOf = (usage) => (usage ? [usage.prompt_tokens, usage.completion_tokens] : null);
 const plain = (question) => ({
   model: question.model,
@@ -114,52 +103,6 @@ async function embeddings(question) {
   };
 }
 
-async function responses(question) {
-  const made = await openClient(question).responses.create({ model: question.model, input: said(question), store: false });
-  return { text: made.output_text, finish: made.status };
-}
-
-async function stream_responses(question) {
-  const kinds = [];
-  const events = openClient(question).responses.stream({ model: question.model, input: said(question), store: false });
-  for await (const event of events) kinds.push(event.type);
-  const made = await events.finalResponse();
-  return { text: made.output_text, finish: made.status, kinds };
-}
-
-async function response_tools(question) {
-  const { responses: api } = openClient(question);
-  const input = [{ role: "user", content: QUESTION }];
-  const calls = [];
-  let made;
-  for (let turn = 0; turn < 2; turn++) {
-    made = await api.create({
-      model: question.model,
-      input,
-      tools: [{ type: "function", ...WEATHER.function }],
-      store: false,
-    });
-    for (const item of made.output) {
-      input.push(item);
-      if (item.type === "function_call") {
-        calls.push([item.name, JSON.parse(item.arguments)]);
-        input.push({ type: "function_call_output", call_id: item.call_id, output: RESULT });
-      }
-    }
-  }
-  return { calls, text: made.output_text };
-}
-
-async function response_structured(question) {
-  const made = await openClient(question).responses.parse({
-    model: question.model,
-    input: said(question),
-    text: { format: zodTextFormat(SHAPE, "weather") },
-    store: false,
-  });
-  return made.output_parsed;
-}
-
 await answerQuestions({
   chat,
   stream,
@@ -171,8 +114,4 @@ await answerQuestions({
   headers,
   cancel,
   embeddings,
-  responses,
-  stream_responses,
-  response_tools,
-  response_structured,
 });

@@ -3,6 +3,9 @@ import { z } from "zod";
 
 export const QUESTION = "What is the weather in Ulm?";
 export const RESULT = "7 degrees";
+// 1×1, the smallest PNG.
+export const PIXEL =
+  "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==";
 export const CITY = z.object({ city: z.string() });
 export const SHAPE = z.object({ city: z.string(), degrees: z.number().int() });
 export const WEATHER = {

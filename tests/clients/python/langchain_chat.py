@@ -1,7 +1,8 @@
-"""`ChatOpenAI` of the `langchain-openai` package."""
+"""`ChatOpenAI` of the `langchain-openai` package; with the word `responses`, on OpenAI's Responses API."""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from answering import Question, answer_questions, scenario
@@ -9,6 +10,11 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, Too
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel
 from questions import QUESTION, RESULT, WEATHER
+
+# What it sends and reads differs, what a program does with it does not.
+MODE: dict[str, Any] = {"use_responses_api": True, "store": False} if sys.argv[1:] == ["responses"] else {}
+# The Responses API tells how an answer ended in a word of its own.
+FINISHES = {"completed": "stop"}
 
 
 class Weather(BaseModel):
@@ -27,6 +33,7 @@ def open_model(question: Question, **more: Any) -> ChatOpenAI:
         timeout=question.get("timeout"),
         default_headers=question.get("headers"),
         **question.get("options", {}),
+        **MODE,
         **more,
     )
 
@@ -37,9 +44,10 @@ def content_of(question: Question) -> str:
 
 def described(message: AIMessage) -> dict[str, Any]:
     usage = message.usage_metadata
+    about = message.response_metadata
     return {
-        "text": message.content,
-        "finish": message.response_metadata.get("finish_reason"),
+        "text": message.text,
+        "finish": about.get("finish_reason") or FINISHES.get(about.get("status", "")),
         "usage": None if usage is None else [usage["input_tokens"], usage["output_tokens"]],
     }
 
@@ -83,7 +91,7 @@ def round_of_tools(question: Question, *, stream: bool) -> Any:
         for call in message.tool_calls:
             calls.append([call["name"], call["args"]])
             messages.append(ToolMessage(RESULT, tool_call_id=call["id"]))
-    return {"calls": calls, "text": message.content}
+    return {"calls": calls, "text": message.text}
 
 
 @scenario
@@ -102,9 +110,9 @@ def headers(question: Question) -> Any:
 def cancel(question: Question) -> Any:
     chunks = open_model(question).stream(content_of(question))
     for chunk in chunks:
-        if chunk.content:
+        if chunk.text:
             chunks.close()
-            return chunk.content
+            return chunk.text
     return None
 
 
@@ -120,18 +128,6 @@ def embeddings(question: Question) -> Any:
     )
     vectors = made.embed_documents(["one", "two"])
     return {"sizes": [len(vector) for vector in vectors], "same": made.embed_query("one") == vectors[0]}
-
-
-@scenario
-def responses(question: Question) -> Any:
-    made = open_model(question, use_responses_api=True, store=False).invoke(content_of(question))
-    return {"text": made.text, "finish": made.response_metadata.get("status")}
-
-
-@scenario
-def stream_responses(question: Question) -> Any:
-    made = add_up(open_model(question, use_responses_api=True, store=False), [HumanMessage(content_of(question))])
-    return {"text": made.text, "finish": made.response_metadata.get("status")}
 
 
 if __name__ == "__main__":

@@ -10,15 +10,8 @@ from typing import Any
 
 from answering import Question, answer_questions, scenario
 from openai import NOT_GIVEN, AsyncOpenAI
-from pydantic import BaseModel
+from openai_client import Weather, usage_of
 from questions import QUESTION, RESULT, WEATHER, conversation
-
-Usage = list[int] | None
-
-
-class Weather(BaseModel):
-    city: str
-    degrees: int
 
 
 def in_loop(run: Callable[[Question, AsyncOpenAI], Awaitable[Any]]) -> Callable[[Question], Any]:
@@ -43,10 +36,6 @@ def open_client(question: Question) -> AsyncOpenAI:
         timeout=question.get("timeout", NOT_GIVEN),
         default_headers=question.get("headers"),
     )
-
-
-def usage_of(usage: Any) -> Usage:
-    return None if usage is None else [usage.prompt_tokens, usage.completion_tokens]
 
 
 @in_loop
@@ -170,20 +159,6 @@ async def embeddings(question: Question, client: AsyncOpenAI) -> Any:
         "sizes": [len(item.embedding) for item in floats.data],
         "same": all(abs(a - b) < 1e-6 for one, two in pairs for a, b in zip(one.embedding, two.embedding, strict=True)),
     }
-
-
-@in_loop
-async def responses(question: Question, client: AsyncOpenAI) -> Any:
-    made = await client.responses.create(model=question["model"], input="Hello there", store=False)
-    return {"text": made.output_text, "finish": made.status}
-
-
-@in_loop
-async def stream_responses(question: Question, client: AsyncOpenAI) -> Any:
-    async with client.responses.stream(model=question["model"], input="Hello there", store=False) as events:
-        kinds = [event.type async for event in events]
-        made = await events.get_final_response()
-    return {"text": made.output_text, "finish": made.status, "kinds": kinds}
 
 
 if __name__ == "__main__":

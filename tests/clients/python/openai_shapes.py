@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-# OpenAI has no field for a model's reasoning; front ends read these (docs/surfaces.md, "Streams").
-_OURS = frozenset({"reasoning_content", "reasoning", "reasoning_details"})
+# OpenAI has no fields for a model's reasoning and for signed calls; front ends and Google's API have these
+# (docs/surfaces.md, "Beside OpenAI's fields").
+_OURS = frozenset({"reasoning_content", "reasoning", "reasoning_details", "extra_content"})
 
 
 def check_shape(shape: type[BaseModel], text: str | bytes, ours: frozenset[str] = _OURS) -> None:

@@ -7,33 +7,12 @@ from typing import Any
 
 import openai
 from answering import Question, answer_questions, scenario
-from openai import NOT_GIVEN, OpenAI
+from openai import OpenAI
 from openai.types import CreateEmbeddingResponse, Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from openai.types.responses import Response
+from openai_client import Weather, open_client, usage_of
 from openai_shapes import check_error, check_shape, check_stream
-from pydantic import BaseModel
 from questions import QUESTION, RESULT, WEATHER, conversation
-
-
-class Weather(BaseModel):
-    city: str
-    degrees: int
-
-
-def open_client(question: Question) -> OpenAI:
-    headers = question.get("headers")
-    return OpenAI(
-        base_url=question["base"] + "/v1",
-        api_key=question["token"],
-        max_retries=question.get("max_retries", 0),
-        timeout=question.get("timeout", NOT_GIVEN),
-        default_headers=headers,
-    )
-
-
-def usage_of(usage: Any) -> list[int] | None:
-    return None if usage is None else [usage.prompt_tokens, usage.completion_tokens]
 
 
 @scenario
@@ -135,9 +114,7 @@ def models(question: Question) -> Any:
 @scenario
 def headers(question: Question) -> Any:
     with open_client(question) as client:
-        raw = client.chat.completions.with_raw_response.create(
-            model=question["model"], messages=conversation(question)
-        )
+        raw = client.chat.completions.with_raw_response.create(model=question["model"], messages=conversation(question))
         assert isinstance(raw.parse(), ChatCompletion)
         return dict(raw.headers)
 
@@ -146,9 +123,7 @@ def headers(question: Question) -> Any:
 def cancel(question: Question) -> Any:
     """Leave a stream after its first text."""
     with open_client(question) as client:
-        chunks = client.chat.completions.create(
-            model=question["model"], messages=conversation(question), stream=True
-        )
+        chunks = client.chat.completions.create(model=question["model"], messages=conversation(question), stream=True)
         for chunk in chunks:
             if chunk.choices and chunk.choices[0].delta.content:
                 chunks.close()
@@ -178,12 +153,12 @@ def stream_shape(question: Question) -> Any:
 
 @scenario
 def error_shape(question: Question) -> Any:
-    """The raw body of a failure held against OpenAI's error object; its type, param and code."""
+    """The raw body of a failure held against OpenAI's error object; what it says, and the header fields."""
     try:
         chat(question)
     except openai.APIStatusError as error:
         check_error(error.response.text)
-        return [error.type, error.param, error.code]
+        return {"type": error.type, "param": error.param, "code": error.code, "headers": dict(error.response.headers)}
     return None
 
 
@@ -192,6 +167,8 @@ def model_shape(question: Question) -> Any:
     with open_client(question) as client:
         raw = client.models.with_raw_response.retrieve(question["model"])
         check_shape(Model, raw.text, frozenset({"is_alias"}))
+        for model in json.loads(client.models.with_raw_response.list().text)["data"]:
+            check_shape(Model, json.dumps(model), frozenset({"is_alias"}))
 
 
 @scenario
@@ -203,60 +180,10 @@ def embeddings(question: Question) -> Any:
         check_shape(CreateEmbeddingResponse, raw.text)
         floats = [item.embedding for item in raw.parse().data]
         packed = [item.embedding for item in client.embeddings.create(**asked).data]
-    near = all(abs(one - other) < 1e-6 for a, b in zip(floats, packed, strict=True) for one, other in zip(a, b, strict=True))
-    return {"count": len(floats), "sizes": [len(each) for each in floats], "same": near}
-
-
-@scenario
-def responses(question: Question) -> Any:
-    with open_client(question) as client:
-        raw = client.responses.with_raw_response.create(
-            model=question["model"], input=question.get("content", "Hello there"), store=False
-        )
-        check_shape(Response, raw.text)
-        made = raw.parse()
-    return {"text": made.output_text, "finish": made.status}
-
-
-@scenario
-def stream_responses(question: Question) -> Any:
-    text, kinds, status = "", [], None
-    with open_client(question) as client:
-        call = client.responses.stream(model=question["model"], input=question.get("content", "Hello there"), store=False)
-        with call as events:
-            for event in events:
-                kinds.append(event.type)
-                text += event.delta if event.type == "response.output_text.delta" else ""
-                status = getattr(getattr(event, "response", None), "status", status)
-            made = events.get_final_response()
-    assert made.output_text == text
-    return {"text": text, "finish": status, "kinds": kinds}
-
-
-@scenario
-def response_tools(question: Question) -> Any:
-    tool = {"type": "function", **WEATHER["function"], "strict": True}
-    items: list[Any] = [{"role": "user", "content": QUESTION}]
-    calls: list[Any] = []
-    with open_client(question) as client:
-        for _ in range(2):
-            made = client.responses.create(model=question["model"], input=items, tools=[tool], store=False)
-            for item in made.output:
-                items.append(item.model_dump(exclude_none=True))
-                if item.type == "function_call":
-                    calls.append([item.name, json.loads(item.arguments)])
-                    items.append({"type": "function_call_output", "call_id": item.call_id, "output": RESULT})
-    return {"calls": calls, "text": made.output_text}
-
-
-@scenario
-def response_structured(question: Question) -> Any:
-    with open_client(question) as client:
-        made = client.responses.parse(
-            model=question["model"], input=question.get("content", "Hello there"), text_format=Weather, store=False
-        )
-    assert isinstance(made.output_parsed, Weather)
-    return made.output_parsed.model_dump()
+    near = all(
+        abs(one - other) < 1e-6 for a, b in zip(floats, packed, strict=True) for one, other in zip(a, b, strict=True)
+    )
+    return {"sizes": [len(each) for each in floats], "same": near}
 
 
 if __name__ == "__main__":

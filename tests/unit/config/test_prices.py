@@ -128,6 +128,11 @@ def test_list_is_sound() -> None:
         assert price.output_usd_per_1m >= price.input_usd_per_1m or (
             "embed" in rule.model and price.output_usd_per_1m == 0
         )
+        if price.long is not None:
+            assert price.long_from >= 100_000
+            assert price.long.input_usd_per_1m > price.input_usd_per_1m
+            assert price.long.output_usd_per_1m >= price.output_usd_per_1m
+            assert price.long.source == price.source
         # No provider's cache costs more to read than it saves.
         assert price.cached_input_usd_per_1m <= price.input_usd_per_1m <= price.cache_write_usd_per_1m
 
@@ -188,3 +193,25 @@ def test_list_price(provider: str, model: str, prices: tuple[str, str, str, str]
         price.cache_write_usd_per_1m,
     )
     assert tuple(map(Decimal, prices)) == found
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "long_from", "prices"),
+    [
+        ("google", "gemini-2.5-pro", 200_000, ("2.50", "15.00", "0.25")),
+        ("openai", "gpt-5.4", 272_000, ("5.00", "22.50", "0.50")),
+        ("xai", "grok-4.5", 200_000, ("4.00", "12.00", "0.60")),
+    ],
+)
+def test_list_has_prices_of_long_inputs(
+    provider: str, model: str, long_from: int, prices: tuple[str, str, str]
+) -> None:
+    price = next(rule.price for rule in read_list() if rule.matches(provider, model))
+
+    assert price.long is not None
+    assert long_from == price.long_from
+    assert tuple(map(Decimal, prices)) == (
+        price.long.input_usd_per_1m,
+        price.long.output_usd_per_1m,
+        price.long.cached_input_usd_per_1m,
+    )

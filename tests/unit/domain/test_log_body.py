@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve
 
 from pg_trio.domain.chat import ChatRequest, Message, Reply, ToolCall
-from pg_trio.domain.content import Text
+from pg_trio.domain.content import NativePart, Text
 from pg_trio.domain.log_body import BodyBudget
 from pg_trio.domain.options import Options, ResponseFormat
 from pg_trio.domain.tools import ToolChoice
@@ -165,3 +165,14 @@ def test_body_is_bounded(budget: BodyBudget, request_: ChatRequest) -> None:
 
 def test_raw_body_is_never_shown() -> None:
     assert "raw secret" not in json.dumps(full().describe_request(ask(Message("user", "Hello"), stream=True)))
+
+
+def test_blocks_that_only_one_wire_has_are_described() -> None:
+    block = NativePart({"type": "later", "text": "Hello", "data": "QUJD"})
+
+    shown, hidden = (
+        budget.describe_request(ask(Message("user", (block,))))["messages"][0] for budget in (full(), redacted())
+    )
+
+    assert [{"type": "later", "text": "Hello", "data": "[4 characters]"}] == shown["content"]
+    assert [{"type": "later", "text": "[5 characters]", "data": "[4 characters]"}] == hidden["content"]

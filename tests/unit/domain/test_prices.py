@@ -6,6 +6,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +14,8 @@ from pg_trio.domain.chat import Usage
 from pg_trio.domain.prices import PriceRule, Rates, TokenPrice, to_nano_usd
 
 PRICE = TokenPrice(Decimal("3"), Decimal("15"), Decimal("0.3"), Decimal("3.75"), "prices[0]")
+LONG = TokenPrice(Decimal("6"), Decimal("22.5"), Decimal("0.6"), Decimal("7.5"), "prices[0]")
+TIERED = evolve(PRICE, long_from=1_000, long=LONG)
 money = st.decimals(0, 1_000_000, places=9)
 prices = st.builds(TokenPrice, money, money, money, money, st.just("x"))
 
@@ -45,6 +48,20 @@ def test_cost_is_rounded_up_never_lost() -> None:
     assert 1 == to_nano_usd(Rates.of(dust).cost(Usage(1, 0)))
     assert 150_000 == to_nano_usd(Rates.of(flat).cost(Usage(0, 1)))
     assert 0 == to_nano_usd(Rates.of(flat).cost(Usage(0, 0)))
+
+
+@pytest.mark.parametrize(
+    ("usage", "nano_usd"),
+    [
+        (Usage(1_000, 10), 1_000 * 3_000 + 10 * 15_000),
+        # All of its tokens cost more, not only those above.
+        (Usage(1_001, 10), 1_001 * 6_000 + 10 * 22_500),
+        # Cached input is part of what makes it long.
+        (Usage(1_001, 0, cached_tokens=1_000), 1 * 6_000 + 1_000 * 600),
+    ],
+)
+def test_long_input_has_its_own_price(usage: Usage, nano_usd: int) -> None:
+    assert nano_usd == to_nano_usd(Rates.of(TIERED).cost(usage))
 
 
 def test_finest_price_is_rounded_up_to_a_rate() -> None:

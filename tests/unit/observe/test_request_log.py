@@ -52,6 +52,7 @@ async def test_answered_request_leaves_everything(mock_clock: MockClock) -> None
         completion_tokens=6,
         cost_nano_usd=11,
         attempts=(AttemptRow("openai", "gpt-4o-mini", "main", started_ms=250.0, ended_ms=500.0, outcome="won"),),
+        outcome="ok",
     )
     assert [expected] == sink.rows
 
@@ -70,6 +71,7 @@ async def test_refused_request_leaves_what_it_got_to(mock_clock: MockClock) -> N
         endpoint_slug="asked-for",
         error_code="MissingToken",
         error=MissingToken().text,
+        outcome="refused_auth",
     )
     assert [expected] == sink.rows
 

@@ -9,8 +9,8 @@ import pytest
 
 from pg_trio.domain.chat import Reasoning, Reply
 from pg_trio.domain.events import Broken, Event, Finished, NativeBlock, NativeNote, events_of
-from pg_trio.domain.native import NativeStop
 from pg_trio.domain.native_content import content_of
+from pg_trio.domain.native_fields import NativeStop
 from pg_trio.providers import adapter_for
 from tests.support.recordings import load_recording
 from tests.support.simulated import candidate_of

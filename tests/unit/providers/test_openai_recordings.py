@@ -155,6 +155,14 @@ ANSWERS = {
         reasoning="Greet.",
     ),
     "perplexity/chat": Reply("3f8f0d1e-5a1c", "sonar", "Ulm lies on the Danube[1].", "stop", Usage(9, 12)),
+    "perplexity/thinking": Reply(
+        "3f8f0d1e-5a1f",
+        "sonar-reasoning-pro",
+        '{"city":"Ulm"}',
+        "stop",
+        Usage(9, 40),
+        reasoning="The user wants JSON.\n",
+    ),
     "cerebras/chat": Reply(
         "chatcmpl-c1",
         "gpt-oss-120b",
@@ -182,6 +190,9 @@ ANSWERS = {
     ),
     "bedrock/chat": Reply(
         "chatcmpl-b1", "openai.gpt-oss-20b-1:0", "Hello from Bedrock.", "stop", Usage(80, 20), reasoning="Greet."
+    ),
+    "bedrock/thinking": Reply(
+        "chatcmpl-9b3f", "openai.gpt-oss-20b-1:0", "Hello!", "stop", Usage(70, 16), reasoning="A greeting."
     ),
     "vertex/chat": Reply(
         "2026-11-290800001-0812345",
@@ -342,7 +353,7 @@ def test_nonsense_says_where(name: str) -> None:
 
 def test_every_recording_is_used() -> None:
     recorded = {str(path.relative_to(RECORDINGS).with_suffix("")) for path in RECORDINGS.glob("*/*.http")}
-    wire = {name for name in recorded if adapter_for(name.partition("/")[0]) is adapter_for("openai")}
+    wire = {name for name in recorded if PROVIDERS[name.partition("/")[0]].wire == "openai"}
 
     # Streams are test_openai_stream_recordings' own.
     assert {name for name in wire if "/stream" not in name} == {*ANSWERS, *REFUSALS, *NONSENSE}

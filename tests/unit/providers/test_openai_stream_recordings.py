@@ -9,6 +9,7 @@ from pg_trio.domain.assembler import Assembler
 from pg_trio.domain.chat import Reply, ToolCall, Usage
 from pg_trio.domain.events import Broken, Event, Finished
 from pg_trio.domain.project import Candidate, Credential
+from pg_trio.domain.provider import PROVIDERS
 from pg_trio.domain.secret import Secret
 from pg_trio.errors import UpstreamBroken
 from pg_trio.providers import adapter_for
@@ -115,6 +116,7 @@ ANSWERS = {
         "a3f1c2d4-8a3c", "accounts/fireworks/models/gpt-oss-20b", "Hello!", "stop", Usage(70, 20, cached_tokens=64)
     ),
     "perplexity/stream": Reply("3f8f0d1e-5a1d", "sonar", "Ulm lies on the Danube[1].", "stop", Usage(9, 12)),
+    "perplexity/stream_thinking": Reply("3f8f0d1e-5a20", "sonar-reasoning-pro", '{"city":"Ulm"}', "stop", Usage(9, 40)),
     "cerebras/stream": Reply(
         "chatcmpl-c2",
         "gpt-oss-120b",
@@ -165,7 +167,7 @@ ERRORS = {
 
 def test_every_recording_is_read() -> None:
     recorded = {f"{path.parent.name}/{path.stem}" for path in RECORDINGS.glob("*/stream*.http")}
-    wire = {name for name in recorded if adapter_for(name.partition("/")[0]) is adapter_for("openai")}
+    wire = {name for name in recorded if PROVIDERS[name.partition("/")[0]].wire == "openai"}
 
     assert wire == {*ANSWERS, *ERRORS}
 

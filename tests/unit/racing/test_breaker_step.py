@@ -20,6 +20,7 @@ from pg_trio.racing.breaker import (
     Record,
     Told,
     has_probe,
+    hear,
     read_wait_s,
     step,
 )
@@ -37,13 +38,14 @@ def replay(history: list[Happening], start: Record = START, at: int = 0) -> list
     steps = []
     for kind, which, after_s in history:
         now += after_s
-        event = make_event(kind, passes[which % len(passes)])
+        place = which % len(passes)
+        event = make_event(kind, passes[place])
         before, record = record, step(RULES, record, event, now)
         steps.append((before, event, now, record))
         if isinstance(event, Began):
             passes.append(Pass(record.generation, is_probe=record is not before))
         elif isinstance(event, CallAnswered):
-            event.passed.note_success(before, record)
+            passes[place] = event.passed.after_success(before, record)
     return steps
 
 
@@ -137,3 +139,56 @@ def test_open_breaker_counts_no_calls(history: list[Happening]) -> None:
         if before.why:
             assert step(RULES, before, Told(5), now) is before
             assert not isinstance(event, BrokeOff) or step(RULES, before, event, now) is before
+
+
+# ── what other nodes tell ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def told(record: Record) -> tuple[int, float, float, int]:
+    """What one node's state is for another: all but its own counts, its own probe and its number of changes."""
+    return record.why, record.changed_at, record.open_for_s, record.level
+
+
+@given(HISTORIES, HISTORIES, HISTORIES)
+def test_nodes_agree_in_any_order_of_hearing(own: list[Happening], a: list[Happening], b: list[Happening]) -> None:
+    records = [replay(history)[-1][-1] if history else START for history in (own, a, b)]
+    record, first, second = records
+    # Two that change in the same moment are not told apart: real clocks are finer.
+    if len({one.changed_at for one in records}) < 3:
+        return
+
+    assert told(hear(hear(record, first), second)) == told(hear(hear(record, second), first))
+
+
+@given(HISTORIES, HISTORIES)
+def test_newer_state_holds_and_is_heard_once(own: list[Happening], other: list[Happening]) -> None:
+    record, theirs = (replay(history)[-1][-1] if history else START for history in (own, other))
+
+    heard = hear(record, theirs)
+
+    is_news = theirs.changed_at > record.changed_at
+    assert told(theirs if is_news else record) == told(heard)
+    assert heard is hear(heard, theirs)
+    assert (heard.generation != record.generation) == is_news
+    assert not (is_news and has_probe(heard, theirs.changed_at))
+
+
+def test_heard_breaker_opens_here_for_the_rest_of_its_time() -> None:
+    opened = START
+    for _ in range(3):
+        opened = step(RULES, opened, Failed(Pass(opened.generation, is_probe=False), Fault.TARGET), 10.0)
+
+    heard = hear(START._replace(calls=7), opened)
+
+    assert (60.0, 0.0, 7) == (read_wait_s(RULES, heard, 10.0), read_wait_s(RULES, heard, 70.0), heard.calls)
+
+
+def test_heard_recovery_closes_here_without_the_old_failures() -> None:
+    opened = START._replace(why=1, generation=1, changed_at=10.0, open_for_s=60.0, calls=3, failed=3)
+    well = step(RULES, opened, CallAnswered(Pass(1, is_probe=True)), 75.0)
+
+    heard = hear(opened, well)
+
+    assert (0, 0, 0) == (heard.why, heard.failed, heard.calls)
+    # The call of a probe of ours that is still under way says nothing of the new state.
+    assert heard == step(RULES, heard, Failed(Pass(1, is_probe=True), Fault.TARGET), 76.0)

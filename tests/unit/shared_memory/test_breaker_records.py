@@ -38,7 +38,7 @@ class Worker:
         self._ahead_s = ahead_s
 
     def order(self, *keys: Key, now: float) -> list[Key]:
-        return self.board.order(keys, now - self._ahead_s)
+        return list(self.board.order(keys, now - self._ahead_s))
 
     def fail(self, key: Key, now: float, fault: Fault = Fault.TARGET, *, times: int = 3) -> None:
         for _ in range(times):

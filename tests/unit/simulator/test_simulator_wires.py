@@ -14,7 +14,7 @@ from google.genai import types as google_types
 from pg_trio.simulator.behaviour import parse_behaviour
 from pg_trio.simulator.chat_call import ChatCall, RefusedCall
 from pg_trio.simulator.chat_completion import Occasion, complete
-from pg_trio.simulator.routes import find_route, read_call, read_key
+from pg_trio.simulator.wire_routes import find_route, read_call, read_key
 from pg_trio.simulator.wires import WIRES
 
 VERSION = {"anthropic-version": "2023-06-01"}

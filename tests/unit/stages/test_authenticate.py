@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from uuid import UUID
 
 import pytest
 from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pg_trio.domain.project import CHAT_ACCESS, Caller, Candidate, Credential, Endpoint, Project, Token
 from pg_trio.errors import (
@@ -148,6 +151,26 @@ def test_two_authorization_headers_are_refused() -> None:
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 def test_scheme_is_case_insensitive(scheme: str) -> None:
     assert PLAINTEXT == read_bearer([f"{scheme} {PLAINTEXT}"])
+
+
+PARTS = st.sampled_from(
+    ["Bearer", "bearer", "BEARER", "Basic", " ", "  ", "\t", "pg_live_", "PG_LIVE_", "Good-1", "é", "\n"]
+)
+
+
+@given(st.lists(PARTS, max_size=6).map("".join))
+def test_whole_header_is_read_as_its_parts_are(header: str) -> None:
+    """Whether it is matched at once or judged step by step."""
+    scheme, _, credentials = header.partition(" ")
+    plaintext = credentials.strip(" ")
+    is_good = scheme.lower() == "bearer" and re.fullmatch("pg_live_[A-Za-z0-9_-]{1,248}", plaintext)
+
+    try:
+        found: str | None = read_bearer([header])
+    except (MissingToken, MalformedToken):
+        found = None
+
+    assert found == (plaintext if is_good else None)
 
 
 async def test_malformed_token_is_looked_up_nowhere(authenticate: Make) -> None:

@@ -24,6 +24,8 @@ KEY = UUID(int=2)
 
 CHEAP = TokenPrice(Decimal("0.5"), Decimal("2"), Decimal("0.05"), Decimal("0.5"), "prices[0]")
 DEAR = TokenPrice(Decimal("3"), Decimal("15"), Decimal("0.3"), Decimal("3.75"), "list 2026-08")
+LONG = TokenPrice(Decimal("6"), Decimal("22.5"), Decimal("0.6"), Decimal("7.5"), "list 2026-08")
+TIERED = evolve(DEAR, long_from=1_000, long=LONG)
 
 
 def candidate(name: str) -> Candidate:
@@ -65,6 +67,61 @@ def test_dearest_prices_are_reserved_for_each_candidate() -> None:
 
     # The dearest input is what is written to the cache.
     assert (0, 2 * 100 * 3_750 + 100 * 15_000) == reserved
+
+
+def test_long_input_is_reserved_at_its_own_price() -> None:
+    reserved = []
+    for characters in (4_000, 4_004):
+        book = LocalSpend()
+        with stage(book).reserve(endpoint(TIERED), request(characters)):
+            reserved.append(read(book))
+
+    assert [(0, 1_000 * 3_750 + 100 * 15_000), (0, 1_001 * 7_500 + 100 * 22_500)] == reserved
+
+
+def test_dearest_for_a_long_input_is_of_all_candidates() -> None:
+    """The one without a price for it has its only one, which may be the dearest."""
+    book, very_dear = LocalSpend(), evolve(CHEAP, output_usd_per_1m=Decimal(50))
+
+    with stage(book).reserve(endpoint(very_dear, TIERED), request(4_004)):
+        reserved = read(book)
+
+    assert (0, 2 * 1_001 * 7_500 + 100 * 50_000) == reserved
+
+
+def test_history_that_may_make_the_input_long_is_reserved_at_its_price() -> None:
+    book, priced = LocalSpend(), endpoint(TIERED)
+    budget = stage(book)
+
+    with budget.reserve(priced, request(4_000)) as reservation:
+        budget.add_history(priced, request(4_000), 40, reservation)
+        reserved = read(book)
+
+    assert (0, 1_000 * 3_750 + 100 * 15_000 + 10 * 7_500) == reserved
+
+
+def test_rounds_after_answers_that_do_not_match_may_make_the_input_long() -> None:
+    """The second round is also sent the first answer (100 tokens) and what is said of it (256)."""
+    reserved = []
+    for characters in (4 * 644, 4 * 645):
+        book = LocalSpend()
+        asked = evolve(endpoint(TIERED), output_schema=True, output_repair_attempts=1)
+        with stage(book).reserve(asked, request(characters)):
+            reserved.append(read(book))
+
+    assert [
+        (0, (2 * 644 + 356) * 3_750 + 2 * 100 * 15_000),
+        (0, (2 * 645 + 356) * 7_500 + 2 * 100 * 22_500),
+    ] == reserved
+
+
+def test_long_input_is_settled_at_its_own_price() -> None:
+    book = LocalSpend()
+
+    with stage(book).reserve(endpoint(TIERED), request(400)) as reservation:
+        reservation.settle(Usage(1_001, 50), A)
+
+    assert (1_001 * 6_000 + 50 * 22_500, 0) == read(book)
 
 
 def test_history_is_reserved_at_the_dearest_input() -> None:

@@ -192,3 +192,13 @@ def test_enforced_schema_takes_the_place_of_the_client_s_format() -> None:
     formats = [compile_prompt(endpoint).apply(each.messages, each).options.response_format for each in (request, plain)]
 
     assert [schema, schema] == [wanted and wanted.schema for wanted in formats]
+
+
+def test_template_keeps_the_mark_of_a_cache() -> None:
+    """It stands at the end of what is cached."""
+    mark = {"cache_control": {"type": "ephemeral"}}
+    parts = (Text("One"), IMAGE, Text("two", mark))
+
+    (wrapped,) = applied(make_endpoint(template="<{{input}}>"), Message("user", parts))
+
+    assert (Text("<One\ntwo>", mark), IMAGE) == wrapped.content

@@ -33,7 +33,7 @@ from pg_trio.providers import adapter_for
 from pg_trio.racing.attempt import Attempt, AttemptEnd, Outcome
 from pg_trio.racing.breaker import BreakerRules, Fault
 from pg_trio.racing.breaker_board import BoardPermit, BreakerBoard, BreakerOpen
-from pg_trio.racing.large_work import LargeWork
+from pg_trio.racing.large_work import LARGE_BYTES, LargeWork
 from pg_trio.racing.latency import LatencyBoard, LatencyRules
 from pg_trio.stages.provider_call import Memory, ProviderCall
 from pg_trio.stages.provider_call.exchange import (
@@ -60,6 +60,9 @@ class FakeResponse:
     headers: Mapping[str, str] = field(factory=dict)
     stalls: bool = False
     closed: bool = False
+
+    def receive_nowait(self) -> bytes | None:
+        return None
 
     async def receive_some(self) -> bytes:
         await trio.lowlevel.checkpoint()
@@ -744,6 +747,29 @@ async def test_stream_that_comes_too_late_is_closed(autojump_clock: MockClock) -
     assert [opened[0].candidate.credential.name] == [name for name, each in responses.items() if not each.closed]
 
 
+@define
+class ArrivedResponse(FakeResponse):
+    """Its body is here; waiting for more of it never ends."""
+
+    def receive_nowait(self) -> bytes | None:
+        taken, self.pieces = b"".join(self.pieces), []
+        return taken
+
+    async def receive_some(self) -> bytes:
+        return b"" if not self.pieces else await trio.sleep_forever()
+
+
+@pytest.mark.parametrize("size", [5, LARGE_BYTES, LARGE_BYTES + 1])
+async def test_body_that_is_here_is_not_waited_for(size: int) -> None:
+    response = ArrivedResponse([b"x" * (size // 2), b"x" * (size - size // 2)])
+
+    # A large one is read in a thread.
+    with trio.fail_after(10):
+        answered = await provider_call(FakeTransport({"a": response})).ask(endpoint("a"), PROMPT, math.inf, Attempts(0))
+
+    assert ("x" * size, True) == (answered.reply.content, response.closed)
+
+
 async def test_cancelled_opening_is_let_go(autojump_clock: MockClock) -> None:
     silent = FakeResponse([], stalls=True)
 
@@ -844,8 +870,10 @@ WHOLE = b'{"choices":[{"message":{"content":"Hi","reasoning":"Hm"},"finish_reaso
 
 async def text_of_stream(call: PlannedCall, asked: Endpoint) -> str:
     carried, texts = await call.open_stream(asked, PROMPT, math.inf, Attempts(0)), list[str]()
-    while not carried.is_over:
-        texts += [event.text for event in await carried.receive_events() if isinstance(event, ContentDelta)]
+    last: Event = OPENED
+    while not last.is_last:
+        for last in await carried.receive_events():
+            texts += [last.text] if isinstance(last, ContentDelta) else []
     await carried.aclose()
     return "".join(texts)
 

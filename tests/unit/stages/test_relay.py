@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from collections.abc import Sequence
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, cast
 
 import pytest
 import trio
 from attrs import define, evolve, field
 from trio.testing import MockClock
 
-from pg_trio.domain.chat import FinishReason, Reply, Usage
+from pg_trio.domain.chat import FinishReason, Message, Prompt, Reply, Usage
 from pg_trio.domain.events import (
     Broken,
     ContentDelta,
@@ -22,16 +25,21 @@ from pg_trio.domain.events import (
     ReasoningDelta,
     ToolCallDelta,
 )
+from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Candidate, Credential
 from pg_trio.errors import (
-    AttemptFailed,
     ClientLeft,
     GatewayError,
     ProviderCallFailed,
     SessionsUnavailable,
     UpstreamBroken,
 )
-from pg_trio.stages.relay import Relay
+from pg_trio.sources import AnswerRecord, FilteredSource
+from pg_trio.stages.provider_call import CallPlan, OpenStream
+from pg_trio.stages.provider_call.rescue import RescuedSource
+from pg_trio.stages.provider_call.stream import Listener
+from pg_trio.stages.relay import Relay, StreamClock
+from tests.unit.stages.test_provider_call import FakeTransport, endpoint, provider_call
 
 OPENED = Opened("chatcmpl-1", "gpt-4o-mini")
 
@@ -48,10 +56,11 @@ class FakeSource:
     """Gives what its script says: seconds of silence, or events that come together."""
 
     script: list[float | list[Event]]
-    is_over: bool = False
-    gave_up: str | None = None
     candidate: Candidate = SPARE
     reasoned: int = 0
+    # Why it was given up, for its breaker.
+    broke_off: str | None = None
+    is_closed: bool = False
 
     async def receive_events(self) -> Sequence[Event]:
         if not self.script:
@@ -60,13 +69,14 @@ class FakeSource:
         if isinstance(events, float):
             await trio.sleep(events)
             return await self.receive_events()
-        self.is_over = isinstance(events[-1], Finished | Broken)
         await trio.lowlevel.checkpoint()
         return events
 
-    def give_up(self, failure: AttemptFailed) -> Sequence[Event]:
-        self.gave_up = failure.said
-        return []
+    def note_broken(self, now: float, said: str) -> None:
+        self.broke_off = said
+
+    async def aclose(self) -> None:
+        self.is_closed = True
 
 
 @define
@@ -121,20 +131,20 @@ class FakeRescue:
     reasons: list[tuple[float, FakeSource, str]] = field(factory=list)
     listens: list[bool] = field(factory=list)
 
-    async def open_first(self, listener: Relay) -> FakeSource:
+    async def open_first(self, listener: Listener) -> FakeSource:
         assert self.first is not None
         for after_s, source, said in self.reasons:
             await trio.sleep(after_s)
             self.listens.append(listener.takes_reasoning)
             source.reasoned += len(said)
-            await listener.hear(source, [OPENED, ReasoningDelta(said)])
+            await listener.hear(as_stream(source), [OPENED, ReasoningDelta(said)])
         await trio.sleep(self.first_after_s)
         if isinstance(self.first, GatewayError):
             raise self.first
         return self.first
 
-    async def open_next(self, failure: AttemptFailed, text: str, listener: Relay) -> FakeSource | None:
-        self.told.append((failure.said, text))
+    async def open_next(self, failure: str, text: str, listener: Listener) -> FakeSource | None:
+        self.told.append((failure, text))
         await trio.sleep(self.after_s)
         if not self.streams:
             return None
@@ -143,8 +153,83 @@ class FakeRescue:
             raise stream
         return stream
 
-    def why_lost(self, candidate: Candidate) -> str:
-        return self.told[-1][0] if self.told else "hedge lost"
+    # ── as the stage: see rescue.StreamOpener ────────────────────────────────────────────────────────────────────────
+
+    async def open_stream(
+        self, plan: CallPlan, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
+    ) -> OpenStream:
+        assert listener is not None
+        for _, source, _ in self.reasons:
+            if source is not self.first:
+                attempts.add(source.candidate, 0, 0, "cancelled: hedge lost")
+        opened = await self.open_first(listener)
+        attempts.add(opened.candidate, 0, 0, "won")
+        return as_stream(opened)
+
+    async def open_rescue(
+        self, plan: CallPlan, prompt: Prompt, ends_at: float, attempts: Attempts, listener: Listener | None = None
+    ) -> OpenStream | None:
+        assert listener is not None
+        last = prompt.messages[-1]
+        text = last.content if last.role == "assistant" else ""
+        assert isinstance(text, str)
+        failure = [row.outcome for row in attempts.rows if row.kind == "failed"][-1].removeprefix("failed: ")
+        opened = await self.open_next(failure, text, listener)
+        if opened is None:
+            return None
+        attempts.add(opened.candidate, 0, 0, "won")
+        return as_stream(opened)
+
+
+def as_stream(source: FakeSource) -> OpenStream:
+    """To the type checker: it has what a rescued source uses of a stream."""
+    return cast(OpenStream, source)
+
+
+@define
+class Running:
+    """A relay, its source, and what they say of the answer."""
+
+    relay: Relay
+    source: RescuedSource
+    record: AnswerRecord | None
+
+    async def run(self) -> None:
+        await self.relay.run()
+
+    @property
+    def failure(self) -> GatewayError | None:
+        return self.relay.failure
+
+    @property
+    def outcome(self) -> str:
+        """As its row has it: what the source noted, or else what the relay says."""
+        self.source.note_end(self.relay.outcome)
+        return [row.outcome for row in self.source.attempts.rows][-1] if self.relay.has_begun else self.relay.outcome
+
+    @property
+    def has_begun(self) -> bool:
+        return self.relay.has_begun
+
+    @property
+    def usage(self) -> Usage:
+        return self.source.meter.usage
+
+    @property
+    def model(self) -> str | None:
+        return self.source.meter.assembler.model
+
+    @property
+    def lost_chars(self) -> int:
+        return self.source.meter.lost_chars
+
+    @property
+    def ends_at(self) -> float:
+        return self.relay.clock.ends_at
+
+    def reply_so_far(self) -> Reply:
+        assert self.record is not None
+        return self.record.reply_so_far()
 
 
 START = 0.0
@@ -159,21 +244,22 @@ def relay(
     rescue: FakeRescue | None = None,
     keeps_text: bool = False,
     head_after_s: float = math.inf,
-) -> Relay:
+    **settings: Any,
+) -> Running:
     global START  # noqa: PLW0603  # the mock clock starts anywhere
-    START = trio.current_time()
-    carrier = rescue or FakeRescue([], mode=None)
-    carrier.first = source
-    return Relay(
-        carrier=carrier,
+    now = START = trio.current_time()
+    opener = rescue or FakeRescue([], mode=None)
+    opener.first = source
+    plan = provider_call(FakeTransport({})).plan(evolve(endpoint("a", "b"), on_stream_failure=opener.mode or "error"))
+    rescued = RescuedSource(opener, plan, Prompt((Message("user", "x" * 40),)), now + ends_in_s, Attempts(now))
+    record = AnswerRecord() if keeps_text else None
+    running = Relay(
+        source=rescued if record is None else FilteredSource(rescued, record),
         client=client,
-        idle_s=idle_s,
-        ends_at=trio.current_time() + ends_in_s,
-        take_deadline=lambda: int(ends_in_s * 1000),
-        prompt_chars=40,
-        head_at=trio.current_time() + head_after_s,
-        keeps_text=keeps_text,
+        clock=StreamClock(idle_s, now + ends_in_s, now + head_after_s),
+        **{"take_deadline": lambda: int(ends_in_s * 1000), **settings},
     )
+    return Running(running, rescued, record)
 
 
 async def test_tokens_arrive_in_order(autojump_clock: MockClock) -> None:
@@ -204,7 +290,7 @@ async def test_comments_reset_no_clock(autojump_clock: MockClock) -> None:
     await running.run()
 
     assert ("no token within 25 s", (25, "fail Provider call failed: no token within 25 s")) == (
-        source.gave_up,
+        source.broke_off,
         client.taken[-1],
     )
 
@@ -231,7 +317,7 @@ async def test_slow_client_is_not_the_providers_silence(autojump_clock: MockCloc
 
     await running.run()
 
-    assert (None, None) == (source.gave_up, running.failure)
+    assert (None, None) == (source.broke_off, running.failure)
 
 
 async def test_silence_after_a_slow_write_is_the_providers(autojump_clock: MockClock) -> None:
@@ -295,6 +381,23 @@ async def test_part_of_a_cut_stream_is_counted(autojump_clock: MockClock) -> Non
     await running.run()
 
     assert (10, 10, True) == (running.usage.prompt_tokens, running.usage.completion_tokens, running.usage.estimated)
+
+
+@pytest.mark.parametrize("keeps_text", [False, True])
+@pytest.mark.parametrize("end", [Finished("stop"), Broken(UpstreamBroken("cut"))])
+async def test_ended_relay_is_no_garbage(autojump_clock: MockClock, keeps_text: bool, end: Event) -> None:
+    """Collecting cycles would take longer than relaying: the last reference is to free everything."""
+    gc.disable()
+    try:
+        running = relay(FakeSource([[OPENED, text("a")], [end]]), FakeClient(), keeps_text=keeps_text)
+        await running.run()
+        relay_left, source_left = weakref.ref(running.relay), weakref.ref(running.source)
+
+        del running
+
+        assert (None, None) == (relay_left(), source_left())
+    finally:
+        gc.enable()
 
 
 async def test_next_tokens_wait_for_the_client(autojump_clock: MockClock) -> None:
@@ -389,6 +492,29 @@ async def test_tokens_that_come_with_the_deadline_do_not_hide_it(autojump_clock:
     assert [(0.1, "a"), (5.2, "fail Deadline exceeded: no answer within 5000 ms.")] == client.taken
 
 
+async def test_tokens_that_come_with_the_idle_limit_are_relayed(autojump_clock: MockClock) -> None:
+    client = FakeClient(write_s=0.1)
+    rescue = FakeRescue([FakeSource([[OPENED, text("anew"), Finished("stop")]])])
+
+    class Punctual(FakeSource):
+        async def receive_events(self) -> Sequence[Event]:
+            # The cut is decided while the second ones are on their way.
+            with trio.CancelScope(shield=len(self.script) == 2) as arriving:
+                if arriving.shield:
+                    await trio.sleep_until(START + 5.2)
+                events = await FakeSource.receive_events(self)
+            return events  # noqa: RET504  # to mypy, the block may swallow an error
+
+    source = Punctual([[OPENED, text("a")], [text("late")], [Finished("stop")]])
+    running = relay(source, client, idle_s=5, rescue=rescue)
+
+    await running.run()
+
+    # The provider was not silent, so no other candidate is asked, and no text is lost.
+    assert [(0.1, "a"), (5.3, "late"), (5.4, "finish stop 2")] == client.taken
+    assert ([], None) == (rescue.told, source.broke_off)
+
+
 async def test_comment_never_mixes_with_a_token(autojump_clock: MockClock) -> None:
     # The comment's write takes from 10 to 12; tokens come at 11 and wait for it.
     source = FakeSource([[OPENED, text("a")], 11.0, [text("b"), Finished("stop")]])
@@ -436,7 +562,7 @@ async def test_answer_is_kept_before_its_end(autojump_clock: MockClock) -> None:
     keeper = FakeKeeper(client)
     source = FakeSource([[OPENED, text("a")], [text("b"), Finished("stop", Usage(10, 3))]])
 
-    await evolve_keep(relay(source, client), keeper).run()
+    await evolve_keep(relay(source, client, keeps_text=True), keeper).run()
 
     assert [("ab", 13)] == keeper.kept
     assert (1, "finish stop 3") == client.taken[-1]
@@ -454,7 +580,7 @@ async def test_answer_that_cannot_be_kept_has_failed(
     autojump_clock: MockClock, keeper: dict[str, Any], failure: tuple[int, str]
 ) -> None:
     client = FakeClient()
-    running = relay(FakeSource([[OPENED, text("a"), Finished("stop")]]), client, ends_in_s=5.0)
+    running = relay(FakeSource([[OPENED, text("a"), Finished("stop")]]), client, ends_in_s=5.0, keeps_text=True)
 
     await evolve_keep(running, FakeKeeper(client, **keeper)).run()
 
@@ -466,14 +592,16 @@ async def test_broken_stream_is_not_kept(autojump_clock: MockClock) -> None:
     keeper = FakeKeeper(client)
     source = FakeSource([[OPENED, text("a")], [Broken(UpstreamBroken("cut"))]])
 
-    await evolve_keep(relay(source, client), keeper).run()
+    await evolve_keep(relay(source, client, keeps_text=True), keeper).run()
 
     assert [] == keeper.kept
 
 
-def evolve_keep(running: Relay, keeper: FakeKeeper) -> Relay:
+def evolve_keep(running: Running, keeper: FakeKeeper) -> Running:
     """The same relay for an answer that is kept."""
-    return evolve(running, keep=keeper.keep)
+    assert running.record is not None
+    running.relay.keep = partial(running.record.keep_with, keeper.keep)
+    return running
 
 
 # ── carried on by another candidate ──────────────────────────────────────────────────────────────────────────────────
@@ -514,7 +642,7 @@ async def test_text_of_all_streams_is_carried(autojump_clock: MockClock) -> None
         [FakeSource([[OPENED, text("b")], [CUT]]), FakeSource([[OPENED, text("c")], [Finished("stop", Usage(1, 1))]])]
     )
     client = FakeClient()
-    running = relay(FakeSource([[OPENED, text("a")], [CUT]]), client, rescue=rescue)
+    running = relay(FakeSource([[OPENED, text("a")], [CUT]]), client, rescue=rescue, keeps_text=True)
 
     await running.run()
 
@@ -548,7 +676,7 @@ async def test_idle_stream_goes_on_elsewhere(autojump_clock: MockClock) -> None:
 
     await relay(source, client, idle_s=5, rescue=rescue).run()
 
-    assert ("no token within 5 s", 55) == (source.gave_up, client.taken[-1][0])
+    assert ("no token within 5 s", 55) == (source.broke_off, client.taken[-1][0])
     # The client gets keep-alive comments while no candidate answers.
     assert [10, 20, 30, 40, 50] == [at for at, what in client.taken if what == ": keep-alive"]
 
@@ -616,4 +744,5 @@ async def test_client_that_leaves_ends_a_rescue(autojump_clock: MockClock) -> No
     with trio.move_on_after(5) as scope:
         await running.run()
 
-    assert (True, "cancelled", 2) == (scope.cancelled_caught, running.outcome, running.usage.completion_tokens)
+    assert (True, 2) == (scope.cancelled_caught, running.usage.completion_tokens)
+    assert ("cancelled", "failed: the stream was cut") == (running.relay.outcome, running.outcome)

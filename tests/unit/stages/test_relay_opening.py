@@ -11,11 +11,21 @@ import trio
 from attrs import evolve
 from trio.testing import MockClock
 
-from pg_trio.domain.events import Event, Finished, ReasoningDelta
+from pg_trio.domain.events import Event, Finished, Opened, ReasoningDelta
 from pg_trio.domain.project import Candidate, Credential
-from pg_trio.errors import AttemptFailed, ClientLeft, DeadlineExceeded, ProviderCallFailed
-from pg_trio.stages.relay import Relay
-from tests.unit.stages.test_relay import CUT, OPENED, FakeClient, FakeRescue, FakeSource, StuckClient, relay, text
+from pg_trio.errors import ClientLeft, DeadlineExceeded, ProviderCallFailed
+from pg_trio.stages.provider_call.stream import Listener
+from tests.unit.stages.test_relay import (
+    CUT,
+    OPENED,
+    FakeClient,
+    FakeRescue,
+    FakeSource,
+    StuckClient,
+    as_stream,
+    relay,
+    text,
+)
 
 
 def thinking(*reasons: tuple[float, FakeSource, str], first_after_s: float = 0.0, **settings: Any) -> FakeRescue:
@@ -91,13 +101,13 @@ async def test_deadline_before_the_head_is_the_requests(autojump_clock: MockCloc
 
 async def test_no_head_goes_out_when_the_deadline_has_come(autojump_clock: MockClock) -> None:
     client = FakeClient()
-    running = relay(answering("a"), client, rescue=thinking(first_after_s=100), head_after_s=5)
 
     def refuse() -> int:
         raise DeadlineExceeded(5000)
 
+    rescue = thinking(first_after_s=100)
     with trio.move_on_after(6) as request:
-        await evolve(running, take_deadline=refuse).run()
+        await relay(answering("a"), client, rescue=rescue, head_after_s=5, take_deadline=refuse).run()
 
     assert (True, []) == (request.cancelled_caught, client.taken)
 
@@ -108,7 +118,7 @@ async def test_first_token_with_the_deadline_is_too_late(autojump_clock: MockClo
     def refuse() -> int:
         raise DeadlineExceeded(5000)
 
-    running = evolve(relay(answering("a"), client), take_deadline=refuse)
+    running = relay(answering("a"), client, take_deadline=refuse)
     with pytest.raises(DeadlineExceeded):
         await running.run()
 
@@ -157,9 +167,52 @@ async def test_hidden_reasoning_is_not_taken(autojump_clock: MockClock) -> None:
     source = answering("a")
     rescue = thinking((1, source, "Hm."))
 
-    await evolve(relay(source, FakeClient(), rescue=rescue, head_after_s=15), relays_reasoning=False).run()
+    await relay(source, FakeClient(), rescue=rescue, head_after_s=15, relays_reasoning=False).run()
 
     assert [False] == rescue.listens
+
+
+class HoldingClient(FakeClient):
+    """A client whose surface keeps reasoning until the answer begins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[str] = []
+
+    async def send_events(self, events: Sequence[Event]) -> bool:
+        self.heard += [event.text for event in events if isinstance(event, ReasoningDelta)]
+        rest = [event for event in events if not isinstance(event, ReasoningDelta | Opened)]
+        return bool(rest) and await super().send_events(rest)
+
+
+@pytest.mark.parametrize("head_after_s", [15.0, math.inf])
+async def test_held_reasoning_sends_no_head(autojump_clock: MockClock, head_after_s: float) -> None:
+    client, source = HoldingClient(), answering("a")
+    rescue = thinking((2, source, "Hm. "), (9, source, "So."))
+
+    await relay(source, client, rescue=rescue, head_after_s=head_after_s, holds_reasoning=True).run()
+
+    assert ([(11, "a")], ["Hm. ", "So."]) == (client.taken[:-1], client.heard)
+
+
+async def test_comments_go_out_while_reasoning_is_held(autojump_clock: MockClock) -> None:
+    client, source = HoldingClient(), answering("a")
+    rescue = thinking(*[(4, source, "Hm. ")] * 8)
+
+    await relay(source, client, rescue=rescue, head_after_s=15, holds_reasoning=True).run()
+
+    assert [(15, ": keep-alive"), (25, ": keep-alive"), (32, "a")] == client.taken[:-1]
+
+
+async def test_failure_after_held_reasoning_is_raised(autojump_clock: MockClock) -> None:
+    client = HoldingClient()
+    rescue = thinking((2, answering("a"), "Hm. "))
+    running = relay(ProviderCallFailed("HTTP 503"), client, rescue=rescue, head_after_s=15, holds_reasoning=True)
+
+    with pytest.raises(ProviderCallFailed):
+        await running.run()
+
+    assert [] == client.taken
 
 
 async def test_comments_go_out_while_hidden_reasoning_comes(autojump_clock: MockClock) -> None:
@@ -219,11 +272,11 @@ async def test_what_a_cancelled_candidate_reasons_is_not_sent(autojump_clock: Mo
     client, lost, source = FakeClient(write_s=2), FakeSource([]), answering("a")
 
     class Limited(FakeRescue):
-        async def open_first(self, listener: Relay) -> FakeSource:
+        async def open_first(self, listener: Listener) -> FakeSource:
             # The comment holds the writing task from 1 to 3, so this is not out when its candidate's time is up.
             await trio.sleep(1.5)
             with trio.move_on_after(1):
-                await listener.hear(lost, [OPENED, ReasoningDelta("too late")])
+                await listener.hear(as_stream(lost), [OPENED, ReasoningDelta("too late")])
             return source
 
     await relay(source, client, rescue=Limited([], mode=None), head_after_s=1).run()
@@ -258,9 +311,9 @@ async def test_rescuer_that_reasons_and_fails_is_told_of(autojump_clock: MockClo
     client, lost = FakeClient(), FakeSource([])
 
     class Reasoning(FakeRescue):
-        async def open_next(self, failure: AttemptFailed, text: str, listener: Relay) -> FakeSource | None:
+        async def open_next(self, failure: str, text: str, listener: Listener) -> FakeSource | None:
             following = await FakeRescue.open_next(self, failure, text, listener)
-            await listener.hear(lost, [OPENED, ReasoningDelta("Hm. ")])
+            await listener.hear(as_stream(lost), [OPENED, ReasoningDelta("Hm. ")])
             return following
 
     rescue = Reasoning([FakeSource([[OPENED, text("b")], [Finished("stop")]])])

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import trio
-from attrs import evolve, frozen
+from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
@@ -78,7 +78,7 @@ async def play(schedule: Schedule) -> tuple[list[str], str]:
         head_after_s=schedule.head_after_s,
         rescue=rescue,
     )
-    if not running.takes_reasoning:
+    if not running.relay.takes_reasoning:
         rescue.reasons.clear()
     # As the request's own deadline acts until the relay takes it over.
     with trio.CancelScope(deadline=running.ends_at) as request:
@@ -87,7 +87,8 @@ async def play(schedule: Schedule) -> tuple[list[str], str]:
             request.deadline = math.inf
             return 1
 
-        ended = await end_of(evolve(running, take_deadline=take_deadline))
+        running.relay._watch.take_deadline = take_deadline
+        ended = await end_of(running)
     return [what for _, what in client.taken], "deadline" if request.cancelled_caught else ended
 
 

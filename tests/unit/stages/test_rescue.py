@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,15 +10,19 @@ import trio
 from attrs import define, evolve, field
 from trio.testing import MockClock
 
-from pg_trio.domain.chat import Message, Prompt
-from pg_trio.domain.events import Event
+from pg_trio.domain.chat import Message, Prompt, Usage
+from pg_trio.domain.event_source import SpokenEvents
+from pg_trio.domain.events import ContentDelta, Event, Finished
 from pg_trio.domain.log_row import Attempts
+from pg_trio.domain.native_fields import NativeStop
 from pg_trio.domain.options import Options
 from pg_trio.errors import UpstreamBroken
 from pg_trio.racing.breaker import Fault
 from pg_trio.stages.provider_call.call_plan import CallPlan
-from pg_trio.stages.provider_call.rescue import CarriedStream, continue_prompt
+from pg_trio.stages.provider_call.rescue import RescuedSource, continue_prompt
 from pg_trio.stages.provider_call.stream import Listener, OpenStream
+from pg_trio.stages.provider_call.stream_meter import StreamMeter
+from pg_trio.stages.relay import StreamClock
 from tests.unit.stages.test_provider_call import PROMPT, FakeResponse, FakeTransport, endpoint, provider_call
 
 CUT = UpstreamBroken("the stream was cut")
@@ -69,18 +72,19 @@ class Deaf:
     """Takes no reasoning."""
 
     takes_reasoning = False
+    clock = StreamClock(math.inf, math.inf)
 
-    async def hear(self, source: OpenStream, events: Sequence[Event]) -> None:
+    async def hear(self, spoken: SpokenEvents) -> None:
         raise AssertionError("nobody asked")
 
 
-def carried_by(opener: FakeOpener, **settings: Any) -> CarriedStream:
+def carried_by(opener: FakeOpener, **settings: Any) -> RescuedSource:
     """A stream of candidate `a`, its first token come."""
     call = provider_call(FakeTransport({}))
     asked, attempts = call.plan(evolve(endpoint("a", "b"), **settings)), Attempts(0)
     attempts.add(asked.candidates[0], 0, 1, "won")
     opened = OpenStream(asked.candidates[0], opener.broken, None, [])
-    return CarriedStream(opener, asked, PROMPT, math.inf, attempts, opened)
+    return RescuedSource(opener, asked, PROMPT, math.inf, attempts, opened)
 
 
 @pytest.mark.parametrize(("limit", "left"), [(100, 90), (10, 1), (5, 1), (None, None)])
@@ -94,7 +98,8 @@ async def test_broken_stream_is_let_go_before_the_next_is_asked(autojump_clock: 
     opener = FakeOpener(FakeResponse([]))
     carried = carried_by(opener, on_stream_failure="restart")
 
-    await carried.open_next(CUT, "", Deaf())
+    carried.give_up(CUT)
+    await carried.open(Deaf())
 
     assert [(PROMPT, True)] == opener.asked
     assert carried.now is not None
@@ -124,3 +129,12 @@ async def test_only_a_failure_is_blamed_and_once(
 
     assert blamed == permit.said
     assert [outcomes[0]] == [row.outcome for row in carried.attempts.rows]
+
+
+def test_end_of_an_answer_has_all_but_its_usage_from_the_provider() -> None:
+    meter, stop = StreamMeter(prompt_chars=40, continues=False), NativeStop("pause_turn")
+    events: list[Event] = [ContentDelta("x" * 8), Finished("stop", None, stop)]
+    for event in events:
+        meter.assembler.add(event)
+
+    assert [events[0], Finished("stop", Usage(10, 2, estimated=True), stop)] == meter.end(events)

@@ -39,6 +39,9 @@ class FakeResponse:
     headers: Mapping[str, str] = field(factory=dict)
     closed: bool = False
 
+    def receive_nowait(self) -> None:
+        pass
+
     async def receive_some(self) -> bytes:
         await trio.lowlevel.checkpoint()
         body, self.body = self.body, b""

@@ -39,8 +39,8 @@ FULL_ROW = LogRow(
     cost_nano_usd=7,
     stages='{"budget":0.250,"provider_call":10.500}',
     attempts=(
-        AttemptRow("openai", "gpt-4o-mini", "main", 0.5, 4.0, "failed: 500"),
-        AttemptRow("groq", "llama", "spare", 4.0, 11.0, "won"),
+        AttemptRow("openai", "gpt-4o-mini", "main", 0.5, 4.0, "failed: 500", None, "refused"),
+        AttemptRow("groq", "llama", "spare", 4.0, 11.0, "won", 7.5, "", True),
     ),
     client_request_id="trace-1",
     client_address="2001:db8::7",
@@ -50,6 +50,9 @@ FULL_ROW = LogRow(
     cache_write_tokens=1,
     reasoning_tokens=2,
     price="prices[2]",
+    surface="gateway",
+    outcome="all_failed",
+    deadline_ms=1_200,
 )
 
 

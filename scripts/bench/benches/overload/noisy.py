@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import trio
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 
 from scripts.bench.harness.cli import say
 from scripts.bench.harness.client import Caller, CutShort, run_crowd
@@ -30,29 +30,25 @@ NEIGHBOURS = {
 }
 
 
-@frozen(slots=True)
+@define(eq=False)
 class Neighbour:
-    """How a neighbour fared: milliseconds of each answer, and how many had which status (0: cut)."""
+    """A client that asks until the time is over, and once at least; beside which noise, and how it fared.
+
+    `statuses`: how many answers had which (0: cut); `noisy_answers`: the same of the noise.
+    """
 
     kind: str
     noise: str
-    latencies_ms: Sequence[float]
-    statuses: Mapping[int, int]
-    worker_bytes: int
-    noisy_answers: Mapping[int, int]
-
-
-@define(eq=False)
-class Loop:
-    """One client that asks until the time is over, and once at least."""
-
-    request: bytes
+    port: int
+    request: bytes = field(repr=False)
     latencies_ms: list[float] = field(factory=list)
     statuses: Counter[int] = field(factory=Counter)
+    noisy_answers: Mapping[int, int] = field(factory=dict)
+    worker_bytes: int = 0
 
-    async def run(self, port: int, ends_at: float) -> None:
+    async def run(self, ends_at: float) -> None:
         while not self.latencies_ms or trio.current_time() < ends_at:
-            async with await Caller.connect(port) as caller:
+            async with await Caller.connect(self.port) as caller:
                 # Where the gateway closes the connection after its answer, the next one goes over a new one.
                 while await self._ask(caller) and trio.current_time() < ends_at:
                     pass
@@ -90,17 +86,21 @@ def measure_noise(site: Site, upstream: str, duration_s: float) -> list[Neighbou
 
 
 async def _measure(gateway: RunningGateway, noise: str, body: str, duration_s: float) -> list[Neighbour]:
-    quiet, loud = (gateway.target("e0", {}, token=name_token(number)) for number in range(2))
-    kinds = {
-        kind: Loop(evolve(quiet, body=json.dumps({"message": text})).as_bytes()) for kind, text in NEIGHBOURS.items()
-    }
-    noisy = [Loop(evolve(loud, body=body).as_bytes()) for _ in range(NOISY_CONNECTIONS if body else 0)]
-    loops, ends_at = [*kinds.values(), *noisy], trio.current_time() + duration_s
-    await run_crowd(len(loops), lambda number: loops[number].run(gateway.port, ends_at))
-    used, heard = measure_memory_bytes(gateway.worker), sum((loop.statuses for loop in noisy), Counter[int]())
-    for kind, loop in kinds.items():
-        say(f"{noise}: {kind}: most {max(loop.latencies_ms):.0f} ms of {len(loop.latencies_ms)}, {dict(loop.statuses)}")
-    return [Neighbour(kind, noise, loop.latencies_ms, loop.statuses, used, heard) for kind, loop in kinds.items()]
+    loud, quiet = (gateway.target("e0", {}, token=name_token(number)) for number in (1, 0))
+    bodies = {kind: json.dumps({"message": text}) for kind, text in NEIGHBOURS.items()}
+    requests = {kind: evolve(quiet, body=text).as_bytes() for kind, text in bodies.items()}
+    neighbours = [Neighbour(kind, noise, gateway.port, request) for kind, request in requests.items()]
+    request = evolve(loud, body=body).as_bytes()
+    noisy = [Neighbour("noisy", noise, gateway.port, request) for _ in range(NOISY_CONNECTIONS if body else 0)]
+    clients, ends_at = [*neighbours, *noisy], trio.current_time() + duration_s
+    await run_crowd(len(clients), lambda number: clients[number].run(ends_at))
+    for one in neighbours:
+        one.noisy_answers = sum((other.statuses for other in noisy), Counter[int]())
+        one.worker_bytes = measure_memory_bytes(gateway.worker)
+        say(
+            f"{noise}: {one.kind}: most {max(one.latencies_ms):.0f} ms of {len(one.latencies_ms)}, {dict(one.statuses)}"
+        )
+    return neighbours
 
 
 def make_noise_table(found: Sequence[Neighbour]) -> Table:

@@ -99,8 +99,8 @@ async def _stream(gateway: RunningGateway, endpoint: Endpoint) -> None:
     now, stage = trio.current_time(), gateway.pipeline.provider_call
     opened = await stage.open_stream(stage.compile(endpoint), _PROMPT, now + _ASKED_S, Attempts(now))
     async with aclosing(opened) as stream:
-        while not stream.is_over:
-            await stream.receive_events()
+        while not any(event.is_last for event in await stream.receive_events()):
+            pass
 
 
 def _look() -> dict[str, int]:

@@ -118,6 +118,10 @@ class ChunkedBody:
             raise Refused(400, "Malformed trailer.")
 
 
+# The rest of every body that came with its head.
+NOTHING_LEFT = LengthBody(0)
+
+
 def open_body(length: int | None) -> LengthBody | ChunkedBody:
     """The reader for a body of `length` bytes, chunked if None."""
     return ChunkedBody() if length is None else LengthBody(length)

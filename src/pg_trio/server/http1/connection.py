@@ -216,11 +216,11 @@ class LaneConnection:
         """The next request's head, or None if there is none: the client closed, or speaks HTTP/2."""
         self.deadline = trio.current_time() + self._lane.idle_s
         incoming = self.incoming
-        while (head := incoming.take_head()) is None:
-            if incoming.is_http2:
-                self._phase = Phase.HANDED_OVER
-                return None
+        while not incoming.data or (head := incoming.take_head()) is None:
             if incoming.data:
+                if incoming.is_http2:
+                    self._phase = Phase.HANDED_OVER
+                    return None
                 self._start_head_clock()
             doorkeeper = self._lane.doorkeeper
             if doorkeeper is None or incoming.data:
@@ -274,7 +274,7 @@ class LaneConnection:
         if exchange.response.closes:
             await self._part()
             return False
-        return not exchange.is_receiving and await self._discard_body(exchange)
+        return not exchange.is_receiving and (exchange.body.ended or await self._discard_body(exchange))
 
     def _give_up(self, exchange: LaneExchange, request_id: UUID) -> bool:
         if not exchange.response.head_made:

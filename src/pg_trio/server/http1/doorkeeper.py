@@ -41,7 +41,7 @@ RECV_BYTES = 64 * 1024
 ALL_BYTES = 1 << 62
 
 
-class Visitor(Protocol):
+class WaitingClient(Protocol):
     """What the doorkeeper uses of a connection."""
 
     @property
@@ -57,7 +57,7 @@ class Visitor(Protocol):
 class _Parked:
     """A connection that waits here. `owed`: bytes of the refused request's body that have not come yet."""
 
-    visitor: Visitor
+    visitor: WaitingClient
     socket: socket.socket
     task: trio.lowlevel.Task
     owed: int
@@ -111,11 +111,11 @@ class Doorkeeper:
         self.admission.note_shed()
         return True
 
-    async def wait(self, visitor: Visitor, sock: socket.socket) -> bytes:
+    async def wait(self, visitor: WaitingClient, sock: socket.socket) -> bytes:
         """Wait here for the first request. Returns the first bytes to serve; b"" if none come."""
         return await self._park(_Parked(visitor, sock, trio.lowlevel.current_task(), owed=0))
 
-    async def meet(self, visitor: Visitor, sock: socket.socket, data: bytes) -> bytes:
+    async def meet(self, visitor: WaitingClient, sock: socket.socket, data: bytes) -> bytes:
         """Refuse the request in `data`. Returns the next bytes to serve; b"" if none come."""
         owed = self._turn_away(visitor, sock, data)
         if owed is None:
@@ -173,7 +173,7 @@ class Doorkeeper:
             parked.owed = owed
             parked.visitor.note_turned_away(now, keep_alive=owed != ALL_BYTES)
 
-    def _turn_away(self, visitor: Visitor, sock: socket.socket, data: bytes) -> int | None:
+    def _turn_away(self, visitor: WaitingClient, sock: socket.socket, data: bytes) -> int | None:
         """Refuse the request in `data`. Returns how many bytes of its body have not come; None if it must be served."""
         judged = None if self.draining else self._judge(visitor.incoming, data)
         if judged is None:

@@ -39,15 +39,18 @@ class Incoming:
 
         A WebSocket's handshake is not consumed: Hypercorn gets the connection and reads it again.
         """
-        if not self.data or (self.data.startswith(_UNUSUAL_STARTS) and not self._begins_with_request()):
-            return None
-        found = self.find_head(self.data)
+        data = self.data
+        if data.startswith(_UNUSUAL_STARTS):
+            if not self._begins_with_request():
+                return None
+            data = self.data
+        found = self.find_head(data)
         if found is None:
-            refuse_hopeless_start(self.data, self._settings.max_head_bytes)
+            refuse_hopeless_start(data, self._settings.max_head_bytes)
             return None
         head, end = found
         if not head.wants_websocket:
-            self.data = self.data[end:]
+            self.data = data[end:]
         return head
 
     def find_head(self, data: bytes) -> tuple[HttpHead, int] | None:

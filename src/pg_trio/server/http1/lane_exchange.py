@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import trio
 
 from pg_trio.domain.server_link import WHOLE_ANSWER, ServerLink
-from pg_trio.server.http1.body import ChunkedBody, LengthBody, open_body
+from pg_trio.server.http1.body import NOTHING_LEFT, ChunkedBody, LengthBody, open_body
 from pg_trio.server.http1.head import HttpHead, Refused
 from pg_trio.server.http1.response import CONTINUE, Response, ResponseMisuse
 from pg_trio.server.http1.types import Message
@@ -29,33 +29,25 @@ class LaneExchange:
     about the request beyond ASGI: see domain.server_link.
     """
 
-    __slots__ = (
-        "_connection",
-        "_continue_owed",
-        "_head",
-        "_over",
-        "_received",
-        "_whole",
-        "answered",
-        "body",
-        "is_receiving",
-        "link",
-        "response",
-    )
+    # ── attributes of the class until they are set: most requests leave them as they are ─────────────────────────────
+
+    answered = False
+    # While a task waits for the body's bytes, perhaps one that the application left behind.
+    is_receiving = False
+    # What is still to come of the body.
+    body: LengthBody | ChunkedBody = NOTHING_LEFT
+    _continue_owed = False
+    _received = False
+    # Made for the first task that waits for it: most applications never do.
+    _over: trio.Event | None = None
 
     def __init__(self, connection: LaneConnection, head: HttpHead) -> None:
         self._connection = connection
         self._head = head
-        whole = connection.incoming.take_whole_body(head.length)
-        self._whole = whole or b""
-        self.body: LengthBody | ChunkedBody = open_body(head.length if whole is None else 0)
-        self._continue_owed = head.expects_continue and whole is None
-        self._received = False
-        # Made for the first task that waits for it. Most applications have none.
-        self._over: trio.Event | None = None
-        self.answered = False
-        # True while a task waits for the body's bytes, also if the application has returned.
-        self.is_receiving = False
+        self._whole = whole = connection.incoming.take_whole_body(head.length)
+        if whole is None:
+            self.body = open_body(head.length)
+            self._continue_owed = head.expects_continue
         self.link = link = ServerLink(trio.current_time())
         link.client = connection.client
         link.alike = connection.incoming.known_head
@@ -68,7 +60,7 @@ class LaneExchange:
         if body.ended:
             if not self._received:
                 self._received = True
-                return {"type": "http.request", "body": self._whole, "more_body": False}
+                return {"type": "http.request", "body": self._whole or b"", "more_body": False}
             await self._wait_over()
             return {"type": _DISCONNECT}
         if self.answered or connection.left:
@@ -122,7 +114,8 @@ class LaneExchange:
         data = self.response.whole(status, fields, body, keep_alive=self._keeps_alive())
         await self._connection.write(data)
         self.answered = True
-        self.note_over()
+        if self._over is not None:
+            self._over.set()
 
     async def _send_part(self, body: bytes, more: bool) -> None:
         # Only the head says whether the connection is kept, so this is not checked for each token.

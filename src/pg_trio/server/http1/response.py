@@ -40,17 +40,19 @@ class ResponseMisuse(RuntimeError):
 class Response:
     """One response under way. `head_made` once its head is in what was returned, `ended` once all of it is."""
 
-    __slots__ = ("_chunked", "_connection", "_left", "_start", "bodiless", "closes", "ended", "head_made", "version")
+    # ── attributes of the class until they are set ───────────────────────────────────────────────────────────────────
+
+    closes = False
+    ended = False
+    head_made = False
+    _start: Message | None = None
+    _chunked = False
+    # Of a declared length: what is still to be sent.
+    _left: int | None = None
 
     def __init__(self, method: str, version: str) -> None:
         self.version = version
         self.bodiless = method == "HEAD"
-        self.closes = False
-        self.ended = False
-        self.head_made = False
-        self._start: Message | None = None
-        self._chunked = False
-        self._left: int | None = None
 
     @property
     def cut_looks_whole(self) -> bool:

@@ -1,6 +1,6 @@
 """The wires of the simulator: how each writes answers. Pure.
 
-To add a wire, add a module, a line in `WIRES`, and its paths in `routes.py`.
+To add a wire, add a module, a line in `WIRES`, and its paths in `wire_routes.py`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from pg_trio.domain.chat import TOOL_WORDS, ChatRequest, Json, Message, Reasonin
 from pg_trio.domain.content import File, Image, NativePart, Part, Text
 from pg_trio.domain.embeddings import EmbeddingRequest
 from pg_trio.domain.json_value import JsonObject
-from pg_trio.domain.native import NATIVE_WORDS, NativeRequest, is_opaque_field, native_texts
+from pg_trio.domain.native_fields import NATIVE_WORDS, NativeRequest, is_opaque_field, native_texts
 from pg_trio.domain.options import NO_OPTIONS, Options, ResponseFormat
 from pg_trio.domain.tools import ForeignTool, ForeignToolChoice, Tool, ToolChoice
 

@@ -10,6 +10,8 @@ memory.py         breakers, estimates and budgets that outlive a request
 slot_turns.py     the limit of concurrent calls with one credential, and its queue
 runner.py         the race's runner: starts tries, allows hedges, reports faults, writes rows
 stream.py         a candidate's stream, up to its first token and then as the client takes it
+rescue.py         the source of a streamed answer: one candidate's stream after the other
+stream_meter.py   what those streams use
 """
 
 from pg_trio.stages.provider_call.call_plan import CallPlan

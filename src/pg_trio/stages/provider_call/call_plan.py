@@ -53,6 +53,13 @@ class CallPlan:
     answers: Pacing
     streams: Pacing
     slots: Mapping[str, Slots] | None
+    # Whether there is one candidate, and nothing but the request's deadline limits it.
+    is_lone: bool = field(init=False)
+
+    @is_lone.default
+    def _find_lone(self) -> bool:
+        return len(self.candidates) == 1 and self.attempt_limit_s == math.inf
+
     # Whether a candidate may be unable to carry what a request holds (fit.py).
     is_picky: bool = False
 
@@ -64,6 +71,13 @@ class CallPlan:
     def may_hedge(self) -> bool:
         """Whether a silent candidate is ever hedged."""
         return len(self.candidates) > 1 and (self.answers.pace is not NEVER or self.streams.pace is not NEVER)
+
+    def limits(self, ends_at: float, now: float) -> Limits:
+        """The limits of a race that begins now."""
+        if len(self.candidates) == 1:
+            # There is no other candidate to keep time for.
+            return Limits(ends_at, self.attempt_limit_s)
+        return race_limits(ends_at, now, self.attempt_limit_s, self.reserve_s)
 
 
 def make_plan(

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from attrs import field, frozen
 
 from pg_trio.domain.project import Candidate
+from pg_trio.ledger.node_health import BreakerRecords, Hedges, LeaseCounter, NodeHealth, OpenHedges
 from pg_trio.racing.breaker import BreakerRules
 from pg_trio.racing.breaker_board import BreakerBoard, Breakers
-from pg_trio.racing.hedge_budget import HedgeBudget, HedgeRules, Hedges
+from pg_trio.racing.hedge_budget import HedgeBudget, HedgeRules
 from pg_trio.racing.latency import Latencies, LatencyBoard
 from pg_trio.racing.retry_budget import RetryBudget
-from pg_trio.racing.shared_slots import LeaseCounter
-from pg_trio.racing.stored_breaker import BreakerRecords
 
 # The contract's default.
 RETRY_SHARE = 0.2
@@ -31,11 +30,35 @@ def make_board(records: BreakerRecords | None = None) -> BreakerBoard[Candidate]
 
 @frozen(slots=True)
 class Memory:
-    """The results of candidates so far, and the remaining budgets. This process keeps them, unless shared stores are
-    given. `leases` count a credential's running calls in all workers; None: each worker counts its own."""
+    """The results of candidates so far, and the remaining budgets. By default, this process keeps them for itself.
+
+    `leases` count a credential's running calls in all workers; None: each worker counts its own.
+    """
 
     breakers: Breakers[Candidate] = field(factory=make_board)
     latencies: Latencies = field(factory=LatencyBoard)
     open_hedges: Callable[[HedgeRules, float], Hedges] = HedgeBudget
     leases: LeaseCounter | None = None
     retry_budget: RetryBudget = field(factory=lambda: RetryBudget(RETRY_SHARE))
+
+    @classmethod
+    def over(cls, health: NodeHealth, retry_share: float, workers: int) -> Memory:
+        """The same over what a ledger keeps for the node, of so many `workers`."""
+        return cls(
+            make_board(health.breakers),
+            LatencyBoard(health.find_latencies),
+            HedgeBudget if health.open_hedges is None else HedgesOf(health.open_hedges),
+            health.slots,
+            RetryBudget(retry_share, health.retries, workers),
+        )
+
+
+@frozen(slots=True)
+class HedgesOf:
+    """Opens the node's budget of hedges. If there is no room for it, the budget is this worker's own."""
+
+    _open: OpenHedges
+
+    def __call__(self, rules: HedgeRules, now: float) -> Hedges:
+        opened = self._open(share=rules.share, reserve=rules.reserve, min_per_s=rules.min_per_s, now=now)
+        return HedgeBudget(rules, now) if opened is None else opened

@@ -47,14 +47,14 @@ from pg_trio.errors import (
     ProviderDisabled,
     UpstreamRefused,
 )
-from pg_trio.racing.attempt import AllFailed, Attempt, AttemptEnd, AttemptLimitPassed, Limits, Won
-from pg_trio.racing.hedge_budget import HedgeRules, Hedges
-from pg_trio.racing.race import race
-from pg_trio.stages.provider_call.call_plan import CallPlan, Pacing, make_plan, race_limits
+from pg_trio.ledger.node_health import Hedges
+from pg_trio.racing.attempt import AllFailed, Attempt, AttemptEnd, AttemptLimitPassed, Won
+from pg_trio.racing.hedge_budget import HedgeRules
+from pg_trio.racing.race import race, race_alone
+from pg_trio.stages.provider_call.call_plan import CallPlan, Pacing, make_plan
 from pg_trio.stages.provider_call.exchange import Exchange
 from pg_trio.stages.provider_call.fit import holds_more_than_text, is_picky, leave_out, leave_out_unfit
 from pg_trio.stages.provider_call.memory import Memory
-from pg_trio.stages.provider_call.pace import NEVER
 from pg_trio.stages.provider_call.rescue import candidates_left
 from pg_trio.stages.provider_call.runner import Asked, CallRunner, Hands, say_standing, secrets_of
 from pg_trio.stages.provider_call.slot_turns import CredentialSlots, HeldResponse, Line
@@ -107,6 +107,8 @@ class ProviderCall:
         """
         plan = self._fit(plan, prompt, attempts)
         exchange = partial(self._exchange.fetch_reply, prompt=prompt)
+        if attempts.trace is not None:
+            exchange = partial(exchange, trace_fields=attempts.trace_fields)
         asked = Asked(prompt.tools, ends_at, attempts, trio.current_time())
         won = await self._race(self._make_runner(plan, plan.answers, asked, exchange, WHOLE))
         return Answered(won.value, won.attempt.candidate)
@@ -144,7 +146,8 @@ class ProviderCall:
         return await self._open(plan, prompt, Asked(prompt.tools, ends_at, attempts, trio.current_time()), listener)
 
     async def _open(self, plan: CallPlan, prompt: Prompt, asked: Asked, listener: Listener | None) -> OpenStream:
-        opening = Opening(plan.first_token_limit_s, listener)
+        trace_fields = None if asked.attempts.trace is None else asked.attempts.trace_fields
+        opening = Opening(plan.first_token_limit_s, listener, trace_fields)
         exchange = partial(self._exchange.open_stream, prompt=prompt, opening=opening, ends_at=asked.ends_at)
         runner = self._make_runner(plan, plan.streams, asked, exchange, STREAMS)
         stream = (await self._race(runner)).value
@@ -158,8 +161,7 @@ class ProviderCall:
 
     def _fit(self, plan: CallPlan, prompt: Prompt, attempts: Attempts) -> CallPlan:
         """The plan with those candidates that can be asked this. Raises ProviderDisabled or NoFitCandidate."""
-        if not plan.candidates:
-            raise ProviderDisabled(plan.first_provider)
+        _check_is_on(plan)
         if prompt.native is not None or (plan.is_picky and holds_more_than_text(prompt)):
             return leave_out_unfit(plan, prompt, attempts, self._exchange)
         return plan
@@ -175,27 +177,25 @@ class ProviderCall:
         hedges = self._hedges
         if hedges is not None:
             hedges.deposit()
-        pace = NEVER if asked.tools and not plan.hedges_tools else pacing.pace
-        ordered: Sequence[Candidate] = self.memory.breakers.order(plan.candidates, asked.now)
+        ordered = self.memory.breakers.order(plan.candidates, asked.now)
         line = None
         if plan.slots is not None:
             line = Line(plan.slots, ordered, self.memory.breakers)
             ordered = line.order()
         if len(ordered) > plan.max_attempts:
             ordered = ordered[: plan.max_attempts]
-        return CallRunner(exchange, hands, self.memory, hedges, asked, plan, pacing, pace, ordered, line)
+        return CallRunner(exchange, hands, self.memory, hedges, asked, plan, pacing, ordered, line)
 
     async def _race(self, runner: CallRunner[T]) -> Won[Candidate, T]:
         plan, ordered, asked = runner.plan, runner.ordered, runner.asked
-        if not ordered or ordered[0] is not plan.candidates[0]:
-            runner.note_passed_over(plan.candidates)
-        if len(plan.candidates) == 1:
-            # There is no other candidate to keep time for.
-            limits = Limits(asked.ends_at, plan.attempt_limit_s)
-        else:
-            limits = race_limits(asked.ends_at, asked.now, plan.attempt_limit_s, plan.reserve_s)
         try:
-            return await race(ordered, runner, limits)
+            # The same object: none of them is passed over.
+            if ordered is plan.candidates:
+                if plan.is_lone:
+                    return await race_alone(ordered[0], runner, asked.ends_at, asked.now)
+            elif not ordered or ordered[0] is not plan.candidates[0]:
+                runner.note_passed_over(plan.candidates)
+            return await race(ordered, runner, plan.limits(asked.ends_at, asked.now), asked.now)
         except AllFailed as failed:
             raise self._failure(failed.ends, plan) from None
 

@@ -23,13 +23,13 @@ from pg_trio.errors import (
     UpstreamRefused,
     UpstreamUnreachable,
 )
+from pg_trio.ledger.node_health import Hedges
 from pg_trio.racing.attempt import ATTEMPT_LIMIT, Attempt, AttemptEnd, Outcome, Round
 from pg_trio.racing.breaker import Fault
 from pg_trio.racing.breaker_board import BreakerOpen, Permit, Standing
-from pg_trio.racing.hedge_budget import Hedges
 from pg_trio.stages.provider_call.call_plan import CallPlan, Pacing
 from pg_trio.stages.provider_call.memory import Memory
-from pg_trio.stages.provider_call.pace import Pace
+from pg_trio.stages.provider_call.pace import NEVER
 from pg_trio.stages.provider_call.retry import Retries
 from pg_trio.stages.provider_call.slot_turns import Line, has_free_slot
 
@@ -81,12 +81,11 @@ class CallRunner(Generic[T]):
     asked: Asked
     plan: CallPlan
     pacing: Pacing
-    pace: Pace
     ordered: Sequence[Candidate]
     line: Line | None
-    permit: Permit | None = field(default=None, init=False)
-    _permits: dict[int, Permit] = field(factory=dict, init=False)
-    _retries: Retries | None = field(default=None, init=False)
+    permit: Permit | None = None
+    _permits: dict[int, Permit] = field(factory=dict)
+    _retries: Retries | None = None
 
     # A local problem (no file descriptor left) is not a candidate's failure. It must not end other tries either.
     expected: ClassVar[tuple[type[Exception], ...]] = (AttemptFailed, OwnStateError)
@@ -147,15 +146,18 @@ class CallRunner(Generic[T]):
 
     def hedge_after_s(self, candidate: Candidate) -> float:
         """How long the candidate may be silent before the next one starts beside it."""
-        return self.pace.hedge_after_s(candidate)
+        pace = NEVER if self.asked.tools and not self.plan.hedges_tools else self.pacing.pace
+        return pace.hedge_after_s(candidate)
 
     def may_hedge(self, candidate: Candidate) -> bool:
         """Whether a hedge may go there now. If so, it is paid from the budget."""
         now = trio.current_time()
-        if self.line is not None and not has_free_slot(candidate, self.line.slots):
-            return False
-        may_ask = self.memory.breakers.may_ask(candidate, now)
-        return may_ask and self.hedges is not None and self.hedges.withdraw(now)
+        has_slot = self.line is None or has_free_slot(candidate, self.line.slots)
+        may_ask = has_slot and self.memory.breakers.may_ask(candidate, now)
+        if may_ask and self.hedges is not None and self.hedges.withdraw(now):
+            return True
+        self.asked.attempts.hedge_denied = True
+        return False
 
     def is_final(self, error: Exception) -> bool:
         """Whether every candidate would refuse this request."""

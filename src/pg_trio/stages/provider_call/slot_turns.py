@@ -20,9 +20,10 @@ from attrs import define, field
 from pg_trio.domain.project import Candidate, Credential
 from pg_trio.domain.upstream import UpstreamResponse
 from pg_trio.errors import CandidateFull
+from pg_trio.ledger.node_health import LeaseCounter
 from pg_trio.racing.attempt import Attempt
 from pg_trio.racing.breaker_board import Breakers
-from pg_trio.racing.shared_slots import LeaseCounter, SharedSlots
+from pg_trio.racing.shared_slots import SharedSlots
 from pg_trio.racing.slots import NoSlot, SlotRules, Slots
 
 
@@ -137,6 +138,10 @@ class HeldResponse:
     @property
     def headers(self) -> Mapping[str, str]:
         return self._response.headers
+
+    def receive_nowait(self) -> bytes | None:
+        """See UpstreamResponse."""
+        return self._response.receive_nowait()
 
     async def receive_some(self) -> bytes:
         """See UpstreamResponse."""

@@ -11,8 +11,8 @@ Rules (docs/api.md, "Streaming" and "Failover"):
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
 
 import trio
 from attrs import define
@@ -28,6 +28,10 @@ from pg_trio.racing.breaker_board import Permit
 HELD_CHARS = 65_536
 
 
+# The header fields that tell a call of its trace, by its candidate and its start (Attempts.trace_fields).
+TraceFields: TypeAlias = Callable[[Candidate, float], Sequence[tuple[str, str]]]
+
+
 class Listener(Protocol):
     """Takes what candidates reason before one of them has won."""
 
@@ -41,10 +45,14 @@ class Listener(Protocol):
 
 @define(slots=True, eq=False)
 class Opening:
-    """One race for a first token: who is asked at once, and how long each may be silent. `listener`: see Listener."""
+    """One race for a first token: who is asked at once, and how long each may be silent. `listener`: see Listener.
+
+    `trace_fields`: what calls are told of the request's trace.
+    """
 
     first_token_limit_s: float
     listener: Listener | None = None
+    trace_fields: TraceFields | None = None
     _running: int = 0
     _is_hedged: bool = False
 
@@ -88,7 +96,6 @@ class OpenStream:
     _waiting: list[Event]
     # What was read of the body to tell that it is a stream's.
     _start: bytes = b""
-    is_over: bool = False
     # Characters of reasoning that are not among its events: with the listener already, or left out.
     reasoned: int = 0
     _held_chars: int = 0
@@ -151,18 +158,14 @@ class OpenStream:
         """The next events, at least one unless the bytes that came held none; the last is Finished or Broken."""
         if self._waiting:
             events, self._waiting = self._waiting, []
-            return self._note(events)
+            return events
         assert self.response is not None
         assert self.reader is not None
         try:
             data = await self.response.receive_some()
         except AttemptFailed as failure:
-            return self._note(self.reader.close(failure))
-        return self._note(self.reader.feed(data) if data else self.reader.close())
-
-    def give_up(self, failure: AttemptFailed) -> Sequence[Event]:
-        """The last events of a stream that is not waited for any longer."""
-        return self._note(self.reader.close(failure)) if self.reader is not None else []
+            return self.reader.close(failure)
+        return self.reader.feed(data) if data else self.reader.close()
 
     def note_broken(self, now: float, said: str) -> None:
         """It failed after its first token: its breaker counts the same call as failed."""
@@ -173,8 +176,3 @@ class OpenStream:
         """Let go of the connection; does its work under cancellation too."""
         if self.response is not None:
             await self.response.aclose()
-
-    def _note(self, events: list[Event]) -> list[Event]:
-        if events and isinstance(events[-1], Finished | Broken):
-            self.is_over = True
-        return events

@@ -1,83 +1,57 @@
-"""The clocks of one stream, and everything that the client gets while no token is there.
+"""The task beside a relay: it sleeps until a clock runs out, and sends what the client gets while no token is there.
 
-Two tasks share a stream. The reading task reads the provider and writes its tokens. This one sleeps until a clock runs
-out. The phase, which the reading task sets, says what each may do:
-
-| phase | the reading task | this task | idle clock |
-|---|---|---|---|
-| OPENING | waits for a candidate's first token | writes the head, comments, reasoning | rests |
-| READING | waits for the provider's next event | writes comments | runs |
-| WRITING | waits for the client | writes nothing | rests: it is the client's time |
-
-Before it writes, the reading task waits for a write of this one (`writing`), so that writes never mix.
+Two tasks share a stream. The reading task reads the source, writes its events and sets the clock's phase. This one
+writes only in OPENING and READING (clock.py). Before it writes, the reading task waits for a write of this one
+(`writing`), so that writes never mix.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from enum import Enum
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Generic, TypeAlias, TypeVar
 
 import trio
 from attrs import define, field
 
 from pg_trio.domain.call import StreamClient
-from pg_trio.domain.events import Event
-from pg_trio.errors import AttemptFailed, AttemptTimedOut, DeadlineExceeded
+from pg_trio.domain.event_source import SpokenEvents
+from pg_trio.errors import AttemptFailed, AttemptTimedOut, DeadlineExceeded, GatewayError
+from pg_trio.stages.relay.clock import Due, RelayPhase, StreamClock
 
-S = TypeVar("S")
-Speak: TypeAlias = Callable[[S, Sequence[Event]], Awaitable[None]]
-
-# 10 s: below the idle limits of common proxies and load balancers (AWS: 60 s, Heroku: 55 s, mobile networks: 30 s).
-KEEP_ALIVE_S = 10.0
 # The time for the last write after the deadline, which tells the client.
 LAST_WRITE_S = 1.0
-
-
-class RelayPhase(Enum):
-    """The thing that the reading task waits for; see the table above."""
-
-    OPENING = "opening"
-    READING = "reading"
-    WRITING = "writing"
+CUT_REASONS: Mapping[type, str] = {DeadlineExceeded: "deadline", AttemptTimedOut: "idle"}
 
 
 @define(slots=True, eq=False)
-class Said(Generic[S]):
-    """A source's reasoning before its first token, until the client has it."""
+class Speech:
+    """A candidate's reasoning before its first token, until the client has it."""
 
-    source: S
-    events: Sequence[Event]
+    spoken: SpokenEvents
     taken: trio.Event = field(factory=trio.Event)
 
 
 @define(slots=True, eq=False)
-class Watch(Generic[S]):
-    """Watches one stream. Times are Trio's clock.
+class Watch:
+    """Watches one stream.
 
-    `head_at` is the time of the head if no token has come; infinity for never. Until the stream is committed, the
-    request's own deadline acts, and a failure is an ordinary answer. After that, this task keeps the deadline, and a
-    failure is data. `take_deadline` returns its milliseconds, or raises DeadlineExceeded.
+    Until the stream is committed, the request's own deadline acts, and a failure is an ordinary answer. After that,
+    this task keeps the deadline, and a failure is data. `take_deadline` returns its milliseconds, or raises
+    DeadlineExceeded.
     """
 
     client: StreamClient
-    idle_s: float
-    ends_at: float
-    head_at: float
+    clock: StreamClock
     take_deadline: Callable[[], int]
-    phase: RelayPhase = RelayPhase.OPENING
-    is_committed: bool = False
+    # Whether the client's side keeps reasoning until the answer begins.
+    holds_reasoning: bool = False
     # The deadline's milliseconds in its error; known once committed.
     limit_ms: int = 0
-    # The provider's last sign of life, and the last byte to the client.
-    lived_at: float = 0.0
-    sent_at: float = 0.0
     # Set when this task's running write has ended; None if there is none.
     writing: trio.Event | None = None
-    cut_by: AttemptFailed | DeadlineExceeded | None = None
+    cut_by: AttemptFailed | GatewayError | None = None
     # At most one for each asked candidate, which continues reading when the client has taken it.
-    _said: list[Said[S]] = field(factory=list)
+    _speeches: list[Speech] = field(factory=list)
     _woken: trio.Event = field(factory=trio.Event)
 
     def restart(self) -> None:
@@ -86,92 +60,102 @@ class Watch(Generic[S]):
 
     def commit(self) -> None:
         """From now on failures are sent in the stream. Raises DeadlineExceeded if it is too late."""
-        if not self.is_committed:
+        if not self.clock.is_committed:
             self.limit_ms = self.take_deadline()
-            self.is_committed = True
+            self.clock.is_committed = True
 
-    async def hear(self, source: S, events: Sequence[Event]) -> None:
-        """Let this task send the source's reasoning; only while OPENING. Waits until it is sent."""
-        said = Said(source, events)
-        self._said.append(said)
+    async def hear(self, spoken: SpokenEvents) -> None:
+        """Let this task send a candidate's reasoning; only while OPENING. Waits until it is sent."""
+        speech = Speech(spoken)
+        self._speeches.append(speech)
         self._woken.set()
         try:
-            await said.taken.wait()
+            await speech.taken.wait()
         finally:
-            if said in self._said:
-                self._said.remove(said)
+            if speech in self._speeches:
+                self._speeches.remove(speech)
 
     async def end_opening(self) -> None:
-        """A source has won: the reading task writes from now on. Raises DeadlineExceeded if it is too late."""
-        self.phase = RelayPhase.WRITING
+        """A source is open: the reading task writes from now on. Raises DeadlineExceeded if it is too late."""
+        self.clock.phase = RelayPhase.WRITING
         self.commit()
         if self.writing is not None:
             await self.writing.wait()
 
     async def end(self) -> None:
         """The reading task's work is done. After this returns, the client's side has all written bytes."""
-        self.phase = RelayPhase.WRITING
+        phase, self.clock.phase = self.clock.phase, RelayPhase.WRITING
         if self.writing is not None:
             await self.writing.wait()
-        self.phase = RelayPhase.READING
+        # Nothing is being written from here on.
+        self.clock.phase = RelayPhase.ENDING if phase is RelayPhase.WRITING else phase
 
-    async def run(self, scope: trio.CancelScope, speak: Speak[S]) -> None:
-        """Act whenever a clock runs out, until one of them ends the stream; then cancel the scope.
-
-        `speak` sends a source's reasoning.
-        """
+    async def run(self, scope: trio.CancelScope) -> None:
+        """Act whenever a clock runs out, until one of them ends the stream; then cancel the scope."""
+        clock = self.clock
         while self.cut_by is None:
-            with trio.move_on_at(self._next_at()):
+            with trio.move_on_at(clock.next_at(trio.current_time())):
                 await self._woken.wait()
             if self._woken.is_set():
                 self._woken = trio.Event()
-            await self._act(trio.current_time(), speak)
-        if self.phase is RelayPhase.WRITING:
+            await self._act(clock.find_due(trio.current_time()))
+        if clock.phase is RelayPhase.WRITING:
             # Nothing can follow half a write, so a running write may end, so that the client can get the error.
-            await trio.sleep_until(self.ends_at + LAST_WRITE_S)
+            await trio.sleep_until(clock.ends_at + LAST_WRITE_S)
         # The rows of the ended tries show this reason.
-        scope.cancel(reason="deadline" if isinstance(self.cut_by, DeadlineExceeded) else "idle")
+        scope.cancel(reason=CUT_REASONS.get(type(self.cut_by), "the answer has failed"))
 
-    def _next_at(self) -> float:
-        # A clock that starts while this task sleeps runs out no earlier than one that starts now.
-        now = trio.current_time()
-        idle_at = (self.lived_at if self.phase is RelayPhase.READING else now) + self.idle_s
-        comment_at = now + KEEP_ALIVE_S if self.phase is RelayPhase.WRITING else self._comment_at()
-        return min(idle_at, comment_at, now + KEEP_ALIVE_S, self.ends_at)
-
-    async def _act(self, now: float, speak: Speak[S]) -> None:
-        if now >= self.ends_at:
-            if not self.is_committed:
+    async def _act(self, due: Due) -> None:
+        if due is Due.DEADLINE:
+            if not self.clock.is_committed:
                 await self._wait_deadline()
             self.cut_by = DeadlineExceeded(self.limit_ms)
-        elif self.phase is RelayPhase.READING and now >= self.lived_at + self.idle_s:
-            self.cut_by = AttemptTimedOut(f"no token within {self.idle_s:g} s")
-        elif self.phase is RelayPhase.OPENING and self._said:
-            said = self._said.pop(0)
-            await self._write(partial(speak, said.source, said.events))
-            said.taken.set()
-        elif self.phase is not RelayPhase.WRITING and now >= self._comment_at():
+        elif due is Due.IDLE:
+            self.cut_by = AttemptTimedOut(f"no token within {self.clock.idle_s:g} s")
+        elif self.clock.phase is RelayPhase.OPENING and self._speeches:
+            await self._send_speech(self._speeches.pop(0))
+        elif due is Due.COMMENT:
             await self._write(self.client.send_keep_alive)
 
-    def _comment_at(self) -> float:
-        return self.sent_at + KEEP_ALIVE_S if self.is_committed else self.head_at
+    async def _send_speech(self, speech: Speech) -> None:
+        try:
+            events = speech.spoken()
+        except GatewayError as error:
+            # A wrapper ends the answer. As a value, see Relay.
+            self.cut_by = error_as_value(error)
+            return
+        if events and self.holds_reasoning:
+            # The client's side keeps them and sends nothing, so the head stays open.
+            await self.client.send_events(events)
+        elif events:
+            await self._write(partial(self.client.send_events, events))
+        speech.taken.set()
 
-    async def _write(self, write: Callable[[], Awaitable[None]]) -> None:
+    async def _write(self, write: Callable[[], Awaitable[object]]) -> None:
         try:
             self.commit()
         except DeadlineExceeded:
             await self._wait_deadline()
         self.writing = trio.Event()
-        with trio.move_on_at(self.ends_at + LAST_WRITE_S) as limit:
+        with trio.move_on_at(self.clock.ends_at + LAST_WRITE_S) as limit:
             await write()
         if limit.cancelled_caught:
             # Half of it may be sent: nothing may follow it, and the clock that ran out ends the stream.
-            self.phase = RelayPhase.WRITING
+            self.clock.phase = RelayPhase.WRITING
             return
-        self.sent_at = trio.current_time()
+        self.clock.sent_at = trio.current_time()
         self.writing.set()
         self.writing = None
 
     async def _wait_deadline(self) -> None:
         # Before the stream is committed, the request's own deadline acts and cancels this wait.
         await trio.sleep_forever()
+
+
+def error_as_value(error: GatewayError) -> GatewayError:
+    """The error as a value, because the relay's nursery would put a raised one into a group.
+
+    Without its frames, because they refer to the relay, which will refer to the error.
+    """
+    error.__context__ = None
+    return error.with_traceback(None)

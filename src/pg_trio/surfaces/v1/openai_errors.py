@@ -92,6 +92,8 @@ ROWS: Mapping[type[GatewayError], _Row] = {
 _FIELD = re.compile(r"([a-z_]+(?:\.[a-z_]+|\[\d+\])*): ")
 # OpenAI's SDKs and the Vercel AI SDK wait so long, and prefer it to the whole seconds of `Retry-After`.
 _MS = 1000
+# An operator ends it, at a time that is not known. As long as the other failures of the gateway's own say.
+_DISABLED_S = 1
 
 
 def openai_error(error: GatewayError) -> dict[str, object]:
@@ -113,8 +115,11 @@ def find_param(error: GatewayError) -> str | None:
 
 
 def retry_fields(error: GatewayError) -> bytes:
-    """The header lines for SDKs that repeat failed requests, beside `Retry-After`."""
+    """The header lines for SDKs that repeat failed requests, and `Retry-After` where no one else adds it."""
     headers = error.headers()
+    if isinstance(error, ProviderDisabled):
+        # The Gateway API's contract has no field for it.
+        return b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (_DISABLED_S, _DISABLED_S * _MS)
     if "Retry-After" in headers:
         return b"retry-after-ms: %d\r\n" % (int(headers["Retry-After"]) * _MS)
     return b"x-should-retry: false\r\n" if isinstance(error, CallerError) and error.status != 408 else b""

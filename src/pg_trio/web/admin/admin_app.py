@@ -7,24 +7,34 @@ they share: the running gateway, and who is asking.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 from uuid import uuid4
 
 from attrs import field, frozen
-from quart import Response, jsonify
+from quart import Response, jsonify, request
 from quart_trio import QuartTrio
 
 from pg_trio.config.settings import Settings
+from pg_trio.domain.limits import LimitState
+from pg_trio.domain.project import Candidate, Endpoint, Token
 from pg_trio.errors import GatewayError, StillStarting
 from pg_trio.web.admin.api_changes import add_change_routes
+from pg_trio.web.admin.api_lists import add_list_routes
+from pg_trio.web.admin.api_overview import add_overview_route
+from pg_trio.web.admin.api_requests import add_request_routes
+from pg_trio.web.admin.api_tokens import add_token_routes
+from pg_trio.web.admin.metrics_route import add_metrics_route
 from pg_trio.web.admin.operator_access import OperatorAccess, OperatorBook, Visitor
 from pg_trio.web.admin.pages import add_page_routes
 from pg_trio.web.admin.playground_calls import PlaygroundCalls
+from pg_trio.web.admin.row_names import RowNames
 from pg_trio.web.asgi_types import AsgiApp
 from pg_trio.web.introspection import as_gateway_error
+from pg_trio.web.openapi.admin_document import make_admin_document
+from pg_trio.web.openapi.document_page import render_page
 
-logger = logging.getLogger("pg_trio")
+logger = logging.getLogger("pg_trio.web")
 
 # Pages load only from this address, and nothing may frame them.
 SECURITY_FIELDS = {
@@ -63,8 +73,31 @@ class AdminGateway(Protocol):
         """See pg_trio.pipeline."""
 
     @property
+    def log_view(self) -> Any:
+        """See store/log_view.py."""
+
+    def administer_tokens(self, work: Callable[[Any], Any]) -> Awaitable[Any]:
+        """See RunningGateway."""
+
+    def read_spend(self, endpoint: Endpoint) -> Awaitable[tuple[int, int] | None]:
+        """See RunningGateway."""
+
+    def describe_candidate(self, candidate: Candidate) -> dict[str, object]:
+        """See RunningGateway."""
+
+    def read_limits(self, asked: Endpoint | Token) -> Awaitable[Sequence[LimitState]]:
+        """See RunningGateway."""
+
+    def describe_connections(self) -> str:
+        """See RunningGateway."""
+
+    @property
     def recorders(self) -> Any:
         """See pg_trio.recorder."""
+
+    @property
+    def metrics(self) -> Any:
+        """See observe/metrics_page.py; None where requests are not counted."""
 
     @property
     def disabled_providers(self) -> frozenset[str]: ...
@@ -79,6 +112,8 @@ class Desk:
 
     _find_gateway: Callable[[], AdminGateway | None]
     settings: Settings
+    # None without a supervisor.
+    ask_reload: Callable[[], None] | None = None
     access: OperatorAccess = field(init=False)
 
     @access.default
@@ -105,10 +140,13 @@ class Desk:
 
 
 def make_operators_app(
-    find_gateway: Callable[[], AdminGateway | None], settings: Settings, routes: AsgiApp
+    find_gateway: Callable[[], AdminGateway | None],
+    settings: Settings,
+    routes: AsgiApp,
+    ask_reload: Callable[[], None] | None = None,
 ) -> QuartTrio:
     """The application. `find_gateway` returns the running gateway, or None before it runs; `routes` are its public
-    ones, for the playground's calls."""
+    ones, for the playground's calls. `ask_reload`: see app.py."""
     app = QuartTrio(__name__, static_folder=None, template_folder="templates")
     # Quart cuts every response after 60 s by default; what is shown live lasts.
     app.config["RESPONSE_TIMEOUT"] = None
@@ -117,9 +155,16 @@ def make_operators_app(
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    desk = Desk(find_gateway, settings)
+    desk = Desk(find_gateway, settings, ask_reload)
     add_change_routes(app, desk)
     add_page_routes(app, desk)
+    names = RowNames(settings.projects)
+    add_request_routes(app, desk, names)
+    add_overview_route(app, desk, names)
+    add_list_routes(app, desk)
+    add_token_routes(app, desk)
+    _add_document(app, settings.server.admin_root_path)
+    add_metrics_route(app, desk)
     _add_errors_and_fields(app)
     # Hypercorn types ASGI events as one class each, we as mappings.
     app.asgi_app = PlaygroundCalls(app.asgi_app, desk, routes)  # type: ignore[method-assign, assignment, arg-type]
@@ -129,6 +174,18 @@ def make_operators_app(
 def data(content: object, **more: object) -> dict[str, object]:
     """The admin API's answer: `{"ok": true, "data": …}` and more fields."""
     return {"ok": True, "data": content, **more}
+
+
+def _add_document(app: QuartTrio, root_path: str) -> None:
+    document = make_admin_document(root_path)
+
+    @app.get("/admin/openapi.json")
+    async def admin_document() -> dict[str, Any]:
+        return document
+
+    @app.get("/admin/docs")
+    async def admin_docs() -> Response:
+        return render_page(document, f"{root_path}/admin/openapi.json")
 
 
 def _add_errors_and_fields(app: QuartTrio) -> None:
@@ -141,6 +198,12 @@ def _add_errors_and_fields(app: QuartTrio) -> None:
         response.headers.update(ours.headers())
         response.headers["X-Request-Id"] = str(request_id)
         return response
+
+    @app.before_request
+    async def read_body() -> None:
+        # Also of requests that are refused unread: a connection whose last body is still on its way cannot be used
+        # again, and under stock Hypercorn the next request on it may wait for an answer in vain.
+        await request.get_data()
 
     @app.after_request
     async def finish_head(response: Response) -> Response:

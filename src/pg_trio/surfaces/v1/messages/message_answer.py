@@ -22,7 +22,7 @@ from pg_trio.domain.chat import ChatRequest, FinishReason, Reasoning, Reply, Usa
 from pg_trio.domain.events import text_of
 from pg_trio.domain.json_value import Json
 from pg_trio.domain.limits import LimitState
-from pg_trio.domain.native import NativeStop
+from pg_trio.domain.native_fields import NativeStop
 from pg_trio.surfaces.http_answer import HttpAnswer, make_answer
 from pg_trio.surfaces.limit_headers import render_limits
 from pg_trio.surfaces.v1.model_limits import render_anthropic_limits

@@ -5,8 +5,8 @@ Rules (docs/surfaces.md, "Messages"):
    `content_block_stop`. Then `message_delta` with the stop reason and the usage, and `message_stop`.
 2. A block of thinking goes out whole, when its signature has come and the same candidate's answer begins. Reasoning
    that nothing signs is left out. A longer block than HELD_CHARS is left out, too.
-3. The usage of `message_start` is an estimate. The counts of `message_delta` are the provider's, and clients take them
-   in its place.
+3. The usage of `message_start` is an estimate, unless the provider tells it there, too. The counts of `message_delta`
+   are the provider's, and clients take them in its place.
 4. A broken stream ends with `event: error` and without `message_stop`: Anthropic's SDKs raise for it.
 5. `ping` keeps the connection alive.
 
@@ -34,7 +34,7 @@ from pg_trio.domain.events import (
     ToolCallDelta,
 )
 from pg_trio.domain.json_value import Json, JsonObject
-from pg_trio.domain.native import NativeStop
+from pg_trio.domain.native_fields import NativeStop
 from pg_trio.domain.project import Endpoint
 from pg_trio.errors import GatewayError
 from pg_trio.surfaces.contract import StreamSummary
@@ -45,11 +45,12 @@ from pg_trio.surfaces.v1.messages.call_order import CallOrder
 from pg_trio.surfaces.v1.messages.message_answer import message_object, stop_object, thinking_object, usage_object
 
 PING: Final = b'event: ping\ndata: {"type": "ping"}\n\n'
-# 4 Mi characters: as much reasoning as the gateway reads of one answer.
-HELD_CHARS = 4 * 1024 * 1024
+# 1,048,576 characters are about 256,000 tokens, four times the most that Anthropic's models think for one answer.
+HELD_CHARS = 1024 * 1024
 
-_TEXT_DELTA = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":'
-_END_OF_EVENT = b"}\n\n"
+_DELTA = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":'
+_TEXT_DELTA = b'{"type":"text_delta","text":'
+_END_OF_TEXT = b"}}\n\n"
 
 
 class MessageStream:
@@ -91,6 +92,9 @@ class MessageStream:
         return named_event(anthropic_error(error, self._head.request_id))
 
     def _render(self, event: Event) -> bytes:
+        if isinstance(event, ContentDelta) and self._blocks.text_head and not self._thinking.blocks:
+            # Nearly every event: more of the text under way.
+            return self._blocks.text_head + _dump(event.text) + _END_OF_TEXT
         if isinstance(event, ToolCallDelta):
             calls = self._lead_in() + self._render_calls(self._calls.take(event))
             return calls + self._tell_late() if self._late and not self._calls.is_in_call else calls
@@ -130,15 +134,14 @@ class MessageStream:
             return b""
         self._has_started = True
         opened = self._opened or Opened(self._head.request_id.hex, self._endpoint.candidates[0].model)
-        usage = Usage(estimate_tokens(self._request.characters()), 0)
+        usage = opened.usage or Usage(estimate_tokens(self._request.characters()), 0)
         return named_event({"type": "message_start", "message": message_object(opened.id, opened.model, usage)})
 
     def _lead_in(self) -> bytes:
         """What precedes the next piece of the answer: its start, and the thinking that led to it."""
-        begun, blocks = self._begin(), self._thinking.blocks
+        begun, blocks = self._begin(), self._thinking.take()
         if not blocks:
             return begun
-        self._thinking.blocks = []
         ended = self._render_calls(self._calls.close())
         return begun + ended + b"".join([self._blocks.render_thinking(block) for block in blocks])
 
@@ -160,6 +163,12 @@ class _Thinking:
         self._held: list[str] = []
         self._chars = 0
 
+    def take(self) -> list[Reasoning]:
+        """The signed blocks. Text that nothing has signed by now is left out: the answer goes on behind it."""
+        taken = self.blocks
+        self._held, self._chars, self.blocks = [], 0, []
+        return taken
+
     def add(self, delta: ReasoningDelta) -> None:
         self._chars += len(delta.text)
         if self._chars <= HELD_CHARS and delta.text:
@@ -174,18 +183,21 @@ class _Thinking:
 
 
 class _Blocks:
-    """The blocks of one stream, one behind the other. `_open` is the kind of the block under way, if there is one."""
+    """The blocks of one stream, one behind the other. `_open` is the kind of the block under way, if there is one.
 
-    __slots__ = ("_index", "_open")
+    `text_head` is the beginning of a delta of text; empty unless a block of text is under way.
+    """
+
+    __slots__ = ("_index", "_open", "text_head")
 
     def __init__(self) -> None:
         self._index = -1
         self._open: str | None = None
+        self.text_head = b""
 
     def render_text(self, text: str) -> bytes:
         """More text, in the block of text under way or in a new one."""
-        begun = b"" if self._open == "text" else self._begin("text", {"type": "text", "text": ""})
-        return begun + self._delta({"type": "text_delta", "text": text})
+        return self._begin_text() + self.text_head + _dump(text) + _END_OF_TEXT
 
     def render_call(self, delta: ToolCallDelta) -> bytes:
         """More of a call. A call without arguments has no delta, and its input is empty."""
@@ -212,12 +224,15 @@ class _Blocks:
         if not isinstance(given, dict):
             return self._begin("native", dict(block)) + self.close()
         begun = self._begin("native", {**block, "input": {}})
-        return begun + self._delta({"type": "input_json_delta", "partial_json": _dump(given)}) + self.close()
+        return (
+            begun
+            + self._delta({"type": "input_json_delta", "partial_json": orjson.dumps(given).decode()})
+            + self.close()
+        )
 
     def render_citation(self, citation: JsonObject) -> bytes:
         """A citation of the text under way."""
-        begun = b"" if self._open == "text" else self._begin("text", {"type": "text", "text": ""})
-        return begun + self._delta({"type": "citations_delta", "citation": citation})
+        return self._begin_text() + self._delta({"type": "citations_delta", "citation": citation})
 
     def end_text(self) -> bytes:
         """The end of the text under way: the next text is a block of its own."""
@@ -227,8 +242,15 @@ class _Blocks:
         """The end of the block under way."""
         if self._open is None:
             return b""
-        self._open = None
+        self._open, self.text_head = None, b""
         return named_event({"type": "content_block_stop", "index": self._index})
+
+    def _begin_text(self) -> bytes:
+        if self._open == "text":
+            return b""
+        begun = self._begin("text", {"type": "text", "text": ""})
+        self.text_head = _DELTA % self._index + _TEXT_DELTA
+        return begun
 
     def _begin(self, kind: str, block: dict[str, Json]) -> bytes:
         closed = self.close()
@@ -237,13 +259,13 @@ class _Blocks:
         return closed + named_event({"type": "content_block_start", "index": self._index, "content_block": block})
 
     def _delta(self, delta: dict[str, Json]) -> bytes:
-        return _TEXT_DELTA % self._index + escape_line_ends(orjson.dumps(delta)) + _END_OF_EVENT
+        return _DELTA % self._index + _dump(delta) + b"}\n\n"
 
 
-def _dump(given: Json) -> str:
-    return orjson.dumps(given).decode()
+def _dump(given: Json) -> bytes:
+    return escape_line_ends(orjson.dumps(given))
 
 
 def named_event(data: dict[str, Json]) -> bytes:
     """One event of the stream; its name is its type."""
-    return b"event: %b\ndata: %b\n\n" % (str(data["type"]).encode("ascii"), escape_line_ends(orjson.dumps(data)))
+    return b"event: %b\ndata: %b\n\n" % (str(data["type"]).encode("ascii"), _dump(data))

@@ -33,6 +33,8 @@ class MessagesSurface(V1Surface):
 
     name: ClassVar[str] = "anthropic_messages"
     path: ClassVar[bytes] = b"messages"
+    # A block of thinking needs its signature, and the candidate that thinks may still be replaced.
+    holds_reasoning: ClassVar[bool] = True
     head_fields: ClassVar[Sequence[bytes]] = (SESSION_FIELD, VERSION_FIELD, BETA_FIELD)
 
     read = staticmethod(read_messages_request)

@@ -3,7 +3,7 @@
 Rules:
 1. A user's turn is one message for each result of a tool, then one for what the user says: results come first on every
    wire. An assistant's turn is one message; the order of its blocks is kept where it is not thinking, content, calls.
-2. Each message of the client's own tells what the neutral values lack (domain.native.NativeTurn).
+2. Each message of the client's own tells what the neutral values lack (domain.native_fields.NativeTurn).
 3. Error texts name the field by its path and never quote the client's text.
 """
 
@@ -16,7 +16,7 @@ from attrs import evolve
 
 from pg_trio.domain.chat import Json, JsonObject, Message, Reasoning
 from pg_trio.domain.content import Part, Text
-from pg_trio.domain.native import PLAIN_TURN, NativeTurn
+from pg_trio.domain.native_fields import PLAIN_TURN, NativeTurn
 from pg_trio.domain.tools import ToolCall
 from pg_trio.errors import BadRequest
 from pg_trio.surfaces.v1.messages.blocks import (

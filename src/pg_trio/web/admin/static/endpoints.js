@@ -6,13 +6,12 @@ const FIELDS = ["rate_limit_per_minute", "rate_limit_per_hour", "monthly_budget_
 
 async function load() {
   const endpoints = await get("endpoints");
-  const budgets = new Map((await get("budgets").catch(() => [])).map((one) => [`${one.project}/${one.endpoint ?? one.slug}`, one]));
   const rows = endpoints.map((one) => {
-    const name = `${one.project_name ?? one.project}/${one.slug}`, path = `endpoints/${one.project}/${one.slug}`, budget = budgets.get(`${one.project}/${one.slug}`);
+    const name = `${one.project_slug ?? one.project}/${one.slug}`, path = `endpoints/${one.project}/${one.slug}`;
     const overrides = Object.entries(one.overrides ?? {});
     return row(name, toggle(name, one.is_active, (next) => call("PATCH", path, { is_active: next })),
-      el("td", { class: "wrap" }, one.model ?? "–"), budget ? `${usd(budget.spent_usd)} of ${usd(budget.limit_usd)}` : "–",
-      count(one.rate_limit_per_minute), count(one.deadline_ms),
+      el("td", { class: "wrap" }, `${one.settings.provider}/${one.settings.model}`), one.spend?.budget_usd ? `${usd(one.spend.spent_usd)} of ${usd(one.spend.budget_usd)}` : "–",
+      count(one.settings.rate_limit_per_minute), count(one.settings.deadline_ms),
       el("td", { class: "wrap" }, overrides.length ? overrides.map(([field, value]) => `${field} = ${JSON.stringify(value)}`).join(", ") : "–"),
       el("td", {}, el("button", { type: "button", disabled: !mayChange, onclick: () => edit(one, path, name) }, "Change"), " ",
         overrides.length ? el("button", { type: "button", disabled: !mayChange, onclick: async () => { await call("PATCH", path, Object.fromEntries(overrides.map(([field]) => [field, null]))); say(`${name} is as in the file again.`); await load(); } }, "Back to the file") : null, " ",
@@ -24,7 +23,7 @@ async function load() {
 const editor = el("div", {});
 
 function edit(one, path, name) {
-  const inputs = new Map(FIELDS.map((field) => [field, el("input", { id: `f-${field}`, inputmode: "decimal", value: one[field] ?? one.settings?.[field] ?? "" })]));
+  const inputs = new Map(FIELDS.map((field) => [field, el("input", { id: `f-${field}`, inputmode: "decimal", value: one.settings[field] ?? "" })]));
   const before = new Map([...inputs].map(([field, input]) => [field, input.value]));
   const form = el("form", { class: "card" }, el("h2", {}, `Change ${name}`), [...inputs].map(([field, input]) => el("p", {}, el("label", { for: `f-${field}` }, `${field} `), input)),
     el("p", { class: "soft" }, "An empty field takes the change back: the file's own value holds."), el("button", {}, "Save"), " ", el("button", { type: "button", onclick: () => editor.replaceChildren() }, "Cancel"));

@@ -11,11 +11,11 @@ const list = el("tbody", {});
 const frame = table("Requests", ["Time", "Request", "Project", "Endpoint", "Model", "Status", "Outcome", "Latency", "First token", "Tokens", "Cost"], []);
 frame.querySelector("tbody").replaceWith(list);
 
-const query = () => (filter.value.trim() ? `&q=${encodeURIComponent(filter.value.trim())}` : "");
+const query = () => (filter.value.trim() ? `&filter=${encodeURIComponent(filter.value.trim())}` : "");
 
 function line(request) {
   const link = el("a", { href: `${root}/requests/${request.request_id}` }, request.request_id.slice(0, 8));
-  const made = row(time(request.at), link, request.project, request.endpoint, request.model ? `${request.provider}/${request.model}` : null,
+  const made = row(time(request.at), link, request.project_slug ?? request.project, request.endpoint, request.model ? `${request.provider}/${request.model}` : null,
     el("td", { class: request.status < 400 ? "ok" : request.status < 500 ? "warn" : "bad" }, String(request.status)),
     request.error ?? request.outcome, ms(request.latency_ms), ms(request.first_token_ms),
     request.usage ? count((request.usage.prompt_tokens ?? 0) + (request.usage.completion_tokens ?? 0)) : null, usd(request.cost_usd));

@@ -24,21 +24,19 @@ function chart(title, times, series) {
 
 async function load() {
   const query = new URLSearchParams({ range: range.value });
-  if (endpoint.value) query.set("endpoint", endpoint.value);
-  if (provider.value) query.set("provider", provider.value);
+  const words = [endpoint.value && `endpoint:${endpoint.value}`, provider.value && `provider:${provider.value}`].filter(Boolean);
+  if (words.length) query.set("filter", words.join(" "));
   const given = await get(`overview?${query}`);
+  const total = given.total, hedges = total.hedges ?? {};
   cards.replaceChildren(
-    card("requests", count(given.requests)), card("errors", count(given.errors), given.errors ? "bad" : "ok"), card("latency p50", ms(given.latency_ms?.p50)), card("p95", ms(given.latency_ms?.p95)), card("p99", ms(given.latency_ms?.p99)),
-    card("first token p50", ms(given.first_token_ms?.p50)), card("first token p95", ms(given.first_token_ms?.p95)), card("tokens", count(given.tokens?.total ?? ((given.tokens?.input ?? 0) + (given.tokens?.output ?? 0)))), card("spend", usd(given.cost_usd)),
-    card("hedges won", `${count(given.hedges?.won)} of ${count(given.hedges?.made ?? given.hedges?.total)}`), card("saved by hedges", ms(given.hedges?.saved_ms)), card("deadline misses", count(given.deadline_misses), given.deadline_misses ? "bad" : "ok"));
-  for (const budget of given.budgets ?? []) cards.append(card(`budget of ${budget.endpoint}`, `${usd(budget.spent_usd)} of ${usd(budget.limit_usd)}`));
+    card("requests", count(total.requests)), card("errors", count(total.errors), total.errors ? "bad" : "ok"), card("latency p50", ms(total.p50_ms)), card("p95", ms(total.p95_ms)), card("p99", ms(total.p99_ms)),
+    card("first token p50", ms(total.first_token_p50_ms)), card("first token p95", ms(total.first_token_p95_ms)), card("tokens", count(total.total_tokens)), card("cost", usd(total.cost_usd)),
+    card("spend of the month", given.budget?.budget_usd ? `${usd(given.budget.spent_usd)} of ${usd(given.budget.budget_usd)}` : "–"),
+    card("hedges won", `${count(hedges.won)} of ${count(hedges.started)}`), card("saved by hedges", ms(hedges.saved_ms)), card("deadline misses", count(total.deadline_misses), total.deadline_misses ? "bad" : "ok"));
   charts.replaceChildren();
-  const series = given.series ?? [];
-  if (series.length > 1) {
-    const times = series.map((point) => point.at);
-    chart("Requests and errors", times, [["requests", "--blue", series.map((point) => point.requests)], ["errors", "--red", series.map((point) => point.errors)]]);
-    chart("Latency in milliseconds", times, [["p50", "--green", series.map((point) => point.p50_ms ?? null)], ["p95", "--amber", series.map((point) => point.p95_ms ?? null)]]);
-  }
+  const steps = given.steps ?? [], times = steps.map((step) => step.at);
+  chart("Requests and errors", times, [["requests", "--blue", steps.map((step) => step.requests)], ["errors", "--red", steps.map((step) => step.errors)]]);
+  chart("Latency in milliseconds", times, [["p50", "--green", steps.map((step) => step.p50_ms ?? null)], ["p95", "--amber", steps.map((step) => step.p95_ms ?? null)]]);
 }
 
 for (const one of await get("endpoints").catch(() => [])) endpoint.append(el("option", { value: one.slug }, one.slug));

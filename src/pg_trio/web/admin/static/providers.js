@@ -4,7 +4,7 @@ import { call, content, count, el, get, ms, row, table, toggle, whileSeen } from
 
 const switches = el("div", { class: "cards" });
 const rows = el("tbody", {});
-const frame = table("Candidates", ["Provider", "Model", "Credential", "Breaker", "Last said", "p50", "p95", "Errors", "Slots"], []);
+const frame = table("Candidates", ["Provider", "Model", "Credential", "Breakers", "p50", "p95", "Errors", "Slots"], []);
 frame.querySelector("tbody").replaceWith(rows);
 content.append(switches, el("h2", {}, "Candidates"), frame);
 
@@ -22,10 +22,12 @@ async function load() {
     if (!button.disabled || document.body.dataset.role === "viewer") { button.setAttribute("aria-checked", String(provider.is_active)); button.textContent = provider.is_active ? "on" : "off"; }
   }
   const candidates = providers.flatMap((provider) => (provider.candidates ?? []).map((one) => ({ provider: provider.name, ...one })));
-  rows.replaceChildren(...candidates.map((one) => row(one.provider, one.model, one.credential,
-    el("td", { class: `wrap ${one.breaker === "closed" || !one.breaker ? "ok" : "bad"}` }, one.line ?? one.breaker ?? "–"), el("td", { class: "wrap" }, one.said ?? "–"),
-    ms(one.p50_ms), ms(one.p95_ms), one.error_share === undefined || one.error_share === null ? "–" : `${Math.round(100 * one.error_share)} %`,
-    one.slots_used === undefined || one.slots_used === null ? "–" : `${count(one.slots_used)} of ${count(one.slots)}`)));
+  rows.replaceChildren(...candidates.map((one) => {
+    const recent = one.recent ?? {}, slots = one.slots ?? {};
+    return row(one.provider, one.model, one.credential, el("td", { class: `wrap ${/open/.test(one.line ?? "") ? "bad" : "ok"}` }, one.line ?? "–"),
+      ms(recent.p50_ms), ms(recent.p95_ms), recent.error_share === undefined || recent.error_share === null ? "–" : `${Math.round(100 * recent.error_share)} %`,
+      slots.limit ? `${count(slots.used)} of ${count(slots.limit)}` : "–");
+  }));
 }
 
 await load();

@@ -8,13 +8,13 @@ from uuid import UUID
 import orjson
 import pytest
 from attrs import evolve
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pg_trio.domain.call import WholeAnswer
 from pg_trio.domain.chat import FinishReason, Reasoning, Reply, Usage
 from pg_trio.domain.limits import LimitPolicy, LimitState
-from pg_trio.domain.native import NativeStop
+from pg_trio.domain.native_fields import NativeStop
 from pg_trio.domain.stage_times import StageTimes
 from pg_trio.domain.tools import ToolCall
 from pg_trio.surfaces.v1.messages import COUNT_TOKENS, MESSAGES
@@ -178,6 +178,7 @@ replies = st.builds(
 
 
 @given(reply=replies, usage=usages)
+@settings(deadline=None)
 def test_every_answer_is_anthropics(reply: Reply, usage: Usage) -> None:
     message = check_message(render(reply, usage))
 

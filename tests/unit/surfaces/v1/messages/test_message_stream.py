@@ -26,7 +26,7 @@ from pg_trio.domain.events import (
     ToolCallDelta,
     events_of,
 )
-from pg_trio.domain.native import NativeStop
+from pg_trio.domain.native_fields import NativeStop
 from pg_trio.domain.project import Candidate, Credential, Endpoint
 from pg_trio.domain.stage_times import StageTimes
 from pg_trio.errors import ProviderCallFailed
@@ -215,6 +215,15 @@ def test_answer_without_a_token_is_whole() -> None:
     assert "refusal" == events[1]["delta"]["stop_reason"]
 
 
+def test_start_has_the_counts_that_the_provider_tells_there() -> None:
+    writer = stream()
+
+    body = writer.render([Opened("msg_1", "claude", Usage(30, 1, cached_tokens=20)), ContentDelta("Hi")])
+
+    usage = json.loads(body.split(b"data: ")[1].split(b"\n")[0])["message"]["usage"]
+    assert (10, 20, 1) == (usage["input_tokens"], usage["cache_read_input_tokens"], usage["output_tokens"])
+
+
 def test_failure_is_an_error_event_and_no_end() -> None:
     writer = stream()
     body = writer.render([OPENED, ContentDelta("Hi")]) + writer.fail(ProviderCallFailed("it broke"))
@@ -268,7 +277,7 @@ def pieces(draw: st.DrawFn) -> list[Event]:
 
 
 @given(events=pieces(), splits=st.lists(st.integers(0, 14), max_size=4))
-@settings(max_examples=400)
+@settings(max_examples=200, deadline=None)
 def test_any_stream_is_anthropics(events: list[Event], splits: Sequence[int]) -> None:
     writer = stream()
     body = writer.render([OPENED])
@@ -304,6 +313,7 @@ def is_readable(reply: Reply) -> bool:
 
 
 @given(reply=replies.filter(is_readable))
+@settings(deadline=None)
 def test_whole_answer_as_a_stream_is_the_same(reply: Reply) -> None:
     signed = tuple([block for block in reply.reasoning_blocks if block.signature or block.data])
     signed = tuple([block if block.data is None else Reasoning("", data=block.data) for block in signed])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pg_trio.domain.chat import Message, Reasoning
 from pg_trio.domain.content import File, Image, NativePart, Text
-from pg_trio.domain.native import PLAIN_TURN, NativeTurn
+from pg_trio.domain.native_fields import PLAIN_TURN, NativeTurn
 from pg_trio.domain.tools import ForeignTool, Tool, ToolCall, ToolChoice
 from pg_trio.errors import BadRequest, SessionIdInvalid
 from tests.support.messages_bodies import CACHED, PIXEL, Body, bodies, read_body
@@ -265,6 +265,20 @@ WRONG: list[tuple[str, dict[str, object]]] = [
     ("output_config.format.schema: must be an object.", {"output_config": {"format": {"type": "json_schema"}}}),
     ("metadata: must be an object.", {"metadata": "me"}),
     ("metadata.user_id: must be a string.", {"metadata": {"user_id": 7}}),
+    ("service_tier: must be a string.", {"service_tier": 7}),
+    ("inference_geo: must be a string.", {"inference_geo": []}),
+    ("container: must be a string or an object.", {"container": 7}),
+    ("mcp_servers: must be a list.", {"mcp_servers": {}}),
+    ("mcp_servers[1]: must be an object.", {"mcp_servers": [{}, "x"]}),
+    ("context_management: must be an object.", {"context_management": []}),
+    ("cache_control: must be an object.", {"cache_control": "ephemeral"}),
+    (
+        "messages[0].content[0].cache_control: must be an object.",
+        turn({"type": "text", "text": "x", "cache_control": 1}),
+    ),
+    ("system[0].cache_control: must be an object.", {"system": [{"type": "text", "text": "x", "cache_control": []}]}),
+    ("tools[0].cache_control: must be an object.", {"tools": [{"name": "f", "input_schema": {}, "cache_control": 1}]}),
+    ("tools[0].cache_control: must be an object.", {"tools": [{"type": "web_search", "cache_control": 1}]}),
     ("tools: must be a list.", {"tools": {}}),
     ("tools[0]: must be an object.", {"tools": ["look"]}),
     ("tools[0].name: must be a string.", {"tools": [{"input_schema": {}}]}),
@@ -309,7 +323,7 @@ JUNK: st.SearchStrategy[object] = st.recursive(
 
 
 @given(body=bodies(), junk=JUNK, data=st.data())
-@settings(max_examples=400)
+@settings(max_examples=200, deadline=None)
 def test_junk_anywhere_is_read_or_a_named_mistake(body: Body, junk: object, data: st.DataObject) -> None:
     # Strategies hand out the same objects again.
     body = copy.deepcopy(body)

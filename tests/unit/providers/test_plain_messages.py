@@ -1,10 +1,10 @@
-"""Media in results of tools, for wires whose tool messages have only text."""
+"""Messages that came as another wire's blocks, in the form that every server of OpenAI's wire takes."""
 
 from __future__ import annotations
 
 from pg_trio.domain.chat import Message
 from pg_trio.domain.content import Image, NativePart, Text
-from pg_trio.providers.tool_media import move_media
+from pg_trio.providers.plain_messages import make_plain, move_media
 
 SHOT = Image("https://example.org/a.png")
 ASKED = Message("user", "Hi")
@@ -45,3 +45,11 @@ def test_messages_without_media_are_the_same_objects() -> None:
     messages = [ASKED, result(Text("Rain")), Message("tool", "Rain", tool_call_id="u")]
 
     assert all(one is other for one, other in zip(messages, move_media(messages), strict=True))
+
+
+def test_content_that_is_all_text_is_a_string() -> None:
+    document = NativePart({"type": "document"}, (Text("A map."),))
+
+    plain = make_plain([Message("user", (Text("Hi"), document)), Message("user", (Text("And?"), SHOT)), result(SHOT)])
+
+    assert ["Hi\nA map.", (Text("And?"), SHOT), "", (SHOT,)] == [message.content for message in plain]

@@ -1,7 +1,10 @@
-"""Images and files in results of tools, for wires whose tool messages have only text.
+"""Messages that came as another wire's blocks, in the form that every server of OpenAI's wire takes.
 
-They move to the user's next message, behind the results. Source: OpenAI's openapi.yaml,
-ChatCompletionRequestToolMessageContentPart (text alone), read 2026-11.
+1. Content that is all text is a string: some servers take no list (DeepSeek, older vLLM).
+2. Tool messages have only text. Images and files in results of tools move to the user's next message, behind the
+   results.
+
+Source: OpenAI's openapi.yaml, ChatCompletionRequestToolMessageContentPart (text alone), read 2026-11.
 """
 
 from __future__ import annotations
@@ -12,6 +15,20 @@ from attrs import evolve
 
 from pg_trio.domain.chat import Message
 from pg_trio.domain.content import Part, Text, parts_for_others
+
+
+def make_plain(messages: Sequence[Message]) -> list[Message]:
+    """The messages in that form. Adjacent texts are lines of one."""
+    return [_as_string(message) for message in move_media(messages)]
+
+
+def _as_string(message: Message) -> Message:
+    content = message.content
+    if not isinstance(content, tuple):
+        return message
+    parts = parts_for_others(content)
+    texts = [part.text for part in parts if isinstance(part, Text)]
+    return evolve(message, content="\n".join(texts)) if len(texts) == len(parts) else message
 
 
 def move_media(messages: Sequence[Message]) -> list[Message]:

@@ -1,0 +1,149 @@
+"""What a work has sent, part by part, for readers that come and go.
+
+Rules:
+1. Parts are numbered from 0. A reader begins at any part that is still kept, and gets each of them once and in order.
+2. While all parts fit into `limit_bytes`, all of them are kept, and the work never waits for a reader.
+3. After that the output is not whole any more: only what a present reader has not taken is kept, and the work waits
+   until that fits into `limit_bytes` again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import trio
+
+P = TypeVar("P")
+
+
+class OutputCut(Exception):
+    """The work ended before its output was complete; the text says why."""
+
+
+class OutputDropped(Exception):
+    """The parts that the reader asks for are not kept any more."""
+
+
+class KeptOutput(Generic[P]):
+    """The output of one work. `size_of` is a part's size in bytes; `note_kept` is told how many bytes more are kept."""
+
+    __slots__ = (
+        "_changed",
+        "_first",
+        "_parts",
+        "_readers",
+        "_size_of",
+        "cut",
+        "has_ended",
+        "is_whole",
+        "kept_bytes",
+        "limit_bytes",
+        "note_kept",
+    )
+
+    def __init__(self, size_of: Callable[[P], int], limit_bytes: int, note_kept: Callable[[int], None]) -> None:
+        self._size_of = size_of
+        self.limit_bytes = limit_bytes
+        self.note_kept = note_kept
+        self._parts: list[P] = []
+        # The number of the first part that is kept.
+        self._first = 0
+        self._readers: set[OutputReader[P]] = set()
+        self._changed = trio.lowlevel.ParkingLot()
+        self.kept_bytes = 0
+        # Whether every part is kept.
+        self.is_whole = True
+        self.has_ended = False
+        # Why the output ends before it is complete.
+        self.cut: str | None = None
+
+    @property
+    def next_part(self) -> int:
+        """The number of the part that comes next."""
+        return self._first + len(self._parts)
+
+    async def add(self, part: P) -> None:
+        """Keep a part for the readers. Waits only if the output is not whole, until the readers have taken enough."""
+        self._parts.append(part)
+        self._count(self._size_of(part))
+        self._changed.unpark_all()
+        if self.kept_bytes > self.limit_bytes:
+            self.shed()
+        await trio.lowlevel.checkpoint()
+        while self.kept_bytes > self.limit_bytes and self._readers:
+            await self._changed.park()
+
+    def end(self, cut: str | None = None) -> None:
+        """No part follows. `cut` says why, if the output is not complete. Only the first end counts."""
+        if not self.has_ended:
+            self.has_ended, self.cut = True, cut
+            self._changed.unpark_all()
+
+    def shed(self) -> None:
+        """Keep only what a present reader has not taken."""
+        self.is_whole = False
+        place = min((reader.place for reader in self._readers), default=self.next_part)
+        if (dropped := place - self._first) > 0:
+            self._count(-sum(self._size_of(part) for part in self._parts[:dropped]))
+            del self._parts[:dropped]
+            self._first = place
+            self._changed.unpark_all()
+
+    def open_reader(self, first_part: int) -> OutputReader[P]:
+        """A reader that begins with this part, which may be still to come. Raises OutputDropped if it is not kept."""
+        if not self._first <= first_part <= self.next_part:
+            raise OutputDropped
+        reader = OutputReader(self, first_part)
+        self._readers.add(reader)
+        return reader
+
+    def close_reader(self, reader: OutputReader[P]) -> None:
+        """The reader reads no more."""
+        self._readers.discard(reader)
+        if not self.is_whole:
+            self.shed()
+
+    async def wait_part(self, place: int) -> bool:
+        """Wait for the part of that number; False if none follows. Raises OutputCut."""
+        while place >= self.next_part:
+            if self.cut is not None:
+                raise OutputCut(self.cut)
+            if self.has_ended:
+                return False
+            await self._changed.park()
+        return True
+
+    def take(self, place: int) -> P:
+        """The part of that number, which is there."""
+        return self._parts[place - self._first]
+
+    def note_taken(self) -> None:
+        """A reader went on."""
+        if not self.is_whole:
+            self.shed()
+
+    def _count(self, more_bytes: int) -> None:
+        self.kept_bytes += more_bytes
+        self.note_kept(more_bytes)
+
+
+class OutputReader(Generic[P]):
+    """Reads an output. `place` is the number of the part that it takes next."""
+
+    __slots__ = ("_output", "place")
+
+    def __init__(self, output: KeptOutput[P], place: int) -> None:
+        self._output = output
+        self.place = place
+
+    async def receive(self) -> P | None:
+        """The next part, or None after the last one. Raises OutputCut if the output ends before it is complete."""
+        # Also where the part is there: a client that is far behind must not keep others waiting.
+        await trio.lowlevel.checkpoint()
+        if not await self._output.wait_part(self.place):
+            return None
+        part = self._output.take(self.place)
+        self.place += 1
+        self._output.note_taken()
+        return part
