@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -12,10 +13,10 @@ from tests.deploy.metric_table import METRICS
 from tests.support.gateway import endpoint, project, start_gateway, start_pages
 from tests.support.wire import get, send_raw
 
-pytest.importorskip("pg_trio.observe.metric_families", reason="this gateway has no /metrics")
 pytestmark = pytest.mark.slow
 
-LIMITED = {"streaming_enabled": True, "monthly_budget_usd": "10", "estimated_cost_per_1k_tokens_usd": "1"}
+BUDGET = {"monthly_budget_usd": "10", "estimated_cost_per_1k_tokens_usd": "1"}
+LIMITED: dict[str, Any] = {"streaming_enabled": True, **BUDGET}
 # A sample: its name, and its labels if it has some.
 SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? ", re.MULTILINE)
 
