@@ -127,7 +127,8 @@ async def start_proxy(nursery: trio.Nursery, name: str, folder: Path, ports: Por
     with trio.move_on_after(PROXY_LIMIT_S):
         while process.poll() is None:
             try:
-                await (await trio.open_tcp_stream("127.0.0.1", ports.tls)).aclose()
+                for port in (ports.tls, ports.plain):
+                    await (await trio.open_tcp_stream("127.0.0.1", port)).aclose()
             except OSError:
                 await trio.sleep(0.02)
             else:

@@ -1,4 +1,4 @@
-"""The metrics that the gateway promises, with their labels (docs/metrics.md). Rules and panels may use no others."""
+"""The metrics that the gateway promises, with their labels. Rules and panels may use no others."""
 
 from __future__ import annotations
 

@@ -159,13 +159,28 @@ async def test_admin_address_is_behind_its_prefix(site: Site) -> None:
     assert 200 == opened.status
 
 
-@pytest.mark.parametrize(
-    "path", ["/login", "/metrics", "/admin/api/v1/config", "/gateway/metrics", "/gateway/admin/api/v1/tokens"]
-)
-async def test_admin_address_is_closed(site: Site, path: str) -> None:
-    anonymous = await site.ask(get(path))
+@pytest.mark.parametrize("path", ["/login", "/metrics", "/admin/api/v1/config"])
+async def test_admin_address_is_not_at_the_top(site: Site, path: str) -> None:
+    assert 404 == (await site.ask(get(path))).status
 
-    assert anonymous.status in {401, 404, 405}
+
+@pytest.mark.parametrize("path", ["/gateway/metrics", "/gateway/admin/api/v1/tokens"])
+async def test_admin_address_takes_no_proxy_for_its_machine(site: Site, path: str) -> None:
+    with_key = await site.ask(get(path, bearer(site.operators.viewer)))
+
+    assert [401, 200] == [(await site.ask(get(path))).status, with_key.status]
+
+
+async def test_live_requests_arrive_as_they_end(site: Site) -> None:
+    path = "/gateway/admin/api/v1/requests/stream"
+
+    with trio.fail_after(LIMIT_S):
+        live = await site.proxy.connect()
+        await live.send_all(get(path, bearer(site.operators.viewer)))
+        await read_until(live, "\r\n\r\n")
+        assert 200 == (await site.ask(site.call("ask", {"message": "Hello"}))).status
+        await read_until(live, '"endpoint":"ask"')
+        await trio.aclose_forcefully(live)
 
 
 @pytest.mark.parametrize("path", ["/gateway/login", "/%67ateway/login", "/x/../gateway/login", "//gateway/login"])

@@ -69,6 +69,17 @@ async def setup(nursery: trio.Nursery, tmp_path: Path) -> Setup:
     return made
 
 
+async def test_modules_of_the_current_folder_are_not_loaded(nursery: trio.Nursery, setup: Setup) -> None:
+    (setup.folder / "attrs.py").write_text("raise SystemExit('attrs.py of the current folder')", encoding="ascii")
+    script = Path(sys.executable).with_name("pg-trio")
+    options = ["serve", "--config", str(setup.config), "--admin-bind", ""]
+
+    served = await start(nursery, ["env", f"--chdir={setup.folder}", str(script), *options])
+
+    ready = await send_raw(served.port, get("/readyz"))
+    assert (200, 0) == (ready.status, await served.stop())
+
+
 async def test_demo_prints_working_curl_lines(nursery: trio.Nursery) -> None:
     served = await start(nursery, [*PG_TRIO, "serve", "--demo", "--bind", "127.0.0.1:0"])
     await served.wait_output("Ctrl-C stops it")

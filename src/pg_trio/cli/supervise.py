@@ -46,7 +46,8 @@ async def supervise(path: Path, settings: Settings, announce: Callable[[list[str
     admin_sockets = listen_for_admins(settings.server)
     addresses = [f"http://{repr_socket_addr(sock.family, sock.getsockname())}" for sock in sockets]
     supervisor = Supervisor(
-        command=[sys.executable, "-m", "pg_trio", "worker", "--config", str(path)],
+        # -P: a worker must not load a module from the folder in which the gateway was started.
+        command=[sys.executable, "-P", "-m", "pg_trio", "worker", "--config", str(path)],
         settings=settings.server,
         sockets=sockets,
         configuration=read_checked_text(path),
