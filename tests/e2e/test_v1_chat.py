@@ -354,6 +354,7 @@ async def test_masks_hold_in_every_field_that_is_passed_on(gateway: Gateway) -> 
         ({"stream": "yes"}, "stream"),
         ({"stream_options": {}}, "stream_options"),
         ({"tools": []}, "tools"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}] * 10_000}, "tools"),
         ({"tools": [{"type": "function"}]}, "tools[0].function"),
         ({"tools": [{"type": "function", "name": "flat"}]}, "tools[0].function"),
         ({"tools": [{"type": "function", "function": {"name": 5}}]}, "tools[0].function.name"),
@@ -474,6 +475,19 @@ async def test_failure_has_openai_s_shape(
     assert (status, kind, code, None) == (response.status, error["type"], error["code"], error["param"])
     assert ["message", "type", "param", "code"] == list(error)
     assert retries == response.headers.get("x-should-retry")
+
+
+@pytest.mark.parametrize(
+    ("fault", "retries"), [("status:400", "false"), ("status:413", "false"), ("status:404", None), ("status:500", None)]
+)
+async def test_request_that_a_provider_refuses_is_not_repeated(
+    gateway: Gateway, fault: str, retries: str | None
+) -> None:
+    gateway.simulator.behave("down", f"fault={fault}")
+
+    response = await ask(gateway, "down", ("x-pg-timeout-ms", "500"))
+
+    assert (502, retries) == (response.status, response.headers.get("x-should-retry"))
 
 
 async def test_rate_limit_tells_sdks_when_to_come_again(gateway: Gateway) -> None:

@@ -291,12 +291,18 @@ def test_choice(choice: object, expected: ToolChoice, names: list[str]) -> None:
 
 
 def test_many_functions() -> None:
-    tools = [{"type": "function", "name": f"f{number}"} for number in range(10_000)]
+    tools = [{"type": "function", "name": f"f{number}"} for number in range(1_024)]
     choice = {"type": "allowed_tools", "mode": "auto", "tools": tools}
 
     request = read(tools=tools, tool_choice=choice)
 
-    assert (10_000, ToolChoice("auto")) == (len(request.tools), request.tool_choice)
+    assert (1_024, ToolChoice("auto")) == (len(request.tools), request.tool_choice)
+
+
+def test_too_many_functions() -> None:
+    tools = [{"type": "function", "name": f"f{number}"} for number in range(10_000)]
+
+    assert "tools: has 10000 tools, the limit is 1024." == refusal(tools=tools)
 
 
 def test_deep_input() -> None:
