@@ -232,16 +232,6 @@ def test_unknown_fields_replace_nothing_of_the_gateway_s_own(provider: str) -> N
     assert ("some-model", 5) == (body["model"], body[limit])
 
 
-def test_limit_s_own_name_is_no_unknown_field() -> None:
-    credential = Credential("main", "openai_compatible", "https://example.org/v1", None, max_tokens_field="max_new")
-
-    request = adapter_for("openai_compatible").build_request(
-        Prompt(HI.messages, Options(more={"max_new": 9_999})), Candidate(credential, "m")
-    )
-
-    assert {"model", "messages"} == orjson.loads(request.body).keys()
-
-
 def test_unknown_provider_is_a_bug() -> None:
     with pytest.raises(KeyError):
         adapter_for("nobody")
