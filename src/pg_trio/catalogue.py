@@ -10,7 +10,6 @@ Rules:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from difflib import SequenceMatcher
@@ -19,7 +18,7 @@ from itertools import islice
 
 from attrs import frozen
 
-from pg_trio.domain.project import MODEL_NAME_CHARS, Endpoint, ModelName, OpenedProvider, Project
+from pg_trio.domain.project import MODEL_NAME, Endpoint, ModelName, OpenedProvider, Project
 from pg_trio.domain.secret import mask_client_text
 from pg_trio.errors import EndpointNotFound, ModelNotFound
 from pg_trio.stages.budget import Budget, SpendPlan
@@ -30,8 +29,6 @@ from pg_trio.stages.rate_limit import LimitPlan, RateLimit
 from pg_trio.stages.schemas.input_schema import InputSchema
 from pg_trio.stages.schemas.output_schema import OutputSchema
 
-# As in a URL's path and in a header: letters, digits and the signs that providers use in their models' ids.
-_MODEL_NAME = re.compile(rf"[A-Za-z0-9._:/@+-]{{1,{MODEL_NAME_CHARS}}}")
 # Applications name a handful of models. A plan takes some 4 KiB.
 MODEL_NAMES_KEPT = 256
 # The name under which the results of all further models of a credential are remembered.
@@ -152,7 +149,7 @@ class Catalogue:
         self._compile, self._plans, self._named = compile_plan, {}, {}
 
     def _find_first(self, project: Project, name: str) -> EndpointPlan:
-        if not _MODEL_NAME.fullmatch(name):
+        if not MODEL_NAME.fullmatch(name):
             raise ModelNotFound(None, self._nearest(project, name))
         plan = self._find_named(project, name)
         if plan is None:

@@ -558,12 +558,13 @@ class ProviderCallFailed(UpstreamError):
     """Every candidate failed; `said` is the last one's message, masked and cut.
 
     `retry_after_s` is set if the time for a new try is known: each candidate asked for a pause, or the only candidate
-    keeps failing and was not asked.
+    keeps failing and was not asked. `is_final`: the provider refuses this request, so a new try cannot help.
     """
 
     status = 502
     said: str
     retry_after_s: int | None = None
+    is_final: bool = False
 
     @property
     def text(self) -> str:

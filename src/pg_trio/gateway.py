@@ -106,7 +106,12 @@ class RunningGateway:
         return self.pipeline.catalogue.list_names(project)
 
     def find_model_name(self, project: Project, name: str) -> ModelName:
-        """The name, if a request may give it as its model. Raises ModelNotFound."""
+        """The name, if it is listed or a request may give it as its model. Raises ModelNotFound."""
+        if name.endswith(":*"):
+            # No model has it: the list has it for all of a provider's.
+            listed = next((each for each in self.list_model_names(project) if each.id == name), None)
+            if listed is not None:
+                return listed
         plan = self.pipeline.catalogue.find_model(project, name)
         return ModelName(name, is_alias=plan.endpoint.slug in project.endpoints)
 

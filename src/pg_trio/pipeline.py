@@ -144,6 +144,8 @@ class Pipeline:
             raise
         recorder.request_read(request)
         if plan is None:
+            if request.stream and call.surface.always_streams:
+                deadline.drop_sdk_limit()
             plan = self._begin(self._find_named(caller, request, recorder), recorder, deadline)
         return ReceivedRequest(call, caller, plan, request, size, deadline, recorder)
 
@@ -188,15 +190,17 @@ class Pipeline:
                 account = Account(reservation, quota, prompt, recorder.attempts)
                 checked = CheckedRequest(call, plan, request, received.deadline, account, recorder, session)
                 recorder.stage_began("provider")
-                if request.stream and plan.endpoint.streaming_enabled:
+                if not request.stream:
+                    return await self._reply(checked)
+                if plan.endpoint.streaming_enabled:
                     await self._stream(checked)
                     return None
                 answer = await self._reply(checked)
-                if request.stream and call.surface.always_streams:
-                    received.deadline.hand_over()
-                    await send_whole(call.open_stream(request, plan.endpoint, recorder, answer.session_id), answer)
-                    return None
-                return answer
+                if not call.surface.always_streams:
+                    return answer
+                received.deadline.hand_over()
+                await send_whole(call.open_stream(request, plan.endpoint, recorder, answer.session_id), answer)
+                return None
 
     async def _count(self, received: ReceivedRequest, request: ChatRequest) -> WholeAnswer:
         """The estimate of the tokens that a provider would be sent, as the usage of an empty answer."""

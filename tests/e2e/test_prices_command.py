@@ -33,6 +33,24 @@ def test_table_has_every_candidate(config: Path, capsys: pytest.CaptureFixture[s
     ] == lines
 
 
+def test_opened_providers_have_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    opened = (
+        '[[projects.providers]]\ncredential = "main"\nmodels = ["gpt", "other-*"]\n' + FAILOVER.splitlines()[0] + "\n"
+    )
+    path = tmp_path / "wrapper.toml"
+    path.write_text(PRICES + LOCAL + CREDENTIAL + PROJECT_HEAD + 'project_type = "ai_wrapper"\n' + opened)
+
+    assert 0 == main(["prices", "--config", str(path)])
+
+    _, *lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [
+        ["support/openai:*", "openai", "gpt", "3", "15", "3", "3", "prices[0]"],
+        ["support/openai:*", "openai", "other-*", "-", "-", "-", "-", "-"],
+        ["support/openai:*", "openai", "gpt-4o-mini", "0.15", "0.60", "0.075", "0.15", "list", "2026-11"],
+        ["support/openai:*", "ollama", "llama", "-", "-", "-", "-", "-"],
+    ] == lines
+
+
 def test_json_has_exact_prices(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert 0 == main(["prices", "--config", str(config), "--json"])
 

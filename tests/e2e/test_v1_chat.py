@@ -354,6 +354,7 @@ async def test_masks_hold_in_every_field_that_is_passed_on(gateway: Gateway) -> 
         ({"stream": "yes"}, "stream"),
         ({"stream_options": {}}, "stream_options"),
         ({"tools": []}, "tools"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}] * 10_000}, "tools"),
         ({"tools": [{"type": "function"}]}, "tools[0].function"),
         ({"tools": [{"type": "function", "name": "flat"}]}, "tools[0].function"),
         ({"tools": [{"type": "function", "function": {"name": 5}}]}, "tools[0].function.name"),
@@ -476,6 +477,19 @@ async def test_failure_has_openai_s_shape(
     assert retries == response.headers.get("x-should-retry")
 
 
+@pytest.mark.parametrize(
+    ("fault", "retries"), [("status:400", "false"), ("status:413", "false"), ("status:404", None), ("status:500", None)]
+)
+async def test_request_that_a_provider_refuses_is_not_repeated(
+    gateway: Gateway, fault: str, retries: str | None
+) -> None:
+    gateway.simulator.behave("down", f"fault={fault}")
+
+    response = await ask(gateway, "down", ("x-pg-timeout-ms", "500"))
+
+    assert (502, retries) == (response.status, response.headers.get("x-should-retry"))
+
+
 async def test_rate_limit_tells_sdks_when_to_come_again(gateway: Gateway) -> None:
     first, second = await ask(gateway, "limited"), await ask(gateway, "limited")
 
@@ -509,6 +523,8 @@ async def test_other_project_s_token_is_denied(gateway: Gateway) -> None:
     ("method", "path", "status"),
     [
         ("GET", "chat/completions", 405),
+        ("POST", "models", 405),
+        ("DELETE", "models/ask", 405),
         ("DELETE", "chat/completions", 405),
         ("POST", "completions", 404),
         ("GET", "files", 404),
@@ -524,6 +540,38 @@ async def test_what_is_no_route_has_openai_s_shape(gateway: Gateway, method: str
 
     assert status == response.status
     assert ["message", "type", "param", "code"] == list(response.json()["error"])
+
+
+@pytest.mark.parametrize(("path", "allowed"), [("models", "GET"), ("models/ask", "GET"), ("responses", "POST")])
+async def test_allowed_method_is_named(gateway: Gateway, path: str, allowed: str) -> None:
+    data = f"PUT /api/{PROJECT}/v1/{path} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n".encode()
+
+    response = await send_raw(gateway.port, data)
+
+    assert (405, allowed) == (response.status, response.headers["allow"])
+
+
+@pytest.mark.parametrize(("model", "status"), [("ask", 200), ("still", 200)])
+async def test_sdk_s_timeout_limits_no_stream(gateway: Gateway, model: str, status: int) -> None:
+    """Also where the endpoint does not stream and the stream is a whole answer in that form."""
+    gateway.simulator.behave(model, "latency=250ms")
+
+    streamed = await ask(gateway, model, ("x-stainless-read-timeout", "0.1"), stream=True)
+    whole = await ask(gateway, model, ("x-stainless-read-timeout", "0.1"))
+
+    assert (status, 504) == (streamed.status, whole.status)
+    assert "data: [DONE]" in streamed.body.decode()
+
+
+async def test_every_listed_model_can_be_retrieved(gateway: Gateway) -> None:
+    token = gateway.make_token(OTHER_PROJECT)
+    path = f"/api/{OTHER_PROJECT}/v1/models"
+
+    listed = (await send_raw(gateway.port, get(path, bearer(token)))).json()["data"]
+    shown = [(await send_raw(gateway.port, get(f"{path}/{model['id']}", bearer(token)))).json() for model in listed]
+
+    assert "openai:*" in [model["id"] for model in listed]
+    assert listed == shown
 
 
 async def test_refusals_and_answers_are_logged(gateway: Gateway) -> None:

@@ -18,6 +18,7 @@ from attrs import evolve, frozen
 from pg_trio.config.location import CONFIG_VARIABLE, find_configuration
 from pg_trio.config.settings import Settings
 from pg_trio.domain.prices import TokenPrice
+from pg_trio.domain.project import OpenedProvider
 
 _HEADINGS = ("ENDPOINT", "PROVIDER", "MODEL", "INPUT", "OUTPUT", "CACHED", "WRITE", "FROM")
 _LIST_HEADINGS = _HEADINGS[1:]
@@ -76,6 +77,17 @@ def _lines_of(settings: Settings) -> Iterator[PricedModel]:
             name = f"{project.slug}/{endpoint.slug}"
             for candidate, price in zip_longest(endpoint.candidates, endpoint.prices):
                 yield PricedModel(name, candidate.provider, candidate.model, price)
+        for entry in project.providers:
+            yield from _lines_of_opened(f"{project.slug}/{entry.credential.provider}:*", entry)
+
+
+def _lines_of_opened(name: str, entry: OpenedProvider) -> Iterator[PricedModel]:
+    """Each model that the entry names; a glob has the price that holds for any model, if there is one."""
+    for model in entry.models or ("*",):
+        endpoint = entry.endpoint_for(model)
+        yield PricedModel(name, endpoint.candidates[0].provider, model, endpoint.prices[0])
+    for candidate, price in zip(entry.endpoint.candidates[1:], entry.endpoint.prices[1:], strict=True):
+        yield PricedModel(name, candidate.provider, candidate.model, price)
 
 
 def _list_lines() -> Iterator[PricedModel]:

@@ -5,24 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pg_trio.config.settings import Settings
-from pg_trio.domain.project import Candidate, Endpoint, Project
+from pg_trio.domain.project import Candidate, Endpoint
 from pg_trio.stages.provider_call.call_plan import ATTEMPTS_A_CANDIDATE, race_limits
+from pg_trio.surfaces.v1.routes import PROJECT_TYPES
 
 
 def describe_worst_cases(settings: Settings) -> Iterator[str]:
-    """A line for each active endpoint of a project whose endpoints can be called, then one for each of its
-    candidates."""
+    """A line for each active endpoint and opened provider of a project whose endpoints can be called, then one for each
+    of its candidates."""
     for project in settings.projects.values():
-        if project.is_active and project.project_type == "ai_gateway":
+        if project.is_active and project.project_type in PROJECT_TYPES:
             for endpoint in project.endpoints.values():
                 if endpoint.is_active:
-                    yield from _describe(project, endpoint, settings)
+                    yield from _describe(f"{project.slug}/{endpoint.slug}", endpoint, settings)
+            for entry in project.providers:
+                if entry.endpoint.is_active:
+                    yield from _describe(f"{project.slug}/{', '.join(entry.globs())}", entry.endpoint, settings)
 
 
-def _describe(project: Project, endpoint: Endpoint, settings: Settings) -> Iterator[str]:
+def _describe(name: str, endpoint: Endpoint, settings: Settings) -> Iterator[str]:
     disabled = settings.disabled_providers
     candidates = [candidate for candidate in endpoint.candidates if candidate.provider not in disabled]
-    name = f"{project.slug}/{endpoint.slug}"
     if not candidates:
         yield f"{name}: always 503, its providers are switched off"
         return

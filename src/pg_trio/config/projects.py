@@ -15,6 +15,7 @@ from attrs import define, field
 from pg_trio.config.bounds import show
 from pg_trio.config.guardrail_rules import narrow_rules
 from pg_trio.config.mistakes import Mistakes, Path, show_path, suggest
+from pg_trio.config.model_names import note_names
 from pg_trio.config.prices import LIST, find_price
 from pg_trio.config.schemas import SchemaReader, as_json
 from pg_trio.config.tables import CallTable, EndpointTable, OpenedProviderTable, ProjectTable
@@ -54,6 +55,7 @@ _COPIED = tuple(
 )
 # An opened provider's own candidate, until a client names the model.
 ANY_MODEL = "*"
+FLAT_RATE = "estimated_cost_per_1k_tokens_usd"
 
 
 @define
@@ -84,6 +86,7 @@ class Resolver:
             if endpoint is not None:
                 endpoints[endpoint.slug] = endpoint
         providers = self._resolve_providers(table, path, rules)
+        note_names(table, path, self.credentials, self.mistakes)
         if table.uuid is None or table.name is None or slug is None:
             return None
         given = {name: getattr(table, name) for name in ("project_type", "env", "is_active")}
@@ -164,6 +167,7 @@ class Resolver:
         self._check_call(table, path)
         candidates = self._resolve_candidates(table, (table.credential, ANY_MODEL), path)
         settings = self._read_settings(table, path, wider)
+        self._note_opened(table, candidates, path)
         if table.uuid is not None:
             self._claim("endpoint", table.uuid, (*path, "uuid"))
         if not candidates or candidates[0].model != ANY_MODEL:
@@ -181,6 +185,23 @@ class Resolver:
             prices=(None, *[find_price(candidate, self.prices, flat) for candidate in candidates[1:]]),
             **settings,
         )
+
+    def _note_opened(self, table: OpenedProviderTable, candidates: tuple[Candidate, ...], path: Path) -> None:
+        """The notes of an endpoint, for the models that the entry names; globs have the prices of what is asked for."""
+        flat = table.estimated_cost_per_1k_tokens_usd
+        if not candidates or table.monthly_budget_usd is None or flat is not None:
+            return
+        globs = [glob for glob in table.models or ["*"] if glob]
+        named = [glob for glob in globs if not any(sign in glob for sign in "*?[")]
+        without = [
+            name for name in named if find_price(Candidate(candidates[0].credential, name), self.prices, None) is None
+        ]
+        place = (*path, "monthly_budget_usd")
+        if without:
+            told = ", ".join(map(show, without))
+            self.mistakes.note(place, f"does not count {told}: no price is known, and no {FLAT_RATE} is given")
+        if len(named) < len(globs):
+            self.mistakes.note(place, f"counts only models with a known price; {FLAT_RATE} holds for the others")
 
     def _check_call(self, table: CallTable, path: Path) -> None:
         self._check_template(table, path)

@@ -55,6 +55,8 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 SLUG_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$"
 # Twice the longest model id of a public provider (Together's and Hugging Face's have paths).
 MODEL_NAME_CHARS = 256
+# As in a URL's path and in a header: letters, digits and the signs that providers use in their models' ids.
+MODEL_NAME = re.compile(rf"[A-Za-z0-9._:/@+-]{{1,{MODEL_NAME_CHARS}}}")
 SCOPES: tuple[str, ...] = ("chat", "models", "admin", "proxy", "mcp", "mint")
 
 
@@ -280,6 +282,10 @@ class OpenedProvider:
         """What clients may name: each model as `provider:model`, or `provider:*` if any of them is a glob."""
         literal = bool(self.models) and not any(sign in glob for sign in "*?[" for glob in self.models)
         return [f"{self.credential.provider}:{model}" for model in (self.models if literal else ("*",))]
+
+    def globs(self) -> list[str]:
+        """The globs of what clients may name, as `provider:glob`."""
+        return [f"{self.credential.provider}:{glob}" for glob in self.models or ("*",)]
 
     def takes(self, model: str) -> bool:
         """Whether clients may name this model."""

@@ -157,7 +157,7 @@ def write_body(prompt: Prompt, model: str, route: RequestRoute) -> dict[str, Jso
 
 def _write_options(options: Options, route: RequestRoute, body: dict[str, Json]) -> None:
     if options.more is not None:
-        left_out = route.refused | _OWN_FIELDS | {route.output_limit_field}
+        left_out = route.refused | _OWN_FIELDS
         body |= {name: given for name, given in options.more.items() if name not in left_out}
     if options.max_output_tokens is not None:
         body[route.output_limit_field] = options.max_output_tokens

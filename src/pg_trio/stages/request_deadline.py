@@ -71,6 +71,10 @@ class RequestDeadline(Deadline):
         if self._scope is None and self._limit_ms is not None:
             self._move_to(self._limit_ms)
 
+    def drop_sdk_limit(self) -> None:
+        """Let the timeout of the client's SDK not hold, because the answer is a stream. Only before `start`."""
+        self._limit_ms = self._client_ms
+
     def start(self, endpoint: Endpoint) -> None:
         """The endpoint is known: its deadline holds from here on. Raises BadRequest if the client's is malformed."""
         if self._client_ms is None and self._head.timeout_ms:

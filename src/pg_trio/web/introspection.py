@@ -127,6 +127,8 @@ def _add_routes_of_surfaces(app: QuartTrio) -> None:
 
     @app.route("/api/<project>/v1/<path:route>", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
     async def not_on_v1(project: str, route: str) -> Response:
+        if route == "models" or route.startswith("models/"):
+            raise MethodNotAllowed(["GET"])
         raise MethodNotAllowed(["POST"]) if is_v1_route(route.encode()) else RouteNotFound()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pg_trio.cli.worst_case import describe_worst_cases
-from tests.support.config import SOUND, read
+from tests.support.config import CREDENTIAL, PROJECT_HEAD, SOUND, read
 
 SPARE = 'failover = [{ credential = "main", model = "spare" }]\n'
 
@@ -47,6 +47,23 @@ def test_stream_has_its_own_limits() -> None:
     said = worst_case("streaming_enabled = true", "first_token_timeout_ms = 9000", "max_attempts = 2")
 
     assert "  streamed: a first token or a failure within 18 s, its end within 600 s" == said[-1]
+
+
+def test_wrappers_have_lines_of_their_aliases_and_opened_providers() -> None:
+    alias = '[[projects.endpoints]]\nslug = "a"\ncredential = "main"\nmodel = "gpt"\n'
+    opened = '[[projects.providers]]\ncredential = "main"\nmodels = ["small", "l*"]\ndeadline_ms = 9000\n'
+    closed = opened + "is_active = false\n"
+    text = CREDENTIAL + PROJECT_HEAD + 'project_type = "ai_wrapper"\n' + alias + opened + closed
+
+    said = list(describe_worst_cases(read(text)))
+
+    assert [
+        "support/a: an answer or a failure within 120 s (deadline_ms)",
+        "  main/gpt: from 0 s to 120 s",
+        "support/openai:small, openai:l*: an answer or a failure within 9 s (deadline_ms)",
+        "  main/*: from 0 s to 9 s",
+    ] == said[:4]
+    assert 5 == len(said)
 
 
 def test_silent_stream_is_retried() -> None:

@@ -120,6 +120,17 @@ async def test_sdk_read_timeout_is_no_limit_of_a_stream(autojump_clock: MockCloc
     assert (9, 9_000) == (ends_at, limit_ms)
 
 
+async def test_sdk_read_timeout_is_dropped_before_the_endpoint_is_known(autojump_clock: MockClock) -> None:
+    both = evolve(head("700"), read_timeout=["0.3"])
+
+    with RequestDeadline(both, body_timeout_ms=500) as deadline:
+        deadline.hold_client_limit()
+        deadline.drop_sdk_limit()
+        deadline.start(endpoint(800))
+
+        assert (700, 0.7) == (deadline.limit_ms, deadline.at)
+
+
 @pytest.mark.parametrize(
     ("value", "expected_ms"),
     [("600", 600_000), ("600.0", 600_000), ("1.1", 1_100), ("0.0001", 1), ("99999", 99_999_000)],

@@ -209,7 +209,8 @@ class ProviderCall:
         tried = [end for end in ends if not isinstance(end.error, PassedOver)]
         said = _say_failure(tried[-1]) if tried else self._say_nobody(plan)
         said = mask_secrets(said, secrets_of(*plan.candidates))
-        return ProviderCallFailed(said, retry_after_s=self._retry_after_s(ends, plan))
+        is_final = bool(tried) and isinstance(refused := tried[-1].error, UpstreamRefused) and not refused.fails_over
+        return ProviderCallFailed(said, self._retry_after_s(ends, plan), is_final)
 
     def _say_nobody(self, plan: CallPlan) -> str:
         """No candidate may be asked: the message about the one that can be asked again first."""

@@ -122,6 +122,8 @@ def retry_fields(error: GatewayError) -> bytes:
         return b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (_DISABLED_S, _DISABLED_S * _MS)
     if "Retry-After" in headers:
         return b"retry-after-ms: %d\r\n" % (int(headers["Retry-After"]) * _MS)
+    if isinstance(error, ProviderCallFailed):
+        return b"x-should-retry: false\r\n" if error.is_final else b""
     return b"x-should-retry: false\r\n" if isinstance(error, CallerError) and error.status != 408 else b""
 
 
