@@ -20,6 +20,7 @@ from pg_trio.catalogue import Catalogue, PlanCompiler
 from pg_trio.config.settings import Settings
 from pg_trio.config.time_zone import find_zone
 from pg_trio.domain.call import Call, EmbeddingAnswer, WholeAnswer
+from pg_trio.domain.limits import LimitState
 from pg_trio.domain.project import Access, Caller, Candidate, Credential, Endpoint, ModelName, Project, Token
 from pg_trio.domain.upstream import Transport
 from pg_trio.embedding_pipeline import EmbeddingPipeline
@@ -131,6 +132,10 @@ class RunningGateway:
         """This worker's connections to providers, in one line."""
         return self.direct.describe()
 
+    async def read_limits(self, asked: Endpoint | Token) -> Sequence[LimitState]:
+        """See RateLimit.read_left."""
+        return await self.pipeline.rate_limit.read_left(asked)
+
     async def read_spend(self, endpoint: Endpoint) -> tuple[int, int] | None:
         """See Budget.read."""
         return await self.pipeline.budget.read(endpoint)
@@ -167,7 +172,7 @@ async def open_gateway(
     transports = open_transports(settings, direct, stack)
     subscribers: list[Subscriber] = [RequestLog(stores.log, settings.gateway.log_body_chars)]
     if metering is not None:
-        # The first: what is counted is counted, whatever becomes of the others.
+        # The first: a failure of the others must not keep it from counting.
         subscribers.insert(0, metering.subscriber)
     traces = open_traces(settings, around.seat, lifetime)
     if traces is not None:

@@ -155,7 +155,7 @@ class ObserveSettings:
     otlp_endpoint: Annotated[str, UrlOrNone()] = ""
     # Of the requests whose client is in no trace: all, as of OpenTelemetry's own sampler.
     trace_ratio: Annotated[float, Between(0, 1)] = 1.0
-    # Requests that are traced whatever the ratio is. A wrong item is None, as in tables.py.
+    # Requests that are traced at any ratio. A wrong item is None, as in tables.py.
     keep_always: list[KeptTrace | None] = field(factory=lambda: ["error", "deadline", "hedged"])
     # Texts of prompts and answers in spans. Off, as the GenAI conventions demand.
     capture_content: bool = False

@@ -32,8 +32,9 @@ NATIVE_WORDS: frozenset[str] = frozenset({
     "custom", "search_result", "server_tool_use", "web_search_tool_result", "web_search_result", "web_search",
 })
 # fmt: on
-# The name in a tool choice is among the request's own texts, and `top_k` is a number.
+# `top_k` is a number, and the type and the name of a tool choice are among the request's own texts.
 _RESTATED = frozenset({"tool_choice", "top_k"})
+_RESTATED_OF_CHOICE = frozenset({"type", "name"})
 # Fields with base64: media, or what a provider has encrypted or signed and must get back as it was.
 _OPAQUE_FIELDS = frozenset({"encrypted_content", "encrypted_index", "encrypted_stdout", "signature", "data"})
 # 64 characters: shorter ones may be a number or a word of the client's.
@@ -82,7 +83,11 @@ class NativeRequest:
 
     def texts(self) -> list[str]:
         """Every piece of the client's text in the fields, without those that neutral values restate."""
-        return native_texts({name: item for name, item in self.fields.items() if name not in _RESTATED})
+        more = {name: item for name, item in self.fields.items() if name not in _RESTATED}
+        choice = self.fields.get("tool_choice")
+        if isinstance(choice, dict):
+            more["tool_choice"] = {name: item for name, item in choice.items() if name not in _RESTATED_OF_CHOICE}
+        return native_texts(more)
 
 
 @value(slots=True)

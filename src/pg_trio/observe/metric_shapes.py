@@ -18,7 +18,7 @@ _STAGE_SUM = len(STAGE.bounds) + 1
 
 
 @frozen(slots=True, eq=False)
-class Shape:
+class MetricShape:
     """The places of what such requests count.
 
     `attempt` is that of a winner who was asked alone, `waits` are the stages that wait for a provider. `call` are the
@@ -55,7 +55,7 @@ class ShapeMaker:
     names: ConfiguredNames
     rates_of: Callable[[Endpoint], Mapping[Candidate, Rates]]
 
-    def make(self, record: RequestRecord, outcome: RequestOutcome) -> Shape:
+    def make(self, record: RequestRecord, outcome: RequestOutcome) -> MetricShape:
         """The shape of requests like this one."""
         book, stages = self.book, record.times.stages
         candidate = None if record.settled is None else record.settled.candidate
@@ -66,7 +66,7 @@ class ShapeMaker:
         cost = (*named, *(call[3:] if candidate is not None else (OTHER, OTHER)))
         rates = self._find_rates(record.endpoint, candidate)
         stage_places = tuple([book.find(STAGE, stage) for stage in stages])
-        return Shape(
+        return MetricShape(
             request=book.find(REQUEST, *named, surface_label(surface), str(outcome.status), outcome.kind, *call[2:]),
             overhead=book.find(OVERHEAD, *named),
             stages=stage_places,

@@ -1,7 +1,7 @@
 """Counts each request, at its end, in this worker's table of the shared file.
 
 Rules:
-1. Counting never waits and has no lock. Requests that are alike (endpoint, winner, outcome, stages) share a `Shape`,
+1. Counting never waits and has no lock. Requests that are alike (endpoint, winner, outcome, stages) share a `MetricShape`,
    which has the places of everything that such a request counts.
 2. Labels are names of the configuration, or words of the gateway's own. A name that a client chose is `other`. If the
    table is full, all labels of a new series are `other`.
@@ -37,7 +37,7 @@ from pg_trio.observe.metric_kinds import (
     STAGE,
     TOKEN,
 )
-from pg_trio.observe.metric_shapes import Shape, ShapeMaker
+from pg_trio.observe.metric_shapes import MetricShape, ShapeMaker
 from pg_trio.observe.operation import operation_of
 from pg_trio.recorder import RequestOutcome, RequestRecord
 from pg_trio.recorder.facts import Settled
@@ -59,7 +59,7 @@ class RequestMetrics:
     """Counts requests: see recorder.Subscriber."""
 
     _maker: ShapeMaker
-    _shapes: dict[tuple[Any, ...], Shape] = field(factory=dict)
+    _shapes: dict[tuple[Any, ...], MetricShape] = field(factory=dict)
 
     def ended(self, record: RequestRecord, outcome: RequestOutcome) -> None:
         """Count the request. Steps are written out here: every request takes them."""
@@ -103,7 +103,7 @@ class RequestMetrics:
         labels = (OTHER, OTHER, OTHER, str(SHED.status), SHED.kind, "chat", "", "")
         book.cells[book.find(REQUEST, *labels)] += count
 
-    def _count_usage(self, shape: Shape, usage: Usage, nano_usd: int) -> None:
+    def _count_usage(self, shape: MetricShape, usage: Usage, nano_usd: int) -> None:
         cells = self._maker.book.cells
         tokens, place = usage.prompt_tokens, shape.input
         cells[place + bisect_left(_TOKEN_BOUNDS, tokens)] += 1.0
@@ -121,13 +121,13 @@ class RequestMetrics:
 
     # ── what few requests have ───────────────────────────────────────────────────────────────────────────────────────
 
-    def _make_shape(self, key: tuple[Any, ...], record: RequestRecord, outcome: RequestOutcome) -> Shape:
+    def _make_shape(self, key: tuple[Any, ...], record: RequestRecord, outcome: RequestOutcome) -> MetricShape:
         if len(self._shapes) >= SHAPES_KEPT:
             self._shapes.clear()
         shape = self._shapes[key] = self._maker.make(record, outcome)
         return shape
 
-    def _count_parts(self, shape: Shape, usage: Usage) -> int:
+    def _count_parts(self, shape: MetricShape, usage: Usage) -> int:
         """Count cached and reasoning tokens. Returns what the cached ones cost, in billionths of a dollar."""
         book, cached, nano_usd = self._maker.book, usage.cached_tokens, 0
         if cached:
@@ -148,7 +148,7 @@ class RequestMetrics:
             if row.is_hedge:
                 book.count(HEDGE, 1, endpoint, "won" if kind == "won" else "lost")
 
-    def _count_rest(self, record: RequestRecord, outcome: RequestOutcome, shape: Shape) -> None:
+    def _count_rest(self, record: RequestRecord, outcome: RequestOutcome, shape: MetricShape) -> None:
         book = self._maker.book
         for verdict in record.verdicts:
             book.count(GUARDRAIL, 1, shape.endpoint, verdict.guardrail, verdict.action)
@@ -163,7 +163,7 @@ class RequestMetrics:
             book.observe(FIRST_TOKEN, first_token_ms, *shape.call)
             self._count_pace(record, shape, first_token_ms)
 
-    def _count_pace(self, record: RequestRecord, shape: Shape, first_token_ms: float) -> None:
+    def _count_pace(self, record: RequestRecord, shape: MetricShape, first_token_ms: float) -> None:
         usage = None if record.settled is None else record.settled.usage
         if usage is not None and usage.completion_tokens > 1:
             spent_ms = max(0.0, record.latency_ms - first_token_ms)

@@ -42,6 +42,15 @@ NO_REASONING = " "
 # Where Google's models answer on this wire. It is the address that counts, because any credential may name it.
 _GOOGLE_HOST = ".googleapis.com"
 
+# What the gateway states itself, or leaves out on purpose. A field that a surface does not know may have such a name
+# (`messages` in a Responses request), and must not replace the prompt, the ceiling or the tools.
+_OWN_FIELDS = frozenset(
+    {
+        *("model", "messages", "tools", "tool_choice", "functions", "function_call", "stream", "stream_options", "n"),
+        *("max_tokens", "max_completion_tokens", "response_format"),
+    }
+)
+
 _MISTRAL_CALL_ID = re.compile(r"[A-Za-z0-9]{9}")
 
 
@@ -148,7 +157,8 @@ def write_body(prompt: Prompt, model: str, route: RequestRoute) -> dict[str, Jso
 
 def _write_options(options: Options, route: RequestRoute, body: dict[str, Json]) -> None:
     if options.more is not None:
-        body |= {name: given for name, given in options.more.items() if name not in route.refused}
+        left_out = route.refused | _OWN_FIELDS | {route.output_limit_field}
+        body |= {name: given for name, given in options.more.items() if name not in left_out}
     if options.max_output_tokens is not None:
         body[route.output_limit_field] = options.max_output_tokens
     if options.stop and "stop" not in route.refused:

@@ -219,6 +219,30 @@ def test_text_goes_as_utf8() -> None:
     assert '🙂 \\"\\n\\u0000'.encode() in body
 
 
+@pytest.mark.parametrize("provider", ["openai", "groq"])
+def test_unknown_fields_replace_nothing_of_the_gateway_s_own(provider: str) -> None:
+    """A field that a surface does not know may have a name on this wire."""
+    own = ["model", "messages", "tools", "tool_choice", "functions", "function_call", "stream", "stream_options", "n"]
+    taken = dict.fromkeys([*own, "max_tokens", "max_completion_tokens", "response_format"], "x")
+
+    body = body_of(Prompt(HI.messages, Options(max_output_tokens=5, more={**taken, "made_up": 1})), provider)
+
+    limit = "max_completion_tokens" if provider == "openai" else "max_tokens"
+    assert {"model", "messages", "made_up", limit} == body.keys()
+    assert ("some-model", 5) == (body["model"], body[limit])
+
+
+def test_limit_s_own_name_is_no_unknown_field() -> None:
+    url = "https://example.org/v1"
+    credential = Credential("main", "openai_compatible", url, None, max_tokens_field="max_completion_tokens")
+
+    request = adapter_for("openai_compatible").build_request(
+        Prompt(HI.messages, Options(more={"max_completion_tokens": 9_999})), Candidate(credential, "m")
+    )
+
+    assert {"model", "messages"} == orjson.loads(request.body).keys()
+
+
 def test_unknown_provider_is_a_bug() -> None:
     with pytest.raises(KeyError):
         adapter_for("nobody")

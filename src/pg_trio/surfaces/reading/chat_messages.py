@@ -50,6 +50,9 @@ def _read_full_message(message: JsonObject, role: Role, path: str) -> Message:
         raise BadRequest(f"{path}.tool_call_id: is required in a tool message.")
     tool_calls = read_tool_calls(message.get("tool_calls"), role, f"{path}.tool_calls")
     content = message.get("content")
+    if content is None and role == "assistant" and isinstance(message.get("refusal"), str):
+        # The message of a model that refused, as OpenAI's SDKs send it back.
+        content = [{"type": "refusal", "refusal": message["refusal"]}]
     if content is None and not tool_calls:
         raise BadRequest(f"{path}.content: must be a string or a list of parts.")
     reasoning = read_reasoning(message.get("reasoning_details")) if role == "assistant" else ()

@@ -98,6 +98,14 @@ def read_integer(value: Json, path: str, least: int, most: int) -> int:
     return value
 
 
+def read_answer_count(value: Json) -> int:
+    """The field `n`, which must be 1."""
+    count = read_integer(value, "n", least=1, most=128)
+    if count != 1:
+        raise BadRequest(f"n: is {count}; the gateway gives one answer a request.")
+    return count
+
+
 def read_number(value: Json, path: str, least: float, most: float) -> float:
     """The value, if it is a number in this range."""
     if not isinstance(value, int | float) or isinstance(value, bool):

@@ -7,16 +7,17 @@ they share: the running gateway, and who is asking.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 from uuid import uuid4
 
 from attrs import field, frozen
-from quart import Response, jsonify
+from quart import Response, jsonify, request
 from quart_trio import QuartTrio
 
 from pg_trio.config.settings import Settings
-from pg_trio.domain.project import Candidate, Endpoint
+from pg_trio.domain.limits import LimitState
+from pg_trio.domain.project import Candidate, Endpoint, Token
 from pg_trio.errors import GatewayError, StillStarting
 from pg_trio.web.admin.api_changes import add_change_routes
 from pg_trio.web.admin.api_lists import add_list_routes
@@ -82,6 +83,9 @@ class AdminGateway(Protocol):
         """See RunningGateway."""
 
     def describe_candidate(self, candidate: Candidate) -> dict[str, object]:
+        """See RunningGateway."""
+
+    def read_limits(self, asked: Endpoint | Token) -> Awaitable[Sequence[LimitState]]:
         """See RunningGateway."""
 
     def describe_connections(self) -> str:
@@ -194,6 +198,12 @@ def _add_errors_and_fields(app: QuartTrio) -> None:
         response.headers.update(ours.headers())
         response.headers["X-Request-Id"] = str(request_id)
         return response
+
+    @app.before_request
+    async def read_body() -> None:
+        # Also of requests that are refused unread: a connection whose last body is still on its way cannot be used
+        # again, and under stock Hypercorn the next request on it may wait for an answer in vain.
+        await request.get_data()
 
     @app.after_request
     async def finish_head(response: Response) -> Response:

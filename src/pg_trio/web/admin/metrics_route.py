@@ -1,7 +1,7 @@
 """`GET /metrics` for Prometheus: all workers' figures, by any one of them.
 
 At the admin address it takes an operator's key (or a page's session), or from this machine nothing. A request that
-came through a proxy is not from this machine, whatever its peer is. On the public address it takes nothing, and is
+came through a proxy is not from this machine, even if its peer is. On the public address it takes nothing, and is
 there only if `[observe] metrics_public` says so.
 """
 

@@ -142,7 +142,7 @@ async def _log_in(desk: Desk, operator, back: str) -> Response:  # type: ignore[
 
 
 def _go(desk: Desk, path: str) -> Response:
-    # 303: a GET follows, whatever this was.
+    # 303: a GET follows, also after a POST.
     response: Response = redirect(desk.settings.server.admin_root_path + path, 303)  # type: ignore[assignment]
     return response
 

@@ -187,6 +187,20 @@ def test_part_keeps_documented_fields_only(part: dict[str, Any]) -> None:
     assert as_parts(part) == read(user([{**part, part["type"]: inner, "cache_control": "x"}])).messages[0].content
 
 
+def test_refused_turn_comes_back_as_it_was_sent() -> None:
+    """OpenAI's message of a model that refused: no content, and the refusal beside it."""
+    turn = {"role": "assistant", "content": None, "refusal": "I can't.", "tool_calls": None}
+
+    request = read({"messages": [{"role": "user", "content": "Hi"}, turn, {"role": "user", "content": "And now?"}]})
+
+    assert (Refusal("I can't."),) == request.messages[1].content
+
+
+@pytest.mark.parametrize("turn", [{"role": "user", "refusal": "a"}, {"role": "assistant", "refusal": 5}])
+def test_turn_with_no_text_at_all_is_refused(turn: dict[str, object]) -> None:
+    assert "messages[0].content: must be a string or a list of parts." == refusal({"messages": [turn]})
+
+
 def test_refusal_part_is_an_assistants() -> None:
     parts = [{"type": "refusal", "refusal": "I can't.", "more": 1}]
 

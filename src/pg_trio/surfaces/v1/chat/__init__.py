@@ -2,6 +2,7 @@
 
 chat_surface.py  the surface itself
 chat_fields.py   turns a body into a `ChatRequest`, or an error that names the wrong field
+typed_fields.py  the types inside its objects
 chat_answer.py   whole answers
 chat_stream.py   streamed answers
 """

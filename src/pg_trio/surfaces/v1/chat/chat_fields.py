@@ -26,13 +26,21 @@ from pg_trio.surfaces.reading.field_checks import (
     MAX_TOKENS,
     check_object,
     check_text,
+    read_answer_count,
     read_flag,
     read_integer,
     read_number,
     read_strings,
 )
 from pg_trio.surfaces.reading.json_body import literal_keys, read_json_object
-from pg_trio.surfaces.reading.tool_fields import read_effort, read_response_format, read_tool_choice, read_tools
+from pg_trio.surfaces.reading.tool_fields import read_effort
+from pg_trio.surfaces.v1.chat.typed_fields import (
+    read_audio,
+    read_prediction,
+    read_typed_choice,
+    read_typed_format,
+    read_typed_tools,
+)
 from pg_trio.surfaces.v1.routes import read_model, read_session
 
 # OpenAI takes 4. Other wires take more, and an adapter cuts what its wire does not take.
@@ -76,8 +84,7 @@ def read_chat_completion(body: bytes, limits: ReadLimits, head: RequestHead) -> 
 
 def _read_options(given: JsonObject) -> Options:
     asked: dict[str, Any] = {name: read(given[name]) for name, read in _OPTION_READERS.items() if name in given}
-    if (count := asked.pop("n", 1)) != 1:
-        raise BadRequest(f"n: is {count}; the gateway gives one answer a request.")
+    asked.pop("n", None)
     limits = [asked.pop(name) for name in ("max_tokens", "max_completion_tokens") if name in asked]
     if limits:
         asked["max_output_tokens"] = min(limits)
@@ -104,8 +111,9 @@ def _check_stream_options(given: Json, stream: bool) -> None:
     options = check_object(given, "stream_options")
     if not stream:
         raise BadRequest("stream_options: only together with stream.")
-    if options.get("include_usage") is not None:
-        read_flag(options["include_usage"], "stream_options.include_usage")
+    for name in ("include_usage", "include_obfuscation"):
+        if options.get(name) is not None:
+            read_flag(options[name], f"stream_options.{name}")
 
 
 # ── one reader a field ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -146,7 +154,7 @@ def _read_list(given: Json, path: str) -> list[str]:
 
 
 _OPTION_READERS: Final[dict[str, Callable[[Json], Any]]] = {
-    "n": partial(read_integer, path="n", least=1, most=128),
+    "n": read_answer_count,
     "temperature": partial(read_number, path="temperature", least=0, most=2),
     "top_p": partial(read_number, path="top_p", least=0, most=1),
     "max_tokens": partial(read_integer, path="max_tokens", least=1, most=MAX_TOKENS),
@@ -156,7 +164,7 @@ _OPTION_READERS: Final[dict[str, Callable[[Json], Any]]] = {
     "presence_penalty": partial(read_number, path="presence_penalty", least=-2, most=2),
     "frequency_penalty": partial(read_number, path="frequency_penalty", least=-2, most=2),
     "parallel_tool_calls": partial(read_flag, path="parallel_tool_calls"),
-    "response_format": read_response_format,
+    "response_format": read_typed_format,
     "reasoning_effort": read_effort,
     "user": partial(_read_word, path="user"),
     "logit_bias": _read_bias,
@@ -165,11 +173,11 @@ _OPTION_READERS: Final[dict[str, Callable[[Json], Any]]] = {
     "metadata": partial(_read_pairs, path="metadata"),
     "service_tier": partial(_read_word, path="service_tier"),
     "store": partial(read_flag, path="store"),
-    "prediction": partial(check_object, path="prediction"),
+    "prediction": read_prediction,
     "modalities": partial(_read_list, path="modalities"),
-    "audio": partial(check_object, path="audio"),
+    "audio": read_audio,
 }
-_TOOL_READERS: Final[dict[str, Callable[[Json], Any]]] = {"tools": read_tools, "tool_choice": read_tool_choice}
+_TOOL_READERS: Final[dict[str, Callable[[Json], Any]]] = {"tools": read_typed_tools, "tool_choice": read_typed_choice}
 # Options that only OpenAI's own wire has.
 _OPENAI_ONLY = (
     "logit_bias",

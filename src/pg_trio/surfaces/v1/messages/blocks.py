@@ -43,8 +43,15 @@ def without(fields: JsonObject, known: frozenset[str]) -> JsonObject | None:
     return None if fields.keys() <= known else {name: item for name, item in fields.items() if name not in known}
 
 
+def check_cache_mark(fields: JsonObject, path: str) -> None:
+    """Return if `cache_control`, if it is there, is an object. Raises: BadRequest."""
+    if fields.get("cache_control") is not None:
+        check_object(fields["cache_control"], f"{path}.cache_control")
+
+
 def read_kind(block: JsonObject, path: str) -> str:
     """The block's type. Raises: BadRequest."""
+    check_cache_mark(block, path)
     kind = block.get("type")
     if not isinstance(kind, str):
         raise BadRequest(f"{path}.type: must be a string.")

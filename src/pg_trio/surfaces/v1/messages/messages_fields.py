@@ -182,6 +182,31 @@ def _read_output_config(given: Json) -> dict[str, Any]:
     return asked
 
 
+def _check_object(given: Json, name: str) -> dict[str, Any]:
+    check_object(given, name)
+    return {}
+
+
+def _check_string(given: Json, name: str) -> dict[str, Any]:
+    if not isinstance(given, str):
+        raise BadRequest(f"{name}: must be a string.")
+    return {}
+
+
+def _check_container(given: Json) -> dict[str, Any]:
+    if not isinstance(given, str | dict):
+        raise BadRequest("container: must be a string or an object.")
+    return {}
+
+
+def _check_servers(given: Json) -> dict[str, Any]:
+    if not isinstance(given, list):
+        raise BadRequest("mcp_servers: must be a list.")
+    for index, server in enumerate(given):
+        check_object(server, f"mcp_servers[{index}]")
+    return {}
+
+
 def _read_choice_options(given: Json) -> dict[str, Any]:
     flag = check_object(given, "tool_choice").get("disable_parallel_tool_use")
     if flag is None:
@@ -226,6 +251,12 @@ _OPTION_READERS: Final[dict[str, Callable[[Json], dict[str, Any]]]] = {
     "output_config": _read_output_config,
     "tool_choice": _read_choice_options,
     "metadata": _read_metadata,
+    "service_tier": partial(_check_string, name="service_tier"),
+    "inference_geo": partial(_check_string, name="inference_geo"),
+    "container": _check_container,
+    "mcp_servers": _check_servers,
+    "context_management": partial(_check_object, name="context_management"),
+    "cache_control": partial(_check_object, name="cache_control"),
 }
 _KEYS = literal_keys([*_RESTATED, *_OPTION_READERS, *NEEDS])
 

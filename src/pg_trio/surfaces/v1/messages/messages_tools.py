@@ -13,6 +13,8 @@ from pg_trio.domain.chat import Json
 from pg_trio.domain.tools import ChoiceMode, ForeignTool, ForeignToolChoice, Tool, ToolChoice
 from pg_trio.errors import BadRequest
 from pg_trio.surfaces.reading.field_checks import check_object, check_text, read_flag
+from pg_trio.surfaces.reading.tool_fields import check_tool_count
+from pg_trio.surfaces.v1.messages.blocks import check_cache_mark
 
 _KIND = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MODES: Final[dict[str, ChoiceMode]] = {"auto": "auto", "any": "required", "none": "none"}
@@ -23,11 +25,13 @@ def read_anthropic_tools(given: Json) -> tuple[Tool | ForeignTool, ...]:
     """The definitions in the field `tools`. Raises: BadRequest naming the field."""
     if not isinstance(given, list):
         raise BadRequest("tools: must be a list.")
+    check_tool_count(given)
     return tuple([_read_tool(tool, f"tools[{index}]") for index, tool in enumerate(given)])
 
 
 def _read_tool(given: Json, path: str) -> Tool | ForeignTool:
     tool = check_object(given, path)
+    check_cache_mark(tool, path)
     kind = tool.get("type")
     if kind is not None and kind != "custom":
         if not isinstance(kind, str):

@@ -27,6 +27,7 @@ from pg_trio.surfaces.reading.field_checks import (
     check_object,
     check_string,
     check_text,
+    read_answer_count,
     read_flag,
     read_integer,
     read_number,
@@ -214,6 +215,8 @@ _PASSED: Mapping[str, Callable[[Json], Json]] = {
     ),
 }
 _DROPPED: Mapping[str, Callable[[Json], object]] = {
+    # Of Chat Completions, but an answer of the gateway is one on every surface.
+    "n": read_answer_count,
     "truncation": partial(_read_word, path="truncation", words=("auto", "disabled")),
     "max_tool_calls": partial(read_integer, path="max_tool_calls", least=1, most=MAX_TOKENS),
     "stream_options": partial(check_object, path="stream_options"),

@@ -18,6 +18,7 @@ from pg_trio.domain.tools import ChoiceMode, Tool, ToolChoice
 from pg_trio.domain.value import value
 from pg_trio.errors import BadRequest
 from pg_trio.surfaces.reading.field_checks import check_object, check_text, read_flag
+from pg_trio.surfaces.reading.tool_fields import check_tool_count
 
 _CHOICES = frozenset({"auto", "none", "required"})
 # Types of tools that an error may name, since they are no client's text. Some have a date behind the name.
@@ -66,6 +67,7 @@ def _read_tools(tools: Json) -> tuple[Tool, ...]:
         return ()
     if not isinstance(tools, list):
         raise BadRequest("tools: must be a list.")
+    check_tool_count(tools)
     given = [check_object(tool, f"tools[{index}]") for index, tool in enumerate(tools)]
     for index, tool in enumerate(given):
         if tool.get("type") != "function":

@@ -40,7 +40,16 @@ def places_of(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]
         yield path
 
 
-def put(body: Body, path: tuple[Any, ...], text: str) -> Body:
+def objects_of(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every object in a body, by its path."""
+    if isinstance(node, dict):
+        yield path
+    if isinstance(node, dict | list):
+        for step, item in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from objects_of(item, (*path, step))
+
+
+def put(body: Body, path: tuple[Any, ...], text: Any) -> Body:
     changed = copy.deepcopy(body)
     node: Any = changed
     for step in path[:-1]:
@@ -54,8 +63,29 @@ def put(body: Body, path: tuple[Any, ...], text: str) -> Body:
 def test_address_anywhere_never_reaches_a_provider(body: Body, data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(list(places_of(body))))
 
+    check_no_address_leaves(put(body, path, f"Write to {EMAIL} soon"))
+
+
+@given(body=bodies(), data=st.data(), extra=st.sampled_from([{"note": EMAIL}, {EMAIL: 1}, {"note": {"deep": [EMAIL]}}]))
+@settings(max_examples=120, deadline=None)
+def test_address_in_an_added_field_never_reaches_a_provider(body: Body, data: st.DataObject, extra: Body) -> None:
+    path = data.draw(st.sampled_from(list(objects_of(body))))
+    [(name, item)] = extra.items()
+
+    check_no_address_leaves(put(body, (*path, name), item))
+
+
+@pytest.mark.parametrize("choice", [{"type": "auto"}, {"type": "tool", "name": "f"}, {"type": "later"}])
+@pytest.mark.parametrize("extra", [{"note": EMAIL}, {EMAIL: True}, {"note": {"deep": [EMAIL]}}])
+def test_address_in_a_tool_choice_never_reaches_a_provider(choice: Body, extra: Body) -> None:
+    tools = [{"name": "f", "input_schema": {"type": "object"}}]
+
+    check_no_address_leaves({**ASKED, "tools": tools, "tool_choice": {**choice, **extra}})
+
+
+def check_no_address_leaves(body: Body) -> None:
     try:
-        request = guard(put(body, path, f"Write to {EMAIL} soon"))
+        request = guard(body)
     except (BadRequest, PiiBlocked):
         # The place takes no such text, or it is a name.
         return

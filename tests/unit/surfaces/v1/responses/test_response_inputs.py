@@ -18,6 +18,7 @@ from pg_trio.domain.content import Audio, File, Image, Refusal, Text
 from pg_trio.domain.options import NO_OPTIONS
 from pg_trio.domain.tools import Tool, ToolCall, ToolChoice
 from pg_trio.errors import BadRequest
+from pg_trio.surfaces.reading.tool_fields import MAX_TOOLS
 from pg_trio.surfaces.v1.responses.response_id import ResponseIds
 from pg_trio.surfaces.v1.responses.response_request import find_ids, read_response_request
 from pg_trio.surfaces.v1.responses.sealed_reasoning import SealedReasoning, seal, unseal
@@ -291,12 +292,13 @@ def test_choice(choice: object, expected: ToolChoice, names: list[str]) -> None:
 
 
 def test_many_functions() -> None:
-    tools = [{"type": "function", "name": f"f{number}"} for number in range(10_000)]
+    tools = [{"type": "function", "name": f"f{number}"} for number in range(MAX_TOOLS)]
     choice = {"type": "allowed_tools", "mode": "auto", "tools": tools}
 
     request = read(tools=tools, tool_choice=choice)
 
-    assert (10_000, ToolChoice("auto")) == (len(request.tools), request.tool_choice)
+    assert (MAX_TOOLS, ToolChoice("auto")) == (len(request.tools), request.tool_choice)
+    assert "tools: has 4097 tools, the limit is 4096." == refusal(tools=[*tools, {"type": "function", "name": "f"}])
 
 
 def test_deep_input() -> None:
@@ -393,6 +395,11 @@ def test_settings_by_their_other_names() -> None:
     } == options.response_format.raw
     assert {"logprobs": True, "top_logprobs": 3, "service_tier": "flex"} == options.more
     assert {"verbosity": "low", "safety_identifier": "s", "prompt_cache_key": "k", "top_k": 7} == request.unknown
+
+
+def test_more_than_one_answer_is_refused() -> None:
+    assert "n: is 2; the gateway gives one answer a request." == refusal(n=2)
+    assert read(n=1).unknown is None
 
 
 def test_metadata_travels_beside_store() -> None:
