@@ -18,7 +18,14 @@ _ROUTES = {
     "anthropic": "/api/{project}/v1/messages",
 }
 # The well-known values of `gen_ai.provider.name`; other providers keep their own names.
-_PROVIDERS = {"mistral": "mistral_ai", "google": "gcp.gemini", "gemini": "gcp.gemini", "xai": "x_ai"}
+_PROVIDERS = {
+    "azure": "azure.ai.openai",
+    "bedrock": "aws.bedrock",
+    "google": "gcp.gemini",
+    "mistral": "mistral_ai",
+    "vertex": "gcp.vertex_ai",
+    "xai": "x_ai",
+}
 
 
 def surface_label(surface: str) -> str:

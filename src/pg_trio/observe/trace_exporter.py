@@ -33,8 +33,8 @@ BATCH_TRACES = 128
 # A batch is exported this long after its first trace came, at the latest.
 BATCH_WAIT_S = 0.2
 READ_BYTES = 65_536
-# Half of the lowest priority.
-NICENESS = 10
+# Beside a busy worker on the same processor, Linux gives it 3 % of the time: some 600 traces a second.
+NICENESS = 15
 # After the input's end the collector gets this long.
 LAST_EXPORT_S = 10
 

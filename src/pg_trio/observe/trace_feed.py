@@ -21,8 +21,8 @@ from attrs import define, field
 
 logger = logging.getLogger("pg_trio.observe")
 
-# As the SDK's own queue of spans; some 2 KiB each.
-QUEUED_TRACES = 2048
+# Some 2 KiB each. The SDK's own queue has 2,048 spans; a trace has three or more.
+QUEUED_TRACES = 4096
 # One write to the pipe: Linux' pipes hold 64 KiB.
 WRITTEN_BYTES = 65_536
 CLOSE_LIMIT_S = 3.0

@@ -309,3 +309,33 @@ def test_setting_with_one_underscore_is_noted() -> None:
     assert (
         "PG_TRIO_SERVER_WORKERS: is not read; the setting is PG_TRIO_SERVER__WORKERS, with two underscores",
     ) == notes
+
+
+def test_observe_is_read_from_the_environment() -> None:
+    environ = {
+        "PG_TRIO_OBSERVE__METRICS_PUBLIC": "True",
+        "PG_TRIO_OBSERVE__TRACE_RATIO": "0.25",
+        "PG_TRIO_OBSERVE__KEEP_ALWAYS": "error, hedged",
+        "PG_TRIO_OBSERVE__OTLP_ENDPOINT": "http://collector:4318",
+    }
+
+    observe = parse_configuration("", "test.toml", Path(), environ).settings.observe
+
+    read_back = observe.metrics_public, observe.trace_ratio, observe.otlp_endpoint
+    assert (True, 0.25, "http://collector:4318") == read_back
+    assert ["error", "hedged"] == observe.keep_always
+
+
+@pytest.mark.parametrize(
+    ("line", "mistake"),
+    [
+        ("trace_ratio = 1.5", "observe.trace_ratio: 1.5 is above 1"),
+        ("trace_ratio = -1", "observe.trace_ratio: -1 is below 0"),
+        ('otlp_endpoint = "collector:4318"', "is not a URL such as http://127.0.0.1:4318"),
+        ('otlp_endpoint = "http://me:secret@collector"', "is not a URL such as http://127.0.0.1:4318"),
+        ('keep_always = ["slow"]', 'is none of "error", "deadline", "hedged"'),
+        ('metrics = "yes"', "expected a boolean"),
+    ],
+)
+def test_mistakes_of_observe(line: str, mistake: str) -> None:
+    assert mistake in "\n".join(mistakes_in(f"[observe]\n{line}\n"))

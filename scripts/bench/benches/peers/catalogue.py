@@ -85,6 +85,18 @@ def _set_up_hypercorn(spot: Spot) -> Launch:
     return evolve(_set_up_lane(spot), command=stock)
 
 
+def _set_up_unobserved(spot: Spot) -> Launch:
+    launch = _set_up_lane(spot)
+    return evolve(launch, environment={**launch.environment, "PG_TRIO_OBSERVE__METRICS": "false"})
+
+
+def _set_up_observed(spot: Spot) -> Launch:
+    launch = _set_up_lane(spot)
+    # The upstream answers every path with 200, which is all that an exporter wants of a collector.
+    observed = {"PG_TRIO_OBSERVE__OTLP_ENDPOINT": f"http://{HOST}:{spot.upstream_port}"}
+    return evolve(launch, environment={**launch.environment, **observed})
+
+
 def _set_up_openai(spot: Spot) -> Launch:
     files = set_up_full(spot.folder, spot.upstream_url)
     count_logged = partial(files.read_log, "count(*)")
@@ -133,6 +145,8 @@ PEERS: tuple[Peer, ...] = (
         Target(spot.port), tuple(make_proxy_command(spot.folder, spot.port, spot.upstream_port)))),
     Peer("floor", "the floor (Trio + llhttp)", _FLOOR_ON, _set_up_floor),
     Peer("lane", "pg_trio, its own lane", SWITCHED_ON, _set_up_lane),
+    Peer("unobserved", "pg_trio, nothing observed", f"{SWITCHED_ON}; no metrics", _set_up_unobserved),
+    Peer("observed", "pg_trio, all observed", f"{SWITCHED_ON}; a trace of every request", _set_up_observed),
     Peer("openai", "pg_trio, its own lane, on /v1", SWITCHED_ON, _set_up_openai),
     Peer("hypercorn", "pg_trio, stock Hypercorn", SWITCHED_ON, _set_up_hypercorn),
     Peer("portkey", f"Portkey {PORTKEY_VERSION} (Node)", _PORTKEY_ON, _set_up_portkey, install_portkey,
