@@ -131,20 +131,7 @@ async def test_as_many_tools_as_may_be(gateway: Gateway) -> None:
 
     response = await ask(gateway, tools=tools)
 
-<<<<<<< HEAD
     assert (200, MAX_TOOLS) == (response.status, len(sent(gateway)["tools"]))
-=======
-    text = "tools: has 10000 tools, the limit is 1024."
-    assert text == shape_of(response, 400, "invalid_request_error")
-
-
-async def test_a_thousand_tools(gateway: Gateway) -> None:
-    tools = [{"name": f"tool_{number}", "input_schema": {"type": "object"}} for number in range(1_024)]
-
-    response = await ask(gateway, tools=tools)
-
-    assert (200, 1_024) == (response.status, len(sent(gateway)["tools"]))
->>>>>>> v-review14
 
 
 def sent(gateway: Gateway) -> Any:

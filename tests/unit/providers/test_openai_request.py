@@ -232,7 +232,6 @@ def test_unknown_fields_replace_nothing_of_the_gateway_s_own(provider: str) -> N
     assert ("some-model", 5) == (body["model"], body[limit])
 
 
-<<<<<<< HEAD
 def test_limit_s_own_name_is_no_unknown_field() -> None:
     url = "https://example.org/v1"
     credential = Credential("main", "openai_compatible", url, None, max_tokens_field="max_completion_tokens")
@@ -244,8 +243,6 @@ def test_limit_s_own_name_is_no_unknown_field() -> None:
     assert {"model", "messages"} == orjson.loads(request.body).keys()
 
 
-=======
->>>>>>> v-review14
 def test_unknown_provider_is_a_bug() -> None:
     with pytest.raises(KeyError):
         adapter_for("nobody")

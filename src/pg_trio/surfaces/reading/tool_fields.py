@@ -11,7 +11,7 @@ from pg_trio.domain.chat import Json, Role, ToolCall
 from pg_trio.domain.options import ResponseFormat
 from pg_trio.domain.tools import ChoiceMode, ForeignTool, ForeignToolChoice, Tool, ToolChoice
 from pg_trio.errors import BadRequest
-from pg_trio.surfaces.reading.field_checks import NAME, check_object, check_string, check_text, check_tool_count
+from pg_trio.surfaces.reading.field_checks import NAME, check_object, check_string, check_text
 from pg_trio.surfaces.reading.signed_fields import read_signature
 
 _CHOICES = frozenset({"auto", "none", "required"})
@@ -52,7 +52,6 @@ def read_tools(tools: Json) -> tuple[Tool | ForeignTool, ...]:
     """The definitions of tools. Raises: BadRequest."""
     if not isinstance(tools, list):
         raise BadRequest("tools: must be a list.")
-    check_tool_count(tools)
     if not tools:
         raise BadRequest("tools: must not be empty.")
     check_tool_count(tools)

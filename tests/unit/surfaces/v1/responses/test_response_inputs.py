@@ -292,27 +292,13 @@ def test_choice(choice: object, expected: ToolChoice, names: list[str]) -> None:
 
 
 def test_many_functions() -> None:
-<<<<<<< HEAD
     tools = [{"type": "function", "name": f"f{number}"} for number in range(MAX_TOOLS)]
-=======
-    tools = [{"type": "function", "name": f"f{number}"} for number in range(1_024)]
->>>>>>> v-review14
     choice = {"type": "allowed_tools", "mode": "auto", "tools": tools}
 
     request = read(tools=tools, tool_choice=choice)
 
-<<<<<<< HEAD
     assert (MAX_TOOLS, ToolChoice("auto")) == (len(request.tools), request.tool_choice)
     assert "tools: has 4097 tools, the limit is 4096." == refusal(tools=[*tools, {"type": "function", "name": "f"}])
-=======
-    assert (1_024, ToolChoice("auto")) == (len(request.tools), request.tool_choice)
-
-
-def test_too_many_functions() -> None:
-    tools = [{"type": "function", "name": f"f{number}"} for number in range(10_000)]
-
-    assert "tools: has 10000 tools, the limit is 1024." == refusal(tools=tools)
->>>>>>> v-review14
 
 
 def test_deep_input() -> None:
