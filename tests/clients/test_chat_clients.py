@@ -132,7 +132,7 @@ async def test_image_of_messages(world: World, program: ClientProgram, client: C
 async def test_tokens_of_messages_are_counted(
     world: World, program: ClientProgram, client: Client, token_as: str
 ) -> None:
-    """The SDKs send the token as `x-api-key` or as a bearer, whichever the program says."""
+    """The SDKs send the token as `x-api-key` or as a bearer, as the program says."""
     question = world.ask("openai", content="a" * 400, token_as=token_as)
 
     assert 100 <= await program.ask("count_tokens", **question) <= 110
