@@ -17,22 +17,24 @@ from contextlib import AsyncExitStack
 from typing import cast
 
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 from quart_trio import QuartTrio
 
 from pg_trio.config import load_settings
 from pg_trio.config.location import find_configuration
 from pg_trio.config.settings import Settings
 from pg_trio.errors import ConfigError, StoreError
-from pg_trio.gateway import RunningGateway, open_gateway
+from pg_trio.gateway import RunningGateway, Surroundings, open_gateway
 from pg_trio.recorder import LiveSubscriber
 from pg_trio.server.containment import contain_hypercorn
-from pg_trio.server.http1.types import DOOR, Door
+from pg_trio.server.http1.types import CONNECTIONS, DOOR, Door
 from pg_trio.stores.store_protocols import Engines
 from pg_trio.surfaces import SURFACES, Surface
 from pg_trio.web.admin.admin_app import make_operators_app
+from pg_trio.web.admin.metrics_route import add_public_metrics
 from pg_trio.web.asgi import GatewayRoutes
 from pg_trio.web.asgi_types import AsgiApp, AsgiEvent, Receive, Scope, Send
+from pg_trio.web.cors import CorsTable
 from pg_trio.web.introspection import make_web_app
 
 
@@ -42,21 +44,26 @@ def create_app(
     live: Sequence[LiveSubscriber] = (),
     engines: Engines | None = None,
     *,
-    seat: int = 0,
+    seat: int | None = None,
 ) -> QuartTrio:
     """The application, ready for any ASGI server that runs on Trio and has a lifespan.
 
     Without settings, the file that $PG_TRIO_CONFIG names is loaded. `surfaces` are the dialects that it speaks to
     clients. `live` are told every fact of every request: see pg_trio.recorder. `engines` hold the state; None: those
-    that the settings ask for. `seat` is the worker's place among the gateway's workers. Raises ConfigError.
+    that the settings ask for. `seat` is the worker's place among the gateway's workers, None without a supervisor.
+    Raises ConfigError.
     """
     contain_hypercorn()
     if settings is None:
         settings = load_settings(find_configuration())
     app = make_web_app(lambda: routes.gateway, lambda: routes.is_ready)
+    if settings.observe.metrics_public:
+        add_public_metrics(app, lambda: cast(RunningGateway | None, routes.gateway))
     # Hypercorn types ASGI events as one class each, we as mappings.
-    routes: GatewayRoutes = GatewayRoutes(cast(AsgiApp, app.asgi_app), settings.server.trusted_proxies, surfaces)
-    app.asgi_app = GatewayLifespan(settings, routes, live, engines)  # type: ignore[method-assign, assignment]
+    inner, trusted = cast(AsgiApp, app.asgi_app), settings.server.trusted_proxies
+    routes: GatewayRoutes = GatewayRoutes(inner, trusted, surfaces, cors=CorsTable(settings.projects))
+    around = Surroundings(live, engines, seat)
+    app.asgi_app = GatewayLifespan(settings, routes, around)  # type: ignore[method-assign, assignment]
     app.extensions["pg_trio"] = Parts(settings, routes, seat)
     return app
 
@@ -67,7 +74,7 @@ class Parts:
 
     settings: Settings
     routes: GatewayRoutes
-    seat: int
+    seat: int | None
 
 
 def make_admin_app(app: QuartTrio, ask_reload: Callable[[], None] | None = None) -> QuartTrio:
@@ -83,17 +90,10 @@ def make_admin_app(app: QuartTrio, ask_reload: Callable[[], None] | None = None)
 class GatewayLifespan:
     """Wraps an ASGI application: opens the gateway before the server starts it, closes it before shutdown completes."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        routes: GatewayRoutes,
-        live: Sequence[LiveSubscriber] = (),
-        engines: Engines | None = None,
-    ) -> None:
+    def __init__(self, settings: Settings, routes: GatewayRoutes, around: Surroundings) -> None:
         self._settings = settings
-        self._live_subscribers = live
         self._routes = routes
-        self._engines = engines
+        self._around = around
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one ASGI scope."""
@@ -110,9 +110,11 @@ class GatewayLifespan:
             else:
                 await send(event)
 
+        state = scope.get("state", {})
         async with AsyncExitStack() as stack:
             try:
-                gateway, tasks = await open_gateway(self._settings, stack, self._live_subscribers, self._engines)
+                around = evolve(self._around, count_connections=lambda: len(state.get(CONNECTIONS, ())))
+                gateway, tasks = await open_gateway(self._settings, stack, around)
             except (ConfigError, StoreError) as error:
                 await receive()
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
@@ -122,7 +124,7 @@ class GatewayLifespan:
                     nursery.start_soon(task)
                 # For our own server, which can turn requests away for less than calling us costs.
                 admission = gateway.pipeline.admission
-                scope.get("state", {})[DOOR] = Door(admission, self._routes.covers, self._routes.note_leaving)
+                state[DOOR] = Door(admission, self._routes.covers, self._routes.note_leaving)
                 self._routes.gateway = gateway
                 await self._routes(scope, receive, hold_last)
                 self._routes.gateway = None

@@ -63,7 +63,9 @@ class EmbeddingPipeline:
 
                 account = Account(reservation, quota, request, recorder.attempts)
                 recorder.stage_began("provider")
-                with VectorCall(request, self.adapters, self.exchange) as vectors:
+                attempts = recorder.attempts
+                trace_fields = None if attempts.trace is None else attempts.trace_fields
+                with VectorCall(request, self.adapters, self.exchange, trace_fields) as vectors:
                     reply, usage, winner = await self._ask(received, vectors, account)
                     size = reply.size_bytes()
                     body = await large_work.call(size, self.write, reply, usage, in_base64=request.in_base64)

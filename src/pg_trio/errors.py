@@ -691,6 +691,17 @@ class TokensUnavailable(OwnStateError):
 
 
 @define(slots=False, eq=False)
+class MetricsUnavailable(OwnStateError):
+    """The file of metrics cannot be read; the server's own log says why. Requests are served."""
+
+    status = 503
+    text = "Metrics are unavailable."
+
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "1"}
+
+
+@define(slots=False, eq=False)
 class ShuttingDown(OwnStateError):
     """The server is stopping, and `server.drain_ms` ended before the answer began. Another server may accept the
     request now."""

@@ -20,10 +20,13 @@ from pg_trio.catalogue import Catalogue, PlanCompiler
 from pg_trio.config.settings import Settings
 from pg_trio.config.time_zone import find_zone
 from pg_trio.domain.call import Call, EmbeddingAnswer, WholeAnswer
+from pg_trio.domain.limits import LimitState
 from pg_trio.domain.project import Access, Caller, Candidate, Credential, Endpoint, ModelName, Project, Token
 from pg_trio.domain.upstream import Transport
 from pg_trio.embedding_pipeline import EmbeddingPipeline
 from pg_trio.errors import ConfigError
+from pg_trio.metering import MeteredParts, Metering
+from pg_trio.observe.metrics_page import MetricsPage
 from pg_trio.observe.request_log import RequestLog
 from pg_trio.overrides import Overrides
 from pg_trio.pipeline import Pipeline
@@ -32,7 +35,7 @@ from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.deadline_keeper import DeadlineKeeper
 from pg_trio.racing.large_work import LargeWork
-from pg_trio.recorder import LiveSubscriber, Recorders
+from pg_trio.recorder import LiveSubscriber, Recorders, Subscriber
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate
 from pg_trio.stages.budget import Budget
@@ -47,6 +50,7 @@ from pg_trio.stores.opening import open_stores
 from pg_trio.stores.playground_tokens import PlaygroundTokens
 from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, Stores, Task
 from pg_trio.surfaces.v1.embeddings.embedding_answer import write_vectors
+from pg_trio.traces import open_traces, pass_trace
 from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.prewarm import WarmAddress, keep_warm
 from pg_trio.web.asgi_call import event_bytes
@@ -71,6 +75,8 @@ class RunningGateway:
     deadlines: DeadlineKeeper
     # The works that may outlive their clients' connections.
     works: OwnedWorks[AsgiEvent]
+    # None where requests are not counted.
+    metrics: MetricsPage | None = None
 
     @property
     def disabled_providers(self) -> frozenset[str]:
@@ -131,25 +137,54 @@ class RunningGateway:
         """This worker's connections to providers, in one line."""
         return self.direct.describe()
 
+    async def read_limits(self, asked: Endpoint | Token) -> Sequence[LimitState]:
+        """See RateLimit.read_left."""
+        return await self.pipeline.rate_limit.read_left(asked)
+
     async def read_spend(self, endpoint: Endpoint) -> tuple[int, int] | None:
         """See Budget.read."""
         return await self.pipeline.budget.read(endpoint)
 
 
-async def open_gateway(
-    settings: Settings, stack: AsyncExitStack, live: Sequence[LiveSubscriber] = (), engines: Engines | None = None
-) -> tuple[RunningGateway, list[Task]]:
-    """A gateway, opened, and the background tasks that it needs; `stack` closes what it holds. `engines`: see
-    open_stores.
+@frozen(eq=False)
+class Surroundings:
+    """What a gateway runs in. `live` are told every fact of every request. `engines`: see open_stores.
 
-    `live` are told every fact of every request. Raises StoreError, or ConfigError for what only shows when it is used.
+    `seat` is the worker's place among the gateway's workers, None without a supervisor. `count_connections` is the
+    number of clients' connections, as far as the server tells it.
+    """
+
+    live: Sequence[LiveSubscriber] = ()
+    engines: Engines | None = None
+    seat: int | None = None
+    count_connections: Callable[[], int] = lambda: 0
+
+
+ALONE = Surroundings()
+
+
+async def open_gateway(
+    settings: Settings, stack: AsyncExitStack, around: Surroundings = ALONE
+) -> tuple[RunningGateway, list[Task]]:
+    """A gateway, opened, and the background tasks that it needs; `stack` closes what it holds.
+
+    Raises StoreError, or ConfigError for what only shows when it is used.
     """
     lifetime = Lifetime(stack)
-    stores = await open_stores(settings, lifetime, engines)
+    stores = await open_stores(settings, lifetime, around.engines)
+    metering = Metering.open(settings, around.seat, lifetime) if settings.observe.metrics else None
     direct = DirectTransport(settings.upstream)
     transports = open_transports(settings, direct, stack)
-    recorders = Recorders([RequestLog(stores.log, settings.gateway.log_body_chars)])
-    for subscriber in live:
+    subscribers: list[Subscriber] = [RequestLog(stores.log, settings.gateway.log_body_chars)]
+    if metering is not None:
+        # The first: a failure of the others must not keep it from counting.
+        subscribers.insert(0, metering.subscriber)
+    traces = open_traces(settings, around.seat, lifetime)
+    if traces is not None:
+        subscribers.append(traces.subscriber)
+    recorders = Recorders(subscribers, begin_trace=pass_trace if traces is None else traces.begin)
+    recorders.keeps_texts = settings.observe.capture_content and traces is not None
+    for subscriber in around.live:
         stack.enter_context(recorders.watch(subscriber))
     playground = PlaygroundTokens(stores.tokens, settings.projects)
     pipeline, compiler = make_pipeline(settings, evolve(stores, tokens=playground), transports, recorders)
@@ -164,8 +199,21 @@ async def open_gateway(
     warm = list_warm(settings, pipeline.provider_call.memory)
     deadlines, works = DeadlineKeeper(), OwnedWorks(event_bytes)
     lifetime.run(deadlines.run, direct.run, pipeline.admission.run, partial(keep_warm, direct, warm), works.run)
+    parts = MeteredParts(settings, pipeline, stores, recorders, overrides, around.count_connections)
+    page = None if metering is None else metering.make_page(parts, lifetime, {} if traces is None else traces.counts)
     running = RunningGateway(
-        settings, pipeline, stores, recorders, operators, overrides, playground, log_view, direct, deadlines, works
+        settings,
+        pipeline,
+        stores,
+        recorders,
+        operators,
+        overrides,
+        playground,
+        log_view,
+        direct,
+        deadlines,
+        works,
+        page,
     )
     return running, lifetime.tasks
 

@@ -21,7 +21,7 @@ from pg_trio.domain.json_value import Json
 from pg_trio.domain.operator import Override
 from pg_trio.domain.project import Endpoint, Project
 
-logger = logging.getLogger("pg_trio")
+logger = logging.getLogger("pg_trio.overrides")
 
 PROVIDER, ENDPOINT = "provider:", "endpoint:"
 

@@ -297,7 +297,8 @@ class Pipeline:
         prompt = asked.account.prompt
         call = asked.plan.call if asked.call.surface.tells_restarts else asked.plan.call_without_restarts
         rescued = RescuedSource(self.provider_call, call, prompt, deadline.at, recorder.attempts)
-        record = None if session is None and endpoint.log_bodies == "none" else AnswerRecord()
+        keeps_text = endpoint.log_bodies != "none" or self.recorders.keeps_texts
+        record = AnswerRecord() if session is not None or keeps_text else None
         head_after_s = endpoint.stream_head_after_ms / 1000 or math.inf
         relay = Relay(
             source=rescued if record is None else FilteredSource(rescued, record),
@@ -311,14 +312,16 @@ class Pipeline:
             keep=None if session is None or record is None else partial(record.keep_with, session.keep),
             note_first_token=recorder.first_token,
         )
+        self.recorders.streams_active += 1
         try:
             await relay.run()
             if relay.failure is not None:
                 recorder.stream_failed(relay.failure)
         finally:
+            self.recorders.streams_active -= 1
             rescued.note_end(relay.outcome)
             _settle_stream(asked, rescued, has_begun=relay.has_begun)
-            if relay.has_begun and record is not None and endpoint.log_bodies != "none":
+            if relay.has_begun and record is not None and keeps_text:
                 recorder.reply_made(record.reply_so_far())
             await rescued.aclose()
 

@@ -571,6 +571,19 @@ async def test_lack_of_files_is_our_own(host: str, caller: Caller, serve: Serve)
     await fresh.aclose()
 
 
+@pytest.mark.parametrize("said", [OSError(errno.EBUSY, "busy"), socket.gaierror(socket.EAI_AGAIN, "again")])
+async def test_look_up_without_files_is_our_own(said: OSError, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def look_up(*_: object, **__: object) -> object:
+        raise said
+
+    monkeypatch.setattr(trio.socket, "getaddrinfo", look_up)
+
+    with no_files_left(), pytest.raises(OutOfResources):
+        await caller.fetch("http://provider.test:9/", allow_private=True)
+    with pytest.raises(UpstreamUnreachable):
+        await caller.fetch("http://provider.test:9/", allow_private=True)
+
+
 @pytest.mark.parametrize("lack", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
 async def test_lack_while_connecting_is_our_own(lack: int, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     class Lacking(socket.socket):

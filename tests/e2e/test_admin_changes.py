@@ -21,6 +21,7 @@ from tests.support.gateway import (
     start_pages,
     start_worker,
 )
+from tests.support.wire import post, read_response
 
 CONFIGURATION = "\n".join([project(), endpoint("ask"), endpoint("off", is_active=False)])
 ASK = f"endpoints/{PROJECT}/ask"
@@ -102,6 +103,17 @@ async def test_overrides_add_up_and_are_taken_back_one_by_one(gateway: Gateway, 
     assert "ratelimit-policy" not in (await gateway.call("ask")).headers
 
 
+async def test_newer_way_to_hedge_replaces_the_older(operators: Operators) -> None:
+    await operators.call("PATCH", ASK, {"hedge_after": "p95", "deadline_ms": 5_000})
+
+    milliseconds = await operators.call("PATCH", ASK, {"hedge_after_ms": 300})
+    learned = await operators.call("PATCH", ASK, {"hedge_after": "p90"})
+
+    assert [{"deadline_ms": 5_000, "hedge_after_ms": 300}, {"deadline_ms": 5_000, "hedge_after": "p90"}] == [
+        one.json()["data"]["overrides"] for one in (milliseconds, learned)
+    ]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
@@ -154,3 +166,21 @@ async def test_guessing_is_limited(operators: Operators) -> None:
 
     assert ([401] * 10 + [429] * 2, 429) == (tries, right.status)
     assert int(right.headers["retry-after"]) <= 60
+
+
+async def test_connection_goes_on_after_a_body_that_nothing_reads(operators: Operators) -> None:
+    refused = post(
+        "/admin/api/v1/providers/openai", {"is_active": True}, ("authorization", f"Bearer {operators.viewer}")
+    )
+
+    with trio.fail_after(WITHIN_S):
+        async with await trio.open_tcp_stream("127.0.0.1", operators.port) as stream:
+            statuses = []
+            for _ in range(3):
+                # The head first: the answer must not come, or not count, before the body is here.
+                await stream.send_all(refused[:-5])
+                await trio.sleep(0.02)
+                await stream.send_all(refused[-5:])
+                statuses.append((await read_response(stream)).status)
+
+    assert [405] * 3 == statuses

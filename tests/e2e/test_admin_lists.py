@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from pg_trio.app import make_admin_app
+from pg_trio.domain.project import TokenLimits
 from pg_trio.errors import ConfigError
 from tests.support.gateway import (
     OTHER_PROJECT,
@@ -129,6 +130,19 @@ async def test_endpoints_show_what_holds(gateway: Gateway, operators: Operators)
     assert (2.5, 0.0) == (ask["spend"]["budget_usd"], ask["spend"]["reserved_usd"])
     assert ask["spend"]["spent_usd"] > 0
     assert not endpoints["off"]["is_active"]
+
+
+async def test_limits_show_what_is_left(gateway: Gateway, operators: Operators) -> None:
+    await operators.call("PATCH", f"endpoints/{PROJECT}/broken", {"rate_limit_per_minute": 50})
+    gateway.token = gateway.make_token(limits=TokenLimits(rate_limit_per_minute=40))
+    await gateway.call("broken")
+
+    endpoints = {one["slug"]: one["limits"] for one in await read(operators, "endpoints")}
+    tokens = [one["limits"] for one in await read(operators, "tokens")]
+
+    assert [{"scope": "minute", "limit": 50, "window_s": 60, "remaining": 49}] == endpoints["broken"]
+    assert [] == endpoints["ask"]
+    assert [[{"scope": "token_minute", "limit": 40, "window_s": 60, "remaining": 39}], []] == tokens
 
 
 async def test_budgets_agree_with_the_log(gateway: Gateway, operators: Operators) -> None:

@@ -265,3 +265,24 @@ async def test_head_has_no_body(nursery: trio.Nursery, tmp_path: Path, server: s
         response = await read_response(stream, "HEAD")
 
     assert (status, b"") == (response.status, response.body)
+
+
+@pytest.mark.parametrize("server", ["lane", "hypercorn"])
+@pytest.mark.parametrize("path", ["/healthz", "/nothing", f"/api/{PROJECT}/info"])
+async def test_connection_goes_on_after_a_body_that_nothing_reads(
+    nursery: trio.Nursery, tmp_path: Path, server: str, path: str
+) -> None:
+    gateway = await start_gateway(nursery, tmp_path, CONFIGURATION, server)
+    asked = post(path, {"message": "Hello"})
+
+    with trio.fail_after(10):
+        async with await trio.open_tcp_stream("127.0.0.1", gateway.port) as stream:
+            statuses = []
+            for _ in range(3):
+                await stream.send_all(asked[:-5])
+                await trio.sleep(0.02)
+                await stream.send_all(asked[-5:])
+                statuses.append((await read_response(stream)).status)
+
+    assert [statuses[0]] * 3 == statuses
+    assert statuses[0] in (404, 405)

@@ -46,6 +46,9 @@ ROW = LogRow(
     client_request_id="trace-1",
     client_address="2001:db8::7",
     request_body='{"messages":[{"role":"user","content":"Hello"}]}',
+    surface="gateway",
+    outcome="ok",
+    deadline_ms=1_200,
 )
 FAILED = evolve(
     ROW,
@@ -95,6 +98,10 @@ async def test_json_has_everything(data_dir: Path) -> None:
         "request_id": str(UUID(int=1)),
         "at": NOW,
         "status": 200,
+        "outcome": "ok",
+        "surface": "gateway",
+        "deadline_ms": 1_200,
+        "first_token_ms": 1.5,
         "latency_ms": 12.5,
         "project_uuid": str(SUPPORT),
         "endpoint_uuid": str(UUID(int=9)),
@@ -123,6 +130,7 @@ async def test_json_has_everything(data_dir: Path) -> None:
                 "ended_ms": 4.0,
                 "first_token_ms": 1.5,
                 "outcome": "won",
+                "is_hedge": False,
             }
         ],
         "request_body": {"messages": [{"role": "user", "content": "Hello"}]},
@@ -134,8 +142,10 @@ async def test_json_has_everything(data_dir: Path) -> None:
 async def test_table_is_for_people(data_dir: Path) -> None:
     lines = (await logs("--data-dir", str(data_dir))).splitlines()
 
-    assert lines[0].startswith("TIME                     STATUS         MS  ENDPOINT          MODEL  ")
-    assert lines[1].startswith("2023-11-14T22:13:20.000  200          12.5  summarize         gpt-4o-mini  ")
+    assert lines[0].startswith("TIME                     STATUS         MS  SURFACE      ENDPOINT          MODEL  ")
+    assert lines[1].startswith(
+        "2023-11-14T22:13:20.000  200          12.5  gateway      summarize         gpt-4o-mini  "
+    )
     assert lines[2].endswith(f"{UUID(int=2)}  Provider call failed: no")
     assert 5 == len(lines)
 
@@ -271,7 +281,7 @@ async def test_older_log_is_explained(data_dir: Path) -> None:
     status, _, errors = await run_command("logs", "--data-dir", str(data_dir))
 
     assert 1 == status
-    assert "written by an older pg_trio (schema 1; this one wants 5)" in errors
+    assert "written by an older pg_trio (schema 1; this one wants 6)" in errors
 
 
 async def test_damaged_log_is_explained(data_dir: Path) -> None:

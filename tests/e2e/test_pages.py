@@ -24,6 +24,9 @@ CONFIGURATION = "\n".join(
         endpoint("down"),
     ]
 )
+# What shows that a page has its content.
+LOADED = {"/": ".card b", "/playground": "textarea"}
+PATHS = ("/", "/live", "/playground", "/providers", "/endpoints", "/tokens", "/audit")
 PICTURES = Path(__file__).parents[2] / "build" / "pages"
 
 
@@ -141,7 +144,7 @@ async def test_switched_off_provider_answers_nothing(site: Site) -> None:
     await site.page.save_picture(PICTURES / "providers.png")
 
 
-@pytest.mark.parametrize("path", ["/", "/live", "/playground", "/providers", "/endpoints", "/tokens", "/audit"])
+@pytest.mark.parametrize("path", PATHS)
 async def test_every_page_loads_at_any_size_and_in_both_schemes(site: Site, path: str) -> None:
     await site.gateway.call("ask")
     for scheme in ("dark", "light"):
@@ -150,6 +153,7 @@ async def test_every_page_loads_at_any_size_and_in_both_schemes(site: Site, path
             await site.page.resize(width, 800)
             await site.open(path)
             await site.page.wait("!!document.querySelector('#content').firstElementChild")
+            await site.page.wait(f"!!document.querySelector({json.dumps(LOADED.get(path, '#content table'))})")
             await site.page.save_picture(PICTURES / f"{path.strip('/') or 'overview'}-{scheme}-{width}.png")
             assert await site.page.run("document.documentElement.scrollWidth <= innerWidth")
 
@@ -164,3 +168,69 @@ async def test_viewer_sees_and_changes_nothing(site: Site) -> None:
     await site.open("/providers")
 
     assert await site.page.wait("document.querySelector('[role=switch]')?.disabled")
+
+
+AXE = Path(__file__).parents[1] / "clients" / "node" / "node_modules" / "axe-core" / "axe.min.js"
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed (scripts/clients)")
+@pytest.mark.parametrize(
+    "path", ["/login", "/", "/live", "/playground", "/providers", "/endpoints", "/tokens", "/audit"]
+)
+async def test_pages_can_be_used_by_everyone(site: Site, path: str) -> None:
+    await site.gateway.call("ask")
+    for scheme in ("dark", "light"):
+        await site.page.prefer(scheme)
+        await site.open(path)
+        if path != "/login":
+            await site.page.wait(f"!!document.querySelector({json.dumps(LOADED.get(path, '#content table'))})")
+        await site.page.run(AXE.read_text())
+
+        found = await site.page.run(
+            "axe.run().then((result) => result.violations.filter((one) => ['serious', 'critical'].includes(one.impact))"
+            ".map((one) => [one.id, one.nodes.map((node) => node.html).slice(0, 3)]))"
+        )
+
+        assert [] == found
+
+
+async def test_keyboard_is_enough(site: Site) -> None:
+    await site.open("/providers")
+    await site.page.wait("!!document.querySelector('[role=switch]')")
+    name = "document.activeElement.getAttribute('aria-label')"
+
+    for _ in range(60):
+        await site.page.key("Tab")
+        if await site.page.run(name) == "openai":
+            break
+    await site.page.key("Enter")
+
+    await site.page.wait("document.querySelector('#said').textContent === 'openai is off.'")
+    assert 503 == (await site.gateway.call("ask")).status
+
+
+async def test_rotated_token_is_shown_once(site: Site) -> None:
+    await site.open("/tokens")
+    before = site.gateway.token
+
+    await site.page.click("Rotate test")
+    shown = await site.page.wait("document.querySelector('#content .card code')?.textContent")
+    site.gateway.token = shown
+
+    assert before != shown
+    assert 200 == (await site.gateway.call("ask")).status
+    await site.open("/tokens")
+    assert shown not in await site.page.run("document.body.textContent")
+
+
+async def test_what_clients_wrote_is_only_text(site: Site) -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    await site.gateway.call(
+        "ask", {"message": evil, "session_id": evil}, ("x-request-id", "a<b>"), ("user-agent", evil)
+    )
+    await site.gateway.call(evil.replace(" ", "").replace("<", "%3C"))
+
+    await site.open("/live")
+    await site.page.wait("!!document.querySelector('[data-testid=live-row]')")
+
+    assert 0 == await site.page.run("document.querySelectorAll('#content img').length")

@@ -144,7 +144,7 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> ToyProvider:
     """What a new wire adds to the package: a row of facts, and an adapter."""
     row = Provider("toy", None, wire="toy", needs_key=False)  # type: ignore[arg-type]  # not one of the wires that ship
     monkeypatch.setitem(PROVIDERS, "toy", row)
-    monkeypatch.setitem(providers._ADAPTERS, "toy", ToyAdapter())
+    monkeypatch.setitem(providers._BY_PROVIDER, "toy", ToyAdapter())
     return ToyProvider()
 
 

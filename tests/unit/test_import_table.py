@@ -33,7 +33,16 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "sources": ({"errors", "domain"}, set()),
     # Trio for its clock and its cancellations: nothing waits there.
     "recorder": ({"errors", "domain"}, {"attrs", "trio"}),
-    "observe": ({"errors", "domain", "recorder"}, {"attrs", "orjson"}),
+    "observe": (
+        {"errors", "domain", "recorder", "shared_memory"},
+        {"attrs", "orjson", "trio", "prometheus_client", "opentelemetry"},
+    ),
+    "traces": ({"observe", "stores", "config", "domain"}, {"attrs"}),
+    "metering": (
+        {"observe", "overrides", "pipeline", "stages", "stores", "shared_memory", "ledger"}
+        | {"recorder", "config", "domain"},
+        {"attrs"},
+    ),
     "catalogue": ({"stages", "domain", "errors"}, {"attrs"}),
     "overrides": ({"catalogue", "config", "domain"}, {"attrs"}),
     "received_request": ({"catalogue", "stages", "recorder", "domain", "racing"}, set()),

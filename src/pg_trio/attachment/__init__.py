@@ -17,7 +17,7 @@ kept_output.py  what a work has sent, for readers that come and go
 """
 
 from pg_trio.attachment.attachments import Attachment, DirectAttachment, OwnedAttachment, follow, while_connected
-from pg_trio.attachment.kept_output import KeptOutput, OutputCut, OutputLost
+from pg_trio.attachment.kept_output import KeptOutput, OutputCut, OutputDropped
 from pg_trio.attachment.owned_works import Outlives, OwnedWork, OwnedWorks, Work, WorkPort
 
 __all__ = [
@@ -26,7 +26,7 @@ __all__ = [
     "KeptOutput",
     "Outlives",
     "OutputCut",
-    "OutputLost",
+    "OutputDropped",
     "OwnedAttachment",
     "OwnedWork",
     "OwnedWorks",

@@ -75,7 +75,7 @@ class OwnedAttachment(Generic[P]):
 async def follow(owned: OwnedWork[P], deliver: Deliver[P], first_part: int = 0) -> None:
     """Attach another client to a work, from this part of its output on, and send it all that comes.
 
-    Raises OutputLost if that part is not kept, and OutputCut if the output ended before it was complete.
+    Raises OutputDropped if that part is not kept, and OutputCut if the output ended before it was complete.
     """
     with owned.attach(first_part) as reader:
         while (part := await reader.receive()) is not None:

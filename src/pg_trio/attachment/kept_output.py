@@ -21,7 +21,7 @@ class OutputCut(Exception):
     """The work ended before its output was complete; the text says why."""
 
 
-class OutputLost(Exception):
+class OutputDropped(Exception):
     """The parts that the reader asks for are not kept any more."""
 
 
@@ -91,9 +91,9 @@ class KeptOutput(Generic[P]):
             self._changed.unpark_all()
 
     def open_reader(self, first_part: int) -> OutputReader[P]:
-        """A reader that begins with this part, which may be still to come. Raises OutputLost if it is not kept."""
+        """A reader that begins with this part, which may be still to come. Raises OutputDropped if it is not kept."""
         if not self._first <= first_part <= self.next_part:
-            raise OutputLost
+            raise OutputDropped
         reader = OutputReader(self, first_part)
         self._readers.add(reader)
         return reader

@@ -128,7 +128,7 @@ class OwnedWork(Generic[P]):
     def attach(self, first_part: int = 0) -> Iterator[OutputReader[P]]:
         """A reader of the output from this part on. While the block lasts, the work is not an orphan.
 
-        Raises OutputLost if that part is not kept.
+        Raises OutputDropped if that part is not kept.
         """
         reader = self.output.open_reader(first_part)
         self._readers += 1

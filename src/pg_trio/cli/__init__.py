@@ -25,8 +25,11 @@ from pg_trio.cli import (
     prices,
     reload,
     serve,
+    show,
     simulate,
+    stats,
     token,
+    top,
     worker,
 )
 from pg_trio.cli.console import final_status, own_console
@@ -40,7 +43,23 @@ def make_parser() -> argparse.ArgumentParser:
     parser.set_defaults(serves=False)
     parser.add_argument("--version", action="version", version=f"pg-trio {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (serve, reload, check, prices, token, operator, logs, backup, doctor, simulate, completion, worker):
+    for command in (
+        serve,
+        reload,
+        check,
+        prices,
+        token,
+        operator,
+        logs,
+        show,
+        stats,
+        top,
+        backup,
+        doctor,
+        simulate,
+        completion,
+        worker,
+    ):
         command.register(commands)
     return parser
 

@@ -17,4 +17,4 @@ def raise_descriptor_limit() -> None:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         except (OSError, ValueError) as error:
-            logging.getLogger("pg_trio").warning("the limit of open files stays at %d (%s)", soft, error)
+            logging.getLogger("pg_trio.cli").warning("the limit of open files stays at %d (%s)", soft, error)

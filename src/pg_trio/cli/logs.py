@@ -9,13 +9,14 @@ import argparse
 import json
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 from uuid import UUID
 
+from pg_trio.cli.columns import Columns, line_of
 from pg_trio.cli.console import output_failure
 from pg_trio.cli.place import add_place, find_project, locate
 from pg_trio.domain.log_row import LogRow
@@ -31,12 +32,11 @@ FOLLOW_EVERY_S = 0.25
 _AGE = re.compile(r"([0-9]{1,6})(s|m|h|d)")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _STATUS = re.compile(r"([1-5])(?:[0-9]{2}|xx)")
-Columns: TypeAlias = Sequence[tuple[str, int]]
-# (heading, width). A negative width aligns numbers to the right. The last column has the rest of the line.
 _COLUMNS = (
     ("TIME", 23),
     ("STATUS", 6),
     ("MS", -9),
+    ("SURFACE", 11),
     ("ENDPOINT", 16),
     ("MODEL", 24),
     ("TOKENS", -11),
@@ -66,9 +66,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     parser.add_argument("--errors", action="store_true", help="only failures, broken streams and clients that left")
     parser.add_argument(
-        "--since", type=_parse_since, metavar="TIME", help="only from then on: 90s, 15m, 6h, 7d ago, or an ISO time"
+        "--since", type=parse_since, metavar="TIME", help="only from then on: 90s, 15m, 6h, 7d ago, or an ISO time"
     )
-    parser.add_argument("--request-id", type=_parse_uuid, metavar="UUID", help="the row of this X-Request-Id")
+    parser.add_argument("--request-id", type=parse_request_id, metavar="UUID", help="the row of this X-Request-Id")
     parser.add_argument("--client-request-id", metavar="ID", help="the rows of this X-Request-Id of a client's own")
     parser.add_argument("--client", type=_parse_address, metavar="ADDRESS", help="only calls from this address")
     parser.set_defaults(run=run)
@@ -99,7 +99,7 @@ def _show(reader: LogRows, wanted: LogFilter, arguments: argparse.Namespace) -> 
     columns = _LONG_COLUMNS if arguments.long else _COLUMNS
     render = _render_json if arguments.json else partial(_render_line, columns=columns)
     if not arguments.json:
-        print(_line([heading for heading, _ in columns], columns))
+        print(line_of([heading for heading, _ in columns], columns))
     is_read = _print(map(render, reader.last(wanted, arguments.lines)))
     while is_read and arguments.follow:
         time.sleep(FOLLOW_EVERY_S)
@@ -123,6 +123,10 @@ def _render_json(row: LogRow) -> str:
         "request_id": str(row.request_id),
         "at": row.at,
         "status": row.status,
+        "outcome": row.outcome,
+        "surface": row.surface,
+        "deadline_ms": row.deadline_ms,
+        "first_token_ms": row.first_token_ms,
         "latency_ms": row.latency_ms,
         "project_uuid": row.project_uuid and str(row.project_uuid),
         "endpoint_uuid": row.endpoint_uuid and str(row.endpoint_uuid),
@@ -151,6 +155,7 @@ def _render_json(row: LogRow) -> str:
                 "ended_ms": attempt.ended_ms,
                 "first_token_ms": attempt.first_token_ms,
                 "outcome": attempt.outcome,
+                "is_hedge": attempt.is_hedge,
             }
             for attempt in row.attempts
         ],
@@ -162,11 +167,12 @@ def _render_json(row: LogRow) -> str:
 
 def _render_line(row: LogRow, columns: Columns) -> str:
     client = [row.client_address or "-", row.client_request_id or "-"] if columns is _LONG_COLUMNS else []
-    return _line(
+    return line_of(
         [
             datetime.fromtimestamp(row.at, UTC).isoformat(timespec="milliseconds")[:23],
             str(row.status),
             f"{row.latency_ms:.1f}",
+            row.surface or "-",
             row.endpoint_slug or "-",
             row.model or "-",
             "-" if row.prompt_tokens is None else f"{row.prompt_tokens}+{row.completion_tokens}",
@@ -178,21 +184,6 @@ def _render_line(row: LogRow, columns: Columns) -> str:
         ],
         columns,
     )
-
-
-def _line(cells: list[str], columns: Columns) -> str:
-    fitted = [_fit(cell, width) for cell, (_, width) in zip(cells, columns, strict=True)]
-    return "  ".join(fitted).rstrip()
-
-
-def _fit(cell: str, width: int) -> str:
-    # A model's name is the provider's text, and must not control the terminal.
-    cell = "".join([character if character.isprintable() else "?" for character in cell])
-    if width == 0:
-        return cell
-    size = abs(width)
-    cut = cell if len(cell) <= size else cell[: size - 1] + "…"
-    return cut.rjust(size) if width < 0 else cut.ljust(size)
 
 
 # ── arguments ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -213,7 +204,7 @@ def _parse_status(text: str) -> tuple[int, int]:
     return int(text), int(text)
 
 
-def _parse_since(text: str) -> float:
+def parse_since(text: str) -> float:
     found = _AGE.fullmatch(text)
     if found is not None:
         return time.time() - int(found[1]) * _UNIT_S[found[2]]
@@ -233,7 +224,7 @@ def _parse_address(text: str) -> str:
         raise argparse.ArgumentTypeError(f"{text!r} is no IP address") from exc
 
 
-def _parse_uuid(text: str) -> UUID:
+def parse_request_id(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError as exc:

@@ -65,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     for note in describe_notes(configuration):
         print(f"note: {note}", file=sys.stderr)
     settings = configuration.settings
+    configure_logging(settings.observe)
     changes = {"bind": arguments.bind, "workers": arguments.workers, "admin_bind": arguments.admin_bind}
     given = {name: value for name, value in changes.items() if value is not None}
     settings = evolve(settings, server=evolve(settings.server, **given))

@@ -18,11 +18,12 @@ from pg_trio.server.serving import listen
 from pg_trio.server.status_file import StatusFile
 from pg_trio.server.stock import make_hypercorn_config
 from pg_trio.server.supervisor import Supervisor
+from pg_trio.shared_memory.metric_file import begin_metrics
 from pg_trio.store.database import make_data_dir
 from pg_trio.store.databases import DATABASES
 from pg_trio.store.journal_check import tell_damaged_journal
 
-logger = logging.getLogger("pg_trio")
+logger = logging.getLogger("pg_trio.cli")
 
 
 async def supervise(path: Path, settings: Settings, announce: Callable[[list[str], str | None], None]) -> None:
@@ -34,6 +35,7 @@ async def supervise(path: Path, settings: Settings, announce: Callable[[list[str
     make_data_dir(settings.gateway.data_dir)
     status_file = StatusFile(settings.gateway.data_dir)
     status_file.hold()
+    begin_metrics(settings.gateway.data_dir)
     for database in DATABASES:
         # No process has the files open yet.
         tell_damaged_journal(settings.gateway.data_dir / database.file_name)

@@ -41,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         file.seek(0)
         text = file.read().decode("utf-8")
     settings = parse_settings(text, str(arguments.config), arguments.config.parent)
+    configure_logging(settings.observe)
     sockets = [socket.socket(fileno=descriptor) for descriptor in arguments.sockets]
     control = socket.socket(fileno=arguments.control)
     # Quart-Trio types ASGI events as classes, the lane as mappings. Its own `__call__` would be an extra step.

@@ -109,6 +109,19 @@ class HostPortOrNone:
 
 
 @frozen(slots=True)
+class UrlOrNone:
+    """An absolute URL of HTTP without user, query and fragment, or an empty text."""
+
+    def check(self, value: object) -> None:
+        assert isinstance(value, str)
+        if value and not _HTTP_URL.fullmatch(value):
+            raise ValueError(f"{show(value)} is not a URL such as http://127.0.0.1:4318")
+
+    def __str__(self) -> str:
+        return "URL or empty"
+
+
+@frozen(slots=True)
 class UrlPrefix:
     """An absolute path without a slash at its end, or an empty text."""
 
@@ -121,6 +134,7 @@ class UrlPrefix:
         return "a path or empty"
 
 
+_HTTP_URL = re.compile(r"https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::[0-9]{1,5})?(?:/[A-Za-z0-9_.~/%-]*)?")
 _URL_PREFIX = re.compile(r"(?:/[A-Za-z0-9_-]{1,64}){1,8}")
 _HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+")
 _PORT = re.compile(r"[0-9]{1,5}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any, get_args, get_origin
 
 import attrs
@@ -23,6 +24,8 @@ SECTIONS: dict[str, type[attrs.AttrsInstance]] = {
 }
 
 # 18 digits: a longer number is above every bound, and Python refuses to read 4,300 digits.
+_NUMBER = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,18})?")
+_BOOLEANS = {"true": True, "false": False}
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
@@ -60,7 +63,7 @@ def _exists(section: str, key: str, path: Path, mistakes: Mistakes) -> bool:
     return True
 
 
-def _read(text: str, setting: attrs.Attribute[Any]) -> int | str | list[str]:
+def _read(text: str, setting: attrs.Attribute[Any]) -> bool | int | Decimal | str | list[str]:
     """The value as TOML would have held it. Structuring reports a value of a wrong type.
 
     A list has commas between its items.
@@ -68,6 +71,10 @@ def _read(text: str, setting: attrs.Attribute[Any]) -> int | str | list[str]:
     if get_origin(setting.type) is list:
         return [item.strip() for item in text.split(",") if item.strip()]
     plain = get_args(setting.type)[0] if get_args(setting.type) else setting.type
+    if plain is bool:
+        return _BOOLEANS.get(text.lower(), text)
+    if plain is float and _NUMBER.fullmatch(text):
+        return Decimal(text)
     return int(text) if plain is int and _INTEGER.fullmatch(text) else text
 
 

@@ -20,6 +20,7 @@ from pg_trio.config.prices import LIST, find_price
 from pg_trio.config.schemas import SchemaReader, as_json
 from pg_trio.config.tables import CallTable, EndpointTable, OpenedProviderTable, ProjectTable
 from pg_trio.domain.guardrails import GuardrailRules
+from pg_trio.domain.origins import AllowedOrigins, check_origins
 from pg_trio.domain.prices import PriceRule, TokenPrice
 from pg_trio.domain.project import RESERVED_SLUGS, Candidate, Credential, Endpoint, OpenedProvider, Project
 from pg_trio.domain.provider import MIN_THINKING_TOKENS, PROVIDERS
@@ -96,8 +97,18 @@ class Resolver:
             metadata=metadata,
             endpoints=endpoints,
             providers=providers,
+            cors_origins=self._read_origins(table, path),
             **{name: value for name, value in given.items() if value is not None},
         )
+
+    def _read_origins(self, table: ProjectTable, path: Path) -> AllowedOrigins | None:
+        entries = tuple(entry for entry in table.cors_origins or () if entry is not None)
+        try:
+            check_origins(entries)
+        except ValueError as error:
+            self.mistakes.add((*path, "cors_origins"), str(error))
+            return None
+        return AllowedOrigins(entries) if entries else None
 
     def _resolve_endpoint(
         self, table: EndpointTable, path: Path, wider: GuardrailRules, owner: ProjectTable

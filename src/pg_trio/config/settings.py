@@ -6,8 +6,9 @@ docs/configuration.md describes each for users.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 from uuid import UUID
 
 from attrs import field, frozen
@@ -24,11 +25,17 @@ from pg_trio.config.bounds import (
     HostPortOrNone,
     Milliseconds,
     Network,
+    Shape,
+    UrlOrNone,
     UrlPrefix,
 )
 from pg_trio.config.time_zone import TimeZone
 from pg_trio.domain.project import Credential, Project
 
+# A folder of pg_trio, or a module in it, and the least level that it logs.
+ROOM_LEVEL = re.compile(r"[a-z0-9_]+(?:\.[a-z0-9_]+)*=(?:debug|info|warning|error)")
+# Kinds of requests whose traces are kept.
+KeptTrace: TypeAlias = Literal["error", "deadline", "hedged"]
 # Where this address is taken, the gateway starts without it; any other address was asked for.
 DEFAULT_ADMIN_BIND = "127.0.0.1:8081"
 
@@ -140,8 +147,23 @@ class ServerSettings:
 class ObserveSettings:
     """`[observe]`: what is shown and told of requests."""
 
+    # Counting takes some 10 µs a request.
+    metrics: bool = True
     # `/metrics` on the public address, too.
     metrics_public: bool = False
+    # Where traces go, by OTLP over HTTP. Empty: where the SDK's environment variables say, or nowhere.
+    otlp_endpoint: Annotated[str, UrlOrNone()] = ""
+    # Of the requests whose client is in no trace: all, as of OpenTelemetry's own sampler.
+    trace_ratio: Annotated[float, Between(0, 1)] = 1.0
+    # Requests that are traced at any ratio. A wrong item is None, as in tables.py.
+    keep_always: list[KeptTrace | None] = field(factory=lambda: ["error", "deadline", "hedged"])
+    # Texts of prompts and answers in spans. Off, as the GenAI conventions demand.
+    capture_content: bool = False
+    # The server's own log: lines for people, or JSON.
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    # Levels of single rooms. A wrong item is None, as in tables.py.
+    log_levels: list[Annotated[str, Shape(ROOM_LEVEL, "ROOM=LEVEL")] | None] = field(factory=list)
 
 
 @frozen(slots=True)

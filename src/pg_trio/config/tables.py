@@ -252,6 +252,7 @@ class ProjectTable:
     is_active: bool | None = None
     metadata: dict[str, Any] | None = None
     guardrails: GuardrailTables | None = None
+    cors_origins: list[Annotated[str, Length(1, 300)] | None] | None = None
     endpoints: list[EndpointTable | None] | None = None
     providers: list[OpenedProviderTable | None] | None = None
 

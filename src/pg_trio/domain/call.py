@@ -28,14 +28,15 @@ class RequestOrigin:
     """Where a request comes from, as far as that is known: for the log, metrics and traces alone.
 
     `surface` is the name of the surface that it came by, `client_address` where the client calls from,
-    `client_request_id` the client's own `X-Request-Id`. `traceparent` is that header as it came, unread: see
-    domain.trace_context.
+    `client_request_id` the client's own `X-Request-Id`. `traceparent` and `tracestate` are these headers as they
+    came, unread: see domain.trace_context.
     """
 
     surface: str = ""
     client_address: str | None = None
     client_request_id: str | None = None
     traceparent: str | None = None
+    tracestate: str | None = None
 
 
 UNKNOWN_ORIGIN = RequestOrigin()

@@ -3,12 +3,14 @@ masked."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Protocol, TypeAlias
 from uuid import UUID
 
 from attrs import evolve, field
 
 from pg_trio.domain.project import Candidate
+from pg_trio.domain.trace_context import AttemptTrace
 from pg_trio.domain.value import value
 
 # What became of a candidate: it answered, another answered first, it failed, the deadline or the client's leaving cut
@@ -79,6 +81,10 @@ class Attempts:
     # Tries whose provider neither answered nor refused: it may have worked, and may charge for it. By candidate,
     # because each has a price of its own.
     lost_to: tuple[Candidate, ...] = ()
+    # Whether a hedge was due that the hedge budget, or the candidates' state, did not allow.
+    hedge_denied = False
+    # What calls are told of the request's trace. None if there is nothing to tell.
+    trace: AttemptTrace | None = None
 
     def __init__(self, head_at: float) -> None:
         self._head_at = head_at
@@ -88,6 +94,13 @@ class Attempts:
     def lost(self) -> int:
         """How many such tries there were."""
         return len(self.lost_to)
+
+    def trace_fields(self, candidate: Candidate, started_at: float) -> Sequence[tuple[str, str]]:
+        """The header fields that tell a call of the request's trace; none if there is nothing to tell."""
+        if self.trace is None:
+            return ()
+        started_ms = int((started_at - self._head_at) * 1e6) / 1000
+        return self.trace.begin_attempt((candidate.credential.name, candidate.model), started_ms)
 
     def begin(self, attempt: Beginning, started_at: float) -> None:
         """A candidate is asked. Its row comes with its end."""

@@ -17,6 +17,7 @@ from pg_trio.domain.guardrails import GuardrailRules
 from pg_trio.domain.json_value import json_texts
 from pg_trio.domain.log_body import LogBodies
 from pg_trio.domain.options import ResponseFormat
+from pg_trio.domain.origins import AllowedOrigins
 from pg_trio.domain.prices import TokenPrice
 from pg_trio.domain.secret import Secret
 from pg_trio.domain.strict_subset import enforced_format
@@ -311,6 +312,8 @@ class Project:
     metadata: JsonObject = field(factory=dict)
     endpoints: dict[str, Endpoint] = field(factory=dict)
     providers: tuple[OpenedProvider, ...] = ()
+    # From where browsers may call it; None: from nowhere but its own origin.
+    cors_origins: AllowedOrigins | None = None
 
 
 @frozen(slots=True)

@@ -30,7 +30,7 @@ class StageTimes:
         """The time of the gateway's own stages: all but the waiting for a provider, and for a stream's end."""
         durations_ms = self.durations_ms
         overhead_ms = sum(durations_ms)
-        for place in _waits(self.stages):
+        for place in waits_of(self.stages):
             overhead_ms -= durations_ms[place]
         return overhead_ms
 
@@ -58,7 +58,8 @@ def _json_format(stages: tuple[str, ...]) -> bytes:
 
 
 @lru_cache(maxsize=64)
-def _waits(stages: tuple[str, ...]) -> tuple[int, ...]:
+def waits_of(stages: tuple[str, ...]) -> tuple[int, ...]:
+    """The places of the stages that wait for a provider, or for a stream's end."""
     return tuple([place for place, stage in enumerate(stages) if stage in _WAITING])
 
 

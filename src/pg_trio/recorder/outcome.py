@@ -87,13 +87,16 @@ class RequestOutcome:
     """How a request ended. `status` is the answer's HTTP status. For an error after a stream's first byte, it is the
     status that the error has before the first byte.
 
-    `code` is the error's name and `text` the message for the client. Both are None for `ok`.
+    `code` is the error's name and `text` the message for the client. Both are None for `ok`. `scope` is the limit that
+    a request met, `limit_ms` the deadline that it missed; else None.
     """
 
     status: int
     kind: OutcomeKind
     code: str | None = None
     text: str | None = None
+    scope: str | None = None
+    limit_ms: int | None = None
 
 
 OK = RequestOutcome(200, "ok")
@@ -103,7 +106,9 @@ SHED = RequestOutcome(Overloaded.status, "shed", Overloaded.__name__, Overloaded
 def outcome_of(error: BaseException) -> RequestOutcome:
     """The outcome of a request that ended with this error. An unexpected error becomes a 500 without details."""
     if isinstance(error, GatewayError):
-        return RequestOutcome(error.status, kind_of(type(error)), error.code, error.text)
+        scope = error.scope if isinstance(error, RateLimited) else None
+        limit_ms = error.limit_ms if isinstance(error, DeadlineExceeded) else None
+        return RequestOutcome(error.status, kind_of(type(error)), error.code, error.text, scope, limit_ms)
     if isinstance(error, ClientLeft):
         return RequestOutcome(CLIENT_LEFT, "client_left", "ClientLeft", "The client closed the connection.")
     return RequestOutcome(InternalError.status, "error", InternalError.__name__, InternalError.text)

@@ -13,6 +13,7 @@ from pg_trio.domain.client_request import ClientReply, ClientRequest
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.errors import ClientLeft, GatewayError
+from pg_trio.recorder.current import current_request
 from pg_trio.recorder.facts import GuardrailVerdict, Settled
 from pg_trio.recorder.outcome import OK, RequestOutcome, is_cancelled, outcome_of, verdict_of
 from pg_trio.recorder.record import RequestRecord
@@ -40,6 +41,7 @@ class Recorder(RequestRecord):
         self._began_ms = {}
         self._call = call
         self._teller = teller
+        current_request.set(head.request_id)
 
     def stage_began(self, stage: str) -> None:
         """The stage of that name begins, once per request. The previous stage has ended."""
@@ -107,6 +109,7 @@ class Recorder(RequestRecord):
         self._teller.tell_end(self, outcome)
         # Subscribers may keep the record for later, so it drops large values, and errors, which keep frames alive.
         self.request = self.reply = self.failure = None
+        current_request.set(None)
         del self._call
 
     def _describe(self, error: BaseException) -> RequestOutcome:

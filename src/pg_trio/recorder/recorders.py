@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
-from typing import TypeVarTuple
+from typing import TypeAlias, TypeVarTuple
 
 from attrs import define
 
-from pg_trio.domain.call import Call
+from pg_trio.domain.call import Call, RequestHead
 from pg_trio.domain.log_row import Attempts
+from pg_trio.domain.trace_context import AttemptTrace
 from pg_trio.recorder.facts import Fact
 from pg_trio.recorder.live import LiveRecorder
 from pg_trio.recorder.outcome import RequestOutcome
@@ -23,6 +24,7 @@ from pg_trio.recorder.subscriber import LiveSubscriber, Subscriber
 _log = logging.getLogger(__name__)
 
 Given = TypeVarTuple("Given")
+BeginTrace: TypeAlias = Callable[[RequestHead], AttemptTrace | None]
 
 # At most one log line a minute about one subscriber: a failure at every request must not fill the disk.
 SAY_EVERY_S = 60.0
@@ -46,22 +48,38 @@ class Recorders:
 
     The subscribers in `at_end` are called at each request's end; `watch` adds live ones. `failed` counts calls that
     raised and `slow` counts calls that took longer than SLOW_CALL_S, both by the subscriber's class name.
+    `begin_trace` gives what a request's calls of providers are told of its trace.
     """
 
-    def __init__(self, at_end: Sequence[Subscriber], clock: Callable[[], float] = perf_counter) -> None:
+    def __init__(
+        self,
+        at_end: Sequence[Subscriber],
+        clock: Callable[[], float] = perf_counter,
+        begin_trace: BeginTrace | None = None,
+    ) -> None:
         self._at_end = tuple(at_end)
+        self._begin_trace = begin_trace
         self._live: tuple[Subscription, ...] = ()
         self._clock = clock
         self._said_at: dict[str, float] = {}
         self.failed: Counter[str] = Counter()
         self.slow: Counter[str] = Counter()
+        # Streamed answers under way: counted by the pipeline, for gauges.
+        self.streams_active = 0
+        # Whether a subscriber wants the text of every streamed answer, also where the endpoint's log keeps none.
+        self.keeps_texts = False
 
     def open(self, call: Call) -> Recorder:
         """A recorder for the call. The end of its `with` block ends the record."""
         if not self._live:
-            return Recorder(call, self, Attempts(call.head.head_at))
+            recorder = Recorder(call, self, Attempts(call.head.head_at))
+            if self._begin_trace is not None:
+                recorder.attempts.trace = self._begin_trace(call.head)
+            return recorder
         audience = Audience(self, self._live)
         recorder = LiveRecorder(call, audience)
+        if self._begin_trace is not None:
+            recorder.attempts.trace = self._begin_trace(call.head)
         audience.tell_begin(recorder)
         return recorder
 

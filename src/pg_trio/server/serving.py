@@ -23,7 +23,7 @@ from pg_trio.server.http1.accepting import accept_connections
 from pg_trio.server.http1.departures import departures_supported
 from pg_trio.server.http1.lane import PARTING_S, serve_lane
 from pg_trio.server.http1.open_connections import OpenConnections
-from pg_trio.server.http1.types import ASGIApplication, Mount
+from pg_trio.server.http1.types import CONNECTIONS, ASGIApplication, Mount
 from pg_trio.server.hypercorn_protocol import HypercornProtocol
 
 
@@ -76,7 +76,7 @@ async def serve_app(  # noqa: PLR0913  # what a server needs, each by name
         await lifespan.wait_for_startup()
         if ready is not None:
             await ready()
-        connections = OpenConnections(settings)
+        connections = state[CONNECTIONS] = OpenConnections(settings)
         protocol = HypercornProtocol(wrapped, config, settings, state, connections)
         async with trio.open_nursery() as clocks:
             clocks.start_soon(connections.keep_limits)

@@ -12,7 +12,7 @@ from hypercorn.typing import ASGIFramework
 
 from pg_trio.config.settings import ServerSettings
 
-logger = logging.getLogger("pg_trio")
+logger = logging.getLogger("pg_trio.server")
 
 
 def make_hypercorn_config(settings: ServerSettings) -> Config:

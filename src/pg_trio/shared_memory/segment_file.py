@@ -29,7 +29,7 @@ from uuid import UUID
 from attrs import frozen
 
 from pg_trio.errors import StoreError
-from pg_trio.shared_memory.segment import HEADER_BYTES, SLOT_BYTES, Segment
+from pg_trio.shared_memory.segment import FREE, HEADER_BYTES, SLOT_BYTES, Segment
 
 logger = logging.getLogger("pg_trio.shared_memory")
 
@@ -81,7 +81,7 @@ def open_segment(
     Raises: StoreError if the file cannot be made, opened or locked.
     """
     try:
-        with _taking_turns(path):
+        with taking_turns(path):
             descriptor = _open_usable(path, unsound)
             if descriptor is not None:
                 return Segment(descriptor, path, is_new=False)
@@ -120,6 +120,21 @@ def open_existing(path: Path) -> Segment | None:
     return None
 
 
+def count_used_slots(path: Path) -> int | None:
+    """How many slots of the file at `path` have a key; None if there is no usable file."""
+    try:
+        segment = open_existing(path)
+    except StoreError:
+        return None
+    if segment is None:
+        return None
+    try:
+        kinds = segment.memory[HEADER_BYTES::SLOT_BYTES]
+        return len(kinds) - kinds.count(FREE)
+    finally:
+        segment.close()
+
+
 def read_boot_id() -> bytes:
     """16 bytes that differ after a reboot. Zeros if the system has none; times of another boot are then clamped."""
     try:
@@ -129,7 +144,8 @@ def read_boot_id() -> bytes:
 
 
 @contextmanager
-def _taking_turns(path: Path) -> Iterator[None]:
+def taking_turns(path: Path) -> Iterator[None]:
+    """A block that one process at a time runs, by a lock file beside the path. Raises StoreError, OSError."""
     descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         with suppress(PermissionError):

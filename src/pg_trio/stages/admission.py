@@ -28,7 +28,7 @@ from pg_trio.domain.verdict import Verdict
 from pg_trio.errors import Overloaded
 from pg_trio.racing.wait_queue import WaitQueue
 
-logger = logging.getLogger("pg_trio")
+logger = logging.getLogger("pg_trio.stages")
 
 # A refused client asks again after this time. A second is many request times of an overloaded gateway.
 RETRY_AFTER_S = 1

@@ -211,6 +211,21 @@ class RateLimit:
             return NOTHING_LENT
         return _show(call, plan.buckets, await self._take(plan.buckets, self._clock(), 1))
 
+    async def read_left(self, asked: Endpoint | Token) -> list[LimitState]:
+        """What is left now of an endpoint's or a token's limits on requests and tokens. Raises Overloaded."""
+        buckets: tuple[BucketPlan | None, ...]
+        if isinstance(asked, Token):
+            of_token = None if asked.limits is None else self._token_plan(asked.id, asked.limits)
+            buckets = () if of_token is None else (of_token.requests, of_token.tokens)
+        else:
+            buckets = (_bucket_plan(asked),)
+        states = []
+        for bucket in buckets:
+            if bucket is not None:
+                held = await self._buckets.peek(bucket.key, bucket.limits, self._clock())
+                states += bucket.states([(one.remaining, math.ceil(one.next_s)) for one in held])
+        return states
+
     async def check_left(self, call: LimitedCall, token: Token, plan: LimitPlan | None) -> None:
         """Refuse a request that is already over a limit, before its large body is received. Takes nothing.
 

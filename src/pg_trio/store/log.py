@@ -95,6 +95,11 @@ class LogStore:
         """The number of rows recorded and not yet in the file."""
         return len(self._waiting)
 
+    @property
+    def is_up(self) -> bool:
+        """Whether the file could be written the last time."""
+        return not self._outage.is_on
+
     def record(self, row: UnwrittenRow) -> bool:
         """True: the row will be in the file. False: it was dropped, and counted in `dropped`.
 

@@ -3,7 +3,7 @@
 Rules:
 1. The file is opened read-only, and never made, migrated or locked: a reader cannot harm a running gateway.
 2. The last rows are found through an index on their time. A request id has no index, because random keys would make
-   every write more expensive as the file grows. It is searched from the newest row backwards.
+   every write more expensive as the file grows. It is searched in the index by time, which has it, too.
 3. New rows are found by `id`, the order of writing. Their times are those of the requests' heads.
 """
 
@@ -19,9 +19,12 @@ from uuid import UUID
 from attrs import frozen
 
 from pg_trio.domain.log_row import LogRow
+from pg_trio.domain.request_filter import RowChoice
+from pg_trio.domain.request_sums import Overview, TimeRange
 from pg_trio.errors import StoreError
 from pg_trio.store.database import explained, open_reader
 from pg_trio.store.log_file import FILE_NAME, SCHEMA, read_rows
+from pg_trio.store.log_query import read_overview
 
 # Rows read at once while following.
 FOLLOW_ROWS = 1_000
@@ -106,6 +109,11 @@ class LogReader:
                 rows = read_rows(self._connection, within, "ORDER BY id", [*parameters, self._last_id, upto])
                 yield from (row for _, row in rows)
                 self._last_id = upto
+
+    def overview(self, choice: RowChoice, within: TimeRange) -> Overview:
+        """The sums of a range."""
+        with explained(self._path):
+            return read_overview(self._connection, choice, within)
 
 
 def _max_id(connection: sqlite3.Connection) -> int:

@@ -39,7 +39,7 @@ logger = logging.getLogger("pg_trio.store")
 # The promise is one second in every worker.
 POLL_S = 0.25
 CLOSE_LIMIT_S = 5.0
-# A working day; a session that nobody ends must not last for ever.
+# A working day; a session that is not ended must not last for ever.
 SESSION_S = 12 * 3600.0
 
 

@@ -6,21 +6,21 @@ import logging
 
 
 class Outage:
-    """Logs the first failure in a row, and the first success after it."""
+    """Logs the first failure in a row, and the first success after it. `is_on`: the last call failed."""
 
     def __init__(self, logger: logging.Logger, what: str) -> None:
         self._logger = logger
         self._what = what
-        self._is_on = False
+        self.is_on = False
 
     def failed(self, error: Exception) -> None:
         """Call at every failure."""
-        if not self._is_on:
+        if not self.is_on:
             self._logger.error("%s: %s Trying again until it works.", self._what, error)
-        self._is_on = True
+        self.is_on = True
 
     def succeeded(self) -> None:
         """Call at every success."""
-        if self._is_on:
+        if self.is_on:
             self._logger.warning("%s: works again.", self._what)
-        self._is_on = False
+        self.is_on = False

@@ -101,6 +101,11 @@ class SessionStore:
         self._writes = Outage(_log, "cannot store sessions")
         self._deletions = Outage(_log, "cannot delete an expired session")
 
+    @property
+    def is_up(self) -> bool:
+        """Whether the file could be used the last time."""
+        return not (self._reads.is_on or self._writes.is_on)
+
     @classmethod
     async def open(
         cls, settings: GatewaySettings, keep_s: Mapping[UUID, float], *, busy_limit_s: float = BUSY_LIMIT_S

@@ -55,6 +55,11 @@ class TokenStore:
         self._polls = Outage(_log, "cannot look for revoked tokens, remembered ones stay good")
         self._flushes = Outage(_log, "cannot write when tokens were last used")
 
+    @property
+    def is_up(self) -> bool:
+        """Whether the file could be used the last time."""
+        return not (self._failures.is_on or self._polls.is_on)
+
     @classmethod
     async def open(cls, settings: GatewaySettings, *, busy_limit_s: float = BUSY_LIMIT_S) -> Self:
         """An open store; a missing `data_dir` or `tokens.db` is made.

@@ -12,6 +12,8 @@ from attrs import frozen
 
 from pg_trio.domain.log_row import LogRow
 from pg_trio.domain.project import Token, TokenEnv, TokenLimits
+from pg_trio.domain.request_filter import RowChoice
+from pg_trio.domain.request_sums import Overview, TimeRange
 from pg_trio.errors import StoreError
 from pg_trio.store.backup import back_up
 from pg_trio.store.databases import DATABASES
@@ -57,6 +59,9 @@ class LogRows(AbstractContextManager["LogRows"], Protocol):
 
     def new(self, wanted: LogFilter) -> Iterator[LogRow]:
         """The rows that match and were written since the last call."""
+
+    def overview(self, choice: RowChoice, within: TimeRange) -> Overview:
+        """The sums of a range."""
 
 
 @frozen(slots=True)

@@ -32,7 +32,7 @@ from pg_trio.store.tokens import TokenStore
 from pg_trio.stores.month_start import sum_months
 from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, LogBook
 
-logger = logging.getLogger("pg_trio")
+logger = logging.getLogger("pg_trio.stores")
 
 # The reservations of a killed worker block its endpoints' budgets for at most this long.
 REAP_EVERY_S = 1.0

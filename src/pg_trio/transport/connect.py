@@ -76,13 +76,13 @@ class Connector:
 
     async def open_socket(self, origin: Origin) -> socket.socket:
         """A socket connected to one of the origin's addresses that may be reached. Raises as `connect` does."""
-        sock = None
+        sock = addresses = None
         try:
             with trio.move_on_after(self._connect_limit_s):
                 addresses = allowed_addresses(await self._resolve(origin.host, origin.port), origin)
                 sock = await connect_first(addresses)
         except OSError as exc:
-            if exc.errno in OUR_LACK or (isinstance(exc, socket.gaierror) and _lacks_files(exc)):
+            if exc.errno in OUR_LACK or (addresses is None and _lacks_files(exc)):
                 raise OutOfResources from exc
             raise UpstreamUnreachable(f"no connection to {origin}: {_reason(exc)}") from exc
         if sock is None:
@@ -215,8 +215,9 @@ def _close(sock: socket.socket) -> None:
         sock.close()
 
 
-def _lacks_files(exc: socket.gaierror) -> bool:
-    """Whether a look-up failed because no file or socket could be opened. glibc reports various errors then."""
+def _lacks_files(exc: OSError) -> bool:
+    """Whether a look-up failed because no file or socket could be opened. glibc then reports its own errors, or
+    those of a module in /etc/nsswitch.conf (EBUSY of mdns4_minimal)."""
     if exc.errno == socket.EAI_MEMORY:
         return True
     try:

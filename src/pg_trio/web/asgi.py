@@ -32,9 +32,10 @@ from pg_trio.surfaces import FALLBACK, SURFACES, HttpAnswer, Surface, SurfaceTab
 from pg_trio.web.asgi_call import AsgiCall
 from pg_trio.web.asgi_types import AsgiApp, AsgiEvent, Receive, Scope, Send
 from pg_trio.web.client_address import read_networks
+from pg_trio.web.cors import CorsApp, CorsTable
 from pg_trio.web.head_template import HeadTemplate, Peer
 
-logger = logging.getLogger("pg_trio")
+logger = logging.getLogger("pg_trio.web")
 
 # How a request's client is attached to its work. What the work sends goes to the client's `send`.
 Attach: TypeAlias = Callable[[RequestHead, Send], Attachment[AsgiEvent]]
@@ -82,8 +83,10 @@ class GatewayRoutes:
         trusted_proxies: Iterable[str | None] = (),
         surfaces: Iterable[Surface] = SURFACES,
         attach: Attach | None = None,
+        cors: CorsTable | None = None,
     ) -> None:
         self._attach = attach
+        self._cors = cors
         self._inner = inner
         self._surfaces = SurfaceTable(surfaces)
         self._trusted = read_networks(trusted_proxies)
@@ -114,14 +117,15 @@ class GatewayRoutes:
         # The server answers under the same id where it must answer in our place.
         link.request_id = head.request_id
         call = AsgiCall(head, template.surface, scope["headers"], receive, send, link)
+        if template.cors:
+            call.cors = template.cors
         if (slot := link.client) is not None and self._attach is None:
             # Our own server cancels us when the client leaves, and takes an answer whole: a DirectAttachment, inlined.
             client: Client = self._meet(slot, link.alike, template) if recalled is None else slot.value
             answer = await self._answer(call, client.lasting)
             if answer is not None:
-                await send(
-                    {"type": WHOLE_ANSWER, "status": answer.status, "fields": answer.fields, "body": answer.body}
-                )
+                fields = answer.fields + call.cors
+                await send({"type": WHOLE_ANSWER, "status": answer.status, "fields": fields, "body": answer.body})
             return
         await self._serve_attached(call)
 
@@ -133,14 +137,18 @@ class GatewayRoutes:
         """What serves a scope that no surface matches."""
         if scope["type"] == "websocket":
             return refuse_websocket
-        return self._inner if has_plain_path(scope) else refuse_path
+        app = self._inner if has_plain_path(scope) else refuse_path
+        project = self._cors.find(read_path(scope)) if self._cors and scope["type"] == "http" else None
+        return app if project is None or self._cors is None else CorsApp(app, self._cors, project)
 
     def _read_template(self, scope: Scope) -> HeadTemplate | None:
         """What the request's head says; None if no surface matches it."""
         if scope["type"] != "http" or (found := self._surfaces.find(scope["method"], read_path(scope))) is None:
             return None
         peer = scope.get("client")
-        return HeadTemplate.read(scope["headers"], *found, Peer(None if peer is None else peer[0], self._trusted))
+        return HeadTemplate.read(
+            scope["headers"], *found, Peer(None if peer is None else peer[0], self._trusted), self._cors
+        )
 
     def _meet(self, slot: ClientSlot, alike: object, template: HeadTemplate) -> Client:
         """The connection's client; from here on this is what it asked for last."""
@@ -169,7 +177,8 @@ class GatewayRoutes:
             if call.has_started:
                 # Half a stream is out: the server closes the connection, and the client sees that it was cut.
                 raise
-            logger.exception("request %s: unexpected error", request_id)
+            # Its record has ended, so the line does not get the id by itself.
+            logger.exception("request %s: unexpected error", request_id, extra={"request_id": str(request_id)})
             return call.surface.render_error(InternalError(), request_id, call.limits)
         finally:
             if call.kept is not None:
@@ -199,6 +208,7 @@ class GatewayRoutes:
         call.port, call.send = port, port.send
         answer = await self._answer(call)
         if answer is not None:
+            answer = answer.with_fields(call.cors)
             await port.send({"type": "http.response.start", "status": answer.status, "headers": answer.headers()})
             await port.send({"type": "http.response.body", "body": answer.body})
 

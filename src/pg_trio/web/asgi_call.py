@@ -38,6 +38,8 @@ class AsgiCall:
     has_started = False
     # The last byte is handed to the server: a client that leaves now has its answer.
     has_ended = False
+    # Header lines for browsers of other origins.
+    cors = b""
     # What is left of the limits that the request counted against; empty where there are none.
     limits: Sequence[LimitState] = ()
     # What a failure answers with; None if no candidate was asked.
@@ -197,6 +199,8 @@ class AsgiStream:
             if call.limits:
                 headers += split_fields(render_limits(call.limits))
             headers += call.surface.stream_fields(call.head.request_id, call.limits, self._progress.times_so_far())
+            if call.cors:
+                headers += split_fields(call.cors)
             if self._session_id is not None:
                 headers.append((b"x-pg-session-id", str(self._session_id).encode("ascii")))
             await call.send({"type": "http.response.start", "status": 200, "headers": headers})

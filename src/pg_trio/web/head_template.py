@@ -13,6 +13,7 @@ from pg_trio.domain.secret import mask_credentials
 from pg_trio.domain.value import value
 from pg_trio.surfaces import MatchedRoute, Surface
 from pg_trio.web.client_address import Networks, find_client, plain_address
+from pg_trio.web.cors import CorsTable
 
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
@@ -31,9 +32,13 @@ class HeadTemplate:
     read_timeout: Sequence[str]
     origin: RequestOrigin
     fields: Mapping[bytes, bytes] = NO_FIELDS
+    # Header lines of every answer, for browsers of other origins; see cors.py.
+    cors: bytes = b""
 
     @classmethod
-    def read(cls, headers: Headers, surface: Surface, route: MatchedRoute, peer: Peer) -> Self:
+    def read(
+        cls, headers: Headers, surface: Surface, route: MatchedRoute, peer: Peer, cors: CorsTable | None = None
+    ) -> Self:
         """From a request's headers, the route that its path is, and the connection that it came on."""
         fields = dict(headers)
         if len(fields) != len(headers):
@@ -53,8 +58,10 @@ class HeadTemplate:
                 client_address=peer.find_client(fields),
                 client_request_id=None if client_request_id is None else _read_client_id(client_request_id),
                 traceparent=_text(fields.get(b"traceparent")),
+                tracestate=_text(fields.get(b"tracestate")),
             ),
             fields={name: fields[name] for name in surface.head_fields if name in fields} or NO_FIELDS,
+            cors=b"" if not cors else cors.fields_of(route.project, fields.get(b"origin")),
         )
 
     def make_head(self, head_at: float) -> RequestHead:
@@ -128,7 +135,7 @@ def _read_client_id(text: bytes) -> str | None:
 
 # No field value holds one (RFC 9110 section 5.5), and no server passes one on.
 _REPEATED = b"\0"
-_LISTS = frozenset({b"content-type", b"content-encoding"})
+_LISTS = frozenset({b"content-type", b"content-encoding", b"tracestate"})
 
 
 def _join_repeated(headers: Headers) -> dict[bytes, bytes]:

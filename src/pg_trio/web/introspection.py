@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol, TypeAlias
 from uuid import UUID, uuid4
 
@@ -21,6 +22,7 @@ from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 
 from pg_trio.domain.project import Access, Caller, Candidate, Endpoint, Project, Token, TokenLimits
+from pg_trio.domain.server_link import EXTENSION
 from pg_trio.errors import (
     BadRequest,
     GatewayError,
@@ -35,7 +37,7 @@ from pg_trio.web.model_list import add_model_routes
 from pg_trio.web.openapi.document_page import render_page
 from pg_trio.web.openapi.public_document import make_public_document
 
-logger = logging.getLogger("pg_trio")
+logger = logging.getLogger("pg_trio.web")
 
 ADMIN, MODELS = Access("admin"), Access("models")
 
@@ -164,6 +166,14 @@ def _add_answer_handlers(app: QuartTrio) -> None:
         request_id = uuid4()
         return _respond(as_gateway_error(error, request_id), request_id)
 
+    @app.before_request
+    async def read_body() -> None:
+        # Our own server goes on after a body that was not read. Stock Hypercorn leaves the client waiting for the next
+        # answer. A body that is too large or too slow stays unread.
+        if EXTENSION not in request.scope.get("extensions", {}):
+            with suppress(HTTPException):
+                await request.get_data()
+
     @app.after_request
     async def finish_head(response: Response) -> Response:
         response.headers.setdefault("X-Request-Id", str(uuid4()))
@@ -192,7 +202,8 @@ def as_gateway_error(error: Exception, request_id: UUID) -> GatewayError:
         return MethodNotAllowed(sorted(error.valid_methods or ()))
     if isinstance(error, HTTPException) and error.code is not None and 400 <= error.code < 500:
         return BadRequest(f"{error.name}.")
-    logger.error("request %s: unexpected error", request_id, exc_info=error)
+    extra = {"request_id": str(request_id)}
+    logger.error("request %s: unexpected error", request_id, exc_info=error, extra=extra)
     return InternalError()
 
 

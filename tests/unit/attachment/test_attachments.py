@@ -16,7 +16,7 @@ from pg_trio.attachment import (
     DirectAttachment,
     Outlives,
     OutputCut,
-    OutputLost,
+    OutputDropped,
     OwnedAttachment,
     OwnedWorks,
     follow,
@@ -505,5 +505,5 @@ async def test_part_that_is_not_kept_is_lost(autojump_clock: MockClock) -> None:
         owned = works.find("one")
         assert owned is not None
 
-        with pytest.raises(OutputLost):
+        with pytest.raises(OutputDropped):
             await follow(owned, Reader().take, 3)

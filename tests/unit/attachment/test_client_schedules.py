@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from pg_trio.attachment import Outlives, OutputCut, OutputLost, OwnedAttachment, OwnedWork, follow
+from pg_trio.attachment import Outlives, OutputCut, OutputDropped, OwnedAttachment, OwnedWork, follow
 from tests.unit.attachment.test_attachments import Teller, running
 
 GRACE_S = 4.0
@@ -59,7 +59,7 @@ class Visitor:
                     with trio.move_on_after(stays_s):
                         await serve()
                         self.is_whole = True
-                except (OutputCut, OutputLost):
+                except (OutputCut, OutputDropped):
                     break
                 if self.is_whole or (owned := works.find("one")) is None:
                     break

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from pg_trio.attachment import KeptOutput, OutputCut, OutputLost
+from pg_trio.attachment import KeptOutput, OutputCut, OutputDropped
 from pg_trio.attachment.kept_output import OutputReader
 
 
@@ -51,7 +51,7 @@ async def test_parts_that_are_not_there_are_lost(autojump_clock: MockClock, firs
     for part in (b"ab", b"cd", b"ef"):
         await kept.add(part)
 
-    with pytest.raises(OutputLost):
+    with pytest.raises(OutputDropped):
         kept.open_reader(first)
 
 
@@ -100,7 +100,7 @@ async def test_outgrown_output_without_a_reader_keeps_nothing(autojump_clock: Mo
             await kept.add(b"ab")
 
     assert (0, False, 10) == (meter.kept_bytes, kept.is_whole, kept.next_part)
-    with pytest.raises(OutputLost):
+    with pytest.raises(OutputDropped):
         kept.open_reader(0)
 
 

@@ -232,6 +232,17 @@ def test_unknown_fields_replace_nothing_of_the_gateway_s_own(provider: str) -> N
     assert ("some-model", 5) == (body["model"], body[limit])
 
 
+def test_limit_s_own_name_is_no_unknown_field() -> None:
+    url = "https://example.org/v1"
+    credential = Credential("main", "openai_compatible", url, None, max_tokens_field="max_completion_tokens")
+
+    request = adapter_for("openai_compatible").build_request(
+        Prompt(HI.messages, Options(more={"max_completion_tokens": 9_999})), Candidate(credential, "m")
+    )
+
+    assert {"model", "messages"} == orjson.loads(request.body).keys()
+
+
 def test_unknown_provider_is_a_bug() -> None:
     with pytest.raises(KeyError):
         adapter_for("nobody")

@@ -64,3 +64,5 @@ class Door:
 
 
 DOOR = "pg_trio.door"
+# The server's open connections, in the same state: their number is `len` of it.
+CONNECTIONS = "pg_trio.connections"

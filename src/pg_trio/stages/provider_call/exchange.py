@@ -16,6 +16,7 @@ from pg_trio.domain.events import events_of
 from pg_trio.domain.json_size import MAX_NODES, has_too_many_nodes
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.upstream import Transport, UpstreamResponse, WireRequest
+from pg_trio.domain.value import value
 from pg_trio.errors import (
     AttemptFailed,
     AttemptTimedOut,
@@ -27,7 +28,7 @@ from pg_trio.errors import (
 from pg_trio.racing.attempt import Attempt
 from pg_trio.racing.byte_room import ByteRoom, KeptBytes
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
-from pg_trio.stages.provider_call.stream import Opening, OpenStream
+from pg_trio.stages.provider_call.stream import Opening, OpenStream, TraceFields
 
 # The header that the gateway itself reads (request_deadline.py), so a pg_trio behind this one knows its deadline.
 DEADLINE_HEADER = "X-PG-Timeout-Ms"
@@ -77,6 +78,16 @@ class UsageRefusals:
         self._candidates.pop(candidate, None)
 
 
+@value(slots=True)
+class StreamCall:
+    """A stream that is asked for: of whom, when it ends at the latest, and with which further header fields."""
+
+    candidate: Candidate
+    prompt: Prompt
+    ends_at: float
+    fields: Sequence[tuple[str, str]]
+
+
 @frozen
 class Exchange:
     """Makes tries. `adapters` finds a provider's adapter; `now_s` is Unix seconds."""
@@ -94,13 +105,17 @@ class Exchange:
     # By the candidate's identity; the candidate is held, or another one could come to have it.
     _ways: dict[int, tuple[Adapter, Transport, Candidate]] = field(factory=dict, init=False)
 
-    async def fetch_reply(self, attempt: Attempt[Candidate], prompt: Prompt) -> Reply:
+    async def fetch_reply(
+        self, attempt: Attempt[Candidate], prompt: Prompt, trace_fields: TraceFields | None = None
+    ) -> Reply:
         """The candidate's whole answer. Raises AttemptFailed."""
         candidate = attempt.candidate
         adapter, transport, _ = self._ways.get(id(candidate)) or self._find_way(candidate)
         request = adapter.build_request(prompt, candidate)
         if candidate.credential.send_deadline:
             request = tell_deadline(request, attempt.ends_at)
+        if trace_fields is not None:
+            request = add_fields(request, trace_fields(candidate, attempt.started_at))
         response = await transport.open_response(request)
         try:
             body = response.receive_nowait()
@@ -129,16 +144,18 @@ class Exchange:
         opening.begin(is_hedge=attempt.is_hedge)
         try:
             with trio.move_on_after(limit_s) as limit:
-                stream = await self._open_stream(candidate, prompt, ends_at)
+                fields = () if opening.trace_fields is None else opening.trace_fields(candidate, attempt.started_at)
+                stream = await self._open_stream(StreamCall(candidate, prompt, ends_at, fields))
                 await stream.wait_first_token(opening, limit)
                 return stream
         finally:
             opening.end()
         raise AttemptTimedOut(f"no first token from {candidate.provider} within {limit_s:g} s")
 
-    async def _open_stream(self, candidate: Candidate, prompt: Prompt, ends_at: float) -> OpenStream:
+    async def _open_stream(self, call: StreamCall) -> OpenStream:
+        candidate = call.candidate
         asks_usage = candidate not in self.usage_refusals
-        response = await self._send_for_stream(candidate, prompt, ends_at, asks_usage=asks_usage)
+        response = await self._send_for_stream(call, asks_usage=asks_usage)
         try:
             adapter = self.adapters(candidate.provider)
             is_stream, start = await read_start(response, adapter)
@@ -148,7 +165,7 @@ class Exchange:
                 start = await read_refused(response, start)
                 if adapter.refuses_usage(response.status, start, candidate):
                     await response.aclose()
-                    return await self._open_without_usage(candidate, prompt, ends_at)
+                    return await self._open_without_usage(call)
             # A failure, or a provider that answers whole all the same.
             events = events_of(await self.read_reply(adapter, response, candidate, start))
             await response.aclose()
@@ -157,25 +174,25 @@ class Exchange:
             await response.aclose()
             raise
 
-    async def _open_without_usage(self, candidate: Candidate, prompt: Prompt, ends_at: float) -> OpenStream:
+    async def _open_without_usage(self, call: StreamCall) -> OpenStream:
         """The same for a server that refuses to be asked for a stream's usage; it is not asked again."""
-        self.usage_refusals.note(candidate)
+        self.usage_refusals.note(call.candidate)
         try:
-            return await self._open_stream(candidate, prompt, ends_at)
+            return await self._open_stream(call)
         except UpstreamRefused as refused:
             if refused.upstream_status in UNKNOWN_FIELD_STATUSES:
                 # That was not why.
-                self.usage_refusals.forget(candidate)
+                self.usage_refusals.forget(call.candidate)
             raise
 
-    async def _send_for_stream(
-        self, candidate: Candidate, prompt: Prompt, ends_at: float, *, asks_usage: bool
-    ) -> UpstreamResponse:
+    async def _send_for_stream(self, call: StreamCall, *, asks_usage: bool) -> UpstreamResponse:
+        candidate = call.candidate
         adapter = self.adapters(candidate.provider)
-        request = adapter.build_request(prompt, candidate, stream=True, asks_usage=asks_usage)
+        request = adapter.build_request(call.prompt, candidate, stream=True, asks_usage=asks_usage)
         if candidate.credential.send_deadline:
             # The try's own limit ends with the first token; the other side is to know how long the stream may be.
-            request = tell_deadline(request, ends_at)
+            request = tell_deadline(request, call.ends_at)
+        request = add_fields(request, call.fields)
         return await self.transports[candidate.credential.carrier].open_response(request)
 
     async def read_reply(
@@ -222,6 +239,11 @@ def _read_bounded(
     if has_too_many_nodes(body):
         raise UpstreamNonsense(f"answer has more than {MAX_NODES} objects, lists and keys")
     return reader.read_reply(response.status, response.headers, body, candidate, now_s=now_s)
+
+
+def add_fields(request: WireRequest, fields: Sequence[tuple[str, str]]) -> WireRequest:
+    """The request with further header fields."""
+    return evolve(request, headers=[*request.headers, *fields]) if fields else request
 
 
 def tell_deadline(request: WireRequest, ends_at: float) -> WireRequest:

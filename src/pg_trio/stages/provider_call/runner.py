@@ -152,10 +152,12 @@ class CallRunner(Generic[T]):
     def may_hedge(self, candidate: Candidate) -> bool:
         """Whether a hedge may go there now. If so, it is paid from the budget."""
         now = trio.current_time()
-        if self.line is not None and not has_free_slot(candidate, self.line.slots):
-            return False
-        may_ask = self.memory.breakers.may_ask(candidate, now)
-        return may_ask and self.hedges is not None and self.hedges.withdraw(now)
+        has_slot = self.line is None or has_free_slot(candidate, self.line.slots)
+        may_ask = has_slot and self.memory.breakers.may_ask(candidate, now)
+        if may_ask and self.hedges is not None and self.hedges.withdraw(now):
+            return True
+        self.asked.attempts.hedge_denied = True
+        return False
 
     def is_final(self, error: Exception) -> bool:
         """Whether every candidate would refuse this request."""

@@ -11,8 +11,8 @@ Rules (docs/api.md, "Streaming" and "Failover"):
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
 
 import trio
 from attrs import define
@@ -28,6 +28,10 @@ from pg_trio.racing.breaker_board import Permit
 HELD_CHARS = 65_536
 
 
+# The header fields that tell a call of its trace, by its candidate and its start (Attempts.trace_fields).
+TraceFields: TypeAlias = Callable[[Candidate, float], Sequence[tuple[str, str]]]
+
+
 class Listener(Protocol):
     """Takes what candidates reason before one of them has won."""
 
@@ -41,10 +45,14 @@ class Listener(Protocol):
 
 @define(slots=True, eq=False)
 class Opening:
-    """One race for a first token: who is asked at once, and how long each may be silent. `listener`: see Listener."""
+    """One race for a first token: who is asked at once, and how long each may be silent. `listener`: see Listener.
+
+    `trace_fields`: what calls are told of the request's trace.
+    """
 
     first_token_limit_s: float
     listener: Listener | None = None
+    trace_fields: TraceFields | None = None
     _running: int = 0
     _is_hedged: bool = False
 

@@ -98,16 +98,6 @@ def read_integer(value: Json, path: str, least: int, most: int) -> int:
     return value
 
 
-# OpenAI takes 128 functions in a request, Google's models 512. More is a mistake of a program.
-MAX_TOOLS = 1_024
-
-
-def check_tool_count(tools: list[Json]) -> None:
-    """Return if a request may have so many tools."""
-    if len(tools) > MAX_TOOLS:
-        raise BadRequest(f"tools: has {len(tools)} tools, the limit is {MAX_TOOLS}.")
-
-
 def read_answer_count(value: Json) -> int:
     """The field `n`, which must be 1."""
     count = read_integer(value, "n", least=1, most=128)

@@ -11,10 +11,12 @@ from pg_trio.domain.chat import Json, Role, ToolCall
 from pg_trio.domain.options import ResponseFormat
 from pg_trio.domain.tools import ChoiceMode, ForeignTool, ForeignToolChoice, Tool, ToolChoice
 from pg_trio.errors import BadRequest
-from pg_trio.surfaces.reading.field_checks import NAME, check_object, check_string, check_text, check_tool_count
+from pg_trio.surfaces.reading.field_checks import NAME, check_object, check_string, check_text
 from pg_trio.surfaces.reading.signed_fields import read_signature
 
 _CHOICES = frozenset({"auto", "none", "required"})
+# OpenAI takes 128 functions. Anthropic searches catalogues of up to 10,000, which a client sends with each request.
+MAX_TOOLS = 4_096
 
 
 def read_tool_calls(calls: Json, role: Role, path: str) -> tuple[ToolCall, ...]:
@@ -50,10 +52,16 @@ def read_tools(tools: Json) -> tuple[Tool | ForeignTool, ...]:
     """The definitions of tools. Raises: BadRequest."""
     if not isinstance(tools, list):
         raise BadRequest("tools: must be a list.")
-    check_tool_count(tools)
     if not tools:
         raise BadRequest("tools: must not be empty.")
+    check_tool_count(tools)
     return tuple([_read_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)])
+
+
+def check_tool_count(tools: list[Json]) -> None:
+    """Raises BadRequest for more than MAX_TOOLS definitions in the field `tools`."""
+    if len(tools) > MAX_TOOLS:
+        raise BadRequest(f"tools: has {len(tools)} tools, the limit is {MAX_TOOLS}.")
 
 
 def _read_tool(given: Json, path: str) -> Tool | ForeignTool:

@@ -7,22 +7,24 @@ they share: the running gateway, and who is asking.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 from uuid import uuid4
 
 from attrs import field, frozen
-from quart import Response, jsonify
+from quart import Response, jsonify, request
 from quart_trio import QuartTrio
 
 from pg_trio.config.settings import Settings
-from pg_trio.domain.project import Candidate, Endpoint
+from pg_trio.domain.limits import LimitState
+from pg_trio.domain.project import Candidate, Endpoint, Token
 from pg_trio.errors import GatewayError, StillStarting
 from pg_trio.web.admin.api_changes import add_change_routes
 from pg_trio.web.admin.api_lists import add_list_routes
 from pg_trio.web.admin.api_overview import add_overview_route
 from pg_trio.web.admin.api_requests import add_request_routes
 from pg_trio.web.admin.api_tokens import add_token_routes
+from pg_trio.web.admin.metrics_route import add_metrics_route
 from pg_trio.web.admin.operator_access import OperatorAccess, OperatorBook, Visitor
 from pg_trio.web.admin.pages import add_page_routes
 from pg_trio.web.admin.playground_calls import PlaygroundCalls
@@ -32,7 +34,7 @@ from pg_trio.web.introspection import as_gateway_error
 from pg_trio.web.openapi.admin_document import make_admin_document
 from pg_trio.web.openapi.document_page import render_page
 
-logger = logging.getLogger("pg_trio")
+logger = logging.getLogger("pg_trio.web")
 
 # Pages load only from this address, and nothing may frame them.
 SECURITY_FIELDS = {
@@ -83,12 +85,19 @@ class AdminGateway(Protocol):
     def describe_candidate(self, candidate: Candidate) -> dict[str, object]:
         """See RunningGateway."""
 
+    def read_limits(self, asked: Endpoint | Token) -> Awaitable[Sequence[LimitState]]:
+        """See RunningGateway."""
+
     def describe_connections(self) -> str:
         """See RunningGateway."""
 
     @property
     def recorders(self) -> Any:
         """See pg_trio.recorder."""
+
+    @property
+    def metrics(self) -> Any:
+        """See observe/metrics_page.py; None where requests are not counted."""
 
     @property
     def disabled_providers(self) -> frozenset[str]: ...
@@ -155,6 +164,7 @@ def make_operators_app(
     add_list_routes(app, desk)
     add_token_routes(app, desk)
     _add_document(app, settings.server.admin_root_path)
+    add_metrics_route(app, desk)
     _add_errors_and_fields(app)
     # Hypercorn types ASGI events as one class each, we as mappings.
     app.asgi_app = PlaygroundCalls(app.asgi_app, desk, routes)  # type: ignore[method-assign, assignment, arg-type]
@@ -188,6 +198,12 @@ def _add_errors_and_fields(app: QuartTrio) -> None:
         response.headers.update(ours.headers())
         response.headers["X-Request-Id"] = str(request_id)
         return response
+
+    @app.before_request
+    async def read_body() -> None:
+        # Also of requests that are refused unread: a connection whose last body is still on its way cannot be used
+        # again, and under stock Hypercorn the next request on it may wait for an answer in vain.
+        await request.get_data()
 
     @app.after_request
     async def finish_head(response: Response) -> Response:

@@ -13,17 +13,22 @@ import trio
 from quart import request
 from quart_trio import QuartTrio
 
-from pg_trio.config.changed_settings import override_endpoint
+from pg_trio.config.changed_settings import ENDPOINT_FIELDS, override_endpoint
 from pg_trio.domain.json_value import Json
 from pg_trio.domain.operator import Override
 from pg_trio.domain.project import Endpoint, Project
 from pg_trio.domain.provider import PROVIDERS
 from pg_trio.errors import BadRequest, ConfigError, ReloadUnavailable, RouteNotFound
+from pg_trio.surfaces.reading.json_body import literal_keys, read_json_object
 
 if TYPE_CHECKING:
     from pg_trio.web.admin.admin_app import AdminGateway, Desk
 
 API = "/admin/api/v1"
+HEDGE_WAYS = ("hedge_after", "hedge_after_ms")
+# No field of a change has lists in lists.
+MAX_DEPTH = 8
+_KEYS = literal_keys((*ENDPOINT_FIELDS, "project", "name", "env", "scopes"))
 
 
 def add_change_routes(app: QuartTrio, desk: Desk) -> None:
@@ -52,7 +57,9 @@ def add_change_routes(app: QuartTrio, desk: Desk) -> None:
         if not changes:
             raise BadRequest("Body must name a setting to change.")
         target = f"endpoint:{found.uuid}/{slug}"
-        held = {**desk.gateway.overrides.held.get(target, {}), **changes}
+        overridden = desk.gateway.overrides.held.get(target, {})
+        changes = take_back_the_other(changes, overridden)
+        held = {**overridden, **changes}
         try:
             override_endpoint(endpoint, held)
         except ValueError as error:
@@ -77,10 +84,16 @@ def add_change_routes(app: QuartTrio, desk: Desk) -> None:
 
 async def read_object() -> Mapping[str, Json]:
     """The JSON object in the body. Raises BadRequest."""
-    body = await request.get_json(force=True, silent=True)
-    if not isinstance(body, dict):
-        raise BadRequest("Body must be a JSON object.")
-    return body
+    body: bytes = await request.get_data(as_text=False)  # type: ignore[assignment]
+    return read_json_object(body, MAX_DEPTH, _KEYS)
+
+
+def take_back_the_other(changes: Mapping[str, Json], overridden: Mapping[str, Json]) -> Mapping[str, Json]:
+    """The changes; of two ways to say when to hedge, the older override is taken back by the newer one."""
+    for one, other in (HEDGE_WAYS, HEDGE_WAYS[::-1]):
+        if changes.get(one) is not None and other in overridden and other not in changes:
+            return {**changes, other: None}
+    return changes
 
 
 async def apply_overrides(gateway: AdminGateway) -> None:

@@ -16,7 +16,7 @@ from quart_trio import QuartTrio
 
 from pg_trio.domain.log_row import AttemptRow, LogRow
 from pg_trio.domain.operator import AuditRow
-from pg_trio.domain.project import Candidate, Credential, Endpoint, Project
+from pg_trio.domain.project import Candidate, Credential, Endpoint, Project, Token
 from pg_trio.domain.provider import PROVIDERS
 from pg_trio.domain.request_filter import RowChoice
 from pg_trio.domain.request_sums import LatencyClass, percentile
@@ -149,7 +149,21 @@ async def describe_place(gateway: AdminGateway, project: Project, slug: str) -> 
         "overrides": gateway.overrides.held.get(f"endpoint:{project.uuid}/{slug}", {}),
         "settings": settings,
         "spend": await describe_spend(gateway, endpoint),
+        "limits": await describe_limits(gateway, endpoint),
     }
+
+
+async def describe_limits(gateway: AdminGateway, asked: Endpoint | Token) -> list[dict[str, Any]]:
+    """The limits of an endpoint or a token, and what is left of them now."""
+    return [
+        {
+            "scope": state.policy.name,
+            "limit": state.policy.quota,
+            "window_s": state.policy.window_s,
+            "remaining": state.remaining,
+        }
+        for state in await gateway.read_limits(asked)
+    ]
 
 
 async def describe_spend(gateway: AdminGateway, endpoint: Endpoint) -> dict[str, Any]:

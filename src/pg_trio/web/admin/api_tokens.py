@@ -1,6 +1,7 @@
 """The admin API's tokens: list, create, rotate, revoke. A token's text is answered once and stored nowhere.
 
-The tokens and the audit are two files, so the audit's row follows the change at once.
+The tokens and the audit are two files, so the audit's row follows the change at once. If it cannot be written, a token
+that was just made is revoked, and the call fails.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from quart_trio import QuartTrio
 
 from pg_trio.domain.json_value import Json
 from pg_trio.domain.project import SCOPES, Project, Token, TokenEnv, TokenLimits
-from pg_trio.errors import BadRequest, RouteNotFound
+from pg_trio.errors import BadRequest, RouteNotFound, StoreError
 from pg_trio.web.admin.api_changes import API, read_object
+from pg_trio.web.admin.api_lists import describe_limits
 from pg_trio.web.admin.api_requests import read_project
 from pg_trio.web.admin.paging import page, read_cursor, read_limit
 from pg_trio.web.introspection import describe_token
@@ -52,7 +54,8 @@ def add_token_routes(app: QuartTrio, desk: Desk) -> None:
         newest = [one for one in reversed(tokens) if cursor is None or one.id < cursor[0]]
         shown = newest[:limit]
         projects = desk.gateway.settings.projects
-        return page([describe(one, projects) for one in shown], (shown[-1].id,) if len(newest) > limit else None)
+        described = [{**describe(one, projects), "limits": await describe_limits(desk.gateway, one)} for one in shown]
+        return page(described, (shown[-1].id,) if len(newest) > limit else None)
 
     @app.post(f"{API}/tokens")
     async def create_token() -> tuple[dict[str, Any], int]:
@@ -66,13 +69,18 @@ def add_token_routes(app: QuartTrio, desk: Desk) -> None:
         except ValueError as error:
             raise BadRequest(f"{error}.") from None
         content = {"project": str(token.project_uuid), "name": token.name, "scopes": list(token.scopes)}
-        await desk.gateway.operators.override([], visitor.change("token.create", f"token:{token.id}", content))
+        try:
+            await desk.gateway.operators.override([], visitor.change("token.create", f"token:{token.id}", content))
+        except StoreError:
+            # A token that the audit does not know must not work.
+            await desk.gateway.administer_tokens(lambda admin: admin.revoke(str(token.id)))
+            raise
         return {"ok": True, "data": {"id": token.id, "token": plaintext}}, 201
 
     @app.post(f"{API}/tokens/<token_id>/rotate")
     async def rotate_token(token_id: str) -> dict[str, Any]:
         visitor = await desk.require(change=True)
-        token = await find(token_id)
+        token = await find_token(desk, token_id)
         if not token.is_active:
             raise BadRequest("The token is revoked and stays so; create a new one.")
         _, plaintext = await desk.gateway.administer_tokens(lambda admin: admin.rotate(str(token.id)))
@@ -82,20 +90,21 @@ def add_token_routes(app: QuartTrio, desk: Desk) -> None:
     @app.delete(f"{API}/tokens/<token_id>")
     async def revoke_token(token_id: str) -> dict[str, Any]:
         visitor = await desk.require(change=True)
-        token = await find(token_id)
+        token = await find_token(desk, token_id)
         await desk.gateway.administer_tokens(lambda admin: admin.revoke(str(token.id)))
         await desk.gateway.operators.override([], visitor.change("token.revoke", f"token:{token.id}"))
         return {"ok": True, "data": {"id": token.id, "is_active": False}}
 
-    async def find(token_id: str) -> Token:
-        """The token of this id. Raises RouteNotFound."""
-        if not token_id.isascii() or not token_id.isdigit() or len(token_id) > ID_DIGITS:
-            raise RouteNotFound
-        tokens: list[Token] = await desk.gateway.administer_tokens(lambda admin: admin.list_tokens())
-        found = [one for one in tokens if one.id == int(token_id)]
-        if not found:
-            raise RouteNotFound
-        return found[0]
+
+async def find_token(desk: Desk, token_id: str) -> Token:
+    """The token of this id. Raises RouteNotFound."""
+    if not token_id.isascii() or not token_id.isdigit() or len(token_id) > ID_DIGITS:
+        raise RouteNotFound
+    tokens: list[Token] = await desk.gateway.administer_tokens(lambda admin: admin.list_tokens())
+    found = [one for one in tokens if one.id == int(token_id)]
+    if not found:
+        raise RouteNotFound
+    return found[0]
 
 
 def describe(token: Token, projects: Mapping[UUID, Project]) -> dict[str, Any]:

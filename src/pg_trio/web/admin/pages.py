@@ -44,7 +44,7 @@ _NEXT = re.compile(r"/(?:[a-z0-9-]+(?:/[a-z0-9-]+)?)?(?:\?[A-Za-z0-9=&%/._~-]{0,
 def add_page_routes(app: QuartTrio, desk: Desk) -> None:
     """Add the routes."""
     for path, name, script in PAGES:
-        app.add_url_rule(path, script, _make_page(desk, name, script))
+        app.add_url_rule(path, f"page_{script}", _make_page(desk, name, script))
 
     @app.get("/requests/<request_id>")
     async def request_page(request_id: str) -> Response:
@@ -142,7 +142,7 @@ async def _log_in(desk: Desk, operator, back: str) -> Response:  # type: ignore[
 
 
 def _go(desk: Desk, path: str) -> Response:
-    # 303: a GET follows, whatever this was.
+    # 303: a GET follows, also after a POST.
     response: Response = redirect(desk.settings.server.admin_root_path + path, 303)  # type: ignore[assignment]
     return response
 

@@ -33,6 +33,7 @@ from pg_trio.web.openapi.document_parts import (
     path_parameter,
     query_parameter,
     reference,
+    stream_schema,
 )
 
 READ_STATUSES = (400, 401, 404, 405, 429, 500, 503)
@@ -252,7 +253,6 @@ def make_admin_document(root_path: str) -> Part:
 
 
 def _paths() -> Part:
-    token_id = path_parameter("token_id", {"type": "integer", "minimum": 1}, "The token's id.")
     request_id = path_parameter("request_id", UUID_TEXT, "Its X-Request-Id.")
     state = ok(reference("ProviderState"))
     return {
@@ -285,6 +285,19 @@ def _paths() -> Part:
                 reference("EndpointChange"),
             )
         },
+        **_token_paths(),
+        "budgets": {"get": _list("listBudgets", "This month's spend against the budgets", "Budget")},
+        "audit": {"get": _list("listAudit", "Who changed what, when, from where", "AuditRow")},
+        "config": {"get": _read("readConfiguration", "The configuration as it holds, without secrets", ok(ANY_OBJECT))},
+        "config/reload": {
+            "post": _change("reloadConfiguration", "Read the file again", _done(an_object({"asked": constant(True)})))
+        },
+    }
+
+
+def _token_paths() -> Part:
+    token_id = path_parameter("token_id", {"type": "integer", "minimum": 1}, "The token's id.")
+    return {
         "tokens": {
             "get": _list("listTokens", "Tokens, without their texts", "Token", [PROJECT]),
             "post": _change(
@@ -306,12 +319,6 @@ def _paths() -> Part:
                 _done(an_object({"id": INTEGER, "is_active": constant(False)})),
                 [token_id],
             )
-        },
-        "budgets": {"get": _list("listBudgets", "This month's spend against the budgets", "Budget")},
-        "audit": {"get": _list("listAudit", "Who changed what, when, from where", "AuditRow")},
-        "config": {"get": _read("readConfiguration", "The configuration as it holds, without secrets", ok(ANY_OBJECT))},
-        "config/reload": {
-            "post": _change("reloadConfiguration", "Read the file again", _done(an_object({"asked": constant(True)})))
         },
     }
 
@@ -354,11 +361,9 @@ def _stream_requests() -> Part:
     found = _read("streamRequests", "Requests of all workers, as they end", STRING, [FILTER, LAST_EVENT])
     content = found["responses"]["200"]["content"]
     content[STREAM_TYPE] = {
-        "schema": {
-            "type": "string",
-            "description": "One event a request: `data:` has a RequestRow. `event: dropped` ends the stream of a reader"
-            " that is too slow.",
-        }
+        "schema": stream_schema(
+            "One event a request: `data:` has a RequestRow. `event: dropped` ends the stream of a slow reader."
+        )
     }
     del content[JSON_TYPE]
     return found

@@ -100,8 +100,13 @@ def answer(description: str, schema: Part, *, stream: str | None = None) -> Part
     """An answer in JSON; `stream` says what it is as server-sent events, if it can be that."""
     content: Part = {JSON_TYPE: {"schema": schema}}
     if stream is not None:
-        content[STREAM_TYPE] = {"schema": {"type": "string", "description": stream}}
+        content[STREAM_TYPE] = {"schema": stream_schema(stream)}
     return {"description": description, "content": content}
+
+
+def stream_schema(description: str) -> Part:
+    """The schema of a stream. It has no type: tools disagree whether it is that of the text or of each event."""
+    return {"description": description}
 
 
 def body_of(schema: Part) -> Part:

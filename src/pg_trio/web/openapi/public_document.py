@@ -37,12 +37,14 @@ READ_STATUSES = (400, 401, 403, 404, 405, 408, 500, 503)
 
 PROJECT = path_parameter("project", UUID_TEXT, "The project's UUID, never its slug.")
 SLUG = path_parameter("slug", {"type": "string", "pattern": SLUG_PATTERN}, "The endpoint's slug.")
-# Digits alone: a malformed value is a 400.
+# It is in the document's components and in descriptions, not among each call's parameters: generated tests would set
+# deadlines that no provider keeps, and meet them.
 TIMEOUT = header_parameter(
     "X-PG-Timeout-Ms",
     {"type": "integer", "minimum": 1, "maximum": 86_400_000},
     "The client's own deadline, in milliseconds from the request's head. It shortens the endpoint's.",
 )
+DEADLINE = "The header `X-PG-Timeout-Ms` shortens its deadline (`#/components/parameters/Timeout`)."
 REQUEST_ID = header_parameter("X-Request-Id", STRING, "The client's own id, for the log alone.")
 SESSION = header_parameter(
     "X-PG-Session-Id", {"type": "string", "maxLength": 36}, "A session's id to resume, or `new`."
@@ -238,6 +240,7 @@ def make_public_document(surfaces: Iterable[Surface]) -> Part:
         "paths": paths,
         "components": {
             "schemas": SCHEMAS,
+            "parameters": {"Timeout": TIMEOUT},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "A token: `pg_live_…` or `pg_test_…`."},
                 "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "On `/v1` alone."},
@@ -253,9 +256,9 @@ def _call(operation: str, summary: str, parameters: list[Part]) -> Part:
             "operationId": operation,
             "tags": ["Gateway API"],
             "summary": summary,
-            "description": "Scope `chat`.",
+            "description": f"Scope `chat`. {DEADLINE}",
             "security": [{"bearer": []}],
-            "parameters": [*parameters, TIMEOUT, REQUEST_ID],
+            "parameters": [*parameters, REQUEST_ID],
             "requestBody": body_of(reference("CallRequest")),
             "responses": {"200": whole, **failures(CALL_STATUSES, reference("Error"))},
         }
@@ -272,8 +275,8 @@ def _call_v1(path: bytes) -> Part:
             "operationId": "v1_" + path.decode().replace("/", "_"),
             "tags": ["/v1"],
             "summary": summary,
-            "description": "Scope `chat`. `model` names an endpoint, or `provider:model` of an opened provider.",
-            "parameters": [PROJECT, TIMEOUT, REQUEST_ID, SESSION],
+            "description": f"Scope `chat`. `model` is an endpoint, or `provider:model` of an opened one. {DEADLINE}",
+            "parameters": [PROJECT, REQUEST_ID, SESSION],
             "requestBody": body_of(reference(request)),
             "responses": {"200": done, **failures(statuses, reference(error))},
         }

@@ -12,7 +12,8 @@ from typing import Final
 from pg_trio.domain.chat import Json
 from pg_trio.domain.tools import ChoiceMode, ForeignTool, ForeignToolChoice, Tool, ToolChoice
 from pg_trio.errors import BadRequest
-from pg_trio.surfaces.reading.field_checks import check_object, check_text, check_tool_count, read_flag
+from pg_trio.surfaces.reading.field_checks import check_object, check_text, read_flag
+from pg_trio.surfaces.reading.tool_fields import check_tool_count
 from pg_trio.surfaces.v1.messages.blocks import check_cache_mark
 
 _KIND = re.compile(r"[A-Za-z0-9_.-]{1,64}")

@@ -17,7 +17,8 @@ from pg_trio.domain.chat import Json
 from pg_trio.domain.tools import ChoiceMode, Tool, ToolChoice
 from pg_trio.domain.value import value
 from pg_trio.errors import BadRequest
-from pg_trio.surfaces.reading.field_checks import check_object, check_text, check_tool_count, read_flag
+from pg_trio.surfaces.reading.field_checks import check_object, check_text, read_flag
+from pg_trio.surfaces.reading.tool_fields import check_tool_count
 
 _CHOICES = frozenset({"auto", "none", "required"})
 # Types of tools that an error may name, since they are no client's text. Some have a date behind the name.

@@ -59,8 +59,8 @@ async function ask(name, signal) {
 /** The row is in the log within a moment. */
 async function show(id, below) {
   for (let turn = 0; turn < 20; turn += 1) {
-    const answer = await fetch(`${root}/admin/api/v1/requests/${id}`, { credentials: "same-origin" });
-    if (answer.ok) { below.prepend(timeline((await answer.json()).data)); return; }
+    const newest = await get("requests?limit=100");
+    if (newest.some((one) => one.request_id === id)) { below.prepend(timeline(await get(`requests/${id}`))); return; }
     await new Promise((resolve) => setTimeout(resolve, 150));
   }
 }

@@ -18,6 +18,7 @@ from pg_trio.domain.content import Audio, File, Image, Refusal, Text
 from pg_trio.domain.options import NO_OPTIONS
 from pg_trio.domain.tools import Tool, ToolCall, ToolChoice
 from pg_trio.errors import BadRequest
+from pg_trio.surfaces.reading.tool_fields import MAX_TOOLS
 from pg_trio.surfaces.v1.responses.response_id import ResponseIds
 from pg_trio.surfaces.v1.responses.response_request import find_ids, read_response_request
 from pg_trio.surfaces.v1.responses.sealed_reasoning import SealedReasoning, seal, unseal
@@ -291,18 +292,13 @@ def test_choice(choice: object, expected: ToolChoice, names: list[str]) -> None:
 
 
 def test_many_functions() -> None:
-    tools = [{"type": "function", "name": f"f{number}"} for number in range(1_024)]
+    tools = [{"type": "function", "name": f"f{number}"} for number in range(MAX_TOOLS)]
     choice = {"type": "allowed_tools", "mode": "auto", "tools": tools}
 
     request = read(tools=tools, tool_choice=choice)
 
-    assert (1_024, ToolChoice("auto")) == (len(request.tools), request.tool_choice)
-
-
-def test_too_many_functions() -> None:
-    tools = [{"type": "function", "name": f"f{number}"} for number in range(10_000)]
-
-    assert "tools: has 10000 tools, the limit is 1024." == refusal(tools=tools)
+    assert (MAX_TOOLS, ToolChoice("auto")) == (len(request.tools), request.tool_choice)
+    assert "tools: has 4097 tools, the limit is 4096." == refusal(tools=[*tools, {"type": "function", "name": "f"}])
 
 
 def test_deep_input() -> None:

@@ -1,0 +1,136 @@
+"""Metrics of one worker, composed: its table, what counts requests there, and the page that shows all workers'."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import frozen
+
+from pg_trio import __version__
+from pg_trio.config.settings import Settings
+from pg_trio.config.time_zone import find_zone
+from pg_trio.domain.prices import Rates
+from pg_trio.domain.project import Candidate, Endpoint, Project
+from pg_trio.ledger.protocols import MUST_WAIT
+from pg_trio.observe.exposition import MetricsText
+from pg_trio.observe.gateway_gauges import GatewayGauges
+from pg_trio.observe.metric_families import STORAGE_UP
+from pg_trio.observe.metric_series import ConfiguredNames, SeriesBook
+from pg_trio.observe.metric_shapes import ShapeMaker
+from pg_trio.observe.metrics import RequestMetrics
+from pg_trio.observe.metrics_page import MetricsPage
+from pg_trio.observe.sampling import Sampler
+from pg_trio.overrides import Overrides, endpoint_target
+from pg_trio.pipeline import Pipeline
+from pg_trio.recorder import Recorders
+from pg_trio.shared_memory.metric_file import METRICS_NAME, MetricReader, open_table
+from pg_trio.shared_memory.segment_file import SEGMENT_NAME
+from pg_trio.stages.budget import SpendPlan, month_of
+from pg_trio.stores.store_protocols import Lifetime, Stores
+
+
+@frozen(eq=False)
+class MeteredParts:
+    """The parts of a gateway that are sampled."""
+
+    settings: Settings
+    pipeline: Pipeline
+    stores: Stores
+    recorders: Recorders
+    overrides: Overrides
+    count_connections: Callable[[], int]
+
+
+@frozen(eq=False)
+class Metering:
+    """One worker's metrics. `subscriber` counts its requests."""
+
+    book: SeriesBook
+    subscriber: RequestMetrics
+
+    @classmethod
+    def open(cls, settings: Settings, seat: int | None, lifetime: Lifetime) -> Metering:
+        """Take a table of the seat (see open_table). Raises StoreError."""
+        table = open_table(settings.gateway.data_dir, seat)
+        lifetime.stack.callback(table.close)
+        book = SeriesBook(table)
+
+        def rates_of(endpoint: Endpoint) -> Mapping[Candidate, Rates]:
+            return SpendPlan.of(endpoint, settings.gateway.default_output_tokens).rates
+
+        names = ConfiguredNames.of(settings.projects.values())
+        return cls(book, RequestMetrics(ShapeMaker(book, names, rates_of)))
+
+    def make_page(
+        self, parts: MeteredParts, lifetime: Lifetime, counts: Mapping[str, Callable[[], float]]
+    ) -> MetricsPage:
+        """The page of all workers' metrics. `counts` are further counters, by the metrics' names."""
+        data_dir = parts.settings.gateway.data_dir
+        sampler = Sampler(self.book, _gauges_of(parts), {**_counts_of(parts), **counts}, data_dir / METRICS_NAME)
+        gauges = GatewayGauges(
+            projects=parts.settings.projects,
+            describe=parts.pipeline.provider_call.describe,
+            find_endpoint=_find_endpoint(parts),
+            read_spend=_read_spend(parts),
+        )
+        page = MetricsPage(
+            MetricReader(data_dir / METRICS_NAME),
+            MetricsText(__version__),
+            sampler.sample,
+            gauges.read,
+            data_dir / SEGMENT_NAME,
+        )
+        sampler.sample()
+        lifetime.run(sampler.run)
+        lifetime.close_with(page.aclose)
+        return page
+
+
+def _gauges_of(parts: MeteredParts) -> Mapping[str, Callable[[], float]]:
+    stores = parts.stores
+
+    def is_storage_up() -> bool:
+        # Another engine's store may not say.
+        return all(getattr(store, "is_up", True) for store in (stores.tokens, stores.log, stores.sessions))
+
+    return {
+        "pg_trio_requests_active": lambda: parts.pipeline.admission.under_way,
+        "pg_trio_streams_active": lambda: parts.recorders.streams_active,
+        "pg_trio_connections_open": parts.count_connections,
+        "pg_trio_websockets_open": lambda: 0,
+        "pg_trio_log_queue_rows": lambda: getattr(stores.log, "waiting", 0),
+        STORAGE_UP[0]: is_storage_up,
+    }
+
+
+def _counts_of(parts: MeteredParts) -> Mapping[str, Callable[[], float]]:
+    return {
+        "process_cpu_seconds": time.process_time,
+        "pg_trio_log_dropped": lambda: getattr(parts.stores.log, "dropped", 0),
+    }
+
+
+def _find_endpoint(parts: MeteredParts) -> Callable[[Project, str], Endpoint]:
+    overrides = parts.overrides
+
+    def find_endpoint(project: Project, slug: str) -> Endpoint:
+        is_changed = endpoint_target(project.uuid, slug) in overrides.held
+        return overrides.endpoint(project, slug) if is_changed else project.endpoints[slug]
+
+    return find_endpoint
+
+
+def _read_spend(parts: MeteredParts) -> Callable[[Endpoint], Any]:
+    book, zone = parts.stores.ledger.spend, find_zone(parts.settings.gateway.timezone)
+
+    async def read_spend(endpoint: Endpoint) -> tuple[int, int]:
+        # A reservation of nothing in a budget of less than nothing is always refused, and says what is spent.
+        asked = endpoint.uuid.bytes, month_of(time.time(), zone), 0, -1
+        stood = book.reserve_nowait(*asked)
+        if stood is MUST_WAIT:
+            stood = await book.reserve(*asked)
+        return stood or (0, 0)
+
+    return read_spend

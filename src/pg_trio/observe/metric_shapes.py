@@ -1,0 +1,96 @@
+"""What requests that are alike count: where in the table, found once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from attrs import frozen
+
+from pg_trio.domain.prices import Rates
+from pg_trio.domain.project import Candidate, Endpoint
+from pg_trio.domain.stage_times import waits_of
+from pg_trio.observe.metric_kinds import ATTEMPT, COST, OTHER, OVERHEAD, REQUEST, STAGE, TOKEN
+from pg_trio.observe.metric_series import ConfiguredNames, SeriesBook
+from pg_trio.observe.operation import operation_of, surface_label
+from pg_trio.recorder import RequestOutcome, RequestRecord
+
+_STAGE_SUM = len(STAGE.bounds) + 1
+
+
+@frozen(slots=True, eq=False)
+class MetricShape:
+    """The places of what such requests count.
+
+    `attempt` is that of a winner who was asked alone, `waits` are the stages that wait for a provider. `call` are the
+    labels project, endpoint, operation, provider, model. The candidate is held, so that no other one gets its id.
+    """
+
+    request: int
+    overhead: int
+    stages: tuple[int, ...]
+    stage_sums: tuple[int, ...]
+    waits: tuple[int, ...]
+    attempt: int
+    input: int
+    output: int
+    input_cost: int
+    output_cost: int
+    output_rate: int
+    is_stream: bool
+    call: tuple[str, ...]
+    rates: Rates | None
+    candidate: Candidate | None
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint's label."""
+        return self.call[1]
+
+
+@frozen(eq=False)
+class ShapeMaker:
+    """Makes shapes. `rates_of` gives the prices of an endpoint's candidates."""
+
+    book: SeriesBook
+    names: ConfiguredNames
+    rates_of: Callable[[Endpoint], Mapping[Candidate, Rates]]
+
+    def make(self, record: RequestRecord, outcome: RequestOutcome) -> MetricShape:
+        """The shape of requests like this one."""
+        book, stages = self.book, record.times.stages
+        candidate = None if record.settled is None else record.settled.candidate
+        surface = record.head.origin.surface
+        call = self._label_call(record, candidate, operation_of(surface))
+        named = call[:2]
+        # Without a winner, only a cost is counted: that of attempts that were lost.
+        cost = (*named, *(call[3:] if candidate is not None else (OTHER, OTHER)))
+        rates = self._find_rates(record.endpoint, candidate)
+        stage_places = tuple([book.find(STAGE, stage) for stage in stages])
+        return MetricShape(
+            request=book.find(REQUEST, *named, surface_label(surface), str(outcome.status), outcome.kind, *call[2:]),
+            overhead=book.find(OVERHEAD, *named),
+            stages=stage_places,
+            stage_sums=tuple([place + _STAGE_SUM for place in stage_places]),
+            waits=waits_of(stages),
+            attempt=book.find(ATTEMPT, *call[2:], "won", ""),
+            input=book.find(TOKEN, *call, "input"),
+            output=book.find(TOKEN, *call, "output"),
+            input_cost=book.find(COST, *cost, "input"),
+            output_cost=book.find(COST, *cost, "output"),
+            output_rate=0 if rates is None else rates.output,
+            is_stream="stream" in stages,
+            call=call,
+            rates=rates,
+            candidate=candidate,
+        )
+
+    def _label_call(self, record: RequestRecord, candidate: Candidate | None, operation: str) -> tuple[str, ...]:
+        caller, endpoint, names = record.caller, record.endpoint, self.names
+        project = OTHER if caller is None else caller.project.slug
+        slug = OTHER if caller is None or endpoint is None else names.endpoint(caller.project, endpoint)
+        if candidate is None:
+            return project, slug, operation, "", ""
+        return project, slug, operation, candidate.provider, names.model(candidate.provider, candidate.model)
+
+    def _find_rates(self, endpoint: Endpoint | None, candidate: Candidate | None) -> Rates | None:
+        return None if endpoint is None or candidate is None else self.rates_of(endpoint).get(candidate)

@@ -1,0 +1,143 @@
+"""Feeds traces to a process of its own, which encodes and exports them.
+
+Rules:
+1. The process costs the worker a pipe: the SDK's spans and their encoding take the interpreter's lock for 70 µs a span.
+2. At most QUEUED_TRACES wait. A collector that hangs or is gone fills the pipe and then the queue; further traces are
+   dropped and counted. No request waits.
+3. A process that ends is started again, after a pause. If the worker is gone, its pipe ends, and so does it.
+4. At the worker's end, what waits is handed over within CLOSE_LIMIT_S; the rest is dropped.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Sequence
+
+import trio
+from attrs import define, field
+
+logger = logging.getLogger("pg_trio.observe")
+
+# As the SDK's own queue of spans; some 2 KiB each.
+QUEUED_TRACES = 2048
+# One write to the pipe: Linux' pipes hold 64 KiB.
+WRITTEN_BYTES = 65_536
+CLOSE_LIMIT_S = 3.0
+RESTART_PAUSE_S = 1.0
+TOLD_EVERY_S = 60.0
+
+
+@define(eq=False)
+class TraceFeed:
+    """The queue of one worker and the process behind it. `arguments` are the process's own (trace_exporter.py).
+
+    `dropped` counts traces that were not exported: that found the queue full, or that the collector did not take.
+    """
+
+    _arguments: Sequence[str]
+    dropped: int = 0
+    # Of the process; None before its start.
+    pid: int | None = None
+    _waiting: deque[bytes] = field(factory=deque[bytes])
+    _wake: trio.Event = field(factory=trio.Event)
+    _told_at: float = -TOLD_EVERY_S
+
+    def has_room(self) -> bool:
+        """See TraceQueue."""
+        if len(self._waiting) < QUEUED_TRACES:
+            return True
+        self.dropped += 1
+        return False
+
+    def send(self, trace: bytes) -> None:
+        """See TraceQueue."""
+        if self.has_room():
+            self._waiting.append(trace)
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Keep the process fed until cancelled."""
+        try:
+            while True:
+                try:
+                    await self._run_process()
+                except* (OSError, trio.BrokenResourceError):
+                    self._tell("the process that exports traces has ended, and is started again")
+                await trio.sleep(RESTART_PAUSE_S)
+        finally:
+            self.dropped += len(self._waiting)
+            self._waiting.clear()
+
+    async def _run_process(self) -> None:
+        command = [sys.executable, "-m", "pg_trio.observe.trace_exporter", *self._arguments]
+        process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.pid = process.pid
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._listen, process)
+                await self._feed(process)
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_LIMIT_S):
+                await self._finish(process)
+            if process.returncode is None:
+                process.kill()
+                with trio.CancelScope(shield=True):
+                    await process.wait()
+
+    async def _feed(self, process: trio.Process) -> None:
+        assert process.stdin is not None
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            while self._waiting:
+                await self._write(process.stdin)
+
+    async def _write(self, pipe: trio.abc.SendStream) -> None:
+        waiting = len(self._waiting)
+        data = self._take_some()
+        try:
+            await pipe.send_all(data)
+        except BaseException:
+            # A part of it may be in the pipe: the line break tells the next trace from it.
+            self.dropped += waiting - len(self._waiting)
+            self._waiting.appendleft(b"")
+            raise
+
+    def _take_some(self) -> bytes:
+        taken, size = [], 0
+        while self._waiting and size < WRITTEN_BYTES:
+            taken.append(self._waiting.popleft())
+            size += len(taken[-1])
+        return b"".join([trace + b"\n" for trace in taken])
+
+    async def _listen(self, process: trio.Process) -> None:
+        """Count what the process says it could not export: a line with a number for each batch, 0 if it went well."""
+        assert process.stdout is not None
+        rest = b""
+        async for data in process.stdout:
+            *lines, rest = (rest + data).split(b"\n")
+            failed = sum(int(line) for line in lines if line.isdigit())
+            if failed:
+                self.dropped += failed
+                self._tell("the collector does not take traces")
+        raise OSError("it ended")
+
+    async def _finish(self, process: trio.Process) -> None:
+        """Hand over what waits, and let the process export it."""
+        assert process.stdin is not None
+        try:
+            while self._waiting:
+                await self._write(process.stdin)
+            await process.stdin.aclose()
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            return
+        await process.wait()
+
+    def _tell(self, what: str) -> None:
+        now = trio.current_time()
+        if now - self._told_at >= TOLD_EVERY_S:
+            self._told_at = now
+            logger.warning("%s: %d traces were dropped so far", what, self.dropped)

@@ -1,0 +1,102 @@
+"""The server's own log: an event a line, with the request's id, at the levels of its rooms."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from uuid import UUID
+
+import pytest
+from attrs import evolve
+
+from pg_trio.cli.server_log import DEFAULTS, configure_logging
+from pg_trio.config import parse_settings
+from pg_trio.config.settings import ObserveSettings
+from pg_trio.errors import ConfigError
+from pg_trio.recorder import Recorders
+from pg_trio.recorder.current import current_request
+from tests.support.recorded import SilentCall
+
+ROOMS = ("pg_trio.store", "pg_trio.transport", "httpx", "httpcore")
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    """The root logger as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers, root.level = handlers, level
+    for name in ROOMS:
+        logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+def logged(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().err.splitlines()
+
+
+def test_json_is_an_event_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(evolve(DEFAULTS, log_format="json"))
+    try:
+        raise ValueError("two\nlines")
+    except ValueError:
+        logging.getLogger("pg_trio.web").exception("failed\nbadly: %s", "x", extra={"port": 8080})
+
+    (line,) = logged(capsys)
+    event = json.loads(line)
+    assert ("failed\nbadly: x", "error", "pg_trio.web", 8080) == tuple(
+        event[name] for name in ("event", "level", "logger", "port")
+    )
+    assert "ValueError: two" in event["exception"]
+    assert event["timestamp"].endswith("Z")
+
+
+def test_console_is_a_line_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging()
+    logging.getLogger("pg_trio.web").warning("a forged\nline")
+    logging.getLogger("pg_trio.web").debug("not shown")
+    logging.getLogger("httpx").info("nor this")
+
+    (line,) = logged(capsys)
+    assert "[warning  ] a forged\\nline [pg_trio.web]" in line
+    assert "\x1b" not in line
+
+
+async def test_lines_of_a_request_have_its_id(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(evolve(DEFAULTS, log_format="json"))
+    logger = logging.getLogger("pg_trio.stages")
+
+    with Recorders([]).open(SilentCall()):
+        logger.warning("inside")
+    logger.warning("outside")
+
+    inside, outside = [json.loads(line) for line in logged(capsys)]
+    assert str(UUID(int=1)) == inside["request_id"]
+    assert "request_id" not in outside
+    assert current_request.get() is None
+
+
+def test_rooms_have_their_levels(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(evolve(DEFAULTS, log_level="warning", log_levels=["store=debug", "transport=error"]))
+    for room in ("store.log", "transport.direct", "web"):
+        for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
+            logging.getLogger(f"pg_trio.{room}").log(level, "%s %d", room, level)
+
+    said = [line.partition("] ")[2].partition(" [")[0] for line in logged(capsys)]
+    stored = [f"store.log {level}" for level in (10, 20, 30, 40)]
+    assert [*stored, "transport.direct 40", "web 30", "web 40"] == said
+
+
+def read(text: str) -> ObserveSettings:
+    from pathlib import Path
+
+    return parse_settings(f"[observe]\n{text}\n", "test.toml", Path(), {}).observe
+
+
+def test_levels_are_settings() -> None:
+    assert ["store.log=debug"] == read('log_levels = ["store.log=debug"]').log_levels
+    with pytest.raises(ConfigError, match="is not ROOM=LEVEL"):
+        read('log_levels = ["store=loud"]')
+    with pytest.raises(ConfigError, match='is none of "console", "json"'):
+        read('log_format = "xml"')

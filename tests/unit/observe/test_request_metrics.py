@@ -1,0 +1,134 @@
+"""What one request counts: its labels, its attempts, its cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from attrs import evolve
+
+from pg_trio.domain.chat import Usage
+from pg_trio.domain.prices import SCALE, Rates
+from pg_trio.domain.project import Caller, Candidate, Endpoint
+from pg_trio.observe.exposition import MetricsText
+from pg_trio.observe.metric_series import ConfiguredNames, SeriesBook
+from pg_trio.observe.metric_shapes import ShapeMaker
+from pg_trio.observe.metrics import RequestMetrics
+from pg_trio.recorder import Recorders
+from pg_trio.recorder.facts import Settled
+from pg_trio.shared_memory.metric_file import METRICS_NAME, MetricReader, MetricTable, open_table
+from tests.support.metrics_text import Scrape, read_scrape
+from tests.support.recorded import CANDIDATE, ENDPOINT, PROJECT, TOKEN, SilentCall
+
+CONFIGURED = evolve(PROJECT, endpoints={"a": ENDPOINT})
+NANO = SCALE
+RATES = Rates(input=3 * NANO, output=5 * NANO, cached_input=NANO, cache_write=4 * NANO, source="test")
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Iterator[MetricTable]:
+    table = open_table(tmp_path, 0)
+    yield table
+    table.close()
+
+
+@pytest.fixture
+def recorders(table: MetricTable) -> Recorders:
+    names = ConfiguredNames.of([CONFIGURED])
+    return Recorders([RequestMetrics(ShapeMaker(SeriesBook(table), names, lambda endpoint: {CANDIDATE: RATES}))])
+
+
+def scraped(folder: Path) -> Scrape:
+    reader = MetricReader(folder / METRICS_NAME)
+    text, content_type = MetricsText("1").write(reader.read(), [], [], "")
+    reader.close()
+    return read_scrape(text.decode(), content_type)
+
+
+def record(
+    recorders: Recorders,
+    usage: Usage | None,
+    nano_usd: int | None,
+    *candidates: Candidate,
+    endpoint: Endpoint = ENDPOINT,
+) -> None:
+    """One answered request; the last candidate won."""
+    with recorders.open(SilentCall()) as recorder:
+        recorder.caller_found(Caller(TOKEN, CONFIGURED))
+        recorder.endpoint_found(endpoint)
+        began = recorder.head.head_at
+        for candidate in candidates[:-1]:
+            recorder.attempts.add(candidate, began, began + 0.1, "failed: HTTP 500", "HTTP 500")
+        recorder.attempts.add(candidates[-1], began, began + 0.2, "won")
+        recorder.request_settled(Settled(candidates[-1], "m", usage, nano_usd))
+
+
+async def test_kinds_of_a_cost_add_up(recorders: Recorders, tmp_path: Path) -> None:
+    usage = Usage(100, 10, cached_tokens=40, reasoning_tokens=4)
+    # Lost calls cost 7 more.
+    record(recorders, usage, 60 * 3 + 40 * 1 + 10 * 5 + 7, CANDIDATE)
+
+    said = scraped(tmp_path)
+
+    parts = {kind: round(said.sum("pg_trio_cost_usd_total", kind=kind) * 1e9) for kind in ("input", "cached", "output")}
+    assert {"input": 187, "cached": 40, "output": 50} == parts
+    tokens = {kind: said.sum("pg_trio_tokens_total", kind=kind) for kind in ("input", "output", "cached", "reasoning")}
+    assert {"input": 100, "output": 10, "cached": 40, "reasoning": 4} == tokens
+    assert {"input", "output"} == {
+        labels["gen_ai_token_type"] for labels in said.labels("gen_ai_client_token_usage_sum")
+    }
+
+
+async def test_lost_calls_cost_without_a_winner(recorders: Recorders, tmp_path: Path) -> None:
+    with recorders.open(SilentCall()) as recorder:
+        recorder.caller_found(Caller(TOKEN, CONFIGURED))
+        recorder.endpoint_found(ENDPOINT)
+        recorder.request_settled(Settled(None, None, None, 11))
+
+    cost = {"project": "p", "endpoint": "a", "provider": "other", "model": "other", "kind": "input"}
+    assert 11 == round(scraped(tmp_path).sum("pg_trio_cost_usd_total", **cost) * 1e9)
+
+
+async def test_every_attempt_is_counted(recorders: Recorders, tmp_path: Path) -> None:
+    second = evolve(CANDIDATE, model="unconfigured")
+    record(recorders, Usage(1, 1), None, CANDIDATE, second)
+    record(recorders, Usage(1, 1), None, CANDIDATE)
+
+    said = scraped(tmp_path)
+
+    assert 1 == said.sum("pg_trio_attempts_total", model="gpt-4o-mini", outcome="failed", reason="HTTP 500")
+    assert 1 == said.sum("pg_trio_attempts_total", model="gpt-4o-mini", outcome="won")
+    assert 1 == said.sum("pg_trio_attempts_total", model="other", outcome="won")
+    assert pytest.approx(0.5, abs=1e-5) == said.sum("pg_trio_attempt_duration_seconds_sum")
+
+
+async def test_models_that_clients_name_are_other(recorders: Recorders, tmp_path: Path) -> None:
+    for number in range(20):
+        named = evolve(CANDIDATE, model=f"model-{number}")
+        endpoint = evolve(ENDPOINT, uuid=UUID(int=9), slug=f"openai:model-{number}", candidates=(named,))
+        record(recorders, Usage(1, 1), None, named, endpoint=endpoint)
+
+    said = scraped(tmp_path)
+
+    assert 20 == said.sum("pg_trio_requests_total", project="p", endpoint="other")
+    assert 1 == len(said.labels("pg_trio_attempts_total"))
+
+
+async def test_shed_requests_are_counted(recorders: Recorders, tmp_path: Path) -> None:
+    recorders.tell_shed(3)
+
+    assert 3 == scraped(tmp_path).sum("pg_trio_requests_total", status="503", outcome="shed")
+
+
+async def test_skipped_candidate_has_no_duration(recorders: Recorders, tmp_path: Path) -> None:
+    with recorders.open(SilentCall()) as recorder:
+        recorder.attempts.pass_over(CANDIDATE, recorder.head.head_at, "breaker", "breaker open")
+        recorder.attempts.hedge_denied = True
+
+    said = scraped(tmp_path)
+
+    assert 1 == said.sum("pg_trio_attempts_total", outcome="skipped", reason="breaker open")
+    assert 0 == said.sum("pg_trio_attempt_duration_seconds_count")
+    assert 1 == said.sum("pg_trio_hedges_total", outcome="denied")
