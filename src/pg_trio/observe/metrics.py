@@ -1,8 +1,8 @@
 """Counts each request, at its end, in this worker's table of the shared file.
 
 Rules:
-1. Counting never waits and has no lock. Requests that are alike (endpoint, winner, outcome, stages) share a `MetricShape`,
-   which has the places of everything that such a request counts.
+1. Counting never waits and has no lock. Requests that are alike (endpoint, winner, outcome, stages) share a
+   `MetricShape`, which has the places of everything that such a request counts.
 2. Labels are names of the configuration, or words of the gateway's own. A name that a client chose is `other`. If the
    table is full, all labels of a new series are `other`.
 3. A worker that is killed loses at most what it was counting in that moment. A count is a write to shared memory, made
