@@ -14,9 +14,10 @@ import trio
 import trio.testing
 
 from pg_trio.observe.trace_feed import QUEUED_TRACES, TraceFeed
-from tests.support.gateway import Gateway, endpoint, project, start_gateway, start_pages
+from tests.support.gateway import PROJECT, Gateway, endpoint, project, start_gateway, start_pages
 from tests.support.metrics_text import scrape
 from tests.support.otlp_receiver import ReceivedSpan, Receiver, serve_receiver
+from tests.support.wire import bearer, post, send_raw
 
 FAILOVER = [{"credential": "sim", "model": "second"}]
 ENDPOINTS = "\n".join(
@@ -147,6 +148,28 @@ async def test_stream_has_its_first_token(nursery: trio.Nursery, tmp_path: Path,
     assert ["gen_ai.first_token"] == [name for name, _ in operation.events] == [name for name, _ in call.events]
     assert call.start_ns <= call.events[0][1] <= call.end_ns
     assert [f"00-{call.trace_id}-{call.span_id}-01"] == told(gateway)
+
+
+async def test_embeddings_and_v1_have_their_names(nursery: trio.Nursery, tmp_path: Path, receiver: Receiver) -> None:
+    gateway = await start(nursery, tmp_path, receiver)
+    operators = await start_pages(nursery, gateway)
+    bodies: dict[str, dict[str, object]] = {
+        "embeddings": {"input": "Hi"},
+        "chat/completions": {"messages": [{"role": "user", "content": "Hi"}]},
+    }
+    for path, body in bodies.items():
+        request = post(f"/api/{PROJECT}/v1/{path}", {"model": "plain", **body}, bearer(gateway.token))
+        assert 200 == (await send_raw(gateway.port, request)).status
+
+    spans = await receiver.wait_spans(6)
+    assert {f"POST /api/{{project}}/v1/{path}" for path in bodies} == {span.name for span in by_kind(spans, "SERVER")}
+    calls = by_kind(spans, "CLIENT")
+    assert {"embeddings plain", "chat plain"} == {span.name for span in calls}
+    assert {f"00-{span.trace_id}-{span.span_id}-01" for span in calls} == set(told(gateway))
+    scraped = await scrape(operators.port)
+    for surface, operation in (("embeddings", "embeddings"), ("openai", "chat")):
+        assert 1 == scraped.sum("pg_trio_requests_total", surface=surface, endpoint="plain")
+        assert 1 == scraped.sum("gen_ai_server_request_duration_seconds_count", gen_ai_operation_name=operation)
 
 
 async def test_content_where_asked_for(nursery: trio.Nursery, tmp_path: Path, receiver: Receiver) -> None:

@@ -25,6 +25,8 @@ logger = logging.getLogger("pg_trio.observe")
 QUEUED_TRACES = 4096
 # One write to the pipe: Linux' pipes hold 64 KiB.
 WRITTEN_BYTES = 65_536
+# Traces that end within this time are written together, as rows of the log are.
+TOGETHER_S = 0.05
 CLOSE_LIMIT_S = 3.0
 RESTART_PAUSE_S = 1.0
 TOLD_EVERY_S = 60.0
@@ -91,6 +93,8 @@ class TraceFeed:
         assert process.stdin is not None
         while True:
             await self._wake.wait()
+            # A write for each trace would cost as much as making it.
+            await trio.sleep(TOGETHER_S)
             self._wake = trio.Event()
             while self._waiting:
                 await self._write(process.stdin)
