@@ -25,7 +25,14 @@ from pg_trio.domain.embeddings import EmbeddingRequest
 from pg_trio.domain.project import Caller
 from pg_trio.domain.value import value
 from pg_trio.embedding_pipeline import EmbeddingPipeline
-from pg_trio.errors import BadRequest, NoFitCandidate, OutputInvalid, Overloaded, ProviderCallFailed
+from pg_trio.errors import (
+    BadRequest,
+    NoFitCandidate,
+    OutputInvalid,
+    Overloaded,
+    ProviderCallFailed,
+    SessionNotAccessible,
+)
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
@@ -106,6 +113,8 @@ class Pipeline:
                 return await self._serve(received, request)
             except NoFitCandidate as error:
                 raise call.surface.refuse_unfit(error) from None
+            except SessionNotAccessible as error:
+                raise call.surface.refuse_lost_session(error) from None
 
     async def _receive(self, call: Call, recorder: Recorder, deadline: RequestDeadline) -> ReceivedRequest:
         """Find the caller and the endpoint, then read the request."""

@@ -506,6 +506,9 @@ async def test_ids_of_others(world: World) -> None:
                 await client.responses.create(model=model, input="Hi", previous_response_id=one.id)
             assert ("previous_response_not_found", "previous_response_id") == (refused.value.code, refused.value.param)
     assert 1 == len(world.providers["openai"].requests)
+    await world.gateway.stop()
+    rows = world.gateway.log_rows()[1:]
+    assert [(400, "PreviousResponseNotFound")] * 4 == [(row["status"], row["error_code"]) for row in rows]
 
 
 async def test_full_session(world: World) -> None:

@@ -18,7 +18,7 @@ from pg_trio.domain.log_row import AttemptRow, Attempts
 from pg_trio.domain.project import Access, Candidate, Endpoint
 from pg_trio.domain.stage_times import StageTimes
 from pg_trio.domain.value import value
-from pg_trio.errors import GatewayError, NoFitCandidate
+from pg_trio.errors import GatewayError, NoFitCandidate, SessionNotAccessible
 
 NO_FIELDS: Mapping[bytes, bytes] = MappingProxyType({})
 
@@ -108,6 +108,9 @@ class SurfaceReader(Protocol):
 
     def refuse_session(self, request: ChatRequest) -> GatewayError:
         """The error for a request that needs a session of an endpoint without sessions."""
+
+    def refuse_lost_session(self, error: SessionNotAccessible) -> GatewayError:
+        """The error for a request whose session is not there, or not the caller's."""
 
     def refuse_unfit(self, error: NoFitCandidate) -> GatewayError:
         """The error for a request that no candidate can take."""

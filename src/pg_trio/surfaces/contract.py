@@ -26,7 +26,7 @@ from pg_trio.domain.limits import LimitState
 from pg_trio.domain.project import CHAT_ACCESS, Access, Endpoint
 from pg_trio.domain.stage_times import StageTimes
 from pg_trio.domain.value import value
-from pg_trio.errors import GatewayError, NoFitCandidate, SessionsNotEnabled
+from pg_trio.errors import GatewayError, NoFitCandidate, SessionNotAccessible, SessionsNotEnabled
 from pg_trio.surfaces.http_answer import HeaderList, HttpAnswer, Tries
 
 
@@ -91,6 +91,10 @@ class SurfaceDefaults:
         """The Gateway API's error."""
         return SessionsNotEnabled()
 
+    def refuse_lost_session(self, error: SessionNotAccessible) -> GatewayError:
+        """The error itself."""
+        return error
+
     def refuse_unfit(self, error: NoFitCandidate) -> GatewayError:
         """The error itself."""
         return error
@@ -149,6 +153,9 @@ class Surface(Protocol):
 
     def refuse_session(self, request: ChatRequest) -> GatewayError:
         """The error for a request that needs a session of an endpoint without sessions."""
+
+    def refuse_lost_session(self, error: SessionNotAccessible) -> GatewayError:
+        """The error for a request whose session is not there, or not the caller's."""
 
     def refuse_unfit(self, error: NoFitCandidate) -> GatewayError:
         """The error for a request that no candidate can take."""

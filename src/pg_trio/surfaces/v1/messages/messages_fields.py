@@ -7,7 +7,8 @@ Rules, beside those of reading/json_body.py:
    candidate of Anthropic's wire: fields, blocks and tools that the gateway does not know included.
 3. `thinking: disabled` is a budget of nothing. Effort is what `output_config` says. `user_id` is OpenAI's `user` if it
    is short enough for its wire, else a hash of it.
-4. A field that asks for another kind of answer (MCP servers, a container, no answer at all) needs a candidate of
+4. A result of a tool must answer a call of an earlier turn, unless a session may hold the call.
+5. A field that asks for another kind of answer (MCP servers, a container, no answer at all) needs a candidate of
    Anthropic's wire.
 
 Source: Messages API reference and the request types of the `anthropic` package 2.14, read 2026-11.
@@ -36,7 +37,7 @@ from pg_trio.surfaces.reading.field_checks import (
 )
 from pg_trio.surfaces.reading.json_body import literal_keys, read_json_object
 from pg_trio.surfaces.v1.messages.messages_tools import read_anthropic_tools, read_choice
-from pg_trio.surfaces.v1.messages.turns import read_system, read_turns
+from pg_trio.surfaces.v1.messages.turns import check_results, read_system, read_turns
 from pg_trio.surfaces.v1.routes import read_model, read_session
 
 BETA_FIELD: Final = b"anthropic-beta"
@@ -73,6 +74,8 @@ def read_messages_request(body: bytes, limits: ReadLimits, head: RequestHead, *,
     messages = _read_messages(given, limits.max_messages)
     options = _read_options(given)
     session: dict[str, Any] = read_session(head)
+    if "session_id" not in session:
+        check_results(given["messages"])
     return ChatRequest(
         messages,
         sent,

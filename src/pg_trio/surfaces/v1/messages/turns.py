@@ -51,6 +51,22 @@ def read_turns(turns: list[Json]) -> list[Message]:
     return messages
 
 
+def check_results(turns: list[dict[str, Json]]) -> None:
+    """Return if each result of a tool answers a call of an earlier turn. `turns` were read already.
+
+    Raises: BadRequest naming the field.
+    """
+    called: set[str] = set()
+    for index, turn in enumerate(turns):
+        content = turn["content"]
+        for number, block in enumerate([] if isinstance(content, str) else content):
+            if block["type"] == "tool_use":
+                called.add(block["id"])
+            elif block["type"] == "tool_result" and block["tool_use_id"] not in called:
+                place = f"messages[{index}].content[{number}].tool_use_id"
+                raise BadRequest(f"{place}: answers no tool_use of an earlier turn.")
+
+
 def _read_turn(turn: Json, path: str) -> list[Message]:
     if not isinstance(turn, dict):
         raise BadRequest(f"{path}: must be an object.")

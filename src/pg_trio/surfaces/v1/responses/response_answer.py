@@ -1,19 +1,16 @@
-"""Whole answers of the Responses API, and its failures."""
+"""Whole answers of the Responses API."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from uuid import UUID
 
 import orjson
 
 from pg_trio.domain.call import WholeAnswer
 from pg_trio.domain.limits import LimitState
-from pg_trio.errors import GatewayError, PreviousResponseNotFound, SessionNotAccessible
-from pg_trio.surfaces.http_answer import HttpAnswer, Tries, make_answer
+from pg_trio.surfaces.http_answer import HttpAnswer, make_answer
 from pg_trio.surfaces.v1.chat.chat_answer import processing_ms
 from pg_trio.surfaces.v1.model_limits import render_openai_limits
-from pg_trio.surfaces.v1.openai_errors import render_openai_error
 from pg_trio.surfaces.v1.responses.answer_settings import asks_for_logprobs
 from pg_trio.surfaces.v1.responses.output_items import output_items
 from pg_trio.surfaces.v1.responses.response_object import ResponseHead, end_of, response_object
@@ -30,12 +27,3 @@ def render_answer(answer: WholeAnswer, limits: Sequence[LimitState] = ()) -> Htt
     body = orjson.dumps(response_object(head, output_items(reply, ids, shows_logprobs=asks_for_logprobs(request)), end))
     made = make_answer(answer, str(request_id), limits, body)
     return made.with_fields(processing_ms(answer.times) + (render_openai_limits(limits) if limits else b""))
-
-
-def render_error(
-    error: GatewayError, request_id: UUID, limits: Sequence[LimitState] = (), tries: Tries | None = None
-) -> HttpAnswer:
-    """The failure in OpenAI's shape. A session that is not the caller's is a response that does not exist."""
-    if isinstance(error, SessionNotAccessible):
-        error = PreviousResponseNotFound()
-    return render_openai_error(error, request_id, limits, tries)

@@ -11,11 +11,19 @@ from pg_trio.domain.chat import ChatRequest
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.project import Endpoint
 from pg_trio.domain.stage_times import StageTimes
-from pg_trio.errors import GatewayError, NoFitCandidate, ParameterUnsupported, QuoteNotFound
+from pg_trio.errors import (
+    GatewayError,
+    NoFitCandidate,
+    ParameterUnsupported,
+    PreviousResponseNotFound,
+    QuoteNotFound,
+    SessionNotAccessible,
+)
 from pg_trio.surfaces.http_answer import HeaderList, split_fields
 from pg_trio.surfaces.v1.chat.chat_answer import processing_ms
 from pg_trio.surfaces.v1.model_limits import render_openai_limits
-from pg_trio.surfaces.v1.responses.response_answer import render_answer, render_error
+from pg_trio.surfaces.v1.openai_errors import render_openai_error
+from pg_trio.surfaces.v1.responses.response_answer import render_answer
 from pg_trio.surfaces.v1.responses.response_request import read_response_request
 from pg_trio.surfaces.v1.responses.response_stream import ResponseStream
 from pg_trio.surfaces.v1.routes import V1Surface
@@ -33,11 +41,15 @@ class ResponsesSurface(V1Surface):
 
     read = staticmethod(read_response_request)
     render_answer = staticmethod(render_answer)
-    render_error = staticmethod(render_error)
+    render_error = staticmethod(render_openai_error)
 
     def refuse_session(self, request: ChatRequest) -> GatewayError:
         """What is wanted of a session that there cannot be: to continue a response, or to quote from one."""
         return super().refuse_session(request) if request.session_terms.resumes else QuoteNotFound()
+
+    def refuse_lost_session(self, error: SessionNotAccessible) -> GatewayError:
+        """A session that is not the caller's is a response that does not exist."""
+        return PreviousResponseNotFound()
 
     def refuse_unfit(self, error: NoFitCandidate) -> GatewayError:
         """A 400 that names the parameter as this API calls it."""

@@ -298,6 +298,31 @@ WRONG: list[tuple[str, dict[str, object]]] = [
 ]
 
 
+RESULT = {"type": "tool_result", "tool_use_id": "t1", "content": "Rain"}
+CALL = {"type": "tool_use", "id": "t1", "name": "look", "input": {}}
+
+
+@pytest.mark.parametrize(
+    "before", [[], [{"role": "assistant", "content": [{**CALL, "id": "t2"}]}], [{"role": "assistant", "content": "t1"}]]
+)
+def test_result_answers_an_earlier_call(before: list[Body]) -> None:
+    asked = [*ASKED["messages"], *before, {"role": "user", "content": [{"type": "text", "text": "So:"}, RESULT]}]
+    place = f"messages[{len(asked) - 1}].content[1].tool_use_id"
+
+    with pytest.raises(BadRequest) as caught:
+        read(messages=[*asked, {"role": "assistant", "content": [CALL]}])
+
+    assert f"{place}: answers no tool_use of an earlier turn." == caught.value.text
+
+
+def test_session_may_have_the_call() -> None:
+    body = {**ASKED, "messages": [{"role": "user", "content": [RESULT]}]}
+
+    request = read_body(body, {b"x-pg-session-id": b"00000000-0000-4000-8000-000000000001"})
+
+    assert "t1" == request.messages[0].tool_call_id
+
+
 @pytest.mark.parametrize(("text", "fields"), WRONG, ids=[text for text, _ in WRONG])
 def test_mistake_names_the_field(text: str, fields: dict[str, object]) -> None:
     with pytest.raises(BadRequest) as caught:

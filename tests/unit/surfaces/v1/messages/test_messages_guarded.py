@@ -160,6 +160,13 @@ def test_encrypted_results_go_back_as_they_came() -> None:
     assert {**found, "title": f"By {MASK}"} == sent["messages"][1]["content"][0]["content"][0]
 
 
+CALL = {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]}
+
+
+def result_with(**fields: str) -> Body:
+    return {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", **fields}]}
+
+
 PLACES: list[Body] = [
     {"system": "A secret plan"},
     {"system": [{"type": "text", "text": "A secret plan"}]},
@@ -168,8 +175,8 @@ PLACES: list[Body] = [
     {"messages": [{"role": "user", "content": [{"type": "later", "secret": 1}]}]},
     {"messages": [{"role": "user", "content": [{"type": "text", "text": "a", "later": "secret"}]}]},
     {"messages": [{"role": "user", "content": "Hi", "later": "secret"}]},
-    {"messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "secret"}]}]},
-    {"messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "later": "secret"}]}]},
+    {"messages": [CALL, result_with(content="secret")]},
+    {"messages": [CALL, result_with(later="secret")]},
     {"tools": [{"name": "f", "input_schema": {}, "later": "secret"}]},
     {"tools": [{"type": "web_search_20250305", "name": "w", "blocked_domains": ["secret"]}]},
     {"tool_choice": {"type": "tool", "name": "secret"}, "tools": [{"name": "f", "input_schema": {}}]},

@@ -166,7 +166,8 @@ def test_round_of_a_session_whose_thinking_is_lost_does_without() -> None:
     call = ToolCall("toolu_1", "look", "{}")
     result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "Rain"}]}
     thinking = {"type": "enabled", "budget_tokens": 1024}
-    request = read_body({**ASKED, "max_tokens": 2000, "messages": [result], "thinking": thinking})
+    session = {b"x-pg-session-id": b"00000000-0000-4000-8000-000000000001"}
+    request = read_body({**ASKED, "max_tokens": 2000, "messages": [result], "thinking": thinking}, session)
     history = (Message("user", "Hi"), stored(Message("assistant", None, tool_calls=(call,))))
 
     resumed = sent_to("anthropic", prompt_of(evolve(request, messages=(*history, *request.messages))))
@@ -210,6 +211,7 @@ ONLY_ANTHROPIC: list[tuple[str, Body]] = [
         "tool_reference",
         {
             "messages": [
+                {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]},
                 {
                     "role": "user",
                     "content": [
@@ -219,7 +221,7 @@ ONLY_ANTHROPIC: list[tuple[str, Body]] = [
                             "content": [{"type": "tool_reference", "tool_name": "a"}],
                         }
                     ],
-                }
+                },
             ]
         },
     ),

@@ -27,7 +27,7 @@ from pg_trio.errors import (
     SessionsNotEnabled,
 )
 from pg_trio.surfaces.v1.responses import RESPONSES
-from pg_trio.surfaces.v1.responses.response_answer import render_answer, render_error
+from pg_trio.surfaces.v1.responses.response_answer import render_answer
 from pg_trio.surfaces.v1.responses.response_request import read_response_request
 from tests.support.response_events import check_response
 from tests.support.response_replies import replies
@@ -155,7 +155,9 @@ def test_calls_alone_have_no_message(finish_reason: FinishReason) -> None:
     ],
 )
 def test_failures_of_sessions(error: GatewayError, status: int, param: str | None, code: str | None) -> None:
-    answer = render_error(error, HEAD.request_id)
+    refused = RESPONSES.refuse_lost_session(error) if isinstance(error, SessionNotAccessible) else error
+
+    answer = RESPONSES.render_error(refused, HEAD.request_id)
 
     body = orjson.loads(answer.body)["error"]
     assert (status, "invalid_request_error", param, code) == (answer.status, body["type"], body["param"], body["code"])
