@@ -131,7 +131,7 @@ async def refusing(nursery: trio.Nursery, tmp_path: Path) -> World:
         more=inactive,
         guardrails={"keyword_blocklist": {"words": ["forbidden"]}},
     )
-    world.provider.behave("broken", "fault=status:400")
+    world.provider.behave("broken", "fault=status:401")
     world.provider.behave("stalled", "fault=stall")
     world.provider.behave("full", "fault=stall")
     nursery.start_soon(world.gateway.call, "full")

@@ -48,7 +48,7 @@ async def test_waits_as_long_as_it_is_told(world: World, program: ClientProgram,
 
 @pytest.mark.parametrize("client", clients_with("waits"), ids=client_id)
 async def test_repeats_what_the_provider_failed(world: World, program: ClientProgram, client: Client) -> None:
-    world.behave("openai", "fault=status:400")
+    world.behave("openai", "fault=status:401")
 
     await program.ask_raised("chat", **world.ask("openai", max_retries=1))
 
@@ -62,6 +62,15 @@ async def test_does_not_repeat_what_came_too_late(world: World, program: ClientP
     await program.ask_raised("chat", **world.ask("stalled", max_retries=2))
 
     assert [504] == await statuses(world)
+
+
+@pytest.mark.parametrize("client", clients_with("obeys"), ids=client_id)
+async def test_does_not_repeat_what_the_provider_refuses(world: World, program: ClientProgram, client: Client) -> None:
+    world.behave("openai", "fault=status:400")
+
+    await program.ask_raised("chat", **world.ask("openai", max_retries=2))
+
+    assert [502] == await statuses(world)
 
 
 @pytest.mark.parametrize("told", ["capped", "unknown"])
