@@ -266,7 +266,7 @@ def make_compiler(settings: Settings, ledger: Ledger, exchange: Exchange) -> Pla
 
 def shortest_wait_s(settings: Settings) -> float:
     """How long a request may wait for admission: less than any endpoint's deadline, so that none expires there."""
-    deadlines_ms = [one.deadline_ms for project in settings.projects.values() for one in project.endpoints.values()]
+    deadlines_ms = [one.deadline_ms for project in settings.projects.values() for one in project.callable_endpoints]
     return min([settings.gateway.admission_wait_ms, *deadlines_ms]) / 1000
 
 
@@ -294,7 +294,7 @@ def open_httpx(credential: Credential, settings: Settings) -> Transport:
 
 def list_warm(settings: Settings, memory: Memory) -> list[WarmAddress]:
     """The addresses to which connections are kept open: of credentials that say so and that an endpoint asks."""
-    endpoints = [endpoint for project in settings.projects.values() for endpoint in project.endpoints.values()]
+    endpoints = [endpoint for project in settings.projects.values() for endpoint in project.callable_endpoints]
     candidates = {
         candidate
         for endpoint in endpoints

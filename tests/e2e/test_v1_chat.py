@@ -563,6 +563,18 @@ async def test_sdk_s_timeout_limits_no_stream(gateway: Gateway, model: str, stat
     assert "data: [DONE]" in streamed.body.decode()
 
 
+async def test_opened_provider_has_sessions_alone(nursery: trio.Nursery, tmp_path: Path) -> None:
+    """No endpoint has sessions here, so only the opened provider needs their store."""
+    opened = '[[projects.providers]]\ncredential = "sim"\nsessions_enabled = true\n'
+    gateway = await start_gateway(nursery, tmp_path, project(project_type="ai_wrapper") + opened)
+
+    new = await ask(gateway, "openai:small", ("x-pg-session-id", "new"))
+    again = await ask(gateway, "openai:large", ("x-pg-session-id", new.headers["x-pg-session-id"]))
+
+    assert (200, 200) == (new.status, again.status)
+    assert 3 == len(sent(gateway)["messages"])
+
+
 async def test_every_listed_model_can_be_retrieved(gateway: Gateway) -> None:
     token = gateway.make_token(OTHER_PROJECT)
     path = f"/api/{OTHER_PROJECT}/v1/models"

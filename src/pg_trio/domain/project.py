@@ -312,6 +312,12 @@ class Project:
     metadata: JsonObject = field(factory=dict)
     endpoints: dict[str, Endpoint] = field(factory=dict)
     providers: tuple[OpenedProvider, ...] = ()
+
+    @property
+    def callable_endpoints(self) -> list[Endpoint]:
+        """Its endpoints, and those of the opened providers, which have the settings of all calls to their models."""
+        return [*self.endpoints.values(), *[entry.endpoint for entry in self.providers]]
+
     # From where browsers may call it; None: from nowhere but its own origin.
     cors_origins: AllowedOrigins | None = None
 

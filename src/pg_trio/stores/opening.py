@@ -23,7 +23,7 @@ async def open_stores(settings: Settings, lifetime: Lifetime, engines: Engines |
     """
     chosen = engines or choose_engines(settings)
     limits = settings.gateway
-    endpoints = [endpoint for project in settings.projects.values() for endpoint in project.endpoints.values()]
+    endpoints = [endpoint for project in settings.projects.values() for endpoint in project.callable_endpoints]
     tokens = await chosen.tokens(limits, lifetime)
     log = await chosen.log(limits, lifetime)
     sessions = None
