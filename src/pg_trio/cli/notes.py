@@ -19,6 +19,10 @@ def describe_notes(configuration: Configuration) -> Iterator[str]:
         for endpoint in project.endpoints.values():
             if note := _note_budget(endpoint, output_tokens):
                 yield f"{project.slug}/{endpoint.slug}: monthly_budget_usd: {note}"
+        for entry in project.providers:
+            # With the price that holds for any model, if there is one.
+            if note := _note_budget(entry.endpoint_for("*"), output_tokens):
+                yield f"{project.slug}/{', '.join(entry.globs())}: monthly_budget_usd: {note}"
 
 
 def _note_budget(endpoint: Endpoint, default_output_tokens: int) -> str | None:

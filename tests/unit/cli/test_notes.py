@@ -6,7 +6,7 @@ import pytest
 
 from pg_trio.cli.notes import describe_notes
 from pg_trio.config import parse_configuration
-from tests.support.config import NOWHERE, SOUND
+from tests.support.config import CREDENTIAL, NOWHERE, PROJECT_HEAD, SOUND
 
 # A dollar for a thousand tokens: a tenth of a cent each.
 PRICED = "estimated_cost_per_1k_tokens_usd = 1\n"
@@ -34,6 +34,15 @@ def test_budget_that_one_reservation_exceeds(lines: str, said: str) -> None:
     (note,) = notes(lines)
 
     assert note.startswith(f"support/a: monthly_budget_usd: {said}")
+
+
+def test_budget_of_an_opened_provider_that_one_reservation_exceeds() -> None:
+    wrapper = CREDENTIAL + PROJECT_HEAD + 'project_type = "ai_wrapper"\n'
+    opened = f'[[projects.providers]]\ncredential = "main"\nmodels = ["a", "b*"]\n{PRICED}monthly_budget_usd = 1\n'
+
+    (note,) = describe_notes(parse_configuration(wrapper + opened, "pg.toml", NOWHERE, {}))
+
+    assert note.startswith("support/openai:a, openai:b*: monthly_budget_usd: each call reserves $1.0240 at least")
 
 
 @pytest.mark.parametrize(
