@@ -34,6 +34,13 @@ function add(request) {
   while (rows.length > SHOWN) { rows.pop(); list.lastElementChild.remove(); }
 }
 
+const NONE = "No request yet that the filter shows.";
+/** Say that there is nothing, or take it back; what else was said stays. */
+function tell() {
+  if (!rows.length) say(NONE);
+  else if (document.getElementById("said").textContent === NONE) say("");
+}
+
 // What arrives while the list is read comes after it, so that nothing falls between the two.
 let arrived = null, turn = 0;
 async function load() {
@@ -47,7 +54,7 @@ async function load() {
   } finally {
     if (own === turn) { const late = arrived; arrived = null; late.forEach(add); }
   }
-  say(rows.length ? "" : "No request yet that the filter shows.");
+  tell();
 }
 
 let follow = null;
@@ -55,7 +62,7 @@ function listen() {
   const source = new EventSource(`${root}/admin/api/v1/requests/stream?x=1${query()}`, { withCredentials: true });
   // The stream begins with what is logged from here on; what was logged before is in the list.
   source.onopen = () => { if (!paused) load(); };
-  source.onmessage = (event) => { if (!paused) { const given = JSON.parse(event.data); if (given.request_id) { add(given); say(""); } } };
+  source.onmessage = (event) => { if (!paused) { const given = JSON.parse(event.data); if (given.request_id) { add(given); tell(); } } };
   follow = () => { source.close(); follow = null; };
   return () => follow?.();
 }
