@@ -193,11 +193,19 @@ async def test_no_client_has_the_playground_s_token(gateway: Gateway, operators:
         "/static/uplot.LICENSE",
         "/static/nope.js",
         "/static/",
-        "//live",
     ],
 )
 async def test_no_other_file_is_served(operators: Operators, path: str) -> None:
     assert 404 == (await fetch(operators, path)).status
+
+
+@pytest.mark.parametrize("path", ["//live", "//example.org", "//example.org/live", "/\\example.org"])
+async def test_path_with_two_slashes_leads_nowhere_else(operators: Operators, path: str) -> None:
+    """Two slashes at the beginning are one, or unknown; a redirect never takes them for a host."""
+    answer = await fetch(operators, path)
+
+    assert answer.headers.get("location", "/login?next=%2Flive") == "/login?next=%2Flive"
+    assert answer.status in (303, 404)
 
 
 async def test_every_answer_forbids_frames_and_foreign_scripts(operators: Operators) -> None:

@@ -107,6 +107,7 @@ class Page:
 
     async def type(self, selector: str, text: str) -> None:
         """Write into a field as a person would, by keys."""
+        await self.wait(f"!!document.querySelector({json.dumps(selector)})")
         await self.run(f"document.querySelector({json.dumps(selector)}).focus()")
         await self.send("Input.insertText", text=text)
 
