@@ -5,6 +5,7 @@ What is opened here is closed by the exit stack that comes along, the last one f
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
@@ -24,7 +25,7 @@ from pg_trio.domain.limits import LimitState
 from pg_trio.domain.project import Access, Caller, Candidate, Credential, Endpoint, ModelName, Project, Token
 from pg_trio.domain.upstream import Transport
 from pg_trio.embedding_pipeline import EmbeddingPipeline
-from pg_trio.errors import ConfigError
+from pg_trio.errors import ConfigError, StoreError
 from pg_trio.metering import MeteredParts, Metering
 from pg_trio.observe.metrics_page import MetricsPage
 from pg_trio.observe.request_log import RequestLog
@@ -57,6 +58,8 @@ from pg_trio.web.asgi_call import event_bytes
 from pg_trio.web.asgi_types import AsgiEvent
 
 T = TypeVar("T")
+
+logger = logging.getLogger("pg_trio.gateway")
 
 
 @frozen
@@ -172,7 +175,7 @@ async def open_gateway(
     """
     lifetime = Lifetime(stack)
     stores = await open_stores(settings, lifetime, around.engines)
-    metering = Metering.open(settings, around.seat, lifetime) if settings.observe.metrics else None
+    metering = open_metering(settings, around.seat, lifetime)
     direct = DirectTransport(settings.upstream)
     transports = open_transports(settings, direct, stack)
     subscribers: list[Subscriber] = [RequestLog(stores.log, settings.gateway.log_body_chars)]
@@ -216,6 +219,17 @@ async def open_gateway(
         page,
     )
     return running, lifetime.tasks
+
+
+def open_metering(settings: Settings, seat: int | None, lifetime: Lifetime) -> Metering | None:
+    """The metrics; None where they are switched off, or have no file: a gateway also serves without what observes."""
+    if not settings.observe.metrics:
+        return None
+    try:
+        return Metering.open(settings, seat, lifetime)
+    except StoreError as error:
+        logger.error("requests are not counted, and /metrics is off: %s", error)
+        return None
 
 
 def make_pipeline(

@@ -249,3 +249,16 @@ async def test_unreadable_file_says_so(gateway: Gateway, operators: Operators) -
 
     assert (503, "Metrics are unavailable.") == (answer.status, answer.json()["error"])
     assert 200 == (await gateway.call("plain")).status
+
+
+async def test_gateway_serves_without_a_file_of_metrics(nursery: trio.Nursery, tmp_path: Path) -> None:
+    """A full disk, or something else in the file's place: requests are answered, and `/metrics` says that it is off."""
+    (tmp_path / "data").mkdir(mode=0o700)
+    (tmp_path / "data" / "metrics.mem").mkdir()
+
+    gateway = await start_gateway(nursery, tmp_path, CONFIGURATION)
+    operators = await start_pages(nursery, gateway)
+    answered = await gateway.call("plain")
+    shown = await send_raw(operators.port, get("/metrics", ("connection", "close")))
+
+    assert (200, 404) == (answered.status, shown.status)
