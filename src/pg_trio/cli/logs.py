@@ -205,6 +205,7 @@ def _parse_status(text: str) -> tuple[int, int]:
 
 
 def parse_since(text: str) -> float:
+    """Unix seconds of an age (`15m`) or of an ISO time. Raises ArgumentTypeError."""
     found = _AGE.fullmatch(text)
     if found is not None:
         return time.time() - int(found[1]) * _UNIT_S[found[2]]
@@ -225,6 +226,7 @@ def _parse_address(text: str) -> str:
 
 
 def parse_request_id(text: str) -> UUID:
+    """The id of a request. Raises ArgumentTypeError."""
     try:
         return UUID(text)
     except ValueError as exc:

@@ -11,7 +11,7 @@ import sys
 from datetime import UTC, datetime
 
 from pg_trio.cli.console import output_failure
-from pg_trio.cli.place import add_place, locate
+from pg_trio.cli.place import add_actions, locate
 from pg_trio.domain.operator import ROLES, Operator
 from pg_trio.errors import OutputLost
 
@@ -22,14 +22,15 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     """Add `pg-trio operator` and its commands to the parser."""
     parser = commands.add_parser("operator", help="create, list and revoke operators of the pages", description=__doc__)
     actions = parser.add_subparsers(title="commands", metavar="COMMAND", dest="action", required=True)
-    create = _add_action(actions, "create", "make an operator; the key is printed once and never stored")
+    add_action = add_actions(actions, run, "where the operators are, without a configuration")
+    create = add_action("create", "make an operator; the key is printed once and never stored")
     create.add_argument("--name", required=True, type=_parse_name, help="for people and for the audit: who it is")
     create.add_argument(
         "--role", choices=ROLES, default="operator", help="a viewer changes nothing (default: operator)"
     )
-    listing = _add_action(actions, "list", "show operators, revoked ones included; never a key")
+    listing = add_action("list", "show operators, revoked ones included; never a key")
     listing.add_argument("--json", action="store_true", help="one JSON object a line; times are Unix seconds")
-    revoke = _add_action(actions, "revoke", "end an operator's key and sessions within a second, for good")
+    revoke = add_action("revoke", "end an operator's key and sessions within a second, for good")
     revoke.add_argument("operator", metavar="OPERATOR", help="the id, the prefix, or the whole key")
 
 
@@ -82,15 +83,6 @@ def _describe(operator: Operator) -> dict[str, object]:
         "is_active": operator.is_active,
         "created_at": operator.created_at,
     }
-
-
-def _add_action(
-    actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str
-) -> argparse.ArgumentParser:
-    parser = actions.add_parser(name, help=what, description=what)
-    add_place(parser, "where the operators are, without a configuration")
-    parser.set_defaults(run=run)
-    return parser
 
 
 def _parse_name(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from uuid import UUID
 
@@ -30,6 +30,22 @@ def add_place(parser: argparse.ArgumentParser, what: str) -> None:
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--config", type=Path, metavar="FILE", help="the configuration (default: $PG_TRIO_CONFIG)")
     place.add_argument("--data-dir", type=Path, metavar="DIR", help=what)
+
+
+def add_actions(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser],
+    run: Callable[[argparse.Namespace], int],
+    where: str,
+) -> Callable[[str, str], argparse.ArgumentParser]:
+    """What adds an action of a command, by its name and its help, with a place. `where` is the help of `--data-dir`."""
+
+    def add_action(name: str, what: str) -> argparse.ArgumentParser:
+        parser = actions.add_parser(name, help=what, description=what)
+        add_place(parser, where)
+        parser.set_defaults(run=run)
+        return parser
+
+    return add_action
 
 
 def locate(arguments: argparse.Namespace, command: str) -> Place:

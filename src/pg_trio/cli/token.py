@@ -17,7 +17,7 @@ from uuid import UUID
 from attrs import asdict, fields
 
 from pg_trio.cli.console import output_failure
-from pg_trio.cli.place import add_place, find_project, locate
+from pg_trio.cli.place import add_actions, find_project, locate
 from pg_trio.domain.project import SCOPES, Token, TokenLimits
 from pg_trio.errors import ConfigError, OutputLost
 
@@ -34,7 +34,8 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser = commands.add_parser("token", help="create, list, limit, rotate and revoke tokens", description=__doc__)
     actions = parser.add_subparsers(title="commands", metavar="COMMAND", dest="action", required=True)
 
-    create = _add_action(actions, "create", "make a token; its plaintext is printed once and never stored")
+    add_action = add_actions(actions, run, "where the tokens are, without a configuration")
+    create = add_action("create", "make a token; its plaintext is printed once and never stored")
     create.add_argument("--project", required=True, metavar="PROJECT", help="its uuid, slug or name")
     create.add_argument("--name", required=True, type=_parse_name, help="for people: who uses it")
     create.add_argument(
@@ -47,14 +48,14 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     create.add_argument("--env", choices=("live", "test"), default="live")
     _add_limits(create, _parse_limit, "")
 
-    listing = _add_action(actions, "list", "show tokens, revoked ones included; never their text")
+    listing = add_action("list", "show tokens, revoked ones included; never their text")
     listing.add_argument("--project", metavar="PROJECT", help="only this one's: uuid, slug or name")
     listing.add_argument("--json", action="store_true", help="one JSON object a line; times are Unix seconds")
 
-    limit = _add_action(actions, "limit", "change a token's limits, within a second; those not named stay")
+    limit = add_action("limit", "change a token's limits, within a second; those not named stay")
     _add_limits(limit, _parse_limit_or_none, "; none takes the limit away")
-    rotate = _add_action(actions, "rotate", "give a token a new plaintext; the old one dies within a second")
-    revoke = _add_action(actions, "revoke", "end a token within a second, for good")
+    rotate = add_action("rotate", "give a token a new plaintext; the old one dies within a second")
+    revoke = add_action("revoke", "end a token within a second, for good")
     for action in (limit, rotate, revoke):
         action.add_argument("token", metavar="TOKEN", help="its id, its prefix, or the whole token")
 
@@ -134,15 +135,6 @@ _ACTIONS = {"create": _create, "list": _list, "limit": _limit, "rotate": _rotate
 
 
 # ── arguments in, text out ───────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _add_action(
-    actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str
-) -> argparse.ArgumentParser:
-    parser = actions.add_parser(name, help=what, description=what)
-    add_place(parser, "where the tokens are, without a configuration")
-    parser.set_defaults(run=run)
-    return parser
 
 
 def _parse_name(name: str) -> str:
