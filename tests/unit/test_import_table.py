@@ -63,8 +63,13 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
         {"attrs"},
     ),
     "stores": (
-        {"store", "shared_memory", "ledger", "stages", "observe", "racing", "domain", "errors", "config"},
+        {"store", "cluster", "shared_memory", "ledger", "stages", "observe", "racing", "domain", "errors", "config"},
         {"attrs", "trio"},
+    ),
+    # Redis's client is our own; psycopg comes with the extra `cluster`.
+    "cluster": (
+        {"errors", "domain", "config", "ledger", "shared_memory", "racing", "store", "stages", "observe"},
+        {"attrs", "trio", "psycopg", "orjson"},
     ),
     "surfaces": ({"domain", "errors", "config"}, {"attrs", "orjson"}),
     "web": (
@@ -85,7 +90,7 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
 # Only these rooms may use these modules of the standard library.
 STANDARD_LIBRARY_OWNERS = {
     "sqlite3": {"store"},
-    "ssl": {"transport", "server"},
+    "ssl": {"transport", "server", "cluster"},
     "socket": {"transport", "server", "simulator"},
 }
 

@@ -9,6 +9,7 @@ from typing import Any, get_args, get_origin
 
 import attrs
 
+from pg_trio.config.cluster_settings import ClusterTable
 from pg_trio.config.mistakes import Mistakes, Path, suggest
 from pg_trio.config.reading import EnvironmentText
 from pg_trio.config.settings import GatewaySettings, ObserveSettings, ServerSettings, UpstreamSettings
@@ -21,6 +22,7 @@ SECTIONS: dict[str, type[attrs.AttrsInstance]] = {
     "upstream": UpstreamSettings,
     "server": ServerSettings,
     "observe": ObserveSettings,
+    "cluster": ClusterTable,
 }
 
 # 18 digits: a longer number is above every bound, and Python refuses to read 4,300 digits.
@@ -39,7 +41,7 @@ def overlay_environment(sections: dict[str, dict[str, Any]], environ: Mapping[st
             if _exists(section, key, path, mistakes):
                 # Files of variables often have CR LF, or a space at a line's end; neither belongs to the value.
                 text = EnvironmentText(environ[variable].strip())
-                sections[section][key] = _read(text, attrs.fields_dict(SECTIONS[section])[key])
+                sections.setdefault(section, {})[key] = _read(text, attrs.fields_dict(SECTIONS[section])[key])
 
 
 def note_misspelt(environ: Mapping[str, str]) -> Iterator[str]:

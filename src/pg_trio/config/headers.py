@@ -9,6 +9,7 @@ from typing import Any, Union, get_args, get_origin
 
 import attrs
 
+from pg_trio.config.cluster_settings import ClusterTable
 from pg_trio.config.settings import GatewaySettings, ObserveSettings, ServerSettings, UpstreamSettings
 from pg_trio.config.tables import FileTable
 
@@ -19,6 +20,7 @@ _SECTIONS: dict[str, type[attrs.AttrsInstance]] = {
     "upstream": UpstreamSettings,
     "server": ServerSettings,
     "observe": ObserveSettings,
+    "cluster": ClusterTable,
 }
 # A key that stands under more headers than these, such as `name`, does not tell where it belongs.
 _TOLD_HEADERS = 2

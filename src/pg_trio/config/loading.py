@@ -12,6 +12,7 @@ from uuid import UUID
 from attrs import evolve, frozen
 
 from pg_trio.config.brackets import mend_brackets
+from pg_trio.config.cluster import resolve_cluster
 from pg_trio.config.credentials import find_provider, resolve_credentials
 from pg_trio.config.environment import note_misspelt, overlay_environment
 from pg_trio.config.guardrail_rules import narrow_rules
@@ -89,6 +90,8 @@ def _resolve(raw: dict[str, Any], outside: Outside, mistakes: Mistakes) -> Confi
     mend_brackets(raw, FileTable, mistakes)
     file = structure_sound(raw, FileTable, (), mistakes)
     sections = {name: getattr(file, name) or {} for name in ("gateway", "upstream", "server", "observe")}
+    # A cluster is where its section is, in the file or in the environment.
+    sections |= {} if file.cluster is None else {"cluster": file.cluster}
     overlay_environment(sections, outside.environ, mistakes)
     gateway = structure_sound(sections["gateway"], GatewaySettings, ("gateway",), mistakes)
     credentials = resolve_credentials(file.credentials or (), outside, mistakes)
@@ -100,6 +103,7 @@ def _resolve(raw: dict[str, Any], outside: Outside, mistakes: Mistakes) -> Confi
         upstream=structure_sound(sections["upstream"], UpstreamSettings, ("upstream",), mistakes),
         server=structure_sound(sections["server"], ServerSettings, ("server",), mistakes),
         observe=structure_sound(sections["observe"], ObserveSettings, ("observe",), mistakes),
+        cluster=resolve_cluster(sections.get("cluster"), outside, mistakes),
         credentials={name: credential for name, credential in credentials.items() if credential is not None},
         disabled_providers=_resolve_providers(file.providers or {}, mistakes),
         projects=_resolve_projects(file, resolver),

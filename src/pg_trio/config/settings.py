@@ -29,6 +29,7 @@ from pg_trio.config.bounds import (
     UrlOrNone,
     UrlPrefix,
 )
+from pg_trio.config.cluster_settings import ClusterSettings
 from pg_trio.config.time_zone import TimeZone
 from pg_trio.domain.project import Credential, Project
 
@@ -174,6 +175,8 @@ class Settings:
     upstream: UpstreamSettings = field(factory=UpstreamSettings)
     server: ServerSettings = field(factory=ServerSettings)
     observe: ObserveSettings = field(factory=ObserveSettings)
+    # None: one machine, which needs neither Redis nor PostgreSQL.
+    cluster: ClusterSettings | None = None
     credentials: dict[str, Credential] = field(factory=dict)
     disabled_providers: frozenset[str] = frozenset()
     projects: dict[UUID, Project] = field(factory=dict)

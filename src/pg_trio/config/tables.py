@@ -259,13 +259,13 @@ class ProjectTable:
 
 @frozen(slots=True)
 class FileTable:
-    """The whole file. The three plain sections are not structured yet, because the environment is laid over them
-    first."""
+    """The whole file. The plain sections are not structured yet, because the environment is laid over them first."""
 
     gateway: dict[str, Any] | None = None
     upstream: dict[str, Any] | None = None
     server: dict[str, Any] | None = None
     observe: dict[str, Any] | None = None
+    cluster: dict[str, Any] | None = None
     credentials: list[CredentialTable | None] | None = None
     providers: dict[str, ProviderTable | None] | None = None
     prices: list[PriceTable | None] | None = None

@@ -7,13 +7,16 @@ from uuid import UUID
 
 from pg_trio.config.settings import Settings
 from pg_trio.domain.project import Endpoint
+from pg_trio.errors import StoreError
 from pg_trio.stores.embedded import EMBEDDED
 from pg_trio.stores.store_protocols import Engines, Lifetime, Stores
 
 
 def choose_engines(settings: Settings) -> Engines:
-    """The engines of a configuration. Today these are always the engines of one machine."""
-    return EMBEDDED
+    """The engines of a configuration. Raises StoreError."""
+    if settings.cluster is None:
+        return EMBEDDED
+    raise StoreError("[cluster]: this release cannot use it yet")
 
 
 async def open_stores(settings: Settings, lifetime: Lifetime, engines: Engines | None = None) -> Stores:

@@ -1,0 +1,6 @@
+"""PostgreSQL (14 or later): what must be true.
+
+trio_connection.py  psycopg on Trio: the waits of its generators are Trio's
+postgres_pool.py    a worker's connections: bounded, replaced after a cancellation, tried again while the server is away
+names.py            hosts looked up without blocking
+"""

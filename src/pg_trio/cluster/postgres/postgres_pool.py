@@ -1,0 +1,185 @@
+"""A worker's connections to PostgreSQL.
+
+Rules:
+1. A use of a connection has `limit_s` for everything: waiting for a connection, and the statements. The caller's own
+   deadline and cancellation end it earlier.
+2. A connection whose use was cancelled, ran out of time or failed is never used again: it may be in the middle of a
+   reply, or of a transaction. The server is asked to stop the query, and the connection is closed.
+3. While the server is away, a use raises EngineAway at once. `run` tries again until it answers. A use that ran out of
+   time may have met a lock, or a server that is stopped: `run` asks on a connection of its own which one it is, and
+   until it knows, uses are refused. So a frozen server costs the uses under way their limit, and later ones nothing.
+4. Whether a use that failed has been committed is not known. Statements are written so that they can be repeated.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import psycopg
+import trio
+from attrs import define, field
+
+from pg_trio.cluster.engine_away import EngineAway
+from pg_trio.cluster.postgres.names import resolve_hosts
+from pg_trio.cluster.postgres.trio_connection import TrioConnection
+
+logger = logging.getLogger("pg_trio.cluster")
+
+T = TypeVar("T")
+Work = Callable[[TrioConnection], Awaitable[T]]
+
+# Connections of a worker. Sessions are two statements a turn, the rest are tasks: 4 carry some 10,000 statements a
+# second. PostgreSQL's default `max_connections` is 100.
+POOL_CONNECTIONS = 4
+# Between two tries while the server is away.
+RETRY_S = 0.25
+# For connecting, and for an answer to SELECT 1. A SYN is sent again after 1 s.
+PROBE_LIMIT_S = 2.0
+# For asking the server to stop a query. It is closed then in any case.
+CANCEL_LIMIT_S = 2.0
+# Cancelled queries that wait to be stopped. More are only closed.
+MOST_CANCELS = 64
+
+
+@define(eq=False)
+class PostgresPool:
+    """See the rules. `run` keeps it."""
+
+    conninfo: str = field(repr=False)
+    limit_s: float
+    size: int = POOL_CONNECTIONS
+    is_up: bool = field(default=False, init=False)
+    _idle: list[TrioConnection] = field(factory=list, init=False)
+    _free: trio.Semaphore = field(init=False)
+    _to_probe: trio.Event = field(factory=trio.Event, init=False)
+    _is_told_away: bool = field(default=False, init=False)
+    _broken: tuple[trio.MemorySendChannel[TrioConnection], trio.MemoryReceiveChannel[TrioConnection]] = field(
+        init=False
+    )
+
+    def __attrs_post_init__(self) -> None:
+        self._free = trio.Semaphore(self.size)
+        self._broken = trio.open_memory_channel(MOST_CANCELS)
+
+    async def use(self, work: Work[T], limit_s: float | None = None) -> T:
+        """The result of `work` with a connection, which commits each statement by itself.
+
+        Raises EngineAway; psycopg.Error for a statement that the server refuses.
+        """
+        if not self.is_up:
+            raise EngineAway("PostgreSQL is away")
+        with trio.move_on_after(limit_s or self.limit_s):
+            async with self._free:
+                return await self._use_one(work)
+        self._suspect()
+        raise EngineAway("PostgreSQL does not answer in time")
+
+    async def _use_one(self, work: Work[T]) -> T:
+        try:
+            connection = self._idle.pop() if self._idle else await self._open()
+        except psycopg.Error as lost:
+            self._suspect()
+            raise EngineAway(f"PostgreSQL: {say(lost)}") from lost
+        is_whole = False
+        try:
+            result = await work(connection)
+            is_whole = not connection.closed
+            return result
+        except (psycopg.OperationalError, psycopg.InterfaceError) as lost:
+            if not connection.closed and lost.sqlstate is not None and not lost.sqlstate.startswith("57P"):
+                raise
+            self._suspect()
+            raise EngineAway(f"PostgreSQL: {say(lost)}") from lost
+        except psycopg.Error:
+            is_whole = not connection.closed and connection.info.transaction_status == 0
+            raise
+        finally:
+            if is_whole and self.is_up:
+                self._idle.append(connection)
+            else:
+                self._discard(connection)
+
+    async def check(self) -> None:
+        """Connect once. Raises EngineAway; psycopg.Error if the server refuses us (a password, a database)."""
+        with trio.move_on_after(PROBE_LIMIT_S):
+            connection = await self._open()
+            try:
+                await connection.execute("SELECT 1")
+            finally:
+                connection.pgconn.finish()
+            return
+        raise EngineAway("PostgreSQL does not answer in time")
+
+    async def run(self) -> None:
+        """Find out whether the server answers, and stop the queries of cancelled uses. Until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._stop_queries)
+            while True:
+                self._to_probe = trio.Event()
+                self._note(await self._probe())
+                if self.is_up:
+                    await self._to_probe.wait()
+                else:
+                    await trio.sleep(RETRY_S)
+
+    async def aclose(self) -> None:
+        """Close what is idle. Uses have ended by now."""
+        self.is_up = False
+        self._close_idle()
+        await trio.lowlevel.checkpoint()
+
+    def _suspect(self) -> None:
+        """Something failed: use nothing until `run` has asked the server."""
+        self.is_up = False
+        self._close_idle()
+        self._to_probe.set()
+
+    def _close_idle(self) -> None:
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.pgconn.finish()
+
+    async def _open(self) -> TrioConnection:
+        return await TrioConnection.open(await resolve_hosts(self.conninfo))
+
+    async def _probe(self) -> str | None:
+        """What is wrong, if anything is."""
+        try:
+            await self.check()
+        except (psycopg.Error, EngineAway, OSError) as away:
+            return say(away)
+        return None
+
+    def _note(self, away: str | None) -> None:
+        if away is None and self._is_told_away:
+            logger.warning("PostgreSQL works again")
+        if away is not None and not self._is_told_away:
+            logger.error("PostgreSQL: %s. Trying again until it works", away)
+        self.is_up, self._is_told_away = away is None, away is not None
+
+    def _discard(self, connection: TrioConnection) -> None:
+        if connection.closed or connection.info.transaction_status == 0:
+            connection.pgconn.finish()
+            return
+        try:
+            self._broken[0].send_nowait(connection)
+        except (trio.WouldBlock, trio.BrokenResourceError):
+            connection.pgconn.finish()
+
+    async def _stop_queries(self) -> None:
+        async for connection in self._broken[1]:
+            try:
+                with trio.move_on_after(CANCEL_LIMIT_S):
+                    await connection.cancel_query()
+            except psycopg.Error:
+                # Closing is all that is left.
+                continue
+            finally:
+                connection.pgconn.finish()
+
+
+def say(error: BaseException) -> str:
+    """The first line of an error's text, without what follows."""
+    return str(error).strip().partition("\n")[0].strip() or type(error).__name__

@@ -1,0 +1,149 @@
+"""Redis for one worker: a link at all times, or the knowledge that there is none.
+
+Rules:
+1. A call never waits for a connection: without one, or while the server does not answer, it raises EngineAway at once.
+   So an engine that is stopped costs the calls under way at that moment their limit, and later ones nothing. This is
+   the breaker; the probe is what is still under way, and after SILENT_LIMIT_S a new connection (link.py).
+2. A call waits `limit_s` at most. The request's own deadline and its cancellation end it earlier.
+3. A call that takes something names how to give it back (`undo`). If the caller is cancelled, it waits for the reply,
+   shielded and within the limit, so that it is given back before the cancellation passes. If the reply comes later, it
+   is given back then. If it never comes, what was taken ends by itself: a bucket refills, a permit expires.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+import trio
+from attrs import define, field
+
+from pg_trio.cluster.engine_away import EngineAway
+from pg_trio.cluster.redis.link import RedisLink
+from pg_trio.cluster.redis.pending import Undo
+from pg_trio.cluster.redis.resp import Argument, RedisError, Reply
+from pg_trio.cluster.redis.scripts import Script
+from pg_trio.errors import StoreError
+
+logger = logging.getLogger("pg_trio.cluster")
+
+# Between two tries to connect. A server that starts again is found within this time.
+RECONNECT_S = 0.25
+# For connecting and the handshake: a SYN is sent again after 1 s.
+CONNECT_LIMIT_S = 2.0
+
+Connect = Callable[[], Awaitable[trio.abc.Stream]]
+# Called with a fresh link before any other call may use it. It raises EngineAway if the server is not usable.
+Greet = Callable[[RedisLink], Awaitable[None]]
+
+
+@define(eq=False)
+class RedisClient:
+    """See the rules. `run` keeps the link. `greetings` are awaited in order for each new link."""
+
+    connect: Connect
+    limit_s: float
+    scripts: Sequence[Script] = ()
+    greetings: list[Greet] = field(factory=list)
+    # Called in each change, with whether Redis can be used.
+    on_change: list[Callable[[bool], None]] = field(factory=list)
+    _link: RedisLink | None = field(default=None, init=False)
+    _is_told_away: bool = field(default=False, init=False)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether a call is worth a try."""
+        return self._link is not None and self._link.is_prompt
+
+    async def call(self, command: bytes, undo: Undo | None = None) -> Reply:
+        """The reply to one command, also if it is an error. Raises EngineAway."""
+        link = self._link
+        if link is None or not link.is_prompt:
+            raise EngineAway("Redis is away")
+        pending = link.send(command)
+        try:
+            return await pending.wait()
+        except trio.Cancelled:
+            if undo is not None:
+                pending.undo = undo
+                with trio.move_on_after(self.limit_s, shield=True):
+                    await pending.wait_until_settled()
+            raise
+        except EngineAway:
+            # It may have been carried out, and the reply may still come.
+            pending.undo = undo
+            raise
+
+    async def run_script(
+        self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument], undo: Undo | None = None
+    ) -> list[Reply]:
+        """The reply of a script that returns an array. Raises EngineAway, also if the script failed."""
+        command = script.call(keys, arguments)
+        reply = await self.call(command, undo)
+        if isinstance(reply, RedisError) and reply.code == "NOSCRIPT":
+            # SCRIPT FLUSH; a restarted server gets the scripts with its new link.
+            await self.call(script.load())
+            reply = await self.call(command, undo)
+        if not isinstance(reply, list):
+            raise EngineAway(f"Redis refused a script: {reply.said if isinstance(reply, RedisError) else reply!r}")
+        return reply
+
+    def tell(self, command: bytes) -> None:
+        """Send a command whose reply does not matter. Without a link it is dropped."""
+        if self._link is not None and self._link.is_prompt:
+            try:
+                self._link.send(command)
+            except EngineAway:
+                return
+
+    async def check(self) -> None:
+        """Connect once, and see whether this server can be used. Raises EngineAway if it is away, StoreError if it is
+        none that we can use."""
+        try:
+            async with trio.open_nursery() as nursery:
+                await self._connect(nursery)
+                nursery.cancel_scope.cancel()
+        except* EngineAway as lost:
+            raise EngineAway("; ".join(str(each) for each in lost.exceptions)) from None
+        except* StoreError as unusable:
+            raise unusable.exceptions[0] from None
+
+    async def run(self) -> None:
+        """Keep a link until cancelled."""
+        while True:
+            try:
+                async with trio.open_nursery() as nursery:
+                    self._link = await self._connect(nursery)
+                    self._note(None)
+            except* (EngineAway, StoreError) as lost:
+                self._note("; ".join(str(each) for each in lost.exceptions))
+            finally:
+                self._link = None
+            await trio.sleep(RECONNECT_S)
+
+    async def _connect(self, nursery: trio.Nursery) -> RedisLink:
+        """A link that was greeted; it runs in the nursery, and its end ends the nursery."""
+        try:
+            with trio.fail_after(CONNECT_LIMIT_S):
+                stream = await self.connect()
+        except trio.TooSlowError:
+            raise EngineAway("Redis does not accept a connection in time") from None
+        link = RedisLink(stream)
+        nursery.start_soon(link.run)
+        for greet in self.greetings:
+            await greet(link)
+        for script in self.scripts:
+            await link.send(script.load()).wait()
+        link.limit_s = self.limit_s
+        return link
+
+    def _note(self, away: str | None) -> None:
+        """Log the first of several failures, and tell of each change."""
+        if away is None:
+            if self._is_told_away:
+                logger.warning("Redis works again")
+        elif not self._is_told_away:
+            logger.error("%s. Trying again until it works", away)
+        self._is_told_away = away is not None
+        for tell in self.on_change:
+            tell(away is None)

@@ -1,0 +1,151 @@
+"""Connections to the Redis of a configuration: one server, or the master that sentinels name.
+
+Rules:
+1. A fresh link is greeted: it logs in, chooses the database, and is asked what it is. Redis Cluster, a version below 7
+   and a server that only reads are refused with advice.
+2. Sentinels are asked in order for each connection, so the next connection after a failover finds the new master.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Mapping
+
+import trio
+
+from pg_trio.cluster.engine_away import EngineAway
+from pg_trio.cluster.redis.client import Connect, Greet
+from pg_trio.cluster.redis.link import RedisLink
+from pg_trio.cluster.redis.resp import Argument, RedisError, Reply, RespReader, encode_command
+from pg_trio.config.cluster_settings import RedisAddress
+from pg_trio.errors import StoreError
+
+OLDEST_REDIS = 7
+# For a sentinel to answer. The next one is asked then.
+SENTINEL_LIMIT_S = 0.5
+# The name by which `CLIENT LIST` shows our connections.
+CLIENT_NAME = "pg_trio"
+
+
+def connect_to(address: RedisAddress) -> Connect:
+    """Opens a connection to the address's server."""
+    context = ssl.create_default_context() if address.has_tls else None
+
+    async def connect() -> trio.abc.Stream:
+        host, port = address.hosts[0] if address.sentinel is None else await _find_master(address, context)
+        try:
+            return await _open_stream(host, port, context)
+        except (OSError, trio.BrokenResourceError) as refused:
+            raise EngineAway(f"Redis at {host}:{port} cannot be reached ({_reason(refused)})") from refused
+
+    return connect
+
+
+def greet_for(address: RedisAddress) -> Greet:
+    """Logs in on a fresh link, and refuses what is no server for us."""
+
+    async def greet(link: RedisLink) -> None:
+        if address.password is not None:
+            login = [address.user] if address.user else []
+            await _demand(link, "AUTH", *login, address.password.reveal())
+        if address.database:
+            await _demand(link, "SELECT", address.database)
+        await link.send(encode_command("CLIENT", "SETNAME", CLIENT_NAME)).wait()
+        _check_server(_read_info(await link.send(encode_command("INFO", "server")).wait()), address)
+        role = await link.send(encode_command("ROLE")).wait()
+        if isinstance(role, list) and role and role[0] != b"master":
+            raise EngineAway(f"Redis at {address} is a replica, and takes no writes")
+
+    return greet
+
+
+async def _demand(link: RedisLink, *arguments: Argument) -> None:
+    reply = await link.send(encode_command(*arguments)).wait()
+    if isinstance(reply, RedisError):
+        if reply.code in ("LOADING", "BUSY"):
+            raise EngineAway(f"Redis: {reply.said}")
+        raise StoreError(f"Redis refuses {arguments[0]!s}: {reply.said} (cluster.redis_url)")
+
+
+def _read_info(reply: Reply) -> Mapping[str, str]:
+    """The fields of INFO; none where the user may not ask."""
+    if not isinstance(reply, bytes):
+        if isinstance(reply, RedisError) and reply.code in ("LOADING", "NOAUTH"):
+            if reply.code == "NOAUTH":
+                raise StoreError("Redis demands a password (cluster.redis_url)")
+            raise EngineAway(f"Redis: {reply.said}")
+        return {}
+    lines = reply.decode("utf-8", "replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def _check_server(info: Mapping[str, str], address: RedisAddress) -> None:
+    mode = info.get("redis_mode") or info.get("server_mode") or "standalone"
+    if mode == "cluster":
+        raise StoreError(
+            f"cluster.redis_url: {address} is a Redis Cluster, which is not supported: give a standalone server, or "
+            "sentinels with ?sentinel=NAME"
+        )
+    if mode == "sentinel":
+        raise StoreError(f"cluster.redis_url: {address} is a sentinel: add ?sentinel=NAME with its master's name")
+    version = info.get("redis_version", "")
+    major = version.partition(".")[0]
+    if "valkey_version" not in info and major.isdigit() and int(major) < OLDEST_REDIS:
+        raise StoreError(f"cluster.redis_url: {address} is Redis {version}; Redis {OLDEST_REDIS} or Valkey 8 is needed")
+
+
+# ── sentinels ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _find_master(address: RedisAddress, context: ssl.SSLContext | None) -> tuple[str, int]:
+    assert address.sentinel is not None
+    for host, port in address.hosts:
+        with trio.move_on_after(SENTINEL_LIMIT_S):
+            try:
+                found = await _ask_sentinel(host, port, address.sentinel, context)
+            except (OSError, trio.BrokenResourceError):
+                continue
+            if found is not None:
+                return found
+    raise EngineAway(f"no sentinel at {address} knows a master {address.sentinel!r}")
+
+
+async def _ask_sentinel(host: str, port: int, name: str, context: ssl.SSLContext | None) -> tuple[str, int] | None:
+    stream = await _open_stream(host, port, context)
+    async with stream:
+        await stream.send_all(encode_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name))
+        replies: list[Reply] = []
+        reader = RespReader()
+        while not replies:
+            data = await stream.receive_some()
+            if not data:
+                return None
+            replies = reader.feed(data)
+    match replies[0]:
+        case [bytes() as master, bytes() as master_port] if master_port.isdigit():
+            return master.decode(), int(master_port)
+    return None
+
+
+async def _open_stream(host: str, port: int, context: ssl.SSLContext | None) -> trio.abc.Stream:
+    stream = await trio.open_tcp_stream(host, port)
+    if context is None:
+        return stream
+    secured = trio.SSLStream(stream, context, server_hostname=host)
+    try:
+        await secured.do_handshake()
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return secured
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    # Trio names the reason of each address in what caused its own error.
+    cause = error.__cause__
+    if isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    return _reason(cause) if cause is not None else (str(error) or type(error).__name__)

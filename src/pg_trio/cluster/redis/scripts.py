@@ -1,0 +1,36 @@
+"""Scripts in Lua, run by their digest. Redis's clock decides, so the clocks of nodes do not matter."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from importlib import resources
+
+from attrs import field, frozen
+
+from pg_trio.cluster.redis.resp import Argument, encode_command
+
+
+@frozen(slots=True)
+class Script:
+    """One script."""
+
+    source: str
+    digest: str = field(init=False)
+
+    @digest.default
+    def _find_digest(self) -> str:
+        return hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+    def call(self, keys: Sequence[Argument], arguments: Sequence[Argument]) -> bytes:
+        """The command that runs it."""
+        return encode_command("EVALSHA", self.digest, len(keys), *keys, *arguments)
+
+    def load(self) -> bytes:
+        """The command that makes Redis know it."""
+        return encode_command("SCRIPT", "LOAD", self.source)
+
+
+def read_script(name: str) -> Script:
+    """A script of this folder (`lua/NAME.lua`)."""
+    return Script(resources.files("pg_trio.cluster.redis").joinpath("lua", f"{name}.lua").read_text("utf-8"))

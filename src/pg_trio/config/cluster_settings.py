@@ -1,0 +1,140 @@
+"""`[cluster]`: its values, and the URLs of Redis and PostgreSQL as the engines' own programs read them."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, TypeAlias
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+from attrs import field, frozen
+
+from pg_trio.config.bounds import Milliseconds, Shape
+from pg_trio.domain.secret import Secret
+
+WhenRedisIsAway: TypeAlias = Literal["local", "refuse"]
+
+# A host's name, with room for a suffix of one's own.
+NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NODE_CALLED = "a node's name: 1–64 letters, digits, dots, - and _"
+
+_REDIS_PORT, _SENTINEL_PORT = 6379, 26379
+_REDIS_SCHEMES = ("redis", "rediss")
+_POSTGRES_SCHEMES = ("postgres", "postgresql")
+# The one query parameter of a Redis URL: the name of the master that sentinels watch.
+_SENTINEL = "sentinel"
+
+
+@frozen(slots=True)
+class ClusterTable:
+    """`[cluster]`, before its references are resolved. The URLs hold passwords: never shown."""
+
+    redis_url: str | None = field(default=None, repr=False)
+    postgres_url: str | None = field(default=None, repr=False)
+    # Default: the host's name.
+    node: Annotated[str, Shape(NODE, NODE_CALLED)] | None = None
+    when_redis_is_away: WhenRedisIsAway = "local"
+    # 50 ms: Envoy's rate limit filter waits 20 ms by default, LiteLLM's Redis calls waited for ever.
+    redis_timeout_ms: Milliseconds = 50
+    # 1 s: a commit waits for a disk, and maybe for a standby.
+    postgres_timeout_ms: Milliseconds = 1_000
+
+
+@frozen(slots=True)
+class RedisAddress:
+    """Where Redis is. With `sentinel`, the hosts are sentinels, and this is the name of the master they watch."""
+
+    hosts: tuple[tuple[str, int], ...]
+    has_tls: bool = False
+    user: str | None = None
+    password: Secret | None = None
+    database: int = 0
+    sentinel: str | None = None
+
+    def __str__(self) -> str:
+        return ", ".join(f"{host}:{port}" for host, port in self.hosts)
+
+
+@frozen(slots=True)
+class ClusterSettings:
+    """A checked `[cluster]`."""
+
+    redis: RedisAddress
+    postgres_url: Secret
+    node: str
+    when_redis_is_away: WhenRedisIsAway = "local"
+    redis_timeout_ms: int = 50
+    postgres_timeout_ms: int = 1_000
+
+
+def parse_redis_url(text: str) -> RedisAddress:
+    """`redis://[user:password@]host[:port][,host…][/database][?sentinel=NAME]`, or `rediss://…` with TLS.
+
+    Raises: ValueError if it is none; the text never quotes the URL.
+    """
+    url = _split(text)
+    if "cluster" in url.scheme:
+        raise ValueError("Redis Cluster is not supported: give a standalone server or sentinels (redis://, rediss://)")
+    if url.scheme not in _REDIS_SCHEMES:
+        raise ValueError("is not a Redis URL: redis://HOST:PORT/DATABASE or rediss://…")
+    sentinel = _sentinel_of(url)
+    hosts = _hosts_of(url, _REDIS_PORT if sentinel is None else _SENTINEL_PORT)
+    if len(hosts) > 1 and sentinel is None:
+        raise ValueError(
+            "names several hosts: Redis Cluster is not supported; sentinels need ?sentinel=NAME, their master's name"
+        )
+    database = url.path.strip("/")
+    if database and not (database.isascii() and database.isdigit() and len(database) < 6):
+        raise ValueError("the path of a Redis URL is the number of a database, such as /0")
+    user, password = _login_of(url)
+    secret = Secret(password) if password else None
+    return RedisAddress(hosts, url.scheme == "rediss", user or None, secret, int(database or 0), sentinel)
+
+
+def _split(text: str) -> SplitResult:
+    try:
+        return urlsplit(text)
+    except ValueError:
+        raise ValueError("is not a URL") from None
+
+
+def _sentinel_of(url: SplitResult) -> str | None:
+    parameters = parse_qs(url.query, keep_blank_values=True)
+    unknown = sorted(set(parameters) - {_SENTINEL})
+    if unknown:
+        raise ValueError(f"a Redis URL has one parameter only, {_SENTINEL}=NAME")
+    names = parameters.get(_SENTINEL)
+    if names is not None and (len(names) != 1 or not names[0]):
+        raise ValueError(f"{_SENTINEL} is the name of the master that the sentinels watch")
+    return names[0] if names else None
+
+
+def _hosts_of(url: SplitResult, default_port: int) -> tuple[tuple[str, int], ...]:
+    listed = url.netloc.rpartition("@")[2].split(",")
+    return tuple(_host_of(one, default_port) for one in listed)
+
+
+def _host_of(text: str, default_port: int) -> tuple[str, int]:
+    one = urlsplit(f"//{text}")
+    try:
+        host, port = one.hostname, one.port
+    except ValueError:
+        host, port = None, None
+    if not host or port == 0:
+        raise ValueError("has no host, or a port that is none: redis://HOST:PORT/DATABASE")
+    return host, port or default_port
+
+
+def _login_of(url: SplitResult) -> tuple[str, str]:
+    login = url.netloc.rpartition("@")[0]
+    user, _, password = login.partition(":")
+    return unquote(user), unquote(password)
+
+
+def check_postgres_url(text: str) -> Secret:
+    """A URL of PostgreSQL, as libpq reads it. Raises: ValueError if it is none; the text never quotes the URL."""
+    url = _split(text)
+    if url.scheme not in _POSTGRES_SCHEMES:
+        raise ValueError("is not a PostgreSQL URL: postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+    if not url.netloc.rpartition("@")[2] and "host=" not in url.query:
+        raise ValueError("has no host: postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+    return Secret(text)

@@ -1,0 +1,187 @@
+"""psycopg on Trio, against a real server: bounded, safe to cancel, and honest about a server that is away."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psycopg
+import pytest
+import trio
+
+from pg_trio.cluster.engine_away import EngineAway
+from pg_trio.cluster.postgres.names import resolve_hosts
+from pg_trio.cluster.postgres.postgres_pool import PostgresPool
+from pg_trio.cluster.postgres.trio_connection import TrioConnection
+from tests.cluster.waiting import LIMIT_S, wait_for
+from tests.support.engine_relay import EngineRelay, engine_relay
+from tests.support.engines import PostgresServer, running_postgres
+
+
+@asynccontextmanager
+async def running(pool: PostgresPool) -> AsyncIterator[PostgresPool]:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pool.run)
+        await wait_for(lambda: pool.is_up)
+        yield pool
+        nursery.cancel_scope.cancel()
+    await pool.aclose()
+
+
+@asynccontextmanager
+async def relayed(url: str, limit_s: float = 5.0) -> AsyncIterator[tuple[PostgresPool, EngineRelay]]:
+    port = int(url.rpartition(":")[2].partition("/")[0])
+    async with engine_relay(port) as relay:
+        pool = PostgresPool(url.replace(f":{port}/", f":{relay.port}/"), limit_s)
+        async with running(pool):
+            yield pool, relay
+
+
+async def one_value(pool: PostgresPool, statement: str, *values: object) -> object:
+    async def ask(connection: TrioConnection) -> object:
+        row = await (await connection.execute(statement, values)).fetchone()
+        assert row is not None
+        return row[0]
+
+    return await pool.use(ask)
+
+
+async def test_values_go_and_come(postgres_url: str) -> None:
+    async with running(PostgresPool(postgres_url, LIMIT_S)) as pool:
+        got = [await one_value(pool, "SELECT %s::bytea", b"\x00a"), await one_value(pool, "SELECT %s", 2**60)]
+        large = await one_value(pool, "SELECT %s", "x" * 3_000_000)
+
+    assert ([b"\x00a", 2**60], 3_000_000) == (got, len(str(large)))
+
+
+async def test_uses_share_few_connections(postgres_url: str) -> None:
+    async with running(PostgresPool(postgres_url, LIMIT_S, size=2)) as pool:
+        pids: set[object] = set()
+
+        async def ask() -> None:
+            pids.add(await one_value(pool, "SELECT pg_backend_pid()"))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(50):
+                nursery.start_soon(ask)
+
+    assert 1 <= len(pids) <= 2
+
+
+async def test_cancelled_uses_do_not_mix_up_answers(postgres_url: str) -> None:
+    order, wrong = random.Random(7), []
+
+    async def ask(pool: PostgresPool, number: int) -> None:
+        with trio.move_on_after(order.random() * 0.02):
+            if await one_value(pool, "SELECT %s", number) != number:
+                wrong.append(number)
+
+    async with running(PostgresPool(postgres_url, LIMIT_S)) as pool:
+        async with trio.open_nursery() as nursery:
+            for number in range(200):
+                nursery.start_soon(ask, pool, number)
+        after = await one_value(pool, "SELECT 'after'")
+
+    assert ([], "after") == (wrong, after)
+
+
+async def test_cancelled_query_is_stopped_in_the_server(postgres_url: str, postgres_server: PostgresServer) -> None:
+    sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"
+
+    async def sleep(pool: PostgresPool) -> None:
+        await one_value(pool, "SELECT pg_sleep(%s)", 600)
+
+    async with running(PostgresPool(postgres_url, 2 * LIMIT_S)) as pool:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sleep, pool)
+            await wait_for(lambda: postgres_server.query(sleeping) == "1")
+            nursery.cancel_scope.cancel()
+        await wait_for(lambda: postgres_server.query(sleeping) == "0")
+
+        assert 1 == await one_value(pool, "SELECT 1")
+
+
+async def test_refused_statement_keeps_its_connection(postgres_url: str) -> None:
+    async with running(PostgresPool(postgres_url, LIMIT_S, size=1)) as pool:
+        before = await one_value(pool, "SELECT pg_backend_pid()")
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            await one_value(pool, "SELECT * FROM missing")
+
+        assert before == await one_value(pool, "SELECT pg_backend_pid()")
+
+
+async def test_transaction_that_fails_leaves_nothing_open(postgres_url: str) -> None:
+    async def fail_inside(connection: TrioConnection) -> None:
+        async with connection.transaction():
+            await connection.execute("CREATE TABLE t (n int)")
+            raise KeyError("stop")
+
+    async with running(PostgresPool(postgres_url, LIMIT_S, size=1)) as pool:
+        with pytest.raises(KeyError):
+            await pool.use(fail_inside)
+
+        assert 0 == await one_value(pool, "SELECT count(*) FROM pg_class WHERE relname = 't'")
+
+
+async def test_frozen_server_costs_its_limit_once(postgres_url: str) -> None:
+    async with relayed(postgres_url, limit_s=0.1) as (pool, relay):
+        await one_value(pool, "SELECT 1")
+        relay.replies.close()
+        with pytest.raises(EngineAway, match="in time"):
+            await one_value(pool, "SELECT 1")
+
+        with pytest.raises(EngineAway, match="is away"):
+            await one_value(pool, "SELECT 1")
+
+        relay.cut()
+        relay.replies.open()
+        await wait_for(lambda: pool.is_up)
+        assert 1 == await one_value(pool, "SELECT 1")
+
+
+async def test_slow_statement_does_not_stop_the_others(postgres_url: str) -> None:
+    async with running(PostgresPool(postgres_url, 0.1)) as pool:
+        with pytest.raises(EngineAway):
+            await one_value(pool, "SELECT pg_sleep(%s)", 600)
+        await wait_for(lambda: pool.is_up)
+
+        assert 1 == await one_value(pool, "SELECT 1")
+
+
+async def test_lost_connection_is_replaced(postgres_url: str) -> None:
+    async with relayed(postgres_url) as (pool, relay):
+        await one_value(pool, "SELECT 1")
+        relay.cut()
+        with pytest.raises(EngineAway):
+            await one_value(pool, "SELECT 1")
+        await wait_for(lambda: pool.is_up)
+
+        assert 1 == await one_value(pool, "SELECT 1")
+
+
+@pytest.mark.slow
+async def test_killed_server_comes_back() -> None:
+    with running_postgres() as server:
+        async with running(PostgresPool(server.url, 1.0)) as pool:
+            await one_value(pool, "SELECT 1")
+            server.kill()
+            with pytest.raises(EngineAway):
+                await one_value(pool, "SELECT 1")
+            server.start()
+            await wait_for(lambda: pool.is_up)
+
+            assert 1 == await one_value(pool, "SELECT 1")
+
+
+async def test_names_get_addresses() -> None:
+    resolved = await resolve_hosts("postgresql://u:p@localhost:5433,127.0.0.1/db?sslmode=verify-full")
+
+    info = psycopg.conninfo.conninfo_to_dict(resolved)
+    assert ("localhost,127.0.0.1", "verify-full") == (info["host"], info["sslmode"])
+    assert str(info["hostaddr"]) in ("127.0.0.1,127.0.0.1", "::1,127.0.0.1")
+
+
+@pytest.mark.parametrize("name", ["_connect_gen", "_cancel_gen", "wait"])
+def test_hooks_of_psycopg_are_there(name: str) -> None:
+    assert callable(getattr(psycopg.AsyncConnection, name))

@@ -1,0 +1,150 @@
+"""`[cluster]`: both engines or none, each URL read as its engine reads it, and no password in any report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pg_trio.config import parse_settings
+from pg_trio.config.cluster_settings import ClusterSettings, RedisAddress, parse_redis_url
+from pg_trio.domain.secret import Secret
+from pg_trio.errors import ConfigError
+
+REDIS = "redis://127.0.0.1:6379/0"
+POSTGRES = "postgresql://pg:geheim@127.0.0.1:5432/pg"
+
+
+def settings_of(text: str, **environ: str) -> ClusterSettings | None:
+    return parse_settings(text, "pg.toml", Path("/"), environ).cluster
+
+
+def mistakes_of(text: str, **environ: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        settings_of(text, **environ)
+    return str(caught.value).splitlines()[1:]
+
+
+def both(**changes: str) -> str:
+    given = {"redis_url": REDIS, "postgres_url": POSTGRES, "node": "gw-1", **changes}
+    return "[cluster]\n" + "".join(f'{key} = "{value}"\n' for key, value in given.items())
+
+
+def test_one_machine_has_none() -> None:
+    assert settings_of("") is None
+
+
+def test_whole_section_is_read() -> None:
+    cluster = settings_of(both(when_redis_is_away="refuse") + "redis_timeout_ms = 20\npostgres_timeout_ms = 500\n")
+
+    expected = ClusterSettings(RedisAddress((("127.0.0.1", 6379),)), Secret(POSTGRES), "gw-1", "refuse", 20, 500)
+    assert expected == cluster
+
+
+def test_urls_come_from_the_environment() -> None:
+    text = both(redis_url="env:REDIS_URL", postgres_url="env:DATABASE_URL")
+
+    cluster = settings_of(text, REDIS_URL=REDIS, DATABASE_URL=POSTGRES)
+
+    assert cluster is not None
+    assert (Secret(POSTGRES), 50, 1000, "local") == (
+        cluster.postgres_url,
+        cluster.redis_timeout_ms,
+        cluster.postgres_timeout_ms,
+        cluster.when_redis_is_away,
+    )
+
+
+def test_section_may_be_all_variables() -> None:
+    cluster = settings_of(
+        "", PG_TRIO_CLUSTER__REDIS_URL=REDIS, PG_TRIO_CLUSTER__POSTGRES_URL=POSTGRES, PG_TRIO_CLUSTER__NODE="gw-2"
+    )
+
+    assert cluster is not None
+    assert "gw-2" == cluster.node
+
+
+def test_node_is_the_host_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.node", lambda: "host-7")
+
+    cluster = settings_of(f'[cluster]\nredis_url = "{REDIS}"\npostgres_url = "{POSTGRES}"\n')
+
+    assert cluster is not None
+    assert "host-7" == cluster.node
+
+
+@pytest.mark.parametrize(
+    ("there", "missing"), [(("redis_url", REDIS), "postgres_url"), (("postgres_url", POSTGRES), "redis_url")]
+)
+def test_one_engine_without_the_other_is_a_mistake(there: tuple[str, str], missing: str) -> None:
+    (said,) = mistakes_of(f'[cluster]\nnode = "a"\n{there[0]} = "{there[1]}"\n')
+
+    assert f"  cluster.{missing}: missing: a cluster needs both {missing} and {there[0]}" in said
+
+
+def test_empty_section_is_a_mistake() -> None:
+    assert ["  cluster: is empty: redis_url and postgres_url are both required"] == mistakes_of("[cluster]\n")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"redis_url": "http://h"}, "cluster.redis_url: is not a Redis URL"),
+        ({"redis_url": "redis+cluster://h"}, "cluster.redis_url: Redis Cluster is not supported"),
+        ({"redis_url": "redis://a:1,b:2"}, "cluster.redis_url: names several hosts: Redis Cluster is not supported"),
+        ({"redis_url": "redis://h/x"}, "cluster.redis_url: the path of a Redis URL is the number of a database"),
+        ({"redis_url": "redis://h?timeout=3"}, "cluster.redis_url: a Redis URL has one parameter only"),
+        ({"redis_url": "redis://h?sentinel="}, "cluster.redis_url: sentinel is the name of the master"),
+        ({"redis_url": "redis://"}, "cluster.redis_url: has no host"),
+        ({"redis_url": "redis://h:99999"}, "cluster.redis_url: has no host, or a port that is none"),
+        ({"redis_url": "env:NOT_THERE"}, 'cluster.redis_url: environment variable "NOT_THERE" is not set'),
+        ({"postgres_url": "mysql://h"}, "cluster.postgres_url: is not a PostgreSQL URL"),
+        ({"postgres_url": "postgresql:///db"}, "cluster.postgres_url: has no host"),
+        ({"node": "gw 1"}, 'cluster.node: "gw 1" is not a node\'s name'),
+        ({"when_redis_is_away": "wait"}, 'cluster.when_redis_is_away: "wait" is none of "local", "refuse"'),
+        ({"redis_uri": REDIS}, 'cluster.redis_uri: unknown key; did you mean "redis_url"?'),
+    ],
+)
+def test_mistakes_are_named(changes: dict[str, str], said: str) -> None:
+    lines = mistakes_of(both(**changes))
+
+    assert any(line.strip().startswith(said) for line in lines), lines
+
+
+def test_all_mistakes_at_once() -> None:
+    lines = mistakes_of(both(redis_url="http://h", postgres_url="mysql://h", node="-"))
+
+    assert 3 == len(lines)
+
+
+@given(st.sampled_from(["redis://:{}@h:x", "http://u:{}@h", "redis://u:{}@a,b", "redis://u:{}@h/x"]))
+def test_password_is_never_shown(shape: str) -> None:
+    lines = mistakes_of(both(redis_url=shape.format("geheim-1234"), postgres_url="mysql://pg:geheim-1234@h"))
+
+    assert "geheim" not in "".join(lines)
+    assert "geheim" not in repr(settings_of(both(redis_url="redis://u:geheim-1234@h")))
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("redis://h", RedisAddress((("h", 6379),))),
+        ("rediss://h:7/2", RedisAddress((("h", 7),), has_tls=True, database=2)),
+        ("redis://:p%40ss@h", RedisAddress((("h", 6379),), password=Secret("p@ss"))),
+        ("redis://u:p@[::1]:5", RedisAddress((("::1", 5),), user="u", password=Secret("p"))),
+        ("redis://a,b:7/1?sentinel=main", RedisAddress((("a", 26379), ("b", 7)), database=1, sentinel="main")),
+    ],
+)
+def test_redis_url_is_read(url: str, address: RedisAddress) -> None:
+    assert address == parse_redis_url(url)
+
+
+@given(st.text(max_size=40))
+def test_any_redis_url_is_read_or_refused(text: str) -> None:
+    try:
+        address = parse_redis_url(f"redis://{text}")
+    except ValueError:
+        return
+    assert address.hosts
