@@ -11,6 +11,7 @@ from inspect import iscoroutinefunction
 import pytest
 
 from pg_trio.transport.tls import client_context
+from tests.support.engines import PostgresServer, RedisServer, running_postgres, running_redis
 from tests.support.strays import without_strays
 
 MEMORY = "/dev/shm"
@@ -48,3 +49,31 @@ def pytest_runtest_call(item: pytest.Function) -> Generator[None, None, None]:
 
 def _checked(test: object) -> object:
     return without_strays(test) if iscoroutinefunction(test) else test
+
+
+# ── servers of Redis and PostgreSQL, one of each for a whole run, empty for each test ────────────────────────────────
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    with running_redis() as server:
+        yield server
+
+
+@pytest.fixture
+def redis(redis_server: RedisServer) -> RedisServer:
+    """An empty Redis. A test that stops it starts one of its own."""
+    redis_server.command("FLUSHALL")
+    return redis_server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """A new empty database."""
+    return postgres_server.create_database()

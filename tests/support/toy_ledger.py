@@ -15,8 +15,9 @@ import trio
 from attrs import define, evolve, field
 
 from pg_trio.config.settings import Settings
+from pg_trio.ledger.immediate import ImmediateBuckets
 from pg_trio.ledger.node_health import NodeHealth
-from pg_trio.ledger.protocols import MUST_WAIT, Held, Limits, MustWait, Spend, Taken
+from pg_trio.ledger.protocols import MUST_WAIT, BucketTake, Held, Limits, MustWait, Spend, Taken
 from pg_trio.racing.breaker import Record, hear
 from pg_trio.racing.stored_breaker import LocalRecords
 from pg_trio.shared_memory.leases import LeaseBook
@@ -60,6 +61,18 @@ class ToyBuckets:
         except trio.Cancelled:
             if taken.refused is None:
                 self.engine.give(key, limits, now, amount)
+            raise
+        return taken
+
+    async def take_each(self, takes: Sequence[BucketTake], now: float) -> Sequence[Taken]:
+        await self.network.cross()
+        taken = await ImmediateBuckets(self.engine).take_each(takes, now)
+        try:
+            await self.network.cross()
+        except trio.Cancelled:
+            if taken[-1].refused is None:
+                for take in takes:
+                    self.engine.give(take.key, take.limits, now, take.amount)
             raise
         return taken
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from pg_trio.ledger.protocols import Held, Limits, Spend, Taken
+from pg_trio.ledger.protocols import BucketTake, Held, Limits, Spend, Taken
 
 
 class BucketBook(Protocol):
@@ -50,6 +50,17 @@ class ImmediateBuckets:
     async def take(self, key: bytes, limits: Limits, now: float, amount: int = 1) -> Taken:
         """See protocols.Buckets."""
         return self.take_nowait(key, limits, now, amount)
+
+    async def take_each(self, takes: Sequence[BucketTake], now: float) -> Sequence[Taken]:
+        """See protocols.Buckets."""
+        taken: list[Taken] = []
+        for index, (key, limits, amount) in enumerate(takes):
+            taken.append(self.take_nowait(key, limits, now, amount))
+            if taken[-1].refused is not None:
+                for before in takes[:index]:
+                    self.give_nowait(before.key, before.limits, now, before.amount)
+                break
+        return taken
 
     async def give(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
         """See protocols.Buckets."""

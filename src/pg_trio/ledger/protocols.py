@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import Final, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 
 class MustWait(Enum):
@@ -44,6 +44,14 @@ class Taken(Protocol):
         """(Whole tokens, whole seconds until the next one) of each bucket afterwards."""
 
 
+class BucketTake(NamedTuple):
+    """Tokens that are wanted of a key's buckets."""
+
+    key: bytes
+    limits: Limits
+    amount: int
+
+
 class Held(Protocol):
     """A bucket's state at a moment."""
 
@@ -62,6 +70,12 @@ class Buckets(Protocol):
 
     async def take(self, key: bytes, limits: Limits, now: float, amount: int = 1) -> Taken:
         """The same. Raises Overloaded."""
+
+    async def take_each(self, takes: Sequence[BucketTake], now: float) -> Sequence[Taken]:
+        """Take from the buckets of several keys, in order, or from none. The result ends with the first that refused.
+
+        Raises Overloaded.
+        """
 
     def give_nowait(self, key: bytes, limits: Limits, now: float, amount: int) -> MustWait | None:
         """Put tokens back. A negative amount takes tokens, until the bucket is empty."""

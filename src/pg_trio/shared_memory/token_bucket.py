@@ -134,7 +134,7 @@ def look(moment: int, rate: Rate, now_ns: int) -> BucketState:
 
 
 @lru_cache(maxsize=10_000)
-def _rates(limits: Limits) -> tuple[Rate, ...]:
+def rates_of(limits: Limits) -> tuple[Rate, ...]:
     """The rates of a key's limits."""
     if not 1 <= len(limits) <= MAX_BUCKETS:
         raise ValueError(f"a key has 1 to {MAX_BUCKETS} buckets, not {len(limits)}")
@@ -149,7 +149,7 @@ class LocalBuckets:
 
     def take(self, key: bytes, limits: Limits, now: float, amount: int = 1) -> BucketsTaken:
         """Take `amount` tokens from each bucket of the key, or none from any."""
-        rates, now_ns = _rates(limits), round(now * NANO)
+        rates, now_ns = rates_of(limits), round(now * NANO)
         full_at = [self._full_at.get((key, rate.window_s), 0) for rate in rates]
         taken, wait_ns, longest = take_tokens(full_at, rates, now_ns, amount)
         if wait_ns:
@@ -159,7 +159,7 @@ class LocalBuckets:
 
     def give(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
         """Put `amount` tokens back into each bucket of the key; a negative amount takes, down to empty."""
-        rates = _rates(limits)
+        rates = rates_of(limits)
         full_at = [self._full_at.get((key, rate.window_s), 0) for rate in rates]
         self._keep(key, rates, give_tokens(full_at, rates, round(now * NANO), amount))
 
@@ -170,7 +170,7 @@ class LocalBuckets:
     def peek(self, key: bytes, limits: Limits, now: float) -> list[BucketState]:
         """The state of each bucket of the key, in the order of `limits`."""
         now_ns = round(now * NANO)
-        return [look(self._full_at.get((key, rate.window_s), 0), rate, now_ns) for rate in _rates(limits)]
+        return [look(self._full_at.get((key, rate.window_s), 0), rate, now_ns) for rate in rates_of(limits)]
 
 
 @frozen(slots=True, eq=False)
@@ -184,7 +184,7 @@ class _Place:
 
     @classmethod
     def of(cls, guard: SlotGuard, limits: Limits) -> _Place:
-        rates = _rates(limits)
+        rates = rates_of(limits)
         return cls(guard, limits, rates, (rates[0].window_s, rates[1].window_s if len(rates) == MAX_BUCKETS else 0))
 
 

@@ -32,7 +32,7 @@ from pg_trio.domain.limits import LimitPolicy, LimitState
 from pg_trio.domain.options import limit_answer
 from pg_trio.domain.project import Endpoint, Token, TokenLimits
 from pg_trio.errors import RateLimited
-from pg_trio.ledger.protocols import MUST_WAIT, Buckets, Leases, Limits, Taken
+from pg_trio.ledger.protocols import MUST_WAIT, Buckets, BucketTake, Leases, Limits, Taken
 from pg_trio.ledger.settling import DONE, give_back
 
 MINUTE_S = 60
@@ -289,11 +289,11 @@ class RateLimit:
                     states[plan.at_once] = LimitState(plan.at_once, 0, AT_ONCE_RETRY_S)
                     raise RateLimited(plan.at_once.name, AT_ONCE_RETRY_S)
                 undo.push_async_callback(self._release, plan)
-            for bucket, amount in _present((plan.requests, 1), (plan.tokens, reserved), (buckets, 1)):
-                taken = await self._take(bucket, now, amount)
+            wanted = list(_present((plan.requests, 1), (plan.tokens, reserved), (buckets, 1)))
+            # Refused ones are the last of what was taken, and have given back the others.
+            for (bucket, _), taken in zip(wanted, await self._take_each(wanted, now), strict=False):
                 states |= {state.policy: state for state in bucket.states(taken.left())}
                 _check(bucket, taken)
-                undo.push_async_callback(self._give, bucket, now, amount)
             undo.pop_all()
         call.show_limits(list(states.values()))
         return Loan(self, plan, reserved, partial(_tell, call, states))
@@ -310,6 +310,25 @@ class RateLimit:
         taken = self._buckets.take_nowait(bucket.key, bucket.limits, now, amount)
         if taken is MUST_WAIT:
             return await self._buckets.take(bucket.key, bucket.limits, now, amount)
+        return taken
+
+    async def _take_each(self, wanted: Sequence[tuple[BucketPlan, int]], now: float) -> Sequence[Taken]:
+        """Take from all of these buckets, or from none; the result ends with the first that refused."""
+        taken: list[Taken] = []
+        async with AsyncExitStack() as undo:
+            for index, (bucket, amount) in enumerate(wanted):
+                one = self._buckets.take_nowait(bucket.key, bucket.limits, now, amount)
+                if one is MUST_WAIT:
+                    # The others may wait too: one call for all of them.
+                    takes = [BucketTake(each.key, each.limits, count) for each, count in wanted[index:]]
+                    taken += await self._buckets.take_each(takes, now)
+                    break
+                taken.append(one)
+                if one.refused is not None:
+                    break
+                undo.push_async_callback(self._give, bucket, now, amount)
+            if not taken or taken[-1].refused is None:
+                undo.pop_all()
         return taken
 
     async def _give(self, bucket: BucketPlan, now: float, amount: int) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 from uuid import UUID
 
 import trio
+from attrs import frozen
 
 from pg_trio.config.settings import GatewaySettings, Settings
 from pg_trio.config.time_zone import find_zone
@@ -62,8 +63,26 @@ async def open_sessions(settings: GatewaySettings, keep_s: Mapping[UUID, float],
     return sessions
 
 
+@frozen(slots=True, eq=False)
+class SharedParts:
+    """What the workers of one machine share, in one file of memory."""
+
+    buckets: SharedBuckets
+    spend: SharedSpend
+    leases: LeaseBook
+    health: NodeHealth
+
+
 async def open_ledger(settings: Settings, log: LogBook, lifetime: Lifetime) -> Ledger:
     """See OpenLedger: one file of shared memory."""
+    parts = await open_shared_parts(settings, log, lifetime)
+    return Ledger(
+        ImmediateBuckets(parts.buckets), ImmediateSpend(parts.spend), ImmediateLeases(parts.leases), parts.health
+    )
+
+
+async def open_shared_parts(settings: Settings, log: LogBook, lifetime: Lifetime) -> SharedParts:
+    """The file of shared memory, open. Raises StoreError."""
     fill = await make_fill(settings, log)
     shared = SharedFile(open_segment(settings.gateway.data_dir / SEGMENT_NAME, fill=fill))
     lifetime.stack.callback(shared.close)
@@ -74,8 +93,7 @@ async def open_ledger(settings: Settings, log: LogBook, lifetime: Lifetime) -> L
     shared.parts.append(buckets)
     health = share_health(shared, spend, buckets, settings)
     lifetime.run(partial(watch_shared_memory, shared, spend, partial(make_fill, settings, log)))
-    leases = LeaseBook(spend)
-    return Ledger(ImmediateBuckets(buckets), ImmediateSpend(spend), ImmediateLeases(leases), health)
+    return SharedParts(buckets, spend, LeaseBook(spend), health)
 
 
 EMBEDDED = Engines(open_tokens, open_log, open_sessions, open_ledger)

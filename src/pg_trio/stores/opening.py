@@ -7,16 +7,18 @@ from uuid import UUID
 
 from pg_trio.config.settings import Settings
 from pg_trio.domain.project import Endpoint
-from pg_trio.errors import StoreError
 from pg_trio.stores.embedded import EMBEDDED
 from pg_trio.stores.store_protocols import Engines, Lifetime, Stores
 
 
 def choose_engines(settings: Settings) -> Engines:
-    """The engines of a configuration. Raises StoreError."""
+    """The engines of a configuration."""
     if settings.cluster is None:
         return EMBEDDED
-    raise StoreError("[cluster]: this release cannot use it yet")
+    # Only here: a gateway of one machine loads nothing of it.
+    from pg_trio.stores.clustered import open_cluster
+
+    return open_cluster(settings.cluster)
 
 
 async def open_stores(settings: Settings, lifetime: Lifetime, engines: Engines | None = None) -> Stores:

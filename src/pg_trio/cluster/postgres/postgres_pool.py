@@ -128,7 +128,9 @@ class PostgresPool:
         """Close what is idle. Uses have ended by now."""
         self.is_up = False
         self._close_idle()
-        await trio.lowlevel.checkpoint()
+        self._broken[0].close()
+        async for connection in self._broken[1]:
+            connection.pgconn.finish()
 
     def _suspect(self) -> None:
         """Something failed: use nothing until `run` has asked the server."""

@@ -6,4 +6,8 @@ link.py        one connection, which all tasks of a worker share
 client.py      a link at all times: connects, notices a frozen server, connects again
 dialing.py     one server or sentinels; logs in, refuses Redis Cluster
 scripts.py     scripts in Lua (`lua/`), run by their digest
+keys.py        the names of our keys
+heartbeat.py   the node's sign of life, and how many nodes live
+redis_buckets.py, bucket_wire.py, bucket_leases.py, away_buckets.py   rate limits: exact, leased, without Redis
+redis_permits.py                                                      concurrent uses
 """

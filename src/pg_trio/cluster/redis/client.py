@@ -45,8 +45,6 @@ class RedisClient:
     limit_s: float
     scripts: Sequence[Script] = ()
     greetings: list[Greet] = field(factory=list)
-    # Called in each change, with whether Redis can be used.
-    on_change: list[Callable[[bool], None]] = field(factory=list)
     _link: RedisLink | None = field(default=None, init=False)
     _is_told_away: bool = field(default=False, init=False)
 
@@ -96,17 +94,21 @@ class RedisClient:
             except EngineAway:
                 return
 
-    async def check(self) -> None:
-        """Connect once, and see whether this server can be used. Raises EngineAway if it is away, StoreError if it is
-        none that we can use."""
+    async def check(self, *steps: Callable[[], Awaitable[None]]) -> None:
+        """Connect once, await the steps, and close. Raises EngineAway if Redis is away, StoreError if it is none that
+        we can use, and what the steps raise."""
         try:
             async with trio.open_nursery() as nursery:
-                await self._connect(nursery)
+                self._link = await self._connect(nursery)
+                for step in steps:
+                    await step()
                 nursery.cancel_scope.cancel()
         except* EngineAway as lost:
             raise EngineAway("; ".join(str(each) for each in lost.exceptions)) from None
         except* StoreError as unusable:
             raise unusable.exceptions[0] from None
+        finally:
+            self._link = None
 
     async def run(self) -> None:
         """Keep a link until cancelled."""
@@ -138,12 +140,10 @@ class RedisClient:
         return link
 
     def _note(self, away: str | None) -> None:
-        """Log the first of several failures, and tell of each change."""
+        """Log the first of several failures, and the first success after it."""
         if away is None:
             if self._is_told_away:
                 logger.warning("Redis works again")
         elif not self._is_told_away:
             logger.error("%s. Trying again until it works", away)
         self._is_told_away = away is not None
-        for tell in self.on_change:
-            tell(away is None)

@@ -1,0 +1,60 @@
+"""Who this node is, and how many nodes live.
+
+A node's name comes from the configuration. Its id is made once and kept in its data directory, so all its workers have
+it, also after a restart. A name belongs to one id at a time: while that node lives, another gateway of the same name is
+refused, and does not renew what it holds.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from uuid import uuid4
+
+from attrs import define
+
+from pg_trio.errors import StoreError
+
+FILE_NAME = "node.id"
+# A UUID in hexadecimal digits.
+ID_CHARS = 32
+
+
+@define(eq=False)
+class Node:
+    """This node as the engines know it. `live_nodes` is at least 1; without news it stays as it was."""
+
+    name: str
+    id: str
+    live_nodes: int = 1
+    # Another gateway has this node's name.
+    is_fenced: bool = False
+
+
+def read_node_id(data_dir: Path) -> str:
+    """The id in the data directory, made if there is none. Raises StoreError."""
+    path = data_dir / FILE_NAME
+    try:
+        if not path.exists():
+            _write_new(path, uuid4().hex)
+        text = path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path}: cannot be used ({error}); check the directory's permissions") from error
+    if len(text) != ID_CHARS or not text.isalnum():
+        raise StoreError(f"{path}: is not a node's id; delete the file, and a new one is made")
+    return text
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Make the file whole; of several workers that start at once, the first one's stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        os.link(name, path)
+    except FileExistsError:
+        return
+    finally:
+        os.unlink(name)

@@ -1,0 +1,76 @@
+"""A worker's sign of life for its node: it keeps the node's name, and learns how many nodes live."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from uuid import uuid4
+
+import trio
+from attrs import define, field
+
+from pg_trio.cluster.engine_away import EngineAway
+from pg_trio.cluster.node import Node
+from pg_trio.cluster.redis.client import RedisClient
+from pg_trio.cluster.redis.keys import MARK, NODES, node_key
+from pg_trio.cluster.redis.resp import Reply
+from pg_trio.cluster.redis.scripts import read_script
+from pg_trio.errors import StoreError
+
+logger = logging.getLogger("pg_trio.cluster")
+
+BEAT = read_script("beat")
+
+BEAT_EVERY_S = 1.0
+# A node that was silent for three beats does not count. Its share of the limits goes to the others.
+NODE_LIFE_S = 3.0
+# A gateway that starts again on a new disk waits for the end of its former self.
+CLAIM_TRIES, CLAIM_PAUSE_S = 8, 0.5
+
+
+@define(eq=False)
+class Heartbeat:
+    """Beats until cancelled. `on_beat` is called after each beat, with whether Redis has lost its data before it."""
+
+    client: RedisClient
+    node: Node
+    on_beat: list[Callable[[bool], None]] = field(factory=list)
+    _mark: bytes | None = field(default=None, init=False)
+
+    async def claim(self) -> None:
+        """Claim the node's name. Raises StoreError if a live node has it; EngineAway."""
+        for _ in range(CLAIM_TRIES):
+            await self._beat()
+            if not self.node.is_fenced:
+                return
+            await trio.sleep(CLAIM_PAUSE_S)
+        raise StoreError(
+            f"cluster.node: another gateway, with another data_dir, runs as {self.node.name!r}; give each its own name"
+        )
+
+    async def run(self) -> None:
+        """The task of a worker."""
+        while True:
+            # The client says that Redis is away. The number of nodes stays as it was, and so does each one's share.
+            with suppress(EngineAway):
+                await self._beat()
+            await trio.sleep(BEAT_EVERY_S)
+
+    async def _beat(self) -> None:
+        keys = (node_key(self.node.name), NODES, MARK)
+        life_ms = int(NODE_LIFE_S * 1000)
+        self._note(await self.client.run_script(BEAT, keys, (self.node.id, self.node.name, life_ms, uuid4().hex)))
+
+    def _note(self, reply: list[Reply]) -> None:
+        is_ours, live, mark = reply
+        if not is_ours and not self.node.is_fenced:
+            logger.error("another gateway runs as node %r: give each node a name of its own", self.node.name)
+        self.node.is_fenced = not is_ours
+        self.node.live_nodes = max(1, live if isinstance(live, int) else 1)
+        is_lost = self._mark is not None and mark != self._mark
+        self._mark = mark if isinstance(mark, bytes) else None
+        if is_lost:
+            logger.warning("Redis has lost its data: limits are counted anew, by what each node has used")
+        for tell in self.on_beat:
+            tell(is_lost)

@@ -1,0 +1,24 @@
+"""The names of our keys in Redis. Another application may use the same database."""
+
+from __future__ import annotations
+
+PREFIX = "pg_trio:"
+# Names of live nodes.
+NODES = f"{PREFIX}nodes"
+# Made with the first key: if it has changed, Redis has lost its data.
+MARK = f"{PREFIX}mark"
+
+
+def bucket_key(key: bytes, window_s: int) -> str:
+    """A bucket of a ledger's key."""
+    return f"{PREFIX}bucket:{key.hex()}:{window_s}"
+
+
+def permits_key(key: bytes) -> str:
+    """The permits of a ledger's key."""
+    return f"{PREFIX}permits:{key.hex()}"
+
+
+def node_key(name: str) -> str:
+    """The claim of a node's name."""
+    return f"{PREFIX}node:{name}"

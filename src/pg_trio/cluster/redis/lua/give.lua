@@ -1,0 +1,16 @@
+-- Put tokens back into buckets. A negative number takes tokens, until the bucket is empty.
+--
+-- KEYS: one for each bucket. ARGV, three for each: the time of one token and of all (microseconds), the tokens.
+local time = redis.call('TIME')
+local now = (time[1] - 1735689600) * 1000000 + time[2]
+for i, key in ipairs(KEYS) do
+  local token, full, tokens = ARGV[3 * i - 2], tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i])
+  local full_at = math.max(tonumber(redis.call('GET', key) or now), now)
+  local missing = math.min(full_at - now - token * tokens, full)
+  if missing > 0 then
+    redis.call('SET', key, string.format('%.3f', now + missing), 'PX', math.ceil(missing / 1000) + 1000)
+  else
+    redis.call('DEL', key)
+  end
+end
+return {}

@@ -1,0 +1,82 @@
+"""The engines of many machines. Limits and concurrent uses are in Redis, what is this node's own in shared memory."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+from attrs import evolve, frozen
+
+from pg_trio.cluster.engine_away import EngineAway
+from pg_trio.cluster.node import Node, read_node_id
+from pg_trio.cluster.redis.away_buckets import AwayBuckets
+from pg_trio.cluster.redis.bucket_wire import GIVE, TAKE
+from pg_trio.cluster.redis.client import RedisClient
+from pg_trio.cluster.redis.dialing import connect_to, greet_for
+from pg_trio.cluster.redis.heartbeat import BEAT, Heartbeat
+from pg_trio.cluster.redis.redis_buckets import RedisBuckets
+from pg_trio.cluster.redis.redis_permits import ACQUIRE, COUNT, RENEW, RedisPermits
+from pg_trio.cluster.share import SharedOutRetries, SharedOutSlots
+from pg_trio.config.cluster_settings import ClusterSettings
+from pg_trio.config.settings import Settings
+from pg_trio.ledger.immediate import ImmediateSpend
+from pg_trio.ledger.node_health import NodeHealth
+from pg_trio.stores.embedded import EMBEDDED, SharedParts, open_shared_parts
+from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, LogBook
+
+logger = logging.getLogger("pg_trio.stores")
+
+SCRIPTS = (TAKE, GIVE, ACQUIRE, RENEW, COUNT, BEAT)
+
+
+def open_cluster(cluster: ClusterSettings) -> Engines:
+    """The engines of a `[cluster]`."""
+    return evolve(EMBEDDED, ledger=partial(open_ledger, cluster))
+
+
+async def open_ledger(cluster: ClusterSettings, settings: Settings, log: LogBook, lifetime: Lifetime) -> Ledger:
+    """See OpenLedger. Raises StoreError also if another gateway runs under this node's name.
+
+    If Redis is away, the gateway opens all the same, and says so: its limits are this node's share of them.
+    """
+    node = Node(cluster.node, read_node_id(settings.gateway.data_dir))
+    parts = await open_shared_parts(settings, log, lifetime)
+    redis = await open_redis(cluster, node, lifetime)
+    refuses = cluster.when_redis_is_away == "refuse"
+    buckets = RedisBuckets(redis.client, AwayBuckets(node, parts.buckets, settings.server.workers, refuses))
+    permits = RedisPermits(redis.client, node, parts.leases, refuses)
+    redis.heartbeat.on_beat.append(buckets.catch_up)
+    lifetime.run(buckets.run, permits.run)
+    return Ledger(buckets, ImmediateSpend(parts.spend), permits, share_out(parts, node))
+
+
+@frozen(slots=True, eq=False)
+class RedisParts:
+    """The client, and the node's heartbeat."""
+
+    client: RedisClient
+    heartbeat: Heartbeat
+
+
+async def open_redis(cluster: ClusterSettings, node: Node, lifetime: Lifetime) -> RedisParts:
+    """The client of Redis and the node's heartbeat; their tasks are the lifetime's. Raises StoreError."""
+    client = RedisClient(
+        connect_to(cluster.redis), cluster.redis_timeout_ms / 1000, SCRIPTS, [greet_for(cluster.redis)]
+    )
+    heartbeat = Heartbeat(client, node)
+    try:
+        await client.check(heartbeat.claim)
+    except EngineAway as away:
+        logger.error("%s. The gateway starts without it, and tries again until it works", away)
+    lifetime.run(client.run, heartbeat.run)
+    return RedisParts(client, heartbeat)
+
+
+def share_out(parts: SharedParts, node: Node) -> NodeHealth:
+    """What a race knows and rations on this node: its share of retries and slots."""
+    health = parts.health
+    return evolve(
+        health,
+        retries=None if health.retries is None else SharedOutRetries(health.retries, node),
+        slots=None if health.slots is None else SharedOutSlots(health.slots, node),
+    )
