@@ -18,7 +18,7 @@ from pg_trio.config.cluster_settings import RedisAddress, parse_redis_url
 from pg_trio.errors import StoreError
 from tests.cluster.waiting import LIMIT_S, wait_for
 from tests.support.engine_relay import EngineRelay, engine_relay
-from tests.support.engines import RedisServer, running_redis
+from tests.support.engines import RedisServer, free_port, running_redis
 
 ADD = Script("return {redis.call('INCRBY', KEYS[1], ARGV[1])}")
 
@@ -245,7 +245,7 @@ async def test_nothing_listening_is_away() -> None:
 @pytest.mark.slow
 async def test_redis_cluster_is_refused() -> None:
     refused = pytest.raises(StoreError, match="is a Redis Cluster, which is not supported")
-    with running_redis("--cluster-enabled", "yes") as server, refused:
+    with running_redis("--cluster-enabled", "yes", "--cluster-port", str(free_port())) as server, refused:
         await client_of(at_port(server.port)).check()
 
 

@@ -1,5 +1,5 @@
-"""The contract of a ledger, over two that never wait, one that always does, and Redis; and what a request leaves in it
-when it is cancelled at any of its steps."""
+"""The contract of a ledger, over two that never wait, one that always does, and a cluster; and what a request leaves
+in it when it is cancelled at any of its steps."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from pg_trio.shared_memory.token_bucket import LocalBuckets, SharedBuckets
 from pg_trio.stages.budget import Budget
 from pg_trio.stages.rate_limit import RateLimit
 from tests.support.engines import RedisServer
+from tests.support.postgres_ledger import open_postgres_ledger
 from tests.support.redis_ledger import open_redis_ledger
 from tests.support.toy_ledger import ToyEngine
 
@@ -49,6 +50,12 @@ class Books:
 MakeBooks = Callable[[ExitStack, Path], Books]
 
 
+@frozen
+class Servers:
+    redis: RedisServer
+    postgres_url: str
+
+
 def local_books(stack: ExitStack, folder: Path) -> Books:
     leases = ImmediateLeases(LeaseBook(LocalSpend()))
     return Books(ImmediateBuckets(LocalBuckets()), ImmediateSpend(LocalSpend()), leases)
@@ -66,18 +73,21 @@ def waiting_books(stack: ExitStack, folder: Path) -> Books:
     return Books(engine.buckets, engine.spend, engine.leases)
 
 
-@pytest.fixture(params=[local_books, shared_books, waiting_books, "redis"])
-def maker(request: pytest.FixtureRequest) -> MakeBooks | RedisServer:
-    """What makes the books, or the server that keeps them."""
-    return request.getfixturevalue("redis") if request.param == "redis" else request.param  # type: ignore[no-any-return]
+@pytest.fixture(params=[local_books, shared_books, waiting_books, "cluster"])
+def maker(request: pytest.FixtureRequest) -> MakeBooks | Servers:
+    """What makes the books, or the servers that keep them."""
+    if request.param == "cluster":
+        return Servers(request.getfixturevalue("redis"), request.getfixturevalue("postgres_url"))
+    return request.param  # type: ignore[no-any-return]
 
 
 @pytest.fixture
-async def books(maker: MakeBooks | RedisServer, tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[Books]:
+async def books(maker: MakeBooks | Servers, tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[Books]:
     with ExitStack() as stack:
-        if isinstance(maker, RedisServer):
-            ledger = await open_redis_ledger(nursery, maker, stack, tmp_path)
-            yield Books(ledger.buckets, ImmediateSpend(LocalSpend()), ledger.permits)
+        if isinstance(maker, Servers):
+            redis = await open_redis_ledger(nursery, maker.redis, stack, tmp_path)
+            postgres = await open_postgres_ledger(nursery, maker.postgres_url, stack, tmp_path)
+            yield Books(redis.buckets, postgres.spend, redis.permits)
         else:
             yield maker(stack, tmp_path)
 

@@ -1,14 +1,24 @@
-"""The engines of many machines. Limits and concurrent uses are in Redis, what is this node's own in shared memory."""
+"""The engines of many machines.
+
+Limits and concurrent uses are in Redis, budgets in PostgreSQL. Shared memory has what this node has leased of them, and
+what is the node's own. While an engine is away a gateway opens all the same, and goes on with what it has.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
 
+import psycopg
+import trio
 from attrs import evolve, frozen
 
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.node import Node, read_node_id
+from pg_trio.cluster.postgres.leased_spend import LeasedSpend, holder_of
+from pg_trio.cluster.postgres.postgres_pool import PostgresPool, say
+from pg_trio.cluster.postgres.schema import migrate_schema, read_steps
 from pg_trio.cluster.redis.away_buckets import AwayBuckets
 from pg_trio.cluster.redis.bucket_wire import GIVE, TAKE
 from pg_trio.cluster.redis.client import RedisClient
@@ -19,13 +29,16 @@ from pg_trio.cluster.redis.redis_permits import ACQUIRE, COUNT, RENEW, RedisPerm
 from pg_trio.cluster.share import SharedOutRetries, SharedOutSlots
 from pg_trio.config.cluster_settings import ClusterSettings
 from pg_trio.config.settings import Settings
-from pg_trio.ledger.immediate import ImmediateSpend
+from pg_trio.errors import StoreError
 from pg_trio.ledger.node_health import NodeHealth
+from pg_trio.shared_memory.segment import Segment
 from pg_trio.stores.embedded import EMBEDDED, SharedParts, open_shared_parts
 from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, LogBook
 
 logger = logging.getLogger("pg_trio.stores")
 
+# Beyond the longest call: a call that was cancelled is settled by then.
+SILENT_MARGIN_S = 30.0
 SCRIPTS = (TAKE, GIVE, ACQUIRE, RENEW, COUNT, BEAT)
 
 
@@ -40,14 +53,54 @@ async def open_ledger(cluster: ClusterSettings, settings: Settings, log: LogBook
     If Redis is away, the gateway opens all the same, and says so: its limits are this node's share of them.
     """
     node = Node(cluster.node, read_node_id(settings.gateway.data_dir))
-    parts = await open_shared_parts(settings, log, lifetime)
+    parts = await open_shared_parts(settings, begin_empty, lifetime)
     redis = await open_redis(cluster, node, lifetime)
+    spend = await open_spend(cluster, settings, node, parts, lifetime)
     refuses = cluster.when_redis_is_away == "refuse"
     buckets = RedisBuckets(redis.client, AwayBuckets(node, parts.buckets, settings.server.workers, refuses))
     permits = RedisPermits(redis.client, node, parts.leases, refuses)
     redis.heartbeat.on_beat.append(buckets.catch_up)
     lifetime.run(buckets.run, permits.run)
-    return Ledger(buckets, ImmediateSpend(parts.spend), permits, share_out(parts, node))
+    return Ledger(buckets, spend, permits, share_out(parts, node))
+
+
+async def begin_empty() -> Callable[[Segment], None]:
+    """See MakeFill. What was spent is in PostgreSQL, so a new file begins with nothing."""
+    await trio.lowlevel.checkpoint()
+    return lambda _: None
+
+
+async def open_spend(
+    cluster: ClusterSettings, settings: Settings, node: Node, parts: SharedParts, lifetime: Lifetime
+) -> LeasedSpend:
+    """The budgets of all nodes. Raises StoreError."""
+    pool = await open_postgres(cluster, lifetime)
+    holder = holder_of(parts.file.segment, node)
+    spend = LeasedSpend(pool, node, holder, parts.spend, longest_call_s(settings) + SILENT_MARGIN_S)
+    parts.file.parts.append(spend)
+    lifetime.close_with(spend.aclose)
+    lifetime.run(spend.run)
+    return spend
+
+
+async def open_postgres(cluster: ClusterSettings, lifetime: Lifetime) -> PostgresPool:
+    """A worker's connections; the tables are made. Raises StoreError."""
+    pool = PostgresPool(cluster.postgres_url.reveal(), cluster.postgres_timeout_ms / 1000)
+    try:
+        await pool.check(partial(migrate_schema, steps=read_steps()))
+    except (EngineAway, OSError) as away:
+        logger.error("PostgreSQL: %s. The gateway starts without it, and tries again until it works", away)
+    except psycopg.Error as refused:
+        raise StoreError(f"PostgreSQL: {say(refused)} (cluster.postgres_url)") from None
+    lifetime.close_with(pool.aclose)
+    lifetime.run(pool.run)
+    return pool
+
+
+def longest_call_s(settings: Settings) -> float:
+    """How long a call may last."""
+    endpoints = [endpoint for project in settings.projects.values() for endpoint in project.callable_endpoints]
+    return max([max(one.deadline_ms, one.stream_deadline_ms) for one in endpoints], default=0) / 1000
 
 
 @frozen(slots=True, eq=False)

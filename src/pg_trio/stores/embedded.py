@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from typing import TypeAlias
 from uuid import UUID
 
 import trio
@@ -38,6 +39,9 @@ logger = logging.getLogger("pg_trio.stores")
 # The reservations of a killed worker block its endpoints' budgets for at most this long.
 REAP_EVERY_S = 1.0
 
+# Makes a function that writes the initial contents of a new file.
+MakeFill: TypeAlias = Callable[[], Awaitable[Callable[[Segment], None]]]
+
 
 async def open_tokens(settings: GatewaySettings, lifetime: Lifetime) -> TokenStore:
     """See OpenTokens: `tokens.db`."""
@@ -67,6 +71,7 @@ async def open_sessions(settings: GatewaySettings, keep_s: Mapping[UUID, float],
 class SharedParts:
     """What the workers of one machine share, in one file of memory."""
 
+    file: SharedFile
     buckets: SharedBuckets
     spend: SharedSpend
     leases: LeaseBook
@@ -75,16 +80,15 @@ class SharedParts:
 
 async def open_ledger(settings: Settings, log: LogBook, lifetime: Lifetime) -> Ledger:
     """See OpenLedger: one file of shared memory."""
-    parts = await open_shared_parts(settings, log, lifetime)
+    parts = await open_shared_parts(settings, partial(make_fill, settings, log), lifetime)
     return Ledger(
         ImmediateBuckets(parts.buckets), ImmediateSpend(parts.spend), ImmediateLeases(parts.leases), parts.health
     )
 
 
-async def open_shared_parts(settings: Settings, log: LogBook, lifetime: Lifetime) -> SharedParts:
+async def open_shared_parts(settings: Settings, make_fill: MakeFill, lifetime: Lifetime) -> SharedParts:
     """The file of shared memory, open. Raises StoreError."""
-    fill = await make_fill(settings, log)
-    shared = SharedFile(open_segment(settings.gateway.data_dir / SEGMENT_NAME, fill=fill))
+    shared = SharedFile(open_segment(settings.gateway.data_dir / SEGMENT_NAME, fill=await make_fill()))
     lifetime.stack.callback(shared.close)
     spend = SharedSpend(shared.segment)
     lifetime.stack.callback(spend.close)
@@ -92,8 +96,8 @@ async def open_shared_parts(settings: Settings, log: LogBook, lifetime: Lifetime
     buckets = SharedBuckets(shared.segment)
     shared.parts.append(buckets)
     health = share_health(shared, spend, buckets, settings)
-    lifetime.run(partial(watch_shared_memory, shared, spend, partial(make_fill, settings, log)))
-    return SharedParts(buckets, spend, LeaseBook(spend), health)
+    lifetime.run(partial(watch_shared_memory, shared, spend, make_fill))
+    return SharedParts(shared, buckets, spend, LeaseBook(spend), health)
 
 
 EMBEDDED = Engines(open_tokens, open_log, open_sessions, open_ledger)
@@ -145,9 +149,7 @@ def open_hedges(
     return hedges
 
 
-async def watch_shared_memory(
-    shared: SharedFile, spend: SharedSpend, make_fill: Callable[[], Awaitable[Callable[[Segment], None]]]
-) -> None:
+async def watch_shared_memory(shared: SharedFile, spend: SharedSpend, make_fill: MakeFill) -> None:
     """Free the reservations of dead workers and report problems of the file. If the file was damaged or removed, move
     to a new one."""
     renewals = Outage(logger, "the shared file of limits is damaged or gone, and cannot be made anew")

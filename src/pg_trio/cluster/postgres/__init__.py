@@ -3,4 +3,6 @@
 trio_connection.py  psycopg on Trio: the waits of its generators are Trio's
 postgres_pool.py    a worker's connections: bounded, replaced after a cancellation, tried again while the server is away
 names.py            hosts looked up without blocking
+schema.py           the tables, in numbered steps (`migrations/`)
+leased_spend.py     budgets: leased from the ledger here, spent in shared memory
 """

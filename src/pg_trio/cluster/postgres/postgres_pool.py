@@ -37,6 +37,8 @@ POOL_CONNECTIONS = 4
 RETRY_S = 0.25
 # For connecting, and for an answer to SELECT 1. A SYN is sent again after 1 s.
 PROBE_LIMIT_S = 2.0
+# For a migration at the start: it waits for other nodes' migrations.
+WORK_LIMIT_S = 60.0
 # For asking the server to stop a query. It is closed then in any case.
 CANCEL_LIMIT_S = 2.0
 # Cancelled queries that wait to be stopped. More are only closed.
@@ -52,9 +54,11 @@ class PostgresPool:
     size: int = POOL_CONNECTIONS
     is_up: bool = field(default=False, init=False)
     _idle: list[TrioConnection] = field(factory=list, init=False)
+    _all: set[TrioConnection] = field(factory=set, init=False)
     _free: trio.Semaphore = field(init=False)
     _to_probe: trio.Event = field(factory=trio.Event, init=False)
     _is_told_away: bool = field(default=False, init=False)
+    _is_closed: bool = field(default=False, init=False)
     _broken: tuple[trio.MemorySendChannel[TrioConnection], trio.MemoryReceiveChannel[TrioConnection]] = field(
         init=False
     )
@@ -101,16 +105,22 @@ class PostgresPool:
             else:
                 self._discard(connection)
 
-    async def check(self) -> None:
-        """Connect once. Raises EngineAway; psycopg.Error if the server refuses us (a password, a database)."""
-        with trio.move_on_after(PROBE_LIMIT_S):
+    async def check(self, work: Work[object] | None = None) -> None:
+        """Connect once, and await `work` with the connection.
+
+        Raises EngineAway and OSError if the server is away; psycopg.Error if it refuses us (a password, a database),
+        and what `work` raises.
+        """
+        with trio.move_on_after(PROBE_LIMIT_S if work is None else WORK_LIMIT_S):
             connection = await self._open()
             try:
-                await connection.execute("SELECT 1")
+                await (connection.execute("SELECT 1") if work is None else work(connection))
+            except psycopg.OperationalError as lost:
+                raise EngineAway(say(lost)) from lost
             finally:
-                connection.pgconn.finish()
+                self._finish(connection)
             return
-        raise EngineAway("PostgreSQL does not answer in time")
+        raise EngineAway("does not answer in time")
 
     async def run(self) -> None:
         """Find out whether the server answers, and stop the queries of cancelled uses. Until cancelled."""
@@ -126,11 +136,16 @@ class PostgresPool:
 
     async def aclose(self) -> None:
         """Close what is idle. Uses have ended by now."""
-        self.is_up = False
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        """The same, at once: every connection is closed."""
+        self.is_up, self._is_closed = False, True
         self._close_idle()
         self._broken[0].close()
-        async for connection in self._broken[1]:
-            connection.pgconn.finish()
+        for connection in list(self._all):
+            self._finish(connection)
 
     def _suspect(self) -> None:
         """Something failed: use nothing until `run` has asked the server."""
@@ -141,10 +156,16 @@ class PostgresPool:
     def _close_idle(self) -> None:
         idle, self._idle = self._idle, []
         for connection in idle:
-            connection.pgconn.finish()
+            self._finish(connection)
 
     async def _open(self) -> TrioConnection:
-        return await TrioConnection.open(await resolve_hosts(self.conninfo))
+        connection = await TrioConnection.open(await resolve_hosts(self.conninfo))
+        self._all.add(connection)
+        return connection
+
+    def _finish(self, connection: TrioConnection) -> None:
+        self._all.discard(connection)
+        connection.pgconn.finish()
 
     async def _probe(self) -> str | None:
         """What is wrong, if anything is."""
@@ -159,16 +180,16 @@ class PostgresPool:
             logger.warning("PostgreSQL works again")
         if away is not None and not self._is_told_away:
             logger.error("PostgreSQL: %s. Trying again until it works", away)
-        self.is_up, self._is_told_away = away is None, away is not None
+        self.is_up, self._is_told_away = away is None and not self._is_closed, away is not None
 
     def _discard(self, connection: TrioConnection) -> None:
         if connection.closed or connection.info.transaction_status == 0:
-            connection.pgconn.finish()
+            self._finish(connection)
             return
         try:
             self._broken[0].send_nowait(connection)
-        except (trio.WouldBlock, trio.BrokenResourceError):
-            connection.pgconn.finish()
+        except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
+            self._finish(connection)
 
     async def _stop_queries(self) -> None:
         async for connection in self._broken[1]:
@@ -179,7 +200,7 @@ class PostgresPool:
                 # Closing is all that is left.
                 continue
             finally:
-                connection.pgconn.finish()
+                self._finish(connection)
 
 
 def say(error: BaseException) -> str:

@@ -1,0 +1,316 @@
+"""Budgets of all nodes (contract: ledger/protocols.py, SpendBook): PostgreSQL lends, shared memory spends.
+
+Rules:
+1. A node's workers spend a lease together, in the memory that they share: settled + reserved + amount stays within
+   what was granted to the node. So nearly every reservation is made at once.
+2. Granted money is counted in PostgreSQL first and in memory afterwards; returned money in memory first. So memory
+   never has more than PostgreSQL, wherever a worker dies.
+3. A lease is at least what is short, and a hundredth of what is left of the budget: near its end, one request. When
+   half of it is spent, the next one is asked for in the background.
+4. What a node has not needed for IDLE_S goes back, because another node may be short. What is settled is told every
+   TELL_S.
+5. The holder of a lease is one file of shared memory. A node that starts again with its file goes on; with a new file
+   it is another holder. What the former one had not spent comes back when it has been silent for longer than its
+   longest call. If it comes back later, what it had settled counts, and the rest it does not have any more.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from hashlib import blake2b
+from uuid import UUID, uuid4
+
+import psycopg
+import trio
+from attrs import define, field, frozen
+
+from pg_trio.cluster.engine_away import EngineAway
+from pg_trio.cluster.node import Node
+from pg_trio.cluster.postgres.postgres_pool import PostgresPool
+from pg_trio.cluster.postgres.trio_connection import TrioConnection
+from pg_trio.errors import Overloaded
+from pg_trio.ledger.protocols import MUST_WAIT, MustWait, Spend
+from pg_trio.shared_memory.segment import Segment
+from pg_trio.shared_memory.spend import MAX_NANO_USD, SharedSpend
+
+logger = logging.getLogger("pg_trio.cluster")
+
+TELL_S = 1.0
+IDLE_S = 2.0
+REAP_EVERY_S = 10.0
+# Rounds of leasing for one reservation: other requests may spend what it has leased.
+LEASE_ROUNDS = 5
+RETRY_AFTER_S = 1
+# Keys apart from the endpoints' by their length.
+GRANTED = b"g"
+
+LEASE = "SELECT lent, others_settled, others_leased FROM pgtrio.lease_budget(%s, %s, %s, %s, %s, %s, %s)"
+REPORT = "SELECT pgtrio.report_budget(%s, %s, %s, %s, %s)"
+SEEN = (
+    "INSERT INTO pgtrio.holders (holder, node) VALUES (%s, %s)"
+    " ON CONFLICT (holder) DO UPDATE SET seen_at = now(), node = excluded.node"
+)
+HELD = "SELECT endpoint, month FROM pgtrio.budget_leases WHERE holder = %s AND granted > settled"
+REAP = "SELECT pgtrio.reap_budgets(make_interval(secs => %s))"
+
+
+@frozen(slots=True)
+class _Asked:
+    """A lease that was asked for."""
+
+    short: int
+    budget: int
+    id: UUID = field(factory=uuid4)
+
+
+@define(eq=False)
+class _Account:
+    """One budget that this worker uses. `last_budget` and `last_lent`: of the newest lease."""
+
+    key: bytes
+    month: int
+    # When its spend was last seen to change, and what it was: (settled, reserved).
+    changed_at: float
+    spend: Spend = (-1, 0)
+    last_budget: int = 0
+    last_lent: int = 0
+    told_settled: int = -1
+    is_low: bool = False
+    # A lease whose answer has not come. It is asked for again with the same id.
+    asked: _Asked | None = None
+    lock: trio.Lock = field(factory=trio.Lock)
+
+
+def holder_of(segment: Segment, node: Node) -> UUID:
+    """The holder of the leases of one file of shared memory."""
+    return UUID(bytes=blake2b(segment.memory[:64] + node.id.encode(), digest_size=16).digest())
+
+
+@define(eq=False)
+class LeasedSpend:
+    """See the rules. `silent_s`: longer than any call may last. `clock`: monotonic seconds."""
+
+    pool: PostgresPool
+    node: Node
+    holder: UUID
+    spend: SharedSpend
+    silent_s: float
+    clock: Callable[[], float] = trio.current_time
+    _accounts: dict[tuple[bytes, int], _Account] = field(factory=dict)
+    _low: trio.Event = field(factory=trio.Event)
+    _worker: UUID = field(factory=uuid4)
+    _is_closing: bool = False
+
+    def rebind(self, segment: Segment) -> None:
+        """The workers have moved to another file of memory (shared_memory/renewal.py): another holder."""
+        self.holder = holder_of(segment, self.node)
+        self._accounts.clear()
+
+    # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def reserve_nowait(self, key: bytes, month: int, amount: int, budget: int) -> Spend | MustWait | None:
+        """See SpendBook."""
+        account = self._account(key, month)
+        granted = self._granted(account)
+        stood = self.spend.reserve(key, month, amount, min(granted, budget))
+        if stood is not None:
+            return MUST_WAIT
+        if not account.is_low and budget > 0:
+            self._look_ahead(account, granted, budget)
+        return None
+
+    async def reserve(self, key: bytes, month: int, amount: int, budget: int) -> Spend | None:
+        """See SpendBook."""
+        account = self._account(key, month)
+        # One request of this worker leases, the others wait for it and look again.
+        async with account.lock:
+            for _ in range(LEASE_ROUNDS):
+                granted = self._granted(account)
+                stood = self.spend.reserve(key, month, amount, min(granted, budget))
+                if stood is None:
+                    return None
+                others = await self._lease_or_refuse(account, max(sum(stood) + amount - granted, 1), budget)
+                if others is not None:
+                    return stood[0] + others[0], stood[1] + others[1]
+        # Other workers were faster each time.
+        raise Overloaded(RETRY_AFTER_S)
+
+    async def _lease_or_refuse(self, account: _Account, short: int, budget: int) -> Spend | None:
+        """See `_lease`. Raises Overloaded."""
+        try:
+            return await self._lease(account, short, budget)
+        except (EngineAway, psycopg.Error) as away:
+            logger.debug("no budget could be leased: %s", away)
+            raise Overloaded(RETRY_AFTER_S) from away
+
+    def settle_nowait(self, key: bytes, month: int, reserved_amount: int, spent: int) -> None:
+        """See SpendBook."""
+        self.spend.settle(key, month, reserved_amount, spent)
+
+    async def settle(self, key: bytes, month: int, reserved_amount: int, spent: int) -> None:
+        """See SpendBook."""
+        self.settle_nowait(key, month, reserved_amount, spent)
+
+    # ── leases ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _lease(self, account: _Account, short: int, budget: int) -> Spend | None:
+        """Lease what is short, or more; the spend of the other nodes if that does not fit.
+
+        Cancelled, or if the answer is lost, the lease is asked for again later. Raises EngineAway, psycopg.Error.
+        """
+        asked = account.asked = account.asked or _Asked(short, min(budget, MAX_NANO_USD))
+        values = (account.key, account.month, self.holder, self._worker, asked.id, asked.short, asked.budget)
+        try:
+            lent, others_settled, others_leased = await self._ask(LEASE, *values)
+        except psycopg.Error:
+            account.asked = None
+            raise
+        account.asked = None
+        if not lent:
+            return others_settled, others_leased - others_settled
+        account.last_budget, account.last_lent = asked.budget, lent
+        self._grant(account, lent)
+        return None
+
+    def _look_ahead(self, account: _Account, granted: int, budget: int) -> None:
+        account.last_budget = budget
+        left = granted - sum(self.spend.read(account.key, account.month))
+        if left * 2 < account.last_lent:
+            account.is_low = True
+            self._low.set()
+
+    async def run(self) -> None:
+        """Lease ahead, tell what is settled, return what is idle, and take back from dead nodes. Until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._refill)
+            nursery.start_soon(self._tell)
+            nursery.start_soon(self._reap)
+
+    async def _refill(self) -> None:
+        while True:
+            await self._low.wait()
+            self._low = trio.Event()
+            for account in [one for one in self._accounts.values() if one.is_low]:
+                try:
+                    async with account.lock:
+                        await self._lease(account, 1, account.last_budget)
+                except (EngineAway, psycopg.Error) as away:
+                    # A request that needs it asks by itself.
+                    logger.debug("no budget could be leased ahead: %s", away)
+                finally:
+                    account.is_low = False
+
+    async def _tell(self) -> None:
+        is_adopted = False
+        while True:
+            try:
+                if not is_adopted:
+                    await self.adopt()
+                    is_adopted = True
+                await self.tell()
+            except (EngineAway, psycopg.Error) as away:
+                logger.debug("settled budgets could not be told: %s", away)
+            await trio.sleep(TELL_S)
+
+    async def adopt(self) -> None:
+        """Look after what former workers of this node have leased. Raises EngineAway, psycopg.Error."""
+
+        async def read(connection: TrioConnection) -> list[tuple[bytes, int]]:
+            return [(key, month) for key, month in await (await connection.execute(HELD, (self.holder,))).fetchall()]
+
+        for key, month in await self.pool.use(read):
+            self._account(key, month)
+
+    async def tell(self) -> None:
+        """Tell what is settled, and return what is idle. Raises EngineAway, psycopg.Error."""
+        await self._run(SEEN, self.holder, self.node.name)
+        for account in list(self._accounts.values()):
+            async with account.lock:
+                await self._tell_one(account)
+
+    async def _tell_one(self, account: _Account) -> None:
+        if account.asked is not None:
+            await self._lease(account, account.asked.short, account.asked.budget)
+        is_idle = self._is_idle(account)
+        returned = self._take_out_unspent(account) if is_idle else 0
+        settled, reserved = self.spend.read(account.key, account.month)
+        if is_idle and not returned and not reserved and settled == account.told_settled:
+            self._accounts.pop((account.key, account.month), None)
+            return
+        if settled != account.told_settled or returned:
+            (may_spend,) = await self._ask(REPORT, account.key, account.month, self.holder, settled, returned)
+            account.told_settled = settled
+            excess = self._granted(account) - may_spend
+            if excess > 0:
+                # The lease was taken back meanwhile.
+                self._grant(account, -excess)
+
+    def _is_idle(self, account: _Account) -> bool:
+        """Whether no worker of this node has used the budget for IDLE_S."""
+        now, spend = self.clock(), self.spend.read(account.key, account.month)
+        if spend != account.spend:
+            account.spend, account.changed_at = spend, now
+        return self._is_closing or now - account.changed_at >= IDLE_S
+
+    def _take_out_unspent(self, account: _Account) -> int:
+        """Take the unspent part of the lease out of memory, safe from other workers. Returns its amount."""
+        granted = self._granted(account)
+        unspent = granted - sum(self.spend.read(account.key, account.month))
+        if unspent <= 0 or self.spend.reserve(account.key, account.month, unspent, granted) is not None:
+            return 0
+        self._grant(account, -unspent)
+        self.spend.settle(account.key, account.month, unspent, 0)
+        return unspent
+
+    async def _reap(self) -> None:
+        while True:
+            await trio.sleep(REAP_EVERY_S)
+            try:
+                (count,) = await self._ask(REAP, self.silent_s)
+            except (EngineAway, psycopg.Error) as away:
+                logger.debug("leases of silent nodes could not be taken back: %s", away)
+            else:
+                if count:
+                    logger.warning("took back what %d silent nodes had leased of budgets", count)
+
+    async def aclose(self) -> None:
+        """Return what is not spent. The requests have ended."""
+        with trio.move_on_after(self.pool.limit_s, shield=True):
+            self._is_closing = True
+            try:
+                await self.tell()
+            except (EngineAway, psycopg.Error) as away:
+                logger.warning("leased budgets were not returned, and come back later: %s", away)
+
+    # ── small steps ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _account(self, key: bytes, month: int) -> _Account:
+        account = self._accounts.get((key, month))
+        if account is None:
+            account = self._accounts[key, month] = _Account(key, month, self.clock())
+        return account
+
+    def _granted(self, account: _Account) -> int:
+        """What was granted to this node so far, in all its workers' rows."""
+        return self.spend.read(GRANTED + account.key, account.month)[0]
+
+    def _grant(self, account: _Account, amount: int) -> None:
+        key = GRANTED + account.key
+        # A reservation of nothing makes this worker's row.
+        self.spend.reserve(key, account.month, 0, MAX_NANO_USD)
+        self.spend.settle(key, account.month, 0, amount)
+
+    async def _ask(self, statement: str, *values: object) -> tuple[int, ...]:
+        async def ask(connection: TrioConnection) -> tuple[int, ...]:
+            row = await (await connection.execute(statement.encode(), values)).fetchone()
+            assert row is not None
+            return row
+
+        return await self.pool.use(ask)
+
+    async def _run(self, statement: str, *values: object) -> None:
+        async def run(connection: TrioConnection) -> None:
+            await connection.execute(statement.encode(), values)
+
+        await self.pool.use(run)
