@@ -65,9 +65,9 @@ class TokenAdmin:
         written.
         """
         check_name(name)
-        limit_values = _limit_values(limits or TokenLimits())
-        ordered = _order_scopes(scopes)
-        plaintext = _invent_plaintext(env)
+        limit_places = limit_values(limits or TokenLimits())
+        ordered = order_scopes(scopes)
+        plaintext = invent_plaintext(env)
         with explained(self._path), transaction(self._connection):
             cursor = self._connection.execute(
                 f"INSERT INTO tokens (project_uuid, name, prefix, digest, env, scopes, created_at, {LIMIT_COLUMNS})"  # noqa: S608
@@ -80,7 +80,7 @@ class TokenAdmin:
                     env,
                     " ".join(ordered),
                     time.time(),
-                    *limit_values,
+                    *limit_places,
                 ),
             )
             return self._read_one("id = ?", cursor.lastrowid), plaintext
@@ -101,7 +101,7 @@ class TokenAdmin:
             token = self._resolve(reference)
             if not token.is_active:
                 raise StoreError(f"Token {token.id} ({token.prefix}…) is revoked and stays so; create a new one.")
-            plaintext = _invent_plaintext(token.env)
+            plaintext = invent_plaintext(token.env)
             self._connection.execute(
                 "UPDATE tokens SET prefix = ?, digest = ? WHERE id = ?",
                 (plaintext[:PREFIX_CHARS], hash_token(plaintext), token.id),
@@ -129,7 +129,7 @@ class TokenAdmin:
             limits = evolve(token.limits or TokenLimits(), **changes)
             self._connection.execute(
                 f"UPDATE tokens SET ({LIMIT_COLUMNS}) = (?, ?, ?) WHERE id = ?",  # noqa: S608
-                (*_limit_values(limits), token.id),
+                (*limit_values(limits), token.id),
             )
             return self._read_one("id = ?", token.id)
 
@@ -174,7 +174,7 @@ def check_limit(limit: int) -> int:
     return limit
 
 
-def _limit_values(limits: TokenLimits) -> tuple[int | None, ...]:
+def limit_values(limits: TokenLimits) -> tuple[int | None, ...]:
     values: tuple[int | None, ...] = astuple(limits)
     for value in values:
         if value is not None:
@@ -182,12 +182,12 @@ def _limit_values(limits: TokenLimits) -> tuple[int | None, ...]:
     return values
 
 
-def _order_scopes(scopes: Sequence[str]) -> list[str]:
+def order_scopes(scopes: Sequence[str]) -> list[str]:
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
         raise ValueError(f"scopes are one or more of {', '.join(SCOPES)}; got {', '.join(unknown) or 'none'}")
     return [scope for scope in SCOPES if scope in scopes]
 
 
-def _invent_plaintext(env: TokenEnv) -> str:
+def invent_plaintext(env: TokenEnv) -> str:
     return f"pg_{env}_{secrets.token_urlsafe(RANDOM_BYTES)}"

@@ -7,17 +7,20 @@ what is the node's own. While an engine is away a gateway opens all the same, an
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from uuid import UUID
 
 import psycopg
 import trio
-from attrs import evolve, frozen
+from attrs import define, evolve, frozen
 
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.node import Node, read_node_id
 from pg_trio.cluster.postgres.leased_spend import LeasedSpend, holder_of
 from pg_trio.cluster.postgres.postgres_pool import PostgresPool, say
+from pg_trio.cluster.postgres.postgres_sessions import PostgresSessions
+from pg_trio.cluster.postgres.postgres_tokens import PostgresTokens
 from pg_trio.cluster.postgres.schema import migrate_schema, read_steps
 from pg_trio.cluster.redis.away_buckets import AwayBuckets
 from pg_trio.cluster.redis.bucket_wire import GIVE, TAKE
@@ -28,7 +31,7 @@ from pg_trio.cluster.redis.redis_buckets import RedisBuckets
 from pg_trio.cluster.redis.redis_permits import ACQUIRE, COUNT, RENEW, RedisPermits
 from pg_trio.cluster.share import SharedOutRetries, SharedOutSlots
 from pg_trio.config.cluster_settings import ClusterSettings
-from pg_trio.config.settings import Settings
+from pg_trio.config.settings import GatewaySettings, Settings
 from pg_trio.errors import StoreError
 from pg_trio.ledger.node_health import NodeHealth
 from pg_trio.shared_memory.segment import Segment
@@ -44,10 +47,43 @@ SCRIPTS = (TAKE, GIVE, ACQUIRE, RENEW, COUNT, BEAT)
 
 def open_cluster(cluster: ClusterSettings) -> Engines:
     """The engines of a `[cluster]`."""
-    return evolve(EMBEDDED, ledger=partial(open_ledger, cluster))
+    engines = ClusterEngines(cluster)
+    return Engines(engines.open_tokens, EMBEDDED.log, engines.open_sessions, engines.open_ledger)
 
 
-async def open_ledger(cluster: ClusterSettings, settings: Settings, log: LogBook, lifetime: Lifetime) -> Ledger:
+@define(eq=False)
+class ClusterEngines:
+    """The openers of one worker's stores. They share the connections to PostgreSQL; the first one opens these."""
+
+    cluster: ClusterSettings
+    _pool: PostgresPool | None = None
+
+    async def open_tokens(self, settings: GatewaySettings, lifetime: Lifetime) -> PostgresTokens:
+        """See OpenTokens."""
+        tokens = PostgresTokens(await self._open_pool(lifetime), settings)
+        lifetime.close_with(tokens.aclose)
+        lifetime.run(tokens.run)
+        return tokens
+
+    async def open_sessions(
+        self, settings: GatewaySettings, keep_s: Mapping[UUID, float], lifetime: Lifetime
+    ) -> PostgresSessions:
+        """See OpenSessions."""
+        sessions = PostgresSessions(await self._open_pool(lifetime), keep_s)
+        lifetime.run(sessions.run)
+        return sessions
+
+    async def open_ledger(self, settings: Settings, log: LogBook, lifetime: Lifetime) -> Ledger:
+        """See OpenLedger."""
+        return await open_ledger(self.cluster, await self._open_pool(lifetime), settings, lifetime)
+
+    async def _open_pool(self, lifetime: Lifetime) -> PostgresPool:
+        if self._pool is None:
+            self._pool = await open_postgres(self.cluster, lifetime)
+        return self._pool
+
+
+async def open_ledger(cluster: ClusterSettings, pool: PostgresPool, settings: Settings, lifetime: Lifetime) -> Ledger:
     """See OpenLedger. Raises StoreError also if another gateway runs under this node's name.
 
     If Redis is away, the gateway opens all the same, and says so: its limits are this node's share of them.
@@ -55,7 +91,7 @@ async def open_ledger(cluster: ClusterSettings, settings: Settings, log: LogBook
     node = Node(cluster.node, read_node_id(settings.gateway.data_dir))
     parts = await open_shared_parts(settings, begin_empty, lifetime)
     redis = await open_redis(cluster, node, lifetime)
-    spend = await open_spend(cluster, settings, node, parts, lifetime)
+    spend = open_spend(pool, settings, node, parts, lifetime)
     refuses = cluster.when_redis_is_away == "refuse"
     buckets = RedisBuckets(redis.client, AwayBuckets(node, parts.buckets, settings.server.workers, refuses))
     permits = RedisPermits(redis.client, node, parts.leases, refuses)
@@ -70,11 +106,10 @@ async def begin_empty() -> Callable[[Segment], None]:
     return lambda _: None
 
 
-async def open_spend(
-    cluster: ClusterSettings, settings: Settings, node: Node, parts: SharedParts, lifetime: Lifetime
+def open_spend(
+    pool: PostgresPool, settings: Settings, node: Node, parts: SharedParts, lifetime: Lifetime
 ) -> LeasedSpend:
-    """The budgets of all nodes. Raises StoreError."""
-    pool = await open_postgres(cluster, lifetime)
+    """The budgets of all nodes."""
     holder = holder_of(parts.file.segment, node)
     spend = LeasedSpend(pool, node, holder, parts.spend, longest_call_s(settings) + SILENT_MARGIN_S)
     parts.file.parts.append(spend)

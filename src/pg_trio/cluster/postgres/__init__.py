@@ -4,5 +4,8 @@ trio_connection.py  psycopg on Trio: the waits of its generators are Trio's
 postgres_pool.py    a worker's connections: bounded, replaced after a cancellation, tried again while the server is away
 names.py            hosts looked up without blocking
 schema.py           the tables, in numbered steps (`migrations/`)
+postgres_tokens.py, postgres_token_admin.py, token_rows.py  tokens, for workers and for commands
+changes.py          what others have changed: NOTIFY, with a poll as fallback
+postgres_sessions.py  sessions
 leased_spend.py     budgets: leased from the ledger here, spent in shared memory
 """

@@ -35,6 +35,7 @@ Work = Callable[[TrioConnection], Awaitable[T]]
 POOL_CONNECTIONS = 4
 # Between two tries while the server is away.
 RETRY_S = 0.25
+PROBE_PAUSE_S = 0.01
 # For connecting, and for an answer to SELECT 1. A SYN is sent again after 1 s.
 PROBE_LIMIT_S = 2.0
 # For a migration at the start: it waits for other nodes' migrations.
@@ -146,6 +147,14 @@ class PostgresPool:
         self._broken[0].close()
         for connection in list(self._all):
             self._finish(connection)
+
+    async def wait_until_up(self, limit_s: float) -> bool:
+        """Wait until the server can be used, for a while; whether it can."""
+        with trio.move_on_after(limit_s):
+            # A poll: a change of state is rare, and so are those who wait for one.
+            while not self.is_up:  # noqa: ASYNC110
+                await trio.sleep(PROBE_PAUSE_S)
+        return self.is_up
 
     def _suspect(self) -> None:
         """Something failed: use nothing until `run` has asked the server."""

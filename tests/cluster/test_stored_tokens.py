@@ -1,0 +1,244 @@
+"""Tokens and sessions of all nodes in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+import trio
+from attrs import evolve
+
+from pg_trio.cluster.postgres.postgres_pool import PostgresPool
+from pg_trio.cluster.postgres.postgres_sessions import PostgresSessions
+from pg_trio.cluster.postgres.postgres_token_admin import PostgresTokenAdmin
+from pg_trio.cluster.postgres.postgres_tokens import PostgresTokens
+from pg_trio.config.settings import GatewaySettings
+from pg_trio.domain.chat import Message
+from pg_trio.domain.project import TokenLimits
+from pg_trio.domain.session import Turn
+from pg_trio.errors import StoreError
+from pg_trio.store.token_file import hash_token
+from tests.cluster.waiting import wait_for
+from tests.support.engine_relay import engine_relay
+from tests.support.engines import PostgresServer
+from tests.support.postgres_ledger import migrated_pool
+
+PROJECT, ENDPOINT = UUID(int=1), UUID(int=2)
+SETTINGS = GatewaySettings(data_dir=Path("/nowhere"), token_used_flush_ms=20)
+
+
+@pytest.fixture
+async def pool(nursery: trio.Nursery, postgres_url: str) -> AsyncIterator[PostgresPool]:
+    opened = await migrated_pool(nursery, postgres_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def admin(pool: PostgresPool, postgres_url: str) -> Iterator[PostgresTokenAdmin]:
+    with PostgresTokenAdmin(postgres_url) as opened:
+        yield opened
+
+
+# ── tokens ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_created_token_is_found_and_recalled(pool: PostgresPool, admin: PostgresTokenAdmin) -> None:
+    limits = TokenLimits(rate_limit_per_minute=5, max_concurrent=2)
+    token, plaintext = admin.create(PROJECT, "ci", "test", ("models", "chat"), limits)
+    tokens = PostgresTokens(pool, SETTINGS)
+
+    found = await tokens.find(hash_token(plaintext))
+
+    assert (token, token) == (found, tokens.recall(hash_token(plaintext)))
+    assert (("chat", "models"), limits, plaintext[:16]) == (token.scopes, token.limits, token.prefix)
+    assert await tokens.find(hash_token("pg_live_unknown")) is None
+    assert [token] == await tokens.list_tokens(PROJECT) == admin.list_tokens() == admin.list_tokens(PROJECT)
+    assert [] == admin.list_tokens(UUID(int=9))
+
+
+async def test_revocation_is_told(pool: PostgresPool, admin: PostgresTokenAdmin, nursery: trio.Nursery) -> None:
+    token, plaintext = admin.create(PROJECT, "ci")
+    tokens = PostgresTokens(pool, SETTINGS)
+    nursery.start_soon(tokens.run)
+    await tokens.find(hash_token(plaintext))
+
+    admin.revoke(plaintext)
+
+    await wait_for(lambda: tokens.recall(hash_token(plaintext)) is None)
+    found = await tokens.find(hash_token(plaintext))
+    assert found == evolve(token, is_active=False)
+
+
+async def test_lost_notification_is_made_good_by_the_poll(
+    pool: PostgresPool, admin: PostgresTokenAdmin, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pg_trio.cluster.postgres.changes.CHANNEL", "another")
+    _, plaintext = admin.create(PROJECT, "ci")
+    tokens = PostgresTokens(pool, SETTINGS)
+    nursery.start_soon(tokens.run)
+    await tokens.find(hash_token(plaintext))
+
+    admin.revoke(plaintext)
+
+    await wait_for(lambda: tokens.recall(hash_token(plaintext)) is None)
+
+
+async def test_use_is_written_and_tells_no_change(
+    pool: PostgresPool, admin: PostgresTokenAdmin, nursery: trio.Nursery, postgres_server: PostgresServer
+) -> None:
+    token, _ = admin.create(PROJECT, "ci")
+    revision = postgres_server.query("SELECT revision FROM pgtrio.revisions", pool.conninfo)
+    tokens = PostgresTokens(pool, SETTINGS)
+    nursery.start_soon(tokens.run)
+
+    tokens.note_used(token.id, 1_763_800_000.5)
+
+    await wait_for(lambda: admin.list_tokens()[0].last_used_at == 1_763_800_000.5)
+    assert revision == postgres_server.query("SELECT revision FROM pgtrio.revisions", pool.conninfo)
+
+
+async def test_token_is_rotated_and_limited(admin: PostgresTokenAdmin) -> None:
+    token, plaintext = admin.create(PROJECT, "ci")
+
+    rotated, fresh = admin.rotate(token.prefix)
+    limited = admin.set_limits(str(token.id), tokens_per_minute=100)
+
+    assert (token.id, fresh[:16]) == (rotated.id, rotated.prefix)
+    assert TokenLimits(tokens_per_minute=100) == limited.limits
+    with pytest.raises(StoreError, match="No token"):
+        admin.revoke(plaintext)
+    admin.revoke(fresh)
+    with pytest.raises(StoreError, match="is revoked and stays so"):
+        admin.rotate(str(token.id))
+
+
+async def test_known_tokens_work_while_postgres_is_away(pool: PostgresPool, admin: PostgresTokenAdmin) -> None:
+    _, plaintext = admin.create(PROJECT, "ci")
+    tokens = PostgresTokens(pool, SETTINGS)
+    await tokens.find(hash_token(plaintext))
+    pool.close()
+
+    assert tokens.recall(hash_token(plaintext)) is not None
+    with pytest.raises(StoreError, match="PostgreSQL"):
+        await tokens.find(hash_token("pg_live_other"))
+
+
+# ── sessions ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def turn_of(session: UUID, text: str, *, is_first: bool = False, at: float = 100.0) -> Turn:
+    said = (Message("user", text), Message("assistant", f"{text}, and \x00 more"))
+    return Turn(session, is_first, ENDPOINT, 7, at, said, 12, {1: f"tag {text}"})
+
+
+async def test_turns_are_read_in_order(pool: PostgresPool) -> None:
+    sessions, session = PostgresSessions(pool, {}), uuid4()
+
+    kept = [
+        await sessions.append(turn_of(session, "a", is_first=True)),
+        await sessions.append(turn_of(session, "b", at=90.0)),
+    ]
+    stored = await sessions.load(session)
+
+    assert [True, True] == kept
+    assert stored is not None
+    assert ["a", "a, and \x00 more", "b", "b, and \x00 more"] == [message.content for message in stored.messages]
+    assert (ENDPOINT, 7, 100.0, 100.0) == (
+        stored.endpoint,
+        stored.token_id,
+        stored.created_at,
+        stored.last_active_at,
+    )
+    assert (4, 24, {"tag a": 1, "tag b": 3}) == (stored.message_count, stored.token_count, stored.tags)
+    assert await sessions.load(uuid4()) is None
+
+
+async def test_turns_of_two_nodes_stay_pairs(pool: PostgresPool, nursery: trio.Nursery, postgres_url: str) -> None:
+    other = await migrated_pool(nursery, postgres_url)
+    nodes, session = [PostgresSessions(each, {}) for each in (pool, other)], uuid4()
+    await nodes[0].append(turn_of(session, "first", is_first=True))
+
+    async with trio.open_nursery() as writers:
+        for number in range(20):
+            writers.start_soon(nodes[number % 2].append, turn_of(session, str(number)))
+    stored = await nodes[0].load(session)
+    other.close()
+
+    assert stored is not None
+    texts = [str(message.content) for message in stored.messages]
+    assert [f"{one}, and \x00 more" for one in texts[::2]] == texts[1::2]
+    assert 42 == len(texts)
+
+
+async def test_turn_of_a_deleted_session_is_not_stored(pool: PostgresPool) -> None:
+    sessions, session = PostgresSessions(pool, {ENDPOINT: 50.0}), uuid4()
+    await sessions.append(turn_of(session, "a", is_first=True))
+    stored = await sessions.load(session)
+    assert stored is not None
+
+    await sessions.forget(stored)
+
+    assert (None, False) == (await sessions.load(session), await sessions.append(turn_of(session, "b")))
+
+
+async def test_session_with_a_newer_turn_is_not_forgotten(pool: PostgresPool) -> None:
+    sessions, session = PostgresSessions(pool, {}), uuid4()
+    await sessions.append(turn_of(session, "a", is_first=True))
+    stored = await sessions.load(session)
+    assert stored is not None
+    await sessions.append(turn_of(session, "b", at=200.0))
+
+    await sessions.forget(stored)
+
+    assert await sessions.load(session) is not None
+
+
+async def test_old_sessions_are_purged(pool: PostgresPool) -> None:
+    sessions, old, new = PostgresSessions(pool, {ENDPOINT: 50.0}), uuid4(), uuid4()
+    await sessions.append(turn_of(old, "a", is_first=True, at=100.0))
+    await sessions.append(turn_of(new, "a", is_first=True, at=130.0))
+
+    assert 1 == await sessions.purge(160.0)
+
+    assert (True, False) == (await sessions.load(old) is None, await sessions.load(new) is None)
+
+
+async def test_turn_whose_answer_was_lost_is_stored_once(
+    pool: PostgresPool, nursery: trio.Nursery, postgres_url: str
+) -> None:
+    port = int(postgres_url.rpartition(":")[2].partition("/")[0])
+    session, kept = uuid4(), []
+    async with engine_relay(port) as relay:
+        relayed = await migrated_pool(nursery, postgres_url.replace(f":{port}/", f":{relay.port}/"))
+        sessions = PostgresSessions(relayed, {})
+        await sessions.append(turn_of(session, "a", is_first=True))
+        relay.replies.close()
+
+        async def append() -> None:
+            kept.append(await sessions.append(turn_of(session, "b")))
+
+        async with trio.open_nursery() as writer:
+            writer.start_soon(append)
+            await relay.replies.wait_held()
+            # The turn is committed, and its answer is lost.
+            relay.replies.open()
+            relay.cut()
+        relayed.close()
+
+    stored = await PostgresSessions(pool, {}).load(session)
+    assert stored is not None
+    assert ([True], 4) == (kept, stored.message_count)
+
+
+async def test_sessions_fail_while_postgres_is_away(pool: PostgresPool) -> None:
+    sessions = PostgresSessions(pool, {})
+    pool.close()
+
+    with pytest.raises(StoreError, match="PostgreSQL is away"):
+        await sessions.load(uuid4())
+    with pytest.raises(StoreError, match="PostgreSQL is away"):
+        await sessions.append(turn_of(uuid4(), "a", is_first=True))
+    assert not sessions.is_up
