@@ -64,7 +64,7 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
     ),
     "stores": (
         {"store", "cluster", "shared_memory", "ledger", "stages", "observe", "racing", "domain", "errors", "config"},
-        {"attrs", "trio"},
+        {"attrs", "trio", "psycopg"},
     ),
     # Redis's client is our own; psycopg comes with the extra `cluster`.
     "cluster": (

@@ -130,8 +130,8 @@ _COLUMNS = (
     " response_body, client_request_id, client_address, cached_tokens, cache_write_tokens, reasoning_tokens, price,"
     " surface, outcome, deadline_ms, first_token_ms, hedge_won"
 )
-_NAMES = _COLUMNS.split(", ")
-_PLACES = "(" + ", ".join("?" * len(_NAMES)) + ")"
+COLUMN_NAMES = _COLUMNS.split(", ")
+_PLACES = "(" + ", ".join("?" * len(COLUMN_NAMES)) + ")"
 # 1,000 rows have 30,000 values, in a statement of 1,024 places 30,720; SQLite takes 32,766.
 BATCH_ROWS = 1_000
 # A batch of 1 in a statement of this size costs 7 µs more; its thread switches cost 100 µs or more.
@@ -193,7 +193,7 @@ def write_rows(rows: Sequence[UnwrittenRow], connection: sqlite3.Connection) -> 
 def _insert(rows: Sequence[UnwrittenRow], connection: sqlite3.Connection) -> None:
     places = max(_LEAST_PLACES, 1 << (len(rows) - 1).bit_length())
     values = list(chain.from_iterable(map(_values_of, rows)))
-    values += [0] * (len(_NAMES) * (places - len(rows)))
+    values += [0] * (len(COLUMN_NAMES) * (places - len(rows)))
     values.append(len(rows))
     try:
         connection.execute(_insert_statement(places), values)

@@ -18,6 +18,7 @@ from attrs import define, evolve, frozen
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.node import Node, read_node_id
 from pg_trio.cluster.postgres.leased_spend import LeasedSpend, holder_of
+from pg_trio.cluster.postgres.log_forwarding import LogForwarder
 from pg_trio.cluster.postgres.postgres_pool import PostgresPool, say
 from pg_trio.cluster.postgres.postgres_sessions import PostgresSessions
 from pg_trio.cluster.postgres.postgres_tokens import PostgresTokens
@@ -35,6 +36,7 @@ from pg_trio.config.settings import GatewaySettings, Settings
 from pg_trio.errors import StoreError
 from pg_trio.ledger.node_health import NodeHealth
 from pg_trio.shared_memory.segment import Segment
+from pg_trio.store.log_spool import LogSpool
 from pg_trio.stores.embedded import EMBEDDED, SharedParts, open_shared_parts
 from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, LogBook
 
@@ -48,7 +50,7 @@ SCRIPTS = (TAKE, GIVE, ACQUIRE, RENEW, COUNT, BEAT)
 def open_cluster(cluster: ClusterSettings) -> Engines:
     """The engines of a `[cluster]`."""
     engines = ClusterEngines(cluster)
-    return Engines(engines.open_tokens, EMBEDDED.log, engines.open_sessions, engines.open_ledger)
+    return Engines(engines.open_tokens, engines.open_log, engines.open_sessions, engines.open_ledger)
 
 
 @define(eq=False)
@@ -64,6 +66,16 @@ class ClusterEngines:
         lifetime.close_with(tokens.aclose)
         lifetime.run(tokens.run)
         return tokens
+
+    async def open_log(self, settings: GatewaySettings, lifetime: Lifetime) -> LogBook:
+        """See OpenLog: this node's own log, whose rows are sent to PostgreSQL."""
+        node = Node(self.cluster.node, read_node_id(settings.data_dir))
+        spool = await LogSpool.open(settings.data_dir)
+        forwarder = LogForwarder(await self._open_pool(lifetime), node, spool, settings.log_max_age_days)
+        # Before the log, so that it closes after it.
+        lifetime.close_with(forwarder.aclose)
+        lifetime.run(forwarder.run)
+        return await EMBEDDED.log(settings, lifetime)
 
     async def open_sessions(
         self, settings: GatewaySettings, keep_s: Mapping[UUID, float], lifetime: Lifetime

@@ -7,5 +7,6 @@ schema.py           the tables, in numbered steps (`migrations/`)
 postgres_tokens.py, postgres_token_admin.py, token_rows.py  tokens, for workers and for commands
 changes.py          what others have changed: NOTIFY, with a poll as fallback
 postgres_sessions.py  sessions
+log_forwarding.py   the log: from each node's own file to here, each row once
 leased_spend.py     budgets: leased from the ledger here, spent in shared memory
 """
