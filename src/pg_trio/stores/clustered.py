@@ -63,6 +63,7 @@ class ClusterEngines:
     async def open_tokens(self, settings: GatewaySettings, lifetime: Lifetime) -> PostgresTokens:
         """See OpenTokens."""
         tokens = PostgresTokens(await self._open_pool(lifetime), settings)
+        await tokens.begin()
         lifetime.close_with(tokens.aclose)
         lifetime.run(tokens.run)
         return tokens

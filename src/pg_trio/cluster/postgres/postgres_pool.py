@@ -40,6 +40,8 @@ PROBE_PAUSE_S = 0.01
 PROBE_LIMIT_S = 2.0
 # For a migration at the start: it waits for other nodes' migrations.
 WORK_LIMIT_S = 60.0
+# FATAL errors that pass.
+PASSING = ("starting up", "shutting down", "recovery mode", "too many", "remaining connection slots")
 # For asking the server to stop a query. It is closed then in any case.
 CANCEL_LIMIT_S = 2.0
 # Cancelled queries that wait to be stopped. More are only closed.
@@ -113,15 +115,23 @@ class PostgresPool:
         and what `work` raises.
         """
         with trio.move_on_after(PROBE_LIMIT_S if work is None else WORK_LIMIT_S):
-            connection = await self._open()
             try:
-                await (connection.execute("SELECT 1") if work is None else work(connection))
+                await self._check_one(work)
             except psycopg.OperationalError as lost:
+                if is_refusal(lost):
+                    raise
                 raise EngineAway(say(lost)) from lost
-            finally:
-                self._finish(connection)
             return
         raise EngineAway("does not answer in time")
+
+    async def _check_one(self, work: Work[object] | None) -> None:
+        connection = await self._open()
+        try:
+            await (connection.execute("SELECT 1") if work is None else work(connection))
+        finally:
+            self._finish(connection)
+        # Until `run` knows better: requests may come before its first probe.
+        self.is_up = not self._is_closed
 
     async def run(self) -> None:
         """Find out whether the server answers, and stop the queries of cancelled uses. Until cancelled."""
@@ -210,6 +220,12 @@ class PostgresPool:
                 continue
             finally:
                 self._finish(connection)
+
+
+def is_refusal(error: psycopg.OperationalError) -> bool:
+    """Whether the server answered, and does not want us: a wrong password, a missing database. Not: it is starting."""
+    text = str(error)
+    return "FATAL" in text and not any(word in text for word in PASSING)
 
 
 def say(error: BaseException) -> str:

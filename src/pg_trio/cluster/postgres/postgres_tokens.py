@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -86,6 +87,11 @@ class PostgresTokens:
     async def list_tokens(self, project_uuid: UUID) -> list[Token]:
         """See Tokens."""
         return [token_of(row) for row in await self._read(LIST, project_uuid)]
+
+    async def begin(self) -> None:
+        """Note which changes were there before anything is remembered. Does nothing while the database is away."""
+        with suppress(EngineAway, psycopg.Error):
+            await self._look()
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -47,15 +47,17 @@ class RedisClient:
     greetings: list[Greet] = field(factory=list)
     _link: RedisLink | None = field(default=None, init=False)
     _is_told_away: bool = field(default=False, init=False)
+    _is_starting: bool = field(default=False, init=False)
+    _started: trio.Event = field(factory=trio.Event, init=False)
 
     @property
     def is_up(self) -> bool:
-        """Whether a call is worth a try."""
-        return self._link is not None and self._link.is_prompt
+        """Whether a call is worth a try. So it is between `check` and the first link of `run`."""
+        return self._link.is_prompt if self._link is not None else self._is_starting
 
     async def call(self, command: bytes, undo: Undo | None = None) -> Reply:
         """The reply to one command, also if it is an error. Raises EngineAway."""
-        link = self._link
+        link = self._link or await self._wait_for_first()
         if link is None or not link.is_prompt:
             raise EngineAway("Redis is away")
         pending = link.send(command)
@@ -71,6 +73,13 @@ class RedisClient:
             # It may have been carried out, and the reply may still come.
             pending.undo = undo
             raise
+
+    async def _wait_for_first(self) -> RedisLink | None:
+        """The first link, if `run` is just making it."""
+        if self._is_starting:
+            with trio.move_on_after(self.limit_s):
+                await self._started.wait()
+        return self._link
 
     async def run_script(
         self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument], undo: Undo | None = None
@@ -102,6 +111,7 @@ class RedisClient:
                 self._link = await self._connect(nursery)
                 for step in steps:
                     await step()
+                self._is_starting = True
                 nursery.cancel_scope.cancel()
         except* EngineAway as lost:
             raise EngineAway("; ".join(str(each) for each in lost.exceptions)) from None
@@ -147,3 +157,5 @@ class RedisClient:
         elif not self._is_told_away:
             logger.error("%s. Trying again until it works", away)
         self._is_told_away = away is not None
+        self._is_starting = False
+        self._started.set()

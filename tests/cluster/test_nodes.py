@@ -1,0 +1,258 @@
+"""Several gateways behave as one, and go on while an engine is away."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import trio
+
+from pg_trio.cluster.postgres.postgres_token_admin import PostgresTokenAdmin
+from pg_trio.domain.project import TokenLimits
+from tests.cluster.waiting import LIMIT_S, wait_for
+from tests.cluster.world import ClusterWorld, ask
+from tests.support.engine_relay import engine_relay
+from tests.support.engines import PostgresServer, RedisServer, running_postgres, running_redis
+from tests.support.gateway import Gateway, endpoint, project
+
+CONFIGURATION = "\n".join(
+    [
+        project(),
+        endpoint("open"),
+        endpoint("narrow", rate_limit_per_hour=20),
+        endpoint("poor", monthly_budget_usd=0.5, estimated_cost_per_1k_tokens_usd=1, max_output_tokens=200),
+        endpoint("session", sessions_enabled=True),
+        endpoint("stall", streaming_enabled=True),
+    ]
+)
+
+
+@pytest.fixture
+async def world(
+    nursery: trio.Nursery, tmp_path: Path, redis: RedisServer, postgres_server: PostgresServer, postgres_url: str
+) -> ClusterWorld:
+    return ClusterWorld(nursery, tmp_path, redis, postgres_server, postgres_url)
+
+
+async def statuses_of(nodes: list[Gateway], token: str, slug: str, count: int) -> Counter[int]:
+    """The statuses of so many calls at once, spread over the nodes."""
+    got: Counter[int] = Counter()
+
+    async def call(number: int) -> None:
+        got[(await ask(nodes[number % len(nodes)], token, slug)).status] += 1
+
+    async with trio.open_nursery() as calls:
+        for number in range(count):
+            calls.start_soon(call, number)
+    return got
+
+
+# ── as one ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_limit_counts_over_nodes(world: ClusterWorld) -> None:
+    nodes = await world.start(CONFIGURATION, 3)
+    token = world.make_token()
+
+    got = await statuses_of(nodes, token, "narrow", 40)
+
+    assert {200: 20, 429: 20} == got
+    assert 20 == sum(len(node.simulator.requests) for node in nodes)
+    await world.stop()
+
+
+async def test_token_s_limits_count_over_nodes(world: ClusterWorld) -> None:
+    nodes = await world.start(CONFIGURATION, 2)
+    token = world.make_token(TokenLimits(rate_limit_per_minute=7, max_concurrent=50))
+
+    got = await statuses_of(nodes, token, "open", 20)
+
+    assert {200: 7, 429: 13} == got
+    assert "" == world.redis.command("KEYS", "pg_trio:permits:*")
+    await world.stop()
+
+
+async def test_concurrent_calls_count_over_nodes(world: ClusterWorld) -> None:
+    nodes = await world.start(CONFIGURATION, 2)
+    token = world.make_token(TokenLimits(max_concurrent=1))
+    nodes[0].simulator.behave("stall", "fault=stall")
+
+    async with trio.open_nursery() as clients:
+        clients.start_soon(ask, nodes[0], token, "stall", {"message": "Hi", "stream": True})
+        await wait_for(lambda: world.redis.command("KEYS", "pg_trio:permits:*") != "")
+        refused = await ask(nodes[1], token, "open")
+        clients.cancel_scope.cancel()
+    # The client has left, and its permit is free.
+    await wait_for(lambda: world.redis.command("KEYS", "pg_trio:permits:*") == "")
+
+    assert (429, 200) == (refused.status, (await ask(nodes[1], token, "open")).status)
+    await world.stop()
+
+
+async def test_budget_is_one_over_nodes(world: ClusterWorld) -> None:
+    nodes = await world.start(CONFIGURATION, 3)
+    token = world.make_token()
+
+    got = await statuses_of(nodes, token, "poor", 60)
+    await world.stop()
+
+    # Each request reserves 0.203 of 0.5 dollars, and costs less.
+    assert 2 <= got[200] < 60
+    assert set(got) == {200, 422}
+    spent, leased = (
+        int(world.postgres.query(query, world.postgres_url) or 0)
+        for query in (
+            "SELECT sum(cost_nano_usd) FROM pgtrio.gateway_logs",
+            "SELECT sum(leased) FROM pgtrio.budgets",
+        )
+    )
+    assert spent == leased <= 500_000_000
+
+
+async def test_session_goes_on_at_another_node(world: ClusterWorld) -> None:
+    nodes = await world.start(CONFIGURATION, 2)
+    token = world.make_token()
+    first = await ask(nodes[0], token, "session", {"message": "My name is Ada."})
+
+    session = first.json()["meta"]["session_id"]
+    second = await ask(nodes[1], token, "session", {"message": "And?", "session_id": session})
+
+    assert (200, 200) == (first.status, second.status)
+    sent = [message["content"] for message in nodes[1].simulator.requests[-1].body["messages"]]
+    assert ("My name is Ada.", "And?", 3) == (sent[0], sent[2], len(sent))
+    await world.stop()
+
+
+async def test_revoked_token_is_refused_everywhere(world: ClusterWorld) -> None:
+    nodes = await world.start(CONFIGURATION, 2)
+    token = world.make_token()
+    assert {200: 4} == await statuses_of(nodes, token, "open", 4)
+
+    with PostgresTokenAdmin(world.postgres_url) as admin:
+        admin.revoke(token)
+
+    with trio.fail_after(1.0):
+        while {401} != set(await statuses_of(nodes, token, "open", 2)):  # noqa: ASYNC110
+            await trio.sleep(0.02)
+    await world.stop()
+
+
+async def test_log_of_all_nodes_is_in_postgres(world: ClusterWorld) -> None:
+    nodes = await world.start(CONFIGURATION, 2)
+    token = world.make_token()
+    await statuses_of(nodes, token, "open", 10)
+    await world.stop()
+
+    rows = world.postgres.query(
+        "SELECT node, count(*) FROM pgtrio.gateway_logs GROUP BY 1 ORDER BY 1", world.postgres_url
+    )
+    assert "gw-1|5\ngw-2|5" == rows
+
+
+# ── an engine is away ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_redis_away_each_node_has_its_share(world: ClusterWorld) -> None:
+    async with engine_relay(world.redis.port) as relay:
+        nodes = await world.start(CONFIGURATION, 2, redis_port=relay.port)
+        token = world.make_token(TokenLimits(max_concurrent=10))
+        # Each node has heard of the other with its next sign of life.
+        await trio.sleep(1.1)
+        relay.accepts = False
+        relay.cut()
+
+        narrow = await statuses_of(nodes, token, "narrow", 40)
+        others = await statuses_of(nodes, token, "open", 20)
+        await world.stop()
+
+    assert 0 < narrow[200] <= 20
+    assert set(narrow) | set(others) <= {200, 429}
+    assert others[200] >= 10
+
+
+async def test_redis_away_refused(world: ClusterWorld) -> None:
+    async with engine_relay(world.redis.port) as relay:
+        nodes = await world.start(CONFIGURATION, 1, redis_port=relay.port, away="refuse")
+        token = world.make_token()
+        relay.accepts = False
+        relay.cut()
+
+        got = [(await ask(nodes[0], token, slug)).status for slug in ("narrow", "open")]
+        await world.stop()
+
+    assert [503, 200] == got
+
+
+async def test_postgres_away_what_is_refused(world: ClusterWorld) -> None:
+    port = int(world.postgres_url.rpartition(":")[2].partition("/")[0])
+    async with engine_relay(port) as relay:
+        url = world.postgres_url.replace(f":{port}/", f":{relay.port}/")
+        await world.start(CONFIGURATION, 1)
+        token, unknown = world.make_token(), world.make_token()
+        # It knows no change that would empty its cache.
+        _, node = await world.start(CONFIGURATION, 1, postgres_url=url, postgres_ms=500)
+        assert 200 == (await ask(node, token, "open")).status
+        relay.accepts = False
+        relay.cut()
+
+        got = {
+            "stateless": (await ask(node, token, "open")).status,
+            "session": (await ask(node, token, "session")).status,
+            "unknown token": (await ask(node, unknown, "open")).status,
+            "budget without a lease": (await ask(node, token, "poor")).status,
+        }
+        relay.accepts = True
+        with trio.fail_after(LIMIT_S):
+            while 200 != (await ask(node, token, "session")).status:  # noqa: ASYNC110
+                await trio.sleep(0.05)
+        await world.stop()
+
+    assert {"stateless": 200, "session": 503, "unknown token": 503, "budget without a lease": 503} == got
+    # No row of the log is lost, nor there twice.
+    rows = world.postgres.query(
+        "SELECT count(*), count(DISTINCT request_id) FROM pgtrio.gateway_logs", world.postgres_url
+    )
+    local = len(node.log_rows())
+    assert f"{local}|{local}" == rows
+
+
+async def test_gateway_starts_without_its_engines(world: ClusterWorld) -> None:
+    (node,) = await world.start(CONFIGURATION, 1, redis_port=1, postgres_url="postgresql://pg@127.0.0.1:1/pg")
+
+    status = (await ask(node, "pg_live_unknown", "open")).status
+
+    assert 503 == status
+    await world.stop()
+
+
+@pytest.mark.slow
+async def test_frozen_engines_cost_the_requests_of_that_moment(
+    nursery: trio.Nursery, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running_redis() as redis, running_postgres() as postgres:
+        world = ClusterWorld(nursery, tmp_path, redis, postgres, postgres.create_database())
+        nodes = await world.start(CONFIGURATION, 2, redis_ms=50, postgres_ms=500)
+        token = world.make_token(TokenLimits(max_concurrent=100))
+        assert {200: 20} == await statuses_of(nodes, token, "open", 20)
+        redis.freeze()
+        postgres.freeze()
+        got = await statuses_of(nodes, token, "open", 40)
+        started = trio.current_time()
+        got += await statuses_of(nodes, token, "open", 40)
+        second_s = trio.current_time() - started
+        redis.thaw()
+        postgres.thaw()
+        with trio.fail_after(LIMIT_S):
+            while 200 != (await ask(nodes[0], token, "session")).status:  # noqa: ASYNC110
+                await trio.sleep(0.05)
+        await world.stop()
+        rows = postgres.query(
+            "SELECT count(*), count(DISTINCT request_id) FROM pgtrio.gateway_logs", world.postgres_url
+        )
+
+    assert {200: 80} == got
+    # 40 calls, each of which would have waited 50 ms twice if the engine had been asked.
+    assert second_s < 2.0
+    local = sum(len(node.log_rows()) for node in nodes)
+    assert f"{local}|{local}" == rows
