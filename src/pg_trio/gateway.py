@@ -130,7 +130,7 @@ class RunningGateway:
         """The result of `work` with the tokens of all projects, on a thread. Raises what it raises, and StoreError."""
 
         def administered() -> T:
-            with administer(self.settings.gateway.data_dir).open_tokens() as tokens:
+            with administer(self.settings.gateway.data_dir, self.settings.cluster).open_tokens() as tokens:
                 return work(tokens)
 
         # Not abandoned: an operator must learn whether the change was made.

@@ -24,6 +24,7 @@ COMMANDS = {
     "stats",
     "top",
     "backup",
+    "migrate",
     "doctor",
     "simulate",
     "completion",

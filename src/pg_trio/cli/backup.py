@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pg_trio.stores.administration import administer
 
     place = locate(arguments, "pg-trio backup")
-    names = administer(place.data_dir).back_up(arguments.file, tell_progress, replace=arguments.force)
+    names = administer(place.data_dir, place.cluster).back_up(arguments.file, tell_progress, replace=arguments.force)
     print(f"{arguments.file}: {', '.join(names)}; {arguments.file.stat().st_size / (1024 * 1024):.1f} MiB")
     return 0
 

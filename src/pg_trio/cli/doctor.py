@@ -19,6 +19,7 @@ from typing import TypeAlias
 from attrs import frozen
 
 from pg_trio.cli.place import add_place, locate
+from pg_trio.config.cluster_settings import ClusterSettings
 from pg_trio.errors import ConfigError, StoreError
 
 MIB = 1024 * 1024
@@ -62,7 +63,7 @@ def examine(arguments: argparse.Namespace) -> Iterator[Finding]:
         yield Finding("problem", f"{error}\nNothing else was looked at; with --data-dir DIR the data is.")
         return
     yield Finding("ok", f"{place.source}: no mistakes" if place.projects is not None else f"{place.data_dir}: given")
-    yield from _examine_directory(place.data_dir)
+    yield from _examine_directory(place.data_dir, place.cluster)
 
 
 def _report(finding: Finding, *, fixes: bool) -> bool:
@@ -84,7 +85,7 @@ def _report(finding: Finding, *, fixes: bool) -> bool:
 # ── what is looked at ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _examine_directory(data_dir: Path) -> Iterator[Finding]:
+def _examine_directory(data_dir: Path, cluster: ClusterSettings | None) -> Iterator[Finding]:
     if not data_dir.is_dir():
         what = "a file, not a directory" if data_dir.exists() else "not there; `pg-trio serve` makes it, if it is right"
         yield Finding("problem", f"{data_dir}: {what}.")
@@ -94,7 +95,7 @@ def _examine_directory(data_dir: Path) -> Iterator[Finding]:
         return
     yield from _examine_permissions(data_dir)
     yield _examine_space(data_dir)
-    yield from _examine_databases(data_dir)
+    yield from _examine_databases(data_dir, cluster)
     yield _examine_reservations(data_dir)
 
 
@@ -127,10 +128,10 @@ def _examine_space(data_dir: Path) -> Finding:
     return Finding("note" if free < LITTLE_SPACE_BYTES else "ok", text)
 
 
-def _examine_databases(data_dir: Path) -> Iterator[Finding]:
+def _examine_databases(data_dir: Path, cluster: ClusterSettings | None) -> Iterator[Finding]:
     from pg_trio.stores.administration import administer
 
-    for check in administer(data_dir).check():
+    for check in administer(data_dir, cluster).check():
         yield Finding(check.state, check.text)
 
 

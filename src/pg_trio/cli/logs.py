@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         client_address=arguments.client,
         errors_only=arguments.errors,
     )
-    with administer(place.data_dir).open_log() as reader:
+    with administer(place.data_dir, place.cluster).open_log() as reader:
         _show(reader, wanted, arguments)
     return 0
 

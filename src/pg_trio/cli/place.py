@@ -10,6 +10,7 @@ from uuid import UUID
 
 from attrs import frozen
 
+from pg_trio.config.cluster_settings import ClusterSettings
 from pg_trio.config.location import CONFIG_VARIABLE
 from pg_trio.domain.project import Project
 from pg_trio.errors import ConfigError
@@ -23,6 +24,8 @@ class Place:
     data_dir: Path
     projects: tuple[Project, ...] | None
     source: str
+    # None: one machine, or no configuration was read.
+    cluster: ClusterSettings | None = None
 
 
 def add_place(parser: argparse.ArgumentParser, what: str) -> None:
@@ -58,7 +61,7 @@ def locate(arguments: argparse.Namespace, command: str) -> Place:
     from pg_trio.config import load_settings
 
     settings = load_settings(Path(config))
-    return Place(settings.gateway.data_dir, tuple(settings.projects.values()), str(config))
+    return Place(settings.gateway.data_dir, tuple(settings.projects.values()), str(config), settings.cluster)
 
 
 def find_project(place: Place, wanted: str, command: str) -> UUID:

@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pg_trio.stores.administration import administer
 
     place = locate(arguments, "pg-trio show")
-    with administer(place.data_dir).open_log() as reader:
+    with administer(place.data_dir, place.cluster).open_log() as reader:
         rows = reader.last(LogFilter(request_id=arguments.request_id), 1)
     if not rows:
         raise StoreError(f"the log has no request {arguments.request_id}; `pg-trio logs` shows the last ones")

@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     now = time.time()
     since = now - DEFAULT_S if arguments.since is None else min(arguments.since, now)
     within = TimeRange(since, now + 1.0, now + 1.0 - since)
-    with administer(place.data_dir).open_log() as reader:
+    with administer(place.data_dir, place.cluster).open_log() as reader:
         found = reader.overview(RowChoice(words, project=project), within)
     if arguments.json:
         print(json.dumps(describe(found, _slugs(place))))

@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     wanted = getattr(arguments, "project", None)
     project_uuid = None if wanted is None else find_project(place, wanted, COMMAND)
     # Only `create` makes a directory: otherwise a mistyped directory would look like an empty list of tokens.
-    with administer(place.data_dir).open_tokens(create=arguments.action == "create") as admin:
+    with administer(place.data_dir, place.cluster).open_tokens(create=arguments.action == "create") as admin:
         _ACTIONS[arguments.action](admin, project_uuid, arguments)
     return 0
 

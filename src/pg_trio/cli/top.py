@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     place = locate(arguments, "pg-trio top")
     # Of the console that other commands write to: see console.py.
     console = Console(file=sys.stdout)
-    with administer(place.data_dir).open_log() as reader:
+    with administer(place.data_dir, place.cluster).open_log() as reader:
         if arguments.once or not console.is_terminal:
             console.print(draw(*_read(reader)))
             return 0

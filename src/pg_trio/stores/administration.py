@@ -10,6 +10,7 @@ from uuid import UUID
 
 from attrs import frozen
 
+from pg_trio.config.cluster_settings import ClusterSettings
 from pg_trio.domain.log_row import LogRow
 from pg_trio.domain.project import Token, TokenEnv, TokenLimits
 from pg_trio.domain.request_filter import RowChoice
@@ -129,6 +130,12 @@ class EmbeddedAdministration:
                 yield StoreCheck("problem", str(error))
 
 
-def administer(data_dir: Path) -> Administration:
-    """The administration of the stores of a data directory."""
-    return EmbeddedAdministration(data_dir)
+def administer(data_dir: Path, cluster: ClusterSettings | None = None) -> Administration:
+    """The administration of the stores of a data directory, and of the cluster that its node belongs to."""
+    own = EmbeddedAdministration(data_dir)
+    if cluster is None:
+        return own
+    # Only here: one machine loads nothing of it.
+    from pg_trio.stores.cluster_administration import ClusterAdministration
+
+    return ClusterAdministration(cluster, own)

@@ -60,6 +60,15 @@ async def migrate_schema(connection: TrioConnection, steps: Sequence[MigrationSt
     return made
 
 
+async def read_missing(connection: TrioConnection, steps: Sequence[MigrationStep]) -> list[str]:
+    """The names of the steps that are missing. Raises psycopg.Error."""
+    row = await (await connection.execute("SELECT to_regclass('pgtrio.schema_versions')")).fetchone()
+    if row is None or row[0] is None:
+        return [step.name for step in steps]
+    made = await (await connection.execute("SELECT number FROM pgtrio.schema_versions")).fetchall()
+    return [step.name for step in steps if (step.number,) not in made]
+
+
 async def _make_step(connection: TrioConnection, step: MigrationStep) -> bool:
     """Whether it was missing."""
     async with connection.transaction():

@@ -1,0 +1,102 @@
+"""The commands' operations on a cluster. Tokens are in PostgreSQL; a node's own files are administered as ever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import trio
+from attrs import frozen
+
+from pg_trio.cluster.engine_away import EngineAway
+from pg_trio.cluster.postgres.postgres_pool import PostgresPool, say
+from pg_trio.cluster.postgres.postgres_token_admin import PostgresTokenAdmin
+from pg_trio.cluster.postgres.schema import migrate_schema, read_missing, read_steps
+from pg_trio.cluster.postgres.trio_connection import TrioConnection
+from pg_trio.cluster.redis.client import RedisClient
+from pg_trio.cluster.redis.dialing import connect_to, greet_for
+from pg_trio.config.cluster_settings import ClusterSettings
+from pg_trio.errors import StoreError
+from pg_trio.store.log_reader import LogReader
+from pg_trio.stores.administration import (
+    EmbeddedAdministration,
+    Progress,
+    StoreCheck,
+    TokenAdministration,
+)
+
+# A command may wait longer than a request.
+COMMAND_LIMIT_S = 10.0
+
+
+@frozen(slots=True)
+class ClusterAdministration:
+    """See Administration: PostgreSQL and Redis, and the files of this node."""
+
+    cluster: ClusterSettings
+    own: EmbeddedAdministration
+
+    def open_tokens(self, *, create: bool = True) -> TokenAdministration:
+        """See Administration: the tokens of all nodes. The tables are made if they are missing."""
+        if create:
+            self.migrate()
+        return PostgresTokenAdmin(self.cluster.postgres_url.reveal())
+
+    def open_log(self) -> LogReader:
+        """See Administration: this node's own log."""
+        return self.own.open_log()
+
+    def migrate(self) -> list[str]:
+        """See Administration. Returns the names of the steps that were missing, too."""
+        made: list[str] = []
+
+        async def migrate(connection: TrioConnection) -> None:
+            made.extend(await migrate_schema(connection, read_steps()))
+
+        self._with_connection(migrate)
+        return [*self.own.migrate(), *[f"PostgreSQL: {name}" for name in made]]
+
+    def back_up(self, archive: Path, progress: Progress, *, replace: bool = False) -> list[str]:
+        """See Administration: this node's own files. PostgreSQL has tools of its own (pg_dump)."""
+        return self.own.back_up(archive, progress, replace=replace)
+
+    def check(self) -> Iterator[StoreCheck]:
+        """See Administration."""
+        yield self._check_redis()
+        yield self._check_postgres()
+        yield from self.own.check()
+
+    def _check_redis(self) -> StoreCheck:
+        address = self.cluster.redis
+        client = RedisClient(connect_to(address), COMMAND_LIMIT_S, (), [greet_for(address)])
+        try:
+            trio.run(client.check)
+        except (EngineAway, StoreError) as error:
+            return StoreCheck("problem", f"{error}; without it each node has its share of the limits")
+        return StoreCheck("ok", f"Redis at {address}: answers")
+
+    def _check_postgres(self) -> StoreCheck:
+        missing: list[str] = []
+
+        async def look(connection: TrioConnection) -> None:
+            missing.extend(await read_missing(connection, read_steps()))
+
+        try:
+            self._with_connection(look)
+        except StoreError as error:
+            return StoreCheck("problem", str(error))
+        if missing:
+            listed = ", ".join(missing)
+            return StoreCheck("problem", f"PostgreSQL: steps are missing ({listed}); `pg-trio migrate` makes them")
+        return StoreCheck("ok", "PostgreSQL: answers, with this release's tables")
+
+    def _with_connection(self, work: Callable[[TrioConnection], Coroutine[Any, Any, None]]) -> None:
+        """Raises StoreError."""
+        pool = PostgresPool(self.cluster.postgres_url.reveal(), COMMAND_LIMIT_S)
+        try:
+            trio.run(partial(pool.check, work))
+        except (EngineAway, psycopg.Error, OSError) as error:
+            raise StoreError(f"PostgreSQL: {say(error)} (cluster.postgres_url)") from error

@@ -1,0 +1,57 @@
+"""Commands against a cluster, from any node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.engines import PostgresServer, RedisServer
+from tests.support.gateway import PROJECT, endpoint, project
+from tests.support.processes import run_command
+
+
+@pytest.fixture
+def config(tmp_path: Path, redis: RedisServer, postgres_url: str) -> Path:
+    file = tmp_path / "pg.toml"
+    text = f'[cluster]\nredis_url = "{redis.url}"\npostgres_url = "{postgres_url}"\nnode = "gw-1"\n'
+    credential = '[[credentials]]\nname = "sim"\nprovider = "ollama"\n'
+    file.write_text(text + credential + project() + endpoint("open"))
+    return file
+
+
+async def test_tokens_are_those_of_the_cluster(
+    config: Path, postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    created = await run_command("token", "create", "--config", str(config), "--project", str(PROJECT), "--name", "ci")
+    plaintext = created[1].strip()
+    revoked = await run_command("token", "revoke", "--config", str(config), plaintext)
+    listed = await run_command("token", "list", "--config", str(config))
+
+    assert (0, 0, 0) == (created[0], revoked[0], listed[0])
+    assert plaintext.startswith("pg_live_")
+    assert plaintext[:16] in listed[1]
+    assert "f" == postgres_server.query("SELECT is_active FROM pgtrio.tokens", postgres_url)
+
+
+async def test_migrate_makes_the_tables_once(config: Path) -> None:
+    first = await run_command("migrate", "--config", str(config))
+    second = await run_command("migrate", "--config", str(config))
+
+    assert (0, "PostgreSQL: 001_budgets", 0, "") == (first[0], first[1].splitlines()[0], second[0], second[1])
+
+
+async def test_doctor_looks_at_both_engines(config: Path, redis: RedisServer) -> None:
+    (config.parent / "data").mkdir(mode=0o700)
+    before = await run_command("doctor", "--config", str(config))
+    await run_command("migrate", "--config", str(config))
+    after = await run_command("doctor", "--config", str(config))
+    away = await run_command(
+        "doctor", "--config", str(config), environ={"PG_TRIO_CLUSTER__REDIS_URL": "redis://127.0.0.1:1/0"}
+    )
+
+    assert "problem PostgreSQL: steps are missing (001_budgets" in before[1]
+    assert f"ok      Redis at 127.0.0.1:{redis.port}: answers" in after[1]
+    assert "ok      PostgreSQL: answers, with this release's tables" in after[1]
+    assert "problem Redis at 127.0.0.1:1 cannot be reached (Connection refused)" in away[1]
+    assert (1, 1) == (before[0], away[0])
