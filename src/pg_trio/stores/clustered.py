@@ -30,6 +30,7 @@ from pg_trio.cluster.redis.dialing import connect_to, greet_for
 from pg_trio.cluster.redis.heartbeat import BEAT, Heartbeat
 from pg_trio.cluster.redis.redis_buckets import RedisBuckets
 from pg_trio.cluster.redis.redis_permits import ACQUIRE, COUNT, RENEW, RedisPermits
+from pg_trio.cluster.redis.told_breakers import EXCHANGE, ToldBreakers
 from pg_trio.cluster.share import SharedOutRetries, SharedOutSlots
 from pg_trio.config.cluster_settings import ClusterSettings
 from pg_trio.config.settings import GatewaySettings, Settings
@@ -44,7 +45,7 @@ logger = logging.getLogger("pg_trio.stores")
 
 # Beyond the longest call: a call that was cancelled is settled by then.
 SILENT_MARGIN_S = 30.0
-SCRIPTS = (TAKE, GIVE, ACQUIRE, RENEW, COUNT, BEAT)
+SCRIPTS = (TAKE, GIVE, ACQUIRE, RENEW, COUNT, BEAT, EXCHANGE)
 
 
 def open_cluster(cluster: ClusterSettings) -> Engines:
@@ -110,7 +111,7 @@ async def open_ledger(cluster: ClusterSettings, pool: PostgresPool, settings: Se
     permits = RedisPermits(redis.client, node, parts.leases, refuses)
     redis.heartbeat.on_beat.append(buckets.catch_up)
     lifetime.run(buckets.run, permits.run)
-    return Ledger(buckets, spend, permits, share_out(parts, node))
+    return Ledger(buckets, spend, permits, share_out(settings, parts, redis.client, node, lifetime))
 
 
 async def begin_empty() -> Callable[[Segment], None]:
@@ -173,11 +174,18 @@ async def open_redis(cluster: ClusterSettings, node: Node, lifetime: Lifetime) -
     return RedisParts(client, heartbeat)
 
 
-def share_out(parts: SharedParts, node: Node) -> NodeHealth:
-    """What a race knows and rations on this node: its share of retries and slots."""
-    health = parts.health
+def share_out(
+    settings: Settings, parts: SharedParts, client: RedisClient, node: Node, lifetime: Lifetime
+) -> NodeHealth:
+    """What a race knows and rations on this node: breakers told to the others, its share of retries and slots."""
+    health, breakers = parts.health, None
+    if health.breakers is not None:
+        identities = {name: credential.fingerprint() for name, credential in settings.credentials.items()}
+        breakers = ToldBreakers(health.breakers, client, node, identities)
+        lifetime.run(breakers.run)
     return evolve(
         health,
+        breakers=breakers,
         retries=None if health.retries is None else SharedOutRetries(health.retries, node),
         slots=None if health.slots is None else SharedOutSlots(health.slots, node),
     )

@@ -279,8 +279,11 @@ class LeasedSpend:
         with trio.move_on_after(self.pool.limit_s, shield=True):
             self._is_closing = True
             try:
+                if not self.pool.is_up:
+                    # The task that would see that it is back has ended.
+                    await self.pool.check()
                 await self.tell()
-            except (EngineAway, psycopg.Error) as away:
+            except (EngineAway, psycopg.Error, OSError) as away:
                 logger.warning("leased budgets were not returned, and come back later: %s", away)
 
     # ── small steps ──────────────────────────────────────────────────────────────────────────────────────────────────

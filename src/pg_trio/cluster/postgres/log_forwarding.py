@@ -113,8 +113,11 @@ class LogForwarder:
         with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
             if self.spool.try_hold():
                 try:
+                    if not self.pool.is_up:
+                        # The task that would see that it is back has ended.
+                        await self.pool.check()
                     await self.forward()
-                except (EngineAway, psycopg.Error, StoreError) as error:
+                except (EngineAway, psycopg.Error, StoreError, OSError) as error:
                     logger.warning("rows of the log stay in log.db until the next start: %s", say(error))
             await self.spool.aclose()
 

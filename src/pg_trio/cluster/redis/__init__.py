@@ -10,4 +10,5 @@ keys.py        the names of our keys
 heartbeat.py   the node's sign of life, and how many nodes live
 redis_buckets.py, bucket_wire.py, bucket_leases.py, away_buckets.py   rate limits: exact, leased, without Redis
 redis_permits.py                                                      concurrent uses
+told_breakers.py                                                      breakers, told to other nodes
 """

@@ -8,6 +8,9 @@ NODES = f"{PREFIX}nodes"
 # Made with the first key: if it has changed, Redis has lost its data.
 MARK = f"{PREFIX}mark"
 
+# States of breakers by the digest of their names, and the number of their changes.
+BREAKERS, BREAKERS_VERSION = f"{PREFIX}breakers", f"{PREFIX}breakers:version"
+
 
 def bucket_key(key: bytes, window_s: int) -> str:
     """A bucket of a ledger's key."""
