@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from pg_trio.cluster.engine_away import EngineAway
-from pg_trio.cluster.postgres.leased_spend import IDLE_S
+from pg_trio.cluster.postgres.leased_spend import IDLE_S, _Returning
 from pg_trio.cluster.postgres.schema import MigrationStep, migrate_schema, read_steps
 from pg_trio.cluster.postgres.trio_connection import TrioConnection
 from pg_trio.errors import Overloaded, StoreError
@@ -156,6 +156,34 @@ async def test_cancelled_reserve_leases_nothing_for_good(
         assert await ledger.spend.reserve(KEY, MONTH, 40, 100) is None
 
     assert "40|0|40" == leased()
+
+
+async def test_return_whose_answer_was_lost_is_counted_once(
+    open_node: Opened, postgres_url: str, leased: Callable[[], str]
+) -> None:
+    port = int(postgres_url.rpartition(":")[2].partition("/")[0])
+    async with engine_relay(port) as relay:
+        ledger = await open_node(url=postgres_url.replace(f":{port}/", f":{relay.port}/"))
+        other = await open_node("gw-2")
+        await other.spend.reserve(KEY, MONTH, 500, 1000)
+        await spend_all(ledger, 1, 300, 1000, 100)
+        account = ledger.spend._account(KEY, MONTH)
+        account.returning = _Returning(ledger.spend._take_out_unspent(account))
+        relay.replies.close()
+        async with trio.open_nursery() as telling:
+            telling.start_soon(ledger.spend._report, account)
+            # 200 go back, and the answer is lost.
+            await wait_for(lambda: leased().split("|")[0] == "600")
+            telling.cancel_scope.cancel()
+        relay.replies.open()
+        relay.cut()
+        await wait_for(lambda: ledger.pool.is_up)
+        await ledger.spend.tell()
+
+        assert "600" == leased().split("|")[0]
+        assert ledger.spend.reserve_nowait(KEY, MONTH, 1, 1000) is MUST_WAIT
+        assert await ledger.spend.reserve(KEY, MONTH, 400, 1000) is None
+        assert await other.spend.reserve(KEY, MONTH, 1, 1000) is not None
 
 
 async def test_unspent_lease_goes_on_while_postgres_is_away(open_node: Opened, postgres_url: str) -> None:

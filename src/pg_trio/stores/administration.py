@@ -22,6 +22,7 @@ from pg_trio.store.health import check_database
 from pg_trio.store.log_reader import LogFilter, LogReader
 from pg_trio.store.token_admin import TokenAdmin
 
+CLUSTER_EXTRA = "pip install 'pg_trio[cluster]'"
 # Reports progress: a database's name, its parts copied so far, all of its parts.
 Progress: TypeAlias = Callable[[str, int, int], None]
 
@@ -131,11 +132,16 @@ class EmbeddedAdministration:
 
 
 def administer(data_dir: Path, cluster: ClusterSettings | None = None) -> Administration:
-    """The administration of the stores of a data directory, and of the cluster that its node belongs to."""
+    """The administration of the stores of a data directory, and of the cluster that its node belongs to.
+
+    Raises StoreError if the packages of a cluster are missing.
+    """
     own = EmbeddedAdministration(data_dir)
     if cluster is None:
         return own
-    # Only here: one machine loads nothing of it.
-    from pg_trio.stores.cluster_administration import ClusterAdministration
-
+    try:
+        # Only here: one machine loads nothing of it.
+        from pg_trio.stores.cluster_administration import ClusterAdministration
+    except ModuleNotFoundError as missing:
+        raise StoreError(f"[cluster]: {missing.name} is not installed; {CLUSTER_EXTRA}") from missing
     return ClusterAdministration(cluster, own)

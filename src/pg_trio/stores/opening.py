@@ -7,17 +7,21 @@ from uuid import UUID
 
 from pg_trio.config.settings import Settings
 from pg_trio.domain.project import Endpoint
+from pg_trio.errors import StoreError
+from pg_trio.stores.administration import CLUSTER_EXTRA
 from pg_trio.stores.embedded import EMBEDDED
 from pg_trio.stores.store_protocols import Engines, Lifetime, Stores
 
 
 def choose_engines(settings: Settings) -> Engines:
-    """The engines of a configuration."""
+    """The engines of a configuration. Raises StoreError if their packages are missing."""
     if settings.cluster is None:
         return EMBEDDED
-    # Only here: a gateway of one machine loads nothing of it.
-    from pg_trio.stores.clustered import open_cluster
-
+    try:
+        # Only here: a gateway of one machine loads nothing of it.
+        from pg_trio.stores.clustered import open_cluster
+    except ModuleNotFoundError as missing:
+        raise StoreError(f"[cluster]: {missing.name} is not installed; {CLUSTER_EXTRA}") from missing
     return open_cluster(settings.cluster)
 
 

@@ -46,7 +46,7 @@ RETRY_AFTER_S = 1
 GRANTED = b"g"
 
 LEASE = "SELECT lent, others_settled, others_leased FROM pgtrio.lease_budget(%s, %s, %s, %s, %s, %s, %s)"
-REPORT = "SELECT pgtrio.report_budget(%s, %s, %s, %s, %s)"
+REPORT = "SELECT pgtrio.report_budget(%s, %s, %s, %s, %s, %s, %s)"
 SEEN = (
     "INSERT INTO pgtrio.holders (holder, node) VALUES (%s, %s)"
     " ON CONFLICT (holder) DO UPDATE SET seen_at = now(), node = excluded.node"
@@ -61,6 +61,14 @@ class _Asked:
 
     short: int
     budget: int
+    id: UUID = field(factory=uuid4)
+
+
+@frozen(slots=True)
+class _Returning:
+    """Money that goes back."""
+
+    amount: int
     id: UUID = field(factory=uuid4)
 
 
@@ -79,6 +87,8 @@ class _Account:
     is_low: bool = False
     # A lease whose answer has not come. It is asked for again with the same id.
     asked: _Asked | None = None
+    # A return that is out of memory, and may not be in PostgreSQL yet; likewise.
+    returning: _Returning | None = None
     lock: trio.Lock = field(factory=trio.Lock)
 
 
@@ -159,6 +169,8 @@ class LeasedSpend:
 
         Cancelled, or if the answer is lost, the lease is asked for again later. Raises EngineAway, psycopg.Error.
         """
+        if account.returning is not None:
+            await self._report(account)
         asked = account.asked = account.asked or _Asked(short, min(budget, MAX_NANO_USD))
         values = (account.key, account.month, self.holder, self._worker, asked.id, asked.short, asked.budget)
         try:
@@ -233,18 +245,25 @@ class LeasedSpend:
         if account.asked is not None:
             await self._lease(account, account.asked.short, account.asked.budget)
         is_idle = self._is_idle(account)
-        returned = self._take_out_unspent(account) if is_idle else 0
+        if is_idle and account.returning is None and (unspent := self._take_out_unspent(account)):
+            account.returning = _Returning(unspent)
         settled, reserved = self.spend.read(account.key, account.month)
-        if is_idle and not returned and not reserved and settled == account.told_settled:
+        if settled != account.told_settled or account.returning is not None:
+            await self._report(account)
+        elif is_idle and not reserved:
             self._accounts.pop((account.key, account.month), None)
-            return
-        if settled != account.told_settled or returned:
-            (may_spend,) = await self._ask(REPORT, account.key, account.month, self.holder, settled, returned)
-            account.told_settled = settled
-            excess = self._granted(account) - may_spend
-            if excess > 0:
-                # The lease was taken back meanwhile.
-                self._grant(account, -excess)
+
+    async def _report(self, account: _Account) -> None:
+        """Tell what is settled, and return what is on its way back. Raises EngineAway, psycopg.Error."""
+        back = account.returning or _Returning(0)
+        settled, _ = self.spend.read(account.key, account.month)
+        values = (account.key, account.month, self.holder, self._worker, back.id, settled, back.amount)
+        (may_spend,) = await self._ask(REPORT, *values)
+        account.told_settled, account.returning = settled, None
+        excess = self._granted(account) - may_spend
+        if excess > 0:
+            # The lease was taken back meanwhile.
+            self._grant(account, -excess)
 
     def _is_idle(self, account: _Account) -> bool:
         """Whether no worker of this node has used the budget for IDLE_S."""

@@ -69,10 +69,11 @@ BEGIN
         WHERE l.endpoint = of_endpoint AND l.month = of_month AND l.holder <> of_holder;
 END $$;
 
--- Tell what a holder has settled, and return what it no longer needs. The result is what it may still spend in all: less
--- than it believes if its lease was taken back meanwhile.
+-- Tell what a holder has settled, and return what it no longer needs; a return has an id, as a lease has. The result is
+-- what the holder may still spend in all: less than it believes if its lease was taken back meanwhile.
 CREATE FUNCTION pgtrio.report_budget(
-    of_endpoint bytea, of_month integer, of_holder uuid, now_settled bigint, returned bigint
+    of_endpoint bytea, of_month integer, of_holder uuid, of_worker uuid, of_return uuid, now_settled bigint,
+    returned bigint
 ) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     before bigint;
@@ -83,6 +84,18 @@ BEGIN
         WHERE l.endpoint = of_endpoint AND l.month = of_month AND l.holder = of_holder;
     IF before IS NULL THEN
         RETURN 0;
+    END IF;
+    IF returned > 0 THEN
+        IF EXISTS (
+            SELECT FROM pgtrio.budget_lease_ids i
+            WHERE i.endpoint = of_endpoint AND i.month = of_month AND i.worker = of_worker AND i.lease = of_return
+        ) THEN
+            returned := 0;
+        ELSE
+            INSERT INTO pgtrio.budget_lease_ids AS i (endpoint, month, worker, lease, lent)
+                VALUES (of_endpoint, of_month, of_worker, of_return, -returned)
+                ON CONFLICT (endpoint, month, worker) DO UPDATE SET lease = excluded.lease, lent = excluded.lent;
+        END IF;
     END IF;
     -- More than it holds: it was settled before the lease was taken back, and is spent.
     after := greatest(before - returned, now_settled);
