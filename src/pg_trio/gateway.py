@@ -45,11 +45,10 @@ from pg_trio.stages.provider_call import Memory, ProviderCall
 from pg_trio.stages.provider_call.exchange import Exchange
 from pg_trio.stages.rate_limit import RateLimit
 from pg_trio.store.log_view import LogView
-from pg_trio.store.operators import OperatorStore
 from pg_trio.stores.administration import TokenAdministration, administer
 from pg_trio.stores.opening import open_stores
 from pg_trio.stores.playground_tokens import PlaygroundTokens
-from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, Stores, Task
+from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, Operators, Stores, Task
 from pg_trio.surfaces.v1.embeddings.embedding_answer import write_vectors
 from pg_trio.traces import open_traces, pass_trace
 from pg_trio.transport.direct import DirectTransport
@@ -70,7 +69,7 @@ class RunningGateway:
     pipeline: Pipeline
     stores: Stores
     recorders: Recorders
-    operators: OperatorStore
+    operators: Operators
     overrides: Overrides
     playground: PlaygroundTokens
     log_view: LogView
@@ -192,8 +191,7 @@ async def open_gateway(
     playground = PlaygroundTokens(stores.tokens, settings.projects)
     pipeline, compiler = make_pipeline(settings, evolve(stores, tokens=playground), transports, recorders)
     overrides = Overrides(settings, pipeline.catalogue, compiler)
-    operators = await OperatorStore.open(settings.gateway.data_dir)
-    lifetime.close_with(operators.aclose)
+    operators = stores.operators
     # Before the first request: what was switched off stays so after a restart.
     overrides.apply(await operators.read_overrides())
     lifetime.run(partial(operators.watch, overrides.apply))

@@ -36,10 +36,10 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def run(arguments: argparse.Namespace) -> int:
     """The exit status of one command. Raises: ConfigError, StoreError."""
-    from pg_trio.store.operator_admin import OperatorAdmin
+    from pg_trio.stores.administration import administer
 
     place = locate(arguments, COMMAND)
-    with OperatorAdmin(place.data_dir) as admin:
+    with administer(place.data_dir, place.cluster).open_operators() as admin:
         if arguments.action == "create":
             operator, key = admin.create(arguments.name, arguments.role)
             print(key)

@@ -12,6 +12,7 @@ from attrs import frozen
 
 from pg_trio.config.cluster_settings import ClusterSettings
 from pg_trio.domain.log_row import LogRow
+from pg_trio.domain.operator import Operator, Role
 from pg_trio.domain.project import Token, TokenEnv, TokenLimits
 from pg_trio.domain.request_filter import RowChoice
 from pg_trio.domain.request_sums import Overview, TimeRange
@@ -20,6 +21,7 @@ from pg_trio.store.backup import back_up
 from pg_trio.store.databases import DATABASES
 from pg_trio.store.health import check_database
 from pg_trio.store.log_reader import LogFilter, LogReader
+from pg_trio.store.operator_admin import OperatorAdmin
 from pg_trio.store.token_admin import TokenAdmin
 
 CLUSTER_EXTRA = "pip install 'pg_trio[cluster]'"
@@ -53,6 +55,22 @@ class TokenAdministration(AbstractContextManager["TokenAdministration"], Protoco
         """The token with these limits changed."""
 
 
+class OperatorAdministration(AbstractContextManager["OperatorAdministration"], Protocol):
+    """Creates and revokes operators. See store/operator_admin.py for the errors of each method."""
+
+    def create(self, name: str, role: Role = "operator") -> tuple[Operator, str]:
+        """A new operator and the key. The key is not stored."""
+
+    def list_operators(self) -> list[Operator]:
+        """All operators. Revoked ones are included."""
+
+    def revoke(self, reference: str) -> Operator:
+        """The operator, permanently revoked."""
+
+    def make_link(self, operator: Operator) -> str:
+        """A secret that logs the operator in at the pages, once."""
+
+
 class LogRows(AbstractContextManager["LogRows"], Protocol):
     """The log's rows, for reading."""
 
@@ -80,6 +98,9 @@ class Administration(Protocol):
     def open_tokens(self, *, create: bool = True) -> TokenAdministration:
         """The tokens. With `create=False` a missing store is an error and is not created."""
 
+    def open_operators(self) -> OperatorAdministration:
+        """The operators."""
+
     def open_log(self) -> LogRows:
         """The log, for reading."""
 
@@ -102,6 +123,10 @@ class EmbeddedAdministration:
     def open_tokens(self, *, create: bool = True) -> TokenAdmin:
         """See Administration."""
         return TokenAdmin(self.data_dir, create=create)
+
+    def open_operators(self) -> OperatorAdmin:
+        """See Administration."""
+        return OperatorAdmin(self.data_dir)
 
     def open_log(self) -> LogReader:
         """See Administration."""

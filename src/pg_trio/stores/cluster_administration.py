@@ -12,6 +12,7 @@ import trio
 from attrs import frozen
 
 from pg_trio.cluster.engine_away import EngineAway
+from pg_trio.cluster.postgres.postgres_operator_admin import PostgresOperatorAdmin
 from pg_trio.cluster.postgres.postgres_pool import PostgresPool, say
 from pg_trio.cluster.postgres.postgres_token_admin import PostgresTokenAdmin
 from pg_trio.cluster.postgres.schema import migrate_schema, read_missing, read_steps
@@ -23,6 +24,7 @@ from pg_trio.errors import StoreError
 from pg_trio.store.log_reader import LogReader
 from pg_trio.stores.administration import (
     EmbeddedAdministration,
+    OperatorAdministration,
     Progress,
     StoreCheck,
     TokenAdministration,
@@ -44,6 +46,11 @@ class ClusterAdministration:
         if create:
             self.migrate()
         return PostgresTokenAdmin(self.cluster.postgres_url.reveal())
+
+    def open_operators(self) -> OperatorAdministration:
+        """See Administration: the operators of all nodes."""
+        self.migrate()
+        return PostgresOperatorAdmin(self.cluster.postgres_url.reveal())
 
     def open_log(self) -> LogReader:
         """See Administration: this node's own log."""

@@ -19,6 +19,7 @@ from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.node import Node, read_node_id
 from pg_trio.cluster.postgres.leased_spend import LeasedSpend, holder_of
 from pg_trio.cluster.postgres.log_forwarding import LogForwarder
+from pg_trio.cluster.postgres.postgres_operators import PostgresOperators
 from pg_trio.cluster.postgres.postgres_pool import PostgresPool, say
 from pg_trio.cluster.postgres.postgres_sessions import PostgresSessions
 from pg_trio.cluster.postgres.postgres_tokens import PostgresTokens
@@ -51,7 +52,9 @@ SCRIPTS = (TAKE, GIVE, ACQUIRE, RENEW, COUNT, BEAT, EXCHANGE)
 def open_cluster(cluster: ClusterSettings) -> Engines:
     """The engines of a `[cluster]`."""
     engines = ClusterEngines(cluster)
-    return Engines(engines.open_tokens, engines.open_log, engines.open_sessions, engines.open_ledger)
+    return Engines(
+        engines.open_tokens, engines.open_log, engines.open_sessions, engines.open_ledger, engines.open_operators
+    )
 
 
 @define(eq=False)
@@ -86,6 +89,10 @@ class ClusterEngines:
         sessions = PostgresSessions(await self._open_pool(lifetime), keep_s)
         lifetime.run(sessions.run)
         return sessions
+
+    async def open_operators(self, settings: GatewaySettings, lifetime: Lifetime) -> PostgresOperators:
+        """See OpenOperators."""
+        return PostgresOperators(await self._open_pool(lifetime))
 
     async def open_ledger(self, settings: Settings, log: LogBook, lifetime: Lifetime) -> Ledger:
         """See OpenLedger."""

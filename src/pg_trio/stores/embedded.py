@@ -28,6 +28,7 @@ from pg_trio.shared_memory.segment_file import SEGMENT_NAME, open_segment
 from pg_trio.shared_memory.spend import SharedSpend, fill_spend
 from pg_trio.shared_memory.token_bucket import SharedBuckets
 from pg_trio.store.log import LogStore
+from pg_trio.store.operators import OperatorStore
 from pg_trio.store.outage import Outage
 from pg_trio.store.sessions import SessionStore
 from pg_trio.store.tokens import TokenStore
@@ -100,7 +101,14 @@ async def open_shared_parts(settings: Settings, make_fill: MakeFill, lifetime: L
     return SharedParts(shared, buckets, spend, LeaseBook(spend), health)
 
 
-EMBEDDED = Engines(open_tokens, open_log, open_sessions, open_ledger)
+async def open_operators(settings: GatewaySettings, lifetime: Lifetime) -> OperatorStore:
+    """See OpenOperators: `operators.db`."""
+    operators = await OperatorStore.open(settings.data_dir)
+    lifetime.close_with(operators.aclose)
+    return operators
+
+
+EMBEDDED = Engines(open_tokens, open_log, open_sessions, open_ledger, open_operators)
 
 
 async def make_fill(settings: Settings, log: LogBook) -> Callable[[Segment], None]:

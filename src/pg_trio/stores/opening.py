@@ -39,7 +39,8 @@ async def open_stores(settings: Settings, lifetime: Lifetime, engines: Engines |
     # The sessions' file is created only if an endpoint has sessions.
     if any(endpoint.sessions_enabled for endpoint in endpoints):
         sessions = await chosen.sessions(limits, session_keep_s(endpoints), lifetime)
-    return Stores(tokens, log, sessions, await chosen.ledger(settings, log, lifetime))
+    ledger = await chosen.ledger(settings, log, lifetime)
+    return Stores(tokens, log, sessions, ledger, await chosen.operators(limits, lifetime))
 
 
 def session_keep_s(endpoints: Iterable[Endpoint]) -> dict[UUID, float]:

@@ -19,6 +19,7 @@ from uuid import UUID
 from attrs import field, frozen
 
 from pg_trio.config.settings import GatewaySettings, Settings
+from pg_trio.domain.operator import AuditRow, Change, Operator, Override
 from pg_trio.domain.project import Token
 from pg_trio.ledger.node_health import NodeHealth
 from pg_trio.ledger.protocols import Buckets, Leases, SpendBook
@@ -59,6 +60,31 @@ class LogBook(LogSink, Protocol):
         """Spend by endpoint since `at` (Unix seconds), in billionths of a US dollar. Raises StoreError."""
 
 
+class Operators(Protocol):
+    """Operators, their sessions at the pages, what they changed, and the audit; see store/operators.py.
+
+    Every method but `watch` may raise StoreError.
+    """
+
+    async def find(self, key: str) -> Operator | None: ...
+
+    async def find_by_session(self, session: str) -> Operator | None: ...
+
+    async def open_session(self, operator: Operator) -> str: ...
+
+    async def end_session(self, session: str) -> None: ...
+
+    async def use_link(self, secret: str) -> Operator | None: ...
+
+    async def read_overrides(self) -> list[Override]: ...
+
+    async def override(self, overrides: Sequence[Override], change: Change) -> None: ...
+
+    async def read_audit(self, before: int, limit: int) -> list[AuditRow]: ...
+
+    async def watch(self, on_overrides: Callable[[Sequence[Override]], None]) -> None: ...
+
+
 @frozen(slots=True, eq=False)
 class Ledger:
     """The open state that all workers share: limits, spend, leases, and the health of candidates."""
@@ -77,6 +103,7 @@ class Stores:
     log: LogBook
     sessions: SessionBook | None
     ledger: Ledger
+    operators: Operators
 
 
 class OpenTokens(Protocol):
@@ -107,6 +134,12 @@ class OpenLedger(Protocol):
         """The open ledger. A new ledger begins with the month's spend from the log."""
 
 
+class OpenOperators(Protocol):
+    """Opens an engine's store of operators."""
+
+    async def __call__(self, settings: GatewaySettings, lifetime: Lifetime) -> Operators: ...
+
+
 @frozen(slots=True)
 class Engines:
     """The openers of each store."""
@@ -115,3 +148,4 @@ class Engines:
     log: OpenLog
     sessions: OpenSessions
     ledger: OpenLedger
+    operators: OpenOperators

@@ -5,6 +5,8 @@ postgres_pool.py    a worker's connections: bounded, replaced after a cancellati
 names.py            hosts looked up without blocking
 schema.py           the tables, in numbered steps (`migrations/`)
 postgres_tokens.py, postgres_token_admin.py, token_rows.py  tokens, for workers and for commands
+postgres_operators.py, postgres_operator_admin.py, operator_rows.py  operators, overrides, the audit
+command_connection.py  a command's connection
 changes.py          what others have changed: NOTIFY, with a poll as fallback
 postgres_sessions.py  sessions
 log_forwarding.py   the log: from each node's own file to here, each row once

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-import psycopg
 from attrs import evolve
 
-from pg_trio.cluster.postgres.postgres_pool import say
+from pg_trio.cluster.postgres.command_connection import connect_command, explained
 from pg_trio.cluster.postgres.token_rows import SELECT_TOKENS, token_of
 from pg_trio.domain.project import Token, TokenEnv, TokenLimits
 from pg_trio.errors import StoreError
 from pg_trio.store.token_admin import check_name, invent_plaintext, limit_values, order_scopes
 from pg_trio.store.token_file import LIMIT_COLUMNS, PREFIX_CHARS, hash_token
 
-# For connecting, and for each statement.
-COMMAND_LIMIT_S = 10
 INSERT = (
     f"INSERT INTO pgtrio.tokens (project_uuid, name, prefix, digest, env, scopes, created_at, {LIMIT_COLUMNS})"  # noqa: S608
     " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id"
@@ -33,13 +29,7 @@ class PostgresTokenAdmin:
 
     def __init__(self, url: str) -> None:
         """Connects. Raises StoreError."""
-        with _explained():
-            self._connection = psycopg.connect(
-                url,
-                autocommit=True,
-                connect_timeout=COMMAND_LIMIT_S,
-                options=f"-c statement_timeout={COMMAND_LIMIT_S * 1000}",
-            )
+        self._connection = connect_command(url)
 
     def __enter__(self) -> Self:
         return self
@@ -65,19 +55,19 @@ class PostgresTokenAdmin:
             *(project_uuid, name, plaintext[:PREFIX_CHARS], hash_token(plaintext), env),
             *(" ".join(ordered), time.time(), *limit_places),
         )
-        with _explained():
+        with explained():
             row = self._connection.execute(INSERT.encode(), values).fetchone()
             assert row is not None
             return self._read_one(row[0]), plaintext
 
     def list_tokens(self, project_uuid: UUID | None = None) -> list[Token]:
         """See TokenAdministration."""
-        with _explained():
+        with explained():
             return self._read("true") if project_uuid is None else self._read("project_uuid = %s", project_uuid)
 
     def rotate(self, reference: str) -> tuple[Token, str]:
         """See TokenAdministration."""
-        with _explained(), self._connection.transaction():
+        with explained(), self._connection.transaction():
             token = self._resolve(reference)
             if not token.is_active:
                 raise StoreError(f"Token {token.id} ({token.prefix}…) is revoked and stays so; create a new one.")
@@ -90,7 +80,7 @@ class PostgresTokenAdmin:
 
     def revoke(self, reference: str) -> Token:
         """See TokenAdministration."""
-        with _explained(), self._connection.transaction():
+        with explained(), self._connection.transaction():
             token = self._resolve(reference)
             self._connection.execute(
                 "UPDATE pgtrio.tokens SET is_active = false WHERE id = %s AND is_active", (token.id,)
@@ -99,7 +89,7 @@ class PostgresTokenAdmin:
 
     def set_limits(self, reference: str, **changes: int | None) -> Token:
         """See TokenAdministration."""
-        with _explained(), self._connection.transaction():
+        with explained(), self._connection.transaction():
             token = self._resolve(reference)
             limits = evolve(token.limits or TokenLimits(), **changes)
             self._connection.execute(SET_LIMITS.encode(), (*limit_values(limits), token.id))
@@ -130,12 +120,3 @@ class PostgresTokenAdmin:
     def _read(self, condition: str, *values: Any) -> list[Token]:
         query = f"{SELECT_TOKENS} WHERE {condition} ORDER BY id"
         return [token_of(row) for row in self._connection.execute(query.encode(), values)]
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """An error of psycopg becomes a StoreError."""
-    try:
-        yield
-    except psycopg.Error as error:
-        raise StoreError(f"PostgreSQL: {say(error)} (cluster.postgres_url)") from error
