@@ -109,6 +109,23 @@ def test_compose_file_is_sound() -> None:
     assert [] == [name for name in sources if name.startswith(".") and not (CONTAINER / name).exists()]
 
 
+def test_cluster_s_compose_file_is_sound() -> None:
+    file = CONTAINER.parent / "compose.yaml"
+    run_tool("check-jsonschema", "--builtin-schema", "vendor.compose-spec", file)
+    [compose] = read_yaml(file)
+    services = compose["services"]
+    gateways = {name: one for name, one in services.items() if name.startswith("gateway-")}
+
+    assert 3 == len({one["environment"]["PG_TRIO_CLUSTER__NODE"] for one in gateways.values()})
+    assert 3 == len({one["volumes"][0] for one in gateways.values()})
+    for one in gateways.values():
+        assert drain_s(settings_of(CONTAINER / "gateway.toml")) < int(one["stop_grace_period"].removesuffix("s"))
+    # Only nginx is reached from outside.
+    assert ["nginx"] == [name for name, one in services.items() if "ports" in one]
+    sources = [volume.split(":")[0] for one in services.values() for volume in one.get("volumes", [])]
+    assert [] == [name for name in sources if name.startswith(".") and not (file.parent / name).exists()]
+
+
 def test_manifests_are_sound() -> None:
     [kustomization] = read_yaml(KUBERNETES / "kustomization.yaml")
     names = kustomization["resources"]
