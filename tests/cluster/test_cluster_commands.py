@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import trio
 
 from tests.support.engines import PostgresServer, RedisServer
-from tests.support.gateway import PROJECT, endpoint, project
+from tests.support.gateway import PROJECT, endpoint, project, start_gateway
 from tests.support.processes import run_command
 
 
@@ -55,3 +56,28 @@ async def test_doctor_looks_at_both_engines(config: Path, redis: RedisServer) ->
     assert "ok      PostgreSQL: answers, with this release's tables" in after[1]
     assert "problem Redis at 127.0.0.1:1 cannot be reached (Connection refused)" in away[1]
     assert (1, 1) == (before[0], away[0])
+
+
+async def test_single_machine_is_carried_over(
+    config: Path, postgres_server: PostgresServer, postgres_url: str, nursery: trio.Nursery, tmp_path: Path
+) -> None:
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    settings = endpoint("open", monthly_budget_usd=25, estimated_cost_per_1k_tokens_usd=1, sessions_enabled=True)
+    gateway = await start_gateway(nursery, alone, project() + settings)
+    first = await gateway.call("open", {"message": "My name is Ada."})
+    session = first.json()["meta"]["session_id"]
+    await gateway.stop()
+    spent = sum(row["cost_nano_usd"] for row in gateway.log_rows())
+
+    environ = {"PG_TRIO_GATEWAY__DATA_DIR": str(gateway.settings.gateway.data_dir)}
+    done = await run_command("cluster", "import", "--config", str(config), environ=environ)
+    again = await run_command("cluster", "import", "--config", str(config), environ=environ)
+
+    assert (0, "tokens: 1\noperators: 0\noverrides: 0\nsessions: 1\nmessages: 2\nbudgets: 1\n") == (done[0], done[1])
+    assert "The cluster has tokens already; nothing was carried over." in again[2]
+    query = "SELECT t.id, s.id, b.leased FROM pgtrio.tokens t, pgtrio.sessions s, pgtrio.budgets b"
+    assert f"1|{session}|{spent}" == postgres_server.query(query, postgres_url)
+    created = await run_command("token", "create", "--config", str(config), "--project", str(PROJECT), "--name", "new")
+    assert 0 == created[0]
+    assert "2" == postgres_server.query("SELECT max(id) FROM pgtrio.tokens", postgres_url)

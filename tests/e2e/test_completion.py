@@ -25,6 +25,7 @@ COMMANDS = {
     "top",
     "backup",
     "migrate",
+    "cluster",
     "doctor",
     "simulate",
     "completion",

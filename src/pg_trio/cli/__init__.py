@@ -18,6 +18,7 @@ from pg_trio import __version__
 from pg_trio.cli import (
     backup,
     check,
+    cluster_import,
     completion,
     doctor,
     logs,
@@ -57,6 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
         top,
         backup,
         migrate,
+        cluster_import,
         doctor,
         simulate,
         completion,

@@ -26,6 +26,7 @@ class Place:
     source: str
     # None: one machine, or no configuration was read.
     cluster: ClusterSettings | None = None
+    timezone: str = "UTC"
 
 
 def add_place(parser: argparse.ArgumentParser, what: str) -> None:
@@ -61,7 +62,8 @@ def locate(arguments: argparse.Namespace, command: str) -> Place:
     from pg_trio.config import load_settings
 
     settings = load_settings(Path(config))
-    return Place(settings.gateway.data_dir, tuple(settings.projects.values()), str(config), settings.cluster)
+    limits, projects = settings.gateway, tuple(settings.projects.values())
+    return Place(limits.data_dir, projects, str(config), settings.cluster, limits.timezone)
 
 
 def find_project(place: Place, wanted: str, command: str) -> UUID:

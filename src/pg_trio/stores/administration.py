@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from datetime import tzinfo
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 from uuid import UUID
@@ -107,6 +108,12 @@ class Administration(Protocol):
     def migrate(self) -> list[str]:
         """Migrate every existing store to this release's schema. Returns their names."""
 
+    def carry_over(self, now_s: float, zone: tzinfo) -> dict[str, int]:
+        """Carry what this machine has stored over to its cluster. Returns how many rows of what.
+
+        Months begin in `zone`.
+        """
+
     def back_up(self, archive: Path, progress: Progress, *, replace: bool = False) -> list[str]:
         """Copy every existing store into one archive. Returns their names."""
 
@@ -138,6 +145,10 @@ class EmbeddedAdministration:
         for database in there:
             database.open(self.data_dir).close()
         return [database.file_name for database in there]
+
+    def carry_over(self, now_s: float, zone: tzinfo) -> dict[str, int]:
+        """See Administration."""
+        raise StoreError("There is no cluster to carry anything over to.")
 
     def back_up(self, archive: Path, progress: Progress, *, replace: bool = False) -> list[str]:
         """See Administration."""

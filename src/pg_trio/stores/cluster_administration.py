@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator
+from datetime import tzinfo
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import trio
 from attrs import frozen
 
 from pg_trio.cluster.engine_away import EngineAway
+from pg_trio.cluster.postgres.carrying_over import SingleMachine, carry_over
 from pg_trio.cluster.postgres.postgres_operator_admin import PostgresOperatorAdmin
 from pg_trio.cluster.postgres.postgres_pool import PostgresPool, say
 from pg_trio.cluster.postgres.postgres_token_admin import PostgresTokenAdmin
@@ -21,7 +23,15 @@ from pg_trio.cluster.redis.client import RedisClient
 from pg_trio.cluster.redis.dialing import connect_to, greet_for
 from pg_trio.config.cluster_settings import ClusterSettings
 from pg_trio.errors import StoreError
+from pg_trio.stages.budget import month_of, month_start
 from pg_trio.store.log_reader import LogReader
+from pg_trio.store.whole_machine import (
+    read_all_messages,
+    read_all_operators,
+    read_all_sessions,
+    read_all_tokens,
+    read_spend_since,
+)
 from pg_trio.stores.administration import (
     EmbeddedAdministration,
     OperatorAdministration,
@@ -65,6 +75,21 @@ class ClusterAdministration:
 
         self._with_connection(migrate)
         return [*self.own.migrate(), *[f"PostgreSQL: {name}" for name in made]]
+
+    def carry_over(self, now_s: float, zone: tzinfo) -> dict[str, int]:
+        """See Administration."""
+        data_dir = self.own.data_dir
+        operators, overrides = read_all_operators(data_dir)
+        machine = SingleMachine(
+            read_all_tokens(data_dir),
+            operators,
+            overrides,
+            read_all_sessions(data_dir),
+            read_all_messages(data_dir),
+            read_spend_since(data_dir, month_start(now_s, zone)),
+            month_of(now_s, zone),
+        )
+        return carry_over(self.cluster.postgres_url.reveal(), machine)
 
     def back_up(self, archive: Path, progress: Progress, *, replace: bool = False) -> list[str]:
         """See Administration: this node's own files. PostgreSQL has tools of its own (pg_dump)."""

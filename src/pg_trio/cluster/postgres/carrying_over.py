@@ -1,0 +1,120 @@
+"""Carries what a single machine has stored over to PostgreSQL.
+
+Rules:
+1. Everything is one transaction: all of it, or nothing. Into tables with tokens, operators or sessions nothing is
+   carried: ids stay as they are, because the log and the audit have them.
+2. The month's spend counts as settled, by a holder of its own.
+3. The log is not carried here: a node that starts with the data directory sends it (log_forwarding.py).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+from uuid import UUID, uuid4
+
+import psycopg
+from attrs import astuple, frozen
+
+from pg_trio.cluster.postgres.command_connection import connect_command, explained
+from pg_trio.domain.operator import Operator, Override
+from pg_trio.domain.project import Token, TokenLimits
+from pg_trio.errors import StoreError
+from pg_trio.store.token_file import COLUMNS
+
+Cursor: TypeAlias = psycopg.Cursor[tuple[Any, ...]]
+
+SESSION_COLUMNS = "id, endpoint, token, created_at, last_active_at, message_count, token_count, byte_count"
+# Copying gigabytes of messages takes minutes.
+STATEMENT_LIMIT = "SET statement_timeout = 0"
+
+
+@frozen(slots=True)
+class SingleMachine:
+    """What there is to carry over. `spend`: billionths of a US dollar by endpoint, in `month`."""
+
+    tokens: Sequence[Token]
+    operators: Sequence[Operator]
+    overrides: Sequence[Override]
+    sessions: Iterable[tuple[Any, ...]]
+    messages: Iterable[tuple[Any, ...]]
+    spend: Mapping[UUID, int]
+    month: int
+
+
+def carry_over(url: str, machine: SingleMachine) -> dict[str, int]:
+    """Write all of it. Returns how many rows of what. Raises StoreError."""
+    with explained(), connect_command(url) as connection:
+        connection.execute(STATEMENT_LIMIT)
+        with connection.transaction(), connection.cursor() as cursor:
+            _check_empty(cursor)
+            counts = {
+                "tokens": _copy(cursor, f"tokens ({COLUMNS})", map(_token_row, machine.tokens)),
+                "operators": _copy(
+                    cursor,
+                    "operators (id, name, prefix, digest, role, is_active, created_at)",
+                    map(_operator_row, machine.operators),
+                ),
+                "overrides": _copy(cursor, "overrides (target, field, value)", map(_override_row, machine.overrides)),
+                "sessions": _copy(
+                    cursor,
+                    f"sessions ({SESSION_COLUMNS})",
+                    machine.sessions,
+                ),
+                "messages": _copy(cursor, "messages (session, position, at, body)", machine.messages),
+                "budgets": _add_spend(cursor, machine),
+            }
+            for table in ("tokens", "operators"):
+                cursor.execute(
+                    f"SELECT setval(pg_get_serial_sequence('pgtrio.{table}', 'id'), max(id))"  # noqa: S608
+                    f" FROM pgtrio.{table} HAVING max(id) IS NOT NULL".encode()
+                )
+    return counts
+
+
+def _check_empty(cursor: Cursor) -> None:
+    for table in ("tokens", "operators", "sessions"):
+        row = cursor.execute(f"SELECT EXISTS (SELECT FROM pgtrio.{table})".encode()).fetchone()  # noqa: S608
+        if row is not None and row[0]:
+            raise StoreError(f"The cluster has {table} already; nothing was carried over.")
+
+
+def _copy(cursor: Cursor, target: str, rows: Iterable[tuple[Any, ...]]) -> int:
+    count = 0
+    with cursor.copy(f"COPY pgtrio.{target} FROM STDIN".encode()) as copy:
+        for row in rows:
+            copy.write_row(row)
+            count += 1
+    return count
+
+
+def _token_row(token: Token) -> tuple[Any, ...]:
+    limits: tuple[Any, ...] = astuple(token.limits or TokenLimits())
+    return (
+        *(token.id, token.project_uuid, token.name, token.prefix, token.digest, token.env, " ".join(token.scopes)),
+        *(token.is_active, token.created_at, token.last_used_at, *limits),
+    )
+
+
+def _operator_row(one: Operator) -> tuple[Any, ...]:
+    return one.id, one.name, one.prefix, one.digest, one.role, one.is_active, one.created_at
+
+
+def _override_row(one: Override) -> tuple[Any, ...]:
+    return one.target, one.field, json.dumps(one.value)
+
+
+def _add_spend(cursor: Cursor, machine: SingleMachine) -> int:
+    holder = uuid4()
+    for endpoint, spent in machine.spend.items():
+        cursor.execute(
+            "INSERT INTO pgtrio.budgets AS b (endpoint, month, leased) VALUES (%s, %s, %s)"
+            " ON CONFLICT (endpoint, month) DO UPDATE SET leased = b.leased + excluded.leased",
+            (endpoint.bytes, machine.month, spent),
+        )
+        cursor.execute(
+            "INSERT INTO pgtrio.budget_leases (endpoint, month, holder, granted, settled) VALUES (%s, %s, %s, %s, %s)",
+            (endpoint.bytes, machine.month, holder, spent, spent),
+        )
+    return len(machine.spend)
