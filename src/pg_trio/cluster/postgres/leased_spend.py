@@ -42,6 +42,8 @@ REAP_EVERY_S = 10.0
 # Rounds of leasing for one reservation: other requests may spend what it has leased.
 LEASE_ROUNDS = 5
 RETRY_AFTER_S = 1
+# A look costs as much as a reservation, and a lease is some hundred of these.
+LOOK_EVERY = 8
 # Keys apart from the endpoints' by their length.
 GRANTED = b"g"
 
@@ -85,6 +87,8 @@ class _Account:
     last_lent: int = 0
     told_settled: int = -1
     is_low: bool = False
+    # Reservations since the last look whether the lease is half spent.
+    unlooked: int = 0
     # A lease whose answer has not come. It is asked for again with the same id.
     asked: _Asked | None = None
     # A return that is out of memory, and may not be in PostgreSQL yet; likewise.
@@ -126,7 +130,9 @@ class LeasedSpend:
         stood = self.spend.reserve(key, month, amount, min(granted, budget))
         if stood is not None:
             return MUST_WAIT
-        if not account.is_low and budget > 0:
+        account.unlooked += 1
+        if account.unlooked >= LOOK_EVERY and not account.is_low and budget > 0:
+            account.unlooked = 0
             self._look_ahead(account, granted, budget)
         return None
 
