@@ -898,6 +898,11 @@ class ConfigError(Exception):
         return "\n".join([head, *(f"  {mistake}" for mistake in self.mistakes)])
 
 
+class AnswerCut(Exception):
+    """A kept answer goes no further, and it has no end: its worker ended, its file is damaged, or it is too long to be
+    kept. The text says which."""
+
+
 @define(slots=False, eq=False)
 class StoreError(Exception):
     """A file of the data directory cannot be used. The text says which, why, and what to do."""
