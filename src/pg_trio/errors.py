@@ -478,6 +478,15 @@ class SessionNotAccessible(CallerError):
 
 
 @define(slots=False, eq=False)
+class StreamNotAccessible(CallerError):
+    """No kept stream of that id, or another token's, or another endpoint's, or one that is not kept any more: the
+    answer does not say which."""
+
+    status = 404
+    text = "Stream not found or not accessible."
+
+
+@define(slots=False, eq=False)
 class SessionExpired(CallerError):
     """The session was idle for longer than `session_ttl_seconds`. It is deleted, so the next call gets
     `SessionNotAccessible`."""
@@ -665,6 +674,15 @@ class OutOfResources(Overloaded):
     does not have. The provider is not to blame, and the next candidate would need the same."""
 
     retry_after_s: int = 1
+
+
+@define(slots=False, eq=False)
+class StreamInterrupted(OwnStateError):
+    """The rest of a resumed stream is not there: the worker that made it ended, or the stream has become too long to
+    be kept. Only ever inside a stream."""
+
+    status = 502
+    text = "The rest of this stream is not available."
 
 
 @define(slots=False, eq=False)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pg_trio.domain.kept_answer import AnswerEnd, AnswerHead, AnswerStart, KeepLimits
 
@@ -21,13 +21,14 @@ from pg_trio.domain.kept_answer import AnswerEnd, AnswerHead, AnswerStart, KeepL
 class AnswerKeeper(Protocol):
     """What makes an answer, and is told about its readers. Both are called in the event loop, and must not wait."""
 
-    def stop(self) -> None:
+    def stop(self) -> object:
         """A reader asks for the answer's end."""
 
     def note_readers(self, count: int, /) -> None:
         """So many readers are attached now, in all workers."""
 
 
+@runtime_checkable
 class AnswerWriter(Protocol):
     """Keeps one answer while it is made. None of these wait, and none raises."""
 
@@ -59,11 +60,14 @@ class KeptAnswer(Protocol):
 
     @property
     def start(self) -> AnswerStart | None:
-        """None until `receive` has come to it. It comes before the first part."""
+        """None until `wait_start` or `receive` has come to it. It comes before the first part."""
 
     @property
     def ended(self) -> AnswerEnd | None:
         """How the answer ended, as the store knows now, even if not all parts are read. None while it runs."""
+
+    async def wait_start(self) -> AnswerStart | None:
+        """Wait for the status and header fields. None if the answer has ended without. Raises AnswerCut."""
 
     def seek(self, after: int) -> bool:
         """Go on behind the part of that number. Only before the first `receive`. False if there are not so many parts.

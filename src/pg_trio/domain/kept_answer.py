@@ -11,6 +11,8 @@ from uuid import UUID
 
 from attrs import field, frozen
 
+from pg_trio.domain.project import Caller
+
 # How an answer ended. `whole`: as its surface ends a complete answer. `stopped`: a client asked for its end. `failed`:
 # with the surface's own end of a failure. `outgrown`: it is longer than what is kept. `cut`: in the middle.
 AnswerEnd: TypeAlias = Literal["whole", "stopped", "failed", "outgrown", "cut"]
@@ -37,6 +39,11 @@ class AnswerOwner:
         return sha256(b"".join([b"%d:%b," % (len(data), data) for data in map(str.encode, texts)])).digest()
 
 
+def owner_of(caller: Caller) -> AnswerOwner:
+    """Whose the answers to this caller are."""
+    return AnswerOwner(caller.project.uuid, caller.token.id)
+
+
 @frozen(slots=True)
 class AnswerHead:
     """What is known of an answer when it begins. `at` is Unix seconds, `body_digest` the SHA-256 of the request's body.
@@ -55,10 +62,16 @@ class AnswerHead:
 
 @frozen(slots=True)
 class AnswerStart:
-    """The status and header fields of an answer; its parts follow."""
+    """The status and header fields of an answer; its parts follow.
+
+    `cut_end` is what a reader gets in place of an end that is missing, `keep_alive` what it gets while there is nothing
+    to read.
+    """
 
     status: int
     fields: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
+    cut_end: bytes = field(default=b"", repr=False)
+    keep_alive: bytes = b""
 
 
 @frozen(slots=True)

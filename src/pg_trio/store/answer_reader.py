@@ -102,6 +102,20 @@ class FileKeptAnswer:
                 return self._finish(state)
             await self._wait_more(self._offset + len(self._data))
 
+    async def wait_start(self) -> AnswerStart | None:
+        """See KeptAnswer."""
+        while self.start is None:
+            state = self._look()
+            try:
+                self._pass_start()
+            except DamagedAnswer as error:
+                raise AnswerCut(str(error)) from error
+            if self.start is None:
+                if state.ended is not None or self._at < len(self._data):
+                    return None
+                await self._wait_more(self._offset + len(self._data))
+        return self.start
+
     async def stop(self, limit_s: float) -> bool:
         """See KeptAnswer."""
         if self.ended is not None or not self._hub.tell(self._state.worker, STOP, self._name, 0):
@@ -162,6 +176,15 @@ class FileKeptAnswer:
             if kind == START:
                 self.start = read_start(payload)
         return None
+
+    def _pass_start(self) -> None:
+        """Read the start, if it comes next."""
+        at = self._at
+        record = self._next_record()
+        if record is not None and record[0] == START:
+            self.start = read_start(record[1])
+        elif record is not None:
+            self._at = at
 
     def _next_record(self) -> tuple[bytes, bytes] | None:
         while (record := unpack_record(self._data, self._at)) is None:

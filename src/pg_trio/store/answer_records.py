@@ -129,7 +129,13 @@ def read_head(payload: bytes) -> AnswerHead:
 def pack_start(start: AnswerStart) -> bytes:
     """The record of a start."""
     fields = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in start.fields]
-    return pack_record(START, orjson.dumps({"status": start.status, "fields": fields}))
+    said = {
+        "status": start.status,
+        "fields": fields,
+        "cut_end": start.cut_end.decode("latin-1"),
+        "keep_alive": start.keep_alive.decode("latin-1"),
+    }
+    return pack_record(START, orjson.dumps(said))
 
 
 def read_start(payload: bytes) -> AnswerStart:
@@ -137,6 +143,7 @@ def read_start(payload: bytes) -> AnswerStart:
     try:
         read: dict[str, Any] = orjson.loads(payload)
         fields = tuple([(name.encode("latin-1"), value.encode("latin-1")) for name, value in read["fields"]])
-        return AnswerStart(int(read["status"]), fields)
+        cut_end, keep_alive = read["cut_end"].encode("latin-1"), read["keep_alive"].encode("latin-1")
+        return AnswerStart(int(read["status"]), fields, cut_end, keep_alive)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedAnswer("its start cannot be read") from error
