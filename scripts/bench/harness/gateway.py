@@ -45,6 +45,9 @@ ALL_STAGES: Mapping[str, Any] = {
         "content_length": {"min": 1, "max": 20_000},
     },
 }
+# Streams that are kept whole, however long a bench makes them.
+RESUMABLE: Mapping[str, Any] = {"resumable_streams": True, "resume_bytes": 64 * 1024 * 1024}
+KEEPS_ALL: Mapping[str, Any] = {"max_kept_bytes": 8 * 1024 * 1024 * 1024, "max_kept_answers": 100_000}
 # The same with room for a body of megabytes, and for chats.
 _WIDE_FILE = "wide.json"
 _MESSAGES = {"type": "array", "items": {"type": "object", "required": ["role", "content"]}}

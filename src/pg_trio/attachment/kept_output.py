@@ -16,6 +16,11 @@ import trio
 
 P = TypeVar("P")
 
+# 256 KiB: the end of an answer may hold the whole answer again (`response.completed` of OpenAI's Responses).
+LAST_BYTES = 256 * 1024
+# 16 KiB: some sixty tokens. While a reader is less behind, a part costs no pass of the event loop.
+EAGER_BYTES = 16 * 1024
+
 
 class OutputCut(Exception):
     """The work ended before its output was complete; the text says why."""
@@ -67,10 +72,15 @@ class KeptOutput(Generic[P]):
         """Keep a part for the readers. Waits only if the output is not whole, until the readers have taken enough."""
         self._parts.append(part)
         self._count(self._size_of(part))
-        self._changed.unpark_all()
+        if self._changed:
+            self._changed.unpark_all()
         if self.kept_bytes > self.limit_bytes:
             self.shed()
-        await trio.lowlevel.checkpoint()
+        if self.kept_bytes > EAGER_BYTES:
+            # Its readers must come to run.
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
         while self.kept_bytes > self.limit_bytes and self._readers:
             await self._changed.park()
 
@@ -88,7 +98,13 @@ class KeptOutput(Generic[P]):
             self._count(-sum(self._size_of(part) for part in self._parts[:dropped]))
             del self._parts[:dropped]
             self._first = place
-            self._changed.unpark_all()
+            if self._changed:
+                self._changed.unpark_all()
+
+    def let_through(self) -> None:
+        """Wait for no reader from now on: only a few parts follow."""
+        self.limit_bytes = max(self.limit_bytes, self.kept_bytes) + LAST_BYTES
+        self._changed.unpark_all()
 
     def open_reader(self, first_part: int) -> OutputReader[P]:
         """A reader that begins with this part, which may be still to come. Raises OutputDropped if it is not kept."""
@@ -139,8 +155,9 @@ class OutputReader(Generic[P]):
 
     async def receive(self) -> P | None:
         """The next part, or None after the last one. Raises OutputCut if the output ends before it is complete."""
-        # Also where the part is there: a client that is far behind must not keep others waiting.
-        await trio.lowlevel.checkpoint()
+        if self.place < self._output.next_part or self._output.has_ended:
+            # A client that is far behind must not keep others waiting.
+            await trio.lowlevel.checkpoint()
         if not await self._output.wait_part(self.place):
             return None
         part = self._output.take(self.place)
