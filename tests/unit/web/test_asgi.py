@@ -184,6 +184,7 @@ class Streamer(Asker):
     """A gateway that streams a whole answer, and has something left to do."""
 
     caller: Caller | None = None
+    settled = None
 
     def __init__(self) -> None:
         super().__init__()
