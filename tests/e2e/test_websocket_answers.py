@@ -234,6 +234,7 @@ async def test_reasoning_comes_as_frames(gateway: Gateway) -> None:
 
     kinds = [frame["type"] for frame in frames]
     assert ["started", "reasoning"] == kinds[:2]
+    assert ("openai", "sim?reasoning=3") == (frames[0]["provider"], frames[0]["model"])
     assert list(range(1, len(frames))) == seqs(frames)
     assert all(frame["content"] for frame in frames if frame["type"] == "reasoning")
 
