@@ -6,6 +6,7 @@ Rules
 2. Counted is what runs below the connection that serves the request: lane, application, pipeline, transport, and Trio's
    functions that those call. The event loop itself, background tasks and the log's thread are not counted.
 3. One request after the other over one connection, the first ones uncounted: caches are full, nothing waits.
+4. `--observed` says what observes: `metrics` as by default, `all` with every request traced too, or `nothing`.
 Needs nginx.
 """
 
@@ -21,6 +22,7 @@ from types import CodeType, FrameType
 from typing import Any, cast
 
 import trio
+from attrs import evolve
 from hypercorn.config import Config
 
 from pg_trio.app import create_app
@@ -84,6 +86,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--requests", type=positive, help="how many are counted (default 100, quick 20)")
     parser.add_argument("--plain", action="store_true", help="an endpoint that uses no stage")
     parser.add_argument("--v1", action="store_true", help="of Chat Completions on /v1, not of the Gateway API")
+    parser.add_argument("--observed", choices=("nothing", "metrics", "all"), default="metrics")
     parser.add_argument("--top", type=positive, default=50, help="how many functions are shown (default 50)")
 
 
@@ -91,7 +94,7 @@ def run(options: Options) -> Reports:
     requests = options.requests or (20 if options.quick else 100)
     with open_site("nginx") as site, site.run_upstream() as upstream:
         files = set_up_full(site.make_folder("gateway"), upstream.base_url, plain=options.plain)
-        counter = trio.run(_measure, files, requests, options.v1)
+        counter = trio.run(_measure, files, requests, options)
     rows = [
         (_name(code), f"{counter.own[code] / requests:,.0f}", f"{steps / requests:,.0f}", f"{calls / requests:.1f}")
         for code, steps in counter.inclusive.most_common(options.top)
@@ -103,14 +106,20 @@ def run(options: Options) -> Reports:
     yield Report([Table(head, rows, notes=(f"{requests} requests, {switched_on}",))], raw)
 
 
-async def _measure(files: GatewayFiles, requests: int, v1: bool) -> StepCounter:
-    counter, shutdown, settings = StepCounter(_ROOT), trio.Event(), load_settings(files.configuration)
+async def _measure(files: GatewayFiles, requests: int, options: Options) -> StepCounter:
+    settings = load_settings(files.configuration)
+    # Where no collector listens: what waits for it is dropped.
+    endpoint = f"http://{HOST}:9" if options.observed == "all" else ""
+    observe = evolve(settings.observe, metrics=options.observed != "nothing", otlp_endpoint=endpoint)
+    counter, shutdown, settings = StepCounter(_ROOT), trio.Event(), evolve(settings, observe=observe)
     app, config = cast(ASGIApplication, create_app(settings).asgi_app), Config()
     config.bind = [f"{HOST}:0"]
     async with trio.open_nursery() as nursery:
         (address,) = await nursery.start(partial(serve_app, app, config, settings.server, shutdown=shutdown))
         port = int(address.rpartition(":")[2])
-        target = files.openai_target(port, QUESTION) if v1 else files.target(port, "support", {"message": QUESTION})
+        target = (
+            files.openai_target(port, QUESTION) if options.v1 else files.target(port, "support", {"message": QUESTION})
+        )
         await trio.to_thread.run_sync(_ask, target, requests, counter)
         shutdown.set()
     return counter
