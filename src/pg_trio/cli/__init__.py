@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pg_trio import __version__
 from pg_trio.cli import (
     backup,
+    chat,
     check,
     completion,
     doctor,
@@ -55,6 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
         stats,
         top,
         backup,
+        chat,
         doctor,
         simulate,
         completion,
