@@ -245,6 +245,57 @@ class RouteNotFound(CallerError):
 
 
 @define(slots=False, eq=False)
+class StreamingNotEnabled(CallerError):
+    """A WebSocket to an endpoint that does not stream (`streaming_enabled`)."""
+
+    status = 400
+    text = "Streaming is not enabled for this endpoint."
+
+
+@define(slots=False, eq=False)
+class OriginNotAllowed(CallerError):
+    """A WebSocket of a page whose origin is not among the project's `cors_origins`; or the project does not exist."""
+
+    status = 403
+    text = "Origin is not allowed."
+
+
+@define(slots=False, eq=False)
+class NoSubprotocol(CallerError):
+    """A WebSocket that offers subprotocols, but none that the gateway speaks."""
+
+    status = 400
+    text = "Sec-WebSocket-Protocol must offer pg-chat.v1."
+
+
+@define(slots=False, eq=False)
+class MalformedFrame(CallerError):
+    """A frame of a WebSocket that cannot be understood. `said` says which part is wrong."""
+
+    status = 400
+    said: str
+
+    @property
+    def text(self) -> str:
+        return self.said
+
+
+@define(slots=False, eq=False)
+class TooManyInFlight(CallerError):
+    """A message on a WebSocket that has as many answers under way as it may have (`server.websocket_max_in_flight`)."""
+
+    status = 429
+    most: int
+
+    @property
+    def text(self) -> str:
+        return f"Too many answers in flight on this socket, at most {self.most}."
+
+    def fields(self) -> dict[str, object]:
+        return {"scope": "socket", "max_in_flight": self.most}
+
+
+@define(slots=False, eq=False)
 class MethodNotAllowed(CallerError):
     """The path is a route, but not with this method."""
 

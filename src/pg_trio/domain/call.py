@@ -142,11 +142,23 @@ class Kept(Protocol):
     def give_back(self) -> None: ...
 
 
+class SettledUsage(Protocol):
+    """What a request is charged for."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """None if no candidate has won."""
+
+
 class Progress(Protocol):
     """The state of a running request."""
 
     @property
     def attempts(self) -> Attempts: ...
+
+    @property
+    def settled(self) -> SettledUsage | None:
+        """None until the request is settled."""
 
     def times_so_far(self) -> StageTimes:
         """Each stage's time until now; the running stage is the last."""

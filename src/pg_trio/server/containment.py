@@ -19,6 +19,7 @@ from typing import Any
 import trio
 from hypercorn.trio.tcp_server import TCPServer
 
+from pg_trio.domain.socket_link import DRAINING
 from pg_trio.server.error_groups import errors_told
 from pg_trio.server.http1.line_budget import LineBudget
 from pg_trio.server.http2_resets import RESETS_AT_ONCE, ResetLimit
@@ -45,6 +46,8 @@ class Containment:
 
     async def run(self, server: TCPServer, read_already: bytes = b"") -> None:
         """Serve the connection of `server` to its end, `read_already` being its first bytes."""
+        # For the application's WebSockets: Hypercorn tells it nothing of the drain.
+        server.state[DRAINING] = server.context.terminated
         guarded = GuardedStream(server.stream, read_already)
         server.stream = guarded  # type: ignore[assignment]  # has the parts of a stream that Hypercorn uses
         with self.errors_told():

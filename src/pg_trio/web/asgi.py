@@ -34,6 +34,7 @@ from pg_trio.web.asgi_types import AsgiApp, AsgiEvent, Receive, Scope, Send
 from pg_trio.web.client_address import read_networks
 from pg_trio.web.cors import CorsApp, CorsTable
 from pg_trio.web.head_template import HeadTemplate, Peer
+from pg_trio.web.websocket import SocketRoute, covers_socket
 
 logger = logging.getLogger("pg_trio.web")
 
@@ -90,6 +91,7 @@ class GatewayRoutes:
         self._inner = inner
         self._surfaces = SurfaceTable(surfaces)
         self._trusted = read_networks(trusted_proxies)
+        self._sockets = SocketRoute(self._trusted, cors, lambda: self.is_ready)
         self.gateway: Gateway | None = None
         self._leaving = False
 
@@ -136,7 +138,9 @@ class GatewayRoutes:
     def _find_other(self, scope: Scope) -> AsgiApp:
         """What serves a scope that no surface matches."""
         if scope["type"] == "websocket":
-            return refuse_websocket
+            gateway: Any = self.gateway
+            is_ours = gateway is not None and covers_socket(read_path(scope))
+            return partial(self._sockets.serve, gateway) if is_ours else refuse_websocket
         app = self._inner if has_plain_path(scope) else refuse_path
         project = self._cors.find(read_path(scope)) if self._cors and scope["type"] == "http" else None
         return app if project is None or self._cors is None else CorsApp(app, self._cors, project)

@@ -1,0 +1,420 @@
+"""One socket of a chat: receives, carries out the protocol's orders, and owns the answers under way.
+
+Rules:
+1. One task reads; each answer has its own. All of them end with the socket, and their rows are written.
+2. The reading task waits for the client (its messages, and room for our frames), and for large frames' threads. It
+   never waits for an answer, so a `cancel` takes effect at once.
+3. An answer frees its id and its place in the moment in which its last frame is queued.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import trio
+from attrs import evolve
+
+from pg_trio.domain.call import Call, RequestHead
+from pg_trio.domain.project import CHAT_ACCESS, Access, Caller, Endpoint
+from pg_trio.domain.socket_link import REFUSED_MESSAGE, SocketLink
+from pg_trio.errors import (
+    BodyTooLarge,
+    ClientLeft,
+    DeadlineExceeded,
+    GatewayError,
+    InternalError,
+    MalformedFrame,
+    MissingToken,
+    Overloaded,
+    ShuttingDown,
+    StreamingNotEnabled,
+)
+from pg_trio.surfaces.websocket import error_frame
+from pg_trio.web.asgi_types import Receive
+from pg_trio.web.head_template import HeadTemplate
+from pg_trio.web.websocket.chat_protocol import (
+    GOING_AWAY,
+    INTERNAL,
+    NORMAL,
+    TOO_BIG,
+    TRY_AGAIN,
+    UNSUPPORTED_DATA,
+    AskMessage,
+    CancelAnswer,
+    ChatProtocol,
+    ChatState,
+    CheckToken,
+    CloseSocket,
+    Order,
+    ResumeAnswer,
+    SendFrame,
+    close_for,
+    closing_frame,
+    parse_frame,
+    ready_frame,
+)
+from pg_trio.web.websocket.message_call import MessageCall
+from pg_trio.web.websocket.open_sockets import OpenSockets
+from pg_trio.web.websocket.outlet import Outlet
+
+logger = logging.getLogger("pg_trio.web")
+
+# The contract's time for the first message.
+AUTH_S = 5.0
+# An `auth` frame is some 300 bytes: a client that has shown no token gets no room for more.
+AUTH_BYTES = 4 * 1024
+# Beyond the answers under way: messages that are being refused, and answers that have sent their last frame.
+MORE_TASKS = 8
+# What a client waits before it connects again: another worker, or another machine, takes it at once.
+RETRY_AFTER_MS = 1_000
+
+
+# Returns when the server begins to drain.
+WaitDraining: TypeAlias = Callable[[], Awaitable[object]]
+
+
+class ChatGateway(Protocol):
+    """What a socket asks of its worker's gateway."""
+
+    @property
+    def sockets(self) -> OpenSockets: ...
+
+    def answer(self, call: Call, lasting: Any = None) -> Awaitable[object]:
+        """See Pipeline.answer. The answer was streamed when it returns."""
+
+    async def find_caller(self, authorization: Sequence[str], project: str, access: Access, at: float) -> Caller:
+        """See Authenticate.find_caller."""
+
+    def find_endpoint(self, caller: Caller, slug: str) -> Endpoint:
+        """An active endpoint of the caller's project. Raises EndpointNotFound."""
+
+    def note_refused(self, head: RequestHead, error: GatewayError) -> None:
+        """Write the row of a socket that was refused."""
+
+    async def take_room(self, caller: Caller, size_bytes: int) -> Any:
+        """Room for a large message (`give_back`); None if there is none."""
+
+    async def call_large(self, caller: Caller, size_bytes: int, work: Callable[..., Any], *given: Any) -> Any:
+        """The result of `work`: in a thread, if the input is large."""
+
+
+class SocketLimits(Protocol):
+    """What bounds a socket: see ServerSettings."""
+
+    @property
+    def websocket_max_in_flight(self) -> int: ...
+
+    @property
+    def websocket_heartbeat_ms(self) -> int: ...
+
+
+class ChatSocket:
+    """One socket, after its handshake. `template` says what all its messages have in common."""
+
+    __slots__ = (
+        "_answers",
+        "_caller",
+        "_gateway",
+        "_kept",
+        "_limits",
+        "_link",
+        "_max_bytes",
+        "_nursery",
+        "_outlet",
+        "_protocol",
+        "_receive",
+        "_tasks",
+        "_tasks_changed",
+        "_template",
+    )
+
+    def __init__(
+        self,
+        gateway: ChatGateway,
+        template: HeadTemplate,
+        limits: SocketLimits,
+        max_bytes: int,
+        link: SocketLink | None,
+        outlet: Outlet,
+    ) -> None:
+        self._gateway = gateway
+        self._template = template
+        self._limits = limits
+        self._max_bytes = max_bytes
+        self._link = link
+        self._outlet = outlet
+        self._protocol = ChatProtocol(limits.websocket_max_in_flight, needs_auth=not template.authorization)
+        self._caller: Caller | None = None
+        # The scopes of the answers under way, by the client's ids.
+        self._answers: dict[str, trio.CancelScope] = {}
+        self._tasks = 0
+        self._tasks_changed: trio.Event | None = None
+        self._kept: Any = None
+        self._nursery: trio.Nursery | None = None
+        self._receive: Receive | None = None
+
+    @property
+    def authorization(self) -> str:
+        """See open_sockets.TokenHolder."""
+        return self._template.authorization[0]
+
+    @property
+    def project(self) -> str:
+        """See open_sockets.TokenHolder."""
+        return self._template.project
+
+    # ── calls from outside ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def note_revoked(self, error: GatewayError) -> None:
+        """Close with this error."""
+        self._soon(self._finish, close_for(error))
+
+    def note_draining(self) -> None:
+        """The server is about to stop: let the answers under way end, then close."""
+        self._protocol.drain()
+        self._soon(self._leave)
+
+    def note_stuck(self) -> None:
+        """The client has not read for the write limit."""
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel(reason="the client does not read")
+
+    def _soon(self, work: Callable[..., Awaitable[object]], *given: object) -> None:
+        if self._nursery is not None and self._protocol.state is not ChatState.CLOSING:
+            self._nursery.start_soon(work, *given)
+
+    # ── the socket's life ────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self, receive: Receive, caller: Caller | None, wait_draining: WaitDraining) -> None:
+        """Serve until either side closes. `caller` is None if the token is still to be checked."""
+        self._receive, self._caller = receive, caller
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                if self._link is None:
+                    nursery.start_soon(self._outlet.run, self.note_stuck)
+                    nursery.start_soon(self._watch_draining, wait_draining)
+                else:
+                    self._link.on_drain = self.note_draining
+                await self._chat()
+                nursery.cancel_scope.cancel(reason="the socket is over")
+        finally:
+            self._nursery = self._receive = None
+            self._give_back()
+
+    async def _watch_draining(self, wait_draining: WaitDraining) -> None:
+        await wait_draining()
+        self.note_draining()
+
+    async def _chat(self) -> None:
+        end = await self._begin()
+        if end is None:
+            assert self._caller is not None
+            with self._gateway.sockets.hold(self):
+                end = await self._read_all()
+        if end is not None:
+            await self._finish(end)
+
+    async def _begin(self) -> CloseSocket | None:
+        """Authenticate, if that is still to be done, and say that the socket is ready. None if it is."""
+        if self._caller is None:
+            with trio.move_on_after(AUTH_S):
+                order = await self._authenticate()
+                if order is not None:
+                    return order
+            if self._caller is None:
+                return close_for(MissingToken())
+        self._allow(self._max_bytes)
+        limits = self._limits
+        await self._outlet.send(ready_frame(limits.websocket_max_in_flight, limits.websocket_heartbeat_ms))
+        return None
+
+    async def _authenticate(self) -> CloseSocket | None:
+        """None once the caller is known, and the endpoint is one that streams."""
+        if self._protocol.state is ChatState.AWAITING_AUTH:
+            self._allow(AUTH_BYTES)
+            order = await self._read_one()
+            if order is None or not isinstance(order, CheckToken):
+                return order if isinstance(order, CloseSocket) else close_for(MissingToken())
+            self._template = evolve(self._template, authorization=[order.authorization])
+        try:
+            caller = await authenticate(self._gateway, self._template)
+        except GatewayError as error:
+            self._gateway.note_refused(self._template.make_head(trio.current_time()), error)
+            return close_for(error)
+        self._caller = caller
+        self._protocol.accept()
+        return None
+
+    def _allow(self, message_bytes: int) -> None:
+        if self._link is not None:
+            self._link.max_message_bytes = message_bytes
+            self._link.take_room = self._take_room
+
+    async def _finish(self, end: CloseSocket) -> None:
+        """Close, and end everything."""
+        if self._protocol.state is ChatState.CLOSING:
+            return
+        self._protocol.close()
+        for scope in self._answers.values():
+            scope.cancel(reason="the socket is closed")
+        if end.frame is not None:
+            await self._outlet.send(end.frame)
+        await self._outlet.close(end.code)
+        assert self._nursery is not None
+        self._nursery.cancel_scope.cancel(reason="the socket is over")
+
+    async def _leave(self) -> None:
+        await self._outlet.send(closing_frame(RETRY_AFTER_MS))
+        while self._answers:
+            await self._wait_tasks()
+        await self._finish(CloseSocket(GOING_AWAY))
+
+    # ── what the client sends ────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _read_all(self) -> CloseSocket | None:
+        """Carry out what the client sends, until the socket is over. Returns how to close; None if the client has."""
+        while True:
+            try:
+                order = await self._read_one()
+                if isinstance(order, CloseSocket):
+                    return order if order.code != NORMAL else None
+                if order is not None:
+                    await self._carry_out(order)
+            except Exception:
+                logger.exception("error in a WebSocket")
+                return CloseSocket(INTERNAL)
+
+    async def _read_one(self) -> Order | None:
+        """The client's next message. CloseSocket with NORMAL if the client has closed."""
+        assert self._receive is not None
+        event = await self._receive()
+        kind = event["type"]
+        if kind == "websocket.disconnect":
+            return CloseSocket(NORMAL)
+        if kind == REFUSED_MESSAGE:
+            return self._refuse_message(event["code"])
+        text = event.get("text")
+        if text is None:
+            return CloseSocket(UNSUPPORTED_DATA)
+        if self._protocol.state is ChatState.AWAITING_AUTH and len(text) > AUTH_BYTES:
+            return close_for(MissingToken())
+        # A text of that many characters has that many bytes at least.
+        if len(text) > self._max_bytes or (not text.isascii() and len(text.encode()) > self._max_bytes):
+            return self._refuse_message(TOO_BIG)
+        if self._caller is None:
+            return self._protocol.take(text, parse_frame(text))
+        fields = await self._gateway.call_large(self._caller, len(text), parse_frame, text)
+        return self._protocol.take(text, fields)
+
+    def _refuse_message(self, code: int) -> CloseSocket:
+        if self._protocol.state is ChatState.AWAITING_AUTH:
+            return close_for(MissingToken())
+        error = Overloaded(1) if code == TRY_AGAIN else BodyTooLarge(self._max_bytes)
+        return CloseSocket(code, error_frame(error))
+
+    async def _take_room(self, size_bytes: int) -> bool:
+        """Room for the large message that is coming in."""
+        if self._caller is None:
+            return True
+        self._give_back()
+        self._kept = await self._gateway.take_room(self._caller, size_bytes)
+        return self._kept is not None
+
+    def _give_back(self) -> None:
+        if self._kept is not None:
+            self._kept.give_back()
+            self._kept = None
+
+    async def _carry_out(self, order: Order) -> None:
+        if isinstance(order, AskMessage):
+            await self._start(order)
+        elif isinstance(order, CancelAnswer):
+            self._answers[order.id].cancel(reason="the client cancelled it")
+        elif isinstance(order, SendFrame):
+            await self._outlet.send(order.frame)
+        elif isinstance(order, ResumeAnswer):
+            self._protocol.end_answer(order.id)
+            error = MalformedFrame("resume: this endpoint's answers cannot be resumed.")
+            await self._outlet.send(error_frame(error, {"id": order.id, "seq": 1}))
+
+    # ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _start(self, ask: AskMessage) -> None:
+        while self._tasks >= self._limits.websocket_max_in_flight + MORE_TASKS:
+            await self._wait_tasks()
+        assert self._nursery is not None
+        self._tasks += 1
+        kept, self._kept = self._kept, None
+        # Before the task runs: a `cancel` may come with the message.
+        self._answers[ask.id] = scope = trio.CancelScope()
+        self._nursery.start_soon(self._answer, self._make_call(ask), scope, kept)
+
+    def _make_call(self, ask: AskMessage) -> MessageCall:
+        head = self._template.make_head(trio.current_time())
+        if ask.timeout_ms is not None:
+            head = evolve(head, timeout_ms=[str(ask.timeout_ms)])
+
+        def note_end() -> None:
+            self._protocol.end_answer(ask.id)
+            self._answers.pop(ask.id, None)
+
+        return MessageCall(head, ask, self._outlet, self._why_cut, note_end)
+
+    async def _answer(self, call: MessageCall, scope: trio.CancelScope, kept: Any) -> None:
+        try:
+            with scope:
+                error = await self._work(call)
+            if scope.cancelled_caught and not call.has_ended:
+                await call.cancel()
+            elif error is not None:
+                await self._fail(call, error)
+        finally:
+            if kept is not None:
+                kept.give_back()
+            self._tasks -= 1
+            if self._tasks_changed is not None:
+                self._tasks_changed.set()
+                self._tasks_changed = None
+
+    async def _work(self, call: MessageCall) -> GatewayError | None:
+        """Take the call through the pipeline. Returns the error for the client, if the answer has not ended."""
+        try:
+            await self._gateway.answer(call)
+        except GatewayError as error:
+            return error.with_traceback(None)
+        except ClientLeft:
+            # A limit passed while the client took nothing. No half of a frame is out, so the error may follow.
+            return DeadlineExceeded(round((trio.current_time() - call.head.head_at) * 1000))
+        except Exception:
+            request_id = call.head.request_id
+            logger.exception("request %s: unexpected error", request_id, extra={"request_id": str(request_id)})
+            return InternalError()
+        return None
+
+    async def _fail(self, call: MessageCall, error: GatewayError) -> None:
+        if not call.has_ended:
+            await call.fail(error)
+        if error.status in (401, 403):
+            await self._finish(CloseSocket(close_for(error).code))
+
+    async def _wait_tasks(self) -> None:
+        """Wait until an answer's task has ended."""
+        if self._tasks_changed is None:
+            self._tasks_changed = trio.Event()
+        await self._tasks_changed.wait()
+
+    def _why_cut(self) -> GatewayError | None:
+        return ShuttingDown() if self._link is not None and self._link.cut == "drain" else None
+
+
+async def authenticate(gateway: ChatGateway, template: HeadTemplate) -> Caller:
+    """The caller of a socket whose endpoint streams. Raises GatewayError."""
+    caller = await gateway.find_caller(template.authorization, template.project, CHAT_ACCESS, time.time())
+    assert template.slug is not None
+    if not gateway.find_endpoint(caller, template.slug).streaming_enabled:
+        raise StreamingNotEnabled
+    return caller
