@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pg_trio import __version__
 from pg_trio.cli import (
     backup,
-    chat,
+    chat_command,
     check,
     completion,
     doctor,
@@ -56,7 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
         stats,
         top,
         backup,
-        chat,
+        chat_command,
         doctor,
         simulate,
         completion,

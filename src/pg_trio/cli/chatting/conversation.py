@@ -2,7 +2,8 @@
 
 Rules:
 1. One answer runs at a time. Frames with another id are late ones of an answer that was given up, and are left out.
-2. `seq` counts without a gap. A frame that came before is left out, because a resumed answer may repeat some.
+2. `seq` counts without a gap. A frame that came before is left out, because a resumed answer may repeat some. An error
+   ends the answer whatever its number is.
 3. After a lost connection, an answer that had begun is resumed after its last frame. One that had not is asked for
    again, at most ASKED_TIMES times in all.
 4. Where the endpoint has sessions, the gateway remembers the turns. Elsewhere they are sent along, at most
@@ -27,7 +28,7 @@ _LOST_SESSION = (403, 410)
 
 
 @frozen
-class Text:
+class MoreText:
     """More of the answer."""
 
     text: str
@@ -48,7 +49,7 @@ class Ended:
 
 
 @frozen
-class Refused:
+class TokenRefused:
     """The gateway takes the token no more, or never did."""
 
     error: str
@@ -59,7 +60,7 @@ class SessionLost:
     """The gateway has the session no more: the next question begins another one."""
 
 
-Said: TypeAlias = Text | Note | Ended | Refused | SessionLost
+Said: TypeAlias = MoreText | Note | Ended | TokenRefused | SessionLost
 
 
 class FrameMissing(Exception):
@@ -67,7 +68,7 @@ class FrameMissing(Exception):
 
 
 @define(eq=False)
-class Answer:
+class RunningAnswer:
     """The answer that runs. `request_id` is known once it has begun; `seq` is that of the last frame."""
 
     id: str
@@ -84,7 +85,7 @@ class Answer:
 class Conversation:
     """What was said so far, and the answer that runs."""
 
-    answer: Answer | None = None
+    answer: RunningAnswer | None = None
     session_id: str | None = None
     _turns: list[Frame] = field(factory=list)
     _question: str | None = None
@@ -97,7 +98,7 @@ class Conversation:
         self._count += 1
         turns = [*self._turns, {"role": "user", "content": question}]
         body = {"messages": turns} if self.session_id is None else {"message": question, "session_id": self.session_id}
-        self._is_kept, self._question, self.answer = False, question, Answer(f"c{self._count}", question, body)
+        self._is_kept, self._question, self.answer = False, question, RunningAnswer(f"c{self._count}", question, body)
         return self._frame("message", **body)
 
     def retry(self) -> Frame | None:
@@ -143,13 +144,18 @@ class Conversation:
         kind, answer = frame.get("type"), self.answer
         if kind == "error" and "id" not in frame:
             return self._take_general_error(frame)
-        if answer is None or frame.get("id") != answer.id or not self._is_next(answer, frame):
+        if answer is None or frame.get("id") != answer.id:
+            return []
+        if kind == "error":
+            # Whatever its number is: a resumption that is refused begins to count anew.
+            return self._take_error(answer, frame)
+        if not self._is_next(answer, frame):
             return []
         if kind == "started":
             return self._take_start(answer, frame)
         if kind == "delta":
             answer.pieces.append(_text_of(frame, "content"))
-            return [Text(answer.pieces[-1])]
+            return [MoreText(answer.pieces[-1])]
         if kind == "joined" and frame.get("mode") == "restart":
             answer.pieces.clear()
             return [Note("The model failed; another one begins the answer again:")]
@@ -159,7 +165,7 @@ class Conversation:
 
     # ── parts of `take` ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _is_next(self, answer: Answer, frame: Mapping[str, Any]) -> bool:
+    def _is_next(self, answer: RunningAnswer, frame: Mapping[str, Any]) -> bool:
         seq = frame.get("seq")
         if not isinstance(seq, int) or isinstance(seq, bool):
             return True
@@ -170,12 +176,12 @@ class Conversation:
         answer.seq = seq
         return True
 
-    def _take_start(self, answer: Answer, frame: Mapping[str, Any]) -> list[Said]:
+    def _take_start(self, answer: RunningAnswer, frame: Mapping[str, Any]) -> list[Said]:
         answer.request_id = _text_of(frame, "request_id") or answer.request_id
         self._note_session(frame)
         return []
 
-    def _take_end(self, answer: Answer, frame: Mapping[str, Any]) -> list[Said]:
+    def _take_end(self, answer: RunningAnswer, frame: Mapping[str, Any]) -> list[Said]:
         kind = frame.get("type")
         if kind == "done":
             meta = frame.get("meta")
@@ -183,18 +189,16 @@ class Conversation:
             reason = _text_of(frame, "finish_reason")
             notes: list[Said] = [] if reason in ("", "stop") else [Note(f"The answer ended early: {reason}.")]
             return self._end(None, notes)
-        if kind == "cancelled":
-            return self._end(None, [Note("The answer was stopped.")])
-        return self._take_error(answer, frame) if kind == "error" else []
+        return self._end(None, [Note("The answer was stopped.")]) if kind == "cancelled" else []
 
-    def _take_error(self, answer: Answer, frame: Mapping[str, Any]) -> list[Said]:
+    def _take_error(self, answer: RunningAnswer, frame: Mapping[str, Any]) -> list[Said]:
         error, status = _text_of(frame, "error") or "The gateway says no reason.", frame.get("status")
         if status in _LOST_SESSION and self.session_id is not None and answer.request_id is None:
             self.session_id = None
             return [SessionLost(), *self._end(f"{error} /retry asks in a new session.")]
         if status in _REFUSALS and answer.request_id is None:
             self.answer = None
-            return [Refused(error)]
+            return [TokenRefused(error)]
         if status == 404 and answer.request_id is not None:
             return self._end("The connection was lost, and the rest of the answer is not kept. /retry asks again.")
         retry_after = frame.get("retry_after")
@@ -206,7 +210,7 @@ class Conversation:
         error = _text_of(frame, "error") or "The gateway says no reason."
         if frame.get("status") in _REFUSALS:
             self.answer = None
-            return [Refused(error)]
+            return [TokenRefused(error)]
         return [Note(error)] if self.answer is None else self._end(error)
 
     def _end(self, error: str | None, before: list[Said] | None = None) -> list[Said]:

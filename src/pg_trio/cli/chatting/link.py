@@ -17,6 +17,7 @@ from typing import Any
 import trio
 import trio_websocket
 from attrs import define, field, frozen
+from wsproto.utilities import ProtocolError
 
 from pg_trio.cli.chatting.conversation import Frame
 
@@ -42,7 +43,7 @@ class Connected:
 
 
 @frozen
-class Received:
+class FrameReceived:
     """A frame from the gateway."""
 
     frame: Mapping[str, Any]
@@ -64,7 +65,7 @@ class Final:
     is_refused: bool = False
 
 
-LinkEvent = Connected | Received | Lost | Final
+LinkEvent = Connected | FrameReceived | Lost | Final
 
 
 class _Closed(Exception):
@@ -149,7 +150,8 @@ class Link:
                     await self._serve(socket)
         except trio_websocket.ConnectionRejected as rejected:
             raise _explain_rejection(rejected) from None
-        except trio_websocket.DisconnectionTimeout:
+        except (trio_websocket.DisconnectionTimeout, ProtocolError):
+            # The peer did not answer the close, or trio-websocket 0.12 answered a ping while it was closing.
             return
         except trio_websocket.ConnectionTimeout:
             raise _Closed(f"The gateway did not answer within {CONNECT_LIMIT_S:g} s.") from None
@@ -198,7 +200,7 @@ class Link:
             except ValueError:
                 continue
             if isinstance(frame, dict):
-                await self.tell.send(Received(frame))
+                await self.tell.send(FrameReceived(frame))
                 return frame
 
     async def _watch(self, socket: trio_websocket.WebSocketConnection, every_s: float, scope: trio.CancelScope) -> None:

@@ -14,9 +14,18 @@ from typing import TypeAlias
 import trio
 from attrs import define, field, frozen
 
-from pg_trio.cli.chatting.conversation import Conversation, Ended, Frame, FrameMissing, Note, Refused, Said, Text
+from pg_trio.cli.chatting.conversation import (
+    Conversation,
+    Ended,
+    Frame,
+    FrameMissing,
+    MoreText,
+    Note,
+    Said,
+    TokenRefused,
+)
 from pg_trio.cli.chatting.lines import LineReader
-from pg_trio.cli.chatting.link import Connected, Final, Link, LinkEvent, Lost, Received
+from pg_trio.cli.chatting.link import Connected, Final, FrameReceived, Link, LinkEvent, Lost
 from pg_trio.cli.chatting.views import View
 
 # Frames that wait to be shown; the connection is read no further meanwhile.
@@ -80,7 +89,7 @@ class ChatSession:
         await self.tell.send(Typed(await self.lines.read_line()))
 
     async def _take(self, event: Event) -> None:
-        if isinstance(event, Received):
+        if isinstance(event, FrameReceived):
             self.view.show_frame(event.frame)
             await self._take_frame(event)
         elif isinstance(event, Typed):
@@ -134,7 +143,7 @@ class ChatSession:
 
     # ── what the gateway says ────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _take_frame(self, event: Received) -> None:
+    async def _take_frame(self, event: FrameReceived) -> None:
         try:
             self._show(self.conversation.take(event.frame))
         except FrameMissing:
@@ -165,13 +174,13 @@ class ChatSession:
 
     def _show(self, said: list[Said]) -> None:
         for one in said:
-            if isinstance(one, Text):
+            if isinstance(one, MoreText):
                 self.view.show_text(one.text)
             elif isinstance(one, Note):
                 self.view.show_note(one.text)
             elif isinstance(one, Ended):
                 self.view.show_end(one.error)
-            elif isinstance(one, Refused):
+            elif isinstance(one, TokenRefused):
                 self.view.show_end(one.error)
                 self.view.show_note(_REFUSED)
                 self._status = 1

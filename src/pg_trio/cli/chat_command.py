@@ -14,7 +14,7 @@ import getpass
 import os
 import sys
 
-from pg_trio.cli.chatting.address import COMMAND, ChatAddress, find_address
+from pg_trio.cli.chatting.chat_address import COMMAND, ChatAddress, find_address
 from pg_trio.errors import ConfigError
 
 TOKEN_VARIABLE = "PG_TRIO_TOKEN"  # noqa: S105 - its name
@@ -47,9 +47,9 @@ async def chat(address: ChatAddress, token: str, as_json: bool) -> int:
     """The exit status of a chat on this process's standard streams."""
     import trio
 
+    from pg_trio.cli.chatting.chat_session import HELP, WAITING_EVENTS, ChatSession, Event
     from pg_trio.cli.chatting.lines import LineReader
     from pg_trio.cli.chatting.link import Link
-    from pg_trio.cli.chatting.session import HELP, WAITING_EVENTS, ChatSession, Event
     from pg_trio.cli.chatting.views import JsonView, TerminalView
 
     is_prompting = sys.stdin.isatty() and not as_json
