@@ -8,6 +8,7 @@ Rules
 2. Counted is what runs below the connection that serves the request: lane, application, pipeline, transport, and Trio's
    functions that those call. The event loop itself, background tasks and the log's thread are not counted.
 3. One request after the other over one connection, the first ones uncounted: caches are full, nothing waits.
+4. `--observed` says what observes: `metrics` as by default, `all` with every request traced too, or `nothing`.
 Needs nginx.
 """
 
@@ -23,6 +24,7 @@ from types import CodeType, FrameType
 from typing import Any, cast
 
 import trio
+from attrs import evolve
 from hypercorn.config import Config
 
 from pg_trio.app import create_app
@@ -38,9 +40,9 @@ from scripts.bench.harness.tables import Report, Table
 from scripts.bench.harness.target import MODEL, QUESTION, StreamOrder, Target
 
 _ROOT = LaneConnection._serve_requests.__code__  # what serves one request after the other
-_WARM_REQUESTS, _WARM_STREAMS = 300, 20
+_WARM_REQUESTS, _WARM_STREAMS = 300, 3
 # Each token comes alone: the gateway takes some 60 µs for one, and this counter slows it down forty times.
-_STREAM = StreamOrder(streams=1, tokens=60, pace_us=5_000)
+_STREAM = StreamOrder(streams=1, tokens=60, pace_us=20_000)
 
 
 class StepCounter:
@@ -89,17 +91,18 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--plain", action="store_true", help="an endpoint that uses no stage")
     parser.add_argument("--v1", action="store_true", help="of Chat Completions on /v1, not of the Gateway API")
     parser.add_argument("--tokens", action="store_true", help="of streamed tokens, not of whole answers")
+    parser.add_argument("--observed", choices=("nothing", "metrics", "all"), default="metrics")
     parser.add_argument("--top", type=positive, default=50, help="how many functions are shown (default 50)")
 
 
 def run(options: Options) -> Reports:
     requests = options.requests or (20 if options.quick else 100)
     if options.tokens:
-        yield _count_tokens(requests, options)
+        yield _count_tokens(max(5, requests // 4), options)
         return
     with open_site("nginx") as site, site.run_upstream() as upstream:
         files = set_up_full(site.make_folder("gateway"), upstream.base_url, plain=options.plain)
-        counter = trio.run(_measure, files, partial(_name_target, files, options.v1), requests)
+        counter = trio.run(_measure, files, partial(_name_target, files, options.v1), requests, options.observed)
     switched_on = "an endpoint that uses no stage" if options.plain else SWITCHED_ON
     table = _tabulate(counter, "request", requests, options.top, f"{requests} requests, {switched_on}")
     yield Report([table], {"bytecodes_a_request": counter.inclusive[_ROOT] / requests})
@@ -109,7 +112,7 @@ def _count_tokens(streams: int, options: Options) -> Report:
     with open_site() as site, site.run_source() as source:
         endpoint = Endpoint("relay", {"source": MODEL})
         files = set_up(site.make_folder("gateway"), {"source": source.base_url}, [endpoint])
-        counter = trio.run(_measure, files, partial(_name_stream, files), streams)
+        counter = trio.run(_measure, files, partial(_name_stream, files), streams, options.observed)
     tokens = streams * _STREAM.tokens
     note = f"{streams} streams of {_STREAM.tokens} tokens, each {_STREAM.pace_us} µs after the last"
     table = _tabulate(counter, "token", tokens, options.top, note)
@@ -133,8 +136,12 @@ def _name_target(files: GatewayFiles, v1: bool, port: int) -> Target:
     return files.openai_target(port, QUESTION) if v1 else files.target(port, "support", {"message": QUESTION})
 
 
-async def _measure(files: GatewayFiles, target: Callable[[int], Target], requests: int) -> StepCounter:
-    counter, shutdown, settings = StepCounter(_ROOT), trio.Event(), load_settings(files.configuration)
+async def _measure(files: GatewayFiles, target: Callable[[int], Target], requests: int, observed: str) -> StepCounter:
+    settings = load_settings(files.configuration)
+    # Where no collector listens: what waits for it is dropped.
+    endpoint = f"http://{HOST}:9" if observed == "all" else ""
+    observe = evolve(settings.observe, metrics=observed != "nothing", otlp_endpoint=endpoint)
+    counter, shutdown, settings = StepCounter(_ROOT), trio.Event(), evolve(settings, observe=observe)
     app, config = cast(ASGIApplication, create_app(settings).asgi_app), Config()
     config.bind = [f"{HOST}:0"]
     async with trio.open_nursery() as nursery:

@@ -3,7 +3,6 @@ masked."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, Protocol, TypeAlias
 from uuid import UUID
 
@@ -94,13 +93,6 @@ class Attempts:
     def lost(self) -> int:
         """How many such tries there were."""
         return len(self.lost_to)
-
-    def trace_fields(self, candidate: Candidate, started_at: float) -> Sequence[tuple[str, str]]:
-        """The header fields that tell a call of the request's trace; none if there is nothing to tell."""
-        if self.trace is None:
-            return ()
-        started_ms = int((started_at - self._head_at) * 1e6) / 1000
-        return self.trace.begin_attempt((candidate.credential.name, candidate.model), started_ms)
 
     def begin(self, attempt: Beginning, started_at: float) -> None:
         """A candidate is asked. Its row comes with its end."""
