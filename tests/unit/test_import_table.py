@@ -17,7 +17,7 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "domain": ({"errors"}, {"attrs"}),
     # The protocols of what a race reads and rations.
     "racing": ({"ledger"}, {"trio", "attrs"}),
-    "config": ({"domain", "errors"}, {"attrs", "cattrs", "jsonschema", "jsonschema_rs", "re2", "orjson"}),
+    "config": ({"domain", "errors"}, {"attrs", "cattrs", "jsonschema", "jsonschema_rs", "re2", "orjson", "tomli"}),
     "providers": ({"domain", "errors"}, {"attrs", "orjson"}),
     "shared_memory": ({"errors"}, {"attrs"}),
     "ledger": (set(), {"trio", "attrs"}),

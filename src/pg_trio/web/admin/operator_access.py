@@ -92,7 +92,7 @@ class Guesses:
 
 @frozen(eq=False)
 class OperatorAccess:
-    """Proves who is asking. `root_path` is the pages' prefix, `trusted` proxies that may name a client's address."""
+    """Proves who asks. `root_path` is the pages' prefix, `trusted` the proxies that may name a client's address."""
 
     root_path: str
     trusted: Networks = ()
