@@ -56,7 +56,7 @@ from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.prewarm import WarmAddress, keep_warm
 from pg_trio.web.asgi_call import event_bytes
 from pg_trio.web.asgi_types import AsgiEvent
-from pg_trio.web.websocket import OpenSockets, RefusedCall
+from pg_trio.web.websocket import HandshakeCall, OpenSockets
 
 T = TypeVar("T")
 
@@ -131,7 +131,7 @@ class RunningGateway:
 
     def note_refused(self, head: RequestHead, error: GatewayError) -> None:
         """Write the row of a WebSocket's handshake that was refused."""
-        with suppress(GatewayError), self.recorders.open(RefusedCall(head)):
+        with suppress(GatewayError), self.recorders.open(HandshakeCall(head)):
             raise error
 
     def playground_token(self, project: str) -> str | None:

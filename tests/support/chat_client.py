@@ -32,6 +32,7 @@ class ChatClient:
     """One open socket."""
 
     ws: WebSocketConnection
+    stream: trio.SocketStream
 
     async def send(self, frame: object) -> None:
         """Send a frame; text and bytes as they are."""
@@ -101,7 +102,7 @@ async def open_socket(
                 subprotocols=protocols,
                 extra_headers=sent,
             )
-        client = ChatClient(ws)
+        client = ChatClient(ws, stream)
         if is_ready and token:
             assert "ready" == (await client.read())["type"]
         try:

@@ -73,7 +73,7 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
     ),
     "server": (
         {"pipeline", "domain", "errors", "config"},
-        {"attrs", "trio", "hypercorn", "httptools", "h2"},
+        {"attrs", "trio", "hypercorn", "httptools", "h2", "wsproto"},
     ),
     "simulator": ({"domain", "errors"}, {"attrs", "trio", "httptools", "orjson"}),
     "gateway": (EVERYTHING, EVERYTHING),

@@ -20,7 +20,7 @@ import logging
 import math
 import socket
 import struct
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from uuid import UUID, uuid4
 
 import trio
@@ -34,7 +34,7 @@ from pg_trio.server.http1.incoming import Incoming
 from pg_trio.server.http1.lane_exchange import DISCARD_BYTES, LaneExchange
 from pg_trio.server.http1.phase import GONE, OVER, WAITING, Phase
 from pg_trio.server.http1.response import closing_error, refusal
-from pg_trio.server.websocket.handshake import read_key
+from pg_trio.server.websocket.upgrade import Upgrade
 
 if TYPE_CHECKING:
     from pg_trio.server.http1.lane import Lane
@@ -48,14 +48,6 @@ RECV_BYTES = 64 * 1024
 LINGER_S = 2.0
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-
-
-class Upgrade(NamedTuple):
-    """A connection that becomes a WebSocket: its socket, the handshake, and the bytes behind it."""
-
-    socket: socket.socket
-    head: HttpHead
-    data: bytes
 
 
 class LaneConnection:
@@ -86,8 +78,7 @@ class LaneConnection:
         self.client = ClientSlot()
         self._phase = Phase.NEW
         self._exchange: LaneExchange | None = None
-        # The head of a WebSocket's handshake that the lane serves.
-        self._websocket: HttpHead | None = None
+        self._websocket: HttpHead | None = None  # its handshake, if the lane serves it
         # The server's own last answer; empty if there is none.
         self._parting = b""
         # Trio's clock; math.inf while the connection does not wait for its client.
@@ -174,16 +165,13 @@ class LaneConnection:
     # ── serving ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def run(self) -> Upgrade | None:
-        """Serve until either side ends the connection, or until a WebSocket begins that the lane serves.
-
-        Raises only cancellation from outside.
-        """
+        """Serve until either side ends the connection, or it becomes a WebSocket. Raises only outer cancellation."""
         try:
             with self._scope, errors_told(_log_bug), self.client.stack:
                 await self._serve_requests()
+            if self._websocket is not None:
+                return Upgrade(self._detach(), self._websocket, self.incoming.take_websocket())
             if self._phase is Phase.HANDED_OVER:
-                if self._websocket is not None:
-                    return Upgrade(self._detach(), self._websocket, self.incoming.take_websocket())
                 await self._lane.hand_over(self._detach(), self.incoming.data)
             elif self._parting and not self.left:
                 await self._part()
@@ -210,15 +198,13 @@ class LaneConnection:
         while True:
             try:
                 head = await self._receive_head()
+                if head is not None and head.wants_websocket:
+                    self._websocket = head if self._lane.covers_websocket(head) else None
+                    head, self._phase = None, Phase.HANDED_OVER
             except Refused as refused:
                 self._refuse(refused)
                 return
-            if head is None:
-                return
-            if head.wants_websocket:
-                self._hand_over(head)
-                return
-            if not await self._serve(head):
+            if head is None or not await self._serve(head):
                 return
             self._exchange = None
             if not self.incoming.data:
@@ -229,16 +215,6 @@ class LaneConnection:
                 self._phase = Phase.NEW
                 # The next request came with this one: others first.
                 await trio.lowlevel.checkpoint()
-
-    def _hand_over(self, head: HttpHead) -> None:
-        if self._lane.covers_websocket(head.path):
-            try:
-                read_key(head.headers)
-            except Refused as refused:
-                self._refuse(refused)
-                return
-            self._websocket = head
-        self._phase = Phase.HANDED_OVER
 
     async def _receive_head(self) -> HttpHead | None:
         """The next request's head, or None if there is none: the client closed, or speaks HTTP/2."""

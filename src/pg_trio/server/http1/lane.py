@@ -13,15 +13,16 @@ import trio
 from pg_trio.config.settings import ServerSettings
 from pg_trio.domain.verdict import Verdict
 from pg_trio.server.http1.accepting import accept_rest, accept_sockets
-from pg_trio.server.http1.connection import LINGER_S, LaneConnection, Upgrade
+from pg_trio.server.http1.connection import LINGER_S, LaneConnection
 from pg_trio.server.http1.departures import Departures
 from pg_trio.server.http1.doorkeeper import Doorkeeper
-from pg_trio.server.http1.head import Refused
+from pg_trio.server.http1.head import HttpHead, Refused
 from pg_trio.server.http1.line_budget import LineBudget
 from pg_trio.server.http1.open_connections import OpenConnections
 from pg_trio.server.http1.types import DOOR, Door, HandOver, Mount
 from pg_trio.server.websocket.flusher import Flusher
 from pg_trio.server.websocket.lane_socket import LaneSocket
+from pg_trio.server.websocket.upgrade import Upgrade, read_key
 
 logger = logging.getLogger("pg_trio.server")
 
@@ -95,9 +96,10 @@ class Lane:
         self._connections.add(websocket)
         await websocket.run(head, data)
 
-    def covers_websocket(self, path: bytes) -> bool:
-        """Whether the application serves WebSockets of that raw path."""
-        return self._door is not None and self._door.covers_websocket(path)
+    def covers_websocket(self, head: HttpHead) -> bool:
+        """Whether the application serves this WebSocket. Raises Refused if its handshake is malformed."""
+        covers = self._door is not None and self._door.covers_websocket(head.path)
+        return covers and bool(read_key(head.headers))
 
     def forget(self, connection: LaneConnection | LaneSocket, sock: socket.socket) -> None:
         """The connection ended or was handed over: watch neither its client nor its limits any longer."""

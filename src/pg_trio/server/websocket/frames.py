@@ -21,7 +21,7 @@ NO_CODE = 1005
 PROTOCOL_ERROR = 1002
 
 
-class Received(NamedTuple):
+class WholeMessage(NamedTuple):
     """A whole message, text or bytes."""
 
     data: str | bytes
@@ -41,14 +41,14 @@ class GrewLarge(NamedTuple):
     """A message is over LARGE_MESSAGE_BYTES, and not whole."""
 
 
-class Closed(NamedTuple):
+class PeerClosed(NamedTuple):
     """The peer's last frame, or its error. `answer` is the close frame for it; empty if we have sent ours."""
 
     code: int
     answer: bytes
 
 
-FrameEvent: TypeAlias = Received | Pinged | TooBig | GrewLarge | Closed
+FrameEvent: TypeAlias = WholeMessage | Pinged | TooBig | GrewLarge | PeerClosed
 
 
 class FrameReader:
@@ -98,19 +98,19 @@ class FrameReader:
         if whole:
             parts, self._parts, self._size, self._is_large = self._parts, [], 0, False
             empty: str | bytes = "" if isinstance(part, str) else b""
-            yield Received(parts[0] if len(parts) == 1 else empty.join(parts))  # type: ignore[arg-type]  # all alike
+            yield WholeMessage(parts[0] if len(parts) == 1 else empty.join(parts))  # type: ignore[arg-type]  # all alike
         elif self._size > LARGE_MESSAGE_BYTES and not self._is_large:
             self._is_large = True
             yield GrewLarge()
 
-    def _end(self, event: CloseConnection) -> Closed:
+    def _end(self, event: CloseConnection) -> PeerClosed:
         self._is_over = True
         code = int(event.code)
         answer = b""
         if self._wire.state in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING):
             # An error of the peer's leaves wsproto's state open: its code is ours to send.
             answer = self._wire.send(event.response() if self._is_remote else CloseConnection(event.code))
-        return Closed(code, answer)
+        return PeerClosed(code, answer)
 
     @property
     def _is_open(self) -> bool:

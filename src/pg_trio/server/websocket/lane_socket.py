@@ -19,30 +19,30 @@ import math
 import socket
 import struct
 from collections.abc import Sequence
-from enum import Enum
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 import trio
 
-from pg_trio.domain.socket_link import REFUSED_MESSAGE, SEND_TEXTS, SOCKET_EXTENSION, UNSENT_BYTES, SocketLink
+from pg_trio.domain.socket_link import REFUSED_MESSAGE, SEND_TEXTS, UNSENT_BYTES, SocketLink
 from pg_trio.server.error_groups import errors_told
 from pg_trio.server.http1.asgi_scope import Address, read_address
 from pg_trio.server.http1.head import HttpHead
 from pg_trio.server.http1.response import Response, ResponseMisuse
 from pg_trio.server.http1.types import Message, Scope
 from pg_trio.server.websocket.frames import (
-    Closed,
     FrameEvent,
     FrameReader,
     GrewLarge,
+    PeerClosed,
     Pinged,
-    Received,
     TooBig,
+    WholeMessage,
     frame_message,
 )
-from pg_trio.server.websocket.handshake import accept, read_key, read_subprotocols
+from pg_trio.server.websocket.socket_phase import SocketPhase
+from pg_trio.server.websocket.socket_scope import make_socket_scope
 from pg_trio.server.websocket.unsent import Unsent
+from pg_trio.server.websocket.upgrade import accept, read_key
 
 if TYPE_CHECKING:
     from pg_trio.server.http1.lane import Lane
@@ -59,17 +59,6 @@ GOING_AWAY, MESSAGE_TOO_BIG, INTERNAL_ERROR, TRY_AGAIN_LATER = 1001, 1009, 1011,
 ABNORMAL = 1006
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-
-
-class SocketPhase(Enum):
-    """The state of a socket."""
-
-    HANDSHAKE = "handshake"  # the application has not accepted it
-    REFUSING = "refusing"  # the application answers in HTTP instead
-    OPEN = "open"
-    CLOSING = "closing"  # our close frame is queued, the client's has not come
-    CLOSED = "closed"  # the client's close frame has come, or the connection is about to end
-    GONE = "gone"  # the client is gone
 
 
 class LaneSocket:
@@ -165,7 +154,7 @@ class LaneSocket:
         self._reader.feed(data)
         try:
             with self._scope, errors_told(_log_bug):
-                await self._run_app(self._make_scope(head))
+                await self._run_app(make_socket_scope(head, self._lane.mount, self._addresses(), self.link))
             if self._phase is not SocketPhase.GONE:
                 await self._part()
         finally:
@@ -199,7 +188,7 @@ class LaneSocket:
                     self._phase = SocketPhase.GONE
                     return
                 self._reader.feed(data)
-                if any(isinstance(event, Closed | TooBig) for event in self._reader.events()):
+                if any(isinstance(event, PeerClosed | TooBig) for event in self._reader.events()):
                     self._phase = SocketPhase.CLOSED
             while self._unsent.size and self._phase is not SocketPhase.GONE:
                 await self._wait_room()
@@ -220,27 +209,6 @@ class LaneSocket:
         self.link.on_drain = self.link.take_room = None
         trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
-
-    def _make_scope(self, head: HttpHead) -> Scope:
-        """Source: ASGI WebSocket specification 2.4."""
-        path, mount = head.path.decode("ascii"), self._lane.mount
-        client, server = self._addresses()
-        return {
-            "type": "websocket",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": "1.1",
-            "scheme": "ws",
-            "path": unquote(path) if "%" in path else path,
-            "raw_path": head.path,
-            "query_string": head.query,
-            "root_path": mount.root_path,
-            "headers": head.headers,
-            "client": client,
-            "server": server,
-            "subprotocols": read_subprotocols(head.headers),
-            "state": mount.state.copy(),
-            "extensions": {"websocket.http.response": {}, SOCKET_EXTENSION: self.link},
-        }
 
     def _addresses(self) -> tuple[Address, Address]:
         try:
@@ -279,7 +247,7 @@ class LaneSocket:
             self._reader.feed(data)
 
     async def _understand(self, event: FrameEvent) -> Message | None:
-        if isinstance(event, Received):
+        if isinstance(event, WholeMessage):
             kind = "text" if isinstance(event.data, str) else "bytes"
             return {"type": "websocket.receive", kind: event.data}
         if isinstance(event, Pinged):

@@ -4,7 +4,7 @@ Rules:
 1. One task reads; each answer has its own. All of them end with the socket, and their rows are written.
 2. The reading task waits for the client (its messages, and room for our frames), and for large frames' threads. It
    never waits for an answer, so a `cancel` takes effect at once.
-3. An answer frees its id and its place in the moment in which its last frame is queued.
+3. Once the socket closes, no answer sends a frame.
 """
 
 from __future__ import annotations
@@ -17,15 +17,12 @@ from typing import Any, Protocol, TypeAlias
 import trio
 from attrs import evolve
 
-from pg_trio.domain.call import Call, RequestHead
+from pg_trio.domain.call import Kept, RequestHead
 from pg_trio.domain.project import CHAT_ACCESS, Access, Caller, Endpoint
 from pg_trio.domain.socket_link import REFUSED_MESSAGE, SocketLink
 from pg_trio.errors import (
     BodyTooLarge,
-    ClientLeft,
-    DeadlineExceeded,
     GatewayError,
-    InternalError,
     MalformedFrame,
     MissingToken,
     Overloaded,
@@ -56,7 +53,7 @@ from pg_trio.web.websocket.chat_protocol import (
     parse_frame,
     ready_frame,
 )
-from pg_trio.web.websocket.message_call import MessageCall
+from pg_trio.web.websocket.open_answers import Answerer, Answers
 from pg_trio.web.websocket.open_sockets import OpenSockets
 from pg_trio.web.websocket.outlet import Outlet
 
@@ -66,8 +63,6 @@ logger = logging.getLogger("pg_trio.web")
 AUTH_S = 5.0
 # An `auth` frame is some 300 bytes: a client that has shown no token gets no room for more.
 AUTH_BYTES = 4 * 1024
-# Beyond the answers under way: messages that are being refused, and answers that have sent their last frame.
-MORE_TASKS = 8
 # What a client waits before it connects again: another worker, or another machine, takes it at once.
 RETRY_AFTER_MS = 1_000
 
@@ -76,14 +71,11 @@ RETRY_AFTER_MS = 1_000
 WaitDraining: TypeAlias = Callable[[], Awaitable[object]]
 
 
-class ChatGateway(Protocol):
+class ChatGateway(Answerer, Protocol):
     """What a socket asks of its worker's gateway."""
 
     @property
     def sockets(self) -> OpenSockets: ...
-
-    def answer(self, call: Call, lasting: Any = None) -> Awaitable[object]:
-        """See Pipeline.answer. The answer was streamed when it returns."""
 
     async def find_caller(self, authorization: Sequence[str], project: str, access: Access, at: float) -> Caller:
         """See Authenticate.find_caller."""
@@ -94,7 +86,7 @@ class ChatGateway(Protocol):
     def note_refused(self, head: RequestHead, error: GatewayError) -> None:
         """Write the row of a socket that was refused."""
 
-    async def take_room(self, caller: Caller, size_bytes: int) -> Any:
+    async def take_room(self, caller: Caller, size_bytes: int) -> Kept | None:
         """Room for a large message (`give_back`); None if there is none."""
 
     async def call_large(self, caller: Caller, size_bytes: int, work: Callable[..., Any], *given: Any) -> Any:
@@ -126,8 +118,6 @@ class ChatSocket:
         "_outlet",
         "_protocol",
         "_receive",
-        "_tasks",
-        "_tasks_changed",
         "_template",
     )
 
@@ -148,11 +138,9 @@ class ChatSocket:
         self._outlet = outlet
         self._protocol = ChatProtocol(limits.websocket_max_in_flight, needs_auth=not template.authorization)
         self._caller: Caller | None = None
-        # The scopes of the answers under way, by the client's ids.
-        self._answers: dict[str, trio.CancelScope] = {}
-        self._tasks = 0
-        self._tasks_changed: trio.Event | None = None
-        self._kept: Any = None
+        self._answers = Answers(gateway, self._protocol, outlet, self._why_cut, self._end_with)
+        # The room of the large message that comes in.
+        self._kept: Kept | None = None
         self._nursery: trio.Nursery | None = None
         self._receive: Receive | None = None
 
@@ -202,7 +190,8 @@ class ChatSocket:
                 await self._chat()
                 nursery.cancel_scope.cancel(reason="the socket is over")
         finally:
-            self._nursery = self._receive = None
+            # They refer to this socket: cycles for the garbage collector.
+            del self._nursery, self._receive, self._answers
             self._give_back()
 
     async def _watch_draining(self, wait_draining: WaitDraining) -> None:
@@ -259,8 +248,7 @@ class ChatSocket:
         if self._protocol.state is ChatState.CLOSING:
             return
         self._protocol.close()
-        for scope in self._answers.values():
-            scope.cancel(reason="the socket is closed")
+        self._answers.stop()
         if end.frame is not None:
             await self._outlet.send(end.frame)
         await self._outlet.close(end.code)
@@ -269,9 +257,15 @@ class ChatSocket:
 
     async def _leave(self) -> None:
         await self._outlet.send(closing_frame(RETRY_AFTER_MS))
-        while self._answers:
-            await self._wait_tasks()
+        await self._answers.wait_none()
         await self._finish(CloseSocket(GOING_AWAY))
+
+    async def _end_with(self, error: GatewayError) -> None:
+        """Close after this error, which the client was told as an answer's."""
+        await self._finish(CloseSocket(close_for(error).code))
+
+    def _why_cut(self) -> GatewayError | None:
+        return ShuttingDown() if self._link is not None and self._link.cut == "drain" else None
 
     # ── what the client sends ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -331,84 +325,17 @@ class ChatSocket:
 
     async def _carry_out(self, order: Order) -> None:
         if isinstance(order, AskMessage):
-            await self._start(order)
+            assert self._nursery is not None
+            kept, self._kept = self._kept, None
+            await self._answers.start(self._nursery, self._template, order, kept)
         elif isinstance(order, CancelAnswer):
-            self._answers[order.id].cancel(reason="the client cancelled it")
+            self._answers.cancel(order.id)
         elif isinstance(order, SendFrame):
             await self._outlet.send(order.frame)
         elif isinstance(order, ResumeAnswer):
             self._protocol.end_answer(order.id)
             error = MalformedFrame("resume: this endpoint's answers cannot be resumed.")
             await self._outlet.send(error_frame(error, {"id": order.id, "seq": 1}))
-
-    # ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def _start(self, ask: AskMessage) -> None:
-        while self._tasks >= self._limits.websocket_max_in_flight + MORE_TASKS:
-            await self._wait_tasks()
-        assert self._nursery is not None
-        self._tasks += 1
-        kept, self._kept = self._kept, None
-        # Before the task runs: a `cancel` may come with the message.
-        self._answers[ask.id] = scope = trio.CancelScope()
-        self._nursery.start_soon(self._answer, self._make_call(ask), scope, kept)
-
-    def _make_call(self, ask: AskMessage) -> MessageCall:
-        head = self._template.make_head(trio.current_time())
-        if ask.timeout_ms is not None:
-            head = evolve(head, timeout_ms=[str(ask.timeout_ms)])
-
-        def note_end() -> None:
-            self._protocol.end_answer(ask.id)
-            self._answers.pop(ask.id, None)
-
-        return MessageCall(head, ask, self._outlet, self._why_cut, note_end)
-
-    async def _answer(self, call: MessageCall, scope: trio.CancelScope, kept: Any) -> None:
-        try:
-            with scope:
-                error = await self._work(call)
-            if scope.cancelled_caught and not call.has_ended:
-                await call.cancel()
-            elif error is not None:
-                await self._fail(call, error)
-        finally:
-            if kept is not None:
-                kept.give_back()
-            self._tasks -= 1
-            if self._tasks_changed is not None:
-                self._tasks_changed.set()
-                self._tasks_changed = None
-
-    async def _work(self, call: MessageCall) -> GatewayError | None:
-        """Take the call through the pipeline. Returns the error for the client, if the answer has not ended."""
-        try:
-            await self._gateway.answer(call)
-        except GatewayError as error:
-            return error.with_traceback(None)
-        except ClientLeft:
-            # A limit passed while the client took nothing. No half of a frame is out, so the error may follow.
-            return DeadlineExceeded(round((trio.current_time() - call.head.head_at) * 1000))
-        except Exception:
-            request_id = call.head.request_id
-            logger.exception("request %s: unexpected error", request_id, extra={"request_id": str(request_id)})
-            return InternalError()
-        return None
-
-    async def _fail(self, call: MessageCall, error: GatewayError) -> None:
-        if not call.has_ended:
-            await call.fail(error)
-        if error.status in (401, 403):
-            await self._finish(CloseSocket(close_for(error).code))
-
-    async def _wait_tasks(self) -> None:
-        """Wait until an answer's task has ended."""
-        if self._tasks_changed is None:
-            self._tasks_changed = trio.Event()
-        await self._tasks_changed.wait()
-
-    def _why_cut(self) -> GatewayError | None:
-        return ShuttingDown() if self._link is not None and self._link.cut == "drain" else None
 
 
 async def authenticate(gateway: ChatGateway, template: HeadTemplate) -> Caller:

@@ -108,7 +108,7 @@ class MessageCall:
         return self._writer
 
 
-class RefusedCall(MessageCall):
+class HandshakeCall(MessageCall):
     """The call of a handshake that was refused: for its row alone."""
 
     def __init__(self, head: RequestHead) -> None:

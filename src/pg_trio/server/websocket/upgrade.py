@@ -6,15 +6,25 @@ import base64
 import binascii
 import hashlib
 import re
+import socket
 from collections.abc import Iterable
+from typing import NamedTuple
 
-from pg_trio.server.http1.head import Refused
+from pg_trio.server.http1.head import HttpHead, Refused
 from pg_trio.server.http1.response import ResponseMisuse, http_date
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY_BYTES = 16
 _FIELDS = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++: [\t\x20-\x7e\x80-\xff]*+\r\n)*+")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+
+class Upgrade(NamedTuple):
+    """A connection that becomes a WebSocket: its socket, the handshake, and the bytes behind it."""
+
+    socket: socket.socket
+    head: HttpHead
+    data: bytes
 
 
 def read_key(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
