@@ -17,6 +17,7 @@ import trio
 from attrs import evolve, frozen
 
 from pg_trio.attachment import OwnedWorks
+from pg_trio.attachment.answer_store import AnswerStore
 from pg_trio.catalogue import Catalogue, PlanCompiler
 from pg_trio.config.settings import ServerSettings, Settings
 from pg_trio.config.time_zone import find_zone
@@ -87,6 +88,11 @@ class RunningGateway:
     def disabled_providers(self) -> frozenset[str]:
         """The providers that are switched off now."""
         return self.pipeline.provider_call.disabled_providers
+
+    @property
+    def answers(self) -> AnswerStore | None:
+        """Where answers are kept for clients that come back; None if none is."""
+        return self.stores.answers
 
     def answer(
         self, call: Call, lasting: LastingScope | None = None

@@ -321,6 +321,7 @@ class Pipeline:
             keep=None if session is None or record is None else partial(record.keep_with, session.keep),
             note_first_token=recorder.first_token,
         )
+        asked.call.stop_with(relay.stop)
         self.recorders.streams_active += 1
         try:
             await relay.run()
