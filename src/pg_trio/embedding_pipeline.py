@@ -53,7 +53,7 @@ class EmbeddingPipeline:
         quota = await self.rate_limit.take(received.call, received.caller.token, limits, request)
         async with quota:
             recorder.stage_began("budget")
-            reservation = await self.budget.reserve(plan.spend.for_input(), request)
+            reservation = await self.budget.reserve(plan.spend.for_input(), request, received.caller.token.grant)
             async with reservation:
                 if plan.guards is not None and request.has_tokens:
                     raise BadRequest("input: must be text, because the guardrails of this endpoint cannot read tokens.")

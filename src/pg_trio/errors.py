@@ -129,6 +129,15 @@ class MissingScope(CallerError):
 
 
 @define(slots=False, eq=False)
+class EndpointNotGranted(CallerError):
+    """A client token with an endpoint that it does not name. The answer does not say whether there is such an
+    endpoint."""
+
+    status = 403
+    text = "Token is not valid for this endpoint."
+
+
+@define(slots=False, eq=False)
 class ProjectInactive(CallerError):
     """The token's project is switched off in the configuration."""
 
@@ -425,6 +434,7 @@ class BudgetWouldBeExceeded(CallerError):
     reserved_usd: Decimal
     estimated_usd: Decimal
     budget_usd: Decimal
+    whose: ClassVar[str] = "Endpoint"
 
     @property
     def text(self) -> str:
@@ -435,9 +445,39 @@ class BudgetWouldBeExceeded(CallerError):
         )
         told = " + ".join(f"~${usd:.4f} {what}" for usd, what in parts if usd)
         return (
-            f"Endpoint monthly budget would be exceeded: {told}, budget ${self.budget_usd:.2f}."
+            f"{self.whose} monthly budget would be exceeded: {told}, budget ${self.budget_usd:.2f}."
             " Resets at the start of next month."
         )
+
+
+@define(slots=False, eq=False)
+class TokenBudgetExhausted(BudgetExhausted):
+    """The same, of the month's budget of a client token's holder."""
+
+    @property
+    def text(self) -> str:
+        return (
+            f"Token monthly budget exhausted: ~${self.spent_usd:.2f} spent, budget ${self.budget_usd:.2f}."
+            " Resets at the start of next month."
+        )
+
+
+@define(slots=False, eq=False)
+class TokenBudgetWouldBeExceeded(BudgetWouldBeExceeded):
+    """The same, of the month's budget of a client token's holder."""
+
+    whose = "Token"
+
+
+@define(slots=False, eq=False)
+class TooManyHolders(OwnStateError):
+    """Nothing more can be counted by subject this month: `gateway.client_subjects` have limits or a budget already.
+
+    Tokens of those subjects, and tokens without limits, can still be minted.
+    """
+
+    status = 503
+    text = "Too many subjects with limits."
 
 
 # ── guardrails ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -22,11 +22,13 @@ from pg_trio.catalogue import Catalogue, PlanCompiler
 from pg_trio.config.settings import ServerSettings, Settings
 from pg_trio.config.time_zone import find_zone
 from pg_trio.domain.call import Call, EmbeddingAnswer, Kept, RequestHead, WholeAnswer
+from pg_trio.domain.client_grant import ClientGrant
 from pg_trio.domain.limits import LimitState
+from pg_trio.domain.mint_terms import MintTerms
 from pg_trio.domain.project import Access, Caller, Candidate, Credential, Endpoint, ModelName, Project, Token
 from pg_trio.domain.upstream import Transport
 from pg_trio.embedding_pipeline import EmbeddingPipeline
-from pg_trio.errors import ConfigError, GatewayError, StoreError
+from pg_trio.errors import BadRequest, ConfigError, EndpointNotFound, GatewayError, StoreError
 from pg_trio.metering import MeteredParts, Metering
 from pg_trio.observe.metrics_page import MetricsPage
 from pg_trio.observe.request_log import RequestLog
@@ -48,6 +50,7 @@ from pg_trio.stages.rate_limit import RateLimit
 from pg_trio.store.log_view import LogView
 from pg_trio.store.operators import OperatorStore
 from pg_trio.stores.administration import TokenAdministration, administer
+from pg_trio.stores.client_tokens import ClientTokens, mint_for
 from pg_trio.stores.opening import open_stores
 from pg_trio.stores.playground_tokens import PlaygroundTokens
 from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, Stores, Task
@@ -161,6 +164,16 @@ class RunningGateway:
     def describe_candidate(self, candidate: Candidate) -> dict[str, object]:
         """See ProviderCall.describe."""
         return self.pipeline.provider_call.describe(candidate)
+
+    async def mint(self, caller: Caller, terms: MintTerms) -> tuple[ClientGrant, str]:
+        """A new client token, and its text. Raises BadRequest, TooManyHolders, TokensUnavailable, Overloaded."""
+        for slug in sorted(terms.endpoints):
+            try:
+                self.pipeline.catalogue.find(caller.project, slug)
+            except EndpointNotFound as error:
+                raise BadRequest(f"endpoints: {error.text}") from None
+        ledger = self.stores.ledger
+        return await mint_for(ClientTokens(self.stores.tokens), ledger.open_holders, caller.token, terms)
 
     async def list_tokens(self, project_uuid: UUID) -> Sequence[Token]:
         """A project's tokens, revoked ones included."""
@@ -294,7 +307,7 @@ def make_pipeline(
     pipeline = Pipeline(
         settings=limits,
         admission=Admission(limits.max_concurrent_requests, shortest_wait_s(settings), recorders.tell_shed),
-        authenticate=Authenticate(stores.tokens, settings.projects),
+        authenticate=Authenticate(stores.tokens, settings.projects, ClientTokens(stores.tokens)),
         catalogue=Catalogue(compiler.compile),
         rate_limit=compiler.rate_limit,
         budget=compiler.budget,
@@ -315,9 +328,10 @@ def make_compiler(settings: Settings, ledger: Ledger, exchange: Exchange) -> Pla
     limits = settings.gateway
     zone, hedge_share = find_zone(limits.timezone), limits.hedge_budget_percent / 100
     memory = Memory.over(ledger.health, limits.retry_budget_percent / 100, settings.server.workers)
+    holders = ledger.open_holders or ledger.share_books
     return PlanCompiler(
-        RateLimit(ledger.buckets, ledger.leases, time.monotonic, limits.default_output_tokens),
-        Budget(ledger.spend, time.time, limits.default_output_tokens, zone),
+        RateLimit(ledger.buckets, ledger.leases, time.monotonic, limits.default_output_tokens, holders),
+        Budget(ledger.spend, time.time, limits.default_output_tokens, zone, holders),
         ProviderCall(exchange, settings.disabled_providers, hedge_share, memory),
     )
 

@@ -43,7 +43,7 @@ from pg_trio.sources import AnswerRecord, FilteredSource
 from pg_trio.stages.account import Account, Part, estimate_usage
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate
-from pg_trio.stages.budget import Budget, Reservation
+from pg_trio.stages.budget import Budget, Reserved
 from pg_trio.stages.open_session import OpenSession, Sessions
 from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.provider_call.rescue import RescuedSource
@@ -129,7 +129,7 @@ class Pipeline:
         recorder.caller_found(caller)
         plan = None
         if head.slug is not None:
-            plan = self._begin(self.catalogue.find(caller.project, head.slug), recorder, deadline)
+            plan = self._begin(self.catalogue.find_for(caller, head.slug), recorder, deadline)
 
         recorder.stage_began("read")
         call.surface.check_head(head)
@@ -163,8 +163,8 @@ class Pipeline:
         name = request.endpoint or request.model
         assert name is not None  # the surface demands it there
         recorder.slug_read(name)
-        find = self.catalogue.find_model if request.endpoint is None else self.catalogue.find
-        return find(caller.project, name)
+        find = self.catalogue.find_model_for if request.endpoint is None else self.catalogue.find_for
+        return find(caller, name)
 
     def _begin(self, plan: EndpointPlan, recorder: Recorder, deadline: RequestDeadline) -> EndpointPlan:
         recorder.endpoint_found(plan.endpoint)
@@ -182,9 +182,9 @@ class Pipeline:
             if call.surface.only_counts:
                 return await self._count(received, request)
             recorder.stage_began("budget")
-            reservation = self.budget.reserve_nowait(plan.spend, request)
+            reservation = self.budget.reserve_nowait(plan.spend, request, caller.token.grant)
             if reservation is None:
-                reservation = await self.budget.reserve(plan.spend, request)
+                reservation = await self.budget.reserve(plan.spend, request, caller.token.grant)
             async with reservation:
                 request = await check_request(received, request, self.large_work)
                 session, messages = None, request.messages
@@ -336,7 +336,7 @@ class Pipeline:
             await rescued.aclose()
 
     async def _open_session(
-        self, received: ReceivedRequest, request: ChatRequest, reservation: Reservation, quota: Quota
+        self, received: ReceivedRequest, request: ChatRequest, reservation: Reserved, quota: Quota
     ) -> OpenSession:
         """The request's session. Its history counts against the budget and the caller's limits."""
         assert self.sessions is not None

@@ -81,6 +81,9 @@ class GatewaySettings:
     token_used_flush_ms: Milliseconds = 10_000
     # Tokens in each worker's cache (about 500 bytes each); others are looked up in the file each time.
     token_cache_entries: Annotated[int, Between(1, 10_000_000)] = 10_000
+    # Subjects of client tokens with a limit or a budget, counted in 1.5 KiB each of a shared file, and 0.5 KiB more for
+    # each worker: 30 MiB with four. 10,000: the users of a day of most chats.
+    client_subjects: Annotated[int, Between(100, 10_000_000)] = 10_000
     # Rows waiting for the log's writer; further rows are dropped and counted.
     log_queue_rows: Annotated[int, Between(1, 10_000_000)] = 10_000
     # The longest time from an answer to its row in the file.

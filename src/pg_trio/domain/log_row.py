@@ -183,6 +183,8 @@ class LogRow:
     are parts of `prompt_tokens`, `reasoning_tokens` of `completion_tokens`. `price` is where the price of the winner's
     tokens is from (`TokenPrice.source`). `surface` is the name of the surface that the request came by, `outcome` the
     class of its end (recorder.outcome), `deadline_ms` the limit that held when it ended, in milliseconds from its head.
+    `client_token` is the id of a client token, None for a stored one, whose id is `token_id`; `subject` is the user
+    that it was minted for, if there is one.
     """
 
     request_id: UUID
@@ -211,6 +213,8 @@ class LogRow:
     surface: str | None = None
     outcome: str | None = None
     deadline_ms: int | None = None
+    subject: str | None = None
+    client_token: str | None = None
     request_body: str | None = field(default=None, repr=False)
     response_body: str | None = field(default=None, repr=False)
 

@@ -13,6 +13,7 @@ from uuid import UUID
 from attrs import evolve, field, frozen
 
 from pg_trio.domain.chat import JsonObject
+from pg_trio.domain.client_grant import ClientGrant
 from pg_trio.domain.guardrails import GuardrailRules
 from pg_trio.domain.json_value import json_texts
 from pg_trio.domain.log_body import LogBodies
@@ -340,7 +341,8 @@ class TokenLimits:
 class Token:
     """A token as it is stored: the SHA-256 of its plaintext, never the plaintext. Times are Unix seconds.
 
-    `limits` is None if it has none, so that such tokens' requests skip the checks.
+    `limits` is None if it has none, so that such tokens' requests skip the checks. `grant` is None for a stored token.
+    A client token has its own, and its parent's id and limits; if the grant has limits, `limits` is not None.
     """
 
     id: int
@@ -354,6 +356,21 @@ class Token:
     created_at: float
     last_used_at: float | None = None
     limits: TokenLimits | None = None
+    grant: ClientGrant | None = None
+
+    @property
+    def subject(self) -> str | None:
+        """The user that a client token was minted for; None if it names none, and for a stored token."""
+        return None if self.grant is None else self.grant.subject
+
+    @property
+    def holder(self) -> str:
+        """Names the owner of sessions, streams and kept answers beside `id`: "" for a stored token."""
+        return "" if self.grant is None else self.grant.holder
+
+    def may_call(self, slug: str) -> bool:
+        """Whether it may call the endpoint with this slug."""
+        return self.grant is None or slug in self.grant.endpoints
 
 
 @frozen(slots=True, eq=False)

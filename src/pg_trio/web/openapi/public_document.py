@@ -133,6 +133,21 @@ SCHEMAS: Part = {
             "last_used_at": nullable(NUMBER),
         }
     ),
+    "ClientTokenTerms": an_object(
+        {
+            "ttl_seconds": {"type": "integer", "minimum": 60, "maximum": 86_400},
+            "endpoints": {"type": "array", "minItems": 1, "maxItems": 32, "items": STRING},
+        },
+        {
+            "subject": nullable({"type": "string", "minLength": 1, "maxLength": 256}),
+            "rate_limit_per_minute": nullable({"type": "integer", "minimum": 1, "maximum": 1_000_000_000}),
+            "max_concurrent": nullable({"type": "integer", "minimum": 1, "maximum": 1_000_000_000}),
+            "monthly_budget_usd": nullable({"type": "string", "description": "US dollars, such as `0.50`."}),
+        },
+    ),
+    "ClientToken": an_object(
+        {"token": STRING, "expires_at": {"type": "integer", "description": "Unix seconds."}},
+    ),
     "Model": an_object(
         {"id": STRING, "object": constant("model"), "created": INTEGER, "owned_by": STRING},
         {"is_alias": BOOLEAN},
@@ -231,6 +246,7 @@ def make_public_document(surfaces: Iterable[Surface]) -> Part:
             "listCandidates", "Its candidates, and how they fare", ok(a_list(reference("Candidate")))
         ),
         "/api/{project}/tokens": _read("listTokens", "Its tokens, without their texts", ok(a_list(reference("Token")))),
+        "/api/{project}/client-tokens": _mint(),
         "/api/{project}/models": _read(
             "listModels", "The providers' models of its endpoints, in OpenAI's shape", reference("ModelList")
         ),
@@ -319,6 +335,25 @@ def _stream(name: str, parameters: list[Part]) -> Part:
                 **refused,
             },
         },
+    }
+
+
+def _mint() -> Part:
+    statuses = (400, 401, 403, 404, 405, 408, 413, 415, 500, 503)
+    return {
+        "post": {
+            "operationId": "mintClientToken",
+            "tags": ["Client tokens"],
+            "summary": "A short-lived token for a browser",
+            "description": "Scope `mint`: the token of a server, which never leaves it.",
+            "security": [{"bearer": []}],
+            "parameters": [PROJECT],
+            "requestBody": body_of(reference("ClientTokenTerms")),
+            "responses": {
+                "201": answer("The token, which exists nowhere else.", ok(reference("ClientToken"))),
+                **failures(statuses, reference("Error")),
+            },
+        }
     }
 
 
