@@ -73,6 +73,9 @@ class MessageCall:
         """Show these tries in a failure that is answered later."""
         self._tries = Tries(attempts, times)
 
+    def stop_with(self, stop: Callable[[], bool]) -> None:
+        """A client stops its answer with a `cancel` frame."""
+
     def open_stream(
         self, request: ChatRequest, endpoint: Endpoint, progress: Progress, session_id: UUID | None
     ) -> SocketStream:
@@ -176,6 +179,11 @@ class SocketStream:
         )
         start = b"" if self._has_started else self._start()
         await self._call.send_last(start + self._writer.finish(finish_reason, usage, summary))
+
+    async def finish_stopped(self, usage: Usage) -> None:
+        """End an answer that a client has stopped."""
+        start = b"" if self._has_started else self._start()
+        await self._call.send_last(start + self._writer.cancel(usage))
 
     async def fail(self, error: GatewayError) -> None:
         """End one that broke."""
