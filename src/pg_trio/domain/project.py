@@ -36,21 +36,7 @@ TokenEnv: TypeAlias = Literal["live", "test"]
 
 # Words of the routes, which cannot be slugs of endpoints (contract, "Routes").
 RESERVED_SLUGS: frozenset[str] = frozenset(
-    {
-        "chat",
-        "v1",
-        "mcp",
-        "proxy",
-        "info",
-        "endpoints",
-        "tokens",
-        "models",
-        "admin",
-        "control",
-        "ws",
-        "streams",
-        "client-tokens",
-    }
+    "chat v1 mcp proxy info endpoints tokens models admin control ws streams client-tokens".split()
 )
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 SLUG_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$"
