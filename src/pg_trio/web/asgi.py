@@ -28,7 +28,7 @@ from pg_trio.attachment import (
 )
 from pg_trio.domain.call import Call, EmbeddingAnswer, RequestHead, WholeAnswer
 from pg_trio.domain.request_id import new_request_id
-from pg_trio.domain.server_link import EXTENSION, WHOLE_ANSWER, ClientSlot, ServerLink
+from pg_trio.domain.server_link import EXTENSION, PART_NOW, REST_OF_PART, WHOLE_ANSWER, ClientSlot, ServerLink
 from pg_trio.errors import (
     BadRequest,
     ClientLeft,
@@ -184,7 +184,10 @@ class GatewayRoutes:
             return self._attach(call.head, call.send)
         if call.keeper is None or running is None:
             return DirectAttachment(call.send)
-        return OwnedAttachment(running.works, call.head.request_id, call.send)
+        send = call.send
+        # Only our own server can send without waiting.
+        now = None if call.link.client is None else partial(send_now, send)
+        return OwnedAttachment(running.works, call.head.request_id, send, now)
 
     def _meet(self, slot: ClientSlot, alike: object, template: HeadTemplate) -> Client:
         """The connection's client; from here on this is what it asked for last."""
@@ -264,6 +267,20 @@ async def refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": kind + "start", "status": answer.status, "headers": answer.headers()})
         await send({"type": kind + "body", "body": answer.body})
+
+
+async def send_now(send: Send, event: AsgiEvent) -> AsgiEvent | None:
+    """Send an event of a stream by our own server, which does not wait. What is left to be sent."""
+    if not event.get("more_body"):
+        # The head, and the end: the client's own task sends them.
+        return event
+    message: AsgiEvent = {"type": PART_NOW, "body": event["body"]}
+    try:
+        await send(message)
+    except BrokenPipeError:
+        return event
+    rest = message["rest"]
+    return {"type": REST_OF_PART, "body": rest} if rest else None
 
 
 def may_stream(body: bytes) -> bool:
