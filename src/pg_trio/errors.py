@@ -518,6 +518,37 @@ class SessionNotAccessible(CallerError):
 
 
 @define(slots=False, eq=False)
+class StreamNotAccessible(CallerError):
+    """No kept stream of that id, or another token's, or another endpoint's, or one that is not kept any more: the
+    answer does not say which."""
+
+    status = 404
+    text = "Stream not found or not accessible."
+
+
+@define(slots=False, eq=False)
+class IdempotencyKeyReused(CallerError):
+    """The same owner has sent another body with this `Idempotency-Key` on this route, and its answer is kept or is
+    being made. A key that is malformed is `BadRequest`."""
+
+    status = 422
+    text = "Idempotency-Key was used with another request."
+
+
+@define(slots=False, eq=False)
+class Replayed(CallerError):
+    """Only in the log: the client got the failure that an earlier request with the same `Idempotency-Key` got. That
+    request's row says why."""
+
+    replayed_status: int
+    text = "The failure of an earlier request with the same Idempotency-Key was sent again."
+
+    @property
+    def status(self) -> int:  # type: ignore[override]
+        return self.replayed_status
+
+
+@define(slots=False, eq=False)
 class SessionExpired(CallerError):
     """The session was idle for longer than `session_ttl_seconds`. It is deleted, so the next call gets
     `SessionNotAccessible`."""
@@ -705,6 +736,15 @@ class OutOfResources(Overloaded):
     does not have. The provider is not to blame, and the next candidate would need the same."""
 
     retry_after_s: int = 1
+
+
+@define(slots=False, eq=False)
+class StreamInterrupted(OwnStateError):
+    """The rest of a resumed stream is not there: the worker that made it ended, or the stream has become too long to
+    be kept. Only ever inside a stream."""
+
+    status = 502
+    text = "The rest of this stream is not available."
 
 
 @define(slots=False, eq=False)
@@ -936,6 +976,11 @@ class ConfigError(Exception):
         count = len(self.mistakes)
         head = f"{self.source}: {count} mistake{'s' if count != 1 else ''}"
         return "\n".join([head, *(f"  {mistake}" for mistake in self.mistakes)])
+
+
+class AnswerCut(Exception):
+    """A kept answer goes no further, and it has no end: its worker ended, its file is damaged, or it is too long to be
+    kept. The text says which."""
 
 
 @define(slots=False, eq=False)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
+from hashlib import sha256
 from typing import TypeVar
 from uuid import UUID
 
@@ -17,6 +18,7 @@ import trio
 from attrs import evolve, frozen
 
 from pg_trio.attachment import OwnedWorks
+from pg_trio.attachment.answer_store import AnswerStore
 from pg_trio.catalogue import Catalogue, PlanCompiler
 from pg_trio.config.settings import Settings
 from pg_trio.config.time_zone import find_zone
@@ -37,7 +39,7 @@ from pg_trio.providers import adapter_for, embeddings_for
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.deadline_keeper import DeadlineKeeper
-from pg_trio.racing.large_work import LargeWork
+from pg_trio.racing.large_work import LARGE_BYTES, LargeWork
 from pg_trio.recorder import LiveSubscriber, Recorders, Subscriber
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate
@@ -59,6 +61,7 @@ from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.prewarm import WarmAddress, keep_warm
 from pg_trio.web.asgi_call import event_bytes
 from pg_trio.web.asgi_types import AsgiEvent
+from pg_trio.web.idempotent_call import KeyTerms
 
 T = TypeVar("T")
 
@@ -88,6 +91,27 @@ class RunningGateway:
     def disabled_providers(self) -> frozenset[str]:
         """The providers that are switched off now."""
         return self.pipeline.provider_call.disabled_providers
+
+    @property
+    def answers(self) -> AnswerStore | None:
+        """Where answers are kept for clients that come back; None if none is."""
+        return self.stores.answers
+
+    @property
+    def key_terms(self) -> KeyTerms:
+        """For how long the answer of a request with an `Idempotency-Key` is kept, and how many bytes of it."""
+        limits = self.settings.gateway
+        return KeyTerms(limits.idempotency_ttl_seconds, limits.idempotency_bytes)
+
+    async def open_keyed_answers(self) -> AnswerStore | None:
+        """Where these answers are kept; None if nothing can be kept now."""
+        return None if self.stores.open_keyed is None else await self.stores.open_keyed()
+
+    async def digest_of(self, body: bytes) -> bytes:
+        """The SHA-256 of a body; of a large one on a thread."""
+        if len(body) <= LARGE_BYTES:
+            return sha256(body).digest()
+        return await self.pipeline.large_work.call(len(body), lambda: sha256(body).digest())
 
     def answer(
         self, call: Call, lasting: LastingScope | None = None

@@ -27,8 +27,8 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
         {"errors", "domain", "racing", "ledger", "config"},
         {"attrs", "trio", "jsonschema", "jsonschema_rs", "re2", "orjson"},
     ),
-    # How clients are attached to works; of the works it knows nothing.
-    "attachment": (set(), {"attrs", "trio"}),
+    # How clients are attached to works; of the works it knows nothing. What an answer is kept as is a domain value.
+    "attachment": ({"domain", "errors"}, {"attrs", "trio"}),
     # A source waits for another one alone.
     "sources": ({"errors", "domain"}, set()),
     # Trio for its clock and its cancellations: nothing waits there.
@@ -63,7 +63,7 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
         {"attrs"},
     ),
     "stores": (
-        {"store", "shared_memory", "ledger", "stages", "observe", "racing", "domain", "errors", "config"},
+        {"store", "shared_memory", "ledger", "stages", "attachment", "observe", "racing", "domain", "errors", "config"},
         {"attrs", "trio"},
     ),
     "surfaces": ({"domain", "errors", "config"}, {"attrs", "orjson"}),

@@ -42,6 +42,12 @@ class DirectAttachment(Generic[P]):
         """It cannot: see WorkPort."""
         return False
 
+    def note_waiters(self, count: int) -> None:
+        """It ends with its client all the same: see WorkPort."""
+
+    def stop_with(self, stop: Callable[[], bool]) -> None:
+        """Its client stops it by leaving."""
+
     async def serve(self, work: Work[P]) -> None:
         """See Attachment."""
         await work(self)

@@ -66,6 +66,17 @@ class GatewaySettings:
     timezone: Annotated[str, TimeZone()] = "UTC"
     # 4 MiB: the part of a conversation that a client without a session may send at once (`max_body_bytes`).
     max_session_bytes: BodyBytes = 4 * MIB
+    # 256 MiB for the kept answers of all workers, 256 of the default `resume_bytes`; 20,000 of them, some 70 a second
+    # for five minutes. A walk over as many files takes 0.1 s. Redis and memcached, which others use for this, are
+    # bounded by bytes alone.
+    max_kept_bytes: Annotated[int, Between(MIB, 1024 * GIB)] = 256 * MIB
+    max_kept_answers: Annotated[int, Between(1, 10_000_000)] = 20_000
+    # A day, as Stripe keeps the answers to its keys; 1 MiB of each: 250,000 tokens of text.
+    idempotency_ttl_seconds: Annotated[int, Between(1, 7 * 86_400)] = 86_400
+    idempotency_bytes: Annotated[int, Between(KIB, GIB)] = MIB
+    # Of all workers together. 50,000: one every 2 s for a day. A walk over as many files takes 0.25 s.
+    max_idempotent_bytes: Annotated[int, Between(MIB, 1024 * GIB)] = 256 * MIB
+    max_idempotent_answers: Annotated[int, Between(1, 10_000_000)] = 50_000
     # How often a worker looks for revoked tokens; the promise is one second.
     token_poll_ms: Milliseconds = 250
     # 5 %: hedges over requests, of all workers; tower and gRPC's retry budgets allow 10 to 20 %.

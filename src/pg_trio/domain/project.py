@@ -218,6 +218,11 @@ class Endpoint:
     # 0: only with the first token.
     stream_head_after_ms: int = 15_000
     stream_reasoning: bool = True
+    # Whether clients may leave a stream and come back; how long and how much of it is kept; how long it runs alone.
+    resumable_streams: bool = False
+    resume_window_ms: int = 300_000
+    resume_bytes: int = 1024 * 1024
+    orphan_grace_ms: int = 10_000
     on_stream_failure: OnStreamFailure = "error"
     hedge_after_ms: int | None = None
     hedge_after: str | None = None

@@ -25,6 +25,7 @@ from pg_trio.shared_memory.segment import Segment
 from pg_trio.shared_memory.segment_file import SEGMENT_NAME, open_segment
 from pg_trio.shared_memory.spend import SharedSpend, fill_spend
 from pg_trio.shared_memory.token_bucket import SharedBuckets
+from pg_trio.store.file_answers import FileAnswerStore
 from pg_trio.store.log import LogStore
 from pg_trio.store.outage import Outage
 from pg_trio.store.sessions import SessionStore
@@ -82,7 +83,19 @@ async def open_ledger(settings: Settings, log: LogBook, lifetime: Lifetime) -> L
     return Ledger(ImmediateBuckets(buckets), ImmediateSpend(spend), ImmediateLeases(leases), health, holders.open)
 
 
-EMBEDDED = Engines(open_tokens, open_log, open_sessions, open_ledger)
+async def open_answers(settings: GatewaySettings, lifetime: Lifetime) -> FileAnswerStore | None:
+    """See OpenAnswers: the folder `answers`."""
+    try:
+        answers = FileAnswerStore(settings.data_dir, settings.max_kept_bytes, settings.max_kept_answers)
+    except OSError as error:
+        logger.error("answers are not kept for clients that come back: %s", error)
+        return None
+    lifetime.close_with(answers.aclose)
+    lifetime.run(answers.run)
+    return answers
+
+
+EMBEDDED = Engines(open_tokens, open_log, open_sessions, open_ledger, open_answers)
 
 
 async def make_fill(settings: Settings, log: LogBook) -> Callable[[Segment], None]:

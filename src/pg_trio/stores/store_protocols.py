@@ -18,6 +18,7 @@ from uuid import UUID
 
 from attrs import field, frozen
 
+from pg_trio.attachment.answer_store import AnswerStore
 from pg_trio.config.settings import GatewaySettings, Settings
 from pg_trio.domain.project import Token
 from pg_trio.ledger.node_health import NodeHealth
@@ -28,6 +29,7 @@ from pg_trio.stages.open_session import SessionBook
 from pg_trio.stores.client_tokens import ParentTokens
 
 Task: TypeAlias = Callable[[], Awaitable[None]]
+OpenKeyed: TypeAlias = Callable[[], Awaitable[AnswerStore | None]]
 
 
 @frozen(slots=True, eq=False)
@@ -85,12 +87,17 @@ class Ledger:
 
 @frozen(slots=True, eq=False)
 class Stores:
-    """All stores, open. `sessions` is None if no endpoint has sessions."""
+    """All stores, open. `sessions` is None if no endpoint has sessions, `answers` if none is kept.
+
+    `open_keyed` gives the store for requests with an `Idempotency-Key`, or None if it cannot be used now.
+    """
 
     tokens: Tokens
     log: LogBook
     sessions: SessionBook | None
     ledger: Ledger
+    answers: AnswerStore | None = None
+    open_keyed: OpenKeyed | None = None
 
 
 class OpenTokens(Protocol):
@@ -121,6 +128,13 @@ class OpenLedger(Protocol):
         """The open ledger. A new ledger begins with the month's spend from the log."""
 
 
+class OpenAnswers(Protocol):
+    """Opens an engine's store of kept answers."""
+
+    async def __call__(self, settings: GatewaySettings, lifetime: Lifetime) -> AnswerStore | None:
+        """None if it cannot be used, which is logged: requests are served without it."""
+
+
 @frozen(slots=True)
 class Engines:
     """The openers of each store."""
@@ -129,3 +143,4 @@ class Engines:
     log: OpenLog
     sessions: OpenSessions
     ledger: OpenLedger
+    answers: OpenAnswers

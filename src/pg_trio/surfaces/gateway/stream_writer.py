@@ -42,6 +42,9 @@ class GatewayStream:
     def finish(self, finish_reason: FinishReason, usage: Usage, summary: StreamSummary) -> bytes:
         """The end of a whole answer."""
         chunks = self._chunks
+        if not chunks.is_open:
+            # Stopped before a candidate has sent anything.
+            chunks.render(Opened(f"chatcmpl-{self._head.request_id.hex}", self._endpoint.candidates[0].model))
         last = {"usage": usage_object(usage), "meta": self._describe(summary)}
         return chunks.render_finish_reason(finish_reason) + chunks.render_last(last) + DONE
 
@@ -70,4 +73,6 @@ class GatewayStream:
             meta["joins"] = [join_object(join) for join in joins]
         if summary.session_id is not None:
             meta["session_id"] = str(summary.session_id)
+        if summary.cancelled:
+            meta["cancelled"] = True
         return meta

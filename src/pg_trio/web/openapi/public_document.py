@@ -15,6 +15,7 @@ from pg_trio.web.openapi.document_parts import (
     INTEGER,
     NUMBER,
     OPENAI_ERROR,
+    STREAM_TYPE,
     STRING,
     UUID_TEXT,
     Part,
@@ -29,6 +30,7 @@ from pg_trio.web.openapi.document_parts import (
     ok,
     one_of,
     path_parameter,
+    query_parameter,
     reference,
 )
 
@@ -48,6 +50,12 @@ DEADLINE = "The header `X-PG-Timeout-Ms` shortens its deadline (`#/components/pa
 REQUEST_ID = header_parameter("X-Request-Id", STRING, "The client's own id, for the log alone.")
 SESSION = header_parameter(
     "X-PG-Session-Id", {"type": "string", "maxLength": 36}, "A session's id to resume, or `new`."
+)
+
+STREAM_ID = path_parameter("request_id", UUID_TEXT, "The `X-Request-Id` of the answer.")
+LAST_EVENT_ID = header_parameter("Last-Event-ID", STRING, "The `id` of the last event that the client has.")
+AFTER = query_parameter(
+    "after", {"type": "integer", "minimum": 0, "maximum": 9_999_999_999}, "The number of that event."
 )
 
 STREAM = (
@@ -230,6 +238,8 @@ def make_public_document(surfaces: Iterable[Surface]) -> Part:
             "OpenAIError",
             [path_parameter("model", {"type": "string", "minLength": 1}, "A name of the list.")],
         ),
+        "/api/{project}/{slug}/streams/{request_id}": _stream("EndpointStream", [PROJECT, SLUG]),
+        "/api/{project}/streams/{request_id}": _stream("Stream", [PROJECT]),
         "/api/{project}/info": _read("showProject", "The token's project", ok(reference("Project"))),
         "/api/{project}/endpoints": _read("listEndpoints", "Its endpoints", ok(a_list(reference("Endpoint")))),
         "/api/{project}/candidates": _read(
@@ -315,6 +325,35 @@ def _mint() -> Part:
                 **failures(statuses, reference("Error")),
             },
         }
+    }
+
+
+def _stream(name: str, parameters: list[Part]) -> Part:
+    """A kept stream: to be read on, or to be stopped."""
+    parameters = [*parameters, STREAM_ID]
+    refused = failures(READ_STATUSES, reference("Error"))
+    both: Part = {"tags": ["Gateway API"], "security": [{"bearer": []}]}
+    read = {"description": "The events behind that one, then those to come.", "content": {STREAM_TYPE: {"schema": {}}}}
+    return {
+        "get": {
+            **both,
+            "operationId": f"resume{name}",
+            "summary": "Read a resumable stream on",
+            "description": "Scope `chat`. The bytes are those of the first connection.",
+            "parameters": [*parameters, LAST_EVENT_ID, AFTER],
+            "responses": {"200": read, **refused},
+        },
+        "delete": {
+            **both,
+            "operationId": f"stop{name}",
+            "summary": "Stop a resumable stream",
+            "description": "Scope `chat`. `stopped` is false if the answer had ended.",
+            "parameters": parameters,
+            "responses": {
+                "200": answer("Done.", an_object({"ok": constant(True), "stopped": BOOLEAN})),
+                **refused,
+            },
+        },
     }
 
 
