@@ -43,6 +43,9 @@ class DirectAttachment(Generic[P]):
         """It cannot: see WorkPort."""
         return False
 
+    def note_waiters(self, count: int) -> None:
+        """It ends with its client all the same: see WorkPort."""
+
     def stop_with(self, stop: Callable[[], bool]) -> None:
         """Its client stops it by leaving."""
 
