@@ -6,6 +6,7 @@ The lane puts a `SocketLink` into `scope["extensions"]` under SOCKET_EXTENSION. 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from pg_trio.domain.server_link import CutReason
 
@@ -17,11 +18,30 @@ SEND_TEXTS = "pg_trio.websocket.texts"
 # Our own message from ASGI's `receive`: the client's message was not read. `code` is the close code for it: 1009 for a
 # message over the limit, 1013 if there was no room. The application closes; nothing more is received.
 REFUSED_MESSAGE = "pg_trio.websocket.refused"
-# The key in a connection's state of an object whose `wait` returns when Hypercorn begins to drain.
-DRAINING = "pg_trio.draining"
+# The key in a connection's state of its CareOfConnection, where Hypercorn serves it.
+CARE = "pg_trio.connection"
 
 # What a socket may hold of frames that its client has not taken: as much as a pipe (pipe(7)).
 UNSENT_BYTES = 64 * 1024
+
+
+class CareOfConnection(Protocol):
+    """What Hypercorn's WebSockets lack: pings whose answers are seen, and word of the drain.
+
+    Only for HTTP/1.1: a ping is written between two of Hypercorn's writes, each of which is a whole frame.
+    """
+
+    # Trio's clock when the last byte came from the client.
+    heard_at: float
+
+    async def ping(self) -> None:
+        """Send a ping. Raises trio.BrokenResourceError, or trio.ClosedResourceError, if the client is gone."""
+
+    def abort(self) -> None:
+        """The client is gone: end the connection."""
+
+    async def wait_draining(self) -> None:
+        """Return when the server begins to drain."""
 
 
 class SocketLink:

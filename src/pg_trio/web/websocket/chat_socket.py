@@ -12,14 +12,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypeAlias
+from contextlib import suppress
+from typing import Any, Protocol
 
 import trio
 from attrs import evolve
 
 from pg_trio.domain.call import Kept, RequestHead
 from pg_trio.domain.project import CHAT_ACCESS, Access, Caller, Endpoint
-from pg_trio.domain.socket_link import REFUSED_MESSAGE, SocketLink
+from pg_trio.domain.socket_link import REFUSED_MESSAGE, CareOfConnection, SocketLink
 from pg_trio.errors import (
     BodyTooLarge,
     GatewayError,
@@ -65,10 +66,6 @@ AUTH_S = 5.0
 AUTH_BYTES = 4 * 1024
 # What a client waits before it connects again: another worker, or another machine, takes it at once.
 RETRY_AFTER_MS = 1_000
-
-
-# Returns when the server begins to drain.
-WaitDraining: TypeAlias = Callable[[], Awaitable[object]]
 
 
 class ChatGateway(Answerer, Protocol):
@@ -166,9 +163,9 @@ class ChatSocket:
         self._soon(self._leave)
 
     def note_stuck(self) -> None:
-        """The client has not read for the write limit."""
-        if self._nursery is not None:
-            self._nursery.cancel_scope.cancel(reason="the client does not read")
+        """The client has not read for the write limit: nothing more is written for it."""
+        self._protocol.close()
+        self._answers.stop()
 
     def _soon(self, work: Callable[..., Awaitable[object]], *given: object) -> None:
         if self._nursery is not None and self._protocol.state is not ChatState.CLOSING:
@@ -176,15 +173,17 @@ class ChatSocket:
 
     # ── the socket's life ────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def run(self, receive: Receive, caller: Caller | None, wait_draining: WaitDraining) -> None:
+    async def run(self, receive: Receive, caller: Caller | None, care: CareOfConnection | None) -> None:
         """Serve until either side closes. `caller` is None if the token is still to be checked."""
         self._receive, self._caller = receive, caller
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 if self._link is None:
-                    nursery.start_soon(self._outlet.run, self.note_stuck)
-                    nursery.start_soon(self._watch_draining, wait_draining)
+                    nursery.start_soon(self._run_outlet, nursery.cancel_scope)
+                    if care is not None:
+                        nursery.start_soon(self._watch_draining, care)
+                        nursery.start_soon(keep_alive, care, self._limits.websocket_heartbeat_ms / 1000)
                 else:
                     self._link.on_drain = self.note_draining
                 await self._chat()
@@ -194,8 +193,12 @@ class ChatSocket:
             del self._nursery, self._receive, self._answers
             self._give_back()
 
-    async def _watch_draining(self, wait_draining: WaitDraining) -> None:
-        await wait_draining()
+    async def _run_outlet(self, scope: trio.CancelScope) -> None:
+        await self._outlet.run(self.note_stuck)
+        scope.cancel(reason="the socket is closed")
+
+    async def _watch_draining(self, care: CareOfConnection) -> None:
+        await care.wait_draining()
         self.note_draining()
 
     async def _chat(self) -> None:
@@ -204,7 +207,9 @@ class ChatSocket:
             assert self._caller is not None
             with self._gateway.sockets.hold(self):
                 end = await self._read_all()
-        if end is not None:
+        if end is None:
+            self._protocol.close()
+        else:
             await self._finish(end)
 
     async def _begin(self) -> CloseSocket | None:
@@ -265,7 +270,10 @@ class ChatSocket:
         await self._finish(CloseSocket(close_for(error).code))
 
     def _why_cut(self) -> GatewayError | None:
-        return ShuttingDown() if self._link is not None and self._link.cut == "drain" else None
+        """Why everything is cancelled from outside; None if the client is gone."""
+        link = self._link
+        is_cut = self._protocol.state is ChatState.DRAINING if link is None else link.cut == "drain"
+        return ShuttingDown() if is_cut else None
 
     # ── what the client sends ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -336,6 +344,18 @@ class ChatSocket:
             self._protocol.end_answer(order.id)
             error = MalformedFrame("resume: this endpoint's answers cannot be resumed.")
             await self._outlet.send(error_frame(error, {"id": order.id, "seq": 1}))
+
+
+async def keep_alive(care: CareOfConnection, heartbeat_s: float) -> None:
+    """Ping the client of a connection of Hypercorn's, until it is gone."""
+    while True:
+        pinged_at = trio.current_time()
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await care.ping()
+        await trio.sleep(heartbeat_s)
+        if care.heard_at < pinged_at:
+            care.abort()
+            return
 
 
 async def authenticate(gateway: ChatGateway, template: HeadTemplate) -> Caller:

@@ -78,7 +78,7 @@ class Answers:
         self._tasks += 1
         # Before the task runs: a `cancel` may come with the message.
         self._scopes[ask.id] = scope = trio.CancelScope()
-        nursery.start_soon(self._answer, self._make_call(template, ask), scope, kept)
+        nursery.start_soon(self._answer, self._make_call(template, ask, scope), scope, kept)
 
     def cancel(self, answer_id: str) -> None:
         """Cancel the answer of this id, which is under way."""
@@ -95,7 +95,7 @@ class Answers:
         while self._tasks:
             await self._wait_change()
 
-    def _make_call(self, template: HeadTemplate, ask: AskMessage) -> MessageCall:
+    def _make_call(self, template: HeadTemplate, ask: AskMessage, scope: trio.CancelScope) -> MessageCall:
         head = template.make_head(trio.current_time())
         if ask.timeout_ms is not None:
             head = evolve(head, timeout_ms=[str(ask.timeout_ms)])
@@ -104,7 +104,10 @@ class Answers:
             self._protocol.end_answer(ask.id)
             self._scopes.pop(ask.id, None)
 
-        return MessageCall(head, ask, self._outlet, self._why_cut, note_end)
+        def why_cut() -> GatewayError | None:
+            return None if scope.cancel_called else self._why_cut()
+
+        return MessageCall(head, ask, self._outlet, why_cut, note_end)
 
     async def _answer(self, call: MessageCall, scope: trio.CancelScope, kept: Kept | None) -> None:
         try:

@@ -14,6 +14,7 @@ import trio
 
 from pg_trio.domain.socket_link import SEND_TEXTS, UNSENT_BYTES
 from pg_trio.web.asgi_types import Send
+from pg_trio.web.websocket.chat_protocol import TRY_AGAIN
 
 # 2 s for the last frames of a socket that closes: as long as in the lane.
 CLOSE_S = 2.0
@@ -29,7 +30,8 @@ class Outlet(Protocol):
         """Close behind the frames. Only the first call counts."""
 
     async def run(self, note_stuck: Callable[[], None]) -> None:
-        """A task of the socket's. `note_stuck` is called if the client takes nothing for the write limit."""
+        """A task of the socket's; returns once it is closed. `note_stuck` is called if the client takes nothing for the
+        write limit: then what waits is dropped, and 1013 follows."""
 
 
 class LaneOutlet:
@@ -60,7 +62,10 @@ class QueuedOutlet:
         self._write_s = write_s
         self._frames: deque[bytes] = deque()
         self._size = 0
+        # How it closes, once the frames are written.
         self._code: int | None = None
+        # Trio's clock when the write under way began.
+        self._writes_since: float | None = None
         self._changed = trio.lowlevel.ParkingLot()
         self._has_closed = trio.Event()
 
@@ -85,14 +90,24 @@ class QueuedOutlet:
         """See Outlet."""
         try:
             async with trio.open_nursery() as nursery:
-                clock = _WriteClock(self._write_s, note_stuck)
-                nursery.start_soon(clock.run)
-                await self._write_all(clock)
+                nursery.start_soon(self._watch_write, note_stuck)
+                await self._write_all()
                 nursery.cancel_scope.cancel(reason="the socket is closed")
         finally:
             self._has_closed.set()
 
-    async def _write_all(self, clock: _WriteClock) -> None:
+    async def _watch_write(self, note_stuck: Callable[[], None]) -> None:
+        """Act when one write takes too long. It is not cancelled: servers shield it, and half a frame would be out."""
+        while True:
+            await trio.sleep(self._write_s / 4)
+            if self._writes_since is not None and trio.current_time() >= self._writes_since + self._write_s:
+                break
+        self._frames.clear()
+        self._size, self._code = 0, TRY_AGAIN
+        self._changed.unpark_all()
+        note_stuck()
+
+    async def _write_all(self) -> None:
         while True:
             while not self._frames:
                 if self._code is not None:
@@ -100,25 +115,9 @@ class QueuedOutlet:
                     return
                 await self._changed.park()
             frame = self._frames.popleft()
-            clock.began_at = trio.current_time()
+            self._writes_since = trio.current_time()
             await self._send({"type": "websocket.send", "text": frame.decode()})
-            clock.began_at = None
+            self._writes_since = None
             # A frame more or less than the joints: as good as exact.
             self._size = self._size - len(frame) if self._frames else 0
             self._changed.unpark_all()
-
-
-class _WriteClock:
-    """Tells when one write takes too long. A server may shield it, so it is not cancelled here."""
-
-    def __init__(self, write_s: float, note_stuck: Callable[[], None]) -> None:
-        self.began_at: float | None = None
-        self._write_s = write_s
-        self._note_stuck = note_stuck
-
-    async def run(self) -> None:
-        while True:
-            await trio.sleep(self._write_s / 4)
-            if self.began_at is not None and trio.current_time() >= self.began_at + self._write_s:
-                self._note_stuck()
-                return

@@ -15,7 +15,7 @@ from attrs import evolve
 
 from pg_trio.domain.call import RequestHead
 from pg_trio.domain.project import Caller
-from pg_trio.domain.socket_link import DRAINING, SOCKET_EXTENSION, SocketLink
+from pg_trio.domain.socket_link import CARE, SOCKET_EXTENSION, CareOfConnection, SocketLink
 from pg_trio.errors import (
     GatewayError,
     OriginNotAllowed,
@@ -29,7 +29,7 @@ from pg_trio.web.asgi_types import Receive, Scope, Send
 from pg_trio.web.client_address import Networks
 from pg_trio.web.cors import CorsTable
 from pg_trio.web.head_template import HeadTemplate, Peer
-from pg_trio.web.websocket.chat_socket import AUTH_S, ChatGateway, ChatSocket, SocketLimits, WaitDraining, authenticate
+from pg_trio.web.websocket.chat_socket import AUTH_S, ChatGateway, ChatSocket, SocketLimits, authenticate
 from pg_trio.web.websocket.handshake import SocketHandshake, match_socket, read_handshake
 from pg_trio.web.websocket.outlet import LaneOutlet, QueuedOutlet
 
@@ -90,10 +90,10 @@ class SocketRoute:
             limits = gateway.socket_limits
             outlet = LaneOutlet(send) if link is not None else QueuedOutlet(send, limits.write_timeout_ms / 1000)
             socket = ChatSocket(gateway, template, limits, gateway.max_body_bytes, link, outlet)
-            wait_draining = find_draining(scope)
+            care = find_care(scope)
             # What the handshake said takes memory as long as the socket lasts.
             del scope, handshake
-            await socket.run(receive, caller, wait_draining)
+            await socket.run(receive, caller, care)
 
     def _read_template(self, scope: Scope) -> HeadTemplate:
         route = match_socket(read_raw_path(scope))
@@ -138,10 +138,10 @@ async def refuse(error: GatewayError, head: RequestHead, send: Send) -> None:
         await send({"type": kind + "body", "body": answer.body})
 
 
-def find_draining(scope: Scope) -> WaitDraining:
-    """What returns when the server begins to drain; for ever where the server does not tell."""
-    event: trio.Event | None = (scope.get("state") or {}).get(DRAINING)
-    return trio.sleep_forever if event is None else event.wait
+def find_care(scope: Scope) -> CareOfConnection | None:
+    """What keeps the connection where Hypercorn serves it; None in the lane, over HTTP/2, and under other servers."""
+    state = scope.get("state") or {}
+    return state.get(CARE) if scope["http_version"] == "1.1" else None
 
 
 def read_raw_path(scope: Scope) -> bytes:
