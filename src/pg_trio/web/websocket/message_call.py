@@ -73,6 +73,9 @@ class MessageCall:
         """Show these tries in a failure that is answered later."""
         self._tries = Tries(attempts, times)
 
+    def stop_with(self, stop: Callable[[], bool]) -> None:
+        """A client stops its answer with a `cancel` frame."""
+
     def open_stream(
         self, request: ChatRequest, endpoint: Endpoint, progress: Progress, session_id: UUID | None
     ) -> SocketStream:
