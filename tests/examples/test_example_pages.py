@@ -131,11 +131,8 @@ async def test_closed_tab_ends_the_answer_after_the_grace(nursery: trio.Nursery,
     async with open_example(nursery, tmp_path, orphan_grace_ms=300) as site:
         site.say("word " * 5000, pace="20ms")
         await site.open(name)
-        await site.ask("Go on")
-        await site.wait_begun()
-        with trio.move_on_after(1):
-            # A closed tab answers nothing.
-            await site.page.send("Page.close")
+        await site.open_tab(name, "Go on")
+        await site.page.run("window.tab.close()")
         with trio.fail_after(20):
             call = await site.gateway.simulator.wait_closed()
 

@@ -60,6 +60,16 @@ class ExampleSite:
         """Wait until the page's error has this text in it."""
         await self.page.wait(f"document.querySelector('#error').textContent.includes({json.dumps(text)})")
 
+    async def open_tab(self, name: str, question: str) -> None:
+        """Open a page in a second tab, and ask there."""
+        url = json.dumps(f"http://localhost:{self.port}/{name}")
+        await self.page.send("Runtime.evaluate", expression=f"window.tab = open({url})", userGesture=True)
+        ready = "[...(window.tab.document?.querySelectorAll('button') ?? [])].at(-1)?.disabled"
+        await self.page.wait(ready)
+        await self.page.run(f"window.tab.document.querySelector('#question').value = {json.dumps(question)}")
+        await self.page.run("window.tab.document.querySelector('button').click()")
+        await self.page.wait("(window.tab.document.querySelector('pre.assistant')?.textContent ?? '').length > 20")
+
     def say(self, content: str = TEXT, pace: str = "5ms", model: str = "support") -> None:
         """What the provider answers from now on."""
         self.gateway.simulator.behave(model, f"content={quote(content)}&pace={pace}")
