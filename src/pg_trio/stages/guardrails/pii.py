@@ -7,35 +7,23 @@ Rules:
 3. Scanning masked text again for the same type finds nothing more.
 4. A name, an id or an object's key must not change, so a match in one is refused in mode mask too. Two masked keys
    would become one, and a value would be lost.
-
-All pieces are scanned together, with a byte between them that no pattern matches, and each distinct piece once. So a
-scan's fixed cost is paid once a request, not for each of a hundred thousand pieces.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-import attrs
 from attrs import frozen
 
 from pg_trio.domain.chat import Json, json_texts
 from pg_trio.domain.client_request import ClientRequest
 from pg_trio.domain.content import Text
-from pg_trio.domain.guardrails import MAX_LABELS, PII_LABELS, CustomPattern, PiiFilter
+from pg_trio.domain.guardrails import PiiFilter
 from pg_trio.errors import PiiBlocked
-from pg_trio.stages.guardrails.detectors import DETECTORS, Detector, custom_detector
-from pg_trio.stages.guardrails.linear import PatternSet
+from pg_trio.stages.guardrails.byte_finder import ByteFinder
+from pg_trio.stages.guardrails.detection import mask_matches
+from pg_trio.stages.guardrails.detectors import pii_finder
 from pg_trio.stages.guardrails.pii_masks import Guarded, Masks, UnmaskableError, mask_request, parse_arguments
-
-# Between the scans for two types, a masked place is 0xFF and two bytes for the label. 0xFF is in no UTF-8 text, matches
-# no pattern, and is a word boundary, as are the brackets that replace it at the end.
-_PLACEHOLDER = 0xFF
-
-# Between pieces: in no UTF-8 text either, and a word boundary.
-_SEPARATOR = b"\xfe"
-# Parts of a custom pattern that could match at a piece's start or end, or match the separator.
-_ANCHORS = ("^", "$", r"\A", r"\z", r"\C")
 
 
 @frozen(slots=True, eq=False)
@@ -43,39 +31,25 @@ class PiiScanner:
     """A `pii_filter` rule, compiled."""
 
     _blocks: bool
-    _detectors: tuple[Detector, ...]
-    _prefilter: PatternSet
-    _masks: tuple[tuple[bytes, bytes], ...]
+    _finder: ByteFinder
     _has_custom: bool
-    _scans_at_once: bool
 
     @classmethod
     def compile(cls, rule: PiiFilter) -> PiiScanner:
         """Compile the rule. Raises: ValueError for a custom pattern or a type that cannot be used, with its name."""
-        detectors = (*_built_in(rule.types), *_custom(rule.custom_patterns))
-        labels = list(dict.fromkeys(detector.label for detector in detectors))
-        if len(labels) > MAX_LABELS:
-            raise ValueError(f"custom_patterns: more than {MAX_LABELS} labels")
-        places = {label: _placeholder(index) for index, label in enumerate(labels)}
-        return cls(
-            blocks=rule.mode == "block",
-            detectors=tuple(attrs.evolve(detector, placeholder=places[detector.label]) for detector in detectors),
-            prefilter=PatternSet([detector.source for detector in detectors]),
-            masks=tuple((place, f"[{label} REDACTED]".encode()) for label, place in places.items()),
-            has_custom=bool(rule.custom_patterns),
-            scans_at_once=not any(anchor in custom.pattern for custom in rule.custom_patterns for anchor in _ANCHORS),
-        )
+        finder = pii_finder(rule.types, rule.custom_patterns)
+        return cls(blocks=rule.mode == "block", finder=finder, has_custom=bool(rule.custom_patterns))
 
     def apply(self, request: Guarded) -> Guarded:
         """The request with every match masked; the same object if there was none.
 
         Raises: PiiBlocked in mode block, and for a name, an id or an object's key that matches.
         """
-        if not self._detectors:
+        if not self._finder.detectors:
             return request
         plain = request.plain_text
         # The common case: one piece without a match.
-        if plain is not None and self._prefilter.find_first(plain.encode()) is None:
+        if plain is not None and self._finder.is_clean(plain):
             return request
         pieces = dict.fromkeys(_pieces(request, not self._has_custom))
         if self._blocks:
@@ -97,45 +71,14 @@ class PiiScanner:
         return self._find_masks([text]).get(text, text)
 
     def _find_masks(self, pieces: Iterable[str]) -> Masks:
-        pieces = list(pieces)
-        encoded = [piece.encode() for piece in pieces]
-        masked = self._scan_at_once(encoded) if self._scans_at_once else [self._scan(buffer) for buffer in encoded]
-        if masked is encoded:
-            return {}
-        # "replace": a custom pattern with \C may have split a character.
-        return {
-            piece: new.decode("utf-8", "replace")
-            for piece, old, new in zip(pieces, encoded, masked, strict=True)
-            if new != old
-        }
-
-    def _scan_at_once(self, encoded: list[bytes]) -> list[bytes]:
-        buffer = _SEPARATOR.join(encoded)
-        masked = self._scan(buffer)
-        return encoded if masked is buffer else masked.split(_SEPARATOR)
-
-    def _scan(self, buffer: bytes) -> bytes:
-        first = self._prefilter.find_first(buffer)
-        if first is None:
-            return buffer
-        masked = buffer
-        # Types before the first matching one need no scan, because nothing has been masked yet.
-        for detector in self._detectors[first:]:
-            masked = detector.replace_all(masked)
-        if masked is not buffer:
-            for place, mask in self._masks:
-                masked = masked.replace(place, mask)
-        return masked
+        found = self._finder.find_each(pieces)
+        return {piece: mask_matches(piece, matches) for piece, matches in found.items()}
 
     def _block(self, pieces: Iterable[str]) -> None:
         """Raises: PiiBlocked with the first type that is in any of the pieces."""
-        buffers = [piece.encode() for piece in pieces]
-        if self._scans_at_once:
-            buffers = [_SEPARATOR.join(buffers)]
-        suspects = [buffer for buffer in buffers if self._prefilter.find_first(buffer) is not None]
-        for detector in self._detectors:
-            if any(detector.find(buffer) is not None for buffer in suspects):
-                raise PiiBlocked(detector.label)
+        label = self._finder.first_label(pieces)
+        if label is not None:
+            raise PiiBlocked(label)
 
 
 # ── what is scanned ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -185,27 +128,3 @@ def _identifiers(request: ClientRequest) -> list[str]:
 def _may_hide(request: ClientRequest) -> bool:
     r"""Whether a string in arguments may be unread: of two equal keys JSON keeps the last, and \u hides the first."""
     return any("\\u" in call.arguments for message in request.messages for call in message.tool_calls)
-
-
-# ── compiling ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _built_in(types: tuple[str, ...] | None) -> list[Detector]:
-    for name in types or ():
-        if name not in PII_LABELS:
-            raise ValueError(f"types: unknown type {name!r}")
-    return [DETECTORS[name] for name in PII_LABELS if types is None or name in types]
-
-
-def _custom(patterns: tuple[CustomPattern, ...]) -> list[Detector]:
-    detectors = []
-    for index, custom in enumerate(patterns):
-        try:
-            detectors.append(custom_detector(custom.label, custom.pattern))
-        except ValueError as error:
-            raise ValueError(f"custom_patterns[{index}].pattern: {error}") from None
-    return detectors
-
-
-def _placeholder(index: int) -> bytes:
-    return bytes((_PLACEHOLDER, 0x80 + index // 64, 0x80 + index % 64))

@@ -30,7 +30,7 @@ JOINTS = frozenset(b".-")
 # ASCII characters other than letters become spaces; letters beyond ASCII stay in their words.
 _TO_WORDS = bytes(byte if byte > 127 or chr(byte).isalpha() else 0x20 for byte in range(256))
 # Between pieces (0xFE) and in masks (0xFF, "REDACTED]"): nothing before one of them counts.
-_BARRIER = re.compile(rb"\xfe|\xff..|REDACTED\]", re.DOTALL)
+_BARRIER = re.compile(rb"\xfe|\xff+|REDACTED\]")
 # Directly before a number and after a word, these make it part of a name: INV-12, /users/12, build_12, ticket#12.
 _GLUE = frozenset(b"-_/.#~\\&")
 _MONEY = (b"$", "€".encode(), "£".encode(), "¥".encode(), "₹".encode())
