@@ -18,8 +18,7 @@ from pg_trio.config.tables import (
     PromptInjectionTable,
 )
 from pg_trio.domain.guardrails import (
-    MAX_LABELS,
-    PII_LABELS,
+    MAX_CUSTOM_LABELS,
     ContentLength,
     CustomPattern,
     GuardrailRules,
@@ -27,9 +26,6 @@ from pg_trio.domain.guardrails import (
     PiiFilter,
     PromptInjection,
 )
-
-# Beside those of the built-in types.
-MAX_CUSTOM_LABELS = MAX_LABELS - len(set(PII_LABELS.values()))
 
 
 def narrow_rules(

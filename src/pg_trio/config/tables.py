@@ -15,7 +15,7 @@ from uuid import UUID
 from attrs import field, frozen
 
 from pg_trio.config.bounds import DAY_MS, Between, Count, Length, Milliseconds, Money, Name, Shape, Text
-from pg_trio.domain.guardrails import PiiType
+from pg_trio.domain.detected_types import PiiType
 from pg_trio.domain.log_body import LogBodies
 from pg_trio.domain.project import (
     MODEL_NAME_CHARS,

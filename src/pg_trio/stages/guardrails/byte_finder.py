@@ -44,6 +44,12 @@ class ByteFinder:
         return PatternSet([detector.source for detector in self.detectors])
 
     @property
+    def reach_chars(self) -> int | None:
+        """The widest of all rules."""
+        widths = list(self.longest_match_chars.values())
+        return None if None in widths else max((width for width in widths if width is not None), default=0)
+
+    @property
     def longest_match_chars(self) -> Mapping[str, int | None]:
         """The widest of each rule."""
         bounds: dict[str, int | None] = {}
@@ -71,16 +77,24 @@ class ByteFinder:
         spans = self._scan(_SEPARATOR.join(encoded))
         return self._by_piece(distinct, encoded, spans) if spans else {}
 
-    def first_label(self, pieces: Iterable[str]) -> str | None:
-        """The label of the first detector, in their order, that matches anywhere."""
+    def find_first(self, pieces: Iterable[str]) -> Match | None:
+        """A match of the first detector, in their order, that matches anywhere; its offsets are those of its piece."""
         buffers = [piece.encode() for piece in pieces]
         if self.scans_at_once:
             buffers = [_SEPARATOR.join(buffers)]
         suspects = [buffer for buffer in buffers if self._prefilter.find_first(buffer) is not None]
-        for detector in self.detectors:
-            if any(detector.find(buffer) is not None for buffer in suspects):
-                return detector.label
+        for index, detector in enumerate(self.detectors):
+            for buffer in suspects:
+                found = detector.find(buffer)
+                if found is not None:
+                    return self._in_its_piece(buffer, (*found, index))
         return None
+
+    def _in_its_piece(self, buffer: bytes, span: _Found) -> Match:
+        start, end, index = span
+        begin = buffer.rfind(_SEPARATOR, 0, start) + 1
+        piece = buffer[begin:].partition(_SEPARATOR)[0]
+        return self._matches(piece, [(start - begin, end - begin, index)])[0]
 
     def _scan(self, buffer: bytes) -> list[_Found]:
         first = self._prefilter.find_first(buffer) if self.detectors else None

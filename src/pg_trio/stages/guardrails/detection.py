@@ -32,12 +32,21 @@ class Finder(Protocol):
         ...
 
     @property
+    def reach_chars(self) -> int | None:
+        """The widest of all rules; None if one has no bound."""
+        ...
+
+    @property
     def context_chars(self) -> int:
         """How many characters before a match its rules read."""
         ...
 
     def find(self, text: str) -> list[Match]:
         """All matches."""
+        ...
+
+    def find_first(self, pieces: Iterable[str]) -> Match | None:
+        """What a refusal names: a match of the first rule, in their order, that matches anywhere."""
         ...
 
     def find_each(self, pieces: Iterable[str]) -> dict[str, list[Match]]:

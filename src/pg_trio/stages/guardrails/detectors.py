@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from pg_trio.domain.guardrails import PII_LABELS, CustomPattern
+from pg_trio.domain.detected_types import PII_LABELS, PUBLISHED_PII_TYPES, PiiType
+from pg_trio.domain.guardrails import CustomPattern
+from pg_trio.stages.guardrails.birth_dates import DATE_OF_BIRTH, check_date_of_birth
 from pg_trio.stages.guardrails.byte_finder import ByteFinder
 from pg_trio.stages.guardrails.cards import CARD, check_card
+from pg_trio.stages.guardrails.crypto_wallets import CRYPTO_WALLET, check_crypto_wallet
 from pg_trio.stages.guardrails.detector import Detector, Resume, next_byte
 from pg_trio.stages.guardrails.iban import IBAN, check_iban
 from pg_trio.stages.guardrails.ip_addresses import IPV4, IPV6, check_address, rest_of_run
 from pg_trio.stages.guardrails.linear import compile_pattern
+from pg_trio.stages.guardrails.mac_addresses import MAC_ADDRESS, check_mac_address
 from pg_trio.stages.guardrails.mail import EMAIL, after_at, check_email
 from pg_trio.stages.guardrails.match_width import widest_match
+from pg_trio.stages.guardrails.national_ids import (
+    DE_TAX_ID,
+    ES_NIF,
+    FR_NIR,
+    IT_CODICE_FISCALE,
+    UK_NINO,
+    US_PASSPORT,
+    check_de_tax_id,
+    check_es_nif,
+    check_fr_nir,
+    check_it_codice_fiscale,
+    check_uk_nino,
+    check_us_passport,
+)
 from pg_trio.stages.guardrails.phones import (
     PHONE_DE,
     PHONE_GENERIC,
@@ -21,24 +39,38 @@ from pg_trio.stages.guardrails.phones import (
 )
 from pg_trio.stages.guardrails.ssn import SSN, check_ssn
 from pg_trio.stages.guardrails.surroundings import Check
+from pg_trio.stages.guardrails.url_credentials import URL_CREDENTIALS, check_url_credentials
+from pg_trio.stages.guardrails.vehicles import VIN, check_vin
 
 # Parts of a custom pattern that could match at a piece's start or end, or match the separator.
 _ANCHORS = ("^", "$", r"\A", r"\z", r"\C")
 
 # `longest_match_chars` of each: the longest match, and what its check reads behind it (a row of figures, a unit, the
 # words after a version). 256 for mail: RFC 5321's longest path is 254 without its brackets.
-_BUILT_IN: dict[str, tuple[str, Check, Resume, int]] = {
+_BUILT_IN: dict[PiiType, tuple[str, Check, Resume, int]] = {
+    "url_credentials": (URL_CREDENTIALS, check_url_credentials, next_byte, 224),
     "email": (EMAIL, check_email, after_at, 256),
     "ip_address": (f"{IPV6}|{IPV4}", check_address, rest_of_run, 128),
+    "ipv6": (IPV6, check_address, rest_of_run, 64),
+    "mac_address": (MAC_ADDRESS, check_mac_address, next_byte, 20),
     "iban": (IBAN, check_iban, next_byte, 68),
     "credit_card": (CARD, check_card, next_byte, 96),
     "ssn_us": (SSN, check_ssn, next_byte, 68),
+    "us_passport": (US_PASSPORT, check_us_passport, next_byte, 48),
+    "de_tax_id": (DE_TAX_ID, check_de_tax_id, next_byte, 16),
+    "uk_nino": (UK_NINO, check_uk_nino, next_byte, 16),
+    "fr_nir": (FR_NIR, check_fr_nir, next_byte, 23),
+    "es_nif": (ES_NIF, check_es_nif, next_byte, 14),
+    "it_codice_fiscale": (IT_CODICE_FISCALE, check_it_codice_fiscale, next_byte, 22),
+    "crypto_wallet": (CRYPTO_WALLET, check_crypto_wallet, next_byte, 108),
+    "vin": (VIN, check_vin, next_byte, 19),
+    "date_of_birth": (DATE_OF_BIRTH, check_date_of_birth, next_byte, 40),
     "phone_us": (PHONE_US, check_us_phone, next_byte, 128),
     "phone_de": (PHONE_DE, check_german_phone, next_byte, 128),
     "phone_generic": (PHONE_GENERIC, check_generic_phone, next_byte, 128),
 }
 
-DETECTORS: dict[str, Detector] = {
+DETECTORS: dict[PiiType, Detector] = {
     name: Detector(name, PII_LABELS[name], source, check, resume, longest)
     for name, (source, check, resume, longest) in _BUILT_IN.items()
 }
@@ -57,7 +89,8 @@ def _built_in(types: tuple[str, ...] | None) -> list[Detector]:
     for name in types or ():
         if name not in PII_LABELS:
             raise ValueError(f"types: unknown type {name!r}")
-    return [DETECTORS[name] for name in PII_LABELS if types is None or name in types]
+    wanted = PUBLISHED_PII_TYPES if types is None else types
+    return [DETECTORS[name] for name in PII_LABELS if name in wanted]
 
 
 def _custom(patterns: tuple[CustomPattern, ...]) -> list[Detector]:

@@ -76,9 +76,9 @@ class PiiScanner:
 
     def _block(self, pieces: Iterable[str]) -> None:
         """Raises: PiiBlocked with the first type that is in any of the pieces."""
-        label = self._finder.first_label(pieces)
-        if label is not None:
-            raise PiiBlocked(label)
+        found = self._finder.find_first(pieces)
+        if found is not None:
+            raise PiiBlocked(found.label)
 
 
 # ── what is scanned ──────────────────────────────────────────────────────────────────────────────────────────────────
