@@ -22,7 +22,7 @@ from pg_trio.domain.project import Credential
 from pg_trio.domain.provider import PROVIDERS
 from pg_trio.domain.upstream import Headers, WireRequest
 from pg_trio.errors import ModerationBlocked
-from pg_trio.stages.guardrails.remote.remote_answer import HEADERS, CallTerms, RemoteCheckFailed, clean, read_object
+from pg_trio.stages.guardrails.remote.remote_answer import HEADERS, CallTerms, RemoteCheckFailed, clean, cut, read_object
 from pg_trio.stages.guardrails.remote_guard import RemoteCheck, RemoteVerdict
 
 # The category of a result that is flagged and names none.
@@ -82,7 +82,7 @@ class ModerationWire:
         first = next((names[0] for names in found if names), None)
         if first is None:
             return RemoteVerdict()
-        name, count = clean(first, CATEGORY_CHARS), sum(first in names for names in found)
+        name, count = cut(clean(first), CATEGORY_CHARS), sum(first in names for names in found)
         raise ModerationBlocked(name, phase=asked.phase, rule=name, count=count)
 
     def _find_categories(self, result: object) -> Sequence[str]:

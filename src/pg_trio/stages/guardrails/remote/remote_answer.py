@@ -71,7 +71,11 @@ def read_object(body: bytes) -> Mapping[str, Any]:
     return answer
 
 
-def clean(text: str, limit_chars: int) -> str:
-    """A service's text for an error: on one line, without controls and marks of direction, cut."""
-    shown = " ".join("".join([sign if sign.isprintable() else " " for sign in text]).split())
-    return shown if len(shown) <= limit_chars else f"{shown[: limit_chars - 1]}…"
+def clean(text: str) -> str:
+    """A service's text for an error: on one line, without controls, marks of direction and other invisible signs."""
+    return " ".join("".join([sign for sign in text if sign.isprintable() or sign.isspace()]).split())
+
+
+def cut(text: str, limit_chars: int) -> str:
+    """At most so many characters of it."""
+    return text if len(text) <= limit_chars else f"{text[: limit_chars - 1]}…"

@@ -22,7 +22,7 @@ from pg_trio.domain.guardrails import GuardrailVerdict, Webhook
 from pg_trio.domain.secret import Secret, mask_secrets
 from pg_trio.domain.upstream import WireRequest
 from pg_trio.errors import WebhookBlocked
-from pg_trio.stages.guardrails.remote.remote_answer import HEADERS, CallTerms, RemoteCheckFailed, clean, read_object
+from pg_trio.stages.guardrails.remote.remote_answer import HEADERS, CallTerms, RemoteCheckFailed, clean, cut, read_object
 from pg_trio.stages.guardrails.remote_guard import RemoteCheck, RemoteVerdict
 
 SIGNATURE_HEADER = "X-PG-Signature"
@@ -100,7 +100,8 @@ class WebhookWire:
         if not isinstance(reason, str):
             raise RemoteCheckFailed("answer's reason is not a text")
         known = [] if self.rule.secret is None else [self.rule.secret]
-        return clean(mask_secrets(reason, known), REASON_CHARS) or NO_REASON
+        # Invisible signs are removed first: they could hide a secret from the masks.
+        return cut(mask_secrets(clean(reason), known), REASON_CHARS) or NO_REASON
 
 
 def sign(secret: Secret, body: bytes) -> str:
