@@ -72,6 +72,10 @@ _END_OF_KEY = re.compile(rb"-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----|
 _BODY_OF_KEY = re.compile(rb"(?:[A-Za-z0-9+/=\s:,]|\\[nr]|-(?!-))*")
 _JWT = rf"\beyJ{_W}{{8,}}\.{_W}{{2,}}\.{_W}*"
 
+# Without its last line, only whole lines of Base64 belong to it.
+_CUT_BODY = re.compile(rb"(?:\s|\\[nr]|[A-Za-z0-9+/=]{20,80}(?![A-Za-z]))*")
+_END_BYTES = 80
+
 _NOT_RANDOM = re.compile(
     rb"(?i)example|sample|dummy|placeholder|your[_-]|my[_-]|change[_-]?me|redacted|xxxx|\*\*\*\*|<|>|\.\.\.|1234567890abcdef"
     rb"|abcdefgh|test[_-]?key|not[_-]?a|insert|fake"
@@ -95,8 +99,12 @@ def check_private_key(buffer: bytes, start: int, end: int, _floor: int) -> Span:
     """The key from its first line to its last; without a last line, as far as its body goes."""
     body = _BODY_OF_KEY.match(buffer, end, start + _MAX_KEY_BYTES)
     assert body is not None
-    last = _END_OF_KEY.match(buffer, body.end())
-    return start, last.end() if last is not None else end + len(body[0].rstrip())
+    last = _END_OF_KEY.search(buffer, end, body.end() + _END_BYTES)
+    if last is not None:
+        return start, last.end()
+    cut = _CUT_BODY.match(buffer, end, start + _MAX_KEY_BYTES)
+    assert cut is not None
+    return start, end + len(cut[0].rstrip())
 
 
 def check_prefixed(buffer: bytes, start: int, end: int, _floor: int) -> Span:
