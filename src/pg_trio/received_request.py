@@ -38,9 +38,11 @@ async def check_request(received: ReceivedRequest, request: Checked, large_work:
     guards = plan.guards
     if guards is not None:
         if size <= LARGE_BYTES:
-            request = guards.apply(request)
+            request, verdicts = guards.check(request)
         else:
-            request = await large_work.call(size, guards.apply, request)
+            request, verdicts = await large_work.call(size, guards.check, request)
+        for verdict in verdicts:
+            recorder.guardrail_decided(verdict)
     recorder.request_guarded(request)
 
     recorder.stage_began("input_schema")

@@ -35,6 +35,7 @@ Percentile = Annotated[str, Shape(re.compile(r"p[5-9][0-9]"), "a percentile from
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 # As long as the longest model id that a request may name (domain.project.MODEL_NAME_CHARS).
 ModelGlob = Annotated[str, Length(1, MODEL_NAME_CHARS)]
+OutputMode = Literal["mask", "block", "flag"]
 Characters = Annotated[int, Between(0, 1_000_000_000)]
 # A million dollars for a million tokens: a dollar a token. The dearest model of 2026 costs 600.
 TokenMoney = Annotated[Decimal, Between(0, 1_000_000)]
@@ -88,6 +89,66 @@ class ContentLengthTable:
 
 
 @frozen(slots=True)
+class ReversibleRedactionTable:
+    """`[….guardrails.reversible_redaction]`."""
+
+    enabled: bool | None = None
+    types: list[PiiType | None] | None = None
+    custom_patterns: list[CustomPatternTable | None] | None = None
+
+
+@frozen(slots=True)
+class OutputPiiFilterTable:
+    """`[….guardrails.output.pii_filter]`."""
+
+    enabled: bool | None = None
+    mode: OutputMode | None = None
+    types: list[PiiType | None] | None = None
+    custom_patterns: list[CustomPatternTable | None] | None = None
+
+
+@frozen(slots=True)
+class OutputKeywordBlocklistTable:
+    """`[….guardrails.output.keyword_blocklist]`."""
+
+    enabled: bool | None = None
+    mode: OutputMode | None = None
+    words: list[Annotated[str, Length(1, 1000)] | None] | None = None
+
+
+@frozen(slots=True)
+class OutputContentLengthTable:
+    """`[….guardrails.output.content_length]`."""
+
+    enabled: bool | None = None
+    mode: Literal["block", "flag"] | None = None
+    min: Characters | None = None
+    max: Characters | None = None
+
+
+@frozen(slots=True)
+class PromptLeakTable:
+    """`[….guardrails.output.prompt_leak]`."""
+
+    enabled: bool | None = None
+    mode: OutputMode | None = None
+    # Shorter runs are in answers that have nothing to do with the prompt.
+    min_words: Annotated[int, Between(3, 1000)] | None = None
+
+
+@frozen(slots=True)
+class OutputGuardrailTables:
+    """`[….guardrails.output]`: the rules for answers; each is replaced by a narrower level like those for requests."""
+
+    # 16: half of it is a word. 65536: an answer of 16,000 tokens would be held back completely.
+    hold_back_chars: Annotated[int, Between(16, 65_536)] | None = None
+    pii_filter: OutputPiiFilterTable | None = None
+    keyword_blocklist: OutputKeywordBlocklistTable | None = None
+    content_length: OutputContentLengthTable | None = None
+    prompt_leak: PromptLeakTable | None = None
+
+
+@frozen(slots=True)
 class GuardrailTables:
     """One level's guardrails; a narrower level that names one replaces its whole rule."""
 
@@ -95,6 +156,8 @@ class GuardrailTables:
     prompt_injection: PromptInjectionTable | None = None
     keyword_blocklist: KeywordBlocklistTable | None = None
     content_length: ContentLengthTable | None = None
+    reversible_redaction: ReversibleRedactionTable | None = None
+    output: OutputGuardrailTables | None = None
 
 
 # ── credentials and providers ────────────────────────────────────────────────────────────────────────────────────────

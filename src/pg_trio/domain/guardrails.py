@@ -1,10 +1,16 @@
-"""The guardrail rules of one endpoint, with the global, project and endpoint levels merged."""
+"""The guardrail rules of one endpoint, with the global, project and endpoint levels merged; what a rule decided."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from attrs import frozen
+
+# Before the provider is called, or when it has answered.
+GuardPhase: TypeAlias = Literal["input", "output"]
+# What was done about matches. `redact`: they were replaced, and are put back in the answer. `replace`: another service
+# gave other texts.
+GuardAction: TypeAlias = Literal["mask", "block", "flag", "redact", "replace"]
 
 # Beside the labels of the built-in types: 64 × 64 in all when there were six of those.
 MAX_CUSTOM_LABELS = 4090
@@ -20,10 +26,10 @@ class CustomPattern:
 
 @frozen(slots=True)
 class PiiFilter:
-    """`types` None means the published ones, an empty tuple none."""
+    """`types` None means the published ones, an empty tuple none. Only answers can be flagged."""
 
     enabled: bool = True
-    mode: Literal["mask", "block"] = "mask"
+    mode: Literal["mask", "block", "flag"] = "mask"
     types: tuple[str, ...] | None = None
     custom_patterns: tuple[CustomPattern, ...] = ()
 
@@ -41,7 +47,7 @@ class KeywordBlocklist:
     """Blocks case-insensitive substrings; `words` keeps the configured spelling for the answer."""
 
     enabled: bool = True
-    mode: Literal["block"] = "block"
+    mode: Literal["mask", "block", "flag"] = "block"
     words: tuple[str, ...] = ()
 
 
@@ -52,11 +58,48 @@ class ContentLength:
     enabled: bool = True
     min: int | None = None
     max: int | None = None
+    # Only answers can be flagged.
+    mode: Literal["block", "flag"] = "block"
+
+
+@frozen(slots=True)
+class ReversibleRedaction:
+    """Personal data becomes `[[EMAIL_001]]` before the provider, and text again in the answer."""
+
+    enabled: bool = True
+    types: tuple[str, ...] | None = None
+    custom_patterns: tuple[CustomPattern, ...] = ()
+
+
+@frozen(slots=True)
+class PromptLeak:
+    """The endpoint's own prompt comes back: a run of at least `min_words` of its words."""
+
+    enabled: bool = True
+    mode: Literal["mask", "block", "flag"] = "block"
+    min_words: int = 12
+
+
+@frozen(slots=True)
+class OutputRules:
+    """The rules for answers, in the order in which they run; None if no level names the guardrail.
+
+    `hold_back_chars`: the most characters of a streamed text that wait for what follows them.
+    """
+
+    pii_filter: PiiFilter | None = None
+    keyword_blocklist: KeywordBlocklist | None = None
+    content_length: ContentLength | None = None
+    prompt_leak: PromptLeak | None = None
+    hold_back_chars: int = 256
+
+
+NO_OUTPUT_RULES = OutputRules()
 
 
 @frozen(slots=True)
 class GuardrailRules:
-    """The four rules in the order they run; None if no level names the guardrail.
+    """The rules of an endpoint; None if no level names the guardrail.
 
     Hashable, so that endpoints with the same rules share one compiled chain.
     """
@@ -65,3 +108,20 @@ class GuardrailRules:
     prompt_injection: PromptInjection | None = None
     keyword_blocklist: KeywordBlocklist | None = None
     content_length: ContentLength | None = None
+    reversible_redaction: ReversibleRedaction | None = None
+    output: OutputRules = NO_OUTPUT_RULES
+
+
+@frozen(slots=True)
+class GuardrailVerdict:
+    """What one rule of a guardrail decided about a request or its answer. Never text of either.
+
+    `guardrail` is its key in the configuration (`pii_filter`), `rule` the part of it that matched: a type, a label, a
+    configured word, a bound. `count` is the number of places that matched.
+    """
+
+    guardrail: str
+    rule: str
+    phase: GuardPhase
+    action: GuardAction
+    count: int = 1

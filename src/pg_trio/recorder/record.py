@@ -8,11 +8,12 @@ from typing import Protocol
 
 from pg_trio.domain.call import RequestHead
 from pg_trio.domain.client_request import ClientReply, ClientRequest
+from pg_trio.domain.guardrails import GuardrailVerdict
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.domain.stage_times import NO_TIMES, StageTimes
 from pg_trio.errors import GatewayError
-from pg_trio.recorder.facts import GuardrailVerdict, Settled
+from pg_trio.recorder.facts import Settled
 
 
 class RequestLimit(Protocol):

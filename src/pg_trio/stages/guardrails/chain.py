@@ -12,6 +12,7 @@ from pg_trio.stages.guardrails.keyword_blocklist import KeywordScanner
 from pg_trio.stages.guardrails.pii import PiiScanner
 from pg_trio.stages.guardrails.pii_masks import Guarded
 from pg_trio.stages.guardrails.prompt_injection import InjectionScanner, injection_scanner
+from pg_trio.stages.guardrails.request_guard import Verdicts
 
 
 @frozen(slots=True, eq=False)
@@ -29,16 +30,21 @@ class Chain:
         return any(each is not None for each in (self._pii, self._injection, self._keywords, self._length))
 
     def apply(self, request: Guarded) -> Guarded:
-        """The request with personal data masked in its messages or inputs; the same object if nothing was.
+        """The request as `check` leaves it."""
+        return self.check(request)[0]
+
+    def check(self, request: Guarded) -> tuple[Guarded, Verdicts]:
+        """The request with what was masked in its messages or inputs, the same object if nothing was; and the verdicts.
 
         `body` stays as it was sent, for `input_schema`. It must not be stored or logged.
 
-        Raises: PiiBlocked, InjectionBlocked, KeywordBlocked, InputTooLong, InputTooShort.
+        Raises: GuardrailBlocked.
         """
+        verdicts: Verdicts = ()
         if self._pii is not None:
-            request = self._pii.apply(request)
+            request, verdicts = self._pii.guard(request)
         if self._injection is None and self._keywords is None and self._length is None:
-            return request
+            return request, verdicts
         text = request.text()
         if self._injection is not None:
             self._injection.check(text)
@@ -46,7 +52,7 @@ class Chain:
             self._keywords.check(text)
         if self._length is not None:
             check_length(self._length, len(text))
-        return request
+        return request, verdicts
 
 
 # 1,024: more distinct rules than any configuration seen; endpoints with equal rules share one chain.

@@ -35,7 +35,7 @@ class KeywordScanner:
             return
         for folded, word in self._words:
             if folded in folded_text:
-                raise KeywordBlocked(word)
+                raise KeywordBlocked(word, rule=word)
 
 
 def _one_scan(words: list[str]) -> Pattern | None:

@@ -57,7 +57,7 @@ class InjectionScanner:
                 rules = _loose_rules()
             buffer = text.translate(self._folding).encode()
         if rules.matches(buffer):
-            raise InjectionBlocked
+            raise InjectionBlocked(rule="pattern")
 
 
 class _RuleSet:

@@ -23,7 +23,7 @@ UUID_TEXT: Part = {"type": "string", "format": "uuid"}
 
 # Errors of the admin address alone.
 _OPERATOR_ERRORS = frozenset({"OperatorRefused", "RoleInsufficient", "CsrfMissing", "ReloadUnavailable"})
-_KINDS = frozenset({"CallerError", "UpstreamError", "OwnStateError", "GatewayError"})
+_KINDS = frozenset({"CallerError", "UpstreamError", "OwnStateError", "GatewayError", "GuardrailBlocked"})
 _PHRASES = {
     400: "The request cannot be understood",
     401: "No token, or an unknown one",
