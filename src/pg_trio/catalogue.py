@@ -22,7 +22,7 @@ from pg_trio.domain.project import MODEL_NAME, Endpoint, ModelName, OpenedProvid
 from pg_trio.domain.secret import mask_client_text
 from pg_trio.errors import EndpointNotFound, ModelNotFound
 from pg_trio.stages.budget import Budget, SpendPlan
-from pg_trio.stages.guardrails import Chain, compile_chain
+from pg_trio.stages.guardrails import Chain, OutputGuards, compile_chain, compile_output
 from pg_trio.stages.prompt import PromptPlan, compile_prompt
 from pg_trio.stages.provider_call import CallPlan, ProviderCall
 from pg_trio.stages.rate_limit import LimitPlan, RateLimit
@@ -54,6 +54,8 @@ class EndpointPlan:
     # The same for surfaces that cannot tell a client to drop the text that it has.
     call_without_restarts: CallPlan
     output_schema: OutputSchema | None
+    # The guardrails for answers.
+    output_guards: OutputGuards | None = None
 
 
 @frozen(slots=True, eq=False)
@@ -78,6 +80,7 @@ class PlanCompiler:
             call=call,
             call_without_restarts=call.without_restarts(),
             output_schema=_compile_output(endpoint),
+            output_guards=compile_output(endpoint.guardrails.output, endpoint.prompt),
         )
 
 

@@ -22,6 +22,7 @@ from pg_trio.domain.call import Answered, Call, EmbeddingAnswer, WholeAnswer
 from pg_trio.domain.chat import ChatRequest, Prompt, Usage, estimate_tokens
 from pg_trio.domain.client_request import ClientRequest
 from pg_trio.domain.embeddings import EmbeddingRequest
+from pg_trio.domain.event_source import EventSource
 from pg_trio.domain.project import Caller
 from pg_trio.domain.value import value
 from pg_trio.embedding_pipeline import EmbeddingPipeline
@@ -44,6 +45,7 @@ from pg_trio.stages.account import Account, Part, estimate_usage
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate
 from pg_trio.stages.budget import Budget, Reservation
+from pg_trio.stages.guardrails import OutputGuards
 from pg_trio.stages.open_session import OpenSession, Sessions
 from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.provider_call.rescue import RescuedSource
@@ -230,8 +232,16 @@ class Pipeline:
             _settle_lost(asked)
             raise
         reply = answered.reply
-        recorder.reply_made(reply)
         usage = reply.usage or estimate_usage(account.prompt, reply)
+        if plan.output_guards is not None:
+            try:
+                answered = await self._guard_output(asked, answered, plan.output_guards)
+            except BaseException:
+                # The provider is paid, also for an answer that is refused.
+                _settle(asked, answered, usage)
+                raise
+            reply = answered.reply
+        recorder.reply_made(reply)
         if plan.output_schema is None:
             _settle(asked, answered, usage)
         else:
@@ -255,6 +265,15 @@ class Pipeline:
             at=asked.call.head.at,
             session_id=None if session is None else session.kept_id,
         )
+
+    async def _guard_output(self, asked: CheckedRequest, answered: Answered, guards: OutputGuards) -> Answered:
+        """The answer as the guardrails let it pass. Raises GuardrailBlocked."""
+        recorder, reply = asked.recorder, answered.reply
+        recorder.stage_began("output_guardrails")
+        reply, verdicts = await self.large_work.call(reply.characters(), guards.check, reply)
+        for verdict in verdicts:
+            recorder.guardrail_decided(verdict)
+        return Answered(reply, answered.candidate)
 
     async def _match_output(
         self, asked: CheckedRequest, answered: Answered, usage: Usage, schema: OutputSchema
@@ -283,7 +302,9 @@ class Pipeline:
                 earlier.append((answered.candidate, usage))
                 answered, reply = again, again.reply
                 usage = reply.usage or estimate_usage(prompt, reply)
-                recorder.reply_made(reply)
+                if asked.plan.output_guards is not None:
+                    answered = await self._guard_output(asked, answered, asked.plan.output_guards)
+                recorder.reply_made(answered.reply)
         finally:
             total = _settle(asked, answered, usage, earlier)
         recorder.reply_made(reply)
@@ -308,9 +329,12 @@ class Pipeline:
         rescued = RescuedSource(self.provider_call, call, prompt, deadline.at, recorder.attempts)
         keeps_text = endpoint.log_bodies != "none" or self.recorders.keeps_texts
         record = AnswerRecord() if session is not None or keeps_text else None
+        source: EventSource = rescued
+        if asked.plan.output_guards is not None:
+            source = _guard_stream(asked, rescued, asked.plan.output_guards)
         head_after_s = endpoint.stream_head_after_ms / 1000 or math.inf
         relay = Relay(
-            source=rescued if record is None else FilteredSource(rescued, record),
+            source=source if record is None else FilteredSource(source, record),
             client=asked.call.open_stream(
                 asked.request, endpoint, recorder, None if session is None else session.kept_id
             ),
@@ -330,7 +354,7 @@ class Pipeline:
             self.recorders.streams_active -= 1
             rescued.note_end(relay.outcome)
             _settle_stream(asked, rescued, has_begun=relay.has_begun)
-            if relay.has_begun and record is not None and keeps_text:
+            if relay.clock.is_committed and relay.has_begun and record is not None and keeps_text:
                 recorder.reply_made(record.reply_so_far())
             await rescued.aclose()
 
@@ -364,6 +388,12 @@ class Pipeline:
         # Receiving may have taken long.
         await self.rate_limit.check_left(call, caller.token, limits)
         return body
+
+
+def _guard_stream(asked: CheckedRequest, source: EventSource, guards: OutputGuards) -> EventSource:
+    """The events of the source, as the guardrails let them pass."""
+    note, shows_reasoning = asked.recorder.guardrail_decided, asked.plan.endpoint.stream_reasoning
+    return FilteredSource(source, guards.open_stream(note, shows_reasoning=shows_reasoning))
 
 
 def _settle(asked: CheckedRequest, answered: Answered, usage: Usage, earlier: Sequence[Part] = ()) -> Usage:

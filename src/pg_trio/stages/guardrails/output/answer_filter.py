@@ -1,4 +1,4 @@
-"""The filter of a streamed answer's events: text passes masked, as soon as it is decided. See sources/filtered_source.py.
+"""The filter of a streamed answer's events (sources/filtered_source.py): text passes masked, as soon as it is decided.
 
 Rules:
 1. The answer's text is one text, its reasoning another one, the arguments of each call a third. A text waits while its

@@ -23,9 +23,9 @@ _OTHER_SCRIPTS = r"\u0590-\u1CFF\u2E80-\uA63F\uAC00-\uD7FF\uF900-\uFAFF\U0002000
 _RUN = re.compile(rf"[^\s{_OTHER_SCRIPTS}]*")
 
 # Tokens with digits, and what may stand between two of them in a number: a few separators, or an extension's word.
-_TOKEN = r"(?<![0-9A-Za-z_])[0-9A-Za-z_]*[0-9][0-9A-Za-z_]*"
+_WITH_DIGIT = r"(?<![0-9A-Za-z_])[0-9A-Za-z_]*[0-9][0-9A-Za-z_]*"
 _EXTENSION = r"[ ,;(]{0,3}(?i:x|ext\.?|extn\.?|extension|durchwahl|dw|poste|anexo|interno|ramal|toestel|#)[ .:\-]{0,3}"
-_CLUSTER = re.compile(rf"[+(\[]{{0,3}}{_TOKEN}(?:(?:[^\w\n]{{1,6}}|{_EXTENSION}){_TOKEN})*[)\]]?")
+_CLUSTER = re.compile(rf"[+(\[]{{0,3}}{_WITH_DIGIT}(?:(?:[^\w\n]{{1,6}}|{_EXTENSION}){_WITH_DIGIT})*[)\]]?")
 # Behind a number: separators, after which it may go on.
 _OPEN_END = re.compile(r"[^\w\n]{0,6}\Z")
 _WORD_BEHIND = re.compile(r"[^\w\n]{0,6}([^\W\d_]+)\W[\s\S]")
@@ -33,60 +33,11 @@ _IBAN_START = re.compile(r"(?<![0-9A-Za-z])[A-Za-z]{2}[0-9]{2}")
 # An address of four numbers, or with two colons.
 _DOTTED = re.compile(r"[0-9]\.[0-9]+\.[0-9]+\.[0-9]|:[0-9A-Fa-f]*:")
 # Words behind a number that may be the beginning of what tells its meaning: "1.2.3.4 is the last stable release",
-# "586625 mobile", "X12345678 is my passport".
-_TELLING_WORDS = frozenset(
-    [
-        "is",
-        "was",
-        "has",
-        "had",
-        "been",
-        "will",
-        "be",
-        "the",
-        "a",
-        "an",
-        "our",
-        "last",
-        "latest",
-        "new",
-        "newest",
-        "current",
-        "stable",
-        "first",
-        "next",
-        "release",
-        "released",
-        "version",
-        "build",
-        "my",
-        "us",
-        "u",
-        "american",
-        "passport",
-        "office",
-        "fax",
-        "mobile",
-        "mob",
-        "cell",
-        "home",
-        "work",
-        "tel",
-        "phone",
-        "handy",
-        "landline",
-        "x",
-        "ext",
-        "extn",
-        "extension",
-        "durchwahl",
-        "dw",
-        "poste",
-        "anexo",
-        "interno",
-        "ramal",
-        "toestel",
-    ]
+# "586625 mobile", "X12345678 is my passport"; and an extension's words.
+_TELLING_WORD = re.compile(
+    r"(?i:is|was|has|had|been|will|be|the|a|an|our|last|latest|new|newest|current|stable|first|next|released?|version|build"
+    r"|my|us|u|american|passport|office|fax|mobile|mob|cell|home|work|tel|phone|handy|landline"
+    r"|x|extn?|extension|durchwahl|dw|poste|anexo|interno|ramal|toestel)"
 )
 # The fewest digits of a number without dots or colons that any type has.
 _FEWEST_DIGITS = 6
@@ -97,7 +48,7 @@ _IBAN_CHARS = 68
 # What a date of birth has at most, and the longest name of a month.
 _DATE_CHARS = 40
 
-# The beginnings of types that begin with letters and a space, by type: AB 12 34 56 C, RSS MRA 85…, X 1234567 L, March 3.
+# The beginnings of types that begin with letters and a space: AB 12 34 56 C, RSS MRA 85…, X 1234567 L, March 3.
 _LETTERS_FIRST = {
     "uk_nino": r"[A-Za-z]{2}[ \-]",
     "it_codice_fiscale": r"[A-Za-z]{3} (?:[A-Za-z]{0,3}|[A-Za-z]{3} )",
@@ -171,7 +122,7 @@ def _is_open(text: str, start: int, end: int, *, has_ibans: bool) -> bool:
     if text[end : end + 1] == "\n":
         return False
     word = _WORD_BEHIND.match(text, end)
-    return word is None or word[1].lower() in _TELLING_WORDS
+    return word is None or _TELLING_WORD.fullmatch(word[1]) is not None
 
 
 # ── secrets ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -67,11 +67,12 @@ class _Runs:
         following = self._links[state].get(word)
         return (0, 0) if following is None else (following, length + 1)
 
-    def longest_before(self, state: int, begun: str) -> int:
+    def longest_before(self, state: int, length: int, begun: str) -> int:
         """How many words of the run that ends here a word may continue that begins so."""
         while state and not any(word.startswith(begun) for word in self._links[state]):
             state = self._shorter[state]
-        return self._length[state]
+            length = self._length[state]
+        return length
 
 
 class PromptFinder:
@@ -123,7 +124,7 @@ class PromptFinder:
         for word in _WORD.finditer(text, since):
             starts.append(word.start())
             if word.end() == len(text):
-                rest = runs.longest_before(state, word[0].casefold())
+                rest = runs.longest_before(state, length, word[0].casefold())
                 return starts[-1 - rest]
             state, length = runs.step(state, length, word[0].casefold())
         return starts[-length] if length else len(text)
