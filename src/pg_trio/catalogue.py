@@ -22,7 +22,15 @@ from pg_trio.domain.project import MODEL_NAME, Endpoint, ModelName, OpenedProvid
 from pg_trio.domain.secret import mask_client_text
 from pg_trio.errors import EndpointNotFound, ModelNotFound
 from pg_trio.stages.budget import Budget, SpendPlan
-from pg_trio.stages.guardrails import Chain, RemoteCaller, RemoteGuards, compile_chain, compile_remote
+from pg_trio.stages.guardrails import (
+    Chain,
+    OutputGuards,
+    RemoteCaller,
+    RemoteGuards,
+    compile_chain,
+    compile_output,
+    compile_remote,
+)
 from pg_trio.stages.prompt import PromptPlan, compile_prompt
 from pg_trio.stages.provider_call import CallPlan, ProviderCall
 from pg_trio.stages.rate_limit import LimitPlan, RateLimit
@@ -55,6 +63,8 @@ class EndpointPlan:
     # The same for surfaces that cannot tell a client to drop the text that it has.
     call_without_restarts: CallPlan
     output_schema: OutputSchema | None
+    # The guardrails for answers.
+    output_guards: OutputGuards | None = None
 
     @property
     def checks_requests(self) -> bool:
@@ -86,6 +96,7 @@ class PlanCompiler:
             call=call,
             call_without_restarts=call.without_restarts(),
             output_schema=_compile_output(endpoint),
+            output_guards=compile_output(endpoint.guardrails.output, endpoint.prompt),
         )
 
 

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pg_trio.catalogue import EndpointPlan
 from pg_trio.domain.call import Answered, Call
 from pg_trio.domain.chat import ChatRequest, Prompt, Usage
+from pg_trio.domain.event_source import EventSource
 from pg_trio.domain.value import value
 from pg_trio.recorder import Recorder
 from pg_trio.recorder.facts import Settled
+from pg_trio.sources import FilteredSource
 from pg_trio.stages.account import Account, Part
 from pg_trio.stages.guardrails import Check, Whose
 from pg_trio.stages.open_session import OpenSession
@@ -37,6 +39,14 @@ class CheckedRequest:
         assert caller is not None  # a checked request has one
         whose = Whose(str(caller.project.uuid), plan.endpoint.slug, self.call.head.request_id, self.deadline.at)
         return plan.remote.check_beside(self.request, whose, self.recorder.guardrail_decided)
+
+    def guard_stream(self, source: EventSource) -> EventSource:
+        """The events of the source, as the guardrails for answers let them pass."""
+        guards = self.plan.output_guards
+        if guards is None:
+            return source
+        note, shows_reasoning = self.recorder.guardrail_decided, self.plan.endpoint.stream_reasoning
+        return FilteredSource(source, guards.open_stream(note, shows_reasoning=shows_reasoning))
 
     def settle(self, answered: Answered, usage: Usage, earlier: Sequence[Part] = ()) -> Usage:
         """Count the usage of the answer and of those before it. Returns the sum."""

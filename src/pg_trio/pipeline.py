@@ -42,7 +42,7 @@ from pg_trio.stages.account import Account, Part, estimate_usage
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate
 from pg_trio.stages.budget import Budget, Reservation
-from pg_trio.stages.guardrails import HeldSource, hold_beside
+from pg_trio.stages.guardrails import HeldSource, OutputGuards, hold_beside
 from pg_trio.stages.open_session import OpenSession, Sessions
 from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.provider_call.rescue import RescuedSource
@@ -219,8 +219,16 @@ class Pipeline:
                 asked.settle_lost()
                 raise
         reply = answered.reply
-        recorder.reply_made(reply)
         usage = reply.usage or estimate_usage(account.prompt, reply)
+        if plan.output_guards is not None:
+            try:
+                answered = await self._guard_output(asked, answered, plan.output_guards)
+            except BaseException:
+                # The provider is paid, also for an answer that is refused.
+                asked.settle(answered, usage)
+                raise
+            reply = answered.reply
+        recorder.reply_made(reply)
         if plan.output_schema is None:
             asked.settle(answered, usage)
         else:
@@ -262,6 +270,15 @@ class Pipeline:
             raise refused
         return answered
 
+    async def _guard_output(self, asked: CheckedRequest, answered: Answered, guards: OutputGuards) -> Answered:
+        """The answer as the guardrails let it pass. Raises GuardrailBlocked."""
+        recorder, reply = asked.recorder, answered.reply
+        recorder.stage_began("output_guardrails")
+        reply, verdicts = await self.large_work.call(reply.characters(), guards.check, reply)
+        for verdict in verdicts:
+            recorder.guardrail_decided(verdict)
+        return Answered(reply, answered.candidate)
+
     async def _match_output(
         self, asked: CheckedRequest, answered: Answered, usage: Usage, schema: OutputSchema
     ) -> tuple[Answered, Usage]:
@@ -289,7 +306,9 @@ class Pipeline:
                 earlier.append((answered.candidate, usage))
                 answered, reply = again, again.reply
                 usage = reply.usage or estimate_usage(prompt, reply)
-                recorder.reply_made(reply)
+                if asked.plan.output_guards is not None:
+                    answered = await self._guard_output(asked, answered, asked.plan.output_guards)
+                recorder.reply_made(answered.reply)
         finally:
             total = asked.settle(answered, usage, earlier)
         recorder.reply_made(reply)
@@ -317,7 +336,7 @@ class Pipeline:
         head_at = asked.call.head.head_at + (endpoint.stream_head_after_ms / 1000 or math.inf)
         check = asked.check_beside()
         held = None if check is None else HeldSource(rescued, check)
-        source = rescued if held is None else held
+        source = asked.guard_stream(rescued if held is None else held)
         relay = Relay(
             source=source if record is None else FilteredSource(source, record),
             client=asked.call.open_stream(
@@ -341,7 +360,7 @@ class Pipeline:
             self.recorders.streams_active -= 1
             rescued.note_end(relay.outcome)
             asked.settle_stream(rescued, has_begun=relay.has_begun)
-            if relay.has_begun and record is not None and keeps_text:
+            if relay.clock.is_committed and relay.has_begun and record is not None and keeps_text:
                 recorder.reply_made(record.reply_so_far())
             await rescued.aclose()
 

@@ -1,6 +1,10 @@
-"""The stage `guardrails`: `compile_chain` for the local rules, `compile_remote` for those of other services."""
+"""The guardrails: one chain for requests, one set of rules for answers, those of other services for both.
+
+See docs/guardrails.md.
+"""
 
 from pg_trio.stages.guardrails.chain import Chain, compile_chain
+from pg_trio.stages.guardrails.output import OutputGuards, compile_output
 from pg_trio.stages.guardrails.remote.beside import Check, HeldSource, hold_beside
 from pg_trio.stages.guardrails.remote.remote_call import RemoteCaller
 from pg_trio.stages.guardrails.remote.remote_guards import RemoteGuards, Whose, compile_remote
@@ -9,10 +13,12 @@ __all__ = [
     "Chain",
     "Check",
     "HeldSource",
+    "OutputGuards",
     "RemoteCaller",
     "RemoteGuards",
     "Whose",
     "compile_chain",
+    "compile_output",
     "compile_remote",
     "hold_beside",
 ]

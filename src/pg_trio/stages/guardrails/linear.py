@@ -51,6 +51,11 @@ class PatternSet:
             self._set.Add(pattern)
         self._set.Compile()
 
+    def find_indexes(self, text: bytes) -> list[int]:
+        """The indexes of the patterns that match somewhere."""
+        found: list[int] | None = self._set.Match(text)
+        return found or []
+
     def find_first(self, text: bytes) -> int | None:
         """The lowest index of a pattern that matches somewhere, or None."""
         found = self._set.Match(text)

@@ -1,7 +1,8 @@
 """Checks beside the provider's call: both run, and what the call gives is held until the checks have passed.
 
 Rules:
-1. A check that refuses cancels the call at once. Its error is the request's, whatever the call gave.
+1. A check that refuses cancels the call at once. Its error is the request's, also where the call has
+   an answer.
 2. A call that failed is held, too: a request that a check refuses is refused in each try, also while a provider is
    down.
 3. A call that had ended when the check refused is returned beside the error, because its usage must be counted.

@@ -22,7 +22,14 @@ from pg_trio.domain.project import Credential
 from pg_trio.domain.provider import PROVIDERS
 from pg_trio.domain.upstream import Headers, WireRequest
 from pg_trio.errors import ModerationBlocked
-from pg_trio.stages.guardrails.remote.remote_answer import HEADERS, CallTerms, RemoteCheckFailed, clean, cut, read_object
+from pg_trio.stages.guardrails.remote.remote_answer import (
+    HEADERS,
+    CallTerms,
+    RemoteCheckFailed,
+    clean,
+    cut,
+    read_object,
+)
 from pg_trio.stages.guardrails.remote_guard import RemoteCheck, RemoteVerdict
 
 # The category of a result that is flagged and names none.

@@ -22,7 +22,14 @@ from pg_trio.domain.guardrails import GuardrailVerdict, Webhook
 from pg_trio.domain.secret import Secret, mask_secrets
 from pg_trio.domain.upstream import WireRequest
 from pg_trio.errors import WebhookBlocked
-from pg_trio.stages.guardrails.remote.remote_answer import HEADERS, CallTerms, RemoteCheckFailed, clean, cut, read_object
+from pg_trio.stages.guardrails.remote.remote_answer import (
+    HEADERS,
+    CallTerms,
+    RemoteCheckFailed,
+    clean,
+    cut,
+    read_object,
+)
 from pg_trio.stages.guardrails.remote_guard import RemoteCheck, RemoteVerdict
 
 SIGNATURE_HEADER = "X-PG-Signature"
