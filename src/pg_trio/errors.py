@@ -450,6 +450,18 @@ class KeywordBlocked(GuardrailBlocked):
 
 
 @define(slots=False, eq=False)
+class SecretBlocked(GuardrailBlocked):
+    """A key, a token or a password in the text. `label` is the kind, never the match."""
+
+    guardrail: ClassVar[str] = "secret_scanner"
+    label: str
+
+    @property
+    def text(self) -> str:
+        return self._says(f"{self.label} detected in {self.phase}")
+
+
+@define(slots=False, eq=False)
 class InputTooLong(GuardrailBlocked):
     """The text has more characters than `content_length.max`."""
 

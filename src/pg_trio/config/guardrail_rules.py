@@ -21,6 +21,7 @@ from pg_trio.config.tables import (
     PiiFilterTable,
     PromptInjectionTable,
     ReversibleRedactionTable,
+    SecretScannerTable,
 )
 from pg_trio.domain.guardrails import (
     MAX_CUSTOM_LABELS,
@@ -33,6 +34,7 @@ from pg_trio.domain.guardrails import (
     PromptInjection,
     PromptLeak,
     ReversibleRedaction,
+    SecretScanner,
 )
 
 
@@ -52,6 +54,8 @@ def narrow_rules(
         own["keyword_blocklist"] = _keyword_blocklist(tables.keyword_blocklist)
     if tables.content_length is not None:
         own["content_length"] = _content_length(tables.content_length, (*path, "content_length"), mistakes)
+    if tables.secret_scanner is not None:
+        own["secret_scanner"] = _secret_scanner(tables.secret_scanner)
     if tables.reversible_redaction is not None:
         place = (*path, "reversible_redaction")
         own["reversible_redaction"] = _reversible_redaction(tables.reversible_redaction, place, mistakes)
@@ -119,12 +123,18 @@ def find_pattern_mistake(pattern: str) -> str | None:
 
 
 def _prompt_injection(table: PromptInjectionTable) -> PromptInjection:
-    return PromptInjection(**_given(table, "enabled", "mode"))
+    allow = tuple(rule_id for rule_id in table.allow or () if rule_id is not None)
+    return PromptInjection(allow=allow, **_given(table, "enabled", "mode", "score_threshold", "scan_tool_results"))
+
+
+def _secret_scanner(table: SecretScannerTable) -> SecretScanner:
+    types = None if table.types is None else tuple(name for name in table.types if name is not None)
+    return SecretScanner(types=types, **_given(table, "enabled", "mode"))
 
 
 def _keyword_blocklist(table: KeywordBlocklistTable | OutputKeywordBlocklistTable) -> KeywordBlocklist:
     words = tuple(word for word in table.words or () if word is not None)
-    return KeywordBlocklist(words=words, **_given(table, "enabled", "mode"))
+    return KeywordBlocklist(words=words, **_given(table, "enabled", "mode", "match"))
 
 
 def _content_length(

@@ -14,8 +14,9 @@ from uuid import UUID
 
 from attrs import field, frozen
 
-from pg_trio.config.bounds import DAY_MS, Between, Count, Length, Milliseconds, Money, Name, Shape, Text
-from pg_trio.domain.detected_types import PiiType
+from pg_trio.config.bounds import DAY_MS, Between, Count, Known, Length, Milliseconds, Money, Name, Shape, Text
+from pg_trio.domain.detected_types import PiiType, SecretType
+from pg_trio.domain.injection_ids import INJECTION_IDS
 from pg_trio.domain.log_body import LogBodies
 from pg_trio.domain.project import (
     MODEL_NAME_CHARS,
@@ -35,6 +36,8 @@ Percentile = Annotated[str, Shape(re.compile(r"p[5-9][0-9]"), "a percentile from
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 # As long as the longest model id that a request may name (domain.project.MODEL_NAME_CHARS).
 ModelGlob = Annotated[str, Length(1, MODEL_NAME_CHARS)]
+# The id of a rule of prompt_injection.
+InjectionId = Annotated[str, Known(INJECTION_IDS, "a rule's id")]
 OutputMode = Literal["mask", "block", "flag"]
 Characters = Annotated[int, Between(0, 1_000_000_000)]
 # A million dollars for a million tokens: a dollar a token. The dearest model of 2026 costs 600.
@@ -68,6 +71,9 @@ class PromptInjectionTable:
 
     enabled: bool | None = None
     mode: Literal["block"] | None = None
+    allow: list[InjectionId | None] | None = None
+    score_threshold: Annotated[float, Between(0, 1)] | None = None
+    scan_tool_results: bool | None = None
 
 
 @frozen(slots=True)
@@ -75,8 +81,18 @@ class KeywordBlocklistTable:
     """`[….guardrails.keyword_blocklist]`."""
 
     enabled: bool | None = None
-    mode: Literal["block"] | None = None
+    mode: Literal["mask", "block"] | None = None
+    match: Literal["substring", "word"] | None = None
     words: list[Annotated[str, Length(1, 1000)] | None] | None = None
+
+
+@frozen(slots=True)
+class SecretScannerTable:
+    """`[….guardrails.secret_scanner]`."""
+
+    enabled: bool | None = None
+    mode: Literal["mask", "block"] | None = None
+    types: list[SecretType | None] | None = None
 
 
 @frozen(slots=True)
@@ -113,6 +129,7 @@ class OutputKeywordBlocklistTable:
 
     enabled: bool | None = None
     mode: OutputMode | None = None
+    match: Literal["substring", "word"] | None = None
     words: list[Annotated[str, Length(1, 1000)] | None] | None = None
 
 
@@ -156,6 +173,7 @@ class GuardrailTables:
     prompt_injection: PromptInjectionTable | None = None
     keyword_blocklist: KeywordBlocklistTable | None = None
     content_length: ContentLengthTable | None = None
+    secret_scanner: SecretScannerTable | None = None
     reversible_redaction: ReversibleRedactionTable | None = None
     output: OutputGuardrailTables | None = None
 

@@ -36,19 +36,37 @@ class PiiFilter:
 
 @frozen(slots=True)
 class PromptInjection:
-    """Blocks known prompt-injection phrases."""
+    """Blocks prompt injection. `allow`: ids of rules that do not count.
+
+    `score_threshold`: a strong rule has a score of 1, weak ones less; the request is refused if the sum of those that
+    match reaches it. `scan_tool_results` False: results of tools are not checked.
+    """
 
     enabled: bool = True
     mode: Literal["block"] = "block"
+    allow: tuple[str, ...] = ()
+    score_threshold: float = 1.0
+    scan_tool_results: bool = True
 
 
 @frozen(slots=True)
 class KeywordBlocklist:
-    """Blocks case-insensitive substrings; `words` keeps the configured spelling for the answer."""
+    """Words in any case and disguise; `words` keeps the configured spelling for the answer. Only answers can be
+    flagged."""
 
     enabled: bool = True
     mode: Literal["mask", "block", "flag"] = "block"
+    match: Literal["substring", "word"] = "substring"
     words: tuple[str, ...] = ()
+
+
+@frozen(slots=True)
+class SecretScanner:
+    """Keys, tokens and passwords. `types` None means all of them. Only answers can be flagged."""
+
+    enabled: bool = True
+    mode: Literal["mask", "block", "flag"] = "block"
+    types: tuple[str, ...] | None = None
 
 
 @frozen(slots=True)
@@ -108,6 +126,7 @@ class GuardrailRules:
     prompt_injection: PromptInjection | None = None
     keyword_blocklist: KeywordBlocklist | None = None
     content_length: ContentLength | None = None
+    secret_scanner: SecretScanner | None = None
     reversible_redaction: ReversibleRedaction | None = None
     output: OutputRules = NO_OUTPUT_RULES
 
