@@ -18,6 +18,7 @@ from pg_trio.config.tables import (
     OutputGuardrailTables,
     OutputKeywordBlocklistTable,
     OutputPiiFilterTable,
+    OutputSecretScannerTable,
     PiiFilterTable,
     PromptInjectionTable,
     ReversibleRedactionTable,
@@ -66,6 +67,8 @@ def narrow_rules(
 
 def _narrow_output(wider: OutputRules, tables: OutputGuardrailTables, path: Path, mistakes: Mistakes) -> OutputRules:
     own: dict[str, Any] = _given(tables, "hold_back_chars")
+    if tables.secret_scanner is not None:
+        own["secret_scanner"] = _secret_scanner(tables.secret_scanner)
     if tables.pii_filter is not None:
         own["pii_filter"] = _pii_filter(tables.pii_filter, (*path, "pii_filter"), mistakes)
     if tables.keyword_blocklist is not None:
@@ -127,7 +130,7 @@ def _prompt_injection(table: PromptInjectionTable) -> PromptInjection:
     return PromptInjection(allow=allow, **_given(table, "enabled", "mode", "score_threshold", "scan_tool_results"))
 
 
-def _secret_scanner(table: SecretScannerTable) -> SecretScanner:
+def _secret_scanner(table: SecretScannerTable | OutputSecretScannerTable) -> SecretScanner:
     types = None if table.types is None else tuple(name for name in table.types if name is not None)
     return SecretScanner(types=types, **_given(table, "enabled", "mode"))
 

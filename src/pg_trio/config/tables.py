@@ -134,6 +134,15 @@ class OutputKeywordBlocklistTable:
 
 
 @frozen(slots=True)
+class OutputSecretScannerTable:
+    """`[….guardrails.output.secret_scanner]`."""
+
+    enabled: bool | None = None
+    mode: OutputMode | None = None
+    types: list[SecretType | None] | None = None
+
+
+@frozen(slots=True)
 class OutputContentLengthTable:
     """`[….guardrails.output.content_length]`."""
 
@@ -149,16 +158,16 @@ class PromptLeakTable:
 
     enabled: bool | None = None
     mode: OutputMode | None = None
-    # Shorter runs are in answers that have nothing to do with the prompt.
-    min_words: Annotated[int, Between(3, 1000)] | None = None
+    min_words: Annotated[int, Between(1, 1000)] | None = None
 
 
 @frozen(slots=True)
 class OutputGuardrailTables:
     """`[….guardrails.output]`: the rules for answers; each is replaced by a narrower level like those for requests."""
 
-    # 16: half of it is a word. 65536: an answer of 16,000 tokens would be held back completely.
-    hold_back_chars: Annotated[int, Between(16, 65_536)] | None = None
+    # 65536: answers of up to 16,000 tokens are held back completely. 0: all is checked at the end alone.
+    hold_back_chars: Annotated[int, Between(0, 65_536)] | None = None
+    secret_scanner: OutputSecretScannerTable | None = None
     pii_filter: OutputPiiFilterTable | None = None
     keyword_blocklist: OutputKeywordBlocklistTable | None = None
     content_length: OutputContentLengthTable | None = None

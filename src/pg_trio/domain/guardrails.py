@@ -105,6 +105,7 @@ class OutputRules:
     `hold_back_chars`: the most characters of a streamed text that wait for what follows them.
     """
 
+    secret_scanner: SecretScanner | None = None
     pii_filter: PiiFilter | None = None
     keyword_blocklist: KeywordBlocklist | None = None
     content_length: ContentLength | None = None
