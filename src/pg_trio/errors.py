@@ -427,6 +427,13 @@ class PiiBlocked(GuardrailBlocked):
 
 
 @define(slots=False, eq=False)
+class RedactionRefused(PiiBlocked):
+    """Personal data where no placeholder can stand: in a name, an id or an object's key."""
+
+    guardrail: ClassVar[str] = "reversible_redaction"
+
+
+@define(slots=False, eq=False)
 class InjectionBlocked(GuardrailBlocked):
     """A known prompt-injection phrase in the input."""
 

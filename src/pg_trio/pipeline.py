@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pg_trio.catalogue import Catalogue, EndpointPlan
 from pg_trio.config.settings import GatewaySettings
@@ -45,7 +45,7 @@ from pg_trio.stages.account import Account, Part, estimate_usage
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate
 from pg_trio.stages.budget import Budget, Reservation
-from pg_trio.stages.guardrails import OutputGuards
+from pg_trio.stages.guardrails import OutputGuards, Redaction, RestoringFilter, restore_reply
 from pg_trio.stages.open_session import OpenSession, Sessions
 from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.provider_call.rescue import RescuedSource
@@ -67,6 +67,8 @@ class CheckedRequest:
     account: Account[Prompt]
     recorder: Recorder
     session: OpenSession | None = None
+    # What is put back into the answer for the client alone.
+    redaction: Redaction | None = None
 
 
 @frozen
@@ -188,18 +190,23 @@ class Pipeline:
             if reservation is None:
                 reservation = await self.budget.reserve(plan.spend, request)
             async with reservation:
-                request = await check_request(received, request, self.large_work)
+                request, redaction = await check_request(received, request, self.large_work)
                 session, messages = None, request.messages
                 if plan.endpoint.sessions_enabled and (request.session_terms.starts or request.session_id is not None):
                     recorder.stage_began("session")
                     session = await self._open_session(received, request, reservation, quota)
+                if redaction is not None:
+                    request, session, redaction = _renumber(received, request, session, redaction)
+                if session is not None:
                     messages = session.messages
+                elif redaction is not None:
+                    messages = request.messages
 
                 recorder.stage_began("prompt")
                 prompt = plan.prompt.apply(messages, request)
 
                 account = Account(reservation, quota, prompt, recorder.attempts)
-                checked = CheckedRequest(call, plan, request, received.deadline, account, recorder, session)
+                checked = CheckedRequest(call, plan, request, received.deadline, account, recorder, session, redaction)
                 recorder.stage_began("provider")
                 if not request.stream:
                     return await self._reply(checked)
@@ -215,7 +222,7 @@ class Pipeline:
 
     async def _count(self, received: ReceivedRequest, request: ChatRequest) -> WholeAnswer:
         """The estimate of the tokens that a provider would be sent, as the usage of an empty answer."""
-        request = await check_request(received, request, self.large_work)
+        request, _ = await check_request(received, request, self.large_work)
         messages = request.messages
         if request.session_id is not None and self.sessions is not None:
             messages = (await self.sessions.open(received.caller, received.plan.endpoint, request)).messages
@@ -255,7 +262,7 @@ class Pipeline:
 
         recorder.stages_ended()
         return WholeAnswer(
-            reply=reply,
+            reply=reply if asked.redaction is None else restore_reply(reply, asked.redaction),
             usage=usage,
             request_id=asked.call.head.request_id,
             provider=answered.candidate.provider,
@@ -334,7 +341,7 @@ class Pipeline:
             source = _guard_stream(asked, rescued, asked.plan.output_guards)
         head_after_s = endpoint.stream_head_after_ms / 1000 or math.inf
         relay = Relay(
-            source=source if record is None else FilteredSource(source, record),
+            source=_finish_source(asked, source, record),
             client=asked.call.open_stream(
                 asked.request, endpoint, recorder, None if session is None else session.kept_id
             ),
@@ -394,6 +401,29 @@ def _guard_stream(asked: CheckedRequest, source: EventSource, guards: OutputGuar
     """The events of the source, as the guardrails let them pass."""
     note, shows_reasoning = asked.recorder.guardrail_decided, asked.plan.endpoint.stream_reasoning
     return FilteredSource(source, guards.open_stream(note, shows_reasoning=shows_reasoning))
+
+
+def _finish_source(asked: CheckedRequest, source: EventSource, record: AnswerRecord | None) -> EventSource:
+    """The events for the client: recorded, then with the texts that only the client gets."""
+    if record is not None:
+        source = FilteredSource(source, record)
+    return source if asked.redaction is None else FilteredSource(source, RestoringFilter(asked.redaction))
+
+
+def _renumber(
+    received: ReceivedRequest, request: ChatRequest, session: OpenSession | None, redaction: Redaction
+) -> tuple[ChatRequest, OpenSession | None, Redaction]:
+    """The same, with numbers that no placeholder of the session's history or of the endpoint's prompt has."""
+    endpoint = received.plan.endpoint
+    others = [endpoint.prompt or "", endpoint.user_prompt_template or ""]
+    if session is not None:
+        request = session.request
+        others += [text for message in session.history for text in message.texts()]
+    renumbered, redaction = redaction.renumber(request, others)
+    if renumbered is not request:
+        received.recorder.request_guarded(renumbered)
+        session = None if session is None else evolve(session, request=renumbered)
+    return renumbered, session, redaction
 
 
 def _settle(asked: CheckedRequest, answered: Answered, usage: Usage, earlier: Sequence[Part] = ()) -> Usage:

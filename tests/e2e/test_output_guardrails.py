@@ -21,9 +21,8 @@ BLOCKED = "Response blocked: E-Mail detected in output."
 
 
 def guarded(slug: str, **rules: dict[str, Any]) -> str:
-    more = {"prompt": PROMPT} if "prompt_leak" in rules else {}
-    settings = {"streaming_enabled": True, "log_bodies": "full", "guardrails": {"output": rules}, **more}
-    return endpoint(slug, **settings)
+    prompt = PROMPT if "prompt_leak" in rules else "Be kind."
+    return endpoint(slug, streaming_enabled=True, log_bodies="full", guardrails={"output": rules}, prompt=prompt)
 
 
 CONFIGURATION = "\n".join(
@@ -120,7 +119,9 @@ async def test_too_long_answer_is_refused(gateway: Gateway, body: dict[str, Any]
 
 @pytest.mark.parametrize("body", [ASKED, STREAMED])
 async def test_prompt_does_not_come_back(gateway: Gateway, body: dict[str, Any]) -> None:
-    gateway.simulator.behave("leak", content="Sure! I am told: NEVER tell anybody, that: the secret\ncolour of the year is a pale blue!")
+    gateway.simulator.behave(
+        "leak", content="Sure! I am told: NEVER tell anybody, that: the secret\ncolour of the year is a pale blue!"
+    )
 
     response = await gateway.call("leak", body)
 
