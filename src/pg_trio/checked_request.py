@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from attrs import evolve
+
 from pg_trio.catalogue import EndpointPlan
 from pg_trio.domain.call import Answered, Call
 from pg_trio.domain.chat import ChatRequest, Prompt, Usage
 from pg_trio.domain.event_source import EventSource
 from pg_trio.domain.value import value
 from pg_trio.racing.large_work import LargeWork
+from pg_trio.received_request import ReceivedRequest
 from pg_trio.recorder import Recorder
 from pg_trio.recorder.facts import Settled
-from pg_trio.sources import FilteredSource
+from pg_trio.sources import AnswerRecord, FilteredSource
 from pg_trio.stages.account import Account, Part
-from pg_trio.stages.guardrails import Check, Whose
+from pg_trio.stages.guardrails import Check, Redaction, RestoringFilter, Whose
 from pg_trio.stages.open_session import OpenSession
 from pg_trio.stages.provider_call.rescue import RescuedSource
 from pg_trio.stages.request_deadline import RequestDeadline
@@ -31,6 +34,8 @@ class CheckedRequest:
     account: Account[Prompt]
     recorder: Recorder
     session: OpenSession | None = None
+    # What is put back into the answer for the client alone.
+    redaction: Redaction | None = None
 
     def check_beside(self) -> Check | None:
         """The check to run beside the provider's call; None if there is none."""
@@ -51,6 +56,12 @@ class CheckedRequest:
             shows_reasoning = plan.endpoint.stream_reasoning
             source = FilteredSource(source, plan.output_guards.open_stream(note, shows_reasoning=shows_reasoning))
         return source if plan.remote is None else plan.remote.check_end(source, self._whose(), note)
+
+    def finish_source(self, source: EventSource, record: AnswerRecord | None) -> EventSource:
+        """The events for the client: recorded, then with the texts that only the client gets."""
+        if record is not None:
+            source = FilteredSource(source, record)
+        return source if self.redaction is None else FilteredSource(source, RestoringFilter(self.redaction))
 
     async def guard_answer(self, answered: Answered, large_work: LargeWork) -> Answered:
         """The whole answer as the guardrails let it pass. Raises GuardrailBlocked, or GuardrailFailed."""
@@ -93,3 +104,19 @@ class CheckedRequest:
         cost = self.account.settle_lost(lost_chars)
         if cost is not None:
             self.recorder.request_settled(Settled(None, None, None, cost))
+
+
+def renumber(
+    received: ReceivedRequest, request: ChatRequest, session: OpenSession | None, redaction: Redaction
+) -> tuple[ChatRequest, OpenSession | None, Redaction]:
+    """The same, with numbers that no placeholder of the session's history or of the endpoint's prompt has."""
+    endpoint = received.plan.endpoint
+    others = [endpoint.prompt or "", endpoint.user_prompt_template or ""]
+    if session is not None:
+        request = session.request
+        others += [text for message in session.history for text in message.texts()]
+    renumbered, redaction = redaction.renumber(request, others)
+    if renumbered is not request:
+        received.recorder.request_guarded(renumbered)
+        session = None if session is None else evolve(session, request=renumbered)
+    return renumbered, session, redaction

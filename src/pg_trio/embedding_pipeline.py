@@ -61,7 +61,7 @@ class EmbeddingPipeline:
             async with reservation:
                 if plan.checks_requests and request.has_tokens:
                     raise BadRequest("input: must be text, because the guardrails of this endpoint cannot read tokens.")
-                request = await check_request(received, request, large_work)
+                request, _ = await check_request(received, request, large_work)
                 if request.unknown is not None and not plan.endpoint.pass_unknown_fields:
                     request = evolve(request, unknown=None)
 

@@ -429,6 +429,13 @@ class PiiBlocked(GuardrailBlocked):
 
 
 @define(slots=False, eq=False)
+class RedactionRefused(PiiBlocked):
+    """Personal data where no placeholder can stand: in a name, an id or an object's key."""
+
+    guardrail: ClassVar[str] = "reversible_redaction"
+
+
+@define(slots=False, eq=False)
 class InjectionBlocked(GuardrailBlocked):
     """A known prompt-injection phrase in the input."""
 
@@ -449,6 +456,18 @@ class KeywordBlocked(GuardrailBlocked):
     @property
     def text(self) -> str:
         return self._says(f"keyword '{self.word}' detected in {self.phase}")
+
+
+@define(slots=False, eq=False)
+class SecretBlocked(GuardrailBlocked):
+    """A key, a token or a password in the text. `label` is the kind, never the match."""
+
+    guardrail: ClassVar[str] = "secret_scanner"
+    label: str
+
+    @property
+    def text(self) -> str:
+        return self._says(f"{self.label} detected in {self.phase}")
 
 
 @define(slots=False, eq=False)

@@ -16,7 +16,7 @@ from functools import partial
 from attrs import frozen
 
 from pg_trio.catalogue import Catalogue, EndpointPlan
-from pg_trio.checked_request import CheckedRequest
+from pg_trio.checked_request import CheckedRequest, renumber
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.call import Answered, Call, EmbeddingAnswer, WholeAnswer
 from pg_trio.domain.chat import ChatRequest, Prompt, Usage, estimate_tokens
@@ -37,12 +37,12 @@ from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
 from pg_trio.received_request import ReceivedRequest, check_request
 from pg_trio.recorder import Recorder, Recorders
-from pg_trio.sources import AnswerRecord, FilteredSource
+from pg_trio.sources import AnswerRecord
 from pg_trio.stages.account import Account, Part, estimate_usage
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate
 from pg_trio.stages.budget import Budget, Reservation
-from pg_trio.stages.guardrails import HeldSource, hold_beside
+from pg_trio.stages.guardrails import HeldSource, hold_beside, restore_reply
 from pg_trio.stages.open_session import OpenSession, Sessions
 from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.provider_call.rescue import RescuedSource
@@ -172,18 +172,23 @@ class Pipeline:
             if reservation is None:
                 reservation = await self.budget.reserve(plan.spend, request)
             async with reservation:
-                request = await check_request(received, request, self.large_work)
+                request, redaction = await check_request(received, request, self.large_work)
                 session, messages = None, request.messages
                 if plan.endpoint.sessions_enabled and (request.session_terms.starts or request.session_id is not None):
                     recorder.stage_began("session")
                     session = await self._open_session(received, request, reservation, quota)
+                if redaction is not None:
+                    request, session, redaction = renumber(received, request, session, redaction)
+                if session is not None:
                     messages = session.messages
+                elif redaction is not None:
+                    messages = request.messages
 
                 recorder.stage_began("prompt")
                 prompt = plan.prompt.apply(messages, request)
 
                 account = Account(reservation, quota, prompt, recorder.attempts)
-                checked = CheckedRequest(call, plan, request, received.deadline, account, recorder, session)
+                checked = CheckedRequest(call, plan, request, received.deadline, account, recorder, session, redaction)
                 recorder.stage_began("provider")
                 if not request.stream:
                     return await self._reply(checked)
@@ -199,7 +204,7 @@ class Pipeline:
 
     async def _count(self, received: ReceivedRequest, request: ChatRequest) -> WholeAnswer:
         """The estimate of the tokens that a provider would be sent, as the usage of an empty answer."""
-        request = await check_request(received, request, self.large_work)
+        request, _ = await check_request(received, request, self.large_work)
         messages = request.messages
         if request.session_id is not None and self.sessions is not None:
             messages = (await self.sessions.open(received.caller, received.plan.endpoint, request)).messages
@@ -242,7 +247,7 @@ class Pipeline:
 
         recorder.stages_ended()
         return WholeAnswer(
-            reply=reply,
+            reply=reply if asked.redaction is None else restore_reply(reply, asked.redaction),
             usage=usage,
             request_id=asked.call.head.request_id,
             provider=answered.candidate.provider,
@@ -329,7 +334,7 @@ class Pipeline:
         held = None if check is None else HeldSource(rescued, check)
         source = asked.guard_stream(rescued if held is None else held)
         relay = Relay(
-            source=source if record is None else FilteredSource(source, record),
+            source=asked.finish_source(source, record),
             client=asked.call.open_stream(
                 asked.request, endpoint, recorder, None if session is None else session.kept_id
             ),

@@ -21,9 +21,8 @@ BLOCKED = "Response blocked: E-Mail detected in output."
 
 
 def guarded(slug: str, **rules: dict[str, Any]) -> str:
-    more = {"prompt": PROMPT} if "prompt_leak" in rules else {}
-    settings = {"streaming_enabled": True, "log_bodies": "full", "guardrails": {"output": rules}, **more}
-    return endpoint(slug, **settings)
+    prompt = PROMPT if "prompt_leak" in rules else "Be kind."
+    return endpoint(slug, streaming_enabled=True, log_bodies="full", guardrails={"output": rules}, prompt=prompt)
 
 
 CONFIGURATION = "\n".join(

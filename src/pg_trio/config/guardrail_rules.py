@@ -19,9 +19,11 @@ from pg_trio.config.tables import (
     OutputGuardrailTables,
     OutputKeywordBlocklistTable,
     OutputPiiFilterTable,
+    OutputSecretScannerTable,
     PiiFilterTable,
     PromptInjectionTable,
     ReversibleRedactionTable,
+    SecretScannerTable,
 )
 from pg_trio.domain.guardrails import (
     MAX_CUSTOM_LABELS,
@@ -34,6 +36,7 @@ from pg_trio.domain.guardrails import (
     PromptInjection,
     PromptLeak,
     ReversibleRedaction,
+    SecretScanner,
 )
 
 
@@ -54,6 +57,8 @@ def narrow_rules(
         own["keyword_blocklist"] = _keyword_blocklist(tables.keyword_blocklist)
     if tables.content_length is not None:
         own["content_length"] = _content_length(tables.content_length, (*path, "content_length"), mistakes)
+    if tables.secret_scanner is not None:
+        own["secret_scanner"] = _secret_scanner(tables.secret_scanner)
     if tables.reversible_redaction is not None:
         place = (*path, "reversible_redaction")
         own["reversible_redaction"] = _reversible_redaction(tables.reversible_redaction, place, mistakes)
@@ -67,6 +72,8 @@ def _narrow_output(
 ) -> OutputRules:
     mistakes = reader.mistakes
     own: dict[str, Any] = reader.read(tables, path) | _given(tables, "hold_back_chars")
+    if tables.secret_scanner is not None:
+        own["secret_scanner"] = _secret_scanner(tables.secret_scanner)
     if tables.pii_filter is not None:
         own["pii_filter"] = _pii_filter(tables.pii_filter, (*path, "pii_filter"), mistakes)
     if tables.keyword_blocklist is not None:
@@ -124,12 +131,18 @@ def find_pattern_mistake(pattern: str) -> str | None:
 
 
 def _prompt_injection(table: PromptInjectionTable) -> PromptInjection:
-    return PromptInjection(**_given(table, "enabled", "mode"))
+    allow = tuple(rule_id for rule_id in table.allow or () if rule_id is not None)
+    return PromptInjection(allow=allow, **_given(table, "enabled", "mode", "score_threshold", "scan_tool_results"))
+
+
+def _secret_scanner(table: SecretScannerTable | OutputSecretScannerTable) -> SecretScanner:
+    types = None if table.types is None else tuple(name for name in table.types if name is not None)
+    return SecretScanner(types=types, **_given(table, "enabled", "mode"))
 
 
 def _keyword_blocklist(table: KeywordBlocklistTable | OutputKeywordBlocklistTable) -> KeywordBlocklist:
     words = tuple(word for word in table.words or () if word is not None)
-    return KeywordBlocklist(words=words, **_given(table, "enabled", "mode"))
+    return KeywordBlocklist(words=words, **_given(table, "enabled", "mode", "match"))
 
 
 def _content_length(

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+# The published ones, then ours.
 PiiType: TypeAlias = Literal[
-    "url_credentials",
     "email",
     "ip_address",
-    "ipv6",
-    "mac_address",
     "iban",
     "credit_card",
     "ssn_us",
+    "phone_us",
+    "phone_de",
+    "phone_generic",
+    "url_credentials",
+    "ipv6",
+    "mac_address",
     "us_passport",
     "de_tax_id",
     "uk_nino",
@@ -26,13 +30,10 @@ PiiType: TypeAlias = Literal[
     "crypto_wallet",
     "vin",
     "date_of_birth",
-    "phone_us",
-    "phone_de",
-    "phone_generic",
 ]
 
 # In the order of the checks.
-PII_LABELS: dict[PiiType, str] = {
+PII_LABELS: dict[str, str] = {
     "url_credentials": "URL credentials",
     "email": "E-Mail",
     "ip_address": "IP address",
@@ -86,7 +87,7 @@ SecretType: TypeAlias = Literal[
     "generic_secret",
 ]
 
-SECRET_LABELS: dict[SecretType, str] = {
+SECRET_LABELS: dict[str, str] = {
     "private_key": "Private key",
     "aws_access_key": "AWS access key",
     "aws_secret_key": "AWS secret key",

@@ -42,19 +42,37 @@ class PiiFilter:
 
 @frozen(slots=True)
 class PromptInjection:
-    """Blocks known prompt-injection phrases."""
+    """Blocks prompt injection. `allow`: ids of rules that do not count.
+
+    `score_threshold`: a strong rule has a score of 1, weak ones less; the request is refused if the sum of those that
+    match reaches it. `scan_tool_results` False: results of tools are not checked.
+    """
 
     enabled: bool = True
     mode: Literal["block"] = "block"
+    allow: tuple[str, ...] = ()
+    score_threshold: float = 1.0
+    scan_tool_results: bool = True
 
 
 @frozen(slots=True)
 class KeywordBlocklist:
-    """Blocks case-insensitive substrings; `words` keeps the configured spelling for the answer."""
+    """Words in any case and disguise; `words` keeps the configured spelling for the answer. Only answers can be
+    flagged."""
 
     enabled: bool = True
     mode: Literal["mask", "block", "flag"] = "block"
+    match: Literal["substring", "word"] = "substring"
     words: tuple[str, ...] = ()
+
+
+@frozen(slots=True)
+class SecretScanner:
+    """Keys, tokens and passwords. `types` None means all of them. Only answers can be flagged."""
+
+    enabled: bool = True
+    mode: Literal["mask", "block", "flag"] = "block"
+    types: tuple[str, ...] | None = None
 
 
 @frozen(slots=True)
@@ -134,6 +152,7 @@ class OutputRules:
     `hold_back_chars`: the most characters of a streamed text that wait for what follows them.
     """
 
+    secret_scanner: SecretScanner | None = None
     pii_filter: PiiFilter | None = None
     keyword_blocklist: KeywordBlocklist | None = None
     content_length: ContentLength | None = None
@@ -157,6 +176,7 @@ class GuardrailRules:
     prompt_injection: PromptInjection | None = None
     keyword_blocklist: KeywordBlocklist | None = None
     content_length: ContentLength | None = None
+    secret_scanner: SecretScanner | None = None
     reversible_redaction: ReversibleRedaction | None = None
     webhook: Webhook | None = None
     moderation: Moderation | None = None

@@ -31,6 +31,7 @@ SECTION_SHAPES: dict[str, tuple[type[attrs.AttrsInstance], type[attrs.AttrsInsta
     "`custom_patterns`": (tables.CustomPatternTable, None),
     "`prompt_injection`": (tables.PromptInjectionTable, guardrails.PromptInjection),
     "`keyword_blocklist`": (tables.KeywordBlocklistTable, guardrails.KeywordBlocklist),
+    "`secret_scanner`": (tables.SecretScannerTable, guardrails.SecretScanner),
     "`content_length`": (tables.ContentLengthTable, guardrails.ContentLength),
     "`webhook`": (tables.WebhookTable, guardrails.Webhook),
     "`moderation`": (tables.ModerationTable, guardrails.Moderation),

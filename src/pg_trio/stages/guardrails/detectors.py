@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pg_trio.domain.detected_types import PII_LABELS, PUBLISHED_PII_TYPES, PiiType
+from pg_trio.domain.detected_types import PII_LABELS, PUBLISHED_PII_TYPES
 from pg_trio.domain.guardrails import CustomPattern
 from pg_trio.stages.guardrails.birth_dates import DATE_OF_BIRTH, check_date_of_birth
 from pg_trio.stages.guardrails.byte_finder import ByteFinder
@@ -47,7 +47,7 @@ _ANCHORS = ("^", "$", r"\A", r"\z", r"\C")
 
 # `longest_match_chars` of each: the longest match, and what its check reads behind it (a row of figures, a unit, the
 # words after a version). 256 for mail: RFC 5321's longest path is 254 without its brackets.
-_BUILT_IN: dict[PiiType, tuple[str, Check, Resume, int]] = {
+_BUILT_IN: dict[str, tuple[str, Check, Resume, int]] = {
     "url_credentials": (URL_CREDENTIALS, check_url_credentials, next_byte, 224),
     "email": (EMAIL, check_email, after_at, 256),
     "ip_address": (f"{IPV6}|{IPV4}", check_address, rest_of_run, 128),
@@ -70,7 +70,7 @@ _BUILT_IN: dict[PiiType, tuple[str, Check, Resume, int]] = {
     "phone_generic": (PHONE_GENERIC, check_generic_phone, next_byte, 128),
 }
 
-DETECTORS: dict[PiiType, Detector] = {
+DETECTORS: dict[str, Detector] = {
     name: Detector(name, PII_LABELS[name], source, check, resume, longest)
     for name, (source, check, resume, longest) in _BUILT_IN.items()
 }

@@ -152,7 +152,8 @@ def _unconfused(word: str) -> str:
 
 # ── 3. and 4. letters ────────────────────────────────────────────────────────────────────────────────────────────────
 
-_SPACED = re.compile(r"(?<![^\W_])[^\W\d_](?:[ ._*|/~+\-][^\W\d_](?![^\W_])){2,}")
+# The same sign between all of them.
+_SPACED = re.compile(r"(?<![^\W_])[^\W\d_]([ ._*|/~+\-])[^\W\d_](?:\1[^\W\d_])+(?![^\W_])")
 # At a word's start: a digit or a sign after letters, or before them.
 _LEET_WORD = re.compile(r"(?<![A-Za-z0-9@$!])(?:[A-Za-z]+[013457@$!]|[013457@$]+[A-Za-z])[A-Za-z0-9@$!]*")
 _LEET = str.maketrans("013457@$!", "oieastasi")
@@ -206,7 +207,8 @@ ASCII_STEPS = (
     _by_pattern(Suspect.LEET, _LEET_WORD, _unleeted),
 )
 SPACES = Step(None, lambda text: " ".join(text.split()), _space_edits)
-PLAIN_STEPS = (Step(None, str.casefold, _case_edits), SPACES)
+CASE = Step(None, str.casefold, _case_edits)
+PLAIN_STEPS = (CASE, SPACES)
 
 # In the order of `Suspect`: Base64 with a letter, three letters with signs between, a digit or a sign in a word.
 _ASCII_SUSPECTS = (

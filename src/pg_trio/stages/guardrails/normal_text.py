@@ -21,6 +21,7 @@ from attrs import frozen
 
 from pg_trio.stages.guardrails.disguises import (
     ASCII_STEPS,
+    CASE,
     DECODE,
     FOLD_STEPS,
     PLAIN_STEPS,
@@ -47,8 +48,9 @@ class NormalText:
 
     def spans_in_original(self, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         """Where these spans were. What was decoded has the whole encoded run."""
-        if not spans:
-            return []
+        # Case alone, and no letter became two: every character is where it was.
+        if not spans or (self._steps == (CASE,) and len(self.text) == len(self._original)):
+            return list(spans)
         places = _trace(self._original, self._steps)
         return [_cover(places[start:stop]) for start, stop in spans]
 

@@ -18,7 +18,7 @@ import math
 import re
 from collections import Counter
 
-from pg_trio.domain.detected_types import SECRET_LABELS, SecretType
+from pg_trio.domain.detected_types import SECRET_LABELS
 from pg_trio.stages.guardrails.byte_finder import ByteFinder
 from pg_trio.stages.guardrails.detector import Detector, Resume, next_byte
 from pg_trio.stages.guardrails.surroundings import DIGITS, Check, Span
@@ -208,7 +208,7 @@ _SLACK = (
 )
 _AZURE = rf"\b(?i:AccountKey|SharedAccessKey)=[A-Za-z0-9+/]{{43,86}}={{1,2}}|\b{_A}{{3}}\dQ~[A-Za-z0-9_~.\-]{{31,34}}"
 # pattern, check, where to continue, `longest_match_chars`
-_BUILT_IN: dict[SecretType, tuple[str, Check, Resume, int]] = {
+_BUILT_IN: dict[str, tuple[str, Check, Resume, int]] = {
     "private_key": (_BEGIN, check_private_key, next_byte, _MAX_KEY_BYTES),
     "aws_access_key": (r"\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}\b", check_exact, next_byte, 21),
     "aws_secret_key": (_AWS_SECRET, check_named, after_name, 96),
@@ -233,7 +233,7 @@ _BUILT_IN: dict[SecretType, tuple[str, Check, Resume, int]] = {
     "generic_secret": (rf"{_NAMES}{_GIVEN}{_VALUE}|{_BEARER}", check_named, after_name, 256),
 }
 
-_DETECTORS: dict[SecretType, Detector] = {
+_DETECTORS: dict[str, Detector] = {
     name: Detector(name, SECRET_LABELS[name], source, check, resume, longest)
     for name, (source, check, resume, longest) in _BUILT_IN.items()
 }

@@ -11,20 +11,31 @@ from pg_trio.domain.detected_types import PUBLISHED_PII_TYPES
 from pg_trio.domain.guardrails import (
     ContentLength,
     GuardrailVerdict,
+    KeywordBlocklist,
     OutputRules,
     PiiFilter,
     PromptLeak,
+    SecretScanner,
 )
-from pg_trio.errors import PiiBlocked, PromptLeaked
+from pg_trio.errors import KeywordBlocked, PiiBlocked, PromptLeaked, SecretBlocked
 from pg_trio.stages.guardrails.detection import Finder, Match
 from pg_trio.stages.guardrails.detectors import pii_finder
+from pg_trio.stages.guardrails.keyword_finder import keyword_finder
 from pg_trio.stages.guardrails.output.answer_filter import AnswerFilter
 from pg_trio.stages.guardrails.output.answer_length import LengthRule
-from pg_trio.stages.guardrails.output.holds import Hold, hold_all, hold_characters, hold_pii
+from pg_trio.stages.guardrails.output.holds import (
+    Hold,
+    hold_all,
+    hold_characters,
+    hold_pii,
+    hold_secrets,
+    hold_words,
+)
 from pg_trio.stages.guardrails.output.prompt_leak import prompt_finder
 from pg_trio.stages.guardrails.output.text_rules import TextRule
 from pg_trio.stages.guardrails.output.text_window import WindowRules
 from pg_trio.stages.guardrails.output.whole_answer import check_reply
+from pg_trio.stages.guardrails.secret_scanner import secret_finder
 
 
 @frozen(slots=True, eq=False)
@@ -61,7 +72,7 @@ def compile_output(rules: OutputRules, prompt: str | None) -> OutputGuards | Non
         rules=WindowRules(
             acting=[rule for rule in compiled if rule.action != "flag"],
             flagging=[rule for rule in compiled if rule.action == "flag"],
-            context_chars=max([rule.finder.context_chars for rule in compiled], default=0),
+            context_chars=max([_context_of(rule.finder, rules.hold_back_chars) for rule in compiled], default=0),
             hold_back_chars=rules.hold_back_chars,
         ),
         length=length,
@@ -71,13 +82,35 @@ def compile_output(rules: OutputRules, prompt: str | None) -> OutputGuards | Non
 def _compile_rules(rules: OutputRules, prompt: str | None) -> list[TextRule | None]:
     most = rules.hold_back_chars
     return [
+        _compile_secrets(rules.secret_scanner, most),
         _compile_pii(rules.pii_filter, most),
+        _compile_keywords(rules.keyword_blocklist, most),
         _compile_leak(rules.prompt_leak, prompt, most),
     ]
 
 
+def _context_of(finder: Finder, most: int) -> int:
+    """What the rule reads before a match; and a match of which a part was sent is to be noticed."""
+    return finder.context_chars + min(most, most if finder.reach_chars is None else finder.reach_chars)
+
+
 def _needs_whole(finder: Finder, most: int) -> bool:
     return finder.reach_chars is None or finder.reach_chars > most
+
+
+def _compile_secrets(rule: SecretScanner | None, most: int) -> TextRule | None:
+    if rule is None or not rule.enabled:
+        return None
+    finder = secret_finder(rule.types)
+    return TextRule("secret_scanner", rule.mode, finder, _refuse_secret, hold_secrets, _needs_whole(finder, most))
+
+
+def _compile_keywords(rule: KeywordBlocklist | None, most: int) -> TextRule | None:
+    if rule is None or not rule.enabled or not any(rule.words):
+        return None
+    finder = keyword_finder(rule.words, rule.match)
+    hold = hold_words(rule.words, finder.reach_chars or 0)
+    return TextRule("keyword_blocklist", rule.mode, finder, _refuse_word, hold, _needs_whole(finder, most))
 
 
 def _compile_pii(rule: PiiFilter | None, most: int) -> TextRule | None:
@@ -114,6 +147,14 @@ def _compile_length(rule: ContentLength | None) -> LengthRule | None:
 
 def _refuse_pii(match: Match) -> PiiBlocked:
     return PiiBlocked(match.label, phase="output", rule=match.rule)
+
+
+def _refuse_secret(match: Match) -> SecretBlocked:
+    return SecretBlocked(match.label, phase="output", rule=match.rule)
+
+
+def _refuse_word(match: Match) -> KeywordBlocked:
+    return KeywordBlocked(match.rule, phase="output", rule=match.rule)
 
 
 def _refuse_leak(match: Match) -> PromptLeaked:
