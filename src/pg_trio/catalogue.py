@@ -22,7 +22,15 @@ from pg_trio.domain.project import MODEL_NAME, Endpoint, ModelName, OpenedProvid
 from pg_trio.domain.secret import mask_client_text
 from pg_trio.errors import EndpointNotFound, ModelNotFound
 from pg_trio.stages.budget import Budget, SpendPlan
-from pg_trio.stages.guardrails import Chain, OutputGuards, compile_chain, compile_output
+from pg_trio.stages.guardrails import (
+    Chain,
+    OutputGuards,
+    RemoteCaller,
+    RemoteGuards,
+    compile_chain,
+    compile_output,
+    compile_remote,
+)
 from pg_trio.stages.prompt import PromptPlan, compile_prompt
 from pg_trio.stages.provider_call import CallPlan, ProviderCall
 from pg_trio.stages.rate_limit import LimitPlan, RateLimit
@@ -48,6 +56,7 @@ class EndpointPlan:
     limits: LimitPlan
     spend: SpendPlan
     guards: Chain | None
+    remote: RemoteGuards | None
     input_schema: InputSchema | None
     prompt: PromptPlan
     call: CallPlan
@@ -57,6 +66,11 @@ class EndpointPlan:
     # The guardrails for answers.
     output_guards: OutputGuards | None = None
 
+    @property
+    def checks_requests(self) -> bool:
+        """Whether any guardrail reads requests."""
+        return self.guards is not None or (self.remote is not None and self.remote.reads_requests)
+
 
 @frozen(slots=True, eq=False)
 class PlanCompiler:
@@ -65,6 +79,7 @@ class PlanCompiler:
     rate_limit: RateLimit
     budget: Budget
     provider_call: ProviderCall
+    remote_caller: RemoteCaller
 
     def compile(self, endpoint: Endpoint) -> EndpointPlan:
         """The endpoint's plan. Raises ValueError for a guardrail or schema that the loader refuses."""
@@ -75,6 +90,7 @@ class PlanCompiler:
             limits=self.rate_limit.compile(endpoint),
             spend=spend,
             guards=chain if chain.is_in_force else None,
+            remote=compile_remote(endpoint.guardrails, self.remote_caller),
             input_schema=None if endpoint.input_schema is None else InputSchema.compile(endpoint.input_schema),
             prompt=compile_prompt(endpoint, spend.output_limit_tokens),
             call=call,

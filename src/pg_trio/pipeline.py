@@ -11,20 +11,18 @@ nothing from a quota. A `with` block here holds everything that must be given ba
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import partial
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from pg_trio.catalogue import Catalogue, EndpointPlan
+from pg_trio.checked_request import CheckedRequest, renumber
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.call import Answered, Call, EmbeddingAnswer, WholeAnswer
 from pg_trio.domain.chat import ChatRequest, Prompt, Usage, estimate_tokens
 from pg_trio.domain.client_request import ClientRequest
 from pg_trio.domain.embeddings import EmbeddingRequest
-from pg_trio.domain.event_source import EventSource
 from pg_trio.domain.project import Caller
-from pg_trio.domain.value import value
 from pg_trio.embedding_pipeline import EmbeddingPipeline
 from pg_trio.errors import (
     BadRequest,
@@ -39,13 +37,12 @@ from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
 from pg_trio.received_request import ReceivedRequest, check_request
 from pg_trio.recorder import Recorder, Recorders
-from pg_trio.recorder.facts import Settled
-from pg_trio.sources import AnswerRecord, FilteredSource
+from pg_trio.sources import AnswerRecord
 from pg_trio.stages.account import Account, Part, estimate_usage
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate
 from pg_trio.stages.budget import Budget, Reservation
-from pg_trio.stages.guardrails import OutputGuards, Redaction, RestoringFilter, restore_reply
+from pg_trio.stages.guardrails import HeldSource, OutputGuards, hold_beside, restore_reply
 from pg_trio.stages.open_session import OpenSession, Sessions
 from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.provider_call.rescue import RescuedSource
@@ -54,21 +51,6 @@ from pg_trio.stages.relay import Relay, StreamClock, send_whole
 from pg_trio.stages.request_deadline import RequestDeadline, client_deadline
 from pg_trio.stages.schemas.ask_again import ask_again, may_ask_again
 from pg_trio.stages.schemas.output_schema import OutputSchema
-
-
-@value(slots=True)
-class CheckedRequest:
-    """A request that passed every check and may go to the providers, with everything that is settled after it."""
-
-    call: Call
-    plan: EndpointPlan
-    request: ChatRequest
-    deadline: RequestDeadline
-    account: Account[Prompt]
-    recorder: Recorder
-    session: OpenSession | None = None
-    # What is put back into the answer for the client alone.
-    redaction: Redaction | None = None
 
 
 @frozen
@@ -196,7 +178,7 @@ class Pipeline:
                     recorder.stage_began("session")
                     session = await self._open_session(received, request, reservation, quota)
                 if redaction is not None:
-                    request, session, redaction = _renumber(received, request, session, redaction)
+                    request, session, redaction = renumber(received, request, session, redaction)
                 if session is not None:
                     messages = session.messages
                 elif redaction is not None:
@@ -233,11 +215,14 @@ class Pipeline:
     async def _reply(self, asked: CheckedRequest) -> WholeAnswer:
         """The winning complete answer, checked and settled."""
         plan, recorder, account = asked.plan, asked.recorder, asked.account
-        try:
-            answered = await self.provider_call.ask(plan.call, account.prompt, asked.deadline.at, recorder.attempts)
-        except BaseException:
-            _settle_lost(asked)
-            raise
+        if plan.remote is not None:
+            answered = await self._ask_beside(asked)
+        else:
+            try:
+                answered = await self.provider_call.ask(plan.call, account.prompt, asked.deadline.at, recorder.attempts)
+            except BaseException:
+                asked.settle_lost()
+                raise
         reply = answered.reply
         usage = reply.usage or estimate_usage(account.prompt, reply)
         if plan.output_guards is not None:
@@ -245,12 +230,12 @@ class Pipeline:
                 answered = await self._guard_output(asked, answered, plan.output_guards)
             except BaseException:
                 # The provider is paid, also for an answer that is refused.
-                _settle(asked, answered, usage)
+                asked.settle(answered, usage)
                 raise
             reply = answered.reply
         recorder.reply_made(reply)
         if plan.output_schema is None:
-            _settle(asked, answered, usage)
+            asked.settle(answered, usage)
         else:
             answered, usage = await self._match_output(asked, answered, usage, plan.output_schema)
             reply = answered.reply
@@ -272,6 +257,23 @@ class Pipeline:
             at=asked.call.head.at,
             session_id=None if session is None else session.kept_id,
         )
+
+    async def _ask_beside(self, asked: CheckedRequest) -> Answered:
+        """The winning answer, once the checks beside the call have passed. An answer that they refuse is settled."""
+        prompt, attempts = asked.account.prompt, asked.recorder.attempts
+        ask = partial(self.provider_call.ask, asked.plan.call, prompt, asked.deadline.at, attempts)
+        check = asked.check_beside()
+        try:
+            if check is None:
+                return await ask()
+            answered, refused = (await hold_beside(check, ask)).take()
+        except BaseException:
+            asked.settle_lost()
+            raise
+        if refused is not None:
+            asked.settle(answered, answered.reply.usage or estimate_usage(prompt, answered.reply))
+            raise refused
+        return answered
 
     async def _guard_output(self, asked: CheckedRequest, answered: Answered, guards: OutputGuards) -> Answered:
         """The answer as the guardrails let it pass. Raises GuardrailBlocked."""
@@ -313,7 +315,7 @@ class Pipeline:
                     answered = await self._guard_output(asked, answered, asked.plan.output_guards)
                 recorder.reply_made(answered.reply)
         finally:
-            total = _settle(asked, answered, usage, earlier)
+            total = asked.settle(answered, usage, earlier)
         recorder.reply_made(reply)
         return Answered(reply, answered.candidate), total
 
@@ -336,22 +338,24 @@ class Pipeline:
         rescued = RescuedSource(self.provider_call, call, prompt, deadline.at, recorder.attempts)
         keeps_text = endpoint.log_bodies != "none" or self.recorders.keeps_texts
         record = AnswerRecord() if session is not None or keeps_text else None
-        source: EventSource = rescued
-        if asked.plan.output_guards is not None:
-            source = _guard_stream(asked, rescued, asked.plan.output_guards)
-        head_after_s = endpoint.stream_head_after_ms / 1000 or math.inf
+        head_at = asked.call.head.head_at + (endpoint.stream_head_after_ms / 1000 or math.inf)
+        check = asked.check_beside()
+        held = None if check is None else HeldSource(rescued, check)
+        source = asked.guard_stream(rescued if held is None else held)
         relay = Relay(
-            source=_finish_source(asked, source, record),
+            source=asked.finish_source(source, record),
             client=asked.call.open_stream(
                 asked.request, endpoint, recorder, None if session is None else session.kept_id
             ),
-            clock=StreamClock(endpoint.idle_timeout_ms / 1000, deadline.at, asked.call.head.head_at + head_after_s),
+            clock=StreamClock(endpoint.idle_timeout_ms / 1000, deadline.at, head_at if held is None else math.inf),
             take_deadline=deadline.hand_over,
             relays_reasoning=endpoint.stream_reasoning,
             holds_reasoning=asked.call.surface.holds_reasoning,
             keep=None if session is None or record is None else partial(record.keep_with, session.keep),
             note_first_token=recorder.first_token,
         )
+        if held is not None:
+            held.note_passed = partial(relay.allow_head, head_at)
         self.recorders.streams_active += 1
         try:
             await relay.run()
@@ -360,7 +364,7 @@ class Pipeline:
         finally:
             self.recorders.streams_active -= 1
             rescued.note_end(relay.outcome)
-            _settle_stream(asked, rescued, has_begun=relay.has_begun)
+            asked.settle_stream(rescued, has_begun=relay.has_begun)
             if relay.clock.is_committed and relay.has_begun and record is not None and keeps_text:
                 recorder.reply_made(record.reply_so_far())
             await rescued.aclose()
@@ -395,64 +399,3 @@ class Pipeline:
         # Receiving may have taken long.
         await self.rate_limit.check_left(call, caller.token, limits)
         return body
-
-
-def _guard_stream(asked: CheckedRequest, source: EventSource, guards: OutputGuards) -> EventSource:
-    """The events of the source, as the guardrails let them pass."""
-    note, shows_reasoning = asked.recorder.guardrail_decided, asked.plan.endpoint.stream_reasoning
-    return FilteredSource(source, guards.open_stream(note, shows_reasoning=shows_reasoning))
-
-
-def _finish_source(asked: CheckedRequest, source: EventSource, record: AnswerRecord | None) -> EventSource:
-    """The events for the client: recorded, then with the texts that only the client gets."""
-    if record is not None:
-        source = FilteredSource(source, record)
-    return source if asked.redaction is None else FilteredSource(source, RestoringFilter(asked.redaction))
-
-
-def _renumber(
-    received: ReceivedRequest, request: ChatRequest, session: OpenSession | None, redaction: Redaction
-) -> tuple[ChatRequest, OpenSession | None, Redaction]:
-    """The same, with numbers that no placeholder of the session's history or of the endpoint's prompt has."""
-    endpoint = received.plan.endpoint
-    others = [endpoint.prompt or "", endpoint.user_prompt_template or ""]
-    if session is not None:
-        request = session.request
-        others += [text for message in session.history for text in message.texts()]
-    renumbered, redaction = redaction.renumber(request, others)
-    if renumbered is not request:
-        received.recorder.request_guarded(renumbered)
-        session = None if session is None else evolve(session, request=renumbered)
-    return renumbered, session, redaction
-
-
-def _settle(asked: CheckedRequest, answered: Answered, usage: Usage, earlier: Sequence[Part] = ()) -> Usage:
-    """Count the usage of the answer and of those before it. Returns the sum."""
-    account = asked.account
-    cost = account.settle(answered.candidate, usage, earlier=earlier)
-    for _, used in earlier:
-        usage = used.plus(usage)
-    asked.recorder.request_settled(Settled(answered.candidate, answered.reply.model, usage, cost, account.price))
-    return usage
-
-
-def _settle_stream(asked: CheckedRequest, rescued: RescuedSource, *, has_begun: bool) -> None:
-    """Count the cost of a stream, complete or broken, and note the candidates that answered."""
-    recorder, now, meter = asked.recorder, rescued.now, rescued.meter
-    if now is None or not has_begun:
-        # If a candidate has won all the same, the deadline passed, or the client left, at the same moment.
-        if now is not None:
-            recorder.attempts.lost_to += (now.candidate,)
-        _settle_lost(asked, meter.lost_chars)
-        return
-    account = asked.account
-    cost = account.settle(now.candidate, meter.last_usage, meter.lost_chars, meter.earlier)
-    model = meter.assembler.model or now.candidate.model
-    recorder.request_settled(Settled(now.candidate, model, meter.usage, cost, account.price))
-
-
-def _settle_lost(asked: CheckedRequest, lost_chars: int = 0) -> None:
-    """Count what providers may charge for attempts without an answer."""
-    cost = asked.account.settle_lost(lost_chars)
-    if cost is not None:
-        asked.recorder.request_settled(Settled(None, None, None, cost))

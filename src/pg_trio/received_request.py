@@ -13,7 +13,7 @@ from pg_trio.domain.project import Caller
 from pg_trio.domain.value import value
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork
 from pg_trio.recorder import Recorder
-from pg_trio.stages.guardrails import Redaction
+from pg_trio.stages.guardrails import Redaction, Whose
 from pg_trio.stages.request_deadline import RequestDeadline
 
 Checked = TypeVar("Checked", ChatRequest, EmbeddingRequest)
@@ -30,6 +30,11 @@ class ReceivedRequest:
     size: int
     deadline: RequestDeadline
     recorder: Recorder
+
+    def whose(self) -> Whose:
+        """What other services are told of a text that they check."""
+        project, slug = str(self.caller.project.uuid), self.plan.endpoint.slug
+        return Whose(project, slug, self.call.head.request_id, self.deadline.at)
 
 
 async def check_request(
@@ -50,6 +55,8 @@ async def check_request(
             request, verdicts, redaction = await large_work.call(size, guards.check, request)
         for verdict in verdicts:
             recorder.guardrail_decided(verdict)
+    if plan.remote is not None:
+        request = await plan.remote.check_request(request, received.whose(), recorder.guardrail_decided)
     recorder.request_guarded(request)
 
     recorder.stage_began("input_schema")

@@ -16,6 +16,7 @@ from attrs import field, frozen
 
 from pg_trio.config.bounds import DAY_MS, Between, Count, Known, Length, Milliseconds, Money, Name, Shape, Text
 from pg_trio.domain.detected_types import PiiType, SecretType
+from pg_trio.domain.guardrails import GuardPhase, OnGuardFailure
 from pg_trio.domain.injection_ids import INJECTION_IDS
 from pg_trio.domain.log_body import LogBodies
 from pg_trio.domain.project import (
@@ -162,6 +163,53 @@ class PromptLeakTable:
 
 
 @frozen(slots=True)
+class WebhookTable:
+    """`[….guardrails.webhook]`. A key may be in the URL's query, and `secret` is one."""
+
+    enabled: bool | None = None
+    url: Annotated[str, Length(1, 2000)] | None = field(default=None, repr=False)
+    secret: str | None = field(default=None, repr=False)
+    timeout_ms: Milliseconds | None = None
+    on_failure: OnGuardFailure | None = None
+    parallel: bool | None = None
+    phase: list[GuardPhase | None] | None = None
+
+
+@frozen(slots=True)
+class OutputWebhookTable:
+    """`[….guardrails.output.webhook]`."""
+
+    enabled: bool | None = None
+    mode: Literal["block", "flag"] | None = None
+    url: Annotated[str, Length(1, 2000)] | None = field(default=None, repr=False)
+    secret: str | None = field(default=None, repr=False)
+    timeout_ms: Milliseconds | None = None
+    on_failure: OnGuardFailure | None = None
+    parallel: bool | None = None
+
+
+@frozen(slots=True)
+class ModerationTable:
+    """`[….guardrails.moderation]`."""
+
+    enabled: bool | None = None
+    credential: Name | None = None
+    model: Name | None = None
+    # As long as an answer's category is shown.
+    categories: list[Annotated[str, Length(1, 64)] | None] | None = None
+    timeout_ms: Milliseconds | None = None
+    on_failure: OnGuardFailure | None = None
+    parallel: bool | None = None
+
+
+@frozen(slots=True)
+class OutputModerationTable(ModerationTable):
+    """`[….guardrails.output.moderation]`."""
+
+    mode: Literal["block", "flag"] | None = None
+
+
+@frozen(slots=True)
 class OutputGuardrailTables:
     """`[….guardrails.output]`: the rules for answers; each is replaced by a narrower level like those for requests."""
 
@@ -172,6 +220,8 @@ class OutputGuardrailTables:
     keyword_blocklist: OutputKeywordBlocklistTable | None = None
     content_length: OutputContentLengthTable | None = None
     prompt_leak: PromptLeakTable | None = None
+    webhook: OutputWebhookTable | None = None
+    moderation: OutputModerationTable | None = None
 
 
 @frozen(slots=True)
@@ -184,6 +234,8 @@ class GuardrailTables:
     content_length: ContentLengthTable | None = None
     secret_scanner: SecretScannerTable | None = None
     reversible_redaction: ReversibleRedactionTable | None = None
+    webhook: WebhookTable | None = None
+    moderation: ModerationTable | None = None
     output: OutputGuardrailTables | None = None
 
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
+
+from pg_trio.domain.secret import Secret
+
+if TYPE_CHECKING:
+    # It has endpoints, which have rules.
+    from pg_trio.domain.project import Credential
 
 # Before the provider is called, or when it has answered.
 GuardPhase: TypeAlias = Literal["input", "output"]
@@ -98,6 +104,47 @@ class PromptLeak:
     min_words: int = 12
 
 
+OnGuardFailure: TypeAlias = Literal["closed", "open"]
+
+
+def _identity_of(secret: Secret | None) -> tuple[str, str] | None:
+    return None if secret is None else secret.identity
+
+
+@frozen(slots=True)
+class Webhook:
+    """A service of the operator's own decides. `url` may hold a key in its query; `secret` signs what is sent.
+
+    `phase` is for the rule beside those for requests: there it may check answers, too. Only answers can be flagged.
+    """
+
+    enabled: bool = True
+    url: str = field(default="", repr=False)
+    secret: Secret | None = field(default=None, eq=_identity_of)
+    timeout_ms: int = 2_000
+    on_failure: OnGuardFailure = "closed"
+    parallel: bool = False
+    phase: tuple[GuardPhase, ...] = ("input", "output")
+    mode: Literal["block", "flag"] = "block"
+
+
+@frozen(slots=True)
+class Moderation:
+    """A server with OpenAI's `POST /moderations` decides. `categories` None: any that it finds.
+
+    `credential` is None only of a rule that is not enabled.
+    """
+
+    enabled: bool = True
+    credential: Credential | None = None
+    model: str | None = None
+    categories: tuple[str, ...] | None = None
+    timeout_ms: int = 2_000
+    on_failure: OnGuardFailure = "closed"
+    parallel: bool = False
+    mode: Literal["block", "flag"] = "block"
+
+
 @frozen(slots=True)
 class OutputRules:
     """The rules for answers, in the order in which they run; None if no level names the guardrail.
@@ -110,6 +157,8 @@ class OutputRules:
     keyword_blocklist: KeywordBlocklist | None = None
     content_length: ContentLength | None = None
     prompt_leak: PromptLeak | None = None
+    webhook: Webhook | None = None
+    moderation: Moderation | None = None
     hold_back_chars: int = 256
 
 
@@ -129,6 +178,8 @@ class GuardrailRules:
     content_length: ContentLength | None = None
     secret_scanner: SecretScanner | None = None
     reversible_redaction: ReversibleRedaction | None = None
+    webhook: Webhook | None = None
+    moderation: Moderation | None = None
     output: OutputRules = NO_OUTPUT_RULES
 
 

@@ -33,6 +33,8 @@ SECTION_SHAPES: dict[str, tuple[type[attrs.AttrsInstance], type[attrs.AttrsInsta
     "`keyword_blocklist`": (tables.KeywordBlocklistTable, guardrails.KeywordBlocklist),
     "`secret_scanner`": (tables.SecretScannerTable, guardrails.SecretScanner),
     "`content_length`": (tables.ContentLengthTable, guardrails.ContentLength),
+    "`webhook`": (tables.WebhookTable, guardrails.Webhook),
+    "`moderation`": (tables.ModerationTable, guardrails.Moderation),
 }
 
 # What the field's own default does not say: it depends on the base URL.

@@ -120,6 +120,11 @@ class Relay:
         is_open = self.clock.is_committed or self.clock.head_at < math.inf
         return self.relays_reasoning and (self.holds_reasoning or is_open)
 
+    def allow_head(self, at: float) -> None:
+        """The head may be sent from this time on, if no token has come: it was held until now."""
+        self.clock.head_at = at
+        self._watch.wake()
+
     async def hear(self, spoken: SpokenEvents) -> None:
         """Relay a candidate's reasoning before its first token. Waits until the client's side has taken it."""
         await self._watch.hear(spoken)

@@ -35,6 +35,7 @@ from pg_trio.errors import (
     MissingScope,
     MissingToken,
     ModelNotFound,
+    ModerationBlocked,
     OutOfResources,
     OutputInvalid,
     Overloaded,
@@ -51,6 +52,7 @@ from pg_trio.errors import (
     ShuttingDown,
     TokenCapExceeded,
     UnknownToken,
+    WebhookBlocked,
 )
 from pg_trio.surfaces.http_answer import HttpAnswer, Tries, make_failure
 from pg_trio.surfaces.v1.model_limits import render_openai_limits
@@ -86,6 +88,8 @@ ROWS: Mapping[type[GatewayError], _Row] = {
     SecretBlocked: _POLICY,
     InputTooLong: _POLICY,
     InputTooShort: _POLICY,
+    WebhookBlocked: _POLICY,
+    ModerationBlocked: _POLICY,
     InputInvalid: (_INVALID, "schema_violation"),
     OutputInvalid: (_FAILED, "schema_violation"),
     ProviderCallFailed: (_FAILED, "upstream_error"),
