@@ -25,6 +25,7 @@ COMMANDS = {
     "top",
     "backup",
     "doctor",
+    "guard",
     "simulate",
     "completion",
 }
