@@ -11,7 +11,7 @@ from pg_trio.stages.guardrails.content_length import check_length
 from pg_trio.stages.guardrails.keyword_blocklist import KeywordScanner
 from pg_trio.stages.guardrails.pii import PiiScanner
 from pg_trio.stages.guardrails.pii_masks import Guarded
-from pg_trio.stages.guardrails.prompt_injection import InjectionScanner, injection_scanner
+from pg_trio.stages.guardrails.prompt_injection import InjectionScanner
 from pg_trio.stages.guardrails.request_guard import Verdicts
 
 
@@ -63,7 +63,7 @@ def compile_chain(rules: GuardrailRules) -> Chain:
     keywords, length = rules.keyword_blocklist, rules.content_length
     return Chain(
         pii=_compile_pii(pii) if pii is not None and pii.enabled else None,
-        injection=injection_scanner() if injection is not None and injection.enabled else None,
+        injection=InjectionScanner(injection) if injection is not None and injection.enabled else None,
         keywords=KeywordScanner.compile(keywords) if keywords is not None and keywords.enabled else None,
         length=length if length is not None and length.enabled else None,
     )
