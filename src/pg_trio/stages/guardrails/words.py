@@ -20,9 +20,9 @@ CONNECTORS = _words(
 
 # A full stop after one of these ends no sentence.
 ABBREVIATIONS = _words(
-    "no nos nr nrn num nbr núm inv ref refs art tel tél telef fig sec ver vers rev ext ord cust acct acc ser tkt cat mod",
-    "st mr mrs ms dr prof op cit approx ca inc str pos lfd bzw kd kto rg best az tab abs abb kap ch pp vol ed eds est dept",
-    "mob cel cell fon hr fr bes betr pol vers buchungs auftr rechn lief chg cf vgl eg ie etc max min avg ph soc xx",
+    "no nos nr nrn num nbr núm inv ref refs art tel tél telef fig sec ver vers rev ext ord cust acct acc ser tkt cat",
+    "mod st mr mrs ms dr prof op cit approx ca inc str pos lfd bzw kd kto rg best az tab abs abb kap ch pp vol ed eds",
+    "dept mob cel cell fon hr fr bes betr pol buchungs auftr rechn lief chg cf vgl eg ie etc max min avg ph soc",
 )
 
 # A number after one of these identifies a thing, not a person's telephone or card.
