@@ -16,7 +16,7 @@ from difflib import SequenceMatcher
 from fnmatch import fnmatchcase
 from itertools import islice
 
-from attrs import frozen
+from attrs import field, frozen
 
 from pg_trio.domain.project import MODEL_NAME, Endpoint, ModelName, OpenedProvider, Project
 from pg_trio.domain.secret import mask_client_text
@@ -65,6 +65,12 @@ class EndpointPlan:
     output_schema: OutputSchema | None
     # The guardrails for answers.
     output_guards: OutputGuards | None = None
+    # Whether any guardrail reads answers.
+    guards_answers: bool = field(init=False)
+
+    @guards_answers.default
+    def _find_answer_guards(self) -> bool:
+        return self.output_guards is not None or (self.remote is not None and bool(self.remote.after))
 
     @property
     def checks_requests(self) -> bool:

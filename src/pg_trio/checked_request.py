@@ -11,6 +11,7 @@ from pg_trio.domain.call import Answered, Call
 from pg_trio.domain.chat import ChatRequest, Prompt, Usage
 from pg_trio.domain.event_source import EventSource
 from pg_trio.domain.value import value
+from pg_trio.racing.large_work import LargeWork
 from pg_trio.received_request import ReceivedRequest
 from pg_trio.recorder import Recorder
 from pg_trio.recorder.facts import Settled
@@ -38,26 +39,41 @@ class CheckedRequest:
 
     def check_beside(self) -> Check | None:
         """The check to run beside the provider's call; None if there is none."""
-        plan, caller = self.plan, self.recorder.caller
-        if plan.remote is None:
+        if self.plan.remote is None:
             return None
+        return self.plan.remote.check_beside(self.request, self._whose(), self.recorder.guardrail_decided)
+
+    def _whose(self) -> Whose:
+        caller = self.recorder.caller
         assert caller is not None  # a checked request has one
-        whose = Whose(str(caller.project.uuid), plan.endpoint.slug, self.call.head.request_id, self.deadline.at)
-        return plan.remote.check_beside(self.request, whose, self.recorder.guardrail_decided)
+        slug = self.plan.endpoint.slug
+        return Whose(str(caller.project.uuid), slug, self.call.head.request_id, self.deadline.at)
 
     def guard_stream(self, source: EventSource) -> EventSource:
         """The events of the source, as the guardrails for answers let them pass."""
-        guards = self.plan.output_guards
-        if guards is None:
-            return source
-        note, shows_reasoning = self.recorder.guardrail_decided, self.plan.endpoint.stream_reasoning
-        return FilteredSource(source, guards.open_stream(note, shows_reasoning=shows_reasoning))
+        plan, note = self.plan, self.recorder.guardrail_decided
+        if plan.output_guards is not None:
+            shows_reasoning = plan.endpoint.stream_reasoning
+            source = FilteredSource(source, plan.output_guards.open_stream(note, shows_reasoning=shows_reasoning))
+        return source if plan.remote is None else plan.remote.check_end(source, self._whose(), note)
 
     def finish_source(self, source: EventSource, record: AnswerRecord | None) -> EventSource:
         """The events for the client: recorded, then with the texts that only the client gets."""
         if record is not None:
             source = FilteredSource(source, record)
         return source if self.redaction is None else FilteredSource(source, RestoringFilter(self.redaction))
+
+    async def guard_answer(self, answered: Answered, large_work: LargeWork) -> Answered:
+        """The whole answer as the guardrails let it pass. Raises GuardrailBlocked, or GuardrailFailed."""
+        plan, note, reply = self.plan, self.recorder.guardrail_decided, answered.reply
+        self.recorder.stage_began("output_guardrails")
+        if plan.output_guards is not None:
+            reply, verdicts = await large_work.call(reply.characters(), plan.output_guards.check, reply)
+            for verdict in verdicts:
+                note(verdict)
+        if plan.remote is not None:
+            reply = await plan.remote.check_answer(reply, self._whose(), note)
+        return Answered(reply, answered.candidate)
 
     def settle(self, answered: Answered, usage: Usage, earlier: Sequence[Part] = ()) -> Usage:
         """Count the usage of the answer and of those before it. Returns the sum."""

@@ -42,7 +42,7 @@ from pg_trio.stages.account import Account, Part, estimate_usage
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate
 from pg_trio.stages.budget import Budget, Reservation
-from pg_trio.stages.guardrails import HeldSource, OutputGuards, hold_beside, restore_reply
+from pg_trio.stages.guardrails import HeldSource, hold_beside, restore_reply
 from pg_trio.stages.open_session import OpenSession, Sessions
 from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.provider_call.rescue import RescuedSource
@@ -222,9 +222,9 @@ class Pipeline:
                 raise
         reply = answered.reply
         usage = reply.usage or estimate_usage(account.prompt, reply)
-        if plan.output_guards is not None:
+        if plan.guards_answers:
             try:
-                answered = await self._guard_output(asked, answered, plan.output_guards)
+                answered = await asked.guard_answer(answered, self.large_work)
             except BaseException:
                 # The provider is paid, also for an answer that is refused.
                 asked.settle(answered, usage)
@@ -274,15 +274,6 @@ class Pipeline:
             raise refused
         return answered
 
-    async def _guard_output(self, asked: CheckedRequest, answered: Answered, guards: OutputGuards) -> Answered:
-        """The answer as the guardrails let it pass. Raises GuardrailBlocked."""
-        recorder, reply = asked.recorder, answered.reply
-        recorder.stage_began("output_guardrails")
-        reply, verdicts = await self.large_work.call(reply.characters(), guards.check, reply)
-        for verdict in verdicts:
-            recorder.guardrail_decided(verdict)
-        return Answered(reply, answered.candidate)
-
     async def _match_output(
         self, asked: CheckedRequest, answered: Answered, usage: Usage, schema: OutputSchema
     ) -> tuple[Answered, Usage]:
@@ -310,8 +301,8 @@ class Pipeline:
                 earlier.append((answered.candidate, usage))
                 answered, reply = again, again.reply
                 usage = reply.usage or estimate_usage(prompt, reply)
-                if asked.plan.output_guards is not None:
-                    answered = await self._guard_output(asked, answered, asked.plan.output_guards)
+                if asked.plan.guards_answers:
+                    answered = await asked.guard_answer(answered, self.large_work)
                 recorder.reply_made(answered.reply)
         finally:
             total = asked.settle(answered, usage, earlier)

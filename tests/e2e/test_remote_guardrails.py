@@ -42,10 +42,16 @@ async def gateway(nursery: trio.Nursery, tmp_path: Path, service: GuardService) 
         "moderated": {"moderation": moderation},
         "violence": {"moderation": {**moderation, "categories": ["violence"], "model": "text-moderation-007"}},
         "both": {"webhook": hook, "moderation": moderation},
+        "answers": {"webhook": {**hook, "phase": ["output"]}},
+        "answers-too": {"output": {"webhook": {name: hook[name] for name in ("url", "secret")}}},
+        "twice": {"webhook": {name: hook[name] for name in ("url", "secret")}},
+        "moderated-answers": {"output": {"moderation": moderation}},
+        "flagged-answers": {"output": {"moderation": {**moderation, "mode": "flag"}}},
         "off": {"webhook": {"enabled": False}, "moderation": {"enabled": False}},
     }
     credential = CREDENTIAL.format(base_url=service.base_url)
-    lines = [credential, project(), *(endpoint(slug, guardrails=each) for slug, each in rules.items())]
+    endpoints = [endpoint(slug, guardrails=each, streaming_enabled=True) for slug, each in rules.items()]
+    lines = [credential, project(), *endpoints]
     return await start_gateway(nursery, tmp_path, "\n".join(lines))
 
 
@@ -242,3 +248,104 @@ async def test_switched_off_services_are_not_asked(gateway: Gateway, service: Gu
 
     assert [] == service.asked
     assert allow is service.decide
+
+
+# ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_answer_is_sent_as_an_answer(gateway: Gateway, service: GuardService) -> None:
+    gateway.simulator.behave("answers", content="Ask Anna")
+
+    response = await gateway.call("answers")
+
+    assert 200 == response.status
+    asked = service.asked[0]
+    assert ("output", ["Ask Anna"]) == (asked.body["phase"], asked.body["texts"])
+    assert asked.is_signed(SECRET)
+
+
+@pytest.mark.parametrize("slug", ["answers", "answers-too"])
+async def test_answer_is_blocked(gateway: Gateway, service: GuardService, slug: str) -> None:
+    service.decide = block("not for you")
+
+    response = await gateway.call(slug)
+    await gateway.stop()
+
+    assert (422, "Response blocked: not for you") == (response.status, response.json()["error"])
+    (row,) = gateway.log_rows()
+    assert row["completion_tokens"] > 0
+
+
+async def test_answer_is_replaced(gateway: Gateway, service: GuardService) -> None:
+    gateway.simulator.behave("answers", content="Ask Anna")
+    service.decide = replace("Anna", "[NAME]")
+
+    response = await gateway.call("answers")
+
+    assert "Ask [NAME]" == response.json()["content"]
+
+
+async def test_failing_webhook_closes_answers(gateway: Gateway, service: GuardService) -> None:
+    service.status = 500
+
+    response = await gateway.call("answers")
+
+    assert UNAVAILABLE == (response.status, response.json()["error"])
+
+
+async def test_answer_s_moderation_blocks_with_its_words(gateway: Gateway, service: GuardService) -> None:
+    service.decide = moderate("violence")
+
+    response = await gateway.call("moderated-answers")
+
+    assert "Response blocked: moderation category 'violence' in output." == response.json()["error"]
+
+
+async def test_flagged_answer_passes(gateway: Gateway, service: GuardService) -> None:
+    service.decide = moderate("violence")
+
+    response = await gateway.call("flagged-answers")
+
+    assert 200 == response.status
+    assert 1 == len(service.asked)
+
+
+async def test_stream_fails_at_its_end(gateway: Gateway, service: GuardService) -> None:
+    gateway.simulator.behave("answers", "tokens=20&pace=1ms")
+    service.decide = block("not for you")
+
+    response = await gateway.call("answers", {"message": "Hi", "stream": True})
+    await gateway.stop()
+
+    assert 200 == response.status
+    events = [json.loads(line[6:]) for line in response.body.decode().splitlines() if line.startswith("data: {")]
+    assert "Response blocked: not for you" == events[-1]["error"]
+    text = "".join(choice["delta"].get("content") or "" for event in events[:-1] for choice in event["choices"])
+    [checked] = service.asked[0].body["texts"]
+    assert checked.startswith(text)
+    assert len(text) > 20
+    (row,) = gateway.log_rows()
+    assert row["completion_tokens"] > 0
+
+
+async def test_stream_passes_with_its_verdict(gateway: Gateway, service: GuardService) -> None:
+    response = await gateway.call("answers", {"message": "Hi", "stream": True})
+
+    assert response.body.endswith(b"data: [DONE]\n\n")
+    assert 1 == len(service.asked)
+
+
+async def test_stream_that_comes_at_once_is_refused_before_its_head(gateway: Gateway, service: GuardService) -> None:
+    gateway.simulator.behave("answers", "tokens=1")
+    service.decide = block("not for you")
+
+    response = await gateway.call("answers", {"message": "Hi", "stream": True})
+
+    assert response.status in (200, 422)
+    assert "Response blocked: not for you" in response.body.decode()
+
+
+async def test_webhook_of_both_phases_is_asked_twice(gateway: Gateway, service: GuardService) -> None:
+    await gateway.call("twice")
+
+    assert ["input", "output"] == [asked.body["phase"] for asked in service.asked]

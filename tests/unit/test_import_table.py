@@ -46,7 +46,10 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "catalogue": ({"stages", "domain", "errors"}, {"attrs"}),
     "overrides": ({"catalogue", "config", "domain"}, {"attrs"}),
     "received_request": ({"catalogue", "stages", "recorder", "domain", "racing"}, set()),
-    "checked_request": ({"received_request", "catalogue", "stages", "sources", "recorder", "domain"}, {"attrs"}),
+    "checked_request": (
+        {"received_request", "catalogue", "stages", "sources", "recorder", "domain", "racing"},
+        {"attrs"},
+    ),
     "embedding_pipeline": ({"received_request", "stages", "recorder", "domain", "errors", "racing"}, {"attrs"}),
     "pipeline": (
         {

@@ -17,12 +17,20 @@ from uuid import UUID
 
 from attrs import frozen
 
+from pg_trio.domain.chat import Reply
 from pg_trio.domain.client_request import ClientRequest
-from pg_trio.domain.guardrails import GuardrailRules, GuardrailVerdict, Moderation, Webhook
+from pg_trio.domain.event_source import EventSource
+from pg_trio.domain.guardrails import GuardPhase, GuardrailRules, GuardrailVerdict, Moderation, Webhook
 from pg_trio.domain.value import value
 from pg_trio.errors import WebhookBlocked
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.stages.guardrails.pii_masks import Guarded, Masks, UnmaskableError, mask_request, parse_arguments
+from pg_trio.stages.guardrails.remote.answer_check import (
+    UNREPLACEABLE,
+    EndCheckedSource,
+    replace_in_answer,
+    texts_of_answer,
+)
 from pg_trio.stages.guardrails.remote.beside import Check, hold_beside
 from pg_trio.stages.guardrails.remote.moderation import ModerationWire
 from pg_trio.stages.guardrails.remote.remote_call import RemoteCaller, ServiceGuard
@@ -32,7 +40,7 @@ from pg_trio.stages.guardrails.remote_guard import RemoteCheck, RemoteGuard
 # Gets each verdict of a request that is let pass.
 Tell: TypeAlias = Callable[[GuardrailVerdict], None]
 # The reason of a refusal where a replacement is not possible.
-UNREPLACEABLE = "a name, a key or a tool call's arguments would have to be replaced."
+FIXED = "a name, a key or a tool call's arguments would have to be replaced."
 
 
 @value(slots=True)
@@ -83,6 +91,31 @@ class RemoteGuards:
             check = one if check is None else partial(_check_both, one, check)
         return check
 
+    async def check_answer(self, reply: Reply, whose: Whose, tell: Tell) -> Reply:
+        """The whole answer as the services leave it. Raises GuardrailBlocked, or GuardrailFailed."""
+        for guard in self.after:
+            texts = texts_of_answer(reply)
+            verdict = await guard.check(_ask(texts, whose, "output"))
+            if verdict.texts is not None:
+                masks = {old: new for old, new in zip(texts, verdict.texts, strict=True) if old != new}
+                reply = replace_in_answer(reply, masks)
+            for each in verdict.verdicts:
+                tell(each)
+        return reply
+
+    def check_end(self, source: EventSource, whose: Whose, tell: Tell) -> EventSource:
+        """The streamed answer, whose end waits for the services' verdicts."""
+
+        async def check(texts: Sequence[str]) -> None:
+            for guard in self.after:
+                verdict = await guard.check(_ask(texts, whose, "output"))
+                if verdict.texts is not None:
+                    raise WebhookBlocked(UNREPLACEABLE, phase="output", rule="replace")
+                for each in verdict.verdicts:
+                    tell(each)
+
+        return EndCheckedSource(source, check) if self.after else source
+
 
 def compile_remote(rules: GuardrailRules, caller: RemoteCaller) -> RemoteGuards | None:
     """The compiled rules; None if there are none."""
@@ -127,8 +160,8 @@ async def _check_both(one: Check, other: Check) -> None:
         raise held.refused
 
 
-def _ask(texts: Sequence[str], whose: Whose) -> RemoteCheck:
-    return RemoteCheck("input", texts, whose.project, whose.endpoint, whose.request_id, whose.ends_at)
+def _ask(texts: Sequence[str], whose: Whose, phase: GuardPhase = "input") -> RemoteCheck:
+    return RemoteCheck(phase, texts, whose.project, whose.endpoint, whose.request_id, whose.ends_at)
 
 
 def distinct_texts(request: ClientRequest) -> list[str]:
@@ -140,7 +173,7 @@ def replace_texts(request: Guarded, masks: Masks) -> Guarded:
     """The request with these texts replaced wherever they are. Raises WebhookBlocked where one cannot be."""
     if not masks:
         return request
-    refusal = WebhookBlocked(UNREPLACEABLE, rule="replace")
+    refusal = WebhookBlocked(FIXED, rule="replace")
     try:
         replaced = mask_request(request, masks)
     except UnmaskableError:
