@@ -81,6 +81,7 @@ class EmbeddingPipeline:
             provider=winner.provider,
             attempts=recorder.attempts.tries,
             times=recorder.times,
+            verdicts=recorder.verdicts,
         )
 
     async def _ask(

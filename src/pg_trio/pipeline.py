@@ -173,16 +173,13 @@ class Pipeline:
                 reservation = await self.budget.reserve(plan.spend, request)
             async with reservation:
                 request, redaction = await check_request(received, request, self.large_work)
-                session, messages = None, request.messages
+                session = None
                 if plan.endpoint.sessions_enabled and (request.session_terms.starts or request.session_id is not None):
                     recorder.stage_began("session")
                     session = await self._open_session(received, request, reservation, quota)
                 if redaction is not None:
                     request, session, redaction = renumber(received, request, session, redaction)
-                if session is not None:
-                    messages = session.messages
-                elif redaction is not None:
-                    messages = request.messages
+                messages = request.messages if session is None else session.messages
 
                 recorder.stage_began("prompt")
                 prompt = plan.prompt.apply(messages, request)
@@ -256,6 +253,8 @@ class Pipeline:
             request=asked.request,
             at=asked.call.head.at,
             session_id=None if session is None else session.kept_id,
+            verdicts=recorder.verdicts,
+            tells_verdicts=recorder.tells_verdicts,
         )
 
     async def _ask_beside(self, asked: CheckedRequest) -> Answered:

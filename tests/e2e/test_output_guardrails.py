@@ -142,3 +142,43 @@ async def test_arguments_are_masked_as_json(gateway: Gateway) -> None:
     deltas = [chunk["choices"][0]["delta"] for chunk in chunks_of(streamed) if chunk["choices"]]
     pieces = [call["function"]["arguments"] for delta in deltas for call in delta.get("tool_calls", ())]
     assert masked == json.loads("".join(pieces))
+
+
+EMAIL = {"guardrail": "pii_filter", "rule": "email", "phase": "output", "action": "mask", "count": 1}
+PHONE = {**EMAIL, "rule": "phone_de"}
+
+
+@pytest.mark.parametrize("body", [ASKED, STREAMED])
+async def test_admin_is_told_each_verdict(gateway: Gateway, body: dict[str, Any]) -> None:
+    gateway.simulator.behave("masked", content=SAID)
+
+    told = await gateway.call("masked", body)
+    gateway.token = gateway.make_token(scopes=("chat",))
+    untold = await gateway.call("masked", body)
+
+    metas = [chunks_of(one)[-1]["meta"] if body is STREAMED else one.json()["meta"] for one in (told, untold)]
+    assert [[EMAIL, PHONE], None] == [meta.get("guardrails") for meta in metas]
+
+
+async def test_header_tells_what_was_masked(gateway: Gateway) -> None:
+    gateway.simulator.behave("masked", content=SAID)
+    gateway.simulator.behave("flagged", content=SAID)
+    gateway.simulator.behave("leak", content="Nothing here.")
+
+    masked, flagged, clean = [await gateway.call(slug, ASKED) for slug in ("masked", "flagged", "leak")]
+
+    told = [one.headers.get("x-pg-guardrails") for one in (masked, flagged, clean)]
+    assert ["pii_filter=mask", "pii_filter=flag", None] == told
+
+
+async def test_row_has_the_verdicts(gateway: Gateway) -> None:
+    gateway.simulator.behave("masked", content=SAID)
+    gateway.simulator.behave("blocked", content=SAID)
+
+    await gateway.call("masked", STREAMED)
+    await gateway.call("blocked", ASKED)
+
+    await gateway.stop()
+    masked, blocked = [json.loads(row["guardrails"]) for row in gateway.log_rows()]
+    assert [["pii_filter", "email", "output", "mask", 1], ["pii_filter", "phone_de", "output", "mask", 1]] == masked
+    assert [["pii_filter", "email", "output", "block", 1]] == blocked

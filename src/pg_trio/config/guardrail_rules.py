@@ -8,9 +8,7 @@ from typing import Any
 import attrs
 import re2
 
-from pg_trio.config.mistakes import Mistakes, Path
-from pg_trio.config.remote_rules import RemoteRuleReader
-from pg_trio.config.tables import (
+from pg_trio.config.guardrail_tables import (
     ContentLengthTable,
     CustomPatternTable,
     GuardrailTables,
@@ -25,6 +23,8 @@ from pg_trio.config.tables import (
     ReversibleRedactionTable,
     SecretScannerTable,
 )
+from pg_trio.config.mistakes import Mistakes, Path
+from pg_trio.config.remote_rules import RemoteRuleReader
 from pg_trio.domain.guardrails import (
     MAX_CUSTOM_LABELS,
     ContentLength,

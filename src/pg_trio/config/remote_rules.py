@@ -10,16 +10,16 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from pg_trio.config.bounds import show
-from pg_trio.config.key_file import KeyFile
-from pg_trio.config.mistakes import Mistakes, Path, suggest
-from pg_trio.config.reading import FILE_PREFIX, Outside, read_secret
-from pg_trio.config.tables import (
+from pg_trio.config.guardrail_tables import (
     GuardrailTables,
     ModerationTable,
     OutputGuardrailTables,
     OutputWebhookTable,
     WebhookTable,
 )
+from pg_trio.config.key_file import KeyFile
+from pg_trio.config.mistakes import Mistakes, Path, suggest
+from pg_trio.config.reading import FILE_PREFIX, Outside, read_secret
 from pg_trio.domain.address import carried, read_address
 from pg_trio.domain.guardrails import Moderation, Webhook
 from pg_trio.domain.project import Credential

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from attrs import field, frozen
@@ -183,6 +184,9 @@ class GuardrailRules:
     output: OutputRules = NO_OUTPUT_RULES
 
 
+NO_RULES = GuardrailRules()
+
+
 @frozen(slots=True)
 class GuardrailVerdict:
     """What one rule of a guardrail decided about a request or its answer. Never text of either.
@@ -196,3 +200,21 @@ class GuardrailVerdict:
     phase: GuardPhase
     action: GuardAction
     count: int = 1
+
+
+# The verdicts of which the client's header tells. What is refused has an error, and what was redacted is put back.
+_TOLD_ACTIONS = frozenset({"mask", "flag", "replace"})
+
+
+def describe_verdicts(verdicts: Iterable[GuardrailVerdict]) -> list[dict[str, str | int]]:
+    """The verdicts as the log's readers and callers with the scope `admin` see them."""
+    return [
+        {"guardrail": one.guardrail, "rule": one.rule, "phase": one.phase, "action": one.action, "count": one.count}
+        for one in verdicts
+    ]
+
+
+def verdicts_text(verdicts: Iterable[GuardrailVerdict]) -> str:
+    """The value of `X-PG-Guardrails`; empty if nothing was masked or flagged."""
+    told = [f"{one.guardrail}={one.action}" for one in verdicts if one.action in _TOLD_ACTIONS]
+    return ", ".join(dict.fromkeys(told))

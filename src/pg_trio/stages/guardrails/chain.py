@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from pg_trio.domain.chat import ChatRequest
+from pg_trio.domain.client_request import ClientRequest
 from pg_trio.domain.guardrails import ContentLength, GuardrailRules, KeywordBlocklist, PiiFilter, SecretScanner
 from pg_trio.errors import KeywordBlocked, SecretBlocked
 from pg_trio.stages.guardrails.content_length import check_length
@@ -19,7 +21,7 @@ from pg_trio.stages.guardrails.keyword_blocklist import KeywordScanner
 from pg_trio.stages.guardrails.keyword_finder import keyword_finder
 from pg_trio.stages.guardrails.pii import PiiScanner
 from pg_trio.stages.guardrails.pii_masks import Guarded
-from pg_trio.stages.guardrails.prompt_injection import InjectionScanner, injection_scanner
+from pg_trio.stages.guardrails.prompt_injection import InjectionScanner
 from pg_trio.stages.guardrails.redaction import Redaction, Redactor, compile_redactor
 from pg_trio.stages.guardrails.request_guard import RequestGuard, Verdicts
 from pg_trio.stages.guardrails.secret_scanner import secret_finder
@@ -35,6 +37,8 @@ class Chain:
     _injection: InjectionScanner | None
     _keywords: KeywordScanner | RequestGuard | None
     _length: ContentLength | None
+    # Whether `prompt_injection` reads the results of tools.
+    _scans_results: bool = True
 
     @property
     def is_in_force(self) -> bool:
@@ -68,7 +72,7 @@ class Chain:
             return request, verdicts, redaction
         text = request.text()
         if self._injection is not None:
-            self._injection.check(text)
+            self._injection.check(text if self._scans_results else _without_results(request, text))
         if isinstance(self._keywords, RequestGuard):
             request, more = self._keywords.apply(request)
             if more:
@@ -91,10 +95,18 @@ def compile_chain(rules: GuardrailRules) -> Chain:
         secrets=_compile_secrets(secrets) if secrets is not None and secrets.enabled else None,
         redactor=compile_redactor(redaction) if redaction is not None and redaction.enabled else None,
         pii=_compile_pii(pii) if pii is not None and pii.enabled else None,
-        injection=injection_scanner() if injection is not None and injection.enabled else None,
+        injection=InjectionScanner(injection) if injection is not None and injection.enabled else None,
         keywords=_compile_keywords(keywords) if keywords is not None and keywords.enabled else None,
         length=length if length is not None and length.enabled else None,
+        scans_results=injection is None or injection.scan_tool_results,
     )
+
+
+def _without_results(request: ClientRequest, text: str) -> str:
+    """The request's text without the results of tools."""
+    if not isinstance(request, ChatRequest) or not any(message.role == "tool" for message in request.messages):
+        return text
+    return evolve(request, messages=tuple([one for one in request.messages if one.role != "tool"])).text()
 
 
 def _compile_secrets(rule: SecretScanner) -> RequestGuard:

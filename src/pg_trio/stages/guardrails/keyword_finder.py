@@ -19,6 +19,8 @@ from pg_trio.stages.guardrails.linear import Pattern, compile_pattern
 from pg_trio.stages.guardrails.normal_text import NormalText, fold, normalise
 
 LABEL = "Keyword"
+# What Python calls white space, beyond ASCII too.
+_ANY_SPACE = r"[\s\x{B}\x{1C}-\x{1F}\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000}]+"
 # With this many words one scan for all is cheaper than one for each (a word costs 0.4 µs a kilobyte, the scan 1 µs).
 SCAN_WORDS = 8
 # 64 MiB: RE2's limit for the automaton of all words; about 20,000 words. More words are searched one by one.
@@ -66,16 +68,17 @@ class KeywordFinder:
 
     def first_word(self, text: str) -> str | None:
         """The first word in the configured order that is in the text, as configured."""
-        folded, form = text.casefold(), self._normalise(text)
-        normal = folded if form is None else form.text
-        if self._any_word is not None and not self._has_any(folded) and (form is None or not self._has_any(normal)):
+        folded = text.casefold()
+        may_be_plain = self._may_have_any(folded)
+        form = self._normalise(text) if may_be_plain else normalise(text)
+        if not may_be_plain and (form is None or not self._may_have_any(form.text)):
             return None
         for word in self._words:
-            if self._is_in(word.folded, folded) or (form is not None and self._is_in(word.normal, normal)):
+            if self._is_in(word.folded, folded) or (form is not None and self._is_in(word.normal, form.text)):
                 return word.configured
         return None
 
-    def _has_any(self, text: str) -> bool:
+    def _may_have_any(self, text: str) -> bool:
         return self._any_word is None or self._any_word.search(text.encode()) is not None
 
     def find(self, text: str) -> list[Match]:
@@ -138,8 +141,10 @@ class KeywordFinder:
 def keyword_finder(words: Iterable[str], match: Literal["substring", "word"] = "substring") -> KeywordFinder:
     """The words, compiled. Words of nothing but white space are left out, because every text contains them."""
     kept = tuple(_Word(word, word.casefold(), _normal_word(word)) for word in words if word.strip())
-    scan = _one_scan(list(dict.fromkeys(form for word in kept for form in (word.folded, word.normal))))
-    return KeywordFinder(kept, match == "word", scan, any(" " in word.normal for word in kept))
+    has_spaces = any(" " in word.normal for word in kept)
+    forms = list(dict.fromkeys(form for word in kept for form in (word.folded, word.normal)))
+    scan = _one_scan(forms) if has_spaces or len(kept) >= SCAN_WORDS else None
+    return KeywordFinder(kept, match == "word", scan, has_spaces)
 
 
 def _normal_word(word: str) -> str:
@@ -176,8 +181,6 @@ def _without_overlaps(matches: list[Match]) -> list[Match]:
 
 
 def _one_scan(words: list[str]) -> Pattern | None:
-    if len(words) < SCAN_WORDS:
-        return None
     try:
         return compile_pattern("|".join(_quote(word) for word in words), max_mem_bytes=SCAN_MEMORY_BYTES)
     except ValueError:
@@ -185,5 +188,16 @@ def _one_scan(words: list[str]) -> Pattern | None:
 
 
 def _quote(word: str) -> str:
-    # Code points, because a word may contain RE2's special characters, line breaks and \E included.
-    return "".join(f"\\x{{{ord(character):X}}}" for character in word)
+    # Code points, because a word may contain RE2's special characters and \E. White space: any, because a text's may be
+    # irregular.
+    return "".join(_ANY_SPACE if gap else f"\\x{{{ord(letter):X}}}" for letter, gap in _with_gaps(word))
+
+
+def _with_gaps(word: str) -> Iterator[tuple[str, bool]]:
+    """Each character, and whether it is white space; runs of it once."""
+    was_space = False
+    for character in word:
+        is_space = character.isspace()
+        if not (is_space and was_space):
+            yield character, is_space
+        was_space = is_space

@@ -19,6 +19,7 @@ from pg_trio.web.openapi.document_parts import (
     STREAM_TYPE,
     STRING,
     UUID_TEXT,
+    VERDICTS,
     Part,
     a_list,
     an_object,
@@ -135,6 +136,7 @@ SCHEMAS: Part = {
                     "stages": a_list(reference("Stage")),
                     "attempts": a_list(reference("Attempt")),
                     "deadline_ms": nullable(INTEGER),
+                    "guardrails": VERDICTS,
                     "request_body": nullable(ANY_OBJECT),
                     "response_body": nullable(ANY_OBJECT),
                 }

@@ -28,7 +28,7 @@ class TextRule:
     needs_whole: bool = False
 
 
-class Place(NamedTuple):
+class RulePlace(NamedTuple):
     """A part of a text that a rule masks or refuses. It may be a part of the match, if another rule masks the rest."""
 
     start: int
@@ -37,9 +37,9 @@ class Place(NamedTuple):
     match: Match
 
 
-def find_places(rules: Iterable[TextRule], text: str) -> list[Place]:
+def find_places(rules: Iterable[TextRule], text: str) -> list[RulePlace]:
     """What the rules find in a text, in its order, without overlaps: what an earlier rule masks is masked already."""
-    places: list[Place] = []
+    places: list[RulePlace] = []
     for rule in rules:
         matches = rule.finder.find(text)
         if matches:
@@ -48,11 +48,11 @@ def find_places(rules: Iterable[TextRule], text: str) -> list[Place]:
     return places
 
 
-def _start(place: Place) -> int:
+def _start(place: RulePlace) -> int:
     return place.start
 
 
-def _uncovered(places: Sequence[Place], rule: TextRule, match: Match) -> list[Place]:
+def _uncovered(places: Sequence[RulePlace], rule: TextRule, match: Match) -> list[RulePlace]:
     """The parts of the match that no other place has."""
     parts, begin = [], match.start
     for place in places:
@@ -61,10 +61,10 @@ def _uncovered(places: Sequence[Place], rule: TextRule, match: Match) -> list[Pl
         if place.start >= match.end:
             break
         if place.start > begin:
-            parts.append(Place(begin, place.start, rule, match))
+            parts.append(RulePlace(begin, place.start, rule, match))
         begin = place.end
     if begin < match.end:
-        parts.append(Place(begin, match.end, rule, match))
+        parts.append(RulePlace(begin, match.end, rule, match))
     return parts
 
 

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from attrs import frozen
 
-from pg_trio.stages.guardrails.output.text_rules import Place, TextRule, VerdictBook, find_places
+from pg_trio.stages.guardrails.output.text_rules import RulePlace, TextRule, VerdictBook, find_places
 
 # 16 KiB: the longest match whose end a window follows; the private key of 16,384 bits has 12,900 characters.
 _FOLLOWED_CHARS = 16_384
@@ -97,14 +97,14 @@ class TextWindow:
         self._check_whole()
         return text
 
-    def _settle(self, places: Sequence[Place], held: int, bound: int) -> int:
+    def _settle(self, places: Sequence[RulePlace], held: int, bound: int) -> int:
         """The place up to which text passes: not into a match, unless the bound demands it."""
         for place in places:
             if place.start < held < place.end:
                 return place.start if place.start >= max(bound, self._sent) else place.end
         return held
 
-    def _release(self, end: int, places: Sequence[Place]) -> str:
+    def _release(self, end: int, places: Sequence[RulePlace]) -> str:
         """The text up to `end`, masked."""
         text, done, parts = self._text, self._sent, list[str]()
         for place in places:
@@ -125,13 +125,13 @@ class TextWindow:
         self._forget()
         return "".join(parts)
 
-    def _refuse(self, places: Sequence[Place]) -> NoReturn:
+    def _refuse(self, places: Sequence[RulePlace]) -> NoReturn:
         """Raises: GuardrailBlocked for the first rule, in their order, that refuses; it names its own first part."""
         refusing = {place.rule: place.match for place in reversed(places) if place.rule.action == "block"}
         rule = next(rule for rule in self._rules.acting if rule in refusing)
         raise rule.refuse(rule.finder.find_first([self._text]) or refusing[rule])
 
-    def _mask(self, place: Place, done: int) -> str:
+    def _mask(self, place: RulePlace, done: int) -> str:
         """What is sent for a place; empty for the rest of one whose beginning was masked."""
         start, end = self._offset + place.start, self._offset + place.end
         covered = self._covered
@@ -177,7 +177,7 @@ class TextWindow:
                 if match.end > len(self._whole[0]):
                     self._book.count(rule.guardrail, match.rule, rule.action)
 
-    def _is_covered(self, place: Place) -> bool:
+    def _is_covered(self, place: RulePlace) -> bool:
         begin = place.start
         for start, end in self._covered:
             if start <= begin < end:
