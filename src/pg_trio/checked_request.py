@@ -17,7 +17,7 @@ from pg_trio.recorder import Recorder
 from pg_trio.recorder.facts import Settled
 from pg_trio.sources import AnswerRecord, FilteredSource
 from pg_trio.stages.account import Account, Part
-from pg_trio.stages.guardrails import Check, Redaction, RestoringFilter, Whose
+from pg_trio.stages.guardrails import Check, HeldSource, Redaction, RestoringFilter, Whose
 from pg_trio.stages.open_session import OpenSession
 from pg_trio.stages.provider_call.rescue import RescuedSource
 from pg_trio.stages.request_deadline import RequestDeadline
@@ -42,6 +42,13 @@ class CheckedRequest:
         if self.plan.remote is None:
             return None
         return self.plan.remote.check_beside(self.request, self._whose(), self.recorder.guardrail_decided)
+
+    def hold_stream(self, source: EventSource) -> HeldSource | None:
+        """The source, held until the checks beside the call have passed; None if there are none."""
+        check = self.check_beside()
+        if check is None or self.plan.remote is None:
+            return None
+        return HeldSource(source, check, self.plan.remote.beside[0].guardrail)
 
     def _whose(self) -> Whose:
         caller = self.recorder.caller

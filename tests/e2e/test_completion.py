@@ -25,6 +25,7 @@ COMMANDS = {
     "top",
     "backup",
     "doctor",
+    "chat",
     "guard",
     "simulate",
     "completion",

@@ -42,6 +42,9 @@ class DirectAttachment(Generic[P]):
         """It cannot: see WorkPort."""
         return False
 
+    def stop_with(self, stop: Callable[[], bool]) -> None:
+        """Its client stops it by leaving."""
+
     async def serve(self, work: Work[P]) -> None:
         """See Attachment."""
         await work(self)

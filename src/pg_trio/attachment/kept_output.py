@@ -16,6 +16,9 @@ import trio
 
 P = TypeVar("P")
 
+# 256 KiB: the end of an answer may hold the whole answer again (`response.completed` of OpenAI's Responses).
+LAST_BYTES = 256 * 1024
+
 
 class OutputCut(Exception):
     """The work ended before its output was complete; the text says why."""
@@ -89,6 +92,11 @@ class KeptOutput(Generic[P]):
             del self._parts[:dropped]
             self._first = place
             self._changed.unpark_all()
+
+    def let_through(self) -> None:
+        """Wait for no reader from now on: only a few parts follow."""
+        self.limit_bytes = max(self.limit_bytes, self.kept_bytes) + LAST_BYTES
+        self._changed.unpark_all()
 
     def open_reader(self, first_part: int) -> OutputReader[P]:
         """A reader that begins with this part, which may be still to come. Raises OutputDropped if it is not kept."""

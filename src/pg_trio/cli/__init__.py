@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pg_trio import __version__
 from pg_trio.cli import (
     backup,
+    chat_command,
     check,
     completion,
     doctor,
@@ -56,6 +57,7 @@ def make_parser() -> argparse.ArgumentParser:
         stats,
         top,
         backup,
+        chat_command,
         doctor,
         guard_text,
         simulate,

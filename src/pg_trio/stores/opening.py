@@ -30,7 +30,14 @@ async def open_stores(settings: Settings, lifetime: Lifetime, engines: Engines |
     # The sessions' file is created only if an endpoint has sessions.
     if any(endpoint.sessions_enabled for endpoint in endpoints):
         sessions = await chosen.sessions(limits, session_keep_s(endpoints), lifetime)
-    return Stores(tokens, log, sessions, await chosen.ledger(settings, log, lifetime))
+    answers = await chosen.answers(limits, lifetime) if keeps_answers(settings) else None
+    return Stores(tokens, log, sessions, await chosen.ledger(settings, log, lifetime), answers)
+
+
+def keeps_answers(settings: Settings) -> bool:
+    """Whether anything asks for kept answers."""
+    projects = settings.projects.values()
+    return any(endpoint.resumable_streams for project in projects for endpoint in project.callable_endpoints)
 
 
 def session_keep_s(endpoints: Iterable[Endpoint]) -> dict[UUID, float]:

@@ -16,8 +16,16 @@ from typing import Any, Protocol, TypeAlias
 from uuid import uuid4
 
 import trio
+from attrs import evolve
 
-from pg_trio.attachment import Attachment, DirectAttachment, WorkPort, while_connected
+from pg_trio.attachment import (
+    Attachment,
+    DirectAttachment,
+    OutputCut,
+    OwnedAttachment,
+    WorkPort,
+    while_connected,
+)
 from pg_trio.domain.call import Call, EmbeddingAnswer, RequestHead, WholeAnswer
 from pg_trio.domain.request_id import new_request_id
 from pg_trio.domain.server_link import EXTENSION, WHOLE_ANSWER, ClientSlot, ServerLink
@@ -34,6 +42,9 @@ from pg_trio.web.asgi_types import AsgiApp, AsgiEvent, Receive, Scope, Send
 from pg_trio.web.client_address import read_networks
 from pg_trio.web.cors import CorsApp, CorsTable
 from pg_trio.web.head_template import HeadTemplate, Peer
+from pg_trio.web.kept_stream import StreamKeeping
+from pg_trio.web.stream_routes import StreamRoutes
+from pg_trio.web.websocket import SocketRoute, covers_socket
 
 logger = logging.getLogger("pg_trio.web")
 
@@ -84,12 +95,15 @@ class GatewayRoutes:
         surfaces: Iterable[Surface] = SURFACES,
         attach: Attach | None = None,
         cors: CorsTable | None = None,
+        streams: StreamRoutes | None = None,
     ) -> None:
+        self.streams = streams
         self._attach = attach
         self._cors = cors
         self._inner = inner
         self._surfaces = SurfaceTable(surfaces)
         self._trusted = read_networks(trusted_proxies)
+        self._sockets = SocketRoute(self._trusted, cors, lambda: self.is_ready)
         self.gateway: Gateway | None = None
         self._leaving = False
 
@@ -119,7 +133,9 @@ class GatewayRoutes:
         call = AsgiCall(head, template.surface, scope["headers"], receive, send, link)
         if template.cors:
             call.cors = template.cors
-        if (slot := link.client) is not None and self._attach is None:
+        if template.outlives and (link.body is None or may_stream(link.body)):
+            call.keeper = self._find_keeper()
+        if (slot := link.client) is not None and self._attach is None and call.keeper is None:
             # Our own server cancels us when the client leaves, and takes an answer whole: a DirectAttachment, inlined.
             client: Client = self._meet(slot, link.alike, template) if recalled is None else slot.value
             answer = await self._answer(call, client.lasting)
@@ -136,8 +152,12 @@ class GatewayRoutes:
     def _find_other(self, scope: Scope) -> AsgiApp:
         """What serves a scope that no surface matches."""
         if scope["type"] == "websocket":
-            return refuse_websocket
+            gateway: Any = self.gateway
+            is_ours = gateway is not None and covers_socket(read_path(scope))
+            return partial(self._sockets.serve, gateway) if is_ours else refuse_websocket
         app = self._inner if has_plain_path(scope) else refuse_path
+        if app is self._inner and self.streams is not None and scope["type"] == "http":
+            app = self.streams.find(read_path(scope)) or app
         project = self._cors.find(read_path(scope)) if self._cors and scope["type"] == "http" else None
         return app if project is None or self._cors is None else CorsApp(app, self._cors, project)
 
@@ -146,9 +166,25 @@ class GatewayRoutes:
         if scope["type"] != "http" or (found := self._surfaces.find(scope["method"], read_path(scope))) is None:
             return None
         peer = scope.get("client")
-        return HeadTemplate.read(
+        template = HeadTemplate.read(
             scope["headers"], *found, Peer(None if peer is None else peer[0], self._trusted), self._cors
         )
+        if self.streams is not None and self.streams.outlives(found[1]):
+            return evolve(template, outlives=True)
+        return template
+
+    def _find_keeper(self) -> StreamKeeping | None:
+        """What keeps one call's stream; None where nothing can."""
+        running = None if self.streams is None else self.streams.gateway
+        return None if running is None or running.answers is None else StreamKeeping(running.answers)
+
+    def _make_attachment(self, call: AsgiCall) -> Attachment[AsgiEvent]:
+        running = None if self.streams is None else self.streams.gateway
+        if self._attach is not None:
+            return self._attach(call.head, call.send)
+        if call.keeper is None or running is None:
+            return DirectAttachment(call.send)
+        return OwnedAttachment(running.works, call.head.request_id, call.send)
 
     def _meet(self, slot: ClientSlot, alike: object, template: HeadTemplate) -> Client:
         """The connection's client; from here on this is what it asked for last."""
@@ -199,14 +235,18 @@ class GatewayRoutes:
                 # It has its answer.
                 await trio.sleep_forever()
 
-        attach = self._attach
-        attachment = DirectAttachment(call.send) if attach is None else attach(call.head, call.send)
-        await while_connected(wait_left, partial(attachment.serve, partial(self._work, call)))
+        attachment = self._make_attachment(call)
+        with suppress(OutputCut):
+            await while_connected(wait_left, partial(attachment.serve, partial(self._work, call)))
 
     async def _work(self, call: AsgiCall, port: WorkPort[AsgiEvent]) -> None:
         """The work of a call, whose answer goes where its client is attached."""
         call.port, call.send = port, port.send
-        answer = await self._answer(call)
+        try:
+            answer = await self._answer(call)
+        finally:
+            if call.keeper is not None:
+                call.keeper.close()
         if answer is not None:
             answer = answer.with_fields(call.cors)
             await port.send({"type": "http.response.start", "status": answer.status, "headers": answer.headers()})
@@ -224,6 +264,11 @@ async def refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": kind + "start", "status": answer.status, "headers": answer.headers()})
         await send({"type": kind + "body", "body": answer.body})
+
+
+def may_stream(body: bytes) -> bool:
+    """Whether the body can ask for a stream: it has the field's name, plain or in JSON's escapes."""
+    return b"stream" in body or b"\\u" in body
 
 
 def recall_template(link: ServerLink) -> HeadTemplate | None:

@@ -34,6 +34,8 @@ class HeadTemplate:
     fields: Mapping[bytes, bytes] = NO_FIELDS
     # Header lines of every answer, for browsers of other origins; see cors.py.
     cors: bytes = b""
+    # Whether it may be for a stream that outlives its client's connection.
+    outlives: bool = False
 
     @classmethod
     def read(
