@@ -375,11 +375,8 @@ def _list_requests() -> Part:
 def _stream_requests() -> Part:
     found = _read("streamRequests", "Requests of all workers, as they end", STRING, [FILTER, LAST_EVENT])
     content = found["responses"]["200"]["content"]
-    content[STREAM_TYPE] = {
-        "schema": stream_schema(
-            "One event a request: `data:` has a RequestRow. `event: dropped` ends the stream of a slow reader."
-        )
-    }
+    said = "One event a request: `data:` has a RequestRow. `event: dropped` ends the stream of a slow reader."
+    content[STREAM_TYPE] = {"schema": stream_schema(said)}
     del content[JSON_TYPE]
     return found
 

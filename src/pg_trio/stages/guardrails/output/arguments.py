@@ -1,4 +1,4 @@
-"""A call's arguments on their way through the rules: the JSON stays JSON, whatever is masked.
+"""A call's arguments on their way through the rules: the JSON stays JSON, also where something is masked.
 
 Rules:
 1. Strings are read with their escapes resolved, as a client reads them, and written anew: `\u0041` becomes `A`.

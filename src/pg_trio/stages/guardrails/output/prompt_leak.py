@@ -1,7 +1,7 @@
-"""Finds the endpoint's own prompt in a text: a run of its words, whatever their case and the signs between them.
+"""Finds the endpoint's own prompt in a text: a run of its words, in any case, with any signs between them.
 
 The prompt's words are a suffix automaton: for each word of a text it knows the longest run of the prompt that ends
-there, in constant time, whatever the prompt's length.
+there, in constant time.
 
 Source: Blumer et al., The smallest automaton recognizing the subwords of a text (1985).
 """

@@ -66,6 +66,11 @@ class TextWindow:
         return self._sent < len(self._text)
 
     @property
+    def sent_chars(self) -> int:
+        """Characters of the whole text, `before` included, that have passed."""
+        return self._offset + self._sent
+
+    @property
     def has_masked(self) -> bool:
         """Whether any text was masked."""
         return bool(self._covered)
