@@ -83,7 +83,8 @@ PHONE_GENERIC = (
     rf"|\(?\b06\)?-?\d{{1,2}}/\d{{3}}[ \-]\d{{3,4}}{_END}"  # Hungary
     rf"|\b0[1-9]\d{{0,2}}-\d{{2,3}} \d{{2,3}} \d\d{_END}"  # Sweden
     rf"|\b0[1-9]\d?[ \-]\d{{6,7}}{_END}|\b0\d\d \d{{3}} \d{{4}}{_END}"  # New Zealand, Italy, Turkey
-    rf"|\b[1-9]\d (?:2[1-9]|[3-9]\d)\d\d-\d{{4}}{_END}|\([2-9]\d\d\) ?\d{{3}} ?\d{{3}} ?\d{{3}}{_END}"  # Brazil, Portugal
+    # Brazil, whose numbers are no years, and Portugal
+    rf"|\b[1-9]\d (?:2[1-9]|[3-9]\d)\d\d-\d{{4}}{_END}|\([2-9]\d\d\) ?\d{{3}} ?\d{{3}} ?\d{{3}}{_END}"
     rf"|(?:{_SIGN})\+?\(?\d{_INNER}{{4,13}}\d{_END}"
     rf"|\(?\b\d{_INNER}{{5,12}}\d{_BEHIND}"
 )
