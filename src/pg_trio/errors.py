@@ -409,6 +409,8 @@ class GuardrailBlocked(CallerError):
 
     phase: Literal["input", "output"] = field(default="input", kw_only=True)
     rule: str = field(default="", kw_only=True)
+    # The places that matched.
+    count: int = field(default=1, kw_only=True)
 
     def _says(self, what: str) -> str:
         return f"{_BLOCKED[self.phase]}: {what}."
@@ -424,6 +426,13 @@ class PiiBlocked(GuardrailBlocked):
     @property
     def text(self) -> str:
         return self._says(f"{self.label} detected in {self.phase}")
+
+
+@define(slots=False, eq=False)
+class RedactionRefused(PiiBlocked):
+    """Personal data where no placeholder can stand: in a name, an id or an object's key."""
+
+    guardrail: ClassVar[str] = "reversible_redaction"
 
 
 @define(slots=False, eq=False)
@@ -499,11 +508,40 @@ class PromptLeaked(GuardrailBlocked):
 
 
 @define(slots=False, eq=False)
+class WebhookBlocked(GuardrailBlocked):
+    """A webhook refused the text. `reason` is its own, cleaned and cut."""
+
+    guardrail: ClassVar[str] = "webhook"
+    reason: str
+
+    @property
+    def text(self) -> str:
+        return f"{_BLOCKED[self.phase]}: {self.reason}"
+
+
+@define(slots=False, eq=False)
+class ModerationBlocked(GuardrailBlocked):
+    """A moderation found this category in the text."""
+
+    guardrail: ClassVar[str] = "moderation"
+    category: str
+
+    @property
+    def text(self) -> str:
+        return self._says(f"moderation category '{self.category}' in {self.phase}")
+
+
+@define(slots=False, eq=False)
 class GuardrailFailed(OwnStateError):
     """A guardrail that another service answers got no usable answer, and its rule says `on_failure = "closed"`."""
 
     status = 503
     text = "Guardrail unavailable."
+    guardrail: str
+    phase: Literal["input", "output"] = "input"
+
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "1"}
 
 
 # ── sessions ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -40,6 +40,7 @@ from pg_trio.recorder import LiveSubscriber, Recorders, Subscriber
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate
 from pg_trio.stages.budget import Budget
+from pg_trio.stages.guardrails import RemoteCaller
 from pg_trio.stages.open_session import Sessions
 from pg_trio.stages.provider_call import Memory, ProviderCall
 from pg_trio.stages.provider_call.exchange import Exchange
@@ -275,6 +276,7 @@ def make_compiler(settings: Settings, ledger: Ledger, exchange: Exchange) -> Pla
         RateLimit(ledger.buckets, ledger.leases, time.monotonic, limits.default_output_tokens),
         Budget(ledger.spend, time.time, limits.default_output_tokens, zone),
         ProviderCall(exchange, settings.disabled_providers, hedge_share, memory),
+        RemoteCaller(exchange.transports, exchange.large_work),
     )
 
 

@@ -8,8 +8,7 @@ from typing import Any
 import attrs
 import re2
 
-from pg_trio.config.mistakes import Mistakes, Path
-from pg_trio.config.tables import (
+from pg_trio.config.guardrail_tables import (
     ContentLengthTable,
     CustomPatternTable,
     GuardrailTables,
@@ -18,11 +17,14 @@ from pg_trio.config.tables import (
     OutputGuardrailTables,
     OutputKeywordBlocklistTable,
     OutputPiiFilterTable,
+    OutputSecretScannerTable,
     PiiFilterTable,
     PromptInjectionTable,
     ReversibleRedactionTable,
     SecretScannerTable,
 )
+from pg_trio.config.mistakes import Mistakes, Path
+from pg_trio.config.remote_rules import RemoteRuleReader
 from pg_trio.domain.guardrails import (
     MAX_CUSTOM_LABELS,
     ContentLength,
@@ -39,13 +41,14 @@ from pg_trio.domain.guardrails import (
 
 
 def narrow_rules(
-    wider: GuardrailRules, tables: GuardrailTables | None, path: Path, mistakes: Mistakes
+    wider: GuardrailRules, tables: GuardrailTables | None, path: Path, reader: RemoteRuleReader
 ) -> GuardrailRules:
     """The rules of a level: a guardrail that it names replaces the wider level's whole rule, the others are
     inherited."""
     if tables is None:
         return wider
-    own: dict[str, Any] = {}
+    mistakes = reader.mistakes
+    own: dict[str, Any] = reader.read(tables, path)
     if tables.pii_filter is not None:
         own["pii_filter"] = _pii_filter(tables.pii_filter, (*path, "pii_filter"), mistakes)
     if tables.prompt_injection is not None:
@@ -60,12 +63,17 @@ def narrow_rules(
         place = (*path, "reversible_redaction")
         own["reversible_redaction"] = _reversible_redaction(tables.reversible_redaction, place, mistakes)
     if tables.output is not None:
-        own["output"] = _narrow_output(wider.output, tables.output, (*path, "output"), mistakes)
+        own["output"] = _narrow_output(wider.output, tables.output, (*path, "output"), reader)
     return attrs.evolve(wider, **own) if own else wider
 
 
-def _narrow_output(wider: OutputRules, tables: OutputGuardrailTables, path: Path, mistakes: Mistakes) -> OutputRules:
-    own: dict[str, Any] = _given(tables, "hold_back_chars")
+def _narrow_output(
+    wider: OutputRules, tables: OutputGuardrailTables, path: Path, reader: RemoteRuleReader
+) -> OutputRules:
+    mistakes = reader.mistakes
+    own: dict[str, Any] = reader.read(tables, path) | _given(tables, "hold_back_chars")
+    if tables.secret_scanner is not None:
+        own["secret_scanner"] = _secret_scanner(tables.secret_scanner)
     if tables.pii_filter is not None:
         own["pii_filter"] = _pii_filter(tables.pii_filter, (*path, "pii_filter"), mistakes)
     if tables.keyword_blocklist is not None:
@@ -127,7 +135,7 @@ def _prompt_injection(table: PromptInjectionTable) -> PromptInjection:
     return PromptInjection(allow=allow, **_given(table, "enabled", "mode", "score_threshold", "scan_tool_results"))
 
 
-def _secret_scanner(table: SecretScannerTable) -> SecretScanner:
+def _secret_scanner(table: SecretScannerTable | OutputSecretScannerTable) -> SecretScanner:
     types = None if table.types is None else tuple(name for name in table.types if name is not None)
     return SecretScanner(types=types, **_given(table, "enabled", "mode"))
 

@@ -14,9 +14,8 @@ from uuid import UUID
 
 from attrs import field, frozen
 
-from pg_trio.config.bounds import DAY_MS, Between, Count, Known, Length, Milliseconds, Money, Name, Shape, Text
-from pg_trio.domain.detected_types import PiiType, SecretType
-from pg_trio.domain.injection_ids import INJECTION_IDS
+from pg_trio.config.bounds import DAY_MS, Between, Count, Length, Milliseconds, Money, Name, Shape, Text
+from pg_trio.config.guardrail_tables import GuardrailTables
 from pg_trio.domain.log_body import LogBodies
 from pg_trio.domain.project import (
     MODEL_NAME_CHARS,
@@ -36,146 +35,8 @@ Percentile = Annotated[str, Shape(re.compile(r"p[5-9][0-9]"), "a percentile from
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 # As long as the longest model id that a request may name (domain.project.MODEL_NAME_CHARS).
 ModelGlob = Annotated[str, Length(1, MODEL_NAME_CHARS)]
-# The id of a rule of prompt_injection.
-InjectionId = Annotated[str, Known(INJECTION_IDS, "a rule's id")]
-OutputMode = Literal["mask", "block", "flag"]
-Characters = Annotated[int, Between(0, 1_000_000_000)]
 # A million dollars for a million tokens: a dollar a token. The dearest model of 2026 costs 600.
 TokenMoney = Annotated[Decimal, Between(0, 1_000_000)]
-
-
-# ── guardrails ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@frozen(slots=True)
-class CustomPatternTable:
-    """One item of `pii_filter.custom_patterns`."""
-
-    label: Annotated[str, Length(1, 100)] | None
-    pattern: Annotated[str, Length(1, 10_000)] | None
-
-
-@frozen(slots=True)
-class PiiFilterTable:
-    """`[….guardrails.pii_filter]`."""
-
-    enabled: bool | None = None
-    mode: Literal["mask", "block"] | None = None
-    types: list[PiiType | None] | None = None
-    custom_patterns: list[CustomPatternTable | None] | None = None
-
-
-@frozen(slots=True)
-class PromptInjectionTable:
-    """`[….guardrails.prompt_injection]`."""
-
-    enabled: bool | None = None
-    mode: Literal["block"] | None = None
-    allow: list[InjectionId | None] | None = None
-    score_threshold: Annotated[float, Between(0, 1)] | None = None
-    scan_tool_results: bool | None = None
-
-
-@frozen(slots=True)
-class KeywordBlocklistTable:
-    """`[….guardrails.keyword_blocklist]`."""
-
-    enabled: bool | None = None
-    mode: Literal["mask", "block"] | None = None
-    match: Literal["substring", "word"] | None = None
-    words: list[Annotated[str, Length(1, 1000)] | None] | None = None
-
-
-@frozen(slots=True)
-class SecretScannerTable:
-    """`[….guardrails.secret_scanner]`."""
-
-    enabled: bool | None = None
-    mode: Literal["mask", "block"] | None = None
-    types: list[SecretType | None] | None = None
-
-
-@frozen(slots=True)
-class ContentLengthTable:
-    """`[….guardrails.content_length]`."""
-
-    enabled: bool | None = None
-    min: Characters | None = None
-    max: Characters | None = None
-
-
-@frozen(slots=True)
-class ReversibleRedactionTable:
-    """`[….guardrails.reversible_redaction]`."""
-
-    enabled: bool | None = None
-    types: list[PiiType | None] | None = None
-    custom_patterns: list[CustomPatternTable | None] | None = None
-
-
-@frozen(slots=True)
-class OutputPiiFilterTable:
-    """`[….guardrails.output.pii_filter]`."""
-
-    enabled: bool | None = None
-    mode: OutputMode | None = None
-    types: list[PiiType | None] | None = None
-    custom_patterns: list[CustomPatternTable | None] | None = None
-
-
-@frozen(slots=True)
-class OutputKeywordBlocklistTable:
-    """`[….guardrails.output.keyword_blocklist]`."""
-
-    enabled: bool | None = None
-    mode: OutputMode | None = None
-    match: Literal["substring", "word"] | None = None
-    words: list[Annotated[str, Length(1, 1000)] | None] | None = None
-
-
-@frozen(slots=True)
-class OutputContentLengthTable:
-    """`[….guardrails.output.content_length]`."""
-
-    enabled: bool | None = None
-    mode: Literal["block", "flag"] | None = None
-    min: Characters | None = None
-    max: Characters | None = None
-
-
-@frozen(slots=True)
-class PromptLeakTable:
-    """`[….guardrails.output.prompt_leak]`."""
-
-    enabled: bool | None = None
-    mode: OutputMode | None = None
-    # Shorter runs are in answers that have nothing to do with the prompt.
-    min_words: Annotated[int, Between(3, 1000)] | None = None
-
-
-@frozen(slots=True)
-class OutputGuardrailTables:
-    """`[….guardrails.output]`: the rules for answers; each is replaced by a narrower level like those for requests."""
-
-    # 16: half of it is a word. 65536: an answer of 16,000 tokens would be held back completely.
-    hold_back_chars: Annotated[int, Between(16, 65_536)] | None = None
-    pii_filter: OutputPiiFilterTable | None = None
-    keyword_blocklist: OutputKeywordBlocklistTable | None = None
-    content_length: OutputContentLengthTable | None = None
-    prompt_leak: PromptLeakTable | None = None
-
-
-@frozen(slots=True)
-class GuardrailTables:
-    """One level's guardrails; a narrower level that names one replaces its whole rule."""
-
-    pii_filter: PiiFilterTable | None = None
-    prompt_injection: PromptInjectionTable | None = None
-    keyword_blocklist: KeywordBlocklistTable | None = None
-    content_length: ContentLengthTable | None = None
-    secret_scanner: SecretScannerTable | None = None
-    reversible_redaction: ReversibleRedactionTable | None = None
-    output: OutputGuardrailTables | None = None
 
 
 # ── credentials and providers ────────────────────────────────────────────────────────────────────────────────────────

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
+
+from pg_trio.domain.secret import Secret
+
+if TYPE_CHECKING:
+    # It has endpoints, which have rules.
+    from pg_trio.domain.project import Credential
 
 # Before the provider is called, or when it has answered.
 GuardPhase: TypeAlias = Literal["input", "output"]
@@ -98,6 +105,47 @@ class PromptLeak:
     min_words: int = 12
 
 
+OnGuardFailure: TypeAlias = Literal["closed", "open"]
+
+
+def _identity_of(secret: Secret | None) -> tuple[str, str] | None:
+    return None if secret is None else secret.identity
+
+
+@frozen(slots=True)
+class Webhook:
+    """A service of the operator's own decides. `url` may hold a key in its query; `secret` signs what is sent.
+
+    `phase` is for the rule beside those for requests: there it may check answers, too. Only answers can be flagged.
+    """
+
+    enabled: bool = True
+    url: str = field(default="", repr=False)
+    secret: Secret | None = field(default=None, eq=_identity_of)
+    timeout_ms: int = 2_000
+    on_failure: OnGuardFailure = "closed"
+    parallel: bool = False
+    phase: tuple[GuardPhase, ...] = ("input", "output")
+    mode: Literal["block", "flag"] = "block"
+
+
+@frozen(slots=True)
+class Moderation:
+    """A server with OpenAI's `POST /moderations` decides. `categories` None: any that it finds.
+
+    `credential` is None only of a rule that is not enabled.
+    """
+
+    enabled: bool = True
+    credential: Credential | None = None
+    model: str | None = None
+    categories: tuple[str, ...] | None = None
+    timeout_ms: int = 2_000
+    on_failure: OnGuardFailure = "closed"
+    parallel: bool = False
+    mode: Literal["block", "flag"] = "block"
+
+
 @frozen(slots=True)
 class OutputRules:
     """The rules for answers, in the order in which they run; None if no level names the guardrail.
@@ -105,10 +153,13 @@ class OutputRules:
     `hold_back_chars`: the most characters of a streamed text that wait for what follows them.
     """
 
+    secret_scanner: SecretScanner | None = None
     pii_filter: PiiFilter | None = None
     keyword_blocklist: KeywordBlocklist | None = None
     content_length: ContentLength | None = None
     prompt_leak: PromptLeak | None = None
+    webhook: Webhook | None = None
+    moderation: Moderation | None = None
     hold_back_chars: int = 256
 
 
@@ -128,7 +179,12 @@ class GuardrailRules:
     content_length: ContentLength | None = None
     secret_scanner: SecretScanner | None = None
     reversible_redaction: ReversibleRedaction | None = None
+    webhook: Webhook | None = None
+    moderation: Moderation | None = None
     output: OutputRules = NO_OUTPUT_RULES
+
+
+NO_RULES = GuardrailRules()
 
 
 @frozen(slots=True)
@@ -144,3 +200,21 @@ class GuardrailVerdict:
     phase: GuardPhase
     action: GuardAction
     count: int = 1
+
+
+# The verdicts of which the client's header tells. What is refused has an error, and what was redacted is put back.
+_TOLD_ACTIONS = frozenset({"mask", "flag", "replace"})
+
+
+def describe_verdicts(verdicts: Iterable[GuardrailVerdict]) -> list[dict[str, str | int]]:
+    """The verdicts as the log's readers and callers with the scope `admin` see them."""
+    return [
+        {"guardrail": one.guardrail, "rule": one.rule, "phase": one.phase, "action": one.action, "count": one.count}
+        for one in verdicts
+    ]
+
+
+def verdicts_text(verdicts: Iterable[GuardrailVerdict]) -> str:
+    """The value of `X-PG-Guardrails`; empty if nothing was masked or flagged."""
+    told = [f"{one.guardrail}={one.action}" for one in verdicts if one.action in _TOLD_ACTIONS]
+    return ", ".join(dict.fromkeys(told))

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from attrs import evolve, field
 
+from pg_trio.domain.guardrails import GuardrailVerdict
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.trace_context import AttemptTrace
 from pg_trio.domain.value import value
@@ -191,6 +192,7 @@ class LogRow:
     are parts of `prompt_tokens`, `reasoning_tokens` of `completion_tokens`. `price` is where the price of the winner's
     tokens is from (`TokenPrice.source`). `surface` is the name of the surface that the request came by, `outcome` the
     class of its end (recorder.outcome), `deadline_ms` the limit that held when it ended, in milliseconds from its head.
+    `guardrails` is what each rule of a guardrail decided.
     """
 
     request_id: UUID
@@ -219,6 +221,7 @@ class LogRow:
     surface: str | None = None
     outcome: str | None = None
     deadline_ms: int | None = None
+    guardrails: tuple[GuardrailVerdict, ...] = ()
     request_body: str | None = field(default=None, repr=False)
     response_body: str | None = field(default=None, repr=False)
 

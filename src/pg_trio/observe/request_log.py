@@ -128,6 +128,7 @@ class LoggedRequest:
             surface=head.origin.surface or None,
             outcome=self.outcome.kind,
             deadline_ms=record.deadline.limit_ms if record.deadline else None,
+            guardrails=record.verdicts,
         )
 
 

@@ -111,9 +111,11 @@ def kind_of(error: type[GatewayError]) -> OutcomeKind:
 
 def verdict_of(error: BaseException) -> GuardrailVerdict | None:
     """The verdict of the guardrail that blocked a request with this error; None for every other error."""
+    if isinstance(error, GuardrailFailed):
+        return GuardrailVerdict(error.guardrail, "unavailable", error.phase, "block")
     if not isinstance(error, GuardrailBlocked):
         return None
-    return GuardrailVerdict(error.guardrail, error.rule, error.phase, "block")
+    return GuardrailVerdict(error.guardrail, error.rule, error.phase, "block", error.count)
 
 
 def is_cancelled(error: BaseException) -> bool:

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 import trio
+from attrs import evolve
 
 from pg_trio.domain.call import Call
 from pg_trio.domain.client_request import ClientReply, ClientRequest
@@ -72,7 +73,12 @@ class Recorder(RequestRecord):
         self.is_guarded = True
 
     def guardrail_decided(self, verdict: GuardrailVerdict) -> None:
-        """A guardrail masked, blocked or flagged something in the request or its answer."""
+        """A guardrail masked, blocked or flagged something. The same verdict again adds to its count."""
+        for index, known in enumerate(self.verdicts):
+            if evolve(known, count=verdict.count) == verdict:
+                summed = evolve(known, count=known.count + verdict.count)
+                self.verdicts = (*self.verdicts[:index], summed, *self.verdicts[index + 1 :])
+                return
         self.verdicts += (verdict,)
 
     def first_token(self) -> None:

@@ -24,6 +24,7 @@ from uuid import UUID
 
 import orjson
 
+from pg_trio.domain.guardrails import GuardrailVerdict
 from pg_trio.domain.log_row import AttemptRow, LogRow, UnwrittenRow
 from pg_trio.store.database import open_database
 from pg_trio.store.migrations import Schema
@@ -121,6 +122,8 @@ SCHEMA = Schema(
             )
             """,
         ),
+        # [[guardrail, rule, phase, action, count]]; NULL where no rule decided anything.
+        ("ALTER TABLE gateway_logs ADD COLUMN guardrails TEXT",),
     ),
 )
 
@@ -128,11 +131,11 @@ _COLUMNS = (
     "request_id, at, status, latency_ms, project_uuid, endpoint_uuid, endpoint_slug, token_id, provider, model,"
     " error_code, error, prompt_tokens, completion_tokens, cost_nano_usd, stages_ms, attempts, request_body,"
     " response_body, client_request_id, client_address, cached_tokens, cache_write_tokens, reasoning_tokens, price,"
-    " surface, outcome, deadline_ms, first_token_ms, hedge_won"
+    " surface, outcome, deadline_ms, first_token_ms, hedge_won, guardrails"
 )
 _NAMES = _COLUMNS.split(", ")
 _PLACES = "(" + ", ".join("?" * len(_NAMES)) + ")"
-# 1,000 rows have 30,000 values, in a statement of 1,024 places 30,720; SQLite takes 32,766.
+# 1,000 rows have 31,000 values, in a statement of 1,024 places 31,744; SQLite takes 32,766.
 BATCH_ROWS = 1_000
 # A batch of 1 in a statement of this size costs 7 µs more; its thread switches cost 100 µs or more.
 _LEAST_PLACES = 16
@@ -314,7 +317,12 @@ def _values_of(unwritten: UnwrittenRow) -> _Values:
         row.deadline_ms,
         row.first_token_ms,
         row.hedge_won,
+        _encode_verdicts(row.guardrails) if row.guardrails else None,
     )
+
+
+def _encode_verdicts(verdicts: Sequence[GuardrailVerdict]) -> str:
+    return json.dumps([(one.guardrail, one.rule, one.phase, one.action, one.count) for one in verdicts])
 
 
 def _attempt_values(attempt: AttemptRow) -> _Values:
@@ -340,8 +348,8 @@ def _row_of(values: Sequence[Any]) -> LogRow:
     request_id, at, status, latency_ms, project, endpoint, slug, token_id, provider, model, *rest = values
     error_code, error, prompt_tokens, completion_tokens, cost, stages, attempts, *rest = rest
     request_body, response_body, client_request_id, client_address, *rest = rest
-    # The last two are made of the attempts.
-    cached_tokens, cache_write_tokens, reasoning_tokens, price, surface, outcome, deadline_ms, _, _ = rest
+    # Two are made of the attempts.
+    cached_tokens, cache_write_tokens, reasoning_tokens, price, surface, outcome, deadline_ms, _, _, guardrails = rest
     return LogRow(
         request_id=UUID(bytes=request_id),
         at=at,
@@ -371,4 +379,5 @@ def _row_of(values: Sequence[Any]) -> LogRow:
         surface=surface,
         outcome=outcome,
         deadline_ms=deadline_ms,
+        guardrails=tuple(GuardrailVerdict(*one) for one in json.loads(guardrails or "[]")),
     )

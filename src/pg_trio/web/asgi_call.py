@@ -24,7 +24,7 @@ from pg_trio.errors import (
     ShuttingDown,
 )
 from pg_trio.surfaces import StreamSummary, StreamWriter, Surface, Tries
-from pg_trio.surfaces.http_answer import header_text, split_fields
+from pg_trio.surfaces.http_answer import header_text, render_verdicts, split_fields
 from pg_trio.surfaces.limit_headers import render_limits
 from pg_trio.web.asgi_types import AsgiEvent, Receive, Send
 from pg_trio.web.head_template import Headers
@@ -176,6 +176,7 @@ class AsgiStream:
             first_token_ms=progress.attempts.first_token_ms,
             times=progress.times_so_far(),
             session_id=self._session_id,
+            verdicts=progress.verdicts if progress.tells_verdicts else None,
         )
         await self._send(self._writer.finish(finish_reason, usage, summary), more=False)
 
@@ -199,6 +200,8 @@ class AsgiStream:
             if call.limits:
                 headers += split_fields(render_limits(call.limits))
             headers += call.surface.stream_fields(call.head.request_id, call.limits, self._progress.times_so_far())
+            if self._progress.verdicts:
+                headers += split_fields(render_verdicts(self._progress.verdicts))
             if call.cors:
                 headers += split_fields(call.cors)
             if self._session_id is not None:

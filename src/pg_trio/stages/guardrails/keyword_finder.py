@@ -1,4 +1,4 @@
-"""Configured words in a text, whatever their case and disguise.
+"""Configured words in a text, in any case and disguise.
 
 Rules:
 1. A text is compared as it is (case folded), and in its normal form if it is disguised (`normal_text`).

@@ -17,13 +17,15 @@ from attrs import frozen
 from pg_trio.domain.chat import Json, json_texts
 from pg_trio.domain.client_request import ClientRequest
 from pg_trio.domain.content import Text
-from pg_trio.domain.guardrails import GuardrailVerdict
+from pg_trio.domain.guardrails import GuardAction, GuardrailVerdict
 from pg_trio.errors import GuardrailBlocked
 from pg_trio.stages.guardrails.detection import Finder, Match, mask_matches
 from pg_trio.stages.guardrails.pii_masks import Guarded, UnmaskableError, mask_request, parse_arguments
 
 # The error that refuses a text because of this match.
 Refuse: TypeAlias = Callable[[Match], GuardrailBlocked]
+# The text with something else in the place of each match.
+Write: TypeAlias = Callable[[str, Sequence[Match]], str]
 Verdicts: TypeAlias = tuple[GuardrailVerdict, ...]
 
 
@@ -36,13 +38,16 @@ class RequestGuard:
     finder: Finder
     refuse: Refuse
     reads_bare_values: bool = False
+    action: GuardAction = "mask"
 
-    def apply(self, request: Guarded) -> tuple[Guarded, Verdicts]:
+    def apply(self, request: Guarded, write: Write = mask_matches) -> tuple[Guarded, Verdicts]:
         """The request with every match masked, the same object if there was none; and what was masked.
+
+        `write` makes the text that takes the place of one with matches.
 
         Raises: GuardrailBlocked in mode block, and for a name, an id or an object's key that matches.
         """
-        pieces = _pieces(request, keys_alone=not self.reads_bare_values)
+        pieces = pieces_of(request, keys_alone=not self.reads_bare_values)
         if self.blocks:
             self._block(pieces)
             return request, ()
@@ -51,7 +56,7 @@ class RequestGuard:
             # Nothing was found, but arguments may hide a piece that the provider would read.
             return (mask_request(request, {}) if _may_hide(request) else request), ()
         self._block(name for name in _identifiers(request) if name in found)
-        masks = {piece: mask_matches(piece, matches) for piece, matches in found.items()}
+        masks = {piece: write(piece, matches) for piece, matches in found.items()}
         try:
             return mask_request(request, masks), self.count(found.values())
         except UnmaskableError as key:
@@ -62,7 +67,7 @@ class RequestGuard:
         """The verdicts about masked matches, one a rule. A text that is in two pieces (a call's arguments, and a string
         in them) is counted once for each."""
         counts = Counter(match.rule for matches in found for match in matches)
-        return tuple([GuardrailVerdict(self.guardrail, rule, "input", "mask", n) for rule, n in counts.items()])
+        return tuple([GuardrailVerdict(self.guardrail, rule, "input", self.action, n) for rule, n in counts.items()])
 
     def _block(self, pieces: Iterable[str]) -> None:
         match = self.finder.find_first(pieces)
@@ -73,7 +78,8 @@ class RequestGuard:
 # ── what is scanned ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _pieces(request: ClientRequest, *, keys_alone: bool) -> Iterable[str]:
+def pieces_of(request: ClientRequest, *, keys_alone: bool = False) -> Iterable[str]:
+    """Every text of the request that a provider would be sent, as masks name it (pii_masks.py)."""
     plain = request.plain_text
     if plain is not None:
         return (plain,)
