@@ -80,6 +80,19 @@ def test_older_ranges_of_cards_are_found(number: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Call about invoice 77: +49 171 1234567", ["phone_de"]),
+        ("invoice no. +49 171 1234567", []),
+        ("PostgreSQL 9.6.1.0", []),
+        ("redis 10.0.0.5", ["ip_address"]),
+    ],
+)
+def test_word_counts_for_its_own_number(text: str, found: list[str]) -> None:
+    assert found == [match.rule for match in ALL.find(text)]
+
+
+@pytest.mark.parametrize(
     "text", ["12 2020-2024", "in 2019-2020 and 2021-2022", "3-2 1-0 4-4", "1-800 words", "06-12/2024"]
 )
 def test_figures_are_no_telephone(text: str) -> None:

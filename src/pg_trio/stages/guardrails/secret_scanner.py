@@ -145,6 +145,9 @@ def check_named(buffer: bytes, start: int, end: int, _floor: int) -> Span:
     found = _VALUE_START.search(buffer, start, end)
     begin = found.end() if found is not None else buffer.rfind(b" ", start, end) + 1
     value = _value_of(buffer, begin, end)
+    # Most values in code are a word or a name.
+    if value.isalpha() and (value.islower() or value.isupper() or value.istitle()):
+        return None
     if not value or _CODE.match(value) or _UUID.match(value) or _NOT_RANDOM.search(value):
         return None
     looks = _is_password if _PASSWORD_NAME.search(buffer, start, begin) else _is_named_key
