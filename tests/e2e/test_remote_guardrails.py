@@ -36,8 +36,8 @@ async def gateway(nursery: trio.Nursery, tmp_path: Path, service: GuardService) 
     moderation = {"credential": "mod", "timeout_ms": 5000}
     rules: dict[str, dict[str, Any]] = {
         "hook": {"webhook": hook},
-        "quick": {"webhook": {**hook, "timeout_ms": 300}},
-        "open": {"webhook": {**hook, "timeout_ms": 300, "on_failure": "open"}},
+        "quick": {"webhook": {**hook, "timeout_ms": 700}},
+        "open": {"webhook": {**hook, "timeout_ms": 700, "on_failure": "open"}},
         "masked": {"pii_filter": {"enabled": True}, "webhook": hook},
         "moderated": {"moderation": moderation},
         "violence": {"moderation": {**moderation, "categories": ["violence"], "model": "text-moderation-007"}},
@@ -378,9 +378,9 @@ async def test_client_that_leaves_ends_the_check(
 async def test_deadline_ends_the_check(gateway: Gateway, service: GuardService, slug: str) -> None:
     service.mode = "hang"
 
-    response = await gateway.call(slug, None, ("x-pg-timeout-ms", "200"))
+    response = await gateway.call(slug, None, ("x-pg-timeout-ms", "900"))
 
-    assert (504, "Deadline exceeded: no answer within 200 ms.") == (response.status, response.json()["error"])
+    assert (504, "Deadline exceeded: no answer within 900 ms.") == (response.status, response.json()["error"])
     await service.wait_left(service.asked[0])
 
 
@@ -388,9 +388,9 @@ async def test_deadline_ends_the_check_of_a_stream(gateway: Gateway, service: Gu
     gateway.simulator.behave("answers", "tokens=20&pace=1ms")
     service.mode = "hang"
 
-    response = await gateway.call("answers", {"message": "Hi", "stream": True}, ("x-pg-timeout-ms", "500"))
+    response = await gateway.call("answers", {"message": "Hi", "stream": True}, ("x-pg-timeout-ms", "900"))
 
-    assert "Deadline exceeded: no answer within 500 ms." in response.body.decode()
+    assert "Deadline exceeded: no answer within 900 ms." in response.body.decode()
     await service.wait_left(service.asked[0])
 
 
