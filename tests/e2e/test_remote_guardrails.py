@@ -429,3 +429,17 @@ async def test_passed_request_has_no_verdict(gateway: Gateway, service: GuardSer
 
     (row,) = gateway.log_rows()
     assert row["guardrails"] is None
+
+
+async def test_large_texts_are_checked_and_replaced(gateway: Gateway, service: GuardService) -> None:
+    text = "Größe von Anna " * 20_000
+    service.decide = replace("Anna", "[NAME]")
+
+    response = await gateway.call("hook", {"messages": [{"role": "user", "content": text}] * 2})
+
+    assert 200 == response.status
+    assert [text] == service.asked[0].body["texts"]
+    assert service.asked[0].is_signed(SECRET)
+    sent = gateway.simulator.requests[0].body
+    assert isinstance(sent, dict)
+    assert [text.replace("Anna", "[NAME]")] * 2 == [message["content"] for message in sent["messages"]]
