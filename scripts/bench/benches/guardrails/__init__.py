@@ -17,6 +17,7 @@ from pg_trio.errors import InjectionBlocked
 from pg_trio.stages.guardrails.pii import PiiScanner
 from pg_trio.stages.guardrails.prompt_injection import injection_scanner
 from scripts.bench.benches.guardrails.corpus import PARTS, Line, read_lookalikes, read_personal
+from scripts.bench.benches.guardrails.held_streams import tabulate_streams
 from scripts.bench.benches.stages import CLEAN
 from scripts.bench.harness.cli import Options, Parser, Reports, positive
 from scripts.bench.harness.tables import Report, Table
@@ -96,4 +97,5 @@ def run(options: Options) -> Reports:
     head = ("personal data, found", "built with", "held out", "lines")
     tables = [Table(head, found, missed if options.missed else [])]
     notes = [*(wrong if options.missed else []), note]
-    yield Report([*tables, Table(("look-alikes, taken wrongly", "share", "lines"), taken, notes)])
+    tables.append(Table(("look-alikes, taken wrongly", "share", "lines"), taken, notes))
+    yield Report([*tables, tabulate_streams(2 if options.quick else 20)])
