@@ -20,6 +20,7 @@ from itertools import islice
 
 from attrs import evolve, field, frozen
 
+from pg_trio.domain.guardrails import NO_RULES
 from pg_trio.domain.project import MODEL_NAME, Caller, Endpoint, ModelName, OpenedProvider, Project
 from pg_trio.domain.secret import mask_client_text
 from pg_trio.errors import EndpointNotFound, EndpointNotGranted, ModelNotFound
@@ -67,6 +68,7 @@ class EndpointPlan:
     output_schema: OutputSchema | None
     # The guardrails for answers.
     output_guards: OutputGuards | None = None
+    has_guardrails: bool = False
     # Whether any guardrail reads answers.
     guards_answers: bool = field(init=False)
 
@@ -110,6 +112,7 @@ class PlanCompiler:
             call_without_restarts=call.without_restarts(),
             output_schema=_compile_output(endpoint),
             output_guards=compile_output(endpoint.guardrails.output, endpoint.prompt),
+            has_guardrails=endpoint.guardrails != NO_RULES,
         )
 
 

@@ -94,6 +94,8 @@ class CheckedRequest:
     def settle_stream(self, rescued: RescuedSource, *, has_begun: bool) -> None:
         """Count the cost of a stream, complete or broken, and note the candidates that answered."""
         recorder, now, meter = self.recorder, rescued.now, rescued.meter
+        # Guardrails may have held back all that came.
+        has_begun = has_begun or meter.assembler.characters > 0
         if now is None or not has_begun:
             # If a candidate has won all the same, the deadline passed, or the client left, at the same moment; or the
             # stream was refused.

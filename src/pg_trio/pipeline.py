@@ -255,7 +255,7 @@ class Pipeline:
             at=asked.call.head.at,
             session_id=None if session is None else session.kept_id,
             verdicts=recorder.verdicts,
-            tells_verdicts=recorder.tells_verdicts,
+            tells_verdicts=plan.has_guardrails and recorder.tells_verdicts,
         )
 
     async def _ask_beside(self, asked: CheckedRequest) -> Answered:

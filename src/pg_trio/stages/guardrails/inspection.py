@@ -22,6 +22,7 @@ from pg_trio.domain.guardrails import (
     KeywordBlocklist,
     OutputRules,
     PiiFilter,
+    PromptInjection,
     PromptLeak,
     ReversibleRedaction,
     SecretScanner,
@@ -33,6 +34,7 @@ from pg_trio.stages.guardrails.detectors import pii_finder
 from pg_trio.stages.guardrails.keyword_finder import keyword_finder
 from pg_trio.stages.guardrails.output import compile_output
 from pg_trio.stages.guardrails.output.prompt_leak import prompt_finder
+from pg_trio.stages.guardrails.prompt_injection import injection_finder
 from pg_trio.stages.guardrails.secret_scanner import secret_finder
 
 REPEATS = 3
@@ -137,6 +139,8 @@ def _finder_of(rule: Any, prompt: str | None) -> Finder | None:
             return secret_finder(rule.types)
         case KeywordBlocklist():
             return keyword_finder(rule.words, rule.match)
+        case PromptInjection():
+            return injection_finder(rule.allow, rule.score_threshold)
         case PromptLeak() if prompt is not None:
             return prompt_finder(prompt, rule.min_words)
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ class TextRule:
     """One rule. `hold` says where a stream must wait for it; see holds.py.
 
     `needs_whole`: a match may need more text than a stream holds back, so the whole text is checked at its end, too.
+    `sign`: what every match has in it; None: nothing is known. `least_chars`: the length of the shortest match. They
+    spare a stream the search in most of its tokens.
     """
 
     guardrail: str
@@ -26,6 +29,14 @@ class TextRule:
     refuse: Refuse
     hold: Hold
     needs_whole: bool = False
+    sign: re.Pattern[str] | None = None
+    least_chars: int = 1
+
+    def may_match(self, text: str, start: int) -> bool:
+        """Whether a match may begin at this place or later."""
+        if len(text) - start < self.least_chars:
+            return False
+        return self.sign is None or self.sign.search(text, start) is not None
 
 
 class RulePlace(NamedTuple):

@@ -84,9 +84,11 @@ class TextWindow:
         bound = max(len(text) - rules.hold_back_chars, sent)
         if held == sent >= bound:
             return ""
-        places = find_places(rules.acting, text)
         if held < bound:
             held, self.is_forced = bound, True
+        # After text has passed undecided, a match may have begun before this piece.
+        likely = rules.acting if self.is_forced else [rule for rule in rules.acting if rule.may_match(text, sent)]
+        places = find_places(likely, text) if likely else ()
         return self._release(self._settle(places, held, bound), places)
 
     def flush(self) -> str:
