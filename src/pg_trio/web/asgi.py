@@ -131,8 +131,8 @@ class GatewayRoutes:
         call = AsgiCall(head, template.surface, scope["headers"], receive, send, link)
         if template.cors:
             call.cors = template.cors
-        if template.outlives and (link.body is None or may_stream(link.body)):
-            call.keeper = self._find_keeper()
+        if template.outlives:
+            call.keeper = self._find_keeper(template, link.body)
         if (slot := link.client) is not None and self._attach is None and call.keeper is None:
             # Our own server cancels us when the client leaves, and takes an answer whole: a DirectAttachment, inlined.
             client: Client = self._meet(slot, link.alike, template) if recalled is None else slot.value
@@ -169,10 +169,14 @@ class GatewayRoutes:
             return evolve(template, outlives=True)
         return template
 
-    def _find_keeper(self) -> StreamKeeping | None:
-        """What keeps one call's stream; None where nothing can."""
-        running = None if self.streams is None else self.streams.gateway
-        return None if running is None or running.answers is None else StreamKeeping(running.answers)
+    def _find_keeper(self, template: HeadTemplate, body: bytes | None) -> StreamKeeping | None:
+        """What keeps one call's stream; None if nothing can, or if the call does not ask for a resumable one."""
+        streams = self.streams
+        if streams is None or streams.gateway is None or streams.gateway.answers is None:
+            return None
+        if body is not None and not streams.may_stream(template.project, template.slug, body):
+            return None
+        return StreamKeeping(streams.gateway.answers)
 
     def _make_attachment(self, call: AsgiCall) -> Attachment[AsgiEvent]:
         running = None if self.streams is None else self.streams.gateway
@@ -224,6 +228,12 @@ class GatewayRoutes:
 
         A server need not cancel us when the client leaves: we watch for that once the body is in.
         """
+        attachment = self._make_attachment(call)
+        if call.keeper is not None and call.link.client is not None:
+            # Our own server cancels this task.
+            with suppress(OutputCut):
+                await attachment.serve(partial(self._work, call))
+            return
         body_received = call.body_received = trio.Event()
 
         async def wait_left() -> None:
@@ -234,7 +244,6 @@ class GatewayRoutes:
                 # It has its answer.
                 await trio.sleep_forever()
 
-        attachment = self._make_attachment(call)
         with suppress(OutputCut):
             await while_connected(wait_left, partial(attachment.serve, partial(self._work, call)))
 
@@ -277,11 +286,6 @@ async def send_now(send: Send, event: AsgiEvent) -> AsgiEvent | None:
         return event
     rest = message["rest"]
     return {"type": REST_OF_PART, "body": rest} if rest else None
-
-
-def may_stream(body: bytes) -> bool:
-    """Whether the body can ask for a stream: it has the field's name, plain or in JSON's escapes."""
-    return b"stream" in body or b"\\u" in body
 
 
 def recall_template(link: ServerLink) -> HeadTemplate | None:
