@@ -192,10 +192,11 @@ class GatewayRoutes:
         key, body = template.idempotency_key, call.link.body
         if key is not None and not call.surface.only_counts:
             call = IdempotentCall.of(call, key, running)
-        is_resumable = self.streams.outlives(MatchedRoute(template.project, template.slug))
-        if is_resumable and running.answers is not None and (body is None or may_stream(body)):
-            call.keeper = StreamKeeping(running.answers)
-            call.is_owned = True
+        project, slug, answers = template.project, template.slug, running.answers
+        if answers is None or not self.streams.outlives(MatchedRoute(project, slug)):
+            return call
+        if body is None or self.streams.may_stream(project, slug, body):
+            call.keeper, call.is_owned = StreamKeeping(answers), True
         return call
 
     def _make_attachment(self, call: AsgiCall) -> Attachment[AsgiEvent]:
@@ -248,6 +249,12 @@ class GatewayRoutes:
 
         A server need not cancel us when the client leaves: we watch for that once the body is in.
         """
+        attachment = self._make_attachment(call)
+        if call.keeper is not None and call.link.client is not None:
+            # Our own server cancels this task.
+            with suppress(OutputCut):
+                await attachment.serve(partial(self._work, call))
+            return
         body_received = call.body_received = trio.Event()
 
         async def wait_left() -> None:
@@ -258,7 +265,6 @@ class GatewayRoutes:
                 # It has its answer.
                 await trio.sleep_forever()
 
-        attachment = self._make_attachment(call)
         with suppress(OutputCut):
             await while_connected(wait_left, partial(attachment.serve, partial(self._work, call)))
 
@@ -302,11 +308,6 @@ async def send_now(send: Send, event: AsgiEvent) -> AsgiEvent | None:
         return event
     rest = message["rest"]
     return {"type": REST_OF_PART, "body": rest} if rest else None
-
-
-def may_stream(body: bytes) -> bool:
-    """Whether the body can ask for a stream: it has the field's name, plain or in JSON's escapes."""
-    return b"stream" in body or b"\\u" in body
 
 
 def recall_template(link: ServerLink) -> HeadTemplate | None:
