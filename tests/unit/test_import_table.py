@@ -45,7 +45,7 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
     ),
     "catalogue": ({"stages", "domain", "errors"}, {"attrs"}),
     "overrides": ({"catalogue", "config", "domain"}, {"attrs"}),
-    "received_request": ({"catalogue", "stages", "recorder", "domain", "racing"}, set()),
+    "received_request": ({"catalogue", "stages", "recorder", "domain", "errors", "racing"}, set()),
     "embedding_pipeline": ({"received_request", "stages", "recorder", "domain", "errors"}, {"attrs"}),
     "pipeline": (
         {
