@@ -23,7 +23,7 @@ import trio
 from attrs import frozen
 
 from pg_trio.attachment.answer_store import AnswerWriter
-from pg_trio.attachment.kept_output import KeptOutput, OutputReader
+from pg_trio.attachment.kept_output import DeliverNow, KeptOutput, OutputReader
 
 logger = logging.getLogger("pg_trio")
 
@@ -144,7 +144,7 @@ class OwnedWork(Generic[P]):
         """Keep a part of the output, and let the attached clients have it."""
         await self.output.add(part)
         self._works.make_room(self.output)
-        if self.state == "orphaned" and not self.may_outlive:
+        if not self._readers and not self._remote_readers and not self._waiters and not self.may_outlive:
             self._cancel("client left")
             await trio.lowlevel.checkpoint_if_cancelled()
 
@@ -169,12 +169,12 @@ class OwnedWork(Generic[P]):
     # ── what clients and the server do ───────────────────────────────────────────────────────────────────────────────
 
     @contextmanager
-    def attach(self, first_part: int = 0) -> Iterator[OutputReader[P]]:
+    def attach(self, first_part: int = 0, deliver_now: DeliverNow[P] | None = None) -> Iterator[OutputReader[P]]:
         """A reader of the output from this part on. While the block lasts, the work is not an orphan.
 
         Raises OutputDropped if that part is not kept.
         """
-        reader = self.output.open_reader(first_part)
+        reader = self.output.open_reader(first_part, deliver_now)
         self._readers += 1
         self._scope.deadline = self._stopped_at
         try:

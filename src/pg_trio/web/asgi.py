@@ -28,7 +28,7 @@ from pg_trio.attachment import (
 )
 from pg_trio.domain.call import Call, EmbeddingAnswer, RequestHead, WholeAnswer
 from pg_trio.domain.request_id import new_request_id
-from pg_trio.domain.server_link import EXTENSION, WHOLE_ANSWER, ClientSlot, ServerLink
+from pg_trio.domain.server_link import EXTENSION, PART_NOW, REST_OF_PART, WHOLE_ANSWER, ClientSlot, ServerLink
 from pg_trio.errors import (
     BadRequest,
     ClientLeft,
@@ -183,16 +183,25 @@ class GatewayRoutes:
     def _prepare_owned(self, call: AsgiCall, template: HeadTemplate) -> AsgiCall:
         """The call, if its work may outlive its client: for a resumable stream, or with an `Idempotency-Key`."""
         running = None if self.streams is None else self.streams.gateway
-        if running is None or self.streams is None:
+        if running is None:
             return call
-        key, body = template.idempotency_key, call.link.body
-        if key is not None and not call.surface.only_counts:
+        if (key := template.idempotency_key) is not None and not call.surface.only_counts:
             call = IdempotentCall.of(call, key, running)
-        is_resumable = self.streams.outlives(MatchedRoute(template.project, template.slug))
-        if is_resumable and running.answers is not None and (body is None or may_stream(body)):
-            call.keeper = StreamKeeping(running.answers)
+        call.keeper = self._find_keeper(template, call.link.body)
+        if call.keeper is not None:
             call.is_owned = True
         return call
+
+    def _find_keeper(self, template: HeadTemplate, body: bytes | None) -> StreamKeeping | None:
+        """What keeps one call's stream; None if nothing can, or if the call does not ask for a resumable one."""
+        streams = self.streams
+        if streams is None or streams.gateway is None or streams.gateway.answers is None:
+            return None
+        if template.idempotency_key is not None and not streams.outlives(MatchedRoute(template.project, template.slug)):
+            return None
+        if body is not None and not streams.may_stream(template.project, template.slug, body):
+            return None
+        return StreamKeeping(streams.gateway.answers)
 
     def _make_attachment(self, call: AsgiCall) -> Attachment[AsgiEvent]:
         running = None if self.streams is None else self.streams.gateway
@@ -200,7 +209,10 @@ class GatewayRoutes:
             return self._attach(call.head, call.send)
         if not call.is_owned or running is None:
             return DirectAttachment(call.send)
-        return OwnedAttachment(running.works, call.head.request_id, call.send)
+        send = call.send
+        # Only our own server can send without waiting.
+        now = None if call.link.client is None else partial(send_now, send)
+        return OwnedAttachment(running.works, call.head.request_id, send, now)
 
     def _meet(self, slot: ClientSlot, alike: object, template: HeadTemplate) -> Client:
         """The connection's client; from here on this is what it asked for last."""
@@ -241,6 +253,12 @@ class GatewayRoutes:
 
         A server need not cancel us when the client leaves: we watch for that once the body is in.
         """
+        attachment = self._make_attachment(call)
+        if call.is_owned and call.link.client is not None:
+            # Our own server cancels this task.
+            with suppress(OutputCut):
+                await attachment.serve(partial(self._work, call))
+            return
         body_received = call.body_received = trio.Event()
 
         async def wait_left() -> None:
@@ -251,7 +269,6 @@ class GatewayRoutes:
                 # It has its answer.
                 await trio.sleep_forever()
 
-        attachment = self._make_attachment(call)
         with suppress(OutputCut):
             await while_connected(wait_left, partial(attachment.serve, partial(self._work, call)))
 
@@ -283,9 +300,18 @@ async def refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": kind + "body", "body": answer.body})
 
 
-def may_stream(body: bytes) -> bool:
-    """Whether the body can ask for a stream: it has the field's name, plain or in JSON's escapes."""
-    return b"stream" in body or b"\\u" in body
+async def send_now(send: Send, event: AsgiEvent) -> AsgiEvent | None:
+    """Send an event of a stream by our own server, which does not wait. What is left to be sent."""
+    if not event.get("more_body"):
+        # The head, and the end: the client's own task sends them.
+        return event
+    message: AsgiEvent = {"type": PART_NOW, "body": event["body"]}
+    try:
+        await send(message)
+    except BrokenPipeError:
+        return event
+    rest = message["rest"]
+    return {"type": REST_OF_PART, "body": rest} if rest else None
 
 
 def recall_template(link: ServerLink) -> HeadTemplate | None:
