@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from hashlib import sha256
 from typing import TypeVar
@@ -20,16 +20,16 @@ from attrs import evolve, frozen
 from pg_trio.attachment import OwnedWorks
 from pg_trio.attachment.answer_store import AnswerStore
 from pg_trio.catalogue import Catalogue, PlanCompiler
-from pg_trio.config.settings import Settings
+from pg_trio.config.settings import ServerSettings, Settings
 from pg_trio.config.time_zone import find_zone
-from pg_trio.domain.call import Call, EmbeddingAnswer, WholeAnswer
+from pg_trio.domain.call import Call, EmbeddingAnswer, Kept, RequestHead, WholeAnswer
 from pg_trio.domain.client_grant import ClientGrant
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.mint_terms import MintTerms
 from pg_trio.domain.project import Access, Caller, Candidate, Credential, Endpoint, ModelName, Project, Token
 from pg_trio.domain.upstream import Transport
 from pg_trio.embedding_pipeline import EmbeddingPipeline
-from pg_trio.errors import BadRequest, ConfigError, EndpointNotFound, StoreError
+from pg_trio.errors import BadRequest, ConfigError, EndpointNotFound, GatewayError, StoreError
 from pg_trio.metering import MeteredParts, Metering
 from pg_trio.observe.metrics_page import MetricsPage
 from pg_trio.observe.request_log import RequestLog
@@ -39,11 +39,12 @@ from pg_trio.providers import adapter_for, embeddings_for
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.deadline_keeper import DeadlineKeeper
-from pg_trio.racing.large_work import LARGE_BYTES, LargeWork
+from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
 from pg_trio.recorder import LiveSubscriber, Recorders, Subscriber
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate
 from pg_trio.stages.budget import Budget
+from pg_trio.stages.guardrails import RemoteCaller
 from pg_trio.stages.open_session import Sessions
 from pg_trio.stages.provider_call import Memory, ProviderCall
 from pg_trio.stages.provider_call.exchange import Exchange
@@ -62,6 +63,7 @@ from pg_trio.transport.prewarm import WarmAddress, keep_warm
 from pg_trio.web.asgi_call import event_bytes
 from pg_trio.web.asgi_types import AsgiEvent
 from pg_trio.web.idempotent_call import KeyTerms
+from pg_trio.web.websocket import HandshakeCall, OpenSockets
 
 T = TypeVar("T")
 
@@ -84,6 +86,7 @@ class RunningGateway:
     deadlines: DeadlineKeeper
     # The works that may outlive their clients' connections.
     works: OwnedWorks[AsgiEvent]
+    sockets: OpenSockets
     # None where requests are not counted.
     metrics: MetricsPage | None = None
 
@@ -126,6 +129,38 @@ class RunningGateway:
     async def find_caller(self, authorization: Sequence[str], project: str, access: Access, at: float) -> Caller:
         """See Authenticate.find_caller."""
         return await self.pipeline.authenticate.find_caller(authorization, project, access, at)
+
+    # ── what WebSockets ask: see web.websocket ───────────────────────────────────────────────────────────────────────
+
+    @property
+    def socket_limits(self) -> ServerSettings:
+        """What bounds a socket."""
+        return self.settings.server
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The longest message."""
+        return self.settings.gateway.max_body_bytes
+
+    def find_endpoint(self, caller: Caller, slug: str) -> Endpoint:
+        """An active endpoint of the caller's project. Raises EndpointNotFound."""
+        return self.pipeline.catalogue.find(caller.project, slug).endpoint
+
+    async def take_room(self, caller: Caller, size_bytes: int) -> Kept | None:
+        """Room for a large message of a socket; None if there is none in time."""
+        wait_s = self.settings.gateway.admission_wait_ms / 1000
+        return await self.pipeline.body_room.take(caller.token.id, size_bytes, wait_s)
+
+    async def call_large(self, caller: Caller, size_bytes: int, work: Callable[..., T], *given: object) -> T:
+        """The result of `work`: in a thread, if the input is large."""
+        if size_bytes > LARGE_BYTES:
+            work_owner.set(caller.token.id)
+        return await self.pipeline.large_work.call(size_bytes, work, *given)
+
+    def note_refused(self, head: RequestHead, error: GatewayError) -> None:
+        """Write the row of a WebSocket's handshake that was refused."""
+        with suppress(GatewayError), self.recorders.open(HandshakeCall(head)):
+            raise error
 
     def playground_token(self, project: str) -> str | None:
         """See PlaygroundTokens.of."""
@@ -238,8 +273,11 @@ async def open_gateway(
     lifetime.close_with(log_view.aclose)
     warm = list_warm(settings, pipeline.provider_call.memory)
     deadlines, works = DeadlineKeeper(), OwnedWorks(event_bytes)
+    sockets = OpenSockets(settings.server.websocket_max_open, pipeline.authenticate.find_caller)
     lifetime.run(deadlines.run, direct.run, pipeline.admission.run, partial(keep_warm, direct, warm), works.run)
-    parts = MeteredParts(settings, pipeline, stores, recorders, overrides, around.count_connections)
+    lifetime.run(sockets.watch)
+    counts = around.count_connections, sockets.__len__
+    parts = MeteredParts(settings, pipeline, stores, recorders, overrides, *counts)
     page = None if metering is None else metering.make_page(parts, lifetime, {} if traces is None else traces.counts)
     running = RunningGateway(
         settings,
@@ -253,6 +291,7 @@ async def open_gateway(
         direct,
         deadlines,
         works,
+        sockets,
         page,
     )
     return running, lifetime.tasks
@@ -313,6 +352,7 @@ def make_compiler(settings: Settings, ledger: Ledger, exchange: Exchange) -> Pla
         RateLimit(ledger.buckets, ledger.leases, time.monotonic, limits.default_output_tokens, holders),
         Budget(ledger.spend, time.time, limits.default_output_tokens, zone, holders),
         ProviderCall(exchange, settings.disabled_providers, hedge_share, memory),
+        RemoteCaller(exchange.transports, exchange.large_work),
     )
 
 

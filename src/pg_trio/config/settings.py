@@ -151,6 +151,12 @@ class ServerSettings:
     # Before the drain, `/readyz` answers 503 for this time while everything is served. 0: no load balancer must notice.
     # Behind one: a few of its check intervals (Kubernetes' readiness probe: 10 s).
     drain_notice_ms: Annotated[int, Between(0, DAY_MS)] = 0
+    # Answers under way on one WebSocket; a chat page needs one, a page with suggestions a few.
+    websocket_max_in_flight: Annotated[int, Between(1, 1_000)] = 4
+    # 20 s between pings: ws, websockets and uvicorn ping each 20 to 30 s; proxies close what is quiet for 60 s.
+    websocket_heartbeat_ms: Milliseconds = 20_000
+    # WebSockets of one worker: half of `max_connections`, so that requests find room beside them.
+    websocket_max_open: Annotated[int, Between(1, 1_000_000)] = 5_000
     # Pages, metrics and the admin API; only of this machine by default, as of Envoy, Caddy and Traefik. Empty: off.
     admin_bind: Annotated[str, HostPortOrNone()] = DEFAULT_ADMIN_BIND
     # Where a proxy serves the pages under a path of its own.

@@ -54,6 +54,7 @@ from pg_trio.web.head_template import HeadTemplate, Peer
 from pg_trio.web.idempotent_call import IdempotentCall
 from pg_trio.web.kept_stream import StreamKeeping
 from pg_trio.web.stream_routes import StreamRoutes
+from pg_trio.web.websocket import SocketRoute, covers_socket
 
 logger = logging.getLogger("pg_trio.web")
 
@@ -112,6 +113,7 @@ class GatewayRoutes:
         self._inner = inner
         self._surfaces = SurfaceTable(surfaces)
         self._trusted = read_networks(trusted_proxies)
+        self._sockets = SocketRoute(self._trusted, cors, lambda: self.is_ready)
         self.gateway: Gateway | None = None
         self._leaving = False
 
@@ -160,7 +162,9 @@ class GatewayRoutes:
     def _find_other(self, scope: Scope) -> AsgiApp:
         """What serves a scope that no surface matches."""
         if scope["type"] == "websocket":
-            return refuse_websocket
+            gateway: Any = self.gateway
+            is_ours = gateway is not None and covers_socket(read_path(scope))
+            return partial(self._sockets.serve, gateway) if is_ours else refuse_websocket
         app = self._inner if has_plain_path(scope) else refuse_path
         if app is self._inner and self.streams is not None and scope["type"] == "http":
             app = self.streams.find(read_path(scope)) or app

@@ -61,7 +61,7 @@ _BEHIND = r"[ \t,(]{1,3}(?i:office|fax|mobile|mob|cell|home|work|tel|phone|handy
 _US_REST = rf"{_GAP}{{0,3}}[2-9]\d{{2}}{_GAP}{{0,3}}\d{{4}}{_END}"
 PHONE_US = (
     rf"(?:\(?\+1\)?|\b(?:00|011)?1){_GAP}{{0,3}}\(?[2-9]\d{{2}}\)?{_US_REST}"
-    rf"|\([2-9]\d{{2}}\){_US_REST}|\(\d{{3}}\) ?\d{{3}}-\d{{4}}{_END}"
+    rf"|\([2-9]\d{{2}}\){_US_REST}|\(\d{{3}}\) ?\d{{3}}[ .\-]\d{{4}}{_END}|\b1-\d{{3}}-\d{{3}}-\d{{4}}{_END}"
     rf"|\b[2-9]\d{{2}}{_GAP}{{1,3}}[2-9]\d{{2}}{_GAP}{{1,3}}\d{{4}}{_END}"
     rf"|(?:{_SIGN})(?:\+?1{_GAP}{{0,3}})?\(?[2-9]\d{{2}}\)?{_GAP}{{0,3}}\d{{3}}{_GAP}{{0,3}}\d{{4}}{_END}"
 )
@@ -79,7 +79,11 @@ PHONE_GENERIC = (
     rf"|\(0[1-9]\){_GAP}{{0,2}}\d{{3,4}}{_GAP}?\d{{4}}{_END}|\b0[1-9]{_GAP}\d{{3,4}}{_GAP}\d{{4}}{_END}|\b0[1-9]-\d{{8}}{_END}"
     rf"|\([1-9]\d\){_GAP}{{0,2}}\d{{4,5}}{_GAP}?\d{{4}}{_END}"
     rf"|\b1[3-9]\d{_GAP}\d{{4}}{_GAP}\d{{4}}{_END}|\b[1-9]\d 9\d{{4}}-\d{{4}}{_END}"
-    rf"|\b8 ?\(\d{{3}}\) ?\d{{3}}-\d\d-\d\d{_END}"
+    rf"|\b8[ \-]?(?:\(\d{{3}}\)|\d{{3}})[ \-]?\d{{3}}[ \-]\d\d-?\d\d{_END}"  # Russia
+    rf"|\(?\b06\)?-?\d{{1,2}}/\d{{3}}[ \-]\d{{3,4}}{_END}"  # Hungary
+    rf"|\b0[1-9]\d{{0,2}}-\d{{2,3}} \d{{2,3}} \d\d{_END}"  # Sweden
+    rf"|\b0[1-9]\d?[ \-]\d{{6,7}}{_END}|\b0\d\d \d{{3}} \d{{4}}{_END}"  # New Zealand, Italy, Turkey
+    rf"|\b[1-9]\d \d{{4}}-\d{{4}}{_END}|\([2-9]\d\d\) ?\d{{3}} ?\d{{3}} ?\d{{3}}{_END}"  # Brazil, Portugal
     rf"|(?:{_SIGN})\+?\(?\d{_INNER}{{4,13}}\d{_END}"
     rf"|\(?\b\d{_INNER}{{5,12}}\d{_BEHIND}"
 )
@@ -91,6 +95,8 @@ _EXTENSION = re.compile(
     rb"[ ,;(]{0,3}(?i:x|ext\.?|extn\.?|extension|durchwahl|dw|poste|anexo|interno|ramal|toestel|#)"
     rb"[ .:\-]{0,3}[0-9]{1,6}(?!\w)\)?"
 )
+# "+7 (227) 695-4918": the number is another country's.
+_FOREIGN_CODE = re.compile(rb"\+[2-9][0-9]{0,2}[ .\-]?\Z")
 _GAPS = re.compile(rb"[^0-9()+]+")
 # A date anywhere at the front or the end of a candidate: 2024-05-06, 06.05.2024, 2024/05/06, 20240506-
 _DATE = re.compile(
@@ -228,6 +234,8 @@ def check_us_phone(buffer: bytes, start: int, end: int, floor: int) -> Span:
     end = _trim_x(buffer, end)
     if _is_added_line(buffer, start, floor):
         return None
+    if not named and _FOREIGN_CODE.search(before(buffer, start, floor)):
+        return None
     if not named and (not _has_us_shape(buffer, start, end, floor) or _is_named_otherwise(buffer, start, floor)):
         return None
     return _finish(buffer, start, end, floor)
@@ -249,9 +257,9 @@ def _has_us_shape(buffer: bytes, start: int, end: int, floor: int) -> bool:
 
 # ── Germany ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-# Twelve digits with the leading 0 are the longest. Nine: a shorter number is more often a part number than a telephone
-# number.
-_DE_DIGITS = 9, 12
+# Thirteen digits with the leading 0 are the longest, of large firms. Nine: a shorter number is more often a part number
+# than a telephone number.
+_DE_DIGITS = 9, 13
 # With a word in front: the shortest area code and four digits.
 _DE_NAMED_DIGITS = 7
 

@@ -18,6 +18,7 @@ from pg_trio.web.openapi.document_parts import (
     STREAM_TYPE,
     STRING,
     UUID_TEXT,
+    VERDICTS,
     Part,
     a_list,
     an_object,
@@ -104,7 +105,7 @@ SCHEMAS: Part = {
             "content": nullable(STRING),
             "finish_reason": FINISH,
             "usage": reference("Usage"),
-            "meta": an_object({"request_id": UUID_TEXT}, {"session_id": UUID_TEXT}),
+            "meta": an_object({"request_id": UUID_TEXT}, {"session_id": UUID_TEXT, "guardrails": VERDICTS}),
         },
         {"reasoning_content": STRING, "reasoning_details": a_list(ANY_OBJECT), "tool_calls": a_list(ANY_OBJECT)},
     ),
@@ -309,25 +310,6 @@ def _call_v1(path: bytes) -> Part:
     }
 
 
-def _mint() -> Part:
-    statuses = (400, 401, 403, 404, 405, 408, 413, 415, 500, 503)
-    return {
-        "post": {
-            "operationId": "mintClientToken",
-            "tags": ["Client tokens"],
-            "summary": "A short-lived token for a browser",
-            "description": "Scope `mint`: the token of a server, which never leaves it.",
-            "security": [{"bearer": []}],
-            "parameters": [PROJECT],
-            "requestBody": body_of(reference("ClientTokenTerms")),
-            "responses": {
-                "201": answer("The token, which exists nowhere else.", ok(reference("ClientToken"))),
-                **failures(statuses, reference("Error")),
-            },
-        }
-    }
-
-
 def _stream(name: str, parameters: list[Part]) -> Part:
     """A kept stream: to be read on, or to be stopped."""
     parameters = [*parameters, STREAM_ID]
@@ -354,6 +336,25 @@ def _stream(name: str, parameters: list[Part]) -> Part:
                 **refused,
             },
         },
+    }
+
+
+def _mint() -> Part:
+    statuses = (400, 401, 403, 404, 405, 408, 413, 415, 500, 503)
+    return {
+        "post": {
+            "operationId": "mintClientToken",
+            "tags": ["Client tokens"],
+            "summary": "A short-lived token for a browser",
+            "description": "Scope `mint`: the token of a server, which never leaves it.",
+            "security": [{"bearer": []}],
+            "parameters": [PROJECT],
+            "requestBody": body_of(reference("ClientTokenTerms")),
+            "responses": {
+                "201": answer("The token, which exists nowhere else.", ok(reference("ClientToken"))),
+                **failures(statuses, reference("Error")),
+            },
+        }
     }
 
 
