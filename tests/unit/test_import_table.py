@@ -46,7 +46,7 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
     ),
     "catalogue": ({"stages", "domain", "errors"}, {"attrs"}),
     "overrides": ({"catalogue", "config", "domain"}, {"attrs"}),
-    "received_request": ({"catalogue", "stages", "recorder", "domain", "racing", "errors"}, set()),
+    "received_request": ({"catalogue", "stages", "recorder", "domain", "errors", "racing"}, set()),
     "checked_request": (
         {"received_request", "catalogue", "stages", "sources", "recorder", "domain", "racing"},
         {"attrs"},
