@@ -3,7 +3,7 @@
 Rules:
 1. One answer runs at a time. Frames with another id are late ones of an answer that was given up, and are left out.
 2. `seq` counts without a gap. A frame that came before is left out, because a resumed answer may repeat some. An error
-   ends the answer whatever its number is.
+   ends the answer with any number.
 3. After a lost connection, an answer that had begun is resumed after its last frame. One that had not is asked for
    again, at most ASKED_TIMES times in all.
 4. Where the endpoint has sessions, the gateway remembers the turns. Elsewhere they are sent along, at most
@@ -147,7 +147,7 @@ class Conversation:
         if answer is None or frame.get("id") != answer.id:
             return []
         if kind == "error":
-            # Whatever its number is: a resumption that is refused begins to count anew.
+            # With any number: a resumption that is refused begins to count anew.
             return self._take_error(answer, frame)
         if not self._is_next(answer, frame):
             return []
