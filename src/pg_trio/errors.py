@@ -578,6 +578,28 @@ class StreamNotAccessible(CallerError):
 
 
 @define(slots=False, eq=False)
+class IdempotencyKeyReused(CallerError):
+    """The same owner has sent another body with this `Idempotency-Key` on this route, and its answer is kept or is
+    being made. A key that is malformed is `BadRequest`."""
+
+    status = 422
+    text = "Idempotency-Key was used with another request."
+
+
+@define(slots=False, eq=False)
+class Replayed(CallerError):
+    """Only in the log: the client got the failure that an earlier request with the same `Idempotency-Key` got. That
+    request's row says why."""
+
+    replayed_status: int
+    text = "The failure of an earlier request with the same Idempotency-Key was sent again."
+
+    @property
+    def status(self) -> int:  # type: ignore[override]
+        return self.replayed_status
+
+
+@define(slots=False, eq=False)
 class SessionExpired(CallerError):
     """The session was idle for longer than `session_ttl_seconds`. It is deleted, so the next call gets
     `SessionNotAccessible`."""

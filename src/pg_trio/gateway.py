@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
+from hashlib import sha256
 from typing import TypeVar
 from uuid import UUID
 
@@ -60,6 +61,7 @@ from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.prewarm import WarmAddress, keep_warm
 from pg_trio.web.asgi_call import event_bytes
 from pg_trio.web.asgi_types import AsgiEvent
+from pg_trio.web.idempotent_call import KeyTerms
 from pg_trio.web.websocket import HandshakeCall, OpenSockets
 
 T = TypeVar("T")
@@ -96,6 +98,22 @@ class RunningGateway:
     def answers(self) -> AnswerStore | None:
         """Where answers are kept for clients that come back; None if none is."""
         return self.stores.answers
+
+    @property
+    def key_terms(self) -> KeyTerms:
+        """For how long the answer of a request with an `Idempotency-Key` is kept, and how many bytes of it."""
+        limits = self.settings.gateway
+        return KeyTerms(limits.idempotency_ttl_seconds, limits.idempotency_bytes)
+
+    async def open_keyed_answers(self) -> AnswerStore | None:
+        """Where these answers are kept; None if nothing can be kept now."""
+        return None if self.stores.open_keyed is None else await self.stores.open_keyed()
+
+    async def digest_of(self, body: bytes) -> bytes:
+        """The SHA-256 of a body; of a large one on a thread."""
+        if len(body) <= LARGE_BYTES:
+            return sha256(body).digest()
+        return await self.pipeline.large_work.call(len(body), lambda: sha256(body).digest())
 
     def answer(
         self, call: Call, lasting: LastingScope | None = None

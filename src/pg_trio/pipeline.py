@@ -36,7 +36,7 @@ from pg_trio.errors import (
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
-from pg_trio.received_request import ReceivedRequest, check_request
+from pg_trio.received_request import ReceivedRequest, check_request, join_earlier
 from pg_trio.recorder import Recorder, Recorders
 from pg_trio.recorder.facts import Settled
 from pg_trio.sources import AnswerRecord, FilteredSource
@@ -106,6 +106,8 @@ class Pipeline:
             received = await self._receive(call, recorder, deadline)
             request = received.request
             try:
+                if head.keyed is not None and await join_earlier(received):
+                    return None
                 if isinstance(request, EmbeddingRequest):
                     return await self.embeddings.serve(received, request)
                 if request.session_id is not None and not received.plan.endpoint.sessions_enabled:
@@ -133,11 +135,10 @@ class Pipeline:
 
         recorder.stage_began("read")
         call.surface.check_head(head)
-        max_bytes = self.settings.max_body_bytes
         if has_body:
             if plan is None:
                 deadline.hold_client_limit()
-            body = await call.receive_body(max_bytes)
+            body = await call.receive_body(self.settings.max_body_bytes)
         else:
             with deadline.limit_body():
                 body = await self._receive_body(call, caller, plan)

@@ -45,8 +45,15 @@ _COLUMNS = (
     ("REQUEST ID", 36),
     ("ERROR", 0),
 )
-# `--long` adds the subject, and the client's address and id, before the error.
-_LONG_COLUMNS = (*_COLUMNS[:-1], ("SUBJECT", 20), ("CLIENT", 39), ("CLIENT'S ID", 36), _COLUMNS[-1])
+# `--long` adds the subject before the request's id, and the client's address and id before the error.
+_LONG_COLUMNS = (
+    *_COLUMNS[:-2],
+    ("SUBJECT", 20),
+    _COLUMNS[-2],
+    ("CLIENT", 39),
+    ("CLIENT'S ID", 36),
+    _COLUMNS[-1],
+)
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -172,9 +179,9 @@ def _render_json(row: LogRow) -> str:
 
 
 def _render_line(row: LogRow, columns: Columns) -> str:
-    client = []
+    subject, client = [], []
     if columns is _LONG_COLUMNS:
-        client = [row.subject or "-", row.client_address or "-", row.client_request_id or "-"]
+        subject, client = [row.subject or "-"], [row.client_address or "-", row.client_request_id or "-"]
     return line_of(
         [
             datetime.fromtimestamp(row.at, UTC).isoformat(timespec="milliseconds")[:23],
@@ -186,6 +193,7 @@ def _render_line(row: LogRow, columns: Columns) -> str:
             "-" if row.prompt_tokens is None else f"{row.prompt_tokens}+{row.completion_tokens}",
             "-" if row.cost_nano_usd is None else f"{row.cost_nano_usd / 1e9:.6f}",
             str(sum(attempt.is_try for attempt in row.attempts)),
+            *subject,
             str(row.request_id),
             *client,
             row.error or "",

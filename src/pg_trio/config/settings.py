@@ -71,6 +71,12 @@ class GatewaySettings:
     # bounded by bytes alone.
     max_kept_bytes: Annotated[int, Between(MIB, 1024 * GIB)] = 256 * MIB
     max_kept_answers: Annotated[int, Between(1, 10_000_000)] = 20_000
+    # A day, as Stripe keeps the answers to its keys; 1 MiB of each: 250,000 tokens of text.
+    idempotency_ttl_seconds: Annotated[int, Between(1, 7 * 86_400)] = 86_400
+    idempotency_bytes: Annotated[int, Between(KIB, GIB)] = MIB
+    # Of all workers together. 50,000: one every 2 s for a day. A walk over as many files takes 0.25 s.
+    max_idempotent_bytes: Annotated[int, Between(MIB, 1024 * GIB)] = 256 * MIB
+    max_idempotent_answers: Annotated[int, Between(1, 10_000_000)] = 50_000
     # How often a worker looks for revoked tokens; the promise is one second.
     token_poll_ms: Milliseconds = 250
     # 5 %: hedges over requests, of all workers; tower and gRPC's retry budgets allow 10 to 20 %.

@@ -42,6 +42,27 @@ class RequestOrigin:
 UNKNOWN_ORIGIN = RequestOrigin()
 
 
+class OwnDeadline(Protocol):
+    """A request's deadline, as the wait for another request's answer uses it (stages.request_deadline)."""
+
+    at: float
+
+    def hand_over(self) -> int:
+        """Cut nothing any more. Raises DeadlineExceeded if it has passed."""
+
+
+class KeyedRequest(Protocol):
+    """A request with an `Idempotency-Key`. Once its body is here, it is known whether it is the first."""
+
+    @property
+    def is_later(self) -> bool:
+        """Whether an earlier request with the same key has its answer, or makes it."""
+
+    async def join(self, deadline: OwnDeadline) -> int | None:
+        """Send the answer of the earlier request to the client, as it comes; its status. None if the earlier request
+        has failed: this one runs."""
+
+
 @value(slots=True)
 class RequestHead:
     """The head of a request that came by one of the gateway's surfaces.
@@ -51,6 +72,7 @@ class RequestHead:
     `content_type` is all of them, joined; so is `content_coding` (Content-Encoding). `head_at` is Trio's clock when the
     head was read: every deadline counts from it. `at` is the same moment in Unix seconds. `fields` has the further
     header fields that the surface asked for, by their names in lower case.
+    `keyed` is None without an `Idempotency-Key`.
     """
 
     request_id: UUID
@@ -65,6 +87,7 @@ class RequestHead:
     content_coding: str | None = None
     origin: RequestOrigin = UNKNOWN_ORIGIN
     fields: Mapping[bytes, bytes] = NO_FIELDS
+    keyed: KeyedRequest | None = field(default=None, repr=False, eq=False)
 
 
 class ReadLimits(Protocol):

@@ -35,23 +35,8 @@ ProjectType: TypeAlias = Literal["ai_gateway", "ai_wrapper", "api_gateway", "mcp
 TokenEnv: TypeAlias = Literal["live", "test"]
 
 # Words of the routes, which cannot be slugs of endpoints (contract, "Routes").
-RESERVED_SLUGS: frozenset[str] = frozenset(
-    {
-        "chat",
-        "v1",
-        "mcp",
-        "proxy",
-        "info",
-        "endpoints",
-        "tokens",
-        "models",
-        "admin",
-        "control",
-        "ws",
-        "streams",
-        "client-tokens",
-    }
-)
+_ROUTES = ["chat", "v1", "mcp", "proxy", "info", "endpoints", "tokens", "models", "admin", "control", "ws", "streams"]
+RESERVED_SLUGS: frozenset[str] = frozenset([*_ROUTES, "client-tokens"])
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 SLUG_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$"
 # Twice the longest model id of a public provider (Together's and Hugging Face's have paths).

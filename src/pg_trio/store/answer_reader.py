@@ -14,13 +14,14 @@ from pg_trio.store.answer_files import has_writer, read_state
 from pg_trio.store.answer_pipes import STOP, WAIT
 from pg_trio.store.answer_records import (
     HEAD,
-    PART,
+    PARTS,
     START,
     STATE_BYTES,
     AnswerState,
     DamagedAnswer,
     read_head,
     read_start,
+    unpack_parts,
     unpack_record,
 )
 
@@ -45,7 +46,8 @@ class FileKeptAnswer:
         # The place in the data; where the data begins in the file.
         self._at = 0
         self._offset = STATE_BYTES
-        # The number of the last part that was read.
+        # The parts of the last record that are not given yet, the next one last; the number of the last one given.
+        self._parts: list[bytes] = []
         self._number = 0
         self.start: AnswerStart | None = None
         self._woken = trio.Event()
@@ -168,14 +170,17 @@ class FileKeptAnswer:
         return parts
 
     def _next_part(self) -> bytes | None:
-        while (record := self._next_record()) is not None:
+        while not self._parts:
+            record = self._next_record()
+            if record is None:
+                return None
             kind, payload = record
-            if kind == PART:
-                self._number += 1
-                return payload
-            if kind == START:
+            if kind == PARTS:
+                self._parts = unpack_parts(payload)[::-1]
+            elif kind == START:
                 self.start = read_start(payload)
-        return None
+        self._number += 1
+        return self._parts.pop()
 
     def _pass_start(self) -> None:
         """Read the start, if it comes next."""

@@ -26,9 +26,9 @@ _STATE = struct.Struct("<8sB3xdIQ8sI")
 STATE_BYTES = _STATE.size
 _RECORD = struct.Struct("<II")
 RECORD_BYTES = _RECORD.size + 1
-HEAD, START, PART = b"H", b"S", b"P"
-# 16 MiB: the largest whole answer of a provider (upstream.max_body_bytes) is one part.
-MAX_PART_BYTES = 16 * 1024 * 1024
+HEAD, START, PARTS = b"H", b"S", b"P"
+# 64 MiB: the largest `resume_bytes`.
+MAX_RECORD_BYTES = 64 * 1024 * 1024
 WORKER_ID_BYTES = 8
 
 
@@ -69,8 +69,24 @@ def pack_record(kind: bytes, payload: bytes) -> bytes:
 
 
 def pack_parts(parts: Sequence[bytes]) -> bytes:
-    """The records of parts."""
-    return b"".join([pack_record(PART, part) for part in parts])
+    """The record of parts that came together: their number, their lengths, and themselves."""
+    count = len(parts)
+    return pack_record(PARTS, struct.pack(f"<{count + 1}I", count, *map(len, parts)) + b"".join(parts))
+
+
+def unpack_parts(payload: bytes) -> list[bytes]:
+    """The parts of a record. Raises DamagedAnswer."""
+    count = int.from_bytes(payload[:4], "little")
+    at = 4 * (count + 1)
+    if not count or at > len(payload):
+        raise DamagedAnswer("a record has an impossible number of parts")
+    parts = []
+    for size in struct.unpack_from(f"<{count}I", payload, 4):
+        parts.append(payload[at : at + size])
+        at += size
+    if at != len(payload):
+        raise DamagedAnswer("a record has parts of impossible lengths")
+    return parts
 
 
 def unpack_record(data: bytes | bytearray, at: int) -> tuple[bytes, bytes, int] | None:
@@ -82,14 +98,14 @@ def unpack_record(data: bytes | bytearray, at: int) -> tuple[bytes, bytes, int] 
     if len(data) < begins:
         return None
     size, check = _RECORD.unpack_from(data, at)
-    if size > MAX_PART_BYTES:
-        raise DamagedAnswer("a part has an impossible length")
+    if size > MAX_RECORD_BYTES:
+        raise DamagedAnswer("a record has an impossible length")
     ends = begins + size
     if len(data) < ends:
         return None
     kind, payload = bytes(data[begins - 1 : begins]), bytes(data[begins:ends])
     if check != crc32(payload, crc32(kind)):
-        raise DamagedAnswer("a part's checksum is wrong")
+        raise DamagedAnswer("a record's checksum is wrong")
     return kind, payload, ends
 
 

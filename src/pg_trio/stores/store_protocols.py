@@ -29,6 +29,7 @@ from pg_trio.stages.open_session import SessionBook
 from pg_trio.stores.client_tokens import ParentTokens
 
 Task: TypeAlias = Callable[[], Awaitable[None]]
+OpenKeyed: TypeAlias = Callable[[], Awaitable[AnswerStore | None]]
 
 
 @frozen(slots=True, eq=False)
@@ -86,13 +87,17 @@ class Ledger:
 
 @frozen(slots=True, eq=False)
 class Stores:
-    """All stores, open. `sessions` is None if no endpoint has sessions, `answers` if none is kept."""
+    """All stores, open. `sessions` is None if no endpoint has sessions, `answers` if none is kept.
+
+    `open_keyed` gives the store for requests with an `Idempotency-Key`, or None if it cannot be used now.
+    """
 
     tokens: Tokens
     log: LogBook
     sessions: SessionBook | None
     ledger: Ledger
     answers: AnswerStore | None = None
+    open_keyed: OpenKeyed | None = None
 
 
 class OpenTokens(Protocol):

@@ -54,9 +54,13 @@ class StreamTerms:
 
     def render_cut(self, head: RequestHead, model: str) -> bytes:
         """The end for readers of a stream whose own end is missing."""
-        writer = self.open_writer()
-        writer.render([Opened(f"chatcmpl-{head.request_id.hex}", model)])
-        return writer.fail(StreamInterrupted())
+        return render_cut(self.open_writer(), head.request_id, model)
+
+
+def render_cut(writer: StreamWriter, request_id: UUID, model: str) -> bytes:
+    """The end for readers of a stream whose own end is missing, by a writer that has written nothing."""
+    writer.render([Opened(f"chatcmpl-{request_id.hex}", model)])
+    return writer.fail(StreamInterrupted())
 
 
 class KeptStream(AsgiStream):
@@ -100,11 +104,16 @@ class KeptStream(AsgiStream):
     async def _send(self, data: bytes, *, more: bool = True) -> None:
         if not self._call.has_started:
             await self._begin()
-        events = split_events(data)
-        if self._id:
-            events = [b"%b%d\n%b" % (self._id, number, event) for number, event in enumerate(events, self._number + 1)]
-            data = events[0] if len(events) == 1 else b"".join(events)
+        events = data.split(b"\n\n")
+        # Behind the blank line that ends the last event. Data of ours has no other blank lines.
+        events.pop()
+        number, of = self._number, self._id
         self._number += len(events)
+        if of:
+            events = [b"%b%d\n%b\n\n" % (of, at, event) for at, event in enumerate(events, number + 1)]
+            data = b"".join(events)
+        else:
+            events = [event + b"\n\n" for event in events]
         if self._kept is not None:
             self._kept.add(events)
             if not more:
@@ -135,10 +144,3 @@ class KeptStream(AsgiStream):
 def stream_name(caller: Caller, request_id: UUID) -> bytes:
     """The name of a kept stream of this caller."""
     return owner_of(caller).name("stream", request_id.hex)
-
-
-def split_events(data: bytes) -> list[bytes]:
-    """The events of a stream in these bytes, each with the blank line that ends it. Data of ours has no other."""
-    if data.count(b"\n\n") == 1:
-        return [data]
-    return [event + b"\n\n" for event in data.split(b"\n\n")[:-1]]

@@ -20,6 +20,7 @@ from pg_trio.domain.project import Caller, Candidate, Credential, Endpoint
 from pg_trio.domain.server_link import EXTENSION, ClientSlot, ServerLink
 from pg_trio.domain.stage_times import NO_TIMES, StageTimes
 from pg_trio.errors import BodyTooLarge, ClientLeft, DeadlineExceeded, GatewayError, ProviderCallFailed
+from pg_trio.recorder.facts import Settled
 from pg_trio.surfaces import MatchedRoute
 from pg_trio.surfaces.gateway import GATEWAY
 from pg_trio.web.asgi import GatewayRoutes
@@ -184,6 +185,7 @@ class Streamer(Asker):
     """A gateway that streams a whole answer, and has something left to do."""
 
     caller: Caller | None = None
+    settled: Settled | None = None
 
     def __init__(self) -> None:
         super().__init__()

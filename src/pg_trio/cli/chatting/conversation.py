@@ -3,7 +3,7 @@
 Rules:
 1. One answer runs at a time. Frames with another id are late ones of an answer that was given up, and are left out.
 2. `seq` counts without a gap. A frame that came before is left out, because a resumed answer may repeat some. An error
-   ends the answer with any number.
+   ends the answer, with any number.
 3. After a lost connection, an answer that had begun is resumed after its last frame. One that had not is asked for
    again, at most ASKED_TIMES times in all.
 4. Where the endpoint has sessions, the gateway remembers the turns. Elsewhere they are sent along, at most

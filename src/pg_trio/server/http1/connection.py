@@ -370,6 +370,19 @@ class LaneConnection:
         if sent < len(data):
             await self._write_rest(memoryview(data)[sent:])
 
+    def write_now(self, data: bytes) -> bytes:
+        """Hand the kernel what it takes at once. The rest. Raises BrokenPipeError if the connection is over."""
+        try:
+            sent = 0 if self._phase in OVER else self._socket.send(data)
+        except BlockingIOError:
+            return data
+        except OSError:
+            self.note_left()
+            sent = 0
+        if not sent:
+            raise BrokenPipeError("the connection is over")
+        return data[sent:]
+
     async def _write_rest(self, rest: memoryview) -> None:
         try:
             while rest:

@@ -180,6 +180,11 @@ class SocketStream:
         start = b"" if self._has_started else self._start()
         await self._call.send_last(start + self._writer.finish(finish_reason, usage, summary))
 
+    async def finish_stopped(self, usage: Usage) -> None:
+        """End an answer that a client has stopped."""
+        start = b"" if self._has_started else self._start()
+        await self._call.send_last(start + self._writer.cancel(usage))
+
     async def fail(self, error: GatewayError) -> None:
         """End one that broke."""
         await self._call.fail(error)
