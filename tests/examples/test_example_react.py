@@ -51,7 +51,7 @@ async def test_answer_streams(nursery: trio.Nursery, tmp_path: Path, pages: Path
 
         assert begun != TEXT
         assert TEXT.startswith(begun)
-        asked = site.gateway.simulator.requests[1].body
+        asked = site.simulator.requests[1].body
         assert isinstance(asked, dict)
         assert ["Tell me", TEXT, "More?"] == [message["content"] for message in asked["messages"]]
         assert [] == site.page.complaints
@@ -66,7 +66,7 @@ async def test_stop_closes_the_provider_s_connection(nursery: trio.Nursery, tmp_
         await site.wait_begun()
         await site.page.click("Stop")
         with trio.fail_after(20):
-            call = await site.gateway.simulator.wait_closed()
+            call = await site.simulator.wait_closed()
 
         assert call.closed_early
 
@@ -87,4 +87,4 @@ async def test_unlisted_origin_gets_nothing(nursery: trio.Nursery, tmp_path: Pat
         await site.ask("Tell me")
         await site.page.wait("document.querySelector('#error').textContent !== ''")
 
-        assert [] == list(site.gateway.simulator.requests)
+        assert [] == list(site.simulator.requests)
