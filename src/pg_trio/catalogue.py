@@ -18,13 +18,22 @@ from difflib import SequenceMatcher
 from fnmatch import fnmatchcase
 from itertools import islice
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
+from pg_trio.domain.guardrails import NO_RULES
 from pg_trio.domain.project import MODEL_NAME, Caller, Endpoint, ModelName, OpenedProvider, Project
 from pg_trio.domain.secret import mask_client_text
 from pg_trio.errors import EndpointNotFound, EndpointNotGranted, ModelNotFound
 from pg_trio.stages.budget import Budget, SpendPlan
-from pg_trio.stages.guardrails import Chain, compile_chain
+from pg_trio.stages.guardrails import (
+    Chain,
+    OutputGuards,
+    RemoteCaller,
+    RemoteGuards,
+    compile_chain,
+    compile_output,
+    compile_remote,
+)
 from pg_trio.stages.prompt import PromptPlan, compile_prompt
 from pg_trio.stages.provider_call import CallPlan, ProviderCall
 from pg_trio.stages.rate_limit import LimitPlan, RateLimit
@@ -50,12 +59,27 @@ class EndpointPlan:
     limits: LimitPlan
     spend: SpendPlan
     guards: Chain | None
+    remote: RemoteGuards | None
     input_schema: InputSchema | None
     prompt: PromptPlan
     call: CallPlan
     # The same for surfaces that cannot tell a client to drop the text that it has.
     call_without_restarts: CallPlan
     output_schema: OutputSchema | None
+    # The guardrails for answers.
+    output_guards: OutputGuards | None = None
+    has_guardrails: bool = False
+    # Whether any guardrail reads answers.
+    guards_answers: bool = field(init=False)
+
+    @guards_answers.default
+    def _find_answer_guards(self) -> bool:
+        return self.output_guards is not None or (self.remote is not None and bool(self.remote.after))
+
+    @property
+    def checks_requests(self) -> bool:
+        """Whether any guardrail reads requests."""
+        return self.guards is not None or (self.remote is not None and self.remote.reads_requests)
 
     def for_holders(self) -> EndpointPlan:
         """The plan for requests that a holder's budget pays."""
@@ -70,6 +94,7 @@ class PlanCompiler:
     rate_limit: RateLimit
     budget: Budget
     provider_call: ProviderCall
+    remote_caller: RemoteCaller
 
     def compile(self, endpoint: Endpoint) -> EndpointPlan:
         """The endpoint's plan. Raises ValueError for a guardrail or schema that the loader refuses."""
@@ -80,11 +105,14 @@ class PlanCompiler:
             limits=self.rate_limit.compile(endpoint),
             spend=spend,
             guards=chain if chain.is_in_force else None,
+            remote=compile_remote(endpoint.guardrails, self.remote_caller),
             input_schema=None if endpoint.input_schema is None else InputSchema.compile(endpoint.input_schema),
             prompt=compile_prompt(endpoint, spend.output_limit_tokens),
             call=call,
             call_without_restarts=call.without_restarts(),
             output_schema=_compile_output(endpoint),
+            output_guards=compile_output(endpoint.guardrails.output, endpoint.prompt),
+            has_guardrails=endpoint.guardrails != NO_RULES,
         )
 
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "backup",
     "doctor",
     "chat",
+    "guard",
     "simulate",
     "completion",
 }

@@ -115,6 +115,7 @@ async def test_json_has_everything(data_dir: Path) -> None:
         "model": "gpt-4o-mini",
         "error_code": None,
         "error": None,
+        "guardrails": [],
         "prompt_tokens": 5,
         "completion_tokens": 6,
         "cached_tokens": 4,

@@ -144,7 +144,7 @@ class OwnedWork(Generic[P]):
         """Keep a part of the output, and let the attached clients have it."""
         await self.output.add(part)
         self._works.make_room(self.output)
-        if not self._readers and not self._remote_readers and not self.may_outlive:
+        if not self._readers and not self._remote_readers and not self._waiters and not self.may_outlive:
             self._cancel("client left")
             await trio.lowlevel.checkpoint_if_cancelled()
 

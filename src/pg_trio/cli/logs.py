@@ -19,6 +19,7 @@ from uuid import UUID
 from pg_trio.cli.columns import Columns, line_of
 from pg_trio.cli.console import output_failure
 from pg_trio.cli.place import add_place, find_project, locate
+from pg_trio.domain.guardrails import describe_verdicts
 from pg_trio.domain.log_row import LogRow
 
 if TYPE_CHECKING:
@@ -151,6 +152,7 @@ def _render_json(row: LogRow) -> str:
         "model": row.model,
         "error_code": row.error_code,
         "error": row.error,
+        "guardrails": describe_verdicts(row.guardrails),
         "prompt_tokens": row.prompt_tokens,
         "completion_tokens": row.completion_tokens,
         "cached_tokens": row.cached_tokens,

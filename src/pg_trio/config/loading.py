@@ -21,6 +21,7 @@ from pg_trio.config.mistakes import Mistakes
 from pg_trio.config.prices import note_unused_prices, resolve_prices
 from pg_trio.config.projects import Resolver
 from pg_trio.config.reading import MAX_CONFIG_BYTES, Outside, parse_toml, read_text
+from pg_trio.config.remote_rules import RemoteRuleReader
 from pg_trio.config.schemas import SchemaReader
 from pg_trio.config.settings import GatewaySettings, ObserveSettings, ServerSettings, Settings, UpstreamSettings
 from pg_trio.config.structuring import structure_sound
@@ -112,7 +113,8 @@ def _resolve(raw: dict[str, Any], outside: Outside, mistakes: Mistakes) -> Confi
     credentials = resolve_credentials(file.credentials or (), outside, mistakes)
     prices = resolve_prices(file.prices or (), mistakes)
     schemas = SchemaReader(outside.folder, mistakes)
-    resolver = Resolver(credentials, schemas, mistakes, prices, gateway.default_output_tokens)
+    remote_rules = RemoteRuleReader(credentials, outside, mistakes)
+    resolver = Resolver(credentials, schemas, mistakes, prices, gateway.default_output_tokens, remote_rules)
     settings = Settings(
         gateway=evolve(gateway, data_dir=outside.folder / gateway.data_dir),
         upstream=structure_sound(sections["upstream"], UpstreamSettings, ("upstream",), mistakes),
@@ -147,7 +149,7 @@ def _resolve_providers(tables: Mapping[str, ProviderTable | None], mistakes: Mis
 
 
 def _resolve_projects(file: FileTable, resolver: Resolver) -> dict[UUID, Project]:
-    rules = narrow_rules(GuardrailRules(), file.guardrails, ("guardrails",), resolver.mistakes)
+    rules = narrow_rules(GuardrailRules(), file.guardrails, ("guardrails",), resolver.remote_rules)
     projects = {}
     for index, table in enumerate(file.projects or ()):
         project = resolver.resolve_project(table, ("projects", index), rules) if table is not None else None

@@ -13,6 +13,7 @@ from pg_trio.domain.chat import ChatRequest, FinishReason, Prompt, Reply, Usage,
 from pg_trio.domain.client_request import ClientRequest
 from pg_trio.domain.embeddings import EmbeddingReply
 from pg_trio.domain.events import Event
+from pg_trio.domain.guardrails import GuardrailVerdict
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow, Attempts
 from pg_trio.domain.project import Access, Caller, Candidate, Endpoint
@@ -190,6 +191,14 @@ class Progress(Protocol):
     def settled(self) -> SettledUsage | None:
         """None until the request is settled."""
 
+    @property
+    def verdicts(self) -> Sequence[GuardrailVerdict]:
+        """What guardrails have decided so far."""
+
+    @property
+    def tells_verdicts(self) -> bool:
+        """Whether the caller may know more of them than the header tells."""
+
     def times_so_far(self) -> StageTimes:
         """Each stage's time until now; the running stage is the last."""
 
@@ -260,6 +269,9 @@ class WholeAnswer:
     request: ChatRequest
     at: float = 0.0
     session_id: UUID | None = None
+    # What guardrails decided; and whether the caller may know more of it than the header tells.
+    verdicts: Sequence[GuardrailVerdict] = ()
+    tells_verdicts: bool = False
 
     @classmethod
     def of_count(cls, prompt: Prompt, head: RequestHead, times: StageTimes, request: ChatRequest) -> Self:
@@ -287,5 +299,6 @@ class EmbeddingAnswer:
     provider: str
     attempts: Sequence[AttemptRow]
     times: StageTimes
+    verdicts: Sequence[GuardrailVerdict] = ()
 
     session_id: ClassVar[UUID | None] = None

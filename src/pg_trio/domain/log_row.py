@@ -8,6 +8,7 @@ from uuid import UUID
 
 from attrs import evolve, field
 
+from pg_trio.domain.guardrails import GuardrailVerdict
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.trace_context import AttemptTrace
 from pg_trio.domain.value import value
@@ -184,7 +185,7 @@ class LogRow:
     tokens is from (`TokenPrice.source`). `surface` is the name of the surface that the request came by, `outcome` the
     class of its end (recorder.outcome), `deadline_ms` the limit that held when it ended, in milliseconds from its head.
     `client_token` is the id of a client token, None for a stored one, whose id is `token_id`; `subject` is the user
-    that it was minted for, if there is one.
+    that it was minted for, if there is one. `guardrails` is what each rule of a guardrail decided.
     """
 
     request_id: UUID
@@ -215,6 +216,7 @@ class LogRow:
     deadline_ms: int | None = None
     subject: str | None = None
     client_token: str | None = None
+    guardrails: tuple[GuardrailVerdict, ...] = ()
     request_body: str | None = field(default=None, repr=False)
     response_body: str | None = field(default=None, repr=False)
 

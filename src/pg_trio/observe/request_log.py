@@ -131,6 +131,7 @@ class LoggedRequest:
             deadline_ms=record.deadline.limit_ms if record.deadline else None,
             subject=grant.subject if grant else None,
             client_token=grant.token_id if grant else None,
+            guardrails=record.verdicts,
         )
 
 

@@ -24,6 +24,7 @@ from uuid import UUID
 
 import orjson
 
+from pg_trio.domain.guardrails import GuardrailVerdict
 from pg_trio.domain.log_row import AttemptRow, LogRow, UnwrittenRow
 from pg_trio.store.database import open_database
 from pg_trio.store.migrations import Schema
@@ -149,6 +150,8 @@ SCHEMA = Schema(
             END
             """,  # noqa: S608
         ),
+        # [[guardrail, rule, phase, action, count]]; NULL where no rule decided anything.
+        ("ALTER TABLE gateway_logs ADD COLUMN guardrails TEXT",),
     ),
 )
 
@@ -156,11 +159,11 @@ _COLUMNS = (
     "request_id, at, status, latency_ms, project_uuid, endpoint_uuid, endpoint_slug, token_id, provider, model,"
     " error_code, error, prompt_tokens, completion_tokens, cost_nano_usd, stages_ms, attempts, request_body,"
     " response_body, client_request_id, client_address, cached_tokens, cache_write_tokens, reasoning_tokens, price,"
-    " surface, outcome, deadline_ms, first_token_ms, hedge_won, subject, client_token"
+    " surface, outcome, deadline_ms, first_token_ms, hedge_won, subject, client_token, guardrails"
 )
 _NAMES = _COLUMNS.split(", ")
 _PLACES = "(" + ", ".join("?" * len(_NAMES)) + ")"
-# 800 rows have 25,600 values; SQLite takes 32,766.
+# 800 rows have 26,400 values; SQLite takes 32,766.
 BATCH_ROWS = 800
 # A batch of 1 in a statement of this size costs 7 µs more; its thread switches cost 100 µs or more.
 _LEAST_PLACES = 16
@@ -305,7 +308,12 @@ def _values_of(unwritten: UnwrittenRow) -> _Values:
         row.hedge_won,
         row.subject,
         row.client_token,
+        _encode_verdicts(row.guardrails) if row.guardrails else None,
     )
+
+
+def _encode_verdicts(verdicts: Sequence[GuardrailVerdict]) -> str:
+    return json.dumps([(one.guardrail, one.rule, one.phase, one.action, one.count) for one in verdicts])
 
 
 def _attempt_values(attempt: AttemptRow) -> _Values:
@@ -333,7 +341,7 @@ def _row_of(values: Sequence[Any]) -> LogRow:
     request_body, response_body, client_request_id, client_address, *rest = rest
     cached_tokens, cache_write_tokens, reasoning_tokens, price, surface, outcome, deadline_ms, *rest = rest
     # The first two are made of the attempts.
-    _, _, subject, client_token = rest
+    _, _, subject, client_token, guardrails = rest
     return LogRow(
         request_id=UUID(bytes=request_id),
         at=at,
@@ -365,4 +373,5 @@ def _row_of(values: Sequence[Any]) -> LogRow:
         deadline_ms=deadline_ms,
         subject=subject,
         client_token=client_token,
+        guardrails=tuple(GuardrailVerdict(*one) for one in json.loads(guardrails or "[]")),
     )

@@ -26,7 +26,7 @@ from pg_trio.errors import (
     ShuttingDown,
 )
 from pg_trio.surfaces import HttpAnswer, StreamSummary, StreamWriter, Surface, Tries
-from pg_trio.surfaces.http_answer import header_text, split_fields
+from pg_trio.surfaces.http_answer import header_text, render_verdicts, split_fields
 from pg_trio.surfaces.limit_headers import render_limits
 from pg_trio.web.asgi_types import AsgiEvent, Receive, Send
 from pg_trio.web.head_template import Headers
@@ -96,7 +96,7 @@ class AsgiCall:
         return answer
 
     def close(self) -> None:
-        """The work has ended, in whichever way."""
+        """The work has ended, complete or not."""
         if self.keeper is not None:
             self.keeper.close()
 
@@ -236,6 +236,7 @@ class AsgiStream:
             times=progress.times_so_far(),
             session_id=self._session_id,
             cancelled=cancelled,
+            verdicts=progress.verdicts if progress.tells_verdicts else None,
         )
 
     async def _send(self, data: bytes, *, more: bool = True) -> None:
@@ -262,6 +263,8 @@ class AsgiStream:
         if limits:
             fields += split_fields(render_limits(limits))
         fields += call.surface.stream_fields(call.head.request_id, limits, self._progress.times_so_far())
+        if self._progress.verdicts:
+            fields += split_fields(render_verdicts(self._progress.verdicts))
         if call.cors and not for_any_reader:
             fields += split_fields(call.cors)
         if self._session_id is not None:

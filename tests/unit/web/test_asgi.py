@@ -15,6 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from pg_trio.domain.call import Call, StreamClient, WholeAnswer
 from pg_trio.domain.chat import ChatRequest, Message, Usage
 from pg_trio.domain.events import ContentDelta, Opened
+from pg_trio.domain.guardrails import GuardrailVerdict
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Caller, Candidate, Credential, Endpoint
 from pg_trio.domain.server_link import EXTENSION, ClientSlot, ServerLink
@@ -190,6 +191,8 @@ class Streamer(Asker):
     def __init__(self) -> None:
         super().__init__()
         self.attempts = Attempts(0)
+        self.verdicts: Sequence[GuardrailVerdict] = ()
+        self.tells_verdicts = False
         self.is_done = False
 
     def times_so_far(self) -> StageTimes:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 from uuid import UUID
 
+from pg_trio.domain.guardrails import describe_verdicts
 from pg_trio.domain.log_row import AttemptRow, LogRow
 from pg_trio.domain.project import Project, Token
 from pg_trio.domain.request_filter import Texts
@@ -68,6 +69,7 @@ def describe_whole_request(row: LogRow, names: Names) -> dict[str, Any]:
         "client_address": row.client_address,
         "price": row.price,
         "deadline_ms": row.deadline_ms,
+        "guardrails": describe_verdicts(row.guardrails),
         "stages": place_stages(row),
         "attempts": [describe_attempt(attempt) for attempt in row.attempts],
         "request_body": None if row.request_body is None else json.loads(row.request_body),

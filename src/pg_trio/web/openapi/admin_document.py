@@ -19,6 +19,7 @@ from pg_trio.web.openapi.document_parts import (
     STREAM_TYPE,
     STRING,
     UUID_TEXT,
+    VERDICTS,
     Part,
     a_list,
     an_object,
@@ -135,6 +136,7 @@ SCHEMAS: Part = {
                     "stages": a_list(reference("Stage")),
                     "attempts": a_list(reference("Attempt")),
                     "deadline_ms": nullable(INTEGER),
+                    "guardrails": VERDICTS,
                     "request_body": nullable(ANY_OBJECT),
                     "response_body": nullable(ANY_OBJECT),
                 }
@@ -373,11 +375,8 @@ def _list_requests() -> Part:
 def _stream_requests() -> Part:
     found = _read("streamRequests", "Requests of all workers, as they end", STRING, [FILTER, LAST_EVENT])
     content = found["responses"]["200"]["content"]
-    content[STREAM_TYPE] = {
-        "schema": stream_schema(
-            "One event a request: `data:` has a RequestRow. `event: dropped` ends the stream of a slow reader."
-        )
-    }
+    said = "One event a request: `data:` has a RequestRow. `event: dropped` ends the stream of a slow reader."
+    content[STREAM_TYPE] = {"schema": stream_schema(said)}
     del content[JSON_TYPE]
     return found
 
