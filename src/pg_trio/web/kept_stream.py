@@ -9,7 +9,7 @@ from attrs import frozen
 
 from pg_trio.attachment import Outlives
 from pg_trio.attachment.answer_store import AnswerStore, AnswerWriter
-from pg_trio.attachment.owned_works import BEHIND_BYTES
+from pg_trio.attachment.owned_works import CROWDED_BYTES
 from pg_trio.domain.call import Progress, RequestHead
 from pg_trio.domain.chat import ChatRequest, Usage
 from pg_trio.domain.events import Opened
@@ -134,7 +134,7 @@ class KeptStream(AsgiStream):
         model = self._model or endpoint.candidates[0].model
         fields = tuple(self._list_fields(for_any_reader=True))
         kept.begin(AnswerStart(200, fields, terms.render_cut(head, model), self._writer.keep_alive))
-        call.port.outlive(Outlives(endpoint.orphan_grace_ms / 1000, 0.0, BEHIND_BYTES, kept))
+        call.port.outlive(Outlives(endpoint.orphan_grace_ms / 1000, 0.0, CROWDED_BYTES, kept))
 
 
 def stream_name(caller: Caller, request_id: UUID) -> bytes:
