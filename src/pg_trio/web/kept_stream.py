@@ -19,6 +19,9 @@ from pg_trio.errors import GatewayError, StreamInterrupted
 from pg_trio.surfaces import StreamWriter
 from pg_trio.web.asgi_call import AsgiCall, AsgiStream, StreamMaker
 
+# A minute after its deadline no stream runs, unless its worker is stopped (SIGSTOP). Then readers wait no longer.
+SLACK_S = 60.0
+
 
 class StreamKeeping:
     """Keeps the stream of one call, if it becomes one: see asgi_call.StreamKeeper."""
@@ -124,7 +127,10 @@ class KeptStream(AsgiStream):
         assert caller is not None
         assert call.port is not None
         name = stream_name(caller, head.request_id)
-        of = AnswerHead(head.request_id, endpoint.uuid, endpoint.slug, call.surface.name, "sse", head.at)
+        ends_by = head.at + endpoint.stream_deadline_ms / 1000 + SLACK_S
+        of = AnswerHead(
+            head.request_id, endpoint.uuid, endpoint.slug, call.surface.name, "sse", head.at, ends_by=ends_by
+        )
         kept = await terms.answers.claim(name, of, KeepLimits(endpoint.resume_bytes))
         if not isinstance(kept, AnswerWriter):
             if kept is not None:
