@@ -321,8 +321,7 @@ class LaneConnection:
             return data
         try:
             return await self._recv()
-        except trio.ClosedResourceError:
-            # The connection ended while a task of the application still runs.
+        except trio.ClosedResourceError:  # the connection ended while a task of the application still runs
             return b""
 
     def refuse_body(self, refused: Refused) -> None:
@@ -357,17 +356,11 @@ class LaneConnection:
             await self._write_rest(memoryview(data)[sent:])
 
     def write_now(self, data: bytes) -> bytes:
-        """Hand the kernel what it takes at once. The rest. Raises BrokenPipeError if the connection is over."""
+        """Hand the kernel what it takes at once; the rest. Raises OSError if the connection is over."""
         try:
-            sent = 0 if self._phase in OVER else self._socket.send(data)
+            return data[self._socket.send(data) :]
         except BlockingIOError:
             return data
-        except OSError:
-            self.note_left()
-            sent = 0
-        if not sent:
-            raise BrokenPipeError("the connection is over")
-        return data[sent:]
 
     async def _write_rest(self, rest: memoryview) -> None:
         try:
@@ -394,5 +387,4 @@ class LaneConnection:
 
 
 def _log_bug(error: Exception) -> None:
-    """One connection's bug must not end the others."""
     logger.error("error in a connection", exc_info=error)
