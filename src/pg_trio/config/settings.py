@@ -71,6 +71,12 @@ class GatewaySettings:
     # bounded by bytes alone.
     max_kept_bytes: Annotated[int, Between(MIB, 1024 * GIB)] = 256 * MIB
     max_kept_answers: Annotated[int, Between(1, 10_000_000)] = 20_000
+    # A day, as Stripe keeps the answers to its keys; 1 MiB of each: 250,000 tokens of text.
+    idempotency_ttl_seconds: Annotated[int, Between(1, 7 * 86_400)] = 86_400
+    idempotency_bytes: Annotated[int, Between(KIB, GIB)] = MIB
+    # Of all workers together. 50,000: one every 2 s for a day. A walk over as many files takes 0.25 s.
+    max_idempotent_bytes: Annotated[int, Between(MIB, 1024 * GIB)] = 256 * MIB
+    max_idempotent_answers: Annotated[int, Between(1, 10_000_000)] = 50_000
     # How often a worker looks for revoked tokens; the promise is one second.
     token_poll_ms: Milliseconds = 250
     # 5 %: hedges over requests, of all workers; tower and gRPC's retry budgets allow 10 to 20 %.
@@ -81,6 +87,9 @@ class GatewaySettings:
     token_used_flush_ms: Milliseconds = 10_000
     # Tokens in each worker's cache (about 500 bytes each); others are looked up in the file each time.
     token_cache_entries: Annotated[int, Between(1, 10_000_000)] = 10_000
+    # Subjects of client tokens with a limit or a budget, counted in 1.5 KiB each of a shared file, and 0.5 KiB more for
+    # each worker: 30 MiB with four. 10,000: the users of a day of most chats.
+    client_subjects: Annotated[int, Between(100, 10_000_000)] = 10_000
     # Rows waiting for the log's writer; further rows are dropped and counted.
     log_queue_rows: Annotated[int, Between(1, 10_000_000)] = 10_000
     # The longest time from an answer to its row in the file.

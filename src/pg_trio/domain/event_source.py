@@ -56,10 +56,6 @@ class EventSource(Protocol):
     def candidate(self) -> Candidate:
         """The candidate whose events come next. Only after `open`."""
 
-    @property
-    def speaker(self) -> Candidate:
-        """The candidate whose events were made last. Only after `SpokenEvents` were."""
-
     async def open(self, listener: SourceListener) -> None:
         """Wait until there is something to relay. Raises GatewayError."""
 
@@ -69,5 +65,8 @@ class EventSource(Protocol):
     def give_up(self, failure: AttemptFailed) -> None:
         """The open stream is not waited for any longer, for this reason."""
 
-    def end_now(self) -> Sequence[Event]:
-        """The last events of an answer that a client has stopped, also before `open`. Raises GatewayError."""
+    async def end_now(self) -> Sequence[Event]:
+        """The last events of an answer that a client has stopped, also before `open`. The provider is let go of first.
+
+        Raises GatewayError.
+        """

@@ -21,7 +21,7 @@ ANSWER_ENDS: tuple[AnswerEnd, ...] = ("whole", "stopped", "failed", "outgrown", 
 
 @frozen(slots=True)
 class AnswerOwner:
-    """Whose an answer is: a token of a project, and the token's subject if it has one."""
+    """Whose an answer is: a token of a project, and its holder if that is a client token's (`Token.holder`)."""
 
     project: UUID
     token_id: int
@@ -41,14 +41,15 @@ class AnswerOwner:
 
 def owner_of(caller: Caller) -> AnswerOwner:
     """Whose the answers to this caller are."""
-    return AnswerOwner(caller.project.uuid, caller.token.id)
+    return AnswerOwner(caller.project.uuid, caller.token.id, caller.token.holder or None)
 
 
 @frozen(slots=True)
 class AnswerHead:
     """What is known of an answer when it begins. `at` is Unix seconds, `body_digest` the SHA-256 of the request's body.
 
-    `surface` and `form` say how its parts are to be read: a surface's name, and its variant of a stream.
+    `surface` and `form` say how its parts are to be read: a surface's name, and its variant of a stream. `ends_by` is
+    the time by which it must have ended (Unix seconds), however slow its worker is; 0 says none.
     """
 
     request_id: UUID
@@ -58,6 +59,7 @@ class AnswerHead:
     form: str = ""
     at: float = 0.0
     body_digest: bytes | None = field(default=None, repr=False)
+    ends_by: float = 0.0
 
 
 @frozen(slots=True)

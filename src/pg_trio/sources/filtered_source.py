@@ -42,11 +42,6 @@ class FilteredSource:
         """See EventSource."""
         return self._source.candidate
 
-    @property
-    def speaker(self) -> Candidate:
-        """See EventSource."""
-        return self._source.speaker
-
     async def open(self, listener: SourceListener) -> None:
         """See EventSource. The filter also gets what the listener hears meanwhile."""
         self._listener = listener
@@ -70,10 +65,10 @@ class FilteredSource:
         """See EventSource."""
         self._source.give_up(failure)
 
-    def end_now(self) -> Sequence[Event]:
+    async def end_now(self) -> Sequence[Event]:
         """See EventSource."""
         first, self._first = self._first, ()
-        return [*first, *self._filter.take(self._source.end_now())]
+        return [*first, *self._filter.take(await self._source.end_now())]
 
     # ── the listener of the source that it wraps ─────────────────────────────────────────────────────────────────────
 

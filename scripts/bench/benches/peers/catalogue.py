@@ -84,6 +84,13 @@ def _set_up_lane(spot: Spot) -> Launch:
     return Launch(target, files.make_lane_command(spot.port), environment, count_logged)
 
 
+def _set_up_resumable(spot: Spot) -> Launch:
+    files = set_up_full(spot.folder, spot.upstream_url, resumable=True)
+    count_logged = partial(files.read_log, "count(*)")
+    target = files.target(spot.port, "support", {"message": QUESTION})
+    return Launch(target, files.make_lane_command(spot.port), {}, count_logged)
+
+
 def _set_up_hypercorn(spot: Spot) -> Launch:
     stock = (str(BINARIES / "hypercorn"), "-k", "trio", "--bind", f"{HOST}:{spot.port}", "pg_trio.app:create_app()")
     return evolve(_set_up_lane(spot), command=stock)
@@ -157,6 +164,8 @@ PEERS: tuple[Peer, ...] = (
     Peer("unobserved", "pg_trio, nothing observed", f"{SWITCHED_ON}; no metrics", _set_up_unobserved),
     Peer("observed", "pg_trio, all observed", f"{SWITCHED_ON}; a trace of every request", _set_up_observed),
     Peer("openai", "pg_trio, its own lane, on /v1", SWITCHED_ON, _set_up_openai),
+    Peer("resumable", "pg_trio, resumable streams", f"{SWITCHED_ON}; each stream kept for clients that come back",
+         _set_up_resumable),
     Peer("websocket", "pg_trio, over WebSockets", SWITCHED_ON, _set_up_websocket, streams_only=True),
     Peer("hypercorn", "pg_trio, stock Hypercorn", SWITCHED_ON, _set_up_hypercorn),
     Peer("portkey", f"Portkey {PORTKEY_VERSION} (Node)", _PORTKEY_ON, _set_up_portkey, install_portkey,

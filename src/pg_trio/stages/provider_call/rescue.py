@@ -76,8 +76,7 @@ class RescuedSource:
         assert self.now is not None, "the source is not open"
         return self.now.candidate
 
-    @property
-    def speaker(self) -> Candidate:
+    def find_speaker(self) -> Candidate:
         """The candidate whose events the client had last."""
         assert self._heard is not None, "no candidate has spoken"
         return self._heard.candidate
@@ -116,8 +115,9 @@ class RescuedSource:
         """The open stream has failed for this reason: it was silent for too long."""
         self.meter.failure = failure
 
-    def end_now(self) -> Sequence[Event]:
+    async def end_now(self) -> Sequence[Event]:
         """See EventSource. The usage is an estimate, unless the provider has said it."""
+        await self.aclose()
         return [Finished("stop", self.meter.usage, is_stopped=True)]
 
     async def _open_next(self, broken: OpenStream) -> OpenStream:

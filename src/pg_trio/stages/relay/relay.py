@@ -31,6 +31,7 @@ from pg_trio.domain.call import StreamClient
 from pg_trio.domain.chat import Usage
 from pg_trio.domain.event_source import EventSource, SpokenEvents
 from pg_trio.domain.events import Event, Finished
+from pg_trio.domain.project import Candidate
 from pg_trio.errors import AttemptFailed, ClientLeft, DeadlineExceeded, GatewayError
 from pg_trio.stages.relay.clock import RelayPhase, StreamClock
 from pg_trio.stages.relay.watch import LAST_WRITE_S, StopAsked, Watch, error_as_value
@@ -55,6 +56,8 @@ class Relay:
     holds_reasoning: bool = False
     # Awaited with the usage of the complete answer before the stream ends, if the answer must be stored.
     keep: Callable[[Usage], Awaitable[None]] | None = None
+    # Whose reasoning the source has given last, before the first token.
+    find_speaker: Callable[[], Candidate] | None = None
     # Called when the first token has come.
     note_first_token: Callable[[], None] | None = None
     # Why the answer ended with an error.
@@ -132,14 +135,20 @@ class Relay:
         is_open = self.clock.is_committed or self.clock.head_at < math.inf
         return self.relays_reasoning and (self.holds_reasoning or is_open)
 
+    def allow_head(self, at: float) -> None:
+        """The head may be sent from this time on, if no token has come: it was held until now."""
+        self.clock.head_at = at
+        self._watch.wake()
+
     async def hear(self, spoken: SpokenEvents) -> None:
         """Relay a candidate's reasoning before its first token. Waits until the client's side has taken it."""
         await self._watch.hear(partial(self._speak, spoken))
 
     def _speak(self, spoken: SpokenEvents) -> Sequence[Event]:
         events = spoken()
-        speaker = self.source.speaker
-        self.client.name_speaker(speaker.provider, speaker.model)
+        if self.find_speaker is not None and events:
+            speaker = self.find_speaker()
+            self.client.name_speaker(speaker.provider, speaker.model)
         return events
 
     async def _relay_stream(self) -> StreamEnd:
@@ -154,6 +163,12 @@ class Relay:
     async def _open(self) -> None:
         await self.source.open(self)
         try:
+            self._unsent = await self._receive_first()
+        except GatewayError:
+            # A wrapper refuses the answer, of which tokens have come.
+            self.has_begun = True
+            raise
+        try:
             await self._watch.end_opening()
         except DeadlineExceeded:
             self.outcome = "cancelled: deadline"
@@ -165,6 +180,19 @@ class Relay:
         candidate = self.source.candidate
         self.client.name_source(candidate.provider, candidate.model)
 
+    async def _receive_first(self) -> Sequence[Event]:
+        """The first events to send. While a wrapper holds them back, the head stays open, and the provider's silence
+        counts."""
+        clock, watch = self.clock, self._watch
+        clock.phase = RelayPhase.READING
+        clock.wind_idle(trio.current_time())
+        while True:
+            events = await self.source.receive_events()
+            if events or watch.cut_by is not None:
+                return events
+            if clock.has_lived:
+                clock.wind_idle(trio.current_time())
+
     # ── READING and WRITING, in turn ─────────────────────────────────────────────────────────────────────────────────
 
     async def _pass_on(self) -> Finished | None:
@@ -173,6 +201,8 @@ class Relay:
         reading, writing = RelayPhase.READING, RelayPhase.WRITING
         clock.begin_reading(trio.current_time())
         events, self._unsent = self._unsent, ()
+        # They came with signs of life.
+        clock.has_lived = bool(events)
         while True:
             if events:
                 clock.phase = writing
@@ -213,7 +243,7 @@ class Relay:
         self.clock.phase = RelayPhase.WRITING
         try:
             self._watch.commit()
-            events = self.source.end_now()
+            events = await self.source.end_now()
         except GatewayError as error:
             return error_as_value(error)
         with trio.move_on_after(LAST_WRITE_S) as limit:

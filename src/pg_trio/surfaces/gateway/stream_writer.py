@@ -16,6 +16,7 @@ import orjson
 from pg_trio.domain.call import RequestHead
 from pg_trio.domain.chat import FinishReason, Usage
 from pg_trio.domain.events import Event, Joined, Opened
+from pg_trio.domain.guardrails import describe_verdicts
 from pg_trio.domain.project import Endpoint
 from pg_trio.errors import GatewayError, error_body
 from pg_trio.surfaces.contract import StreamSummary
@@ -78,6 +79,8 @@ def describe_stream(summary: StreamSummary, joins: Sequence[Joined]) -> dict[str
         meta["joins"] = [join_object(join) for join in joins]
     if summary.session_id is not None:
         meta["session_id"] = str(summary.session_id)
+    if summary.verdicts is not None:
+        meta["guardrails"] = describe_verdicts(summary.verdicts)
     if summary.cancelled:
         meta["cancelled"] = True
     return meta

@@ -194,6 +194,7 @@ class SocketStream:
             first_token_ms=progress.attempts.first_token_ms,
             times=progress.times_so_far(),
             session_id=self._session_id,
+            verdicts=progress.verdicts if progress.tells_verdicts else None,
         )
         await self._call.send(self._writer.finish(finish_reason, usage, summary), is_last=True)
 
