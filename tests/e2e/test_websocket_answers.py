@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.support.chat_client import ChatClient, open_socket, seqs, texts
+from tests.support.chat_client import LAST_FRAMES, ChatClient, open_socket, seqs, texts
 from tests.support.gateway import Gateway, endpoint, project, start_gateway
 
 SERVERS = ("lane", "hypercorn")
@@ -249,3 +249,18 @@ async def test_session_goes_on_over_messages(gateway: Gateway) -> None:
     assert session_id == first[-1]["meta"]["session_id"]
     assert isinstance(call.body, dict)
     assert ["user", "assistant", "user"] == [message["role"] for message in call.body["messages"]]
+
+
+async def test_many_answers_are_cancelled_at_any_moment(gateway: Gateway) -> None:
+    with trio.fail_after(60):
+        async with open_socket(gateway) as client:
+            for number in range(60):
+                await client.ask(f"c{number}")
+                for _ in range(number % 6):
+                    await trio.lowlevel.checkpoint()
+                await client.send({"type": "cancel", "id": f"c{number}"})
+                frames = await client.read_until(*LAST_FRAMES, id=f"c{number}")
+                assert frames[-1]["type"] in ("done", "cancelled")
+                assert list(range(1, len(seqs(frames)) + 1)) == seqs(frames)
+            await client.send({"type": "ping"})
+            assert {"type": "pong"} == await client.read()

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import trio
 import trio.lowlevel
 from attrs import define
 from hypercorn.config import Config
+from trio_websocket import ConnectionClosed
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import (
     AcceptConnection,
@@ -32,8 +36,10 @@ from pg_trio.server.stock import make_hypercorn_config
 from pg_trio.store.token_admin import TokenAdmin
 from tests.deploy.deploy_tools import make_certificate
 from tests.support.autobahn_cases import Frame
-from tests.support.chat_client import open_socket, refused, socket_path
+from tests.support.chat_client import ChatClient, open_socket, refused, socket_path
 from tests.support.gateway import Gateway, endpoint, project, start_gateway
+from tests.support.processes import Served
+from tests.support.site import Site, make_site
 from tests.support.websocket_frames import FrameClient, write_frame
 from tests.support.wire import bearer, get, send_raw
 
@@ -415,3 +421,56 @@ async def test_tls_client_is_told_of_the_drain(nursery: trio.Nursery, tmp_path: 
     await gateway.stop()
 
     assert ["ready", "closing", "close"] == [kind for kind in kinds if kind != "ping"]
+
+
+# ── several workers ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def as_gateway(site: Site, served: Served) -> Gateway:
+    """What the client needs of a gateway that runs in processes of its own."""
+    return cast(Gateway, SimpleNamespace(port=served.port, token=site.token))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGHUP, signal.SIGTERM])
+async def test_sockets_are_sent_away_by_signals(nursery: trio.Nursery, tmp_path: Path, how: signal.Signals) -> None:
+    site = await make_site(nursery, tmp_path, ENDPOINTS)
+    served = await site.serve(nursery, "--workers", "2")
+    gateway = as_gateway(site, served)
+    async with open_socket(gateway) as first, open_socket(gateway) as second:
+        served.process.send_signal(how)
+        ends = [await first.read_end(), await second.read_end()]
+    if how is signal.SIGHUP:
+        async with open_socket(gateway) as client:
+            assert "done" == (await client.answer("c1"))[-1]["type"]
+    await served.stop()
+
+    assert [(1001, ["closing"])] * 2 == [(end.code, [frame["type"] for frame in end.frames]) for end in ends]
+
+
+async def answers(client: ChatClient, answer_id: str) -> bool:
+    """Whether it is answered; False if its connection has ended."""
+    try:
+        return "done" == (await client.answer(answer_id))[-1]["type"]
+    except ConnectionClosed:
+        return False
+
+
+@pytest.mark.slow
+async def test_killed_workers_end_their_own_sockets(nursery: trio.Nursery, tmp_path: Path) -> None:
+    site = await make_site(nursery, tmp_path, ENDPOINTS)
+    served = await site.serve(nursery, "--workers", "2")
+    gateway, workers = as_gateway(site, served), site.workers()
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(open_socket(gateway)) for _ in range(12)]
+        left = []
+        for round_, worker in enumerate(workers):
+            os.kill(worker, signal.SIGKILL)
+            async with open_socket(gateway) as newcomer:
+                assert await answers(newcomer, "c1")
+            left.append(sum([await answers(client, f"c{round_}") for client in clients]))
+    await served.stop()
+
+    # Which worker has which client is the kernel's choice.
+    assert 0 <= left[0] <= 12
+    assert 0 == left[1]
