@@ -451,7 +451,7 @@ async def test_sockets_are_sent_away_by_signals(nursery: trio.Nursery, tmp_path:
 async def answers(client: ChatClient, answer_id: str) -> bool:
     """Whether it is answered; False if its connection has ended."""
     try:
-        return "done" == (await client.answer(answer_id))[-1]["type"]
+        return bool("done" == (await client.answer(answer_id))[-1]["type"])
     except ConnectionClosed:
         return False
 
