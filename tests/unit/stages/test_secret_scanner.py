@@ -107,6 +107,8 @@ NAMED = [
 ]
 
 HARMLESS = [
+    "credentials = standard_b64encode(text)",
+    "http://userid:password@example.com:8080",
     "token = request.headers.get('Authorization')",
     "const apiKey = process.env.OPENAI_API_KEY;",
     'api_key: "${API_KEY}"',

@@ -152,6 +152,8 @@ def check_named(buffer: bytes, start: int, end: int, _floor: int) -> Span:
     value = _value_of(buffer, begin, end)
     # Most values in code are a word or a name.
     word = value.rstrip(b"=")
+    if buffer[begin + len(value) : begin + len(value) + 1] in (b"(", b"["):
+        return None  # a call, an index
     if word.isalpha() and (word.islower() or word.isupper() or word.istitle()):
         return None
     if not value or _CODE.match(value) or _UUID.match(value) or _is_placeholder(value):

@@ -17,10 +17,10 @@ URL_CREDENTIALS = (
 )
 # In documentation: a variable, a row of stars or x, and words for the user and the password (`user:password@`).
 _PLACEHOLDER = re.compile(
-    rb"(?i:your[\w-]*|x{3,}|[*.\xe2\x80\xa2\xa6]+)\Z|[$%]?[{(\[].*[})\]]\Z|\$[A-Za-z_]\w*\Z|%[A-Za-z_]+%?\Z",
+    rb"(?i:your[\w-]*|my[_-]\w+|x{3,}|[*.\xe2\x80\xa2\xa6]+)\Z|[$%]?[{(\[].*[})\]]\Z|\$[A-Za-z_]\w*\Z|%[A-Za-z_]+%?\Z",
     re.DOTALL,
 )
-_ANY_USER = frozenset(b"user username usr name login me foo account youruser myuser your_user".split()) | {b""}
+_ANY_USER = frozenset(b"user userid username usr name login me foo account youruser myuser your_user".split()) | {b""}
 _ANY_PASSWORD = frozenset(b"password passwd pass pwd pw secret token bar mypassword".split())
 
 
