@@ -17,7 +17,7 @@ from pg_trio.recorder import Recorder
 from pg_trio.recorder.facts import Settled
 from pg_trio.sources import AnswerRecord, FilteredSource
 from pg_trio.stages.account import Account, Part
-from pg_trio.stages.guardrails import Check, Redaction, RestoringFilter, Whose
+from pg_trio.stages.guardrails import Check, HeldSource, Redaction, RestoringFilter, Whose
 from pg_trio.stages.open_session import OpenSession
 from pg_trio.stages.provider_call.rescue import RescuedSource
 from pg_trio.stages.request_deadline import RequestDeadline
@@ -42,6 +42,13 @@ class CheckedRequest:
         if self.plan.remote is None:
             return None
         return self.plan.remote.check_beside(self.request, self._whose(), self.recorder.guardrail_decided)
+
+    def hold_stream(self, source: EventSource) -> HeldSource | None:
+        """The source, held until the checks beside the call have passed; None if there are none."""
+        check = self.check_beside()
+        if check is None or self.plan.remote is None:
+            return None
+        return HeldSource(source, check, self.plan.remote.beside[0].guardrail)
 
     def _whose(self) -> Whose:
         caller = self.recorder.caller
@@ -87,6 +94,8 @@ class CheckedRequest:
     def settle_stream(self, rescued: RescuedSource, *, has_begun: bool) -> None:
         """Count the cost of a stream, complete or broken, and note the candidates that answered."""
         recorder, now, meter = self.recorder, rescued.now, rescued.meter
+        # Guardrails may have held back all that came.
+        has_begun = has_begun or meter.assembler.characters > 0
         if now is None or not has_begun:
             # If a candidate has won all the same, the deadline passed, or the client left, at the same moment; or the
             # stream was refused.

@@ -57,7 +57,7 @@ class EmbeddingPipeline:
         quota = await self.rate_limit.take(received.call, received.caller.token, limits, request)
         async with quota:
             recorder.stage_began("budget")
-            reservation = await self.budget.reserve(plan.spend.for_input(), request)
+            reservation = await self.budget.reserve(plan.spend.for_input(), request, received.caller.token.grant)
             async with reservation:
                 if plan.checks_requests and request.has_tokens:
                     raise BadRequest("input: must be text, because the guardrails of this endpoint cannot read tokens.")
@@ -68,8 +68,8 @@ class EmbeddingPipeline:
                 account = Account(reservation, quota, request, recorder.attempts)
                 recorder.stage_began("provider")
                 attempts = recorder.attempts
-                trace_fields = None if attempts.trace is None else attempts.trace_fields
-                with VectorCall(request, self.adapters, self.exchange, trace_fields) as vectors:
+                tell_call = None if attempts.trace is None else attempts.trace.tell_call
+                with VectorCall(request, self.adapters, self.exchange, tell_call) as vectors:
                     reply, usage, winner = await self._ask(received, vectors, account)
                     size = reply.size_bytes()
                     body = await large_work.call(size, self.write, reply, usage, in_base64=request.in_base64)

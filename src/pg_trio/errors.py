@@ -129,6 +129,15 @@ class MissingScope(CallerError):
 
 
 @define(slots=False, eq=False)
+class EndpointNotGranted(CallerError):
+    """A client token with an endpoint that it does not name. The answer does not say whether there is such an
+    endpoint."""
+
+    status = 403
+    text = "Token is not valid for this endpoint."
+
+
+@define(slots=False, eq=False)
 class ProjectInactive(CallerError):
     """The token's project is switched off in the configuration."""
 
@@ -242,6 +251,57 @@ class RouteNotFound(CallerError):
 
     status = 404
     text = "Not found."
+
+
+@define(slots=False, eq=False)
+class StreamingNotEnabled(CallerError):
+    """A WebSocket to an endpoint that does not stream (`streaming_enabled`)."""
+
+    status = 400
+    text = "Streaming is not enabled for this endpoint."
+
+
+@define(slots=False, eq=False)
+class OriginNotAllowed(CallerError):
+    """A WebSocket of a page whose origin is not among the project's `cors_origins`; or the project does not exist."""
+
+    status = 403
+    text = "Origin is not allowed."
+
+
+@define(slots=False, eq=False)
+class NoSubprotocol(CallerError):
+    """A WebSocket that offers subprotocols, but none that the gateway speaks."""
+
+    status = 400
+    text = "Sec-WebSocket-Protocol must offer pg-chat.v1."
+
+
+@define(slots=False, eq=False)
+class MalformedFrame(CallerError):
+    """A frame of a WebSocket that cannot be understood. `said` says which part is wrong."""
+
+    status = 400
+    said: str
+
+    @property
+    def text(self) -> str:
+        return self.said
+
+
+@define(slots=False, eq=False)
+class TooManyInFlight(CallerError):
+    """A message on a WebSocket that has as many answers under way as it may have (`server.websocket_max_in_flight`)."""
+
+    status = 429
+    most: int
+
+    @property
+    def text(self) -> str:
+        return f"Too many answers in flight on this socket, at most {self.most}."
+
+    def fields(self) -> dict[str, object]:
+        return {"scope": "socket", "max_in_flight": self.most}
 
 
 @define(slots=False, eq=False)
@@ -374,6 +434,7 @@ class BudgetWouldBeExceeded(CallerError):
     reserved_usd: Decimal
     estimated_usd: Decimal
     budget_usd: Decimal
+    whose: ClassVar[str] = "Endpoint"
 
     @property
     def text(self) -> str:
@@ -384,9 +445,39 @@ class BudgetWouldBeExceeded(CallerError):
         )
         told = " + ".join(f"~${usd:.4f} {what}" for usd, what in parts if usd)
         return (
-            f"Endpoint monthly budget would be exceeded: {told}, budget ${self.budget_usd:.2f}."
+            f"{self.whose} monthly budget would be exceeded: {told}, budget ${self.budget_usd:.2f}."
             " Resets at the start of next month."
         )
+
+
+@define(slots=False, eq=False)
+class TokenBudgetExhausted(BudgetExhausted):
+    """The same, of the month's budget of a client token's holder."""
+
+    @property
+    def text(self) -> str:
+        return (
+            f"Token monthly budget exhausted: ~${self.spent_usd:.2f} spent, budget ${self.budget_usd:.2f}."
+            " Resets at the start of next month."
+        )
+
+
+@define(slots=False, eq=False)
+class TokenBudgetWouldBeExceeded(BudgetWouldBeExceeded):
+    """The same, of the month's budget of a client token's holder."""
+
+    whose = "Token"
+
+
+@define(slots=False, eq=False)
+class TooManyHolders(OwnStateError):
+    """Nothing more can be counted by subject this month: `gateway.client_subjects` have limits or a budget already.
+
+    Tokens of those subjects, and tokens without limits, can still be minted.
+    """
+
+    status = 503
+    text = "Too many subjects with limits."
 
 
 # ── guardrails ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -569,6 +660,37 @@ class SessionNotAccessible(CallerError):
 
     status = 403
     text = "Session not found or not accessible."
+
+
+@define(slots=False, eq=False)
+class StreamNotAccessible(CallerError):
+    """No kept stream of that id, or another token's, or another endpoint's, or one that is not kept any more: the
+    answer does not say which."""
+
+    status = 404
+    text = "Stream not found or not accessible."
+
+
+@define(slots=False, eq=False)
+class IdempotencyKeyReused(CallerError):
+    """The same owner has sent another body with this `Idempotency-Key` on this route, and its answer is kept or is
+    being made. A key that is malformed is `BadRequest`."""
+
+    status = 422
+    text = "Idempotency-Key was used with another request."
+
+
+@define(slots=False, eq=False)
+class Replayed(CallerError):
+    """Only in the log: the client got the failure that an earlier request with the same `Idempotency-Key` got. That
+    request's row says why."""
+
+    replayed_status: int
+    text = "The failure of an earlier request with the same Idempotency-Key was sent again."
+
+    @property
+    def status(self) -> int:  # type: ignore[override]
+        return self.replayed_status
 
 
 @define(slots=False, eq=False)
@@ -759,6 +881,15 @@ class OutOfResources(Overloaded):
     does not have. The provider is not to blame, and the next candidate would need the same."""
 
     retry_after_s: int = 1
+
+
+@define(slots=False, eq=False)
+class StreamInterrupted(OwnStateError):
+    """The rest of a resumed stream is not there: the worker that made it ended, or the stream has become too long to
+    be kept. Only ever inside a stream."""
+
+    status = 502
+    text = "The rest of this stream is not available."
 
 
 @define(slots=False, eq=False)
@@ -990,6 +1121,11 @@ class ConfigError(Exception):
         count = len(self.mistakes)
         head = f"{self.source}: {count} mistake{'s' if count != 1 else ''}"
         return "\n".join([head, *(f"  {mistake}" for mistake in self.mistakes)])
+
+
+class AnswerCut(Exception):
+    """A kept answer goes no further, and it has no end: its worker ended, its file is damaged, or it is too long to be
+    kept. The text says which."""
 
 
 @define(slots=False, eq=False)

@@ -35,14 +35,14 @@ from pg_trio.errors import (
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
-from pg_trio.received_request import ReceivedRequest, check_request
+from pg_trio.received_request import ReceivedRequest, check_request, join_earlier
 from pg_trio.recorder import Recorder, Recorders
 from pg_trio.sources import AnswerRecord
 from pg_trio.stages.account import Account, Part, estimate_usage
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate
-from pg_trio.stages.budget import Budget, Reservation
-from pg_trio.stages.guardrails import HeldSource, hold_beside, restore_reply
+from pg_trio.stages.budget import Budget, Reserved
+from pg_trio.stages.guardrails import hold_beside, restore_reply
 from pg_trio.stages.open_session import OpenSession, Sessions
 from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.provider_call.rescue import RescuedSource
@@ -92,6 +92,8 @@ class Pipeline:
             received = await self._receive(call, recorder, deadline)
             request = received.request
             try:
+                if head.keyed is not None and await join_earlier(received):
+                    return None
                 if isinstance(request, EmbeddingRequest):
                     return await self.embeddings.serve(received, request)
                 if request.session_id is not None and not received.plan.endpoint.sessions_enabled:
@@ -115,15 +117,14 @@ class Pipeline:
         recorder.caller_found(caller)
         plan = None
         if head.slug is not None:
-            plan = self._begin(self.catalogue.find(caller.project, head.slug), recorder, deadline)
+            plan = self._begin(self.catalogue.find_for(caller, head.slug), recorder, deadline)
 
         recorder.stage_began("read")
         call.surface.check_head(head)
-        max_bytes = self.settings.max_body_bytes
         if has_body:
             if plan is None:
                 deadline.hold_client_limit()
-            body = await call.receive_body(max_bytes)
+            body = await call.receive_body(self.settings.max_body_bytes)
         else:
             with deadline.limit_body():
                 body = await self._receive_body(call, caller, plan)
@@ -149,8 +150,8 @@ class Pipeline:
         name = request.endpoint or request.model
         assert name is not None  # the surface demands it there
         recorder.slug_read(name)
-        find = self.catalogue.find_model if request.endpoint is None else self.catalogue.find
-        return find(caller.project, name)
+        find = self.catalogue.find_model_for if request.endpoint is None else self.catalogue.find_for
+        return find(caller, name)
 
     def _begin(self, plan: EndpointPlan, recorder: Recorder, deadline: RequestDeadline) -> EndpointPlan:
         recorder.endpoint_found(plan.endpoint)
@@ -168,9 +169,9 @@ class Pipeline:
             if call.surface.only_counts:
                 return await self._count(received, request)
             recorder.stage_began("budget")
-            reservation = self.budget.reserve_nowait(plan.spend, request)
+            reservation = self.budget.reserve_nowait(plan.spend, request, caller.token.grant)
             if reservation is None:
-                reservation = await self.budget.reserve(plan.spend, request)
+                reservation = await self.budget.reserve(plan.spend, request, caller.token.grant)
             async with reservation:
                 request, redaction = await check_request(received, request, self.large_work)
                 session = None
@@ -254,7 +255,7 @@ class Pipeline:
             at=asked.call.head.at,
             session_id=None if session is None else session.kept_id,
             verdicts=recorder.verdicts,
-            tells_verdicts=recorder.tells_verdicts,
+            tells_verdicts=plan.has_guardrails and recorder.tells_verdicts,
         )
 
     async def _ask_beside(self, asked: CheckedRequest) -> Answered:
@@ -329,8 +330,7 @@ class Pipeline:
         keeps_text = endpoint.log_bodies != "none" or self.recorders.keeps_texts
         record = AnswerRecord() if session is not None or keeps_text else None
         head_at = asked.call.head.head_at + (endpoint.stream_head_after_ms / 1000 or math.inf)
-        check = asked.check_beside()
-        held = None if check is None else HeldSource(rescued, check)
+        held = asked.hold_stream(rescued)
         source = asked.guard_stream(rescued if held is None else held)
         relay = Relay(
             source=asked.finish_source(source, record),
@@ -344,6 +344,7 @@ class Pipeline:
             keep=None if session is None or record is None else partial(record.keep_with, session.keep),
             note_first_token=recorder.first_token,
         )
+        asked.call.stop_with(relay.stop)
         if held is not None:
             held.note_passed = partial(relay.allow_head, head_at)
         self.recorders.streams_active += 1
@@ -360,7 +361,7 @@ class Pipeline:
             await rescued.aclose()
 
     async def _open_session(
-        self, received: ReceivedRequest, request: ChatRequest, reservation: Reservation, quota: Quota
+        self, received: ReceivedRequest, request: ChatRequest, reservation: Reserved, quota: Quota
     ) -> OpenSession:
         """The request's session. Its history counts against the budget and the caller's limits."""
         assert self.sessions is not None

@@ -11,6 +11,7 @@ from pg_trio.domain.client_request import ClientRequest
 from pg_trio.domain.embeddings import EmbeddingRequest
 from pg_trio.domain.project import Caller
 from pg_trio.domain.value import value
+from pg_trio.errors import Replayed
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork
 from pg_trio.recorder import Recorder
 from pg_trio.stages.guardrails import Redaction, Whose
@@ -35,6 +36,27 @@ class ReceivedRequest:
         """What other services are told of a text that they check."""
         project, slug = str(self.caller.project.uuid), self.plan.endpoint.slug
         return Whose(project, slug, self.call.head.request_id, self.deadline.at)
+
+
+async def join_earlier(received: ReceivedRequest) -> bool:
+    """Answer with what an earlier request with the same `Idempotency-Key` got, or is about to get.
+
+    False if this request runs: it is the first, or the earlier one has failed. A replay is charged to no limit and no
+    budget, and its row has the stage `replay` in place of those that did not run.
+    """
+    keyed, request, recorder = received.call.head.keyed, received.request, received.recorder
+    if keyed is None or not keyed.is_later:
+        return False
+    recorder.stage_began("replay")
+    if request.stream and received.plan.endpoint.streaming_enabled:
+        received.deadline.start_stream(received.plan.endpoint)
+    status = await keyed.join(received.deadline)
+    if status is None:
+        return False
+    recorder.stages_ended()
+    if status >= 400:
+        recorder.stream_failed(Replayed(status))
+    return True
 
 
 async def check_request(

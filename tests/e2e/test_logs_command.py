@@ -107,6 +107,8 @@ async def test_json_has_everything(data_dir: Path) -> None:
         "endpoint_uuid": str(UUID(int=9)),
         "endpoint": "summarize",
         "token_id": 4,
+        "subject": None,
+        "client_token": None,
         "client_request_id": "trace-1",
         "client_address": "2001:db8::7",
         "provider": "openai",

@@ -30,17 +30,19 @@ async def service(nursery: trio.Nursery) -> GuardService:
     return found
 
 
-@pytest.fixture
-async def gateway(nursery: trio.Nursery, tmp_path: Path, service: GuardService) -> Gateway:
+@pytest.fixture(params=["lane", "hypercorn"])
+async def gateway(
+    nursery: trio.Nursery, tmp_path: Path, service: GuardService, request: pytest.FixtureRequest
+) -> Gateway:
     hook: dict[str, Any] = {"url": service.url, "parallel": True, "phase": ["input"], "timeout_ms": 10_000}
     moderation = {"credential": "mod", "parallel": True, "timeout_ms": 10_000}
     usual = {"streaming_enabled": True, "max_attempts": 1, **PRICED}
     endpoints = [
         endpoint("hook", "sim", guardrails={"webhook": hook}, **usual),
         endpoint("early", "sim", guardrails={"webhook": hook}, stream_head_after_ms=1, **usual),
-        endpoint("late", "sim", guardrails={"webhook": hook}, deadline_ms=300, stream_deadline_ms=300, **usual),
-        endpoint("quick", "sim", guardrails={"webhook": {**hook, "timeout_ms": 200}}, **usual),
-        endpoint("open", "sim", guardrails={"webhook": {**hook, "timeout_ms": 200, "on_failure": "open"}}, **usual),
+        endpoint("late", "sim", guardrails={"webhook": hook}, deadline_ms=900, stream_deadline_ms=900, **usual),
+        endpoint("quick", "sim", guardrails={"webhook": {**hook, "timeout_ms": 700}}, **usual),
+        endpoint("open", "sim", guardrails={"webhook": {**hook, "timeout_ms": 700, "on_failure": "open"}}, **usual),
         endpoint("both", "sim", guardrails={"webhook": hook, "moderation": moderation}, **usual),
         endpoint("talk", "sim", guardrails={"webhook": hook}, sessions_enabled=True, **usual),
         endpoint("vectors", "text-embedding-3-small", guardrails={"webhook": hook}),
@@ -48,7 +50,7 @@ async def gateway(nursery: trio.Nursery, tmp_path: Path, service: GuardService) 
     credential = (
         f'[[credentials]]\nname = "mod"\nprovider = "openai"\napi_key = "sk-000"\nbase_url = "{service.base_url}"\n'
     )
-    return await start_gateway(nursery, tmp_path, "\n".join([credential, project(), *endpoints]))
+    return await start_gateway(nursery, tmp_path, "\n".join([credential, project(), *endpoints]), request.param)
 
 
 @asynccontextmanager
@@ -227,7 +229,7 @@ async def test_deadline_ends_both(gateway: Gateway, service: GuardService, strea
         await wait_closed_early(gateway)
         await service.wait_left(service.asked[0])
 
-    assert (504, "Deadline exceeded: no answer within 300 ms.") == said(response)
+    assert (504, "Deadline exceeded: no answer within 900 ms.") == said(response)
 
 
 @KINDS

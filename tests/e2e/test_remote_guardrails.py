@@ -11,7 +11,7 @@ import trio
 
 from tests.support.gateway import PROJECT, Gateway, endpoint, project, start_gateway
 from tests.support.guard_service import GuardService, allow, block, moderate, replace, serve_guard_service
-from tests.support.wire import bearer, get, send_raw
+from tests.support.wire import bearer, get, post, send_raw
 
 SECRET = "a-secret-of-forty-letters-for-signatures"
 CREDENTIAL = """
@@ -36,8 +36,8 @@ async def gateway(nursery: trio.Nursery, tmp_path: Path, service: GuardService) 
     moderation = {"credential": "mod", "timeout_ms": 5000}
     rules: dict[str, dict[str, Any]] = {
         "hook": {"webhook": hook},
-        "quick": {"webhook": {**hook, "timeout_ms": 300}},
-        "open": {"webhook": {**hook, "timeout_ms": 300, "on_failure": "open"}},
+        "quick": {"webhook": {**hook, "timeout_ms": 700}},
+        "open": {"webhook": {**hook, "timeout_ms": 700, "on_failure": "open"}},
         "masked": {"pii_filter": {"enabled": True}, "webhook": hook},
         "moderated": {"moderation": moderation},
         "violence": {"moderation": {**moderation, "categories": ["violence"], "model": "text-moderation-007"}},
@@ -349,3 +349,97 @@ async def test_webhook_of_both_phases_is_asked_twice(gateway: Gateway, service: 
     await gateway.call("twice")
 
     assert ["input", "output"] == [asked.body["phase"] for asked in service.asked]
+
+
+# ── cancellation ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("slug", "stream"), [("hook", False), ("hook", True), ("answers", False), ("answers", True)])
+async def test_client_that_leaves_ends_the_check(
+    gateway: Gateway, service: GuardService, slug: str, stream: bool
+) -> None:
+    service.mode = "hang"
+    with trio.fail_after(20):
+        client = await trio.open_tcp_stream("127.0.0.1", gateway.port)
+        async with client:
+            body = {"message": "Hello there", "stream": stream}
+            await client.send_all(post(f"/api/{PROJECT}/{slug}", body, bearer(gateway.token)))
+            asked = await service.wait_asked()
+        await service.wait_left(asked)
+    await gateway.stop()
+
+    (row,) = gateway.log_rows()
+    assert 499 == row["status"]
+    # An answer that was there is paid, though nobody got it.
+    assert (slug == "answers") == bool(row["completion_tokens"])
+
+
+@pytest.mark.parametrize("slug", ["hook", "answers"])
+async def test_deadline_ends_the_check(gateway: Gateway, service: GuardService, slug: str) -> None:
+    service.mode = "hang"
+
+    response = await gateway.call(slug, None, ("x-pg-timeout-ms", "900"))
+
+    assert (504, "Deadline exceeded: no answer within 900 ms.") == (response.status, response.json()["error"])
+    await service.wait_left(service.asked[0])
+
+
+async def test_deadline_ends_the_check_of_a_stream(gateway: Gateway, service: GuardService) -> None:
+    gateway.simulator.behave("answers", "tokens=20&pace=1ms")
+    service.mode = "hang"
+
+    response = await gateway.call("answers", {"message": "Hi", "stream": True}, ("x-pg-timeout-ms", "900"))
+
+    assert "Deadline exceeded: no answer within 900 ms." in response.body.decode()
+    await service.wait_left(service.asked[0])
+
+
+# ── verdicts ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+VERDICTS: dict[str, tuple[str, Any, list[list[Any]]]] = {
+    "block": ("hook", {"decide": block("no")}, [["webhook", "block", "input", "block", 1]]),
+    "replace": ("hook", {"decide": replace("Hello", "Hi")}, [["webhook", "replace", "input", "replace", 1]]),
+    "closed": ("quick", {"status": 500}, [["webhook", "unavailable", "input", "block", 1]]),
+    "open": ("open", {"status": 500}, [["webhook", "unavailable", "input", "flag", 1]]),
+    "category": ("moderated", {"decide": moderate("hate")}, [["moderation", "hate", "input", "block", 1]]),
+    "answer": ("moderated-answers", {"decide": moderate("hate")}, [["moderation", "hate", "output", "block", 1]]),
+    "flag": ("flagged-answers", {"decide": moderate("hate")}, [["moderation", "hate", "output", "flag", 1]]),
+}
+
+
+@pytest.mark.parametrize("name", VERDICTS)
+async def test_verdict_is_in_the_row(gateway: Gateway, service: GuardService, name: str) -> None:
+    slug, settings, verdicts = VERDICTS[name]
+    for key, each in settings.items():
+        setattr(service, key, each)
+
+    response = await gateway.call(slug)
+    await gateway.stop()
+
+    (row,) = gateway.log_rows()
+    assert verdicts == json.loads(row["guardrails"])
+    [[guardrail, _, _, action, _]] = verdicts
+    shown = None if action == "block" else f"{guardrail}={action}"
+    assert shown == response.headers.get("x-pg-guardrails")
+
+
+async def test_passed_request_has_no_verdict(gateway: Gateway, service: GuardService) -> None:
+    await gateway.call("hook")
+    await gateway.stop()
+
+    (row,) = gateway.log_rows()
+    assert row["guardrails"] is None
+
+
+async def test_large_texts_are_checked_and_replaced(gateway: Gateway, service: GuardService) -> None:
+    text = "Größe von Anna " * 20_000
+    service.decide = replace("Anna", "[NAME]")
+
+    response = await gateway.call("hook", {"messages": [{"role": "user", "content": text}] * 2})
+
+    assert 200 == response.status
+    assert [text] == service.asked[0].body["texts"]
+    assert service.asked[0].is_signed(SECRET)
+    sent = gateway.simulator.requests[0].body
+    assert isinstance(sent, dict)
+    assert [text.replace("Anna", "[NAME]")] * 2 == [message["content"] for message in sent["messages"]]

@@ -17,7 +17,7 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "domain": ({"errors"}, {"attrs"}),
     # The protocols of what a race reads and rations.
     "racing": ({"ledger"}, {"trio", "attrs"}),
-    "config": ({"domain", "errors"}, {"attrs", "cattrs", "jsonschema", "jsonschema_rs", "re2", "orjson"}),
+    "config": ({"domain", "errors"}, {"attrs", "cattrs", "jsonschema", "jsonschema_rs", "re2", "orjson", "tomli"}),
     "providers": ({"domain", "errors"}, {"attrs", "orjson"}),
     "shared_memory": ({"errors"}, {"attrs"}),
     "ledger": (set(), {"trio", "attrs"}),
@@ -27,8 +27,8 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
         {"errors", "domain", "racing", "ledger", "config"},
         {"attrs", "trio", "jsonschema", "jsonschema_rs", "re2", "orjson"},
     ),
-    # How clients are attached to works; of the works it knows nothing.
-    "attachment": (set(), {"attrs", "trio"}),
+    # How clients are attached to works; of the works it knows nothing. What an answer is kept as is a domain value.
+    "attachment": ({"domain", "errors"}, {"attrs", "trio"}),
     # A source waits for another one alone.
     "sources": ({"errors", "domain"}, set()),
     # Trio for its clock and its cancellations: nothing waits there.
@@ -68,7 +68,7 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
         {"attrs"},
     ),
     "stores": (
-        {"store", "shared_memory", "ledger", "stages", "observe", "racing", "domain", "errors", "config"},
+        {"store", "shared_memory", "ledger", "stages", "attachment", "observe", "racing", "domain", "errors", "config"},
         {"attrs", "trio"},
     ),
     "surfaces": ({"domain", "errors", "config"}, {"attrs", "orjson"}),
@@ -78,7 +78,7 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
     ),
     "server": (
         {"pipeline", "domain", "errors", "config"},
-        {"attrs", "trio", "hypercorn", "httptools", "h2"},
+        {"attrs", "trio", "hypercorn", "httptools", "h2", "wsproto"},
     ),
     "simulator": ({"domain", "errors"}, {"attrs", "trio", "httptools", "orjson"}),
     "gateway": (EVERYTHING, EVERYTHING),

@@ -40,6 +40,9 @@ NEEDED = {
     "stream_deadline_ms": "streaming_enabled",
     "first_token_timeout_ms": "streaming_enabled",
     "idle_timeout_ms": "streaming_enabled",
+    "resume_window_ms": "resumable_streams",
+    "resume_bytes": "resumable_streams",
+    "orphan_grace_ms": "resumable_streams",
     "enforce_output_schema": "output_schema",
     "output_repair": "output_schema",
     "output_repair_attempts": "output_schema",
@@ -259,6 +262,8 @@ class Resolver:
             )
         if table.streaming_enabled and table.output_schema is not None:
             self.mistakes.add((*path, "streaming_enabled"), "not together with output_schema")
+        if table.resumable_streams and not table.streaming_enabled:
+            self.mistakes.add((*path, "resumable_streams"), "needs streaming_enabled")
 
     def _check_hedging(self, table: CallTable, path: Path) -> None:
         if table.hedge_after is not None and table.hedge_after_ms is not None:

@@ -151,6 +151,12 @@ class CallTable:
     # 0: only with the first token.
     stream_head_after_ms: Annotated[int, Between(0, DAY_MS)] | None = None
     stream_reasoning: bool | None = None
+    resumable_streams: bool | None = None
+    resume_window_ms: Annotated[int, Between(1_000, DAY_MS)] | None = None
+    # 64 MiB: as a part of `max_kept_bytes`, which all answers share.
+    resume_bytes: Annotated[int, Between(1_024, 64 * 1024 * 1024)] | None = None
+    # 0: a client that leaves cancels its request, as without resumable streams.
+    orphan_grace_ms: Annotated[int, Between(0, DAY_MS)] | None = None
     on_stream_failure: OnStreamFailure | None = None
     # 0: all candidates at once.
     hedge_after_ms: Annotated[int, Between(0, DAY_MS)] | None = None

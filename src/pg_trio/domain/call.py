@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, Protocol, Self
 from uuid import UUID
@@ -16,7 +16,7 @@ from pg_trio.domain.events import Event
 from pg_trio.domain.guardrails import GuardrailVerdict
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow, Attempts
-from pg_trio.domain.project import Access, Candidate, Endpoint
+from pg_trio.domain.project import Access, Caller, Candidate, Endpoint
 from pg_trio.domain.stage_times import StageTimes
 from pg_trio.domain.value import value
 from pg_trio.errors import GatewayError, NoFitCandidate, SessionNotAccessible
@@ -43,6 +43,27 @@ class RequestOrigin:
 UNKNOWN_ORIGIN = RequestOrigin()
 
 
+class OwnDeadline(Protocol):
+    """A request's deadline, as the wait for another request's answer uses it (stages.request_deadline)."""
+
+    at: float
+
+    def hand_over(self) -> int:
+        """Cut nothing any more. Raises DeadlineExceeded if it has passed."""
+
+
+class KeyedRequest(Protocol):
+    """A request with an `Idempotency-Key`. Once its body is here, it is known whether it is the first."""
+
+    @property
+    def is_later(self) -> bool:
+        """Whether an earlier request with the same key has its answer, or makes it."""
+
+    async def join(self, deadline: OwnDeadline) -> int | None:
+        """Send the answer of the earlier request to the client, as it comes; its status. None if the earlier request
+        has failed: this one runs."""
+
+
 @value(slots=True)
 class RequestHead:
     """The head of a request that came by one of the gateway's surfaces.
@@ -52,6 +73,7 @@ class RequestHead:
     `content_type` is all of them, joined; so is `content_coding` (Content-Encoding). `head_at` is Trio's clock when the
     head was read: every deadline counts from it. `at` is the same moment in Unix seconds. `fields` has the further
     header fields that the surface asked for, by their names in lower case.
+    `keyed` is None without an `Idempotency-Key`.
     """
 
     request_id: UUID
@@ -66,6 +88,7 @@ class RequestHead:
     content_coding: str | None = None
     origin: RequestOrigin = UNKNOWN_ORIGIN
     fields: Mapping[bytes, bytes] = NO_FIELDS
+    keyed: KeyedRequest | None = field(default=None, repr=False, eq=False)
 
 
 class ReadLimits(Protocol):
@@ -133,6 +156,9 @@ class StreamClient(Protocol):
     async def finish(self, finish_reason: FinishReason, usage: Usage) -> None:
         """End a complete answer."""
 
+    async def finish_stopped(self, usage: Usage) -> None:
+        """End an answer that a client has stopped: complete as far as it came."""
+
     async def fail(self, error: GatewayError) -> None:
         """End an answer that failed after its head."""
 
@@ -143,11 +169,27 @@ class Kept(Protocol):
     def give_back(self) -> None: ...
 
 
+class SettledUsage(Protocol):
+    """What a request is charged for."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """None if no candidate has won."""
+
+
 class Progress(Protocol):
     """The state of a running request."""
 
     @property
+    def caller(self) -> Caller | None:
+        """None until it is known."""
+
+    @property
     def attempts(self) -> Attempts: ...
+
+    @property
+    def settled(self) -> SettledUsage | None:
+        """None until the request is settled."""
 
     @property
     def verdicts(self) -> Sequence[GuardrailVerdict]:
@@ -192,6 +234,9 @@ class Call(Protocol):
 
     def why_cut(self) -> GatewayError | None:
         """Why the server cut the request short; None if the client left."""
+
+    def stop_with(self, stop: Callable[[], bool]) -> None:
+        """From now on a client that stops the answer does so with this; it is False if its end is being written."""
 
     def open_stream(
         self, request: ChatRequest, endpoint: Endpoint, progress: Progress, session_id: UUID | None

@@ -13,6 +13,7 @@ from uuid import UUID
 from attrs import evolve, field, frozen
 
 from pg_trio.domain.chat import JsonObject
+from pg_trio.domain.client_grant import ClientGrant
 from pg_trio.domain.guardrails import GuardrailRules
 from pg_trio.domain.json_value import json_texts
 from pg_trio.domain.log_body import LogBodies
@@ -34,23 +35,8 @@ ProjectType: TypeAlias = Literal["ai_gateway", "ai_wrapper", "api_gateway", "mcp
 TokenEnv: TypeAlias = Literal["live", "test"]
 
 # Words of the routes, which cannot be slugs of endpoints (contract, "Routes").
-RESERVED_SLUGS: frozenset[str] = frozenset(
-    {
-        "chat",
-        "v1",
-        "mcp",
-        "proxy",
-        "info",
-        "endpoints",
-        "tokens",
-        "models",
-        "admin",
-        "control",
-        "ws",
-        "streams",
-        "client-tokens",
-    }
-)
+_ROUTES = ["chat", "v1", "mcp", "proxy", "info", "endpoints", "tokens", "models", "admin", "control", "ws", "streams"]
+RESERVED_SLUGS: frozenset[str] = frozenset([*_ROUTES, "client-tokens"])
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 SLUG_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$"
 # Twice the longest model id of a public provider (Together's and Hugging Face's have paths).
@@ -217,6 +203,11 @@ class Endpoint:
     # 0: only with the first token.
     stream_head_after_ms: int = 15_000
     stream_reasoning: bool = True
+    # Whether clients may leave a stream and come back; how long and how much of it is kept; how long it runs alone.
+    resumable_streams: bool = False
+    resume_window_ms: int = 300_000
+    resume_bytes: int = 1024 * 1024
+    orphan_grace_ms: int = 10_000
     on_stream_failure: OnStreamFailure = "error"
     hedge_after_ms: int | None = None
     hedge_after: str | None = None
@@ -335,7 +326,8 @@ class TokenLimits:
 class Token:
     """A token as it is stored: the SHA-256 of its plaintext, never the plaintext. Times are Unix seconds.
 
-    `limits` is None if it has none, so that such tokens' requests skip the checks.
+    `limits` is None if it has none, so that such tokens' requests skip the checks. `grant` is None for a stored token.
+    A client token has its own, and its parent's id and limits; if the grant has limits, `limits` is not None.
     """
 
     id: int
@@ -349,6 +341,21 @@ class Token:
     created_at: float
     last_used_at: float | None = None
     limits: TokenLimits | None = None
+    grant: ClientGrant | None = None
+
+    @property
+    def subject(self) -> str | None:
+        """The user that a client token was minted for; None if it names none, and for a stored token."""
+        return None if self.grant is None else self.grant.subject
+
+    @property
+    def holder(self) -> str:
+        """Names the owner of sessions, streams and kept answers beside `id`: "" for a stored token."""
+        return "" if self.grant is None else self.grant.holder
+
+    def may_call(self, slug: str) -> bool:
+        """Whether it may call the endpoint with this slug."""
+        return self.grant is None or slug in self.grant.endpoints
 
 
 @frozen(slots=True, eq=False)

@@ -64,6 +64,11 @@ class CorsTable:
             EXPOSED.encode("ascii"),
         )
 
+    def allows(self, project: str, origin: bytes) -> bool:
+        """Whether pages of this origin may call the project (its UUID as it was sent)."""
+        origins = self._origins.get(project.lower())
+        return origins is not None and _allowed(origins, origin) is not None
+
     def find(self, path: bytes) -> str | None:
         """The UUID of the project with origins that a path is under; None for any other path."""
         found = _PROJECT.match(path)

@@ -35,6 +35,7 @@ from pg_trio.errors import (
     TokensUnavailable,
 )
 from pg_trio.surfaces import SURFACES, fallback_for, is_v1_route
+from pg_trio.web.mint_route import add_client_token_route
 from pg_trio.web.model_list import add_model_routes
 from pg_trio.web.openapi.document_page import render_page
 from pg_trio.web.openapi.public_document import make_public_document
@@ -75,6 +76,7 @@ def make_web_app(find_inspected: FindInspected, is_ready: Callable[[], bool] = l
     _add_project_routes(app, find_inspected)
     _add_project_models(app, find_inspected)
     add_model_routes(app, find_inspected)
+    add_client_token_route(app, find_inspected)
     _add_routes_of_surfaces(app)
     _add_documents(app)
     _add_health_routes(app, is_ready)

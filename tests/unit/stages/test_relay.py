@@ -106,6 +106,9 @@ class FakeClient:
     async def finish(self, finish_reason: FinishReason, usage: Usage) -> None:
         await self._take(f"finish {finish_reason} {usage.completion_tokens}")
 
+    async def finish_stopped(self, usage: Usage) -> None:
+        await self._take(f"stopped {usage.completion_tokens}")
+
     async def fail(self, error: GatewayError) -> None:
         await self._take(f"fail {error.text}")
 

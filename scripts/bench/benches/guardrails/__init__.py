@@ -19,6 +19,7 @@ from pg_trio.stages.guardrails.pii import PiiScanner
 from pg_trio.stages.guardrails.prompt_injection import injection_scanner
 from scripts.bench.benches.guardrails.corpus import PARTS, Line, read_lookalikes, read_personal
 from scripts.bench.benches.guardrails.costs import measure_clean, measure_hostile
+from scripts.bench.benches.guardrails.held_streams import tabulate_streams
 from scripts.bench.benches.guardrails.peers_report import compare
 from scripts.bench.benches.stages import CLEAN
 from scripts.bench.harness.cli import Options, Parser, Reports, positive
@@ -105,6 +106,7 @@ def run(options: Options) -> Reports:
     tables = [Table(head, found, missed if options.missed else [])]
     notes = [*(wrong if options.missed else []), note]
     yield Report([*tables, Table(("look-alikes, taken wrongly", "share", "lines"), taken, notes)])
-    yield Report([measure_clean(options.quick), measure_hostile(options.quick)])
+    streams = tabulate_streams(2 if options.quick else 20)
+    yield Report([measure_clean(options.quick), measure_hostile(options.quick), streams])
     if options.peers:
         yield Report(list(compare(options.cache, 5 if options.quick else PEER_TIMES)))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import warnings
-from re import _parser  # type: ignore[attr-defined]
+from importlib import import_module
 
+# Python's own reader of patterns, which knows how wide a match can be. It has no public name.
+_parser = import_module("re._parser")
 # RE2 reads these otherwise than Python does: a literal "{,5}", and classes by name.
 _READ_OTHERWISE = ("{,", "[:")
 # The text that \b, $ and the like read behind a match.

@@ -44,6 +44,7 @@ def describe_request(row: LogRow, names: Names) -> dict[str, Any]:
         "surface": row.surface,
         "token": token and token.name,
         "token_id": row.token_id,
+        "subject": row.subject,
         "provider": row.provider,
         "model": row.model,
         "status": row.status,
@@ -63,6 +64,7 @@ def describe_whole_request(row: LogRow, names: Names) -> dict[str, Any]:
     """One request, with its stages, its attempts and its bodies."""
     return {
         **describe_request(row, names),
+        "client_token": row.client_token,
         "client_request_id": row.client_request_id,
         "client_address": row.client_address,
         "price": row.price,
@@ -140,6 +142,7 @@ def texts_of_row(row: LogRow, names: Names) -> Texts:
         "endpoint": (row.endpoint_slug,),
         "error": (row.error, row.error_code),
         "token": token_texts,
+        "subject": (row.subject,),
         "bare": bare,
         "id": (row.request_id.hex,),
     }

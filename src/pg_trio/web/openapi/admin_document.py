@@ -46,8 +46,8 @@ CURSOR = query_parameter("cursor", STRING, "The `next` of the page before.")
 FILTER = query_parameter(
     "filter",
     {"type": "string", "maxLength": 1_000},
-    "Words that all hold: `status:5xx`, `provider:openai`, `model:gpt`, `endpoint:ask`, `error:text`, `token:name`, or"
-    " bare text.",
+    "Words that all hold: `status:5xx`, `provider:openai`, `model:gpt`, `endpoint:ask`, `error:text`, `token:name`,"
+    " `subject:user-17`, or bare text.",
 )
 PROJECT = query_parameter("project", UUID_TEXT, "Only this project's.")
 SINCE = query_parameter("since", TIME, "From then on; Unix seconds.")
@@ -69,9 +69,8 @@ SUMS = an_object(
         "mean_ms": nullable(NUMBER),
     }
 )
-PERCENTILES = {
-    name: nullable(NUMBER) for name in ("p50_ms", "p95_ms", "p99_ms", "first_token_p50_ms", "first_token_p95_ms")
-}
+_PERCENTILES = ("p50_ms", "p95_ms", "p99_ms", "first_token_p50_ms", "first_token_p95_ms")
+PERCENTILES = {name: nullable(NUMBER) for name in _PERCENTILES}
 ROW: Part = an_object(
     {
         "request_id": UUID_TEXT,
@@ -93,6 +92,7 @@ ROW: Part = an_object(
         "project_slug": nullable(STRING),
         "surface": nullable(STRING),
         "token_id": nullable(INTEGER),
+        "subject": nullable(STRING),
         "error_code": nullable(STRING),
         "attempts_count": INTEGER,
         "hedge_won": nullable(BOOLEAN),

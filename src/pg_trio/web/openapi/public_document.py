@@ -15,6 +15,7 @@ from pg_trio.web.openapi.document_parts import (
     INTEGER,
     NUMBER,
     OPENAI_ERROR,
+    STREAM_TYPE,
     STRING,
     UUID_TEXT,
     VERDICTS,
@@ -30,6 +31,7 @@ from pg_trio.web.openapi.document_parts import (
     ok,
     one_of,
     path_parameter,
+    query_parameter,
     reference,
 )
 
@@ -49,6 +51,12 @@ DEADLINE = "The header `X-PG-Timeout-Ms` shortens its deadline (`#/components/pa
 REQUEST_ID = header_parameter("X-Request-Id", STRING, "The client's own id, for the log alone.")
 SESSION = header_parameter(
     "X-PG-Session-Id", {"type": "string", "maxLength": 36}, "A session's id to resume, or `new`."
+)
+
+STREAM_ID = path_parameter("request_id", UUID_TEXT, "The `X-Request-Id` of the answer.")
+LAST_EVENT_ID = header_parameter("Last-Event-ID", STRING, "The `id` of the last event that the client has.")
+AFTER = query_parameter(
+    "after", {"type": "integer", "minimum": 0, "maximum": 9_999_999_999}, "The number of that event."
 )
 
 STREAM = (
@@ -125,6 +133,21 @@ SCHEMAS: Part = {
             "is_active": BOOLEAN,
             "last_used_at": nullable(NUMBER),
         }
+    ),
+    "ClientTokenTerms": an_object(
+        {
+            "ttl_seconds": {"type": "integer", "minimum": 60, "maximum": 86_400},
+            "endpoints": {"type": "array", "minItems": 1, "maxItems": 32, "items": STRING},
+        },
+        {
+            "subject": nullable({"type": "string", "minLength": 1, "maxLength": 256}),
+            "rate_limit_per_minute": nullable({"type": "integer", "minimum": 1, "maximum": 1_000_000_000}),
+            "max_concurrent": nullable({"type": "integer", "minimum": 1, "maximum": 1_000_000_000}),
+            "monthly_budget_usd": nullable({"type": "string", "description": "US dollars, such as `0.50`."}),
+        },
+    ),
+    "ClientToken": an_object(
+        {"token": STRING, "expires_at": {"type": "integer", "description": "Unix seconds."}},
     ),
     "Model": an_object(
         {"id": STRING, "object": constant("model"), "created": INTEGER, "owned_by": STRING},
@@ -216,12 +239,15 @@ def make_public_document(surfaces: Iterable[Surface]) -> Part:
             "OpenAIError",
             [path_parameter("model", {"type": "string", "minLength": 1}, "A name of the list.")],
         ),
+        "/api/{project}/{slug}/streams/{request_id}": _stream("EndpointStream", [PROJECT, SLUG]),
+        "/api/{project}/streams/{request_id}": _stream("Stream", [PROJECT]),
         "/api/{project}/info": _read("showProject", "The token's project", ok(reference("Project"))),
         "/api/{project}/endpoints": _read("listEndpoints", "Its endpoints", ok(a_list(reference("Endpoint")))),
         "/api/{project}/candidates": _read(
             "listCandidates", "Its candidates, and how they fare", ok(a_list(reference("Candidate")))
         ),
         "/api/{project}/tokens": _read("listTokens", "Its tokens, without their texts", ok(a_list(reference("Token")))),
+        "/api/{project}/client-tokens": _mint(),
         "/api/{project}/models": _read(
             "listModels", "The providers' models of its endpoints, in OpenAI's shape", reference("ModelList")
         ),
@@ -280,6 +306,54 @@ def _call_v1(path: bytes) -> Part:
             "parameters": [PROJECT, REQUEST_ID, SESSION],
             "requestBody": body_of(reference(request)),
             "responses": {"200": done, **failures(statuses, reference(error))},
+        }
+    }
+
+
+def _stream(name: str, parameters: list[Part]) -> Part:
+    """A kept stream: to be read on, or to be stopped."""
+    parameters = [*parameters, STREAM_ID]
+    refused = failures(READ_STATUSES, reference("Error"))
+    both: Part = {"tags": ["Gateway API"], "security": [{"bearer": []}]}
+    read = {"description": "The events behind that one, then those to come.", "content": {STREAM_TYPE: {"schema": {}}}}
+    return {
+        "get": {
+            **both,
+            "operationId": f"resume{name}",
+            "summary": "Read a resumable stream on",
+            "description": "Scope `chat`. The bytes are those of the first connection.",
+            "parameters": [*parameters, LAST_EVENT_ID, AFTER],
+            "responses": {"200": read, **refused},
+        },
+        "delete": {
+            **both,
+            "operationId": f"stop{name}",
+            "summary": "Stop a resumable stream",
+            "description": "Scope `chat`. `stopped` is false if the answer had ended.",
+            "parameters": parameters,
+            "responses": {
+                "200": answer("Done.", an_object({"ok": constant(True), "stopped": BOOLEAN})),
+                **refused,
+            },
+        },
+    }
+
+
+def _mint() -> Part:
+    statuses = (400, 401, 403, 404, 405, 408, 413, 415, 500, 503)
+    return {
+        "post": {
+            "operationId": "mintClientToken",
+            "tags": ["Client tokens"],
+            "summary": "A short-lived token for a browser",
+            "description": "Scope `mint`: the token of a server, which never leaves it.",
+            "security": [{"bearer": []}],
+            "parameters": [PROJECT],
+            "requestBody": body_of(reference("ClientTokenTerms")),
+            "responses": {
+                "201": answer("The token, which exists nowhere else.", ok(reference("ClientToken"))),
+                **failures(statuses, reference("Error")),
+            },
         }
     }
 

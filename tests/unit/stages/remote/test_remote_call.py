@@ -25,7 +25,13 @@ from pg_trio.errors import (
 )
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.stages.guardrails.remote import remote_call
-from pg_trio.stages.guardrails.remote.remote_call import FAILURES_IN_ROW, PAUSE_S, RemoteCaller, ServiceGuard
+from pg_trio.stages.guardrails.remote.remote_call import (
+    DEADLINE_GRACE_S,
+    FAILURES_IN_ROW,
+    PAUSE_S,
+    RemoteCaller,
+    ServiceGuard,
+)
 from pg_trio.stages.guardrails.remote.webhook import WebhookWire
 from pg_trio.stages.guardrails.remote_guard import RemoteCheck, RemoteVerdict
 
@@ -131,10 +137,17 @@ async def test_check_ends_within_its_limit(autojump_clock: MockClock, head_after
     assert 0 == service.open_answers
 
 
-async def test_check_ends_with_the_request(autojump_clock: MockClock) -> None:
+async def test_request_s_deadline_comes_first(autojump_clock: MockClock) -> None:
+    with trio.move_on_at(0.5) as deadline:
+        await guard(FakeService(head_after_s=9)).check(evolve(ASKED, ends_at=0.5))
+
+    assert deadline.cancelled_caught
+
+
+async def test_check_ends_with_the_request_in_any_case(autojump_clock: MockClock) -> None:
     await fail(guard(FakeService(head_after_s=9)), evolve(ASKED, ends_at=0.5))
 
-    assert 0.5 == trio.current_time()
+    assert 0.5 + DEADLINE_GRACE_S == trio.current_time()
 
 
 @pytest.mark.parametrize("at_s", [0.5, 1.5])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pg_trio.domain.chat import Reply
 from pg_trio.domain.detected_types import PUBLISHED_PII_TYPES
@@ -62,9 +63,20 @@ class OutputGuards:
                     yield rule.guardrail, name, needed
 
 
+_PUBLISHED = frozenset(PUBLISHED_PII_TYPES)
+# Every match of the published types has one of these signs; every secret has so many characters without a space.
+_PERSONAL = re.compile("[0-9@:]")
+_SECRET = re.compile(r"\S{8}|-----BEGIN")
+
+
 def compile_output(rules: OutputRules, prompt: str | None) -> OutputGuards | None:
     """The compiled rules; None if none is in force. Raises: ValueError for a rule that cannot be used."""
-    compiled = [rule for rule in _compile_rules(rules, prompt) if rule is not None]
+    most = rules.hold_back_chars
+    compiled = [
+        evolve(rule, context_chars=_context_of(rule.finder, most))
+        for rule in _compile_rules(rules, prompt)
+        if rule is not None
+    ]
     length = _compile_length(rules.content_length)
     if not compiled and length is None:
         return None
@@ -72,8 +84,8 @@ def compile_output(rules: OutputRules, prompt: str | None) -> OutputGuards | Non
         rules=WindowRules(
             acting=[rule for rule in compiled if rule.action != "flag"],
             flagging=[rule for rule in compiled if rule.action == "flag"],
-            context_chars=max([_context_of(rule.finder, rules.hold_back_chars) for rule in compiled], default=0),
-            hold_back_chars=rules.hold_back_chars,
+            context_chars=max([rule.context_chars for rule in compiled], default=0),
+            hold_back_chars=most,
         ),
         length=length,
     )
@@ -102,7 +114,9 @@ def _compile_secrets(rule: SecretScanner | None, most: int) -> TextRule | None:
     if rule is None or not rule.enabled:
         return None
     finder = secret_finder(rule.types)
-    return TextRule("secret_scanner", rule.mode, finder, _refuse_secret, hold_secrets, _needs_whole(finder, most))
+    return TextRule(
+        "secret_scanner", rule.mode, finder, _refuse_secret, hold_secrets, _needs_whole(finder, most), _SECRET
+    )
 
 
 def _compile_keywords(rule: KeywordBlocklist | None, most: int) -> TextRule | None:
@@ -125,7 +139,13 @@ def _compile_pii(rule: PiiFilter | None, most: int) -> TextRule | None:
     if not holds:
         return None
     return TextRule(
-        "pii_filter", rule.mode, finder, _refuse_pii, hold_all(holds), needs_whole=_needs_whole(finder, most)
+        "pii_filter",
+        rule.mode,
+        finder,
+        _refuse_pii,
+        hold_all(holds),
+        _needs_whole(finder, most),
+        None if rule.custom_patterns or not _PUBLISHED.issuperset(types) else _PERSONAL,
     )
 
 
@@ -136,7 +156,9 @@ def _compile_leak(rule: PromptLeak | None, prompt: str | None, most: int) -> Tex
     if not finder.reach_chars:
         # The prompt has fewer words.
         return None
-    return TextRule("prompt_leak", rule.mode, finder, _refuse_leak, finder.hold, needs_whole=_needs_whole(finder, most))
+    # Words of one letter, and a sign between each two; without signs in scripts that have none.
+    least, late = rule.min_words, _needs_whole(finder, most)
+    return TextRule("prompt_leak", rule.mode, finder, _refuse_leak, finder.hold, late, least_chars=least)
 
 
 def _compile_length(rule: ContentLength | None) -> LengthRule | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ class TextRule:
     """One rule. `hold` says where a stream must wait for it; see holds.py.
 
     `needs_whole`: a match may need more text than a stream holds back, so the whole text is checked at its end, too.
+    `sign`: what every match has in it; None: nothing is known. `least_chars`: the length of the shortest match. They
+    spare a stream the search in most of its tokens.
     """
 
     guardrail: str
@@ -26,6 +29,17 @@ class TextRule:
     refuse: Refuse
     hold: Hold
     needs_whole: bool = False
+    sign: re.Pattern[str] | None = None
+    least_chars: int = 1
+    # How much of the sent text is read again: what the rule reads before a match, and as much as a match may have, so
+    # that one of which a part was sent is noticed.
+    context_chars: int = 0
+
+    def may_match(self, text: str, start: int) -> bool:
+        """Whether a match may begin at this place or later."""
+        if len(text) - start < self.least_chars:
+            return False
+        return self.sign is None or self.sign.search(text, start) is not None
 
 
 class RulePlace(NamedTuple):
@@ -37,12 +51,18 @@ class RulePlace(NamedTuple):
     match: Match
 
 
-def find_places(rules: Iterable[TextRule], text: str) -> list[RulePlace]:
-    """What the rules find in a text, in its order, without overlaps: what an earlier rule masks is masked already."""
+def find_places(rules: Iterable[TextRule], text: str, since: int = 0) -> list[RulePlace]:
+    """What the rules find in a text, in its order, without overlaps: what an earlier rule masks is masked already.
+
+    Matches that end before `since` may be missing.
+    """
     places: list[RulePlace] = []
     for rule in rules:
-        matches = rule.finder.find(text)
+        begin = max(since - rule.context_chars, 0)
+        matches = rule.finder.find(text[begin:] if begin else text)
         if matches:
+            if begin:
+                matches = [match._replace(start=match.start + begin, end=match.end + begin) for match in matches]
             found = [place for match in matches for place in _uncovered(places, rule, match)]
             places = sorted([*places, *found], key=_start) if places else found
     return places

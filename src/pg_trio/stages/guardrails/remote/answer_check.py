@@ -6,7 +6,8 @@ Rules:
 2. It may replace the content, reasoning, and arguments by other JSON. Replaced reasoning loses its signatures. An
    answer that has Anthropic's own blocks is refused instead.
 3. Of a stream it sees the whole answer before the end is sent. What it refuses then is a failed stream; a replacement
-   comes too late and is refused. A stream whose end comes with its first token is refused before its head.
+   comes too late and is refused. A stream whose end comes with its first token is refused before its head. One that the
+   client stops is not checked any more, and is flagged as unchecked.
 """
 
 from __future__ import annotations
@@ -84,11 +85,12 @@ def _too_late() -> WebhookBlocked:
 class EndCheckedSource:
     """A streamed answer whose end comes when the check has passed. See EventSource."""
 
-    __slots__ = ("_assembler", "_check", "_listener", "_native", "_source")
+    __slots__ = ("_assembler", "_check", "_listener", "_native", "_note_unchecked", "_source")
 
-    def __init__(self, source: EventSource, check: CheckTexts) -> None:
+    def __init__(self, source: EventSource, check: CheckTexts, note_unchecked: Callable[[], None]) -> None:
         self._source = source
         self._check = check
+        self._note_unchecked = note_unchecked
         # Only while the source is opened.
         self._listener: SourceListener | None = None
         self._begin()
@@ -141,6 +143,11 @@ class EndCheckedSource:
     def give_up(self, failure: AttemptFailed) -> None:
         """See EventSource."""
         self._source.give_up(failure)
+
+    def end_now(self) -> Sequence[Event]:
+        """See EventSource. There is no time for a verdict; events whose check was under way are dropped."""
+        self._note_unchecked()
+        return self._source.end_now()
 
     # ── the listener of the source that it wraps ─────────────────────────────────────────────────────────────────────
 

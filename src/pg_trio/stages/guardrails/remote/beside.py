@@ -20,7 +20,7 @@ from attrs import define
 from pg_trio.domain.event_source import EventSource, LifeClock, SourceListener, SpokenEvents
 from pg_trio.domain.events import Event
 from pg_trio.domain.project import Candidate
-from pg_trio.errors import AttemptFailed, GatewayError
+from pg_trio.errors import AttemptFailed, GatewayError, GuardrailFailed
 
 T = TypeVar("T")
 
@@ -75,14 +75,16 @@ async def _run_check(check: Check, held: HeldCall[T], scope: trio.CancelScope) -
 class HeldSource:
     """A streamed answer that opens only when the check has passed. `note_passed` is called in that moment.
 
-    Until then no byte goes to the client: reasoning waits for the first token.
+    Until then no byte goes to the client: reasoning waits for the first token. An answer that is stopped until then has
+    failed: `guardrail` has not decided, and its request must not become a turn of the session.
     """
 
-    __slots__ = ("_check", "_listener", "_source", "note_passed")
+    __slots__ = ("_check", "_guardrail", "_listener", "_source", "note_passed")
 
-    def __init__(self, source: EventSource, check: Check) -> None:
+    def __init__(self, source: EventSource, check: Check, guardrail: str) -> None:
         self._source = source
         self._check: Check | None = check
+        self._guardrail = guardrail
         self.note_passed: Callable[[], None] | None = None
         # Only while the source is opened beside the check.
         self._listener: SourceListener | None = None
@@ -123,6 +125,12 @@ class HeldSource:
     def give_up(self, failure: AttemptFailed) -> None:
         """See EventSource."""
         self._source.give_up(failure)
+
+    def end_now(self) -> Sequence[Event]:
+        """See EventSource. Raises GuardrailFailed before the verdict."""
+        if self._check is not None:
+            raise GuardrailFailed(self._guardrail)
+        return self._source.end_now()
 
     # ── the listener of the source that it wraps ─────────────────────────────────────────────────────────────────────
 

@@ -32,6 +32,8 @@ MOST_CALLS = 100
 # in a pause's end is all that a dead service costs.
 FAILURES_IN_ROW = 5
 PAUSE_S = 5.0
+# The request's own deadline cancels a check. If it does not within this time, the check ends all the same.
+DEADLINE_GRACE_S = 0.25
 # The rule of a verdict about a check that has none.
 UNAVAILABLE = "unavailable"
 
@@ -117,7 +119,7 @@ class RemoteCaller:
 
     async def _ask_in_time(self, service: RemoteService, wire: RemoteWire, asked: RemoteCheck) -> RemoteVerdict:
         cut_at, tried = trio.current_time() + wire.terms.limit_s, _Try()
-        with trio.move_on_at(min(cut_at, asked.ends_at)):
+        with trio.move_on_at(min(cut_at, asked.ends_at + DEADLINE_GRACE_S)):
             try:
                 return await self._exchange(service, wire, asked, tried)
             except (AttemptFailed, OwnStateError) as failure:

@@ -39,6 +39,8 @@ from pg_trio.stages.guardrails.remote_guard import RemoteCheck, RemoteGuard
 
 # Gets each verdict of a request that is let pass.
 Tell: TypeAlias = Callable[[GuardrailVerdict], None]
+# The rule of a verdict about an answer that the client stopped before its check.
+UNCHECKED = "unchecked"
 # The reason of a refusal where a replacement is not possible.
 FIXED = "a name, a key or a tool call's arguments would have to be replaced."
 
@@ -73,10 +75,10 @@ class RemoteGuards:
         Raises GuardrailBlocked, or GuardrailFailed.
         """
         for guard in self.before:
-            texts = distinct_texts(request)
+            size = request.characters()
+            texts = await self._large_work.call(size, distinct_texts, request)
             verdict = await guard.check(_ask(texts, whose))
             if verdict.texts is not None:
-                size = sum(map(len, texts))
                 masks = {old: new for old, new in zip(texts, verdict.texts, strict=True) if old != new}
                 request = await self._large_work.call(size, replace_texts, request, masks)
             for each in verdict.verdicts:
@@ -87,9 +89,15 @@ class RemoteGuards:
         """The check to run beside the provider's call; None if there is none."""
         check: Check | None = None
         for guard in reversed(self.beside):
-            one = partial(_check_one, guard, request, whose, tell)
+            one = partial(self._check_one, guard, request, whose, tell)
             check = one if check is None else partial(_check_both, one, check)
         return check
+
+    async def _check_one(self, guard: RemoteGuard, request: ClientRequest, whose: Whose, tell: Tell) -> None:
+        texts = await self._large_work.call(request.characters(), distinct_texts, request)
+        verdict = await guard.check(_ask(texts, whose))
+        for each in verdict.verdicts:
+            tell(each)
 
     async def check_answer(self, reply: Reply, whose: Whose, tell: Tell) -> Reply:
         """The whole answer as the services leave it. Raises GuardrailBlocked, or GuardrailFailed."""
@@ -114,7 +122,11 @@ class RemoteGuards:
                 for each in verdict.verdicts:
                     tell(each)
 
-        return EndCheckedSource(source, check) if self.after else source
+        def note_unchecked() -> None:
+            for guard in self.after:
+                tell(GuardrailVerdict(guard.guardrail, UNCHECKED, "output", "flag"))
+
+        return EndCheckedSource(source, check, note_unchecked) if self.after else source
 
 
 def compile_remote(rules: GuardrailRules, caller: RemoteCaller) -> RemoteGuards | None:
@@ -146,12 +158,6 @@ def _compile_pair(
         wire = ModerationWire.of(moderation, moderation.credential)
         guards.append(ServiceGuard(wire, caller, flags=moderation.mode == "flag"))
     return guards
-
-
-async def _check_one(guard: RemoteGuard, request: ClientRequest, whose: Whose, tell: Tell) -> None:
-    verdict = await guard.check(_ask(distinct_texts(request), whose))
-    for each in verdict.verdicts:
-        tell(each)
 
 
 async def _check_both(one: Check, other: Check) -> None:
