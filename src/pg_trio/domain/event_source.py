@@ -67,5 +67,8 @@ class EventSource(Protocol):
     def give_up(self, failure: AttemptFailed) -> None:
         """The open stream is not waited for any longer, for this reason."""
 
-    def end_now(self) -> Sequence[Event]:
-        """The last events of an answer that a client has stopped, also before `open`. Raises GatewayError."""
+    async def end_now(self) -> Sequence[Event]:
+        """The last events of an answer that a client has stopped, also before `open`. The provider is let go of first.
+
+        Raises GatewayError.
+        """

@@ -29,15 +29,16 @@ _JOINT = (
     r"./_\-]{1,3}"
 )
 CARD = (
-    r"\b(?:[2-6]\d{11,18}|1800\d{11}|(?:8600|9860|9792)\d{12}"
+    r"\b(?:[2-6]\d{11,18}|1800\d{11}|(?:8600|9860|9792)\d{12}|0604\d{8,15}"
     rf"|[2-6]\d{{3}}{_JOINT}\d{{4}}{_JOINT}\d{{4}}{_JOINT}\d{{1,4}}(?:{_JOINT}\d{{3}})?"
-    rf"|[56]\d{{3}}{_JOINT}\d{{4}}{_JOINT}\d{{4,5}}|3\d{{3}}{_JOINT}\d{{6}}{_JOINT}\d{{4,5}})\b"
+    rf"|(?:0604|[56]\d{{3}}){_JOINT}\d{{4}}{_JOINT}\d{{4,5}}|3\d{{3}}{_JOINT}\d{{6}}{_JOINT}\d{{4,5}})\b"
 )
 
 _SIXTEEN_UP = range(16, 20)
 _MAESTRO = range(12, 20)
 # First six digits from, to, and the lengths. No overlaps; in order.
 _RANGES = (
+    (60400, 60499, _MAESTRO),  # 0604…: Maestro's oldest
     (180000, 180099, (15,)),  # JCB of old
     (213100, 213199, (15,)),
     (220000, 220499, _SIXTEEN_UP),  # Mir

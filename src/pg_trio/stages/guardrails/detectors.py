@@ -29,14 +29,8 @@ from pg_trio.stages.guardrails.national_ids import (
     check_uk_nino,
     check_us_passport,
 )
-from pg_trio.stages.guardrails.phones import (
-    PHONE_DE,
-    PHONE_GENERIC,
-    PHONE_US,
-    check_generic_phone,
-    check_german_phone,
-    check_us_phone,
-)
+from pg_trio.stages.guardrails.phone_patterns import PHONE_DE, PHONE_GENERIC, PHONE_US
+from pg_trio.stages.guardrails.phones import check_generic_phone, check_german_phone, check_us_phone
 from pg_trio.stages.guardrails.ssn import SSN, check_ssn
 from pg_trio.stages.guardrails.surroundings import Check
 from pg_trio.stages.guardrails.url_credentials import URL_CREDENTIALS, check_url_credentials

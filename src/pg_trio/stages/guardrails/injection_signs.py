@@ -213,8 +213,8 @@ SIGN_RULES: tuple[InjectionRule, ...] = (
     _sign(
         "sign-when-asked",
         0.45,
-        r"\bif (?:the )?(?:user|human|anyone|asked|you are asked|you re asked|someone)s? (?:\w+"
-        r" ){0,6}(?:(?:reply|respond|answer|say|state|simply|only|tell)\b)",
+        r"\bif (?:the )?(?:user|human|anyone|asked|questioned|you are asked|you re asked|someone)s? (?:\w+"
+        r" ){0,6}(?:(?:reply|respond|answer|say|state|simply|only|tell|report)\b)",
     ),
     _sign(
         "sign-only-output",
@@ -267,5 +267,18 @@ SIGN_RULES: tuple[InjectionRule, ...] = (
         r"\b(?:i(?:'m| am) (?:a|an|the|your) (?:\w+ )?(?:developer|administrator|admin"
         r"|engineer|creator|owner|auditor)|for (?:debugging|troubleshooting|quality assurance"
         r"|audit|testing|compliance) purposes|security audit)\b",
+    ),
+    _sign(
+        "sign-your-prompt",
+        0.5,
+        r"\byour (?:own )?(?:system|initial|original|hidden|secret|starting|internal)[ _-]?"
+        r"(?:prompt|instructions?|configuration|message)\b",
+    ),
+    _sign("sign-show", 0.15, r"\b(?:show|output|print|repeat|translate|display|reveal|encode|spell|dump|leak)\b"),
+    _sign(
+        "sign-hidden-note",
+        0.4,
+        r"\bhidden (?:\w+ )?(?:profile|text|note|instructions?|message|comment|data)\b"
+        r"|\b(?:for|to) (?:automated|ai|machine)[ -](?:screening|analysis|review|scoring|reading)\b",
     ),
 )

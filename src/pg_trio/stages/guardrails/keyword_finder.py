@@ -139,8 +139,8 @@ class KeywordFinder:
 
 
 def keyword_finder(words: Iterable[str], match: Literal["substring", "word"] = "substring") -> KeywordFinder:
-    """The words, compiled. Words of nothing but white space are left out, because every text contains them."""
-    kept = tuple(_Word(word, word.casefold(), _normal_word(word)) for word in words if word.strip())
+    """The words, compiled. Empty words are left out, because every text contains them."""
+    kept = tuple(_Word(word, word.casefold(), _normal_word(word)) for word in words if word)
     has_spaces = any(" " in word.normal for word in kept)
     forms = list(dict.fromkeys(form for word in kept for form in (word.folded, word.normal)))
     scan = _one_scan(forms) if has_spaces or len(kept) >= SCAN_WORDS else None

@@ -73,7 +73,10 @@ class InjectionFinder:
 
     def check(self, text: str) -> None:
         """Return if the text is harmless. Raises: InjectionBlocked with the strongest rule."""
-        found = self.judge(text)
+        found = self._reach(text, _rules(loose=False))
+        if not found:
+            normal = normalise(text)
+            found = [] if normal is None else self._reach(normal.text, _rules(loose=normal.was_joined))
         if found:
             raise InjectionBlocked(rule=max(found, key=lambda match: _SCORES[match.rule]).rule)
 

@@ -87,8 +87,7 @@ _CODE = re.compile(
     rb"(?:[A-Za-z_]\w*[.\[(])+|[$%]?[{(<]|\$|%|process\.env|os\.environ|https?:|[./~]*/[\w./-]*\Z|[0-9.:-]+\Z"
 )
 _PASSWORD_NAME = re.compile(rb"(?i)pass|pwd|kennwort")
-_KINDS = (frozenset(range(0x61, 0x7B)), frozenset(range(0x41, 0x5B)), frozenset(DIGITS))
-_ALL_KINDS = frozenset().union(*_KINDS)
+_KINDS = tuple(re.compile(kind) for kind in (rb"[a-z]", rb"[A-Z]", rb"[0-9]", rb"[^A-Za-z0-9]"))
 _PASSWORD_KINDS = 3
 _MIN_KEY_BYTES = 16
 _NOT_VALUE = re.compile(rb"[\"'`\s,;<>()\[\]{}]")
@@ -145,6 +144,10 @@ def check_named(buffer: bytes, start: int, end: int, _floor: int) -> Span:
     found = _VALUE_START.search(buffer, start, end)
     begin = found.end() if found is not None else buffer.rfind(b" ", start, end) + 1
     value = _value_of(buffer, begin, end)
+    # Most values in code are a word or a name.
+    word = value.rstrip(b"=")
+    if word.isalpha() and (word.islower() or word.isupper() or word.istitle()):
+        return None
     if not value or _CODE.match(value) or _UUID.match(value) or _NOT_RANDOM.search(value):
         return None
     looks = _is_password if _PASSWORD_NAME.search(buffer, start, begin) else _is_named_key
@@ -177,8 +180,8 @@ def _is_named_key(value: bytes) -> bool:
 
 def _is_password(value: bytes) -> bool:
     """Eight characters at least, and of three kinds: small and large letters, digits, signs."""
-    kinds = [any(byte in kind for byte in value) for kind in _KINDS] + [any(byte not in _ALL_KINDS for byte in value)]
-    return sum(kinds) >= _PASSWORD_KINDS or (len(value) >= _MIN_KEY_BYTES and _is_named_key(value))
+    kinds = sum(kind.search(value) is not None for kind in _KINDS)
+    return kinds >= _PASSWORD_KINDS or _is_named_key(value)
 
 
 def _has_digit_and_letter(value: bytes) -> bool:

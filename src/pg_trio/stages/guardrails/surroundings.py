@@ -66,7 +66,7 @@ def before(buffer: bytes, start: int, floor: int) -> bytes:
     window = buffer[max(start - WINDOW_BYTES, floor, 0) : start]
     if 0xFE in window or 0xFF in window or b"REDACTED]" in window:
         window = window[[found.end() for found in _BARRIER.finditer(window)][-1] :]
-    return _last_sentence(window) if b". " in window or b"! " in window or b"? " in window else window
+    return _last_sentence(window)
 
 
 def _last_sentence(window: bytes) -> bytes:

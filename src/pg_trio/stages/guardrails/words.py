@@ -27,7 +27,7 @@ ABBREVIATIONS = _words(
 
 # A number after one of these identifies a thing, not a person's telephone or card.
 ID_WORDS = _words(
-    "entry entries id ids uid gid pid oid uuid guid key keys hash sha checksum crc digest nonce seed token",
+    "inv entry entries id ids uid gid pid oid uuid guid key keys hash sha checksum crc digest nonce seed token",
     "order orders invoice invoices ticket tickets part parts item items product sku upc ean gtin isbn issn asin",
     "imei imsi iccid meid vin serial sn lot batch po rma so bol awb waybill tracking shipment parcel",
     "consignment barcode article account acct policy claim case docket incident issue bug pr ref reference",

@@ -67,7 +67,7 @@ class Scripted:
     def give_up(self, failure: AttemptFailed) -> None:
         self.given_up = failure
 
-    def end_now(self) -> Sequence[Event]:
+    async def end_now(self) -> Sequence[Event]:
         return [END]
 
 
@@ -168,7 +168,7 @@ async def test_stop_before_the_verdict_fails(autojump_clock: MockClock) -> None:
         await source.open(Listener())
 
     with pytest.raises(GuardrailFailed) as failed:
-        source.end_now()
+        await source.end_now()
 
     assert ("webhook", "input") == (failed.value.guardrail, failed.value.phase)
 
@@ -177,7 +177,7 @@ async def test_stop_after_the_verdict_is_the_end(autojump_clock: MockClock) -> N
     source = HeldSource(Scripted(), passing(0), "webhook")
     await source.open(Listener())
 
-    assert [END] == source.end_now()
+    assert [END] == await source.end_now()
 
 
 # ── at the end ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -290,4 +290,4 @@ async def test_cancelled_check_gives_no_end(autojump_clock: MockClock) -> None:
 
     assert scope.cancelled_caught
     # A client that stops it then: nothing of the last events goes out, and the answer is flagged.
-    assert ([END], 1) == (source.end_now(), checker.unchecked)
+    assert ([END], 1) == (await source.end_now(), checker.unchecked)

@@ -148,10 +148,10 @@ class EndCheckedSource:
         """See EventSource."""
         self._source.give_up(failure)
 
-    def end_now(self) -> Sequence[Event]:
+    async def end_now(self) -> Sequence[Event]:
         """See EventSource. There is no time for a verdict; events whose check was under way are dropped."""
         self._note_unchecked()
-        return self._source.end_now()
+        return await self._source.end_now()
 
     # ── the listener of the source that it wraps ─────────────────────────────────────────────────────────────────────
 
