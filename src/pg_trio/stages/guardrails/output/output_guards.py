@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pg_trio.domain.chat import Reply
 from pg_trio.domain.detected_types import PUBLISHED_PII_TYPES
@@ -71,7 +71,12 @@ _SECRET = re.compile(r"\S{8}|-----BEGIN")
 
 def compile_output(rules: OutputRules, prompt: str | None) -> OutputGuards | None:
     """The compiled rules; None if none is in force. Raises: ValueError for a rule that cannot be used."""
-    compiled = [rule for rule in _compile_rules(rules, prompt) if rule is not None]
+    most = rules.hold_back_chars
+    compiled = [
+        evolve(rule, context_chars=_context_of(rule.finder, most))
+        for rule in _compile_rules(rules, prompt)
+        if rule is not None
+    ]
     length = _compile_length(rules.content_length)
     if not compiled and length is None:
         return None
@@ -79,8 +84,8 @@ def compile_output(rules: OutputRules, prompt: str | None) -> OutputGuards | Non
         rules=WindowRules(
             acting=[rule for rule in compiled if rule.action != "flag"],
             flagging=[rule for rule in compiled if rule.action == "flag"],
-            context_chars=max([_context_of(rule.finder, rules.hold_back_chars) for rule in compiled], default=0),
-            hold_back_chars=rules.hold_back_chars,
+            context_chars=max([rule.context_chars for rule in compiled], default=0),
+            hold_back_chars=most,
         ),
         length=length,
     )
