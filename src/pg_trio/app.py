@@ -37,6 +37,7 @@ from pg_trio.web.asgi_types import AsgiApp, AsgiEvent, Receive, Scope, Send
 from pg_trio.web.cors import CorsTable
 from pg_trio.web.introspection import make_web_app
 from pg_trio.web.stream_routes import StreamRoutes
+from pg_trio.web.websocket import covers_socket
 
 
 def create_app(
@@ -126,7 +127,7 @@ class GatewayLifespan:
                     nursery.start_soon(task)
                 # For our own server, which can turn requests away for less than calling us costs.
                 admission = gateway.pipeline.admission
-                state[DOOR] = Door(admission, self._routes.covers, self._routes.note_leaving)
+                state[DOOR] = Door(admission, self._routes.covers, self._routes.note_leaving, covers_socket)
                 self._routes.gateway = gateway
                 if self._routes.streams is not None:
                     self._routes.streams.gateway = gateway

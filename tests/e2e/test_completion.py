@@ -25,6 +25,8 @@ COMMANDS = {
     "top",
     "backup",
     "doctor",
+    "chat",
+    "guard",
     "simulate",
     "completion",
 }

@@ -107,12 +107,15 @@ async def test_json_has_everything(data_dir: Path) -> None:
         "endpoint_uuid": str(UUID(int=9)),
         "endpoint": "summarize",
         "token_id": 4,
+        "subject": None,
+        "client_token": None,
         "client_request_id": "trace-1",
         "client_address": "2001:db8::7",
         "provider": "openai",
         "model": "gpt-4o-mini",
         "error_code": None,
         "error": None,
+        "guardrails": [],
         "prompt_tokens": 5,
         "completion_tokens": 6,
         "cached_tokens": 4,
@@ -281,7 +284,7 @@ async def test_older_log_is_explained(data_dir: Path) -> None:
     status, _, errors = await run_command("logs", "--data-dir", str(data_dir))
 
     assert 1 == status
-    assert "written by an older pg_trio (schema 1; this one wants 6)" in errors
+    assert "written by an older pg_trio (schema 1; this one wants 7)" in errors
 
 
 async def test_damaged_log_is_explained(data_dir: Path) -> None:

@@ -70,6 +70,9 @@ class WorkPort(Protocol[P_contra]):
         """Let the work go on when its client leaves; False if it cannot. Until this is called it ends with its
         client."""
 
+    def note_waiters(self, count: int, /) -> None:
+        """So many other requests wait for the same output: while there is one, the work goes on without its client."""
+
     def stop_with(self, stop: Callable[[], bool], /) -> None:
         """Stop the work with this from now on, in place of its cancellation. It is False if the work ends anyway."""
 
@@ -93,6 +96,7 @@ class OwnedWork(Generic[P]):
         "_scope",
         "_soft_stop",
         "_stopped_at",
+        "_waiters",
         "_works",
         "ended",
         "kept_until",
@@ -111,6 +115,8 @@ class OwnedWork(Generic[P]):
         self._readers = 0
         # Those that read what is kept, in any worker.
         self._remote_readers = 0
+        # Later requests with the same key that wait for its answer, in any worker.
+        self._waiters = 0
         self._soft_stop: Callable[[], bool] | None = None
         # Trio's clock at which it is cancelled after a stop, if it has not ended by itself.
         self._stopped_at = math.inf
@@ -124,7 +130,7 @@ class OwnedWork(Generic[P]):
         """Whether it runs, and whether a client is attached."""
         if self.ended.is_set():
             return "ended"
-        return "attached" if self._readers or self._remote_readers else "orphaned"
+        return "attached" if self._readers or self._remote_readers or self._waiters else "orphaned"
 
     @property
     def may_outlive(self) -> bool:
@@ -138,7 +144,7 @@ class OwnedWork(Generic[P]):
         """Keep a part of the output, and let the attached clients have it."""
         await self.output.add(part)
         self._works.make_room(self.output)
-        if not self._readers and not self._remote_readers and not self.may_outlive:
+        if not self._readers and not self._remote_readers and not self._waiters and not self.may_outlive:
             self._cancel("client left")
             await trio.lowlevel.checkpoint_if_cancelled()
 
@@ -196,6 +202,14 @@ class OwnedWork(Generic[P]):
         if count:
             # A client that came back does not wait for its old connection, which may be dead.
             self.output.let_through(BEHIND_BYTES)
+        self._note_attached()
+
+    def note_waiters(self, count: int) -> None:
+        """See WorkPort."""
+        self._waiters = count
+        self._note_attached()
+
+    def _note_attached(self) -> None:
         if self.state == "attached":
             self._scope.deadline = self._stopped_at
         else:

@@ -17,9 +17,11 @@ from collections.abc import Sequence
 from pg_trio import __version__
 from pg_trio.cli import (
     backup,
+    chat_command,
     check,
     completion,
     doctor,
+    guard_text,
     logs,
     operator,
     prices,
@@ -55,7 +57,9 @@ def make_parser() -> argparse.ArgumentParser:
         stats,
         top,
         backup,
+        chat_command,
         doctor,
+        guard_text,
         simulate,
         completion,
         worker,

@@ -13,6 +13,7 @@ from pg_trio.domain.chat import ChatRequest, FinishReason, Prompt, Reply, Usage,
 from pg_trio.domain.client_request import ClientRequest
 from pg_trio.domain.embeddings import EmbeddingReply
 from pg_trio.domain.events import Event
+from pg_trio.domain.guardrails import GuardrailVerdict
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow, Attempts
 from pg_trio.domain.project import Access, Caller, Candidate, Endpoint
@@ -42,6 +43,27 @@ class RequestOrigin:
 UNKNOWN_ORIGIN = RequestOrigin()
 
 
+class OwnDeadline(Protocol):
+    """A request's deadline, as the wait for another request's answer uses it (stages.request_deadline)."""
+
+    at: float
+
+    def hand_over(self) -> int:
+        """Cut nothing any more. Raises DeadlineExceeded if it has passed."""
+
+
+class KeyedRequest(Protocol):
+    """A request with an `Idempotency-Key`. Once its body is here, it is known whether it is the first."""
+
+    @property
+    def is_later(self) -> bool:
+        """Whether an earlier request with the same key has its answer, or makes it."""
+
+    async def join(self, deadline: OwnDeadline) -> int | None:
+        """Send the answer of the earlier request to the client, as it comes; its status. None if the earlier request
+        has failed: this one runs."""
+
+
 @value(slots=True)
 class RequestHead:
     """The head of a request that came by one of the gateway's surfaces.
@@ -51,6 +73,7 @@ class RequestHead:
     `content_type` is all of them, joined; so is `content_coding` (Content-Encoding). `head_at` is Trio's clock when the
     head was read: every deadline counts from it. `at` is the same moment in Unix seconds. `fields` has the further
     header fields that the surface asked for, by their names in lower case.
+    `keyed` is None without an `Idempotency-Key`.
     """
 
     request_id: UUID
@@ -65,6 +88,7 @@ class RequestHead:
     content_coding: str | None = None
     origin: RequestOrigin = UNKNOWN_ORIGIN
     fields: Mapping[bytes, bytes] = NO_FIELDS
+    keyed: KeyedRequest | None = field(default=None, repr=False, eq=False)
 
 
 class ReadLimits(Protocol):
@@ -145,6 +169,14 @@ class Kept(Protocol):
     def give_back(self) -> None: ...
 
 
+class SettledUsage(Protocol):
+    """What a request is charged for."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """None if no candidate has won."""
+
+
 class Progress(Protocol):
     """The state of a running request."""
 
@@ -154,6 +186,18 @@ class Progress(Protocol):
 
     @property
     def attempts(self) -> Attempts: ...
+
+    @property
+    def settled(self) -> SettledUsage | None:
+        """None until the request is settled."""
+
+    @property
+    def verdicts(self) -> Sequence[GuardrailVerdict]:
+        """What guardrails have decided so far."""
+
+    @property
+    def tells_verdicts(self) -> bool:
+        """Whether the caller may know more of them than the header tells."""
 
     def times_so_far(self) -> StageTimes:
         """Each stage's time until now; the running stage is the last."""
@@ -225,6 +269,9 @@ class WholeAnswer:
     request: ChatRequest
     at: float = 0.0
     session_id: UUID | None = None
+    # What guardrails decided; and whether the caller may know more of it than the header tells.
+    verdicts: Sequence[GuardrailVerdict] = ()
+    tells_verdicts: bool = False
 
     @classmethod
     def of_count(cls, prompt: Prompt, head: RequestHead, times: StageTimes, request: ChatRequest) -> Self:
@@ -252,5 +299,6 @@ class EmbeddingAnswer:
     provider: str
     attempts: Sequence[AttemptRow]
     times: StageTimes
+    verdicts: Sequence[GuardrailVerdict] = ()
 
     session_id: ClassVar[UUID | None] = None

@@ -21,7 +21,7 @@ ANSWER_ENDS: tuple[AnswerEnd, ...] = ("whole", "stopped", "failed", "outgrown", 
 
 @frozen(slots=True)
 class AnswerOwner:
-    """Whose an answer is: a token of a project, and the token's subject if it has one."""
+    """Whose an answer is: a token of a project, and its holder if that is a client token's (`Token.holder`)."""
 
     project: UUID
     token_id: int
@@ -41,7 +41,7 @@ class AnswerOwner:
 
 def owner_of(caller: Caller) -> AnswerOwner:
     """Whose the answers to this caller are."""
-    return AnswerOwner(caller.project.uuid, caller.token.id)
+    return AnswerOwner(caller.project.uuid, caller.token.id, caller.token.holder or None)
 
 
 @frozen(slots=True)

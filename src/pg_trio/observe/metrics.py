@@ -150,8 +150,9 @@ class RequestMetrics:
 
     def _count_rest(self, record: RequestRecord, outcome: RequestOutcome, shape: MetricShape) -> None:
         book = self._maker.book
-        for verdict in record.verdicts:
-            book.count(GUARDRAIL, 1, shape.endpoint, verdict.guardrail, verdict.action)
+        # Once a request, also if several rules of a guardrail did the same.
+        for guardrail, action in dict.fromkeys([(one.guardrail, one.action) for one in record.verdicts]):
+            book.count(GUARDRAIL, 1, shape.endpoint, guardrail, action)
         if outcome.scope is not None:
             book.count(RATE_LIMIT, 1, shape.endpoint, outcome.scope)
         if outcome.limit_ms is not None:

@@ -30,6 +30,7 @@ from pg_trio.store.log import LogStore
 from pg_trio.store.outage import Outage
 from pg_trio.store.sessions import SessionStore
 from pg_trio.store.tokens import TokenStore
+from pg_trio.stores.holder_file import HolderFile
 from pg_trio.stores.month_start import sum_months
 from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, LogBook
 
@@ -76,7 +77,10 @@ async def open_ledger(settings: Settings, log: LogBook, lifetime: Lifetime) -> L
     health = share_health(shared, spend, buckets, settings)
     lifetime.run(partial(watch_shared_memory, shared, spend, partial(make_fill, settings, log)))
     leases = LeaseBook(spend)
-    return Ledger(ImmediateBuckets(buckets), ImmediateSpend(spend), ImmediateLeases(leases), health)
+    holders = HolderFile(settings, log)
+    lifetime.stack.callback(holders.close)
+    lifetime.run(holders.watch)
+    return Ledger(ImmediateBuckets(buckets), ImmediateSpend(spend), ImmediateLeases(leases), health, holders.open)
 
 
 async def open_answers(settings: GatewaySettings, lifetime: Lifetime) -> FileAnswerStore | None:
@@ -96,7 +100,11 @@ EMBEDDED = Engines(open_tokens, open_log, open_sessions, open_ledger, open_answe
 
 async def make_fill(settings: Settings, log: LogBook) -> Callable[[Segment], None]:
     """A function that writes the initial contents of a new file. Raises StoreError if the log cannot be read."""
-    spent = await sum_months(log, time.time(), find_zone(settings.gateway.timezone))
+
+    async def sum_since(at: float) -> dict[bytes, int]:
+        return {uuid.bytes: nano_usd for uuid, nano_usd in (await log.spend_since(at)).items()}
+
+    spent = await sum_months(sum_since, time.time(), find_zone(settings.gateway.timezone))
 
     def fill(segment: Segment) -> None:
         for month, settled in spent.items():

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from uuid import UUID
+
+from attrs import evolve
 
 from pg_trio.config.settings import Settings
 from pg_trio.domain.project import Endpoint
 from pg_trio.stores.embedded import EMBEDDED
+from pg_trio.stores.late_answers import LateAnswers
 from pg_trio.stores.store_protocols import Engines, Lifetime, Stores
+
+# The folder of `data_dir` for answers of requests with an `Idempotency-Key`.
+KEYED_FOLDER = "idempotency"
 
 
 def choose_engines(settings: Settings) -> Engines:
@@ -31,7 +38,16 @@ async def open_stores(settings: Settings, lifetime: Lifetime, engines: Engines |
     if any(endpoint.sessions_enabled for endpoint in endpoints):
         sessions = await chosen.sessions(limits, session_keep_s(endpoints), lifetime)
     answers = await chosen.answers(limits, lifetime) if keeps_answers(settings) else None
-    return Stores(tokens, log, sessions, await chosen.ledger(settings, log, lifetime), answers)
+    # Bounds of their own: a day of them must not push out the streams of the last minutes.
+    keyed = evolve(
+        limits,
+        data_dir=limits.data_dir / KEYED_FOLDER,
+        max_kept_bytes=limits.max_idempotent_bytes,
+        max_kept_answers=limits.max_idempotent_answers,
+    )
+    keyed_answers = LateAnswers(partial(chosen.answers, keyed))
+    lifetime.run(keyed_answers.run)
+    return Stores(tokens, log, sessions, await chosen.ledger(settings, log, lifetime), answers, keyed_answers.open)
 
 
 def keeps_answers(settings: Settings) -> bool:

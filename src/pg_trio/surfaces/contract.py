@@ -22,6 +22,7 @@ from pg_trio.domain.call import ReadLimits, RequestHead
 from pg_trio.domain.chat import ChatRequest, FinishReason, Usage
 from pg_trio.domain.client_request import ClientRequest
 from pg_trio.domain.events import Event
+from pg_trio.domain.guardrails import GuardrailVerdict
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.project import CHAT_ACCESS, Access, Endpoint
 from pg_trio.domain.stage_times import StageTimes
@@ -55,6 +56,8 @@ class StreamSummary:
     times: StageTimes
     session_id: UUID | None
     cancelled: bool = False
+    # What guardrails decided, for callers that may know it; None for others.
+    verdicts: Sequence[GuardrailVerdict] | None = None
 
 
 class StreamWriter(Protocol):

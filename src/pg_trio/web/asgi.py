@@ -36,14 +36,25 @@ from pg_trio.errors import (
     InternalError,
     RouteNotFound,
 )
-from pg_trio.surfaces import FALLBACK, SURFACES, HttpAnswer, Surface, SurfaceTable, fallback_for, is_plain_path
+from pg_trio.surfaces import (
+    FALLBACK,
+    SURFACES,
+    HttpAnswer,
+    MatchedRoute,
+    Surface,
+    SurfaceTable,
+    fallback_for,
+    is_plain_path,
+)
 from pg_trio.web.asgi_call import AsgiCall
 from pg_trio.web.asgi_types import AsgiApp, AsgiEvent, Receive, Scope, Send
 from pg_trio.web.client_address import read_networks
 from pg_trio.web.cors import CorsApp, CorsTable
 from pg_trio.web.head_template import HeadTemplate, Peer
+from pg_trio.web.idempotent_call import IdempotentCall
 from pg_trio.web.kept_stream import StreamKeeping
 from pg_trio.web.stream_routes import StreamRoutes
+from pg_trio.web.websocket import SocketRoute, covers_socket
 
 logger = logging.getLogger("pg_trio.web")
 
@@ -102,6 +113,7 @@ class GatewayRoutes:
         self._inner = inner
         self._surfaces = SurfaceTable(surfaces)
         self._trusted = read_networks(trusted_proxies)
+        self._sockets = SocketRoute(self._trusted, cors, lambda: self.is_ready)
         self.gateway: Gateway | None = None
         self._leaving = False
 
@@ -132,8 +144,8 @@ class GatewayRoutes:
         if template.cors:
             call.cors = template.cors
         if template.outlives:
-            call.keeper = self._find_keeper(template, link.body)
-        if (slot := link.client) is not None and self._attach is None and call.keeper is None:
+            call = self._prepare_owned(call, template)
+        if (slot := link.client) is not None and self._attach is None and not call.is_owned:
             # Our own server cancels us when the client leaves, and takes an answer whole: a DirectAttachment, inlined.
             client: Client = self._meet(slot, link.alike, template) if recalled is None else slot.value
             answer = await self._answer(call, client.lasting)
@@ -150,7 +162,9 @@ class GatewayRoutes:
     def _find_other(self, scope: Scope) -> AsgiApp:
         """What serves a scope that no surface matches."""
         if scope["type"] == "websocket":
-            return refuse_websocket
+            gateway: Any = self.gateway
+            is_ours = gateway is not None and covers_socket(read_path(scope))
+            return partial(self._sockets.serve, gateway) if is_ours else refuse_websocket
         app = self._inner if has_plain_path(scope) else refuse_path
         if app is self._inner and self.streams is not None and scope["type"] == "http":
             app = self.streams.find(read_path(scope)) or app
@@ -165,14 +179,29 @@ class GatewayRoutes:
         template = HeadTemplate.read(
             scope["headers"], *found, Peer(None if peer is None else peer[0], self._trusted), self._cors
         )
-        if self.streams is not None and self.streams.outlives(found[1]):
+        is_keyed = template.idempotency_key is not None and not template.surface.only_counts
+        if is_keyed or (self.streams is not None and self.streams.outlives(found[1])):
             return evolve(template, outlives=True)
         return template
+
+    def _prepare_owned(self, call: AsgiCall, template: HeadTemplate) -> AsgiCall:
+        """The call, if its work may outlive its client: for a resumable stream, or with an `Idempotency-Key`."""
+        running = None if self.streams is None else self.streams.gateway
+        if running is None:
+            return call
+        if (key := template.idempotency_key) is not None and not call.surface.only_counts:
+            call = IdempotentCall.of(call, key, running)
+        call.keeper = self._find_keeper(template, call.link.body)
+        if call.keeper is not None:
+            call.is_owned = True
+        return call
 
     def _find_keeper(self, template: HeadTemplate, body: bytes | None) -> StreamKeeping | None:
         """What keeps one call's stream; None if nothing can, or if the call does not ask for a resumable one."""
         streams = self.streams
         if streams is None or streams.gateway is None or streams.gateway.answers is None:
+            return None
+        if template.idempotency_key is not None and not streams.outlives(MatchedRoute(template.project, template.slug)):
             return None
         if body is not None and not streams.may_stream(template.project, template.slug, body):
             return None
@@ -182,7 +211,7 @@ class GatewayRoutes:
         running = None if self.streams is None else self.streams.gateway
         if self._attach is not None:
             return self._attach(call.head, call.send)
-        if call.keeper is None or running is None:
+        if not call.is_owned or running is None:
             return DirectAttachment(call.send)
         send = call.send
         # Only our own server can send without waiting.
@@ -229,7 +258,7 @@ class GatewayRoutes:
         A server need not cancel us when the client leaves: we watch for that once the body is in.
         """
         attachment = self._make_attachment(call)
-        if call.keeper is not None and call.link.client is not None:
+        if call.is_owned and call.link.client is not None:
             # Our own server cancels this task.
             with suppress(OutputCut):
                 await attachment.serve(partial(self._work, call))
@@ -249,12 +278,13 @@ class GatewayRoutes:
 
     async def _work(self, call: AsgiCall, port: WorkPort[AsgiEvent]) -> None:
         """The work of a call, whose answer goes where its client is attached."""
-        call.port, call.send = port, port.send
+        call.begin_work(port)
         try:
             answer = await self._answer(call)
+            if answer is not None:
+                answer = await call.settle(answer)
         finally:
-            if call.keeper is not None:
-                call.keeper.close()
+            call.close()
         if answer is not None:
             answer = answer.with_fields(call.cors)
             await port.send({"type": "http.response.start", "status": answer.status, "headers": answer.headers()})

@@ -12,6 +12,7 @@ from pg_trio.attachment import WorkPort
 from pg_trio.domain.call import Kept, Progress, RequestHead
 from pg_trio.domain.chat import ChatRequest, FinishReason, Usage
 from pg_trio.domain.events import Event
+from pg_trio.domain.kept_answer import AnswerEnd
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.domain.project import Endpoint
@@ -24,8 +25,8 @@ from pg_trio.errors import (
     GatewayError,
     ShuttingDown,
 )
-from pg_trio.surfaces import StreamSummary, StreamWriter, Surface, Tries
-from pg_trio.surfaces.http_answer import header_text, split_fields
+from pg_trio.surfaces import HttpAnswer, StreamSummary, StreamWriter, Surface, Tries
+from pg_trio.surfaces.http_answer import header_text, render_verdicts, split_fields
 from pg_trio.surfaces.limit_headers import render_limits
 from pg_trio.web.asgi_types import AsgiEvent, Receive, Send
 from pg_trio.web.head_template import Headers
@@ -66,8 +67,12 @@ class AsgiCall:
     # Set once the body is in, where another task waits to receive after that: one task at a time may. See asgi.py.
     body_received: trio.Event | None = None
 
-    # Keeps a resumable stream; None where the request ends with its client.
+    # Whether the gateway owns its work, because it may outlive its client: see pg_trio.attachment.
+    is_owned = False
+    # Keeps a resumable stream; None where there is none.
     keeper: StreamKeeper | None = None
+    # How its stream has ended, once its last part is sent.
+    stream_end: AnswerEnd = "whole"
 
     # What it knows of its client where that is more than `send`: see pg_trio.attachment.
     port: WorkPort[AsgiEvent] | None = None
@@ -81,6 +86,19 @@ class AsgiCall:
         self.receive = receive
         self.send = send
         self.link = link
+
+    def begin_work(self, port: WorkPort[AsgiEvent]) -> None:
+        """Send to the client through this port."""
+        self.port, self.send = port, port.send
+
+    async def settle(self, answer: HttpAnswer) -> HttpAnswer | None:
+        """The whole answer as the client gets it; None if it has got one already."""
+        return answer
+
+    def close(self) -> None:
+        """The work has ended, complete or not."""
+        if self.keeper is not None:
+            self.keeper.close()
 
     @property
     def has_body(self) -> bool:
@@ -199,10 +217,12 @@ class AsgiStream:
 
     async def finish_stopped(self, usage: Usage) -> None:
         """End one that a client has stopped."""
+        self._call.stream_end = "stopped"
         await self._send(self._writer.finish("stop", usage, self._summarize(cancelled=True)), more=False)
 
     async def fail(self, error: GatewayError) -> None:
         """End one that broke."""
+        self._call.stream_end = "failed"
         await self._send(self._writer.fail(error), more=False)
 
     def _summarize(self, *, cancelled: bool = False) -> StreamSummary:
@@ -216,6 +236,7 @@ class AsgiStream:
             times=progress.times_so_far(),
             session_id=self._session_id,
             cancelled=cancelled,
+            verdicts=progress.verdicts if progress.tells_verdicts else None,
         )
 
     async def _send(self, data: bytes, *, more: bool = True) -> None:
@@ -242,6 +263,8 @@ class AsgiStream:
         if limits:
             fields += split_fields(render_limits(limits))
         fields += call.surface.stream_fields(call.head.request_id, limits, self._progress.times_so_far())
+        if self._progress.verdicts:
+            fields += split_fields(render_verdicts(self._progress.verdicts))
         if call.cors and not for_any_reader:
             fields += split_fields(call.cors)
         if self._session_id is not None:

@@ -57,9 +57,13 @@ class StreamTerms:
 
     def render_cut(self, head: RequestHead, model: str) -> bytes:
         """The end for readers of a stream whose own end is missing."""
-        writer = self.open_writer()
-        writer.render([Opened(f"chatcmpl-{head.request_id.hex}", model)])
-        return writer.fail(StreamInterrupted())
+        return render_cut(self.open_writer(), head.request_id, model)
+
+
+def render_cut(writer: StreamWriter, request_id: UUID, model: str) -> bytes:
+    """The end for readers of a stream whose own end is missing, by a writer that has written nothing."""
+    writer.render([Opened(f"chatcmpl-{request_id.hex}", model)])
+    return writer.fail(StreamInterrupted())
 
 
 class KeptStream(AsgiStream):

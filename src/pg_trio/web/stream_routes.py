@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Protocol
 from urllib.parse import parse_qs
@@ -27,7 +27,7 @@ from attrs import frozen
 from pg_trio.attachment import OwnedWorks, while_connected
 from pg_trio.attachment.answer_store import AnswerStore, KeptAnswer
 from pg_trio.domain.kept_answer import AnswerStart
-from pg_trio.domain.project import CHAT_ACCESS, RESERVED_SLUGS, Access, Caller, Project
+from pg_trio.domain.project import CHAT_ACCESS, RESERVED_SLUGS, Caller, Project
 from pg_trio.domain.request_id import new_request_id
 from pg_trio.errors import (
     AnswerCut,
@@ -42,6 +42,7 @@ from pg_trio.surfaces import FALLBACK, V1Surface
 from pg_trio.surfaces.contract import MatchedRoute
 from pg_trio.web.asgi_types import AsgiApp, AsgiEvent, Receive, Scope, Send
 from pg_trio.web.head_template import Headers, join_tokens
+from pg_trio.web.idempotent_call import KeyedGateway
 from pg_trio.web.kept_stream import stream_name
 
 logger = logging.getLogger("pg_trio.web")
@@ -57,18 +58,14 @@ STOP_WAIT_S = 2.0
 LAST_EVENT_ID = b"last-event-id"
 
 
-class StreamGateway(Protocol):
-    """What the routes need of a running gateway."""
+class StreamGateway(KeyedGateway, Protocol):
+    """What these routes, and requests with an `Idempotency-Key`, need of a running gateway."""
 
     @property
     def works(self) -> OwnedWorks[AsgiEvent]: ...
 
     @property
     def answers(self) -> AnswerStore | None: ...
-
-    def find_caller(
-        self, authorization: Sequence[str], project: str, access: Access, at: float
-    ) -> Awaitable[Caller]: ...
 
 
 @frozen(slots=True)
@@ -217,7 +214,7 @@ async def receive_parts(answer: KeptAnswer, start: AnswerStart, reply: StreamRep
     while True:
         with trio.move_on_after(KEEP_ALIVE_S):
             return await answer.receive()
-        if time.time() > answer.head.ends_by:
+        if 0 < answer.head.ends_by < time.time():
             raise AnswerCut("its worker has not ended it in time")
         await reply.send(start.keep_alive)
 

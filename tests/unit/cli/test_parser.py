@@ -37,8 +37,8 @@ def test_internal_command_is_not_shown(capsys: pytest.CaptureFixture[str], word:
 
     assert "worker" not in error.replace(word, "")
     assert error.endswith(
-        "(choose from serve, reload, check, prices, token, operator, logs, show, stats, top, backup, doctor,"
-        " simulate, completion)\n"
+        "(choose from serve, reload, check, prices, token, operator, logs, show, stats, top, backup, chat, doctor,"
+        " guard, simulate, completion)\n"
     )
 
 

@@ -44,7 +44,9 @@ def test_all_kinds_are_reported_together() -> None:
         "gateway.max_messages: expected an integer, found a boolean",
         "gateway.workers: unknown key; it is a setting of [server]",
         'guardrails.pii_filter.types[0]: "emale" is none of "email", "ip_address", "iban", "credit_card", "ssn_us",'
-        ' "phone_us", "phone_de", "phone_generic"; did you mean "email"?',
+        ' "phone_us", "phone_de", "phone_generic", "url_credentials", "ipv6", "mac_address", "us_passport",'
+        ' "de_tax_id", "uk_nino", "fr_nir", "es_nif", "it_codice_fiscale", "crypto_wallet", "vin", "date_of_birth";'
+        ' did you mean "email"?',
         "nope: unknown key",
         'projects[0].endpoints[0].credential: no credential is named "mian"; did you mean "main"?',
         "projects[0].endpoints[0].input_schema.type: 'objct' is not valid under any of the given schemas",

@@ -34,6 +34,7 @@ from pg_trio.server.http1.incoming import Incoming
 from pg_trio.server.http1.lane_exchange import DISCARD_BYTES, LaneExchange
 from pg_trio.server.http1.phase import GONE, OVER, WAITING, Phase
 from pg_trio.server.http1.response import closing_error, refusal
+from pg_trio.server.websocket.upgrade import Upgrade
 
 if TYPE_CHECKING:
     from pg_trio.server.http1.lane import Lane
@@ -61,6 +62,7 @@ class LaneConnection:
         "_scope",
         "_server",
         "_socket",
+        "_websocket",
         "client",
         "deadline",
         "incoming",
@@ -76,6 +78,7 @@ class LaneConnection:
         self.client = ClientSlot()
         self._phase = Phase.NEW
         self._exchange: LaneExchange | None = None
+        self._websocket: HttpHead | None = None  # its handshake, if the lane serves it
         # The server's own last answer; empty if there is none.
         self._parting = b""
         # Trio's clock; math.inf while the connection does not wait for its client.
@@ -161,17 +164,20 @@ class LaneConnection:
 
     # ── serving ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def run(self) -> None:
-        """Serve until either side ends the connection. Raises only cancellation from outside."""
+    async def run(self) -> Upgrade | None:
+        """Serve until either side ends the connection, or it becomes a WebSocket. Raises only outer cancellation."""
         try:
             with self._scope, errors_told(_log_bug), self.client.stack:
                 await self._serve_requests()
+            if self._websocket is not None:
+                return Upgrade(self._detach(), self._websocket, self.incoming.take_websocket())
             if self._phase is Phase.HANDED_OVER:
                 await self._lane.hand_over(self._detach(), self.incoming.data)
             elif self._parting and not self.left:
                 await self._part()
         finally:
             self._close()
+        return None
 
     def _detach(self) -> socket.socket:
         self._lane.forget(self, self._socket)
@@ -192,15 +198,13 @@ class LaneConnection:
         while True:
             try:
                 head = await self._receive_head()
+                if head is not None and head.wants_websocket:
+                    self._websocket = head if self._lane.covers_websocket(head) else None
+                    head, self._phase = None, Phase.HANDED_OVER
             except Refused as refused:
                 self._refuse(refused)
                 return
-            if head is None:
-                return
-            if head.wants_websocket:
-                self._phase = Phase.HANDED_OVER
-                return
-            if not await self._serve(head):
+            if head is None or not await self._serve(head):
                 return
             self._exchange = None
             if not self.incoming.data:

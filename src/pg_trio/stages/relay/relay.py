@@ -131,6 +131,11 @@ class Relay:
         is_open = self.clock.is_committed or self.clock.head_at < math.inf
         return self.relays_reasoning and (self.holds_reasoning or is_open)
 
+    def allow_head(self, at: float) -> None:
+        """The head may be sent from this time on, if no token has come: it was held until now."""
+        self.clock.head_at = at
+        self._watch.wake()
+
     async def hear(self, spoken: SpokenEvents) -> None:
         """Relay a candidate's reasoning before its first token. Waits until the client's side has taken it."""
         await self._watch.hear(spoken)
@@ -147,6 +152,12 @@ class Relay:
     async def _open(self) -> None:
         await self.source.open(self)
         try:
+            self._unsent = await self._receive_first()
+        except GatewayError:
+            # A wrapper refuses the answer, of which tokens have come.
+            self.has_begun = True
+            raise
+        try:
             await self._watch.end_opening()
         except DeadlineExceeded:
             self.outcome = "cancelled: deadline"
@@ -158,6 +169,19 @@ class Relay:
         candidate = self.source.candidate
         self.client.name_source(candidate.provider, candidate.model)
 
+    async def _receive_first(self) -> Sequence[Event]:
+        """The first events to send. While a wrapper holds them back, the head stays open, and the provider's silence
+        counts."""
+        clock, watch = self.clock, self._watch
+        clock.phase = RelayPhase.READING
+        clock.wind_idle(trio.current_time())
+        while True:
+            events = await self.source.receive_events()
+            if events or watch.cut_by is not None:
+                return events
+            if clock.has_lived:
+                clock.wind_idle(trio.current_time())
+
     # ── READING and WRITING, in turn ─────────────────────────────────────────────────────────────────────────────────
 
     async def _pass_on(self) -> Finished | None:
@@ -166,6 +190,8 @@ class Relay:
         reading, writing = RelayPhase.READING, RelayPhase.WRITING
         clock.begin_reading(trio.current_time())
         events, self._unsent = self._unsent, ()
+        # They came with signs of life.
+        clock.has_lived = bool(events)
         while True:
             if events:
                 clock.phase = writing

@@ -76,6 +76,10 @@ class Watch:
             self.limit_ms = self.take_deadline()
             self.clock.is_committed = True
 
+    def wake(self) -> None:
+        """The clock has changed."""
+        self._woken.set()
+
     async def hear(self, spoken: SpokenEvents) -> None:
         """Let this task send a candidate's reasoning; only while OPENING. Waits until it is sent."""
         speech = Speech(spoken)

@@ -18,6 +18,7 @@ from pg_trio.web.openapi.document_parts import (
     STREAM_TYPE,
     STRING,
     UUID_TEXT,
+    VERDICTS,
     Part,
     a_list,
     an_object,
@@ -104,7 +105,7 @@ SCHEMAS: Part = {
             "content": nullable(STRING),
             "finish_reason": FINISH,
             "usage": reference("Usage"),
-            "meta": an_object({"request_id": UUID_TEXT}, {"session_id": UUID_TEXT}),
+            "meta": an_object({"request_id": UUID_TEXT}, {"session_id": UUID_TEXT, "guardrails": VERDICTS}),
         },
         {"reasoning_content": STRING, "reasoning_details": a_list(ANY_OBJECT), "tool_calls": a_list(ANY_OBJECT)},
     ),
@@ -132,6 +133,21 @@ SCHEMAS: Part = {
             "is_active": BOOLEAN,
             "last_used_at": nullable(NUMBER),
         }
+    ),
+    "ClientTokenTerms": an_object(
+        {
+            "ttl_seconds": {"type": "integer", "minimum": 60, "maximum": 86_400},
+            "endpoints": {"type": "array", "minItems": 1, "maxItems": 32, "items": STRING},
+        },
+        {
+            "subject": nullable({"type": "string", "minLength": 1, "maxLength": 256}),
+            "rate_limit_per_minute": nullable({"type": "integer", "minimum": 1, "maximum": 1_000_000_000}),
+            "max_concurrent": nullable({"type": "integer", "minimum": 1, "maximum": 1_000_000_000}),
+            "monthly_budget_usd": nullable({"type": "string", "description": "US dollars, such as `0.50`."}),
+        },
+    ),
+    "ClientToken": an_object(
+        {"token": STRING, "expires_at": {"type": "integer", "description": "Unix seconds."}},
     ),
     "Model": an_object(
         {"id": STRING, "object": constant("model"), "created": INTEGER, "owned_by": STRING},
@@ -231,6 +247,7 @@ def make_public_document(surfaces: Iterable[Surface]) -> Part:
             "listCandidates", "Its candidates, and how they fare", ok(a_list(reference("Candidate")))
         ),
         "/api/{project}/tokens": _read("listTokens", "Its tokens, without their texts", ok(a_list(reference("Token")))),
+        "/api/{project}/client-tokens": _mint(),
         "/api/{project}/models": _read(
             "listModels", "The providers' models of its endpoints, in OpenAI's shape", reference("ModelList")
         ),
@@ -319,6 +336,25 @@ def _stream(name: str, parameters: list[Part]) -> Part:
                 **refused,
             },
         },
+    }
+
+
+def _mint() -> Part:
+    statuses = (400, 401, 403, 404, 405, 408, 413, 415, 500, 503)
+    return {
+        "post": {
+            "operationId": "mintClientToken",
+            "tags": ["Client tokens"],
+            "summary": "A short-lived token for a browser",
+            "description": "Scope `mint`: the token of a server, which never leaves it.",
+            "security": [{"bearer": []}],
+            "parameters": [PROJECT],
+            "requestBody": body_of(reference("ClientTokenTerms")),
+            "responses": {
+                "201": answer("The token, which exists nowhere else.", ok(reference("ClientToken"))),
+                **failures(statuses, reference("Error")),
+            },
+        }
     }
 
 
