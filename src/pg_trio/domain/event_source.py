@@ -32,6 +32,8 @@ class LifeClock(Protocol):
 
     # Set by the source with each sign of life (a token, or reasoning), reset by the clock.
     has_lived: bool
+    # Set by a wrapper while it waits for something else, so that this is not taken for the provider's silence.
+    rests: bool
 
 
 class SourceListener(Protocol):
@@ -55,6 +57,10 @@ class EventSource(Protocol):
     @property
     def candidate(self) -> Candidate:
         """The candidate whose events come next. Only after `open`."""
+
+    @property
+    def speaker(self) -> Candidate:
+        """The candidate whose events were made last. Only after `SpokenEvents` were."""
 
     async def open(self, listener: SourceListener) -> None:
         """Wait until there is something to relay. Raises GatewayError."""

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import trio
@@ -138,7 +139,13 @@ class Relay:
 
     async def hear(self, spoken: SpokenEvents) -> None:
         """Relay a candidate's reasoning before its first token. Waits until the client's side has taken it."""
-        await self._watch.hear(spoken)
+        await self._watch.hear(partial(self._speak, spoken))
+
+    def _speak(self, spoken: SpokenEvents) -> Sequence[Event]:
+        events = spoken()
+        speaker = self.source.speaker
+        self.client.name_speaker(speaker.provider, speaker.model)
+        return events
 
     async def _relay_stream(self) -> StreamEnd:
         """Open the source, if it is not open, and relay one candidate's stream."""
