@@ -58,10 +58,6 @@ class EventSource(Protocol):
     def candidate(self) -> Candidate:
         """The candidate whose events come next. Only after `open`."""
 
-    @property
-    def speaker(self) -> Candidate:
-        """The candidate whose events were made last. Only after `SpokenEvents` were."""
-
     async def open(self, listener: SourceListener) -> None:
         """Wait until there is something to relay. Raises GatewayError."""
 

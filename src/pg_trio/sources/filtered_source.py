@@ -42,11 +42,6 @@ class FilteredSource:
         """See EventSource."""
         return self._source.candidate
 
-    @property
-    def speaker(self) -> Candidate:
-        """See EventSource."""
-        return self._source.speaker
-
     async def open(self, listener: SourceListener) -> None:
         """See EventSource. The filter also gets what the listener hears meanwhile."""
         self._listener = listener

@@ -76,8 +76,7 @@ class RescuedSource:
         assert self.now is not None, "the source is not open"
         return self.now.candidate
 
-    @property
-    def speaker(self) -> Candidate:
+    def find_speaker(self) -> Candidate:
         """The candidate whose events the client had last."""
         assert self._heard is not None, "no candidate has spoken"
         return self._heard.candidate

@@ -31,6 +31,7 @@ from pg_trio.domain.call import StreamClient
 from pg_trio.domain.chat import Usage
 from pg_trio.domain.event_source import EventSource, SpokenEvents
 from pg_trio.domain.events import Event, Finished
+from pg_trio.domain.project import Candidate
 from pg_trio.errors import AttemptFailed, ClientLeft, DeadlineExceeded, GatewayError
 from pg_trio.stages.relay.clock import RelayPhase, StreamClock
 from pg_trio.stages.relay.watch import LAST_WRITE_S, StopAsked, Watch, error_as_value
@@ -55,6 +56,8 @@ class Relay:
     holds_reasoning: bool = False
     # Awaited with the usage of the complete answer before the stream ends, if the answer must be stored.
     keep: Callable[[Usage], Awaitable[None]] | None = None
+    # Whose reasoning the source has given last, before the first token.
+    find_speaker: Callable[[], Candidate] | None = None
     # Called when the first token has come.
     note_first_token: Callable[[], None] | None = None
     # Why the answer ended with an error.
@@ -143,8 +146,9 @@ class Relay:
 
     def _speak(self, spoken: SpokenEvents) -> Sequence[Event]:
         events = spoken()
-        speaker = self.source.speaker
-        self.client.name_speaker(speaker.provider, speaker.model)
+        if self.find_speaker is not None and events:
+            speaker = self.find_speaker()
+            self.client.name_speaker(speaker.provider, speaker.model)
         return events
 
     async def _relay_stream(self) -> StreamEnd:
