@@ -48,10 +48,6 @@ class Scripted:
     heard: list[bool] = field(factory=list)
     candidate: Candidate = field(factory=lambda: Candidate(Credential("main", "openai", "http://x"), "m"))
 
-    @property
-    def speaker(self) -> Candidate:
-        return self.candidate
-
     async def open(self, listener: SourceListener) -> None:
         try:
             await trio.sleep(self.after_s)

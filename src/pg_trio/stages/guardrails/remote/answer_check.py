@@ -105,11 +105,6 @@ class EndCheckedSource:
         """See EventSource."""
         return self._source.candidate
 
-    @property
-    def speaker(self) -> Candidate:
-        """See EventSource."""
-        return self._source.speaker
-
     async def open(self, listener: SourceListener) -> None:
         """See EventSource. What the listener hears meanwhile is part of the answer."""
         self._listener, self._clock = listener, listener.clock

@@ -94,11 +94,6 @@ class HeldSource:
         """See EventSource."""
         return self._source.candidate
 
-    @property
-    def speaker(self) -> Candidate:
-        """See EventSource."""
-        return self._source.speaker
-
     async def open(self, listener: SourceListener) -> None:
         """See EventSource. Raises what refuses the request; the holder of the source then closes it."""
         if self._check is None:
