@@ -102,7 +102,7 @@ async def test_answers_run_at_once_and_are_told_apart(gateway: Gateway) -> None:
     async with open_socket(gateway) as client:
         for number in range(4):
             await client.ask(f"c{number}", f"Number {number}")
-        frames = list[Any]()
+        frames: list[dict[str, Any]] = []
         while 4 > sum(frame["type"] == "done" for frame in frames):
             frames.append(await client.read())
 

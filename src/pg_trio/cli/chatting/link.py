@@ -39,7 +39,9 @@ _FINAL_CODES = {4401: "The token is refused.", 4403: "The token may not be used 
 
 @frozen
 class Connected:
-    """A connection is there, and the gateway is ready."""
+    """A connection is there, and the gateway is ready. `number` tells connections apart."""
+
+    number: int
 
 
 @frozen
@@ -86,16 +88,18 @@ class Link:
     chance: Callable[[], float] = random.random
     _socket: trio_websocket.WebSocketConnection | None = None
     _wanted: trio.Event = field(factory=trio.Event)
+    _number: int = 0
     _was_ready: bool = False
     _failures: int = 0
     _closing_s: float | None = None
     _dropped: trio.CancelScope = field(factory=trio.CancelScope)
     _is_forgiven: bool = False
 
-    async def send(self, frame: Frame) -> None:
-        """Send a frame. Without a connection it is lost; Connected says when there is one again."""
+    async def send(self, frame: Frame, number: int) -> None:
+        """Send a frame on the connection of that number. If that is over, the frame is lost: what belongs on the next
+        one is decided when its Connected is taken, or a question would be asked twice."""
         self._wanted.set()
-        if self._socket is not None:
+        if self._socket is not None and number == self._number:
             try:
                 await self._socket.send_message(json.dumps(frame))
             except trio_websocket.ConnectionClosed:
@@ -166,8 +170,8 @@ class Link:
                 heartbeat_s = await self._wait_ready(socket)
             if limit.cancelled_caught:
                 raise _Closed(f"The gateway was not ready within {CONNECT_LIMIT_S:g} s.")
-            self._socket, self._was_ready, self._failures = socket, True, 0
-            await self.tell.send(Connected())
+            self._socket, self._number, self._was_ready, self._failures = socket, self._number + 1, True, 0
+            await self.tell.send(Connected(self._number))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch, socket, heartbeat_s, nursery.cancel_scope)
                 await self._receive(socket)
