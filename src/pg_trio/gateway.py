@@ -145,7 +145,7 @@ class RunningGateway:
 
     def find_endpoint(self, caller: Caller, slug: str) -> Endpoint:
         """An active endpoint of the caller's project. Raises EndpointNotFound."""
-        return self.pipeline.catalogue.find(caller.project, slug).endpoint
+        return self.pipeline.catalogue.find_for(caller, slug).endpoint
 
     async def take_room(self, caller: Caller, size_bytes: int) -> Kept | None:
         """Room for a large message of a socket; None if there is none in time."""

@@ -19,6 +19,7 @@ from pg_trio.cli import main
 from pg_trio.domain.client_grant import holder_key
 from pg_trio.domain.project import TokenLimits
 from pg_trio.store.token_admin import TokenAdmin
+from tests.support.chat_client import open_socket, refused
 from tests.support.gateway import (
     OTHER_PROJECT,
     PROJECT,
@@ -615,3 +616,57 @@ async def test_logs_command_shows_a_subject(lane: Gateway, capsys: pytest.Captur
     assert 12 == len(rows[0]["client_token"])
     assert "user-17" in table
     assert "user-18" in table
+
+
+async def test_socket_takes_a_client_token(gateway: Gateway) -> None:
+    parent = make_parent(gateway)
+    token = await mint(gateway, parent, endpoints=["support"], subject="ada")
+    protocols = ("pg-chat.v1", f"pg-token.{token}")
+
+    async with open_socket(gateway, "support", token="", protocols=protocols) as client:
+        assert "done" == (await client.answer("c1"))[-1]["type"]
+        with TokenAdmin(gateway.settings.gateway.data_dir) as admin:
+            admin.revoke(parent)
+        with trio.fail_after(PATIENCE_S):
+            revoked = await client.read_end()
+    await gateway.stop()
+
+    assert 4401 == revoked.code
+    assert ["ada"] == [row["subject"] for row in gateway.log_rows()]
+
+
+@pytest.mark.parametrize("slug", ["other", "stall", "missing"])
+async def test_socket_for_another_endpoint_is_refused(gateway: Gateway, slug: str) -> None:
+    token = await mint(gateway, make_parent(gateway), endpoints=["support"])
+    protocols = ("pg-chat.v1", f"pg-token.{token}")
+
+    async with open_socket(gateway, slug, token="", protocols=protocols) as client:
+        ended = await client.read_end()
+    plain = await refused(gateway, slug, token=token)
+
+    assert 4403 == ended.code
+    assert [{"type": "error", "status": 403, "error": NOT_GRANTED[1]}] == ended.frames
+    assert (403, {"ok": False, "error": NOT_GRANTED[1]}) == plain
+
+
+async def test_streams_belong_to_the_subject(nursery: trio.Nursery, tmp_path: Path) -> None:
+    configured = project() + endpoint("stream", streaming_enabled=True, resumable_streams=True)
+    gateway = await start_gateway(nursery, tmp_path, configured)
+    parent = make_parent(gateway)
+    ada, again, bob, nameless, other = [
+        await mint(gateway, parent, endpoints=["stream"], **({"subject": subject} if subject else {}))
+        for subject in ("ada", "ada", "bob", None, None)
+    ]
+    began = {token: await call(gateway, token, "stream", stream=True) for token in (ada, nameless)}
+
+    async def resume(token: str, of: str) -> HttpResponse:
+        path = f"/api/{PROJECT}/stream/streams/{began[of].headers['x-request-id']}"
+        return await send_raw(gateway.port, get(f"{path}?after=0", bearer(token)))
+
+    own = [await resume(token, of) for token, of in ((ada, ada), (again, ada), (nameless, nameless))]
+    foreign = [
+        await resume(token, of) for token, of in ((bob, ada), (nameless, ada), (other, nameless), (ada, nameless))
+    ]
+
+    assert [began[ada].body, began[ada].body, began[nameless].body] == [answer.body for answer in own]
+    assert [(404, "Stream not found or not accessible.")] * 4 == [told(answer) for answer in foreign]

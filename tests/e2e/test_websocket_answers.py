@@ -102,7 +102,7 @@ async def test_answers_run_at_once_and_are_told_apart(gateway: Gateway) -> None:
     async with open_socket(gateway) as client:
         for number in range(4):
             await client.ask(f"c{number}", f"Number {number}")
-        frames = list[Any]()
+        frames: list[dict[str, Any]] = []
         while 4 > sum(frame["type"] == "done" for frame in frames):
             frames.append(await client.read())
 
@@ -234,6 +234,7 @@ async def test_reasoning_comes_as_frames(gateway: Gateway) -> None:
 
     kinds = [frame["type"] for frame in frames]
     assert ["started", "reasoning"] == kinds[:2]
+    assert ("openai", "sim?reasoning=3") == (frames[0]["provider"], frames[0]["model"])
     assert list(range(1, len(frames))) == seqs(frames)
     assert all(frame["content"] for frame in frames if frame["type"] == "reasoning")
 

@@ -32,6 +32,8 @@ class LifeClock(Protocol):
 
     # Set by the source with each sign of life (a token, or reasoning), reset by the clock.
     has_lived: bool
+    # Set by a wrapper while it waits for something else, so that this is not taken for the provider's silence.
+    rests: bool
 
 
 class SourceListener(Protocol):

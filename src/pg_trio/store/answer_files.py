@@ -138,7 +138,7 @@ def has_writer(file: int) -> bool:
 
 
 def remove(path: Path, file: int) -> int | None:
-    """Remove the file of that path, if it is this open one and nobody writes it. Its size, or None (rule 3)."""
+    """Remove the file of that path, if it is this open one and has no writer. Its size, or None (rule 3)."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -312,7 +312,7 @@ async def send_now(send: Send, event: AsgiEvent) -> AsgiEvent | None:
     message: AsgiEvent = {"type": PART_NOW, "body": event["body"]}
     try:
         await send(message)
-    except BrokenPipeError:
+    except OSError:
         return event
     rest = message["rest"]
     return {"type": REST_OF_PART, "body": rest} if rest else None

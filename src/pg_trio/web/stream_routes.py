@@ -210,10 +210,12 @@ async def send_stream(answer: KeptAnswer, after: int, reply: StreamReply) -> Non
 
 
 async def receive_parts(answer: KeptAnswer, start: AnswerStart, reply: StreamReply) -> Sequence[bytes]:
-    """The next parts. While there are none, the connection is kept alive."""
+    """The next parts. While there are none, the connection is kept alive. Raises AnswerCut."""
     while True:
         with trio.move_on_after(KEEP_ALIVE_S):
             return await answer.receive()
+        if 0 < answer.head.ends_by < time.time():
+            raise AnswerCut("its worker has not ended it in time")
         await reply.send(start.keep_alive)
 
 

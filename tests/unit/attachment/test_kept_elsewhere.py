@@ -138,6 +138,20 @@ async def test_readers_elsewhere_are_clients(autojump_clock: MockClock) -> None:
         assert "cancelled: client left" == flow.ended
 
 
+async def test_client_that_came_back_waits_for_no_dead_one(autojump_clock: MockClock) -> None:
+    flow, client = Flow(), Client(takes_s=1_000)
+
+    async with running() as (works, nursery):
+        nursery.start_soon(client.read, OwnedAttachment(works, 1, client.take), flow)
+        await trio.sleep(20)
+        assert 6 >= flow.sent
+        assert flow.kept.keeper is not None
+        flow.kept.keeper.note_readers(1)
+        await trio.sleep(20)
+
+        assert 20 <= flow.sent
+
+
 async def test_work_that_is_not_kept_any_more_ends_with_its_client(autojump_clock: MockClock) -> None:
     flow, client = Flow(), Client()
 

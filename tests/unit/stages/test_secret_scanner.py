@@ -73,6 +73,12 @@ SECRETS = [
     ("service_token", "{d10}:AA{a33}"),
     ("service_token", "dop_v1_{h64}"),
     ("service_token", "shpat_{h32}"),
+    ("provider_key", "hf_abcdefghijKLMNopqrstuvwxyzABCDEFGH"),
+    ("github_token", "ghp_1234567890abcdefghijklmnopqrstuvwxyz"),
+    ("openai_key", "sk-1234567890abcdef1234567890abcdef"),
+    ("slack_token", "xoxb-123456789012-123456789012-abcdefghijklmnopqrstuvwx"),
+    ("connection_string", "postgres://admin:secret@db.internal:5432/prod"),
+    ("connection_string", "mysql://root:hunter2@localhost/app"),
     ("jwt", JWT),
     ("connection_string", "postgresql://app:{a16}@db.example.com:5432/app?sslmode=require"),
     ("connection_string", "mongodb+srv://root:{a12}@cluster0.example.net"),
@@ -101,6 +107,8 @@ NAMED = [
 ]
 
 HARMLESS = [
+    "credentials = standard_b64encode(text)",
+    "http://userid:password@example.com:8080",
     "token = request.headers.get('Authorization')",
     "const apiKey = process.env.OPENAI_API_KEY;",
     'api_key: "${API_KEY}"',

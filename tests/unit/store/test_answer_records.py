@@ -25,7 +25,7 @@ from pg_trio.store.answer_records import (
     unpack_record,
 )
 
-HEAD = AnswerHead(UUID(int=1), UUID(int=2), "a-slug", "chat", "sse", 1.5, b"\xff" * 32)
+HEAD = AnswerHead(UUID(int=1), UUID(int=2), "a-slug", "chat", "sse", 1.5, b"\xff" * 32, 2.5)
 
 
 def payload_of(record: bytes) -> bytes:

@@ -19,7 +19,9 @@ _NUMBERS = r"(?:\d{4}([-./])\d{1,2}[-./]\d{1,2}|\d{1,2} ?[-./] ?\d{1,2} ?[-./] ?
 _WITH_MONTH = rf"\d{{1,2}}(?:st|nd|rd|th|er|º|\.)?(?: of| de| d')?[ \-]{_NAME}\.?,?(?: de| del)?[ \-]\d{{4}}"
 _CJK = r"\d{4} ?年 ?\d{1,2} ?月 ?\d{1,2} ?日"
 _MONTH_FIRST = rf"{_NAME}\.? \d{{1,2}}(?:st|nd|rd|th)?,? \d{{4}}"
-DATE_OF_BIRTH = rf"{_WORDS}{_GAP}(?:{_NUMBERS}|{_WITH_MONTH})\b|{_WORDS}{_GAP}\b{_MONTH_FIRST}\b|{_WORDS}{_GAP}{_CJK}"
+DATE_OF_BIRTH = (
+    rf"{_WORDS}{_GAP}(?:{_NUMBERS}(?:\b|T\d)|{_WITH_MONTH}\b)|{_WORDS}{_GAP}\b{_MONTH_FIRST}\b|{_WORDS}{_GAP}{_CJK}"
+)
 
 _MONTHS = (
     *("jan", "gen", "ene", "feb", "fev", "fév", "mar", "mär", "mrt", "apr", "abr", "avr", "may", "mai", "mag", "maj"),
@@ -33,6 +35,8 @@ _YEARS = range(1900, 2100)
 
 def check_date_of_birth(buffer: bytes, start: int, end: int, _floor: int) -> Span:
     """The date, without the words in front of it."""
+    if buffer[end - 2 : end - 1] == b"T":
+        end -= 2  # an hour follows (RFC 3339)
     text = buffer[start:end].decode("utf-8", "replace")
     first_month = _MONTH_FIRST_AT.search(text)
     if first_month is not None and first_month[1].lower().startswith(_MONTHS):

@@ -35,6 +35,9 @@ class Suspect(IntEnum):
     PILED = 5
 
 
+_NONE: frozenset[Suspect] = frozenset()
+
+
 @frozen(slots=True, eq=False)
 class Step:
     """`suspect`: what the text must have, None for every text. `joins`: a shorter text means that separators went."""
@@ -48,7 +51,9 @@ class Step:
 def suspects_in(text: str) -> frozenset[Suspect]:
     """What one scan finds."""
     patterns = _ascii_suspects() if text.isascii() else _all_suspects()
-    return frozenset(Suspect(index) for index in patterns.find_indexes(text.encode()))
+    indexes = patterns.find_indexes(text.encode())
+    # Nearly every text has none.
+    return frozenset([Suspect(index) for index in indexes]) if indexes else _NONE
 
 
 # ── 1. Base64 ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -57,7 +62,7 @@ def suspects_in(text: str) -> frozenset[Suspect]:
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{24,}={0,2}")
 # Of one text: more than any prompt that a person hides. The rest is not read.
 _MOST_DECODED_CHARS = 64 * 1024
-_MOST_RUNS = 256
+_MOST_RUNS = 16_384
 _URL_SAFE = str.maketrans("-_", "+/")
 
 

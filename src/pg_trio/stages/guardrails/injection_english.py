@@ -9,7 +9,10 @@ from __future__ import annotations
 from pg_trio.stages.guardrails.injection_rule import HarmlessPlace, InjectionRule
 
 _EARLIER = r"(?:previous|prior|above|earlier|preceding|existing|initial|original|former)"
-_RULES = r"(?:instructions?|directions?|directives?|guidelines?|rules|prompts?|commands?|programming|constraints?)"
+_RULES = (
+    r"(?:instructions?|directions?|directives?|guidelines?|guidance|rules|prompts?"
+    r"|commands?|programming|constraints?)"
+)
 _SYSTEM_PROMPT = (
     r"(?:system|initial|hidden|original|secret|internal|developer)[\s-]*"
     r"(?:prompts?|instructions?|message|guidelines)"
@@ -249,7 +252,10 @@ ENGLISH_RULES: tuple[InjectionRule, ...] = (
         "freed",
         "persona",
         r"\byou have been freed from "
-        r"|\byou are no longer (?:bound by|restricted by|an? (?:ai|assistant))\b",
+        r"|\byou are no longer (?:an? (?:ai|assistant)|(?:bound|restricted|limited"
+        r"|constrained|governed) by (?:any |all |the |your |these |those )?"
+        r"(?:\w+ )?(?:rules|restrictions|guidelines|programming|polic(?:y|ies)|limitations"
+        r"|constraints|instructions|ethics|filters|laws|openai))\b",
     ),
     InjectionRule(
         "do-anything-now",
@@ -283,5 +289,94 @@ ENGLISH_RULES: tuple[InjectionRule, ...] = (
         r"|not limited by(?: any)?) (?:\w+ ){0,2}"
         r"(?:restrictions?|limitations?|filters?|guidelines|censorship|boundaries"
         r"|morals?|ethics|rules|constraints)\b",
+    ),
+    InjectionRule(
+        "ignore-above",
+        "override",
+        r"\b(?:ignore|disregard|forget|override|bypass) (?:(?:all|any|every|the|your"
+        rf"|these|those|of) ){{0,4}}{_RULES} "
+        r"(?:above|before this|preceding this|up to (?:now|here)|so far|(?:stated"
+        r"|listed|given|written|mentioned|provided)"
+        r" (?:above|before|earlier|previously|so far))\b",
+        HarmlessPlace.OBJECT,
+    ),
+    InjectionRule(
+        "ignore-system",
+        "override",
+        r"\b(?:ignore|disregard|override|bypass|forget|overrule) (?:(?:the|your|all|any|every|of|what) ){0,4}"
+        r"(?:system|developer|initial|hidden) (?:prompts?|messages?|instructions?)\b",
+        HarmlessPlace.OBJECT,
+    ),
+    InjectionRule(
+        "instructions-void",
+        "override",
+        rf"\b(?:(?:your|all|any|all of your|all the) ){{1,2}}(?:{_EARLIER}|system|current|safety) (?:\w+ )?{_RULES} "
+        r"(?:(?:are|is|have been|has been|were) (?:now |hereby |all )?(?:void|null"
+        r"|cancel+ed|revoked|overridden|obsolete"
+        r"|suspended|deleted|replaced|superseded|lifted|erased|removed|invalid|no longer (?:valid"
+        r"|apply|in (?:effect|force)))"
+        r"|no longer appl(?:y|ies)|do(?:es)? not apply|don'?t apply)\b",
+        HarmlessPlace.OBJECT,
+    ),
+    InjectionRule(
+        "no-restrictions",
+        "persona",
+        r"\byou (?:now |will |shall |must )?(?:have|are|were|had|operate|exist|act)(?: now| an ai)?"
+        r" (?:absolutely |completely )?(?:no|without(?: any)?|free of(?: all)?|free from(?: all)?"
+        r"|not bound by(?: any)?)"
+        r" (?:ethical |moral |content |safety |legal |programmed )*(?:restrictions"
+        r"|limitations|filters|guidelines|censorship)\b",
+        HarmlessPlace.OBJECT,
+        score=0.7,
+    ),
+    InjectionRule(
+        "given-instructions",
+        "reveal",
+        rf"\bwhat (?:exact |initial |system |hidden )?{_RULES} (?:were|have|did) you (?:been |get |receive )?"
+        r"(?:given|told|received?|following|programmed with|get)\b"
+        rf"|\b{_SHOW} (?:me |us )?(?:the |all |all the )?(?:exact |full |initial )?(?:prompt"
+        r"|instructions|system message|directives)"
+        r" (?:that )?you (?:were|have been|are|had been|got|received|'ve been)"
+        r"(?: (?:given|provided|told|initiali[sz]ed|configured|set up)(?: with)?)?\b",
+        HarmlessPlace.OBJECT,
+    ),
+    InjectionRule(
+        "everything-above",
+        "reveal",
+        r"\b(?:print|output|repeat|show|display|copy|return|write out|recite|reproduce) (?:me )?(?:back )?"
+        r"(?:everything|all of the text|all the text|all text|the text|the words|the content"
+        r"|the entire text|all|every word)"
+        r" (?:above|before this|prior to this|preceding this)(?: (?:this )?(?:line|message|point|text|sentence))?"
+        r"(?:[.!,:;?]|\z|\n| and | in | verbatim| exactly| word for)",
+        HarmlessPlace.OBJECT,
+    ),
+    InjectionRule(
+        "your-instructions",
+        "reveal",
+        rf"\b{_SHOW} (?:me |us |back )?(?:(?:all|of|exactly|the|full|text) ){{0,3}}your (?:exact"
+        r" |own |full |current |actual )?"
+        r"(?:instructions|prompt|directives)(?:[.!?,;]|\z|\n| verbatim| word for word| in full| exactly)",
+    ),
+    InjectionRule(
+        "all-your-instructions",
+        "override",
+        r"\b(?:ignore|disregard|forget) (?:all |any |every )(?:the |of your |your "
+        rf"|of the )?(?:{_RULES}|restrictions|limitations)(?:[.!?,;:]|\z|\n| and )"
+        r"|\b(?:ignore|disregard|forget) (?:everything|all|anything) (?:that is |that'?s "
+        rf"|written |stated )?in your (?:{_RULES}|system prompt)\b",
+    ),
+    InjectionRule(
+        "prompt-says",
+        "reveal",
+        r"\bwhat (?:does|did|do) your (?:system |initial |hidden |original )(?:prompt"
+        r"|instructions|message) (?:say|contain|tell|look like|include)\b",
+        HarmlessPlace.OBJECT,
+    ),
+    InjectionRule(
+        "mode-without-rules",
+        "mode",
+        r"\b(?:enable|enter|activate|switch to|turn on|go into|start) (?:the )?(?:developer"
+        r"|god|sudo|unrestricted|jailbreak)"
+        r" mode,? (?:and|then) (?:answer|respond|reply|act|ignore|reveal|output)\b",
     ),
 )

@@ -21,8 +21,6 @@ from pg_trio.stages.guardrails.normal_text import NormalText, fold, normalise
 LABEL = "Keyword"
 # What Python calls white space, beyond ASCII too.
 _ANY_SPACE = r"[\s\x{B}\x{1C}-\x{1F}\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000}]+"
-# With this many words one scan for all is cheaper than one for each (a word costs 0.4 µs a kilobyte, the scan 1 µs).
-SCAN_WORDS = 8
 # 64 MiB: RE2's limit for the automaton of all words; about 20,000 words. More words are searched one by one.
 SCAN_MEMORY_BYTES = 64 * 1024 * 1024
 # In a stream, a disguised word is found if it has up to three signs or invisible characters after each letter.
@@ -69,6 +67,7 @@ class KeywordFinder:
     def first_word(self, text: str) -> str | None:
         """The first word in the configured order that is in the text, as configured."""
         folded = text.casefold()
+        # One scan for all words; one for each would cost 0.4 µs a kilobyte.
         may_be_plain = self._may_have_any(folded)
         form = self._normalise(text) if may_be_plain else normalise(text)
         if not may_be_plain and (form is None or not self._may_have_any(form.text)):
@@ -143,8 +142,7 @@ def keyword_finder(words: Iterable[str], match: Literal["substring", "word"] = "
     kept = tuple(_Word(word, word.casefold(), _normal_word(word)) for word in words if word)
     has_spaces = any(" " in word.normal for word in kept)
     forms = list(dict.fromkeys(form for word in kept for form in (word.folded, word.normal)))
-    scan = _one_scan(forms) if has_spaces or len(kept) >= SCAN_WORDS else None
-    return KeywordFinder(kept, match == "word", scan, has_spaces)
+    return KeywordFinder(kept, match == "word", _one_scan(forms), has_spaces)
 
 
 def _normal_word(word: str) -> str:
@@ -181,6 +179,8 @@ def _without_overlaps(matches: list[Match]) -> list[Match]:
 
 
 def _one_scan(words: list[str]) -> Pattern | None:
+    if not words:
+        return None
     try:
         return compile_pattern("|".join(_quote(word) for word in words), max_mem_bytes=SCAN_MEMORY_BYTES)
     except ValueError:

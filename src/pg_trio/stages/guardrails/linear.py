@@ -42,6 +42,9 @@ def compile_pattern(pattern: str, *, ignore_case: bool = False, max_mem_bytes: i
         raise ValueError(said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)) from None
 
 
+_NOTHING: list[int] = []
+
+
 class PatternSet:
     """Several patterns in one scan; reports which of them match somewhere."""
 
@@ -57,8 +60,7 @@ class PatternSet:
 
     def find_indexes(self, text: bytes) -> list[int]:
         """The indexes of the patterns that match somewhere."""
-        found: list[int] | None = self._set.Match(text)
-        return found or []
+        return self._set.Match(text) or _NOTHING
 
     def find_first(self, text: bytes) -> int | None:
         """The lowest index of a pattern that matches somewhere, or None."""

@@ -25,7 +25,7 @@ US_PASSPORT = (
     r"(?i:\b(?:passports?|pasaportes?|passeports?|reisep[aä]ss\w*))[^0-9\n]{0,40}?\b(?:[A-Za-z]\d{8}|\d{9})\b"
     r"|\b(?:[A-Z]\d{8}|\d{9})[ ,(]{1,3}(?i:(?:is )?(?:my |the |us |u\.s\. |american )*passport\b)"
 )
-DE_TAX_ID = rf"\b[1-9]\d(?:{_GAP}\d{{3}}){{3}}\b"
+DE_TAX_ID = rf"\b\d\d(?:{_GAP}\d{{3}}){{3}}\b"
 UK_NINO = r"\b[A-CEGHJ-PR-TW-Za-ceghj-pr-tw-z][A-CEGHJ-NPR-TW-Za-ceghj-npr-tw-z](?:[ \-]?\d\d){3}[ \-]?[A-Da-d]\b"
 FR_NIR = rf"\b[1-478]{_GAP}\d\d{_GAP}\d\d{_GAP}\d[0-9ABab]{_GAP}\d{{3}}{_GAP}\d{{3}}{_GAP}\d\d\b"
 ES_NIF = (
@@ -64,6 +64,9 @@ def check_de_tax_id(buffer: bytes, start: int, end: int, floor: int) -> Span:
     digits = buffer[start:end].translate(None, NOT_DIGITS)
     counts = sorted(digits[:10].count(digit) for digit in set(digits[:10]))
     if counts[-1] not in (2, 3) or counts[-2] > 1 or not _fits_mod_11_10(digits):
+        return None
+    # Only numbers for tests begin with 0.
+    if digits[0] == 0x30 and not _OWN_WORDS.search(before(buffer, start, floor)):
         return None
     return _alone(buffer, start, end, floor)
 

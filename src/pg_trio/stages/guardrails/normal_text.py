@@ -61,7 +61,7 @@ def normalise(text: str, *, collapse: bool = False) -> NormalText | None:
     `collapse`: also if its white space is irregular.
     """
     suspects = suspects_in(text)
-    if not suspects and not (collapse and SPACES.apply(text) != text):
+    if not suspects and (not collapse or SPACES.apply(text) == text):
         return None
     steps, normal, was_joined = _undisguise(text, suspects)
     if normal == text and not collapse:

@@ -59,6 +59,7 @@ class InjectionFinder:
 
     _allowed: frozenset[str]
     _threshold: float
+    _rules: _RuleSet
     context_chars: int = SIGN_WINDOW_CHARS
 
     @property
@@ -73,16 +74,17 @@ class InjectionFinder:
 
     def check(self, text: str) -> None:
         """Return if the text is harmless. Raises: InjectionBlocked with the strongest rule."""
-        found = self._reach(text, _rules(loose=False))
-        if not found:
-            normal = normalise(text)
-            found = [] if normal is None else self._reach(normal.text, _rules(loose=normal.was_joined))
+        found = self._reach(text, self._rules) or self._reach_disguised(text)
         if found:
             raise InjectionBlocked(rule=max(found, key=lambda match: _SCORES[match.rule]).rule)
 
+    def _reach_disguised(self, text: str) -> list[Match]:
+        normal = normalise(text)
+        return [] if normal is None else self._reach(normal.text, _rules(loose=normal.was_joined))
+
     def judge(self, text: str) -> list[Match]:
         """The matches of the first place where the scores reach the threshold; none if the text is harmless."""
-        found = self._reach(text, _rules(loose=False))
+        found = self._reach(text, self._rules)
         if found:
             return found
         normal = normalise(text)
@@ -111,7 +113,10 @@ class InjectionFinder:
 
     def _reach(self, text: str, rules: _RuleSet) -> list[Match]:
         buffer = text.encode()
-        named = [rule for rule in rules.that_may_match(buffer) if rule.id not in self._allowed]
+        indexes = rules.scan(buffer)
+        if not indexes:
+            return []
+        named = [RULES[index] for index in sorted(indexes) if RULES[index].id not in self._allowed]
         if sum(rule.score for rule in named) < self._threshold - _ROUNDING or not named:
             return []
         found = sorted(match for rule in named for match in rules.matches_of(rule, buffer))
@@ -140,7 +145,7 @@ def injection_finder(allow: tuple[str, ...] = (), score_threshold: float = 1.0) 
     for rule_id in allow:
         if rule_id not in _SCORES:
             raise ValueError(f"allow: no rule is named {rule_id!r}")
-    return InjectionFinder(frozenset(allow), score_threshold)
+    return InjectionFinder(frozenset(allow), score_threshold, _rules(loose=False))
 
 
 class InjectionScanner:
@@ -166,9 +171,9 @@ class _RuleSet:
         self._patterns = dict(zip((rule.id for rule in RULES), patterns, strict=True))
         self._each: dict[str, Pattern] = {}
 
-    def that_may_match(self, buffer: bytes) -> list[InjectionRule]:
-        """Rules that match somewhere; a match may be excused."""
-        return [RULES[index] for index in sorted(self._any.find_indexes(buffer))]
+    def scan(self, buffer: bytes) -> list[int]:
+        """The indexes of rules that match somewhere; a match may be excused."""
+        return self._any.find_indexes(buffer)
 
     def matches_of(self, rule: InjectionRule, buffer: bytes) -> Iterator[Match]:
         """The rule's matches that are not excused; byte offsets."""

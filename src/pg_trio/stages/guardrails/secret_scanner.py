@@ -76,10 +76,11 @@ _JWT = rf"\beyJ{_W}{{8,}}\.{_W}{{2,}}\.{_W}*"
 _CUT_BODY = re.compile(rb"(?:\s|\\[nr]|[A-Za-z0-9+/=]{20,80}(?![A-Za-z]))*")
 _END_BYTES = 80
 
-_NOT_RANDOM = re.compile(
-    rb"(?i)example|sample|dummy|placeholder|your[_-]|my[_-]|change[_-]?me|redacted|xxxx|\*\*\*\*|<|>|\.\.\.|1234567890abcdef"
-    rb"|abcdefgh|test[_-]?key|not[_-]?a|insert|fake"
+_PLACEHOLDER = re.compile(
+    rb"(?i)example|sample|dummy|placeholder|your[_-]|my[_-]|change[_-]?me|redacted|x{4}|\*{4}|<|>|\.\.\.|insert[_-]|fake"
 )
+# Beside these in a value that only its name makes a secret.
+_NOT_RANDOM = re.compile(rb"(?i)1234567890|abcdefgh|test[_-]?key|not[_-]?a|qwerty")
 _REST_OF_URL = re.compile(rb"[^\s\"'<>`]{0,200}")
 _UUID = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
 # Code, not a value: a call, an attribute, a template, a path, a date, a version.
@@ -90,6 +91,8 @@ _PASSWORD_NAME = re.compile(rb"(?i)pass|pwd|kennwort")
 _KINDS = tuple(re.compile(kind) for kind in (rb"[a-z]", rb"[A-Z]", rb"[0-9]", rb"[^A-Za-z0-9]"))
 _PASSWORD_KINDS = 3
 _MIN_KEY_BYTES = 16
+# The longest part of a prefix that would count as a kind: "AI" of "AIza".
+_PREFIX_BYTES = 4
 _NOT_VALUE = re.compile(rb"[\"'`\s,;<>()\[\]{}]")
 _VALUE_START = re.compile(rb"(?::=|=>|=|:)\s{0,3}[\"'`]?(?=\S)")
 
@@ -107,10 +110,13 @@ def check_private_key(buffer: bytes, start: int, end: int, _floor: int) -> Span:
 
 
 def check_prefixed(buffer: bytes, start: int, end: int, _floor: int) -> Span:
-    """A key with its issuer's prefix, if the rest looks random."""
+    """A key with its issuer's prefix, if the rest looks random: letters of both cases, or letters and digits."""
     if start and (buffer[start - 1 : start].isalnum() or buffer[start - 1] == 0x5F):  # 0x5F is "_"
         return None
-    return (start, end) if _is_random(buffer[start:end]) else None
+    value = buffer[start:end]
+    if entropy(value) < _MIN_ENTROPY or _PLACEHOLDER.search(value):
+        return None
+    return (start, end) if _is_mixed(value[_PREFIX_BYTES:]) else None
 
 
 def check_exact(_buffer: bytes, start: int, end: int, _floor: int) -> Span:
@@ -132,7 +138,7 @@ def check_connection_string(buffer: bytes, start: int, end: int, floor: int) -> 
     """The address with its password, up to the end of the host and its path."""
     if buffer.find(b"://", start, end) < 0:
         value = buffer[start:end].rpartition(b"=")[2]
-        return None if _CODE.match(value) or _NOT_RANDOM.search(value) else (start, end)
+        return None if _CODE.match(value) or _PLACEHOLDER.search(value) else (start, end)
     if check_url_credentials(buffer, start, end, floor) is None:
         return None
     rest = _REST_OF_URL.match(buffer, end)
@@ -146,12 +152,18 @@ def check_named(buffer: bytes, start: int, end: int, _floor: int) -> Span:
     value = _value_of(buffer, begin, end)
     # Most values in code are a word or a name.
     word = value.rstrip(b"=")
+    if buffer[begin + len(value) : begin + len(value) + 1] in (b"(", b"["):
+        return None  # a call, an index
     if word.isalpha() and (word.islower() or word.isupper() or word.istitle()):
         return None
-    if not value or _CODE.match(value) or _UUID.match(value) or _NOT_RANDOM.search(value):
+    if not value or _CODE.match(value) or _UUID.match(value) or _is_placeholder(value):
         return None
     looks = _is_password if _PASSWORD_NAME.search(buffer, start, begin) else _is_named_key
     return (begin, begin + len(value)) if looks(value) else None
+
+
+def _is_placeholder(value: bytes) -> bool:
+    return bool(_PLACEHOLDER.search(value) or _NOT_RANDOM.search(value))
 
 
 def _value_of(buffer: bytes, begin: int, end: int) -> bytes:
@@ -188,8 +200,9 @@ def _has_digit_and_letter(value: bytes) -> bool:
     return bool(value.translate(None, DIGITS)) and any(byte in DIGITS for byte in value)
 
 
-def _is_random(value: bytes) -> bool:
-    return entropy(value) >= _MIN_ENTROPY and not _NOT_RANDOM.search(value) and _has_digit_and_letter(value)
+def _is_mixed(value: bytes) -> bool:
+    """Whether it has two kinds of small letters, large letters and digits."""
+    return sum(kind.search(value) is not None for kind in _KINDS[:3]) > 1
 
 
 def entropy(value: bytes) -> float:

@@ -95,6 +95,9 @@ class SocketLimits(Protocol):
     @property
     def websocket_heartbeat_ms(self) -> int: ...
 
+    @property
+    def idle_timeout_ms(self) -> int: ...
+
 
 class ChatSocket:
     """One socket, after its handshake. `template` says what all its messages have in common."""
@@ -179,7 +182,10 @@ class ChatSocket:
                     nursery.start_soon(self._run_outlet, nursery.cancel_scope)
                     if care is not None:
                         nursery.start_soon(self._watch_draining, care)
-                        nursery.start_soon(keep_alive, care, self._limits.websocket_heartbeat_ms / 1000)
+                        # A connection that is quiet for the idle limit is closed (server/hypercorn_protocol.py).
+                        limits = self._limits
+                        beat_ms = min(limits.websocket_heartbeat_ms, limits.idle_timeout_ms / 2)
+                        nursery.start_soon(keep_alive, care, beat_ms / 1000)
                 else:
                     self._link.on_drain = self.note_draining
                 await self._chat()

@@ -11,7 +11,7 @@ from attrs import define, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pg_trio.domain.chat import Usage
-from pg_trio.domain.event_source import SourceListener, SpokenEvents
+from pg_trio.domain.event_source import LifeClock, SourceListener, SpokenEvents
 from pg_trio.domain.events import (
     ContentDelta,
     Event,
@@ -27,6 +27,7 @@ from pg_trio.domain.project import Candidate, Credential
 from pg_trio.errors import AttemptFailed, GuardrailFailed, ProviderCallFailed, WebhookBlocked
 from pg_trio.stages.guardrails.remote.answer_check import EndCheckedSource
 from pg_trio.stages.guardrails.remote.beside import HeldSource
+from pg_trio.stages.relay import StreamClock
 
 OPENED = Opened("r1", "m")
 END = Finished("stop", Usage(1, 1))
@@ -75,7 +76,7 @@ class Listener:
     """What a relay is to its source."""
 
     takes_reasoning: bool = True
-    clock: Any = None
+    clock: LifeClock = field(factory=lambda: StreamClock(1.0, 9.0))
     events: list[Event] = field(factory=list)
 
     async def hear(self, spoken: SpokenEvents) -> None:
@@ -207,6 +208,7 @@ def ending(checker: Checker, *script: list[Event], reasons: Sequence[Event] = ()
 
 async def read(source: EndCheckedSource, times: int) -> list[Event]:
     events: list[Event] = []
+    await source.open(Listener())
     for _ in range(times):
         events += await source.receive_events()
     return events
@@ -237,7 +239,7 @@ async def test_whole_answer_is_checked_once_at_its_end() -> None:
 async def test_refused_end_is_not_given() -> None:
     source = ending(Checker(BLOCKED), [OPENED, ContentDelta("one")], [ContentDelta("two"), END])
 
-    await source.receive_events()
+    await read(source, 1)
     with pytest.raises(WebhookBlocked):
         await source.receive_events()
 
@@ -284,7 +286,7 @@ async def test_cancelled_check_gives_no_end(autojump_clock: MockClock) -> None:
     source = ending(checker, [OPENED, ContentDelta("one"), END])
 
     with trio.move_on_after(1) as scope:
-        await source.receive_events()
+        await read(source, 1)
 
     assert scope.cancelled_caught
     # A client that stops it then: nothing of the last events goes out, and the answer is flagged.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pg_trio.domain.chat import Reply
 from pg_trio.domain.detected_types import PUBLISHED_PII_TYPES
@@ -19,6 +19,7 @@ from pg_trio.domain.guardrails import (
     SecretScanner,
 )
 from pg_trio.errors import KeywordBlocked, PiiBlocked, PromptLeaked, SecretBlocked
+from pg_trio.stages.guardrails.byte_finder import ByteFinder
 from pg_trio.stages.guardrails.detection import Finder, Match
 from pg_trio.stages.guardrails.detectors import pii_finder
 from pg_trio.stages.guardrails.keyword_finder import keyword_finder
@@ -71,7 +72,12 @@ _SECRET = re.compile(r"\S{8}|-----BEGIN")
 
 def compile_output(rules: OutputRules, prompt: str | None) -> OutputGuards | None:
     """The compiled rules; None if none is in force. Raises: ValueError for a rule that cannot be used."""
-    compiled = [rule for rule in _compile_rules(rules, prompt) if rule is not None]
+    most = rules.hold_back_chars
+    compiled = [
+        evolve(rule, context_chars=_context_of(rule.finder, most))
+        for rule in _compile_rules(rules, prompt)
+        if rule is not None
+    ]
     length = _compile_length(rules.content_length)
     if not compiled and length is None:
         return None
@@ -79,8 +85,8 @@ def compile_output(rules: OutputRules, prompt: str | None) -> OutputGuards | Non
         rules=WindowRules(
             acting=[rule for rule in compiled if rule.action != "flag"],
             flagging=[rule for rule in compiled if rule.action == "flag"],
-            context_chars=max([_context_of(rule.finder, rules.hold_back_chars) for rule in compiled], default=0),
-            hold_back_chars=rules.hold_back_chars,
+            context_chars=max([rule.context_chars for rule in compiled], default=0),
+            hold_back_chars=most,
         ),
         length=length,
     )
@@ -97,7 +103,12 @@ def _compile_rules(rules: OutputRules, prompt: str | None) -> list[TextRule | No
 
 
 def _context_of(finder: Finder, most: int) -> int:
-    """What the rule reads before a match; and a match of which a part was sent is to be noticed."""
+    """What the rule reads before a match; and a match of which a part was sent is to be noticed.
+
+    Of personal data no part is sent before it is decided, unless text was forced to pass, and then all is read.
+    """
+    if isinstance(finder, ByteFinder):
+        return finder.context_chars * 3 // 2
     return finder.context_chars + min(most, most if finder.reach_chars is None else finder.reach_chars)
 
 

@@ -31,6 +31,9 @@ class TextRule:
     needs_whole: bool = False
     sign: re.Pattern[str] | None = None
     least_chars: int = 1
+    # How much of the sent text is read again: what the rule reads before a match, and as much as a match may have, so
+    # that one of which a part was sent is noticed.
+    context_chars: int = 0
 
     def may_match(self, text: str, start: int) -> bool:
         """Whether a match may begin at this place or later."""
@@ -48,12 +51,18 @@ class RulePlace(NamedTuple):
     match: Match
 
 
-def find_places(rules: Iterable[TextRule], text: str) -> list[RulePlace]:
-    """What the rules find in a text, in its order, without overlaps: what an earlier rule masks is masked already."""
+def find_places(rules: Iterable[TextRule], text: str, since: int = 0) -> list[RulePlace]:
+    """What the rules find in a text, in its order, without overlaps: what an earlier rule masks is masked already.
+
+    Matches that end before `since` may be missing.
+    """
     places: list[RulePlace] = []
     for rule in rules:
-        matches = rule.finder.find(text)
+        begin = max(since - rule.context_chars, 0)
+        matches = rule.finder.find(text[begin:] if begin else text)
         if matches:
+            if begin:
+                matches = [match._replace(start=match.start + begin, end=match.end + begin) for match in matches]
             found = [place for match in matches for place in _uncovered(places, rule, match)]
             places = sorted([*places, *found], key=_start) if places else found
     return places

@@ -85,10 +85,11 @@ class TextWindow:
         if held == sent >= bound:
             return ""
         if held < bound:
-            held, self.is_forced = bound, True
+            # Some more than needed, so that not each token of such a text is searched with the whole window.
+            held, self.is_forced = len(text) - rules.hold_back_chars * 7 // 8, True
         # After text has passed undecided, a match may have begun before this piece.
         likely = rules.acting if self.is_forced else [rule for rule in rules.acting if rule.may_match(text, sent)]
-        places = find_places(likely, text) if likely else ()
+        places = find_places(likely, text, 0 if self._is_followed or self.is_forced else sent) if likely else ()
         return self._release(self._settle(places, held, bound), places)
 
     def flush(self) -> str:
@@ -103,6 +104,11 @@ class TextWindow:
         text = self._release(len(self._text), find_places(self._rules.acting, self._text)) if self.waits else ""
         self._check_whole()
         return text
+
+    @property
+    def _is_followed(self) -> bool:
+        """Whether the sent text ends with a mask, whose match may go on."""
+        return bool(self._covered) and self._covered[-1][1] == self._offset + self._sent
 
     def _settle(self, places: Sequence[RulePlace], held: int, bound: int) -> int:
         """The place up to which text passes: not into a match, unless the bound demands it."""
@@ -159,8 +165,7 @@ class TextWindow:
         if self._sent <= 2 * context:
             return
         keep_from = self._sent - context
-        if self._covered and self._covered[-1][1] == self._offset + self._sent:
-            # The match may go on.
+        if self._is_followed:
             keep_from = max(min(keep_from, self._covered[-1][0] - self._offset), self._sent - _FOLLOWED_CHARS, 0)
         # Not inside a word: the rest of one could look like a match.
         space = self._text.find(" ", max(keep_from - context // 2, 0), keep_from)
