@@ -64,6 +64,7 @@ OUTPUT_TOKEN = Kind("output_token", ("project", "endpoint", *_CALL), _ms(OUTPUT_
 OVERHEAD = Kind("overhead", ("project", "endpoint"), _ms(OVERHEAD_S))
 STAGE = Kind("stage", ("stage",), _ms(STAGE_S))
 # The sums of STAGE, of requests with the same stages: `stages` are their names, the values their sums in this order.
+# 16: there are 15 stages, and a request has each at most once.
 STAGE_SUMS = Kind("stage_sums", ("stages",), width=16)
 OVERRUN = Kind("overrun", ("endpoint",), _ms(OVERRUN_S))
 ATTEMPT = Kind("attempt", (*_CALL, "outcome", "reason"), _ms(REQUEST_S, OPERATION_S))

@@ -74,7 +74,7 @@ class ShapeMaker:
             overhead=book.find(OVERHEAD, *named),
             stages=stage_places,
             stage_sums=stage_sums,
-            stage_sums_end=stage_sums + len(stages),
+            stage_sums_end=stage_sums + min(len(stages), STAGE_SUMS.width),
             is_own=tuple([at not in waits for at in range(len(stages))]),
             attempt=book.find(ATTEMPT, *call[2:], "won", ""),
             input=book.find(TOKEN, *call, "input"),
