@@ -25,6 +25,10 @@ async function* eventsOf(body) {
 
 async function read(response) {
   id ??= response.headers.get("x-request-id");
+  if (response.headers.get("content-type") === "application/json") { // an endpoint that does not stream
+    process.stdout.write((await response.json()).content ?? "");
+    return true;
+  }
   for await (const event of eventsOf(response.body)) {
     if (event.id) after = Number(event.id.split(":")[1]);
     if (event.data === "[DONE]") return true;

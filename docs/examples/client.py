@@ -64,6 +64,10 @@ class Stream:
         """The text of one connection's events, to its end or its loss."""
         self.id = self.id or response.headers["X-Request-Id"]
         event: dict[str, str] = {}
+        if response.headers.get_content_type() == "application/json":
+            # An endpoint that does not stream.
+            self.has_ended = True
+            yield json.load(response)["content"] or ""
         try:
             with response:
                 for line in response:

@@ -26,10 +26,10 @@ from pg_trio.domain.call import Call, EmbeddingAnswer, Kept, RequestHead, WholeA
 from pg_trio.domain.client_grant import ClientGrant
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.mint_terms import MintTerms
-from pg_trio.domain.project import Access, Caller, Candidate, Credential, Endpoint, ModelName, Project, Token
+from pg_trio.domain.project import Access, Caller, Candidate, Endpoint, ModelName, Project, Token
 from pg_trio.domain.upstream import Transport
 from pg_trio.embedding_pipeline import EmbeddingPipeline
-from pg_trio.errors import BadRequest, ConfigError, EndpointNotFound, GatewayError, StoreError
+from pg_trio.errors import BadRequest, EndpointNotFound, GatewayError, StoreError
 from pg_trio.metering import MeteredParts, Metering
 from pg_trio.observe.metrics_page import MetricsPage
 from pg_trio.observe.request_log import RequestLog
@@ -59,7 +59,8 @@ from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, Stores, Ta
 from pg_trio.surfaces.v1.embeddings.embedding_answer import write_vectors
 from pg_trio.traces import open_traces, pass_trace
 from pg_trio.transport.direct import DirectTransport
-from pg_trio.transport.prewarm import WarmAddress, keep_warm
+from pg_trio.transport.prewarm import keep_warm
+from pg_trio.transports import list_warm, open_transports
 from pg_trio.web.asgi_call import event_bytes
 from pg_trio.web.asgi_types import AsgiEvent
 from pg_trio.web.idempotent_call import KeyTerms
@@ -144,7 +145,7 @@ class RunningGateway:
 
     def find_endpoint(self, caller: Caller, slug: str) -> Endpoint:
         """An active endpoint of the caller's project. Raises EndpointNotFound."""
-        return self.pipeline.catalogue.find(caller.project, slug).endpoint
+        return self.pipeline.catalogue.find_for(caller, slug).endpoint
 
     async def take_room(self, caller: Caller, size_bytes: int) -> Kept | None:
         """Room for a large message of a socket; None if there is none in time."""
@@ -360,51 +361,3 @@ def shortest_wait_s(settings: Settings) -> float:
     """How long a request may wait for admission: less than any endpoint's deadline, so that none expires there."""
     deadlines_ms = [one.deadline_ms for project in settings.projects.values() for one in project.callable_endpoints]
     return min([settings.gateway.admission_wait_ms, *deadlines_ms]) / 1000
-
-
-def open_transports(settings: Settings, direct: DirectTransport, stack: AsyncExitStack) -> dict[str, Transport]:
-    """Every way to reach providers, by the name that credentials have for it (`Credential.carrier`)."""
-    stack.push_async_callback(direct.aclose)
-    transports: dict[str, Transport] = {"direct": direct}
-    for credential in settings.credentials.values():
-        if credential.transport == "httpx" and credential.carrier not in transports:
-            transports[credential.carrier] = open_httpx(credential, settings)
-            stack.push_async_callback(transports[credential.carrier].aclose)
-    return transports
-
-
-def open_httpx(credential: Credential, settings: Settings) -> Transport:
-    """The transport of a credential. Raises ConfigError if a certificate or key of it cannot be used."""
-    # Loaded only if it is used, because it takes 4 MB in every worker.
-    from pg_trio.transport.httpx_transport import HttpxTransport
-
-    try:
-        return HttpxTransport(settings.upstream, options=credential.httpx)
-    except ValueError as exc:
-        raise ConfigError(f"credential {credential.name}", [str(exc)]) from exc
-
-
-def list_warm(settings: Settings, memory: Memory) -> list[WarmAddress]:
-    """The addresses to which connections are kept open: of credentials that say so and that an endpoint asks."""
-    endpoints = [endpoint for project in settings.projects.values() for endpoint in project.callable_endpoints]
-    candidates = {
-        candidate
-        for endpoint in endpoints
-        for candidate in endpoint.candidates
-        if candidate.credential.prewarm_connections and candidate.provider not in settings.disabled_providers
-    }
-    return [
-        WarmAddress(
-            url=credential.base_url,
-            # More would be closed as soon as they are idle.
-            count=min(credential.prewarm_connections, settings.upstream.pool_idle_connections),
-            allow_private=credential.allow_private_addresses,
-            may_ask=partial(_may_ask_one, memory, [one for one in candidates if one.credential == credential]),
-        )
-        for credential in {candidate.credential for candidate in candidates}
-    ]
-
-
-def _may_ask_one(memory: Memory, candidates: Sequence[Candidate]) -> bool:
-    now = trio.current_time()
-    return any(memory.breakers.may_ask(candidate, now) for candidate in candidates)

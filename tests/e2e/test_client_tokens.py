@@ -19,6 +19,7 @@ from pg_trio.cli import main
 from pg_trio.domain.client_grant import holder_key
 from pg_trio.domain.project import TokenLimits
 from pg_trio.store.token_admin import TokenAdmin
+from tests.support.chat_client import open_socket, refused
 from tests.support.gateway import (
     OTHER_PROJECT,
     PROJECT,
@@ -615,3 +616,34 @@ async def test_logs_command_shows_a_subject(lane: Gateway, capsys: pytest.Captur
     assert 12 == len(rows[0]["client_token"])
     assert "user-17" in table
     assert "user-18" in table
+
+
+async def test_socket_takes_a_client_token(gateway: Gateway) -> None:
+    parent = make_parent(gateway)
+    token = await mint(gateway, parent, endpoints=["support"], subject="ada")
+    protocols = ("pg-chat.v1", f"pg-token.{token}")
+
+    async with open_socket(gateway, "support", token="", protocols=protocols) as client:
+        assert "done" == (await client.answer("c1"))[-1]["type"]
+        with TokenAdmin(gateway.settings.gateway.data_dir) as admin:
+            admin.revoke(parent)
+        with trio.fail_after(PATIENCE_S):
+            revoked = await client.read_end()
+    await gateway.stop()
+
+    assert 4401 == revoked.code
+    assert ["ada"] == [row["subject"] for row in gateway.log_rows()]
+
+
+@pytest.mark.parametrize("slug", ["other", "stall", "missing"])
+async def test_socket_for_another_endpoint_is_refused(gateway: Gateway, slug: str) -> None:
+    token = await mint(gateway, make_parent(gateway), endpoints=["support"])
+    protocols = ("pg-chat.v1", f"pg-token.{token}")
+
+    async with open_socket(gateway, slug, token="", protocols=protocols) as client:
+        ended = await client.read_end()
+    plain = await refused(gateway, slug, token=token)
+
+    assert 4403 == ended.code
+    assert [{"type": "error", "status": 403, "error": NOT_GRANTED[1]}] == ended.frames
+    assert (403, {"ok": False, "error": NOT_GRANTED[1]}) == plain

@@ -176,7 +176,7 @@ def test_nothing_in_force_is_said(
     [
         (b"\xff", (), "standard input is not UTF-8 (byte 0)"),
         ("text", ("--endpoint", "b"), "no endpoint has the slug 'b'"),
-        ("text", ("--project", "sales"), "no project has the slug or UUID 'sales'"),
+        ("text", ("--project", "sales"), "no project has the slug, name or UUID 'sales'"),
         ("x" * 4_194_305, (), "the text is over 4194304 bytes (gateway.max_body_bytes)"),
     ],
 )
@@ -207,7 +207,8 @@ def test_project_is_named_where_several_have_the_endpoint(guard: Guard, tmp_path
     status, _, error = guard("max@example.com")
     assert (2, True) == (status, "give --project, one of support, sales" in error)
     assert "no guardrail is in force there\n" == guard("max@example.com", "--project", "sales")[1]
-    assert "E-Mail" in guard("max@example.com", "--project", PROJECT)[1]
+    for name in (PROJECT, PROJECT.upper(), "support", "Support"):
+        assert "E-Mail" in guard("max@example.com", "--project", name)[1]
 
 
 def test_order_has_every_local_rule() -> None:

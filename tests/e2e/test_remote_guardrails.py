@@ -51,6 +51,8 @@ async def gateway(nursery: trio.Nursery, tmp_path: Path, service: GuardService) 
     }
     credential = CREDENTIAL.format(base_url=service.base_url)
     endpoints = [endpoint(slug, guardrails=each, streaming_enabled=True) for slug, each in rules.items()]
+    patient = {"webhook": {**hook, "phase": ["output"], "timeout_ms": 700}}
+    endpoints.append(endpoint("impatient", guardrails=patient, streaming_enabled=True, idle_timeout_ms=200))
     lines = [credential, project(), *endpoints]
     return await start_gateway(nursery, tmp_path, "\n".join(lines))
 
@@ -326,6 +328,17 @@ async def test_stream_fails_at_its_end(gateway: Gateway, service: GuardService) 
     assert len(text) > 20
     (row,) = gateway.log_rows()
     assert row["completion_tokens"] > 0
+
+
+async def test_check_is_no_silence_of_the_provider(gateway: Gateway, service: GuardService) -> None:
+    gateway.simulator.behave("impatient", "tokens=20&pace=1ms")
+    service.mode = "hang"
+
+    response = await gateway.call("impatient", {"message": "Hi", "stream": True})
+
+    # The check's own time limit came later than `idle_timeout_ms`.
+    assert "Guardrail unavailable." in response.body.decode()
+    assert 1 == len(gateway.simulator.requests)
 
 
 async def test_stream_passes_with_its_verdict(gateway: Gateway, service: GuardService) -> None:

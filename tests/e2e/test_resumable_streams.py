@@ -18,6 +18,7 @@ from tests.support.gateway import (
     endpoint,
     project,
     start_gateway,
+    start_pages,
     start_worker,
 )
 from tests.support.resuming import Streams, data_of, events_of, numbers_of, text_of
@@ -483,3 +484,19 @@ async def test_reserved_words_are_no_endpoints(site: Site) -> None:
     for word, status in (("streams", 404), ("client-tokens", 403)):
         answer = await send_raw(site.gateway.port, post(f"/api/{PROJECT}/{word}", BODY, bearer(site.gateway.token)))
         assert status == answer.status
+
+
+async def test_answer_of_an_endpoint_switched_off_can_be_read_and_stopped(site: Site, nursery: trio.Nursery) -> None:
+    site.behave("live", "tokens=2000&pace=20ms")
+    operators = await start_pages(nursery, site.gateway)
+    async with await site.streams.ask(site.gateway.port, "live", BODY) as client:
+        first = await client.read_events(3)
+        request_id = client.headers["x-request-id"]
+
+        off = await operators.call("PATCH", f"endpoints/{PROJECT}/live", {"is_active": False})
+        new = await site.gateway.call("live", BODY)
+        async with await site.streams.follow(site.worker.port, request_id, None, "live") as follower:
+            assert first == await follower.read_events(3)
+        stopped = await site.streams.stop(site.worker.port, request_id, "live")
+
+    assert (200, 404, True) == (off.status, new.status, stopped.json()["stopped"])

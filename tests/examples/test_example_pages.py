@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
 import trio
 
 from tests.support.browser import needs_chromium
-from tests.support.example_site import EXAMPLES, TEXT, open_example
+from tests.support.example_site import EXAMPLES, LAST_TEXT, TEXT, open_example, open_served_example
 
 PAGES = ("chat-fetch.html", "chat-websocket.html")
 MOST_LINES = 60
@@ -40,7 +42,7 @@ async def test_answer_streams_to_another_origin(nursery: trio.Nursery, tmp_path:
 
         assert begun != TEXT
         assert TEXT.startswith(begun)
-        asked = site.gateway.simulator.requests[1].body
+        asked = site.simulator.requests[1].body
         assert isinstance(asked, dict)
         assert ["Tell me", TEXT, "More?"] == [message["content"] for message in asked["messages"]]
         assert [] == site.page.complaints
@@ -61,7 +63,7 @@ async def test_error_can_be_read(nursery: trio.Nursery, tmp_path: Path, name: st
         await site.ask("Two")
         await site.wait_error("(429)")
 
-        assert 1 == len(site.gateway.simulator.requests)
+        assert 1 == len(site.simulator.requests)
 
 
 @needs_chromium
@@ -73,7 +75,7 @@ async def test_unlisted_origin_gets_nothing(nursery: trio.Nursery, tmp_path: Pat
         await site.ask("Tell me")
         await site.wait_error("The gateway cannot be reached from this page.")
 
-        assert [] == list(site.gateway.simulator.requests)
+        assert [] == list(site.simulator.requests)
 
 
 @needs_chromium
@@ -89,7 +91,7 @@ async def test_reloaded_page_has_the_answer_once(nursery: trio.Nursery, tmp_path
         await site.wait_text(TEXT)
 
         assert begun != TEXT
-        assert 1 == len(site.gateway.simulator.requests)
+        assert 1 == len(site.simulator.requests)
 
 
 @needs_chromium
@@ -103,7 +105,7 @@ async def test_cut_network_leaves_the_answer_whole(nursery: trio.Nursery, tmp_pa
         await site.wait_text(TEXT)
 
         assert site.relay.cuts >= 5
-        assert 1 == len(site.gateway.simulator.requests)
+        assert 1 == len(site.simulator.requests)
 
 
 @needs_chromium
@@ -117,7 +119,7 @@ async def test_stop_closes_the_provider_s_connection(nursery: trio.Nursery, tmp_
         await site.wait_begun()
         await site.page.click("Stop")
         with trio.fail_after(20):
-            call = await site.gateway.simulator.wait_closed()
+            call = await site.simulator.wait_closed()
         await site.page.wait("document.querySelector('#stop').disabled")
 
         assert call.closed_early
@@ -134,6 +136,22 @@ async def test_closed_tab_ends_the_answer_after_the_grace(nursery: trio.Nursery,
         await site.open_tab(name, "Go on")
         await site.page.run("window.tab.close()")
         with trio.fail_after(20):
-            call = await site.gateway.simulator.wait_closed()
+            call = await site.simulator.wait_closed()
 
         assert call.closed_early
+
+
+@needs_chromium
+@pytest.mark.slow
+async def test_killed_worker_is_an_honest_error(nursery: trio.Nursery, tmp_path: Path) -> None:
+    async with open_served_example(nursery, tmp_path, workers=2) as (site, gateway):
+        site.say("word " * 5000, pace="10ms")
+        await site.open("chat-fetch.html")
+        await site.ask("Go on")
+        await site.wait_begun()
+        for pid in gateway.workers():
+            os.kill(pid, signal.SIGKILL)
+        await site.wait_error("The rest of this stream is not available.")
+
+        assert ("word " * 5000).startswith(str(await site.page.run(LAST_TEXT)))
+        assert 1 == len(site.simulator.requests)

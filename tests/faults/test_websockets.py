@@ -126,7 +126,7 @@ async def test_client_that_answers_no_ping_is_gone(nursery: trio.Nursery, tmp_pa
         await gateway.simulator.wait_no_connections()
     await gateway.stop()
 
-    assert 1 == len([event for event in events if isinstance(event, Ping)])
+    assert len([event for event in events if isinstance(event, Ping)]) in (1, 2)
     assert [499] == [row["status"] for row in gateway.log_rows()]
 
 

@@ -16,9 +16,12 @@ from urllib.parse import quote
 import trio
 from attrs import frozen
 
+from pg_trio.simulator import Simulator
+from pg_trio.store.token_admin import TokenAdmin
 from tests.support.browser import Page, open_browser
 from tests.support.cutting_relay import CuttingRelay, open_relay
-from tests.support.gateway import PROJECT, Gateway, endpoint, project, start_gateway
+from tests.support.gateway import PROJECT, endpoint, project, start_gateway
+from tests.support.site import Site, make_site
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 LIMIT_S = 30
@@ -27,11 +30,14 @@ TEXT = "Ça va? <b>not bold</b> & 🙂 日本語\n" + " ".join(f"word{number}" f
 LAST_TEXT = "[...document.querySelectorAll('pre.assistant')].at(-1)?.textContent"
 
 
+RESUMABLE: dict[str, Any] = {"streaming_enabled": True, "resumable_streams": True, "orphan_grace_ms": 1000}
+
+
 @frozen
 class ExampleSite:
     """A page of the examples in a browser, the gateway behind a relay, and the provider."""
 
-    gateway: Gateway
+    simulator: Simulator
     relay: CuttingRelay
     page: Page
     port: int
@@ -72,12 +78,12 @@ class ExampleSite:
 
     def say(self, content: str = TEXT, pace: str = "5ms", model: str = "support") -> None:
         """What the provider answers from now on."""
-        self.gateway.simulator.behave(model, f"content={quote(content)}&pace={pace}")
+        self.simulator.behave(model, f"content={quote(content)}&pace={pace}")
 
 
 def configure(origin: str, **settings: object) -> str:
     """A project whose pages are on this origin."""
-    given: dict[str, Any] = {"streaming_enabled": True, "resumable_streams": True, "orphan_grace_ms": 1000, **settings}
+    given: dict[str, Any] = {**RESUMABLE, **settings}
     return project(cors_origins=[origin]) + endpoint("support", **given)
 
 
@@ -96,16 +102,38 @@ async def open_example(
     port = find_port()
     gateway = await start_gateway(nursery, folder, configure(origin or f"http://localhost:{port}", **settings))
     relay = await open_relay(nursery, gateway.port, every)
-    async with serve_pages(gateway, relay.port, port, pages), open_browser(folder) as page:
-        yield ExampleSite(gateway, relay, page, port)
+    token = gateway.make_token(scopes=("mint",))
+    async with serve_pages(token, relay.port, port, pages), open_browser(folder) as page:
+        yield ExampleSite(gateway.simulator, relay, page, port)
 
 
 @asynccontextmanager
-async def serve_pages(gateway: Gateway, gateway_port: int, port: int, pages: Path) -> AsyncIterator[None]:
+async def open_served_example(
+    nursery: trio.Nursery, folder: Path, workers: int
+) -> AsyncIterator[tuple[ExampleSite, Site]]:
+    """The same with a gateway of several worker processes."""
+    port = find_port()
+    origins = f'cors_origins = ["http://localhost:{port}"]\n'
+    endpoints = endpoint("support", "", **RESUMABLE)
+    served_site = await make_site(nursery, folder, origins + endpoints, f"workers = {workers}")
+    with TokenAdmin(served_site.data) as admin:
+        _, token = admin.create(PROJECT, "pages", "live", ("mint",))
+    served = await served_site.serve(nursery)
+    relay = await open_relay(nursery, served.port)
+    try:
+        async with serve_pages(token, relay.port, port, EXAMPLES), open_browser(folder) as page:
+            yield ExampleSite(served_site.simulator, relay, page, port), served_site
+    finally:
+        with trio.CancelScope(shield=True):
+            await served.stop()
+
+
+@asynccontextmanager
+async def serve_pages(token: str, gateway_port: int, port: int, pages: Path) -> AsyncIterator[None]:
     """The examples' server, as a user starts it."""
     given = ["--gateway", f"http://127.0.0.1:{gateway_port}", "--project", str(PROJECT), "--endpoint", "support"]
     command = [sys.executable, str(EXAMPLES / "server.py"), *given, "--port", str(port), "--folder", str(pages)]
-    environ = {**os.environ, "PG_TRIO_TOKEN": gateway.make_token(scopes=("mint",))}
+    environ = {**os.environ, "PG_TRIO_TOKEN": token}
     process = await trio.lowlevel.open_process(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, env=environ
     )

@@ -38,6 +38,7 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
         {"attrs", "orjson", "trio", "prometheus_client", "opentelemetry"},
     ),
     "traces": ({"observe", "stores", "config", "domain"}, {"attrs"}),
+    "transports": ({"transport", "stages", "config", "domain", "errors"}, {"trio"}),
     "metering": (
         {"observe", "overrides", "pipeline", "stages", "stores", "shared_memory", "ledger"}
         | {"recorder", "config", "domain"},
@@ -45,7 +46,7 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
     ),
     "catalogue": ({"stages", "domain", "errors"}, {"attrs"}),
     "overrides": ({"catalogue", "config", "domain"}, {"attrs"}),
-    "received_request": ({"catalogue", "stages", "recorder", "domain", "racing"}, set()),
+    "received_request": ({"catalogue", "stages", "recorder", "domain", "errors", "racing"}, set()),
     "checked_request": (
         {"received_request", "catalogue", "stages", "sources", "recorder", "domain", "racing"},
         {"attrs"},

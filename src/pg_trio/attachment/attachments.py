@@ -71,7 +71,8 @@ class OwnedAttachment(Generic[P]):
         """See Attachment.
 
         A work that may not outlive its client may use what belongs to the client's connection, such as its body. So
-        this returns only after such a work has ended.
+        this returns only after such a work has ended, unless others wait for its output: they are there since its body
+        is.
         """
         owned = self._works.start(self._key, work)
         try:
@@ -79,7 +80,7 @@ class OwnedAttachment(Generic[P]):
                 while (part := await reader.receive()) is not None:
                     await self._deliver(part)
         finally:
-            if not owned.may_outlive:
+            if not owned.may_outlive and owned.state != "attached":
                 with trio.move_on_after(SETTLE_S, shield=True):
                     await owned.ended.wait()
 

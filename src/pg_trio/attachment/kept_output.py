@@ -118,9 +118,9 @@ class KeptOutput(Generic[P]):
             if self._changed:
                 self._changed.unpark_all()
 
-    def let_through(self) -> None:
-        """Wait for no reader from now on: only a few parts follow."""
-        self.limit_bytes = max(self.limit_bytes, self.kept_bytes) + LAST_BYTES
+    def let_through(self, more_bytes: int) -> None:
+        """Let so many bytes more be kept, before the work waits for a reader."""
+        self.limit_bytes = max(self.limit_bytes, self.kept_bytes + more_bytes)
         self._changed.unpark_all()
 
     def open_reader(self, first_part: int, deliver_now: DeliverNow[P] | None = None) -> OutputReader[P]:

@@ -23,7 +23,7 @@ import trio
 from attrs import frozen
 
 from pg_trio.attachment.answer_store import AnswerWriter
-from pg_trio.attachment.kept_output import DeliverNow, KeptOutput, OutputReader
+from pg_trio.attachment.kept_output import LAST_BYTES, DeliverNow, KeptOutput, OutputReader
 
 logger = logging.getLogger("pg_trio")
 
@@ -144,7 +144,7 @@ class OwnedWork(Generic[P]):
         """Keep a part of the output, and let the attached clients have it."""
         await self.output.add(part)
         self._works.make_room(self.output)
-        if not self._readers and not self._remote_readers and not self.may_outlive:
+        if not self._readers and not self._remote_readers and not self._waiters and not self.may_outlive:
             self._cancel("client left")
             await trio.lowlevel.checkpoint_if_cancelled()
 
@@ -199,6 +199,9 @@ class OwnedWork(Generic[P]):
     def note_readers(self, count: int) -> None:
         """So many clients read what is kept of it now, in any worker."""
         self._remote_readers = count
+        if count:
+            # A client that came back does not wait for its old connection, which may be dead.
+            self.output.let_through(BEHIND_BYTES)
         self._note_attached()
 
     def note_waiters(self, count: int) -> None:
@@ -223,7 +226,7 @@ class OwnedWork(Generic[P]):
             self._late_cut = "stopped"
             self._scope.deadline = min(self._scope.deadline, self._stopped_at)
         # Its last words need not wait for a slow client.
-        self.output.let_through()
+        self.output.let_through(LAST_BYTES)
         return True
 
     def end_drain(self) -> None:

@@ -14,12 +14,12 @@ from pg_trio.config.settings import Settings
 from pg_trio.domain.guardrails import GuardPhase
 from pg_trio.domain.project import Endpoint, Project
 from pg_trio.errors import GatewayError
-from pg_trio.gateway import open_transports
 from pg_trio.racing.large_work import LargeWork
 from pg_trio.stages.guardrails import RemoteCaller, compile_remote
 from pg_trio.stages.guardrails.inspection import Inspection
 from pg_trio.stages.guardrails.remote_guard import RemoteCheck, RemoteGuard
 from pg_trio.transport.direct import DirectTransport
+from pg_trio.transports import open_transports
 
 
 @frozen

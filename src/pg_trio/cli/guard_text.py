@@ -37,7 +37,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--config", type=Path, metavar="FILE", help=f"configuration file (default: ${CONFIG_VARIABLE})")
     parser.add_argument("--endpoint", metavar="SLUG", required=True, help="whose guardrails")
     parser.add_argument(
-        "--project", metavar="P", help="its project, by slug or UUID, where several have such an endpoint"
+        "--project", metavar="P", help="its project, by slug, name or UUID, where several have such an endpoint"
     )
     parser.add_argument("--output", action="store_true", help="check the text as an answer")
     parser.add_argument(
@@ -75,10 +75,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 def find_endpoint(settings: Settings, slug: str, project: str | None) -> tuple[Project, Endpoint]:
     """The endpoint, and its project. Raises ValueError if there is none, or if there are several."""
-    projects = [each for each in settings.projects.values() if project in (None, each.slug, str(each.uuid))]
+    projects = [
+        each
+        for each in settings.projects.values()
+        if project is None or project in (each.slug, each.name) or project.lower() == str(each.uuid)
+    ]
     if not projects:
         slugs = [each.slug for each in settings.projects.values()]
-        raise ValueError(f"no project has the slug or UUID {project!r}{suggest(project or '', slugs)}")
+        raise ValueError(f"no project has the slug, name or UUID {project!r}{suggest(project or '', slugs)}")
     found = [(each, each.endpoints[slug]) for each in projects if slug in each.endpoints]
     if not found:
         known = [name for each in projects for name in each.endpoints]

@@ -32,6 +32,8 @@ class LifeClock(Protocol):
 
     # Set by the source with each sign of life (a token, or reasoning), reset by the clock.
     has_lived: bool
+    # Set by a wrapper while it waits for something else, so that this is not taken for the provider's silence.
+    rests: bool
 
 
 class SourceListener(Protocol):
@@ -65,5 +67,8 @@ class EventSource(Protocol):
     def give_up(self, failure: AttemptFailed) -> None:
         """The open stream is not waited for any longer, for this reason."""
 
-    def end_now(self) -> Sequence[Event]:
-        """The last events of an answer that a client has stopped, also before `open`. Raises GatewayError."""
+    async def end_now(self) -> Sequence[Event]:
+        """The last events of an answer that a client has stopped, also before `open`. The provider is let go of first.
+
+        Raises GatewayError.
+        """

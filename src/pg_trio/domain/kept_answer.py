@@ -48,7 +48,8 @@ def owner_of(caller: Caller) -> AnswerOwner:
 class AnswerHead:
     """What is known of an answer when it begins. `at` is Unix seconds, `body_digest` the SHA-256 of the request's body.
 
-    `surface` and `form` say how its parts are to be read: a surface's name, and its variant of a stream.
+    `surface` and `form` say how its parts are to be read: a surface's name, and its variant of a stream. `ends_by` is
+    the time by which it must have ended (Unix seconds), however slow its worker is; 0 says none.
     """
 
     request_id: UUID
@@ -58,6 +59,7 @@ class AnswerHead:
     form: str = ""
     at: float = 0.0
     body_digest: bytes | None = field(default=None, repr=False)
+    ends_by: float = 0.0
 
 
 @frozen(slots=True)

@@ -12,8 +12,8 @@ from uuid import UUID
 
 from attrs import evolve, field, frozen
 
+from pg_trio.domain.caller import CHAT_ACCESS, Access, Caller, Token, TokenEnv, TokenLimits
 from pg_trio.domain.chat import JsonObject
-from pg_trio.domain.client_grant import ClientGrant
 from pg_trio.domain.guardrails import GuardrailRules
 from pg_trio.domain.json_value import json_texts
 from pg_trio.domain.log_body import LogBodies
@@ -22,8 +22,9 @@ from pg_trio.domain.origins import AllowedOrigins
 from pg_trio.domain.prices import TokenPrice
 from pg_trio.domain.secret import Secret
 from pg_trio.domain.strict_subset import enforced_format
-from pg_trio.domain.value import value
-from pg_trio.errors import CallerError, WrongProjectType
+
+# Beside what is defined here.
+__all__ = ["CHAT_ACCESS", "Access", "Caller", "Token", "TokenEnv", "TokenLimits"]
 
 # What happens to a stream that fails after its first token.
 OnStreamFailure: TypeAlias = Literal["error", "restart", "continue"]
@@ -32,7 +33,6 @@ OutputRepair: TypeAlias = Literal["off", "lenient"]
 # The two names that OpenAI's wire has for the limit of an answer's tokens.
 TokensField: TypeAlias = Literal["max_tokens", "max_completion_tokens"]
 ProjectType: TypeAlias = Literal["ai_gateway", "ai_wrapper", "api_gateway", "mcp_gateway"]
-TokenEnv: TypeAlias = Literal["live", "test"]
 
 # Words of the routes, which cannot be slugs of endpoints (contract, "Routes").
 _ROUTES = ["chat", "v1", "mcp", "proxy", "info", "endpoints", "tokens", "models", "admin", "control", "ws", "streams"]
@@ -311,76 +311,3 @@ class Project:
 
     # From where browsers may call it; None: from nowhere but its own origin.
     cors_origins: AllowedOrigins | None = None
-
-
-@frozen(slots=True)
-class TokenLimits:
-    """A token's limits over all endpoints. `tokens_per_minute` are a model's tokens. None: no limit."""
-
-    rate_limit_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    max_concurrent: int | None = None
-
-
-@frozen(slots=True)
-class Token:
-    """A token as it is stored: the SHA-256 of its plaintext, never the plaintext. Times are Unix seconds.
-
-    `limits` is None if it has none, so that such tokens' requests skip the checks. `grant` is None for a stored token.
-    A client token has its own, and its parent's id and limits; if the grant has limits, `limits` is not None.
-    """
-
-    id: int
-    project_uuid: UUID
-    name: str
-    prefix: str
-    digest: bytes = field(repr=False)
-    env: TokenEnv
-    scopes: tuple[str, ...]
-    is_active: bool
-    created_at: float
-    last_used_at: float | None = None
-    limits: TokenLimits | None = None
-    grant: ClientGrant | None = None
-
-    @property
-    def subject(self) -> str | None:
-        """The user that a client token was minted for; None if it names none, and for a stored token."""
-        return None if self.grant is None else self.grant.subject
-
-    @property
-    def holder(self) -> str:
-        """Names the owner of sessions, streams and kept answers beside `id`: "" for a stored token."""
-        return "" if self.grant is None else self.grant.holder
-
-    def may_call(self, slug: str) -> bool:
-        """Whether it may call the endpoint with this slug."""
-        return self.grant is None or slug in self.grant.endpoints
-
-
-@frozen(slots=True, eq=False)
-class Access:
-    """What a route demands of its callers: one of these scopes, and a project of one of these types.
-
-    `wrong_type` is the error for a project of another type. `scope` is the one that a refusal names.
-    """
-
-    scope: str
-    project_types: frozenset[str] = frozenset({"ai_gateway"})
-    wrong_type: Callable[[], CallerError] = WrongProjectType
-    also: str | None = None
-
-    def is_met_by(self, scopes: tuple[str, ...]) -> bool:
-        """Whether a token with these scopes may use the route."""
-        return self.scope in scopes or self.also in scopes
-
-
-CHAT_ACCESS = Access("chat")
-
-
-@value(slots=True)
-class Caller:
-    """An authenticated caller: an active token of an active gateway project."""
-
-    token: Token
-    project: Project

@@ -65,10 +65,10 @@ class FilteredSource:
         """See EventSource."""
         self._source.give_up(failure)
 
-    def end_now(self) -> Sequence[Event]:
+    async def end_now(self) -> Sequence[Event]:
         """See EventSource."""
         first, self._first = self._first, ()
-        return [*first, *self._filter.take(self._source.end_now())]
+        return [*first, *self._filter.take(await self._source.end_now())]
 
     # ── the listener of the source that it wraps ─────────────────────────────────────────────────────────────────────
 

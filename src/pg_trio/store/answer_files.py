@@ -47,8 +47,9 @@ class AnswerFolder:
     path: Path
 
     def prepare(self) -> None:
-        """Make the folder, if it is not there."""
-        for path in (self.path, self.path / WORKERS_NAME):
+        """Make the folder and its parts, if they are not there."""
+        parts = [self.path / f"{number:02x}" for number in range(256)]
+        for path in (self.path, self.path / WORKERS_NAME, *parts):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def path_of(self, name: bytes) -> Path:
@@ -64,6 +65,7 @@ class AnswerFolder:
         try:
             file = os.open(unnamed, flags, 0o600)
         except FileNotFoundError:
+            # Removed from outside.
             path.parent.mkdir(mode=0o700, exist_ok=True)
             file = os.open(unnamed, flags, 0o600)
         try:
@@ -136,7 +138,7 @@ def has_writer(file: int) -> bool:
 
 
 def remove(path: Path, file: int) -> int | None:
-    """Remove the file of that path, if it is this open one and nobody writes it. Its size, or None (rule 3)."""
+    """Remove the file of that path, if it is this open one and has no writer. Its size, or None (rule 3)."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

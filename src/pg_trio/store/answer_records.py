@@ -120,6 +120,7 @@ def pack_head(head: AnswerHead) -> bytes:
         "form": head.form,
         "at": head.at,
         "body_digest": None if digest is None else digest.hex(),
+        "ends_by": head.ends_by,
     }
     return pack_record(HEAD, orjson.dumps(fields))
 
@@ -137,6 +138,7 @@ def read_head(payload: bytes) -> AnswerHead:
             str(fields["form"]),
             float(fields["at"]),
             None if digest is None else bytes.fromhex(digest),
+            float(fields["ends_by"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedAnswer("its head cannot be read") from error

@@ -3,7 +3,7 @@
 Rules:
 1. Four counters only grow: bytes and answers that were added, and that were removed. The kernel's lock is held for a
    few system calls. If it cannot be had at once, the answer is not kept.
-2. A killed worker leaves counts behind that nothing takes back. Whoever walks over all files knows the true sums as far
+2. A killed worker leaves counts behind that nothing takes back. A walk over all files gives the true sums as far
    as they did not change during the walk: `correct` moves the counters into what is possible, no further.
 """
 

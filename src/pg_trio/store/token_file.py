@@ -5,8 +5,8 @@ Rules:
    plain SHA-256 is enough. Passwords need a slow hash; 256 random bits cannot be guessed.
 2. `token_revision` counts every change except `last_used_at`. Triggers do it, so that every writer's changes count.
    Workers watch it.
-3. The keys that sign client tokens are here as they are, because every worker must sign and verify. Whoever reads the
-   file can forge client tokens of the tokens in it; it is readable by its owner only. Every start of a worker makes a
+3. The keys that sign client tokens are here as they are, because every worker must sign and verify. A reader of the
+   file can forge client tokens of the tokens in it, so only its owner can read it. Every start of a worker makes a
    new key if the newest is older than KEY_AGE_S, and deletes those that no valid token was signed with.
 """
 

@@ -187,16 +187,25 @@ class GatewayRoutes:
     def _prepare_owned(self, call: AsgiCall, template: HeadTemplate) -> AsgiCall:
         """The call, if its work may outlive its client: for a resumable stream, or with an `Idempotency-Key`."""
         running = None if self.streams is None else self.streams.gateway
-        if running is None or self.streams is None:
+        if running is None:
             return call
-        key, body = template.idempotency_key, call.link.body
-        if key is not None and not call.surface.only_counts:
+        if (key := template.idempotency_key) is not None and not call.surface.only_counts:
             call = IdempotentCall.of(call, key, running)
-        is_resumable = self.streams.outlives(MatchedRoute(template.project, template.slug))
-        if is_resumable and running.answers is not None and (body is None or may_stream(body)):
-            call.keeper = StreamKeeping(running.answers)
+        call.keeper = self._find_keeper(template, call.link.body)
+        if call.keeper is not None:
             call.is_owned = True
         return call
+
+    def _find_keeper(self, template: HeadTemplate, body: bytes | None) -> StreamKeeping | None:
+        """What keeps one call's stream; None if nothing can, or if the call does not ask for a resumable one."""
+        streams = self.streams
+        if streams is None or streams.gateway is None or streams.gateway.answers is None:
+            return None
+        if template.idempotency_key is not None and not streams.outlives(MatchedRoute(template.project, template.slug)):
+            return None
+        if body is not None and not streams.may_stream(template.project, template.slug, body):
+            return None
+        return StreamKeeping(streams.gateway.answers)
 
     def _make_attachment(self, call: AsgiCall) -> Attachment[AsgiEvent]:
         running = None if self.streams is None else self.streams.gateway
@@ -248,6 +257,12 @@ class GatewayRoutes:
 
         A server need not cancel us when the client leaves: we watch for that once the body is in.
         """
+        attachment = self._make_attachment(call)
+        if call.is_owned and call.link.client is not None:
+            # Our own server cancels this task.
+            with suppress(OutputCut):
+                await attachment.serve(partial(self._work, call))
+            return
         body_received = call.body_received = trio.Event()
 
         async def wait_left() -> None:
@@ -258,7 +273,6 @@ class GatewayRoutes:
                 # It has its answer.
                 await trio.sleep_forever()
 
-        attachment = self._make_attachment(call)
         with suppress(OutputCut):
             await while_connected(wait_left, partial(attachment.serve, partial(self._work, call)))
 
@@ -298,15 +312,10 @@ async def send_now(send: Send, event: AsgiEvent) -> AsgiEvent | None:
     message: AsgiEvent = {"type": PART_NOW, "body": event["body"]}
     try:
         await send(message)
-    except BrokenPipeError:
+    except OSError:
         return event
     rest = message["rest"]
     return {"type": REST_OF_PART, "body": rest} if rest else None
-
-
-def may_stream(body: bytes) -> bool:
-    """Whether the body can ask for a stream: it has the field's name, plain or in JSON's escapes."""
-    return b"stream" in body or b"\\u" in body
 
 
 def recall_template(link: ServerLink) -> HeadTemplate | None:

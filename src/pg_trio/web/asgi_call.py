@@ -96,7 +96,7 @@ class AsgiCall:
         return answer
 
     def close(self) -> None:
-        """The work has ended, in whichever way."""
+        """The work has ended, complete or not."""
         if self.keeper is not None:
             self.keeper.close()
 

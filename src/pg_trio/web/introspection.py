@@ -21,7 +21,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 
-from pg_trio.domain.guardrails import Webhook
+from pg_trio.domain.guardrails import NO_OUTPUT_RULES, Webhook
 from pg_trio.domain.project import Access, Caller, Candidate, Credential, Endpoint, Project, Token, TokenLimits
 from pg_trio.domain.secret import Secret
 from pg_trio.domain.server_link import EXTENSION
@@ -252,7 +252,7 @@ def describe_endpoint(endpoint: Endpoint) -> dict[str, Any]:
             described[field.name] = str(value) if field.name.endswith("_usd") and value is not None else value
     described["guardrails"] = attrs.asdict(
         endpoint.guardrails,
-        filter=lambda _, value: value is not None and not isinstance(value, Secret),
+        filter=lambda _, value: value is not None and value != NO_OUTPUT_RULES and not isinstance(value, Secret),
         value_serializer=_show_rule,
     )
     return described

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from pg_trio.attachment import Outlives
 from pg_trio.attachment.answer_store import AnswerStore, AnswerWriter
-from pg_trio.attachment.owned_works import BEHIND_BYTES
+from pg_trio.attachment.owned_works import CROWDED_BYTES
 from pg_trio.domain.call import Progress, RequestHead
 from pg_trio.domain.chat import ChatRequest, Usage
 from pg_trio.domain.events import Opened
@@ -18,6 +18,9 @@ from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.errors import GatewayError, StreamInterrupted
 from pg_trio.surfaces import StreamWriter
 from pg_trio.web.asgi_call import AsgiCall, AsgiStream, StreamMaker
+
+# A minute after its deadline no stream runs, unless its worker is stopped (SIGSTOP). Then readers wait no longer.
+SLACK_S = 60.0
 
 
 class StreamKeeping:
@@ -128,7 +131,10 @@ class KeptStream(AsgiStream):
         assert caller is not None
         assert call.port is not None
         name = stream_name(caller, head.request_id)
-        of = AnswerHead(head.request_id, endpoint.uuid, endpoint.slug, call.surface.name, "sse", head.at)
+        ends_by = head.at + endpoint.stream_deadline_ms / 1000 + SLACK_S
+        of = AnswerHead(
+            head.request_id, endpoint.uuid, endpoint.slug, call.surface.name, "sse", head.at, ends_by=ends_by
+        )
         kept = await terms.answers.claim(name, of, KeepLimits(endpoint.resume_bytes))
         if not isinstance(kept, AnswerWriter):
             if kept is not None:
@@ -138,7 +144,7 @@ class KeptStream(AsgiStream):
         model = self._model or endpoint.candidates[0].model
         fields = tuple(self._list_fields(for_any_reader=True))
         kept.begin(AnswerStart(200, fields, terms.render_cut(head, model), self._writer.keep_alive))
-        call.port.outlive(Outlives(endpoint.orphan_grace_ms / 1000, 0.0, BEHIND_BYTES, kept))
+        call.port.outlive(Outlives(endpoint.orphan_grace_ms / 1000, 0.0, CROWDED_BYTES, kept))
 
 
 def stream_name(caller: Caller, request_id: UUID) -> bytes:

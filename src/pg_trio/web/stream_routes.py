@@ -69,6 +69,23 @@ class StreamGateway(KeyedGateway, Protocol):
 
 
 @frozen(slots=True)
+class Resumable:
+    """The endpoints of a project whose streams are resumable. `names`: what a body has that names one of them; empty if
+    it can have another name."""
+
+    slugs: frozenset[str]
+    names: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, project: Project) -> Resumable:
+        """Those of this project."""
+        found = [each for each in project.callable_endpoints if each.resumable_streams]
+        slugs = frozenset(each.slug for each in found)
+        by_slug_alone = slugs <= project.endpoints.keys() and not any(each.model_names for each in found)
+        return cls(slugs, tuple(slug.encode("ascii") for slug in sorted(slugs)) if by_slug_alone else ())
+
+
+@frozen(slots=True)
 class StreamPath:
     """What a path of these routes names. `slug` is None for any of the project's."""
 
@@ -83,16 +100,21 @@ class StreamRoutes:
 
     def __init__(self, projects: Mapping[UUID, Project]) -> None:
         self.gateway: StreamGateway | None = None
-        resumable = {
-            str(uuid): frozenset(each.slug for each in project.callable_endpoints if each.resumable_streams)
-            for uuid, project in projects.items()
-        }
-        self._slugs = {uuid: slugs for uuid, slugs in resumable.items() if slugs}
+        resumable = {str(uuid): Resumable.of(project) for uuid, project in projects.items()}
+        self._resumable = {uuid: found for uuid, found in resumable.items() if found.slugs}
 
     def outlives(self, route: MatchedRoute) -> bool:
         """Whether a request of that route may be for a resumable stream."""
-        slugs = self._slugs.get(route.project.lower())
-        return slugs is not None and (route.slug is None or route.slug in slugs)
+        found = self._resumable.get(route.project.lower())
+        return found is not None and (route.slug is None or route.slug in found.slugs)
+
+    def may_stream(self, project: str, slug: str | None, body: bytes) -> bool:
+        """Whether the body can ask for a resumable stream, on a route of which `outlives` is true. It is not read yet:
+        if it does not have the names that it needs, plain or in JSON's escapes, it does not ask for one."""
+        if b"\\u" in body:
+            return True
+        names = () if slug is not None else self._resumable[project.lower()].names
+        return b"stream" in body and (not names or any(name in body for name in names))
 
     def find(self, path: bytes) -> AsgiApp | None:
         """What serves a plain path; None if it is none of these routes."""
@@ -188,10 +210,12 @@ async def send_stream(answer: KeptAnswer, after: int, reply: StreamReply) -> Non
 
 
 async def receive_parts(answer: KeptAnswer, start: AnswerStart, reply: StreamReply) -> Sequence[bytes]:
-    """The next parts. While there are none, the connection is kept alive."""
+    """The next parts. While there are none, the connection is kept alive. Raises AnswerCut."""
     while True:
         with trio.move_on_after(KEEP_ALIVE_S):
             return await answer.receive()
+        if time.time() > answer.head.ends_by:
+            raise AnswerCut("its worker has not ended it in time")
         await reply.send(start.keep_alive)
 
 

@@ -113,6 +113,8 @@ def test_items_sort_by_number() -> None:
         ("user_prompt_template = '{{ input }}'",
          "user_prompt_template: has no {{input}}, so the user's text would be lost"),
         ("streaming_enabled = true\noutput_schema = true", "streaming_enabled: not together with output_schema"),
+        ("resumable_streams = true", "resumable_streams: needs streaming_enabled"),
+        ("streaming_enabled = true\nresume_bytes = 1000", "resume_bytes: 1000 is below 1024"),
         ("temprature = 1", 'temprature: unknown key; did you mean "temperature"?'),
     ],
 )  # fmt: skip

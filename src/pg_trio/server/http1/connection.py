@@ -32,6 +32,7 @@ from pg_trio.server.http1.asgi_scope import make_scope, read_address
 from pg_trio.server.http1.head import HttpHead, Refused
 from pg_trio.server.http1.incoming import Incoming
 from pg_trio.server.http1.lane_exchange import DISCARD_BYTES, LaneExchange
+from pg_trio.server.http1.parting import LINGER_S, part_with
 from pg_trio.server.http1.phase import GONE, OVER, WAITING, Phase
 from pg_trio.server.http1.response import closing_error, refusal
 from pg_trio.server.websocket.upgrade import Upgrade
@@ -43,9 +44,6 @@ logger = logging.getLogger("pg_trio.server")
 
 # 64 KiB: Hypercorn's and Trio's own; a request of the gateway fits in one read.
 RECV_BYTES = 64 * 1024
-# 2 s for a client to take the last answer before the socket closes under what it still sends (RFC 9112 section 9.6:
-# closing with unread data resets the connection and may destroy the answer). nginx: lingering_timeout, 5 s.
-LINGER_S = 2.0
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -174,7 +172,7 @@ class LaneConnection:
             if self._phase is Phase.HANDED_OVER:
                 await self._lane.hand_over(self._detach(), self.incoming.data)
             elif self._parting and not self.left:
-                await self._part()
+                await part_with(self._socket, self._parting, self._recv)
         finally:
             self._close()
         return None
@@ -276,7 +274,7 @@ class LaneConnection:
             logger.error("request %s: application gave %s %r no whole answer", request_id, head.method, head.path)
             return self._give_up(exchange, request_id)
         if exchange.response.closes:
-            await self._part()
+            await part_with(self._socket, self._parting, self._recv)
             return False
         return not exchange.is_receiving and (exchange.body.ended or await self._discard_body(exchange))
 
@@ -304,18 +302,6 @@ class LaneConnection:
             return False
         return True
 
-    async def _part(self) -> None:
-        """Send the last answer, and let the client read it before the socket closes."""
-        with trio.move_on_after(LINGER_S):
-            try:
-                if self._parting:
-                    self._socket.send(self._parting)
-                self._socket.shutdown(socket.SHUT_WR)
-            except OSError:
-                return
-            while await self._recv():
-                pass
-
     # ── bytes ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _recv(self) -> bytes:
@@ -335,8 +321,7 @@ class LaneConnection:
             return data
         try:
             return await self._recv()
-        except trio.ClosedResourceError:
-            # The connection ended while a task of the application still runs.
+        except trio.ClosedResourceError:  # the connection ended while a task of the application still runs
             return b""
 
     def refuse_body(self, refused: Refused) -> None:
@@ -371,17 +356,11 @@ class LaneConnection:
             await self._write_rest(memoryview(data)[sent:])
 
     def write_now(self, data: bytes) -> bytes:
-        """Hand the kernel what it takes at once. The rest. Raises BrokenPipeError if the connection is over."""
+        """Hand the kernel what it takes at once; the rest. Raises OSError if the connection is over."""
         try:
-            sent = 0 if self._phase in OVER else self._socket.send(data)
+            return data[self._socket.send(data) :]
         except BlockingIOError:
             return data
-        except OSError:
-            self.note_left()
-            sent = 0
-        if not sent:
-            raise BrokenPipeError("the connection is over")
-        return data[sent:]
 
     async def _write_rest(self, rest: memoryview) -> None:
         try:
@@ -408,5 +387,4 @@ class LaneConnection:
 
 
 def _log_bug(error: Exception) -> None:
-    """One connection's bug must not end the others."""
     logger.error("error in a connection", exc_info=error)

@@ -13,12 +13,13 @@ import trio
 from pg_trio.config.settings import ServerSettings
 from pg_trio.domain.verdict import Verdict
 from pg_trio.server.http1.accepting import accept_rest, accept_sockets
-from pg_trio.server.http1.connection import LINGER_S, LaneConnection
+from pg_trio.server.http1.connection import LaneConnection
 from pg_trio.server.http1.departures import Departures
 from pg_trio.server.http1.doorkeeper import Doorkeeper
 from pg_trio.server.http1.head import HttpHead, Refused
 from pg_trio.server.http1.line_budget import LineBudget
 from pg_trio.server.http1.open_connections import OpenConnections
+from pg_trio.server.http1.parting import LINGER_S
 from pg_trio.server.http1.types import DOOR, Door, HandOver, Mount
 from pg_trio.server.websocket.flusher import Flusher
 from pg_trio.server.websocket.lane_socket import LaneSocket

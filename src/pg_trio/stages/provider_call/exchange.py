@@ -80,7 +80,7 @@ class UsageRefusals:
 
 @value(slots=True)
 class StreamCall:
-    """A stream that is asked for: of whom, when it ends at the latest, and with which further lines of the head."""
+    """A stream that is asked for: its candidate, its latest end, and further lines of the head."""
 
     candidate: Candidate
     prompt: Prompt

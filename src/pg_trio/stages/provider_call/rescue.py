@@ -110,8 +110,9 @@ class RescuedSource:
         """The open stream has failed for this reason: it was silent for too long."""
         self.meter.failure = failure
 
-    def end_now(self) -> Sequence[Event]:
+    async def end_now(self) -> Sequence[Event]:
         """See EventSource. The usage is an estimate, unless the provider has said it."""
+        await self.aclose()
         return [Finished("stop", self.meter.usage, is_stopped=True)]
 
     async def _open_next(self, broken: OpenStream) -> OpenStream:

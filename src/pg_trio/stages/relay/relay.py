@@ -232,7 +232,7 @@ class Relay:
         self.clock.phase = RelayPhase.WRITING
         try:
             self._watch.commit()
-            events = self.source.end_now()
+            events = await self.source.end_now()
         except GatewayError as error:
             return error_as_value(error)
         with trio.move_on_after(LAST_WRITE_S) as limit:

@@ -77,6 +77,17 @@ def describe_whole_request(row: LogRow, names: Names) -> dict[str, Any]:
     }
 
 
+# The fields of an answer's usage.
+USAGE_FIELDS = (
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+)
+
+
 def describe_usage(row: LogRow) -> dict[str, int] | None:
     """The tokens of an answer; None without one."""
     if row.prompt_tokens is None or row.completion_tokens is None:

@@ -53,7 +53,7 @@ PROJECT = query_parameter("project", UUID_TEXT, "Only this project's.")
 SINCE = query_parameter("since", TIME, "From then on; Unix seconds.")
 UNTIL = query_parameter("until", TIME, "Before then; Unix seconds.")
 RANGE = query_parameter("range", one_of("15m", "1h", "6h", "24h", "7d", "30d"), "The time until now; 1h.")
-FORMAT = query_parameter("format", one_of("json", "csv", "jsonl"), "An export of the same rows as a file.")
+FORMAT = query_parameter("format", one_of("json", "csv", "jsonl"), "As a file; without `limit`, of all rows.")
 LAST_EVENT = header_parameter("Last-Event-ID", STRING, "The last event that the client has seen.")
 CSRF = header_parameter("X-CSRF-Token", STRING, "Of a page's session; keys need none.")
 

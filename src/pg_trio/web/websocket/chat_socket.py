@@ -19,12 +19,11 @@ import trio
 from attrs import evolve
 
 from pg_trio.domain.call import Kept, RequestHead
-from pg_trio.domain.project import CHAT_ACCESS, Access, Caller, Endpoint
+from pg_trio.domain.project import CHAT_ACCESS, Access, Caller
 from pg_trio.domain.socket_link import REFUSED_MESSAGE, CareOfConnection, SocketLink
 from pg_trio.errors import (
     BodyTooLarge,
     GatewayError,
-    MalformedFrame,
     MissingToken,
     Overloaded,
     ShuttingDown,
@@ -76,9 +75,6 @@ class ChatGateway(Answerer, Protocol):
 
     async def find_caller(self, authorization: Sequence[str], project: str, access: Access, at: float) -> Caller:
         """See Authenticate.find_caller."""
-
-    def find_endpoint(self, caller: Caller, slug: str) -> Endpoint:
-        """An active endpoint of the caller's project. Raises EndpointNotFound."""
 
     def note_refused(self, head: RequestHead, error: GatewayError) -> None:
         """Write the row of a socket that was refused."""
@@ -335,15 +331,17 @@ class ChatSocket:
         if isinstance(order, AskMessage):
             assert self._nursery is not None
             kept, self._kept = self._kept, None
-            await self._answers.start(self._nursery, self._template, order, kept)
+            assert self._caller is not None
+            await self._answers.start(self._nursery, self._template, self._caller, order, kept)
         elif isinstance(order, CancelAnswer):
             self._answers.cancel(order.id)
         elif isinstance(order, SendFrame):
             await self._outlet.send(order.frame)
         elif isinstance(order, ResumeAnswer):
-            self._protocol.end_answer(order.id)
-            error = MalformedFrame("resume: this endpoint's answers cannot be resumed.")
-            await self._outlet.send(error_frame(error, {"id": order.id, "seq": 1}))
+            assert self._nursery is not None
+            assert self._caller is not None
+            assert self._template.slug is not None
+            await self._answers.resume(self._nursery, self._caller, self._template.slug, order)
 
 
 async def keep_alive(care: CareOfConnection, heartbeat_s: float) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pg_trio.errors import ProviderCallFailed, WebhookBlocked
@@ -114,3 +116,53 @@ async def test_checks_that_do_not_wait_are_seen(autojump_clock: MockClock) -> No
     held = await hold_beside(check, call)
 
     assert ("answer", BLOCKED) == (held.result, held.refused)
+
+
+TIMES = st.sampled_from([0.0, 1.0, 2.0, 3.0])
+CHECKS = st.sampled_from([None, BLOCKED, Bug()])
+CALLS = st.sampled_from(["answer", FAILED, Bug()])
+
+
+@given(check_s=TIMES, call_s=TIMES, refusal=CHECKS, result=CALLS, cancel_s=st.sampled_from([0.5, 1.5, 2.5, 9.0]))
+def test_any_schedule_keeps_the_rules(
+    check_s: float, call_s: float, refusal: Exception | None, result: object, cancel_s: float
+) -> None:
+    running: set[str] = set()
+
+    def noted(name: str, work: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:
+        async def run() -> Any:
+            running.add(name)
+            try:
+                return await work()
+            finally:
+                running.discard(name)
+
+        return run
+
+    async def main() -> tuple[object, float, bool]:
+        held: object = None
+        with trio.move_on_after(cancel_s) as scope:
+            try:
+                held = await hold_beside(noted("check", after(check_s, refusal)), noted("call", after(call_s, result)))
+            except Exception as error:  # noqa: BLE001  compared below
+                held = error
+        return held, trio.current_time(), scope.cancelled_caught
+
+    held, ended_at, was_cancelled = trio.run(main, clock=MockClock(autojump_threshold=0))
+
+    assert set() == running
+    ends_at = check_s if refusal is not None else max(check_s, call_s)
+    if was_cancelled:
+        assert (cancel_s, True) == (ended_at, cancel_s < ends_at)
+        return
+    assert ends_at == ended_at
+    if refusal is not None:
+        assert isinstance(held, HeldCall)
+        assert refusal is held.refused
+        assert held.result in (None, "answer")
+        assert (call_s > check_s) <= (held.result is None)
+    elif result == "answer":
+        assert isinstance(held, HeldCall)
+        assert ("answer", None) == held.take()
+    else:
+        assert result is held

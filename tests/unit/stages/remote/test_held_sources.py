@@ -11,7 +11,7 @@ from attrs import define, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pg_trio.domain.chat import Usage
-from pg_trio.domain.event_source import SourceListener, SpokenEvents
+from pg_trio.domain.event_source import LifeClock, SourceListener, SpokenEvents
 from pg_trio.domain.events import (
     ContentDelta,
     Event,
@@ -27,6 +27,7 @@ from pg_trio.domain.project import Candidate, Credential
 from pg_trio.errors import AttemptFailed, GuardrailFailed, ProviderCallFailed, WebhookBlocked
 from pg_trio.stages.guardrails.remote.answer_check import EndCheckedSource
 from pg_trio.stages.guardrails.remote.beside import HeldSource
+from pg_trio.stages.relay import StreamClock
 
 OPENED = Opened("r1", "m")
 END = Finished("stop", Usage(1, 1))
@@ -66,7 +67,7 @@ class Scripted:
     def give_up(self, failure: AttemptFailed) -> None:
         self.given_up = failure
 
-    def end_now(self) -> Sequence[Event]:
+    async def end_now(self) -> Sequence[Event]:
         return [END]
 
 
@@ -75,7 +76,7 @@ class Listener:
     """What a relay is to its source."""
 
     takes_reasoning: bool = True
-    clock: Any = None
+    clock: LifeClock = field(factory=lambda: StreamClock(1.0, 9.0))
     events: list[Event] = field(factory=list)
 
     async def hear(self, spoken: SpokenEvents) -> None:
@@ -167,7 +168,7 @@ async def test_stop_before_the_verdict_fails(autojump_clock: MockClock) -> None:
         await source.open(Listener())
 
     with pytest.raises(GuardrailFailed) as failed:
-        source.end_now()
+        await source.end_now()
 
     assert ("webhook", "input") == (failed.value.guardrail, failed.value.phase)
 
@@ -176,7 +177,7 @@ async def test_stop_after_the_verdict_is_the_end(autojump_clock: MockClock) -> N
     source = HeldSource(Scripted(), passing(0), "webhook")
     await source.open(Listener())
 
-    assert [END] == source.end_now()
+    assert [END] == await source.end_now()
 
 
 # ── at the end ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -207,6 +208,7 @@ def ending(checker: Checker, *script: list[Event], reasons: Sequence[Event] = ()
 
 async def read(source: EndCheckedSource, times: int) -> list[Event]:
     events: list[Event] = []
+    await source.open(Listener())
     for _ in range(times):
         events += await source.receive_events()
     return events
@@ -237,7 +239,7 @@ async def test_whole_answer_is_checked_once_at_its_end() -> None:
 async def test_refused_end_is_not_given() -> None:
     source = ending(Checker(BLOCKED), [OPENED, ContentDelta("one")], [ContentDelta("two"), END])
 
-    await source.receive_events()
+    await read(source, 1)
     with pytest.raises(WebhookBlocked):
         await source.receive_events()
 
@@ -284,8 +286,8 @@ async def test_cancelled_check_gives_no_end(autojump_clock: MockClock) -> None:
     source = ending(checker, [OPENED, ContentDelta("one"), END])
 
     with trio.move_on_after(1) as scope:
-        await source.receive_events()
+        await read(source, 1)
 
     assert scope.cancelled_caught
     # A client that stops it then: nothing of the last events goes out, and the answer is flagged.
-    assert ([END], 1) == (source.end_now(), checker.unchecked)
+    assert ([END], 1) == (await source.end_now(), checker.unchecked)

@@ -93,7 +93,7 @@ def hold_pii(types: Sequence[str]) -> Hold:
             if start >= held:
                 return held if lead is None else _with_letters(text, since, held)
             # One that goes on in the last run is not decided before the run is.
-            if end > held or _is_open(text, start, end, has_ibans=has_ibans):
+            if end > held or _is_open(text, (start, end), held, has_ibans=has_ibans):
                 return start if lead is None else _with_letters(text, since, start)
             if has_dates and len(text) - start < _DATE_CHARS:
                 return _with_letters(text, since, start)
@@ -107,8 +107,9 @@ def _with_letters(text: str, since: int, start: int) -> int:
     return max(since, text.rfind("\n", since, start) + 1, start - _DATE_CHARS // 2)
 
 
-def _is_open(text: str, start: int, end: int, *, has_ibans: bool) -> bool:
-    """Whether more text could make the number longer, or give it another meaning."""
+def _is_open(text: str, number: tuple[int, int], held: int, *, has_ibans: bool) -> bool:
+    """Whether more text could make the number longer, or give it another meaning. From `held` on words may change."""
+    start, end = number
     behind = len(text) - end
     if has_ibans and any(len(text) - found.start() < _IBAN_CHARS for found in _IBAN_START.finditer(text, start, end)):
         return True
@@ -125,7 +126,7 @@ def _is_open(text: str, start: int, end: int, *, has_ibans: bool) -> bool:
     if text[end : end + 1] == "\n":
         return False
     word = _WORD_BEHIND.match(text, end)
-    return word is None or _TELLING_WORD.fullmatch(word[1]) is not None
+    return word is None or word.end(1) > held or _TELLING_WORD.fullmatch(word[1]) is not None
 
 
 # ── secrets ──────────────────────────────────────────────────────────────────────────────────────────────────────────

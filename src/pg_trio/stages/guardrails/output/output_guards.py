@@ -19,6 +19,7 @@ from pg_trio.domain.guardrails import (
     SecretScanner,
 )
 from pg_trio.errors import KeywordBlocked, PiiBlocked, PromptLeaked, SecretBlocked
+from pg_trio.stages.guardrails.byte_finder import ByteFinder
 from pg_trio.stages.guardrails.detection import Finder, Match
 from pg_trio.stages.guardrails.detectors import pii_finder
 from pg_trio.stages.guardrails.keyword_finder import keyword_finder
@@ -102,7 +103,12 @@ def _compile_rules(rules: OutputRules, prompt: str | None) -> list[TextRule | No
 
 
 def _context_of(finder: Finder, most: int) -> int:
-    """What the rule reads before a match; and a match of which a part was sent is to be noticed."""
+    """What the rule reads before a match; and a match of which a part was sent is to be noticed.
+
+    Of personal data no part is sent before it is decided, unless text was forced to pass, and then all is read.
+    """
+    if isinstance(finder, ByteFinder):
+        return finder.context_chars * 3 // 2
     return finder.context_chars + min(most, most if finder.reach_chars is None else finder.reach_chars)
 
 

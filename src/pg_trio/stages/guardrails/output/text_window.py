@@ -85,10 +85,11 @@ class TextWindow:
         if held == sent >= bound:
             return ""
         if held < bound:
-            held, self.is_forced = bound, True
+            # Some more than needed, so that not each token of such a text is searched with the whole window.
+            held, self.is_forced = len(text) - rules.hold_back_chars * 7 // 8, True
         # After text has passed undecided, a match may have begun before this piece.
         likely = rules.acting if self.is_forced else [rule for rule in rules.acting if rule.may_match(text, sent)]
-        places = find_places(likely, text, 0 if self._is_followed else sent) if likely else ()
+        places = find_places(likely, text, 0 if self._is_followed or self.is_forced else sent) if likely else ()
         return self._release(self._settle(places, held, bound), places)
 
     def flush(self) -> str:

@@ -85,7 +85,7 @@ def _too_late() -> WebhookBlocked:
 class EndCheckedSource:
     """A streamed answer whose end comes when the check has passed. See EventSource."""
 
-    __slots__ = ("_assembler", "_check", "_listener", "_native", "_note_unchecked", "_source")
+    __slots__ = ("_assembler", "_check", "_clock", "_listener", "_native", "_note_unchecked", "_source")
 
     def __init__(self, source: EventSource, check: CheckTexts, note_unchecked: Callable[[], None]) -> None:
         self._source = source
@@ -93,6 +93,7 @@ class EndCheckedSource:
         self._note_unchecked = note_unchecked
         # Only while the source is opened.
         self._listener: SourceListener | None = None
+        self._clock: LifeClock | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -106,7 +107,7 @@ class EndCheckedSource:
 
     async def open(self, listener: SourceListener) -> None:
         """See EventSource. What the listener hears meanwhile is part of the answer."""
-        self._listener = listener
+        self._listener, self._clock = listener, listener.clock
         try:
             await self._source.open(self)
         finally:
@@ -121,6 +122,9 @@ class EndCheckedSource:
         if self._assembler.finish_reason is not None:
             reply, native = self._assembler.reply_so_far(), self._native
             self._begin()
+            assert self._clock is not None  # the source is open
+            # For good: nothing comes after the end.
+            self._clock.rests = True
             await self._check(texts_of_answer(reply, native))
         return events
 
@@ -144,10 +148,10 @@ class EndCheckedSource:
         """See EventSource."""
         self._source.give_up(failure)
 
-    def end_now(self) -> Sequence[Event]:
+    async def end_now(self) -> Sequence[Event]:
         """See EventSource. There is no time for a verdict; events whose check was under way are dropped."""
         self._note_unchecked()
-        return self._source.end_now()
+        return await self._source.end_now()
 
     # ── the listener of the source that it wraps ─────────────────────────────────────────────────────────────────────
 

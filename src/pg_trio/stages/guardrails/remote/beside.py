@@ -126,11 +126,11 @@ class HeldSource:
         """See EventSource."""
         self._source.give_up(failure)
 
-    def end_now(self) -> Sequence[Event]:
+    async def end_now(self) -> Sequence[Event]:
         """See EventSource. Raises GuardrailFailed before the verdict."""
         if self._check is not None:
             raise GuardrailFailed(self._guardrail)
-        return self._source.end_now()
+        return await self._source.end_now()
 
     # ── the listener of the source that it wraps ─────────────────────────────────────────────────────────────────────
 
