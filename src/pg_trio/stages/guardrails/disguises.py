@@ -11,7 +11,7 @@ import binascii
 import itertools
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 from functools import cache
 
@@ -60,6 +60,7 @@ def suspects_in(text: str) -> frozenset[Suspect]:
 
 # 24 characters: eighteen bytes. Shorter runs are words, names and numbers.
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{24,}={0,2}")
+_BASE64_PART = re.compile(r"[A-Za-z0-9+_-]{24,}={0,2}")
 # Of one text: more than any prompt that a person hides. The rest is not read.
 _MOST_DECODED_CHARS = 64 * 1024
 _MOST_RUNS = 16_384
@@ -70,14 +71,26 @@ def decode_runs(text: str) -> list[Edit]:
     """The decoded texts, each as an edit of its run."""
     decoded: list[Edit] = []
     left = _MOST_DECODED_CHARS
-    for found in itertools.islice(_BASE64.finditer(text), _MOST_RUNS):
-        plain = _decode(found[0], left)
+    for start, end in itertools.islice(_encoded_spans(text), _MOST_RUNS):
+        # A part of a run that was decoded as a whole.
+        if decoded and start < decoded[-1][1]:
+            continue
+        plain = _decode(text[start:end], left)
         if plain is not None:
-            decoded.append((found.start(), found.end(), plain))
+            decoded.append((start, end, plain))
             left -= len(plain)
         if left <= 0:
             break
     return decoded
+
+
+def _encoded_spans(text: str) -> Iterator[tuple[int, int]]:
+    """Runs, each followed by its parts between slashes: Base64 may stand in a path."""
+    for found in _BASE64.finditer(text):
+        yield found.span()
+        if "/" in found[0]:
+            for part in _BASE64_PART.finditer(text, *found.span()):
+                yield part.span()
 
 
 def _decode(run: str, most_chars: int) -> str | None:
