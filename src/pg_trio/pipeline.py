@@ -1,8 +1,8 @@
 """THE STORY: one request through every stage, in the contract's order.
 
-auth → rate limit → budget → guardrails → input schema → session, prompt apply → provider call (with failover) → output
-schema → session (the turn is stored) → log → response. A request that fails an early stage never pays for a later one,
-and every failure is logged.
+auth → rate limit → budget → guardrails → input schema → session, prompt apply → provider call (with failover) →
+guardrails for answers → output schema → session (the turn is stored) → log → response. A request that fails an early
+stage never pays for a later one, and every failure is logged.
 
 The body is read after the caller is known and before the request counts against a limit, so a malformed request takes
 nothing from a quota. A `with` block here holds everything that must be given back.

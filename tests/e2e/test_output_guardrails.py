@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from pg_trio.simulator.behaviour import CalledTool
+from pg_trio.stages.guardrails.output import text_window
 from tests.e2e.test_streaming import assert_cut_honestly, chunks_of, text_of
 from tests.support.gateway import Gateway, endpoint, project, start_gateway
 
@@ -182,3 +183,33 @@ async def test_row_has_the_verdicts(gateway: Gateway) -> None:
     masked, blocked = [json.loads(row["guardrails"]) for row in gateway.log_rows()]
     assert [["pii_filter", "email", "output", "mask", 1], ["pii_filter", "phone_de", "output", "mask", 1]] == masked
     assert [["pii_filter", "email", "output", "block", 1]] == blocked
+
+
+async def test_guard_that_raises_lets_nothing_pass(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(text_window, "find_places", fail)
+    gateway.simulator.behave("masked", content=f"{MAIL} it is.")
+
+    whole, streamed = await gateway.call("masked", ASKED), await gateway.call("masked", STREAMED)
+
+    assert (500, {"ok": False, "error": "Internal error."}) == (whole.status, whole.json())
+    assert 500 == streamed.status
+    assert b"it is" not in whole.body + streamed.body
+
+
+async def test_client_that_leaves_gets_nothing_that_waits(gateway: Gateway) -> None:
+    """Its provider is let go, and its session and its log have what it was sent."""
+    gateway.simulator.behave("masked", "pace=30ms", content=f"Write to me, please: {MAIL} " + "and so on " * 100)
+
+    with trio.move_on_after(0.3):
+        await gateway.call("masked", STREAMED)
+    with trio.fail_after(10):
+        while not gateway.simulator.requests[0].closed_early:
+            await trio.sleep(0.01)
+
+    await gateway.stop()
+    [row] = gateway.log_rows()
+    assert 499 == row["status"]
+    assert "mustermann" not in str(dict(row))
