@@ -242,18 +242,22 @@ def _ascii_suspects() -> PatternSet:
 
 
 @cache
-def _all_suspects() -> PatternSet:
+def suspect_patterns() -> tuple[str, ...]:
+    """A pattern for each `Suspect`, for any text."""
     foldable = "".join(f"\\x{{{code:X}}}" for code in _folding())
     confusable = "".join(f"\\x{{{code:X}}}" for code in confusable_letters())
     marks = re.sub(r"\\u(....)", r"\\x{\1}", _MARKS)
     spaced = r"\pL[ ._*|/~+\-]\pL[ ._*|/~+\-]\pL(?:\z|\PL)"
-    return PatternSet(
-        (
-            _ASCII_SUSPECTS[0],
-            f"{_ASCII_SUSPECTS[1]}|{spaced}",
-            _ASCII_SUSPECTS[2],
-            f"[{foldable}]",
-            f"[A-Za-z][{confusable}]|[{confusable}][A-Za-z]",
-            rf"\pL[{marks}]",
-        )
+    return (
+        _ASCII_SUSPECTS[0],
+        f"{_ASCII_SUSPECTS[1]}|{spaced}",
+        _ASCII_SUSPECTS[2],
+        f"[{foldable}]",
+        f"[A-Za-z][{confusable}]|[{confusable}][A-Za-z]",
+        rf"\pL[{marks}]",
     )
+
+
+@cache
+def _all_suspects() -> PatternSet:
+    return PatternSet(suspect_patterns())
