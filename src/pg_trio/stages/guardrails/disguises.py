@@ -176,14 +176,17 @@ _SPACED = re.compile(r"(?<![^\W_])[^\W\d_]([ ._*|/~+\-])[^\W\d_](?:\1[^\W\d_])+(
 _LEET_WORD = re.compile(r"(?<![A-Za-z0-9@$!])(?:[A-Za-z]+[013457@$!]|[013457@$]+[A-Za-z])[A-Za-z0-9@$!]*")
 _LEET = str.maketrans("013457@$!", "oieastasi")
 _HEXADECIMAL = re.compile(r"[0-9A-Fa-f]+\Z")
-_LEET_CHARS = 3
+# Longer runs are no words: keys, hashes, Base64.
+_LEET_CHARS, _MOST_LEET_CHARS = 3, 32
 
 
 def _unleeted(word: str) -> str:
     """Of words with half letters at least: "4ll", "pr3v10us"; not "x86", "2024b" or hexadecimal numbers."""
     inner = word.rstrip("!")
+    if not _LEET_CHARS <= len(inner) <= _MOST_LEET_CHARS:
+        return word
     letters = sum(character.isalpha() for character in inner)
-    if _HEXADECIMAL.match(inner) or 2 * letters < len(inner) or len(inner) < _LEET_CHARS:
+    if _HEXADECIMAL.match(inner) or 2 * letters < len(inner):
         return word
     return inner.translate(_LEET) + word[len(inner) :]
 
@@ -242,18 +245,22 @@ def _ascii_suspects() -> PatternSet:
 
 
 @cache
-def _all_suspects() -> PatternSet:
+def suspect_patterns() -> tuple[str, ...]:
+    """A pattern for each `Suspect`, for any text."""
     foldable = "".join(f"\\x{{{code:X}}}" for code in _folding())
     confusable = "".join(f"\\x{{{code:X}}}" for code in confusable_letters())
     marks = re.sub(r"\\u(....)", r"\\x{\1}", _MARKS)
     spaced = r"\pL[ ._*|/~+\-]\pL[ ._*|/~+\-]\pL(?:\z|\PL)"
-    return PatternSet(
-        (
-            _ASCII_SUSPECTS[0],
-            f"{_ASCII_SUSPECTS[1]}|{spaced}",
-            _ASCII_SUSPECTS[2],
-            f"[{foldable}]",
-            f"[A-Za-z][{confusable}]|[{confusable}][A-Za-z]",
-            rf"\pL[{marks}]",
-        )
+    return (
+        _ASCII_SUSPECTS[0],
+        f"{_ASCII_SUSPECTS[1]}|{spaced}",
+        _ASCII_SUSPECTS[2],
+        f"[{foldable}]",
+        f"[A-Za-z][{confusable}]|[{confusable}][A-Za-z]",
+        rf"\pL[{marks}]",
     )
+
+
+@cache
+def _all_suspects() -> PatternSet:
+    return PatternSet(suspect_patterns())
