@@ -70,6 +70,17 @@ def test_encoded_text_is_decoded_and_its_place_is_the_run() -> None:
     assert HIDDEN == text[begin:end]
 
 
+def test_encoded_text_in_a_path_is_decoded() -> None:
+    text = f"https://example.com/{HIDDEN.rstrip('=')}/index"
+    normal = normalise(text)
+    assert normal is not None
+    start = normal.text.index("ignore all")
+
+    [(begin, end)] = normal.spans_in_original([(start, start + 10)])
+
+    assert HIDDEN.rstrip("=") == text[begin:end]
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -11,7 +11,7 @@ import binascii
 import itertools
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 from functools import cache
 
@@ -60,6 +60,7 @@ def suspects_in(text: str) -> frozenset[Suspect]:
 
 # 24 characters: eighteen bytes. Shorter runs are words, names and numbers.
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{24,}={0,2}")
+_BASE64_PART = re.compile(r"[A-Za-z0-9+_-]{24,}={0,2}")
 # Of one text: more than any prompt that a person hides. The rest is not read.
 _MOST_DECODED_CHARS = 64 * 1024
 _MOST_RUNS = 16_384
@@ -70,14 +71,26 @@ def decode_runs(text: str) -> list[Edit]:
     """The decoded texts, each as an edit of its run."""
     decoded: list[Edit] = []
     left = _MOST_DECODED_CHARS
-    for found in itertools.islice(_BASE64.finditer(text), _MOST_RUNS):
-        plain = _decode(found[0], left)
+    for start, end in itertools.islice(_encoded_spans(text), _MOST_RUNS):
+        # A part of a run that was decoded as a whole.
+        if decoded and start < decoded[-1][1]:
+            continue
+        plain = _decode(text[start:end], left)
         if plain is not None:
-            decoded.append((found.start(), found.end(), plain))
+            decoded.append((start, end, plain))
             left -= len(plain)
         if left <= 0:
             break
     return decoded
+
+
+def _encoded_spans(text: str) -> Iterator[tuple[int, int]]:
+    """Runs, each followed by its parts between slashes: Base64 may stand in a path."""
+    for found in _BASE64.finditer(text):
+        yield found.span()
+        if "/" in found[0]:
+            for part in _BASE64_PART.finditer(text, *found.span()):
+                yield part.span()
 
 
 def _decode(run: str, most_chars: int) -> str | None:
@@ -229,18 +242,22 @@ def _ascii_suspects() -> PatternSet:
 
 
 @cache
-def _all_suspects() -> PatternSet:
+def suspect_patterns() -> tuple[str, ...]:
+    """A pattern for each `Suspect`, for any text."""
     foldable = "".join(f"\\x{{{code:X}}}" for code in _folding())
     confusable = "".join(f"\\x{{{code:X}}}" for code in confusable_letters())
     marks = re.sub(r"\\u(....)", r"\\x{\1}", _MARKS)
     spaced = r"\pL[ ._*|/~+\-]\pL[ ._*|/~+\-]\pL(?:\z|\PL)"
-    return PatternSet(
-        (
-            _ASCII_SUSPECTS[0],
-            f"{_ASCII_SUSPECTS[1]}|{spaced}",
-            _ASCII_SUSPECTS[2],
-            f"[{foldable}]",
-            f"[A-Za-z][{confusable}]|[{confusable}][A-Za-z]",
-            rf"\pL[{marks}]",
-        )
+    return (
+        _ASCII_SUSPECTS[0],
+        f"{_ASCII_SUSPECTS[1]}|{spaced}",
+        _ASCII_SUSPECTS[2],
+        f"[{foldable}]",
+        f"[A-Za-z][{confusable}]|[{confusable}][A-Za-z]",
+        rf"\pL[{marks}]",
     )
+
+
+@cache
+def _all_suspects() -> PatternSet:
+    return PatternSet(suspect_patterns())

@@ -17,11 +17,11 @@ _FRENCH: tuple[InjectionRule, ...] = (
         r" (?:de|des)|ne (?:suis|suivez) (?:pas|plus)"
         r"|fais abstraction (?:de|des)|faites abstraction (?:de|des)|fais fi (?:de"
         r"|des)|passe outre) (?:(?:toutes?|tous|les|tes|vos|ces|de|des|le|la|l) |l['’]){0,4}"
-        r"(?:(?:pr[ée]c[ée]dent\pL*|ancien\pL*) )?(?:instructions?|consignes?|directives?"
+        r"(?:(?:pr[ée]c[ée]dent[a-zà-ž]*|ancien[a-zà-ž]*) )?(?:instructions?|consignes?|directives?"
         r"|r[èe]gles?|ordres?|messages?|invites?)"
-        r" (?:pr[ée]c[ée]dent\pL*|ant[ée]rieur\pL*|ci-dessus|initiale?s?|(?:qui )?pr[ée]c[èe]dent"
-        r"|(?:du )?syst[èe]me|(?:qui )?(?:t['’]ont|vous ont) [ée]t[ée] donn[ée]\pL*"
-        r"|re[çc]u\pL*|(?:que )?(?:tu as|vous avez) re[çc]u\pL*)",
+        r" (?:pr[ée]c[ée]dent[a-zà-ž]*|ant[ée]rieur[a-zà-ž]*|ci-dessus|initiale?s?|(?:qui )?pr[ée]c[èe]dent"
+        r"|(?:du )?syst[èe]me|(?:qui )?(?:t['’]ont|vous ont) [ée]t[ée] donn[ée][a-zà-ž]*"
+        r"|re[çc]u[a-zà-ž]*|(?:que )?(?:tu as|vous avez) re[çc]u[a-zà-ž]*)",
         _OBJECT,
     ),
     InjectionRule(
@@ -39,11 +39,11 @@ _FRENCH: tuple[InjectionRule, ...] = (
         r"\b(?:ignore[rz]?|oublie[rz]?|ne (?:tiens|tenez) (?:pas|plus) compte (?:de"
         r"|d['’])|fais abstraction (?:de|d['’])) ?(?:tout )?"
         r"(?:ce qui (?:pr[ée]c[èe]de|a [ée]t[ée] (?:dit|[ée]crit)|est (?:au-dessus"
-        r"|ci-dessus|plus haut))|ce que (?:je|l['’]on|on) \pL+ (?:dit|avant))"
+        r"|ci-dessus|plus haut))|ce que (?:je|l['’]on|on) [a-zà-ž]+ (?:dit|avant))"
         r"|\b(?:ne (?:respecte|suis|suivez|respectez) (?:plus|pas)|n['’]ob[ée]i(?:s"
         r"|ssez) (?:plus|pas) (?:aux|[àa])|ignore[rz]?|oublie[rz]?)"
         r" (?:(?:toutes?|tous|les|tes|vos|ces|aux) ){0,3}(?:instructions?|consignes?|directives?|r[èe]gles?)"
-        r" (?:(?:donn|fourni|re[çc]u|[ée]tabli)\pL* )?(?:pr[ée]c[ée]demment|pr[ée]c[ée]dentes?"
+        r" (?:(?:donn|fourni|re[çc]u|[ée]tabli)[a-zà-ž]* )?(?:pr[ée]c[ée]demment|pr[ée]c[ée]dentes?"
         r"|auparavant|jusqu['’]ici|plus haut|avant (?:ce|cela|ça))",
         _OBJECT,
     ),
@@ -68,7 +68,8 @@ _FRENCH: tuple[InjectionRule, ...] = (
         "persona",
         r"\b(?:tu n['’]as|vous n['’]avez|tu n['’]es|vous n['’][êe]tes) (?:d[ée]sormais "
         r"|maintenant )?plus (?:aucune?|de|soumise? [àa] (?:aucune?|des)|li[ée]e? par (?:aucune?"
-        r"|des|tes)) (?:\pL+ )?(?:restriction|limite|r[èe]gle|filtre|contrainte)\pL*(?:[.!?,;:]|\z|\n| et | y | e )",
+        r"|des|tes)) (?:[a-zà-ž]+ )?(?:restriction|limite|r[èe]gle|filtre|contrainte)[a-zà-ž]*"
+        r"(?:[.!?,;:]|\z|\n| et | y | e )",
     ),
     InjectionRule(
         "fr-reveal",
@@ -78,7 +79,7 @@ _FRENCH: tuple[InjectionRule, ...] = (
         r" de|le texte de|mot pour mot|exactement|tout) )?"
         r"(?:ton|ta|tes|votre|vos|le|les) (?:(?:propre|premier|premi[èe]re)s? )?(?:prompt"
         r"|message|invite|instructions?|consignes?|directives?) (?:(?:du |de )?syst[èe]me"
-        r"|initial\pL*|cach[ée]\pL*|secr[èe]t\pL*|interne\pL*|de d[ée]part|d['’]origine)",
+        r"|initial[a-zà-ž]*|cach[ée][a-zà-ž]*|secr[èe]t[a-zà-ž]*|interne[a-zà-ž]*|de d[ée]part|d['’]origine)",
         _OBJECT,
     ),
     InjectionRule(
@@ -109,8 +110,8 @@ _SPANISH: tuple[InjectionRule, ...] = (
         r"|cualquier) ){0,4}"
         r"(?:(?:anteriores|previas) )?(?:instrucciones|indicaciones|reglas|[óo]rdenes"
         r"|directrices|directivas|mensajes)"
-        r" (?:anterior\pL*|previ[ao]s?|de arriba|iniciales|(?:del |de )?sistema|precedentes"
-        r"|(?:que )?(?:te|has|hayas|le|se te) (?:\pL+ ){0,2}(?:dado|dieron|recibido"
+        r" (?:anterior[a-zà-ž]*|previ[ao]s?|de arriba|iniciales|(?:del |de )?sistema|precedentes"
+        r"|(?:que )?(?:te|has|hayas|le|se te) (?:[a-zà-ž]+ ){0,2}(?:dado|dieron|recibido"
         r"|dijeron|dije))",
         _OBJECT,
     ),
@@ -151,7 +152,7 @@ _SPANISH: tuple[InjectionRule, ...] = (
         "persona",
         r"\b(?:ya no tienes|no tienes ya|ya no est[áa]s (?:sujeto|limitado|sometido) (?:a"
         r"|por)|est[áa]s libre de) (?:ninguna? |ning[úu]n |tus |las |m[áa]s )?(?:restricci"
-        r"|l[íi]mite|regla|filtro|norma)\pL*(?:[.!?,;:]|\z|\n| et | y | e )"
+        r"|l[íi]mite|regla|filtro|norma)[a-zà-ž]*(?:[.!?,;:]|\z|\n| et | y | e )"
         r"|\bfinge (?:que eres|ser) (?:una? )?(?:ia|inteligencia artificial|asistente) sin ",
     ),
     InjectionRule(
@@ -161,7 +162,7 @@ _SPANISH: tuple[InjectionRule, ...] = (
         r"|ens[ée][ñn]ame|divulga|cu[áa]l(?:es)? (?:es|son|eran)) (?:(?:todo|exactamente"
         r"|el texto de|palabra por palabra) )?(?:tus?|el|las|sus?) "
         r"(?:prompt|mensaje|instrucci[óo]n|instrucciones|indicaciones|directrices) (?:(?:del"
-        r" |de )?sistema|inicial\pL*|ocult[ao]s?|secret[ao]s?|intern[ao]s?|original\pL*)",
+        r" |de )?sistema|inicial[a-zà-ž]*|ocult[ao]s?|secret[ao]s?|intern[ao]s?|original[a-zà-ž]*)",
         _OBJECT,
     ),
     InjectionRule(
@@ -182,8 +183,8 @@ _ITALIAN: tuple[InjectionRule, ...] = (
         r"|non (?:seguire|considerare|tenere conto (?:di|delle))) (?:(?:di|tutte?"
         r"|tutti|le|gli|i|tue|tuoi|queste|quelle|ogni) ){0,4}"
         r"(?:(?:precedenti|istruzioni|indicazioni|regole|direttive|comandi|ordini"
-        r"|messaggi) ?){1,2}(?:precedent\pL*|anterior\pL*|inizial\pL*|(?:qui )?sopra"
-        r"|(?:di |del )?sistema|(?:che (?:hai|ti) )?(?:ricevut\pL*|(?:sono state )?dat\pL*)"
+        r"|messaggi) ?){1,2}(?:precedent[a-zà-ž]*|anterior[a-zà-ž]*|inizial[a-zà-ž]*|(?:qui )?sopra"
+        r"|(?:di |del )?sistema|(?:che (?:hai|ti) )?(?:ricevut[a-zà-ž]*|(?:sono state )?dat[a-zà-ž]*)"
         r"|ricevute)",
         _OBJECT,
     ),
@@ -228,7 +229,7 @@ _ITALIAN: tuple[InjectionRule, ...] = (
         "it-free",
         "persona",
         r"\bnon (?:hai|sei) pi[ùu] (?:alcuna? |nessuna? |soggetto a |limitato da "
-        r"|vincolato (?:a|da) )?(?:restrizion|limit|regol|filtr|vincol)\pL*(?:[.!?,;:]|\z|\n| et | y | e )"
+        r"|vincolato (?:a|da) )?(?:restrizion|limit|regol|filtr|vincol)[a-zà-ž]*(?:[.!?,;:]|\z|\n| et | y | e )"
         r"|\bf(?:ingi|ai finta) di essere un(?:a|['’])? ?(?:ia|intelligenza artificiale|assistente) senza ",
     ),
     InjectionRule(
@@ -238,7 +239,8 @@ _ITALIAN: tuple[InjectionRule, ...] = (
         r"|qual [èe]|quali (?:sono|erano)) (?:(?:tutto|esattamente|il testo del|parola per parola)"
         r" )?(?:il|le|la|i) (?:tu[oae]i? )?(?:prompt|messaggio|istruzioni|direttive"
         r"|indicazioni) "
-        r"(?:(?:di |del )?sistema|inizial\pL*|nascost\pL*|segret\pL*|intern\pL*|original\pL*)",
+        r"(?:(?:di |del )?sistema|inizial[a-zà-ž]*|nascost[a-zà-ž]*|segret[a-zà-ž]*"
+        r"|intern[a-zà-ž]*|original[a-zà-ž]*)",
         _OBJECT,
     ),
     InjectionRule(
@@ -259,7 +261,7 @@ _PORTUGUESE: tuple[InjectionRule, ...] = (
         r"|sigas|obede[çc]a)|descart(?:e|a)) (?:(?:de|d?as|d?os|todas?|todos?|suas"
         r"|seus|tuas|essas|estas|quaisquer) ){0,4}(?:(?:anteriores) )?"
         r"(?:instru[cç][õo]es|orienta[cç][õo]es|regras|diretrizes|ordens|comandos"
-        r"|mensagens) (?:anterior\pL*|pr[ée]vi[ao]s|acima|iniciais|(?:do |de )?sistema"
+        r"|mensagens) (?:anterior[a-zà-ž]*|pr[ée]vi[ao]s|acima|iniciais|(?:do |de )?sistema"
         r"|(?:que )?(?:voc[êe] )?(?:recebeu|recebidas|foram dadas|te deram|lhe foram))",
         _OBJECT,
     ),
@@ -298,7 +300,7 @@ _PORTUGUESE: tuple[InjectionRule, ...] = (
         "pt-free",
         "persona",
         r"\b(?:voc[êe] |tu )?n[ãa]o (?:tem|tens|possui|est[áa]) mais (?:nenhuma? "
-        r"|sujeito a |limitado por )?(?:restri|limit|regra|filtro)\pL*(?:[.!?,;:]|\z|\n| et | y | e )"
+        r"|sujeito a |limitado por )?(?:restri|limit|regra|filtro)[a-zà-ž]*(?:[.!?,;:]|\z|\n| et | y | e )"
         r"|\bfinja (?:que (?:voc[êe] )?[ée]|ser) (?:uma? )?(?:ia|intelig[êe]ncia artificial|assistente) sem ",
     ),
     InjectionRule(
@@ -309,7 +311,7 @@ _PORTUGUESE: tuple[InjectionRule, ...] = (
         r"|exatamente|o texto d[oe]|palavra por palavra) )?(?:o|as|os|a) (?:(?:seus?"
         r"|suas?|teus?|tuas?) )?"
         r"(?:prompt|mensagem|instru[cç][õo]es|diretrizes|orienta[cç][õo]es) (?:(?:do "
-        r"|de )?sistema|inicia\pL+|ocult[ao]s?|secret[ao]s?|intern[ao]s?|origina\pL+)",
+        r"|de )?sistema|inicia[a-zà-ž]+|ocult[ao]s?|secret[ao]s?|intern[ao]s?|origina[a-zà-ž]+)",
         _OBJECT,
     ),
     InjectionRule(
@@ -328,8 +330,8 @@ _SYSTEM_PROMPT = InjectionRule(
     "reveal",
     r"\b(?:montre|affiche|r[ée]v[èe]le|donne|r[ée]p[èe]te|quel est|c['’]est quoi"
     r"|mu[ée]stra|revela|dime|dame|repite|cu[áa]l es|mostra|rivela"
-    r"|dimmi|dammi|ripeti|qual [èe]|mostre|revele|diga|repita|exiba|qual [ée])\pL*(?:[- ]"
-    r"(?:moi|nous|me|nos))? (?:\pL+ ){0,4}?"
+    r"|dimmi|dammi|ripeti|qual [èe]|mostre|revele|diga|repita|exiba|qual [ée])[a-zà-ž]*(?:[- ]"
+    r"(?:moi|nous|me|nos))? (?:[a-zà-ž]+ ){0,4}?"
     r"(?:ton|votre|tu|su|il tuo|tuo|o seu|seu|teu|o teu) (?:propre |propio |proprio |pr[óo]prio )?system[ -]?prompt",
     _OBJECT,
 )

@@ -23,7 +23,7 @@ _BAD = (
     r"(?:illegal|immoral|unethical|amoral|harmful|offensive|dangerous|inappropriate"
     r"|unlawful|hateful|controversial|explicit)"
 )
-_ANY = r"(?:(?:any|all|every|whatever|each) )"
+_ANY = r"(?:(?:any|all|every|what(?:ever)|each) )"
 
 SIGN_RULES: tuple[InjectionRule, ...] = (
     # ── a persona ──
@@ -142,7 +142,7 @@ SIGN_RULES: tuple[InjectionRule, ...] = (
         0.3,
         r"\b(?:can|able to|free to|allowed to|will|must) (?:\w+ ){0,2}(?:do|say|generate"
         r"|answer|produce|create|write|tell|provide|express|display) (?:\w+ )?(?:anything"
-        r"|everything|whatever|any (?:kind|type|sort) of|content that)\b",
+        r"|everything|what(?:ever)|any (?:kind|type|sort) of|content that)\b",
     ),
     _sign(
         "sign-profanity",

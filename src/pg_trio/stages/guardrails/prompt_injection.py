@@ -17,10 +17,11 @@ from attrs import frozen
 from pg_trio.domain.guardrails import PromptInjection
 from pg_trio.errors import InjectionBlocked
 from pg_trio.stages.guardrails.detection import Match
+from pg_trio.stages.guardrails.disguises import suspect_patterns
 from pg_trio.stages.guardrails.injection_rule import HarmlessPlace, InjectionRule
 from pg_trio.stages.guardrails.injection_rules import RULES
 from pg_trio.stages.guardrails.linear import Pattern, PatternSet, compile_pattern
-from pg_trio.stages.guardrails.normal_text import normalise
+from pg_trio.stages.guardrails.normal_text import NormalText, normalise
 
 LABEL = "Prompt injection"
 # Signs further apart than this many characters belong to different texts: half a page of a book, a whole jailbreak.
@@ -74,25 +75,34 @@ class InjectionFinder:
 
     def check(self, text: str) -> None:
         """Return if the text is harmless. Raises: InjectionBlocked with the strongest rule."""
-        found = self._reach(text, self._rules) or self._reach_disguised(text)
+        buffer = text.encode()
+        indexes = self._rules.scan(buffer)
+        if not indexes:
+            return
+        found, _ = self._reach_either(text, buffer, indexes)
         if found:
             raise InjectionBlocked(rule=max(found, key=lambda match: _SCORES[match.rule]).rule)
 
-    def _reach_disguised(self, text: str) -> list[Match]:
-        normal = normalise(text)
-        return [] if normal is None else self._reach(normal.text, _rules(loose=normal.was_joined))
-
     def judge(self, text: str) -> list[Match]:
         """The matches of the first place where the scores reach the threshold; none if the text is harmless."""
-        found = self._reach(text, self._rules)
-        if found:
+        buffer = text.encode()
+        found, form = self._reach_either(text, buffer, self._rules.scan(buffer))
+        if form is None:
             return found
-        normal = normalise(text)
-        if normal is None:
-            return []
-        found = self._reach(normal.text, _rules(loose=normal.was_joined))
-        places = normal.spans_in_original([(match.start, match.end) for match in found])
+        places = form.spans_in_original([(match.start, match.end) for match in found])
         return [Match(start, end, match.rule, LABEL) for (start, end), match in zip(places, found, strict=True)]
+
+    def _reach_either(self, text: str, buffer: bytes, indexes: Sequence[int]) -> tuple[list[Match], NormalText | None]:
+        """The matches in the text, or else in its normal form, which then comes with them."""
+        found = self._reach(buffer, indexes, self._rules)
+        # The scan looks for disguises too, behind the rules.
+        if found or not any(index >= len(RULES) for index in indexes):
+            return found, None
+        form = normalise(text)
+        if form is None:
+            return [], None
+        rules, plain = _rules(loose=form.was_joined), form.text.encode()
+        return self._reach(plain, rules.scan(plain), rules), form
 
     def find(self, text: str) -> list[Match]:
         """The same as `judge`, without overlaps."""
@@ -111,13 +121,10 @@ class InjectionFinder:
         """A match of the first piece that is refused."""
         return next((matches[0] for matches in self.find_each(pieces).values()), None)
 
-    def _reach(self, text: str, rules: _RuleSet) -> list[Match]:
-        buffer = text.encode()
-        indexes = rules.scan(buffer)
-        if not indexes:
-            return []
-        named = [RULES[index] for index in sorted(indexes) if RULES[index].id not in self._allowed]
-        if sum(rule.score for rule in named) < self._threshold - _ROUNDING or not named:
+    def _reach(self, buffer: bytes, indexes: Sequence[int], rules: _RuleSet) -> list[Match]:
+        named = [RULES[index] for index in sorted(indexes) if index < len(RULES)]
+        named = [rule for rule in named if rule.id not in self._allowed]
+        if not named or sum(rule.score for rule in named) < self._threshold - _ROUNDING:
             return []
         found = sorted(match for rule in named for match in rules.matches_of(rule, buffer))
         return _in_characters(buffer, self._first_window(found))
@@ -167,12 +174,14 @@ class _RuleSet:
     """One scan says which rules match somewhere; only these are searched for their places."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        self._any = PatternSet(patterns, ignore_case=True, max_mem_bytes=_SCAN_MEMORY_BYTES)
+        # Case counts for disguises: the long s is one, and would be every s.
+        together = [*patterns, *(f"(?-i:{pattern})" for pattern in suspect_patterns())]
+        self._any = PatternSet(together, ignore_case=True, max_mem_bytes=_SCAN_MEMORY_BYTES)
         self._patterns = dict(zip((rule.id for rule in RULES), patterns, strict=True))
         self._each: dict[str, Pattern] = {}
 
     def scan(self, buffer: bytes) -> list[int]:
-        """The indexes of rules that match somewhere; a match may be excused."""
+        """The indexes of rules that match somewhere, where a match may be excused; beyond them, those of disguises."""
         return self._any.find_indexes(buffer)
 
     def matches_of(self, rule: InjectionRule, buffer: bytes) -> Iterator[Match]:
@@ -199,12 +208,14 @@ def _is_excused(guard: HarmlessPlace, buffer: bytes, span: tuple[int, int], fenc
 
 
 def _in_characters(buffer: bytes, found: list[Match]) -> list[Match]:
-    if buffer.isascii():
+    if not found or buffer.isascii():
         return found
+    first = found[0].start
+    before, window = len(buffer[:first].decode()), buffer[first : max(match.end for match in found)]
     return [
         Match(
-            len(buffer[: match.start].decode("utf-8", "ignore")),
-            len(buffer[: match.end].decode("utf-8", "ignore")),
+            before + len(window[: match.start - first].decode()),
+            before + len(window[: match.end - first].decode()),
             match.rule,
             LABEL,
         )
