@@ -342,6 +342,7 @@ class Pipeline:
             relays_reasoning=endpoint.stream_reasoning,
             holds_reasoning=asked.call.surface.holds_reasoning,
             keep=None if session is None or record is None else partial(record.keep_with, session.keep),
+            find_speaker=rescued.find_speaker,
             note_first_token=recorder.first_token,
         )
         asked.call.stop_with(relay.stop)

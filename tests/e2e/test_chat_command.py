@@ -9,10 +9,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import trio
 
+from tests.support.cutting_relay import open_relay
+from tests.support.example_site import TEXT
 from tests.support.gateway import PROJECT, Gateway, endpoint, project, start_gateway
 from tests.support.processes import PG_TRIO, run_command, wait_until
 from tests.support.scripted_chat import ScriptedChat, ScriptedSocket, drop, open_scripted
@@ -454,14 +457,17 @@ async def test_real_answer_and_a_stop_that_stops(gateway: Gateway) -> None:
     async with open_terminal(command(gateway.port), {"PG_TRIO_TOKEN": gateway.token}) as terminal:
         await terminal.type("Hello there\n")
         await terminal.wait_shown("You said: Hello there\n> ")
-        gateway.simulator.behave("support", "words=100000;delay_ms=20")
+        gateway.simulator.behave("support", "tokens=100000&pace=20ms")
         await terminal.type("Go on\n")
         await terminal.wait_shown("You said: Go on")
         await terminal.type(CTRL_C)
         await terminal.wait_shown("The answer was stopped.")
+        with trio.fail_after(20):
+            call = await gateway.simulator.wait_closed()
         await terminal.type(CTRL_D)
 
         assert 0 == await terminal.wait_end()
+    assert call.closed_early
 
 
 async def test_real_refusals(gateway: Gateway) -> None:
@@ -482,3 +488,16 @@ async def test_real_refusals(gateway: Gateway) -> None:
     assert "Streaming is not enabled for this endpoint." in said["still"][1]
     assert "(status 404)" in said["unknown"][1]
     assert "Invalid or revoked token." in said["support"][1]
+
+
+async def test_real_cut_network_leaves_the_answer_whole(nursery: trio.Nursery, tmp_path: Path) -> None:
+    resumable = {"streaming_enabled": True, "resumable_streams": True}
+    gateway = await start_gateway(nursery, tmp_path, project() + endpoint("support", "", **resumable))
+    gateway.simulator.behave("support", f"content={quote(TEXT)}&pace=2ms")
+    relay = await open_relay(nursery, gateway.port, every=10)
+
+    done = await run_piped(relay.port, "Tell me\n", token=gateway.token)
+
+    assert (0, f"{TEXT}\n") == (done.returncode, done.stdout)
+    assert relay.cuts >= 5
+    assert 1 == len(gateway.simulator.requests)

@@ -647,3 +647,26 @@ async def test_socket_for_another_endpoint_is_refused(gateway: Gateway, slug: st
     assert 4403 == ended.code
     assert [{"type": "error", "status": 403, "error": NOT_GRANTED[1]}] == ended.frames
     assert (403, {"ok": False, "error": NOT_GRANTED[1]}) == plain
+
+
+async def test_streams_belong_to_the_subject(nursery: trio.Nursery, tmp_path: Path) -> None:
+    configured = project() + endpoint("stream", streaming_enabled=True, resumable_streams=True)
+    gateway = await start_gateway(nursery, tmp_path, configured)
+    parent = make_parent(gateway)
+    ada, again, bob, nameless, other = [
+        await mint(gateway, parent, endpoints=["stream"], **({"subject": subject} if subject else {}))
+        for subject in ("ada", "ada", "bob", None, None)
+    ]
+    began = {token: await call(gateway, token, "stream", stream=True) for token in (ada, nameless)}
+
+    async def resume(token: str, of: str) -> HttpResponse:
+        path = f"/api/{PROJECT}/stream/streams/{began[of].headers['x-request-id']}"
+        return await send_raw(gateway.port, get(f"{path}?after=0", bearer(token)))
+
+    own = [await resume(token, of) for token, of in ((ada, ada), (again, ada), (nameless, nameless))]
+    foreign = [
+        await resume(token, of) for token, of in ((bob, ada), (nameless, ada), (other, nameless), (ada, nameless))
+    ]
+
+    assert [began[ada].body, began[ada].body, began[nameless].body] == [answer.body for answer in own]
+    assert [(404, "Stream not found or not accessible.")] * 4 == [told(answer) for answer in foreign]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -378,6 +379,33 @@ async def test_call_runs_on_as_long_as_one_waits(gateway: Gateway, nursery: trio
     assert (200, "true") == (answer.status, answer.headers["idempotent-replayed"])
     assert answer.body.rstrip().endswith(b"}" if path == "slow" else b"[DONE]")
     assert 1 == asked(gateway)
+
+
+@pytest.mark.parametrize("path", ["slow", "stream"])
+async def test_one_that_waits_may_leave(gateway: Gateway, path: str) -> None:
+    gateway.simulator.behave(path, "latency=1s&pace=20ms&tokens=10")
+    body = {**BODY, "stream": path == "stream"}
+    answers: list[HttpResponse] = []
+
+    async def ask() -> None:
+        answers.append(await call(gateway, path, key(), body=body))
+
+    async with trio.open_nursery() as asking:
+        asking.start_soon(ask)
+        await gateway.simulator.wait_request(1)
+        async with trio.open_nursery() as leaving:
+            leaving.start_soon(partial(call, gateway, path, key(), body=body))
+            await wait_until(lambda: waiting_for(gateway) == 1)
+            leaving.cancel_scope.cancel()
+        await wait_until(lambda: waiting_for(gateway) == 0)
+    again = await call(gateway, path, key(), body=body)
+    await gateway.stop()
+
+    assert [(200, again.body)] == [(answer.status, answer.body) for answer in answers]
+    assert "true" == again.headers["idempotent-replayed"]
+    assert 1 == asked(gateway)
+    # The one that left has its row, as every client that leaves.
+    assert {"ok": 2, "client_left": 1} == Counter(row["outcome"] for row in gateway.log_rows())
 
 
 async def test_one_of_those_that_wait_runs_after_a_failure(gateway: Gateway, nursery: trio.Nursery) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.support.chat_client import ChatClient, open_socket, seqs, texts
+from tests.support.chat_client import LAST_FRAMES, ChatClient, open_socket, seqs, texts
 from tests.support.gateway import Gateway, endpoint, project, start_gateway
 
 SERVERS = ("lane", "hypercorn")
@@ -102,7 +102,7 @@ async def test_answers_run_at_once_and_are_told_apart(gateway: Gateway) -> None:
     async with open_socket(gateway) as client:
         for number in range(4):
             await client.ask(f"c{number}", f"Number {number}")
-        frames = list[Any]()
+        frames: list[dict[str, Any]] = []
         while 4 > sum(frame["type"] == "done" for frame in frames):
             frames.append(await client.read())
 
@@ -234,6 +234,7 @@ async def test_reasoning_comes_as_frames(gateway: Gateway) -> None:
 
     kinds = [frame["type"] for frame in frames]
     assert ["started", "reasoning"] == kinds[:2]
+    assert ("openai", "sim?reasoning=3") == (frames[0]["provider"], frames[0]["model"])
     assert list(range(1, len(frames))) == seqs(frames)
     assert all(frame["content"] for frame in frames if frame["type"] == "reasoning")
 
@@ -248,3 +249,18 @@ async def test_session_goes_on_over_messages(gateway: Gateway) -> None:
     assert session_id == first[-1]["meta"]["session_id"]
     assert isinstance(call.body, dict)
     assert ["user", "assistant", "user"] == [message["role"] for message in call.body["messages"]]
+
+
+async def test_many_answers_are_cancelled_at_any_moment(gateway: Gateway) -> None:
+    with trio.fail_after(60):
+        async with open_socket(gateway) as client:
+            for number in range(60):
+                await client.ask(f"c{number}")
+                for _ in range(number % 6):
+                    await trio.lowlevel.checkpoint()
+                await client.send({"type": "cancel", "id": f"c{number}"})
+                frames = await client.read_until(*LAST_FRAMES, id=f"c{number}")
+                assert frames[-1]["type"] in ("done", "cancelled")
+                assert list(range(1, len(seqs(frames)) + 1)) == seqs(frames)
+            await client.send({"type": "ping"})
+            assert {"type": "pong"} == await client.read()

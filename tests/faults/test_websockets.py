@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import trio
 import trio.lowlevel
 from attrs import define
+from hypercorn.config import Config
+from trio_websocket import ConnectionClosed
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import (
     AcceptConnection,
@@ -25,9 +31,16 @@ from wsproto.events import (
     TextMessage,
 )
 
+from pg_trio.config.settings import ServerSettings
+from pg_trio.server.stock import make_hypercorn_config
 from pg_trio.store.token_admin import TokenAdmin
-from tests.support.chat_client import open_socket, refused, socket_path
+from tests.deploy.deploy_tools import make_certificate
+from tests.support.autobahn_cases import Frame
+from tests.support.chat_client import ChatClient, open_socket, refused, socket_path
 from tests.support.gateway import Gateway, endpoint, project, start_gateway
+from tests.support.processes import Served
+from tests.support.site import Site, make_site
+from tests.support.websocket_frames import FrameClient, write_frame
 from tests.support.wire import bearer, get, send_raw
 
 SERVERS = ("lane", "hypercorn")
@@ -330,3 +343,134 @@ async def test_drain_ends_at_its_bound(nursery: trio.Nursery, tmp_path: Path) ->
 
     assert (1001, ["closing"]) == (ended.code, [frame["type"] for frame in ended.frames])
     assert [(503, "Gateway is shutting down.")] == [(row["status"], row["error"]) for row in gateway.log_rows()]
+
+
+# ── over TLS, where Hypercorn does the framing in our own server ─────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """Gateways of this test listen with TLS; a client's context."""
+    certificate, key = make_certificate(tmp_path)
+
+    def make_with_tls(settings: ServerSettings) -> Config:
+        config = make_hypercorn_config(settings)
+        config.certfile, config.keyfile = str(certificate), str(key)
+        return config
+
+    monkeypatch.setattr("tests.support.gateway.make_hypercorn_config", make_with_tls)
+    return ssl.create_default_context(cafile=str(certificate))
+
+
+@asynccontextmanager
+async def tls_socket(gateway: Gateway, context: ssl.SSLContext) -> AsyncIterator[FrameClient]:
+    """An open socket over TLS."""
+    with trio.fail_after(LIMIT_S):
+        tcp = await trio.open_tcp_stream("127.0.0.1", gateway.port)
+        stream = trio.SSLStream(tcp, context, server_hostname="gateway.test", https_compatible=True)
+        client = FrameClient(stream)
+        assert 101 == await client.open(socket_path("silent"), f"Authorization: Bearer {gateway.token}")
+        try:
+            yield client
+        finally:
+            await trio.aclose_forcefully(stream)
+
+
+def said(frame: tuple[int, bytes] | None) -> str:
+    """The type of a text frame, or the kind of another one."""
+    assert frame is not None
+    return str(json.loads(frame[1])["type"]) if frame[0] == 1 else {8: "close", 9: "ping"}[frame[0]]
+
+
+async def test_tls_client_that_answers_no_ping_is_gone(
+    nursery: trio.Nursery, tmp_path: Path, over_tls: ssl.SSLContext
+) -> None:
+    gateway = await start_gateway(nursery, tmp_path, server(websocket_heartbeat_ms=200) + project() + ENDPOINTS)
+    ask = b'{"type":"message","id":"c1","message":"Hi"}'
+    async with tls_socket(gateway, over_tls) as client:
+        await client.stream.send_all(write_frame(Frame(1, ask)))
+        await gateway.simulator.wait_request(1)
+        await gateway.simulator.wait_no_connections()
+    await gateway.stop()
+
+    assert [499] == [row["status"] for row in gateway.log_rows()]
+
+
+async def test_quiet_tls_client_outlives_idle_limit(
+    nursery: trio.Nursery, tmp_path: Path, over_tls: ssl.SSLContext
+) -> None:
+    limits = server(websocket_heartbeat_ms=150, idle_timeout_ms=300)
+    gateway = await start_gateway(nursery, tmp_path, limits + project() + ENDPOINTS)
+    async with tls_socket(gateway, over_tls) as client:
+        kinds: list[str] = []
+        while kinds.count("ping") < 6:
+            kinds.append(said(await client.read()))
+            if kinds[-1] == "ping":
+                await client.stream.send_all(write_frame(Frame(10)))
+
+    assert ["ping", "ready"] == sorted(set(kinds))
+
+
+async def test_tls_client_is_told_of_the_drain(nursery: trio.Nursery, tmp_path: Path, over_tls: ssl.SSLContext) -> None:
+    gateway = await start_gateway(nursery, tmp_path, project() + ENDPOINTS)
+    async with tls_socket(gateway, over_tls) as client:
+        kinds = [said(await client.read())]
+        gateway.stopping.set()
+        while kinds[-1] != "close":
+            kinds.append(said(await client.read()))
+    await gateway.stop()
+
+    assert ["ready", "closing", "close"] == [kind for kind in kinds if kind != "ping"]
+
+
+# ── several workers ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def as_gateway(site: Site, served: Served) -> Gateway:
+    """What the client needs of a gateway that runs in processes of its own."""
+    return cast(Gateway, SimpleNamespace(port=served.port, token=site.token))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGHUP, signal.SIGTERM])
+async def test_sockets_are_sent_away_by_signals(nursery: trio.Nursery, tmp_path: Path, how: signal.Signals) -> None:
+    site = await make_site(nursery, tmp_path, ENDPOINTS)
+    served = await site.serve(nursery, "--workers", "2")
+    gateway = as_gateway(site, served)
+    async with open_socket(gateway) as first, open_socket(gateway) as second:
+        served.process.send_signal(how)
+        ends = [await first.read_end(), await second.read_end()]
+    if how is signal.SIGHUP:
+        async with open_socket(gateway) as client:
+            assert "done" == (await client.answer("c1"))[-1]["type"]
+    await served.stop()
+
+    assert [(1001, ["closing"])] * 2 == [(end.code, [frame["type"] for frame in end.frames]) for end in ends]
+
+
+async def answers(client: ChatClient, answer_id: str) -> bool:
+    """Whether it is answered; False if its connection has ended."""
+    try:
+        return bool("done" == (await client.answer(answer_id))[-1]["type"])
+    except ConnectionClosed:
+        return False
+
+
+@pytest.mark.slow
+async def test_killed_workers_end_their_own_sockets(nursery: trio.Nursery, tmp_path: Path) -> None:
+    site = await make_site(nursery, tmp_path, ENDPOINTS)
+    served = await site.serve(nursery, "--workers", "2")
+    gateway, workers = as_gateway(site, served), site.workers()
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(open_socket(gateway)) for _ in range(12)]
+        left = []
+        for round_, worker in enumerate(workers):
+            os.kill(worker, signal.SIGKILL)
+            async with open_socket(gateway) as newcomer:
+                assert await answers(newcomer, "c1")
+            left.append(sum([await answers(client, f"c{round_}") for client in clients]))
+    await served.stop()
+
+    # Which worker has which client is the kernel's choice.
+    assert 0 <= left[0] <= 12
+    assert 0 == left[1]

@@ -44,6 +44,8 @@ class ExampleSite:
 
     async def open(self, name: str) -> None:
         """Open a page, ready for a question."""
+        # As the browser of a person has: without it, a busy machine's may lose typed text.
+        await self.page.send("Emulation.setFocusEmulationEnabled", enabled=True)
         await self.page.go(f"http://localhost:{self.port}/{name}")
         # A page's own script disables it, once it is ready.
         await self.page.wait("[...document.querySelectorAll('button')].at(-1)?.disabled")
@@ -51,6 +53,7 @@ class ExampleSite:
     async def ask(self, question: str) -> None:
         """Type and send a question."""
         await self.page.type("#question", question)
+        await self.page.wait(f"document.querySelector('#question').value === {json.dumps(question)}")
         await self.page.click("Send")
 
     async def wait_text(self, text: str) -> None:

@@ -41,16 +41,16 @@ def chop(data: Sequence[bytes], size: int | None) -> list[bytes]:
 class FrameClient:
     """A client that reads a server's frames from a stream."""
 
-    stream: trio.SocketStream
+    stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]
     unread: bytes = b""
     head: bytes = b""
 
-    async def open(self, path: str = "/", *fields: str) -> int:
+    async def open(self, path: str = "/", *fields: str, host: str = "x") -> int:
         """Shake hands; the answer's status."""
         key = base64.b64encode(b"0123456789abcdef").decode()
         lines = [
             f"GET {path} HTTP/1.1",
-            "Host: x",
+            f"Host: {host}",
             "Upgrade: websocket",
             "Connection: Upgrade",
             f"Sec-WebSocket-Key: {key}",

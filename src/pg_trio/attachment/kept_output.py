@@ -51,12 +51,16 @@ class KeptOutput(Generic[P]):
         "is_whole",
         "kept_bytes",
         "limit_bytes",
+        "low_bytes",
         "note_kept",
     )
 
     def __init__(self, size_of: Callable[[P], int], limit_bytes: int, note_kept: Callable[[int], None]) -> None:
         self._size_of = size_of
         self.limit_bytes = limit_bytes
+        # A work that waits goes on when so little is kept; None: the limit. With less it goes on seldom, and meanwhile
+        # what comes from the provider comes together.
+        self.low_bytes: int | None = None
         self.note_kept = note_kept
         self._parts: list[P] = []
         # The number of the first part that is kept.
@@ -98,8 +102,13 @@ class KeptOutput(Generic[P]):
             await trio.lowlevel.checkpoint()
         else:
             await trio.lowlevel.checkpoint_if_cancelled()
-        while self.kept_bytes > self.limit_bytes and self._readers:
-            await self._changed.park()
+        if self.kept_bytes > self.limit_bytes:
+            while self.kept_bytes > self._enough_bytes and self._readers:
+                await self._changed.park()
+
+    @property
+    def _enough_bytes(self) -> int:
+        return self.limit_bytes if self.low_bytes is None else self.low_bytes
 
     def end(self, cut: str | None = None) -> None:
         """No part follows. `cut` says why, if the output is not complete. Only the first end counts."""
@@ -115,12 +124,12 @@ class KeptOutput(Generic[P]):
             self._count(-sum(self._size_of(part) for part in self._parts[:dropped]))
             del self._parts[:dropped]
             self._first = place
-            if self._changed:
+            if self._changed and self.kept_bytes <= self._enough_bytes:
                 self._changed.unpark_all()
 
     def let_through(self, more_bytes: int) -> None:
         """Let so many bytes more be kept, before the work waits for a reader."""
-        self.limit_bytes = max(self.limit_bytes, self.kept_bytes + more_bytes)
+        self.limit_bytes, self.low_bytes = max(self.limit_bytes, self.kept_bytes + more_bytes), None
         self._changed.unpark_all()
 
     def open_reader(self, first_part: int, deliver_now: DeliverNow[P] | None = None) -> OutputReader[P]:

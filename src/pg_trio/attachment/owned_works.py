@@ -154,6 +154,7 @@ class OwnedWork(Generic[P]):
         self.output.limit_bytes = policy.keep_bytes
         if policy.kept is not None:
             self.output.shed()
+            self.output.low_bytes = policy.keep_bytes // 4
             policy.kept.watch(self)
         return True
 

@@ -147,6 +147,9 @@ class StreamClient(Protocol):
     def name_source(self, provider: str, model: str) -> None:
         """Name the provider and model of the following tokens: in the head, if it is not sent yet, and at the end."""
 
+    def name_speaker(self, provider: str, model: str) -> None:
+        """Name the provider and model of the following reasoning, before any token."""
+
     async def send_events(self, events: Sequence[Event]) -> bool:
         """Send events. Waits until the client's side has taken them; False if there was nothing to send."""
 

@@ -54,6 +54,8 @@ class SocketLink:
 
     # ── what the server says ─────────────────────────────────────────────────────────────────────────────────────────
 
+    # Whether the server drains.
+    is_draining = False
     # Why the server ends the socket; set before the cancellation. None if the client left.
     cut: CutReason | None = None
 

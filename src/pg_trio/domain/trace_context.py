@@ -84,7 +84,7 @@ class RequestTrace:
         head_at: float = 0.0,
         parent: TraceContext | None = None,
         tracestate: str | None = None,
-        flags: str = "01",
+        flags: bytes = b"01",
     ) -> None:
         """`head_at` is when the request's head was read (Trio's clock). `flags` is what calls are told where the client
         has said nothing. `tracestate` is one that may be sent on (is_tracestate)."""
@@ -101,13 +101,15 @@ class RequestTrace:
 
     def tell_call(self, candidate: CalledCandidate, started_at: float) -> bytes:
         """See AttemptTrace. A call that is made again, with other fields, has the span that it had."""
-        # As Attempts.add counts it, or the exported span would have another id.
-        started_us = int((started_at - self._head_at) * 1e6)
-        span_id, parent = self.call_id(candidate.credential.name, candidate.model, started_us), self.parent
+        # As Attempts.add counts it, or the exported span would have another id. call_id's steps, because each call
+        # takes them.
+        called = f"{candidate.credential.name} {candidate.model}".encode("utf-8", "replace")
+        number = crc32(called, int((started_at - self._head_at) * 1e6))
+        span, parent = (self._request.int + (FIRST_CALL + number) * _STRIDE) & _SPAN_MASK or 1, self.parent
         if parent is None:
-            return f"traceparent: 00-{self._request.hex}-{span_id}-{self._flags}\r\n".encode("ascii")
-        flags, state = "01" if parent.is_sampled else "00", _state_line(self._state)
-        return f"traceparent: 00-{parent.trace_id}-{span_id}-{flags}\r\n{state}".encode("ascii")
+            return b"traceparent: 00-%032x-%016x-%b\r\n" % (self._request.int, span, self._flags)
+        flags, state = b"01" if parent.is_sampled else b"00", _state_line(self._state).encode("ascii")
+        return b"traceparent: 00-%b-%016x-%b\r\n%b" % (parent.trace_id.encode("ascii"), span, flags, state)
 
     def call_id(self, credential: str, model: str, started_us: int) -> str:
         """The id of the span of a call, begun so many microseconds after the request's head."""

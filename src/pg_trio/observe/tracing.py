@@ -34,15 +34,15 @@ class Sampling:
     keep_always: Collection[str]
     keeps_all: bool = field(init=False)
     # What calls are told where the client has said nothing.
-    _flags: str = field(init=False)
+    _flags: bytes = field(init=False)
 
     @keeps_all.default
     def _find_keeps_all(self) -> bool:
         return self.ratio >= 1
 
     @_flags.default
-    def _find_flags(self) -> str:
-        return "01" if self.ratio > 0 else "00"
+    def _find_flags(self) -> bytes:
+        return b"01" if self.ratio > 0 else b"00"
 
     def begin(self, head: RequestHead) -> RequestTrace:
         """The trace of a request that has begun."""

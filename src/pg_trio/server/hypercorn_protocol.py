@@ -6,9 +6,8 @@ its streams for ever, and so does one that leaves with such streams open. So a c
 1. A request waits for its client to read the answer: closed when nothing of the answer was sent for `write_timeout_ms`.
    In HTTP/2 only DATA frames count, so that PINGs do not prolong it.
 2. A request works, or waits for its body: no limit here. The application has its deadline and its body's limit.
-3. No request: closed when no byte was received or sent for `idle_timeout_ms`.
-4. A WebSocket over HTTP/1.1: no limit here. The application pings it (socket_link.CareOfConnection), and the kernel
-   drops a client that does not read. Over HTTP/2 it counts as no request.
+3. No request: closed when no byte was received or sent for `idle_timeout_ms`. A WebSocket is not a request, so a quiet
+   one must be pinged by one side: our application does (web/websocket/), over HTTP/1.1.
 """
 
 from __future__ import annotations
@@ -98,7 +97,6 @@ class WatchedConnection:
         self._containment = containment
         self._idle_s = settings.idle_timeout_ms / 1000
         self._write_s = settings.write_timeout_ms / 1000
-        self._is_websocket = False
         # The links of the requests under way.
         self._running: list[ServerLink] = []
         self._sends = 0
@@ -132,20 +130,7 @@ class WatchedConnection:
             if scope["type"] == "http":
                 await self._run_request(run, scope, receive, guarded_send)
             else:
-                await self._run_websocket(run, scope, receive, guarded_send)
-
-    async def _run_websocket(self, run: Callable[..., Any], scope: Scope, receive: Receive, send: Send) -> None:
-        self._is_websocket = scope["http_version"] != "2"
-        self._renew()
-        try:
-            await run(scope, receive, send)
-        finally:
-            self._is_websocket = False
-            self._renew()
-
-    def _renew(self) -> None:
-        """The limit of a connection without a request begins anew."""
-        self.deadline = math.inf if self._is_websocket else trio.current_time() + self._idle_s
+                await run(scope, receive, guarded_send)
 
     async def _run_request(self, run: Callable[..., Any], scope: Scope, receive: Receive, send: Send) -> None:
         link = ServerLink(trio.current_time())
@@ -167,7 +152,7 @@ class WatchedConnection:
         finally:
             self._running.remove(link)
             if not self._running:
-                self._renew()
+                self.deadline = trio.current_time() + self._idle_s
 
     def _begin_send(self) -> None:
         self._sends += 1
@@ -185,12 +170,12 @@ class WatchedConnection:
         """Note bytes from the client."""
         self._is_http2 = self._is_http2 or data.startswith(_HTTP2_START)
         if not self._running:
-            self._renew()
+            self.deadline = trio.current_time() + self._idle_s
 
     def note_sent(self, data: bytes) -> None:
         """Note a write; Hypercorn writes one or more whole frames at a time."""
         if not self._running:
-            self._renew()
+            self.deadline = trio.current_time() + self._idle_s
         elif self._sends and (not self._is_http2 or data[_TYPE_AT : _TYPE_AT + 1] == bytes([_DATA])):
             self.deadline = trio.current_time() + self._write_s
 
@@ -198,8 +183,8 @@ class WatchedConnection:
 
     @property
     def waits(self) -> bool:
-        """Whether no request is running, and no WebSocket."""
-        return not self._running and not self._is_websocket
+        """Whether no request is running."""
+        return not self._running
 
     def note_timeout(self) -> None:
         for link in self._running:

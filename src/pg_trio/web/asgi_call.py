@@ -199,6 +199,9 @@ class AsgiStream:
         """Say whose tokens follow."""
         self._provider, self._model = provider, model
 
+    def name_speaker(self, provider: str, model: str) -> None:
+        """Nothing: an early head names no candidate, because another one may answer."""
+
     async def send_events(self, events: Sequence[Event]) -> bool:
         """Pass events on, those that came together in one write."""
         rendered = self._writer.render(events)

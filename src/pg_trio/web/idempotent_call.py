@@ -76,6 +76,7 @@ class IdempotentCall(AsgiCall):
     """See AsgiCall and domain.call.KeyedRequest."""
 
     is_owned = True
+    _handle: KeyedHandle
     _key: bytes
     _gateway: KeyedGateway
     _name: bytes
@@ -93,7 +94,8 @@ class IdempotentCall(AsgiCall):
     def of(cls, call: AsgiCall, key: bytes, gateway: KeyedGateway) -> Self:
         """The call, with its key."""
         keyed = cls(call.head, call.surface, call.headers, call.receive, call.send, call.link)
-        keyed.head = evolve(call.head, keyed=keyed)
+        keyed._handle = KeyedHandle(keyed)
+        keyed.head = evolve(call.head, keyed=keyed._handle)
         keyed.cors = call.cors
         keyed._key, keyed._gateway = key, gateway
         return keyed
@@ -272,10 +274,29 @@ class IdempotentCall(AsgiCall):
     def close(self) -> None:
         """See AsgiCall. An answer without an end is given up, and its key is free."""
         super().close()
+        self._handle.call = None
         if self._writer is not None:
             self._writer.discard()
         if self._earlier is not None:
             self._earlier.close()
+
+
+class KeyedHandle:
+    """See domain.call.KeyedRequest. The request's record keeps its head, and so this, but not the call."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: IdempotentCall) -> None:
+        self.call: IdempotentCall | None = call
+
+    @property
+    def is_later(self) -> bool:
+        """See KeyedRequest."""
+        return self.call is not None and self.call.is_later
+
+    async def join(self, deadline: OwnDeadline) -> int | None:
+        """See KeyedRequest."""
+        return None if self.call is None else await self.call.join(deadline)
 
 
 class _Waiters:

@@ -95,7 +95,7 @@ def test_spans_ids_are_never_zero() -> None:
 @pytest.mark.parametrize(("parent_is_sampled", "is_sampled", "flags"), [(True, False, "01"), (False, True, "00")])
 def test_parent_s_flag_goes_on(parent_is_sampled: bool, is_sampled: bool, flags: str) -> None:
     parent = TraceContext(TRACE, SPAN, parent_is_sampled)
-    trace = RequestTrace(REQUEST, 0.0, parent, "vendor=1", "01" if is_sampled else "00")
+    trace = RequestTrace(REQUEST, 0.0, parent, "vendor=1", b"01" if is_sampled else b"00")
 
     sent, state = read_lines(trace.tell_call(FIRST, 1.0))
 
@@ -105,7 +105,7 @@ def test_parent_s_flag_goes_on(parent_is_sampled: bool, is_sampled: bool, flags:
 
 
 def test_ratio_of_nothing_is_told() -> None:
-    assert RequestTrace(REQUEST, flags="00").tell_call(FIRST, 1.0).endswith(b"-00\r\n")
+    assert RequestTrace(REQUEST, flags=b"00").tell_call(FIRST, 1.0).endswith(b"-00\r\n")
 
 
 def test_client_s_fields_are_passed_on() -> None:

@@ -42,14 +42,12 @@ class FakeLane:
 
 
 @asynccontextmanager
-async def serving(
-    app: App, *, write_s: float = 30.0, heartbeat_s: float = 20.0
-) -> AsyncIterator[tuple[LaneSocket, FrameClient]]:
+async def serving(app: App) -> AsyncIterator[tuple[LaneSocket, FrameClient]]:
     """A socket whose application is `app`, and its client."""
     ours, theirs = socket.socketpair()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
     ours.setblocking(False)
-    lane = FakeLane(Mount(app), write_s, heartbeat_s)
+    lane = FakeLane(Mount(app))
     head = read_head(HEAD, max_head_bytes=4096, max_header_count=50)
     websocket = LaneSocket(ours, cast(Any, lane), head)
     stream = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))

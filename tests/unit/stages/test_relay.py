@@ -88,6 +88,9 @@ class FakeClient:
     is_writing: bool = False
     named: tuple[str, str] | None = None
 
+    def name_speaker(self, provider: str, model: str) -> None:
+        """Not asked here."""
+
     def name_source(self, provider: str, model: str) -> None:
         self.named = provider, model
 

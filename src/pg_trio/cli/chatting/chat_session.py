@@ -64,7 +64,8 @@ class ChatSession:
     _status: int | None = None
     _is_reading: bool = False
     _is_leaving: bool = False
-    _is_connected: bool = False
+    # The number of the connection that was taken note of last; 0 before the first.
+    _connection: int = 0
 
     async def run(self) -> int:
         """The exit status, once it has ended."""
@@ -72,7 +73,7 @@ class ChatSession:
             nursery.start_soon(self._wait_interrupts)
             nursery.start_soon(self.link.run)
             while self._status is None:
-                if self._is_connected and self.conversation.answer is None and not self._is_reading:
+                if self._connection and self.conversation.answer is None and not self._is_reading:
                     self._is_reading = True
                     self.view.show_prompt()
                     nursery.start_soon(self._read_line)
@@ -99,7 +100,7 @@ class ChatSession:
         elif isinstance(event, Interrupted):
             await self._interrupt()
         elif isinstance(event, Connected):
-            await self._reconnect()
+            await self._reconnect(event.number)
         else:
             self._lose(event)
 
@@ -117,14 +118,14 @@ class ChatSession:
         elif words.startswith("/") and self.is_for_people and len(words.split()) == 1:
             self.view.show_note(HELP if words == "/help" else _UNKNOWN)
         elif words:
-            await self.link.send(self.conversation.ask(line or ""))
+            await self._send(self.conversation.ask(line or ""))
 
     async def _retry(self) -> None:
         frame: Frame | None = self.conversation.retry()
         if frame is None:
             self.view.show_note("Nothing was asked yet.")
         else:
-            await self.link.send(frame)
+            await self._send(frame)
 
     async def _interrupt(self) -> None:
         if self.conversation.answer is not None:
@@ -133,8 +134,8 @@ class ChatSession:
                 self._show(self.conversation.give_up())
                 self.link.drop()
             else:
-                await self.link.send(frame)
-        elif self._is_leaving or not self.is_for_people or not self._is_connected:
+                await self._send(frame)
+        elif self._is_leaving or not self.is_for_people or not self._connection:
             self._status = 130
         else:
             self._is_leaving = True
@@ -149,12 +150,15 @@ class ChatSession:
         except FrameMissing:
             self.link.drop()
 
-    async def _reconnect(self) -> None:
-        self._is_connected = True
+    async def _send(self, frame: Frame) -> None:
+        await self.link.send(frame, self._connection)
+
+    async def _reconnect(self, number: int) -> None:
+        self._connection = number
         frame, said = self.conversation.reconnected()
         self._show(said)
         if frame is not None:
-            await self.link.send(frame)
+            await self._send(frame)
 
     def _lose(self, event: Lost | Final) -> None:
         if isinstance(event, Final):

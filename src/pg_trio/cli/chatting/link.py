@@ -12,7 +12,8 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 import trio
 import trio_websocket
@@ -39,7 +40,9 @@ _FINAL_CODES = {4401: "The token is refused.", 4403: "The token may not be used 
 
 @frozen
 class Connected:
-    """A connection is there, and the gateway is ready."""
+    """A connection is there, and the gateway is ready. `number` tells connections apart."""
+
+    number: int
 
 
 @frozen
@@ -65,7 +68,12 @@ class Final:
     is_refused: bool = False
 
 
+_LOST = "The connection was lost."
+_SILENT = f"The gateway did not answer within {CONNECT_LIMIT_S:g} s."
 LinkEvent = Connected | FrameReceived | Lost | Final
+
+
+_Stream: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 
 class _Closed(Exception):
@@ -86,16 +94,18 @@ class Link:
     chance: Callable[[], float] = random.random
     _socket: trio_websocket.WebSocketConnection | None = None
     _wanted: trio.Event = field(factory=trio.Event)
+    _number: int = 0
     _was_ready: bool = False
     _failures: int = 0
     _closing_s: float | None = None
     _dropped: trio.CancelScope = field(factory=trio.CancelScope)
     _is_forgiven: bool = False
 
-    async def send(self, frame: Frame) -> None:
-        """Send a frame. Without a connection it is lost; Connected says when there is one again."""
+    async def send(self, frame: Frame, number: int) -> None:
+        """Send a frame on the connection of that number. If that is over, the frame is lost: what belongs on the next
+        one is decided when its Connected is taken, or a question would be asked twice."""
         self._wanted.set()
-        if self._socket is not None:
+        if self._socket is not None and number == self._number:
             try:
                 await self._socket.send_message(json.dumps(frame))
             except trio_websocket.ConnectionClosed:
@@ -114,7 +124,7 @@ class Link:
         while True:
             try:
                 await self._connect()
-                raise _Closed("The connection was closed.")
+                raise _Closed(_LOST)
             except _Closed as closed:
                 if closed.is_final or not self._was_ready:
                     await self.tell.send(Final(closed.why, is_refused=closed.is_final))
@@ -138,44 +148,60 @@ class Link:
     async def _connect(self) -> None:
         """One connection, from its handshake to its end. Raises _Closed."""
         self._dropped, self._closing_s, self._is_forgiven = trio.CancelScope(), None, False
+        stream = await self._open_stream()
         try:
-            async with trio_websocket.open_websocket_url(
-                self.url,
-                extra_headers=[(b"Authorization", f"Bearer {self.token}".encode("ascii"))],
-                max_message_size=MOST_FRAME_BYTES,
-                connect_timeout=CONNECT_LIMIT_S,
-                disconnect_timeout=CLOSE_LIMIT_S,
-            ) as socket:
-                with self._dropped:
-                    await self._serve(socket)
-        except trio_websocket.ConnectionRejected as rejected:
-            raise _explain_rejection(rejected) from None
-        except (trio_websocket.DisconnectionTimeout, ProtocolError):
-            # The peer did not answer the close, or trio-websocket 0.12 answered a ping while it was closing.
-            return
-        except trio_websocket.ConnectionTimeout:
-            raise _Closed(f"The gateway did not answer within {CONNECT_LIMIT_S:g} s.") from None
-        except trio_websocket.HandshakeError as failed:
-            raise _Closed(f"The gateway cannot be reached: {failed.__cause__ or failed}.") from None
+            async with trio.open_nursery() as nursery:
+                await self._serve(await self._shake_hands(nursery, stream))
+                nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            raise self._explain(group) from None
         finally:
             self._socket = None
+            # trio-websocket leaves it open where the peer has gone.
+            await trio.aclose_forcefully(stream)
+
+    async def _open_stream(self) -> _Stream:
+        parts = urlsplit(self.url)
+        host, is_secure = parts.hostname or "", parts.scheme == "wss"
+        port = parts.port or (443 if is_secure else 80)
+        try:
+            with trio.fail_after(CONNECT_LIMIT_S):
+                if is_secure:
+                    return await trio.open_ssl_over_tcp_stream(host, port, https_compatible=True)
+                return await trio.open_tcp_stream(host, port)
+        except trio.TooSlowError:
+            raise _Closed(_SILENT) from None
+        except OSError as error:
+            raise _Closed(f"The gateway cannot be reached: {error.strerror or error}.") from None
+
+    async def _shake_hands(self, nursery: trio.Nursery, stream: _Stream) -> trio_websocket.WebSocketConnection:
+        parts = urlsplit(self.url)
+        try:
+            with trio.fail_after(CONNECT_LIMIT_S):
+                return await trio_websocket.wrap_client_stream(
+                    nursery,
+                    stream,
+                    parts.netloc,
+                    parts.path,
+                    extra_headers=[(b"Authorization", f"Bearer {self.token}".encode("ascii"))],
+                    max_message_size=MOST_FRAME_BYTES,
+                )
+        except trio.TooSlowError:
+            raise _Closed(_SILENT) from None
 
     async def _serve(self, socket: trio_websocket.WebSocketConnection) -> None:
-        try:
+        with self._dropped:
             with trio.move_on_after(CONNECT_LIMIT_S) as limit:
                 heartbeat_s = await self._wait_ready(socket)
             if limit.cancelled_caught:
-                raise _Closed(f"The gateway was not ready within {CONNECT_LIMIT_S:g} s.")
-            self._socket, self._was_ready, self._failures = socket, True, 0
-            await self.tell.send(Connected())
+                raise _Closed(_SILENT)
+            self._socket, self._number, self._was_ready, self._failures = socket, self._number + 1, True, 0
+            await self.tell.send(Connected(self._number))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch, socket, heartbeat_s, nursery.cancel_scope)
                 await self._receive(socket)
-        except (trio_websocket.ConnectionClosed, BaseExceptionGroup) as error:
-            closed = _find_closed(error)
-            if closed is None:
-                raise
-            raise self._explain_end(closed) from None
+        with trio.move_on_after(CLOSE_LIMIT_S):
+            await socket.aclose()
 
     async def _wait_ready(self, socket: trio_websocket.WebSocketConnection) -> float:
         while True:
@@ -211,20 +237,33 @@ class Link:
             if limit.cancelled_caught:
                 scope.cancel()
 
+    def _explain(self, group: BaseExceptionGroup[BaseException]) -> BaseException:
+        """What ended the connection, of the errors of its tasks; the group itself where there is a bug among them."""
+        found, other = group.split(
+            (_Closed, trio_websocket.ConnectionClosed, trio_websocket.HandshakeError, ProtocolError)
+        )
+        if found is None or other is not None:
+            return group
+        errors = _flatten(found)
+        for error in errors:
+            if isinstance(error, trio_websocket.ConnectionRejected):
+                return _explain_rejection(error)
+            if isinstance(error, trio_websocket.ConnectionClosed):
+                return self._explain_end(error)
+        # trio-websocket 0.12 answers a ping also while it closes, and wsproto forbids that (ProtocolError).
+        return next((error for error in errors if isinstance(error, _Closed)), _Closed(_LOST))
+
     def _explain_end(self, closed: trio_websocket.ConnectionClosed) -> _Closed:
         code = None if closed.reason is None else closed.reason.code
         if code in _FINAL_CODES and not (code == 4403 and self._is_forgiven):
             return _Closed(_FINAL_CODES[code], is_final=True)
-        why = "The gateway closes for a restart." if code == 1001 else "The connection was lost."
-        return _Closed(why, retry_s=self._closing_s)
+        return _Closed("The gateway closes for a restart." if code == 1001 else _LOST, retry_s=self._closing_s)
 
 
-def _find_closed(error: BaseException) -> trio_websocket.ConnectionClosed | None:
-    """What of an error of a connection's tasks is its end; None if it is anything else."""
+def _flatten(error: BaseException) -> list[BaseException]:
     if isinstance(error, BaseExceptionGroup):
-        found, other = error.split(trio_websocket.ConnectionClosed)
-        return None if found is None or other is not None else _find_closed(found.exceptions[0])
-    return error if isinstance(error, trio_websocket.ConnectionClosed) else None
+        return [leaf for inner in error.exceptions for leaf in _flatten(inner)]
+    return [error]
 
 
 def _explain_rejection(rejected: trio_websocket.ConnectionRejected) -> _Closed:

@@ -56,8 +56,9 @@ class TerminalView:
             self._is_within_line = not harmless.endswith("\n")
 
     def show_note(self, text: str) -> None:
-        """See View."""
-        self._end_line()
+        """See View. In a pipe, a note breaks no line of the answer."""
+        if sys.stdout.isatty():
+            self._end_line()
         print(make_one_line(text), file=sys.stderr, flush=True)
 
     def show_end(self, error: str | None) -> None:

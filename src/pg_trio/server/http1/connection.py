@@ -29,6 +29,7 @@ from pg_trio.domain.server_link import ClientSlot
 from pg_trio.errors import InternalError, ShuttingDown
 from pg_trio.server.error_groups import errors_told
 from pg_trio.server.http1.asgi_scope import make_scope, read_address
+from pg_trio.server.http1.departures import has_arrived
 from pg_trio.server.http1.head import HttpHead, Refused
 from pg_trio.server.http1.incoming import Incoming
 from pg_trio.server.http1.lane_exchange import DISCARD_BYTES, LaneExchange
@@ -115,7 +116,7 @@ class LaneConnection:
 
     def note_crowded(self) -> None:
         """Close to make room for others, unless a request has just arrived."""
-        if not self._has_arrived():
+        if not has_arrived(self._socket):
             self._end("too many connections")
 
     def note_draining(self) -> None:
@@ -123,18 +124,10 @@ class LaneConnection:
 
         A client that has sent nothing yet may be about to: it gets the time limit of a head, not the whole drain.
         """
-        if self._phase is Phase.IDLE and not self._has_arrived():
+        if self._phase is Phase.IDLE and not has_arrived(self._socket):
             self._end("the server is draining")
         elif self.waits:
             self.deadline = min(self.deadline, trio.current_time() + self._lane.head_s)
-
-    def _has_arrived(self) -> bool:
-        """Whether the kernel has unread bytes, or the client's end."""
-        try:
-            self._socket.recv(1, socket.MSG_PEEK)
-        except OSError:
-            return False
-        return True
 
     def note_cut(self) -> None:
         """The drain's time is over: an answer that has not begun is not sent."""
@@ -196,13 +189,16 @@ class LaneConnection:
         while True:
             try:
                 head = await self._receive_head()
-                if head is not None and head.wants_websocket:
+                if head is None:
+                    return
+                if head.wants_websocket:
                     self._websocket = head if self._lane.covers_websocket(head) else None
-                    head, self._phase = None, Phase.HANDED_OVER
+                    self._phase = Phase.HANDED_OVER
+                    return
             except Refused as refused:
                 self._refuse(refused)
                 return
-            if head is None or not await self._serve(head):
+            if not await self._serve(head):
                 return
             self._exchange = None
             if not self.incoming.data:

@@ -129,7 +129,8 @@ class LaneSocket:
         """Not called: a socket does not wait."""
 
     def note_draining(self) -> None:
-        """Tell the application."""
+        """Tell the application, now or when it begins to listen."""
+        self.link.is_draining = True
         if self.link.on_drain is not None:
             self.link.on_drain()
 

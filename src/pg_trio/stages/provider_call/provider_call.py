@@ -106,9 +106,8 @@ class ProviderCall:
         Raises ProviderCallFailed, ProviderDisabled, NoFitCandidate or Overloaded.
         """
         plan = self._fit(plan, prompt, attempts)
-        exchange = partial(self._exchange.fetch_reply, prompt=prompt)
-        if (trace := attempts.trace) is not None:
-            exchange = partial(exchange, tell_call=trace.tell_call)
+        tell_call = None if attempts.trace is None else attempts.trace.tell_call
+        exchange = partial(self._exchange.fetch_reply, prompt=prompt, tell_call=tell_call)
         asked = Asked(prompt.tools, ends_at, attempts, trio.current_time())
         won = await self._race(self._make_runner(plan, plan.answers, asked, exchange, WHOLE))
         return Answered(won.value, won.attempt.candidate)

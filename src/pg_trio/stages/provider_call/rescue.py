@@ -76,6 +76,11 @@ class RescuedSource:
         assert self.now is not None, "the source is not open"
         return self.now.candidate
 
+    def find_speaker(self) -> Candidate:
+        """The candidate whose events the client had last."""
+        assert self._heard is not None, "no candidate has spoken"
+        return self._heard.candidate
+
     async def open(self, listener: SourceListener) -> None:
         """Open the first stream, or the one that carries on a broken one. Raises GatewayError."""
         self._listener, self._clock = listener, listener.clock

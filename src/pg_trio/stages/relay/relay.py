@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import trio
@@ -30,6 +31,7 @@ from pg_trio.domain.call import StreamClient
 from pg_trio.domain.chat import Usage
 from pg_trio.domain.event_source import EventSource, SpokenEvents
 from pg_trio.domain.events import Event, Finished
+from pg_trio.domain.project import Candidate
 from pg_trio.errors import AttemptFailed, ClientLeft, DeadlineExceeded, GatewayError
 from pg_trio.stages.relay.clock import RelayPhase, StreamClock
 from pg_trio.stages.relay.watch import LAST_WRITE_S, StopAsked, Watch, error_as_value
@@ -54,6 +56,8 @@ class Relay:
     holds_reasoning: bool = False
     # Awaited with the usage of the complete answer before the stream ends, if the answer must be stored.
     keep: Callable[[Usage], Awaitable[None]] | None = None
+    # Whose reasoning the source has given last, before the first token.
+    find_speaker: Callable[[], Candidate] | None = None
     # Called when the first token has come.
     note_first_token: Callable[[], None] | None = None
     # Why the answer ended with an error.
@@ -138,7 +142,14 @@ class Relay:
 
     async def hear(self, spoken: SpokenEvents) -> None:
         """Relay a candidate's reasoning before its first token. Waits until the client's side has taken it."""
-        await self._watch.hear(spoken)
+        await self._watch.hear(partial(self._speak, spoken))
+
+    def _speak(self, spoken: SpokenEvents) -> Sequence[Event]:
+        events = spoken()
+        if self.find_speaker is not None and events:
+            speaker = self.find_speaker()
+            self.client.name_speaker(speaker.provider, speaker.model)
+        return events
 
     async def _relay_stream(self) -> StreamEnd:
         """Open the source, if it is not open, and relay one candidate's stream."""

@@ -56,11 +56,7 @@ def read_chat_request(body: bytes, limits: ReadLimits, head: RequestHead) -> Cha
 
     Raises: BadRequest naming the field; SessionIdInvalid if `session_id` is not a UUID in its usual form.
     """
-    return read_chat_fields(read_json_object(body, limits.max_json_depth, _KEYS), limits, head)
-
-
-def read_chat_fields(fields: dict[str, Json], limits: ReadLimits, head: RequestHead) -> ChatRequest:
-    """The request in a body's fields. Raises as `read_chat_request`."""
+    fields = read_json_object(body, limits.max_json_depth, _KEYS)
     endpoint = fields.get("endpoint")
     if endpoint is not None and not isinstance(endpoint, str):
         raise BadRequest("endpoint: must be a string.")

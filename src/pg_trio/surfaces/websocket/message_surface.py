@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import orjson
 from attrs import evolve
 
 from pg_trio.domain.call import ReadLimits, RequestHead
 from pg_trio.domain.chat import ChatRequest
 from pg_trio.errors import BadRequest
 from pg_trio.surfaces.contract import SurfaceDefaults
-from pg_trio.surfaces.gateway.chat_request import KNOWN_FIELDS, read_chat_fields
+from pg_trio.surfaces.gateway.chat_request import KNOWN_FIELDS, read_chat_request
 from pg_trio.surfaces.reading.json_body import literal_keys, read_json_object
 
 # The fields of the frame itself, which `input_schema` does not see.
@@ -43,7 +44,8 @@ class MessageSurface(SurfaceDefaults):
             fields.pop(name, None)
         if timeout_ms is not None and not is_timeout_ms(timeout_ms):
             raise BadRequest("timeout_ms: must be a whole number of milliseconds, 1 or more.")
-        return evolve(read_chat_fields(fields, limits, head), stream=True)
+        # As the body of an HTTP request would be, so that its reader has no second way in.
+        return evolve(read_chat_request(orjson.dumps(fields), limits, head), stream=True)
 
 
 MESSAGE_SURFACE = MessageSurface()

@@ -48,6 +48,13 @@ TIMEOUT = header_parameter(
     "The client's own deadline, in milliseconds from the request's head. It shortens the endpoint's.",
 )
 DEADLINE = "The header `X-PG-Timeout-Ms` shortens its deadline (`#/components/parameters/Timeout`)."
+# In the components alone, too: generated tests would send one key with many bodies.
+IDEMPOTENCY_KEY = header_parameter(
+    "Idempotency-Key",
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    "With the same key and the same body, the same answer comes again, and no provider is asked twice.",
+)
+REPEATED = "The header `Idempotency-Key` makes it safe to repeat (`#/components/parameters/IdempotencyKey`)."
 REQUEST_ID = header_parameter("X-Request-Id", STRING, "The client's own id, for the log alone.")
 SESSION = header_parameter(
     "X-PG-Session-Id", {"type": "string", "maxLength": 36}, "A session's id to resume, or `new`."
@@ -267,7 +274,7 @@ def make_public_document(surfaces: Iterable[Surface]) -> Part:
         "paths": paths,
         "components": {
             "schemas": SCHEMAS,
-            "parameters": {"Timeout": TIMEOUT},
+            "parameters": {"Timeout": TIMEOUT, "IdempotencyKey": IDEMPOTENCY_KEY},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "A token: `pg_live_…` or `pg_test_…`."},
                 "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "On `/v1` alone."},
@@ -283,7 +290,7 @@ def _call(operation: str, summary: str, parameters: list[Part]) -> Part:
             "operationId": operation,
             "tags": ["Gateway API"],
             "summary": summary,
-            "description": f"Scope `chat`. {DEADLINE}",
+            "description": f"Scope `chat`. {DEADLINE} {REPEATED}",
             "security": [{"bearer": []}],
             "parameters": [*parameters, REQUEST_ID],
             "requestBody": body_of(reference("CallRequest")),

@@ -28,6 +28,7 @@ from pg_trio.errors import (
     Overloaded,
     ShuttingDown,
     StreamingNotEnabled,
+    TokensUnavailable,
 )
 from pg_trio.surfaces.websocket import error_frame
 from pg_trio.web.asgi_types import Receive
@@ -94,6 +95,9 @@ class SocketLimits(Protocol):
 
     @property
     def websocket_heartbeat_ms(self) -> int: ...
+
+    @property
+    def idle_timeout_ms(self) -> int: ...
 
 
 class ChatSocket:
@@ -179,14 +183,20 @@ class ChatSocket:
                     nursery.start_soon(self._run_outlet, nursery.cancel_scope)
                     if care is not None:
                         nursery.start_soon(self._watch_draining, care)
-                        nursery.start_soon(keep_alive, care, self._limits.websocket_heartbeat_ms / 1000)
+                        # A connection that is quiet for the idle limit is closed (server/hypercorn_protocol.py).
+                        limits = self._limits
+                        beat_ms = min(limits.websocket_heartbeat_ms, limits.idle_timeout_ms / 2)
+                        nursery.start_soon(keep_alive, care, beat_ms / 1000)
                 else:
                     self._link.on_drain = self.note_draining
+                    if self._link.is_draining:
+                        self.note_draining()
                 await self._chat()
                 nursery.cancel_scope.cancel(reason="the socket is over")
         finally:
             # They refer to this socket: cycles for the garbage collector.
-            del self._nursery, self._receive, self._answers
+            self._nursery = self._receive = None
+            del self._answers
             self._give_back()
 
     async def _run_outlet(self, scope: trio.CancelScope) -> None:
@@ -216,7 +226,9 @@ class ChatSocket:
                 if order is not None:
                     return order
             if self._caller is None:
-                return close_for(MissingToken())
+                # The message has not come in time, or its token could not be looked up.
+                awaits = self._protocol.state is ChatState.AWAITING_AUTH and not self._template.authorization
+                return close_for(MissingToken() if awaits else TokensUnavailable())
         self._allow(self._max_bytes)
         limits = self._limits
         await self._outlet.send(ready_frame(limits.websocket_max_in_flight, limits.websocket_heartbeat_ms))

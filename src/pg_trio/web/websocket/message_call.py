@@ -9,7 +9,7 @@ from uuid import UUID
 from pg_trio.attachment import WorkPort
 from pg_trio.domain.call import Kept, Progress, RequestHead
 from pg_trio.domain.chat import ChatRequest, FinishReason, Usage
-from pg_trio.domain.events import Event, Opened
+from pg_trio.domain.events import Event
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.domain.project import Endpoint
@@ -159,22 +159,20 @@ class SocketStream:
         """Say whose tokens follow."""
         self._provider, self._model = provider, model
 
+    def name_speaker(self, provider: str, model: str) -> None:
+        """Say whose reasoning follows: the `started` frame names it."""
+        if not self._has_started:
+            self._provider, self._model = provider, model
+
     async def send_events(self, events: Sequence[Event]) -> bool:
         """Pass events on, those that came together in one write."""
         rendered = self._writer.render(events)
         if not rendered:
-            self._note_model(events)
             return False
         if not self._has_started:
-            self._note_model(events)
             await self._start()
         await self._call.send(rendered)
         return True
-
-    def _note_model(self, events: Sequence[Event]) -> None:
-        """Reasoning may come before a candidate is chosen: then the model is what the provider says."""
-        if not self._model:
-            self._model = next((event.model for event in events if isinstance(event, Opened)), "")
 
     async def _start(self) -> None:
         self._has_started = True

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from enum import Enum
 from functools import partial
 from typing import Any, Protocol
 
@@ -57,18 +58,27 @@ class Answerer(Protocol):
         """An active endpoint of the caller's project. Raises EndpointNotFound."""
 
 
+class Stopped(Enum):
+    """What comes of stopping an answer."""
+
+    SOON = "soon"  # its end follows
+    NOT_BEGUN = "not begun"  # its task has to be cancelled
+    ENDING = "ending"  # it is whole, and its end is being written
+
+
 @define(slots=True, eq=False)
 class UnderWay:
-    """One answer. `scope` is its task's, `stop` ends it where it is, if it can: False if it has to be cancelled."""
+    """One answer. `scope` is its task's. `stop` ends it where it is."""
 
     scope: trio.CancelScope
-    stop: Callable[[], bool]
+    stop: Callable[[], Stopped]
 
     def cancel(self) -> None:
         """End it at the client's wish."""
-        if self.stop():
+        stopped = self.stop()
+        if stopped is Stopped.SOON:
             self.scope.deadline = min(self.scope.deadline, trio.current_time() + STOP_LIMIT_S)
-        else:
+        elif stopped is Stopped.NOT_BEGUN:
             self.scope.cancel(reason="the client cancelled it")
 
 
@@ -134,7 +144,7 @@ class Answers:
         await self._wait_place()
         scope, sink = trio.CancelScope(), SocketSink(self._outlet, partial(self._note_end, order.id))
         resumed = ResumedAnswer(self._answerer.answers, caller, slug, order, sink)
-        self._under_way[order.id] = UnderWay(scope, resumed.stop)
+        self._under_way[order.id] = UnderWay(scope, partial(stop_resumed, resumed))
         self._tasks += 1
         nursery.start_soon(self._run, partial(self._resume, resumed, scope), None)
 
@@ -255,10 +265,12 @@ class OwnedAnswer:
             # The work and the sink refer to each other.
             self._sink.work = None
 
-    def stop(self) -> bool:
+    def stop(self) -> Stopped:
         """End it where it is."""
         work = self._sink.work
-        return work is not None and work.stop()
+        if work is None:
+            return Stopped.ENDING if self._call.has_ended else Stopped.NOT_BEGUN
+        return Stopped.SOON if work.stop() else Stopped.ENDING
 
     def end_frame(self, seq: int, cut: str | None) -> bytes:
         """The last frame of an answer that was cut after the frame of that number."""
@@ -273,9 +285,17 @@ class OwnedAnswer:
         return ShuttingDown() if work is not None and work.cut == "drain" else None
 
 
-def stop_call(call: MessageCall) -> bool:
-    """End a call's answer where it is; False if its stream has not begun."""
-    return call.stop is not None and (call.stop() or call.has_ended)
+def stop_call(call: MessageCall) -> Stopped:
+    """End a call's answer where it is."""
+    if call.stop is None:
+        return Stopped.NOT_BEGUN
+    return Stopped.SOON if call.stop() else Stopped.ENDING
+
+
+def stop_resumed(resumed: ResumedAnswer) -> Stopped:
+    """Ask the worker that makes the answer for its end."""
+    resumed.stop()
+    return Stopped.SOON
 
 
 async def answer_call(answerer: Answerer, call: MessageCall) -> None:

@@ -77,8 +77,11 @@ class OpenSockets:
         """Look at the sockets' tokens, for ever."""
         while True:
             await trio.sleep(LOOK_EVERY_S)
-            if self._holders:
+            try:
                 await self._look()
+            except Exception:
+                # The sockets of all clients depend on the next look.
+                logger.exception("looking at the tokens of WebSockets: unexpected error")
 
     async def _look(self) -> None:
         by_token: dict[tuple[str, str], list[TokenHolder]] = {}

@@ -55,10 +55,9 @@ class ResumedAnswer:
         finally:
             answer.close()
 
-    def stop(self) -> bool:
+    def stop(self) -> None:
         """Ask the worker that makes it for its end, which comes as the last frame."""
         self._stopping.set()
-        return True
 
     async def cancel(self) -> None:
         """Its end has not come in time."""
