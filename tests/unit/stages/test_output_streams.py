@@ -23,6 +23,7 @@ from pg_trio.errors import GuardrailBlocked
 from pg_trio.stages.guardrails.detection import mask_matches
 from pg_trio.stages.guardrails.output import OutputGuards, compile_output
 from pg_trio.stages.guardrails.output.arguments import ArgumentsWindow
+from pg_trio.stages.guardrails.output.first_character import first_character
 from pg_trio.stages.guardrails.output.text_rules import VerdictBook
 from pg_trio.stages.guardrails.output.text_window import TextWindow
 from tests.unit.stages.test_more_pii_types import FOUND as MORE_FOUND
@@ -126,9 +127,8 @@ def test_every_single_cut_is_masked_alike(name: str) -> None:
     assert whole == mask_streamed(guards, list(text))
 
 
-# Of a custom pattern the first character is not known, so its longest match waits. After a number may come the name of
-# a month, if dates of birth are looked for.
-@pytest.mark.parametrize("name", sorted(GUARDS.keys() - {"custom", "every type"}))
+# After a number may come the name of a month, if dates of birth are looked for.
+@pytest.mark.parametrize("name", sorted(GUARDS.keys() - {"every type"}))
 @pytest.mark.parametrize("text", ["Hello there ", "It was 3 days ago, ", "Item 12 of ", "Yes. "])
 def test_nothing_waits_where_no_match_begins(name: str, text: str) -> None:
     window = TextWindow(GUARDS[name].rules, VerdictBook())
@@ -237,3 +237,25 @@ def test_key_is_refused_in_every_mode(mode: str) -> None:
 
     with pytest.raises(GuardrailBlocked, match="E-Mail detected in output"):
         mask_arguments(guards, list('{"max@example.com": 1}'))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "begins", "not_with"),
+    [
+        (r"\bB-\d{4}\b", "B", "b-1 "),
+        (r"(?:A|b+)c", "Ab", "c"),
+        (r"(?i)ab", "", ""),
+        (r"(A|b+)c", "Ab", "c"),
+        (r"[A-C\d_]x", "ABC7_", "DxŸ"),
+        (r"x?y", "", ""),
+        (r"[^a]b", "", ""),
+        (r".b", "", ""),
+        (r"\p{Lu}b", "", ""),
+        (r"(", "", ""),
+    ],
+)
+def test_first_character_of_a_pattern(pattern: str, begins: str, not_with: str) -> None:
+    first = first_character(pattern)
+
+    assert bool(begins) == (first is not None)
+    assert first is None or (all(map(first.match, begins)) and not any(map(first.match, not_with)))

@@ -65,6 +65,16 @@ def hold_characters(count: int) -> Hold:
     return lambda text, since: max(since, len(text) - count)
 
 
+def hold_from(first: re.Pattern[str], count: int) -> Hold:
+    """Of the last characters, those from the first one that a match may begin with."""
+
+    def hold(text: str, since: int) -> int:
+        found = first.search(text, max(since, len(text) - count))
+        return len(text) if found is None else found.start()
+
+    return hold
+
+
 def hold_run(text: str, since: int) -> int:
     """The last run of characters without a space waits: addresses, tokens, keys."""
     found = _RUN.match(text[: since - 1 if since else None : -1])

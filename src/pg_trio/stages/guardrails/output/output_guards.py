@@ -25,10 +25,12 @@ from pg_trio.stages.guardrails.detectors import pii_finder
 from pg_trio.stages.guardrails.keyword_finder import keyword_finder
 from pg_trio.stages.guardrails.output.answer_filter import AnswerFilter
 from pg_trio.stages.guardrails.output.answer_length import LengthRule
+from pg_trio.stages.guardrails.output.first_character import first_character
 from pg_trio.stages.guardrails.output.holds import (
     Hold,
     hold_all,
     hold_characters,
+    hold_from,
     hold_pii,
     hold_secrets,
     hold_words,
@@ -141,7 +143,7 @@ def _compile_pii(rule: PiiFilter | None, most: int) -> TextRule | None:
     holds: list[Hold] = [hold_pii(types)] if types else []
     widths = finder.longest_match_chars
     # One more: a pattern may look at the character behind its match.
-    holds += [hold_characters((widths.get(custom.label) or most) + 1) for custom in rule.custom_patterns]
+    holds += [_hold_pattern(custom.pattern, (widths.get(custom.label) or most) + 1) for custom in rule.custom_patterns]
     if not holds:
         return None
     return TextRule(
@@ -153,6 +155,11 @@ def _compile_pii(rule: PiiFilter | None, most: int) -> TextRule | None:
         _needs_whole(finder, most),
         None if rule.custom_patterns or not _PUBLISHED.issuperset(types) else _PERSONAL,
     )
+
+
+def _hold_pattern(pattern: str, count: int) -> Hold:
+    first = first_character(pattern)
+    return hold_characters(count) if first is None else hold_from(first, count)
 
 
 def _compile_leak(rule: PromptLeak | None, prompt: str | None, most: int) -> TextRule | None:
