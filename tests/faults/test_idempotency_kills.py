@@ -82,11 +82,13 @@ async def test_killed_workers_key_is_free_within_a_second(site: Site, nursery: t
     answers: list[HttpResponse] = []
 
     async def ask() -> None:
-        try:
-            answers.append(await call(site, served, "ask", BODY))
-        except CUT:
-            # Its connection was the killed worker's.
-            answers.append(HttpResponse(0, {}, b""))
+        # Its connection may be the killed worker's; that may have taken all of them.
+        while True:
+            try:
+                answers.append(await call(site, served, "ask", BODY))
+                return
+            except CUT:
+                await trio.sleep(0.05)
 
     with trio.fail_after(PATIENCE_S):
         async with trio.open_nursery() as asking:
@@ -103,11 +105,9 @@ async def test_killed_workers_key_is_free_within_a_second(site: Site, nursery: t
             await site.simulator.wait_request(2)
             took_s = trio.current_time() - killed_at
 
-    served_ones = [answer for answer in answers if answer.status]
     assert took_s < FREE_WITHIN_S
-    assert {200} == {answer.status for answer in served_ones}
-    assert len(served_ones) >= 2
-    assert 1 == len({answer.body for answer in served_ones})
+    assert [200] * 20 == [answer.status for answer in answers]
+    assert 1 == len({answer.body for answer in answers})
     assert 2 == len(site.simulator.requests)
     assert 0 == await served.stop()
 
