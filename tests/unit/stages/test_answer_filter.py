@@ -264,3 +264,62 @@ def test_whole_answer_names_the_first_type() -> None:
 
     with pytest.raises(GuardrailBlocked, match="Response blocked: E-Mail detected"):
         guards.check(evolve(WHOLE, content="+49 171 1234567, max@example.com", tool_calls=()))
+
+
+def overtaken(text: str, other: list[Event]) -> list[Event]:
+    """The text a character at a time, and another event behind each."""
+    return [event for at, char in enumerate(text) for event in (ContentDelta(char), other[at % len(other)])]
+
+
+@pytest.mark.parametrize("reasoning", ["", "so "])
+def test_reasoning_in_each_chunk_opens_no_gap(reasoning: str) -> None:
+    client = Client()
+
+    client.take(OPENED, *overtaken("card 4111111111111111, max@example.com.", [ReasoningDelta(reasoning)]), FINISHED)
+
+    assert "card [Credit card REDACTED], [E-Mail REDACTED]." == client.text()
+
+
+def test_match_that_calls_cut_in_pieces_shows_its_first_piece() -> None:
+    client = Client()
+    calls: list[Event] = [ToolCallDelta(at, f"c{at}", "find", "{}") for at in range(40)]
+    client.take(OPENED, *overtaken("card 4111111111111111, ok.", calls))
+
+    with pytest.raises(GuardrailBlocked, match="Credit card detected in output"):
+        client.take(FINISHED)
+
+    assert "card 4[Credit card REDACTED], " == client.text()
+
+
+def test_reasoning_between_content_shows_its_first_piece() -> None:
+    client = Client()
+    for char in "4111111111111111 ok":
+        client.take(ReasoningDelta(char), ContentDelta("x "))
+
+    with pytest.raises(GuardrailBlocked, match="Credit card detected in output"):
+        client.take(FINISHED)
+
+    told = [event.text for event in client.events if isinstance(event, ReasoningDelta)]
+    assert "4[Credit card REDACTED] " == "".join(told)
+
+
+def test_arguments_of_two_calls_in_turn_show_the_first_piece() -> None:
+    client = Client()
+    client.take(OPENED, ToolCallDelta(0, "a", "find", '{"q":"'), ToolCallDelta(1, "b", "find", '{"q":"'))
+    for char in "4111111111111111 ok":
+        client.take(ToolCallDelta(0, None, None, char), ToolCallDelta(1, None, None, "y"))
+
+    with pytest.raises(GuardrailBlocked, match="Credit card detected in output"):
+        client.take(FINISHED)
+
+    calls = [event for event in client.events if isinstance(event, ToolCallDelta)]
+    assert '{"q":"4[Credit card REDACTED] ' == "".join([call.arguments for call in calls if call.index == 0])
+
+
+def test_text_after_each_call_comes_before_the_next_one() -> None:
+    client = Client()
+    client.take(OPENED, ContentDelta("First this"), ToolCallDelta(0, "a", "find", "{}"), ContentDelta(" and then that"))
+
+    passed = client.take(ToolCallDelta(1, "b", "find", "{}"))
+
+    assert ContentDelta("that") == passed[0]

@@ -3,8 +3,9 @@
 Rules:
 1. It is the last filter of a stream, behind the record for the log and the session, which keep the placeholders.
 2. A placeholder may come in pieces: what could be its beginning waits, and passes as it is if it is none.
-3. Reasoning keeps its placeholders, because its signature holds for the text as it is. Log-probabilities are left out
-   of streams, because text is cut anew.
+3. Reasoning keeps its placeholders, because its signature holds for the text as it is. What waits does not pass for it:
+   some providers send reasoning with each piece of content. Log-probabilities are left out of streams, because text is
+   cut anew.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from attrs import evolve
 
 from pg_trio.domain.chat import Reply
-from pg_trio.domain.events import Broken, ContentDelta, Event, Joined, ToolCallDelta
+from pg_trio.domain.events import Broken, ContentDelta, Event, Joined, ReasoningDelta, ToolCallDelta
 from pg_trio.domain.json_value import Json, JsonObject
 from pg_trio.stages.guardrails.redaction import Redaction
 
@@ -48,8 +49,8 @@ class RestoringFilter:
                     self._pass(self._cut(event.arguments), passed)
             elif isinstance(event, Joined):
                 passed.append(self._join(event))
-            elif isinstance(event, Broken):
-                # Another candidate may go on.
+            elif isinstance(event, Broken | ReasoningDelta):
+                # Another candidate, or the text itself, may go on.
                 passed.append(event)
             else:
                 self._turn_to(_TEXT, passed, is_end=True)

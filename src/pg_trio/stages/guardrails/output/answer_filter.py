@@ -2,7 +2,9 @@
 
 Rules:
 1. The answer's text is one text, its reasoning another one, the arguments of each call a third. A text waits while its
-   own deltas come; before an event of another kind it is passed on, so that events keep their order.
+   own deltas come; before an event of another kind it is passed on, so that events keep their order. It is not passed
+   on if it may be more of what was passed on so before, and content never waits the less for reasoning: some providers
+   send both in each chunk.
 2. A block of reasoning that was changed loses its signature, which holds for the text as it was. Reasoning that the
    client does not get loses its text.
 3. Log-probabilities have the tokens as they were, so they are left out.
@@ -105,7 +107,6 @@ class AnswerFilter:
             passed.append(ContentDelta(text))
 
     def _take_reasoning(self, event: ReasoningDelta, passed: list[Event]) -> None:
-        self._leave_content(passed)
         self._leave_call(passed)
         if event.data is not None:
             passed.append(event)
@@ -126,8 +127,9 @@ class AnswerFilter:
             self._pass_content(self._content.flush(), passed)
 
     def _leave_reasoning(self, passed: list[Event]) -> None:
-        if self._reasoning.waits:
-            passed.append(ReasoningDelta(self._reasoning.flush()))
+        text = self._reasoning.flush()
+        if text:
+            passed.append(ReasoningDelta(text))
 
     # ── calls ────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -4,7 +4,9 @@ Rules:
 1. The rules read the waiting text with what was sent before it, because words before a number tell its meaning. So a
    piece costs the time for both, which is bounded, and a stream takes linear time.
 2. What waits is at most `hold_back_chars` long. Text that passes for this reason alone was not decided (`is_forced`).
-3. At the end, text that passed undecided is checked again as a whole, and so is everything for rules that may need more
+3. Text that another event overtakes passes undecided, but only once: what goes on with it waits until it is decided, or
+   for the end. So a match that comes in many pieces, with other events between them, shows its first piece at most.
+4. At the end, text that passed undecided is checked again as a whole, and so is everything for rules that may need more
    than the bound. What they find now has been sent, so it ends the answer: mode mask cannot mask it any more.
 """
 
@@ -44,7 +46,7 @@ class WindowRules:
 class TextWindow:
     """One text. `before` is read before it, but is not a part of it: the key of a value."""
 
-    __slots__ = ("_book", "_covered", "_offset", "_rules", "_sent", "_text", "_whole", "is_forced")
+    __slots__ = ("_book", "_covered", "_flushed", "_offset", "_rules", "_sent", "_text", "_whole", "is_forced")
 
     def __init__(self, rules: WindowRules, book: VerdictBook, before: str = "") -> None:
         self._rules = rules
@@ -57,6 +59,8 @@ class TextWindow:
         self._whole = [before]
         # Places of the whole text that were masked.
         self._covered: list[tuple[int, int]] = []
+        # The place of the whole text from which on text was passed undecided, when another event came last.
+        self._flushed: int | None = None
         # Whether text has passed that was not decided.
         self.is_forced = False
 
@@ -93,10 +97,11 @@ class TextWindow:
         return self._release(self._settle(places, held, bound), places)
 
     def flush(self) -> str:
-        """All text that waits; more may follow elsewhere, so what passes here may be a part of a match."""
-        if not self.waits:
+        """The text that waits, before another event; more may follow, so what passes here may be a part of a match.
+        Nothing, if it may be more of what was passed so before."""
+        if not self.waits or self._goes_on_with_flushed:
             return ""
-        self.is_forced = True
+        self._flushed, self.is_forced = self._offset + self._sent, True
         return self._release(len(self._text), find_places(self._rules.acting, self._text))
 
     def end(self) -> str:
@@ -104,6 +109,13 @@ class TextWindow:
         text = self._release(len(self._text), find_places(self._rules.acting, self._text)) if self.waits else ""
         self._check_whole()
         return text
+
+    @property
+    def _goes_on_with_flushed(self) -> bool:
+        """Whether a match that what waits may complete may have begun in text that `flush` has passed."""
+        if self._flushed is None:
+            return False
+        return self._rules.hold(self._text, max(self._flushed - self._offset, 0)) < self._sent
 
     @property
     def _is_followed(self) -> bool:
