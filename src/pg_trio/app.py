@@ -36,6 +36,8 @@ from pg_trio.web.asgi import GatewayRoutes
 from pg_trio.web.asgi_types import AsgiApp, AsgiEvent, Receive, Scope, Send
 from pg_trio.web.cors import CorsTable
 from pg_trio.web.introspection import make_web_app
+from pg_trio.web.stream_routes import StreamRoutes
+from pg_trio.web.websocket import covers_socket
 
 
 def create_app(
@@ -61,7 +63,8 @@ def create_app(
         add_public_metrics(app, lambda: cast(RunningGateway | None, routes.gateway))
     # Hypercorn types ASGI events as one class each, we as mappings.
     inner, trusted = cast(AsgiApp, app.asgi_app), settings.server.trusted_proxies
-    routes: GatewayRoutes = GatewayRoutes(inner, trusted, surfaces, cors=CorsTable(settings.projects))
+    streams = StreamRoutes(settings.projects)
+    routes: GatewayRoutes = GatewayRoutes(inner, trusted, surfaces, cors=CorsTable(settings.projects), streams=streams)
     around = Surroundings(live, engines, seat)
     app.asgi_app = GatewayLifespan(settings, routes, around)  # type: ignore[method-assign, assignment]
     app.extensions["pg_trio"] = Parts(settings, routes, seat)
@@ -124,8 +127,10 @@ class GatewayLifespan:
                     nursery.start_soon(task)
                 # For our own server, which can turn requests away for less than calling us costs.
                 admission = gateway.pipeline.admission
-                state[DOOR] = Door(admission, self._routes.covers, self._routes.note_leaving)
+                state[DOOR] = Door(admission, self._routes.covers, self._routes.note_leaving, covers_socket)
                 self._routes.gateway = gateway
+                if self._routes.streams is not None:
+                    self._routes.streams.gateway = gateway
                 await self._routes(scope, receive, hold_last)
                 self._routes.gateway = None
                 # The connections are drained. A work without one has had its time with them.

@@ -5,7 +5,9 @@ Rules:
    a new plan, for the requests that begin after it.
 2. A plan is compiled at its endpoint's first request, so the start takes no time for each endpoint. Loading the
    configuration finds every mistake in a plan, because the loader compiles every schema and every guardrail.
-3. A feature that an endpoint does not use is None in its plan and costs its requests nothing.
+3. A client token is told of no endpoint but those that it names. A holder's budget makes a plan of its own, in which
+   every answer has a limit and every candidate a price (`SpendPlan.for_holders`).
+4. A feature that an endpoint does not use is None in its plan and costs its requests nothing.
 """
 
 from __future__ import annotations
@@ -16,13 +18,22 @@ from difflib import SequenceMatcher
 from fnmatch import fnmatchcase
 from itertools import islice
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 
-from pg_trio.domain.project import MODEL_NAME, Endpoint, ModelName, OpenedProvider, Project
+from pg_trio.domain.guardrails import NO_RULES
+from pg_trio.domain.project import MODEL_NAME, Caller, Endpoint, ModelName, OpenedProvider, Project
 from pg_trio.domain.secret import mask_client_text
-from pg_trio.errors import EndpointNotFound, ModelNotFound
+from pg_trio.errors import EndpointNotFound, EndpointNotGranted, ModelNotFound
 from pg_trio.stages.budget import Budget, SpendPlan
-from pg_trio.stages.guardrails import Chain, compile_chain
+from pg_trio.stages.guardrails import (
+    Chain,
+    OutputGuards,
+    RemoteCaller,
+    RemoteGuards,
+    compile_chain,
+    compile_output,
+    compile_remote,
+)
 from pg_trio.stages.prompt import PromptPlan, compile_prompt
 from pg_trio.stages.provider_call import CallPlan, ProviderCall
 from pg_trio.stages.rate_limit import LimitPlan, RateLimit
@@ -48,12 +59,32 @@ class EndpointPlan:
     limits: LimitPlan
     spend: SpendPlan
     guards: Chain | None
+    remote: RemoteGuards | None
     input_schema: InputSchema | None
     prompt: PromptPlan
     call: CallPlan
     # The same for surfaces that cannot tell a client to drop the text that it has.
     call_without_restarts: CallPlan
     output_schema: OutputSchema | None
+    # The guardrails for answers.
+    output_guards: OutputGuards | None = None
+    has_guardrails: bool = False
+    # Whether any guardrail reads answers.
+    guards_answers: bool = field(init=False)
+
+    @guards_answers.default
+    def _find_answer_guards(self) -> bool:
+        return self.output_guards is not None or (self.remote is not None and bool(self.remote.after))
+
+    @property
+    def checks_requests(self) -> bool:
+        """Whether any guardrail reads requests."""
+        return self.guards is not None or (self.remote is not None and self.remote.reads_requests)
+
+    def for_holders(self) -> EndpointPlan:
+        """The plan for requests that a holder's budget pays."""
+        spend = self.spend.for_holders(self.endpoint.candidates)
+        return evolve(self, spend=spend, prompt=compile_prompt(self.endpoint, spend.output_limit_tokens))
 
 
 @frozen(slots=True, eq=False)
@@ -63,6 +94,7 @@ class PlanCompiler:
     rate_limit: RateLimit
     budget: Budget
     provider_call: ProviderCall
+    remote_caller: RemoteCaller
 
     def compile(self, endpoint: Endpoint) -> EndpointPlan:
         """The endpoint's plan. Raises ValueError for a guardrail or schema that the loader refuses."""
@@ -73,11 +105,14 @@ class PlanCompiler:
             limits=self.rate_limit.compile(endpoint),
             spend=spend,
             guards=chain if chain.is_in_force else None,
+            remote=compile_remote(endpoint.guardrails, self.remote_caller),
             input_schema=None if endpoint.input_schema is None else InputSchema.compile(endpoint.input_schema),
             prompt=compile_prompt(endpoint, spend.output_limit_tokens),
             call=call,
             call_without_restarts=call.without_restarts(),
             output_schema=_compile_output(endpoint),
+            output_guards=compile_output(endpoint.guardrails.output, endpoint.prompt),
+            has_guardrails=endpoint.guardrails != NO_RULES,
         )
 
 
@@ -101,6 +136,44 @@ class Catalogue:
         self._models: dict[OpenedProvider, set[str]] = {}
         # Endpoints as they were replaced: they hold in place of the project's own.
         self._replaced: dict[Project, dict[str, Endpoint]] = {}
+        # The plans that holders' budgets pay, by the plans that they are made of.
+        self._of_holders: dict[EndpointPlan, EndpointPlan] = {}
+
+    def find_for(self, caller: Caller, slug: str) -> EndpointPlan:
+        """The plan of the endpoint with that slug, for this caller. Raises EndpointNotFound, EndpointNotGranted."""
+        if caller.token.grant is not None:
+            return self._find_granted(caller, slug, self.find)
+        try:
+            return self._plans[caller.project][slug]
+        except KeyError:
+            return self._compile_first(caller.project, slug)
+
+    def find_model_for(self, caller: Caller, name: str) -> EndpointPlan:
+        """See `find_model`, for this caller. Raises ModelNotFound, EndpointNotGranted."""
+        if caller.token.grant is not None:
+            return self._find_granted(caller, name, self.find_model)
+        return self.find_model(caller.project, name)
+
+    def _find_granted(self, caller: Caller, name: str, find: Callable[[Project, str], EndpointPlan]) -> EndpointPlan:
+        """What a client token may call by this name."""
+        token, grant = caller.token, caller.token.grant
+        try:
+            plan = find(caller.project, name)
+        except (EndpointNotFound, ModelNotFound):
+            if token.may_call(name):
+                raise EndpointNotFound(mask_client_text(name)) from None
+            raise EndpointNotGranted from None
+        if not token.may_call(plan.endpoint.slug):
+            raise EndpointNotGranted
+        return plan if grant is None or grant.monthly_budget_nano_usd is None else self._for_holders(plan)
+
+    def _for_holders(self, plan: EndpointPlan) -> EndpointPlan:
+        found = self._of_holders.get(plan)
+        if found is None:
+            if len(self._of_holders) >= MODEL_NAMES_KEPT:
+                self._of_holders.clear()
+            found = self._of_holders[plan] = plan.for_holders()
+        return found
 
     def find(self, project: Project, slug: str) -> EndpointPlan:
         """The plan of the project's active endpoint with that slug. Raises EndpointNotFound."""
@@ -142,11 +215,13 @@ class Catalogue:
         kept = {slug: plan for slug, plan in self._plans.get(project, {}).items() if slug not in changed}
         self._plans = {**self._plans, project: kept | compiled}
         self._named.pop(project, None)
+        self._of_holders.clear()
         self._replaced.setdefault(project, {}).update(changed)
 
     def replace_all(self, compile_plan: Callable[[Endpoint], EndpointPlan]) -> None:
         """Compile every plan again at its next use, because something that all plans hold has changed."""
         self._compile, self._plans, self._named = compile_plan, {}, {}
+        self._of_holders.clear()
 
     def _find_first(self, project: Project, name: str) -> EndpointPlan:
         if not MODEL_NAME.fullmatch(name):

@@ -129,6 +129,15 @@ class MissingScope(CallerError):
 
 
 @define(slots=False, eq=False)
+class EndpointNotGranted(CallerError):
+    """A client token with an endpoint that it does not name. The answer does not say whether there is such an
+    endpoint."""
+
+    status = 403
+    text = "Token is not valid for this endpoint."
+
+
+@define(slots=False, eq=False)
 class ProjectInactive(CallerError):
     """The token's project is switched off in the configuration."""
 
@@ -242,6 +251,57 @@ class RouteNotFound(CallerError):
 
     status = 404
     text = "Not found."
+
+
+@define(slots=False, eq=False)
+class StreamingNotEnabled(CallerError):
+    """A WebSocket to an endpoint that does not stream (`streaming_enabled`)."""
+
+    status = 400
+    text = "Streaming is not enabled for this endpoint."
+
+
+@define(slots=False, eq=False)
+class OriginNotAllowed(CallerError):
+    """A WebSocket of a page whose origin is not among the project's `cors_origins`; or the project does not exist."""
+
+    status = 403
+    text = "Origin is not allowed."
+
+
+@define(slots=False, eq=False)
+class NoSubprotocol(CallerError):
+    """A WebSocket that offers subprotocols, but none that the gateway speaks."""
+
+    status = 400
+    text = "Sec-WebSocket-Protocol must offer pg-chat.v1."
+
+
+@define(slots=False, eq=False)
+class MalformedFrame(CallerError):
+    """A frame of a WebSocket that cannot be understood. `said` says which part is wrong."""
+
+    status = 400
+    said: str
+
+    @property
+    def text(self) -> str:
+        return self.said
+
+
+@define(slots=False, eq=False)
+class TooManyInFlight(CallerError):
+    """A message on a WebSocket that has as many answers under way as it may have (`server.websocket_max_in_flight`)."""
+
+    status = 429
+    most: int
+
+    @property
+    def text(self) -> str:
+        return f"Too many answers in flight on this socket, at most {self.most}."
+
+    def fields(self) -> dict[str, object]:
+        return {"scope": "socket", "max_in_flight": self.most}
 
 
 @define(slots=False, eq=False)
@@ -374,6 +434,7 @@ class BudgetWouldBeExceeded(CallerError):
     reserved_usd: Decimal
     estimated_usd: Decimal
     budget_usd: Decimal
+    whose: ClassVar[str] = "Endpoint"
 
     @property
     def text(self) -> str:
@@ -384,70 +445,194 @@ class BudgetWouldBeExceeded(CallerError):
         )
         told = " + ".join(f"~${usd:.4f} {what}" for usd, what in parts if usd)
         return (
-            f"Endpoint monthly budget would be exceeded: {told}, budget ${self.budget_usd:.2f}."
+            f"{self.whose} monthly budget would be exceeded: {told}, budget ${self.budget_usd:.2f}."
             " Resets at the start of next month."
         )
+
+
+@define(slots=False, eq=False)
+class TokenBudgetExhausted(BudgetExhausted):
+    """The same, of the month's budget of a client token's holder."""
+
+    @property
+    def text(self) -> str:
+        return (
+            f"Token monthly budget exhausted: ~${self.spent_usd:.2f} spent, budget ${self.budget_usd:.2f}."
+            " Resets at the start of next month."
+        )
+
+
+@define(slots=False, eq=False)
+class TokenBudgetWouldBeExceeded(BudgetWouldBeExceeded):
+    """The same, of the month's budget of a client token's holder."""
+
+    whose = "Token"
+
+
+@define(slots=False, eq=False)
+class TooManyHolders(OwnStateError):
+    """Nothing more can be counted by subject this month: `gateway.client_subjects` have limits or a budget already.
+
+    Tokens of those subjects, and tokens without limits, can still be minted.
+    """
+
+    status = 503
+    text = "Too many subjects with limits."
 
 
 # ── guardrails ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+# What a refusal begins with, for each phase.
+_BLOCKED = {"input": "Request blocked", "output": "Response blocked"}
+
+
 @define(slots=False, eq=False)
-class PiiBlocked(CallerError):
-    """Personal data in the input, and the rule's mode is `block`. `label` is the kind, never the match."""
+class GuardrailBlocked(CallerError):
+    """Base of what guardrails refuse. `phase` is `input` for a request, `output` for the answer to it.
+
+    An answer is refused with the same status, because the endpoint's rules and not the provider's failure are the
+    reason. `rule` is for the log: see domain.guardrails.GuardrailVerdict.
+    """
 
     status = 422
+    guardrail: ClassVar[str] = ""
+
+    phase: Literal["input", "output"] = field(default="input", kw_only=True)
+    rule: str = field(default="", kw_only=True)
+    # The places that matched.
+    count: int = field(default=1, kw_only=True)
+
+    def _says(self, what: str) -> str:
+        return f"{_BLOCKED[self.phase]}: {what}."
+
+
+@define(slots=False, eq=False)
+class PiiBlocked(GuardrailBlocked):
+    """Personal data in the text, and the rule's mode is `block`. `label` is the kind, never the match."""
+
+    guardrail: ClassVar[str] = "pii_filter"
     label: str
 
     @property
     def text(self) -> str:
-        return f"Request blocked: {self.label} detected in input."
+        return self._says(f"{self.label} detected in {self.phase}")
 
 
 @define(slots=False, eq=False)
-class InjectionBlocked(CallerError):
+class RedactionRefused(PiiBlocked):
+    """Personal data where no placeholder can stand: in a name, an id or an object's key."""
+
+    guardrail: ClassVar[str] = "reversible_redaction"
+
+
+@define(slots=False, eq=False)
+class InjectionBlocked(GuardrailBlocked):
     """A known prompt-injection phrase in the input."""
 
-    status = 422
-    text = "Request blocked: prompt injection pattern detected."
+    guardrail: ClassVar[str] = "prompt_injection"
+
+    @property
+    def text(self) -> str:
+        return self._says("prompt injection pattern detected")
 
 
 @define(slots=False, eq=False)
-class KeywordBlocked(CallerError):
-    """A configured word in the input; `word` is the configured spelling."""
+class KeywordBlocked(GuardrailBlocked):
+    """A configured word in the text; `word` is the configured spelling."""
 
-    status = 422
+    guardrail: ClassVar[str] = "keyword_blocklist"
     word: str
 
     @property
     def text(self) -> str:
-        return f"Request blocked: keyword '{self.word}' detected in input."
+        return self._says(f"keyword '{self.word}' detected in {self.phase}")
 
 
 @define(slots=False, eq=False)
-class InputTooLong(CallerError):
-    """The input has more characters than `content_length.max`."""
+class SecretBlocked(GuardrailBlocked):
+    """A key, a token or a password in the text. `label` is the kind, never the match."""
 
-    status = 422
+    guardrail: ClassVar[str] = "secret_scanner"
+    label: str
+
+    @property
+    def text(self) -> str:
+        return self._says(f"{self.label} detected in {self.phase}")
+
+
+@define(slots=False, eq=False)
+class InputTooLong(GuardrailBlocked):
+    """The text has more characters than `content_length.max`."""
+
+    guardrail: ClassVar[str] = "content_length"
     length_chars: int
     maximum_chars: int
 
     @property
     def text(self) -> str:
-        return f"Request blocked: content length {self.length_chars} exceeds maximum {self.maximum_chars}."
+        return self._says(f"content length {self.length_chars} exceeds maximum {self.maximum_chars}")
 
 
 @define(slots=False, eq=False)
-class InputTooShort(CallerError):
-    """The input has fewer characters than `content_length.min`."""
+class InputTooShort(GuardrailBlocked):
+    """The text has fewer characters than `content_length.min`."""
 
-    status = 422
+    guardrail: ClassVar[str] = "content_length"
     length_chars: int
     minimum_chars: int
 
     @property
     def text(self) -> str:
-        return f"Request blocked: content length {self.length_chars} is below minimum {self.minimum_chars}."
+        return self._says(f"content length {self.length_chars} is below minimum {self.minimum_chars}")
+
+
+@define(slots=False, eq=False)
+class PromptLeaked(GuardrailBlocked):
+    """The answer repeats the endpoint's own prompt."""
+
+    guardrail: ClassVar[str] = "prompt_leak"
+
+    @property
+    def text(self) -> str:
+        return self._says(f"system prompt detected in {self.phase}")
+
+
+@define(slots=False, eq=False)
+class WebhookBlocked(GuardrailBlocked):
+    """A webhook refused the text. `reason` is its own, cleaned and cut."""
+
+    guardrail: ClassVar[str] = "webhook"
+    reason: str
+
+    @property
+    def text(self) -> str:
+        return f"{_BLOCKED[self.phase]}: {self.reason}"
+
+
+@define(slots=False, eq=False)
+class ModerationBlocked(GuardrailBlocked):
+    """A moderation found this category in the text."""
+
+    guardrail: ClassVar[str] = "moderation"
+    category: str
+
+    @property
+    def text(self) -> str:
+        return self._says(f"moderation category '{self.category}' in {self.phase}")
+
+
+@define(slots=False, eq=False)
+class GuardrailFailed(OwnStateError):
+    """A guardrail that another service answers got no usable answer, and its rule says `on_failure = "closed"`."""
+
+    status = 503
+    text = "Guardrail unavailable."
+    guardrail: str
+    phase: Literal["input", "output"] = "input"
+
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "1"}
 
 
 # ── sessions ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -475,6 +660,37 @@ class SessionNotAccessible(CallerError):
 
     status = 403
     text = "Session not found or not accessible."
+
+
+@define(slots=False, eq=False)
+class StreamNotAccessible(CallerError):
+    """No kept stream of that id, or another token's, or another endpoint's, or one that is not kept any more: the
+    answer does not say which."""
+
+    status = 404
+    text = "Stream not found or not accessible."
+
+
+@define(slots=False, eq=False)
+class IdempotencyKeyReused(CallerError):
+    """The same owner has sent another body with this `Idempotency-Key` on this route, and its answer is kept or is
+    being made. A key that is malformed is `BadRequest`."""
+
+    status = 422
+    text = "Idempotency-Key was used with another request."
+
+
+@define(slots=False, eq=False)
+class Replayed(CallerError):
+    """Only in the log: the client got the failure that an earlier request with the same `Idempotency-Key` got. That
+    request's row says why."""
+
+    replayed_status: int
+    text = "The failure of an earlier request with the same Idempotency-Key was sent again."
+
+    @property
+    def status(self) -> int:  # type: ignore[override]
+        return self.replayed_status
 
 
 @define(slots=False, eq=False)
@@ -665,6 +881,15 @@ class OutOfResources(Overloaded):
     does not have. The provider is not to blame, and the next candidate would need the same."""
 
     retry_after_s: int = 1
+
+
+@define(slots=False, eq=False)
+class StreamInterrupted(OwnStateError):
+    """The rest of a resumed stream is not there: the worker that made it ended, or the stream has become too long to
+    be kept. Only ever inside a stream."""
+
+    status = 502
+    text = "The rest of this stream is not available."
 
 
 @define(slots=False, eq=False)
@@ -896,6 +1121,11 @@ class ConfigError(Exception):
         count = len(self.mistakes)
         head = f"{self.source}: {count} mistake{'s' if count != 1 else ''}"
         return "\n".join([head, *(f"  {mistake}" for mistake in self.mistakes)])
+
+
+class AnswerCut(Exception):
+    """A kept answer goes no further, and it has no end: its worker ended, its file is damaged, or it is too long to be
+    kept. The text says which."""
 
 
 @define(slots=False, eq=False)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
+from hashlib import sha256
 from typing import TypeVar
 from uuid import UUID
 
@@ -17,15 +18,18 @@ import trio
 from attrs import evolve, frozen
 
 from pg_trio.attachment import OwnedWorks
+from pg_trio.attachment.answer_store import AnswerStore
 from pg_trio.catalogue import Catalogue, PlanCompiler
-from pg_trio.config.settings import Settings
+from pg_trio.config.settings import ServerSettings, Settings
 from pg_trio.config.time_zone import find_zone
-from pg_trio.domain.call import Call, EmbeddingAnswer, WholeAnswer
+from pg_trio.domain.call import Call, EmbeddingAnswer, Kept, RequestHead, WholeAnswer
+from pg_trio.domain.client_grant import ClientGrant
 from pg_trio.domain.limits import LimitState
-from pg_trio.domain.project import Access, Caller, Candidate, Credential, Endpoint, ModelName, Project, Token
+from pg_trio.domain.mint_terms import MintTerms
+from pg_trio.domain.project import Access, Caller, Candidate, Endpoint, ModelName, Project, Token
 from pg_trio.domain.upstream import Transport
 from pg_trio.embedding_pipeline import EmbeddingPipeline
-from pg_trio.errors import ConfigError, StoreError
+from pg_trio.errors import BadRequest, EndpointNotFound, GatewayError, StoreError
 from pg_trio.metering import MeteredParts, Metering
 from pg_trio.observe.metrics_page import MetricsPage
 from pg_trio.observe.request_log import RequestLog
@@ -35,26 +39,31 @@ from pg_trio.providers import adapter_for, embeddings_for
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.deadline_keeper import DeadlineKeeper
-from pg_trio.racing.large_work import LargeWork
+from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
 from pg_trio.recorder import LiveSubscriber, Recorders, Subscriber
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate
 from pg_trio.stages.budget import Budget
+from pg_trio.stages.guardrails import RemoteCaller
 from pg_trio.stages.open_session import Sessions
 from pg_trio.stages.provider_call import Memory, ProviderCall
 from pg_trio.stages.provider_call.exchange import Exchange
 from pg_trio.stages.rate_limit import RateLimit
 from pg_trio.store.log_view import LogView
 from pg_trio.stores.administration import TokenAdministration, administer
+from pg_trio.stores.client_tokens import ClientTokens, mint_for
 from pg_trio.stores.opening import open_stores
 from pg_trio.stores.playground_tokens import PlaygroundTokens
 from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, Operators, Stores, Task
 from pg_trio.surfaces.v1.embeddings.embedding_answer import write_vectors
 from pg_trio.traces import open_traces, pass_trace
 from pg_trio.transport.direct import DirectTransport
-from pg_trio.transport.prewarm import WarmAddress, keep_warm
+from pg_trio.transport.prewarm import keep_warm
+from pg_trio.transports import list_warm, open_transports
 from pg_trio.web.asgi_call import event_bytes
 from pg_trio.web.asgi_types import AsgiEvent
+from pg_trio.web.idempotent_call import KeyTerms
+from pg_trio.web.websocket import HandshakeCall, OpenSockets
 
 T = TypeVar("T")
 
@@ -77,6 +86,7 @@ class RunningGateway:
     deadlines: DeadlineKeeper
     # The works that may outlive their clients' connections.
     works: OwnedWorks[AsgiEvent]
+    sockets: OpenSockets
     # None where requests are not counted.
     metrics: MetricsPage | None = None
 
@@ -84,6 +94,27 @@ class RunningGateway:
     def disabled_providers(self) -> frozenset[str]:
         """The providers that are switched off now."""
         return self.pipeline.provider_call.disabled_providers
+
+    @property
+    def answers(self) -> AnswerStore | None:
+        """Where answers are kept for clients that come back; None if none is."""
+        return self.stores.answers
+
+    @property
+    def key_terms(self) -> KeyTerms:
+        """For how long the answer of a request with an `Idempotency-Key` is kept, and how many bytes of it."""
+        limits = self.settings.gateway
+        return KeyTerms(limits.idempotency_ttl_seconds, limits.idempotency_bytes)
+
+    async def open_keyed_answers(self) -> AnswerStore | None:
+        """Where these answers are kept; None if nothing can be kept now."""
+        return None if self.stores.open_keyed is None else await self.stores.open_keyed()
+
+    async def digest_of(self, body: bytes) -> bytes:
+        """The SHA-256 of a body; of a large one on a thread."""
+        if len(body) <= LARGE_BYTES:
+            return sha256(body).digest()
+        return await self.pipeline.large_work.call(len(body), lambda: sha256(body).digest())
 
     def answer(
         self, call: Call, lasting: LastingScope | None = None
@@ -98,6 +129,38 @@ class RunningGateway:
     async def find_caller(self, authorization: Sequence[str], project: str, access: Access, at: float) -> Caller:
         """See Authenticate.find_caller."""
         return await self.pipeline.authenticate.find_caller(authorization, project, access, at)
+
+    # ── what WebSockets ask: see web.websocket ───────────────────────────────────────────────────────────────────────
+
+    @property
+    def socket_limits(self) -> ServerSettings:
+        """What bounds a socket."""
+        return self.settings.server
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The longest message."""
+        return self.settings.gateway.max_body_bytes
+
+    def find_endpoint(self, caller: Caller, slug: str) -> Endpoint:
+        """An active endpoint of the caller's project. Raises EndpointNotFound."""
+        return self.pipeline.catalogue.find_for(caller, slug).endpoint
+
+    async def take_room(self, caller: Caller, size_bytes: int) -> Kept | None:
+        """Room for a large message of a socket; None if there is none in time."""
+        wait_s = self.settings.gateway.admission_wait_ms / 1000
+        return await self.pipeline.body_room.take(caller.token.id, size_bytes, wait_s)
+
+    async def call_large(self, caller: Caller, size_bytes: int, work: Callable[..., T], *given: object) -> T:
+        """The result of `work`: in a thread, if the input is large."""
+        if size_bytes > LARGE_BYTES:
+            work_owner.set(caller.token.id)
+        return await self.pipeline.large_work.call(size_bytes, work, *given)
+
+    def note_refused(self, head: RequestHead, error: GatewayError) -> None:
+        """Write the row of a WebSocket's handshake that was refused."""
+        with suppress(GatewayError), self.recorders.open(HandshakeCall(head)):
+            raise error
 
     def playground_token(self, project: str) -> str | None:
         """See PlaygroundTokens.of."""
@@ -120,6 +183,16 @@ class RunningGateway:
     def describe_candidate(self, candidate: Candidate) -> dict[str, object]:
         """See ProviderCall.describe."""
         return self.pipeline.provider_call.describe(candidate)
+
+    async def mint(self, caller: Caller, terms: MintTerms) -> tuple[ClientGrant, str]:
+        """A new client token, and its text. Raises BadRequest, TooManyHolders, TokensUnavailable, Overloaded."""
+        for slug in sorted(terms.endpoints):
+            try:
+                self.pipeline.catalogue.find(caller.project, slug)
+            except EndpointNotFound as error:
+                raise BadRequest(f"endpoints: {error.text}") from None
+        ledger = self.stores.ledger
+        return await mint_for(ClientTokens(self.stores.tokens), ledger.open_holders, caller.token, terms)
 
     async def list_tokens(self, project_uuid: UUID) -> Sequence[Token]:
         """A project's tokens, revoked ones included."""
@@ -199,8 +272,11 @@ async def open_gateway(
     lifetime.close_with(log_view.aclose)
     warm = list_warm(settings, pipeline.provider_call.memory)
     deadlines, works = DeadlineKeeper(), OwnedWorks(event_bytes)
+    sockets = OpenSockets(settings.server.websocket_max_open, pipeline.authenticate.find_caller)
     lifetime.run(deadlines.run, direct.run, pipeline.admission.run, partial(keep_warm, direct, warm), works.run)
-    parts = MeteredParts(settings, pipeline, stores, recorders, overrides, around.count_connections)
+    lifetime.run(sockets.watch)
+    counts = around.count_connections, sockets.__len__
+    parts = MeteredParts(settings, pipeline, stores, recorders, overrides, *counts)
     page = None if metering is None else metering.make_page(parts, lifetime, {} if traces is None else traces.counts)
     running = RunningGateway(
         settings,
@@ -214,6 +290,7 @@ async def open_gateway(
         direct,
         deadlines,
         works,
+        sockets,
         page,
     )
     return running, lifetime.tasks
@@ -248,7 +325,7 @@ def make_pipeline(
     pipeline = Pipeline(
         settings=limits,
         admission=Admission(limits.max_concurrent_requests, shortest_wait_s(settings), recorders.tell_shed),
-        authenticate=Authenticate(stores.tokens, settings.projects),
+        authenticate=Authenticate(stores.tokens, settings.projects, ClientTokens(stores.tokens)),
         catalogue=Catalogue(compiler.compile),
         rate_limit=compiler.rate_limit,
         budget=compiler.budget,
@@ -269,10 +346,12 @@ def make_compiler(settings: Settings, ledger: Ledger, exchange: Exchange) -> Pla
     limits = settings.gateway
     zone, hedge_share = find_zone(limits.timezone), limits.hedge_budget_percent / 100
     memory = Memory.over(ledger.health, limits.retry_budget_percent / 100, settings.server.workers)
+    holders = ledger.open_holders or ledger.share_books
     return PlanCompiler(
-        RateLimit(ledger.buckets, ledger.leases, time.monotonic, limits.default_output_tokens),
-        Budget(ledger.spend, time.time, limits.default_output_tokens, zone),
+        RateLimit(ledger.buckets, ledger.leases, time.monotonic, limits.default_output_tokens, holders),
+        Budget(ledger.spend, time.time, limits.default_output_tokens, zone, holders),
         ProviderCall(exchange, settings.disabled_providers, hedge_share, memory),
+        RemoteCaller(exchange.transports, exchange.large_work),
     )
 
 
@@ -280,51 +359,3 @@ def shortest_wait_s(settings: Settings) -> float:
     """How long a request may wait for admission: less than any endpoint's deadline, so that none expires there."""
     deadlines_ms = [one.deadline_ms for project in settings.projects.values() for one in project.callable_endpoints]
     return min([settings.gateway.admission_wait_ms, *deadlines_ms]) / 1000
-
-
-def open_transports(settings: Settings, direct: DirectTransport, stack: AsyncExitStack) -> dict[str, Transport]:
-    """Every way to reach providers, by the name that credentials have for it (`Credential.carrier`)."""
-    stack.push_async_callback(direct.aclose)
-    transports: dict[str, Transport] = {"direct": direct}
-    for credential in settings.credentials.values():
-        if credential.transport == "httpx" and credential.carrier not in transports:
-            transports[credential.carrier] = open_httpx(credential, settings)
-            stack.push_async_callback(transports[credential.carrier].aclose)
-    return transports
-
-
-def open_httpx(credential: Credential, settings: Settings) -> Transport:
-    """The transport of a credential. Raises ConfigError if a certificate or key of it cannot be used."""
-    # Loaded only if it is used, because it takes 4 MB in every worker.
-    from pg_trio.transport.httpx_transport import HttpxTransport
-
-    try:
-        return HttpxTransport(settings.upstream, options=credential.httpx)
-    except ValueError as exc:
-        raise ConfigError(f"credential {credential.name}", [str(exc)]) from exc
-
-
-def list_warm(settings: Settings, memory: Memory) -> list[WarmAddress]:
-    """The addresses to which connections are kept open: of credentials that say so and that an endpoint asks."""
-    endpoints = [endpoint for project in settings.projects.values() for endpoint in project.callable_endpoints]
-    candidates = {
-        candidate
-        for endpoint in endpoints
-        for candidate in endpoint.candidates
-        if candidate.credential.prewarm_connections and candidate.provider not in settings.disabled_providers
-    }
-    return [
-        WarmAddress(
-            url=credential.base_url,
-            # More would be closed as soon as they are idle.
-            count=min(credential.prewarm_connections, settings.upstream.pool_idle_connections),
-            allow_private=credential.allow_private_addresses,
-            may_ask=partial(_may_ask_one, memory, [one for one in candidates if one.credential == credential]),
-        )
-        for credential in {candidate.credential for candidate in candidates}
-    ]
-
-
-def _may_ask_one(memory: Memory, candidates: Sequence[Candidate]) -> bool:
-    now = trio.current_time()
-    return any(memory.breakers.may_ask(candidate, now) for candidate in candidates)

@@ -41,6 +41,7 @@ class MeteredParts:
     recorders: Recorders
     overrides: Overrides
     count_connections: Callable[[], int]
+    count_sockets: Callable[[], int]
 
 
 @frozen(eq=False)
@@ -99,7 +100,7 @@ def _gauges_of(parts: MeteredParts) -> Mapping[str, Callable[[], float]]:
         "pg_trio_requests_active": lambda: parts.pipeline.admission.under_way,
         "pg_trio_streams_active": lambda: parts.recorders.streams_active,
         "pg_trio_connections_open": parts.count_connections,
-        "pg_trio_websockets_open": lambda: 0,
+        "pg_trio_websockets_open": parts.count_sockets,
         "pg_trio_log_queue_rows": lambda: getattr(stores.log, "waiting", 0),
         STORAGE_UP[0]: is_storage_up,
     }

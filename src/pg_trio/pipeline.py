@@ -1,8 +1,8 @@
 """THE STORY: one request through every stage, in the contract's order.
 
-auth → rate limit → budget → guardrails → input schema → session, prompt apply → provider call (with failover) → output
-schema → session (the turn is stored) → log → response. A request that fails an early stage never pays for a later one,
-and every failure is logged.
+auth → rate limit → budget → guardrails → input schema → session, prompt apply → provider call (with failover) →
+guardrails for answers → output schema → session (the turn is stored) → log → response. A request that fails an early
+stage never pays for a later one, and every failure is logged.
 
 The body is read after the caller is known and before the request counts against a limit, so a malformed request takes
 nothing from a quota. A `with` block here holds everything that must be given back.
@@ -11,19 +11,18 @@ nothing from a quota. A `with` block here holds everything that must be given ba
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import partial
 
 from attrs import frozen
 
 from pg_trio.catalogue import Catalogue, EndpointPlan
+from pg_trio.checked_request import CheckedRequest, renumber
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.call import Answered, Call, EmbeddingAnswer, WholeAnswer
 from pg_trio.domain.chat import ChatRequest, Prompt, Usage, estimate_tokens
 from pg_trio.domain.client_request import ClientRequest
 from pg_trio.domain.embeddings import EmbeddingRequest
 from pg_trio.domain.project import Caller
-from pg_trio.domain.value import value
 from pg_trio.embedding_pipeline import EmbeddingPipeline
 from pg_trio.errors import (
     BadRequest,
@@ -36,14 +35,14 @@ from pg_trio.errors import (
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
-from pg_trio.received_request import ReceivedRequest, check_request
+from pg_trio.received_request import ReceivedRequest, check_request, join_earlier
 from pg_trio.recorder import Recorder, Recorders
-from pg_trio.recorder.facts import Settled
-from pg_trio.sources import AnswerRecord, FilteredSource
+from pg_trio.sources import AnswerRecord
 from pg_trio.stages.account import Account, Part, estimate_usage
 from pg_trio.stages.admission import Admission
 from pg_trio.stages.authenticate import Authenticate
-from pg_trio.stages.budget import Budget, Reservation
+from pg_trio.stages.budget import Budget, Reserved
+from pg_trio.stages.guardrails import hold_beside, restore_reply
 from pg_trio.stages.open_session import OpenSession, Sessions
 from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.provider_call.rescue import RescuedSource
@@ -52,19 +51,6 @@ from pg_trio.stages.relay import Relay, StreamClock, send_whole
 from pg_trio.stages.request_deadline import RequestDeadline, client_deadline
 from pg_trio.stages.schemas.ask_again import ask_again, may_ask_again
 from pg_trio.stages.schemas.output_schema import OutputSchema
-
-
-@value(slots=True)
-class CheckedRequest:
-    """A request that passed every check and may go to the providers, with everything that is settled after it."""
-
-    call: Call
-    plan: EndpointPlan
-    request: ChatRequest
-    deadline: RequestDeadline
-    account: Account[Prompt]
-    recorder: Recorder
-    session: OpenSession | None = None
 
 
 @frozen
@@ -106,6 +92,8 @@ class Pipeline:
             received = await self._receive(call, recorder, deadline)
             request = received.request
             try:
+                if head.keyed is not None and await join_earlier(received):
+                    return None
                 if isinstance(request, EmbeddingRequest):
                     return await self.embeddings.serve(received, request)
                 if request.session_id is not None and not received.plan.endpoint.sessions_enabled:
@@ -129,15 +117,14 @@ class Pipeline:
         recorder.caller_found(caller)
         plan = None
         if head.slug is not None:
-            plan = self._begin(self.catalogue.find(caller.project, head.slug), recorder, deadline)
+            plan = self._begin(self.catalogue.find_for(caller, head.slug), recorder, deadline)
 
         recorder.stage_began("read")
         call.surface.check_head(head)
-        max_bytes = self.settings.max_body_bytes
         if has_body:
             if plan is None:
                 deadline.hold_client_limit()
-            body = await call.receive_body(max_bytes)
+            body = await call.receive_body(self.settings.max_body_bytes)
         else:
             with deadline.limit_body():
                 body = await self._receive_body(call, caller, plan)
@@ -163,8 +150,8 @@ class Pipeline:
         name = request.endpoint or request.model
         assert name is not None  # the surface demands it there
         recorder.slug_read(name)
-        find = self.catalogue.find_model if request.endpoint is None else self.catalogue.find
-        return find(caller.project, name)
+        find = self.catalogue.find_model_for if request.endpoint is None else self.catalogue.find_for
+        return find(caller, name)
 
     def _begin(self, plan: EndpointPlan, recorder: Recorder, deadline: RequestDeadline) -> EndpointPlan:
         recorder.endpoint_found(plan.endpoint)
@@ -182,22 +169,24 @@ class Pipeline:
             if call.surface.only_counts:
                 return await self._count(received, request)
             recorder.stage_began("budget")
-            reservation = self.budget.reserve_nowait(plan.spend, request)
+            reservation = self.budget.reserve_nowait(plan.spend, request, caller.token.grant)
             if reservation is None:
-                reservation = await self.budget.reserve(plan.spend, request)
+                reservation = await self.budget.reserve(plan.spend, request, caller.token.grant)
             async with reservation:
-                request = await check_request(received, request, self.large_work)
-                session, messages = None, request.messages
+                request, redaction = await check_request(received, request, self.large_work)
+                session = None
                 if plan.endpoint.sessions_enabled and (request.session_terms.starts or request.session_id is not None):
                     recorder.stage_began("session")
                     session = await self._open_session(received, request, reservation, quota)
-                    messages = session.messages
+                if redaction is not None:
+                    request, session, redaction = renumber(received, request, session, redaction)
+                messages = request.messages if session is None else session.messages
 
                 recorder.stage_began("prompt")
                 prompt = plan.prompt.apply(messages, request)
 
                 account = Account(reservation, quota, prompt, recorder.attempts)
-                checked = CheckedRequest(call, plan, request, received.deadline, account, recorder, session)
+                checked = CheckedRequest(call, plan, request, received.deadline, account, recorder, session, redaction)
                 recorder.stage_began("provider")
                 if not request.stream:
                     return await self._reply(checked)
@@ -213,7 +202,7 @@ class Pipeline:
 
     async def _count(self, received: ReceivedRequest, request: ChatRequest) -> WholeAnswer:
         """The estimate of the tokens that a provider would be sent, as the usage of an empty answer."""
-        request = await check_request(received, request, self.large_work)
+        request, _ = await check_request(received, request, self.large_work)
         messages = request.messages
         if request.session_id is not None and self.sessions is not None:
             messages = (await self.sessions.open(received.caller, received.plan.endpoint, request)).messages
@@ -224,16 +213,27 @@ class Pipeline:
     async def _reply(self, asked: CheckedRequest) -> WholeAnswer:
         """The winning complete answer, checked and settled."""
         plan, recorder, account = asked.plan, asked.recorder, asked.account
-        try:
-            answered = await self.provider_call.ask(plan.call, account.prompt, asked.deadline.at, recorder.attempts)
-        except BaseException:
-            _settle_lost(asked)
-            raise
+        if plan.remote is not None:
+            answered = await self._ask_beside(asked)
+        else:
+            try:
+                answered = await self.provider_call.ask(plan.call, account.prompt, asked.deadline.at, recorder.attempts)
+            except BaseException:
+                asked.settle_lost()
+                raise
         reply = answered.reply
-        recorder.reply_made(reply)
         usage = reply.usage or estimate_usage(account.prompt, reply)
+        if plan.guards_answers:
+            try:
+                answered = await asked.guard_answer(answered, self.large_work)
+            except BaseException:
+                # The provider is paid, also for an answer that is refused.
+                asked.settle(answered, usage)
+                raise
+            reply = answered.reply
+        recorder.reply_made(reply)
         if plan.output_schema is None:
-            _settle(asked, answered, usage)
+            asked.settle(answered, usage)
         else:
             answered, usage = await self._match_output(asked, answered, usage, plan.output_schema)
             reply = answered.reply
@@ -245,7 +245,7 @@ class Pipeline:
 
         recorder.stages_ended()
         return WholeAnswer(
-            reply=reply,
+            reply=reply if asked.redaction is None else restore_reply(reply, asked.redaction),
             usage=usage,
             request_id=asked.call.head.request_id,
             provider=answered.candidate.provider,
@@ -254,7 +254,26 @@ class Pipeline:
             request=asked.request,
             at=asked.call.head.at,
             session_id=None if session is None else session.kept_id,
+            verdicts=recorder.verdicts,
+            tells_verdicts=plan.has_guardrails and recorder.tells_verdicts,
         )
+
+    async def _ask_beside(self, asked: CheckedRequest) -> Answered:
+        """The winning answer, once the checks beside the call have passed. An answer that they refuse is settled."""
+        prompt, attempts = asked.account.prompt, asked.recorder.attempts
+        ask = partial(self.provider_call.ask, asked.plan.call, prompt, asked.deadline.at, attempts)
+        check = asked.check_beside()
+        try:
+            if check is None:
+                return await ask()
+            answered, refused = (await hold_beside(check, ask)).take()
+        except BaseException:
+            asked.settle_lost()
+            raise
+        if refused is not None:
+            asked.settle(answered, answered.reply.usage or estimate_usage(prompt, answered.reply))
+            raise refused
+        return answered
 
     async def _match_output(
         self, asked: CheckedRequest, answered: Answered, usage: Usage, schema: OutputSchema
@@ -283,9 +302,11 @@ class Pipeline:
                 earlier.append((answered.candidate, usage))
                 answered, reply = again, again.reply
                 usage = reply.usage or estimate_usage(prompt, reply)
-                recorder.reply_made(reply)
+                if asked.plan.guards_answers:
+                    answered = await asked.guard_answer(answered, self.large_work)
+                recorder.reply_made(answered.reply)
         finally:
-            total = _settle(asked, answered, usage, earlier)
+            total = asked.settle(answered, usage, earlier)
         recorder.reply_made(reply)
         return Answered(reply, answered.candidate), total
 
@@ -308,19 +329,25 @@ class Pipeline:
         rescued = RescuedSource(self.provider_call, call, prompt, deadline.at, recorder.attempts)
         keeps_text = endpoint.log_bodies != "none" or self.recorders.keeps_texts
         record = AnswerRecord() if session is not None or keeps_text else None
-        head_after_s = endpoint.stream_head_after_ms / 1000 or math.inf
+        head_at = asked.call.head.head_at + (endpoint.stream_head_after_ms / 1000 or math.inf)
+        held = asked.hold_stream(rescued)
+        source = asked.guard_stream(rescued if held is None else held)
         relay = Relay(
-            source=rescued if record is None else FilteredSource(rescued, record),
+            source=asked.finish_source(source, record),
             client=asked.call.open_stream(
                 asked.request, endpoint, recorder, None if session is None else session.kept_id
             ),
-            clock=StreamClock(endpoint.idle_timeout_ms / 1000, deadline.at, asked.call.head.head_at + head_after_s),
+            clock=StreamClock(endpoint.idle_timeout_ms / 1000, deadline.at, head_at if held is None else math.inf),
             take_deadline=deadline.hand_over,
             relays_reasoning=endpoint.stream_reasoning,
             holds_reasoning=asked.call.surface.holds_reasoning,
             keep=None if session is None or record is None else partial(record.keep_with, session.keep),
+            find_speaker=rescued.find_speaker,
             note_first_token=recorder.first_token,
         )
+        asked.call.stop_with(relay.stop)
+        if held is not None:
+            held.note_passed = partial(relay.allow_head, head_at)
         self.recorders.streams_active += 1
         try:
             await relay.run()
@@ -329,13 +356,13 @@ class Pipeline:
         finally:
             self.recorders.streams_active -= 1
             rescued.note_end(relay.outcome)
-            _settle_stream(asked, rescued, has_begun=relay.has_begun)
-            if relay.has_begun and record is not None and keeps_text:
+            asked.settle_stream(rescued, has_begun=relay.has_begun)
+            if relay.clock.is_committed and relay.has_begun and record is not None and keeps_text:
                 recorder.reply_made(record.reply_so_far())
             await rescued.aclose()
 
     async def _open_session(
-        self, received: ReceivedRequest, request: ChatRequest, reservation: Reservation, quota: Quota
+        self, received: ReceivedRequest, request: ChatRequest, reservation: Reserved, quota: Quota
     ) -> OpenSession:
         """The request's session. Its history counts against the budget and the caller's limits."""
         assert self.sessions is not None
@@ -364,35 +391,3 @@ class Pipeline:
         # Receiving may have taken long.
         await self.rate_limit.check_left(call, caller.token, limits)
         return body
-
-
-def _settle(asked: CheckedRequest, answered: Answered, usage: Usage, earlier: Sequence[Part] = ()) -> Usage:
-    """Count the usage of the answer and of those before it. Returns the sum."""
-    account = asked.account
-    cost = account.settle(answered.candidate, usage, earlier=earlier)
-    for _, used in earlier:
-        usage = used.plus(usage)
-    asked.recorder.request_settled(Settled(answered.candidate, answered.reply.model, usage, cost, account.price))
-    return usage
-
-
-def _settle_stream(asked: CheckedRequest, rescued: RescuedSource, *, has_begun: bool) -> None:
-    """Count the cost of a stream, complete or broken, and note the candidates that answered."""
-    recorder, now, meter = asked.recorder, rescued.now, rescued.meter
-    if now is None or not has_begun:
-        # If a candidate has won all the same, the deadline passed, or the client left, at the same moment.
-        if now is not None:
-            recorder.attempts.lost_to += (now.candidate,)
-        _settle_lost(asked, meter.lost_chars)
-        return
-    account = asked.account
-    cost = account.settle(now.candidate, meter.last_usage, meter.lost_chars, meter.earlier)
-    model = meter.assembler.model or now.candidate.model
-    recorder.request_settled(Settled(now.candidate, model, meter.usage, cost, account.price))
-
-
-def _settle_lost(asked: CheckedRequest, lost_chars: int = 0) -> None:
-    """Count what providers may charge for attempts without an answer."""
-    cost = asked.account.settle_lost(lost_chars)
-    if cost is not None:
-        asked.recorder.request_settled(Settled(None, None, None, cost))

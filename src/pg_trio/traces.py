@@ -1,9 +1,10 @@
-"""Traces of one worker, composed: what decides and builds, and the process that exports."""
+"""Traces of one worker, composed: what decides, and the process that exports."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
 
 from attrs import frozen
 
@@ -11,7 +12,7 @@ from pg_trio import __version__
 from pg_trio.config.settings import Settings
 from pg_trio.domain.call import RequestHead
 from pg_trio.domain.trace_context import AttemptTrace, pass_on
-from pg_trio.observe.span_building import SpanBuilder
+from pg_trio.observe.trace_facts import write_servers
 from pg_trio.observe.trace_feed import TraceFeed
 from pg_trio.observe.tracing import Sampling, Tracing
 from pg_trio.stores.store_protocols import Lifetime
@@ -36,11 +37,12 @@ def open_traces(settings: Settings, seat: int | None, lifetime: Lifetime) -> Tra
     endpoint = find_endpoint(observe.otlp_endpoint)
     if endpoint is None:
         return None
-    feed = TraceFeed([endpoint, __version__, str(seat or 0)])
+    servers = {one.name: find_server(one.base_url) for one in settings.credentials.values()}
+    feed = TraceFeed([endpoint, __version__, str(seat or 0)], write_servers(servers))
     lifetime.run(feed.run)
     sampling = Sampling(observe.trace_ratio, [kind for kind in observe.keep_always if kind is not None])
-    builder = SpanBuilder.of(settings.credentials.values(), captures_content=observe.capture_content)
-    return Traces(Tracing(sampling, builder, feed), sampling.begin, {"pg_trio_traces_dropped": lambda: feed.dropped})
+    tracing = Tracing(sampling, feed, observe.capture_content)
+    return Traces(tracing, sampling.begin, {"pg_trio_traces_dropped": lambda: feed.dropped})
 
 
 def find_endpoint(configured: str) -> str | None:
@@ -48,6 +50,12 @@ def find_endpoint(configured: str) -> str | None:
     if configured:
         return configured if configured.endswith(_PATH) else configured.rstrip("/") + _PATH
     return "" if any(os.environ.get(name) for name in _VARIABLES) else None
+
+
+def find_server(base_url: str) -> tuple[str, int]:
+    """`server.address` and `server.port` of a base URL."""
+    url = urlsplit(base_url)
+    return url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
 
 
 def pass_trace(head: RequestHead) -> AttemptTrace | None:

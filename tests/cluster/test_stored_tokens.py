@@ -90,8 +90,9 @@ async def test_use_is_written_and_tells_no_change(
     pool: PostgresPool, admin: PostgresTokenAdmin, nursery: trio.Nursery, postgres_server: PostgresServer
 ) -> None:
     token, _ = admin.create(PROJECT, "ci")
-    revision = postgres_server.query("SELECT revision FROM pgtrio.revisions", pool.conninfo)
     tokens = PostgresTokens(pool, SETTINGS)
+    await tokens.begin()
+    revision = postgres_server.query("SELECT revision FROM pgtrio.revisions", pool.conninfo)
     nursery.start_soon(tokens.run)
 
     tokens.note_used(token.id, 1_763_800_000.5)

@@ -178,7 +178,8 @@ async def send_for_ever(client: RawClient) -> None:
 
 
 async def test_refused_client_that_stays_is_parted_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pg_trio.server.http1.connection.LINGER_S", 0.1)
+    for module in ("connection", "parting"):
+        monkeypatch.setattr(f"pg_trio.server.http1.{module}.LINGER_S", 0.1)
     last = request("/api/x", "Connection: close", method="POST", body=b"x")
 
     async with crowded(ServerSettings(idle_timeout_ms=500)) as (_, client):

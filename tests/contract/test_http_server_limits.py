@@ -18,7 +18,7 @@ import trio.testing
 from attrs import evolve
 
 from pg_trio.config.settings import ServerSettings
-from pg_trio.server.http1 import connection, lane
+from pg_trio.server.http1 import connection, lane, parting
 from pg_trio.server.http1.lane import Lane
 from pg_trio.server.http1.types import Receive, Scope, Send
 from tests.support.http_servers import ProbeApp, RawClient, answer, ask, connected, echo, read_body, request, serving
@@ -486,7 +486,8 @@ async def test_refused_client_may_send_on() -> None:
 
 
 async def test_refused_client_that_stays_is_parted_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "LINGER_S", 0.01)
+    for module in (connection, parting):
+        monkeypatch.setattr(module, "LINGER_S", 0.01)
     one_at_once = evolve(limits(), max_connections=1)
 
     async with serving("lane", ProbeApp(echo), one_at_once) as port, connected(port) as client:

@@ -14,7 +14,9 @@ from attrs import frozen
 
 from tests.deploy.front_proxies import PROXIES, FrontProxy, pick_ports, start_proxy
 from tests.deploy.held_provider import HeldProvider, start_held_provider
+from tests.support.autobahn_cases import TEXT, Frame
 from tests.support.gateway import PROJECT, Gateway, Operators, endpoint, project, start_gateway, start_pages
+from tests.support.websocket_frames import FrameClient, write_frame
 from tests.support.wire import HttpResponse, bearer, get, post, read_response
 
 pytestmark = pytest.mark.slow
@@ -199,3 +201,26 @@ async def test_plain_http_is_sent_to_tls(site: Site) -> None:
 
     assert 308 == response.status
     assert response.headers["location"].startswith("https://gateway.test")
+
+
+async def test_websocket_passes(site: Site) -> None:
+    with trio.fail_after(LIMIT_S):
+        stream = await site.proxy.connect("127.0.0.3")
+        client = FrameClient(stream)
+        token = f"Authorization: Bearer {site.gateway.token}"
+        status = await client.open(f"/api/{PROJECT}/held/ws", token, host="gateway.test")
+        frames = [await client.read()]
+        await stream.send_all(write_frame(Frame(TEXT, b'{"type":"message","id":"c1","message":"Tell me"}')))
+        await site.provider.called.wait()
+        for token in TOKENS:
+            await site.provider.send_token(token)
+            while token.strip().encode() not in (await client.read() or (0, b""))[1]:
+                pass
+        await trio.aclose_forcefully(stream)
+        await site.provider.left.wait()
+    await site.gateway.stop()
+
+    assert 101 == status
+    assert frames[0] is not None
+    assert b'"type":"ready"' in frames[0][1]
+    assert [(499, "127.0.0.3")] == [(row["status"], row["client_address"]) for row in site.gateway.log_rows()]

@@ -14,6 +14,8 @@ from urllib.parse import quote
 import pytest
 import trio
 
+from pg_trio.web.admin import api_requests, request_export
+from pg_trio.web.admin.request_shapes import USAGE_FIELDS
 from tests.support.gateway import (
     PROJECT,
     Gateway,
@@ -220,6 +222,25 @@ async def test_exports_have_the_fields_of_the_api(gateway: Gateway, operators: O
     assert rows[1]["request_id"] == cells["request_id"]
     assert str(rows[1]["usage"]["prompt_tokens"]) == cells["usage.prompt_tokens"]
     assert "text/csv; charset=utf-8" == table.headers["content-type"]
+
+
+async def test_export_has_every_row_and_pages_none(
+    gateway: Gateway, operators: Operators, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request_export, "PAGE_ROWS", 2)
+    monkeypatch.setattr(api_requests, "PAGE_ROWS", 2)
+    for number in range(7):
+        await gateway.call(f"=cmd{number}")
+    rows = await list_rows(operators, 7)
+
+    all_lines = (await operators.call("GET", "requests?format=jsonl")).body.splitlines()
+    some = (await operators.call("GET", "requests?format=jsonl&limit=5")).body.splitlines()
+    table = list(csv.DictReader(io.StringIO((await operators.call("GET", "requests?format=csv")).body.decode())))
+
+    assert rows == [json.loads(line) for line in all_lines]
+    assert rows[:5] == [json.loads(line) for line in some]
+    assert [f"'=cmd{number}" for number in reversed(range(7))] == [cells["endpoint"] for cells in table]
+    assert {*rows[0], *(f"usage.{name}" for name in USAGE_FIELDS)} - {"usage"} == set(table[0])
 
 
 @pytest.mark.parametrize(

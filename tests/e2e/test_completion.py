@@ -27,6 +27,8 @@ COMMANDS = {
     "migrate",
     "cluster",
     "doctor",
+    "chat",
+    "guard",
     "simulate",
     "completion",
 }

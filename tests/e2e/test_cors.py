@@ -15,6 +15,7 @@ CONFIGURATION = "\n".join(
     [
         project(cors_origins=ORIGINS),
         endpoint("ask", streaming_enabled=True, rate_limit_per_minute=1_000),
+        endpoint("live", streaming_enabled=True, resumable_streams=True),
         project(OTHER_PROJECT, name="Closed"),
         endpoint("ask"),
     ]
@@ -129,3 +130,22 @@ async def test_odd_lists_of_fields_are_refused(gateway: Gateway, asked: str) -> 
     )
 
     assert allowed(answer) is None
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_kept_streams_are_for_pages_too(gateway: Gateway, method: str) -> None:
+    stream = await gateway.call("live", {"message": "Hi", "stream": True}, APP)
+    path = f"live/streams/{stream.headers['x-request-id']}"
+    other = ("origin", "http://localhost:3000")
+    data = get(f"/api/{PROJECT}/{path}", bearer(gateway.token), other)
+
+    asked = await preflight(gateway, path, other, ("access-control-request-method", method))
+    answer = await send_raw(gateway.port, data.replace(b"GET", method.encode(), 1))
+    refused = await send_raw(gateway.port, get(f"/api/{PROJECT}/{path}", other))
+
+    assert (204, other[1]) == (asked.status, allowed(asked))
+    assert (200, other[1]) == (answer.status, allowed(answer))
+    assert "X-Request-Id" in answer.headers["access-control-expose-headers"]
+    assert (401, other[1]) == (refused.status, allowed(refused))
+    if method == "GET":
+        assert stream.body == answer.body

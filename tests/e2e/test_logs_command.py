@@ -17,6 +17,7 @@ from attrs import evolve
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.log_row import AttemptRow, LogRow
 from pg_trio.store.log import LogStore
+from pg_trio.store.log_file import SCHEMA
 from tests.support.processes import PG_TRIO, run_command
 
 NOW = 1_700_000_000.0
@@ -107,12 +108,15 @@ async def test_json_has_everything(data_dir: Path) -> None:
         "endpoint_uuid": str(UUID(int=9)),
         "endpoint": "summarize",
         "token_id": 4,
+        "subject": None,
+        "client_token": None,
         "client_request_id": "trace-1",
         "client_address": "2001:db8::7",
         "provider": "openai",
         "model": "gpt-4o-mini",
         "error_code": None,
         "error": None,
+        "guardrails": [],
         "prompt_tokens": 5,
         "completion_tokens": 6,
         "cached_tokens": 4,
@@ -281,7 +285,7 @@ async def test_older_log_is_explained(data_dir: Path) -> None:
     status, _, errors = await run_command("logs", "--data-dir", str(data_dir))
 
     assert 1 == status
-    assert "written by an older pg_trio (schema 1; this one wants 6)" in errors
+    assert f"written by an older pg_trio (schema 1; this one wants {len(SCHEMA.steps)})" in errors
 
 
 async def test_damaged_log_is_explained(data_dir: Path) -> None:

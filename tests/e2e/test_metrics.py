@@ -83,6 +83,17 @@ async def test_answered_requests_are_counted(gateway: Gateway, operators: Operat
     assert 3 == scraped.sum("gen_ai_server_request_duration_seconds_count", **call)
 
 
+async def test_opened_credential_shows_its_budget(nursery: trio.Nursery, tmp_path: Path) -> None:
+    opened = '[[projects.providers]]\ncredential = "sim"\nmonthly_budget_usd = "7"\n'
+    head = CONFIGURATION.partition("[[projects.endpoints]]")[0] + '\nproject_type = "ai_wrapper"\n'
+    gateway = await start_gateway(nursery, tmp_path, head + opened)
+    operators = await start_pages(nursery, gateway)
+
+    scraped = await scrape(operators.port)
+
+    assert 7 == scraped.sum("pg_trio_budget_limit_usd", project="shop")
+
+
 async def test_refusals_have_their_outcomes(gateway: Gateway, operators: Operators) -> None:
     gateway.simulator.behave("short", "fault=stall")
     gateway.simulator.behave("first", "fault=status:400")

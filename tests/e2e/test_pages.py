@@ -13,6 +13,7 @@ from attrs import frozen
 
 from tests.support.browser import Page, needs_chromium, open_browser
 from tests.support.gateway import PROJECT, Gateway, Operators, endpoint, project, start_gateway, start_pages
+from tests.support.processes import wait_until
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 
@@ -108,22 +109,25 @@ async def test_filter_shows_what_matches(site: Site) -> None:
     assert "down" in await site.page.run("document.querySelector('[data-testid=live-row]').textContent")
 
 
-async def test_exports_hold_what_the_filter_shows(site: Site) -> None:
+async def read_whole(path: Path) -> str:
+    """A downloaded file; the browser gives it its name once it is whole."""
+    await wait_until(path.exists)
+    return await trio.Path(path).read_text(encoding="utf-8")
+
+
+async def test_exports_hold_what_the_filter_shows(site: Site, tmp_path: Path) -> None:
     site.gateway.simulator.behave("down", "fault=status:401")
     await site.gateway.call("ask")
     failed = (await site.gateway.call("down")).headers["x-request-id"]
     await site.page.wait("document.querySelectorAll('[data-testid=live-row]').length === 2")
     await site.page.type("[data-testid=live-filter]", "endpoint:down")
     await site.page.wait("document.querySelectorAll('[data-testid=live-row]').length === 1")
-    await site.page.run("URL.createObjectURL = (blob) => { window.exported = blob.text(); return '#'; }")
+    await site.page.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path / "files"))
 
     await site.page.click("Export CSV")
-    await site.page.wait("document.querySelector('#said').textContent === '1 requests exported.'")
-    table = list(csv.DictReader((await site.page.run("window.exported")).splitlines()))
-    await site.page.run("delete window.exported")
     await site.page.click("Export JSON")
-    await site.page.wait("!!window.exported")
-    lines = [json.loads(line) for line in (await site.page.run("window.exported")).splitlines()]
+    table = list(csv.DictReader((await read_whole(tmp_path / "files" / "requests.csv")).splitlines()))
+    lines = [json.loads(line) for line in (await read_whole(tmp_path / "files" / "requests.jsonl")).splitlines()]
 
     assert [(failed, "down", "502")] == [(one["request_id"], one["endpoint"], one["status"]) for one in table]
     assert [(failed, "down", 502)] == [(one["request_id"], one["endpoint"], one["status"]) for one in lines]

@@ -157,6 +157,24 @@ async def test_guessing_is_limited(operators: Operators) -> None:
     assert [401] * 10 + [429] * 2 == tries
 
 
+async def test_guesses_are_those_of_the_address_behind_a_proxy(nursery: trio.Nursery, tmp_path: Path) -> None:
+    trusting = await start_gateway(nursery, tmp_path, '[server]\ntrusted_proxies = ["127.0.0.0/8"]\n' + CONFIGURATION)
+    behind = await start_pages(nursery, trusting)
+    forwarded = [("x-forwarded-for", f"203.0.113.{number}") for number in (1, 2)]
+    for number in range(10):
+        await log_in(behind, f"pg_op_{number}", "/", forwarded[0])
+
+    guesser, other = [await log_in(behind, None, "/", each) for each in forwarded]
+
+    assert [429, 303] == [guesser.status, other.status]
+
+
+async def test_word_of_an_unlisted_proxy_counts_for_nothing(operators: Operators) -> None:
+    tries = [await log_in(operators, "pg_op_x", "/", ("x-forwarded-for", f"203.0.113.{n}")) for n in range(11)]
+
+    assert 429 == tries[-1].status
+
+
 async def test_playground_asks_only_for_operators(gateway: Gateway, operators: Operators) -> None:
     mine, viewer = cookie_of(await log_in(operators)), cookie_of(await log_in(operators, operators.viewer))
     token, other = [("x-csrf-token", await csrf_of(operators, each)) for each in (mine, viewer)]

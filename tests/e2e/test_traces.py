@@ -6,13 +6,14 @@ import json
 import os
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
 import trio
 import trio.testing
 
+from pg_trio.observe.trace_facts import EndedRequest
 from pg_trio.observe.trace_feed import QUEUED_TRACES, TraceFeed
 from tests.support.gateway import PROJECT, Gateway, endpoint, project, start_gateway, start_pages
 from tests.support.metrics_text import scrape
@@ -31,8 +32,18 @@ ENDPOINTS = "\n".join(
         endpoint("masked", guardrails={"pii_filter": {"enabled": True}}),
     ]
 )
+# A request without calls, as trace_facts.py writes it, with a long name.
+LINE = json.dumps(
+    [str(UUID(int=1)), 1.5e9, None, "gateway", "p", "s" * 1000, *[None] * 3, 404, "refused_request", None, None, 1.0]
+    + [None] * 9
+    + [[]]
+).encode()
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED, UNSAMPLED = (("traceparent", f"00-{TRACE}-{PARENT}-{flags}") for flags in ("01", "00"))
+
+
+# Stands for a request, where the feed is given a line in its place.
+ENDED = cast(EndedRequest, None)
 
 
 @pytest.fixture
@@ -250,19 +261,18 @@ async def test_troubled_collector_costs_requests_nothing(
 
 async def test_hanging_collector_fills_the_queue_alone(nursery: trio.Nursery, receiver: Receiver) -> None:
     receiver.mode = "hang"
-    feed = TraceFeed([f"{receiver.endpoint}/v1/traces", "1", "0"])
-    trace = json.dumps({"trace": TRACE, "spans": [], "padding": "x" * 1000}).encode()
+    feed = TraceFeed([f"{receiver.endpoint}/v1/traces", "1", "0"], write_line=lambda _: LINE)
 
     async with trio.open_nursery() as running:
         running.start_soon(feed.run)
-        feed.send(trace)
+        feed.send(ENDED)
         with trio.fail_after(20):
             await receiver.grown.wait()
         for _ in range(2 * QUEUED_TRACES):
-            feed.send(trace)
+            feed.send(ENDED)
         await trio.testing.wait_all_tasks_blocked()
         for _ in range(2 * QUEUED_TRACES):
-            feed.send(trace)
+            feed.send(ENDED)
         dropped, began = feed.dropped, trio.current_time()
         running.cancel_scope.cancel()
 
@@ -273,10 +283,9 @@ async def test_hanging_collector_fills_the_queue_alone(nursery: trio.Nursery, re
 
 
 async def test_process_that_dies_is_started_again(nursery: trio.Nursery, receiver: Receiver) -> None:
-    feed = TraceFeed([f"{receiver.endpoint}/v1/traces", "1", "0"])
-    trace = json.dumps({"trace": TRACE, "spans": []}).encode()
+    feed = TraceFeed([f"{receiver.endpoint}/v1/traces", "1", "0"], write_line=lambda _: LINE)
     nursery.start_soon(feed.run)
-    feed.send(trace)
+    feed.send(ENDED)
     with trio.fail_after(20):
         await receiver.grown.wait()
     grown = receiver.grown
@@ -285,5 +294,5 @@ async def test_process_that_dies_is_started_again(nursery: trio.Nursery, receive
     os.kill(feed.pid, signal.SIGKILL)
     with trio.fail_after(20):
         while not grown.is_set():
-            feed.send(trace)
+            feed.send(ENDED)
             await trio.sleep(0.1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 import trio
@@ -59,6 +59,9 @@ class SilentCall:
 
     def why_cut(self) -> GatewayError | None:
         return self._cut
+
+    def stop_with(self, stop: Callable[[], bool]) -> None:
+        raise NotImplementedError
 
     def open_stream(
         self, request: ChatRequest, endpoint: Endpoint, progress: Progress, session_id: UUID | None

@@ -123,7 +123,7 @@ class BudgetNow:
 
     def reserve(self, endpoint: Endpoint, request: ChatRequest) -> ReservationNow:
         reservation = self.stage.reserve_nowait(self._plan(endpoint), request)
-        assert reservation is not None, "it would wait"
+        assert isinstance(reservation, Reservation), "it would wait"
         return ReservationNow(reservation)
 
     def add_history(

@@ -20,6 +20,7 @@ from pg_trio.shared_memory.leases import LeaseBook
 from pg_trio.shared_memory.spend import LocalSpend
 from pg_trio.shared_memory.token_bucket import LocalBuckets
 from pg_trio.stages.budget import Budget
+from pg_trio.stages.guardrails import RemoteCaller
 from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.provider_call.exchange import Exchange
 from pg_trio.stages.rate_limit import RateLimit
@@ -40,6 +41,7 @@ def make_compiler(disabled: frozenset[str] = frozenset()) -> PlanCompiler:
         RateLimit(ImmediateBuckets(LocalBuckets()), ImmediateLeases(LeaseBook(spend)), lambda: 0.0, 1_000),
         Budget(ImmediateSpend(spend), lambda: 0.0, 1_000),
         ProviderCall(Exchange(adapter_for, {}, lambda: 0.0, LargeWork()), disabled, 0.05),
+        RemoteCaller({}, LargeWork()),
     )
 
 

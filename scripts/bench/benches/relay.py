@@ -22,7 +22,7 @@ from pathlib import Path
 from attrs import evolve
 
 from scripts.bench.harness.cli import Options, Parser, Reports, positive, say
-from scripts.bench.harness.gateway import Endpoint, set_up
+from scripts.bench.harness.gateway import KEEPS_ALL, RESUMABLE, Endpoint, set_up
 from scripts.bench.harness.processes import ROOT, BenchError
 from scripts.bench.harness.site import open_site
 from scripts.bench.harness.streams import StreamLoad, measure_streams
@@ -47,6 +47,7 @@ COLUMNS = {
 def add_options(parser: Parser) -> None:
     parser.add_argument("--streams", type=positive, help="how many at once in `many` (2000, quick 200)")
     parser.add_argument("--only", nargs="+", choices=LOADS, default=LOADS, help="these loads alone")
+    parser.add_argument("--resumable", action="store_true", help="of an endpoint whose streams can be resumed")
     parser.add_argument("--root", type=Path, default=ROOT, help="checkout whose gateway is measured (this one)")
 
 
@@ -66,8 +67,10 @@ def run(options: Options) -> Reports:
     orders = [StreamOrder(*shape) for shape in (*shapes, (many, 4 + 2 * factor, 1_000_000))]
     found: Found = {}
     with open_site() as site, site.run_source() as source:
-        addresses, endpoint = {"source": source.base_url}, Endpoint("relay", {"source": MODEL})
-        files = set_up(site.make_folder("gateway"), addresses, [endpoint], gateway={"max_concurrent_requests": 10_000})
+        addresses = {"source": source.base_url}
+        endpoint = Endpoint("relay", {"source": MODEL}, RESUMABLE if options.resumable else {})
+        settings = {"max_concurrent_requests": 10_000, **(KEEPS_ALL if options.resumable else {})}
+        files = set_up(site.make_folder("gateway"), addresses, [endpoint], gateway=settings)
         # The source answers only requests for streams.
         files = evolve(files, ready_body={"message": StreamOrder(1, 2, 0).text(0), "stream": True})
         checkout = {"PYTHONPATH": str(options.root.resolve() / "src")}

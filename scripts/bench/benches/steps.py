@@ -1,11 +1,14 @@
 """How many bytecodes a request takes, function by function, with every stage on, or with none (`--plain`).
 
+With `--tokens`: how many a streamed token takes that comes alone, with its share of a stream of 60.
+
 Rules
 1. A count of steps does not depend on what else the machine does, so a change of one percent shows; a time would not.
    It says nothing about C code and the kernel: read it beside the CPU time of `scripts/bench/peers`.
 2. Counted is what runs below the connection that serves the request: lane, application, pipeline, transport, and Trio's
    functions that those call. The event loop itself, background tasks and the log's thread are not counted.
 3. One request after the other over one connection, the first ones uncounted: caches are full, nothing waits.
+4. `--observed` says what observes: `metrics` as by default, `all` with every request traced too, or `nothing`.
 Needs nginx.
 """
 
@@ -21,6 +24,7 @@ from types import CodeType, FrameType
 from typing import Any, cast
 
 import trio
+from attrs import evolve
 from hypercorn.config import Config
 
 from pg_trio.app import create_app
@@ -29,14 +33,16 @@ from pg_trio.server.http1.connection import LaneConnection
 from pg_trio.server.http1.types import ASGIApplication
 from pg_trio.server.serving import serve_app
 from scripts.bench.harness.cli import Options, Parser, Reports, positive
-from scripts.bench.harness.gateway import SWITCHED_ON, GatewayFiles, set_up_full
+from scripts.bench.harness.gateway import SWITCHED_ON, Endpoint, GatewayFiles, set_up, set_up_full
 from scripts.bench.harness.processes import HOST
 from scripts.bench.harness.site import open_site
 from scripts.bench.harness.tables import Report, Table
-from scripts.bench.harness.target import QUESTION, Target
+from scripts.bench.harness.target import MODEL, QUESTION, StreamOrder, Target
 
 _ROOT = LaneConnection._serve_requests.__code__  # what serves one request after the other
-_WARM_REQUESTS = 300
+_WARM_REQUESTS, _WARM_STREAMS = 300, 3
+# Each token comes alone: the gateway takes some 60 µs for one, and this counter slows it down forty times.
+_STREAM = StreamOrder(streams=1, tokens=60, pace_us=20_000)
 
 
 class StepCounter:
@@ -84,34 +90,64 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--requests", type=positive, help="how many are counted (default 100, quick 20)")
     parser.add_argument("--plain", action="store_true", help="an endpoint that uses no stage")
     parser.add_argument("--v1", action="store_true", help="of Chat Completions on /v1, not of the Gateway API")
+    parser.add_argument("--tokens", action="store_true", help="of streamed tokens, not of whole answers")
+    parser.add_argument("--observed", choices=("nothing", "metrics", "all"), default="metrics")
     parser.add_argument("--top", type=positive, default=50, help="how many functions are shown (default 50)")
 
 
 def run(options: Options) -> Reports:
     requests = options.requests or (20 if options.quick else 100)
+    if options.tokens:
+        yield _count_tokens(max(5, requests // 4), options)
+        return
     with open_site("nginx") as site, site.run_upstream() as upstream:
         files = set_up_full(site.make_folder("gateway"), upstream.base_url, plain=options.plain)
-        counter = trio.run(_measure, files, requests, options.v1)
+        counter = trio.run(_measure, files, partial(_name_target, files, options.v1), requests, options.observed)
+    switched_on = "an endpoint that uses no stage" if options.plain else SWITCHED_ON
+    table = _tabulate(counter, "request", requests, options.top, f"{requests} requests, {switched_on}")
+    yield Report([table], {"bytecodes_a_request": counter.inclusive[_ROOT] / requests})
+
+
+def _count_tokens(streams: int, options: Options) -> Report:
+    with open_site() as site, site.run_source() as source:
+        endpoint = Endpoint("relay", {"source": MODEL})
+        files = set_up(site.make_folder("gateway"), {"source": source.base_url}, [endpoint])
+        counter = trio.run(_measure, files, partial(_name_stream, files), streams, options.observed)
+    tokens = streams * _STREAM.tokens
+    note = f"{streams} streams of {_STREAM.tokens} tokens, each {_STREAM.pace_us} µs after the last"
+    table = _tabulate(counter, "token", tokens, options.top, note)
+    return Report([table], {"bytecodes_a_token": counter.inclusive[_ROOT] / tokens})
+
+
+def _name_stream(files: GatewayFiles, port: int) -> Target:
+    return files.target(port, "relay", {"message": QUESTION}).ask_stream(0, _STREAM)
+
+
+def _tabulate(counter: StepCounter, unit: str, count: int, top: int, note: str) -> Table:
     rows = [
-        (_name(code), f"{counter.own[code] / requests:,.0f}", f"{steps / requests:,.0f}", f"{calls / requests:.1f}")
-        for code, steps in counter.inclusive.most_common(options.top)
+        (_name(code), f"{counter.own[code] / count:,.0f}", f"{steps / count:,.0f}", f"{calls / count:.1f}")
+        for code, steps in counter.inclusive.most_common(top)
         if (calls := counter.calls[code])
     ]
-    head = ("bytecodes a request", "own", "with what it calls", "entered")
-    raw = {"bytecodes_a_request": counter.inclusive[_ROOT] / requests}
-    switched_on = "an endpoint that uses no stage" if options.plain else SWITCHED_ON
-    yield Report([Table(head, rows, notes=(f"{requests} requests, {switched_on}",))], raw)
+    return Table((f"bytecodes a {unit}", "own", "with what it calls", "entered"), rows, notes=(note,))
 
 
-async def _measure(files: GatewayFiles, requests: int, v1: bool) -> StepCounter:
-    counter, shutdown, settings = StepCounter(_ROOT), trio.Event(), load_settings(files.configuration)
+def _name_target(files: GatewayFiles, v1: bool, port: int) -> Target:
+    return files.openai_target(port, QUESTION) if v1 else files.target(port, "support", {"message": QUESTION})
+
+
+async def _measure(files: GatewayFiles, target: Callable[[int], Target], requests: int, observed: str) -> StepCounter:
+    settings = load_settings(files.configuration)
+    # Where no collector listens: what waits for it is dropped.
+    endpoint = f"http://{HOST}:9" if observed == "all" else ""
+    observe = evolve(settings.observe, metrics=observed != "nothing", otlp_endpoint=endpoint)
+    counter, shutdown, settings = StepCounter(_ROOT), trio.Event(), evolve(settings, observe=observe)
     app, config = cast(ASGIApplication, create_app(settings).asgi_app), Config()
     config.bind = [f"{HOST}:0"]
     async with trio.open_nursery() as nursery:
         (address,) = await nursery.start(partial(serve_app, app, config, settings.server, shutdown=shutdown))
-        port = int(address.rpartition(":")[2])
-        target = files.openai_target(port, QUESTION) if v1 else files.target(port, "support", {"message": QUESTION})
-        await trio.to_thread.run_sync(_ask, target, requests, counter)
+        asked = target(int(address.rpartition(":")[2]))
+        await trio.to_thread.run_sync(_ask, asked, requests, counter)
         shutdown.set()
     return counter
 
@@ -130,7 +166,7 @@ def _ask(target: Target, requests: int, counter: StepCounter) -> None:
                 if answer.status != 200:
                     raise ConnectionError(f"the gateway answered {answer.status}: {body[:300]!r}")
 
-        ask_each(_WARM_REQUESTS)
+        ask_each(_WARM_STREAMS if b'"stream"' in request else _WARM_REQUESTS)
         trio.from_thread.run_sync(counter.start)
         ask_each(requests)
         trio.from_thread.run_sync(counter.stop)

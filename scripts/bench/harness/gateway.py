@@ -45,6 +45,9 @@ ALL_STAGES: Mapping[str, Any] = {
         "content_length": {"min": 1, "max": 20_000},
     },
 }
+# Streams that are kept whole, however long a bench makes them.
+RESUMABLE: Mapping[str, Any] = {"resumable_streams": True, "resume_bytes": 64 * 1024 * 1024}
+KEEPS_ALL: Mapping[str, Any] = {"max_kept_bytes": 8 * 1024 * 1024 * 1024, "max_kept_answers": 100_000}
 # The same with room for a body of megabytes, and for chats.
 _WIDE_FILE = "wide.json"
 _MESSAGES = {"type": "array", "items": {"type": "object", "required": ["role", "content"]}}
@@ -144,14 +147,18 @@ def set_up(
     return files
 
 
-def set_up_full(folder: Path, upstream_url: str, *, plain: bool = False) -> GatewayFiles:
+def set_up_full(folder: Path, upstream_url: str, *, plain: bool = False, resumable: bool = False) -> GatewayFiles:
     """A gateway with two endpoints where every stage works: `support`, and `openai` for requests to `/v1`.
 
-    `plain`: no stage does more than it must.
+    `plain`: no stage does more than it must. `resumable`: their streams are kept.
     """
+    kept = RESUMABLE if resumable else {}
     stages = {"support": ALL_STAGES, "openai": _CHAT_STAGES}
-    made = [Endpoint(slug, {"upstream": MODEL}, {} if plain else settings) for slug, settings in stages.items()]
-    return set_up(folder, {"upstream": upstream_url}, made)
+    made = [
+        Endpoint(slug, {"upstream": MODEL}, {**({} if plain else settings), **kept})
+        for slug, settings in stages.items()
+    ]
+    return set_up(folder, {"upstream": upstream_url}, made, gateway=KEEPS_ALL if resumable else None)
 
 
 def set_up_wide(folder: Path, upstream_url: str, *, endpoints: int = 1, tokens: int = 0) -> GatewayFiles:

@@ -24,6 +24,7 @@ from attrs import define, field, frozen
 from scripts.bench.harness.processes import HOST, PeerUnavailableError, Pinned, ask_module
 from scripts.bench.harness.tables import quantile
 from scripts.bench.harness.target import StreamOrder, Target
+from scripts.bench.harness.websocket_client import frame_text, open_socket
 
 # Five times the pace: what a reader would see as a halt.
 STALL_MS = 100.0
@@ -35,6 +36,8 @@ _UNANSWERED = 64
 _CONNECT_LIMIT_S = 10.0
 _TEXT = re.compile(rb'"content": ?" (\d+)\.(\d+)\.(\d+)"')
 _LAST_CHUNK = b"0\r\n\r\n"
+# More than the frame at the end of an answer.
+_LAST_FRAME_BYTES = 4096
 
 
 @frozen(slots=True)
@@ -58,6 +61,7 @@ class Read:
     pieces: list[bytes] = field(factory=list)
     times: list[int] = field(factory=list)
     asked_ns: int = 0
+    over_websocket: bool = False
     _tail: bytes = b""
 
     def take(self, data: bytes) -> bool:
@@ -66,18 +70,30 @@ class Read:
         self.pieces.append(data)
         if not data:
             raise ConnectionError(f"stream {self.number} was closed: {b''.join(self.pieces)[-300:]!r}")
+        if self.over_websocket:
+            return self._take_frames(data)
         if len(self.pieces) == 1 and not data.startswith(b"HTTP/1.1 200"):
             raise ConnectionError(f"stream {self.number} was answered: {data[:600].decode(errors='replace')}")
         # The last chunk may come in a piece of its own, or in two.
         self._tail = (self._tail + data[-len(_LAST_CHUNK) :])[-len(_LAST_CHUNK) :]
         return self._tail == _LAST_CHUNK
 
+    def _take_frames(self, data: bytes) -> bool:
+        self._tail = (self._tail + data)[-_LAST_FRAME_BYTES:]
+        if b'"type":"error"' in data:
+            raise ConnectionError(f"stream {self.number} failed: {data[:600].decode(errors='replace')}")
+        # Nothing follows the frame with `meta`, whose last value is an object.
+        return b'"type":"done"' in self._tail and self._tail.endswith(b"}}}")
+
     def tokens(self) -> list[tuple[int, int]]:
         """When each token was sent and arrived (ns). Raises: ValueError if a byte is not as it was sent."""
         tokens: list[tuple[int, int]] = []
         wire = b"".join(self.pieces)
-        body, starts, offsets = _join_chunks(wire)
-        if not wire.endswith(_LAST_CHUNK) or b"data: [DONE]" not in body[-64:] or b'"stop"' not in body[-1024:]:
+        body, starts, offsets = (wire, [0], [0]) if self.over_websocket else _join_chunks(wire)
+        if self.over_websocket:
+            if b'"finish_reason":"stop"' not in wire[-_LAST_FRAME_BYTES:]:
+                raise ValueError(f"stream {self.number} ended early: {wire[-300:]!r}")
+        elif not wire.endswith(_LAST_CHUNK) or b"data: [DONE]" not in body[-64:] or b'"stop"' not in body[-1024:]:
             raise ValueError(f"stream {self.number} ended early: {wire[-300:]!r}")
         piece, chunk, ends = 0, 0, list(accumulate(map(len, self.pieces)))
         for found in _TEXT.finditer(body):
@@ -126,15 +142,23 @@ class _Reader:
         sock = socket.create_connection((HOST, self._load.target.port), timeout=_CONNECT_LIMIT_S)
         self._stack.enter_context(sock)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        target = self._load.target
+        if target.over_websocket:
+            open_socket(sock, f"{target.path}/ws", target.headers)
         return sock
 
     def ask(self, sock: socket.socket) -> None:
         """One more stream on a connection that has none."""
         number = len(self.finished) + len(self.running)
-        request = self._load.target.ask_stream(number, self._load.order).as_bytes()
+        target = self._load.target.ask_stream(number, self._load.order)
+        request = target.as_bytes()
+        if target.over_websocket:
+            request = frame_text({"type": "message", "id": str(number), **json.loads(target.body)})
         # Registered only while a stream is under way: the other side may close a connection that is idle.
         self._epoll.register(sock, select.EPOLLIN)
-        self.running[sock.fileno()] = Read(number, sock, asked_ns=time.monotonic_ns())
+        self.running[sock.fileno()] = Read(
+            number, sock, asked_ns=time.monotonic_ns(), over_websocket=target.over_websocket
+        )
         self.unanswered += 1
         sock.sendall(request)
         sock.setblocking(False)
@@ -152,10 +176,12 @@ class _Reader:
 
     def read_together(self) -> None:
         """All streams, begun at once and read to their end."""
+        # A WebSocket's handshake waits for the other side, which would hold up the streams that run already.
+        opened = [self.connect() for _ in range(self._load.order.streams if self._load.target.over_websocket else 0)]
         for _ in range(self._load.order.streams):
             while self.unanswered >= _UNANSWERED:
                 self.collect(0.01)
-            self.ask(self.connect())
+            self.ask(opened.pop() if opened else self.connect())
         give_up_at = time.monotonic() + _LIMIT_S
         while self.running and time.monotonic() < give_up_at:
             self.collect(0.05)

@@ -58,6 +58,8 @@ class Target:
     path: str = "/v1/chat/completions"
     headers: Mapping[str, str] = field(factory=dict)
     body: str = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": QUESTION}]})
+    # Whether it is asked over a WebSocket at the path's `/ws`: see websocket_client.py.
+    over_websocket: bool = False
 
     def as_bytes(self) -> bytes:
         body = self.body.encode()

@@ -7,6 +7,7 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import trio
 
+from pg_trio.attachment.kept_output import DeliverNow
 from pg_trio.attachment.owned_works import SETTLE_S, Outlives, OwnedWork, OwnedWorks, Work, WorkCut
 
 P = TypeVar("P")
@@ -42,6 +43,12 @@ class DirectAttachment(Generic[P]):
         """It cannot: see WorkPort."""
         return False
 
+    def note_waiters(self, count: int) -> None:
+        """It ends with its client all the same: see WorkPort."""
+
+    def stop_with(self, stop: Callable[[], bool]) -> None:
+        """Its client stops it by leaving."""
+
     async def serve(self, work: Work[P]) -> None:
         """See Attachment."""
         await work(self)
@@ -50,9 +57,12 @@ class DirectAttachment(Generic[P]):
 class OwnedAttachment(Generic[P]):
     """The gateway does the work, and the client reads its output: see OwnedWorks."""
 
-    __slots__ = ("_deliver", "_key", "_works")
+    __slots__ = ("_deliver", "_deliver_now", "_key", "_works")
 
-    def __init__(self, works: OwnedWorks[P], key: Hashable, deliver: Deliver[P]) -> None:
+    def __init__(
+        self, works: OwnedWorks[P], key: Hashable, deliver: Deliver[P], deliver_now: DeliverNow[P] | None = None
+    ) -> None:
+        self._deliver_now = deliver_now
         self._works = works
         self._key = key
         self._deliver = deliver
@@ -61,13 +71,16 @@ class OwnedAttachment(Generic[P]):
         """See Attachment.
 
         A work that may not outlive its client may use what belongs to the client's connection, such as its body. So
-        this returns only after such a work has ended.
+        this returns only after such a work has ended, unless others wait for its output: they are there since its body
+        is.
         """
         owned = self._works.start(self._key, work)
         try:
-            await follow(owned, self._deliver)
+            with owned.attach(0, self._deliver_now) as reader:
+                while (part := await reader.receive()) is not None:
+                    await self._deliver(part)
         finally:
-            if not owned.may_outlive:
+            if not owned.may_outlive and owned.state != "attached":
                 with trio.move_on_after(SETTLE_S, shield=True):
                     await owned.ended.wait()
 

@@ -22,7 +22,8 @@ from typing import Generic, Literal, Protocol, TypeAlias, TypeVar
 import trio
 from attrs import frozen
 
-from pg_trio.attachment.kept_output import KeptOutput, OutputReader
+from pg_trio.attachment.answer_store import AnswerWriter
+from pg_trio.attachment.kept_output import LAST_BYTES, DeliverNow, KeptOutput, OutputReader
 
 logger = logging.getLogger("pg_trio")
 
@@ -41,15 +42,22 @@ BEHIND_BYTES = 1024 * 1024
 CROWDED_BYTES = 64 * 1024
 # 2 s for cancelled works to settle and write their rows, as a connection has for its last answer.
 SETTLE_S = 2.0
+# 1 s for a stopped work to write its end, as a stream has after its deadline (stages/relay/watch.py).
+STOP_LIMIT_S = 1.0
 
 
 @frozen(slots=True)
 class Outlives:
-    """The policy of a work that may go on without a client: for how long, and what of it is kept for how long."""
+    """The policy of a work that may go on without a client: for how long, and what of it is kept for how long.
+
+    With `kept`, the memory holds only what a present client has not taken, `keep_bytes` at most.
+    """
 
     grace_s: float
     keep_s: float
     keep_bytes: int
+    # Keeps the output for clients that come back, in place of this worker's memory.
+    kept: AnswerWriter | None = None
 
 
 class WorkPort(Protocol[P_contra]):
@@ -62,6 +70,12 @@ class WorkPort(Protocol[P_contra]):
         """Let the work go on when its client leaves; False if it cannot. Until this is called it ends with its
         client."""
 
+    def note_waiters(self, count: int, /) -> None:
+        """So many other requests wait for the same output: while there is one, the work goes on without its client."""
+
+    def stop_with(self, stop: Callable[[], bool], /) -> None:
+        """Stop the work with this from now on, in place of its cancellation. It is False if the work ends anyway."""
+
     @property
     def cut(self) -> WorkCut | None:
         """Why the work is being cancelled, if it is known here. None if the server does that: see ServerLink.cut."""
@@ -73,7 +87,22 @@ Work: TypeAlias = Callable[[WorkPort[P]], Awaitable[None]]
 class OwnedWork(Generic[P]):
     """One work, while it runs and as long as its output is kept."""
 
-    __slots__ = ("_cut", "_late_cut", "_policy", "_readers", "_scope", "_works", "ended", "kept_until", "key", "output")
+    __slots__ = (
+        "_cut",
+        "_late_cut",
+        "_policy",
+        "_readers",
+        "_remote_readers",
+        "_scope",
+        "_soft_stop",
+        "_stopped_at",
+        "_waiters",
+        "_works",
+        "ended",
+        "kept_until",
+        "key",
+        "output",
+    )
 
     def __init__(self, key: Hashable, works: OwnedWorks[P]) -> None:
         self.key = key
@@ -84,6 +113,13 @@ class OwnedWork(Generic[P]):
         self._works = works
         self._policy: Outlives | None = None
         self._readers = 0
+        # Those that read what is kept, in any worker.
+        self._remote_readers = 0
+        # Later requests with the same key that wait for its answer, in any worker.
+        self._waiters = 0
+        self._soft_stop: Callable[[], bool] | None = None
+        # Trio's clock at which it is cancelled after a stop, if it has not ended by itself.
+        self._stopped_at = math.inf
         self._scope = trio.CancelScope()
         self._cut: WorkCut | None = None
         # Why it is cancelled if its time as an orphan passes.
@@ -94,12 +130,13 @@ class OwnedWork(Generic[P]):
         """Whether it runs, and whether a client is attached."""
         if self.ended.is_set():
             return "ended"
-        return "attached" if self._readers else "orphaned"
+        return "attached" if self._readers or self._remote_readers or self._waiters else "orphaned"
 
     @property
     def may_outlive(self) -> bool:
         """Whether a client may leave it and come back: it says so, and its output is whole."""
-        return self._policy is not None and self.output.is_whole
+        policy = self._policy
+        return policy is not None and (self.output.is_whole if policy.kept is None else policy.kept.is_kept)
 
     # ── what the work says: see WorkPort ─────────────────────────────────────────────────────────────────────────────
 
@@ -107,7 +144,7 @@ class OwnedWork(Generic[P]):
         """Keep a part of the output, and let the attached clients have it."""
         await self.output.add(part)
         self._works.make_room(self.output)
-        if self.state == "orphaned" and not self.output.is_whole:
+        if not self._readers and not self._remote_readers and not self._waiters and not self.may_outlive:
             self._cancel("client left")
             await trio.lowlevel.checkpoint_if_cancelled()
 
@@ -115,7 +152,15 @@ class OwnedWork(Generic[P]):
         """Go on when the client leaves, from now on."""
         self._policy = policy
         self.output.limit_bytes = policy.keep_bytes
+        if policy.kept is not None:
+            self.output.shed()
+            self.output.low_bytes = policy.keep_bytes // 4
+            policy.kept.watch(self)
         return True
+
+    def stop_with(self, stop: Callable[[], bool]) -> None:
+        """See WorkPort."""
+        self._soft_stop = stop
 
     @property
     def cut(self) -> WorkCut | None:
@@ -125,14 +170,14 @@ class OwnedWork(Generic[P]):
     # ── what clients and the server do ───────────────────────────────────────────────────────────────────────────────
 
     @contextmanager
-    def attach(self, first_part: int = 0) -> Iterator[OutputReader[P]]:
+    def attach(self, first_part: int = 0, deliver_now: DeliverNow[P] | None = None) -> Iterator[OutputReader[P]]:
         """A reader of the output from this part on. While the block lasts, the work is not an orphan.
 
         Raises OutputDropped if that part is not kept.
         """
-        reader = self.output.open_reader(first_part)
+        reader = self.output.open_reader(first_part, deliver_now)
         self._readers += 1
-        self._scope.deadline = math.inf
+        self._scope.deadline = self._stopped_at
         try:
             yield reader
         finally:
@@ -145,16 +190,45 @@ class OwnedWork(Generic[P]):
         if self.state != "orphaned":
             return
         policy = self._policy
-        if policy is None or not self.output.is_whole:
+        if policy is None or not self.may_outlive:
             self._cancel("client left")
             return
         grace_ends_at, drained_at = trio.current_time() + policy.grace_s, self._works.drained_at
         self._late_cut = "client left" if grace_ends_at <= drained_at else "drain"
-        self._scope.deadline = min(grace_ends_at, drained_at)
+        self._scope.deadline = min(grace_ends_at, drained_at, self._stopped_at)
+
+    def note_readers(self, count: int) -> None:
+        """So many clients read what is kept of it now, in any worker."""
+        self._remote_readers = count
+        if count:
+            # A client that came back does not wait for its old connection, which may be dead.
+            self.output.let_through(BEHIND_BYTES)
+        self._note_attached()
+
+    def note_waiters(self, count: int) -> None:
+        """See WorkPort."""
+        self._waiters = count
+        self._note_attached()
+
+    def _note_attached(self) -> None:
+        if self.state == "attached":
+            self._scope.deadline = self._stopped_at
+        else:
+            self.note_orphaned()
 
     def stop(self) -> bool:
-        """Cancel it at once, even if clients are attached. False if it has ended."""
-        return self._cancel("stopped")
+        """End it at once, even if clients are attached. False if it has ended, or is about to."""
+        if self._soft_stop is None or self.ended.is_set():
+            return self._cancel("stopped")
+        if not self._soft_stop():
+            return False
+        if self._stopped_at == math.inf:
+            self._stopped_at = trio.current_time() + STOP_LIMIT_S
+            self._late_cut = "stopped"
+            self._scope.deadline = min(self._scope.deadline, self._stopped_at)
+        # Its last words need not wait for a slow client.
+        self.output.let_through(LAST_BYTES)
+        return True
 
     def end_drain(self) -> None:
         """The time of the drain is over."""
@@ -183,6 +257,7 @@ class OwnedWork(Generic[P]):
             self.output.end(cut)
             policy = self._policy
             keep_s = policy.keep_s if policy is not None and self.output.is_whole else 0.0
+            self._soft_stop = None
             self.kept_until = trio.current_time() + keep_s
             self.ended.set()
 

@@ -17,10 +17,12 @@ from collections.abc import Sequence
 from pg_trio import __version__
 from pg_trio.cli import (
     backup,
+    chat_command,
     check,
     cluster_import,
     completion,
     doctor,
+    guard_text,
     logs,
     migrate,
     operator,
@@ -59,7 +61,9 @@ def make_parser() -> argparse.ArgumentParser:
         backup,
         migrate,
         cluster_import,
+        chat_command,
         doctor,
+        guard_text,
         simulate,
         completion,
         worker,

@@ -22,7 +22,7 @@ from typing import Any, TextIO
 
 LEGIBLE = "pg_trio.legible"
 # The non-ASCII characters of the gateway's own texts.
-_PLAIN = {"·": "-", "…": "...", "–": "-", "—": "-", "→": "->", "×": "x", "≥": ">=", "≤": "<="}
+_PLAIN = {"·": "-", "…": "...", "–": "-", "—": "-", "→": "->", "×": "x", "≥": ">=", "≤": "<=", "µ": "u"}
 
 
 def _write_legibly(error: UnicodeError) -> tuple[str | bytes, int]:

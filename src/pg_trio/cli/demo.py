@@ -19,7 +19,7 @@ import trio
 from attrs import evolve, frozen
 
 from pg_trio.cli.supervise import supervise
-from pg_trio.config import load_settings
+from pg_trio.config import read_configuration
 from pg_trio.config.settings import Settings
 from pg_trio.errors import ConfigError, StoreError, WorkersFailed
 from pg_trio.simulator import Simulator, serve_simulator
@@ -71,7 +71,8 @@ async def _serve(folder: Path, bind: str | None, workers: int | None, admin_bind
         found = find_keys(environ) + await find_ollama(environ)
         path = folder / "gateway.toml"
         path.write_text(write_configuration(simulator.base_url, found, bind, workers or 1), encoding="utf-8")
-        settings = load_settings(path, environ)
+        configuration = read_configuration(path, environ)
+        settings = configuration.settings
         if admin_bind is not None:
             settings = evolve(settings, server=evolve(settings.server, admin_bind=admin_bind))
         with OperatorAdmin(settings.gateway.data_dir) as operators:
@@ -86,7 +87,7 @@ async def _serve(folder: Path, bind: str | None, workers: int | None, admin_bind
 
         failure: Exception | None = None
         try:
-            await supervise(path, settings, announce)
+            await supervise(path, evolve(configuration, settings=settings), announce)
         except (ConfigError, StoreError, WorkersFailed) as error:
             failure = error
         nursery.cancel_scope.cancel(reason="served")

@@ -10,13 +10,15 @@ import argparse
 import os
 import shutil
 import stat
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from pg_trio.cli.place import add_place, locate
 from pg_trio.config.cluster_settings import ClusterSettings
@@ -26,6 +28,7 @@ MIB = 1024 * 1024
 # 256 MiB: a busy log with bodies fills it in minutes. 1 GiB: enough time to act.
 NO_SPACE_BYTES = 256 * MIB
 LITTLE_SPACE_BYTES = 1024 * MIB
+WORKING_AFTER_S = 2.0
 
 Fix: TypeAlias = Callable[[], None]
 
@@ -37,6 +40,34 @@ class Finding:
     state: str
     text: str
     fix: Fix | None = None
+
+
+@define
+class WorkingLine:
+    """A line on a terminal that says what takes long: after WORKING_AFTER_S, once a second. Files have no known number
+    of steps, so it shows the time that has passed."""
+
+    _clock: Callable[[], float] = time.monotonic
+    _began_s: float = field(init=False)
+    _shown_s: float = WORKING_AFTER_S - 1
+    _is_shown: bool = False
+
+    @_began_s.default
+    def _begin(self) -> float:
+        return self._clock()
+
+    def tell(self, name: str) -> None:
+        """The work on `name` goes on."""
+        spent_s = self._clock() - self._began_s
+        if spent_s - self._shown_s >= 1 and sys.stderr.isatty():
+            self._shown_s, self._is_shown = spent_s, True
+            print(f"\r{name}: being read for {spent_s:.0f} s", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """The work is done: clear the line, and begin with the next."""
+        if self._is_shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        self._began_s, self._shown_s, self._is_shown = self._clock(), WORKING_AFTER_S - 1, False
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -131,7 +162,9 @@ def _examine_space(data_dir: Path) -> Finding:
 def _examine_databases(data_dir: Path, cluster: ClusterSettings | None) -> Iterator[Finding]:
     from pg_trio.stores.administration import administer
 
-    for check in administer(data_dir, cluster).check():
+    working = WorkingLine()
+    for check in administer(data_dir, cluster).check(working.tell):
+        working.clear()
         yield Finding(check.state, check.text)
 
 

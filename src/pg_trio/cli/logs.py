@@ -19,6 +19,7 @@ from uuid import UUID
 from pg_trio.cli.columns import Columns, line_of
 from pg_trio.cli.console import output_failure
 from pg_trio.cli.place import add_place, find_project, locate
+from pg_trio.domain.guardrails import describe_verdicts
 from pg_trio.domain.log_row import LogRow
 
 if TYPE_CHECKING:
@@ -45,8 +46,15 @@ _COLUMNS = (
     ("REQUEST ID", 36),
     ("ERROR", 0),
 )
-# `--long` adds the client's address and id before the error.
-_LONG_COLUMNS = (*_COLUMNS[:-1], ("CLIENT", 39), ("CLIENT'S ID", 36), _COLUMNS[-1])
+# `--long` adds the subject before the request's id, and the client's address and id before the error.
+_LONG_COLUMNS = (
+    *_COLUMNS[:-2],
+    ("SUBJECT", 20),
+    _COLUMNS[-2],
+    ("CLIENT", 39),
+    ("CLIENT'S ID", 36),
+    _COLUMNS[-1],
+)
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -57,7 +65,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument(
         "-n", "--lines", type=_parse_count, default=DEFAULT_ROWS, metavar="N", help="the last N rows (default: 20)"
     )
-    parser.add_argument("--long", action="store_true", help="more columns: the client's address and its own request id")
+    parser.add_argument(
+        "--long", action="store_true", help="more columns: subject, client's address, its own request id"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line, bodies and attempts included")
     parser.add_argument("--project", metavar="PROJECT", help="only this one's: uuid, slug or name")
     parser.add_argument("--endpoint", metavar="SLUG", help="only this one's")
@@ -70,6 +80,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     parser.add_argument("--request-id", type=parse_request_id, metavar="UUID", help="the row of this X-Request-Id")
     parser.add_argument("--client-request-id", metavar="ID", help="the rows of this X-Request-Id of a client's own")
+    parser.add_argument("--subject", metavar="SUBJECT", help="only calls with client tokens of this subject")
     parser.add_argument("--client", type=_parse_address, metavar="ADDRESS", help="only calls from this address")
     parser.set_defaults(run=run)
 
@@ -88,6 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
         request_id=arguments.request_id,
         client_request_id=arguments.client_request_id,
         client_address=arguments.client,
+        subject=arguments.subject,
         errors_only=arguments.errors,
     )
     with administer(place.data_dir, place.cluster).open_log() as reader:
@@ -132,12 +144,15 @@ def _render_json(row: LogRow) -> str:
         "endpoint_uuid": row.endpoint_uuid and str(row.endpoint_uuid),
         "endpoint": row.endpoint_slug,
         "token_id": row.token_id,
+        "subject": row.subject,
+        "client_token": row.client_token,
         "client_request_id": row.client_request_id,
         "client_address": row.client_address,
         "provider": row.provider,
         "model": row.model,
         "error_code": row.error_code,
         "error": row.error,
+        "guardrails": describe_verdicts(row.guardrails),
         "prompt_tokens": row.prompt_tokens,
         "completion_tokens": row.completion_tokens,
         "cached_tokens": row.cached_tokens,
@@ -166,7 +181,9 @@ def _render_json(row: LogRow) -> str:
 
 
 def _render_line(row: LogRow, columns: Columns) -> str:
-    client = [row.client_address or "-", row.client_request_id or "-"] if columns is _LONG_COLUMNS else []
+    subject, client = [], []
+    if columns is _LONG_COLUMNS:
+        subject, client = [row.subject or "-"], [row.client_address or "-", row.client_request_id or "-"]
     return line_of(
         [
             datetime.fromtimestamp(row.at, UTC).isoformat(timespec="milliseconds")[:23],
@@ -178,6 +195,7 @@ def _render_line(row: LogRow, columns: Columns) -> str:
             "-" if row.prompt_tokens is None else f"{row.prompt_tokens}+{row.completion_tokens}",
             "-" if row.cost_nano_usd is None else f"{row.cost_nano_usd / 1e9:.6f}",
             str(sum(attempt.is_try for attempt in row.attempts)),
+            *subject,
             str(row.request_id),
             *client,
             row.error or "",

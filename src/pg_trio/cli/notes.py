@@ -9,6 +9,7 @@ from pg_trio.config import Configuration
 from pg_trio.domain.prices import NANO
 from pg_trio.domain.project import Endpoint
 from pg_trio.stages.budget import SpendPlan
+from pg_trio.stages.guardrails import compile_output
 
 
 def describe_notes(configuration: Configuration) -> Iterator[str]:
@@ -19,6 +20,7 @@ def describe_notes(configuration: Configuration) -> Iterator[str]:
         for endpoint in project.endpoints.values():
             if note := _note_budget(endpoint, output_tokens):
                 yield f"{project.slug}/{endpoint.slug}: monthly_budget_usd: {note}"
+            yield from _note_guardrails(f"{project.slug}/{endpoint.slug}", endpoint)
         for entry in project.providers:
             # With the price that holds for any model, if there is one.
             if note := _note_budget(entry.endpoint_for("*"), output_tokens):
@@ -40,6 +42,20 @@ def _note_budget(endpoint: Endpoint, default_output_tokens: int) -> str | None:
                 f" ${_usd(plan.budget_nano_usd)}, so all are refused; lower max_output_tokens, or raise the budget"
             )
     return None
+
+
+def _note_guardrails(place: str, endpoint: Endpoint) -> Iterator[str]:
+    """A note for each guardrail for answers that may need more of a stream than is held back."""
+    guards = compile_output(endpoint.guardrails.output, endpoint.prompt) if endpoint.streaming_enabled else None
+    late: dict[str, list[str]] = {}
+    for guardrail, rule, chars in () if guards is None else guards.late_rules():
+        late.setdefault(guardrail, []).append(f"{rule} ({'no bound' if chars is None else f'{chars} characters'})")
+    for guardrail, rules in late.items():
+        yield (
+            f"{place}: guardrails.output.{guardrail}: may need more of a stream than hold_back_chars"
+            f" ({endpoint.guardrails.output.hold_back_chars}): {', '.join(rules)}; what passes before is checked at the"
+            " end of the answer, which then fails"
+        )
 
 
 def _usd(nano_usd: int) -> str:

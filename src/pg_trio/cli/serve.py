@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     changes = {"bind": arguments.bind, "workers": arguments.workers, "admin_bind": arguments.admin_bind}
     given = {name: value for name, value in changes.items() if value is not None}
     settings = evolve(settings, server=evolve(settings.server, **given))
-    trio.run(partial(supervise, path, settings, partial(announce, settings)))
+    trio.run(partial(supervise, path, evolve(configuration, settings=settings), partial(announce, settings)))
     return 0
 
 

@@ -107,6 +107,8 @@ def _head(row: LogRow, glyphs: Glyphs) -> Iterator[str]:
         yield f"{row.prompt_tokens} + {row.completion_tokens} tokens{cost}"
     if row.error:
         yield printable(row.error)
+    for verdict in row.guardrails:
+        yield printable(f"{verdict.phase} {verdict.guardrail}: {verdict.action} {verdict.rule} ({verdict.count})")
 
 
 def _stages(row: LogRow) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hypercorn.utils import repr_socket_addr
 
-from pg_trio.config.loading import read_checked_text
+from pg_trio.config.loading import Configuration, read_checked_text
 from pg_trio.config.settings import DEFAULT_ADMIN_BIND, ServerSettings, Settings
 from pg_trio.errors import ConfigError
 from pg_trio.server.serving import listen
@@ -26,12 +26,15 @@ from pg_trio.store.journal_check import tell_damaged_journal
 logger = logging.getLogger("pg_trio.cli")
 
 
-async def supervise(path: Path, settings: Settings, announce: Callable[[list[str], str | None], None]) -> None:
-    """Serve the configuration in `path` (absolute) until told to stop.
+async def supervise(
+    path: Path, configuration: Configuration, announce: Callable[[list[str], str | None], None]
+) -> None:
+    """Serve a configuration until told to stop; a reload reads it from `path` (absolute) again.
 
     `announce` gets the addresses (`http://host:port`), and the pages' if there is one, once every worker is ready.
     Raises StoreError, ConfigError (the address cannot be used) or WorkersFailed.
     """
+    settings = configuration.settings
     make_data_dir(settings.gateway.data_dir)
     status_file = StatusFile(settings.gateway.data_dir)
     status_file.hold()
@@ -50,7 +53,7 @@ async def supervise(path: Path, settings: Settings, announce: Callable[[list[str
         command=[sys.executable, "-P", "-m", "pg_trio", "worker", "--config", str(path)],
         settings=settings.server,
         sockets=sockets,
-        configuration=read_checked_text(path),
+        configuration=configuration.text,
         check=partial(read_checked_text, path),
         status_file=status_file,
         announce=partial(announce, addresses, _first_address(admin_sockets)),

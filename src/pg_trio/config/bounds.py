@@ -6,6 +6,7 @@ docs/configuration.md shows its `str()`; a test compares the two.
 
 from __future__ import annotations
 
+import difflib
 import re
 from decimal import Decimal
 from ipaddress import ip_network
@@ -64,6 +65,24 @@ class Length:
 
     def __str__(self) -> str:
         return f"{self.low}–{self.high} characters"
+
+
+@frozen(slots=True)
+class Known:
+    """One of many texts, which the mistake does not list. `called` names them there and in the documentation."""
+
+    texts: frozenset[str]
+    called: str
+
+    def check(self, value: object) -> None:
+        assert isinstance(value, str)
+        if value not in self.texts:
+            near = difflib.get_close_matches(value, sorted(self.texts), 1)
+            meant = f"; did you mean {show(near[0])}?" if near else ""
+            raise ValueError(f"{show(value)} is not {self.called}{meant}")
+
+    def __str__(self) -> str:
+        return self.called
 
 
 @frozen(slots=True)

@@ -9,12 +9,13 @@ Rules:
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from decimal import Decimal
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
+
+import tomli
 
 from pg_trio.config.bounds import show
 from pg_trio.config.credentials import find_provider
@@ -88,7 +89,7 @@ def read_list() -> tuple[PriceRule, ...]:
     text = files("pg_trio.config").joinpath(LIST_FILE).read_text(encoding="utf-8")
     return tuple(
         PriceRule(page["provider"], model, _to_list_price(row, page))
-        for page in tomllib.loads(text, parse_float=Decimal)["pages"]
+        for page in tomli.loads(text, parse_float=Decimal)["pages"]
         for row in page["prices"]
         for model in row["models"]
     )

@@ -17,6 +17,7 @@ from pg_trio.config.guardrail_rules import narrow_rules
 from pg_trio.config.mistakes import Mistakes, Path, show_path, suggest
 from pg_trio.config.model_names import note_names
 from pg_trio.config.prices import LIST, find_price
+from pg_trio.config.remote_rules import RemoteRuleReader
 from pg_trio.config.schemas import SchemaReader, as_json
 from pg_trio.config.tables import CallTable, EndpointTable, OpenedProviderTable, ProjectTable
 from pg_trio.domain.guardrails import GuardrailRules
@@ -39,6 +40,9 @@ NEEDED = {
     "stream_deadline_ms": "streaming_enabled",
     "first_token_timeout_ms": "streaming_enabled",
     "idle_timeout_ms": "streaming_enabled",
+    "resume_window_ms": "resumable_streams",
+    "resume_bytes": "resumable_streams",
+    "orphan_grace_ms": "resumable_streams",
     "enforce_output_schema": "output_schema",
     "output_repair": "output_schema",
     "output_repair_attempts": "output_schema",
@@ -68,11 +72,12 @@ class Resolver:
     prices: tuple[PriceRule, ...]
     # The limit of an answer where a budget of money needs one and the endpoint has none.
     default_output_tokens: int
+    remote_rules: RemoteRuleReader
     _owners: dict[Hashable, Path] = field(factory=dict)
 
     def resolve_project(self, table: ProjectTable, path: Path, wider: GuardrailRules) -> Project | None:
         """The project with its endpoints; None if a mistake leaves it without a name or identifier."""
-        rules = narrow_rules(wider, table.guardrails, (*path, "guardrails"), self.mistakes)
+        rules = narrow_rules(wider, table.guardrails, (*path, "guardrails"), self.remote_rules)
         metadata = as_json(table.metadata or {}, (*path, "metadata"), self.mistakes)
         slug = table.slug
         if slug is None and table.name is not None and not self.mistakes.has((*path, "slug")):
@@ -211,7 +216,7 @@ class Resolver:
 
     def _read_settings(self, table: CallTable, path: Path, wider: GuardrailRules) -> dict[str, Any]:
         """The settings that are given and need no other table, by their names in Endpoint."""
-        rules = narrow_rules(wider, table.guardrails, (*path, "guardrails"), self.mistakes)
+        rules = narrow_rules(wider, table.guardrails, (*path, "guardrails"), self.remote_rules)
         schemas = {name: self._read_schema(table, name, path) for name in ("input_schema", "output_schema")}
         given = {name: getattr(table, name) for name in _COPIED}
         return {
@@ -257,6 +262,8 @@ class Resolver:
             )
         if table.streaming_enabled and table.output_schema is not None:
             self.mistakes.add((*path, "streaming_enabled"), "not together with output_schema")
+        if table.resumable_streams and not table.streaming_enabled:
+            self.mistakes.add((*path, "resumable_streams"), "needs streaming_enabled")
 
     def _check_hedging(self, table: CallTable, path: Path) -> None:
         if table.hedge_after is not None and table.hedge_after_ms is not None:

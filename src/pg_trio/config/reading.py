@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
+import tomli
 from attrs import frozen
 
 from pg_trio.config.bounds import MIB, show
@@ -83,8 +83,8 @@ def name_file(text: str) -> str:
 def parse_toml(text: str) -> dict[str, Any]:
     """The document; fractions are exact decimals. Raises: ValueError naming line and column of a syntax error."""
     try:
-        return tomllib.loads(text, parse_float=_parse_fraction)
-    except tomllib.TOMLDecodeError as error:
+        return tomli.loads(text, parse_float=_parse_fraction)
+    except tomli.TOMLDecodeError as error:
         raise ValueError(f"not TOML: {error}{_explain_syntax(str(error))}") from None
     except RecursionError:
         raise ValueError("not usable: nested too deeply") from None

@@ -60,25 +60,32 @@ class SchemaReader:
     folder: Path
     mistakes: Mistakes
     _checked: dict[str, _Checked] = field(factory=dict)
-    _files: dict[Path, str] = field(factory=dict)
+    # By the setting's value, if it is a text: JSON, or `file:PATH`.
+    _by_text: dict[str, _Checked] = field(factory=dict)
 
     def read(self, value: object, path: at.Path) -> JsonObject | bool | None:
         """The setting's schema, shared between equal ones; None if it has a mistake."""
-        try:
-            document = self._load(value, path)
-            text = json.dumps(document)
-        except ValueError as error:
-            self.mistakes.add(path, str(error))
-            return None
-        except RecursionError:
-            self.mistakes.add(path, "nested too deeply")
-            return None
-        if text not in self._checked:
-            self._checked[text] = _Checked(document, tuple(_find_wrong(document)))
-        checked = self._checked[text]
+        checked = self._by_text.get(value) if isinstance(value, str) else None
+        if checked is None:
+            try:
+                checked = self._check(self._load(value, path))
+            except ValueError as error:
+                self.mistakes.add(path, str(error))
+                return None
+            except RecursionError:
+                self.mistakes.add(path, "nested too deeply")
+                return None
+            if isinstance(value, str):
+                self._by_text[value] = checked
         for place, why in checked.wrong:
             self.mistakes.add((*path, *place), why)
         return None if checked.wrong else checked.schema
+
+    def _check(self, document: Any) -> _Checked:
+        text = json.dumps(document)
+        if text not in self._checked:
+            self._checked[text] = _Checked(document, tuple(_find_wrong(document)))
+        return self._checked[text]
 
     def _load(self, value: object, path: at.Path) -> Any:
         if isinstance(value, bool):
@@ -95,10 +102,7 @@ class SchemaReader:
         raise ValueError(f'expected a table, a boolean, JSON text or "file:PATH", found {describe(value)}')
 
     def _read_file(self, reference: str) -> str:
-        file = self.folder / reference.removeprefix(FILE_PREFIX)
-        if file not in self._files:
-            self._files[file] = read_text(file, MAX_SCHEMA_BYTES)
-        return self._files[file]
+        return read_text(self.folder / reference.removeprefix(FILE_PREFIX), MAX_SCHEMA_BYTES)
 
 
 def as_json(value: object, path: at.Path, mistakes: Mistakes) -> Json:

@@ -67,6 +67,17 @@ class GatewaySettings:
     timezone: Annotated[str, TimeZone()] = "UTC"
     # 4 MiB: the part of a conversation that a client without a session may send at once (`max_body_bytes`).
     max_session_bytes: BodyBytes = 4 * MIB
+    # 256 MiB for the kept answers of all workers, 256 of the default `resume_bytes`; 20,000 of them, some 70 a second
+    # for five minutes. A walk over as many files takes 0.1 s. Redis and memcached, which others use for this, are
+    # bounded by bytes alone.
+    max_kept_bytes: Annotated[int, Between(MIB, 1024 * GIB)] = 256 * MIB
+    max_kept_answers: Annotated[int, Between(1, 10_000_000)] = 20_000
+    # A day, as Stripe keeps the answers to its keys; 1 MiB of each: 250,000 tokens of text.
+    idempotency_ttl_seconds: Annotated[int, Between(1, 7 * 86_400)] = 86_400
+    idempotency_bytes: Annotated[int, Between(KIB, GIB)] = MIB
+    # Of all workers together. 50,000: one every 2 s for a day. A walk over as many files takes 0.25 s.
+    max_idempotent_bytes: Annotated[int, Between(MIB, 1024 * GIB)] = 256 * MIB
+    max_idempotent_answers: Annotated[int, Between(1, 10_000_000)] = 50_000
     # How often a worker looks for revoked tokens; the promise is one second.
     token_poll_ms: Milliseconds = 250
     # 5 %: hedges over requests, of all workers; tower and gRPC's retry budgets allow 10 to 20 %.
@@ -77,6 +88,9 @@ class GatewaySettings:
     token_used_flush_ms: Milliseconds = 10_000
     # Tokens in each worker's cache (about 500 bytes each); others are looked up in the file each time.
     token_cache_entries: Annotated[int, Between(1, 10_000_000)] = 10_000
+    # Subjects of client tokens with a limit or a budget, counted in 1.5 KiB each of a shared file, and 0.5 KiB more for
+    # each worker: 30 MiB with four. 10,000: the users of a day of most chats.
+    client_subjects: Annotated[int, Between(100, 10_000_000)] = 10_000
     # Rows waiting for the log's writer; further rows are dropped and counted.
     log_queue_rows: Annotated[int, Between(1, 10_000_000)] = 10_000
     # The longest time from an answer to its row in the file.
@@ -138,6 +152,12 @@ class ServerSettings:
     # Before the drain, `/readyz` answers 503 for this time while everything is served. 0: no load balancer must notice.
     # Behind one: a few of its check intervals (Kubernetes' readiness probe: 10 s).
     drain_notice_ms: Annotated[int, Between(0, DAY_MS)] = 0
+    # Answers under way on one WebSocket; a chat page needs one, a page with suggestions a few.
+    websocket_max_in_flight: Annotated[int, Between(1, 1_000)] = 4
+    # 20 s between pings: ws, websockets and uvicorn ping each 20 to 30 s; proxies close what is quiet for 60 s.
+    websocket_heartbeat_ms: Milliseconds = 20_000
+    # WebSockets of one worker: half of `max_connections`, so that requests find room beside them.
+    websocket_max_open: Annotated[int, Between(1, 1_000_000)] = 5_000
     # Pages, metrics and the admin API; only of this machine by default, as of Envoy, Caddy and Traefik. Empty: off.
     admin_bind: Annotated[str, HostPortOrNone()] = DEFAULT_ADMIN_BIND
     # Where a proxy serves the pages under a path of its own.

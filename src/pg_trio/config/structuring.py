@@ -16,7 +16,8 @@ from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
 from math import isinf
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 from uuid import UUID
 
 import attrs
@@ -186,6 +187,17 @@ def _annotated_hook(annotated: Any, converter: cattrs.Converter) -> Hook:
     return structure_bounded
 
 
+def _is_optional(target: Any) -> bool:
+    return get_origin(target) in (Union, UnionType) and type(None) in get_args(target) and len(get_args(target)) == 2
+
+
+def _optional_hook(optional: Any, converter: cattrs.Converter) -> Hook:
+    """cattrs' own looks up the type's hook for each value: a fifth of the time of a file with 10,000 endpoints."""
+    (plain,) = (part for part in get_args(optional) if part is not type(None))
+    structure_plain = converter.get_structure_hook(plain)
+    return lambda value, _: None if value is None else structure_plain(value, plain)
+
+
 def _table_hook(shape: Any, converter: cattrs.Converter) -> Hook:
     structure_fields = make_dict_structure_fn(shape, converter, _cattrs_forbid_extra_keys=True)
     required = [setting.name for setting in attrs.fields(shape) if setting.default is attrs.NOTHING]
@@ -224,6 +236,7 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook(Decimal, _structure_decimal)
     converter.register_structure_hook(UUID, _structure_uuid)
     converter.register_structure_hook(Path, _structure_path)
+    converter.register_structure_hook_factory(_is_optional, _optional_hook)
     converter.register_structure_hook_factory(attrs.has, _table_hook)
     converter.register_structure_hook_factory(_is_origin(list), _list_hook)
     converter.register_structure_hook_factory(_is_origin(dict), _mapping_hook)

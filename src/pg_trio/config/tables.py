@@ -15,7 +15,7 @@ from uuid import UUID
 from attrs import field, frozen
 
 from pg_trio.config.bounds import DAY_MS, Between, Count, Length, Milliseconds, Money, Name, Shape, Text
-from pg_trio.domain.guardrails import PiiType
+from pg_trio.config.guardrail_tables import GuardrailTables
 from pg_trio.domain.log_body import LogBodies
 from pg_trio.domain.project import (
     MODEL_NAME_CHARS,
@@ -35,66 +35,8 @@ Percentile = Annotated[str, Shape(re.compile(r"p[5-9][0-9]"), "a percentile from
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 # As long as the longest model id that a request may name (domain.project.MODEL_NAME_CHARS).
 ModelGlob = Annotated[str, Length(1, MODEL_NAME_CHARS)]
-Characters = Annotated[int, Between(0, 1_000_000_000)]
 # A million dollars for a million tokens: a dollar a token. The dearest model of 2026 costs 600.
 TokenMoney = Annotated[Decimal, Between(0, 1_000_000)]
-
-
-# ── guardrails ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@frozen(slots=True)
-class CustomPatternTable:
-    """One item of `pii_filter.custom_patterns`."""
-
-    label: Annotated[str, Length(1, 100)] | None
-    pattern: Annotated[str, Length(1, 10_000)] | None
-
-
-@frozen(slots=True)
-class PiiFilterTable:
-    """`[….guardrails.pii_filter]`."""
-
-    enabled: bool | None = None
-    mode: Literal["mask", "block"] | None = None
-    types: list[PiiType | None] | None = None
-    custom_patterns: list[CustomPatternTable | None] | None = None
-
-
-@frozen(slots=True)
-class PromptInjectionTable:
-    """`[….guardrails.prompt_injection]`."""
-
-    enabled: bool | None = None
-    mode: Literal["block"] | None = None
-
-
-@frozen(slots=True)
-class KeywordBlocklistTable:
-    """`[….guardrails.keyword_blocklist]`."""
-
-    enabled: bool | None = None
-    mode: Literal["block"] | None = None
-    words: list[Annotated[str, Length(1, 1000)] | None] | None = None
-
-
-@frozen(slots=True)
-class ContentLengthTable:
-    """`[….guardrails.content_length]`."""
-
-    enabled: bool | None = None
-    min: Characters | None = None
-    max: Characters | None = None
-
-
-@frozen(slots=True)
-class GuardrailTables:
-    """One level's guardrails; a narrower level that names one replaces its whole rule."""
-
-    pii_filter: PiiFilterTable | None = None
-    prompt_injection: PromptInjectionTable | None = None
-    keyword_blocklist: KeywordBlocklistTable | None = None
-    content_length: ContentLengthTable | None = None
 
 
 # ── credentials and providers ────────────────────────────────────────────────────────────────────────────────────────
@@ -209,6 +151,12 @@ class CallTable:
     # 0: only with the first token.
     stream_head_after_ms: Annotated[int, Between(0, DAY_MS)] | None = None
     stream_reasoning: bool | None = None
+    resumable_streams: bool | None = None
+    resume_window_ms: Annotated[int, Between(1_000, DAY_MS)] | None = None
+    # 64 MiB: as a part of `max_kept_bytes`, which all answers share.
+    resume_bytes: Annotated[int, Between(1_024, 64 * 1024 * 1024)] | None = None
+    # 0: a client that leaves cancels its request, as without resumable streams.
+    orphan_grace_ms: Annotated[int, Between(0, DAY_MS)] | None = None
     on_stream_failure: OnStreamFailure | None = None
     # 0: all candidates at once.
     hedge_after_ms: Annotated[int, Between(0, DAY_MS)] | None = None

@@ -99,6 +99,8 @@ class Assembler:
             self.finish_reason = event.finish_reason
             self.reported = event.usage
             self.stop = event.stop
+            if event.is_stopped:
+                self._end_here()
 
     def reply(self) -> Reply:
         """The complete answer, as `read_reply` would have returned it. Only after `Finished`, and only with
@@ -145,6 +147,11 @@ class Assembler:
         if self.reported is not None:
             return self.reported
         return Usage(estimate_tokens(prompt_characters), estimate_tokens(self.characters), estimated=True)
+
+    def _end_here(self) -> None:
+        """The answer is what there is of it. Half a call is none, and a client that stops makes none."""
+        self._calls = []
+        self.id, self.model = self.id or "", self.model or ""
 
     def _add_block(self, delta: ReasoningDelta) -> None:
         if delta.text:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, Protocol, Self
 from uuid import UUID
@@ -13,9 +13,10 @@ from pg_trio.domain.chat import ChatRequest, FinishReason, Prompt, Reply, Usage,
 from pg_trio.domain.client_request import ClientRequest
 from pg_trio.domain.embeddings import EmbeddingReply
 from pg_trio.domain.events import Event
+from pg_trio.domain.guardrails import GuardrailVerdict
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow, Attempts
-from pg_trio.domain.project import Access, Candidate, Endpoint
+from pg_trio.domain.project import Access, Caller, Candidate, Endpoint
 from pg_trio.domain.stage_times import StageTimes
 from pg_trio.domain.value import value
 from pg_trio.errors import GatewayError, NoFitCandidate, SessionNotAccessible
@@ -42,6 +43,27 @@ class RequestOrigin:
 UNKNOWN_ORIGIN = RequestOrigin()
 
 
+class OwnDeadline(Protocol):
+    """A request's deadline, as the wait for another request's answer uses it (stages.request_deadline)."""
+
+    at: float
+
+    def hand_over(self) -> int:
+        """Cut nothing any more. Raises DeadlineExceeded if it has passed."""
+
+
+class KeyedRequest(Protocol):
+    """A request with an `Idempotency-Key`. Once its body is here, it is known whether it is the first."""
+
+    @property
+    def is_later(self) -> bool:
+        """Whether an earlier request with the same key has its answer, or makes it."""
+
+    async def join(self, deadline: OwnDeadline) -> int | None:
+        """Send the answer of the earlier request to the client, as it comes; its status. None if the earlier request
+        has failed: this one runs."""
+
+
 @value(slots=True)
 class RequestHead:
     """The head of a request that came by one of the gateway's surfaces.
@@ -51,6 +73,7 @@ class RequestHead:
     `content_type` is all of them, joined; so is `content_coding` (Content-Encoding). `head_at` is Trio's clock when the
     head was read: every deadline counts from it. `at` is the same moment in Unix seconds. `fields` has the further
     header fields that the surface asked for, by their names in lower case.
+    `keyed` is None without an `Idempotency-Key`.
     """
 
     request_id: UUID
@@ -65,6 +88,7 @@ class RequestHead:
     content_coding: str | None = None
     origin: RequestOrigin = UNKNOWN_ORIGIN
     fields: Mapping[bytes, bytes] = NO_FIELDS
+    keyed: KeyedRequest | None = field(default=None, repr=False, eq=False)
 
 
 class ReadLimits(Protocol):
@@ -123,6 +147,9 @@ class StreamClient(Protocol):
     def name_source(self, provider: str, model: str) -> None:
         """Name the provider and model of the following tokens: in the head, if it is not sent yet, and at the end."""
 
+    def name_speaker(self, provider: str, model: str) -> None:
+        """Name the provider and model of the following reasoning, before any token."""
+
     async def send_events(self, events: Sequence[Event]) -> bool:
         """Send events. Waits until the client's side has taken them; False if there was nothing to send."""
 
@@ -131,6 +158,9 @@ class StreamClient(Protocol):
 
     async def finish(self, finish_reason: FinishReason, usage: Usage) -> None:
         """End a complete answer."""
+
+    async def finish_stopped(self, usage: Usage) -> None:
+        """End an answer that a client has stopped: complete as far as it came."""
 
     async def fail(self, error: GatewayError) -> None:
         """End an answer that failed after its head."""
@@ -142,11 +172,35 @@ class Kept(Protocol):
     def give_back(self) -> None: ...
 
 
+class SettledUsage(Protocol):
+    """What a request is charged for."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """None if no candidate has won."""
+
+
 class Progress(Protocol):
     """The state of a running request."""
 
     @property
+    def caller(self) -> Caller | None:
+        """None until it is known."""
+
+    @property
     def attempts(self) -> Attempts: ...
+
+    @property
+    def settled(self) -> SettledUsage | None:
+        """None until the request is settled."""
+
+    @property
+    def verdicts(self) -> Sequence[GuardrailVerdict]:
+        """What guardrails have decided so far."""
+
+    @property
+    def tells_verdicts(self) -> bool:
+        """Whether the caller may know more of them than the header tells."""
 
     def times_so_far(self) -> StageTimes:
         """Each stage's time until now; the running stage is the last."""
@@ -184,6 +238,9 @@ class Call(Protocol):
     def why_cut(self) -> GatewayError | None:
         """Why the server cut the request short; None if the client left."""
 
+    def stop_with(self, stop: Callable[[], bool]) -> None:
+        """From now on a client that stops the answer does so with this; it is False if its end is being written."""
+
     def open_stream(
         self, request: ChatRequest, endpoint: Endpoint, progress: Progress, session_id: UUID | None
     ) -> StreamClient:
@@ -215,6 +272,9 @@ class WholeAnswer:
     request: ChatRequest
     at: float = 0.0
     session_id: UUID | None = None
+    # What guardrails decided; and whether the caller may know more of it than the header tells.
+    verdicts: Sequence[GuardrailVerdict] = ()
+    tells_verdicts: bool = False
 
     @classmethod
     def of_count(cls, prompt: Prompt, head: RequestHead, times: StageTimes, request: ChatRequest) -> Self:
@@ -242,5 +302,6 @@ class EmbeddingAnswer:
     provider: str
     attempts: Sequence[AttemptRow]
     times: StageTimes
+    verdicts: Sequence[GuardrailVerdict] = ()
 
     session_id: ClassVar[UUID | None] = None

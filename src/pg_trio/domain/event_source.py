@@ -10,7 +10,8 @@ Rules:
 4. One task at a time calls a source.
 5. The source of the provider's bytes notes each sign of life at once, so that a wrapper may hold events back without
    its provider being taken for silent.
-6. A wrapper passes on what it does not change. One that changes text corrects `Joined.characters` too.
+6. `end_now` ends the answer where it is. A wrapper gives its filter the `Finished`, and what that releases goes first.
+7. A wrapper passes on what it does not change. One that changes text corrects `Joined.characters` too.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class LifeClock(Protocol):
 
     # Set by the source with each sign of life (a token, or reasoning), reset by the clock.
     has_lived: bool
+    # Set by a wrapper while it waits for something else, so that this is not taken for the provider's silence.
+    rests: bool
 
 
 class SourceListener(Protocol):
@@ -63,3 +66,9 @@ class EventSource(Protocol):
 
     def give_up(self, failure: AttemptFailed) -> None:
         """The open stream is not waited for any longer, for this reason."""
+
+    async def end_now(self) -> Sequence[Event]:
+        """The last events of an answer that a client has stopped, also before `open`. The provider is let go of first.
+
+        Raises GatewayError.
+        """

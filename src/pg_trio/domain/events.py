@@ -117,7 +117,7 @@ class Finished:
     """The answer is complete. `usage` is None if the provider sent none that could be understood.
 
     An answer may be complete without a token: reasoning used up the limit, or a content filter stopped it. Then this
-    event wins the race.
+    event wins the race. `is_stopped`: a client has ended the answer where it was.
     """
 
     is_token: ClassVar[bool] = False
@@ -127,6 +127,7 @@ class Finished:
     usage: Usage | None = None
     # What the provider says about the end besides the finish reason.
     stop: NativeStop | None = None
+    is_stopped: bool = False
 
 
 @value(slots=True)

@@ -3,12 +3,12 @@ masked."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, Protocol, TypeAlias
 from uuid import UUID
 
 from attrs import evolve, field
 
+from pg_trio.domain.guardrails import GuardrailVerdict
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.trace_context import AttemptTrace
 from pg_trio.domain.value import value
@@ -94,13 +94,6 @@ class Attempts:
     def lost(self) -> int:
         """How many such tries there were."""
         return len(self.lost_to)
-
-    def trace_fields(self, candidate: Candidate, started_at: float) -> Sequence[tuple[str, str]]:
-        """The header fields that tell a call of the request's trace; none if there is nothing to tell."""
-        if self.trace is None:
-            return ()
-        started_ms = int((started_at - self._head_at) * 1e6) / 1000
-        return self.trace.begin_attempt((candidate.credential.name, candidate.model), started_ms)
 
     def begin(self, attempt: Beginning, started_at: float) -> None:
         """A candidate is asked. Its row comes with its end."""
@@ -191,6 +184,8 @@ class LogRow:
     are parts of `prompt_tokens`, `reasoning_tokens` of `completion_tokens`. `price` is where the price of the winner's
     tokens is from (`TokenPrice.source`). `surface` is the name of the surface that the request came by, `outcome` the
     class of its end (recorder.outcome), `deadline_ms` the limit that held when it ended, in milliseconds from its head.
+    `client_token` is the id of a client token, None for a stored one, whose id is `token_id`; `subject` is the user
+    that it was minted for, if there is one. `guardrails` is what each rule of a guardrail decided.
     """
 
     request_id: UUID
@@ -219,6 +214,9 @@ class LogRow:
     surface: str | None = None
     outcome: str | None = None
     deadline_ms: int | None = None
+    subject: str | None = None
+    client_token: str | None = None
+    guardrails: tuple[GuardrailVerdict, ...] = ()
     request_body: str | None = field(default=None, repr=False)
     response_body: str | None = field(default=None, repr=False)
 

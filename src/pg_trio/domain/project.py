@@ -12,6 +12,7 @@ from uuid import UUID
 
 from attrs import evolve, field, frozen
 
+from pg_trio.domain.caller import CHAT_ACCESS, Access, Caller, Token, TokenEnv, TokenLimits
 from pg_trio.domain.chat import JsonObject
 from pg_trio.domain.guardrails import GuardrailRules
 from pg_trio.domain.json_value import json_texts
@@ -21,8 +22,9 @@ from pg_trio.domain.origins import AllowedOrigins
 from pg_trio.domain.prices import TokenPrice
 from pg_trio.domain.secret import Secret
 from pg_trio.domain.strict_subset import enforced_format
-from pg_trio.domain.value import value
-from pg_trio.errors import CallerError, WrongProjectType
+
+# Beside what is defined here.
+__all__ = ["CHAT_ACCESS", "Access", "Caller", "Token", "TokenEnv", "TokenLimits"]
 
 # What happens to a stream that fails after its first token.
 OnStreamFailure: TypeAlias = Literal["error", "restart", "continue"]
@@ -31,26 +33,10 @@ OutputRepair: TypeAlias = Literal["off", "lenient"]
 # The two names that OpenAI's wire has for the limit of an answer's tokens.
 TokensField: TypeAlias = Literal["max_tokens", "max_completion_tokens"]
 ProjectType: TypeAlias = Literal["ai_gateway", "ai_wrapper", "api_gateway", "mcp_gateway"]
-TokenEnv: TypeAlias = Literal["live", "test"]
 
 # Words of the routes, which cannot be slugs of endpoints (contract, "Routes").
-RESERVED_SLUGS: frozenset[str] = frozenset(
-    {
-        "chat",
-        "v1",
-        "mcp",
-        "proxy",
-        "info",
-        "endpoints",
-        "tokens",
-        "models",
-        "admin",
-        "control",
-        "ws",
-        "streams",
-        "client-tokens",
-    }
-)
+_ROUTES = ["chat", "v1", "mcp", "proxy", "info", "endpoints", "tokens", "models", "admin", "control", "ws", "streams"]
+RESERVED_SLUGS: frozenset[str] = frozenset([*_ROUTES, "client-tokens"])
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 SLUG_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$"
 # Twice the longest model id of a public provider (Together's and Hugging Face's have paths).
@@ -217,6 +203,11 @@ class Endpoint:
     # 0: only with the first token.
     stream_head_after_ms: int = 15_000
     stream_reasoning: bool = True
+    # Whether clients may leave a stream and come back; how long and how much of it is kept; how long it runs alone.
+    resumable_streams: bool = False
+    resume_window_ms: int = 300_000
+    resume_bytes: int = 1024 * 1024
+    orphan_grace_ms: int = 10_000
     on_stream_failure: OnStreamFailure = "error"
     hedge_after_ms: int | None = None
     hedge_after: str | None = None
@@ -320,60 +311,3 @@ class Project:
 
     # From where browsers may call it; None: from nowhere but its own origin.
     cors_origins: AllowedOrigins | None = None
-
-
-@frozen(slots=True)
-class TokenLimits:
-    """A token's limits over all endpoints. `tokens_per_minute` are a model's tokens. None: no limit."""
-
-    rate_limit_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    max_concurrent: int | None = None
-
-
-@frozen(slots=True)
-class Token:
-    """A token as it is stored: the SHA-256 of its plaintext, never the plaintext. Times are Unix seconds.
-
-    `limits` is None if it has none, so that such tokens' requests skip the checks.
-    """
-
-    id: int
-    project_uuid: UUID
-    name: str
-    prefix: str
-    digest: bytes = field(repr=False)
-    env: TokenEnv
-    scopes: tuple[str, ...]
-    is_active: bool
-    created_at: float
-    last_used_at: float | None = None
-    limits: TokenLimits | None = None
-
-
-@frozen(slots=True, eq=False)
-class Access:
-    """What a route demands of its callers: one of these scopes, and a project of one of these types.
-
-    `wrong_type` is the error for a project of another type. `scope` is the one that a refusal names.
-    """
-
-    scope: str
-    project_types: frozenset[str] = frozenset({"ai_gateway"})
-    wrong_type: Callable[[], CallerError] = WrongProjectType
-    also: str | None = None
-
-    def is_met_by(self, scopes: tuple[str, ...]) -> bool:
-        """Whether a token with these scopes may use the route."""
-        return self.scope in scopes or self.also in scopes
-
-
-CHAT_ACCESS = Access("chat")
-
-
-@value(slots=True)
-class Caller:
-    """An authenticated caller: an active token of an active gateway project."""
-
-    token: Token
-    project: Project

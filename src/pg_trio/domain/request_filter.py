@@ -4,6 +4,7 @@ Rules:
 1. Every word must hold. Words are separated by white space; `error:"no answer"` has one with a space.
 2. `status:` takes a status (`429`), a class (`5xx`), or the name of an outcome (`deadline`). `provider:`, `endpoint:`
    and `token:` (name, prefix or id) take a whole name, `model:` and `error:` a part of it. `*` stands for any text.
+   `subject:` takes the whole subject of client tokens, exactly: letters of either case differ, and a star is a star.
 3. Any other word is bare: a part of the endpoint, the provider, the model, the token's name, the error or the request
    id.
 4. Letters of either case are alike, in ASCII only, because SQLite's LIKE has the same rule.
@@ -25,7 +26,7 @@ FILTER_WORDS = 16
 # LIKE tries every place for each of them.
 STARS = 2
 
-KINDS = ("status", "provider", "model", "endpoint", "error", "token")
+KINDS = ("status", "provider", "model", "endpoint", "error", "token", "subject")
 _PARTS = frozenset({"model", "error", "bare"})
 _WORD = re.compile(r'(\w+):("[^"]*"?|\S*)|("[^"]*"?|\S+)')
 _STATUS = re.compile(r"([1-5])(xx|[0-9]{2})")
@@ -81,6 +82,8 @@ class Word:
         """Whether a row has it. `texts` has the row's texts for each kind; None matches nothing."""
         if self.kind == "status" and (statuses := self.statuses) is not None:
             return statuses[0] <= status <= statuses[1]
+        if self.kind == "subject":
+            return self.text in texts["subject"]
         if any(text is not None and self._matches(text) for text in texts[self.kind]):
             return True
         return (

@@ -19,7 +19,8 @@ _SCANNED_CHARS = SAID_CHARS * 4
 # Repetitions are possessive (`++`), so matching cannot become quadratic.
 _SECRET_SHAPES = re.compile(
     r"(?i:bearer\s++)[\w.~+/=*-]{8,}+"
-    r"|pg_(?:live|test|tmp)_[\w*-]{4,}+"
+    r"|pg_(?:live|test)_[\w*-]{4,}+"
+    r"|pg_tmp_[\w*-]{4,}+(?:\.[\w*-]{4,}+)?"
     r"|(?:gsk|tgp_v1)_[\w*-]{8,}+"
     r"|\b(?:sk|pk|rk|key|xai|hf)[-_][\w*-]{8,}+"
     r"|AIza[\w-]{16,}+"

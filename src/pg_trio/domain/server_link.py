@@ -17,6 +17,12 @@ EXTENSION = "pg_trio"
 # link: a method would refer back to the connection, and each request would be a cycle for the garbage collector.
 WHOLE_ANSWER = "pg_trio.answer"
 
+# Two more, for such a server. A part of a streamed answer (`body`) that must not wait: the server hands the kernel what
+# it takes at once, and says in `rest` what it did not take. And this rest, to be sent before anything else. Sending the
+# first raises OSError if the connection is over. Another task than the connection's own may send it.
+PART_NOW = "pg_trio.part"
+REST_OF_PART = "pg_trio.rest"
+
 CutReason: TypeAlias = Literal["drain", "write limit"]
 
 

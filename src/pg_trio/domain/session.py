@@ -19,7 +19,7 @@ class StoredSession:
     """A session as it is in the file: its messages in order, its owner, its counts. Times are Unix seconds.
 
     `token_count` is the providers' count over all its turns, `byte_count` the size of its messages as JSON. `tags` are
-    the places of messages that have a name, by it.
+    the places of messages that have a name, by it. `holder`: see Token.holder.
     """
 
     id: UUID
@@ -32,6 +32,7 @@ class StoredSession:
     byte_count: int
     messages: tuple[Message, ...]
     tags: Mapping[str, int] = NO_PLACES
+    holder: str = ""
 
 
 @frozen(slots=True)
@@ -50,3 +51,4 @@ class Turn:
     messages: tuple[Message, ...]
     token_count: int
     tags: Mapping[int, str] = NO_TAGS
+    holder: str = ""

@@ -6,9 +6,9 @@ Source: W3C Recommendation "Trace Context" (2021-11), section 3.2, read 2026-11.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
+from zlib import crc32
 
 from pg_trio.domain.value import value
 
@@ -33,63 +33,96 @@ class TraceContext:
         return cls(found[2], found[3], bool(int(found[4], 16) & 1))
 
 
+class CalledCandidate(Protocol):
+    """What a call's span has of its candidate."""
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def credential(self) -> NamedCredential: ...
+
+
+class NamedCredential(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
 class AttemptTrace(Protocol):
     """What a request's calls of providers are told of its trace."""
 
-    def begin_attempt(self, candidate: tuple[str, str], started_ms: float) -> Sequence[tuple[str, str]]:
-        """The header fields for a call: to this (credential, model), begun so long after the request's head."""
+    def tell_call(self, candidate: CalledCandidate, started_at: float) -> bytes:
+        """The lines of the head of a call to this candidate, begun then (Trio's clock). Each ends with CRLF."""
 
 
 class PassedTrace:
     """The trace of a request that this gateway has no span in: its own fields go on as they came."""
 
-    __slots__ = ("_fields",)
+    __slots__ = ("_lines",)
 
-    def __init__(self, fields: Sequence[tuple[str, str]]) -> None:
-        self._fields = fields
+    def __init__(self, traceparent: str, tracestate: str | None) -> None:
+        """`tracestate` is one that may be sent on (is_tracestate)."""
+        self._lines = f"traceparent: {traceparent}\r\n{_state_line(tracestate)}".encode("ascii")
 
-    def begin_attempt(self, candidate: tuple[str, str], started_ms: float) -> Sequence[tuple[str, str]]:
+    def tell_call(self, candidate: CalledCandidate, started_at: float) -> bytes:
         """See AttemptTrace."""
-        return self._fields
+        return self._lines
 
 
 class RequestTrace:
-    """The spans of one request that is traced: their ids, which are made as calls begin.
+    """The spans of one request that is traced.
 
     Without a parent, the trace has the request's own id. Spans' ids are derived from it, so that a log row leads to its
-    spans. `parent` is the client's span, or None.
+    spans, and the process that exports them finds the same ids. `parent` is the client's span, or None.
     """
 
-    __slots__ = ("_fields", "_flags", "_number", "_request", "attempts", "parent", "trace_id")
+    __slots__ = ("_flags", "_head_at", "_request", "_state", "parent")
 
     def __init__(
-        self, request_id: UUID, parent: TraceContext | None, tracestate: str | None = None, *, is_sampled: bool = True
+        self,
+        request_id: UUID,
+        head_at: float = 0.0,
+        parent: TraceContext | None = None,
+        tracestate: str | None = None,
+        flags: bytes = b"01",
     ) -> None:
-        """`is_sampled` is what calls are told where the client has said nothing."""
-        self._request = request_id.int
-        self._number = FIRST_ATTEMPT
+        """`head_at` is when the request's head was read (Trio's clock). `flags` is what calls are told where the client
+        has said nothing. `tracestate` is one that may be sent on (is_tracestate)."""
+        self._request = request_id
+        self._head_at = head_at
         self.parent = parent
-        self.trace_id = request_id.hex if parent is None else parent.trace_id
-        self._flags = "01" if (is_sampled if parent is None else parent.is_sampled) else "00"
-        self._fields = () if parent is None or not tracestate else (("tracestate", tracestate),)
-        # The spans of calls, by credential, model and start.
-        self.attempts: dict[tuple[tuple[str, str], float], str] = {}
+        self._state = tracestate
+        self._flags = flags
 
-    def begin_attempt(self, candidate: tuple[str, str], started_ms: float) -> Sequence[tuple[str, str]]:
-        """See AttemptTrace. A call that is made again has the span that it had."""
-        key = candidate, started_ms
-        span_id = self.attempts.get(key)
-        if span_id is None:
-            span_id = self.attempts[key] = self.span_id(self._number)
-            self._number += 1
-        return (("traceparent", f"00-{self.trace_id}-{span_id}-{self._flags}"), *self._fields)
+    @property
+    def trace_id(self) -> str:
+        """In lower-case hexadecimal."""
+        return self._request.hex if self.parent is None else self.parent.trace_id
+
+    def tell_call(self, candidate: CalledCandidate, started_at: float) -> bytes:
+        """See AttemptTrace. A call that is made again, with other fields, has the span that it had."""
+        # As Attempts.add counts it, or the exported span would have another id. call_id's steps, because each call
+        # takes them.
+        called = f"{candidate.credential.name} {candidate.model}".encode("utf-8", "replace")
+        number = crc32(called, int((started_at - self._head_at) * 1e6))
+        span, parent = (self._request.int + (FIRST_CALL + number) * _STRIDE) & _SPAN_MASK or 1, self.parent
+        if parent is None:
+            return b"traceparent: 00-%032x-%016x-%b\r\n" % (self._request.int, span, self._flags)
+        flags, state = b"01" if parent.is_sampled else b"00", _state_line(self._state).encode("ascii")
+        return b"traceparent: 00-%b-%016x-%b\r\n%b" % (parent.trace_id.encode("ascii"), span, flags, state)
+
+    def call_id(self, credential: str, model: str, started_us: int) -> str:
+        """The id of the span of a call, begun so many microseconds after the request's head."""
+        # The start is the checksum's own start, so two calls of a candidate never have the same id.
+        number = crc32(f"{credential} {model}".encode("utf-8", "replace"), started_us)
+        return f"{(self._request.int + (FIRST_CALL + number) * _STRIDE) & _SPAN_MASK or 1:016x}"
 
     def span_id(self, number: int) -> str:
-        """The id of the request's span of that number: SERVER_SPAN, OPERATION_SPAN, or a call's."""
-        return f"{(self._request + number * _STRIDE) & _SPAN_MASK or 1:016x}"
+        """The id of the request's own spans: SERVER_SPAN, OPERATION_SPAN."""
+        return f"{(self._request.int + number * _STRIDE) & _SPAN_MASK or 1:016x}"
 
 
-SERVER_SPAN, OPERATION_SPAN, FIRST_ATTEMPT = 0, 1, 2
+SERVER_SPAN, OPERATION_SPAN, FIRST_CALL = 0, 1, 2
 # 2**64 over the golden ratio: neighbouring numbers give ids that look nothing alike.
 _STRIDE = 0x9E3779B97F4A7C15
 _SPAN_MASK = 2**64 - 1
@@ -101,10 +134,13 @@ def pass_on(traceparent: str | None, tracestate: str | None) -> PassedTrace | No
     """What a gateway without traces sends on; None if the client is in no trace."""
     if traceparent is None or TraceContext.read(traceparent) is None:
         return None
-    fields = [("traceparent", traceparent)]
-    return PassedTrace([*fields, ("tracestate", tracestate)] if is_tracestate(tracestate) and tracestate else fields)
+    return PassedTrace(traceparent, tracestate if is_tracestate(tracestate) else None)
 
 
 def is_tracestate(text: str | None) -> bool:
     """Whether it may be sent on: short, and of visible ASCII characters."""
     return text is not None and len(text) <= _TRACESTATE_CHARS and text.isascii() and text.isprintable()
+
+
+def _state_line(tracestate: str | None) -> str:
+    return f"tracestate: {tracestate}\r\n" if tracestate else ""

@@ -29,6 +29,9 @@ class WireRequest:
     allow_private_addresses: bool = False
     # A stream's bytes are passed on, not kept, so it may be longer than an answer that is read whole.
     is_stream: bool = False
+    # Further lines of the head, made by the gateway itself, each with its CRLF. They differ from call to call, so no
+    # transport caches them.
+    lines: bytes = b""
 
 
 class UpstreamResponse(Protocol):

@@ -14,9 +14,11 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
 from typing import Final, NamedTuple, Protocol, TypeAlias
+
+from attrs import frozen
 
 
 class MustWait(Enum):
@@ -129,3 +131,18 @@ class Leases(Protocol):
 
     async def count(self, key: bytes) -> int:
         """The same. Raises Overloaded."""
+
+
+@frozen(slots=True, eq=False)
+class HolderBooks:
+    """What is counted by the holders of client tokens. `has_room` says whether a holder's key can be counted: one that
+    is counted already, or a new one."""
+
+    buckets: Buckets
+    spend: SpendBook
+    leases: Leases
+    has_room: Callable[[bytes], bool]
+
+
+# Opens them at their first use: few gateways mint client tokens. Raises Overloaded.
+OpenHolders: TypeAlias = Callable[[], Awaitable[HolderBooks]]

@@ -13,6 +13,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import TypeAlias
 
 from attrs import define, field
@@ -35,7 +36,7 @@ from pg_trio.observe.metric_families import (
     Labels,
     Values,
 )
-from pg_trio.observe.metric_kinds import COUNT, GAUGE, KINDS, LAG
+from pg_trio.observe.metric_kinds import COUNT, GAUGE, KINDS, LAG, OTHER, STAGE, STAGE_SUMS
 from pg_trio.shared_memory.metric_file import TableReading
 
 # Some 0.3 ms of work.
@@ -63,7 +64,9 @@ class MetricsText:
         `processes` are the figures of each living worker, with its seat.
         """
         encode, content_type = choose_encoder(accept)
-        families = [*self._make_families(self._sum(tables)), *_make_processes(processes)]
+        summed = self._sum(tables)
+        _share_out(summed[STAGE_SUMS.name], summed[STAGE.name])
+        families = [*self._make_families(summed), *_make_processes(processes)]
         return encode(_Families(families + [_make_gauge(gauge) for gauge in gauges])), content_type
 
     def _make_families(self, summed: Summed) -> Iterator[Metric]:
@@ -102,6 +105,15 @@ class MetricsText:
             name, labels = "", []
         found = self._keys[key] = name, tuple(labels)
         return found
+
+
+def _share_out(sums: Mapping[Labels, Values], stages: dict[Labels, Values]) -> None:
+    """Add the sums of requests' stages, kept by the list of their stages, to each stage's histogram."""
+    for (names,), values in sums.items():
+        for name, value in zip(repeat(OTHER) if names == OTHER else names.split(","), values, strict=False):
+            if value and (name,) in stages:
+                *counts, total = stages[name,]
+                stages[name,] = [*counts, total + value]
 
 
 class _Families:

@@ -74,3 +74,7 @@ class GatewayGauges:
                 endpoint = self.find_endpoint(project, slug)
                 if endpoint.monthly_budget_usd is not None:
                     yield project, endpoint
+            # Opened credentials, whose budget counts for all of their models together.
+            for opened in project.providers:
+                if opened.endpoint.monthly_budget_usd is not None:
+                    yield project, opened.endpoint

@@ -38,17 +38,19 @@ TOKENS = tuple(4.0**power for power in range(14))
 
 @frozen(slots=True)
 class Kind:
-    """One kind of series. With `bounds`, it is a histogram: a count for each bucket, one beyond them, and the sum."""
+    """One kind of series. With `bounds`, it is a histogram: a count for each bucket, one beyond them, and the sum.
+    Without, it has `width` values."""
 
     name: str
     labels: tuple[str, ...]
     bounds: tuple[float, ...] = ()
     is_gauge: bool = False
+    width: int = 1
     size: int = field(init=False)
 
     @size.default
     def _count_values(self) -> int:
-        return len(self.bounds) + 2 if self.bounds else 1
+        return len(self.bounds) + 2 if self.bounds else self.width
 
 
 def _ms(*seconds: tuple[float, ...]) -> tuple[float, ...]:
@@ -61,6 +63,9 @@ FIRST_TOKEN = Kind("first_token", ("project", "endpoint", *_CALL), _ms(FIRST_TOK
 OUTPUT_TOKEN = Kind("output_token", ("project", "endpoint", *_CALL), _ms(OUTPUT_TOKEN_S))
 OVERHEAD = Kind("overhead", ("project", "endpoint"), _ms(OVERHEAD_S))
 STAGE = Kind("stage", ("stage",), _ms(STAGE_S))
+# The sums of STAGE, of requests with the same stages: `stages` are their names, the values their sums in this order.
+# 16: there are 15 stages, and a request has each at most once.
+STAGE_SUMS = Kind("stage_sums", ("stages",), width=16)
 OVERRUN = Kind("overrun", ("endpoint",), _ms(OVERRUN_S))
 ATTEMPT = Kind("attempt", (*_CALL, "outcome", "reason"), _ms(REQUEST_S, OPERATION_S))
 HEDGE = Kind("hedge", ("endpoint", "outcome"))
@@ -83,6 +88,7 @@ KINDS = {
         OUTPUT_TOKEN,
         OVERHEAD,
         STAGE,
+        STAGE_SUMS,
         OVERRUN,
         ATTEMPT,
         HEDGE,

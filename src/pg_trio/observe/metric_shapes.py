@@ -9,27 +9,28 @@ from attrs import frozen
 from pg_trio.domain.prices import Rates
 from pg_trio.domain.project import Candidate, Endpoint
 from pg_trio.domain.stage_times import waits_of
-from pg_trio.observe.metric_kinds import ATTEMPT, COST, OTHER, OVERHEAD, REQUEST, STAGE, TOKEN
+from pg_trio.observe.metric_kinds import ATTEMPT, COST, OTHER, OVERHEAD, REQUEST, STAGE, STAGE_SUMS, TOKEN
 from pg_trio.observe.metric_series import ConfiguredNames, SeriesBook
 from pg_trio.observe.operation import operation_of, surface_label
 from pg_trio.recorder import RequestOutcome, RequestRecord
-
-_STAGE_SUM = len(STAGE.bounds) + 1
 
 
 @frozen(slots=True, eq=False)
 class MetricShape:
     """The places of what such requests count.
 
-    `attempt` is that of a winner who was asked alone, `waits` are the stages that wait for a provider. `call` are the
-    labels project, endpoint, operation, provider, model. The candidate is held, so that no other one gets its id.
+    `attempt` is that of a winner who was asked alone. `call` are the labels project, endpoint, operation, provider,
+    model. The candidate is held, so that no other one gets its id.
     """
 
     request: int
     overhead: int
     stages: tuple[int, ...]
-    stage_sums: tuple[int, ...]
-    waits: tuple[int, ...]
+    # From here on, one for each stage.
+    stage_sums: int
+    stage_sums_end: int
+    # Of each stage, whether it is the gateway's own and does not wait for a provider.
+    is_own: tuple[bool, ...]
     attempt: int
     input: int
     output: int
@@ -65,13 +66,16 @@ class ShapeMaker:
         # Without a winner, only a cost is counted: that of attempts that were lost.
         cost = (*named, *(call[3:] if candidate is not None else (OTHER, OTHER)))
         rates = self._find_rates(record.endpoint, candidate)
+        waits = waits_of(stages)
+        stage_sums = book.find(STAGE_SUMS, ",".join(stages))
         stage_places = tuple([book.find(STAGE, stage) for stage in stages])
         return MetricShape(
             request=book.find(REQUEST, *named, surface_label(surface), str(outcome.status), outcome.kind, *call[2:]),
             overhead=book.find(OVERHEAD, *named),
             stages=stage_places,
-            stage_sums=tuple([place + _STAGE_SUM for place in stage_places]),
-            waits=waits_of(stages),
+            stage_sums=stage_sums,
+            stage_sums_end=stage_sums + min(len(stages), STAGE_SUMS.width),
+            is_own=tuple([at not in waits for at in range(len(stages))]),
             attempt=book.find(ATTEMPT, *call[2:], "won", ""),
             input=book.find(TOKEN, *call, "input"),
             output=book.find(TOKEN, *call, "output"),

@@ -11,9 +11,11 @@ Rules:
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
-from itertools import repeat
+from itertools import compress, repeat
+from operator import add
 from typing import Any
 
 from attrs import define, field
@@ -72,20 +74,18 @@ class RequestMetrics:
         cells[place + bisect_left(_REQUEST_BOUNDS, latency_ms)] += 1.0
         cells[place + _REQUEST_SUM] += latency_ms
         durations_ms = times.durations_ms
-        buckets = map(bisect_left, _STAGE_BOUNDS, durations_ms)
-        for place, bucket, sum_at, spent_ms in zip(shape.stages, buckets, shape.stage_sums, durations_ms):  # noqa: B905
-            cells[place + bucket] += 1.0
-            cells[sum_at] += spent_ms
-        overhead_ms = sum(durations_ms)
-        for at in shape.waits:
-            overhead_ms -= durations_ms[at]
-        place = shape.overhead
+        for place in map(add, shape.stages, map(bisect_left, _STAGE_BOUNDS, durations_ms)):
+            cells[place] += 1.0
+        # All at once: the loop would take three times as long.
+        at, end = shape.stage_sums, shape.stage_sums_end
+        cells[at:end] = array("d", map(add, cells[at:end], durations_ms))
+        overhead_ms, place = sum(compress(durations_ms, shape.is_own)), shape.overhead
         cells[place + bisect_left(_OVERHEAD_BOUNDS, overhead_ms)] += 1.0
         cells[place + _OVERHEAD_SUM] += overhead_ms
         attempts = record.attempts
         rows = attempts.rows
-        if len(rows) == 1 and rows[0].outcome == "won" and shape.candidate is not None:
-            place, spent_ms = shape.attempt, rows[0].ended_ms - rows[0].started_ms
+        if len(rows) == 1 and (row := rows[0]).outcome == "won" and shape.candidate is not None:
+            place, spent_ms = shape.attempt, row.ended_ms - row.started_ms
             cells[place + bisect_left(_REQUEST_BOUNDS, spent_ms)] += 1.0
             cells[place + _REQUEST_SUM] += spent_ms
         elif rows:
@@ -150,8 +150,9 @@ class RequestMetrics:
 
     def _count_rest(self, record: RequestRecord, outcome: RequestOutcome, shape: MetricShape) -> None:
         book = self._maker.book
-        for verdict in record.verdicts:
-            book.count(GUARDRAIL, 1, shape.endpoint, verdict.guardrail, verdict.action)
+        # Once a request, also if several rules of a guardrail did the same.
+        for guardrail, action in dict.fromkeys([(one.guardrail, one.action) for one in record.verdicts]):
+            book.count(GUARDRAIL, 1, shape.endpoint, guardrail, action)
         if outcome.scope is not None:
             book.count(RATE_LIMIT, 1, shape.endpoint, outcome.scope)
         if outcome.limit_ms is not None:

@@ -12,6 +12,7 @@ _SURFACES = {
 }
 _ROUTES = {
     "gateway": "/api/{project}/{endpoint}",
+    "websocket": "/api/{project}/{endpoint}/ws",
     "openai": "/api/{project}/v1/chat/completions",
     "responses": "/api/{project}/v1/responses",
     "embeddings": "/api/{project}/v1/embeddings",

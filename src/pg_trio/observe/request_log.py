@@ -100,6 +100,7 @@ class LoggedRequest:
         """The row, without bodies."""
         record = self.record
         head, caller, endpoint, settled = record.head, record.caller, record.endpoint, record.settled or _NOTHING
+        grant = caller.token.grant if caller else None
         winner, usage = settled.candidate, settled.usage or _NO_USAGE
         return LogRow(
             request_id=head.request_id,
@@ -128,6 +129,9 @@ class LoggedRequest:
             surface=head.origin.surface or None,
             outcome=self.outcome.kind,
             deadline_ms=record.deadline.limit_ms if record.deadline else None,
+            subject=grant.subject if grant else None,
+            client_token=grant.token_id if grant else None,
+            guardrails=record.verdicts,
         )
 
 

@@ -1,8 +1,8 @@
 """The process that exports a worker's traces: `python -m pg_trio.observe.trace_exporter ENDPOINT VERSION SEAT`.
 
-It reads a trace a line from its standard input (see tracing.py), and exports spans by OTLP over HTTP, in protobuf, with
-the OpenTelemetry SDK. While it exports, it reads nothing: the pipe bounds what waits. For each batch it writes a line
-with the number of traces that the collector did not take. It ends when its input ends.
+It reads a request a line from its standard input (see trace_facts.py), builds its spans, and exports them by OTLP over
+HTTP, in protobuf, with the OpenTelemetry SDK. While it exports, it reads nothing: the pipe bounds what waits. For each
+batch it writes a line with the number of traces that the collector did not take. It ends when its input ends.
 
 Header fields, certificates and time limits of the exporter are the SDK's own environment variables
 (`OTEL_EXPORTER_OTLP_HEADERS`, …), the resource's are `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`.
@@ -10,7 +10,6 @@ Header fields, certificates and time limits of the exporter are the SDK's own en
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -28,6 +27,9 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
+from pg_trio.observe.span_building import build_spans, find_trace
+from pg_trio.observe.trace_facts import Servers, TraceFacts, read_facts, read_servers
+
 # The SDK's own batches: 512 spans. A request has three or more.
 BATCH_TRACES = 128
 # A batch is exported this long after its first trace came, at the latest.
@@ -37,6 +39,7 @@ READ_BYTES = 65_536
 NICENESS = 15
 # After the input's end the collector gets this long.
 LAST_EXPORT_S = 10
+_INT64 = 2**63 - 1
 
 
 def main(endpoint: str, version: str, seat: str) -> None:
@@ -82,22 +85,12 @@ def read_batches(descriptor: int) -> Iterator[list[bytes]]:
 
 def export(exporter: SpanExporter, builder: Builder, lines: Sequence[bytes]) -> int:
     """Export the traces of these lines. Returns how many were not taken."""
-    traces = [trace for line in lines if (trace := read_line(line)) is not None]
-    spans = [span for trace in traces for span in builder.build(trace)]
+    spans, failed = builder.build_all(lines)
     try:
         taken = exporter.export(spans) is SpanExportResult.SUCCESS
     except Exception:  # noqa: BLE001 - an exporter may raise anything, and the next batch may go well
         taken = False
-    return len(lines) - len(traces) if taken else len(lines)
-
-
-def read_line(line: bytes) -> Mapping[str, Any] | None:
-    """The trace of a line; None for a line of which the worker wrote only a part before it ended."""
-    try:
-        trace: Mapping[str, Any] = json.loads(line)
-    except ValueError:
-        return None
-    return trace
+    return failed if taken else len(lines)
 
 
 class Builder:
@@ -110,10 +103,25 @@ class Builder:
         self._resource = Resource.create(names)
         self._scope = InstrumentationScope("pg_trio", version)
 
-    def build(self, trace: Mapping[str, Any]) -> list[ReadableSpan]:
-        """The spans of one trace."""
-        trace_id = int(trace["trace"], 16)
-        return [self._build_span(trace_id, span) for span in trace["spans"]]
+        self._servers: Servers = {}
+
+    def build_all(self, lines: Sequence[bytes]) -> tuple[list[ReadableSpan], int]:
+        """The spans of these lines, and how many lines were no request."""
+        spans, failed = list[ReadableSpan](), 0
+        for line in lines:
+            servers = read_servers(line)
+            facts = read_facts(line) if servers is None else None
+            if servers is not None:
+                self._servers = servers
+            elif facts is None:
+                failed += 1
+            else:
+                spans += self._build(facts)
+        return spans, failed
+
+    def _build(self, facts: TraceFacts) -> list[ReadableSpan]:
+        trace_id = int(find_trace(facts).trace_id, 16)
+        return [self._build_span(trace_id, span) for span in build_spans(facts, self._servers)]
 
     def _build_span(self, trace_id: int, span: Mapping[str, Any]) -> ReadableSpan:
         flags, error = TraceFlags(TraceFlags.SAMPLED), span["error"]
@@ -127,7 +135,7 @@ class Builder:
             context=context,
             parent=parent,
             resource=self._resource,
-            attributes=span["attributes"],
+            attributes={name: _fit(value) for name, value in span["attributes"].items()},
             events=[Event(name, more, at_ns) for name, at_ns, more in span["events"]],
             kind=SpanKind[span["kind"]],
             status=Status(StatusCode.UNSET) if error is None else Status(StatusCode.ERROR, error),
@@ -135,6 +143,11 @@ class Builder:
             end_time=span["end"],
             instrumentation_scope=self._scope,
         )
+
+
+def _fit(value: Any) -> Any:
+    """An attribute's value as protobuf has it: integers have 64 bits."""
+    return str(value) if isinstance(value, int) and abs(value) > _INT64 else value
 
 
 if __name__ == "__main__":

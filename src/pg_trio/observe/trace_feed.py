@@ -1,11 +1,12 @@
-"""Feeds traces to a process of its own, which encodes and exports them.
+"""Feeds traces to a process of its own, which builds, encodes and exports their spans.
 
 Rules:
 1. The process costs the worker a pipe: the SDK's spans and their encoding take the interpreter's lock for 70 µs a span.
 2. At most QUEUED_TRACES wait. A collector that hangs or is gone fills the pipe and then the queue; further traces are
    dropped and counted. No request waits.
 3. A process that ends is started again, after a pause. If the worker is gone, its pipe ends, and so does it.
-4. At the worker's end, what waits is handed over within CLOSE_LIMIT_S; the rest is dropped.
+4. A trace's line is made when it is written, not while its request waits.
+5. At the worker's end, what waits is handed over within CLOSE_LIMIT_S; the rest is dropped.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ import logging
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 from attrs import define, field
 
+from pg_trio.observe.trace_facts import EndedRequest, write_line
+
 logger = logging.getLogger("pg_trio.observe")
 
-# Some 2 KiB each. The SDK's own queue has 2,048 spans; a trace has three or more.
+# Some 2 KiB of memory each. The SDK's own queue has 2,048 spans; a trace has three or more.
 QUEUED_TRACES = 4096
 # One write to the pipe: Linux' pipes hold 64 KiB.
 WRITTEN_BYTES = 65_536
@@ -36,29 +39,31 @@ TOLD_EVERY_S = 60.0
 class TraceFeed:
     """The queue of one worker and the process behind it. `arguments` are the process's own (trace_exporter.py).
 
-    `dropped` counts traces that were not exported: that found the queue full, or that the collector did not take.
+    `preface` is the first line that each process gets. `dropped` counts traces that were not exported: that found the
+    queue full, or that the collector did not take.
     """
 
     _arguments: Sequence[str]
+    _preface: bytes = b"{}"
+    _write_line: Callable[[EndedRequest], bytes] = write_line
     dropped: int = 0
     # Of the process; None before its start.
     pid: int | None = None
-    _waiting: deque[bytes] = field(factory=deque[bytes])
+    _waiting: deque[EndedRequest] = field(factory=deque[EndedRequest])
     _wake: trio.Event = field(factory=trio.Event)
     _told_at: float = -TOLD_EVERY_S
+    # What comes before the next traces: the preface, or the end of a line that was perhaps written in part.
+    _before: bytes = b""
 
-    def has_room(self) -> bool:
+    def send(self, trace: EndedRequest) -> None:
         """See TraceQueue."""
-        if len(self._waiting) < QUEUED_TRACES:
-            return True
-        self.dropped += 1
-        return False
-
-    def send(self, trace: bytes) -> None:
-        """See TraceQueue."""
-        if self.has_room():
-            self._waiting.append(trace)
+        waiting = self._waiting
+        if not waiting:
             self._wake.set()
+        if len(waiting) < QUEUED_TRACES:
+            waiting.append(trace)
+        else:
+            self.dropped += 1
 
     async def run(self) -> None:
         """Keep the process fed until cancelled."""
@@ -76,7 +81,7 @@ class TraceFeed:
     async def _run_process(self) -> None:
         command = [sys.executable, "-m", "pg_trio.observe.trace_exporter", *self._arguments]
         process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.pid = process.pid
+        self.pid, self._before = process.pid, self._preface + b"\n"
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._listen, process)
@@ -101,19 +106,26 @@ class TraceFeed:
 
     async def _write(self, pipe: trio.abc.SendStream) -> None:
         waiting = len(self._waiting)
-        data = self._take_some()
+        data = self._before + self._take_some()
         try:
             await pipe.send_all(data)
+            self._before = b""
         except BaseException:
             # A part of it may be in the pipe: the line break tells the next trace from it.
             self.dropped += waiting - len(self._waiting)
-            self._waiting.appendleft(b"")
+            self._before = b"\n"
             raise
 
     def _take_some(self) -> bytes:
-        taken, size = [], 0
+        taken, size = list[bytes](), 0
         while self._waiting and size < WRITTEN_BYTES:
-            taken.append(self._waiting.popleft())
+            try:
+                taken.append(self._write_line(self._waiting.popleft()))
+            except (TypeError, ValueError):
+                # A value that JSON does not have: the trace is lost, and the worker is not.
+                self.dropped += 1
+                self._tell("a trace could not be written")
+                continue
             size += len(taken[-1])
         return b"".join([trace + b"\n" for trace in taken])
 

@@ -1,10 +1,11 @@
-"""Traces: decides at a request's end whether its spans are exported, and hands them to the exporting process.
+"""Traces: decides at a request's end whether its spans are exported, and hands it to the exporting process.
 
 Rules:
 1. A client's decision holds: with a sampled parent the spans are exported, with an unsampled one nothing is.
-2. Without a parent, `trace_ratio` of all requests are exported, and every request that `keep_always` names. So spans
-   are built only at the end, and only if they are exported.
+2. Without a parent, `trace_ratio` of all requests are exported, and every request that `keep_always` names. So what is
+   exported is decided only at the end.
 3. Handing over never waits. If the queue is full, the trace is dropped and counted.
+4. The worker builds no spans: the exporting process does, from the facts that it is told (trace_facts.py).
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
-import orjson
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from pg_trio.domain.call import RequestHead
+from pg_trio.domain.chat import ChatRequest, Reply
+from pg_trio.domain.options import NO_OPTIONS
 from pg_trio.domain.trace_context import RequestTrace, TraceContext, is_tracestate
-from pg_trio.observe.span_building import SpanBuilder
+from pg_trio.observe.trace_facts import EndedRequest, describe_content, list_asked
 from pg_trio.recorder import RequestOutcome, RequestRecord
 
 # The right-most 7 bytes of a trace's id are random (W3C Trace Context Level 2), and of a UUID of version 4, too.
@@ -30,13 +32,26 @@ class Sampling:
 
     ratio: float
     keep_always: Collection[str]
+    keeps_all: bool = field(init=False)
+    # What calls are told where the client has said nothing.
+    _flags: bytes = field(init=False)
+
+    @keeps_all.default
+    def _find_keeps_all(self) -> bool:
+        return self.ratio >= 1
+
+    @_flags.default
+    def _find_flags(self) -> bytes:
+        return b"01" if self.ratio > 0 else b"00"
 
     def begin(self, head: RequestHead) -> RequestTrace:
         """The trace of a request that has begun."""
         origin = head.origin
-        parent = None if origin.traceparent is None else TraceContext.read(origin.traceparent)
+        if origin.traceparent is None:
+            return RequestTrace(head.request_id, head.head_at, None, None, self._flags)
+        parent = TraceContext.read(origin.traceparent)
         tracestate = origin.tracestate if is_tracestate(origin.tracestate) else None
-        return RequestTrace(head.request_id, parent, tracestate, is_sampled=self.ratio > 0)
+        return RequestTrace(head.request_id, head.head_at, parent, tracestate, self._flags)
 
     def keeps(self, record: RequestRecord, outcome: RequestOutcome, trace: RequestTrace) -> bool:
         """Whether the request's spans are exported."""
@@ -55,31 +70,35 @@ class Sampling:
 
 
 class TraceQueue(Protocol):
-    """Takes traces as JSON texts. Nothing here waits."""
+    """Takes requests that have ended. Nothing here waits."""
 
-    def has_room(self) -> bool:
-        """Whether another trace would be taken. If not, it counts as dropped, and need not be made."""
-
-    def send(self, trace: bytes) -> None:
-        """Queue a trace, or drop and count it."""
+    def send(self, trace: EndedRequest) -> None:
+        """Queue it, or drop and count it."""
 
 
 @define(eq=False)
 class Tracing:
-    """Hands traces on: see recorder.Subscriber."""
+    """Hands traces on: see recorder.Subscriber. `captures_content`: with the texts of prompts and answers."""
 
     _sampling: Sampling
-    _builder: SpanBuilder
     _queue: TraceQueue
+    _captures_content: bool = False
 
     def ended(self, record: RequestRecord, outcome: RequestOutcome) -> None:
-        """Hand the request's spans on, if they are to be exported."""
-        trace = record.attempts.trace
-        if not isinstance(trace, RequestTrace) or not self._sampling.keeps(record, outcome, trace):
+        """Hand the request on, if it is to be exported. Steps are written out here: every request takes them."""
+        trace, sampling = record.attempts.trace, self._sampling
+        if not isinstance(trace, RequestTrace):
             return
-        if self._queue.has_room():
-            spans = self._builder.build(record, outcome, trace)
-            self._queue.send(orjson.dumps({"trace": trace.trace_id, "spans": spans}))
+        if (trace.parent is not None or not sampling.keeps_all) and not sampling.keeps(record, outcome, trace):
+            return
+        request, reply, asked, said = record.request, record.reply, None, None
+        if type(request) is ChatRequest and (request.options is not NO_OPTIONS or request.session_id or request.stream):
+            asked = list_asked(request)
+        if type(reply) is Reply:
+            said = reply.finish_reason, reply.id
+        content = describe_content(record) if self._captures_content else None
+        # A plain tuple, because a named one takes twice as long. Its fields are those of EndedRequest.
+        self._queue.send((record, outcome, asked, said, content))  # type: ignore[arg-type]
 
     def shed(self, count: int) -> None:
         """Requests that were refused unread have no spans."""

@@ -27,9 +27,21 @@ from pg_trio.providers.refusal import mask_for, read_refusal
 from pg_trio.providers.said import read_error_message, says_error
 
 
-def why_unfit(request: EmbeddingRequest, candidate: Candidate) -> str | None:
-    """The part of the request that the candidate's provider cannot take, even in several calls; None if it can take
-    all."""
+class EmbeddingLimits:
+    """What each provider takes, from its row: the part of `domain.adapter.EmbeddingAdapter` that all wires share."""
+
+    def why_unfit(self, request: EmbeddingRequest, candidate: Candidate) -> str | None:
+        """The part of the request that the candidate's provider cannot take, even in several calls; None if it can
+        take all."""
+        return _why_unfit(request, candidate)
+
+    def split(self, request: EmbeddingRequest, candidate: Candidate) -> list[EmbeddingRequest]:
+        """The request in parts that the candidate's provider can each take in one call."""
+        row = PROVIDERS[candidate.provider].embeddings
+        return [request] if row is None else list(request.split(row.most_inputs))
+
+
+def _why_unfit(request: EmbeddingRequest, candidate: Candidate) -> str | None:
     row = PROVIDERS[candidate.provider].embeddings
     if row is None:
         return UNFIT_FOR_EMBEDDINGS
@@ -40,15 +52,9 @@ def why_unfit(request: EmbeddingRequest, candidate: Candidate) -> str | None:
     return None
 
 
-def split_for(request: EmbeddingRequest, candidate: Candidate) -> list[EmbeddingRequest]:
-    """The request in parts that the candidate's provider can each take in one call."""
-    row = PROVIDERS[candidate.provider].embeddings
-    return [request] if row is None else list(request.split(row.most_inputs))
-
-
 def check_fit(request: EmbeddingRequest, candidate: Candidate) -> None:
     """Raises CandidateUnfit if a part of the request would get lost, or if it has too many inputs for one call."""
-    what = why_unfit(request, candidate)
+    what = _why_unfit(request, candidate)
     row = PROVIDERS[candidate.provider].embeddings
     if row is not None and len(request.inputs) > row.most_inputs:
         what = f"more than {row.most_inputs} inputs"

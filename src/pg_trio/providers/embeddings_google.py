@@ -16,14 +16,13 @@ from pg_trio.domain.embeddings import EmbeddingInput, EmbeddingReply, EmbeddingR
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.upstream import WireRequest
 from pg_trio.providers.embedding_fields import (
+    EmbeddingLimits,
     check_fit,
     make_reply,
     read_count,
     read_list,
     read_object,
     read_vector,
-    split_for,
-    why_unfit,
 )
 from pg_trio.providers.google import complete_headers, model_path, url_of
 from pg_trio.providers.native_adapter import headers_for
@@ -39,16 +38,8 @@ _TASK_TYPES: Mapping[InputType, str] = MappingProxyType(
 )
 
 
-class GoogleEmbeddings:
+class GoogleEmbeddings(EmbeddingLimits):
     """See `domain.adapter.EmbeddingAdapter`."""
-
-    def why_unfit(self, request: EmbeddingRequest, candidate: Candidate) -> str | None:
-        """The part of the request that this candidate cannot take; None if it can take all."""
-        return why_unfit(request, candidate)
-
-    def split(self, request: EmbeddingRequest, candidate: Candidate) -> list[EmbeddingRequest]:
-        """The request in parts that this candidate can each take in one call."""
-        return split_for(request, candidate)
 
     def build_embeddings(self, request: EmbeddingRequest, candidate: Candidate) -> WireRequest:
         """The HTTP request to this candidate. Raises: CandidateUnfit."""

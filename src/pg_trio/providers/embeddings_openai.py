@@ -22,6 +22,7 @@ from pg_trio.domain.project import Candidate
 from pg_trio.domain.upstream import WireRequest
 from pg_trio.errors import UpstreamNonsense
 from pg_trio.providers.embedding_fields import (
+    EmbeddingLimits,
     check_finite,
     check_fit,
     make_reply,
@@ -29,8 +30,6 @@ from pg_trio.providers.embedding_fields import (
     read_list,
     read_object,
     read_vector,
-    split_for,
-    why_unfit,
 )
 from pg_trio.providers.openai_fields import read_model, refuse
 from pg_trio.providers.openai_request import route_to, url_to
@@ -38,16 +37,8 @@ from pg_trio.providers.openai_request import route_to, url_to
 _FLOAT_BYTES = 4
 
 
-class OpenAIEmbeddings:
+class OpenAIEmbeddings(EmbeddingLimits):
     """See `domain.adapter.EmbeddingAdapter`."""
-
-    def why_unfit(self, request: EmbeddingRequest, candidate: Candidate) -> str | None:
-        """The part of the request that this candidate cannot take; None if it can take all."""
-        return why_unfit(request, candidate)
-
-    def split(self, request: EmbeddingRequest, candidate: Candidate) -> list[EmbeddingRequest]:
-        """The request in parts that this candidate can each take in one call."""
-        return split_for(request, candidate)
 
     def build_embeddings(self, request: EmbeddingRequest, candidate: Candidate) -> WireRequest:
         """The HTTP request to this candidate. Raises: CandidateUnfit."""

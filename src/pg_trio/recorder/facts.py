@@ -5,23 +5,14 @@ A fact names what happened and holds no text of a prompt or an answer. The recor
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
-
-from attrs import frozen
+from typing import TypeAlias
 
 from pg_trio.domain.chat import Usage
+from pg_trio.domain.guardrails import GuardrailVerdict
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.domain.project import Caller, Candidate, Endpoint
 from pg_trio.domain.value import value
 from pg_trio.errors import GatewayError
-
-
-@frozen(slots=True)
-class GuardrailVerdict:
-    """What a guardrail did with a request. The guardrail has its name from the configuration (`pii_filter`)."""
-
-    guardrail: str
-    action: Literal["mask", "block"]
 
 
 @value(slots=True)
@@ -79,7 +70,7 @@ class RequestRead:
 
 @value(slots=True)
 class GuardrailDecided:
-    """A guardrail masked or blocked the request."""
+    """A guardrail masked, blocked or flagged something in the request or its answer."""
 
     at_ms: float
     verdict: GuardrailVerdict

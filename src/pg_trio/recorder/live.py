@@ -9,6 +9,7 @@ import trio
 
 from pg_trio.domain.call import Call
 from pg_trio.domain.client_request import ClientReply, ClientRequest
+from pg_trio.domain.guardrails import GuardrailVerdict
 from pg_trio.domain.log_row import AttemptRow, Attempts, Beginning
 from pg_trio.domain.project import Caller, Candidate, Endpoint
 from pg_trio.errors import GatewayError
@@ -20,7 +21,6 @@ from pg_trio.recorder.facts import (
     Fact,
     FirstToken,
     GuardrailDecided,
-    GuardrailVerdict,
     ReplyMade,
     RequestGuarded,
     RequestRead,

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 import trio
 
+from pg_trio.domain.guardrails import GuardrailVerdict
 from pg_trio.domain.value import value
 from pg_trio.errors import (
     BudgetExhausted,
@@ -15,18 +16,15 @@ from pg_trio.errors import (
     DeadlineExceeded,
     ForeignToken,
     GatewayError,
-    InjectionBlocked,
+    GuardrailBlocked,
+    GuardrailFailed,
     InputInvalid,
-    InputTooLong,
-    InputTooShort,
     InternalError,
-    KeywordBlocked,
     MalformedToken,
     MissingScope,
     MissingToken,
     OutputInvalid,
     Overloaded,
-    PiiBlocked,
     ProjectInactive,
     ProviderCallFailed,
     ProviderDisabled,
@@ -35,7 +33,6 @@ from pg_trio.errors import (
     TokenCapExceeded,
     UnknownToken,
 )
-from pg_trio.recorder.facts import GuardrailVerdict
 
 OutcomeKind: TypeAlias = Literal[
     "ok",
@@ -61,7 +58,8 @@ _KINDS: dict[type[Exception], OutcomeKind] = {
     **dict.fromkeys((ProjectInactive, SessionNotAccessible), "refused_auth"),
     RateLimited: "refused_rate",
     **dict.fromkeys((TokenCapExceeded, BudgetExhausted, BudgetWouldBeExceeded), "refused_budget"),
-    **dict.fromkeys((PiiBlocked, InjectionBlocked, KeywordBlocked, InputTooLong, InputTooShort), "refused_guardrail"),
+    # Also an answer that a guardrail refused, and a guardrail that gave no verdict.
+    **dict.fromkeys((GuardrailBlocked, GuardrailFailed), "refused_guardrail"),
     # Both schemas of an endpoint: `input_schema` and `output_schema`.
     **dict.fromkeys((InputInvalid, OutputInvalid), "refused_schema"),
     # Every other mistake of the caller: paths, bodies, sessions that have ended or are full.
@@ -71,14 +69,6 @@ _KINDS: dict[type[Exception], OutcomeKind] = {
     ProviderDisabled: "all_failed",
     DeadlineExceeded: "deadline",
     Overloaded: "shed",
-}
-
-_BLOCKING: dict[type[Exception], GuardrailVerdict] = {
-    PiiBlocked: GuardrailVerdict("pii_filter", "block"),
-    InjectionBlocked: GuardrailVerdict("prompt_injection", "block"),
-    KeywordBlocked: GuardrailVerdict("keyword_blocklist", "block"),
-    InputTooLong: GuardrailVerdict("content_length", "block"),
-    InputTooShort: GuardrailVerdict("content_length", "block"),
 }
 
 
@@ -121,7 +111,11 @@ def kind_of(error: type[GatewayError]) -> OutcomeKind:
 
 def verdict_of(error: BaseException) -> GuardrailVerdict | None:
     """The verdict of the guardrail that blocked a request with this error; None for every other error."""
-    return _BLOCKING.get(type(error))  # type: ignore[arg-type]
+    if isinstance(error, GuardrailFailed):
+        return GuardrailVerdict(error.guardrail, "unavailable", error.phase, "block")
+    if not isinstance(error, GuardrailBlocked):
+        return None
+    return GuardrailVerdict(error.guardrail, error.rule, error.phase, "block", error.count)
 
 
 def is_cancelled(error: BaseException) -> bool:

@@ -8,11 +8,12 @@ from typing import Protocol
 
 from pg_trio.domain.call import RequestHead
 from pg_trio.domain.client_request import ClientReply, ClientRequest
+from pg_trio.domain.guardrails import NO_RULES, GuardrailVerdict
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.domain.stage_times import NO_TIMES, StageTimes
 from pg_trio.errors import GatewayError
-from pg_trio.recorder.facts import GuardrailVerdict, Settled
+from pg_trio.recorder.facts import Settled
 
 
 class RequestLimit(Protocol):
@@ -52,6 +53,13 @@ class RequestRecord:
     latency_ms = 0.0
     # When each stage began, in order, in milliseconds of `perf_counter`. Empty once `times` is known.
     _began_ms: dict[str, float]
+
+    @property
+    def tells_verdicts(self) -> bool:
+        """Whether the caller may know each verdict: with the scope `admin`, at an endpoint with guardrails."""
+        if self.caller is None or "admin" not in self.caller.token.scopes:
+            return False
+        return self.endpoint is not None and self.endpoint.guardrails != NO_RULES
 
     def times_so_far(self) -> StageTimes:
         """The time of each stage until now. The running stage comes last."""

@@ -7,19 +7,18 @@ from types import TracebackType
 from typing import Protocol, Self
 
 import trio
+from attrs import evolve
 
 from pg_trio.domain.call import Call
 from pg_trio.domain.client_request import ClientReply, ClientRequest
+from pg_trio.domain.guardrails import GuardrailVerdict
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.errors import ClientLeft, GatewayError
 from pg_trio.recorder.current import current_request
-from pg_trio.recorder.facts import GuardrailVerdict, Settled
+from pg_trio.recorder.facts import Settled
 from pg_trio.recorder.outcome import OK, RequestOutcome, is_cancelled, outcome_of, verdict_of
 from pg_trio.recorder.record import RequestRecord
-
-# The one guardrail that masks: see domain/guardrails.py.
-_MASKED = GuardrailVerdict("pii_filter", "mask")
 
 
 class EndTeller(Protocol):
@@ -70,13 +69,16 @@ class Recorder(RequestRecord):
 
     def request_guarded(self, request: ClientRequest) -> None:
         """Every guardrail let the request pass. `request` is the same object as before if no guardrail changed it."""
-        if request is not self.request:
-            self.guardrail_decided(_MASKED)
-            self.request = request
+        self.request = request
         self.is_guarded = True
 
     def guardrail_decided(self, verdict: GuardrailVerdict) -> None:
-        """A guardrail masked or blocked the request."""
+        """A guardrail masked, blocked or flagged something. The same verdict again adds to its count."""
+        for index, known in enumerate(self.verdicts):
+            if evolve(known, count=verdict.count) == verdict:
+                summed = evolve(known, count=known.count + verdict.count)
+                self.verdicts = (*self.verdicts[:index], summed, *self.verdicts[index + 1 :])
+                return
         self.verdicts += (verdict,)
 
     def first_token(self) -> None:

@@ -96,15 +96,17 @@ class Recorders:
     def tell_end(self, record: RequestRecord, outcome: RequestOutcome) -> None:
         """Call the subscribers that are only called at the end."""
         clock = self._clock
-        # The same as `_call`, inlined, because every request runs it.
+        # The same as `_call`, inlined, because every request runs it. A call begins where the one before has ended.
+        began_s = clock()
         for subscriber in self._at_end:
-            began_s = clock()
             try:
                 subscriber.ended(record, outcome)
             except Exception:  # noqa: BLE001 - logged there, once a minute
                 self._note_failure(_name(subscriber))
-            if clock() - began_s > SLOW_CALL_S:
+            ended_s = clock()
+            if ended_s - began_s > SLOW_CALL_S:
                 self._note_slow(_name(subscriber))
+            began_s = ended_s
 
     def tell_shed(self, count: int) -> None:
         """Tell every subscriber that `count` requests were refused unread."""

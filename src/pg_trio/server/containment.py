@@ -12,13 +12,14 @@ WebSocket's handshake are enough: the server ends with exit status 0. Rules:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 import trio
 from hypercorn.trio.tcp_server import TCPServer
 
+from pg_trio.domain.socket_link import CARE
 from pg_trio.server.error_groups import errors_told
 from pg_trio.server.http1.line_budget import LineBudget
 from pg_trio.server.http2_resets import RESETS_AT_ONCE, ResetLimit
@@ -31,6 +32,9 @@ ERROR_LINES, ERROR_WINDOW_S = 10, 5.0
 SHOWN_CHARS = 120
 # The time for a client to read its GOAWAY. Closing with unread bytes resets the connection, and may destroy it.
 LINGER_S = 1.0
+
+# RFC 6455 section 5.5.2: a whole, empty ping, unmasked.
+_WEBSOCKET_PING = b"\x89\x00"
 
 # The original, before it is replaced.
 _run = TCPServer.run
@@ -45,7 +49,8 @@ class Containment:
 
     async def run(self, server: TCPServer, read_already: bytes = b"") -> None:
         """Serve the connection of `server` to its end, `read_already` being its first bytes."""
-        guarded = GuardedStream(server.stream, read_already)
+        guarded = GuardedStream(server.stream, server.context.terminated.wait, read_already)
+        server.state[CARE] = guarded
         server.stream = guarded  # type: ignore[assignment]  # has the parts of a stream that Hypercorn uses
         with self.errors_told():
             with guarded.scope:
@@ -80,9 +85,14 @@ def _more(silent: int) -> str:
 
 
 class GuardedStream:
-    """A stream for Hypercorn that limits HTTP/2 resets: beyond the limit, `scope` is cancelled."""
+    """A stream for Hypercorn that limits HTTP/2 resets: beyond the limit, `scope` is cancelled.
 
-    def __init__(self, stream: Any, read_already: bytes = b"") -> None:
+    For WebSockets it is the application's socket_link.CareOfConnection.
+    """
+
+    def __init__(self, stream: Any, wait_draining: Callable[[], Awaitable[None]], read_already: bytes = b"") -> None:
+        self.heard_at = trio.current_time()
+        self.wait_draining = wait_draining
         self.scope = trio.CancelScope()
         self.is_over = False
         self._stream = stream
@@ -102,6 +112,7 @@ class GuardedStream:
             await trio.lowlevel.checkpoint()
         else:
             data = bytes(await self._stream.receive_some(max_bytes))
+        self.heard_at = trio.current_time()
         if not self._limit.feed(data, trio.current_time()):
             self.is_over = True
             await self._send_goaway()
@@ -113,6 +124,16 @@ class GuardedStream:
         """The stream's own."""
         async with self._sending:
             await self._stream.send_all(data)
+
+    async def ping(self) -> None:
+        """Send a WebSocket's ping: see CareOfConnection."""
+        await self.send_all(_WEBSOCKET_PING)
+
+    def abort(self) -> None:
+        """End the connection: see CareOfConnection."""
+        self.scope.cancel(reason="the client is gone")
+        # Cancellation does not reach Hypercorn's shielded writes; closing the socket does.
+        getattr(self._stream, "transport_stream", self._stream).socket.close()
 
     async def _send_goaway(self) -> None:
         with trio.move_on_after(LINGER_S) as limit:

@@ -7,7 +7,7 @@ its streams for ever, and so does one that leaves with such streams open. So a c
    In HTTP/2 only DATA frames count, so that PINGs do not prolong it.
 2. A request works, or waits for its body: no limit here. The application has its deadline and its body's limit.
 3. No request: closed when no byte was received or sent for `idle_timeout_ms`. A WebSocket is not a request, so a quiet
-   one must be pinged by one side.
+   one must be pinged by one side: our application does (web/websocket/), over HTTP/1.1.
 """
 
 from __future__ import annotations

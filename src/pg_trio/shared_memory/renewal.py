@@ -20,7 +20,7 @@ from typing import Protocol
 
 from pg_trio.errors import Overloaded, StoreError
 from pg_trio.shared_memory.segment import Segment
-from pg_trio.shared_memory.segment_file import open_segment
+from pg_trio.shared_memory.segment_file import open_segment, taking_turns
 
 logger = logging.getLogger("pg_trio.shared_memory")
 
@@ -50,6 +50,18 @@ class SharedFile:
     def _is_usable(self) -> bool:
         return self.segment.is_current() and self.segment.is_sound()
 
+    def retire(self) -> None:
+        """Remove the file, if the path still names this one, so that `renew` moves every worker to a new one.
+
+        Raises StoreError.
+        """
+        try:
+            with taking_turns(self.segment.path):
+                if self.segment.is_current():
+                    self.segment.path.unlink()
+        except OSError as error:
+            raise StoreError(f"{self.segment.path}: cannot be removed ({error.strerror}).") from error
+
     def renew(self, fill: Callable[[Segment], object]) -> None:
         """Move to the file that the path names, and make it if needed; see open_segment.
 
@@ -67,7 +79,7 @@ class SharedFile:
         except (StoreError, Overloaded) as error:
             raise StoreError(f"{self.segment.path}: {error}") from error
         self._close_older()
-        logger.warning("%s was damaged or replaced: this worker has moved to a new one", self.segment.path)
+        logger.warning("%s was damaged, removed or replaced: this worker has moved to a new one", self.segment.path)
 
     def _close_older(self) -> None:
         for segment in self._older:

@@ -120,6 +120,11 @@ def open_existing(path: Path) -> Segment | None:
     return None
 
 
+def read_created_s(segment: Segment) -> int:
+    """When the file was made, in Unix seconds."""
+    return int(_FIELDS.unpack_from(segment.memory)[4])
+
+
 def count_used_slots(path: Path) -> int | None:
     """How many slots of the file at `path` have a key; None if there is no usable file."""
     try:

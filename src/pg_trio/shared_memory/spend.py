@@ -40,6 +40,8 @@ logger = logging.getLogger("pg_trio.shared_memory")
 
 # The maximum of a row: 9.2 billion dollars.
 MAX_NANO_USD = 2**63 - 1
+# 10,000 endpoints or subjects: each takes 1 to 2 KiB of memory. With more, the places in the file are looked up again.
+ACCOUNTS_KEPT = 10_000
 # The seat of the spend that the log had when the file was made. It belongs to no worker.
 LOG_SEAT = SEATS
 
@@ -221,7 +223,9 @@ class SharedSpend:
         """See LocalSpend.settle. Needs no lock and never fails."""
         account = self._accounts.get(key)
         if account is None:
-            return
+            if (key, month) not in self._outstanding:
+                return
+            account = self._open_account(key)
         left = self._outstanding.pop((key, month), 0) - reserved_amount
         if left > 0:
             self._outstanding[key, month] = left
@@ -255,6 +259,8 @@ class SharedSpend:
         return reaped
 
     def _open_account(self, key: bytes) -> _Account:
+        if len(self._accounts) >= ACCOUNTS_KEPT:
+            self._accounts.clear()
         guard = SlotGuard(self._segment, (SPEND_GUARD, SPEND_GUARD_SPARE), key)
         own = _Rows(self._segment, key, self._seat.number)
         account = self._accounts[key] = _Account(guard, own, _Rows(self._segment, key, LOG_SEAT))

@@ -29,6 +29,8 @@ NANO = 1_000_000_000
 # A slot has room for two buckets: the minute's and the hour's.
 MAX_BUCKETS = 2
 MAX_WINDOW_S = 0xFFFF
+# 10,000 keys, some 500 bytes each. With more, their places in the file are looked up again.
+PLACES_KEPT = 10_000
 
 # Time of being full again (ns, two buckets), windows (s, two buckets), the guard generation that wrote it.
 _VALUE = struct.Struct("=qqHHBx")
@@ -246,6 +248,8 @@ class SharedBuckets:
         place = self._places.get(key)
         # Compared by identity: a plan's limits are one object.
         if place is None or place.limits is not limits:
+            if place is None and len(self._places) >= PLACES_KEPT:
+                self._places.clear()
             guard = SlotGuard(self._segment, (BUCKET, BUCKET_SPARE), key) if place is None else place.guard
             place = self._places[key] = _Place.of(guard, limits)
         return place

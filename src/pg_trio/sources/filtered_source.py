@@ -65,6 +65,11 @@ class FilteredSource:
         """See EventSource."""
         self._source.give_up(failure)
 
+    async def end_now(self) -> Sequence[Event]:
+        """See EventSource."""
+        first, self._first = self._first, ()
+        return [*first, *self._filter.take(await self._source.end_now())]
+
     # ── the listener of the source that it wraps ─────────────────────────────────────────────────────────────────────
 
     @property

@@ -2,6 +2,8 @@
 
 Bearer present → token format → known and active → project matches the URL → scope → project active → project type; then
 the endpoint exists and is active (catalogue.py). No answer tells whether another project, or a revoked token, exists.
+
+A client token has a dot in its text (stores/client_token_text.py). An altered, expired or orphaned one is unknown.
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ from pg_trio.errors import (
 
 # 256 characters are five times a token of ours; longer ones are not worth a hash.
 _SHAPE = r"pg_(?:live|test|tmp)_[A-Za-z0-9_-]{1,248}"
-_TOKEN_SHAPE = re.compile(_SHAPE)
+# A client token states what it may do. 4,096 characters: see stores/client_token_text.py.
+_CLIENT_SHAPE = r"pg_tmp_[A-Za-z0-9._-]{1,4089}"
+_TOKEN_SHAPE = re.compile(rf"{_SHAPE}|{_CLIENT_SHAPE}")
 # A whole header, as nearly all are. Any other is judged step by step.
-_BEARER = re.compile(rf"(?i:bearer) +({_SHAPE}) *", re.ASCII)
+_BEARER = re.compile(rf"(?i:bearer) +({_SHAPE}|{_CLIENT_SHAPE}) *", re.ASCII)
 
 
 class TokenDirectory(Protocol):
@@ -44,17 +48,36 @@ class TokenDirectory(Protocol):
         """Remember for `last_used_at`; never waits."""
 
 
-class Authenticate:
-    """Proves who calls, and for which project."""
+class ClientTokenDirectory(Protocol):
+    """Verifies client tokens."""
 
-    def __init__(self, tokens: TokenDirectory, projects: Mapping[UUID, Project]) -> None:
+    def recall(self, digest: bytes, at: float) -> Token | None:
+        """The token, if it was verified already and is good; None says nothing, `find` does."""
+
+    async def find(self, text: str, digest: bytes, at: float) -> Token | None:
+        """Raises StoreError if its parent must be read and cannot be."""
+
+
+class Authenticate:
+    """Proves who calls, and for which project. Without `client_tokens`, there are none."""
+
+    def __init__(
+        self,
+        tokens: TokenDirectory,
+        projects: Mapping[UUID, Project],
+        client_tokens: ClientTokenDirectory | None = None,
+    ) -> None:
+        self._client_tokens = client_tokens
         self._tokens = tokens
         # With its UUID's text, which costs a microsecond each time and is asked for at every request.
         self._projects = {uuid: (str(uuid), project) for uuid, project in projects.items()}
 
     def recall_caller(self, authorization: Sequence[str], project: str, access: Access, at: float) -> Caller | None:
         """The caller, proved, where nothing must be waited for; None says nothing, `find_caller` does. Raises as it."""
-        token = self._tokens.recall(_digest(read_bearer(authorization)))
+        digest = _digest(read_bearer(authorization))
+        token = self._tokens.recall(digest)
+        if token is None and self._client_tokens is not None:
+            token = self._client_tokens.recall(digest, at)
         return None if token is None else self._admit(token, project, access, at)
 
     async def find_caller(self, authorization: Sequence[str], project: str, access: Access, at: float) -> Caller:
@@ -63,15 +86,20 @@ class Authenticate:
         Raises the contract's 401, 403 and 400 errors, and TokensUnavailable if the token cannot be looked up.
         """
         # The same work for a token that was revoked or never was: it is looked up by its hash.
-        digest = _digest(read_bearer(authorization))
+        plaintext = read_bearer(authorization)
         try:
-            token = await self._tokens.find(digest)
+            token = await self._find(plaintext, _digest(plaintext), at)
         except StoreError as exc:
             # Not a 401: the client would throw a good token away.
             raise TokensUnavailable from exc
         if token is None or not token.is_active:
             raise UnknownToken
         return self._admit(token, project, access, at)
+
+    async def _find(self, plaintext: str, digest: bytes, at: float) -> Token | None:
+        if "." not in plaintext:
+            return await self._tokens.find(digest)
+        return None if self._client_tokens is None else await self._client_tokens.find(plaintext, digest, at)
 
     def _admit(self, token: Token, project: str, access: Access, at: float) -> Caller:
         text, found = self._projects.get(token.project_uuid) or (str(token.project_uuid), None)

@@ -1,7 +1,8 @@
 """The stage `session`: puts the stored conversation in front of the request, and stores the turn with its answer.
 
 Rules:
-1. A session belongs to one endpoint and one token. For other callers it does not exist, even if it has expired.
+1. A session belongs to one endpoint, one token and one holder of its client tokens. For other callers it does not
+   exist, even if it has expired.
 2. Limits are checked before the provider is asked. A session with `session_max_messages` is full. So is one that the
    request's own messages would take beyond it, or the estimate of everything sent beyond `session_max_tokens`.
    Concurrent calls do not see each other, and each answer is stored, so they may exceed a limit together.
@@ -99,6 +100,7 @@ class OpenSession:
             messages=(*said, Message("assistant", reply.content, tool_calls=reply.tool_calls)),
             token_count=usage.total_tokens,
             tags=tags,
+            holder=self.caller.token.holder,
         )
         try:
             is_kept = await self._book.append(turn)
@@ -164,7 +166,7 @@ class Sessions:
     async def _resume(self, session_id: UUID, caller: Caller, endpoint: Endpoint) -> StoredSession:
         try:
             stored = await self._book.load(session_id)
-            if stored is None or stored.endpoint != endpoint.uuid or stored.token_id != caller.token.id:
+            if stored is None or not _is_owner(caller, endpoint, stored):
                 raise SessionNotAccessible
             if self._now_s() - stored.last_active_at > endpoint.session_ttl_seconds:
                 await self._book.forget(stored)
@@ -188,6 +190,11 @@ class Sessions:
                 raise SessionTokensReached
         if size >= self._max_bytes:
             raise SessionTooLarge
+
+
+def _is_owner(caller: Caller, endpoint: Endpoint, stored: StoredSession) -> bool:
+    token = caller.token
+    return (stored.endpoint, stored.token_id, stored.holder) == (endpoint.uuid, token.id, token.holder)
 
 
 def _fill_quotes(request: ChatRequest, stored: StoredSession | None) -> ChatRequest:

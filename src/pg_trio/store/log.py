@@ -30,8 +30,9 @@ from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.log_row import LogRow, UnwrittenRow
 from pg_trio.errors import StoreError
 from pg_trio.store.database import BUSY_LIMIT_S, SerialConnection
-from pg_trio.store.log_file import BATCH_ROWS, FILE_NAME, open_log, read_recent, sum_spend, write_rows
+from pg_trio.store.log_file import BATCH_ROWS, FILE_NAME, open_log, read_recent, write_rows
 from pg_trio.store.log_retention import LogRetention
+from pg_trio.store.log_sums import sum_holder_spend, sum_spend
 from pg_trio.store.outage import Outage
 
 _log = logging.getLogger(__name__)
@@ -149,6 +150,10 @@ class LogStore:
     async def spend_since(self, at: float) -> dict[UUID, int]:
         """Each endpoint's cost in billionths of a dollar over the rows in the file from `at` on (Unix seconds)."""
         return await self._connection.run(partial(sum_spend, at))
+
+    async def holder_spend_since(self, at: float, tokens_at: float) -> dict[bytes, int]:
+        """Each holder's cost by its key, over the rows in the file. See log_sums.sum_holder_spend."""
+        return await self._connection.run(partial(sum_holder_spend, at, tokens_at))
 
     async def recent(self, limit: int) -> list[LogRow]:
         """The last `limit` rows in the file, newest first."""

@@ -24,6 +24,7 @@ from uuid import UUID
 
 import orjson
 
+from pg_trio.domain.guardrails import GuardrailVerdict
 from pg_trio.domain.log_row import AttemptRow, LogRow, UnwrittenRow
 from pg_trio.store.database import open_database
 from pg_trio.store.migrations import Schema
@@ -121,6 +122,36 @@ SCHEMA = Schema(
             )
             """,
         ),
+        # The user that a client token was minted for, and its id. The index has rows of client tokens alone, with what
+        # `sum_holder_spend` reads.
+        (
+            "ALTER TABLE gateway_logs ADD COLUMN subject TEXT",
+            "ALTER TABLE gateway_logs ADD COLUMN client_token TEXT",
+            """
+            CREATE INDEX gateway_logs_by_holder ON gateway_logs (subject, at, token_id, client_token, cost_nano_usd)
+            WHERE client_token IS NOT NULL
+            """,
+            """
+            CREATE TABLE deleted_holder_spend (
+                quarter_hour INTEGER NOT NULL,  -- Unix seconds / 900
+                token_id INTEGER NOT NULL,
+                subject TEXT NOT NULL,
+                cost_nano_usd INTEGER NOT NULL,
+                PRIMARY KEY (quarter_hour, token_id, subject)
+            ) WITHOUT ROWID
+            """,
+            f"""
+            CREATE TRIGGER gateway_logs_of_holder_deleted AFTER DELETE ON gateway_logs
+            WHEN OLD.client_token IS NOT NULL AND OLD.subject IS NOT NULL AND OLD.cost_nano_usd IS NOT NULL
+            BEGIN
+                INSERT INTO deleted_holder_spend
+                VALUES (CAST(OLD.at / {QUARTER_S} AS INTEGER), OLD.token_id, OLD.subject, OLD.cost_nano_usd)
+                ON CONFLICT DO UPDATE SET cost_nano_usd = cost_nano_usd + excluded.cost_nano_usd;
+            END
+            """,  # noqa: S608
+        ),
+        # [[guardrail, rule, phase, action, count]]; NULL where no rule decided anything.
+        ("ALTER TABLE gateway_logs ADD COLUMN guardrails TEXT",),
     ),
 )
 
@@ -128,12 +159,12 @@ _COLUMNS = (
     "request_id, at, status, latency_ms, project_uuid, endpoint_uuid, endpoint_slug, token_id, provider, model,"
     " error_code, error, prompt_tokens, completion_tokens, cost_nano_usd, stages_ms, attempts, request_body,"
     " response_body, client_request_id, client_address, cached_tokens, cache_write_tokens, reasoning_tokens, price,"
-    " surface, outcome, deadline_ms, first_token_ms, hedge_won"
+    " surface, outcome, deadline_ms, first_token_ms, hedge_won, subject, client_token, guardrails"
 )
 COLUMN_NAMES = _COLUMNS.split(", ")
 _PLACES = "(" + ", ".join("?" * len(COLUMN_NAMES)) + ")"
-# 1,000 rows have 30,000 values, in a statement of 1,024 places 30,720; SQLite takes 32,766.
-BATCH_ROWS = 1_000
+# 800 rows have 26,400 values; SQLite takes 32,766.
+BATCH_ROWS = 800
 # A batch of 1 in a statement of this size costs 7 µs more; its thread switches cost 100 µs or more.
 _LEAST_PLACES = 16
 # Two sizes for a steady load, and some for the sweep. A kept statement with its last values takes 1.9 kB a place: 3.7
@@ -191,7 +222,7 @@ def write_rows(rows: Sequence[UnwrittenRow], connection: sqlite3.Connection) -> 
 
 
 def _insert(rows: Sequence[UnwrittenRow], connection: sqlite3.Connection) -> None:
-    places = max(_LEAST_PLACES, 1 << (len(rows) - 1).bit_length())
+    places = min(max(_LEAST_PLACES, 1 << (len(rows) - 1).bit_length()), BATCH_ROWS)
     values = list(chain.from_iterable(map(_values_of, rows)))
     values += [0] * (len(COLUMN_NAMES) * (places - len(rows)))
     values.append(len(rows))
@@ -241,45 +272,6 @@ def read_rows(
     return [(row_id, _row_of(values)) for row_id, *values in connection.execute(query, parameters)]
 
 
-def sum_spend(at: float, connection: sqlite3.Connection) -> dict[UUID, int]:
-    """The cost of each endpoint's requests since `at` (inclusive), in billionths of a dollar, deleted rows included.
-
-    Deleted rows are summed by quarters of an hour, so `at` should begin one.
-    """
-    query = f"""
-        SELECT endpoint_uuid, sum(cost_nano_usd) FROM (
-            SELECT endpoint_uuid, cost_nano_usd FROM gateway_logs
-            WHERE at >= ?1 AND endpoint_uuid IS NOT NULL AND cost_nano_usd IS NOT NULL
-            UNION ALL
-            SELECT endpoint_uuid, cost_nano_usd FROM deleted_spend WHERE quarter_hour >= ?1 / {QUARTER_S}
-        )
-        GROUP BY endpoint_uuid
-    """  # noqa: S608
-    return {UUID(bytes=endpoint): nano_usd for endpoint, nano_usd in connection.execute(query, (at,))}
-
-
-def count_rows_over(max_bytes: int, used_bytes: int, connection: sqlite3.Connection) -> int:
-    """The approximate number of rows (of average size) beyond `max_bytes`; 0 if the limit is not exceeded."""
-    if used_bytes <= max_bytes:
-        return 0
-    # Two look-ups, because one query for both ends would read all rows between them. Only deletions leave gaps in ids.
-    ends = "SELECT (SELECT max(id) FROM gateway_logs) - (SELECT min(id) FROM gateway_logs) + 1"
-    rows = connection.execute(ends).fetchone()[0] or 0
-    return int(-(-rows * (used_bytes - max_bytes) // used_bytes))
-
-
-def delete_oldest(before: float, limit: int, connection: sqlite3.Connection) -> int:
-    """Delete the oldest rows from before that time (Unix seconds), at most `limit`, in one transaction. Returns their
-    number."""
-    query = "DELETE FROM gateway_logs WHERE id IN (SELECT id FROM gateway_logs WHERE at < ? ORDER BY at LIMIT ?)"
-    return connection.execute(query, (before, limit)).rowcount
-
-
-def forget_spend(before: float, connection: sqlite3.Connection) -> None:
-    """Forget the cost of rows deleted before that time."""
-    connection.execute("DELETE FROM deleted_spend WHERE quarter_hour < ?", (before / QUARTER_S,))
-
-
 def _values_of(unwritten: UnwrittenRow) -> _Values:
     # No `bytes`: the sqlite3 module looks for an adapter for each of them, which takes 0.2 µs.
     row = unwritten.to_row()
@@ -314,7 +306,14 @@ def _values_of(unwritten: UnwrittenRow) -> _Values:
         row.deadline_ms,
         row.first_token_ms,
         row.hedge_won,
+        row.subject,
+        row.client_token,
+        _encode_verdicts(row.guardrails) if row.guardrails else None,
     )
+
+
+def _encode_verdicts(verdicts: Sequence[GuardrailVerdict]) -> str:
+    return json.dumps([(one.guardrail, one.rule, one.phase, one.action, one.count) for one in verdicts])
 
 
 def _attempt_values(attempt: AttemptRow) -> _Values:
@@ -340,8 +339,9 @@ def _row_of(values: Sequence[Any]) -> LogRow:
     request_id, at, status, latency_ms, project, endpoint, slug, token_id, provider, model, *rest = values
     error_code, error, prompt_tokens, completion_tokens, cost, stages, attempts, *rest = rest
     request_body, response_body, client_request_id, client_address, *rest = rest
-    # The last two are made of the attempts.
-    cached_tokens, cache_write_tokens, reasoning_tokens, price, surface, outcome, deadline_ms, _, _ = rest
+    cached_tokens, cache_write_tokens, reasoning_tokens, price, surface, outcome, deadline_ms, *rest = rest
+    # The first two are made of the attempts.
+    _, _, subject, client_token, guardrails = rest
     return LogRow(
         request_id=UUID(bytes=request_id),
         at=at,
@@ -371,4 +371,7 @@ def _row_of(values: Sequence[Any]) -> LogRow:
         surface=surface,
         outcome=outcome,
         deadline_ms=deadline_ms,
+        subject=subject,
+        client_token=client_token,
+        guardrails=tuple(GuardrailVerdict(*one) for one in json.loads(guardrails or "[]")),
     )

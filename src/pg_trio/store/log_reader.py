@@ -41,6 +41,7 @@ class LogFilter:
     request_id: UUID | None = None
     client_request_id: str | None = None
     client_address: str | None = None
+    subject: str | None = None
     errors_only: bool = False
 
     def conditions(self) -> tuple[list[str], list[object]]:
@@ -60,6 +61,9 @@ class LogFilter:
             wanted.append(("client_request_id = ?", (self.client_request_id,)))
         if self.client_address is not None:
             wanted.append(("client_address = ?", (self.client_address,)))
+        if self.subject is not None:
+            # The first lets SQLite use the index of these rows.
+            wanted.append(("client_token IS NOT NULL AND subject = ?", (self.subject,)))
         if self.errors_only:
             # A broken stream had already sent its 200. Every failed row has an error code.
             wanted.append(("error_code IS NOT NULL", ()))

@@ -25,7 +25,7 @@ from pg_trio.config.settings import GatewaySettings
 from pg_trio.errors import StoreError
 from pg_trio.store.database import SerialConnection
 from pg_trio.store.free_pages import give_back_pages, used_bytes
-from pg_trio.store.log_file import count_rows_over, delete_oldest, forget_spend
+from pg_trio.store.log_sums import count_rows_over, delete_oldest, forget_spend
 from pg_trio.store.outage import Outage
 from pg_trio.store.sweep_lock import SweepLock
 

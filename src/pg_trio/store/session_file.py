@@ -8,7 +8,8 @@ Rules:
    consecutive positions. (Why one statement: log_file.py, rule 3. A session is read as one row for the same reason.)
 3. A turn of a deleted session stores nothing: only a first turn makes a session.
 4. `last_active_at` never goes back, even if the clocks of two workers differ.
-5. A message's JSON may have a `tag`, the name of an answer. A client refers to the answer by it.
+5. `holder` is the owner beside the token; empty for a stored token's session (domain.client_grant).
+6. A message's JSON may have a `tag`, the name of an answer. A client refers to the answer by it.
 """
 
 from __future__ import annotations
@@ -86,17 +87,44 @@ SCHEMA = Schema(
             END
             """,
         ),
+        # 2: the holder of a client token. The view's trigger goes with it.
+        (
+            "ALTER TABLE sessions ADD COLUMN holder TEXT NOT NULL DEFAULT ''",
+            "DROP VIEW turns",
+            """
+            CREATE VIEW turns (session_id, is_first, endpoint, token, at, messages, bytes, tokens, holder)
+            AS SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL WHERE 0
+            """,
+            """
+            CREATE TRIGGER turns_inserted INSTEAD OF INSERT ON turns BEGIN
+                INSERT INTO sessions (id, endpoint, token, created_at, last_active_at, holder)
+                SELECT NEW.session_id, NEW.endpoint, NEW.token, NEW.at, NEW.at, NEW.holder WHERE NEW.is_first;
+
+                INSERT INTO messages (place, at, body)
+                SELECT (sessions.number << 20) + sessions.message_count + added.key, NEW.at, added.value
+                FROM sessions, json_each(NEW.messages) AS added
+                WHERE sessions.id = NEW.session_id;
+
+                UPDATE sessions SET
+                    last_active_at = max(last_active_at, NEW.at),
+                    message_count = message_count + json_array_length(NEW.messages),
+                    token_count = token_count + NEW.tokens,
+                    byte_count = byte_count + NEW.bytes
+                WHERE id = NEW.session_id;
+            END
+            """,
+        ),
     ),
 )
 
 _READ = """
-    SELECT endpoint, token, created_at, last_active_at, message_count, token_count, byte_count,
+    SELECT endpoint, token, holder, created_at, last_active_at, message_count, token_count, byte_count,
         (SELECT group_concat('[' || position || ',' || body || ']') FROM messages
          WHERE place BETWEEN number << 20 AND number << 20 | 1048575)
     FROM sessions WHERE id = ?
 """
 
-# 250 turns have 2,000 values; SQLite accepts 32,766 in a statement. A turn then waits for one batch of that size at
+# 250 turns have 2,250 values; SQLite accepts 32,766 in a statement. A turn then waits for one batch of that size at
 # most.
 BATCH_TURNS = 250
 # 64 MiB in the -wal file: beyond it commits move pages themselves (see session_upkeep.py, rule 4).
@@ -107,7 +135,7 @@ PURGE_SESSIONS = 200
 MOST_TOKENS = 10**12
 
 _Values: TypeAlias = tuple[Any, ...]
-_PLACES = "(?, ?, ?, ?, ?, ?, ?, ?)"
+_PLACES = "(?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERT = "INSERT INTO turns VALUES "
 
 # The errors of a turn with wrong values: a bug, reported to its own request only.
@@ -146,6 +174,7 @@ class TurnRow:
             messages.decode("utf-8"),
             len(messages),
             tokens,
+            turn.holder,
         )
         return cls(turn.session_id, turn.is_first, values)
 
@@ -190,13 +219,14 @@ def read_session(session_id: UUID, path: Path, connection: sqlite3.Connection) -
     row = connection.execute(_READ, (session_id.bytes,)).fetchone()
     if row is None:
         return None
-    endpoint, token, created_at, last_active_at, message_count, token_count, byte_count, messages = row
+    endpoint, token, holder, created_at, last_active_at, message_count, token_count, byte_count, messages = row
     try:
         shapes = _decode_shapes(messages or "")
         return StoredSession(
             id=session_id,
             endpoint=UUID(bytes=endpoint),
             token_id=token,
+            holder=holder,
             created_at=created_at,
             last_active_at=last_active_at,
             message_count=message_count,

@@ -3,7 +3,10 @@
 Rules:
 1. Each kind has its own bound, so that a flood of invented tokens evicts invented tokens only.
 2. Among known tokens the least recently used is evicted first; among unknown digests the oldest.
-3. A token that was read from the file before `clear` is stale. `keep` detects that by `generation`, and refuses it.
+3. Client tokens that were verified have a bound of their own, too: as many as known tokens.
+4. Known tokens are also found by their ids. An id of no token is remembered like a token: only the signed ids of client
+   tokens are looked for.
+5. A token that was read from the file before `clear` is stale. `keep` detects that by `generation`, and refuses it.
 """
 
 from __future__ import annotations
@@ -32,6 +35,8 @@ class TokenCache:
         self._entries = entries
         self._known: OrderedDict[bytes, Token] = OrderedDict()
         self._unknown: dict[bytes, None] = {}
+        self._verified: OrderedDict[bytes, Token] = OrderedDict()
+        self._by_id: OrderedDict[int, Token | None] = OrderedDict()
         self.generation = 0
 
     def get(self, digest: bytes) -> Token | Unseen | None:
@@ -56,8 +61,38 @@ class TokenCache:
             if len(self._known) > self._entries:
                 self._known.popitem(last=False)
 
+    def keep_verified(self, digest: bytes, token: Token, generation: int) -> None:
+        """Remember a client token that was verified, unless the cache was cleared since `generation`."""
+        if generation == self.generation:
+            self._verified[digest] = token
+            if len(self._verified) > self._entries:
+                self._verified.popitem(last=False)
+
+    def get_verified(self, digest: bytes) -> Token | None:
+        """The client token whose whole text has this digest, if it is remembered. Its end is not checked."""
+        token = self._verified.get(digest)
+        if token is not None:
+            self._verified.move_to_end(digest)
+        return token
+
+    def get_by_id(self, token_id: int) -> Token | Unseen | None:
+        """The token of this id, None for an id of no token, or UNSEEN."""
+        found = self._by_id.get(token_id, UNSEEN)
+        if not isinstance(found, Unseen):
+            self._by_id.move_to_end(token_id)
+        return found
+
+    def keep_by_id(self, token_id: int, token: Token | None, generation: int) -> None:
+        """Remember the file's answer, unless the cache was cleared since `generation`."""
+        if generation == self.generation:
+            self._by_id[token_id] = token
+            if len(self._by_id) > self._entries:
+                self._by_id.popitem(last=False)
+
     def clear(self) -> None:
         """Forget everything, including reads in progress."""
         self.generation += 1
         self._known.clear()
+        self._verified.clear()
+        self._by_id.clear()
         self._unknown.clear()

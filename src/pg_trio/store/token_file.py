@@ -5,23 +5,35 @@ Rules:
    plain SHA-256 is enough. Passwords need a slow hash; 256 random bits cannot be guessed.
 2. `token_revision` counts every change except `last_used_at`. Triggers do it, so that every writer's changes count.
    Workers watch it.
+3. The keys that sign client tokens are here as they are, because every worker must sign and verify. A reader of the
+   file can forge client tokens of the tokens in it, so only its owner can read it. Every start of a worker makes a
+   new key if the newest is older than KEY_AGE_S, and deletes those that no valid token was signed with.
 """
 
 from __future__ import annotations
 
 import hashlib
+import secrets
 import sqlite3
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from pg_trio.domain.project import Token, TokenLimits
+from pg_trio.domain.signing_key import CLIENT_TOKEN_MOST_S, SigningKey
 from pg_trio.store.database import open_database
 from pg_trio.store.migrations import Schema
+from pg_trio.store.transaction import transaction
 
 FILE_NAME = "tokens.db"
 # 16: `pg_live_` and 8 of the 43 random characters; a list leaves 208 random bits unknown.
 PREFIX_CHARS = 16
+# 32 bytes: HMAC-SHA-256's own output (RFC 2104 section 3).
+KEY_BYTES = 32
+# 30 days: a key signs for a month at most, as of many identity providers (Okta: 90 days, Auth0: on demand).
+KEY_AGE_S = 30 * 86_400.0
+# The longest life of a client token, twice: clocks may be set.
+KEY_REST_S = 2.0 * CLIENT_TOKEN_MOST_S
 
 _BUMP = "UPDATE token_revision SET revision = revision + 1"
 
@@ -65,6 +77,18 @@ SCHEMA = Schema(
             BEGIN {_BUMP}; END
             """,
         ),
+        # 3: keys that sign client tokens.
+        (
+            """
+            CREATE TABLE signing_keys (
+                id INTEGER PRIMARY KEY AUTOINCREMENT,
+                secret BLOB NOT NULL CHECK (length(secret) = 32),
+                created_at REAL NOT NULL
+            )
+            """,
+            f"CREATE TRIGGER signing_keys_inserted AFTER INSERT ON signing_keys BEGIN {_BUMP}; END",
+            f"CREATE TRIGGER signing_keys_deleted AFTER DELETE ON signing_keys BEGIN {_BUMP}; END",
+        ),
     ),
 )
 
@@ -90,6 +114,33 @@ def read_tokens(connection: sqlite3.Connection, condition: str, *parameters: obj
     text."""
     query = f"SELECT {COLUMNS} FROM tokens WHERE {condition} ORDER BY id"  # noqa: S608
     return [_token_of(row) for row in connection.execute(query, parameters)]
+
+
+def read_signing_keys(connection: sqlite3.Connection) -> tuple[SigningKey, ...]:
+    """The keys for client tokens, the newest first."""
+    rows = connection.execute("SELECT id, secret, created_at FROM signing_keys ORDER BY id DESC")
+    return tuple([SigningKey(*row) for row in rows])
+
+
+def renew_signing_keys(connection: sqlite3.Connection, now_s: float) -> None:
+    """Make a key if there is none that is new enough, and delete those that no valid token was signed with (rule 3)."""
+    if not _needs_new_key(connection, now_s):
+        return
+    with transaction(connection):
+        # Asked again under the write lock: several workers start at once.
+        if _needs_new_key(connection, now_s):
+            new = (secrets.token_bytes(KEY_BYTES), now_s)
+            connection.execute("INSERT INTO signing_keys (secret, created_at) VALUES (?, ?)", new)
+        # A key rests once the next one signs.
+        connection.execute(
+            "DELETE FROM signing_keys WHERE id < (SELECT max(id) FROM signing_keys WHERE created_at < ?)",
+            (now_s - KEY_REST_S,),
+        )
+
+
+def _needs_new_key(connection: sqlite3.Connection, now_s: float) -> bool:
+    newest = connection.execute("SELECT max(created_at) FROM signing_keys").fetchone()[0]
+    return newest is None or newest < now_s - KEY_AGE_S
 
 
 def read_revision(connection: sqlite3.Connection) -> int:

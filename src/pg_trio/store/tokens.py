@@ -15,21 +15,32 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+import time
 from contextlib import ExitStack, closing
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 from uuid import UUID
 
 import trio
+from attrs import frozen
 
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.project import Token
+from pg_trio.domain.signing_key import SigningKey
 from pg_trio.errors import StoreError
 from pg_trio.store.database import BUSY_LIMIT_S, SerialConnection, explained
 from pg_trio.store.outage import Outage
 from pg_trio.store.token_cache import TokenCache, Unseen
-from pg_trio.store.token_file import FILE_NAME, open_tokens, read_revision, read_tokens
+from pg_trio.store.token_file import (
+    FILE_NAME,
+    open_tokens,
+    read_revision,
+    read_signing_keys,
+    read_tokens,
+    renew_signing_keys,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -37,17 +48,40 @@ _log = logging.getLogger(__name__)
 CLOSE_LIMIT_S = 5.0
 
 
+@frozen(slots=True)
+class _FileState:
+    """What a worker knows of the file besides its tokens."""
+
+    revision: int
+    keys: tuple[SigningKey, ...]
+
+
+def _read_state(connection: sqlite3.Connection) -> _FileState:
+    # The revision first: a change in between is found at the next poll.
+    revision = read_revision(connection)
+    return _FileState(revision, read_signing_keys(connection))
+
+
+def _renew_keys(path: Path, connection: sqlite3.Connection) -> None:
+    try:
+        with explained(path):
+            renew_signing_keys(connection, time.time())
+    except StoreError as exc:
+        # A full disk must not stop the traffic. Without any key, client tokens cannot be minted.
+        _log.error("cannot renew the keys of client tokens: %s", exc)
+
+
 class TokenStore:
     """The tokens of one worker. Open with `await TokenStore.open(…)`, run `watch`, close with `aclose`."""
 
     def __init__(
-        self, settings: GatewaySettings, lookups: SerialConnection, chores: SerialConnection, revision: int
+        self, settings: GatewaySettings, lookups: SerialConnection, chores: SerialConnection, state: _FileState
     ) -> None:
         self._poll_s = settings.token_poll_ms / 1000
         self._flush_s = settings.token_used_flush_ms / 1000
         self._lookups = lookups
         self._chores = chores
-        self._revision = revision
+        self._state = state
         self._cache = TokenCache(settings.token_cache_entries)
         self._miss_lock = trio.Lock()
         self._used: dict[int, float] = {}
@@ -76,10 +110,11 @@ class TokenStore:
         with ExitStack() as opened:
             lookups = opened.enter_context(closing(open_tokens(settings.data_dir, busy_limit_s)))
             chores = opened.enter_context(closing(open_tokens(settings.data_dir, busy_limit_s)))
+            _renew_keys(path, lookups)
             with explained(path):
-                revision = read_revision(lookups)
+                state = _read_state(lookups)
             opened.pop_all()
-        return cls(settings, SerialConnection(path, lookups), SerialConnection(path, chores), revision)
+        return cls(settings, SerialConnection(path, lookups), SerialConnection(path, chores), state)
 
     async def __aenter__(self) -> Self:
         return self
@@ -110,17 +145,55 @@ class TokenStore:
             if not isinstance(found, Unseen):
                 return found
             generation = self._cache.generation
-            try:
-                tokens = await self._lookups.run(
-                    lambda connection: read_tokens(connection, "digest = ?", digest), abandon_on_cancel=True
-                )
-            except StoreError as exc:
-                self._failures.failed(exc)
-                raise
-            self._failures.succeeded()
-            token = tokens[0] if tokens else None
+            token = await self._read_one("digest = ?", digest)
             self._cache.keep(digest, token, generation)
             return token
+
+    async def _read_one(self, condition: str, parameter: object) -> Token | None:
+        try:
+            tokens = await self._lookups.run(
+                lambda connection: read_tokens(connection, condition, parameter), abandon_on_cancel=True
+            )
+        except StoreError as exc:
+            self._failures.failed(exc)
+            raise
+        self._failures.succeeded()
+        return tokens[0] if tokens else None
+
+    @property
+    def generation(self) -> int:
+        """Changes whenever tokens may have changed: for `keep_verified`."""
+        return self._cache.generation
+
+    @property
+    def signing_keys(self) -> tuple[SigningKey, ...]:
+        """The keys for client tokens, the newest first; none where the file could not be written yet."""
+        return self._state.keys
+
+    async def find_by_id(self, token_id: int) -> Token | None:
+        """The token of this id, active or not; None if there is none.
+
+        Not a checkpoint if the token is remembered. Raises: StoreError if the file must be read and cannot be.
+        """
+        found = self._cache.get_by_id(token_id)
+        if not isinstance(found, Unseen):
+            return found
+        async with self._miss_lock:
+            found = self._cache.get_by_id(token_id)
+            if isinstance(found, Unseen):
+                generation = self._cache.generation
+                found = await self._read_one("id = ?", token_id)
+                self._cache.keep_by_id(token_id, found, generation)
+            return found
+
+    def keep_verified(self, digest: bytes, token: Token, generation: int) -> None:
+        """Let `recall_verified` give this client token until tokens change. `generation` is from before it was
+        verified."""
+        self._cache.keep_verified(digest, token, generation)
+
+    def recall_verified(self, digest: bytes) -> Token | None:
+        """The client token of this digest, if it is remembered. Its end is not checked."""
+        return self._cache.get_verified(digest)
 
     def note_used(self, token_id: int, at: float) -> None:
         """Note that the token was used at `at` (Unix seconds). The file has it within `token_used_flush_ms`."""
@@ -160,8 +233,8 @@ class TokenStore:
 
     async def _poll_once(self) -> None:
         revision = await self._lookups.run(read_revision, abandon_on_cancel=True)
-        if revision != self._revision:
-            self._revision = revision
+        if revision != self._state.revision:
+            self._state = await self._lookups.run(_read_state, abandon_on_cancel=True)
             self._cache.clear()
 
     async def _flush_forever(self) -> None:

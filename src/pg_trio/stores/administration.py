@@ -20,7 +20,7 @@ from pg_trio.domain.request_sums import Overview, TimeRange
 from pg_trio.errors import StoreError
 from pg_trio.store.backup import back_up
 from pg_trio.store.databases import DATABASES
-from pg_trio.store.health import check_database
+from pg_trio.store.health import Working, check_database
 from pg_trio.store.log_reader import LogFilter, LogReader
 from pg_trio.store.operator_admin import OperatorAdmin
 from pg_trio.store.token_admin import TokenAdmin
@@ -117,8 +117,8 @@ class Administration(Protocol):
     def back_up(self, archive: Path, progress: Progress, *, replace: bool = False) -> list[str]:
         """Copy every existing store into one archive. Returns their names."""
 
-    def check(self) -> Iterator[StoreCheck]:
-        """The state of each store. Reads every store completely and changes nothing."""
+    def check(self, working: Working) -> Iterator[StoreCheck]:
+        """The state of each store. Reads every store completely and changes nothing. `working` is called meanwhile."""
 
 
 @frozen(slots=True)
@@ -154,7 +154,7 @@ class EmbeddedAdministration:
         """See Administration."""
         return back_up(self.data_dir, archive, progress, replace=replace)
 
-    def check(self) -> Iterator[StoreCheck]:
+    def check(self, working: Working) -> Iterator[StoreCheck]:
         """See Administration."""
         for database in DATABASES:
             path = self.data_dir / database.file_name
@@ -162,7 +162,7 @@ class EmbeddedAdministration:
                 yield StoreCheck("note", f"{path}: not there; the gateway creates it when it is needed")
                 continue
             try:
-                yield StoreCheck("ok", check_database(self.data_dir, database))
+                yield StoreCheck("ok", check_database(self.data_dir, database, working))
             except StoreError as error:
                 yield StoreCheck("problem", str(error))
 

@@ -24,11 +24,13 @@ from pg_trio.cluster.redis.dialing import connect_to, greet_for
 from pg_trio.config.cluster_settings import ClusterSettings
 from pg_trio.errors import StoreError
 from pg_trio.stages.budget import month_of, month_start
+from pg_trio.store.health import Working
 from pg_trio.store.log_reader import LogReader
 from pg_trio.store.whole_machine import (
     read_all_messages,
     read_all_operators,
     read_all_sessions,
+    read_all_signing_keys,
     read_all_tokens,
     read_spend_since,
 )
@@ -82,6 +84,7 @@ class ClusterAdministration:
         operators, overrides = read_all_operators(data_dir)
         machine = SingleMachine(
             read_all_tokens(data_dir),
+            read_all_signing_keys(data_dir),
             operators,
             overrides,
             read_all_sessions(data_dir),
@@ -95,11 +98,11 @@ class ClusterAdministration:
         """See Administration: this node's own files. PostgreSQL has tools of its own (pg_dump)."""
         return self.own.back_up(archive, progress, replace=replace)
 
-    def check(self) -> Iterator[StoreCheck]:
+    def check(self, working: Working) -> Iterator[StoreCheck]:
         """See Administration."""
         yield self._check_redis()
         yield self._check_postgres()
-        yield from self.own.check()
+        yield from self.own.check(working)
 
     def _check_redis(self) -> StoreCheck:
         address = self.cluster.redis

@@ -53,7 +53,13 @@ def open_cluster(cluster: ClusterSettings) -> Engines:
     """The engines of a `[cluster]`."""
     engines = ClusterEngines(cluster)
     return Engines(
-        engines.open_tokens, engines.open_log, engines.open_sessions, engines.open_ledger, engines.open_operators
+        engines.open_tokens,
+        engines.open_log,
+        engines.open_sessions,
+        engines.open_ledger,
+        engines.open_operators,
+        # Kept answers are the node's own: a stream goes on, and a keyed request is repeated, on the node that began it.
+        EMBEDDED.answers,
     )
 
 

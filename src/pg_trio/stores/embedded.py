@@ -27,11 +27,13 @@ from pg_trio.shared_memory.segment import Segment
 from pg_trio.shared_memory.segment_file import SEGMENT_NAME, open_segment
 from pg_trio.shared_memory.spend import SharedSpend, fill_spend
 from pg_trio.shared_memory.token_bucket import SharedBuckets
+from pg_trio.store.file_answers import FileAnswerStore
 from pg_trio.store.log import LogStore
 from pg_trio.store.operators import OperatorStore
 from pg_trio.store.outage import Outage
 from pg_trio.store.sessions import SessionStore
 from pg_trio.store.tokens import TokenStore
+from pg_trio.stores.holder_file import HolderFile
 from pg_trio.stores.month_start import sum_months
 from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, LogBook
 
@@ -82,8 +84,15 @@ class SharedParts:
 async def open_ledger(settings: Settings, log: LogBook, lifetime: Lifetime) -> Ledger:
     """See OpenLedger: one file of shared memory."""
     parts = await open_shared_parts(settings, partial(make_fill, settings, log), lifetime)
+    holders = HolderFile(settings, log)
+    lifetime.stack.callback(holders.close)
+    lifetime.run(holders.watch)
     return Ledger(
-        ImmediateBuckets(parts.buckets), ImmediateSpend(parts.spend), ImmediateLeases(parts.leases), parts.health
+        ImmediateBuckets(parts.buckets),
+        ImmediateSpend(parts.spend),
+        ImmediateLeases(parts.leases),
+        parts.health,
+        holders.open,
     )
 
 
@@ -108,12 +117,28 @@ async def open_operators(settings: GatewaySettings, lifetime: Lifetime) -> Opera
     return operators
 
 
-EMBEDDED = Engines(open_tokens, open_log, open_sessions, open_ledger, open_operators)
+async def open_answers(settings: GatewaySettings, lifetime: Lifetime) -> FileAnswerStore | None:
+    """See OpenAnswers: the folder `answers`."""
+    try:
+        answers = FileAnswerStore(settings.data_dir, settings.max_kept_bytes, settings.max_kept_answers)
+    except OSError as error:
+        logger.error("answers are not kept for clients that come back: %s", error)
+        return None
+    lifetime.close_with(answers.aclose)
+    lifetime.run(answers.run)
+    return answers
+
+
+EMBEDDED = Engines(open_tokens, open_log, open_sessions, open_ledger, open_operators, open_answers)
 
 
 async def make_fill(settings: Settings, log: LogBook) -> Callable[[Segment], None]:
     """A function that writes the initial contents of a new file. Raises StoreError if the log cannot be read."""
-    spent = await sum_months(log, time.time(), find_zone(settings.gateway.timezone))
+
+    async def sum_since(at: float) -> dict[bytes, int]:
+        return {uuid.bytes: nano_usd for uuid, nano_usd in (await log.spend_since(at)).items()}
+
+    spent = await sum_months(sum_since, time.time(), find_zone(settings.gateway.timezone))
 
     def fill(segment: Segment) -> None:
         for month, settled in spent.items():

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from uuid import UUID
+
+from attrs import evolve
 
 from pg_trio.config.settings import Settings
 from pg_trio.domain.project import Endpoint
 from pg_trio.errors import StoreError
 from pg_trio.stores.administration import CLUSTER_EXTRA
 from pg_trio.stores.embedded import EMBEDDED
+from pg_trio.stores.late_answers import LateAnswers
 from pg_trio.stores.store_protocols import Engines, Lifetime, Stores
+
+# The folder of `data_dir` for answers of requests with an `Idempotency-Key`.
+KEYED_FOLDER = "idempotency"
 
 
 def choose_engines(settings: Settings) -> Engines:
@@ -39,8 +46,25 @@ async def open_stores(settings: Settings, lifetime: Lifetime, engines: Engines |
     # The sessions' file is created only if an endpoint has sessions.
     if any(endpoint.sessions_enabled for endpoint in endpoints):
         sessions = await chosen.sessions(limits, session_keep_s(endpoints), lifetime)
+    answers = await chosen.answers(limits, lifetime) if keeps_answers(settings) else None
+    # Bounds of their own: a day of them must not push out the streams of the last minutes.
+    keyed = evolve(
+        limits,
+        data_dir=limits.data_dir / KEYED_FOLDER,
+        max_kept_bytes=limits.max_idempotent_bytes,
+        max_kept_answers=limits.max_idempotent_answers,
+    )
+    keyed_answers = LateAnswers(partial(chosen.answers, keyed))
+    lifetime.run(keyed_answers.run)
     ledger = await chosen.ledger(settings, log, lifetime)
-    return Stores(tokens, log, sessions, ledger, await chosen.operators(limits, lifetime))
+    operators = await chosen.operators(limits, lifetime)
+    return Stores(tokens, log, sessions, ledger, operators, answers, keyed_answers.open)
+
+
+def keeps_answers(settings: Settings) -> bool:
+    """Whether anything asks for kept answers."""
+    projects = settings.projects.values()
+    return any(endpoint.resumable_streams for project in projects for endpoint in project.callable_endpoints)
 
 
 def session_keep_s(endpoints: Iterable[Endpoint]) -> dict[UUID, float]:

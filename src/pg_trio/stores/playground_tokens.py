@@ -12,6 +12,7 @@ from hashlib import sha256
 from uuid import UUID
 
 from pg_trio.domain.project import Project, Token
+from pg_trio.domain.signing_key import SigningKey
 from pg_trio.stores.store_protocols import Tokens
 
 # `pg_tmp_`: not a token of any application. Id 0: SQLite counts from 1.
@@ -27,8 +28,21 @@ class PlaygroundTokens:
         self._projects = projects
         self._plain: dict[UUID, str] = {}
         self._tokens: dict[bytes, Token] = {}
-        # The hot path is the store's own.
+        # The hot path is the store's own, and so is what client tokens need of it.
         self.recall = stored.recall
+        self.find_by_id = stored.find_by_id
+        self.keep_verified = stored.keep_verified
+        self.recall_verified = stored.recall_verified
+
+    @property
+    def generation(self) -> int:
+        """See ParentTokens."""
+        return self._stored.generation
+
+    @property
+    def signing_keys(self) -> tuple[SigningKey, ...]:
+        """See ParentTokens."""
+        return self._stored.signing_keys
 
     async def find(self, digest: bytes) -> Token | None:
         """The token of this digest. Raises StoreError."""

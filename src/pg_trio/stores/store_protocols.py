@@ -18,16 +18,19 @@ from uuid import UUID
 
 from attrs import field, frozen
 
+from pg_trio.attachment.answer_store import AnswerStore
 from pg_trio.config.settings import GatewaySettings, Settings
 from pg_trio.domain.operator import AuditRow, Change, Operator, Override
 from pg_trio.domain.project import Token
 from pg_trio.ledger.node_health import NodeHealth
-from pg_trio.ledger.protocols import Buckets, Leases, SpendBook
+from pg_trio.ledger.protocols import Buckets, HolderBooks, Leases, OpenHolders, SpendBook
 from pg_trio.observe.request_log import LogSink
 from pg_trio.stages.authenticate import TokenDirectory
 from pg_trio.stages.open_session import SessionBook
+from pg_trio.stores.client_tokens import ParentTokens
 
 Task: TypeAlias = Callable[[], Awaitable[None]]
+OpenKeyed: TypeAlias = Callable[[], Awaitable[AnswerStore | None]]
 
 
 @frozen(slots=True, eq=False)
@@ -46,7 +49,7 @@ class Lifetime:
         self.tasks.extend(tasks)
 
 
-class Tokens(TokenDirectory, Protocol):
+class Tokens(TokenDirectory, ParentTokens, Protocol):
     """Looks up tokens for requests, and lists them for a project's administrator."""
 
     async def list_tokens(self, project_uuid: UUID) -> Sequence[Token]:
@@ -58,6 +61,10 @@ class LogBook(LogSink, Protocol):
 
     async def spend_since(self, at: float) -> Mapping[UUID, int]:
         """Spend by endpoint since `at` (Unix seconds), in billionths of a US dollar. Raises StoreError."""
+
+    async def holder_spend_since(self, at: float, tokens_at: float) -> Mapping[bytes, int]:
+        """The same by the holders of client tokens, by their keys (domain.client_grant). Those without a subject count
+        from `tokens_at` on. Raises StoreError."""
 
 
 class Operators(Protocol):
@@ -87,23 +94,37 @@ class Operators(Protocol):
 
 @frozen(slots=True, eq=False)
 class Ledger:
-    """The open state that all workers share: limits, spend, leases, and the health of candidates."""
+    """The open state that all workers share: limits, spend, leases, and the health of candidates.
+
+    `open_holders` opens what is counted by client tokens. None: that is counted in the same books, which always have
+    room.
+    """
 
     buckets: Buckets
     spend: SpendBook
     leases: Leases
     health: NodeHealth
+    open_holders: OpenHolders | None = None
+
+    async def share_books(self) -> HolderBooks:
+        """The books for client tokens of a ledger without `open_holders`."""
+        return HolderBooks(self.buckets, self.spend, self.leases, lambda key: True)
 
 
 @frozen(slots=True, eq=False)
 class Stores:
-    """All stores, open. `sessions` is None if no endpoint has sessions."""
+    """All stores, open. `sessions` is None if no endpoint has sessions, `answers` if none is kept.
+
+    `open_keyed` gives the store for requests with an `Idempotency-Key`, or None if it cannot be used now.
+    """
 
     tokens: Tokens
     log: LogBook
     sessions: SessionBook | None
     ledger: Ledger
     operators: Operators
+    answers: AnswerStore | None = None
+    open_keyed: OpenKeyed | None = None
 
 
 class OpenTokens(Protocol):
@@ -140,6 +161,13 @@ class OpenOperators(Protocol):
     async def __call__(self, settings: GatewaySettings, lifetime: Lifetime) -> Operators: ...
 
 
+class OpenAnswers(Protocol):
+    """Opens an engine's store of kept answers."""
+
+    async def __call__(self, settings: GatewaySettings, lifetime: Lifetime) -> AnswerStore | None:
+        """None if it cannot be used, which is logged: requests are served without it."""
+
+
 @frozen(slots=True)
 class Engines:
     """The openers of each store."""
@@ -149,3 +177,4 @@ class Engines:
     sessions: OpenSessions
     ledger: OpenLedger
     operators: OpenOperators
+    answers: OpenAnswers

@@ -22,6 +22,7 @@ from pg_trio.domain.call import ReadLimits, RequestHead
 from pg_trio.domain.chat import ChatRequest, FinishReason, Usage
 from pg_trio.domain.client_request import ClientRequest
 from pg_trio.domain.events import Event
+from pg_trio.domain.guardrails import GuardrailVerdict
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.project import CHAT_ACCESS, Access, Endpoint
 from pg_trio.domain.stage_times import StageTimes
@@ -43,7 +44,8 @@ class StreamSummary:
     """What is known about a streamed answer at its end.
 
     `provider` and `model` are the candidate that sent the end of the answer. `provider` is None if no candidate has
-    sent a token. `first_token_ms` counts from the request's head. `session_id` is None without a session.
+    sent a token. `first_token_ms` counts from the request's head. `session_id` is None without a session. `cancelled`:
+    a client stopped the answer.
     """
 
     request_id: UUID
@@ -53,6 +55,9 @@ class StreamSummary:
     first_token_ms: float | None
     times: StageTimes
     session_id: UUID | None
+    cancelled: bool = False
+    # What guardrails decided, for callers that may know it; None for others.
+    verdicts: Sequence[GuardrailVerdict] | None = None
 
 
 class StreamWriter(Protocol):
@@ -98,6 +103,10 @@ class SurfaceDefaults:
     def refuse_unfit(self, error: NoFitCandidate) -> GatewayError:
         """The error itself."""
         return error
+
+    def numbers_events(self, head: RequestHead) -> bool:
+        """Always."""
+        return True
 
     def stream_fields(self, request_id: UUID, limits: Sequence[LimitState], times: StageTimes) -> HeaderList:
         """None but those of all surfaces."""
@@ -171,6 +180,9 @@ class Surface(Protocol):
 
     def stream_fields(self, request_id: UUID, limits: Sequence[LimitState], times: StageTimes) -> HeaderList:
         """The dialect's own header fields of a stream's head, beside those of all surfaces."""
+
+    def numbers_events(self, head: RequestHead) -> bool:
+        """Whether the events of a resumable stream have `id:` lines."""
 
     def open_stream(self, head: RequestHead, request: ChatRequest, endpoint: Endpoint) -> StreamWriter:
         """A writer for a streamed answer to this request. It has sent nothing yet."""

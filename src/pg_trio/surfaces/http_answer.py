@@ -11,6 +11,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 from pg_trio.domain.call import EmbeddingAnswer, WholeAnswer
+from pg_trio.domain.guardrails import GuardrailVerdict, verdicts_text
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.domain.stage_times import StageTimes
@@ -80,7 +81,15 @@ def make_answer(
         fields += render_limits(limits)
     if answer.session_id is not None:
         fields += b"x-pg-session-id: %b\r\n" % str(answer.session_id).encode("ascii")
+    if answer.verdicts:
+        more += render_verdicts(answer.verdicts)
     return HttpAnswer(200, fields + more, body)
+
+
+def render_verdicts(verdicts: Sequence[GuardrailVerdict]) -> bytes:
+    """The header line of what guardrails masked or flagged; empty if there is nothing."""
+    told = verdicts_text(verdicts)
+    return f"x-pg-guardrails: {told}\r\n".encode("ascii") if told else b""
 
 
 def make_failure(

@@ -28,7 +28,7 @@ from pg_trio.transport.connect import Connector, Resolve
 from pg_trio.transport.content_coding import BodyDecoder, decoder_for
 from pg_trio.transport.httpx_backend import use_connector
 from pg_trio.transport.tls import client_context
-from pg_trio.transport.wire import find_reachable_route
+from pg_trio.transport.wire import find_reachable_route, list_headers
 
 # 1,000 running calls: as many as a worker accepts requests (`gateway.max_concurrent_requests`).
 SLOTS = 1_000
@@ -96,7 +96,7 @@ class HttpxTransport:
         wired = client.build_request(
             request.method,
             url,
-            headers=list(request.headers),
+            headers=list_headers(request),
             content=request.body,
             extensions={"trace": connecting},
         )

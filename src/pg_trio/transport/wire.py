@@ -91,7 +91,13 @@ def encode_request(request: WireRequest, route: UrlRoute) -> bytes:
     Raises: ValueError if a header cannot stand in a head, or is one of those that only the transport sets.
     """
     body, head = request.body, _head(request.method, route, tuple(request.headers))
-    return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
+    return b"%b%bcontent-length: %d\r\n\r\n%b" % (head, request.lines, len(body), body)
+
+
+def list_headers(request: WireRequest) -> list[tuple[str, str]]:
+    """The request's headers and its further lines, as names and values."""
+    lines = request.lines.decode("ascii").split("\r\n")[:-1]
+    return [*request.headers, *((name, value) for name, _, value in [line.partition(": ") for line in lines])]
 
 
 def _read_host(host: str) -> str:

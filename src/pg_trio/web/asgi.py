@@ -16,11 +16,19 @@ from typing import Any, Protocol, TypeAlias
 from uuid import uuid4
 
 import trio
+from attrs import evolve
 
-from pg_trio.attachment import Attachment, DirectAttachment, WorkPort, while_connected
+from pg_trio.attachment import (
+    Attachment,
+    DirectAttachment,
+    OutputCut,
+    OwnedAttachment,
+    WorkPort,
+    while_connected,
+)
 from pg_trio.domain.call import Call, EmbeddingAnswer, RequestHead, WholeAnswer
 from pg_trio.domain.request_id import new_request_id
-from pg_trio.domain.server_link import EXTENSION, WHOLE_ANSWER, ClientSlot, ServerLink
+from pg_trio.domain.server_link import EXTENSION, PART_NOW, REST_OF_PART, WHOLE_ANSWER, ClientSlot, ServerLink
 from pg_trio.errors import (
     BadRequest,
     ClientLeft,
@@ -28,12 +36,25 @@ from pg_trio.errors import (
     InternalError,
     RouteNotFound,
 )
-from pg_trio.surfaces import FALLBACK, SURFACES, HttpAnswer, Surface, SurfaceTable, fallback_for, is_plain_path
+from pg_trio.surfaces import (
+    FALLBACK,
+    SURFACES,
+    HttpAnswer,
+    MatchedRoute,
+    Surface,
+    SurfaceTable,
+    fallback_for,
+    is_plain_path,
+)
 from pg_trio.web.asgi_call import AsgiCall
 from pg_trio.web.asgi_types import AsgiApp, AsgiEvent, Receive, Scope, Send
 from pg_trio.web.client_address import read_networks
 from pg_trio.web.cors import CorsApp, CorsTable
 from pg_trio.web.head_template import HeadTemplate, Peer
+from pg_trio.web.idempotent_call import IdempotentCall
+from pg_trio.web.kept_stream import StreamKeeping
+from pg_trio.web.stream_routes import StreamRoutes
+from pg_trio.web.websocket import SocketRoute, covers_socket
 
 logger = logging.getLogger("pg_trio.web")
 
@@ -84,12 +105,15 @@ class GatewayRoutes:
         surfaces: Iterable[Surface] = SURFACES,
         attach: Attach | None = None,
         cors: CorsTable | None = None,
+        streams: StreamRoutes | None = None,
     ) -> None:
+        self.streams = streams
         self._attach = attach
         self._cors = cors
         self._inner = inner
         self._surfaces = SurfaceTable(surfaces)
         self._trusted = read_networks(trusted_proxies)
+        self._sockets = SocketRoute(self._trusted, cors, lambda: self.is_ready)
         self.gateway: Gateway | None = None
         self._leaving = False
 
@@ -119,7 +143,9 @@ class GatewayRoutes:
         call = AsgiCall(head, template.surface, scope["headers"], receive, send, link)
         if template.cors:
             call.cors = template.cors
-        if (slot := link.client) is not None and self._attach is None:
+        if template.outlives:
+            call = self._prepare_owned(call, template)
+        if (slot := link.client) is not None and self._attach is None and not call.is_owned:
             # Our own server cancels us when the client leaves, and takes an answer whole: a DirectAttachment, inlined.
             client: Client = self._meet(slot, link.alike, template) if recalled is None else slot.value
             answer = await self._answer(call, client.lasting)
@@ -136,8 +162,12 @@ class GatewayRoutes:
     def _find_other(self, scope: Scope) -> AsgiApp:
         """What serves a scope that no surface matches."""
         if scope["type"] == "websocket":
-            return refuse_websocket
+            gateway: Any = self.gateway
+            is_ours = gateway is not None and covers_socket(read_path(scope))
+            return partial(self._sockets.serve, gateway) if is_ours else refuse_websocket
         app = self._inner if has_plain_path(scope) else refuse_path
+        if app is self._inner and self.streams is not None and scope["type"] == "http":
+            app = self.streams.find(read_path(scope)) or app
         project = self._cors.find(read_path(scope)) if self._cors and scope["type"] == "http" else None
         return app if project is None or self._cors is None else CorsApp(app, self._cors, project)
 
@@ -146,9 +176,47 @@ class GatewayRoutes:
         if scope["type"] != "http" or (found := self._surfaces.find(scope["method"], read_path(scope))) is None:
             return None
         peer = scope.get("client")
-        return HeadTemplate.read(
+        template = HeadTemplate.read(
             scope["headers"], *found, Peer(None if peer is None else peer[0], self._trusted), self._cors
         )
+        is_keyed = template.idempotency_key is not None and not template.surface.only_counts
+        if is_keyed or (self.streams is not None and self.streams.outlives(found[1])):
+            return evolve(template, outlives=True)
+        return template
+
+    def _prepare_owned(self, call: AsgiCall, template: HeadTemplate) -> AsgiCall:
+        """The call, if its work may outlive its client: for a resumable stream, or with an `Idempotency-Key`."""
+        running = None if self.streams is None else self.streams.gateway
+        if running is None:
+            return call
+        if (key := template.idempotency_key) is not None and not call.surface.only_counts:
+            call = IdempotentCall.of(call, key, running)
+        call.keeper = self._find_keeper(template, call.link.body)
+        if call.keeper is not None:
+            call.is_owned = True
+        return call
+
+    def _find_keeper(self, template: HeadTemplate, body: bytes | None) -> StreamKeeping | None:
+        """What keeps one call's stream; None if nothing can, or if the call does not ask for a resumable one."""
+        streams = self.streams
+        if streams is None or streams.gateway is None or streams.gateway.answers is None:
+            return None
+        if template.idempotency_key is not None and not streams.outlives(MatchedRoute(template.project, template.slug)):
+            return None
+        if body is not None and not streams.may_stream(template.project, template.slug, body):
+            return None
+        return StreamKeeping(streams.gateway.answers)
+
+    def _make_attachment(self, call: AsgiCall) -> Attachment[AsgiEvent]:
+        running = None if self.streams is None else self.streams.gateway
+        if self._attach is not None:
+            return self._attach(call.head, call.send)
+        if not call.is_owned or running is None:
+            return DirectAttachment(call.send)
+        send = call.send
+        # Only our own server can send without waiting.
+        now = None if call.link.client is None else partial(send_now, send)
+        return OwnedAttachment(running.works, call.head.request_id, send, now)
 
     def _meet(self, slot: ClientSlot, alike: object, template: HeadTemplate) -> Client:
         """The connection's client; from here on this is what it asked for last."""
@@ -189,6 +257,12 @@ class GatewayRoutes:
 
         A server need not cancel us when the client leaves: we watch for that once the body is in.
         """
+        attachment = self._make_attachment(call)
+        if call.is_owned and call.link.client is not None:
+            # Our own server cancels this task.
+            with suppress(OutputCut):
+                await attachment.serve(partial(self._work, call))
+            return
         body_received = call.body_received = trio.Event()
 
         async def wait_left() -> None:
@@ -199,14 +273,18 @@ class GatewayRoutes:
                 # It has its answer.
                 await trio.sleep_forever()
 
-        attach = self._attach
-        attachment = DirectAttachment(call.send) if attach is None else attach(call.head, call.send)
-        await while_connected(wait_left, partial(attachment.serve, partial(self._work, call)))
+        with suppress(OutputCut):
+            await while_connected(wait_left, partial(attachment.serve, partial(self._work, call)))
 
     async def _work(self, call: AsgiCall, port: WorkPort[AsgiEvent]) -> None:
         """The work of a call, whose answer goes where its client is attached."""
-        call.port, call.send = port, port.send
-        answer = await self._answer(call)
+        call.begin_work(port)
+        try:
+            answer = await self._answer(call)
+            if answer is not None:
+                answer = await call.settle(answer)
+        finally:
+            call.close()
         if answer is not None:
             answer = answer.with_fields(call.cors)
             await port.send({"type": "http.response.start", "status": answer.status, "headers": answer.headers()})
@@ -224,6 +302,20 @@ async def refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": kind + "start", "status": answer.status, "headers": answer.headers()})
         await send({"type": kind + "body", "body": answer.body})
+
+
+async def send_now(send: Send, event: AsgiEvent) -> AsgiEvent | None:
+    """Send an event of a stream by our own server, which does not wait. What is left to be sent."""
+    if not event.get("more_body"):
+        # The head, and the end: the client's own task sends them.
+        return event
+    message: AsgiEvent = {"type": PART_NOW, "body": event["body"]}
+    try:
+        await send(message)
+    except OSError:
+        return event
+    rest = message["rest"]
+    return {"type": REST_OF_PART, "body": rest} if rest else None
 
 
 def recall_template(link: ServerLink) -> HeadTemplate | None:

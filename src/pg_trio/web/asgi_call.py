@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 from uuid import UUID
 
 import trio
@@ -11,6 +12,7 @@ from pg_trio.attachment import WorkPort
 from pg_trio.domain.call import Kept, Progress, RequestHead
 from pg_trio.domain.chat import ChatRequest, FinishReason, Usage
 from pg_trio.domain.events import Event
+from pg_trio.domain.kept_answer import AnswerEnd
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.domain.project import Endpoint
@@ -23,11 +25,27 @@ from pg_trio.errors import (
     GatewayError,
     ShuttingDown,
 )
-from pg_trio.surfaces import StreamSummary, StreamWriter, Surface, Tries
-from pg_trio.surfaces.http_answer import header_text, split_fields
+from pg_trio.surfaces import HttpAnswer, StreamSummary, StreamWriter, Surface, Tries
+from pg_trio.surfaces.http_answer import header_text, render_verdicts, split_fields
 from pg_trio.surfaces.limit_headers import render_limits
 from pg_trio.web.asgi_types import AsgiEvent, Receive, Send
 from pg_trio.web.head_template import Headers
+
+
+class StreamMaker(Protocol):
+    """Makes the client's end of a streamed answer."""
+
+    def __call__(
+        self, call: AsgiCall, writer: StreamWriter, progress: Progress, session_id: UUID | None, /
+    ) -> AsgiStream: ...
+
+
+class StreamKeeper(Protocol):
+    """Keeps the stream of one call for clients that come back: see kept_stream.py."""
+
+    def make_stream(self, call: AsgiCall, request: ChatRequest, endpoint: Endpoint) -> StreamMaker: ...
+
+    def close(self) -> None: ...
 
 
 class AsgiCall:
@@ -49,6 +67,13 @@ class AsgiCall:
     # Set once the body is in, where another task waits to receive after that: one task at a time may. See asgi.py.
     body_received: trio.Event | None = None
 
+    # Whether the gateway owns its work, because it may outlive its client: see pg_trio.attachment.
+    is_owned = False
+    # Keeps a resumable stream; None where there is none.
+    keeper: StreamKeeper | None = None
+    # How its stream has ended, once its last part is sent.
+    stream_end: AnswerEnd = "whole"
+
     # What it knows of its client where that is more than `send`: see pg_trio.attachment.
     port: WorkPort[AsgiEvent] | None = None
 
@@ -61,6 +86,19 @@ class AsgiCall:
         self.receive = receive
         self.send = send
         self.link = link
+
+    def begin_work(self, port: WorkPort[AsgiEvent]) -> None:
+        """Send to the client through this port."""
+        self.port, self.send = port, port.send
+
+    async def settle(self, answer: HttpAnswer) -> HttpAnswer | None:
+        """The whole answer as the client gets it; None if it has got one already."""
+        return answer
+
+    def close(self) -> None:
+        """The work has ended, complete or not."""
+        if self.keeper is not None:
+            self.keeper.close()
 
     @property
     def has_body(self) -> bool:
@@ -84,7 +122,15 @@ class AsgiCall:
         self, request: ChatRequest, endpoint: Endpoint, progress: Progress, session_id: UUID | None
     ) -> AsgiStream:
         """The client's end of a streamed answer."""
-        return AsgiStream(self, self.surface.open_stream(self.head, request, endpoint), progress, session_id)
+        make: StreamMaker = AsgiStream
+        if self.keeper is not None and endpoint.resumable_streams:
+            make = self.keeper.make_stream(self, request, endpoint)
+        return make(self, self.surface.open_stream(self.head, request, endpoint), progress, session_id)
+
+    def stop_with(self, stop: Callable[[], bool]) -> None:
+        """See domain.call.Call. Without a port its client stops it by leaving."""
+        if self.port is not None:
+            self.port.stop_with(stop)
 
     @property
     def declared_bytes(self) -> int | None:
@@ -153,6 +199,9 @@ class AsgiStream:
         """Say whose tokens follow."""
         self._provider, self._model = provider, model
 
+    def name_speaker(self, provider: str, model: str) -> None:
+        """Nothing: an early head names no candidate, because another one may answer."""
+
     async def send_events(self, events: Sequence[Event]) -> bool:
         """Pass events on, those that came together in one write."""
         rendered = self._writer.render(events)
@@ -167,8 +216,21 @@ class AsgiStream:
 
     async def finish(self, finish_reason: FinishReason, usage: Usage) -> None:
         """End a complete answer."""
+        await self._send(self._writer.finish(finish_reason, usage, self._summarize()), more=False)
+
+    async def finish_stopped(self, usage: Usage) -> None:
+        """End one that a client has stopped."""
+        self._call.stream_end = "stopped"
+        await self._send(self._writer.finish("stop", usage, self._summarize(cancelled=True)), more=False)
+
+    async def fail(self, error: GatewayError) -> None:
+        """End one that broke."""
+        self._call.stream_end = "failed"
+        await self._send(self._writer.fail(error), more=False)
+
+    def _summarize(self, *, cancelled: bool = False) -> StreamSummary:
         progress = self._progress
-        summary = StreamSummary(
+        return StreamSummary(
             request_id=self._call.head.request_id,
             provider=self._provider,
             model=self._model,
@@ -176,12 +238,9 @@ class AsgiStream:
             first_token_ms=progress.attempts.first_token_ms,
             times=progress.times_so_far(),
             session_id=self._session_id,
+            cancelled=cancelled,
+            verdicts=progress.verdicts if progress.tells_verdicts else None,
         )
-        await self._send(self._writer.finish(finish_reason, usage, summary), more=False)
-
-    async def fail(self, error: GatewayError) -> None:
-        """End one that broke."""
-        await self._send(self._writer.fail(error), more=False)
 
     async def _send(self, data: bytes, *, more: bool = True) -> None:
         call = self._call
@@ -189,23 +248,31 @@ class AsgiStream:
             call.has_started = True
             # For the next tokens, which one read of the provider's connection bounds.
             call.link.waits_between_parts = True
-            headers = [*self._writer.headers, (b"x-request-id", str(call.head.request_id).encode("ascii"))]
-            if self._provider is not None:
-                headers += [
-                    (b"x-pg-provider", self._provider.encode("ascii")),
-                    (b"x-pg-model", header_text(self._model)),
-                    (b"x-pg-attempts", b"%d" % len(self._progress.attempts.tries)),
-                ]
-            if call.limits:
-                headers += split_fields(render_limits(call.limits))
-            headers += call.surface.stream_fields(call.head.request_id, call.limits, self._progress.times_so_far())
-            if call.cors:
-                headers += split_fields(call.cors)
-            if self._session_id is not None:
-                headers.append((b"x-pg-session-id", str(self._session_id).encode("ascii")))
-            await call.send({"type": "http.response.start", "status": 200, "headers": headers})
+            await call.send({"type": "http.response.start", "status": 200, "headers": self._list_fields()})
         call.has_ended = not more
         await call.send({"type": "http.response.body", "body": data, "more_body": more})
+
+    def _list_fields(self, *, for_any_reader: bool = False) -> list[tuple[bytes, bytes]]:
+        """The head's fields. `for_any_reader`: without those that are of this client and this moment alone."""
+        call = self._call
+        limits = () if for_any_reader else call.limits
+        fields = [*self._writer.headers, (b"x-request-id", str(call.head.request_id).encode("ascii"))]
+        if self._provider is not None:
+            fields += [
+                (b"x-pg-provider", self._provider.encode("ascii")),
+                (b"x-pg-model", header_text(self._model)),
+                (b"x-pg-attempts", b"%d" % len(self._progress.attempts.tries)),
+            ]
+        if limits:
+            fields += split_fields(render_limits(limits))
+        fields += call.surface.stream_fields(call.head.request_id, limits, self._progress.times_so_far())
+        if self._progress.verdicts:
+            fields += split_fields(render_verdicts(self._progress.verdicts))
+        if call.cors and not for_any_reader:
+            fields += split_fields(call.cors)
+        if self._session_id is not None:
+            fields.append((b"x-pg-session-id", str(self._session_id).encode("ascii")))
+        return fields
 
 
 def event_bytes(event: AsgiEvent) -> int:

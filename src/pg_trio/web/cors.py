@@ -26,10 +26,10 @@ Fields: TypeAlias = list[tuple[bytes, bytes]]
 
 # There are no prefix wildcards in this field.
 EXPOSED = (
-    "X-Request-Id, X-PG-Provider, X-PG-Model, X-PG-Attempts, X-PG-Session-Id, Retry-After, retry-after-ms, RateLimit,"
-    " RateLimit-Policy, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests,"
-    " x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, Server-Timing,"
-    " Idempotent-Replayed, Idempotent-Kept, x-should-retry, request-id"
+    "X-Request-Id, X-PG-Provider, X-PG-Model, X-PG-Attempts, X-PG-Session-Id, X-PG-Guardrails, Retry-After,"
+    " retry-after-ms, RateLimit, RateLimit-Policy, x-ratelimit-limit-requests, x-ratelimit-remaining-requests,"
+    " x-ratelimit-reset-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens,"
+    " Server-Timing, Idempotent-Replayed, Idempotent-Kept, x-should-retry, request-id"
 )
 MAX_AGE_S = 7_200
 # As much as a head of ours may be; a list of a browser's header fields is some 300 bytes.
@@ -63,6 +63,11 @@ class CorsTable:
             allowed,
             EXPOSED.encode("ascii"),
         )
+
+    def allows(self, project: str, origin: bytes) -> bool:
+        """Whether pages of this origin may call the project (its UUID as it was sent)."""
+        origins = self._origins.get(project.lower())
+        return origins is not None and _allowed(origins, origin) is not None
 
     def find(self, path: bytes) -> str | None:
         """The UUID of the project with origins that a path is under; None for any other path."""

@@ -34,6 +34,10 @@ class HeadTemplate:
     fields: Mapping[bytes, bytes] = NO_FIELDS
     # Header lines of every answer, for browsers of other origins; see cors.py.
     cors: bytes = b""
+    # Whether such a request may outlive its client's connection: for a resumable stream, or by its key.
+    outlives: bool = False
+    # `Idempotency-Key`, as it came.
+    idempotency_key: bytes | None = None
 
     @classmethod
     def read(
@@ -61,6 +65,7 @@ class HeadTemplate:
                 tracestate=_text(fields.get(b"tracestate")),
             ),
             fields={name: fields[name] for name in surface.head_fields if name in fields} or NO_FIELDS,
+            idempotency_key=fields.get(b"idempotency-key"),
             cors=b"" if not cors else cors.fields_of(route.project, fields.get(b"origin")),
         )
 

@@ -21,7 +21,9 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 
-from pg_trio.domain.project import Access, Caller, Candidate, Endpoint, Project, Token, TokenLimits
+from pg_trio.domain.guardrails import NO_OUTPUT_RULES, Webhook
+from pg_trio.domain.project import Access, Caller, Candidate, Credential, Endpoint, Project, Token, TokenLimits
+from pg_trio.domain.secret import Secret
 from pg_trio.domain.server_link import EXTENSION
 from pg_trio.errors import (
     BadRequest,
@@ -33,6 +35,7 @@ from pg_trio.errors import (
     TokensUnavailable,
 )
 from pg_trio.surfaces import SURFACES, fallback_for, is_v1_route
+from pg_trio.web.mint_route import add_client_token_route
 from pg_trio.web.model_list import add_model_routes
 from pg_trio.web.openapi.document_page import render_page
 from pg_trio.web.openapi.public_document import make_public_document
@@ -73,6 +76,7 @@ def make_web_app(find_inspected: FindInspected, is_ready: Callable[[], bool] = l
     _add_project_routes(app, find_inspected)
     _add_project_models(app, find_inspected)
     add_model_routes(app, find_inspected)
+    add_client_token_route(app, find_inspected)
     _add_routes_of_surfaces(app)
     _add_documents(app)
     _add_health_routes(app, is_ready)
@@ -246,8 +250,19 @@ def describe_endpoint(endpoint: Endpoint) -> dict[str, Any]:
         if field.init and field.name not in described and field.name not in ("candidates", "guardrails", "prices"):
             value = getattr(endpoint, field.name)
             described[field.name] = str(value) if field.name.endswith("_usd") and value is not None else value
-    described["guardrails"] = attrs.asdict(endpoint.guardrails, filter=lambda _, value: value is not None)
+    described["guardrails"] = attrs.asdict(
+        endpoint.guardrails,
+        filter=lambda _, value: value is not None and value != NO_OUTPUT_RULES and not isinstance(value, Secret),
+        value_serializer=_show_rule,
+    )
     return described
+
+
+def _show_rule(rule: object, attribute: attrs.Attribute[object], value: object) -> object:
+    """A rule's setting: a credential by its name, a webhook's URL without the query, because a key may be in it."""
+    if isinstance(value, Credential):
+        return value.name
+    return str(value).partition("?")[0] if isinstance(rule, Webhook) and attribute.name == "url" else value
 
 
 def list_candidates(project: Project, inspected: Inspected) -> list[dict[str, Any]]:

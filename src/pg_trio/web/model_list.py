@@ -10,6 +10,7 @@ from quart import request
 from quart_trio import QuartTrio
 
 from pg_trio.domain.project import Access, Caller, ModelName, Project
+from pg_trio.errors import EndpointNotGranted
 from pg_trio.surfaces import LIST_ACCESS
 from pg_trio.web.head_template import join_tokens
 
@@ -39,12 +40,15 @@ def add_model_routes(app: QuartTrio, find_gateway: Any) -> None:
     @app.get("/api/<project>/v1/models")
     async def list_models(project: str) -> dict[str, Any]:
         gateway, caller = await find_caller(project)
-        names = gateway.list_model_names(caller.project)
+        # A client token sees the endpoints that it names.
+        names = [name for name in gateway.list_model_names(caller.project) if caller.token.may_call(name.id)]
         return {"object": "list", "data": [describe_model(name, made_at) for name in names]}
 
     @app.get("/api/<project>/v1/models/<path:model>")
     async def show_model(project: str, model: str) -> dict[str, Any]:
         gateway, caller = await find_caller(project)
+        if not caller.token.may_call(model):
+            raise EndpointNotGranted
         return describe_model(gateway.find_model_name(caller.project, model), made_at)
 
 

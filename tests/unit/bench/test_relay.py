@@ -28,7 +28,7 @@ def run_flood(monkeypatch: pytest.MonkeyPatch, cpu_us: float) -> list[str]:
     for name, fake in (("open_site", site), ("set_up", MagicMock()), ("evolve", MagicMock())):
         monkeypatch.setattr(relay, name, fake)
     monkeypatch.setattr(relay, "measure_streams", measure)
-    [report] = relay.run(Namespace(quick=True, streams=None, only=["flood"], root=ROOT))
+    [report] = relay.run(Namespace(quick=True, streams=None, only=["flood"], resumable=False, root=ROOT))
     [[*cells]] = report.tables[0].rows
     return cells
 

@@ -60,3 +60,22 @@ def test_budget_that_one_reservation_fits_into(lines: str) -> None:
 
 def test_default_output_is_the_gateways() -> None:
     assert [] == notes("monthly_budget_usd = 1", "[gateway]\ndefault_output_tokens = 1000\n")
+
+
+LATE = "streaming_enabled = true\nguardrails.output.secret_scanner = { types = ['jwt', 'aws_access_key'] }\n"
+
+
+def test_guardrail_that_needs_more_than_is_held_back() -> None:
+    (note,) = notes(LATE)
+
+    assert note.startswith(
+        "support/a: guardrails.output.secret_scanner: may need more of a stream than hold_back_chars"
+    )
+    assert "(256): jwt (4096 characters); " in note
+
+
+@pytest.mark.parametrize(
+    "lines", [LATE.replace("true", "false", 1), LATE + "guardrails.output.hold_back_chars = 5000\n"]
+)
+def test_guardrail_that_needs_no_more(lines: str) -> None:
+    assert [] == notes(lines)

@@ -38,7 +38,7 @@ def test_internal_command_is_not_shown(capsys: pytest.CaptureFixture[str], word:
     assert "worker" not in error.replace(word, "")
     assert error.endswith(
         "(choose from serve, reload, check, prices, token, operator, logs, show, stats, top, backup, migrate, cluster,"
-        " doctor, simulate, completion)\n"
+        " chat, doctor, guard, simulate, completion)\n"
     )
 
 

@@ -13,7 +13,7 @@ import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pg_trio.config import parse_settings, tables
+from pg_trio.config import guardrail_tables, parse_settings, tables
 from pg_trio.config.environment import SECTIONS
 from pg_trio.errors import ConfigError
 from tests.support.config import KEY, NOWHERE, PROJECT
@@ -57,12 +57,22 @@ TABLES: dict[tuple[str | int, ...], type[attrs.AttrsInstance]] = {
     ("projects", 0): tables.ProjectTable,
     ENDPOINT_PLACE: tables.EndpointTable,
     (*ENDPOINT_PLACE, "failover", 0): tables.FailoverTable,
-    RULES_PLACE: tables.GuardrailTables,
-    (*RULES_PLACE, "pii_filter"): tables.PiiFilterTable,
-    (*RULES_PLACE, "prompt_injection"): tables.PromptInjectionTable,
-    (*RULES_PLACE, "keyword_blocklist"): tables.KeywordBlocklistTable,
-    (*RULES_PLACE, "content_length"): tables.ContentLengthTable,
-    ("guardrails", "pii_filter", "custom_patterns", 0): tables.CustomPatternTable,
+    RULES_PLACE: guardrail_tables.GuardrailTables,
+    (*RULES_PLACE, "pii_filter"): guardrail_tables.PiiFilterTable,
+    (*RULES_PLACE, "prompt_injection"): guardrail_tables.PromptInjectionTable,
+    (*RULES_PLACE, "keyword_blocklist"): guardrail_tables.KeywordBlocklistTable,
+    (*RULES_PLACE, "secret_scanner"): guardrail_tables.SecretScannerTable,
+    (*RULES_PLACE, "reversible_redaction"): guardrail_tables.ReversibleRedactionTable,
+    (*RULES_PLACE, "webhook"): guardrail_tables.WebhookTable,
+    (*RULES_PLACE, "moderation"): guardrail_tables.ModerationTable,
+    (*RULES_PLACE, "output"): guardrail_tables.OutputGuardrailTables,
+    (*RULES_PLACE, "output", "pii_filter"): guardrail_tables.OutputPiiFilterTable,
+    (*RULES_PLACE, "output", "keyword_blocklist"): guardrail_tables.OutputKeywordBlocklistTable,
+    (*RULES_PLACE, "output", "secret_scanner"): guardrail_tables.OutputSecretScannerTable,
+    (*RULES_PLACE, "output", "content_length"): guardrail_tables.OutputContentLengthTable,
+    (*RULES_PLACE, "output", "prompt_leak"): guardrail_tables.PromptLeakTable,
+    (*RULES_PLACE, "content_length"): guardrail_tables.ContentLengthTable,
+    ("guardrails", "pii_filter", "custom_patterns", 0): guardrail_tables.CustomPatternTable,
 }
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import attrs
 import pytest
 
-from pg_trio.config import read_configuration, tables
+from pg_trio.config import guardrail_tables, read_configuration, tables
 from pg_trio.config.environment import SECTIONS
 from pg_trio.domain import guardrails
 from pg_trio.domain.project import Credential, Endpoint, Project
@@ -27,11 +27,16 @@ SECTION_SHAPES: dict[str, tuple[type[attrs.AttrsInstance], type[attrs.AttrsInsta
     "`[[projects.endpoints]]`": (tables.EndpointTable, Endpoint),
     "`[[projects.providers]]`": (tables.OpenedProviderTable, None),
     "`failover`": (tables.FailoverTable, None),
-    "`pii_filter`": (tables.PiiFilterTable, guardrails.PiiFilter),
-    "`custom_patterns`": (tables.CustomPatternTable, None),
-    "`prompt_injection`": (tables.PromptInjectionTable, guardrails.PromptInjection),
-    "`keyword_blocklist`": (tables.KeywordBlocklistTable, guardrails.KeywordBlocklist),
-    "`content_length`": (tables.ContentLengthTable, guardrails.ContentLength),
+    "`pii_filter`": (guardrail_tables.PiiFilterTable, guardrails.PiiFilter),
+    "`custom_patterns`": (guardrail_tables.CustomPatternTable, None),
+    "`prompt_injection`": (guardrail_tables.PromptInjectionTable, guardrails.PromptInjection),
+    "`keyword_blocklist`": (guardrail_tables.KeywordBlocklistTable, guardrails.KeywordBlocklist),
+    "`secret_scanner`": (guardrail_tables.SecretScannerTable, guardrails.SecretScanner),
+    "`content_length`": (guardrail_tables.ContentLengthTable, guardrails.ContentLength),
+    "`webhook`": (guardrail_tables.WebhookTable, guardrails.Webhook),
+    "`reversible_redaction`": (guardrail_tables.ReversibleRedactionTable, guardrails.ReversibleRedaction),
+    "`output.prompt_leak`": (guardrail_tables.PromptLeakTable, guardrails.PromptLeak),
+    "`moderation`": (guardrail_tables.ModerationTable, guardrails.Moderation),
 }
 
 # What the field's own default does not say: it depends on the base URL.

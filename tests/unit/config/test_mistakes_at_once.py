@@ -44,7 +44,9 @@ def test_all_kinds_are_reported_together() -> None:
         "gateway.max_messages: expected an integer, found a boolean",
         "gateway.workers: unknown key; it is a setting of [server]",
         'guardrails.pii_filter.types[0]: "emale" is none of "email", "ip_address", "iban", "credit_card", "ssn_us",'
-        ' "phone_us", "phone_de", "phone_generic"; did you mean "email"?',
+        ' "phone_us", "phone_de", "phone_generic", "url_credentials", "ipv6", "mac_address", "us_passport",'
+        ' "de_tax_id", "uk_nino", "fr_nir", "es_nif", "it_codice_fiscale", "crypto_wallet", "vin", "date_of_birth";'
+        ' did you mean "email"?',
         "nope: unknown key",
         'projects[0].endpoints[0].credential: no credential is named "mian"; did you mean "main"?',
         "projects[0].endpoints[0].input_schema.type: 'objct' is not valid under any of the given schemas",
@@ -111,6 +113,8 @@ def test_items_sort_by_number() -> None:
         ("user_prompt_template = '{{ input }}'",
          "user_prompt_template: has no {{input}}, so the user's text would be lost"),
         ("streaming_enabled = true\noutput_schema = true", "streaming_enabled: not together with output_schema"),
+        ("resumable_streams = true", "resumable_streams: needs streaming_enabled"),
+        ("streaming_enabled = true\nresume_bytes = 1000", "resume_bytes: 1000 is below 1024"),
         ("temprature = 1", 'temprature: unknown key; did you mean "temperature"?'),
     ],
 )  # fmt: skip

@@ -239,7 +239,7 @@ def test_table_that_is_there_twice(header: str) -> None:
         (SOUND + "base_url = 'http://h/v1'\n", "projects[0].endpoints[0].base_url: unknown key; it is a setting of"
          " [[credentials]]"),
         (SOUND + "[[endpoints]]\nslug = 'b'\n", "endpoints: unknown key; it is a setting of [[projects]]"),
-        (SOUND + "[pii_filter]\n", "pii_filter: unknown key; it is a setting of [guardrails]"),
+        (SOUND + "[pii_filter]\n", "pii_filter: unknown key; it is a setting of [guardrails] and [guardrails.output]"),
     ],
 )  # fmt: skip
 def test_setting_under_another_header(text: str, said: str) -> None:

@@ -29,6 +29,13 @@ def test_secret_reveals_on_demand() -> None:
     assert KEY == Secret(KEY).reveal()
 
 
+@pytest.mark.parametrize("cut", [0, 1, 20])
+def test_client_token_is_masked_whole(cut: int) -> None:
+    token = "pg_tmp_WzEsImFiYyIsMV0" + "." + "A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8S9t0U1v"
+
+    assert f"a {MASK}, b" == mask_client_text(f"a {token[: len(token) - cut]}, b")
+
+
 def test_secrets_compare_by_value() -> None:
     assert {Secret(KEY)} == {Secret(KEY), Secret(KEY)}
     assert Secret(KEY) != Secret("other")

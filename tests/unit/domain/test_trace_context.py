@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 import pytest
+from attrs import frozen
 
 from pg_trio.domain.trace_context import OPERATION_SPAN, SERVER_SPAN, RequestTrace, TraceContext, pass_on
 
@@ -43,56 +44,79 @@ def test_malformed_trace_is_none(header: str) -> None:
 
 
 REQUEST = UUID(int=2**128 - 1)
-FIRST, SECOND = ("main", "gpt-4o"), ("other", "gpt-4o")
+
+
+@frozen
+class Called:
+    """A candidate and its credential in one."""
+
+    name: str
+    model: str
+
+    @property
+    def credential(self) -> Called:
+        return self
+
+
+FIRST, SECOND = Called("main", "gpt-4o"), Called("other", "gpt-4o")
+
+
+def read_lines(head: bytes) -> list[str]:
+    """Lines of a head, which all end as they must."""
+    *lines, rest = head.decode().split("\r\n")
+    assert "" == rest
+    return lines
 
 
 def test_trace_without_parent_has_the_request_s_id() -> None:
-    trace = RequestTrace(REQUEST, None)
+    trace = RequestTrace(REQUEST)
 
-    ((name, sent),) = trace.begin_attempt(FIRST, 1.0)
+    (sent,) = read_lines(trace.tell_call(FIRST, 1.0))
 
-    assert ("traceparent", f"00-{REQUEST.hex}-{trace.attempts[FIRST, 1.0]}-01") == (name, sent)
-    assert TraceContext.read(sent) is not None
+    span_id = trace.call_id("main", "gpt-4o", 1_000_000)
+    assert f"traceparent: 00-{REQUEST.hex}-{span_id}-01" == sent
+    assert TraceContext.read(sent.partition(": ")[2]) is not None
 
 
 def test_every_call_has_a_span_of_its_own() -> None:
-    trace = RequestTrace(REQUEST, None)
-    for candidate, started_ms in ((FIRST, 1.0), (SECOND, 1.0), (FIRST, 2.0), (FIRST, 1.0)):
-        trace.begin_attempt(candidate, started_ms)
+    trace = RequestTrace(REQUEST)
+    calls = ((FIRST, 1.0), (SECOND, 1.0), (FIRST, 1.00001), (FIRST, 1.0))
 
-    ids = {*trace.attempts.values(), trace.span_id(SERVER_SPAN), trace.span_id(OPERATION_SPAN)}
+    ids = {trace.tell_call(candidate, started_at).split(b"-")[2].decode() for candidate, started_at in calls}
+    ids |= {trace.span_id(SERVER_SPAN), trace.span_id(OPERATION_SPAN)}
     assert 5 == len(ids)
     assert {16} == {len(each) for each in ids}
 
 
 def test_spans_ids_are_never_zero() -> None:
-    assert "0" * 15 + "1" == RequestTrace(UUID(int=1 << 64), None).span_id(SERVER_SPAN)
+    assert "0" * 15 + "1" == RequestTrace(UUID(int=1 << 64)).span_id(SERVER_SPAN)
 
 
 @pytest.mark.parametrize(("parent_is_sampled", "is_sampled", "flags"), [(True, False, "01"), (False, True, "00")])
 def test_parent_s_flag_goes_on(parent_is_sampled: bool, is_sampled: bool, flags: str) -> None:
     parent = TraceContext(TRACE, SPAN, parent_is_sampled)
-    trace = RequestTrace(REQUEST, parent, "vendor=1", is_sampled=is_sampled)
+    trace = RequestTrace(REQUEST, 0.0, parent, "vendor=1", b"01" if is_sampled else b"00")
 
-    sent, state = trace.begin_attempt(FIRST, 1.0)
+    sent, state = read_lines(trace.tell_call(FIRST, 1.0))
 
-    assert (f"00-{TRACE}-", f"-{flags}") == (sent[1][:36], sent[1][-3:])
-    assert ("tracestate", "vendor=1") == state
+    assert sent.startswith(f"traceparent: 00-{TRACE}-")
+    assert sent.endswith(f"-{flags}")
+    assert "tracestate: vendor=1" == state
 
 
 def test_ratio_of_nothing_is_told() -> None:
-    assert RequestTrace(REQUEST, None, is_sampled=False).begin_attempt(FIRST, 1.0)[0][1].endswith("-00")
+    assert RequestTrace(REQUEST, flags=b"00").tell_call(FIRST, 1.0).endswith(b"-00\r\n")
 
 
 def test_client_s_fields_are_passed_on() -> None:
     parent = f"00-{TRACE}-{SPAN}-00"
 
-    def passed(traceparent: str | None, tracestate: str | None) -> list[tuple[str, str]] | None:
+    def passed(traceparent: str | None, tracestate: str | None) -> list[str] | None:
         found = pass_on(traceparent, tracestate)
-        return None if found is None else list(found.begin_attempt(FIRST, 1.0))
+        return None if found is None else read_lines(found.tell_call(FIRST, 1.0))
 
-    assert [("traceparent", parent), ("tracestate", "a=1")] == passed(parent, "a=1")
-    assert [("traceparent", parent)] == passed(parent, "a=1\0b=2")
-    assert [("traceparent", parent)] == passed(parent, "a" * 513)
+    assert [f"traceparent: {parent}", "tracestate: a=1"] == passed(parent, "a=1")
+    for bad in ("a=1\0b=2", "a=1\r\nx: y", "a" * 513, "é=1"):
+        assert [f"traceparent: {parent}"] == passed(parent, bad)
     assert passed("nonsense", "a=1") is None
     assert passed(None, None) is None

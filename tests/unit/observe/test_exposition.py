@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from pg_trio.observe.exposition import MetricsText
 from pg_trio.observe.metric_families import COUNTERS, HISTOGRAMS, GaugeFamily
-from pg_trio.observe.metric_kinds import COUNT, GAUGE, HEDGE, OVERHEAD, REQUEST, TOKEN
+from pg_trio.observe.metric_kinds import COUNT, GAUGE, HEDGE, OTHER, OVERHEAD, REQUEST, STAGE, STAGE_SUMS, TOKEN
 from pg_trio.observe.metric_series import SeriesBook
 from pg_trio.shared_memory import metric_file
 from pg_trio.shared_memory.metric_file import METRICS_NAME, MetricReader, open_table
@@ -64,6 +65,25 @@ def test_bucket_holds_its_bound(tmp_path: Path) -> None:
         assert 2 == scraped.sum(f"{name}_bucket", le="300.0")
         assert 3 == scraped.sum(f"{name}_bucket", le="+Inf") == scraped.sum(f"{name}_count")
     table.close()
+
+
+def test_sums_of_stages_are_shared_out(tmp_path: Path) -> None:
+    tables = [open_table(tmp_path, seat) for seat in (0, 1)]
+    for table in tables:
+        book = SeriesBook(table)
+        for names, sums in (("auth,read", (1000.0, 2000.0)), ("auth", (4000.0,)), (OTHER, (8000.0, 16000.0))):
+            place = book.find(STAGE_SUMS, names)
+            table.cells[place : place + len(sums)] = array("d", sums)
+        for stage in ("auth", "read", OTHER):
+            table.cells[book.find(STAGE, stage)] += 1.0
+
+    scraped = read(tmp_path)
+
+    name = "pg_trio_stage_duration_seconds"
+    assert [10.0, 4.0, 48.0] == [scraped.sum(f"{name}_sum", stage=stage) for stage in ("auth", "read", OTHER)]
+    assert [2, 2, 2] == [scraped.sum(f"{name}_count", stage=stage) for stage in ("auth", "read", OTHER)]
+    for table in tables:
+        table.close()
 
 
 def test_only_what_occurred_is_there(tmp_path: Path) -> None:

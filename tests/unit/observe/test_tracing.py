@@ -18,8 +18,16 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from pg_trio.domain.call import RequestHead, RequestOrigin
 from pg_trio.domain.project import Caller
 from pg_trio.errors import DeadlineExceeded, MissingToken
-from pg_trio.observe.span_building import SpanBuilder
+from pg_trio.observe.span_building import build_spans, find_trace
 from pg_trio.observe.trace_exporter import Builder, export, read_batches
+from pg_trio.observe.trace_facts import (
+    EndedRequest,
+    TraceFacts,
+    read_facts,
+    read_servers,
+    write_line,
+    write_servers,
+)
 from pg_trio.observe.trace_feed import QUEUED_TRACES, TraceFeed
 from pg_trio.observe.tracing import Sampling, Tracing
 from pg_trio.recorder import Recorders
@@ -33,16 +41,16 @@ class Tried:
     """Requests that are recorded by hand, and the traces that came of them."""
 
     def __init__(self, ratio: float, keep: Sequence[str] = ALL) -> None:
-        self.sent: list[bytes] = []
-        self.room = True
+        self.traces: list[EndedRequest] = []
         sampling = Sampling(ratio, keep)
-        self.recorders = Recorders([Tracing(sampling, SpanBuilder({}), self)], begin_trace=sampling.begin)
+        self.recorders = Recorders([Tracing(sampling, self)], begin_trace=sampling.begin)
 
-    def has_room(self) -> bool:
-        return self.room
+    def send(self, trace: EndedRequest) -> None:
+        self.traces.append(trace)
 
-    def send(self, trace: bytes) -> None:
-        self.sent.append(trace)
+    @property
+    def sent(self) -> list[bytes]:
+        return [write_line(trace) for trace in self.traces]
 
     def record(self, error: Exception | None = None, *, is_hedged: bool = False, flags: str | None = None) -> int:
         """One request; how many traces have been sent so far."""
@@ -57,7 +65,14 @@ class Tried:
             recorder.attempts.add(CANDIDATE, began, began + 0.5, "won", is_hedge=is_hedged)
             if error is not None:
                 raise error
-        return len(self.sent)
+        return len(self.traces)
+
+
+def facts_of(tried: Tried) -> TraceFacts:
+    """Of the first request."""
+    facts = read_facts(tried.sent[0])
+    assert facts is not None
+    return facts
 
 
 def with_parent(head: RequestHead, flags: str) -> RequestHead:
@@ -94,22 +109,15 @@ async def test_parent_decides() -> None:
 
     assert 0 == tried.record(DeadlineExceeded(100), is_hedged=True, flags="00")
     assert 1 == tried.record(flags="01")
-    trace = json.loads(tried.sent[0])
-    assert (TRACE, PARENT) == (trace["trace"], trace["spans"][0]["parent"])
-
-
-async def test_trace_without_room_is_not_made() -> None:
-    tried = Tried(1.0)
-    tried.room = False
-
-    assert 0 == tried.record()
+    facts = facts_of(tried)
+    assert (TRACE, PARENT) == (find_trace(facts).trace_id, build_spans(facts, {})[0]["parent"])
 
 
 async def test_shape_of_a_trace() -> None:
     tried = Tried(1.0)
     tried.record()
 
-    server, operation, call = json.loads(tried.sent[0])["spans"]
+    server, operation, call = build_spans(facts_of(tried), {})
     assert ["SERVER", "INTERNAL", "CLIENT"] == [server["kind"], operation["kind"], call["kind"]]
     assert (server["id"], operation["id"]) == (operation["parent"], call["parent"])
     assert 500_000_000 == call["end"] - call["start"]
@@ -117,9 +125,10 @@ async def test_shape_of_a_trace() -> None:
 
 
 async def test_full_queue_drops_and_counts() -> None:
-    feed = TraceFeed([])
+    tried, feed = Tried(1.0), TraceFeed([])
+    tried.record()
     for _ in range(QUEUED_TRACES + 7):
-        feed.send(b"{}")
+        feed.send(tried.traces[0])
 
     assert 7 == feed.dropped
 
@@ -201,3 +210,67 @@ async def test_what_is_not_taken_is_counted(result: SpanExportResult | None) -> 
     tried.record()
 
     assert 2 == export(Collector(result), Builder("1", "0"), tried.sent)
+
+
+# ── the lines between the two ────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_line_states_the_request() -> None:
+    tried = Tried(1.0)
+    tried.record(DeadlineExceeded(100), is_hedged=True, flags="01")
+
+    facts = facts_of(tried)
+
+    (row,) = facts.attempts
+    assert (504, "deadline", f"00-{TRACE}-{PARENT}-01") == (facts.status, facts.kind, facts.traceparent)
+    assert (ENDPOINT.slug, PROJECT.slug) == (facts.endpoint, facts.project_slug)
+    assert ("won", True, 500.0) == (row.kind, row.is_hedge, row.ended_ms)
+
+
+async def test_spoilt_lines_are_no_requests() -> None:
+    tried = Tried(1.0)
+    tried.record()
+    (line,), values = tried.sent, json.loads(tried.sent[0])
+    row = values[-1][0]
+
+    parts = [line[:length] for length in range(len(line))]
+    others = [json.dumps([*values[:place], {}, *values[place + 1 :]]).encode() for place in range(len(values))]
+    lengths = [json.dumps(each).encode() for each in (values[:-1], [*values, 1], [*values[:-1], [row[:-1]]])]
+    rows = [json.dumps([*values[:-1], each]).encode() for each in ([[*row[:3], "x", *row[4:]]], [row, None])]
+
+    assert not [each for each in [*parts, *others, *lengths, *rows] if read_facts(each) is not None]
+
+
+@pytest.mark.parametrize(("seed", "told"), [(2**64 - 1, str(2**64 - 1)), (2**70, float(2**70))])
+async def test_odd_values_cost_no_trace(seed: int, told: object) -> None:
+    """Half a surrogate pair is no text, and protobuf has integers of 64 bits: both are told as near as can be."""
+    tried, collector = Tried(1.0), Collector(SpanExportResult.SUCCESS)
+    tried.record()
+    record, outcome, *_ = tried.traces[0]
+    asked = (None, None, None, None, None, seed, None, None)
+    ended = EndedRequest(record, outcome, asked, ("stop", "chat-\ud800"), None)
+
+    failed = export(collector, Builder("1", "0"), [write_line(ended)])
+
+    _, operation, call = collector.spans
+    assert 0 == failed
+    assert call.attributes is not None
+    assert operation.attributes is not None
+    assert ("chat-?", told) == (
+        call.attributes["gen_ai.response.id"],
+        operation.attributes["gen_ai.request.seed"],
+    )
+
+
+async def test_servers_come_first() -> None:
+    tried, collector = Tried(1.0), Collector(SpanExportResult.SUCCESS)
+    tried.record()
+    line = write_servers({CANDIDATE.credential.name: ("api.example.com", 8443)})
+
+    assert 0 == export(collector, Builder("1", "0"), [line, *tried.sent])
+
+    assert collector.spans[2].attributes is not None
+    assert ("api.example.com", 8443) == tuple(
+        collector.spans[2].attributes[f"server.{name}"] for name in ("address", "port")
+    )
+    assert [None, None] == [read_servers(tried.sent[0]), read_servers(line[:-1])]

@@ -14,6 +14,7 @@ from trio.testing import MockClock
 
 from pg_trio import errors
 from pg_trio.domain.chat import ChatRequest, Message, Reply
+from pg_trio.domain.guardrails import GuardrailVerdict
 from pg_trio.domain.log_row import AttemptRow, Attempts
 from pg_trio.errors import (
     BadRequest,
@@ -28,6 +29,7 @@ from pg_trio.errors import (
     OutOfResources,
     Overloaded,
     PiiBlocked,
+    PromptLeaked,
     ProviderCallFailed,
     RateLimited,
     SessionExpired,
@@ -35,7 +37,6 @@ from pg_trio.errors import (
 )
 from pg_trio.racing.attempt import HEDGE_LOST
 from pg_trio.recorder import OutcomeKind, Recorders, RequestOutcome
-from pg_trio.recorder.facts import GuardrailVerdict
 from pg_trio.recorder.outcome import CLIENT_LEFT, OK, kind_of
 from tests.support.recorded import CANDIDATE, Ends, Facts, SilentCall
 
@@ -134,12 +135,18 @@ async def test_slug_of_the_body_is_what_was_asked_for() -> None:
     assert "translate" == recorder.slug
 
 
-async def test_masked_request_has_a_verdict() -> None:
+async def test_masked_request_is_what_is_recorded() -> None:
+    masked = evolve(REQUEST, messages=(Message("user", "mail me at [E-Mail REDACTED]"),))
+    verdict = GuardrailVerdict("pii_filter", "email", "input", "mask")
+
     with Recorders([]).open(SilentCall()) as recorder:
         recorder.request_read(REQUEST)
-        recorder.request_guarded(evolve(REQUEST, messages=(Message("user", "mail me at [E-Mail REDACTED]"),)))
+        recorder.guardrail_decided(verdict)
+        recorder.request_guarded(masked)
 
-    assert (GuardrailVerdict("pii_filter", "mask"),) == recorder.verdicts
+        assert masked is recorder.request
+
+    assert (verdict,) == recorder.verdicts
 
 
 async def test_untouched_request_has_none() -> None:
@@ -151,15 +158,20 @@ async def test_untouched_request_has_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "guardrail"), [(KeywordBlocked("word"), "keyword_blocklist"), (PiiBlocked("E-Mail"), "pii_filter")]
+    ("error", "verdict"),
+    [
+        (KeywordBlocked("word", rule="word"), GuardrailVerdict("keyword_blocklist", "word", "input", "block")),
+        (PiiBlocked("E-Mail", rule="email"), GuardrailVerdict("pii_filter", "email", "input", "block")),
+        (PromptLeaked(phase="output", rule="prompt"), GuardrailVerdict("prompt_leak", "prompt", "output", "block")),
+    ],
 )
-async def test_blocked_request_names_its_guardrail(error: GatewayError, guardrail: str) -> None:
+async def test_blocked_request_names_its_guardrail(error: GatewayError, verdict: GuardrailVerdict) -> None:
     ends = Ends()
 
     with pytest.raises(type(error)), Recorders([ends]).open(SilentCall()):
         raise error
 
-    assert (GuardrailVerdict(guardrail, "block"),) == ends.records[0].verdicts
+    assert (verdict,) == ends.records[0].verdicts
     assert "refused_guardrail" == ends.outcomes[0].kind
 
 

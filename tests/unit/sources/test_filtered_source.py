@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+import trio
 from attrs import define
 from hypothesis import given
 from hypothesis import strategies as st
@@ -225,3 +226,44 @@ async def test_wrapped_source_is_opened_again_after_a_break(autojump_clock: Mock
 
     ends = [Opened, ContentDelta, Broken, Joined, Opened, ReasoningDelta, Joined, Opened, ContentDelta, Finished]
     assert ends == seen
+
+
+async def test_head_waits_for_what_passes(autojump_clock: MockClock) -> None:
+    """Until a guard lets something pass, its refusal is an ordinary answer."""
+
+    class Late:
+        def take(self, events: Sequence[Event]) -> Sequence[Event]:
+            if any(isinstance(event, ContentDelta) and "bomb" in event.text for event in events):
+                raise KeywordBlocked("bomb")
+            return ()
+
+    client = FakeClient()
+    script: list[float | list[Event]] = [[OPENED, text("a")], 1.0, [text("b")], 1.0, [text("bomb")]]
+    running = guarded(Late(), relay(FakeSource(script), client))
+
+    with pytest.raises(KeywordBlocked):
+        await running.run()
+
+    assert ([], True) == (client.taken, running.has_begun)
+
+
+async def test_silence_counts_while_the_first_tokens_are_held(autojump_clock: MockClock) -> None:
+    client, rescue = FakeClient(), FakeRescue([FakeSource([[OPENED, text("cond")], [Finished("stop")]])])
+    source = FakeSource([[OPENED, text("se")], 60.0])
+
+    await guarded(ToyGuard("secret"), relay(source, client, rescue=rescue, idle_s=5)).run()
+
+    # Another candidate went on when the first one had been silent for so long.
+    [(at, said), _] = client.taken
+    assert ("second", True) == (said, 5 <= at < 6)
+
+
+async def test_held_text_is_not_sent_when_the_stream_is_cut(autojump_clock: MockClock) -> None:
+    client = FakeClient()
+    running = guarded(ToyGuard("secret"), relay(FakeSource([[OPENED, text("a secr")], 60.0]), client, idle_s=100))
+
+    with trio.move_on_after(30) as limit:
+        await running.run()
+
+    assert limit.cancelled_caught
+    assert ["a ", *[": keep-alive"] * 2] == said_to(client)

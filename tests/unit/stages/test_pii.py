@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from pg_trio.domain.chat import ChatRequest, Message, ToolCall
 from pg_trio.domain.content import File, Image, Refusal, Text
-from pg_trio.domain.guardrails import PII_LABELS, CustomPattern, PiiFilter
+from pg_trio.domain.detected_types import PII_LABELS
+from pg_trio.domain.guardrails import CustomPattern, PiiFilter
 from pg_trio.domain.options import Options, ResponseFormat
 from pg_trio.domain.tools import ForeignTool, ForeignToolChoice, Tool, ToolChoice
 from pg_trio.errors import PiiBlocked

@@ -88,6 +88,9 @@ class FakeClient:
     is_writing: bool = False
     named: tuple[str, str] | None = None
 
+    def name_speaker(self, provider: str, model: str) -> None:
+        """Not asked here."""
+
     def name_source(self, provider: str, model: str) -> None:
         self.named = provider, model
 
@@ -105,6 +108,9 @@ class FakeClient:
 
     async def finish(self, finish_reason: FinishReason, usage: Usage) -> None:
         await self._take(f"finish {finish_reason} {usage.completion_tokens}")
+
+    async def finish_stopped(self, usage: Usage) -> None:
+        await self._take(f"stopped {usage.completion_tokens}")
 
     async def fail(self, error: GatewayError) -> None:
         await self._take(f"fail {error.text}")
@@ -746,3 +752,107 @@ async def test_client_that_leaves_ends_a_rescue(autojump_clock: MockClock) -> No
 
     assert (True, 2) == (scope.cancelled_caught, running.usage.completion_tokens)
     assert ("cancelled", "failed: the stream was cut") == (running.relay.outcome, running.outcome)
+
+
+# ── stopping ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def stop_after(running: Running, after_s: float) -> bool:
+    """Run the answer, and stop it at that time; what `stop` said."""
+    said: list[bool] = []
+
+    async def stop() -> None:
+        await trio.sleep(after_s)
+        said.append(running.relay.stop())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stop)
+        await running.run()
+    return said[0]
+
+
+async def test_stop_ends_the_answer_where_it_is(autojump_clock: MockClock) -> None:
+    source, client = FakeSource([[OPENED, text("abcdefgh")], 9.0, [text("never")]]), FakeClient()
+    running = relay(source, client)
+
+    assert await stop_after(running, 2)
+
+    assert [(0, "abcdefgh"), (2, "stopped 2")] == client.taken
+    assert (None, "cancelled: stopped") == (running.failure, running.outcome)
+
+
+async def test_stop_before_the_first_token(autojump_clock: MockClock) -> None:
+    client = FakeClient()
+    running = relay(FakeSource([]), client, rescue=FakeRescue([], first_after_s=60))
+
+    assert await stop_after(running, 2)
+
+    assert [(2, "stopped 0")] == client.taken
+    assert not running.has_begun
+
+
+async def test_stop_waits_for_a_running_write(autojump_clock: MockClock) -> None:
+    source, client = FakeSource([[OPENED, text("a")], 0.5, [text("b")], 0.5, [text("never")]]), FakeClient(write_s=3)
+    running = relay(source, client)
+
+    assert await stop_after(running, 4)
+
+    assert [(3, "a"), (6.5, "b"), (9.5, "stopped 1")] == client.taken
+
+
+async def test_ending_answer_is_not_stopped(autojump_clock: MockClock) -> None:
+    client = FakeClient(write_s=3)
+    running = relay(FakeSource([[OPENED, text("a"), Finished("stop", Usage(1, 1))]]), client)
+
+    assert not await stop_after(running, 4)
+
+    assert [(3, "a"), (6, "finish stop 1")] == client.taken
+
+
+async def test_answer_that_ends_in_the_same_write_is_whole(autojump_clock: MockClock) -> None:
+    client = FakeClient(write_s=3)
+    running = relay(FakeSource([[OPENED, text("a"), Finished("stop", Usage(1, 1))]]), client)
+
+    assert await stop_after(running, 2)
+
+    assert (6, "finish stop 1") == client.taken[-1]
+
+
+async def test_stopped_answer_is_kept_as_it_is(autojump_clock: MockClock) -> None:
+    call = ToolCallDelta(0, "call_1", "look_up", '{"half')
+    source = FakeSource([[OPENED, text("said "), call], 9.0, [text("never")]])
+    kept: list[Reply] = []
+
+    async def keep(usage: Usage) -> None:
+        assert running.record is not None
+        kept.append(running.record.reply_so_far())
+
+    running = relay(source, FakeClient(), keeps_text=True, keep=keep)
+
+    assert await stop_after(running, 2)
+
+    [reply] = kept
+    assert ("said ", "stop", ()) == (reply.content, reply.finish_reason, reply.tool_calls)
+
+
+async def test_held_text_of_a_stopped_answer_is_sent(autojump_clock: MockClock) -> None:
+    class Holding:
+        """A guardrail that passes text on only at the end."""
+
+        def __init__(self) -> None:
+            self.held: list[Event] = []
+
+        def take(self, events: Sequence[Event]) -> Sequence[Event]:
+            self.held += events
+            if not events[-1].is_last:
+                return []
+            released, self.held = self.held, []
+            return released
+
+    client = FakeClient()
+    running = relay(FakeSource([[OPENED, text("a")], 1.0, [text("b")], 9.0, [text("never")]]), client)
+    running.relay.source = FilteredSource(running.source, Holding())
+
+    assert await stop_after(running, 4)
+
+    assert [(4, "ab"), (4, "stopped 1")] == client.taken

@@ -46,6 +46,8 @@ def make_rows() -> list[LogRow]:
     ):
         row = evolve(NEW, request_id=UUID(int=0xA5C << 64 | number), at=float(number // 3), status=200 + number * 7)
         texts: dict[str, Any] = {name: text}
+        if name == "outcome":
+            texts |= {"subject": text, "client_token": "abcdefghijkl"}
         rows.append(evolve(row, token_id=(None, 1, 2)[number % 3], **texts))
     return rows
 

@@ -17,6 +17,7 @@ import trio
 from attrs import evolve
 
 from pg_trio.config.settings import GatewaySettings
+from pg_trio.domain.client_grant import holder_key
 from pg_trio.domain.log_row import LogRow
 from pg_trio.store.free_pages import KEPT_FREE_PAGES
 from pg_trio.store.log import LogStore
@@ -131,6 +132,41 @@ async def test_spend_outlives_its_rows(store: LogStore) -> None:
 
     assert (5, {ENDPOINT: 11_110}) == (deleted, before)
     assert before == await store.spend_since(month)
+
+
+async def test_holders_spend_outlives_its_rows(store: LogStore) -> None:
+    month = NOW - NOW % 900
+    rows = [
+        make_row(
+            number,
+            month + at,
+            endpoint_uuid=ENDPOINT,
+            cost_nano_usd=cost,
+            token_id=7,
+            subject=subject,
+            client_token=f"token-{number % 2}",
+        )
+        for number, (at, subject, cost) in enumerate(
+            [
+                (-1.0, "ada", 1),
+                (0.0, "ada", 10),
+                (5.0, "ada", 100),
+                (5.0, "bob", 7),
+                (3 * DAY_S, "ada", 1_000),
+                # Of client tokens without a subject: one of today, and one that has expired.
+                (3 * DAY_S, None, 5),
+                (1.0, None, 3),
+            ]
+        )
+    ]
+    await fill(store, [*rows, make_row(99, month + 1.0, endpoint_uuid=ENDPOINT, cost_nano_usd=9, token_id=7)])
+    expected = {holder_key(7, "s:ada"): 1_110, holder_key(7, "s:bob"): 7, holder_key(7, "t:token-1"): 5}
+
+    before = await store.holder_spend_since(month, month + 2 * DAY_S)
+    deleted = await store.retention.sweep(month + 3 * DAY_S)
+
+    assert (6, expected) == (deleted, before)
+    assert expected == await store.holder_spend_since(month, month + 2 * DAY_S)
 
 
 async def test_spend_of_long_ago_is_forgotten(store: LogStore, settings: GatewaySettings) -> None:

@@ -96,3 +96,33 @@ def test_every_answer_compares_once(monkeypatch: pytest.MonkeyPatch, number: int
     cache.get(digest_of(number))
 
     assert [(32, 32)] == compared
+
+
+def test_client_tokens_are_remembered_until_tokens_change() -> None:
+    cache = TokenCache(entries=10)
+    remember(cache, 1)
+    cache.keep_verified(digest_of(2), make_token(2), cache.generation)
+    cache.keep_by_id(1, make_token(1), cache.generation)
+    cache.keep_by_id(3, None, cache.generation)
+
+    before = (cache.get(digest_of(2)), cache.get_verified(digest_of(2)), cache.get_by_id(1), cache.get_by_id(3))
+    stale = cache.generation
+    cache.clear()
+    cache.keep_verified(digest_of(2), make_token(2), stale)
+    cache.keep_by_id(1, make_token(1), stale)
+
+    assert (UNSEEN, make_token(2), make_token(1), None) == before
+    assert (None, UNSEEN) == (cache.get_verified(digest_of(2)), cache.get_by_id(1))
+
+
+def test_flood_of_client_tokens_evicts_client_tokens_alone() -> None:
+    cache = TokenCache(entries=10)
+    remember(cache, *range(10))
+
+    for number in range(1_000, 2_000):
+        cache.keep_verified(digest_of(number), make_token(number), cache.generation)
+        cache.keep_by_id(number, make_token(number), cache.generation)
+
+    assert [make_token(number) for number in range(10)] == [cache.get(digest_of(number)) for number in range(10)]
+    assert [None, make_token(1_990)] == [cache.get_verified(digest_of(number)) for number in (1_989, 1_990)]
+    assert [UNSEEN, make_token(1_990)] == [cache.get_by_id(number) for number in (1_989, 1_990)]

@@ -15,11 +15,13 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from pg_trio.domain.call import Call, StreamClient, WholeAnswer
 from pg_trio.domain.chat import ChatRequest, Message, Usage
 from pg_trio.domain.events import ContentDelta, Opened
+from pg_trio.domain.guardrails import GuardrailVerdict
 from pg_trio.domain.log_row import Attempts
-from pg_trio.domain.project import Candidate, Credential, Endpoint
+from pg_trio.domain.project import Caller, Candidate, Credential, Endpoint
 from pg_trio.domain.server_link import EXTENSION, ClientSlot, ServerLink
 from pg_trio.domain.stage_times import NO_TIMES, StageTimes
 from pg_trio.errors import BodyTooLarge, ClientLeft, DeadlineExceeded, GatewayError, ProviderCallFailed
+from pg_trio.recorder.facts import Settled
 from pg_trio.surfaces import MatchedRoute
 from pg_trio.surfaces.gateway import GATEWAY
 from pg_trio.web.asgi import GatewayRoutes
@@ -183,9 +185,14 @@ def open_stream(call: Call, streamer: Streamer, model: str) -> StreamClient:
 class Streamer(Asker):
     """A gateway that streams a whole answer, and has something left to do."""
 
+    caller: Caller | None = None
+    settled: Settled | None = None
+
     def __init__(self) -> None:
         super().__init__()
         self.attempts = Attempts(0)
+        self.verdicts: Sequence[GuardrailVerdict] = ()
+        self.tells_verdicts = False
         self.is_done = False
 
     def times_so_far(self) -> StageTimes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from functools import partial
+from pathlib import Path
 
 from attrs import field, frozen
 
@@ -17,13 +18,19 @@ from pg_trio.errors import InjectionBlocked
 from pg_trio.stages.guardrails.pii import PiiScanner
 from pg_trio.stages.guardrails.prompt_injection import injection_scanner
 from scripts.bench.benches.guardrails.corpus import PARTS, Line, read_lookalikes, read_personal
+from scripts.bench.benches.guardrails.costs import measure_clean, measure_hostile
+from scripts.bench.benches.guardrails.held_streams import tabulate_streams
+from scripts.bench.benches.guardrails.peers_report import compare
 from scripts.bench.benches.stages import CLEAN
 from scripts.bench.harness.cli import Options, Parser, Reports, positive
+from scripts.bench.harness.processes import ROOT
 from scripts.bench.harness.tables import Report, Table
 from scripts.bench.harness.target import repeat
 from scripts.bench.harness.timing import time_rounds
 
 CLEAN_CHARS, RUNS = 960, 2_000
+# Texts of each template of the peers' material.
+PEER_TIMES = 30
 
 
 @frozen
@@ -73,6 +80,8 @@ def _is_refused(text: str) -> bool:
 
 def add_options(parser: Parser) -> None:
     parser.add_argument("--times", type=positive, help="lines made of each template (default 20, quick 5)")
+    parser.add_argument("--peers", action="store_true", help="beside Presidio and LLM Guard (400 MB, installed once)")
+    parser.add_argument("--cache", type=Path, default=ROOT / "build/peers", help="the folder for installed peers")
     parser.add_argument("--missed", action="store_true", help="an example of each kind that went wrong")
 
 
@@ -97,3 +106,7 @@ def run(options: Options) -> Reports:
     tables = [Table(head, found, missed if options.missed else [])]
     notes = [*(wrong if options.missed else []), note]
     yield Report([*tables, Table(("look-alikes, taken wrongly", "share", "lines"), taken, notes)])
+    streams = tabulate_streams(2 if options.quick else 20)
+    yield Report([measure_clean(options.quick), measure_hostile(options.quick), streams])
+    if options.peers:
+        yield Report(list(compare(options.cache, 5 if options.quick else PEER_TIMES)))

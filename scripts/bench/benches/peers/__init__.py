@@ -79,7 +79,7 @@ def visit_peers(visitor: Visitor, peers: Sequence[Peer], found: Findings, tables
     """All peers are visited once a round for each table. A peer that fails is not started again for that table."""
     for number in range(1, visitor.plan.rounds + 1):
         for peer in peers:
-            if "requests" in tables:
+            if "requests" in tables and not peer.streams_only:
                 visit_once(visitor.visit, peer, number, found.requests, found.left_out)
             if "streams" in tables and number <= visitor.plan.stream_rounds:
                 visit_once(visitor.visit_streams, peer, number, found.streams, found.no_streams)

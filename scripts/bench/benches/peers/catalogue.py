@@ -49,6 +49,8 @@ class Launch:
     environment: Mapping[str, str] = field(factory=dict)
     count_logged: Callable[[], int] | None = None
     stream_environment: Mapping[str, str] = field(factory=dict)
+    # Where its streams are asked in another way than its requests.
+    stream_target: Target | None = None
 
 
 @frozen(slots=True)
@@ -64,6 +66,8 @@ class Peer:
     set_up: Callable[[Spot], Launch]
     install: Callable[[Path], Path] | None = None
     changed: str = ""
+    # Whether it is another way to stream from a peer whose requests have a row already.
+    streams_only: bool = False
 
 
 def _set_up_floor(spot: Spot) -> Launch:
@@ -78,6 +82,13 @@ def _set_up_lane(spot: Spot) -> Launch:
     )
     environment = {"PG_TRIO_CONFIG": str(files.configuration)}  # Hypercorn's application finds it so.
     return Launch(target, files.make_lane_command(spot.port), environment, count_logged)
+
+
+def _set_up_resumable(spot: Spot) -> Launch:
+    files = set_up_full(spot.folder, spot.upstream_url, resumable=True)
+    count_logged = partial(files.read_log, "count(*)")
+    target = files.target(spot.port, "support", {"message": QUESTION})
+    return Launch(target, files.make_lane_command(spot.port), {}, count_logged)
 
 
 def _set_up_hypercorn(spot: Spot) -> Launch:
@@ -95,6 +106,11 @@ def _set_up_observed(spot: Spot) -> Launch:
     # The upstream answers every path with 200, which is all that an exporter wants of a collector.
     observed = {"PG_TRIO_OBSERVE__OTLP_ENDPOINT": f"http://{HOST}:{spot.upstream_port}"}
     return evolve(launch, environment={**launch.environment, **observed})
+
+
+def _set_up_websocket(spot: Spot) -> Launch:
+    launch = _set_up_lane(spot)
+    return evolve(launch, stream_target=evolve(launch.target, over_websocket=True))
 
 
 def _set_up_openai(spot: Spot) -> Launch:
@@ -148,6 +164,9 @@ PEERS: tuple[Peer, ...] = (
     Peer("unobserved", "pg_trio, nothing observed", f"{SWITCHED_ON}; no metrics", _set_up_unobserved),
     Peer("observed", "pg_trio, all observed", f"{SWITCHED_ON}; a trace of every request", _set_up_observed),
     Peer("openai", "pg_trio, its own lane, on /v1", SWITCHED_ON, _set_up_openai),
+    Peer("resumable", "pg_trio, resumable streams", f"{SWITCHED_ON}; each stream kept for clients that come back",
+         _set_up_resumable),
+    Peer("websocket", "pg_trio, over WebSockets", SWITCHED_ON, _set_up_websocket, streams_only=True),
     Peer("hypercorn", "pg_trio, stock Hypercorn", SWITCHED_ON, _set_up_hypercorn),
     Peer("portkey", f"Portkey {PORTKEY_VERSION} (Node)", _PORTKEY_ON, _set_up_portkey, install_portkey,
          _PORTKEY_CHANGED),

@@ -28,7 +28,7 @@ def install_litellm(cache: Path) -> Path:
     quietly = ["--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]
     requirement = f"litellm[proxy]=={LITELLM_VERSION}"
     fill = [str(folder / "bin/python"), "-m", "pip", "install", *quietly, requirement]
-    _install_once(f"LiteLLM {LITELLM_VERSION} (540 MB)", folder, [[sys.executable, "-m", "venv", str(folder)], fill])
+    install_once(f"LiteLLM {LITELLM_VERSION} (540 MB)", folder, [[sys.executable, "-m", "venv", str(folder)], fill])
     return folder / "bin/litellm"
 
 
@@ -40,11 +40,11 @@ def install_portkey(cache: Path) -> Path:
     package = f"@portkey-ai/gateway@{PORTKEY_VERSION}"
     # --prefix: without it npm looks for a package.json further up and installs there.
     step = ["npm", "install", "--prefix", str(folder), "--ignore-scripts", "--no-audit", "--no-fund", package]
-    _install_once(f"Portkey {PORTKEY_VERSION} (25 MB)", folder, [step])
+    install_once(f"Portkey {PORTKEY_VERSION} (25 MB)", folder, [step])
     return folder / "node_modules/@portkey-ai/gateway/build/start-server.js"
 
 
-def _install_once(what: str, folder: Path, steps: Sequence[Sequence[str]]) -> None:
+def install_once(what: str, folder: Path, steps: Sequence[Sequence[str]]) -> None:
     """`folder` holds a finished installation: a broken or interrupted one is thrown away and made anew."""
     finished, log = folder / ".installed", folder.with_suffix(folder.suffix + ".log")
     if finished.exists():

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from scripts.bench.benches.peers.catalogue import Launch, Peer, Spot
 from scripts.bench.harness.open_loop import OpenLoad, run_open_loop
@@ -85,7 +85,8 @@ class Visitor:
 
     def visit_streams(self, peer: Peer) -> dict[str, float]:
         """The same for streams, from the source. Raises: PeerUnavailableError, TimeoutError."""
-        with self._start(peer, self.source, streams=True) as (visit, launch):
+        with self._start(peer, self.source, streams=True) as (started, launch):
+            visit = started if launch.stream_target is None else evolve(started, target=launch.stream_target)
             wait_ready(visit.process, launch.target.ask_stream(0, StreamOrder(streams=1, tokens=2, pace_us=0)))
             figures = visit.measure_streams(self.plan)
         return {**figures, "lost_sum": _count_lost(launch, figures["calls"])}

@@ -3,8 +3,10 @@
 Rules:
 1. Everything is one transaction: all of it, or nothing. Into tables with tokens, operators or sessions nothing is
    carried: ids stay as they are, because the log and the audit have them.
-2. The month's spend counts as settled, by a holder of its own.
-3. The log is not carried here: a node that starts with the data directory sends it (log_forwarding.py).
+2. The month's spend counts as settled, by a lease of its own: that of endpoints, and that of holders of client tokens.
+3. The keys of client tokens replace the cluster's: without tokens there, no client token is good. So what was minted on
+   the machine stays good.
+4. The log is not carried here: a node that starts with the data directory sends it (log_forwarding.py).
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psycopg
 from attrs import astuple, frozen
@@ -20,26 +22,28 @@ from attrs import astuple, frozen
 from pg_trio.cluster.postgres.command_connection import connect_command, explained
 from pg_trio.domain.operator import Operator, Override
 from pg_trio.domain.project import Token, TokenLimits
+from pg_trio.domain.signing_key import SigningKey
 from pg_trio.errors import StoreError
 from pg_trio.store.token_file import COLUMNS
 
 Cursor: TypeAlias = psycopg.Cursor[tuple[Any, ...]]
 
-SESSION_COLUMNS = "id, endpoint, token, created_at, last_active_at, message_count, token_count, byte_count"
+SESSION_COLUMNS = "id, endpoint, token, created_at, last_active_at, message_count, token_count, byte_count, holder"
 # Copying gigabytes of messages takes minutes.
 STATEMENT_LIMIT = "SET statement_timeout = 0"
 
 
 @frozen(slots=True)
 class SingleMachine:
-    """What there is to carry over. `spend`: billionths of a US dollar by endpoint, in `month`."""
+    """What there is to carry over. `spend`: billionths of a US dollar by key of a ledger, in `month`."""
 
     tokens: Sequence[Token]
+    signing_keys: Sequence[SigningKey]
     operators: Sequence[Operator]
     overrides: Sequence[Override]
     sessions: Iterable[tuple[Any, ...]]
     messages: Iterable[tuple[Any, ...]]
-    spend: Mapping[UUID, int]
+    spend: Mapping[bytes, int]
     month: int
 
 
@@ -65,7 +69,8 @@ def carry_over(url: str, machine: SingleMachine) -> dict[str, int]:
                 "messages": _copy(cursor, "messages (session, position, at, body)", machine.messages),
                 "budgets": _add_spend(cursor, machine),
             }
-            for table in ("tokens", "operators"):
+            _replace_signing_keys(cursor, machine.signing_keys)
+            for table in ("tokens", "operators", "signing_keys"):
                 cursor.execute(
                     f"SELECT setval(pg_get_serial_sequence('pgtrio.{table}', 'id'), max(id))"  # noqa: S608
                     f" FROM pgtrio.{table} HAVING max(id) IS NOT NULL".encode()
@@ -97,6 +102,13 @@ def _token_row(token: Token) -> tuple[Any, ...]:
     )
 
 
+def _replace_signing_keys(cursor: Cursor, keys: Sequence[SigningKey]) -> None:
+    if keys:
+        cursor.execute("DELETE FROM pgtrio.signing_keys")
+        # The oldest first, as they were made.
+        _copy(cursor, "signing_keys (id, secret, created_at)", map(astuple, reversed(keys)))
+
+
 def _operator_row(one: Operator) -> tuple[Any, ...]:
     return one.id, one.name, one.prefix, one.digest, one.role, one.is_active, one.created_at
 
@@ -107,14 +119,14 @@ def _override_row(one: Override) -> tuple[Any, ...]:
 
 def _add_spend(cursor: Cursor, machine: SingleMachine) -> int:
     holder = uuid4()
-    for endpoint, spent in machine.spend.items():
+    for key, spent in machine.spend.items():
         cursor.execute(
             "INSERT INTO pgtrio.budgets AS b (endpoint, month, leased) VALUES (%s, %s, %s)"
             " ON CONFLICT (endpoint, month) DO UPDATE SET leased = b.leased + excluded.leased",
-            (endpoint.bytes, machine.month, spent),
+            (key, machine.month, spent),
         )
         cursor.execute(
             "INSERT INTO pgtrio.budget_leases (endpoint, month, holder, granted, settled) VALUES (%s, %s, %s, %s, %s)",
-            (endpoint.bytes, machine.month, holder, spent, spent),
+            (key, machine.month, holder, spent, spent),
         )
     return len(machine.spend)

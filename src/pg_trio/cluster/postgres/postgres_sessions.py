@@ -34,11 +34,11 @@ from pg_trio.store.session_file import MOST_TOKENS
 logger = logging.getLogger("pg_trio.cluster")
 
 READ = (
-    "SELECT endpoint, token, created_at, last_active_at, message_count, token_count, byte_count,"
+    "SELECT endpoint, token, holder, created_at, last_active_at, message_count, token_count, byte_count,"
     " ARRAY(SELECT body FROM pgtrio.messages WHERE session = id ORDER BY position)"
     " FROM pgtrio.sessions WHERE id = %s"
 )
-APPEND = "SELECT pgtrio.append_turn(%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+APPEND = "SELECT pgtrio.append_turn(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 FORGET = "DELETE FROM pgtrio.sessions WHERE id = %s AND last_active_at <= %s"
 PURGE = (
     "DELETE FROM pgtrio.sessions WHERE id IN (SELECT id FROM pgtrio.sessions"
@@ -143,17 +143,18 @@ def _values_of(turn: Turn) -> tuple[object, ...]:
     size = sum(len(body.encode("utf-8")) + 1 for body in bodies) + 1
     tokens = min(turn.token_count, MOST_TOKENS)
     owner = (turn.session_id, turn.is_first, turn.endpoint, turn.token_id, turn.at)
-    return (uuid4(), *owner, bodies, size, tokens)
+    return (uuid4(), *owner, bodies, size, tokens, turn.holder)
 
 
 def _session_of(session_id: UUID, row: tuple[Any, ...]) -> StoredSession:
-    endpoint, token, created_at, last_active_at, message_count, token_count, byte_count, bodies = row
+    endpoint, token, holder, created_at, last_active_at, message_count, token_count, byte_count, bodies = row
     try:
         shapes = [orjson.loads(body) for body in bodies]
         return StoredSession(
             id=session_id,
             endpoint=endpoint,
             token_id=token,
+            holder=holder,
             created_at=created_at,
             last_active_at=last_active_at,
             message_count=message_count,

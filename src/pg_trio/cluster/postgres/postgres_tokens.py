@@ -4,19 +4,25 @@ Rules:
 1. A hit touches neither a checkpoint nor the database. A miss is one query; several callers may ask at once.
 2. A change by any node empties the cache: it is notified, with a poll as fallback (changes.py). So a revocation holds
    in every worker within a second. While PostgreSQL is away, remembered tokens stay valid; `find` raises for others.
-3. `last_used_at` is collected in memory and written for all tokens at once.
+3. The keys that sign client tokens are in the database as they are, because every node must sign and verify. A worker
+   reads them with the revision, and has them also while PostgreSQL is away. Its start makes a new key if the newest is
+   too old (store/token_file.py, rule 3). A worker that has never reached the database knows no key, and `signing_keys`
+   raises: a client token then gets a 503, not a 401.
+4. `last_used_at` is collected in memory and written for all tokens at once.
 """
 
 from __future__ import annotations
 
 import logging
+import secrets
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import psycopg
 import trio
-from attrs import define, field
+from attrs import define, field, frozen
 
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.postgres.changes import ChangeWatch
@@ -25,30 +31,44 @@ from pg_trio.cluster.postgres.token_rows import READ_REVISION, SELECT_TOKENS, to
 from pg_trio.cluster.postgres.trio_connection import TrioConnection
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.project import Token
+from pg_trio.domain.signing_key import SigningKey
 from pg_trio.errors import StoreError
 from pg_trio.store.outage import Outage
 from pg_trio.store.token_cache import TokenCache, Unseen
+from pg_trio.store.token_file import KEY_AGE_S, KEY_BYTES, KEY_REST_S
 
 logger = logging.getLogger("pg_trio.cluster")
 
 FIND = f"{SELECT_TOKENS} WHERE digest = %s"
+FIND_BY_ID = f"{SELECT_TOKENS} WHERE id = %s"
 LIST = f"{SELECT_TOKENS} WHERE project_uuid = %s ORDER BY id"
 NOTE_USED = (
     "UPDATE pgtrio.tokens AS t SET last_used_at = greatest(coalesce(t.last_used_at, 0), u.at)"
     " FROM unnest(%s::bigint[], %s::double precision[]) AS u (id, at) WHERE t.id = u.id"
 )
+READ_KEYS = "SELECT id, secret, created_at FROM pgtrio.signing_keys ORDER BY id DESC"
+RENEW_KEYS = "SELECT pgtrio.renew_signing_keys(%s, %s, %s)"
 CLOSE_LIMIT_S = 5.0
+
+
+@frozen(slots=True)
+class _SharedState:
+    """What a worker knows of the database besides its tokens."""
+
+    revision: int
+    keys: tuple[SigningKey, ...]
 
 
 @define(eq=False)
 class PostgresTokens:
-    """See the rules. `run` watches for changes and writes `last_used_at`."""
+    """See the rules. `begin` before the first request; `run` watches for changes and writes `last_used_at`."""
 
     pool: PostgresPool
     settings: GatewaySettings
     _cache: TokenCache = field(init=False)
     _used: dict[int, float] = field(factory=dict)
-    _revision: int = -1
+    # None until the database was reached.
+    _state: _SharedState | None = None
     _failures: Outage = field(factory=lambda: Outage(logger, "cannot look up tokens, unknown ones get a 503"))
 
     def __attrs_post_init__(self) -> None:
@@ -70,15 +90,39 @@ class PostgresTokens:
         if not isinstance(found, Unseen):
             return found
         generation = self._cache.generation
-        try:
-            rows = await self._read(FIND, digest)
-        except StoreError as error:
-            self._failures.failed(error)
-            raise
-        self._failures.succeeded()
-        token = token_of(rows[0]) if rows else None
+        token = await self._read_one(FIND, digest)
         self._cache.keep(digest, token, generation)
         return token
+
+    @property
+    def generation(self) -> int:
+        """See ParentTokens."""
+        return self._cache.generation
+
+    @property
+    def signing_keys(self) -> tuple[SigningKey, ...]:
+        """See ParentTokens. Raises StoreError until the database was reached once."""
+        if self._state is None:
+            raise StoreError("PostgreSQL: the keys of client tokens could not be read yet")
+        return self._state.keys
+
+    async def find_by_id(self, token_id: int) -> Token | None:
+        """See ParentTokens."""
+        found = self._cache.get_by_id(token_id)
+        if not isinstance(found, Unseen):
+            return found
+        generation = self._cache.generation
+        token = await self._read_one(FIND_BY_ID, token_id)
+        self._cache.keep_by_id(token_id, token, generation)
+        return token
+
+    def keep_verified(self, digest: bytes, token: Token, generation: int) -> None:
+        """See ParentTokens."""
+        self._cache.keep_verified(digest, token, generation)
+
+    def recall_verified(self, digest: bytes) -> Token | None:
+        """See ParentTokens."""
+        return self._cache.get_verified(digest)
 
     def note_used(self, token_id: int, at: float) -> None:
         """See TokenDirectory."""
@@ -89,7 +133,10 @@ class PostgresTokens:
         return [token_of(row) for row in await self._read(LIST, project_uuid)]
 
     async def begin(self) -> None:
-        """Note which changes were there before anything is remembered. Does nothing while the database is away."""
+        """Note which changes were there before anything is remembered, and renew the keys of client tokens.
+
+        Does nothing while the database is away: `run` does it then.
+        """
         with suppress(EngineAway, psycopg.Error):
             await self._look()
 
@@ -107,13 +154,11 @@ class PostgresTokens:
             await self._flush_used()
 
     async def _look(self) -> None:
-        async def read(connection: TrioConnection) -> int:
-            row = await (await connection.execute(READ_REVISION)).fetchone()
-            return int(row[0]) if row is not None else 0
-
-        revision = await self.pool.use(read)
-        if revision != self._revision:
-            self._revision = revision
+        if self._state is None:
+            await self.pool.use(_renew_keys)
+        state = await self.pool.use(partial(_read_state, self._state))
+        if state is not self._state:
+            self._state = state
             self._cache.clear()
 
     async def _flush_used(self) -> None:
@@ -134,6 +179,15 @@ class PostgresTokens:
             self._used = used | self._used
             raise
 
+    async def _read_one(self, query: str, value: object) -> Token | None:
+        try:
+            rows = await self._read(query, value)
+        except StoreError as error:
+            self._failures.failed(error)
+            raise
+        self._failures.succeeded()
+        return token_of(rows[0]) if rows else None
+
     async def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         async def read(connection: TrioConnection) -> list[tuple[Any, ...]]:
             return await (await connection.execute(query.encode(), values)).fetchall()
@@ -142,3 +196,19 @@ class PostgresTokens:
             return await self.pool.use(read)
         except (EngineAway, psycopg.Error) as away:
             raise StoreError(f"PostgreSQL: {say(away)}") from away
+
+
+async def _renew_keys(connection: TrioConnection) -> None:
+    values = (KEY_AGE_S, KEY_REST_S, secrets.token_bytes(KEY_BYTES))
+    await connection.execute(RENEW_KEYS, values)
+
+
+async def _read_state(known: _SharedState | None, connection: TrioConnection) -> _SharedState:
+    """The state; `known` itself if nothing has changed."""
+    # The revision first: a change in between is found at the next look.
+    row = await (await connection.execute(READ_REVISION)).fetchone()
+    revision = int(row[0]) if row is not None else 0
+    if known is not None and known.revision == revision:
+        return known
+    rows = await (await connection.execute(READ_KEYS)).fetchall()
+    return _SharedState(revision, tuple([SigningKey(key, bytes(secret), at) for key, secret, at in rows]))

@@ -2,7 +2,7 @@
 
 resp.py        the wire, without I/O
 pending.py     a command whose reply is awaited
-link.py        one connection, which all tasks of a worker share
+redis_link.py  one connection, which all tasks of a worker share
 client.py      a link at all times: connects, notices a frozen server, connects again
 dialing.py     one server or sentinels; logs in, refuses Redis Cluster
 scripts.py     scripts in Lua (`lua/`), run by their digest

@@ -3,7 +3,7 @@
 Rules:
 1. A call never waits for a connection: without one, or while the server does not answer, it raises EngineAway at once.
    So an engine that is stopped costs the calls under way at that moment their limit, and later ones nothing. This is
-   the breaker; the probe is what is still under way, and after SILENT_LIMIT_S a new connection (link.py).
+   the breaker; the probe is what is still under way, and after SILENT_LIMIT_S a new connection (redis_link.py).
 2. A call waits `limit_s` at most. The request's own deadline and its cancellation end it earlier.
 3. A call that takes something names how to give it back (`undo`). If the caller is cancelled, it waits for the reply,
    shielded and within the limit, so that it is given back before the cancellation passes. If the reply comes later, it
@@ -19,8 +19,8 @@ import trio
 from attrs import define, field
 
 from pg_trio.cluster.engine_away import EngineAway
-from pg_trio.cluster.redis.link import RedisLink
 from pg_trio.cluster.redis.pending import Undo
+from pg_trio.cluster.redis.redis_link import RedisLink
 from pg_trio.cluster.redis.resp import Argument, RedisError, Reply
 from pg_trio.cluster.redis.scripts import Script
 from pg_trio.errors import StoreError

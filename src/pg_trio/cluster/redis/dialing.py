@@ -16,7 +16,7 @@ import trio
 
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.redis.client import Connect, Greet
-from pg_trio.cluster.redis.link import RedisLink
+from pg_trio.cluster.redis.redis_link import RedisLink
 from pg_trio.cluster.redis.resp import Argument, RedisError, Reply, RespReader, encode_command
 from pg_trio.config.cluster_settings import RedisAddress
 from pg_trio.errors import StoreError

@@ -29,11 +29,14 @@ from pg_trio.domain.server_link import ClientSlot
 from pg_trio.errors import InternalError, ShuttingDown
 from pg_trio.server.error_groups import errors_told
 from pg_trio.server.http1.asgi_scope import make_scope, read_address
+from pg_trio.server.http1.departures import has_arrived
 from pg_trio.server.http1.head import HttpHead, Refused
 from pg_trio.server.http1.incoming import Incoming
 from pg_trio.server.http1.lane_exchange import DISCARD_BYTES, LaneExchange
+from pg_trio.server.http1.parting import LINGER_S, part_with
 from pg_trio.server.http1.phase import GONE, OVER, WAITING, Phase
 from pg_trio.server.http1.response import closing_error, refusal
+from pg_trio.server.websocket.upgrade import Upgrade
 
 if TYPE_CHECKING:
     from pg_trio.server.http1.lane import Lane
@@ -42,9 +45,6 @@ logger = logging.getLogger("pg_trio.server")
 
 # 64 KiB: Hypercorn's and Trio's own; a request of the gateway fits in one read.
 RECV_BYTES = 64 * 1024
-# 2 s for a client to take the last answer before the socket closes under what it still sends (RFC 9112 section 9.6:
-# closing with unread data resets the connection and may destroy the answer). nginx: lingering_timeout, 5 s.
-LINGER_S = 2.0
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -61,6 +61,7 @@ class LaneConnection:
         "_scope",
         "_server",
         "_socket",
+        "_websocket",
         "client",
         "deadline",
         "incoming",
@@ -76,6 +77,7 @@ class LaneConnection:
         self.client = ClientSlot()
         self._phase = Phase.NEW
         self._exchange: LaneExchange | None = None
+        self._websocket: HttpHead | None = None  # its handshake, if the lane serves it
         # The server's own last answer; empty if there is none.
         self._parting = b""
         # Trio's clock; math.inf while the connection does not wait for its client.
@@ -114,7 +116,7 @@ class LaneConnection:
 
     def note_crowded(self) -> None:
         """Close to make room for others, unless a request has just arrived."""
-        if not self._has_arrived():
+        if not has_arrived(self._socket):
             self._end("too many connections")
 
     def note_draining(self) -> None:
@@ -122,18 +124,10 @@ class LaneConnection:
 
         A client that has sent nothing yet may be about to: it gets the time limit of a head, not the whole drain.
         """
-        if self._phase is Phase.IDLE and not self._has_arrived():
+        if self._phase is Phase.IDLE and not has_arrived(self._socket):
             self._end("the server is draining")
         elif self.waits:
             self.deadline = min(self.deadline, trio.current_time() + self._lane.head_s)
-
-    def _has_arrived(self) -> bool:
-        """Whether the kernel has unread bytes, or the client's end."""
-        try:
-            self._socket.recv(1, socket.MSG_PEEK)
-        except OSError:
-            return False
-        return True
 
     def note_cut(self) -> None:
         """The drain's time is over: an answer that has not begun is not sent."""
@@ -161,17 +155,20 @@ class LaneConnection:
 
     # ── serving ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def run(self) -> None:
-        """Serve until either side ends the connection. Raises only cancellation from outside."""
+    async def run(self) -> Upgrade | None:
+        """Serve until either side ends the connection, or it becomes a WebSocket. Raises only outer cancellation."""
         try:
             with self._scope, errors_told(_log_bug), self.client.stack:
                 await self._serve_requests()
+            if self._websocket is not None:
+                return Upgrade(self._detach(), self._websocket, self.incoming.take_websocket())
             if self._phase is Phase.HANDED_OVER:
                 await self._lane.hand_over(self._detach(), self.incoming.data)
             elif self._parting and not self.left:
-                await self._part()
+                await part_with(self._socket, self._parting, self._recv)
         finally:
             self._close()
+        return None
 
     def _detach(self) -> socket.socket:
         self._lane.forget(self, self._socket)
@@ -192,13 +189,14 @@ class LaneConnection:
         while True:
             try:
                 head = await self._receive_head()
+                if head is None:
+                    return
+                if head.wants_websocket:
+                    self._websocket = head if self._lane.covers_websocket(head) else None
+                    self._phase = Phase.HANDED_OVER
+                    return
             except Refused as refused:
                 self._refuse(refused)
-                return
-            if head is None:
-                return
-            if head.wants_websocket:
-                self._phase = Phase.HANDED_OVER
                 return
             if not await self._serve(head):
                 return
@@ -272,7 +270,7 @@ class LaneConnection:
             logger.error("request %s: application gave %s %r no whole answer", request_id, head.method, head.path)
             return self._give_up(exchange, request_id)
         if exchange.response.closes:
-            await self._part()
+            await part_with(self._socket, self._parting, self._recv)
             return False
         return not exchange.is_receiving and (exchange.body.ended or await self._discard_body(exchange))
 
@@ -300,18 +298,6 @@ class LaneConnection:
             return False
         return True
 
-    async def _part(self) -> None:
-        """Send the last answer, and let the client read it before the socket closes."""
-        with trio.move_on_after(LINGER_S):
-            try:
-                if self._parting:
-                    self._socket.send(self._parting)
-                self._socket.shutdown(socket.SHUT_WR)
-            except OSError:
-                return
-            while await self._recv():
-                pass
-
     # ── bytes ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _recv(self) -> bytes:
@@ -331,8 +317,7 @@ class LaneConnection:
             return data
         try:
             return await self._recv()
-        except trio.ClosedResourceError:
-            # The connection ended while a task of the application still runs.
+        except trio.ClosedResourceError:  # the connection ended while a task of the application still runs
             return b""
 
     def refuse_body(self, refused: Refused) -> None:
@@ -366,6 +351,13 @@ class LaneConnection:
         if sent < len(data):
             await self._write_rest(memoryview(data)[sent:])
 
+    def write_now(self, data: bytes) -> bytes:
+        """Hand the kernel what it takes at once; the rest. Raises OSError if the connection is over."""
+        try:
+            return data[self._socket.send(data) :]
+        except BlockingIOError:
+            return data
+
     async def _write_rest(self, rest: memoryview) -> None:
         try:
             while rest:
@@ -391,5 +383,4 @@ class LaneConnection:
 
 
 def _log_bug(error: Exception) -> None:
-    """One connection's bug must not end the others."""
     logger.error("error in a connection", exc_info=error)

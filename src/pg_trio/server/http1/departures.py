@@ -27,6 +27,15 @@ def departures_supported() -> bool:
     return hasattr(select, "epoll")
 
 
+def has_arrived(sock: socket.socket) -> bool:
+    """Whether the kernel has unread bytes of the peer's, or its end."""
+    try:
+        sock.recv(1, socket.MSG_PEEK)
+    except OSError:
+        return False
+    return True
+
+
 class Departures:
     """A set of sockets; `watch` calls a socket's function once its peer is gone. Closed when its `with` block ends."""
 

@@ -53,6 +53,10 @@ class Incoming:
             self.data = data[end:]
         return head
 
+    def take_websocket(self) -> bytes:
+        """The bytes behind a WebSocket's handshake, which is here whole; none are left here."""
+        return self.take_all().partition(HEAD_END)[2]
+
     def find_head(self, data: bytes) -> tuple[HttpHead, int] | None:
         """The head that `data` begins with, and where it ends; None if it is not whole. Raises Refused.
 

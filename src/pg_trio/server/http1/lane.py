@@ -13,13 +13,17 @@ import trio
 from pg_trio.config.settings import ServerSettings
 from pg_trio.domain.verdict import Verdict
 from pg_trio.server.http1.accepting import accept_rest, accept_sockets
-from pg_trio.server.http1.connection import LINGER_S, LaneConnection
+from pg_trio.server.http1.connection import LaneConnection
 from pg_trio.server.http1.departures import Departures
 from pg_trio.server.http1.doorkeeper import Doorkeeper
-from pg_trio.server.http1.head import Refused
+from pg_trio.server.http1.head import HttpHead, Refused
 from pg_trio.server.http1.line_budget import LineBudget
 from pg_trio.server.http1.open_connections import OpenConnections
+from pg_trio.server.http1.parting import LINGER_S
 from pg_trio.server.http1.types import DOOR, Door, HandOver, Mount
+from pg_trio.server.websocket.flusher import Flusher
+from pg_trio.server.websocket.lane_socket import LaneSocket
+from pg_trio.server.websocket.upgrade import Upgrade, read_key
 
 logger = logging.getLogger("pg_trio.server")
 
@@ -48,6 +52,9 @@ class Lane:
         self.head_s = settings.head_timeout_ms / 1000
         self.idle_s = settings.idle_timeout_ms / 1000
         self.write_s = settings.write_timeout_ms / 1000
+        self.heartbeat_s = settings.websocket_heartbeat_ms / 1000
+        self.flusher = Flusher()
+        self._door: Door | None = mount.state.get(DOOR)
         # Answers end their connections from then on.
         self.leaving = self.draining = False
         self._departures = departures
@@ -73,9 +80,29 @@ class Lane:
             sock.close()
             return
         self._connections.add(connection)
-        await connection.run()
+        upgrade = await connection.run()
+        if upgrade is not None:
+            # Not kept while the socket lasts.
+            del connection
+            await self._serve_websocket(upgrade)
 
-    def forget(self, connection: LaneConnection, sock: socket.socket) -> None:
+    async def _serve_websocket(self, upgrade: Upgrade) -> None:
+        sock, head, data = upgrade
+        websocket = LaneSocket(sock, self, head)
+        try:
+            self._departures.add(sock, websocket.note_left)
+        except OSError:
+            sock.close()
+            return
+        self._connections.add(websocket)
+        await websocket.run(head, data)
+
+    def covers_websocket(self, head: HttpHead) -> bool:
+        """Whether the application serves this WebSocket. Raises Refused if its handshake is malformed."""
+        covers = self._door is not None and self._door.covers_websocket(head.path)
+        return covers and bool(read_key(head.headers))
+
+    def forget(self, connection: LaneConnection | LaneSocket, sock: socket.socket) -> None:
         """The connection ended or was handed over: watch neither its client nor its limits any longer."""
         self._connections.discard(connection)
         self._departures.discard(sock)
@@ -90,9 +117,8 @@ class Lane:
     def leave(self) -> None:
         """The gateway is about to stop: answers say `connection: close`. All other work goes on."""
         self.leaving = True
-        door: Door | None = self.mount.state.get(DOOR)
-        if door is not None:
-            door.note_leaving()
+        if self._door is not None:
+            self._door.note_leaving()
 
     def drain(self) -> None:
         """From now on answers say `connection: close`; connections that wait for another request close at once."""
@@ -126,6 +152,7 @@ async def serve_lane(  # noqa: PLR0913  # what a lane needs, each by name
         lane = Lane(mount, settings, connections, departures, hand_over, doorkeeper)
         async with trio.open_nursery() as watching:
             watching.start_soon(departures.watch)
+            watching.start_soon(lane.flusher.watch)
             if doorkeeper is not None:
                 watching.start_soon(doorkeeper.run)
             async with trio.open_nursery() as serving:

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import trio
 
-from pg_trio.domain.server_link import WHOLE_ANSWER, ServerLink
+from pg_trio.domain.server_link import PART_NOW, REST_OF_PART, WHOLE_ANSWER, ServerLink
 from pg_trio.server.http1.body import NOTHING_LEFT, ChunkedBody, LengthBody, open_body
 from pg_trio.server.http1.head import HttpHead, Refused
 from pg_trio.server.http1.response import CONTINUE, Response, ResponseMisuse
@@ -107,6 +107,13 @@ class LaneExchange:
             await self._send_whole(message["status"], message["fields"], message["body"])
         elif kind == "http.response.start":
             self.response.start(message)
+        elif kind == PART_NOW:
+            response = self.response
+            keep_alive = not response.head_made and self._keeps_alive()
+            data = response.part(message["body"], more=True, keep_alive=keep_alive)
+            message["rest"] = self._connection.write_now(data)
+        elif kind == REST_OF_PART:
+            await self._connection.write(message["body"])
         else:
             raise ResponseMisuse(f"unknown message {kind!r}")
 

@@ -67,7 +67,8 @@ class OpenConnections:
         self._members: set[OpenConnection] = set()
         self._freed: trio.Event | None = None
         self._lines = LineBudget(1, CROWDED_WINDOW_S)
-        shortest_ms = min(settings.head_timeout_ms, settings.idle_timeout_ms, settings.write_timeout_ms)
+        limits_ms = (settings.head_timeout_ms, settings.idle_timeout_ms, settings.write_timeout_ms)
+        shortest_ms = min(*limits_ms, settings.websocket_heartbeat_ms)
         self._tick_s = min(max(shortest_ms / 1000 / 4, MIN_TICK_S), MAX_TICK_S)
 
     def __len__(self) -> int:

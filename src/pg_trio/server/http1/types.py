@@ -61,6 +61,8 @@ class Door:
     admission: LoadGate
     covers: Callable[[str, bytes], bool]
     note_leaving: Callable[[], None] = lambda: None
+    # Whether the application serves WebSockets with this raw path: then the lane does not hand them over.
+    covers_websocket: Callable[[bytes], bool] = lambda path: False
 
 
 DOOR = "pg_trio.door"

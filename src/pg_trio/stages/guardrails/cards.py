@@ -29,15 +29,16 @@ _JOINT = (
     r"./_\-]{1,3}"
 )
 CARD = (
-    r"\b(?:[2-6]\d{11,18}|1800\d{11}|(?:8600|9860|9792)\d{12}"
+    r"\b(?:[2-6]\d{11,18}|1800\d{11}|(?:8600|9860|9792)\d{12}|0604\d{8,15}"
     rf"|[2-6]\d{{3}}{_JOINT}\d{{4}}{_JOINT}\d{{4}}{_JOINT}\d{{1,4}}(?:{_JOINT}\d{{3}})?"
-    rf"|[56]\d{{3}}{_JOINT}\d{{4}}{_JOINT}\d{{4,5}}|3\d{{3}}{_JOINT}\d{{6}}{_JOINT}\d{{4,5}})\b"
+    rf"|(?:0604|[56]\d{{3}}){_JOINT}\d{{4}}{_JOINT}\d{{4,5}}|3\d{{3}}{_JOINT}\d{{6}}{_JOINT}\d{{4,5}})\b"
 )
 
 _SIXTEEN_UP = range(16, 20)
 _MAESTRO = range(12, 20)
 # First six digits from, to, and the lengths. No overlaps; in order.
 _RANGES = (
+    (60400, 60499, _MAESTRO),  # 0604…: Maestro's oldest
     (180000, 180099, (15,)),  # JCB of old
     (213100, 213199, (15,)),
     (220000, 220499, _SIXTEEN_UP),  # Mir
@@ -45,7 +46,7 @@ _RANGES = (
     (300000, 305999, range(14, 20)),  # Diners Club
     (309500, 309599, range(14, 20)),
     (340000, 349999, (15,)),  # American Express
-    (350000, 358999, _SIXTEEN_UP),  # JCB, whose own is 3528 and up
+    (350000, 359999, _SIXTEEN_UP),  # JCB, whose own is 3528 to 3589
     (360000, 369999, range(14, 20)),  # Diners Club
     (370000, 379999, (15,)),
     (380000, 399999, range(14, 20)),
@@ -67,7 +68,8 @@ _RANGES = (
 )
 _FIRST = [first for first, _, _ in _RANGES]
 # Twelve digits are also a UPC: only these prefixes are Maestro's without a word that says card.
-_MAESTRO_PREFIXES = (b"5018", b"5020", b"5038", b"5893", b"6304", b"6759", b"6761", b"6762", b"6763", b"6390")
+# A UPC that begins with 5 is a coupon.
+_MAESTRO_PREFIXES = tuple(b"5018 5020 5038 56 57 58 6304 6759 6761 6762 6763 6390".split())
 _MIN_DIGITS, _MAX_DIGITS = 12, 19
 # With this many more groups of four in the same row, it is a row of figures or a hex dump.
 _MAX_NEIGHBOURS = 2
@@ -117,11 +119,9 @@ def _is_plausible(buffer: bytes, start: int, end: int, floor: int, digits: bytes
 
 def _is_likely_bare(digits: bytes) -> bool:
     if len(digits) == 12:
-        return digits.startswith(_MAESTRO_PREFIXES) and not is_ean(digits)
+        return digits.startswith(_MAESTRO_PREFIXES) and (digits[0] == 0x35 or not is_ean(digits))  # 0x35 is "5"
     if len(digits) in (17, 18):
         return False  # allowed for some issuers, but very rare
-    if digits.startswith(b"35"):
-        return digits >= b"3528"  # below: IMEIs with a software version
     return len(digits) != 13 or (digits[0] == 0x34 and not is_ean(digits))  # 0x34 is "4": Visa's cards of old
 
 

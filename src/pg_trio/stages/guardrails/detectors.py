@@ -1,120 +1,105 @@
-"""Detectors for each type of personal data: a pattern finds candidates, and a check accepts or rejects them.
-
-A pattern alone cannot express "a valid IBAN" or "after the word invoice" (RE2 has no look-around). So a check gets the
-candidate with its surroundings, and returns where the match begins and ends, or None. After None the search continues
-one byte later if candidates have a bounded length, or later (`resume`) if they are whole runs. Both ways are linear.
-
-Each type has its own file: mail, addresses, iban, cards, ssn, phones.
-"""
+"""The types of personal data, each with its detector. Each has its own file: mail, ip_addresses, iban, cards, ssn …"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
-from attrs import field, frozen
-
-from pg_trio.domain.guardrails import PII_LABELS
+from pg_trio.domain.detected_types import PII_LABELS, PUBLISHED_PII_TYPES
+from pg_trio.domain.guardrails import CustomPattern
+from pg_trio.stages.guardrails.birth_dates import DATE_OF_BIRTH, check_date_of_birth
+from pg_trio.stages.guardrails.byte_finder import ByteFinder
 from pg_trio.stages.guardrails.cards import CARD, check_card
+from pg_trio.stages.guardrails.crypto_wallets import CRYPTO_WALLET, check_crypto_wallet
+from pg_trio.stages.guardrails.detector import Detector, Resume, next_byte
 from pg_trio.stages.guardrails.iban import IBAN, check_iban
 from pg_trio.stages.guardrails.ip_addresses import IPV4, IPV6, check_address, rest_of_run
-from pg_trio.stages.guardrails.linear import Pattern, compile_pattern
+from pg_trio.stages.guardrails.linear import compile_pattern
+from pg_trio.stages.guardrails.mac_addresses import MAC_ADDRESS, check_mac_address
 from pg_trio.stages.guardrails.mail import EMAIL, after_at, check_email
-from pg_trio.stages.guardrails.phones import (
-    PHONE_DE,
-    PHONE_GENERIC,
-    PHONE_US,
-    check_generic_phone,
-    check_german_phone,
-    check_us_phone,
+from pg_trio.stages.guardrails.match_width import widest_match
+from pg_trio.stages.guardrails.national_ids import (
+    DE_TAX_ID,
+    ES_NIF,
+    FR_NIR,
+    IT_CODICE_FISCALE,
+    UK_NINO,
+    US_PASSPORT,
+    check_de_tax_id,
+    check_es_nif,
+    check_fr_nir,
+    check_it_codice_fiscale,
+    check_uk_nino,
+    check_us_passport,
 )
+from pg_trio.stages.guardrails.phone_patterns import PHONE_DE, PHONE_GENERIC, PHONE_US
+from pg_trio.stages.guardrails.phones import check_generic_phone, check_german_phone, check_us_phone
 from pg_trio.stages.guardrails.ssn import SSN, check_ssn
-from pg_trio.stages.guardrails.surroundings import Check, Span
+from pg_trio.stages.guardrails.surroundings import Check
+from pg_trio.stages.guardrails.url_credentials import URL_CREDENTIALS, check_url_credentials
+from pg_trio.stages.guardrails.vehicles import VIN, check_vin
 
-# Where the search continues after a rejected candidate. Arguments: the text, the candidate's start and end.
-Resume = Callable[[bytes, int, int], int]
+# Parts of a custom pattern that could match at a piece's start or end, or match the separator.
+_ANCHORS = ("^", "$", r"\A", r"\z", r"\C")
+
+# `longest_match_chars` of each: the longest match, and what its check reads behind it (a row of figures, a unit, the
+# words after a version). 256 for mail: RFC 5321's longest path is 254 without its brackets.
+_BUILT_IN: dict[str, tuple[str, Check, Resume, int]] = {
+    "url_credentials": (URL_CREDENTIALS, check_url_credentials, next_byte, 224),
+    "email": (EMAIL, check_email, after_at, 256),
+    "ip_address": (f"{IPV6}|{IPV4}", check_address, rest_of_run, 128),
+    "ipv6": (IPV6, check_address, rest_of_run, 64),
+    "mac_address": (MAC_ADDRESS, check_mac_address, next_byte, 20),
+    "iban": (IBAN, check_iban, next_byte, 68),
+    "credit_card": (CARD, check_card, next_byte, 96),
+    "ssn_us": (SSN, check_ssn, next_byte, 68),
+    "us_passport": (US_PASSPORT, check_us_passport, next_byte, 48),
+    "de_tax_id": (DE_TAX_ID, check_de_tax_id, next_byte, 16),
+    "uk_nino": (UK_NINO, check_uk_nino, next_byte, 16),
+    "fr_nir": (FR_NIR, check_fr_nir, next_byte, 23),
+    "es_nif": (ES_NIF, check_es_nif, next_byte, 14),
+    "it_codice_fiscale": (IT_CODICE_FISCALE, check_it_codice_fiscale, next_byte, 22),
+    "crypto_wallet": (CRYPTO_WALLET, check_crypto_wallet, next_byte, 108),
+    "vin": (VIN, check_vin, next_byte, 19),
+    "date_of_birth": (DATE_OF_BIRTH, check_date_of_birth, next_byte, 40),
+    "phone_us": (PHONE_US, check_us_phone, next_byte, 128),
+    "phone_de": (PHONE_DE, check_german_phone, next_byte, 128),
+    "phone_generic": (PHONE_GENERIC, check_generic_phone, next_byte, 128),
+}
+
+DETECTORS: dict[str, Detector] = {
+    name: Detector(name, PII_LABELS[name], source, check, resume, longest)
+    for name, (source, check, resume, longest) in _BUILT_IN.items()
+}
 
 
-def _take(_buffer: bytes, start: int, end: int, _floor: int) -> Span:
-    return start, end
+def pii_finder(types: tuple[str, ...] | None, custom_patterns: tuple[CustomPattern, ...] = ()) -> ByteFinder:
+    """The detectors of these types (None: the published ones), in the contract's order, then the custom patterns.
+
+    Raises: ValueError for a type or a pattern that cannot be used, with its name.
+    """
+    detectors = (*_built_in(types), *_custom(custom_patterns))
+    return ByteFinder(detectors, not any(anchor in custom.pattern for custom in custom_patterns for anchor in _ANCHORS))
 
 
-def _next_byte(_buffer: bytes, start: int, _end: int) -> int:
-    return start + 1
+def _built_in(types: tuple[str, ...] | None) -> list[Detector]:
+    for name in types or ():
+        if name not in PII_LABELS:
+            raise ValueError(f"types: unknown type {name!r}")
+    wanted = PUBLISHED_PII_TYPES if types is None else types
+    return [DETECTORS[name] for name in PII_LABELS if name in wanted]
 
 
-@frozen(slots=True, eq=False)
-class Detector:
-    """One kind of personal data. `source` is its pattern; `placeholder` stands for a match until all are found."""
-
-    label: str
-    source: str
-    check: Check = _take
-    resume: Resume = _next_byte
-    placeholder: bytes = b""
-    _pattern: Pattern = field(init=False)
-
-    @_pattern.default
-    def _compile(self) -> Pattern:
-        return compile_pattern(self.source)
-
-    def find(self, buffer: bytes) -> tuple[int, int] | None:
-        """Byte offsets of the first match."""
-        return next(self.find_all(buffer), None)
-
-    def find_all(self, buffer: bytes) -> Iterator[tuple[int, int]]:
-        """Byte offsets of every match, in order."""
-        search, check, resume = self._pattern.search, self.check, self.resume
-        done = 0
-        found = search(buffer)
-        while found is not None:
-            begin, end = found
-            # An empty match (`\b` in a custom pattern) masks nothing, and would be found again and again.
-            taken = check(buffer, begin, end, done) if end > begin else None
-            if taken is None:
-                found = search(buffer, resume(buffer, begin, end))
-                continue
-            yield taken
-            done = taken[1]
-            found = search(buffer, done)
-
-    def replace_all(self, buffer: bytes) -> bytes:
-        """The text with the placeholder for every match; the same object if there was none.
-
-        It runs twice: a number that was rejected because of the number after it may be accepted once that is masked.
-        """
-        masked = self._replace_once(buffer)
-        return buffer if masked is buffer else self._replace_once(masked)
-
-    def _replace_once(self, buffer: bytes) -> bytes:
-        pieces, done = [], 0
-        for begin, end in self.find_all(buffer):
-            pieces.append(buffer[done:begin])
-            done = end
-        if not pieces:
-            return buffer
-        pieces.append(buffer[done:])
-        return self.placeholder.join(pieces)
+def _custom(patterns: tuple[CustomPattern, ...]) -> list[Detector]:
+    detectors = []
+    for index, custom in enumerate(patterns):
+        try:
+            detectors.append(custom_detector(custom.label, custom.pattern))
+        except ValueError as error:
+            raise ValueError(f"custom_patterns[{index}].pattern: {error}") from None
+    return detectors
 
 
 def custom_detector(label: str, pattern: str) -> Detector:
     """A configured pattern. Raises: ValueError if RE2 rejects it, or if it matches the empty text."""
-    detector = Detector(label, pattern)
+    detector = Detector(label, label, pattern, longest_match_chars=widest_match(pattern))
     if compile_pattern(pattern).search(b"") is not None:
         raise ValueError("matches the empty text")
     return detector
-
-
-_BUILT_IN: dict[str, tuple[str, Check, Resume]] = {
-    "email": (EMAIL, check_email, after_at),
-    "ip_address": (f"{IPV6}|{IPV4}", check_address, rest_of_run),
-    "iban": (IBAN, check_iban, _next_byte),
-    "credit_card": (CARD, check_card, _next_byte),
-    "ssn_us": (SSN, check_ssn, _next_byte),
-    "phone_us": (PHONE_US, check_us_phone, _next_byte),
-    "phone_de": (PHONE_DE, check_german_phone, _next_byte),
-    "phone_generic": (PHONE_GENERIC, check_generic_phone, _next_byte),
-}
-
-DETECTORS: dict[str, Detector] = {
-    name: Detector(PII_LABELS[name], source, check, resume) for name, (source, check, resume) in _BUILT_IN.items()
-}

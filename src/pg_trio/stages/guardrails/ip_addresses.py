@@ -42,6 +42,12 @@ _VERSION_WORDS = frozenset(
     " rc snapshot changelog since introduced deprecated fixed python ruby perl node nodejs golang rust gcc clang"
     " cmake gradle maven kotlin scala".encode().split()
 )
+# Products whose name stands before a version, but also before a private address of a machine that runs it.
+_PRODUCTS = frozenset(
+    b"postgresql postgres mariadb mongodb nginx apache httpd tomcat jenkins grafana elasticsearch kibana redis debian"
+    b" ubuntu centos fedora oracle db2 sqlite teamviewer zoom slack vlc vmware virtualbox nvidia cuda cudnn skype"
+    b" libreoffice gimp blender unity unreal drupal wordpress joomla magento typo3 moodle jira confluence".split()
+)
 _VERSION_CONNECTORS = frozenset(b"number no is was of to from and or through until n for notes".split())
 _MAX_CONNECTORS = 3
 # `Chrome/1.2.3.4` and `name-1.2.3.4`; and `name==1.2.3.4`, `>=1.2.3.4`, `^1.2.3.4`.
@@ -90,6 +96,8 @@ def _is_version(buffer: bytes, start: int, end: int, floor: int, octets: list[by
     window = before(buffer, start, floor)
     if not window:
         return False
+    if not is_private and any(word.lower() in _PRODUCTS for word in words_of(window)[-1:]):
+        return True
     if _COMPARED.search(window) or _is_version_said(window) or _PACKAGE.search(window):
         return True
     if _BEHIND_NAME.search(window) is None:

@@ -42,14 +42,25 @@ def compile_pattern(pattern: str, *, ignore_case: bool = False, max_mem_bytes: i
         raise ValueError(said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)) from None
 
 
+_NOTHING: list[int] = []
+
+
 class PatternSet:
     """Several patterns in one scan; reports which of them match somewhere."""
 
-    def __init__(self, patterns: Sequence[str]) -> None:
-        self._set: Any = re2.Set.SearchSet(_options())
+    def __init__(self, patterns: Sequence[str], *, ignore_case: bool = False, max_mem_bytes: int | None = None) -> None:
+        options = _options()
+        options.case_sensitive = not ignore_case
+        if max_mem_bytes is not None:
+            options.max_mem = max_mem_bytes
+        self._set: Any = re2.Set.SearchSet(options)
         for pattern in patterns:
             self._set.Add(pattern)
         self._set.Compile()
+
+    def find_indexes(self, text: bytes) -> list[int]:
+        """The indexes of the patterns that match somewhere."""
+        return self._set.Match(text) or _NOTHING
 
     def find_first(self, text: bytes) -> int | None:
         """The lowest index of a pattern that matches somewhere, or None."""

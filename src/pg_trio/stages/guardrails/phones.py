@@ -38,52 +38,6 @@ from pg_trio.stages.guardrails.words import (
     POSSESSIVES,
 )
 
-# ── patterns ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-# Between groups of digits: space, no-break spaces, dot, slash, hyphens, dashes.
-_GAP = r"[ \x{A0}\x{202F}\x{2009}./\-\x{2010}\x{2011}\x{2013}]"
-_INNER = rf"(?:{_GAP}{{0,3}}[()]?{_GAP}?\d)"
-# A word's end, or the x of an extension, which the check removes.
-_END = r"(?:\b|[xX])"
-# Beginnings of the words that can come before a number; the check compares the whole words. Up to 32 characters
-# between.
-_SIGN = (
-    r"(?i:\b(?:(?:[A-Za-z][A-Za-z_\-]{0,14})?phone\w*|t[eé]l\w*|ph|fono?|fax\w*|mob\w*|handy\w*|rufn\w*|ruf|rufen|festnetz\w*|durchwahl"
-    r"|rückruf\w*|hotline|whatsapp|sms|cell\w*|m[óo]vil|celul\w*|gsm|landline|voicemail|pager|helpline|switchboard"
-    r"|msisdn|call\w*|ring|dial|text\w*|reach|contact\w*|anrufen|erreich\w*|melden|appele\w*|joindre|llam\w*|ll[áa]mame"
-    r"|chiama\w*|bel|bellen|signal|answer\w*|messages?|office|home|work|desk|direct|portable|number|nummer|numéro|número|numero)"
-    r"|телефон\w*|тел)[^0-9+]{1,32}|\b[TMFPtmfp]: ?"
-)
-
-# A word after a number counts too, if nothing follows that the word could belong to: "96 586625 mobile".
-_BEHIND = r"[ \t,(]{1,3}(?i:office|fax|mobile|mob|cell|home|work|tel|phone|handy|landline)[ .)]{0,2}(?:[\n,;]|\z)"
-
-_US_REST = rf"{_GAP}{{0,3}}[2-9]\d{{2}}{_GAP}{{0,3}}\d{{4}}{_END}"
-PHONE_US = (
-    rf"(?:\(?\+1\)?|\b(?:00|011)?1){_GAP}{{0,3}}\(?[2-9]\d{{2}}\)?{_US_REST}"
-    rf"|\([2-9]\d{{2}}\){_US_REST}|\(\d{{3}}\) ?\d{{3}}-\d{{4}}{_END}"
-    rf"|\b[2-9]\d{{2}}{_GAP}{{1,3}}[2-9]\d{{2}}{_GAP}{{1,3}}\d{{4}}{_END}"
-    rf"|(?:{_SIGN})(?:\+?1{_GAP}{{0,3}})?\(?[2-9]\d{{2}}\)?{_GAP}{{0,3}}\d{{3}}{_GAP}{{0,3}}\d{{4}}{_END}"
-)
-# Each ends with two digits at a word's end, so that the "2" of "+49 30 1234567 2 tickets" is not included.
-PHONE_DE = (
-    rf"(?:\(?\+49\)?|\b00 ?49){_GAP}{{0,3}}(?:\(0\))?{_INNER}{{5,12}}\d{_END}"
-    rf"|(?:\(0[1-9]\d{{1,4}}\){_GAP}{{0,3}}|\b0[1-9]\d{{1,4}}{_GAP}{{1,3}})\d{{2,10}}(?:{_GAP}{{1,3}}\d{{2,5}}){{0,4}}{_END}"
-    rf"|\b01(?:5\d|6[023]|7\d)\d{{7,8}}{_END}"
-    rf"|(?:{_SIGN})\(?0[1-9]{_INNER}{{4,10}}\d{_END}"
-)
-PHONE_GENERIC = (
-    rf"\(?\+[(]?[1-9]{_INNER}{{6,14}}\d{_END}"
-    rf"|\b00 ?[1-9]\d{{0,2}}{_GAP}{{1,3}}\(?\d{_INNER}{{5,12}}\d{_END}"
-    rf"|\b0[1-9](?:[ .\-\x{{A0}}]\d\d){{4}}{_END}"
-    rf"|\(0[1-9]\){_GAP}{{0,2}}\d{{3,4}}{_GAP}?\d{{4}}{_END}|\b0[1-9]{_GAP}\d{{3,4}}{_GAP}\d{{4}}{_END}|\b0[1-9]-\d{{8}}{_END}"
-    rf"|\([1-9]\d\){_GAP}{{0,2}}\d{{4,5}}{_GAP}?\d{{4}}{_END}"
-    rf"|\b1[3-9]\d{_GAP}\d{{4}}{_GAP}\d{{4}}{_END}|\b[1-9]\d 9\d{{4}}-\d{{4}}{_END}"
-    rf"|\b8 ?\(\d{{3}}\) ?\d{{3}}-\d\d-\d\d{_END}"
-    rf"|(?:{_SIGN})\+?\(?\d{_INNER}{{4,13}}\d{_END}"
-    rf"|\(?\b\d{_INNER}{{5,12}}\d{_BEHIND}"
-)
-
 # ── what every plan shares ───────────────────────────────────────────────────────────────────────────────────────────
 
 _NUMBER_START = re.compile(rb"[(+]{0,2}[0-9]")
@@ -91,6 +45,10 @@ _EXTENSION = re.compile(
     rb"[ ,;(]{0,3}(?i:x|ext\.?|extn\.?|extension|durchwahl|dw|poste|anexo|interno|ramal|toestel|#)"
     rb"[ .:\-]{0,3}[0-9]{1,6}(?!\w)\)?"
 )
+# "+7 (227) 695-4918": the number is another country's.
+_FOREIGN_CODE = re.compile(rb"\+[2-9][0-9]{0,2}[ .\-]?\Z")
+# "invoice 77: +49 …": the word has its number.
+_TOLD_ID = re.compile(rb"[0-9]:[ \t]{1,4}\Z")
 _GAPS = re.compile(rb"[^0-9()+]+")
 # A date anywhere at the front or the end of a candidate: 2024-05-06, 06.05.2024, 2024/05/06, 20240506-
 _DATE = re.compile(
@@ -211,6 +169,8 @@ def _is_named_otherwise(buffer: bytes, start: int, floor: int) -> bool:
     """Whether the nearest words give the number another meaning: rule 3."""
     if not is_named_id(buffer, start, floor):
         return False
+    if buffer[start] == 0x2B and _TOLD_ID.search(before(buffer, start, floor)):  # 0x2B is "+"
+        return False
     words = words_of(before(buffer, start, floor))
     return not (words and (words[-1].lower() in PHONE_WORDS or words[-1].lower() in CALL_WORDS))
 
@@ -227,6 +187,8 @@ def check_us_phone(buffer: bytes, start: int, end: int, floor: int) -> Span:
             return None
     end = _trim_x(buffer, end)
     if _is_added_line(buffer, start, floor):
+        return None
+    if not named and _FOREIGN_CODE.search(before(buffer, start, floor)):
         return None
     if not named and (not _has_us_shape(buffer, start, end, floor) or _is_named_otherwise(buffer, start, floor)):
         return None
@@ -249,9 +211,9 @@ def _has_us_shape(buffer: bytes, start: int, end: int, floor: int) -> bool:
 
 # ── Germany ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-# Twelve digits with the leading 0 are the longest. Nine: a shorter number is more often a part number than a telephone
-# number.
-_DE_DIGITS = 9, 12
+# Thirteen digits with the leading 0 are the longest, of large firms. Nine: a shorter number is more often a part number
+# than a telephone number.
+_DE_DIGITS = 9, 13
 # With a word in front: the shortest area code and four digits.
 _DE_NAMED_DIGITS = 7
 

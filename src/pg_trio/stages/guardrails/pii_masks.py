@@ -53,7 +53,7 @@ def mask_request(request: Guarded, masks: Masks) -> Guarded:
     if isinstance(request, EmbeddingRequest):
         inputs = tuple([masks.get(each, each) if isinstance(each, str) else each for each in request.inputs])
         user = None if request.user is None else masks.get(request.user, request.user)
-        return attrs.evolve(request, inputs=inputs, user=user, unknown=_mask_json(request.unknown, masks))
+        return attrs.evolve(request, inputs=inputs, user=user, unknown=mask_json(request.unknown, masks))
     options, native = _mask_options(request.options, masks), request.native
     return attrs.evolve(
         request,
@@ -61,18 +61,18 @@ def mask_request(request: Guarded, masks: Masks) -> Guarded:
         tools=tuple([_mask_tool(tool, masks) for tool in request.tools]),
         tool_choice=None if request.tool_choice is None else _mask_choice(request.tool_choice, masks),
         options=options,
-        unknown=_mask_json(request.unknown, masks),
+        unknown=mask_json(request.unknown, masks),
         native=None if native is None else _mask_native(native, options, masks),
     )
 
 
 def _mask_native(native: NativeRequest, asked: Options, masks: Masks) -> NativeRequest:
-    return attrs.evolve(native, fields=_mask_json(native.fields, masks, NATIVE_WORDS), asked=asked)
+    return attrs.evolve(native, fields=mask_json(native.fields, masks, NATIVE_WORDS), asked=asked)
 
 
 def _mask_fields(fields: JsonObject | None, masks: Masks) -> JsonObject | None:
     """The native fields of one value, masked."""
-    masked: JsonObject | None = _mask_json(fields, masks, NATIVE_WORDS)
+    masked: JsonObject | None = mask_json(fields, masks, NATIVE_WORDS)
     return masked
 
 
@@ -124,7 +124,7 @@ def _mask_other(part: Text | Image, masks: Masks) -> Text | Image:
 
 def _mask_part(part: Part, masks: Masks) -> Part:
     if isinstance(part, NativePart):
-        raw = _mask_json(part.raw, masks, NATIVE_WORDS)
+        raw = mask_json(part.raw, masks, NATIVE_WORDS)
         if raw is part.raw:
             return part
         others = part.others
@@ -139,20 +139,20 @@ def _mask_part(part: Part, masks: Masks) -> Part:
 
 def _mask_tool(tool: Tool | ForeignTool, masks: Masks) -> Tool | ForeignTool:
     if isinstance(tool, ForeignTool):
-        return attrs.evolve(tool, raw=_mask_json(tool.raw, masks, TOOL_WORDS))
+        return attrs.evolve(tool, raw=mask_json(tool.raw, masks, TOOL_WORDS))
     _refuse_name(tool.name, masks)
     return attrs.evolve(
         tool,
-        description=_mask_json(tool.description, masks, TOOL_WORDS),
-        parameters=_mask_json(tool.parameters, masks, TOOL_WORDS),
-        more=_mask_json(tool.more, masks, TOOL_WORDS),
+        description=mask_json(tool.description, masks, TOOL_WORDS),
+        parameters=mask_json(tool.parameters, masks, TOOL_WORDS),
+        more=mask_json(tool.more, masks, TOOL_WORDS),
         native=_mask_fields(tool.native, masks),
     )
 
 
 def _mask_choice(choice: ToolChoice | ForeignToolChoice, masks: Masks) -> ToolChoice | ForeignToolChoice:
     if isinstance(choice, ForeignToolChoice):
-        return attrs.evolve(choice, raw=_mask_json(choice.raw, masks, TOOL_WORDS))
+        return attrs.evolve(choice, raw=mask_json(choice.raw, masks, TOOL_WORDS))
     _refuse_name(choice.name, masks)
     return choice
 
@@ -162,14 +162,14 @@ def _mask_options(options: Options, masks: Masks) -> Options:
         return options
     wanted = options.response_format
     if wanted is not None:
-        masked = _mask_json(wanted.raw, masks, TOOL_WORDS)
+        masked = mask_json(wanted.raw, masks, TOOL_WORDS)
         wanted = wanted if masked is wanted.raw else ResponseFormat.of(masked)
     return attrs.evolve(
         options,
         response_format=wanted,
         stop=tuple([masks.get(text, text) for text in options.stop]),
         user=None if options.user is None else masks.get(options.user, options.user),
-        more=_mask_json(options.more, masks),
+        more=mask_json(options.more, masks),
     )
 
 
@@ -185,7 +185,7 @@ def _mask_tool_call(call: ToolCall, masks: Masks) -> ToolCall:
     arguments = call.arguments
     try:
         value = orjson.loads(arguments)
-        masked = _mask_json(value, masks)
+        masked = mask_json(value, masks)
         if masked is value and arguments in masks:
             masked = _read_masked(masks[arguments], value)
         elif masked is value and "\\u" not in arguments:
@@ -230,7 +230,7 @@ def _mask_pair(key: str, item: Json, masks: Masks) -> str | None:
     return None if masked is None or not masked.startswith(before) else masked.removeprefix(before)
 
 
-def _mask_json(value: Json, masks: Masks, kept: frozenset[str] = frozenset()) -> Json:
+def mask_json(value: Json, masks: Masks, kept: frozenset[str] = frozenset()) -> Json:
     """The masked value; the same object if nothing matched. Numbers are checked as they are written, because a card may
     be a number.
 
@@ -249,14 +249,14 @@ def _mask_json(value: Json, masks: Masks, kept: frozenset[str] = frozenset()) ->
             if kept is NATIVE_WORDS and is_opaque_field(key, item):
                 masked_items[key] = item
                 continue
-            masked_item = _mask_pair(key, item, masks) or _mask_json(item, masks, kept)
+            masked_item = _mask_pair(key, item, masks) or mask_json(item, masks, kept)
             changed = changed or masked_item is not item
             masked_items[key] = masked_item
         return masked_items if changed else value
     if isinstance(value, list):
         changed, masked_list = False, []
         for item in value:
-            masked_item = _mask_json(item, masks, kept)
+            masked_item = mask_json(item, masks, kept)
             changed = changed or masked_item is not item
             masked_list.append(masked_item)
         return masked_list if changed else value

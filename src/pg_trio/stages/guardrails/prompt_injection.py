@@ -1,20 +1,35 @@
-"""The guardrail `prompt_injection`: well-known phrases that try to take a model over.
+"""The guardrail `prompt_injection`: phrases that try to take a model over, and signs of them that add up.
 
-A list of phrases is only a first hurdle: reworded attacks pass, as docs/guardrails.md says. The rules are in
-`injection_rules`; tests/unit/stages/test_prompt_injection.py has attacks and everyday sentences.
+The rules are data: `injection_rules`. A text is read as it is, and in its normal form if it is disguised
+(`normal_text`). A list of phrases is only a first hurdle: reworded attacks pass, as docs/guardrails.md says.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from bisect import bisect
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache
 
+from attrs import frozen
+
+from pg_trio.domain.guardrails import PromptInjection
 from pg_trio.errors import InjectionBlocked
-from pg_trio.stages.guardrails.injection_rules import GAP, LOOSE_GAP, RULES, HarmlessPlace
-from pg_trio.stages.guardrails.linear import Pattern, compile_pattern
+from pg_trio.stages.guardrails.detection import Match
+from pg_trio.stages.guardrails.disguises import suspect_patterns
+from pg_trio.stages.guardrails.injection_rule import HarmlessPlace, InjectionRule
+from pg_trio.stages.guardrails.injection_rules import RULES
+from pg_trio.stages.guardrails.linear import Pattern, PatternSet, compile_pattern
+from pg_trio.stages.guardrails.normal_text import NormalText, normalise
+
+LABEL = "Prompt injection"
+# Signs further apart than this many characters belong to different texts: half a page of a book, a whole jailbreak.
+SIGN_WINDOW_CHARS = 3_000
+# The sum of scores is compared a little lower, because 0.3 + 0.3 + 0.4 is less than 1 in binary.
+_ROUNDING = 1e-9
+# 128 MiB: RE2's limit for the automaton of all rules; it needs a tenth.
+_SCAN_MEMORY_BYTES = 128 * 1024 * 1024
 
 # Words after a match that mean papers, forms or people. "in this conversation" and "for the rest" still mean the model.
 _ARTICLE = (
@@ -39,54 +54,151 @@ _BEHIND_BYTES = 100
 _FENCE = re.compile(rb"```|~~~")
 
 
-class InjectionScanner:
-    """The compiled `prompt_injection` rule; one for all endpoints, because it has no settings."""
+@frozen(slots=True, eq=False)
+class InjectionFinder:
+    """A `prompt_injection` rule, compiled."""
 
-    def __init__(self) -> None:
-        self._strict = _RuleSet([rule.pattern for rule in RULES])
-        self._folding = _folding_table()
-        self._foldable = _character_class(self._folding)
-        self._invisible = _character_class([code for code, folded in self._folding.items() if not folded])
+    _allowed: frozenset[str]
+    _threshold: float
+    _rules: _RuleSet
+    context_chars: int = SIGN_WINDOW_CHARS
+
+    @property
+    def longest_match_chars(self) -> Mapping[str, int | None]:
+        """No bound: signs add up over a text."""
+        return {rule.id: None for rule in RULES if rule.id not in self._allowed}
+
+    @property
+    def reach_chars(self) -> int | None:
+        """No bound."""
+        return None
 
     def check(self, text: str) -> None:
-        """Return if the text has no such phrase. Raises: InjectionBlocked."""
-        buffer, rules = text.encode(), self._strict
-        # Only text with full-width letters, invisible characters and similar ones needs the cleaned copy.
-        if not text.isascii() and self._foldable.search(buffer) is not None:
-            if self._invisible.search(buffer) is not None:
-                rules = _loose_rules()
-            buffer = text.translate(self._folding).encode()
-        if rules.matches(buffer):
-            raise InjectionBlocked
+        """Return if the text is harmless. Raises: InjectionBlocked with the strongest rule."""
+        buffer = text.encode()
+        indexes = self._rules.scan(buffer)
+        if not indexes:
+            return
+        found, _ = self._reach_either(text, buffer, indexes)
+        if found:
+            raise InjectionBlocked(rule=max(found, key=lambda match: _SCORES[match.rule]).rule)
+
+    def judge(self, text: str) -> list[Match]:
+        """The matches of the first place where the scores reach the threshold; none if the text is harmless."""
+        buffer = text.encode()
+        found, form = self._reach_either(text, buffer, self._rules.scan(buffer))
+        if form is None:
+            return found
+        places = form.spans_in_original([(match.start, match.end) for match in found])
+        return [Match(start, end, match.rule, LABEL) for (start, end), match in zip(places, found, strict=True)]
+
+    def _reach_either(self, text: str, buffer: bytes, indexes: Sequence[int]) -> tuple[list[Match], NormalText | None]:
+        """The matches in the text, or else in its normal form, which then comes with them."""
+        found = self._reach(buffer, indexes, self._rules)
+        # The scan looks for disguises too, behind the rules.
+        if found or not any(index >= len(RULES) for index in indexes):
+            return found, None
+        form = normalise(text)
+        if form is None:
+            return [], None
+        rules, plain = _rules(loose=form.was_joined), form.text.encode()
+        return self._reach(plain, rules.scan(plain), rules), form
+
+    def find(self, text: str) -> list[Match]:
+        """The same as `judge`, without overlaps."""
+        kept: list[Match] = []
+        for match in sorted(self.judge(text)):
+            if not kept or match.start >= kept[-1].end:
+                kept.append(match)
+        return kept
+
+    def find_each(self, pieces: Iterable[str]) -> dict[str, list[Match]]:
+        """The pieces that are refused."""
+        found = ((piece, self.find(piece)) for piece in dict.fromkeys(pieces))
+        return {piece: matches for piece, matches in found if matches}
+
+    def find_first(self, pieces: Iterable[str]) -> Match | None:
+        """A match of the first piece that is refused."""
+        return next((matches[0] for matches in self.find_each(pieces).values()), None)
+
+    def _reach(self, buffer: bytes, indexes: Sequence[int], rules: _RuleSet) -> list[Match]:
+        named = [RULES[index] for index in sorted(indexes) if index < len(RULES)]
+        named = [rule for rule in named if rule.id not in self._allowed]
+        if not named or sum(rule.score for rule in named) < self._threshold - _ROUNDING:
+            return []
+        found = sorted(match for rule in named for match in rules.matches_of(rule, buffer))
+        return _in_characters(buffer, self._first_window(found))
+
+    def _first_window(self, found: Sequence[Match]) -> list[Match]:
+        """The matches of the first window in which the scores of different rules reach the threshold."""
+        counts: Counter[str] = Counter()
+        first, score = 0, 0.0
+        for last, match in enumerate(found):
+            score += _SCORES[match.rule] if not counts[match.rule] else 0
+            counts[match.rule] += 1
+            while found[first].start < match.start - SIGN_WINDOW_CHARS:
+                counts[found[first].rule] -= 1
+                score -= _SCORES[found[first].rule] if not counts[found[first].rule] else 0
+                first += 1
+            if score >= self._threshold - _ROUNDING:
+                return list(found[first : last + 1])
+        return []
+
+
+# 1,024: as many as compiled chains.
+@lru_cache(maxsize=1024)
+def injection_finder(allow: tuple[str, ...] = (), score_threshold: float = 1.0) -> InjectionFinder:
+    """The compiled rule. Raises: ValueError for an id in `allow` that no rule has."""
+    for rule_id in allow:
+        if rule_id not in _SCORES:
+            raise ValueError(f"allow: no rule is named {rule_id!r}")
+    return InjectionFinder(frozenset(allow), score_threshold, _rules(loose=False))
+
+
+class InjectionScanner:
+    """A `prompt_injection` rule, compiled."""
+
+    def __init__(self, rule: PromptInjection) -> None:
+        self.check = injection_finder(rule.allow, rule.score_threshold).check
+
+
+def injection_scanner() -> InjectionFinder:
+    """The scanner of all rules with the default threshold."""
+    return injection_finder()
+
+
+_SCORES = {rule.id: rule.score for rule in RULES}
 
 
 class _RuleSet:
-    """Scans for all rules at once, and for each rule separately only if that scan finds something."""
+    """One scan says which rules match somewhere; only these are searched for their places."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        self._any = compile_pattern("|".join(f"(?:{pattern})" for pattern in patterns), ignore_case=True)
-        self._each = [compile_pattern(pattern, ignore_case=True) for pattern in patterns]
+        # Case counts for disguises: the long s is one, and would be every s.
+        together = [*patterns, *(f"(?-i:{pattern})" for pattern in suspect_patterns())]
+        self._any = PatternSet(together, ignore_case=True, max_mem_bytes=_SCAN_MEMORY_BYTES)
+        self._patterns = dict(zip((rule.id for rule in RULES), patterns, strict=True))
+        self._each: dict[str, Pattern] = {}
 
-    def matches(self, buffer: bytes) -> bool:
-        """Whether some rule has a match that its guard does not excuse."""
-        if self._any.search(buffer) is None:
-            return False
-        fences = [found.start() for found in _FENCE.finditer(buffer)]
-        for rule, pattern in zip(RULES, self._each, strict=True):
-            for start, end in _find_all(pattern, buffer):
-                if not _is_excused(rule.guard, buffer, start, end, fences):
-                    return True
-        return False
+    def scan(self, buffer: bytes) -> list[int]:
+        """The indexes of rules that match somewhere, where a match may be excused; beyond them, those of disguises."""
+        return self._any.find_indexes(buffer)
+
+    def matches_of(self, rule: InjectionRule, buffer: bytes) -> Iterator[Match]:
+        """The rule's matches that are not excused; byte offsets."""
+        pattern = self._each.get(rule.id)
+        if pattern is None:
+            pattern = self._each[rule.id] = compile_pattern(self._patterns[rule.id], ignore_case=True)
+        fences = [found.start() for found in _FENCE.finditer(buffer)] if rule.guard is HarmlessPlace.CODE else []
+        found = pattern.search(buffer)
+        while found is not None:
+            if not _is_excused(rule.guard, buffer, found, fences):
+                yield Match(*found, rule.id, LABEL)
+            found = pattern.search(buffer, max(found[1], found[0] + 1))
 
 
-def _find_all(pattern: Pattern, buffer: bytes) -> Iterator[tuple[int, int]]:
-    found = pattern.search(buffer)
-    while found is not None:
-        yield found
-        found = pattern.search(buffer, found[1])
-
-
-def _is_excused(guard: HarmlessPlace, buffer: bytes, start: int, end: int, fences: list[int]) -> bool:
+def _is_excused(guard: HarmlessPlace, buffer: bytes, span: tuple[int, int], fences: list[int]) -> bool:
+    start, end = span
     if guard is HarmlessPlace.OBJECT:
         return _OBJECT.match(buffer, end, end + _BEHIND_BYTES) is not None
     if guard is HarmlessPlace.CODE:
@@ -95,37 +207,22 @@ def _is_excused(guard: HarmlessPlace, buffer: bytes, start: int, end: int, fence
     return False
 
 
-@cache
-def injection_scanner() -> InjectionScanner:
-    """The one scanner."""
-    return InjectionScanner()
+def _in_characters(buffer: bytes, found: list[Match]) -> list[Match]:
+    if not found or buffer.isascii():
+        return found
+    first = found[0].start
+    before, window = len(buffer[:first].decode()), buffer[first : max(match.end for match in found)]
+    return [
+        Match(
+            before + len(window[: match.start - first].decode()),
+            before + len(window[: match.end - first].decode()),
+            match.rule,
+            LABEL,
+        )
+        for match in found
+    ]
 
 
 @cache
-def _loose_rules() -> _RuleSet:
-    """Rules for text whose invisible characters were removed; one may have been the only separator of two words."""
-    return _RuleSet([rule.pattern.replace(GAP, LOOSE_GAP) for rule in RULES])
-
-
-def _folding_table() -> dict[int, str]:
-    """A table from characters that look like ASCII to ASCII (NFKC), and from invisible ones (category Cf) to nothing.
-
-    One character at a time: NFKC of a whole text takes quadratic time if combining marks are out of order (0.4 s for 32
-    KB), and composed accents would find nothing more here.
-    """
-    table = {}
-    for code in _compatibility_codes():
-        character = chr(code)
-        folded = "" if unicodedata.category(character) == "Cf" else unicodedata.normalize("NFKC", character)
-        if folded != character and folded.isascii():
-            table[code] = folded
-    return table
-
-
-def _compatibility_codes() -> list[int]:
-    # The basic plane without surrogates, mathematical and enclosed letters, and the invisible tags.
-    return [*range(0x80, 0xD800), *range(0xE000, 0x10000), *range(0x1D400, 0x1F200), *range(0xE0000, 0xE0080)]
-
-
-def _character_class(codes: Sequence[int] | dict[int, str]) -> Pattern:
-    return compile_pattern("[" + "".join(f"\\x{{{code:X}}}" for code in codes) + "]")
+def _rules(*, loose: bool) -> _RuleSet:
+    return _RuleSet([rule.loose_pattern if loose else rule.pattern for rule in RULES])

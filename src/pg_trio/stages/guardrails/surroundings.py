@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from pg_trio.stages.guardrails.words import CONNECTORS, ID_ENDINGS, ID_WORDS, UNITS
+from pg_trio.stages.guardrails.words import ABBREVIATIONS, CONNECTORS, ID_ENDINGS, ID_WORDS, UNITS
 
 # Byte offsets of a match, or None for a rejected candidate.
 Span = tuple[int, int] | None
@@ -30,7 +30,8 @@ JOINTS = frozenset(b".-")
 # ASCII characters other than letters become spaces; letters beyond ASCII stay in their words.
 _TO_WORDS = bytes(byte if byte > 127 or chr(byte).isalpha() else 0x20 for byte in range(256))
 # Between pieces (0xFE) and in masks (0xFF, "REDACTED]"): nothing before one of them counts.
-_BARRIER = re.compile(rb"\xfe|\xff..|REDACTED\]", re.DOTALL)
+_BARRIER = re.compile(rb"\xfe|\xff+|REDACTED\]")
+_SENTENCE_END = re.compile(rb"([A-Za-z\x80-\xff]{1,30}|[)\"'\]0-9])[.!?]+[\"')\]]{0,2} {1,8}")
 # Directly before a number and after a word, these make it part of a name: INV-12, /users/12, build_12, ticket#12.
 _GLUE = frozenset(b"-_/.#~\\&")
 _MONEY = (b"$", "€".encode(), "£".encode(), "¥".encode(), "₹".encode())
@@ -61,10 +62,19 @@ def ends_there(buffer: bytes, end: int) -> bool:
 
 
 def before(buffer: bytes, start: int, floor: int) -> bytes:
-    """The last bytes before `start` that count (rule 1)."""
+    """The last bytes before `start` that count (rule 1), of the same sentence."""
     window = buffer[max(start - WINDOW_BYTES, floor, 0) : start]
     if 0xFE in window or 0xFF in window or b"REDACTED]" in window:
         window = window[[found.end() for found in _BARRIER.finditer(window)][-1] :]
+    return _last_sentence(window)
+
+
+def _last_sentence(window: bytes) -> bytes:
+    """Without the sentences before; a full stop after an abbreviation ("no. 12") ends none."""
+    for found in reversed(list(_SENTENCE_END.finditer(window))):
+        word = found[1].lower()
+        if len(word) > 1 and word not in ABBREVIATIONS:
+            return window[found.end() :]
     return window
 
 

@@ -18,9 +18,16 @@ CONNECTORS = _words(
     "to bis ist lautet war est es of for von der die das le la el il new old current ref with value field s",
 )
 
+# A full stop after one of these ends no sentence.
+ABBREVIATIONS = _words(
+    "no nos nr nrn num nbr núm inv ref refs art tel tél telef fig sec ver vers rev ext ord cust acct acc ser tkt cat",
+    "mod st mr mrs ms dr prof op cit approx ca inc str pos lfd bzw kd kto rg best az tab abs abb kap ch pp vol ed eds",
+    "dept mob cel cell fon hr fr bes betr pol buchungs auftr rechn lief chg cf vgl eg ie etc max min avg ph soc",
+)
+
 # A number after one of these identifies a thing, not a person's telephone or card.
 ID_WORDS = _words(
-    "entry entries id ids uid gid pid oid uuid guid key keys hash sha checksum crc digest nonce seed token",
+    "inv entry entries id ids uid gid pid oid uuid guid key keys hash sha checksum crc digest nonce seed token",
     "order orders invoice invoices ticket tickets part parts item items product sku upc ean gtin isbn issn asin",
     "imei imsi iccid meid vin serial sn lot batch po rma so bol awb waybill tracking shipment parcel",
     "consignment barcode article account acct policy claim case docket incident issue bug pr ref reference",

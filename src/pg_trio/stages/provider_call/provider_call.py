@@ -106,9 +106,8 @@ class ProviderCall:
         Raises ProviderCallFailed, ProviderDisabled, NoFitCandidate or Overloaded.
         """
         plan = self._fit(plan, prompt, attempts)
-        exchange = partial(self._exchange.fetch_reply, prompt=prompt)
-        if attempts.trace is not None:
-            exchange = partial(exchange, trace_fields=attempts.trace_fields)
+        tell_call = None if attempts.trace is None else attempts.trace.tell_call
+        exchange = partial(self._exchange.fetch_reply, prompt=prompt, tell_call=tell_call)
         asked = Asked(prompt.tools, ends_at, attempts, trio.current_time())
         won = await self._race(self._make_runner(plan, plan.answers, asked, exchange, WHOLE))
         return Answered(won.value, won.attempt.candidate)
@@ -146,8 +145,8 @@ class ProviderCall:
         return await self._open(plan, prompt, Asked(prompt.tools, ends_at, attempts, trio.current_time()), listener)
 
     async def _open(self, plan: CallPlan, prompt: Prompt, asked: Asked, listener: Listener | None) -> OpenStream:
-        trace_fields = None if asked.attempts.trace is None else asked.attempts.trace_fields
-        opening = Opening(plan.first_token_limit_s, listener, trace_fields)
+        tell_call = None if asked.attempts.trace is None else asked.attempts.trace.tell_call
+        opening = Opening(plan.first_token_limit_s, listener, tell_call)
         exchange = partial(self._exchange.open_stream, prompt=prompt, opening=opening, ends_at=asked.ends_at)
         runner = self._make_runner(plan, plan.streams, asked, exchange, STREAMS)
         stream = (await self._race(runner)).value

@@ -22,7 +22,7 @@ from attrs import Factory, define, evolve, field
 
 from pg_trio.domain.chat import Message, Prompt, estimate_tokens
 from pg_trio.domain.event_source import LifeClock, SourceListener
-from pg_trio.domain.events import Event, Joined
+from pg_trio.domain.events import Event, Finished, Joined
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Candidate
 from pg_trio.errors import AttemptFailed, ProviderCallFailed
@@ -76,6 +76,11 @@ class RescuedSource:
         assert self.now is not None, "the source is not open"
         return self.now.candidate
 
+    def find_speaker(self) -> Candidate:
+        """The candidate whose events the client had last."""
+        assert self._heard is not None, "no candidate has spoken"
+        return self._heard.candidate
+
     async def open(self, listener: SourceListener) -> None:
         """Open the first stream, or the one that carries on a broken one. Raises GatewayError."""
         self._listener, self._clock = listener, listener.clock
@@ -109,6 +114,11 @@ class RescuedSource:
     def give_up(self, failure: AttemptFailed) -> None:
         """The open stream has failed for this reason: it was silent for too long."""
         self.meter.failure = failure
+
+    async def end_now(self) -> Sequence[Event]:
+        """See EventSource. The usage is an estimate, unless the provider has said it."""
+        await self.aclose()
+        return [Finished("stop", self.meter.usage, is_stopped=True)]
 
     async def _open_next(self, broken: OpenStream) -> OpenStream:
         """The stream that takes the place of the broken one. Raises its failure if no other candidate is left."""

@@ -28,8 +28,8 @@ from pg_trio.racing.breaker_board import Permit
 HELD_CHARS = 65_536
 
 
-# The header fields that tell a call of its trace, by its candidate and its start (Attempts.trace_fields).
-TraceFields: TypeAlias = Callable[[Candidate, float], Sequence[tuple[str, str]]]
+# The lines of a call's head that tell it of its trace, by its candidate and its start (AttemptTrace).
+TellCall: TypeAlias = Callable[[Candidate, float], bytes]
 
 
 class Listener(Protocol):
@@ -47,12 +47,12 @@ class Listener(Protocol):
 class Opening:
     """One race for a first token: who is asked at once, and how long each may be silent. `listener`: see Listener.
 
-    `trace_fields`: what calls are told of the request's trace.
+    `tell_call`: what calls are told of the request's trace.
     """
 
     first_token_limit_s: float
     listener: Listener | None = None
-    trace_fields: TraceFields | None = None
+    tell_call: TellCall | None = None
     _running: int = 0
     _is_hedged: bool = False
 

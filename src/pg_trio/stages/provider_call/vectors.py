@@ -26,8 +26,8 @@ from pg_trio.errors import Overloaded, UpstreamNonsense
 from pg_trio.racing.attempt import Attempt
 from pg_trio.racing.byte_room import KeptBytes
 from pg_trio.racing.large_work import LARGE_BYTES, work_owner
-from pg_trio.stages.provider_call.exchange import RETRY_AFTER_S, Exchange, add_fields, tell_deadline
-from pg_trio.stages.provider_call.stream import TraceFields
+from pg_trio.stages.provider_call.exchange import RETRY_AFTER_S, Exchange, add_lines, tell_deadline
+from pg_trio.stages.provider_call.stream import TellCall
 
 
 @frozen(slots=True)
@@ -47,14 +47,14 @@ class _PartReader:
 class VectorCall:
     """One request for vectors, on its way to the candidates; see `provider_call.WholeStep`.
 
-    A `with` block around it, and around the use of the vectors, counts them as memory in use. `trace_fields`: what
+    A `with` block around it, and around the use of the vectors, counts them as memory in use. `tell_call`: what
     calls are told of the request's trace.
     """
 
     request: EmbeddingRequest
     adapters: Callable[[str], EmbeddingAdapter]
     exchange: Exchange
-    trace_fields: TraceFields | None = None
+    tell_call: TellCall | None = None
     # The answered calls of each candidate, by the number of the part, and their large vectors' share of the memory.
     _answered: dict[Candidate, dict[int, EmbeddingReply]] = field(factory=dict, init=False)
     _kept: KeptBytes = field(init=False)
@@ -98,8 +98,8 @@ class VectorCall:
         request = adapter.build_embeddings(part, candidate)
         if candidate.credential.send_deadline:
             request = tell_deadline(request, attempt.ends_at)
-        if self.trace_fields is not None:
-            request = add_fields(request, self.trace_fields(candidate, attempt.started_at))
+        if self.tell_call is not None:
+            request = add_lines(request, self.tell_call(candidate, attempt.started_at))
         response = await exchange.transports[candidate.credential.carrier].open_response(request)
         try:
             reply = await exchange.read_reply(_PartReader(adapter, len(part.inputs)), response, candidate)

@@ -61,6 +61,8 @@ class StreamClock:
     sent_at: float = 0.0
     # Whether a sign of life came since then.
     has_lived: bool = False
+    # Whether a wrapper waits for something else than its provider.
+    rests: bool = False
 
     def begin_reading(self, now: float) -> None:
         """A stream is open, and its events come next."""
@@ -75,7 +77,7 @@ class StreamClock:
     def next_at(self, now: float) -> float:
         """When to look again. A clock that starts in between runs out no earlier than one that starts now."""
         phase = self.phase
-        idle_at = (self.lived_at if phase is RelayPhase.READING else now) + self.idle_s
+        idle_at = math.inf if self.rests else (self.lived_at if phase is RelayPhase.READING else now) + self.idle_s
         comment_at = self._comment_at() if phase in MAY_COMMENT else math.inf
         return min(idle_at, comment_at, now + KEEP_ALIVE_S, self.ends_at)
 
@@ -84,7 +86,7 @@ class StreamClock:
         if now >= self.ends_at:
             return Due.DEADLINE
         phase = self.phase
-        if phase is RelayPhase.READING and now >= self.lived_at + self.idle_s:
+        if phase is RelayPhase.READING and not self.rests and now >= self.lived_at + self.idle_s:
             return Due.IDLE
         if phase in MAY_COMMENT and now >= self._comment_at():
             return Due.COMMENT

@@ -8,7 +8,9 @@ Rules (docs/api.md, "Streaming"):
 3. While nothing is sent, a keep-alive comment is sent every KEEP_ALIVE_S. It resets no clock.
 4. `idle_timeout_ms` between signs of life (tokens, reasoning) ends the open stream, which another candidate may carry
    on; the deadline over all of it ends the answer. Both are errors.
-5. The answer is stored in its session before the client gets the end of the stream. If storing fails, the stream has
+5. `stop` ends the answer where it is, at any time before its end is written. What the client has is the whole answer
+   then, for its session and its row too.
+6. The answer is stored in its session before the client gets the end of the stream. If storing fails, the stream has
    failed.
 
 The relay is a state machine with the phases of clock.py. What gives the events, counts them and changes candidates is
@@ -19,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import trio
@@ -28,12 +31,13 @@ from pg_trio.domain.call import StreamClient
 from pg_trio.domain.chat import Usage
 from pg_trio.domain.event_source import EventSource, SpokenEvents
 from pg_trio.domain.events import Event, Finished
+from pg_trio.domain.project import Candidate
 from pg_trio.errors import AttemptFailed, ClientLeft, DeadlineExceeded, GatewayError
 from pg_trio.stages.relay.clock import RelayPhase, StreamClock
-from pg_trio.stages.relay.watch import LAST_WRITE_S, Watch, error_as_value
+from pg_trio.stages.relay.watch import LAST_WRITE_S, StopAsked, Watch, error_as_value
 
-# How a stream ended: whole, or with the error that ends the answer. None: another candidate may carry it on.
-StreamEnd: TypeAlias = Finished | GatewayError | None
+# How a stream ended: whole, with the error that ends the answer, or stopped. None: another candidate may carry it on.
+StreamEnd: TypeAlias = Finished | GatewayError | StopAsked | None
 
 
 @define(eq=False)
@@ -52,6 +56,8 @@ class Relay:
     holds_reasoning: bool = False
     # Awaited with the usage of the complete answer before the stream ends, if the answer must be stored.
     keep: Callable[[Usage], Awaitable[None]] | None = None
+    # Whose reasoning the source has given last, before the first token.
+    find_speaker: Callable[[], Candidate] | None = None
     # Called when the first token has come.
     note_first_token: Callable[[], None] | None = None
     # Why the answer ended with an error.
@@ -80,6 +86,8 @@ class Relay:
         end: StreamEnd = None
         while end is None:
             end = await self._watched(self._relay_stream)
+        if isinstance(end, StopAsked):
+            end = await self._stop_source()
         if isinstance(end, GatewayError) and not self.clock.is_committed:
             try:
                 raise end
@@ -88,6 +96,13 @@ class Relay:
                 # for each failure.
                 del end
         await self._end(end)
+
+    def stop(self) -> bool:
+        """End the answer here. False if its end is being written already."""
+        if self.clock.phase is RelayPhase.ENDING or isinstance(self._watch.cut_by, GatewayError):
+            return False
+        self._watch.stop()
+        return True
 
     async def _watched(self, work: Callable[[], Awaitable[StreamEnd]]) -> StreamEnd:
         """The result of `work`, or of what cut it. Raises ClientLeft if a limit passed while the client read
@@ -101,7 +116,7 @@ class Relay:
             await watch.end()
             nursery.cancel_scope.cancel(reason="the stream is over")
         cut_by = watch.cut_by
-        if cut_by is None:
+        if cut_by is None or (isinstance(cut_by, StopAsked) and results and isinstance(results[0], Finished)):
             return results[0]
         if self.clock.phase is RelayPhase.WRITING:
             raise ClientLeft
@@ -120,9 +135,21 @@ class Relay:
         is_open = self.clock.is_committed or self.clock.head_at < math.inf
         return self.relays_reasoning and (self.holds_reasoning or is_open)
 
+    def allow_head(self, at: float) -> None:
+        """The head may be sent from this time on, if no token has come: it was held until now."""
+        self.clock.head_at = at
+        self._watch.wake()
+
     async def hear(self, spoken: SpokenEvents) -> None:
         """Relay a candidate's reasoning before its first token. Waits until the client's side has taken it."""
-        await self._watch.hear(spoken)
+        await self._watch.hear(partial(self._speak, spoken))
+
+    def _speak(self, spoken: SpokenEvents) -> Sequence[Event]:
+        events = spoken()
+        if self.find_speaker is not None and events:
+            speaker = self.find_speaker()
+            self.client.name_speaker(speaker.provider, speaker.model)
+        return events
 
     async def _relay_stream(self) -> StreamEnd:
         """Open the source, if it is not open, and relay one candidate's stream."""
@@ -136,6 +163,12 @@ class Relay:
     async def _open(self) -> None:
         await self.source.open(self)
         try:
+            self._unsent = await self._receive_first()
+        except GatewayError:
+            # A wrapper refuses the answer, of which tokens have come.
+            self.has_begun = True
+            raise
+        try:
             await self._watch.end_opening()
         except DeadlineExceeded:
             self.outcome = "cancelled: deadline"
@@ -147,6 +180,19 @@ class Relay:
         candidate = self.source.candidate
         self.client.name_source(candidate.provider, candidate.model)
 
+    async def _receive_first(self) -> Sequence[Event]:
+        """The first events to send. While a wrapper holds them back, the head stays open, and the provider's silence
+        counts."""
+        clock, watch = self.clock, self._watch
+        clock.phase = RelayPhase.READING
+        clock.wind_idle(trio.current_time())
+        while True:
+            events = await self.source.receive_events()
+            if events or watch.cut_by is not None:
+                return events
+            if clock.has_lived:
+                clock.wind_idle(trio.current_time())
+
     # ── READING and WRITING, in turn ─────────────────────────────────────────────────────────────────────────────────
 
     async def _pass_on(self) -> Finished | None:
@@ -155,6 +201,8 @@ class Relay:
         reading, writing = RelayPhase.READING, RelayPhase.WRITING
         clock.begin_reading(trio.current_time())
         events, self._unsent = self._unsent, ()
+        # They came with signs of life.
+        clock.has_lived = bool(events)
         while True:
             if events:
                 clock.phase = writing
@@ -190,13 +238,29 @@ class Relay:
         self.clock.phase = RelayPhase.OPENING
         return None
 
+    async def _stop_source(self) -> Finished | GatewayError:
+        """The end of a stopped answer. What the source has held back is sent first."""
+        self.clock.phase = RelayPhase.WRITING
+        try:
+            self._watch.commit()
+            events = await self.source.end_now()
+        except GatewayError as error:
+            return error_as_value(error)
+        with trio.move_on_after(LAST_WRITE_S) as limit:
+            await self.client.send_events(events)
+        if limit.cancelled_caught:
+            raise ClientLeft
+        last = events[-1]
+        assert isinstance(last, Finished)
+        return last
+
     # ── ENDING ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _end(self, end: Finished | GatewayError) -> None:
         self.clock.phase = RelayPhase.ENDING
         ends_at = self.clock.ends_at
         if isinstance(end, Finished):
-            self.outcome = "won"
+            self.outcome = "cancelled: stopped" if end.is_stopped else "won"
             self.failure = None if self.keep is None else await self._keep(self.keep, end)
         else:
             self.failure = end
@@ -207,7 +271,10 @@ class Relay:
                 await self.client.fail(self.failure)
             elif isinstance(end, Finished):
                 assert end.usage is not None  # a source says it
-                await self.client.finish(end.finish_reason, end.usage)
+                if end.is_stopped:
+                    await self.client.finish_stopped(end.usage)
+                else:
+                    await self.client.finish(end.finish_reason, end.usage)
         if limit.cancelled_caught:
             raise ClientLeft
 

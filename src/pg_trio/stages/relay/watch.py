@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 import trio
-from attrs import define, field
+from attrs import define, field, frozen
 
 from pg_trio.domain.call import StreamClient
 from pg_trio.domain.event_source import SpokenEvents
@@ -20,7 +20,14 @@ from pg_trio.stages.relay.clock import Due, RelayPhase, StreamClock
 
 # The time for the last write after the deadline, which tells the client.
 LAST_WRITE_S = 1.0
-CUT_REASONS: Mapping[type, str] = {DeadlineExceeded: "deadline", AttemptTimedOut: "idle"}
+
+
+@frozen(slots=True)
+class StopAsked:
+    """A client asked for the answer's end: what it has of it is the answer."""
+
+
+CUT_REASONS: Mapping[type, str] = {DeadlineExceeded: "deadline", AttemptTimedOut: "idle", StopAsked: "stopped"}
 
 
 @define(slots=True, eq=False)
@@ -49,10 +56,15 @@ class Watch:
     limit_ms: int = 0
     # Set when this task's running write has ended; None if there is none.
     writing: trio.Event | None = None
-    cut_by: AttemptFailed | GatewayError | None = None
+    cut_by: AttemptFailed | GatewayError | StopAsked | None = None
     # At most one for each asked candidate, which continues reading when the client has taken it.
     _speeches: list[Speech] = field(factory=list)
     _woken: trio.Event = field(factory=trio.Event)
+
+    def stop(self) -> None:
+        """End the answer here. A write that has begun ends first."""
+        self.cut_by = StopAsked()
+        self._woken.set()
 
     def restart(self) -> None:
         """Reset the cut: the error that cut the previous stream does not cut the next one."""
@@ -63,6 +75,10 @@ class Watch:
         if not self.clock.is_committed:
             self.limit_ms = self.take_deadline()
             self.clock.is_committed = True
+
+    def wake(self) -> None:
+        """The clock has changed."""
+        self._woken.set()
 
     async def hear(self, spoken: SpokenEvents) -> None:
         """Let this task send a candidate's reasoning; only while OPENING. Waits until it is sent."""
@@ -98,7 +114,8 @@ class Watch:
                 await self._woken.wait()
             if self._woken.is_set():
                 self._woken = trio.Event()
-            await self._act(clock.find_due(trio.current_time()))
+            if self.cut_by is None:
+                await self._act(clock.find_due(trio.current_time()))
         if clock.phase is RelayPhase.WRITING:
             # Nothing can follow half a write, so a running write may end, so that the client can get the error.
             await trio.sleep_until(clock.ends_at + LAST_WRITE_S)

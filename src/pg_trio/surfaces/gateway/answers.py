@@ -8,6 +8,7 @@ from uuid import UUID
 import orjson
 
 from pg_trio.domain.call import WholeAnswer
+from pg_trio.domain.guardrails import describe_verdicts
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.errors import DeadlineExceeded, GatewayError, Overloaded, ProviderCallFailed, error_body
@@ -33,9 +34,11 @@ def render_answer(answer: WholeAnswer, limits: Sequence[LimitState] = ()) -> Htt
     body["finish_reason"] = reply.finish_reason
     body["usage"] = usage_object(answer.usage)
     request_id = str(answer.request_id)
-    meta = {"request_id": request_id}
+    meta: dict[str, object] = {"request_id": request_id}
     if answer.session_id is not None:
         meta["session_id"] = str(answer.session_id)
+    if answer.tells_verdicts:
+        meta["guardrails"] = describe_verdicts(answer.verdicts)
     body["meta"] = meta
     return make_answer(answer, request_id, limits, orjson.dumps(body))
 

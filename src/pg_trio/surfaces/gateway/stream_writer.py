@@ -15,7 +15,8 @@ import orjson
 
 from pg_trio.domain.call import RequestHead
 from pg_trio.domain.chat import FinishReason, Usage
-from pg_trio.domain.events import Event, Opened
+from pg_trio.domain.events import Event, Joined, Opened
+from pg_trio.domain.guardrails import describe_verdicts
 from pg_trio.domain.project import Endpoint
 from pg_trio.errors import GatewayError, error_body
 from pg_trio.surfaces.contract import StreamSummary
@@ -42,6 +43,9 @@ class GatewayStream:
     def finish(self, finish_reason: FinishReason, usage: Usage, summary: StreamSummary) -> bytes:
         """The end of a whole answer."""
         chunks = self._chunks
+        if not chunks.is_open:
+            # Stopped before a candidate has sent anything.
+            chunks.render(Opened(f"chatcmpl-{self._head.request_id.hex}", self._endpoint.candidates[0].model))
         last = {"usage": usage_object(usage), "meta": self._describe(summary)}
         return chunks.render_finish_reason(finish_reason) + chunks.render_last(last) + DONE
 
@@ -56,18 +60,27 @@ class GatewayStream:
 
     def _describe(self, summary: StreamSummary) -> dict[str, object]:
         """The `meta` of the last chunk."""
-        times, joins = summary.times, self._chunks.joins
-        meta: dict[str, object] = {
-            "request_id": str(summary.request_id),
-            "provider": summary.provider,
-            "model": summary.model,
-            "attempts": summary.attempts,
-            "first_token_ms": summary.first_token_ms,
-            "overhead_ms": round(times.overhead_ms, 3),
-            "timings_ms": orjson.Fragment(times.as_json()),
-        }
-        if joins:
-            meta["joins"] = [join_object(join) for join in joins]
-        if summary.session_id is not None:
-            meta["session_id"] = str(summary.session_id)
-        return meta
+        return describe_stream(summary, self._chunks.joins)
+
+
+def describe_stream(summary: StreamSummary, joins: Sequence[Joined]) -> dict[str, object]:
+    """The `meta` of a whole streamed answer."""
+    times = summary.times
+    meta: dict[str, object] = {
+        "request_id": str(summary.request_id),
+        "provider": summary.provider,
+        "model": summary.model,
+        "attempts": summary.attempts,
+        "first_token_ms": summary.first_token_ms,
+        "overhead_ms": round(times.overhead_ms, 3),
+        "timings_ms": orjson.Fragment(times.as_json()),
+    }
+    if joins:
+        meta["joins"] = [join_object(join) for join in joins]
+    if summary.session_id is not None:
+        meta["session_id"] = str(summary.session_id)
+    if summary.verdicts is not None:
+        meta["guardrails"] = describe_verdicts(summary.verdicts)
+    if summary.cancelled:
+        meta["cancelled"] = True
+    return meta

@@ -14,6 +14,7 @@ from pg_trio.surfaces.reading.content_type import JSON_TYPE, check_content_codin
 from pg_trio.surfaces.reading.field_checks import read_session_id
 
 SESSION_FIELD: Final = b"x-pg-session-id"
+RESUMABLE_FIELD: Final = b"x-pg-resumable"
 PROJECT_TYPES = frozenset({"ai_gateway", "ai_wrapper"})
 V1_ACCESS = Access("chat", PROJECT_TYPES, ModelsNotServed)
 LIST_ACCESS = Access("chat", PROJECT_TYPES, ModelsNotServed, also="models")
@@ -27,7 +28,7 @@ class V1Surface(SurfaceDefaults):
 
     path: ClassVar[bytes]
     roots: ClassVar[Sequence[bytes]] = (b"api",)
-    head_fields: ClassVar[Sequence[bytes]] = (SESSION_FIELD,)
+    head_fields: ClassVar[Sequence[bytes]] = (SESSION_FIELD, RESUMABLE_FIELD)
     access: ClassVar[Access] = V1_ACCESS
     takes_api_key: ClassVar[bool] = True
     # Their chunks have no place for it.
@@ -46,6 +47,10 @@ class V1Surface(SurfaceDefaults):
             check_content_type(head.content_type)
         if head.content_coding is not None:
             check_content_coding(head.content_coding)
+
+    def numbers_events(self, head: RequestHead) -> bool:
+        """If the client asks for it: not every SDK's reader takes `id:` lines."""
+        return head.fields.get(RESUMABLE_FIELD, b"").strip() == b"1"
 
     def refuse_unfit(self, error: NoFitCandidate) -> GatewayError:
         """A 400 that names the parameter; the error itself if content is what no candidate can take."""

@@ -30,6 +30,7 @@ from pg_trio.web.admin.pages import add_page_routes
 from pg_trio.web.admin.playground_calls import PlaygroundCalls
 from pg_trio.web.admin.row_names import RowNames
 from pg_trio.web.asgi_types import AsgiApp
+from pg_trio.web.client_address import read_networks
 from pg_trio.web.introspection import as_gateway_error
 from pg_trio.web.openapi.admin_document import make_admin_document
 from pg_trio.web.openapi.document_page import render_page
@@ -118,7 +119,8 @@ class Desk:
 
     @access.default
     def _make_access(self) -> OperatorAccess:
-        return OperatorAccess(self.settings.server.admin_root_path)
+        server = self.settings.server
+        return OperatorAccess(server.admin_root_path, read_networks(server.trusted_proxies))
 
     @property
     def gateway(self) -> AdminGateway:

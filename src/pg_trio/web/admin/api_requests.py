@@ -1,15 +1,12 @@
 """The admin API's view of requests: a list with filters, one request with its race, and the live stream.
 
 `GET requests?filter=&project=&since=&until=&limit=&cursor=&format=`, `GET requests/{id}` and
-`GET requests/stream?filter=`. `format` is `csv` or `jsonl` for an export of the same rows.
+`GET requests/stream?filter=`. `format` is `csv` or `jsonl` for an export of the same rows; without a `limit`, of all
+that the filter selects (request_export.py).
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -21,6 +18,7 @@ from pg_trio.errors import BadRequest, RouteNotFound
 from pg_trio.web.admin.api_changes import API
 from pg_trio.web.admin.live_feed import LiveBody, LiveFeed
 from pg_trio.web.admin.paging import MOST_ID, page, read_cursor, read_limit, read_one
+from pg_trio.web.admin.request_export import EXPORT_ROWS, EXPORTS, PAGE_ROWS, RequestExport, make_export
 from pg_trio.web.admin.request_shapes import describe_request, describe_whole_request
 from pg_trio.web.admin.row_names import RowNames
 
@@ -29,9 +27,6 @@ if TYPE_CHECKING:
 
 # Seconds of Unix time; later ones are mistakes (milliseconds).
 MOST_TIME = 1e11
-EXPORTS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}
-# Spreadsheets take a cell that begins so for a formula.
-FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def add_request_routes(app: QuartTrio, desk: Desk, names: RowNames) -> None:
@@ -44,16 +39,18 @@ def add_request_routes(app: QuartTrio, desk: Desk, names: RowNames) -> None:
         form = read_one("format")
         if form not in (None, "json", *EXPORTS):
             raise BadRequest("format: must be json, csv or jsonl.")
-        limit, position = read_limit(), read_cursor(2)
+        is_export = form in EXPORTS
+        limit = EXPORT_ROWS if is_export and read_one("limit") is None else read_limit()
+        position = read_cursor(2)
         words = read_filter()
         await names.refresh(desk)
         choice = read_choice(words, names)
         before = None if position is None else (position[0], int(position[1]))
-        rows, following = await desk.gateway.log_view.page(choice, before, limit)
-        shown = [describe_request(row, names) for _, row in rows]
-        if form in EXPORTS:
-            return export(shown, str(form))
-        return page(shown, following)
+        view = desk.gateway.log_view
+        rows, following = await view.page(choice, before, min(limit, PAGE_ROWS) if is_export else limit)
+        if is_export:
+            return make_export(RequestExport(str(form), view, choice, names, limit, (rows, following)))
+        return page([describe_request(row, names) for _, row in rows], following)
 
     @app.get(f"{API}/requests/<request_id>")
     async def show_request(request_id: str) -> dict[str, Any]:
@@ -129,33 +126,3 @@ def read_last_event() -> int | None:
     if not text.isascii() or not text.isdigit() or len(text) > 18:
         return None
     return min(int(text), MOST_ID)
-
-
-def export(rows: Sequence[dict[str, Any]], form: str) -> Response:
-    """The rows as a file, with the API's field names; in CSV, fields of objects as `usage.prompt_tokens`."""
-    text = "".join(f"{json.dumps(row)}\n" for row in rows) if form == "jsonl" else _to_csv(rows)
-    response = Response(text, content_type=EXPORTS[form])
-    response.headers["Content-Disposition"] = f'attachment; filename="requests.{form}"'
-    return response
-
-
-def _to_csv(rows: Sequence[dict[str, Any]]) -> str:
-    flat = [_flatten(row) for row in rows]
-    fields = list(dict.fromkeys(field for row in flat for field in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fields, restval="")
-    writer.writeheader()
-    writer.writerows(flat)
-    return text.getvalue()
-
-
-def _flatten(row: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in row.items():
-        if isinstance(value, dict):
-            flat |= {f"{name}.{part}": inner for part, inner in value.items()}
-        elif isinstance(value, str) and value.startswith(FORMULA_SIGNS):
-            flat[name] = f"'{value}"
-        else:
-            flat[name] = value
-    return flat

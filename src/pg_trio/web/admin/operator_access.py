@@ -7,7 +7,8 @@ Rules:
 3. A change by a page's session needs the session's CSRF token (`X-CSRF-Token`, or the field `csrf` of a form), and an
    `Origin` of this address. Keys need neither, because a browser never sends them by itself.
 4. A `viewer` changes nothing.
-5. Wrong keys are limited: after GUESSES failed tries of an address within a minute, further ones are a 429 unread.
+5. Wrong keys are limited: after GUESSES failed tries of an address within a minute, further ones are a 429 unread. The
+   address is the client's, also behind a proxy that `server.trusted_proxies` lists; or one attacker would lock out all.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from quart import Response, request
 from pg_trio.domain.json_value import Json
 from pg_trio.domain.operator import KEY_PREFIX, Change, Operator
 from pg_trio.errors import CsrfMissing, OperatorRefused, RateLimited, RoleInsufficient
+from pg_trio.web.client_address import Networks, find_client, plain_address
 
 SESSION_HOURS = 12
 # Ten guesses a minute of 256 random bits find nothing, and a person who mistypes is not locked out for long.
@@ -51,10 +53,11 @@ class OperatorBook(Protocol):
 
 @frozen
 class Visitor:
-    """The operator of a request. `session` is the page's session; None if a key was sent."""
+    """The operator of a request, and from where. `session` is the page's session; None if a key was sent."""
 
     operator: Operator
     session: str | None
+    address: str | None = None
 
     def csrf_token(self) -> str:
         """The token that this session's changes must bring."""
@@ -62,7 +65,7 @@ class Visitor:
 
     def change(self, action: str, target: str, change: Json = None) -> Change:
         """A change by this visitor, for the audit."""
-        return Change(self.operator, action, target, request.remote_addr, change)
+        return Change(self.operator, action, target, self.address, change)
 
 
 @define(eq=False)
@@ -71,16 +74,16 @@ class Guesses:
 
     _failed: OrderedDict[str, tuple[float, int]] = field(factory=OrderedDict)
 
-    def check(self) -> None:
+    def check(self, address: str | None) -> None:
         """Return if the address may try a key. Raises RateLimited."""
-        began_s, count = self._failed.get(request.remote_addr or "", (-math.inf, 0))
+        began_s, count = self._failed.get(address or "", (-math.inf, 0))
         left_s = began_s + GUESS_WINDOW_S - trio.current_time()
         if count >= GUESSES and left_s > 0:
             raise RateLimited("login", max(1, math.ceil(left_s)))
 
-    def note_failure(self) -> None:
+    def note_failure(self, address: str | None) -> None:
         """One more failed try of the address."""
-        address, now = request.remote_addr or "", trio.current_time()
+        address, now = address or "", trio.current_time()
         began_s, count = self._failed.pop(address, (now, 0))
         self._failed[address] = (now, 1) if now - began_s > GUESS_WINDOW_S else (began_s, count + 1)
         if len(self._failed) > ADDRESSES_KEPT:
@@ -89,26 +92,36 @@ class Guesses:
 
 @frozen(eq=False)
 class OperatorAccess:
-    """Proves who is asking. `root_path` is the pages' prefix."""
+    """Proves who asks. `root_path` is the pages' prefix, `trusted` the proxies that may name a client's address."""
 
     root_path: str
+    trusted: Networks = ()
     guesses: Guesses = field(factory=Guesses)
+
+    def find_address(self) -> str | None:
+        """Where the request comes from; None if the server does not know."""
+        peer = request.remote_addr
+        if peer is None:
+            return None
+        fields = (request.headers.getlist(name) for name in ("X-Forwarded-For", "Forwarded"))
+        return find_client(plain_address(peer), self.trusted, *fields)
 
     async def find_visitor(self, book: OperatorBook) -> Visitor | None:
         """The visitor, by key or by session; None without either. Raises OperatorRefused for a wrong key."""
         authorization = request.headers.getlist("Authorization")
         if authorization:
-            return Visitor(await self.find_by_key(book, _read_key(authorization)), None)
+            return Visitor(await self.find_by_key(book, _read_key(authorization)), None, self.find_address())
         session = request.cookies.get(cookie_name())
         operator = None if session is None else await book.find_by_session(session)
-        return None if operator is None or session is None else Visitor(operator, session)
+        return None if operator is None or session is None else Visitor(operator, session, self.find_address())
 
     async def find_by_key(self, book: OperatorBook, key: str) -> Operator:
         """The operator of this key. Raises OperatorRefused, RateLimited."""
-        self.guesses.check()
+        address = self.find_address()
+        self.guesses.check(address)
         operator = await book.find(key) if key.startswith(KEY_PREFIX) else None
         if operator is None:
-            self.guesses.note_failure()
+            self.guesses.note_failure(address)
             raise OperatorRefused
         return operator
 

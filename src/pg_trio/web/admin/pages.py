@@ -56,10 +56,11 @@ def add_page_routes(app: QuartTrio, desk: Desk) -> None:
         if link is None:
             return Response(await _login_page(desk, ""))
         # A link in a terminal: the visit itself logs in, once.
-        desk.access.guesses.check()
+        address = desk.access.find_address()
+        desk.access.guesses.check(address)
         operator = await desk.gateway.operators.use_link(link)
         if operator is None:
-            desk.access.guesses.note_failure()
+            desk.access.guesses.note_failure(address)
             return Response(await _login_page(desk, "This link was used already, or is too old."), status=401)
         return await _log_in(desk, operator, "/")
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 from uuid import UUID
 
+from pg_trio.domain.guardrails import describe_verdicts
 from pg_trio.domain.log_row import AttemptRow, LogRow
 from pg_trio.domain.project import Project, Token
 from pg_trio.domain.request_filter import Texts
@@ -43,6 +44,7 @@ def describe_request(row: LogRow, names: Names) -> dict[str, Any]:
         "surface": row.surface,
         "token": token and token.name,
         "token_id": row.token_id,
+        "subject": row.subject,
         "provider": row.provider,
         "model": row.model,
         "status": row.status,
@@ -62,15 +64,28 @@ def describe_whole_request(row: LogRow, names: Names) -> dict[str, Any]:
     """One request, with its stages, its attempts and its bodies."""
     return {
         **describe_request(row, names),
+        "client_token": row.client_token,
         "client_request_id": row.client_request_id,
         "client_address": row.client_address,
         "price": row.price,
         "deadline_ms": row.deadline_ms,
+        "guardrails": describe_verdicts(row.guardrails),
         "stages": place_stages(row),
         "attempts": [describe_attempt(attempt) for attempt in row.attempts],
         "request_body": None if row.request_body is None else json.loads(row.request_body),
         "response_body": None if row.response_body is None else json.loads(row.response_body),
     }
+
+
+# The fields of an answer's usage.
+USAGE_FIELDS = (
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+)
 
 
 def describe_usage(row: LogRow) -> dict[str, int] | None:
@@ -138,6 +153,7 @@ def texts_of_row(row: LogRow, names: Names) -> Texts:
         "endpoint": (row.endpoint_slug,),
         "error": (row.error, row.error_code),
         "token": token_texts,
+        "subject": (row.subject,),
         "bare": bare,
         "id": (row.request_id.hex,),
     }

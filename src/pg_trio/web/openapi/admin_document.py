@@ -19,6 +19,7 @@ from pg_trio.web.openapi.document_parts import (
     STREAM_TYPE,
     STRING,
     UUID_TEXT,
+    VERDICTS,
     Part,
     a_list,
     an_object,
@@ -45,14 +46,14 @@ CURSOR = query_parameter("cursor", STRING, "The `next` of the page before.")
 FILTER = query_parameter(
     "filter",
     {"type": "string", "maxLength": 1_000},
-    "Words that all hold: `status:5xx`, `provider:openai`, `model:gpt`, `endpoint:ask`, `error:text`, `token:name`, or"
-    " bare text.",
+    "Words that all hold: `status:5xx`, `provider:openai`, `model:gpt`, `endpoint:ask`, `error:text`, `token:name`,"
+    " `subject:user-17`, or bare text.",
 )
 PROJECT = query_parameter("project", UUID_TEXT, "Only this project's.")
 SINCE = query_parameter("since", TIME, "From then on; Unix seconds.")
 UNTIL = query_parameter("until", TIME, "Before then; Unix seconds.")
 RANGE = query_parameter("range", one_of("15m", "1h", "6h", "24h", "7d", "30d"), "The time until now; 1h.")
-FORMAT = query_parameter("format", one_of("json", "csv", "jsonl"), "An export of the same rows as a file.")
+FORMAT = query_parameter("format", one_of("json", "csv", "jsonl"), "As a file; without `limit`, of all rows.")
 LAST_EVENT = header_parameter("Last-Event-ID", STRING, "The last event that the client has seen.")
 CSRF = header_parameter("X-CSRF-Token", STRING, "Of a page's session; keys need none.")
 
@@ -68,9 +69,8 @@ SUMS = an_object(
         "mean_ms": nullable(NUMBER),
     }
 )
-PERCENTILES = {
-    name: nullable(NUMBER) for name in ("p50_ms", "p95_ms", "p99_ms", "first_token_p50_ms", "first_token_p95_ms")
-}
+_PERCENTILES = ("p50_ms", "p95_ms", "p99_ms", "first_token_p50_ms", "first_token_p95_ms")
+PERCENTILES = {name: nullable(NUMBER) for name in _PERCENTILES}
 ROW: Part = an_object(
     {
         "request_id": UUID_TEXT,
@@ -92,6 +92,7 @@ ROW: Part = an_object(
         "project_slug": nullable(STRING),
         "surface": nullable(STRING),
         "token_id": nullable(INTEGER),
+        "subject": nullable(STRING),
         "error_code": nullable(STRING),
         "attempts_count": INTEGER,
         "hedge_won": nullable(BOOLEAN),
@@ -135,6 +136,7 @@ SCHEMAS: Part = {
                     "stages": a_list(reference("Stage")),
                     "attempts": a_list(reference("Attempt")),
                     "deadline_ms": nullable(INTEGER),
+                    "guardrails": VERDICTS,
                     "request_body": nullable(ANY_OBJECT),
                     "response_body": nullable(ANY_OBJECT),
                 }
@@ -373,11 +375,8 @@ def _list_requests() -> Part:
 def _stream_requests() -> Part:
     found = _read("streamRequests", "Requests of all workers, as they end", STRING, [FILTER, LAST_EVENT])
     content = found["responses"]["200"]["content"]
-    content[STREAM_TYPE] = {
-        "schema": stream_schema(
-            "One event a request: `data:` has a RequestRow. `event: dropped` ends the stream of a slow reader."
-        )
-    }
+    said = "One event a request: `data:` has a RequestRow. `event: dropped` ends the stream of a slow reader."
+    content[STREAM_TYPE] = {"schema": stream_schema(said)}
     del content[JSON_TYPE]
     return found
 

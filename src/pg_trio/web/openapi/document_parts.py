@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from inspect import getdoc, isclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 from pg_trio import errors
+from pg_trio.domain.guardrails import GuardAction, GuardPhase
 from pg_trio.errors import GatewayError
 
 Part: TypeAlias = dict[str, Any]
@@ -23,7 +24,7 @@ UUID_TEXT: Part = {"type": "string", "format": "uuid"}
 
 # Errors of the admin address alone.
 _OPERATOR_ERRORS = frozenset({"OperatorRefused", "RoleInsufficient", "CsrfMissing", "ReloadUnavailable"})
-_KINDS = frozenset({"CallerError", "UpstreamError", "OwnStateError", "GatewayError"})
+_KINDS = frozenset({"CallerError", "UpstreamError", "OwnStateError", "GatewayError", "GuardrailBlocked"})
 _PHRASES = {
     400: "The request cannot be understood",
     401: "No token, or an unknown one",
@@ -135,6 +136,18 @@ def errors_of(status: int) -> Sequence[tuple[str, str]]:
     ]
 
 
+# What each rule of a guardrail decided.
+VERDICTS = a_list(
+    an_object(
+        {
+            "guardrail": STRING,
+            "rule": STRING,
+            "phase": one_of(*get_args(GuardPhase)),
+            "action": one_of(*get_args(GuardAction)),
+            "count": INTEGER,
+        }
+    )
+)
 ERROR: Part = an_object(
     {"ok": constant(False), "error": STRING},
     {

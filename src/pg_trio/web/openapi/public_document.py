@@ -15,8 +15,10 @@ from pg_trio.web.openapi.document_parts import (
     INTEGER,
     NUMBER,
     OPENAI_ERROR,
+    STREAM_TYPE,
     STRING,
     UUID_TEXT,
+    VERDICTS,
     Part,
     a_list,
     an_object,
@@ -29,6 +31,7 @@ from pg_trio.web.openapi.document_parts import (
     ok,
     one_of,
     path_parameter,
+    query_parameter,
     reference,
 )
 
@@ -45,9 +48,22 @@ TIMEOUT = header_parameter(
     "The client's own deadline, in milliseconds from the request's head. It shortens the endpoint's.",
 )
 DEADLINE = "The header `X-PG-Timeout-Ms` shortens its deadline (`#/components/parameters/Timeout`)."
+# In the components alone, too: generated tests would send one key with many bodies.
+IDEMPOTENCY_KEY = header_parameter(
+    "Idempotency-Key",
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    "With the same key and the same body, the same answer comes again, and no provider is asked twice.",
+)
+REPEATED = "The header `Idempotency-Key` makes it safe to repeat (`#/components/parameters/IdempotencyKey`)."
 REQUEST_ID = header_parameter("X-Request-Id", STRING, "The client's own id, for the log alone.")
 SESSION = header_parameter(
     "X-PG-Session-Id", {"type": "string", "maxLength": 36}, "A session's id to resume, or `new`."
+)
+
+STREAM_ID = path_parameter("request_id", UUID_TEXT, "The `X-Request-Id` of the answer.")
+LAST_EVENT_ID = header_parameter("Last-Event-ID", STRING, "The `id` of the last event that the client has.")
+AFTER = query_parameter(
+    "after", {"type": "integer", "minimum": 0, "maximum": 9_999_999_999}, "The number of that event."
 )
 
 STREAM = (
@@ -96,7 +112,7 @@ SCHEMAS: Part = {
             "content": nullable(STRING),
             "finish_reason": FINISH,
             "usage": reference("Usage"),
-            "meta": an_object({"request_id": UUID_TEXT}, {"session_id": UUID_TEXT}),
+            "meta": an_object({"request_id": UUID_TEXT}, {"session_id": UUID_TEXT, "guardrails": VERDICTS}),
         },
         {"reasoning_content": STRING, "reasoning_details": a_list(ANY_OBJECT), "tool_calls": a_list(ANY_OBJECT)},
     ),
@@ -124,6 +140,21 @@ SCHEMAS: Part = {
             "is_active": BOOLEAN,
             "last_used_at": nullable(NUMBER),
         }
+    ),
+    "ClientTokenTerms": an_object(
+        {
+            "ttl_seconds": {"type": "integer", "minimum": 60, "maximum": 86_400},
+            "endpoints": {"type": "array", "minItems": 1, "maxItems": 32, "items": STRING},
+        },
+        {
+            "subject": nullable({"type": "string", "minLength": 1, "maxLength": 256}),
+            "rate_limit_per_minute": nullable({"type": "integer", "minimum": 1, "maximum": 1_000_000_000}),
+            "max_concurrent": nullable({"type": "integer", "minimum": 1, "maximum": 1_000_000_000}),
+            "monthly_budget_usd": nullable({"type": "string", "description": "US dollars, such as `0.50`."}),
+        },
+    ),
+    "ClientToken": an_object(
+        {"token": STRING, "expires_at": {"type": "integer", "description": "Unix seconds."}},
     ),
     "Model": an_object(
         {"id": STRING, "object": constant("model"), "created": INTEGER, "owned_by": STRING},
@@ -215,12 +246,15 @@ def make_public_document(surfaces: Iterable[Surface]) -> Part:
             "OpenAIError",
             [path_parameter("model", {"type": "string", "minLength": 1}, "A name of the list.")],
         ),
+        "/api/{project}/{slug}/streams/{request_id}": _stream("EndpointStream", [PROJECT, SLUG]),
+        "/api/{project}/streams/{request_id}": _stream("Stream", [PROJECT]),
         "/api/{project}/info": _read("showProject", "The token's project", ok(reference("Project"))),
         "/api/{project}/endpoints": _read("listEndpoints", "Its endpoints", ok(a_list(reference("Endpoint")))),
         "/api/{project}/candidates": _read(
             "listCandidates", "Its candidates, and how they fare", ok(a_list(reference("Candidate")))
         ),
         "/api/{project}/tokens": _read("listTokens", "Its tokens, without their texts", ok(a_list(reference("Token")))),
+        "/api/{project}/client-tokens": _mint(),
         "/api/{project}/models": _read(
             "listModels", "The providers' models of its endpoints, in OpenAI's shape", reference("ModelList")
         ),
@@ -240,7 +274,7 @@ def make_public_document(surfaces: Iterable[Surface]) -> Part:
         "paths": paths,
         "components": {
             "schemas": SCHEMAS,
-            "parameters": {"Timeout": TIMEOUT},
+            "parameters": {"Timeout": TIMEOUT, "IdempotencyKey": IDEMPOTENCY_KEY},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "A token: `pg_live_…` or `pg_test_…`."},
                 "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "On `/v1` alone."},
@@ -256,7 +290,7 @@ def _call(operation: str, summary: str, parameters: list[Part]) -> Part:
             "operationId": operation,
             "tags": ["Gateway API"],
             "summary": summary,
-            "description": f"Scope `chat`. {DEADLINE}",
+            "description": f"Scope `chat`. {DEADLINE} {REPEATED}",
             "security": [{"bearer": []}],
             "parameters": [*parameters, REQUEST_ID],
             "requestBody": body_of(reference("CallRequest")),
@@ -279,6 +313,54 @@ def _call_v1(path: bytes) -> Part:
             "parameters": [PROJECT, REQUEST_ID, SESSION],
             "requestBody": body_of(reference(request)),
             "responses": {"200": done, **failures(statuses, reference(error))},
+        }
+    }
+
+
+def _stream(name: str, parameters: list[Part]) -> Part:
+    """A kept stream: to be read on, or to be stopped."""
+    parameters = [*parameters, STREAM_ID]
+    refused = failures(READ_STATUSES, reference("Error"))
+    both: Part = {"tags": ["Gateway API"], "security": [{"bearer": []}]}
+    read = {"description": "The events behind that one, then those to come.", "content": {STREAM_TYPE: {"schema": {}}}}
+    return {
+        "get": {
+            **both,
+            "operationId": f"resume{name}",
+            "summary": "Read a resumable stream on",
+            "description": "Scope `chat`. The bytes are those of the first connection.",
+            "parameters": [*parameters, LAST_EVENT_ID, AFTER],
+            "responses": {"200": read, **refused},
+        },
+        "delete": {
+            **both,
+            "operationId": f"stop{name}",
+            "summary": "Stop a resumable stream",
+            "description": "Scope `chat`. `stopped` is false if the answer had ended.",
+            "parameters": parameters,
+            "responses": {
+                "200": answer("Done.", an_object({"ok": constant(True), "stopped": BOOLEAN})),
+                **refused,
+            },
+        },
+    }
+
+
+def _mint() -> Part:
+    statuses = (400, 401, 403, 404, 405, 408, 413, 415, 500, 503)
+    return {
+        "post": {
+            "operationId": "mintClientToken",
+            "tags": ["Client tokens"],
+            "summary": "A short-lived token for a browser",
+            "description": "Scope `mint`: the token of a server, which never leaves it.",
+            "security": [{"bearer": []}],
+            "parameters": [PROJECT],
+            "requestBody": body_of(reference("ClientTokenTerms")),
+            "responses": {
+                "201": answer("The token, which exists nowhere else.", ok(reference("ClientToken"))),
+                **failures(statuses, reference("Error")),
+            },
         }
     }
 

@@ -7,7 +7,7 @@ CREATE TABLE pgtrio.holders (
 );
 
 CREATE TABLE pgtrio.budgets (
-    endpoint bytea NOT NULL CHECK (length(endpoint) = 16),
+    endpoint bytea NOT NULL CHECK (length(endpoint) IN (16, 17)),  -- 17: a holder of client tokens
     month integer NOT NULL,  -- year * 12 + month - 1
     leased bigint NOT NULL DEFAULT 0 CHECK (leased >= 0),  -- the sum of `granted` over all holders
     PRIMARY KEY (endpoint, month)

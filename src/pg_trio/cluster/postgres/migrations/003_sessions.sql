@@ -8,7 +8,8 @@ CREATE TABLE pgtrio.sessions (
     last_active_at double precision NOT NULL,
     message_count integer NOT NULL DEFAULT 0,
     token_count bigint NOT NULL DEFAULT 0,
-    byte_count bigint NOT NULL DEFAULT 0
+    byte_count bigint NOT NULL DEFAULT 0,
+    holder text NOT NULL DEFAULT ''  -- of a client token; empty for a stored one
 );
 CREATE INDEX sessions_by_activity ON pgtrio.sessions (endpoint, last_active_at);
 
@@ -31,14 +32,14 @@ CREATE INDEX stored_turns_by_session ON pgtrio.stored_turns (session);
 -- locked, so turns of several nodes get consecutive positions.
 CREATE FUNCTION pgtrio.append_turn(
     of_turn uuid, of_session uuid, is_first boolean, of_endpoint uuid, of_token bigint, now_at double precision,
-    bodies text[], bytes bigint, tokens bigint
+    bodies text[], bytes bigint, tokens bigint, of_holder text
 ) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     first_position integer;
 BEGIN
     IF is_first THEN
-        INSERT INTO pgtrio.sessions (id, endpoint, token, created_at, last_active_at)
-            VALUES (of_session, of_endpoint, of_token, now_at, now_at) ON CONFLICT (id) DO NOTHING;
+        INSERT INTO pgtrio.sessions (id, endpoint, token, created_at, last_active_at, holder)
+            VALUES (of_session, of_endpoint, of_token, now_at, now_at, of_holder) ON CONFLICT (id) DO NOTHING;
     END IF;
     SELECT s.message_count INTO first_position FROM pgtrio.sessions s WHERE s.id = of_session FOR UPDATE;
     IF first_position IS NULL THEN

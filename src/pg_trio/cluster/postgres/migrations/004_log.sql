@@ -31,9 +31,14 @@ CREATE TABLE pgtrio.gateway_logs (
     deadline_ms bigint,
     first_token_ms double precision,
     hedge_won integer,
+    subject text,
+    client_token text,
+    guardrails text,
     PRIMARY KEY (at, request_id)
 ) PARTITION BY RANGE (at);
 CREATE INDEX gateway_logs_by_project ON pgtrio.gateway_logs (project_uuid, at);
+-- Rows of client tokens alone, as few gateways mint them.
+CREATE INDEX gateway_logs_by_holder ON pgtrio.gateway_logs (subject, at) WHERE client_token IS NOT NULL;
 
 CREATE TABLE pgtrio.gateway_log_bodies (
     request_id uuid NOT NULL,

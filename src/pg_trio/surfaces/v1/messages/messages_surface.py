@@ -25,7 +25,7 @@ from pg_trio.surfaces.v1.messages.messages_fields import (
     read_messages_request,
 )
 from pg_trio.surfaces.v1.model_limits import render_anthropic_limits
-from pg_trio.surfaces.v1.routes import SESSION_FIELD, V1Surface
+from pg_trio.surfaces.v1.routes import RESUMABLE_FIELD, SESSION_FIELD, V1Surface
 
 
 class MessagesSurface(V1Surface):
@@ -35,7 +35,7 @@ class MessagesSurface(V1Surface):
     path: ClassVar[bytes] = b"messages"
     # A block of thinking needs its signature, and the candidate that thinks may still be replaced.
     holds_reasoning: ClassVar[bool] = True
-    head_fields: ClassVar[Sequence[bytes]] = (SESSION_FIELD, VERSION_FIELD, BETA_FIELD)
+    head_fields: ClassVar[Sequence[bytes]] = (SESSION_FIELD, VERSION_FIELD, BETA_FIELD, RESUMABLE_FIELD)
 
     read = staticmethod(read_messages_request)
     render_answer = staticmethod(render_message)

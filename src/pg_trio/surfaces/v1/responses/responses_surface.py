@@ -26,7 +26,7 @@ from pg_trio.surfaces.v1.openai_errors import render_openai_error
 from pg_trio.surfaces.v1.responses.response_answer import render_answer
 from pg_trio.surfaces.v1.responses.response_request import read_response_request
 from pg_trio.surfaces.v1.responses.response_stream import ResponseStream
-from pg_trio.surfaces.v1.routes import V1Surface
+from pg_trio.surfaces.v1.routes import RESUMABLE_FIELD, V1Surface
 
 # The fields of this API that wires call otherwise.
 _OWN_NAMES = {"response_format": "text.format", "logprobs": "include", "tool_calls": "input"}
@@ -37,7 +37,7 @@ class ResponsesSurface(V1Surface):
 
     name: ClassVar[str] = "openai_responses"
     path: ClassVar[bytes] = b"responses"
-    head_fields: ClassVar[Sequence[bytes]] = ()
+    head_fields: ClassVar[Sequence[bytes]] = (RESUMABLE_FIELD,)
 
     read = staticmethod(read_response_request)
     render_answer = staticmethod(render_answer)

@@ -9,6 +9,7 @@ const usage = request.usage ?? {};
 const facts = [
   ["Time", day(request.at)], ["Project", request.project_slug ?? request.project], ["Endpoint", request.endpoint], ["Token", request.token], ["Answered by", request.model ? `${request.provider}/${request.model}` : "–"],
   ["Status", String(request.status)], ["Outcome", request.outcome], ["Error", request.error], ["Latency", ms(request.latency_ms)], ["First token", ms(request.first_token_ms)],
+  ["Guardrails", (request.guardrails ?? []).map((one) => `${one.phase} ${one.guardrail}: ${one.action} ${one.rule} (${one.count})`).join(", ") || "–"],
   ["Deadline", ms(request.deadline_ms)], ["Tokens", `${count(usage.prompt_tokens)} in, ${count(usage.completion_tokens)} out`], ["Cost", usd(request.cost_usd)],
 ];
 content.append(

@@ -12,7 +12,9 @@ Rules:
 4. A large body is neither received nor parsed for a request that is already over a limit (`check_left`).
 5. What is lent (a model's tokens, a place among those at once) is given back when the request's `async with` block
    ends, also when the request is cancelled.
-6. A limit that is in memory is asked without a coroutine (`take_nowait`); one that is elsewhere is waited for (`take`).
+6. The holder of a client token may have limits, too: requests per minute and concurrent requests. They are counted in
+   books of their own, and taken before the parent token's, which hold for all of its client tokens together.
+7. A limit that is in memory is asked without a coroutine (`take_nowait`); one that is elsewhere is waited for (`take`).
 """
 
 from __future__ import annotations
@@ -21,24 +23,36 @@ import math
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
+from itertools import takewhile
 from types import TracebackType
 from typing import Protocol
 
-from attrs import evolve, frozen
-
 from pg_trio.domain.chat import Usage, estimate_tokens
+from pg_trio.domain.client_grant import ClientGrant
 from pg_trio.domain.client_request import ClientRequest
 from pg_trio.domain.limits import LimitPolicy, LimitState
 from pg_trio.domain.options import limit_answer
 from pg_trio.domain.project import Endpoint, Token, TokenLimits
-from pg_trio.errors import RateLimited
-from pg_trio.ledger.protocols import MUST_WAIT, Buckets, BucketTake, Leases, Limits, Taken
+from pg_trio.errors import Overloaded, RateLimited
+from pg_trio.ledger.protocols import MUST_WAIT, Buckets, BucketTake, HolderBooks, Leases, OpenHolders, Taken
 from pg_trio.ledger.settling import DONE, give_back
+from pg_trio.stages.rate_limit.limit_plans import (
+    HOUR_S,
+    MINUTE_S,
+    Books,
+    BucketPlan,
+    LimitPlan,
+    TokenPlan,
+    WantedTake,
+    plan_buckets,
+)
 
-MINUTE_S = 60
-HOUR_S = 3600
+__all__ = ["HOUR_S", "MINUTE_S", "BucketPlan", "LimitPlan", "Loan", "Quota", "RateLimit", "TokenPlan"]
+
 # How long requests take is not known: a client with too many under way asks again after this long.
 AT_ONCE_RETRY_S = 1
+# The plans of tokens and of holders, some 500 bytes each; they are made again in 20 µs.
+PLANS_KEPT = 10_000
 
 # Updates the state of some limits in the answer's headers.
 Tell = Callable[[Sequence[LimitState]], None]
@@ -49,75 +63,6 @@ class LimitedCall(Protocol):
 
     def show_limits(self, states: Sequence[LimitState]) -> None:
         """Show the remaining quota in every later answer."""
-
-
-@frozen(slots=True)
-class BucketPlan:
-    """The buckets of one key, prepared for takes."""
-
-    key: bytes
-    limits: Limits
-    policies: tuple[LimitPolicy, ...]
-
-    @classmethod
-    def of(cls, key: bytes, policies: Sequence[LimitPolicy]) -> BucketPlan:
-        """The plan of the limits that have a window."""
-        limits = tuple((policy.quota, float(policy.window_s or 1)) for policy in policies)
-        return cls(key, limits, tuple(policies))
-
-    def states(self, left: Sequence[tuple[int, int]]) -> list[LimitState]:
-        """The limits' remaining quota, for the client."""
-        each = zip(self.policies, left, strict=True)
-        return [LimitState(policy, remaining, next_s) for policy, (remaining, next_s) in each]
-
-
-@frozen(slots=True, eq=False)
-class LimitPlan:
-    """What a request to an endpoint takes. `buckets` is None where the endpoint itself has no limit; the others are for
-    a token's limit on a model's tokens: characters that the endpoint adds, and tokens that an answer may have."""
-
-    buckets: BucketPlan | None
-    prompt_chars: int
-    output_tokens: int
-    ceiling_tokens: int | None = None
-
-    def for_input(self) -> LimitPlan:
-        """The plan for requests that are answered without output, and without the endpoint's prompt."""
-        return evolve(self, prompt_chars=0, output_tokens=0)
-
-
-@frozen(slots=True)
-class TokenPlan:
-    """A token's limits, prepared for takes. Its keys are a letter and the token's id, 9 bytes; an endpoint's keys have
-    16."""
-
-    limits: TokenLimits
-    key: bytes
-    at_once: LimitPolicy | None
-    requests: BucketPlan | None
-    tokens: BucketPlan | None
-
-    @classmethod
-    def of(cls, token_id: int, limits: TokenLimits) -> TokenPlan:
-        """The plan of these limits."""
-        number = token_id.to_bytes(8, "big")
-        at_once = requests = tokens = None
-        if limits.max_concurrent is not None:
-            at_once = LimitPolicy("token_concurrent", limits.max_concurrent, None, "concurrent-requests")
-        if limits.rate_limit_per_minute is not None:
-            policy = LimitPolicy("token_minute", limits.rate_limit_per_minute, MINUTE_S)
-            requests = BucketPlan.of(b"r" + number, [policy])
-        if limits.tokens_per_minute is not None:
-            policy = LimitPolicy("token_tokens", limits.tokens_per_minute, MINUTE_S, "tokens")
-            tokens = BucketPlan.of(b"t" + number, [policy])
-        return cls(limits, b"c" + number, at_once, requests, tokens)
-
-    def first_states(self, endpoint: BucketPlan | None) -> list[LimitState]:
-        """All limits of a request, before the remaining quota is looked up."""
-        policies = [] if self.at_once is None else [self.at_once]
-        for plan in (self.requests, self.tokens, endpoint):
-            policies += [] if plan is None else plan.policies
-        return [LimitState(policy) for policy in policies]
 
 
 class Quota:
@@ -144,13 +89,13 @@ NOTHING_LENT = Quota()
 
 
 class Loan(Quota):
-    """The quota that a limited token's request has borrowed."""
+    """The quota that a limited token's request has borrowed. The last plan is the token's, a holder's comes before."""
 
-    __slots__ = ("_plan", "_reserved_tokens", "_stage", "_tell", "_used_tokens")
+    __slots__ = ("_plans", "_reserved_tokens", "_stage", "_tell", "_used_tokens")
 
-    def __init__(self, stage: RateLimit, plan: TokenPlan, reserved_tokens: int, tell: Tell) -> None:
+    def __init__(self, stage: RateLimit, plans: Sequence[TokenPlan], reserved_tokens: int, tell: Tell) -> None:
         self._stage = stage
-        self._plan = plan
+        self._plans = plans
         self._reserved_tokens = reserved_tokens
         self._tell = tell
         self._used_tokens = 0
@@ -159,7 +104,7 @@ class Loan(Quota):
         self._used_tokens = usage.total_tokens
 
     async def grow(self, tokens: int) -> None:
-        bucket = self._plan.tokens
+        bucket = self._plans[-1].tokens
         if bucket is None:
             return
         more = min(tokens, bucket.policies[0].quota - self._reserved_tokens)
@@ -170,17 +115,24 @@ class Loan(Quota):
     def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> Awaitable[None]:
-        return self._stage.give_back(self._plan, self._reserved_tokens - self._used_tokens)
+        return self._stage.give_back(self._plans, self._reserved_tokens - self._used_tokens)
 
 
 class RateLimit:
     """Takes a request's quota, or refuses the request with the time to wait. `clock` is monotonic seconds."""
 
     def __init__(
-        self, buckets: Buckets, leases: Leases, clock: Callable[[], float], default_output_tokens: int
+        self,
+        buckets: Buckets,
+        leases: Leases,
+        clock: Callable[[], float],
+        default_output_tokens: int,
+        holders: OpenHolders | None = None,
     ) -> None:
         self._buckets = buckets
-        self._leases = leases
+        self._books = Books(buckets, leases)
+        self._holders = holders
+        self._holder_plans: dict[bytes, TokenPlan] = {}
         self._clock = clock
         self._default_output_tokens = default_output_tokens
         self._token_plans: dict[int, TokenPlan] = {}
@@ -188,7 +140,7 @@ class RateLimit:
     def compile(self, endpoint: Endpoint) -> LimitPlan:
         """The endpoint's limits, ready to take from."""
         output_tokens = endpoint.max_output_tokens or self._default_output_tokens
-        return LimitPlan(_bucket_plan(endpoint), endpoint.prompt_chars, output_tokens, endpoint.max_output_tokens)
+        return LimitPlan(plan_buckets(endpoint), endpoint.prompt_chars, output_tokens, endpoint.max_output_tokens)
 
     def take_nowait(self, call: LimitedCall, token: Token, plan: LimitPlan) -> Quota | None:
         """Count one request, and show the client what is left; None where that takes waiting (`take`).
@@ -204,12 +156,12 @@ class RateLimit:
         return None if taken is MUST_WAIT else _show(call, bucket, taken)
 
     async def take(self, call: LimitedCall, token: Token, plan: LimitPlan, request: ClientRequest) -> Quota:
-        """The same for every token and every ledger. Raises RateLimited; then nothing was taken."""
+        """The same for every token and every ledger. Raises RateLimited; then nothing was taken. Raises Overloaded."""
         if token.limits is not None:
-            return await self._take_of_token(call, self._token_plan(token.id, token.limits), plan, request)
+            return await self._take_of_token(call, await self._plans_of(token), plan, request)
         if plan.buckets is None:
             return NOTHING_LENT
-        return _show(call, plan.buckets, await self._take(plan.buckets, self._clock(), 1))
+        return _show(call, plan.buckets, await self._take(self._books, plan.buckets, self._clock(), 1))
 
     async def read_left(self, asked: Endpoint | Token) -> list[LimitState]:
         """What is left now of an endpoint's or a token's limits on requests and tokens. Raises Overloaded."""
@@ -218,7 +170,7 @@ class RateLimit:
             of_token = None if asked.limits is None else self._token_plan(asked.id, asked.limits)
             buckets = () if of_token is None else (of_token.requests, of_token.tokens)
         else:
-            buckets = (_bucket_plan(asked),)
+            buckets = (plan_buckets(asked),)
         states = []
         for bucket in buckets:
             if bucket is not None:
@@ -231,117 +183,161 @@ class RateLimit:
 
         `plan` is None where the body will name the endpoint. Raises RateLimited.
         """
-        of_token = None if token.limits is None else self._token_plan(token.id, token.limits)
-        if of_token is not None:
-            await self._check_at_once(call, of_token)
         now = self._clock()
-        of_endpoint = None if plan is None else plan.buckets
-        for bucket in (*(() if of_token is None else (of_token.requests, of_token.tokens)), of_endpoint):
-            if bucket is not None:
-                await self._check_bucket(call, bucket, now)
+        for of_token in await self._plans_of(token):
+            await self._check_at_once(call, of_token)
+            for bucket in (of_token.requests, of_token.tokens):
+                if bucket is not None:
+                    await self._check_bucket(call, of_token.books, bucket, now)
+        if plan is not None and plan.buckets is not None:
+            await self._check_bucket(call, self._books, plan.buckets, now)
 
     async def _check_at_once(self, call: LimitedCall, plan: TokenPlan) -> None:
         if plan.at_once is None:
             return
-        count = self._leases.count_nowait(plan.key)
+        leases = plan.books.leases
+        count = leases.count_nowait(plan.key)
         if count is MUST_WAIT:
-            count = await self._leases.count(plan.key)
+            count = await leases.count(plan.key)
         if count >= plan.at_once.quota:
             call.show_limits([LimitState(plan.at_once, 0, AT_ONCE_RETRY_S)])
             raise RateLimited(plan.at_once.name, AT_ONCE_RETRY_S)
 
-    async def _check_bucket(self, call: LimitedCall, bucket: BucketPlan, now: float) -> None:
-        held = self._buckets.peek_nowait(bucket.key, bucket.limits, now)
+    async def _check_bucket(self, call: LimitedCall, books: Books, bucket: BucketPlan, now: float) -> None:
+        held = books.buckets.peek_nowait(bucket.key, bucket.limits, now)
         if held is MUST_WAIT:
-            held = await self._buckets.peek(bucket.key, bucket.limits, now)
+            held = await books.buckets.peek(bucket.key, bucket.limits, now)
         empty = [(one.next_s, policy) for one, policy in zip(held, bucket.policies, strict=True) if one.remaining < 1]
         if empty:
             call.show_limits(bucket.states([(one.remaining, math.ceil(one.next_s)) for one in held]))
             wait_s, policy = max(empty)
             raise RateLimited(policy.name, max(1, math.ceil(wait_s)))
 
-    async def give_back(self, plan: TokenPlan, unused_tokens: int) -> None:
+    async def give_back(self, plans: Sequence[TokenPlan], unused_tokens: int) -> None:
         """Give back quota that a request of the token borrowed; a negative number is use beyond it."""
-        try:
-            if plan.at_once is not None:
-                await self._release(plan)
-        finally:
-            if plan.tokens is not None and unused_tokens:
-                await self._give(plan.tokens, self._clock(), unused_tokens)
+        async with AsyncExitStack() as steps:
+            for plan in plans:
+                if plan.tokens is not None and unused_tokens:
+                    steps.push_async_callback(self._give, self._buckets, plan.tokens, self._clock(), unused_tokens)
+                if plan.at_once is not None:
+                    steps.push_async_callback(self._release, plan)
 
     async def take_more(self, bucket: BucketPlan, amount: int, tell: Tell) -> None:
         """Take more for a request that is larger than estimated. Raises RateLimited."""
-        taken = await self._take(bucket, self._clock(), amount)
+        taken = await self._take(self._books, bucket, self._clock(), amount)
         tell(bucket.states(taken.left()))
         _check(bucket, taken)
 
     async def _take_of_token(
-        self, call: LimitedCall, plan: TokenPlan, of_endpoint: LimitPlan, request: ClientRequest
+        self, call: LimitedCall, plans: Sequence[TokenPlan], of_endpoint: LimitPlan, request: ClientRequest
     ) -> Quota:
-        reserved = _estimate(plan, of_endpoint, request)
+        reserved = _estimate(plans[-1], of_endpoint, request)
         buckets, now = of_endpoint.buckets, self._clock()
-        states = {state.policy: state for state in plan.first_states(buckets)}
+        policies = [*[policy for plan in plans for policy in plan.policies()], *(buckets.policies if buckets else ())]
+        states = {policy: LimitState(policy) for policy in policies}
         async with AsyncExitStack() as undo:
             # A refusal also shows the limits to the client.
             undo.callback(lambda: call.show_limits(list(states.values())))
-            if plan.at_once is not None:
-                if not await self._acquire(plan.key, plan.at_once.quota):
-                    states[plan.at_once] = LimitState(plan.at_once, 0, AT_ONCE_RETRY_S)
-                    raise RateLimited(plan.at_once.name, AT_ONCE_RETRY_S)
-                undo.push_async_callback(self._release, plan)
-            wanted = list(_present((plan.requests, 1), (plan.tokens, reserved), (buckets, 1)))
+            for plan in plans:
+                if plan.at_once is not None:
+                    if not await self._acquire(plan, plan.at_once.quota):
+                        states[plan.at_once] = LimitState(plan.at_once, 0, AT_ONCE_RETRY_S)
+                        raise RateLimited(plan.at_once.name, AT_ONCE_RETRY_S)
+                    undo.push_async_callback(self._release, plan)
+            wanted = list(self._takes_of(plans, reserved, buckets))
             # Refused ones are the last of what was taken, and have given back the others.
-            for (bucket, _), taken in zip(wanted, await self._take_each(wanted, now), strict=False):
-                states |= {state.policy: state for state in bucket.states(taken.left())}
-                _check(bucket, taken)
+            for one, taken in zip(wanted, await self._take_each(wanted, now), strict=False):
+                states |= {state.policy: state for state in one.plan.states(taken.left())}
+                _check(one.plan, taken)
             undo.pop_all()
         call.show_limits(list(states.values()))
-        return Loan(self, plan, reserved, partial(_tell, call, states))
+        return Loan(self, plans, reserved, partial(_tell, call, states))
+
+    def _takes_of(
+        self, plans: Sequence[TokenPlan], reserved: int, of_endpoint: BucketPlan | None
+    ) -> Iterator[WantedTake]:
+        """Each bucket of a request, in the order of taking."""
+        for plan in plans:
+            for bucket, amount in ((plan.requests, 1), (plan.tokens, reserved)):
+                if bucket is not None:
+                    yield WantedTake(plan.books.buckets, bucket, amount)
+        if of_endpoint is not None:
+            yield WantedTake(self._buckets, of_endpoint, 1)
+
+    async def _plans_of(self, token: Token) -> Sequence[TokenPlan]:
+        """The plans of a token's limits: its holder's, if that has any, and the stored token's. Raises Overloaded."""
+        limits = token.limits
+        if limits is None:
+            return ()
+        plan = self._token_plan(token.id, limits)
+        grant = token.grant
+        if grant is None or (grant.rate_limit_per_minute is None and grant.max_concurrent is None):
+            return (plan,)
+        if self._holders is None:
+            raise Overloaded(AT_ONCE_RETRY_S)
+        return (self._holder_plan(grant, await self._holders()), plan)
+
+    def _holder_plan(self, grant: ClientGrant, books: HolderBooks) -> TokenPlan:
+        limits = TokenLimits(grant.rate_limit_per_minute, None, grant.max_concurrent)
+        plan = self._holder_plans.get(grant.key)
+        if plan is None or plan.limits != limits:
+            if len(self._holder_plans) >= PLANS_KEPT:
+                self._holder_plans.clear()
+            plan = TokenPlan.of_holder(grant.key, limits, Books(books.buckets, books.leases))
+            self._holder_plans[grant.key] = plan
+        return plan
 
     def _token_plan(self, token_id: int, limits: TokenLimits) -> TokenPlan:
         plan = self._token_plans.get(token_id)
         if plan is None or plan.limits != limits:
-            plan = self._token_plans[token_id] = TokenPlan.of(token_id, limits)
+            if len(self._token_plans) >= PLANS_KEPT:
+                self._token_plans.clear()
+            plan = self._token_plans[token_id] = TokenPlan.of(token_id, limits, self._books)
         return plan
 
-    # ── steps of the ledger ──────────────────────────────────────────────────────────────────────────────────────────
-
-    async def _take(self, bucket: BucketPlan, now: float, amount: int) -> Taken:
-        taken = self._buckets.take_nowait(bucket.key, bucket.limits, now, amount)
+    async def _take(self, books: Books, bucket: BucketPlan, now: float, amount: int) -> Taken:
+        taken = books.buckets.take_nowait(bucket.key, bucket.limits, now, amount)
         if taken is MUST_WAIT:
-            return await self._buckets.take(bucket.key, bucket.limits, now, amount)
+            return await books.buckets.take(bucket.key, bucket.limits, now, amount)
         return taken
 
-    async def _take_each(self, wanted: Sequence[tuple[BucketPlan, int]], now: float) -> Sequence[Taken]:
+    async def _take_each(self, wanted: Sequence[WantedTake], now: float) -> Sequence[Taken]:
         """Take from all of these buckets, or from none; the result ends with the first that refused."""
         taken: list[Taken] = []
         async with AsyncExitStack() as undo:
-            for index, (bucket, amount) in enumerate(wanted):
-                one = self._buckets.take_nowait(bucket.key, bucket.limits, now, amount)
-                if one is MUST_WAIT:
-                    # The others may wait too: one call for all of them.
-                    takes = [BucketTake(each.key, each.limits, count) for each, count in wanted[index:]]
-                    taken += await self._buckets.take_each(takes, now)
+            while len(taken) < len(wanted):
+                done = await _take_next(wanted[len(taken) :], now)
+                for one in wanted[len(taken) : len(taken) + len(done)]:
+                    if done[-1].refused is None:
+                        undo.push_async_callback(self._give, one.buckets, one.plan, now, one.amount)
+                taken += done
+                if done[-1].refused is not None:
                     break
-                taken.append(one)
-                if one.refused is not None:
-                    break
-                undo.push_async_callback(self._give, bucket, now, amount)
-            if not taken or taken[-1].refused is None:
+            else:
                 undo.pop_all()
         return taken
 
-    async def _give(self, bucket: BucketPlan, now: float, amount: int) -> None:
-        if self._buckets.give_nowait(bucket.key, bucket.limits, now, amount) is MUST_WAIT:
-            await give_back(partial(self._buckets.give, bucket.key, bucket.limits, now, amount))
+    async def _give(self, buckets: Buckets, bucket: BucketPlan, now: float, amount: int) -> None:
+        if buckets.give_nowait(bucket.key, bucket.limits, now, amount) is MUST_WAIT:
+            await give_back(partial(buckets.give, bucket.key, bucket.limits, now, amount))
 
-    async def _acquire(self, key: bytes, limit: int) -> bool:
-        acquired = self._leases.acquire_nowait(key, limit)
-        return await self._leases.acquire(key, limit) if acquired is MUST_WAIT else acquired
+    async def _acquire(self, plan: TokenPlan, limit: int) -> bool:
+        acquired = plan.books.leases.acquire_nowait(plan.key, limit)
+        return await plan.books.leases.acquire(plan.key, limit) if acquired is MUST_WAIT else acquired
 
     async def _release(self, plan: TokenPlan) -> None:
-        if self._leases.release_nowait(plan.key) is MUST_WAIT:
-            await give_back(partial(self._leases.release, plan.key))
+        if plan.books.leases.release_nowait(plan.key) is MUST_WAIT:
+            await give_back(partial(plan.books.leases.release, plan.key))
+
+
+async def _take_next(wanted: Sequence[WantedTake], now: float) -> Sequence[Taken]:
+    """Take from the first of these buckets; where that waits, from all that follow in the same books, or from none."""
+    first = wanted[0]
+    taken = first.buckets.take_nowait(first.plan.key, first.plan.limits, now, first.amount)
+    if taken is not MUST_WAIT:
+        return [taken]
+    same = takewhile(lambda one: one.buckets is first.buckets, wanted)
+    return await first.buckets.take_each([BucketTake(one.plan.key, one.plan.limits, one.amount) for one in same], now)
 
 
 def _estimate(plan: TokenPlan, of_endpoint: LimitPlan, request: ClientRequest) -> int:
@@ -370,13 +366,3 @@ def _check(plan: BucketPlan, taken: Taken) -> None:
     if taken.refused is not None:
         index, wait_s = taken.refused
         raise RateLimited(plan.policies[index].name, max(1, math.ceil(wait_s)))
-
-
-def _present(*takes: tuple[BucketPlan | None, int]) -> Iterator[tuple[BucketPlan, int]]:
-    return ((plan, amount) for plan, amount in takes if plan is not None)
-
-
-def _bucket_plan(endpoint: Endpoint) -> BucketPlan | None:
-    rows = (("minute", endpoint.rate_limit_per_minute, MINUTE_S), ("hour", endpoint.rate_limit_per_hour, HOUR_S))
-    policies = [LimitPolicy(name, quota, window_s) for name, quota, window_s in rows if quota is not None]
-    return BucketPlan.of(endpoint.uuid.bytes, policies) if policies else None

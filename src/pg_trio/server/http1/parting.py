@@ -1,0 +1,28 @@
+"""The end of a connection, so that its client can read the last answer."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable
+
+import trio
+
+# 2 s for a client to take the last answer before the socket closes under what it still sends (RFC 9112 section 9.6:
+# closing with unread data resets the connection and may destroy the answer). nginx: lingering_timeout, 5 s.
+LINGER_S = 2.0
+
+
+async def part_with(sock: socket.socket, answer: bytes, receive: Callable[[], Awaitable[bytes]]) -> None:
+    """Send the last answer, and drop what the client still sends, until it has read the answer or LINGER_S is over.
+
+    `receive` gives the client's next bytes, b"" once it is gone.
+    """
+    with trio.move_on_after(LINGER_S):
+        try:
+            if answer:
+                sock.send(answer)
+            sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            return
+        while await receive():
+            pass

@@ -1,0 +1,146 @@
+"""The guardrail `reversible_redaction`: personal data becomes `[[EMAIL_001]]` for all but the caller.
+
+Rules:
+1. The provider, the log and the session see the placeholders. What they stand for is in the memory of one request.
+2. The same text has the same placeholder. Its name is the type, or the custom pattern's label, in upper case.
+3. Numbers begin after the highest of the same name that is in the request already, in the endpoint's own prompt, or in
+   the session's history. So what looks like a placeholder, but is none of this request, is never replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from attrs import frozen
+
+from pg_trio.domain.chat import ChatRequest, Message
+from pg_trio.domain.guardrails import ReversibleRedaction
+from pg_trio.errors import RedactionRefused
+from pg_trio.stages.guardrails.byte_finder import ByteFinder
+from pg_trio.stages.guardrails.detection import Match
+from pg_trio.stages.guardrails.detectors import pii_finder
+from pg_trio.stages.guardrails.pii_masks import Guarded, mask_request
+from pg_trio.stages.guardrails.request_guard import RequestGuard, Verdicts, pieces_of
+
+# Nine digits: a longer number is no placeholder.
+PLACEHOLDER = re.compile(r"\[\[([A-Z][A-Z0-9_]{0,99})_([0-9]{3,9})\]\]")
+_NOT_NAME = re.compile(r"[^A-Z0-9]+")
+
+
+class Redaction:
+    """The placeholders of one request, and the texts that they stand for; `repr` does not show these."""
+
+    def __init__(self, highest: Mapping[str, int]) -> None:
+        self._numbers = dict(highest)
+        self._placeholders: dict[tuple[str, str], str] = {}
+        self.texts: dict[str, str] = {}
+
+    def write(self, text: str, matches: Sequence[Match]) -> str:
+        """The text with placeholders for the matches."""
+        parts: list[str] = []
+        done = 0
+        for match in matches:
+            parts += (text[done : match.start], self._placeholder(match.rule, text[match.start : match.end]))
+            done = match.end
+        parts.append(text[done:])
+        return "".join(parts)
+
+    def _placeholder(self, rule: str, text: str) -> str:
+        name = _NOT_NAME.sub("_", rule.upper()).strip("_") or "TEXT"
+        name = name if name[0].isalpha() else f"N{name}"
+        known = self._placeholders.get((name, text))
+        if known is not None:
+            return known
+        number = self._numbers[name] = self._numbers.get(name, 0) + 1
+        placeholder = self._placeholders[name, text] = f"[[{name}_{number:03d}]]"
+        self.texts[placeholder] = text
+        return placeholder
+
+    def renumber(self, request: ChatRequest, others: Iterable[str]) -> tuple[ChatRequest, Redaction]:
+        """The request, and its redaction, with numbers that go on after those in these other texts."""
+        taken = highest_numbers(others)
+        if not any(taken.get(name, 0) for name, _ in self._placeholders):
+            return request, self
+        moved = Redaction(merge_highest(taken, self._reserved()))
+        renamed = {old: moved._placeholder(name, text) for (name, text), old in self._placeholders.items()}
+
+        def rename(piece: str) -> str:
+            return PLACEHOLDER.sub(lambda found: renamed.get(found[0], found[0]), piece)
+
+        masks = {piece: new for piece in pieces_of(request) if (new := rename(piece)) != piece}
+        return mask_request(request, masks), moved
+
+    def _reserved(self) -> dict[str, int]:
+        """The numbers below this request's own."""
+        counts: dict[str, int] = {}
+        for name, _ in self._placeholders:
+            counts[name] = counts.get(name, 0) + 1
+        return {name: self._numbers[name] - count for name, count in counts.items()}
+
+    def restore(self, text: str) -> str:
+        """The text with the original texts in the place of their placeholders."""
+        return PLACEHOLDER.sub(lambda found: self.texts.get(found[0], found[0]), text)
+
+    def restore_json(self, text: str) -> str:
+        """The same inside the strings of JSON text."""
+        return PLACEHOLDER.sub(lambda found: self._escaped(found[0]), text)
+
+    def _escaped(self, placeholder: str) -> str:
+        text = self.texts.get(placeholder)
+        return placeholder if text is None else json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def highest_numbers(texts: Iterable[str]) -> dict[str, int]:
+    """The highest number of each name of what looks like placeholders in the texts."""
+    highest: dict[str, int] = {}
+    for text in texts:
+        if "[[" in text:
+            for name, number in PLACEHOLDER.findall(text):
+                highest[name] = max(highest.get(name, 0), int(number))
+    return highest
+
+
+def merge_highest(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
+    """The higher number of each name."""
+    return {name: max(first.get(name, 0), second.get(name, 0)) for name in {**first, **second}}
+
+
+def texts_of(messages: Iterable[Message]) -> Iterable[str]:
+    """Every text of the messages."""
+    return (text for message in messages for text in message.texts())
+
+
+@frozen(slots=True, eq=False)
+class Redactor:
+    """A `reversible_redaction` rule, compiled."""
+
+    _finder: ByteFinder
+    _guard: RequestGuard
+
+    def redact(self, request: Guarded) -> tuple[Guarded, Verdicts, Redaction | None]:
+        """The request with placeholders, the same object if there are none; the verdicts; and the redaction.
+
+        Raises: RedactionRefused for a name, an id or an object's key that matches.
+        """
+        plain = request.plain_text
+        if (self._finder.is_clean(plain)) if plain is not None else not self._finder.detectors:
+            return request, (), None
+        redaction = Redaction(highest_numbers(pieces_of(request)))
+        request, verdicts = self._guard.apply(request, redaction.write)
+        return request, verdicts, redaction if redaction.texts else None
+
+
+def compile_redactor(rule: ReversibleRedaction) -> Redactor:
+    """Compile the rule. Raises: ValueError for a custom pattern or a type that cannot be used, with its name."""
+    try:
+        finder = pii_finder(rule.types, rule.custom_patterns)
+    except ValueError as error:
+        raise ValueError(f"reversible_redaction.{error}") from None
+    guard = RequestGuard("reversible_redaction", False, finder, _refuse, bool(rule.custom_patterns), "redact")
+    return Redactor(finder, guard)
+
+
+def _refuse(match: Match) -> RedactionRefused:
+    return RedactionRefused(match.label, rule=match.rule)

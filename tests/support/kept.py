@@ -1,0 +1,86 @@
+"""Kept answers for tests: heads, names, and a process that writes one and is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from uuid import UUID
+
+import trio
+
+from pg_trio.attachment.answer_store import AnswerWriter, KeptAnswer
+from pg_trio.domain.kept_answer import AnswerHead, AnswerOwner, KeepLimits
+from pg_trio.store.answer_reader import FileKeptAnswer
+from pg_trio.store.answer_writer import FileAnswerWriter
+from pg_trio.store.file_answers import FileAnswerStore
+
+OWNER = AnswerOwner(UUID(int=1), 7)
+HEAD = AnswerHead(UUID(int=9), UUID(int=2), "chat", "gateway", at=1_000.0, body_digest=b"\1" * 32)
+LIMITS = KeepLimits(1_000_000)
+NAME = OWNER.name("stream", "one")
+
+_WRITE = """
+import sys, trio
+from tests.support.kept import HEAD, LIMITS, NAME, open_store
+from pathlib import Path
+
+async def main():
+    store = open_store(Path(sys.argv[1]))
+    writer = await store.claim(NAME, HEAD, LIMITS)
+    writer.add([b"first", b"second"])
+    print("written", flush=True)
+    await trio.sleep_forever()
+
+trio.run(main)
+"""
+
+
+def open_store(folder: Path, max_bytes: int = 10_000_000, max_answers: int = 1_000) -> FileAnswerStore:
+    """A worker's store, whose task does not run yet."""
+    return FileAnswerStore(folder, max_bytes, max_answers)
+
+
+async def claim(
+    store: FileAnswerStore, name: bytes = NAME, limit: int = 1_000_000, head: AnswerHead = HEAD
+) -> FileAnswerWriter:
+    """A writer, which the test needs."""
+    writer = await store.claim(name, head, KeepLimits(limit))
+    assert isinstance(writer, FileAnswerWriter)
+    _conforms: AnswerWriter = writer
+    return writer
+
+
+async def find(store: FileAnswerStore, name: bytes = NAME) -> FileKeptAnswer:
+    """A reader, which the test needs."""
+    answer = await store.find(name)
+    assert answer is not None
+    _conforms: KeptAnswer = answer
+    return answer
+
+
+async def read_all(answer: KeptAnswer) -> list[bytes]:
+    """All parts to the end."""
+    parts: list[bytes] = []
+    with trio.fail_after(10):
+        while more := await answer.receive():
+            parts += more
+    return parts
+
+
+def start_writer(folder: Path) -> subprocess.Popen[bytes]:
+    """Another process that has written two parts of an answer under NAME, and writes no more."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _WRITE, str(folder)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    assert process.stdout is not None
+    assert b"written\n" == process.stdout.readline()
+    return process
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """kill -9."""
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()

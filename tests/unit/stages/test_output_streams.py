@@ -1,0 +1,261 @@
+"""Streams through guardrails: any cut gives what the whole text gives, and no more waits than may."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pg_trio.domain.detected_types import PII_LABELS
+from pg_trio.domain.guardrails import (
+    CustomPattern,
+    GuardrailVerdict,
+    KeywordBlocklist,
+    OutputRules,
+    PiiFilter,
+    PromptLeak,
+    SecretScanner,
+)
+from pg_trio.errors import GuardrailBlocked
+from pg_trio.stages.guardrails.detection import mask_matches
+from pg_trio.stages.guardrails.output import OutputGuards, compile_output
+from pg_trio.stages.guardrails.output.arguments import ArgumentsWindow
+from pg_trio.stages.guardrails.output.first_character import first_character
+from pg_trio.stages.guardrails.output.text_rules import VerdictBook
+from pg_trio.stages.guardrails.output.text_window import TextWindow
+from tests.unit.stages.test_more_pii_types import FOUND as MORE_FOUND
+from tests.unit.stages.test_pii import FOUND
+
+PROMPT = (
+    "You are the assistant of Acme. Never tell anybody that the secret colour of the year is a pale blue. The end of"
+    " the year is near: tell the assistant of the year."
+)
+KEY = (
+    "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA7bq1fV9xT0mZ3c5Wk2yJ8hQ4sD6gL0nX1vB7rE5uP9oY3iA2\n"
+    "kF8wC6mH4zT0jS1lQ9xV3bN7dR5gU2eO8yI6pK4aM0hJ1cZ3fW9vX7tL5sB2nD8q\n-----END RSA PRIVATE KEY-----"
+)
+# fmt: off
+WORDS = [
+    "call", "me", "at", "the", "phone", "order", "invoice", "is", "was", "and", "in", "2024", "12", "5", "fax:", "tel",
+    "born", "on", "SSN:", "my", "number", "version", "EUR", "mobile", "passport", "Müller", "你好", "世界", "@", ".",
+    ",", "-", "+", "(", ")", "/", "#", "b", "bomb", "I", "top",
+]
+# fmt: on
+
+RULES = {
+    "pii": OutputRules(pii_filter=PiiFilter()),
+    "every type": OutputRules(pii_filter=PiiFilter(types=tuple(PII_LABELS))),
+    "custom": OutputRules(pii_filter=PiiFilter(types=(), custom_patterns=(CustomPattern("Badge", r"\bB-\d{4}\b"),))),
+    "secrets": OutputRules(secret_scanner=SecretScanner(mode="mask")),
+    "leak": OutputRules(prompt_leak=PromptLeak(mode="mask", min_words=5)),
+    "words": OutputRules(keyword_blocklist=KeywordBlocklist(mode="mask", words=("bomb", "top secret", "Straße"))),
+}
+GUARDS = {name: guards for name, rules in RULES.items() if (guards := compile_output(rules, PROMPT)) is not None}
+MATTER = {
+    "pii": [text for *_, text in FOUND],
+    "every type": [text for *_, text in (*FOUND, *MORE_FOUND)],
+    "custom": ["B-1234", "B-12345", "B-12", "xB-1234"],
+    "secrets": [
+        KEY,
+        "AKIAIOSFODNN7QWERTYU",
+        "api_key = 'k9Xv2mQ8rT4wZ7pL1sD6'",
+        "postgres://app:s3cr3t-Pw@db.example.com/app",
+        "Server=db1;Database=app;User Id=sa;Password=Pa55w0rd!x;",
+    ],
+    "leak": [" ".join(PROMPT.split()[at : at + 7]) for at in range(0, 30, 3)],
+    "words": ["bomb", "BOMBS", "top secret", "top  SECRET", "STRASSE", "top", "bom", "b-o-m-b", "b0mb"],
+}
+GAPS = st.sampled_from([" ", " ", " ", "\n", ", ", ". ", "", "-", ": ", " ("])
+SIZES = st.lists(st.integers(1, 30), max_size=400)
+
+
+def texts_of(name: str) -> st.SearchStrategy[str]:
+    piece = st.one_of(st.sampled_from(MATTER[name]), st.sampled_from(WORDS), st.text("0123456789", max_size=11))
+    return st.lists(st.tuples(piece, GAPS), max_size=14).map(lambda pairs: "".join(a + b for a, b in pairs))
+
+
+def cut(text: str, sizes: list[int]) -> list[str]:
+    """The text in pieces of these sizes, then of one character."""
+    pieces: list[str] = []
+    at = 0
+    while at < len(text):
+        size = sizes[len(pieces)] if len(pieces) < len(sizes) else 1
+        pieces.append(text[at : at + size])
+        at += size
+    return pieces
+
+
+def one_mask(text: str) -> str:
+    """With one mask for those without anything between: a key that is longer than the bound takes what touches it."""
+    return re.sub(r"(?:\[[\w -]+ REDACTED\])+", "[REDACTED]", text)
+
+
+def mask_whole(guards: OutputGuards, text: str) -> str:
+    [rule] = guards.rules.acting
+    return mask_matches(text, rule.finder.find(text))
+
+
+def mask_streamed(guards: OutputGuards, pieces: list[str]) -> str:
+    window = TextWindow(guards.rules, VerdictBook())
+    passed = ""
+    for index, piece in enumerate(pieces):
+        passed += window.feed(piece)
+        assert len("".join(pieces[: index + 1])) - window.sent_chars <= guards.rules.hold_back_chars
+    return passed + window.end()
+
+
+@pytest.mark.parametrize("name", GUARDS)
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_any_cut_is_masked_as_the_whole(name: str, data: st.DataObject) -> None:
+    guards, text = GUARDS[name], data.draw(texts_of(name))
+    pieces = cut(text, data.draw(SIZES))
+
+    assert one_mask(mask_whole(guards, text)) == one_mask(mask_streamed(guards, pieces))
+
+
+@pytest.mark.parametrize("name", GUARDS)
+def test_every_single_cut_is_masked_alike(name: str) -> None:
+    text = "The matter: " + " and then ".join(MATTER[name][:4]) + ", so it is."
+    guards = GUARDS[name]
+    whole = mask_whole(guards, text)
+
+    assert {whole} == {mask_streamed(guards, [text[:at], text[at:]]) for at in range(1, len(text))}
+    assert whole == mask_streamed(guards, list(text))
+
+
+# After a number may come the name of a month, if dates of birth are looked for.
+@pytest.mark.parametrize("name", sorted(GUARDS.keys() - {"every type"}))
+@pytest.mark.parametrize("text", ["Hello there ", "It was 3 days ago, ", "Item 12 of ", "Yes. "])
+def test_nothing_waits_where_no_match_begins(name: str, text: str) -> None:
+    window = TextWindow(GUARDS[name].rules, VerdictBook())
+
+    assert text == "".join([window.feed(character) for character in f"{text}n "]).removesuffix("n ")
+
+
+def test_match_beyond_the_bound_is_refused_at_the_end() -> None:
+    rule = PiiFilter(types=(), custom_patterns=(CustomPattern("Note", r"<note>[^<]*</note>"),))
+    guards = compile_output(OutputRules(pii_filter=rule, hold_back_chars=40), None)
+    assert guards is not None
+    window = TextWindow(guards.rules, VerdictBook())
+    passed = "".join([window.feed(piece) for piece in ("<note>", "secret " * 20, "</note>")])
+
+    with pytest.raises(GuardrailBlocked, match="Response blocked: Note detected in output"):
+        window.end()
+
+    assert passed.startswith("<note>")
+
+
+def test_flagged_text_passes_at_once() -> None:
+    guards = compile_output(OutputRules(pii_filter=PiiFilter(mode="flag")), None)
+    assert guards is not None
+    book = VerdictBook()
+    window = TextWindow(guards.rules, book)
+
+    assert ["max@exam", "ple.com"] == [window.feed("max@exam"), window.feed("ple.com")]
+    assert "" == window.end()
+    assert [GuardrailVerdict("pii_filter", "email", "output", "flag")] == list(book.take_new())
+
+
+def test_block_lets_no_part_pass() -> None:
+    guards = compile_output(OutputRules(pii_filter=PiiFilter(mode="block")), None)
+    assert guards is not None
+    window = TextWindow(guards.rules, VerdictBook())
+
+    passed = "".join([window.feed(character) for character in "Write to max@example.com"])
+    with pytest.raises(GuardrailBlocked):
+        window.feed(" ")
+
+    assert "Write to " == passed
+
+
+# ── arguments ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**12), 10**18)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=12)
+    | texts_of("pii"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text('abcxyz_"\\\n', max_size=6), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def mask_arguments(guards: OutputGuards, pieces: list[str]) -> str:
+    window = ArgumentsWindow(guards.rules, VerdictBook())
+    return "".join([window.feed(piece) for piece in pieces]) + window.end()
+
+
+@given(VALUES, st.booleans(), SIZES)
+@settings(max_examples=150, deadline=None)
+def test_arguments_stay_json_at_any_cut(value: object, ascii_only: bool, sizes: list[int]) -> None:
+    guards = GUARDS["pii"]
+    written = json.dumps(value, ensure_ascii=ascii_only)
+
+    whole = mask_arguments(guards, [written])
+
+    assert whole == mask_arguments(guards, cut(written, sizes))
+    masked = json.loads(whole)
+    assert mask_whole(guards, json.dumps(masked, ensure_ascii=False)).count("@example.com") == 0
+
+
+@given(VALUES)
+@settings(max_examples=60, deadline=None)
+def test_clean_arguments_mean_the_same(value: object) -> None:
+    guards = GUARDS["custom"]
+
+    assert json.dumps(value) == json.dumps(json.loads(mask_arguments(guards, [json.dumps(value)])))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "masked"),
+    [
+        (r'{"to": "max\u0040example.com"}', '{"to": "[E-Mail REDACTED]"}'),
+        (r'{"to": "max@exam\u0070le.com", "n": 1}', '{"to": "[E-Mail REDACTED]", "n": 1}'),
+        ('{"card": 4111111111111111}', '{"card": "[Credit card REDACTED]"}'),
+        ('{"phone": "2125552368"}', '{"phone": "[Phone number REDACTED]"}'),
+        ('["max@example.com", {"a": null}]', '["[E-Mail REDACTED]", {"a": null}]'),
+        (r'"a\ud83d\ude00b \n"', '"a\U0001f600b \\n"'),
+        (r'"\ud83d"', '"\ufffd"'),
+        ('{"cut": "max@exam', '{"cut": "max@exam'),
+        ("", ""),
+    ],
+)
+def test_arguments_are_read_as_json(arguments: str, masked: str) -> None:
+    assert {masked} == {mask_arguments(GUARDS["pii"], pieces) for pieces in ([arguments], list(arguments))}
+
+
+@pytest.mark.parametrize("mode", ["mask", "block"])
+def test_key_is_refused_in_every_mode(mode: str) -> None:
+    guards = compile_output(OutputRules(pii_filter=PiiFilter(mode=mode)), None)  # type: ignore[arg-type]
+    assert guards is not None
+
+    with pytest.raises(GuardrailBlocked, match="E-Mail detected in output"):
+        mask_arguments(guards, list('{"max@example.com": 1}'))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "begins", "not_with"),
+    [
+        (r"\bB-\d{4}\b", "B", "b-1 "),
+        (r"(?:A|b+)c", "Ab", "c"),
+        (r"(?i)ab", "", ""),
+        (r"(A|b+)c", "Ab", "c"),
+        (r"[A-C\d_]x", "ABC7_", "DxŸ"),
+        (r"x?y", "", ""),
+        (r"[^a]b", "", ""),
+        (r".b", "", ""),
+        (r"\p{Lu}b", "", ""),
+        (r"(", "", ""),
+    ],
+)
+def test_first_character_of_a_pattern(pattern: str, begins: str, not_with: str) -> None:
+    first = first_character(pattern)
+
+    assert bool(begins) == (first is not None)
+    assert first is None or (all(map(first.match, begins)) and not any(map(first.match, not_with)))

@@ -1,0 +1,99 @@
+"""What the text around a number says: its own sentence decides; another country's code belongs to the number."""
+
+from __future__ import annotations
+
+import pytest
+
+from pg_trio.stages.guardrails.detection import mask_matches
+from pg_trio.stages.guardrails.detectors import pii_finder
+
+ALL = pii_finder(None)
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("This is a serious issue. 4111 1111 1111 1111", "This is a serious issue. [Credit card REDACTED]"),
+        ("That was the model! 212-555-2368 is mine.", "That was the model! [Phone number REDACTED] is mine."),
+        ("We have no item. 078-05-1120", "We have no item. [SSN REDACTED]"),
+        ("It was an update. 10.1.2.3 answers.", "It was an update. [IP address REDACTED] answers."),
+        ("(see the order.) (212) 555-2368", "(see the order.) [Phone number REDACTED]"),
+    ],
+)
+def test_word_of_another_sentence_names_nothing(text: str, masked: str) -> None:
+    assert masked == mask_matches(text, ALL.find(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "order no. 212-555-2368",
+        "Rechnung Nr. 4111 1111 1111 1111",
+        "Bestellung Nr. 030 12345678",
+        "inv. no. 212-555-2368",
+        "ref. 4111111111111111",
+        "ver. 1.2.3.4",
+        "see sec. 10.1.2.3",
+    ],
+)
+def test_abbreviation_ends_no_sentence(text: str) -> None:
+    assert [] == ALL.find(text)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "+7 (227) 695-4918",
+        "+90 (859) 948-8250",
+        "06-32/344 4875",
+        "08-133 59 36",
+        "08-40 62 76",
+        "41 3270-3950",
+        "09 4257155",
+        "034 066 0791",
+        "8 (843) 204-56-46",
+        "8-800-555-35-35",
+        "(351) 924032593",
+        "1-203-533-6575",
+        "05433/70179675",
+    ],
+)
+def test_national_shapes_are_found(number: str) -> None:
+    text = f"I am at {number} today"
+
+    assert "I am at [Phone number REDACTED] today" == mask_matches(text, ALL.find(text))
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "3510757895374314",
+        "5038 9981 5545",
+        "585542851548",
+        "0604 5705 8943",
+        "3598 0901 8801 6490",
+        "card 060419646306",
+    ],
+)
+def test_older_ranges_of_cards_are_found(number: str) -> None:
+    assert ["credit_card"] == [match.rule for match in ALL.find(number)]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Call about invoice 77: +49 171 1234567", ["phone_de"]),
+        ("invoice no. +49 171 1234567", []),
+        ("PostgreSQL 9.6.1.0", []),
+        ("redis 10.0.0.5", ["ip_address"]),
+    ],
+)
+def test_word_counts_for_its_own_number(text: str, found: list[str]) -> None:
+    assert found == [match.rule for match in ALL.find(text)]
+
+
+@pytest.mark.parametrize(
+    "text", ["12 2020-2024", "in 2019-2020 and 2021-2022", "3-2 1-0 4-4", "1-800 words", "06-12/2024"]
+)
+def test_figures_are_no_telephone(text: str) -> None:
+    assert [] == ALL.find(text)

@@ -1,0 +1,497 @@
+"""Kept answers: real files and pipes, several stores as several workers, and a process that is killed."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from pg_trio.domain.kept_answer import AnswerOwner, AnswerStart
+from pg_trio.errors import AnswerCut
+from pg_trio.store import answer_writer
+from pg_trio.store.answer_reader import FileKeptAnswer
+from pg_trio.store.file_answers import FileAnswerStore
+from tests.support.kept import HEAD, LIMITS, NAME, OWNER, claim, find, kill, open_store, read_all, start_writer
+
+PATIENCE_S = 10
+
+
+class CountingKeeper:
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.stops = 0
+        self.readers: list[int] = []
+        self.told = trio.lowlevel.ParkingLot()
+        self.stopped = trio.Event()
+
+    def stop(self) -> None:
+        self.stops += 1
+        self.stopped.set()
+
+    def note_readers(self, count: int) -> None:
+        self.readers.append(count)
+        self.told.unpark_all()
+
+
+@pytest.fixture
+async def store(tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[FileAnswerStore]:
+    async with running(tmp_path, nursery) as store:
+        yield store
+
+
+@pytest.fixture
+async def other(tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[FileAnswerStore]:
+    """Another worker's."""
+    async with running(tmp_path, nursery) as store:
+        yield store
+
+
+class running:
+    """A store whose task runs."""
+
+    def __init__(self, folder: Path, nursery: trio.Nursery) -> None:
+        self.store = open_store(folder)
+        self._nursery = nursery
+        self._scope = trio.CancelScope()
+
+    async def _run(self) -> None:
+        with self._scope:
+            await self.store.run()
+
+    async def __aenter__(self) -> FileAnswerStore:
+        self._nursery.start_soon(self._run)
+        await trio.testing.wait_all_tasks_blocked()
+        return self.store
+
+    async def __aexit__(self, *_: object) -> None:
+        self._scope.cancel()
+        with trio.CancelScope(shield=True):
+            await trio.testing.wait_all_tasks_blocked()
+            await self.store.aclose()
+
+
+# ── reading what was written ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_other_worker_reads_what_was_kept(store: FileAnswerStore, other: FileAnswerStore) -> None:
+    writer = await claim(store)
+    writer.begin(AnswerStart(200, ((b"content-type", b"text/event-stream"),)))
+    writer.add([b"one", b"", b"\x00\xff"])
+    writer.add([b"two"])
+    writer.end("whole", 60)
+
+    answer = await find(other)
+
+    assert [b"one", b"", b"\x00\xff", b"two"] == await read_all(answer)
+    assert (HEAD, "whole") == (answer.head, answer.ended)
+    assert AnswerStart(200, ((b"content-type", b"text/event-stream"),)) == answer.start
+    answer.close()
+
+
+async def test_reader_waits_for_the_next_part(
+    store: FileAnswerStore, other: FileAnswerStore, nursery: trio.Nursery
+) -> None:
+    writer = await claim(store)
+    answer = await find(other)
+    parts: list[bytes] = []
+
+    async def read() -> None:
+        parts.extend(await read_all(answer))
+
+    async with trio.open_nursery() as reading:
+        reading.start_soon(read)
+        for number in range(50):
+            writer.add([b"%d" % number])
+            await trio.lowlevel.checkpoint()
+        writer.end("whole", 60)
+
+    assert [b"%d" % number for number in range(50)] == parts
+    answer.close()
+
+
+@pytest.mark.parametrize("after", range(5))
+async def test_seek_goes_behind_a_part(store: FileAnswerStore, after: int) -> None:
+    writer = await claim(store)
+    writer.add([b"1", b"2", b"3", b"4"])
+    writer.end("whole", 60)
+    answer = await find(store)
+
+    assert answer.seek(after)
+
+    assert [b"1", b"2", b"3", b"4"][after:] == await read_all(answer)
+    answer.close()
+
+
+async def test_seek_beyond_the_last_part_fails(store: FileAnswerStore) -> None:
+    writer = await claim(store)
+    writer.add([b"1", b"2"])
+    answer = await find(store)
+
+    assert not answer.seek(3)
+    answer.close()
+
+
+async def test_long_part_is_read_whole(store: FileAnswerStore, other: FileAnswerStore) -> None:
+    writer = await claim(store)
+    long = bytes(range(256)) * 2_000
+    writer.add([b"a", long, b"b"])
+    writer.end("whole", 60)
+    answer = await find(other)
+
+    assert [b"a", long, b"b"] == await read_all(answer)
+    answer.close()
+
+
+# ── names ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_one_of_many_claims_wins(store: FileAnswerStore, other: FileAnswerStore) -> None:
+    claims = [await each.claim(NAME, HEAD, LIMITS) for each in (store, other, store, other)]
+
+    assert not isinstance(claims[0], FileKeptAnswer)
+    readers = [each for each in claims[1:] if isinstance(each, FileKeptAnswer)]
+    assert 3 == len(readers)
+    for reader in readers:
+        reader.close()
+
+
+async def test_discarded_name_is_free(store: FileAnswerStore, other: FileAnswerStore) -> None:
+    writer = await claim(store)
+    reader = await find(other)
+    writer.discard()
+
+    assert None is await other.find(NAME)
+    (await claim(other)).discard()
+    with pytest.raises(AnswerCut):
+        await read_all(reader)
+    reader.close()
+
+
+async def test_answer_of_no_time_is_read_by_those_who_have_it(store: FileAnswerStore, other: FileAnswerStore) -> None:
+    writer = await claim(store)
+    reader = await find(other)
+    writer.add([b"all"])
+    writer.end("failed", 0)
+
+    assert None is await other.find(NAME)
+    assert [b"all"] == await read_all(reader)
+    assert "failed" == reader.ended
+    reader.close()
+
+
+def test_owners_have_names_of_their_own() -> None:
+    owners = [
+        OWNER,
+        AnswerOwner(OWNER.project, 8),
+        AnswerOwner(OWNER.project, 7, "user"),
+        AnswerOwner(OWNER.project, 7, ""),
+        AnswerOwner(OWNER.project, 7, "user-"),
+    ]
+    names = [owner.name(*parts) for owner in owners for parts in (("a", "bc"), ("ab", "c"), ("a", "b", "c"))]
+
+    assert len(names) == len(set(names))
+
+
+# ── workers that are killed ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_answer_of_a_killed_worker_is_cut(store: FileAnswerStore, tmp_path: Path) -> None:
+    process = start_writer(tmp_path)
+    answer = await find(store)
+    assert [b"first", b"second"] == await answer.receive()
+
+    kill(process)
+
+    with trio.fail_after(PATIENCE_S), pytest.raises(AnswerCut, match="worker"):
+        await answer.receive()
+    # Those who come later get what there is, and learn the same.
+    later = await find(store)
+    assert [b"first", b"second"] == await later.receive()
+    with trio.fail_after(PATIENCE_S), pytest.raises(AnswerCut, match="worker"):
+        await later.receive()
+    answer.close()
+    later.close()
+
+
+async def test_name_of_a_killed_worker_is_free(store: FileAnswerStore, tmp_path: Path) -> None:
+    process = start_writer(tmp_path)
+    taken = await store.claim(NAME, HEAD, LIMITS)
+    kill(process)
+
+    writer = await claim(store)
+
+    assert isinstance(taken, FileKeptAnswer)
+    taken.close()
+    writer.add([b"new"])
+    writer.end("whole", 60)
+    answer = await find(store)
+    assert [b"new"] == await read_all(answer)
+    answer.close()
+
+
+async def test_sweep_removes_what_a_killed_worker_left(store: FileAnswerStore, tmp_path: Path) -> None:
+    process = start_writer(tmp_path)
+    kill(process)
+    path = store.folder.path_of(NAME)
+    await store.sweep.sweep()
+    assert path.exists()
+    past = path.stat().st_mtime - 301
+
+    os.utime(path, (past, past))
+    await store.sweep.sweep()
+
+    assert not path.exists()
+    assert (0, 0) == (store._usage.read().bytes, store._usage.read().answers)
+    assert 1 == len(list((store.folder.path / "workers").iterdir()))
+
+
+# ── time and bounds ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_answer_is_gone_after_its_time(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    writer = await claim(store)
+    writer.add([b"x"])
+    writer.end("whole", 60)
+    path = store.folder.path_of(NAME)
+    kept_until = path.stat().st_mtime
+
+    late = FileAnswerStore(tmp_path, 10_000_000, 1_000, lambda: kept_until + 1)
+
+    assert path.exists()
+    assert None is await late.find(NAME)
+    assert not path.exists()
+    assert 0 == late._usage.read().answers
+    await store.aclose()
+    await late.aclose()
+
+
+async def test_sweep_removes_what_is_over(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    for number in range(5):
+        writer = await claim(store, OWNER.name("stream", str(number)))
+        writer.end("whole", 60 if number % 2 else 3_600)
+    now = store._now_s()
+
+    late = FileAnswerStore(tmp_path, 10_000_000, 1_000, lambda: now + 61)
+    await late.sweep.sweep()
+
+    assert 3 == late._usage.read().answers
+    assert 3 == sum(len(list(part.iterdir())) for part in late.folder.parts())
+    await store.aclose()
+    await late.aclose()
+
+
+async def test_longer_answer_is_not_kept(store: FileAnswerStore, other: FileAnswerStore) -> None:
+    writer = await claim(store, limit=10)
+    reader = await find(other)
+
+    assert writer.add([b"12345"])
+    assert not writer.add([b"678901"])
+    assert not writer.add([b"7"])
+
+    # It runs, so its name is taken.
+    assert "outgrown" == (await find(other)).ended
+    assert [b"12345"] == await reader.receive()
+    with trio.fail_after(PATIENCE_S), pytest.raises(AnswerCut, match="outgrown"):
+        await reader.receive()
+    writer.end("whole", 60)
+    assert None is await other.find(NAME)
+    reader.close()
+
+
+async def test_bounds_hold_over_all_workers(tmp_path: Path) -> None:
+    stores = [open_store(tmp_path, max_answers=3) for _ in range(2)]
+
+    made = [await stores[number % 2].claim(OWNER.name("stream", str(number)), HEAD, LIMITS) for number in range(6)]
+
+    assert [True] * 3 + [False] * 3 == [each is not None for each in made]
+    for store in stores:
+        await store.aclose()
+
+
+async def test_bytes_are_bounded_and_come_back(tmp_path: Path) -> None:
+    store = open_store(tmp_path, max_bytes=200_000)
+    writer = await claim(store)
+
+    assert writer.add([b"x" * 100_000])
+    assert not writer.add([b"x" * 100_000])
+
+    writer.discard()
+    assert (0, 0) == (store._usage.read().bytes, store._usage.read().answers)
+    await store.aclose()
+
+
+async def test_crowded_store_lets_the_oldest_go(tmp_path: Path) -> None:
+    store = open_store(tmp_path, max_answers=10)
+    names = [OWNER.name("stream", str(number)) for number in range(10)]
+    for number, name in enumerate(names):
+        (await claim(store, name)).end("whole", 100 + number)
+
+    await store.sweep.sweep()
+
+    found = [await store.find(name) for name in names]
+    assert [False] + [True] * 9 == [answer is not None for answer in found]
+    for answer in found:
+        if answer is not None:
+            answer.close()
+    await store.aclose()
+
+
+async def test_full_disk_only_ends_the_keeping(
+    store: FileAnswerStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = await claim(store)
+    assert writer.add([b"x"])
+    answer = await find(store)
+
+    def full(file: int, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(answer_writer, "write_all", full)
+    assert not writer.add([b"y"])
+    writer.end("whole", 60)
+
+    assert "No space left on device" in caplog.text
+    assert None is await store.find(NAME)
+    assert [b"x"] == await answer.receive()
+    with pytest.raises(AnswerCut):
+        await answer.receive()
+    answer.close()
+
+
+# ── what is on the disk ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_files_are_the_users_alone(store: FileAnswerStore) -> None:
+    old = os.umask(0)
+    try:
+        await claim(store)
+    finally:
+        os.umask(old)
+
+    for path in [store.folder.path, *store.folder.path.rglob("*")]:
+        assert 0 == stat.S_IMODE(path.stat().st_mode) & 0o077, path
+
+
+@pytest.mark.parametrize("at", [0, 9, 20, 43, 44, 47, 52, 60, -3, -1])
+async def test_damaged_file_is_never_an_answer(store: FileAnswerStore, at: int) -> None:
+    writer = await claim(store)
+    writer.add([b"first", b"second"])
+    writer.end("whole", 60)
+    path = store.folder.path_of(NAME)
+    data = bytearray(path.read_bytes())
+    data[at] ^= 0xFF
+    with path.open("r+b") as file:
+        file.write(data)
+    os.utime(path, (2e9 * 2, 2e9 * 2))
+
+    answer = await store.find(NAME)
+
+    if answer is not None:
+        with trio.fail_after(PATIENCE_S), pytest.raises(AnswerCut):
+            await read_all(answer)
+        answer.close()
+
+
+@pytest.mark.parametrize("size", [0, 1, 43, 44, 45, 60, 200, 230])
+async def test_short_file_is_never_an_answer(store: FileAnswerStore, size: int) -> None:
+    writer = await claim(store)
+    writer.add([b"first" * 10, b"second" * 10])
+    writer.end("whole", 60)
+    os.truncate(store.folder.path_of(NAME), size)
+
+    answer = await store.find(NAME)
+
+    if answer is not None:
+        with trio.fail_after(PATIENCE_S), pytest.raises(AnswerCut):
+            await read_all(answer)
+        answer.close()
+
+
+async def test_link_is_not_followed(store: FileAnswerStore, tmp_path: Path) -> None:
+    path = store.folder.path_of(NAME)
+    (tmp_path / "secret").write_bytes(b"x")
+    path.symlink_to(tmp_path / "secret")
+
+    assert None is await store.find(NAME)
+    assert None is await store.claim(NAME, HEAD, LIMITS)
+
+
+# ── readers and their worker ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_stop_reaches_the_writer(store: FileAnswerStore, other: FileAnswerStore, nursery: trio.Nursery) -> None:
+    writer = await claim(store)
+    keeper = CountingKeeper()
+    writer.watch(keeper)
+    answer = await find(other)
+
+    async def obey() -> None:
+        await keeper.stopped.wait()
+        writer.end("stopped", 60)
+
+    nursery.start_soon(obey)
+    with trio.fail_after(PATIENCE_S):
+        assert await answer.stop(5)
+        assert not await answer.stop(5)
+
+    assert 1 == keeper.stops
+    answer.close()
+
+
+async def test_stop_of_a_killed_workers_answer_is_false(store: FileAnswerStore, tmp_path: Path) -> None:
+    process = start_writer(tmp_path)
+    answer = await find(store)
+    kill(process)
+
+    with trio.fail_after(PATIENCE_S):
+        assert not await answer.stop(5)
+    answer.close()
+
+
+async def test_writer_knows_its_readers(store: FileAnswerStore, other: FileAnswerStore) -> None:
+    writer = await claim(store)
+    keeper = CountingKeeper()
+    writer.watch(keeper)
+    here, there = await find(store), await find(other)
+
+    with trio.fail_after(PATIENCE_S):
+        with here.attach(), there.attach():
+            while keeper.readers[-1:] != [2]:
+                await keeper.told.park()
+        while keeper.readers[-1:] != [0]:
+            await keeper.told.park()
+    here.close()
+    there.close()
+
+
+async def test_readers_of_a_silent_worker_are_forgotten(store: FileAnswerStore) -> None:
+    writer = await claim(store)
+    keeper = CountingKeeper()
+    writer.watch(keeper)
+    now = store._now_s()
+    writer.note_readers(b"12345678", 3)
+
+    object.__setattr__(store._place, "now_s", lambda: now + 4)
+    writer.check_readers()
+
+    assert [3, 0] == keeper.readers
+
+
+async def test_cancelled_reader_leaves_nothing(store: FileAnswerStore, nursery: trio.Nursery) -> None:
+    await claim(store)
+    answer = await find(store)
+
+    with trio.move_on_after(0.05) as scope, answer.attach():
+        await answer.receive()
+
+    assert scope.cancelled_caught
+    assert ({}, {}) == (store._hub._waiting, store._hub._attached)
+    answer.close()

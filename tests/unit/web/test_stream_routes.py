@@ -1,0 +1,67 @@
+"""Readers of kept streams whose worker stands still: they wait no longer than the answer may last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from uuid import UUID
+
+import pytest
+import trio
+from attrs import define
+from trio.testing import MockClock
+
+from pg_trio.domain.kept_answer import AnswerEnd, AnswerHead, AnswerStart
+from pg_trio.web.asgi_types import AsgiEvent
+from pg_trio.web.stream_routes import StreamReply, send_stream
+
+START = AnswerStart(200, ((b"content-type", b"text/event-stream"),), b"data: cut\n\n", b": ping\n")
+
+
+@define
+class SilentAnswer:
+    """An answer of which one part is there, and no other comes."""
+
+    head: AnswerHead
+    start: AnswerStart | None = START
+    ended: AnswerEnd | None = None
+    given: bool = False
+
+    async def wait_start(self) -> AnswerStart | None:
+        return self.start
+
+    def seek(self, after: int) -> bool:
+        return after == 0
+
+    @contextmanager
+    def attach(self) -> Iterator[None]:
+        yield
+
+    async def receive(self) -> Sequence[bytes]:
+        if self.given:
+            await trio.sleep_forever()
+        self.given = True
+        return [b"data: one\n\n"]
+
+    async def stop(self, limit_s: float) -> bool:
+        return False
+
+    def close(self) -> None: ...
+
+
+async def test_reader_of_a_standing_worker_is_told(monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock) -> None:
+    monkeypatch.setattr("pg_trio.web.stream_routes.time.time", trio.current_time)
+    begun = trio.current_time()
+    sent: list[AsgiEvent] = []
+
+    async def send(event: AsgiEvent) -> None:
+        sent.append(event)
+
+    head = AnswerHead(UUID(int=1), UUID(int=2), "a", "gateway", "sse", ends_by=begun + 35)
+
+    await send_stream(SilentAnswer(head), 0, StreamReply(send))
+
+    body = b"".join(event.get("body", b"") for event in sent)
+    assert b"data: one\n\n" + b": ping\n" * 3 + b"data: cut\n\n" == body
+    assert not sent[-1].get("more_body")
+    assert 40 == round(trio.current_time() - begun)
