@@ -1,7 +1,8 @@
 """The engines of many machines.
 
-Limits and concurrent uses are in Redis, budgets in PostgreSQL. Shared memory has what this node has leased of them, and
-what is the node's own. While an engine is away a gateway opens all the same, and goes on with what it has.
+Limits and concurrent uses are in Redis, budgets in PostgreSQL, those of the holders of client tokens included. Shared
+memory has what this node has leased of them, and what is the node's own. While an engine is away a gateway opens all
+the same, and goes on with what it has.
 """
 
 from __future__ import annotations
@@ -37,9 +38,12 @@ from pg_trio.config.cluster_settings import ClusterSettings
 from pg_trio.config.settings import GatewaySettings, Settings
 from pg_trio.errors import StoreError
 from pg_trio.ledger.node_health import NodeHealth
+from pg_trio.ledger.protocols import HolderBooks, OpenHolders
 from pg_trio.shared_memory.segment import Segment
 from pg_trio.store.log_spool import LogSpool
+from pg_trio.stores.cluster_holders import ACCOUNTS, HolderBudgets, SplitBuckets, SplitLeases
 from pg_trio.stores.embedded import EMBEDDED, SharedParts, open_shared_parts
+from pg_trio.stores.holder_file import HolderFile, HolderParts
 from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, LogBook
 
 logger = logging.getLogger("pg_trio.stores")
@@ -120,11 +124,36 @@ async def open_ledger(cluster: ClusterSettings, pool: PostgresPool, settings: Se
     redis = await open_redis(cluster, node, lifetime)
     spend = open_spend(pool, settings, node, parts, lifetime)
     refuses = cluster.when_redis_is_away == "refuse"
-    buckets = RedisBuckets(redis.client, AwayBuckets(node, parts.buckets, settings.server.workers, refuses))
-    permits = RedisPermits(redis.client, node, parts.leases, refuses)
+    here = NodeCounts(SplitBuckets(parts.buckets), SplitLeases(parts.leases))
+    buckets = RedisBuckets(redis.client, AwayBuckets(node, here.buckets, settings.server.workers, refuses))
+    permits = RedisPermits(redis.client, node, here.leases, refuses)
     redis.heartbeat.on_beat.append(buckets.catch_up)
     lifetime.run(buckets.run, permits.run)
-    return Ledger(buckets, spend, permits, share_out(settings, parts, redis.client, node, lifetime))
+    budgets = HolderBudgets(pool, node, longest_call_s(settings) + SILENT_MARGIN_S)
+
+    def join(holders: HolderParts) -> HolderBooks:
+        here.buckets.of_holders, here.leases.of_holders = holders.buckets, holders.leases
+        return HolderBooks(buckets, budgets.start(holders), permits, holders.has_room)
+
+    open_holders = watch_holders(HolderFile(settings, None, join, ACCOUNTS), budgets, lifetime)
+    return Ledger(buckets, spend, permits, share_out(settings, parts, redis.client, node, lifetime), open_holders)
+
+
+@frozen(slots=True, eq=False)
+class NodeCounts:
+    """What this node counts of limits while Redis is away."""
+
+    buckets: SplitBuckets
+    leases: SplitLeases
+
+
+def watch_holders(file: HolderFile, budgets: HolderBudgets, lifetime: Lifetime) -> OpenHolders:
+    """Opens the books of holders; their tasks are the lifetime's."""
+    lifetime.stack.callback(file.close)
+    # Before the file is closed.
+    lifetime.close_with(budgets.aclose)
+    lifetime.run(file.watch, budgets.run)
+    return file.open
 
 
 async def begin_empty() -> Callable[[Segment], None]:

@@ -10,17 +10,21 @@ Rules:
    replaced by a new one, as a damaged file is (shared_memory/renewal.py): requests under way are counted there again,
    and what was spent in the new month is in the log. In the second until every worker has moved, limits hold for each
    worker alone.
-4. A new file begins with the month's spend from the log.
+4. A new file begins with the month's spend from the log. In a cluster that is elsewhere (cluster_holders.py), and the
+   file begins with nothing.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import trio
+from attrs import frozen
 
 from pg_trio.config.settings import Settings
 from pg_trio.config.time_zone import find_zone
@@ -42,10 +46,13 @@ from pg_trio.stores.store_protocols import LogBook
 logger = logging.getLogger("pg_trio.stores")
 
 FILE_NAME = "holders.mem"
-# Two for a bucket; for leases and for spend a guard, its spare and the log's row. Then a row of each for every worker,
-# twice: during a reload there are two sets of workers.
-SLOTS_A_HOLDER = 8
-SLOTS_A_WORKER = 4
+# Two for a bucket; for each account of the spend a guard, its spare and the log's row. Then a row of each account for
+# every worker, twice: during a reload there are two sets of workers.
+BUCKET_SLOTS = 2
+ACCOUNT_SLOTS = 3
+ACCOUNT_SLOTS_A_WORKER = 2
+# Its uses at once, and its spend.
+ACCOUNTS = 2
 # Half: of a table that is three quarters full, some per cent of the new keys find no free slot within 64 steps; of one
 # that is half full, four in a million.
 ROOM_SHARE = 0.5
@@ -57,16 +64,44 @@ CLOCK_SLACK_S = 3_600.0
 WATCH_EVERY_S = 1.0
 
 
-class HolderFile:
-    """Opens the file when `open` is called first; run `watch`, close with `close`."""
+@frozen(slots=True, eq=False)
+class HolderParts:
+    """What is in the open file. `has_room`: see HolderBooks."""
 
-    def __init__(self, settings: Settings, log: LogBook) -> None:
+    file: SharedFile
+    buckets: SharedBuckets
+    spend: SharedSpend
+    leases: LeaseBook
+    has_room: Callable[[bytes], bool]
+
+
+Join: TypeAlias = Callable[[HolderParts], HolderBooks]
+
+
+def count_here(parts: HolderParts) -> HolderBooks:
+    """Books of this machine alone."""
+    return HolderBooks(
+        ImmediateBuckets(parts.buckets), ImmediateSpend(parts.spend), ImmediateLeases(parts.leases), parts.has_room
+    )
+
+
+class HolderFile:
+    """Opens the file when `open` is called first; run `watch`, close with `close`.
+
+    `log=None`: a new file begins with nothing. `join` makes the books of the open file, `accounts` is how many of its
+    spend a holder has in them.
+    """
+
+    def __init__(
+        self, settings: Settings, log: LogBook | None, join: Join = count_here, accounts: int = ACCOUNTS
+    ) -> None:
         self._path: Path = settings.gateway.data_dir / FILE_NAME
         self._zone = find_zone(settings.gateway.timezone)
         workers = max(1, settings.server.workers)
-        self._slots_a_holder = SLOTS_A_HOLDER + SLOTS_A_WORKER * workers
+        self._slots_a_holder = BUCKET_SLOTS + accounts * (ACCOUNT_SLOTS + ACCOUNT_SLOTS_A_WORKER * workers)
         self._slots = int(settings.gateway.client_subjects * self._slots_a_holder / ROOM_SHARE)
         self._log = log
+        self._join = join
         self._opening = trio.Lock()
         self._open: _OpenFile | None = None
         self._outage = Outage(logger, "cannot count by client tokens, whose requests get a 503 if they have limits")
@@ -85,7 +120,7 @@ class HolderFile:
             segment = await trio.to_thread.run_sync(
                 partial(open_segment, self._path, slots=self._slots, fill=fill), limiter=trio.CapacityLimiter(1)
             )
-            opened = _OpenFile(segment, self._slots_a_holder)
+            opened = _OpenFile(segment, self._slots_a_holder, self._join)
         except StoreError as error:
             self._outage.failed(error)
             raise Overloaded(RETRY_AFTER_S) from error
@@ -124,9 +159,11 @@ class HolderFile:
         return segment.count_used() > RENEW_SHARE * segment.slots
 
     async def _make_fill(self) -> Filler:
-        now = time.time()
+        log, now = self._log, time.time()
+        if log is None:
+            return Filler({})
         tokens_at = now - CLIENT_TOKEN_MOST_S - CLOCK_SLACK_S
-        months = await sum_months(lambda at: self._log.holder_spend_since(at, tokens_at), now, self._zone)
+        months = await sum_months(lambda at: log.holder_spend_since(at, tokens_at), now, self._zone)
         return Filler(months)
 
 
@@ -154,17 +191,12 @@ class Filler:
 class _OpenFile:
     """The open file, and the books in it."""
 
-    def __init__(self, segment: Segment, slots_a_holder: int) -> None:
+    def __init__(self, segment: Segment, slots_a_holder: int, join: Join) -> None:
         self.shared = SharedFile(segment)
         self.spend = SharedSpend(segment)
         buckets = SharedBuckets(segment)
         self.shared.parts += [self.spend, buckets]
-        self.books = HolderBooks(
-            ImmediateBuckets(buckets),
-            ImmediateSpend(self.spend),
-            ImmediateLeases(LeaseBook(self.spend)),
-            self._has_room,
-        )
+        self.books = join(HolderParts(self.shared, buckets, self.spend, LeaseBook(self.spend), self._has_room))
         self._slots_a_holder = slots_a_holder
         self._counted_at = -COUNTED_FOR_S
         # How many more holders there is room for, as this worker knows it.

@@ -55,6 +55,7 @@ SEEN = (
 )
 HELD = "SELECT endpoint, month FROM pgtrio.budget_leases WHERE holder = %s AND granted > settled"
 REAP = "SELECT pgtrio.reap_budgets(make_interval(secs => %s))"
+FORGET = "SELECT pgtrio.forget_client_budgets()"
 
 
 @frozen(slots=True)
@@ -98,7 +99,9 @@ class _Account:
 
 def holder_of(segment: Segment, node: Node) -> UUID:
     """The holder of the leases of one file of shared memory."""
-    return UUID(bytes=blake2b(segment.memory[:64] + node.id.encode(), digest_size=16).digest())
+    # A node has two files: of endpoints, and of the holders of client tokens.
+    named = segment.memory[:64] + segment.path.name.encode() + node.id.encode()
+    return UUID(bytes=blake2b(named, digest_size=16).digest())
 
 
 @define(eq=False)
@@ -293,6 +296,7 @@ class LeasedSpend:
             await trio.sleep(REAP_EVERY_S)
             try:
                 (count,) = await self._ask(REAP, self.silent_s)
+                await self._run(FORGET)
             except (EngineAway, psycopg.Error) as away:
                 logger.debug("leases of silent nodes could not be taken back: %s", away)
             else:

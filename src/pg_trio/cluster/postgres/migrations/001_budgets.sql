@@ -12,6 +12,7 @@ CREATE TABLE pgtrio.budgets (
     leased bigint NOT NULL DEFAULT 0 CHECK (leased >= 0),  -- the sum of `granted` over all holders
     PRIMARY KEY (endpoint, month)
 );
+CREATE INDEX budgets_of_client_tokens ON pgtrio.budgets (month) WHERE length(endpoint) = 17;
 
 CREATE TABLE pgtrio.budget_leases (
     endpoint bytea NOT NULL,
@@ -21,6 +22,7 @@ CREATE TABLE pgtrio.budget_leases (
     settled bigint NOT NULL DEFAULT 0,  -- as the holder has told it
     PRIMARY KEY (endpoint, month, holder)
 );
+CREATE INDEX budget_leases_unspent ON pgtrio.budget_leases (holder) WHERE granted > settled;
 
 -- The newest lease of each worker. One whose answer was lost is asked for again with its id, and is not granted twice.
 CREATE TABLE pgtrio.budget_lease_ids (
@@ -130,4 +132,24 @@ BEGIN
             WHERE l.endpoint = lease.endpoint AND l.month = lease.month AND l.holder = lease.holder;
     END LOOP;
     RETURN cardinality(dead);
+END $$;
+
+-- Forget the budgets of client tokens, of which there may be many, once no clock is in their month any more: those of
+-- the month before last and earlier, some at a time. Returns their number.
+CREATE FUNCTION pgtrio.forget_client_budgets() RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    this_month integer := extract(year FROM now()) * 12 + extract(month FROM now()) - 1;
+    forgotten integer;
+BEGIN
+    WITH old AS (
+        SELECT b.endpoint, b.month FROM pgtrio.budgets b
+        WHERE length(b.endpoint) = 17 AND b.month < this_month - 1 LIMIT 1000 FOR UPDATE SKIP LOCKED
+    ), leases AS (
+        DELETE FROM pgtrio.budget_leases l USING old WHERE l.endpoint = old.endpoint AND l.month = old.month
+    ), ids AS (
+        DELETE FROM pgtrio.budget_lease_ids i USING old WHERE i.endpoint = old.endpoint AND i.month = old.month
+    )
+    DELETE FROM pgtrio.budgets b USING old WHERE b.endpoint = old.endpoint AND b.month = old.month;
+    GET DIAGNOSTICS forgotten = ROW_COUNT;
+    RETURN forgotten;
 END $$;
