@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,14 +14,17 @@ from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.postgres.leased_spend import IDLE_S, _Returning
 from pg_trio.cluster.postgres.schema import MigrationStep, migrate_schema, read_steps
 from pg_trio.cluster.postgres.trio_connection import TrioConnection
+from pg_trio.domain.client_grant import holder_key
 from pg_trio.errors import Overloaded, StoreError
 from pg_trio.ledger.protocols import MUST_WAIT
+from pg_trio.stages.budget import month_of
 from tests.cluster.waiting import wait_for
 from tests.support.engine_relay import engine_relay
 from tests.support.engines import PostgresServer
 from tests.support.postgres_ledger import PostgresLedger, migrated_pool, open_postgres_ledger
 
 KEY, MONTH = bytes(16), 24_000
+HOLDER = holder_key(1, "s:ada")
 Opened = Callable[..., Awaitable[PostgresLedger]]
 
 
@@ -300,3 +304,22 @@ async def test_failed_step_changes_nothing(postgres_server: PostgresServer, post
 
     tables = postgres_server.query("SELECT count(*) FROM pg_tables WHERE tablename = 'half'", postgres_url)
     assert "0" == tables
+
+
+async def test_old_budgets_of_client_tokens_are_forgotten(
+    open_node: Opened, postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    ledger, this_month = await open_node(), month_of(time.time())
+    kept = [(KEY, MONTH), (HOLDER, this_month), (HOLDER, this_month - 1)]
+    for key, month in [*kept, (HOLDER, this_month - 2), (HOLDER, MONTH)]:
+        assert await ledger.spend.reserve(key, month, 1, 100) is None
+        ledger.spend.settle_nowait(key, month, 1, 1)
+    await ledger.spend.tell()
+
+    forgotten = postgres_server.query("SELECT pgtrio.forget_client_budgets()", postgres_url)
+
+    assert "2" == forgotten
+    for table in ("budgets", "budget_leases", "budget_lease_ids"):
+        assert "3" == postgres_server.query(f"SELECT count(*) FROM pgtrio.{table}", postgres_url)
+    # A report of a forgotten month changes nothing.
+    await ledger.spend.tell()

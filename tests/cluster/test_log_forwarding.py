@@ -16,6 +16,7 @@ from pg_trio.cluster.postgres import log_forwarding
 from pg_trio.cluster.postgres.log_forwarding import LogForwarder
 from pg_trio.cluster.postgres.postgres_pool import PostgresPool
 from pg_trio.config.settings import GatewaySettings
+from pg_trio.domain.guardrails import GuardrailVerdict
 from pg_trio.domain.log_row import AttemptRow, LogRow
 from pg_trio.store.log import LogStore
 from pg_trio.store.log_spool import LogSpool
@@ -71,6 +72,9 @@ async def test_whole_row_arrives(pool: PostgresPool, tmp_path: Path, query: Quer
         cost_nano_usd=2**55,
         attempts=(attempt,),
         request_body='{"a": "\\u0000"}',
+        subject="ada",
+        client_token="one of ada's",
+        guardrails=(GuardrailVerdict("pii", "email", "input", "redact", 2),),
     )
     await write(tmp_path, row, evolve(row, request_id=UUID(int=6), request_body=None))
     forwarder = await opened(pool, tmp_path)
@@ -86,6 +90,9 @@ async def test_whole_row_arrives(pool: PostgresPool, tmp_path: Path, query: Quer
     assert f"gw-1|502|{shown}" == got
     assert '{"a": "\\u0000"}' == query("SELECT request_body FROM pgtrio.gateway_log_bodies")
     assert "openai" in query("SELECT attempts FROM pgtrio.gateway_logs LIMIT 1")
+    assert 'ada|one of ada\'s|[["pii", "email", "input", "redact", 2]]' == query(
+        "SELECT subject, client_token, guardrails FROM pgtrio.gateway_logs LIMIT 1"
+    )
 
 
 async def test_rows_are_sent_once(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -16,16 +17,19 @@ from pg_trio.cluster.postgres.postgres_token_admin import PostgresTokenAdmin
 from pg_trio.cluster.postgres.postgres_tokens import PostgresTokens
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.chat import Message
+from pg_trio.domain.mint_terms import MintTerms
 from pg_trio.domain.project import TokenLimits
 from pg_trio.domain.session import Turn
-from pg_trio.errors import StoreError
-from pg_trio.store.token_file import hash_token
+from pg_trio.errors import StoreError, TokensUnavailable
+from pg_trio.store.token_file import KEY_AGE_S, KEY_REST_S, hash_token
+from pg_trio.stores.client_tokens import ClientTokens
 from tests.cluster.waiting import wait_for
 from tests.support.engine_relay import engine_relay
 from tests.support.engines import PostgresServer
 from tests.support.postgres_ledger import migrated_pool
 
 PROJECT, ENDPOINT = UUID(int=1), UUID(int=2)
+TERMS = MintTerms(600, frozenset({"support"}), "ada")
 SETTINGS = GatewaySettings(data_dir=Path("/nowhere"), token_used_flush_ms=20)
 
 
@@ -125,6 +129,63 @@ async def test_known_tokens_work_while_postgres_is_away(pool: PostgresPool, admi
     assert tokens.recall(hash_token(plaintext)) is not None
     with pytest.raises(StoreError, match="PostgreSQL"):
         await tokens.find(hash_token("pg_live_other"))
+
+
+# ── client tokens ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_nodes_have_one_key(pool: PostgresPool, admin: PostgresTokenAdmin) -> None:
+    workers = [PostgresTokens(pool, SETTINGS) for _ in range(5)]
+    async with trio.open_nursery() as starting:
+        for worker in workers:
+            starting.start_soon(worker.begin)
+    parent, _ = admin.create(PROJECT, "server", scopes=("mint",))
+    minted, text = ClientTokens(workers[0]).mint(parent, TERMS, time.time())
+
+    found = await ClientTokens(workers[4]).find(text, hash_token(text), time.time())
+
+    assert found is not None
+    assert (minted, parent.id) == (found.grant, found.id)
+    assert 1 == len({key.secret for worker in workers for key in worker.signing_keys})
+
+
+async def test_old_key_rests_and_then_goes(
+    pool: PostgresPool, postgres_server: PostgresServer, nursery: trio.Nursery
+) -> None:
+    first = PostgresTokens(pool, SETTINGS)
+    await first.begin()
+    nursery.start_soon(first.run)
+    seen = []
+    for passed_s in (KEY_AGE_S, KEY_REST_S / 2, KEY_AGE_S):
+        postgres_server.query(
+            f"UPDATE pgtrio.signing_keys SET created_at = created_at - {passed_s + 60}", pool.conninfo
+        )
+        worker = PostgresTokens(pool, SETTINGS)
+        await worker.begin()
+        seen.append([key.id for key in worker.signing_keys])
+
+    # At the third time no valid token is of the first key.
+    assert [[2, 1], [2, 1], [3, 2]] == seen
+    await wait_for(lambda: [3, 2] == [key.id for key in first.signing_keys])
+
+
+async def test_client_token_cannot_be_judged_before_the_database_was_reached(
+    pool: PostgresPool, admin: PostgresTokenAdmin
+) -> None:
+    tokens = PostgresTokens(pool, SETTINGS)
+    await tokens.begin()
+    parent, _ = admin.create(PROJECT, "server", scopes=("mint",))
+    _, text = ClientTokens(tokens).mint(parent, TERMS, time.time())
+    await ClientTokens(tokens).find(text, hash_token(text), time.time())
+    pool.close()
+    late = PostgresTokens(pool, SETTINGS)
+    await late.begin()
+
+    assert await ClientTokens(tokens).find(text, hash_token(text), time.time()) is not None
+    with pytest.raises(StoreError, match="keys of client tokens"):
+        await ClientTokens(late).find(text, hash_token(text), time.time())
+    with pytest.raises(TokensUnavailable):
+        ClientTokens(late).mint(parent, TERMS, time.time())
 
 
 # ── sessions ─────────────────────────────────────────────────────────────────────────────────────────────────────────
