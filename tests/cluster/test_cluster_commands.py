@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 import trio
 
+from tests.cluster.waiting import LIMIT_S
+from tests.cluster.world import ClusterWorld, ask
 from tests.support.engines import PostgresServer, RedisServer
 from tests.support.gateway import PROJECT, endpoint, project, start_gateway
 from tests.support.processes import run_command
+from tests.support.wire import bearer, post, send_raw
 
 
 @pytest.fixture
@@ -81,3 +84,38 @@ async def test_single_machine_is_carried_over(
     created = await run_command("token", "create", "--config", str(config), "--project", str(PROJECT), "--name", "new")
     assert 0 == created[0]
     assert "2" == postgres_server.query("SELECT max(id) FROM pgtrio.tokens", postgres_url)
+
+
+async def test_client_tokens_of_a_machine_stay_good(
+    config: Path,
+    postgres_server: PostgresServer,
+    postgres_url: str,
+    nursery: trio.Nursery,
+    tmp_path: Path,
+    redis: RedisServer,
+) -> None:
+    configuration = project() + endpoint("open", estimated_cost_per_1k_tokens_usd=1)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    machine = await start_gateway(nursery, alone, configuration)
+    terms = {"ttl_seconds": 600, "endpoints": ["open"], "subject": "ada", "monthly_budget_usd": "5"}
+    parent = bearer(machine.make_token(PROJECT, ("mint",)))
+    minted = await send_raw(machine.port, post(f"/api/{PROJECT}/client-tokens", terms, parent))
+    token = minted.json()["data"]["token"]
+    first = await ask(machine, token, "open")
+    await machine.stop()
+    spent = sum(row["cost_nano_usd"] for row in machine.log_rows())
+    # A node that ran before has made a key, which nothing was signed with.
+    world = ClusterWorld(nursery, tmp_path, redis, postgres_server, postgres_url)
+    (node,) = await world.start(configuration, 1)
+
+    environ = {"PG_TRIO_GATEWAY__DATA_DIR": str(machine.settings.gateway.data_dir)}
+    done = await run_command("cluster", "import", "--config", str(config), environ=environ)
+
+    assert (201, 200, 0) == (minted.status, first.status, done[0])
+    with trio.fail_after(LIMIT_S):
+        while 200 != (await ask(node, token, "open")).status:  # noqa: ASYNC110
+            await trio.sleep(0.02)
+    of_subject = "SELECT settled FROM pgtrio.budget_leases WHERE length(endpoint) = 17 AND settled = granted"
+    assert str(spent) in postgres_server.query(of_subject, postgres_url).splitlines()
+    await world.stop()

@@ -165,6 +165,11 @@ class LocalBuckets:
         full_at = [self._full_at.get((key, rate.window_s), 0) for rate in rates]
         self._keep(key, rates, give_tokens(full_at, rates, round(now * NANO), amount))
 
+    def forget(self, key: bytes, limits: Limits) -> None:
+        """Have no memory of these buckets any more: they are full."""
+        for rate in rates_of(limits):
+            self._full_at.pop((key, rate.window_s), None)
+
     def _keep(self, key: bytes, rates: Sequence[Rate], full_at: Sequence[int]) -> None:
         for rate, moment in zip(rates, full_at, strict=True):
             self._full_at[key, rate.window_s] = moment

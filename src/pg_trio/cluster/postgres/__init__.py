@@ -4,7 +4,7 @@ trio_connection.py  psycopg on Trio: the waits of its generators are Trio's
 postgres_pool.py    a worker's connections: bounded, replaced after a cancellation, tried again while the server is away
 names.py            hosts looked up without blocking
 schema.py           the tables, in numbered steps (`migrations/`)
-postgres_tokens.py, postgres_token_admin.py, token_rows.py  tokens, for workers and for commands
+postgres_tokens.py, postgres_token_admin.py, token_rows.py  tokens and the keys of client tokens, for workers; commands
 postgres_operators.py, postgres_operator_admin.py, operator_rows.py  operators, overrides, the audit
 command_connection.py  a command's connection
 changes.py          what others have changed: NOTIFY, with a poll as fallback

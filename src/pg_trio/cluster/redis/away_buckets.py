@@ -21,7 +21,8 @@ from pg_trio.ledger.immediate import BucketBook
 from pg_trio.ledger.protocols import Held, Limits, Taken
 from pg_trio.shared_memory.token_bucket import MAX_WINDOW_S, LocalBuckets
 
-# What a worker remembers of its own use. Further keys push out the oldest ones, as if they had not been used.
+# What a worker remembers of its own use. Further keys push out those that were not used for longest, as if they had
+# never been: there may be any number of client tokens.
 MOST_KEYS = 10_000
 RETRY_AFTER_S = 1
 
@@ -47,7 +48,9 @@ class OwnUse:
             slow = tuple((capacity, min(window_s * sharers, MAX_WINDOW_S)) for capacity, window_s in limits)
             used = self._keys[key] = _Used(limits, slow)
             if len(self._keys) > MOST_KEYS:
-                self._keys.popitem(last=False)
+                oldest, its = self._keys.popitem(last=False)
+                self._buckets.forget(oldest, its.slow)
+        self._keys.move_to_end(key)
         self._buckets.give(key, used.slow, now, -amount)
 
     def missing(self, key: bytes, now: float) -> int:
@@ -120,7 +123,8 @@ class AwayBuckets:
         if self.refuses:
             raise Overloaded(RETRY_AFTER_S)
         share = share_limits(limits, self.node.live_nodes)
-        if key not in self._begun:
+        # Of more keys nothing is remembered anyway.
+        if key not in self._begun and len(self._begun) < MOST_KEYS:
             self._begun.add(key)
             used = self.use.missing(key, now)
             if used > 0:
